@@ -1,0 +1,78 @@
+import { z } from 'zod';
+
+/** Units of a budget. Money is integer micro-USD, time is milliseconds. */
+export const BudgetUnit = z.enum(['costMicroUsd', 'tokens', 'toolCalls', 'wallMs']);
+export type BudgetUnit = z.infer<typeof BudgetUnit>;
+export const budgetUnits = BudgetUnit.options;
+
+/** Scopes from the hottest (tenant) to the coldest (run). Locks are always taken from coldest to hottest. */
+export const BudgetScopeKind = z.enum(['tenant', 'project', 'agent', 'user', 'session', 'run']);
+export type BudgetScopeKind = z.infer<typeof BudgetScopeKind>;
+
+export const BudgetScope = z.object({ kind: BudgetScopeKind, id: z.string().min(1).max(200) });
+export type BudgetScope = z.infer<typeof BudgetScope>;
+
+/** A window restarts at midnight UTC (`day`) or on the first of the month UTC (`month`); `total` never does. */
+export const BudgetWindow = z.enum(['total', 'day', 'month']);
+export type BudgetWindow = z.infer<typeof BudgetWindow>;
+
+/** Largest amount of any unit: sums of thousands of these stay exact in a double and in a 64-bit column. */
+export const maxBudgetAmount = 1_000_000_000_000;
+const amount = z.int().min(0).max(maxBudgetAmount);
+
+/** Limits by unit; a unit that is absent is not limited. */
+export const BudgetLimits = z
+  .strictObject({
+    costMicroUsd: amount.optional(),
+    tokens: amount.optional(),
+    toolCalls: amount.optional(),
+    wallMs: amount.optional(),
+  })
+  .meta({ id: 'BudgetLimits', description: 'Limits by unit; costMicroUsd is millionths of a US dollar' });
+export type BudgetLimits = z.infer<typeof BudgetLimits>;
+
+/** Amounts by unit, absent means none. */
+export const BudgetAmounts = z.object({
+  costMicroUsd: z.int().optional(),
+  tokens: z.int().optional(),
+  toolCalls: z.int().optional(),
+  wallMs: z.int().optional(),
+});
+export type BudgetAmounts = z.infer<typeof BudgetAmounts>;
+
+export const BudgetView = z
+  .object({ limit: BudgetAmounts, spent: BudgetAmounts, reserved: BudgetAmounts })
+  .meta({ id: 'BudgetView' });
+export type BudgetView = z.infer<typeof BudgetView>;
+
+/** Why a reservation was refused: the first scope that could not afford it. */
+export const BudgetRefusal = z
+  .object({
+    scope: BudgetScope,
+    unit: BudgetUnit,
+    window: BudgetWindow,
+    limit: z.int(),
+    asked: z.int(),
+    available: z.int(),
+  })
+  .meta({ id: 'BudgetRefusal' });
+export type BudgetRefusal = z.infer<typeof BudgetRefusal>;
+
+/** One row of the ledger's balance, as the API lists it. */
+export const BudgetRow = z
+  .object({
+    scope: BudgetScope,
+    unit: BudgetUnit,
+    window: BudgetWindow,
+    period: z.string(),
+    limit: z.int(),
+    spent: z.int(),
+    reserved: z.int(),
+  })
+  .meta({ id: 'BudgetRow' });
+export type BudgetRow = z.infer<typeof BudgetRow>;
+
+export const SetBudgetRequest = z
+  .strictObject({ scope: BudgetScope, unit: BudgetUnit, window: BudgetWindow.default('total'), limit: amount })
+  .meta({ id: 'SetBudgetRequest' });
+export type SetBudgetRequest = z.infer<typeof SetBudgetRequest>;

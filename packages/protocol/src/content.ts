@@ -1,0 +1,68 @@
+import { z } from 'zod';
+
+/** Largest base64 image that a message may carry, in characters. */
+const maxImageChars = 14_000_000;
+
+export const TextPart = z.object({ type: z.literal('text'), text: z.string() });
+export type TextPart = z.infer<typeof TextPart>;
+
+/** An image by value (base64) or by https reference. The bytes go to the provider as they are. */
+export const ImagePart = z.object({
+  type: z.literal('image'),
+  mediaType: z.enum(['image/png', 'image/jpeg', 'image/gif', 'image/webp']),
+  data: z.union([z.object({ base64: z.string().max(maxImageChars) }), z.object({ url: z.url({ protocol: /^https$/ }) })]),
+});
+export type ImagePart = z.infer<typeof ImagePart>;
+
+/** What the model thought. `signature` is the provider's opaque proof and must travel back unchanged. */
+export const ReasoningPart = z.object({ type: z.literal('reasoning'), text: z.string(), signature: z.string().optional() });
+export type ReasoningPart = z.infer<typeof ReasoningPart>;
+
+/**
+ * A tool call as the model asked for it. `providerCallId` is the provider's name for it; `input` is the parsed JSON,
+ * and `invalidInput` holds the raw text when it is not JSON (the call is then answered with an error result).
+ */
+export const ToolCallPart = z.object({
+  type: z.literal('tool_call'),
+  providerCallId: z.string(),
+  name: z.string(),
+  input: z.unknown(),
+  invalidInput: z.string().optional(),
+});
+export type ToolCallPart = z.infer<typeof ToolCallPart>;
+
+/** Parts of an answer in order of arrival: concatenating the deltas of a stream gives exactly these texts. */
+export const AssistantPart = z.discriminatedUnion('type', [TextPart, ReasoningPart, ToolCallPart]);
+export type AssistantPart = z.infer<typeof AssistantPart>;
+
+export const UserPart = z.discriminatedUnion('type', [TextPart, ImagePart]);
+export type UserPart = z.infer<typeof UserPart>;
+
+export const ToolResultPart = z.object({
+  type: z.literal('tool_result'),
+  providerCallId: z.string(),
+  name: z.string(),
+  output: z.string(),
+  isError: z.boolean(),
+});
+export type ToolResultPart = z.infer<typeof ToolResultPart>;
+
+export const Message = z.discriminatedUnion('role', [
+  z.object({ role: z.literal('user'), content: z.array(UserPart) }),
+  z.object({ role: z.literal('assistant'), content: z.array(AssistantPart) }),
+  z.object({ role: z.literal('tool'), content: z.array(ToolResultPart) }),
+]);
+export type Message = z.infer<typeof Message>;
+
+/** Tokens of one model call. `inputTokens` includes cache reads and writes; `outputTokens` includes reasoning. */
+export const Usage = z.object({
+  inputTokens: z.int().nonnegative(),
+  outputTokens: z.int().nonnegative(),
+  cacheReadTokens: z.int().nonnegative().default(0),
+  cacheWriteTokens: z.int().nonnegative().default(0),
+  reasoningTokens: z.int().nonnegative().default(0),
+});
+export type Usage = z.infer<typeof Usage>;
+
+export const FinishReason = z.enum(['stop', 'tool_calls', 'length', 'content_filter']);
+export type FinishReason = z.infer<typeof FinishReason>;

@@ -1,0 +1,218 @@
+import { z } from 'zod';
+import { BudgetAmounts, BudgetLimits, BudgetRefusal } from './budget.ts';
+import { AssistantPart, FinishReason, Usage, UserPart } from './content.ts';
+import { ErrorInfo, Problem } from './errors.ts';
+import { DecisionRecord } from './policy.ts';
+
+/**
+ * The journal of a run is the sequence of these events, numbered from 1 without a gap. It is the single source: state
+ * is a fold of it, recovery and replay read it, and the stream that clients see is the same log plus the live parts
+ * below. Once written an event is never changed; new optional fields may be added, nothing is renamed or removed.
+ */
+const callId = z.string();
+const step = z.int().positive();
+
+/** What a call costs in every unit, as reserved before it and settled after it. */
+const reservation = z.object({ reservationId: z.string(), amounts: BudgetAmounts });
+
+export const effectsClass = z.enum(['none', 'idempotent', 'once']);
+/** `none`: reads only. `idempotent`: may be repeated under one idempotency key. `once`: must not be repeated blindly. */
+export type EffectsClass = z.infer<typeof effectsClass>;
+
+export const ApprovalKind = z.enum(['tool_call', 'unknown_outcome', 'question']);
+export type ApprovalKind = z.infer<typeof ApprovalKind>;
+export const ApprovalDecision = z.enum(['approve', 'deny', 'done', 'retry', 'fail', 'answer']);
+export type ApprovalDecision = z.infer<typeof ApprovalDecision>;
+
+export const WaitReason = z.enum(['approval', 'child']);
+export type WaitReason = z.infer<typeof WaitReason>;
+
+/** Totals of a run so far. */
+export const RunTotals = z.object({
+  inputTokens: z.int(),
+  outputTokens: z.int(),
+  costMicroUsd: z.int(),
+  modelCalls: z.int(),
+  toolCalls: z.int(),
+});
+export type RunTotals = z.infer<typeof RunTotals>;
+
+export const journalSchemas = {
+  /** First event of every run. `history` lists the earlier runs of the session whose turns this run sees. */
+  'run.created': z.object({
+    sessionId: z.string(),
+    agent: z.string(),
+    agentVersion: z.string(),
+    model: z.string().optional(),
+    input: z.array(UserPart),
+    budget: BudgetLimits.optional(),
+    history: z.array(z.string()),
+    principal: z.string(),
+    deadlineAt: z.string().optional(),
+    parent: z.object({ runId: z.string(), callId, depth: z.int() }).optional(),
+    forkOf: z.object({ runId: z.string(), afterSeq: z.int() }).optional(),
+    traceparent: z.string().optional(),
+    decision: DecisionRecord.optional(),
+  }),
+  'run.started': z.object({ workerId: z.string(), epoch: z.int() }),
+  'step.started': z.object({ step }),
+  /** The next attempt of a model call, written before anything is sent. `purpose` compaction summarises old turns. */
+  'model.started': z.object({
+    step,
+    callId,
+    attempt: z.int().positive(),
+    purpose: z.enum(['answer', 'compaction']),
+    provider: z.string(),
+    model: z.string(),
+    maxTokens: z.int(),
+    timeoutMs: z.int().optional(),
+    reservationId: z.string(),
+    decision: DecisionRecord,
+  }),
+  'model.completed': z.object({
+    step,
+    callId,
+    attempt: z.int().positive(),
+    purpose: z.enum(['answer', 'compaction']),
+    provider: z.string(),
+    model: z.string(),
+    content: z.array(AssistantPart),
+    finishReason: FinishReason,
+    usage: Usage,
+    costMicroUsd: z.int(),
+    timeToFirstTokenMs: z.int().optional(),
+    durationMs: z.int(),
+    /** For a compaction: how many of the oldest messages the summary replaces. */
+    replacesMessages: z.int().optional(),
+  }),
+  /** An attempt ended without an answer. The next event says what follows: another attempt, a fallback, or failure. */
+  'model.failed': z.object({ step, callId, attempt: z.int(), provider: z.string(), model: z.string(), error: ErrorInfo, usage: Usage.optional() }),
+  'route.fallback': z.object({
+    step,
+    callId,
+    from: z.object({ provider: z.string(), model: z.string() }),
+    to: z.object({ provider: z.string(), model: z.string() }),
+    error: ErrorInfo,
+  }),
+  'tool.requested': z.object({ step, callId, index: z.int().nonnegative(), name: z.string(), input: z.unknown() }),
+  /** An attempt of a tool call, written before it runs. */
+  'tool.started': z.object({
+    step,
+    callId,
+    attempt: z.int().positive(),
+    name: z.string(),
+    effects: effectsClass,
+    input: z.unknown(),
+    idempotencyKey: z.string(),
+    timeoutMs: z.int(),
+    reservationId: z.string().optional(),
+    childRunId: z.string().optional(),
+    decision: DecisionRecord,
+  }),
+  'tool.completed': z.object({
+    step,
+    callId,
+    name: z.string(),
+    status: z.enum(['ok', 'error', 'denied', 'cancelled']),
+    /** What the model is given: text or JSON text. */
+    output: z.string(),
+    error: ErrorInfo.optional(),
+    costMicroUsd: z.int().optional(),
+    durationMs: z.int().optional(),
+  }),
+  'approval.requested': z.object({
+    step,
+    callId,
+    approvalId: z.string(),
+    kind: ApprovalKind,
+    toolName: z.string(),
+    input: z.unknown(),
+    question: z.string().optional(),
+    role: z.string().optional(),
+    deadlineAt: z.string(),
+    defaultDecision: ApprovalDecision,
+    decision: DecisionRecord.optional(),
+  }),
+  'approval.decided': z.object({
+    step,
+    callId,
+    approvalId: z.string(),
+    kind: ApprovalKind,
+    decision: ApprovalDecision,
+    /** The arguments as approved: what runs is exactly these. */
+    arguments: z.unknown().optional(),
+    result: z.string().optional(),
+    note: z.string().optional(),
+    decidedBy: z.string(),
+  }),
+  'budget.reserved': reservation,
+  'budget.settled': z.object({
+    reservationId: z.string(),
+    amounts: BudgetAmounts,
+    outcome: z.enum(['settled', 'released', 'charged_maximum', 'late_usage', 'overrun']),
+  }),
+  'budget.refused': z.object({ step: step.optional(), callId: callId.optional(), purpose: z.enum(['model', 'tool', 'run']), refusal: BudgetRefusal }),
+  'policy.denied': z.object({ step: step.optional(), callId: callId.optional(), decision: DecisionRecord }),
+  /** A call that was in flight when its worker was lost starts again; what was streamed of it is void. */
+  'step.restarted': z.object({ step, callId, kind: z.enum(['model', 'tool']), attempt: z.int(), reason: z.string() }),
+  'run.waiting': z.object({ reason: WaitReason, approvals: z.array(z.string()).optional(), childRuns: z.array(z.string()).optional() }),
+  'run.resumed': z.object({ reason: z.enum(['recovered', 'approval', 'child', 'budget', 'handover']), workerId: z.string(), epoch: z.int() }),
+  'message.completed': z.object({ messageId: z.string(), role: z.literal('assistant'), text: z.string(), output: z.unknown().optional() }),
+  'run.completed': z.object({ totals: RunTotals }),
+  /** `resumable`: `POST /v1/runs/:id/resume` continues it, for instance after a budget was raised. */
+  'run.failed': z.object({ error: ErrorInfo, totals: RunTotals, resumable: z.boolean() }),
+  'run.cancelled': z.object({ reason: z.string(), totals: RunTotals }),
+} as const;
+
+export type JournalEventType = keyof typeof journalSchemas;
+export type JournalData<T extends JournalEventType> = z.infer<(typeof journalSchemas)[T]>;
+
+/** An event that is about to be written: its number and time are given by the store. */
+export type NewEvent = { [T in JournalEventType]: { type: T; data: JournalData<T> } }[JournalEventType];
+
+/** An event of the journal. `at` is milliseconds since 1970 inside, RFC 3339 on the wire. */
+export type JournalEvent = { [T in JournalEventType]: { type: T; seq: number; at: number; data: JournalData<T> } }[JournalEventType];
+
+/**
+ * Live parts: on the stream only, never in the journal. `offset` counts UTF-16 units over all text and reasoning of a
+ * model call; a stream resumed at `<seq>.<offset>` continues exactly there.
+ */
+export const liveSchemas = {
+  'model.delta': z.object({ step, callId, kind: z.enum(['text', 'reasoning']), offset: z.int().nonnegative(), text: z.string() }),
+  'tool.output': z.object({ step, callId, text: z.string() }),
+  /** The text of the model call so far, whole: replace what was assembled from deltas. */
+  'message.reset': z.object({
+    step,
+    callId,
+    parts: z.array(z.object({ kind: z.enum(['text', 'reasoning']), text: z.string() })),
+    offset: z.int().nonnegative(),
+  }),
+  /** This reader fell too far behind and is detached; reconnect with `Last-Event-ID` to go on without loss. */
+  'stream.lagged': z.object({ lastEventId: z.string() }),
+  error: Problem,
+} as const;
+
+export type LiveEventType = keyof typeof liveSchemas;
+export type LiveData<T extends LiveEventType> = z.infer<(typeof liveSchemas)[T]>;
+
+export type EventType = JournalEventType | LiveEventType;
+export const journalEventTypes = Object.keys(journalSchemas) as JournalEventType[]; // keys of a literal object
+export const liveEventTypes = Object.keys(liveSchemas) as LiveEventType[]; // keys of a literal object
+
+export const terminalEventTypes = ['run.completed', 'run.failed', 'run.cancelled'] as const satisfies JournalEventType[];
+
+const journalWire = journalEventTypes.map((type) =>
+  z.object({ type: z.literal(type), runId: z.string(), seq: z.int().positive(), at: z.iso.datetime(), data: journalSchemas[type] }),
+);
+const liveWire = liveEventTypes.map((type) =>
+  z.object({ type: z.literal(type), runId: z.string(), data: liveSchemas[type] }),
+);
+
+/** An event as it travels: the `data:` line of the stream and an element of the JSON page. */
+export type WireEvent =
+  | { [T in JournalEventType]: { type: T; runId: string; seq: number; at: string; data: JournalData<T> } }[JournalEventType]
+  | { [T in LiveEventType]: { type: T; runId: string; data: LiveData<T> } }[LiveEventType];
+
+export const WireEvent: z.ZodType<WireEvent> = z
+  .union([...journalWire, ...liveWire] as unknown as [z.ZodType<WireEvent>, z.ZodType<WireEvent>]) // the maps above erase the pairing of type and data
+  .meta({ id: 'Event' }) as z.ZodType<WireEvent>;

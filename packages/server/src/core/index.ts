@@ -1,0 +1,6 @@
+/** The door of core: time, ids, errors, cancellation. No I/O. */
+export { abortError, sleep, throwIfAborted } from './abort.ts';
+export { type Clock, createManualClock, systemClock, toTimestamp } from './clock.ts';
+export { NexusError, type NexusErrorOptions, toErrorInfo } from './errors.ts';
+export { createIdSource, derivedId, type IdSource } from './ids.ts';
+export { canonicalJson, sha256 } from './json.ts';

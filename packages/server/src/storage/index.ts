@@ -1,0 +1,9 @@
+/** The door of storage: contracts only. Drivers are opened by `apps` through `#storage/drivers`. */
+export type {
+  LedgerChange, LedgerEntry, LedgerOperation, LedgerOutcome, LedgerRow, LedgerRowKey, LedgerRules, LedgerState, ReservationRow, ReservationState,
+  ReserveOperation,
+} from './ledger-types.ts';
+export type {
+  AgentVersionRow, ApprovalAnswerResult, ApprovalRow, Bus, Commit, CommitResult, DecisionRow, IdempotencyClaim, KeyRow, PageOf, PageRequest,
+  RunPatch, RunRow, SessionRow, Store, StoredEvent, Waiting,
+} from './types.ts';
