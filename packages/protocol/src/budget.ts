@@ -40,9 +40,7 @@ export const BudgetAmounts = z.object({
 });
 export type BudgetAmounts = z.infer<typeof BudgetAmounts>;
 
-export const BudgetView = z
-  .object({ limit: BudgetAmounts, spent: BudgetAmounts, reserved: BudgetAmounts })
-  .meta({ id: 'BudgetView' });
+export const BudgetView = z.object({ limit: BudgetAmounts, spent: BudgetAmounts, reserved: BudgetAmounts }).meta({ id: 'BudgetView' });
 export type BudgetView = z.infer<typeof BudgetView>;
 
 /** Why a reservation was refused: the first scope that could not afford it. */

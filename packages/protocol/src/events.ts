@@ -86,7 +86,15 @@ export const journalSchemas = {
     replacesMessages: z.int().optional(),
   }),
   /** An attempt ended without an answer. The next event says what follows: another attempt, a fallback, or failure. */
-  'model.failed': z.object({ step, callId, attempt: z.int(), provider: z.string(), model: z.string(), error: ErrorInfo, usage: Usage.optional() }),
+  'model.failed': z.object({
+    step,
+    callId,
+    attempt: z.int(),
+    provider: z.string(),
+    model: z.string(),
+    error: ErrorInfo,
+    usage: Usage.optional(),
+  }),
   'route.fallback': z.object({
     step,
     callId,
@@ -151,12 +159,21 @@ export const journalSchemas = {
     amounts: BudgetAmounts,
     outcome: z.enum(['settled', 'released', 'charged_maximum', 'late_usage', 'overrun']),
   }),
-  'budget.refused': z.object({ step: step.optional(), callId: callId.optional(), purpose: z.enum(['model', 'tool', 'run']), refusal: BudgetRefusal }),
+  'budget.refused': z.object({
+    step: step.optional(),
+    callId: callId.optional(),
+    purpose: z.enum(['model', 'tool', 'run']),
+    refusal: BudgetRefusal,
+  }),
   'policy.denied': z.object({ step: step.optional(), callId: callId.optional(), decision: DecisionRecord }),
   /** A call that was in flight when its worker was lost starts again; what was streamed of it is void. */
   'step.restarted': z.object({ step, callId, kind: z.enum(['model', 'tool']), attempt: z.int(), reason: z.string() }),
   'run.waiting': z.object({ reason: WaitReason, approvals: z.array(z.string()).optional(), childRuns: z.array(z.string()).optional() }),
-  'run.resumed': z.object({ reason: z.enum(['recovered', 'approval', 'child', 'budget', 'handover']), workerId: z.string(), epoch: z.int() }),
+  'run.resumed': z.object({
+    reason: z.enum(['recovered', 'approval', 'child', 'budget', 'handover']),
+    workerId: z.string(),
+    epoch: z.int(),
+  }),
   'message.completed': z.object({ messageId: z.string(), role: z.literal('assistant'), text: z.string(), output: z.unknown().optional() }),
   'run.completed': z.object({ totals: RunTotals }),
   /** `resumable`: `POST /v1/runs/:id/resume` continues it, for instance after a budget was raised. */
@@ -204,9 +221,7 @@ export const terminalEventTypes = ['run.completed', 'run.failed', 'run.cancelled
 const journalWire = journalEventTypes.map((type) =>
   z.object({ type: z.literal(type), runId: z.string(), seq: z.int().positive(), at: z.iso.datetime(), data: journalSchemas[type] }),
 );
-const liveWire = liveEventTypes.map((type) =>
-  z.object({ type: z.literal(type), runId: z.string(), data: liveSchemas[type] }),
-);
+const liveWire = liveEventTypes.map((type) => z.object({ type: z.literal(type), runId: z.string(), data: liveSchemas[type] }));
 
 /** An event as it travels: the `data:` line of the stream and an element of the JSON page. */
 export type WireEvent =

@@ -6,12 +6,16 @@ import { ApprovalDecision, ApprovalKind, effectsClass, RunTotals, WaitReason } f
 import { PolicyShortForm } from './policy.ts';
 
 /** Names of agents, tools and routes. */
-export const Name = z.string().regex(/^[a-z][a-z0-9_-]{0,62}$/, { error: 'expected a lower-case name of at most 63 letters, digits, - or _' });
+export const Name = z
+  .string()
+  .regex(/^[a-z][a-z0-9_-]{0,62}$/, { error: 'expected a lower-case name of at most 63 letters, digits, - or _' });
 
 /** A model reference: `provider/model`, or a bare model that a configured provider serves. */
 export const ModelRef = z.string().min(1).max(200);
 
-const metadata = z.record(z.string().max(64), z.string().max(512)).refine((value) => Object.keys(value).length <= 32, { error: 'at most 32 entries' });
+const metadata = z
+  .record(z.string().max(64), z.string().max(512))
+  .refine((value) => Object.keys(value).length <= 32, { error: 'at most 32 entries' });
 
 /** What an agent is. A definition is immutable once stored; its version is the hash of its content. */
 export const AgentDefinition = z
@@ -40,7 +44,13 @@ export const AgentDefinition = z
 export type AgentDefinition = z.infer<typeof AgentDefinition>;
 
 export const Agent = z
-  .object({ name: z.string(), version: z.string(), createdAt: z.string(), source: z.enum(['file', 'api', 'built-in']), definition: AgentDefinition })
+  .object({
+    name: z.string(),
+    version: z.string(),
+    createdAt: z.string(),
+    source: z.enum(['file', 'api', 'built-in']),
+    definition: AgentDefinition,
+  })
   .meta({ id: 'Agent' });
 export type Agent = z.infer<typeof Agent>;
 
@@ -75,7 +85,9 @@ export type Session = z.infer<typeof Session>;
 export const RunStatus = z.enum(['queued', 'running', 'waiting', 'completed', 'failed', 'cancelled']);
 export type RunStatus = z.infer<typeof RunStatus>;
 
-const input = z.union([z.string().min(1).max(1_000_000), z.array(UserPart).min(1).max(50)]).meta({ description: 'Text, or parts with images' });
+const input = z
+  .union([z.string().min(1).max(1_000_000), z.array(UserPart).min(1).max(50)])
+  .meta({ description: 'Text, or parts with images' });
 
 /** Body of `POST /v1/agents/chat/stream`; the same names work as a query of `GET`. */
 export const ChatRequest = z
@@ -103,7 +115,9 @@ export const Run = z
     agentVersion: z.string(),
     model: z.string().optional(),
     parentRunId: z.string().optional(),
-    waitingFor: z.object({ reason: WaitReason, approvals: z.array(z.string()).optional(), childRuns: z.array(z.string()).optional() }).optional(),
+    waitingFor: z
+      .object({ reason: WaitReason, approvals: z.array(z.string()).optional(), childRuns: z.array(z.string()).optional() })
+      .optional(),
     step: z.int(),
     lastSeq: z.int(),
     totals: RunTotals,
@@ -121,12 +135,24 @@ export type Run = z.infer<typeof Run>;
 export const RunCancelRequest = z.strictObject({ reason: z.string().max(500).optional() }).meta({ id: 'RunCancelRequest' });
 /** A fork copies the journal up to and including event `afterSeq` (default: the last finished step) and goes on with the edits. */
 export const RunForkRequest = z
-  .strictObject({ afterSeq: z.int().positive().optional(), input: input.optional(), model: ModelRef.optional(), budget: BudgetLimits.optional() })
+  .strictObject({
+    afterSeq: z.int().positive().optional(),
+    input: input.optional(),
+    model: ModelRef.optional(),
+    budget: BudgetLimits.optional(),
+  })
   .meta({ id: 'RunForkRequest' });
 export type RunForkRequest = z.infer<typeof RunForkRequest>;
 
 export const ReplayResult = z
-  .object({ runId: z.string(), events: z.int(), status: RunStatus, stateHash: z.string(), matches: z.boolean(), divergedAtSeq: z.int().optional() })
+  .object({
+    runId: z.string(),
+    events: z.int(),
+    status: RunStatus,
+    stateHash: z.string(),
+    matches: z.boolean(),
+    divergedAtSeq: z.int().optional(),
+  })
   .meta({ id: 'ReplayResult' });
 export type ReplayResult = z.infer<typeof ReplayResult>;
 
