@@ -7,7 +7,9 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
 
 /** The reason of an aborted signal as a {@link NexusError} with code `cancelled`, unless it already is one. */
 export function abortError(signal: AbortSignal): NexusError {
-  return signal.reason instanceof NexusError ? signal.reason : new NexusError('cancelled', 'the work was cancelled', { cause: signal.reason });
+  return signal.reason instanceof NexusError
+    ? signal.reason
+    : new NexusError('cancelled', 'the work was cancelled', { cause: signal.reason });
 }
 
 /** Waits; rejects at once with {@link abortError} when the signal fires. Leaves no timer or listener behind. */

@@ -1,0 +1,110 @@
+import { expect, it } from 'vitest';
+import { environmentKeys, NexusError, redactConfig, resolveConfig } from '#core';
+
+const file = (text: string) => ({ path: 'nexus.config.yaml', text });
+
+function fault(action: () => unknown): string {
+  try {
+    action();
+  } catch (error) {
+    if (error instanceof NexusError && error.code === 'config_invalid') return error.message;
+    throw error;
+  }
+  throw new Error('expected config_invalid');
+}
+
+it('needs nothing: the defaults are safe', () => {
+  const config = resolveConfig({ env: {} });
+  expect(config).toMatchObject({ host: '127.0.0.1', port: 8080, dataDir: '.nexus', agentsDir: '.nexus/agents', sim: { enabled: 'auto' } });
+  expect(config.databaseUrl).toBeUndefined();
+  expect(config.providers.openai).toBeUndefined();
+});
+
+it('lets flags beat the environment and the environment beat the file', () => {
+  const sources = { file: file('port: 1000\nhost: 127.0.0.2\ndataDir: from-file'), env: { NEXUS_PORT: '2000', NEXUS_HOST: '127.0.0.3' } };
+  expect(resolveConfig({ ...sources, flags: { port: 3000 } })).toMatchObject({ port: 3000, host: '127.0.0.3', dataDir: 'from-file' });
+});
+
+it('merges nested keys and replaces lists', () => {
+  const config = resolveConfig({
+    file: file(
+      'auth: { allowedHosts: [a.example], allowedOrigins: ["https://a.example"] }\nproviders: { openai: { baseUrl: "http://x/v1" } }',
+    ),
+    env: { NEXUS_ALLOWED_HOSTS: 'b.example, c.example', OPENAI_API_KEY: 'sk-1' },
+  });
+  expect(config.auth).toEqual({ allowedHosts: ['b.example', 'c.example'], allowedOrigins: ['https://a.example'] });
+  expect(config.providers.openai).toEqual({ baseUrl: 'http://x/v1', apiKey: 'sk-1' });
+});
+
+it('has a key for every environment variable, and reads it', () => {
+  const samples: Record<string, string> = {
+    NEXUS_PORT: '1',
+    NEXUS_DATABASE_URL: 'postgres://u:p@h/d',
+    NEXUS_REDIS_URL: 'redis://h:1',
+    NEXUS_BUS: 'redis',
+    NEXUS_SIM: 'off',
+    NEXUS_LOG_LEVEL: 'warn',
+    NEXUS_LOG_PRETTY: 'true',
+    NEXUS_ALLOWED_HOSTS: 'h',
+  };
+  for (const [name, { key }] of Object.entries(environmentKeys)) {
+    const text = samples[name] ?? 'http://h';
+    const value = key.split('.').reduce<unknown>((tree, part) => Object(tree)[part], resolveConfig({ env: { [name]: text } }));
+    expect(String(value), name).toBe(text);
+  }
+});
+
+it('treats an empty variable as one that is not set', () => {
+  expect(resolveConfig({ env: { NEXUS_DATABASE_URL: '', NEXUS_PORT: ' ' } })).toMatchObject({ port: 8080 });
+});
+
+it('refuses unknown keys with their path and the nearest known one', () => {
+  const message = fault(() =>
+    resolveConfig({ file: file('runs: { leaseMS: 1000 }\nprot: 1\nproviders: { openai: { key: x } }'), env: {} }),
+  );
+  expect(message).toContain('runs.leaseMS: unknown field; did you mean "leaseMs"? (from nexus.config.yaml)');
+  expect(message).toContain('prot: unknown field; did you mean "port"?');
+  expect(message).toContain('providers.openai.key: unknown field; known fields are apiKey, baseUrl');
+});
+
+it('says where a wrong value came from, what it was and what is expected', () => {
+  expect(fault(() => resolveConfig({ env: { NEXUS_PORT: 'http' } }))).toContain('port: expected number, got "http" (from NEXUS_PORT)');
+  expect(fault(() => resolveConfig({ env: {}, flags: { port: 70_000 } }))).toMatch(/port: .*65535.*, got 70000 \(from a flag\)/);
+  expect(fault(() => resolveConfig({ file: file('bus: kafka'), env: {} }))).toContain('got "kafka" (from nexus.config.yaml)');
+});
+
+it('never repeats a secret in a message', () => {
+  const message = fault(() => resolveConfig({ file: file('providers: { openai: { apiKey: [s3cret] } }'), env: {} }));
+  expect(message).toContain('providers.openai.apiKey');
+  expect(message).not.toContain('s3cret');
+});
+
+it('fills in environment variables and refuses one that is not set', () => {
+  const text = ["providers: { compatible: [{ name: local, baseUrl: 'http://$", "{env:LLM}/v1', models: [a, { id: b }] }] }"].join('');
+  expect(resolveConfig({ file: file(text), env: { LLM: 'h:1' } }).providers.compatible).toEqual([
+    { name: 'local', baseUrl: 'http://h:1/v1', models: [{ id: 'a' }, { id: 'b' }] },
+  ]);
+  expect(fault(() => resolveConfig({ file: file(text), env: {} }))).toContain(
+    'providers.compatible[0].baseUrl names the environment variable LLM, which is not set',
+  );
+});
+
+it('refuses what is not a YAML mapping', () => {
+  expect(fault(() => resolveConfig({ file: file('a: [1'), env: {} }))).toContain('not valid YAML');
+  expect(fault(() => resolveConfig({ file: file('- a'), env: {} }))).toContain('must hold a mapping');
+  expect(resolveConfig({ file: file(''), env: {} }).port).toBe(8080);
+});
+
+it('refuses a heartbeat that lets a live lease run out', () => {
+  expect(fault(() => resolveConfig({ env: {}, flags: { runs: { heartbeatMs: 900, leaseMs: 1000 } } }))).toContain('runs.heartbeatMs');
+});
+
+it('shows a configuration without its secrets', () => {
+  const config = resolveConfig({
+    file: file('otlp: { headers: { authorization: s3cret } }'),
+    env: { OPENAI_API_KEY: 's3cret', NEXUS_DATABASE_URL: 'postgres://user:s3cret@db/x', NEXUS_API_KEY: 's3cret' },
+  });
+  const shown = JSON.stringify(redactConfig(config));
+  expect(shown).not.toContain('s3cret');
+  expect(shown).toContain('postgres://user:[redacted]@db/x');
+});

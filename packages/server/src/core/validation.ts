@@ -1,0 +1,162 @@
+import { z } from 'zod';
+import { NexusError } from './errors.ts';
+
+/** One thing that is wrong with a value: where, what was there, and what would be right. */
+export interface ValidationIssue {
+  readonly path: string;
+  readonly message: string;
+}
+
+export interface ExplainOptions {
+  /** True for places whose value must not be repeated in a message. */
+  readonly secret?: (path: string) => boolean;
+}
+
+type Issue = z.core.$ZodIssue;
+
+/** Turns the issues of a failed parse into messages that a person can act on. */
+export function explainIssues(error: z.ZodError, schema: z.ZodType, value: unknown, options: ExplainOptions = {}): ValidationIssue[] {
+  return error.issues.flatMap((issue) => explain(issue, [], schema, value, options));
+}
+
+/** The value as the schema reads it, or `invalid_request` that lists what is wrong. `what` names the value: `body`, `query`. */
+export function parseRequest<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const issues = explainIssues(result.error, schema, value);
+  throw new NexusError('invalid_request', `${what}: ${summarise(issues)}`, { details: { issues } });
+}
+
+/** The first issues as one line. */
+export function summarise(issues: readonly ValidationIssue[], limit = 5): string {
+  const lines = issues.slice(0, limit).map((issue) => (issue.path === '' ? issue.message : `${issue.path}: ${issue.message}`));
+  return issues.length > limit ? `${lines.join('; ')}; and ${issues.length - limit} more` : lines.join('; ');
+}
+
+function explain(
+  issue: Issue,
+  base: readonly PropertyKey[],
+  schema: z.ZodType,
+  value: unknown,
+  options: ExplainOptions,
+): ValidationIssue[] {
+  const path = [...base, ...issue.path];
+  if (issue.code === 'unrecognized_keys') {
+    const known = knownKeys(schema, path);
+    return issue.keys.map((key) => ({ path: pathText([...path, key]), message: unknownKey(key, known) }));
+  }
+  if (issue.code === 'invalid_union' && issue.errors.length > 0) {
+    const branch = closestBranch(issue.errors);
+    if (branch !== null) return branch.flatMap((inner) => explain(inner, path, schema, value, options));
+    const expected = issue.errors.flat().map((inner) => ('expected' in inner ? inner.expected : 'another value'));
+    return [at(path, `expected ${[...new Set(expected)].join(' or ')}`, value, options)];
+  }
+  if (issue.code === 'invalid_type') return [at(path, `expected ${issue.expected}`, value, options)];
+  if (issue.code === 'invalid_value') {
+    return [at(path, `expected ${issue.values.map((item) => JSON.stringify(item)).join(' or ')}`, value, options)];
+  }
+  return [at(path, issue.message.replace(/^(Invalid input|Invalid string|Too small|Too big): /, ''), value, options)];
+}
+
+/** The branch of a union that the value was meant for: the one that only failed inside, the deepest first. */
+function closestBranch(branches: readonly (readonly Issue[])[]): readonly Issue[] | null {
+  const inside = branches.filter((issues) => issues.every((issue) => issue.path.length > 0 || issue.code !== 'invalid_type'));
+  return inside.length === 0 ? null : inside.reduce((best, issues) => (depth(issues) > depth(best) ? issues : best));
+}
+
+function depth(issues: readonly Issue[]): number {
+  return Math.max(...issues.map((issue) => issue.path.length));
+}
+
+function at(path: readonly PropertyKey[], expectation: string, value: unknown, options: ExplainOptions): ValidationIssue {
+  const text = pathText(path);
+  const found = path.reduce<unknown>((inner, key) => (isRecord(inner) ? inner[key as string] : undefined), value); // a path holds keys and indices
+  if (found === undefined) return { path: text, message: `${expectation}, but it is missing` };
+  return { path: text, message: options.secret?.(text) ? expectation : `${expectation}, got ${show(found)}` };
+}
+
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
+
+function pathText(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((text, key) => {
+    if (typeof key === 'number') return `${text}[${key}]`;
+    return text === '' ? String(key) : `${text}.${String(key)}`;
+  }, '');
+}
+
+function unknownKey(key: string, known: readonly string[]): string {
+  const close = closest(key, known);
+  if (close !== null) return `unknown field; did you mean "${close}"?`;
+  return known.length === 0 ? 'unknown field' : `unknown field; known fields are ${known.join(', ')}`;
+}
+
+/** The known word nearest to a misspelt one, or null when none is near. */
+export function closest(word: string, known: readonly string[]): string | null {
+  let best: string | null = null;
+  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
+  for (const candidate of known) {
+    const distance = editDistance(normalise(word), normalise(candidate));
+    if (distance < bestDistance) {
+      best = candidate;
+      bestDistance = distance;
+    }
+  }
+  return best;
+}
+
+function normalise(word: string): string {
+  return word.toLowerCase().replace(/[_-]/g, '');
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(substitution, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}
+
+/** Field names of the object schema that stands at `path` inside `schema`; none where that cannot be told. */
+function knownKeys(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
+  let candidates: z.ZodType[] = alternatives(schema);
+  for (const key of path) candidates = candidates.flatMap((inner) => stepInto(inner, key)).flatMap(alternatives);
+  return [...new Set(candidates.flatMap((inner) => (inner instanceof z.ZodObject ? Object.keys(inner.shape) : [])))];
+}
+
+function stepInto(schema: z.ZodType, key: PropertyKey): z.ZodType[] {
+  let next: unknown;
+  if (schema instanceof z.ZodObject) next = schema.shape[key as string]; // the keys of a shape are texts
+  if (schema instanceof z.ZodArray) next = schema.element;
+  if (schema instanceof z.ZodRecord) next = schema.valueType;
+  return next instanceof z.ZodType ? [next] : [];
+}
+
+/** The schemas that a wrapper stands for. */
+function alternatives(schema: z.ZodType): z.ZodType[] {
+  const inner: readonly unknown[] =
+    schema instanceof z.ZodOptional ||
+    schema instanceof z.ZodNullable ||
+    schema instanceof z.ZodDefault ||
+    schema instanceof z.ZodPrefault ||
+    schema instanceof z.ZodReadonly
+      ? [schema.def.innerType]
+      : schema instanceof z.ZodUnion
+        ? schema.options
+        : schema instanceof z.ZodPipe
+          ? [schema.def.in, schema.def.out]
+          : [];
+  if (inner.length === 0) return [schema];
+  return inner.flatMap((item) => (item instanceof z.ZodType ? alternatives(item) : []));
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
