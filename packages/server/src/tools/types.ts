@@ -3,9 +3,11 @@ import type { EffectsClass, ErrorInfo } from '@nexus-agent/protocol';
 export type JsonSchema = Record<string, unknown>;
 
 /** Asked before a tool touches something outside its own arguments (a host, a secret). The answer was decided by policy and recorded. */
-export type Authorize = (request: { readonly action: 'net.egress' | 'secret.use'; readonly resource: string; readonly context?: Record<string, unknown> }) => Promise<
-  { readonly allowed: true } | { readonly allowed: false; readonly error: ErrorInfo }
->;
+export type Authorize = (request: {
+  readonly action: 'net.egress' | 'secret.use';
+  readonly resource: string;
+  readonly context?: Record<string, unknown>;
+}) => Promise<{ readonly allowed: true } | { readonly allowed: false; readonly error: ErrorInfo }>;
 
 export interface ToolContext {
   readonly tenantId: string;
@@ -58,11 +60,19 @@ export interface ToolRegistry {
   /** Tools whose name matches one of the patterns (`fs_*`), in registration order. */
   select(patterns: readonly string[]): readonly Tool[];
   /** Checks arguments against the input schema; the error names the path, what was there and what is expected. */
-  validate(tool: Tool, input: unknown): { readonly type: 'ok'; readonly input: Record<string, unknown> } | { readonly type: 'error'; readonly error: ErrorInfo };
+  validate(
+    tool: Tool,
+    input: unknown,
+  ): { readonly type: 'ok'; readonly input: Record<string, unknown> } | { readonly type: 'error'; readonly error: ErrorInfo };
   /**
    * Runs a tool under `timeoutMs` and the context's signal. Never throws. Output over the limit is cut with a note that
    * says so. A tool that ignores its signal is given up after a short grace; its late result is dropped.
    */
-  execute(tool: Tool, input: Record<string, unknown>, context: ToolContext, options: { readonly timeoutMs: number }): Promise<ToolExecution>;
+  execute(
+    tool: Tool,
+    input: Record<string, unknown>,
+    context: ToolContext,
+    options: { readonly timeoutMs: number },
+  ): Promise<ToolExecution>;
   close(): Promise<void>;
 }

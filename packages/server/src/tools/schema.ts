@@ -1,0 +1,116 @@
+import { createRequire } from 'node:module';
+import type { Ajv2020, ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
+import { NexusError } from '#core';
+import { cutText } from './output.ts';
+import type { JsonSchema } from './types.ts';
+
+/** One thing that does not fit: where, what is there, what belongs there. */
+export interface SchemaIssue {
+  readonly path: string;
+  readonly expected: string;
+  readonly actual: string;
+}
+
+export interface SchemaValidator {
+  /** What does not fit, at most `maxIssues`; empty when the value fits. Throws `config_invalid` when the schema itself is not valid. */
+  check(schema: JsonSchema, value: unknown): readonly SchemaIssue[];
+}
+
+const maxIssues = 5;
+const maxShownChars = 80;
+const wrapperKeywords = new Set(['anyOf', 'oneOf', 'allOf', 'if', 'not', '$ref']);
+
+/** Validates against JSON Schema 2020-12. Each schema object is compiled when it is first used and kept as long as the object lives. */
+export function createSchemaValidator(): SchemaValidator {
+  let ajv: Ajv2020 | undefined;
+  const compiled = new WeakMap<JsonSchema, ValidateFunction>();
+
+  const compile = (schema: JsonSchema): ValidateFunction => {
+    ajv ??= loadAjv();
+    // `$schema` may name another draft and `$id` would make two tools with the same id collide: neither matters here.
+    const { $schema: _draft, $id: _id, ...rest } = schema;
+    try {
+      return ajv.compile(rest);
+    } catch (error) {
+      throw new NexusError('config_invalid', 'the schema of the tool is not a valid JSON Schema; correct the tool', { cause: error });
+    }
+  };
+
+  return {
+    check(schema, value) {
+      let validate = compiled.get(schema);
+      if (validate === undefined) {
+        validate = compile(schema);
+        compiled.set(schema, validate);
+      }
+      if (validate(value)) return [];
+      const errors = validate.errors ?? [];
+      const concrete = errors.filter((error) => !wrapperKeywords.has(error.keyword));
+      return (concrete.length > 0 ? concrete : errors).slice(0, maxIssues).map((error) => describe(error, value));
+    },
+  };
+}
+
+/** Loading takes tens of milliseconds, which a start without tool calls should not pay. */
+function loadAjv(): Ajv2020 {
+  const module = createRequire(import.meta.url)('ajv/dist/2020.js') as typeof import('ajv/dist/2020.js'); // require() loses the module's type
+  return new module.Ajv2020({ allErrors: true, verbose: true, strict: false, validateFormats: false, logger: false, ownProperties: true });
+}
+
+function describe(error: ErrorObject, root: unknown): SchemaIssue {
+  const path = readablePath(error.instancePath);
+  const params: Record<string, unknown> = error.params;
+  switch (error.keyword) {
+    case 'required':
+      return { path: join(path, String(params.missingProperty)), expected: 'a value (it is required)', actual: 'nothing' };
+    case 'additionalProperties':
+    case 'unevaluatedProperties': {
+      const name = String(params.additionalProperty ?? params.unevaluatedProperty);
+      const known = Object.keys(objectOf(error.parentSchema?.properties));
+      return {
+        path: join(path, name),
+        expected: known.length === 0 ? 'no such property' : `no such property; known are ${known.join(', ')}`,
+        actual: shown(objectOf(error.data)[name]),
+      };
+    }
+    case 'type':
+      return { path, expected: [params.type].flat().join(' or '), actual: shown(error.data) };
+    case 'enum':
+      return { path, expected: `one of ${shown(params.allowedValues, 400)}`, actual: shown(error.data) };
+    case 'const':
+      return { path, expected: shown(params.allowedValue), actual: shown(error.data) };
+    default:
+      return { path, expected: (error.message ?? error.keyword).replace(/^must /, ''), actual: shown(path === '' ? root : error.data) };
+  }
+}
+
+/** `/files/0/name` as `files[0].name`; the empty path is the value itself. */
+function readablePath(pointer: string): string {
+  return pointer
+    .split('/')
+    .slice(1)
+    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
+    .reduce((path, part) => (/^\d+$/.test(part) ? `${path}[${part}]` : join(path, part)), '');
+}
+
+function join(path: string, name: string): string {
+  return path === '' ? name : `${path}.${name}`;
+}
+
+function objectOf(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}; // any object can be read by key
+}
+
+function shown(value: unknown, maxChars = maxShownChars): string {
+  const kind = value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value;
+  if (value === undefined) return 'nothing';
+  let text: string;
+  try {
+    text = JSON.stringify(value) ?? kind;
+  } catch {
+    return kind;
+  }
+  if (Array.isArray(value) && maxChars > maxShownChars) return cutText(text, maxChars);
+  const cut = text.length > maxChars ? `${cutText(text, maxChars)}…` : text;
+  return kind === 'null' ? cut : `${kind} ${cut}`;
+}

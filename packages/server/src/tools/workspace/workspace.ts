@@ -1,0 +1,202 @@
+import { randomBytes } from 'node:crypto';
+import type { Stats } from 'node:fs';
+import { NexusError, throwIfAborted } from '#core';
+import { toWorkspaceError } from './errors.ts';
+import {
+  createFile,
+  type Folder,
+  type FolderOptions,
+  openChild,
+  openFile,
+  openRoot,
+  removeFile,
+  replaceEntry,
+  requireRegular,
+  statEntry,
+} from './folder.ts';
+import { parseWorkspacePath, unfinishedPrefix } from './path.ts';
+import { createUsageGuard, type UsageLimits, type WorkspaceUsage } from './usage.ts';
+import { type OpenFile, type WalkItem, walkFolder } from './walk.ts';
+
+export interface WorkspaceLimits extends UsageLimits {
+  /** Largest file that one write may make. */
+  readonly maxFileBytes: number;
+  /** Most entries that one walk visits. */
+  readonly maxVisited: number;
+}
+
+export const defaultWorkspaceLimits: WorkspaceLimits = {
+  maxFileBytes: 16 * 1024 * 1024,
+  maxVisited: 20_000,
+  maxWorkspaceBytes: 1024 * 1024 * 1024,
+  maxWorkspaceFiles: 20_000,
+};
+
+/**
+ * The files of sessions. Every path is relative to the session's folder `root`, which must exist, and nothing outside
+ * that folder can be named, read, written or noticed: links of either kind, `..`, absolute paths, devices and pipes
+ * are refused with `path_not_allowed`, also when they appear while a call is under way. Failures are `NexusError`s
+ * whose messages name paths as the caller gave them.
+ */
+export interface Workspaces {
+  /** Opens a regular file for the time of `action`. */
+  withFile<T>(root: string, path: string, action: (file: OpenFile) => Promise<T>): Promise<T>;
+  /** Replaces or creates a file in one step, making missing folders. Cancelling leaves the old content. */
+  write(root: string, path: string, content: Uint8Array, signal?: AbortSignal): Promise<{ readonly created: boolean }>;
+  /** Visits what is below the folder `path`, see {@link walkFolder}. */
+  walk(root: string, path: string, options: { readonly recursive: boolean; readonly signal?: AbortSignal }): AsyncGenerator<WalkItem>;
+}
+
+export interface WorkspacesOptions extends FolderOptions {
+  readonly limits?: Partial<WorkspaceLimits>;
+}
+
+export function createWorkspaces(options: WorkspacesOptions = {}): Workspaces {
+  const limits = { ...defaultWorkspaceLimits, ...options.limits };
+  const usage = createUsageGuard(limits);
+
+  const measure = async (root: string): Promise<WorkspaceUsage> => {
+    const total = { bytes: 0, files: 0 };
+    const folder = await openRoot(root, options);
+    try {
+      const visits = walkFolder(folder, '', { ...options, recursive: true, maxVisited: limits.maxWorkspaceFiles * 2 });
+      for await (const item of visits) {
+        if (item.type === 'incomplete') break;
+        total.bytes += item.sizeBytes;
+        total.files += 1;
+      }
+      return total;
+    } finally {
+      await folder.handle.close();
+    }
+  };
+
+  const writeInto = async (root: string, folder: Folder, name: string, content: Uint8Array, signal: AbortSignal | undefined) => {
+    const existing = await statEntry(folder, name);
+    if (existing !== undefined) requireReplaceable(existing, name);
+    const change = { bytes: content.byteLength - (existing?.size ?? 0), files: existing === undefined ? 1 : 0 };
+    const takeBack = await usage.book(root, change, () => measure(root));
+    const unfinished = unfinishedPrefix + randomBytes(9).toString('base64url');
+    try {
+      const handle = await createFile(folder, unfinished, existing === undefined ? 0o600 : existing.mode & 0o700);
+      try {
+        await handle.writeFile(content, signal === undefined ? {} : { signal });
+      } finally {
+        await handle.close();
+      }
+      throwIfAborted(signal);
+      await replaceEntry(folder, unfinished, name, options);
+    } catch (error) {
+      takeBack();
+      await removeFile(folder, unfinished);
+      throwIfAborted(signal);
+      throw error;
+    }
+    return { created: existing === undefined };
+  };
+
+  return {
+    async withFile(root, path, action) {
+      const names = parseWorkspacePath(path);
+      const name = names.at(-1);
+      if (name === undefined) throw new NexusError('tool_input_invalid', 'the path is the workspace itself; name a file in it');
+      return withFolder(root, names.slice(0, -1), path, options, async (folder) => {
+        const { handle, stats } = await openFile(folder, name, options);
+        try {
+          return await action({ handle, sizeBytes: stats.size });
+        } finally {
+          await handle.close();
+        }
+      });
+    },
+
+    async write(root, path, content, signal) {
+      const names = parseWorkspacePath(path);
+      const name = names.at(-1);
+      if (name === undefined) throw new NexusError('tool_input_invalid', 'the path is the workspace itself; name a file in it');
+      if (content.byteLength > limits.maxFileBytes) {
+        throw new NexusError(
+          'payload_too_large',
+          `a file may have ${limits.maxFileBytes} bytes, this has ${content.byteLength}; write several files`,
+        );
+      }
+      throwIfAborted(signal);
+      return withFolder(root, names.slice(0, -1), path, { ...options, create: true }, (folder) =>
+        writeInto(root, folder, name, content, signal),
+      );
+    },
+
+    async *walk(root, path, { recursive, signal }) {
+      const names = parseWorkspacePath(path);
+      const folder = await openPath(root, names, path, options);
+      try {
+        yield* walkFolder(folder, names.join('/'), {
+          ...options,
+          recursive,
+          maxVisited: limits.maxVisited,
+          ...(signal === undefined ? {} : { signal }),
+        });
+      } catch (error) {
+        throw toWorkspaceError(error, path);
+      } finally {
+        await folder.handle.close();
+      }
+    },
+  };
+}
+
+type PathOptions = FolderOptions & { readonly create?: boolean };
+
+async function withFolder<T>(
+  root: string,
+  names: readonly string[],
+  path: string,
+  options: PathOptions,
+  action: (folder: Folder) => Promise<T>,
+): Promise<T> {
+  const folder = await openPath(root, names, path, options);
+  try {
+    return await action(folder);
+  } catch (error) {
+    throw toWorkspaceError(error, path);
+  } finally {
+    await folder.handle.close();
+  }
+}
+
+/** Steps from the root to a folder, one name and one descriptor at a time. */
+async function openPath(root: string, names: readonly string[], path: string, options: PathOptions): Promise<Folder> {
+  let folder: Folder;
+  try {
+    folder = await openRoot(root, options);
+  } catch (error) {
+    if (error instanceof NexusError) throw error;
+    throw new NexusError('unavailable', 'the folder of the session cannot be opened', { cause: error, retryable: false });
+  }
+  try {
+    for (const name of names) {
+      const next = await openChild(folder, name, options).catch(async (error: unknown) => {
+        throw await explainNoFolder(folder, name, error);
+      });
+      await folder.handle.close();
+      folder = next;
+    }
+    return folder;
+  } catch (error) {
+    await folder.handle.close();
+    throw toWorkspaceError(error, path);
+  }
+}
+
+/** The system says "not a folder" of a link too; the caller should learn that it is a link that was refused. */
+async function explainNoFolder(parent: Folder, name: string, error: unknown): Promise<unknown> {
+  const entry = await statEntry(parent, name).catch(() => undefined);
+  return entry?.isSymbolicLink()
+    ? new NexusError('path_not_allowed', `${JSON.stringify(name)} is a link, which may leave the workspace`, { cause: error })
+    : error;
+}
+
+function requireReplaceable(stats: Stats, name: string): void {
+  if (stats.isSymbolicLink()) throw new NexusError('path_not_allowed', `${JSON.stringify(name)} is a link, which may leave the workspace`);
+  requireRegular(stats, name);
+}
