@@ -13,7 +13,11 @@ export interface DecisionRequest {
   };
   readonly action: PolicyAction;
   /** `Tool::"fs_read"`, `Model::"sim/sim-large"`, `Host::"example.com"`, `Agent::"chat"`, `Approval::"apr_…"`. */
-  readonly resource: { readonly type: 'Tool' | 'Model' | 'Host' | 'Agent' | 'Approval' | 'Secret' | 'Memory' | 'System'; readonly id: string; readonly attributes?: Readonly<Record<string, PolicyValue>> };
+  readonly resource: {
+    readonly type: 'Tool' | 'Model' | 'Host' | 'Agent' | 'Approval' | 'Secret' | 'Memory' | 'System';
+    readonly id: string;
+    readonly attributes?: Readonly<Record<string, PolicyValue>>;
+  };
   /** The actual arguments and facts of this call. */
   readonly context: {
     readonly arguments?: unknown;

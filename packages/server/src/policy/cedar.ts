@@ -1,0 +1,50 @@
+import { createRequire } from 'node:module';
+import type * as CedarModule from '@cedar-policy/cedar-wasm/nodejs';
+import { createPool } from './pool.ts';
+
+export type Cedar = typeof CedarModule;
+
+/** Parsed policies kept in WebAssembly memory, over all engines of this thread. */
+const maxPreparedPolicies = 10_000;
+const maxPreparedSets = 512;
+const maxPreparedSchemas = 8;
+
+let loaded: CedarRuntime | undefined;
+
+export interface CedarRuntime {
+  readonly cedar: Cedar;
+  /** The id under which Cedar holds this set, parsing it when it is not held. `key` must be a hash of the policies. */
+  preparedSet(key: string, policies: () => Record<string, string>): string;
+  /** The same for a schema. */
+  preparedSchema(key: string, text: string): string;
+}
+
+/**
+ * Cedar, loaded when it is first needed: about 20 ms and 15 MB to load, 50 MB once it has decided. Its parsed sets live
+ * in the memory of the WebAssembly instance, one per thread, so the pools that bound them do too.
+ */
+export function cedarRuntime(): CedarRuntime {
+  if (loaded !== undefined) return loaded;
+  // require() loads synchronously, so that a decision never has to wait; the module is what its own types say.
+  const cedar = createRequire(import.meta.url)('@cedar-policy/cedar-wasm/nodejs') as Cedar;
+  const sets = createPool<Record<string, string>>({
+    maxEntries: maxPreparedSets,
+    maxWeight: maxPreparedPolicies,
+    weigh: (policies) => Object.keys(policies).length,
+    fill: (id, policies) => expectSuccess(cedar.preparsePolicySet(id, { staticPolicies: policies })),
+    empty: (id) => expectSuccess(cedar.preparsePolicySet(id, { staticPolicies: {} })),
+  });
+  const schemas = createPool<string>({
+    maxEntries: maxPreparedSchemas,
+    maxWeight: maxPreparedSchemas,
+    weigh: () => 1,
+    fill: (id, text) => expectSuccess(cedar.preparseSchema(id, text)),
+    empty: (id) => expectSuccess(cedar.preparseSchema(id, '')),
+  });
+  loaded = { cedar, preparedSet: sets.get, preparedSchema: (key, text) => schemas.get(key, () => text) };
+  return loaded;
+}
+
+function expectSuccess(answer: CedarModule.CheckParseAnswer): void {
+  if (answer.type === 'failure') throw new Error(answer.errors.map((error) => error.message).join('; '));
+}

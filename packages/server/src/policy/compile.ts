@@ -1,0 +1,221 @@
+import type { DetailedError, EntityUidJson, PolicyJson } from '@cedar-policy/cedar-wasm/nodejs';
+import { NexusError } from '#core';
+import { type Cedar, cedarRuntime } from './cedar.ts';
+import { defaultPolicies } from './defaults.ts';
+import { noObligations, parseObligations, type StatedObligations } from './obligations.ts';
+import { type Analysis, analyse, type Reads, UnreadableArgument } from './reads.ts';
+import { type ArgumentTypes, schemaText, type ValueKind } from './schema.ts';
+import type { PolicySource } from './types.ts';
+
+/** What a policy's scope asks for; absent means anything. */
+export interface Scope {
+  readonly actions?: ReadonlySet<string>;
+  readonly principalType?: string;
+  readonly principalId?: string;
+  readonly resourceType?: string;
+  readonly resourceId?: string;
+}
+
+/** A policy ready to be sliced and evaluated. */
+export interface CompiledPolicy {
+  readonly id: string;
+  /** Cedar text; also the explanation that people see. */
+  readonly text: string;
+  readonly scope: Scope;
+  readonly reads: Reads;
+  readonly obligations: StatedObligations;
+  /** A permit that only adds its obligations to what something else permits. */
+  readonly advice: boolean;
+}
+
+export interface CompiledSources {
+  readonly policies: readonly CompiledPolicy[];
+  readonly argumentTypes: ArgumentTypes;
+  readonly schema: string;
+}
+
+/** Annotations that mean something here. Any other is refused: a misspelt `@obligation` would be a plain permit. */
+const annotations = new Set(['id', 'description', 'obligation', 'advice']);
+
+const maxSourceChars = 2_000_000;
+
+/** Parses and validates all sources together. Throws `invalid_request` naming the source, the place and what is wrong. */
+export function compileSources(sources: readonly PolicySource[]): CompiledSources {
+  const { cedar } = cedarRuntime();
+  const parsed = sources.flatMap((source) => parseSource(cedar, source));
+  requireUnique(
+    sources.map(({ name }) => name),
+    (name) => `two policy sources are named "${name}"`,
+  );
+  requireUnique(
+    parsed.map(({ id }) => id),
+    (id) => `two policies have the id ${id}`,
+  );
+  const argumentTypes = typesOfArguments(parsed);
+  const schema = schemaText(argumentTypes);
+  for (const source of sources) validateSource(cedar, source, schema);
+  return {
+    argumentTypes,
+    schema,
+    policies: parsed.map(({ id, text, json, analysis }) => ({
+      id,
+      text,
+      scope: scopeOf(json),
+      reads: analysis.reads,
+      obligations: json.annotations?.obligation === undefined ? noObligations : parseObligations(json.annotations.obligation ?? ''),
+      advice: json.annotations !== undefined && 'advice' in json.annotations,
+    })),
+  };
+}
+
+interface ParsedPolicy {
+  readonly id: string;
+  readonly text: string;
+  readonly json: PolicyJson;
+  readonly analysis: Analysis;
+  readonly place: string;
+}
+
+function parseSource(cedar: Cedar, source: PolicySource): ParsedPolicy[] {
+  if (source.text.length > maxSourceChars) throw invalid(source.name, `it is longer than ${maxSourceChars} characters`);
+  const parts = cedar.policySetTextToParts(source.text);
+  if (parts.type === 'failure') throw invalid(placeOf(source, parts.errors[0]), describe(parts.errors));
+  if (parts.policy_templates.length > 0) throw invalid(source.name, 'templates (?principal, ?resource) are not supported; write a policy');
+  let offset = 0;
+  return inSourceOrder(parts.policies).map((text, index) => {
+    offset = source.text.indexOf(text, offset);
+    const place = lineAndColumn(source.text, offset);
+    offset += text.length;
+    const answer = cedar.policyToJson(text);
+    if (answer.type === 'failure') throw invalid(`${source.name}:${place}`, describe(answer.errors));
+    const json = answer.json;
+    checkAnnotations(`${source.name}:${place}`, json);
+    const prefix = source.name === defaultPolicies.name ? 'default' : `operator:${source.name}`;
+    return {
+      id: `${prefix}:${json.annotations?.id ?? index}`,
+      text,
+      json,
+      analysis: analyseAt(`${source.name}:${place}`, json),
+      place: `${source.name}:${place}`,
+    };
+  });
+}
+
+/** Cedar names policies policy0, policy1, … in the order of the text, but lists them sorted as texts (policy10 before policy2). */
+function inSourceOrder(listed: readonly string[]): string[] {
+  const ids = listed.map((_, index) => `policy${index}`).sort();
+  return listed
+    .map((text, position) => ({ text, index: Number((ids[position] ?? '').slice('policy'.length)) }))
+    .sort((a, b) => a.index - b.index)
+    .map(({ text }) => text);
+}
+
+function checkAnnotations(place: string, json: PolicyJson): void {
+  const stated = json.annotations ?? {};
+  for (const name of Object.keys(stated)) {
+    if (!annotations.has(name))
+      throw invalid(place, `unknown annotation @${name}; known are ${[...annotations].map((known) => `@${known}`).join(', ')}`);
+  }
+  if (json.effect === 'forbid' && ('obligation' in stated || 'advice' in stated))
+    throw invalid(place, 'a forbid can have neither @obligation nor @advice: it denies whatever is owed');
+  if ('advice' in stated && !('obligation' in stated)) throw invalid(place, '@advice without @obligation does nothing');
+}
+
+function analyseAt(place: string, json: PolicyJson): Analysis {
+  try {
+    return analyse(json);
+  } catch (error) {
+    if (error instanceof UnreadableArgument) throw invalid(place, error.message);
+    throw error;
+  }
+}
+
+/** An argument has one type in all policies together, so that one schema serves every slice. */
+function typesOfArguments(parsed: readonly ParsedPolicy[]): Map<string, ValueKind> {
+  const types = new Map<string, { kind: ValueKind; place: string }>();
+  for (const { analysis, place } of parsed) {
+    for (const [name, kinds] of analysis.argumentUses) {
+      for (const kind of kinds) {
+        const known = types.get(name);
+        if (known === undefined || known.kind === 'Presence') types.set(name, { kind, place });
+        else if (kind !== 'Presence' && kind !== known.kind)
+          throw invalid(
+            place,
+            `context.arguments.${name} is used as ${kind} here and as ${known.kind} at ${known.place}; use one type, or context.argumentsJson`,
+          );
+      }
+    }
+  }
+  return new Map([...types].map(([name, { kind }]) => [name, kind]));
+}
+
+function validateSource(cedar: Cedar, source: PolicySource, schema: string): void {
+  const answer = cedar.validate({ schema, policies: { staticPolicies: source.text }, validationSettings: { mode: 'strict' } });
+  if (answer.type === 'failure') throw invalid(placeOf(source, answer.errors[0]), describe(answer.errors));
+  // A warning means that a policy can never apply or reads like another text than it is: for a forbid, a hole.
+  const [first] = [...answer.validationErrors, ...answer.validationWarnings];
+  if (first !== undefined) throw invalid(placeOf(source, first.error), describe([first.error]));
+}
+
+function scopeOf(json: PolicyJson): Scope {
+  const actions = json.action.op === 'All' ? undefined : new Set(actionEntities(json.action).map((entity) => uidOf(entity).id));
+  const principal = entityScope(json.principal);
+  const resource = entityScope(json.resource);
+  return {
+    ...(actions === undefined ? {} : { actions }),
+    ...(principal.type === undefined ? {} : { principalType: principal.type }),
+    ...(principal.id === undefined ? {} : { principalId: principal.id }),
+    ...(resource.type === undefined ? {} : { resourceType: resource.type }),
+    ...(resource.id === undefined ? {} : { resourceId: resource.id }),
+  };
+}
+
+function actionEntities(constraint: Exclude<PolicyJson['action'], { op: 'All' }>): EntityUidJson[] {
+  if ('entities' in constraint) return constraint.entities;
+  return 'entity' in constraint ? [constraint.entity] : [];
+}
+
+/** `in` is left to Cedar: an entity may belong to a group of another type. */
+function entityScope(constraint: PolicyJson['principal'] | PolicyJson['resource']): { type?: string; id?: string } {
+  if (constraint.op === '==' && 'entity' in constraint) return uidOf(constraint.entity);
+  if (constraint.op === 'is') return { type: constraint.entity_type };
+  return {};
+}
+
+function uidOf(entity: EntityUidJson): { type: string; id: string } {
+  return '__entity' in entity ? entity.__entity : entity;
+}
+
+function requireUnique(names: readonly string[], message: (name: string) => string): void {
+  const seen = new Set<string>();
+  for (const name of names) {
+    if (seen.has(name)) throw new NexusError('invalid_request', message(name));
+    seen.add(name);
+  }
+}
+
+function invalid(place: string, what: string): NexusError {
+  return new NexusError('invalid_request', `policy ${place}: ${what}`, { details: { policy: place } });
+}
+
+function describe(errors: readonly DetailedError[]): string {
+  return errors
+    .slice(0, 3)
+    .map(({ message, help, sourceLocations }) => {
+      const label = sourceLocations?.[0]?.label;
+      return [message, label, help].filter((part) => part !== null && part !== undefined && part !== '').join('; ');
+    })
+    .join(' | ');
+}
+
+function placeOf(source: PolicySource, error: DetailedError | undefined): string {
+  const start = error?.sourceLocations?.[0]?.start;
+  if (start === undefined) return source.name;
+  // Cedar counts bytes.
+  return `${source.name}:${lineAndColumn(Buffer.from(source.text).subarray(0, start).toString(), Number.POSITIVE_INFINITY)}`;
+}
+
+function lineAndColumn(text: string, offset: number): string {
+  const lines = text.slice(0, offset).split('\n');
+  return `${lines.length}:${(lines.at(-1)?.length ?? 0) + 1}`;
+}

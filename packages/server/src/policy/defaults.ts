@@ -1,0 +1,37 @@
+import type { PolicySource } from './types.ts';
+
+/**
+ * Permits that every installation starts from. Operators narrow them by `forbid`, which always wins, and widen them by
+ * their own permits. Tools, hosts, memory and secrets have no default: they need the agent's short form or an operator's permit.
+ */
+export const defaultPolicies: PolicySource = {
+  name: 'default',
+  text: `
+// A person may start any agent of the tenant: the key's scopes are checked before this.
+@id("user-starts-runs")
+permit (principal is User, action == Action::"run.start", resource is Agent);
+
+// An agent may start the agents that its definition names as sub-agents.
+@id("agent-starts-subagents")
+permit (principal is Agent, action == Action::"run.start", resource is Agent)
+when { resource has declared && resource.declared };
+
+// An agent may use the models that its definition lists. A model without a known price is denied:
+// its cost could not be held to a budget. An operator who accepts that writes a permit for it.
+@id("agent-uses-declared-models")
+permit (principal is Agent, action == Action::"model.invoke", resource is Model)
+when { resource has declared && resource.declared && context.priceKnown };
+
+// A person may answer approvals; one that asks for a role needs that role, or the owner's.
+@id("user-answers-approvals")
+permit (principal is User, action == Action::"approval.grant", resource is Approval);
+@id("approval-needs-role")
+forbid (principal is User, action == Action::"approval.grant", resource is Approval)
+when { resource has role && !principal.roles.contains(resource.role) && !principal.roles.contains("owner") };
+
+// Owners and administrators run the installation.
+@id("admin-administers")
+permit (principal is User, action in [Action::"admin.read", Action::"admin.write"], resource is System)
+when { principal.roles.containsAny(["owner", "admin"]) };
+`,
+};

@@ -1,0 +1,219 @@
+import type { AuthorizationAnswer } from '@cedar-policy/cedar-wasm/nodejs';
+import type { PolicyShortForm } from '@nexus-agent/protocol';
+import { type Clock, canonicalJson, sha256, systemClock } from '#core';
+import { createCache } from './cache.ts';
+import { cedarRuntime } from './cedar.ts';
+import { type CompiledSources, compileSources } from './compile.ts';
+import { defaultPolicies } from './defaults.ts';
+import { settleObligations } from './obligations.ts';
+import { InvalidRequest, projectRequest, type ResourceFacts, resourceFacts } from './request.ts';
+import { schemaText } from './schema.ts';
+import { checkShortForm, compileAgentForm, compileSessionForm, type FormPolicy } from './short-form.ts';
+import { createSlice, type Slice } from './slice.ts';
+import type { Decision, DecisionRequest, PolicyEngine, PolicySource } from './types.ts';
+
+export interface PolicyEngineOptions {
+  /** The operator's policies, besides the defaults. */
+  readonly sources?: readonly PolicySource[];
+  /** For `context.time`. */
+  readonly clock?: Clock;
+  /** Answers remembered for equal questions; 0 turns it off. An answer is only reused when everything that the policies can read is equal. */
+  readonly memoEntries?: number;
+}
+
+const defaultMemoEntries = 8192;
+const sliceEntries = 4096;
+const formEntries = 1024;
+/** Questions longer than this (large arguments that a policy reads as a whole) are evaluated each time. */
+const maxMemoKeyChars = 8192;
+
+/** Everything that depends on the policies: replaced as a whole, so that no decision mixes two versions. */
+interface Generation {
+  readonly version: string;
+  readonly compiled: () => CompiledSources;
+  readonly schemaKey: () => string;
+  readonly principalIds: () => ReadonlySet<string>;
+  readonly slices: ReturnType<typeof createCache<Slice>>;
+  readonly memo: ReturnType<typeof createCache<Decision>>;
+}
+
+/**
+ * The policy engine on Cedar. Cedar is loaded by the first decision, or at once when there are sources to validate;
+ * throws `invalid_request` when one of them is not valid.
+ */
+export function createPolicyEngine(options: PolicyEngineOptions = {}): PolicyEngine {
+  const clock = options.clock ?? systemClock;
+  const memoEntries = options.memoEntries ?? defaultMemoEntries;
+  const forms = createCache<FormPolicy[]>(formEntries);
+  let generation = createGeneration(options.sources ?? [], memoEntries);
+
+  function formPolicies(kind: 'agent' | 'session', text: string, form: PolicyShortForm | undefined): readonly FormPolicy[] {
+    if (form === undefined) return [];
+    const key = kind + text;
+    const known = forms.get(key);
+    if (known !== undefined) return known;
+    const compiled = kind === 'agent' ? compileAgentForm(form) : compileSessionForm(form);
+    forms.set(key, compiled);
+    return compiled;
+  }
+
+  function sliceFor(
+    current: Generation,
+    request: DecisionRequest,
+    resource: ResourceFacts,
+    sliceKey: string,
+    texts: [string, string],
+  ): Slice {
+    const known = current.slices.get(sliceKey);
+    if (known !== undefined) return known;
+    const slice = createSlice(
+      current.compiled().policies,
+      [...formPolicies('agent', texts[0], request.agentPolicy), ...formPolicies('session', texts[1], request.sessionPolicy)],
+      request.principal,
+      request.action,
+      resource,
+    );
+    current.slices.set(sliceKey, slice);
+    return slice;
+  }
+
+  function decideOrThrow(current: Generation, request: DecisionRequest): Decision {
+    const { principal, action } = request;
+    const resource = resourceFacts(request.resource);
+    const texts: [string, string] = [formText(request.agentPolicy), formText(request.sessionPolicy)];
+    const namedId = current.principalIds().has(principal.id) ? principal.id : '';
+    const sliceKey = JSON.stringify([action, principal.type, namedId, resource.type, resource.id, resource.derived.authority, ...texts]);
+    const slice = sliceFor(current, request, resource, sliceKey, texts);
+    const call = projectRequest(request, resource, slice.reads, current.compiled().argumentTypes, clock.now);
+    const approved = request.context.approved;
+    const memoKey =
+      memoEntries === 0
+        ? ''
+        : JSON.stringify([sliceKey, call.principal, call.entities, call.context, approved?.role, approved !== undefined]);
+    const memoised = memoEntries > 0 && memoKey.length <= maxMemoKeyChars;
+    const known = memoised ? current.memo.get(memoKey) : undefined;
+    if (known !== undefined) return known;
+    const runtime = cedarRuntime();
+    const answer = runtime.cedar.statefulIsAuthorized({
+      ...call,
+      validateRequest: true,
+      preparsedSchemaName: runtime.preparedSchema(current.schemaKey(), current.compiled().schema),
+      preparsedPolicySetId: runtime.preparedSet(slice.key, () => textsOf(slice)),
+    });
+    const decision = freeze({ ...describeRequest(current, request, resource), ...conclude(answer, slice, approved) });
+    if (memoised) current.memo.set(memoKey, decision);
+    return decision;
+  }
+
+  return {
+    get version() {
+      return generation.version;
+    },
+    decide(request) {
+      const current = generation;
+      try {
+        return decideOrThrow(current, request);
+      } catch (error) {
+        const reason = error instanceof InvalidRequest ? 'invalid-request' : 'evaluation-error';
+        const message = error instanceof Error ? error.message : String(error);
+        return { ...describeRequest(current, request, request.resource), effect: 'deny', reasons: [reason], errors: [message] };
+      }
+    },
+    replace(sources) {
+      const next = createGeneration(sources, memoEntries);
+      next.compiled();
+      generation = next;
+    },
+    check: checkShortForm,
+  };
+}
+
+function createGeneration(sources: readonly PolicySource[], memoEntries: number): Generation {
+  const all = [defaultPolicies, ...sources];
+  const compiled = once(() => compileSources(all));
+  if (sources.length > 0) compiled();
+  return {
+    version: sha256(canonicalJson([schemaText(new Map()), all.map(({ name, text }) => [name, text])])).slice(0, 16),
+    compiled,
+    schemaKey: once(() => sha256(compiled().schema)),
+    principalIds: once(
+      () => new Set(compiled().policies.flatMap(({ scope }) => (scope.principalId === undefined ? [] : [scope.principalId]))),
+    ),
+    slices: createCache(sliceEntries),
+    memo: createCache(Math.max(1, Math.floor(memoEntries / 2))),
+  };
+}
+
+/** Cedar's answer and the obligations of the determining policies as one effect. */
+function conclude(
+  answer: AuthorizationAnswer,
+  slice: Slice,
+  approved: DecisionRequest['context']['approved'],
+): Pick<Decision, 'effect' | 'reasons' | 'obligations' | 'errors'> {
+  if (answer.type === 'failure')
+    return { effect: 'deny', reasons: ['invalid-request'], errors: answer.errors.map(({ message }) => message) };
+  const { decision, diagnostics } = answer.response;
+  // Cedar skips a policy whose condition errs, a forbid too: the request would be allowed.
+  if (diagnostics.errors.length > 0) {
+    return {
+      effect: 'deny',
+      reasons: inOrder(
+        slice,
+        diagnostics.errors.map(({ policyId }) => policyId),
+      ),
+      errors: diagnostics.errors.map(({ policyId, error }) => `${policyId}: ${error.message}`),
+    };
+  }
+  const reasons = inOrder(slice, diagnostics.reason);
+  if (decision === 'deny') return { effect: 'deny', reasons: reasons.length > 0 ? reasons : ['default-deny'] };
+  const determining = reasons.flatMap((id) => slice.policies.get(id) ?? []);
+  if (determining.length !== reasons.length) return { effect: 'deny', reasons, errors: ['Cedar named a policy that was not asked'] };
+  if (determining.every(({ advice }) => advice)) return { effect: 'deny', reasons: ['default-deny'] };
+  const settled = settleObligations(
+    determining.map(({ obligations }) => obligations),
+    approved,
+  );
+  if (settled.effect === 'deny') return { effect: 'deny', reasons, errors: [...settled.errors] };
+  return { effect: settled.effect, reasons, ...(settled.obligations.length === 0 ? {} : { obligations: settled.obligations }) };
+}
+
+function inOrder(slice: Slice, ids: readonly string[]): string[] {
+  const named = new Set(ids);
+  const known = [...slice.policies.keys()].filter((id) => named.delete(id));
+  return [...known, ...named];
+}
+
+function describeRequest(
+  current: Generation,
+  request: DecisionRequest,
+  resource: { readonly type: string; readonly id: string },
+): Pick<Decision, 'action' | 'principal' | 'resource' | 'policyVersion'> {
+  return {
+    action: request.action,
+    principal: `${request.principal.type}::${JSON.stringify(request.principal.id)}`,
+    resource: `${resource.type}::${JSON.stringify(resource.id)}`,
+    policyVersion: current.version,
+  };
+}
+
+function textsOf(slice: Slice): Record<string, string> {
+  return Object.fromEntries([...slice.policies].map(([id, { text }]) => [id, text]));
+}
+
+function formText(form: PolicyShortForm | undefined): string {
+  return form === undefined ? '' : JSON.stringify(form);
+}
+
+/** A remembered decision is handed out again: nobody may change it. */
+function freeze(decision: Decision): Decision {
+  for (const list of [decision.reasons, decision.obligations, decision.errors]) if (list !== undefined) Object.freeze(list);
+  return Object.freeze(decision);
+}
+
+function once<Value>(make: () => Value): () => Value {
+  let made: { readonly value: Value } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
+}

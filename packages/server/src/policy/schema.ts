@@ -1,0 +1,86 @@
+import type { DecisionRequest } from './types.ts';
+
+/** How a value of a request is declared to Cedar. `Presence` is an argument that policies test only with `has`. */
+export type ValueKind = 'String' | 'Long' | 'Boolean' | 'Strings' | 'Decimal' | 'Presence';
+
+const cedarTypes: Record<ValueKind, string> = {
+  String: 'String',
+  Long: 'Long',
+  Boolean: 'Bool',
+  Strings: 'Set<String>',
+  Decimal: 'decimal',
+  Presence: 'Bool',
+};
+
+export type ResourceType = DecisionRequest['resource']['type'];
+
+/** Attributes that a request may carry for its resource, besides those that are derived from its id. All are optional. */
+export const resourceAttributes: Record<ResourceType, Readonly<Record<string, ValueKind>>> = {
+  Agent: { declared: 'Boolean' },
+  Approval: { kind: 'String', role: 'String', tool: 'String' },
+  Host: { scheme: 'String', port: 'Long' },
+  Memory: {},
+  Model: { declared: 'Boolean', simulator: 'Boolean', contextTokens: 'Long' },
+  Secret: {},
+  System: {},
+  Tool: { effects: 'String', permissions: 'Strings' },
+};
+
+/** Optional facts of the context that are passed on as they are. */
+export const contextFacts = {
+  estimatedCostMicroUsd: 'Long',
+  budgetLeftMicroUsd: 'Long',
+  step: 'Long',
+  onBehalfOf: 'String',
+  sessionId: 'String',
+} as const satisfies Record<string, ValueKind>;
+
+/** Attributes that every entity of a type has; they are derived from its id, or (tenant, roles) belong to the principal. */
+const derivedAttributes: Record<ResourceType | 'User', string> = {
+  Agent: 'name: String, tenant: String',
+  User: 'name: String, tenant: String, roles: Set<String>',
+  Approval: 'id: String',
+  Host: 'name: String, authority: String',
+  Memory: 'name: String',
+  Model: 'ref: String, provider: String, model: String',
+  Secret: 'name: String',
+  System: 'name: String',
+  Tool: 'name: String',
+};
+
+const actions = `
+action "run.start" appliesTo { principal: [User, Agent], resource: [Agent], context: Context };
+action "model.invoke" appliesTo { principal: [User, Agent], resource: [Model], context: Context };
+action "tool.execute" appliesTo { principal: [User, Agent], resource: [Tool], context: Context };
+action "memory.read", "memory.write" appliesTo { principal: [User, Agent], resource: [Memory], context: Context };
+action "net.egress" appliesTo { principal: [User, Agent], resource: [Host], context: Context };
+action "secret.use" appliesTo { principal: [User, Agent], resource: [Secret], context: Context };
+action "approval.grant" appliesTo { principal: [User], resource: [Approval], context: Context };
+action "admin.read", "admin.write" appliesTo { principal: [User], resource: [System], context: Context };
+`;
+
+/** Types of `context.arguments.<name>`, found by how the policies use them. */
+export type ArgumentTypes = ReadonlyMap<string, ValueKind>;
+
+function optional(attributes: Iterable<readonly [string, ValueKind]>): string {
+  return [...attributes].map(([name, kind]) => `${JSON.stringify(name)}?: ${cedarTypes[kind]}`).join(', ');
+}
+
+/** The Cedar schema. Only the arguments that a policy reads are declared, and only those are passed. */
+export function schemaText(argumentTypes: ArgumentTypes): string {
+  const entities = Object.entries(derivedAttributes).map(([type, derived]) => {
+    const extra = type === 'User' ? {} : resourceAttributes[type as ResourceType]; // the keys of the record are exactly these
+    return `entity ${type} = { ${[derived, optional(Object.entries(extra))].filter((part) => part !== '').join(', ')} };`;
+  });
+  const sortedArguments = [...argumentTypes].sort(([a], [b]) => (a < b ? -1 : 1));
+  return `${entities.join('\n')}
+type Context = {
+  "arguments": { ${optional(sortedArguments)} },
+  argumentsJson: String,
+  time: datetime,
+  priceKnown: Bool,
+  approved?: { by: String, role?: String },
+  ${optional(Object.entries(contextFacts))}
+};
+${actions}`;
+}

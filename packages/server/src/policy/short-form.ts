@@ -1,0 +1,171 @@
+import { PolicyShortForm } from '@nexus-agent/protocol';
+import { NexusError } from '#core';
+import type { CompiledPolicy } from './compile.ts';
+import { noObligations, type StatedObligations } from './obligations.ts';
+import type { Reads } from './reads.ts';
+import type { ResourceFacts } from './request.ts';
+
+/** A policy that a short form stands for. `mayApply` leaves it out of slices where it certainly says nothing. */
+export interface FormPolicy extends CompiledPolicy {
+  readonly mayApply: (resource: ResourceFacts) => boolean;
+}
+
+type Kind = 'tool' | 'model' | 'net';
+
+interface Entry {
+  readonly kind: Kind;
+  readonly pattern: string;
+}
+
+const scopes = {
+  tool: { action: 'tool.execute', type: 'Tool', attributes: ['name'] },
+  model: { action: 'model.invoke', type: 'Model', attributes: ['ref', 'model'] },
+  net: { action: 'net.egress', type: 'Host', attributes: ['name', 'authority'] },
+} as const;
+
+const approval: StatedObligations = { requireApproval: {}, unknown: [] };
+
+/** Throws `invalid_request` when it is not a short form. */
+export function checkShortForm(form: PolicyShortForm): void {
+  const parsed = PolicyShortForm.safeParse(form);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw new NexusError('invalid_request', `policy ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'is not valid'}`);
+  }
+}
+
+/**
+ * What an agent is granted: `allow` permits, `approve` permits after an approval, `deny` forbids. Naming models under
+ * `allow` makes the list complete: the models of the definition that it does not match are then forbidden.
+ */
+export function compileAgentForm(form: PolicyShortForm): FormPolicy[] {
+  checkShortForm(form);
+  const allow = entriesOf(form.allow);
+  const approve = entriesOf(form.approve);
+  return [
+    ...allow.map((entry, index) => permit(`agent:allow[${index}]`, entry, {})),
+    ...approve.map((entry, index) => permit(`agent:approve[${index}]`, entry, { obligations: approval })),
+    ...entriesOf(form.deny).map((entry, index) => forbid(`agent:deny[${index}]`, entry)),
+    ...(allow.some(({ kind }) => kind === 'model') ? [forbidOthers('agent:allow', 'model', [...allow, ...approve])] : []),
+  ];
+}
+
+/**
+ * How a session narrows its agent; nothing here permits. With `allow`, tools and hosts that neither `allow` nor
+ * `approve` matches are forbidden, and so are models once `allow` names one. `approve` adds the approval to what is
+ * permitted otherwise.
+ */
+export function compileSessionForm(form: PolicyShortForm): FormPolicy[] {
+  checkShortForm(form);
+  const allow = entriesOf(form.allow);
+  const approve = entriesOf(form.approve);
+  const listed = [...allow, ...approve];
+  const narrowed: Kind[] =
+    form.allow === undefined ? [] : ['tool', 'net', ...(allow.some(({ kind }) => kind === 'model') ? (['model'] as const) : [])];
+  return [
+    ...narrowed.map((kind) => forbidOthers('session:allow', kind, listed)),
+    ...entriesOf(form.deny).map((entry, index) => forbid(`session:deny[${index}]`, entry)),
+    ...approve.map((entry, index) => permit(`session:approve[${index}]`, entry, { obligations: approval, advice: true })),
+  ];
+}
+
+function entriesOf(patterns: readonly string[] | undefined): Entry[] {
+  return (patterns ?? []).map((text) => {
+    const [, prefix, rest] = /^(?:(tool|model|net):)?(.*)$/s.exec(text) ?? [];
+    const kind = prefix === 'model' || prefix === 'net' ? prefix : 'tool';
+    return { kind, pattern: kind === 'net' ? (rest ?? '').toLowerCase() : (rest ?? '') };
+  });
+}
+
+function permit(id: string, entry: Entry, options: { readonly obligations?: StatedObligations; readonly advice?: boolean }): FormPolicy {
+  const { action, type } = scopes[entry.kind];
+  const price = entry.kind === 'model' ? 'context.priceKnown && ' : '';
+  const notes = `${options.advice ? '@advice ' : ''}${options.obligations ? '@obligation("require_approval") ' : ''}`;
+  return {
+    id,
+    text: `${notes}permit (principal is Agent, action == Action::"${action}", resource is ${type})\nwhen { ${price}(${condition(entry)}) };`,
+    scope: { actions: new Set([action]), principalType: 'Agent', resourceType: type },
+    reads: readsOf(entry.kind, entry.kind === 'model' ? ['priceKnown'] : []),
+    obligations: options.obligations ?? noObligations,
+    advice: options.advice ?? false,
+    mayApply: (resource) => matches(entry, resource),
+  };
+}
+
+function forbid(id: string, entry: Entry): FormPolicy {
+  const { action, type } = scopes[entry.kind];
+  return {
+    id,
+    text: `forbid (principal, action == Action::"${action}", resource is ${type})\nwhen { ${condition(entry)} };`,
+    scope: { actions: new Set([action]), resourceType: type },
+    reads: readsOf(entry.kind, []),
+    obligations: noObligations,
+    advice: false,
+    mayApply: (resource) => matches(entry, resource),
+  };
+}
+
+/** Forbids what no entry of the kind matches. */
+function forbidOthers(id: string, kind: Kind, listed: readonly Entry[]): FormPolicy {
+  const { action, type } = scopes[kind];
+  const entries = listed.filter((entry) => entry.kind === kind);
+  const unless = entries.length === 0 ? '' : `\nunless { ${entries.map(condition).join(' || ')} }`;
+  return {
+    id,
+    text: `forbid (principal, action == Action::"${action}", resource is ${type})${unless};`,
+    scope: { actions: new Set([action]), resourceType: type },
+    reads: readsOf(kind, []),
+    obligations: noObligations,
+    advice: false,
+    mayApply: (resource) => !entries.some((entry) => matches(entry, resource)),
+  };
+}
+
+function readsOf(kind: Kind, context: readonly string[]): Reads {
+  return {
+    principal: new Set(),
+    resource: new Set(scopes[kind].attributes),
+    context: new Set(context),
+    arguments: new Set(),
+    everything: false,
+  };
+}
+
+/** The pattern's characters are those of the protocol's schema: none of them needs an escape in Cedar. */
+function condition({ kind, pattern }: Entry): string {
+  return scopes[kind].attributes.map((attribute) => `resource.${attribute} like "${pattern}"`).join(' || ');
+}
+
+function matches({ kind, pattern }: Entry, resource: ResourceFacts): boolean {
+  return scopes[kind].attributes.some((attribute) => {
+    const value = resource.derived[attribute];
+    return typeof value === 'string' && like(value, pattern);
+  });
+}
+
+/** Cedar's `like`: `*` stands for any characters, also none. Linear in practice: on a mismatch only the last `*` is retried. */
+export function like(value: string, pattern: string): boolean {
+  let at = 0;
+  let inPattern = 0;
+  let star = -1;
+  let retryAt = 0;
+  while (at < value.length) {
+    if (pattern[inPattern] === '*') {
+      star = inPattern++;
+      retryAt = at;
+    } else if (inPattern < pattern.length && pattern[inPattern] === value[at]) {
+      at++;
+      inPattern++;
+    } else if (star >= 0) {
+      inPattern = star + 1;
+      at = ++retryAt;
+    } else return false;
+  }
+  while (pattern[inPattern] === '*') inPattern++;
+  return inPattern === pattern.length;
+}
+
+/** The Cedar policies that a short form stands for, each under the id that decisions give as their reason. */
+export function explainShortForm(kind: 'agent' | 'session', form: PolicyShortForm): { readonly id: string; readonly text: string }[] {
+  return (kind === 'agent' ? compileAgentForm(form) : compileSessionForm(form)).map(({ id, text }) => ({ id, text }));
+}
