@@ -1,4 +1,5 @@
 import { throwIfAborted } from '#core';
+import { cutText } from '../output.ts';
 import type { OpenFile } from '../workspace/walk.ts';
 
 const chunkBytes = 64 * 1024;
@@ -17,7 +18,6 @@ export async function* readLines(
   const decoder = new TextDecoder('utf-8', { fatal: true });
   const buffer = Buffer.allocUnsafe(chunkBytes);
   let rest = '';
-  let restCut = false;
   for (let position = 0; ; ) {
     throwIfAborted(options.signal);
     const wanted = Math.min(chunkBytes, file.sizeBytes - position);
@@ -36,18 +36,15 @@ export async function* readLines(
     pieces[0] = rest + (pieces[0] ?? '');
     rest = last ? '' : (pieces.pop() ?? '');
     if (last && pieces.at(-1) === '') pieces.pop();
-    let cutLines = restCut && pieces.length > 0 ? 1 : 0;
-    if (pieces.length > 0) restCut = false;
+    let cutLines = 0;
     const lines = pieces.map((line) => {
       const whole = line.endsWith('\r') ? line.slice(0, -1) : line;
       if (whole.length <= options.maxLineChars) return whole;
       cutLines += 1;
-      return `${whole.slice(0, options.maxLineChars)}…`;
+      return `${cutText(whole, options.maxLineChars)}…`;
     });
-    if (rest.length > options.maxLineChars) {
-      rest = rest.slice(0, options.maxLineChars);
-      restCut = true;
-    }
+    // One character over the limit is enough to know that the line is too long.
+    rest = rest.slice(0, options.maxLineChars + 1);
     if (lines.length > 0) yield { type: 'lines', lines, cutLines };
     if (last) return;
   }

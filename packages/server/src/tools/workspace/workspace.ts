@@ -71,28 +71,17 @@ export function createWorkspaces(options: WorkspacesOptions = {}): Workspaces {
     }
   };
 
-  const writeInto = async (root: string, folder: Folder, name: string, content: Uint8Array, signal: AbortSignal | undefined) => {
+  const planWrite = async (folder: Folder, name: string, content: Uint8Array, signal: AbortSignal | undefined) => {
+    throwIfAborted(signal);
     const existing = await statEntry(folder, name);
     if (existing !== undefined) requireReplaceable(existing, name);
     const change = { bytes: content.byteLength - (existing?.size ?? 0), files: existing === undefined ? 1 : 0 };
-    const takeBack = await usage.book(root, change, () => measure(root));
-    const unfinished = unfinishedPrefix + randomBytes(9).toString('base64url');
-    try {
-      const handle = await createFile(folder, unfinished, existing === undefined ? 0o600 : existing.mode & 0o700);
-      try {
-        await handle.writeFile(content, signal === undefined ? {} : { signal });
-      } finally {
-        await handle.close();
-      }
-      throwIfAborted(signal);
-      await replaceEntry(folder, unfinished, name, options);
-    } catch (error) {
-      takeBack();
-      await removeFile(folder, unfinished);
-      throwIfAborted(signal);
-      throw error;
-    }
-    return { created: existing === undefined };
+    const mode = existing === undefined ? 0o600 : existing.mode & 0o700;
+    const write = async () => {
+      await replaceFile(folder, name, { content, mode, signal, options });
+      return { created: existing === undefined };
+    };
+    return { change, write };
   };
 
   return {
@@ -122,7 +111,11 @@ export function createWorkspaces(options: WorkspacesOptions = {}): Workspaces {
       }
       throwIfAborted(signal);
       return withFolder(root, names.slice(0, -1), path, { ...options, create: true }, (folder) =>
-        writeInto(root, folder, name, content, signal),
+        usage.write(
+          root,
+          () => planWrite(folder, name, content, signal),
+          () => measure(root),
+        ),
       );
     },
 
@@ -199,4 +192,30 @@ async function explainNoFolder(parent: Folder, name: string, error: unknown): Pr
 function requireReplaceable(stats: Stats, name: string): void {
   if (stats.isSymbolicLink()) throw new NexusError('path_not_allowed', `${JSON.stringify(name)} is a link, which may leave the workspace`);
   requireRegular(stats, name);
+}
+
+interface Replacement {
+  readonly content: Uint8Array;
+  readonly mode: number;
+  readonly signal: AbortSignal | undefined;
+  readonly options: FolderOptions;
+}
+
+/** Writes beside the file and then takes its place, so that readers see the old content or the new and never a part. */
+async function replaceFile(folder: Folder, name: string, { content, mode, signal, options }: Replacement): Promise<void> {
+  const unfinished = unfinishedPrefix + randomBytes(9).toString('base64url');
+  try {
+    const handle = await createFile(folder, unfinished, mode);
+    try {
+      await handle.writeFile(content, signal === undefined ? {} : { signal });
+    } finally {
+      await handle.close();
+    }
+    throwIfAborted(signal);
+    await replaceEntry(folder, unfinished, name, options);
+  } catch (error) {
+    await removeFile(folder, unfinished);
+    throwIfAborted(signal);
+    throw error;
+  }
 }
