@@ -1,0 +1,195 @@
+/**
+ * Layers, doors and cycles: how the parts may depend on each other.
+ *
+ *   node --conditions=nexus-source scripts/checks/architecture.ts
+ *
+ * Type-only imports count. Tests may use any module, through its door. Each rule has a name that its findings carry;
+ * `npm run verify:gates` plants a violation of each and sees it caught.
+ */
+import { type Finding, report } from './files.ts';
+import { type Edge, type ImportGraph, manifestOf, readImportGraph } from './import-graph.ts';
+
+/** A module of the server imports only modules of lower layers. */
+const layers: Readonly<Record<string, number>> = {
+  core: 0,
+  telemetry: 1,
+  storage: 1,
+  budget: 2,
+  policy: 2,
+  llm: 2,
+  memory: 2,
+  tools: 2,
+  audit: 2,
+  runs: 3,
+  api: 4,
+  apps: 5,
+  cli: 6,
+};
+
+/** Parts of a module with a door of their own. Only the composition roots, and tests, know them. */
+const drivers = ['storage/drivers', 'llm/providers', 'llm/sim'];
+
+const server = 'packages/server/src/';
+const testFile = /(\.test|\.testkit|\.conformance)\.ts$|\/testing\/|^test\/|^bench\/|^scripts\//;
+
+interface Place {
+  /** `core`, `budget`, …; undefined outside the server's modules. */
+  readonly module: string | undefined;
+  /** The module or the driver part that the file is in: what has a door. */
+  readonly part: string | undefined;
+  readonly isTest: boolean;
+}
+
+function placeOf(file: string): Place {
+  const isTest = testFile.test(file);
+  if (!file.startsWith(server)) return { module: undefined, part: undefined, isTest };
+  const inside = file.slice(server.length);
+  const part = drivers.find((driver) => inside.startsWith(`${driver}/`));
+  const module = inside.includes('/') ? inside.slice(0, inside.indexOf('/')) : undefined;
+  return { module, part: part ?? module, isTest };
+}
+
+type Rule = (edge: Edge, from: Place, to: Place) => string | undefined;
+
+/** Rules about one import of one file by another. */
+const fileRules: Readonly<Record<string, Rule>> = {
+  'test-in-source': (_edge, from, to) => (!from.isTest && to.isTest ? 'source must not import test code' : undefined),
+
+  door: (edge, from, to) => {
+    if (from.part !== undefined && from.part === to.part) return undefined;
+    const target = fileOf(edge);
+    if (to.part === undefined) {
+      const packageRoot = /^packages\/[^/]+\//.exec(target)?.[0];
+      const crosses = packageRoot !== undefined && !edge.from.startsWith(packageRoot);
+      return crosses && target !== `${packageRoot}src/index.ts` && target.includes('/src/')
+        ? 'import the package by its name, not a file inside it'
+        : undefined;
+    }
+    // A driver implements the types of the module around it.
+    if (from.module === to.module && to.part === to.module) return undefined;
+    if (target !== `${server}${to.part}/index.ts`) return `reaches past the door: import #${to.part}`;
+    return edge.specifier.startsWith('.') && from.module !== undefined ? `import #${to.part} instead of a path` : undefined;
+  },
+
+  layer: (_edge, from, to) => {
+    const [low, high] = [rank(to), rank(from)];
+    if (from.isTest || low === undefined || high === undefined || from.module === to.module) return undefined;
+    if (low > high) return `${from.module} (layer ${high}) must not import ${to.module} (layer ${low})`;
+    return undefined;
+  },
+
+  sibling: (_edge, from, to) => {
+    if (from.isTest || from.module === to.module || rank(from) === undefined || rank(from) !== rank(to)) return undefined;
+    return `${from.module} and ${to.module} are of one layer and must not know each other`;
+  },
+
+  driver: (_edge, from, to) => {
+    const isDriver = to.part !== undefined && drivers.includes(to.part);
+    if (!isDriver || from.part === to.part || from.isTest || from.module === 'apps') return undefined;
+    return `only apps may import ${to.part}`;
+  },
+
+  'api-storage': (_edge, from, to) =>
+    from.module === 'api' && to.module === 'storage' && !from.isTest ? 'api sees runs, never storage' : undefined,
+
+  'unknown-module': (_edge, from) =>
+    from.module !== undefined && layers[from.module] === undefined ? `${from.module} has no layer in ${import.meta.filename}` : undefined,
+};
+
+/** What the published packages may depend on; they must also run in a browser, so Node's own modules are out. */
+const packageAllows: Readonly<Record<string, readonly string[]>> = {
+  'packages/protocol': ['zod'],
+  'packages/sdk': ['@nexus-agent/protocol'],
+};
+
+function rank(place: Place): number | undefined {
+  return place.module === undefined ? undefined : layers[place.module];
+}
+
+function fileOf(edge: Edge): string {
+  return edge.target.type === 'file' ? edge.target.file : '';
+}
+
+function checkEdge(edge: Edge, graph: ImportGraph): Finding[] {
+  const found = (rule: string, message: string): Finding => ({
+    rule,
+    file: edge.from,
+    line: edge.line,
+    message: `${edge.specifier}: ${message}`,
+  });
+  const manifest = manifestOf(graph.manifests, edge.from);
+  const isTest = testFile.test(edge.from);
+  const findings: Finding[] = [];
+  if (edge.target.type === 'unresolved') return [found('unresolved', 'there is no such file or door')];
+  const named = edge.specifier.startsWith('.') || edge.specifier.startsWith('#') ? undefined : nameOf(edge);
+  const allowed = manifest === undefined ? undefined : packageAllows[manifest.folder];
+  if (!isTest && named !== undefined && allowed !== undefined && !allowed.includes(named)) {
+    findings.push(found('package-dependency', `${manifest?.folder} may depend on ${allowed.join(', ')} only`));
+  }
+  if (named !== undefined && edge.target.type !== 'builtin' && !isDeclared(named, edge.from, graph)) {
+    findings.push(found('undeclared-dependency', `not declared in ${manifest?.folder || 'the root'}/package.json`));
+  }
+  if (edge.target.type === 'file') {
+    const [from, to] = [placeOf(edge.from), placeOf(edge.target.file)];
+    for (const [rule, check] of Object.entries(fileRules)) {
+      const message = check(edge, from, to);
+      if (message !== undefined) findings.push(found(rule, message));
+    }
+  }
+  return findings;
+}
+
+function nameOf(edge: Edge): string {
+  return edge.target.type === 'package' || edge.target.type === 'builtin'
+    ? edge.target.name
+    : edge.specifier
+        .split('/')
+        .slice(0, edge.specifier.startsWith('@') ? 2 : 1)
+        .join('/');
+}
+
+/** Tests, scripts and configuration may also use what the repository's root declares for development. */
+function isDeclared(name: string, file: string, graph: ImportGraph): boolean {
+  const own = manifestOf(graph.manifests, file);
+  if (own === undefined || own.name === name || own.dependencies.has(name)) return true;
+  const shipped = file.startsWith('packages/') && !testFile.test(file);
+  if (shipped) return false;
+  const workspace = graph.manifests.some((manifest) => manifest.name === name && manifest.folder !== '');
+  const root = graph.manifests.find((manifest) => manifest.folder === '');
+  return own.devDependencies.has(name) || root?.devDependencies.has(name) === true || (own.folder === '' && workspace);
+}
+
+/** Groups of source files that import each other in a ring, found as strongly connected components (Tarjan). */
+function findCycles(graph: ImportGraph): Finding[] {
+  const next = new Map<string, string[]>();
+  for (const edge of graph.edges) {
+    if (edge.target.type === 'file' && edge.target.file !== edge.from)
+      next.set(edge.from, [...(next.get(edge.from) ?? []), edge.target.file]);
+  }
+  const order = new Map<string, number>();
+  const low = new Map<string, number>();
+  const stack: string[] = [];
+  const findings: Finding[] = [];
+  const visit = (file: string): number => {
+    const index = order.size;
+    order.set(file, index);
+    stack.push(file);
+    let lowest = index;
+    for (const target of next.get(file) ?? []) {
+      if (!order.has(target)) lowest = Math.min(lowest, visit(target));
+      else if (stack.includes(target)) lowest = Math.min(lowest, order.get(target) ?? lowest);
+    }
+    low.set(file, lowest);
+    if (lowest === index) {
+      const group = stack.splice(stack.indexOf(file));
+      if (group.length > 1) findings.push({ rule: 'cycle', file, message: `imports itself through ${group.slice(1).join(', ')}` });
+    }
+    return lowest;
+  };
+  for (const file of next.keys()) if (!order.has(file)) visit(file);
+  return findings;
+}
+
+const graph = readImportGraph(process.cwd());
+const findings = [...graph.edges.flatMap((edge) => checkEdge(edge, graph)), ...findCycles(graph)];
+report('architecture', `${graph.files.length} files, ${graph.edges.length} imports`, findings);

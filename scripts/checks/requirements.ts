@@ -1,0 +1,40 @@
+/**
+ * Every requirement has a test and every citation names a requirement.
+ *
+ *   node scripts/checks/requirements.ts [--list]     --list prints each requirement with the tests that cite it
+ *
+ * Reads the tests' source, so it needs no test run and holds for tests that run in parallel.
+ */
+import { type RequirementId, requirements } from '../../test/requirements.ts';
+import { type Finding, lineOf, listFiles, readText, report } from './files.ts';
+
+const citation = /\bverifies\(([^)]*)\)|\[verifies ([^\]$]+)\]/g;
+const root = process.cwd();
+const cited = new Map<string, string[]>();
+const findings: Finding[] = [];
+
+for (const file of listFiles(root).filter((name) => /\.(test|conformance|testkit)\.ts$/.test(name))) {
+  const text = readText(root, file);
+  for (const match of text.matchAll(citation)) {
+    const ids =
+      match[1] === undefined ? (match[2] ?? '').split(/\s+/) : [...match[1].matchAll(/['"]([^'"]+)['"]/g)].map((id) => id[1] ?? '');
+    for (const id of ids) {
+      const line = lineOf(text, match.index);
+      if (!(id in requirements))
+        findings.push({ rule: 'unknown-requirement', file, line, message: `${id} is not in test/requirements.ts` });
+      cited.set(id, [...(cited.get(id) ?? []), `${file}:${line}`]);
+    }
+  }
+}
+
+// Safe: the keys of an object literal are exactly its own.
+const ids = Object.keys(requirements) as RequirementId[];
+for (const id of ids) {
+  if (!cited.has(id))
+    findings.push({ rule: 'untested-requirement', file: 'test/requirements.ts', message: `${id}: ${requirements[id].behaviour}` });
+}
+if (process.argv.includes('--list')) {
+  for (const id of ids)
+    process.stdout.write(`${requirements[id].promise}  ${id}\n     ${(cited.get(id) ?? ['no test']).join('\n     ')}\n`);
+}
+report('requirements', `${ids.length} requirements, ${ids.filter((id) => cited.has(id)).length} with tests`, findings);

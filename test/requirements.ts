@@ -1,0 +1,187 @@
+/**
+ * What Nexus Agent promises, one line each. Data only: tests cite an id (see `support/verifies.ts`), and `npm run verify` fails
+ * when a requirement has no test or a test cites an id that is not here.
+ *
+ * Promises: 1 a budget is never overspent, 2 a run survives kill -9, 3 nothing runs unless policy allows it,
+ * 4 code that models write cannot hurt the host, 5 every decision can be seen and proved. 0 is what all of them stand on.
+ */
+interface Requirement {
+  readonly promise: 0 | 1 | 2 | 3 | 4 | 5;
+  /** What an observer sees, in one sentence. */
+  readonly behaviour: string;
+}
+
+export const requirements = {
+  // Budgets
+  'budget.race.exact': {
+    promise: 1,
+    behaviour: 'Of 1,000 concurrent reservations against a limit for 137, exactly 137 are admitted, on both databases.',
+  },
+  'budget.race.processes': { promise: 1, behaviour: 'The same holds when three processes share one database.' },
+  'budget.invariants': {
+    promise: 1,
+    behaviour:
+      'After random interleavings of reserve, settle, release, expire and duplicates, spent + reserved <= limit and the sums match the ledger.',
+  },
+  'budget.invariants.kill': { promise: 1, behaviour: 'The invariants hold after processes are killed in between.' },
+  'budget.idempotent': { promise: 1, behaviour: 'A reservation id reserves once and settles once; a repeat gives the first answer.' },
+  'budget.refusal.names': {
+    promise: 1,
+    behaviour: 'A refusal names the scope, the unit, what was asked and what is left, and leaves no trace in any scope.',
+  },
+  'budget.window.rolls': { promise: 1, behaviour: 'A day or month window starts anew at its boundary; total never does.' },
+  'budget.expiry.dispatched': {
+    promise: 1,
+    behaviour: 'An expired reservation is charged its maximum when it was dispatched and released when it was not.',
+  },
+  'budget.late.usage': { promise: 1, behaviour: 'A settlement after expiry books the excess as late usage and flags it.' },
+  'budget.max-tokens.clamped': {
+    promise: 1,
+    behaviour: 'A model call asks for no more output than the budget affords, and is refused below a useful minimum.',
+  },
+  'budget.model.reserved': {
+    promise: 1,
+    behaviour: 'Every model attempt, retries and fallbacks included, is reserved before and billed after.',
+  },
+  'budget.tool.reserved': { promise: 1, behaviour: 'Every tool call is reserved before it runs and settled after.' },
+  'budget.cancel.leaks-nothing': {
+    promise: 1,
+    behaviour: 'A cancelled or disconnected stream is settled for what was used; nothing stays reserved.',
+  },
+  'budget.refused.resumable': {
+    promise: 1,
+    behaviour: 'A run that its budget refuses fails with the refusal and can be resumed after a raise.',
+  },
+  'budget.child.carved': { promise: 1, behaviour: "A sub-agent's budget is carved from its parent's and the rest returns." },
+  'budget.price.unknown': { promise: 1, behaviour: 'A model without a known price is refused by default, never taken as free.' },
+
+  // Durability
+  'durability.kill.every-boundary': {
+    promise: 2,
+    behaviour: 'A run killed with SIGKILL at each step boundary completes elsewhere with each finished step run once.',
+  },
+  'durability.kill.mid-step': { promise: 2, behaviour: 'The same when killed in the middle of each step.' },
+  'durability.kill.random': {
+    promise: 2,
+    behaviour: 'The same at 200 random moments under load, on both databases, with budgets that balance.',
+  },
+  'durability.model.once': { promise: 2, behaviour: 'A model call whose answer is journalled is not made again.' },
+  'durability.takeover': { promise: 2, behaviour: 'Another worker takes a lost run over within 5 s.' },
+  'durability.effects.once': {
+    promise: 2,
+    behaviour: 'A tool with effects once and an unknown outcome is never run again without a person saying so.',
+  },
+  'durability.effects.idempotent': {
+    promise: 2,
+    behaviour: 'A tool in flight that may be repeated is repeated under the same idempotency key.',
+  },
+  'durability.fencing': { promise: 2, behaviour: 'A worker that was paused and lost its lease cannot write.' },
+  'durability.log.gap-free': {
+    promise: 2,
+    behaviour: 'The event log of a run has no gap and no duplicate, and no acknowledged event is lost.',
+  },
+  'durability.replay.same-state': {
+    promise: 2,
+    behaviour: 'Replaying a journal gives the recorded state, for every run that the tests record.',
+  },
+  'durability.fork': { promise: 2, behaviour: 'A fork starts from a step with edits and leaves the original as it was.' },
+  'durability.drain': { promise: 2, behaviour: 'On SIGTERM a worker hands its runs over and ends; none is lost.' },
+  'durability.cancel': { promise: 2, behaviour: 'Cancelling stops the upstream request and the tools, and the run ends cancelled.' },
+  'durability.wait.no-memory': { promise: 2, behaviour: 'A waiting run survives a restart of every process.' },
+  'durability.compaction': { promise: 2, behaviour: 'A context that outgrows the model is summarised and journalled, never cut silently.' },
+  'durability.limits': { promise: 2, behaviour: 'Step limits, deadlines and loop detection end a run in a stated way.' },
+  'storage.conformance': { promise: 2, behaviour: 'Every store passes one conformance suite on SQLite and on Postgres.' },
+  'storage.schema.newer': { promise: 2, behaviour: 'A database migrated by newer code is refused.' },
+
+  // Policy
+  'policy.default.deny': { promise: 3, behaviour: 'What no policy permits is denied.' },
+  'policy.error.denies': { promise: 3, behaviour: 'A policy whose evaluation errors denies, also when another permits.' },
+  'policy.every-path': { promise: 3, behaviour: 'Every path that runs a tool or a model records a decision first.' },
+  'policy.arguments.actual': { promise: 3, behaviour: 'A tool call is decided on the arguments it runs with, each time.' },
+  'policy.slice.full': { promise: 3, behaviour: 'Deciding on a slice of the policies gives the answer of the full set.' },
+  'policy.schema.validated': { promise: 3, behaviour: 'A policy that does not fit the schema is refused with the place of the fault.' },
+  'policy.obligation.unknown': { promise: 3, behaviour: 'An obligation that is not known denies.' },
+  'policy.obligation.cap-tokens': { promise: 3, behaviour: 'cap_tokens bounds the output that a model call asks for.' },
+  'policy.short-form': {
+    promise: 3,
+    behaviour: 'The allow, deny and approve lists of agents and sessions compile to policies with the same meaning.',
+  },
+  'policy.explains': { promise: 3, behaviour: 'A denial names the policies that decided and what the caller may do.' },
+  'approval.restart': { promise: 3, behaviour: 'An approval survives a restart, and its answer continues the run.' },
+  'approval.exact-arguments': {
+    promise: 3,
+    behaviour: 'An approval lets exactly the approved arguments through, and is decided again after the answer.',
+  },
+  'approval.deadline': { promise: 3, behaviour: 'An approval that nobody answers takes its default at its deadline.' },
+
+  // Sandbox and tools
+  'sandbox.fuel.deterministic': { promise: 4, behaviour: 'Fuel stops the same code at the same count each time.' },
+  'sandbox.loop': { promise: 4, behaviour: 'An endless loop, in microtasks too, ends in a typed error.' },
+  'sandbox.regex': { promise: 4, behaviour: 'A catastrophic regular expression ends in a typed error.' },
+  'sandbox.memory': { promise: 4, behaviour: 'An allocation bomb ends in a typed error and the host keeps its memory.' },
+  'sandbox.recursion': { promise: 4, behaviour: 'Deep recursion ends in a typed error.' },
+  'sandbox.escape': { promise: 4, behaviour: 'Sandboxed code reaches no host object, file, clock of the host or network.' },
+  'sandbox.output': { promise: 4, behaviour: 'An output flood is cut at its limit with a typed error.' },
+  'sandbox.event-loop': { promise: 4, behaviour: "None of this stalls the server's event loop over 250 ms." },
+  'tools.workspace.confined': { promise: 4, behaviour: 'File tools stay inside the workspace, through links and races.' },
+  'tools.http.private': {
+    promise: 4,
+    behaviour: 'http_fetch reaches no private address on any hop, rebinding included, unless it was granted.',
+  },
+  'tools.schema': { promise: 4, behaviour: 'Arguments that do not fit the schema never reach the tool; the model is told what is wrong.' },
+  'tools.error.result': { promise: 4, behaviour: 'A tool that fails gives the model a result to act on.' },
+  'tools.order': { promise: 2, behaviour: 'Parallel results reach the model in the order in which it asked.' },
+  'tools.bounded': { promise: 4, behaviour: 'No more than the configured number of tool calls run at once, each within its time.' },
+
+  // Streams
+  'stream.resume.exact': {
+    promise: 2,
+    behaviour: 'After 2,000 disconnects and resumes at random points a client has exactly the text and events of an undisturbed one.',
+  },
+  'stream.resume.process': { promise: 2, behaviour: 'A stream resumes from another process.' },
+  'stream.tenant': { promise: 3, behaviour: "Another tenant's stream is refused." },
+  'stream.slow-reader': {
+    promise: 4,
+    behaviour: 'A slow reader costs bounded memory and is detached with stream.lagged, from which it can resume.',
+  },
+  'stream.detach': { promise: 2, behaviour: 'Disconnecting detaches and the run goes on; only cancelling stops it.' },
+
+  // Models
+  'provider.cut.error': { promise: 2, behaviour: 'A stream without its terminal event is an error or a fallback, never a short answer.' },
+  'provider.stall.timeout': { promise: 2, behaviour: 'A stalled stream ends at the idle timeout, a slow one at the total deadline.' },
+  'provider.malformed': { promise: 2, behaviour: 'Malformed data ends in provider_malformed.' },
+  'provider.retry': { promise: 2, behaviour: '429 and 5xx are retried within bounds, honouring Retry-After.' },
+  'provider.fallback': { promise: 2, behaviour: 'A fallback happens in order, and only before the first token.' },
+  'provider.codec.chunks': { promise: 2, behaviour: 'Any split of the bytes decodes to the same parts.' },
+  'provider.usage': { promise: 1, behaviour: 'Cache and reasoning tokens are counted and priced.' },
+
+  // API, CLI, SDK
+  'api.loopback.host': { promise: 3, behaviour: 'On loopback a foreign Host or Origin is refused, so a web page cannot drive the server.' },
+  'api.remote.auth': {
+    promise: 3,
+    behaviour: 'A server on another address than loopback refuses to start without authentication, and each request needs a key.',
+  },
+  'api.keys': { promise: 3, behaviour: 'A key is stored only as a hash, does what its scopes say, expires and can be revoked.' },
+  'api.idempotency': {
+    promise: 2,
+    behaviour: 'A repeated POST with the same Idempotency-Key creates once; with another body it conflicts.',
+  },
+  'api.problem': { promise: 5, behaviour: 'Every error is a problem document with a code of the table and no stack, prompt or secret.' },
+  'api.session.view': { promise: 1, behaviour: 'A session shows its budget as limit, spent and reserved.' },
+  'api.openapi': { promise: 5, behaviour: 'The OpenAPI document is generated from the schemas and matches the routes.' },
+  'api.bare-stream': { promise: 0, behaviour: "A bare GET of the chat stream from loopback streams the default agent's greeting." },
+  'cli.exit-codes': { promise: 0, behaviour: 'Commands end with documented exit codes, and --json prints only JSON.' },
+  'cli.config': { promise: 0, behaviour: 'Flags beat the environment, which beats the file; printing the result redacts secrets.' },
+  'sdk.resume': { promise: 2, behaviour: 'The client resumes a stream by itself, without gap or duplicate.' },
+  'demo.off-terminal': { promise: 0, behaviour: 'The demo shows all of its scenes and exits 0 when it is not on a terminal.' },
+
+  // Seeing and proving
+  'telemetry.trace.tree': { promise: 5, behaviour: 'One trace holds request, run, steps, model and tools, and goes on after recovery.' },
+  'telemetry.metrics': { promise: 5, behaviour: 'Metrics show runs, tools, budgets and event-loop lag, with no id in a label.' },
+  'telemetry.quiet': { promise: 5, behaviour: 'Logs and spans carry no prompt, tool content or secret unless that was turned on.' },
+  'protocol.errors.pinned': { promise: 5, behaviour: 'The error table is pinned: a changed code or status fails a test.' },
+  'protocol.fold': { promise: 5, behaviour: 'Every event on the stream fits its schema.' },
+  'server.cold-start': { promise: 0, behaviour: 'The server is ready in under 1 s and idles under 150 MB.' },
+} as const satisfies Record<string, Requirement>;
+
+export type RequirementId = keyof typeof requirements;
