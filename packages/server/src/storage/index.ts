@@ -1,9 +1,34 @@
-/** The door of storage: contracts only. Drivers are opened by `apps` through `#storage/drivers`. */
+/** The door of storage: its contracts. Drivers are opened by `apps` through `#storage/drivers`. */
 export type {
-  LedgerChange, LedgerEntry, LedgerOperation, LedgerOutcome, LedgerRow, LedgerRowKey, LedgerRules, LedgerState, ReservationRow, ReservationState,
+  LedgerChange,
+  LedgerEntry,
+  LedgerOperation,
+  LedgerOutcome,
+  LedgerRow,
+  LedgerRowKey,
+  LedgerRules,
+  LedgerState,
+  ReservationRow,
+  ReservationState,
   ReserveOperation,
 } from './ledger-types.ts';
+export { periodAt } from './period.ts';
 export type {
-  AgentVersionRow, ApprovalAnswerResult, ApprovalRow, Bus, Commit, CommitResult, DecisionRow, IdempotencyClaim, KeyRow, PageOf, PageRequest,
-  RunPatch, RunRow, SessionRow, Store, StoredEvent, Waiting,
+  AgentVersionRow,
+  ApprovalAnswerResult,
+  ApprovalRow,
+  Bus,
+  Commit,
+  CommitResult,
+  DecisionRow,
+  IdempotencyClaim,
+  KeyRow,
+  PageOf,
+  PageRequest,
+  RunPatch,
+  RunRow,
+  SessionRow,
+  Store,
+  StoredEvent,
+  Waiting,
 } from './types.ts';

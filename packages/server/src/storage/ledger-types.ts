@@ -35,6 +35,10 @@ export interface ReservationRow {
   readonly expiresAt: number;
   /** What was charged in the end, null while open. */
   readonly charged: BudgetAmounts | null;
+  /** When it ceased to be open: a later correction gives nothing back to a window that has ended since. */
+  readonly closedAt?: number | null;
+  /** It ran out, so its use is not known for certain: a late settle is still booked. */
+  readonly expired?: boolean;
 }
 
 /**
@@ -66,12 +70,28 @@ export type LedgerOperation =
   /** The same by age, for the sweeper: charge if dispatched, release if not; nothing if no longer open. */
   | { readonly type: 'expire'; readonly reservationId: string }
   /** Creates the row or changes its limit. A limit below what is spent and reserved only stops further reserves. */
-  | { readonly type: 'limit'; readonly scope: BudgetScope; readonly unit: BudgetUnit; readonly window: BudgetWindow; readonly limit: number | null };
+  | {
+      readonly type: 'limit';
+      readonly scope: BudgetScope;
+      readonly unit: BudgetUnit;
+      readonly window: BudgetWindow;
+      readonly limit: number | null;
+    };
 
 export type LedgerOutcome =
-  | { readonly type: 'reserved'; readonly amounts: BudgetAmounts; readonly maxTokens: number | null; readonly wallMs: number | null; readonly duplicate: boolean }
+  | {
+      readonly type: 'reserved';
+      readonly amounts: BudgetAmounts;
+      readonly maxTokens: number | null;
+      readonly wallMs: number | null;
+      readonly duplicate: boolean;
+    }
   | { readonly type: 'refused'; readonly refusal: BudgetRefusal }
-  | { readonly type: 'settled'; readonly amounts: BudgetAmounts; readonly outcome: 'settled' | 'released' | 'charged_maximum' | 'late_usage' | 'overrun' }
+  | {
+      readonly type: 'settled';
+      readonly amounts: BudgetAmounts;
+      readonly outcome: 'settled' | 'released' | 'charged_maximum' | 'late_usage' | 'overrun';
+    }
   /** The id was settled, released or charged before, or never existed: nothing was changed. */
   | { readonly type: 'ignored'; readonly reason: 'already_final' | 'unknown' }
   | { readonly type: 'limited' };

@@ -1,6 +1,23 @@
 import type {
-  AgentDefinition, ApprovalDecision, ApprovalKind, BudgetLimits, BudgetRefusal, BudgetRow, BudgetScope, DecisionRecord, ErrorInfo,
-  JournalEventType, KeyScope, NewEvent, PolicyShortForm, RunId, RunStatus, RunTotals, SessionId, TenantId, WaitReason,
+  AgentDefinition,
+  ApprovalDecision,
+  ApprovalKind,
+  BudgetLimits,
+  BudgetRefusal,
+  BudgetRow,
+  BudgetScope,
+  DecisionRecord,
+  ErrorInfo,
+  JournalEventType,
+  KeyScope,
+  NewEvent,
+  PolicyShortForm,
+  RunId,
+  RunStatus,
+  RunTotals,
+  SessionId,
+  TenantId,
+  WaitReason,
 } from '@nexus-agent/protocol';
 import type { LedgerEntry, LedgerOperation, LedgerOutcome, ReservationRow } from './ledger-types.ts';
 
@@ -137,7 +154,13 @@ export interface Commit {
   /** A new run, with `lastSeq` 0; its first events stand in `events`. */
   readonly createRun?: RunRow;
   /** Fence: the run must be at this epoch, with this owner, at `lastSeq`. Needed whenever events are appended to an existing run. */
-  readonly run?: { readonly runId: RunId; readonly epoch: number; readonly owner: string; readonly lastSeq: number; readonly patch: RunPatch };
+  readonly run?: {
+    readonly runId: RunId;
+    readonly epoch: number;
+    readonly owner: string;
+    readonly lastSeq: number;
+    readonly patch: RunPatch;
+  };
   /** Appended to the run above, numbered `lastSeq + 1` and so on. A function is called with the ledger's outcomes, inside the transaction: it must be pure. */
   readonly events?: readonly NewEvent[] | ((outcomes: readonly LedgerOutcome[]) => readonly NewEvent[]);
   readonly ledger?: readonly LedgerOperation[];
@@ -150,7 +173,12 @@ export interface Commit {
 }
 
 export type CommitResult =
-  | { readonly type: 'committed'; readonly at: number; readonly events: readonly StoredEvent[]; readonly outcomes: readonly LedgerOutcome[] }
+  | {
+      readonly type: 'committed';
+      readonly at: number;
+      readonly events: readonly StoredEvent[];
+      readonly outcomes: readonly LedgerOutcome[];
+    }
   /** The run has another epoch, owner or length: this worker no longer holds it. */
   | { readonly type: 'fenced' }
   | { readonly type: 'refused'; readonly refusal: BudgetRefusal }
@@ -181,7 +209,11 @@ export interface Store {
   commit(commit: Commit): Promise<CommitResult>;
 
   getRun(tenantId: TenantId, runId: RunId): Promise<RunRow | null>;
-  listRuns(tenantId: TenantId, filter: { sessionId?: SessionId; status?: RunStatus; parentRunId?: RunId }, page: PageRequest): Promise<PageOf<RunRow>>;
+  listRuns(
+    tenantId: TenantId,
+    filter: { sessionId?: SessionId; status?: RunStatus; parentRunId?: RunId },
+    page: PageRequest,
+  ): Promise<PageOf<RunRow>>;
   /** Events with `seq > after`, oldest first. */
   readEvents(tenantId: TenantId, runId: RunId, range: { after: number; limit: number }): Promise<readonly StoredEvent[]>;
 
@@ -196,7 +228,11 @@ export interface Store {
   listAgents(tenantId: TenantId, page: PageRequest): Promise<PageOf<AgentVersionRow>>;
 
   getApproval(tenantId: TenantId, approvalId: string): Promise<ApprovalRow | null>;
-  listApprovals(tenantId: TenantId, filter: { status?: ApprovalRow['status']; runId?: RunId }, page: PageRequest): Promise<PageOf<ApprovalRow>>;
+  listApprovals(
+    tenantId: TenantId,
+    filter: { status?: ApprovalRow['status']; runId?: RunId },
+    page: PageRequest,
+  ): Promise<PageOf<ApprovalRow>>;
   /** Stores the answer of a pending approval and makes its run due. Once only: a second answer gets `already`. */
   answerApproval(
     tenantId: TenantId,
@@ -205,11 +241,20 @@ export interface Store {
   ): Promise<ApprovalAnswerResult>;
 
   /** Balances, rolled to the current period. Without `scope`: those of the whole tenant, paged. */
-  listBudgets(tenantId: TenantId, filter: { scopes?: readonly BudgetScope[] }, nowMs: number, page: PageRequest): Promise<PageOf<BudgetRow & { limited: boolean }>>;
+  listBudgets(
+    tenantId: TenantId,
+    filter: { scopes?: readonly BudgetScope[] },
+    nowMs: number,
+    page: PageRequest,
+  ): Promise<PageOf<BudgetRow & { limited: boolean }>>;
   /** Open reservations that expired before `nowMs`, oldest first, over all tenants. */
   listExpiredReservations(nowMs: number, limit: number): Promise<readonly { tenantId: TenantId; reservation: ReservationRow }[]>;
   listReservations(tenantId: TenantId, filter: { runId?: RunId; state?: ReservationRow['state'] }): Promise<readonly ReservationRow[]>;
-  listLedgerEntries(tenantId: TenantId, filter: { runId?: RunId; after?: number }, page: PageRequest): Promise<PageOf<LedgerEntry & { entryId: string; at: number }>>;
+  listLedgerEntries(
+    tenantId: TenantId,
+    filter: { runId?: RunId; after?: number },
+    page: PageRequest,
+  ): Promise<PageOf<LedgerEntry & { entryId: string; at: number }>>;
 
   listDecisions(tenantId: TenantId, filter: { runId?: RunId }, page: PageRequest): Promise<PageOf<DecisionRow>>;
 
@@ -224,7 +269,10 @@ export interface Store {
   requeueRun(tenantId: TenantId, runId: RunId): Promise<boolean>;
 
   /** Renews the worker's lease on all its runs, by the database's clock. Says which of its runs were asked to cancel. */
-  heartbeat(workerId: string, leaseMs: number): Promise<{ cancelRequested: readonly { tenantId: TenantId; runId: RunId; reason: string }[] }>;
+  heartbeat(
+    workerId: string,
+    leaseMs: number,
+  ): Promise<{ cancelRequested: readonly { tenantId: TenantId; runId: RunId; reason: string }[] }>;
   /**
    * Takes over up to `limit` runs that nobody drives: queued and due, waiting and due, or running under a worker whose
    * lease ended. Each gets `workerId` as owner, epoch + 1 and status `running`. Two workers never get the same epoch.

@@ -1,0 +1,286 @@
+import type { BudgetAmounts, BudgetRefusal, BudgetScope, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
+import { budgetUnits } from '@nexus-agent/protocol';
+import { NexusError } from '#core';
+import type {
+  LedgerChange,
+  LedgerEntry,
+  LedgerOperation,
+  LedgerOutcome,
+  LedgerRow,
+  LedgerRowKey,
+  LedgerRules,
+  LedgerState,
+  ReservationRow,
+  ReserveOperation,
+} from '#storage';
+import { periodAt } from '#storage';
+
+const windows: readonly BudgetWindow[] = ['total', 'day', 'month'];
+
+/** A view of the state with the changes of this call laid over it. */
+interface Draft {
+  readonly nowMs: number;
+  readonly rows: Map<LedgerRowKey, LedgerRow>;
+  readonly reservations: Map<string, ReservationRow>;
+  readonly entries: LedgerEntry[];
+  row(key: LedgerRowKey): LedgerRow | undefined;
+  reservation(id: string): ReservationRow | undefined;
+}
+
+/** The ledger's arithmetic. Pure: the store calls it under the locks of all rows that the operations may touch. */
+export const ledgerRules: LedgerRules = (state, operations, nowMs) => {
+  const draft = createDraft(state, nowMs);
+  const outcomes: LedgerOutcome[] = [];
+  for (const operation of operations) {
+    const outcome = apply(draft, operation);
+    if (outcome.type === 'refused') return nothing(outcome);
+    outcomes.push(outcome);
+  }
+  return { outcomes, rows: draft.rows, reservations: draft.reservations, entries: draft.entries };
+};
+
+export function rowKey(scope: BudgetScope, unit: BudgetUnit, window: BudgetWindow): LedgerRowKey {
+  return `${scope.kind}:${scope.id}|${unit}|${window}`;
+}
+
+/** Price of `tokens` in micro-USD, rounded up so that a sum of reservations never falls short of the bill. */
+export function costOfTokens(tokens: number, costMicroUsdPerMillion: number): number {
+  const product = tokens * costMicroUsdPerMillion;
+  if (Number.isSafeInteger(product)) return Math.ceil(product / 1_000_000);
+  return Number((BigInt(tokens) * BigInt(costMicroUsdPerMillion) + 999_999n) / 1_000_000n);
+}
+
+/** The most tokens that `costMicroUsd` pays for. */
+export function tokensForCost(costMicroUsd: number, costMicroUsdPerMillion: number): number {
+  if (costMicroUsdPerMillion === 0) return Number.POSITIVE_INFINITY;
+  if (costMicroUsd <= 0) return 0;
+  return Number((BigInt(costMicroUsd) * 1_000_000n) / BigInt(costMicroUsdPerMillion));
+}
+
+function apply(draft: Draft, operation: LedgerOperation): LedgerOutcome {
+  switch (operation.type) {
+    case 'reserve':
+      return reserve(draft, operation);
+    case 'settle':
+      return settle(draft, operation.reservationId, checked(operation.actual));
+    case 'release':
+      return close(draft, operation.reservationId, 'released', false);
+    case 'charge':
+      return close(draft, operation.reservationId, 'charged', false);
+    case 'expire':
+      return close(draft, operation.reservationId, 'expired', true);
+    case 'limit': {
+      const { scope, unit, window, limit } = operation;
+      const key = rowKey(scope, unit, window);
+      const row = draft.row(key) ?? { scope, unit, window, period: periodAt(window, draft.nowMs), limit, spent: 0, reserved: 0 };
+      draft.rows.set(key, { ...row, limit });
+      return { type: 'limited' };
+    }
+    default:
+      return operation satisfies never;
+  }
+}
+
+function reserve(draft: Draft, operation: ReserveOperation): LedgerOutcome {
+  const earlier = draft.reservation(operation.reservationId);
+  if (earlier !== undefined) return granted(earlier, true);
+  const fixed = checked(operation.fixed);
+  const { tokens, wallMs } = operation;
+  if (tokens !== undefined) checkRange(tokens.min, tokens.max, tokens.costMicroUsdPerMillion);
+  if (wallMs !== undefined) checkRange(wallMs.min, wallMs.max, 0);
+  const least = withRanges(fixed, tokens && { count: tokens.min, price: tokens.costMicroUsdPerMillion }, wallMs?.min);
+
+  const held: LedgerRowKey[] = [];
+  let maxTokens = tokens?.max ?? 0;
+  let maxWallMs = wallMs?.max ?? 0;
+  for (const scope of operation.scopes) {
+    for (const window of windows) {
+      for (const unit of budgetUnits) {
+        const key = rowKey(scope, unit, window);
+        const row = held.includes(key) ? undefined : draft.row(key);
+        if (row === undefined) continue;
+        held.push(key);
+        if (row.limit === null) continue;
+        const available = row.limit - row.spent - row.reserved;
+        const asked = least[unit] ?? 0;
+        if (asked > 0 && asked > available) return refuse(row, row.limit, asked, available);
+        const spare = available - (fixed[unit] ?? 0);
+        if (unit === 'wallMs') maxWallMs = Math.min(maxWallMs, spare);
+        if (unit === 'tokens') maxTokens = Math.min(maxTokens, spare);
+        if (unit === 'costMicroUsd' && tokens) maxTokens = Math.min(maxTokens, tokensForCost(spare, tokens.costMicroUsdPerMillion));
+      }
+    }
+  }
+  const grantedTokens = tokens ? Math.max(maxTokens, tokens.min) : null;
+  const grantedWallMs = wallMs ? Math.max(maxWallMs, wallMs.min) : null;
+  const amounts = withRanges(
+    fixed,
+    tokens && grantedTokens !== null ? { count: grantedTokens, price: tokens.costMicroUsdPerMillion } : undefined,
+    grantedWallMs ?? undefined,
+  );
+  for (const key of held) addTo(draft, key, amounts, 1, undefined);
+  const reservation: ReservationRow = {
+    reservationId: operation.reservationId,
+    runId: operation.runId,
+    state: 'open',
+    dispatched: operation.dispatched,
+    amounts,
+    rows: held,
+    grantedTokens,
+    grantedWallMs,
+    expiresAt: operation.expiresAt,
+    charged: null,
+    closedAt: null,
+    expired: false,
+  };
+  draft.reservations.set(reservation.reservationId, reservation);
+  return granted(reservation, false);
+}
+
+function settle(draft: Draft, id: string, actual: BudgetAmounts): LedgerOutcome {
+  const reservation = draft.reservation(id);
+  if (reservation === undefined) return { type: 'ignored', reason: 'unknown' };
+  if (reservation.state === 'open') {
+    const overrun = budgetUnits.some((unit) => (actual[unit] ?? 0) > (reservation.amounts[unit] ?? 0));
+    for (const key of reservation.rows) addTo(draft, key, reservation.amounts, -1, actual);
+    record(draft, reservation, overrun ? 'overrun' : 'settlement', actual, reservation.rows);
+    finish(draft, reservation, 'settled', actual, false);
+    return { type: 'settled', amounts: actual, outcome: overrun ? 'overrun' : 'settled' };
+  }
+  const mayCorrect = reservation.state === 'charged' || (reservation.state === 'released' && reservation.expired === true);
+  if (!mayCorrect) return { type: 'ignored', reason: 'already_final' };
+  return correct(draft, reservation, actual);
+}
+
+/** Books the difference between what was assumed when the reservation ran out and what the work really used. */
+function correct(draft: Draft, reservation: ReservationRow, actual: BudgetAmounts): LedgerOutcome {
+  const late: Partial<Record<BudgetUnit, number>> = {};
+  const unused: Partial<Record<BudgetUnit, number>> = {};
+  for (const unit of budgetUnits) {
+    const difference = (actual[unit] ?? 0) - (reservation.charged?.[unit] ?? 0);
+    if (difference > 0) late[unit] = difference;
+    if (difference < 0) unused[unit] = difference;
+  }
+  const isLate = budgetUnits.some((unit) => late[unit] !== undefined);
+  if (isLate) {
+    for (const key of reservation.rows) addTo(draft, key, {}, 0, late);
+    record(draft, reservation, 'late_usage', late, reservation.rows);
+  }
+  if (budgetUnits.some((unit) => unused[unit] !== undefined)) {
+    // A window that has ended since keeps its charge: giving it back to the next one would raise that one's limit.
+    const same = reservation.rows.filter((key) => {
+      const row = draft.row(key);
+      return row !== undefined && row.period === periodAt(row.window, reservation.closedAt ?? draft.nowMs);
+    });
+    for (const key of same) addTo(draft, key, {}, 0, unused);
+    record(draft, reservation, 'reconciliation', unused, same);
+  }
+  finish(draft, reservation, 'settled', actual, reservation.expired === true);
+  return { type: 'settled', amounts: actual, outcome: isLate ? 'late_usage' : 'settled' };
+}
+
+function close(draft: Draft, id: string, how: 'released' | 'charged' | 'expired', expired: boolean): LedgerOutcome {
+  const reservation = draft.reservation(id);
+  if (reservation === undefined) return { type: 'ignored', reason: 'unknown' };
+  if (reservation.state !== 'open') return { type: 'ignored', reason: 'already_final' };
+  const charged = how === 'charged' || (how === 'expired' && reservation.dispatched);
+  const amounts = charged ? reservation.amounts : {};
+  for (const key of reservation.rows) addTo(draft, key, reservation.amounts, -1, amounts);
+  if (charged) record(draft, reservation, 'charged_maximum', amounts, reservation.rows);
+  finish(draft, reservation, charged ? 'charged' : 'released', amounts, expired);
+  return { type: 'settled', amounts, outcome: charged ? 'charged_maximum' : 'released' };
+}
+
+function createDraft(state: LedgerState, nowMs: number): Draft {
+  const rows = new Map<LedgerRowKey, LedgerRow>();
+  const reservations = new Map<string, ReservationRow>();
+  return {
+    nowMs,
+    rows,
+    reservations,
+    entries: [],
+    reservation: (id) => reservations.get(id) ?? state.reservations.get(id),
+    row(key) {
+      const row = rows.get(key) ?? state.rows.get(key);
+      if (row === undefined || row.window === 'total') return row;
+      const period = periodAt(row.window, nowMs);
+      // Forward only: a clock that lags behind around midnight must not reopen the window that has ended.
+      return period > row.period ? { ...row, period, spent: 0 } : row;
+    },
+  };
+}
+
+/** Changes one row: `sign` times `reserved` on its reserved side, `spent` on its spent side. */
+function addTo(draft: Draft, key: LedgerRowKey, reserved: BudgetAmounts, sign: number, spent: BudgetAmounts | undefined): void {
+  const row = draft.row(key);
+  if (row === undefined) return;
+  const reservedBy = sign * (reserved[row.unit] ?? 0);
+  const spentBy = spent?.[row.unit] ?? 0;
+  if (reservedBy !== 0 || spentBy !== 0) draft.rows.set(key, { ...row, reserved: row.reserved + reservedBy, spent: row.spent + spentBy });
+}
+
+function record(
+  draft: Draft,
+  reservation: ReservationRow,
+  kind: LedgerEntry['kind'],
+  amounts: BudgetAmounts,
+  keys: readonly LedgerRowKey[],
+): void {
+  if (budgetUnits.every((unit) => (amounts[unit] ?? 0) === 0)) return;
+  const rows = keys.flatMap((key) => {
+    const row = draft.row(key);
+    return row !== undefined && (amounts[row.unit] ?? 0) !== 0 ? [{ key, period: row.period }] : [];
+  });
+  draft.entries.push({ kind, reservationId: reservation.reservationId, runId: reservation.runId, amounts, rows });
+}
+
+function finish(draft: Draft, reservation: ReservationRow, state: ReservationRow['state'], charged: BudgetAmounts, expired: boolean): void {
+  draft.reservations.set(reservation.reservationId, { ...reservation, state, charged, expired, closedAt: draft.nowMs });
+}
+
+function granted(reservation: ReservationRow, duplicate: boolean): LedgerOutcome {
+  const { amounts, grantedTokens, grantedWallMs } = reservation;
+  return { type: 'reserved', amounts, maxTokens: grantedTokens, wallMs: grantedWallMs, duplicate };
+}
+
+function refuse(row: LedgerRow, limit: number, asked: number, available: number): LedgerOutcome {
+  const { scope, unit, window } = row;
+  const refusal: BudgetRefusal = { scope, unit, window, limit, asked, available: Math.max(0, available) };
+  return { type: 'refused', refusal };
+}
+
+function nothing(outcome: LedgerOutcome): LedgerChange {
+  return { outcomes: [outcome], rows: new Map(), reservations: new Map(), entries: [] };
+}
+
+function withRanges(fixed: BudgetAmounts, tokens: { count: number; price: number } | undefined, wallMs: number | undefined): BudgetAmounts {
+  return {
+    ...fixed,
+    ...(tokens === undefined
+      ? {}
+      : {
+          tokens: (fixed.tokens ?? 0) + tokens.count,
+          costMicroUsd: (fixed.costMicroUsd ?? 0) + costOfTokens(tokens.count, tokens.price),
+        }),
+    ...(wallMs === undefined ? {} : { wallMs: (fixed.wallMs ?? 0) + wallMs }),
+  };
+}
+
+/** Amounts that are exact: a fraction or a negative number here is a bug of the caller and would corrupt the balance. */
+function checked(amounts: BudgetAmounts): BudgetAmounts {
+  for (const unit of budgetUnits) checkAmount(amounts[unit] ?? 0, unit);
+  return amounts;
+}
+
+function checkRange(min: number, max: number, price: number): void {
+  checkAmount(min, 'min');
+  checkAmount(max, 'max');
+  checkAmount(price, 'costMicroUsdPerMillion');
+  if (min > max) throw new NexusError('internal', `a range of a reservation has min ${min} above max ${max}`);
+}
+
+function checkAmount(value: number, name: string): void {
+  if (!Number.isSafeInteger(value) || value < 0) {
+    throw new NexusError('internal', `budget amount ${name} must be a whole number of at least 0, not ${value}`);
+  }
+}

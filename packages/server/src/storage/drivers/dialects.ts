@@ -1,0 +1,146 @@
+import {
+  type Dialect,
+  DummyDriver,
+  Kysely,
+  PostgresAdapter,
+  PostgresIntrospector,
+  PostgresQueryCompiler,
+  SqliteAdapter,
+  SqliteIntrospector,
+  SqliteQueryCompiler,
+} from 'kysely';
+import type { MigrationTypes } from '../migrations/index.ts';
+import type { DialectParts, QueryBuilder, Request } from '../program.ts';
+import { type ColumnType, type Database, type TableName, tables } from '../schema.ts';
+
+/** Everything in which the two databases differ, apart from how a connection is held. */
+export interface DatabaseDialect {
+  readonly builder: QueryBuilder;
+  readonly migrationTypes: MigrationTypes;
+  /** How a failure is to be handled, see {@link Failure}. */
+  classify(error: unknown): Failure;
+}
+
+/**
+ * `busy`: another transaction was in the way, the same again will do. `conflict`: another transaction inserted the
+ * same key first, the same again will see it. `lost`: the connection is gone. `fatal`: the statement itself is wrong.
+ */
+export type Failure = 'busy' | 'conflict' | 'lost' | 'fatal';
+
+/** Kysely only compiles here: the drivers run the statements. */
+function compileOnly(dialect: Pick<Dialect, 'createAdapter' | 'createIntrospector' | 'createQueryCompiler'>): Kysely<Database> {
+  return new Kysely<Database>({ dialect: { ...dialect, createDriver: () => new DummyDriver() } });
+}
+
+export function createSqliteDialect(): DatabaseDialect {
+  const parts: DialectParts = { name: 'sqlite', skipLocked: (query) => query, forUpdate: (query) => query };
+  const db = compileOnly({
+    createAdapter: () => new SqliteAdapter(),
+    createIntrospector: (kysely) => new SqliteIntrospector(kysely),
+    createQueryCompiler: () => new SqliteQueryCompiler(),
+  });
+  return {
+    builder: { db, dialect: parts },
+    migrationTypes: { text: 'text', clustered: ' without rowid' },
+    classify(error) {
+      const code = property(error, 'errcode');
+      if (typeof code !== 'number') return 'fatal';
+      const primary = code & 0xff;
+      if (primary === 5 || primary === 6) return 'busy'; // SQLITE_BUSY, SQLITE_LOCKED
+      if (code === 1555 || code === 2067) return 'conflict'; // SQLITE_CONSTRAINT_PRIMARYKEY, _UNIQUE
+      if (primary === 10 || primary === 13 || primary === 14) return 'lost'; // SQLITE_IOERR, _FULL, _CANTOPEN
+      return 'fatal';
+    },
+  };
+}
+
+export function createPostgresDialect(): DatabaseDialect {
+  const parts: DialectParts = {
+    name: 'postgres',
+    skipLocked: (query) => query.forUpdate().skipLocked(),
+    forUpdate: (query) => query.forUpdate(),
+  };
+  const db = compileOnly({
+    createAdapter: () => new PostgresAdapter(),
+    createIntrospector: (kysely) => new PostgresIntrospector(kysely),
+    createQueryCompiler: () => new PostgresQueryCompiler(),
+  });
+  return {
+    builder: { db, dialect: parts },
+    migrationTypes: { text: 'text collate "C"', clustered: '' },
+    classify(error) {
+      const code = property(error, 'code');
+      if (typeof code !== 'string') return isConnectionLoss(error) ? 'lost' : 'fatal';
+      if (code === '40001' || code === '40P01' || code === '55P03') return 'busy'; // serialization, deadlock, lock timeout
+      if (code === '23505') return 'conflict';
+      if (/^(08|57P|53)/.test(code) || /^E[A-Z]+$/.test(code)) return 'lost';
+      return 'fatal';
+    },
+  };
+}
+
+function property(error: unknown, name: string): unknown {
+  return typeof error === 'object' && error !== null && name in error ? Reflect.get(error, name) : undefined;
+}
+
+/** `pg` reports these without a code. */
+function isConnectionLoss(error: unknown): boolean {
+  return error instanceof Error && /terminated|timeout|not queryable|client has encountered|ended/i.test(error.message);
+}
+
+type InsertRequest = Extract<Request, { type: 'insert' }>;
+type UpdateRequest = Extract<Request, { type: 'update' }>;
+type SelectRequest = Extract<Request, { type: 'select' }>;
+
+const quote = (name: string) => `"${name}"`;
+const list = (names: readonly string[]) => names.map(quote).join(', ');
+const columnsOf = (table: TableName): readonly string[] => Object.keys(tables[table]);
+const ignoring = (request: InsertRequest) => (request.onConflict === 'ignore' ? ' on conflict do nothing' : '');
+
+/** SQLite writes a set row by row: inside a process, a prepared statement per row is the fastest way. */
+export const sqliteSets = {
+  /** Parameters: the table's columns in order. */
+  insert: (request: InsertRequest) => {
+    const columns = columnsOf(request.table);
+    const places = columns.map(() => '?').join(', ');
+    return { sql: `insert into ${quote(request.table)} (${list(columns)}) values (${places})${ignoring(request)}`, columns };
+  },
+  /** Parameters: the `set` columns, then the key columns. */
+  update: (request: UpdateRequest) => {
+    const assignments = request.set.map((name) => `${quote(name)} = ?`).join(', ');
+    const condition = request.key.map((name) => `${quote(name)} = ?`).join(' and ');
+    return {
+      sql: `update ${quote(request.table)} set ${assignments} where ${condition}`,
+      columns: [...request.set, ...request.key],
+    };
+  },
+  /** Parameters: tenant, key. */
+  select: (request: SelectRequest) =>
+    `select ${list(request.columns)} from ${quote(request.table)} where "tenant_id" = ? and ${quote(request.key)} = ?`,
+};
+
+/** Postgres takes a whole set as one JSON parameter: one statement text per table, prepared once per connection. */
+export const postgresSets = {
+  insert: (request: InsertRequest) => {
+    const columns = columnsOf(request.table);
+    return `insert into ${quote(request.table)} (${list(columns)}) select ${list(columns)} from ${recordset(request.table, columns)}${ignoring(request)}`;
+  },
+  update: (request: UpdateRequest) => {
+    const assignments = request.set.map((name) => `${quote(name)} = x.${quote(name)}`).join(', ');
+    const condition = request.key.map((name) => `t.${quote(name)} = x.${quote(name)}`).join(' and ');
+    const source = recordset(request.table, [...request.key, ...request.set]);
+    return `update ${quote(request.table)} as t set ${assignments} from ${source} where ${condition}`;
+  },
+  /** Parameters: tenant, array of keys. */
+  select: (request: SelectRequest) => {
+    const order = request.orderBy.length > 0 ? ` order by ${list(request.orderBy)}` : '';
+    const lock = request.lock ? ' for update' : '';
+    return `select ${list(request.columns)} from ${quote(request.table)} where "tenant_id" = $1 and ${quote(request.key)} = any($2::text[])${order}${lock}`;
+  },
+};
+
+function recordset(table: TableName, columns: readonly string[]): string {
+  const types: Readonly<Record<string, ColumnType>> = tables[table];
+  const typed = columns.map((name) => `${quote(name)} ${types[name]?.startsWith('int') ? 'bigint' : 'text'}`).join(', ');
+  return `json_to_recordset($1::json) as x(${typed})`;
+}

@@ -1,0 +1,48 @@
+import { NexusError, sleep } from '#core';
+import type { Program } from '../program.ts';
+import type { Failure } from './dialects.ts';
+
+/** Runs programs on a database. A program may be started several times: it has no effect outside the database. */
+export interface Driver {
+  readonly dialect: 'sqlite' | 'postgres';
+  /** Without a transaction. */
+  read<R>(start: () => Program<R>): Promise<R>;
+  /** In one transaction; resolves after COMMIT. */
+  write<R>(start: () => Program<R>): Promise<R>;
+  close(): Promise<void>;
+}
+
+export interface RetryOptions {
+  readonly classify: (error: unknown) => Failure;
+  /** How long a busy database is retried. */
+  readonly busyMs: number;
+  readonly conflicts: number;
+}
+
+/**
+ * Repeats work that other transactions got in the way of, with growing, jittered pauses that leave the event loop
+ * free. Ends with `storage_unavailable` when the database stays busy or cannot be reached.
+ */
+export async function withRetries<R>(options: RetryOptions, work: () => R | Promise<R>): Promise<R> {
+  const startedAt = performance.now();
+  let conflicts = 0;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof NexusError) throw error;
+      const failure = options.classify(error);
+      const mayRetry =
+        failure === 'busy' ? performance.now() - startedAt < options.busyMs : failure === 'conflict' && conflicts++ < options.conflicts;
+      if (!mayRetry) throw asStorageError(failure, error);
+    }
+    await sleep(Math.min(50, 1 + 2 ** attempt * Math.random()));
+  }
+}
+
+function asStorageError(failure: Failure, cause: unknown): unknown {
+  if (failure === 'busy') return new NexusError('storage_unavailable', 'the database stayed busy; try again', { cause });
+  if (failure === 'lost') return new NexusError('storage_unavailable', 'the database cannot be reached; try again', { cause });
+  if (failure === 'conflict') return new NexusError('conflict', 'this id is already in use', { cause });
+  return new NexusError('internal', 'the database refused a statement; see the log', { cause });
+}

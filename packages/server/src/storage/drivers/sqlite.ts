@@ -1,0 +1,121 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import type { Clock } from '#core';
+import { migrate } from '../migrations/index.ts';
+import type { Program, Request, Result, Value } from '../program.ts';
+import { createCompiler } from './compile.ts';
+import { createSqliteDialect, sqliteSets } from './dialects.ts';
+import { type Driver, withRetries } from './driver.ts';
+
+export interface SqliteOptions {
+  /** The directory of the database file, made when missing. Absent: in memory. */
+  readonly dataDir?: string;
+  /** `FULL` also survives a power cut; `NORMAL` survives the death of the process. */
+  readonly synchronous: 'NORMAL' | 'FULL';
+  readonly clock: Clock;
+}
+
+/**
+ * The embedded database. Each program runs to its end in one go, so that none sees another's half-done transaction.
+ * When another process holds the write lock the thread waits for a few milliseconds only; longer waits are timers.
+ */
+export async function openSqlite(options: SqliteOptions): Promise<Driver> {
+  const { clock } = options;
+  if (options.dataDir !== undefined) mkdirSync(options.dataDir, { recursive: true });
+  const path = options.dataDir === undefined ? ':memory:' : join(options.dataDir, 'nexus.db');
+  const database = new DatabaseSync(path, { timeout: 10 });
+  const dialect = createSqliteDialect();
+  const retry = { classify: dialect.classify, busyMs: 10_000, conflicts: 5 };
+
+  const prepared = new Map<string, StatementSync>();
+  function prepare(sql: string): StatementSync {
+    let statement = prepared.get(sql);
+    if (statement === undefined) {
+      if (prepared.size >= 500) prepared.clear(); // lists with filters make new texts; hot ones return at once
+      statement = database.prepare(sql);
+      prepared.set(sql, statement);
+    }
+    return statement;
+  }
+
+  const compile = createCompiler(dialect.builder);
+  function execute(request: Request): Result {
+    switch (request.type) {
+      case 'statement': {
+        const { sql, bind } = compile(request.statement);
+        return runOne(sql, bind(request.params));
+      }
+      case 'query': {
+        const { sql, parameters } = request.build(dialect.builder).compile();
+        return runOne(sql, parameters as Value[]); // queries are built from the values of columns
+      }
+      case 'raw':
+        return runOne(request.sql, request.params);
+      case 'insert':
+      case 'update': {
+        const { sql, columns } = request.type === 'insert' ? sqliteSets.insert(request) : sqliteSets.update(request);
+        const statement = prepare(sql);
+        let changes = 0;
+        for (const row of request.rows) changes += Number(statement.run(...columns.map((name) => row[name] ?? null)).changes);
+        return { rows: [], changes };
+      }
+      case 'select': {
+        const statement = prepare(sqliteSets.select(request));
+        return { rows: request.keys.flatMap((key) => statement.all(request.tenantId, key)), changes: 0 };
+      }
+      case 'now':
+        return { rows: [{ now: clock.now() }], changes: 0 };
+      default:
+        return request satisfies never;
+    }
+  }
+
+  function runOne(sql: string, values: readonly Value[]): Result {
+    const statement = prepare(sql);
+    if (statement.columns().length > 0) {
+      const rows = statement.all(...values);
+      return { rows, changes: rows.length };
+    }
+    return { rows: [], changes: Number(statement.run(...values).changes) };
+  }
+
+  function drive<R>(program: Program<R>): R {
+    let step = program.next();
+    while (!step.done) step = program.next(execute(step.value));
+    return step.value;
+  }
+
+  function transact<R>(program: Program<R>): R {
+    prepare('begin immediate').run();
+    try {
+      const result = drive(program);
+      prepare('commit').run();
+      return result;
+    } catch (error) {
+      if (database.isTransaction) prepare('rollback').run();
+      throw error;
+    }
+  }
+
+  await withRetries(retry, () => {
+    database.exec(`pragma journal_mode = wal; pragma synchronous = ${options.synchronous}; pragma foreign_keys = off;
+      pragma cache_size = -16000; pragma temp_store = memory; pragma journal_size_limit = 67108864;`);
+  });
+  try {
+    await withRetries(retry, () => transact(migrate(dialect.migrationTypes, clock.now())));
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+
+  return {
+    dialect: 'sqlite',
+    read: (start) => withRetries(retry, () => drive(start())),
+    write: (start) => withRetries(retry, () => transact(start())),
+    async close() {
+      prepared.clear();
+      if (database.isOpen) database.close();
+    },
+  };
+}

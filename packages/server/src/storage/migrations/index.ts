@@ -1,0 +1,61 @@
+import { NexusError } from '#core';
+import type { Program } from '../program.ts';
+import { initial } from './001-initial.ts';
+
+/** Names of what differs in table definitions. `text` sorts by bytes in both databases, which cursors rely on. */
+export interface MigrationTypes {
+  readonly text: string;
+  /** Follows a table definition: rows are kept in the order of the primary key. */
+  readonly clustered: string;
+}
+
+export interface Migration {
+  readonly version: number;
+  readonly name: string;
+  /** Statements valid in both databases. A released migration is never edited. */
+  statements(types: MigrationTypes): readonly string[];
+}
+
+export const migrations: readonly Migration[] = [initial];
+export const schemaVersion = migrations.length;
+
+/**
+ * Brings the schema to this version inside the caller's transaction, which holds the migration lock. Returns the names
+ * of what was applied. Throws `schema_too_new` when the database was migrated by newer code.
+ */
+export function* migrate(types: MigrationTypes, nowMs: number): Program<readonly string[]> {
+  yield {
+    type: 'raw',
+    sql: `create table if not exists schema_migrations (
+      version integer not null primary key, name ${types.text} not null, applied_at bigint not null
+    )`,
+    params: [],
+  };
+  const current = yield* currentVersion();
+  const pending = migrations.filter((migration) => migration.version > current);
+  for (const migration of pending) {
+    for (const sql of migration.statements(types)) yield { type: 'raw', sql, params: [] };
+    yield {
+      type: 'insert',
+      table: 'schema_migrations',
+      rows: [{ version: migration.version, name: migration.name, applied_at: nowMs }],
+      onConflict: 'fail',
+    };
+  }
+  return pending.map((migration) => migration.name);
+}
+
+/** Version of the database's schema, 0 when there is none. Throws `schema_too_new` when this code does not know it. */
+export function* currentVersion(): Program<number> {
+  const result = yield { type: 'raw', sql: 'select max(version) as version from schema_migrations', params: [] };
+  const [row] = result.rows as readonly { version: number | null }[]; // the query's only column
+  const version = row?.version ?? 0;
+  if (version > schemaVersion) {
+    throw new NexusError(
+      'schema_too_new',
+      `the database has schema version ${version}, this program knows ${schemaVersion}; start a newer version of the program`,
+      { details: { found: version, known: schemaVersion } },
+    );
+  }
+  return version;
+}

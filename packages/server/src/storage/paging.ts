@@ -1,0 +1,46 @@
+import { type Expression, type SqlBool, sql } from 'kysely';
+import { NexusError } from '#core';
+import type { PageOf } from './types.ts';
+
+/** Position of the last row of a page: its sort keys. */
+export type Position = readonly (string | number)[];
+
+export function encodeCursor(position: Position): string {
+  return Buffer.from(JSON.stringify(position)).toString('base64url');
+}
+
+/** Throws `invalid_request` unless the text is a cursor with keys of these types. */
+export function decodeCursor(cursor: string, types: readonly ('string' | 'number')[]): Position {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString());
+    if (Array.isArray(value) && value.length === types.length && value.every((key, index) => typeof key === types[index])) return value;
+  } catch {
+    // not JSON: answered below like any other text that is not a cursor
+  }
+  throw new NexusError('invalid_request', 'the cursor is not one that a previous page returned');
+}
+
+/** Cuts a page out of `limit + 1` rows. */
+export function pageOf<R, T>(rows: readonly R[], limit: number, map: (row: R) => T, position: (row: R) => Position): PageOf<T> {
+  const items = rows.slice(0, limit);
+  const last = items.at(-1);
+  return {
+    items: items.map(map),
+    nextCursor: rows.length > limit && last !== undefined ? encodeCursor(position(last)) : null,
+  };
+}
+
+/**
+ * `(first, second)` lies beyond the position in the given direction. The first comparison repeats itself without the
+ * second key, so that an index on the first column bounds the scan.
+ */
+export function beyond(
+  [first, second]: readonly [string, string],
+  [firstKey, secondKey]: Position,
+  direction: 'asc' | 'desc',
+): Expression<SqlBool> {
+  const operator = sql.raw(direction === 'asc' ? '>' : '<');
+  const a = sql.ref(first);
+  const b = sql.ref(second);
+  return sql<SqlBool>`(${a} ${operator}= ${firstKey} and (${a} ${operator} ${firstKey} or ${b} ${operator} ${secondKey}))`;
+}

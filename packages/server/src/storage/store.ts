@@ -1,0 +1,85 @@
+import type { Clock, IdSource } from '#core';
+import { type BatchResult, commitBatch } from './commit-batch.ts';
+import type { Driver } from './drivers/driver.ts';
+import { createGroupCommit } from './group-commit.ts';
+import type { LedgerRules } from './ledger-types.ts';
+import { answerApproval, getApproval, listApprovals } from './queries/approvals.ts';
+import { claimRuns, hasClaimable, heartbeat, requestCancel, requeueRun, retireWorker } from './queries/dispatch.ts';
+import { listBudgets, listExpiredReservations, listLedgerEntries, listReservations } from './queries/ledger.ts';
+import {
+  closeSession,
+  getAgent,
+  getKey,
+  getSession,
+  listAgents,
+  listDecisions,
+  listKeys,
+  listSessions,
+  putAgent,
+  putKey,
+  revokeKey,
+} from './queries/resources.ts';
+import { getRun, listRuns, readEvents } from './queries/runs.ts';
+import type { Commit, Store } from './types.ts';
+
+export interface StoreDependencies {
+  readonly driver: Driver;
+  readonly ledgerRules: LedgerRules;
+  readonly clock: Clock;
+  readonly ids: IdSource;
+}
+
+/** The store on any driver: the queries are the same. */
+export function createStore({ driver, ledgerRules, clock, ids }: StoreDependencies): Store {
+  const flush = (commits: readonly Commit[]): Promise<readonly BatchResult[]> =>
+    driver.write(() => commitBatch({ ledgerRules, ids, nowMs: clock.now() }, commits));
+  const group = createGroupCommit({ flush, maxCommits: 256, maxCharacters: 4_000_000 });
+  const { read, write } = driver;
+
+  return {
+    dialect: driver.dialect,
+    commit: (commit) => group.commit(commit),
+
+    getRun: (tenantId, runId) => read(() => getRun(tenantId, runId)),
+    listRuns: (tenantId, filter, page) => read(() => listRuns(tenantId, filter, page)),
+    readEvents: (tenantId, runId, range) => read(() => readEvents(tenantId, runId, range)),
+
+    getSession: (tenantId, sessionId) => read(() => getSession(tenantId, sessionId)),
+    listSessions: (tenantId, page) => read(() => listSessions(tenantId, page)),
+    closeSession: (tenantId, sessionId) => write(() => closeSession(tenantId, sessionId)),
+
+    putAgent: (row) => write(() => putAgent(row)),
+    getAgent: (tenantId, name, version) => read(() => getAgent(tenantId, name, version)),
+    listAgents: (tenantId, page) => read(() => listAgents(tenantId, page)),
+
+    getApproval: (tenantId, approvalId) => read(() => getApproval(tenantId, approvalId)),
+    listApprovals: (tenantId, filter, page) => read(() => listApprovals(tenantId, filter, page)),
+    answerApproval: (tenantId, approvalId, answer) => write(() => answerApproval(tenantId, approvalId, answer)),
+
+    listBudgets: (tenantId, filter, nowMs, page) => read(() => listBudgets(tenantId, filter, nowMs, page)),
+    listExpiredReservations: (nowMs, limit) => read(() => listExpiredReservations(nowMs, limit)),
+    listReservations: (tenantId, filter) => read(() => listReservations(tenantId, filter)),
+    listLedgerEntries: (tenantId, filter, page) => read(() => listLedgerEntries(tenantId, filter, page)),
+
+    listDecisions: (tenantId, filter, page) => read(() => listDecisions(tenantId, filter, page)),
+
+    putKey: (row) => write(() => putKey(row)),
+    getKey: (keyId) => read(() => getKey(keyId)),
+    listKeys: (tenantId, page) => read(() => listKeys(tenantId, page)),
+    revokeKey: (tenantId, keyId, at) => write(() => revokeKey(tenantId, keyId, at)),
+
+    requestCancel: (tenantId, runId, reason) => write(() => requestCancel(tenantId, runId, reason)),
+    requeueRun: (tenantId, runId) => write(() => requeueRun(tenantId, runId)),
+
+    heartbeat: (workerId, leaseMs) => write(() => heartbeat(workerId, leaseMs)),
+    async claimRuns(workerId, limit) {
+      return (await read(hasClaimable)) ? write(() => claimRuns(workerId, limit)) : [];
+    },
+    retireWorker: (workerId) => write(() => retireWorker(workerId)),
+
+    async close() {
+      await group.close();
+      await driver.close();
+    },
+  };
+}
