@@ -70,9 +70,10 @@ run_npm() {
     rm -f "$log"
     return 0
   fi
-  grep -v '^npm warn' "$log" | tail -n 25 >&2 || true
+  # npm names the cause first and its usage or log file after it.
+  grep -v '^npm warn' "$log" | head -n 20 >&2 || say 'npm said nothing'
   rm -f "$log"
-  fail "$what failed (npm's last lines are above)." \
+  fail "$what failed (npm's own words are above)." \
     'If it could not reach the registry: check the network or proxy, or point npm at a mirror with "npm config set registry <url>".'
 }
 

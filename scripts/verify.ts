@@ -32,6 +32,12 @@ export const steps: readonly Step[] = [
   { name: 'types', shows: 'everything compiles, strictly', command: ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json'] },
   { name: 'architecture', shows: 'layers, doors, drivers, package dependencies, cycles', command: ['scripts/checks/architecture.ts'] },
   { name: 'dead-code', shows: 'no unused file, export or dependency', command: ['node_modules/knip/bin/knip.js', '--no-progress'] },
+  {
+    name: 'lockfile',
+    shows: 'the lockfile is whole and agrees with the manifests',
+    command: ['scripts/checks/lockfile.ts'],
+    fix: 'npm run fix:lockfile',
+  },
   { name: 'text', shows: 'file lengths, machine traces, unfinished work, skipped tests, links', command: ['scripts/checks/text.ts'] },
   { name: 'requirements', shows: 'each promise has a test', command: ['scripts/checks/requirements.ts'] },
   { name: 'tests', shows: 'everything behaves', command: ['node_modules/vitest/vitest.mjs', 'run'] },

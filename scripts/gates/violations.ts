@@ -215,6 +215,20 @@ export const violations: readonly Violation[] = [
     caught: /package-lock\.json:\d+ {2}registry-host /,
   },
   {
+    gate: 'lockfile out of step',
+    step: 'lockfile',
+    file: 'packages/protocol/package.json',
+    plant: (before) => before.replace(/"zod": "[^"]*"/, '"zod": "4.0.0"'),
+    caught: /lockfile-differs/,
+  },
+  {
+    gate: 'lockfile of one platform only',
+    step: 'lockfile',
+    file: 'package-lock.json',
+    plant: (before) => before.replace('"node_modules/@biomejs/cli-darwin-arm64"', '"node_modules/@biomejs/cli-planted"'),
+    caught: /lockfile-incomplete {2}@biomejs\/cli-darwin-arm64/,
+  },
+  {
     gate: 'unfinished work',
     step: 'text',
     file: `${src}/core/planted.ts`,
