@@ -9,6 +9,14 @@ export interface ModelTarget {
   readonly simulator: boolean;
   /** Null: no price is known. What then happens is a policy decision (default: deny), never zero. */
   readonly price: ModelPrice | null;
+  /** Lower prices for smaller calls, by rising size: the first that fits is exact. Absent: `price` holds for every size. */
+  readonly priceTiers?: readonly PriceTier[];
+}
+
+/** The price of calls of at most so many input tokens. */
+export interface PriceTier {
+  readonly upToInputTokens: number;
+  readonly price: ModelPrice;
 }
 
 /** Integer micro-USD per million tokens; the worst tier that a call of this size can reach. */
@@ -58,7 +66,13 @@ export type ModelPart =
       readonly durationMs: number;
     }
   /** `usage` is the best knowledge of what the failed attempt used (from the provider, else counted from what was streamed). */
-  | { readonly type: 'failed'; readonly target: ModelTarget | null; readonly attempt: number; readonly error: ErrorInfo; readonly usage: Usage };
+  | {
+      readonly type: 'failed';
+      readonly target: ModelTarget | null;
+      readonly attempt: number;
+      readonly error: ErrorInfo;
+      readonly usage: Usage;
+    };
 
 /** What the caller grants an attempt: the clamped `max_tokens` and the deadline that the budget affords. */
 export type AttemptGrant =
@@ -71,8 +85,19 @@ export type AttemptGrant =
  * attempt that was granted but did not complete is reported to `failed` before the next one begins.
  */
 export interface AttemptGate {
-  begin(attempt: { readonly target: ModelTarget; readonly attempt: number; readonly estimatedInputTokens: number; readonly previous: { readonly target: ModelTarget; readonly error: ErrorInfo } | null }): Promise<AttemptGrant>;
-  failed(attempt: { readonly target: ModelTarget; readonly attempt: number; readonly error: ErrorInfo; readonly usage: Usage; readonly sent: boolean }): Promise<void>;
+  begin(attempt: {
+    readonly target: ModelTarget;
+    readonly attempt: number;
+    readonly estimatedInputTokens: number;
+    readonly previous: { readonly target: ModelTarget; readonly error: ErrorInfo } | null;
+  }): Promise<AttemptGrant>;
+  failed(attempt: {
+    readonly target: ModelTarget;
+    readonly attempt: number;
+    readonly error: ErrorInfo;
+    readonly usage: Usage;
+    readonly sent: boolean;
+  }): Promise<void>;
 }
 
 export interface StreamOptions {

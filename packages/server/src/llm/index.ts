@@ -1,0 +1,18 @@
+/** The door of llm: the language model service, its contract, and what calls cost. */
+export type { ModelSettings } from './catalogue.ts';
+export { costMicroUsd, reserveMicroUsd } from './pricing.ts';
+export type { Provider } from './provider.ts';
+export type { RetryPolicy } from './retry.ts';
+export { createLanguageModels, type LanguageModelsDependencies } from './service.ts';
+export type {
+  AttemptGate,
+  AttemptGrant,
+  LanguageModels,
+  ModelPart,
+  ModelPrice,
+  ModelRequest,
+  ModelTarget,
+  PriceTier,
+  StreamOptions,
+  ToolSpec,
+} from './types.ts';

@@ -1,0 +1,43 @@
+import { createOpenAiChatCodec } from '../codecs/openai-chat.ts';
+import { createHttpProvider, type Provider } from '../provider.ts';
+import type { ModelPrice } from '../types.ts';
+import { type CommonProviderOptions, freePrice } from './options.ts';
+
+export interface OpenAiCompatibleProviderOptions extends CommonProviderOptions {
+  readonly name: string;
+  /** Up to and with the version, such as `http://127.0.0.1:11434/v1`. */
+  readonly baseUrl: string;
+  /** Many local servers need none. */
+  readonly apiKey?: string;
+  readonly maxTokensField?: 'max_tokens' | 'max_completion_tokens';
+  /** Members of every request body beyond the common format. */
+  readonly extraBody?: Readonly<Record<string, unknown>>;
+  /** A price for every model; `free` for a machine of one's own. Absent: from `priceCatalogue`, else unknown. */
+  readonly price?: ModelPrice | 'free';
+  /** Name of the provider in the price catalogue, such as `groq` or `mistral`. */
+  readonly priceCatalogue?: string;
+  readonly contextTokens?: number;
+  readonly maxOutputTokens?: number;
+}
+
+/** Any server that speaks OpenAI Chat Completions: Ollama, vLLM, llama.cpp, Groq and others. */
+export function createOpenAiCompatibleProvider(options: OpenAiCompatibleProviderOptions): Provider {
+  const price = options.price === 'free' ? freePrice : (options.price ?? null);
+  return createHttpProvider({
+    name: options.name,
+    simulator: false,
+    catalogue: options.priceCatalogue ?? null,
+    fixedPrice: () => price,
+    baseUrl: options.baseUrl,
+    codec: createOpenAiChatCodec({
+      maxTokensField: options.maxTokensField ?? 'max_tokens',
+      ...(options.extraBody === undefined ? {} : { extraBody: options.extraBody }),
+    }),
+    headers: { ...(options.apiKey === undefined ? {} : { authorization: `Bearer ${options.apiKey}` }), ...options.headers },
+    clock: options.clock,
+    ...(options.models === undefined ? {} : { modelNames: options.models }),
+    ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
+    ...(options.contextTokens === undefined ? {} : { contextTokens: options.contextTokens }),
+    ...(options.maxOutputTokens === undefined ? {} : { maxOutputTokens: options.maxOutputTokens }),
+  });
+}

@@ -1,0 +1,29 @@
+import type { Clock } from '#core';
+import type { ModelPrice } from '../types.ts';
+
+export interface ProviderTimeouts {
+  readonly connectTimeoutMs?: number;
+  /** Longest wait for the first byte of an answer. */
+  readonly firstByteTimeoutMs?: number;
+  /** Longest pause within a stream. */
+  readonly idleTimeoutMs?: number;
+}
+
+/** What every provider may be told. */
+export interface CommonProviderOptions {
+  /** The name in `name/model`. */
+  readonly name?: string;
+  readonly clock: Clock;
+  /** The models to offer; absent: what the server lists. Others can still be named in full. */
+  readonly models?: readonly string[];
+  readonly timeouts?: ProviderTimeouts;
+  /** Sent with every request, for gateways in between. */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export const freePrice: ModelPrice = {
+  inputMicroUsdPerMillion: 0,
+  outputMicroUsdPerMillion: 0,
+  cacheReadMicroUsdPerMillion: 0,
+  cacheWriteMicroUsdPerMillion: 0,
+};

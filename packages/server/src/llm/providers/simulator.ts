@@ -1,0 +1,49 @@
+import { createAnthropicMessagesCodec } from '../codecs/anthropic-messages.ts';
+import { createOpenAiChatCodec } from '../codecs/openai-chat.ts';
+import { createHttpProvider, type Provider } from '../provider.ts';
+import type { ModelPrice } from '../types.ts';
+import type { CommonProviderOptions } from './options.ts';
+
+export interface SimProviderOptions extends Pick<CommonProviderOptions, 'name' | 'clock' | 'timeouts' | 'headers'> {
+  /** Of a running simulator (`startSimulator`). */
+  readonly url: string;
+  /** The wire format to speak with it. */
+  readonly dialect?: 'openai' | 'anthropic';
+}
+
+/** Made up and fixed, so that budgets can be shown. */
+const largePrice: ModelPrice = {
+  inputMicroUsdPerMillion: 1_000_000,
+  outputMicroUsdPerMillion: 4_000_000,
+  cacheReadMicroUsdPerMillion: 100_000,
+  cacheWriteMicroUsdPerMillion: 1_250_000,
+};
+const smallPrice: ModelPrice = {
+  inputMicroUsdPerMillion: 100_000,
+  outputMicroUsdPerMillion: 400_000,
+  cacheReadMicroUsdPerMillion: 10_000,
+  cacheWriteMicroUsdPerMillion: 125_000,
+};
+
+/**
+ * The simulator as a provider: the same client code as for a real one, over loopback. Its prices stand for no real ones:
+ * 1 USD per million input tokens and 4 per million output tokens, a tenth of that for `sim-small`.
+ */
+export function createSimProvider(options: SimProviderOptions): Provider {
+  const plainName = (model: string) => model.split('?')[0] ?? model;
+  return createHttpProvider({
+    name: options.name ?? 'sim',
+    simulator: true,
+    catalogue: null,
+    fixedPrice: (model) => (plainName(model) === 'sim-small' ? smallPrice : largePrice),
+    baseUrl: `${options.url}/v1`,
+    codec:
+      options.dialect === 'anthropic'
+        ? createAnthropicMessagesCodec({ promptCaching: true })
+        : createOpenAiChatCodec({ maxTokensField: 'max_completion_tokens' }),
+    headers: { ...options.headers },
+    listedName: plainName,
+    clock: options.clock,
+    ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
+  });
+}

@@ -1,0 +1,89 @@
+import { asRecord } from '../codecs/codec.ts';
+import { currentTask, type SimAnswer, type SimRequest, type SimTask } from './conversation.ts';
+import { type Directive, parseDirectives } from './directives.ts';
+import { exampleOf } from './example.ts';
+import { nextCalls } from './rules.ts';
+import { composeAnswer } from './speech.ts';
+import { tokenPieces } from './text.ts';
+
+/** Decides what the simulated model says next: by the directives of the user message, else by rules. Pure and deterministic. */
+export function planAnswer(request: SimRequest): SimAnswer {
+  const task = currentTask(request.turns);
+  if (isSummaryRequest(request)) return spoken(summarise(task.text));
+  const directives = parseDirectives(task.text);
+  if (directives.length > 0) return scripted(directives[task.turnIndex], task);
+  const calls = request.outputSchema !== null && request.tools.length === 0 ? [] : nextCalls(request, task);
+  if (calls.length > 0) {
+    return {
+      thinking: '',
+      text: '',
+      calls: calls.map((call) => ({ name: call.name, arguments: JSON.stringify(call.input) })),
+      finish: 'tool_calls',
+    };
+  }
+  const answer = composeAnswer(request, task);
+  return spoken(request.outputSchema === null ? answer : JSON.stringify(exampleOf(request.outputSchema, answer, figuresOf(task))));
+}
+
+/** Cuts an answer at the request's token limit, as a provider would. */
+export function limitAnswer(answer: SimAnswer, maxTokens: number): SimAnswer {
+  const thinking = tokenPieces(answer.thinking);
+  const text = tokenPieces(answer.text);
+  if (thinking.length + text.length <= maxTokens) return answer;
+  const left = Math.max(0, maxTokens - thinking.length);
+  return { thinking: thinking.slice(0, maxTokens).join(''), text: text.slice(0, left).join(''), calls: [], finish: 'length' };
+}
+
+function spoken(text: string): SimAnswer {
+  return { thinking: '', text, calls: [], finish: 'stop' };
+}
+
+function scripted(directive: Directive | undefined, task: SimTask): SimAnswer {
+  if (directive === undefined) return spoken('Done.');
+  const outputs = task.done.map((call) => call.output ?? '');
+  const said = (directive.say ?? '').replaceAll('{{results}}', outputs.join('\n')).replaceAll('{{result}}', outputs.at(-1) ?? '');
+  return {
+    thinking: directive.think,
+    text: directive.tokens === null ? said : stretch(said, directive.tokens),
+    calls: directive.tools,
+    finish: directive.finish ?? (directive.tools.length > 0 ? 'tool_calls' : 'stop'),
+  };
+}
+
+/** The text, repeated or cut to exactly so many tokens. */
+function stretch(text: string, tokens: number): string {
+  const pieces = tokenPieces(text.trim() === '' ? 'simulated' : text.trim());
+  const out: string[] = [];
+  for (let index = 0; index < tokens; index++) {
+    const piece = pieces[index % pieces.length] ?? '';
+    // Where the text starts again it needs a space of its own to stay a separate token.
+    out.push(index > 0 && index % pieces.length === 0 && !/^\s/.test(piece) ? ` ${piece}` : piece);
+  }
+  return out.join('');
+}
+
+function isSummaryRequest(request: SimRequest): boolean {
+  return request.tools.length === 0 && /\b(summari[sz]e|compress)\b.*\bconversation|\bconversation.*\bsummar/is.test(request.system);
+}
+
+function summarise(text: string): string {
+  const lines = text.split('\n').filter((line) => line.trim() !== '');
+  const kept = lines.length <= 12 ? lines : [...lines.slice(0, 6), ...lines.slice(-6)];
+  return `Summary by the simulator of ${lines.length} lines:\n${kept.map((line) => `- ${line.trim().slice(0, 160)}`).join('\n')}`;
+}
+
+/** Numbers of the last tool result, for schemas that ask for some. */
+function figuresOf(task: SimTask): number[] {
+  const output = task.done.findLast((call) => call.output !== null && !call.isError)?.output ?? task.text;
+  const value = readJson(output);
+  if (value !== null) return Object.values(value).filter((item) => typeof item === 'number');
+  return (output.match(/-?\d+(?:\.\d+)?/g) ?? []).map(Number);
+}
+
+export function readJson(text: string): Record<string, unknown> | null {
+  try {
+    return asRecord(JSON.parse(text));
+  } catch {
+    return null;
+  }
+}

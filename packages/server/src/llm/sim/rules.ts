@@ -1,0 +1,162 @@
+import { asRecord } from '../codecs/codec.ts';
+import type { DoneCall, SimRequest, SimTask, SimTool } from './conversation.ts';
+import { csvProgram } from './csv-program.ts';
+
+export interface PlannedCall {
+  readonly name: string;
+  readonly input: Record<string, unknown>;
+}
+
+/** What the words of a task ask for. */
+export interface Intent {
+  readonly files: readonly string[];
+  readonly writeTo: string | null;
+  readonly list: boolean;
+  readonly read: boolean;
+  readonly compute: boolean;
+  readonly searchFor: string | null;
+  readonly urls: readonly string[];
+  readonly ask: boolean;
+  readonly agents: readonly SimTool[];
+}
+
+const filePattern = /(?<![\w/:.-])(?:[\w-]+\/)*[\w-]+\.(?:csv|tsv|txt|md|json|ya?ml|log|html|ts|js|py)\b/gi;
+
+export function readIntent(request: SimRequest, text: string): Intent {
+  const withoutUrls = text.replace(/https?:\/\/\S+/g, ' ');
+  const writeTo =
+    /\b(?:write|save|store|put|create|record)\b[^.\n]*?\b(?:to|in|into|as|file|report)\s+(?:a\s+file\s+)?(?:named\s+|called\s+)?["'`]?((?:[\w-]+\/)*[\w-]+\.\w{1,5})/i.exec(
+      withoutUrls,
+    )?.[1] ?? null;
+  const files = [...new Set(withoutUrls.match(filePattern) ?? [])].filter((file) => file !== writeTo);
+  const agents = request.tools.filter((tool) => {
+    const name = /^agent_(.+)$/.exec(tool.name)?.[1];
+    return name !== undefined && (text.includes(tool.name) || new RegExp(`\\b${name.replace(/[_-]/g, '[ _-]')}\\b`, 'i').test(text));
+  });
+  return {
+    files,
+    writeTo,
+    list: /\b(list|which|what)\b[^.?!]*\b(files?|folder|workspace|documents?)\b/i.test(text),
+    read: /\b(read|open|show|summari[sz]e|compare|explain|review|look at|what (?:does|do|is|are)|according to)\b/i.test(text),
+    compute:
+      /\b(sum|total|average|mean|median|minimum|maximum|count|how many|highest|lowest|largest|smallest|biggest|compute|calculate|per cent|percentage)\b/i.test(
+        text,
+      ),
+    searchFor:
+      /\b(?:search|find|grep|look)\b[^"'`\n]*?\bfor\s+["'`]?([^"'`\n.?!]+?)["'`]?(?:\s+in\b|[.?!\n]|$)/i.exec(withoutUrls)?.[1]?.trim() ??
+      null,
+    urls: [...new Set((text.match(/https?:\/\/[^\s"'`<>)\]]+/g) ?? []).map((url) => url.replace(/[.,;:!?]+$/, '')))],
+    ask: /\bask (?:me|a person|a human|the user|someone|for (?:approval|confirmation))\b/i.test(text),
+    agents,
+  };
+}
+
+/**
+ * The next tool calls for a task, in stages, each done once: delegate, ask, look around, read and fetch, compute, write.
+ * No calls: it is time to answer. A stage whose tool is not offered is passed over.
+ */
+export function nextCalls(request: SimRequest, task: SimTask): PlannedCall[] {
+  const intent = readIntent(request, task.text);
+  const tool = (name: string) => request.tools.find((candidate) => candidate.name === name);
+  const did = (name: string) => task.done.some((call) => call.name === name);
+  const stage = (name: string, wanted: boolean, inputs: (found: SimTool) => Record<string, unknown>[]): PlannedCall[] => {
+    const found = tool(name);
+    if (!wanted || found === undefined || did(name)) return [];
+    return inputs(found).map((input) => ({ name, input }));
+  };
+
+  if (intent.agents.length > 0) {
+    return intent.agents
+      .filter((agent) => !did(agent.name))
+      .map((agent) => ({ name: agent.name, input: oneText(agent, ['task', 'input', 'message'], task.text) }));
+  }
+  const question = stage('ask_human', intent.ask, (found) => [oneText(found, ['question', 'message', 'prompt'], questionOf(task.text))]);
+  if (question.length > 0) return question;
+
+  const needsFiles = intent.compute || intent.read;
+  const named = intent.files.length > 0;
+  const look = [
+    ...stage('fs_list', intent.list || (needsFiles && !named && intent.urls.length === 0 && mentionsFiles(task.text)), (found) => [
+      hasProperty(found, 'recursive') ? { recursive: true } : {},
+    ]),
+    ...stage('fs_search', intent.searchFor !== null, (found) => [oneText(found, ['query', 'pattern', 'text'], intent.searchFor ?? '')]),
+  ];
+  if (look.length > 0) return look;
+
+  const paths = named ? intent.files : needsFiles ? filesListed(task, intent) : [];
+  const gather = [
+    ...stage('fs_read', (needsFiles || named) && paths.length > 0, (found) =>
+      paths.slice(0, 8).map((path) => oneText(found, ['path', 'file'], path)),
+    ),
+    ...stage('http_fetch', intent.urls.length > 0, (found) => intent.urls.slice(0, 4).map((url) => oneText(found, ['url'], url))),
+  ];
+  if (gather.length > 0) return gather;
+
+  const compute = stage('code_js', intent.compute, (found) => {
+    const tables = task.done.filter(
+      (call) => call.name === 'fs_read' && !call.isError && call.output !== null && /\.[ct]sv$/i.test(pathOf(call)),
+    );
+    const program = csvProgram(
+      tables.map((call) => ({ path: pathOf(call), text: call.output ?? '' })),
+      task.text,
+    );
+    return program === null ? [] : [oneText(found, ['code', 'source', 'script'], program)];
+  });
+  if (compute.length > 0) return compute;
+
+  return stage('fs_write', intent.writeTo !== null, () => [{ path: intent.writeTo, content: `${contentToWrite(task)}\n` }]);
+}
+
+export function pathOf(call: DoneCall): string {
+  const path = call.input.path ?? call.input.file;
+  return typeof path === 'string' ? path : '';
+}
+
+function mentionsFiles(text: string): boolean {
+  return /\b(files?|documents?|data|dataset|data set|csv|table|column|workspace|folder|report|notes?)\b/i.test(text);
+}
+
+/** Files of the last listing that the task's words point at; all tables when it computes and none is pointed at. */
+function filesListed(task: SimTask, intent: Intent): string[] {
+  const listing = task.done.findLast((call) => call.name === 'fs_list' && !call.isError)?.output ?? '';
+  const files = [...new Set(listing.match(filePattern) ?? [])];
+  const words = new Set(task.text.toLowerCase().match(/[a-z]{4,}/g) ?? []);
+  const pointed = files.filter((file) => (file.toLowerCase().match(/[a-z]{4,}/g) ?? []).some((word) => words.has(word)));
+  const tables = files.filter((file) => /\.[ct]sv$/i.test(file));
+  if (pointed.length > 0) return intent.compute && !pointed.some((file) => tables.includes(file)) ? [...pointed, ...tables] : pointed;
+  return intent.compute ? tables : files;
+}
+
+/** A call's input with the text in the first of the named properties that the schema has, else in its first required one. */
+function oneText(tool: SimTool, names: readonly string[], text: string): Record<string, unknown> {
+  const required = Array.isArray(tool.schema.required) ? tool.schema.required : [];
+  const name =
+    names.find((candidate) => hasProperty(tool, candidate)) ?? required.find((item) => typeof item === 'string') ?? names[0] ?? 'input';
+  return { [name]: text };
+}
+
+function hasProperty(tool: SimTool, name: string): boolean {
+  return name in (asRecord(tool.schema.properties) ?? {});
+}
+
+function questionOf(text: string): string {
+  const quoted = /\bask\b[^"“]*["“]([^"”]+)["”]/i.exec(text)?.[1];
+  if (quoted !== undefined) return quoted;
+  const about = /\bask (?:me|a person|a human|the user|someone)\s+(?:about|whether|if|for|which|what)?\s*([^.?!\n]+)/i.exec(text)?.[1];
+  return `May I go on${about === undefined ? '' : `: ${about.trim()}`}?`;
+}
+
+function contentToWrite(task: SimTask): string {
+  const quoted = /["“]([^"”]+)["”]/.exec(task.text)?.[1];
+  const results = task.done.filter(
+    (call) => call.output !== null && !call.isError && (call.name === 'code_js' || call.name === 'http_fetch'),
+  );
+  if (results.length > 0) return results.map((call) => call.output).join('\n');
+  return (
+    quoted ??
+    task.done
+      .map((call) => call.output ?? '')
+      .join('\n')
+      .slice(0, 4_000)
+  );
+}

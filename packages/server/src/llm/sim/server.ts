@@ -1,0 +1,204 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { type Clock, systemClock } from '#core';
+import { asRecord } from '../codecs/codec.ts';
+import type { SimAnswer, SimRequest } from './conversation.ts';
+import { armKnobs, calmKnobs, type Knobs, readKnobs, splitModel } from './knobs.ts';
+import { limitAnswer, planAnswer } from './planner.ts';
+import type { RenderContext, Rendered } from './render.ts';
+import { createStats, type SimulatorStats } from './stats.ts';
+import { sendStream } from './stream.ts';
+import { countTokens, hashText } from './text.ts';
+import { anthropicError, readAnthropicRequest, renderAnthropic } from './wire-anthropic.ts';
+import { openAiError, readOpenAiRequest, renderOpenAi } from './wire-openai.ts';
+
+export interface SimulatorOptions {
+  readonly host?: string;
+  /** 0 takes a free port. */
+  readonly port?: number;
+  readonly clock?: Clock;
+  /** Of the dice that `errorRate` throws. */
+  readonly seed?: number;
+  /** Pace and faults of every answer, unless a request says otherwise. */
+  readonly knobs?: Partial<Knobs>;
+}
+
+export interface Simulator {
+  /** `http://host:port`; the OpenAI and Anthropic paths are below `/v1`. */
+  readonly url: string;
+  stats(): SimulatorStats;
+  /** Destroys open connections. */
+  close(): Promise<void>;
+}
+
+/** Plain names of the simulated models, with what is particular to each. */
+export const simulatedModels: Readonly<Record<string, Partial<Knobs>>> = {
+  'sim-large': {},
+  'sim-small': {},
+  /** Fails the first try of each call with 503. */
+  'sim-flaky': { status: 503, times: 1 },
+  /** Takes 300 ms and then gives 25 tokens a second. */
+  'sim-slow': { latencyMs: 300, tokensPerSecond: 25 },
+  /** Is always out of order. */
+  'sim-down': { status: 503 },
+};
+
+interface Dialect {
+  read(body: Record<string, unknown>): SimRequest;
+  render(answer: SimAnswer, context: RenderContext): Rendered;
+  error(status: number, message: string): unknown;
+}
+
+const dialects: Readonly<Record<string, Dialect>> = {
+  '/v1/chat/completions': { read: readOpenAiRequest, render: renderOpenAi, error: openAiError },
+  '/v1/messages': { read: readAnthropicRequest, render: renderAnthropic, error: anthropicError },
+};
+
+const maxBodyBytes = 64 * 1024 * 1024;
+
+/**
+ * A deterministic stand-in for a model provider: it speaks the OpenAI and the Anthropic wire format on HTTP, plans tool
+ * use by rules or by a script (see `directives.ts`), and fails on demand (see `knobs.ts`). It says what it is: model
+ * names begin with `sim`, and every response carries `x-nexus-simulator: 1`.
+ */
+export async function startSimulator(options: SimulatorOptions = {}): Promise<Simulator> {
+  const { host = '127.0.0.1', port = 0, clock = systemClock, seed = 1 } = options;
+  const stats = createStats();
+
+  const server = createServer((request, response) => {
+    response.setHeader('x-nexus-simulator', '1');
+    const path = (request.url ?? '').split('?')[0] ?? '';
+    const dialect = dialects[path];
+    if (request.method === 'GET' && path === '/v1/models') {
+      const data = Object.keys(simulatedModels).map((id) => ({ id, object: 'model', created: 0, owned_by: 'nexus-simulator' }));
+      return sendJson(response, 200, { object: 'list', data });
+    }
+    if (dialect === undefined || request.method !== 'POST') {
+      return sendJson(
+        response,
+        404,
+        openAiError(404, 'the simulator serves POST /v1/chat/completions, POST /v1/messages and GET /v1/models'),
+      );
+    }
+    readBody(request).then(
+      (body) => answer(dialect, body, request, response),
+      () => response.destroy(),
+    );
+  });
+  server.on('connection', (socket) => {
+    stats.connected(1);
+    socket.once('close', () => stats.connected(-1));
+  });
+  server.keepAliveTimeout = 30_000;
+
+  function answer(dialect: Dialect, text: string, request: IncomingMessage, response: ServerResponse): void {
+    let asked: SimRequest;
+    let knobs: Knobs;
+    let name: string;
+    try {
+      const body = asRecord(JSON.parse(text));
+      if (body === null) throw new Error('the body must be a JSON object');
+      asked = dialect.read(body);
+      const split = splitModel(asked.model);
+      name = split.name;
+      knobs = { ...calmKnobs, ...options.knobs, ...simulatedModels[name], ...split.knobs, ...headerKnobs(request) };
+    } catch (error) {
+      sendJson(response, 400, dialect.error(400, error instanceof Error ? error.message : 'the body cannot be read'));
+      return;
+    }
+    if (!(name in simulatedModels)) {
+      sendJson(response, 404, dialect.error(404, `the simulator has no model ${name}`));
+      return;
+    }
+
+    const key = String(request.headers['idempotency-key'] ?? hashText(text));
+    const count = stats.begin(name, key);
+    const armed = armKnobs(knobs, { seed, key, count });
+    response.once('close', () =>
+      stats.end(name, response.writableFinished ? 'completed' : response.destroyed && failedByUs.has(response) ? 'faulted' : 'aborted'),
+    );
+    const reply = () => {
+      if (response.destroyed) return;
+      if (armed.status !== null) {
+        if (armed.retryAfterMs !== null) {
+          response.setHeader('retry-after-ms', String(armed.retryAfterMs));
+          response.setHeader('retry-after', String(Math.ceil(armed.retryAfterMs / 1000)));
+        }
+        return sendJson(response, armed.status, dialect.error(armed.status, `the simulator answers ${armed.status} as it was told to`));
+      }
+      if (armed.contentType !== null) {
+        response.writeHead(200, { 'content-type': armed.contentType });
+        return void response.end('<html>this is not a stream</html>');
+      }
+      const said = limitAnswer(planAnswer(asked), asked.maxTokens);
+      const context = contextOf(asked, said, { text, name, noUsage: armed.noUsage, created: Math.floor(clock.now() / 1000) });
+      const rendered = dialect.render(said, context);
+      if (asked.stream) sendStream(response, rendered, armed, () => failedByUs.add(response));
+      else sendJson(response, 200, rendered.body);
+    };
+    if (armed.latencyMs > 0) {
+      const timer = setTimeout(reply, armed.latencyMs);
+      response.once('close', () => clearTimeout(timer));
+    } else reply();
+  }
+
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, resolve);
+  });
+  const address = server.address();
+  const actualPort = typeof address === 'object' && address !== null ? address.port : port;
+  return {
+    url: `http://${host}:${actualPort}`,
+    stats: stats.read,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+/** Responses whose connection a fault of ours destroyed. */
+const failedByUs = new WeakSet<ServerResponse>();
+
+function contextOf(
+  asked: SimRequest,
+  said: SimAnswer,
+  given: { readonly text: string; readonly name: string; readonly noUsage: boolean; readonly created: number },
+): RenderContext {
+  const reasoningTokens = countTokens(said.thinking);
+  const callTokens = said.calls.reduce((sum, call) => sum + countTokens(call.name) + countTokens(call.arguments), 0);
+  return {
+    id: `sim-${hashText(given.text).toString(36)}-${asked.turns.length}`,
+    created: given.created,
+    model: given.name,
+    inputTokens: asked.inputTokens,
+    outputTokens: reasoningTokens + countTokens(said.text) + callTokens,
+    reasoningTokens,
+    reportUsage: !given.noUsage && (asked.includeUsage || !asked.stream),
+  };
+}
+
+function headerKnobs(request: IncomingMessage): Partial<Knobs> {
+  const pairs = Object.entries(request.headers).flatMap(([name, value]) =>
+    name.startsWith('x-sim-') && typeof value === 'string' ? [[name.slice('x-sim-'.length), value] as const] : [],
+  );
+  return pairs.length === 0 ? {} : readKnobs(pairs);
+}
+
+async function readBody(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    // without an encoding set, chunks are buffers
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > maxBodyBytes) throw new Error('the body is too large');
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function sendJson(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json' });
+  response.end(JSON.stringify(body));
+}

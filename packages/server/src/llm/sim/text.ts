@@ -1,0 +1,21 @@
+/**
+ * The simulator's tokens: runs of up to eight characters that are not white space, each with the white space before it.
+ * There are fewer of them than the service's upper estimate for the same text.
+ */
+export function tokenPieces(text: string): string[] {
+  const pieces: string[] = text.match(/\s*\S{1,8}/gu) ?? [];
+  const covered = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  if (covered < text.length) pieces.push((pieces.pop() ?? '') + text.slice(covered));
+  return pieces;
+}
+
+export function countTokens(text: string): number {
+  return tokenPieces(text).length;
+}
+
+/** FNV-1a over UTF-16 code units: a small stable hash for ids and seeded choices. */
+export function hashText(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let index = 0; index < text.length; index++) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
+  return hash >>> 0;
+}
