@@ -1,7 +1,6 @@
 import type { Params, QueryBuilder, Statement, Value } from '../program.ts';
 
 export interface CompiledStatement {
-  readonly name: string;
   readonly sql: string;
   /** The call's parameters in the order of the placeholders; constants of the query stand for themselves. */
   bind(params: Params): Value[];
@@ -25,7 +24,6 @@ export function createCompiler(builder: QueryBuilder): (statement: Statement<Par
     if (known) return known;
     const { sql, parameters } = statement.build(builder, placeholders).compile();
     const created: CompiledStatement = {
-      name: statement.name,
       sql,
       bind: (params) =>
         parameters.map((parameter) => {

@@ -16,7 +16,10 @@ export interface RetryOptions {
   readonly classify: (error: unknown) => Failure;
   /** How long a busy database is retried. */
   readonly busyMs: number;
+  /** How often another transaction may have inserted the same key first. */
   readonly conflicts: number;
+  /** How often a lost connection is replaced: the work has not been committed, so it may start again. */
+  readonly losses: number;
 }
 
 /**
@@ -25,15 +28,14 @@ export interface RetryOptions {
  */
 export async function withRetries<R>(options: RetryOptions, work: () => R | Promise<R>): Promise<R> {
   const startedAt = performance.now();
-  let conflicts = 0;
+  const left = { conflict: options.conflicts, lost: options.losses, fatal: 0 };
   for (let attempt = 0; ; attempt++) {
     try {
       return await work();
     } catch (error) {
       if (error instanceof NexusError) throw error;
       const failure = options.classify(error);
-      const mayRetry =
-        failure === 'busy' ? performance.now() - startedAt < options.busyMs : failure === 'conflict' && conflicts++ < options.conflicts;
+      const mayRetry = failure === 'busy' ? performance.now() - startedAt < options.busyMs : left[failure]-- > 0;
       if (!mayRetry) throw asStorageError(failure, error);
     }
     await sleep(Math.min(50, 1 + 2 ** attempt * Math.random()));

@@ -3,6 +3,8 @@ import { type Clock, type IdSource, NexusError } from '#core';
 import type { LedgerRules } from '../ledger-types.ts';
 import { createStore } from '../store.ts';
 import type { Store } from '../types.ts';
+import type { Driver } from './driver.ts';
+import { openPostgres } from './postgres.ts';
 import { openSqlite } from './sqlite.ts';
 
 export interface OpenStoreOptions {
@@ -14,15 +16,23 @@ export interface OpenStoreOptions {
   readonly ids: IdSource;
   /** SQLite only, see the driver. Default `NORMAL`. */
   readonly synchronous?: 'NORMAL' | 'FULL';
+  /** Postgres only: connections of this process. Default 10. */
+  readonly maxConnections?: number;
 }
 
-/** Opens the database and brings its schema up to date. Throws `schema_too_new`, `storage_unavailable` or `config_invalid`. */
+/**
+ * Opens the database and brings its schema up to date. Throws `schema_too_new`, `storage_unavailable` or
+ * `config_invalid`; leaves nothing open then.
+ */
 export async function openStore(options: OpenStoreOptions): Promise<Store> {
-  const { url, dataDir, clock, ids, ledgerRules, synchronous = 'NORMAL' } = options;
-  if (url !== undefined && url !== 'sqlite::memory:')
-    throw new NexusError('config_invalid', 'the database URL must start with postgres://');
-  if (url === undefined && dataDir === undefined)
-    throw new NexusError('config_invalid', 'either a database URL or a data directory is needed');
-  const driver = await openSqlite({ synchronous, clock, ...(url === undefined && dataDir !== undefined ? { dataDir } : {}) });
-  return createStore({ driver, ledgerRules, clock, ids });
+  const { clock, ids, ledgerRules } = options;
+  return createStore({ driver: await openDriver(options), ledgerRules, clock, ids });
+}
+
+async function openDriver({ url, dataDir, clock, synchronous = 'NORMAL', maxConnections = 10 }: OpenStoreOptions): Promise<Driver> {
+  if (url === 'sqlite::memory:') return openSqlite({ synchronous, clock });
+  if (url === undefined && dataDir !== undefined) return openSqlite({ synchronous, clock, dataDir });
+  if (url === undefined) throw new NexusError('config_invalid', 'either a database URL or a data directory is needed');
+  if (!/^postgres(ql)?:\/\//.test(url)) throw new NexusError('config_invalid', 'the database URL must start with postgres://');
+  return openPostgres({ url, maxConnections, clock });
 }

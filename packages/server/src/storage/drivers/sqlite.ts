@@ -26,7 +26,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
   const path = options.dataDir === undefined ? ':memory:' : join(options.dataDir, 'nexus.db');
   const database = new DatabaseSync(path, { timeout: 10 });
   const dialect = createSqliteDialect();
-  const retry = { classify: dialect.classify, busyMs: 10_000, conflicts: 5 };
+  const retry = { classify: dialect.classify, busyMs: 10_000, conflicts: 5, losses: 0 };
 
   const prepared = new Map<string, StatementSync>();
   function prepare(sql: string): StatementSync {

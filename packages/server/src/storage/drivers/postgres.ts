@@ -1,0 +1,138 @@
+import type { Pool, PoolClient } from 'pg';
+import { type Clock, NexusError } from '#core';
+import { migrate } from '../migrations/index.ts';
+import type { Program, Request, Result, Value } from '../program.ts';
+import { createCompiler } from './compile.ts';
+import { createPostgresDialect, postgresSets } from './dialects.ts';
+import { type Driver, withRetries } from './driver.ts';
+
+export interface PostgresOptions {
+  readonly url: string;
+  readonly maxConnections: number;
+  readonly clock: Clock;
+}
+
+/** Any number, the same in every version: it names the right to migrate. */
+const migrationLock = 4_815_162_342;
+
+/** Numbers of 64 bits arrive as numbers: no amount or time exceeds 2^53. */
+const types = {
+  getTypeParser: (oid: number, format?: string) =>
+    format !== 'binary' && numeric.has(oid) ? (value: string) => Number(value) : (value: string) => value,
+};
+const numeric: ReadonlySet<number> = new Set([20, 21, 23, 1700]); // int8, int2, int4, numeric
+
+export async function openPostgres({ url, maxConnections, clock }: PostgresOptions): Promise<Driver> {
+  // Loaded here: a server on the embedded database never pays for it.
+  const { default: pg } = await import('pg');
+  const pool: Pool = new pg.Pool({
+    connectionString: url,
+    max: maxConnections,
+    idleTimeoutMillis: 30_000,
+    connectionTimeoutMillis: 10_000,
+    keepAlive: true,
+    application_name: 'nexus-agent',
+    // A process that is stopped in mid-transaction must not hold its locks against those that take over.
+    idle_in_transaction_session_timeout: 3000,
+    types,
+  });
+  // The pool drops the connection that broke while idle; whoever asks next gets a new one or the error.
+  pool.on('error', () => {});
+  const dialect = createPostgresDialect();
+  const retry = { classify: dialect.classify, busyMs: 10_000, conflicts: 5, losses: 2 };
+  const compile = createCompiler(dialect.builder);
+
+  async function execute(client: Pool | PoolClient, request: Request): Promise<Result> {
+    switch (request.type) {
+      case 'statement': {
+        const { sql, bind } = compile(request.statement);
+        return prepared(client, sql, bind(request.params));
+      }
+      case 'query': {
+        const { sql, parameters } = request.build(dialect.builder).compile();
+        return answer(await client.query(sql, [...parameters]));
+      }
+      case 'raw':
+        return answer(await client.query(request.sql, [...request.params]));
+      case 'insert':
+        return prepared(client, postgresSets.insert(request), [JSON.stringify(request.rows)]);
+      case 'update':
+        return prepared(client, postgresSets.update(request), [JSON.stringify(request.rows)]);
+      case 'select':
+        return prepared(client, postgresSets.select(request), [request.tenantId, request.keys]);
+      case 'now':
+        return prepared(client, 'select (extract(epoch from clock_timestamp()) * 1000)::bigint as now', []);
+      default:
+        return request satisfies never;
+    }
+  }
+
+  const names = new Map<string, string>();
+  /** A statement that each connection parses once. Its texts are few: they do not depend on values. */
+  async function prepared(client: Pool | PoolClient, text: string, values: readonly (Value | readonly string[])[]): Promise<Result> {
+    let name = names.get(text);
+    if (name === undefined) {
+      name = `nexus_${names.size}`;
+      names.set(text, name);
+    }
+    return answer(await client.query({ name, text, values: [...values] }));
+  }
+
+  async function drive<R>(client: Pool | PoolClient, program: Program<R>): Promise<R> {
+    let step = program.next();
+    while (!step.done) step = program.next(await execute(client, step.value));
+    return step.value;
+  }
+
+  async function transact<R>(start: () => Program<R>, before?: string): Promise<R> {
+    const client = await pool.connect();
+    let broken: Error | undefined;
+    try {
+      await client.query(`begin isolation level read committed${before === undefined ? '' : `; ${before}`}`);
+      const result = await drive(client, start());
+      await commit(client);
+      return result;
+    } catch (error) {
+      try {
+        await client.query('rollback');
+      } catch (cause) {
+        broken = cause instanceof Error ? cause : new Error(String(cause));
+      }
+      throw error;
+    } finally {
+      client.release(broken);
+    }
+  }
+
+  /** From here on a lost connection leaves it open whether the change happened, so it must not be repeated blindly. */
+  async function commit(client: PoolClient): Promise<void> {
+    try {
+      const { command } = await client.query('commit');
+      // Postgres answers the commit of a failed transaction with a rollback, and with success.
+      if (command !== 'COMMIT') throw new NexusError('internal', 'a transaction was rolled back instead of committed');
+    } catch (cause) {
+      if (dialect.classify(cause) !== 'lost') throw cause;
+      throw new NexusError('storage_unavailable', 'the connection was lost while a change was written; it may have happened', { cause });
+    }
+  }
+
+  try {
+    await withRetries(retry, () =>
+      transact(() => migrate(dialect.migrationTypes, clock.now()), `select pg_advisory_xact_lock(${migrationLock})`),
+    );
+  } catch (error) {
+    await pool.end();
+    throw error;
+  }
+
+  return {
+    dialect: 'postgres',
+    read: (start) => withRetries(retry, () => drive(pool, start())),
+    write: (start) => withRetries(retry, () => transact(start)),
+    close: () => pool.end(),
+  };
+}
+
+function answer(result: { rows: unknown[]; rowCount: number | null }): Result {
+  return { rows: result.rows, changes: result.rowCount ?? 0 };
+}
