@@ -86,8 +86,20 @@ bring_node() {
   cp "$root/scripts/node/package.json" "$root/scripts/node/package-lock.json" "$tmp/"
   (cd "$tmp" && run_npm 'installing Node' ci --ignore-scripts --no-audit --no-fund --loglevel=error) || exit 1
   binary=$(find "$tmp/node_modules" -path '*/node*/bin/node' -type f | head -n 1)
-  [ -n "$binary" ] || fail "there is no ready-made Node for $(uname -s) on $(uname -m)." \
-    "Install Node >= $need_major.$need_minor yourself (https://nodejs.org) and run this again."
+  if [ -z "$binary" ]; then
+    # All are optional packages, one for each platform: npm also succeeds when it could fetch none.
+    case "$(uname -s)-$(uname -m)" in
+      Linux-x86_64 | Linux-aarch64 | Darwin-x86_64 | Darwin-arm64)
+        fail 'npm could not fetch Node from its registry.' \
+          'Check the network or proxy, or point npm at a mirror with "npm config set registry <url>",' \
+          "or install Node >= $need_major.$need_minor yourself (https://nodejs.org); then run this again."
+        ;;
+      *)
+        fail "there is no ready-made Node for $(uname -s) on $(uname -m)." \
+          "Install Node >= $need_major.$need_minor yourself (https://nodejs.org) and run this again."
+        ;;
+    esac
+  fi
   new_enough "$binary" || fail "the Node that was brought does not run here ($(uname -s) on $(uname -m))." \
     "On a system without glibc, such as Alpine, install Node >= $need_major.$need_minor from its packages."
   chmod 755 "$tmp"
@@ -108,11 +120,15 @@ packages_ready() { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(wanted_stamp)" ];
 take_lock() {
   mkdir -p "$tools"
   told=''
+  nameless=0
   while ! mkdir "$lock" 2>/dev/null; do
     owner=$(cat "$lock/pid" 2>/dev/null || echo '')
-    if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then
+    # An owner writes its id at once; a lock that stays without one was left by a process that was killed in between.
+    [ -n "$owner" ] || nameless=$((nameless + 1))
+    if [ "$nameless" -gt 5 ] || { [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; }; then
       # Its process is gone. Renaming is atomic, so only one of those waiting removes it.
       mv "$lock" "$lock.stale.$$" 2>/dev/null && rm -rf "$lock.stale.$$"
+      nameless=0
       continue
     fi
     [ -n "$told" ] || say "waiting for another installation (process ${owner:-unknown}; remove .tools/install.lock if there is none)"
