@@ -155,14 +155,9 @@ function conclude(
   const { decision, diagnostics } = answer.response;
   // Cedar skips a policy whose condition errs, a forbid too: the request would be allowed.
   if (diagnostics.errors.length > 0) {
-    return {
-      effect: 'deny',
-      reasons: inOrder(
-        slice,
-        diagnostics.errors.map(({ policyId }) => policyId),
-      ),
-      errors: diagnostics.errors.map(({ policyId, error }) => `${policyId}: ${error.message}`),
-    };
+    const failed = new Map(diagnostics.errors.map(({ policyId, error }) => [policyId, error.message]));
+    const reasons = inOrder(slice, [...failed.keys()]);
+    return { effect: 'deny', reasons, errors: reasons.map((id) => `${id}: ${failed.get(id) ?? ''}`) };
   }
   const reasons = inOrder(slice, diagnostics.reason);
   if (decision === 'deny') return { effect: 'deny', reasons: reasons.length > 0 ? reasons : ['default-deny'] };

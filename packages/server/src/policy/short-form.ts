@@ -46,7 +46,7 @@ export function compileAgentForm(form: PolicyShortForm): FormPolicy[] {
     ...allow.map((entry, index) => permit(`agent:allow[${index}]`, entry, {})),
     ...approve.map((entry, index) => permit(`agent:approve[${index}]`, entry, { obligations: approval })),
     ...entriesOf(form.deny).map((entry, index) => forbid(`agent:deny[${index}]`, entry)),
-    ...(allow.some(({ kind }) => kind === 'model') ? [forbidOthers('agent:allow', 'model', [...allow, ...approve])] : []),
+    ...(allow.some(({ kind }) => kind === 'model') ? [forbidOthers('agent:allow:model', 'model', [...allow, ...approve])] : []),
   ];
 }
 
@@ -63,7 +63,7 @@ export function compileSessionForm(form: PolicyShortForm): FormPolicy[] {
   const narrowed: Kind[] =
     form.allow === undefined ? [] : ['tool', 'net', ...(allow.some(({ kind }) => kind === 'model') ? (['model'] as const) : [])];
   return [
-    ...narrowed.map((kind) => forbidOthers('session:allow', kind, listed)),
+    ...narrowed.map((kind) => forbidOthers(`session:allow:${kind}`, kind, listed)),
     ...entriesOf(form.deny).map((entry, index) => forbid(`session:deny[${index}]`, entry)),
     ...approve.map((entry, index) => permit(`session:approve[${index}]`, entry, { obligations: approval, advice: true })),
   ];

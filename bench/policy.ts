@@ -1,0 +1,66 @@
+/**
+ * CPU per policy decision. Run: node --conditions=nexus-source bench/policy.ts
+ *
+ * Each operator set has two policies that concern the request; the others name other tools. "unscoped" is the worst
+ * case: policies that concern every tool, so that nothing can be left out.
+ */
+import { createPolicyEngine, type DecisionRequest, type PolicySource } from '../packages/server/src/policy/index.ts';
+
+function operatorSet(count: number, scoped: boolean): PolicySource[] {
+  const relevant = [
+    'forbid (principal, action == Action::"tool.execute", resource == Tool::"fs_read") when { context.arguments has path && context.arguments.path like "/secret/*" };',
+    '@obligation("cap_tokens:500") permit (principal is Agent, action == Action::"tool.execute", resource == Tool::"fs_read") when { principal.tenant == "acme" };',
+  ];
+  const others = Array.from({ length: count - relevant.length }, (_, index) =>
+    scoped
+      ? `permit (principal is Agent, action == Action::"tool.execute", resource == Tool::"tool_${index}") when { context.arguments has path && context.arguments.path like "/area${index}/*" };`
+      : `permit (principal is Agent, action == Action::"tool.execute", resource) when { context.arguments has path && context.arguments.path like "/area${index}/*" };`,
+  );
+  return [{ name: 'bench', text: [...relevant, ...others].join('\n') }];
+}
+
+function question(path: string): DecisionRequest {
+  return {
+    principal: { type: 'Agent', id: 'chat', tenant: 'acme' },
+    action: 'tool.execute',
+    resource: { type: 'Tool', id: 'fs_read', attributes: { effects: 'none', permissions: ['fs.read'] } },
+    context: { arguments: { path, limit: 100 }, sessionId: 'ses_bench', step: 3, estimatedCostMicroUsd: 12, budgetLeftMicroUsd: 90_000 },
+    agentPolicy: { allow: ['fs_*', 'code_js', 'http_fetch'], approve: ['fs_write'], deny: ['fs_delete'] },
+    sessionPolicy: { deny: ['http_*'] },
+  };
+}
+
+function measure(name: string, decisions: number, decide: (index: number) => unknown): void {
+  for (let index = 0; index < Math.min(decisions, 300); index++) decide(index);
+  const wall = performance.now();
+  const cpu = process.cpuUsage();
+  for (let index = 0; index < decisions; index++) decide(index);
+  const { user, system } = process.cpuUsage(cpu);
+  const perSecond = Math.round(decisions / ((performance.now() - wall) / 1000));
+  process.stdout.write(
+    `${name.padEnd(46)} ${((user + system) / decisions).toFixed(1).padStart(9)} CPU µs  ${String(perSecond).padStart(8)}/s\n`,
+  );
+}
+
+const rssBefore = process.memoryUsage.rss();
+const startedAt = performance.now();
+const cold = createPolicyEngine();
+const createdAt = performance.now();
+cold.decide(question('/data/a.txt'));
+process.stdout.write(
+  `create ${(createdAt - startedAt).toFixed(1)} ms; first decision (loads Cedar) ${(performance.now() - createdAt).toFixed(0)} ms, ` +
+    `RSS +${Math.round((process.memoryUsage.rss() - rssBefore) / 1e6)} MB\n`,
+);
+
+for (const count of [10, 1000]) {
+  const sources = operatorSet(count, true);
+  const loadedAt = performance.now();
+  const plain = createPolicyEngine({ sources, memoEntries: 0 });
+  process.stdout.write(`load and validate ${count} policies: ${(performance.now() - loadedAt).toFixed(0)} ms\n`);
+  const remembering = createPolicyEngine({ sources });
+  measure(`${count} policies, memo off`, 3000, (index) => plain.decide(question(`/data/${index}`)));
+  measure(`${count} policies, memo on, other arguments each time`, 3000, (index) => remembering.decide(question(`/data/${index}`)));
+  measure(`${count} policies, memo on, 50 different arguments`, 100_000, (index) => remembering.decide(question(`/data/${index % 50}`)));
+}
+const unscoped = createPolicyEngine({ sources: operatorSet(1000, false), memoEntries: 0 });
+measure('1000 unscoped policies, memo off', 100, (index) => unscoped.decide(question(`/data/${index}`)));

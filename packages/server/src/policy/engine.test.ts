@@ -1,0 +1,258 @@
+import { describe, expect, it } from 'vitest';
+import { createManualClock } from '#core';
+import { createPolicyEngine } from './index.ts';
+import { hostRequest, modelRequest, toolRequest, userRequest } from './test-requests.ts';
+
+function engineWith(text: string) {
+  return createPolicyEngine({ sources: [{ name: 'ops.cedar', text }] });
+}
+
+describe('the defaults', () => {
+  const engine = createPolicyEngine();
+
+  it('denies a tool that nothing permits', () => {
+    expect(engine.decide(toolRequest('fs_read'))).toEqual({
+      effect: 'deny',
+      action: 'tool.execute',
+      principal: 'Agent::"chat"',
+      resource: 'Tool::"fs_read"',
+      reasons: ['default-deny'],
+      policyVersion: engine.version,
+    });
+  });
+
+  it.each(['memory.read', 'memory.write'] as const)('denies %s', (action) => {
+    expect(engine.decide(toolRequest('', { action, resource: { type: 'Memory', id: 'notes' } })).reasons).toEqual(['default-deny']);
+  });
+
+  it('denies hosts and secrets', () => {
+    expect(engine.decide(hostRequest('example.com')).effect).toBe('deny');
+    expect(engine.decide(toolRequest('', { action: 'secret.use', resource: { type: 'Secret', id: 'token' } })).effect).toBe('deny');
+  });
+
+  it('lets an agent use the models of its definition', () => {
+    expect(engine.decide(modelRequest('sim/large'))).toMatchObject({ effect: 'allow', reasons: ['default:agent-uses-declared-models'] });
+    expect(engine.decide(modelRequest('sim/large', { declared: false })).effect).toBe('deny');
+  });
+
+  it('denies a model whose price is not known, also when nobody said so', () => {
+    expect(engine.decide(modelRequest('sim/large', { priceKnown: false })).effect).toBe('deny');
+    expect(engine.decide(modelRequest('sim/large', { context: {} })).effect).toBe('deny');
+  });
+
+  it('lets an operator accept a model without a price', () => {
+    const accepting = engineWith('permit (principal is Agent, action == Action::"model.invoke", resource == Model::"local/llama");');
+    expect(accepting.decide(modelRequest('local/llama', { priceKnown: false })).reasons).toEqual(['operator:ops.cedar:0']);
+  });
+
+  it('lets a person start runs, and an agent only its sub-agents', () => {
+    const resource = { type: 'Agent', id: 'chat' } as const;
+    expect(engine.decide(userRequest({ action: 'run.start', resource })).effect).toBe('allow');
+    expect(engine.decide(toolRequest('', { action: 'run.start', resource })).effect).toBe('deny');
+    const declared = { ...resource, attributes: { declared: true } };
+    expect(engine.decide(toolRequest('', { action: 'run.start', resource: declared })).effect).toBe('allow');
+  });
+
+  it('lets a person answer approvals, those of a role only with that role', () => {
+    const plain = { type: 'Approval', id: 'apr_1' } as const;
+    const forLead = { ...plain, attributes: { role: 'lead' } };
+    expect(engine.decide(userRequest({ action: 'approval.grant', resource: plain })).effect).toBe('allow');
+    expect(engine.decide(userRequest({ action: 'approval.grant', resource: forLead })).reasons).toEqual(['default:approval-needs-role']);
+    expect(engine.decide(userRequest({ action: 'approval.grant', resource: forLead, roles: ['lead'] })).effect).toBe('allow');
+    expect(engine.decide(userRequest({ action: 'approval.grant', resource: forLead, roles: ['owner'] })).effect).toBe('allow');
+  });
+
+  it('never lets an agent answer an approval', () => {
+    const engineOpen = engineWith('permit (principal, action, resource);');
+    expect(engineOpen.decide(toolRequest('', { action: 'approval.grant', resource: { type: 'Approval', id: 'apr_1' } }))).toMatchObject({
+      effect: 'deny',
+      reasons: ['invalid-request'],
+      errors: [expect.stringContaining('Agent')],
+    });
+  });
+
+  it('lets only owners and administrators administer', () => {
+    const resource = { type: 'System', id: 'policies' } as const;
+    expect(engine.decide(userRequest({ action: 'admin.write', resource })).effect).toBe('deny');
+    expect(engine.decide(userRequest({ action: 'admin.write', resource, roles: ['admin'] })).effect).toBe('allow');
+  });
+});
+
+describe('failing closed', () => {
+  it('denies when the condition of a forbid errs, which Cedar itself would skip', () => {
+    const engine = engineWith(`
+      permit (principal, action == Action::"tool.execute", resource);
+      @id("overflow") forbid (principal, action == Action::"tool.execute", resource)
+      when { context has step && context.step + 9223372036854775807 > 0 };`);
+    expect(engine.decide(toolRequest('fs_read')).effect).toBe('allow');
+    expect(engine.decide(toolRequest('fs_read', { context: { step: 1 } }))).toMatchObject({
+      effect: 'deny',
+      reasons: ['operator:ops.cedar:overflow'],
+      errors: [expect.stringMatching(/^operator:ops\.cedar:overflow: .*overflow/)],
+    });
+  });
+
+  it.each([
+    ['a text where policies expect a number', { arguments: { amount: '5' } }],
+    ['null', { arguments: { amount: null } }],
+    ['a number beyond what is exact', { arguments: { amount: 2 ** 60 } }],
+    ['arguments that are no object', { arguments: 'amount=5' }],
+  ])('denies what it cannot judge: %s', (_, context) => {
+    const engine = engineWith(`
+      permit (principal, action == Action::"tool.execute", resource);
+      forbid (principal, action == Action::"tool.execute", resource) when { context.arguments has amount && context.arguments.amount > 100 };`);
+    expect(engine.decide(toolRequest('pay', { context: { arguments: { amount: 100 } } })).effect).toBe('allow');
+    expect(engine.decide(toolRequest('pay', { context: { arguments: { amount: 101 } } })).effect).toBe('deny');
+    expect(engine.decide(toolRequest('pay', { context }))).toMatchObject({
+      effect: 'deny',
+      reasons: ['invalid-request'],
+      errors: [expect.any(String)],
+    });
+  });
+
+  it('never throws, whatever it is asked', () => {
+    const engine = engineWith('forbid (principal, action, resource) when { context.argumentsJson like "*x*" };');
+    const circular: Record<string, unknown> = {};
+    circular.self = circular;
+    expect(engine.decide(toolRequest('fs_read', { context: { arguments: circular } }))).toMatchObject({
+      effect: 'deny',
+      reasons: ['evaluation-error'],
+    });
+    const unknownAction = { ...toolRequest('fs_read'), action: 'tool.explode' } as unknown as Parameters<typeof engine.decide>[0]; // wrong on purpose
+    expect(engine.decide(unknownAction)).toMatchObject({ effect: 'deny', errors: [expect.any(String)] });
+  });
+
+  it('denies a malformed short form instead of ignoring it', () => {
+    const agentPolicy = { allow: ['*'], deny: ['fs_"read'] };
+    expect(createPolicyEngine().decide(toolRequest('fs_read', { agentPolicy }))).toMatchObject({
+      effect: 'deny',
+      reasons: ['evaluation-error'],
+    });
+  });
+});
+
+describe('what policies can read', () => {
+  it('decides on the actual arguments, each time', () => {
+    const engine = engineWith(`permit (principal, action == Action::"tool.execute", resource == Tool::"fs_read")
+      when { context.arguments has path && context.arguments.path like "/reports/*" };`);
+    const effectOf = (path: string) => engine.decide(toolRequest('fs_read', { context: { arguments: { path, limit: 3 } } })).effect;
+    expect([effectOf('/reports/a'), effectOf('/etc/passwd'), effectOf('/reports/b'), effectOf('/etc/passwd')]).toEqual([
+      'allow',
+      'deny',
+      'allow',
+      'deny',
+    ]);
+  });
+
+  it('reads decimals, lists, presence, whole arguments, and the time', () => {
+    const clock = createManualClock(Date.UTC(2026, 0, 1, 3));
+    const engine = createPolicyEngine({
+      clock,
+      sources: [
+        {
+          name: 'ops',
+          text: `permit (principal, action == Action::"tool.execute", resource);
+          @id("amount") forbid (principal, action, resource) when { context.arguments has amount && context.arguments.amount.greaterThan(decimal("9.5")) };
+          @id("tags") forbid (principal, action, resource) when { context.arguments has tags && context.arguments.tags.contains("secret") };
+          @id("force") forbid (principal, action, resource) when { context.arguments has force };
+          @id("deep") forbid (principal, action, resource) when { context.argumentsJson like "*\\"mode\\":\\"raw\\"*" };
+          @id("night") forbid (principal, action, resource) when { context.time.toTime() < duration("3h") };`,
+        },
+      ],
+    });
+    const reasonsFor = (args: unknown) => engine.decide(toolRequest('t', { context: { arguments: args } })).reasons;
+    expect(reasonsFor({ amount: 9.5, tags: ['a'] })).toEqual(['operator:ops:0']);
+    expect(reasonsFor({ amount: 9.51 })).toEqual(['operator:ops:amount']);
+    expect(reasonsFor({ tags: ['a', 'secret'] })).toEqual(['operator:ops:tags']);
+    expect(reasonsFor({ force: { any: 'thing' } })).toEqual(['operator:ops:force']);
+    expect(reasonsFor({ options: { mode: 'raw' } })).toEqual(['operator:ops:deep']);
+    clock.advance(22 * 3_600_000);
+    expect(reasonsFor({})).toEqual(['operator:ops:night']);
+  });
+
+  it('sees the attributes of a tool, a host and an agent that acts on itself', () => {
+    const engine = engineWith(`
+      permit (principal, action == Action::"tool.execute", resource is Tool) when { resource has effects && resource.effects == "none" };
+      permit (principal, action == Action::"net.egress", resource is Host) when { resource.name == "example.com" && resource has port && resource.port == 443 };
+      permit (principal is Agent, action == Action::"run.start", resource is Agent) when { principal == resource && resource.tenant == "acme" };`);
+    expect(
+      engine.decide(toolRequest('a', { resource: { type: 'Tool', id: 'a', attributes: { effects: 'none', other: {} } } })).effect,
+    ).toBe('allow');
+    expect(engine.decide(toolRequest('a', { resource: { type: 'Tool', id: 'a', attributes: { effects: 'once' } } })).effect).toBe('deny');
+    expect(
+      engine.decide(hostRequest('Example.com.', { resource: { type: 'Host', id: 'Example.com.', attributes: { port: 443 } } })).effect,
+    ).toBe('allow');
+    expect(engine.decide(toolRequest('', { action: 'run.start', resource: { type: 'Agent', id: 'chat' } })).effect).toBe('allow');
+    expect(engine.decide(toolRequest('', { action: 'run.start', resource: { type: 'Agent', id: 'other' } })).effect).toBe('deny');
+  });
+});
+
+describe('obligations', () => {
+  function decideWith(...obligations: string[]) {
+    const permits = obligations.map((text) => `@obligation("${text}") permit (principal, action == Action::"tool.execute", resource);`);
+    const engine = engineWith(permits.join('\n'));
+    return (approved?: { by: string; role?: string }) =>
+      engine.decide(toolRequest('t', { context: approved === undefined ? {} : { approved } }));
+  }
+
+  it('asks for an approval and is content with it', () => {
+    const decide = decideWith('require_approval');
+    expect(decide()).toMatchObject({ effect: 'require_approval', obligations: [{ type: 'require_approval' }] });
+    expect(decide({ by: 'ada' })).toMatchObject({ effect: 'allow' });
+    expect(decide({ by: 'ada' }).obligations).toBeUndefined();
+  });
+
+  it('a role beats none, and only that role or an owner satisfies it', () => {
+    const decide = decideWith('require_approval', 'require_approval:role=lead');
+    expect(decide().obligations).toEqual([{ type: 'require_approval', role: 'lead' }]);
+    expect(decide({ by: 'ada' }).effect).toBe('require_approval');
+    expect(decide({ by: 'ada', role: 'viewer' }).effect).toBe('require_approval');
+    expect(decide({ by: 'ada', role: 'lead' }).effect).toBe('allow');
+    expect(decide({ by: 'ada', role: 'owner' }).effect).toBe('allow');
+  });
+
+  it('denies when two roles would have to approve at once', () => {
+    expect(decideWith('require_approval:role=lead', 'require_approval:role=security')({ by: 'ada', role: 'owner' })).toMatchObject({
+      effect: 'deny',
+      errors: [expect.stringContaining('lead and security')],
+    });
+  });
+
+  it('keeps the lowest cap, also beside an approval', () => {
+    expect(decideWith('cap_tokens:500', 'cap_tokens:200')()).toMatchObject({
+      effect: 'allow',
+      obligations: [{ type: 'cap_tokens', maxTokens: 200 }],
+    });
+    expect(decideWith('require_approval, cap_tokens:500', 'cap_tokens:900')()).toMatchObject({
+      effect: 'require_approval',
+      obligations: [{ type: 'require_approval' }, { type: 'cap_tokens', maxTokens: 500 }],
+    });
+  });
+
+  it.each(['encrypt', 'cap_tokens:0', 'cap_tokens:many', 'require_approval:role=', 'require_approval:rule=lead', ''])(
+    'denies on an unknown obligation: "%s"',
+    (text) => {
+      expect(decideWith(text, 'cap_tokens:5')({ by: 'ada', role: 'owner' })).toMatchObject({
+        effect: 'deny',
+        errors: [expect.stringContaining('unknown obligation')],
+      });
+    },
+  );
+
+  it('a forbid wins over every approval, on the arguments that were approved', () => {
+    const engine = engineWith(`@obligation("require_approval") permit (principal, action == Action::"tool.execute", resource);
+      forbid (principal, action == Action::"tool.execute", resource) when { context.arguments has path && context.arguments.path like "/etc/*" };`);
+    const decide = (path: string) => engine.decide(toolRequest('t', { context: { approved: { by: 'ada' }, arguments: { path } } })).effect;
+    expect([decide('/tmp/a'), decide('/etc/a')]).toEqual(['allow', 'deny']);
+  });
+
+  it('an advice adds its obligation to what is permitted, and permits nothing itself', () => {
+    const advice = '@advice @obligation("require_approval") permit (principal, action == Action::"tool.execute", resource);';
+    const agentPolicy = { allow: ['fs_*'] };
+    expect(engineWith(advice).decide(toolRequest('fs_read', { agentPolicy }))).toMatchObject({
+      effect: 'require_approval',
+      reasons: ['operator:ops.cedar:0', 'agent:allow[0]'],
+    });
+    expect(engineWith(advice).decide(toolRequest('other', { agentPolicy }))).toMatchObject({ effect: 'deny', reasons: ['default-deny'] });
+  });
+});

@@ -1,0 +1,136 @@
+import { describe, expect, it } from 'vitest';
+import { cedarRuntime } from './cedar.ts';
+import { createPolicyEngine, explainShortForm } from './index.ts';
+import { analyse } from './reads.ts';
+import { compileAgentForm, compileSessionForm } from './short-form.ts';
+import { hostRequest, modelRequest, toolRequest } from './test-requests.ts';
+
+const engine = createPolicyEngine();
+
+describe('an agent', () => {
+  const agentPolicy = {
+    allow: ['fs_*', 'tool:code_js', 'net:*.example.com', 'net:api.test:8443'],
+    approve: ['fs_write'],
+    deny: ['fs_delete*'],
+  };
+
+  it.each([
+    ['fs_read', 'allow', ['agent:allow[0]']],
+    ['code_js', 'allow', ['agent:allow[1]']],
+    ['fs_write', 'require_approval', ['agent:allow[0]', 'agent:approve[0]']],
+    ['fs_delete_all', 'deny', ['agent:deny[0]']],
+    ['http_fetch', 'deny', ['default-deny']],
+  ])('%s: %s', (tool, effect, reasons) => {
+    expect(engine.decide(toolRequest(tool, { agentPolicy }))).toMatchObject({ effect, reasons });
+  });
+
+  it.each([
+    ['a.example.com', 'allow'],
+    ['A.EXAMPLE.COM.', 'allow'],
+    ['a.example.com:8080', 'allow'],
+    ['example.com', 'deny'],
+    ['evilexample.com', 'deny'],
+    ['a.example.com.evil.org', 'deny'],
+    ['api.test:8443', 'allow'],
+    ['api.test:443', 'deny'],
+    ['api.test', 'deny'],
+  ])('host %s: %s', (host, effect) => {
+    expect(engine.decide(hostRequest(host, { agentPolicy })).effect).toBe(effect);
+  });
+
+  it('without model patterns uses exactly the models of its definition', () => {
+    expect(engine.decide(modelRequest('sim/large', { agentPolicy })).effect).toBe('allow');
+    expect(engine.decide(modelRequest('sim/large', { agentPolicy, declared: false })).effect).toBe('deny');
+  });
+
+  it('with model patterns uses exactly the models that they match, by reference or by bare name', () => {
+    const withModels = { allow: ['model:gpt-*', 'model:sim/*'] };
+    const effectOf = (model: string, declared: boolean) => engine.decide(modelRequest(model, { agentPolicy: withModels, declared })).effect;
+    expect(effectOf('openai/gpt-9', false)).toBe('allow');
+    expect(effectOf('gpt-9', false)).toBe('allow');
+    expect(effectOf('sim/small', false)).toBe('allow');
+    expect(effectOf('anthropic/claude', true)).toBe('deny');
+    expect(engine.decide(modelRequest('openai/gpt-9', { agentPolicy: withModels, priceKnown: false })).effect).toBe('deny');
+  });
+
+  it('asks before a model that it lists under approve', () => {
+    expect(engine.decide(modelRequest('openai/gpt-9', { agentPolicy: { approve: ['model:gpt-*'] } })).effect).toBe('require_approval');
+  });
+
+  it('a bare star means tools only', () => {
+    expect(engine.decide(hostRequest('example.com', { agentPolicy: { allow: ['*'] } })).effect).toBe('deny');
+  });
+});
+
+describe('a session', () => {
+  const agentPolicy = { allow: ['fs_*', 'net:example.com'] };
+
+  it.each([
+    [{ allow: ['fs_read'] }, 'fs_read', 'allow', ['agent:allow[0]']],
+    [{ allow: ['fs_read'] }, 'fs_list', 'deny', ['session:allow:tool']],
+    [{ allow: [] }, 'fs_read', 'deny', ['session:allow:tool']],
+    [{ allow: ['code_js'] }, 'code_js', 'deny', ['default-deny']],
+    [{ deny: ['x', 'fs_w*'] }, 'fs_write', 'deny', ['session:deny[1]']],
+    [{ deny: ['x', 'fs_w*'] }, 'fs_read', 'allow', ['agent:allow[0]']],
+    [{ approve: ['fs_write'] }, 'fs_write', 'require_approval', ['agent:allow[0]', 'session:approve[0]']],
+    [{ approve: ['code_js'] }, 'code_js', 'deny', ['default-deny']],
+    [{ allow: ['fs_read'], approve: ['fs_write'] }, 'fs_write', 'require_approval', ['agent:allow[0]', 'session:approve[0]']],
+    [{ allow: ['fs_*'], approve: ['fs_*'], deny: ['fs_*'] }, 'fs_write', 'deny', ['session:deny[0]']],
+  ])('%j, %s: %s', (sessionPolicy, tool, effect, reasons) => {
+    expect(engine.decide(toolRequest(tool, { agentPolicy, sessionPolicy }))).toMatchObject({ effect, reasons });
+  });
+
+  it('an allow list closes hosts that it does not name, and models only once it names one', () => {
+    expect(engine.decide(hostRequest('example.com', { agentPolicy, sessionPolicy: { allow: ['fs_*'] } })).effect).toBe('deny');
+    expect(engine.decide(hostRequest('example.com', { agentPolicy, sessionPolicy: { allow: ['net:*'] } })).effect).toBe('allow');
+    expect(engine.decide(modelRequest('sim/large', { sessionPolicy: { allow: ['fs_*'] } })).effect).toBe('allow');
+    expect(engine.decide(modelRequest('sim/large', { sessionPolicy: { allow: ['model:gpt-*'] } })).effect).toBe('deny');
+  });
+
+  it('holds whoever asks', () => {
+    const open = createPolicyEngine({
+      sources: [{ name: 'ops', text: 'permit (principal, action == Action::"tool.execute", resource);' }],
+    });
+    const principal = { type: 'User', id: 'ada', tenant: 'acme' } as const;
+    expect(open.decide(toolRequest('fs_read', { principal, sessionPolicy: { deny: ['fs_*'] } })).effect).toBe('deny');
+  });
+});
+
+describe('the Cedar text of a short form', () => {
+  const form = {
+    allow: ['fs_*', 'model:gpt-*', 'net:*.example.com'],
+    approve: ['fs_write', 'model:a'],
+    deny: ['fs_delete', 'model:b', 'net:c'],
+  };
+
+  it('is shown under the ids that decisions give', () => {
+    expect(explainShortForm('agent', { allow: ['fs_*'], deny: ['net:a.b'] })).toEqual([
+      {
+        id: 'agent:allow[0]',
+        text: 'permit (principal is Agent, action == Action::"tool.execute", resource is Tool)\nwhen { (resource.name like "fs_*") };',
+      },
+      {
+        id: 'agent:deny[0]',
+        text: 'forbid (principal, action == Action::"net.egress", resource is Host)\nwhen { resource.name like "a.b" || resource.authority like "a.b" };',
+      },
+    ]);
+    expect(explainShortForm('session', { approve: ['fs_*'] })[0]?.text).toMatch(/^@advice @obligation\("require_approval"\) permit/);
+  });
+
+  it('reads what it is said to read', () => {
+    for (const policy of [...compileAgentForm(form), ...compileSessionForm(form)]) {
+      const answer = cedarRuntime().cedar.policyToJson(policy.text);
+      if (answer.type === 'failure') throw new Error(JSON.stringify(answer.errors));
+      // A list that leaves nothing open has no condition and so reads nothing.
+      if (answer.json.conditions.length > 0) expect(policy.reads).toEqual(analyse(answer.json).reads);
+    }
+  });
+
+  it.each([{ allow: ['a b'] }, { deny: ['"'] }, { approve: [''] }, { allow: ['x'], permit: ['y'] }])('refuses %j', (wrong) => {
+    expect(() => engine.check(wrong)).toThrow(expect.objectContaining({ code: 'invalid_request' }));
+  });
+
+  it('accepts what is well formed', () => {
+    expect(() => engine.check(form)).not.toThrow();
+  });
+});

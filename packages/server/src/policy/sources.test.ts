@@ -1,0 +1,133 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { createPolicyEngine, loadPolicyFolder } from './index.ts';
+import { toolRequest } from './test-requests.ts';
+
+const permitAll = 'permit (principal, action == Action::"tool.execute", resource);';
+
+it.each([
+  ['a syntax error', `${permitAll}\npermit (principal actio`, 'ops.cedar:2:19', 'unexpected token'],
+  ['a wrong scope variable', 'permit (principal, acion, resource);', 'ops.cedar:1:20', 'acion'],
+  ['an unknown action', 'permit (principal, action == Action::"tool.run", resource);', 'ops.cedar:1', 'tool.run'],
+  [
+    'an unknown attribute',
+    `${permitAll}\n// ünïcode\nforbid (principal, action, resource is Tool)\n  when { resource.nme == "x" };`,
+    'ops.cedar:4:10',
+    'did you mean `name`',
+  ],
+  [
+    'an optional attribute without has',
+    'forbid (principal, action, resource) when { context.step > 3 };',
+    'ops.cedar:1:45',
+    'context has step',
+  ],
+  [
+    'a forbid that can never apply',
+    'forbid (principal, action == Action::"model.invoke", resource is Tool);',
+    'ops.cedar:1',
+    'applicable action',
+  ],
+  ['a misspelt annotation', `@obligaton("require_approval")\n${permitAll}`, 'ops.cedar:1:1', 'unknown annotation @obligaton'],
+  ['an obligation on a forbid', '@obligation("cap_tokens:5") forbid (principal, action, resource);', 'ops.cedar:1:1', 'forbid'],
+  ['an advice without an obligation', `${permitAll} @advice ${permitAll}`, `ops.cedar:1:${permitAll.length + 2}`, '@advice'],
+  ['a template', 'permit (principal == ?principal, action, resource);', 'ops.cedar', 'templates'],
+  ['a nested argument', 'forbid (principal, action, resource) when { context.arguments has a.b };', 'ops.cedar:1:1', 'argumentsJson'],
+  ['the arguments as a whole', 'forbid (principal, action, resource) when { context.arguments == {} };', 'ops.cedar:1:1', 'by name'],
+  [
+    'an argument of no type',
+    'forbid (principal, action, resource) when { context.arguments has a && context.arguments.a == context.arguments.a };',
+    'ops.cedar:1:1',
+    'type',
+  ],
+  [
+    'an argument of two types',
+    'forbid (principal, action, resource) when { context.arguments has a && context.arguments.a == 1 };\nforbid (principal, action, resource) when { context.arguments has a && context.arguments.a like "1" };',
+    'ops.cedar:2:1',
+    'as Long at ops.cedar:1:1',
+  ],
+  ['two policies of one id', `@id("a") ${permitAll} @id("a") ${permitAll}`, '', 'operator:ops.cedar:a'],
+])('refuses %s, naming the place, and keeps the old policies', (_, text, place, what) => {
+  const engine = createPolicyEngine({ sources: [{ name: 'old', text: permitAll }] });
+  const before = engine.version;
+  expect(() => engine.replace([{ name: 'ops.cedar', text }])).toThrow(
+    expect.objectContaining({
+      code: 'invalid_request',
+      message: expect.stringMatching(new RegExp(`${literally(place)}[\\s\\S]*${literally(what)}`)),
+    }),
+  );
+  expect(engine.version).toBe(before);
+  expect(engine.decide(toolRequest('t'))).toMatchObject({ effect: 'allow', reasons: ['operator:old:0'], policyVersion: before });
+});
+
+function literally(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+}
+
+it('refuses two sources of one name, and bad sources at the start', () => {
+  const source = { name: 'a', text: permitAll };
+  expect(() => createPolicyEngine({ sources: [source, source] })).toThrow('two policy sources are named "a"');
+  expect(() => createPolicyEngine({ sources: [{ name: 'default', text: permitAll }] })).toThrow(/named "default"/);
+});
+
+it('answers by the new policies at once after a replacement, and forgets what it remembered', () => {
+  const engine = createPolicyEngine();
+  const first = engine.decide(toolRequest('t'));
+  engine.replace([{ name: 'ops', text: permitAll }]);
+  const second = engine.decide(toolRequest('t'));
+  engine.replace([]);
+  const third = engine.decide(toolRequest('t'));
+  expect([first.effect, second.effect, third.effect]).toEqual(['deny', 'allow', 'deny']);
+  expect(second.policyVersion).not.toBe(first.policyVersion);
+  expect(third.policyVersion).toBe(first.policyVersion);
+});
+
+it('gives the same version to the same policies, in every process', () => {
+  const sources = [{ name: 'ops', text: permitAll }];
+  expect(createPolicyEngine({ sources }).version).toBe(createPolicyEngine({ sources }).version);
+  expect(createPolicyEngine({ sources: [{ name: 'ops', text: `${permitAll} ` }] }).version).not.toBe(
+    createPolicyEngine({ sources }).version,
+  );
+});
+
+it('names policies in the order of the text when they have no id', () => {
+  const text = Array.from(
+    { length: 12 },
+    (_, index) => `permit (principal, action == Action::"tool.execute", resource == Tool::"t${index}");`,
+  ).join('\n');
+  const engine = createPolicyEngine({ sources: [{ name: 'ops', text }] });
+  expect([2, 10, 11].map((index) => engine.decide(toolRequest(`t${index}`)).reasons)).toEqual([
+    ['operator:ops:2'],
+    ['operator:ops:10'],
+    ['operator:ops:11'],
+  ]);
+});
+
+it('stays right when more sets were prepared than are kept', () => {
+  const engine = createPolicyEngine({ memoEntries: 0 });
+  const ask = (index: number) =>
+    engine.decide(toolRequest(`t${index}`, { agentPolicy: { allow: [`t${index}`], deny: [`t${index}0`] } })).effect;
+  for (let index = 1; index <= 700; index++) expect(ask(index)).toBe('allow');
+  expect(ask(1)).toBe('allow');
+  expect(engine.decide(toolRequest('t10', { agentPolicy: { allow: ['t1*'], deny: ['t10'] } })).effect).toBe('deny');
+});
+
+it('loads the policies of a folder, and says which folder it cannot read', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'nexus-policy-'));
+  try {
+    await writeFile(join(folder, 'b.cedar'), permitAll);
+    await writeFile(join(folder, 'a.cedar'), '');
+    await writeFile(join(folder, 'notes.txt'), 'not a policy');
+    expect(await loadPolicyFolder(folder)).toEqual([
+      { name: 'a.cedar', text: '' },
+      { name: 'b.cedar', text: permitAll },
+    ]);
+    expect(createPolicyEngine({ sources: await loadPolicyFolder(folder) }).decide(toolRequest('t')).reasons).toEqual([
+      'operator:b.cedar:0',
+    ]);
+    await expect(loadPolicyFolder(join(folder, 'none'))).rejects.toThrow(expect.objectContaining({ code: 'config_invalid' }));
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
