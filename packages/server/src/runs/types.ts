@@ -141,7 +141,8 @@ export interface RunService {
   setBudget(principal: Principal, request: SetBudgetRequest): Promise<BudgetRow>;
   usage(principal: Principal, days: number): Promise<readonly UsageRow[]>;
 
-  createKey(principal: Principal, request: KeyCreateRequest): Promise<Key>;
+  /** A repeat under the same idempotency key gives the key again without its secret, which is not kept. */
+  createKey(principal: Principal, request: KeyCreateRequest, options?: CreateOptions): Promise<Key>;
   listKeys(principal: Principal, page: PageQuery): Promise<Page<Key>>;
   revokeKey(principal: Principal, keyId: string): Promise<void>;
   /** The principal of an API key, or null when the key is unknown, wrong, expired or revoked. */

@@ -1,0 +1,87 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { TenantId } from '@nexus-agent/protocol';
+import { NexusError } from '#core';
+import type { Principal } from '#runs';
+
+/** The person at the machine: every right in the default tenant. Only ever given to requests over loopback. */
+export const localOperator: Principal = {
+  tenantId: 'default' as TenantId, // a literal that fits the schema
+  id: 'local',
+  scopes: ['runs', 'approvals', 'admin'],
+  roles: ['owner'],
+};
+
+/** True for hosts that only this machine can reach. */
+export function isLoopbackHost(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host === '[::1]' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+}
+
+export interface OriginRules {
+  readonly boundHost: string;
+  readonly allowedHosts: readonly string[];
+  readonly allowedOrigins: readonly string[];
+}
+
+/**
+ * Keeps web pages from driving the local API. The `Host` check stops a page whose name was rebound to loopback, the
+ * `Origin` and `Sec-Fetch-Site` checks stop requests that a browser makes on behalf of another site (also those without
+ * a preflight, such as images and forms). Programs send neither header and pass.
+ */
+export function createOriginCheck(rules: OriginRules): (headers: IncomingHttpHeaders) => void {
+  const hosts = new Set([
+    'localhost',
+    '127.0.0.1',
+    '[::1]',
+    bracketed(rules.boundHost),
+    ...rules.allowedHosts.map((host) => host.toLowerCase()),
+  ]);
+  const origins = new Set(rules.allowedOrigins.map((origin) => new URL(origin).origin));
+  return (headers) => {
+    const host = (headers.host ?? '').toLowerCase();
+    if (!hosts.has(host) && !hosts.has(host.replace(/:\d{1,5}$/, ''))) {
+      throw new NexusError(
+        'origin_not_allowed',
+        `the Host header ${quote(host)} is not a name of this machine; use localhost or 127.0.0.1, or add the name to auth.allowedHosts`,
+      );
+    }
+    const { origin } = headers;
+    if (origin !== undefined) {
+      if (origins.has(origin) || origin === `http://${host}` || origin === `https://${host}`) return;
+      throw new NexusError(
+        'origin_not_allowed',
+        `web pages of ${quote(origin)} may not use this API; add the origin to auth.allowedOrigins to permit it`,
+      );
+    }
+    const site = headers['sec-fetch-site'];
+    if (site !== undefined && site !== 'same-origin' && site !== 'none') {
+      throw new NexusError('origin_not_allowed', 'a web page of another origin may not use this API');
+    }
+  };
+}
+
+/** The key that a request presents, or null when it presents none. Throws for credentials of another kind: they are never ignored. */
+export function presentedKey(headers: IncomingHttpHeaders): string | null {
+  const { authorization } = headers;
+  if (authorization !== undefined) {
+    const match = /^Bearer +(\S+)$/i.exec(authorization);
+    if (match?.[1] === undefined) {
+      throw new NexusError('unauthenticated', 'the Authorization header must be: Bearer nx_<id>_<secret>');
+    }
+    return match[1];
+  }
+  const key = headers['x-api-key'];
+  return typeof key === 'string' ? key : null;
+}
+
+/** True when a proxy says that it passes on the request of somebody else, who is then not the local operator. */
+export function isForwarded(headers: IncomingHttpHeaders): boolean {
+  return headers['x-forwarded-for'] !== undefined || headers.forwarded !== undefined || headers['x-real-ip'] !== undefined;
+}
+
+function bracketed(host: string): string {
+  return host.includes(':') && !host.startsWith('[') ? `[${host}]` : host.toLowerCase();
+}
+
+function quote(text: string): string {
+  return JSON.stringify(text.slice(0, 100));
+}

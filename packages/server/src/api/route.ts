@@ -1,0 +1,95 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type IdKind, idPrefixes, isTypeId, type KeyScope, type Page } from '@nexus-agent/protocol';
+import { z } from 'zod';
+import { NexusError } from '#core';
+import type { Principal, RunService } from '#runs';
+
+/** What a handler is given: everything is parsed and the principal holds the route's scope. */
+export interface Call<Body, Query> {
+  readonly principal: Principal;
+  readonly params: Readonly<Record<string, string>>;
+  readonly body: Body;
+  readonly query: Query;
+  readonly headers: IncomingMessage['headers'];
+  readonly requestId: string;
+  readonly idempotencyKey: string | null;
+  readonly traceparent: string | null;
+  /** Aborts when the client goes away before it was answered. */
+  signal(): AbortSignal;
+  readonly service: RunService;
+}
+
+export type Answer =
+  /** `text` is sent as it is, `body` as JSON. */
+  | { readonly status: number; readonly body: unknown; readonly replayed?: boolean }
+  | { readonly status: number; readonly text: string; readonly contentType: string }
+  | { readonly status: 204 }
+  /** The route writes to the response itself; it resolves when the response has ended. */
+  | { readonly stream: (response: ServerResponse) => Promise<void> };
+
+export interface RouteResponse {
+  readonly description: string;
+  readonly schema?: z.ZodType;
+  readonly contentType?: string;
+  /** What each event is, when the answer is a stream of server-sent events, or can be one by `Accept`. */
+  readonly events?: z.ZodType;
+}
+
+/**
+ * One endpoint: the table of these is both what the server registers and what the OpenAPI document is made from.
+ * `scope` `public` needs no authentication; `any` needs it but no particular scope.
+ */
+export interface Route<Body = unknown, Query = unknown> {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  /** With `{name}` for parameters. */
+  readonly path: string;
+  readonly operationId: string;
+  readonly summary: string;
+  readonly tag: string;
+  readonly scope: KeyScope | 'public' | 'any';
+  /** Parameters that are ids: a text that is not one is `not_found` before anything is asked. */
+  readonly params?: Readonly<Record<string, IdKind | 'name'>>;
+  readonly body?: z.ZodType<Body>;
+  /** An absent body counts as `{}`. */
+  readonly bodyOptional?: boolean;
+  readonly query?: z.ZodType<Query>;
+  /** Takes an `Idempotency-Key` header. */
+  readonly idempotent?: boolean;
+  readonly stream?: boolean;
+  readonly responses: Readonly<Record<number, RouteResponse>>;
+  handle(call: Call<Body, Query>): Promise<Answer>;
+}
+
+/** Keeps the types of body and query together while the route is written, then forgets them for the table. */
+export function route<Body = undefined, Query = undefined>(definition: Route<Body, Query>): Route {
+  return definition as unknown as Route; // the server parses body and query by the schemas of this same definition
+}
+
+/** `?limit=` and `?cursor=` of every list. */
+export const pageQuery = z.strictObject({
+  limit: z.coerce.number({ error: 'expected a whole number from 1 to 200' }).int().min(1).max(200).default(50),
+  cursor: z.string().min(1).max(500).optional(),
+});
+export type PageParameters = z.infer<typeof pageQuery>;
+
+/** The paging part of a query, without keys that are absent. */
+export function pageOf(query: PageParameters): { limit: number; cursor?: string } {
+  return { limit: query.limit, ...(query.cursor === undefined ? {} : { cursor: query.cursor }) };
+}
+
+/** A list that always fits one page. */
+export function whole<T>(items: readonly T[]): Page<T> {
+  return { data: [...items], nextCursor: null };
+}
+
+export function checkParams(route: Route, params: Readonly<Record<string, string>>): void {
+  for (const [name, kind] of Object.entries(route.params ?? {})) {
+    const value = params[name] ?? '';
+    if (kind === 'name' ? !/^[A-Za-z0-9_.-]{1,100}$/.test(value) : !isTypeId(idPrefixes[kind], value)) {
+      throw new NexusError(
+        'not_found',
+        `there is no ${name} ${JSON.stringify(value.slice(0, 100))}${kind === 'name' ? '' : `; ids look like ${idPrefixes[kind]}_01h455vb4pex5vsknk084sn02q`}`,
+      );
+    }
+  }
+}

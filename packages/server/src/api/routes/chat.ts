@@ -1,0 +1,88 @@
+import { ChatRequest, ModelRef, Name } from '@nexus-agent/protocol';
+import { z } from 'zod';
+import { NexusError } from '#core';
+import { localOperator } from '../guard.ts';
+import { type Answer, type Call, type Route, route } from '../route.ts';
+import { parseCursor } from '../sse.ts';
+import type { RouteContext } from './context.ts';
+import { streamHeaders, streamResponse } from './stream.ts';
+
+const path = '/v1/agents/chat/stream';
+const tag = 'chat';
+
+const ChatQuery = z.strictObject({
+  input: z.string().min(1).max(100_000).optional(),
+  sessionId: z.string().optional(),
+  agent: Name.optional(),
+  model: ModelRef.optional(),
+});
+
+/** Start a run and stream it in one request. */
+export function chatRoutes(context: RouteContext): Route[] {
+  async function start(call: Call<unknown, unknown>, request: ChatRequest): Promise<Answer> {
+    const { service, principal, idempotencyKey, traceparent, headers } = call;
+    const lastEventId = headers['last-event-id'];
+    if (lastEventId !== undefined && idempotencyKey === null) {
+      throw new NexusError(
+        'invalid_request',
+        'a stream is resumed at GET /v1/runs/{run}/events; here a Last-Event-ID would start another run, unless an Idempotency-Key names the first one',
+      );
+    }
+    const cursor = typeof lastEventId === 'string' ? parseCursor(lastEventId, 'Last-Event-ID') : { seq: 0, offset: 0 };
+    const { run, created } = await service.startRun(principal, request, {
+      mode: 'interactive',
+      ...(idempotencyKey === null ? {} : { idempotencyKey }),
+      ...(traceparent === null ? {} : { traceparent }),
+    });
+    return {
+      stream: (response) =>
+        context.openStream(response, {
+          runId: run.id,
+          requestId: call.requestId,
+          cursor,
+          headers: { ...streamHeaders(run), ...(created ? {} : { 'idempotent-replayed': 'true' }) },
+          follow: (signal) => service.follow(principal, run.id, cursor, { signal }),
+        }),
+    };
+  }
+
+  return [
+    route({
+      method: 'POST',
+      path,
+      operationId: 'chatStream',
+      summary: 'Run an agent and stream what happens; leaving does not cancel the run',
+      tag,
+      scope: 'runs',
+      body: ChatRequest,
+      idempotent: true,
+      stream: true,
+      responses: streamResponse,
+      handle: (call) => start(call, call.body),
+    }),
+    route({
+      method: 'GET',
+      path,
+      operationId: 'chatStreamGet',
+      summary: 'The same by query; without one, the default agent greets',
+      tag,
+      scope: 'runs',
+      query: ChatQuery,
+      idempotent: true,
+      stream: true,
+      responses: streamResponse,
+      async handle(call) {
+        const { input, sessionId, agent, model } = call.query;
+        if (input === undefined && call.principal !== localOperator) {
+          throw new NexusError('invalid_request', 'query: input: expected text, but it is missing');
+        }
+        return start(call, {
+          input: input ?? call.service.greeting,
+          ...(sessionId === undefined ? {} : { sessionId }),
+          ...(agent === undefined ? {} : { agent }),
+          ...(model === undefined ? {} : { model }),
+        });
+      },
+    }),
+  ];
+}

@@ -1,0 +1,76 @@
+import { page, Session, SessionCreateRequest, SessionMessage } from '@nexus-agent/protocol';
+import { pageOf, pageQuery, type Route, route } from '../route.ts';
+
+const tag = 'sessions';
+
+export function sessionRoutes(): Route[] {
+  return [
+    route({
+      method: 'POST',
+      path: '/v1/sessions',
+      operationId: 'createSession',
+      summary: 'Create a session with its budget and policy',
+      tag,
+      scope: 'runs',
+      body: SessionCreateRequest,
+      bodyOptional: true,
+      idempotent: true,
+      responses: { 201: { description: 'The session', schema: Session } },
+      async handle({ service, principal, body, idempotencyKey }) {
+        const { session, created } = await service.createSession(principal, body, idempotencyKey === null ? {} : { idempotencyKey });
+        return { status: 201, body: session, replayed: !created };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/sessions',
+      operationId: 'listSessions',
+      summary: 'List sessions, newest first',
+      tag,
+      scope: 'runs',
+      query: pageQuery,
+      responses: { 200: { description: 'A page of sessions', schema: page(Session) } },
+      handle: async ({ service, principal, query }) => ({ status: 200, body: await service.listSessions(principal, pageOf(query)) }),
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/sessions/{session}',
+      operationId: 'getSession',
+      summary: 'Show a session with what is left of its budget',
+      tag,
+      scope: 'runs',
+      params: { session: 'session' },
+      responses: { 200: { description: 'The session', schema: Session } },
+      handle: async ({ service, principal, params }) => ({ status: 200, body: await service.getSession(principal, params.session ?? '') }),
+    }),
+    route({
+      method: 'DELETE',
+      path: '/v1/sessions/{session}',
+      operationId: 'closeSession',
+      summary: 'Close a session: its live runs are cancelled and no new one may start',
+      tag,
+      scope: 'runs',
+      params: { session: 'session' },
+      responses: { 204: { description: 'Closed' } },
+      async handle({ service, principal, params }) {
+        await service.closeSession(principal, params.session ?? '');
+        return { status: 204 };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/sessions/{session}/messages',
+      operationId: 'listMessages',
+      summary: 'The conversation of a session, oldest first',
+      tag,
+      scope: 'runs',
+      params: { session: 'session' },
+      query: pageQuery,
+      responses: { 200: { description: 'A page of messages', schema: page(SessionMessage) } },
+      handle: async ({ service, principal, params, query }) => ({
+        status: 200,
+        body: await service.listMessages(principal, params.session ?? '', pageOf(query)),
+      }),
+    }),
+  ];
+}

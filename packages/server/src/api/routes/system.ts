@@ -1,0 +1,80 @@
+import { z } from 'zod';
+import { NexusError } from '#core';
+import { renderDocsPage } from '../docs-page.ts';
+import { buildOpenApi } from '../openapi.ts';
+import { type Route, route } from '../route.ts';
+import type { RouteContext } from './context.ts';
+
+const tag = 'operations';
+
+/** Health, metrics and documentation. The document and page are made when first asked for. */
+export function systemRoutes(context: RouteContext, api: readonly Route[]): Route[] {
+  let document: string | null = null;
+  let page: string | null = null;
+  const routes: Route[] = [
+    route({
+      method: 'GET',
+      path: '/healthz',
+      operationId: 'health',
+      summary: 'Whether the process lives',
+      tag,
+      scope: 'public',
+      responses: { 200: { description: 'It lives', schema: z.object({ status: z.literal('ok'), version: z.string() }) } },
+      handle: async () => ({ status: 200, body: { status: 'ok', version: context.version } }),
+    }),
+    route({
+      method: 'GET',
+      path: '/readyz',
+      operationId: 'ready',
+      summary: 'Whether it takes work',
+      tag,
+      scope: 'public',
+      responses: { 200: { description: 'It takes work', schema: z.object({ status: z.literal('ready') }) } },
+      async handle() {
+        const { ready, reason } = await context.isReady();
+        if (!ready) throw new NexusError('unavailable', `not ready: ${reason ?? 'starting'}`, { retryAfterMs: 1000 });
+        return { status: 200, body: { status: 'ready' } };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/metrics',
+      operationId: 'metrics',
+      summary: 'Metrics in Prometheus text format',
+      tag,
+      scope: 'admin',
+      responses: { 200: { description: 'All metrics', contentType: 'text/plain' } },
+      async handle() {
+        const { contentType, body } = await context.metrics.scrape();
+        return { status: 200, text: body, contentType };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/openapi.json',
+      operationId: 'openapi',
+      summary: 'This API as OpenAPI 3.1',
+      tag,
+      scope: 'public',
+      responses: { 200: { description: 'The document', contentType: 'application/json' } },
+      async handle() {
+        document ??= JSON.stringify(buildOpenApi([...api, ...routes], context.version));
+        return { status: 200, text: document, contentType: 'application/json; charset=utf-8' };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/docs',
+      operationId: 'docs',
+      summary: 'This API as a page',
+      tag,
+      scope: 'public',
+      responses: { 200: { description: 'The page', contentType: 'text/html' } },
+      async handle() {
+        page ??= renderDocsPage(buildOpenApi([...api, ...routes], context.version));
+        return { status: 200, text: page, contentType: 'text/html; charset=utf-8' };
+      },
+    }),
+  ];
+  return routes;
+}

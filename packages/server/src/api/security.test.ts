@@ -1,0 +1,170 @@
+import { type IncomingMessage, request } from 'node:http';
+import type { TenantId } from '@nexus-agent/protocol';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createFakeRunService, startTestApi, type TestApi } from '#api/testing';
+
+let api: TestApi;
+beforeAll(async () => {
+  api = await startTestApi({ auth: { allowedHosts: ['nexus.test'], allowedOrigins: ['https://console.test'] } });
+});
+afterAll(() => api.api.close());
+
+interface Raw {
+  method?: string;
+  path?: string;
+  headers?: Record<string, string>;
+  body?: string;
+  host?: string;
+}
+
+/** A request with headers that `fetch` would not let through. */
+function send(options: Raw): Promise<{ status: number; headers: IncomingMessage['headers']; body: string }> {
+  return new Promise((resolve, reject) => {
+    const { method = 'GET', path = '/v1/sessions', headers = {}, body, host = '127.0.0.1' } = options;
+    const outgoing = request({ host, port: api.port, method, path, headers, agent: false }, (response) => {
+      let text = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => {
+        text += chunk;
+      });
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text }));
+    });
+    outgoing.on('error', reject);
+    outgoing.end(body);
+  });
+}
+
+const codeOf = (response: { body: string }) => JSON.parse(response.body).code;
+
+describe('on loopback', () => {
+  it('serves the local operator without a key, under any name of this machine', async () => {
+    for (const host of [
+      `localhost:${api.port}`,
+      `127.0.0.1:${api.port}`,
+      `[::1]:${api.port}`,
+      'LOCALHOST',
+      'nexus.test',
+      'nexus.test:99',
+    ]) {
+      expect((await send({ headers: { host } })).status, host).toBe(200);
+    }
+  });
+
+  it('refuses other Host names: a name rebound to loopback is another site', async () => {
+    for (const host of ['evil.test', `evil.test:${api.port}`, 'localhost.evil.test', '127.0.0.1.evil.test', 'localhost@evil.test']) {
+      const response = await send({ headers: { host } });
+      expect(response.status, host).toBe(403);
+      expect(codeOf(response)).toBe('origin_not_allowed');
+    }
+  });
+
+  it('refuses what a web page of another origin asks for, on every path and method', async () => {
+    const pages = [
+      { origin: 'https://evil.test' },
+      { origin: 'null' },
+      { origin: `http://localhost:${api.port + 1}` },
+      { 'sec-fetch-site': 'cross-site' },
+      { 'sec-fetch-site': 'same-site' },
+      { origin: 'https://evil.test', authorization: 'Bearer x' },
+    ];
+    const paths = ['/v1/sessions', '/v1/agents/chat/stream', '/metrics', '/healthz', '/docs', '/openapi.json', '/nothing/here'];
+    for (const headers of pages) {
+      for (const path of paths) {
+        const response = await send({ path, headers: { host: `localhost:${api.port}`, ...headers } });
+        expect(response.status, `${path} ${JSON.stringify(headers)}`).toBe(403);
+        expect(response.headers['access-control-allow-origin']).toBeUndefined();
+      }
+      const post = await send({ method: 'POST', headers: { ...headers, 'content-type': 'application/json' }, body: '{}' });
+      expect(post.status).toBe(403);
+    }
+  });
+
+  it('serves pages of its own and of configured origins', async () => {
+    const host = `localhost:${api.port}`;
+    expect((await send({ headers: { host, origin: `http://${host}`, 'sec-fetch-site': 'same-origin' } })).status).toBe(200);
+    expect((await send({ headers: { host, origin: 'https://console.test', 'sec-fetch-site': 'cross-site' } })).status).toBe(200);
+    expect((await send({ headers: { host, 'sec-fetch-site': 'none' } })).status).toBe(200);
+  });
+
+  it('takes bodies only as JSON: a form cannot post', async () => {
+    for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x']) {
+      const response = await send({ method: 'POST', headers: { 'content-type': type }, body: '{}' });
+      expect(response.status, type).toBe(415);
+      expect(codeOf(response)).toBe('unsupported_media_type');
+    }
+  });
+
+  it('refuses a wrong key rather than falling back to the local operator', async () => {
+    for (const headers of [{ authorization: 'Bearer nx_a_wrong' }, { authorization: 'Basic dTpw' }, { 'x-api-key': 'nx_a_wrong' }]) {
+      const response = await send({ headers });
+      expect(response.status).toBe(401);
+      expect(response.headers['www-authenticate']).toBe('Bearer');
+    }
+  });
+
+  it('does not take somebody behind a proxy for the local operator', async () => {
+    for (const header of ['x-forwarded-for', 'forwarded', 'x-real-ip']) {
+      expect((await send({ headers: { [header]: '203.0.113.9' } })).status).toBe(401);
+    }
+  });
+
+  it('asks for the scope of each route and names the missing one', async () => {
+    const principal = { tenantId: 'default' as TenantId, id: 'key_x', roles: [] };
+    api.service.addKey('nx_a_runs', { ...principal, scopes: ['runs'] });
+    api.service.addKey('nx_a_approvals', { ...principal, scopes: ['approvals'] });
+    api.service.addKey('nx_a_admin', { ...principal, scopes: ['admin'] });
+    const status = async (key: string, path: string) => (await send({ path, headers: { authorization: `Bearer ${key}` } })).status;
+    expect(await status('nx_a_runs', '/v1/runs')).toBe(200);
+    expect(await status('nx_a_runs', '/v1/approvals')).toBe(403);
+    expect(await status('nx_a_runs', '/v1/keys')).toBe(403);
+    expect(await status('nx_a_approvals', '/v1/approvals')).toBe(200);
+    expect(await status('nx_a_approvals', '/v1/runs')).toBe(403);
+    expect(await status('nx_a_admin', '/v1/keys')).toBe(200);
+    const refused = await send({ path: '/v1/keys', headers: { 'x-api-key': 'nx_a_runs' } });
+    expect(JSON.parse(refused.body)).toMatchObject({ code: 'forbidden', details: { scope: 'admin' } });
+  });
+
+  it('keeps the runs of another tenant out of sight', async () => {
+    api.service.addKey('nx_b_runs', { tenantId: 'other' as TenantId, id: 'key_y', roles: [], scopes: ['runs'] });
+    const mine = await send({ method: 'POST', path: '/v1/runs', headers: { 'content-type': 'application/json' }, body: '{"input":"hi"}' });
+    const { id } = JSON.parse(mine.body);
+    for (const accept of ['application/json', 'text/event-stream']) {
+      const theirs = await send({ path: `/v1/runs/${id}/events`, headers: { authorization: 'Bearer nx_b_runs', accept } });
+      expect(theirs.status, accept).toBe(404);
+      expect(theirs.headers['content-type']).toBe('application/problem+json');
+    }
+  });
+
+  it('answers on both loopback families', async () => {
+    const answers = await Promise.allSettled(['127.0.0.1', '::1'].map((host) => send({ host, path: '/healthz' })));
+    expect(answers[0]).toMatchObject({ status: 'fulfilled', value: { status: 200 } });
+    if (answers[1]?.status === 'fulfilled') expect(answers[1].value.status).toBe(200);
+  });
+});
+
+describe('on any other address', () => {
+  it('refuses to start while there is no key, and says how to make one', async () => {
+    await expect(startTestApi({ host: '0.0.0.0' })).rejects.toMatchObject({
+      code: 'config_invalid',
+      message: expect.stringContaining('nexus keys create'),
+    });
+  });
+
+  it('never trusts the local operator', async () => {
+    const service = createFakeRunService();
+    service.addKey('nx_a_good', { tenantId: 'default' as TenantId, id: 'key_x', roles: [], scopes: ['runs'] });
+    const open = await startTestApi({ host: '0.0.0.0', service });
+    try {
+      const base = `http://127.0.0.1:${open.port}`;
+      expect((await fetch(`${base}/v1/sessions`)).status).toBe(401);
+      expect((await fetch(`${base}/metrics`)).status).toBe(401);
+      expect((await fetch(`${base}/v1/agents/chat/stream`)).status).toBe(401);
+      expect((await fetch(`${base}/healthz`)).status).toBe(200);
+      const headers = { authorization: 'Bearer nx_a_good' };
+      expect((await fetch(`${base}/v1/sessions`, { headers })).status).toBe(200);
+      expect((await fetch(`${base}/v1/agents/chat/stream`, { headers })).status).toBe(400);
+    } finally {
+      await open.api.close();
+    }
+  });
+});

@@ -1,0 +1,48 @@
+import type { IdSource } from '#core';
+import type { RunService } from '#runs';
+
+/** What the API logs through; pino fits. */
+export interface ApiLogger {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** What the API counts. Paths are route patterns, never actual paths. */
+export interface ApiMetrics {
+  requestCompleted(request: { method: string; route: string; status: number; durationMs: number }): void;
+  streamOpened(): void;
+  streamClosed(stream: { outcome: StreamOutcome; durationMs: number }): void;
+  /** All metrics in Prometheus text format. */
+  scrape(): Promise<{ contentType: string; body: string }>;
+}
+
+/** How a stream ended: with its run, by the reader leaving or being too slow, by shutdown, or by an error. */
+export type StreamOutcome = 'completed' | 'disconnected' | 'lagged' | 'shutdown' | 'failed';
+
+export interface ApiConfig {
+  readonly host: string;
+  readonly port: number;
+  readonly auth: { readonly allowedHosts: readonly string[]; readonly allowedOrigins: readonly string[] };
+  readonly limits: { readonly bodyBytes: number; readonly streamLagMs: number; readonly streamPingMs: number };
+}
+
+export interface ApiDependencies {
+  readonly service: RunService;
+  readonly config: ApiConfig;
+  readonly logger: ApiLogger;
+  readonly metrics: ApiMetrics;
+  readonly ids: IdSource;
+  readonly version: string;
+}
+
+export interface Api {
+  /**
+   * Binds the configured address and resolves with the one that clients use. A loopback host is bound on both address
+   * families, so that `localhost` works however it resolves. Throws `config_invalid` for another host while no API key
+   * exists, and `unavailable` when the port is taken.
+   */
+  listen(): Promise<{ url: string; port: number }>;
+  /** Refuses new work with 503, ends the streams so that clients resume elsewhere, and resolves once requests in flight are answered. */
+  close(): Promise<void>;
+}
