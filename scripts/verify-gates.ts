@@ -10,8 +10,8 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { listFiles } from './checks/files.ts';
+import { steps } from './gates/steps.ts';
 import { type Violation, violations } from './gates/violations.ts';
-import { steps } from './verify.ts';
 
 const root = join(import.meta.dirname, '..');
 const words = process.argv.slice(2);

@@ -1,0 +1,35 @@
+/** The steps of `npm run verify`, in their order: cheap ones first. Data only. */
+export interface Step {
+  readonly name: string;
+  readonly shows: string;
+  readonly command: readonly string[];
+  readonly fix?: string;
+}
+
+/** Each command is a script or a tool's entry point that runs with this Node, from the root of the repository. */
+export const steps: readonly Step[] = [
+  {
+    name: 'format',
+    shows: 'every file is formatted',
+    command: ['node_modules/@biomejs/biome/bin/biome', 'format', '--max-diagnostics=20'],
+    fix: 'npm run fix',
+  },
+  {
+    name: 'lint',
+    shows: 'no known mistake, no any, no console',
+    command: ['node_modules/@biomejs/biome/bin/biome', 'lint', '--error-on-warnings', '--max-diagnostics=50'],
+    fix: 'npm run fix, then what it leaves',
+  },
+  { name: 'types', shows: 'everything compiles, strictly', command: ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json'] },
+  { name: 'architecture', shows: 'layers, doors, drivers, package dependencies, cycles', command: ['scripts/checks/architecture.ts'] },
+  { name: 'dead-code', shows: 'no unused file, export or dependency', command: ['node_modules/knip/bin/knip.js', '--no-progress'] },
+  {
+    name: 'lockfile',
+    shows: 'the lockfile is whole and agrees with the manifests',
+    command: ['scripts/checks/lockfile.ts'],
+    fix: 'npm run fix:lockfile',
+  },
+  { name: 'text', shows: 'file lengths, machine traces, unfinished work, skipped tests, links', command: ['scripts/checks/text.ts'] },
+  { name: 'requirements', shows: 'each promise has a test', command: ['scripts/checks/requirements.ts'] },
+  { name: 'tests', shows: 'everything behaves', command: ['node_modules/vitest/vitest.mjs', 'run'] },
+];
