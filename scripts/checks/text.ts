@@ -45,7 +45,7 @@ const patternRules: readonly PatternRule[] = [
     rule: 'skipped-test',
     files: /\.(test|conformance|testkit)\.ts$/,
     pattern: /\b(?:it|test|describe|suite)(?:\.\w+)*\.(?:todo\(|skip\((?!\s*[`'"]not run: ))|\bx(?:it|describe)\(|\bskip\(\s*\)/g,
-    message: 'a test that does not run: give the reason, skip('not run: …')',
+    message: 'a test that does not run: give the reason, `not run: …`',
   },
   {
     rule: 'types-off',
