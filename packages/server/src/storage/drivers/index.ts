@@ -2,7 +2,10 @@
 import { type Clock, type IdSource, NexusError } from '#core';
 import type { LedgerRules } from '../ledger-types.ts';
 import { createStore } from '../store.ts';
-import type { Store } from '../types.ts';
+import type { Bus, Store } from '../types.ts';
+import { createMemoryBus } from './bus-memory.ts';
+import { createPostgresBus } from './bus-postgres.ts';
+import { createRedisBus } from './bus-redis.ts';
 import type { Driver } from './driver.ts';
 import { openPostgres } from './postgres.ts';
 import { openSqlite } from './sqlite.ts';
@@ -35,4 +38,19 @@ async function openDriver({ url, dataDir, clock, synchronous = 'NORMAL', maxConn
   if (url === undefined) throw new NexusError('config_invalid', 'either a database URL or a data directory is needed');
   if (!/^postgres(ql)?:\/\//.test(url)) throw new NexusError('config_invalid', 'the database URL must start with postgres://');
   return openPostgres({ url, maxConnections, clock });
+}
+
+export type OpenBusOptions = { readonly onError: (error: unknown) => void } & (
+  | { readonly kind: 'memory' }
+  | { readonly kind: 'postgres' | 'redis'; readonly url: string }
+);
+
+/** Opens the bus. Throws `storage_unavailable` when its server cannot be reached now; later losses go to `onError`. */
+export async function openBus(options: OpenBusOptions): Promise<Bus> {
+  if (options.kind === 'memory') return createMemoryBus(options);
+  try {
+    return await (options.kind === 'postgres' ? createPostgresBus(options) : createRedisBus(options));
+  } catch (cause) {
+    throw new NexusError('storage_unavailable', `the ${options.kind} bus cannot be reached`, { cause });
+  }
 }
