@@ -35,6 +35,7 @@ export function createStore({ driver, ledgerRules, clock, ids }: StoreDependenci
     driver.write(() => commitBatch({ ledgerRules, ids, nowMs: clock.now() }, commits));
   const group = createGroupCommit({ flush, maxCommits: 256, maxCharacters: 4_000_000 });
   const { read, write } = driver;
+  let closing: Promise<void> | undefined;
 
   return {
     dialect: driver.dialect,
@@ -77,9 +78,9 @@ export function createStore({ driver, ledgerRules, clock, ids }: StoreDependenci
     },
     retireWorker: (workerId) => write(() => retireWorker(workerId)),
 
-    async close() {
-      await group.close();
-      await driver.close();
+    close() {
+      closing ??= group.close().then(() => driver.close());
+      return closing;
     },
   };
 }

@@ -1,0 +1,345 @@
+import type { NewEvent, RunId } from '@nexus-agent/protocol';
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { ApprovalRow, RunRow, Store } from '../../packages/server/src/storage/index.ts';
+import { ids, newTenant, runRow, sessionRow } from '../support/stores.ts';
+import { verifies } from '../support/verifies.ts';
+
+const stepStarted = (step: number): NewEvent => ({ type: 'step.started', data: { step } });
+
+/** Journal, fence, queue and leases. `open` gives a store on a database that all tests share. */
+export function describeRunStore(open: () => Promise<Store>): void {
+  let store: Store;
+  beforeAll(async () => {
+    store = await open();
+  });
+  const worker = () => ids.next<string>('worker');
+
+  /** A run that `owner` drives, with one event. */
+  async function running(owner: string, fields: Partial<RunRow> = {}): Promise<RunRow> {
+    const run = runRow(newTenant(), { status: 'running', leaseOwner: owner, epoch: 1, ...fields });
+    const result = await store.commit({ tenantId: run.tenantId, createRun: run, events: [stepStarted(1)] });
+    expect(result.type).toBe('committed');
+    return { ...run, lastSeq: 1 };
+  }
+  const append = (run: RunRow, lastSeq: number, patch = {}, fields: { epoch?: number; owner?: string } = {}) =>
+    store.commit({
+      tenantId: run.tenantId,
+      run: { runId: run.runId, epoch: run.epoch, owner: run.leaseOwner ?? '', lastSeq, patch, ...fields },
+      events: [stepStarted(lastSeq + 1)],
+    });
+  const current = async (run: RunRow) => {
+    const found = await store.getRun(run.tenantId, run.runId);
+    if (!found) throw new Error('the run is gone');
+    return found;
+  };
+  /** Claims until `run` is among what was claimed; other tests' runs may be there too. */
+  const claim = async (run: RunRow, by: string) => (await store.claimRuns(by, 1000)).find((claimed) => claimed.runId === run.runId);
+
+  describe('journal', () => {
+    it(`numbers events without a gap and gives back every field ${verifies('durability.log.gap-free')}`, async () => {
+      const run = await running(worker(), {
+        model: 'sim/quick',
+        parentRunId: ids.next<RunId>('run'),
+        budget: { tokens: 100 },
+        traceId: 'abc',
+        output: 'a\u0000b \ud800',
+      });
+      expect(await current(run)).toEqual({ ...run, dueAt: null });
+      for (let seq = 1; seq <= 5; seq++) {
+        const result = await append(run, seq, { step: seq });
+        expect(result).toMatchObject({ type: 'committed', events: [{ seq: seq + 1, type: 'step.started', data: `{"step":${seq + 1}}` }] });
+      }
+      const events = await store.readEvents(run.tenantId, run.runId, { after: 0, limit: 100 });
+      expect(events.map((event) => event.seq)).toEqual([1, 2, 3, 4, 5, 6]);
+      expect((await store.readEvents(run.tenantId, run.runId, { after: 2, limit: 2 })).map((event) => event.seq)).toEqual([3, 4]);
+      expect(await current(run)).toMatchObject({ lastSeq: 6, step: 5 });
+    });
+
+    it(`refuses a worker with another epoch, owner or length, and writes nothing of it ${verifies('durability.fencing')}`, async () => {
+      const run = await running(worker());
+      expect(await append(run, 1, { step: 9 }, { epoch: 0 })).toEqual({ type: 'fenced' });
+      expect(await append(run, 1, { step: 9 }, { owner: 'wrk_other' })).toEqual({ type: 'fenced' });
+      expect(await append(run, 0, { step: 9 })).toEqual({ type: 'fenced' });
+      expect(await append(run, 2, { step: 9 })).toEqual({ type: 'fenced' });
+      expect(await append({ ...run, runId: ids.next<RunId>('run') }, 1)).toEqual({ type: 'fenced' });
+      expect(await current(run)).toMatchObject({ lastSeq: 1, step: 0 });
+    });
+
+    it('lets exactly one of two writers that append at the same place win', async () => {
+      const run = await running(worker());
+      const results = await Promise.all([append(run, 1), append(run, 1), append(run, 1)]);
+      expect(results.map((result) => result.type).sort()).toEqual(['committed', 'fenced', 'fenced']);
+    });
+
+    it('lets commits that wait together follow one another on one run', async () => {
+      const run = await running(worker());
+      const results = await Promise.all([1, 2, 3, 4].map((seq) => append(run, seq, { step: seq })));
+      expect(results.map((result) => result.type)).toEqual(['committed', 'committed', 'committed', 'committed']);
+      expect(await current(run)).toMatchObject({ lastSeq: 5, step: 4 });
+    });
+
+    it('calls the function of events with the outcomes of the ledger', async () => {
+      const run = runRow(newTenant());
+      const scope = { kind: 'run', id: run.runId } as const;
+      const result = await store.commit({
+        tenantId: run.tenantId,
+        createRun: run,
+        ledger: [
+          { type: 'limit', scope, unit: 'tokens', window: 'total', limit: 10 },
+          {
+            type: 'reserve',
+            reservationId: 'rsv_1',
+            runId: run.runId,
+            scopes: [scope],
+            fixed: {},
+            tokens: { min: 1, max: 99, costMicroUsdPerMillion: 0 },
+            dispatched: true,
+            expiresAt: Date.now() + 60_000,
+          },
+        ],
+        events: (outcomes) =>
+          outcomes.flatMap((outcome) =>
+            outcome.type === 'reserved' ? [{ type: 'budget.reserved', data: { reservationId: 'rsv_1', amounts: outcome.amounts } }] : [],
+          ),
+      });
+      expect(result).toMatchObject({ type: 'committed', events: [{ seq: 1, type: 'budget.reserved' }] });
+      expect(JSON.parse((result.type === 'committed' && result.events[0]?.data) || '')).toMatchObject({ amounts: { tokens: 10 } });
+    });
+
+    it('answers a repeated creation as a duplicate', async () => {
+      const run = runRow(newTenant());
+      expect((await store.commit({ tenantId: run.tenantId, createRun: run })).type).toBe('committed');
+      expect(await store.commit({ tenantId: run.tenantId, createRun: run })).toEqual({
+        type: 'duplicate',
+        resourceId: run.runId,
+        sameRequest: true,
+      });
+    });
+  });
+
+  describe('group commit', () => {
+    it('keeps the fates of neighbours apart: refused, fenced, duplicate, broken and poisonous ones harm no other', async () => {
+      const tenantId = newTenant();
+      const scope = { kind: 'tenant', id: tenantId } as const;
+      await store.commit({ tenantId, ledger: [{ type: 'limit', scope, unit: 'tokens', window: 'total', limit: 5 }] });
+      const reserve = (reservationId: string, tokens: number) =>
+        ({ type: 'reserve', reservationId, runId: null, scopes: [scope], fixed: { tokens }, dispatched: false, expiresAt: 1 }) as const;
+      const poisonous = approvalRow(runRow(tenantId));
+      await store.commit({ tenantId, approvals: [poisonous] });
+      const good = Array.from({ length: 6 }, () => sessionRow(tenantId));
+      const claim = { key: 'claimed', requestHash: 'h', resourceId: 'x' };
+      const results = await Promise.allSettled([
+        store.commit({ tenantId, sessions: good.slice(0, 1), idempotency: claim }),
+        store.commit({ tenantId, sessions: [sessionRow(tenantId)], ledger: [reserve('a', 4), reserve('b', 4)] }),
+        store.commit({ tenantId, sessions: good.slice(1, 2) }),
+        store.commit({
+          tenantId,
+          sessions: [sessionRow(tenantId)],
+          run: { runId: runRow(tenantId).runId, epoch: 1, owner: 'w', lastSeq: 0, patch: {} },
+        }),
+        store.commit({ tenantId, sessions: good.slice(2, 3) }),
+        store.commit({ tenantId, sessions: [sessionRow(tenantId)], idempotency: { ...claim, requestHash: 'other' } }),
+        store.commit({ tenantId, sessions: good.slice(3, 4) }),
+        store.commit({
+          tenantId,
+          sessions: [sessionRow(tenantId)],
+          createRun: runRow(tenantId),
+          events: () => {
+            throw new Error('broken events');
+          },
+        }),
+        store.commit({ tenantId, sessions: good.slice(4, 5), ledger: [reserve('c', 5)] }),
+        store.commit({ tenantId, sessions: [sessionRow(tenantId)], approvals: [poisonous] }),
+        store.commit({ tenantId, sessions: [sessionRow(tenantId, { user: 'a\u0000b' })] }),
+        store.commit({ tenantId, sessions: good.slice(5) }),
+      ]);
+      expect(results.map((result) => (result.status === 'fulfilled' ? result.value.type : 'rejected'))).toEqual([
+        'committed',
+        'refused',
+        'committed',
+        'fenced',
+        'committed',
+        'duplicate',
+        'committed',
+        'rejected',
+        'committed',
+        'rejected',
+        'rejected',
+        'committed',
+      ]);
+      const stored = (await store.listSessions(tenantId, { limit: 50 })).items.map((session) => session.sessionId);
+      expect(stored.sort()).toEqual(good.map((session) => session.sessionId).sort());
+      expect((await store.listReservations(tenantId, {})).map((row) => row.reservationId)).toEqual(['c']);
+    });
+
+    it('refuses commits after close, and writes those accepted before', async () => {
+      const own = await open();
+      const session = sessionRow(newTenant());
+      const accepted = own.commit({ tenantId: session.tenantId, sessions: [session] });
+      const closed = own.close();
+      await expect(own.commit({ tenantId: session.tenantId, sessions: [] })).rejects.toMatchObject({ code: 'storage_unavailable' });
+      await closed;
+      expect((await accepted).type).toBe('committed');
+      expect(await store.getSession(session.tenantId, session.sessionId)).toEqual(session);
+    });
+  });
+
+  describe('queue and leases', () => {
+    it('gives a due run to exactly one of many workers, with the next epoch', async () => {
+      const run = runRow(newTenant(), { dueAt: Date.now() - 1000 });
+      const later = runRow(run.tenantId, { dueAt: Date.now() + 3_600_000 });
+      const never = runRow(run.tenantId);
+      for (const each of [run, later, never]) await store.commit({ tenantId: each.tenantId, createRun: each });
+      const workers = Array.from({ length: 8 }, worker);
+      await Promise.all(workers.map((each) => store.heartbeat(each, 60_000)));
+      const claims = await Promise.all(workers.map((each) => store.claimRuns(each, 100)));
+      const claimed = claims.flat().filter((each) => each.tenantId === run.tenantId);
+      expect(claimed).toHaveLength(1);
+      expect(claimed[0]).toMatchObject({ runId: run.runId, epoch: 1, status: 'running', dueAt: null });
+      expect(await current(run)).toEqual(claimed[0]);
+    });
+
+    it(`hands over the runs of a worker whose lease ended, and fences it ${verifies('durability.takeover', 'durability.fencing')}`, async () => {
+      const first = worker();
+      const second = worker();
+      await store.heartbeat(first, 60_000);
+      await store.heartbeat(second, 60_000);
+      const run = await running(first);
+      expect(await claim(run, second)).toBeUndefined();
+      await store.heartbeat(first, 1);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      expect(await claim(run, second)).toMatchObject({ epoch: 2, leaseOwner: second });
+      await store.heartbeat(first, 60_000);
+      expect(await append(run, 1)).toEqual({ type: 'fenced' });
+      expect(await claim(run, first)).toBeUndefined();
+      await store.retireWorker(second);
+      expect(await claim(run, first)).toMatchObject({ epoch: 3, leaseOwner: first });
+    });
+
+    it('takes over a run whose owner was never heard of', async () => {
+      const run = await running(worker());
+      expect(await claim(run, worker())).toMatchObject({ epoch: 2 });
+    });
+
+    it('does not lose a wake-up that arrives while the run still runs', async () => {
+      const owner = worker();
+      await store.heartbeat(owner, 60_000);
+      const parent = await running(owner);
+      await store.commit({ tenantId: parent.tenantId, wake: [parent.runId] });
+      expect(await claim(parent, worker())).toBeUndefined();
+      await append(parent, 1, { status: 'waiting', waiting: { reason: 'child' }, leaseOwner: null, dueAt: null });
+      expect(await claim(parent, worker())).toMatchObject({ epoch: 2 });
+    });
+
+    it('leaves a waiting run alone until somebody wakes it', async () => {
+      const parent = await running(worker());
+      await append(parent, 1, { status: 'waiting', waiting: { reason: 'child', childRuns: ['run_x'] }, leaseOwner: null });
+      expect(await claim(parent, worker())).toBeUndefined();
+      expect(await current(parent)).toMatchObject({ waiting: { reason: 'child', childRuns: ['run_x'] }, leaseOwner: null });
+      await store.commit({ tenantId: parent.tenantId, wake: [parent.runId] });
+      expect(await claim(parent, worker())).toMatchObject({ status: 'running' });
+    });
+
+    it('tells the owner of a cancel request by its heartbeat, and makes a resting run due', async () => {
+      const owner = worker();
+      const run = await running(owner);
+      await store.heartbeat(owner, 60_000);
+      expect(await store.requestCancel(run.tenantId, run.runId, 'changed my mind')).toBe(true);
+      expect(await store.requestCancel(run.tenantId, run.runId, 'another reason')).toBe(true);
+      const { tenantId, runId } = run;
+      expect((await store.heartbeat(owner, 60_000)).cancelRequested).toEqual([{ tenantId, runId, reason: 'changed my mind' }]);
+      await append(run, 1, { status: 'cancelled' });
+      expect((await store.heartbeat(owner, 60_000)).cancelRequested).toEqual([]);
+      expect(await store.requestCancel(run.tenantId, run.runId, 'too late')).toBe(false);
+      expect(await store.requestCancel(run.tenantId, runRow(run.tenantId).runId, 'unknown')).toBe(false);
+
+      const resting = runRow(newTenant());
+      await store.commit({ tenantId: resting.tenantId, createRun: resting });
+      expect(await store.requestCancel(resting.tenantId, resting.runId, 'stop')).toBe(true);
+      expect(await claim(resting, owner)).toMatchObject({ cancelRequested: 'stop' });
+    });
+
+    it('requeues a failed run that can be resumed, once', async () => {
+      const run = await running(worker());
+      expect(await store.requeueRun(run.tenantId, run.runId)).toBe(false);
+      await append(run, 1, { status: 'failed', resumable: true, error: { code: 'budget_exceeded', message: 'too dear' } });
+      expect(await current(run)).toMatchObject({ status: 'failed', leaseOwner: null, error: { code: 'budget_exceeded' } });
+      expect(await store.requeueRun(run.tenantId, run.runId)).toBe(true);
+      expect(await store.requeueRun(run.tenantId, run.runId)).toBe(false);
+      expect(await claim(run, worker())).toMatchObject({ epoch: 2, status: 'running' });
+    });
+  });
+
+  describe('approvals', () => {
+    it(`keeps the first of two answers and makes the run due ${verifies('approval.restart')}`, async () => {
+      const run = await running(worker());
+      const approval = approvalRow(run);
+      await store.commit({
+        tenantId: run.tenantId,
+        run: {
+          runId: run.runId,
+          epoch: 1,
+          owner: run.leaseOwner ?? '',
+          lastSeq: 1,
+          patch: { status: 'waiting', waiting: { reason: 'approval', approvals: [approval.approvalId] }, leaseOwner: null },
+        },
+        approvals: [approval],
+      });
+      expect(await store.getApproval(run.tenantId, approval.approvalId)).toEqual(approval);
+      expect((await store.listApprovals(run.tenantId, { status: 'pending' }, { limit: 10 })).items).toEqual([approval]);
+      const answer = (decidedBy: string) =>
+        store.answerApproval(run.tenantId, approval.approvalId, {
+          decision: 'approve',
+          answer: { arguments: { path: 'b' }, note: 'fine' },
+          decidedBy,
+          at: 5,
+        });
+      const answers = await Promise.all([answer('ann'), answer('bob')]);
+      expect(answers.map((each) => each.type).sort()).toEqual(['already', 'decided']);
+      const decided = await store.getApproval(run.tenantId, approval.approvalId);
+      expect(answers.every((each) => each.type !== 'not_found' && each.approval.decidedBy === decided?.decidedBy)).toBe(true);
+      expect(decided).toMatchObject({ status: 'decided', decision: 'approve', answer: { arguments: { path: 'b' }, note: 'fine' } });
+      expect(await claim(run, worker())).toMatchObject({ epoch: 2 });
+      expect(
+        await store.answerApproval(newTenant(), approval.approvalId, { decision: 'deny', answer: null, decidedBy: 'eve', at: 5 }),
+      ).toEqual({
+        type: 'not_found',
+      });
+    });
+
+    it('closes an approval with the commit, unless it was answered first', async () => {
+      const run = await running(worker());
+      const pending = approvalRow(run);
+      const answered = approvalRow(run);
+      await store.commit({ tenantId: run.tenantId, approvals: [pending, answered] });
+      await store.answerApproval(run.tenantId, answered.approvalId, { decision: 'deny', answer: null, decidedBy: 'ann', at: 1 });
+      const close = [pending, answered].map(({ approvalId }) => ({ approvalId, status: 'cancelled' as const }));
+      await store.commit({ tenantId: run.tenantId, closeApprovals: close });
+      expect((await store.getApproval(run.tenantId, pending.approvalId))?.status).toBe('cancelled');
+      expect((await store.getApproval(run.tenantId, answered.approvalId))?.status).toBe('decided');
+    });
+  });
+}
+
+function approvalRow(run: RunRow): ApprovalRow {
+  return {
+    tenantId: run.tenantId,
+    approvalId: ids.next<string>('approval'),
+    runId: run.runId,
+    sessionId: run.sessionId,
+    callId: 'call_1',
+    kind: 'tool_call',
+    status: 'pending',
+    toolName: 'fs_write',
+    input: { path: 'a', text: '\u0000' },
+    question: null,
+    role: 'lead',
+    defaultDecision: 'deny',
+    deadlineAt: 10,
+    decision: null,
+    answer: null,
+    decidedBy: null,
+    decidedAt: null,
+    createdAt: 1,
+  };
+}

@@ -1,0 +1,26 @@
+import { afterAll, describe, it } from 'vitest';
+import type { Store } from '../../packages/server/src/storage/index.ts';
+import { postgresSubject, type StoreSubject, sqliteSubject } from '../support/stores.ts';
+import { describeRunStore } from './storage-runs.ts';
+
+function describeOn(subject: StoreSubject): void {
+  const opened: Store[] = [];
+  const open = async () => {
+    const store = await subject.open();
+    opened.push(store);
+    return store;
+  };
+  afterAll(async () => {
+    await Promise.all(opened.map((store) => store.close()));
+    await subject.close();
+  });
+  describe(`store: ${subject.name}`, () => {
+    describeRunStore(open);
+  });
+}
+
+describeOn(sqliteSubject());
+
+const postgres = await postgresSubject();
+if ('reason' in postgres) describe('store: postgres', () => it.skip(`not run: ${postgres.reason}`));
+else describeOn(postgres);

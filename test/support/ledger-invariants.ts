@@ -1,0 +1,51 @@
+import type { TenantId } from '@nexus-agent/protocol';
+import type { LedgerEntry, PageOf, PageRequest, Store } from '../../packages/server/src/storage/index.ts';
+
+/** Every item of a paged list. */
+export async function all<T>(list: (page: PageRequest) => Promise<PageOf<T>>): Promise<T[]> {
+  const items: T[] = [];
+  let cursor: string | undefined;
+  do {
+    const page = await list({ limit: 500, ...(cursor === undefined ? {} : { cursor }) });
+    items.push(...page.items);
+    cursor = page.nextCursor ?? undefined;
+  } while (cursor !== undefined);
+  return items;
+}
+
+/**
+ * What is wrong with a tenant's books, empty when nothing is: spent + reserved within the limit (apart from what the
+ * ledger itself flags as late usage), spent = the ledger's sum, reserved = the sum of open reservations.
+ */
+export async function auditLedger(store: Store, tenantId: TenantId, nowMs = Date.now()): Promise<string[]> {
+  const rows = await all((page) => store.listBudgets(tenantId, {}, nowMs, page));
+  const entries = await all((page) => store.listLedgerEntries(tenantId, {}, page));
+  const open = await store.listReservations(tenantId, { state: 'open' });
+  const problems: string[] = [];
+  for (const row of rows) {
+    const key = `${row.scope.kind}:${row.scope.id}|${row.unit}|${row.window}`;
+    const booked = (of: readonly LedgerEntry[]) => {
+      const here = of.filter((entry) => entry.rows.some((place) => place.key === key && place.period === row.period));
+      return here.reduce((sum, entry) => sum + (entry.amounts[row.unit] ?? 0), 0);
+    };
+    const spent = booked(entries);
+    const late = booked(entries.filter((entry) => entry.kind === 'late_usage'));
+    const held = open.filter((reservation) => reservation.rows.includes(key));
+    const reserved = held.reduce((sum, reservation) => sum + (reservation.amounts[row.unit] ?? 0), 0);
+    if (row.spent !== spent) problems.push(`${key}: spent ${row.spent}, the ledger says ${spent}`);
+    if (row.reserved !== reserved) problems.push(`${key}: reserved ${row.reserved}, open reservations say ${reserved}`);
+    if (row.limited && row.spent + row.reserved - late > row.limit) {
+      problems.push(`${key}: ${row.spent} spent and ${row.reserved} reserved of ${row.limit}`);
+    }
+    if (row.spent < 0 || row.reserved < 0) problems.push(`${key}: negative balance`);
+  }
+  const settlements = entries.filter(
+    (entry) => entry.kind === 'settlement' || entry.kind === 'overrun' || entry.kind === 'charged_maximum',
+  );
+  const settled = new Set<string>();
+  for (const { reservationId } of settlements) {
+    if (settled.has(reservationId)) problems.push(`${reservationId} was settled twice`);
+    settled.add(reservationId);
+  }
+  return problems;
+}
