@@ -1,0 +1,64 @@
+import { type ErrorCode, errorTable, Problem } from '@nexus-agent/protocol';
+
+/** A refusal or failure that the server stated, or the want of any answer (`unavailable`). */
+export class NexusApiError extends Error {
+  readonly code: ErrorCode;
+  readonly status: number;
+  readonly retryable: boolean;
+  readonly problem: Problem;
+  /** From `Retry-After`. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(problem: Problem, options: { retryAfterMs?: number; cause?: unknown } = {}) {
+    super(problem.detail, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'NexusApiError';
+    this.code = problem.code;
+    this.status = problem.status;
+    this.retryable = problem.retryable;
+    this.problem = problem;
+    this.retryAfterMs = options.retryAfterMs;
+  }
+}
+
+/** An error made on this side, in the server's terms. */
+export function localError(code: ErrorCode, detail: string, cause?: unknown): NexusApiError {
+  const entry = errorTable[code];
+  const problem = { type: 'about:blank', title: entry.title, status: entry.httpStatus, detail, code, retryable: entry.retryable };
+  return new NexusApiError(problem, cause === undefined ? {} : { cause });
+}
+
+/** Reads a failed answer. One that is not a problem (from a proxy, say) is described by its status. */
+export async function errorOf(response: Response): Promise<NexusApiError> {
+  const text = await response.text().catch(() => '');
+  const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
+  const retryAfterMs = Number.isFinite(seconds) && seconds >= 0 ? { retryAfterMs: seconds * 1000 } : {};
+  const parsed = Problem.safeParse(parseJson(text));
+  if (parsed.success) return new NexusApiError(parsed.data, retryAfterMs);
+  const code: ErrorCode =
+    response.status === 404
+      ? 'not_found'
+      : response.status === 401
+        ? 'unauthenticated'
+        : response.status >= 500
+          ? 'unavailable'
+          : 'invalid_request';
+  return new NexusApiError(
+    {
+      type: 'about:blank',
+      title: errorTable[code].title,
+      status: response.status,
+      detail: `the server answered ${response.status} ${response.statusText}`.trim(),
+      code,
+      retryable: response.status === 429 || response.status >= 502,
+    },
+    retryAfterMs,
+  );
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,122 @@
+import { errorOf, localError, NexusApiError } from './errors.ts';
+
+export interface RetryOptions {
+  /** Attempts in a row without progress, the first included. */
+  readonly maxAttempts: number;
+  readonly baseMs: number;
+  readonly maxMs: number;
+}
+
+export interface TransportOptions {
+  readonly baseUrl: string;
+  readonly apiKey?: string;
+  readonly fetch?: typeof globalThis.fetch;
+  readonly retry?: Partial<RetryOptions>;
+}
+
+export interface RequestOptions {
+  readonly method?: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  readonly query?: Readonly<Record<string, string | number | undefined>>;
+  readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal;
+  /** True when sending it twice does no harm. */
+  readonly repeatable: boolean;
+}
+
+export interface Transport {
+  readonly retry: RetryOptions;
+  /** One attempt. Resolves with a successful answer; throws {@link NexusApiError} otherwise, or the signal's reason. */
+  send(path: string, options: RequestOptions): Promise<Response>;
+  /** Repeats what is repeatable while the failure is retryable, honouring `Retry-After`; gives the parsed JSON. */
+  json<T>(path: string, options: RequestOptions): Promise<T>;
+}
+
+export function createTransport(options: TransportOptions): Transport {
+  const base = options.baseUrl.replace(/\/+$/, '');
+  const send = options.fetch ?? globalThis.fetch;
+  const retry: RetryOptions = { maxAttempts: 4, baseMs: 200, maxMs: 5000, ...options.retry };
+
+  const transport: Transport = {
+    retry,
+    async send(path, { method = 'GET', query = {}, body, headers = {}, signal }) {
+      const parameters = new URLSearchParams();
+      for (const [name, value] of Object.entries(query)) if (value !== undefined) parameters.set(name, String(value));
+      const search = parameters.size === 0 ? '' : `?${parameters}`;
+      let response: Response;
+      try {
+        response = await send(`${base}${path}${search}`, {
+          method,
+          headers: {
+            ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+            ...(options.apiKey === undefined ? {} : { authorization: `Bearer ${options.apiKey}` }),
+            ...headers,
+          },
+          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+          ...(signal === undefined ? {} : { signal }),
+        });
+      } catch (cause) {
+        signal?.throwIfAborted();
+        throw localError('unavailable', `no answer from ${base}: ${reasonOf(cause)}`, cause);
+      }
+      if (!response.ok) throw await errorOf(response);
+      return response;
+    },
+    async json<T>(path: string, request: RequestOptions): Promise<T> {
+      for (let attempt = 1; ; attempt++) {
+        try {
+          const response = await transport.send(path, request);
+          const text = await response.text();
+          return (text === '' ? undefined : JSON.parse(text)) as T; // the server's schema for this path
+        } catch (error) {
+          request.signal?.throwIfAborted();
+          if (!request.repeatable || attempt >= retry.maxAttempts || !isRetryable(error)) throw error;
+          await backOff(attempt, retry, error, request.signal);
+        }
+      }
+    },
+  };
+  return transport;
+}
+
+export function isRetryable(error: unknown): boolean {
+  // Anything else is a connection that broke while its answer was read.
+  return error instanceof NexusApiError ? error.retryable : !(error instanceof SyntaxError);
+}
+
+/** Waits before attempt `attempt + 1`: exponential with full jitter, never shorter than the server asked. */
+export function backOff(attempt: number, retry: RetryOptions, error: unknown, signal?: AbortSignal): Promise<void> {
+  const ceiling = Math.min(retry.maxMs, retry.baseMs * 2 ** (attempt - 1));
+  const asked = error instanceof NexusApiError ? (error.retryAfterMs ?? 0) : 0;
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason);
+    const onAbort = () => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(
+      () => {
+        signal?.removeEventListener('abort', onAbort);
+        resolve();
+      },
+      Math.max(asked, Math.random() * ceiling),
+    );
+    signal?.addEventListener('abort', onAbort, { once: true });
+  });
+}
+
+function reasonOf(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause);
+  const inner = cause.cause;
+  return inner instanceof Error && inner.message !== ''
+    ? inner.message
+    : inner instanceof Error && 'code' in inner
+      ? String(inner.code)
+      : cause.message;
+}
+
+/** A key that makes a creating request repeatable. Works where `randomUUID` does not (pages without TLS). */
+export function newIdempotencyKey(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
