@@ -42,7 +42,7 @@ export function buildOpenApi(routes: readonly Route[], version: string): OpenApi
     operations[route.method.toLowerCase()] = operationOf(route, schemas);
     paths[route.path] = operations;
   }
-  return {
+  const document: OpenApiDocument = {
     openapi: '3.1.1',
     info: {
       title: 'Nexus Agent',
@@ -70,6 +70,23 @@ export function buildOpenApi(routes: readonly Route[], version: string): OpenApi
       },
     },
   };
+  return withPlainNames(document);
+}
+
+/** A schema that is only ever sent needs no `Input` in its name. */
+function withPlainNames(document: OpenApiDocument): OpenApiDocument {
+  const names = Object.keys(document.components.schemas);
+  const lonely = names.filter((name) => name.endsWith('Input') && !names.includes(name.slice(0, -'Input'.length)));
+  return JSON.parse(JSON.stringify(document), (key, value: unknown) => {
+    if (key === '$ref' && typeof value === 'string') {
+      const name = value.slice(value.lastIndexOf('/') + 1);
+      return lonely.includes(name) ? value.slice(0, -'Input'.length) : value;
+    }
+    if (key !== 'schemas' || typeof value !== 'object' || value === null) return value;
+    return Object.fromEntries(
+      Object.entries(value).map(([name, schema]) => [lonely.includes(name) ? name.slice(0, -'Input'.length) : name, schema]),
+    );
+  });
 }
 
 function operationOf(route: Route, schemas: SchemaCollector): OpenApiOperation {
