@@ -1,6 +1,9 @@
 import { afterAll, describe, it } from 'vitest';
 import type { Store } from '../../packages/server/src/storage/index.ts';
 import { postgresSubject, type StoreSubject, sqliteSubject } from '../support/stores.ts';
+import { describeLedgerStore } from './storage-ledger.ts';
+import { describeLedgerProcesses } from './storage-processes.ts';
+import { describeResourceStore } from './storage-resources.ts';
 import { describeRunStore } from './storage-runs.ts';
 
 function describeOn(subject: StoreSubject): void {
@@ -16,6 +19,9 @@ function describeOn(subject: StoreSubject): void {
   });
   describe(`store: ${subject.name}`, () => {
     describeRunStore(open);
+    describeResourceStore(open);
+    describeLedgerStore(subject, open);
+    describeLedgerProcesses(subject, open);
   });
 }
 
