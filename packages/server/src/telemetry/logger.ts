@@ -1,0 +1,62 @@
+import { type DestinationStream, destination, type Level, pino } from 'pino';
+import { createPrettyStream } from './pretty.ts';
+import { redact } from './redact.ts';
+
+export type LogLevel = Level | 'silent';
+
+/** A log of events: what happened as the message, with what as the fields. Fields are redacted before they are written. */
+export interface Logger {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+  /** A logger that adds these fields to each of its lines. */
+  child(fields: object): Logger;
+}
+
+export interface LoggerOptions {
+  readonly level: LogLevel;
+  /** Lines for people instead of JSON. */
+  readonly pretty?: boolean;
+  /** Where lines go; standard error when absent, so that standard output stays data. */
+  readonly destination?: { write(line: string): unknown };
+}
+
+/** One JSON object per line. Lines are written before the call returns: the last ones before a crash are not lost. */
+export function createLogger(options: LoggerOptions): Logger {
+  const sink: { write(line: string): unknown } = options.destination ?? destination({ dest: 2, sync: true });
+  const stream: DestinationStream = { write: (line) => void (options.pretty ? createPrettyStream(sink) : sink).write(line) };
+  return wrap(
+    pino(
+      {
+        level: options.level,
+        base: null,
+        timestamp: () => `,"time":"${new Date().toISOString()}"`,
+        formatters: { level: (level) => ({ level }), log: redact },
+        messageKey: 'message',
+      },
+      stream,
+    ),
+  );
+}
+
+type Target = Pick<Logger, 'debug' | 'info' | 'warn' | 'error'> & { child(fields: object): Target };
+
+function wrap(target: Target): Logger {
+  return {
+    debug: (fields, message) => target.debug(fields, message),
+    info: (fields, message) => target.info(fields, message),
+    warn: (fields, message) => target.warn(fields, message),
+    error: (fields, message) => target.error(fields, message),
+    child: (fields) => wrap(target.child(redact(fields))),
+  };
+}
+
+/** A logger that writes nothing. */
+export const silentLogger: Logger = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => silentLogger,
+};

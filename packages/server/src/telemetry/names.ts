@@ -1,0 +1,81 @@
+/**
+ * Names of spans, attributes and metrics after the OpenTelemetry conventions for generative AI. These are still under
+ * development there, so they are written down only here.
+ */
+export const spanNames = {
+  /** One run of an agent. */
+  run: (agent: string) => `invoke_agent ${agent}`,
+  step: 'step',
+  model: (model: string) => `chat ${model}`,
+  tool: (tool: string) => `execute_tool ${tool}`,
+} as const;
+
+export const attributes = {
+  operation: 'gen_ai.operation.name',
+  provider: 'gen_ai.provider.name',
+  requestModel: 'gen_ai.request.model',
+  responseModel: 'gen_ai.response.model',
+  responseId: 'gen_ai.response.id',
+  maxTokens: 'gen_ai.request.max_tokens',
+  temperature: 'gen_ai.request.temperature',
+  finishReasons: 'gen_ai.response.finish_reasons',
+  inputTokens: 'gen_ai.usage.input_tokens',
+  outputTokens: 'gen_ai.usage.output_tokens',
+  cacheReadTokens: 'gen_ai.usage.cache_read.input_tokens',
+  cacheWriteTokens: 'gen_ai.usage.cache_creation.input_tokens',
+  reasoningTokens: 'gen_ai.usage.reasoning.output_tokens',
+  agentName: 'gen_ai.agent.name',
+  agentVersion: 'gen_ai.agent.version',
+  conversationId: 'gen_ai.conversation.id',
+  toolName: 'gen_ai.tool.name',
+  toolCallId: 'gen_ai.tool.call.id',
+  errorType: 'error.type',
+  serverAddress: 'server.address',
+  tenantId: 'nexus.tenant.id',
+  runId: 'nexus.run.id',
+  runStatus: 'nexus.run.status',
+  step: 'nexus.step',
+  attempt: 'nexus.attempt',
+  costMicroUsd: 'nexus.cost.micro_usd',
+  policyEffect: 'nexus.policy.effect',
+  decisionId: 'nexus.policy.decision.id',
+  recovered: 'nexus.recovered',
+} as const;
+
+/** Attributes that hold what people and models wrote: dropped unless content capture is on. */
+export const contentAttributes = {
+  systemInstructions: 'gen_ai.system_instructions',
+  inputMessages: 'gen_ai.input.messages',
+  outputMessages: 'gen_ai.output.messages',
+  toolArguments: 'gen_ai.tool.call.arguments',
+  toolResult: 'gen_ai.tool.call.result',
+} as const;
+
+export const operations = { run: 'invoke_agent', model: 'chat', tool: 'execute_tool' } as const;
+
+/** Prometheus spelling: dots become underscores, seconds are named. */
+export const metricNames = {
+  tokenUsage: 'gen_ai_client_token_usage',
+  modelDuration: 'gen_ai_client_operation_duration_seconds',
+  timeToFirstChunk: 'gen_ai_client_operation_time_to_first_chunk_seconds',
+  runDuration: 'gen_ai_invoke_agent_duration_seconds',
+  toolDuration: 'gen_ai_execute_tool_duration_seconds',
+  modelCost: 'nexus_model_cost_micro_usd_total',
+  runsStarted: 'nexus_runs_started_total',
+  runsFinished: 'nexus_runs_finished_total',
+  runsRecovered: 'nexus_runs_recovered_total',
+  runsLive: 'nexus_runs_live',
+  budgetOperations: 'nexus_budget_operations_total',
+  policyDecisions: 'nexus_policy_decisions_total',
+  approvalsWaiting: 'nexus_approvals_waiting',
+  approvalsDecided: 'nexus_approvals_decided_total',
+  streamsOpen: 'nexus_streams_open',
+  streamsClosed: 'nexus_streams_closed_total',
+  streamDuration: 'nexus_stream_duration_seconds',
+  streamEvents: 'nexus_stream_events_total',
+  requestDuration: 'http_server_request_duration_seconds',
+  eventLoopLag: 'nexus_event_loop_lag_seconds',
+  processMemory: 'nexus_process_memory_bytes',
+  processCpu: 'nexus_process_cpu_seconds_total',
+  processStart: 'nexus_process_start_time_seconds',
+} as const;
