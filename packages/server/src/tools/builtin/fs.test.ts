@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '#core';
-import { createFsTools, createToolRegistry, createWorkspaces, type WorkspaceLimits } from '#tools';
+import { createToolRegistry, createWorkspaces, type WorkspaceLimits } from '#tools';
 import { makeToolContext } from '../testing.ts';
+import { createFsTools } from './fs.ts';
 
 const secret = 'the-secret-outside';
 

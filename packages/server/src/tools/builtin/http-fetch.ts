@@ -1,0 +1,200 @@
+import type { Readable } from 'node:stream';
+import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import type { Agent, Dispatcher } from 'undici';
+import { NexusError } from '#core';
+import { createEgressAgent, type EgressOptions, hostnameOf, portOf, requireAllowedUrl } from '../net/egress.ts';
+import { htmlToText } from '../net/html-text.ts';
+import type { Tool, ToolContext } from '../types.ts';
+
+export interface HttpFetchOptions extends EgressOptions {
+  /** Bytes of a body that are read, after decompression; the rest is left and the cut is said. */
+  readonly maxBodyBytes?: number;
+  /** Longest silence of a server, before and within its answer. */
+  readonly idleTimeoutMs?: number;
+}
+
+interface FetchInput {
+  readonly url: string;
+  readonly method?: 'GET' | 'HEAD';
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly raw?: boolean;
+}
+
+const maxRedirects = 5;
+const redirectStatuses = new Set([301, 302, 303, 307, 308]);
+const secretHeaders = new Set(['authorization', 'cookie', 'proxy-authorization']);
+/** These belong to the connection; a caller that sets them could speak to something else than was checked. */
+const reservedHeaders =
+  /^(host|connection|content-length|transfer-encoding|upgrade|te|trailer|expect|keep-alive|accept-encoding|proxy-.*)$/;
+const textTypes = /^(text\/|application\/(.*\+)?(json|xml|yaml|x-yaml|javascript|ecmascript|csv|x-ndjson|toml|sql|rtf|graphql)\b)/;
+
+/**
+ * `http_fetch`: reads a page or an API of the public internet. Every hop, redirects included, is authorized by policy
+ * for its host and may only reach public addresses or what the operator granted. Nothing is kept between calls: no
+ * cookies, no connections.
+ */
+export function createHttpFetchTool(options: HttpFetchOptions = {}): Tool {
+  return {
+    name: 'http_fetch',
+    description:
+      'Fetches a public http or https URL with GET or HEAD. Gives the status line and the body as text; HTML is reduced to its text unless raw is true. ' +
+      'Redirects are followed.',
+    inputSchema: {
+      type: 'object',
+      properties: {
+        url: { type: 'string', maxLength: 4_000 },
+        method: { enum: ['GET', 'HEAD'], description: 'GET when left out' },
+        headers: { type: 'object', additionalProperties: { type: 'string', maxLength: 4_000 }, maxProperties: 20 },
+        raw: { type: 'boolean', description: 'HTML as it is' },
+      },
+      required: ['url'],
+      additionalProperties: false,
+    },
+    effects: 'none',
+    permissions: ['net.egress'],
+    timeoutMs: 30_000,
+    async execute(input, context) {
+      const request = input as unknown as FetchInput; // checked by the schema
+      const agent = createEgressAgent(options);
+      try {
+        return { type: 'ok', output: await fetchText(agent, request, context, options) };
+      } catch (error) {
+        throw explain(error, context);
+      } finally {
+        await agent.destroy();
+      }
+    },
+  };
+}
+
+async function fetchText(agent: Agent, request: FetchInput, context: ToolContext, options: HttpFetchOptions): Promise<string> {
+  const { method = 'GET', idleTimeoutMs = 15_000, maxBodyBytes = 1024 * 1024 } = { ...options, ...request };
+  let url = parseUrl(request.url);
+  let headers = checkHeaders(request.headers ?? {});
+  for (let redirects = 0; ; redirects++) {
+    requireAllowedUrl(url, options);
+    const resource = hostnameOf(url);
+    const permission = await context.authorize({
+      action: 'net.egress',
+      resource,
+      context: { port: portOf(url), method, scheme: url.protocol.slice(0, -1) },
+    });
+    if (!permission.allowed)
+      throw new NexusError(permission.error.code, permission.error.message, { details: permission.error.details ?? {} });
+    const response = await agent.request({
+      origin: url.origin,
+      path: `${url.pathname}${url.search}`,
+      method,
+      headers: { 'user-agent': 'nexus-agent', accept: '*/*', ...headers, 'accept-encoding': 'identity' },
+      signal: context.signal,
+      headersTimeout: idleTimeoutMs,
+      bodyTimeout: idleTimeoutMs,
+    });
+    // A body that is left early, by us or with the agent, raises an error that has no other listener.
+    response.body.on('error', () => undefined);
+    const location = response.headers.location;
+    if (redirectStatuses.has(response.statusCode) && typeof location === 'string') {
+      response.body.destroy();
+      if (redirects >= maxRedirects)
+        throw new NexusError('tool_failed', `more than ${maxRedirects} redirects; the last led to ${hostnameOf(url)}`);
+      const next = parseUrl(location, url);
+      if (next.origin !== url.origin) headers = Object.fromEntries(Object.entries(headers).filter(([name]) => !secretHeaders.has(name)));
+      url = next;
+      continue;
+    }
+    return describe(url, method, response, await readBody(response, maxBodyBytes, context.signal), request.raw === true);
+  }
+}
+
+function parseUrl(text: string, base?: URL): URL {
+  const url = URL.parse(text, base?.href);
+  if (url === null)
+    throw new NexusError(
+      'tool_input_invalid',
+      `${JSON.stringify(text.slice(0, 200))} is no URL; give one such as https://example.com/page`,
+    );
+  url.hash = '';
+  return url;
+}
+
+function checkHeaders(headers: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => {
+      const lower = name.toLowerCase();
+      if (!/^[a-z0-9!#$%&'*+.^_`|~-]{1,100}$/.test(lower) || reservedHeaders.test(lower) || !/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) {
+        throw new NexusError('tool_input_invalid', `the header ${JSON.stringify(name.slice(0, 100))} cannot be set`);
+      }
+      return [lower, value];
+    }),
+  );
+}
+
+interface Body {
+  readonly bytes: Buffer;
+  readonly complete: boolean;
+}
+
+/** At most `maxBytes` of the body, decompressed: the limit holds for what comes out, so a small bomb stays small. */
+async function readBody(response: Dispatcher.ResponseData, maxBytes: number, signal: AbortSignal): Promise<Body> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  const stream = decompress(response);
+  try {
+    for await (const chunk of stream) {
+      const bytes: Buffer = chunk;
+      chunks.push(bytes.subarray(0, maxBytes - size));
+      size += bytes.length;
+      if (size > maxBytes) return { bytes: Buffer.concat(chunks), complete: false };
+      if (signal.aborted) throw signal.reason;
+    }
+    return { bytes: Buffer.concat(chunks), complete: true };
+  } finally {
+    stream.destroy();
+    response.body.destroy();
+  }
+}
+
+function decompress(response: Dispatcher.ResponseData): Readable {
+  const encoding = response.headers['content-encoding'];
+  if (encoding === undefined || encoding === 'identity' || encoding === '') return response.body;
+  const decoder = { gzip: createGunzip, 'x-gzip': createGunzip, deflate: createInflate, br: createBrotliDecompress }[String(encoding)];
+  if (decoder === undefined)
+    throw new NexusError('tool_failed', `the server answered in the encoding ${String(encoding)}, which is not supported`);
+  const decoded = decoder();
+  response.body.on('error', (error) => decoded.destroy(error));
+  return response.body.pipe(decoded);
+}
+
+function describe(url: URL, method: string, response: Dispatcher.ResponseData, body: Body, raw: boolean): string {
+  const type = String(response.headers['content-type'] ?? '');
+  const head = `${response.statusCode} ${url.href}${type === '' ? '' : ` (${type})`}`;
+  if (method === 'HEAD') {
+    const lines = Object.entries(response.headers).filter(([name]) => name !== 'set-cookie');
+    return [head, ...lines.map(([name, value]) => `${name}: ${String(value)}`)].join('\n');
+  }
+  const note = body.complete ? '' : `\n[body cut: the first ${body.bytes.length} bytes were read]`;
+  if (body.bytes.length === 0) return `${head}\n\n[no body]`;
+  if (type === '' ? body.bytes.includes(0) : !textTypes.test(type.toLowerCase())) {
+    return `${head}\n\n[the body is no text: ${body.bytes.length}${body.complete ? '' : ' or more'} bytes]`;
+  }
+  const text = decodeText(body.bytes, type);
+  return `${head}\n\n${/^text\/html|^application\/xhtml/i.test(type) && !raw ? htmlToText(text) : text}${note}`;
+}
+
+function decodeText(bytes: Buffer, type: string): string {
+  const label = /charset="?([\w-]{1,40})/i.exec(type)?.[1] ?? 'utf-8';
+  try {
+    return new TextDecoder(label).decode(bytes);
+  } catch {
+    return new TextDecoder().decode(bytes); // a label that nobody knows
+  }
+}
+
+/** A failed exchange in words, without addresses. */
+function explain(error: unknown, context: ToolContext): unknown {
+  if (error instanceof NexusError || context.signal.aborted) return error;
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  return new NexusError('tool_failed', `the request failed${code === '' ? '' : ` (${code})`}; check the URL or try later`, {
+    cause: error,
+  });
+}

@@ -1,0 +1,19 @@
+import type { Sandbox } from '../sandbox/types.ts';
+import type { Tool } from '../types.ts';
+import type { Workspaces } from '../workspace/workspace.ts';
+import { createAskHumanTool } from './ask-human.ts';
+import { createCodeJsTool } from './code-js.ts';
+import { createFsTools } from './fs.ts';
+import { createHttpFetchTool, type HttpFetchOptions } from './http-fetch.ts';
+
+export interface BuiltinToolsOptions {
+  /** Owned by the caller, who closes it. */
+  readonly sandbox: Sandbox;
+  readonly workspaces: Workspaces;
+  readonly http?: HttpFetchOptions;
+}
+
+/** `fs_list`, `fs_read`, `fs_write`, `fs_search`, `code_js`, `http_fetch` and `ask_human`. */
+export function createBuiltinTools({ sandbox, workspaces, http = {} }: BuiltinToolsOptions): readonly Tool[] {
+  return [...createFsTools({ workspaces }), createCodeJsTool({ sandbox, workspaces }), createHttpFetchTool(http), createAskHumanTool()];
+}

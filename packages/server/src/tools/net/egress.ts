@@ -1,0 +1,98 @@
+import { lookup as systemLookup } from 'node:dns/promises';
+import { isIP } from 'node:net';
+import { Agent, buildConnector } from 'undici';
+import { NexusError } from '#core';
+import { isPublicAddress } from './addresses.ts';
+
+export interface ResolvedAddress {
+  readonly address: string;
+  readonly family: number;
+}
+
+export interface EgressOptions {
+  /** All addresses of a name. The system's resolver when left out. */
+  readonly resolve?: (hostname: string) => Promise<readonly ResolvedAddress[]>;
+  /** Whether the operator granted exactly this host and port, although its address is private or its port unusual. */
+  readonly allowPrivate?: (hostname: string, port: number) => boolean;
+  readonly connectTimeoutMs?: number;
+}
+
+const wellKnownPorts = new Set([80, 443]);
+
+/**
+ * What a URL from a model may look like: http or https, no credentials, no address that is not public, no port of
+ * another well-known service. Throws `address_not_allowed` or `tool_input_invalid`. Numbers, octal and hex as hosts are
+ * addresses in the parsed URL already. Names are judged when they are resolved, see {@link createEgressAgent}.
+ */
+export function requireAllowedUrl(url: URL, options: EgressOptions): void {
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') {
+    throw new NexusError('tool_input_invalid', `${url.protocol} is not supported; use http: or https:`);
+  }
+  if (url.username !== '' || url.password !== '') {
+    throw new NexusError('tool_input_invalid', 'the URL contains credentials; leave them out');
+  }
+  const hostname = hostnameOf(url);
+  const port = portOf(url);
+  if (hostname === '') throw new NexusError('tool_input_invalid', 'the URL names no host');
+  if (options.allowPrivate?.(hostname, port)) return;
+  if (isIP(hostname) !== 0 && !isPublicAddress(hostname)) throw notAllowed(hostname);
+  if (port < 1024 && !wellKnownPorts.has(port)) {
+    throw new NexusError('address_not_allowed', `port ${port} belongs to another service; use 80, 443 or one from 1024`);
+  }
+}
+
+/** The host without the brackets of IPv6 and without a final dot. */
+export function hostnameOf(url: URL): string {
+  return url.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '');
+}
+
+export function portOf(url: URL): number {
+  return url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port);
+}
+
+/**
+ * An agent whose connections only reach public addresses, or what the operator granted. The addresses of a name are
+ * checked inside the connection's own lookup, so the address that was checked is the one that is connected to; when
+ * any answer for a name is not public, none is used. Ignores proxies of the environment.
+ */
+export function createEgressAgent(options: EgressOptions): Agent {
+  const { resolve = resolveBySystem, allowPrivate, connectTimeoutMs = 10_000 } = options;
+
+  const connect: buildConnector.connector = (target, callback) => {
+    const hostname = target.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '');
+    const port = Number(target.port) || (target.protocol === 'https:' ? 443 : 80);
+    const granted = allowPrivate?.(hostname, port) === true;
+    // A lookup does not take place for addresses.
+    if (!granted && isIP(hostname) !== 0 && !isPublicAddress(hostname)) return callback(notAllowed(hostname), null);
+    const connector = buildConnector({
+      allowH2: false,
+      timeout: connectTimeoutMs,
+      lookup: (_name, { all }, done) => {
+        resolve(hostname).then(
+          (answers) => {
+            const bad = answers.find(({ address }) => isIP(address) === 0 || !(granted || isPublicAddress(address)));
+            const [first] = answers;
+            if (bad !== undefined) done(notAllowed(hostname), '');
+            else if (first === undefined) done(new NexusError('tool_failed', `${hostname} has no address`), '');
+            else if (all) done(null, [...answers]);
+            else done(null, first.address, first.family);
+          },
+          (error: Error) => done(error, ''),
+        );
+      },
+    });
+    connector(target, callback);
+  };
+  return new Agent({ connect, pipelining: 1 });
+}
+
+async function resolveBySystem(hostname: string): Promise<readonly ResolvedAddress[]> {
+  return systemLookup(hostname, { all: true });
+}
+
+function notAllowed(hostname: string): NexusError {
+  return new NexusError(
+    'address_not_allowed',
+    `${hostname} is or leads to an address that is not public; only public hosts may be fetched`,
+  );
+}

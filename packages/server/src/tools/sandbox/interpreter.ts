@@ -1,0 +1,265 @@
+import type { ErrorCode, ErrorInfo } from '@nexus-agent/protocol';
+import { EvalFlags, JSException, type JSValueHandle, QuickJS } from 'quickjs-wasi';
+import { guestPrelude } from './guest.ts';
+import type { SandboxLimits } from './types.ts';
+
+export interface InterpreterRequest {
+  readonly code: string;
+  /** JSON, or empty for none. */
+  readonly input: string;
+  readonly files: readonly (readonly [name: string, text: string])[];
+  readonly limits: SandboxLimits;
+}
+
+export interface InterpreterOutcome {
+  /** JSON of the value, or empty for none. */
+  readonly result: { readonly type: 'ok'; readonly value: string } | { readonly type: 'error'; readonly error: ErrorInfo };
+  readonly logs: string;
+  readonly fuelUsed: number;
+  readonly memoryBytes: number;
+  /** False when the engine trapped: then the thread should be replaced as well. */
+  readonly intact: boolean;
+}
+
+export interface InterpreterClock {
+  now(): number;
+  monotonic(): number;
+}
+
+/** Thrown through the engine, where the code cannot catch it. The engine is unusable afterwards. */
+class Stopped extends Error {
+  readonly code: ErrorCode;
+  constructor(code: ErrorCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+const fileName = 'code.js';
+const maxMessageChars = 2_000;
+const nearlyFull = 0.9;
+const jobsPerFuel = 500;
+
+/** Runs code in a fresh engine made from `module`. Blocks its thread for as long as the code computes. */
+export async function interpret(
+  module: WebAssembly.Module,
+  request: InterpreterRequest,
+  clock: InterpreterClock,
+): Promise<InterpreterOutcome> {
+  const { limits } = request;
+  const deadline = clock.monotonic() + limits.wallMs;
+  const output = collectOutput(limits.maxOutputChars);
+  let fuelUsed = 0;
+
+  const checkLimits = () => {
+    output.check();
+    if (fuelUsed > limits.fuel)
+      throw new Stopped('sandbox_fuel_exhausted', `the code used up its ${limits.fuel} units of fuel; compute less`);
+    if (clock.monotonic() > deadline) throw new Stopped('sandbox_timeout', `the code did not finish within ${limits.wallMs} ms`);
+  };
+
+  let vm: QuickJS | undefined;
+  let memory: WebAssembly.Memory | undefined;
+  const finish = (result: InterpreterOutcome['result'], intact: boolean): InterpreterOutcome => ({
+    result,
+    logs: output.logs(),
+    fuelUsed: Math.min(fuelUsed, limits.fuel),
+    memoryBytes: memory?.buffer.byteLength ?? 0,
+    intact,
+  });
+  const isNearlyFull = () => (memory?.buffer.byteLength ?? 0) >= limits.memoryBytes * nearlyFull;
+
+  try {
+    vm = await QuickJS.create({
+      wasm: module,
+      memoryLimit: limits.memoryBytes,
+      maxStackSize: limits.stackBytes,
+      timezoneOffset: 0,
+      wasi: (shared: WebAssembly.Memory) => {
+        memory = shared;
+        return frozenWorld(shared, clock.now());
+      },
+      interruptHandler: () => {
+        fuelUsed += 1;
+        checkLimits();
+        return false;
+      },
+    });
+    memory = vm._getMemory(); // @internal in a version that is pinned exactly; there is no public way to see the size
+    const outcome = evaluate(vm, request, output, () => {
+      fuelUsed += 1;
+      checkLimits();
+    });
+    checkLimits();
+    if (outcome !== undefined) return finish(toResult(outcome), true);
+    // Nothing waits any more and yet the code did not end: it lost its continuation.
+    if (isNearlyFull()) return finish(failure(memoryExceeded(limits)), true);
+    return finish(failure(codeError('the code waits for a promise that nothing settles (there are no timers and no network here)')), true);
+  } catch (error) {
+    if (error instanceof Stopped)
+      return finish({ type: 'error', error: { code: error.code, message: error.message, retryable: false } }, true);
+    if (error instanceof JSException) {
+      return finish(
+        toResult({ kind: 'error', text: JSON.stringify({ name: error.name, message: error.message, stack: error.stack ?? '' }) }),
+        true,
+      );
+    }
+    return finish(failure(isNearlyFull() ? memoryExceeded(limits) : explainTrap(error)), false);
+  } finally {
+    vm?.dispose();
+  }
+}
+
+interface Outcome {
+  readonly kind: string;
+  readonly text: string;
+}
+
+function evaluate(vm: QuickJS, request: InterpreterRequest, output: Output, burn: () => void): Outcome | undefined {
+  let outcome: Outcome | undefined;
+  const print = vm.newFunction('print', (text) => {
+    output.print(text);
+    return vm.undefined;
+  });
+  const report = vm.newFunction('report', (kind, text) => {
+    if (kind !== undefined && text !== undefined && output.admit(text)) outcome = { kind: kind.toString(), text: text.toString() };
+    return vm.undefined;
+  });
+  const guest = vm.callFunction(vm.evalCode(guestPrelude, 'prelude.js'), vm.undefined, print, report);
+  const call = (name: string, ...values: JSValueHandle[]) => vm.callFunction(guest.getProp(name), vm.undefined, ...values);
+  call('setInput', vm.newString(request.input));
+  for (const [name, text] of request.files) call('addFile', vm.newString(name), vm.newString(text));
+  const { promise, boxed } = start(vm, request.code);
+  call('settle', promise, boxed ? vm.true : vm.false);
+  runJobs(vm, burn);
+  return outcome;
+}
+
+/**
+ * Runs what `await` and promises put off. The engine polls too rarely between such jobs, so they cost fuel themselves.
+ * This takes the engine's raw functions, internal in a version that is pinned exactly, as the public one runs all jobs at once.
+ */
+function runJobs(vm: QuickJS, burn: () => void): void {
+  const engine = vm._getExports();
+  for (let jobs = 1; engine.qjs_is_job_pending() !== 0; jobs++) {
+    if (jobs % jobsPerFuel === 0) burn();
+    if (engine.qjs_execute_pending_job() < 0) throw new Error('a job of the engine failed');
+  }
+}
+
+/** A script whose value is its last expression; code that returns at its top level runs as the body of a function instead. */
+function start(vm: QuickJS, code: string): { readonly promise: JSValueHandle; readonly boxed: boolean } {
+  try {
+    return { promise: vm.evalCode(code, fileName, EvalFlags.ASYNC), boxed: true };
+  } catch (error) {
+    if (!(error instanceof JSException) || error.name !== 'SyntaxError' || !error.message.includes('return not in a function')) throw error;
+    // On the line of the first statement, so that line numbers stay true.
+    return { promise: vm.evalCode(`(async () => {${code}\n})()`, fileName), boxed: false };
+  }
+}
+
+interface Output {
+  print(text: JSValueHandle | undefined): void;
+  /** Counts a text that the code gives back; false when there is no room for it. */
+  admit(text: JSValueHandle): boolean;
+  logs(): string;
+  /** Throws once too much was given out. */
+  check(): void;
+}
+
+function collectOutput(maxChars: number): Output {
+  const lines: string[] = [];
+  let used = 0;
+  let exceeded = false;
+  const admit = (text: JSValueHandle) => {
+    // Asked before the text is copied out. Reading the length of a string runs no code.
+    used += text.length + 1;
+    exceeded ||= used > maxChars + 1;
+    return !exceeded;
+  };
+  return {
+    admit,
+    print(text) {
+      if (!exceeded && text?.isString && admit(text)) lines.push(text.toString());
+    },
+    logs: () => lines.join('\n'),
+    check() {
+      if (exceeded)
+        throw new Stopped('sandbox_output_exceeded', `the code gave out more than ${maxChars} characters; print and return less`);
+    },
+  };
+}
+
+function toResult({ kind, text }: Outcome): InterpreterOutcome['result'] {
+  if (kind === 'ok') return { type: 'ok', value: text };
+  const { name, message, stack } = JSON.parse(text) as { name: string; message: string; stack: string }; // made by the prelude or just above
+  if (
+    /out of memory|invalid (string|array|array buffer|typed array) length|string too long|array too (large|long)/i.test(message) &&
+    /^(InternalError|RangeError)$/.test(name)
+  ) {
+    return failure({
+      code: 'sandbox_memory_exceeded',
+      message: `the code used up its memory (${name}: ${cut(message)})`,
+      retryable: false,
+    });
+  }
+  if (/stack overflow|call stack size/i.test(message) && /^(InternalError|RangeError)$/.test(name)) {
+    return failure({ code: 'sandbox_stack_exceeded', message: 'the code recursed too deeply', retryable: false });
+  }
+  const line = new RegExp(`${fileName.replace('.', '\\.')}:(\\d+)`).exec(stack)?.[1];
+  return failure(
+    codeError(
+      `${cut(name)}: ${cut(message)}${line === undefined ? '' : ` (line ${line})`}`,
+      line === undefined ? {} : { line: Number(line) },
+    ),
+  );
+}
+
+function codeError(message: string, details: Record<string, unknown> = {}): ErrorInfo {
+  return { code: 'sandbox_code_error', message, retryable: false, details };
+}
+
+function memoryExceeded(limits: SandboxLimits): ErrorInfo {
+  return { code: 'sandbox_memory_exceeded', message: `the code used up its ${limits.memoryBytes} bytes of memory`, retryable: false };
+}
+
+/** The engine itself gave up: its own stack or memory ran out under the code. */
+function explainTrap(error: unknown): ErrorInfo {
+  const text = error instanceof Error ? error.message : '';
+  if (/malloc failed|could not allocate|out of memory/i.test(text)) {
+    return { code: 'sandbox_memory_exceeded', message: 'the code used up its memory', retryable: false };
+  }
+  if (/call stack|out of bounds|stack/i.test(text)) {
+    return { code: 'sandbox_stack_exceeded', message: 'the code recursed or nested too deeply', retryable: false };
+  }
+  return codeError('the engine gave up on this code; write it more simply');
+}
+
+function failure(error: ErrorInfo): InterpreterOutcome['result'] {
+  return { type: 'error', error };
+}
+
+function cut(text: string): string {
+  return text.length > maxMessageChars ? `${text.slice(0, maxMessageChars)}…` : text;
+}
+
+const errnoOk = 0;
+const errnoBadDescriptor = 8;
+
+/** What the engine sees of the host: a clock that stands still, random bytes, and no descriptor to write to. */
+function frozenWorld(memory: WebAssembly.Memory, nowMs: number): Record<string, (...values: never[]) => number> {
+  return {
+    clock_time_get(_clock: number, _precision: bigint, at: number) {
+      new DataView(memory.buffer).setBigUint64(at, BigInt(Math.trunc(nowMs)) * 1_000_000n, true);
+      return errnoOk;
+    },
+    random_get(at: number, length: number) {
+      crypto.getRandomValues(new Uint8Array(memory.buffer, at, length));
+      return errnoOk;
+    },
+    fd_write: () => errnoBadDescriptor,
+    fd_close: () => errnoBadDescriptor,
+    fd_fdstat_get: () => errnoBadDescriptor,
+    fd_seek: () => errnoBadDescriptor,
+  };
+}

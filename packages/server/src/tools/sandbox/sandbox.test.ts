@@ -1,0 +1,254 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { systemClock } from '#core';
+import { createSandbox, type Sandbox, type SandboxRequest } from '#tools';
+
+let sandbox: Sandbox;
+beforeAll(() => {
+  sandbox = createSandbox({
+    clock: systemClock,
+    limits: { fuel: 500, wallMs: 4_000, memoryBytes: 32 * 1024 * 1024, maxOutputChars: 10_000 },
+  });
+});
+afterAll(() => sandbox.close());
+
+const run = (code: string, request: Partial<SandboxRequest> = {}) => sandbox.run({ code, ...request });
+const give = async (code: string, request: Partial<SandboxRequest> = {}) => {
+  const result = await run(code, request);
+  return result.type === 'ok' ? result.value : `${result.error.code}: ${result.error.message}`;
+};
+
+describe('what code gives', () => {
+  it.each<[string, unknown]>([
+    ['1 + 1', 2],
+    ['const a = 1; ({ a, b: [1, "x", null] })', { a: 1, b: [1, 'x', null] }],
+    ['const a = 1;\nreturn a + 1;', 2],
+    ['if (true) { return "early"; }\nthrow new Error("late")', 'early'],
+    ['await Promise.resolve(5)', 5],
+    ['async function f() { await null; return 7 }\nf()', 7],
+    ['const r = await Promise.all([1, Promise.resolve(2)]);\nreturn r', [1, 2]],
+    ['x = 40; x += 2; x', 42],
+    [
+      '({ m: new Map([["a", 1]]), s: new Set([1]), n: 12345678901234567890n, d: new Date(0) })',
+      {
+        m: [['a', 1]],
+        s: [1],
+        n: '12345678901234567890',
+        d: '1970-01-01T00:00:00.000Z',
+      },
+    ],
+    ['undefined', undefined],
+    ['() => 1', undefined],
+    ['"a\\u0000b\\ud800"', 'a\u0000b\ud800'],
+    ['new Date(2026, 0, 1).getTimezoneOffset()', 0],
+  ])('%j', async (code, value) => {
+    expect(await give(code)).toEqual(value);
+  });
+
+  it('finds the input and the files', async () => {
+    const files = { 'data/a.csv': 'x,y\n1,2\n', ['__proto__']: 'a file like any other' };
+    const code = 'files["data/a.csv"].split("\\n").length * input.factor + Object.keys(files).length';
+    expect(await give(code, { input: { factor: 10 }, files })).toBe(32);
+    expect(await give('typeof input')).toBe('undefined');
+  });
+
+  it('keeps what was printed, also when the code fails', async () => {
+    const result = await run('console.log("a", 1, { b: [2] }); console.error(new TypeError("c").message); null.x');
+    expect(result).toMatchObject({ type: 'error', logs: 'a 1 {"b":[2]}\nc' });
+  });
+
+  it.each([
+    ['const a = 1;\n\nthrow new RangeError("too far")', 'RangeError: too far (line 3)', 3],
+    ['let x = 1;\nlet y = ;', "SyntaxError: unexpected token in expression: ';' (line 2)", 2],
+    ['const a = 1;\nif (a) return nope;', 'ReferenceError: nope is not defined (line 2)', 2],
+    ['await null;\nnull.x', "TypeError: cannot read property 'x' of null (line 2)", 2],
+  ])('names the error and its line: %j', async (code, message, line) => {
+    const result = await run(code);
+    expect(result).toMatchObject({ type: 'error', error: { code: 'sandbox_code_error', message, details: { line } } });
+  });
+
+  it('says that nothing will ever settle a promise', async () => {
+    expect(await give('await new Promise(() => {})')).toMatch(/^sandbox_code_error: the code waits for a promise that nothing settles/);
+  });
+});
+
+const attacks: readonly (readonly [name: string, code: string, expected: string])[] = [
+  ['endless loop', 'while (true) {}', 'sandbox_fuel_exhausted'],
+  ['endless loop that catches', 'for (;;) { try { for (;;); } catch {} finally { continue } }', 'sandbox_fuel_exhausted'],
+  ['catastrophic regex', '/(a+)+$/.test("a".repeat(40) + "!")', 'sandbox_fuel_exhausted'],
+  ['endless loop in eval', 'new Function("for (;;);")()', 'sandbox_fuel_exhausted'],
+  ['endless getter of the result', '({ get a() { for (;;); } })', 'sandbox_fuel_exhausted'],
+  ['endless toJSON', '({ toJSON() { for (;;); } })', 'sandbox_fuel_exhausted'],
+  ['endless message of an error', 'throw { get message() { for (;;); }, get stack() { for (;;); } }', 'sandbox_fuel_exhausted'],
+  ['endless proxy', 'new Proxy({}, { ownKeys() { for (;;); } })', 'sandbox_fuel_exhausted'],
+  ['microtask starvation', '(async () => { for (;;) { try { await 0 } catch {} } })()', 'sandbox_fuel_exhausted'],
+  ['microtasks that beget microtasks', 'const f = () => queueMicrotask(f); f(); await new Promise(() => {})', 'sandbox_fuel_exhausted'],
+  ['arrays of 1 MB', 'const a = []; while (true) a.push(new Array(131072).fill(1))', 'sandbox_memory_exceeded'],
+  ['string doubling', 'let s = "x"; while (true) s += s', 'sandbox_memory_exceeded'],
+  ['strings that are kept', 'const a = []; while (true) a.push(("x" + a.length).repeat(100000).toUpperCase())', 'sandbox_memory_exceeded'],
+  ['typed arrays', 'const a = []; while (true) a.push(new Uint8Array(1 << 20))', 'sandbox_memory_exceeded'],
+  ['one huge buffer', 'new ArrayBuffer(2 ** 31)', 'sandbox_memory_exceeded'],
+  ['deep recursion', 'const f = () => f() + 1; f()', 'sandbox_stack_exceeded'],
+  ['deep recursion in natives', 'const f = () => [1].map(f); f()', 'sandbox_stack_exceeded'],
+  ['deep nesting of the result', 'let a = []; for (let i = 0; i < 1e5; i++) a = [a]; a', 'sandbox_stack_exceeded'],
+  ['deep JSON', 'JSON.parse("[".repeat(1e6))', 'sandbox_stack_exceeded'],
+  ['output flood', 'for (;;) console.log("x".repeat(1000))', 'sandbox_output_exceeded'],
+  ['output flood that catches', 'for (;;) { try { console.log("x".repeat(1e6)) } catch {} }', 'sandbox_output_exceeded'],
+  ['flood of empty lines', 'for (;;) console.log()', 'sandbox_output_exceeded'],
+  ['huge value', '"x".repeat(5e6)', 'sandbox_output_exceeded'],
+  ['huge error', 'throw new Error("x".repeat(5e6))', 'sandbox_output_exceeded'],
+  ['work that the engine does not interrupt', '"a".repeat(8e6).indexOf("a".repeat(4e6) + "b")', 'sandbox_timeout'],
+  ['waiting in a shared memory', 'Atomics.wait(new Int32Array(new SharedArrayBuffer(8)), 0, 0)', 'sandbox_code_error'],
+  ['modules', 'await import("node:fs")', 'sandbox_code_error'],
+  ['static modules', 'import fs from "node:fs"', 'sandbox_code_error'],
+];
+
+describe('attacks', () => {
+  it('are each contained with a typed error while the host stays responsive and small', { timeout: 60_000 }, async () => {
+    await run('1'); // the thread's own start is not what is measured
+    const memoryBefore = process.memoryUsage().rss;
+    const delay = monitorEventLoopDelay({ resolution: 10 });
+    delay.enable();
+    const seen: string[][] = [];
+    await Promise.all(
+      attacks.map(async ([name, code]) => {
+        const result = await run(code, name.startsWith('work that') ? { limits: { wallMs: 300 } } : {});
+        seen.push([name, result.type === 'error' ? result.error.code : `gave ${JSON.stringify(result.value)}`]);
+      }),
+    );
+    delay.disable();
+    expect(Object.fromEntries(seen)).toEqual(Object.fromEntries(attacks.map(([name, , expected]) => [name, expected])));
+    expect(delay.max / 1e6).toBeLessThan(250);
+    expect((process.memoryUsage().rss - memoryBefore) / 1e6).toBeLessThan(300);
+    expect(await give('"still here"')).toBe('still here');
+  });
+
+  it.each([
+    'typeof process + typeof require + typeof module + typeof Deno + typeof Bun',
+    'typeof WebAssembly + typeof fetch + typeof XMLHttpRequest + typeof Worker + typeof navigator',
+    '(() => {}).constructor("return typeof process")()',
+    'console.log.constructor("return typeof process + typeof global")()',
+    'Object.getPrototypeOf(async () => {}).constructor("return typeof process")()',
+    '[].constructor.constructor("return typeof globalThis.process")()',
+    'new Error().constructor.constructor("return typeof process")()',
+    'typeof setTimeout + typeof setInterval + typeof setImmediate',
+    'typeof print + typeof report + typeof std + typeof os + typeof scriptArgs',
+  ])('find no host: %s', async (code) => {
+    expect(String(await give(code)).replaceAll('undefined', '')).toBe('');
+  });
+
+  it('sees no path of the host in a stack', async () => {
+    const stack = String(await give('try { null.x } catch (error) { error.stack }'));
+    expect(stack).toMatch(/code\.js:1/);
+    expect(stack).not.toMatch(/node_modules|\/home|\/work|file:/);
+  });
+
+  it('cannot change what later runs see', async () => {
+    await run('Object.prototype.polluted = 1; Array.prototype.map = null; JSON.stringify = () => "1"; globalThis.left = 1; 1');
+    const code = '[typeof Object.prototype.polluted, typeof [].map, typeof left, JSON.stringify({ a: 1 })]';
+    for (let index = 0; index < 4; index++) expect(await give(code)).toEqual(['undefined', 'function', 'undefined', '{"a":1}']);
+  });
+
+  it('cannot measure time', async () => {
+    expect(
+      await give(
+        'const t = Date.now(); const p = performance.now(); for (let i = 0; i < 1e6; i++); [Date.now() - t, performance.now() - p]',
+      ),
+    ).toEqual([0, 0]);
+  });
+});
+
+describe('fuel', () => {
+  // The code proves the count itself: it prints how far it came.
+  const counting = 'let n = 0; for (;;) { n++; if (n % 10000 === 0) console.log(n) }';
+
+  it('stops at the same place each time, on every thread and under load', async () => {
+    const limits = { fuel: 60 };
+    const results = await Promise.all(Array.from({ length: 8 }, () => run(counting, { limits })));
+    results.push(await run(counting, { limits }));
+    expect(new Set(results.map(({ logs }) => logs)).size).toBe(1);
+    expect(new Set(results.map(({ fuelUsed }) => fuelUsed))).toEqual(new Set([60]));
+    expect(results[0]?.logs.split('\n').length).toBeGreaterThan(5);
+  });
+
+  it('stops microtasks at the same place each time', async () => {
+    const code = 'let n = 0; for (;;) { await 0; if (++n % 1000 === 0) console.log(n) }';
+    const results = await Promise.all(Array.from({ length: 4 }, () => run(code, { limits: { fuel: 60 } })));
+    expect(new Set(results.map((result) => (result.type === 'error' ? result.error.code + result.logs : 'ok'))).size).toBe(1);
+  });
+
+  it('counts the same for code that ends', async () => {
+    const code = 'let s = 0; for (let i = 0; i < 500000; i++) s += i % 7; s';
+    const used = new Set((await Promise.all([run(code), run(code), run(code)])).map(({ fuelUsed }) => fuelUsed));
+    expect(used.size).toBe(1);
+    expect([...used][0]).toBeGreaterThan(20);
+  });
+
+  it('cannot be raised above the ceiling', async () => {
+    expect(await run('for (;;);', { limits: { fuel: 1e9 } })).toMatchObject({ fuelUsed: 500 });
+  });
+});
+
+describe('the pool', () => {
+  it('ends code at once when it is cancelled, and goes on', async () => {
+    const controller = new AbortController();
+    const running = run('"a".repeat(8e6).indexOf("a".repeat(4e6) + "b")', { signal: controller.signal });
+    setTimeout(() => controller.abort(), 100);
+    const startedAt = performance.now();
+    expect(await running).toMatchObject({ type: 'error', error: { code: 'cancelled' } });
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    expect(await run('1', { signal: AbortSignal.abort() })).toMatchObject({ error: { code: 'cancelled' } });
+    expect(await give('1')).toBe(1);
+  });
+
+  it('refuses what would wait too long, and serves those that wait', async () => {
+    const small = createSandbox({ clock: systemClock, maxThreads: 1, maxQueued: 2 });
+    try {
+      const results = await Promise.all(Array.from({ length: 5 }, (_, index) => small.run({ code: `${index}` })));
+      const codes = results.map((result) => (result.type === 'ok' ? result.value : result.error.code));
+      expect(codes).toEqual([0, 1, 2, 'sandbox_unavailable', 'sandbox_unavailable']);
+      expect(results[3]).toMatchObject({ error: { retryable: true } });
+    } finally {
+      await small.close();
+    }
+  });
+
+  it('takes a waiting run out of the queue when it is cancelled', async () => {
+    const small = createSandbox({ clock: systemClock, maxThreads: 1 });
+    try {
+      const controller = new AbortController();
+      const first = small.run({ code: 'let n = 0; for (let i = 0; i < 1e6; i++) n++; n' });
+      const second = small.run({ code: '2', signal: controller.signal });
+      const third = small.run({ code: '3' });
+      controller.abort();
+      expect(await second).toMatchObject({ error: { code: 'cancelled' } });
+      expect(await first).toMatchObject({ value: 1e6 });
+      expect(await third).toMatchObject({ value: 3 });
+    } finally {
+      await small.close();
+    }
+  });
+
+  it('refuses input that would not leave room to work', async () => {
+    expect(await give('1', { files: { a: 'x'.repeat(5e6) } })).toMatch(/^payload_too_large/);
+  });
+
+  it('ends idle threads and starts new ones', async () => {
+    const brief = createSandbox({ clock: systemClock, idleMs: 20 });
+    try {
+      expect(await brief.run({ code: '1' })).toMatchObject({ value: 1 });
+      await new Promise((resolve) => setTimeout(resolve, 80));
+      expect(await brief.run({ code: '2' })).toMatchObject({ value: 2 });
+    } finally {
+      await brief.close();
+    }
+  });
+
+  it('ends everything when it is closed', async () => {
+    const closing = createSandbox({ clock: systemClock, maxThreads: 1 });
+    const runs = [closing.run({ code: 'for (;;);' }), closing.run({ code: '1' })];
+    await closing.close();
+    expect(await Promise.all(runs)).toMatchObject([{ error: { code: 'cancelled' } }, { error: { code: 'cancelled' } }]);
+    expect(await closing.run({ code: '1' })).toMatchObject({ error: { code: 'sandbox_unavailable' } });
+  });
+});

@@ -1,0 +1,51 @@
+import type { ErrorInfo } from '@nexus-agent/protocol';
+
+export interface SandboxLimits {
+  /**
+   * How much the code may compute, in interrupt polls of the engine (one for about 10,000 loop turns or calls). The same
+   * code with the same input stops at the same count each time.
+   */
+  readonly fuel: number;
+  /** Second ring for what computes without polling, such as one huge string search. */
+  readonly wallMs: number;
+  readonly memoryBytes: number;
+  readonly stackBytes: number;
+  /** Most characters of what is printed and given back together. */
+  readonly maxOutputChars: number;
+}
+
+export interface SandboxRequest {
+  readonly code: string;
+  /** Any JSON value; the code finds it as `input`. */
+  readonly input?: unknown;
+  /** Texts by name; the code finds them as `files`. */
+  readonly files?: Readonly<Record<string, string>>;
+  readonly limits?: Partial<SandboxLimits>;
+  /** Cancelling ends the code at once. */
+  readonly signal?: AbortSignal;
+}
+
+interface SandboxFacts {
+  /** What the code printed, also before it failed. Empty when it had to be killed. */
+  readonly logs: string;
+  readonly fuelUsed: number;
+  /** The most memory that the engine held. */
+  readonly memoryBytes: number;
+  readonly durationMs: number;
+}
+
+/** `value` is the last expression or what was returned, awaited, as a JSON value; undefined when there is none. */
+export type SandboxResult =
+  | (SandboxFacts & { readonly type: 'ok'; readonly value: unknown })
+  | (SandboxFacts & { readonly type: 'error'; readonly error: ErrorInfo });
+
+export interface Sandbox {
+  /**
+   * Runs code in an engine of its own, which has no access to files, network, time passing, processes or other runs.
+   * Never throws: whatever the code does comes back as a typed error, `sandbox_unavailable` (retryable) when too many
+   * wait already.
+   */
+  run(request: SandboxRequest): Promise<SandboxResult>;
+  /** Ends what runs with `cancelled` and releases all threads. */
+  close(): Promise<void>;
+}
