@@ -24,8 +24,9 @@ export interface LoggerOptions {
 
 /** One JSON object per line. Lines are written before the call returns: the last ones before a crash are not lost. */
 export function createLogger(options: LoggerOptions): Logger {
-  const sink: { write(line: string): unknown } = options.destination ?? destination({ dest: 2, sync: true });
-  const stream: DestinationStream = { write: (line) => void (options.pretty ? createPrettyStream(sink) : sink).write(line) };
+  const sink = options.destination ?? destination({ dest: 2, sync: true });
+  const lines = options.pretty ? createPrettyStream(sink) : sink;
+  const stream: DestinationStream = { write: (line) => void lines.write(line) };
   return wrap(
     pino(
       {
@@ -34,6 +35,8 @@ export function createLogger(options: LoggerOptions): Logger {
         timestamp: () => `,"time":"${new Date().toISOString()}"`,
         formatters: { level: (level) => ({ level }), log: redact },
         messageKey: 'message',
+        // Errors are data once they are redacted; pino would describe them again.
+        serializers: { err: (value: unknown) => value },
       },
       stream,
     ),

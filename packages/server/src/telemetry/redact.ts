@@ -6,8 +6,7 @@ const maxTextChars = 2000;
 const removed = '[redacted]';
 
 /** Names of fields that hold credentials, or what people and models wrote. */
-const secretName =
-  /(^|[-_])(authorization|cookie|password|passwd|secret|credentials?)$|(api|private|access)[-_]?key$|token$|(Secret|Password|Token|Key)Value$/i;
+const secretName = /(authorization|cookie|password|passwd|secret|credentials?|(api|private|access)[-_]?key|token)$/i;
 const contentName = /^(prompt|prompts|instructions|messages|content|input|output|arguments|body)$/i;
 /** Credentials inside a text: our keys, provider keys, bearer tokens, passwords in addresses. */
 const secretText =

@@ -1,0 +1,98 @@
+import { afterEach, expect, it } from 'vitest';
+import { createMetrics, metricNames } from './index.ts';
+
+const metrics = createMetrics();
+afterEach(() => metrics.close());
+
+async function lines(): Promise<string[]> {
+  const { body } = await metrics.scrape();
+  return body.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+}
+
+it('shows everything it counts, in Prometheus text format', async () => {
+  metrics.runStarted();
+  metrics.runLive(1);
+  metrics.runFinished({ status: 'completed', durationMs: 1500 });
+  metrics.runFinished({ status: 'failed', durationMs: 10, error: 'budget_exceeded' });
+  metrics.runRecovered();
+  metrics.modelCompleted({
+    provider: 'sim',
+    model: 'sim-large',
+    durationMs: 200,
+    timeToFirstTokenMs: 50,
+    inputTokens: 100,
+    outputTokens: 20,
+    costMicroUsd: 7,
+  });
+  metrics.modelCompleted({ provider: 'sim', model: 'sim-large', durationMs: 200, error: 'provider_timeout' });
+  metrics.toolCompleted({ tool: 'fs_read', durationMs: 3 });
+  metrics.budgetOperation('refused');
+  metrics.policyDecision('tool.execute', 'deny');
+  metrics.approvalDecided('approve');
+  metrics.observeApprovalsWaiting(async () => 1);
+  metrics.observeApprovalsWaiting(async () => 4);
+  metrics.streamOpened();
+  metrics.streamOpened();
+  metrics.streamClosed({ outcome: 'lagged', durationMs: 20 });
+  metrics.streamEvents(5);
+  metrics.requestCompleted({ method: 'GET', route: '/v1/runs/{id}', status: 200, durationMs: 4 });
+
+  const { contentType } = await metrics.scrape();
+  expect(contentType).toMatch(/^text\/plain; version=0\.0\.4/);
+  const body = await lines();
+  expect(body).toEqual(
+    expect.arrayContaining([
+      'nexus_runs_started_total 1',
+      'nexus_runs_live 1',
+      'nexus_runs_recovered_total 1',
+      'nexus_runs_finished_total{status="completed",error_type=""} 1',
+      'nexus_runs_finished_total{status="failed",error_type="budget_exceeded"} 1',
+      'gen_ai_invoke_agent_duration_seconds_sum{status="completed"} 1.5',
+      'gen_ai_client_token_usage_sum{gen_ai_operation_name="chat",gen_ai_provider_name="sim",gen_ai_request_model="sim-large",gen_ai_token_type="input"} 100',
+      'gen_ai_client_operation_time_to_first_chunk_seconds_sum{gen_ai_operation_name="chat",gen_ai_provider_name="sim",gen_ai_request_model="sim-large"} 0.05',
+      'gen_ai_client_operation_duration_seconds_count{gen_ai_operation_name="chat",gen_ai_provider_name="sim",gen_ai_request_model="sim-large",error_type="provider_timeout"} 1',
+      'nexus_model_cost_micro_usd_total{gen_ai_operation_name="chat",gen_ai_provider_name="sim",gen_ai_request_model="sim-large"} 7',
+      'gen_ai_execute_tool_duration_seconds_count{gen_ai_tool_name="fs_read",error_type=""} 1',
+      'nexus_budget_operations_total{operation="refused"} 1',
+      'nexus_policy_decisions_total{action="tool.execute",effect="deny"} 1',
+      'nexus_approvals_decided_total{decision="approve"} 1',
+      'nexus_approvals_waiting 4',
+      'nexus_streams_open 1',
+      'nexus_streams_closed_total{outcome="lagged"} 1',
+      'nexus_stream_events_total 5',
+      'http_server_request_duration_seconds_count{http_request_method="GET",http_route="/v1/runs/{id}",http_response_status_code="200"} 1',
+    ]),
+  );
+  for (const name of Object.values(metricNames)) expect(body.filter((line) => line.startsWith(name)).length, name).toBeGreaterThan(0);
+});
+
+it('bounds the values of a label whose names others choose', async () => {
+  for (let index = 0; index < 1000; index++) metrics.toolCompleted({ tool: `mcp_${index}`, durationMs: 1 });
+  const tools = (await lines()).filter((line) => line.startsWith('gen_ai_execute_tool_duration_seconds_count'));
+  expect(tools.length).toBeLessThanOrEqual(102);
+  expect(tools.some((line) => line.includes('gen_ai_tool_name="other"'))).toBe(true);
+});
+
+it('shows that the event loop was blocked', async () => {
+  const watching = createMetrics();
+  try {
+    await watching.scrape();
+    const lagMs = async () => {
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      const until = performance.now() + 150;
+      while (performance.now() < until);
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      return Number(/nexus_event_loop_lag_seconds\{quantile="1"\} (\S+)/.exec((await watching.scrape()).body)?.[1]) * 1000;
+    };
+    expect(await lagMs()).toBeGreaterThan(80);
+  } finally {
+    watching.close();
+  }
+});
+
+it('keeps the numbers of two instances apart', async () => {
+  const other = createMetrics();
+  other.runStarted();
+  expect((await other.scrape()).body).toContain('nexus_runs_started_total 1');
+  other.close();
+});
