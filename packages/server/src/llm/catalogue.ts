@@ -18,6 +18,13 @@ export interface Catalogue {
 const defaultContextTokens = 128_000;
 const defaultMaxOutputTokens = 16_384;
 
+/** Older models that refuse requests for the usual output length. */
+const smallerOutputs: readonly (readonly [RegExp, number])[] = [
+  [/^claude-3-(opus|sonnet|haiku)/, 4_096],
+  [/^claude-3-5-/, 8_192],
+  [/^gpt-(3\.5|4-|4$)/, 4_096],
+];
+
 /** Which models there are, and what is known of each. Configuration wins over the provider, the provider over the price catalogue. */
 export function createCatalogue(dependencies: {
   readonly providers: readonly Provider[];
@@ -50,7 +57,7 @@ export function createCatalogue(dependencies: {
       provider: provider.name,
       model,
       contextTokens,
-      maxOutputTokens: Math.min(configured.maxOutputTokens ?? limits.maxOutputTokens ?? defaultMaxOutputTokens, contextTokens),
+      maxOutputTokens: Math.min(configured.maxOutputTokens ?? limits.maxOutputTokens ?? usualOutputTokens(model), contextTokens),
       simulator: provider.simulator,
       price: fixedPrice ?? found.price,
       ...(fixedPrice !== null || found.priceTiers === undefined ? {} : { priceTiers: found.priceTiers }),
@@ -61,9 +68,11 @@ export function createCatalogue(dependencies: {
     const slash = ref.indexOf('/');
     const named = slash === -1 ? undefined : providers.find((provider) => provider.name === ref.slice(0, slash));
     if (named !== undefined && slash + 1 < ref.length) return target(named, ref.slice(slash + 1));
-    for (const provider of providers) {
-      if (await provider.claims(ref)) return target(provider, ref);
-    }
+    const claiming = providers.find((provider) => provider.claims(ref));
+    if (claiming !== undefined) return target(claiming, ref);
+    const listing = await Promise.all(providers.map((provider) => provider.lists(ref)));
+    const found = providers[listing.indexOf(true)];
+    if (found !== undefined) return target(found, ref);
     throw await notFound(ref);
   }
 
@@ -84,4 +93,8 @@ export function createCatalogue(dependencies: {
   }
 
   return { resolve: (refs) => Promise.all(refs.map(resolveOne)), list };
+}
+
+function usualOutputTokens(model: string): number {
+  return smallerOutputs.find(([pattern]) => pattern.test(model))?.[1] ?? defaultMaxOutputTokens;
 }

@@ -67,7 +67,7 @@ export async function lookUpModel(catalogue: string, model: string, now: Date): 
   const starts = [...new Set(Object.values(prices).flatMap(tierStarts))]
     .filter((start) => contextTokens === undefined || start < contextTokens)
     .sort((a, b) => a - b);
-  const sizes = [...starts, Number.POSITIVE_INFINITY];
+  const sizes = [...starts, contextTokens ?? Number.POSITIVE_INFINITY];
   // A tier holds for calls of more than `start` input tokens, and for the whole call.
   const tiers = sizes.map((upToInputTokens) => ({ upToInputTokens, price: priceUpTo(prices, upToInputTokens) }));
   const worst = tiers.at(-1)?.price ?? null;

@@ -48,8 +48,10 @@ export interface Provider {
   readonly catalogue: string | null;
   /** A price that holds whatever the catalogue says. */
   fixedPrice(model: string): ModelPrice | null;
-  /** Whether a bare model name (without the provider's) means this provider. */
-  claims(model: string): Promise<boolean>;
+  /** Whether a bare model name (without the provider's) means this provider, as far as that can be told without asking it. */
+  claims(model: string): boolean;
+  /** Whether the list of {@link models} has the model. Never throws. */
+  lists(model: string): Promise<boolean>;
   /** Names of models for people to choose from; others may work too. Never throws. */
   models(): Promise<readonly string[]>;
   limits(model: string): { readonly contextTokens?: number; readonly maxOutputTokens?: number };
@@ -103,8 +105,9 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
     catalogue: options.catalogue,
     fixedPrice: options.fixedPrice ?? (() => null),
     models,
-    async claims(model) {
-      return options.claimPattern?.test(model) === true || (await models()).includes(listedName(model));
+    claims: (model) => options.claimPattern?.test(model) === true || options.modelNames?.includes(listedName(model)) === true,
+    async lists(model) {
+      return (await models()).includes(listedName(model));
     },
     limits: () => ({
       ...(options.contextTokens === undefined ? {} : { contextTokens: options.contextTokens }),

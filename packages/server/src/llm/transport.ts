@@ -55,6 +55,8 @@ export interface Transport {
 
 const maxErrorBodyBytes = 64 * 1024;
 const lingerMs = 1_000;
+/** Node fires a timer of more than this at once. */
+const maxTimerMs = 2_147_483_647;
 
 /** HTTP to one provider on a keep-alive pool (undici sets TCP_NODELAY). Redirects are not followed: they would carry the key elsewhere. */
 export function createTransport(options: TransportOptions): Transport {
@@ -111,7 +113,8 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
   let failure: FailedAnswer | null = null; // an answer that is not a stream: its body is collected
   let idle = setTimeout(onIdle, setup.firstByteTimeoutMs);
   let started = false;
-  const deadline = setTimeout(onDeadline, request.timeoutMs);
+  const deadline = setTimeout(onDeadline, Math.min(request.timeoutMs, maxTimerMs));
+  let linger: NodeJS.Timeout | undefined;
 
   function settle(): boolean {
     if (settled) return false;
@@ -188,6 +191,7 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
         }
       },
       onResponseEnd() {
+        clearTimeout(linger);
         if (!settle()) return;
         if (failure !== null) return handler.error(answerError(setup, request, failure));
         try {
@@ -197,6 +201,7 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
         }
       },
       onResponseError(_controller, error) {
+        clearTimeout(linger);
         if (!settle()) return;
         if (failure !== null) handler.error(answerError(setup, request, failure));
         else handler.error(socketError(setup, request, started, error));
@@ -224,7 +229,8 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
     detach() {
       if (!settle()) return;
       if (paused) controller?.resume();
-      setTimeout(() => controller?.abort(new Error('the response did not end')), lingerMs).unref();
+      linger = setTimeout(() => controller?.abort(new Error('the response did not end')), lingerMs);
+      linger.unref();
     },
   };
 }

@@ -22,7 +22,7 @@ export function createAnthropicProvider(options: AnthropicProviderOptions): Prov
       promptCaching: options.promptCaching ?? true,
       ...(options.thinking === undefined ? {} : { thinking: options.thinking }),
     }),
-    headers: { 'x-api-key': options.apiKey, 'anthropic-version': '2023-06-01', ...options.headers },
+    headers: { 'x-api-key': options.apiKey.trim(), 'anthropic-version': '2023-06-01', ...options.headers },
     claimPattern: /^claude-/,
     clock: options.clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),

@@ -33,7 +33,7 @@ export function createOpenAiCompatibleProvider(options: OpenAiCompatibleProvider
       maxTokensField: options.maxTokensField ?? 'max_tokens',
       ...(options.extraBody === undefined ? {} : { extraBody: options.extraBody }),
     }),
-    headers: { ...(options.apiKey === undefined ? {} : { authorization: `Bearer ${options.apiKey}` }), ...options.headers },
+    headers: { ...(options.apiKey === undefined ? {} : { authorization: `Bearer ${options.apiKey.trim()}` }), ...options.headers },
     clock: options.clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),

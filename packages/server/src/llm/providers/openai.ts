@@ -18,7 +18,7 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
     catalogue: 'openai',
     baseUrl: options.baseUrl ?? 'https://api.openai.com/v1',
     codec: createOpenAiChatCodec({ maxTokensField: options.maxTokensField ?? 'max_completion_tokens' }),
-    headers: { authorization: `Bearer ${options.apiKey}`, ...options.headers },
+    headers: { authorization: `Bearer ${options.apiKey.trim()}`, ...options.headers },
     claimPattern: /^(gpt-|chatgpt-|codex-|o\d)/,
     clock: options.clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),

@@ -42,6 +42,7 @@ export function createSimProvider(options: SimProviderOptions): Provider {
         ? createAnthropicMessagesCodec({ promptCaching: true })
         : createOpenAiChatCodec({ maxTokensField: 'max_completion_tokens' }),
     headers: { ...options.headers },
+    claimPattern: /^sim-/,
     listedName: plainName,
     clock: options.clock,
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),

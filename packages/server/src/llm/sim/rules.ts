@@ -142,8 +142,8 @@ function hasProperty(tool: SimTool, name: string): boolean {
 function questionOf(text: string): string {
   const quoted = /\bask\b[^"“]*["“]([^"”]+)["”]/i.exec(text)?.[1];
   if (quoted !== undefined) return quoted;
-  const about = /\bask (?:me|a person|a human|the user|someone)\s+(?:about|whether|if|for|which|what)?\s*([^.?!\n]+)/i.exec(text)?.[1];
-  return `May I go on${about === undefined ? '' : `: ${about.trim()}`}?`;
+  const about = /\bask (?:me|a person|a human|the user|someone)\s+([^.?!\n]+)/i.exec(text)?.[1]?.trim() ?? 'may I go on';
+  return `${about.charAt(0).toUpperCase()}${about.slice(1)}?`;
 }
 
 function contentToWrite(task: SimTask): string {

@@ -24,8 +24,8 @@ export function sendStream(response: ServerResponse, rendered: Rendered, knobs: 
         return;
       case 'die':
         onFault();
-        // What was written must reach the client before the reset.
-        setImmediate(() => response.socket?.resetAndDestroy());
+        // Not a reset: that could overtake what was written.
+        response.socket?.destroy();
         return;
       case 'stall':
         onFault();
@@ -60,6 +60,8 @@ export function sendStream(response: ServerResponse, rendered: Rendered, knobs: 
   response.write(rendered.open);
   const startedMs = performance.now();
   let sent = 0;
+  let timer: NodeJS.Timeout | undefined;
+  response.once('close', () => clearTimeout(timer));
   const tick = () => {
     if (response.destroyed) return;
     const due = Math.min(chunks.length, Math.floor(((performance.now() - startedMs) / 1000) * knobs.tokensPerSecond) + 1);
@@ -67,8 +69,7 @@ export function sendStream(response: ServerResponse, rendered: Rendered, knobs: 
     sent = Math.max(sent, due);
     if (sent >= chunks.length) return finish();
     const nextMs = startedMs + (sent / knobs.tokensPerSecond) * 1000;
-    const timer = setTimeout(tick, Math.max(1, nextMs - performance.now()));
-    response.once('close', () => clearTimeout(timer));
+    timer = setTimeout(tick, Math.max(1, nextMs - performance.now()));
   };
   tick();
 }

@@ -1,0 +1,29 @@
+import { systemClock } from '#core';
+import { createLanguageModels } from '#llm';
+import { createAnthropicProvider, createOpenAiCompatibleProvider, createOpenAiProvider, createSimProvider } from '#llm/providers';
+import { startSimulator } from '#llm/sim';
+import { describeLanguageModel } from '../../../../test/conformance/llm.ts';
+
+const clock = systemClock;
+const subjects = {
+  'OpenAI Chat Completions': (url: string) => createOpenAiProvider({ name: 'p', apiKey: 'k', baseUrl: `${url}/v1`, clock }),
+  'OpenAI-compatible server': (url: string) => createOpenAiCompatibleProvider({ name: 'p', baseUrl: `${url}/v1`, clock, price: 'free' }),
+  'Anthropic Messages': (url: string) => createAnthropicProvider({ name: 'p', apiKey: 'k', baseUrl: `${url}/v1`, clock }),
+  simulator: (url: string) => createSimProvider({ name: 'p', url, clock }),
+};
+
+for (const [name, createProvider] of Object.entries(subjects)) {
+  describeLanguageModel(name, async () => {
+    const simulator = await startSimulator();
+    const llm = createLanguageModels({ providers: [createProvider(simulator.url)], clock, retry: { maxAttemptsPerTarget: 1 } });
+    return {
+      llm,
+      model: (fault) => (fault === undefined ? 'p/sim-large' : `p/sim-large?${fault}`),
+      activeRequests: () => simulator.stats().activeRequests,
+      async close() {
+        await llm.close();
+        await simulator.close();
+      },
+    };
+  });
+}

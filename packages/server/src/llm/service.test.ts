@@ -1,0 +1,319 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { NexusError, systemClock } from '#core';
+import { createLanguageModels, type LanguageModels } from '#llm';
+import { createSimProvider } from '#llm/providers';
+import { type Simulator, startSimulator } from '#llm/sim';
+import type { Answer } from './codecs/codec.ts';
+import type { Provider, ProviderEvents } from './provider.ts';
+import { collect, grant, makeRequest, recordGate, until } from './testing.ts';
+
+let simulator: Simulator;
+let llm: LanguageModels;
+
+beforeAll(async () => {
+  simulator = await startSimulator();
+  llm = createLanguageModels({
+    providers: [createSimProvider({ url: simulator.url, clock: systemClock })],
+    clock: systemClock,
+    random: () => 0,
+    retry: { baseDelayMs: 2, maxDelayMs: 400 },
+  });
+});
+
+afterAll(async () => {
+  await llm.close();
+  await simulator.close();
+});
+
+let keys = 0;
+function freshRequest(text: string) {
+  keys += 1;
+  return makeRequest(text, { idempotencyKey: `key-${keys}` });
+}
+
+describe('retry and fallback', () => {
+  it('retries what may pass, tells the gate of every attempt, and sends one key for all [verifies provider.retry]', async () => {
+    const gate = recordGate();
+    const request = freshRequest('[[sim say="ok"]]');
+    const { last, text } = await collect(llm, request, { models: ['sim-large?status=529&times=2'], gate });
+    expect(last).toMatchObject({ type: 'completed', attempt: 3, finishReason: 'stop' });
+    expect(text).toBe('ok');
+    const model = 'sim/sim-large?status=529&times=2';
+    expect(gate.log).toEqual([
+      `begin 1 ${model}`,
+      'failed 1 provider_unavailable',
+      `begin 2 ${model}`,
+      'failed 2 provider_unavailable',
+      `begin 3 ${model}`,
+    ]);
+    expect(gate.begins[2]?.previous?.error.code).toBe('provider_unavailable');
+    expect(gate.failures[0]).toMatchObject({ sent: true, usage: { inputTokens: 0, outputTokens: 0 } });
+    expect(simulator.stats().idempotencyKeys.get(request.idempotencyKey)).toBe(3);
+  });
+
+  it('waits as long as Retry-After says [verifies provider.retry]', async () => {
+    const startedMs = performance.now();
+    const { last } = await collect(llm, freshRequest('hello'), { models: ['sim-large?status=429&retryAfterMs=150&times=1'] });
+    expect(last.type).toBe('completed');
+    expect(performance.now() - startedMs).toBeGreaterThanOrEqual(149);
+  });
+
+  it('does not wait beyond the deadline that was granted', async () => {
+    const gate = recordGate(() => grant(200));
+    const { last } = await collect(llm, freshRequest('hello'), { models: ['sim-large?status=429&retryAfterMs=300'], gate });
+    expect(last).toMatchObject({ type: 'failed', error: { code: 'provider_rate_limited' } });
+    expect(gate.log).toHaveLength(1);
+  });
+
+  it('goes to the next target rather than wait long for this one [verifies provider.fallback]', async () => {
+    const gate = recordGate();
+    const { last } = await collect(llm, freshRequest('hello'), { models: ['sim-large?status=429&retryAfterMs=5000', 'sim-small'], gate });
+    expect(last).toMatchObject({ type: 'completed', target: { model: 'sim-small' }, attempt: 2 });
+  });
+
+  it('tries targets in their order, each as often as it may [verifies provider.fallback]', async () => {
+    const gate = recordGate();
+    const { last } = await collect(llm, freshRequest('hello'), { models: ['sim-down', 'sim-large?status=400', 'sim-small'], gate });
+    expect(last).toMatchObject({ type: 'completed', target: { model: 'sim-small' }, attempt: 5 });
+    expect(gate.log.filter((line) => line.startsWith('begin'))).toEqual([
+      'begin 1 sim/sim-down',
+      'begin 2 sim/sim-down',
+      'begin 3 sim/sim-down',
+      'begin 4 sim/sim-large?status=400',
+      'begin 5 sim/sim-small',
+    ]);
+  });
+
+  it('has no second attempt once text was seen, and bills what was streamed [verifies provider.fallback]', async () => {
+    const gate = recordGate();
+    const { last, text } = await collect(llm, freshRequest('[[sim say="one two three four five six"]]'), {
+      models: ['sim-large?cut=3', 'sim-small'],
+      gate,
+    });
+    expect(text).toBe('one two three');
+    expect(last).toMatchObject({
+      type: 'failed',
+      error: { code: 'provider_stream_cut' },
+      attempt: 1,
+      target: { model: 'sim-large?cut=3' },
+    });
+    expect(last.usage.outputTokens).toBeGreaterThanOrEqual(3);
+    expect(last.usage.inputTokens).toBe(gate.begins[0]?.estimatedInputTokens);
+    expect(gate.log).toHaveLength(1);
+  });
+
+  it('may start over when only tool arguments were cut off, which nobody saw', async () => {
+    const tools = [{ name: 'f', description: 'f', inputSchema: { type: 'object' } }];
+    const request = { ...freshRequest('[[sim tools=f(text="a long argument that comes in several pieces")]]'), tools };
+    const gate = recordGate();
+    const { last } = await collect(llm, request, { models: ['sim-large?cut=2&times=1'], gate });
+    expect(last).toMatchObject({ type: 'completed', finishReason: 'tool_calls', attempt: 2 });
+    expect(gate.failures[0]?.usage.outputTokens).toBeGreaterThan(0);
+  });
+
+  it('sends nothing that the gate refuses, and stops at a final refusal', async () => {
+    const refusal = { type: 'refused', error: { code: 'budget_exceeded', message: 'no' } } as const;
+    const before = simulator.stats().models['sim-large']?.requests;
+    const open = recordGate((attempt) => (attempt.target.model === 'sim-large' ? { ...refusal, final: false } : grant()));
+    expect((await collect(llm, freshRequest('hello'), { models: ['sim-large', 'sim-small'], gate: open })).last.type).toBe('completed');
+    const final = recordGate(() => ({ ...refusal, final: true }));
+    const { last, parts } = await collect(llm, freshRequest('hello'), { models: ['sim-large', 'sim-small'], gate: final });
+    expect(last).toMatchObject({ type: 'failed', error: { code: 'budget_exceeded' }, usage: { inputTokens: 0, outputTokens: 0 } });
+    expect(parts).toHaveLength(1);
+    expect(simulator.stats().models['sim-large']?.requests).toBe(before);
+  });
+
+  it('sends the output limit that was granted', async () => {
+    const gate = recordGate(() => grant(10_000, 5));
+    const { last } = await collect(llm, freshRequest('[[sim say="a" tokens=50]]'), { models: ['sim-large'], gate });
+    expect(last).toMatchObject({ type: 'completed', finishReason: 'length', usage: { outputTokens: 5 } });
+  });
+
+  it('turns a gate that throws into a failed part', async () => {
+    const gate = recordGate(() => {
+      throw new NexusError('lease_lost', 'another worker took over');
+    });
+    expect((await collect(llm, freshRequest('hello'), { models: ['sim-large'], gate })).last).toMatchObject({
+      error: { code: 'lease_lost' },
+    });
+  });
+
+  it('keeps the order begin (failed begin)* whatever happens', async () => {
+    const kinds = ['ok', 'retryable', 'rejected', 'filtered', 'after-text', 'refused', 'final', 'missing'] as const;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.constantFrom(...kinds), { minLength: 1, maxLength: 8 }),
+        fc.integer({ min: 1, max: 3 }),
+        async (plan, targetCount) => {
+          let step = 0;
+          const provider = scriptedProvider(() => plan[step++ % plan.length] ?? 'ok');
+          const models = createLanguageModels({ providers: [provider], clock: systemClock, random: () => 0, retry: { baseDelayMs: 0 } });
+          const gate = recordGate(() => {
+            const next = plan[step % plan.length];
+            if (next !== 'refused' && next !== 'final') return grant();
+            step += 1;
+            return { type: 'refused', error: { code: 'budget_exceeded', message: 'no' }, final: next === 'final' };
+          });
+          const { last, parts } = await collect(models, makeRequest('x'), {
+            models: Array.from({ length: targetCount }, (_, at) => `fake/m${at}`),
+            gate,
+          });
+          // A refused begin has no end; every granted one is followed by its own `failed`, or is the one that ends the stream.
+          let granted: number | null = null;
+          for (const line of gate.log) {
+            const [word, attempt] = line.split(' ');
+            if (word === 'begin') {
+              expect(granted).toBeNull();
+              const started = parts.some((part) => part.type === 'attempt.started' && part.attempt === Number(attempt));
+              granted = started ? Number(attempt) : null;
+            } else {
+              expect(Number(attempt)).toBe(granted);
+              granted = null;
+            }
+          }
+          if (granted !== null) expect(last.attempt).toBe(granted);
+          else expect(last).toMatchObject({ type: 'failed', usage: { inputTokens: 0, outputTokens: 0 } });
+          expect(gate.begins.map((begin) => begin.attempt)).toEqual(gate.begins.map((_, index) => index + 1));
+          expect(gate.begins.length).toBeLessThanOrEqual(8 + targetCount);
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+});
+
+describe('ending a stream', () => {
+  it('ends the upstream request when the signal fires, at any moment', async () => {
+    for (const model of ['sim-large?latencyMs=5000', 'sim-large?tokensPerSecond=5', 'sim-large?stall=0', 'sim-large?stall=4']) {
+      const abort = new AbortController();
+      const before = simulator.stats().models['sim-large'] ?? { requests: 0, aborted: 0, faulted: 0 };
+      const reading = collect(llm, freshRequest('[[sim say="words" tokens=200]]'), { models: [model], signal: abort.signal });
+      await until(() => (simulator.stats().models['sim-large']?.requests ?? 0) > before.requests, 'the request arrives');
+      const startedMs = performance.now();
+      abort.abort();
+      const { last } = await reading;
+      expect(last).toMatchObject({ type: 'failed', error: { code: 'cancelled' } });
+      expect(last.usage.inputTokens).toBeGreaterThan(0);
+      await until(() => simulator.stats().activeRequests === 0, `the upstream request of ${model} ends`);
+      expect(performance.now() - startedMs).toBeLessThan(500);
+    }
+  });
+
+  it('ends the upstream request when the reader leaves, also while it waits for the next part', async () => {
+    const targets = await llm.resolve(['sim-large?stall=2']);
+    const options = { targets, gate: recordGate(), signal: new AbortController().signal };
+    for await (const part of llm.stream(freshRequest('[[sim say="words" tokens=20]]'), options)) if (part.type === 'text.delta') break;
+    await until(() => simulator.stats().activeRequests === 0, 'the upstream request ends after break');
+
+    const parts = llm.stream(freshRequest('[[sim say="words" tokens=20]]'), options)[Symbol.asyncIterator]();
+    await parts.next();
+    await parts.next();
+    const pending = parts.next();
+    await parts.return?.();
+    await pending;
+    await until(() => simulator.stats().activeRequests === 0, 'the upstream request ends after return');
+  });
+
+  it('says cancelled, and sends nothing, when the signal had fired before', async () => {
+    const gate = recordGate();
+    const { last } = await collect(llm, freshRequest('hello'), { models: ['sim-large'], gate, signal: AbortSignal.abort() });
+    expect(last).toMatchObject({ type: 'failed', error: { code: 'cancelled' }, usage: { inputTokens: 0 } });
+    expect(gate.log).toEqual([]);
+  });
+
+  it('cuts the wait between attempts short', async () => {
+    const abort = new AbortController();
+    const gate = recordGate();
+    const reading = collect(llm, freshRequest('hello'), { models: ['sim-large?status=503&retryAfterMs=5000'], gate, signal: abort.signal });
+    await until(() => gate.failures.length === 1, 'the first attempt fails');
+    abort.abort();
+    expect((await reading).last).toMatchObject({ type: 'failed', error: { code: 'cancelled' }, usage: { inputTokens: 0 } });
+  });
+
+  it('reads the socket no faster than the consumer reads, and loses nothing', async () => {
+    const tokens = 60_000;
+    const request = makeRequest(`[[sim say="${'12345678 '.repeat(4)}" tokens=${tokens}]]`, { maxOutputTokens: 100_000 });
+    const targets = (await llm.resolve(['sim-large'])).map((target) => ({ ...target, maxOutputTokens: 100_000 }));
+    const gate = recordGate(() => grant(20_000, 100_000));
+    let text = '';
+    let completed = '';
+    for await (const part of llm.stream(request, { targets, gate, signal: new AbortController().signal })) {
+      if (part.type === 'text.delta') {
+        text += part.text;
+        if (text.length < 200_000) await new Promise((resolve) => setTimeout(resolve, 1));
+      } else if (part.type === 'completed') completed = part.content.map((item) => ('text' in item ? item.text : '')).join('');
+    }
+    expect(text).toBe(completed);
+    expect(text.length).toBe(tokens * 9 - 1);
+  });
+});
+
+describe('models', () => {
+  it('finds a model by its full and by its bare name, and names what there is when there is none', async () => {
+    expect(await llm.resolve(['sim/sim-large', 'sim-small'])).toMatchObject([
+      { provider: 'sim', model: 'sim-large', simulator: true },
+      { provider: 'sim', model: 'sim-small', simulator: true },
+    ]);
+    await expect(llm.resolve(['gpt-4o'])).rejects.toMatchObject({
+      code: 'model_not_found',
+      message: expect.stringContaining('sim/sim-large'),
+    });
+    expect((await llm.list()).map((target) => target.model)).toContain('sim-flaky');
+  });
+
+  it('lets the configuration set prices and limits', async () => {
+    const price = {
+      inputMicroUsdPerMillion: 1,
+      outputMicroUsdPerMillion: 2,
+      cacheReadMicroUsdPerMillion: 3,
+      cacheWriteMicroUsdPerMillion: 4,
+    };
+    const configured = createLanguageModels({
+      providers: [createSimProvider({ url: simulator.url, clock: systemClock })],
+      clock: systemClock,
+      models: { 'sim/*': { contextTokens: 1_000 }, 'sim/sim-large': { price, maxOutputTokens: 50 } },
+    });
+    expect(await configured.resolve(['sim-large'])).toMatchObject([{ price, contextTokens: 1_000, maxOutputTokens: 50 }]);
+    await configured.close();
+  });
+});
+
+type Outcome = 'ok' | 'retryable' | 'rejected' | 'filtered' | 'after-text' | 'refused' | 'final' | 'missing';
+
+/** A provider whose calls end as the script says, on the next turn of the event loop. */
+function scriptedProvider(next: () => Outcome): Provider {
+  const answer: Answer = { content: [{ type: 'text', text: 'ok' }], finishReason: 'stop' };
+  const act = (outcome: Outcome, events: ProviderEvents) => {
+    switch (outcome) {
+      case 'retryable':
+        return events.failed(new NexusError('provider_unavailable', 'down'));
+      case 'rejected':
+        return events.failed(new NexusError('provider_rejected', 'no'));
+      case 'filtered':
+        return events.done({ content: [], finishReason: 'content_filter' });
+      case 'after-text':
+        events.delta('text', 'some');
+        return events.failed(new NexusError('provider_stream_cut', 'cut'));
+      default:
+        events.delta('text', 'ok');
+        return events.done(answer);
+    }
+  };
+  return {
+    name: 'fake',
+    simulator: true,
+    catalogue: null,
+    fixedPrice: () => null,
+    claims: () => false,
+    lists: async () => false,
+    models: async () => [],
+    limits: () => ({}),
+    open(_call, events) {
+      const outcome = next();
+      queueMicrotask(() => act(outcome, events));
+      return { pause() {}, resume() {}, abort() {}, progress: () => ({ sent: true, usage: null, streamedTokens: 3 }) };
+    },
+    close: async () => undefined,
+  };
+}

@@ -1,0 +1,268 @@
+import { runInNewContext } from 'node:vm';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { SimRequest, SimTool, SimTurn } from './conversation.ts';
+import { parseDirectives } from './directives.ts';
+import { calmKnobs, readKnobs, splitModel } from './knobs.ts';
+import { limitAnswer, planAnswer } from './planner.ts';
+import { type Simulator, startSimulator } from './server.ts';
+
+const text = (properties: Record<string, unknown>, required: string[] = []) => ({ type: 'object', properties, required });
+const tools: SimTool[] = [
+  { name: 'fs_list', schema: text({ path: { type: 'string' }, recursive: { type: 'boolean' } }) },
+  { name: 'fs_read', schema: text({ path: { type: 'string' } }, ['path']) },
+  { name: 'fs_write', schema: text({ path: { type: 'string' }, content: { type: 'string' } }, ['path', 'content']) },
+  { name: 'fs_search', schema: text({ query: { type: 'string' } }, ['query']) },
+  { name: 'code_js', schema: text({ code: { type: 'string' } }, ['code']) },
+  { name: 'http_fetch', schema: text({ url: { type: 'string' } }, ['url']) },
+  { name: 'ask_human', schema: text({ question: { type: 'string' } }, ['question']) },
+  { name: 'agent_helper', schema: text({ task: { type: 'string' } }, ['task']) },
+];
+
+function makeSimRequest(turns: readonly SimTurn[], changes: Partial<SimRequest> = {}): SimRequest {
+  return {
+    model: 'sim-large',
+    system: '',
+    turns,
+    tools,
+    outputSchema: null,
+    maxTokens: 1_000,
+    stream: false,
+    includeUsage: true,
+    inputTokens: 1,
+    ...changes,
+  };
+}
+
+/** Plays a task to its end with tools that answer from `outputs`; gives the calls of each turn and the final text. */
+function play(task: string, execute: (name: string, input: Record<string, unknown>) => string): { calls: string[][]; answer: string } {
+  const turns: SimTurn[] = [{ role: 'user', text: task, images: 0 }];
+  const calls: string[][] = [];
+  for (let turn = 0; turn < 10; turn++) {
+    const said = planAnswer(makeSimRequest(turns));
+    if (said.calls.length === 0) return { calls, answer: said.text };
+    const made = said.calls.map((call, index) => ({
+      id: `${turn}-${index}`,
+      name: call.name,
+      input: JSON.parse(call.arguments) as Record<string, unknown>,
+    })); // the planner wrote it
+    calls.push(made.map((call) => (call.name === 'code_js' ? 'code_js' : `${call.name} ${JSON.stringify(call.input)}`)));
+    turns.push({ role: 'assistant', text: said.text, calls: made });
+    turns.push({ role: 'tool', results: made.map((call) => ({ id: call.id, output: execute(call.name, call.input), isError: false })) });
+  }
+  throw new Error('the simulator never answers');
+}
+
+const files: Record<string, string> = {
+  'data/cities.csv': 'city,population,area\n"Bern, capital",134794,51.6\nZürich,443037,87.9\nGenf,209061,15.9\n',
+  'notes.md': '# Notes\nSwiss cities',
+};
+
+function workspace(name: string, input: Record<string, unknown>): string {
+  if (name === 'fs_list')
+    return Object.entries(files)
+      .map(([path, body]) => `${path}\t${body.length}`)
+      .join('\n');
+  if (name === 'fs_read') return files[String(input.path)] ?? 'no such file';
+  if (name === 'code_js') return JSON.stringify(runInNewContext(String(input.code)));
+  return 'fine';
+}
+
+describe('the planner', () => {
+  it('lists, reads in parallel, computes over the table and answers with the figures that the tools gave', () => {
+    const { calls, answer } = play('What is the total population of the cities in the data files, and which is the largest?', workspace);
+    expect(calls).toEqual([['fs_list {"recursive":true}'], ['fs_read {"path":"data/cities.csv"}'], ['code_js']]);
+    expect(answer).toContain('sum 786892');
+    expect(answer).toContain('443037 (Zürich)');
+    expect(answer).not.toContain('area');
+  });
+
+  it('takes its figures from the results, not from the task', () => {
+    const changed = (name: string, input: Record<string, unknown>) => workspace(name, input).replaceAll('134794', '134795');
+    expect(play('sum the column population of data/cities.csv', changed).answer).toContain('sum 786893');
+  });
+
+  it.each([
+    ['read notes.md and data/cities.csv', [['fs_read {"path":"notes.md"}', 'fs_read {"path":"data/cities.csv"}']]],
+    ['list the files', [['fs_list {"recursive":true}']]],
+    ['search for "Swiss" in the files', [['fs_search {"query":"Swiss"}']]],
+    ['write "hello" to out.txt', [['fs_write {"path":"out.txt","content":"hello\\n"}']]],
+    ['fetch https://example.com/a?b=1.', [['http_fetch {"url":"https://example.com/a?b=1"}']]],
+    ['ask me whether to go on', [['ask_human {"question":"Whether to go on?"}']]],
+    ['let agent_helper do it', [['agent_helper {"task":"let agent_helper do it"}']]],
+    [
+      'average area in data/cities.csv, and write it to report.md',
+      [
+        ['fs_read {"path":"data/cities.csv"}'],
+        ['code_js'],
+        expect.arrayContaining([expect.stringContaining('fs_write {"path":"report.md"')]),
+      ],
+    ],
+    ['hello', []],
+    ['tell me a joke', []],
+  ])('plans "%s"', (task, plan) => {
+    expect(play(task, workspace).calls).toEqual(plan);
+  });
+
+  it('uses only tools that are offered', () => {
+    const turns: SimTurn[] = [{ role: 'user', text: 'read notes.md and sum the data', images: 0 }];
+    expect(planAnswer(makeSimRequest(turns, { tools: [] }))).toMatchObject({ calls: [], finish: 'stop' });
+  });
+
+  it('tells of a tool that failed, and does not try it again', () => {
+    const turns: SimTurn[] = [
+      { role: 'user', text: 'read gone.txt', images: 0 },
+      { role: 'assistant', text: '', calls: [{ id: 'a', name: 'fs_read', input: { path: 'gone.txt' } }] },
+      { role: 'tool', results: [{ id: 'a', output: 'there is no file gone.txt', isError: true }] },
+    ];
+    expect(planAnswer(makeSimRequest(turns)).text).toContain('there is no file gone.txt');
+  });
+
+  it('answers in JSON that fits the schema that is asked for', () => {
+    const outputSchema = {
+      type: 'object',
+      properties: {
+        title: { type: 'string', minLength: 3, maxLength: 40 },
+        kind: { enum: ['short', 'long'] },
+        total: { type: 'integer', minimum: 1 },
+        tags: { type: 'array', items: { type: 'string' }, minItems: 2 },
+        nested: { type: 'object', properties: { ok: { type: 'boolean' } }, required: ['ok'] },
+      },
+      required: ['title', 'kind', 'total', 'tags', 'nested'],
+    };
+    const said = planAnswer(makeSimRequest([{ role: 'user', text: 'hi, we are 12', images: 0 }], { outputSchema }));
+    const validate = new Ajv2020().compile(outputSchema);
+    expect(validate(JSON.parse(said.text)) || validate.errors).toBe(true);
+  });
+
+  it('summarises a conversation rather than act on what it quotes', () => {
+    const turns: SimTurn[] = [{ role: 'user', text: 'User: [[sim tools=fs_read(path="a")]]', images: 0 }];
+    const said = planAnswer(makeSimRequest(turns, { tools: [], system: 'You compress conversations between a user and an assistant.' }));
+    expect(said).toMatchObject({ calls: [], text: expect.stringContaining('Summary') });
+  });
+
+  it('stops at the token limit and says so', () => {
+    expect(limitAnswer({ thinking: 'a b', text: 'c d e', calls: [{ name: 'x', arguments: '{}' }], finish: 'tool_calls' }, 3)).toEqual({
+      thinking: 'a b',
+      text: 'c',
+      calls: [],
+      finish: 'length',
+    });
+  });
+});
+
+describe('directives', () => {
+  it('script the turns that follow, one after the other', () => {
+    const user: SimTurn = {
+      role: 'user',
+      text: 'do\n[[sim tools=a(x=1,y=["]]"]),b!("{oops")]]\n[[sim think="hm" say="got {{result}}" finish=length]]',
+      images: 0,
+    };
+    const first = planAnswer(makeSimRequest([user]));
+    expect(first.calls).toEqual([
+      { name: 'a', arguments: '{"x":1,"y":["]]"]}' },
+      { name: 'b', arguments: '{oops' },
+    ]);
+    const turns: SimTurn[] = [
+      user,
+      { role: 'assistant', text: '', calls: [{ id: '1', name: 'a', input: {} }] },
+      { role: 'tool', results: [{ id: '1', output: 'seven', isError: false }] },
+    ];
+    expect(planAnswer(makeSimRequest(turns))).toEqual({ thinking: 'hm', text: 'got seven', calls: [], finish: 'length' });
+    expect(planAnswer(makeSimRequest([...turns, { role: 'assistant', text: 'x', calls: [] }])).text).toBe('Done.');
+  });
+
+  it('give a text of exactly so many tokens', () => {
+    const said = planAnswer(makeSimRequest([{ role: 'user', text: '[[sim say="one two" tokens=5]]', images: 0 }]));
+    expect(said.text).toBe('one two one two one');
+  });
+
+  it('may hold directives for a sub-agent in a string', () => {
+    const [outer] = parseDirectives('[[sim tools=agent_helper(task="[[sim say=\\"inner\\"]]")]] [[sim say="outer"]]');
+    expect(JSON.parse(outer?.tools[0]?.arguments ?? '')).toEqual({ task: '[[sim say="inner"]]' });
+  });
+
+  it('say what is wrong with them', () => {
+    expect(parseDirectives('[[sim sya="x"]]')[0]?.say).toContain('unknown key sya');
+    expect(parseDirectives('[[sim say=')[0]?.say).toContain('cannot be read');
+  });
+});
+
+describe('knobs', () => {
+  it('are read from a model name, and a typing error is refused', () => {
+    expect(splitModel('sim-large?cut=3&noUsage=1')).toEqual({ name: 'sim-large', knobs: { cut: 3, noUsage: true } });
+    expect(() => splitModel('sim-large?cutt=3')).toThrow('no knob cutt');
+    expect(() => splitModel('sim-large?cut=many')).toThrow('needs a number');
+    expect(Object.keys(readKnobs([['latency-ms', '5']]))).toEqual(['latencyMs']);
+    expect(Object.keys(calmKnobs)).toContain('latencyMs');
+  });
+});
+
+describe('the simulator over HTTP', () => {
+  let simulator: Simulator;
+  beforeAll(async () => {
+    simulator = await startSimulator();
+  });
+  afterAll(() => simulator.close());
+
+  const post = (path: string, body: unknown, headers: Record<string, string> = {}) =>
+    fetch(`${simulator.url}${path}`, { method: 'POST', body: JSON.stringify(body), headers });
+  const hello = { model: 'sim-large', max_tokens: 50, messages: [{ role: 'user', content: 'hello' }] };
+
+  it('says that it is one, in both formats and without a stream too', async () => {
+    const chat = await post('/v1/chat/completions', hello);
+    expect(chat.headers.get('x-nexus-simulator')).toBe('1');
+    expect(await chat.json()).toMatchObject({
+      object: 'chat.completion',
+      model: 'sim-large',
+      system_fingerprint: 'nexus-simulator',
+      choices: [{ message: { role: 'assistant', content: expect.stringContaining('simulator') }, finish_reason: 'stop' }],
+      usage: { prompt_tokens: expect.any(Number) },
+    });
+    const message = await post('/v1/messages', hello);
+    expect(message.headers.get('x-nexus-simulator')).toBe('1');
+    expect(await message.json()).toMatchObject({ type: 'message', content: [{ type: 'text' }], stop_reason: 'end_turn' });
+    const models = await (await fetch(`${simulator.url}/v1/models`)).json();
+    expect(models).toMatchObject({ object: 'list', data: expect.arrayContaining([expect.objectContaining({ id: 'sim-large' })]) });
+  });
+
+  it('gives the same bytes for the same request', async () => {
+    const stream = async () =>
+      (await (await post('/v1/chat/completions', { ...hello, stream: true })).text()).replace(/"created":\d+/g, '');
+    expect(await stream()).toBe(await stream());
+  });
+
+  it('refuses what a provider would refuse', async () => {
+    expect((await post('/v1/chat/completions', { model: 'gpt-4o', messages: hello.messages })).status).toBe(404);
+    expect((await post('/v1/chat/completions', { model: 'sim-large', messages: [] })).status).toBe(400);
+    expect((await post('/v1/messages', { model: 'sim-large', messages: hello.messages })).status).toBe(400);
+    const unanswered = [
+      ...hello.messages,
+      { role: 'assistant', content: [{ type: 'tool_use', id: 'x', name: 'f', input: {} }] },
+      ...hello.messages,
+    ];
+    expect((await post('/v1/messages', { ...hello, messages: unanswered })).status).toBe(400);
+    expect((await post('/v1/chat/completions', { ...hello, model: 'sim-large?cutt=1' })).status).toBe(400);
+    expect((await fetch(`${simulator.url}/v1/nothing`)).status).toBe(404);
+  });
+
+  it('takes knobs from headers, and throws the same dice for the same seed', async () => {
+    expect((await post('/v1/chat/completions', hello, { 'x-sim-status': '503' })).status).toBe(503);
+    const statuses = async (seed: number) => {
+      const other = await startSimulator({ seed });
+      const results: number[] = [];
+      for (let index = 0; index < 20; index++) {
+        const headers = { 'x-sim-errorrate': '0.5', 'idempotency-key': `k${index}` };
+        const response = await fetch(`${other.url}/v1/chat/completions`, { method: 'POST', body: JSON.stringify(hello), headers });
+        await response.text();
+        results.push(response.status);
+      }
+      await other.close();
+      return results;
+    };
+    const first = await statuses(7);
+    expect(new Set(first)).toEqual(new Set([200, 503]));
+    expect(await statuses(7)).toEqual(first);
+    expect(await statuses(8)).not.toEqual(first);
+  });
+});

@@ -1,0 +1,45 @@
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { countTokens } from './sim/text.ts';
+import { estimateInputTokens, estimateTextTokens } from './tokens.ts';
+
+it('estimates about twice the tokens of prose, and never less than four bytes per token', () => {
+  const prose = 'The quick brown fox jumps over the lazy dog, and nobody minds it much. '.repeat(50);
+  expect(estimateTextTokens(prose)).toBeGreaterThan(prose.length / 4);
+  expect(estimateTextTokens(prose)).toBeLessThan(prose.length * 0.6);
+});
+
+it.each([
+  ['prose', 'Nobody expects the Spanish Inquisition', 7],
+  ['code', 'const x = (a[i] ?? 0) + b.c("d");', 18],
+  ['Chinese', '今天天气很好', 6],
+  ['emoji', '😀😀😀', 6],
+  ['numbers', '3.14159265358979', 8],
+])('estimates %s at no less than tokenizers count', (_what, text, counted) => {
+  expect(estimateTextTokens(text)).toBeGreaterThanOrEqual(counted);
+});
+
+it('is never below what the simulator counts', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'grapheme', maxLength: 200 }), (text) => {
+      expect(countTokens(text)).toBeLessThanOrEqual(estimateTextTokens(text));
+    }),
+    { numRuns: 1_000 },
+  );
+  fc.assert(
+    fc.property(fc.stringMatching(/^[a-c \n,.]{0,60}$/), (text) => {
+      expect(countTokens(text)).toBeLessThanOrEqual(estimateTextTokens(text));
+    }),
+    { numRuns: 1_000 },
+  );
+});
+
+it('counts every part of a request', () => {
+  const base = { system: '', messages: [], tools: [] };
+  const none = estimateInputTokens(base);
+  const image = { type: 'image' as const, mediaType: 'image/png' as const, data: { base64: 'AAAA' } };
+  expect(estimateInputTokens({ ...base, system: 'word '.repeat(100) })).toBeGreaterThan(none + 100);
+  expect(estimateInputTokens({ ...base, messages: [{ role: 'user', content: [image] }] })).toBeGreaterThanOrEqual(none + 5_000);
+  expect(estimateInputTokens({ ...base, tools: [{ name: 'a', description: 'b', inputSchema: {} }] })).toBeGreaterThan(none + 700);
+  expect(estimateInputTokens({ ...base, outputSchema: { type: 'object' } })).toBeGreaterThan(none);
+});
