@@ -5,6 +5,7 @@ import { describeLedgerStore } from './storage-ledger.ts';
 import { describeLedgerProcesses } from './storage-processes.ts';
 import { describeResourceStore } from './storage-resources.ts';
 import { describeRunStore } from './storage-runs.ts';
+import { describeSchema } from './storage-schema.ts';
 
 function describeOn(subject: StoreSubject): void {
   const opened: Store[] = [];
@@ -18,6 +19,7 @@ function describeOn(subject: StoreSubject): void {
     await subject.close();
   });
   describe(`store: ${subject.name}`, () => {
+    describeSchema(subject.name);
     describeRunStore(open);
     describeResourceStore(open);
     describeLedgerStore(subject, open);

@@ -95,48 +95,66 @@ type SelectRequest = Extract<Request, { type: 'select' }>;
 const quote = (name: string) => `"${name}"`;
 const list = (names: readonly string[]) => names.map(quote).join(', ');
 const columnsOf = (table: TableName): readonly string[] => Object.keys(tables[table]);
+/** Remembers the text of each shape of request: there is one or two for each table. */
+function remember<R, T>(key: (request: R) => string, build: (request: R) => T): (request: R) => T {
+  const built = new Map<string, T>();
+  return (request) => {
+    const name = key(request);
+    let value = built.get(name);
+    if (value === undefined) {
+      value = build(request);
+      built.set(name, value);
+    }
+    return value;
+  };
+}
+const insertKey = (request: InsertRequest) => `${request.table} ${request.onConflict}`;
+const updateKey = (request: UpdateRequest) => `${request.table} ${request.key} ${request.set}`;
+const selectKey = (request: SelectRequest) => `${request.table} ${request.key} ${request.columns} ${request.orderBy} ${request.lock}`;
 const ignoring = (request: InsertRequest) => (request.onConflict === 'ignore' ? ' on conflict do nothing' : '');
 
 /** SQLite writes a set row by row: inside a process, a prepared statement per row is the fastest way. */
 export const sqliteSets = {
   /** Parameters: the table's columns in order. */
-  insert: (request: InsertRequest) => {
+  insert: remember(insertKey, (request) => {
     const columns = columnsOf(request.table);
     const places = columns.map(() => '?').join(', ');
     return { sql: `insert into ${quote(request.table)} (${list(columns)}) values (${places})${ignoring(request)}`, columns };
-  },
+  }),
   /** Parameters: the `set` columns, then the key columns. */
-  update: (request: UpdateRequest) => {
+  update: remember(updateKey, (request) => {
     const assignments = request.set.map((name) => `${quote(name)} = ?`).join(', ');
     const condition = request.key.map((name) => `${quote(name)} = ?`).join(' and ');
     return {
       sql: `update ${quote(request.table)} set ${assignments} where ${condition}`,
       columns: [...request.set, ...request.key],
     };
-  },
+  }),
   /** Parameters: tenant, key. */
-  select: (request: SelectRequest) =>
-    `select ${list(request.columns)} from ${quote(request.table)} where "tenant_id" = ? and ${quote(request.key)} = ?`,
+  select: remember(
+    selectKey,
+    (request) => `select ${list(request.columns)} from ${quote(request.table)} where "tenant_id" = ? and ${quote(request.key)} = ?`,
+  ),
 };
 
 /** Postgres takes a whole set as one JSON parameter: one statement text per table, prepared once per connection. */
 export const postgresSets = {
-  insert: (request: InsertRequest) => {
+  insert: remember(insertKey, (request) => {
     const columns = columnsOf(request.table);
     return `insert into ${quote(request.table)} (${list(columns)}) select ${list(columns)} from ${recordset(request.table, columns)}${ignoring(request)}`;
-  },
-  update: (request: UpdateRequest) => {
+  }),
+  update: remember(updateKey, (request) => {
     const assignments = request.set.map((name) => `${quote(name)} = x.${quote(name)}`).join(', ');
     const condition = request.key.map((name) => `t.${quote(name)} = x.${quote(name)}`).join(' and ');
     const source = recordset(request.table, [...request.key, ...request.set]);
     return `update ${quote(request.table)} as t set ${assignments} from ${source} where ${condition}`;
-  },
+  }),
   /** Parameters: tenant, array of keys. */
-  select: (request: SelectRequest) => {
+  select: remember(selectKey, (request) => {
     const order = request.orderBy.length > 0 ? ` order by ${list(request.orderBy)}` : '';
     const lock = request.lock ? ' for update' : '';
     return `select ${list(request.columns)} from ${quote(request.table)} where "tenant_id" = $1 and ${quote(request.key)} = any($2::text[])${order}${lock}`;
-  },
+  }),
 };
 
 function recordset(table: TableName, columns: readonly string[]): string {

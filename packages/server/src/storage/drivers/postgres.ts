@@ -116,8 +116,9 @@ export async function openPostgres({ url, maxConnections, clock }: PostgresOptio
     }
   }
 
+  let migrated: readonly string[];
   try {
-    await withRetries(retry, () =>
+    migrated = await withRetries(retry, () =>
       transact(() => migrate(dialect.migrationTypes, clock.now()), `select pg_advisory_xact_lock(${migrationLock})`),
     );
   } catch (error) {
@@ -127,6 +128,7 @@ export async function openPostgres({ url, maxConnections, clock }: PostgresOptio
 
   return {
     dialect: 'postgres',
+    migrated,
     read: (start) => withRetries(retry, () => drive(pool, start())),
     write: (start) => withRetries(retry, () => transact(start)),
     close: () => pool.end(),

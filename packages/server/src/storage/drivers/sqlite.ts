@@ -16,6 +16,12 @@ export interface SqliteOptions {
   readonly clock: Clock;
 }
 
+interface Prepared {
+  readonly statement: StatementSync;
+  /** It returns rows, so it must be run with `all`. */
+  readonly answers: boolean;
+}
+
 /**
  * The embedded database. Each program runs to its end in one go, so that none sees another's half-done transaction.
  * When another process holds the write lock the thread waits for a few milliseconds only; longer waits are timers.
@@ -28,12 +34,13 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
   const dialect = createSqliteDialect();
   const retry = { classify: dialect.classify, busyMs: 10_000, conflicts: 5, losses: 0 };
 
-  const prepared = new Map<string, StatementSync>();
-  function prepare(sql: string): StatementSync {
+  const prepared = new Map<string, Prepared>();
+  function prepare(sql: string): Prepared {
     let statement = prepared.get(sql);
     if (statement === undefined) {
       if (prepared.size >= 500) prepared.clear(); // lists with filters make new texts; hot ones return at once
-      statement = database.prepare(sql);
+      const created = database.prepare(sql);
+      statement = { statement: created, answers: created.columns().length > 0 };
       prepared.set(sql, statement);
     }
     return statement;
@@ -55,13 +62,13 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
       case 'insert':
       case 'update': {
         const { sql, columns } = request.type === 'insert' ? sqliteSets.insert(request) : sqliteSets.update(request);
-        const statement = prepare(sql);
+        const { statement } = prepare(sql);
         let changes = 0;
         for (const row of request.rows) changes += Number(statement.run(...columns.map((name) => row[name] ?? null)).changes);
         return { rows: [], changes };
       }
       case 'select': {
-        const statement = prepare(sqliteSets.select(request));
+        const { statement } = prepare(sqliteSets.select(request));
         return { rows: request.keys.flatMap((key) => statement.all(request.tenantId, key)), changes: 0 };
       }
       case 'now':
@@ -72,8 +79,8 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
   }
 
   function runOne(sql: string, values: readonly Value[]): Result {
-    const statement = prepare(sql);
-    if (statement.columns().length > 0) {
+    const { statement, answers } = prepare(sql);
+    if (answers) {
       const rows = statement.all(...values);
       return { rows, changes: rows.length };
     }
@@ -87,13 +94,13 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
   }
 
   function transact<R>(program: Program<R>): R {
-    prepare('begin immediate').run();
+    prepare('begin immediate').statement.run();
     try {
       const result = drive(program);
-      prepare('commit').run();
+      prepare('commit').statement.run();
       return result;
     } catch (error) {
-      if (database.isTransaction) prepare('rollback').run();
+      if (database.isTransaction) prepare('rollback').statement.run();
       throw error;
     }
   }
@@ -102,8 +109,9 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
     database.exec(`pragma journal_mode = wal; pragma synchronous = ${options.synchronous}; pragma foreign_keys = off;
       pragma cache_size = -16000; pragma temp_store = memory; pragma journal_size_limit = 67108864;`);
   });
+  let migrated: readonly string[];
   try {
-    await withRetries(retry, () => transact(migrate(dialect.migrationTypes, clock.now())));
+    migrated = await withRetries(retry, () => transact(migrate(dialect.migrationTypes, clock.now())));
   } catch (error) {
     database.close();
     throw error;
@@ -111,6 +119,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
 
   return {
     dialect: 'sqlite',
+    migrated,
     read: (start) => withRetries(retry, () => drive(start())),
     write: (start) => withRetries(retry, () => transact(start())),
     async close() {
