@@ -23,7 +23,9 @@ export interface PolicyEngineOptions {
 
 const defaultMemoEntries = 8192;
 const sliceEntries = 4096;
-const formEntries = 1024;
+const formEntries = 512;
+/** Longer keys are hashed: caches are bounded by count, so their keys must be small. */
+const maxPlainKeyChars = 1024;
 /** Questions longer than this (large arguments that a policy reads as a whole) are evaluated each time. */
 const maxMemoKeyChars = 8192;
 
@@ -49,7 +51,7 @@ export function createPolicyEngine(options: PolicyEngineOptions = {}): PolicyEng
 
   function formPolicies(kind: 'agent' | 'session', text: string, form: PolicyShortForm | undefined): readonly FormPolicy[] {
     if (form === undefined) return [];
-    const key = kind + text;
+    const key = shortKey(kind + text);
     const known = forms.get(key);
     if (known !== undefined) return known;
     const compiled = kind === 'agent' ? compileAgentForm(form) : compileSessionForm(form);
@@ -82,7 +84,9 @@ export function createPolicyEngine(options: PolicyEngineOptions = {}): PolicyEng
     const resource = resourceFacts(request.resource);
     const texts: [string, string] = [formText(request.agentPolicy), formText(request.sessionPolicy)];
     const namedId = current.principalIds().has(principal.id) ? principal.id : '';
-    const sliceKey = JSON.stringify([action, principal.type, namedId, resource.type, resource.id, resource.derived.authority, ...texts]);
+    const sliceKey = shortKey(
+      JSON.stringify([action, principal.type, namedId, resource.type, resource.id, resource.derived.authority, ...texts]),
+    );
     const slice = sliceFor(current, request, resource, sliceKey, texts);
     const call = projectRequest(request, resource, slice.reads, current.compiled().argumentTypes, clock.now);
     const approved = request.context.approved;
@@ -193,6 +197,10 @@ function describeRequest(
 
 function textsOf(slice: Slice): Record<string, string> {
   return Object.fromEntries([...slice.policies].map(([id, { text }]) => [id, text]));
+}
+
+function shortKey(text: string): string {
+  return text.length <= maxPlainKeyChars ? text : sha256(text);
 }
 
 function formText(form: PolicyShortForm | undefined): string {

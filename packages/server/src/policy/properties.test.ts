@@ -209,7 +209,7 @@ it('a slice with the projected request decides as the full set with the full req
         expect({ effect: decision.effect === 'deny' ? 'deny' : 'allow', reasons: [...decision.reasons].sort() }).toEqual(reference(one));
       }
     }),
-    { numRuns: 60 },
+    { numRuns: 40 },
   );
 });
 

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -130,4 +130,17 @@ it('loads the policies of a folder, and says which folder it cannot read', async
   } finally {
     await rm(folder, { recursive: true });
   }
+});
+
+it('accepts the examples of the handbook, together', async () => {
+  const page = await readFile(new URL('../../../../docs/policies.md', import.meta.url), 'utf8');
+  const examples = [...page.matchAll(/```cedar\n([\s\S]*?)```/g)].map(([, text], index) => ({
+    name: `example-${index}`,
+    text: text ?? '',
+  }));
+  expect(examples.length).toBeGreaterThan(1);
+  const engine = createPolicyEngine({ sources: examples });
+  const pay = (amount: unknown) =>
+    engine.decide(toolRequest('pay', { agentPolicy: { allow: ['pay'] }, context: { arguments: { amount } } })).effect;
+  expect([pay(50), pay(50.01), pay(undefined), pay('1')]).toEqual(['allow', 'deny', 'deny', 'deny']);
 });
