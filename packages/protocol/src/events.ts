@@ -65,6 +65,8 @@ export const journalSchemas = {
     provider: z.string(),
     model: z.string(),
     maxTokens: z.int(),
+    /** The budget afforded less than was asked: an answer of this length is not a whole one. */
+    clamped: z.boolean().optional(),
     timeoutMs: z.int().optional(),
     reservationId: z.string(),
     decision: DecisionRecord,
@@ -94,6 +96,8 @@ export const journalSchemas = {
     model: z.string(),
     error: ErrorInfo,
     usage: Usage.optional(),
+    /** What had been streamed; void, but kept so that every reader can be shown the same. */
+    content: z.array(AssistantPart).optional(),
   }),
   'route.fallback': z.object({
     step,
@@ -151,6 +155,8 @@ export const journalSchemas = {
     arguments: z.unknown().optional(),
     result: z.string().optional(),
     note: z.string().optional(),
+    /** The role that the approval asked for and the person had. */
+    role: z.string().optional(),
     decidedBy: z.string(),
   }),
   'budget.reserved': reservation,
@@ -174,11 +180,17 @@ export const journalSchemas = {
     workerId: z.string(),
     epoch: z.int(),
   }),
-  'message.completed': z.object({ messageId: z.string(), role: z.literal('assistant'), text: z.string(), output: z.unknown().optional() }),
-  'run.completed': z.object({ totals: RunTotals }),
+  'message.completed': z.object({
+    messageId: z.string(),
+    role: z.literal('assistant'),
+    text: z.string(),
+    output: z.unknown().optional(),
+    finishReason: FinishReason,
+  }),
+  'run.completed': z.object({ totals: RunTotals, stateHash: z.string() }),
   /** `resumable`: `POST /v1/runs/:id/resume` continues it, for instance after a budget was raised. */
-  'run.failed': z.object({ error: ErrorInfo, totals: RunTotals, resumable: z.boolean() }),
-  'run.cancelled': z.object({ reason: z.string(), totals: RunTotals }),
+  'run.failed': z.object({ error: ErrorInfo, totals: RunTotals, resumable: z.boolean(), stateHash: z.string() }),
+  'run.cancelled': z.object({ reason: z.string(), totals: RunTotals, stateHash: z.string() }),
 } as const;
 
 export type JournalEventType = keyof typeof journalSchemas;

@@ -1,0 +1,248 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, open, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Api, createApi } from '#api';
+import { createReservationSweeper, ledgerRules } from '#budget';
+import { type Clock, createIdSource, type IdSource, type NexusConfig, NexusError, systemClock } from '#core';
+import { costMicroUsd, type LanguageModels } from '#llm';
+import { createPolicyEngine, loadPolicyFolder } from '#policy';
+import { createOrchestrator, createStreamHub, defaultEngineSettings, type Orchestrator } from '#runs';
+import type { Bus, Store } from '#storage';
+import { openBus, openStore } from '#storage/drivers';
+import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
+import {
+  createBuiltinTools,
+  createSandbox,
+  createSchemaValidator,
+  createToolRegistry,
+  createWorkspaces,
+  prepareWorkspace,
+  type Tool,
+} from '#tools';
+import { builtInAgent, defaultAgentName, greeting, loadAgentFolder } from './agents.ts';
+import { egressOptions } from './egress.ts';
+import { setUpModels } from './models.ts';
+
+export interface AllInOneOptions {
+  readonly config: NexusConfig;
+  readonly version: string;
+  readonly logger?: Logger;
+  readonly clock?: Clock;
+  /** Tools besides the built-in ones: for embedding, and for tests. */
+  readonly tools?: readonly Tool[];
+  /** Models instead of the configured providers: for embedding, and for tests. */
+  readonly models?: { readonly llm: LanguageModels; readonly defaultModels: readonly string[] };
+}
+
+export interface AllInOne {
+  readonly url: string;
+  readonly port: number;
+  readonly config: NexusConfig;
+  readonly orchestrator: Orchestrator;
+  readonly store: Store;
+  readonly simulated: boolean;
+  /** Stops taking work, lets live work finish or hands it over within `drainMs`, and closes everything. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** Starts the whole platform in this process and resolves when it is ready. Leaves nothing open when it throws. */
+export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne> {
+  const { config, version, clock = systemClock } = options;
+  const closers: (() => Promise<void> | void)[] = [];
+  let closing: Promise<void> | undefined;
+  const closeAll = async () => {
+    for (const close of closers.splice(0).reverse()) await close();
+  };
+  try {
+    const logger =
+      options.logger ??
+      createLogger({ level: config.log.level, ...(config.log.pretty === undefined ? {} : { pretty: config.log.pretty }) });
+    const ids = createIdSource(clock);
+    await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+
+    const store = await openStore({
+      ...(config.databaseUrl === undefined ? { dataDir: config.dataDir } : { url: config.databaseUrl }),
+      ledgerRules,
+      clock,
+      ids,
+      synchronous: config.sqlite.synchronous,
+    });
+    closers.push(() => store.close());
+    const bus = await openBus({ ...busKind(config), onError: (error) => logger.warn({ err: error }, 'the bus lost its server') });
+    closers.push(() => bus.close());
+    const [policySources, agentDefinitions, pepper] = await Promise.all([
+      loadPolicies(config),
+      loadAgentFolder(config.agentsDir),
+      readPepper(config.dataDir),
+    ]);
+    const models = options.models ?? (await setUpModels(config, clock));
+    if ('close' in models && typeof models.close === 'function') closers.push(() => (models as { close(): Promise<void> }).close()); // checked in this line
+
+    const app = assemble({ options, config, clock, ids, logger, store, bus, policySources, agentDefinitions, pepper, models, closers });
+    const api: Api = await createApi({ service: app.orchestrator.service, config, logger, metrics: app.metrics, ids, version });
+    await app.orchestrator.start();
+    const address = await api.listen();
+    // Closed in this order: no new requests while live runs finish, then what the runs needed.
+    closers.push(async () => {
+      const apiClosed = api.close();
+      await app.orchestrator.drain(config.drainMs);
+      await apiClosed;
+    });
+    return {
+      ...address,
+      config,
+      orchestrator: app.orchestrator,
+      store,
+      simulated: 'simulated' in models && models.simulated === true,
+      close: () => {
+        closing ??= closeAll();
+        return closing;
+      },
+    };
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+interface Parts {
+  readonly options: AllInOneOptions;
+  readonly config: NexusConfig;
+  readonly clock: Clock;
+  readonly ids: IdSource;
+  readonly logger: Logger;
+  readonly store: Store;
+  readonly bus: Bus;
+  readonly policySources: Awaited<ReturnType<typeof loadPolicyFolder>>;
+  readonly agentDefinitions: Awaited<ReturnType<typeof loadAgentFolder>>;
+  readonly pepper: Uint8Array;
+  readonly models: { readonly llm: LanguageModels; readonly defaultModels: readonly string[] };
+  readonly closers: (() => Promise<void> | void)[];
+}
+
+/** Joins what was opened into the engine. */
+function assemble({ options, config, clock, ids, logger, store, bus, policySources, agentDefinitions, pepper, models, closers }: Parts) {
+  const metrics = createMetrics();
+  closers.push(() => metrics.close());
+  metrics.observeApprovalsWaiting(
+    async () => (await store.listApprovals(defaultTenant, { status: 'pending' }, { limit: 1_000 })).items.length,
+  );
+  const tracer = createTracer({
+    serviceName: 'nexus-agent',
+    serviceVersion: options.version,
+    clock,
+    logger,
+    ...(config.otlp.endpoint === undefined ? {} : { endpoint: config.otlp.endpoint, headers: config.otlp.headers }),
+  });
+  closers.push(() => tracer.close());
+  const sandbox = createSandbox({ clock });
+  closers.push(() => sandbox.close());
+  const tools = createToolRegistry({
+    tools: [
+      ...createBuiltinTools({ sandbox, workspaces: createWorkspaces(), http: egressOptions(config.httpFetch.allowPrivate) }),
+      ...(options.tools ?? []),
+    ],
+    clock,
+    onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
+  });
+  closers.push(() => tools.close());
+  const hub = createStreamHub({ bus, coalesceMs: config.runs.deltaCoalesceMs });
+  closers.push(() => hub.close());
+  const sweeper = createReservationSweeper({ store, clock, logger, intervalMs: 5_000 });
+  sweeper.start();
+  closers.push(() => sweeper.stop());
+
+  const orchestrator = createOrchestrator({
+    engine: {
+      store,
+      hub,
+      clock,
+      ids,
+      policy: createPolicyEngine({ sources: policySources, clock }),
+      llm: models.llm,
+      tools,
+      schemas: createSchemaValidator(),
+      logger,
+      tracer,
+      metrics,
+      // A target without a price never gets this far unless an operator's policy lets it; it then counts tokens only.
+      costOf: (target, usage) => costMicroUsd(target, usage) ?? 0,
+      workspaceOf: (tenantId, sessionId) =>
+        prepareWorkspace({
+          root: join(config.dataDir, 'workspaces', tenantId),
+          sessionId,
+          ...(config.workspaceSeed === undefined ? {} : { seedFrom: config.workspaceSeed }),
+        }),
+      workerId: ids.next<string>('worker'),
+      settings: defaultEngineSettings,
+    },
+    bus,
+    agents: [
+      { definition: builtInAgent(models.defaultModels), source: 'built-in' as const },
+      ...agentDefinitions.map((definition) => ({ definition, source: 'file' as const })),
+    ],
+    defaultAgent: defaultAgentName,
+    greeting,
+    worker: config.runs,
+    pepper,
+  });
+  return { orchestrator, metrics };
+}
+
+const defaultTenant = 'default' as Parameters<Store['listApprovals']>[0]; // the tenant of the local operator
+
+function busKind(config: NexusConfig): { readonly kind: 'memory' } | { readonly kind: 'postgres' | 'redis'; readonly url: string } {
+  const wanted =
+    config.bus === 'auto'
+      ? config.redisUrl !== undefined
+        ? 'redis'
+        : config.databaseUrl !== undefined
+          ? 'postgres'
+          : 'memory'
+      : config.bus;
+  if (wanted === 'memory') return { kind: 'memory' };
+  const url = wanted === 'redis' ? config.redisUrl : config.databaseUrl;
+  if (url === undefined) throw new NexusError('config_invalid', `bus: ${wanted} needs ${wanted === 'redis' ? 'redisUrl' : 'databaseUrl'}`);
+  return { kind: wanted, url };
+}
+
+/** The operator's policies. Only the folder's default place may be missing: one that was named and is not there must not mean fewer rules. */
+async function loadPolicies(config: NexusConfig): ReturnType<typeof loadPolicyFolder> {
+  if (config.policiesDir === `${config.dataDir}/policies` && !existsSync(config.policiesDir)) return [];
+  return loadPolicyFolder(config.policiesDir);
+}
+
+/** The secret under which API keys are hashed: made once, readable by this user only. */
+async function readPepper(dataDir: string): Promise<Uint8Array> {
+  const path = join(dataDir, 'key-secret');
+  try {
+    const file = await open(path, 'wx', 0o600);
+    try {
+      const fresh = randomBytes(32);
+      await file.writeFile(fresh);
+      await file.sync();
+      return fresh;
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+    const stored = await readFile(path);
+    if (stored.length !== 32)
+      throw new NexusError('config_invalid', `${path} is damaged: it must hold 32 bytes. Without it existing API keys cannot be checked`);
+    return stored;
+  }
+}
+
+/** Brings the database's schema up to date and closes it again. */
+export async function migrateDatabase(config: NexusConfig): Promise<void> {
+  await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+  const store = await openStore({
+    ...(config.databaseUrl === undefined ? { dataDir: config.dataDir } : { url: config.databaseUrl }),
+    ledgerRules,
+    clock: systemClock,
+    ids: createIdSource(systemClock),
+  });
+  await store.close();
+}

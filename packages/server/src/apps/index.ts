@@ -1,0 +1,2 @@
+/** The door of the composition roots. */
+export { type AllInOne, type AllInOneOptions, migrateDatabase, startAllInOne } from './all-in-one.ts';

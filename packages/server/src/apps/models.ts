@@ -1,0 +1,95 @@
+import type { Clock, NexusConfig } from '#core';
+import { createLanguageModels, type LanguageModels, type ModelSettings, type Provider } from '#llm';
+import { createAnthropicProvider, createOpenAiCompatibleProvider, createOpenAiProvider, createSimProvider } from '#llm/providers';
+import { startSimulator } from '#llm/sim';
+
+export interface ModelsSetup {
+  readonly llm: LanguageModels;
+  /** What the built-in agent uses, in order of preference. */
+  readonly defaultModels: readonly string[];
+  /** True when nothing but the simulator answers. */
+  readonly simulated: boolean;
+  close(): Promise<void>;
+}
+
+/** Models of the configured providers; the simulator stands in when there is none. */
+export async function setUpModels(config: NexusConfig, clock: Clock): Promise<ModelsSetup> {
+  const { openai, anthropic, compatible } = config.providers;
+  const providers: Provider[] = [];
+  const defaultModels: string[] = [];
+  if (anthropic?.apiKey !== undefined) {
+    providers.push(createAnthropicProvider({ apiKey: anthropic.apiKey, baseUrl: withVersion(anthropic.baseUrl), clock }));
+    defaultModels.push('anthropic/claude-sonnet-4-5');
+  }
+  if (openai?.apiKey !== undefined) {
+    providers.push(createOpenAiProvider({ apiKey: openai.apiKey, baseUrl: openai.baseUrl, clock }));
+    defaultModels.push('openai/gpt-5-mini');
+  }
+  for (const server of compatible) {
+    providers.push(
+      createOpenAiCompatibleProvider({
+        name: server.name,
+        baseUrl: server.baseUrl,
+        ...(server.apiKey === undefined ? {} : { apiKey: server.apiKey }),
+        ...(isLoopback(server.baseUrl) ? { price: 'free' } : {}),
+        models: server.models.map((model) => model.id),
+        clock,
+      }),
+    );
+    defaultModels.push(...server.models.slice(0, 1).map((model) => `${server.name}/${model.id}`));
+  }
+
+  const simulated = config.sim.enabled === 'on' || (config.sim.enabled === 'auto' && providers.length === 0);
+  const simulator = simulated ? await startSimulator({ host: '127.0.0.1', port: 0, clock }) : null;
+  if (simulator !== null) {
+    providers.push(createSimProvider({ name: 'sim', url: simulator.url, clock }));
+    providers.push(createSimProvider({ name: 'sim-anthropic', url: simulator.url, dialect: 'anthropic', clock }));
+    defaultModels.push('sim/sim-large');
+  }
+
+  const llm = createLanguageModels({ providers, clock, models: modelSettings(config) });
+  return {
+    llm,
+    defaultModels: defaultModels.slice(0, 8),
+    simulated: simulator !== null && providers.length === 2,
+    async close() {
+      await llm.close();
+      await simulator?.close();
+    },
+  };
+}
+
+/** Prices and sizes that the configuration states, by `provider/model`. */
+function modelSettings(config: NexusConfig): Record<string, ModelSettings> {
+  const settings: Record<string, ModelSettings> = {};
+  for (const server of config.providers.compatible) {
+    for (const model of server.models) {
+      const { contextTokens, maxOutputTokens } = { contextTokens: undefined, maxOutputTokens: undefined, ...model };
+      settings[`${server.name}/${model.id}`] = {
+        ...(contextTokens === undefined ? {} : { contextTokens }),
+        ...(maxOutputTokens === undefined ? {} : { maxOutputTokens }),
+      };
+    }
+  }
+  for (const [ref, price] of Object.entries(config.prices)) {
+    settings[ref] = {
+      ...settings[ref],
+      price: {
+        inputMicroUsdPerMillion: price.inputMicroUsdPerMillion,
+        outputMicroUsdPerMillion: price.outputMicroUsdPerMillion,
+        cacheReadMicroUsdPerMillion: price.cacheReadMicroUsdPerMillion ?? price.inputMicroUsdPerMillion,
+        cacheWriteMicroUsdPerMillion: price.cacheWriteMicroUsdPerMillion ?? price.inputMicroUsdPerMillion,
+      },
+    };
+  }
+  return settings;
+}
+
+/** A server on this machine bills nobody. */
+function isLoopback(baseUrl: string): boolean {
+  return /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(baseUrl).hostname);
+}
+
+function withVersion(baseUrl: string): string {
+  return /\/v\d+\/?$/.test(baseUrl) ? baseUrl : `${baseUrl.replace(/\/$/, '')}/v1`;
+}

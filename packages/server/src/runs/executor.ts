@@ -1,0 +1,574 @@
+import type { BudgetRefusal, ErrorInfo, JournalEvent } from '@nexus-agent/protocol';
+import { NexusError, toErrorInfo } from '#core';
+import type { ModelTarget } from '#llm';
+import type { CommitResult, LedgerOutcome, RunPatch, StoredEvent } from '#storage';
+import type { ToolExecution } from '#tools';
+import type { RunContext } from './context.ts';
+import type { RecordedDecision } from './decisions.ts';
+import {
+  budgetStop,
+  checkAnswer,
+  closeOpenWork,
+  completedEvents,
+  endingPatch,
+  foldNew,
+  newMessageId,
+  type Stop,
+  stoppedEvents,
+  withEnding,
+} from './endings.ts';
+import type { Engine } from './engine.ts';
+import { callModel, type FailedAttempt, type ModelOutcome, type NextAttempt, proposeAnswer, proposeFailures } from './model-call.ts';
+import {
+  type ModelAttemptPlan,
+  type ModelCallPlan,
+  modelGrant,
+  planModelAttempt,
+  planModelCall,
+  proposeModelAttempt,
+} from './model-plan.ts';
+import { nextAction, type RunLimits } from './next-action.ts';
+import { assumedEvents, commitProposal, merge, type Proposal, propose, type RunFence } from './proposal.ts';
+import { collectApprovals, collectChildren } from './recovery.ts';
+import type { RunSpans } from './run-spans.ts';
+import type { RunState } from './state.ts';
+import type { LocalChannel } from './stream-hub.ts';
+import { callTool, proposeToolEnd } from './tool-call.ts';
+import { grantedWallMs, planTool, proposeToolStart, type ToolStart } from './tool-plan.ts';
+import { fold, toolCallId } from './transitions.ts';
+
+export type ExecutorEnd = 'ended' | 'waiting' | 'handed_over' | 'lost';
+
+/** A run that this process drives. */
+export interface Executor {
+  readonly context: RunContext;
+  readonly epoch: number;
+  /** Resolves when this process is done with the run; never rejects. */
+  readonly done: Promise<ExecutorEnd>;
+  /** Stops the model's request and the tools, and ends the run as cancelled. */
+  cancel(reason: string): void;
+  /** Lets what is in flight finish, starts nothing new, and gives the run back to the queue. */
+  drain(): void;
+  /** Gives up at once what `drain` would have waited for: its outcome stays unknown to this process. */
+  abandon(): void;
+  /** Something that the run may wait for has changed. */
+  poke(): void;
+}
+
+export interface ExecutorOptions {
+  readonly engine: Engine;
+  readonly context: RunContext;
+  readonly fence: RunFence;
+  readonly state: RunState;
+  readonly channel: LocalChannel;
+  readonly spans: RunSpans;
+  /** Creates the child run of a sub-agent call unless it exists. */
+  readonly startChild: (parent: RunContext, call: ChildCall) => Promise<void>;
+  /** How it begins: with the first model attempt, reserved together with the run's creation, or with what is to be written when a run is taken up. */
+  readonly opening:
+    | {
+        readonly type: 'begun';
+        readonly written: readonly JournalEvent[];
+        readonly stored: readonly StoredEvent[];
+        readonly attempt: ModelAttemptPlan;
+        readonly outcome: LedgerOutcome | undefined;
+      }
+    | { readonly type: 'taken'; readonly proposal: Proposal };
+}
+
+export interface ChildCall {
+  readonly callId: string;
+  readonly childRunId: string;
+  readonly toolName: string;
+  readonly input: unknown;
+}
+
+/** What a finished effect leaves for the loop. */
+type Report =
+  | { readonly type: 'model'; readonly outcome: ModelOutcome }
+  | { readonly type: 'tool'; readonly start: ToolStart; readonly wallMs: number; readonly execution: ToolExecution }
+  | { readonly type: 'poke' }
+  | { readonly type: 'attempt'; readonly request: AttemptRequest; readonly answer: (next: NextAttempt) => void };
+
+/** The model call wants another attempt: a retry, or a fallback to another target. */
+interface AttemptRequest {
+  readonly plan: ModelCallPlan;
+  readonly target: ModelTarget;
+  readonly attempt: number;
+  readonly failures: readonly FailedAttempt[];
+  readonly previous: { readonly target: ModelTarget; readonly error: ErrorInfo } | null;
+}
+
+/** An effect that begins once its announcement is written. */
+interface Start {
+  readonly proposal: Proposal;
+  readonly purpose: 'model' | 'tool';
+  readonly begin: (outcome: LedgerOutcome | undefined, seq: number) => void;
+}
+
+interface Round {
+  readonly written: readonly Proposal[];
+  readonly starts: readonly Start[];
+  readonly end: ExecutorEnd | null;
+}
+
+/**
+ * Drives one run. A single loop owns the state and is the only one that writes; effects run beside it and report
+ * back. Each round writes what has finished together with what starts next, and only then starts it: whatever a crash
+ * cuts off is either in the journal or known to have been under way.
+ */
+export function startExecutor(options: ExecutorOptions): Executor {
+  const { engine, context, fence, channel, spans } = options;
+  const { logger, clock } = engine;
+  const limits: RunLimits = {
+    maxSteps: context.agent.maxSteps,
+    maxParallelTools: context.agent.maxParallelTools,
+    maxEqualSteps: engine.settings.maxEqualSteps,
+  };
+  const abort = new AbortController();
+  const inFlight = new Map<string, Promise<void>>();
+  const reports: Report[] = [];
+  let state = options.state;
+  let ring: (() => void) | null = null;
+  let stop: Stop | null = null;
+  /** When effects that were told to stop are left behind. */
+  let stopBy: number | null = null;
+  let abandoned = false;
+
+  function report(entry: Report): void {
+    reports.push(entry);
+    ring?.();
+  }
+
+  function launch(callId: string, effect: () => Promise<Report>): void {
+    const running = effect()
+      .catch((error: unknown): Report => {
+        logger.error({ runId: context.runId, callId, err: error }, 'an effect failed inside the engine');
+        requestStop({ type: 'fail', error: toErrorInfo(error), resumable: true });
+        return { type: 'poke' };
+      })
+      .then((entry) => {
+        inFlight.delete(callId);
+        report(entry);
+      });
+    inFlight.set(callId, running);
+  }
+
+  /** The first reason stands, but for a person's cancel, which goes before everything. */
+  function requestStop(next: Stop): void {
+    if (stop?.type === 'cancel' || (stop?.type === 'fail' && next.type !== 'cancel')) return;
+    stop = next;
+    if (next.type !== 'drain') {
+      abort.abort(new NexusError('cancelled', next.type === 'cancel' ? next.reason : next.error.message));
+      stopBy ??= clock.monotonic() + engine.settings.stopGraceMs;
+    }
+    ring?.();
+  }
+
+  function beginModel(attempt: ModelAttemptPlan, outcome: LedgerOutcome | undefined, seq: number): void {
+    const { plan } = attempt;
+    launch(plan.callId, async () => {
+      const span = spans.model(plan, attempt.target);
+      const hooks = {
+        signal: abort.signal,
+        channel,
+        traceparent: span.traceparent,
+        nextAttempt: (request: Omit<AttemptRequest, 'plan'>) =>
+          new Promise<NextAttempt>((resolve) => report({ type: 'attempt', request: { plan, ...request }, answer: resolve })),
+      };
+      const result = await callModel(engine, context, plan, { attempt, grant: modelGrant(attempt, outcome), seq }, hooks);
+      span.end(result);
+      return { type: 'model', outcome: result };
+    });
+  }
+
+  function beginTool(start: ToolStart, outcome: LedgerOutcome | undefined): void {
+    const wallMs = grantedWallMs(engine, context, start, outcome);
+    const { callId } = start.call;
+    if (start.childRunId !== null) {
+      beginChild({ callId, childRunId: start.childRunId, toolName: start.tool.name, input: start.input });
+      return;
+    }
+    launch(callId, async () => {
+      const span = spans.tool(start);
+      const execution = await callTool(engine, context, start, { signal: abort.signal, timeoutMs: wallMs, traceparent: span.traceparent });
+      span.end(execution);
+      return { type: 'tool', start, wallMs, execution };
+    });
+  }
+
+  function beginChild(call: ChildCall): void {
+    launch(call.callId, async () => {
+      await options.startChild(context, call);
+      return { type: 'poke' };
+    });
+  }
+
+  /** What finished since the last round, as events to be written. */
+  async function collect(): Promise<{ facts: Proposal[]; attempts: Extract<Report, { type: 'attempt' }>[] }> {
+    const facts: Proposal[] = [];
+    const attempts: Extract<Report, { type: 'attempt' }>[] = [];
+    let poked = false;
+    for (const entry of reports.splice(0)) {
+      switch (entry.type) {
+        case 'model':
+          facts.push(...modelFacts(entry.outcome));
+          break;
+        case 'tool':
+          facts.push(
+            proposeToolEnd(engine, context, state, entry.start, entry.wallMs, entry.execution, stop !== null && stop.type !== 'drain'),
+          );
+          break;
+        case 'attempt':
+          attempts.push(entry);
+          break;
+        case 'poke':
+          poked = true;
+          break;
+      }
+    }
+    if (poked) {
+      facts.push(await collectApprovals(engine, context, state));
+      facts.push(await collectChildren(engine, context, state, new Set(inFlight.keys())));
+    }
+    return { facts, attempts };
+  }
+
+  function modelFacts(outcome: ModelOutcome): Proposal[] {
+    if (outcome.type === 'failed') {
+      const resumable =
+        outcome.error.retryable === true || outcome.error.code === 'budget_exceeded' || outcome.error.code.startsWith('provider_');
+      if (stop === null) requestStop({ type: 'fail', error: outcome.error, resumable });
+      return [proposeFailures(engine, outcome.failures)];
+    }
+    const answer = proposeAnswer(engine, outcome);
+    const { plan } = outcome.attempt;
+    if (plan.purpose === 'compaction') return [answer];
+    const calls = outcome.part.content.filter((part) => part.type === 'tool_call');
+    const requested = propose({
+      events: calls.map((call, index) => ({
+        type: 'tool.requested' as const,
+        data: { step: plan.step, callId: toolCallId(context.runId, plan.step, index), index, name: call.name, input: call.input },
+      })),
+    });
+    return [answer, requested];
+  }
+
+  /** Decides, from the state as it will be after `facts`, what else to write and what to start. */
+  function decide(facts: readonly Proposal[]): Round {
+    const written = [...facts];
+    const starts: Start[] = [];
+    let draft = foldNew(state, assumedEvents(merge(facts)));
+    if (stop !== null) return working() ? { written, starts, end: null } : stopRound(written, stop, draft);
+    const busy = new Set(inFlight.keys());
+    for (;;) {
+      const action = nextAction(draft, limits, busy);
+      switch (action.type) {
+        case 'tools':
+          for (const call of action.calls) {
+            const plan = planTool(engine, context, draft, call);
+            const proposal = plan.type === 'start' ? proposeToolStart(engine, context, draft, plan.start) : plan.proposal;
+            if (plan.type === 'start') {
+              busy.add(call.callId);
+              starts.push({ proposal, purpose: 'tool', begin: (outcome) => beginTool(plan.start, outcome) });
+            } else written.push(proposal);
+            draft = foldNew(draft, assumedEvents(proposal));
+          }
+          continue;
+        case 'model': {
+          const plan = planModelCall(engine, context, draft, action);
+          const attempt = plan.type === 'planned' ? planFirstAttempt(plan.plan) : plan;
+          if (attempt.type === 'impossible') {
+            if (attempt.decision !== null) written.push(deniedModel(attempt.decision, Math.max(1, draft.step)));
+            requestStop({ type: 'fail', error: attempt.error, resumable: attempt.error.code !== 'context_overflow' });
+            return working() || stop === null ? { written, starts, end: null } : stopRound(written, stop, draft);
+          }
+          starts.push({
+            proposal: proposeModelAttempt(attempt.plan),
+            purpose: 'model',
+            begin: (outcome, seq) => beginModel(attempt.plan, outcome, seq),
+          });
+          return { written, starts, end: null };
+        }
+        case 'finish':
+          return finishRound(written, draft, action.text);
+        case 'fail':
+          requestStop({ type: 'fail', error: action.error, resumable: action.resumable });
+          return stop === null ? { written, starts, end: null } : stopRound(written, stop, draft);
+        case 'wait': {
+          const { approvals, childRuns } = action;
+          const reason = approvals.length > 0 ? ('approval' as const) : ('child' as const);
+          const waiting = {
+            reason,
+            ...(approvals.length > 0 ? { approvals: [...approvals] } : {}),
+            ...(childRuns.length > 0 ? { childRuns: [...childRuns] } : {}),
+          };
+          const due = [action.dueAt, context.deadlineAt].filter((time) => time !== null);
+          const patch: RunPatch = { status: 'waiting', waiting, leaseOwner: null, dueAt: due.length === 0 ? null : Math.min(...due) };
+          written.push(propose({ events: [{ type: 'run.waiting', data: waiting }], patch }));
+          return { written, starts, end: 'waiting' };
+        }
+        case 'busy':
+          return { written, starts, end: null };
+        case 'ended':
+          return { written, starts, end: 'ended' };
+      }
+    }
+  }
+
+  function planFirstAttempt(plan: ModelCallPlan) {
+    const target = context.targets[0];
+    if (target === undefined) throw new NexusError('model_not_found', `agent ${context.agent.name} has no model`);
+    return planModelAttempt(engine, context, plan, target, plan.firstAttempt);
+  }
+
+  function finishRound(written: readonly Proposal[], draft: RunState, text: string): Round {
+    const answer = checkAnswer(engine, context, draft, text);
+    if (answer.type === 'error') return stopRound(written, answer.stop, draft);
+    const messageId = newMessageId(engine);
+    const { wake, lease } = endingPatch(context);
+    const patch: RunPatch = { ...lease, status: 'completed', totals: draft.totals, step: draft.step, output: text };
+    const last = propose({ wake, patch });
+    const message = { messageId, text, ...(answer.output === undefined ? {} : { output: answer.output }) };
+    return {
+      written: [withEnding(state, merge([...written, last]), (end) => ({ events: completedEvents(end, message) }))],
+      starts: [],
+      end: 'ended',
+    };
+  }
+
+  function stopRound(written: readonly Proposal[], why: Stop, draft: RunState): Round {
+    if (why.type === 'drain') {
+      const patch: RunPatch = { status: 'queued', leaseOwner: null, dueAt: clock.now() };
+      return { written: [...written, propose({ patch })], starts: [], end: 'handed_over' };
+    }
+    const { wake, lease } = endingPatch(context);
+    const patch: RunPatch = {
+      ...lease,
+      status: why.type === 'cancel' ? 'cancelled' : 'failed',
+      totals: draft.totals,
+      step: draft.step,
+      error: why.type === 'cancel' ? null : why.error,
+      resumable: why.type === 'fail' && why.resumable,
+    };
+    const keepQuestions = why.type === 'fail' && why.resumable;
+    const closing = keepQuestions ? propose({}) : closeOpenWork(draft);
+    const last = merge([...written, closing, propose({ wake, patch })]);
+    return { written: [withEnding(state, last, (end) => ({ events: stoppedEvents(end, why) }))], starts: [], end: 'ended' };
+  }
+
+  /** Writes a round, moves the state on and starts what was announced. */
+  async function write(round: Round): Promise<ExecutorEnd | null> {
+    const before = merge(round.written);
+    const all = round.starts.length === 0 ? before : merge([...round.written, ...round.starts.map((start) => start.proposal)]);
+    const result = await commit(all);
+    if (result.type === 'refused') return writeSingly(before, round.starts, result.refusal);
+    if (result.type !== 'committed') return 'lost';
+    let used = before.ledger.length;
+    for (const start of round.starts) {
+      start.begin(result.outcomes[used], state.lastSeq);
+      used += start.proposal.ledger.length;
+    }
+    return round.end;
+  }
+
+  /** A budget refused the whole: what finished is written for itself, then each start has its own try until one is refused. */
+  async function writeSingly(before: Proposal, starts: readonly Start[], refusal: BudgetRefusal): Promise<ExecutorEnd | null> {
+    if ((await commit(before)).type !== 'committed') return 'lost';
+    let refused = refusal;
+    let purpose: Start['purpose'] = starts[0]?.purpose ?? 'model';
+    for (const start of starts) {
+      const result = await commit(start.proposal);
+      if (result.type === 'committed') {
+        start.begin(result.outcomes[0], state.lastSeq);
+        continue;
+      }
+      if (result.type !== 'refused') return 'lost';
+      refused = result.refusal;
+      purpose = start.purpose;
+      break;
+    }
+    // What already runs may finish; its results are kept for when the run is resumed.
+    stop ??= budgetStop(refused, purpose);
+    return null;
+  }
+
+  async function commit(proposal: Proposal): Promise<CommitResult> {
+    const totals = foldNew(state, assumedEvents(proposal)).totals;
+    const result = await commitProposal(engine.store, fence, state.lastSeq, { ...proposal, patch: { totals, ...proposal.patch } });
+    if (result.type !== 'committed') return result;
+    const events = proposal.events(result.outcomes);
+    const written = result.events.map((event, index) => ({ ...events[index], seq: event.seq, at: event.at }) as JournalEvent); // the store numbered exactly these
+    state = fold(written, state);
+    channel.appended(result.events);
+    spans.wrote(written);
+    return result;
+  }
+
+  /** Grants or refuses another attempt of a model call; its failures so far are written with it. */
+  async function grant({ request, answer }: Extract<Report, { type: 'attempt' }>): Promise<boolean> {
+    const failures = proposeFailures(engine, request.failures);
+    if (stop !== null) {
+      const error: ErrorInfo = { code: 'cancelled', message: 'the run is stopping', retryable: false };
+      if (request.failures.length > 0 && (await commit(failures)).type !== 'committed') return false;
+      answer({ type: 'refused', error, final: true });
+      return true;
+    }
+    const planned = planModelAttempt(engine, context, request.plan, request.target, request.attempt);
+    const { previous } = request;
+    const changed = previous !== null && previous.target !== request.target;
+    const fallback = propose({
+      events: changed
+        ? [
+            {
+              type: 'route.fallback',
+              data: {
+                step: request.plan.step,
+                callId: request.plan.callId,
+                from: { provider: previous.target.provider, model: previous.target.model },
+                to: { provider: request.target.provider, model: request.target.model },
+                error: previous.error,
+              },
+            },
+          ]
+        : [],
+    });
+    if (planned.type === 'impossible') {
+      const denied = planned.decision === null ? propose({}) : deniedModel(planned.decision, request.plan.step);
+      if ((await commit(merge([failures, denied]))).type !== 'committed') return false;
+      answer({ type: 'refused', error: planned.error, final: false });
+      return true;
+    }
+    const before = merge([failures, fallback]);
+    const result = await commit(merge([before, proposeModelAttempt(planned.plan)]));
+    if (result.type === 'committed') {
+      answer({
+        type: 'granted',
+        attempt: planned.plan,
+        grant: modelGrant(planned.plan, result.outcomes[before.ledger.length]),
+        seq: state.lastSeq,
+      });
+      return true;
+    }
+    if (result.type !== 'refused' || (await commit(failures)).type !== 'committed') return false;
+    stop ??= budgetStop(result.refusal, 'model');
+    answer({
+      type: 'refused',
+      error: stop.type === 'fail' ? stop.error : { code: 'cancelled', message: 'the run is stopping' },
+      final: true,
+    });
+    return true;
+  }
+
+  /** Effects are under way that will report back, or have some time left to do so. */
+  function working(): boolean {
+    return inFlight.size > 0 && (stopBy === null || clock.monotonic() < stopBy);
+  }
+
+  /** Sleeps until something is reported, somebody stops the run, or the time of stopped effects is up. */
+  async function nextReport(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    await new Promise<void>((resolve) => {
+      ring = resolve;
+      if (stopBy !== null) timer = setTimeout(resolve, Math.max(1, stopBy - clock.monotonic()));
+    });
+    clearTimeout(timer);
+    ring = null;
+  }
+
+  function open(): Proposal[] {
+    const { opening } = options;
+    if (opening.type === 'begun') {
+      channel.appended(opening.stored);
+      spans.wrote(opening.written);
+      beginModel(opening.attempt, opening.outcome, state.lastSeq);
+      return [];
+    }
+    for (const call of state.calls) {
+      const childRunId = call.attempt?.childRunId ?? null;
+      if (call.phase.type === 'started' && childRunId !== null)
+        beginChild({ callId: call.callId, childRunId, toolName: call.name, input: call.attempt?.input });
+    }
+    report({ type: 'poke' });
+    return [opening.proposal];
+  }
+
+  async function loop(): Promise<ExecutorEnd> {
+    let pending = open();
+    for (;;) {
+      if (pending.length === 0 && reports.length === 0 && (stop === null || working())) await nextReport();
+      if (abandoned) return 'lost';
+      const { facts, attempts } = await collect();
+      for (const request of attempts) if (!(await grant(request))) return 'lost';
+      const round = decide([...pending, ...facts]);
+      pending = [];
+      if (round.end === null && round.starts.length === 0 && assumedEvents(merge(round.written)).length === 0) continue;
+      const end = await write(round);
+      if (end === 'waiting') await wakeIfAnswered();
+      if (end !== null) return end;
+    }
+  }
+
+  /** An answer that came while the run was still busy found nobody to wake: look once more after going to sleep. */
+  async function wakeIfAnswered(): Promise<void> {
+    const news = [await collectApprovals(engine, context, state), await collectChildren(engine, context, state, new Set())];
+    if (news.some((proposal) => assumedEvents(proposal).length > 0))
+      await engine.store.commit({ tenantId: fence.tenantId, wake: [fence.runId] });
+  }
+
+  async function run(): Promise<ExecutorEnd> {
+    const deadline =
+      context.deadlineAt === null
+        ? undefined
+        : setTimeout(onDeadline, Math.max(0, Math.min(context.deadlineAt - clock.now(), 2 ** 31 - 1)));
+    let end: ExecutorEnd = 'lost';
+    try {
+      end = await loop();
+    } catch (error) {
+      logger.error({ runId: context.runId, err: error }, 'the run could not be written; another worker may take it over');
+    } finally {
+      clearTimeout(deadline);
+      if (end === 'lost') abort.abort(new NexusError('lease_lost', 'another worker took the run over'));
+      await withinGrace([...inFlight.values()]);
+      channel.close();
+      spans.close(state);
+    }
+    return end;
+  }
+
+  async function withinGrace(effects: readonly Promise<void>[]): Promise<void> {
+    if (effects.length === 0) return;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, engine.settings.stopGraceMs);
+    });
+    await Promise.race([Promise.allSettled(effects), late]);
+    clearTimeout(timer);
+  }
+
+  function onDeadline(): void {
+    requestStop({
+      type: 'fail',
+      resumable: false,
+      error: { code: 'deadline_exceeded', message: 'the run did not end before its deadline', retryable: false },
+    });
+  }
+
+  return {
+    context,
+    epoch: fence.epoch,
+    done: run(),
+    cancel: (reason) => requestStop({ type: 'cancel', reason }),
+    drain: () => requestStop({ type: 'drain' }),
+    abandon() {
+      abandoned = true;
+      abort.abort(new NexusError('unavailable', 'this process is shutting down'));
+      ring?.();
+    },
+    poke: () => report({ type: 'poke' }),
+  };
+}
+
+function deniedModel(decision: RecordedDecision, step: number): Proposal {
+  return propose({ decisions: [decision.row], events: [{ type: 'policy.denied', data: { step, decision: decision.record } }] });
+}

@@ -1,0 +1,155 @@
+import { type AssistantPart, type RunId, type TenantId, terminalEventTypes } from '@nexus-agent/protocol';
+import { toTimestamp } from '#core';
+import type { Store, StoredEvent } from '#storage';
+import { chunksAfter, chunksOf, type LiveText, lengthOf, type TextChunk } from './live-text.ts';
+import type { Channel, StreamHub } from './stream-hub.ts';
+import type { StreamCursor, StreamFrame } from './types.ts';
+
+const pageSize = 200;
+
+/** A journal event as JSON of the wire; its data is passed on as it was stored. */
+export function wireJson(runId: string, event: StoredEvent): string {
+  return `{"type":"${event.type}","runId":"${runId}","seq":${event.seq},"at":"${toTimestamp(event.at)}","data":${event.data}}`;
+}
+
+function eventFrame(runId: string, event: StoredEvent): StreamFrame {
+  return { id: String(event.seq), event: event.type, data: wireJson(runId, event) };
+}
+
+function deltaFrame(runId: string, seq: number, call: { step: number; callId: string }, chunk: TextChunk): StreamFrame {
+  const data = { step: call.step, callId: call.callId, kind: chunk.kind, offset: chunk.offset, text: chunk.text };
+  return {
+    id: `${seq}.${chunk.offset + chunk.text.length}`,
+    event: 'model.delta',
+    data: JSON.stringify({ type: 'model.delta', runId, data }),
+  };
+}
+
+/** The whole text again, for a reader whose place in it does not exist (the call was repeated, or the text is another). */
+function resetFrame(runId: string, seq: number, call: { step: number; callId: string }, chunks: readonly TextChunk[]): StreamFrame {
+  const offset = lengthOf(chunks);
+  const data = { step: call.step, callId: call.callId, parts: chunks.map(({ kind, text }) => ({ kind, text })), offset };
+  return { id: `${seq}.${offset}`, event: 'message.reset', data: JSON.stringify({ type: 'message.reset', runId, data }) };
+}
+
+export interface FollowOptions {
+  readonly store: Store;
+  readonly hub: StreamHub;
+  readonly tenantId: TenantId;
+  readonly runId: RunId;
+  readonly cursor: StreamCursor;
+  readonly signal: AbortSignal;
+  readonly untilIdle: boolean;
+}
+
+/**
+ * Follows the log of a run from a cursor. The only state is the cursor: a reader that does not ask gets nothing and
+ * costs nothing, and what it missed is read again from the log. Text that was streamed while it looked away is rebuilt
+ * from the finished call, so that every reader is given the same text, in other pieces.
+ */
+export async function* follow(options: FollowOptions): AsyncGenerator<readonly StreamFrame[]> {
+  const { store, hub, tenantId, runId, signal } = options;
+  const { channel, release } = hub.follow(`${tenantId}/${runId}`);
+  const reader = createReader(runId, options.cursor);
+  const bell = createBell(channel, signal);
+  try {
+    const [at] = reader.seq === 0 ? [] : await store.readEvents(tenantId, runId, { after: reader.seq - 1, limit: 1 });
+    let idle = at !== undefined && ends(at, options.untilIdle);
+    while (!signal.aborted) {
+      bell.reset();
+      const tail = channel.tailAfter(reader.seq);
+      const events = tail ?? (await store.readEvents(tenantId, runId, { after: reader.seq, limit: pageSize }));
+      const frames = reader.read(events, channel);
+      const more = tail === null && events.length === pageSize;
+      if (!more) reader.readLive(channel.live, frames);
+      const last = events.at(-1);
+      if (last !== undefined) idle = ends(last, options.untilIdle);
+      if (frames.length > 0) yield frames;
+      if (idle && !more && channel.lastSeq <= reader.seq) {
+        // The log is the truth: end only when it really has nothing after the last event.
+        const rest = tail === null && frames.length === 0 ? [] : await store.readEvents(tenantId, runId, { after: reader.seq, limit: 1 });
+        if (rest.length === 0) return;
+        continue;
+      }
+      if (frames.length === 0 && !more) await bell.wait(hub.pollMs(channel));
+    }
+  } finally {
+    bell.close();
+    release();
+  }
+}
+
+function ends(event: StoredEvent, untilIdle: boolean): boolean {
+  return (terminalEventTypes as readonly string[]).includes(event.type) || (untilIdle && event.type === 'run.waiting');
+}
+
+/** Turns events and live text into frames and keeps the place. */
+function createReader(runId: string, start: StreamCursor) {
+  let { seq, offset } = start;
+
+  function completed(event: StoredEvent, channel: Channel, frames: StreamFrame[]): void {
+    const { live } = channel;
+    if (live !== null && live.seq === seq && channel.local && live.length === offset) return;
+    const data = JSON.parse(event.data) as { step: number; callId: string; purpose?: string; content?: AssistantPart[] }; // stored as model.completed or model.failed
+    if (data.purpose === 'compaction') return;
+    const chunks = chunksOf(data.content ?? []);
+    if (offset > lengthOf(chunks)) frames.push(resetFrame(runId, seq, data, chunks));
+    else for (const chunk of chunksAfter(chunks, offset)) frames.push(deltaFrame(runId, seq, data, chunk));
+  }
+
+  return {
+    get seq() {
+      return seq;
+    },
+    read(events: readonly StoredEvent[], channel: Channel): StreamFrame[] {
+      const frames: StreamFrame[] = [];
+      for (const event of events) {
+        if (event.seq <= seq) continue;
+        if (event.type === 'model.completed' || event.type === 'model.failed') completed(event, channel, frames);
+        frames.push(eventFrame(runId, event));
+        seq = event.seq;
+        offset = 0;
+      }
+      return frames;
+    },
+    readLive(live: LiveText | null, frames: StreamFrame[]): void {
+      if (live === null || live.seq !== seq) return;
+      if (offset > live.length) frames.push(resetFrame(runId, seq, live, live.chunks));
+      else for (const chunk of chunksAfter(live.chunks, offset)) frames.push(deltaFrame(runId, seq, live, chunk));
+      offset = live.length;
+    },
+  };
+}
+
+/** Waits for the next change of a channel; a change between `reset` and `wait` is not missed. */
+function createBell(channel: Channel, signal: AbortSignal) {
+  let rung = false;
+  let wake: (() => void) | null = null;
+  const ring = () => {
+    rung = true;
+    wake?.();
+  };
+  const stop = channel.listen(ring);
+  signal.addEventListener('abort', ring);
+  return {
+    reset() {
+      rung = false;
+    },
+    wait(maxMs: number): Promise<void> {
+      if (rung) return Promise.resolve();
+      return new Promise((resolve) => {
+        const timer = setTimeout(done, maxMs);
+        function done() {
+          clearTimeout(timer);
+          wake = null;
+          resolve();
+        }
+        wake = done;
+      });
+    },
+    close() {
+      stop();
+      signal.removeEventListener('abort', ring);
+    },
+  };
+}

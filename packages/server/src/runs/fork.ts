@@ -1,0 +1,60 @@
+import type { JournalData, JournalEvent, NewEvent } from '@nexus-agent/protocol';
+import { NexusError } from '#core';
+import { nextAction } from './next-action.ts';
+import { initialState } from './state.ts';
+import { transition } from './transitions.ts';
+
+const unlimited = {
+  maxSteps: Number.POSITIVE_INFINITY,
+  maxParallelTools: Number.POSITIVE_INFINITY,
+  maxEqualSteps: Number.POSITIVE_INFINITY,
+};
+
+/** Events that tell of the original's workers, money and end: the fork has its own. */
+const notCopied: ReadonlySet<JournalEvent['type']> = new Set([
+  'run.created',
+  'run.started',
+  'run.resumed',
+  'run.waiting',
+  'run.completed',
+  'run.failed',
+  'run.cancelled',
+  'message.completed',
+  'budget.reserved',
+  'budget.settled',
+  'budget.refused',
+]);
+
+/**
+ * The journal that a fork begins with: its own `run.created`, then the steps of the original up to `afterSeq`. A fork
+ * can begin only where nothing is under way, that is before a model call.
+ *
+ * @param afterSeq default: before the last model call
+ */
+export function forkEvents(
+  journal: readonly JournalEvent[],
+  created: JournalData<'run.created'>,
+  afterSeq: number | undefined,
+): { readonly events: readonly NewEvent[]; readonly afterSeq: number } {
+  const points: number[] = [];
+  let state = initialState;
+  for (const event of journal) {
+    state = transition(state, event);
+    if (
+      state.created !== null &&
+      nextAction({ ...state, status: 'running' }, unlimited, new Set()).type === 'model' &&
+      state.model === null
+    )
+      points.push(event.seq);
+  }
+  const chosen = afterSeq ?? points.at(-1);
+  if (chosen === undefined || !points.includes(chosen)) {
+    throw new NexusError('invalid_request', `a run can be forked only before a model call: after event ${points.join(', ')}`, {
+      details: { points },
+    });
+  }
+  const kept = journal
+    .filter((event) => event.seq <= chosen && !notCopied.has(event.type))
+    .map(({ type, data }) => ({ type, data }) as NewEvent); // the pair was an event's
+  return { events: [{ type: 'run.created', data: created }, ...kept], afterSeq: chosen };
+}

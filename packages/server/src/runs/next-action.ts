@@ -1,0 +1,85 @@
+import type { ErrorInfo } from '@nexus-agent/protocol';
+import { isTerminal, type RunState, type ToolCallState } from './state.ts';
+
+export interface RunLimits {
+  readonly maxSteps: number;
+  readonly maxParallelTools: number;
+  /** So many equal steps in a row (same calls, same results) are a loop. */
+  readonly maxEqualSteps: number;
+}
+
+/** What is to be done next. A pure function of the state: whoever holds the run decides the same. */
+export type NextAction =
+  /** Ask the model. A new step begins unless the current one has no answer yet. */
+  | { readonly type: 'model'; readonly step: number; readonly newStep: boolean }
+  /** Decide and start these calls; others may be running. */
+  | { readonly type: 'tools'; readonly calls: readonly ToolCallState[] }
+  /** Only people or sub-agents can move the run on. */
+  | { readonly type: 'wait'; readonly approvals: readonly string[]; readonly childRuns: readonly string[]; readonly dueAt: number | null }
+  | { readonly type: 'finish'; readonly text: string }
+  | { readonly type: 'fail'; readonly error: ErrorInfo; readonly resumable: boolean }
+  /** Calls are in flight and nothing else can be started. */
+  | { readonly type: 'busy' }
+  | { readonly type: 'ended' };
+
+/** @param inFlight ids of the calls that this process is executing now; a started call that is not among them is lost or a sub-agent's. */
+export function nextAction(state: RunState, limits: RunLimits, inFlight: ReadonlySet<string>): NextAction {
+  if (isTerminal(state.status)) return { type: 'ended' };
+  if (state.model?.phase === 'started') return { type: 'busy' };
+  const open = state.calls.filter((call) => call.phase.type !== 'completed');
+  if (open.length > 0) return nextOfTools(open, limits, inFlight);
+  if (state.answer === null) return { type: 'model', step: Math.max(state.step, 1), newStep: state.step === 0 };
+  if (state.calls.length > 0) return afterTools(state, limits);
+  return { type: 'finish', text: state.answer.content.map((part) => (part.type === 'text' ? part.text : '')).join('') };
+}
+
+function nextOfTools(open: readonly ToolCallState[], limits: RunLimits, inFlight: ReadonlySet<string>): NextAction {
+  const room = limits.maxParallelTools - open.filter((call) => inFlight.has(call.callId)).length;
+  const startable = open.filter((call) => call.phase.type === 'requested' || call.phase.type === 'decided');
+  if (startable.length > 0) return room > 0 ? { type: 'tools', calls: startable.slice(0, room) } : { type: 'busy' };
+  const approvals: string[] = [];
+  const childRuns: string[] = [];
+  let dueAt: number | null = null;
+  for (const call of open) {
+    if (inFlight.has(call.callId)) return { type: 'busy' };
+    if (call.phase.type === 'awaiting') {
+      approvals.push(call.phase.approvalId);
+      const deadline = Date.parse(call.phase.deadlineAt);
+      dueAt = dueAt === null ? deadline : Math.min(dueAt, deadline);
+    } else if (call.attempt?.childRunId != null) {
+      childRuns.push(call.attempt.childRunId);
+    } else {
+      return { type: 'busy' };
+    }
+  }
+  return { type: 'wait', approvals, childRuns, dueAt };
+}
+
+function afterTools(state: RunState, limits: RunLimits): NextAction {
+  const recent = state.signatures.slice(-limits.maxEqualSteps);
+  if (recent.length === limits.maxEqualSteps && recent.every((signature) => signature === recent[0])) {
+    const names = [...new Set(state.calls.map((call) => call.name))].join(', ');
+    return {
+      type: 'fail',
+      resumable: false,
+      error: {
+        code: 'loop_detected',
+        message: `the last ${limits.maxEqualSteps} steps called ${names} with the same arguments and got the same results`,
+        retryable: false,
+      },
+    };
+  }
+  if (state.step >= limits.maxSteps) {
+    return {
+      type: 'fail',
+      resumable: false,
+      error: {
+        code: 'step_limit_exceeded',
+        message: `the run used all of its ${limits.maxSteps} steps without an answer`,
+        retryable: false,
+        details: { maxSteps: limits.maxSteps },
+      },
+    };
+  }
+  return { type: 'model', step: state.step + 1, newStep: true };
+}

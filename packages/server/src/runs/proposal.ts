@@ -1,0 +1,127 @@
+import type { BudgetAmounts, NewEvent, RunId, TenantId } from '@nexus-agent/protocol';
+import type { ApprovalRow, Commit, CommitResult, DecisionRow, LedgerOperation, LedgerOutcome, RunPatch, Store } from '#storage';
+
+/**
+ * A change of a run that is not written yet: what the ledger is to do, and the events that follow from its answers.
+ * Proposals are merged so that what just finished and what starts next share one transaction.
+ */
+export interface Proposal {
+  readonly ledger: readonly LedgerOperation[];
+  readonly decisions: readonly DecisionRow[];
+  readonly approvals: readonly ApprovalRow[];
+  readonly closeApprovals: NonNullable<Commit['closeApprovals']>;
+  /** Pure; gets the outcomes of this proposal's own operations, in order. */
+  readonly events: (outcomes: readonly LedgerOutcome[]) => readonly NewEvent[];
+  readonly patch: RunPatch;
+  readonly wake: readonly RunId[];
+}
+
+export function propose(
+  parts: Partial<Omit<Proposal, 'events'>> & { readonly events?: Proposal['events'] | readonly NewEvent[] },
+): Proposal {
+  const { events = [], ...rest } = parts;
+  return {
+    ledger: [],
+    decisions: [],
+    approvals: [],
+    closeApprovals: [],
+    patch: {},
+    wake: [],
+    ...rest,
+    events: typeof events === 'function' ? events : () => events,
+  };
+}
+
+export function merge(proposals: readonly Proposal[]): Proposal {
+  const [only] = proposals;
+  if (only !== undefined && proposals.length === 1) return only;
+  return {
+    ledger: proposals.flatMap((proposal) => proposal.ledger),
+    decisions: proposals.flatMap((proposal) => proposal.decisions),
+    approvals: proposals.flatMap((proposal) => proposal.approvals),
+    closeApprovals: proposals.flatMap((proposal) => proposal.closeApprovals),
+    patch: Object.assign({}, ...proposals.map((proposal) => proposal.patch)),
+    wake: proposals.flatMap((proposal) => proposal.wake),
+    events(outcomes) {
+      let used = 0;
+      return proposals.flatMap((proposal) => {
+        const own = outcomes.slice(used, used + proposal.ledger.length);
+        used += proposal.ledger.length;
+        return proposal.events(own);
+      });
+    },
+  };
+}
+
+/** The answer that an operation gets when nothing is in its way: lets the next decision be made before the commit. */
+export function assumedOutcome(operation: LedgerOperation): LedgerOutcome {
+  switch (operation.type) {
+    case 'reserve':
+      return {
+        type: 'reserved',
+        amounts: operation.fixed,
+        maxTokens: operation.tokens?.max ?? null,
+        wallMs: operation.wallMs?.max ?? null,
+        duplicate: false,
+      };
+    case 'settle':
+      return { type: 'settled', amounts: operation.actual, outcome: 'settled' };
+    case 'release':
+      return { type: 'settled', amounts: {}, outcome: 'released' };
+    case 'charge':
+    case 'expire':
+      return { type: 'settled', amounts: {}, outcome: 'charged_maximum' };
+    case 'limit':
+      return { type: 'limited' };
+  }
+}
+
+export function assumedEvents(proposal: Proposal): readonly NewEvent[] {
+  return proposal.events(proposal.ledger.map(assumedOutcome));
+}
+
+/** Ends a reservation with what was really used. */
+export function settle(reservationId: string, actual: BudgetAmounts): Proposal {
+  return finishing({ type: 'settle', reservationId, actual });
+}
+
+/** Ends the reservation of work that never started. */
+export function release(reservationId: string): Proposal {
+  return finishing({ type: 'release', reservationId });
+}
+
+/** Ends the reservation of work whose use nobody knows: its maximum is charged. */
+export function charge(reservationId: string): Proposal {
+  return finishing({ type: 'charge', reservationId });
+}
+
+function finishing(operation: Extract<LedgerOperation, { type: 'settle' | 'release' | 'charge' }>): Proposal {
+  return propose({
+    ledger: [operation],
+    events: ([outcome]) =>
+      outcome?.type === 'settled'
+        ? [{ type: 'budget.settled', data: { reservationId: operation.reservationId, amounts: outcome.amounts, outcome: outcome.outcome } }]
+        : [],
+  });
+}
+
+/** Where the proposals of a run are written: its fence moves on with each commit. */
+export interface RunFence {
+  readonly tenantId: TenantId;
+  readonly runId: RunId;
+  readonly epoch: number;
+  readonly owner: string;
+}
+
+export function commitProposal(store: Store, fence: RunFence, lastSeq: number, proposal: Proposal): Promise<CommitResult> {
+  return store.commit({
+    tenantId: fence.tenantId,
+    run: { runId: fence.runId, epoch: fence.epoch, owner: fence.owner, lastSeq, patch: proposal.patch },
+    events: proposal.events,
+    ledger: proposal.ledger,
+    decisions: proposal.decisions,
+    approvals: proposal.approvals,
+    closeApprovals: proposal.closeApprovals,
+    wake: proposal.wake,
+  });
+}

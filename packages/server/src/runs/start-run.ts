@@ -1,0 +1,367 @@
+import {
+  type BudgetLimits,
+  budgetUnits,
+  type ChatRequest,
+  type JournalData,
+  type RunId,
+  type SessionCreateRequest,
+  type SessionId,
+  type UserPart,
+} from '@nexus-agent/protocol';
+import { limitOperations } from '#budget';
+import { canonicalJson, NexusError, sha256, toTimestamp } from '#core';
+import type { AgentVersionRow, Commit, DecisionRow, IdempotencyClaim, LedgerOperation, RunRow, SessionRow } from '#storage';
+import type { Span } from '#telemetry';
+import type { AgentCatalog } from './agents.ts';
+import { createContext, type RunContext } from './context.ts';
+import { decide, denialMessage } from './decisions.ts';
+import { budgetStop, foldNew } from './endings.ts';
+import type { Engine } from './engine.ts';
+import type { ChildCall } from './executor.ts';
+import { planModelAttempt, planModelCall, proposeModelAttempt } from './model-plan.ts';
+import { startRunSpan } from './run-spans.ts';
+import { emptyTotals, initialState } from './state.ts';
+import { subagentOf } from './subagents.ts';
+import type { Transcripts } from './transcript.ts';
+import { parseEvent } from './transcript.ts';
+import { fold } from './transitions.ts';
+import type { CreateOptions, Principal, StartOptions } from './types.ts';
+import type { Worker } from './worker.ts';
+
+export interface StartDependencies {
+  readonly engine: Engine;
+  readonly catalog: AgentCatalog;
+  readonly transcripts: Transcripts;
+  readonly worker: () => Worker;
+  readonly defaultAgent: string;
+}
+
+/** What is written for a new session besides its row: the rows of its budget, limited or only counted. */
+export function sessionParts(sessionId: SessionId, budget: BudgetLimits | undefined): readonly LedgerOperation[] {
+  return limitOperations({ kind: 'session', id: sessionId }, budget ?? {});
+}
+
+export function newSession(engine: Engine, principal: Principal, agent: AgentVersionRow, request: SessionCreateRequest): SessionRow {
+  if (request.policy !== undefined) engine.policy.check(request.policy);
+  return {
+    tenantId: principal.tenantId,
+    sessionId: engine.ids.next<SessionId>('session'),
+    status: 'active',
+    agent: agent.name,
+    agentVersion: agent.version,
+    policy: request.policy ?? null,
+    user: request.user ?? null,
+    project: request.project ?? null,
+    metadata: request.metadata ?? null,
+    createdAt: engine.clock.now(),
+  };
+}
+
+/** Null without a key. The hash covers who asks and what for, so that a key never gives one caller another's answer. */
+export function idempotencyOf(
+  principal: Principal,
+  options: CreateOptions,
+  what: string,
+  request: unknown,
+  resourceId: string,
+): { readonly idempotency?: IdempotencyClaim } {
+  if (options.idempotencyKey === undefined) return {};
+  const requestHash = sha256(canonicalJson([what, principal.id, request]));
+  return { idempotency: { key: `${what}:${options.idempotencyKey}`, requestHash, resourceId } };
+}
+
+export function idempotencyConflict(): NexusError {
+  return new NexusError('idempotency_conflict', 'this idempotency key was used for another request; use a new key');
+}
+
+export function inputParts(request: Pick<ChatRequest, 'input' | 'attachments'>): UserPart[] {
+  const parts: UserPart[] = typeof request.input === 'string' ? [{ type: 'text', text: request.input }] : request.input;
+  return [...parts, ...(request.attachments ?? [])];
+}
+
+/**
+ * Starts runs. Everything that a run needs to exist is written in one transaction: its session when it is new, its
+ * budget, its first events, and, when this process will drive it, the reservation of its first model call. A refusal
+ * by policy or budget leaves nothing behind but the record of the decision.
+ */
+export function createRunStarter({ engine, catalog, transcripts, worker, defaultAgent }: StartDependencies) {
+  const { store, clock, ids } = engine;
+
+  async function sessionFor(
+    principal: Principal,
+    request: ChatRequest,
+  ): Promise<{ row: SessionRow; agent: AgentVersionRow; fresh: boolean }> {
+    if (request.sessionId !== undefined) {
+      const row = await store.getSession(principal.tenantId, request.sessionId as SessionId); // an unknown id is simply not found
+      if (row === null) throw new NexusError('not_found', `there is no session ${request.sessionId}`);
+      if (row.status === 'closed') throw new NexusError('conflict', `session ${request.sessionId} is closed; create another one`);
+      const agent =
+        request.agent === undefined || request.agent === row.agent
+          ? await catalog.get(principal.tenantId, row.agent, row.agentVersion)
+          : await catalog.get(principal.tenantId, request.agent);
+      return { row, agent, fresh: false };
+    }
+    const agent = await catalog.get(principal.tenantId, request.agent ?? defaultAgent);
+    return { row: newSession(engine, principal, agent, {}), agent, fresh: true };
+  }
+
+  function authorize(principal: Principal, agent: AgentVersionRow, session: SessionRow, runId: RunId) {
+    const decision = decide(
+      engine,
+      { runId, callId: null },
+      {
+        principal: { type: 'User', id: principal.id, tenant: principal.tenantId, roles: principal.roles },
+        action: 'run.start',
+        resource: { type: 'Agent', id: agent.name },
+        context: { sessionId: session.sessionId },
+      },
+    );
+    return decision;
+  }
+
+  async function refuse(row: DecisionRow, principal: Principal, error: NexusError): Promise<never> {
+    await store.commit({ tenantId: principal.tenantId, decisions: [row] });
+    throw error;
+  }
+
+  async function history(session: SessionRow, fresh: boolean): Promise<string[]> {
+    if (fresh) return [];
+    const { items } = await store.listRuns(session.tenantId, { sessionId: session.sessionId, status: 'completed' }, { limit: 50 });
+    const last = items.find((run) => run.parentRunId === null);
+    return last === undefined ? [] : [last.runId];
+  }
+
+  function newRun(
+    session: SessionRow,
+    agent: AgentVersionRow,
+    runId: RunId,
+    given: { model?: string | undefined; budget?: BudgetLimits | undefined; parentRunId?: RunId; traceId: string | null },
+  ): RunRow {
+    const now = clock.now();
+    return {
+      tenantId: session.tenantId,
+      runId,
+      sessionId: session.sessionId,
+      agent: agent.name,
+      agentVersion: agent.version,
+      model: given.model ?? null,
+      parentRunId: given.parentRunId ?? null,
+      status: 'queued',
+      waiting: null,
+      step: 0,
+      lastSeq: 0,
+      totals: emptyTotals,
+      output: null,
+      error: null,
+      resumable: false,
+      epoch: 0,
+      leaseOwner: null,
+      dueAt: now,
+      cancelRequested: null,
+      budget: given.budget ?? null,
+      traceId: given.traceId,
+      createdAt: now,
+      updatedAt: now,
+    };
+  }
+
+  function runLimits(runId: RunId, ...limits: readonly (BudgetLimits | undefined)[]): readonly LedgerOperation[] {
+    const least: BudgetLimits = {};
+    for (const unit of budgetUnits) {
+      const values = limits.flatMap((entry) => (entry?.[unit] === undefined ? [] : [entry[unit]]));
+      if (values.length > 0) least[unit] = Math.min(...values);
+    }
+    return limitOperations({ kind: 'run', id: runId }, least, { unlimited: 'ignore' });
+  }
+
+  async function existing(principal: Principal, runId: string): Promise<RunRow> {
+    const row = await store.getRun(principal.tenantId, runId as RunId); // stored as a run's id
+    if (row === null) throw new NexusError('internal', 'the run of this idempotency key is gone');
+    return row;
+  }
+
+  return {
+    async start(principal: Principal, request: ChatRequest, options: StartOptions): Promise<{ row: RunRow; created: boolean }> {
+      const { row: session, agent, fresh } = await sessionFor(principal, request);
+      const runId = ids.next<RunId>('run');
+      const decision = authorize(principal, agent, session, runId);
+      if (decision.record.effect !== 'allow') {
+        await refuse(
+          decision.row,
+          principal,
+          new NexusError('policy_denied', denialMessage(decision.record), {
+            details: { decisionId: decision.record.id, reasons: decision.record.reasons },
+          }),
+        );
+      }
+      const deadlineAt = request.deadlineMs === undefined ? null : toTimestamp(clock.now() + request.deadlineMs);
+      const span = startRunSpan(
+        engine.tracer,
+        { runId, tenantId: principal.tenantId, sessionId: session.sessionId, agent: agent.name },
+        options.traceparent,
+      );
+      const { traceparent } = span;
+      const created: JournalData<'run.created'> = {
+        sessionId: session.sessionId,
+        agent: agent.name,
+        agentVersion: agent.version,
+        ...(request.model === undefined ? {} : { model: request.model }),
+        input: inputParts(request),
+        ...(request.budget === undefined ? {} : { budget: request.budget }),
+        history: await history(session, fresh),
+        principal: principal.id,
+        ...(deadlineAt === null ? {} : { deadlineAt }),
+        traceparent,
+        decision: decision.record,
+      };
+      const row = newRun(session, agent, runId, { model: request.model, budget: request.budget, traceId: span.traceId });
+      const context = await createContext(engine, catalog, transcripts, {
+        row,
+        session,
+        principal: principal.id,
+        history: created.history,
+        parent: null,
+        deadlineAt,
+        traceparent,
+      });
+      const base: Commit = {
+        tenantId: principal.tenantId,
+        ...idempotencyOf(principal, options, 'run', request, runId),
+        ...(fresh ? { sessions: [session] } : {}),
+        ledger: [
+          ...(fresh ? sessionParts(session.sessionId, undefined) : []),
+          ...runLimits(runId, request.budget, agent.definition.budget),
+        ],
+        decisions: [decision.row],
+      };
+      try {
+        if (worker().hasCapacity()) return await startHere(principal, base, row, created, context, span);
+        const queued = await queue(principal, base, row, created);
+        span.end();
+        return queued;
+      } catch (error) {
+        span.recordError(error);
+        span.end();
+        throw error;
+      }
+    },
+
+    /** Creates the run of a sub-agent call. Its id follows from the call, so doing this again finds it there. */
+    async startChild(parent: RunContext, call: ChildCall): Promise<void> {
+      const name = subagentOf(call.toolName);
+      const runId = call.childRunId as RunId; // written by childRunId()
+      if (name === null || (await store.getRun(parent.tenantId, runId)) !== null) return;
+      const agent = await catalog.get(parent.tenantId, name);
+      const input = call.input as { task: string; maxCostMicroUsd?: number }; // checked against the tool's schema
+      const budget = input.maxCostMicroUsd === undefined ? undefined : { costMicroUsd: input.maxCostMicroUsd };
+      const created: JournalData<'run.created'> = {
+        sessionId: parent.sessionId,
+        agent: agent.name,
+        agentVersion: agent.version,
+        input: [{ type: 'text', text: input.task }],
+        ...(budget === undefined ? {} : { budget }),
+        history: [],
+        principal: parent.principal,
+        ...(parent.deadlineAt === null ? {} : { deadlineAt: toTimestamp(parent.deadlineAt) }),
+        parent: { runId: parent.runId, callId: call.callId, depth: parent.depth + 1 },
+        ...(parent.traceparent === null ? {} : { traceparent: parent.traceparent }),
+      };
+      const row = newRun(parent.session, agent, runId, {
+        budget,
+        parentRunId: parent.runId,
+        traceId: parent.traceparent?.split('-')[1] ?? null,
+      });
+      await store.commit({
+        tenantId: parent.tenantId,
+        createRun: row,
+        ledger: runLimits(runId, budget, agent.definition.budget),
+        events: [{ type: 'run.created', data: created }],
+        idempotency: { key: `child:${runId}`, requestHash: runId, resourceId: runId },
+      });
+      worker().wake({ tenantId: parent.tenantId, runId });
+    },
+
+    newRun,
+    runLimits,
+  };
+
+  async function queue(
+    principal: Principal,
+    base: Commit,
+    row: RunRow,
+    created: JournalData<'run.created'>,
+  ): Promise<{ row: RunRow; created: boolean }> {
+    const result = await store.commit({ ...base, createRun: row, events: [{ type: 'run.created', data: created }] });
+    if (result.type === 'duplicate') {
+      if (!result.sameRequest) throw idempotencyConflict();
+      return { row: await existing(principal, result.resourceId), created: false };
+    }
+    if (result.type !== 'committed') throw new NexusError('internal', `the run could not be written (${result.type})`);
+    worker().wake({ tenantId: row.tenantId, runId: row.runId });
+    return { row: { ...row, lastSeq: result.events.length }, created: true };
+  }
+
+  async function startHere(
+    principal: Principal,
+    base: Commit,
+    queued: RunRow,
+    created: JournalData<'run.created'>,
+    context: RunContext,
+    span: Span,
+  ): Promise<{ row: RunRow; created: boolean }> {
+    const row: RunRow = { ...queued, status: 'running', epoch: 1, leaseOwner: engine.workerId, dueAt: null, step: 1 };
+    const opening = [
+      { type: 'run.created' as const, data: created },
+      { type: 'run.started' as const, data: { workerId: engine.workerId, epoch: 1 } },
+    ];
+    const planned = planModelCall(engine, context, foldNew(initialState, opening), { step: 1, newStep: true });
+    const target = context.targets[0];
+    if (target === undefined) throw new NexusError('model_not_found', `agent ${context.agent.name} has no model`);
+    const attempt = planned.type === 'planned' ? planModelAttempt(engine, context, planned.plan, target, 1) : planned;
+    if (attempt.type === 'impossible') {
+      const { code, message, details } = attempt.error;
+      const decisions = [...(base.decisions ?? []), ...(attempt.decision === null ? [] : [attempt.decision.row])];
+      await store.commit({ tenantId: principal.tenantId, decisions });
+      throw new NexusError(code, message, details === undefined ? {} : { details });
+    }
+    const proposal = proposeModelAttempt(attempt.plan);
+    const limits = base.ledger?.length ?? 0;
+    const result = await store.commit({
+      ...base,
+      createRun: row,
+      ledger: [...(base.ledger ?? []), ...proposal.ledger],
+      decisions: [...(base.decisions ?? []), ...proposal.decisions],
+      events: (outcomes) => [...opening, ...proposal.events(outcomes.slice(limits))],
+    });
+    switch (result.type) {
+      case 'duplicate':
+        if (!result.sameRequest) throw idempotencyConflict();
+        return { row: await existing(principal, result.resourceId), created: false };
+      case 'refused': {
+        engine.metrics.budgetOperation('refused');
+        const stop = budgetStop(result.refusal, 'model');
+        await store.commit({ tenantId: principal.tenantId, decisions: [...(base.decisions ?? []), ...proposal.decisions] });
+        throw new NexusError('budget_exceeded', stop.type === 'fail' ? stop.error.message : 'the budget is used up', {
+          details: { ...result.refusal },
+        });
+      }
+      case 'fenced':
+        throw new NexusError('internal', 'a new run was fenced');
+      case 'committed': {
+        const written = result.events.map(parseEvent);
+        const state = fold(written);
+        const fence = { tenantId: row.tenantId, runId: row.runId, epoch: 1, owner: engine.workerId };
+        worker().adopt({
+          context,
+          fence,
+          state,
+          opening: { type: 'begun', written, stored: result.events, attempt: attempt.plan, outcome: result.outcomes[limits] },
+          span,
+        });
+        return { row: { ...row, lastSeq: state.lastSeq, totals: state.totals }, created: true };
+      }
+    }
+  }
+}
+
+export type RunStarter = ReturnType<typeof createRunStarter>;

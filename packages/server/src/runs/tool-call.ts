@@ -1,0 +1,73 @@
+import type { ErrorInfo } from '@nexus-agent/protocol';
+import type { ToolExecution } from '#tools';
+import type { RunContext } from './context.ts';
+import { decideForRun, denialMessage } from './decisions.ts';
+import type { Engine } from './engine.ts';
+import { merge, type Proposal, settle } from './proposal.ts';
+import type { RunState } from './state.ts';
+import { ask, completed, type ToolStart } from './tool-plan.ts';
+
+export interface ToolCallHooks {
+  readonly signal: AbortSignal;
+  readonly timeoutMs: number;
+  readonly traceparent: string | undefined;
+}
+
+/** Runs a started tool call. Whatever it touches outside its arguments is decided by policy first, and recorded before it happens. */
+export async function callTool(engine: Engine, context: RunContext, start: ToolStart, hooks: ToolCallHooks): Promise<ToolExecution> {
+  const workspace = await engine.workspaceOf(context.tenantId, context.sessionId);
+  return engine.tools.execute(
+    start.tool,
+    start.input,
+    {
+      tenantId: context.tenantId,
+      sessionId: context.sessionId,
+      runId: context.runId,
+      callId: start.call.callId,
+      attempt: start.attempt,
+      idempotencyKey: start.idempotencyKey,
+      workspace,
+      signal: hooks.signal,
+      onOutput: () => undefined,
+      async authorize(request) {
+        const decision = decideForRun(engine, context, start.call.callId, {
+          action: request.action,
+          resource: {
+            type: request.action === 'net.egress' ? 'Host' : 'Secret',
+            id: request.resource,
+            attributes: { tool: start.tool.name },
+          },
+          context: {},
+        });
+        await engine.store.commit({ tenantId: context.tenantId, decisions: [decision.row] });
+        if (decision.record.effect === 'allow') return { allowed: true };
+        const error: ErrorInfo = { code: 'policy_denied', message: denialMessage(decision.record), retryable: false };
+        return { allowed: false, error };
+      },
+      ...(hooks.traceparent === undefined ? {} : { traceparent: hooks.traceparent }),
+    },
+    { timeoutMs: hooks.timeoutMs },
+  );
+}
+
+/** Journals what a tool gave and settles it. A `once` tool that was cut off may have taken effect: a person is asked. */
+export function proposeToolEnd(
+  engine: Engine,
+  context: RunContext,
+  state: RunState,
+  start: ToolStart,
+  wallMs: number,
+  execution: ToolExecution,
+  stopped: boolean,
+): Proposal {
+  const call = state.calls.find((candidate) => candidate.callId === start.call.callId) ?? start.call;
+  const cutOff = execution.type === 'error' && (execution.error.code === 'tool_timeout' || execution.error.code === 'cancelled');
+  if (cutOff && start.tool.effects === 'once' && !stopped) return ask(engine, context, state, call, 'unknown_outcome', start.input, null);
+  const actual = {
+    toolCalls: 1,
+    wallMs: Math.min(Math.ceil(execution.durationMs), wallMs),
+    ...(execution.type === 'ok' ? { costMicroUsd: execution.costMicroUsd } : { costMicroUsd: start.tool.maxCostMicroUsd ?? 0 }),
+  };
+  const cancelled = execution.type === 'error' && execution.error.code === 'cancelled';
+  return merge([completed(state, call, cancelled ? { ...execution, type: 'cancelled' } : execution), settle(start.reservationId, actual)]);
+}

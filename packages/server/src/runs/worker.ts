@@ -1,0 +1,257 @@
+import type { RunId, TenantId } from '@nexus-agent/protocol';
+import { NexusError, sleep, toErrorInfo } from '#core';
+import type { Bus, RunRow } from '#storage';
+import type { Span } from '#telemetry';
+import type { AgentCatalog } from './agents.ts';
+import { createContext, type RunContext } from './context.ts';
+import { stoppedEvents } from './endings.ts';
+import type { Engine } from './engine.ts';
+import { type ChildCall, type Executor, type ExecutorEnd, type ExecutorOptions, startExecutor } from './executor.ts';
+import { merge, propose } from './proposal.ts';
+import { proposeRecovery, resumedEvent } from './recovery.ts';
+import { createRunSpans } from './run-spans.ts';
+import type { RunState } from './state.ts';
+import { loadState, type Transcripts } from './transcript.ts';
+
+export interface WorkerSettings {
+  /** A worker that does not renew its lease for so long is taken for dead. */
+  readonly leaseMs: number;
+  readonly heartbeatMs: number;
+  /** How often the queue is looked at when nobody wakes the worker. */
+  readonly pollMs: number;
+  readonly maxLiveRuns: number;
+}
+
+export interface WorkerDependencies {
+  readonly engine: Engine;
+  readonly bus: Bus;
+  readonly catalog: AgentCatalog;
+  readonly transcripts: Transcripts;
+  readonly settings: WorkerSettings;
+  readonly startChild: (parent: RunContext, call: ChildCall) => Promise<void>;
+}
+
+/** A message to whoever holds a run: something changed that it may wait for. */
+interface WakeMessage {
+  readonly tenantId: TenantId;
+  readonly runId: RunId;
+  readonly cancel?: string;
+}
+
+const wakeTopic = 'wake';
+const retryTakeMs = 2_000;
+
+export interface AdoptOptions extends Pick<ExecutorOptions, 'context' | 'fence' | 'state' | 'opening'> {
+  /** The run's span, when this process began it. */
+  readonly span?: Span;
+}
+
+/**
+ * Drives runs: those that this process accepted, and those it claims from the table. Nothing is in its memory that is
+ * not in the store; a worker that dies is replaced by any other.
+ */
+export interface Worker {
+  start(): Promise<void>;
+  readonly liveRuns: number;
+  hasCapacity(): boolean;
+  /** Drives a run that was just written with this worker as its owner. */
+  adopt(options: AdoptOptions): Executor;
+  /** Tells the run's worker, wherever it is, and claims the run here when nobody drives it. */
+  wake(message: WakeMessage): void;
+  readonly draining: boolean;
+  /** Starts nothing new, lets calls in flight finish for `timeoutMs`, gives the rest up, and ends the lease. */
+  drain(timeoutMs: number): Promise<void>;
+}
+
+export function createWorker(dependencies: WorkerDependencies): Worker {
+  const { engine, bus, settings } = dependencies;
+  const { store, logger, workerId } = engine;
+  const live = new Map<string, Executor>();
+  const stopped = new AbortController();
+  const loops: Promise<void>[] = [];
+  const endings = new Set<Promise<void>>();
+  let draining = false;
+  let claimAgain = false;
+  let claiming: Promise<void> | null = null;
+  let lastBeat = Number.NEGATIVE_INFINITY;
+
+  const keyOf = (tenantId: TenantId, runId: RunId) => `${tenantId}/${runId}`;
+
+  function adopt(options: AdoptOptions): Executor {
+    const { tenantId, runId } = options.context;
+    const key = keyOf(tenantId, runId);
+    const executor = startExecutor({
+      ...options,
+      engine,
+      channel: engine.hub.openLocal(key),
+      spans: createRunSpans(engine, options.context, options.state, options.span),
+      startChild: dependencies.startChild,
+    });
+    live.set(key, executor);
+    engine.metrics.runLive(1);
+    const ending = executor.done.then(async (end) => {
+      if (live.get(key) === executor) live.delete(key);
+      engine.metrics.runLive(-1);
+      await afterEnd(executor, end);
+      endings.delete(ending);
+    });
+    endings.add(ending);
+    return executor;
+  }
+
+  async function afterEnd(executor: Executor, end: ExecutorEnd): Promise<void> {
+    const { context } = executor;
+    try {
+      if (end === 'lost') await giveBack(context.tenantId, context.runId, executor.epoch);
+      if (end === 'ended' && context.parent !== null) wake({ tenantId: context.tenantId, runId: context.parent.runId });
+      if (end === 'handed_over') bus.publish(wakeTopic, JSON.stringify({ tenantId: context.tenantId, runId: context.runId }));
+    } catch (error) {
+      logger.warn({ runId: context.runId, err: error }, 'a run could not be given back; it is taken over when the lease ends');
+    }
+  }
+
+  /** A run that this worker owns but does not drive would wait for ever: back into the queue with it. */
+  async function giveBack(tenantId: TenantId, runId: RunId, epoch: number): Promise<void> {
+    const row = await store.getRun(tenantId, runId);
+    if (row === null || row.leaseOwner !== workerId || row.epoch !== epoch || row.status !== 'running') return;
+    const patch = { status: 'queued' as const, leaseOwner: null, dueAt: engine.clock.now() + retryTakeMs };
+    await store.commit({ tenantId, run: { runId, epoch, owner: workerId, lastSeq: row.lastSeq, patch } });
+  }
+
+  /** Reads what the journal says of a claimed run and goes on from there. */
+  async function take(row: RunRow): Promise<void> {
+    try {
+      const state = await loadState(store, row.tenantId, row.runId);
+      const { created } = state;
+      const session = await store.getSession(row.tenantId, row.sessionId);
+      if (created === null || session === null) throw new NexusError('not_found', 'the run or its session has no beginning in the store');
+      let context: RunContext;
+      try {
+        context = await createContext(engine, dependencies.catalog, dependencies.transcripts, {
+          row,
+          session,
+          principal: created.principal,
+          history: created.history,
+          parent: created.parent ?? null,
+          deadlineAt: created.deadlineAt ?? null,
+          traceparent: created.traceparent ?? null,
+        });
+      } catch (error) {
+        if (error instanceof NexusError && !error.retryable) return await failUnstarted(row, state, error);
+        throw error;
+      }
+      const fence = { tenantId: row.tenantId, runId: row.runId, epoch: row.epoch, owner: workerId };
+      const proposal = merge([
+        propose({ events: [resumedEvent(state, workerId, row.epoch)], patch: { status: 'running', waiting: null } }),
+        proposeRecovery(engine, context, state),
+      ]);
+      const executor = adopt({ context, fence, state, opening: { type: 'taken', proposal } });
+      if (row.cancelRequested !== null) executor.cancel(row.cancelRequested);
+      else if (draining) executor.drain();
+    } catch (error) {
+      logger.error({ runId: row.runId, err: error }, 'a claimed run could not be taken up');
+      await giveBack(row.tenantId, row.runId, row.epoch);
+    }
+  }
+
+  /** What the run needs is gone (its agent, its model): that is its end, and it says so. */
+  async function failUnstarted(row: RunRow, state: RunState, error: NexusError): Promise<void> {
+    const info = toErrorInfo(error);
+    const events = [resumedEvent(state, workerId, row.epoch), ...stoppedEvents(state, { type: 'fail', error: info, resumable: true })];
+    const patch = { status: 'failed' as const, error: info, resumable: true, leaseOwner: null, dueAt: null, waiting: null };
+    await store.commit({
+      tenantId: row.tenantId,
+      run: { runId: row.runId, epoch: row.epoch, owner: workerId, lastSeq: row.lastSeq, patch },
+      events,
+      wake: row.parentRunId === null ? [] : [row.parentRunId],
+    });
+  }
+
+  function claimSoon(): void {
+    claimAgain = true;
+    claiming ??= claimLoop().finally(() => {
+      claiming = null;
+    });
+  }
+
+  async function claimLoop(): Promise<void> {
+    while (claimAgain && !draining && !stopped.signal.aborted) {
+      claimAgain = false;
+      const room = settings.maxLiveRuns - live.size;
+      if (room <= 0) return;
+      try {
+        const limit = Math.min(room, 100);
+        const rows = await store.claimRuns(workerId, limit);
+        await Promise.all(rows.map(take));
+        if (rows.length === limit) claimAgain = true;
+      } catch (error) {
+        logger.warn({ err: error }, 'the queue could not be read; trying again');
+        return;
+      }
+    }
+  }
+
+  async function beat(): Promise<void> {
+    const { cancelRequested } = await store.heartbeat(workerId, settings.leaseMs);
+    lastBeat = engine.clock.monotonic();
+    for (const { tenantId, runId, reason } of cancelRequested) live.get(keyOf(tenantId, runId))?.cancel(reason);
+  }
+
+  async function every(intervalMs: number, task: () => Promise<void> | void, what: string): Promise<void> {
+    while (!stopped.signal.aborted) {
+      await sleep(intervalMs, stopped.signal).catch(() => undefined);
+      if (stopped.signal.aborted) return;
+      try {
+        await task();
+      } catch (error) {
+        logger.warn({ err: error }, `${what} failed; trying again`);
+      }
+    }
+  }
+
+  function wake(message: WakeMessage): void {
+    if (bus.spansProcesses || !live.has(keyOf(message.tenantId, message.runId))) bus.publish(wakeTopic, JSON.stringify(message));
+    else receive(message);
+  }
+
+  function receive({ tenantId, runId, cancel }: WakeMessage): void {
+    const executor = live.get(keyOf(tenantId, runId));
+    if (executor === undefined) claimSoon();
+    else if (cancel !== undefined) executor.cancel(cancel);
+    else executor.poke();
+  }
+
+  return {
+    async start() {
+      await beat();
+      const stopListening = bus.subscribe(wakeTopic, (text) => receive(JSON.parse(text) as WakeMessage)); // see wake
+      stopped.signal.addEventListener('abort', stopListening);
+      loops.push(every(settings.heartbeatMs, beat, 'the heartbeat'), every(settings.pollMs, claimSoon, 'the queue poll'));
+      claimSoon();
+    },
+    get liveRuns() {
+      return live.size;
+    },
+    hasCapacity: () => !draining && live.size < settings.maxLiveRuns && engine.clock.monotonic() - lastBeat < settings.leaseMs,
+    adopt,
+    wake,
+    get draining() {
+      return draining;
+    },
+    async drain(timeoutMs) {
+      draining = true;
+      await claiming;
+      const executors = [...live.values()];
+      for (const executor of executors) executor.drain();
+      const all = Promise.allSettled(executors.map((executor) => executor.done));
+      const late = new AbortController();
+      await Promise.race([all, sleep(timeoutMs, late.signal).catch(() => undefined)]);
+      late.abort();
+      for (const executor of live.values()) executor.abandon();
+      await all;
+      stopped.abort();
+      await Promise.allSettled([...loops, ...endings]);
+      await store.retireWorker(workerId);
+    },
+  };
+}
