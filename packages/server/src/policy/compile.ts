@@ -53,7 +53,8 @@ export function compileSources(sources: readonly PolicySource[]): CompiledSource
   );
   const argumentTypes = typesOfArguments(parsed);
   const schema = schemaText(argumentTypes);
-  for (const source of sources) validateSource(cedar, source, schema);
+  // The defaults are validated by a test: doing it here would hold up the first decision.
+  for (const source of sources) if (source !== defaultPolicies) validateSource(cedar, source, schema);
   return {
     argumentTypes,
     schema,

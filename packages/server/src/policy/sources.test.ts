@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { createPolicyEngine, loadPolicyFolder } from './index.ts';
+import { createPolicyEngine, defaultPolicies, loadPolicyFolder } from './index.ts';
 import { toolRequest } from './test-requests.ts';
 
 const permitAll = 'permit (principal, action == Action::"tool.execute", resource);';
@@ -143,4 +143,8 @@ it('accepts the examples of the handbook, together', async () => {
   const pay = (amount: unknown) =>
     engine.decide(toolRequest('pay', { agentPolicy: { allow: ['pay'] }, context: { arguments: { amount } } })).effect;
   expect([pay(50), pay(50.01), pay(undefined), pay('1')]).toEqual(['allow', 'deny', 'deny', 'deny']);
+});
+
+it('ships defaults that are valid', () => {
+  expect(() => createPolicyEngine({ sources: [{ name: 'a copy of the defaults', text: defaultPolicies.text }] })).not.toThrow();
 });
