@@ -121,6 +121,7 @@ describe('retry and fallback', () => {
     const { last, parts } = await collect(llm, freshRequest('hello'), { models: ['sim-large', 'sim-small'], gate: final });
     expect(last).toMatchObject({ type: 'failed', error: { code: 'budget_exceeded' }, usage: { inputTokens: 0, outputTokens: 0 } });
     expect(parts).toHaveLength(1);
+    expect(final.log).toHaveLength(1);
     expect(simulator.stats().models['sim-large']?.requests).toBe(before);
   });
 

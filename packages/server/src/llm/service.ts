@@ -154,7 +154,6 @@ async function* run(
         const delayMs = retryDelayMs({ error, tries, attempt, policy, remainingMs, hasNext, random });
         if (delayMs === null && (!hasNext || attempt >= policy.maxAttempts)) break targets;
         await options.gate.failed({ target, attempt, error: info, usage, sent: progress.sent });
-        failure = { ...failure, usage: noUsage }; // reported: nothing of it may be counted again
         previous = { target, error: info };
         if (delayMs === null) continue targets;
         await sleep(delayMs, signal);

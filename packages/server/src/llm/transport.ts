@@ -41,7 +41,7 @@ export interface TransportCall {
   resume(): void;
   /** Destroys the socket at once; no further callback. */
   abort(): void;
-  /** The answer is complete: no further callback. A server that does not end its response within a second is cut off. */
+  /** The answer is complete: no further callback. A server that does not end its response soon is cut off. */
   detach(): void;
 }
 
@@ -54,7 +54,7 @@ export interface Transport {
 }
 
 const maxErrorBodyBytes = 64 * 1024;
-const lingerMs = 1_000;
+const lingerMs = 500;
 /** Node fires a timer of more than this at once. */
 const maxTimerMs = 2_147_483_647;
 
