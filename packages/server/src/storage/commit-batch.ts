@@ -1,7 +1,7 @@
 import type { BudgetRefusal, RunStatus } from '@nexus-agent/protocol';
 import { type IdSource, NexusError } from '#core';
 import type { LedgerEntry, LedgerOutcome, LedgerRow, LedgerRules, ReservationRow } from './ledger-types.ts';
-import { change, databaseNow, insertMany, type Program, selectMany, statement, updateMany } from './program.ts';
+import { change, databaseNow, insertMany, type Program, selectMany, statement, together, updateMany } from './program.ts';
 import {
   approvalToRow,
   decisionToRow,
@@ -98,27 +98,29 @@ function* load(context: BatchContext, commits: readonly Commit[]): Program<Worki
       if (operation.type === 'reserve') for (const scope of operation.scopes) scopes.add(scopeText(scope));
     }
   }
-  const claims = yield* selectMany('idempotency_keys', ['claim_key', 'request_hash', 'resource_id'], {
-    tenantId,
-    key: 'claim_key',
-    keys: claimKeys,
-    orderBy: ['claim_key'],
-    lock: false,
-  });
-  const runs = yield* selectMany('runs', ['run_id', 'epoch', 'cancel_requested', ...mutableRunColumns], {
-    tenantId,
-    key: 'run_id',
-    keys: runIds,
-    orderBy: ['run_id'],
-    lock: true,
-  });
-  const reservationRows = yield* selectMany('reservations', reservationColumns, {
-    tenantId,
-    key: 'reservation_id',
-    keys: reservationIds,
-    orderBy: ['reservation_id'],
-    lock: true,
-  });
+  const [claims, runs, reservationRows] = yield* together([
+    selectMany('idempotency_keys', ['claim_key', 'request_hash', 'resource_id'], {
+      tenantId,
+      key: 'claim_key',
+      keys: claimKeys,
+      orderBy: ['claim_key'],
+      lock: false,
+    }),
+    selectMany('runs', ['run_id', 'epoch', 'cancel_requested', ...mutableRunColumns], {
+      tenantId,
+      key: 'run_id',
+      keys: runIds,
+      orderBy: ['run_id'],
+      lock: true,
+    }),
+    selectMany('reservations', reservationColumns, {
+      tenantId,
+      key: 'reservation_id',
+      keys: reservationIds,
+      orderBy: ['reservation_id'],
+      lock: true,
+    }),
+  ]);
   const reservations = new Map(reservationRows.map((row) => [row.reservation_id, reservationFromRow(row)]));
   for (const reservation of reservations.values()) for (const key of reservation.rows) scopes.add(scopeTextOfKey(key));
   const budgetRows = yield* selectMany('budgets', ['scope', 'unit', 'budget_window', 'period', 'limit_amount', 'spent', 'reserved'], {
@@ -272,45 +274,43 @@ function* write(work: Working): Program<void> {
     <K extends string>(key: K) =>
     (a: Record<K, string>, b: Record<K, string>) =>
       a[key] < b[key] ? -1 : 1;
-  yield* insertMany('idempotency_keys', inserts.claims.sort(by('claim_key')));
-  // A session id is random: the same one again is a repeated commit whose first answer was lost.
-  yield* insertMany('sessions', inserts.sessions.sort(by('session_id')), 'ignore');
-  yield* insertMany('runs', [...work.newRuns.values()].sort(by('run_id')));
-  const changedRuns = [...work.changedRuns].filter((id) => !work.newRuns.has(id));
-  yield* updateMany(
-    'runs',
-    ['tenant_id', 'run_id'],
-    [...mutableRunColumns],
-    changedRuns.flatMap((id) => {
-      const run = work.runs.get(id);
-      return run ? [{ ...run, tenant_id: tenantId }] : [];
-    }),
-  );
-  yield* insertMany('run_events', inserts.events);
-  yield* insertMany('approvals', inserts.approvals.sort(by('approval_id')));
   for (const { approvalId, status } of work.closedApprovals) yield* change(closeApproval, { tenant: tenantId, id: approvalId, status });
-
+  const changedRuns = changed(work.runs, work.changedRuns).filter((run) => !work.newRuns.has(run.run_id));
   const reservations = changed(work.reservations, work.changedReservations).map((row) => reservationToRow(tenantId, row));
-  yield* insertMany(
-    'reservations',
-    reservations.filter((row) => !work.storedReservations.has(row.reservation_id)).sort(by('reservation_id')),
-  );
-  yield* updateMany(
-    'reservations',
-    ['tenant_id', 'reservation_id'],
-    ['state', 'charged', 'closed_at', 'expired'],
-    reservations.filter((row) => work.storedReservations.has(row.reservation_id)),
-  );
   const budgets = changed(work.rows, work.changedRows).map((row) => ledgerRowToRow(tenantId, row));
-  yield* insertMany('budgets', budgets.filter((row) => !work.storedRows.has(ledgerRowKeyOf(row))).sort(byRowKey));
-  yield* updateMany(
-    'budgets',
-    ['tenant_id', 'scope', 'unit', 'budget_window'],
-    ['period', 'limit_amount', 'spent', 'reserved'],
-    budgets.filter((row) => work.storedRows.has(ledgerRowKeyOf(row))),
-  );
-  yield* insertMany('ledger_entries', inserts.entries);
-  yield* insertMany('policy_decisions', inserts.decisions.sort(by('decision_id')));
+  const isStored = (row: Row<'reservations'>) => work.storedReservations.has(row.reservation_id);
+  const isStoredRow = (row: Row<'budgets'>) => work.storedRows.has(ledgerRowKeyOf(row));
+  const writes = [
+    insertMany('idempotency_keys', inserts.claims.sort(by('claim_key'))),
+    // A session id is random: the same one again is a repeated commit whose first answer was lost.
+    insertMany('sessions', inserts.sessions.sort(by('session_id')), 'ignore'),
+    insertMany('runs', [...work.newRuns.values()].sort(by('run_id'))),
+    updateMany(
+      'runs',
+      ['tenant_id', 'run_id'],
+      [...mutableRunColumns],
+      changedRuns.map((run) => ({ ...run, tenant_id: tenantId })),
+    ),
+    insertMany('run_events', inserts.events),
+    insertMany('approvals', inserts.approvals.sort(by('approval_id'))),
+    insertMany('reservations', reservations.filter((row) => !isStored(row)).sort(by('reservation_id'))),
+    updateMany(
+      'reservations',
+      ['tenant_id', 'reservation_id'],
+      ['state', 'charged', 'closed_at', 'expired'],
+      reservations.filter(isStored),
+    ),
+    insertMany('budgets', budgets.filter((row) => !isStoredRow(row)).sort(byRowKey)),
+    updateMany(
+      'budgets',
+      ['tenant_id', 'scope', 'unit', 'budget_window'],
+      ['period', 'limit_amount', 'spent', 'reserved'],
+      budgets.filter(isStoredRow),
+    ),
+    insertMany('ledger_entries', inserts.entries),
+    insertMany('policy_decisions', inserts.decisions.sort(by('decision_id'))),
+  ];
+  yield* together(writes, { last: true });
 }
 
 function byRowKey(a: Row<'budgets'>, b: Row<'budgets'>): number {

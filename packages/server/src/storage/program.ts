@@ -13,6 +13,7 @@ export interface Result {
   readonly rows: readonly unknown[];
   /** Rows written. */
   readonly changes: number;
+  readonly parts?: readonly Result[];
 }
 
 export type Params = Readonly<Record<string, Value>>;
@@ -64,7 +65,9 @@ export type Request =
       readonly orderBy: readonly string[];
       readonly lock: boolean;
     }
-  | { readonly type: 'now' };
+  | { readonly type: 'now' }
+  /** Run in order and sent together; answered by `parts`. With `last`, the transaction ends with them. */
+  | { readonly type: 'all'; readonly requests: readonly Request[]; readonly last: boolean };
 
 /** Declares a hot statement. `params` stand for values that come with each call. */
 export function statement<P extends Params, R>(name: string, build: (builder: QueryBuilder, params: P) => Compilable<R>): Statement<P, R> {
@@ -133,3 +136,29 @@ export function* databaseNow(): Program<number> {
   if (row === undefined) throw new Error('the database did not tell the time');
   return Number(row.now);
 }
+
+type Results<P extends readonly Program<unknown>[]> = { [K in keyof P]: P[K] extends Program<infer R> ? R : never };
+
+/**
+ * Runs programs side by side: what each asks for next goes to the database together, in their order, which saves
+ * Postgres a round trip for each. None may depend on another's answer.
+ */
+export function* together<const P extends readonly Program<unknown>[]>(programs: P, options: { last?: boolean } = {}): Program<Results<P>> {
+  const results: unknown[] = [];
+  let waiting = programs.flatMap((program, index) => advance(program, index, undefined, results));
+  while (waiting.length > 0) {
+    const answer = yield { type: 'all', requests: waiting.map(({ request }) => request), last: options.last ?? false };
+    waiting = waiting.flatMap(({ program, index }, position) => advance(program, index, answer.parts?.[position], results));
+  }
+  return results as unknown as Results<P>; // the result of each program stands at its index
+}
+
+function advance(program: Program<unknown>, index: number, answer: Result | undefined, results: unknown[]) {
+  const step = answer === undefined ? program.next(nothing) : program.next(answer);
+  if (!step.done) return [{ program, index, request: step.value }];
+  results[index] = step.value;
+  return [];
+}
+
+/** What a program is started with: the first `next` of a generator has nobody to receive it. */
+const nothing: Result = { rows: [], changes: 0 };

@@ -35,6 +35,7 @@ export async function openPostgres({ url, maxConnections, clock }: PostgresOptio
     // A process that is stopped in mid-transaction must not hold its locks against those that take over.
     idle_in_transaction_session_timeout: 3000,
     types,
+    pipeline: true,
   });
   // The pool drops the connection that broke while idle; whoever asks next gets a new one or the error.
   pool.on('error', () => {});
@@ -62,6 +63,8 @@ export async function openPostgres({ url, maxConnections, clock }: PostgresOptio
         return prepared(client, postgresSets.select(request), [request.tenantId, request.keys]);
       case 'now':
         return prepared(client, 'select (extract(epoch from clock_timestamp()) * 1000)::bigint as now', []);
+      case 'all':
+        return { rows: [], changes: 0, parts: await inOrder(request.requests.map((each) => execute(client, each))) };
       default:
         return request satisfies never;
     }
@@ -84,14 +87,25 @@ export async function openPostgres({ url, maxConnections, clock }: PostgresOptio
     return step.value;
   }
 
-  async function transact<R>(start: () => Program<R>, before?: string): Promise<R> {
+  /** `prepare` is run first inside the transaction and may wait for a lock. */
+  async function transact<R>(start: () => Program<R>, prepare?: string): Promise<R> {
     const client = await pool.connect();
     let broken: Error | undefined;
     try {
-      await client.query(`begin isolation level read committed${before === undefined ? '' : `; ${before}`}`);
-      const result = await drive(client, start());
-      await commit(client);
-      return result;
+      // Sent ahead of the first request, which fails when this does.
+      const begun = client.query('begin isolation level read committed');
+      begun.catch(() => {});
+      if (prepare !== undefined) await client.query(prepare);
+      const program = start();
+      let committed = false;
+      let step = program.next();
+      while (!step.done) {
+        if (committed) throw new Error('a program asked for more after its last request');
+        committed = step.value.type === 'all' && step.value.last;
+        step = program.next(committed ? await finish(client, step.value) : await execute(client, step.value));
+      }
+      if (!committed) await finish(client, { type: 'all', requests: [], last: true });
+      return step.value;
     } catch (error) {
       try {
         await client.query('rollback');
@@ -104,16 +118,25 @@ export async function openPostgres({ url, maxConnections, clock }: PostgresOptio
     }
   }
 
-  /** From here on a lost connection leaves it open whether the change happened, so it must not be repeated blindly. */
-  async function commit(client: PoolClient): Promise<void> {
-    try {
-      const { command } = await client.query('commit');
-      // Postgres answers the commit of a failed transaction with a rollback, and with success.
-      if (command !== 'COMMIT') throw new NexusError('internal', 'a transaction was rolled back instead of committed');
-    } catch (cause) {
-      if (dialect.classify(cause) !== 'lost') throw cause;
-      throw new NexusError('storage_unavailable', 'the connection was lost while a change was written; it may have happened', { cause });
+  /**
+   * Sends the last requests and COMMIT together. A connection that is lost now leaves it open whether the change
+   * happened, so that it must not be repeated blindly.
+   */
+  async function finish(client: PoolClient, request: Request): Promise<Result> {
+    const requested = execute(client, request);
+    const committed = client.query('commit');
+    const [answered, ended] = await Promise.allSettled([requested, committed]);
+    for (const each of [answered, ended]) {
+      if (each.status === 'fulfilled') continue;
+      if (dialect.classify(each.reason) !== 'lost') throw each.reason;
+      const message = 'the connection was lost while a change was written; it may have happened';
+      throw new NexusError('storage_unavailable', message, { cause: each.reason });
     }
+    // Postgres answers the commit of a failed transaction with a rollback, and with success.
+    if (ended.status === 'fulfilled' && ended.value.command !== 'COMMIT') {
+      throw new NexusError('internal', 'a transaction was rolled back instead of committed');
+    }
+    return answered.status === 'fulfilled' ? answered.value : { rows: [], changes: 0 };
   }
 
   let migrated: readonly string[];
@@ -133,6 +156,15 @@ export async function openPostgres({ url, maxConnections, clock }: PostgresOptio
     write: (start) => withRetries(retry, () => transact(start)),
     close: () => pool.end(),
   };
+}
+
+/** Waits for all, then throws the first failure: the later ones only say that the transaction had failed. */
+async function inOrder<R>(promises: readonly Promise<R>[]): Promise<R[]> {
+  const settled = await Promise.allSettled(promises);
+  return settled.map((each) => {
+    if (each.status === 'rejected') throw each.reason;
+    return each.value;
+  });
 }
 
 function answer(result: { rows: unknown[]; rowCount: number | null }): Result {
