@@ -7,7 +7,7 @@ import type { Workspaces } from '../workspace/workspace.ts';
 const maxFilesBytes = 4 * 1024 * 1024;
 const maxLogsInError = 2_000;
 
-export interface CodeJsOptions {
+interface CodeJsOptions {
   readonly sandbox: Sandbox;
   readonly workspaces: Workspaces;
 }

@@ -5,16 +5,7 @@ import { matchesWildcard } from '../wildcard.ts';
 import type { Workspaces } from '../workspace/workspace.ts';
 import { readLines } from './text-lines.ts';
 
-export interface FsToolLimits {
-  readonly maxListed: number;
-  readonly maxReadLines: number;
-  readonly maxReadChars: number;
-  readonly maxLineChars: number;
-  readonly maxMatches: number;
-  readonly maxSearchedBytes: number;
-}
-
-export const defaultFsToolLimits: FsToolLimits = {
+const limits = {
   maxListed: 1_000,
   maxReadLines: 2_000,
   maxReadChars: 40_000,
@@ -28,13 +19,11 @@ const pathProperty = { type: 'string', description: 'Path relative to the worksp
 const folderProperty = { type: 'string', description: 'Folder relative to the workspace; the whole workspace when left out' };
 
 /** `fs_list`, `fs_read`, `fs_write` and `fs_search` on the workspace of the session that the call belongs to. */
-export function createFsTools(options: { readonly workspaces: Workspaces; readonly limits?: Partial<FsToolLimits> }): readonly Tool[] {
-  const limits = { ...defaultFsToolLimits, ...options.limits };
-  const { workspaces } = options;
-  return [listTool(workspaces, limits), readTool(workspaces, limits), writeTool(workspaces), searchTool(workspaces, limits)];
+export function createFsTools({ workspaces }: { readonly workspaces: Workspaces }): readonly Tool[] {
+  return [listTool(workspaces), readTool(workspaces), writeTool(workspaces), searchTool(workspaces)];
 }
 
-function listTool(workspaces: Workspaces, limits: FsToolLimits): Tool {
+function listTool(workspaces: Workspaces): Tool {
   return {
     name: 'fs_list',
     description:
@@ -72,7 +61,7 @@ function listTool(workspaces: Workspaces, limits: FsToolLimits): Tool {
   };
 }
 
-function readTool(workspaces: Workspaces, limits: FsToolLimits): Tool {
+function readTool(workspaces: Workspaces): Tool {
   return {
     name: 'fs_read',
     description:
@@ -149,7 +138,7 @@ function writeTool(workspaces: Workspaces): Tool {
   };
 }
 
-function searchTool(workspaces: Workspaces, limits: FsToolLimits): Tool {
+function searchTool(workspaces: Workspaces): Tool {
   return {
     name: 'fs_search',
     description:

@@ -21,7 +21,7 @@ export interface InterpreterOutcome {
   readonly intact: boolean;
 }
 
-export interface InterpreterClock {
+interface InterpreterClock {
   now(): number;
   monotonic(): number;
 }

@@ -20,7 +20,7 @@ export interface SandboxOptions {
 
 export const defaultSandboxLimits: SandboxLimits = {
   fuel: 5_000,
-  wallMs: 10_000,
+  wallMs: 15_000,
   memoryBytes: 64 * 1024 * 1024,
   stackBytes: 256 * 1024,
   maxOutputChars: 50_000,
@@ -102,11 +102,10 @@ export function createSandbox(options: SandboxOptions): Sandbox {
   };
 
   const startThread = (): Thread => {
-    // No environment and no options of this process reach the thread, and what it prints goes nowhere.
+    // No environment and no options of this process reach the thread, and what it prints goes nowhere: nobody reads it.
+    // (Reading would also keep this process alive for an idle thread.)
     const worker = new Worker(workerUrl, { env: {}, execArgv: [], argv: [], stdout: true, stderr: true, resourceLimits: threadLimits });
     const thread: Thread = { worker, runs: 0, job: undefined, idleTimer: undefined };
-    worker.stdout.resume();
-    worker.stderr.resume();
     worker.on('message', (answer: WorkerAnswer) => onAnswer(thread, answer));
     worker.on('error', (error: Error & { code?: string }) =>
       kill(

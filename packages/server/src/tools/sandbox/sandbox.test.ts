@@ -1,4 +1,7 @@
+import { execFile } from 'node:child_process';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '#core';
 import { createSandbox, type Sandbox, type SandboxRequest } from '#tools';
@@ -7,7 +10,7 @@ let sandbox: Sandbox;
 beforeAll(() => {
   sandbox = createSandbox({
     clock: systemClock,
-    limits: { fuel: 500, wallMs: 4_000, memoryBytes: 32 * 1024 * 1024, maxOutputChars: 10_000 },
+    limits: { fuel: 500, wallMs: 10_000, memoryBytes: 32 * 1024 * 1024, maxOutputChars: 10_000 },
   });
 });
 afterAll(() => sandbox.close());
@@ -174,6 +177,8 @@ describe('fuel', () => {
   it('stops microtasks at the same place each time', async () => {
     const code = 'let n = 0; for (;;) { await 0; if (++n % 1000 === 0) console.log(n) }';
     const results = await Promise.all(Array.from({ length: 4 }, () => run(code, { limits: { fuel: 60 } })));
+    // Each turn is a job: far dearer than a turn of a plain loop, so it must burn more.
+    expect(Number(results[0]?.logs.split('\n').at(-1))).toBeLessThan(60_000);
     expect(new Set(results.map((result) => (result.type === 'error' ? result.error.code + result.logs : 'ok'))).size).toBe(1);
   });
 
@@ -242,6 +247,18 @@ describe('the pool', () => {
     } finally {
       await brief.close();
     }
+  });
+
+  it('does not keep a process alive that has nothing else to do', { timeout: 30_000 }, async () => {
+    const door = fileURLToPath(new URL('../index.ts', import.meta.url));
+    const program = `import { createSandbox } from ${JSON.stringify(door)};
+      const clock = { now: Date.now, monotonic: () => performance.now() };
+      console.log((await createSandbox({ clock }).run({ code: '40 + 2' })).value);`;
+    const startedAt = performance.now();
+    const args = ['--conditions=nexus-source', '--input-type=module', '--eval', program];
+    const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: fileURLToPath(new URL('../../..', import.meta.url)) });
+    expect(stdout.trim()).toBe('42');
+    expect(performance.now() - startedAt).toBeLessThan(20_000); // an idle thread lives for 30 s
   });
 
   it('ends everything when it is closed', async () => {

@@ -10,7 +10,7 @@ export interface UsageLimits {
   readonly maxWorkspaceFiles: number;
 }
 
-export interface UsageGuard {
+interface UsageGuard {
   /**
    * Runs `write`, which changes the workspace by `change`, or throws `payload_too_large`. The writes of one workspace
    * come one after the other, in the order of the calls.

@@ -21,7 +21,7 @@ export type WalkItem =
   /** Last, when there is more than was visited. */
   | { readonly type: 'incomplete' };
 
-export interface WalkOptions extends FolderOptions {
+interface WalkOptions extends FolderOptions {
   readonly recursive: boolean;
   readonly maxVisited: number;
   readonly signal?: AbortSignal;
