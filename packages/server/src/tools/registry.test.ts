@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { systemClock } from '#core';
 import { createToolRegistry, type Tool, type ToolFault } from '#tools';
 import { describeToolRegistry } from '../../../../test/conformance/tools.ts';
-import { makeToolContext } from './testing.ts';
+import { makeToolContext } from './testing/context.ts';
 
 describeToolRegistry('in process', { create: async (options) => createToolRegistry({ ...options, clock: systemClock }) });
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { systemClock } from '#core';
 import { createBuiltinTools, createSandbox, createToolRegistry, createWorkspaces, type Sandbox, type ToolRegistry } from '#tools';
-import { makeToolContext } from '../testing.ts';
+import { makeToolContext } from '../testing/context.ts';
 
 let workspace: string;
 let sandbox: Sandbox;

@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '#core';
 import { createToolRegistry, createWorkspaces, type WorkspaceLimits } from '#tools';
-import { makeToolContext } from '../testing.ts';
+import { makeToolContext } from '../testing/context.ts';
 import { createFsTools } from './fs.ts';
 
 const secret = 'the-secret-outside';

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '#core';
 import { createToolRegistry, type ToolContext } from '#tools';
 import type { ResolvedAddress } from '../net/egress.ts';
-import { makeToolContext } from '../testing.ts';
+import { makeToolContext } from '../testing/context.ts';
 import { createHttpFetchTool, type HttpFetchOptions } from './http-fetch.ts';
 
 let server: Server;

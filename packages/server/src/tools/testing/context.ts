@@ -1,4 +1,4 @@
-import type { ToolContext } from './types.ts';
+import type { ToolContext } from '../types.ts';
 
 /** A context for tests of tools: permits everything, hears nothing. */
 export function makeToolContext(changes: Partial<ToolContext> = {}): ToolContext {
