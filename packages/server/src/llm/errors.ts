@@ -100,7 +100,7 @@ function readBody(body: unknown): Told {
 }
 
 /** Cuts a provider's message and blanks what looks like a credential. */
-export function redact(text: string): string {
+function redact(text: string): string {
   const clean = text
     .replace(/\b(bearer|api[-_ ]?key|token|authorization)(["'\s:=]+)[^\s"',;]+/gi, '$1$2[redacted]')
     .replace(/\b(sk|pk|key|xai|gsk|nx|hf|AIza)[-_][\w*.-]{6,}/g, '[redacted]')

@@ -2,8 +2,7 @@
 export type { ModelSettings } from './catalogue.ts';
 export { costMicroUsd, reserveMicroUsd } from './pricing.ts';
 export type { Provider } from './provider.ts';
-export type { RetryPolicy } from './retry.ts';
-export { createLanguageModels, type LanguageModelsDependencies } from './service.ts';
+export { createLanguageModels } from './service.ts';
 export type {
   AttemptGate,
   AttemptGrant,
@@ -12,7 +11,6 @@ export type {
   ModelPrice,
   ModelRequest,
   ModelTarget,
-  PriceTier,
   StreamOptions,
   ToolSpec,
 } from './types.ts';

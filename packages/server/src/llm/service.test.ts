@@ -198,6 +198,7 @@ describe('ending a stream', () => {
       expect(last.usage.inputTokens).toBeGreaterThan(0);
       await until(() => simulator.stats().activeRequests === 0, `the upstream request of ${model} ends`);
       expect(performance.now() - startedMs).toBeLessThan(500);
+      expect(simulator.stats().models['sim-large']?.aborted).toBe(before.aborted + 1);
     }
   });
 

@@ -82,3 +82,9 @@ export function currentTask(turns: readonly SimTurn[]): SimTask {
     turnIndex: since.filter((turn) => turn.role === 'assistant').length,
   };
 }
+
+/** The file that a file tool's call is about. */
+export function pathOf(call: DoneCall): string {
+  const path = call.input.path ?? call.input.file;
+  return typeof path === 'string' ? path : '';
+}

@@ -1,10 +1,11 @@
 /**
- * A JavaScript program for `code_js` that reads the tables (its data are in the program), picks the columns that the
- * task names, and gives their figures: rows, sum, mean, median, min and max with the row's label. Null without a table.
+ * A JavaScript program for `code_js` that reads tables, picks the columns that the task names, and gives their figures:
+ * rows, sum, mean, median, min and max with the row's label. The tables are what the tool passes as `files`, or those
+ * in the program when the tool cannot pass any.
  */
-export function csvProgram(tables: readonly { readonly path: string; readonly text: string }[], task: string): string | null {
-  if (tables.length === 0) return null;
-  return `const tables = ${JSON.stringify(tables)};
+export function csvProgram(tables: readonly { readonly path: string; readonly text: string }[] | 'files', task: string): string {
+  const source = tables === 'files' ? 'Object.entries(files).map(([path, text]) => ({ path, text }))' : JSON.stringify(tables);
+  return `const tables = ${source};
 const words = ${JSON.stringify(task.toLowerCase())};
 function cells(line, mark) {
   const out = []; let cell = ''; let quoted = false;

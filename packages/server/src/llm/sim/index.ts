@@ -1,4 +1,2 @@
 /** The door of the model simulator. */
-export type { Knobs } from './knobs.ts';
-export { type Simulator, type SimulatorOptions, startSimulator } from './server.ts';
-export type { ModelStats, SimulatorStats } from './stats.ts';
+export { type Simulator, startSimulator } from './server.ts';

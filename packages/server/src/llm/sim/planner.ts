@@ -80,7 +80,7 @@ function figuresOf(task: SimTask): number[] {
   return (output.match(/-?\d+(?:\.\d+)?/g) ?? []).map(Number);
 }
 
-export function readJson(text: string): Record<string, unknown> | null {
+function readJson(text: string): Record<string, unknown> | null {
   try {
     return asRecord(JSON.parse(text));
   } catch {

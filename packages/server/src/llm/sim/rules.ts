@@ -1,14 +1,15 @@
 import { asRecord } from '../codecs/codec.ts';
-import type { DoneCall, SimRequest, SimTask, SimTool } from './conversation.ts';
+import { pathOf, type SimRequest, type SimTask, type SimTool } from './conversation.ts';
 import { csvProgram } from './csv-program.ts';
+import { composeAnswer } from './speech.ts';
 
-export interface PlannedCall {
+interface PlannedCall {
   readonly name: string;
   readonly input: Record<string, unknown>;
 }
 
 /** What the words of a task ask for. */
-export interface Intent {
+interface Intent {
   readonly files: readonly string[];
   readonly writeTo: string | null;
   readonly list: boolean;
@@ -22,7 +23,7 @@ export interface Intent {
 
 const filePattern = /(?<![\w/:.-])(?:[\w-]+\/)*[\w-]+\.(?:csv|tsv|txt|md|json|ya?ml|log|html|ts|js|py)\b/gi;
 
-export function readIntent(request: SimRequest, text: string): Intent {
+function readIntent(request: SimRequest, text: string): Intent {
   const withoutUrls = text.replace(/https?:\/\/\S+/g, ' ');
   const writeTo =
     /\b(?:write|save|store|put|create|record)\b[^.\n]*?\b(?:to|in|into|as|file|report)\s+(?:a\s+file\s+)?(?:named\s+|called\s+)?["'`]?((?:[\w-]+\/)*[\w-]+\.\w{1,5})/i.exec(
@@ -96,20 +97,17 @@ export function nextCalls(request: SimRequest, task: SimTask): PlannedCall[] {
     const tables = task.done.filter(
       (call) => call.name === 'fs_read' && !call.isError && call.output !== null && /\.[ct]sv$/i.test(pathOf(call)),
     );
+    if (tables.length === 0) return [];
+    if (hasProperty(found, 'files')) return [{ code: csvProgram('files', task.text), files: tables.map(pathOf) }];
     const program = csvProgram(
       tables.map((call) => ({ path: pathOf(call), text: call.output ?? '' })),
       task.text,
     );
-    return program === null ? [] : [oneText(found, ['code', 'source', 'script'], program)];
+    return [oneText(found, ['code', 'source', 'script'], program)];
   });
   if (compute.length > 0) return compute;
 
-  return stage('fs_write', intent.writeTo !== null, () => [{ path: intent.writeTo, content: `${contentToWrite(task)}\n` }]);
-}
-
-export function pathOf(call: DoneCall): string {
-  const path = call.input.path ?? call.input.file;
-  return typeof path === 'string' ? path : '';
+  return stage('fs_write', intent.writeTo !== null, () => [{ path: intent.writeTo, content: `${contentToWrite(request, task)}\n` }]);
 }
 
 function mentionsFiles(text: string): boolean {
@@ -146,17 +144,7 @@ function questionOf(text: string): string {
   return `${about.charAt(0).toUpperCase()}${about.slice(1)}?`;
 }
 
-function contentToWrite(task: SimTask): string {
+function contentToWrite(request: SimRequest, task: SimTask): string {
   const quoted = /["“]([^"”]+)["”]/.exec(task.text)?.[1];
-  const results = task.done.filter(
-    (call) => call.output !== null && !call.isError && (call.name === 'code_js' || call.name === 'http_fetch'),
-  );
-  if (results.length > 0) return results.map((call) => call.output).join('\n');
-  return (
-    quoted ??
-    task.done
-      .map((call) => call.output ?? '')
-      .join('\n')
-      .slice(0, 4_000)
-  );
+  return task.done.length === 0 && quoted !== undefined ? quoted : composeAnswer(request, task);
 }

@@ -31,7 +31,7 @@ export interface Simulator {
 }
 
 /** Plain names of the simulated models, with what is particular to each. */
-export const simulatedModels: Readonly<Record<string, Partial<Knobs>>> = {
+const simulatedModels: Readonly<Record<string, Partial<Knobs>>> = {
   'sim-large': {},
   'sim-small': {},
   /** Fails the first try of each call with 503. */
@@ -113,11 +113,14 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     const key = String(request.headers['idempotency-key'] ?? hashText(text));
     const count = stats.begin(name, key);
     const armed = armKnobs(knobs, { seed, key, count });
-    response.once('close', () =>
-      stats.end(name, response.writableFinished ? 'completed' : response.destroyed && failedByUs.has(response) ? 'faulted' : 'aborted'),
-    );
+    let faulted = false;
+    const onFault = () => {
+      faulted = true;
+    };
+    response.once('close', () => stats.end(name, faulted ? 'faulted' : response.writableFinished ? 'completed' : 'aborted'));
     const reply = () => {
       if (response.destroyed) return;
+      if (armed.status !== null || armed.contentType !== null) onFault();
       if (armed.status !== null) {
         if (armed.retryAfterMs !== null) {
           response.setHeader('retry-after-ms', String(armed.retryAfterMs));
@@ -132,7 +135,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
       const said = limitAnswer(planAnswer(asked), asked.maxTokens);
       const context = contextOf(asked, said, { text, name, noUsage: armed.noUsage, created: Math.floor(clock.now() / 1000) });
       const rendered = dialect.render(said, context);
-      if (asked.stream) sendStream(response, rendered, armed, () => failedByUs.add(response));
+      if (asked.stream) sendStream(response, rendered, armed, onFault);
       else sendJson(response, 200, rendered.body);
     };
     if (armed.latencyMs > 0) {
@@ -157,9 +160,6 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
       }),
   };
 }
-
-/** Responses whose connection a fault of ours destroyed. */
-const failedByUs = new WeakSet<ServerResponse>();
 
 function contextOf(
   asked: SimRequest,

@@ -13,7 +13,7 @@ const tools: SimTool[] = [
   { name: 'fs_read', schema: text({ path: { type: 'string' } }, ['path']) },
   { name: 'fs_write', schema: text({ path: { type: 'string' }, content: { type: 'string' } }, ['path', 'content']) },
   { name: 'fs_search', schema: text({ query: { type: 'string' } }, ['query']) },
-  { name: 'code_js', schema: text({ code: { type: 'string' } }, ['code']) },
+  { name: 'code_js', schema: text({ code: { type: 'string' }, files: { type: 'array' } }, ['code']) },
   { name: 'http_fetch', schema: text({ url: { type: 'string' } }, ['url']) },
   { name: 'ask_human', schema: text({ question: { type: 'string' } }, ['question']) },
   { name: 'agent_helper', schema: text({ task: { type: 'string' } }, ['task']) },
@@ -64,7 +64,10 @@ function workspace(name: string, input: Record<string, unknown>): string {
       .map(([path, body]) => `${path}\t${body.length}`)
       .join('\n');
   if (name === 'fs_read') return files[String(input.path)] ?? 'no such file';
-  if (name === 'code_js') return JSON.stringify(runInNewContext(String(input.code)));
+  if (name === 'code_js') {
+    const named = Array.isArray(input.files) ? input.files.map((path) => [path, files[String(path)]]) : [];
+    return JSON.stringify({ value: runInNewContext(String(input.code), { files: Object.fromEntries(named) }) });
+  }
   return 'fine';
 }
 
@@ -78,8 +81,19 @@ describe('the planner', () => {
   });
 
   it('takes its figures from the results, not from the task', () => {
-    const changed = (name: string, input: Record<string, unknown>) => workspace(name, input).replaceAll('134794', '134795');
-    expect(play('sum the column population of data/cities.csv', changed).answer).toContain('sum 786893');
+    const changed = (name: string, input: Record<string, unknown>) => workspace(name, input).replaceAll('786892', '7');
+    expect(play('sum the column population of data/cities.csv', changed).answer).toContain('sum 7,');
+  });
+
+  it('puts the table into the program for a tool that cannot pass files', () => {
+    const plain = tools.map((tool) => (tool.name === 'code_js' ? { ...tool, schema: text({ code: { type: 'string' } }, ['code']) } : tool));
+    const turns: SimTurn[] = [
+      { role: 'user', text: 'sum the column population of data/cities.csv', images: 0 },
+      { role: 'assistant', text: '', calls: [{ id: 'a', name: 'fs_read', input: { path: 'data/cities.csv' } }] },
+      { role: 'tool', results: [{ id: 'a', output: files['data/cities.csv'] ?? '', isError: false }] },
+    ];
+    const program: unknown = JSON.parse(planAnswer(makeSimRequest(turns, { tools: plain })).calls[0]?.arguments ?? '');
+    expect(JSON.stringify(runInNewContext((program as { code: string }).code))).toContain('"sum":786892'); // the planner wrote it
   });
 
   it.each([

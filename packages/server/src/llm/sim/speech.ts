@@ -1,5 +1,4 @@
-import type { DoneCall, SimRequest, SimTask } from './conversation.ts';
-import { pathOf } from './rules.ts';
+import { type DoneCall, pathOf, type SimRequest, type SimTask } from './conversation.ts';
 
 /** The words of a final answer. Every figure and quotation in it comes from a tool result of the conversation. */
 export function composeAnswer(request: SimRequest, task: SimTask): string {

@@ -3,7 +3,7 @@ export interface ModelStats {
   completed: number;
   /** The client went away before the end. */
   aborted: number;
-  /** Cut off by a fault that was asked for. */
+  /** Ended by a fault that was asked for. */
   faulted: number;
 }
 

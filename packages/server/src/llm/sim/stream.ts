@@ -5,7 +5,7 @@ import type { Rendered } from './render.ts';
 type Fault = 'cut' | 'die' | 'stall' | 'malformed' | 'inband' | 'flood';
 const faults: readonly Fault[] = ['cut', 'die', 'stall', 'malformed', 'inband', 'flood'];
 
-/** Sends an answer as a stream at the knobs' pace, and breaks it where they say. `onFault` is told before a response is destroyed. */
+/** Sends an answer as a stream at the knobs' pace, and breaks it where they say. `onFault` is told before a fault of ours ends the response. */
 export function sendStream(response: ServerResponse, rendered: Rendered, knobs: Knobs, onFault: () => void): void {
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store' });
   const fault = faults
@@ -20,6 +20,7 @@ export function sendStream(response: ServerResponse, rendered: Rendered, knobs: 
         response.end(rendered.close);
         return;
       case 'cut':
+        onFault();
         response.end();
         return;
       case 'die':
@@ -28,16 +29,16 @@ export function sendStream(response: ServerResponse, rendered: Rendered, knobs: 
         response.socket?.destroy();
         return;
       case 'stall':
-        onFault();
         return;
       case 'malformed':
+        onFault();
         response.end(`data: {"choices":[{"delta":{"content":"bro\n\n${rendered.close}`);
         return;
       case 'inband':
+        onFault();
         response.end(rendered.error);
         return;
       case 'flood': {
-        onFault();
         const flood = () => {
           while (!response.destroyed && response.write('x'.repeat(65_536)));
         };
