@@ -37,7 +37,11 @@ export async function createApi(deps: ApiDependencies): Promise<Api> {
   const loopback = isLoopbackHost(config.host);
   const checkOrigin = createOriginCheck({ boundHost: config.host, ...config.auth });
   const problemOf = createProblemMapper(deps);
-  const hub = createStreamHub({ lagMs: config.limits.streamLagMs, pingMs: config.limits.streamPingMs });
+  const hub = createStreamHub({
+    lagMs: config.limits.streamLagMs,
+    pingMs: config.limits.streamPingMs,
+    onFrames: (count) => metrics.streamEvents(count),
+  });
   const inFlight = createGauge();
   let closing = false;
 

@@ -56,7 +56,7 @@ const headDelayMs = 100;
  * is not read any further for this reader; one that stays full for `lagMs` is told `stream.lagged` and detached. A
  * reader that leaves is detached and nothing else: the run goes on.
  */
-export function createStreamHub(options: { lagMs: number; pingMs: number }): StreamHub {
+export function createStreamHub(options: { lagMs: number; pingMs: number; onFrames: (count: number) => void }): StreamHub {
   const streams = new Set<Live>();
   const pinger = setInterval(() => {
     for (const live of streams) {
@@ -74,7 +74,7 @@ export function createStreamHub(options: { lagMs: number; pingMs: number }): Str
         stop,
         active: false,
         blocked: false,
-        done: Promise.resolve().then(() => write(live, request, options.lagMs)),
+        done: Promise.resolve().then(() => write(live, request, options)),
       };
       streams.add(live);
       return live.done.finally(() => streams.delete(live));
@@ -87,7 +87,11 @@ export function createStreamHub(options: { lagMs: number; pingMs: number }): Str
   };
 }
 
-async function write(live: Live, request: StreamRequest, lagMs: number): Promise<StreamOutcome> {
+async function write(
+  live: Live,
+  request: StreamRequest,
+  { lagMs, onFrames }: { lagMs: number; onFrames: (count: number) => void },
+): Promise<StreamOutcome> {
   const { response, stop } = live;
   const left = new NexusError('cancelled', 'the reader left');
   const onClose = () => stop.abort(left);
@@ -119,6 +123,7 @@ async function write(live: Live, request: StreamRequest, lagMs: number): Promise
       }
       if (text !== '') {
         live.active = true;
+        onFrames(step.value.length);
         if (!response.write(text)) {
           live.blocked = true;
           const drained = await waitForDrain(response, lagMs, stop.signal);

@@ -13,6 +13,7 @@ export interface ApiMetrics {
   requestCompleted(request: { method: string; route: string; status: number; durationMs: number }): void;
   streamOpened(): void;
   streamClosed(stream: { outcome: StreamOutcome; durationMs: number }): void;
+  streamEvents(count: number): void;
   /** All metrics in Prometheus text format. */
   scrape(): Promise<{ contentType: string; body: string }>;
 }

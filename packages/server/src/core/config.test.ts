@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { environmentKeys, NexusError, redactConfig, resolveConfig } from '#core';
+import { clientUrl, environmentKeys, NexusError, redactConfig, resolveConfig } from '#core';
 
 const file = (text: string) => ({ path: 'nexus.config.yaml', text });
 
@@ -107,4 +107,11 @@ it('shows a configuration without its secrets', () => {
   const shown = JSON.stringify(redactConfig(config));
   expect(shown).not.toContain('s3cret');
   expect(shown).toContain('postgres://user:[redacted]@db/x');
+});
+
+it('points the command line at the server of the same configuration unless told otherwise', () => {
+  expect(clientUrl(resolveConfig({ env: {} }))).toBe('http://127.0.0.1:8080');
+  expect(clientUrl(resolveConfig({ env: { NEXUS_HOST: '0.0.0.0', NEXUS_PORT: '9000' } }))).toBe('http://127.0.0.1:9000');
+  expect(clientUrl(resolveConfig({ env: { NEXUS_HOST: '::1' } }))).toBe('http://[::1]:8080');
+  expect(clientUrl(resolveConfig({ env: { NEXUS_URL: 'https://nexus.example.com' } }))).toBe('https://nexus.example.com');
 });

@@ -121,7 +121,13 @@ export const NexusConfig = z
     /** How long SIGTERM lets live work finish or hand over. */
     drainMs: durationMs.default(15_000),
     /** The server that the command line talks to. */
-    client: z.strictObject({ url: httpUrl.default('http://127.0.0.1:8080'), apiKey: z.string().min(1).optional() }).prefault({}),
+    client: z
+      .strictObject({
+        /** Default: the address that `host` and `port` above mean on this machine. */
+        url: httpUrl.optional(),
+        apiKey: z.string().min(1).optional(),
+      })
+      .prefault({}),
   })
   .transform((config) => ({
     ...config,
@@ -137,6 +143,13 @@ export type NexusConfig = z.infer<typeof NexusConfig>;
 type Nested<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: Nested<T[K]> } : T;
 /** Part of a configuration as a file or flags give it. */
 export type ConfigInput = Nested<z.input<typeof NexusConfig>>;
+
+/** The address of the server that the command line talks to. */
+export function clientUrl(config: NexusConfig): string {
+  if (config.client.url !== undefined) return config.client.url;
+  const host = config.host === '0.0.0.0' || config.host === '::' || config.host === 'localhost' ? '127.0.0.1' : config.host;
+  return `http://${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}:${config.port === 0 ? 8080 : config.port}`;
+}
 
 const secretPath = /(^|\.)(apiKey|headers(\.|$))/;
 

@@ -1,7 +1,7 @@
 /** The door of core: time, ids, errors, cancellation. No I/O. */
 export { abortError, sleep, throwIfAborted } from './abort.ts';
 export { type Clock, createManualClock, systemClock, toTimestamp } from './clock.ts';
-export { type ConfigInput, NexusConfig, redactConfig } from './config.ts';
+export { type ConfigInput, clientUrl, NexusConfig, redactConfig } from './config.ts';
 export { type ConfigSources, environmentKeys, resolveConfig } from './config-sources.ts';
 export { NexusError, type NexusErrorOptions, toErrorInfo } from './errors.ts';
 export { createIdSource, derivedId, type IdSource } from './ids.ts';

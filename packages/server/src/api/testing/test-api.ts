@@ -41,6 +41,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     metrics: {
       requestCompleted: (request) => void requests.push(request),
       streamOpened: () => undefined,
+      streamEvents: () => undefined,
       streamClosed: ({ outcome }) => void streams.push(outcome),
       scrape: async () => ({ contentType: 'text/plain; version=0.0.4', body: 'nexus_up 1\n' }),
     },

@@ -1,0 +1,108 @@
+import type { PolicyShortForm, Session } from '@nexus-agent/protocol';
+import { type CliContext, withClient } from '../context.ts';
+import { amount } from '../describe-event.ts';
+import { brief, clean, fields, table } from '../style.ts';
+import { type PageFlags, pageFlags, printPage } from './lists.ts';
+
+export async function list(context: CliContext, options: PageFlags): Promise<undefined> {
+  const page = await withClient(context, (client) => client.sessions.list(pageFlags(options)));
+  printPage(context, page, ['ID', 'AGENT', 'STATUS', 'SPENT', 'CREATED'], (session) => [
+    session.id,
+    session.agent,
+    session.status,
+    spent(session),
+    session.createdAt,
+  ]);
+}
+
+interface CreateFlags {
+  readonly agent?: string;
+  readonly budgetUsd?: number;
+  readonly budgetTokens?: number;
+  readonly budgetToolCalls?: number;
+  readonly allow?: string[];
+  readonly approve?: string[];
+  readonly deny?: string[];
+}
+
+export async function create(context: CliContext, flags: CreateFlags): Promise<undefined> {
+  const { agent, budgetUsd, budgetTokens, budgetToolCalls, allow, approve, deny } = flags;
+  const budget = {
+    ...(budgetUsd === undefined ? {} : { costMicroUsd: Math.round(budgetUsd * 1_000_000) }),
+    ...(budgetTokens === undefined ? {} : { tokens: budgetTokens }),
+    ...(budgetToolCalls === undefined ? {} : { toolCalls: budgetToolCalls }),
+  };
+  const policy: PolicyShortForm = {
+    ...(allow === undefined ? {} : { allow }),
+    ...(approve === undefined ? {} : { approve }),
+    ...(deny === undefined ? {} : { deny }),
+  };
+  const session = await withClient(context, (client) =>
+    client.sessions.create({
+      ...(agent === undefined ? {} : { agent }),
+      ...(Object.keys(budget).length === 0 ? {} : { budget }),
+      ...(Object.keys(policy).length === 0 ? {} : { policy }),
+    }),
+  );
+  context.print(session, () => sessionText(context, session));
+}
+
+export async function show(context: CliContext, _options: object, id = ''): Promise<undefined> {
+  const session = await withClient(context, (client) => client.sessions.get(id));
+  context.print(session, () => sessionText(context, session));
+}
+
+export async function messages(context: CliContext, options: PageFlags, id = ''): Promise<undefined> {
+  const page = await withClient(context, (client) => client.sessions.messages(id, pageFlags(options)));
+  context.print(page, () =>
+    page.data
+      .map(({ message }) => {
+        const text = message.content.map((part) => {
+          if (part.type === 'text') return clean(part.text);
+          if (part.type === 'tool_call') return `→ ${part.name} ${brief(part.input)}`;
+          return part.type === 'tool_result' ? `← ${part.name} ${brief(part.output)}` : `[${part.type}]`;
+        });
+        return `${context.out('bold', `${message.role}:`)} ${text.join('\n')}`;
+      })
+      .join('\n'),
+  );
+}
+
+export async function close(context: CliContext, _options: object, id = ''): Promise<undefined> {
+  await withClient(context, (client) => client.sessions.close(id));
+  context.print({ id, status: 'closed' }, () => `${id} is closed`);
+}
+
+function sessionText({ out }: CliContext, session: Session): string {
+  const { limit, spent, reserved } = session.budget;
+  const units = ['costMicroUsd', 'tokens', 'toolCalls', 'wallMs'] as const;
+  const rows = units
+    .filter((unit) => limit[unit] !== undefined || (spent[unit] ?? 0) > 0)
+    .map((unit) => [
+      unit,
+      limit[unit] === undefined ? 'no limit' : amount(unit, limit[unit]),
+      amount(unit, spent[unit] ?? 0),
+      amount(unit, reserved[unit] ?? 0),
+    ]);
+  const { allow, approve, deny } = session.policy ?? {};
+  const head = fields(
+    [
+      ['session', session.id],
+      ['status', session.status],
+      ['agent', `${session.agent} (${session.agentVersion})`],
+      ['allow', allow?.join(' ')],
+      ['approve', approve?.join(' ')],
+      ['deny', deny?.join(' ')],
+      ['created', session.createdAt],
+    ],
+    out,
+  );
+  return rows.length === 0
+    ? `${head}\n${out('dim', 'no budget of its own')}`
+    : `${head}\n${table(['BUDGET', 'LIMIT', 'SPENT', 'RESERVED'], rows, out)}`;
+}
+
+function spent({ budget }: Session): string {
+  const used = amount('costMicroUsd', budget.spent.costMicroUsd ?? 0);
+  return budget.limit.costMicroUsd === undefined ? used : `${used} of ${amount('costMicroUsd', budget.limit.costMicroUsd)}`;
+}

@@ -1,0 +1,103 @@
+import type { BudgetLimits, ChatRequest } from '@nexus-agent/protocol';
+import type { NexusClient } from '@nexus-agent/sdk';
+import { type Asker, createAsker } from '../ask-approval.ts';
+import { type CliContext, withClient } from '../context.ts';
+import { exitCodes, UsageError } from '../exit-codes.ts';
+import { followRun } from '../follow-run.ts';
+
+interface RunOptions {
+  readonly agent?: string;
+  readonly model?: string;
+  readonly session?: string;
+  readonly budgetUsd?: number;
+  readonly budgetTokens?: number;
+  readonly background?: boolean;
+}
+
+/** `nexus run`: one task, to its end. */
+export async function runOnce(context: CliContext, options: RunOptions, ...words: string[]): Promise<number> {
+  const request = requestOf(await inputOf(context, words), options);
+  if (options.background === true) {
+    return withClient(context, async (client) => {
+      const run = await client.runs.create(request);
+      context.print(run, () => run.id);
+      return exitCodes.ok;
+    });
+  }
+  return withClient(
+    context,
+    async (client) => withAsker(context, (asker) => turn(context, client, request, asker).then(({ code }) => code)),
+    { autoEmbed: true },
+  );
+}
+
+/** `nexus chat`: one turn with a message; else turns until the input ends. */
+export async function chat(context: CliContext, options: RunOptions, ...words: string[]): Promise<number> {
+  const interactive = context.io.stdin.isTTY === true && words.length === 0;
+  if (!interactive) return runOnce(context, options, ...(words.length === 0 ? ['-'] : words));
+  return withClient(
+    context,
+    (client) =>
+      withAsker(context, async (asker) => {
+        if (asker === null) throw new UsageError('chat needs a terminal or a message');
+        context.note(context.err('dim', 'Type a message; Ctrl-C stops a run, Ctrl-D or an empty prompt and Ctrl-C ends the conversation.'));
+        let session = options.session;
+        for (;;) {
+          const message = await asker('you> ');
+          if (message === null) {
+            context.note('');
+            if (session !== undefined) context.note(context.err('dim', `go on later with: nexus chat --session ${session}`));
+            return exitCodes.ok;
+          }
+          if (message.trim() === '') continue;
+          const request = requestOf(message, { ...options, ...(session === undefined ? {} : { session }) });
+          try {
+            const result = await turn(context, client, request, asker);
+            session = result.sessionId ?? session;
+          } catch (error) {
+            // A refused turn does not end the conversation.
+            context.note(`${context.err('red', 'error:')} ${error instanceof Error ? error.message : String(error)}`);
+          }
+        }
+      }),
+    { autoEmbed: true },
+  );
+}
+
+function turn(context: CliContext, client: NexusClient, request: ChatRequest, asker: Asker | null) {
+  return followRun(context, client, (signal) => client.chat(request, { signal }), { onInterrupt: 'cancel', asker });
+}
+
+/** Approvals are asked only where a person sees the question and can answer it. */
+async function withAsker<T>(context: CliContext, use: (asker: Asker | null) => Promise<T>): Promise<T> {
+  const { io, options } = context;
+  if (io.stdin.isTTY !== true || !io.stderr.isTty || options.json === true) return use(null);
+  const asker = createAsker(io);
+  try {
+    return await use(asker.ask);
+  } finally {
+    asker.close();
+  }
+}
+
+function requestOf(input: string, { agent, model, session, budgetUsd, budgetTokens }: RunOptions): ChatRequest {
+  const budget: BudgetLimits = {
+    ...(budgetUsd === undefined ? {} : { costMicroUsd: Math.round(budgetUsd * 1_000_000) }),
+    ...(budgetTokens === undefined ? {} : { tokens: budgetTokens }),
+  };
+  return {
+    input,
+    ...(agent === undefined ? {} : { agent }),
+    ...(model === undefined ? {} : { model }),
+    ...(session === undefined ? {} : { sessionId: session }),
+    ...(Object.keys(budget).length === 0 ? {} : { budget }),
+  };
+}
+
+async function inputOf({ io }: CliContext, words: readonly string[]): Promise<string> {
+  if (words.length !== 1 || words[0] !== '-') return words.join(' ');
+  let text = '';
+  for await (const chunk of io.stdin) text += String(chunk);
+  if (text.trim() === '') throw new UsageError('there is nothing on standard input');
+  return text;
+}

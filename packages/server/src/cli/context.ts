@@ -1,0 +1,123 @@
+import { createNexusClient, NexusApiError, type NexusClient } from '@nexus-agent/sdk';
+import { type ConfigInput, clientUrl, type NexusConfig, NexusError, resolveConfig } from '#core';
+import { UsageError } from './exit-codes.ts';
+import type { CliIo } from './io.ts';
+import { createStyle, type Style } from './style.ts';
+
+/** Options that every command takes. */
+export interface GlobalOptions {
+  readonly url?: string;
+  readonly config?: string;
+  readonly json?: boolean;
+  readonly color?: boolean;
+  readonly embedded?: boolean;
+}
+
+export interface CliContext {
+  readonly io: CliIo;
+  readonly options: GlobalOptions;
+  /** Styles of the two outputs. */
+  readonly out: Style;
+  readonly err: Style;
+  /** Data for the caller: JSON with `--json`, else the text. */
+  print(data: unknown, text: () => string): void;
+  /** A line of progress. */
+  note(text: string): void;
+}
+
+export function createContext(io: CliIo, options: GlobalOptions): CliContext {
+  return {
+    io,
+    options,
+    out: createStyle(io.stdout, io.env, options.color !== false),
+    err: createStyle(io.stderr, io.env, options.color !== false),
+    print(data, text) {
+      io.stdout.write(`${options.json === true ? JSON.stringify(data, null, 2) : text()}\n`);
+    },
+    note(text) {
+      io.stderr.write(`${text}\n`);
+    },
+  };
+}
+
+/** The configuration as files, environment and flags make it. */
+export async function loadConfig({ io, options }: CliContext, flags: ConfigInput = {}): Promise<NexusConfig> {
+  const named = options.config ?? (io.env.NEXUS_CONFIG || undefined);
+  const path = named ?? 'nexus.config.yaml';
+  const text = await io.readFile(path);
+  if (text === null && named !== undefined) throw new UsageError(`there is no configuration file ${path}`);
+  const client = options.url === undefined ? {} : { client: { url: options.url } };
+  return resolveConfig({ env: io.env, flags: { ...flags, ...client }, ...(text === null ? {} : { file: { path, text } }) });
+}
+
+export interface Connection {
+  readonly client: NexusClient;
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+const probeTimeoutMs = 1500;
+
+/**
+ * A client of the configured server. With `--embedded` a server is started inside this process; with `autoEmbed` also
+ * when none answers at the default address. Such a server keeps its data where a real one would.
+ */
+export async function connect(context: CliContext, { autoEmbed = false } = {}): Promise<Connection> {
+  const config = await loadConfig(context);
+  if (context.options.embedded === true) return startEmbedded(context);
+  const url = clientUrl(config);
+  const { apiKey } = config.client;
+  const client = createNexusClient({ baseUrl: url, ...(apiKey === undefined ? {} : { apiKey }) });
+  if (autoEmbed && config.client.url === undefined && !(await answers(client))) {
+    context.note(context.err('dim', `no server at ${url}: starting one inside this command (it ends with it)`));
+    return startEmbedded(context);
+  }
+  return { client, url, close: async () => undefined };
+}
+
+async function answers(client: NexusClient): Promise<boolean> {
+  try {
+    await client.health({ signal: AbortSignal.timeout(probeTimeoutMs) });
+    return true;
+  } catch (error) {
+    // Any answer at all is a server; the command itself will then say what is wrong with it.
+    return error instanceof NexusApiError && error.code !== 'unavailable';
+  }
+}
+
+async function startEmbedded(context: CliContext): Promise<Connection> {
+  const config = await loadConfig(context, { host: '127.0.0.1', port: 0, log: { level: 'error' } });
+  const { startAllInOne } = await context.io.loadApps();
+  const app = await startAllInOne({ config });
+  return { client: createNexusClient({ baseUrl: app.url }), url: app.url, close: () => app.close() };
+}
+
+/** Runs a command against the server and closes what was opened for it. */
+export async function withClient<T>(
+  context: CliContext,
+  use: (client: NexusClient, connection: Connection) => Promise<T>,
+  options?: { autoEmbed?: boolean },
+): Promise<T> {
+  const connection = await connect(context, options);
+  try {
+    return await use(connection.client, connection);
+  } finally {
+    await connection.close();
+  }
+}
+
+/** JSON of an option, or a usage error that names it. */
+export function parseJsonOption(text: string, name: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new UsageError(`${name} must be JSON, such as {"path":"a.txt"}`);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new UsageError(`${name} must be a JSON object`);
+  return { ...value };
+}
+
+export function isKnownError(error: unknown): error is NexusApiError | NexusError {
+  return error instanceof NexusApiError || error instanceof NexusError;
+}

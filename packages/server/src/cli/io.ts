@@ -1,0 +1,79 @@
+import { readFile } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import type { NexusConfig } from '#core';
+
+export interface Output {
+  write(text: string): void;
+  readonly isTty: boolean;
+}
+
+/** A server inside this process. */
+export interface RunningApp {
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/** The composition roots, loaded only by the commands that need them. */
+export interface Apps {
+  startAllInOne(options: { config: NexusConfig }): Promise<RunningApp>;
+  migrateDatabase(config: NexusConfig): Promise<void>;
+  runDemo(options: { interactive: boolean; config: NexusConfig; out: (text: string) => void }): Promise<void>;
+}
+
+/** Everything outside the program that the command line touches. */
+export interface CliIo {
+  /** Data goes to `stdout`, progress and questions to `stderr`. */
+  readonly stdout: Output;
+  readonly stderr: Output;
+  readonly stdin: Readable & { readonly isTTY?: boolean };
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly version: string;
+  /** Null when there is no such file. */
+  readFile(path: string): Promise<string | null>;
+  /** Calls back at SIGINT and SIGTERM; gives the function that stops it. */
+  onSignal(listener: (signal: 'SIGINT' | 'SIGTERM') => void): () => void;
+  /** Ends the process at once. */
+  exit(code: number): void;
+  loadApps(): Promise<Apps>;
+}
+
+export function processIo(): CliIo {
+  return {
+    stdout: outputOf(process.stdout),
+    stderr: outputOf(process.stderr),
+    stdin: process.stdin,
+    env: process.env,
+    version: '0.1.0',
+    readFile: readText,
+    onSignal(listener) {
+      const onInterrupt = () => listener('SIGINT');
+      const onTerminate = () => listener('SIGTERM');
+      process.on('SIGINT', onInterrupt);
+      process.on('SIGTERM', onTerminate);
+      return () => {
+        process.off('SIGINT', onInterrupt);
+        process.off('SIGTERM', onTerminate);
+      };
+    },
+    exit: (code) => process.exit(code),
+    loadApps: () => import('#apps'),
+  };
+}
+
+function outputOf(stream: NodeJS.WriteStream): Output {
+  // A reader such as `head` may leave early; that is not a failure of ours.
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    throw error;
+  });
+  return { write: (text) => void stream.write(text), isTty: stream.isTTY === true };
+}
+
+async function readText(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+    throw error;
+  }
+}

@@ -1,0 +1,39 @@
+import { CommanderError } from 'commander';
+import { exitCodeOf, exitCodes, UsageError } from './exit-codes.ts';
+import { type CliIo, processIo } from './io.ts';
+import { createProgram } from './program.ts';
+import { clean, createStyle } from './style.ts';
+
+/** Runs one command line, without the program's name. Resolves with the exit code and never rejects. */
+export async function main(argv: readonly string[], io: CliIo = processIo()): Promise<number> {
+  let code: number = exitCodes.ok;
+  try {
+    await createProgram(io, (result) => {
+      code = result;
+    }).parseAsync([...argv], { from: 'user' });
+    return code;
+  } catch (error) {
+    return report(error, io, argv);
+  }
+}
+
+function report(error: unknown, io: CliIo, argv: readonly string[]): number {
+  // Commander has already printed its message, or the help that was asked for.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+  const style = createStyle(io.stderr, io.env, !argv.includes('--no-color'));
+  const message = clean(error instanceof Error ? error.message : String(error));
+  if (error instanceof UsageError) {
+    io.stderr.write(`${style('red', 'error:')} ${message}\n`);
+    return exitCodes.usage;
+  }
+  const errorCode = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'internal';
+  if (argv.includes('--json')) {
+    const problem = error instanceof Error && 'problem' in error ? error.problem : { code: errorCode, detail: message };
+    io.stdout.write(`${JSON.stringify({ error: problem }, null, 2)}\n`);
+  }
+  io.stderr.write(`${style('red', 'error:')} ${message} ${style('dim', `(${errorCode})`)}\n`);
+  if (errorCode === 'unavailable' && message.startsWith('no answer from')) {
+    io.stderr.write(`${style('dim', 'start a server with: nexus serve')}\n`);
+  }
+  return exitCodeOf(errorCode);
+}
