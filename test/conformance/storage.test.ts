@@ -2,6 +2,7 @@ import { afterAll, describe, it } from 'vitest';
 import type { Store } from '../../packages/server/src/storage/index.ts';
 import { postgresSubject, type StoreSubject, sqliteSubject } from '../support/stores.ts';
 import { describeLedgerStore } from './storage-ledger.ts';
+import { describeLocks } from './storage-locks.ts';
 import { describeLedgerProcesses } from './storage-processes.ts';
 import { describeResourceStore } from './storage-resources.ts';
 import { describeRunStore } from './storage-runs.ts';
@@ -24,6 +25,7 @@ function describeOn(subject: StoreSubject): void {
     describeResourceStore(open);
     describeLedgerStore(subject, open);
     describeLedgerProcesses(subject, open);
+    describeLocks(subject, open);
   });
 }
 

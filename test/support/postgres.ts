@@ -141,9 +141,13 @@ async function startFrom(binaries: string): Promise<Server> {
     const port = await freePort();
     const args = ['-D', cluster, '-p', String(port), '-c', 'listen_addresses=127.0.0.1', '-c', `unix_socket_directories=${data}`];
     const server = spawn(join(binaries, 'postgres'), [...args, '-c', 'max_connections=200'], { ...options, stdio: 'ignore' });
+    // A test process that ends without closing must not leave a server behind.
+    const onExit = () => server.kill('SIGQUIT');
+    process.once('exit', onExit);
     const ended = new Promise<void>((resolve) => server.once('exit', () => resolve()));
     const url = `postgres://postgres@127.0.0.1:${port}/postgres`;
     const stop = async () => {
+      process.off('exit', onExit);
       server.kill('SIGINT');
       await ended;
       rmSync(data, { recursive: true, force: true });
