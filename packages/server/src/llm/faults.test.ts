@@ -4,7 +4,7 @@ import { systemClock } from '#core';
 import { createLanguageModels, type LanguageModels, type Provider } from '#llm';
 import { createAnthropicProvider, createOpenAiCompatibleProvider, createOpenAiProvider, createSimProvider } from '#llm/providers';
 import { type Simulator, startSimulator } from '#llm/sim';
-import { collect, grant, makeRequest, recordGate, startServer } from './testing.ts';
+import { collect, grant, makeRequest, recordGate, startServer } from './testing/streams.ts';
 
 const timeouts = { firstByteTimeoutMs: 150, idleTimeoutMs: 150, connectTimeoutMs: 1_000 };
 const script = '[[sim say="one two three four five six seven eight"]]';

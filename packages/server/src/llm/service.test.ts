@@ -6,7 +6,7 @@ import { createSimProvider } from '#llm/providers';
 import { type Simulator, startSimulator } from '#llm/sim';
 import type { Answer } from './codecs/codec.ts';
 import type { Provider, ProviderEvents } from './provider.ts';
-import { collect, grant, makeRequest, recordGate, until } from './testing.ts';
+import { collect, grant, makeRequest, recordGate, until } from './testing/streams.ts';
 
 let simulator: Simulator;
 let llm: LanguageModels;

@@ -2,7 +2,7 @@ import type { Usage } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createSseDecoder } from '../sse.ts';
-import { makeRequest } from '../testing.ts';
+import { makeRequest } from '../testing/streams.ts';
 import { createAnthropicMessagesCodec } from './anthropic-messages.ts';
 import type { Answer, Codec } from './codec.ts';
 import { createOpenAiChatCodec } from './openai-chat.ts';

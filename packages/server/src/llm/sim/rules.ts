@@ -76,15 +76,20 @@ export function nextCalls(request: SimRequest, task: SimTask): PlannedCall[] {
 
   const needsFiles = intent.compute || intent.read;
   const named = intent.files.length > 0;
+  const seeksTable =
+    intent.compute && named && !intent.files.some(isTable) && /\b(data|dataset|csv|tables?|columns?|rows?)\b/i.test(task.text);
   const look = [
-    ...stage('fs_list', intent.list || (needsFiles && !named && intent.urls.length === 0 && mentionsFiles(task.text)), (found) => [
-      hasProperty(found, 'recursive') ? { recursive: true } : {},
-    ]),
+    ...stage(
+      'fs_list',
+      intent.list || seeksTable || (needsFiles && !named && intent.urls.length === 0 && mentionsFiles(task.text)),
+      (found) => [hasProperty(found, 'recursive') ? { recursive: true } : {}],
+    ),
     ...stage('fs_search', intent.searchFor !== null, (found) => [oneText(found, ['query', 'pattern', 'text'], intent.searchFor ?? '')]),
   ];
   if (look.length > 0) return look;
 
-  const paths = named ? intent.files : needsFiles ? filesListed(task, intent) : [];
+  const listed = needsFiles && (!named || seeksTable) ? filesListed(task, intent) : [];
+  const paths = [...new Set([...intent.files, ...(seeksTable ? listed.filter(isTable) : listed)])];
   const gather = [
     ...stage('fs_read', (needsFiles || named) && paths.length > 0, (found) =>
       paths.slice(0, 8).map((path) => oneText(found, ['path', 'file'], path)),
@@ -94,9 +99,7 @@ export function nextCalls(request: SimRequest, task: SimTask): PlannedCall[] {
   if (gather.length > 0) return gather;
 
   const compute = stage('code_js', intent.compute, (found) => {
-    const tables = task.done.filter(
-      (call) => call.name === 'fs_read' && !call.isError && call.output !== null && /\.[ct]sv$/i.test(pathOf(call)),
-    );
+    const tables = task.done.filter((call) => call.name === 'fs_read' && !call.isError && call.output !== null && isTable(pathOf(call)));
     if (tables.length === 0) return [];
     if (hasProperty(found, 'files')) return [{ code: csvProgram('files', task.text), files: tables.map(pathOf) }];
     const program = csvProgram(
@@ -110,6 +113,10 @@ export function nextCalls(request: SimRequest, task: SimTask): PlannedCall[] {
   return stage('fs_write', intent.writeTo !== null, () => [{ path: intent.writeTo, content: `${contentToWrite(request, task)}\n` }]);
 }
 
+function isTable(path: string): boolean {
+  return /\.[ct]sv$/i.test(path);
+}
+
 function mentionsFiles(text: string): boolean {
   return /\b(files?|documents?|data|dataset|data set|csv|table|column|workspace|folder|report|notes?)\b/i.test(text);
 }
@@ -117,10 +124,10 @@ function mentionsFiles(text: string): boolean {
 /** Files of the last listing that the task's words point at; all tables when it computes and none is pointed at. */
 function filesListed(task: SimTask, intent: Intent): string[] {
   const listing = task.done.findLast((call) => call.name === 'fs_list' && !call.isError)?.output ?? '';
-  const files = [...new Set(listing.match(filePattern) ?? [])];
+  const files = [...new Set(listing.match(filePattern) ?? [])].filter((file) => file !== intent.writeTo);
   const words = new Set(task.text.toLowerCase().match(/[a-z]{4,}/g) ?? []);
   const pointed = files.filter((file) => (file.toLowerCase().match(/[a-z]{4,}/g) ?? []).some((word) => words.has(word)));
-  const tables = files.filter((file) => /\.[ct]sv$/i.test(file));
+  const tables = files.filter(isTable);
   if (pointed.length > 0) return intent.compute && !pointed.some((file) => tables.includes(file)) ? [...pointed, ...tables] : pointed;
   return intent.compute ? tables : files;
 }

@@ -112,6 +112,10 @@ describe('the planner', () => {
         expect.arrayContaining([expect.stringContaining('fs_write {"path":"report.md"')]),
       ],
     ],
+    [
+      'compare notes.md with the data set: how many rows has the table?',
+      [['fs_list {"recursive":true}'], ['fs_read {"path":"notes.md"}', 'fs_read {"path":"data/cities.csv"}'], ['code_js']],
+    ],
     ['hello', []],
     ['tell me a joke', []],
   ])('plans "%s"', (task, plan) => {

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AttemptGate, AttemptGrant, LanguageModels, ModelPart, ModelRequest } from './types.ts';
+import type { AttemptGate, AttemptGrant, LanguageModels, ModelPart, ModelRequest } from '../types.ts';
 
 export function makeRequest(text: string, changes: Partial<ModelRequest> = {}): ModelRequest {
   return {
