@@ -6,7 +6,7 @@ import { createAnthropicProvider, createOpenAiCompatibleProvider, createOpenAiPr
 import { type Simulator, startSimulator } from '#llm/sim';
 import { collect, grant, makeRequest, recordGate, startServer } from './testing/streams.ts';
 
-const timeouts = { firstByteTimeoutMs: 150, idleTimeoutMs: 150, connectTimeoutMs: 1_000 };
+const timeouts = { firstByteTimeoutMs: 300, idleTimeoutMs: 300, connectTimeoutMs: 1_000 };
 const script = '[[sim say="one two three four five six seven eight"]]';
 
 const open: { close(): Promise<void> }[] = [];
@@ -182,7 +182,7 @@ describe('connections', () => {
     for await (const part of llm.stream(makeRequest('x'), { targets, gate: recordGate(), signal: new AbortController().signal })) {
       if (part.type === 'text.delta') chars += part.text.length;
       if (part.type === 'text.delta' && stalled === null) {
-        await new Promise((resolve) => setTimeout(resolve, 400)); // longer than the idle timeout
+        await new Promise((resolve) => setTimeout(resolve, 500)); // longer than the idle timeout
         stalled = written;
       }
       if (part.type === 'failed') throw new Error(part.error.message);
