@@ -1,10 +1,8 @@
 import type { ServerResponse } from 'node:http';
-import { type LiveData, type Problem, terminalEventTypes } from '@nexus-agent/protocol';
+import type { LiveData, Problem } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
 import type { StreamCursor, StreamFrame } from '#runs';
 import type { StreamOutcome } from './types.ts';
-
-const terminal: ReadonlySet<string> = new Set(terminalEventTypes);
 
 /** Reads a `Last-Event-ID`: `<seq>` or `<seq>.<offset>`. */
 export function parseCursor(text: string, name: string): StreamCursor {
@@ -112,14 +110,12 @@ async function write(
       const step = await next;
       if (step.done === true) break;
       let text = '';
-      let ended = false;
       for (const frame of step.value) {
         text +=
           frame.id === null
             ? `event: ${frame.event}\ndata: ${frame.data}\n\n`
             : `id: ${frame.id}\nevent: ${frame.event}\ndata: ${frame.data}\n\n`;
         if (frame.id !== null) lastId = frame.id;
-        ended ||= terminal.has(frame.event);
       }
       if (text !== '') {
         live.active = true;
@@ -131,7 +127,7 @@ async function write(
           if (!drained && !stop.signal.aborted) return endLagged(response, request.runId, lastId, lagMs);
         }
       }
-      if (ended || stop.signal.aborted) break;
+      if (stop.signal.aborted) break;
       next = iterator.next();
     }
     return finish();

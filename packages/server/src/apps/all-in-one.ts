@@ -17,12 +17,12 @@ import {
   createSchemaValidator,
   createToolRegistry,
   createWorkspaces,
-  prepareWorkspace,
   type Tool,
 } from '#tools';
 import { builtInAgent, defaultAgentName, greeting, loadAgentFolder } from './agents.ts';
 import { egressOptions } from './egress.ts';
 import { setUpModels } from './models.ts';
+import { createSessionFolders } from './session-folders.ts';
 
 export interface AllInOneOptions {
   readonly config: NexusConfig;
@@ -168,12 +168,7 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
       metrics,
       // A target without a price never gets this far unless an operator's policy lets it; it then counts tokens only.
       costOf: (target, usage) => costMicroUsd(target, usage) ?? 0,
-      workspaceOf: (tenantId, sessionId) =>
-        prepareWorkspace({
-          root: join(config.dataDir, 'workspaces', tenantId),
-          sessionId,
-          ...(config.workspaceSeed === undefined ? {} : { seedFrom: config.workspaceSeed }),
-        }),
+      workspaceOf: createSessionFolders({ root: join(config.dataDir, 'workspaces'), seedFrom: config.workspaceSeed }),
       workerId: ids.next<string>('worker'),
       settings: defaultEngineSettings,
     },

@@ -64,7 +64,10 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
       if (!more) reader.readLive(channel.live, frames);
       const last = events.at(-1);
       if (last !== undefined) idle = ends(last, options.untilIdle);
-      if (frames.length > 0) yield frames;
+      if (frames.length > 0) {
+        yield frames;
+        bell.rested(channel.live);
+      }
       if (idle && !more && channel.lastSeq <= reader.seq) {
         // The log is the truth: end only when it really has nothing after the last event.
         const rest = tail === null && frames.length === 0 ? [] : await store.readEvents(tenantId, runId, { after: reader.seq, limit: 1 });
@@ -72,6 +75,7 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
         continue;
       }
       if (frames.length === 0 && !more) await bell.wait(hub.pollMs(channel));
+      if (!idle && !more) await bell.rest(hub.coalesceMs);
     }
   } finally {
     bell.close();
@@ -121,10 +125,16 @@ function createReader(runId: string, start: StreamCursor) {
   };
 }
 
-/** Waits for the next change of a channel; a change between `reset` and `wait` is not missed. */
+/**
+ * Waits for the next change of a channel; a change between `reset` and `wait` is not missed. `rest` leaves a little
+ * time between two batches, so that a reader of a busy run costs few writes; the first text of an answer ends it at once.
+ */
 function createBell(channel: Channel, signal: AbortSignal) {
   let rung = false;
   let wake: (() => void) | null = null;
+  let restedAt = Number.NEGATIVE_INFINITY;
+  let knownText = 0;
+  const firstText = () => channel.live !== null && channel.live.seq > knownText && channel.live.length > 0;
   const ring = () => {
     rung = true;
     wake?.();
@@ -134,6 +144,18 @@ function createBell(channel: Channel, signal: AbortSignal) {
   return {
     reset() {
       rung = false;
+    },
+    /** A batch was just handed on; `live` is what of the answer it held. */
+    rested(live: LiveText | null) {
+      restedAt = performance.now();
+      if (live !== null && live.length > 0) knownText = live.seq;
+    },
+    async rest(ms: number): Promise<void> {
+      for (let leftMs = restedAt + ms - performance.now(); leftMs > 0 && !firstText() && !signal.aborted; ) {
+        rung = false;
+        await this.wait(leftMs);
+        leftMs = restedAt + ms - performance.now();
+      }
     },
     wait(maxMs: number): Promise<void> {
       if (rung) return Promise.resolve();

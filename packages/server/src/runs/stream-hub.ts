@@ -68,6 +68,8 @@ export interface StreamHub {
   /** How long a follower may wait before it looks into the store by itself. */
   pollMs(channel: Channel): number;
   readonly followers: number;
+  /** Least time between two batches for one reader. */
+  readonly coalesceMs: number;
   close(): void;
 }
 
@@ -273,6 +275,7 @@ export function createStreamHub({ bus, coalesceMs, now = Date.now }: StreamHubOp
       };
     },
 
+    coalesceMs,
     pollMs: (channel) => (channel.local ? 5_000 : bus.spansProcesses ? 1_000 : 150),
     get followers() {
       return followers;

@@ -15,7 +15,8 @@ export interface ToolCallHooks {
 
 /** Runs a started tool call. Whatever it touches outside its arguments is decided by policy first, and recorded before it happens. */
 export async function callTool(engine: Engine, context: RunContext, start: ToolStart, hooks: ToolCallHooks): Promise<ToolExecution> {
-  const workspace = await engine.workspaceOf(context.tenantId, context.sessionId);
+  const needsFiles = start.tool.permissions.some((permission) => permission.startsWith('fs.') || permission.startsWith('code.'));
+  const workspace = needsFiles ? await engine.workspaceOf(context.tenantId, context.sessionId) : '';
   return engine.tools.execute(
     start.tool,
     start.input,
@@ -35,7 +36,7 @@ export async function callTool(engine: Engine, context: RunContext, start: ToolS
           resource: {
             type: request.action === 'net.egress' ? 'Host' : 'Secret',
             id: request.resource,
-            attributes: { tool: start.tool.name },
+            attributes: hostAttributes(request.context),
           },
           context: {},
         });
@@ -50,6 +51,12 @@ export async function callTool(engine: Engine, context: RunContext, start: ToolS
   );
 }
 
+/** What policies may read of the host that a tool wants to reach. */
+export function hostAttributes(facts: Readonly<Record<string, unknown>> | undefined): { readonly port?: number; readonly scheme?: string } {
+  const { port, scheme } = facts ?? {};
+  return { ...(typeof port === 'number' ? { port } : {}), ...(typeof scheme === 'string' ? { scheme } : {}) };
+}
+
 /** Journals what a tool gave and settles it. A `once` tool that was cut off may have taken effect: a person is asked. */
 export function proposeToolEnd(
   engine: Engine,
@@ -61,8 +68,7 @@ export function proposeToolEnd(
   stopped: boolean,
 ): Proposal {
   const call = state.calls.find((candidate) => candidate.callId === start.call.callId) ?? start.call;
-  const cutOff = execution.type === 'error' && (execution.error.code === 'tool_timeout' || execution.error.code === 'cancelled');
-  if (cutOff && start.tool.effects === 'once' && !stopped) return ask(engine, context, state, call, 'unknown_outcome', start.input, null);
+  if (execution.type === 'error' && execution.error.code === 'tool_outcome_unknown' && !stopped) return ask(engine, context, state, call, 'unknown_outcome', start.input, null);
   const actual = {
     toolCalls: 1,
     wallMs: Math.min(Math.ceil(execution.durationMs), wallMs),

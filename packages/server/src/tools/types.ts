@@ -17,7 +17,7 @@ export interface ToolContext {
   readonly attempt: number;
   /** The same for every attempt of this call: pass it on to systems that support it. */
   readonly idempotencyKey: string;
-  /** Folder of the session's files; the file tools never leave it. */
+  /** Folder of the session's files, which the file tools never leave; '' for a tool that declares no `fs.*` or `code.*` permission. */
   readonly workspace: string;
   readonly signal: AbortSignal;
   readonly authorize: Authorize;
