@@ -11,14 +11,7 @@ import { createOrchestrator, createStreamHub, defaultEngineSettings, type Orches
 import type { Bus, Store } from '#storage';
 import { openBus, openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
-import {
-  createBuiltinTools,
-  createSandbox,
-  createSchemaValidator,
-  createToolRegistry,
-  createWorkspaces,
-  type Tool,
-} from '#tools';
+import { createBuiltinTools, createSandbox, createSchemaValidator, createToolRegistry, createWorkspaces, type Tool } from '#tools';
 import { builtInAgent, defaultAgentName, greeting, loadAgentFolder } from './agents.ts';
 import { egressOptions } from './egress.ts';
 import { setUpModels } from './models.ts';
@@ -33,6 +26,8 @@ export interface AllInOneOptions {
   readonly tools?: readonly Tool[];
   /** Models instead of the configured providers: for embedding, and for tests. */
   readonly models?: { readonly llm: LanguageModels; readonly defaultModels: readonly string[] };
+  /** Stands between the engine and its store, for instance to observe commits: for embedding, and for tests. */
+  readonly wrapStore?: (store: Store) => Store;
 }
 
 export interface AllInOne {
@@ -61,14 +56,15 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     const ids = createIdSource(clock);
     await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
 
-    const store = await openStore({
+    const opened = await openStore({
       ...(config.databaseUrl === undefined ? { dataDir: config.dataDir } : { url: config.databaseUrl }),
       ledgerRules,
       clock,
       ids,
       synchronous: config.sqlite.synchronous,
     });
-    closers.push(() => store.close());
+    closers.push(() => opened.close());
+    const store = options.wrapStore?.(opened) ?? opened;
     const bus = await openBus({ ...busKind(config), onError: (error) => logger.warn({ err: error }, 'the bus lost its server') });
     closers.push(() => bus.close());
     const [policySources, agentDefinitions, pepper] = await Promise.all([
