@@ -31,14 +31,12 @@ export interface BatchContext {
 /** What became of one commit of a batch; `failed` is an error of that commit alone. */
 export type BatchResult = CommitResult | { readonly type: 'failed'; readonly error: unknown };
 
-type MutableRun = Pick<Row<'runs'>, (typeof mutableRunColumns)[number] | 'run_id' | 'epoch' | 'cancel_requested'>;
-
 /** Everything that the batch may read or change, loaded under locks; changed in memory, then written set-wise. */
 interface Working {
   readonly tenantId: string;
   readonly nowMs: number;
   readonly databaseNowMs: number;
-  readonly runs: Map<string, MutableRun>;
+  readonly runs: Map<string, Row<'runs'>>;
   readonly newRuns: Map<string, Row<'runs'>>;
   readonly changedRuns: Set<string>;
   readonly claims: Map<string, Pick<Row<'idempotency_keys'>, 'claim_key' | 'request_hash' | 'resource_id'>>;
@@ -77,6 +75,7 @@ export function* commitBatch(context: BatchContext, commits: readonly Commit[]):
   return results;
 }
 
+const runColumns = Object.keys(tables.runs) as (keyof Row<'runs'>)[]; // keys of a literal object
 const reservationColumns = Object.keys(tables.reservations) as (keyof Row<'reservations'>)[]; // keys of a literal object
 
 function* load(context: BatchContext, commits: readonly Commit[]): Program<Working> {
@@ -106,7 +105,7 @@ function* load(context: BatchContext, commits: readonly Commit[]): Program<Worki
       orderBy: ['claim_key'],
       lock: false,
     }),
-    selectMany('runs', ['run_id', 'epoch', 'cancel_requested', ...mutableRunColumns], {
+    selectMany('runs', runColumns, {
       tenantId,
       key: 'run_id',
       keys: runIds,
@@ -240,7 +239,7 @@ const ended: ReadonlySet<string> = new Set<RunStatus>(['completed', 'failed', 'c
  * Keeps the two indexes that dispatchers read true: only a queued or waiting run has a due time, an ended one has no
  * owner. A run that was woken while it still ran is due as soon as it waits: the wake-up is not lost.
  */
-function settleDueTime(work: Working, run: MutableRun): void {
+function settleDueTime(work: Working, run: Row<'runs'>): void {
   if (ended.has(run.status)) run.lease_owner = null;
   if (run.status !== 'queued' && run.status !== 'waiting') {
     run.due_at = null;
@@ -285,12 +284,7 @@ function* write(work: Working): Program<void> {
     // A session id is random: the same one again is a repeated commit whose first answer was lost.
     insertMany('sessions', inserts.sessions.sort(by('session_id')), 'ignore'),
     insertMany('runs', [...work.newRuns.values()].sort(by('run_id'))),
-    updateMany(
-      'runs',
-      ['tenant_id', 'run_id'],
-      [...mutableRunColumns],
-      changedRuns.map((run) => ({ ...run, tenant_id: tenantId })),
-    ),
+    updateMany('runs', ['tenant_id', 'run_id'], [...mutableRunColumns], changedRuns),
     insertMany('run_events', inserts.events),
     insertMany('approvals', inserts.approvals.sort(by('approval_id'))),
     insertMany('reservations', reservations.filter((row) => !isStored(row)).sort(by('reservation_id'))),

@@ -105,19 +105,19 @@ export function* insertMany<T extends TableName>(
   return result.changes;
 }
 
-/** Updates all rows by their key with one statement. The caller holds their locks. */
+/** Writes the `set` columns of rows that exist. The rows are complete, and the caller holds their locks. */
 export function* updateMany<T extends TableName, C extends keyof Row<T> & string>(
   table: T,
   key: readonly C[],
   set: readonly C[],
-  rows: readonly Pick<Row<T>, C>[],
+  rows: readonly Row<T>[],
 ): Program<number> {
   if (rows.length === 0) return 0;
-  const result = yield { type: 'update', table, key, set, rows: rows as unknown as readonly Params[] }; // every column is a Value
+  const result = yield { type: 'update', table, key, set, rows: rows as readonly Params[] }; // every column is a Value
   return result.changes;
 }
 
-/** The tenant's rows whose `key` column is one of `keys`; with `lock`, locked in the order of `orderBy`. */
+/** The tenant's rows whose `key` column is one of `keys`; with `lock`, locked in the order of the keys and then of `orderBy`. */
 export function* selectMany<T extends TableName, C extends keyof Row<T> & string>(
   table: T,
   columns: readonly C[],

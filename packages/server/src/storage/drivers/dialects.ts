@@ -143,17 +143,25 @@ export const postgresSets = {
     const columns = columnsOf(request.table);
     return `insert into ${quote(request.table)} (${list(columns)}) select ${list(columns)} from ${recordset(request.table, columns)}${ignoring(request)}`;
   }),
+  /**
+   * The rows exist, so that each is found as a conflict, by the index of its key. A join of the set with the table
+   * would be planned once, for a table that is still empty, and then read all of a large one.
+   */
   update: remember(updateKey, (request) => {
-    const assignments = request.set.map((name) => `${quote(name)} = x.${quote(name)}`).join(', ');
-    const condition = request.key.map((name) => `t.${quote(name)} = x.${quote(name)}`).join(' and ');
-    const source = recordset(request.table, [...request.key, ...request.set]);
-    return `update ${quote(request.table)} as t set ${assignments} from ${source} where ${condition}`;
+    const columns = columnsOf(request.table);
+    const assignments = request.set.map((name) => `${quote(name)} = excluded.${quote(name)}`).join(', ');
+    const source = `select ${list(columns)} from ${recordset(request.table, columns)}`;
+    return `insert into ${quote(request.table)} (${list(columns)}) ${source} on conflict (${list(request.key)}) do update set ${assignments}`;
   }),
-  /** Parameters: tenant, array of keys. */
+  /**
+   * Parameters: tenant, array of keys. The subquery runs for each key in turn (`offset 0` keeps it apart), so that rows
+   * are locked in the order of the keys and read by the primary key, whatever the planner believes of the table.
+   */
   select: remember(selectKey, (request) => {
+    const condition = `"tenant_id" = $1 and ${quote(request.key)} = k.key`;
     const order = request.orderBy.length > 0 ? ` order by ${list(request.orderBy)}` : '';
-    const lock = request.lock ? ' for update' : '';
-    return `select ${list(request.columns)} from ${quote(request.table)} where "tenant_id" = $1 and ${quote(request.key)} = any($2::text[])${order}${lock}`;
+    const inner = `select ${list(request.columns)} from ${quote(request.table)} where ${condition}${order} offset 0`;
+    return `select r.* from unnest($2::text[]) as k(key), lateral (${inner}${request.lock ? ' for update' : ''}) as r`;
   }),
 };
 

@@ -34,6 +34,8 @@ export async function openPostgres({ url, maxConnections, clock }: PostgresOptio
     application_name: 'nexus-agent',
     // A process that is stopped in mid-transaction must not hold its locks against those that take over.
     idle_in_transaction_session_timeout: 3000,
+    // A plan that is kept from when the tables were empty reads a whole tenant for each key until the next ANALYZE.
+    options: '-c plan_cache_mode=force_custom_plan',
     types,
     pipeline: true,
   });

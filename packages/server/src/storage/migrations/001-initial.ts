@@ -45,7 +45,7 @@ export const initial: Migration = {
     `create table run_events (
       tenant_id ${text} not null, run_id ${text} not null, seq integer not null, type ${text} not null,
       at bigint not null, data ${text} not null, primary key (tenant_id, run_id, seq)
-    )`,
+    )${clustered}`,
     `create table approvals (
       tenant_id ${text} not null, approval_id ${text} not null, run_id ${text} not null, session_id ${text} not null,
       call_id ${text} not null, kind ${text} not null, status ${text} not null, tool_name ${text} not null,
@@ -65,21 +65,19 @@ export const initial: Migration = {
       dispatched integer not null, amounts ${text} not null, budget_rows ${text} not null, granted_tokens bigint,
       granted_wall_ms bigint, expires_at bigint not null, charged ${text}, closed_at bigint, expired integer not null,
       primary key (tenant_id, reservation_id)
-    )`,
+    )${clustered}`,
     'create index reservations_run on reservations (tenant_id, run_id)',
     "create index reservations_open on reservations (expires_at) where state = 'open'",
     `create table ledger_entries (
       tenant_id ${text} not null, entry_id ${text} not null, kind ${text} not null, reservation_id ${text} not null,
       run_id ${text}, amounts ${text} not null, budget_rows ${text} not null, at bigint not null,
-      primary key (tenant_id, entry_id)
-    )`,
+      primary key (tenant_id, at, entry_id)
+    )${clustered}`,
     'create index ledger_entries_run on ledger_entries (tenant_id, run_id)',
-    'create index ledger_entries_at on ledger_entries (tenant_id, at, entry_id)',
     `create table policy_decisions (
       tenant_id ${text} not null, decision_id ${text} not null, run_id ${text}, call_id ${text}, arguments_hash ${text},
-      record ${text} not null, at bigint not null, primary key (tenant_id, decision_id)
-    )`,
-    'create index policy_decisions_at on policy_decisions (tenant_id, at, decision_id)',
+      record ${text} not null, at bigint not null, primary key (tenant_id, at, decision_id)
+    )${clustered}`,
     'create index policy_decisions_run on policy_decisions (tenant_id, run_id)',
     `create table idempotency_keys (
       tenant_id ${text} not null, claim_key ${text} not null, request_hash ${text} not null, resource_id ${text} not null,

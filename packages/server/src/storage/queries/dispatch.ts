@@ -106,7 +106,8 @@ const takeRun = statement('take_run', ({ db }, params: { tenant: string; id: str
 );
 
 const anyDue = statement('any_due', ({ db }, params: { now: number }) =>
-  db.selectFrom('runs').select('run_id').where('due_at', '<=', params.now).limit(1),
+  // Without the order Postgres may prefer to read the whole table, where it expects many due runs.
+  db.selectFrom('runs').select('run_id').where('due_at', '<=', params.now).orderBy('due_at').limit(1),
 );
 
 /** True when a claim would probably find something: an idle poll must not take the write lock. */
