@@ -50,8 +50,8 @@ const put = await json('/v1/agents', { name: 'bench', models: ['mock/mock'], ins
 if (put.status >= 300) throw new Error(put.body);
 
 let deltas = 0;
-async function once(): Promise<void> {
-  const answer = await request(`${url}/v1/agents/chat/stream`, {
+async function once(base: string): Promise<void> {
+  const answer = await request(`${base}/v1/agents/chat/stream`, {
     method: 'POST',
     dispatcher: client,
     headers: { 'content-type': 'application/json', accept: 'text/event-stream' },
@@ -61,19 +61,31 @@ async function once(): Promise<void> {
   if (!text.includes('event: run.completed')) throw new Error(`a run did not complete: ${text.slice(-600)}`);
   deltas += text.split('event: model.delta').length - 1;
 }
-async function many(count: number): Promise<number> {
+async function many(base: string, count: number): Promise<number> {
   let left = count;
   const started = performance.now();
-  await Promise.all(Array.from({ length: concurrency }, async () => { while (left-- > 0) await once(); }));
+  const lane = async () => {
+    while (left-- > 0) await once(base);
+  };
+  await Promise.all(Array.from({ length: concurrency }, lane));
   return performance.now() - started;
 }
+/** Warms up, then measures: CPU of the whole server process per run. */
+async function measure(name: string, base: string, pid: number | undefined): Promise<number> {
+  await many(base, warmup);
+  deltas = 0;
+  const before = cpuMs(pid);
+  const elapsed = await many(base, runs);
+  const each = (cpuMs(pid) - before) / runs;
+  process.stdout.write(`${name.padEnd(8)} ${each.toFixed(2)} CPU ms per run (all threads), ${((runs / elapsed) * 1000).toFixed(0)} runs/s\n`);
+  return each;
+}
 
-await many(warmup);
-deltas = 0;
-const before = cpuMs(server.child.pid);
-const elapsed = await many(runs);
-const nexus = (cpuMs(server.child.pid) - before) / runs;
-process.stdout.write(`nexus    ${nexus.toFixed(2)} CPU ms per run (all threads), ${((runs / elapsed) * 1000).toFixed(0)} runs/s, ${(deltas / runs).toFixed(1)} delta events per run\n`);
+const nexus = await measure('nexus', url, server.child.pid);
+const floor = start([join(here, 'floor-server.mjs'), upstream]);
+const raw = await measure('floor', await floor.line(), floor.child.pid);
+floor.child.kill('SIGTERM');
+process.stdout.write(`         nexus / floor ${(nexus / raw).toFixed(2)}\n`);
 
 const peers = join(here, 'peers');
 if (existsSync(join(peers, 'node_modules', 'ai'))) {
