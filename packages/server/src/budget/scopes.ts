@@ -12,7 +12,7 @@ import type {
 import { budgetUnits } from '@nexus-agent/protocol';
 import type { LedgerOperation, LedgerRow } from '#storage';
 
-export interface ScopeNames {
+interface ScopeNames {
   readonly tenantId: TenantId;
   readonly project?: string | null;
   readonly agent?: string | null;

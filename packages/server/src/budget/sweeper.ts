@@ -2,7 +2,7 @@ import type { TenantId } from '@nexus-agent/protocol';
 import type { Clock } from '#core';
 import type { LedgerOperation, Store } from '#storage';
 
-export interface SweeperDependencies {
+interface SweeperDependencies {
   readonly store: Pick<Store, 'commit' | 'listExpiredReservations'>;
   readonly clock: Clock;
   readonly logger: {
@@ -12,7 +12,7 @@ export interface SweeperDependencies {
   readonly intervalMs: number;
 }
 
-export interface ReservationSweeper {
+interface ReservationSweeper {
   start(): void;
   /** Ends the timer and waits for a sweep that is under way. */
   stop(): Promise<void>;

@@ -5,7 +5,7 @@ import type { PageOf } from './types.ts';
 /** Position of the last row of a page: its sort keys. */
 export type Position = readonly (string | number)[];
 
-export function encodeCursor(position: Position): string {
+function encodeCursor(position: Position): string {
   return Buffer.from(JSON.stringify(position)).toString('base64url');
 }
 

@@ -16,8 +16,8 @@ export interface Migration {
   statements(types: MigrationTypes): readonly string[];
 }
 
-export const migrations: readonly Migration[] = [initial];
-export const schemaVersion = migrations.length;
+const migrations: readonly Migration[] = [initial];
+const schemaVersion = migrations.length;
 
 /**
  * Brings the schema to this version inside the caller's transaction, which holds the migration lock. Returns the names
@@ -46,7 +46,7 @@ export function* migrate(types: MigrationTypes, nowMs: number): Program<readonly
 }
 
 /** Version of the database's schema, 0 when there is none. Throws `schema_too_new` when this code does not know it. */
-export function* currentVersion(): Program<number> {
+function* currentVersion(): Program<number> {
   const result = yield { type: 'raw', sql: 'select max(version) as version from schema_migrations', params: [] };
   const [row] = result.rows as readonly { version: number | null }[]; // the query's only column
   const version = row?.version ?? 0;
