@@ -1,5 +1,5 @@
 import { createNexusClient, NexusApiError, type NexusClient } from '@nexus-agent/sdk';
-import { type ConfigInput, clientUrl, type NexusConfig, NexusError, resolveConfig } from '#core';
+import { type ConfigInput, clientUrl, type NexusConfig, resolveConfig } from '#core';
 import { UsageError } from './exit-codes.ts';
 import type { CliIo } from './io.ts';
 import { createStyle, type Style } from './style.ts';
@@ -88,7 +88,7 @@ async function answers(client: NexusClient): Promise<boolean> {
 async function startEmbedded(context: CliContext): Promise<Connection> {
   const config = await loadConfig(context, { host: '127.0.0.1', port: 0, log: { level: 'error' } });
   const { startAllInOne } = await context.io.loadApps();
-  const app = await startAllInOne({ config });
+  const app = await startAllInOne({ config, version: context.io.version });
   return { client: createNexusClient({ baseUrl: app.url }), url: app.url, close: () => app.close() };
 }
 
@@ -116,8 +116,4 @@ export function parseJsonOption(text: string, name: string): Record<string, unkn
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new UsageError(`${name} must be a JSON object`);
   return { ...value };
-}
-
-export function isKnownError(error: unknown): error is NexusApiError | NexusError {
-  return error instanceof NexusApiError || error instanceof NexusError;
 }

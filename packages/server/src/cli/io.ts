@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import type { NexusConfig } from '#core';
+import type { Style } from './style.ts';
 
 export interface Output {
   write(text: string): void;
@@ -15,9 +16,18 @@ export interface RunningApp {
 
 /** The composition roots, loaded only by the commands that need them. */
 export interface Apps {
-  startAllInOne(options: { config: NexusConfig }): Promise<RunningApp>;
+  startAllInOne(options: { config: NexusConfig; version: string }): Promise<RunningApp>;
   migrateDatabase(config: NexusConfig): Promise<void>;
-  runDemo(options: { interactive: boolean; config: NexusConfig; out: (text: string) => void }): Promise<void>;
+  runDemo(options: {
+    interactive: boolean;
+    config: NexusConfig;
+    version: string;
+    out: (text: string) => void;
+    style: Style;
+    signal: AbortSignal;
+    dataDir?: string;
+    keep?: boolean;
+  }): Promise<void>;
 }
 
 /** Everything outside the program that the command line touches. */

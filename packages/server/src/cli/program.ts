@@ -258,6 +258,8 @@ export function createProgram(io: CliIo, finish: (code: number) => void): Comman
     .command('demo')
     .description('show the whole of it, in under a minute')
     .option('--no-interactive', 'do not stay up afterwards')
+    .option('--data-dir <folder>', 'keep the data in this folder (default: a temporary one that is removed)')
+    .option('--keep', 'leave the temporary folder')
     .action(run(async () => (await serve()).demo));
   return program;
 }

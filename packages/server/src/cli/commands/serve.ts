@@ -17,7 +17,7 @@ export async function serve(context: CliContext, { logLevel, ...options }: Serve
   const flags: ConfigInput = { ...options, ...(logLevel === undefined ? {} : { log: { level: logLevel } }) };
   const config = await loadConfig(context, flags);
   const { startAllInOne } = await context.io.loadApps();
-  const app = await startAllInOne({ config });
+  const app = await startAllInOne({ config, version: context.io.version });
   let stop: () => void = () => undefined;
   const stopped = new Promise<void>((resolve) => {
     stop = resolve;
@@ -51,10 +51,32 @@ export async function printConfig(context: CliContext): Promise<number> {
   return exitCodes.ok;
 }
 
-export async function demo(context: CliContext, options: { interactive: boolean }): Promise<number> {
+/** `nexus demo`: to its end, and on a terminal until it is told to stop. */
+export async function demo(
+  context: CliContext,
+  { interactive, ...options }: { readonly interactive: boolean; readonly dataDir?: string; readonly keep?: boolean },
+): Promise<number> {
   const config = await loadConfig(context);
   const { runDemo } = await context.io.loadApps();
   const { io } = context;
-  await runDemo({ interactive: options.interactive && io.stdout.isTty, config, out: (text) => io.stdout.write(text) });
-  return exitCodes.ok;
+  const stop = new AbortController();
+  const interrupts = handleInterrupts(io, () => stop.abort());
+  try {
+    await runDemo({
+      ...options,
+      interactive: interactive && io.stdout.isTty,
+      config,
+      version: io.version,
+      out: (text) => io.stdout.write(text),
+      style: context.out,
+      signal: stop.signal,
+    });
+    return exitCodes.ok;
+  } catch (error) {
+    if (!interrupts.interrupted) throw error;
+    context.note('the demo was interrupted');
+    return exitCodes.interrupted;
+  } finally {
+    interrupts.stop();
+  }
 }

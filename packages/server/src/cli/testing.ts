@@ -1,0 +1,87 @@
+import { Readable } from 'node:stream';
+import { createFakeRunService, startTestApi, type TestApi } from '#api/testing';
+import type { Apps, CliIo } from './io.ts';
+import { main } from './main.ts';
+
+export interface CliResult {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+export interface CliRunOptions {
+  readonly env?: Record<string, string>;
+  readonly files?: Record<string, string>;
+  /** What a person types, one line a question; makes the input a terminal. */
+  readonly typed?: readonly string[];
+  /** What is piped in. */
+  readonly piped?: string;
+  /** Sends an interrupt when the output so far fits. */
+  readonly interruptAt?: RegExp;
+  readonly apps?: Partial<Apps>;
+}
+
+/** Runs a command line against a test API, with everything it prints captured. */
+export async function runCli(argv: readonly string[], options: CliRunOptions = {}): Promise<CliResult> {
+  let out = '';
+  let err = '';
+  let interruptSent = false;
+  const listeners = new Set<(signal: 'SIGINT') => void>();
+  const watch = () => {
+    if (options.interruptAt === undefined || interruptSent || !options.interruptAt.test(out + err)) return;
+    interruptSent = true;
+    setImmediate(() => {
+      for (const listener of listeners) listener('SIGINT');
+    });
+  };
+  const onTerminal = options.typed !== undefined;
+  const stdin = onTerminal ? typing(options.typed ?? []) : Readable.from(options.piped === undefined ? [] : [options.piped]);
+  const unsupported = () => Promise.reject(new Error('this test has no such app'));
+  const io: CliIo = {
+    stdout: {
+      isTty: false,
+      write(text) {
+        out += text;
+        watch();
+      },
+    },
+    stderr: {
+      isTty: onTerminal,
+      write(text) {
+        err += text;
+        watch();
+      },
+    },
+    stdin: Object.assign(stdin, { isTTY: onTerminal }),
+    env: { NO_COLOR: '1', ...options.env },
+    version: '0.0.0-test',
+    readFile: async (path) => options.files?.[path] ?? null,
+    onSignal(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    exit: () => undefined,
+    loadApps: async () => ({ startAllInOne: unsupported, migrateDatabase: unsupported, runDemo: unsupported, ...options.apps }),
+  };
+  const code = await main(argv, io);
+  return { code, out, err };
+}
+
+/** Lines that arrive one after another, as from a keyboard. */
+function typing(lines: readonly string[]): Readable {
+  const rest = [...lines];
+  return new Readable({
+    read() {
+      setTimeout(() => this.push(rest.length === 0 ? null : `${rest.shift()}\n`), 20);
+    },
+  });
+}
+
+/** An app that is the real API before a fake engine. */
+export function fakeApp(started: TestApi[]): Apps['startAllInOne'] {
+  return async () => {
+    const api = await startTestApi({ service: createFakeRunService() });
+    started.push(api);
+    return { url: api.url, close: () => api.api.close() };
+  };
+}
