@@ -40,6 +40,8 @@ export interface FollowOptions {
   readonly cursor: StreamCursor;
   readonly signal: AbortSignal;
   readonly untilIdle: boolean;
+  /** The run had ended when the reader came: one that was resumed goes on after its last terminal event. */
+  readonly ended: boolean;
 }
 
 /**
@@ -54,7 +56,7 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
   const bell = createBell(channel, signal);
   try {
     const [at] = reader.seq === 0 ? [] : await store.readEvents(tenantId, runId, { after: reader.seq - 1, limit: 1 });
-    let idle = at !== undefined && ends(at, options.untilIdle);
+    let idle = at !== undefined && (options.ended || at.type === 'run.waiting') && ends(at, options.untilIdle);
     while (!signal.aborted) {
       bell.reset();
       const tail = channel.tailAfter(reader.seq);

@@ -173,6 +173,13 @@ export function createStreamHub({ bus, coalesceMs, now = Date.now }: StreamHubOp
     bus.publish('interest', JSON.stringify({ key: state.key, seq: state.live?.seq ?? 0, offset: state.live?.length ?? 0 }));
   }
 
+  /** Whoever drives the run is elsewhere: followers here learn over the bus. */
+  function listenRemotely(state: ChannelState): void {
+    if (!bus.spansProcesses) return;
+    state.unsubscribe ??= bus.subscribe(`run:${state.key}`, (text) => receive(state, text));
+    announce(state);
+  }
+
   const stopInterest = bus.spansProcesses
     ? bus.subscribe('interest', (text) => {
         const { key, seq, offset } = JSON.parse(text) as { key: string; seq: number; offset: number }; // see announce
@@ -187,6 +194,11 @@ export function createStreamHub({ bus, coalesceMs, now = Date.now }: StreamHubOp
 
   function append(state: ChannelState, events: readonly StoredEvent[]): void {
     for (const event of events) {
+      // Another process wrote in between: what this one remembers from before is not the newest any more.
+      if ((state.tail.at(-1)?.seq ?? 0) + 1 !== event.seq) {
+        state.tail = [];
+        state.tailChars = 0;
+      }
       state.tail.push(event);
       state.tailChars += event.data.length;
       state.lastSeq = Math.max(state.lastSeq, event.seq);
@@ -224,6 +236,7 @@ export function createStreamHub({ bus, coalesceMs, now = Date.now }: StreamHubOp
           open = false;
           flush(state);
           state.owners -= 1;
+          if (state.owners === 0 && state.followers > 0) listenRemotely(state);
           notify(state);
           dropIfIdle(state);
         },
@@ -234,10 +247,7 @@ export function createStreamHub({ bus, coalesceMs, now = Date.now }: StreamHubOp
       const state = stateOf(key);
       state.followers += 1;
       followers += 1;
-      if (bus.spansProcesses && state.owners === 0) {
-        state.unsubscribe ??= bus.subscribe(`run:${key}`, (text) => receive(state, text));
-        announce(state);
-      }
+      if (state.owners === 0) listenRemotely(state);
       const renew = bus.spansProcesses ? setInterval(() => state.owners === 0 && announce(state), interestMs / 3) : null;
       renew?.unref();
       let left = false;
@@ -253,10 +263,10 @@ export function createStreamHub({ bus, coalesceMs, now = Date.now }: StreamHubOp
             return state.live;
           },
           tailAfter(seq) {
-            const first = state.tail[0];
-            if (first === undefined || first.seq > seq + 1)
-              return state.owners > 0 && state.lastSeq > 0 && state.lastSeq <= seq ? [] : null;
-            if (state.owners === 0 && state.lastSeq <= seq) return null;
+            if (state.owners > 0 && state.lastSeq > 0 && state.lastSeq <= seq) return [];
+            const [first] = state.tail;
+            const last = state.tail.at(-1);
+            if (first === undefined || last === undefined || first.seq > seq + 1 || last.seq <= seq) return null;
             return state.tail.slice(Math.max(0, seq + 1 - first.seq));
           },
           listen(listener) {
