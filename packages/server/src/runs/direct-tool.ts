@@ -1,11 +1,13 @@
 import type { ReservationId, SessionId, ToolExecuteResult } from '@nexus-agent/protocol';
 import { scopesOf } from '#budget';
 import { NexusError } from '#core';
+import type { DecisionRequest } from '#policy';
 import type { DecisionRow } from '#storage';
 import type { AgentCatalog } from './agents.ts';
 import { decide, denialMessage, type RecordedDecision } from './decisions.ts';
 import { budgetStop } from './endings.ts';
 import type { Engine } from './engine.ts';
+import { outsideResource } from './tool-call.ts';
 import type { Principal } from './types.ts';
 
 /**
@@ -48,7 +50,7 @@ export async function executeToolDirectly(
   const callId = engine.ids.next<string>('call');
   const ask = (
     action: 'tool.execute' | 'net.egress' | 'secret.use',
-    resource: { type: 'Tool' | 'Host' | 'Secret'; id: string },
+    resource: DecisionRequest['resource'],
     input?: unknown,
   ): RecordedDecision =>
     decide(
@@ -57,10 +59,7 @@ export async function executeToolDirectly(
       {
         principal: { type: 'Agent', id: session.agent, tenant: principal.tenantId },
         action,
-        resource: {
-          ...resource,
-          attributes: resource.type === 'Tool' ? { effects: tool.effects, permissions: [...tool.permissions] } : { tool: name },
-        },
+        resource,
         context: { ...(input === undefined ? {} : { arguments: input }), sessionId: session.sessionId, onBehalfOf: principal.id },
         ...(agent.definition.policy === undefined ? {} : { agentPolicy: agent.definition.policy }),
         ...(session.policy === null ? {} : { sessionPolicy: session.policy }),
@@ -68,7 +67,11 @@ export async function executeToolDirectly(
     );
   const record = (row: DecisionRow) => store.commit({ tenantId: principal.tenantId, decisions: [row] });
 
-  const decision = ask('tool.execute', { type: 'Tool', id: name }, checked.input);
+  const decision = ask(
+    'tool.execute',
+    { type: 'Tool', id: name, attributes: { effects: tool.effects, permissions: [...tool.permissions] } },
+    checked.input,
+  );
   if (decision.record.effect !== 'allow') {
     await record(decision.row);
     const message =
@@ -78,6 +81,8 @@ export async function executeToolDirectly(
     throw new NexusError('policy_denied', message, { details: { decisionId: decision.record.id, reasons: decision.record.reasons } });
   }
 
+  // Before the reservation: a folder that cannot be made must not leave one open.
+  const workspace = await engine.workspaceOf(principal.tenantId, session.sessionId);
   const reservationId = engine.ids.next<ReservationId>('reservation');
   const reserved = await store.commit({
     tenantId: principal.tenantId,
@@ -121,11 +126,11 @@ export async function executeToolDirectly(
       callId,
       attempt: 1,
       idempotencyKey: callId,
-      workspace: await engine.workspaceOf(principal.tenantId, session.sessionId),
+      workspace,
       signal,
       onOutput: () => undefined,
       async authorize(wanted) {
-        const inner = ask(wanted.action, { type: wanted.action === 'net.egress' ? 'Host' : 'Secret', id: wanted.resource });
+        const inner = ask(wanted.action, outsideResource(wanted));
         await record(inner.row);
         return inner.record.effect === 'allow'
           ? { allowed: true }

@@ -18,7 +18,15 @@ import {
   withEnding,
 } from './endings.ts';
 import type { Engine } from './engine.ts';
-import { callModel, type FailedAttempt, type ModelOutcome, type NextAttempt, proposeAnswer, proposeFailures } from './model-call.ts';
+import {
+  callModel,
+  checkSummary,
+  type FailedAttempt,
+  type ModelOutcome,
+  type NextAttempt,
+  proposeAnswer,
+  proposeFailures,
+} from './model-call.ts';
 import {
   type ModelAttemptPlan,
   type ModelCallPlan,
@@ -34,7 +42,7 @@ import type { RunSpans } from './run-spans.ts';
 import type { RunState } from './state.ts';
 import type { LocalChannel } from './stream-hub.ts';
 import { callTool, proposeToolEnd } from './tool-call.ts';
-import { grantedWallMs, planTool, proposeToolStart, type ToolStart } from './tool-plan.ts';
+import { completed, grantedWallMs, planTool, proposeToolStart, type ToolStart } from './tool-plan.ts';
 import { fold, toolCallId } from './transitions.ts';
 
 export type ExecutorEnd = 'ended' | 'waiting' | 'handed_over' | 'lost';
@@ -87,6 +95,8 @@ export interface ChildCall {
 type Report =
   | { readonly type: 'model'; readonly outcome: ModelOutcome }
   | { readonly type: 'tool'; readonly start: ToolStart; readonly wallMs: number; readonly execution: ToolExecution }
+  /** A sub-agent that cannot begin, for instance because its agent is gone: a result for the model. */
+  | { readonly type: 'childless'; readonly callId: string; readonly error: ErrorInfo }
   | { readonly type: 'poke' }
   | { readonly type: 'attempt'; readonly request: AttemptRequest; readonly answer: (next: NextAttempt) => void };
 
@@ -199,7 +209,12 @@ export function startExecutor(options: ExecutorOptions): Executor {
 
   function beginChild(call: ChildCall): void {
     launch(call.callId, async () => {
-      await options.startChild(context, call);
+      try {
+        await options.startChild(context, call);
+      } catch (error) {
+        if (!(error instanceof NexusError) || error.retryable) throw error;
+        return { type: 'childless', callId: call.callId, error: error.toInfo() };
+      }
       return { type: 'poke' };
     });
   }
@@ -219,6 +234,11 @@ export function startExecutor(options: ExecutorOptions): Executor {
             proposeToolEnd(engine, context, state, entry.start, entry.wallMs, entry.execution, stop !== null && stop.type !== 'drain'),
           );
           break;
+        case 'childless': {
+          const call = state.calls.find((candidate) => candidate.callId === entry.callId);
+          if (call !== undefined) facts.push(completed(state, call, { type: 'error', error: entry.error }));
+          break;
+        }
         case 'attempt':
           attempts.push(entry);
           break;
@@ -234,7 +254,8 @@ export function startExecutor(options: ExecutorOptions): Executor {
     return { facts, attempts };
   }
 
-  function modelFacts(outcome: ModelOutcome): Proposal[] {
+  function modelFacts(reported: ModelOutcome): Proposal[] {
+    const outcome = checkSummary(reported);
     if (outcome.type === 'failed') {
       const resumable =
         outcome.error.retryable === true || outcome.error.code === 'budget_exceeded' || outcome.error.code.startsWith('provider_');
@@ -517,12 +538,12 @@ export function startExecutor(options: ExecutorOptions): Executor {
   }
 
   async function run(): Promise<ExecutorEnd> {
-    const deadline =
-      context.deadlineAt === null
-        ? undefined
-        : setTimeout(onDeadline, Math.max(0, Math.min(context.deadlineAt - clock.now(), 2 ** 31 - 1)));
+    const leftMs = context.deadlineAt === null ? null : context.deadlineAt - clock.now();
+    const deadline = leftMs === null ? undefined : setTimeout(onDeadline, Math.max(0, Math.min(leftMs, 2 ** 31 - 1)));
     let end: ExecutorEnd = 'lost';
     try {
+      // A run that is taken up too late must not go back to waiting before a timer can fire.
+      if (leftMs !== null && leftMs <= 0) onDeadline();
       end = await loop();
     } catch (error) {
       logger.error({ runId: context.runId, err: error }, 'the run could not be written; another worker may take it over');

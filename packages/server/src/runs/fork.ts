@@ -37,9 +37,15 @@ export function forkEvents(
   afterSeq: number | undefined,
 ): { readonly events: readonly NewEvent[]; readonly afterSeq: number } {
   const points: number[] = [];
+  /** Calls whose answer was refused at the end of the run and asked again when it was resumed. */
+  const refused = new Map<string, number>();
+  let answered: string | null = null;
   let state = initialState;
   for (const event of journal) {
+    const { messages } = state;
     state = transition(state, event);
+    if (event.type === 'model.completed' && event.data.purpose === 'answer') answered = event.data.callId;
+    if (event.type === 'run.resumed' && state.messages.length < messages.length && answered !== null) refused.set(answered, event.seq);
     if (
       state.created !== null &&
       nextAction({ ...state, status: 'running' }, unlimited, new Set()).type === 'model' &&
@@ -53,8 +59,13 @@ export function forkEvents(
       details: { points },
     });
   }
+  const isRefused = (event: JournalEvent) => {
+    if (event.type !== 'model.started' && event.type !== 'model.completed') return false;
+    const until = refused.get(event.data.callId);
+    return until !== undefined && until <= chosen && event.seq < until;
+  };
   const kept = journal
-    .filter((event) => event.seq <= chosen && !notCopied.has(event.type))
+    .filter((event) => event.seq <= chosen && !notCopied.has(event.type) && !isRefused(event))
     .map(({ type, data }) => ({ type, data }) as NewEvent); // the pair was an event's
   return { events: [{ type: 'run.created', data: created }, ...kept], afterSeq: chosen };
 }

@@ -2,7 +2,8 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type Key, type KeyCreateRequest, type Page, TenantId } from '@nexus-agent/protocol';
 import { type Clock, type IdSource, NexusError } from '#core';
 import type { Store } from '#storage';
-import type { PageQuery, Principal } from './types.ts';
+import { idempotencyConflict, idempotencyOf } from './start-run.ts';
+import type { CreateOptions, PageQuery, Principal } from './types.ts';
 import { keyView } from './views.ts';
 
 /** `nx_<key id without its prefix>_<32 random bytes>`: the id finds the row, the rest is compared with its hash. */
@@ -13,7 +14,8 @@ export function createKeys({ store, clock, ids, pepper }: { store: Store; clock:
   const hash = (secret: string) => createHmac('sha256', pepper).update(secret).digest('hex');
 
   return {
-    async create(principal: Principal, request: KeyCreateRequest): Promise<Key> {
+    /** A repeat under the same idempotency key gives the key without its secret. */
+    async create(principal: Principal, request: KeyCreateRequest, options: CreateOptions = {}): Promise<Key> {
       const tenant = TenantId.safeParse(request.tenant ?? principal.tenantId);
       if (!tenant.success) throw new NexusError('invalid_request', `tenant: ${tenant.error.issues[0]?.message ?? 'not valid'}`);
       if (tenant.data !== principal.tenantId && !principal.roles.includes('owner')) {
@@ -31,6 +33,16 @@ export function createKeys({ store, clock, ids, pepper }: { store: Store; clock:
         expiresAt: request.expiresAt === undefined ? null : Date.parse(request.expiresAt),
         revokedAt: null,
       };
+      const claim = idempotencyOf(principal, options, 'key', request, keyId);
+      if (claim.idempotency !== undefined) {
+        const claimed = await store.commit({ tenantId: principal.tenantId, ...claim });
+        if (claimed.type === 'duplicate') {
+          if (!claimed.sameRequest) throw idempotencyConflict();
+          const known = await store.getKey(claimed.resourceId);
+          if (known === null) throw new NexusError('conflict', 'the first request with this idempotency key did not finish; use a new key');
+          return keyView(known);
+        }
+      }
       await store.putKey(row);
       return keyView(row, `nx_${keyId.slice('key_'.length)}_${secret}`);
     },

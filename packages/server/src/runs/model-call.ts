@@ -67,6 +67,7 @@ export async function callModel(
     current = next;
     startedAt = engine.clock.monotonic();
     content = [];
+    refusal = null;
     if (visible) hooks.channel.begin({ seq: next.seq, step: plan.step, callId: plan.callId });
     // The call is stopped a little before what was reserved, so that stopping it stays within the reservation.
     const timeoutMs = Math.max(1, next.grant.wallMs - Math.min(50, Math.floor(next.grant.wallMs / 10)));
@@ -79,7 +80,8 @@ export async function callModel(
     error,
     usage,
     sent,
-    content,
+    // What a summary said is shown to nobody.
+    content: visible ? content : [],
     durationMs: engine.clock.monotonic() - startedAt,
   });
 
@@ -133,6 +135,26 @@ export async function callModel(
   }
   const error: ErrorInfo = { code: 'internal', message: 'the model stream ended without saying how', retryable: false };
   return { type: 'failed', failures: [...failures, failed(error, noUsage, true)], error };
+}
+
+/** A summary replaces what it sums up, so one that is empty, or that the budget cut short, is no answer: nothing may be lost by it. */
+export function checkSummary(outcome: ModelOutcome): ModelOutcome {
+  if (outcome.type === 'failed' || outcome.attempt.plan.purpose !== 'compaction') return outcome;
+  const { attempt, grant, part } = outcome;
+  const empty = !part.content.some((piece) => piece.type === 'text' && piece.text.trim() !== '');
+  const cut = part.finishReason === 'length' && grant.maxTokens < attempt.askedTokens;
+  if (!empty && !cut) return outcome;
+  const error: ErrorInfo = cut
+    ? {
+        code: 'budget_exceeded',
+        message: `the summary of the conversation was cut after ${grant.maxTokens} tokens, which is all that the budget affords`,
+        retryable: false,
+        details: { unit: 'tokens', granted: grant.maxTokens },
+      }
+    : { code: 'provider_malformed', message: 'the model gave no summary of the conversation', retryable: true };
+  const { usage, durationMs } = part;
+  const failure: FailedAttempt = { attempt, grant, error, usage, sent: true, content: [], durationMs };
+  return { type: 'failed', failures: [...outcome.failures, failure], error };
 }
 
 const noUsage: Usage = { inputTokens: 0, outputTokens: 0, cacheReadTokens: 0, cacheWriteTokens: 0, reasoningTokens: 0 };

@@ -34,9 +34,9 @@ export function nextAction(state: RunState, limits: RunLimits, inFlight: Readonl
 }
 
 function nextOfTools(open: readonly ToolCallState[], limits: RunLimits, inFlight: ReadonlySet<string>): NextAction {
-  const room = limits.maxParallelTools - open.filter((call) => inFlight.has(call.callId)).length;
-  const startable = open.filter((call) => call.phase.type === 'requested' || call.phase.type === 'decided');
-  if (startable.length > 0) return room > 0 ? { type: 'tools', calls: startable.slice(0, room) } : { type: 'busy' };
+  const room = limits.maxParallelTools - open.filter((call) => inFlight.has(call.callId) || isChild(call)).length;
+  const startable = open.filter(isStartable);
+  if (startable.length > 0 && room > 0) return { type: 'tools', calls: startable.slice(0, room) };
   const approvals: string[] = [];
   const childRuns: string[] = [];
   let dueAt: number | null = null;
@@ -46,13 +46,22 @@ function nextOfTools(open: readonly ToolCallState[], limits: RunLimits, inFlight
       approvals.push(call.phase.approvalId);
       const deadline = Date.parse(call.phase.deadlineAt);
       dueAt = dueAt === null ? deadline : Math.min(dueAt, deadline);
-    } else if (call.attempt?.childRunId != null) {
+    } else if (isChild(call)) {
       childRuns.push(call.attempt.childRunId);
-    } else {
+    } else if (!isStartable(call)) {
       return { type: 'busy' };
     }
   }
-  return { type: 'wait', approvals, childRuns, dueAt };
+  return approvals.length + childRuns.length === 0 ? { type: 'busy' } : { type: 'wait', approvals, childRuns, dueAt };
+}
+
+function isStartable(call: ToolCallState): boolean {
+  return call.phase.type === 'requested' || call.phase.type === 'decided';
+}
+
+/** A sub-agent at work: it counts as a running call, whichever process drives it. */
+function isChild(call: ToolCallState): call is ToolCallState & { readonly attempt: { readonly childRunId: string } } {
+  return call.phase.type === 'started' && call.attempt !== null && call.attempt.childRunId !== null;
 }
 
 function afterTools(state: RunState, limits: RunLimits): NextAction {

@@ -63,6 +63,12 @@ export function createRunService({ engine, catalog, starter, worker, defaultAgen
     return row;
   }
 
+  async function openSession(principal: Principal, sessionId: string): Promise<SessionRow> {
+    const row = await sessionRow(principal, sessionId);
+    if (row.status === 'closed') throw new NexusError('conflict', `session ${sessionId} is closed; create another one`);
+    return row;
+  }
+
   async function runRow(principal: Principal, runId: string): Promise<RunRow> {
     const row = await store.getRun(principal.tenantId, runId as RunId); // an unknown id is simply not found
     if (row === null) throw new NexusError('not_found', `there is no run ${runId}`);
@@ -128,7 +134,7 @@ export function createRunService({ engine, catalog, starter, worker, defaultAgen
     options: CreateOptions,
   ): Promise<{ run: Run; created: boolean }> {
     const original = await runRow(principal, runId);
-    const session = await sessionRow(principal, original.sessionId);
+    const session = await openSession(principal, original.sessionId);
     const journal = [];
     for await (const stored of readJournal(store, principal.tenantId, original.runId)) journal.push(parseEvent(stored));
     const first = journal[0];
@@ -267,8 +273,16 @@ export function createRunService({ engine, catalog, starter, worker, defaultAgen
       const row = await sessionRow(principal, sessionId);
       await store.closeSession(principal.tenantId, row.sessionId);
       for (const status of ['running', 'waiting', 'queued'] as const) {
-        const { items } = await store.listRuns(principal.tenantId, { sessionId: row.sessionId, status }, { limit: 100 });
-        for (const run of items) await cancelRun(principal, run.runId, 'the session was closed');
+        let cursor: string | null = null;
+        do {
+          const page: PageOf<RunRow> = await store.listRuns(
+            principal.tenantId,
+            { sessionId: row.sessionId, status },
+            { limit: 100, ...(cursor === null ? {} : { cursor }) },
+          );
+          for (const run of page.items) await cancelRun(principal, run.runId, 'the session was closed');
+          cursor = page.nextCursor;
+        } while (cursor !== null);
       }
     },
     listMessages: async (principal, sessionId, page) =>
@@ -289,6 +303,7 @@ export function createRunService({ engine, catalog, starter, worker, defaultAgen
     cancelRun,
     async resumeRun(principal, runId) {
       const row = await runRow(principal, runId);
+      await openSession(principal, row.sessionId);
       if (!(await store.requeueRun(principal.tenantId, row.runId))) {
         throw new NexusError(
           'conflict',
@@ -327,6 +342,7 @@ export function createRunService({ engine, catalog, starter, worker, defaultAgen
         cursor,
         signal: options.signal,
         untilIdle: options.untilIdle ?? false,
+        ended: isTerminal(row.status),
       });
     },
     async listRunDecisions(principal, runId, page) {

@@ -10,7 +10,7 @@ import {
 } from '@nexus-agent/protocol';
 import { limitOperations } from '#budget';
 import { canonicalJson, NexusError, sha256, toTimestamp } from '#core';
-import type { AgentVersionRow, Commit, DecisionRow, IdempotencyClaim, LedgerOperation, RunRow, SessionRow } from '#storage';
+import type { AgentVersionRow, Commit, DecisionRow, IdempotencyClaim, LedgerOperation, PageOf, RunRow, SessionRow } from '#storage';
 import type { Span } from '#telemetry';
 import type { AgentCatalog } from './agents.ts';
 import { createContext, type RunContext } from './context.ts';
@@ -126,9 +126,19 @@ export function createRunStarter({ engine, catalog, transcripts, worker, default
 
   async function history(session: SessionRow, fresh: boolean): Promise<string[]> {
     if (fresh) return [];
-    const { items } = await store.listRuns(session.tenantId, { sessionId: session.sessionId, status: 'completed' }, { limit: 50 });
-    const last = items.find((run) => run.parentRunId === null);
-    return last === undefined ? [] : [last.runId];
+    // Runs of sub-agents are listed too, and may be many.
+    let cursor: string | null = null;
+    do {
+      const page: PageOf<RunRow> = await store.listRuns(
+        session.tenantId,
+        { sessionId: session.sessionId, status: 'completed' },
+        { limit: 50, ...(cursor === null ? {} : { cursor }) },
+      );
+      const last = page.items.find((run) => run.parentRunId === null);
+      if (last !== undefined) return [last.runId];
+      cursor = page.nextCursor;
+    } while (cursor !== null);
+    return [];
   }
 
   function newRun(
@@ -278,6 +288,10 @@ export function createRunStarter({ engine, catalog, transcripts, worker, default
         events: [{ type: 'run.created', data: created }],
         idempotency: { key: `child:${runId}`, requestHash: runId, resourceId: runId },
       });
+      // A cancel that came before the child was there did not find it.
+      const parentRow = await store.getRun(parent.tenantId, parent.runId);
+      if (parentRow !== null && parentRow.cancelRequested !== null)
+        await store.requestCancel(parent.tenantId, runId, parentRow.cancelRequested);
       worker().wake({ tenantId: parent.tenantId, runId });
     },
 

@@ -1,5 +1,6 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
-import type { ToolExecution } from '#tools';
+import type { DecisionRequest } from '#policy';
+import type { Authorize, ToolExecution } from '#tools';
 import type { RunContext } from './context.ts';
 import { decideForRun, denialMessage } from './decisions.ts';
 import type { Engine } from './engine.ts';
@@ -33,11 +34,7 @@ export async function callTool(engine: Engine, context: RunContext, start: ToolS
       async authorize(request) {
         const decision = decideForRun(engine, context, start.call.callId, {
           action: request.action,
-          resource: {
-            type: request.action === 'net.egress' ? 'Host' : 'Secret',
-            id: request.resource,
-            attributes: hostAttributes(request.context),
-          },
+          resource: outsideResource(request),
           context: {},
         });
         await engine.store.commit({ tenantId: context.tenantId, decisions: [decision.row] });
@@ -51,10 +48,12 @@ export async function callTool(engine: Engine, context: RunContext, start: ToolS
   );
 }
 
-/** What policies may read of the host that a tool wants to reach. */
-export function hostAttributes(facts: Readonly<Record<string, unknown>> | undefined): { readonly port?: number; readonly scheme?: string } {
-  const { port, scheme } = facts ?? {};
-  return { ...(typeof port === 'number' ? { port } : {}), ...(typeof scheme === 'string' ? { scheme } : {}) };
+/** What a tool wants to touch, with what policies may read of it: of a host its port and scheme. */
+export function outsideResource(wanted: Parameters<Authorize>[0]): DecisionRequest['resource'] {
+  if (wanted.action === 'secret.use') return { type: 'Secret', id: wanted.resource };
+  const { port, scheme } = wanted.context ?? {};
+  const attributes = { ...(typeof port === 'number' ? { port } : {}), ...(typeof scheme === 'string' ? { scheme } : {}) };
+  return { type: 'Host', id: wanted.resource, attributes };
 }
 
 /** Journals what a tool gave and settles it. A `once` tool that was cut off may have taken effect: a person is asked. */
@@ -68,7 +67,8 @@ export function proposeToolEnd(
   stopped: boolean,
 ): Proposal {
   const call = state.calls.find((candidate) => candidate.callId === start.call.callId) ?? start.call;
-  if (execution.type === 'error' && execution.error.code === 'tool_outcome_unknown' && !stopped) return ask(engine, context, state, call, 'unknown_outcome', start.input, null);
+  if (execution.type === 'error' && execution.error.code === 'tool_outcome_unknown' && !stopped)
+    return ask(engine, context, state, call, 'unknown_outcome', start.input, null);
   const actual = {
     toolCalls: 1,
     wallMs: Math.min(Math.ceil(execution.durationMs), wallMs),

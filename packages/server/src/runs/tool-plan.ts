@@ -17,6 +17,8 @@ export interface ToolStart {
   readonly attempt: number;
   readonly idempotencyKey: string;
   readonly decision: RecordedDecision;
+  /** For a sub-agent: that its run may start. */
+  readonly childDecision: RecordedDecision | null;
   /** Null when an earlier attempt's reservation, still open, pays for this one too. */
   readonly reserve: ReserveOperation | null;
   readonly reservationId: string;
@@ -107,18 +109,25 @@ function decideAndStart(
     },
   });
   if (decision.record.effect === 'deny') {
-    const error: ErrorInfo = { code: 'policy_denied', message: denialMessage(decision.record), retryable: false };
-    const denied = propose({
-      decisions: [decision.row],
-      events: [{ type: 'policy.denied', data: { step: state.step, callId: call.callId, decision: decision.record } }],
-    });
-    return written(merge([denied, completed(state, call, { type: 'denied', error })]));
+    return written(denied(state, call, decision));
   }
   if (decision.record.effect === 'require_approval')
     return written(ask(engine, context, state, call, 'tool_call', checked.input, decision));
   if (tool.kind === 'question') return written(ask(engine, context, state, call, 'question', checked.input, decision));
 
   const child = subagentOf(tool.name);
+  const childDecision =
+    child === null
+      ? null
+      : decideForRun(engine, context, call.callId, {
+          action: 'run.start',
+          resource: { type: 'Agent', id: child, attributes: { declared: context.agent.subagents.includes(child) } },
+          context: {},
+        });
+  if (childDecision !== null && childDecision.record.effect !== 'allow') {
+    const allowed = propose({ decisions: [decision.row] });
+    return written(merge([allowed, denied(state, call, childDecision)]));
+  }
   const attempt = (call.attempt?.attempt ?? 0) + 1;
   const timeoutMs = remaining(engine, context, tool.timeoutMs);
   const held = call.attempt?.reservationId ?? null;
@@ -142,11 +151,21 @@ function decideAndStart(
       attempt,
       idempotencyKey: call.attempt?.idempotencyKey ?? call.callId,
       decision,
+      childDecision,
       reserve: held === null ? reserve : null,
       reservationId,
       childRunId: child === null ? null : childRunId(context.runId, call.callId),
     },
   };
+}
+
+function denied(state: RunState, call: ToolCallState, decision: RecordedDecision): Proposal {
+  const error: ErrorInfo = { code: 'policy_denied', message: denialMessage(decision.record), retryable: false };
+  const said = propose({
+    decisions: [decision.row],
+    events: [{ type: 'policy.denied', data: { step: state.step, callId: call.callId, decision: decision.record } }],
+  });
+  return merge([said, completed(state, call, { type: 'denied', error })]);
 }
 
 function remaining(engine: Engine, context: RunContext, timeoutMs: number): number {
@@ -161,10 +180,10 @@ export function grantedWallMs(engine: Engine, context: RunContext, start: ToolSt
 
 /** Reserves and announces an attempt of a tool call. A sub-agent pays for itself, so its call is settled at once. */
 export function proposeToolStart(engine: Engine, context: RunContext, state: RunState, start: ToolStart): Proposal {
-  const { call, tool, decision, reserve, reservationId } = start;
+  const { call, tool, decision, childDecision, reserve, reservationId } = start;
   const reserved = propose({
     ledger: reserve === null ? [] : [reserve],
-    decisions: [decision.row],
+    decisions: childDecision === null ? [decision.row] : [decision.row, childDecision.row],
     events([outcome]) {
       const events: NewEvent[] =
         outcome?.type === 'reserved' ? [{ type: 'budget.reserved', data: { reservationId, amounts: outcome.amounts } }] : [];
