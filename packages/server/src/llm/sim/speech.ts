@@ -5,7 +5,7 @@ export function composeAnswer(request: SimRequest, task: SimTask): string {
   const done = task.done.filter((call) => call.output !== null);
   if (done.length === 0) return withoutTools(request, task);
   const sentences = done.flatMap((call) =>
-    call.isError ? [`${call.name} did not work: ${firstLine(call.output ?? '')}`] : describe(call, task),
+    call.isError ? [`${call.name} did not work: ${errorText(call.output ?? '')}`] : describe(call, task),
   );
   return [...new Set(sentences)].join('\n');
 }
@@ -102,6 +102,12 @@ function readTables(output: string): { file: string; columns: Column[] }[] | nul
     }
   }
   return null;
+}
+
+/** The message of a failure that is given as JSON, as this service gives it. */
+function errorText(output: string): string {
+  const message = /^(?:error: )?\{"error":.*?"message":("(?:[^"\\]|\\.)*")/is.exec(output)?.[1];
+  return firstLine(message === undefined ? output : String(JSON.parse(message)));
 }
 
 function firstLine(text: string): string {
