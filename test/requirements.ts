@@ -181,7 +181,6 @@ export const requirements = {
   'telemetry.quiet': { promise: 5, behaviour: 'Logs and spans carry no prompt, tool content or secret unless that was turned on.' },
   'protocol.errors.pinned': { promise: 5, behaviour: 'The error table is pinned: a changed code or status fails a test.' },
   'protocol.fold': { promise: 5, behaviour: 'Every event on the stream fits its schema.' },
-  'server.cold-start': { promise: 0, behaviour: 'The server is ready in under 1 s and idles under 150 MB.' },
 } as const satisfies Record<string, Requirement>;
 
 export type RequirementId = keyof typeof requirements;

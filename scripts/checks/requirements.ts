@@ -13,7 +13,7 @@ const root = process.cwd();
 const cited = new Map<string, string[]>();
 const findings: Finding[] = [];
 
-for (const file of listFiles(root).filter((name) => /\.(test|conformance|testkit)\.ts$/.test(name))) {
+for (const file of listFiles(root).filter((name) => /\.(test|testkit)\.ts$|^test\/(conformance|e2e|chaos)\/.*\.ts$/.test(name))) {
   const text = readText(root, file);
   for (const match of text.matchAll(citation)) {
     const ids =
