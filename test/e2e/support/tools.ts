@@ -70,7 +70,11 @@ export function createProbe(): Probe {
         throw new Error('the disk is on fire');
       }),
       tool('costly', { maxCostMicroUsd: 2_000 }, wait),
-      tool('send', { effects: 'once', timeoutMs: 150 }, wait),
+      tool('send', { effects: 'once', timeoutMs: 150 }, async (input, context) => {
+        const said = await wait(input, context);
+        context.signal.throwIfAborted();
+        return said;
+      }),
     ],
   });
 }
