@@ -1,5 +1,4 @@
 /** The door of the HTTP API. */
-export { isLoopbackHost } from './guard.ts';
 export { createOpenApiDocument } from './openapi.ts';
 export { createApi } from './server.ts';
-export type { Api, ApiConfig, ApiDependencies, ApiLogger, ApiMetrics, StreamOutcome } from './types.ts';
+export type { Api } from './types.ts';

@@ -16,7 +16,7 @@ export function parseCursor(text: string, name: string): StreamCursor {
   return { seq: Number(match[1]), offset: Number(match[2] ?? 0) };
 }
 
-export function cursorId(cursor: StreamCursor): string {
+function cursorId(cursor: StreamCursor): string {
   return cursor.offset === 0 ? String(cursor.seq) : `${cursor.seq}.${cursor.offset}`;
 }
 

@@ -62,7 +62,7 @@ const probeTimeoutMs = 1500;
  * A client of the configured server. With `--embedded` a server is started inside this process; with `autoEmbed` also
  * when none answers at the default address. Such a server keeps its data where a real one would.
  */
-export async function connect(context: CliContext, { autoEmbed = false } = {}): Promise<Connection> {
+async function connect(context: CliContext, { autoEmbed = false } = {}): Promise<Connection> {
   const config = await loadConfig(context);
   if (context.options.embedded === true) return startEmbedded(context);
   const url = clientUrl(config);

@@ -91,7 +91,7 @@ function describeTool(data: Extract<WireEvent, { type: 'tool.completed' }>['data
 }
 
 /** The simulator must never pass for a real model. */
-export function modelName(provider: string, model: string): string {
+function modelName(provider: string, model: string): string {
   return `${clean(provider)}/${clean(model)}${/^sim(-|$)/.test(provider) ? ' (simulator)' : ''}`;
 }
 

@@ -8,13 +8,13 @@ import { handleInterrupts } from './interrupt.ts';
 import { clean, type Style } from './style.ts';
 
 /** What an event adds to the two outputs. */
-export interface Rendered {
+interface Rendered {
   readonly out: string;
   readonly err: string;
 }
 
 /** Turns a run's events into text: the model's words for `stdout`, everything else for `stderr`. */
-export function createRunRenderer(style: Style): (event: WireEvent) => Rendered {
+function createRunRenderer(style: Style): (event: WireEvent) => Rendered {
   const assembler = createTextAssembler();
   /** Words of the current model call that were written, to continue them after a reset. */
   let written = '';
@@ -38,14 +38,14 @@ export function createRunRenderer(style: Style): (event: WireEvent) => Rendered 
   };
 }
 
-export interface FollowOptions {
+interface FollowOptions {
   /** What the first Ctrl-C does to the run. */
   readonly onInterrupt: 'cancel' | 'detach';
   /** Asks approvals on the terminal; null prints how to answer them. */
   readonly asker: Asker | null;
 }
 
-export interface FollowResult {
+interface FollowResult {
   readonly code: number;
   readonly sessionId: string | null;
 }

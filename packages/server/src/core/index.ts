@@ -2,9 +2,9 @@
 export { abortError, sleep, throwIfAborted } from './abort.ts';
 export { type Clock, createManualClock, systemClock, toTimestamp } from './clock.ts';
 export { type ConfigInput, clientUrl, NexusConfig, redactConfig } from './config.ts';
-export { type ConfigSources, environmentKeys, resolveConfig } from './config-sources.ts';
+export { environmentKeys, resolveConfig } from './config-sources.ts';
 export { NexusError, type NexusErrorOptions, toErrorInfo } from './errors.ts';
 export { createIdSource, derivedId, type IdSource } from './ids.ts';
 export { canonicalJson, sha256 } from './json.ts';
 export { toProblem } from './problem.ts';
-export { closest, explainIssues, parseRequest, summarise, type ValidationIssue } from './validation.ts';
+export { explainIssues, parseRequest, summarise } from './validation.ts';

@@ -94,7 +94,7 @@ function unknownKey(key: string, known: readonly string[]): string {
 }
 
 /** The known word nearest to a misspelt one, or null when none is near. */
-export function closest(word: string, known: readonly string[]): string | null {
+function closest(word: string, known: readonly string[]): string | null {
   let best: string | null = null;
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
   for (const candidate of known) {

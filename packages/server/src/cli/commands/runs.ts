@@ -121,7 +121,7 @@ function runText(run: Run, style: Style): string {
 }
 
 /** The journal with the time since the run began, and for each model call what it took and cost. */
-export function timeline(events: readonly WireEvent[], style: Style): string {
+function timeline(events: readonly WireEvent[], style: Style): string {
   let startedAt: number | null = null;
   const lines: string[] = [];
   for (const event of events) {
