@@ -176,7 +176,10 @@ export const requirements = {
   'demo.off-terminal': { promise: 0, behaviour: 'The demo shows all of its scenes and exits 0 when it is not on a terminal.' },
 
   // Seeing and proving
-  'telemetry.trace.tree': { promise: 5, behaviour: 'One trace holds request, run, steps, model and tools, and goes on after recovery.' },
+  'telemetry.trace.tree': {
+    promise: 5,
+    behaviour: 'One trace, the one of the request, holds run, steps, model and tools, and goes on in the next process.',
+  },
   'telemetry.metrics': { promise: 5, behaviour: 'Metrics show runs, tools, budgets and event-loop lag, with no id in a label.' },
   'telemetry.quiet': { promise: 5, behaviour: 'Logs and spans carry no prompt, tool content or secret unless that was turned on.' },
   'protocol.errors.pinned': { promise: 5, behaviour: 'The error table is pinned: a changed code or status fails a test.' },

@@ -48,7 +48,8 @@ export function createRunSpans(engine: Engine, context: RunContext, state: RunSt
   const { tracer, metrics } = engine;
   const startedAt = engine.clock.now();
   const runSpan = begun ?? startRunSpan(tracer, { ...context, agent: context.agent.name }, context.traceparent ?? undefined);
-  let stepSpan: Span | null = state.step > 0 ? startStep(state.step) : null;
+  // A run that begins here has its first step among the events that are counted next.
+  let stepSpan: Span | null = begun === undefined && state.step > 0 ? startStep(state.step) : null;
   const owner = () => stepSpan ?? runSpan;
 
   function startStep(step: number): Span {
