@@ -47,7 +47,15 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
   const closers: (() => Promise<void> | void)[] = [];
   let closing: Promise<void> | undefined;
   const closeAll = async () => {
-    for (const close of closers.splice(0).reverse()) await close();
+    const failures: unknown[] = [];
+    for (const close of closers.splice(0).reverse()) {
+      try {
+        await close();
+      } catch (error) {
+        failures.push(error); // what is left must be closed all the same
+      }
+    }
+    if (failures.length > 0) throw new AggregateError(failures, 'not everything could be closed');
   };
   try {
     const logger =
@@ -72,32 +80,34 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       loadAgentFolder(config.agentsDir),
       readPepper(config.dataDir),
     ]);
-    const models = options.models ?? (await setUpModels(config, clock));
-    if ('close' in models && typeof models.close === 'function') closers.push(() => (models as { close(): Promise<void> }).close()); // checked in this line
+    const configured = options.models === undefined ? await setUpModels(config, clock) : null;
+    if (configured !== null) closers.push(() => configured.close());
+    const models = options.models ?? configured;
+    if (models === null) throw new NexusError('internal', 'there are no models');
 
     const app = assemble({ options, config, clock, ids, logger, store, bus, policySources, agentDefinitions, pepper, models, closers });
     const api: Api = await createApi({ service: app.orchestrator.service, config, logger, metrics: app.metrics, ids, version });
-    await app.orchestrator.start();
-    const address = await api.listen();
     // Closed in this order: no new requests while live runs finish, then what the runs needed.
     closers.push(async () => {
       const apiClosed = api.close();
       await app.orchestrator.drain(config.drainMs);
       await apiClosed;
     });
+    await app.orchestrator.start();
+    const address = await api.listen();
     return {
       ...address,
       config,
       orchestrator: app.orchestrator,
       store,
-      simulated: 'simulated' in models && models.simulated === true,
+      simulated: configured?.simulated ?? false,
       close: () => {
         closing ??= closeAll();
         return closing;
       },
     };
   } catch (error) {
-    await closeAll();
+    await closeAll().catch(() => undefined); // the first error says more
     throw error;
   }
 }
