@@ -25,7 +25,8 @@ export type NextAction =
 /** @param inFlight ids of the calls that this process is executing now; a started call that is not among them is lost or a sub-agent's. */
 export function nextAction(state: RunState, limits: RunLimits, inFlight: ReadonlySet<string>): NextAction {
   if (isTerminal(state.status)) return { type: 'ended' };
-  if (state.model?.phase === 'started') return { type: 'busy' };
+  // Between two attempts of a call the state says failed while the call goes on.
+  if (state.model !== null && (state.model.phase === 'started' || inFlight.has(state.model.callId))) return { type: 'busy' };
   const open = state.calls.filter((call) => call.phase.type !== 'completed');
   if (open.length > 0) return nextOfTools(open, limits, inFlight);
   if (state.answer === null) return { type: 'model', step: Math.max(state.step, 1), newStep: state.step === 0 };
