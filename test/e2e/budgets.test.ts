@@ -1,48 +1,28 @@
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { startSimulator } from '../../packages/server/src/llm/sim/index.ts';
+import { type Recorder, startRecorder } from './support/recorder.ts';
 import { all, one, pause, startTestServer, type TestServer, tenant } from './support/server.ts';
 import { readStream } from './support/stream.ts';
 import { createProbe } from './support/tools.ts';
 
 const probe = createProbe();
-/** What reached the provider, parsed. */
-const upstream: Record<string, unknown>[] = [];
 let server: TestServer;
-let recorder: Server;
+let recorder: Recorder;
 
 beforeAll(async () => {
   const simulator = await startSimulator();
-  recorder = createServer(async (incoming, response) => {
-    const chunks: Buffer[] = [];
-    for await (const chunk of incoming) chunks.push(chunk as Buffer); // no encoding is set
-    const body = Buffer.concat(chunks).toString();
-    upstream.push(JSON.parse(body));
-    const stop = new AbortController();
-    response.on('close', () => stop.abort());
-    try {
-      const answer = await fetch(simulator.url + incoming.url, { method: 'POST', body, signal: stop.signal });
-      response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') ?? '' });
-      for await (const chunk of answer.body ?? []) response.write(chunk);
-      response.end();
-    } catch {
-      response.destroy(); // the client left
-    }
-  });
-  await new Promise<void>((resolve) => recorder.listen(0, '127.0.0.1', resolve));
+  recorder = await startRecorder(simulator.url);
   server = await startTestServer({
     tools: probe.tools,
     simulator,
-    modelUrl: () => `http://127.0.0.1:${(recorder.address() as AddressInfo).port}`, // it listens on TCP
+    modelUrl: () => recorder.url,
   });
   await server.agent('free');
 });
 afterEach(() => server.verifyRuns());
 afterAll(async () => {
   await server.close();
-  recorder.closeAllConnections();
-  recorder.close();
+  await recorder.close();
 });
 
 const view = async (sessionId: string) => (await server.call('GET', `/v1/sessions/${sessionId}`)).body.budget;
@@ -63,7 +43,7 @@ it('shows the budget of a session as limit, spent and reserved [verifies api.ses
 
 it('refuses a run before anything is written when the budget does not cover its first call [verifies budget.refusal.names]', async () => {
   const sessionId = await server.session({ agent: 'free', budget: { costMicroUsd: 40 } });
-  const requests = upstream.length;
+  const requests = recorder.requests.length;
   const refused = await server.call('POST', '/v1/agents/chat/stream', { sessionId, input: 'hello' });
   expect(refused).toMatchObject({
     status: 402,
@@ -75,7 +55,7 @@ it('refuses a run before anything is written when the budget does not cover its 
   expect(refused.body.details.asked).toBeGreaterThan(40);
   expect((await server.call('GET', `/v1/runs?sessionId=${sessionId}`)).body.data).toEqual([]);
   expect(await view(sessionId)).toMatchObject({ spent: { costMicroUsd: 0 }, reserved: { costMicroUsd: 0 } });
-  expect(upstream).toHaveLength(requests);
+  expect(recorder.requests).toHaveLength(requests);
 
   const runs = (await server.call('GET', '/v1/runs?limit=200')).body.data.length;
   const sessions = (await server.call('GET', '/v1/sessions?limit=200')).body.data.length;
@@ -103,11 +83,11 @@ it('fails a run that its budget refuses midway, and goes on after a raise withou
   const raised = { scope: { kind: 'session', id: sessionId }, unit: 'toolCalls', limit: 3 };
   expect(await server.call('PUT', '/v1/budgets', raised)).toMatchObject({ status: 200, body: { limit: 3, spent: 2 } });
   await server.until(run.id, 'failed');
-  const models = upstream.length;
+  const models = recorder.requests.length;
   expect((await server.call('POST', `/v1/runs/${run.id}/resume`)).status).toBe(202);
   expect(await server.until(run.id, 'completed')).toMatchObject({ output: 'a\nb\nc' });
   expect(probe.calls.slice(before).map((call) => call.input.label)).toEqual(['a', 'b', 'c']);
-  expect(upstream.length - models).toBe(1);
+  expect(recorder.requests.length - models).toBe(1);
   const after = await server.events(run.id);
   expect(all(after, 'run.resumed').map((event) => event.data.reason)).toEqual(['budget', 'budget']);
   expect(await server.call('POST', `/v1/runs/${run.id}/resume`)).toMatchObject({ status: 409 });
@@ -121,7 +101,7 @@ it('asks the provider for no more output than the budget affords [verifies budge
   const started = one(events, 'model.started').data;
   expect(started).toMatchObject({ clamped: true });
   expect(started.maxTokens).toBeLessThan(3_000);
-  expect(upstream.at(-1)).toMatchObject({ max_completion_tokens: started.maxTokens });
+  expect(recorder.requests.at(-1)?.body).toMatchObject({ max_completion_tokens: started.maxTokens });
   expect(one(events, 'budget.reserved').data.amounts.tokens).toBe(3_000);
 
   const long = await server.finish({ agent: 'plain', budget: { tokens: 3_000 }, input: '[[sim say="many words " tokens=9000]]' });
