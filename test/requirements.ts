@@ -166,6 +166,7 @@ export const requirements = {
     promise: 2,
     behaviour: 'A repeated POST with the same Idempotency-Key creates once; with another body it conflicts.',
   },
+  'api.ab': { promise: 0, behaviour: 'ApacheBench creates sessions with the command of the README without a failure.' },
   'api.problem': { promise: 5, behaviour: 'Every error is a problem document with a code of the table and no stack, prompt or secret.' },
   'api.session.view': { promise: 1, behaviour: 'A session shows its budget as limit, spent and reserved.' },
   'api.openapi': { promise: 5, behaviour: 'The OpenAPI document is generated from the schemas and matches the routes.' },

@@ -257,14 +257,14 @@ describe('operations', () => {
     expect((await get('/v1/agents/chat/stream', { method: 'HEAD' })).status).toBe(405);
   });
 
-  it('serves HTTP/1.0 clients that close the connection, with answers of equal length', async () => {
+  it('serves ApacheBench: HTTP/1.0, a content type of its own before the one asked for, answers of equal length [verifies api.ab]', async () => {
     const lengths = new Set<number>();
     for (let index = 0; index < 5; index++) {
       const text = await new Promise<string>((resolve, reject) => {
         let received = '';
         const socket = connect(api.port, '127.0.0.1', () =>
           socket.write(
-            'POST /v1/sessions HTTP/1.0\r\nHost: localhost:8080\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}',
+            'POST /v1/sessions HTTP/1.0\r\nHost: localhost:8080\r\nContent-type: text/plain\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}',
           ),
         );
         socket.on('data', (chunk) => {

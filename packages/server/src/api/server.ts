@@ -96,6 +96,7 @@ export async function createApi(deps: ApiDependencies): Promise<Api> {
     raw.setHeader('x-request-id', request.id);
     raw.setHeader('x-content-type-options', 'nosniff');
     raw.setHeader('cache-control', 'no-store');
+    useLastContentType(request.raw);
     try {
       if (loopback) checkOrigin(request.headers);
       if (closing && !request.url.startsWith('/healthz') && !request.url.startsWith('/readyz')) {
@@ -359,4 +360,18 @@ function closeServer(server: Server): Promise<void> {
   return new Promise((resolve) => {
     server.close(() => resolve());
   });
+}
+
+/**
+ * ApacheBench sends its own `Content-Type` before the one it was told to send, and Node keeps the first of several. The
+ * last is what the caller asked for. A web page cannot send two, so this opens no way around the check for JSON.
+ */
+function useLastContentType(request: IncomingMessage): void {
+  const { rawHeaders, headers } = request;
+  for (let index = rawHeaders.length - 2; index >= 0; index -= 2) {
+    if (rawHeaders[index]?.toLowerCase() !== 'content-type') continue;
+    const value = rawHeaders[index + 1];
+    if (value !== undefined) headers['content-type'] = value;
+    return;
+  }
 }
