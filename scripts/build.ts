@@ -4,7 +4,7 @@
  *   npm run build
  */
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 const root = join(import.meta.dirname, '..');
@@ -23,6 +23,9 @@ for (const name of order) {
   const assets = copyAssets(join(folder, 'src'), join(folder, 'dist'));
   process.stdout.write(`build: packages/${name}/dist in ${((performance.now() - started) / 1000).toFixed(1)} s, ${assets} assets\n`);
 }
+
+// The demo of the published package works on the examples.
+cpSync(join(root, 'examples'), join(root, 'packages/server/dist/examples'), { recursive: true });
 
 /** Schemas, templates and other files that the source reads at run time lie beside it, and must lie beside the built code too. */
 function copyAssets(from: string, to: string): number {

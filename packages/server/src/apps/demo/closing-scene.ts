@@ -75,7 +75,7 @@ export async function closingScene(demo: Demo): Promise<void> {
     accounts.flatMap(({ journal }) => ofType(journal, 'model.completed')).map(({ data }) => modelName(data.provider, data.model)),
   );
   const endpoint = config.otlp?.endpoint;
-  const exported = endpoint === undefined ? 'OTEL_EXPORTER_OTLP_ENDPOINT exports them' : `exported to ${endpoint}`;
+  const exported = endpoint === undefined ? 'set OTEL_EXPORTER_OTLP_ENDPOINT to export them' : `exported to ${endpoint}`;
   const events = accounts.reduce((sum, { journal }) => sum + journal.length, 0);
   const matching = accounts.filter(({ replayMatches }) => replayMatches).length;
   stage.line();

@@ -1,5 +1,5 @@
 import { createNexusClient } from '@nexus-agent/sdk';
-import { check, type Demo, expectCompleted, type JournalEvent, ofType, readJournal, repeatedSteps } from './demo.ts';
+import { check, type Demo, expectCompleted, isJournalEvent, type JournalEvent, ofType, readJournal, repeatedSteps } from './demo.ts';
 import { createNarrator, shortId } from './narrator.ts';
 import { type SecondProcess, startSecondProcess } from './second-process.ts';
 import { brief, duration, whole } from './stage.ts';
@@ -17,50 +17,47 @@ const input = `Read documents/kepler.md and data/planets.csv, and run programs/o
 
 /** Another process drives a run and is killed in the middle of it; this one finishes it. */
 export async function crashScene(demo: Demo): Promise<void> {
-  const { stage, client, config, signal } = demo;
-  const { style, line } = stage;
+  const { stage, config, version, signal } = demo;
   stage.paragraph('“Read documents/kepler.md and data/planets.csv, and run programs/orbits.js.”', 'bold');
   stage.paragraph('(plus a script for the simulator, so that a slow computation is under way at the kill)', 'dim');
-  line();
-  const second = await startSecondProcess({ ...config, port: 0 }, signal);
+  stage.line();
+  const second = await startSecondProcess({ config: { ...config, port: 0 }, version }, signal);
   try {
+    stage.line(`a second process (pid ${second.pid}, ${second.url}) opens the same database and takes the run`);
     await crashAndTakeOver(demo, second);
   } finally {
     await second.kill();
   }
+}
 
-  async function crashAndTakeOver({ runs }: Demo, { pid, url, kill }: SecondProcess): Promise<void> {
-    line(`a second process, pid ${pid} at ${url}, opened the same database and takes the run`);
-    const { id: sessionId } = await client.sessions.create({ agent: 'analyst' }, { signal });
-    const run = await createNexusClient({ baseUrl: url }).runs.create({ sessionId, input }, { signal });
-    runs.push(run.id);
+async function crashAndTakeOver(demo: Demo, second: SecondProcess): Promise<void> {
+  const { stage, client, runs, signal } = demo;
+  const { style, line } = stage;
+  const { id: sessionId } = await client.sessions.create({ agent: 'analyst' }, { signal });
+  const run = await createNexusClient({ baseUrl: second.url }).runs.create({ sessionId, input }, { signal });
+  runs.push(run.id);
 
-    // One stream, from the first process, before and after the crash.
-    const narrator = createNarrator(stage);
-    let killedAt: number | null = null;
-    let lastSeq = 0;
-    const journal: JournalEvent[] = [];
-    for await (const event of client.runs.stream(run.id, { signal })) {
-      const recovered = event.type === 'run.resumed';
-      narrator.tell(event);
-      if (recovered && killedAt !== null)
-        line(`  ${style('bold', `taken over ${duration(Date.parse(event.at) - killedAt)} after the kill`)}`);
-      if (!('seq' in event)) continue;
-      journal.push(event);
-      lastSeq = event.seq;
-      if (killedAt === null && isMidway(journal)) {
-        killedAt = Date.now();
-        const death = await kill();
-        narrator.pause();
-        line(
-          `${style(['red', 'bold'], `kill -9 ${pid}`)} ${style('dim', `→ ${death}, after event ${lastSeq} of the journal, with ${slowTool} in flight`)}`,
-        );
-        line(style('dim', 'the stream stays open; the lease of the dead worker runs out …'));
-      }
+  // One stream, from the first process, before and after the crash.
+  const narrator = createNarrator(stage);
+  const journal: JournalEvent[] = [];
+  let killedAt: number | null = null;
+  for await (const event of client.runs.stream(run.id, { signal })) {
+    narrator.tell(event);
+    if (!isJournalEvent(event)) continue;
+    journal.push(event);
+    if (killedAt === null && isMidway(journal)) {
+      killedAt = Date.now();
+      const death = await second.kill();
+      narrator.pause();
+      const where = `after event ${event.seq} of the journal, with ${slowTool} in flight`;
+      line(`${style(['red', 'bold'], `kill -9 ${second.pid}`)} ${style('dim', `→ ${death}, ${where}`)}`);
+      line(style('dim', 'the stream stays open; the lease of the dead worker runs out …'));
+    } else if (killedAt !== null && event.type === 'run.resumed') {
+      line(`  ${style('bold', `taken over ${duration(Date.parse(event.at) - killedAt)} after the kill`)}`);
     }
-    check(killedAt !== null, `${slowTool} to be in flight when the worker is killed`);
-    await report(demo, run.id, killedAt);
   }
+  check(killedAt !== null, `${slowTool} to be in flight when the worker is killed`);
+  await report(demo, run.id, killedAt);
 }
 
 /** The quick calls of the step have ended and the slow one has not. */

@@ -11,6 +11,7 @@ export interface Demo {
   readonly server: DemoServer;
   readonly client: NexusClient;
   readonly config: ConfigInput;
+  readonly version: string;
   readonly examples: string;
   readonly signal: AbortSignal;
   /** Ids of the runs so far, in order. */
@@ -42,7 +43,7 @@ export async function watch(
   return journal;
 }
 
-export interface WatchOptions {
+interface WatchOptions {
   readonly narrator?: ReturnType<typeof createNarrator>;
   readonly until?: (event: WireEvent) => boolean;
 }

@@ -50,7 +50,7 @@ async function show(options: DemoOptions, folder: string): Promise<void> {
   stage.heading('Start');
   const server = await startDemoServer(config, base.port, version);
   try {
-    const demo: Demo = { stage, server, client: createNexusClient({ baseUrl: server.url }), config, examples, signal, runs: [] };
+    const demo: Demo = { stage, server, client: createNexusClient({ baseUrl: server.url }), config, version, examples, signal, runs: [] };
     await startScene(demo);
     stage.close();
 

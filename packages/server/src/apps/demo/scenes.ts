@@ -17,7 +17,7 @@ export async function startScene({ stage, server, client, examples, signal }: De
     ['agents', agents.data.map((agent) => agent.name).join(', ')],
     ['tools', tools.data.map((tool) => tool.name).join(', ')],
     ...modelLines(models.data),
-    ['files', `${examples}: real documents and figures of NASA's fact sheets`],
+    ['files', `${examples.length > 60 ? `…${examples.slice(-59)}` : examples}: real documents, figures of NASA's fact sheets`],
   ]);
   stage.line();
   stage.paragraph(

@@ -1,21 +1,30 @@
-import { resolveConfig } from '#core';
+import { type ConfigInput, resolveConfig } from '#core';
 import { startAllInOne } from '../all-in-one.ts';
+
+/** What the parent sends once, and what it is answered. */
+export type WorkerRequest = { readonly config: ConfigInput; readonly version: string };
+export type WorkerAnswer = { readonly type: 'ready'; readonly url: string } | { readonly type: 'failed'; readonly message: string };
 
 /**
  * A second process of the platform, for the demo to kill. Its parent sends the configuration; it answers with its address
  * and ends when the parent goes away.
  */
-async function main(flags: Parameters<typeof resolveConfig>[0]['flags']): Promise<void> {
-  const app = await startAllInOne({ config: resolveConfig({ env: {}, ...(flags === undefined ? {} : { flags }) }), version: 'demo' });
+async function serve({ config, version }: WorkerRequest): Promise<void> {
+  const app = await startAllInOne({ config: resolveConfig({ env: {}, flags: config }), version });
   process.once('disconnect', () => {
     void app.close().finally(() => process.exit(0));
   });
-  process.send?.({ url: app.url });
+  answer({ type: 'ready', url: app.url });
 }
 
-process.once('message', (flags) => {
-  main(flags as Parameters<typeof main>[0]).catch((error: unknown) => {
-    process.send?.({ error: error instanceof Error ? error.message : String(error) });
-    process.exit(1);
-  }); // sent by startWorkerProcess
+function answer(message: WorkerAnswer): void {
+  process.send?.(message);
+}
+
+process.once('message', (request) => {
+  // Sent by startSecondProcess.
+  serve(request as WorkerRequest).catch((error: unknown) => {
+    answer({ type: 'failed', message: error instanceof Error ? error.message : String(error) });
+    process.disconnect();
+  });
 });
