@@ -156,7 +156,11 @@ export async function fallbackScene(demo: Demo): Promise<void> {
   const journal = await watch(demo, client.chat({ sessionId, input }, { signal }));
   const run = await client.runs.get(journal[0]?.runId ?? '', { signal });
   expectCompleted(run);
-  const failed = ofType(journal, 'model.failed').length;
+  const failed = ofType(journal, 'model.failed');
   check(ofType(journal, 'route.fallback').length > 0, 'a fallback');
-  stage.line(`${whole(failed)} failed attempts are in the journal, none of which reached the reader of the answer`);
+  check(
+    failed.every(({ data }) => (data.content ?? []).length === 0),
+    'failed attempts of which nothing was streamed',
+  );
+  stage.line(`${whole(failed.length)} failed attempts are in the journal, no word of them reached the reader`);
 }
