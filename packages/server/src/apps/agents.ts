@@ -7,7 +7,7 @@ export const defaultAgentName = 'chat';
 
 export const greeting = 'Hello! Say in two sentences who you are and which tools you have.';
 
-/** The agent that serves when none is named. It reads freely within its session's folder; what writes or reaches out asks first. */
+/** The agent that serves when none is named. It reads freely within its session's folder; what reaches out of it is put to a person, with its exact address. */
 export function builtInAgent(models: readonly string[]): AgentDefinition {
   return AgentDefinition.parse({
     name: defaultAgentName,
@@ -19,7 +19,7 @@ export function builtInAgent(models: readonly string[]): AgentDefinition {
     ].join('\n'),
     models: [...models],
     tools: ['fs_*', 'code_js', 'http_fetch', 'ask_human'],
-    policy: { allow: ['fs_list', 'fs_read', 'fs_search', 'code_js', 'ask_human', 'fs_write'], approve: ['http_fetch'] },
+    policy: { allow: ['fs_*', 'code_js', 'ask_human', 'net:*'], approve: ['http_fetch'] },
   });
 }
 
