@@ -1,0 +1,134 @@
+import { type JournalEvent, type RunId, TenantId, WireEvent } from '@nexus-agent/protocol';
+import { wireJson } from '../../packages/server/src/runs/follow.ts';
+import { replayRun } from '../../packages/server/src/runs/replay.ts';
+import { parseEvent, readJournal } from '../../packages/server/src/runs/transcript.ts';
+import { auditLedger } from '../support/ledger-invariants.ts';
+import type { Cluster } from './cluster.ts';
+import type { Seen } from './follower.ts';
+import type { Effect } from './probes.ts';
+
+export const tenantId = TenantId.parse('default');
+
+export async function journalOf(cluster: Cluster, runId: string): Promise<JournalEvent[]> {
+  const events: JournalEvent[] = [];
+  for await (const event of readJournal(cluster.store, tenantId, runId as RunId)) events.push(parseEvent(event)); // given by the server
+  return events;
+}
+
+/**
+ * Everything that must hold of a run that ended, however many processes died under it. Answers what is wrong, empty
+ * when nothing is.
+ */
+export async function auditRun(cluster: Cluster, seen: Seen, expected: { readonly output: string }): Promise<string[]> {
+  const problems = [...seen.faults];
+  const runId = seen.runId as RunId; // given by the server
+  const row = await cluster.store.getRun(tenantId, runId);
+  if (row === null) return [`run ${runId} is not in the database`];
+  const journal = await journalOf(cluster, runId);
+  if (row.status !== 'completed') problems.push(`it is ${row.status}: ${JSON.stringify(row.error)}`);
+  if (row.output !== expected.output) problems.push(`its answer is ${JSON.stringify(row.output)}`);
+  journal.forEach((event, index) => {
+    if (event.seq !== index + 1) problems.push(`event ${index + 1} has number ${event.seq}`);
+  });
+  if (row.lastSeq !== journal.length) problems.push(`the row knows ${row.lastSeq} events, the log has ${journal.length}`);
+  problems.push(...auditModelCalls(journal, cluster.simulator.stats().idempotencyKeys));
+  problems.push(...auditToolCalls(journal, cluster.effects()));
+  problems.push(...(await auditReservations(cluster, runId, journal)));
+  problems.push(...(await auditSeen(cluster, runId, seen)));
+  const replay = await replayRun(cluster.store, tenantId, row);
+  if (!replay.matches) problems.push(`replay diverges at event ${replay.divergedAtSeq}`);
+  return problems.map((problem) => `${runId}: ${problem}`);
+}
+
+/** One answer for each call, nothing asked again after it, and no request that the journal did not announce. */
+function auditModelCalls(journal: readonly JournalEvent[], requests: ReadonlyMap<string, number>): string[] {
+  const problems: string[] = [];
+  const started = new Map<string, number>();
+  const answered = new Set<string>();
+  for (const event of journal) {
+    if (event.type === 'model.started') {
+      if (answered.has(event.data.callId)) problems.push(`model call ${event.data.callId} was repeated after its answer`);
+      started.set(event.data.callId, (started.get(event.data.callId) ?? 0) + 1);
+    }
+    if (event.type === 'model.completed') {
+      if (answered.has(event.data.callId)) problems.push(`model call ${event.data.callId} was answered twice`);
+      answered.add(event.data.callId);
+    }
+  }
+  for (const [callId, attempts] of started) {
+    const made = requests.get(callId) ?? 0;
+    if (made < 1 || made > attempts) problems.push(`model call ${callId} made ${made} requests in ${attempts} attempts`);
+    if (!answered.has(callId)) problems.push(`model call ${callId} has no answer`);
+  }
+  return problems;
+}
+
+/** One result for each call, one effect at most for each attempt, under one key, and none that the journal did not announce. */
+function auditToolCalls(journal: readonly JournalEvent[], effects: readonly Effect[]): string[] {
+  const problems: string[] = [];
+  const attempts = new Map<string, Set<number>>();
+  const completed = new Set<string>();
+  for (const event of journal) {
+    if (event.type === 'tool.started') {
+      const { callId, attempt } = event.data;
+      if (completed.has(callId)) problems.push(`tool call ${callId} was repeated after its result`);
+      const known = attempts.get(callId) ?? new Set();
+      if (known.has(attempt)) problems.push(`attempt ${attempt} of tool call ${callId} was started twice`);
+      attempts.set(callId, known.add(attempt));
+    }
+    if (event.type === 'tool.completed') {
+      if (completed.has(event.data.callId)) problems.push(`tool call ${event.data.callId} has two results`);
+      completed.add(event.data.callId);
+    }
+  }
+  for (const [callId, known] of attempts) {
+    const had = effects.filter((effect) => effect.callId === callId);
+    for (const { attempt } of had)
+      if (!known.has(attempt)) problems.push(`tool call ${callId} ran as attempt ${attempt}, which nobody started`);
+    for (const attempt of known) {
+      const count = had.filter((effect) => effect.attempt === attempt).length;
+      const isLast = attempt === Math.max(...known);
+      if (count > 1 || (isLast && count === 0)) problems.push(`attempt ${attempt} of tool call ${callId} had ${count} effects`);
+    }
+    if (new Set(had.map((effect) => effect.idempotencyKey)).size > 1) problems.push(`tool call ${callId} ran under several keys`);
+    if (!completed.has(callId)) problems.push(`tool call ${callId} has no result`);
+  }
+  return problems;
+}
+
+/** Nothing is left reserved, and the journal, the run's totals and the ledger name the same cost. */
+async function auditReservations(cluster: Cluster, runId: RunId, journal: readonly JournalEvent[]): Promise<string[]> {
+  const problems: string[] = [];
+  const reservations = await cluster.store.listReservations(tenantId, { runId });
+  for (const { reservationId, state } of reservations) if (state === 'open') problems.push(`${reservationId} is still open`);
+  const reserved = new Set(journal.flatMap((event) => (event.type === 'budget.reserved' ? [event.data.reservationId] : [])));
+  for (const { reservationId } of reservations) if (!reserved.has(reservationId)) problems.push(`${reservationId} is not in the journal`);
+  if (reserved.size !== reservations.length)
+    problems.push(`${reserved.size} reservations in the journal, ${reservations.length} in the ledger`);
+  const charged = reservations.reduce((sum, { charged }) => sum + (charged?.costMicroUsd ?? 0), 0);
+  const row = await cluster.store.getRun(tenantId, runId);
+  if (row?.totals.costMicroUsd !== charged) problems.push(`its totals say ${row?.totals.costMicroUsd} micro-USD, the ledger ${charged}`);
+  return problems;
+}
+
+/** What a client was shown is in the log, with the same content. */
+async function auditSeen(cluster: Cluster, runId: RunId, seen: Seen): Promise<string[]> {
+  const problems: string[] = [];
+  const log = new Map<number, string>();
+  for await (const event of readJournal(cluster.store, tenantId, runId)) log.set(event.seq, wireJson(runId, event));
+  for (const [seq, raw] of seen.events) if (log.get(seq) !== raw) problems.push(`event ${seq} was shown as ${raw} and is ${log.get(seq)}`);
+  for (const raw of log.values()) {
+    const parsed = WireEvent.safeParse(JSON.parse(raw));
+    if (!parsed.success) problems.push(`an event does not fit its schema: ${raw.slice(0, 200)}`);
+  }
+  return problems;
+}
+
+/** The books of all runs together. To be called when no run lives. */
+export async function auditBooks(cluster: Cluster): Promise<string[]> {
+  const problems = await auditLedger(cluster.store, tenantId);
+  const { items } = await cluster.store.listBudgets(tenantId, {}, Date.now(), { limit: 1000 });
+  for (const row of items)
+    if (row.reserved !== 0) problems.push(`${row.scope.kind} ${row.scope.id} still holds ${row.reserved} ${row.unit}`);
+  return problems;
+}

@@ -1,0 +1,82 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { auditBooks, auditRun, journalOf } from './audit.ts';
+import { type Cluster, openCluster, until } from './cluster.ts';
+import { type Seen, startAndFollow } from './follower.ts';
+import { probeAnswer, probeRequest } from './task.ts';
+
+const probes = ['a1', 'b1', 'a2', 'b2'];
+const steps = [1, 2, 3];
+const commits = ['run.created', ...steps.map((step) => `model.completed:${step}`), ...probes.map((probe) => `tool.completed:${probe}`)];
+const boundaries = commits.flatMap((commit) => [`before:${commit}`, `after:${commit}`]);
+const middles = [
+  ...steps.flatMap((step) => ['sent', 'streaming', 'answered'].map((phase) => `model:${step}:${phase}`)),
+  ...probes.flatMap((probe) => ['entered', 'effected'].map((phase) => `tool:${probe}:${phase}`)),
+];
+
+for (const database of ['sqlite', 'postgres'] as const) {
+  describe(`runs whose process is killed at chosen points, on ${database}`, () => {
+    let cluster: Cluster;
+    let unavailable: string | undefined;
+
+    beforeAll(async () => {
+      const opened = await openCluster(database);
+      if ('reason' in opened) unavailable = opened.reason;
+      else cluster = opened;
+    }, 60_000);
+    afterAll(() => cluster?.close());
+
+    it('complete elsewhere from every step boundary [verifies durability.kill.every-boundary durability.model.once durability.log.gap-free durability.replay.same-state]', async (context) => {
+      if (unavailable !== undefined) return context.skip(unavailable);
+      const standby = await cluster.start();
+      expect(await killAt(cluster, boundaries, 1)).toEqual([]);
+      await standby.kill();
+    }, 60_000);
+
+    it('complete elsewhere from the middle of every step [verifies durability.kill.mid-step durability.effects.idempotent]', async (context) => {
+      if (unavailable !== undefined) return context.skip(unavailable);
+      const standby = await cluster.start();
+      expect(await killAt(cluster, middles, 1)).toEqual([]);
+      await standby.kill();
+    }, 60_000);
+
+    it('complete when the next process dies too, just before or after it took them up', async (context) => {
+      if (unavailable !== undefined) return context.skip(unavailable);
+      expect(await killAt(cluster, [...boundaries, ...middles], 2)).toEqual([]);
+    }, 60_000);
+  });
+}
+
+/** Each run is held at its point. When all are there their process is killed, and others, running already or started then, take them up. */
+async function killAt(cluster: Cluster, points: readonly string[], deaths: 1 | 2): Promise<string[]> {
+  const victim = await cluster.start({ holds: 'asked', claimsNothing: true });
+  const following = points.map((point) => {
+    const name = `${point}/${deaths}`;
+    return startAndFollow({ first: victim.url, urls: cluster.urls, request: probeRequest(`hold=${point} ${name}`), idempotencyKey: name });
+  });
+  const all = Promise.all(following);
+  const holding = until('holding every run', () => victim.held.size === points.length);
+  await Promise.race([all, holding]);
+  await victim.kill();
+  if (deaths === 2) {
+    const second = await cluster.start({ holds: 'resumed' });
+    // A run that was never written is asked for again by its client, and the last answer is written together with the run's end.
+    const taken = points.filter((point) => point !== 'before:run.created' && point !== 'after:model.completed:3').length;
+    await Promise.race([all, until('holding every run that was taken up', () => second.held.size === taken)]);
+    await second.kill();
+    await cluster.start();
+  }
+  const problems: string[] = [];
+  for (const [index, seen] of (await all).entries()) {
+    const found = [...(await auditRun(cluster, seen, { output: probeAnswer })), ...(await auditAttempts(cluster, seen, deaths))];
+    problems.push(...found.map((problem) => `${points[index]}: ${problem}`));
+  }
+  return [...problems, ...(await auditBooks(cluster))];
+}
+
+/** A death costs no more than what was in flight: one model attempt, or the two tools of a step. */
+async function auditAttempts(cluster: Cluster, seen: Seen, deaths: 1 | 2): Promise<string[]> {
+  const journal = await journalOf(cluster, seen.runId ?? '');
+  const restarted = journal.filter((event) => event.type === 'step.restarted').length;
+  const started = journal.filter((event) => event.type === 'model.started' || event.type === 'tool.started').length;
+  return restarted <= 2 * deaths && started === 7 + restarted ? [] : [`${started} attempts were started, ${restarted} restarted`];
+}

@@ -1,0 +1,76 @@
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { EffectsClass } from '@nexus-agent/protocol';
+import type { Tool } from '../../packages/server/src/tools/index.ts';
+
+/** An effect that a probe tool had on the outside world. */
+export interface Effect {
+  readonly probe: string;
+  readonly callId: string;
+  readonly attempt: number;
+  readonly idempotencyKey: string;
+  readonly pid: number;
+  readonly input: Record<string, unknown>;
+}
+
+/** Every effect there was, in order. A line is written whole or not at all. */
+export function readEffects(ledgerFile: string): Effect[] {
+  if (!existsSync(ledgerFile)) return [];
+  const parse = (line: string): Effect => JSON.parse(line);
+  return readFileSync(ledgerFile, 'utf8').split('\n').filter(Boolean).map(parse);
+}
+
+interface ProbeOptions {
+  readonly ledgerFile: string;
+  readonly barrierDir: string;
+  readonly reach: (runId: string, point: string) => Promise<void>;
+}
+
+/** `probe_read` (effects none), `probe_put` (idempotent) and `probe_pay` (once). */
+export function probeTools(options: ProbeOptions): Tool[] {
+  const kinds = { probe_read: 'none', probe_put: 'idempotent', probe_pay: 'once' } as const;
+  return Object.entries(kinds).map(([name, effects]) => probeTool(name, effects, options));
+}
+
+function probeTool(name: string, effects: EffectsClass, { ledgerFile, barrierDir, reach }: ProbeOptions): Tool {
+  return {
+    name,
+    description: 'Leaves a mark outside of the database.',
+    inputSchema: {
+      type: 'object',
+      properties: {
+        name: { type: 'string' },
+        amount: { type: 'integer' },
+        waitMs: { type: 'integer', description: 'How long it takes before its effect' },
+        barrier: { type: 'string', description: 'After its effect it waits for this file' },
+      },
+      required: ['name'],
+      additionalProperties: false,
+    },
+    effects,
+    permissions: ['probe'],
+    timeoutMs: 60_000,
+    maxCostMicroUsd: 50,
+    async execute(input, { runId, callId, attempt, idempotencyKey, signal }) {
+      const probe = String(input.name);
+      await reach(runId, `tool:${probe}:entered`);
+      if (typeof input.waitMs === 'number') await sleep(input.waitMs, undefined, { signal });
+      append(ledgerFile, { probe, callId, attempt, idempotencyKey, pid: process.pid, input });
+      await reach(runId, `tool:${probe}:effected`);
+      const barrier = typeof input.barrier === 'string' ? join(barrierDir, input.barrier) : undefined;
+      while (barrier !== undefined && !existsSync(barrier)) await sleep(10, undefined, { signal });
+      return { type: 'ok', output: `${probe} done`, costMicroUsd: 7 };
+    },
+  };
+}
+
+function append(ledgerFile: string, effect: Effect): void {
+  const file = openSync(ledgerFile, 'a');
+  try {
+    writeSync(file, `${JSON.stringify(effect)}\n`);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
