@@ -6,6 +6,8 @@ import type { Channel, StreamHub } from './stream-hub.ts';
 import type { StreamCursor, StreamFrame } from './types.ts';
 
 const pageSize = 200;
+/** A batch ends with the first event that takes it over this size: a reader that does not read holds no more. */
+const maxBatchChars = 256_000;
 
 /** A journal event as JSON of the wire; its data is passed on as it was stored. */
 export function wireJson(runId: string, event: StoredEvent): string {
@@ -46,7 +48,7 @@ export interface FollowOptions {
 
 /**
  * Follows the log of a run from a cursor. The only state is the cursor: a reader that does not ask gets nothing and
- * costs nothing, and what it missed is read again from the log. Text that was streamed while it looked away is rebuilt
+ * costs at most one bounded batch, and what it missed is read again from the log. Text that was streamed while it looked away is rebuilt
  * from the finished call, so that every reader is given the same text, in other pieces.
  */
 export async function* follow(options: FollowOptions): AsyncGenerator<readonly StreamFrame[]> {
@@ -54,17 +56,23 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
   const { channel, release } = hub.follow(`${tenantId}/${runId}`);
   const reader = createReader(runId, options.cursor);
   const bell = createBell(channel, signal);
+
+  /** What is ready now. `more`: the log has more than that. */
+  async function nextBatch() {
+    const tail = channel.tailAfter(reader.seq);
+    const events = tail ?? (await store.readEvents(tenantId, runId, { after: reader.seq, limit: pageSize }));
+    const { frames, taken } = reader.read(events, channel);
+    const more = taken < events.length || (tail === null && events.length === pageSize);
+    if (!more) reader.readLive(channel.live, frames);
+    return { frames, more, last: events[taken - 1], current: tail === null && frames.length === 0 };
+  }
+
   try {
     const [at] = reader.seq === 0 ? [] : await store.readEvents(tenantId, runId, { after: reader.seq - 1, limit: 1 });
     let idle = at !== undefined && (options.ended || at.type === 'run.waiting') && ends(at, options.untilIdle);
     while (!signal.aborted) {
       bell.reset();
-      const tail = channel.tailAfter(reader.seq);
-      const events = tail ?? (await store.readEvents(tenantId, runId, { after: reader.seq, limit: pageSize }));
-      const frames = reader.read(events, channel);
-      const more = tail === null && events.length === pageSize;
-      if (!more) reader.readLive(channel.live, frames);
-      const last = events.at(-1);
+      const { frames, more, last, current } = await nextBatch();
       if (last !== undefined) idle = ends(last, options.untilIdle);
       if (frames.length > 0) {
         yield frames;
@@ -72,7 +80,7 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
       }
       if (idle && !more && channel.lastSeq <= reader.seq) {
         // The log is the truth: end only when it really has nothing after the last event.
-        const rest = tail === null && frames.length === 0 ? [] : await store.readEvents(tenantId, runId, { after: reader.seq, limit: 1 });
+        const rest = current ? [] : await store.readEvents(tenantId, runId, { after: reader.seq, limit: 1 });
         if (rest.length === 0) return;
         continue;
       }
@@ -107,16 +115,22 @@ function createReader(runId: string, start: StreamCursor) {
     get seq() {
       return seq;
     },
-    read(events: readonly StoredEvent[], channel: Channel): StreamFrame[] {
+    /** Takes as many of the events as a batch may hold, at least one. */
+    read(events: readonly StoredEvent[], channel: Channel): { readonly frames: StreamFrame[]; readonly taken: number } {
       const frames: StreamFrame[] = [];
+      let taken = 0;
+      let chars = 0;
       for (const event of events) {
+        taken += 1;
         if (event.seq <= seq) continue;
         if (event.type === 'model.completed' || event.type === 'model.failed') completed(event, channel, frames);
         frames.push(eventFrame(runId, event));
         seq = event.seq;
         offset = 0;
+        chars += event.data.length;
+        if (chars >= maxBatchChars) break;
       }
-      return frames;
+      return { frames, taken };
     },
     readLive(live: LiveText | null, frames: StreamFrame[]): void {
       if (live === null || live.seq !== seq) return;
