@@ -78,7 +78,7 @@ async function open(): Promise<TestServer> {
     dataDir,
     simulator,
     modelUrl: () => recorder.url,
-    contextTokens: 9_000,
+    models: { 'sim/sim-small': { contextTokens: 9_000 } },
     config: { httpFetch: { allowPrivate: ['127.0.0.1', '127.0.0.2'] }, drainMs: 0 },
   });
 }

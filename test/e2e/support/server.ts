@@ -5,7 +5,7 @@ import { type AgentDefinition, type JournalEvent, type Run, TenantId, WireEvent 
 import { expect } from 'vitest';
 import { type AllInOne, startAllInOne } from '../../../packages/server/src/apps/index.ts';
 import { type ConfigInput, resolveConfig, systemClock } from '../../../packages/server/src/core/index.ts';
-import { createLanguageModels } from '../../../packages/server/src/llm/index.ts';
+import { createLanguageModels, type ModelSettings } from '../../../packages/server/src/llm/index.ts';
 import { createSimProvider } from '../../../packages/server/src/llm/providers/index.ts';
 import { type Simulator, startSimulator } from '../../../packages/server/src/llm/sim/index.ts';
 import type { Tool } from '../../../packages/server/src/tools/index.ts';
@@ -51,7 +51,8 @@ export interface TestServerOptions {
   /** Where the providers `sim` and `sim-anthropic` send their requests; default: the simulator. */
   readonly modelUrl?: (simulatorUrl: string) => string;
   readonly retryDelayMs?: number;
-  readonly contextTokens?: number;
+  /** Sizes by `provider/model`. */
+  readonly models?: Readonly<Record<string, ModelSettings>>;
 }
 
 /** The whole platform on a port of its own, with the simulator behind the real provider clients. */
@@ -60,7 +61,6 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   const sim = options.simulator ?? (await startSimulator());
   const url = options.modelUrl?.(sim.url) ?? sim.url;
   const timeouts = { idleTimeoutMs: 250 };
-  const size = options.contextTokens === undefined ? {} : { contextTokens: options.contextTokens };
   const llm = createLanguageModels({
     providers: [
       createSimProvider({ name: 'sim', url, clock: systemClock, timeouts }),
@@ -68,7 +68,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     ],
     clock: systemClock,
     retry: { baseDelayMs: options.retryDelayMs ?? 5 },
-    models: { 'sim/sim-small': size },
+    ...(options.models === undefined ? {} : { models: options.models }),
   });
   const flags: ConfigInput = {
     port: 0,

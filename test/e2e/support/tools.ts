@@ -69,6 +69,7 @@ export function createProbe(): Probe {
       tool('broken', {}, async () => {
         throw new Error('the disk is on fire');
       }),
+      tool('flood', {}, async () => 'number 1234567, '.repeat(5_000)),
       tool('costly', { maxCostMicroUsd: 2_000 }, wait),
       tool('send', { effects: 'once', timeoutMs: 150 }, async (input, context) => {
         const said = await wait(input, context);
