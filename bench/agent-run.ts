@@ -16,7 +16,9 @@ const warmup = 300;
 const here = import.meta.dirname;
 
 function start(args: readonly string[], nodeArgs: readonly string[] = []) {
-  const child = spawn(process.execPath, ['--conditions=nexus-source', '--disable-warning=ExperimentalWarning', ...nodeArgs, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, ['--conditions=nexus-source', '--disable-warning=ExperimentalWarning', ...nodeArgs, ...args], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   let buffer = '';
   const waiting: ((line: string) => void)[] = [];
   child.stdout?.on('data', (data: Buffer) => {
@@ -38,18 +40,31 @@ function cpuMs(pid: number | undefined): number {
 const mock = start([join(here, 'mock-upstream.mjs')]);
 const upstream = `http://127.0.0.1:${await mock.line()}`;
 const dataDir = mkdtempSync(join(tmpdir(), 'nexus-bench-'));
-const server = start([join(here, 'nexus-server.ts'), upstream, dataDir, process.env.BENCH_DATABASE_URL ?? ''], process.env.BENCH_SERVER_ARGS?.split(' '));
+const server = start(
+  [join(here, 'nexus-server.ts'), upstream, dataDir, process.env.BENCH_DATABASE_URL ?? ''],
+  process.env.BENCH_SERVER_ARGS?.split(' '),
+);
 const url = await server.line();
 const client = new Agent({ connections: concurrency, pipelining: 1, headersTimeout: 60_000, bodyTimeout: 60_000 });
 
 const json = async (path: string, body: unknown) => {
-  const answer = await request(`${url}${path}`, { method: 'POST', dispatcher: client, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+  const answer = await request(`${url}${path}`, {
+    method: 'POST',
+    dispatcher: client,
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
   return { status: answer.statusCode, body: await answer.body.text() };
 };
-const put = await json('/v1/agents', { name: 'bench', models: ['mock/mock'], instructions: 'Look the keys up and answer.', tools: ['lookup'], policy: { allow: ['lookup'] } });
+const put = await json('/v1/agents', {
+  name: 'bench',
+  models: ['mock/mock'],
+  instructions: 'Look the keys up and answer.',
+  tools: ['lookup'],
+  policy: { allow: ['lookup'] },
+});
 if (put.status >= 300) throw new Error(put.body);
 
-let deltas = 0;
 async function once(base: string): Promise<void> {
   const answer = await request(`${base}/v1/agents/chat/stream`, {
     method: 'POST',
@@ -59,7 +74,6 @@ async function once(base: string): Promise<void> {
   });
   const text = await answer.body.text();
   if (!text.includes('event: run.completed')) throw new Error(`a run did not complete: ${text.slice(-600)}`);
-  deltas += text.split('event: model.delta').length - 1;
 }
 async function many(base: string, count: number): Promise<number> {
   let left = count;
@@ -73,11 +87,12 @@ async function many(base: string, count: number): Promise<number> {
 /** Warms up, then measures: CPU of the whole server process per run. */
 async function measure(name: string, base: string, pid: number | undefined): Promise<number> {
   await many(base, warmup);
-  deltas = 0;
   const before = cpuMs(pid);
   const elapsed = await many(base, runs);
   const each = (cpuMs(pid) - before) / runs;
-  process.stdout.write(`${name.padEnd(8)} ${each.toFixed(2)} CPU ms per run (all threads), ${((runs / elapsed) * 1000).toFixed(0)} runs/s\n`);
+  process.stdout.write(
+    `${name.padEnd(8)} ${each.toFixed(2)} CPU ms per run (all threads), ${((runs / elapsed) * 1000).toFixed(0)} runs/s\n`,
+  );
   return each;
 }
 

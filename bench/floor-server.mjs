@@ -3,10 +3,24 @@ import { createServer } from 'node:http';
 import { Pool } from 'undici';
 
 const pool = new Pool(process.argv[2], { connections: 128 });
-const tools = [{ type: 'function', function: { name: 'lookup', description: 'Looks a key up', parameters: { type: 'object', properties: { key: { type: 'string' } }, required: ['key'] } } }];
+const tools = [
+  {
+    type: 'function',
+    function: {
+      name: 'lookup',
+      description: 'Looks a key up',
+      parameters: { type: 'object', properties: { key: { type: 'string' } }, required: ['key'] },
+    },
+  },
+];
 
 async function turn(messages, onText) {
-  const { body } = await pool.request({ path: '/v1/chat/completions', method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ model: 'mock', messages, tools, stream: true }) });
+  const { body } = await pool.request({
+    path: '/v1/chat/completions',
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'mock', messages, tools, stream: true }),
+  });
   const calls = [];
   let text = '';
   let rest = '';
@@ -41,7 +55,7 @@ const server = createServer((request, response) => {
       messages.push({ role: 'assistant', content: text, tool_calls: calls });
       if (calls.length === 0) break;
       const results = await Promise.all(calls.map(async (call) => `value of ${JSON.parse(call.function.arguments).key}`));
-      results.forEach((content, index) => messages.push({ role: 'tool', tool_call_id: calls[index].id, content }));
+      messages.push(...results.map((content, index) => ({ role: 'tool', tool_call_id: calls[index].id, content })));
     }
     response.end('event: run.completed\ndata: {}\n\n');
   });

@@ -9,10 +9,25 @@ const usage = `data: ${JSON.stringify({ id: 'chatcmpl-1', object: 'chat.completi
 
 function toolTurn(turn) {
   const call = (index) =>
-    chunk({ tool_calls: [{ index, id: `call_${turn}_${index}`, type: 'function', function: { name: 'lookup', arguments: JSON.stringify({ key: `k${turn}${index}` }) } }] });
+    chunk({
+      tool_calls: [
+        {
+          index,
+          id: `call_${turn}_${index}`,
+          type: 'function',
+          function: { name: 'lookup', arguments: JSON.stringify({ key: `k${turn}${index}` }) },
+        },
+      ],
+    });
   return [chunk({ role: 'assistant', content: null }), call(0), call(1), chunk({}, 'tool_calls'), usage, 'data: [DONE]\n\n'];
 }
-const answer = [chunk({ role: 'assistant', content: '' }), ...Array.from({ length: 64 }, (_, index) => chunk({ content: `word${index} ` })), chunk({}, 'stop'), usage, 'data: [DONE]\n\n'];
+const answer = [
+  chunk({ role: 'assistant', content: '' }),
+  ...Array.from({ length: 64 }, (_, index) => chunk({ content: `word${index} ` })),
+  chunk({}, 'stop'),
+  usage,
+  'data: [DONE]\n\n',
+];
 const turns = [toolTurn(0), toolTurn(1), answer];
 
 let requests = 0;

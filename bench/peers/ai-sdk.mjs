@@ -7,7 +7,13 @@ const [baseUrl, runs, concurrency, warmup] = [process.argv[2], ...process.argv.s
 const provider = createOpenAICompatible({ name: 'mock', baseURL: `${baseUrl}/v1`, includeUsage: true });
 const agent = new ToolLoopAgent({
   model: provider('mock'),
-  tools: { lookup: tool({ description: 'Looks a key up', inputSchema: z.object({ key: z.string() }), execute: async ({ key }) => `value of ${key}` }) },
+  tools: {
+    lookup: tool({
+      description: 'Looks a key up',
+      inputSchema: z.object({ key: z.string() }),
+      execute: async ({ key }) => `value of ${key}`,
+    }),
+  },
   stopWhen: stepCountIs(10),
 });
 let chars = 0;
@@ -17,7 +23,11 @@ async function once() {
 }
 async function many(count) {
   let left = count;
-  await Promise.all(Array.from({ length: concurrency }, async () => { while (left-- > 0) await once(); }));
+  await Promise.all(
+    Array.from({ length: concurrency }, async () => {
+      while (left-- > 0) await once();
+    }),
+  );
 }
 await many(warmup);
 chars = 0;
@@ -25,5 +35,7 @@ const cpu = process.cpuUsage();
 const start = performance.now();
 await many(runs);
 const used = process.cpuUsage(cpu);
-console.log(JSON.stringify({ runs, cpuMsPerRun: (used.user + used.system) / 1000 / runs, runsPerSecond: (runs / (performance.now() - start)) * 1000, charsPerRun: chars / runs, rssMb: process.memoryUsage().rss / 1e6 }));
+process.stdout.write(
+  `${JSON.stringify({ runs, cpuMsPerRun: (used.user + used.system) / 1000 / runs, runsPerSecond: (runs / (performance.now() - start)) * 1000, charsPerRun: chars / runs, rssMb: process.memoryUsage().rss / 1e6 })}\n`,
+);
 process.exit(0);

@@ -3,7 +3,7 @@
  *
  *   node --conditions=nexus-source scripts/checks/architecture.ts
  *
- * Type-only imports count. Tests may use any module, through its door. Each rule has a name that its findings carry;
+ * Type-only imports count. Tests may use any module, through its door or the door of its `testing` folder, which source may not. Each rule has a name that its findings carry;
  * `npm run verify:gates` plants a violation of each and sees it caught.
  */
 import { type Finding, report } from './files.ts';
@@ -67,6 +67,7 @@ const fileRules: Readonly<Record<string, Rule>> = {
     }
     // A driver implements the types of the module around it.
     if (from.module === to.module && to.part === to.module) return undefined;
+    if (from.isTest && target === `${server}${to.part}/testing/index.ts`) return undefined;
     if (target !== `${server}${to.part}/index.ts`) return `reaches past the door: import #${to.part}`;
     return edge.specifier.startsWith('.') && from.module !== undefined ? `import #${to.part} instead of a path` : undefined;
   },
@@ -148,12 +149,16 @@ function nameOf(edge: Edge): string {
         .join('/');
 }
 
-/** Tests, scripts and configuration may also use what the repository's root declares for development. */
+/**
+ * Tests, scripts and configuration may also use what the repository's root declares for development. A package outside the
+ * workspace, such as the peers of the benchmark, has only what it declares itself.
+ */
 function isDeclared(name: string, file: string, graph: ImportGraph): boolean {
   const own = manifestOf(graph.manifests, file);
   if (own === undefined || own.name === name || own.dependencies.has(name)) return true;
   const shipped = file.startsWith('packages/') && !testFile.test(file);
-  if (shipped) return false;
+  const alone = own.folder !== '' && !file.startsWith('packages/');
+  if (shipped || alone) return false;
   const workspace = graph.manifests.some((manifest) => manifest.name === name && manifest.folder !== '');
   const root = graph.manifests.find((manifest) => manifest.folder === '');
   return own.devDependencies.has(name) || root?.devDependencies.has(name) === true || (own.folder === '' && workspace);

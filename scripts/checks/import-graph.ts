@@ -41,7 +41,7 @@ export function readImportGraph(root: string): ImportGraph {
   const all = listFiles(root);
   const files = all.filter((file) => /\.(ts|tsx|mts|mjs|js)$/.test(file));
   const manifests = all
-    .filter((file) => /^(packages\/[^/]+\/)?package\.json$/.test(file))
+    .filter((file) => /^(packages\/[^/]+\/|bench\/peers\/)?package\.json$/.test(file))
     .map((file) => readManifest(root, file))
     .sort((a, b) => b.folder.length - a.folder.length);
   const edges = files.flatMap((file) => readEdges(root, file, manifests));

@@ -6,15 +6,21 @@ const steps = typeof input === 'number' ? input : 100000;
 function periodDays(axisKm) {
   const speed = Math.sqrt(gravity / axisKm);
   const dt = (2 * Math.PI * axisKm) / speed / steps;
-  let x = axisKm, y = 0, vx = 0, vy = speed, seconds = 0;
+  let x = axisKm,
+    y = 0,
+    vx = 0,
+    vy = speed,
+    seconds = 0;
   for (;;) {
     const before = y;
-    const r1 = x * x + y * y, pull1 = -gravity / (r1 * Math.sqrt(r1));
+    const r1 = x * x + y * y,
+      pull1 = -gravity / (r1 * Math.sqrt(r1));
     vx += 0.5 * dt * pull1 * x;
     vy += 0.5 * dt * pull1 * y;
     x += dt * vx;
     y += dt * vy;
-    const r2 = x * x + y * y, pull2 = -gravity / (r2 * Math.sqrt(r2));
+    const r2 = x * x + y * y,
+      pull2 = -gravity / (r2 * Math.sqrt(r2));
     vx += 0.5 * dt * pull2 * x;
     vy += 0.5 * dt * pull2 * y;
     seconds += dt;
@@ -23,7 +29,10 @@ function periodDays(axisKm) {
   }
 }
 
-const [head, ...rows] = files['data/planets.csv'].trim().split('\n').map((line) => line.split(','));
+const [head, ...rows] = files['data/planets.csv']
+  .trim()
+  .split('\n')
+  .map((line) => line.split(','));
 const column = (name) => head.indexOf(name);
 rows.map((row) => ({
   planet: row[column('planet')],

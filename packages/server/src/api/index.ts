@@ -1,4 +1,4 @@
 /** The door of the HTTP API. */
-export { createOpenApiDocument } from './openapi.ts';
+export { createOpenApiDocument } from './openapi-document.ts';
 export { createApi } from './server.ts';
 export type { Api } from './types.ts';

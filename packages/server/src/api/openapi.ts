@@ -1,7 +1,6 @@
 import { ErrorCode, errorTable, Problem } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import type { Route } from './route.ts';
-import { createRoutes } from './routes/index.ts';
 
 type Json = Record<string, unknown>;
 
@@ -22,14 +21,6 @@ export interface OpenApiDocument {
   readonly tags: readonly Json[];
   readonly paths: Readonly<Record<string, Readonly<Record<string, OpenApiOperation>>>>;
   readonly components: { readonly schemas: Readonly<Record<string, Json>>; readonly securitySchemes: Json; readonly responses: Json };
-}
-
-/** The document of the whole API, without a running server. */
-export function createOpenApiDocument(version: string): OpenApiDocument {
-  // Handlers are not called: only the descriptions of the routes are read.
-  const unused = () => Promise.reject(new Error('not a running server'));
-  const context = { version, isReady: unused, openStream: unused } as unknown as Parameters<typeof createRoutes>[0];
-  return buildOpenApi(createRoutes(context), version);
 }
 
 /** Makes the document from the very table that the server registers. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestApi, type TestApi } from '#api/testing';
-import { fakeApp, runCli } from './testing.ts';
+import { fakeApp, runCli } from './cli.testkit.ts';
 
 let api: TestApi;
 let env: Record<string, string>;

@@ -1,6 +1,6 @@
 import type { Clock, IdSource } from '#core';
 import { type BatchResult, commitBatch } from './commit-batch.ts';
-import type { Driver } from './drivers/driver.ts';
+import type { Driver } from './driver.ts';
 import { createGroupCommit } from './group-commit.ts';
 import type { LedgerRules } from './ledger-types.ts';
 import { answerApproval, getApproval, listApprovals } from './queries/approvals.ts';

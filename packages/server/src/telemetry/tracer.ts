@@ -1,13 +1,12 @@
 import { randomFillSync } from 'node:crypto';
 import { type Clock, NexusError, systemClock } from '#core';
+import type { SpanKindName } from './ended-span.ts';
 import type { Logger } from './logger.ts';
 import { contentAttributes, attributes as names } from './names.ts';
 import { createOtlpSink, type SpanSink } from './otlp.ts';
 import { formatTraceparent, parseTraceparent, type SpanPlace } from './traceparent.ts';
 
 export type SpanAttributes = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
-
-export type SpanKindName = 'internal' | 'server' | 'client' | 'producer' | 'consumer';
 
 /** A piece of work being traced. End it exactly once; what comes after the end is ignored. */
 export interface Span {
@@ -49,19 +48,6 @@ export interface TracerOptions {
   readonly clock?: Clock;
   /** Hears when spans cannot be delivered. */
   readonly logger?: Logger;
-}
-
-/** A span as it ended. */
-export interface EndedSpan {
-  readonly name: string;
-  readonly kind: SpanKindName;
-  readonly place: SpanPlace;
-  readonly parent: SpanPlace | undefined;
-  readonly links: readonly SpanPlace[];
-  readonly startMs: number;
-  readonly durationMs: number;
-  readonly attributes: Readonly<Record<string, string | number | boolean | string[]>>;
-  readonly error: { readonly message: string } | undefined;
 }
 
 const maxAttributeChars = 4096;

@@ -9,7 +9,7 @@ import {
   SqliteIntrospector,
   SqliteQueryCompiler,
 } from 'kysely';
-import type { MigrationTypes } from '../migrations/index.ts';
+import type { MigrationTypes } from '../migrations/migration.ts';
 import type { DialectParts, QueryBuilder, Request } from '../program.ts';
 import { type ColumnType, type Database, type TableName, tables } from '../schema.ts';
 

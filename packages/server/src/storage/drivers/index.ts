@@ -1,12 +1,12 @@
 /** The door of the drivers: only `apps` and tests open databases and buses. */
 import { type Clock, type IdSource, NexusError } from '#core';
+import type { Driver } from '../driver.ts';
 import type { LedgerRules } from '../ledger-types.ts';
 import { createStore } from '../store.ts';
 import type { Bus, Store } from '../types.ts';
 import { createMemoryBus } from './bus-memory.ts';
 import { createPostgresBus } from './bus-postgres.ts';
 import { createRedisBus } from './bus-redis.ts';
-import type { Driver } from './driver.ts';
 import { openPostgres } from './postgres.ts';
 import { openSqlite } from './sqlite.ts';
 

@@ -1,10 +1,11 @@
 import type { Pool, PoolClient } from 'pg';
 import { type Clock, NexusError } from '#core';
+import type { Driver } from '../driver.ts';
 import { migrate } from '../migrations/index.ts';
 import type { Program, Request, Result, Value } from '../program.ts';
 import { createCompiler } from './compile.ts';
 import { createPostgresDialect, postgresSets } from './dialects.ts';
-import { type Driver, withRetries } from './driver.ts';
+import { withRetries } from './retry.ts';
 
 export interface PostgresOptions {
   readonly url: string;

@@ -2,11 +2,12 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { Clock } from '#core';
+import type { Driver } from '../driver.ts';
 import { migrate } from '../migrations/index.ts';
 import type { Program, Request, Result, Value } from '../program.ts';
 import { createCompiler } from './compile.ts';
 import { createSqliteDialect, sqliteSets } from './dialects.ts';
-import { type Driver, withRetries } from './driver.ts';
+import { withRetries } from './retry.ts';
 
 export interface SqliteOptions {
   /** The directory of the database file, made when missing. Absent: in memory. */

@@ -1,20 +1,7 @@
 import { NexusError } from '#core';
 import type { Program } from '../program.ts';
 import { initial } from './001-initial.ts';
-
-/** Names of what differs in table definitions. `text` sorts by bytes in both databases, which cursors rely on. */
-export interface MigrationTypes {
-  readonly text: string;
-  /** Follows a table definition: rows are kept in the order of the primary key. */
-  readonly clustered: string;
-}
-
-export interface Migration {
-  readonly version: number;
-  readonly name: string;
-  /** Statements valid in both databases. A released migration is never edited. */
-  statements(types: MigrationTypes): readonly string[];
-}
+import type { Migration, MigrationTypes } from './migration.ts';
 
 const migrations: readonly Migration[] = [initial];
 const schemaVersion = migrations.length;
