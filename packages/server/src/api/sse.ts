@@ -91,15 +91,14 @@ async function write(
   { lagMs, onFrames }: { lagMs: number; onFrames: (count: number) => void },
 ): Promise<StreamOutcome> {
   const { response, stop } = live;
-  const left = new NexusError('cancelled', 'the reader left');
-  const onClose = () => stop.abort(left);
-  response.on('close', onClose);
+  const leave = () => stop.abort(new NexusError('cancelled', 'the reader left'));
+  response.on('close', leave);
   // A socket may fail at any write; what follows from it is the close event.
   response.on('error', () => undefined);
   let lastId = cursorId(request.cursor);
   let iterator: AsyncIterator<readonly StreamFrame[]> | null = null;
   try {
-    if (response.destroyed) onClose();
+    if (response.destroyed) leave();
     iterator = request.follow(stop.signal)[Symbol.asyncIterator]();
     let next = iterator.next();
     // An error before the first frame is still an ordinary answer; only a log that is silent for a while gets an early head.
@@ -142,8 +141,8 @@ async function write(
     }
     return 'failed';
   } finally {
-    response.off('close', onClose);
-    stop.abort(left);
+    response.off('close', leave);
+    stop.abort('the stream has ended');
     await iterator?.return?.().catch(() => undefined);
   }
 

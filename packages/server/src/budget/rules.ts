@@ -16,6 +16,8 @@ import type {
 import { periodAt } from '#storage';
 
 const windows: readonly BudgetWindow[] = ['total', 'day', 'month'];
+/** What follows the scope in the keys of all rows that a scope may have. */
+const accounts = windows.flatMap((window) => budgetUnits.map((unit) => ({ unit, suffix: `|${unit}|${window}` })));
 
 /** A view of the state with the changes of this call laid over it. */
 interface Draft {
@@ -94,21 +96,20 @@ function reserve(draft: Draft, operation: ReserveOperation): LedgerOutcome {
   let maxTokens = tokens?.max ?? 0;
   let maxWallMs = wallMs?.max ?? 0;
   for (const scope of operation.scopes) {
-    for (const window of windows) {
-      for (const unit of budgetUnits) {
-        const key = rowKey(scope, unit, window);
-        const row = held.includes(key) ? undefined : draft.row(key);
-        if (row === undefined) continue;
-        held.push(key);
-        if (row.limit === null) continue;
-        const available = row.limit - row.spent - row.reserved;
-        const asked = least[unit] ?? 0;
-        if (asked > 0 && asked > available) return refuse(row, row.limit, asked, available);
-        const spare = available - (fixed[unit] ?? 0);
-        if (unit === 'wallMs') maxWallMs = Math.min(maxWallMs, spare);
-        if (unit === 'tokens') maxTokens = Math.min(maxTokens, spare);
-        if (unit === 'costMicroUsd' && tokens) maxTokens = Math.min(maxTokens, tokensForCost(spare, tokens.costMicroUsdPerMillion));
-      }
+    const prefix = `${scope.kind}:${scope.id}`;
+    for (const { unit, suffix } of accounts) {
+      const key = prefix + suffix;
+      const row = draft.row(key);
+      if (row === undefined || held.includes(key)) continue;
+      held.push(key);
+      if (row.limit === null) continue;
+      const available = row.limit - row.spent - row.reserved;
+      const asked = least[unit] ?? 0;
+      if (asked > 0 && asked > available) return refuse(row, row.limit, asked, available);
+      const spare = available - (fixed[unit] ?? 0);
+      if (unit === 'wallMs') maxWallMs = Math.min(maxWallMs, spare);
+      if (unit === 'tokens') maxTokens = Math.min(maxTokens, spare);
+      if (unit === 'costMicroUsd' && tokens) maxTokens = Math.min(maxTokens, tokensForCost(spare, tokens.costMicroUsdPerMillion));
     }
   }
   const grantedTokens = tokens ? Math.max(maxTokens, tokens.min) : null;

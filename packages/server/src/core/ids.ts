@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { type IdKind, idPrefixes } from '@nexus-agent/protocol';
 import type { Clock } from './clock.ts';
 
@@ -56,7 +56,7 @@ export function createIdSource(clock: Clock, random: (size: number) => Uint8Arra
 
 /** An id that depends only on `seed`: repeating the work that asked for it gives the same id (UUIDv8, RFC 9562). */
 export function derivedId<Id extends string>(kind: IdKind, seed: string): Id {
-  const bytes = new Uint8Array(createHash('sha256').update(seed).digest().subarray(0, 16));
+  const bytes = new Uint8Array(hash('sha256', seed, 'buffer').subarray(0, 16));
   bytes[6] = 0x80 | ((bytes[6] ?? 0) & 0x0f);
   bytes[8] = 0x80 | ((bytes[8] ?? 0) & 0x3f);
   return `${idPrefixes[kind]}_${encodeBase32(bytes)}` as Id; // the caller's brand names this kind

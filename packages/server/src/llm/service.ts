@@ -47,12 +47,17 @@ function openStream(dependencies: LanguageModelsDependencies, request: ModelRequ
   const onAbort = () => stop.abort(abortError(options.signal));
   if (options.signal.aborted) onAbort();
   else options.signal.addEventListener('abort', onAbort, { once: true });
-  const release = () => options.signal.removeEventListener('abort', onAbort);
+  let released = false;
+  /** Nothing is left that could be stopped. */
+  const release = () => {
+    released = true;
+    options.signal.removeEventListener('abort', onAbort);
+  };
   const parts = run(dependencies, request, options, stop.signal, release);
   return {
     next: () => parts.next(),
     return() {
-      stop.abort(new NexusError('cancelled', 'the reader left the stream'));
+      if (!released) stop.abort(new NexusError('cancelled', 'the reader left the stream'));
       release();
       return parts.return(undefined);
     },
@@ -134,6 +139,7 @@ async function* run(
               const durationMs = Math.round(clock.monotonic() - startedMs);
               const timeToFirstTokenMs = firstDeltaMs === null ? null : Math.round(firstDeltaMs);
               current = null;
+              release();
               return yield { type: 'completed', target, attempt, content, finishReason, usage, timeToFirstTokenMs, durationMs };
             }
             case 'failed':

@@ -1,4 +1,4 @@
-import type { BudgetRefusal, ErrorInfo, JournalEvent } from '@nexus-agent/protocol';
+import type { BudgetRefusal, ErrorInfo, JournalEvent, NewEvent } from '@nexus-agent/protocol';
 import { NexusError, toErrorInfo } from '#core';
 import type { ModelTarget } from '#llm';
 import type { CommitResult, LedgerOutcome, RunPatch, StoredEvent } from '#storage';
@@ -415,10 +415,14 @@ export function startExecutor(options: ExecutorOptions): Executor {
   }
 
   async function commit(proposal: Proposal): Promise<CommitResult> {
-    const totals = foldNew(state, assumedEvents(proposal)).totals;
-    const result = await commitProposal(engine.store, fence, state.lastSeq, { ...proposal, patch: { totals, ...proposal.patch } });
+    const totals = proposal.patch.totals ?? foldNew(state, assumedEvents(proposal)).totals;
+    let events: readonly NewEvent[] = [];
+    const result = await commitProposal(engine.store, fence, state.lastSeq, {
+      ...proposal,
+      patch: { ...proposal.patch, totals },
+      events: (outcomes) => (events = proposal.events(outcomes)),
+    });
     if (result.type !== 'committed') return result;
-    const events = proposal.events(result.outcomes);
     const written = result.events.map((event, index) => ({ ...events[index], seq: event.seq, at: event.at }) as JournalEvent); // the store numbered exactly these
     state = fold(written, state);
     channel.appended(result.events);

@@ -274,11 +274,13 @@ function* write(work: Working): Program<void> {
     (a: Record<K, string>, b: Record<K, string>) =>
       a[key] < b[key] ? -1 : 1;
   for (const { approvalId, status } of work.closedApprovals) yield* change(closeApproval, { tenant: tenantId, id: approvalId, status });
-  const changedRuns = changed(work.runs, work.changedRuns).filter((run) => !work.newRuns.has(run.run_id));
-  const reservations = changed(work.reservations, work.changedReservations).map((row) => reservationToRow(tenantId, row));
-  const budgets = changed(work.rows, work.changedRows).map((row) => ledgerRowToRow(tenantId, row));
-  const isStored = (row: Row<'reservations'>) => work.storedReservations.has(row.reservation_id);
-  const isStoredRow = (row: Row<'budgets'>) => work.storedRows.has(ledgerRowKeyOf(row));
+  const changedRuns = changed(work.runs, work.changedRuns, (id) => !work.newRuns.has(id));
+  const isStored = (id: string) => work.storedReservations.has(id);
+  const isNew = (id: string) => !isStored(id);
+  const isStoredRow = (key: string) => work.storedRows.has(key);
+  const isNewRow = (key: string) => !isStoredRow(key);
+  const toReservation = (row: ReservationRow) => reservationToRow(tenantId, row);
+  const toBudget = (row: LedgerRow) => ledgerRowToRow(tenantId, row);
   const writes = [
     insertMany('idempotency_keys', inserts.claims.sort(by('claim_key'))),
     // A session id is random: the same one again is a repeated commit whose first answer was lost.
@@ -287,19 +289,19 @@ function* write(work: Working): Program<void> {
     updateMany('runs', ['tenant_id', 'run_id'], [...mutableRunColumns], changedRuns),
     insertMany('run_events', inserts.events),
     insertMany('approvals', inserts.approvals.sort(by('approval_id'))),
-    insertMany('reservations', reservations.filter((row) => !isStored(row)).sort(by('reservation_id'))),
+    insertMany('reservations', changed(work.reservations, work.changedReservations, isNew).map(toReservation).sort(by('reservation_id'))),
     updateMany(
       'reservations',
       ['tenant_id', 'reservation_id'],
       ['state', 'charged', 'closed_at', 'expired'],
-      reservations.filter(isStored),
+      changed(work.reservations, work.changedReservations, isStored).map(toReservation),
     ),
-    insertMany('budgets', budgets.filter((row) => !isStoredRow(row)).sort(byRowKey)),
+    insertMany('budgets', changed(work.rows, work.changedRows, isNewRow).map(toBudget).sort(byRowKey)),
     updateMany(
       'budgets',
       ['tenant_id', 'scope', 'unit', 'budget_window'],
       ['period', 'limit_amount', 'spent', 'reserved'],
-      budgets.filter(isStoredRow),
+      changed(work.rows, work.changedRows, isStoredRow).map(toBudget),
     ),
     insertMany('ledger_entries', inserts.entries),
     insertMany('policy_decisions', inserts.decisions.sort(by('decision_id'))),
@@ -311,11 +313,13 @@ function byRowKey(a: Row<'budgets'>, b: Row<'budgets'>): number {
   return ledgerRowKeyOf(a) < ledgerRowKeyOf(b) ? -1 : 1;
 }
 
-function changed<T>(all: ReadonlyMap<string, T>, keys: ReadonlySet<string>): T[] {
-  return [...keys].flatMap((key) => {
-    const value = all.get(key);
-    return value === undefined ? [] : [value];
-  });
+function changed<T>(all: ReadonlyMap<string, T>, keys: ReadonlySet<string>, wanted: (key: string) => boolean): T[] {
+  const values: T[] = [];
+  for (const key of keys) {
+    const value = wanted(key) ? all.get(key) : undefined;
+    if (value !== undefined) values.push(value);
+  }
+  return values;
 }
 
 function refusalOf(outcomes: readonly LedgerOutcome[]): BudgetRefusal | undefined {
