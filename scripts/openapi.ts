@@ -13,7 +13,7 @@ const text = `${JSON.stringify(createOpenApiDocument(version), null, 2)}\n`;
 if (process.argv.includes('--check')) {
   const current = await readFile(path, 'utf8').catch(() => '');
   if (current !== text) {
-    process.stderr.write('docs/openapi.json is out of date; run: node --conditions=nexus-source scripts/openapi.ts\n');
+    process.stderr.write('docs/openapi.json is out of date; run: npm run fix:openapi\n');
     process.exitCode = 1;
   }
 } else {

@@ -30,6 +30,12 @@ export const steps: readonly Step[] = [
     fix: 'npm run fix:lockfile',
   },
   { name: 'text', shows: 'file lengths, machine traces, unfinished work, skipped tests, links', command: ['scripts/checks/text.ts'] },
+  {
+    name: 'openapi',
+    shows: 'docs/openapi.json is what the routes and schemas say',
+    command: ['--conditions=nexus-source', 'scripts/openapi.ts', '--check'],
+    fix: 'npm run fix:openapi',
+  },
   { name: 'requirements', shows: 'each promise has a test', command: ['scripts/checks/requirements.ts'] },
   { name: 'tests', shows: 'everything behaves', command: ['node_modules/vitest/vitest.mjs', 'run'] },
 ];

@@ -251,6 +251,27 @@ export const violations: readonly Violation[] = [
   },
   { gate: 'dead link', step: 'text', file: 'docs/planted.md', plant: '[x](nowhere.md)\n', caught: /docs\/planted\.md:1 {2}broken-link / },
   {
+    gate: 'API document out of step',
+    step: 'openapi',
+    file: `${src}/api/routes/system.ts`,
+    plant: (before) => before.replace("summary: 'Whether the process lives'", "summary: 'Planted'"),
+    caught: /docs\/openapi\.json is out of date/,
+  },
+  {
+    gate: 'peer that declares nothing',
+    step: 'architecture',
+    file: 'bench/peers/planted.mjs',
+    plant: "import 'undici';\n",
+    caught: /bench\/peers\/planted\.mjs:1 {2}undeclared-dependency /,
+  },
+  {
+    gate: "source behind a module's test door",
+    step: 'architecture',
+    file: `${src}/cli/planted.ts`,
+    plant: "import '#api/testing';\n",
+    caught: /cli\/planted\.ts:1 {2}test-in-source /,
+  },
+  {
     gate: 'requirement without a test',
     step: 'requirements',
     file: 'test/requirements.ts',

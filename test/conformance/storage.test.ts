@@ -1,6 +1,7 @@
 import { afterAll, describe, it } from 'vitest';
 import type { Store } from '../../packages/server/src/storage/index.ts';
 import { postgresSubject, type StoreSubject, sqliteSubject } from '../support/stores.ts';
+import { verifies } from '../support/verifies.ts';
 import { describeLedgerStore } from './storage-ledger.ts';
 import { describeLocks } from './storage-locks.ts';
 import { describeLedgerProcesses } from './storage-processes.ts';
@@ -19,7 +20,7 @@ function describeOn(subject: StoreSubject): void {
     await Promise.all(opened.map((store) => store.close()));
     await subject.close();
   });
-  describe(`store: ${subject.name}`, () => {
+  describe(`store: ${subject.name} ${verifies('storage.conformance')}`, () => {
     describeSchema(subject.name);
     describeRunStore(open);
     describeResourceStore(open);

@@ -64,6 +64,16 @@ it('refuses a run before anything is written when the budget does not cover its 
   expect((await server.call('GET', '/v1/sessions?limit=200')).body.data).toHaveLength(sessions);
 });
 
+it('asks no model whose price is not known, and takes none as free [verifies budget.price.unknown]', async () => {
+  await server.agent('unpriced', { models: ['unpriced/sim-large'] });
+  const requests = recorder.requests.length;
+  expect(await server.call('POST', '/v1/runs', { agent: 'unpriced', input: 'hello' })).toMatchObject({
+    status: 403,
+    body: { code: 'price_unknown', detail: expect.stringContaining('Model::"unpriced/sim-large"') },
+  });
+  expect(recorder.requests).toHaveLength(requests);
+});
+
 it('fails a run that its budget refuses midway, and goes on after a raise without repeating anything [verifies budget.refused.resumable]', async () => {
   const sessionId = await server.session({ agent: 'free', budget: { toolCalls: 2 } });
   const input = '[[sim tools=probe(label="a")]] [[sim tools=probe(label="b"),probe(label="c")]] [[sim say="{{results}}"]]';

@@ -200,6 +200,28 @@ it('denies what neither agent nor session allows, hosts included [verifies polic
   expect(violations).toEqual([]);
 });
 
+it('says which policies denied and what can be done about it, to the caller and to the model [verifies policy.explains]', async () => {
+  await server.agent('asks-nobody', { policy: { allow: ['fs_list'], deny: ['probe'] } });
+  const { events } = await server.finish({
+    agent: 'asks-nobody',
+    input: '[[sim tools=probe(),fs_write(path="a",content="b")]] [[sim say="ok"]]',
+  });
+  expect(all(events, 'policy.denied').map((event) => event.data.decision.reasons)).toEqual([['agent:deny[0]'], ['default-deny']]);
+  expect(all(events, 'tool.completed').map((event) => event.data.error?.message)).toEqual([
+    'policy does not allow tool.execute on Tool::"probe" (agent:deny[0]); do without it, or ask who is responsible for that policy',
+    'policy does not allow tool.execute on Tool::"fs_write" (default-deny); nothing permits it: the policy of the agent or of the operator can allow it',
+  ]);
+  const sessionId = await server.session({ agent: 'asks-nobody' });
+  expect(await server.call('POST', '/v1/tools/probe/execute', { sessionId, input: {} })).toMatchObject({
+    status: 403,
+    body: {
+      code: 'policy_denied',
+      detail: expect.stringContaining('(agent:deny[0]); do without it'),
+      details: { reasons: ['agent:deny[0]'] },
+    },
+  });
+});
+
 it('bounds the answer of a model by cap_tokens [verifies policy.obligation.cap-tokens]', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'nexus-e2e-cap-'));
   mkdirSync(join(folder, 'policies'));

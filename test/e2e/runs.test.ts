@@ -1,3 +1,4 @@
+import { WireEvent } from '@nexus-agent/protocol';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { all, one, pause, startTestServer, type TestServer, tenant, typesOf } from './support/server.ts';
 import { createProbe } from './support/tools.ts';
@@ -42,6 +43,19 @@ it('streams, journals and settles a run with a tool [verifies durability.log.gap
   expect(run.totals.costMicroUsd).toBe(settled);
   const entries = await server.app.store.listLedgerEntries(tenant, { runId: run.id as never }, { limit: 100 }); // the run's own id
   expect(entries.items.reduce((sum, entry) => sum + (entry.amounts.costMicroUsd ?? 0), 0)).toBe(settled);
+});
+
+it('streams only events that fit their schemas [verifies protocol.fold]', async () => {
+  const response = await fetch(`${server.app.url}/v1/agents/chat/stream`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: 'text/event-stream' },
+    body: JSON.stringify({ agent: 'free', input: '[[sim tools=probe(),unknown()]] [[sim think="so" say="Both are done."]]' }),
+  });
+  const frames = [...(await response.text()).matchAll(/^event: (.*)\ndata: (.*)$/gm)].map(([, type, data]) => ({ type, data: data ?? '' }));
+  expect(new Set(frames.map(({ type }) => type))).toEqual(
+    new Set([...frames.map(({ type }) => type), 'model.delta', 'tool.completed', 'run.completed']),
+  );
+  for (const { type, data } of frames) expect(WireEvent.parse(JSON.parse(data)).type).toBe(type);
 });
 
 it('runs parallel tools up to the bound and gives results in the order of the request [verifies tools.bounded tools.order]', async () => {

@@ -69,7 +69,7 @@ async function drain(events: AsyncIterable<WireEvent>): Promise<WireEvent[]> {
 }
 
 describe('a stream', () => {
-  it('is the same however often the connection is cut', async () => {
+  it('is the same however often the connection is cut [verifies sdk.resume]', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.tuple(fc.integer({ min: 0, max: 12 }), fc.boolean(), fc.integer({ min: 0, max: 60 }))), async (cuts) => {
         const plan = cuts.filter(([frames]) => frames > 0);
@@ -100,7 +100,7 @@ describe('a stream', () => {
     );
   });
 
-  it('goes on behind the last event after a lag, and hides it', async () => {
+  it('goes on behind the last event after a lag, and hides it [verifies sdk.resume]', async () => {
     const { client, seen } = await serve((request, response, count) => {
       response.writeHead(200, { 'nexus-run-id': runId });
       if (count > 1)

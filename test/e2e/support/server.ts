@@ -6,7 +6,7 @@ import { expect } from 'vitest';
 import { type AllInOne, startAllInOne } from '../../../packages/server/src/apps/index.ts';
 import { type ConfigInput, resolveConfig, systemClock } from '../../../packages/server/src/core/index.ts';
 import { createLanguageModels, type ModelSettings } from '../../../packages/server/src/llm/index.ts';
-import { createSimProvider } from '../../../packages/server/src/llm/providers/index.ts';
+import { createOpenAiCompatibleProvider, createSimProvider } from '../../../packages/server/src/llm/providers/index.ts';
 import { type Simulator, startSimulator } from '../../../packages/server/src/llm/sim/index.ts';
 import type { Tool } from '../../../packages/server/src/tools/index.ts';
 import { auditLedger } from '../../support/ledger-invariants.ts';
@@ -65,6 +65,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     providers: [
       createSimProvider({ name: 'sim', url, clock: systemClock, timeouts }),
       createSimProvider({ name: 'sim-anthropic', url, dialect: 'anthropic', clock: systemClock, timeouts }),
+      createOpenAiCompatibleProvider({ name: 'unpriced', baseUrl: `${url}/v1`, clock: systemClock, timeouts }),
     ],
     clock: systemClock,
     retry: { baseDelayMs: options.retryDelayMs ?? 5 },

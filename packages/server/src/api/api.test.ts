@@ -27,7 +27,7 @@ async function problem(response: Response): Promise<Problem> {
 }
 
 describe('problems', () => {
-  it('answers an unknown path, a wrong method and a wrong id', async () => {
+  it('answers an unknown path, a wrong method and a wrong id [verifies api.problem]', async () => {
     expect(await problem(await get('/v1/nothing'))).toMatchObject({ code: 'not_found' });
     const wrong = await get('/v1/sessions', { method: 'PATCH' });
     expect(wrong.headers.get('allow')).toBe('POST, GET, HEAD');
@@ -36,7 +36,7 @@ describe('problems', () => {
     expect(await problem(await get('/v1/runs/%'))).toMatchObject({ code: 'invalid_request' });
   });
 
-  it('answers bodies that are too large, not JSON, poisoned or missing', async () => {
+  it('answers bodies that are too large, not JSON, poisoned or missing [verifies api.problem]', async () => {
     expect(await problem(await post('/v1/sessions', { metadata: { a: 'x'.repeat(6000) } }))).toMatchObject({ code: 'payload_too_large' });
     for (const body of ['{', '{"__proto__":{"a":1}}', '[1', 'nul']) {
       expect(await problem(await get('/v1/sessions', { method: 'POST', headers: json, body })), body).toMatchObject({
@@ -68,7 +68,7 @@ describe('problems', () => {
     expect((await get('/v1/sessions?limit=200')).status).toBe(200);
   });
 
-  it('gives an unknown error an id and keeps its cause to the log', async () => {
+  it('gives an unknown error an id and keeps its cause to the log [verifies api.problem]', async () => {
     const response = await post('/v1/runs', { input: 'boom' });
     const text = JSON.stringify(await problem(response));
     expect(text).not.toContain('secret internals');

@@ -1,6 +1,7 @@
 import Ajv2020 from 'ajv/dist/2020.js';
 import { expect, it } from 'vitest';
 import { createOpenApiDocument } from '#api';
+import { startTestApi } from './testing/index.ts';
 
 const document = createOpenApiDocument('1.2.3');
 const text = JSON.stringify(document);
@@ -16,6 +17,16 @@ it('has an operation for each route with unique ids and declared path parameters
     const declared = operation.parameters.filter((parameter) => parameter.in === 'path').map((parameter) => parameter.name);
     expect(declared, path).toEqual([...path.matchAll(/\{(\w+)\}/g)].map((match) => match[1]));
     expect(Object.keys(operation.responses), path).toContain('default');
+  }
+});
+
+it('is served as it is generated from the routes that the server registers [verifies api.openapi]', async () => {
+  const { api, url } = await startTestApi();
+  try {
+    const served: unknown = await (await fetch(`${url}/openapi.json`)).json();
+    expect(served).toEqual(JSON.parse(JSON.stringify(createOpenApiDocument('0.0.0-test'))));
+  } finally {
+    await api.close();
   }
 });
 

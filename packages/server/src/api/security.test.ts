@@ -50,7 +50,7 @@ describe('on loopback', () => {
     }
   });
 
-  it('refuses other Host names: a name rebound to loopback is another site', async () => {
+  it('refuses other Host names: a name rebound to loopback is another site [verifies api.loopback.host]', async () => {
     for (const host of ['evil.test', `evil.test:${api.port}`, 'localhost.evil.test', '127.0.0.1.evil.test', 'localhost@evil.test']) {
       const response = await send({ headers: { host } });
       expect(response.status, host).toBe(403);
@@ -58,7 +58,7 @@ describe('on loopback', () => {
     }
   });
 
-  it('refuses what a web page of another origin asks for, on every path and method', async () => {
+  it('refuses what a web page of another origin asks for, on every path and method [verifies api.loopback.host]', async () => {
     const pages = [
       { origin: 'https://evil.test' },
       { origin: 'null' },
@@ -143,14 +143,14 @@ describe('on loopback', () => {
 });
 
 describe('on any other address', () => {
-  it('refuses to start while there is no key, and says how to make one', async () => {
+  it('refuses to start while there is no key, and says how to make one [verifies api.remote.auth]', async () => {
     await expect(startTestApi({ host: '0.0.0.0' })).rejects.toMatchObject({
       code: 'config_invalid',
       message: expect.stringContaining('nexus keys create'),
     });
   });
 
-  it('never trusts the local operator', async () => {
+  it('never trusts the local operator [verifies api.remote.auth]', async () => {
     const service = createFakeRunService();
     service.addKey('nx_a_good', { tenantId: 'default' as TenantId, id: 'key_x', roles: [], scopes: ['runs'] });
     const open = await startTestApi({ host: '0.0.0.0', service });

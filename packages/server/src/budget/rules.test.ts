@@ -166,7 +166,7 @@ describe('settle', () => {
     expect(ledger.entries).toMatchObject([{ kind: 'overrun', amounts: { tokens: 41 } }]);
   });
 
-  it('books the excess after expiry as late usage, and gives back what was charged too much', () => {
+  it('books the excess after expiry as late usage, and gives back what was charged too much [verifies budget.late.usage]', () => {
     const ledger = reserved();
     expect(ledger.one({ type: 'expire', reservationId: 'a' })).toMatchObject({ outcome: 'charged_maximum', amounts: { tokens: 40 } });
     const late = ledger.one({ type: 'settle', reservationId: 'a', actual: { tokens: 50, costMicroUsd: 20 } });

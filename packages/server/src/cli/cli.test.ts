@@ -48,7 +48,7 @@ describe('arguments', () => {
     expect((await nexus('--version')).out).toBe('0.0.0-test\n');
   });
 
-  it('answers wrong use with code 2 and on stderr only', async () => {
+  it('answers wrong use with code 2 and on stderr only [verifies cli.exit-codes]', async () => {
     const wrong = [
       'nonsense',
       'run',
@@ -106,7 +106,7 @@ describe('run', () => {
     expect(err).toContain('  → fs_write {"path":"a.txt"}\n  ✓ fs_write 12 ms\n');
   });
 
-  it('prints one event a line with --json', async () => {
+  it('prints one event a line with --json [verifies cli.exit-codes]', async () => {
     const { out, err } = await nexus('run hello --json');
     const events = out
       .trim()
@@ -117,7 +117,7 @@ describe('run', () => {
     expect(err).toBe('');
   });
 
-  it('tells refusals by policy and budget from other failures', async () => {
+  it('tells refusals by policy and budget from other failures [verifies cli.exit-codes]', async () => {
     expect((await nexus('run refuse-policy')).code).toBe(3);
     expect((await nexus('run fail-policy')).code).toBe(3);
     expect((await nexus('run refuse-budget')).code).toBe(4);
@@ -134,7 +134,7 @@ describe('run', () => {
     expect((await nexus('run -', { piped: '' })).code).toBe(2);
   });
 
-  it('cancels the run at Ctrl-C and ends with 130', async () => {
+  it('cancels the run at Ctrl-C and ends with 130 [verifies cli.exit-codes]', async () => {
     const { code, err } = await nexus('run wait', { interruptAt: /step 1/ });
     expect(code).toBe(130);
     expect(golden(err)).toContain('cancelling run_…; press Ctrl-C again to leave at once');
@@ -333,7 +333,7 @@ describe('other resources', () => {
 });
 
 describe('the machine', () => {
-  it('shows the configuration without secrets, and refuses a wrong one', async () => {
+  it('shows the configuration without secrets, and refuses a wrong one [verifies cli.config]', async () => {
     const files = { 'nexus.config.yaml': 'port: 9001\n' };
     const { out } = await nexus('config print', { files, env: { OPENAI_API_KEY: 's3cret' } });
     expect(out).toContain('port: 9001');

@@ -20,7 +20,7 @@ it('needs nothing: the defaults are safe', () => {
   expect(config.providers.openai).toBeUndefined();
 });
 
-it('lets flags beat the environment and the environment beat the file', () => {
+it('lets flags beat the environment and the environment beat the file [verifies cli.config]', () => {
   const sources = { file: file('port: 1000\nhost: 127.0.0.2\ndataDir: from-file'), env: { NEXUS_PORT: '2000', NEXUS_HOST: '127.0.0.3' } };
   expect(resolveConfig({ ...sources, flags: { port: 3000 } })).toMatchObject({ port: 3000, host: '127.0.0.3', dataDir: 'from-file' });
 });
@@ -99,7 +99,7 @@ it('refuses a heartbeat that lets a live lease run out', () => {
   expect(fault(() => resolveConfig({ env: {}, flags: { runs: { heartbeatMs: 900, leaseMs: 1000 } } }))).toContain('runs.heartbeatMs');
 });
 
-it('shows a configuration without its secrets', () => {
+it('shows a configuration without its secrets [verifies cli.config]', () => {
   const config = resolveConfig({
     file: file('otlp: { headers: { authorization: s3cret } }'),
     env: { OPENAI_API_KEY: 's3cret', NEXUS_DATABASE_URL: 'postgres://user:s3cret@db/x', NEXUS_API_KEY: 's3cret' },

@@ -39,7 +39,7 @@ describe('prices', () => {
     expect(facts.price?.inputMicroUsdPerMillion).toBe(3_000_000);
   });
 
-  it('has no price for what it does not know, rather than zero', async () => {
+  it('has no price for what it does not know, rather than zero [verifies budget.price.unknown]', async () => {
     expect((await lookUpModel('openai', 'gpt-99-nonsense', when)).price).toBeNull();
     expect((await lookUpModel('openai', 'whisper-1', when)).price).toBeNull();
     expect((await lookUpModel('nobody', 'gpt-4o', when)).price).toBeNull();

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createManualClock } from '#core';
 import { createPolicyEngine } from './index.ts';
-import { hostRequest, modelRequest, toolRequest, userRequest } from './test-requests.ts';
+import { hostRequest, modelRequest, toolRequest, userRequest } from './requests.testkit.ts';
 
 function engineWith(text: string) {
   return createPolicyEngine({ sources: [{ name: 'ops.cedar', text }] });
@@ -10,7 +10,7 @@ function engineWith(text: string) {
 describe('the defaults', () => {
   const engine = createPolicyEngine();
 
-  it('denies a tool that nothing permits', () => {
+  it('denies a tool that nothing permits [verifies policy.default.deny]', () => {
     expect(engine.decide(toolRequest('fs_read'))).toEqual({
       effect: 'deny',
       action: 'tool.execute',
@@ -35,7 +35,7 @@ describe('the defaults', () => {
     expect(engine.decide(modelRequest('sim/large', { declared: false })).effect).toBe('deny');
   });
 
-  it('denies a model whose price is not known, also when nobody said so', () => {
+  it('denies a model whose price is not known, also when nobody said so [verifies budget.price.unknown]', () => {
     expect(engine.decide(modelRequest('sim/large', { priceKnown: false })).effect).toBe('deny');
     expect(engine.decide(modelRequest('sim/large', { context: {} })).effect).toBe('deny');
   });
@@ -79,7 +79,7 @@ describe('the defaults', () => {
 });
 
 describe('failing closed', () => {
-  it('denies when the condition of a forbid errs, which Cedar itself would skip', () => {
+  it('denies when the condition of a forbid errs, which Cedar itself would skip [verifies policy.error.denies]', () => {
     const engine = engineWith(`
       permit (principal, action == Action::"tool.execute", resource);
       @id("overflow") forbid (principal, action == Action::"tool.execute", resource)
@@ -132,7 +132,7 @@ describe('failing closed', () => {
 });
 
 describe('what policies can read', () => {
-  it('decides on the actual arguments, each time', () => {
+  it('decides on the actual arguments, each time [verifies policy.arguments.actual]', () => {
     const engine = engineWith(`permit (principal, action == Action::"tool.execute", resource == Tool::"fs_read")
       when { context.arguments has path && context.arguments.path like "/reports/*" };`);
     const effectOf = (path: string) => engine.decide(toolRequest('fs_read', { context: { arguments: { path, limit: 3 } } })).effect;
@@ -218,7 +218,7 @@ describe('obligations', () => {
     });
   });
 
-  it('keeps the lowest cap, also beside an approval', () => {
+  it('keeps the lowest cap, also beside an approval [verifies policy.obligation.cap-tokens]', () => {
     expect(decideWith('cap_tokens:500', 'cap_tokens:200')()).toMatchObject({
       effect: 'allow',
       obligations: [{ type: 'cap_tokens', maxTokens: 200 }],
@@ -230,7 +230,7 @@ describe('obligations', () => {
   });
 
   it.each(['encrypt', 'cap_tokens:0', 'cap_tokens:many', 'require_approval:role=', 'require_approval:rule=lead', ''])(
-    'denies on an unknown obligation: "%s"',
+    'denies on an unknown obligation: "%s" [verifies policy.obligation.unknown]',
     (text) => {
       expect(decideWith(text, 'cap_tokens:5')({ by: 'ada', role: 'owner' })).toMatchObject({
         effect: 'deny',

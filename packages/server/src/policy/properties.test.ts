@@ -198,7 +198,7 @@ const wellTyped = request.filter(({ context: { arguments: given } }) => {
   return path !== 5 && n !== 'x';
 });
 
-it('a slice with the projected request decides as the full set with the full request', () => {
+it('a slice with the projected request decides as the full set with the full request [verifies policy.slice.full]', () => {
   fc.assert(
     fc.property(fc.array(policy, { minLength: 1, maxLength: 5 }), fc.array(wellTyped, { minLength: 8, maxLength: 16 }), (texts, asked) => {
       const text = texts.join('\n');
@@ -255,7 +255,7 @@ it('a session narrows and never widens', () => {
   );
 });
 
-it('deny beats approve beats allow in a short form, for every tool', () => {
+it('deny beats approve beats allow in a short form, for every tool [verifies policy.short-form]', () => {
   const engine = createPolicyEngine();
   const matches = (given: readonly string[] | undefined, tool: string) =>
     (given ?? []).some((one) => !/^(model|net):/.test(one) && new RegExp(`^${one.replace('tool:', '').replaceAll('*', '.*')}$`).test(tool));

@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { cedarRuntime } from './cedar.ts';
 import { createPolicyEngine, explainShortForm } from './index.ts';
 import { analyse } from './reads.ts';
+import { hostRequest, modelRequest, toolRequest } from './requests.testkit.ts';
 import { compileAgentForm, compileSessionForm } from './short-form.ts';
-import { hostRequest, modelRequest, toolRequest } from './test-requests.ts';
 
 const engine = createPolicyEngine();
 
@@ -103,7 +103,7 @@ describe('the Cedar text of a short form', () => {
     deny: ['fs_delete', 'model:b', 'net:c'],
   };
 
-  it('is shown under the ids that decisions give', () => {
+  it('is shown under the ids that decisions give [verifies policy.short-form]', () => {
     expect(explainShortForm('agent', { allow: ['fs_*'], deny: ['net:a.b'] })).toEqual([
       {
         id: 'agent:allow[0]',

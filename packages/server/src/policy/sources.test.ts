@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { createPolicyEngine, defaultPolicies, loadPolicyFolder } from './index.ts';
-import { toolRequest } from './test-requests.ts';
+import { toolRequest } from './requests.testkit.ts';
 
 const permitAll = 'permit (principal, action == Action::"tool.execute", resource);';
 
@@ -48,7 +48,7 @@ it.each([
     'as Long at ops.cedar:1:1',
   ],
   ['two policies of one id', `@id("a") ${permitAll} @id("a") ${permitAll}`, '', 'operator:ops.cedar:a'],
-])('refuses %s, naming the place, and keeps the old policies', (_, text, place, what) => {
+])('refuses %s, naming the place, and keeps the old policies [verifies policy.schema.validated]', (_, text, place, what) => {
   const engine = createPolicyEngine({ sources: [{ name: 'old', text: permitAll }] });
   const before = engine.version;
   expect(() => engine.replace([{ name: 'ops.cedar', text }])).toThrow(

@@ -48,11 +48,15 @@ export function decide(
   };
 }
 
-/** Why something was denied, in words for people and models. */
+/** Why something was denied and what can be done about it, in words for people and models. */
 export function denialMessage(record: DecisionRecord): string {
-  const why =
-    record.errors === undefined || record.errors.length === 0
-      ? record.reasons.join(', ')
-      : `the evaluation failed: ${record.errors.join('; ')}`;
-  return `policy does not allow ${record.action} on ${record.resource} (${why})`;
+  const { errors = [], reasons } = record;
+  const why = errors.length > 0 ? `the evaluation failed: ${errors.join('; ')}` : reasons.join(', ');
+  return `policy does not allow ${record.action} on ${record.resource} (${why}); ${remedy(record)}`;
+}
+
+function remedy({ errors = [], reasons }: DecisionRecord): string {
+  if (errors.length > 0) return 'an operator has to correct the policy';
+  if (reasons.includes('default-deny')) return 'nothing permits it: the policy of the agent or of the operator can allow it';
+  return 'do without it, or ask who is responsible for that policy';
 }

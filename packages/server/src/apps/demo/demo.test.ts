@@ -64,7 +64,7 @@ function column(path: string, name: string): number[] {
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 
-it('shows every promise and ends with 0, also when its port is taken', { timeout: 90_000 }, async () => {
+it('shows every promise and ends with 0, also when its port is taken [verifies demo.off-terminal]', { timeout: 90_000 }, async () => {
   const taken = createServer().listen(0, '127.0.0.1');
   await once(taken, 'listening');
   const { port } = taken.address() as AddressInfo; // it listens on TCP

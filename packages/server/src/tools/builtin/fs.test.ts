@@ -80,7 +80,7 @@ describe.each([
     expect(await readdir(workspace)).toEqual(['data']);
   });
 
-  it('refuses links to files and folders, symbolic and hard, wherever they stand in a path', async () => {
+  it('refuses links to files and folders, symbolic and hard, wherever they stand in a path [verifies tools.workspace.confined]', async () => {
     await symlink(join(base, 'outside', 'secret.txt'), join(workspace, 'file-link'));
     await symlink(join(base, 'outside'), join(workspace, 'folder-link'));
     await symlink('data/sales.csv', join(workspace, 'inner-link'));
@@ -129,7 +129,7 @@ describe.each([
   });
 });
 
-it('never escapes, whatever the path is made of', async () => {
+it('never escapes, whatever the path is made of [verifies tools.workspace.confined]', async () => {
   const call = setUp();
   await symlink(join(base, 'outside'), join(workspace, 'out'));
   const part = fc.constantFrom('..', '.', '', 'data', 'out', 'secret.txt', '/', '\\', '\0', '~', '%2e%2e', 'outside', '／', 'sales.csv');
@@ -146,7 +146,7 @@ it('never escapes, whatever the path is made of', async () => {
   expect(await readFile(join(base, 'outside', 'secret.txt'), 'utf8')).toBe(secret);
 });
 
-it('leaks nothing and writes nothing outside while folders and files are swapped for links', async () => {
+it('leaks nothing and writes nothing outside while folders and files are swapped for links [verifies tools.workspace.confined]', async () => {
   const call = setUp();
   const target = join(workspace, 'swap');
   await mkdir(join(workspace, 'real'));

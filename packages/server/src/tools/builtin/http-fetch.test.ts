@@ -77,7 +77,7 @@ describe('what is not public', () => {
     'http://198.18.0.1/',
     'http://224.0.0.1/',
     'http://255.255.255.255/',
-  ])('refuses the address in %s', async (url) => {
+  ])('refuses the address in %s [verifies tools.http.private]', async (url) => {
     expect(await fetchUrl(url.replace('PORT', String(port)))).toMatch(/^address_not_allowed/);
     expect(reached).toEqual([]);
   });
@@ -97,14 +97,14 @@ describe('what is not public', () => {
     [['127.0.0.1', '93.184.215.14']],
     [['not an address']],
     [[]],
-  ])('refuses a name that resolves to %j', async (addresses) => {
+  ])('refuses a name that resolves to %j [verifies tools.http.private]', async (addresses) => {
     expect(await fetchUrl(`http://example.com:${port}/`, { resolve: answers(...addresses) })).toMatch(
       /^(address_not_allowed|tool_failed: .*no address|tool_failed)/,
     );
     expect(reached).toEqual([]);
   });
 
-  it('judges every resolution anew, and resolves once for each connection', async () => {
+  it('judges every resolution anew, and resolves once for each connection [verifies tools.http.private]', async () => {
     let asked = 0;
     const rebinding = async () => {
       asked += 1;
@@ -131,7 +131,7 @@ describe('what is not public', () => {
     ['a name', () => `http://internal.example:${port}/secret`],
     ['another port of a granted host', () => `http://granted.example:${port + 1}/secret`],
     ['another scheme', () => 'file:///etc/passwd'],
-  ])('refuses a redirect to %s', async (_kind, target) => {
+  ])('refuses a redirect to %s [verifies tools.http.private]', async (_kind, target) => {
     listener = (_request, response) => response.writeHead(302, { location: target() }).end();
     const answer = await fetchUrl(`http://granted.example:${port}/start`, {
       resolve: answers('127.0.0.1'),

@@ -107,7 +107,9 @@ const attacks: readonly (readonly [name: string, code: string, expected: string]
 ];
 
 describe('attacks', () => {
-  it('are each contained with a typed error while the host stays responsive and small', { timeout: 60_000 }, async () => {
+  it('are each contained with a typed error while the host stays responsive and small [verifies sandbox.loop sandbox.regex sandbox.memory sandbox.recursion sandbox.output sandbox.event-loop]', {
+    timeout: 60_000,
+  }, async () => {
     await run('1'); // the thread's own start is not what is measured
     const memoryBefore = process.memoryUsage().rss;
     const delay = monitorEventLoopDelay({ resolution: 10 });
@@ -136,7 +138,7 @@ describe('attacks', () => {
     'new Error().constructor.constructor("return typeof process")()',
     'typeof setTimeout + typeof setInterval + typeof setImmediate',
     'typeof print + typeof report + typeof std + typeof os + typeof scriptArgs',
-  ])('find no host: %s', async (code) => {
+  ])('find no host: %s [verifies sandbox.escape]', async (code) => {
     expect(String(await give(code)).replaceAll('undefined', '')).toBe('');
   });
 
@@ -152,7 +154,7 @@ describe('attacks', () => {
     for (let index = 0; index < 4; index++) expect(await give(code)).toEqual(['undefined', 'function', 'undefined', '{"a":1}']);
   });
 
-  it('cannot measure time', async () => {
+  it('cannot measure time [verifies sandbox.escape]', async () => {
     expect(
       await give(
         'const t = Date.now(); const p = performance.now(); for (let i = 0; i < 1e6; i++); [Date.now() - t, performance.now() - p]',
@@ -165,7 +167,7 @@ describe('fuel', () => {
   // The code proves the count itself: it prints how far it came.
   const counting = 'let n = 0; for (;;) { n++; if (n % 10000 === 0) console.log(n) }';
 
-  it('stops at the same place each time, on every thread and under load', async () => {
+  it('stops at the same place each time, on every thread and under load [verifies sandbox.fuel.deterministic]', async () => {
     const limits = { fuel: 60 };
     const results = await Promise.all(Array.from({ length: 8 }, () => run(counting, { limits })));
     results.push(await run(counting, { limits }));
@@ -174,7 +176,7 @@ describe('fuel', () => {
     expect(results[0]?.logs.split('\n').length).toBeGreaterThan(5);
   });
 
-  it('stops microtasks at the same place each time', async () => {
+  it('stops microtasks at the same place each time [verifies sandbox.fuel.deterministic sandbox.loop]', async () => {
     const code = 'let n = 0; for (;;) { await 0; if (++n % 1000 === 0) console.log(n) }';
     const results = await Promise.all(Array.from({ length: 4 }, () => run(code, { limits: { fuel: 60 } })));
     // Each turn is a job: far dearer than a turn of a plain loop, so it must burn more.
