@@ -14,21 +14,20 @@ describe('merged proposals', () => {
     const shape = fc.array(fc.array(fc.constantFrom('settle', 'release', 'charge'), { maxLength: 3 }), { maxLength: 6 });
     fc.assert(
       fc.property(shape, (parts) => {
+        const tokensOf = (outcomes: readonly LedgerOutcome[]) =>
+          outcomes.map((outcome) => (outcome.type === 'settled' ? (outcome.amounts.tokens ?? -1) : -1)).join();
         const proposals = parts.map((operations, part) =>
           propose({
             ledger: operations.map((type, index) => ({ type: type as 'release', reservationId: `${part}-${index}` })),
-            events: (outcomes) => [
-              restarted(`${part}: ${outcomes.map((outcome) => (outcome.type === 'ignored' ? outcome.reason : '')).join()}`),
-            ],
-            wake: [],
+            events: (outcomes) => [restarted(`${part}: ${tokensOf(outcomes)}`)],
           }),
         );
         const merged = merge(proposals);
-        const outcomes = merged.ledger.map((): LedgerOutcome => ({ type: 'ignored', reason: 'unknown' }));
+        const outcomes = merged.ledger.map((_, tokens): LedgerOutcome => ({ type: 'settled', amounts: { tokens }, outcome: 'settled' }));
         expect(merged.ledger).toEqual(proposals.flatMap((proposal) => proposal.ledger));
-        expect(merged.events(outcomes)).toEqual(
-          parts.map((operations, part) => restarted(`${part}: ${operations.map(() => 'unknown').join()}`)),
-        );
+        const rest = [...outcomes];
+        const own = parts.map((operations, part) => restarted(`${part}: ${tokensOf(rest.splice(0, operations.length))}`));
+        expect(merged.events(outcomes)).toEqual(own);
         // Merging in two goes is merging at once.
         const twice = merge([merge(proposals.slice(0, 2)), merge(proposals.slice(2))]);
         expect(twice.events(outcomes)).toEqual(merged.events(outcomes));
