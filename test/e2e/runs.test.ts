@@ -52,9 +52,7 @@ it('streams only events that fit their schemas [verifies protocol.fold]', async 
     body: JSON.stringify({ agent: 'free', input: '[[sim tools=probe(),unknown()]] [[sim think="so" say="Both are done."]]' }),
   });
   const frames = [...(await response.text()).matchAll(/^event: (.*)\ndata: (.*)$/gm)].map(([, type, data]) => ({ type, data: data ?? '' }));
-  expect(new Set(frames.map(({ type }) => type))).toEqual(
-    new Set([...frames.map(({ type }) => type), 'model.delta', 'tool.completed', 'run.completed']),
-  );
+  expect(frames.map(({ type }) => type)).toEqual(expect.arrayContaining(['model.delta', 'tool.completed', 'run.completed']));
   for (const { type, data } of frames) expect(WireEvent.parse(JSON.parse(data)).type).toBe(type);
 });
 

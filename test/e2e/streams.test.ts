@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { AssistantPart, JournalEvent } from '@nexus-agent/protocol';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { ConfigInput } from '../../packages/server/src/core/index.ts';
@@ -91,7 +92,7 @@ async function startProcess(flags: ConfigInput): Promise<{ url: string; close():
     process.execPath,
     [
       '--conditions=nexus-source',
-      join(import.meta.dirname, 'support/server-process.ts'),
+      fileURLToPath(new URL('./support/server-process.ts', import.meta.url)),
       JSON.stringify({ port: 0, log: { level: 'silent' }, ...flags }),
     ],
     { stdio: ['pipe', 'pipe', 'inherit'] },
@@ -284,7 +285,7 @@ describe('two processes over one database', () => {
 describe('two processes over Postgres', async () => {
   const postgres = await acquirePostgres();
   if ('reason' in postgres) {
-    it.skip(`resumes from the other process [not run: ${postgres.reason}]`, () => undefined);
+    it.skip(`not run: ${postgres.reason}`);
     return;
   }
   const { url, close }: TestPostgres = postgres;

@@ -3,14 +3,4 @@ export type { ModelSettings } from './catalogue.ts';
 export { costMicroUsd, reserveMicroUsd } from './pricing.ts';
 export type { Provider } from './provider.ts';
 export { createLanguageModels } from './service.ts';
-export type {
-  AttemptGate,
-  AttemptGrant,
-  LanguageModels,
-  ModelPart,
-  ModelPrice,
-  ModelRequest,
-  ModelTarget,
-  StreamOptions,
-  ToolSpec,
-} from './types.ts';
+export type { AttemptGrant, LanguageModels, ModelPart, ModelRequest, ModelTarget } from './types.ts';

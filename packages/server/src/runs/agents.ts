@@ -4,7 +4,7 @@ import type { PolicyEngine } from '#policy';
 import type { AgentVersionRow, PageOf, PageRequest, Store } from '#storage';
 
 /** The version of a definition: an id that depends only on its content. */
-export function agentVersion(definition: AgentDefinition): string {
+function agentVersion(definition: AgentDefinition): string {
   return derivedId<string>('agentVersion', canonicalJson(definition));
 }
 

@@ -9,13 +9,11 @@ export type {
   LedgerRules,
   LedgerState,
   ReservationRow,
-  ReservationState,
   ReserveOperation,
 } from './ledger-types.ts';
 export { periodAt } from './period.ts';
 export type {
   AgentVersionRow,
-  ApprovalAnswerResult,
   ApprovalRow,
   Bus,
   Commit,
@@ -30,5 +28,4 @@ export type {
   SessionRow,
   Store,
   StoredEvent,
-  Waiting,
 } from './types.ts';

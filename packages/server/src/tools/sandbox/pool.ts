@@ -18,7 +18,7 @@ export interface SandboxOptions {
   readonly limits?: Partial<SandboxLimits>;
 }
 
-export const defaultSandboxLimits: SandboxLimits = {
+const defaultSandboxLimits: SandboxLimits = {
   fuel: 5_000,
   wallMs: 15_000,
   memoryBytes: 64 * 1024 * 1024,

@@ -25,7 +25,7 @@ export interface WorkspaceLimits extends UsageLimits {
   readonly maxVisited: number;
 }
 
-export const defaultWorkspaceLimits: WorkspaceLimits = {
+const defaultWorkspaceLimits: WorkspaceLimits = {
   maxFileBytes: 16 * 1024 * 1024,
   maxVisited: 20_000,
   maxWorkspaceBytes: 1024 * 1024 * 1024,
