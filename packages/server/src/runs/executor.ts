@@ -37,7 +37,7 @@ import {
 } from './model-plan.ts';
 import { nextAction, type RunLimits } from './next-action.ts';
 import { assumedEvents, commitProposal, merge, type Proposal, propose, type RunFence } from './proposal.ts';
-import { collectApprovals, collectChildren } from './recovery.ts';
+import { collectApprovals, collectChildren, isUnwritable } from './recovery.ts';
 import type { RunSpans } from './run-spans.ts';
 import type { RunState } from './state.ts';
 import type { LocalChannel } from './stream-hub.ts';
@@ -45,7 +45,7 @@ import { callTool, proposeToolEnd } from './tool-call.ts';
 import { completed, grantedWallMs, planTool, proposeToolStart, type ToolStart } from './tool-plan.ts';
 import { fold, toolCallId } from './transitions.ts';
 
-export type ExecutorEnd = 'ended' | 'waiting' | 'handed_over' | 'lost';
+export type ExecutorEnd = 'ended' | 'waiting' | 'handed_over' | 'lost' | 'broken';
 
 /** A run that this process drives. */
 export interface Executor {
@@ -551,9 +551,10 @@ export function startExecutor(options: ExecutorOptions): Executor {
       end = await loop();
     } catch (error) {
       logger.error({ runId: context.runId, err: error }, 'the run could not be written; another worker may take it over');
+      if (isUnwritable(error)) end = 'broken';
     } finally {
       clearTimeout(deadline);
-      if (end === 'lost') abort.abort(new NexusError('lease_lost', 'another worker took the run over'));
+      if (end === 'lost' || end === 'broken') abort.abort(new NexusError('lease_lost', 'another worker took the run over'));
       await withinGrace([...inFlight.values()]);
       channel.close();
       spans.close(state);

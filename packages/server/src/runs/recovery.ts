@@ -1,4 +1,5 @@
 import type { JournalData, NewEvent, RunId } from '@nexus-agent/protocol';
+import { NexusError } from '#core';
 import type { ApprovalRow } from '#storage';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
@@ -80,6 +81,11 @@ export function proposeRecovery(engine: Engine, context: RunContext, state: RunS
     );
   }
   return merge(proposals);
+}
+
+/** Our own errors and those of the language come again with the same work; those of a database may pass. */
+export function isUnwritable(error: unknown): boolean {
+  return error instanceof NexusError ? !error.retryable : error instanceof RangeError || error instanceof TypeError;
 }
 
 /** Answers that people gave, or deadlines that passed, since the run began to wait. */

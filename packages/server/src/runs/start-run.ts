@@ -244,12 +244,17 @@ export function createRunStarter({ engine, catalog, transcripts, worker, default
         ],
         decisions: [decision.row],
       };
+      let mayBeHere = false;
       try {
-        if (worker().hasCapacity()) return await startHere(principal, base, row, created, context, span);
+        mayBeHere = worker().hasCapacity();
+        if (mayBeHere) return await startHere(principal, base, row, created, context, span);
         const queued = await queue(principal, base, row, created);
         span.end();
         return queued;
       } catch (error) {
+        // Without a word of the store the run may have been written all the same.
+        if (mayBeHere && (!(error instanceof NexusError) || error.code === 'storage_unavailable'))
+          worker().disown({ tenantId: principal.tenantId, runId, epoch: 1 });
         span.recordError(error);
         span.end();
         throw error;

@@ -1,13 +1,13 @@
-import type { RunId, TenantId } from '@nexus-agent/protocol';
+import type { ErrorInfo, RunId, TenantId } from '@nexus-agent/protocol';
 import { NexusError, sleep, toErrorInfo } from '#core';
 import type { Bus, RunRow } from '#storage';
 import type { Span } from '#telemetry';
 import type { AgentCatalog } from './agents.ts';
 import { createContext, type RunContext } from './context.ts';
-import { stoppedEvents } from './endings.ts';
+import { stoppedEvents, withEnding } from './endings.ts';
 import type { Engine } from './engine.ts';
 import { type ChildCall, type Executor, type ExecutorEnd, type ExecutorOptions, startExecutor } from './executor.ts';
-import { merge, propose } from './proposal.ts';
+import { charge, commitProposal, merge, propose } from './proposal.ts';
 import { proposeRecovery, resumedEvent } from './recovery.ts';
 import { createRunSpans } from './run-spans.ts';
 import type { RunState } from './state.ts';
@@ -40,6 +40,12 @@ interface WakeMessage {
 
 const wakeTopic = 'wake';
 const retryTakeMs = 2_000;
+/** So often in a row may the work of a run turn out to be impossible to write; each time may have cost a model call. */
+const maxBreaks = 2;
+const unwritable: ErrorInfo = { code: 'internal', message: 'what the run did could not be written; see the log', retryable: false };
+
+/** A run that was taken by this worker at this epoch. */
+type RunClaim = Pick<RunRow, 'tenantId' | 'runId' | 'epoch'>;
 
 export interface AdoptOptions extends Pick<ExecutorOptions, 'context' | 'fence' | 'state' | 'opening'> {
   /** The run's span, when this process began it. */
@@ -56,6 +62,8 @@ export interface Worker {
   hasCapacity(): boolean;
   /** Drives a run that was just written with this worker as its owner. */
   adopt(options: AdoptOptions): Executor;
+  /** A run that this worker may own without driving it, as the answer to its creation was lost: it goes to the queue. */
+  disown(claim: RunClaim): void;
   /** Tells the run's worker, wherever it is, and claims the run here when nobody drives it. */
   wake(message: WakeMessage): void;
   readonly draining: boolean;
@@ -70,12 +78,18 @@ export function createWorker(dependencies: WorkerDependencies): Worker {
   const stopped = new AbortController();
   const loops: Promise<void>[] = [];
   const endings = new Set<Promise<void>>();
+  /** Runs that this worker owns and does not drive, because the store did not answer when they were to be given back. */
+  const undriven = new Map<string, RunClaim>();
+  /** How often in a row a run was {@link ExecutorEnd broken} here. */
+  const breaks = new Map<string, number>();
   let draining = false;
   let claimAgain = false;
   let claiming: Promise<void> | null = null;
-  let lastBeat = Number.NEGATIVE_INFINITY;
+  let lastBeat = { monotonic: Number.NEGATIVE_INFINITY, wall: Number.NEGATIVE_INFINITY };
 
   const keyOf = (tenantId: TenantId, runId: RunId) => `${tenantId}/${runId}`;
+  // By both clocks: one stands still while a machine sleeps, the other may be set.
+  const sinceBeat = () => Math.max(engine.clock.monotonic() - lastBeat.monotonic, engine.clock.now() - lastBeat.wall);
 
   function adopt(options: AdoptOptions): Executor {
     const { tenantId, runId } = options.context;
@@ -100,21 +114,35 @@ export function createWorker(dependencies: WorkerDependencies): Worker {
   }
 
   async function afterEnd(executor: Executor, end: ExecutorEnd): Promise<void> {
-    const { context } = executor;
+    const { tenantId, runId, parent } = executor.context;
+    const key = keyOf(tenantId, runId);
+    if (end === 'broken') breaks.set(key, (breaks.get(key) ?? 0) + 1);
+    else breaks.delete(key);
+    if (end === 'lost' || end === 'broken') await disown({ tenantId, runId, epoch: executor.epoch });
+    if (end === 'ended' && parent !== null) wake({ tenantId, runId: parent.runId });
+    if (end === 'handed_over') bus.publish(wakeTopic, JSON.stringify({ tenantId, runId }));
+  }
+
+  /**
+   * A run that this worker owns but does not drive would wait for as long as its heartbeat goes on: back into the queue
+   * with it. When the store cannot be reached it is tried again with each poll.
+   */
+  async function disown(claim: RunClaim): Promise<void> {
+    const key = keyOf(claim.tenantId, claim.runId);
+    undriven.set(key, claim);
     try {
-      if (end === 'lost') await giveBack(context.tenantId, context.runId, executor.epoch);
-      if (end === 'ended' && context.parent !== null) wake({ tenantId: context.tenantId, runId: context.parent.runId });
-      if (end === 'handed_over') bus.publish(wakeTopic, JSON.stringify({ tenantId: context.tenantId, runId: context.runId }));
+      await giveBack(claim);
+      if (undriven.get(key) === claim) undriven.delete(key);
     } catch (error) {
-      logger.warn({ runId: context.runId, err: error }, 'a run could not be given back; it is taken over when the lease ends');
+      logger.warn({ runId: claim.runId, err: error }, 'a run could not be given back to the queue; trying again');
     }
   }
 
-  /** A run that this worker owns but does not drive would wait for ever: back into the queue with it. */
-  async function giveBack(tenantId: TenantId, runId: RunId, epoch: number): Promise<void> {
+  async function giveBack({ tenantId, runId, epoch }: RunClaim): Promise<void> {
     const row = await store.getRun(tenantId, runId);
     if (row === null || row.leaseOwner !== workerId || row.epoch !== epoch || row.status !== 'running') return;
-    const patch = { status: 'queued' as const, leaseOwner: null, dueAt: engine.clock.now() + retryTakeMs };
+    const dueAt = engine.clock.now() + (draining ? 0 : retryTakeMs);
+    const patch = { status: 'queued' as const, leaseOwner: null, dueAt };
     await store.commit({ tenantId, run: { runId, epoch, owner: workerId, lastSeq: row.lastSeq, patch } });
   }
 
@@ -137,9 +165,10 @@ export function createWorker(dependencies: WorkerDependencies): Worker {
           traceparent: created.traceparent ?? null,
         });
       } catch (error) {
-        if (error instanceof NexusError && !error.retryable) return await failUnstarted(row, state, error);
+        if (error instanceof NexusError && !error.retryable) return await endTaken(row, state, toErrorInfo(error));
         throw error;
       }
+      if ((breaks.get(keyOf(row.tenantId, row.runId)) ?? 0) >= maxBreaks) return await endTaken(row, state, unwritable);
       const fence = { tenantId: row.tenantId, runId: row.runId, epoch: row.epoch, owner: workerId };
       const proposal = merge([
         propose({ events: [resumedEvent(state, workerId, row.epoch)], patch: { status: 'running', waiting: null } }),
@@ -150,21 +179,22 @@ export function createWorker(dependencies: WorkerDependencies): Worker {
       else if (draining) executor.drain();
     } catch (error) {
       logger.error({ runId: row.runId, err: error }, 'a claimed run could not be taken up');
-      await giveBack(row.tenantId, row.runId, row.epoch);
+      await disown(row);
     }
   }
 
-  /** What the run needs is gone (its agent, its model): that is its end, and it says so. */
-  async function failUnstarted(row: RunRow, state: RunState, error: NexusError): Promise<void> {
-    const info = toErrorInfo(error);
-    const events = [resumedEvent(state, workerId, row.epoch), ...stoppedEvents(state, { type: 'fail', error: info, resumable: true })];
-    const patch = { status: 'failed' as const, error: info, resumable: true, leaseOwner: null, dueAt: null, waiting: null };
-    await store.commit({
-      tenantId: row.tenantId,
-      run: { runId: row.runId, epoch: row.epoch, owner: workerId, lastSeq: row.lastSeq, patch },
-      events,
-      wake: row.parentRunId === null ? [] : [row.parentRunId],
-    });
+  /** A taken run cannot go on (its agent or model is gone, or its work cannot be written): that is its end, and it says so. */
+  async function endTaken(row: RunRow, state: RunState, error: ErrorInfo): Promise<void> {
+    breaks.delete(keyOf(row.tenantId, row.runId));
+    const patch = { status: 'failed' as const, error, resumable: true, leaseOwner: null, dueAt: null, waiting: null };
+    const before = merge([
+      propose({ events: [resumedEvent(state, workerId, row.epoch)] }),
+      ...Object.keys(state.openReservations).map(charge),
+      propose({ patch, wake: row.parentRunId === null ? [] : [row.parentRunId] }),
+    ]);
+    const fence = { tenantId: row.tenantId, runId: row.runId, epoch: row.epoch, owner: workerId };
+    const ending = withEnding(state, before, (last) => ({ events: stoppedEvents(last, { type: 'fail', error, resumable: true }) }));
+    await commitProposal(store, fence, state.lastSeq, ending);
   }
 
   function claimSoon(): void {
@@ -180,6 +210,8 @@ export function createWorker(dependencies: WorkerDependencies): Worker {
       const room = settings.maxLiveRuns - live.size;
       if (room <= 0) return;
       try {
+        // A worker that was paused must not find its own lease ended and its own runs lost.
+        if (sinceBeat() > settings.heartbeatMs * 2) await beat();
         const limit = Math.min(room, 100);
         const rows = await store.claimRuns(workerId, limit);
         await Promise.all(rows.map(take));
@@ -192,9 +224,16 @@ export function createWorker(dependencies: WorkerDependencies): Worker {
   }
 
   async function beat(): Promise<void> {
+    // The lease counts from before the request, however long its answer takes.
+    const sentAt = { monotonic: engine.clock.monotonic(), wall: engine.clock.now() };
     const { cancelRequested } = await store.heartbeat(workerId, settings.leaseMs);
-    lastBeat = engine.clock.monotonic();
+    lastBeat = sentAt;
     for (const { tenantId, runId, reason } of cancelRequested) live.get(keyOf(tenantId, runId))?.cancel(reason);
+  }
+
+  async function poll(): Promise<void> {
+    claimSoon();
+    await Promise.all([...undriven.values()].map(disown));
   }
 
   async function every(intervalMs: number, task: () => Promise<void> | void, what: string): Promise<void> {
@@ -226,14 +265,15 @@ export function createWorker(dependencies: WorkerDependencies): Worker {
       await beat();
       const stopListening = bus.subscribe(wakeTopic, (text) => receive(JSON.parse(text) as WakeMessage)); // see wake
       stopped.signal.addEventListener('abort', stopListening);
-      loops.push(every(settings.heartbeatMs, beat, 'the heartbeat'), every(settings.pollMs, claimSoon, 'the queue poll'));
+      loops.push(every(settings.heartbeatMs, beat, 'the heartbeat'), every(settings.pollMs, poll, 'the queue poll'));
       claimSoon();
     },
     get liveRuns() {
       return live.size;
     },
-    hasCapacity: () => !draining && live.size < settings.maxLiveRuns && engine.clock.monotonic() - lastBeat < settings.leaseMs,
+    hasCapacity: () => !draining && live.size < settings.maxLiveRuns && sinceBeat() < settings.leaseMs,
     adopt,
+    disown: (run) => void undriven.set(keyOf(run.tenantId, run.runId), run),
     wake,
     get draining() {
       return draining;
