@@ -28,6 +28,7 @@ gates: ## Plant a violation of each gate and see it caught
 	@$(RUN) node scripts/verify-gates.ts
 
 bench: ## Measure against the bars and a peer
+	@cd bench/peers && { test -d node_modules/ai || sh ../../scripts/with-node.sh npm ci --no-audit --no-fund; } || echo "the peers cannot be installed: measuring without them"
 	@$(RUN) node --conditions=nexus-source bench/run.ts
 
 build: ## Build dist/ of the packages and start the built server once

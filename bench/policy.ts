@@ -1,10 +1,15 @@
 /**
- * CPU per policy decision. Run: node --conditions=nexus-source bench/policy.ts
+ * CPU per policy decision.
+ *
+ *   node --conditions=nexus-source bench/policy.ts
  *
  * Each operator set has two policies that concern the request; the others name other tools. "unscoped" is the worst
  * case: policies that concern every tool, so that nothing can be left out.
  */
 import { createPolicyEngine, type DecisionRequest, type PolicySource } from '../packages/server/src/policy/index.ts';
+import { type Figure, report } from './support/report.ts';
+
+const figures: Figure[] = [];
 
 function operatorSet(count: number, scoped: boolean): PolicySource[] {
   const relevant = [
@@ -30,37 +35,31 @@ function question(path: string): DecisionRequest {
   };
 }
 
-function measure(name: string, decisions: number, decide: (index: number) => unknown): void {
+function measure(name: string, decisions: number, decide: (index: number) => unknown, bar?: Figure['bar']): void {
   for (let index = 0; index < Math.min(decisions, 300); index++) decide(index);
-  const wall = performance.now();
   const cpu = process.cpuUsage();
   for (let index = 0; index < decisions; index++) decide(index);
   const { user, system } = process.cpuUsage(cpu);
-  const perSecond = Math.round(decisions / ((performance.now() - wall) / 1000));
-  process.stdout.write(
-    `${name.padEnd(46)} ${((user + system) / decisions).toFixed(1).padStart(9)} CPU µs  ${String(perSecond).padStart(8)}/s\n`,
-  );
+  figures.push({ name, value: (user + system) / decisions, unit: 'µs', ...(bar === undefined ? {} : { bar }) });
 }
 
 const rssBefore = process.memoryUsage.rss();
 const startedAt = performance.now();
-const cold = createPolicyEngine();
-const createdAt = performance.now();
-cold.decide(question('/data/a.txt'));
-process.stdout.write(
-  `create ${(createdAt - startedAt).toFixed(1)} ms; first decision (loads Cedar) ${(performance.now() - createdAt).toFixed(0)} ms, ` +
-    `RSS +${Math.round((process.memoryUsage.rss() - rssBefore) / 1e6)} MB\n`,
+createPolicyEngine().decide(question('/data/a.txt'));
+figures.push(
+  { name: 'first decision of a process (loads Cedar), elapsed', value: performance.now() - startedAt, unit: 'ms' },
+  { name: 'memory that it adds', value: (process.memoryUsage.rss() - rssBefore) / 1024 ** 2, unit: 'MB' },
 );
-
 for (const count of [10, 1000]) {
   const sources = operatorSet(count, true);
-  const loadedAt = performance.now();
   const plain = createPolicyEngine({ sources, memoEntries: 0 });
-  process.stdout.write(`load and validate ${count} policies: ${(performance.now() - loadedAt).toFixed(0)} ms\n`);
   const remembering = createPolicyEngine({ sources });
-  measure(`${count} policies, memo off`, 3000, (index) => plain.decide(question(`/data/${index}`)));
-  measure(`${count} policies, memo on, other arguments each time`, 3000, (index) => remembering.decide(question(`/data/${index}`)));
-  measure(`${count} policies, memo on, 50 different arguments`, 100_000, (index) => remembering.decide(question(`/data/${index % 50}`)));
+  measure(`${count} policies: CPU per decision, nothing remembered`, 3000, (index) => plain.decide(question(`/data/${index}`)), {
+    op: '<=',
+    value: 500,
+  });
+  measure(`${count} policies: the same question again`, 100_000, (index) => remembering.decide(question(`/data/${index % 50}`)));
 }
 const unscoped = createPolicyEngine({ sources: operatorSet(1000, false), memoEntries: 0 });
-measure('1000 unscoped policies, memo off', 100, (index) => unscoped.decide(question(`/data/${index}`)));
+measure('1000 policies that concern every tool', 100, (index) => unscoped.decide(question(`/data/${index}`)));
+report('policy decision', figures);

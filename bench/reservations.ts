@@ -1,10 +1,9 @@
 /**
- * Reservations per second through the store's group commit, beside the same work one commit at a time.
+ * Reservations per second through the store's group commit, beside the same work one commit at a time, on the embedded
+ * database and on Postgres (found as the tests find it). Each reservation is taken in three scopes (run, session,
+ * tenant); the `pairs` figure also settles each one.
  *
- *   node --conditions=nexus-source bench/reservations.ts [--url postgres://… | --data-dir path] [--clients 64] [--seconds 5]
- *
- * Prints one line of JSON, then one for people. Each reservation is taken in three scopes (run, session, tenant); the
- * `pairs` figure also settles each one.
+ *   node --conditions=nexus-source bench/reservations.ts [--clients 64] [--seconds 3]
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,38 +13,24 @@ import { type RunId, type SessionId, TenantId } from '@nexus-agent/protocol';
 import { ledgerRules, limitOperations, scopesOf } from '../packages/server/src/budget/index.ts';
 import { createIdSource, systemClock } from '../packages/server/src/core/index.ts';
 import { openStore } from '../packages/server/src/storage/drivers/index.ts';
+import type { Store } from '../packages/server/src/storage/index.ts';
+import { acquirePostgres } from '../test/support/postgres.ts';
+import { type Figure, percentile, report } from './support/report.ts';
 
-const { values } = parseArgs({
-  options: {
-    url: { type: 'string' },
-    'data-dir': { type: 'string' },
-    clients: { type: 'string', default: '64' },
-    seconds: { type: 'string', default: '5' },
-  },
-});
+const { values } = parseArgs({ options: { clients: { type: 'string', default: '64' }, seconds: { type: 'string', default: '3' } } });
 const clients = Number(values.clients);
 const seconds = Number(values.seconds);
-const temporary = values.url === undefined && values['data-dir'] === undefined ? mkdtempSync(join(tmpdir(), 'nexus-bench-')) : undefined;
-const dataDir = values['data-dir'] ?? temporary;
-const ids = createIdSource(systemClock);
-const store = await openStore({
-  ...(values.url === undefined ? {} : { url: values.url }),
-  ...(dataDir === undefined ? {} : { dataDir }),
-  ledgerRules,
-  clock: systemClock,
-  ids,
-});
 const tenantId = TenantId.parse(`bench-${process.pid}`);
+const ids = createIdSource(systemClock);
 
-interface Figure {
+interface Measured {
   perSecond: number;
-  cpuMicrosPerCommit: number;
-  p50Ms: number;
+  cpuMicros: number;
   p99Ms: number;
 }
 
 /** `concurrency` clients, each with its own run and session, commit as fast as answers come. */
-async function measure(concurrency: number, settles: boolean): Promise<Figure> {
+async function measure(store: Store, concurrency: number, settles: boolean): Promise<Measured> {
   const times: number[] = [];
   const startedAt = performance.now();
   const cpu = process.cpuUsage();
@@ -85,28 +70,76 @@ async function measure(concurrency: number, settles: boolean): Promise<Figure> {
   );
   const elapsed = (performance.now() - startedAt) / 1000;
   const used = process.cpuUsage(cpu);
-  const sorted = times.sort((a, b) => a - b);
-  const at = (share: number) => Number((sorted[Math.floor(sorted.length * share)] ?? 0).toFixed(2));
   return {
-    perSecond: Math.round(times.length / elapsed),
-    cpuMicrosPerCommit: Math.round((used.user + used.system) / (times.length * (settles ? 2 : 1))),
-    p50Ms: at(0.5),
-    p99Ms: at(0.99),
+    perSecond: times.length / elapsed,
+    cpuMicros: (used.user + used.system) / (times.length * (settles ? 2 : 1)),
+    p99Ms: percentile(times, 0.99),
   };
 }
 
-try {
-  const oneByOne = await measure(1, false);
-  const grouped = await measure(clients, false);
-  const pairs = await measure(clients, true);
-  process.stdout.write(
-    `${JSON.stringify({ bench: 'reservations', dialect: store.dialect, clients, seconds, grouped, pairs, oneByOne })}\n`,
-  );
-  process.stdout.write(
-    `${store.dialect}: ${grouped.perSecond} reservations/s with ${clients} clients (p99 ${grouped.p99Ms} ms, ${grouped.cpuMicrosPerCommit} us CPU each), ` +
-      `${pairs.perSecond} reserve+settle pairs/s, ${oneByOne.perSecond}/s one by one\n`,
-  );
-} finally {
-  await store.close();
-  if (temporary !== undefined) rmSync(temporary, { recursive: true, force: true });
+/** Everybody takes from one limit until it refuses: how many reservations more than it affords were granted. */
+async function overspend(store: Store): Promise<number> {
+  const affords = 1000;
+  const session = ids.next<SessionId>('session');
+  const scopes = scopesOf({ tenantId, session });
+  await store.commit({ tenantId, ledger: limitOperations({ kind: 'session', id: session }, { tokens: affords }, { unlimited: 'ignore' }) });
+  let granted = 0;
+  const lane = async () => {
+    for (;;) {
+      const reservationId = ids.next<string>('reservation');
+      const expiresAt = systemClock.now() + 60_000;
+      const result = await store.commit({
+        tenantId,
+        ledger: [{ type: 'reserve', reservationId, runId: null, scopes, fixed: { tokens: 1 }, dispatched: true, expiresAt }],
+      });
+      if (result.type !== 'committed') return;
+      granted += 1;
+    }
+  };
+  await Promise.all(Array.from({ length: clients }, lane));
+  return granted - affords;
 }
+
+async function measureAll(name: string, options: { url: string } | { dataDir: string }, bar?: Figure['bar']): Promise<Figure[]> {
+  const store = await openStore({ ...options, ledgerRules, clock: systemClock, ids });
+  try {
+    const oneByOne = await measure(store, 1, false);
+    const grouped = await measure(store, clients, false);
+    const pairs = await measure(store, clients, true);
+    return [
+      { name: `${name}: reservations/s, ${clients} clients`, value: grouped.perSecond, unit: '/s', ...(bar === undefined ? {} : { bar }) },
+      { name: `${name}: CPU of this process per reservation`, value: grouped.cpuMicros, unit: 'µs' },
+      { name: `${name}: p99`, value: grouped.p99Ms, unit: 'ms' },
+      { name: `${name}: reserve and settle, pairs/s`, value: pairs.perSecond, unit: '/s' },
+      {
+        name: `${name}: granted beyond a limit that all clients race for`,
+        value: await overspend(store),
+        unit: '',
+        bar: { op: '<=', value: 0 },
+      },
+      { name: `${name}: control, one client, one commit at a time`, value: oneByOne.perSecond, unit: '/s' },
+    ];
+  } finally {
+    await store.close();
+  }
+}
+
+const figures: Figure[] = [];
+const notes: string[] = [];
+const dataDir = mkdtempSync(join(tmpdir(), 'nexus-bench-'));
+try {
+  figures.push(...(await measureAll('sqlite', { dataDir })));
+  const postgres = await acquirePostgres();
+  if ('reason' in postgres) {
+    notes.push(`Postgres was not measured: ${postgres.reason}`);
+  } else {
+    try {
+      figures.push(...(await measureAll('postgres', { url: postgres.url }, { op: '>=', value: 7000 })));
+    } finally {
+      await postgres.close();
+    }
+  }
+} finally {
+  rmSync(dataDir, { recursive: true, force: true });
+}
+report('reservations', figures, notes);

@@ -1,9 +1,11 @@
-// The AI SDK's agent loop on the mock upstream, with nothing around it. Prints one JSON line: CPU per run.
+// The AI SDK's agent loop on the mock upstream, with nothing around it. Reads a number of runs per line of standard input,
+// makes them, and prints one JSON line for each.
+import { createInterface } from 'node:readline';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { stepCountIs, ToolLoopAgent, tool } from 'ai';
 import { z } from 'zod';
 
-const [baseUrl, runs, concurrency, warmup] = [process.argv[2], ...process.argv.slice(3).map(Number)];
+const [baseUrl, concurrency] = [process.argv[2], Number(process.argv[3])];
 const provider = createOpenAICompatible({ name: 'mock', baseURL: `${baseUrl}/v1`, includeUsage: true });
 const agent = new ToolLoopAgent({
   model: provider('mock'),
@@ -21,21 +23,16 @@ async function once() {
   const result = await agent.stream({ prompt: 'Look the keys up and answer.' });
   for await (const text of result.textStream) chars += text.length;
 }
-async function many(count) {
-  let left = count;
+for await (const line of createInterface({ input: process.stdin })) {
+  const runs = Number(line);
+  chars = 0;
+  const startedAt = performance.now();
+  let left = runs;
   await Promise.all(
     Array.from({ length: concurrency }, async () => {
       while (left-- > 0) await once();
     }),
   );
+  process.stdout.write(`${JSON.stringify({ elapsedMs: performance.now() - startedAt, charsPerRun: chars / runs })}\n`);
 }
-await many(warmup);
-chars = 0;
-const cpu = process.cpuUsage();
-const start = performance.now();
-await many(runs);
-const used = process.cpuUsage(cpu);
-process.stdout.write(
-  `${JSON.stringify({ runs, cpuMsPerRun: (used.user + used.system) / 1000 / runs, runsPerSecond: (runs / (performance.now() - start)) * 1000, charsPerRun: chars / runs, rssMb: process.memoryUsage().rss / 1e6 })}\n`,
-);
 process.exit(0);

@@ -1,0 +1,87 @@
+/**
+ * Memory per live run, and how the server answers while they live: runs that are held in a slow answer of the model
+ * (a delta every 5 s), first each with a reader of its stream, then in the background.
+ *
+ *   node --conditions=nexus-source bench/memory.ts [--streamed 1000] [--background 10000]
+ */
+import { parseArgs } from 'node:util';
+import { createClient, runRequest } from './support/client.ts';
+import { inLanes, type Platform, pause, startPlatform } from './support/processes.ts';
+import { type Figure, percentile, report } from './support/report.ts';
+
+const { values } = parseArgs({
+  options: { streamed: { type: 'string', default: '1000' }, background: { type: 'string', default: '10000' } },
+});
+const figures: Figure[] = [];
+
+await withRuns(Number(values.streamed), 'streamed', { op: '<=', value: 120 });
+await withRuns(Number(values.background), 'background', undefined);
+report('live runs', figures, [
+  'memory per run is what RSS grew by, divided by the number of runs; control is GET /v1/runs/:id by 10 clients',
+]);
+
+async function withRuns(count: number, kind: 'streamed' | 'background', bar: Figure['bar']): Promise<void> {
+  const platform = await startPlatform({ mockArgs: ['live', '5000'] });
+  const client = createClient(platform.url, kind === 'streamed' ? count + 20 : 50);
+  await client.putAgent();
+  // What the first runs load (policy engine, compiled code) is no cost of a run.
+  await client.post('/v1/runs', runRequest);
+  await settled(platform, 1);
+  const before = await platform.usage();
+  const startedAt = performance.now();
+  let open = true;
+  const reading: Promise<unknown>[] = [];
+  await inLanes(50, count, async () => {
+    if (kind === 'background') {
+      const answer = await client.post('/v1/runs', runRequest);
+      if (answer.status !== 202) throw new Error(`a run was answered with ${answer.status}: ${answer.text}`);
+      return;
+    }
+    const body = await client.stream('/v1/agents/chat/stream', runRequest);
+    reading.push(
+      (async () => {
+        for await (const _ of body);
+      })().catch((error: unknown) => {
+        if (open) throw error;
+      }),
+    );
+  });
+  await settled(platform, count + 1);
+  const elapsedMs = performance.now() - startedAt;
+  const control = await controlTimes(client);
+  const after = await platform.usage();
+  const label = `${count} ${kind} runs`;
+  figures.push(
+    { name: `${label}: memory per run`, value: (after.rss - before.rss) / count / 1024, unit: 'KB', ...(bar === undefined ? {} : { bar }) },
+    { name: `${label}: RSS of the server`, value: after.rss / 1024 ** 2, unit: 'MB' },
+    { name: `${label}: started`, value: (count / elapsedMs) * 1000, unit: '/s' },
+    { name: `${label}: control requests, p50`, value: percentile(control, 0.5), unit: 'ms' },
+    { name: `${label}: control requests, p95`, value: percentile(control, 0.95), unit: 'ms', bar: { op: '<=', value: 500 } },
+  );
+  open = false;
+  await client.close();
+  await Promise.all(reading);
+  await platform.close('SIGKILL');
+}
+
+async function settled(platform: Platform, runs: number): Promise<void> {
+  const until = performance.now() + 120_000;
+  while ((await platform.usage()).liveRuns < runs) {
+    if (performance.now() > until) throw new Error(`${(await platform.usage()).liveRuns} of ${runs} runs live after two minutes`);
+    await pause(200);
+  }
+  await pause(1500);
+}
+
+async function controlTimes(client: ReturnType<typeof createClient>): Promise<number[]> {
+  const list = JSON.parse((await client.get('/v1/runs?limit=50')).text) as { data: { id: string }[] }; // a page of the API
+  const times: number[] = [];
+  await inLanes(10, 400, async (index) => {
+    const before = performance.now();
+    const { status } = await client.get(`/v1/runs/${list.data[index % list.data.length]?.id}`);
+    if (status !== 200) throw new Error(`a run was answered with ${status}`);
+    times.push(performance.now() - before);
+    await pause(20);
+  });
+  return times;
+}

@@ -1,0 +1,88 @@
+/**
+ * Runs every benchmark in a process of its own, prints one table and writes bench/results/latest.json.
+ *
+ *   make bench
+ *   node --conditions=nexus-source bench/run.ts [--quick] [name ...]
+ *
+ * `--quick` takes smaller samples, to see that everything runs; its figures are not written down.
+ */
+import { fork } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { cpus, loadavg, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { describe, meets, type Report } from './support/report.ts';
+
+const { values, positionals } = parseArgs({ options: { quick: { type: 'boolean', default: false } }, allowPositionals: true });
+
+/** In this order: what starts and idles first, what leaves the machine warm last. */
+const benches: readonly { readonly name: string; readonly quick: readonly string[] }[] = [
+  { name: 'cold-start', quick: ['--samples', '1'] },
+  { name: 'policy', quick: [] },
+  { name: 'agent-run', quick: ['--runs', '100', '--rounds', '1', '--warmup', '200'] },
+  { name: 'sessions', quick: ['--count', '1000'] },
+  { name: 'reservations', quick: ['--seconds', '1'] },
+  { name: 'streams', quick: ['--seconds', '1', '--subscribers', '10'] },
+  { name: 'memory', quick: ['--streamed', '200', '--background', '500'] },
+];
+const longestMs = 120_000;
+
+function measure(name: string, args: readonly string[]): Promise<Report> {
+  return new Promise((resolve, reject) => {
+    const child = fork(join(import.meta.dirname, `${name}.ts`), args, {
+      execArgv: ['--conditions=nexus-source', '--disable-warning=ExperimentalWarning'],
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    });
+    let found: Report | undefined;
+    const timer = setTimeout(() => child.kill('SIGKILL'), longestMs);
+    child.on('message', (message) => {
+      found = message as Report; // sent by report()
+    });
+    child.on('exit', (code, signal) => {
+      clearTimeout(timer);
+      if (found !== undefined && code === 0) resolve(found);
+      else reject(new Error(`bench/${name}.ts ended with ${signal ?? code}${found === undefined ? ' and no figures' : ''}`));
+    });
+  });
+}
+
+const startedAt = performance.now();
+const machine = {
+  cpu: cpus()[0]?.model ?? 'unknown',
+  cores: cpus().length,
+  memoryGb: Math.round(totalmem() / 1024 ** 3),
+  platform: `${process.platform} ${process.arch}`,
+  node: process.version,
+  loadBefore: Number((loadavg()[0] ?? 0).toFixed(2)),
+};
+process.stdout.write(
+  `${machine.cores} cores (${machine.cpu}), ${machine.memoryGb} GB, ${machine.platform}, Node ${machine.node}, load ${machine.loadBefore}\n\n`,
+);
+
+const reports: Report[] = [];
+const failures: string[] = [];
+for (const { name, quick } of benches.filter((bench) => positionals.length === 0 || positionals.includes(bench.name))) {
+  try {
+    const found = await measure(name, values.quick ? quick : []);
+    reports.push(found);
+    process.stdout.write(`${found.bench}\n${found.figures.map((figure) => `${describe(figure)}\n`).join('')}`);
+    process.stdout.write(`${found.notes.map((note) => `  note: ${note}\n`).join('')}\n`);
+  } catch (error) {
+    failures.push(error instanceof Error ? error.message : String(error));
+  }
+}
+
+const barred = reports.flatMap((found) => found.figures.filter((figure) => figure.bar !== undefined));
+const missed = barred.filter((figure) => meets(figure) === false);
+process.stdout.write(
+  `${barred.length - missed.length} of ${barred.length} bars met, in ${((performance.now() - startedAt) / 1000).toFixed(0)} s\n`,
+);
+for (const failure of failures) process.stdout.write(`not measured: ${failure}\n`);
+if (!values.quick && positionals.length === 0) {
+  const folder = join(import.meta.dirname, 'results');
+  mkdirSync(folder, { recursive: true });
+  const result = { date: new Date().toISOString(), command: 'make bench', machine, reports, failures };
+  writeFileSync(join(folder, 'latest.json'), `${JSON.stringify(result, null, 2)}\n`);
+  process.stdout.write('written to bench/results/latest.json\n');
+}
+process.exitCode = failures.length > 0 ? 1 : 0;
