@@ -1,18 +1,36 @@
-import { type JournalEvent, type RunId, TenantId, WireEvent } from '@nexus-agent/protocol';
-import { wireJson } from '../../packages/server/src/runs/follow.ts';
-import { replayRun } from '../../packages/server/src/runs/replay.ts';
-import { parseEvent, readJournal } from '../../packages/server/src/runs/transcript.ts';
+import { isDeepStrictEqual } from 'node:util';
+import { type JournalEvent, ReplayResult, type RunId, TenantId, WireEvent } from '@nexus-agent/protocol';
+import { toTimestamp } from '../../packages/server/src/core/index.ts';
+import type { RunRow } from '../../packages/server/src/storage/index.ts';
 import { auditLedger } from '../support/ledger-invariants.ts';
 import type { Cluster } from './cluster.ts';
 import type { Seen } from './follower.ts';
 import type { Effect } from './probes.ts';
 
-export const tenantId = TenantId.parse('default');
+const tenantId = TenantId.parse('default');
 
+export function runOf(cluster: Cluster, runId: string): Promise<RunRow | null> {
+  return cluster.store.getRun(tenantId, runId as RunId); // given by the server
+}
+
+/** The journal as the database holds it, whatever processes say of it. */
 export async function journalOf(cluster: Cluster, runId: string): Promise<JournalEvent[]> {
   const events: JournalEvent[] = [];
-  for await (const event of readJournal(cluster.store, tenantId, runId as RunId)) events.push(parseEvent(event)); // given by the server
-  return events;
+  for (;;) {
+    const range = { after: events.at(-1)?.seq ?? 0, limit: 500 };
+    const page = await cluster.store.readEvents(tenantId, runId as RunId, range); // given by the server
+    events.push(...page.map(({ type, seq, at, data }) => ({ type, seq, at, data: JSON.parse(data) }) as JournalEvent)); // written together
+    if (page.length < range.limit) return events;
+  }
+}
+
+/** What whichever process answers first says of a replay of the run. */
+async function replay(cluster: Cluster, runId: RunId): Promise<ReplayResult> {
+  const asked = cluster
+    .urls()
+    .map((url) => fetch(`${url}/v1/runs/${runId}/replay`, { method: 'POST', signal: AbortSignal.timeout(20_000) }));
+  const response = await Promise.any(asked);
+  return ReplayResult.parse(await response.json());
 }
 
 /**
@@ -34,9 +52,9 @@ export async function auditRun(cluster: Cluster, seen: Seen, expected: { readonl
   problems.push(...auditModelCalls(journal, cluster.simulator.stats().idempotencyKeys));
   problems.push(...auditToolCalls(journal, cluster.effects()));
   problems.push(...(await auditReservations(cluster, runId, journal)));
-  problems.push(...(await auditSeen(cluster, runId, seen)));
-  const replay = await replayRun(cluster.store, tenantId, row);
-  if (!replay.matches) problems.push(`replay diverges at event ${replay.divergedAtSeq}`);
+  problems.push(...auditSeen(runId, journal, seen));
+  const { matches, divergedAtSeq } = await replay(cluster, runId);
+  if (!matches) problems.push(`replay diverges at event ${divergedAtSeq}`);
   return problems.map((problem) => `${runId}: ${problem}`);
 }
 
@@ -111,16 +129,15 @@ async function auditReservations(cluster: Cluster, runId: RunId, journal: readon
   return problems;
 }
 
-/** What a client was shown is in the log, with the same content. */
-async function auditSeen(cluster: Cluster, runId: RunId, seen: Seen): Promise<string[]> {
+/** What a client was shown is in the log, with the same content, and all of the log fits its schema. */
+function auditSeen(runId: RunId, journal: readonly JournalEvent[], seen: Seen): string[] {
   const problems: string[] = [];
-  const log = new Map<number, string>();
-  for await (const event of readJournal(cluster.store, tenantId, runId)) log.set(event.seq, wireJson(runId, event));
-  for (const [seq, raw] of seen.events) if (log.get(seq) !== raw) problems.push(`event ${seq} was shown as ${raw} and is ${log.get(seq)}`);
-  for (const raw of log.values()) {
-    const parsed = WireEvent.safeParse(JSON.parse(raw));
-    if (!parsed.success) problems.push(`an event does not fit its schema: ${raw.slice(0, 200)}`);
-  }
+  const log = new Map<number, unknown>(journal.map((event) => [event.seq, { ...event, runId, at: toTimestamp(event.at) }]));
+  for (const [seq, raw] of seen.events)
+    if (!isDeepStrictEqual(log.get(seq), JSON.parse(raw)))
+      problems.push(`event ${seq} was shown as ${raw} and is ${JSON.stringify(log.get(seq))}`);
+  for (const event of log.values())
+    if (!WireEvent.safeParse(event).success) problems.push(`an event does not fit its schema: ${JSON.stringify(event).slice(0, 200)}`);
   return problems;
 }
 

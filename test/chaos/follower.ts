@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ChatRequest, WireEvent } from '@nexus-agent/protocol';
 import { createTextAssembler } from '../../packages/sdk/src/index.ts';
-import { decodeSse } from '../../packages/sdk/src/sse-decoder.ts';
+import { readFrames } from '../support/sse.ts';
 
 /** What a client was shown of a run, over however many connections. */
 export interface Seen {
@@ -115,7 +115,7 @@ function createReader(seen: Seen, untilType: WireEvent['type'] | undefined) {
       return lastId;
     },
     async read(body: ReadableStream<Uint8Array>): Promise<void> {
-      for await (const frame of decodeSse(body)) {
+      for await (const frame of readFrames(body)) {
         const event: WireEvent = JSON.parse(frame.data);
         if ('runId' in event) seen.runId ??= event.runId;
         take(event, frame.data);

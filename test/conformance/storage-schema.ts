@@ -6,7 +6,7 @@ import pg from 'pg';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { systemClock } from '../../packages/server/src/core/index.ts';
 import { migrateDatabase } from '../../packages/server/src/storage/drivers/index.ts';
-import { tables } from '../../packages/server/src/storage/schema.ts';
+import { tables } from '../../packages/server/src/storage/testing/index.ts';
 import { acquirePostgres } from '../support/postgres.ts';
 import { type DatabaseLocation, newTenant, openTestStore, type StoreSubject, sessionRow } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';

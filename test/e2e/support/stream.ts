@@ -1,5 +1,6 @@
 import { type IncomingMessage, request } from 'node:http';
 import type { JournalEvent, WireEvent } from '@nexus-agent/protocol';
+import { parseFrame } from '../../support/sse.ts';
 
 export interface Frame {
   readonly id: string | null;
@@ -63,8 +64,9 @@ export function readStream(url: string, options: ReadOptions = {}): Promise<Read
           const frame = parseFrame(Buffer.from(text.slice(0, end), 'latin1').toString('utf8'));
           text = text.slice(end + 2);
           if (frame === null) continue;
-          frames.push(frame);
-          if (options.until?.(frame) === true) return finish(false);
+          const read: Frame = { ...frame, data: JSON.parse(frame.data) as WireEvent }; // what the server writes, checked by the assertions
+          frames.push(read);
+          if (options.until?.(read) === true) return finish(false);
         }
         if (chunk.length >= room) finish(false);
       });
@@ -76,18 +78,6 @@ export function readStream(url: string, options: ReadOptions = {}): Promise<Read
   outgoing.on('error', reject);
   outgoing.end(body);
   return promise;
-}
-
-function parseFrame(text: string): Frame | null {
-  let id: string | null = null;
-  let event = '';
-  let data = '';
-  for (const line of text.split('\n')) {
-    if (line.startsWith('id: ')) id = line.slice(4);
-    else if (line.startsWith('event: ')) event = line.slice(7);
-    else if (line.startsWith('data: ')) data += line.slice(6);
-  }
-  return data === '' ? null : { id, event, data: JSON.parse(data) as WireEvent }; // what the server writes, checked by the assertions
 }
 
 /** What a client holds that follows the protocol; it throws at the first gap or duplicate. */
