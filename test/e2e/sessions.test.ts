@@ -17,7 +17,7 @@ beforeAll(async () => {
     modelUrl: () => recorder.url,
     models: { 'sim/sim-small': { contextTokens: 9_000 } },
   });
-  await server.agent('free');
+  await server.agent('free', { models: ['sim/sim-large', 'sim-anthropic/sim-small'] });
   await server.agent('small', { models: ['sim/sim-small'], tools: [], maxOutputTokens: 1_000 });
 });
 afterEach(() => server.verifyRuns());

@@ -25,6 +25,8 @@ export interface RunContext {
   readonly scopes: readonly BudgetScope[];
   readonly tools: readonly Tool[];
   readonly targets: readonly ModelTarget[];
+  /** Those of the targets that the agent's definition lists; a request may name another. */
+  readonly declaredTargets: ReadonlySet<ModelTarget>;
   readonly before: Transcript;
   readonly deadlineAt: number | null;
   readonly traceparent: string | null;
@@ -49,9 +51,11 @@ export async function createContext(
 ): Promise<RunContext> {
   const { row, session } = source;
   const { definition } = await catalog.get(row.tenantId, row.agent, row.agentVersion);
-  const targets = await engine.llm.resolve(
-    row.model === null ? definition.models : [row.model, ...definition.models.filter((ref) => ref !== row.model)],
-  );
+  const declared = await engine.llm.resolve(definition.models);
+  const [wanted] = row.model === null ? [] : await engine.llm.resolve([row.model]);
+  const others = declared.filter((target) => wanted === undefined || nameOf(target) !== nameOf(wanted));
+  const targets = wanted === undefined ? others : [wanted, ...others];
+  const models = new Set(declared.map(modelOf));
   const previous = source.history[0];
   const before = previous === undefined ? emptyTranscript : await transcripts.load(row.tenantId, previous as RunId); // history holds run ids
   const depth = source.parent?.depth ?? 0;
@@ -77,10 +81,21 @@ export async function createContext(
     }),
     tools: [...engine.tools.select(definition.tools), ...(depth < engine.settings.maxDepth ? definition.subagents.map(subagentTool) : [])],
     targets,
+    declaredTargets: new Set(targets.filter((target) => models.has(modelOf(target)))),
     before,
     deadlineAt: source.deadlineAt === null ? null : Date.parse(source.deadlineAt),
     traceparent: source.traceparent,
   };
+}
+
+function nameOf({ provider, model }: ModelTarget): string {
+  return `${provider}/${model}`;
+}
+
+/** The model itself: the simulator takes its settings in the name, after a `?`. */
+function modelOf(target: ModelTarget): string {
+  const name = nameOf(target);
+  return target.simulator ? name.replace(/\?.*$/s, '') : name;
 }
 
 async function ancestors(engine: Engine, tenantId: TenantId, runId: RunId): Promise<readonly RunId[]> {

@@ -122,7 +122,7 @@ export function planModelAttempt(
     resource: {
       type: 'Model',
       id: `${target.provider}/${target.model}`,
-      attributes: { declared: context.targets.includes(target), simulator: target.simulator },
+      attributes: { declared: context.declaredTargets.has(target), simulator: target.simulator },
     },
     context: {
       estimatedCostMicroUsd: inputCost + Math.ceil((asked * outputRate) / 1_000_000),
