@@ -105,6 +105,9 @@ export async function collectApprovals(engine: Engine, context: RunContext, stat
 
 function decided(state: RunState, row: ApprovalRow): Proposal {
   const late = row.decision === null;
+  // What was asked about is what runs: after an edit that needed another approval it is no longer what the model asked for.
+  const asked = row.kind === 'tool_call' && row.decision === 'approve' ? row.input : undefined;
+  const input = row.answer?.arguments ?? asked;
   const data: JournalData<'approval.decided'> = {
     step: state.step,
     callId: row.callId,
@@ -112,7 +115,7 @@ function decided(state: RunState, row: ApprovalRow): Proposal {
     kind: row.kind,
     decision: row.decision ?? row.defaultDecision,
     decidedBy: late ? 'timeout' : (row.decidedBy ?? 'unknown'),
-    ...(row.answer?.arguments === undefined ? {} : { arguments: row.answer.arguments }),
+    ...(input === undefined ? {} : { arguments: input }),
     ...(row.answer?.result === undefined ? {} : { result: row.answer.result }),
     ...(row.answer?.note === undefined ? {} : { note: row.answer.note }),
     ...(row.role === null ? {} : { role: row.role }),

@@ -197,6 +197,8 @@ export function createRunService({ engine, catalog, starter, worker, defaultAgen
   async function answerApproval(principal: Principal, approvalId: string, answer: ApprovalAnswer): Promise<Approval> {
     const row = await store.getApproval(principal.tenantId, approvalId);
     if (row === null) throw new NexusError('not_found', `there is no approval ${approvalId}`);
+    if (row.status === 'pending' && row.deadlineAt <= clock.now())
+      throw new NexusError('conflict', `approval ${approvalId} was to be answered before its deadline; ${row.defaultDecision} stands`);
     const choices = choicesOf[row.kind];
     if (!choices.includes(answer.decision)) {
       throw new NexusError(
