@@ -8,7 +8,7 @@ let rogue: RogueModel;
 let server: TestServer;
 beforeAll(async () => {
   rogue = await startRogueModel();
-  server = await startTestServer({ tools: probe.tools, modelUrl: () => rogue.url, config: { log: { level: 'error' } } });
+  server = await startTestServer({ tools: probe.tools, modelUrl: () => rogue.url });
 });
 beforeEach(async () => {
   rogue.requests.length = 0;
@@ -23,60 +23,76 @@ afterAll(async () => {
 
 const usage = { prompt_tokens: 10, completion_tokens: 5 };
 const done = chat({ text: 'done', usage });
-const deep = (levels: number) => `{"label":${'['.repeat(levels)}${']'.repeat(levels)}}`;
 
 async function answer(...answers: RogueModel['answers']) {
   rogue.answers = answers;
   return server.finish({ agent: 'victim', input: 'go' });
 }
 
-describe('a model whose calls are', () => {
-  it.each([100, 2000, 6000, 12_000, 50_000, 400_000])('nested %i levels deep', async (levels) => {
-    const { run } = await answer(chat({ calls: [{ name: 'probe', arguments: deep(levels) }], usage }), done);
-    console.log(levels, run.status, run.error, rogue.requests.length);
-    expect(run.status).toBe('completed');
+describe('calls of a model', () => {
+  it.each([300, 50_000])('nested %i levels deep come back to it as an error', async (levels) => {
+    const text = `{"label":${'['.repeat(levels)}${']'.repeat(levels)}}`;
+    const { run, events } = await answer(chat({ calls: [{ name: 'probe', arguments: text }], usage }), done);
+    expect(run).toMatchObject({ status: 'completed', output: 'done' });
+    expect(one(events, 'tool.completed').data).toMatchObject({ status: 'error', error: { code: 'tool_input_invalid' } });
+    expect(probe.calls).toEqual([]);
   });
-  it.each([['nul', 'pro\u0000be'], ['lone', 'pro\ud800be'], ['proto', '__proto__'], ['empty', ''], ['long', 'x'.repeat(100_000)]])('name %s', async (_n, name) => {
-    const { run } = await answer(chat({ calls: [{ name, arguments: '{}' }], usage }), done);
-    console.log(run.status, run.error, rogue.requests.length);
-    expect(run.status).toBe('completed');
+
+  it.each(['pro\u0000be', 'pro\ud800be', '__proto__', 'constructor', '', 'ProBe', 'probe ', 'tool:probe', 'x'.repeat(50_000)])(
+    'under the name %j find no tool',
+    async (name) => {
+      const { run, events } = await answer(chat({ calls: [{ name, arguments: '{}' }], usage }), done);
+      expect(run.status).toBe('completed');
+      expect(one(events, 'tool.completed').data.error?.code).toBe('tool_not_found');
+      expect(probe.calls).toEqual([]);
+    },
+  );
+
+  it('with members that prototypes have are judged by what they say', async () => {
+    const text = '{"__proto__":{"label":"x"},"constructor":{"prototype":{"label":"y"}}}';
+    const { events } = await answer(chat({ calls: [{ name: 'probe', arguments: text }], usage }), done);
+    expect(one(events, 'tool.completed').data.error?.code).toBe('tool_input_invalid');
+    expect(({} as { label?: unknown }).label).toBeUndefined();
   });
-  it.each([['nul', 'a\u0000b'], ['lone', 'a\ud800b']])('text %s', async (_n, text) => {
-    const { run } = await answer(chat({ text, usage }));
-    console.log(run.status, run.error, JSON.stringify(run.output));
+
+  it('under one id are two calls', async () => {
+    const calls = ['a', 'b'].map((label) => ({ id: 'same', name: 'probe', arguments: JSON.stringify({ label }) }));
+    const { run, events } = await answer(chat({ calls, usage }), done);
     expect(run.status).toBe('completed');
+    expect(new Set(all(events, 'tool.completed').map(({ data }) => data.callId)).size).toBe(2);
+    expect(probe.calls).toHaveLength(2);
   });
+
+  it('may be 400 in one turn: each runs once, never more than the bound at a time', async () => {
+    probe.mostRunning = 0;
+    const calls = Array.from({ length: 400 }, (_, index) => ({ name: 'probe', arguments: `{"label":"${index}"}` }));
+    const { run, events } = await answer(chat({ calls, usage }), done);
+    expect(run.status).toBe('completed');
+    expect(all(events, 'tool.started').map(({ data }) => data.attempt)).toEqual(calls.map(() => 1));
+    expect(probe.mostRunning).toBeLessThanOrEqual(8);
+  });
+});
+
+describe('an account of use', () => {
   it.each([
-    ['huge', { prompt_tokens: 1e300, completion_tokens: 5 }],
-    ['large', { prompt_tokens: 1e15, completion_tokens: 1e15 }],
-    ['negative', { prompt_tokens: -5, completion_tokens: -5 }],
-    ['text', { prompt_tokens: '10', completion_tokens: [] }],
-    ['fraction', { prompt_tokens: 1.5, completion_tokens: 2.5 }],
-  ])('usage %s', async (_n, used) => {
-    const { run } = await answer(chat({ text: 'hi', usage: used }));
-    console.log(run.status, run.error, run.totals);
+    { prompt_tokens: 1e300, completion_tokens: 5 },
+    { prompt_tokens: 9e15, completion_tokens: 9e15 },
+    { prompt_tokens: -5, completion_tokens: 5 },
+    { prompt_tokens: '10', completion_tokens: 5 },
+  ])('that cannot be true is replaced by what was counted: %j', async (claimed) => {
+    const { run, events } = await answer(chat({ text: 'hi', usage: claimed }));
     expect(run.status).toBe('completed');
+    expect(rogue.requests).toHaveLength(1);
+    const { usage: booked } = one(events, 'model.completed').data;
+    expect(booked.inputTokens).toBeGreaterThan(100);
+    expect(booked.inputTokens).toBeLessThan(100_000);
+    expect(one(events, 'budget.settled').data.amounts.tokens).toBe(booked.inputTokens + booked.outputTokens);
   });
-  it('500 calls', async () => {
-    const calls = Array.from({ length: 500 }, (_, i) => ({ name: 'probe', arguments: `{"label":"${i}"}` }));
-    const t = Date.now();
-    const { run, events } = await answer(chat({ calls, usage }), done);
-    console.log(run.status, run.error, Date.now() - t, all(events, 'tool.completed').length, probe.mostRunning);
-    expect(run.status).toBe('completed');
-  });
-  it('same id twice', async () => {
-    const calls = [0, 1].map((i) => ({ id: 'same', name: 'probe', arguments: `{"label":"${i}"}` }));
-    const { run, events } = await answer(chat({ calls, usage }), done);
-    console.log(run.status, run.error, all(events, 'tool.completed').map((e) => e.data.output), JSON.stringify(rogue.requests.at(-1).messages));
-    expect(run.status).toBe('completed');
-  });
-  it('10 MB of arguments', async () => {
-    const t = Date.now();
-    const { run } = await answer(chat({ calls: [{ name: 'probe', arguments: JSON.stringify({ label: 'x'.repeat(10_000_000) }) }], usage }), done);
-    console.log(run.status, run.error, Date.now() - t);
-  });
-  it('empty', async () => {
-    const { run } = await answer(chat({ usage }));
-    console.log(run.status, run.error, JSON.stringify(run.output));
-  });
+});
+
+it('a text that no database could keep as such is kept and given back', async () => {
+  for (const text of ['a\u0000b', 'a\ud800b', '\u2028\u2029\ufeff', '\ud83d']) {
+    const { run } = await answer(chat({ text, usage }));
+    expect(run).toMatchObject({ status: 'completed', output: text });
+  }
 });

@@ -59,7 +59,10 @@ export function chat(said: { text?: string; calls?: readonly Call[]; usage?: unk
       const piece = { index, id: call.id ?? `call_${index}`, type: 'function', function: { name: call.name, arguments: call.arguments } };
       send({ id: 'r', choices: [{ index: 0, delta: { tool_calls: [piece] } }] });
     }
-    send({ id: 'r', choices: [{ index: 0, delta: {}, finish_reason: said.finish ?? ((said.calls ?? []).length > 0 ? 'tool_calls' : 'stop') }] });
+    send({
+      id: 'r',
+      choices: [{ index: 0, delta: {}, finish_reason: said.finish ?? ((said.calls ?? []).length > 0 ? 'tool_calls' : 'stop') }],
+    });
     if (said.usage !== undefined) send({ id: 'r', choices: [], usage: said.usage });
     response.end('data: [DONE]\n\n');
   };

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import type { Key, Page } from '@nexus-agent/protocol';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { NexusError, parseRequest } from '#core';
+import { isTooDeep, maxJsonDepth, NexusError, parseRequest } from '#core';
 import type { Principal } from '#runs';
 import { createOriginCheck, isForwarded, isLoopbackHost, localOperator, presentedKey } from './guard.ts';
 import { createProblemMapper, problemContentType } from './problems.ts';
@@ -74,7 +74,9 @@ export async function createApi(deps: ApiDependencies): Promise<Api> {
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
     // An empty body is judged by the route: some take none.
     if (body.length === 0) return done(null, undefined);
-    void parseJson(request, body.toString(), done);
+    const text = body.toString();
+    if (isTooDeep(text)) return done(new NexusError('invalid_request', `the body nests deeper than ${maxJsonDepth} levels`));
+    void parseJson(request, text, done);
   });
 
   app.addHook('onRequest', (request, reply, done) => {

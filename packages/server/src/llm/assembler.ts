@@ -1,4 +1,5 @@
 import type { AssistantPart } from '@nexus-agent/protocol';
+import { isTooDeep } from '#core';
 import { estimateTextTokens } from './tokens.ts';
 
 export type DeltaKind = 'text' | 'reasoning';
@@ -82,6 +83,7 @@ function finishDraft(draft: Draft): AssistantPart {
   }
   const { id, name, arguments: raw } = draft.call;
   if (raw.trim() === '') return { type: 'tool_call', providerCallId: id, name, input: {} };
+  if (isTooDeep(raw)) return { type: 'tool_call', providerCallId: id, name, input: null, invalidInput: raw };
   try {
     return { type: 'tool_call', providerCallId: id, name, input: JSON.parse(raw) };
   } catch {

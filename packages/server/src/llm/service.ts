@@ -152,7 +152,7 @@ async function* run(
         const progress = current.progress();
         current = null;
         const info = error.toInfo();
-        const usage = failedUsage(error, progress, estimatedInputTokens);
+        const usage = failedUsage(info, progress, estimatedInputTokens);
         failure = { target, attempt, error: info, usage };
         if (firstDeltaMs !== null || signal.aborted) break targets;
         const remainingMs = grant.timeoutMs - (clock.monotonic() - startedMs);
@@ -167,8 +167,10 @@ async function* run(
     }
     yield failed(failure);
   } catch (error) {
-    // Our caller's gate threw, or the wait between attempts was cut short.
-    yield failed({ target: null, attempt, error: toErrorInfo(error), usage: noUsage });
+    // Our caller's gate threw, the wait between attempts was cut short, or an answer could not be worked on: that one was sent.
+    const info = toErrorInfo(error);
+    const usage = current === null ? noUsage : failedUsage(info, current.progress(), estimateInputTokens(request));
+    yield failed({ target: null, attempt, error: info, usage });
   } finally {
     signal.removeEventListener('abort', onAbort);
     release();
@@ -190,7 +192,7 @@ function notConfigured(target: ModelTarget): ErrorInfo {
  * What a failed attempt used: nothing when it was not sent or an answer's status refused it; else what the provider
  * said, raised to what was counted (a stream that broke reports its output too low), and the input estimate if it said nothing.
  */
-function failedUsage(error: NexusError, progress: Progress, estimatedInputTokens: number): Usage {
+function failedUsage(error: ErrorInfo, progress: Progress, estimatedInputTokens: number): Usage {
   if (!progress.sent) return noUsage;
   const refused = typeof error.details?.status === 'number';
   if (progress.usage === null) {

@@ -39,7 +39,7 @@ export function planTool(engine: Engine, context: RunContext, state: RunState, c
   }
   if (call.phase.type === 'decided') return planDecided(engine, context, state, call, tool);
   if (call.invalidInput !== null) {
-    const message = `the arguments of ${call.name} are not valid JSON: ${call.invalidInput.slice(0, 200)}`;
+    const message = `the arguments of ${call.name} are not valid JSON, or nested too deeply: ${call.invalidInput.slice(0, 200)}`;
     return written(completed(state, call, failure('tool_input_invalid', message)));
   }
   return decideAndStart(engine, context, state, call, tool, call.attempt?.input ?? call.input, approvalOf(call));

@@ -70,9 +70,12 @@ export function asString(value: unknown): string {
   return typeof value === 'string' ? value : '';
 }
 
-/** A token count of a provider: a whole number of at least 0, or undefined. */
+/** No call has so many tokens; what claims more is not a count, and its price would leave the range of exact sums. */
+const maxTokenCount = 100_000_000;
+
+/** A token count of a provider: a whole number of at least 0, or undefined when what was sent can be none. */
 export function asCount(value: unknown): number | undefined {
-  return typeof value === 'number' && Number.isFinite(value) && value >= 0 ? Math.ceil(value) : undefined;
+  return typeof value === 'number' && value >= 0 && value <= maxTokenCount ? Math.ceil(value) : undefined;
 }
 
 /** A tool call's arguments for the way back; text that was not JSON travels in an object, as providers insist on one. */

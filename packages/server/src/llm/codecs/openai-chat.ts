@@ -197,8 +197,10 @@ function createDecoder(context: StreamContext): StreamDecoder {
 function readUsage(value: unknown): Usage | null {
   const usage = asRecord(value);
   if (usage === null) return null;
-  const prompt = asCount(usage.prompt_tokens) ?? 0;
-  const completion = asCount(usage.completion_tokens) ?? 0;
+  const prompt = asCount(usage.prompt_tokens ?? 0);
+  const completion = asCount(usage.completion_tokens ?? 0);
+  // Half an account would bill too little; without one the call is billed by what was counted here.
+  if (prompt === undefined || completion === undefined) return null;
   if (prompt + completion === 0) return null;
   const inputDetails = asRecord(usage.prompt_tokens_details) ?? {};
   const outputDetails = asRecord(usage.completion_tokens_details) ?? {};
