@@ -73,7 +73,8 @@ export function createPostgresDialect(): DatabaseDialect {
       if (typeof code !== 'string') return isConnectionLoss(error) ? 'lost' : 'fatal';
       if (code === '40001' || code === '40P01' || code === '55P03') return 'busy'; // serialization, deadlock, lock timeout
       if (code === '23505') return 'conflict';
-      if (/^(08|57P|53|25P03)/.test(code) || /^E[A-Z]+$/.test(code)) return 'lost';
+      // 55000 while connecting: the database lets nobody in for now.
+      if (/^(08|57P|53|25P03|55000)/.test(code) || /^E[A-Z]+$/.test(code)) return 'lost';
       return 'fatal';
     },
   };

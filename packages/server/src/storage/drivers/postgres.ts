@@ -42,6 +42,8 @@ export async function openPostgres({ url, maxConnections, clock }: PostgresOptio
   });
   // The pool drops the connection that broke while idle; whoever asks next gets a new one or the error.
   pool.on('error', () => {});
+  // One that breaks while it is in use fails its queries; the event besides would end the process if nobody heard it.
+  pool.on('connect', (client) => client.on('error', () => {}));
   const dialect = createPostgresDialect();
   const retry = { classify: dialect.classify, busyMs: 10_000, conflicts: 5, losses: 2 };
   const compile = createCompiler(dialect.builder);
