@@ -1,6 +1,7 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { auditBooks, auditRun, journalOf } from './audit.ts';
-import { type Cluster, openCluster, until } from './cluster.ts';
+import { type Cluster, until } from './cluster.ts';
+import { onEachDatabase } from './databases.ts';
 import { type Seen, startAndFollow } from './follower.ts';
 import { probeAnswer, probeRequest } from './task.ts';
 
@@ -13,38 +14,26 @@ const middles = [
   ...probes.flatMap((probe) => ['entered', 'effected'].map((phase) => `tool:${probe}:${phase}`)),
 ];
 
-for (const database of ['sqlite', 'postgres'] as const) {
-  describe(`runs whose process is killed at chosen points, on ${database}`, () => {
-    let cluster: Cluster;
-    let unavailable: string | undefined;
+onEachDatabase('runs whose process is killed at chosen points', {}, (use) => {
+  it('complete elsewhere from every step boundary [verifies durability.kill.every-boundary durability.model.once durability.log.gap-free durability.replay.same-state]', async (context) => {
+    const cluster = use(context);
+    const standby = await cluster.start();
+    expect(await killAt(cluster, boundaries, 1)).toEqual([]);
+    await standby.kill();
+  }, 60_000);
 
-    beforeAll(async () => {
-      const opened = await openCluster(database);
-      if ('reason' in opened) unavailable = opened.reason;
-      else cluster = opened;
-    }, 60_000);
-    afterAll(() => cluster?.close());
+  it('complete elsewhere from the middle of every step [verifies durability.kill.mid-step durability.effects.idempotent]', async (context) => {
+    const cluster = use(context);
+    const standby = await cluster.start();
+    expect(await killAt(cluster, middles, 1)).toEqual([]);
+    await standby.kill();
+  }, 60_000);
 
-    it('complete elsewhere from every step boundary [verifies durability.kill.every-boundary durability.model.once durability.log.gap-free durability.replay.same-state]', async (context) => {
-      if (unavailable !== undefined) return context.skip(unavailable);
-      const standby = await cluster.start();
-      expect(await killAt(cluster, boundaries, 1)).toEqual([]);
-      await standby.kill();
-    }, 60_000);
-
-    it('complete elsewhere from the middle of every step [verifies durability.kill.mid-step durability.effects.idempotent]', async (context) => {
-      if (unavailable !== undefined) return context.skip(unavailable);
-      const standby = await cluster.start();
-      expect(await killAt(cluster, middles, 1)).toEqual([]);
-      await standby.kill();
-    }, 60_000);
-
-    it('complete when the next process dies too, just before or after it took them up', async (context) => {
-      if (unavailable !== undefined) return context.skip(unavailable);
-      expect(await killAt(cluster, [...boundaries, ...middles], 2)).toEqual([]);
-    }, 60_000);
-  });
-}
+  it('complete when the next process dies too, just before or after it took them up', async (context) => {
+    const cluster = use(context);
+    expect(await killAt(cluster, [...boundaries, ...middles], 2)).toEqual([]);
+  }, 60_000);
+});
 
 /** Each run is held at its point. When all are there their process is killed, and others, running already or started then, take them up. */
 async function killAt(cluster: Cluster, points: readonly string[], deaths: 1 | 2): Promise<string[]> {

@@ -37,7 +37,8 @@ export interface WorkerProcess {
 
 /** One database with the processes that serve it, and the simulator that they call. All of it belongs to one suite. */
 export interface Cluster {
-  readonly database: 'sqlite' | 'postgres';
+  /** Of the database on Postgres; null for SQLite. */
+  readonly databaseUrl: string | null;
   readonly simulator: Simulator;
   /** The test's own view of the database. */
   readonly store: Store;
@@ -59,7 +60,16 @@ const agent = AgentDefinition.parse({
 });
 const careful: AgentDefinition = { ...agent, name: 'careful', policy: { allow: ['probe_read'], approve: ['probe_pay'] } };
 
-export async function openCluster(database: 'sqlite' | 'postgres', knobs = {}): Promise<Cluster | { readonly reason: string }> {
+export interface ClusterOptions {
+  /** Pace of the simulator's answers. */
+  readonly tokensPerSecond?: number;
+  readonly drainMs?: number;
+}
+
+export async function openCluster(
+  database: 'sqlite' | 'postgres',
+  { tokensPerSecond = 400, drainMs = 5000 }: ClusterOptions = {},
+): Promise<Cluster | { readonly reason: string }> {
   const postgres = database === 'postgres' ? await acquirePostgres() : undefined;
   if (postgres !== undefined && 'reason' in postgres) return postgres;
   const dataDir = mkdtempSync(join(tmpdir(), 'nexus-chaos-'));
@@ -68,12 +78,12 @@ export async function openCluster(database: 'sqlite' | 'postgres', knobs = {}): 
   mkdirSync(barrierDir);
   mkdirSync(join(dataDir, 'agents'));
   for (const definition of [agent, careful]) writeFileSync(join(dataDir, 'agents', `${definition.name}.yaml`), JSON.stringify(definition));
-  const simulator = await startSimulator({ knobs: { latencyMs: 20, tokensPerSecond: 400, ...knobs } });
+  const simulator = await startSimulator({ knobs: { latencyMs: 20, tokensPerSecond } });
   const store = await openTestStore(postgres === undefined ? { dataDir } : { url: postgres.url });
   const workers = new Set<WorkerProcess>();
 
   return {
-    database,
+    databaseUrl: postgres?.url ?? null,
     simulator,
     store,
     effects: () => readEffects(ledgerFile),
@@ -84,7 +94,7 @@ export async function openCluster(database: 'sqlite' | 'postgres', knobs = {}): 
           dataDir,
           port: 0,
           runs,
-          drainMs: 5000,
+          drainMs,
           ...(postgres === undefined ? {} : { databaseUrl: postgres.url }),
         },
         simulatorUrl: simulator.url,

@@ -4,7 +4,7 @@ import type { ChatRequest } from '@nexus-agent/protocol';
 export function probeRequest(name: string, waitMs = 30): ChatRequest {
   return {
     agent: 'prober',
-    input: `${name}:
+    input: `${name}
 [[sim say="First a look at both of them." tools=probe_read(name="a1"),probe_put(name="b1",waitMs=${waitMs})]]
 [[sim say="And then at the other two." tools=probe_read(name="a2"),probe_put(name="b2",waitMs=${waitMs})]]
 [[sim say="All of it is done: {{results}}"]]`,

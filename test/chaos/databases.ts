@@ -1,0 +1,22 @@
+import { afterAll, beforeAll, describe, type TestContext } from 'vitest';
+import { type Cluster, type ClusterOptions, openCluster } from './cluster.ts';
+
+/** Runs a suite on SQLite and on Postgres, each with a cluster of its own; without a Postgres its tests are skipped and say why. */
+export function onEachDatabase(title: string, options: ClusterOptions, suite: (use: (context: TestContext) => Cluster) => void): void {
+  for (const database of ['sqlite', 'postgres'] as const) {
+    describe(`${title}, on ${database}`, () => {
+      let opened: Cluster | { readonly reason: string } | undefined;
+      beforeAll(async () => {
+        opened = await openCluster(database, options);
+      }, 60_000);
+      afterAll(async () => {
+        if (opened !== undefined && 'close' in opened) await opened.close();
+      });
+      suite((context) => {
+        if (opened === undefined) throw new Error('the cluster was not opened');
+        if ('reason' in opened) return context.skip(opened.reason);
+        return opened;
+      });
+    });
+  }
+}
