@@ -82,12 +82,14 @@ export function stoppedEvents(last: RunState, stop: Exclude<Stop, { type: 'drain
   ];
 }
 
-/** What is left open when a run stops: reservations of calls that did not report back are charged, questions are withdrawn. */
-export function closeOpenWork(state: RunState): Proposal {
+/** What is left open when a run stops: reservations of calls that did not report back are charged, questions are withdrawn unless the run may go on. */
+export function closeOpenWork(state: RunState, keepQuestions: boolean): Proposal {
+  const charges = Object.keys(state.openReservations).map(charge);
+  if (keepQuestions) return merge([propose({}), ...charges]);
   const approvals = state.calls.flatMap((call) =>
     call.phase.type === 'awaiting' ? [{ approvalId: call.phase.approvalId, status: 'cancelled' as const }] : [],
   );
-  return merge([propose({ closeApprovals: approvals }), ...Object.keys(state.openReservations).map(charge)]);
+  return merge([propose({ closeApprovals: approvals }), ...charges]);
 }
 
 /** Ends the lease together with the run, and makes a parent that waits for it due. */

@@ -1,4 +1,4 @@
-import type { BudgetRefusal, ErrorInfo, JournalEvent, NewEvent } from '@nexus-agent/protocol';
+import type { BudgetRefusal, ErrorInfo, JournalEvent, NewEvent, RunTotals } from '@nexus-agent/protocol';
 import { NexusError, toErrorInfo } from '#core';
 import type { ModelTarget } from '#llm';
 import type { CommitResult, LedgerOutcome, RunPatch, StoredEvent } from '#storage';
@@ -120,6 +120,8 @@ interface Round {
   readonly written: readonly Proposal[];
   readonly starts: readonly Start[];
   readonly end: ExecutorEnd | null;
+  /** As they are once it is written. */
+  readonly totals: RunTotals;
 }
 
 /**
@@ -280,7 +282,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
     const written = [...facts];
     const starts: Start[] = [];
     let draft = foldNew(state, assumedEvents(merge(facts)));
-    if (stop !== null) return working() ? { written, starts, end: null } : stopRound(written, stop, draft);
+    if (stop !== null) return working() ? { written, starts, end: null, totals: draft.totals } : stopRound(written, stop, draft);
     const busy = new Set(inFlight.keys());
     for (;;) {
       const action = nextAction(draft, limits, busy);
@@ -302,20 +304,18 @@ export function startExecutor(options: ExecutorOptions): Executor {
           if (attempt.type === 'impossible') {
             if (attempt.decision !== null) written.push(deniedModel(attempt.decision, Math.max(1, draft.step)));
             requestStop({ type: 'fail', error: attempt.error, resumable: attempt.error.code !== 'context_overflow' });
-            return working() || stop === null ? { written, starts, end: null } : stopRound(written, stop, draft);
+            return working() || stop === null ? { written, starts, end: null, totals: draft.totals } : stopRound(written, stop, draft);
           }
-          starts.push({
-            proposal: proposeModelAttempt(attempt.plan),
-            purpose: 'model',
-            begin: (outcome, seq) => beginModel(attempt.plan, outcome, seq),
-          });
-          return { written, starts, end: null };
+          const proposal = proposeModelAttempt(attempt.plan);
+          starts.push({ proposal, purpose: 'model', begin: (outcome, seq) => beginModel(attempt.plan, outcome, seq) });
+          draft = foldNew(draft, assumedEvents(proposal));
+          return { written, starts, end: null, totals: draft.totals };
         }
         case 'finish':
           return finishRound(written, draft, action.text);
         case 'fail':
           requestStop({ type: 'fail', error: action.error, resumable: action.resumable });
-          return stop === null ? { written, starts, end: null } : stopRound(written, stop, draft);
+          return stop === null ? { written, starts, end: null, totals: draft.totals } : stopRound(written, stop, draft);
         case 'wait': {
           const { approvals, childRuns } = action;
           const reason = approvals.length > 0 ? ('approval' as const) : ('child' as const);
@@ -327,12 +327,12 @@ export function startExecutor(options: ExecutorOptions): Executor {
           const due = [action.dueAt, context.deadlineAt].filter((time) => time !== null);
           const patch: RunPatch = { status: 'waiting', waiting, leaseOwner: null, dueAt: due.length === 0 ? null : Math.min(...due) };
           written.push(propose({ events: [{ type: 'run.waiting', data: waiting }], patch }));
-          return { written, starts, end: 'waiting' };
+          return { written, starts, end: 'waiting', totals: draft.totals };
         }
         case 'busy':
-          return { written, starts, end: null };
+          return { written, starts, end: null, totals: draft.totals };
         case 'ended':
-          return { written, starts, end: 'ended' };
+          return { written, starts, end: 'ended', totals: draft.totals };
       }
     }
   }
@@ -355,13 +355,14 @@ export function startExecutor(options: ExecutorOptions): Executor {
       written: [withEnding(state, merge([...written, last]), (end) => ({ events: completedEvents(end, message) }))],
       starts: [],
       end: 'ended',
+      totals: draft.totals,
     };
   }
 
   function stopRound(written: readonly Proposal[], why: Stop, draft: RunState): Round {
     if (why.type === 'drain') {
       const patch: RunPatch = { status: 'queued', leaseOwner: null, dueAt: clock.now() };
-      return { written: [...written, propose({ patch })], starts: [], end: 'handed_over' };
+      return { written: [...written, propose({ patch })], starts: [], end: 'handed_over', totals: draft.totals };
     }
     const { wake, lease } = endingPatch(context);
     const patch: RunPatch = {
@@ -372,17 +373,17 @@ export function startExecutor(options: ExecutorOptions): Executor {
       error: why.type === 'cancel' ? null : why.error,
       resumable: why.type === 'fail' && why.resumable,
     };
-    const keepQuestions = why.type === 'fail' && why.resumable;
-    const closing = keepQuestions ? propose({}) : closeOpenWork(draft);
+    const closing = closeOpenWork(draft, why.type === 'fail' && why.resumable);
     const last = merge([...written, closing, propose({ wake, patch })]);
-    return { written: [withEnding(state, last, (end) => ({ events: stoppedEvents(end, why) }))], starts: [], end: 'ended' };
+    const ending = withEnding(state, last, (end) => ({ events: stoppedEvents(end, why) }));
+    return { written: [ending], starts: [], end: 'ended', totals: draft.totals };
   }
 
   /** Writes a round, moves the state on and starts what was announced. */
   async function write(round: Round): Promise<ExecutorEnd | null> {
     const before = merge(round.written);
     const all = round.starts.length === 0 ? before : merge([...round.written, ...round.starts.map((start) => start.proposal)]);
-    const result = await commit(all);
+    const result = await commit(all, round.totals);
     if (result.type === 'refused') return writeSingly(before, round.starts, result.refusal);
     if (result.type !== 'committed') return 'lost';
     let used = before.ledger.length;
@@ -414,14 +415,14 @@ export function startExecutor(options: ExecutorOptions): Executor {
     return null;
   }
 
-  async function commit(proposal: Proposal): Promise<CommitResult> {
-    const totals = proposal.patch.totals ?? foldNew(state, assumedEvents(proposal)).totals;
+  async function commit(proposal: Proposal, totals = foldNew(state, assumedEvents(proposal)).totals): Promise<CommitResult> {
     let events: readonly NewEvent[] = [];
-    const result = await commitProposal(engine.store, fence, state.lastSeq, {
+    const whole = {
       ...proposal,
       patch: { ...proposal.patch, totals },
-      events: (outcomes) => (events = proposal.events(outcomes)),
-    });
+      events: (outcomes: readonly LedgerOutcome[]) => (events = proposal.events(of)),
+    };
+    const result = await commitProposal(engine.store, fence, state.lastSeq, whole);
     if (result.type !== 'committed') return result;
     const written = result.events.map((event, index) => ({ ...events[index], seq: event.seq, at: event.at }) as JournalEvent); // the store numbered exactly these
     state = fold(written, state);

@@ -22,6 +22,8 @@ export interface ToolStart {
   /** Null when an earlier attempt's reservation, still open, pays for this one too. */
   readonly reserve: ReserveOperation | null;
   readonly reservationId: string;
+  /** Of an earlier attempt that may have done its work: charged when this one begins. */
+  readonly superseded: string | null;
   readonly childRunId: RunId | null;
 }
 
@@ -130,7 +132,11 @@ function decideAndStart(
   }
   const attempt = (call.attempt?.attempt ?? 0) + 1;
   const timeoutMs = remaining(engine, context, tool.timeoutMs);
-  const held = call.attempt?.reservationId ?? null;
+  const earlier = call.attempt?.reservationId ?? null;
+  const open = earlier !== null && earlier in state.openReservations;
+  // A person may have taken days to say that it is to be tried again: that is paid for anew.
+  const retry = call.phase.type === 'decided' && call.phase.decision === 'retry';
+  const held = open && !retry ? earlier : null;
   const reservationId = held ?? engine.ids.next<ReservationId>('reservation');
   const reserve: ReserveOperation = {
     type: 'reserve',
@@ -153,6 +159,7 @@ function decideAndStart(
       decision,
       childDecision,
       reserve: held === null ? reserve : null,
+      superseded: open && retry ? earlier : null,
       reservationId,
       childRunId: child === null ? null : childRunId(context.runId, call.callId),
     },
@@ -206,7 +213,8 @@ export function proposeToolStart(engine: Engine, context: RunContext, state: Run
       return events;
     },
   });
-  return start.childRunId === null ? reserved : merge([reserved, settle(reservationId, { toolCalls: 1 })]);
+  if (start.childRunId !== null) return merge([reserved, settle(reservationId, { toolCalls: 1 })]);
+  return start.superseded === null ? reserved : merge([reserved, charge(start.superseded)]);
 }
 
 /** Asks a person about a call: may it run, did it take effect, or what is the answer. */
