@@ -156,5 +156,9 @@ it('asks a person what became of a call that must not be repeated [verifies dura
   await server.call('POST', `/v1/approvals/${second.data.approvalId}`, { decision: 'fail' });
   expect((await server.until(retried.runId, 'completed')).output).toContain('tool_outcome_unknown');
   expect(sent()).toBe(3);
-  expect(all(await server.events(retried.runId), 'tool.started').map((event) => event.data.attempt)).toEqual([1, 2]);
+  const events = await server.events(retried.runId);
+  expect(all(events, 'tool.started').map((event) => event.data.attempt)).toEqual([1, 2]);
+  // Each of the two had a reservation of its own.
+  expect(new Set(all(events, 'tool.started').map((event) => event.data.reservationId)).size).toBe(2);
+  expect(all(events, 'budget.settled').filter((event) => event.data.outcome === 'charged_maximum')).toHaveLength(2);
 });
