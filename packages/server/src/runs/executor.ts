@@ -420,7 +420,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
     const whole = {
       ...proposal,
       patch: { ...proposal.patch, totals },
-      events: (outcomes: readonly LedgerOutcome[]) => (events = proposal.events(of)),
+      events: (outcomes: readonly LedgerOutcome[]) => (events = proposal.events(outcomes)),
     };
     const result = await commitProposal(engine.store, fence, state.lastSeq, whole);
     if (result.type !== 'committed') return result;
