@@ -203,7 +203,12 @@ export function startExecutor(options: ExecutorOptions): Executor {
     }
     launch(callId, async () => {
       const span = spans.tool(start);
-      const execution = await callTool(engine, context, start, { signal: abort.signal, timeoutMs: wallMs, traceparent: span.traceparent });
+      const execution = await callTool(engine, context, start, {
+        signal: abort.signal,
+        timeoutMs: wallMs,
+        traceparent: span.traceparent,
+        onOutput: (text) => channel.output({ step: state.step, callId, text }),
+      });
       span.end(execution);
       return { type: 'tool', start, wallMs, execution };
     });
@@ -236,11 +241,10 @@ export function startExecutor(options: ExecutorOptions): Executor {
             proposeToolEnd(engine, context, state, entry.start, entry.wallMs, entry.execution, stop !== null && stop.type !== 'drain'),
           );
           break;
-        case 'childless': {
-          const call = state.calls.find((candidate) => candidate.callId === entry.callId);
-          if (call !== undefined) facts.push(completed(state, call, { type: 'error', error: entry.error }));
+        case 'childless':
+          for (const call of state.calls)
+            if (call.callId === entry.callId) facts.push(completed(state, call, { type: 'error', error: entry.error }));
           break;
-        }
         case 'attempt':
           attempts.push(entry);
           break;

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { randomJournal, testLimits } from './journals.testkit.ts';
 import { nextAction } from './next-action.ts';
 import { initialState, type RunState, type ToolCallPhase, type ToolCallState } from './state.ts';
-import { randomJournal, testLimits } from './test-journals.ts';
 import { fold } from './transitions.ts';
 
 const seeds = fc.integer({ min: 1, max: 2 ** 31 });

@@ -6,11 +6,11 @@ import type { RunRow, Store, StoredEvent } from '#storage';
 import { foldNew } from './endings.ts';
 import { follow } from './follow.ts';
 import { forkEvents } from './fork.ts';
+import { dice, randomJournal, testLimits } from './journals.testkit.ts';
 import { nextAction } from './next-action.ts';
 import { replayRun } from './replay.ts';
 import { emptyTotals, initialState } from './state.ts';
 import { createStreamHub } from './stream-hub.ts';
-import { dice, randomJournal, testLimits } from './test-journals.ts';
 import { fold } from './transitions.ts';
 
 const tenantId = TenantId.parse('default');
