@@ -92,6 +92,16 @@ it('an approval that was not answered in time stays unanswered, also while nobod
   expect(probe.calls).toHaveLength(before);
 });
 
+it.each([[1.5, 'a'], [1, 'a\u0000'], [1e300, 'a'], ['1', 'a'], [1, '\ud800'], [1], {}, null].map((value) => JSON.stringify(value)))(
+  'a made-up cursor is refused before the database sees it: %s',
+  async (text) => {
+    for (const path of ['sessions', 'runs', 'approvals', 'keys']) {
+      const answer = await server.call('GET', `/v1/${path}?cursor=${Buffer.from(text).toString('base64url')}`);
+      expect(answer, path).toMatchObject({ status: 400, body: { code: 'invalid_request' } });
+    }
+  },
+);
+
 async function pending(runId: string, notId?: string) {
   for (;;) {
     const { body } = await server.call('GET', '/v1/approvals?status=pending');

@@ -73,9 +73,11 @@ export function presentedKey(headers: IncomingHttpHeaders): string | null {
   return typeof key === 'string' ? key : null;
 }
 
+const forwardingHeaders = ['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-real-ip', 'via'];
+
 /** True when a proxy says that it passes on the request of somebody else, who is then not the local operator. */
 export function isForwarded(headers: IncomingHttpHeaders): boolean {
-  return headers['x-forwarded-for'] !== undefined || headers.forwarded !== undefined || headers['x-real-ip'] !== undefined;
+  return forwardingHeaders.some((name) => headers[name] !== undefined);
 }
 
 function bracketed(host: string): string {

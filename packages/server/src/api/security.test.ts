@@ -1,4 +1,5 @@
 import { type IncomingMessage, request } from 'node:http';
+import { connect } from 'node:net';
 import type { TenantId } from '@nexus-agent/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createFakeRunService, startTestApi, type TestApi } from '#api/testing';
@@ -49,6 +50,27 @@ describe('on loopback', () => {
       expect((await send({ headers: { host } })).status, host).toBe(200);
     }
   });
+
+  it('refuses a request with two Host headers, of which a proxy may believe the other', async () => {
+    const text = await new Promise<string>((resolve, reject) => {
+      const socket = connect(api.port, '127.0.0.1');
+      let received = '';
+      socket.on('data', (chunk) => {
+        received += String(chunk);
+      });
+      socket.on('close', () => resolve(received));
+      socket.on('error', reject);
+      socket.write('GET /v1/sessions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nhost: evil.test\r\n\r\n');
+    });
+    expect(text).toMatch(/^HTTP\/1\.1 400 /);
+  });
+
+  it.each(['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-real-ip', 'via'])(
+    'takes nobody behind a proxy for the local operator: %s',
+    async (header) => {
+      expect((await send({ headers: { [header]: 'x' } })).status).toBe(401);
+    },
+  );
 
   it('refuses other Host names: a name rebound to loopback is another site [verifies api.loopback.host]', async () => {
     for (const host of ['evil.test', `evil.test:${api.port}`, 'localhost.evil.test', '127.0.0.1.evil.test', 'localhost@evil.test']) {

@@ -29,6 +29,8 @@ const traceparentPattern = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9
 const idempotencyKeyPattern = /^[\x21-\x7e]{1,255}$/;
 /** How long requests in flight may take to be answered at shutdown. */
 const answerGraceMs = 5000;
+/** How long a request may take to arrive whole: one that trickles in holds its connection no longer. */
+const requestTimeoutMs = 60_000;
 const allMethods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'] as const;
 
 /** Builds the HTTP API. Nothing is bound until {@link Api.listen}. */
@@ -51,6 +53,7 @@ export async function createApi(deps: ApiDependencies): Promise<Api> {
     exposeHeadRoutes: false,
     return503OnClosing: false,
     forceCloseConnections: 'idle',
+    requestTimeout: requestTimeoutMs,
     genReqId: (request) => {
       const given = request.headers['x-request-id'];
       return typeof given === 'string' && requestIdPattern.test(given) ? given : deps.ids.next<string>('request');
@@ -100,6 +103,7 @@ export async function createApi(deps: ApiDependencies): Promise<Api> {
     raw.setHeader('cache-control', 'no-store');
     useLastContentType(request.raw);
     try {
+      refuseSeveralHosts(request.raw);
       if (loopback) checkOrigin(request.headers);
       if (closing && !request.url.startsWith('/healthz') && !request.url.startsWith('/readyz')) {
         raw.setHeader('connection', 'close');
@@ -107,7 +111,7 @@ export async function createApi(deps: ApiDependencies): Promise<Api> {
       }
       done();
     } catch (error) {
-      done(error as Error); // both statements throw NexusError only
+      done(error as Error); // all of these throw NexusError only
     }
   });
   app.setErrorHandler(sendError);
@@ -347,7 +351,7 @@ async function bind(app: FastifyInstance, host: string, port: number): Promise<n
 /** The same API on ::1. Machines without IPv6 do without it. */
 function bindSecond(app: FastifyInstance, port: number, { logger }: ApiDependencies): Promise<Server | null> {
   return new Promise((resolve) => {
-    const server = createServer((request, response) => app.routing(request, response));
+    const server = createServer({ requestTimeout: requestTimeoutMs }, (request, response) => app.routing(request, response));
     server.on('clientError', (_error, socket) => void socket.destroy());
     server.once('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'EADDRINUSE')
@@ -362,6 +366,13 @@ function closeServer(server: Server): Promise<void> {
   return new Promise((resolve) => {
     server.close(() => resolve());
   });
+}
+
+/** Of several hosts each reader may believe another one, so HTTP forbids them; Node takes the first. */
+function refuseSeveralHosts({ rawHeaders }: IncomingMessage): void {
+  let hosts = 0;
+  for (let index = 0; index < rawHeaders.length; index += 2) if (rawHeaders[index]?.toLowerCase() === 'host') hosts += 1;
+  if (hosts > 1) throw new NexusError('invalid_request', 'a request has one Host header');
 }
 
 /**

@@ -13,11 +13,16 @@ function encodeCursor(position: Position): string {
 export function decodeCursor(cursor: string, types: readonly ('string' | 'number')[]): Position {
   try {
     const value: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString());
-    if (Array.isArray(value) && value.length === types.length && value.every((key, index) => typeof key === types[index])) return value;
+    if (Array.isArray(value) && value.length === types.length && value.every((key, index) => isKey(key, types[index]))) return value;
   } catch {
     // not JSON: answered below like any other text that is not a cursor
   }
   throw new NexusError('invalid_request', 'the cursor is not one that a previous page returned');
+}
+
+/** Whether every database can compare the value with a column of the type. */
+function isKey(value: unknown, type: 'string' | 'number' | undefined): boolean {
+  return type === 'number' ? Number.isSafeInteger(value) : typeof value === 'string' && !value.includes('\u0000') && value.isWellFormed();
 }
 
 /** Cuts a page out of `limit + 1` rows. */
