@@ -120,7 +120,7 @@ describe('one process', () => {
   beforeAll(async () => {
     server = await startTestServer({
       tools: probe.tools,
-      config: { limits: { streamLagMs: 250 } },
+      config: { limits: { streamLagMs: 1_000 } },
       models: { 'sim/sim-large': { contextTokens: 8_000_000, maxOutputTokens: 100_000 } },
     });
     await server.agent('talker', { models: ['sim/sim-large?tokensPerSecond=90'] });
@@ -230,6 +230,18 @@ describe('one process', () => {
     expect(frames[0]?.event).toBe('run.created');
     expect(frames.at(-1)?.event).toBe('run.completed');
     expect(frames.some((frame) => frame.event === 'model.delta')).toBe(true);
+  });
+
+  it('shows what a tool says while it runs, between its start and its end, and keeps none of it', async () => {
+    await server.agent('speaking', { policy: { allow: ['code_js'] } });
+    const input = `[[sim tools=code_js(code="console.log('half way'); 7")]] [[sim say="done"]]`;
+    const { frames } = await readStream(`${server.app.url}/v1/agents/chat/stream`, { body: { agent: 'speaking', input } });
+    const order = frames.map((frame) => frame.event).filter((event) => event.startsWith('tool.'));
+    expect(order).toEqual(['tool.requested', 'tool.started', 'tool.output', 'tool.completed']);
+    const output = frames.find((frame) => frame.event === 'tool.output');
+    expect(output).toMatchObject({ id: null, data: { data: { step: 1, text: expect.stringContaining('half way') } } });
+    const again = await readStream(`${server.app.url}/v1/runs/${frames[0]?.data.runId}/events`);
+    expect(again.frames.map((frame) => frame.event)).not.toContain('tool.output');
   });
 
   it('refuses a place that does not exist, and ends at once at the end of a run', async () => {

@@ -54,7 +54,7 @@ export interface FollowOptions {
 export async function* follow(options: FollowOptions): AsyncGenerator<readonly StreamFrame[]> {
   const { store, hub, tenantId, runId, signal } = options;
   const { channel, release } = hub.follow(`${tenantId}/${runId}`);
-  const reader = createReader(runId, options.cursor);
+  const reader = createReader(runId, options.cursor, channel.outputs);
   const bell = createBell(channel, signal);
 
   /** What is ready now. `more`: the log has more than that. */
@@ -63,7 +63,10 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
     const events = tail ?? (await store.readEvents(tenantId, runId, { after: reader.seq, limit: pageSize }));
     const { frames, taken } = reader.read(events, channel);
     const more = taken < events.length || (tail === null && events.length === pageSize);
-    if (!more) reader.readLive(channel.live, frames);
+    if (!more) {
+      reader.readLive(channel.live, frames);
+      reader.readOutputs(Number.POSITIVE_INFINITY, frames);
+    }
     return { frames, more, last: events[taken - 1], current: tail === null && frames.length === 0 };
   }
 
@@ -98,8 +101,19 @@ function ends(event: StoredEvent, untilIdle: boolean): boolean {
 }
 
 /** Turns events and live text into frames and keeps the place. */
-function createReader(runId: string, start: StreamCursor) {
+function createReader(runId: string, start: StreamCursor, outputs: Channel['outputs']) {
   let { seq, offset } = start;
+  let heard = outputs.last;
+
+  /** What tools said before event `beforeSeq`. */
+  function readOutputs(beforeSeq: number, frames: StreamFrame[]): void {
+    for (const output of outputs.after(heard)) {
+      if (output.afterSeq >= beforeSeq) return;
+      heard = output.number;
+      const data = { step: output.step, callId: output.callId, text: output.text };
+      frames.push({ id: null, event: 'tool.output', data: JSON.stringify({ type: 'tool.output', runId, data }) });
+    }
+  }
 
   function completed(event: StoredEvent, channel: Channel, frames: StreamFrame[]): void {
     const { live } = channel;
@@ -123,6 +137,7 @@ function createReader(runId: string, start: StreamCursor) {
       for (const event of events) {
         taken += 1;
         if (event.seq <= seq) continue;
+        readOutputs(event.seq, frames);
         if (event.type === 'model.completed' || event.type === 'model.failed') completed(event, channel, frames);
         frames.push(eventFrame(runId, event));
         seq = event.seq;
@@ -132,6 +147,7 @@ function createReader(runId: string, start: StreamCursor) {
       }
       return { frames, taken };
     },
+    readOutputs,
     readLive(live: LiveText | null, frames: StreamFrame[]): void {
       if (live === null || live.seq !== seq) return;
       if (offset > live.length) frames.push(resetFrame(runId, seq, live, live.chunks));

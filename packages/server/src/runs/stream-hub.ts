@@ -1,5 +1,6 @@
 import type { Bus, StoredEvent } from '#storage';
 import { appendChunk, chunksAfter, type LiveText, type TextChunk, type TextKind } from './live-text.ts';
+import { createOutputRing, type OutputRing } from './tool-output.ts';
 
 const maxTailEvents = 64;
 const maxTailChars = 64_000;
@@ -14,6 +15,7 @@ export interface Channel {
   /** The run is driven by this process, so that nothing happens to it unseen. */
   readonly local: boolean;
   readonly live: LiveText | null;
+  readonly outputs: Pick<OutputRing, 'last' | 'after'>;
   /** Events after `seq`, or null when they must be read from the store. */
   tailAfter(seq: number): readonly StoredEvent[] | null;
   /** Called at each change, until the returned function is called. */
@@ -22,6 +24,7 @@ export interface Channel {
 
 type BusMessage =
   | { readonly t: 'event'; readonly seq: number }
+  | { readonly t: 'output'; readonly seq: number; readonly step: number; readonly callId: string; readonly text: string }
   | {
       readonly t: 'delta';
       readonly seq: number;
@@ -38,6 +41,7 @@ interface ChannelState {
   owners: number;
   followers: number;
   live: LiveText | null;
+  readonly outputs: OutputRing;
   pending: { kind: TextKind; text: string }[];
   flushTimer: NodeJS.Timeout | null;
   flushedAt: number;
@@ -55,6 +59,8 @@ export interface LocalChannel {
   /** A model call begins to stream; `seq` is that of its `model.started`. */
   begin(call: { readonly seq: number; readonly step: number; readonly callId: string }): void;
   delta(kind: TextKind, text: string): void;
+  /** A tool says how far it is. */
+  output(output: { readonly step: number; readonly callId: string; readonly text: string }): void;
   /** Hands on what is still held back. To be called before the call's end is written. */
   flush(): void;
   close(): void;
@@ -97,6 +103,7 @@ export function createStreamHub({ bus, coalesceMs, now = Date.now }: StreamHubOp
         owners: 0,
         followers: 0,
         live: null,
+        outputs: createOutputRing(),
         pending: [],
         flushTimer: null,
         flushedAt: 0,
@@ -160,6 +167,9 @@ export function createStreamHub({ bus, coalesceMs, now = Date.now }: StreamHubOp
   function receive(state: ChannelState, text: string): void {
     const message = JSON.parse(text) as BusMessage; // only hubs of this product publish on this topic
     state.lastSeq = Math.max(state.lastSeq, message.seq);
+    if (message.t === 'output' && state.owners === 0) {
+      state.outputs.add({ afterSeq: message.seq, step: message.step, callId: message.callId, text: message.text });
+    }
     if (message.t === 'delta' && state.owners === 0) {
       if (state.live === null || state.live.seq < message.seq) {
         state.live = { seq: message.seq, step: message.step, callId: message.callId, chunks: [], length: 0 };
@@ -230,6 +240,16 @@ export function createStreamHub({ bus, coalesceMs, now = Date.now }: StreamHubOp
           if (waitMs <= 0) flush(state);
           else state.flushTimer = setTimeout(() => flush(state), waitMs);
         },
+        output({ step, callId, text }) {
+          const seq = state.lastSeq;
+          state.outputs.add({ afterSeq: seq, step, callId, text });
+          if (bus.spansProcesses && state.remoteUntil > now()) {
+            for (let start = 0; start < text.length; start += maxBusTextChars) {
+              publish(state, { t: 'output', seq, step, callId, text: text.slice(start, start + maxBusTextChars) });
+            }
+          }
+          notify(state);
+        },
         flush: () => flush(state),
         close() {
           if (!open) return;
@@ -262,6 +282,7 @@ export function createStreamHub({ bus, coalesceMs, now = Date.now }: StreamHubOp
           get live() {
             return state.live;
           },
+          outputs: state.outputs,
           tailAfter(seq) {
             if (state.owners > 0 && state.lastSeq > 0 && state.lastSeq <= seq) return [];
             const [first] = state.tail;

@@ -12,6 +12,7 @@ export interface ToolCallHooks {
   readonly signal: AbortSignal;
   readonly timeoutMs: number;
   readonly traceparent: string | undefined;
+  readonly onOutput: (text: string) => void;
 }
 
 /** Runs a started tool call. Whatever it touches outside its arguments is decided by policy first, and recorded before it happens. */
@@ -30,7 +31,7 @@ export async function callTool(engine: Engine, context: RunContext, start: ToolS
       idempotencyKey: start.idempotencyKey,
       workspace,
       signal: hooks.signal,
-      onOutput: () => undefined,
+      onOutput: hooks.onOutput,
       async authorize(request) {
         const decision = decideForRun(engine, context, start.call.callId, {
           action: request.action,
