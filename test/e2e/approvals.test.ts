@@ -1,3 +1,6 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { all, one, startTestServer, type TestServer, tenant } from './support/server.ts';
 import { createProbe } from './support/tools.ts';
@@ -99,8 +102,7 @@ it('asks for the role that a policy names', async () => {
   const policies = `
 @id("lead-only") @obligation("require_approval:role=lead")
 permit (principal is Agent, action == Action::"tool.execute", resource is Tool) when { resource.name == "probe" };`;
-  const { mkdtempSync, mkdirSync, writeFileSync } = await import('node:fs');
-  const dataDir = mkdtempSync('/tmp/nexus-e2e-role-');
+  const dataDir = mkdtempSync(join(tmpdir(), 'nexus-e2e-role-'));
   mkdirSync(`${dataDir}/policies`);
   writeFileSync(`${dataDir}/policies/lead.cedar`, policies);
   const strict = await startTestServer({ tools: probe.tools, dataDir });
@@ -120,6 +122,7 @@ permit (principal is Agent, action == Action::"tool.execute", resource is Tool) 
     await strict.verifyRuns();
   } finally {
     await strict.close();
+    rmSync(dataDir, { recursive: true, force: true });
   }
 });
 

