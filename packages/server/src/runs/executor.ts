@@ -1,22 +1,10 @@
-import type { BudgetRefusal, ErrorInfo, JournalEvent, NewEvent, RunTotals } from '@nexus-agent/protocol';
+import type { BudgetRefusal, ErrorInfo, JournalEvent, NewEvent } from '@nexus-agent/protocol';
 import { NexusError, toErrorInfo } from '#core';
 import type { ModelTarget } from '#llm';
-import type { CommitResult, LedgerOutcome, RunPatch, StoredEvent } from '#storage';
+import type { CommitResult, LedgerOutcome, StoredEvent } from '#storage';
 import type { ToolExecution } from '#tools';
 import type { RunContext } from './context.ts';
-import type { RecordedDecision } from './decisions.ts';
-import {
-  budgetStop,
-  checkAnswer,
-  closeOpenWork,
-  completedEvents,
-  endingPatch,
-  foldNew,
-  newMessageId,
-  type Stop,
-  stoppedEvents,
-  withEnding,
-} from './endings.ts';
+import { budgetStop, foldNew, type Stop } from './endings.ts';
 import type { Engine } from './engine.ts';
 import {
   callModel,
@@ -26,26 +14,28 @@ import {
   type NextAttempt,
   proposeAnswer,
   proposeFailures,
+  proposeFallback,
 } from './model-call.ts';
 import {
   type ModelAttemptPlan,
   type ModelCallPlan,
   modelGrant,
   planModelAttempt,
-  planModelCall,
+  proposeDeniedModel,
   proposeModelAttempt,
 } from './model-plan.ts';
-import { nextAction, type RunLimits } from './next-action.ts';
+import type { RunLimits } from './next-action.ts';
 import { assumedEvents, commitProposal, merge, type Proposal, propose, type RunFence } from './proposal.ts';
 import { collectApprovals, collectChildren, isUnwritable } from './recovery.ts';
+import { decideRound, type Round, type Start } from './round.ts';
 import type { RunSpans } from './run-spans.ts';
 import type { RunState } from './state.ts';
 import type { LocalChannel } from './stream-hub.ts';
 import { callTool, proposeToolEnd } from './tool-call.ts';
-import { completed, grantedWallMs, planTool, proposeToolStart, type ToolStart } from './tool-plan.ts';
+import { completed, grantedWallMs, type ToolStart } from './tool-plan.ts';
 import { fold, toolCallId } from './transitions.ts';
 
-export type ExecutorEnd = 'ended' | 'waiting' | 'handed_over' | 'lost' | 'broken';
+export type ExecutorEnd = NonNullable<Round['end']> | 'lost' | 'broken';
 
 /** A run that this process drives. */
 export interface Executor {
@@ -107,21 +97,6 @@ interface AttemptRequest {
   readonly attempt: number;
   readonly failures: readonly FailedAttempt[];
   readonly previous: { readonly target: ModelTarget; readonly error: ErrorInfo } | null;
-}
-
-/** An effect that begins once its announcement is written. */
-interface Start {
-  readonly proposal: Proposal;
-  readonly purpose: 'model' | 'tool';
-  readonly begin: (outcome: LedgerOutcome | undefined, seq: number) => void;
-}
-
-interface Round {
-  readonly written: readonly Proposal[];
-  readonly starts: readonly Start[];
-  readonly end: ExecutorEnd | null;
-  /** As they are once it is written. */
-  readonly totals: RunTotals;
 }
 
 /**
@@ -281,106 +256,15 @@ export function startExecutor(options: ExecutorOptions): Executor {
     return [answer, requested];
   }
 
-  /** Decides, from the state as it will be after `facts`, what else to write and what to start. */
   function decide(facts: readonly Proposal[]): Round {
-    const written = [...facts];
-    const starts: Start[] = [];
-    let draft = foldNew(state, assumedEvents(merge(facts)));
-    if (stop !== null) return working() ? { written, starts, end: null, totals: draft.totals } : stopRound(written, stop, draft);
-    const busy = new Set(inFlight.keys());
-    for (;;) {
-      const action = nextAction(draft, limits, busy);
-      switch (action.type) {
-        case 'tools':
-          for (const call of action.calls) {
-            const plan = planTool(engine, context, draft, call);
-            const proposal = plan.type === 'start' ? proposeToolStart(engine, context, draft, plan.start) : plan.proposal;
-            if (plan.type === 'start') {
-              busy.add(call.callId);
-              starts.push({ proposal, purpose: 'tool', begin: (outcome) => beginTool(plan.start, outcome) });
-            } else written.push(proposal);
-            draft = foldNew(draft, assumedEvents(proposal));
-          }
-          continue;
-        case 'model': {
-          const plan = planModelCall(engine, context, draft, action);
-          const attempt = plan.type === 'planned' ? planFirstAttempt(plan.plan) : plan;
-          if (attempt.type === 'impossible') {
-            if (attempt.decision !== null) written.push(deniedModel(attempt.decision, Math.max(1, draft.step)));
-            requestStop({ type: 'fail', error: attempt.error, resumable: attempt.error.code !== 'context_overflow' });
-            return working() || stop === null ? { written, starts, end: null, totals: draft.totals } : stopRound(written, stop, draft);
-          }
-          const proposal = proposeModelAttempt(attempt.plan);
-          starts.push({ proposal, purpose: 'model', begin: (outcome, seq) => beginModel(attempt.plan, outcome, seq) });
-          draft = foldNew(draft, assumedEvents(proposal));
-          return { written, starts, end: null, totals: draft.totals };
-        }
-        case 'finish':
-          return finishRound(written, draft, action.text);
-        case 'fail':
-          requestStop({ type: 'fail', error: action.error, resumable: action.resumable });
-          return stop === null ? { written, starts, end: null, totals: draft.totals } : stopRound(written, stop, draft);
-        case 'wait': {
-          const { approvals, childRuns } = action;
-          const reason = approvals.length > 0 ? ('approval' as const) : ('child' as const);
-          const waiting = {
-            reason,
-            ...(approvals.length > 0 ? { approvals: [...approvals] } : {}),
-            ...(childRuns.length > 0 ? { childRuns: [...childRuns] } : {}),
-          };
-          const due = [action.dueAt, context.deadlineAt].filter((time) => time !== null);
-          const patch: RunPatch = { status: 'waiting', waiting, leaseOwner: null, dueAt: due.length === 0 ? null : Math.min(...due) };
-          written.push(propose({ events: [{ type: 'run.waiting', data: waiting }], patch }));
-          return { written, starts, end: 'waiting', totals: draft.totals };
-        }
-        case 'busy':
-          return { written, starts, end: null, totals: draft.totals };
-        case 'ended':
-          return { written, starts, end: 'ended', totals: draft.totals };
-      }
-    }
+    const round = decideRound({ engine, context, state, limits, inFlight: new Set(inFlight.keys()), stop, working: working() }, facts);
+    if (round.stop !== null) requestStop(round.stop);
+    return round;
   }
 
-  function planFirstAttempt(plan: ModelCallPlan) {
-    const target = context.targets[0];
-    if (target === undefined) throw new NexusError('model_not_found', `agent ${context.agent.name} has no model`);
-    return planModelAttempt(engine, context, plan, target, plan.firstAttempt);
-  }
-
-  function finishRound(written: readonly Proposal[], draft: RunState, text: string): Round {
-    const answer = checkAnswer(engine, context, draft, text);
-    if (answer.type === 'error') return stopRound(written, answer.stop, draft);
-    const messageId = newMessageId(engine);
-    const { wake, lease } = endingPatch(context);
-    const patch: RunPatch = { ...lease, status: 'completed', totals: draft.totals, step: draft.step, output: text };
-    const last = propose({ wake, patch });
-    const message = { messageId, text, ...(answer.output === undefined ? {} : { output: answer.output }) };
-    return {
-      written: [withEnding(state, merge([...written, last]), (end) => ({ events: completedEvents(end, message) }))],
-      starts: [],
-      end: 'ended',
-      totals: draft.totals,
-    };
-  }
-
-  function stopRound(written: readonly Proposal[], why: Stop, draft: RunState): Round {
-    if (why.type === 'drain') {
-      const patch: RunPatch = { status: 'queued', leaseOwner: null, dueAt: clock.now() };
-      return { written: [...written, propose({ patch })], starts: [], end: 'handed_over', totals: draft.totals };
-    }
-    const { wake, lease } = endingPatch(context);
-    const patch: RunPatch = {
-      ...lease,
-      status: why.type === 'cancel' ? 'cancelled' : 'failed',
-      totals: draft.totals,
-      step: draft.step,
-      error: why.type === 'cancel' ? null : why.error,
-      resumable: why.type === 'fail' && why.resumable,
-    };
-    const closing = closeOpenWork(draft, why.type === 'fail' && why.resumable);
-    const last = merge([...written, closing, propose({ wake, patch })]);
-    const ending = withEnding(state, last, (end) => ({ events: stoppedEvents(end, why) }));
-    return { written: [ending], starts: [], end: 'ended', totals: draft.totals };
+  function begin({ effect }: Start, outcome: LedgerOutcome | undefined): void {
+    if (effect.type === 'model') beginModel(effect.attempt, outcome, state.lastSeq);
+    else beginTool(effect.start, outcome);
   }
 
   /** Writes a round, moves the state on and starts what was announced. */
@@ -392,7 +276,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
     if (result.type !== 'committed') return 'lost';
     let used = before.ledger.length;
     for (const start of round.starts) {
-      start.begin(result.outcomes[used], state.lastSeq);
+      begin(start, result.outcomes[used]);
       used += start.proposal.ledger.length;
     }
     return round.end;
@@ -402,16 +286,16 @@ export function startExecutor(options: ExecutorOptions): Executor {
   async function writeSingly(before: Proposal, starts: readonly Start[], refusal: BudgetRefusal): Promise<ExecutorEnd | null> {
     if ((await commit(before)).type !== 'committed') return 'lost';
     let refused = refusal;
-    let purpose: Start['purpose'] = starts[0]?.purpose ?? 'model';
+    let purpose = starts[0]?.effect.type ?? 'model';
     for (const start of starts) {
       const result = await commit(start.proposal);
       if (result.type === 'committed') {
-        start.begin(result.outcomes[0], state.lastSeq);
+        begin(start, result.outcomes[0]);
         continue;
       }
       if (result.type !== 'refused') return 'lost';
       refused = result.refusal;
-      purpose = start.purpose;
+      purpose = start.effect.type;
       break;
     }
     // What already runs may finish; its results are kept for when the run is resumed.
@@ -445,31 +329,13 @@ export function startExecutor(options: ExecutorOptions): Executor {
       return true;
     }
     const planned = planModelAttempt(engine, context, request.plan, request.target, request.attempt);
-    const { previous } = request;
-    const changed = previous !== null && previous.target !== request.target;
-    const fallback = propose({
-      events: changed
-        ? [
-            {
-              type: 'route.fallback',
-              data: {
-                step: request.plan.step,
-                callId: request.plan.callId,
-                from: { provider: previous.target.provider, model: previous.target.model },
-                to: { provider: request.target.provider, model: request.target.model },
-                error: previous.error,
-              },
-            },
-          ]
-        : [],
-    });
     if (planned.type === 'impossible') {
-      const denied = planned.decision === null ? propose({}) : deniedModel(planned.decision, request.plan.step);
+      const denied = planned.decision === null ? propose({}) : proposeDeniedModel(planned.decision, request.plan.step);
       if ((await commit(merge([failures, denied]))).type !== 'committed') return false;
       answer({ type: 'refused', error: planned.error, final: false });
       return true;
     }
-    const before = merge([failures, fallback]);
+    const before = merge([failures, proposeFallback(request)]);
     const result = await commit(merge([before, proposeModelAttempt(planned.plan)]));
     if (result.type === 'committed') {
       answer({
@@ -598,8 +464,4 @@ export function startExecutor(options: ExecutorOptions): Executor {
     },
     poke: () => report({ type: 'poke' }),
   };
-}
-
-function deniedModel(decision: RecordedDecision, step: number): Proposal {
-  return propose({ decisions: [decision.row], events: [{ type: 'policy.denied', data: { step, decision: decision.record } }] });
 }

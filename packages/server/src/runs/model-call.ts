@@ -229,3 +229,16 @@ export function proposeAnswer(engine: Engine, outcome: Extract<ModelOutcome, { t
     settle(reserve.reservationId, actual),
   ]);
 }
+
+/** Journals that another target takes the call over; nothing for another attempt at the same one. */
+export function proposeFallback(request: {
+  readonly plan: ModelCallPlan;
+  readonly target: ModelTarget;
+  readonly previous: { readonly target: ModelTarget; readonly error: ErrorInfo } | null;
+}): Proposal {
+  const { plan, target, previous } = request;
+  if (previous === null || previous.target === target) return propose({});
+  const named = ({ provider, model }: ModelTarget) => ({ provider, model });
+  const data = { step: plan.step, callId: plan.callId, from: named(previous.target), to: named(target), error: previous.error };
+  return propose({ events: [{ type: 'route.fallback', data }] });
+}

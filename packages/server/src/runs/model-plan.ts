@@ -213,3 +213,8 @@ export function proposeModelAttempt(attempt: ModelAttemptPlan): Proposal {
     },
   });
 }
+
+/** Journals that policy did not allow a model call. */
+export function proposeDeniedModel(decision: RecordedDecision, step: number): Proposal {
+  return propose({ decisions: [decision.row], events: [{ type: 'policy.denied', data: { step, decision: decision.record } }] });
+}
