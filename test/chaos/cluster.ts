@@ -16,7 +16,7 @@ import type { WorkerMessage, WorkerProcessOptions } from './worker-process.ts';
 const script = fileURLToPath(new URL('./worker-process.ts', import.meta.url));
 
 /** Leases short enough for a test; `takeover` is measured with the product's own. */
-export const shortLease = { leaseMs: 1000, heartbeatMs: 250, pollMs: 100 };
+const shortLease = { leaseMs: 1000, heartbeatMs: 250, pollMs: 100 };
 
 export interface WorkerProcess {
   readonly pid: number;
