@@ -96,3 +96,49 @@ it('a text that no database could keep as such is kept and given back', async ()
     expect(run).toMatchObject({ status: 'completed', output: text });
   }
 });
+
+describe('a provider', () => {
+  it('that never stops talking is cut off, with bounded memory, and what it sent is billed', async () => {
+    let written = 0;
+    const { run, events } = await answer((response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      const chunk = `data: ${JSON.stringify({ id: 'r', choices: [{ index: 0, delta: { content: 'word '.repeat(1_000) } }] })}\n\n`;
+      const pour = () => {
+        while (!response.destroyed && written < 500_000_000) {
+          written += chunk.length;
+          if (!response.write(chunk)) return void response.once('drain', pour);
+        }
+      };
+      pour();
+    });
+    expect(run).toMatchObject({ status: 'failed', error: { code: 'provider_malformed' } });
+    expect(written).toBeLessThan(50_000_000);
+    expect(one(events, 'budget.settled').data.amounts.tokens).toBeGreaterThan(100_000);
+  });
+
+  it('whose answer was cut before the arguments of a call does not have it run without them', async () => {
+    const { run, events } = await answer(chat({ calls: [{ name: 'probe', arguments: '' }], usage, finish: 'length' }), done);
+    expect(run).toMatchObject({ status: 'completed', output: 'done' });
+    expect(one(events, 'tool.completed').data.error?.code).toBe('tool_input_invalid');
+    expect(probe.calls).toEqual([]);
+  });
+
+  it.each([
+    ['an error with status 200', 200, 'application/json', '{"error":{"message":"overloaded"}}'],
+    ['a page with status 200', 200, 'text/html', '<html>login</html>'],
+    ['an empty stream', 200, 'text/event-stream', ''],
+    ['only the end mark', 200, 'text/event-stream', 'data: [DONE]\n\n'],
+    ['packed bytes', 200, 'text/event-stream', '\u001f\u008b\b\u0000\u0000'],
+    ['a redirect', 302, 'text/plain', 'elsewhere'],
+    ['events of another format', 200, 'text/event-stream', 'event: message_stop\ndata: {"type":"message_stop"}\n\n'],
+    ['no choices', 200, 'text/event-stream', 'data: {"choices":[]}\n\ndata: [DONE]\n\n'],
+    ['a scalar', 200, 'text/event-stream', 'data: 5\n\ndata: [DONE]\n\n'],
+  ])('that sends %s fails the run by a typed error', async (_what, status, type, text) => {
+    const { run } = await answer((response) => {
+      response.writeHead(status, { 'content-type': type, location: 'http://127.0.0.1:1/' });
+      response.end(text);
+    });
+    expect(run.status).toBe('failed');
+    expect(run.error?.code).toMatch(/^provider_/);
+  });
+});

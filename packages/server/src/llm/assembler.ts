@@ -14,7 +14,8 @@ export interface Assembler {
   signature(value: string): void;
   /** Opens a tool call; gives the handle for its argument fragments. */
   toolCall(id: string, name: string): ToolCallDraft;
-  content(): AssistantPart[];
+  /** `cut`: the answer ended before the model was done, so a last call without arguments may have wanted some. */
+  content(cut?: boolean): AssistantPart[];
   hasToolCalls(): boolean;
   /** Upper estimate of the output tokens received so far. */
   streamedTokens(): number;
@@ -65,7 +66,7 @@ export function createAssembler(emit: (kind: DeltaKind, text: string) => void): 
       start({ type: 'tool_call', call });
       return call;
     },
-    content: () => drafts.map(finishDraft),
+    content: (cut = false) => drafts.map((draft, index) => finishDraft(draft, cut && index === drafts.length - 1)),
     hasToolCalls: () => drafts.some((draft) => draft.type === 'tool_call'),
     streamedTokens: () => drafts.reduce((sum, draft) => sum + draftTokens(draft), 0),
   };
@@ -76,13 +77,13 @@ function draftTokens(draft: Draft): number {
   return estimateTextTokens(draft.text);
 }
 
-function finishDraft(draft: Draft): AssistantPart {
+function finishDraft(draft: Draft, cut: boolean): AssistantPart {
   if (draft.type === 'text') return draft;
   if (draft.type === 'reasoning') {
     return { type: 'reasoning', text: draft.text, ...(draft.signature === '' ? {} : { signature: draft.signature }) };
   }
   const { id, name, arguments: raw } = draft.call;
-  if (raw.trim() === '') return { type: 'tool_call', providerCallId: id, name, input: {} };
+  if (raw.trim() === '' && !cut) return { type: 'tool_call', providerCallId: id, name, input: {} };
   if (isTooDeep(raw)) return { type: 'tool_call', providerCallId: id, name, input: null, invalidInput: raw };
   try {
     return { type: 'tool_call', providerCallId: id, name, input: JSON.parse(raw) };

@@ -175,11 +175,13 @@ describe('connections', () => {
       write();
     });
     open.push(server);
-    const llm = serve(createOpenAiCompatibleProvider({ name: 'local', baseUrl: server.url, clock: systemClock, timeouts }));
+    const size = { contextTokens: 200_000, maxOutputTokens: 100_000 };
+    const llm = serve(createOpenAiCompatibleProvider({ name: 'local', baseUrl: server.url, clock: systemClock, timeouts, ...size }));
     const targets = await llm.resolve(['local/m']);
+    const gate = recordGate(() => grant(10_000, size.maxOutputTokens));
     let stalled: number | null = null;
     let chars = 0;
-    for await (const part of llm.stream(makeRequest('x'), { targets, gate: recordGate(), signal: new AbortController().signal })) {
+    for await (const part of llm.stream(makeRequest('x'), { targets, gate, signal: new AbortController().signal })) {
       if (part.type === 'text.delta') chars += part.text.length;
       if (part.type === 'text.delta' && stalled === null) {
         await new Promise((resolve) => setTimeout(resolve, 500)); // longer than the idle timeout

@@ -1,5 +1,5 @@
 import type { Usage } from '@nexus-agent/protocol';
-import type { Clock, NexusError } from '#core';
+import { type Clock, NexusError } from '#core';
 import type { DeltaKind } from './assembler.ts';
 import { type Answer, asRecord, asString, type Codec } from './codecs/codec.ts';
 import { createSseDecoder } from './sse.ts';
@@ -80,6 +80,9 @@ export interface HttpProviderOptions {
   readonly clock: Clock;
 }
 
+/** What an answer may take on the wire, with every token in an event of its own: more is not the answer that was asked for. */
+const baseAnswerBytes = 2_000_000;
+const bytesPerToken = 1_024;
 const listTtlMs = 60_000;
 const listTimeoutMs = 3_000;
 
@@ -118,6 +121,8 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
       let pendingKind: DeltaKind = 'text';
       let pending = '';
       let sent = false;
+      let received = 0;
+      const maxBytes = baseAnswerBytes + maxOutputTokens * bytesPerToken;
       // Deltas of one network chunk are passed on as one: fewer wake-ups, same text.
       const flush = () => {
         if (pending === '') return;
@@ -154,6 +159,16 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
             sent = true;
           },
           data(chunk) {
+            received += chunk.length;
+            if (received > maxBytes) {
+              throw new NexusError(
+                'provider_malformed',
+                `${name} goes on after ${maxBytes} bytes of an answer of ${maxOutputTokens} tokens`,
+                {
+                  details: { provider: name, model },
+                },
+              );
+            }
             try {
               sse.push(chunk);
             } finally {

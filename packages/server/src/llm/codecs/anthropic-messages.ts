@@ -230,7 +230,10 @@ function createDecoder(context: StreamContext): StreamDecoder {
       const reason = finishReasons[stopReason];
       if (reason === undefined)
         throw streamCut(context, stopReason === '' ? 'without a stop reason' : `with the reason "${stopReason.slice(0, 40)}"`);
-      return { content: assembler.content(), finishReason: reason === 'stop' && assembler.hasToolCalls() ? 'tool_calls' : reason };
+      return {
+        content: assembler.content(reason === 'length'),
+        finishReason: reason === 'stop' && assembler.hasToolCalls() ? 'tool_calls' : reason,
+      };
     },
     usage: () => readUsage(wireUsage),
     streamedTokens: () => assembler.streamedTokens(),

@@ -187,7 +187,7 @@ function createDecoder(context: StreamContext): StreamDecoder {
       if (reason === undefined) throw streamCut(context, `with the reason "${finish.slice(0, 40)}"`);
       const calling = assembler.hasToolCalls();
       const finishReason = reason === 'stop' && calling ? 'tool_calls' : reason === 'tool_calls' && !calling ? 'stop' : reason;
-      return { content: assembler.content(), finishReason };
+      return { content: assembler.content(reason === 'length'), finishReason };
     },
     usage: () => usage,
     streamedTokens: () => assembler.streamedTokens(),
