@@ -120,7 +120,7 @@ describe('one process', () => {
   beforeAll(async () => {
     server = await startTestServer({
       tools: probe.tools,
-      config: { limits: { streamLagMs: 1_000 } },
+      config: { limits: { streamLagMs: 2_000 } },
       models: { 'sim/sim-large': { contextTokens: 8_000_000, maxOutputTokens: 100_000 } },
     });
     await server.agent('talker', { models: ['sim/sim-large?tokensPerSecond=90'] });
