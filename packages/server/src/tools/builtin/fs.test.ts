@@ -210,6 +210,15 @@ it('replaces a file in one step, keeping whether it may be executed', async () =
   expect(await readdir(workspace)).toEqual(['data', 'run.sh']);
 });
 
+it('counts new folders too, and makes none for a write that it refuses', async () => {
+  const call = setUp({ limits: { maxWorkspaceFiles: 12 } });
+  const nested = (name: string) => `${Array.from({ length: 5 }, (_, level) => `${name}${level}`).join('/')}/file`;
+  expect(await call('fs_write', { path: nested('a'), content: '' })).toMatch(/^wrote/);
+  expect(await call('fs_write', { path: nested('b'), content: '' })).toMatch(/^payload_too_large/);
+  expect((await readdir(workspace)).sort()).toEqual(['a0', 'data']);
+  expect(await call('fs_write', { path: 'a0/a1/more', content: '' })).toMatch(/^wrote/);
+});
+
 it('holds the workspace to its size, also for writes at the same time', async () => {
   const call = setUp({ limits: { maxWorkspaceBytes: 1_000, maxWorkspaceFiles: 50, maxFileBytes: 600 } });
   expect(await call('fs_write', { path: 'large', content: 'x'.repeat(601) })).toMatch(/^payload_too_large: a file may have 600 bytes/);

@@ -6,6 +6,7 @@ import {
   createFile,
   type Folder,
   type FolderOptions,
+  hasErrorCode,
   openChild,
   openFile,
   openRoot,
@@ -71,16 +72,19 @@ export function createWorkspaces(options: WorkspacesOptions = {}): Workspaces {
     }
   };
 
-  const planWrite = async (folder: Folder, name: string, content: Uint8Array, signal: AbortSignal | undefined) => {
+  /** `missing`: folders of the path below `folder` that are not there yet. They count like files. */
+  const planWrite = async ({ folder, missing }: Descent, name: string, content: Uint8Array, signal: AbortSignal | undefined) => {
     throwIfAborted(signal);
-    const existing = await statEntry(folder, name);
+    const existing = missing.length > 0 ? undefined : await statEntry(folder, name);
     if (existing !== undefined) requireReplaceable(existing, name);
-    const change = { bytes: content.byteLength - (existing?.size ?? 0), files: existing === undefined ? 1 : 0 };
+    const files = existing === undefined ? missing.length + 1 : 0;
+    const change = { bytes: content.byteLength - (existing?.size ?? 0), files };
     const mode = existing === undefined ? 0o600 : existing.mode & 0o700;
-    const write = async () => {
-      await replaceFile(folder, name, { content, mode, signal, options });
-      return { created: existing === undefined };
-    };
+    const write = () =>
+      inNewFolders(folder, missing, options, async (target) => {
+        await replaceFile(target, name, { content, mode, signal, options });
+        return { created: existing === undefined };
+      });
     return { change, write };
   };
 
@@ -110,13 +114,21 @@ export function createWorkspaces(options: WorkspacesOptions = {}): Workspaces {
         );
       }
       throwIfAborted(signal);
-      return withFolder(root, names.slice(0, -1), path, { ...options, create: true }, (folder) =>
-        usage.write(
+      let descent: Descent | undefined;
+      try {
+        return await usage.write(
           root,
-          () => planWrite(folder, name, content, signal),
+          async () => {
+            descent = await descend(root, names.slice(0, -1), path, options);
+            return planWrite(descent, name, content, signal);
+          },
           () => measure(root),
-        ),
-      );
+        );
+      } catch (error) {
+        throw toWorkspaceError(error, path);
+      } finally {
+        await descent?.folder.handle.close();
+      }
     },
 
     async *walk(root, path, { recursive, signal }) {
@@ -138,13 +150,11 @@ export function createWorkspaces(options: WorkspacesOptions = {}): Workspaces {
   };
 }
 
-type PathOptions = FolderOptions & { readonly create?: boolean };
-
 async function withFolder<T>(
   root: string,
   names: readonly string[],
   path: string,
-  options: PathOptions,
+  options: FolderOptions,
   action: (folder: Folder) => Promise<T>,
 ): Promise<T> {
   const folder = await openPath(root, names, path, options);
@@ -157,8 +167,38 @@ async function withFolder<T>(
   }
 }
 
-/** Steps from the root to a folder, one name and one descriptor at a time. */
-async function openPath(root: string, names: readonly string[], path: string, options: PathOptions): Promise<Folder> {
+/** The innermost folder of a path that is there, and the names below it that are not. */
+interface Descent {
+  readonly folder: Folder;
+  readonly missing: readonly string[];
+}
+
+async function openPath(root: string, names: readonly string[], path: string, options: FolderOptions): Promise<Folder> {
+  const { folder, missing } = await descend(root, names, path, options);
+  if (missing.length === 0) return folder;
+  await folder.handle.close();
+  throw new NexusError('not_found', `there is no ${JSON.stringify(path)} in the workspace; fs_list shows what there is`);
+}
+
+/** Makes the folders `names` below `parent`, one in the other, and runs `action` in the last. */
+async function inNewFolders<T>(
+  parent: Folder,
+  names: readonly string[],
+  options: FolderOptions,
+  action: (folder: Folder) => Promise<T>,
+): Promise<T> {
+  const [name, ...rest] = names;
+  if (name === undefined) return action(parent);
+  const folder = await openChild(parent, name, { ...options, create: true });
+  try {
+    return await inNewFolders(folder, rest, options, action);
+  } finally {
+    await folder.handle.close();
+  }
+}
+
+/** Steps from the root into a path as far as it is there, one name and one descriptor at a time. */
+async function descend(root: string, names: readonly string[], path: string, options: FolderOptions): Promise<Descent> {
   let folder: Folder;
   try {
     folder = await openRoot(root, options);
@@ -167,14 +207,16 @@ async function openPath(root: string, names: readonly string[], path: string, op
     throw new NexusError('unavailable', 'the folder of the session cannot be opened', { cause: error, retryable: false });
   }
   try {
-    for (const name of names) {
+    for (const [index, name] of names.entries()) {
       const next = await openChild(folder, name, options).catch(async (error: unknown) => {
+        if (hasErrorCode(error, 'ENOENT')) return undefined;
         throw await explainNoFolder(folder, name, error);
       });
+      if (next === undefined) return { folder, missing: names.slice(index) };
       await folder.handle.close();
       folder = next;
     }
-    return folder;
+    return { folder, missing: [] };
   } catch (error) {
     await folder.handle.close();
     throw toWorkspaceError(error, path);
