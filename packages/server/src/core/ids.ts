@@ -3,18 +3,20 @@ import { type IdKind, idPrefixes } from '@nexus-agent/protocol';
 import type { Clock } from './clock.ts';
 
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
+/** The two characters of each 10 bits. */
+const pairs = Array.from({ length: 1024 }, (_, bits) => `${alphabet[bits >>> 5]}${alphabet[bits & 31]}`);
 
 /** 128 bits as 26 characters of Crockford base32, most significant first (TypeID specification 0.3). */
 function encodeBase32(bytes: Uint8Array): string {
   let text = '';
   let buffer = 0;
-  let bits = 2; // 26 x 5 = 130 bits: two leading zero bits
+  let bits = 2; // 13 x 10 = 130 bits: two leading zero bits
   for (const byte of bytes) {
     buffer = (buffer << 8) | byte;
     bits += 8;
-    while (bits >= 5) {
-      bits -= 5;
-      text += alphabet[(buffer >>> bits) & 31];
+    if (bits >= 10) {
+      bits -= 10;
+      text += pairs[buffer >>> bits];
       buffer &= (1 << bits) - 1;
     }
   }

@@ -35,23 +35,41 @@ export function propose(
 export function merge(proposals: readonly Proposal[]): Proposal {
   const [only] = proposals;
   if (only !== undefined && proposals.length === 1) return only;
+  const ledger: LedgerOperation[] = [];
+  const decisions: DecisionRow[] = [];
+  const approvals: ApprovalRow[] = [];
+  const closeApprovals: Proposal['closeApprovals'][number][] = [];
+  const wake: RunId[] = [];
+  const patch: RunPatch = {};
+  for (const proposal of proposals) {
+    ledger.push(...proposal.ledger);
+    decisions.push(...proposal.decisions);
+    approvals.push(...proposal.approvals);
+    closeApprovals.push(...proposal.closeApprovals);
+    wake.push(...proposal.wake);
+    Object.assign(patch, proposal.patch);
+  }
   return {
-    ledger: proposals.flatMap((proposal) => proposal.ledger),
-    decisions: proposals.flatMap((proposal) => proposal.decisions),
-    approvals: proposals.flatMap((proposal) => proposal.approvals),
-    closeApprovals: proposals.flatMap((proposal) => proposal.closeApprovals),
-    patch: Object.assign({}, ...proposals.map((proposal) => proposal.patch)),
-    wake: proposals.flatMap((proposal) => proposal.wake),
+    ledger,
+    decisions,
+    approvals,
+    closeApprovals,
+    patch,
+    wake,
     events(outcomes) {
+      const events: NewEvent[] = [];
       let used = 0;
-      return proposals.flatMap((proposal) => {
-        const own = outcomes.slice(used, used + proposal.ledger.length);
+      for (const proposal of proposals) {
+        const own = proposal.ledger.length === 0 ? none : outcomes.slice(used, used + proposal.ledger.length);
         used += proposal.ledger.length;
-        return proposal.events(own);
-      });
+        events.push(...proposal.events(own));
+      }
+      return events;
     },
   };
 }
+
+const none: readonly LedgerOutcome[] = [];
 
 /** The answer that an operation gets when nothing is in its way: lets the next decision be made before the commit. */
 export function assumedOutcome(operation: LedgerOperation): LedgerOutcome {

@@ -10,17 +10,21 @@ import { initialState } from './state.ts';
  * Throws `replay_diverged` when the event cannot follow the state (a gap in `seq`, a call that was never requested).
  */
 export function transition(state: RunState, event: JournalEvent): RunState {
-  if (event.seq !== state.lastSeq + 1) {
-    throw new NexusError('replay_diverged', `event ${event.seq} cannot follow event ${state.lastSeq} of the journal`);
-  }
-  return { ...applyEvent(state, event), lastSeq: event.seq };
+  return fold([event], state);
 }
 
 /** The state of a whole journal. */
 export function fold(events: Iterable<JournalEvent>, from: RunState = initialState): RunState {
   let state = from;
-  for (const event of events) state = transition(state, event);
-  return state;
+  let { lastSeq } = from;
+  for (const event of events) {
+    if (event.seq !== lastSeq + 1) {
+      throw new NexusError('replay_diverged', `event ${event.seq} cannot follow event ${lastSeq} of the journal`);
+    }
+    state = applyEvent(state, event);
+    lastSeq = event.seq;
+  }
+  return { ...state, lastSeq };
 }
 
 /** Fingerprint of everything in the state that decides what happens next; recorded at the end, checked by replay. */
