@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { createContext, Script } from 'node:vm';
 import type { Ajv2020, ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
 import { NexusError } from '#core';
 import { cutText } from './output.ts';
@@ -54,7 +55,50 @@ export function createSchemaValidator(): SchemaValidator {
 /** Loading takes tens of milliseconds, which a start without tool calls should not pay. */
 function loadAjv(): Ajv2020 {
   const module = createRequire(import.meta.url)('ajv/dist/2020.js') as typeof import('ajv/dist/2020.js'); // require() loses the module's type
-  return new module.Ajv2020({ allErrors: true, verbose: true, strict: false, validateFormats: false, logger: false, ownProperties: true });
+  return new module.Ajv2020({
+    allErrors: true,
+    verbose: true,
+    strict: false,
+    validateFormats: false,
+    logger: false,
+    ownProperties: true,
+    code: { regExp: createPatternEngine() },
+  });
+}
+
+const maxPatternMs = 50;
+/** Up to this length not even the worst pattern that people write takes long. */
+const shortChars = 16;
+
+/**
+ * The patterns of schemas, which meet texts that models write: one that backtracks without end would stop the whole
+ * server. A text that takes too long to match does not match.
+ */
+function createPatternEngine() {
+  const job: { pattern: RegExp; text: string } = { pattern: /(?:)/, text: '' };
+  const script = new Script('pattern.test(text)');
+  const context = createContext(job);
+  const engine = (source: string, flags: string) => {
+    const pattern = new RegExp(source, flags);
+    const quantifiers = source.match(/[*+{?]/g)?.length ?? 0;
+    return {
+      // Ajv takes patterns with equal texts for the same.
+      toString: () => String(pattern),
+      test(text: string): boolean {
+        // With one quantifier at most, matching takes quadratic time at worst.
+        if (text.length <= shortChars || (quantifiers < 2 && text.length < 5_000)) return pattern.test(text);
+        Object.assign(job, { pattern, text });
+        try {
+          return script.runInContext(context, { timeout: maxPatternMs }) === true;
+        } catch {
+          return false;
+        } finally {
+          job.text = '';
+        }
+      },
+    };
+  };
+  return Object.assign(engine, { code: 'new RegExp' });
 }
 
 function describe(error: ErrorObject, root: unknown): SchemaIssue {
