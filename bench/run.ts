@@ -1,5 +1,6 @@
 /**
- * Runs every benchmark in a process of its own, prints one table and writes bench/results/latest.json.
+ * Runs every benchmark in a process of its own, prints one table, and writes bench/results/latest.json and the table of
+ * docs/performance.md: no figure there is typed by hand.
  *
  *   make bench
  *   node --conditions=nexus-source bench/run.ts [--quick] [name ...]
@@ -11,7 +12,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { describe, meets, type Report } from './support/report.ts';
+import { writeTable } from './support/document.ts';
+import { describe, meets, type Report, type Result } from './support/report.ts';
 
 const { values, positionals } = parseArgs({ options: { quick: { type: 'boolean', default: false } }, allowPositionals: true });
 
@@ -81,8 +83,9 @@ for (const failure of failures) process.stdout.write(`not measured: ${failure}\n
 if (!values.quick && positionals.length === 0) {
   const folder = join(import.meta.dirname, 'results');
   mkdirSync(folder, { recursive: true });
-  const result = { date: new Date().toISOString(), command: 'make bench', machine, reports, failures };
+  const result: Result = { date: new Date().toISOString(), command: 'make bench', machine, reports, failures };
   writeFileSync(join(folder, 'latest.json'), `${JSON.stringify(result, null, 2)}\n`);
-  process.stdout.write('written to bench/results/latest.json\n');
+  writeTable(join(import.meta.dirname, '../docs/performance.md'), result);
+  process.stdout.write('written to bench/results/latest.json and docs/performance.md\n');
 }
 process.exitCode = failures.length > 0 ? 1 : 0;

@@ -64,7 +64,7 @@ report(
     { name: 'CPU of the server per event', value: ((cpu - cpuOfRunsAlone) / perSecond) * 1e6, unit: 'µs' },
     { name: 'share of one core that the server used', value: cpu * 100, unit: '%' },
   ],
-  ['each run is given 25 deltas/s; the CPU of the runs themselves, measured before anybody reads, is taken off'],
+  ['each run is given at most 25 deltas/s; the CPU of the runs themselves, measured before anybody reads, is taken off'],
 );
 
 /** Cores that the server uses over the time. */

@@ -20,6 +20,23 @@ export interface Report {
   readonly notes: readonly string[];
 }
 
+/** What bench/run.ts writes to bench/results/latest.json. */
+export interface Result {
+  readonly date: string;
+  readonly command: string;
+  readonly machine: {
+    readonly cpu: string;
+    readonly cores: number;
+    readonly memoryGb: number;
+    readonly platform: string;
+    readonly node: string;
+    /** Load average when the run began: on a machine that does other work, figures are worse than the product. */
+    readonly loadBefore: number;
+  };
+  readonly reports: readonly Report[];
+  readonly failures: readonly string[];
+}
+
 export function meets({ value, bar }: Figure): boolean | null {
   if (bar === undefined) return null;
   return bar.op === '<=' ? value <= bar.value : value >= bar.value;
@@ -31,7 +48,7 @@ export function describe(figure: Figure): string {
   return `  ${name.padEnd(64)} ${format(value).padStart(10)} ${unit.padEnd(12)} ${verdict}`.trimEnd();
 }
 
-function format(value: number): string {
+export function format(value: number): string {
   if (Number.isInteger(value)) return String(value);
   return Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(2);
 }
