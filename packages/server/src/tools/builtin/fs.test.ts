@@ -210,6 +210,17 @@ it('replaces a file in one step, keeping whether it may be executed', async () =
   expect(await readdir(workspace)).toEqual(['data', 'run.sh']);
 });
 
+it('knows a file by one path only, so that a policy on paths cannot be got round', async () => {
+  const call = setUp();
+  for (const path of ['./data/sales.csv', 'data//sales.csv', 'data/./sales.csv', 'data/sales.csv/', './/data/sales.csv']) {
+    expect(await call('fs_read', { path })).toMatch(/^path_not_allowed: .*plain form "data\/sales\.csv"/);
+    expect(await call('fs_write', { path, content: 'x' })).toMatch(/^path_not_allowed/);
+  }
+  for (const path of ['data/', 'data']) expect(await call('fs_list', { path })).toMatch(/^data\/sales\.csv\t/);
+  for (const path of ['', '.', './']) expect(await call('fs_list', { path })).toBe('data/');
+  expect(await call('fs_list', { path: 'data//' })).toMatch(/^path_not_allowed/);
+});
+
 it('counts new folders too, and makes none for a write that it refuses', async () => {
   const call = setUp({ limits: { maxWorkspaceFiles: 12 } });
   const nested = (name: string) => `${Array.from({ length: 5 }, (_, level) => `${name}${level}`).join('/')}/file`;

@@ -11,7 +11,8 @@ export const unfinishedPrefix = '.nexus-unfinished-';
  * A path of a workspace as its names, outermost first; the workspace itself is the empty list.
  *
  * Only relative paths with `/` are paths of a workspace: whatever is absolute, climbs with `..` or hides a NUL or a
- * control character is refused with `path_not_allowed`, also where it would end inside.
+ * control character is refused with `path_not_allowed`, also where it would end inside. So is `./a`, `a//b` or `a/`: a
+ * policy that speaks of a path must not be got round by another way to write it.
  */
 export function parseWorkspacePath(path: string): readonly string[] {
   const refuse = (why: string) =>
@@ -26,6 +27,8 @@ export function parseWorkspacePath(path: string): readonly string[] {
   if (path.startsWith('/')) throw refuse('is an absolute path');
   const names = path.split('/').filter((name) => name !== '' && name !== '.');
   if (names.includes('..')) throw refuse('contains ".."');
+  const plain = names.join('/');
+  if (path !== plain && names.length > 0) throw refuse(`is not in its plain form ${JSON.stringify(plain.slice(0, 200))}`);
   if (names.length > maxDepth) throw refuse(`is deeper than ${maxDepth} folders`);
   if (names.some((name) => Buffer.byteLength(name) > maxNameBytes)) throw refuse(`contains a name longer than ${maxNameBytes} bytes`);
   if (names.some((name) => name.startsWith(unfinishedPrefix))) throw refuse('is a reserved name');

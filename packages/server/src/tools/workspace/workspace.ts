@@ -132,7 +132,8 @@ export function createWorkspaces(options: WorkspacesOptions = {}): Workspaces {
     },
 
     async *walk(root, path, { recursive, signal }) {
-      const names = parseWorkspacePath(path);
+      // Listings show folders with the slash that they are then named with.
+      const names = parseWorkspacePath(path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path);
       const folder = await openPath(root, names, path, options);
       try {
         yield* walkFolder(folder, names.join('/'), {
