@@ -2,7 +2,11 @@ import { join } from 'node:path';
 import { prepareWorkspace } from '#tools';
 
 /** Gives a session's folder, made and filled when it is first asked for. The newest `capacity` are known to be there. */
-export function createSessionFolders(options: { readonly root: string; readonly seedFrom?: string | undefined; readonly capacity?: number }) {
+export function createSessionFolders(options: {
+  readonly root: string;
+  readonly seedFrom?: string | undefined;
+  readonly capacity?: number;
+}) {
   const { root, seedFrom, capacity = 10_000 } = options;
   const prepared = new Map<string, Promise<string>>();
 
