@@ -4,18 +4,21 @@ import { type Cluster, type ClusterOptions, openCluster } from './cluster.ts';
 /** Runs a suite on SQLite and on Postgres, each with a cluster of its own; without a Postgres its tests are skipped and say why. */
 export function onEachDatabase(title: string, options: ClusterOptions, suite: (use: (context: TestContext) => Cluster) => void): void {
   for (const database of ['sqlite', 'postgres'] as const) {
-    describe(`${title}, on ${database}`, () => {
-      let opened: Cluster | { readonly reason: string } | undefined;
-      beforeAll(async () => {
-        opened = await openCluster(database, options);
-      }, 60_000);
-      afterAll(async () => {
-        if (opened !== undefined && 'close' in opened) await opened.close();
-      });
-      suite((context) => {
-        if (opened === undefined) throw new Error('the cluster was not opened');
-        if ('reason' in opened) return context.skip(opened.reason);
-        return opened;
+    // Mostly they wait for leases, so the two databases do it together; the tests of one share a cluster and take turns.
+    describe.concurrent(title, () => {
+      describe(`on ${database}`, { concurrent: false }, () => {
+        let opened: Cluster | { readonly reason: string } | undefined;
+        beforeAll(async () => {
+          opened = await openCluster(database, options);
+        }, 60_000);
+        afterAll(async () => {
+          if (opened !== undefined && 'close' in opened) await opened.close();
+        });
+        suite((context) => {
+          if (opened === undefined) throw new Error('the cluster was not opened');
+          if ('reason' in opened) return context.skip(opened.reason);
+          return opened;
+        });
       });
     });
   }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { auditBooks, auditRun } from './audit.ts';
-import { until } from './cluster.ts';
+import { until, type WorkerProcess } from './cluster.ts';
 import { onEachDatabase } from './databases.ts';
 import { type Seen, startAndFollow } from './follower.ts';
 import { probeAnswer, probeRequest } from './task.ts';
@@ -16,23 +16,41 @@ onEachDatabase('a cluster under load whose processes die at random moments', { t
     const cluster = use(context);
     let deaths = 0;
     const ended: Seen[] = [];
-    const serving = Array.from({ length: workers }, async () => {
+    const serving: WorkerProcess[] = [];
+    const starting = new Set<Promise<unknown>>();
+    const startOne = () => {
+      const started = cluster.start().then((worker) => {
+        serving.push(worker);
+        starting.delete(started);
+      });
+      starting.add(started);
+    };
+    for (let index = 0; index < workers; index++) startOne();
+    const requests = () => Object.values(cluster.simulator.stats().models).reduce((sum, model) => sum + model.requests, 0);
+    const killing = (async () => {
       while (deaths < kills) {
-        const worker = await cluster.start();
-        await sleep(Math.random() * 900);
-        if (deaths >= kills) return;
+        // Paced by what is done and not by the clock alone: a busy machine would else kill processes that have not begun.
+        const enough = requests() + 1 + Math.floor(Math.random() * 5);
+        await until('the cluster to get on', () => requests() >= enough, 60_000);
+        await sleep(Math.random() * 120);
+        const [victim] = serving.splice(Math.floor(Math.random() * serving.length), 1);
+        if (victim === undefined) {
+          await Promise.race(starting);
+          continue;
+        }
         deaths += 1;
-        await worker.kill();
+        await victim.kill();
+        startOne();
       }
-      await cluster.start();
-    });
+      await Promise.all(starting);
+    })();
     const asking = Array.from({ length: clients }, async (_, client) => {
       for (let round = 0; deaths < kills; round++) {
         const name = `client-${client}/${round}`;
         ended.push(await startAndFollow({ urls: cluster.urls, request: probeRequest(name), idempotencyKey: name, timeoutMs: 120_000 }));
       }
     });
-    await Promise.all([...serving, ...asking]);
+    await Promise.all([killing, ...asking]);
     const problems: string[] = [];
     for (const seen of ended) problems.push(...(await auditRun(cluster, seen, { output: probeAnswer })));
     expect(problems).toEqual([]);
