@@ -77,6 +77,37 @@ onEachDatabase('a process that is paused for longer than its lease', {}, (use) =
     await Promise.all([paused.kill(), other.kill()]);
   }, 60_000);
 
+  it('cannot write either while the next owner has written nothing yet [verifies durability.fencing]', async (context) => {
+    const cluster = use(context);
+    const paused = await cluster.start({ holds: 'asked' });
+    const points = ['before:model.completed:2', 'before:tool.completed:b1', 'before:tool.completed:a2', 'model:3:streaming'];
+    const following = Promise.all(
+      points.map((point) =>
+        startAndFollow({
+          first: paused.url,
+          urls: cluster.urls,
+          request: probeRequest(`hold=${point} next`),
+          idempotencyKey: `next-${point}`,
+        }),
+      ),
+    );
+    await Promise.race([following, until('holding every run', () => paused.held.size === points.length)]);
+    const runIds = [...paused.held.keys()];
+    paused.signal('SIGSTOP');
+    const next = await cluster.start({ holds: 'resumed' });
+    await until('the next owner to hold every run', () => next.held.size === points.length);
+    const before = await Promise.all(runIds.map((runId) => journalOf(cluster, runId)));
+    paused.signal('SIGCONT');
+    paused.release();
+    // A run of its own that ends later than what was held: by then every late write has been tried.
+    await startAndFollow({ urls: () => [paused.url], request: probeRequest('afterwards', 300), idempotencyKey: 'afterwards' });
+    expect(await Promise.all(runIds.map((runId) => journalOf(cluster, runId)))).toEqual(before);
+    next.release();
+    for (const seen of await following) expect(await auditRun(cluster, seen, { output: probeAnswer })).toEqual([]);
+    expect(await auditBooks(cluster)).toEqual([]);
+    await Promise.all([paused.kill(), next.kill()]);
+  }, 60_000);
+
   it('goes on where it was when nobody replaced it', async (context) => {
     const cluster = use(context);
     const alone = await cluster.start();
