@@ -90,6 +90,12 @@ describe('an account of use', () => {
   });
 });
 
+it('a turn that ends without an answer is no answer', async () => {
+  const { run, events } = await answer(chat({ text: '', usage }));
+  expect(run).toMatchObject({ status: 'failed', resumable: true, error: { code: 'provider_malformed' } });
+  expect(all(events, 'message.completed')).toEqual([]);
+});
+
 it('a text that no database could keep as such is kept and given back', async () => {
   for (const text of ['a\u0000b', 'a\ud800b', '\u2028\u2029\ufeff', '\ud83d']) {
     const { run } = await answer(chat({ text, usage }));

@@ -244,3 +244,21 @@ it('never replaces a conversation by a summary that the budget cut [verifies dur
   const shown = frames.flatMap(({ data }) => (data.type === 'model.delta' ? [data.data.text] : []));
   expect(shown.join('')).toBe('ok');
 });
+
+it('lets no run begin in a session that is closed at the same time', async () => {
+  for (let round = 0; round < 12; round++) {
+    const sessionId = await server.session({ agent: 'free' });
+    const starts = Array.from({ length: 6 }, () =>
+      server.call('POST', '/v1/runs', { sessionId, input: 'hello [[sim tokens=200 say="slow"]]' }),
+    );
+    const closing = server.call('DELETE', `/v1/sessions/${sessionId}`);
+    const answers = await Promise.all(starts);
+    await closing;
+    for (const { status, body } of answers) {
+      if (status === 409) continue;
+      expect(status).toBe(202);
+      await server.until(body.id, 'completed', 'cancelled');
+    }
+    expect((await server.call('POST', '/v1/runs', { sessionId, input: 'hello' })).status).toBe(409);
+  }
+});

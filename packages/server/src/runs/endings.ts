@@ -115,6 +115,10 @@ export function checkAnswer(engine: Engine, context: RunContext, state: RunState
       },
     };
   }
+  if (text === '') {
+    const message = 'the model ended its turn without an answer';
+    return { type: 'error', stop: { type: 'fail', resumable: true, error: { code: 'provider_malformed', message, retryable: true } } };
+  }
   if (outputSchema === undefined) return { type: 'ok' };
   let output: unknown;
   try {

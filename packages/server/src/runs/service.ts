@@ -20,7 +20,7 @@ import { budgetView, limitOperations } from '#budget';
 import { NexusError } from '#core';
 import type { PageOf, RunRow, SessionRow } from '#storage';
 import type { AgentCatalog } from './agents.ts';
-import { decide, denialMessage } from './decisions.ts';
+import { decide, denialMessage, type RecordedDecision } from './decisions.ts';
 import { executeToolDirectly } from './direct-tool.ts';
 import type { Engine } from './engine.ts';
 import { follow, wireJson } from './follow.ts';
@@ -29,7 +29,7 @@ import { createKeys } from './keys.ts';
 import { listMessages } from './messages.ts';
 import { replayRun } from './replay.ts';
 import { startRunSpan } from './run-spans.ts';
-import { idempotencyConflict, idempotencyOf, inputParts, newSession, type RunStarter, sessionParts } from './start-run.ts';
+import { idempotencyConflict, idempotencyOf, inputParts, newSession, type RunStarter, sessionClosed, sessionParts } from './start-run.ts';
 import { isTerminal } from './state.ts';
 import { parseEvent, readJournal } from './transcript.ts';
 import type { CreateOptions, Principal, RunService } from './types.ts';
@@ -65,7 +65,7 @@ export function createRunService({ engine, catalog, starter, worker, defaultAgen
 
   async function openSession(principal: Principal, sessionId: string): Promise<SessionRow> {
     const row = await sessionRow(principal, sessionId);
-    if (row.status === 'closed') throw new NexusError('conflict', `session ${sessionId} is closed; create another one`);
+    if (row.status === 'closed') throw sessionClosed(sessionId);
     return row;
   }
 
@@ -127,6 +127,23 @@ export function createRunService({ engine, catalog, starter, worker, defaultAgen
     return viewOfRun(principal, await runRow(principal, runId));
   }
 
+  /** Asks whether a person may start, or go on with, a run of the agent. A refusal is recorded here; an approval's record is the caller's to write. */
+  async function mayStart(principal: Principal, runId: RunId, agent: string, sessionId: SessionId): Promise<RecordedDecision> {
+    const decision = decide(
+      engine,
+      { runId, callId: null },
+      {
+        principal: { type: 'User', id: principal.id, tenant: principal.tenantId, roles: principal.roles },
+        action: 'run.start',
+        resource: { type: 'Agent', id: agent },
+        context: { sessionId },
+      },
+    );
+    if (decision.record.effect === 'allow') return decision;
+    await store.commit({ tenantId: principal.tenantId, decisions: [decision.row] });
+    throw new NexusError('policy_denied', denialMessage(decision.record));
+  }
+
   async function forkRun(
     principal: Principal,
     runId: string,
@@ -149,20 +166,7 @@ export function createRunService({ engine, catalog, starter, worker, defaultAgen
     );
     span.end();
     const { traceparent, traceId } = span;
-    const decision = decide(
-      engine,
-      { runId: newId, callId: null },
-      {
-        principal: { type: 'User', id: principal.id, tenant: principal.tenantId, roles: principal.roles },
-        action: 'run.start',
-        resource: { type: 'Agent', id: agent.name },
-        context: { sessionId: session.sessionId },
-      },
-    );
-    if (decision.record.effect !== 'allow') {
-      await store.commit({ tenantId: principal.tenantId, decisions: [decision.row] });
-      throw new NexusError('policy_denied', denialMessage(decision.record));
-    }
+    const decision = await mayStart(principal, newId, agent.name, session.sessionId);
     const { parent: _parent, deadlineAt: _deadline, budget: _budget, model: _model, ...kept } = first.data;
     const created = (afterSeq: number): JournalData<'run.created'> => ({
       ...kept,
@@ -180,6 +184,7 @@ export function createRunService({ engine, catalog, starter, worker, defaultAgen
     const result = await store.commit({
       tenantId: principal.tenantId,
       ...idempotencyOf(principal, options, `fork:${runId}`, request, newId),
+      openSession: session.sessionId,
       createRun: row,
       ledger: starter.runLimits(newId, request.budget, agent.definition.budget),
       decisions: [decision.row],
@@ -189,6 +194,7 @@ export function createRunService({ engine, catalog, starter, worker, defaultAgen
       if (!result.sameRequest) throw idempotencyConflict();
       return { run: await viewOfRun(principal, await runRow(principal, result.resourceId)), created: false };
     }
+    if (result.type === 'closed') throw sessionClosed(session.sessionId);
     if (result.type !== 'committed') throw new NexusError('internal', `the fork could not be written (${result.type})`);
     worker.wake({ tenantId: principal.tenantId, runId: newId });
     return { run: runView({ ...row, lastSeq: result.events.length }), created: true };
@@ -306,6 +312,8 @@ export function createRunService({ engine, catalog, starter, worker, defaultAgen
     async resumeRun(principal, runId) {
       const row = await runRow(principal, runId);
       await openSession(principal, row.sessionId);
+      const decision = await mayStart(principal, row.runId, row.agent, row.sessionId);
+      await store.commit({ tenantId: principal.tenantId, decisions: [decision.row] });
       if (!(await store.requeueRun(principal.tenantId, row.runId))) {
         throw new NexusError(
           'conflict',

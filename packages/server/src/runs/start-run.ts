@@ -70,6 +70,10 @@ export function idempotencyOf(
   return { idempotency: { key: `${what}:${options.idempotencyKey}`, requestHash, resourceId } };
 }
 
+export function sessionClosed(sessionId: string): NexusError {
+  return new NexusError('conflict', `session ${sessionId} is closed; create another one`);
+}
+
 export function idempotencyConflict(): NexusError {
   return new NexusError('idempotency_conflict', 'this idempotency key was used for another request; use a new key');
 }
@@ -94,7 +98,7 @@ export function createRunStarter({ engine, catalog, transcripts, worker, default
     if (request.sessionId !== undefined) {
       const row = await store.getSession(principal.tenantId, request.sessionId as SessionId); // an unknown id is simply not found
       if (row === null) throw new NexusError('not_found', `there is no session ${request.sessionId}`);
-      if (row.status === 'closed') throw new NexusError('conflict', `session ${request.sessionId} is closed; create another one`);
+      if (row.status === 'closed') throw sessionClosed(request.sessionId);
       const agent =
         request.agent === undefined || request.agent === row.agent
           ? await catalog.get(principal.tenantId, row.agent, row.agentVersion)
@@ -237,7 +241,7 @@ export function createRunStarter({ engine, catalog, transcripts, worker, default
       const base: Commit = {
         tenantId: principal.tenantId,
         ...idempotencyOf(principal, options, 'run', request, runId),
-        ...(fresh ? { sessions: [session] } : {}),
+        ...(fresh ? { sessions: [session] } : { openSession: session.sessionId }),
         ledger: [
           ...(fresh ? sessionParts(session.sessionId, undefined) : []),
           ...runLimits(runId, request.budget, agent.definition.budget),
@@ -315,6 +319,7 @@ export function createRunStarter({ engine, catalog, transcripts, worker, default
       if (!result.sameRequest) throw idempotencyConflict();
       return { row: await existing(principal, result.resourceId), created: false };
     }
+    if (result.type === 'closed') throw sessionClosed(row.sessionId);
     if (result.type !== 'committed') throw new NexusError('internal', `the run could not be written (${result.type})`);
     worker().wake({ tenantId: row.tenantId, runId: row.runId });
     return { row: { ...row, lastSeq: result.events.length }, created: true };
@@ -364,6 +369,8 @@ export function createRunStarter({ engine, catalog, transcripts, worker, default
           details: { ...result.refusal },
         });
       }
+      case 'closed':
+        throw sessionClosed(row.sessionId);
       case 'fenced':
         throw new NexusError('internal', 'a new run was fenced');
       case 'committed': {

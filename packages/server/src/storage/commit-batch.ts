@@ -37,6 +37,7 @@ interface Working {
   readonly nowMs: number;
   readonly databaseNowMs: number;
   readonly runs: Map<string, Row<'runs'>>;
+  readonly openSessions: ReadonlySet<string>;
   readonly newRuns: Map<string, Row<'runs'>>;
   readonly changedRuns: Set<string>;
   readonly claims: Map<string, Pick<Row<'idempotency_keys'>, 'claim_key' | 'request_hash' | 'resource_id'>>;
@@ -58,7 +59,7 @@ interface Working {
 }
 
 /**
- * Applies commits of one tenant, in order, inside the caller's transaction. Locks are taken in one global order (runs,
+ * Applies commits of one tenant, in order, inside the caller's transaction. Locks are taken in one global order (sessions, runs,
  * reservations, budget rows, each sorted), so that concurrent batches, sweeps and claims cannot deadlock; then each
  * commit is decided in memory, and one that is refused, fenced, a duplicate or fails leaves no trace.
  */
@@ -82,11 +83,13 @@ function* load(context: BatchContext, commits: readonly Commit[]): Program<Worki
   const tenantId = commits[0]?.tenantId ?? '';
   const runIds: string[] = [];
   const claimKeys: string[] = [];
+  const sessionIds: string[] = [];
   const reservationIds: string[] = [];
   const scopes = new Set<string>();
   let needsDatabaseNow = false;
   for (const commit of commits) {
     if (commit.idempotency) claimKeys.push(commit.idempotency.key);
+    if (commit.openSession) sessionIds.push(commit.openSession);
     if (commit.createRun) runIds.push(commit.createRun.runId);
     if (commit.run) runIds.push(commit.run.runId);
     if (commit.wake) runIds.push(...commit.wake);
@@ -97,13 +100,20 @@ function* load(context: BatchContext, commits: readonly Commit[]): Program<Worki
       if (operation.type === 'reserve') for (const scope of operation.scopes) scopes.add(scopeText(scope));
     }
   }
-  const [claims, runs, reservationRows] = yield* together([
+  const [claims, sessions, runs, reservationRows] = yield* together([
     selectMany('idempotency_keys', ['claim_key', 'request_hash', 'resource_id'], {
       tenantId,
       key: 'claim_key',
       keys: claimKeys,
       orderBy: ['claim_key'],
       lock: false,
+    }),
+    selectMany('sessions', ['session_id', 'status'], {
+      tenantId,
+      key: 'session_id',
+      keys: sessionIds,
+      orderBy: ['session_id'],
+      lock: true,
     }),
     selectMany('runs', runColumns, {
       tenantId,
@@ -135,6 +145,7 @@ function* load(context: BatchContext, commits: readonly Commit[]): Program<Worki
     nowMs: context.nowMs,
     databaseNowMs: needsDatabaseNow ? yield* databaseNow() : context.nowMs,
     runs: new Map(runs.map((row) => [row.run_id, { ...row }])),
+    openSessions: new Set(sessions.flatMap((row) => (row.status === 'active' ? [row.session_id] : []))),
     newRuns: new Map(),
     changedRuns: new Set(),
     claims: new Map(claims.map((row) => [row.claim_key, row])),
@@ -160,6 +171,7 @@ function decide(context: BatchContext, work: Working, commit: Commit): CommitRes
     }
   }
   if (createRun && work.runs.has(createRun.runId)) return { type: 'duplicate', resourceId: createRun.runId, sameRequest: true };
+  if (commit.openSession && !work.openSessions.has(commit.openSession)) return { type: 'closed' };
   const fenced = commit.run && work.runs.get(commit.run.runId);
   if (commit.run) {
     const { epoch, owner, lastSeq } = commit.run;

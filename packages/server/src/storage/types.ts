@@ -151,6 +151,8 @@ export interface Commit {
   readonly tenantId: TenantId;
   readonly idempotency?: IdempotencyClaim;
   readonly sessions?: readonly SessionRow[];
+  /** Fence: this session must be active. One that is closed at the same time either comes after the commit or stops it. */
+  readonly openSession?: SessionId;
   /** A new run, with `lastSeq` 0; its first events stand in `events`. */
   readonly createRun?: RunRow;
   /** Fence: the run must be at this epoch, with this owner, at `lastSeq`. Needed whenever events are appended to an existing run. */
@@ -181,6 +183,8 @@ export type CommitResult =
     }
   /** The run has another epoch, owner or length: this worker no longer holds it. */
   | { readonly type: 'fenced' }
+  /** The session that was to be active is closed, or does not exist. */
+  | { readonly type: 'closed' }
   | { readonly type: 'refused'; readonly refusal: BudgetRefusal }
   | { readonly type: 'duplicate'; readonly resourceId: string; readonly sameRequest: boolean };
 
