@@ -2,6 +2,7 @@
  * A server of the crash tests: the whole platform in a process of its own, over a given database, with probe tools and
  * the simulator that runs in the test's process. Its argument is the JSON of {@link WorkerProcessOptions}.
  */
+import { flushCompileCache } from 'node:module';
 import { startAllInOne } from '../../packages/server/src/apps/index.ts';
 import { type ConfigInput, resolveConfig, systemClock } from '../../packages/server/src/core/index.ts';
 import { createLogger } from '../../packages/server/src/telemetry/index.ts';
@@ -51,3 +52,5 @@ process.on('SIGTERM', () => {
 // The test's process is gone: nobody else would end this one.
 process.on('disconnect', () => process.exit(2));
 send({ type: 'ready', url: app.url });
+// Node writes its compile cache at exit, and these processes are killed: without this each would compile everything anew.
+flushCompileCache();
