@@ -393,6 +393,8 @@ export function startExecutor(options: ExecutorOptions): Executor {
     let pending = open();
     for (;;) {
       if (pending.length === 0 && reports.length === 0 && (stop === null || working())) await nextReport();
+      // Calls that end in the same turn of the event loop share a commit.
+      if (inFlight.size > 0 && pending.length === 0 && stop === null) await new Promise<void>((resolve) => setImmediate(resolve));
       if (abandoned) return 'lost';
       const { facts, attempts } = await collect();
       for (const request of attempts) if (!(await grant(request))) return 'lost';
