@@ -148,6 +148,8 @@ install_packages() {
   (cd "$root" && run_npm 'installing the packages' ci --prefer-offline --no-audit --no-fund --loglevel=error) || exit 1
   wanted_stamp >"$stamp.$$"
   mv "$stamp.$$" "$stamp"
+  # Only for speed: what is not compiled now is compiled at the first start.
+  (cd "$root" && node --conditions=nexus-source --disable-warning=ExperimentalWarning scripts/warm.ts) || say 'the server could not be compiled ahead; its first start takes longer'
   say "ready after $(($(date +%s) - started)) s"
 }
 
