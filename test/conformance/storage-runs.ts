@@ -216,6 +216,16 @@ export function describeRunStore(open: () => Promise<Store>): void {
       expect(await claim(run, first)).toMatchObject({ epoch: 3, leaseOwner: first });
     });
 
+    it('says which running runs belong to a worker', async () => {
+      const owner = worker();
+      await store.heartbeat(owner, 60_000);
+      const mine = await running(owner);
+      const ended = await running(owner);
+      await append(ended, 1, { status: 'completed', leaseOwner: null });
+      expect(await store.ownedRuns(owner)).toEqual([{ tenantId: mine.tenantId, runId: mine.runId, epoch: mine.epoch }]);
+      expect(await store.ownedRuns(worker())).toEqual([]);
+    });
+
     it('takes over a run whose owner was never heard of', async () => {
       const run = await running(worker());
       expect(await claim(run, worker())).toMatchObject({ epoch: 2 });

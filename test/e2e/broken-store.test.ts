@@ -44,6 +44,11 @@ async function start(fault: (call: { readonly name: keyof Store; readonly commit
         fail('commit', commit);
         return store.commit(commit);
       },
+      async claimRuns(...args) {
+        const claimed = await store.claimRuns(...args);
+        fail('claimRuns'); // the answer is lost, not the claim
+        return claimed;
+      },
       async getRun(...args) {
         fail('getRun');
         return store.getRun(...args);
@@ -100,3 +105,26 @@ it('a run is not left behind by a worker that lives on, when the store was away 
   expect(await until(app, runId, 'failed', 'completed')).toBe('completed');
   expect(await auditLedger(app.store, tenant)).toEqual([]);
 }, 20_000);
+
+it('a claim whose answer is lost does not leave its runs behind', async () => {
+  let lost = 0;
+  let armed = false;
+  const { app } = await start(({ name }) => {
+    if (name !== 'claimRuns' || !armed || lost >= 3) return undefined;
+    lost += 1;
+    return new NexusError('storage_unavailable', 'the connection broke');
+  });
+  const first = await begin(app);
+  await until(app, first, 'completed');
+  armed = true;
+  const response = await fetch(`${app.url}/v1/runs/${first}/fork`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{}',
+  });
+  const { id } = (await response.json()) as { id: string }; // a run, by its status
+  expect(response.status).toBe(202);
+  await until(app, id, 'completed');
+  expect(lost).toBe(3);
+  expect(await auditLedger(app.store, tenant)).toEqual([]);
+});

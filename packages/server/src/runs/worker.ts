@@ -84,6 +84,8 @@ export function createWorker(dependencies: WorkerDependencies): Worker {
   const breaks = new Map<string, number>();
   let draining = false;
   let claimAgain = false;
+  /** A claim failed: it may have happened all the same, and its runs belong to this worker unheard of. */
+  let claimInDoubt = false;
   let claiming: Promise<void> | null = null;
   let lastBeat = { monotonic: Number.NEGATIVE_INFINITY, wall: Number.NEGATIVE_INFINITY };
 
@@ -129,6 +131,10 @@ export function createWorker(dependencies: WorkerDependencies): Worker {
    */
   async function disown(claim: RunClaim): Promise<void> {
     const key = keyOf(claim.tenantId, claim.runId);
+    if (live.get(key)?.epoch === claim.epoch) {
+      undriven.delete(key);
+      return;
+    }
     undriven.set(key, claim);
     try {
       await giveBack(claim);
@@ -213,7 +219,7 @@ export function createWorker(dependencies: WorkerDependencies): Worker {
         // A worker that was paused must not find its own lease ended and its own runs lost.
         if (sinceBeat() > settings.heartbeatMs * 2) await beat();
         const limit = Math.min(room, 100);
-        const rows = await store.claimRuns(workerId, limit);
+        const rows = await claimOrDoubt(limit);
         await Promise.all(rows.map(take));
         if (rows.length === limit) claimAgain = true;
       } catch (error) {
@@ -221,6 +227,19 @@ export function createWorker(dependencies: WorkerDependencies): Worker {
         return;
       }
     }
+  }
+
+  async function claimOrDoubt(limit: number): Promise<readonly RunRow[]> {
+    if (claimInDoubt) {
+      for (const claim of await store.ownedRuns(workerId)) {
+        const key = keyOf(claim.tenantId, claim.runId);
+        if (!live.has(key)) undriven.set(key, claim);
+      }
+    }
+    claimInDoubt = true;
+    const rows = await store.claimRuns(workerId, limit);
+    claimInDoubt = false;
+    return rows;
   }
 
   async function beat(): Promise<void> {

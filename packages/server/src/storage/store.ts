@@ -4,7 +4,7 @@ import type { Driver } from './driver.ts';
 import { createGroupCommit } from './group-commit.ts';
 import type { LedgerRules } from './ledger-types.ts';
 import { answerApproval, getApproval, listApprovals } from './queries/approvals.ts';
-import { claimRuns, hasClaimable, heartbeat, requestCancel, requeueRun, retireWorker } from './queries/dispatch.ts';
+import { claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker } from './queries/dispatch.ts';
 import { listBudgets, listExpiredReservations, listLedgerEntries, listReservations } from './queries/ledger.ts';
 import {
   closeSession,
@@ -76,6 +76,7 @@ export function createStore({ driver, ledgerRules, clock, ids }: StoreDependenci
     async claimRuns(workerId, limit) {
       return (await read(hasClaimable)) ? write(() => claimRuns(workerId, limit)) : [];
     },
+    ownedRuns: (workerId) => read(() => ownedRuns(workerId)),
     retireWorker: (workerId) => write(() => retireWorker(workerId)),
 
     close() {

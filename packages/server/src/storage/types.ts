@@ -282,6 +282,8 @@ export interface Store {
    * lease ended. Each gets `workerId` as owner, epoch + 1 and status `running`. Two workers never get the same epoch.
    */
   claimRuns(workerId: string, limit: number): Promise<readonly RunRow[]>;
+  /** Running runs whose owner this worker is: what it may have claimed without hearing of it. */
+  ownedRuns(workerId: string): Promise<readonly { readonly tenantId: TenantId; readonly runId: RunId; readonly epoch: number }[]>;
   /** Ends the worker's lease at once, so that others take over without waiting. */
   retireWorker(workerId: string): Promise<void>;
 

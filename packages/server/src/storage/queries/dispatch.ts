@@ -38,6 +38,20 @@ export function* heartbeat(
   };
 }
 
+const runsOf = statement('runs_of', ({ db }, params: { worker: string }) =>
+  db
+    .selectFrom('runs')
+    .select(['tenant_id', 'run_id', 'epoch'])
+    .where('lease_owner', '=', params.worker)
+    .where('status', '=', sql.lit('running')),
+);
+
+export function* ownedRuns(worker: string): Program<readonly { tenantId: TenantId; runId: RunId; epoch: number }[]> {
+  const rows = yield* run(runsOf, { worker });
+  // written from branded ids
+  return rows.map((row) => ({ tenantId: row.tenant_id as TenantId, runId: row.run_id as RunId, epoch: row.epoch }));
+}
+
 export function* retireWorker(worker: string): Program<void> {
   yield* change(renewWorker, { worker, expiresAt: 0 });
 }
