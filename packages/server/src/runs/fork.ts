@@ -33,7 +33,7 @@ const notCopied: ReadonlySet<JournalEvent['type']> = new Set([
  */
 export function forkEvents(
   journal: readonly JournalEvent[],
-  created: JournalData<'run.created'>,
+  created: (afterSeq: number) => JournalData<'run.created'>,
   afterSeq: number | undefined,
 ): { readonly events: readonly NewEvent[]; readonly afterSeq: number } {
   const points: number[] = [];
@@ -67,5 +67,5 @@ export function forkEvents(
   const kept = journal
     .filter((event) => event.seq <= chosen && !notCopied.has(event.type) && !isRefused(event))
     .map(({ type, data }) => ({ type, data }) as NewEvent); // the pair was an event's
-  return { events: [{ type: 'run.created', data: created }, ...kept], afterSeq: chosen };
+  return { events: [{ type: 'run.created', data: created(chosen) }, ...kept], afterSeq: chosen };
 }

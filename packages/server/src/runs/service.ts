@@ -20,7 +20,7 @@ import { budgetView, limitOperations } from '#budget';
 import { NexusError } from '#core';
 import type { PageOf, RunRow, SessionRow } from '#storage';
 import type { AgentCatalog } from './agents.ts';
-import { decide, denialMessage, type RecordedDecision } from './decisions.ts';
+import { decide, denialMessage } from './decisions.ts';
 import { executeToolDirectly } from './direct-tool.ts';
 import type { Engine } from './engine.ts';
 import { follow, wireJson } from './follow.ts';
@@ -127,23 +127,6 @@ export function createRunService({ engine, catalog, starter, worker, defaultAgen
     return viewOfRun(principal, await runRow(principal, runId));
   }
 
-  /** Asks whether a person may start, or go on with, a run of the agent. A refusal is recorded here; an approval's record is the caller's to write. */
-  async function mayStart(principal: Principal, runId: RunId, agent: string, sessionId: SessionId): Promise<RecordedDecision> {
-    const decision = decide(
-      engine,
-      { runId, callId: null },
-      {
-        principal: { type: 'User', id: principal.id, tenant: principal.tenantId, roles: principal.roles },
-        action: 'run.start',
-        resource: { type: 'Agent', id: agent },
-        context: { sessionId },
-      },
-    );
-    if (decision.record.effect === 'allow') return decision;
-    await store.commit({ tenantId: principal.tenantId, decisions: [decision.row] });
-    throw new NexusError('policy_denied', denialMessage(decision.record));
-  }
-
   async function forkRun(
     principal: Principal,
     runId: string,
@@ -166,7 +149,7 @@ export function createRunService({ engine, catalog, starter, worker, defaultAgen
     );
     span.end();
     const { traceparent, traceId } = span;
-    const decision = await mayStart(principal, newId, agent.name, session.sessionId);
+    const decision = await starter.mayStart(principal, { runId: newId, agent: agent.name, sessionId: session.sessionId });
     const { parent: _parent, deadlineAt: _deadline, budget: _budget, model: _model, ...kept } = first.data;
     const created = (afterSeq: number): JournalData<'run.created'> => ({
       ...kept,
@@ -178,8 +161,7 @@ export function createRunService({ engine, catalog, starter, worker, defaultAgen
       traceparent,
       decision: decision.record,
     });
-    const { afterSeq } = forkEvents(journal, created(0), request.afterSeq);
-    const { events } = forkEvents(journal, created(afterSeq), afterSeq);
+    const { events } = forkEvents(journal, created, request.afterSeq);
     const row = starter.newRun(session, agent, newId, { model, budget: request.budget, traceId });
     const result = await store.commit({
       tenantId: principal.tenantId,
@@ -312,7 +294,7 @@ export function createRunService({ engine, catalog, starter, worker, defaultAgen
     async resumeRun(principal, runId) {
       const row = await runRow(principal, runId);
       await openSession(principal, row.sessionId);
-      const decision = await mayStart(principal, row.runId, row.agent, row.sessionId);
+      const decision = await starter.mayStart(principal, row);
       await store.commit({ tenantId: principal.tenantId, decisions: [decision.row] });
       if (!(await store.requeueRun(principal.tenantId, row.runId))) {
         throw new NexusError(

@@ -10,11 +10,11 @@ import {
 } from '@nexus-agent/protocol';
 import { limitOperations } from '#budget';
 import { canonicalJson, NexusError, sha256, toTimestamp } from '#core';
-import type { AgentVersionRow, Commit, DecisionRow, IdempotencyClaim, LedgerOperation, PageOf, RunRow, SessionRow } from '#storage';
+import type { AgentVersionRow, Commit, IdempotencyClaim, LedgerOperation, PageOf, RunRow, SessionRow } from '#storage';
 import type { Span } from '#telemetry';
 import type { AgentCatalog } from './agents.ts';
 import { createContext, type RunContext } from './context.ts';
-import { decide, denialMessage } from './decisions.ts';
+import { decide, denialMessage, type RecordedDecision } from './decisions.ts';
 import { budgetStop, foldNew } from './endings.ts';
 import type { Engine } from './engine.ts';
 import type { ChildCall } from './executor.ts';
@@ -109,23 +109,28 @@ export function createRunStarter({ engine, catalog, transcripts, worker, default
     return { row: newSession(engine, principal, agent, {}), agent, fresh: true };
   }
 
-  function authorize(principal: Principal, agent: AgentVersionRow, session: SessionRow, runId: RunId) {
+  /**
+   * Asks whether a person may start, fork or go on with a run of the agent. The record of a permit is the caller's to
+   * write, together with what it permits. Throws `policy_denied` once the refusal is recorded.
+   */
+  async function mayStart(
+    principal: Principal,
+    about: { readonly runId: RunId; readonly agent: string; readonly sessionId: SessionId },
+  ): Promise<RecordedDecision> {
     const decision = decide(
       engine,
-      { runId, callId: null },
+      { runId: about.runId, callId: null },
       {
         principal: { type: 'User', id: principal.id, tenant: principal.tenantId, roles: principal.roles },
         action: 'run.start',
-        resource: { type: 'Agent', id: agent.name },
-        context: { sessionId: session.sessionId },
+        resource: { type: 'Agent', id: about.agent },
+        context: { sessionId: about.sessionId },
       },
     );
-    return decision;
-  }
-
-  async function refuse(row: DecisionRow, principal: Principal, error: NexusError): Promise<never> {
-    await store.commit({ tenantId: principal.tenantId, decisions: [row] });
-    throw error;
+    if (decision.record.effect === 'allow') return decision;
+    await store.commit({ tenantId: principal.tenantId, decisions: [decision.row] });
+    const { id, reasons } = decision.record;
+    throw new NexusError('policy_denied', denialMessage(decision.record), { details: { decisionId: id, reasons } });
   }
 
   async function history(session: SessionRow, fresh: boolean): Promise<string[]> {
@@ -198,16 +203,7 @@ export function createRunStarter({ engine, catalog, transcripts, worker, default
     async start(principal: Principal, request: ChatRequest, options: StartOptions): Promise<{ row: RunRow; created: boolean }> {
       const { row: session, agent, fresh } = await sessionFor(principal, request);
       const runId = ids.next<RunId>('run');
-      const decision = authorize(principal, agent, session, runId);
-      if (decision.record.effect !== 'allow') {
-        await refuse(
-          decision.row,
-          principal,
-          new NexusError('policy_denied', denialMessage(decision.record), {
-            details: { decisionId: decision.record.id, reasons: decision.record.reasons },
-          }),
-        );
-      }
+      const decision = await mayStart(principal, { runId, agent: agent.name, sessionId: session.sessionId });
       const deadlineAt = request.deadlineMs === undefined ? null : toTimestamp(clock.now() + request.deadlineMs);
       const span = startRunSpan(
         engine.tracer,
@@ -304,6 +300,7 @@ export function createRunStarter({ engine, catalog, transcripts, worker, default
       worker().wake({ tenantId: parent.tenantId, runId });
     },
 
+    mayStart,
     newRun,
     runLimits,
   };
