@@ -1,5 +1,5 @@
 /**
- * Layers, doors and cycles: how the parts may depend on each other.
+ * Layers, rooms, doors and cycles: how the parts may depend on each other. The plan is in `house.ts`.
  *
  *   node --conditions=nexus-source scripts/checks/architecture.ts
  *
@@ -7,27 +7,8 @@
  * `npm run verify:gates` plants a violation of each and sees it caught.
  */
 import { type Finding, report } from './files.ts';
+import { house } from './house.ts';
 import { type Edge, type ImportGraph, manifestOf, readImportGraph } from './import-graph.ts';
-
-/** A module of the server imports only modules of lower layers. */
-const layers: Readonly<Record<string, number>> = {
-  core: 0,
-  telemetry: 1,
-  storage: 1,
-  budget: 2,
-  policy: 2,
-  llm: 2,
-  memory: 2,
-  tools: 2,
-  audit: 2,
-  runs: 3,
-  api: 4,
-  apps: 5,
-  cli: 6,
-};
-
-/** Parts of a module with a door of their own. Only the composition roots, and tests, know them. */
-const drivers = ['storage/drivers', 'llm/providers', 'llm/sim'];
 
 const server = 'packages/server/src/';
 const testFile = /(\.test|\.testkit|\.conformance)\.ts$|\/testing\/|^test\/|^bench\/|^scripts\//;
@@ -35,18 +16,26 @@ const testFile = /(\.test|\.testkit|\.conformance)\.ts$|\/testing\/|^test\/|^ben
 interface Place {
   /** `core`, `budget`, …; undefined outside the server's modules. */
   readonly module: string | undefined;
-  /** The module or the driver part that the file is in: what has a door. */
+  /** The room of that module; undefined for files in the module's own folder. */
+  readonly room: string | undefined;
+  /** What has a door: `runs/journal` for a room, else the module. */
   readonly part: string | undefined;
   readonly isTest: boolean;
 }
 
 function placeOf(file: string): Place {
   const isTest = testFile.test(file);
-  if (!file.startsWith(server)) return { module: undefined, part: undefined, isTest };
-  const inside = file.slice(server.length);
-  const part = drivers.find((driver) => inside.startsWith(`${driver}/`));
-  const module = inside.includes('/') ? inside.slice(0, inside.indexOf('/')) : undefined;
-  return { module, part: part ?? module, isTest };
+  if (!file.startsWith(server)) return { module: undefined, room: undefined, part: undefined, isTest };
+  const inside = file.slice(server.length).split('/');
+  const module = inside.length > 1 ? inside[0] : undefined;
+  if (module === undefined) return { module, room: undefined, part: undefined, isTest };
+  const { rooms = [], drivers = [] } = house[module] ?? {};
+  const room = inside.length > 2 ? [...rooms, ...drivers].find((name) => name === inside[1]) : undefined;
+  return { module, room, part: room === undefined ? module : `${module}/${room}`, isTest };
+}
+
+function isDriver({ module, room }: Place): boolean {
+  return module !== undefined && room !== undefined && house[module]?.drivers?.includes(room) === true;
 }
 
 type Rule = (edge: Edge, from: Place, to: Place) => string | undefined;
@@ -66,35 +55,47 @@ const fileRules: Readonly<Record<string, Rule>> = {
         : undefined;
     }
     // A driver implements the types of the module around it.
-    if (from.module === to.module && to.part === to.module) return undefined;
+    if (isDriver(from) && from.module === to.module && to.part === to.module) return undefined;
     if (from.isTest && target === `${server}${to.part}/testing/index.ts`) return undefined;
     if (target !== `${server}${to.part}/index.ts`) return `reaches past the door: import #${to.part}`;
     return edge.specifier.startsWith('.') && from.module !== undefined ? `import #${to.part} instead of a path` : undefined;
   },
 
   layer: (_edge, from, to) => {
-    const [low, high] = [rank(to), rank(from)];
+    const [low, high] = [layerOf(to), layerOf(from)];
     if (from.isTest || low === undefined || high === undefined || from.module === to.module) return undefined;
     if (low > high) return `${from.module} (layer ${high}) must not import ${to.module} (layer ${low})`;
     return undefined;
   },
 
   sibling: (_edge, from, to) => {
-    if (from.isTest || from.module === to.module || rank(from) === undefined || rank(from) !== rank(to)) return undefined;
+    if (from.isTest || from.module === to.module || layerOf(from) === undefined || layerOf(from) !== layerOf(to)) return undefined;
+    if (to.module !== undefined && house[from.module ?? '']?.knows?.includes(to.module) === true) return undefined;
     return `${from.module} and ${to.module} are of one layer and must not know each other`;
   },
 
+  /** Inside a module: a room knows earlier rooms only, and never the files that join the rooms. */
+  room: (_edge, from, to) => {
+    if (from.isTest || from.module === undefined || from.part === to.part) return undefined;
+    const rooms = house[to.module ?? '']?.rooms ?? [];
+    if (from.module !== to.module) {
+      return to.room !== undefined && rooms.includes(to.room) ? `${to.part} is a room of ${to.module}: import #${to.module}` : undefined;
+    }
+    if (from.room === undefined || !rooms.includes(from.room)) return undefined;
+    if (to.room === undefined) return `${from.part} must not know the files that join the rooms of ${from.module}`;
+    return rooms.indexOf(to.room) > rooms.indexOf(from.room) ? `${from.part} comes before ${to.part} and must not know it` : undefined;
+  },
+
   driver: (_edge, from, to) => {
-    const isDriver = to.part !== undefined && drivers.includes(to.part);
-    if (!isDriver || from.part === to.part || from.isTest || from.module === 'apps') return undefined;
+    if (!isDriver(to) || from.part === to.part || from.isTest || from.module === 'apps') return undefined;
     return `only apps may import ${to.part}`;
   },
 
   'api-storage': (_edge, from, to) =>
-    from.module === 'api' && to.module === 'storage' && !from.isTest ? 'api sees runs, never storage' : undefined,
+    from.module === 'api' && to.module === 'storage' && !from.isTest ? 'api sees what layer 3 offers, never storage' : undefined,
 
   'unknown-module': (_edge, from) =>
-    from.module !== undefined && layers[from.module] === undefined ? `${from.module} has no layer in ${import.meta.filename}` : undefined,
+    from.module !== undefined && house[from.module] === undefined ? `${from.module} has no layer in scripts/checks/house.ts` : undefined,
 };
 
 /** What the published packages may depend on; they must also run in a browser, so Node's own modules are out. */
@@ -103,8 +104,8 @@ const packageAllows: Readonly<Record<string, readonly string[]>> = {
   'packages/sdk': ['@nexus-agent/protocol'],
 };
 
-function rank(place: Place): number | undefined {
-  return place.module === undefined ? undefined : layers[place.module];
+function layerOf({ module }: Place): number | undefined {
+  return module === undefined ? undefined : house[module]?.layer;
 }
 
 function fileOf(edge: Edge): string {

@@ -122,7 +122,7 @@ function resolve(root: string, from: string, specifier: string, manifests: reado
   if (specifier.startsWith('node:')) return { type: 'builtin', name: specifier };
   if (specifier.startsWith('.')) return asFile(root, relative(root, join(root, dirname(from), specifier)));
   if (specifier.startsWith('#')) {
-    const target = manifestOf(manifests, from)?.imports.get(specifier);
+    const target = doorOf(manifestOf(manifests, from)?.imports, specifier);
     return target === undefined ? { type: 'unresolved' } : asFile(root, target);
   }
   const parts = specifier.split('/');
@@ -131,6 +131,18 @@ function resolve(root: string, from: string, specifier: string, manifests: reado
   if (own === undefined) return { type: 'package', name };
   const target = own.exports.get(`.${specifier.slice(name.length)}`);
   return target === undefined ? { type: 'unresolved' } : asFile(root, target);
+}
+
+/** The file that a `#name` stands for; a key of the manifest may hold one `*`, as Node allows. */
+function doorOf(imports: ReadonlyMap<string, string> | undefined, specifier: string): string | undefined {
+  const exact = imports?.get(specifier);
+  if (exact !== undefined) return exact;
+  for (const [key, target] of imports ?? []) {
+    const [before = '', after] = key.split('*');
+    if (after === undefined || !specifier.startsWith(before) || !specifier.endsWith(after)) continue;
+    return target.replaceAll('*', specifier.slice(before.length, specifier.length - after.length));
+  }
+  return undefined;
 }
 
 function asFile(root: string, file: string): Target {

@@ -2,7 +2,7 @@ import type { BudgetScope, TenantId } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createReservationSweeper, limitOperations } from '../../packages/server/src/budget/index.ts';
-import { createManualClock } from '../../packages/server/src/core/index.ts';
+import { createManualClock } from '../../packages/server/src/core/testing/index.ts';
 import type { LedgerOperation, Store } from '../../packages/server/src/storage/index.ts';
 import { all, auditLedger } from '../support/ledger-invariants.ts';
 import { newTenant, type StoreSubject } from '../support/stores.ts';

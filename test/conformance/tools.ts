@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { NexusError, sleep } from '../../packages/server/src/core/index.ts';
+import { NexusError, systemTimers } from '../../packages/server/src/core/index.ts';
 import type { Tool, ToolContext, ToolRegistry, ToolResult } from '../../packages/server/src/tools/index.ts';
 
 export interface ToolRegistrySubject {
@@ -150,7 +150,7 @@ export function describeToolRegistry(name: string, subject: ToolRegistrySubject)
 
     it('stops a tool at its time limit', async () => {
       const result = await run(
-        { execute: (_input, { signal }) => sleep(60_000, signal).then(() => ({ type: 'ok', output: '' })) },
+        { execute: (_input, { signal }) => systemTimers.sleep(60_000, signal).then(() => ({ type: 'ok', output: '' })) },
         { timeoutMs: 20 },
       );
       expect(result).toMatchObject({ type: 'error', error: { code: 'tool_timeout' } });
@@ -159,7 +159,7 @@ export function describeToolRegistry(name: string, subject: ToolRegistrySubject)
     it('stops a tool when the caller cancels', async () => {
       const controller = new AbortController();
       setTimeout(() => controller.abort(), 10);
-      const execute: Tool['execute'] = (_input, { signal }) => sleep(60_000, signal).then(() => ({ type: 'ok', output: '' }));
+      const execute: Tool['execute'] = (_input, { signal }) => systemTimers.sleep(60_000, signal).then(() => ({ type: 'ok', output: '' }));
       expect(await run({ execute }, { signal: controller.signal })).toMatchObject({ type: 'error', error: { code: 'cancelled' } });
       expect(await run({ execute }, { signal: AbortSignal.abort() })).toMatchObject({ type: 'error', error: { code: 'cancelled' } });
     });
@@ -176,7 +176,7 @@ export function describeToolRegistry(name: string, subject: ToolRegistrySubject)
 
     it('keeps an answer that comes within the grace after the signal', async () => {
       const execute: Tool['execute'] = async (_input, { signal }) => {
-        await sleep(60_000, signal).catch(() => undefined);
+        await systemTimers.sleep(60_000, signal).catch(() => undefined);
         return { type: 'ok', output: 'it was done' };
       };
       expect(await run({ effects: 'once', execute }, { timeoutMs: 20 })).toMatchObject({ type: 'ok', output: 'it was done' });
@@ -210,7 +210,7 @@ export function describeToolRegistry(name: string, subject: ToolRegistrySubject)
 
     it('stops what runs when it is closed and runs nothing after', async () => {
       const registry = await create(
-        makeTool({ execute: (_input, { signal }) => sleep(60_000, signal).then(() => ({ type: 'ok', output: '' })) }),
+        makeTool({ execute: (_input, { signal }) => systemTimers.sleep(60_000, signal).then(() => ({ type: 'ok', output: '' })) }),
       );
       const tool = registry.get('probe');
       if (tool === undefined) throw new Error('the registry lost the tool');

@@ -18,6 +18,7 @@ export {
   FinishReason,
   ImagePart,
   Message,
+  noUsage,
   ReasoningPart,
   TextPart,
   ToolCallPart,
@@ -68,6 +69,7 @@ export {
   Approval,
   ApprovalAnswer,
   ChatRequest,
+  isTerminal,
   Key,
   KeyCreateRequest,
   KeyScope,
@@ -88,4 +90,5 @@ export {
   ToolExecuteRequest,
   ToolExecuteResult,
   ToolInfo,
+  terminalStatuses,
 } from './resources.ts';

@@ -85,6 +85,13 @@ export type Session = z.infer<typeof Session>;
 export const RunStatus = z.enum(['queued', 'running', 'waiting', 'completed', 'failed', 'cancelled']);
 export type RunStatus = z.infer<typeof RunStatus>;
 
+/** Statuses that a run does not leave by itself; a failed one may be resumed by a person. */
+export const terminalStatuses = ['completed', 'failed', 'cancelled'] as const satisfies RunStatus[];
+
+export function isTerminal(status: RunStatus): status is (typeof terminalStatuses)[number] {
+  return (terminalStatuses as readonly RunStatus[]).includes(status);
+}
+
 const input = z
   .union([z.string().min(1).max(1_000_000), z.array(UserPart).min(1).max(50)])
   .meta({ description: 'Text, or parts with images' });

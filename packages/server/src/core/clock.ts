@@ -8,18 +8,6 @@ export interface Clock {
 
 export const systemClock: Clock = { now: () => Date.now(), monotonic: () => performance.now() };
 
-/** A clock that stands still until it is moved. */
-export function createManualClock(startMs = Date.UTC(2026, 0, 1)): Clock & { advance(ms: number): void } {
-  let nowMs = startMs;
-  return {
-    now: () => nowMs,
-    monotonic: () => nowMs - startMs,
-    advance(ms) {
-      nowMs += ms;
-    },
-  };
-}
-
 /** RFC 3339 in UTC with milliseconds, as times travel on the wire. */
 export function toTimestamp(ms: number): string {
   return new Date(ms).toISOString();

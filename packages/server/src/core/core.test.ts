@@ -1,6 +1,7 @@
 import { isTypeId } from '@nexus-agent/protocol';
 import { expect, it } from 'vitest';
-import { createIdSource, createManualClock } from '#core';
+import { createIdSource } from '#core';
+import { createManualClock } from '#core/testing';
 
 it('gives ids that are well formed and sort by creation', () => {
   const ids = createIdSource(createManualClock());

@@ -1,10 +1,13 @@
 /** The door of core: time, ids, errors, cancellation. No I/O. */
-export { abortError, sleep, throwIfAborted } from './abort.ts';
-export { type Clock, createManualClock, systemClock, toTimestamp } from './clock.ts';
+export { abortError, throwIfAborted } from './abort.ts';
+export { type Clock, systemClock, toTimestamp } from './clock.ts';
 export { type ConfigInput, clientUrl, NexusConfig, redactConfig } from './config.ts';
 export { environmentKeys, resolveConfig } from './config-sources.ts';
 export { NexusError, toErrorInfo } from './errors.ts';
 export { createIdSource, derivedId, type IdSource } from './ids.ts';
 export { canonicalJson, isTooDeep, maxJsonDepth, sha256 } from './json.ts';
 export { toProblem } from './problem.ts';
+export { type Cancel, settlesWithin, systemTimers, type Timers } from './timers.ts';
+export { formatTraceparent, parseTraceparent, type SpanPlace } from './traceparent.ts';
 export { explainIssues, parseRequest, summarise } from './validation.ts';
+export { matchesWildcard } from './wildcard.ts';

@@ -1,5 +1,5 @@
-import type { ErrorInfo, Usage } from '@nexus-agent/protocol';
-import { abortError, type Clock, NexusError, sleep, toErrorInfo } from '#core';
+import { type ErrorInfo, noUsage, type Usage } from '@nexus-agent/protocol';
+import { abortError, type Clock, NexusError, systemTimers, toErrorInfo } from '#core';
 import { type Attempt, startAttempt } from './attempt.ts';
 import { createCatalogue, type ModelSettings } from './catalogue.ts';
 import type { Progress, Provider } from './provider.ts';
@@ -17,8 +17,6 @@ export interface LanguageModelsDependencies {
   /** Prices and limits by `provider/model` or `provider/*`; they win over the catalogue. */
   readonly models?: Readonly<Record<string, ModelSettings>>;
 }
-
-const noUsage: Usage = { inputTokens: 0, outputTokens: 0, cacheReadTokens: 0, cacheWriteTokens: 0, reasoningTokens: 0 };
 
 /**
  * The LLM service in this process.
@@ -162,7 +160,7 @@ async function* run(
         await options.gate.failed({ target, attempt, error: info, usage, sent: progress.sent });
         previous = { target, error: info };
         if (delayMs === null) continue targets;
-        await sleep(delayMs, signal);
+        await systemTimers.sleep(delayMs, signal);
       }
     }
     yield failed(failure);

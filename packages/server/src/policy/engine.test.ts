@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createManualClock } from '#core';
+import { createManualClock } from '#core/testing';
 import { createPolicyEngine } from './index.ts';
 import { hostRequest, modelRequest, toolRequest, userRequest } from './requests.testkit.ts';
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { createManualClock, NexusError } from '#core';
+import { NexusError } from '#core';
+import { createManualClock } from '#core/testing';
 import { cedarRuntime } from './cedar.ts';
 import { compileSources } from './compile.ts';
 import { defaultPolicies } from './defaults.ts';

@@ -1,8 +1,8 @@
-import type { BudgetRefusal, ErrorInfo, MessageId, NewEvent } from '@nexus-agent/protocol';
+import { type BudgetRefusal, type ErrorInfo, isTerminal, type MessageId, type NewEvent } from '@nexus-agent/protocol';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
 import { charge, merge, type Proposal, propose } from './proposal.ts';
-import { isTerminal, type RunState } from './state.ts';
+import type { RunState } from './state.ts';
 import { fold, stateHash } from './transitions.ts';
 
 /** Why a run stops before its answer. `drain`: this process shuts down and another one is to go on. */

@@ -1,4 +1,4 @@
-import type { AssistantPart, ErrorInfo, Usage } from '@nexus-agent/protocol';
+import { type AssistantPart, type ErrorInfo, noUsage, type Usage } from '@nexus-agent/protocol';
 import type { AttemptGrant, ModelPart, ModelTarget } from '#llm';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
@@ -156,8 +156,6 @@ export function checkSummary(outcome: ModelOutcome): ModelOutcome {
   const failure: FailedAttempt = { attempt, grant, error, usage, sent: true, content: [], durationMs };
   return { type: 'failed', failures: [...outcome.failures, failure], error };
 }
-
-const noUsage: Usage = { inputTokens: 0, outputTokens: 0, cacheReadTokens: 0, cacheWriteTokens: 0, reasoningTokens: 0 };
 
 function amountsOf(engine: Engine, attempt: ModelAttemptPlan, grant: ModelGrant, usage: Usage, durationMs: number) {
   return {

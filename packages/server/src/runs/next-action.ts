@@ -1,5 +1,5 @@
-import type { ErrorInfo } from '@nexus-agent/protocol';
-import { isTerminal, type RunState, type ToolCallState } from './state.ts';
+import { type ErrorInfo, isTerminal } from '@nexus-agent/protocol';
+import type { RunState, ToolCallState } from './state.ts';
 
 export interface RunLimits {
   readonly maxSteps: number;

@@ -1,10 +1,10 @@
-import type { JournalData, NewEvent, RunId } from '@nexus-agent/protocol';
+import { isTerminal, type JournalData, type NewEvent, type RunId } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
 import type { ApprovalRow } from '#storage';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
 import { charge, merge, type Proposal, propose } from './proposal.ts';
-import { isTerminal, type RunState, type ToolCallState } from './state.ts';
+import type { RunState, ToolCallState } from './state.ts';
 import { ask, completed } from './tool-plan.ts';
 
 /** The event with which a worker takes a run up, by what its journal says of the time before. */

@@ -5,6 +5,7 @@ import {
   type BudgetRow,
   type BudgetScope,
   type BudgetView,
+  isTerminal,
   type JournalData,
   maxBudgetAmount,
   type Page,
@@ -30,7 +31,6 @@ import { listMessages } from './messages.ts';
 import { replayRun } from './replay.ts';
 import { startRunSpan } from './run-spans.ts';
 import { idempotencyConflict, idempotencyOf, inputParts, newSession, type RunStarter, sessionClosed, sessionParts } from './start-run.ts';
-import { isTerminal } from './state.ts';
 import { parseEvent, readJournal } from './transcript.ts';
 import type { CreateOptions, Principal, RunService } from './types.ts';
 import { usageByDay } from './usage.ts';

@@ -129,7 +129,3 @@ export const initialState: RunState = {
   error: null,
   resumable: false,
 };
-
-export function isTerminal(status: RunStatus): boolean {
-  return status === 'completed' || status === 'failed' || status === 'cancelled';
-}

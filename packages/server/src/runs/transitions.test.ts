@@ -1,8 +1,8 @@
-import type { JournalEvent } from '@nexus-agent/protocol';
+import { isTerminal, type JournalEvent } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { randomJournal } from './journals.testkit.ts';
-import { initialState, isTerminal, type RunState } from './state.ts';
+import { initialState, type RunState } from './state.ts';
 import { fold, stateHash, transition } from './transitions.ts';
 
 const seeds = fc.integer({ min: 1, max: 2 ** 31 });

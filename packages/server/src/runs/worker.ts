@@ -1,5 +1,5 @@
 import type { ErrorInfo, RunId, TenantId } from '@nexus-agent/protocol';
-import { NexusError, sleep, toErrorInfo } from '#core';
+import { NexusError, systemTimers, toErrorInfo } from '#core';
 import type { Bus, RunRow } from '#storage';
 import type { Span } from '#telemetry';
 import type { AgentCatalog } from './agents.ts';
@@ -257,7 +257,7 @@ export function createWorker(dependencies: WorkerDependencies): Worker {
 
   async function every(intervalMs: number, task: () => Promise<void> | void, what: string): Promise<void> {
     while (!stopped.signal.aborted) {
-      await sleep(intervalMs, stopped.signal).catch(() => undefined);
+      await systemTimers.sleep(intervalMs, stopped.signal).catch(() => undefined);
       if (stopped.signal.aborted) return;
       try {
         await task();
@@ -304,7 +304,7 @@ export function createWorker(dependencies: WorkerDependencies): Worker {
       for (const executor of executors) executor.drain();
       const all = Promise.allSettled(executors.map((executor) => executor.done));
       const late = new AbortController();
-      await Promise.race([all, sleep(timeoutMs, late.signal).catch(() => undefined)]);
+      await Promise.race([all, systemTimers.sleep(timeoutMs, late.signal).catch(() => undefined)]);
       late.abort();
       for (const executor of live.values()) executor.abandon();
       await all;

@@ -1,4 +1,4 @@
-import type { BudgetRefusal, RunStatus } from '@nexus-agent/protocol';
+import { type BudgetRefusal, terminalStatuses } from '@nexus-agent/protocol';
 import { type IdSource, NexusError } from '#core';
 import type { LedgerEntry, LedgerOutcome, LedgerRow, LedgerRules, ReservationRow } from './ledger-types.ts';
 import { change, databaseNow, insertMany, type Program, selectMany, statement, together, updateMany } from './program.ts';
@@ -245,7 +245,7 @@ function claim(work: Working, idempotency: NonNullable<Commit['idempotency']>): 
   work.inserts.claims.push({ ...row, tenant_id: work.tenantId, created_at: work.nowMs });
 }
 
-const ended: ReadonlySet<string> = new Set<RunStatus>(['completed', 'failed', 'cancelled']);
+const ended: ReadonlySet<string> = new Set(terminalStatuses);
 
 /**
  * Keeps the two indexes that dispatchers read true: only a queued or waiting run has a due time, an ended one has no

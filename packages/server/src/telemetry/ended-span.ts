@@ -1,4 +1,4 @@
-import type { SpanPlace } from './traceparent.ts';
+import type { SpanPlace } from '#core';
 
 export type SpanKindName = 'internal' | 'server' | 'client' | 'producer' | 'consumer';
 

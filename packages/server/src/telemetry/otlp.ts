@@ -1,8 +1,8 @@
 import type { Attributes, HrTime, SpanContext } from '@opentelemetry/api';
 import type { BatchSpanProcessor, ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
+import type { SpanPlace } from '#core';
 import type { EndedSpan, SpanKindName } from './ended-span.ts';
 import type { Logger } from './logger.ts';
-import type { SpanPlace } from './traceparent.ts';
 
 /** Where ended spans go. */
 export interface SpanSink {

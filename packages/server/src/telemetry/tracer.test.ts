@@ -1,9 +1,8 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { NexusError } from '#core';
+import { NexusError, parseTraceparent } from '#core';
 import { attributes, contentAttributes, createTracer, type Logger, operations, silentLogger, spanNames, type Tracer } from './index.ts';
-import { parseTraceparent } from './traceparent.ts';
 
 interface ReceivedSpan {
   traceId: string;

@@ -1,10 +1,9 @@
 import { randomFillSync } from 'node:crypto';
-import { type Clock, NexusError, systemClock } from '#core';
+import { type Clock, formatTraceparent, NexusError, parseTraceparent, type SpanPlace, systemClock } from '#core';
 import type { SpanKindName } from './ended-span.ts';
 import type { Logger } from './logger.ts';
 import { contentAttributes, attributes as names } from './names.ts';
 import { createOtlpSink, type SpanSink } from './otlp.ts';
-import { formatTraceparent, parseTraceparent, type SpanPlace } from './traceparent.ts';
 
 export type SpanAttributes = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
 

@@ -1,9 +1,8 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
-import { type Clock, NexusError, toErrorInfo } from '#core';
+import { type Clock, matchesWildcard, NexusError, toErrorInfo } from '#core';
 import { boundText } from './output.ts';
 import { createSchemaValidator, type SchemaIssue } from './schema.ts';
 import type { Tool, ToolContext, ToolExecution, ToolRegistry, ToolResult } from './types.ts';
-import { matchesWildcard } from './wildcard.ts';
 
 export interface ToolFault {
   readonly toolName: string;

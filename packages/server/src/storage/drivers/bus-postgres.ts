@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Client } from 'pg';
-import { sleep } from '#core';
+import { systemTimers } from '#core';
 import type { Bus } from '../types.ts';
 import { createMemoryBus } from './bus-memory.ts';
 
@@ -67,7 +67,7 @@ export async function createPostgresBus({ url, onError }: RemoteBusOptions): Pro
   async function reconnect(): Promise<void> {
     for (let attempt = 0; !closing.signal.aborted && client === undefined; attempt++) {
       try {
-        await sleep(Math.min(5000, 50 * 2 ** attempt) * (0.5 + Math.random()), closing.signal);
+        await systemTimers.sleep(Math.min(5000, 50 * 2 ** attempt) * (0.5 + Math.random()), closing.signal);
         await connect();
       } catch (error) {
         if (!closing.signal.aborted) onError(error);

@@ -1,4 +1,4 @@
-import { NexusError, sleep } from '#core';
+import { NexusError, systemTimers } from '#core';
 import type { Failure } from './dialects.ts';
 
 export interface RetryOptions {
@@ -27,7 +27,7 @@ export async function withRetries<R>(options: RetryOptions, work: () => R | Prom
       const mayRetry = failure === 'busy' ? performance.now() - startedAt < options.busyMs : left[failure]-- > 0;
       if (!mayRetry) throw asStorageError(failure, error);
     }
-    await sleep(Math.min(50, 1 + 2 ** attempt * Math.random()));
+    await systemTimers.sleep(Math.min(50, 1 + 2 ** attempt * Math.random()));
   }
 }
 

@@ -1,7 +1,6 @@
-import { NexusError } from '#core';
+import { matchesWildcard, NexusError } from '#core';
 import { cutText } from '../output.ts';
 import type { Tool, ToolResult } from '../types.ts';
-import { matchesWildcard } from '../wildcard.ts';
 import type { Workspaces } from '../workspace/workspace.ts';
 import { readLines } from './text-lines.ts';
 

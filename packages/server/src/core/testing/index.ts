@@ -1,0 +1,81 @@
+/** Time that stands still until a test moves it. */
+import { abortError } from '../abort.ts';
+import type { Clock } from '../clock.ts';
+import type { Timers } from '../timers.ts';
+
+export interface ManualClock extends Clock {
+  advance(ms: number): void;
+}
+
+export function createManualClock(startMs = Date.UTC(2026, 0, 1)): ManualClock {
+  let nowMs = startMs;
+  return {
+    now: () => nowMs,
+    monotonic: () => nowMs - startMs,
+    advance(ms) {
+      nowMs += ms;
+    },
+  };
+}
+
+export interface ManualTime {
+  readonly clock: Clock;
+  readonly timers: Timers;
+  /** Moves the time on and runs what falls due on the way, in the order of its time. Promises settle in between. */
+  advance(ms: number): Promise<void>;
+  /** Tasks that wait. */
+  readonly pending: number;
+}
+
+/** A clock and the timers that follow it. */
+export function createManualTime(startMs = Date.UTC(2026, 0, 1)): ManualTime {
+  const clock = createManualClock(startMs);
+  const waiting = new Map<number, { dueAt: number; readonly everyMs: number | null; readonly task: () => void }>();
+  let last = 0;
+  const settle = () => new Promise<void>((resolve) => setImmediate(resolve));
+  const add = (ms: number, everyMs: number | null, task: () => void) => {
+    const id = ++last;
+    waiting.set(id, { dueAt: clock.now() + Math.max(0, ms), everyMs, task });
+    return () => void waiting.delete(id);
+  };
+  const next = (untilMs: number) =>
+    [...waiting].filter(([, { dueAt }]) => dueAt <= untilMs).sort(([a, x], [b, y]) => x.dueAt - y.dueAt || a - b)[0];
+  const timers: Timers = {
+    after: (ms, task) => add(ms, null, task),
+    every: (ms, task) => add(Math.max(1, ms), Math.max(1, ms), task),
+    sleep: (ms, signal) =>
+      new Promise((resolve, reject) => {
+        if (signal?.aborted) return reject(abortError(signal));
+        const onAbort = () => {
+          cancel();
+          if (signal) reject(abortError(signal));
+        };
+        const cancel = add(ms, null, () => {
+          signal?.removeEventListener('abort', onAbort);
+          resolve();
+        });
+        signal?.addEventListener('abort', onAbort, { once: true });
+      }),
+    soon: settle,
+  };
+  return {
+    clock,
+    timers,
+    get pending() {
+      return waiting.size;
+    },
+    async advance(ms) {
+      const untilMs = clock.now() + ms;
+      await settle();
+      for (let due = next(untilMs); due !== undefined; due = next(untilMs)) {
+        const [id, entry] = due;
+        clock.advance(Math.max(0, entry.dueAt - clock.now()));
+        if (entry.everyMs === null) waiting.delete(id);
+        else entry.dueAt += entry.everyMs;
+        entry.task();
+        await settle();
+      }
+      clock.advance(untilMs - clock.now());
+    },
+  };
+}

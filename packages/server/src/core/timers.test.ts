@@ -1,0 +1,71 @@
+import { describe, expect, it } from 'vitest';
+import { createManualTime } from './testing/index.ts';
+import { settlesWithin, systemTimers, type Timers } from './timers.ts';
+
+const drivers: readonly (readonly [string, () => { timers: Timers; pass: (ms: number) => Promise<void> }])[] = [
+  ['the timers of the process', () => ({ timers: systemTimers, pass: (ms) => systemTimers.sleep(ms + 20) })],
+  [
+    'manual time',
+    () => {
+      const time = createManualTime();
+      return { timers: time.timers, pass: (ms) => time.advance(ms) };
+    },
+  ],
+];
+
+describe.each(drivers)('%s', (_, create) => {
+  it('runs a task once, in the order of their times, unless it was cancelled', async () => {
+    const { timers, pass } = create();
+    const ran: string[] = [];
+    timers.after(30, () => ran.push('later'));
+    timers.after(1, () => ran.push('sooner'));
+    timers.after(5, () => ran.push('never'))();
+    await pass(40);
+    expect(ran).toEqual(['sooner', 'later']);
+  });
+
+  it('repeats a task until it is cancelled', async () => {
+    const { timers, pass } = create();
+    let ran = 0;
+    const cancel = timers.every(10, () => {
+      ran += 1;
+    });
+    await pass(35);
+    cancel();
+    const before = ran;
+    expect(before).toBeGreaterThanOrEqual(2);
+    await pass(30);
+    expect(ran).toBe(before);
+  });
+
+  it('ends a sleep at its time, or at once when its signal fires', async () => {
+    const { timers, pass } = create();
+    const slept = timers.sleep(5);
+    await pass(5);
+    await slept;
+    const stop = new AbortController();
+    const cut = timers.sleep(60_000, stop.signal);
+    stop.abort();
+    await expect(cut).rejects.toMatchObject({ code: 'cancelled' });
+    await expect(timers.sleep(1, stop.signal)).rejects.toMatchObject({ code: 'cancelled' });
+  });
+
+  it('tells whether work settled in time, whichever way it did', async () => {
+    const { timers, pass } = create();
+    expect(await settlesWithin(timers, Promise.resolve(), 10)).toBe(true);
+    expect(await settlesWithin(timers, Promise.reject(new Error('failed')), 10)).toBe(true);
+    const late = settlesWithin(timers, new Promise(() => undefined), 10);
+    await pass(10);
+    expect(await late).toBe(false);
+  });
+});
+
+it('waits longer than a timer of Node can', async () => {
+  let early = false;
+  const cancel = systemTimers.after(2 ** 31 + 1_000, () => {
+    early = true;
+  });
+  await systemTimers.sleep(20);
+  cancel();
+  expect(early).toBe(false);
+});
