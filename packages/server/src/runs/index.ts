@@ -1,5 +1,5 @@
 /** The door of runs: the orchestrator. */
-export { defaultEngineSettings } from './engine.ts';
+export { defaultEngineSettings } from '#runs/steps';
+export { createStreamHub } from '#runs/stream';
 export { createOrchestrator, type Orchestrator } from './orchestrator.ts';
-export { createStreamHub } from './stream-hub.ts';
 export type { PageQuery, Principal, RunService, StreamCursor, StreamFrame } from './types.ts';

@@ -1,12 +1,12 @@
 import type { AgentDefinition } from '@nexus-agent/protocol';
+import { createAgentCatalog } from '#control';
+import { createWorker, type Worker, type WorkerSettings } from '#runs/dispatch';
+import { createTranscripts } from '#runs/journal';
+import { createRunStarter, type RunStarter } from '#runs/start';
+import type { Engine } from '#runs/steps';
 import type { Bus } from '#storage';
-import { createAgentCatalog } from './agents.ts';
-import type { Engine } from './engine.ts';
 import { createRunService } from './service.ts';
-import { createRunStarter, type RunStarter } from './start-run.ts';
-import { createTranscripts } from './transcript.ts';
 import type { RunService } from './types.ts';
-import { createWorker, type Worker, type WorkerSettings } from './worker.ts';
 
 export interface OrchestratorOptions {
   readonly engine: Engine;

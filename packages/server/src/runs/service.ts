@@ -18,24 +18,19 @@ import {
   type SetBudgetRequest,
 } from '@nexus-agent/protocol';
 import { budgetView, limitOperations } from '#budget';
+import { decide, denialMessage, executeToolDirectly } from '#calls';
+import { type AgentCatalog, usageByDay } from '#control';
 import { NexusError } from '#core';
+import { createKeys } from '#identity';
+import type { Worker } from '#runs/dispatch';
+import { startRunSpan } from '#runs/drive';
+import { forkEvents, listMessages, parseEvent, readJournal, replayRun } from '#runs/journal';
+import { idempotencyConflict, idempotencyOf, inputParts, newSession, type RunStarter, sessionClosed, sessionParts } from '#runs/start';
+import type { Engine } from '#runs/steps';
+import { follow, wireJson } from '#runs/stream';
 import type { PageOf, RunRow, SessionRow } from '#storage';
-import type { AgentCatalog } from './agents.ts';
-import { decide, denialMessage } from './decisions.ts';
-import { executeToolDirectly } from './direct-tool.ts';
-import type { Engine } from './engine.ts';
-import { follow, wireJson } from './follow.ts';
-import { forkEvents } from './fork.ts';
-import { createKeys } from './keys.ts';
-import { listMessages } from './messages.ts';
-import { replayRun } from './replay.ts';
-import { startRunSpan } from './run-spans.ts';
-import { idempotencyConflict, idempotencyOf, inputParts, newSession, type RunStarter, sessionClosed, sessionParts } from './start-run.ts';
-import { parseEvent, readJournal } from './transcript.ts';
 import type { CreateOptions, Principal, RunService } from './types.ts';
-import { usageByDay } from './usage.ts';
 import { agentView, approvalView, choicesOf, modelView, runView, sessionView, toolView } from './views.ts';
-import type { Worker } from './worker.ts';
 
 export interface ServiceDependencies {
   readonly engine: Engine;

@@ -1,0 +1,61 @@
+import type { DecisionRecord } from '@nexus-agent/protocol';
+import { canonicalJson, sha256 } from '#core';
+import type { DecisionRequest } from '#policy';
+import type { Engine, RunContext } from '#runs/steps';
+import type { DecisionRow } from '#storage';
+
+/** A decision with the record of it that must be written together with what it allowed or refused. */
+export interface RecordedDecision {
+  readonly record: DecisionRecord;
+  readonly row: DecisionRow;
+}
+
+/** Asks the policy engine on behalf of a run and numbers the answer. */
+export function decideForRun(
+  engine: Engine,
+  context: RunContext,
+  callId: string | null,
+  request: Pick<DecisionRequest, 'action' | 'resource' | 'context'>,
+): RecordedDecision {
+  const { policy } = context.session;
+  return decide(
+    engine,
+    { runId: context.runId, callId },
+    {
+      principal: { type: 'Agent', id: context.agent.name, tenant: context.tenantId },
+      action: request.action,
+      resource: request.resource,
+      context: { ...request.context, sessionId: context.sessionId, onBehalfOf: context.principal },
+      ...(context.agent.policy === undefined ? {} : { agentPolicy: context.agent.policy }),
+      ...(policy === null ? {} : { sessionPolicy: policy }),
+    },
+  );
+}
+
+export function decide(
+  engine: Engine,
+  about: { readonly runId: string | null; readonly callId: string | null },
+  request: DecisionRequest,
+): RecordedDecision {
+  const decision = engine.policy.decide(request);
+  const record: DecisionRecord = { id: engine.ids.next<string>('decision'), ...decision };
+  engine.metrics.policyDecision(request.action, record.effect);
+  const { arguments: input } = request.context;
+  return {
+    record,
+    row: { ...record, ...about, argumentsHash: input === undefined ? null : sha256(canonicalJson(input)), at: engine.clock.now() },
+  };
+}
+
+/** Why something was denied and what can be done about it, in words for people and models. */
+export function denialMessage(record: DecisionRecord): string {
+  const { errors = [], reasons } = record;
+  const why = errors.length > 0 ? `the evaluation failed: ${errors.join('; ')}` : reasons.join(', ');
+  return `policy does not allow ${record.action} on ${record.resource} (${why}); ${remedy(record)}`;
+}
+
+function remedy({ errors = [], reasons }: DecisionRecord): string {
+  if (errors.length > 0) return 'an operator has to correct the policy';
+  if (reasons.includes('default-deny')) return 'nothing permits it: the policy of the agent or of the operator can allow it';
+  return 'do without it, or ask who is responsible for that policy';
+}

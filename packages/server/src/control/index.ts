@@ -1,0 +1,3 @@
+/** The door of control. */
+export { type AgentCatalog, createAgentCatalog } from './agents.ts';
+export { usageByDay } from './usage.ts';

@@ -1,0 +1,2 @@
+/** The door of identity. */
+export { createKeys } from './keys.ts';

@@ -1,0 +1,71 @@
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { type Key, type KeyCreateRequest, type Page, TenantId } from '@nexus-agent/protocol';
+import { type Clock, type IdSource, NexusError } from '#core';
+import { idempotencyConflict, idempotencyOf } from '#runs/start';
+import type { Store } from '#storage';
+import type { CreateOptions, PageQuery, Principal } from '../runs/types.ts';
+import { keyView } from '../runs/views.ts';
+
+/** `nx_<key id without its prefix>_<32 random bytes>`: the id finds the row, the rest is compared with its hash. */
+const format = /^nx_([0-7][0-9a-hjkmnp-tv-z]{25})_([A-Za-z0-9_-]{43})$/;
+
+/** API keys. Secrets are stored as HMAC-SHA-256 under the server's own secret: a stolen table opens nothing. */
+export function createKeys({ store, clock, ids, pepper }: { store: Store; clock: Clock; ids: IdSource; pepper: Uint8Array }) {
+  const hash = (secret: string) => createHmac('sha256', pepper).update(secret).digest('hex');
+
+  return {
+    /** A repeat under the same idempotency key gives the key without its secret. */
+    async create(principal: Principal, request: KeyCreateRequest, options: CreateOptions = {}): Promise<Key> {
+      const tenant = TenantId.safeParse(request.tenant ?? principal.tenantId);
+      if (!tenant.success) throw new NexusError('invalid_request', `tenant: ${tenant.error.issues[0]?.message ?? 'not valid'}`);
+      if (tenant.data !== principal.tenantId && !principal.roles.includes('owner')) {
+        throw new NexusError('forbidden', 'only an owner may create keys for another tenant');
+      }
+      const keyId = ids.next<string>('key');
+      const secret = randomBytes(32).toString('base64url');
+      const row = {
+        tenantId: tenant.data,
+        keyId,
+        name: request.name,
+        hash: hash(secret),
+        scopes: request.scopes,
+        createdAt: clock.now(),
+        expiresAt: request.expiresAt === undefined ? null : Date.parse(request.expiresAt),
+        revokedAt: null,
+      };
+      const claim = idempotencyOf(principal, options, 'key', request, keyId);
+      if (claim.idempotency !== undefined) {
+        const claimed = await store.commit({ tenantId: principal.tenantId, ...claim });
+        if (claimed.type === 'duplicate') {
+          if (!claimed.sameRequest) throw idempotencyConflict();
+          const known = await store.getKey(claimed.resourceId);
+          if (known === null) throw new NexusError('conflict', 'the first request with this idempotency key did not finish; use a new key');
+          return keyView(known);
+        }
+      }
+      await store.putKey(row);
+      return keyView(row, `nx_${keyId.slice('key_'.length)}_${secret}`);
+    },
+
+    async list(principal: Principal, page: PageQuery): Promise<Page<Key>> {
+      const { items, nextCursor } = await store.listKeys(principal.tenantId, page);
+      return { data: items.map((row) => keyView(row)), nextCursor };
+    },
+
+    async revoke(principal: Principal, keyId: string): Promise<void> {
+      if (!(await store.revokeKey(principal.tenantId, keyId, clock.now()))) throw new NexusError('not_found', `there is no key ${keyId}`);
+    },
+
+    async authenticate(secret: string): Promise<Principal | null> {
+      const match = format.exec(secret);
+      if (match === null) return null;
+      const [, suffix = '', rest = ''] = match;
+      const row = await store.getKey(`key_${suffix}`);
+      if (row === null || row.revokedAt !== null || (row.expiresAt !== null && row.expiresAt <= clock.now())) return null;
+      const given = Buffer.from(hash(rest), 'hex');
+      const kept = Buffer.from(row.hash, 'hex');
+      if (given.length !== kept.length || !timingSafeEqual(given, kept)) return null;
+      return { tenantId: row.tenantId, id: row.keyId, scopes: row.scopes, roles: row.scopes.includes('admin') ? ['admin'] : ['developer'] };
+    },
+  };
+}

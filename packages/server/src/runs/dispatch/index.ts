@@ -1,0 +1,2 @@
+/** The door of runs/dispatch. */
+export { createWorker, type Worker, type WorkerSettings } from './worker.ts';

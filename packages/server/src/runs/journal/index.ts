@@ -1,0 +1,17 @@
+/** The door of runs/journal. */
+export { forkEvents } from './fork.ts';
+export { listMessages } from './messages.ts';
+export { type NextAction, nextAction, type RunLimits } from './next-action.ts';
+export { replayRun } from './replay.ts';
+export { emptyTotals, initialState, type RunState, type Summary, type ToolCallState } from './state.ts';
+export {
+  conversation,
+  createTranscripts,
+  emptyTranscript,
+  loadState,
+  parseEvent,
+  readJournal,
+  type Transcript,
+  type Transcripts,
+} from './transcript.ts';
+export { fold, stateHash, toolCallId } from './transitions.ts';

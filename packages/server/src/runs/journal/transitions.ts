@@ -1,0 +1,236 @@
+import type { JournalEvent, Message, RunTotals, ToolCallPart } from '@nexus-agent/protocol';
+import { canonicalJson, derivedId, NexusError, sha256 } from '#core';
+import { initialState, type RunState, type ToolCallPhase, type ToolCallState } from './state.ts';
+
+/**
+ * The state after one more event: pure, total over the event union, and the only way a state ever changes. Live runs,
+ * recovery, replay and fork all go through here.
+ *
+ * Throws `replay_diverged` when the event cannot follow the state (a gap in `seq`, a call that was never requested).
+ */
+export function transition(state: RunState, event: JournalEvent): RunState {
+  return fold([event], state);
+}
+
+/** The state of a whole journal. */
+export function fold(events: Iterable<JournalEvent>, from: RunState = initialState): RunState {
+  let state = from;
+  let { lastSeq } = from;
+  for (const event of events) {
+    if (event.seq !== lastSeq + 1) {
+      throw new NexusError('replay_diverged', `event ${event.seq} cannot follow event ${lastSeq} of the journal`);
+    }
+    state = applyEvent(state, event);
+    lastSeq = event.seq;
+  }
+  return { ...state, lastSeq };
+}
+
+/** Fingerprint of everything in the state that decides what happens next; recorded at the end, checked by replay. */
+export function stateHash(state: RunState): string {
+  const { lastSeq: _, openReservations: __, ...rest } = state;
+  return sha256(JSON.stringify(rest));
+}
+
+/** The id of a tool call: the same for every worker that folds the same journal. */
+export function toolCallId(runId: string, step: number, index: number): string {
+  return derivedId('call', `${runId}/${step}/tool/${index}`);
+}
+
+function applyEvent(state: RunState, event: JournalEvent): RunState {
+  switch (event.type) {
+    case 'run.created':
+      return { ...state, created: event.data, messages: [{ role: 'user', content: event.data.input }] };
+    case 'run.started':
+      return { ...state, status: 'running' };
+    case 'run.resumed':
+      return { ...withoutRefusedAnswer(state), status: 'running', waitingFor: null, error: null, resumable: false };
+    case 'step.started':
+      return { ...state, step: event.data.step, model: null, answer: null, calls: [] };
+    case 'model.started': {
+      const { callId, attempt, purpose, provider, model, maxTokens, clamped, reservationId } = event.data;
+      return {
+        ...state,
+        model: {
+          callId,
+          seq: event.seq,
+          attempt,
+          purpose,
+          provider,
+          model,
+          maxTokens,
+          clamped: clamped ?? false,
+          reservationId,
+          phase: 'started',
+        },
+        totals: { ...state.totals, modelCalls: state.totals.modelCalls + 1 },
+      };
+    }
+    case 'model.completed':
+      return afterModel(state, event.data);
+    case 'model.failed':
+      return {
+        ...state,
+        model: state.model === null ? null : { ...state.model, phase: 'failed' },
+        totals: addUsage(state.totals, event.data.usage?.inputTokens ?? 0, event.data.usage?.outputTokens ?? 0),
+      };
+    case 'tool.requested':
+      return requestTool(state, event.data);
+    case 'tool.started': {
+      const { attempt, effects, input, idempotencyKey, reservationId, childRunId } = event.data;
+      const next = updateCall(state, event.data.callId, (call) => ({
+        ...call,
+        phase: { type: 'started' },
+        attempt: { attempt, effects, input, idempotencyKey, reservationId: reservationId ?? null, childRunId: childRunId ?? null },
+      }));
+      return attempt > 1 ? next : { ...next, totals: { ...next.totals, toolCalls: next.totals.toolCalls + 1 } };
+    }
+    case 'tool.completed':
+      return completeTool(state, event.data.callId, event.data.output, event.data.status !== 'ok');
+    case 'approval.requested': {
+      const { approvalId, kind, deadlineAt } = event.data;
+      return setPhase(state, event.data.callId, { type: 'awaiting', approvalId, kind, deadlineAt });
+    }
+    case 'approval.decided': {
+      const { kind, decision, result, note, role, decidedBy } = event.data;
+      const phase: ToolCallPhase = {
+        type: 'decided',
+        kind,
+        decision,
+        arguments: event.data.arguments,
+        result: result ?? null,
+        note: note ?? null,
+        role: role ?? null,
+        decidedBy,
+      };
+      const allows = decision === 'approve' || decision === 'retry';
+      return updateCall(state, event.data.callId, (call) => ({
+        ...call,
+        phase,
+        approval: allows ? { by: decidedBy, role: role ?? null } : call.approval,
+      }));
+    }
+    case 'budget.reserved':
+      return { ...state, openReservations: { ...state.openReservations, [event.data.reservationId]: event.data.amounts } };
+    case 'budget.settled': {
+      const { [event.data.reservationId]: _, ...open } = state.openReservations;
+      const costMicroUsd = state.totals.costMicroUsd + (event.data.amounts.costMicroUsd ?? 0);
+      return { ...state, openReservations: open, totals: { ...state.totals, costMicroUsd } };
+    }
+    case 'step.restarted':
+      if (event.data.kind === 'tool') return setPhase(state, event.data.callId, { type: 'requested' });
+      return state.model === null ? state : { ...state, model: { ...state.model, phase: 'failed' } };
+    case 'run.waiting': {
+      const { reason, approvals, childRuns } = event.data;
+      return { ...state, status: 'waiting', waitingFor: { reason, approvals: approvals ?? [], childRuns: childRuns ?? [] } };
+    }
+    case 'message.completed':
+      return { ...state, output: event.data.text };
+    case 'run.completed':
+      return { ...state, status: 'completed', totals: event.data.totals };
+    case 'run.failed':
+      return { ...state, status: 'failed', totals: event.data.totals, error: event.data.error, resumable: event.data.resumable };
+    case 'run.cancelled':
+      return { ...state, status: 'cancelled', totals: event.data.totals };
+    case 'route.fallback':
+    case 'budget.refused':
+    case 'policy.denied':
+      return state;
+    default:
+      return unknownEvent(event);
+  }
+}
+
+/** A run that failed on its answer (cut by the budget, or not fit for the schema) asks again when it is resumed. */
+function withoutRefusedAnswer(state: RunState): RunState {
+  if (state.status !== 'failed' || state.answer === null || state.calls.length > 0) return state;
+  return { ...state, answer: null, messages: state.messages.slice(0, -1) };
+}
+
+function unknownEvent(event: never): never {
+  throw new NexusError('replay_diverged', `the journal holds an event of unknown type: ${JSON.stringify(event).slice(0, 80)}`);
+}
+
+function addUsage(totals: RunTotals, inputTokens: number, outputTokens: number): RunTotals {
+  return { ...totals, inputTokens: totals.inputTokens + inputTokens, outputTokens: totals.outputTokens + outputTokens };
+}
+
+function afterModel(state: RunState, data: Extract<JournalEvent, { type: 'model.completed' }>['data']): RunState {
+  const totals = addUsage(state.totals, data.usage.inputTokens, data.usage.outputTokens);
+  if (data.purpose === 'compaction') {
+    const text = data.content.map((part) => (part.type === 'text' ? part.text : '')).join('');
+    return {
+      ...state,
+      totals,
+      model: null,
+      compactions: state.compactions + 1,
+      summary: { text, replaces: data.replacesMessages ?? 0 },
+    };
+  }
+  const answer: Message = { role: 'assistant', content: data.content };
+  return {
+    ...state,
+    totals,
+    model: null,
+    answer: {
+      content: data.content,
+      finishReason: data.finishReason,
+      maxTokens: state.model?.maxTokens ?? 0,
+      clamped: state.model?.clamped ?? false,
+    },
+    messages: [...state.messages, answer],
+  };
+}
+
+function requestTool(state: RunState, data: Extract<JournalEvent, { type: 'tool.requested' }>['data']): RunState {
+  const parts = state.answer?.content.filter((part): part is ToolCallPart => part.type === 'tool_call') ?? [];
+  const part = parts[data.index];
+  if (part === undefined) throw new NexusError('replay_diverged', `the model's answer has no tool call number ${data.index}`);
+  const call: ToolCallState = {
+    callId: data.callId,
+    index: data.index,
+    providerCallId: part.providerCallId,
+    name: data.name,
+    input: data.input,
+    invalidInput: part.invalidInput ?? null,
+    phase: { type: 'requested' },
+    approval: null,
+    attempt: null,
+  };
+  return { ...state, calls: [...state.calls, call] };
+}
+
+function updateCall(state: RunState, callId: string, change: (call: ToolCallState) => ToolCallState): RunState {
+  let found = false;
+  const calls = state.calls.map((call) => {
+    if (call.callId !== callId) return call;
+    found = true;
+    return change(call);
+  });
+  if (!found) throw new NexusError('replay_diverged', `the journal speaks of tool call ${callId}, which was never requested`);
+  return { ...state, calls };
+}
+
+function setPhase(state: RunState, callId: string, phase: ToolCallPhase): RunState {
+  return updateCall(state, callId, (call) => ({ ...call, phase }));
+}
+
+/** Results may come in any order; the model is given them in the order it asked for them, once all are there. */
+function completeTool(state: RunState, callId: string, output: string, isError: boolean): RunState {
+  const next = setPhase(state, callId, { type: 'completed', output, isError });
+  const results = [];
+  for (const call of next.calls) {
+    if (call.phase.type !== 'completed') return next;
+    results.push({
+      type: 'tool_result' as const,
+      providerCallId: call.providerCallId,
+      name: call.name,
+      output: call.phase.output,
+      isError: call.phase.isError,
+    });
+  }
+  const requested = next.answer?.content.filter((part) => part.type === 'tool_call').length ?? 0;
+  if (results.length < requested) return next;
+  const signature = sha256(canonicalJson(next.calls.map((call) => [call.name, call.input, call.phase])));
+  return { ...next, messages: [...next.messages, { role: 'tool', content: results }], signatures: [...next.signatures, signature] };
+}

@@ -1,0 +1,110 @@
+import type { AgentDefinition, BudgetScope, RunId, SessionId, TenantId } from '@nexus-agent/protocol';
+import { scopesOf } from '#budget';
+import type { AgentCatalog } from '#control';
+import { NexusError } from '#core';
+import type { ModelTarget } from '#llm';
+import { emptyTranscript, type Transcript, type Transcripts } from '#runs/journal';
+import type { RunRow, SessionRow } from '#storage';
+import type { Tool } from '#tools';
+import type { Engine } from './engine.ts';
+import { subagentTool } from './subagents.ts';
+
+/** What stays the same while a run lives: read once when a worker takes it. */
+export interface RunContext {
+  readonly tenantId: TenantId;
+  readonly runId: RunId;
+  readonly sessionId: SessionId;
+  readonly session: SessionRow;
+  readonly agent: AgentDefinition;
+  readonly agentVersion: string;
+  readonly parent: { readonly runId: RunId; readonly depth: number } | null;
+  readonly depth: number;
+  readonly principal: string;
+  /** Every scope that pays for this run, coldest first. */
+  readonly scopes: readonly BudgetScope[];
+  readonly tools: readonly Tool[];
+  readonly targets: readonly ModelTarget[];
+  /** Those of the targets that the agent's definition lists; a request may name another. */
+  readonly declaredTargets: ReadonlySet<ModelTarget>;
+  readonly before: Transcript;
+  readonly deadlineAt: number | null;
+  readonly traceparent: string | null;
+}
+
+export interface ContextSource {
+  readonly row: Pick<RunRow, 'tenantId' | 'runId' | 'sessionId' | 'agent' | 'agentVersion' | 'model'>;
+  readonly session: SessionRow;
+  readonly principal: string;
+  readonly history: readonly string[];
+  readonly parent: { readonly runId: string; readonly depth: number } | null;
+  readonly deadlineAt: string | null;
+  readonly traceparent: string | null;
+}
+
+/** Resolves everything a run refers to. Throws `not_found` or `model_not_found` when a part of it is gone. */
+export async function createContext(
+  engine: Engine,
+  catalog: AgentCatalog,
+  transcripts: Transcripts,
+  source: ContextSource,
+): Promise<RunContext> {
+  const { row, session } = source;
+  const { definition } = await catalog.get(row.tenantId, row.agent, row.agentVersion);
+  const declared = await engine.llm.resolve(definition.models);
+  const [wanted] = row.model === null ? [] : await engine.llm.resolve([row.model]);
+  const others = declared.filter((target) => wanted === undefined || nameOf(target) !== nameOf(wanted));
+  const targets = wanted === undefined ? others : [wanted, ...others];
+  const models = new Set(declared.map(modelOf));
+  const previous = source.history[0];
+  const before = previous === undefined ? emptyTranscript : await transcripts.load(row.tenantId, previous as RunId); // history holds run ids
+  const depth = source.parent?.depth ?? 0;
+  const parentRuns = source.parent === null ? [] : await ancestors(engine, row.tenantId, source.parent.runId as RunId); // a parent is a run
+  return {
+    tenantId: row.tenantId,
+    runId: row.runId,
+    sessionId: row.sessionId,
+    session,
+    agent: definition,
+    agentVersion: row.agentVersion,
+    parent: source.parent === null ? null : { runId: source.parent.runId as RunId, depth }, // a parent is a run
+    depth,
+    principal: source.principal,
+    scopes: scopesOf({
+      tenantId: row.tenantId,
+      project: session.project,
+      agent: row.agent,
+      user: session.user,
+      session: row.sessionId,
+      run: row.runId,
+      parentRuns,
+    }),
+    tools: [...engine.tools.select(definition.tools), ...(depth < engine.settings.maxDepth ? definition.subagents.map(subagentTool) : [])],
+    targets,
+    declaredTargets: new Set(targets.filter((target) => models.has(modelOf(target)))),
+    before,
+    deadlineAt: source.deadlineAt === null ? null : Date.parse(source.deadlineAt),
+    traceparent: source.traceparent,
+  };
+}
+
+function nameOf({ provider, model }: ModelTarget): string {
+  return `${provider}/${model}`;
+}
+
+/** The model itself: the simulator takes its settings in the name, after a `?`. */
+function modelOf(target: ModelTarget): string {
+  const name = nameOf(target);
+  return target.simulator ? name.replace(/\?.*$/s, '') : name;
+}
+
+async function ancestors(engine: Engine, tenantId: TenantId, runId: RunId): Promise<readonly RunId[]> {
+  const chain: RunId[] = [];
+  let next: RunId | null = runId;
+  while (next !== null && chain.length <= engine.settings.maxDepth) {
+    chain.push(next);
+    const row: RunRow | null = await engine.store.getRun(tenantId, next);
+    if (row === null) throw new NexusError('not_found', `the parent run ${next} does not exist`);
+    next = row.parentRunId;
+  }
+  return chain;
+}

@@ -1,0 +1,140 @@
+import { type BudgetRefusal, type ErrorInfo, isTerminal, type MessageId, type NewEvent } from '@nexus-agent/protocol';
+import { fold, type RunState, stateHash } from '#runs/journal';
+import type { RunContext } from './context.ts';
+import type { Engine } from './engine.ts';
+import { charge, merge, type Proposal, propose } from './proposal.ts';
+
+/** Why a run stops before its answer. `drain`: this process shuts down and another one is to go on. */
+export type Stop =
+  | { readonly type: 'cancel'; readonly reason: string }
+  | {
+      readonly type: 'fail';
+      readonly error: ErrorInfo;
+      readonly resumable: boolean;
+      readonly refusal?: { readonly purpose: 'model' | 'tool'; readonly refusal: BudgetRefusal };
+    }
+  | { readonly type: 'drain' };
+
+export function budgetStop(refusal: BudgetRefusal, purpose: 'model' | 'tool'): Stop {
+  const { scope, unit, window, asked, available } = refusal;
+  const per = window === 'total' ? '' : ` of this ${window}`;
+  const message = `the ${purpose} call needs ${asked} ${unit}, and the budget${per} of ${scope.kind} ${scope.id} has ${available} left`;
+  return {
+    type: 'fail',
+    resumable: true,
+    error: { code: 'budget_exceeded', message, retryable: false, details: { ...refusal } },
+    refusal: { purpose, refusal },
+  };
+}
+
+/** The last events of a run follow from its state after everything before them, and carry that state's hash. */
+export function withEnding(state: RunState, before: Proposal, end: (last: RunState) => { readonly events: readonly NewEvent[] }): Proposal {
+  return {
+    ...before,
+    events(outcomes) {
+      const events = before.events(outcomes);
+      return [...events, ...end(foldNew(state, events)).events];
+    },
+  };
+}
+
+/** Folds events that have no number yet. */
+export function foldNew(state: RunState, events: readonly NewEvent[]): RunState {
+  return fold(
+    events.map((event, index) => ({ ...event, seq: state.lastSeq + index + 1, at: 0 })),
+    state,
+  );
+}
+
+export function completedEvents(
+  last: RunState,
+  message: { readonly messageId: MessageId; readonly text: string; readonly output?: unknown },
+): readonly NewEvent[] {
+  const answer: NewEvent = {
+    type: 'message.completed',
+    data: {
+      messageId: message.messageId,
+      role: 'assistant',
+      text: message.text,
+      finishReason: last.answer?.finishReason ?? 'stop',
+      ...(message.output === undefined ? {} : { output: message.output }),
+    },
+  };
+  const stateHashed = stateHash(foldNew(last, [answer]));
+  return [answer, { type: 'run.completed', data: { totals: last.totals, stateHash: stateHashed } }];
+}
+
+export function stoppedEvents(last: RunState, stop: Exclude<Stop, { type: 'drain' }>): readonly NewEvent[] {
+  if (isTerminal(last.status)) return [];
+  if (stop.type === 'cancel')
+    return [{ type: 'run.cancelled', data: { reason: stop.reason, totals: last.totals, stateHash: stateHash(last) } }];
+  const refused: NewEvent[] =
+    stop.refusal === undefined
+      ? []
+      : [{ type: 'budget.refused', data: { step: Math.max(1, last.step), purpose: stop.refusal.purpose, refusal: stop.refusal.refusal } }];
+  return [
+    ...refused,
+    {
+      type: 'run.failed',
+      data: { error: stop.error, totals: last.totals, resumable: stop.resumable, stateHash: stateHash(foldNew(last, refused)) },
+    },
+  ];
+}
+
+/** What is left open when a run stops: reservations of calls that did not report back are charged, questions are withdrawn unless the run may go on. */
+export function closeOpenWork(state: RunState, keepQuestions: boolean): Proposal {
+  const charges = Object.keys(state.openReservations).map(charge);
+  if (keepQuestions) return merge([propose({}), ...charges]);
+  const approvals = state.calls.flatMap((call) =>
+    call.phase.type === 'awaiting' ? [{ approvalId: call.phase.approvalId, status: 'cancelled' as const }] : [],
+  );
+  return merge([propose({ closeApprovals: approvals }), ...charges]);
+}
+
+/** Ends the lease together with the run, and makes a parent that waits for it due. */
+export function endingPatch(
+  context: RunContext,
+): Pick<Proposal, 'wake'> & { readonly lease: { readonly leaseOwner: null; readonly dueAt: null; readonly waiting: null } } {
+  return { wake: context.parent === null ? [] : [context.parent.runId], lease: { leaseOwner: null, dueAt: null, waiting: null } };
+}
+
+export type FinalAnswer = { readonly type: 'ok'; readonly output?: unknown } | { readonly type: 'error'; readonly stop: Stop };
+
+/** Whether an answer may end the run: whole, and fit for the agent's output schema. */
+export function checkAnswer(engine: Engine, context: RunContext, state: RunState, text: string): FinalAnswer {
+  const { outputSchema } = context.agent;
+  if (state.answer?.finishReason === 'length' && state.answer.clamped) {
+    const message = `the answer was cut after ${state.answer.maxTokens} tokens, which is all that the budget affords`;
+    return {
+      type: 'error',
+      stop: {
+        type: 'fail',
+        resumable: true,
+        error: { code: 'budget_exceeded', message, retryable: false, details: { unit: 'tokens', granted: state.answer.maxTokens } },
+      },
+    };
+  }
+  if (text === '') {
+    const message = 'the model ended its turn without an answer';
+    return { type: 'error', stop: { type: 'fail', resumable: true, error: { code: 'provider_malformed', message, retryable: true } } };
+  }
+  if (outputSchema === undefined) return { type: 'ok' };
+  let output: unknown;
+  try {
+    output = JSON.parse(text);
+  } catch {
+    return invalid('the answer is not JSON');
+  }
+  const issues = engine.schemas.check(outputSchema, output);
+  if (issues.length === 0) return { type: 'ok', output };
+  const list = issues.map((issue) => `${issue.path}: expected ${issue.expected}, got ${issue.actual}`).join('; ');
+  return invalid(`the answer does not fit the output schema: ${list}`);
+}
+
+function invalid(message: string): FinalAnswer {
+  return { type: 'error', stop: { type: 'fail', resumable: true, error: { code: 'output_invalid', message, retryable: false } } };
+}
+
+export function newMessageId(engine: Engine): MessageId {
+  return engine.ids.next<MessageId>('message');
+}

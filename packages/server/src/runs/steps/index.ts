@@ -1,0 +1,19 @@
+/** The door of runs/steps. */
+export { createContext, type RunContext } from './context.ts';
+export { budgetStop, foldNew, type Stop, stoppedEvents, withEnding } from './endings.ts';
+export { defaultEngineSettings, type Engine } from './engine.ts';
+export {
+  type ModelAttemptPlan,
+  type ModelCallPlan,
+  type ModelGrant,
+  modelGrant,
+  planModelAttempt,
+  planModelCall,
+  proposeDeniedModel,
+  proposeModelAttempt,
+} from './model-plan.ts';
+export { assumedEvents, charge, commitProposal, merge, type Proposal, propose, type RunFence, release, settle } from './proposal.ts';
+export { collectApprovals, collectChildren, isUnwritable, proposeRecovery, resumedEvent } from './recovery.ts';
+export { decideRound, type Round, type Start } from './round.ts';
+export { subagentOf } from './subagents.ts';
+export { ask, completed, grantedWallMs, type ToolStart } from './tool-plan.ts';

@@ -1,0 +1,154 @@
+import type { RunTotals } from '@nexus-agent/protocol';
+import { NexusError } from '#core';
+import { type NextAction, nextAction, type RunLimits, type RunState } from '#runs/journal';
+import type { RunPatch } from '#storage';
+import type { RunContext } from './context.ts';
+import {
+  checkAnswer,
+  closeOpenWork,
+  completedEvents,
+  endingPatch,
+  foldNew,
+  newMessageId,
+  type Stop,
+  stoppedEvents,
+  withEnding,
+} from './endings.ts';
+import type { Engine } from './engine.ts';
+import { type ModelAttemptPlan, planModelAttempt, planModelCall, proposeDeniedModel, proposeModelAttempt } from './model-plan.ts';
+import { assumedEvents, merge, type Proposal, propose } from './proposal.ts';
+import { planTool, proposeToolStart, type ToolStart } from './tool-plan.ts';
+
+/** Work that begins once its announcement is written. */
+export type Effect = { readonly type: 'model'; readonly attempt: ModelAttemptPlan } | { readonly type: 'tool'; readonly start: ToolStart };
+
+export interface Start {
+  readonly proposal: Proposal;
+  readonly effect: Effect;
+}
+
+/** What one turn of a run's loop writes, starts, and whether the run leaves this process with it. */
+export interface Round {
+  readonly written: readonly Proposal[];
+  readonly starts: readonly Start[];
+  readonly end: 'ended' | 'waiting' | 'handed_over' | null;
+  /** As they are once it is written. */
+  readonly totals: RunTotals;
+  /** Found while deciding: the run is to stop, though effects are still under way. */
+  readonly stop: Stop | null;
+}
+
+export interface RoundInput {
+  readonly engine: Engine;
+  readonly context: RunContext;
+  readonly state: RunState;
+  readonly limits: RunLimits;
+  /** Calls that this process is executing. */
+  readonly inFlight: ReadonlySet<string>;
+  readonly stop: Stop | null;
+  /** Effects are under way that are worth waiting for, although the run is to stop. */
+  readonly working: boolean;
+}
+
+/** Decides, from the state as it will be after `facts`, what else to write and what to start. Writes and starts nothing. */
+export function decideRound(input: RoundInput, facts: readonly Proposal[]): Round {
+  const { engine, context, limits } = input;
+  const written = [...facts];
+  const starts: Start[] = [];
+  let draft = foldNew(input.state, assumedEvents(merge(facts)));
+  const going = (stop: Stop | null = null): Round => ({ written, starts, end: null, totals: draft.totals, stop });
+  if (input.stop !== null) return input.working ? going() : stopRound(input, written, input.stop, draft);
+
+  const busy = new Set(input.inFlight);
+  const stopped = (stop: Stop): Round => (input.inFlight.size > 0 ? going(stop) : stopRound(input, written, stop, draft));
+  for (;;) {
+    const action = nextAction(draft, limits, busy);
+    switch (action.type) {
+      case 'tools':
+        for (const call of action.calls) {
+          const plan = planTool(engine, context, draft, call);
+          const proposal = plan.type === 'start' ? proposeToolStart(engine, context, draft, plan.start) : plan.proposal;
+          if (plan.type === 'start') {
+            busy.add(call.callId);
+            starts.push({ proposal, effect: { type: 'tool', start: plan.start } });
+          } else written.push(proposal);
+          draft = foldNew(draft, assumedEvents(proposal));
+        }
+        continue;
+      case 'model': {
+        const attempt = planModel(input, draft, action);
+        if (attempt.type === 'impossible') {
+          if (attempt.decision !== null) written.push(proposeDeniedModel(attempt.decision, Math.max(1, draft.step)));
+          return stopped({ type: 'fail', error: attempt.error, resumable: attempt.error.code !== 'context_overflow' });
+        }
+        const proposal = proposeModelAttempt(attempt.plan);
+        starts.push({ proposal, effect: { type: 'model', attempt: attempt.plan } });
+        draft = foldNew(draft, assumedEvents(proposal));
+        return going();
+      }
+      case 'finish':
+        return finishRound(input, written, draft, action.text);
+      case 'fail':
+        return stopped({ type: 'fail', error: action.error, resumable: action.resumable });
+      case 'wait':
+        written.push(proposeWaiting(context, action));
+        return { ...going(), end: 'waiting' };
+      case 'busy':
+        return going();
+      case 'ended':
+        return { ...going(), end: 'ended' };
+    }
+  }
+}
+
+function planModel({ engine, context }: RoundInput, draft: RunState, at: Extract<NextAction, { type: 'model' }>) {
+  const planned = planModelCall(engine, context, draft, at);
+  if (planned.type === 'impossible') return planned;
+  const target = context.targets[0];
+  if (target === undefined) throw new NexusError('model_not_found', `agent ${context.agent.name} has no model`);
+  return planModelAttempt(engine, context, planned.plan, target, planned.plan.firstAttempt);
+}
+
+function proposeWaiting(context: RunContext, { approvals, childRuns, dueAt }: Extract<NextAction, { type: 'wait' }>): Proposal {
+  const waiting = {
+    reason: approvals.length > 0 ? ('approval' as const) : ('child' as const),
+    ...(approvals.length > 0 ? { approvals: [...approvals] } : {}),
+    ...(childRuns.length > 0 ? { childRuns: [...childRuns] } : {}),
+  };
+  const due = [dueAt, context.deadlineAt].filter((time) => time !== null);
+  const patch: RunPatch = { status: 'waiting', waiting, leaseOwner: null, dueAt: due.length === 0 ? null : Math.min(...due) };
+  return propose({ events: [{ type: 'run.waiting', data: waiting }], patch });
+}
+
+function finishRound(input: RoundInput, written: readonly Proposal[], draft: RunState, text: string): Round {
+  const answer = checkAnswer(input.engine, input.context, draft, text);
+  if (answer.type === 'error') return stopRound(input, written, answer.stop, draft);
+  const messageId = newMessageId(input.engine);
+  const { wake, lease } = endingPatch(input.context);
+  const patch: RunPatch = { ...lease, status: 'completed', totals: draft.totals, step: draft.step, output: text };
+  const message = { messageId, text, ...(answer.output === undefined ? {} : { output: answer.output }) };
+  const last = merge([...written, propose({ wake, patch })]);
+  const ending = withEnding(input.state, last, (end) => ({ events: completedEvents(end, message) }));
+  return { written: [ending], starts: [], end: 'ended', totals: draft.totals, stop: null };
+}
+
+function stopRound(input: RoundInput, written: readonly Proposal[], why: Stop, draft: RunState): Round {
+  const { totals } = draft;
+  if (why.type === 'drain') {
+    const patch: RunPatch = { status: 'queued', leaseOwner: null, dueAt: input.engine.clock.now() };
+    return { written: [...written, propose({ patch })], starts: [], end: 'handed_over', totals, stop: null };
+  }
+  const { wake, lease } = endingPatch(input.context);
+  const patch: RunPatch = {
+    ...lease,
+    status: why.type === 'cancel' ? 'cancelled' : 'failed',
+    totals,
+    step: draft.step,
+    error: why.type === 'cancel' ? null : why.error,
+    resumable: why.type === 'fail' && why.resumable,
+  };
+  const closing = closeOpenWork(draft, why.type === 'fail' && why.resumable);
+  const last = merge([...written, closing, propose({ wake, patch })]);
+  const ending = withEnding(input.state, last, (end) => ({ events: stoppedEvents(end, why) }));
+  return { written: [ending], starts: [], end: 'ended', totals, stop: null };
+}

@@ -1,0 +1,209 @@
+import { type AssistantPart, type RunId, type TenantId, terminalEventTypes } from '@nexus-agent/protocol';
+import { toTimestamp } from '#core';
+import type { Store, StoredEvent } from '#storage';
+import type { StreamCursor, StreamFrame } from '../types.ts';
+import type { Channel, StreamHub } from './hub.ts';
+import { chunksAfter, chunksOf, type LiveText, lengthOf, type TextChunk } from './live-text.ts';
+
+const pageSize = 200;
+/** A batch ends with the first event that takes it over this size: a reader that does not read holds no more. */
+const maxBatchChars = 256_000;
+
+/** A journal event as JSON of the wire; its data is passed on as it was stored. */
+export function wireJson(runId: string, event: StoredEvent): string {
+  return `{"type":"${event.type}","runId":"${runId}","seq":${event.seq},"at":"${toTimestamp(event.at)}","data":${event.data}}`;
+}
+
+function eventFrame(runId: string, event: StoredEvent): StreamFrame {
+  return { id: String(event.seq), event: event.type, data: wireJson(runId, event) };
+}
+
+function deltaFrame(runId: string, seq: number, call: { step: number; callId: string }, chunk: TextChunk): StreamFrame {
+  const data = { step: call.step, callId: call.callId, kind: chunk.kind, offset: chunk.offset, text: chunk.text };
+  return {
+    id: `${seq}.${chunk.offset + chunk.text.length}`,
+    event: 'model.delta',
+    data: JSON.stringify({ type: 'model.delta', runId, data }),
+  };
+}
+
+/** The whole text again, for a reader whose place in it does not exist (the call was repeated, or the text is another). */
+function resetFrame(runId: string, seq: number, call: { step: number; callId: string }, chunks: readonly TextChunk[]): StreamFrame {
+  const offset = lengthOf(chunks);
+  const data = { step: call.step, callId: call.callId, parts: chunks.map(({ kind, text }) => ({ kind, text })), offset };
+  return { id: `${seq}.${offset}`, event: 'message.reset', data: JSON.stringify({ type: 'message.reset', runId, data }) };
+}
+
+export interface FollowOptions {
+  readonly store: Store;
+  readonly hub: StreamHub;
+  readonly tenantId: TenantId;
+  readonly runId: RunId;
+  readonly cursor: StreamCursor;
+  readonly signal: AbortSignal;
+  readonly untilIdle: boolean;
+  /** The run had ended when the reader came: one that was resumed goes on after its last terminal event. */
+  readonly ended: boolean;
+}
+
+/**
+ * Follows the log of a run from a cursor. The only state is the cursor: a reader that does not ask gets nothing and
+ * costs at most one bounded batch, and what it missed is read again from the log. Text that was streamed while it looked away is rebuilt
+ * from the finished call, so that every reader is given the same text, in other pieces.
+ */
+export async function* follow(options: FollowOptions): AsyncGenerator<readonly StreamFrame[]> {
+  const { store, hub, tenantId, runId, signal } = options;
+  const { channel, release } = hub.follow(`${tenantId}/${runId}`);
+  const reader = createReader(runId, options.cursor, channel.outputs);
+  const bell = createBell(channel, signal);
+
+  /** What is ready now. `more`: the log has more than that. */
+  async function nextBatch() {
+    const tail = channel.tailAfter(reader.seq);
+    const events = tail ?? (await store.readEvents(tenantId, runId, { after: reader.seq, limit: pageSize }));
+    const { frames, taken } = reader.read(events, channel);
+    const more = taken < events.length || (tail === null && events.length === pageSize);
+    if (!more) {
+      reader.readLive(channel.live, frames);
+      reader.readOutputs(Number.POSITIVE_INFINITY, frames);
+    }
+    return { frames, more, last: events[taken - 1], current: tail === null && frames.length === 0 };
+  }
+
+  try {
+    const [at] = reader.seq === 0 ? [] : await store.readEvents(tenantId, runId, { after: reader.seq - 1, limit: 1 });
+    let idle = at !== undefined && (options.ended || at.type === 'run.waiting') && ends(at, options.untilIdle);
+    while (!signal.aborted) {
+      bell.reset();
+      const { frames, more, last, current } = await nextBatch();
+      if (last !== undefined) idle = ends(last, options.untilIdle);
+      if (frames.length > 0) {
+        yield frames;
+        bell.rested(channel.live);
+      }
+      if (idle && !more && channel.lastSeq <= reader.seq) {
+        // The log is the truth: end only when it really has nothing after the last event.
+        const rest = current ? [] : await store.readEvents(tenantId, runId, { after: reader.seq, limit: 1 });
+        if (rest.length === 0) return;
+        continue;
+      }
+      if (frames.length === 0 && !more) await bell.wait(hub.pollMs(channel));
+      if (!idle && !more) await bell.rest(hub.coalesceMs);
+    }
+  } finally {
+    bell.close();
+    release();
+  }
+}
+
+function ends(event: StoredEvent, untilIdle: boolean): boolean {
+  return (terminalEventTypes as readonly string[]).includes(event.type) || (untilIdle && event.type === 'run.waiting');
+}
+
+/** Turns events and live text into frames and keeps the place. */
+function createReader(runId: string, start: StreamCursor, outputs: Channel['outputs']) {
+  let { seq, offset } = start;
+  let heard = outputs.last;
+
+  /** What tools said before event `beforeSeq`. */
+  function readOutputs(beforeSeq: number, frames: StreamFrame[]): void {
+    for (const output of outputs.after(heard)) {
+      if (output.afterSeq >= beforeSeq) return;
+      heard = output.number;
+      const data = { step: output.step, callId: output.callId, text: output.text };
+      frames.push({ id: null, event: 'tool.output', data: JSON.stringify({ type: 'tool.output', runId, data }) });
+    }
+  }
+
+  function completed(event: StoredEvent, channel: Channel, frames: StreamFrame[]): void {
+    const { live } = channel;
+    if (live !== null && live.seq === seq && channel.local && live.length === offset) return;
+    const data = JSON.parse(event.data) as { step: number; callId: string; purpose?: string; content?: AssistantPart[] }; // stored as model.completed or model.failed
+    if (data.purpose === 'compaction') return;
+    const chunks = chunksOf(data.content ?? []);
+    if (offset > lengthOf(chunks)) frames.push(resetFrame(runId, seq, data, chunks));
+    else for (const chunk of chunksAfter(chunks, offset)) frames.push(deltaFrame(runId, seq, data, chunk));
+  }
+
+  return {
+    get seq() {
+      return seq;
+    },
+    /** Takes as many of the events as a batch may hold, at least one. */
+    read(events: readonly StoredEvent[], channel: Channel): { readonly frames: StreamFrame[]; readonly taken: number } {
+      const frames: StreamFrame[] = [];
+      let taken = 0;
+      let chars = 0;
+      for (const event of events) {
+        taken += 1;
+        if (event.seq <= seq) continue;
+        readOutputs(event.seq, frames);
+        if (event.type === 'model.completed' || event.type === 'model.failed') completed(event, channel, frames);
+        frames.push(eventFrame(runId, event));
+        seq = event.seq;
+        offset = 0;
+        chars += event.data.length;
+        if (chars >= maxBatchChars) break;
+      }
+      return { frames, taken };
+    },
+    readOutputs,
+    readLive(live: LiveText | null, frames: StreamFrame[]): void {
+      if (live === null || live.seq !== seq) return;
+      if (offset > live.length) frames.push(resetFrame(runId, seq, live, live.chunks));
+      else for (const chunk of chunksAfter(live.chunks, offset)) frames.push(deltaFrame(runId, seq, live, chunk));
+      offset = live.length;
+    },
+  };
+}
+
+/**
+ * Waits for the next change of a channel; a change between `reset` and `wait` is not missed. `rest` leaves a little
+ * time between two batches, so that a reader of a busy run costs few writes; the first text of an answer ends it at once.
+ */
+function createBell(channel: Channel, signal: AbortSignal) {
+  let rung = false;
+  let wake: (() => void) | null = null;
+  let restedAt = Number.NEGATIVE_INFINITY;
+  let knownText = 0;
+  const firstText = () => channel.live !== null && channel.live.seq > knownText && channel.live.length > 0;
+  const ring = () => {
+    rung = true;
+    wake?.();
+  };
+  const stop = channel.listen(ring);
+  signal.addEventListener('abort', ring);
+  return {
+    reset() {
+      rung = false;
+    },
+    /** A batch was just handed on; `live` is what of the answer it held. */
+    rested(live: LiveText | null) {
+      restedAt = performance.now();
+      if (live !== null && live.length > 0) knownText = live.seq;
+    },
+    async rest(ms: number): Promise<void> {
+      for (let leftMs = restedAt + ms - performance.now(); leftMs > 0 && !firstText() && !signal.aborted; ) {
+        rung = false;
+        await this.wait(leftMs);
+        leftMs = restedAt + ms - performance.now();
+      }
+    },
+    wait(maxMs: number): Promise<void> {
+      if (rung) return Promise.resolve();
+      return new Promise((resolve) => {
+        const timer = setTimeout(done, maxMs);
+        function done() {
+          clearTimeout(timer);
+          wake = null;
+          resolve();
+        }
+        wake = done;
+      });
+    },
+    close() {
+      stop();
+      signal.removeEventListener('abort', ring);
+    },
+  };
+}

@@ -1,0 +1,226 @@
+import fc from 'fast-check';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { Bus, StoredEvent } from '#storage';
+import { type Channel, createStreamHub, type LocalChannel, type StreamHub } from './hub.ts';
+import { lengthOf, type TextKind } from './live-text.ts';
+
+/** Buses of several processes: messages arrive later, in order, and some are lost. */
+function createWire(lose: () => boolean = () => false) {
+  const ends: Map<string, Set<(message: string) => void>>[] = [];
+  const queue: (() => void)[] = [];
+  const published: string[] = [];
+  return {
+    published,
+    bus(): Bus {
+      const topics = new Map<string, Set<(message: string) => void>>();
+      ends.push(topics);
+      return {
+        spansProcesses: true,
+        publish(topic, message) {
+          published.push(message);
+          if (lose()) return;
+          queue.push(() => {
+            for (const end of ends) for (const listener of [...(end.get(topic) ?? [])]) listener(message);
+          });
+        },
+        subscribe(topic, listener) {
+          const listeners = topics.get(topic) ?? new Set();
+          topics.set(topic, listeners.add(listener));
+          return () => listeners.delete(listener);
+        },
+        close: async () => undefined,
+      };
+    },
+    /** Delivers what is under way, and what that brings about. */
+    settle() {
+      for (let next = queue.shift(); next !== undefined; next = queue.shift()) next();
+    },
+  };
+}
+
+const event = (seq: number, chars = 2): StoredEvent => ({ seq, type: 'step.started', at: 0, data: '"'.repeat(chars) });
+const key = 'tenant/run';
+const hubs: StreamHub[] = [];
+afterEach(() => {
+  for (const hub of hubs.splice(0)) hub.close();
+});
+
+function hub(bus: Bus, coalesceMs = 0): StreamHub {
+  const created = createStreamHub({ bus, coalesceMs });
+  hubs.push(created);
+  return created;
+}
+
+function text(channel: Channel): string {
+  return (channel.live?.chunks ?? []).map((chunk) => `${chunk.kind[0]}${chunk.text}`).join('|');
+}
+
+/** Runs of the same kind joined: how the text was cut does not matter. */
+function joined(pieces: readonly { kind: TextKind; text: string }[]): string[] {
+  return pieces.flatMap(({ kind, text: said }) => Array.from(said, (letter) => kind[0] + letter));
+}
+
+describe('a follower in another process', () => {
+  const pieces = fc.array(
+    fc.record({
+      kind: fc.constantFrom<TextKind>('text', 'reasoning'),
+      text: fc.string({ minLength: 1, maxLength: 3_000, unit: fc.constantFrom('a', 'é', '\u2028', '"') }),
+    }),
+    { minLength: 1, maxLength: 12 },
+  );
+
+  it('has exactly the text of the owner, whenever it comes [verifies stream.resume.process]', () => {
+    fc.assert(
+      fc.property(pieces, fc.nat(), (all, at) => {
+        const wire = createWire();
+        const [owner, other] = [hub(wire.bus()), hub(wire.bus())];
+        const local = owner.openLocal(key);
+        local.begin({ seq: 5, step: 1, callId: 'c' });
+        let follower: { channel: Channel; release(): void } | null = null;
+        for (const [index, piece] of all.entries()) {
+          if (index === at % all.length) follower = other.follow(key);
+          wire.settle();
+          local.delta(piece.kind, piece.text);
+        }
+        local.flush();
+        wire.settle();
+        expect(joined(follower?.channel.live?.chunks ?? [])).toEqual(joined(all));
+        for (const message of wire.published) expect(Buffer.byteLength(message)).toBeLessThan(8_000);
+        follower?.release();
+        local.close();
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('never holds a text with a hole, and asks again when a message was lost', () => {
+    fc.assert(
+      fc.property(pieces, fc.array(fc.boolean(), { minLength: 40, maxLength: 40 }), (all, losses) => {
+        let count = 0;
+        let lossy = true;
+        const wire = createWire(() => lossy && losses[count++ % losses.length] === true);
+        const [owner, other] = [hub(wire.bus()), hub(wire.bus())];
+        const local = owner.openLocal(key);
+        const { channel, release } = other.follow(key);
+        wire.settle();
+        local.begin({ seq: 5, step: 1, callId: 'c' });
+        for (const piece of all) {
+          local.delta(piece.kind, piece.text);
+          wire.settle();
+          const held = joined(channel.live?.chunks ?? []);
+          expect(held).toEqual(joined(all).slice(0, held.length));
+        }
+        // Once the wire is well again the next piece brings everything, provided that the owner ever heard of the follower.
+        lossy = false;
+        const again = other.follow(key);
+        wire.settle();
+        local.delta('text', 'z');
+        local.flush();
+        wire.settle();
+        expect(joined(channel.live?.chunks ?? [])).toEqual(joined([...all, { kind: 'text', text: 'z' }]));
+        again.release();
+        release();
+        local.close();
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('costs the bus nothing until somebody follows', () => {
+    const wire = createWire();
+    const owner = hub(wire.bus());
+    const local = owner.openLocal(key);
+    local.begin({ seq: 1, step: 1, callId: 'c' });
+    local.delta('text', 'unheard');
+    local.appended([event(1)]);
+    local.close();
+    expect(wire.published).toEqual([]);
+  });
+
+  it('learns from the bus again after its own process has given the run away', () => {
+    const wire = createWire();
+    const [first, second] = [hub(wire.bus()), hub(wire.bus())];
+    const here = first.openLocal(key);
+    const { channel, release } = first.follow(key);
+    here.appended([event(1), event(2)]);
+    here.close();
+    const there: LocalChannel = second.openLocal(key);
+    wire.settle();
+    there.appended([event(3)]);
+    there.begin({ seq: 3, step: 1, callId: 'c' });
+    there.delta('text', 'from there');
+    there.flush();
+    wire.settle();
+    expect(channel.lastSeq).toBe(3);
+    // What this process remembers ends at 2: the rest is in the store.
+    expect(channel.tailAfter(2)).toBeNull();
+    expect(text(channel)).toBe('tfrom there');
+    release();
+    there.close();
+  });
+});
+
+describe('what a process remembers of a log', () => {
+  it('is given only without a gap, also after another process wrote in between', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.record({ skip: fc.integer({ min: 0, max: 3 }), count: fc.integer({ min: 1, max: 5 }) }), { maxLength: 8 }),
+        (turns) => {
+          const here = hub(createWire().bus());
+          const { channel, release } = here.follow(key);
+          let seq = 0;
+          for (const { skip, count } of turns) {
+            seq += skip;
+            const local = here.openLocal(key);
+            local.appended(Array.from({ length: count }, (_, index) => event(seq + index + 1)));
+            seq += count;
+            for (let after = 0; after <= seq; after++) {
+              const tail = channel.tailAfter(after);
+              if (tail !== null)
+                expect(tail.map((entry) => entry.seq)).toEqual(Array.from({ length: seq - after }, (_, index) => after + index + 1));
+            }
+            local.close();
+          }
+          release();
+        },
+      ),
+      { numRuns: 100 },
+    );
+  });
+
+  it('is bounded in number and size', () => {
+    const here = hub(createWire().bus());
+    const local = here.openLocal(key);
+    const { channel, release } = here.follow(key);
+    for (let seq = 1; seq <= 500; seq++) local.appended([event(seq)]);
+    expect(channel.tailAfter(500 - 65)).toBeNull();
+    expect(channel.tailAfter(500 - 64)).toHaveLength(64);
+    for (let seq = 501; seq <= 510; seq++) local.appended([event(seq, 40_000)]);
+    expect(channel.tailAfter(508)).toBeNull();
+    expect(channel.tailAfter(509)).toHaveLength(1);
+    expect(here.followers).toBe(1);
+    release();
+    release();
+    expect(here.followers).toBe(0);
+    local.close();
+  });
+
+  it('sends the first text of a call at once and joins what follows', async () => {
+    const here = hub({ ...createWire().bus(), spansProcesses: false }, 30);
+    const local = here.openLocal(key);
+    const { channel, release } = here.follow(key);
+    let heard = 0;
+    channel.listen(() => {
+      heard += 1;
+    });
+    local.begin({ seq: 1, step: 1, callId: 'c' });
+    local.delta('text', 'first');
+    expect(heard).toBe(1);
+    for (let index = 0; index < 50; index++) local.delta('text', '.');
+    expect(heard).toBe(1);
+    await expect.poll(() => lengthOf(channel.live?.chunks ?? [])).toBe(55);
+    expect(heard).toBe(2);
+    release();
+    local.close();
+  });
+});
