@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { TenantId } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
-import type { Principal } from '#runs';
+import type { Principal } from '#identity';
 
 /** The person at the machine: every right in the default tenant. Only ever given to requests over loopback. */
 export const localOperator: Principal = {

@@ -2,7 +2,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type IdKind, idPrefixes, isTypeId, type KeyScope, type Page } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import { NexusError } from '#core';
-import type { Principal, RunService } from '#runs';
+import type { Principal } from '#identity';
+import type { ApiServices } from './types.ts';
 
 /** What a handler is given: everything is parsed and the principal holds the route's scope. */
 export interface Call<Body, Query> {
@@ -16,7 +17,7 @@ export interface Call<Body, Query> {
   readonly traceparent: string | null;
   /** Aborts when the client goes away before it was answered. */
   signal(): AbortSignal;
-  readonly service: RunService;
+  readonly services: ApiServices;
 }
 
 export type Answer =

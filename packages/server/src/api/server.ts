@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import type { Key, Page } from '@nexus-agent/protocol';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { isTooDeep, maxJsonDepth, NexusError, parseRequest } from '#core';
-import type { Principal } from '#runs';
+import type { Principal } from '#identity';
 import { createOriginCheck, isForwarded, isLoopbackHost, localOperator, presentedKey } from './guard.ts';
 import { createProblemMapper, problemContentType } from './problems.ts';
 import { type Answer, type Call, checkParams, type Route } from './route.ts';
@@ -35,7 +35,7 @@ const allMethods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'] 
 
 /** Builds the HTTP API. Nothing is bound until {@link Api.listen}. */
 export async function createApi(deps: ApiDependencies): Promise<Api> {
-  const { config, logger, metrics, service } = deps;
+  const { config, logger, metrics, services } = deps;
   const loopback = isLoopbackHost(config.host);
   const checkOrigin = createOriginCheck({ boundHost: config.host, ...config.auth });
   const problemOf = createProblemMapper(deps);
@@ -138,7 +138,7 @@ export async function createApi(deps: ApiDependencies): Promise<Api> {
   async function authenticate(request: IncomingMessage): Promise<Principal> {
     const key = presentedKey(request.headers);
     if (key !== null) {
-      const principal = await service.authenticate(key);
+      const principal = await services.keys.authenticate(key);
       if (principal === null) throw new NexusError('unauthenticated', 'the API key is unknown, expired or revoked');
       return principal;
     }
@@ -189,7 +189,7 @@ export async function createApi(deps: ApiDependencies): Promise<Api> {
         response.on('close', () => controller.abort(new NexusError('cancelled', 'the client went away')));
         return controller.signal;
       },
-      service,
+      services,
     };
   }
 
@@ -211,7 +211,7 @@ export async function createApi(deps: ApiDependencies): Promise<Api> {
 
   const routes = createRoutes({
     ...deps,
-    isReady: async () => (closing ? { ready: false, reason: 'shutting down' } : service.ready()),
+    isReady: async () => (closing ? { ready: false, reason: 'shutting down' } : deps.ready()),
     async openStream(response, stream) {
       metrics.streamOpened();
       const startedAt = performance.now();
@@ -318,10 +318,10 @@ function refuseOtherMethods(app: FastifyInstance, routes: readonly Route[]): voi
   }
 }
 
-async function hasActiveKey({ service }: ApiDependencies): Promise<boolean> {
+async function hasActiveKey({ services }: ApiDependencies): Promise<boolean> {
   let cursor: string | null = null;
   do {
-    const page: Page<Key> = await service.listKeys(localOperator, { limit: 200, ...(cursor === null ? {} : { cursor }) });
+    const page: Page<Key> = await services.keys.list(localOperator, { limit: 200, ...(cursor === null ? {} : { cursor }) });
     if (page.data.some((key) => key.revokedAt === undefined && (key.expiresAt === undefined || Date.parse(key.expiresAt) > Date.now())))
       return true;
     cursor = page.nextCursor;

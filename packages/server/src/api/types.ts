@@ -1,5 +1,7 @@
+import type { Agents, Approvals, Budgets, Models, Tools } from '#control';
 import type { IdSource } from '#core';
-import type { RunService } from '#runs';
+import type { Keys } from '#identity';
+import type { Runs, Sessions } from '#runs';
 
 /** What the API logs through; pino fits. */
 export interface ApiLogger {
@@ -28,8 +30,24 @@ export interface ApiConfig {
   readonly limits: { readonly bodyBytes: number; readonly streamLagMs: number; readonly streamPingMs: number };
 }
 
+/** What layer 3 offers, a service for each resource. */
+export interface ApiServices {
+  readonly sessions: Sessions;
+  readonly runs: Runs;
+  readonly approvals: Approvals;
+  readonly agents: Agents;
+  readonly tools: Tools;
+  readonly models: Models;
+  readonly budgets: Budgets;
+  readonly keys: Keys;
+}
+
 export interface ApiDependencies {
-  readonly service: RunService;
+  readonly services: ApiServices;
+  /** What the default agent is asked by a bare GET of the chat stream. */
+  readonly greeting: string;
+  /** False while starting, draining, or when the database does not answer. */
+  readonly ready: () => Promise<{ readonly ready: boolean; readonly reason?: string }>;
   readonly config: ApiConfig;
   readonly logger: ApiLogger;
   readonly metrics: ApiMetrics;

@@ -4,8 +4,10 @@ import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Api, createApi } from '#api';
 import { createReservationSweeper, ledgerRules } from '#budget';
-import { type Clock, createIdSource, type IdSource, type NexusConfig, NexusError, systemClock } from '#core';
-import { costMicroUsd, type LanguageModels } from '#llm';
+import { createAgentCatalog, createAgents, createApprovals, createBudgets, createModels, createTools } from '#control';
+import { type Clock, createIdSource, type IdSource, type NexusConfig, NexusError, systemClock, systemTimers } from '#core';
+import { createKeys } from '#identity';
+import type { LanguageModels } from '#llm';
 import { createPolicyEngine, loadPolicyFolder } from '#policy';
 import { createOrchestrator, createStreamHub, defaultEngineSettings, type Orchestrator } from '#runs';
 import type { Bus, Store } from '#storage';
@@ -86,7 +88,16 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     if (models === null) throw new NexusError('internal', 'there are no models');
 
     const app = assemble({ options, config, clock, ids, logger, store, bus, policySources, agentDefinitions, pepper, models, closers });
-    const api: Api = await createApi({ service: app.orchestrator.service, config, logger, metrics: app.metrics, ids, version });
+    const api: Api = await createApi({
+      services: app.services,
+      greeting,
+      ready: () => app.orchestrator.ready(),
+      config,
+      logger,
+      metrics: app.metrics,
+      ids,
+      version,
+    });
     // Closed in this order: no new requests while live runs finish, then what the runs needed.
     closers.push(async () => {
       const apiClosed = api.close();
@@ -153,42 +164,57 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
     onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
   });
   closers.push(() => tools.close());
-  const hub = createStreamHub({ bus, coalesceMs: config.runs.deltaCoalesceMs });
+  const hub = createStreamHub({ bus, clock, timers: systemTimers, coalesceMs: config.runs.deltaCoalesceMs });
   closers.push(() => hub.close());
   const sweeper = createReservationSweeper({ store, clock, logger, intervalMs: 5_000 });
   sweeper.start();
   closers.push(() => sweeper.stop());
 
-  const orchestrator = createOrchestrator({
-    engine: {
-      store,
-      hub,
-      clock,
-      ids,
-      policy: createPolicyEngine({ sources: policySources, clock }),
-      llm: models.llm,
-      tools,
-      schemas: createSchemaValidator(),
-      logger,
-      tracer,
-      metrics,
-      // A target without a price never gets this far unless an operator's policy lets it; it then counts tokens only.
-      costOf: (target, usage) => costMicroUsd(target, usage) ?? 0,
-      workspaceOf: createSessionFolders({ root: join(config.dataDir, 'workspaces'), seedFrom: config.workspaceSeed }),
-      workerId: ids.next<string>('worker'),
-      settings: defaultEngineSettings,
-    },
-    bus,
-    agents: [
+  const policy = createPolicyEngine({ sources: policySources, clock });
+  const engine = {
+    store,
+    hub,
+    clock,
+    timers: systemTimers,
+    ids,
+    policy,
+    llm: models.llm,
+    tools,
+    schemas: createSchemaValidator(),
+    logger,
+    tracer,
+    metrics,
+    workspaceOf: createSessionFolders({ root: join(config.dataDir, 'workspaces'), seedFrom: config.workspaceSeed }),
+    workerId: ids.next<string>('worker'),
+    settings: defaultEngineSettings,
+  };
+  const catalog = createAgentCatalog({
+    store,
+    clock,
+    policy,
+    shared: [
       { definition: builtInAgent(models.defaultModels), source: 'built-in' as const },
       ...agentDefinitions.map((definition) => ({ definition, source: 'file' as const })),
     ],
-    defaultAgent: defaultAgentName,
-    greeting,
-    worker: config.runs,
-    pepper,
   });
-  return { orchestrator, metrics };
+  const orchestrator = createOrchestrator({
+    engine,
+    bus,
+    agents: catalog,
+    defaultAgent: defaultAgentName,
+    dispatch: { ...config.runs, retryTakeMs: 2_000, maxBreaks: 2 },
+  });
+  const services = {
+    sessions: orchestrator.sessions,
+    runs: orchestrator.runs,
+    approvals: createApprovals({ engine, wake: orchestrator.wake }),
+    agents: createAgents({ catalog }),
+    tools: createTools({ engine, agents: catalog }),
+    models: createModels({ llm: models.llm }),
+    budgets: createBudgets({ store, clock }),
+    keys: createKeys({ store, clock, ids, pepper }),
+  };
+  return { orchestrator, services, metrics };
 }
 
 const defaultTenant = 'default' as Parameters<Store['listApprovals']>[0]; // the tenant of the local operator

@@ -1,8 +1,9 @@
 import type { DecisionRecord } from '@nexus-agent/protocol';
 import { canonicalJson, sha256 } from '#core';
 import type { DecisionRequest } from '#policy';
-import type { Engine, RunContext } from '#runs/steps';
 import type { DecisionRow } from '#storage';
+import type { ChargeContext } from './charge.ts';
+import type { CallEngine } from './engine.ts';
 
 /** A decision with the record of it that must be written together with what it allowed or refused. */
 export interface RecordedDecision {
@@ -10,30 +11,32 @@ export interface RecordedDecision {
   readonly row: DecisionRow;
 }
 
-/** Asks the policy engine on behalf of a run and numbers the answer. */
-export function decideForRun(
-  engine: Engine,
-  context: RunContext,
+type DecidingEngine = Pick<CallEngine, 'policy' | 'ids' | 'metrics' | 'clock'>;
+
+/** Asks policy whether the agent of a charge context may do something, and numbers the answer. */
+export function decideForAgent(
+  engine: DecidingEngine,
+  charge: ChargeContext,
   callId: string | null,
   request: Pick<DecisionRequest, 'action' | 'resource' | 'context'>,
 ): RecordedDecision {
-  const { policy } = context.session;
-  return decide(
+  return recordDecision(
     engine,
-    { runId: context.runId, callId },
+    { runId: charge.runId, callId },
     {
-      principal: { type: 'Agent', id: context.agent.name, tenant: context.tenantId },
+      principal: { type: 'Agent', id: charge.agent, tenant: charge.tenantId },
       action: request.action,
       resource: request.resource,
-      context: { ...request.context, sessionId: context.sessionId, onBehalfOf: context.principal },
-      ...(context.agent.policy === undefined ? {} : { agentPolicy: context.agent.policy }),
-      ...(policy === null ? {} : { sessionPolicy: policy }),
+      context: { ...request.context, sessionId: charge.sessionId, onBehalfOf: charge.onBehalfOf },
+      ...(charge.agentPolicy === null ? {} : { agentPolicy: charge.agentPolicy }),
+      ...(charge.sessionPolicy === null ? {} : { sessionPolicy: charge.sessionPolicy }),
     },
   );
 }
 
-export function decide(
-  engine: Engine,
+/** Asks policy and gives the answer a number and the row that records it. Writes nothing. */
+export function recordDecision(
+  engine: DecidingEngine,
   about: { readonly runId: string | null; readonly callId: string | null },
   request: DecisionRequest,
 ): RecordedDecision {

@@ -1,3 +1,16 @@
-/** The door of calls. */
-export { decide, decideForRun, denialMessage, type RecordedDecision } from './decisions.ts';
-export { executeToolDirectly } from './direct-tool.ts';
+/** The door of calls: one governed model or tool call. Decide, reserve, do, settle, over a charge context. */
+export type { ChargeContext } from './charge.ts';
+export { decideForAgent, denialMessage, type RecordedDecision, recordDecision } from './decisions.ts';
+export { callToolDirectly } from './direct-tool.ts';
+export type { CallEngine, CallSettings } from './engine.ts';
+export {
+  type ModelAttempt,
+  type ModelCall,
+  type ModelGrant,
+  modelAmounts,
+  modelGrant,
+  planModelAttempt,
+  timeLeft,
+} from './model-attempt.ts';
+export { refusalError } from './refusal.ts';
+export { decideTool, performTool, reserveTool, toolAmounts } from './tool-call.ts';

@@ -1,3 +1,7 @@
-/** The door of control. */
-export { type AgentCatalog, createAgentCatalog } from './agents.ts';
-export { usageByDay } from './usage.ts';
+/** The door of control: what is administered. */
+export { createAgentCatalog } from './agent-catalog.ts';
+export { type Agents, createAgents } from './agents.ts';
+export { type Approvals, createApprovals } from './approvals.ts';
+export { type Budgets, createBudgets } from './budgets.ts';
+export { createModels, type Models } from './models.ts';
+export { createTools, type Tools } from './tools.ts';

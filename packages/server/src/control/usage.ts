@@ -1,13 +1,27 @@
 import type { TenantId } from '@nexus-agent/protocol';
 import { toTimestamp } from '#core';
 import type { Store } from '#storage';
-import type { UsageRow } from '../runs/types.ts';
+
+export interface UsageRow {
+  /** `2026-11-22`, UTC. */
+  readonly day: string;
+  readonly settlements: number;
+  readonly costMicroUsd: number;
+  readonly tokens: number;
+  readonly toolCalls: number;
+  readonly wallMs: number;
+}
 
 const dayMs = 86_400_000;
 const pageSize = 1_000;
 
 /** What the ledger charged per UTC day, newest first; days without a charge are left out. */
-export async function usageByDay(store: Store, tenantId: TenantId, nowMs: number, days: number): Promise<readonly UsageRow[]> {
+export async function usageByDay(
+  store: Pick<Store, 'listLedgerEntries'>,
+  tenantId: TenantId,
+  nowMs: number,
+  days: number,
+): Promise<readonly UsageRow[]> {
   const after = Math.floor(nowMs / dayMs) * dayMs - (days - 1) * dayMs;
   const rows = new Map<string, UsageRow>();
   let cursor: string | null = null;

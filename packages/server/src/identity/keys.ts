@@ -1,21 +1,37 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type Key, type KeyCreateRequest, type Page, TenantId } from '@nexus-agent/protocol';
-import { type Clock, type IdSource, NexusError } from '#core';
-import { idempotencyConflict, idempotencyOf } from '#runs/start';
-import type { Store } from '#storage';
-import type { CreateOptions, PageQuery, Principal } from '../runs/types.ts';
-import { keyView } from '../runs/views.ts';
+import { type Clock, type IdSource, NexusError, toTimestamp } from '#core';
+import type { KeyRow, PageRequest, Store } from '#storage';
+import { type CreateOptions, claimOf, idempotencyConflict } from './idempotency.ts';
+import type { Principal } from './principal.ts';
 
 /** `nx_<key id without its prefix>_<32 random bytes>`: the id finds the row, the rest is compared with its hash. */
 const format = /^nx_([0-7][0-9a-hjkmnp-tv-z]{25})_([A-Za-z0-9_-]{43})$/;
 
+export interface Keys {
+  /** A repeat under the same idempotency key gives the key again without its secret, which is not kept. */
+  create(principal: Principal, request: KeyCreateRequest, options?: CreateOptions): Promise<Key>;
+  list(principal: Principal, page: PageRequest): Promise<Page<Key>>;
+  /** Throws `not_found` for a key that the tenant does not have. */
+  revoke(principal: Principal, keyId: string): Promise<void>;
+  /** The principal of an API key, or null when the key is unknown, wrong, expired or revoked. */
+  authenticate(secret: string): Promise<Principal | null>;
+}
+
+export interface KeysDependencies {
+  readonly store: Pick<Store, 'commit' | 'getKey' | 'putKey' | 'listKeys' | 'revokeKey'>;
+  readonly clock: Clock;
+  readonly ids: IdSource;
+  /** Server secret under which the keys are hashed. */
+  readonly pepper: Uint8Array;
+}
+
 /** API keys. Secrets are stored as HMAC-SHA-256 under the server's own secret: a stolen table opens nothing. */
-export function createKeys({ store, clock, ids, pepper }: { store: Store; clock: Clock; ids: IdSource; pepper: Uint8Array }) {
+export function createKeys({ store, clock, ids, pepper }: KeysDependencies): Keys {
   const hash = (secret: string) => createHmac('sha256', pepper).update(secret).digest('hex');
 
   return {
-    /** A repeat under the same idempotency key gives the key without its secret. */
-    async create(principal: Principal, request: KeyCreateRequest, options: CreateOptions = {}): Promise<Key> {
+    async create(principal, request, options = {}) {
       const tenant = TenantId.safeParse(request.tenant ?? principal.tenantId);
       if (!tenant.success) throw new NexusError('invalid_request', `tenant: ${tenant.error.issues[0]?.message ?? 'not valid'}`);
       if (tenant.data !== principal.tenantId && !principal.roles.includes('owner')) {
@@ -33,7 +49,7 @@ export function createKeys({ store, clock, ids, pepper }: { store: Store; clock:
         expiresAt: request.expiresAt === undefined ? null : Date.parse(request.expiresAt),
         revokedAt: null,
       };
-      const claim = idempotencyOf(principal, options, 'key', request, keyId);
+      const claim = claimOf(principal, options, 'key', request, keyId);
       if (claim.idempotency !== undefined) {
         const claimed = await store.commit({ tenantId: principal.tenantId, ...claim });
         if (claimed.type === 'duplicate') {
@@ -47,16 +63,16 @@ export function createKeys({ store, clock, ids, pepper }: { store: Store; clock:
       return keyView(row, `nx_${keyId.slice('key_'.length)}_${secret}`);
     },
 
-    async list(principal: Principal, page: PageQuery): Promise<Page<Key>> {
+    async list(principal, page) {
       const { items, nextCursor } = await store.listKeys(principal.tenantId, page);
       return { data: items.map((row) => keyView(row)), nextCursor };
     },
 
-    async revoke(principal: Principal, keyId: string): Promise<void> {
+    async revoke(principal, keyId) {
       if (!(await store.revokeKey(principal.tenantId, keyId, clock.now()))) throw new NexusError('not_found', `there is no key ${keyId}`);
     },
 
-    async authenticate(secret: string): Promise<Principal | null> {
+    async authenticate(secret) {
       const match = format.exec(secret);
       if (match === null) return null;
       const [, suffix = '', rest = ''] = match;
@@ -67,5 +83,18 @@ export function createKeys({ store, clock, ids, pepper }: { store: Store; clock:
       if (given.length !== kept.length || !timingSafeEqual(given, kept)) return null;
       return { tenantId: row.tenantId, id: row.keyId, scopes: row.scopes, roles: row.scopes.includes('admin') ? ['admin'] : ['developer'] };
     },
+  };
+}
+
+function keyView(row: KeyRow, secret?: string): Key {
+  return {
+    id: row.keyId,
+    name: row.name,
+    tenant: row.tenantId,
+    scopes: [...row.scopes],
+    createdAt: toTimestamp(row.createdAt),
+    ...(row.expiresAt === null ? {} : { expiresAt: toTimestamp(row.expiresAt) }),
+    ...(row.revokedAt === null ? {} : { revokedAt: toTimestamp(row.revokedAt) }),
+    ...(secret === undefined ? {} : { secret }),
   };
 }

@@ -1,5 +1,8 @@
 /** The door of runs: the orchestrator. */
-export { defaultEngineSettings } from '#runs/steps';
-export { createStreamHub } from '#runs/stream';
+
+export type { Wake } from '#runs/dispatch';
+export { type AgentSource, defaultEngineSettings } from '#runs/steps';
+export { createStreamHub, type StreamCursor, type StreamFrame } from '#runs/stream';
 export { createOrchestrator, type Orchestrator } from './orchestrator.ts';
-export type { PageQuery, Principal, RunService, StreamCursor, StreamFrame } from './types.ts';
+export type { Runs } from './service.ts';
+export type { Sessions } from './sessions.ts';

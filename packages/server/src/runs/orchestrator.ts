@@ -1,48 +1,64 @@
-import type { AgentDefinition } from '@nexus-agent/protocol';
-import { createAgentCatalog } from '#control';
-import { createWorker, type Worker, type WorkerSettings } from '#runs/dispatch';
+import type { TenantId } from '@nexus-agent/protocol';
+import { createWorker, type DispatchSettings, type Wake } from '#runs/dispatch';
 import { createTranscripts } from '#runs/journal';
-import { createRunStarter, type RunStarter } from '#runs/start';
-import type { Engine } from '#runs/steps';
+import { startChild } from '#runs/start';
+import type { AgentSource, Engine } from '#runs/steps';
 import type { Bus } from '#storage';
-import { createRunService } from './service.ts';
-import type { RunService } from './types.ts';
+import { createRuns, type Runs } from './service.ts';
+import { createSessions, type Sessions } from './sessions.ts';
 
 export interface OrchestratorOptions {
   readonly engine: Engine;
   readonly bus: Bus;
-  /** Agents that every tenant has: from files, and built in. */
-  readonly agents: readonly { readonly definition: AgentDefinition; readonly source: 'file' | 'built-in' }[];
+  readonly agents: AgentSource;
+  /** Name of the agent that serves when none is named. */
   readonly defaultAgent: string;
-  readonly greeting: string;
-  readonly worker: WorkerSettings;
-  /** Server secret under which API keys are hashed. */
-  readonly pepper: Uint8Array;
+  readonly dispatch: DispatchSettings;
 }
 
 export interface Orchestrator {
-  readonly service: RunService;
+  readonly sessions: Sessions;
+  readonly runs: Runs;
+  /** Tells a run, wherever it is driven, that something it may wait for has changed. */
+  readonly wake: Wake;
   /** Begins to claim runs. Until then only what is read works. */
   start(): Promise<void>;
   readonly liveRuns: number;
-  /** See {@link Worker.drain}. */
+  /** False while draining, or when the database does not answer. */
+  ready(): Promise<{ readonly ready: boolean; readonly reason?: string }>;
+  /** Starts nothing new, lets calls in flight finish for `timeoutMs`, gives the rest up to other processes, and ends the lease. */
   drain(timeoutMs: number): Promise<void>;
 }
 
 /** Joins the parts of the engine. Opens and closes nothing: the caller owns the store, the bus, the models and the tools. */
-export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
-  const { engine, bus, defaultAgent, greeting, pepper } = options;
-  const catalog = createAgentCatalog({ store: engine.store, clock: engine.clock, policy: engine.policy, shared: options.agents });
+export function createOrchestrator({ engine, bus, agents, defaultAgent, dispatch }: OrchestratorOptions): Orchestrator {
   const transcripts = createTranscripts(engine.store);
-  const starter: RunStarter = createRunStarter({ engine, catalog, transcripts, worker: () => worker, defaultAgent });
-  const worker: Worker = createWorker({ engine, bus, catalog, transcripts, settings: options.worker, startChild: starter.startChild });
-  const service = createRunService({ engine, catalog, starter, worker, defaultAgent, greeting, pepper });
+  const dispatcher = createWorker({
+    engine,
+    bus,
+    agents,
+    transcripts,
+    settings: dispatch,
+    startChild: (parent, call) => startChild(engine, agents, parent, call),
+  });
+  const { wake } = dispatcher;
   return {
-    service,
-    start: () => worker.start(),
+    sessions: createSessions({ engine, agents, defaultAgent, wake }),
+    runs: createRuns({ engine, agents, transcripts, defaultAgent, dispatcher }),
+    wake,
+    start: () => dispatcher.start(),
     get liveRuns() {
-      return worker.liveRuns;
+      return dispatcher.liveRuns;
     },
-    drain: (timeoutMs) => worker.drain(timeoutMs),
+    async ready() {
+      if (dispatcher.draining) return { ready: false, reason: 'this process is draining' };
+      try {
+        await engine.store.listSessions('default' as TenantId, { limit: 1 }); // any tenant does: the question is whether the database answers
+        return { ready: true };
+      } catch {
+        return { ready: false, reason: 'the database does not answer' };
+      }
+    },
+    drain: (timeoutMs) => dispatcher.drain(timeoutMs),
   };
 }

@@ -1,26 +1,8 @@
-import type {
-  Agent,
-  Approval,
-  ApprovalDecision,
-  ApprovalKind,
-  BudgetView,
-  Key,
-  ModelInfo,
-  Run,
-  Session,
-  ToolInfo,
-} from '@nexus-agent/protocol';
+import type { BudgetLimits, BudgetScope, BudgetView, Run, Session } from '@nexus-agent/protocol';
+import { budgetView } from '#budget';
 import { toTimestamp } from '#core';
-import type { ModelTarget } from '#llm';
-import type { AgentVersionRow, ApprovalRow, KeyRow, RunRow, SessionRow } from '#storage';
-import type { Tool } from '#tools';
-
-/** What may be answered to each kind of question. */
-export const choicesOf: Readonly<Record<ApprovalKind, readonly ApprovalDecision[]>> = {
-  tool_call: ['approve', 'deny'],
-  unknown_outcome: ['done', 'retry', 'fail'],
-  question: ['answer', 'deny'],
-};
+import type { Engine } from '#runs/steps';
+import type { RunRow, SessionRow } from '#storage';
 
 export function runView(row: RunRow, budget?: BudgetView): Run {
   return {
@@ -68,59 +50,24 @@ export function sessionView(row: SessionRow, budget: BudgetView): Session {
   };
 }
 
-export function approvalView(row: ApprovalRow): Approval {
-  return {
-    id: row.approvalId,
-    runId: row.runId,
-    sessionId: row.sessionId,
-    kind: row.kind,
-    status: row.status,
-    toolName: row.toolName,
-    arguments: row.input,
-    ...(row.question === null ? {} : { question: row.question }),
-    ...(row.role === null ? {} : { role: row.role }),
-    choices: [...choicesOf[row.kind]],
-    defaultDecision: row.defaultDecision,
-    deadlineAt: toTimestamp(row.deadlineAt),
-    ...(row.decision === null ? {} : { decision: row.decision }),
-    ...(row.decidedBy === null ? {} : { decidedBy: row.decidedBy }),
-    ...(row.decidedAt === null ? {} : { decidedAt: toTimestamp(row.decidedAt) }),
-    ...(row.answer?.note === undefined ? {} : { note: row.answer.note }),
-    createdAt: toTimestamp(row.createdAt),
-  };
+/** What a session shows before anything was spent: zero for each unit. */
+export function untouchedBudget(limits: BudgetLimits | undefined): BudgetView {
+  const none = { costMicroUsd: 0, tokens: 0, toolCalls: 0, wallMs: 0 };
+  return { limit: limits ?? {}, spent: none, reserved: none };
 }
 
-export function agentView(row: AgentVersionRow): Agent {
-  return { name: row.name, version: row.version, createdAt: toTimestamp(row.createdAt), source: row.source, definition: row.definition };
+async function budgetOf({ store, clock }: Engine, { tenantId }: Pick<SessionRow, 'tenantId'>, scope: BudgetScope): Promise<BudgetView> {
+  const { items } = await store.listBudgets(tenantId, { scopes: [scope] }, clock.now(), { limit: 100 });
+  return budgetView(items);
 }
 
-export function keyView(row: KeyRow, secret?: string): Key {
-  return {
-    id: row.keyId,
-    name: row.name,
-    tenant: row.tenantId,
-    scopes: [...row.scopes],
-    createdAt: toTimestamp(row.createdAt),
-    ...(row.expiresAt === null ? {} : { expiresAt: toTimestamp(row.expiresAt) }),
-    ...(row.revokedAt === null ? {} : { revokedAt: toTimestamp(row.revokedAt) }),
-    ...(secret === undefined ? {} : { secret }),
-  };
+/** A session with what was spent in it. */
+export async function viewOfSession(engine: Engine, row: SessionRow): Promise<Session> {
+  return sessionView(row, await budgetOf(engine, row, { kind: 'session', id: row.sessionId }));
 }
 
-export function toolView(tool: Tool): ToolInfo {
-  const { name, description, inputSchema, effects, permissions, timeoutMs } = tool;
-  return { name, description, inputSchema, effects, permissions: [...permissions], timeoutMs };
-}
-
-export function modelView(target: ModelTarget): ModelInfo {
-  const { price } = target;
-  return {
-    id: `${target.provider}/${target.model}`,
-    provider: target.provider,
-    contextTokens: target.contextTokens,
-    simulator: target.simulator,
-    ...(price === null
-      ? {}
-      : { price: { inputMicroUsdPerMillion: price.inputMicroUsdPerMillion, outputMicroUsdPerMillion: price.outputMicroUsdPerMillion } }),
-  };
+/** A run with its budget: its own when it has one, else that of its session. */
+export async function viewOfRun(engine: Engine, row: RunRow): Promise<Run> {
+  const scope: BudgetScope = row.budget === null ? { kind: 'session', id: row.sessionId } : { kind: 'run', id: row.runId };
+  return runView(row, await budgetOf(engine, row, scope));
 }

@@ -29,3 +29,4 @@ export type {
   Store,
   StoredEvent,
 } from './types.ts';
+export { viewPage } from './view-page.ts';

@@ -16,9 +16,9 @@ export function approvalRoutes(): Route[] {
       scope: 'approvals',
       query: ApprovalsQuery,
       responses: { 200: { description: 'A page of approvals', schema: page(Approval) } },
-      handle: async ({ service, principal, query }) => ({
+      handle: async ({ services, principal, query }) => ({
         status: 200,
-        body: await service.listApprovals(principal, query.status === undefined ? {} : { status: query.status }, pageOf(query)),
+        body: await services.approvals.list(principal, query.status === undefined ? {} : { status: query.status }, pageOf(query)),
       }),
     }),
     route({
@@ -30,9 +30,9 @@ export function approvalRoutes(): Route[] {
       scope: 'approvals',
       params,
       responses: { 200: { description: 'The approval', schema: Approval } },
-      handle: async ({ service, principal, params }) => ({
+      handle: async ({ services, principal, params }) => ({
         status: 200,
-        body: await service.getApproval(principal, params.approval ?? ''),
+        body: await services.approvals.get(principal, params.approval ?? ''),
       }),
     }),
     route({
@@ -45,9 +45,9 @@ export function approvalRoutes(): Route[] {
       params,
       body: ApprovalAnswer,
       responses: { 200: { description: 'The approval as decided', schema: Approval } },
-      handle: async ({ service, principal, params, body }) => ({
+      handle: async ({ services, principal, params, body }) => ({
         status: 200,
-        body: await service.answerApproval(principal, params.approval ?? '', body),
+        body: await services.approvals.answer(principal, params.approval ?? '', body),
       }),
     }),
   ];

@@ -20,7 +20,7 @@ const ChatQuery = z.strictObject({
 /** Start a run and stream it in one request. */
 export function chatRoutes(context: RouteContext): Route[] {
   async function start(call: Call<unknown, unknown>, request: ChatRequest): Promise<Answer> {
-    const { service, principal, idempotencyKey, traceparent, headers } = call;
+    const { services, principal, idempotencyKey, traceparent, headers } = call;
     const lastEventId = headers['last-event-id'];
     if (lastEventId !== undefined && idempotencyKey === null) {
       throw new NexusError(
@@ -29,8 +29,7 @@ export function chatRoutes(context: RouteContext): Route[] {
       );
     }
     const cursor = typeof lastEventId === 'string' ? parseCursor(lastEventId, 'Last-Event-ID') : { seq: 0, offset: 0 };
-    const { run, created } = await service.startRun(principal, request, {
-      mode: 'interactive',
+    const { run, created } = await services.runs.start(principal, request, {
       ...(idempotencyKey === null ? {} : { idempotencyKey }),
       ...(traceparent === null ? {} : { traceparent }),
     });
@@ -41,7 +40,7 @@ export function chatRoutes(context: RouteContext): Route[] {
           requestId: call.requestId,
           cursor,
           headers: { ...streamHeaders(run), ...(created ? {} : { 'idempotent-replayed': 'true' }) },
-          follow: (signal) => service.follow(principal, run.id, cursor, { signal }),
+          follow: (signal) => services.runs.follow(principal, run.id, cursor, { signal }),
         }),
     };
   }
@@ -77,7 +76,7 @@ export function chatRoutes(context: RouteContext): Route[] {
           throw new NexusError('invalid_request', 'query: input: expected text, but it is missing');
         }
         return start(call, {
-          input: input ?? call.service.greeting,
+          input: input ?? context.greeting,
           ...(sessionId === undefined ? {} : { sessionId }),
           ...(agent === undefined ? {} : { agent }),
           ...(model === undefined ? {} : { model }),

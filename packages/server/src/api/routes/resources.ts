@@ -52,7 +52,7 @@ function agentRoutes(): Route[] {
       scope: 'runs',
       query: pageQuery,
       responses: { 200: { description: 'A page of agents', schema: page(Agent) } },
-      handle: async ({ service, principal, query }) => ({ status: 200, body: await service.listAgents(principal, pageOf(query)) }),
+      handle: async ({ services, principal, query }) => ({ status: 200, body: await services.agents.list(principal, pageOf(query)) }),
     }),
     route({
       method: 'POST',
@@ -63,7 +63,7 @@ function agentRoutes(): Route[] {
       scope: 'admin',
       body: AgentDefinition,
       responses: { 201: { description: 'The agent', schema: Agent } },
-      handle: async ({ service, principal, body }) => ({ status: 201, body: await service.putAgent(principal, body) }),
+      handle: async ({ services, principal, body }) => ({ status: 201, body: await services.agents.put(principal, body) }),
     }),
     route({
       method: 'GET',
@@ -75,9 +75,9 @@ function agentRoutes(): Route[] {
       params: { agent: 'name' },
       query: z.strictObject({ version: z.string().min(1).max(100).optional() }),
       responses: { 200: { description: 'The agent', schema: Agent } },
-      handle: async ({ service, principal, params, query }) => ({
+      handle: async ({ services, principal, params, query }) => ({
         status: 200,
-        body: await service.getAgent(principal, params.agent ?? '', ...(query.version === undefined ? [] : [query.version])),
+        body: await services.agents.get(principal, params.agent ?? '', ...(query.version === undefined ? [] : [query.version])),
       }),
     }),
     route({
@@ -88,7 +88,7 @@ function agentRoutes(): Route[] {
       tag,
       scope: 'runs',
       responses: { 200: { description: 'All models', schema: page(ModelInfo) } },
-      handle: async ({ service, principal }) => ({ status: 200, body: whole(await service.listModels(principal)) }),
+      handle: async ({ services, principal }) => ({ status: 200, body: whole(await services.models.list(principal)) }),
     }),
   ];
 }
@@ -104,7 +104,7 @@ function toolRoutes(): Route[] {
       tag,
       scope: 'runs',
       responses: { 200: { description: 'All tools', schema: page(ToolInfo) } },
-      handle: async ({ service, principal }) => ({ status: 200, body: whole(await service.listTools(principal)) }),
+      handle: async ({ services, principal }) => ({ status: 200, body: whole(await services.tools.list(principal)) }),
     }),
     route({
       method: 'POST',
@@ -118,7 +118,7 @@ function toolRoutes(): Route[] {
       responses: { 200: { description: 'What the tool gave, or how it failed', schema: ToolExecuteResult } },
       handle: async (call) => ({
         status: 200,
-        body: await call.service.executeTool(call.principal, call.params.tool ?? '', call.body, call.signal()),
+        body: await call.services.tools.execute(call.principal, call.params.tool ?? '', call.body, call.signal()),
       }),
     }),
   ];
@@ -126,9 +126,9 @@ function toolRoutes(): Route[] {
 
 function budgetRoutes(): Route[] {
   const tag = 'budgets';
-  const set = async ({ service, principal, body }: Call<SetBudgetRequest, undefined>): Promise<Answer> => ({
+  const set = async ({ services, principal, body }: Call<SetBudgetRequest, undefined>): Promise<Answer> => ({
     status: 200,
-    body: await service.setBudget(principal, body),
+    body: await services.budgets.set(principal, body),
   });
   const setBudget = {
     path: '/v1/budgets',
@@ -149,10 +149,10 @@ function budgetRoutes(): Route[] {
       scope: 'runs',
       query: BudgetsQuery,
       responses: { 200: { description: 'A page of balances', schema: page(BudgetRow) } },
-      async handle({ service, principal, query }) {
+      async handle({ services, principal, query }) {
         const [kind, id] = splitOnce(query.scope ?? '');
         const filter = query.scope === undefined ? {} : { scope: { kind: BudgetScopeKind.parse(kind), id } };
-        return { status: 200, body: await service.listBudgets(principal, filter, pageOf(query)) };
+        return { status: 200, body: await services.budgets.list(principal, filter, pageOf(query)) };
       },
     }),
     route({ ...setBudget, method: 'PUT', operationId: 'setBudget' }),
@@ -168,7 +168,7 @@ function budgetRoutes(): Route[] {
         days: z.coerce.number({ error: 'expected a whole number from 1 to 366' }).int().min(1).max(366).default(30),
       }),
       responses: { 200: { description: 'A row per day', schema: page(UsageRow) } },
-      handle: async ({ service, principal, query }) => ({ status: 200, body: whole(await service.usage(principal, query.days)) }),
+      handle: async ({ services, principal, query }) => ({ status: 200, body: whole(await services.budgets.usage(principal, query.days)) }),
     }),
   ];
 }
@@ -191,11 +191,11 @@ function keyRoutes(): Route[] {
       body: KeyCreateRequest,
       idempotent: true,
       responses: { 201: { description: 'The key with its secret', schema: Key } },
-      async handle({ service, principal, body, idempotencyKey }) {
+      async handle({ services, principal, body, idempotencyKey }) {
         if (body.expiresAt !== undefined && Date.parse(body.expiresAt) <= Date.now()) {
           throw new NexusError('invalid_request', 'body: expiresAt: expected a time in the future');
         }
-        const key = await service.createKey(principal, body, idempotencyKey === null ? {} : { idempotencyKey });
+        const key = await services.keys.create(principal, body, idempotencyKey === null ? {} : { idempotencyKey });
         return { status: 201, body: key, replayed: key.secret === undefined };
       },
     }),
@@ -208,7 +208,7 @@ function keyRoutes(): Route[] {
       scope: 'admin',
       query: pageQuery,
       responses: { 200: { description: 'A page of keys', schema: page(Key) } },
-      handle: async ({ service, principal, query }) => ({ status: 200, body: await service.listKeys(principal, pageOf(query)) }),
+      handle: async ({ services, principal, query }) => ({ status: 200, body: await services.keys.list(principal, pageOf(query)) }),
     }),
     route({
       method: 'DELETE',
@@ -219,8 +219,8 @@ function keyRoutes(): Route[] {
       scope: 'admin',
       params: { key: 'key' },
       responses: { 204: { description: 'Revoked' } },
-      async handle({ service, principal, params }) {
-        await service.revokeKey(principal, params.key ?? '');
+      async handle({ services, principal, params }) {
+        await services.keys.revoke(principal, params.key ?? '');
         return { status: 204 };
       },
     }),

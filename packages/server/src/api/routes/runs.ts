@@ -40,9 +40,8 @@ export function runRoutes(context: RouteContext): Route[] {
       body: RunCreateRequest,
       idempotent: true,
       responses: accepted,
-      async handle({ service, principal, body, idempotencyKey, traceparent }) {
-        const { run, created } = await service.startRun(principal, body, {
-          mode: 'background',
+      async handle({ services, principal, body, idempotencyKey, traceparent }) {
+        const { run, created } = await services.runs.start(principal, body, {
           ...(idempotencyKey === null ? {} : { idempotencyKey }),
           ...(traceparent === null ? {} : { traceparent }),
         });
@@ -58,10 +57,10 @@ export function runRoutes(context: RouteContext): Route[] {
       scope: 'runs',
       query: RunsQuery,
       responses: { 200: { description: 'A page of runs', schema: page(Run) } },
-      async handle({ service, principal, query }) {
+      async handle({ services, principal, query }) {
         const { sessionId, status } = query;
         const filter = { ...(sessionId === undefined ? {} : { sessionId }), ...(status === undefined ? {} : { status }) };
-        return { status: 200, body: await service.listRuns(principal, filter, pageOf(query)) };
+        return { status: 200, body: await services.runs.list(principal, filter, pageOf(query)) };
       },
     }),
     route({
@@ -73,7 +72,7 @@ export function runRoutes(context: RouteContext): Route[] {
       scope: 'runs',
       params,
       responses: { 200: { description: 'The run', schema: Run } },
-      handle: async ({ service, principal, params }) => ({ status: 200, body: await service.getRun(principal, params.run ?? '') }),
+      handle: async ({ services, principal, params }) => ({ status: 200, body: await services.runs.get(principal, params.run ?? '') }),
     }),
     route({
       method: 'POST',
@@ -86,9 +85,9 @@ export function runRoutes(context: RouteContext): Route[] {
       body: RunCancelRequest,
       bodyOptional: true,
       responses: { 200: { description: 'The run', schema: Run } },
-      handle: async ({ service, principal, params, body }) => ({
+      handle: async ({ services, principal, params, body }) => ({
         status: 200,
-        body: await service.cancelRun(principal, params.run ?? '', ...(body.reason === undefined ? [] : [body.reason])),
+        body: await services.runs.cancel(principal, params.run ?? '', ...(body.reason === undefined ? [] : [body.reason])),
       }),
     }),
     route({
@@ -102,7 +101,7 @@ export function runRoutes(context: RouteContext): Route[] {
       body: z.strictObject({}),
       bodyOptional: true,
       responses: accepted,
-      handle: async ({ service, principal, params }) => ({ status: 202, body: await service.resumeRun(principal, params.run ?? '') }),
+      handle: async ({ services, principal, params }) => ({ status: 202, body: await services.runs.resume(principal, params.run ?? '') }),
     }),
     route({
       method: 'POST',
@@ -116,9 +115,9 @@ export function runRoutes(context: RouteContext): Route[] {
       bodyOptional: true,
       idempotent: true,
       responses: accepted,
-      async handle({ service, principal, params, body, idempotencyKey }) {
+      async handle({ services, principal, params, body, idempotencyKey }) {
         const options = idempotencyKey === null ? {} : { idempotencyKey };
-        const { run, created } = await service.forkRun(principal, params.run ?? '', body, options);
+        const { run, created } = await services.runs.fork(principal, params.run ?? '', body, options);
         return { status: 202, body: run, replayed: !created };
       },
     }),
@@ -133,7 +132,7 @@ export function runRoutes(context: RouteContext): Route[] {
       body: z.strictObject({}),
       bodyOptional: true,
       responses: { 200: { description: 'The comparison', schema: ReplayResult } },
-      handle: async ({ service, principal, params }) => ({ status: 200, body: await service.replayRun(principal, params.run ?? '') }),
+      handle: async ({ services, principal, params }) => ({ status: 200, body: await services.runs.replay(principal, params.run ?? '') }),
     }),
     route({
       method: 'GET',
@@ -158,21 +157,21 @@ export function runRoutes(context: RouteContext): Route[] {
       params,
       query: pageQuery,
       responses: { 200: { description: 'A page of decisions', schema: page(DecisionRecord) } },
-      handle: async ({ service, principal, params, query }) => ({
+      handle: async ({ services, principal, params, query }) => ({
         status: 200,
-        body: await service.listRunDecisions(principal, params.run ?? '', pageOf(query)),
+        body: await services.runs.decisions(principal, params.run ?? '', pageOf(query)),
       }),
     }),
   ];
 
   async function streamEvents(call: Call<unknown, z.infer<typeof EventsQuery>>): Promise<Answer> {
-    const { service, principal, params, headers, query } = call;
+    const { services, principal, params, headers, query } = call;
     const header = headers['last-event-id'];
     const cursor =
       typeof header === 'string' && header !== ''
         ? parseCursor(header, 'Last-Event-ID')
         : parseCursor(query.after ?? query.cursor ?? '0', 'after');
-    const run = await service.getRun(principal, params.run ?? '');
+    const run = await services.runs.get(principal, params.run ?? '');
     return {
       stream: (response) =>
         context.openStream(response, {
@@ -180,18 +179,18 @@ export function runRoutes(context: RouteContext): Route[] {
           requestId: call.requestId,
           cursor,
           headers: streamHeaders(run),
-          follow: (signal) => service.follow(principal, run.id, cursor, { signal }),
+          follow: (signal) => services.runs.follow(principal, run.id, cursor, { signal }),
         }),
     };
   }
 }
 
 /** The events stay the texts that they are stored as. */
-async function pageEvents({ service, principal, params, query }: Call<unknown, z.infer<typeof EventsQuery>>): Promise<Answer> {
+async function pageEvents({ services, principal, params, query }: Call<unknown, z.infer<typeof EventsQuery>>): Promise<Answer> {
   const text = query.after ?? query.cursor ?? '0';
   if (!/^\d{1,15}$/.test(text))
     throw new NexusError('invalid_request', `query: after: expected the number of an event, got ${JSON.stringify(text.slice(0, 40))}`);
-  const { events, nextAfter } = await service.readEvents(principal, params.run ?? '', { after: Number(text), limit: query.limit });
+  const { events, nextAfter } = await services.runs.events(principal, params.run ?? '', { after: Number(text), limit: query.limit });
   return {
     status: 200,
     text: `{"data":[${events.join(',')}],"nextCursor":${nextAfter === null ? 'null' : `"${nextAfter}"`}}`,

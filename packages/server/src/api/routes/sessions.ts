@@ -16,8 +16,8 @@ export function sessionRoutes(): Route[] {
       bodyOptional: true,
       idempotent: true,
       responses: { 201: { description: 'The session', schema: Session } },
-      async handle({ service, principal, body, idempotencyKey }) {
-        const { session, created } = await service.createSession(principal, body, idempotencyKey === null ? {} : { idempotencyKey });
+      async handle({ services, principal, body, idempotencyKey }) {
+        const { session, created } = await services.sessions.create(principal, body, idempotencyKey === null ? {} : { idempotencyKey });
         return { status: 201, body: session, replayed: !created };
       },
     }),
@@ -30,7 +30,7 @@ export function sessionRoutes(): Route[] {
       scope: 'runs',
       query: pageQuery,
       responses: { 200: { description: 'A page of sessions', schema: page(Session) } },
-      handle: async ({ service, principal, query }) => ({ status: 200, body: await service.listSessions(principal, pageOf(query)) }),
+      handle: async ({ services, principal, query }) => ({ status: 200, body: await services.sessions.list(principal, pageOf(query)) }),
     }),
     route({
       method: 'GET',
@@ -41,7 +41,10 @@ export function sessionRoutes(): Route[] {
       scope: 'runs',
       params: { session: 'session' },
       responses: { 200: { description: 'The session', schema: Session } },
-      handle: async ({ service, principal, params }) => ({ status: 200, body: await service.getSession(principal, params.session ?? '') }),
+      handle: async ({ services, principal, params }) => ({
+        status: 200,
+        body: await services.sessions.get(principal, params.session ?? ''),
+      }),
     }),
     route({
       method: 'DELETE',
@@ -52,8 +55,8 @@ export function sessionRoutes(): Route[] {
       scope: 'runs',
       params: { session: 'session' },
       responses: { 204: { description: 'Closed' } },
-      async handle({ service, principal, params }) {
-        await service.closeSession(principal, params.session ?? '');
+      async handle({ services, principal, params }) {
+        await services.sessions.close(principal, params.session ?? '');
         return { status: 204 };
       },
     }),
@@ -67,9 +70,9 @@ export function sessionRoutes(): Route[] {
       params: { session: 'session' },
       query: pageQuery,
       responses: { 200: { description: 'A page of messages', schema: page(SessionMessage) } },
-      handle: async ({ service, principal, params, query }) => ({
+      handle: async ({ services, principal, params, query }) => ({
         status: 200,
-        body: await service.listMessages(principal, params.session ?? '', pageOf(query)),
+        body: await services.sessions.messages(principal, params.session ?? '', pageOf(query)),
       }),
     }),
   ];

@@ -9,12 +9,51 @@ import {
   type Session,
 } from '@nexus-agent/protocol';
 import { canonicalJson, createIdSource, NexusError, systemClock, toTimestamp } from '#core';
-import type { PageQuery, Principal, RunService, StreamFrame } from '#runs';
+import type { Principal } from '#identity';
+import type { StreamFrame } from '#runs';
+import type { ApiServices } from '../types.ts';
 import { createFakeRun, type FakeRun } from './fake-run.ts';
 import { decision, play, refuse, scenarioOf, settleApproval } from './scenarios.ts';
 
 /** An orchestrator in memory: just enough behaviour for tests of what stands in front of it. */
-export interface FakeRunService extends RunService {
+interface FlatService {
+  startRun: ApiServices['runs']['start'];
+  getRun: ApiServices['runs']['get'];
+  listRuns: ApiServices['runs']['list'];
+  cancelRun: ApiServices['runs']['cancel'];
+  resumeRun: ApiServices['runs']['resume'];
+  forkRun: ApiServices['runs']['fork'];
+  replayRun: ApiServices['runs']['replay'];
+  readEvents: ApiServices['runs']['events'];
+  follow: ApiServices['runs']['follow'];
+  listRunDecisions: ApiServices['runs']['decisions'];
+  createSession: ApiServices['sessions']['create'];
+  listSessions: ApiServices['sessions']['list'];
+  getSession: ApiServices['sessions']['get'];
+  closeSession: ApiServices['sessions']['close'];
+  listMessages: ApiServices['sessions']['messages'];
+  listApprovals: ApiServices['approvals']['list'];
+  getApproval: ApiServices['approvals']['get'];
+  answerApproval: ApiServices['approvals']['answer'];
+  listAgents: ApiServices['agents']['list'];
+  putAgent: ApiServices['agents']['put'];
+  getAgent: ApiServices['agents']['get'];
+  listModels: ApiServices['models']['list'];
+  listTools: ApiServices['tools']['list'];
+  executeTool: ApiServices['tools']['execute'];
+  setBudget: ApiServices['budgets']['set'];
+  listBudgets: ApiServices['budgets']['list'];
+  usage: ApiServices['budgets']['usage'];
+  createKey: ApiServices['keys']['create'];
+  listKeys: ApiServices['keys']['list'];
+  revokeKey: ApiServices['keys']['revoke'];
+  authenticate: ApiServices['keys']['authenticate'];
+}
+
+export interface FakeRunService extends FlatService {
+  readonly services: ApiServices;
+  readonly greeting: string;
+  ready(): Promise<{ ready: boolean; reason?: string }>;
   /** Frames that `follow` has handed out, over all readers. */
   readonly framesServed: () => number;
   readonly liveFollowers: () => number;
@@ -78,7 +117,7 @@ export function createFakeRunService(): FakeRunService {
     return found;
   }
 
-  function paged<T>(items: readonly T[], { limit, cursor }: PageQuery): Page<T> {
+  function paged<T>(items: readonly T[], { limit, cursor }: { limit: number; cursor?: string }): Page<T> {
     const start = cursor === undefined ? 0 : Number(cursor);
     const end = start + limit;
     return { data: items.slice(start, end), nextCursor: end < items.length ? String(end) : null };
@@ -88,7 +127,7 @@ export function createFakeRunService(): FakeRunService {
     return [...map.values()].filter(({ tenant }) => tenant === principal.tenantId);
   }
 
-  function createSession(principal: Principal, request: Parameters<RunService['createSession']>[1]): Session {
+  function createSession(principal: Principal, request: Parameters<FlatService['createSession']>[1]): Session {
     const { budget, agent, ...rest } = request;
     if (agent !== undefined && !agents.has(agent)) throw new NexusError('not_found', `there is no agent ${agent}`);
     const session: Session = {
@@ -131,7 +170,7 @@ export function createFakeRunService(): FakeRunService {
     return run;
   }
 
-  const service: FakeRunService = {
+  const service: Omit<FakeRunService, 'services'> = {
     framesServed: () => framesServed,
     liveFollowers: () => followers,
     runOf(runId) {
@@ -346,7 +385,34 @@ export function createFakeRunService(): FakeRunService {
     },
     authenticate: async (secret) => secrets.get(secret) ?? null,
   };
-  return service;
+  const services: ApiServices = {
+    runs: {
+      start: service.startRun,
+      get: service.getRun,
+      list: service.listRuns,
+      cancel: service.cancelRun,
+      resume: service.resumeRun,
+      fork: service.forkRun,
+      replay: service.replayRun,
+      events: service.readEvents,
+      follow: service.follow,
+      decisions: service.listRunDecisions,
+    },
+    sessions: {
+      create: service.createSession,
+      list: service.listSessions,
+      get: service.getSession,
+      close: service.closeSession,
+      messages: service.listMessages,
+    },
+    approvals: { list: service.listApprovals, get: service.getApproval, answer: service.answerApproval },
+    agents: { list: service.listAgents, put: service.putAgent, get: service.getAgent },
+    models: { list: service.listModels },
+    tools: { list: service.listTools, execute: service.executeTool },
+    budgets: { set: service.setBudget, list: service.listBudgets, usage: service.usage },
+    keys: { create: service.createKey, list: service.listKeys, revoke: service.revokeKey, authenticate: service.authenticate },
+  };
+  return { ...service, services };
 }
 
 function frame(id: string, event: StreamFrame['event'], body: object): StreamFrame {

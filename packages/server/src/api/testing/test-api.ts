@@ -28,7 +28,9 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
   const streams: StreamOutcome[] = [];
   const log = (level: string) => (fields: object, message: string) => void logs.push({ level, fields, message });
   const api = await createApi({
-    service,
+    services: service.services,
+    greeting: service.greeting,
+    ready: () => service.ready(),
     version: '0.0.0-test',
     ids: createIdSource(systemClock),
     config: {

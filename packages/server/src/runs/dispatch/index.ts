@@ -1,2 +1,3 @@
 /** The door of runs/dispatch. */
-export { createWorker, type Worker, type WorkerSettings } from './worker.ts';
+export type { AdoptOptions, Dispatcher, DispatchSettings, Wake } from './port.ts';
+export { createWorker } from './worker.ts';

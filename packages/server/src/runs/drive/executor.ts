@@ -1,51 +1,34 @@
-import type { BudgetRefusal, ErrorInfo, JournalEvent, NewEvent } from '@nexus-agent/protocol';
-import { NexusError, toErrorInfo } from '#core';
-import type { ModelTarget } from '#llm';
-import { fold, type RunLimits, type RunState, toolCallId } from '#runs/journal';
+import type { BudgetRefusal, JournalEvent } from '@nexus-agent/protocol';
+import { type Cancel, NexusError } from '#core';
+import type { RunLimits, RunState } from '#runs/journal';
 import {
   assumedEvents,
   budgetStop,
-  collectApprovals,
-  collectChildren,
-  commitProposal,
-  completed,
   decideRound,
   type Engine,
-  foldNew,
-  grantedWallMs,
   isUnwritable,
-  type ModelAttemptPlan,
-  type ModelCallPlan,
   merge,
-  modelGrant,
   type Proposal,
-  planModelAttempt,
-  propose,
-  proposeDeniedModel,
-  proposeModelAttempt,
   type Round,
   type RunContext,
   type RunFence,
+  type RunModelAttempt,
   type Start,
-  type Stop,
-  type ToolStart,
 } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
-import type { CommitResult, LedgerOutcome, StoredEvent } from '#storage';
-import type { ToolExecution } from '#tools';
-import {
-  callModel,
-  checkSummary,
-  type FailedAttempt,
-  type ModelOutcome,
-  type NextAttempt,
-  proposeAnswer,
-  proposeFailures,
-  proposeFallback,
-} from './model-call.ts';
+import type { LedgerOutcome, StoredEvent } from '#storage';
+import { grantAttempt } from './attempts.ts';
+import { type ChildCall, createEffects } from './effects.ts';
+import { collectFacts, newsFromOutside } from './facts.ts';
+import { createMailbox } from './reports.ts';
 import type { RunSpans } from './spans.ts';
-import { callTool, proposeToolEnd } from './tool-call.ts';
+import { createStopping } from './stopping.ts';
+import { createRunWriter } from './writer.ts';
 
+/**
+ * How a run left this process: it ended, waits, was given back on shutdown, is another worker's (`lost`), or what it did
+ * cannot be written (`broken`).
+ */
 export type ExecutorEnd = NonNullable<Round['end']> | 'lost' | 'broken';
 
 /** A run that this process drives. */
@@ -79,35 +62,10 @@ export interface ExecutorOptions {
         readonly type: 'begun';
         readonly written: readonly JournalEvent[];
         readonly stored: readonly StoredEvent[];
-        readonly attempt: ModelAttemptPlan;
+        readonly attempt: RunModelAttempt;
         readonly outcome: LedgerOutcome | undefined;
       }
     | { readonly type: 'taken'; readonly proposal: Proposal };
-}
-
-export interface ChildCall {
-  readonly callId: string;
-  readonly childRunId: string;
-  readonly toolName: string;
-  readonly input: unknown;
-}
-
-/** What a finished effect leaves for the loop. */
-type Report =
-  | { readonly type: 'model'; readonly outcome: ModelOutcome }
-  | { readonly type: 'tool'; readonly start: ToolStart; readonly wallMs: number; readonly execution: ToolExecution }
-  /** A sub-agent that cannot begin, for instance because its agent is gone: a result for the model. */
-  | { readonly type: 'childless'; readonly callId: string; readonly error: ErrorInfo }
-  | { readonly type: 'poke' }
-  | { readonly type: 'attempt'; readonly request: AttemptRequest; readonly answer: (next: NextAttempt) => void };
-
-/** The model call wants another attempt: a retry, or a fallback to another target. */
-interface AttemptRequest {
-  readonly plan: ModelCallPlan;
-  readonly target: ModelTarget;
-  readonly attempt: number;
-  readonly failures: readonly FailedAttempt[];
-  readonly previous: { readonly target: ModelTarget; readonly error: ErrorInfo } | null;
 }
 
 /**
@@ -117,172 +75,34 @@ interface AttemptRequest {
  */
 export function startExecutor(options: ExecutorOptions): Executor {
   const { engine, context, fence, channel, spans } = options;
-  const { logger, clock } = engine;
+  const { logger, clock, timers, settings } = engine;
   const limits: RunLimits = {
     maxSteps: context.agent.maxSteps,
     maxParallelTools: context.agent.maxParallelTools,
-    maxEqualSteps: engine.settings.maxEqualSteps,
+    maxEqualSteps: settings.maxEqualSteps,
   };
-  const abort = new AbortController();
-  const inFlight = new Map<string, Promise<void>>();
-  const reports: Report[] = [];
-  let state = options.state;
-  let ring: (() => void) | null = null;
-  let stop: Stop | null = null;
-  /** When effects that were told to stop are left behind. */
-  let stopBy: number | null = null;
+  const mailbox = createMailbox(timers);
+  const stopping = createStopping({ clock, graceMs: settings.stopGraceMs, onChange: mailbox.ring });
+  const writer = createRunWriter(options);
+  const effects = createEffects({ ...options, mailbox, stopping });
+  const { inFlight } = effects;
   let abandoned = false;
 
-  function report(entry: Report): void {
-    reports.push(entry);
-    ring?.();
+  /** Effects are under way that will report back, or have some time left to do so. */
+  function working(): boolean {
+    return inFlight.size > 0 && (stopping.leftMs() ?? 1) > 0;
   }
 
-  function launch(callId: string, effect: () => Promise<Report>): void {
-    const running = effect()
-      .catch((error: unknown): Report => {
-        logger.error({ runId: context.runId, callId, err: error }, 'an effect failed inside the engine');
-        requestStop({ type: 'fail', error: toErrorInfo(error), resumable: true });
-        return { type: 'poke' };
-      })
-      .then((entry) => {
-        inFlight.delete(callId);
-        report(entry);
-      });
-    inFlight.set(callId, running);
-  }
-
-  /** The first reason stands, but for a person's cancel, which goes before everything. */
-  function requestStop(next: Stop): void {
-    if (stop?.type === 'cancel' || (stop?.type === 'fail' && next.type !== 'cancel')) return;
-    stop = next;
-    if (next.type !== 'drain') {
-      abort.abort(new NexusError('cancelled', next.type === 'cancel' ? next.reason : next.error.message));
-      stopBy ??= clock.monotonic() + engine.settings.stopGraceMs;
-    }
-    ring?.();
-  }
-
-  function beginModel(attempt: ModelAttemptPlan, outcome: LedgerOutcome | undefined, seq: number): void {
-    const { plan } = attempt;
-    launch(plan.callId, async () => {
-      const span = spans.model(plan, attempt.target);
-      const hooks = {
-        signal: abort.signal,
-        channel,
-        traceparent: span.traceparent,
-        nextAttempt: (request: Omit<AttemptRequest, 'plan'>) =>
-          new Promise<NextAttempt>((resolve) => report({ type: 'attempt', request: { plan, ...request }, answer: resolve })),
-      };
-      const result = await callModel(engine, context, plan, { attempt, grant: modelGrant(attempt, outcome), seq }, hooks);
-      span.end(result);
-      return { type: 'model', outcome: result };
-    });
-  }
-
-  function beginTool(start: ToolStart, outcome: LedgerOutcome | undefined): void {
-    const wallMs = grantedWallMs(engine, context, start, outcome);
-    const { callId } = start.call;
-    if (start.childRunId !== null) {
-      beginChild({ callId, childRunId: start.childRunId, toolName: start.tool.name, input: start.input });
-      return;
-    }
-    launch(callId, async () => {
-      const span = spans.tool(start);
-      const execution = await callTool(engine, context, start, {
-        signal: abort.signal,
-        timeoutMs: wallMs,
-        traceparent: span.traceparent,
-        onOutput: (text) => channel.output({ step: state.step, callId, text }),
-      });
-      span.end(execution);
-      return { type: 'tool', start, wallMs, execution };
-    });
-  }
-
-  function beginChild(call: ChildCall): void {
-    launch(call.callId, async () => {
-      try {
-        await options.startChild(context, call);
-      } catch (error) {
-        if (!(error instanceof NexusError) || error.retryable) throw error;
-        return { type: 'childless', callId: call.callId, error: error.toInfo() };
-      }
-      return { type: 'poke' };
-    });
-  }
-
-  /** What finished since the last round, as events to be written. */
-  async function collect(): Promise<{ facts: Proposal[]; attempts: Extract<Report, { type: 'attempt' }>[] }> {
-    const facts: Proposal[] = [];
-    const attempts: Extract<Report, { type: 'attempt' }>[] = [];
-    let poked = false;
-    for (const entry of reports.splice(0)) {
-      switch (entry.type) {
-        case 'model':
-          facts.push(...modelFacts(entry.outcome));
-          break;
-        case 'tool':
-          facts.push(
-            proposeToolEnd(engine, context, state, entry.start, entry.wallMs, entry.execution, stop !== null && stop.type !== 'drain'),
-          );
-          break;
-        case 'childless':
-          for (const call of state.calls)
-            if (call.callId === entry.callId) facts.push(completed(state, call, { type: 'error', error: entry.error }));
-          break;
-        case 'attempt':
-          attempts.push(entry);
-          break;
-        case 'poke':
-          poked = true;
-          break;
-      }
-    }
-    if (poked) {
-      facts.push(await collectApprovals(engine, context, state));
-      facts.push(await collectChildren(engine, context, state, new Set(inFlight.keys())));
-    }
-    return { facts, attempts };
-  }
-
-  function modelFacts(reported: ModelOutcome): Proposal[] {
-    const outcome = checkSummary(reported);
-    if (outcome.type === 'failed') {
-      const resumable =
-        outcome.error.retryable === true || outcome.error.code === 'budget_exceeded' || outcome.error.code.startsWith('provider_');
-      if (stop === null) requestStop({ type: 'fail', error: outcome.error, resumable });
-      return [proposeFailures(engine, outcome.failures)];
-    }
-    const answer = proposeAnswer(engine, outcome);
-    const { plan } = outcome.attempt;
-    if (plan.purpose === 'compaction') return [answer];
-    const calls = outcome.part.content.filter((part) => part.type === 'tool_call');
-    const requested = propose({
-      events: calls.map((call, index) => ({
-        type: 'tool.requested' as const,
-        data: { step: plan.step, callId: toolCallId(context.runId, plan.step, index), index, name: call.name, input: call.input },
-      })),
-    });
-    return [answer, requested];
-  }
-
-  function decide(facts: readonly Proposal[]): Round {
-    const round = decideRound({ engine, context, state, limits, inFlight: new Set(inFlight.keys()), stop, working: working() }, facts);
-    if (round.stop !== null) requestStop(round.stop);
-    return round;
-  }
-
-  function begin({ effect }: Start, outcome: LedgerOutcome | undefined): void {
-    if (effect.type === 'model') beginModel(effect.attempt, outcome, state.lastSeq);
-    else beginTool(effect.start, outcome);
+  function begin(start: Start, outcome: LedgerOutcome | undefined): void {
+    const { lastSeq, step } = writer.state;
+    effects.begin(start, outcome, { seq: lastSeq, step });
   }
 
   /** Writes a round, moves the state on and starts what was announced. */
   async function write(round: Round): Promise<ExecutorEnd | null> {
     const before = merge(round.written);
     const all = round.starts.length === 0 ? before : merge([...round.written, ...round.starts.map((start) => start.proposal)]);
-    const result = await commit(all, round.totals);
+    const result = await writer.commit(all, round.totals);
     if (result.type === 'refused') return writeSingly(before, round.starts, result.refusal);
     if (result.type !== 'committed') return 'lost';
     let used = before.ledger.length;
@@ -295,11 +115,11 @@ export function startExecutor(options: ExecutorOptions): Executor {
 
   /** A budget refused the whole: what finished is written for itself, then each start has its own try until one is refused. */
   async function writeSingly(before: Proposal, starts: readonly Start[], refusal: BudgetRefusal): Promise<ExecutorEnd | null> {
-    if ((await commit(before)).type !== 'committed') return 'lost';
+    if ((await writer.commit(before)).type !== 'committed') return 'lost';
     let refused = refusal;
     let purpose = starts[0]?.effect.type ?? 'model';
     for (const start of starts) {
-      const result = await commit(start.proposal);
+      const result = await writer.commit(start.proposal);
       if (result.type === 'committed') {
         begin(start, result.outcomes[0]);
         continue;
@@ -310,77 +130,8 @@ export function startExecutor(options: ExecutorOptions): Executor {
       break;
     }
     // What already runs may finish; its results are kept for when the run is resumed.
-    stop ??= budgetStop(refused, purpose);
+    stopping.after(budgetStop(refused, purpose));
     return null;
-  }
-
-  async function commit(proposal: Proposal, totals = foldNew(state, assumedEvents(proposal)).totals): Promise<CommitResult> {
-    let events: readonly NewEvent[] = [];
-    const whole = {
-      ...proposal,
-      patch: { ...proposal.patch, totals },
-      events: (outcomes: readonly LedgerOutcome[]) => (events = proposal.events(outcomes)),
-    };
-    const result = await commitProposal(engine.store, fence, state.lastSeq, whole);
-    if (result.type !== 'committed') return result;
-    const written = result.events.map((event, index) => ({ ...events[index], seq: event.seq, at: event.at }) as JournalEvent); // the store numbered exactly these
-    state = fold(written, state);
-    channel.appended(result.events);
-    spans.wrote(written);
-    return result;
-  }
-
-  /** Grants or refuses another attempt of a model call; its failures so far are written with it. */
-  async function grant({ request, answer }: Extract<Report, { type: 'attempt' }>): Promise<boolean> {
-    const failures = proposeFailures(engine, request.failures);
-    if (stop !== null) {
-      const error: ErrorInfo = { code: 'cancelled', message: 'the run is stopping', retryable: false };
-      if (request.failures.length > 0 && (await commit(failures)).type !== 'committed') return false;
-      answer({ type: 'refused', error, final: true });
-      return true;
-    }
-    const planned = planModelAttempt(engine, context, request.plan, request.target, request.attempt);
-    if (planned.type === 'impossible') {
-      const denied = planned.decision === null ? propose({}) : proposeDeniedModel(planned.decision, request.plan.step);
-      if ((await commit(merge([failures, denied]))).type !== 'committed') return false;
-      answer({ type: 'refused', error: planned.error, final: false });
-      return true;
-    }
-    const before = merge([failures, proposeFallback(request)]);
-    const result = await commit(merge([before, proposeModelAttempt(planned.plan)]));
-    if (result.type === 'committed') {
-      answer({
-        type: 'granted',
-        attempt: planned.plan,
-        grant: modelGrant(planned.plan, result.outcomes[before.ledger.length]),
-        seq: state.lastSeq,
-      });
-      return true;
-    }
-    if (result.type !== 'refused' || (await commit(failures)).type !== 'committed') return false;
-    stop ??= budgetStop(result.refusal, 'model');
-    answer({
-      type: 'refused',
-      error: stop.type === 'fail' ? stop.error : { code: 'cancelled', message: 'the run is stopping' },
-      final: true,
-    });
-    return true;
-  }
-
-  /** Effects are under way that will report back, or have some time left to do so. */
-  function working(): boolean {
-    return inFlight.size > 0 && (stopBy === null || clock.monotonic() < stopBy);
-  }
-
-  /** Sleeps until something is reported, somebody stops the run, or the time of stopped effects is up. */
-  async function nextReport(): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    await new Promise<void>((resolve) => {
-      ring = resolve;
-      if (stopBy !== null) timer = setTimeout(resolve, Math.max(1, stopBy - clock.monotonic()));
-    });
-    clearTimeout(timer);
-    ring = null;
   }
 
   function open(): Proposal[] {
@@ -388,28 +139,29 @@ export function startExecutor(options: ExecutorOptions): Executor {
     if (opening.type === 'begun') {
       channel.appended(opening.stored);
       spans.wrote(opening.written);
-      beginModel(opening.attempt, opening.outcome, state.lastSeq);
+      effects.beginModel(opening.attempt, opening.outcome, writer.state.lastSeq);
       return [];
     }
-    for (const call of state.calls) {
-      const childRunId = call.attempt?.childRunId ?? null;
-      if (call.phase.type === 'started' && childRunId !== null)
-        beginChild({ callId: call.callId, childRunId, toolName: call.name, input: call.attempt?.input });
-    }
-    report({ type: 'poke' });
+    for (const call of writer.state.calls) effects.resumeChild(call);
+    mailbox.put({ type: 'poke' });
     return [opening.proposal];
   }
 
   async function loop(): Promise<ExecutorEnd> {
     let pending = open();
     for (;;) {
-      if (pending.length === 0 && reports.length === 0 && (stop === null || working())) await nextReport();
+      if (pending.length === 0 && mailbox.isEmpty && (stopping.why === null || working())) await mailbox.wait(stopping.leftMs());
       // Calls that end in the same turn of the event loop share a commit.
-      if (inFlight.size > 0 && pending.length === 0 && stop === null) await new Promise<void>((resolve) => setImmediate(resolve));
+      if (inFlight.size > 0 && pending.length === 0 && stopping.why === null) await timers.soon();
       if (abandoned) return 'lost';
-      const { facts, attempts } = await collect();
-      for (const request of attempts) if (!(await grant(request))) return 'lost';
-      const round = decide([...pending, ...facts]);
+      const { facts, attempts } = await collectFacts({ engine, context, state: writer.state, inFlight, stopping }, mailbox.take());
+      for (const request of attempts) if (!(await grantAttempt({ engine, context, writer, stopping }, request))) return 'lost';
+      const { state } = writer;
+      const round = decideRound({ engine, context, state, limits, inFlight, stop: stopping.why, working: working() }, [
+        ...pending,
+        ...facts,
+      ]);
+      if (round.stop !== null) stopping.request(round.stop);
       pending = [];
       if (round.end === null && round.starts.length === 0 && assumedEvents(merge(round.written)).length === 0) continue;
       const end = await write(round);
@@ -420,14 +172,19 @@ export function startExecutor(options: ExecutorOptions): Executor {
 
   /** An answer that came while the run was still busy found nobody to wake: look once more after going to sleep. */
   async function wakeIfAnswered(): Promise<void> {
-    const news = [await collectApprovals(engine, context, state), await collectChildren(engine, context, state, new Set())];
+    const news = await newsFromOutside(engine, context, writer.state, new Set());
     if (news.some((proposal) => assumedEvents(proposal).length > 0))
       await engine.store.commit({ tenantId: fence.tenantId, wake: [fence.runId] });
   }
 
+  function onDeadline(): void {
+    const error = { code: 'deadline_exceeded' as const, message: 'the run did not end before its deadline', retryable: false };
+    stopping.request({ type: 'fail', resumable: false, error });
+  }
+
   async function run(): Promise<ExecutorEnd> {
     const leftMs = context.deadlineAt === null ? null : context.deadlineAt - clock.now();
-    const deadline = leftMs === null ? undefined : setTimeout(onDeadline, Math.max(0, Math.min(leftMs, 2 ** 31 - 1)));
+    const cancelDeadline: Cancel | undefined = leftMs === null ? undefined : timers.after(leftMs, onDeadline);
     let end: ExecutorEnd = 'lost';
     try {
       // A run that is taken up too late must not go back to waiting before a timer can fire.
@@ -437,44 +194,25 @@ export function startExecutor(options: ExecutorOptions): Executor {
       logger.error({ runId: context.runId, err: error }, 'the run could not be written; another worker may take it over');
       if (isUnwritable(error)) end = 'broken';
     } finally {
-      clearTimeout(deadline);
-      if (end === 'lost' || end === 'broken') abort.abort(new NexusError('lease_lost', 'another worker took the run over'));
-      await withinGrace([...inFlight.values()]);
+      cancelDeadline?.();
+      if (end === 'lost' || end === 'broken') stopping.abort(new NexusError('lease_lost', 'another worker took the run over'));
+      await effects.settle(settings.stopGraceMs);
       channel.close();
-      spans.close(state);
+      spans.close(writer.state);
     }
     return end;
-  }
-
-  async function withinGrace(effects: readonly Promise<void>[]): Promise<void> {
-    if (effects.length === 0) return;
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, engine.settings.stopGraceMs);
-    });
-    await Promise.race([Promise.allSettled(effects), late]);
-    clearTimeout(timer);
-  }
-
-  function onDeadline(): void {
-    requestStop({
-      type: 'fail',
-      resumable: false,
-      error: { code: 'deadline_exceeded', message: 'the run did not end before its deadline', retryable: false },
-    });
   }
 
   return {
     context,
     epoch: fence.epoch,
     done: run(),
-    cancel: (reason) => requestStop({ type: 'cancel', reason }),
-    drain: () => requestStop({ type: 'drain' }),
+    cancel: (reason) => stopping.request({ type: 'cancel', reason }),
+    drain: () => stopping.request({ type: 'drain' }),
     abandon() {
       abandoned = true;
-      abort.abort(new NexusError('unavailable', 'this process is shutting down'));
-      ring?.();
+      stopping.abort(new NexusError('unavailable', 'this process is shutting down'));
     },
-    poke: () => report({ type: 'poke' }),
+    poke: () => mailbox.put({ type: 'poke' }),
   };
 }

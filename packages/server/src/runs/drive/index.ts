@@ -1,4 +1,4 @@
 /** The door of runs/drive. */
-export { type ChildCall, type Executor, type ExecutorEnd, type ExecutorOptions, startExecutor } from './executor.ts';
+export type { ChildCall } from './effects.ts';
+export { type Executor, type ExecutorEnd, type ExecutorOptions, startExecutor } from './executor.ts';
 export { createRunSpans, startRunSpan } from './spans.ts';
-export { outsideResource } from './tool-call.ts';

@@ -14,4 +14,4 @@ export {
   type Transcript,
   type Transcripts,
 } from './transcript.ts';
-export { fold, stateHash, toolCallId } from './transitions.ts';
+export { fold, foldNew, stateHash, toolCallId } from './transitions.ts';

@@ -1,8 +1,8 @@
 import type { AssistantPart, DecisionRecord, JournalEvent, NewEvent, ToolCallPart } from '@nexus-agent/protocol';
-import { foldNew } from '#runs/steps';
+
 import { nextAction, type RunLimits } from './next-action.ts';
 import { initialState, type RunState, type ToolCallState } from './state.ts';
-import { stateHash, toolCallId, transition } from './transitions.ts';
+import { foldNew, stateHash, toolCallId, transition } from './transitions.ts';
 
 export const testLimits: RunLimits = { maxSteps: 5, maxParallelTools: 3, maxEqualSteps: 3 };
 

@@ -1,13 +1,17 @@
 import type { JournalEvent, Message, Page, RunId, SessionId, SessionMessage, TenantId } from '@nexus-agent/protocol';
 import { toTimestamp } from '#core';
-import type { Store } from '#storage';
-import type { PageQuery } from '../types.ts';
+import type { PageRequest, Store } from '#storage';
 import { initialState } from './state.ts';
 import { parseEvent, readJournal } from './transcript.ts';
 import { transition } from './transitions.ts';
 
 /** The conversation of a session, newest run first, within a run in order. A page holds whole runs. */
-export async function listMessages(store: Store, tenantId: TenantId, sessionId: SessionId, page: PageQuery): Promise<Page<SessionMessage>> {
+export async function listMessages(
+  store: Store,
+  tenantId: TenantId,
+  sessionId: SessionId,
+  page: PageRequest,
+): Promise<Page<SessionMessage>> {
   const { items, nextCursor } = await store.listRuns(tenantId, { sessionId }, page);
   const data: SessionMessage[] = [];
   for (const run of items) {

@@ -1,8 +1,7 @@
 import { type JournalEvent, RunId, type SessionId, TenantId } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createIdSource, systemClock } from '#core';
-import { foldNew } from '#runs/steps';
+import { createIdSource, systemClock, systemTimers } from '#core';
 import { createStreamHub, follow } from '#runs/stream';
 import type { RunRow, Store, StoredEvent } from '#storage';
 import { forkEvents } from './fork.ts';
@@ -10,7 +9,7 @@ import { dice, randomJournal, testLimits } from './journals.testkit.ts';
 import { nextAction } from './next-action.ts';
 import { replayRun } from './replay.ts';
 import { emptyTotals, initialState } from './state.ts';
-import { fold } from './transitions.ts';
+import { fold, foldNew } from './transitions.ts';
 
 const tenantId = TenantId.parse('default');
 const ids = createIdSource(systemClock);
@@ -150,16 +149,14 @@ describe('a reader of the log', () => {
   const closed = { subscribe: () => () => undefined, publish: () => undefined, close: async () => undefined, spansProcesses: false };
 
   async function read(events: readonly StoredEvent[], seq: number, onRead?: () => void) {
-    const hub = createStreamHub({ bus: closed, coalesceMs: 0 });
+    const hub = createStreamHub({ bus: closed, clock: systemClock, timers: systemTimers, coalesceMs: 0 });
     const signal = new AbortController().signal;
     const options = {
-      store: journalStore(events, onRead),
-      hub,
+      engine: { store: journalStore(events, onRead), hub, clock: systemClock, timers: systemTimers },
       tenantId,
       runId,
       cursor: { seq, offset: 0 },
       signal,
-      untilIdle: false,
       ended: true,
     };
     return { batches: follow(options), hub };

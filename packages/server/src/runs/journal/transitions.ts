@@ -1,4 +1,4 @@
-import type { JournalEvent, Message, RunTotals, ToolCallPart } from '@nexus-agent/protocol';
+import type { JournalEvent, Message, NewEvent, RunTotals, ToolCallPart } from '@nexus-agent/protocol';
 import { canonicalJson, derivedId, NexusError, sha256 } from '#core';
 import { initialState, type RunState, type ToolCallPhase, type ToolCallState } from './state.ts';
 
@@ -24,6 +24,14 @@ export function fold(events: Iterable<JournalEvent>, from: RunState = initialSta
     lastSeq = event.seq;
   }
   return { ...state, lastSeq };
+}
+
+/** Folds events that have no number yet. */
+export function foldNew(state: RunState, events: readonly NewEvent[]): RunState {
+  return fold(
+    events.map((event, index) => ({ ...event, seq: state.lastSeq + index + 1, at: 0 })),
+    state,
+  );
 }
 
 /** Fingerprint of everything in the state that decides what happens next; recorded at the end, checked by replay. */

@@ -1,11 +1,6 @@
 /** The door of runs/start. */
-export {
-  createRunStarter,
-  idempotencyConflict,
-  idempotencyOf,
-  inputParts,
-  newSession,
-  type RunStarter,
-  sessionClosed,
-  sessionParts,
-} from './start-run.ts';
+export { forkRun } from './fork-run.ts';
+export { mayStart } from './may-start.ts';
+export { newSession, sessionClosed, sessionLimits } from './rows.ts';
+export { startChild } from './start-child.ts';
+export { type StartOptions, startRun } from './start-run.ts';

@@ -1,13 +1,19 @@
-import type { AgentDefinition, BudgetScope, RunId, SessionId, TenantId } from '@nexus-agent/protocol';
+import type { AgentDefinition, RunId, SessionId, TenantId } from '@nexus-agent/protocol';
 import { scopesOf } from '#budget';
-import type { AgentCatalog } from '#control';
+import type { ChargeContext } from '#calls';
 import { NexusError } from '#core';
 import type { ModelTarget } from '#llm';
 import { emptyTranscript, type Transcript, type Transcripts } from '#runs/journal';
-import type { RunRow, SessionRow } from '#storage';
+import type { AgentVersionRow, RunRow, SessionRow } from '#storage';
 import type { Tool } from '#tools';
 import type { Engine } from './engine.ts';
 import { subagentTool } from './subagents.ts';
+
+/** Where the definitions of agents come from. */
+export interface AgentSource {
+  /** The current version, or the one named. Throws `not_found`. */
+  get(tenantId: TenantId, name: string, version?: string): Promise<AgentVersionRow>;
+}
 
 /** What stays the same while a run lives: read once when a worker takes it. */
 export interface RunContext {
@@ -19,9 +25,8 @@ export interface RunContext {
   readonly agentVersion: string;
   readonly parent: { readonly runId: RunId; readonly depth: number } | null;
   readonly depth: number;
-  readonly principal: string;
-  /** Every scope that pays for this run, coldest first. */
-  readonly scopes: readonly BudgetScope[];
+  /** Who acts, for whom, who pays, and which policies hold: the same for every call of the run. */
+  readonly charge: ChargeContext;
   readonly tools: readonly Tool[];
   readonly targets: readonly ModelTarget[];
   /** Those of the targets that the agent's definition lists; a request may name another. */
@@ -44,12 +49,12 @@ export interface ContextSource {
 /** Resolves everything a run refers to. Throws `not_found` or `model_not_found` when a part of it is gone. */
 export async function createContext(
   engine: Engine,
-  catalog: AgentCatalog,
+  agents: AgentSource,
   transcripts: Transcripts,
   source: ContextSource,
 ): Promise<RunContext> {
   const { row, session } = source;
-  const { definition } = await catalog.get(row.tenantId, row.agent, row.agentVersion);
+  const { definition } = await agents.get(row.tenantId, row.agent, row.agentVersion);
   const declared = await engine.llm.resolve(definition.models);
   const [wanted] = row.model === null ? [] : await engine.llm.resolve([row.model]);
   const others = declared.filter((target) => wanted === undefined || nameOf(target) !== nameOf(wanted));
@@ -58,6 +63,7 @@ export async function createContext(
   const previous = source.history[0];
   const before = previous === undefined ? emptyTranscript : await transcripts.load(row.tenantId, previous as RunId); // history holds run ids
   const depth = source.parent?.depth ?? 0;
+  const deadlineAt = source.deadlineAt === null ? null : Date.parse(source.deadlineAt);
   const parentRuns = source.parent === null ? [] : await ancestors(engine, row.tenantId, source.parent.runId as RunId); // a parent is a run
   return {
     tenantId: row.tenantId,
@@ -68,21 +74,30 @@ export async function createContext(
     agentVersion: row.agentVersion,
     parent: source.parent === null ? null : { runId: source.parent.runId as RunId, depth }, // a parent is a run
     depth,
-    principal: source.principal,
-    scopes: scopesOf({
+    charge: {
       tenantId: row.tenantId,
-      project: session.project,
-      agent: row.agent,
-      user: session.user,
-      session: row.sessionId,
-      run: row.runId,
-      parentRuns,
-    }),
+      sessionId: row.sessionId,
+      runId: row.runId,
+      agent: definition.name,
+      onBehalfOf: source.principal,
+      agentPolicy: definition.policy ?? null,
+      sessionPolicy: session.policy,
+      scopes: scopesOf({
+        tenantId: row.tenantId,
+        project: session.project,
+        agent: row.agent,
+        user: session.user,
+        session: row.sessionId,
+        run: row.runId,
+        parentRuns,
+      }),
+      deadlineAt,
+    },
     tools: [...engine.tools.select(definition.tools), ...(depth < engine.settings.maxDepth ? definition.subagents.map(subagentTool) : [])],
     targets,
     declaredTargets: new Set(targets.filter((target) => models.has(modelOf(target)))),
     before,
-    deadlineAt: source.deadlineAt === null ? null : Date.parse(source.deadlineAt),
+    deadlineAt,
     traceparent: source.traceparent,
   };
 }

@@ -1,5 +1,6 @@
 import { type BudgetRefusal, type ErrorInfo, isTerminal, type MessageId, type NewEvent } from '@nexus-agent/protocol';
-import { fold, type RunState, stateHash } from '#runs/journal';
+import { refusalError } from '#calls';
+import { foldNew, type RunState, stateHash } from '#runs/journal';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
 import { charge, merge, type Proposal, propose } from './proposal.ts';
@@ -15,16 +16,8 @@ export type Stop =
     }
   | { readonly type: 'drain' };
 
-export function budgetStop(refusal: BudgetRefusal, purpose: 'model' | 'tool'): Stop {
-  const { scope, unit, window, asked, available } = refusal;
-  const per = window === 'total' ? '' : ` of this ${window}`;
-  const message = `the ${purpose} call needs ${asked} ${unit}, and the budget${per} of ${scope.kind} ${scope.id} has ${available} left`;
-  return {
-    type: 'fail',
-    resumable: true,
-    error: { code: 'budget_exceeded', message, retryable: false, details: { ...refusal } },
-    refusal: { purpose, refusal },
-  };
+export function budgetStop(refusal: BudgetRefusal, purpose: 'model' | 'tool'): Extract<Stop, { type: 'fail' }> {
+  return { type: 'fail', resumable: true, error: refusalError(refusal, purpose), refusal: { purpose, refusal } };
 }
 
 /** The last events of a run follow from its state after everything before them, and carry that state's hash. */
@@ -36,14 +29,6 @@ export function withEnding(state: RunState, before: Proposal, end: (last: RunSta
       return [...events, ...end(foldNew(state, events)).events];
     },
   };
-}
-
-/** Folds events that have no number yet. */
-export function foldNew(state: RunState, events: readonly NewEvent[]): RunState {
-  return fold(
-    events.map((event, index) => ({ ...event, seq: state.lastSeq + index + 1, at: 0 })),
-    state,
-  );
 }
 
 export function completedEvents(

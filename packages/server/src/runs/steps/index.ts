@@ -1,16 +1,14 @@
 /** The door of runs/steps. */
-export { createContext, type RunContext } from './context.ts';
-export { budgetStop, foldNew, type Stop, stoppedEvents, withEnding } from './endings.ts';
+export { type AgentSource, createContext, type RunContext } from './context.ts';
+export { budgetStop, type Stop, stoppedEvents, withEnding } from './endings.ts';
 export { defaultEngineSettings, type Engine } from './engine.ts';
 export {
-  type ModelAttemptPlan,
   type ModelCallPlan,
-  type ModelGrant,
-  modelGrant,
-  planModelAttempt,
   planModelCall,
+  planRunAttempt,
   proposeDeniedModel,
   proposeModelAttempt,
+  type RunModelAttempt,
 } from './model-plan.ts';
 export { assumedEvents, charge, commitProposal, merge, type Proposal, propose, type RunFence, release, settle } from './proposal.ts';
 export { collectApprovals, collectChildren, isUnwritable, proposeRecovery, resumedEvent } from './recovery.ts';

@@ -1,26 +1,16 @@
 import type { RunTotals } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
-import { type NextAction, nextAction, type RunLimits, type RunState } from '#runs/journal';
+import { foldNew, type NextAction, nextAction, type RunLimits, type RunState } from '#runs/journal';
 import type { RunPatch } from '#storage';
 import type { RunContext } from './context.ts';
-import {
-  checkAnswer,
-  closeOpenWork,
-  completedEvents,
-  endingPatch,
-  foldNew,
-  newMessageId,
-  type Stop,
-  stoppedEvents,
-  withEnding,
-} from './endings.ts';
+import { checkAnswer, closeOpenWork, completedEvents, endingPatch, newMessageId, type Stop, stoppedEvents, withEnding } from './endings.ts';
 import type { Engine } from './engine.ts';
-import { type ModelAttemptPlan, planModelAttempt, planModelCall, proposeDeniedModel, proposeModelAttempt } from './model-plan.ts';
+import { planModelCall, planRunAttempt, proposeDeniedModel, proposeModelAttempt, type RunModelAttempt } from './model-plan.ts';
 import { assumedEvents, merge, type Proposal, propose } from './proposal.ts';
 import { planTool, proposeToolStart, type ToolStart } from './tool-plan.ts';
 
 /** Work that begins once its announcement is written. */
-export type Effect = { readonly type: 'model'; readonly attempt: ModelAttemptPlan } | { readonly type: 'tool'; readonly start: ToolStart };
+export type Effect = { readonly type: 'model'; readonly attempt: RunModelAttempt } | { readonly type: 'tool'; readonly start: ToolStart };
 
 export interface Start {
   readonly proposal: Proposal;
@@ -81,8 +71,8 @@ export function decideRound(input: RoundInput, facts: readonly Proposal[]): Roun
           if (attempt.decision !== null) written.push(proposeDeniedModel(attempt.decision, Math.max(1, draft.step)));
           return stopped({ type: 'fail', error: attempt.error, resumable: attempt.error.code !== 'context_overflow' });
         }
-        const proposal = proposeModelAttempt(attempt.plan);
-        starts.push({ proposal, effect: { type: 'model', attempt: attempt.plan } });
+        const proposal = proposeModelAttempt(attempt.attempt);
+        starts.push({ proposal, effect: { type: 'model', attempt: attempt.attempt } });
         draft = foldNew(draft, assumedEvents(proposal));
         return going();
       }
@@ -106,7 +96,7 @@ function planModel({ engine, context }: RoundInput, draft: RunState, at: Extract
   if (planned.type === 'impossible') return planned;
   const target = context.targets[0];
   if (target === undefined) throw new NexusError('model_not_found', `agent ${context.agent.name} has no model`);
-  return planModelAttempt(engine, context, planned.plan, target, planned.plan.firstAttempt);
+  return planRunAttempt(engine, context, planned.call, target, planned.call.firstAttempt);
 }
 
 function proposeWaiting(context: RunContext, { approvals, childRuns, dueAt }: Extract<NextAction, { type: 'wait' }>): Proposal {

@@ -1,5 +1,5 @@
 import type { ApprovalDecision, ApprovalKind, ErrorInfo, JournalData, NewEvent, ReservationId, RunId } from '@nexus-agent/protocol';
-import { decideForRun, denialMessage, type RecordedDecision } from '#calls';
+import { decideForAgent, decideTool, denialMessage, type RecordedDecision, reserveTool, timeLeft } from '#calls';
 import { toTimestamp } from '#core';
 import type { RunState, ToolCallState } from '#runs/journal';
 import type { ApprovalRow, LedgerOutcome, ReserveOperation } from '#storage';
@@ -100,15 +100,11 @@ function decideAndStart(
 ): ToolPlan {
   const checked = engine.tools.validate(tool, rawInput);
   if (checked.type === 'error') return written(completed(state, call, checked));
-  const decision = decideForRun(engine, context, call.callId, {
-    action: 'tool.execute',
-    resource: { type: 'Tool', id: tool.name, attributes: { effects: tool.effects, permissions: [...tool.permissions] } },
-    context: {
-      arguments: checked.input,
-      step: state.step,
-      ...(tool.maxCostMicroUsd === undefined ? {} : { estimatedCostMicroUsd: tool.maxCostMicroUsd }),
-      ...(approved === null ? {} : { approved }),
-    },
+  const decision = decideTool(engine, context.charge, call.callId, tool, {
+    arguments: checked.input,
+    step: state.step,
+    ...(tool.maxCostMicroUsd === undefined ? {} : { estimatedCostMicroUsd: tool.maxCostMicroUsd }),
+    ...(approved === null ? {} : { approved }),
   });
   if (decision.record.effect === 'deny') {
     return written(denied(state, call, decision));
@@ -121,7 +117,7 @@ function decideAndStart(
   const childDecision =
     child === null
       ? null
-      : decideForRun(engine, context, call.callId, {
+      : decideForAgent(engine, context.charge, call.callId, {
           action: 'run.start',
           resource: { type: 'Agent', id: child, attributes: { declared: context.agent.subagents.includes(child) } },
           context: {},
@@ -131,23 +127,14 @@ function decideAndStart(
     return written(merge([allowed, denied(state, call, childDecision)]));
   }
   const attempt = (call.attempt?.attempt ?? 0) + 1;
-  const timeoutMs = remaining(engine, context, tool.timeoutMs);
+  const timeoutMs = timeLeft(engine, context.charge, tool.timeoutMs);
   const earlier = call.attempt?.reservationId ?? null;
   const open = earlier !== null && earlier in state.openReservations;
   // A person may have taken days to say that it is to be tried again: that is paid for anew.
   const retry = call.phase.type === 'decided' && call.phase.decision === 'retry';
   const held = open && !retry ? earlier : null;
-  const reservationId = held ?? engine.ids.next<ReservationId>('reservation');
-  const reserve: ReserveOperation = {
-    type: 'reserve',
-    reservationId,
-    runId: context.runId,
-    scopes: context.scopes,
-    fixed: { toolCalls: 1, ...(tool.maxCostMicroUsd === undefined ? {} : { costMicroUsd: tool.maxCostMicroUsd }) },
-    ...(child === null ? { wallMs: { min: Math.min(100, timeoutMs), max: timeoutMs } } : {}),
-    dispatched: true,
-    expiresAt: engine.clock.now() + timeoutMs + engine.settings.reservationSlackMs,
-  };
+  const reservationId = (held ?? engine.ids.next<ReservationId>('reservation')) as ReservationId; // a held one was written from such an id
+  const reserve = reserveTool(engine, context.charge, tool, { reservationId, timeoutMs, wall: child === null });
   return {
     type: 'start',
     start: {
@@ -175,13 +162,9 @@ function denied(state: RunState, call: ToolCallState, decision: RecordedDecision
   return merge([said, completed(state, call, { type: 'denied', error })]);
 }
 
-function remaining(engine: Engine, context: RunContext, timeoutMs: number): number {
-  return Math.max(1, Math.min(timeoutMs, context.deadlineAt === null ? Number.POSITIVE_INFINITY : context.deadlineAt - engine.clock.now()));
-}
-
 /** The time that a started call may take: what the budget granted, or the tool's own limit. */
 export function grantedWallMs(engine: Engine, context: RunContext, start: ToolStart, outcome: LedgerOutcome | undefined): number {
-  const wanted = remaining(engine, context, start.tool.timeoutMs);
+  const wanted = timeLeft(engine, context.charge, start.tool.timeoutMs);
   return outcome?.type === 'reserved' && outcome.wallMs !== null ? Math.min(outcome.wallMs, wanted) : wanted;
 }
 

@@ -1,9 +1,10 @@
 import { type AssistantPart, type RunId, type TenantId, terminalEventTypes } from '@nexus-agent/protocol';
-import { toTimestamp } from '#core';
+import { type Clock, type Timers, toTimestamp } from '#core';
 import type { Store, StoredEvent } from '#storage';
-import type { StreamCursor, StreamFrame } from '../types.ts';
-import type { Channel, StreamHub } from './hub.ts';
+import type { Channel } from './channel.ts';
+import type { StreamHub } from './hub.ts';
 import { chunksAfter, chunksOf, type LiveText, lengthOf, type TextChunk } from './live-text.ts';
+import type { StreamCursor, StreamFrame } from './types.ts';
 
 const pageSize = 200;
 /** A batch ends with the first event that takes it over this size: a reader that does not read holds no more. */
@@ -35,13 +36,16 @@ function resetFrame(runId: string, seq: number, call: { step: number; callId: st
 }
 
 export interface FollowOptions {
-  readonly store: Store;
-  readonly hub: StreamHub;
+  readonly engine: {
+    readonly store: Pick<Store, 'readEvents'>;
+    readonly hub: StreamHub;
+    readonly clock: Clock;
+    readonly timers: Timers;
+  };
   readonly tenantId: TenantId;
   readonly runId: RunId;
   readonly cursor: StreamCursor;
   readonly signal: AbortSignal;
-  readonly untilIdle: boolean;
   /** The run had ended when the reader came: one that was resumed goes on after its last terminal event. */
   readonly ended: boolean;
 }
@@ -52,10 +56,11 @@ export interface FollowOptions {
  * from the finished call, so that every reader is given the same text, in other pieces.
  */
 export async function* follow(options: FollowOptions): AsyncGenerator<readonly StreamFrame[]> {
-  const { store, hub, tenantId, runId, signal } = options;
+  const { engine, tenantId, runId, signal } = options;
+  const { store, hub } = engine;
   const { channel, release } = hub.follow(`${tenantId}/${runId}`);
   const reader = createReader(runId, options.cursor, channel.outputs);
-  const bell = createBell(channel, signal);
+  const bell = createBell(engine, channel, signal);
 
   /** What is ready now. `more`: the log has more than that. */
   async function nextBatch() {
@@ -72,11 +77,11 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
 
   try {
     const [at] = reader.seq === 0 ? [] : await store.readEvents(tenantId, runId, { after: reader.seq - 1, limit: 1 });
-    let idle = at !== undefined && (options.ended || at.type === 'run.waiting') && ends(at, options.untilIdle);
+    let idle = at !== undefined && options.ended && ends(at);
     while (!signal.aborted) {
       bell.reset();
       const { frames, more, last, current } = await nextBatch();
-      if (last !== undefined) idle = ends(last, options.untilIdle);
+      if (last !== undefined) idle = ends(last);
       if (frames.length > 0) {
         yield frames;
         bell.rested(channel.live);
@@ -96,8 +101,8 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
   }
 }
 
-function ends(event: StoredEvent, untilIdle: boolean): boolean {
-  return (terminalEventTypes as readonly string[]).includes(event.type) || (untilIdle && event.type === 'run.waiting');
+function ends(event: StoredEvent): boolean {
+  return (terminalEventTypes as readonly string[]).includes(event.type);
 }
 
 /** Turns events and live text into frames and keeps the place. */
@@ -161,7 +166,7 @@ function createReader(runId: string, start: StreamCursor, outputs: Channel['outp
  * Waits for the next change of a channel; a change between `reset` and `wait` is not missed. `rest` leaves a little
  * time between two batches, so that a reader of a busy run costs few writes; the first text of an answer ends it at once.
  */
-function createBell(channel: Channel, signal: AbortSignal) {
+function createBell({ clock, timers }: Pick<FollowOptions['engine'], 'clock' | 'timers'>, channel: Channel, signal: AbortSignal) {
   let rung = false;
   let wake: (() => void) | null = null;
   let restedAt = Number.NEGATIVE_INFINITY;
@@ -179,25 +184,25 @@ function createBell(channel: Channel, signal: AbortSignal) {
     },
     /** A batch was just handed on; `live` is what of the answer it held. */
     rested(live: LiveText | null) {
-      restedAt = performance.now();
+      restedAt = clock.monotonic();
       if (live !== null && live.length > 0) knownText = live.seq;
     },
     async rest(ms: number): Promise<void> {
-      for (let leftMs = restedAt + ms - performance.now(); leftMs > 0 && !firstText() && !signal.aborted; ) {
+      for (let leftMs = restedAt + ms - clock.monotonic(); leftMs > 0 && !firstText() && !signal.aborted; ) {
         rung = false;
         await this.wait(leftMs);
-        leftMs = restedAt + ms - performance.now();
+        leftMs = restedAt + ms - clock.monotonic();
       }
     },
     wait(maxMs: number): Promise<void> {
       if (rung) return Promise.resolve();
       return new Promise((resolve) => {
-        const timer = setTimeout(done, maxMs);
-        function done() {
-          clearTimeout(timer);
+        const done = () => {
+          cancel();
           wake = null;
           resolve();
-        }
+        };
+        const cancel = timers.after(maxMs, done);
         wake = done;
       });
     },

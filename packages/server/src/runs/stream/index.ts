@@ -1,3 +1,5 @@
 /** The door of runs/stream. */
 export { follow, wireJson } from './follow.ts';
-export { createStreamHub, type LocalChannel, type StreamHub } from './hub.ts';
+export { createStreamHub, type StreamHub } from './hub.ts';
+export type { LocalChannel } from './local.ts';
+export type { StreamCursor, StreamFrame } from './types.ts';

@@ -1,0 +1,32 @@
+import type { Clock, IdSource, Timers } from '#core';
+import type { LanguageModels } from '#llm';
+import type { PolicyEngine } from '#policy';
+import type { Store } from '#storage';
+import type { Logger, Metrics, Tracer } from '#telemetry';
+import type { SchemaValidator, ToolRegistry } from '#tools';
+
+export interface CallSettings {
+  /** A model call is refused when less than this many output tokens can be afforded. */
+  readonly minUsefulTokens: number;
+  /** A reservation outlives its call's deadline by this much before the sweeper may charge it. */
+  readonly reservationSlackMs: number;
+}
+
+/** What a governed call is made of. */
+export interface CallEngine {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly ids: IdSource;
+  readonly policy: PolicyEngine;
+  readonly llm: LanguageModels;
+  readonly tools: ToolRegistry;
+  /** Checks arguments and answers against JSON Schemas. */
+  readonly schemas: SchemaValidator;
+  readonly logger: Logger;
+  readonly tracer: Tracer;
+  readonly metrics: Metrics;
+  /** Folder of a session's files; created when it is missing. */
+  readonly workspaceOf: (tenantId: string, sessionId: string) => Promise<string>;
+  readonly settings: CallSettings;
+}

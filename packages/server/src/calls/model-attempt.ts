@@ -1,0 +1,124 @@
+import type { BudgetAmounts, ErrorInfo, ReservationId, Usage } from '@nexus-agent/protocol';
+import { costMicroUsd, type ModelRequest, type ModelTarget, reserveMicroUsd } from '#llm';
+import type { LedgerOutcome, ReserveOperation } from '#storage';
+import type { ChargeContext } from './charge.ts';
+import { decideForAgent, denialMessage, type RecordedDecision } from './decisions.ts';
+import type { CallEngine } from './engine.ts';
+
+/** A model call that is wanted, whichever target answers it in the end. */
+export interface ModelCall {
+  readonly callId: string;
+  /** Of the run; 1 outside of one. Policies may read it. */
+  readonly step: number;
+  readonly request: ModelRequest;
+  /** Upper estimate for the request. */
+  readonly inputTokens: number;
+  /** How long one attempt may take. */
+  readonly timeoutMs: number;
+}
+
+/** One attempt of it at one model, decided and ready to be reserved. */
+export interface ModelAttempt<Call extends ModelCall = ModelCall> {
+  readonly call: Call;
+  readonly target: ModelTarget;
+  readonly attempt: number;
+  readonly askedTokens: number;
+  readonly decision: RecordedDecision;
+  readonly reserve: ReserveOperation;
+}
+
+export type PlannedAttempt<Call extends ModelCall> =
+  | { readonly type: 'planned'; readonly attempt: ModelAttempt<Call> }
+  | { readonly type: 'impossible'; readonly error: ErrorInfo; readonly decision: RecordedDecision };
+
+/**
+ * Decides an attempt by policy and sizes its reservation. Called for the first attempt and for each retry or fallback.
+ *
+ * @param declared whether whoever set the rules lists this target; a request may name another
+ */
+export function planModelAttempt<Call extends ModelCall>(
+  engine: CallEngine,
+  charge: ChargeContext,
+  call: Call,
+  target: ModelTarget,
+  { attempt, declared }: { readonly attempt: number; readonly declared: boolean },
+): PlannedAttempt<Call> {
+  const { price } = target;
+  const inputCost = reserveMicroUsd(target, call.inputTokens, 0) ?? 0;
+  const outputRate = (reserveMicroUsd(target, call.inputTokens, 1_000_000) ?? 0) - inputCost;
+  const asked = Math.min(call.request.maxOutputTokens, target.maxOutputTokens);
+  const decision = decideForAgent(engine, charge, call.callId, {
+    action: 'model.invoke',
+    resource: { type: 'Model', id: `${target.provider}/${target.model}`, attributes: { declared, simulator: target.simulator } },
+    context: {
+      estimatedCostMicroUsd: inputCost + Math.ceil((asked * outputRate) / 1_000_000),
+      priceKnown: price !== null,
+      step: call.step,
+    },
+  });
+  if (decision.record.effect !== 'allow') return { type: 'impossible', decision, error: refusedByPolicy(decision, target) };
+  const caps = decision.record.obligations?.flatMap((obligation) => (obligation.type === 'cap_tokens' ? [obligation.maxTokens] : [])) ?? [];
+  const askedTokens = Math.min(asked, ...caps);
+  const now = engine.clock.now();
+  const timeoutMs = timeLeft(engine, charge, call.timeoutMs);
+  return {
+    type: 'planned',
+    attempt: {
+      call,
+      target,
+      attempt,
+      askedTokens,
+      decision,
+      reserve: {
+        type: 'reserve',
+        reservationId: engine.ids.next<ReservationId>('reservation'),
+        runId: charge.runId,
+        scopes: charge.scopes,
+        fixed: { tokens: call.inputTokens, costMicroUsd: inputCost },
+        tokens: { min: Math.min(engine.settings.minUsefulTokens, askedTokens), max: askedTokens, costMicroUsdPerMillion: outputRate },
+        wallMs: { min: Math.min(1_000, timeoutMs), max: timeoutMs },
+        dispatched: true,
+        expiresAt: now + timeoutMs + engine.settings.reservationSlackMs,
+      },
+    },
+  };
+}
+
+function refusedByPolicy({ record }: RecordedDecision, { price }: ModelTarget): ErrorInfo {
+  const denied = record.effect === 'deny';
+  const code = price === null && denied ? ('price_unknown' as const) : ('policy_denied' as const);
+  const message = denied ? denialMessage(record) : `policy asks for approval of ${record.resource}, which only tool calls support`;
+  return { code, message, retryable: false, details: { decisionId: record.id } };
+}
+
+/** How long something may take that has a limit of its own and ends with the deadline of its charge context; at least 1 ms. */
+export function timeLeft(engine: Pick<CallEngine, 'clock'>, { deadlineAt }: Pick<ChargeContext, 'deadlineAt'>, timeoutMs: number): number {
+  return Math.max(1, Math.min(timeoutMs, deadlineAt === null ? Number.POSITIVE_INFINITY : deadlineAt - engine.clock.now()));
+}
+
+/** What the budget granted an attempt; the call must be held to it. */
+export interface ModelGrant {
+  readonly maxTokens: number;
+  readonly wallMs: number;
+}
+
+/** What a reserve for a model attempt was granted. */
+export function modelGrant(attempt: ModelAttempt, outcome: LedgerOutcome | undefined): ModelGrant {
+  const granted = outcome?.type === 'reserved' ? outcome : null;
+  return { maxTokens: granted?.maxTokens ?? attempt.askedTokens, wallMs: granted?.wallMs ?? attempt.reserve.wallMs?.max ?? 0 };
+}
+
+/** What an attempt used, in the units of the ledger. */
+export function modelAmounts(
+  { target }: ModelAttempt,
+  grant: ModelGrant,
+  usage: Usage,
+  durationMs: number,
+): BudgetAmounts & { readonly costMicroUsd: number } {
+  return {
+    tokens: usage.inputTokens + usage.outputTokens,
+    // A target without a price never gets this far unless an operator's policy lets it; it then counts tokens only.
+    costMicroUsd: costMicroUsd(target, usage) ?? 0,
+    wallMs: Math.min(Math.ceil(durationMs), grant.wallMs),
+  };
+}

@@ -1,0 +1,108 @@
+import { type AgentDefinition, AgentDefinition as AgentDefinitionSchema, type TenantId } from '@nexus-agent/protocol';
+import { LRUCache } from 'lru-cache';
+import { type Clock, canonicalJson, derivedId, NexusError } from '#core';
+import type { PolicyEngine } from '#policy';
+import type { AgentSource } from '#runs';
+import type { AgentVersionRow, PageOf, PageRequest, Store } from '#storage';
+
+/** Definitions kept in memory, counted by the characters of their JSON. */
+const maxCacheChars = 16_000_000;
+/** How many versions are remembered as stored; a forgotten one is written again, which changes nothing. */
+const maxKnownStored = 10_000;
+
+export interface AgentCatalog extends AgentSource {
+  /** Stores a definition and makes it the current one of its name. Throws for a policy that does not compile. */
+  put(tenantId: TenantId, definition: AgentDefinition): Promise<AgentVersionRow>;
+  list(tenantId: TenantId, page: PageRequest): Promise<PageOf<AgentVersionRow>>;
+}
+
+export interface AgentCatalogOptions {
+  readonly store: Pick<Store, 'putAgent' | 'getAgent' | 'listAgents'>;
+  readonly clock: Clock;
+  readonly policy: PolicyEngine;
+  /** Agents that every tenant has: from files, and built in. */
+  readonly shared: readonly { readonly definition: AgentDefinition; readonly source: 'file' | 'built-in' }[];
+}
+
+/** The version of a definition: an id that depends only on its content. */
+function agentVersion(definition: AgentDefinition): string {
+  return derivedId<string>('agentVersion', canonicalJson(definition));
+}
+
+/**
+ * Agents by name. Those from files and the built-in ones serve every tenant; one put by API belongs to its tenant and
+ * hides a shared one of the same name. Versions are immutable and kept in memory once read.
+ */
+export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
+  const { store, clock, policy } = options;
+  const shared = new Map(
+    options.shared.map(({ definition, source }) => [definition.name, { definition, source, version: agentVersion(definition) }]),
+  );
+  const versions = new LRUCache<string, AgentVersionRow>({
+    maxSize: maxCacheChars,
+    sizeCalculation: ({ definition }) => JSON.stringify(definition).length,
+  });
+  const stored = new LRUCache<string, true>({ max: maxKnownStored });
+  for (const { definition } of options.shared) if (definition.policy !== undefined) policy.check(definition.policy);
+
+  function remember(row: AgentVersionRow): AgentVersionRow {
+    versions.set(`${row.tenantId}/${row.name}/${row.version}`, row);
+    return row;
+  }
+
+  /** A shared agent becomes a stored version of the tenant when it is first used, so that runs can be read after the file changed. */
+  async function adopt(tenantId: TenantId, name: string): Promise<AgentVersionRow | null> {
+    const found = shared.get(name);
+    if (found === undefined) return null;
+    const row: AgentVersionRow = {
+      tenantId,
+      name,
+      version: found.version,
+      source: found.source,
+      definition: found.definition,
+      createdAt: clock.now(),
+    };
+    const key = `${tenantId}/${name}/${found.version}`;
+    if (!stored.has(key)) {
+      await store.putAgent(row);
+      stored.set(key, true);
+    }
+    return remember(row);
+  }
+
+  return {
+    async get(tenantId, name, version) {
+      const known = version === undefined ? undefined : versions.get(`${tenantId}/${name}/${version}`);
+      if (known !== undefined) return known;
+      const own = await store.getAgent(tenantId, name, version);
+      if (own !== null && (version !== undefined || own.source === 'api')) return remember(own);
+      const fromFile = version === undefined || shared.get(name)?.version === version ? await adopt(tenantId, name) : null;
+      const row = fromFile ?? own;
+      if (row === null) {
+        throw new NexusError(
+          'not_found',
+          `there is no agent "${name}"${version === undefined ? '' : ` of version ${version}`}; known are ${[...shared.keys()].join(', ') || 'none'}`,
+        );
+      }
+      return row;
+    },
+    async put(tenantId, definition) {
+      const parsed = AgentDefinitionSchema.parse(definition);
+      if (parsed.policy !== undefined) policy.check(parsed.policy);
+      const row: AgentVersionRow = {
+        tenantId,
+        name: parsed.name,
+        version: agentVersion(parsed),
+        source: 'api',
+        definition: parsed,
+        createdAt: clock.now(),
+      };
+      await store.putAgent(row);
+      return remember(row);
+    },
+    async list(tenantId, page) {
+      await Promise.all([...shared.keys()].map((name) => adopt(tenantId, name)));
+      return store.listAgents(tenantId, page);
+    },
+  };
+}

@@ -1,0 +1,46 @@
+import { type BudgetRow, type BudgetScope, maxBudgetAmount, type Page, type SetBudgetRequest } from '@nexus-agent/protocol';
+import { limitOperations } from '#budget';
+import { type Clock, NexusError } from '#core';
+import type { Principal } from '#identity';
+import { type PageRequest, type Store, viewPage } from '#storage';
+import { type UsageRow, usageByDay } from './usage.ts';
+
+/** Limits, and what was spent of them. */
+export interface Budgets {
+  list(principal: Principal, filter: { scope?: BudgetScope }, page: PageRequest): Promise<Page<BudgetRow>>;
+  /** Sets the limit of a scope, unit and window at once; what was spent stays. */
+  set(principal: Principal, request: SetBudgetRequest): Promise<BudgetRow>;
+  /** What was charged per UTC day, newest first, of the last `days` days. */
+  usage(principal: Principal, days: number): Promise<readonly UsageRow[]>;
+}
+
+export interface BudgetsDependencies {
+  readonly store: Pick<Store, 'commit' | 'listBudgets' | 'listLedgerEntries'>;
+  readonly clock: Clock;
+}
+
+export function createBudgets({ store, clock }: BudgetsDependencies): Budgets {
+  return {
+    async list(principal, { scope }, page) {
+      const filter = scope === undefined ? {} : { scopes: [scope] };
+      return viewPage(await store.listBudgets(principal.tenantId, filter, clock.now(), page), budgetRow);
+    },
+    async set(principal, { scope, unit, window, limit }) {
+      if (scope.kind === 'tenant' && scope.id !== principal.tenantId) throw new NexusError('not_found', `there is no tenant ${scope.id}`);
+      await store.commit({
+        tenantId: principal.tenantId,
+        ledger: limitOperations(scope, { [unit]: limit }, { window, unlimited: 'ignore' }),
+      });
+      const { items } = await store.listBudgets(principal.tenantId, { scopes: [scope] }, clock.now(), { limit: 100 });
+      const row = items.find((item) => item.unit === unit && item.window === window);
+      if (row === undefined) throw new NexusError('internal', 'the budget was written and is not there');
+      return budgetRow(row);
+    },
+    usage: (principal, days) => usageByDay(store, principal.tenantId, clock.now(), days),
+  };
+}
+
+function budgetRow(row: BudgetRow & { readonly limited: boolean }): BudgetRow {
+  const { limited, ...rest } = row;
+  return limited ? rest : { ...rest, limit: maxBudgetAmount };
+}

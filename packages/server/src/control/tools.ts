@@ -1,0 +1,61 @@
+import type { SessionId, ToolExecuteResult, ToolInfo } from '@nexus-agent/protocol';
+import { scopesOf } from '#budget';
+import { type CallEngine, type ChargeContext, callToolDirectly } from '#calls';
+import { NexusError } from '#core';
+import type { Principal } from '#identity';
+import type { AgentSource } from '#runs';
+import type { Tool } from '#tools';
+
+/** The tools that there are, and running one without a run. */
+export interface Tools {
+  list(principal: Principal): Promise<readonly ToolInfo[]>;
+  /**
+   * Runs one tool outside a run, for trying it out: under the policy and the budget of a session, as its agent would.
+   * See {@link callToolDirectly} for what it throws; besides that `not_found` and `conflict` for the session.
+   */
+  execute(
+    principal: Principal,
+    name: string,
+    request: { readonly sessionId: string; readonly input: Record<string, unknown> },
+    signal: AbortSignal,
+  ): Promise<ToolExecuteResult>;
+}
+
+export function createTools({ engine, agents }: { readonly engine: CallEngine; readonly agents: AgentSource }): Tools {
+  async function chargeOf(principal: Principal, sessionId: string): Promise<ChargeContext> {
+    const session = await engine.store.getSession(principal.tenantId, sessionId as SessionId); // an unknown id is simply not found
+    if (session === null) throw new NexusError('not_found', `there is no session ${sessionId}`);
+    if (session.status === 'closed') throw new NexusError('conflict', `session ${sessionId} is closed`);
+    const agent = await agents.get(principal.tenantId, session.agent, session.agentVersion);
+    return {
+      tenantId: principal.tenantId,
+      sessionId: session.sessionId,
+      runId: null,
+      agent: session.agent,
+      onBehalfOf: principal.id,
+      agentPolicy: agent.definition.policy ?? null,
+      sessionPolicy: session.policy,
+      scopes: scopesOf({
+        tenantId: principal.tenantId,
+        project: session.project,
+        agent: session.agent,
+        user: session.user,
+        session: session.sessionId,
+      }),
+      deadlineAt: null,
+    };
+  }
+
+  return {
+    list: async () => engine.tools.list().map(toolView),
+    async execute(principal, name, request, signal) {
+      const charge = await chargeOf(principal, request.sessionId);
+      return callToolDirectly(engine, charge, { name, input: request.input }, signal);
+    },
+  };
+}
+
+function toolView(tool: Tool): ToolInfo {
+  const { name, description, inputSchema, effects, permissions, timeoutMs } = tool;
+  return { name, description, inputSchema, effects, permissions: [...permissions], timeoutMs };
+}

@@ -1,0 +1,17 @@
+import { isTerminal } from '@nexus-agent/protocol';
+import type { Wake } from '#runs/dispatch';
+import type { RunRow, Store } from '#storage';
+
+/** Asks a run and everything it started to stop, wherever they are driven. An ended one stays as it is. */
+export async function cancelRun(
+  { store, wake }: { readonly store: Pick<Store, 'requestCancel' | 'listRuns'>; readonly wake: Wake },
+  row: RunRow,
+  reason: string,
+): Promise<void> {
+  const { tenantId, runId } = row;
+  if (isTerminal(row.status)) return;
+  await store.requestCancel(tenantId, runId, reason);
+  wake({ tenantId, runId, cancel: reason });
+  const { items } = await store.listRuns(tenantId, { parentRunId: runId }, { limit: 100 });
+  for (const child of items) await cancelRun({ store, wake }, child, reason);
+}

@@ -1,0 +1,75 @@
+import type { RunRow, Store } from '#storage';
+import type { Logger } from '#telemetry';
+import type { Lease } from './lease.ts';
+import type { RunClaim } from './port.ts';
+
+/** Most runs that one claim takes. */
+const maxClaim = 100;
+
+export interface Claims {
+  /** Looks into the queue soon; asked several times at once, it looks once more afterwards. */
+  claimSoon(): void;
+  /** Claims nothing from now on, and resolves when what is being claimed has been taken up. */
+  stop(): Promise<void>;
+}
+
+export interface ClaimsOptions {
+  readonly store: Pick<Store, 'claimRuns' | 'ownedRuns'>;
+  readonly lease: Lease;
+  readonly workerId: string;
+  readonly logger: Logger;
+  /** How many more runs may be driven here. */
+  readonly room: () => number;
+  /** Takes a claimed run up. Never rejects. */
+  readonly take: (row: RunRow) => Promise<void>;
+  /** A run of this worker that it may not have heard of. */
+  readonly found: (claim: RunClaim) => void;
+}
+
+/** Claims what nobody drives: queued, due, or owned by a worker whose lease ended. */
+export function createClaims({ store, lease, workerId, logger, room, take, found }: ClaimsOptions): Claims {
+  let again = false;
+  let stopped = false;
+  /** A claim failed: it may have happened all the same, and its runs belong to this worker unheard of. */
+  let inDoubt = false;
+  let claiming: Promise<void> | null = null;
+
+  async function loop(): Promise<void> {
+    while (again && !stopped) {
+      again = false;
+      const limit = Math.min(room(), maxClaim);
+      if (limit <= 0) return;
+      try {
+        // A worker that was paused must not find its own lease ended and its own runs lost.
+        if (lease.isLate()) await lease.beat();
+        const rows = await claim(limit);
+        await Promise.all(rows.map(take));
+        if (rows.length === limit) again = true;
+      } catch (error) {
+        logger.warn({ err: error }, 'the queue could not be read; trying again');
+        return;
+      }
+    }
+  }
+
+  async function claim(limit: number): Promise<readonly RunRow[]> {
+    if (inDoubt) for (const owned of await store.ownedRuns(workerId)) found(owned);
+    inDoubt = true;
+    const rows = await store.claimRuns(workerId, limit);
+    inDoubt = false;
+    return rows;
+  }
+
+  return {
+    claimSoon() {
+      again = true;
+      claiming ??= loop().finally(() => {
+        claiming = null;
+      });
+    },
+    async stop() {
+      stopped = true;
+      await claiming;
+    },
+  };
+}

@@ -1,0 +1,40 @@
+import type { RunId, TenantId } from '@nexus-agent/protocol';
+import type { Clock } from '#core';
+import type { Store } from '#storage';
+import type { DispatchSettings } from './port.ts';
+
+export interface Lease {
+  /** Renews the lease on all runs of the worker. Rejects when the store does not answer; the lease then runs on as it was. */
+  beat(): Promise<void>;
+  /** Whether nobody else may have taken this worker for dead yet. */
+  stands(): boolean;
+  /** Whether the last sign of life is so old that a claim must not be made before another one. */
+  isLate(): boolean;
+}
+
+export interface LeaseOptions {
+  readonly store: Pick<Store, 'heartbeat'>;
+  readonly clock: Clock;
+  readonly workerId: string;
+  readonly settings: Pick<DispatchSettings, 'leaseMs' | 'heartbeatMs'>;
+  /** Hears of each run of this worker that somebody asked to cancel, with each beat again. */
+  readonly onCancel: (run: { readonly tenantId: TenantId; readonly runId: RunId; readonly reason: string }) => void;
+}
+
+/** The sign of life of a worker: one row in the store that every lease of its runs hangs on. */
+export function createLease({ store, clock, workerId, settings, onCancel }: LeaseOptions): Lease {
+  let lastBeat = { monotonic: Number.NEGATIVE_INFINITY, wall: Number.NEGATIVE_INFINITY };
+  // By both clocks: one stands still while a machine sleeps, the other may be set.
+  const sinceBeat = () => Math.max(clock.monotonic() - lastBeat.monotonic, clock.now() - lastBeat.wall);
+  return {
+    async beat() {
+      // The lease counts from before the request, however long its answer takes.
+      const sentAt = { monotonic: clock.monotonic(), wall: clock.now() };
+      const { cancelRequested } = await store.heartbeat(workerId, settings.leaseMs);
+      lastBeat = sentAt;
+      for (const run of cancelRequested) onCancel(run);
+    },
+    stands: () => sinceBeat() < settings.leaseMs,
+    isLate: () => sinceBeat() > settings.heartbeatMs * 2,
+  };
+}

@@ -1,0 +1,61 @@
+import type { Clock } from '#core';
+import type { Store } from '#storage';
+import type { Logger } from '#telemetry';
+import { type RunKey, runKey } from './keys.ts';
+import type { RunClaim } from './port.ts';
+
+export interface UndrivenRuns {
+  /** Remembers a run that this worker may own without driving it; it is given back with the next {@link retry}. */
+  add(claim: RunClaim): void;
+  /** Gives the run back to the queue now, unless it is driven here at that epoch; tried again when the store cannot be reached. Never rejects. */
+  giveBack(claim: RunClaim): Promise<void>;
+  retry(): Promise<void>;
+}
+
+export interface UndrivenOptions {
+  readonly store: Pick<Store, 'getRun' | 'commit'>;
+  readonly clock: Clock;
+  readonly workerId: string;
+  readonly logger: Logger;
+  readonly isDriven: (claim: RunClaim) => boolean;
+  /** How long a run rests in the queue that is given back. */
+  readonly restMs: () => number;
+}
+
+/**
+ * Runs that this worker owns and does not drive: they would wait for as long as its heartbeat goes on, so they go back into
+ * the queue.
+ */
+export function createUndrivenRuns({ store, clock, workerId, logger, isDriven, restMs }: UndrivenOptions): UndrivenRuns {
+  const claims = new Map<RunKey, RunClaim>();
+
+  async function requeue({ tenantId, runId, epoch }: RunClaim): Promise<void> {
+    const row = await store.getRun(tenantId, runId);
+    if (row === null || row.leaseOwner !== workerId || row.epoch !== epoch || row.status !== 'running') return;
+    const patch = { status: 'queued' as const, leaseOwner: null, dueAt: clock.now() + restMs() };
+    await store.commit({ tenantId, run: { runId, epoch, owner: workerId, lastSeq: row.lastSeq, patch } });
+  }
+
+  async function giveBack(claim: RunClaim): Promise<void> {
+    const key = runKey(claim);
+    if (isDriven(claim)) {
+      claims.delete(key);
+      return;
+    }
+    claims.set(key, claim);
+    try {
+      await requeue(claim);
+      if (claims.get(key) === claim) claims.delete(key);
+    } catch (error) {
+      logger.warn({ runId: claim.runId, err: error }, 'a run could not be given back to the queue; trying again');
+    }
+  }
+
+  return {
+    add: (claim) => void claims.set(runKey(claim), claim),
+    giveBack,
+    async retry() {
+      await Promise.all([...claims.values()].map(giveBack));
+    },
+  };
+}

@@ -1,0 +1,114 @@
+import type { ErrorInfo } from '@nexus-agent/protocol';
+import { modelAmounts } from '#calls';
+import type { ModelTarget } from '#llm';
+import { toolCallId } from '#runs/journal';
+import { type ModelCallPlan, merge, type Proposal, propose, type RunContext, release, settle } from '#runs/steps';
+import type { FailedAttempt, ModelOutcome } from './model-call.ts';
+
+/** A summary replaces what it sums up, so one that is empty, or that the budget cut short, is no answer: nothing may be lost by it. */
+export function checkSummary(outcome: ModelOutcome): ModelOutcome {
+  if (outcome.type === 'failed' || outcome.attempt.call.purpose !== 'compaction') return outcome;
+  const { attempt, grant, part } = outcome;
+  const empty = !part.content.some((piece) => piece.type === 'text' && piece.text.trim() !== '');
+  const cut = part.finishReason === 'length' && grant.maxTokens < attempt.askedTokens;
+  if (!empty && !cut) return outcome;
+  const error: ErrorInfo = cut
+    ? {
+        code: 'budget_exceeded',
+        message: `the summary of the conversation was cut after ${grant.maxTokens} tokens, which is all that the budget affords`,
+        retryable: false,
+        details: { unit: 'tokens', granted: grant.maxTokens },
+      }
+    : { code: 'provider_malformed', message: 'the model gave no summary of the conversation', retryable: true };
+  const { usage, durationMs } = part;
+  const failure: FailedAttempt = { attempt, grant, error, usage, sent: true, content: [], durationMs };
+  return { type: 'failed', failures: [...outcome.failures, failure], error };
+}
+
+/** Journals the failed attempts and settles each at what it used; one that never left this process costs nothing. */
+export function proposeFailures(failures: readonly FailedAttempt[]): Proposal {
+  return merge(
+    failures.flatMap(({ attempt, grant, error, usage, sent, content, durationMs }) => {
+      const { call, target, reserve } = attempt;
+      const event = propose({
+        events: [
+          {
+            type: 'model.failed',
+            data: {
+              step: call.step,
+              callId: call.callId,
+              attempt: attempt.attempt,
+              provider: target.provider,
+              model: target.model,
+              error,
+              ...(sent ? { usage } : {}),
+              ...(content.length === 0 ? {} : { content: [...content] }),
+            },
+          },
+        ],
+      });
+      return [
+        event,
+        sent ? settle(reserve.reservationId, modelAmounts(attempt, grant, usage, durationMs)) : release(reserve.reservationId),
+      ];
+    }),
+  );
+}
+
+/** Journals an answer and settles it. */
+export function proposeAnswer(outcome: Extract<ModelOutcome, { type: 'completed' }>): Proposal {
+  const { attempt, grant, part } = outcome;
+  const { call, target, reserve } = attempt;
+  const actual = modelAmounts(attempt, grant, part.usage, part.durationMs);
+  return merge([
+    proposeFailures(outcome.failures),
+    propose({
+      events: [
+        {
+          type: 'model.completed',
+          data: {
+            step: call.step,
+            callId: call.callId,
+            attempt: attempt.attempt,
+            purpose: call.purpose,
+            provider: target.provider,
+            model: target.model,
+            content: [...part.content],
+            finishReason: part.finishReason,
+            usage: part.usage,
+            costMicroUsd: actual.costMicroUsd,
+            ...(part.timeToFirstTokenMs === null ? {} : { timeToFirstTokenMs: Math.round(part.timeToFirstTokenMs) }),
+            durationMs: Math.round(part.durationMs),
+            ...(call.replacesMessages === null ? {} : { replacesMessages: call.replacesMessages }),
+          },
+        },
+      ],
+    }),
+    settle(reserve.reservationId, actual),
+  ]);
+}
+
+/** Journals that another target takes the call over; nothing for another attempt at the same one. */
+export function proposeFallback(request: {
+  readonly plan: ModelCallPlan;
+  readonly target: ModelTarget;
+  readonly previous: { readonly target: ModelTarget; readonly error: ErrorInfo } | null;
+}): Proposal {
+  const { plan, target, previous } = request;
+  if (previous === null || previous.target === target) return propose({});
+  const named = ({ provider, model }: ModelTarget) => ({ provider, model });
+  const data = { step: plan.step, callId: plan.callId, from: named(previous.target), to: named(target), error: previous.error };
+  return propose({ events: [{ type: 'route.fallback', data }] });
+}
+
+/** Journals the tools that an answer asks for. */
+export function proposeRequestedTools(context: RunContext, { attempt, part }: Extract<ModelOutcome, { type: 'completed' }>): Proposal {
+  const { step } = attempt.call;
+  const calls = part.content.filter((piece) => piece.type === 'tool_call');
+  return propose({
+    events: calls.map(({ name, input }, index) => ({
+      type: 'tool.requested' as const,
+      data: { step, callId: toolCallId(context.runId, step, index), index, name, input },
+    })),
+  });
+}

@@ -1,0 +1,30 @@
+import type { RunId, SessionId } from '@nexus-agent/protocol';
+import { denialMessage, type RecordedDecision, recordDecision } from '#calls';
+import { NexusError } from '#core';
+import type { Principal } from '#identity';
+import type { Engine } from '#runs/steps';
+
+/**
+ * Asks whether a person may start, fork or go on with a run of the agent. The record of a permit is the caller's to
+ * write, together with what it permits. Throws `policy_denied` once the refusal is recorded.
+ */
+export async function mayStart(
+  engine: Engine,
+  principal: Principal,
+  about: { readonly runId: RunId; readonly agent: string; readonly sessionId: SessionId },
+): Promise<RecordedDecision> {
+  const decision = recordDecision(
+    engine,
+    { runId: about.runId, callId: null },
+    {
+      principal: { type: 'User', id: principal.id, tenant: principal.tenantId, roles: principal.roles },
+      action: 'run.start',
+      resource: { type: 'Agent', id: about.agent },
+      context: { sessionId: about.sessionId },
+    },
+  );
+  if (decision.record.effect === 'allow') return decision;
+  await engine.store.commit({ tenantId: principal.tenantId, decisions: [decision.row] });
+  const { id, reasons } = decision.record;
+  throw new NexusError('policy_denied', denialMessage(decision.record), { details: { decisionId: id, reasons } });
+}

@@ -1,0 +1,94 @@
+import {
+  type BudgetLimits,
+  budgetUnits,
+  type ChatRequest,
+  type RunId,
+  type SessionCreateRequest,
+  type SessionId,
+  type UserPart,
+} from '@nexus-agent/protocol';
+import { limitOperations } from '#budget';
+import { NexusError } from '#core';
+import type { Principal } from '#identity';
+import { emptyTotals } from '#runs/journal';
+import type { Engine } from '#runs/steps';
+import type { AgentVersionRow, LedgerOperation, RunRow, SessionRow } from '#storage';
+
+/** A new session of an agent. Throws `policy_invalid` for a policy that does not compile. */
+export function newSession(engine: Engine, principal: Principal, agent: AgentVersionRow, request: SessionCreateRequest): SessionRow {
+  if (request.policy !== undefined) engine.policy.check(request.policy);
+  return {
+    tenantId: principal.tenantId,
+    sessionId: engine.ids.next<SessionId>('session'),
+    status: 'active',
+    agent: agent.name,
+    agentVersion: agent.version,
+    policy: request.policy ?? null,
+    user: request.user ?? null,
+    project: request.project ?? null,
+    metadata: request.metadata ?? null,
+    createdAt: engine.clock.now(),
+  };
+}
+
+/** What is written for a new session besides its row: the rows of its budget, limited or only counted. */
+export function sessionLimits(sessionId: SessionId, budget: BudgetLimits | undefined): readonly LedgerOperation[] {
+  return limitOperations({ kind: 'session', id: sessionId }, budget ?? {});
+}
+
+export interface NewRun {
+  readonly model?: string | undefined;
+  readonly budget?: BudgetLimits | undefined;
+  readonly parentRunId?: RunId;
+  readonly traceId: string | null;
+}
+
+/** A new run in the queue, due at once. */
+export function newRun(engine: Engine, session: SessionRow, agent: AgentVersionRow, runId: RunId, given: NewRun): RunRow {
+  const now = engine.clock.now();
+  return {
+    tenantId: session.tenantId,
+    runId,
+    sessionId: session.sessionId,
+    agent: agent.name,
+    agentVersion: agent.version,
+    model: given.model ?? null,
+    parentRunId: given.parentRunId ?? null,
+    status: 'queued',
+    waiting: null,
+    step: 0,
+    lastSeq: 0,
+    totals: emptyTotals,
+    output: null,
+    error: null,
+    resumable: false,
+    epoch: 0,
+    leaseOwner: null,
+    dueAt: now,
+    cancelRequested: null,
+    budget: given.budget ?? null,
+    traceId: given.traceId,
+    createdAt: now,
+    updatedAt: now,
+  };
+}
+
+/** The run's own limits: of each unit the least that is given. */
+export function runLimits(runId: RunId, ...limits: readonly (BudgetLimits | undefined)[]): readonly LedgerOperation[] {
+  const least: BudgetLimits = {};
+  for (const unit of budgetUnits) {
+    const values = limits.flatMap((entry) => (entry?.[unit] === undefined ? [] : [entry[unit]]));
+    if (values.length > 0) least[unit] = Math.min(...values);
+  }
+  return limitOperations({ kind: 'run', id: runId }, least, { unlimited: 'ignore' });
+}
+
+/** What a person said: the input, then what they attached. */
+export function inputParts(request: Pick<ChatRequest, 'input' | 'attachments'>): UserPart[] {
+  const parts: UserPart[] = typeof request.input === 'string' ? [{ type: 'text', text: request.input }] : request.input;
+  return [...parts, ...(request.attachments ?? [])];
+}
+
+export function sessionClosed(sessionId: string): NexusError {
+  return new NexusError('conflict', `session ${sessionId} is closed; create another one`);
+}

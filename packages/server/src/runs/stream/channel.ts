@@ -1,0 +1,107 @@
+import type { StoredEvent } from '#storage';
+import { appendChunk, type LiveText, type TextChunk, type TextKind } from './live-text.ts';
+import { createOutputRing, type OutputRing } from './tool-output.ts';
+
+/** The newest events that are kept for readers who are almost there: at most so many, and so many characters of them. */
+const maxTailEvents = 64;
+const maxTailChars = 64_000;
+
+/** What this process knows of a run's stream. The log in the store is the truth; all of this may be lost at any time. */
+export interface Channel {
+  /** Highest event number known, 0 when none is. */
+  readonly lastSeq: number;
+  /** The run is driven by this process, so that nothing happens to it unseen. */
+  readonly local: boolean;
+  readonly live: LiveText | null;
+  readonly outputs: Pick<OutputRing, 'last' | 'after'>;
+  /** Events after `seq`, or null when they must be read from the store. */
+  tailAfter(seq: number): readonly StoredEvent[] | null;
+  /** Called at each change, until the returned function is called. */
+  listen(listener: () => void): () => void;
+}
+
+/** A model call that begins to stream; `seq` is that of its `model.started`. */
+export interface StreamedCall {
+  readonly seq: number;
+  readonly step: number;
+  readonly callId: string;
+}
+
+/** The channel as the hub keeps it: counts who drives and who follows, and takes what is told. */
+export class ChannelState implements Channel {
+  readonly key: string;
+  readonly outputs: OutputRing = createOutputRing();
+  /** Executors of this process, and followers. Nobody left: the channel may go. */
+  owners = 0;
+  followers = 0;
+  live: LiveText | null = null;
+  lastSeq = 0;
+  readonly #listeners = new Set<() => void>();
+  #tail: StoredEvent[] = [];
+  #tailChars = 0;
+
+  constructor(key: string) {
+    this.key = key;
+  }
+
+  get local(): boolean {
+    return this.owners > 0;
+  }
+
+  /** An event up to this number is known to exist. */
+  heardOf(seq: number): void {
+    this.lastSeq = Math.max(this.lastSeq, seq);
+  }
+
+  append(events: readonly StoredEvent[]): void {
+    for (const event of events) {
+      // Another process wrote in between: what this one remembers from before is not the newest any more.
+      if ((this.#tail.at(-1)?.seq ?? 0) + 1 !== event.seq) {
+        this.#tail = [];
+        this.#tailChars = 0;
+      }
+      this.#tail.push(event);
+      this.#tailChars += event.data.length;
+      this.lastSeq = Math.max(this.lastSeq, event.seq);
+    }
+    while (this.#tail.length > 1 && (this.#tail.length > maxTailEvents || this.#tailChars > maxTailChars)) {
+      this.#tailChars -= this.#tail.shift()?.data.length ?? 0;
+    }
+  }
+
+  begin({ seq, step, callId }: StreamedCall): LiveText {
+    this.live = { seq, step, callId, chunks: [], length: 0 };
+    return this.live;
+  }
+
+  /** Appends to the text of the call that streams; null when none does. */
+  add(kind: TextKind, text: string): TextChunk | null {
+    if (this.live === null) return null;
+    const chunk = { kind, offset: this.live.length, text };
+    appendChunk(this.live, chunk);
+    return chunk;
+  }
+
+  /** Takes a piece that another process streamed. False when something before it is missing. */
+  place(call: StreamedCall, chunk: TextChunk): boolean {
+    const target = this.live === null || this.live.seq < call.seq ? this.begin(call) : this.live;
+    return target.seq !== call.seq || appendChunk(target, chunk);
+  }
+
+  tailAfter(seq: number): readonly StoredEvent[] | null {
+    if (this.owners > 0 && this.lastSeq > 0 && this.lastSeq <= seq) return [];
+    const [first] = this.#tail;
+    const last = this.#tail.at(-1);
+    if (first === undefined || last === undefined || first.seq > seq + 1 || last.seq <= seq) return null;
+    return this.#tail.slice(Math.max(0, seq + 1 - first.seq));
+  }
+
+  listen(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  notify(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}

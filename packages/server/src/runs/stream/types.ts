@@ -1,0 +1,14 @@
+import type { EventType } from '@nexus-agent/protocol';
+
+/** One event of a stream, ready to be written: `id:` line (absent on parts that cannot be resumed at), type, and JSON of the wire event. */
+export interface StreamFrame {
+  readonly id: string | null;
+  readonly event: EventType;
+  readonly data: string;
+}
+
+/** A place in a stream: after event `seq`, and within the model call that it began after `offset` units of text. */
+export interface StreamCursor {
+  readonly seq: number;
+  readonly offset: number;
+}
