@@ -5,7 +5,7 @@ import {
   type AgentSource,
   charge,
   commitProposal,
-  createContext,
+  createRunContext,
   type Engine,
   merge,
   propose,
@@ -55,7 +55,7 @@ export async function takeRun(dependencies: TakeDependencies, row: RunRow, isBro
 
 function contextOf({ engine, agents, transcripts }: TakeDependencies, row: RunRow, session: SessionRow, { created }: RunState) {
   if (created === null) throw new Error(`the journal of run ${row.runId} does not begin with run.created`);
-  return createContext(engine, agents, transcripts, {
+  return createRunContext(engine, agents, transcripts, {
     row,
     session,
     principal: created.principal,

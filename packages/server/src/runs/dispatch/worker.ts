@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import { NexusError, settlesWithin } from '#core';
 import { type ChildCall, createRunSpans, type Executor, type ExecutorEnd, startExecutor } from '#runs/drive';
 import type { Transcripts } from '#runs/journal';
@@ -28,7 +29,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
   const live = new Map<RunKey, Executor>();
   const endings = new Set<Promise<void>>();
   /** How often in a row a run was {@link ExecutorEnd broken} here. */
-  const breaks = new Map<RunKey, number>();
+  const breaks = new LRUCache<RunKey, number>({ max: 10_000 });
   let draining = false;
 
   const isLive = (run: Parameters<typeof runKey>[0]) => live.has(runKey(run));

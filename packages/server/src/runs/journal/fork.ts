@@ -1,14 +1,8 @@
 import type { JournalData, JournalEvent, NewEvent } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
-import { nextAction } from './next-action.ts';
+import { nextAction, noLimits } from './next-action.ts';
 import { initialState } from './state.ts';
 import { transition } from './transitions.ts';
-
-const unlimited = {
-  maxSteps: Number.POSITIVE_INFINITY,
-  maxParallelTools: Number.POSITIVE_INFINITY,
-  maxEqualSteps: Number.POSITIVE_INFINITY,
-};
 
 /** Events that tell of the original's workers, money and end: the fork has its own. */
 const notCopied: ReadonlySet<JournalEvent['type']> = new Set([
@@ -46,11 +40,7 @@ export function forkEvents(
     state = transition(state, event);
     if (event.type === 'model.completed' && event.data.purpose === 'answer') answered = event.data.callId;
     if (event.type === 'run.resumed' && state.messages.length < messages.length && answered !== null) refused.set(answered, event.seq);
-    if (
-      state.created !== null &&
-      nextAction({ ...state, status: 'running' }, unlimited, new Set()).type === 'model' &&
-      state.model === null
-    )
+    if (state.created !== null && nextAction({ ...state, status: 'running' }, noLimits, new Set()).type === 'model' && state.model === null)
       points.push(event.seq);
   }
   const chosen = afterSeq ?? points.at(-1);

@@ -9,9 +9,9 @@ export {
   createTranscripts,
   emptyTranscript,
   loadState,
-  parseEvent,
   readJournal,
   type Transcript,
   type Transcripts,
+  toJournalEvent,
 } from './transcript.ts';
 export { fold, foldNew, stateHash, toolCallId } from './transitions.ts';

@@ -1,6 +1,6 @@
 import type { AssistantPart, DecisionRecord, JournalEvent, NewEvent, ToolCallPart } from '@nexus-agent/protocol';
 
-import { nextAction, type RunLimits } from './next-action.ts';
+import { type NextAction, nextAction, type RunLimits } from './next-action.ts';
 import { initialState, type RunState, type ToolCallState } from './state.ts';
 import { foldNew, stateHash, toolCallId, transition } from './transitions.ts';
 
@@ -37,37 +37,48 @@ export interface TestJournal {
 }
 
 /**
- * A journal as an engine would write it that obeys `nextAction` while everything around it goes by chance: answers with
- * and without tools, results in any order, failures and retries, lost workers, denials, approvals, sub-agents, refused
- * budgets and resumes.
+ * Writes a journal as an engine would that obeys `nextAction` while everything around it goes by chance: answers with and
+ * without tools, results in any order, failures and retries, lost workers, denials, approvals, sub-agents, refused budgets
+ * and resumes.
  */
-export function randomJournal(seed: number, limits: RunLimits = testLimits): TestJournal {
-  const chance = dice(seed);
-  const runId = `run_${seed}`;
-  const events: JournalEvent[] = [];
-  const inFlight = new Set<string>();
-  let state = initialState;
-  let ids = 0;
-  let mostRunning = 0;
+class RandomEngine {
+  readonly events: JournalEvent[] = [];
+  readonly inFlight = new Set<string>();
+  readonly runId: string;
+  readonly seed: number;
+  readonly limits: RunLimits;
+  readonly chance: (n: number) => number;
+  state = initialState;
+  mostRunning = 0;
+  ids = 0;
 
-  function emit(...added: NewEvent[]): void {
-    for (const event of added) {
-      const next: JournalEvent = { ...event, seq: events.length + 1, at: 1_000 + events.length };
-      events.push(next);
-      state = transition(state, next);
-    }
-    const children = state.calls.filter((call) => call.phase.type === 'started' && call.attempt?.childRunId != null);
-    const running = state.calls.filter((call) => inFlight.has(call.callId));
-    mostRunning = Math.max(mostRunning, new Set([...children, ...running].map((call) => call.callId)).size);
+  constructor(seed: number, limits: RunLimits) {
+    this.seed = seed;
+    this.limits = limits;
+    this.runId = `run_${seed}`;
+    this.chance = dice(seed);
   }
 
-  const nextId = (prefix: string) => `${prefix}_${seed}_${++ids}`;
+  emit(...added: NewEvent[]): void {
+    for (const event of added) {
+      const next: JournalEvent = { ...event, seq: this.events.length + 1, at: 1_000 + this.events.length };
+      this.events.push(next);
+      this.state = transition(this.state, next);
+    }
+    const children = this.state.calls.filter((call) => call.phase.type === 'started' && call.attempt?.childRunId != null);
+    const running = this.state.calls.filter((call) => this.inFlight.has(call.callId));
+    this.mostRunning = Math.max(this.mostRunning, new Set([...children, ...running].map((call) => call.callId)).size);
+  }
 
-  function startModel(step: number, attempt: number): void {
-    const callId = `call_${step}_${state.compactions}`;
-    const reservationId = nextId('rsv');
-    inFlight.add(callId);
-    emit(
+  nextId(prefix: string): string {
+    return `${prefix}_${this.seed}_${++this.ids}`;
+  }
+
+  startModel(step: number, attempt: number): void {
+    const callId = `call_${step}_${this.state.compactions}`;
+    const reservationId = this.nextId('rsv');
+    this.inFlight.add(callId);
+    this.emit(
       { type: 'budget.reserved', data: { reservationId, amounts: { tokens: 10 } } },
       {
         type: 'model.started',
@@ -76,34 +87,34 @@ export function randomJournal(seed: number, limits: RunLimits = testLimits): Tes
     );
   }
 
-  function endModel(): void {
-    const { model } = state;
+  endModel(): void {
+    const { model } = this.state;
     if (model === null) return;
     const { callId, attempt, reservationId, provider, model: name } = model;
-    const step = state.step;
+    const step = this.state.step;
     const settled: NewEvent = {
       type: 'budget.settled',
-      data: { reservationId, amounts: { tokens: 5, costMicroUsd: chance(9) }, outcome: 'settled' },
+      data: { reservationId, amounts: { tokens: 5, costMicroUsd: this.chance(9) }, outcome: 'settled' },
     };
-    if (chance(5) === 0) {
-      emit({ type: 'model.failed', data: { step, callId, attempt, provider, model: name, error, usage } }, settled);
-      if (chance(2) === 0) startModel(step, attempt + 1);
+    if (this.chance(5) === 0) {
+      this.emit({ type: 'model.failed', data: { step, callId, attempt, provider, model: name, error, usage } }, settled);
+      if (this.chance(2) === 0) this.startModel(step, attempt + 1);
       else {
-        inFlight.delete(callId);
-        failAndResume();
+        this.inFlight.delete(callId);
+        this.failAndResume();
       }
       return;
     }
-    inFlight.delete(callId);
-    const calls: ToolCallPart[] = Array.from({ length: chance(6) === 0 ? 0 : chance(6) }, (_, index) => ({
+    this.inFlight.delete(callId);
+    const calls: ToolCallPart[] = Array.from({ length: this.chance(6) === 0 ? 0 : this.chance(6) }, (_, index) => ({
       type: 'tool_call',
       providerCallId: `${callId}-${index}`,
-      name: `tool${chance(3)}`,
-      input: { value: chance(2) },
-      ...(chance(8) === 0 ? { invalidInput: '{' } : {}),
+      name: `tool${this.chance(3)}`,
+      input: { value: this.chance(2) },
+      ...(this.chance(8) === 0 ? { invalidInput: '{' } : {}),
     }));
     const content: AssistantPart[] = [{ type: 'text', text: `step ${step}` }, ...calls];
-    emit(
+    this.emit(
       {
         type: 'model.completed',
         data: {
@@ -123,53 +134,53 @@ export function randomJournal(seed: number, limits: RunLimits = testLimits): Tes
       settled,
       ...calls.map((call, index) => ({
         type: 'tool.requested' as const,
-        data: { step, callId: toolCallId(runId, step, index), index, name: call.name, input: call.input },
+        data: { step, callId: toolCallId(this.runId, step, index), index, name: call.name, input: call.input },
       })),
     );
   }
 
-  function failAndResume(): void {
+  failAndResume(): void {
     const refused: NewEvent = {
       type: 'budget.refused',
       data: {
         purpose: 'tool',
-        refusal: { scope: { kind: 'run', id: runId }, unit: 'tokens', window: 'total', limit: 1, asked: 2, available: 1 },
+        refusal: { scope: { kind: 'run', id: this.runId }, unit: 'tokens', window: 'total', limit: 1, asked: 2, available: 1 },
       },
     };
-    emit(refused);
-    emit({ type: 'run.failed', data: { error, totals: state.totals, resumable: true, stateHash: stateHash(state) } });
-    emit({ type: 'run.resumed', data: { reason: 'budget', workerId: 'w', epoch: 2 } });
+    this.emit(refused);
+    this.emit({ type: 'run.failed', data: { error, totals: this.state.totals, resumable: true, stateHash: stateHash(this.state) } });
+    this.emit({ type: 'run.resumed', data: { reason: 'budget', workerId: 'w', epoch: 2 } });
   }
 
-  function complete(call: ToolCallState, status: 'ok' | 'error' | 'denied'): void {
-    inFlight.delete(call.callId);
-    emit({
+  complete(call: ToolCallState, status: 'ok' | 'error' | 'denied'): void {
+    this.inFlight.delete(call.callId);
+    this.emit({
       type: 'tool.completed',
-      data: { step: state.step, callId: call.callId, name: call.name, status, output: `${call.index}: ${chance(3)}` },
+      data: { step: this.state.step, callId: call.callId, name: call.name, status, output: `${call.index}: ${this.chance(3)}` },
     });
   }
 
-  function takeCall(call: ToolCallState): void {
+  takeCall(call: ToolCallState): void {
     const { callId, name } = call;
-    const { step } = state;
+    const { step } = this.state;
     const { phase } = call;
     if (phase.type === 'decided' && phase.decision === 'deny') {
-      complete(call, 'denied');
+      this.complete(call, 'denied');
       return;
     }
-    const way = chance(6);
+    const way = this.chance(6);
     if (phase.type === 'requested' && way === 0) {
-      emit({ type: 'policy.denied', data: { step, callId, decision } });
-      complete(call, 'denied');
+      this.emit({ type: 'policy.denied', data: { step, callId, decision } });
+      this.complete(call, 'denied');
       return;
     }
     if (phase.type === 'requested' && way === 1) {
-      emit({
+      this.emit({
         type: 'approval.requested',
         data: {
           step,
           callId,
-          approvalId: nextId('apr'),
+          approvalId: this.nextId('apr'),
           kind: 'tool_call',
           toolName: name,
           input: call.input,
@@ -180,8 +191,8 @@ export function randomJournal(seed: number, limits: RunLimits = testLimits): Tes
       return;
     }
     const child = way === 2;
-    if (!child) inFlight.add(callId);
-    emit({
+    if (!child) this.inFlight.add(callId);
+    this.emit({
       type: 'tool.started',
       data: {
         step,
@@ -192,93 +203,114 @@ export function randomJournal(seed: number, limits: RunLimits = testLimits): Tes
         input: call.input,
         idempotencyKey: callId,
         timeoutMs: 10,
-        ...(child ? { childRunId: nextId('run') } : {}),
+        ...(child ? { childRunId: this.nextId('run') } : {}),
         decision,
       },
     });
   }
 
-  function loseWorker(): void {
-    inFlight.clear();
-    const { step, model } = state;
-    const lost = state.calls.filter((call) => call.phase.type === 'started' && call.attempt?.childRunId === null);
-    emit({ type: 'run.resumed', data: { reason: 'recovered', workerId: 'w', epoch: 3 } });
+  loseWorker(): void {
+    this.inFlight.clear();
+    const { step, model } = this.state;
+    const lost = this.state.calls.filter((call) => call.phase.type === 'started' && call.attempt?.childRunId === null);
+    this.emit({ type: 'run.resumed', data: { reason: 'recovered', workerId: 'w', epoch: 3 } });
     if (model?.phase === 'started') {
       const { callId, attempt, reservationId } = model;
-      emit(
+      this.emit(
         { type: 'step.restarted', data: { step, callId, kind: 'model', attempt, reason: 'lost' } },
         { type: 'budget.settled', data: { reservationId, amounts: { tokens: 10 }, outcome: 'charged_maximum' } },
       );
     }
-    for (const { callId } of lost) emit({ type: 'step.restarted', data: { step, callId, kind: 'tool', attempt: 1, reason: 'lost' } });
+    for (const { callId } of lost) this.emit({ type: 'step.restarted', data: { step, callId, kind: 'tool', attempt: 1, reason: 'lost' } });
   }
 
-  function endOne(): void {
-    const running = state.calls.filter((call) => inFlight.has(call.callId));
-    const call = running[chance(Math.max(1, running.length))];
-    if (chance(12) === 0) loseWorker();
-    else if (state.model !== null && inFlight.has(state.model.callId)) endModel();
-    else if (call !== undefined) complete(call, chance(4) === 0 ? 'error' : 'ok');
+  endOne(): void {
+    const running = this.state.calls.filter((call) => this.inFlight.has(call.callId));
+    const call = running[this.chance(Math.max(1, running.length))];
+    if (this.chance(12) === 0) this.loseWorker();
+    else if (this.state.model !== null && this.inFlight.has(this.state.model.callId)) this.endModel();
+    else if (call !== undefined) this.complete(call, this.chance(4) === 0 ? 'error' : 'ok');
   }
 
-  emit(
-    {
-      type: 'run.created',
-      data: { sessionId: 's', agent: 'a', agentVersion: 'v', input: [{ type: 'text', text: 'go' }], history: [], principal: 'local' },
-    },
-    { type: 'run.started', data: { workerId: 'w', epoch: 1 } },
-  );
-  for (let rounds = 0; rounds < 400; rounds++) {
-    const action = nextAction(state, limits, inFlight);
+  wait(action: Extract<NextAction, { type: 'wait' }>): void {
+    const { approvals, childRuns } = action;
+    this.emit({
+      type: 'run.waiting',
+      data: { reason: approvals.length > 0 ? 'approval' : 'child', approvals: [...approvals], childRuns: [...childRuns] },
+    });
+    this.emit({ type: 'run.resumed', data: { reason: 'approval', workerId: 'w', epoch: 4 } });
+    const waiting = this.state.calls.filter((call) => call.phase.type === 'awaiting' || call.attempt?.childRunId != null);
+    const open = waiting.filter((call) => call.phase.type !== 'completed');
+    const call = open[this.chance(Math.max(1, open.length))];
+    if (call?.phase.type === 'awaiting') {
+      const answer = this.chance(2) === 0 ? ('approve' as const) : ('deny' as const);
+      const { approvalId, kind } = call.phase;
+      this.emit({
+        type: 'approval.decided',
+        data: { step: this.state.step, callId: call.callId, approvalId, kind, decision: answer, decidedBy: 'ada' },
+      });
+    } else if (call !== undefined) this.complete(call, 'ok');
+  }
+
+  finish(text: string): void {
+    const said: NewEvent = {
+      type: 'message.completed',
+      data: { messageId: 'msg_1', role: 'assistant', text: text, finishReason: 'stop' },
+    };
+    const totals = this.state.totals;
+    this.emit(said, { type: 'run.completed', data: { totals, stateHash: stateHash(foldNew(this.state, [said])) } });
+  }
+
+  begin(): void {
+    this.emit(
+      {
+        type: 'run.created',
+        data: { sessionId: 's', agent: 'a', agentVersion: 'v', input: [{ type: 'text', text: 'go' }], history: [], principal: 'local' },
+      },
+      { type: 'run.started', data: { workerId: 'w', epoch: 1 } },
+    );
+  }
+
+  /** False once the run has ended. */
+  turn(): boolean {
+    const action = nextAction(this.state, this.limits, this.inFlight);
     switch (action.type) {
       case 'model':
-        if (action.newStep) emit({ type: 'step.started', data: { step: action.step } });
-        startModel(action.step, state.model === null ? 1 : state.model.attempt + 1);
+        if (action.newStep) this.emit({ type: 'step.started', data: { step: action.step } });
+        this.startModel(action.step, this.state.model === null ? 1 : this.state.model.attempt + 1);
         break;
       case 'tools':
-        if (inFlight.size === 0 && chance(15) === 0) failAndResume();
-        else for (const call of action.calls) takeCall(call);
+        if (this.inFlight.size === 0 && this.chance(15) === 0) this.failAndResume();
+        else for (const call of action.calls) this.takeCall(call);
         break;
       case 'busy':
-        endOne();
+        this.endOne();
         break;
-      case 'wait': {
-        const { approvals, childRuns } = action;
-        emit({
-          type: 'run.waiting',
-          data: { reason: approvals.length > 0 ? 'approval' : 'child', approvals: [...approvals], childRuns: [...childRuns] },
-        });
-        emit({ type: 'run.resumed', data: { reason: 'approval', workerId: 'w', epoch: 4 } });
-        const waiting = state.calls.filter((call) => call.phase.type === 'awaiting' || call.attempt?.childRunId != null);
-        const open = waiting.filter((call) => call.phase.type !== 'completed');
-        const call = open[chance(Math.max(1, open.length))];
-        if (call?.phase.type === 'awaiting') {
-          const answer = chance(2) === 0 ? ('approve' as const) : ('deny' as const);
-          const { approvalId, kind } = call.phase;
-          emit({
-            type: 'approval.decided',
-            data: { step: state.step, callId: call.callId, approvalId, kind, decision: answer, decidedBy: 'ada' },
-          });
-        } else if (call !== undefined) complete(call, 'ok');
+      case 'wait':
+        this.wait(action);
         break;
-      }
-      case 'finish': {
-        const said: NewEvent = {
-          type: 'message.completed',
-          data: { messageId: 'msg_1', role: 'assistant', text: action.text, finishReason: 'stop' },
-        };
-        const totals = state.totals;
-        emit(said, { type: 'run.completed', data: { totals, stateHash: stateHash(foldNew(state, [said])) } });
+      case 'finish':
+        this.finish(action.text);
         break;
-      }
       case 'fail': {
-        const { totals } = state;
-        emit({ type: 'run.failed', data: { error: action.error, totals, resumable: action.resumable, stateHash: stateHash(state) } });
+        const { totals } = this.state;
+        this.emit({
+          type: 'run.failed',
+          data: { error: action.error, totals, resumable: action.resumable, stateHash: stateHash(this.state) },
+        });
         break;
       }
       case 'ended':
-        return { events, state, mostRunning };
+        return false;
     }
+    return true;
   }
+}
+
+/** The journal that follows from a seed. */
+export function randomJournal(seed: number, limits: RunLimits = testLimits): TestJournal {
+  const engine = new RandomEngine(seed, limits);
+  engine.begin();
+  for (let rounds = 0; rounds < 400; rounds++) if (!engine.turn()) return engine;
   throw new Error(`the journal of seed ${seed} does not end`);
 }

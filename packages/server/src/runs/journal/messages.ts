@@ -2,7 +2,7 @@ import type { JournalEvent, Message, Page, RunId, SessionId, SessionMessage, Ten
 import { toTimestamp } from '#core';
 import type { PageRequest, Store } from '#storage';
 import { initialState } from './state.ts';
-import { parseEvent, readJournal } from './transcript.ts';
+import { readJournal, toJournalEvent } from './transcript.ts';
 import { transition } from './transitions.ts';
 
 /** The conversation of a session, newest run first, within a run in order. A page holds whole runs. */
@@ -24,7 +24,7 @@ async function messagesOf(store: Store, tenantId: TenantId, runId: RunId): Promi
   const found: SessionMessage[] = [];
   let state = initialState;
   for await (const stored of readJournal(store, tenantId, runId)) {
-    const event: JournalEvent = parseEvent(stored);
+    const event: JournalEvent = toJournalEvent(stored);
     const before = state.messages.length;
     state = transition(state, event);
     const added: Message | undefined = state.messages.length > before ? state.messages.at(-1) : undefined;

@@ -8,6 +8,13 @@ export interface RunLimits {
   readonly maxEqualSteps: number;
 }
 
+/** For whoever only asks what could come next: replay and fork. */
+export const noLimits: RunLimits = {
+  maxSteps: Number.POSITIVE_INFINITY,
+  maxParallelTools: Number.POSITIVE_INFINITY,
+  maxEqualSteps: Number.POSITIVE_INFINITY,
+};
+
 /** What is to be done next. A pure function of the state: whoever holds the run decides the same. */
 export type NextAction =
   /** Ask the model. A new step begins unless the current one has no answer yet. */

@@ -1,16 +1,10 @@
 import type { JournalEvent, ReplayResult, RunId, TenantId } from '@nexus-agent/protocol';
 import { canonicalJson, NexusError } from '#core';
 import type { RunRow, Store } from '#storage';
-import { nextAction } from './next-action.ts';
+import { nextAction, noLimits } from './next-action.ts';
 import { initialState, type RunState } from './state.ts';
-import { parseEvent, readJournal } from './transcript.ts';
+import { readJournal, toJournalEvent } from './transcript.ts';
 import { stateHash, transition } from './transitions.ts';
-
-const unlimited = {
-  maxSteps: Number.POSITIVE_INFINITY,
-  maxParallelTools: Number.POSITIVE_INFINITY,
-  maxEqualSteps: Number.POSITIVE_INFINITY,
-};
 
 /**
  * Feeds a journal through the transitions with no effects and compares: every call that was started must be one that
@@ -23,7 +17,7 @@ export async function replayRun(store: Store, tenantId: TenantId, row: RunRow): 
   let divergedAtSeq: number | undefined;
   for await (const stored of readJournal(store, tenantId, runId)) {
     if (stored.seq > row.lastSeq) break; // written since the row was read
-    const event = parseEvent(stored);
+    const event = toJournalEvent(stored);
     try {
       if (!follows(state, event)) divergedAtSeq ??= event.seq;
       state = transition(state, event);
@@ -47,7 +41,7 @@ export async function replayRun(store: Store, tenantId: TenantId, row: RunRow): 
 function follows(state: RunState, event: JournalEvent): boolean {
   switch (event.type) {
     case 'model.started':
-      return nextAction(state, unlimited, new Set()).type === 'model';
+      return nextAction(state, noLimits, new Set()).type === 'model';
     case 'tool.started': {
       const call = state.calls.find((candidate) => candidate.callId === event.data.callId);
       return call?.phase.type === 'requested' || call?.phase.type === 'decided';

@@ -2,7 +2,7 @@ import type { JournalData, RunForkRequest, RunId } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
 import { type CreateOptions, claimOf, idempotencyConflict, type Principal } from '#identity';
 import { startRunSpan } from '#runs/drive';
-import { forkEvents, parseEvent, readJournal } from '#runs/journal';
+import { forkEvents, readJournal, toJournalEvent } from '#runs/journal';
 import type { AgentSource, Engine } from '#runs/steps';
 import type { RunRow, SessionRow } from '#storage';
 import { mayStart } from './may-start.ts';
@@ -26,7 +26,7 @@ export async function forkRun(
   const { original, session } = source;
   const { tenantId } = principal;
   const journal = [];
-  for await (const stored of readJournal(engine.store, tenantId, original.runId)) journal.push(parseEvent(stored));
+  for await (const stored of readJournal(engine.store, tenantId, original.runId)) journal.push(toJournalEvent(stored));
   const first = journal[0];
   if (first?.type !== 'run.created') throw new NexusError('replay_diverged', 'the journal does not begin with run.created');
   const agent = await agents.get(tenantId, original.agent, original.agentVersion);

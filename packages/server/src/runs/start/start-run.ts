@@ -4,10 +4,10 @@ import { NexusError, toTimestamp } from '#core';
 import { type CreateOptions, claimOf, idempotencyConflict, type Principal } from '#identity';
 import type { AdoptOptions } from '#runs/dispatch';
 import { startRunSpan } from '#runs/drive';
-import { fold, foldNew, initialState, parseEvent, type Transcripts } from '#runs/journal';
+import { fold, foldNew, initialState, type Transcripts, toJournalEvent } from '#runs/journal';
 import {
   type AgentSource,
-  createContext,
+  createRunContext,
   type Engine,
   planModelCall,
   planRunAttempt,
@@ -110,7 +110,7 @@ async function prepare(
   const row = newRun(engine, session, agent, runId, { model: request.model, budget: request.budget, traceId: span.traceId });
   const { history } = created;
   const source = { row, session, principal: principal.id, history, parent: null, deadlineAt, traceparent };
-  const context = await createContext(engine, agents, transcripts, source);
+  const context = await createRunContext(engine, agents, transcripts, source);
   const base: Commit = {
     tenantId,
     ...claimOf(principal, options, 'run', request, runId),
@@ -212,7 +212,7 @@ async function writeOwned(engine: Engine, { principal, base, row: queued, create
     case 'fenced':
       throw new NexusError('internal', 'a new run was fenced');
     case 'committed': {
-      const written = result.events.map(parseEvent);
+      const written = result.events.map(toJournalEvent);
       const state = fold(written);
       const fence = { tenantId: row.tenantId, runId: row.runId, epoch: 1, owner: workerId };
       const outcome = result.outcomes[limits];

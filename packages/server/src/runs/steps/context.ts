@@ -47,7 +47,7 @@ export interface ContextSource {
 }
 
 /** Resolves everything a run refers to. Throws `not_found` or `model_not_found` when a part of it is gone. */
-export async function createContext(
+export async function createRunContext(
   engine: Engine,
   agents: AgentSource,
   transcripts: Transcripts,

@@ -1,5 +1,5 @@
 /** The door of runs/steps. */
-export { type AgentSource, createContext, type RunContext } from './context.ts';
+export { type AgentSource, createRunContext, type RunContext } from './context.ts';
 export { budgetStop, type Stop, stoppedEvents, withEnding } from './endings.ts';
 export { defaultEngineSettings, type Engine } from './engine.ts';
 export {

@@ -1,5 +1,5 @@
 import type { StoredEvent } from '#storage';
-import { appendChunk, type LiveText, type TextChunk, type TextKind } from './live-text.ts';
+import { appendChunk, type LiveChunk, type LiveText, type TextKind } from './live-text.ts';
 import { createOutputRing, type OutputRing } from './tool-output.ts';
 
 /** The newest events that are kept for readers who are almost there: at most so many, and so many characters of them. */
@@ -75,7 +75,7 @@ export class ChannelState implements Channel {
   }
 
   /** Appends to the text of the call that streams; null when none does. */
-  add(kind: TextKind, text: string): TextChunk | null {
+  add(kind: TextKind, text: string): LiveChunk | null {
     if (this.live === null) return null;
     const chunk = { kind, offset: this.live.length, text };
     appendChunk(this.live, chunk);
@@ -83,7 +83,7 @@ export class ChannelState implements Channel {
   }
 
   /** Takes a piece that another process streamed. False when something before it is missing. */
-  place(call: StreamedCall, chunk: TextChunk): boolean {
+  place(call: StreamedCall, chunk: LiveChunk): boolean {
     const target = this.live === null || this.live.seq < call.seq ? this.begin(call) : this.live;
     return target.seq !== call.seq || appendChunk(target, chunk);
   }

@@ -3,11 +3,11 @@ import { type Clock, type Timers, toTimestamp } from '#core';
 import type { Store, StoredEvent } from '#storage';
 import type { Channel } from './channel.ts';
 import type { StreamHub } from './hub.ts';
-import { chunksAfter, chunksOf, type LiveText, lengthOf, type TextChunk } from './live-text.ts';
+import { chunksAfter, chunksOf, type LiveChunk, type LiveText, lengthOf } from './live-text.ts';
 import type { StreamCursor, StreamFrame } from './types.ts';
 
 const pageSize = 200;
-/** A batch ends with the first event that takes it over this size: a reader that does not read holds no more. */
+/** A batch takes no further event once it has this size. */
 const maxBatchChars = 256_000;
 
 /** A journal event as JSON of the wire; its data is passed on as it was stored. */
@@ -19,7 +19,7 @@ function eventFrame(runId: string, event: StoredEvent): StreamFrame {
   return { id: String(event.seq), event: event.type, data: wireJson(runId, event) };
 }
 
-function deltaFrame(runId: string, seq: number, call: { step: number; callId: string }, chunk: TextChunk): StreamFrame {
+function deltaFrame(runId: string, seq: number, call: { step: number; callId: string }, chunk: LiveChunk): StreamFrame {
   const data = { step: call.step, callId: call.callId, kind: chunk.kind, offset: chunk.offset, text: chunk.text };
   return {
     id: `${seq}.${chunk.offset + chunk.text.length}`,
@@ -29,7 +29,7 @@ function deltaFrame(runId: string, seq: number, call: { step: number; callId: st
 }
 
 /** The whole text again, for a reader whose place in it does not exist (the call was repeated, or the text is another). */
-function resetFrame(runId: string, seq: number, call: { step: number; callId: string }, chunks: readonly TextChunk[]): StreamFrame {
+function resetFrame(runId: string, seq: number, call: { step: number; callId: string }, chunks: readonly LiveChunk[]): StreamFrame {
   const offset = lengthOf(chunks);
   const data = { step: call.step, callId: call.callId, parts: chunks.map(({ kind, text }) => ({ kind, text })), offset };
   return { id: `${seq}.${offset}`, event: 'message.reset', data: JSON.stringify({ type: 'message.reset', runId, data }) };

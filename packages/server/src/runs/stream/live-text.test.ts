@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { appendChunk, chunksAfter, chunksOf, type LiveText, lengthOf, type TextChunk, type TextKind } from './live-text.ts';
+import { appendChunk, chunksAfter, chunksOf, type LiveChunk, type LiveText, lengthOf, type TextKind } from './live-text.ts';
 
 const parts = fc.array(
   fc.record({ type: fc.constantFrom<TextKind>('text', 'reasoning'), text: fc.string({ unit: 'grapheme', maxLength: 12 }) }),
@@ -9,7 +9,7 @@ const parts = fc.array(
 const empty = (): LiveText => ({ seq: 1, step: 1, callId: 'call_1', chunks: [], length: 0 });
 
 /** Every unit with its kind: two lists of chunks say the same when this is the same. */
-function units(chunks: readonly TextChunk[]): string[] {
+function units(chunks: readonly LiveChunk[]): string[] {
   return chunks.flatMap((chunk) =>
     Array.from({ length: chunk.text.length }, (_, index) => `${chunk.kind} ${chunk.text.charCodeAt(index)}`),
   );

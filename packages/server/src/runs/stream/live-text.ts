@@ -3,15 +3,15 @@ import type { AssistantPart } from '@nexus-agent/protocol';
 export type TextKind = 'text' | 'reasoning';
 
 /** A piece of a model call's text; `offset` counts UTF-16 units over all pieces before it. */
-export interface TextChunk {
+export interface LiveChunk {
   readonly kind: TextKind;
   readonly offset: number;
   readonly text: string;
 }
 
 /** Text and reasoning of an answer in order of arrival: the same sequence that was streamed as deltas. */
-export function chunksOf(content: readonly AssistantPart[]): TextChunk[] {
-  const chunks: TextChunk[] = [];
+export function chunksOf(content: readonly AssistantPart[]): LiveChunk[] {
+  const chunks: LiveChunk[] = [];
   let offset = 0;
   for (const part of content) {
     if (part.type === 'tool_call' || part.text === '') continue;
@@ -21,13 +21,13 @@ export function chunksOf(content: readonly AssistantPart[]): TextChunk[] {
   return chunks;
 }
 
-export function lengthOf(chunks: readonly TextChunk[]): number {
+export function lengthOf(chunks: readonly LiveChunk[]): number {
   const last = chunks.at(-1);
   return last === undefined ? 0 : last.offset + last.text.length;
 }
 
 /** What comes after `offset`; the piece that it falls into is cut. Only the end of the list is looked at. */
-export function chunksAfter(chunks: readonly TextChunk[], offset: number): TextChunk[] {
+export function chunksAfter(chunks: readonly LiveChunk[], offset: number): LiveChunk[] {
   let first = chunks.length;
   while (first > 0) {
     const chunk = chunks[first - 1];
@@ -45,12 +45,12 @@ export interface LiveText {
   readonly seq: number;
   readonly step: number;
   readonly callId: string;
-  readonly chunks: TextChunk[];
+  readonly chunks: LiveChunk[];
   length: number;
 }
 
 /** Appends a piece; pieces that are already there are ignored. Answers false when something before it is missing. */
-export function appendChunk(live: LiveText, chunk: TextChunk): boolean {
+export function appendChunk(live: LiveText, chunk: LiveChunk): boolean {
   if (chunk.offset > live.length) return false;
   const fresh = chunk.text.slice(live.length - chunk.offset);
   if (fresh === '') return true;

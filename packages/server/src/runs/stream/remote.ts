@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { Clock, Timers } from '#core';
 import type { Bus } from '#storage';
 import type { ChannelState } from './channel.ts';
-import { chunksAfter, type TextChunk } from './live-text.ts';
+import { chunksAfter, type LiveChunk } from './live-text.ts';
 import { piecesOf } from './pieces.ts';
 
 /** A follower's interest lasts for so long after it was last announced. */
@@ -33,7 +33,7 @@ export interface Remote {
   follow(channel: ChannelState): Following;
   /** To followers elsewhere, if there are any. */
   tellEvents(channel: ChannelState): void;
-  tellText(channel: ChannelState, chunk: TextChunk): void;
+  tellText(channel: ChannelState, chunk: LiveChunk): void;
   tellOutput(channel: ChannelState, output: { readonly step: number; readonly callId: string; readonly text: string }): void;
   /** The channel is gone here. */
   forget(channel: ChannelState): void;
@@ -66,7 +66,7 @@ export function createRemote({ bus, clock, timers, find }: RemoteOptions): Remot
     return until !== undefined && until > clock.monotonic();
   }
 
-  function publishText(channel: ChannelState, { kind, offset, text }: TextChunk): void {
+  function publishText(channel: ChannelState, { kind, offset, text }: LiveChunk): void {
     const { live } = channel;
     if (live === null) return;
     const { seq, step, callId } = live;

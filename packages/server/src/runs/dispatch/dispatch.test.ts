@@ -1,0 +1,305 @@
+import type { RunId, TenantId } from '@nexus-agent/protocol';
+import { describe, expect, it } from 'vitest';
+import { NexusError } from '#core';
+import { createManualTime, type ManualTime } from '#core/testing';
+import type { RunRow } from '#storage';
+import type { Logger } from '#telemetry';
+import { createClaims } from './claims.ts';
+import { createLease, type Lease } from './lease.ts';
+import type { RunClaim } from './port.ts';
+import { createRounds } from './rounds.ts';
+import { createUndrivenRuns } from './undriven.ts';
+import { createWakeTopic } from './wake.ts';
+
+const tenantId = 'default' as TenantId;
+const claimOf = (name: string, epoch = 1): RunClaim => ({ tenantId, runId: `run_${name}` as RunId, epoch });
+const unavailable = () => Promise.reject(new NexusError('storage_unavailable', 'the store is away'));
+const quiet = { warn: () => undefined, error: () => undefined, info: () => undefined, debug: () => undefined } as unknown as Logger; // nobody reads it here
+const settings = { leaseMs: 4_000, heartbeatMs: 1_000 };
+
+describe('a lease', () => {
+  function leaseOn(time: ManualTime, heartbeat: () => Promise<void> = async () => undefined): Lease & { readonly cancelled: string[] } {
+    const cancelled: string[] = [];
+    const lease = createLease({
+      clock: time.clock,
+      workerId: 'w',
+      settings,
+      store: {
+        async heartbeat() {
+          await heartbeat();
+          return { cancelRequested: [{ ...claimOf('x'), reason: 'enough' }] };
+        },
+      },
+      onCancel: ({ reason }) => cancelled.push(reason),
+    });
+    return { ...lease, cancelled };
+  }
+
+  it('does not stand before the first sign of life, and ends without another', async () => {
+    const time = createManualTime();
+    const lease = leaseOn(time);
+    expect(lease.stands()).toBe(false);
+    await lease.beat();
+    expect(lease.stands()).toBe(true);
+    expect(lease.isLate()).toBe(false);
+    await time.advance(2_001);
+    expect(lease.isLate()).toBe(true);
+    await time.advance(2_000);
+    expect(lease.stands()).toBe(false);
+  });
+
+  it('counts from before the request, however long its answer takes', async () => {
+    const time = createManualTime();
+    const lease = leaseOn(time, () => time.timers.sleep(3_900));
+    const beat = lease.beat();
+    await time.advance(3_900);
+    await beat;
+    expect(lease.stands()).toBe(true);
+    await time.advance(100);
+    expect(lease.stands()).toBe(false);
+  });
+
+  it('runs on as it was when the store does not answer', async () => {
+    const time = createManualTime();
+    let fails = false;
+    const lease = leaseOn(time, () => (fails ? unavailable() : Promise.resolve()));
+    await lease.beat();
+    fails = true;
+    await time.advance(3_999);
+    await expect(lease.beat()).rejects.toMatchObject({ code: 'storage_unavailable' });
+    expect(lease.stands()).toBe(true);
+    await time.advance(1);
+    expect(lease.stands()).toBe(false);
+  });
+
+  it('tells which runs were asked to cancel with every beat', async () => {
+    const lease = leaseOn(createManualTime());
+    await lease.beat();
+    await lease.beat();
+    expect(lease.cancelled).toEqual(['enough', 'enough']);
+  });
+});
+
+describe('runs that a worker owns and does not drive', () => {
+  function undriven(row: Partial<RunRow> | null, fails: () => boolean = () => false) {
+    const commits: unknown[] = [];
+    const driven = new Set<string>();
+    const runs = createUndrivenRuns({
+      clock: createManualTime(0).clock,
+      workerId: 'w',
+      logger: quiet,
+      isDriven: ({ runId }) => driven.has(runId),
+      restMs: () => 2_000,
+      store: {
+        getRun: async () => (fails() ? unavailable() : (row as RunRow | null)), // of a row only what is looked at
+        async commit(commit) {
+          commits.push(commit.run);
+          return { type: 'committed', at: 0, events: [], outcomes: [] };
+        },
+      },
+    });
+    return { runs, commits, driven };
+  }
+  const mine = { leaseOwner: 'w', epoch: 1, status: 'running' as const, lastSeq: 7 };
+
+  it('go back to the queue under the fence, to rest for a while', async () => {
+    const { runs, commits } = undriven(mine);
+    await runs.giveBack(claimOf('a'));
+    await runs.retry();
+    expect(commits).toEqual([
+      { runId: 'run_a', epoch: 1, owner: 'w', lastSeq: 7, patch: { status: 'queued', leaseOwner: null, dueAt: 2_000 } },
+    ]);
+  });
+
+  it.each([
+    ['another owner', { ...mine, leaseOwner: 'v' }],
+    ['another epoch', { ...mine, epoch: 2 }],
+    ['another status', { ...mine, status: 'waiting' as const }],
+    ['no such run', null],
+  ])('stay as they are: %s', async (_, row) => {
+    const { runs, commits } = undriven(row);
+    await runs.giveBack(claimOf('a'));
+    expect(commits).toEqual([]);
+  });
+
+  it('are tried again while the store is away, and never twice once it was done', async () => {
+    let away = true;
+    const { runs, commits } = undriven(mine, () => away);
+    await runs.giveBack(claimOf('a'));
+    await runs.retry();
+    expect(commits).toEqual([]);
+    away = false;
+    await runs.retry();
+    await runs.retry();
+    expect(commits).toHaveLength(1);
+  });
+
+  it('are forgotten when this process drives them after all', async () => {
+    const { runs, commits, driven } = undriven(mine);
+    runs.add(claimOf('a'));
+    driven.add('run_a');
+    await runs.retry();
+    driven.clear();
+    await runs.retry();
+    expect(commits).toEqual([]);
+  });
+});
+
+describe('claims', () => {
+  function claims(options: {
+    claim: (limit: number) => Promise<readonly RunClaim[]>;
+    owned?: readonly RunClaim[];
+    late?: boolean;
+    room?: number;
+  }) {
+    const taken: string[] = [];
+    const found: string[] = [];
+    let beats = 0;
+    const lease: Lease = { beat: async () => void beats++, stands: () => true, isLate: () => options.late === true };
+    const subject = createClaims({
+      lease,
+      workerId: 'w',
+      logger: quiet,
+      room: () => options.room ?? 10,
+      take: async ({ runId }) => void taken.push(runId),
+      found: ({ runId }) => found.push(runId),
+      store: { claimRuns: async (_, limit) => (await options.claim(limit)) as RunRow[], ownedRuns: async () => options.owned ?? [] }, // of a row only what is looked at
+    });
+    return { subject, taken, found, beats: () => beats };
+  }
+
+  it('go on while a claim is full, and look once more when asked meanwhile', async () => {
+    const limits: number[] = [];
+    let left = 25;
+    const { subject, taken } = claims({
+      room: 10,
+      async claim(limit) {
+        limits.push(limit);
+        const count = Math.min(limit, left);
+        left -= count;
+        return Array.from({ length: count }, (_, index) => claimOf(`${limits.length}.${index}`));
+      },
+    });
+    subject.claimSoon();
+    subject.claimSoon();
+    await expect.poll(() => taken.length).toBe(25);
+    await subject.stop();
+    expect(limits).toEqual([10, 10, 10]);
+  });
+
+  it('never take more than there is room for, nor anything without room', async () => {
+    const limits: number[] = [];
+    const count = async (limit: number) => {
+      limits.push(limit);
+      return [];
+    };
+    const full = claims({ room: 0, claim: count });
+    full.subject.claimSoon();
+    await full.subject.stop();
+    expect(limits).toEqual([]);
+    const wide = claims({ room: 5_000, claim: count });
+    wide.subject.claimSoon();
+    await wide.subject.stop();
+    expect(limits.every((limit) => limit <= 100)).toBe(true);
+  });
+
+  it('look for what a failed claim may have taken before the next one', async () => {
+    let fails = true;
+    const { subject, found } = claims({ owned: [claimOf('lost')], claim: () => (fails ? unavailable() : Promise.resolve([])) });
+    subject.claimSoon();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(found).toEqual([]);
+    fails = false;
+    subject.claimSoon();
+    await expect.poll(() => found).toEqual(['run_lost']);
+    subject.claimSoon();
+    await subject.stop();
+    expect(found).toEqual(['run_lost']);
+  });
+
+  it('come after a sign of life when the last one is old', async () => {
+    const { subject, beats } = claims({ late: true, claim: async () => [] });
+    subject.claimSoon();
+    await expect.poll(beats).toBe(1);
+    await subject.stop();
+  });
+
+  it('claim nothing once they are stopped', async () => {
+    const asked: number[] = [];
+    const { subject } = claims({
+      claim: async (limit) => {
+        asked.push(limit);
+        return [];
+      },
+    });
+    await subject.stop();
+    subject.claimSoon();
+    await subject.stop();
+    expect(asked).toEqual([]);
+  });
+});
+
+describe('wake-ups', () => {
+  function topic(spansProcesses: boolean, here = false) {
+    const listeners = new Set<(message: string) => void>();
+    const published: string[] = [];
+    const received: unknown[] = [];
+    const bus = {
+      spansProcesses,
+      publish: (_: string, message: string) => void published.push(message),
+      subscribe: (_: string, listener: (message: string) => void) => {
+        listeners.add(listener);
+        return () => listeners.delete(listener);
+      },
+      close: async () => undefined,
+    };
+    const subject = createWakeTopic(bus, { isHere: () => here, receive: (message) => received.push(message) });
+    return { subject, published, received, listeners };
+  }
+  const message = { tenantId, runId: 'run_01h455vb4pex5vsknk084sn02q' as RunId, cancel: 'enough' };
+
+  it('go to every process where there are several, and straight to a run that is driven here where there is one', () => {
+    const several = topic(true, true);
+    several.subject.wake(message);
+    expect(several.published).toEqual([JSON.stringify(message)]);
+    const alone = topic(false, true);
+    alone.subject.wake(message);
+    expect([alone.published, alone.received]).toEqual([[], [message]]);
+  });
+
+  it('ignore what is no wake-up', () => {
+    const { subject, received, listeners } = topic(true);
+    subject.listen();
+    for (const text of ['', '{', 'null', '[]', '{"tenantId":"default"}', '{"tenantId":"default","runId":"x"}', JSON.stringify(message)])
+      for (const listener of listeners) listener(text);
+    expect(received).toEqual([message]);
+    subject.close();
+    expect(listeners.size).toBe(0);
+  });
+});
+
+describe('rounds', () => {
+  it('go on after a failure, wait between two of them, and end at once', async () => {
+    const time = createManualTime();
+    const rounds = createRounds({ timers: time.timers, logger: quiet });
+    let ran = 0;
+    rounds.every(100, 'the work', async () => {
+      ran += 1;
+      await time.timers.sleep(50);
+      if (ran === 1) throw new Error('once');
+    });
+    await time.advance(99);
+    expect(ran).toBe(0);
+    await time.advance(1);
+    expect(ran).toBe(1);
+    await time.advance(149);
+    expect(ran).toBe(1);
+    await time.advance(1);
+    expect(ran).toBe(2);
+    const stopped = rounds.stop();
+    await time.advance(50);
+    await stopped;
+    await time.advance(1_000);
+    expect(ran).toBe(2);
+  });
+});
