@@ -3,15 +3,19 @@
  *
  *   node --conditions=nexus-source scripts/checks/architecture.ts
  *
- * Type-only imports count. Tests may use any module, through its door or the door of its `testing` folder, which source may not. Each rule has a name that its findings carry;
- * `npm run verify:gates` plants a violation of each and sees it caught.
+ * Type-only imports count. Tests may use any module, through its door or the door of its `testing` folder, which source may not.
+ * Each rule has a name that its findings carry; `npm run verify:gates` plants a violation of each and sees it caught.
  */
-import { type Finding, report } from './files.ts';
+import { type Finding, isTestCode, report } from './files.ts';
 import { house } from './house.ts';
 import { type Edge, type ImportGraph, manifestOf, readImportGraph } from './import-graph.ts';
 
 const server = 'packages/server/src/';
-const testFile = /(\.test|\.testkit|\.conformance)\.ts$|\/testing\/|^test\/|^bench\/|^scripts\//;
+
+/** What is not shipped has the freedom of a test: any module, and what the root declares for development. */
+function isNotShipped(file: string): boolean {
+  return isTestCode(file) || /^(bench|scripts)\//.test(file);
+}
 
 interface Place {
   /** `core`, `budget`, …; undefined outside the server's modules. */
@@ -24,7 +28,7 @@ interface Place {
 }
 
 function placeOf(file: string): Place {
-  const isTest = testFile.test(file);
+  const isTest = isNotShipped(file);
   if (!file.startsWith(server)) return { module: undefined, room: undefined, part: undefined, isTest };
   const inside = file.slice(server.length).split('/');
   const module = inside.length > 1 ? inside[0] : undefined;
@@ -120,7 +124,7 @@ function checkEdge(edge: Edge, graph: ImportGraph): Finding[] {
     message: `${edge.specifier}: ${message}`,
   });
   const manifest = manifestOf(graph.manifests, edge.from);
-  const isTest = testFile.test(edge.from);
+  const isTest = isNotShipped(edge.from);
   const findings: Finding[] = [];
   if (edge.target.type === 'unresolved') return [found('unresolved', 'there is no such file or door')];
   const named = edge.specifier.startsWith('.') || edge.specifier.startsWith('#') ? undefined : nameOf(edge);
@@ -157,7 +161,7 @@ function nameOf(edge: Edge): string {
 function isDeclared(name: string, file: string, graph: ImportGraph): boolean {
   const own = manifestOf(graph.manifests, file);
   if (own === undefined || own.name === name || own.dependencies.has(name)) return true;
-  const shipped = file.startsWith('packages/') && !testFile.test(file);
+  const shipped = file.startsWith('packages/') && !isTestCode(file);
   const alone = own.folder !== '' && !file.startsWith('packages/');
   if (shipped || alone) return false;
   const workspace = graph.manifests.some((manifest) => manifest.name === name && manifest.folder !== '');

@@ -23,6 +23,11 @@ export function readText(root: string, file: string): string {
   return readFileSync(join(root, file), 'utf8');
 }
 
+/** Code that only tests run: tests, what they share, and the doors that modules open for them alone. */
+export function isTestCode(file: string): boolean {
+  return /(\.test|\.testkit|\.conformance)\.ts$|\/testing\/|^test\//.test(file);
+}
+
 /** Is the file binary? Decided as git does: a NUL among its first bytes. */
 export function isBinary(text: string): boolean {
   return text.slice(0, 8000).includes('\0');
