@@ -1,6 +1,8 @@
 /**
- * Proves that each gate of `npm run verify` bites: plants one violation at a time in a copy of the repository and sees the gate
- * catch it, under its name. A gate that lets its violation pass, or that fails on the clean copy, fails this run.
+ * Proves that each gate of `npm run verify` bites: plants violations in a copy of the repository and sees the gate catch each of them,
+ * under its name. A gate that lets its violation pass, or that fails on the clean copy, fails this run.
+ *
+ * Violations of one step that lie in different files are planted together, because each run of a step costs seconds.
  *
  *   npm run verify:gates               all gates
  *   npm run verify:gates -- cycle      those whose name contains the word
@@ -11,7 +13,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { listFiles } from './checks/files.ts';
 import { steps } from './gates/steps.ts';
-import { type Violation, violations } from './gates/violations.ts';
+import type { Violation } from './gates/violations/violation.ts';
+import { violations } from './gates/violations.ts';
 
 const root = join(import.meta.dirname, '..');
 const words = process.argv.slice(2);
@@ -26,7 +29,7 @@ try {
     const { status, output } = run(step, []);
     record(status === 0, `clean copy passes ${step}`, output);
   }
-  for (const violation of chosen) prove(violation);
+  for (const batch of inBatches(chosen)) prove(batch);
 } finally {
   rmSync(copy, { recursive: true, force: true });
 }
@@ -59,21 +62,49 @@ function linkModules(from: string, to: string): void {
   symlinkSync(join(copy, 'packages/server'), join(to, 'nexus-agent'));
 }
 
-function prove(violation: Violation): void {
-  const path = join(copy, violation.file);
-  const before = existsSync(path) ? readFileSync(path, 'utf8') : undefined;
-  const made = before === undefined ? mkdirSync(dirname(path), { recursive: true }) : undefined;
-  const content = typeof violation.plant === 'string' ? violation.plant : violation.plant(before ?? '');
+/** Violations of one step that touch no file twice. */
+function inBatches(all: readonly Violation[]): Violation[][] {
+  const batches: Violation[][] = [];
+  for (const violation of all) {
+    const fits = (other: Violation) => other.step === violation.step && !filesOf(other).some((file) => filesOf(violation).includes(file));
+    const batch = batches.find((others) => others.every(fits));
+    if (batch === undefined) batches.push([violation]);
+    else batch.push(violation);
+  }
+  return batches;
+}
+
+function filesOf({ file, beside = {} }: Violation): string[] {
+  return [file, ...Object.keys(beside)];
+}
+
+function prove(batch: readonly Violation[]): void {
+  const undo: (() => void)[] = [];
   try {
-    if (content === before) throw new Error(`the violation "${violation.gate}" changes nothing in ${violation.file}`);
-    writeFileSync(path, content);
-    const { status, output } = run(violation.step, violation.args ?? []);
-    const why = status === 0 ? 'was let through' : 'failed for another reason';
-    const caught = status !== 0 && violation.caught.test(output);
-    record(caught, caught ? `${violation.gate}: caught by ${violation.step}` : `${violation.gate}: ${why} (${violation.step})`, output);
+    for (const violation of batch) plant(violation, undo);
+    const { status, output } = run(
+      batch[0]?.step ?? '',
+      batch.flatMap(({ args = [] }) => args),
+    );
+    for (const { gate, step, caught } of batch) {
+      const isCaught = status !== 0 && caught.test(output);
+      const why = status === 0 ? 'was let through' : 'is not among what was caught';
+      record(isCaught, isCaught ? `${gate}: caught by ${step}` : `${gate}: ${why} (${step})`, output);
+    }
   } finally {
-    if (before === undefined) rmSync(made ?? path, { recursive: true });
-    else writeFileSync(path, before);
+    for (const step of undo.reverse()) step();
+  }
+}
+
+function plant({ gate, file, plant: content, beside = {} }: Violation, undo: (() => void)[]): void {
+  for (const [name, text] of [[file, content] as const, ...Object.entries(beside)]) {
+    const path = join(copy, name);
+    const before = existsSync(path) ? readFileSync(path, 'utf8') : undefined;
+    const made = before === undefined ? mkdirSync(dirname(path), { recursive: true }) : undefined;
+    undo.push(() => (before === undefined ? rmSync(made ?? path, { recursive: true }) : writeFileSync(path, before)));
+    const after = typeof text === 'string' ? text : text(before ?? '');
+    if (after === before) throw new Error(`the violation "${gate}" changes nothing in ${name}`);
+    writeFileSync(path, after);
   }
 }
 

@@ -29,6 +29,15 @@ export const steps: readonly Step[] = [
     command: ['node_modules/knip/bin/knip.js', '--no-progress', '--tsConfig', 'tsconfig.build.json'],
   },
   {
+    name: 'test-only',
+    shows: 'no production code that only tests use',
+    // Types are left out: a door may name a part of its contract that so far only a test writes down.
+    command: ['node_modules/knip/bin/knip.js', '--no-progress', '--tsConfig', 'tsconfig.build.json', '--production', '--exclude', 'types'],
+  },
+  { name: 'shape', shows: 'no function over 150 lines, no class over 300', command: ['scripts/checks/shape.ts'] },
+  { name: 'names', shows: 'one name means one thing, one thing is written once', command: ['scripts/checks/names.ts'] },
+  { name: 'time', shows: 'the engine has no timer, clock or chance of its own', command: ['scripts/checks/engine-time.ts'] },
+  {
     name: 'lockfile',
     shows: 'the lockfile is whole and agrees with the manifests',
     command: ['scripts/checks/lockfile.ts'],
