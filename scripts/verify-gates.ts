@@ -1,66 +1,41 @@
 /**
  * Proves that each gate of `npm run verify` bites: plants violations in a copy of the repository and sees the gate catch each of them,
- * under its name. A gate that lets its violation pass, or that fails on the clean copy, fails this run.
+ * under its name. A gate that lets its violation pass, or that fails on the clean copy, fails this run. Then it adds what the newcomer's
+ * map tells how to add, in the files that the map names, and sees it work.
  *
  * Violations of one step that lie in different files are planted together, because each run of a step costs seconds.
  *
  *   npm run verify:gates               all gates
- *   npm run verify:gates -- cycle      those whose name contains the word
+ *   npm run verify:gates -- cycle      those whose name or step contains the word
  */
-import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { listFiles } from './checks/files.ts';
+import { join } from 'node:path';
+import { matching, readRows } from './checks/newcomer-rows.ts';
+import { type Addition, additions } from './gates/additions.ts';
+import { copyTree } from './gates/copy.ts';
 import { steps } from './gates/steps.ts';
 import type { Violation } from './gates/violations/violation.ts';
 import { violations } from './gates/violations.ts';
 
 const root = join(import.meta.dirname, '..');
 const words = process.argv.slice(2);
-const chosen = violations.filter(({ gate }) => words.length === 0 || words.some((word) => gate.includes(word)));
-const copy = mkdtempSync(join(tmpdir(), 'nexus-gates-'));
+const isAsked = (...names: string[]) => words.length === 0 || words.some((word) => names.some((name) => name.includes(word)));
+const chosen = violations.filter(({ gate, step }) => isAsked(gate, step));
+const copy = copyTree(root);
 const results = { passed: 0, failed: 0 };
 
 try {
-  makeCopy();
   for (const step of new Set(chosen.map((violation) => violation.step))) {
     if (step === 'tests') continue;
-    const { status, output } = run(step, []);
+    const { status, output } = copy.run(commandOf(step));
     record(status === 0, `clean copy passes ${step}`, output);
   }
   for (const batch of inBatches(chosen)) prove(batch);
+  follow(additions.filter(({ adds }) => isAsked(`map: ${adds}`)));
 } finally {
-  rmSync(copy, { recursive: true, force: true });
+  copy.remove();
 }
 process.stdout.write(`verify:gates: ${results.passed} passed, ${results.failed} failed\n`);
 if (results.failed > 0) process.exitCode = 1;
-
-/** The files of the work tree, in a git repository of their own, with the installed packages linked and our own packages from the copy. */
-function makeCopy(): void {
-  for (const file of listFiles(root)) {
-    mkdirSync(dirname(join(copy, file)), { recursive: true });
-    cpSync(join(root, file), join(copy, file));
-  }
-  linkModules(join(root, 'node_modules'), join(copy, 'node_modules'));
-  for (const name of readdirSync(join(root, 'packages'))) {
-    const nested = join(root, 'packages', name, 'node_modules');
-    if (existsSync(nested)) linkModules(nested, join(copy, 'packages', name, 'node_modules'));
-  }
-  execFileSync('git', ['init', '--quiet'], { cwd: copy });
-}
-
-function linkModules(from: string, to: string): void {
-  mkdirSync(to, { recursive: true });
-  for (const entry of readdirSync(from)) {
-    if (entry.startsWith('.') || entry === '@nexus-agent' || entry === 'nexus-agent') continue;
-    symlinkSync(join(from, entry), join(to, entry));
-  }
-  if (!existsSync(join(from, '@nexus-agent'))) return;
-  mkdirSync(join(to, '@nexus-agent'));
-  for (const name of readdirSync(join(from, '@nexus-agent'))) symlinkSync(join(copy, 'packages', name), join(to, '@nexus-agent', name));
-  symlinkSync(join(copy, 'packages/server'), join(to, 'nexus-agent'));
-}
 
 /** Violations of one step that touch no file twice. */
 function inBatches(all: readonly Violation[]): Violation[][] {
@@ -79,42 +54,55 @@ function filesOf({ file, beside = {} }: Violation): string[] {
 }
 
 function prove(batch: readonly Violation[]): void {
-  const undo: (() => void)[] = [];
   try {
-    for (const violation of batch) plant(violation, undo);
-    const { status, output } = run(
-      batch[0]?.step ?? '',
-      batch.flatMap(({ args = [] }) => args),
-    );
+    for (const { file, plant, beside = {} } of batch) {
+      copy.write(file, plant);
+      for (const [name, text] of Object.entries(beside)) copy.write(name, text);
+    }
+    const { status, output } = copy.run([...commandOf(batch[0]?.step ?? ''), ...batch.flatMap(({ args = [] }) => args)]);
     for (const { gate, step, caught } of batch) {
       const isCaught = status !== 0 && caught.test(output);
       const why = status === 0 ? 'was let through' : 'is not among what was caught';
       record(isCaught, isCaught ? `${gate}: caught by ${step}` : `${gate}: ${why} (${step})`, output);
     }
   } finally {
-    for (const step of undo.reverse()) step();
+    copy.restore();
   }
 }
 
-function plant({ gate, file, plant: content, beside = {} }: Violation, undo: (() => void)[]): void {
-  for (const [name, text] of [[file, content] as const, ...Object.entries(beside)]) {
-    const path = join(copy, name);
-    const before = existsSync(path) ? readFileSync(path, 'utf8') : undefined;
-    const made = before === undefined ? mkdirSync(dirname(path), { recursive: true }) : undefined;
-    undo.push(() => (before === undefined ? rmSync(made ?? path, { recursive: true }) : writeFileSync(path, before)));
-    const after = typeof text === 'string' ? text : text(before ?? '');
-    if (after === before) throw new Error(`the violation "${gate}" changes nothing in ${name}`);
-    writeFileSync(path, after);
+/** Makes each addition in the files that its row of the map names, and in no other; then the document of the API must tell of it. */
+function follow(all: readonly Addition[]): void {
+  if (all.length === 0) return;
+  const rows = readRows(root);
+  const check = (what: string, command: readonly string[]) => {
+    const { status, output } = copy.run(command);
+    record(status === 0, `map: ${what} after ${all.map(({ adds }) => adds).join(' and ')}`, output);
+  };
+  try {
+    for (const { adds, values, edits } of all) {
+      const named = rows.find((row) => row.what === adds)?.paths.flatMap((path) => matching(root, path, values)) ?? [];
+      for (const { file, change } of edits) {
+        const target = named.find((path) => file.test(path));
+        if (target === undefined) throw new Error(`the map names no file ${file} for ${adds}`);
+        copy.write(target, change);
+      }
+    }
+    const document = 'docs/openapi.json';
+    // Out of date until it is written anew, and put back at the end.
+    copy.write(document, 'planted');
+    check(`${document} is written`, ['--conditions=nexus-source', 'scripts/openapi.ts']);
+    for (const { adds, seen } of all) record(seen.test(copy.read(document)), `map: ${adds} is seen in ${document}`, `nothing like ${seen}`);
+    for (const step of ['types', 'architecture']) check(`${step} passes`, commandOf(step));
+    check('tests pass', [...commandOf('tests'), ...all.flatMap(({ tests }) => tests)]);
+  } finally {
+    copy.restore();
   }
 }
 
-function run(step: string, args: readonly string[]): { status: number | null; output: string } {
-  const found = steps.find(({ name }) => name === step);
-  if (found === undefined) throw new Error(`there is no step ${step}`);
-  const env = { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0' };
-  const { status, stdout, stderr, error } = spawnSync(process.execPath, [...found.command, ...args], { cwd: copy, encoding: 'utf8', env });
-  if (error !== undefined) throw error;
-  return { status, output: stdout + stderr };
+function commandOf(name: string): readonly string[] {
+  const found = steps.find((step) => step.name === name);
+  if (found === undefined) throw new Error(`there is no step ${name}`);
+  return found.command;
 }
 
 function record(passed: boolean, line: string, output: string): void {

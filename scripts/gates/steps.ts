@@ -21,7 +21,11 @@ export const steps: readonly Step[] = [
     fix: 'npm run fix, then what it leaves',
   },
   { name: 'types', shows: 'everything compiles, strictly', command: ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json'] },
-  { name: 'architecture', shows: 'layers, doors, drivers, package dependencies, cycles', command: ['scripts/checks/architecture.ts'] },
+  {
+    name: 'architecture',
+    shows: 'layers, rooms, doors, drivers, package dependencies, cycles',
+    command: ['scripts/checks/architecture.ts'],
+  },
   {
     name: 'dead-code',
     shows: 'no unused file, export or dependency',
@@ -44,6 +48,7 @@ export const steps: readonly Step[] = [
     fix: 'npm run fix:lockfile',
   },
   { name: 'text', shows: 'file lengths, machine traces, unfinished work, skipped tests, links', command: ['scripts/checks/text.ts'] },
+  { name: 'map', shows: "what the newcomer's map names is there, four files a row", command: ['scripts/checks/newcomer-map.ts'] },
   {
     name: 'openapi',
     shows: 'docs/openapi.json is what the routes and schemas say',

@@ -230,6 +230,21 @@ export const violations: readonly Violation[] = [
     caught: /docs\/planted-link\.md:1 {2}broken-link /,
   },
   {
+    gate: 'map that leads nowhere',
+    step: 'map',
+    file: 'docs/architecture.md',
+    plant: (before) => before.replace('`cli/commands/<resource>.ts`', '`cli/planted/<resource>.ts`'),
+    caught: /docs\/architecture\.md:\d+ {2}map-path {2}a command: there is nothing like .*cli\/planted/,
+  },
+  {
+    gate: 'map that takes five files',
+    step: 'map',
+    file: 'docs/architecture.md',
+    plant: (before) =>
+      before.replace('| `cli/commands/<resource>.ts`', '| `cli/io.ts`, `cli/main.ts`, `cli/style.ts`, `cli/commands/<resource>.ts`'),
+    caught: /docs\/architecture\.md:\d+ {2}map-size {2}a command: takes 5 files/,
+  },
+  {
     gate: 'API document out of step',
     step: 'openapi',
     file: `${server}/api/routes/system.ts`,

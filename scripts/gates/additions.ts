@@ -1,0 +1,57 @@
+/** What `npm run verify:gates` adds, all at once, to see that the newcomer's map leads there. Data only. */
+export interface Addition {
+  /** The first column of the row that is followed. */
+  readonly adds: string;
+  /** What the names in the row's paths stand for. */
+  readonly values: Readonly<Record<string, string>>;
+  /** What is done in files of the row; each is the first that fits. */
+  readonly edits: readonly { readonly file: RegExp; readonly change: (before: string) => string }[];
+  /** What `docs/openapi.json` then says. */
+  readonly seen: RegExp;
+  /** The tests that must pass. */
+  readonly tests: readonly string[];
+}
+
+export const additions: readonly Addition[] = [
+  {
+    adds: 'an event of the journal',
+    values: {},
+    edits: [
+      {
+        file: /\/events\.ts$/,
+        change: (before) => before.replace(/^} as const;/m, "  'planted.happened': z.object({ step }),\n} as const;"),
+      },
+      { file: /\/transitions\.ts$/, change: (before) => before.replace("case 'policy.denied':", "$&\n    case 'planted.happened':") },
+      { file: /\.test\.ts$/, change: (before) => before.replace(/^ {2}'run\.cancelled',$/m, "$&\n  'planted.happened',") },
+    ],
+    seen: /"planted\.happened"/,
+    tests: ['packages/protocol/src', 'packages/server/src/runs/journal'],
+  },
+  {
+    adds: 'an endpoint of a resource',
+    values: { resource: 'approvals' },
+    edits: [
+      {
+        file: /\/routes\//,
+        change: (before) =>
+          before.replace(
+            /\[\n(\s*)route\(\{/,
+            `[
+$1route({
+$1  method: 'GET',
+$1  path: '/v1/approvals/planted',
+$1  operationId: 'planted',
+$1  summary: 'Planted',
+$1  tag,
+$1  scope: 'approvals',
+$1  responses: { 200: { description: 'Planted', schema: page(Approval) } },
+$1  handle: async () => ({ status: 200, body: { data: [], nextCursor: null } }),
+$1}),
+$1route({`,
+          ),
+      },
+    ],
+    seen: /"\/v1\/approvals\/planted"/,
+    tests: ['packages/server/src/api/openapi.test.ts'],
+  },
+];
