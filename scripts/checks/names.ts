@@ -5,16 +5,14 @@
  *
  * - `exported-twice`: two files of a package export one name, or one of them and the protocol. A re-export is the same thing, not a second.
  * - `hides-export`: a file has a function or class of its own that is called as what another file of its module exports.
- * - `local-thrice`: three or more files have a function of one name at their top, none of which is exported: one thing, or three names.
+ * - `local-thrice`: three or more files have a function of one name at their top: it is one thing, or it needs three names. A single
+ *   word, such as `list` or `describe`, is a verb whose object is the file, and may stand in many.
  * - `copied`: two files hold the same body of a function, or the same type.
  */
 import { type Finding, isTestCode, readText, report } from './files.ts';
 import { childOf, childrenOf, nameOf, readSources, type SourceFile, type SyntaxNode } from './syntax.ts';
 
 const source = /^packages\/[^/]+\/src\//;
-
-/** Folders whose files are read under the file's name, so that their exports are verbs: `sessions.list`, `runs.list`. */
-const spacedByFile = /\/cli\/commands\//;
 
 /** Shorter texts are the same by chance. */
 const minCopiedChars = 60;
@@ -91,7 +89,7 @@ function places(items: readonly Definition[]): string {
 function checkName(name: string, all: readonly Definition[]): Finding[] {
   const findings: Finding[] = [];
   const found = (rule: string, { file, line }: Definition, message: string) => findings.push({ rule, file, line, message });
-  const exported = all.filter(({ isExported, file }) => isExported && !spacedByFile.test(file));
+  const exported = all.filter(({ isExported }) => isExported);
   const local = all.filter(({ isExported, kind }) => !isExported && (kind === 'function' || kind === 'class'));
   for (const one of ['server', 'sdk']) {
     const [first, ...others] = exported.filter(({ file }) => file.startsWith(`packages/${one}/`) || file.startsWith('packages/protocol/'));
@@ -102,7 +100,8 @@ function checkName(name: string, all: readonly Definition[]): Finding[] {
     if (hidden.length > 0) found('hides-export', item, `${name} is what ${places(hidden)} exports`);
   }
   const [once, ...again] = local;
-  if (once !== undefined && again.length >= 2) found('local-thrice', once, `${name} is also a function of ${places(again)}`);
+  const isOneWord = /^[a-z]+$/.test(name);
+  if (once !== undefined && again.length >= 2 && !isOneWord) found('local-thrice', once, `${name} is also a function of ${places(again)}`);
   return findings;
 }
 

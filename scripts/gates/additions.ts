@@ -52,6 +52,6 @@ $1route({`,
       },
     ],
     seen: /"\/v1\/approvals\/planted"/,
-    tests: ['packages/server/src/api/openapi.test.ts'],
+    tests: ['openapi.test.ts'],
   },
 ];
