@@ -83,8 +83,8 @@ function follow(all: readonly Addition[]): void {
       const named = rows.find((row) => row.what === adds)?.paths.flatMap((path) => matching(root, path, values)) ?? [];
       for (const { file, change } of edits) {
         const target = named.find((path) => file.test(path));
-        if (target === undefined) throw new Error(`the map names no file ${file} for ${adds}`);
-        copy.write(target, change);
+        if (target !== undefined) copy.write(target, change);
+        else record(false, `map: ${adds}: no file like ${file} among those that the map names`, named.join('\n'));
       }
     }
     const document = 'docs/openapi.json';
