@@ -5,7 +5,16 @@ import { join } from 'node:path';
 import { type Api, createApi } from '#api';
 import { createReservationSweeper, ledgerRules } from '#budget';
 import { createAgentCatalog, createAgents, createApprovals, createBudgets, createModels, createTools } from '#control';
-import { type Clock, createIdSource, type IdSource, type NexusConfig, NexusError, systemClock, systemTimers } from '#core';
+import {
+  type Clock,
+  createIdSource,
+  createSchemaValidator,
+  type IdSource,
+  type NexusConfig,
+  NexusError,
+  systemClock,
+  systemTimers,
+} from '#core';
 import { createKeys } from '#identity';
 import type { LanguageModels } from '#llm';
 import { createPolicyEngine, loadPolicyFolder } from '#policy';
@@ -13,7 +22,7 @@ import { createOrchestrator, createStreamHub, defaultEngineSettings, type Orches
 import type { Bus, Store } from '#storage';
 import { openBus, openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
-import { createBuiltinTools, createSandbox, createSchemaValidator, createToolRegistry, createWorkspaces, type Tool } from '#tools';
+import { createBuiltinTools, createSandbox, createToolRegistry, createWorkspaces, type Tool } from '#tools';
 import { builtInAgent, defaultAgentName, greeting, loadAgentFolder } from './agents.ts';
 import { egressOptions } from './egress.ts';
 import { setUpModels } from './models.ts';

@@ -1,9 +1,9 @@
-import type { Clock, IdSource, Timers } from '#core';
+import type { Clock, IdSource, SchemaValidator, Timers } from '#core';
 import type { LanguageModels } from '#llm';
 import type { PolicyEngine } from '#policy';
 import type { Store } from '#storage';
 import type { Logger, Metrics, Tracer } from '#telemetry';
-import type { SchemaValidator, ToolRegistry } from '#tools';
+import type { ToolRegistry } from '#tools';
 
 export interface CallSettings {
   /** A model call is refused when less than this many output tokens can be afforded. */

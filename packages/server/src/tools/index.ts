@@ -3,7 +3,6 @@ export { createBuiltinTools } from './builtin/index.ts';
 export { createToolRegistry, type ToolFault } from './registry.ts';
 export { createSandbox } from './sandbox/pool.ts';
 export type { Sandbox, SandboxRequest } from './sandbox/types.ts';
-export { createSchemaValidator, type SchemaValidator } from './schema.ts';
 export type { Authorize, Tool, ToolContext, ToolExecution, ToolRegistry, ToolResult } from './types.ts';
 export { prepareWorkspace } from './workspace/prepare.ts';
 export { createWorkspaces, type WorkspaceLimits } from './workspace/workspace.ts';

@@ -1,3 +1,5 @@
+import { cutText } from '#core';
+
 /** `text` with at most `maxChars` characters; what was cut is said at the end, so that the reader knows and can ask for less. */
 export function boundText(text: string, maxChars: number): string {
   if (text.length <= maxChars) return text;
@@ -6,11 +8,4 @@ export function boundText(text: string, maxChars: number): string {
   const room = Math.max(0, maxChars - note(maxChars).length);
   const kept = cutText(text, room);
   return kept + note(kept.length);
-}
-
-/** The first `maxChars` UTF-16 units of a text, without half a surrogate pair at the end. */
-export function cutText(text: string, maxChars: number): string {
-  if (text.length <= maxChars) return text;
-  const last = text.charCodeAt(maxChars - 1);
-  return text.slice(0, last >= 0xd800 && last <= 0xdbff ? maxChars - 1 : maxChars);
 }

@@ -1,7 +1,6 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
-import { type Clock, matchesWildcard, NexusError, toErrorInfo } from '#core';
+import { type Clock, createSchemaValidator, matchesWildcard, NexusError, type SchemaIssue, toErrorInfo } from '#core';
 import { boundText } from './output.ts';
-import { createSchemaValidator, type SchemaIssue } from './schema.ts';
 import type { Tool, ToolContext, ToolExecution, ToolRegistry, ToolResult } from './types.ts';
 
 export interface ToolFault {

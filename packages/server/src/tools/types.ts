@@ -1,6 +1,5 @@
 import type { EffectsClass, ErrorInfo } from '@nexus-agent/protocol';
-
-export type JsonSchema = Record<string, unknown>;
+import type { JsonSchema } from '#core';
 
 /** Asked before a tool touches something outside its own arguments (a host, a secret). The answer was decided by policy and recorded. */
 export type Authorize = (request: {

@@ -1,5 +1,4 @@
-import { NexusError } from '#core';
-import { cutText } from '../output.ts';
+import { cutText, NexusError } from '#core';
 import type { Sandbox } from '../sandbox/types.ts';
 import type { Tool } from '../types.ts';
 import type { Workspaces } from '../workspace/workspace.ts';

@@ -1,5 +1,4 @@
-import { matchesWildcard, NexusError } from '#core';
-import { cutText } from '../output.ts';
+import { cutText, matchesWildcard, NexusError } from '#core';
 import type { Tool, ToolResult } from '../types.ts';
 import type { Workspaces } from '../workspace/workspace.ts';
 import { readLines } from './text-lines.ts';

@@ -1,5 +1,4 @@
-import { throwIfAborted } from '#core';
-import { cutText } from '../output.ts';
+import { cutText, throwIfAborted } from '#core';
 import type { OpenFile } from '../workspace/walk.ts';
 
 const chunkBytes = 64 * 1024;

@@ -1,9 +1,11 @@
 import { createRequire } from 'node:module';
 import { createContext, Script } from 'node:vm';
 import type { Ajv2020, ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
-import { NexusError } from '#core';
-import { cutText } from './output.ts';
-import type { JsonSchema } from './types.ts';
+import { LRUCache } from 'lru-cache';
+import { NexusError } from './errors.ts';
+import { cutText } from './text.ts';
+
+export type JsonSchema = Record<string, unknown>;
 
 /** One thing that does not fit: where, what is there, what belongs there. */
 export interface SchemaIssue {
@@ -21,34 +23,56 @@ const maxIssues = 5;
 const maxShownChars = 80;
 const wrapperKeywords = new Set(['anyOf', 'oneOf', 'allOf', 'if', 'not', '$ref']);
 
-/** Validates against JSON Schema 2020-12. Each schema object is compiled when it is first used and kept as long as the object lives. */
-export function createSchemaValidator(): SchemaValidator {
-  let ajv: Ajv2020 | undefined;
-  const compiled = new WeakMap<JsonSchema, ValidateFunction>();
+/** Texts of schemas whose compiled form is kept, in characters. */
+const maxKeptChars = 4 * 1024 * 1024;
 
-  const compile = (schema: JsonSchema): ValidateFunction => {
-    ajv ??= loadAjv();
-    // `$schema` may name another draft and `$id` would make two tools with the same id collide: neither matters here.
-    const { $schema: _draft, $id: _id, ...rest } = schema;
-    try {
-      return ajv.compile(rest);
-    } catch (error) {
-      throw new NexusError('config_invalid', 'the schema of the tool is not a valid JSON Schema; correct the tool', { cause: error });
+/**
+ * Validates against JSON Schema 2020-12. A schema is compiled when it is first used and kept as long as its object lives;
+ * schemas of equal text share the compiled form while it is among the last used (within {@link maxKeptChars}).
+ */
+export function createSchemaValidator(): SchemaValidator {
+  const byObject = new WeakMap<JsonSchema, ValidateFunction>();
+  const byText = new LRUCache<string, ValidateFunction>({ maxSize: maxKeptChars, sizeCalculation: (_validate, text) => text.length });
+  const compile = createCompiler();
+
+  const find = (schema: JsonSchema): ValidateFunction => {
+    const text = JSON.stringify(schema);
+    let validate = byText.get(text);
+    if (validate === undefined) {
+      validate = compile(schema, text.length);
+      byText.set(text, validate);
     }
+    byObject.set(schema, validate);
+    return validate;
   };
 
   return {
     check(schema, value) {
-      let validate = compiled.get(schema);
-      if (validate === undefined) {
-        validate = compile(schema);
-        compiled.set(schema, validate);
-      }
+      const validate = byObject.get(schema) ?? find(schema);
       if (validate(value)) return [];
       const errors = validate.errors ?? [];
+      validate.errors = null; // they hold the value that was checked
       const concrete = errors.filter((error) => !wrapperKeywords.has(error.keyword));
       return (concrete.length > 0 ? concrete : errors).slice(0, maxIssues).map((error) => describe(error, value));
     },
+  };
+}
+
+/** Ajv never forgets a schema that it compiled, so a new one begins after {@link maxKeptChars} of them. What was compiled stays good. */
+function createCompiler() {
+  let ajv: Ajv2020 | undefined;
+  let compiledChars = 0;
+  return (schema: JsonSchema, chars: number): ValidateFunction => {
+    if (compiledChars + chars > maxKeptChars) ajv = undefined;
+    compiledChars = ajv === undefined ? chars : compiledChars + chars;
+    ajv ??= loadAjv();
+    // `$schema` may name another draft and `$id` would make two schemas with the same id collide: neither matters here.
+    const { $schema: _draft, $id: _id, ...rest } = schema;
+    try {
+      return ajv.compile(rest);
+    } catch (error) {
+      throw new NexusError('config_invalid', 'the schema is not a valid JSON Schema; correct it', { cause: error });
+    }
   };
 }
 
