@@ -162,7 +162,7 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
     ...(config.otlp.endpoint === undefined ? {} : { endpoint: config.otlp.endpoint, headers: config.otlp.headers }),
   });
   closers.push(() => tracer.close());
-  const sandbox = createSandbox({ clock });
+  const sandbox = createSandbox({ clock, timers: systemTimers });
   closers.push(() => sandbox.close());
   const tools = createToolRegistry({
     tools: [

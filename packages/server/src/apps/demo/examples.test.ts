@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { resolveConfig, systemClock } from '#core';
+import { resolveConfig, systemClock, systemTimers } from '#core';
 import { createPolicyEngine, loadPolicyFolder } from '#policy';
 import { createSandbox } from '#tools';
 import { loadAgentFolder } from '../agents.ts';
@@ -118,7 +118,7 @@ it('has figures of the moons that agree with the planets they go round', () => {
 });
 
 it('has a program whose orbits take the time that Kepler gives them', async () => {
-  const sandbox = createSandbox({ clock: systemClock });
+  const sandbox = createSandbox({ clock: systemClock, timers: systemTimers });
   try {
     const files = Object.fromEntries(['programs/orbits.js', 'data/planets.csv'].map((path) => [path, read(path)]));
     const result = await sandbox.run({ code: "eval(files['programs/orbits.js'])", input: 2_000, files });

@@ -2,7 +2,7 @@ import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { systemClock } from '#core';
+import { systemClock, systemTimers } from '#core';
 import { createBuiltinTools, createSandbox, createToolRegistry, createWorkspaces, type Sandbox, type ToolRegistry } from '#tools';
 import { makeToolContext } from '../testing/context.ts';
 
@@ -12,7 +12,7 @@ let registry: ToolRegistry;
 
 beforeAll(async () => {
   workspace = await mkdtemp(join(tmpdir(), 'nexus-builtin-'));
-  sandbox = createSandbox({ clock: systemClock, maxThreads: 1 });
+  sandbox = createSandbox({ clock: systemClock, timers: systemTimers, maxThreads: 1 });
   registry = createToolRegistry({ tools: createBuiltinTools({ sandbox, workspaces: createWorkspaces() }), clock: systemClock });
   await writeFile(join(workspace, 'sales.csv'), 'month,total\njan,10\nfeb,32\n');
   await writeFile(join(workspace, 'image.png'), Buffer.from([0xff, 0xfe, 0xfd]));

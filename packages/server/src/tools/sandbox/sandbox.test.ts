@@ -4,13 +4,14 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { systemClock } from '#core';
+import { systemClock, systemTimers } from '#core';
 import { createSandbox, type Sandbox, type SandboxRequest } from '#tools';
 
 let sandbox: Sandbox;
 beforeAll(() => {
   sandbox = createSandbox({
     clock: systemClock,
+    timers: systemTimers,
     limits: { fuel: 500, wallMs: 10_000, memoryBytes: 32 * 1024 * 1024, maxOutputChars: 10_000 },
   });
 });
@@ -231,7 +232,7 @@ describe('the pool', () => {
   });
 
   it('refuses what would wait too long, and serves those that wait', async () => {
-    const small = createSandbox({ clock: systemClock, maxThreads: 1, maxQueued: 2 });
+    const small = createSandbox({ clock: systemClock, timers: systemTimers, maxThreads: 1, maxQueued: 2 });
     try {
       const results = await Promise.all(Array.from({ length: 5 }, (_, index) => small.run({ code: `${index}` })));
       const codes = results.map((result) => (result.type === 'ok' ? result.value : result.error.code));
@@ -243,7 +244,7 @@ describe('the pool', () => {
   });
 
   it('takes a waiting run out of the queue when it is cancelled', async () => {
-    const small = createSandbox({ clock: systemClock, maxThreads: 1 });
+    const small = createSandbox({ clock: systemClock, timers: systemTimers, maxThreads: 1 });
     try {
       const controller = new AbortController();
       const first = small.run({ code: 'let n = 0; for (let i = 0; i < 1e6; i++) n++; n' });
@@ -263,7 +264,7 @@ describe('the pool', () => {
   });
 
   it('ends idle threads and starts new ones', async () => {
-    const brief = createSandbox({ clock: systemClock, idleMs: 20 });
+    const brief = createSandbox({ clock: systemClock, timers: systemTimers, idleMs: 20 });
     try {
       expect(await brief.run({ code: '1' })).toMatchObject({ value: 1 });
       await new Promise((resolve) => setTimeout(resolve, 80));
@@ -274,10 +275,9 @@ describe('the pool', () => {
   });
 
   it('does not keep a process alive that has nothing else to do', { timeout: 30_000 }, async () => {
-    const door = fileURLToPath(new URL('../index.ts', import.meta.url));
-    const program = `import { createSandbox } from ${JSON.stringify(door)};
-      const clock = { now: Date.now, monotonic: () => performance.now() };
-      console.log((await createSandbox({ clock }).run({ code: '40 + 2' })).value);`;
+    const program = `import { systemClock, systemTimers } from '#core';
+      import { createSandbox } from '#tools';
+      console.log((await createSandbox({ clock: systemClock, timers: systemTimers }).run({ code: '40 + 2' })).value);`;
     const startedAt = performance.now();
     const args = ['--conditions=nexus-source', '--input-type=module', '--eval', program];
     const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: fileURLToPath(new URL('../../..', import.meta.url)) });
@@ -286,7 +286,7 @@ describe('the pool', () => {
   });
 
   it('ends everything when it is closed', async () => {
-    const closing = createSandbox({ clock: systemClock, maxThreads: 1 });
+    const closing = createSandbox({ clock: systemClock, timers: systemTimers, maxThreads: 1 });
     const runs = [closing.run({ code: 'for (;;);' }), closing.run({ code: '1' })];
     await closing.close();
     expect(await Promise.all(runs)).toMatchObject([{ error: { code: 'cancelled' } }, { error: { code: 'cancelled' } }]);

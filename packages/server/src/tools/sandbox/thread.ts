@@ -1,0 +1,115 @@
+import { Worker } from 'node:worker_threads';
+import { type Cancel, NexusError, type Timers } from '#core';
+import type { InterpreterOutcome, InterpreterRequest } from './interpreter.ts';
+import type { WorkerAnswer } from './worker.ts';
+
+export type JobEnd =
+  | { readonly type: 'answered'; readonly outcome: InterpreterOutcome }
+  | { readonly type: 'stopped'; readonly error: NexusError };
+
+/** One run of code, from when it is asked for until `settle` is called. */
+export interface Job {
+  readonly request: InterpreterRequest;
+  readonly settle: (end: JobEnd) => void;
+}
+
+export interface ThreadOptions {
+  readonly timers: Timers;
+  /** It ends after having had nothing to do for so long. */
+  readonly idleMs: number;
+  /** It can take a job, or has ended. */
+  readonly onFree: () => void;
+  /** It takes no more jobs; resolves when it is gone. */
+  readonly onEnd: (thread: SandboxThread, gone: Promise<unknown>) => void;
+}
+
+const killGraceMs = 500;
+/** How long a thread may take to load the engine on a busy machine. */
+const threadStartMs = 10_000;
+/** Engines of past runs wait for the collector; a new thread now and then bounds what they can hold. */
+const maxRunsPerThread = 500;
+const threadLimits = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 16, stackSizeMb: 4 };
+// The thread runs beside this file, from source and from the built files alike.
+const workerUrl = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url);
+
+/** A thread that runs one job at a time and is killed with a job that does not stop. An idle one does not keep the process alive. */
+export class SandboxThread {
+  readonly #options: ThreadOptions;
+  readonly #worker: Worker;
+  #job: Job | undefined;
+  #runs = 0;
+  #ended = false;
+  #cancelTimer: Cancel | undefined;
+
+  constructor(options: ThreadOptions) {
+    this.#options = options;
+    // No environment and no options of this process reach the thread, and what it prints goes nowhere: nobody reads it.
+    // (Reading would also keep this process alive for an idle thread.)
+    this.#worker = new Worker(workerUrl, { env: {}, execArgv: [], argv: [], stdout: true, stderr: true, resourceLimits: threadLimits });
+    this.#worker.on('message', (answer: WorkerAnswer) => this.#onAnswer(answer));
+    this.#worker.on('error', (error: Error & { code?: string }) =>
+      this.kill(
+        error.code === 'ERR_WORKER_OUT_OF_MEMORY'
+          ? new NexusError('sandbox_memory_exceeded', 'the code used up the memory of its thread')
+          : new NexusError('sandbox_unavailable', 'the sandbox broke; try again', { cause: error }),
+      ),
+    );
+    this.#worker.on('exit', () => this.kill(new NexusError('sandbox_unavailable', 'the sandbox ended unexpectedly; try again')));
+  }
+
+  get job(): Job | undefined {
+    return this.#job;
+  }
+
+  /** Only when it has no job. */
+  run(job: Job): void {
+    this.#cancelTimer?.();
+    this.#job = job;
+    this.#runs += 1;
+    this.#worker.ref();
+    const { wallMs } = job.request.limits;
+    this.#cancelTimer = this.#options.timers.after(
+      // A thread that has yet to start is not the fault of the code.
+      wallMs + killGraceMs + (this.#runs === 1 ? threadStartMs : 0),
+      () => this.kill(new NexusError('sandbox_timeout', `the code did not finish within ${wallMs} ms`)),
+    );
+    this.#worker.postMessage(job.request);
+  }
+
+  /** Ends the thread, which may be computing, and its job with this error. */
+  kill(error: NexusError): void {
+    const job = this.#job;
+    this.#job = undefined;
+    this.#end();
+    job?.settle({ type: 'stopped', error });
+    this.#options.onFree();
+  }
+
+  #onAnswer({ outcome }: WorkerAnswer) {
+    const job = this.#job;
+    if (job === undefined) return;
+    if (outcome === undefined) return this.kill(new NexusError('sandbox_unavailable', 'the sandbox broke; try again'));
+    this.#job = undefined;
+    this.#cancelTimer?.();
+    job.settle({ type: 'answered', outcome });
+    if (!outcome.intact || this.#runs >= maxRunsPerThread) this.#end();
+    else this.#rest();
+    this.#options.onFree();
+  }
+
+  #rest(): void {
+    this.#worker.unref();
+    // Unlike `after`, this does not keep the process alive. It fires once: the end cancels it.
+    this.#cancelTimer = this.#options.timers.every(this.#options.idleMs, () => this.#end());
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#cancelTimer?.();
+    this.#options.onEnd(
+      this,
+      this.#worker.terminate().catch(() => undefined), // it is gone either way
+    );
+  }
+}
