@@ -22,11 +22,10 @@ import { createOrchestrator, createStreamHub, defaultEngineSettings, type Orches
 import type { Bus, Store } from '#storage';
 import { openBus, openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
-import { createBuiltinTools, createSandbox, createToolRegistry, createWorkspaces, type Tool } from '#tools';
+import { createBuiltinTools, createSandbox, createSessionFolders, createToolRegistry, createWorkspaces, type Tool } from '#tools';
 import { builtInAgent, defaultAgentName, greeting, loadAgentFolder } from './agents.ts';
 import { egressOptions } from './egress.ts';
 import { setUpModels } from './models.ts';
-import { createSessionFolders } from './session-folders.ts';
 
 export interface AllInOneOptions {
   readonly config: NexusConfig;

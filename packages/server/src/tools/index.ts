@@ -4,5 +4,5 @@ export { createToolRegistry, type ToolFault } from './registry.ts';
 export { createSandbox } from './sandbox/sandbox.ts';
 export type { Sandbox, SandboxRequest } from './sandbox/types.ts';
 export type { Authorize, Tool, ToolContext, ToolExecution, ToolRegistry, ToolResult } from './types.ts';
-export { prepareWorkspace } from './workspace/prepare.ts';
+export { createSessionFolders } from './workspace/session-folders.ts';
 export { createWorkspaces, type WorkspaceLimits } from './workspace/workspace.ts';

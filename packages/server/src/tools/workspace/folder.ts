@@ -42,7 +42,7 @@ function folderOf(handle: FileHandle, path: string, options: FolderOptions): Fol
   return { handle, at: (name) => join(useProc ? `/proc/self/fd/${handle.fd}` : path, name) };
 }
 
-/** Runs `use` on the open folder `name` inside `parent`, closing it afterwards. `create` makes it where it is missing. */
+/** Opens the folder `name` inside `parent`. `create` makes it where it is missing. */
 export async function openChild(parent: Folder, name: string, options: FolderOptions & { readonly create?: boolean }): Promise<Folder> {
   const path = parent.at(name);
   if (options.create) {

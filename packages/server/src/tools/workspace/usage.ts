@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import { NexusError } from '#core';
 
 export interface WorkspaceUsage {
@@ -22,11 +23,12 @@ interface UsageGuard {
   ): Promise<T>;
 }
 
-interface Known {
-  usage: WorkspaceUsage | undefined;
-  queue: Promise<unknown>;
+interface Turns {
+  waiting: number;
+  last: Promise<unknown>;
 }
 
+/** Sizes that are remembered of workspaces that nobody writes to at the moment: an entry is two numbers and a path. */
 const maxRemembered = 1_000;
 
 /**
@@ -35,15 +37,20 @@ const maxRemembered = 1_000;
  * is noticed in time; what was added by other ways counts from the next measurement.
  */
 export function createUsageGuard(limits: UsageLimits): UsageGuard {
-  const workspaces = new Map<string, Known>();
+  const sizes = new LRUCache<string, WorkspaceUsage>({ max: maxRemembered });
+  const writing = new Map<string, Turns>();
 
-  const find = (root: string): Known => {
-    const known = workspaces.get(root) ?? { usage: undefined, queue: Promise.resolve() };
-    workspaces.delete(root);
-    workspaces.set(root, known);
-    const oldest = workspaces.keys().next().value;
-    if (workspaces.size > maxRemembered && oldest !== undefined) workspaces.delete(oldest);
-    return known;
+  /** Runs the task after all earlier ones of the same workspace. */
+  const inTurn = <T>(root: string, task: () => Promise<T>): Promise<T> => {
+    const turns = writing.get(root) ?? { waiting: 0, last: Promise.resolve() };
+    writing.set(root, turns);
+    turns.waiting += 1;
+    const turn = turns.last.then(task).finally(() => {
+      turns.waiting -= 1;
+      if (turns.waiting === 0) writing.delete(root);
+    });
+    turns.last = turn.catch(() => undefined); // the caller hears of it
+    return turn;
   };
 
   const fits = (usage: WorkspaceUsage, change: WorkspaceUsage) =>
@@ -52,24 +59,22 @@ export function createUsageGuard(limits: UsageLimits): UsageGuard {
 
   return {
     write(root, plan, measure) {
-      const known = find(root);
-      const turn = known.queue.then(async () => {
+      return inTurn(root, async () => {
         const { change, write } = await plan();
-        known.usage ??= await measure();
-        if (!fits(known.usage, change)) known.usage = await measure();
-        const { bytes, files } = known.usage;
-        if (!fits(known.usage, change)) {
+        let usage = sizes.get(root) ?? (await measure());
+        if (!fits(usage, change)) usage = await measure();
+        if (!fits(usage, change)) {
+          const { bytes, files } = usage;
           throw new NexusError(
             'payload_too_large',
             `the workspace may hold ${limits.maxWorkspaceBytes} bytes in ${limits.maxWorkspaceFiles} files and has ${bytes} bytes in ${files}; write less`,
           );
         }
+        sizes.delete(root); // a write that fails may have changed it
         const result = await write();
-        known.usage = { bytes: bytes + change.bytes, files: files + change.files };
+        sizes.set(root, { bytes: usage.bytes + change.bytes, files: usage.files + change.files });
         return result;
       });
-      known.queue = turn.catch(() => undefined); // the caller hears of it
-      return turn;
     },
   };
 }

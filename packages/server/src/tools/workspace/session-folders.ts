@@ -1,0 +1,23 @@
+import { join } from 'node:path';
+import { LRUCache } from 'lru-cache';
+import { prepareWorkspace } from './prepare.ts';
+
+/** Folders that are known to be there: an entry is a short path. */
+const maxRemembered = 10_000;
+
+/** Gives the folder of a tenant's session, made and filled when it is first asked for. */
+export function createSessionFolders(options: { readonly root: string; readonly seedFrom?: string | undefined }) {
+  const { root, seedFrom } = options;
+  const prepared = new LRUCache<string, Promise<string>>({ max: maxRemembered });
+
+  return (tenantId: string, sessionId: string): Promise<string> => {
+    const key = `${tenantId}/${sessionId}`;
+    let folder = prepared.get(key);
+    if (folder === undefined) {
+      folder = prepareWorkspace({ root: join(root, tenantId), sessionId, ...(seedFrom === undefined ? {} : { seedFrom }) });
+      folder.catch(() => prepared.delete(key)); // the caller hears of it; the next call tries again
+      prepared.set(key, folder);
+    }
+    return folder;
+  };
+}
