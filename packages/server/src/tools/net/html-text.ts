@@ -11,7 +11,8 @@ const entities: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>',
  * gone. Meant for reading, not for trusting. Takes time proportional to the length.
  */
 export function htmlToText(html: string): string {
-  const lower = html.toLowerCase();
+  // Of names only: some other letters get longer, and then places in the two texts would differ.
+  const lower = html.replaceAll(/[A-Z]+/g, (letters) => letters.toLowerCase());
   const parts: string[] = [];
   let at = 0;
   const title = /<title[^>]{0,200}>([^<]{0,500})/i.exec(html)?.[1];
