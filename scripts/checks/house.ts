@@ -27,7 +27,7 @@ export const house: Readonly<Record<string, Module>> = {
   policy: { layer: 2 },
   llm: { layer: 2, drivers: ['providers', 'sim'] },
   memory: { layer: 2 },
-  tools: { layer: 2 },
+  tools: { layer: 2, rooms: ['contract', 'catalogue', 'execution', 'net', 'workspace', 'sandbox'], drivers: ['sources'] },
   audit: { layer: 2 },
   calls: { layer: 3 },
   runs: { layer: 3, knows: ['calls'], rooms: ['journal', 'stream', 'steps', 'drive', 'dispatch', 'start'] },

@@ -1,100 +1,147 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { NexusError, systemTimers } from '../../packages/server/src/core/index.ts';
-import type { Tool, ToolContext, ToolRegistry, ToolResult } from '../../packages/server/src/tools/index.ts';
+import type { AuthorizationVerdict, Tool, ToolCall, ToolPart, ToolResult, ToolService } from '../../packages/server/src/tools/index.ts';
+import { makeTool, makeToolCall, type Reader, readCall } from '../../packages/server/src/tools/testing/index.ts';
 
-export interface ToolRegistrySubject {
-  /** A registry that serves exactly these tools, with outputs of at most `maxOutputChars` and `graceMs` to stop. */
-  create(options: { tools: readonly Tool[]; maxOutputChars: number; graceMs: number }): Promise<ToolRegistry>;
+export interface ToolServiceSubject {
+  /**
+   * A service that offers exactly these tools to every tenant, with outputs of at most `maxOutputChars`, progress of at most
+   * `maxProgressChars` and `graceMs` to stop.
+   */
+  create(options: {
+    readonly tools: readonly Tool[];
+    readonly maxOutputChars: number;
+    readonly maxProgressChars: number;
+    readonly graceMs: number;
+    /** The folder of a session's files, by `<tenant>/<session>`. */
+    readonly workspaceOf: (tenantId: string, sessionId: string) => Promise<string>;
+  }): Promise<ToolService>;
 }
 
-/** What every {@link ToolRegistry} must do, wherever its tools run. */
-export function describeToolRegistry(name: string, subject: ToolRegistrySubject): void {
-  describe(`tool registry: ${name}`, () => {
-    const open: ToolRegistry[] = [];
+const never = (): Promise<ToolResult> => new Promise(() => undefined);
+/** Works until it is told to stop, and then fails as Node's own functions do. */
+const untilStopped: Tool['execute'] = (_input, { signal }) => systemTimers.sleep(60_000, signal).then(() => ({ type: 'ok', output: '' }));
+
+/** What every {@link ToolService} must do, wherever its tools run. */
+export function describeToolService(name: string, subject: ToolServiceSubject): void {
+  describe(`tool service: ${name}`, () => {
+    const open: ToolService[] = [];
     afterEach(async () => {
-      await Promise.all(open.splice(0).map((registry) => registry.close()));
+      await Promise.all(open.splice(0).map((service) => service.close()));
     });
 
     const create = async (...tools: Tool[]) => {
-      const registry = await subject.create({ tools, maxOutputChars: 500, graceMs: 40 });
-      open.push(registry);
-      return registry;
-    };
-    const run = async (
-      definition: Partial<Tool>,
-      options: { timeoutMs?: number; signal?: AbortSignal; input?: Record<string, unknown> } = {},
-    ) => {
-      const registry = await create(makeTool(definition));
-      const tool = registry.get('probe');
-      if (tool === undefined) throw new Error('the registry lost the tool');
-      const context = makeContext(options.signal === undefined ? {} : { signal: options.signal });
-      return registry.execute(tool, options.input ?? {}, context, { timeoutMs: options.timeoutMs ?? 5_000 });
-    };
-
-    it('lists tools in registration order and finds them by name', async () => {
-      const registry = await create(makeTool({ name: 'b' }), makeTool({ name: 'a' }));
-      expect(registry.list().map((tool) => tool.name)).toEqual(['b', 'a']);
-      expect(registry.get('a')?.name).toBe('a');
-      expect(registry.get('toString')).toBeUndefined();
-    });
-
-    it('selects by patterns, each tool once, in registration order', async () => {
-      const registry = await create(...['fs_read', 'http_fetch', 'fs_list'].map((toolName) => makeTool({ name: toolName })));
-      const select = (...patterns: string[]) => registry.select(patterns).map((tool) => tool.name);
-      expect(select('fs_list', 'fs_*')).toEqual(['fs_read', 'fs_list']);
-      expect(select('*')).toEqual(['fs_read', 'http_fetch', 'fs_list']);
-      expect(select('fs')).toEqual([]);
-      expect(select('fs.*', '(', '')).toEqual([]);
-    });
-
-    it('names the path, what was there and what is expected of arguments that do not fit', async () => {
-      const registry = await create(
-        makeTool({
-          inputSchema: {
-            type: 'object',
-            properties: { path: { type: 'string' }, lines: { type: 'array', items: { type: 'integer' } }, mode: { enum: ['a', 'b'] } },
-            required: ['path'],
-            additionalProperties: false,
-          },
-        }),
-      );
-      const tool = registry.get('probe');
-      if (tool === undefined) throw new Error('the registry lost the tool');
-      const validate = (input: unknown) => {
-        const checked = registry.validate(tool, input);
-        return checked.type === 'ok' ? 'ok' : `${checked.error.code}: ${checked.error.message}`;
+      const workspaceOf = async (tenantId: string, sessionId: string) => {
+        if (sessionId === 'ses_broken') throw new Error('EACCES: /srv/secret');
+        return `/files/${tenantId}/${sessionId}`;
       };
-      expect(validate({ path: 'a', lines: [1] })).toBe('ok');
-      expect(validate({})).toMatch(/tool_input_invalid: .*"path".*required.*nothing/);
-      expect(validate({ path: 7 })).toMatch(/"path" expected string, found number 7/);
-      expect(validate({ path: 'a', lines: [1, 'two'] })).toMatch(/"lines\[1\]" expected integer, found string "two"/);
-      expect(validate({ path: 'a', mode: 'c' })).toMatch(/"mode" expected one of \["a","b"\], found string "c"/);
-      expect(validate({ path: 'a', file: 1 })).toMatch(/"file" expected no such property; known are path, lines, mode/);
-      expect(validate('text')).toMatch(/expected object, found string "text"/);
-      expect(validate([])).toMatch(/expected object, found array/);
-      expect(validate(null)).toMatch(/expected object/);
-      expect(validate({ path: 7, lines: 'x'.repeat(100_000) }).length).toBeLessThan(1_000);
+      const service = await subject.create({ tools, maxOutputChars: 500, maxProgressChars: 1_000, graceMs: 40, workspaceOf });
+      open.push(service);
+      return service;
+    };
+    const run = async (definition: Partial<Tool>, call: Partial<ToolCall> = {}, reader: Reader = {}) =>
+      readCall(await create(makeTool(definition)), makeToolCall({ timeoutMs: 5_000, ...call }), reader);
+
+    it('lists descriptors, which are plain data, in a stable order', async () => {
+      const service = await create(makeTool({ name: 'b', maxCostMicroUsd: 5, kind: 'question' }), makeTool({ name: 'a' }));
+      const tools = await service.list('ten_1');
+      expect(tools.map((tool) => tool.name)).toEqual(['b', 'a']);
+      expect(JSON.parse(JSON.stringify(tools))).toEqual(tools);
+      expect(await service.list('ten_1')).toEqual(tools);
+      expect(tools[0]).toMatchObject({
+        description: 'for tests',
+        effects: 'none',
+        permissions: [],
+        timeoutMs: 5_000,
+        maxCostMicroUsd: 5,
+        kind: 'question',
+      });
+    });
+
+    it('gives equal tools equal versions, and another version to what differs in anything', async () => {
+      const versionOf = async (definition: Partial<Tool>) => (await (await create(makeTool(definition))).list('ten_1'))[0]?.version;
+      const version = await versionOf({});
+      expect(await versionOf({ execute: never })).toBe(version);
+      const changes: Partial<Tool>[] = [
+        { description: 'other' },
+        { inputSchema: { type: 'object', required: ['a'] } },
+        { outputSchema: {} },
+        { effects: 'once' },
+        { permissions: ['net.egress'] },
+        { timeoutMs: 1 },
+        { maxCostMicroUsd: 1 },
+        { kind: 'question' },
+      ];
+      const versions = await Promise.all(changes.map(versionOf));
+      expect(new Set([version, ...versions]).size).toBe(changes.length + 1);
+    });
+
+    it('fails a call of a tool that is not there, or not in that version', async () => {
+      const service = await create(makeTool());
+      const version = (await service.list('ten_1'))[0]?.version ?? '';
+      expect(await readCall(service, makeToolCall({ toolVersion: version }))).toMatchObject({ type: 'completed' });
+      expect(await readCall(service, makeToolCall({ toolVersion: 'another' }))).toMatchObject({
+        type: 'failed',
+        error: { code: 'conflict' },
+      });
+      for (const toolName of ['nope', 'toString', '__proto__'])
+        expect(await readCall(service, makeToolCall({ toolName }))).toMatchObject({ type: 'failed', error: { code: 'tool_not_found' } });
+    });
+
+    it('runs a tool that nobody listed before', async () => {
+      expect(await run({}, { tenantId: 'ten_new' })).toMatchObject({ type: 'completed' });
+    });
+
+    it('tells the tool whose call it is', async () => {
+      let seen: unknown;
+      const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+      const call = makeToolCall({ traceparent, attempt: 3 });
+      await run(
+        {
+          execute: async (_input, { signal: _signal, authorize: _authorize, onOutput: _onOutput, ...context }) => {
+            seen = context;
+            return { type: 'ok', output: '' };
+          },
+        },
+        call,
+      );
+      const { toolName: _name, input: _input, timeoutMs: _timeoutMs, ...about } = call;
+      expect(seen).toEqual({ ...about, workspace: '' });
+    });
+
+    it('gives the folder of the session to tools that declare that they need files, and to no other', async () => {
+      const execute: Tool['execute'] = async (_input, { workspace }) => ({ type: 'ok', output: workspace });
+      for (const permission of ['fs.read', 'fs.write', 'code.run'])
+        expect(await run({ permissions: ['human', permission], execute })).toMatchObject({ output: '/files/ten_1/ses_1' });
+      expect(await run({ permissions: ['net.egress'], execute })).toMatchObject({ output: '' });
+      const broken = await run({ permissions: ['fs.read'], execute }, { sessionId: 'ses_broken' });
+      expect(broken).toMatchObject({ type: 'failed', error: { code: 'tool_failed' } });
+      expect(JSON.stringify(broken)).not.toContain('/srv');
     });
 
     it('does not run a tool whose arguments do not fit', async () => {
       let ran = false;
-      const result = await run(
-        {
-          inputSchema: { type: 'object', required: ['x'] },
-          execute: async () => {
-            ran = true;
-            return { type: 'ok', output: '' };
-          },
+      const definition: Partial<Tool> = {
+        inputSchema: { type: 'object', required: ['x'] },
+        execute: async () => {
+          ran = true;
+          return { type: 'ok', output: '' };
         },
-        { input: {} },
-      );
-      expect(result).toMatchObject({ type: 'error', error: { code: 'tool_input_invalid' } });
+      };
+      for (const input of [{}, 'text', null, [], undefined]) {
+        const end = await run(definition, { input });
+        expect(end).toMatchObject({ type: 'failed', error: { code: 'tool_input_invalid' } });
+      }
       expect(ran).toBe(false);
+    });
+
+    it('answers with an error when the schema of the tool is broken', async () => {
+      expect(await run({ inputSchema: { type: 'nonsense' } })).toMatchObject({ type: 'failed', error: { code: 'config_invalid' } });
     });
 
     it('gives text as it is and other values as JSON', async () => {
       expect(await run({ execute: async () => ({ type: 'ok', output: 'plain' }) })).toMatchObject({
-        type: 'ok',
+        type: 'completed',
         output: 'plain',
         costMicroUsd: 0,
       });
@@ -106,15 +153,30 @@ export function describeToolRegistry(name: string, subject: ToolRegistrySubject)
 
     it('cuts a long output and says so inside the limit', async () => {
       const result = await run({ execute: async () => ({ type: 'ok', output: '😀'.repeat(5_000) }) });
-      if (result.type !== 'ok') throw new Error('expected an output');
+      if (result.type !== 'completed') throw new Error('expected an output');
       expect(result.output.length).toBeLessThanOrEqual(500);
       expect(result.output).toMatch(/output cut: the first \d+ of 10000 characters/);
       expect(result.output.isWellFormed()).toBe(true);
     });
 
+    it('bounds an error with its details like an output, whether it was reported or thrown', async () => {
+      const message = 'x'.repeat(5_000);
+      const ends = [
+        await run({ execute: async () => ({ type: 'error', error: { code: 'not_found', message } }) }),
+        await run({ execute: () => Promise.reject(new NexusError('not_found', message, { details: { a: 1 } })) }),
+        await run({ execute: () => Promise.reject(new NexusError('not_found', 'short', { details: { a: message } })) }),
+        await run({ execute: () => Promise.reject(new NexusError('not_found', 'short', { details: { a: 1n } })) }),
+      ];
+      for (const end of ends) {
+        if (end.type !== 'failed') throw new Error('expected an error');
+        expect(end.error.code).toBe('not_found');
+        expect(end.error.message.length + JSON.stringify(end.error.details ?? '').length).toBeLessThan(510);
+      }
+    });
+
     it('passes on a failure that the tool reports', async () => {
       const error = { code: 'not_found', message: 'no such file; fs_list shows what there is', retryable: false } as const;
-      expect(await run({ execute: async () => ({ type: 'error', error }) })).toMatchObject({ type: 'error', error });
+      expect(await run({ execute: async () => ({ type: 'error', error }) })).toMatchObject({ type: 'failed', error });
     });
 
     it('never throws, and tells nothing of an unexpected error but that the tool failed', async () => {
@@ -127,41 +189,84 @@ export function describeToolRegistry(name: string, subject: ToolRegistrySubject)
         async () => Promise.reject(undefined),
         async () => undefined as unknown as ToolResult, // a plugin without types can do this
         async () => ({ type: 'ok', output: 1n }) as ToolResult,
+        async () => ({ type: 'error' }) as ToolResult,
+        async () => ({ type: 'error', error: { code: 'of_its_own', message: 'secret' } }) as unknown as ToolResult,
       ]) {
         const result = await run({ execute });
-        expect(result).toMatchObject({ type: 'error', error: { code: 'tool_failed' } });
+        expect(result).toMatchObject({ type: 'failed', error: { code: 'tool_failed' } });
         expect(JSON.stringify(result)).not.toMatch(/secret|\.ts|at /);
       }
     });
 
     it('keeps the code and message of a known error', async () => {
       const result = await run({ execute: async () => Promise.reject(new NexusError('path_not_allowed', 'the path is a link')) });
-      expect(result).toMatchObject({ type: 'error', error: { code: 'path_not_allowed', message: 'the path is a link' } });
+      expect(result).toMatchObject({ type: 'failed', error: { code: 'path_not_allowed', message: 'the path is a link' } });
     });
 
     it('refuses an output that does not fit the output schema', async () => {
       const outputSchema = { type: 'object', required: ['total'] };
       expect(await run({ outputSchema, execute: async () => ({ type: 'ok', output: {} }) })).toMatchObject({
-        type: 'error',
+        type: 'failed',
         error: { code: 'tool_failed', message: expect.stringContaining('total') },
       });
-      expect(await run({ outputSchema, execute: async () => ({ type: 'ok', output: { total: 1 } }) })).toMatchObject({ type: 'ok' });
+      expect(await run({ outputSchema, execute: async () => ({ type: 'ok', output: { total: 1 } }) })).toMatchObject({ type: 'completed' });
     });
 
     it('stops a tool at its time limit', async () => {
-      const result = await run(
-        { execute: (_input, { signal }) => systemTimers.sleep(60_000, signal).then(() => ({ type: 'ok', output: '' })) },
-        { timeoutMs: 20 },
-      );
-      expect(result).toMatchObject({ type: 'error', error: { code: 'tool_timeout' } });
+      expect(await run({ execute: untilStopped }, { timeoutMs: 20 })).toMatchObject({ type: 'failed', error: { code: 'tool_timeout' } });
     });
 
-    it('stops a tool when the caller cancels', async () => {
+    it('stops a tool when the caller cancels, and begins none that is cancelled already', async () => {
       const controller = new AbortController();
-      setTimeout(() => controller.abort(), 10);
-      const execute: Tool['execute'] = (_input, { signal }) => systemTimers.sleep(60_000, signal).then(() => ({ type: 'ok', output: '' }));
-      expect(await run({ execute }, { signal: controller.signal })).toMatchObject({ type: 'error', error: { code: 'cancelled' } });
-      expect(await run({ execute }, { signal: AbortSignal.abort() })).toMatchObject({ type: 'error', error: { code: 'cancelled' } });
+      void systemTimers.sleep(10).then(() => controller.abort());
+      const cancelled = { type: 'failed', error: { code: 'cancelled' } };
+      expect(await run({ execute: untilStopped }, {}, { signal: controller.signal })).toMatchObject(cancelled);
+      let ran = false;
+      const execute: Tool['execute'] = async () => {
+        ran = true;
+        return { type: 'ok', output: '' };
+      };
+      expect(await run({ effects: 'once', execute }, {}, { signal: AbortSignal.abort() })).toMatchObject(cancelled);
+      expect(ran).toBe(false);
+    });
+
+    it('stops a tool when the reader leaves, and has ended the call when it is left', async () => {
+      let stopped = false;
+      const service = await create(
+        makeTool({
+          async execute(_input, { signal, onOutput }) {
+            onOutput('working');
+            await systemTimers.sleep(60_000, signal).catch(() => undefined);
+            stopped = true;
+            return { type: 'ok', output: '' };
+          },
+        }),
+      );
+      for await (const part of service.execute(makeToolCall(), { signal: new AbortController().signal })) {
+        expect(part).toEqual({ type: 'output', text: 'working' });
+        break;
+      }
+      expect(stopped).toBe(true);
+    });
+
+    it('says nothing more once the reader has left', async () => {
+      const service = await create(makeTool({ execute: untilStopped }));
+      const parts = service.execute(makeToolCall(), { signal: new AbortController().signal })[Symbol.asyncIterator]();
+      const first = parts.next();
+      await parts.return?.();
+      expect(await first).toEqual({ value: undefined, done: true });
+      expect(await parts.next()).toEqual({ value: undefined, done: true });
+    });
+
+    it('does not wait longer than the grace for a tool that ignores that its reader left', async () => {
+      const execute: Tool['execute'] = (_input, { onOutput }) => {
+        onOutput('working');
+        return never();
+      };
+      const service = await create(makeTool({ execute }));
+      const startedAt = performance.now();
+      for await (const _part of service.execute(makeToolCall(), { signal: new AbortController().signal })) break;
+      expect(performance.now() - startedAt).toBeLessThan(2_000);
     });
 
     it('gives up a tool that ignores its signal, and drops what it does later', async () => {
@@ -170,7 +275,7 @@ export function describeToolRegistry(name: string, subject: ToolRegistrySubject)
         release = resolve;
       });
       const result = await run({ execute: () => late }, { timeoutMs: 20 });
-      expect(result).toMatchObject({ type: 'error', error: { code: 'tool_timeout' } });
+      expect(result).toMatchObject({ type: 'failed', error: { code: 'tool_timeout' } });
       release({ type: 'ok', output: 'late' });
     });
 
@@ -179,74 +284,174 @@ export function describeToolRegistry(name: string, subject: ToolRegistrySubject)
         await systemTimers.sleep(60_000, signal).catch(() => undefined);
         return { type: 'ok', output: 'it was done' };
       };
-      expect(await run({ effects: 'once', execute }, { timeoutMs: 20 })).toMatchObject({ type: 'ok', output: 'it was done' });
+      expect(await run({ effects: 'once', execute }, { timeoutMs: 20 })).toMatchObject({ type: 'completed', output: 'it was done' });
     });
 
     it('says that the outcome is unknown when a tool with effects once gives no answer in time', async () => {
-      expect(await run({ effects: 'once', execute: () => new Promise(() => undefined) }, { timeoutMs: 20 })).toMatchObject({
-        type: 'error',
+      expect(await run({ effects: 'once', execute: never }, { timeoutMs: 20 })).toMatchObject({
+        type: 'failed',
         error: { code: 'tool_outcome_unknown' },
       });
     });
 
-    it('hands progress through in bounds, and none after the end', async () => {
-      const heard: string[] = [];
+    it('hands progress through while the tool works, and none after the end', async () => {
+      const heard: ToolPart[] = [];
       let say: (text: string) => void = () => undefined;
-      const registry = await create(
-        makeTool({
+      let heardWhileWorking = 0;
+      await run(
+        {
           execute: async (_input, { onOutput }) => {
             say = onOutput;
             onOutput('working');
+            await systemTimers.sleep(30);
+            heardWhileWorking = heard.length;
+            onOutput('nearly ');
+            onOutput('done');
+            return { type: 'ok', output: 'the end' };
+          },
+        },
+        {},
+        { onPart: (part) => heard.push(part) },
+      );
+      say('too late');
+      expect(heardWhileWorking).toBe(1);
+      const texts = heard.flatMap((part) => (part.type === 'output' ? [part.text] : []));
+      expect(texts.join('')).toBe('workingnearly done');
+      expect(heard.at(-1)).toMatchObject({ type: 'completed', output: 'the end' });
+    });
+
+    it.each([1, 7, 990, 5_000])('bounds progress in pieces of %d characters', async (size) => {
+      let chars = 0;
+      await run(
+        {
+          execute: async (_input, { onOutput }) => {
+            for (let sent = 0; sent < 5_000; sent += size) onOutput('x'.repeat(size));
             return { type: 'ok', output: '' };
+          },
+        },
+        {},
+        { onPart: (part) => (chars += part.type === 'output' ? part.text.length : 0) },
+      );
+      expect(chars).toBeLessThanOrEqual(1_000);
+      expect(chars).toBeGreaterThan(900);
+    });
+
+    const asking = (then: (verdict: AuthorizationVerdict) => ToolResult): Partial<Tool> => ({
+      execute: async (_input, { authorize }) =>
+        then(await authorize({ action: 'net.egress', resource: 'example.com', context: { port: 443 } })),
+    });
+    const asText = asking((verdict) => ({ type: 'ok', output: verdict }));
+
+    it('asks its caller before a tool touches something, and gives the tool the answer', async () => {
+      const asked: unknown[] = [];
+      const authorize: Reader['authorize'] = async (request) => {
+        asked.push(request);
+        return { allowed: false, error: { code: 'policy_denied', message: 'not this host' } };
+      };
+      const refused = await run(asText, {}, { authorize });
+      expect(asked).toEqual([{ action: 'net.egress', resource: 'example.com', context: { port: 443 } }]);
+      expect(refused).toMatchObject({
+        type: 'completed',
+        output: '{"allowed":false,"error":{"code":"policy_denied","message":"not this host"}}',
+      });
+      expect(await run(asText)).toMatchObject({ type: 'completed', output: '{"allowed":true}' });
+    });
+
+    it('keeps questions of calls apart, also when they are asked at once', async () => {
+      const service = await create(
+        makeTool({
+          async execute({ host }, { authorize }) {
+            const verdicts = await Promise.all(['a', 'b'].map((part) => authorize({ action: 'net.egress', resource: `${part}.${host}` })));
+            return { type: 'ok', output: verdicts.map(({ allowed }) => allowed) };
           },
         }),
       );
-      const tool = registry.get('probe');
-      if (tool === undefined) throw new Error('the registry lost the tool');
-      await registry.execute(tool, {}, makeContext({ onOutput: (text) => heard.push(text) }), { timeoutMs: 1_000 });
-      say('too late');
-      expect(heard).toEqual(['working']);
+      const authorize: Reader['authorize'] = async ({ resource }) =>
+        resource === 'a.one' || resource === 'b.two'
+          ? { allowed: true }
+          : { allowed: false, error: { code: 'policy_denied', message: 'no' } };
+      const ends = await Promise.all(
+        ['one', 'two'].map((host) => readCall(service, makeToolCall({ callId: `call_${host}`, input: { host } }), { authorize })),
+      );
+      expect(ends).toMatchObject([{ output: '[true,false]' }, { output: '[false,true]' }]);
+    });
+
+    it('ignores answers that belong to another call, and answers that come twice or too late', async () => {
+      const service = await create(makeTool(asText));
+      const call = makeToolCall({ timeoutMs: 60 });
+      for await (const part of service.execute(call, { signal: new AbortController().signal })) {
+        if (part.type !== 'authorization.wanted') {
+          expect(part).toMatchObject({ type: 'completed', output: expect.stringContaining('policy_denied') });
+          continue;
+        }
+        const { callId, attempt } = call;
+        const { authorizationId } = part;
+        await service.authorize({ callId, attempt, authorizationId: 'none', allowed: true });
+        await service.authorize({ callId: 'call_2', attempt, authorizationId, allowed: true });
+        await service.authorize({ callId, attempt: 2, authorizationId, allowed: true });
+        await service.authorize({ callId, attempt, authorizationId, allowed: false, error: { code: 'policy_denied', message: 'no' } });
+        await service.authorize({ callId, attempt, authorizationId, allowed: true });
+      }
+    });
+
+    it('waits for an answer no longer than the call may take', async () => {
+      const service = await create(makeTool(asking((verdict) => ({ type: 'ok', output: verdict.allowed }))));
+      const parts: ToolPart[] = [];
+      let late: (() => Promise<void>) | undefined;
+      const call = makeToolCall({ timeoutMs: 20 });
+      for await (const part of service.execute(call, { signal: new AbortController().signal })) {
+        parts.push(part);
+        if (part.type !== 'authorization.wanted') continue;
+        const { authorizationId } = part;
+        late = () => service.authorize({ callId: call.callId, attempt: call.attempt, authorizationId, allowed: true });
+      }
+      await late?.();
+      expect(parts).toMatchObject([{ type: 'authorization.wanted' }, { type: 'completed', output: 'false' }]);
+    });
+
+    it('refuses what a tool wants to touch after its call is over, without asking', async () => {
+      let ask: (() => Promise<AuthorizationVerdict>) | undefined;
+      const asked: ToolPart[] = [];
+      await run(
+        {
+          execute: async (_input, { authorize }) => {
+            ask = () => authorize({ action: 'net.egress', resource: 'example.com' });
+            return { type: 'ok', output: '' };
+          },
+        },
+        {},
+        { onPart: (part) => asked.push(part) },
+      );
+      expect(await ask?.()).toMatchObject({ allowed: false, error: { code: 'cancelled' } });
+      expect(asked.map(({ type }) => type)).toEqual(['completed']);
+    });
+
+    it('tells the tool when its call is over', async () => {
+      let signal: AbortSignal | undefined;
+      await run({
+        execute: async (_input, context) => {
+          signal = context.signal;
+          return { type: 'ok', output: signal.aborted };
+        },
+      });
+      expect(signal?.aborted).toBe(true);
     });
 
     it('stops what runs when it is closed and runs nothing after', async () => {
-      const registry = await create(
-        makeTool({ execute: (_input, { signal }) => systemTimers.sleep(60_000, signal).then(() => ({ type: 'ok', output: '' })) }),
-      );
-      const tool = registry.get('probe');
-      if (tool === undefined) throw new Error('the registry lost the tool');
-      const running = registry.execute(tool, {}, makeContext(), { timeoutMs: 60_000 });
-      await registry.close();
-      expect(await running).toMatchObject({ type: 'error', error: { code: 'cancelled' } });
-      expect(await registry.execute(tool, {}, makeContext(), { timeoutMs: 1_000 })).toMatchObject({ error: { code: 'unavailable' } });
+      let stopped = false;
+      const execute: Tool['execute'] = async (_input, { signal }) => {
+        await systemTimers.sleep(60_000, signal).catch(() => systemTimers.sleep(10));
+        stopped = true;
+        signal.throwIfAborted();
+        return { type: 'ok', output: '' };
+      };
+      const service = await create(makeTool({ execute }));
+      const running = readCall(service, makeToolCall({ timeoutMs: 60_000 }));
+      await systemTimers.sleep(20);
+      await service.close();
+      expect(stopped).toBe(true);
+      expect(await running).toMatchObject({ type: 'failed', error: { code: 'cancelled' } });
+      expect(await readCall(service, makeToolCall())).toMatchObject({ type: 'failed', error: { code: 'unavailable' } });
     });
   });
-}
-
-function makeTool(definition: Partial<Tool>): Tool {
-  return {
-    name: 'probe',
-    description: 'for tests',
-    inputSchema: { type: 'object' },
-    effects: 'none',
-    permissions: [],
-    timeoutMs: 5_000,
-    execute: async () => ({ type: 'ok', output: '' }),
-    ...definition,
-  };
-}
-
-function makeContext(changes: Partial<ToolContext> = {}): ToolContext {
-  return {
-    tenantId: 'ten_1',
-    sessionId: 'ses_1',
-    runId: 'run_1',
-    callId: 'call_1',
-    attempt: 1,
-    idempotencyKey: 'run_1/call_1',
-    workspace: '/nonexistent',
-    signal: new AbortController().signal,
-    authorize: async () => ({ allowed: true }),
-    onOutput: () => undefined,
-    ...changes,
-  };
 }

@@ -22,7 +22,8 @@ import { createOrchestrator, createStreamHub, defaultEngineSettings, type Orches
 import type { Bus, Store } from '#storage';
 import { openBus, openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
-import { createBuiltinTools, createSandbox, createSessionFolders, createToolRegistry, createWorkspaces, type Tool } from '#tools';
+import { createFixedSource, createSandbox, createSessionFolders, createToolService, createWorkspaces, type Tool } from '#tools';
+import { createBuiltinTools } from '#tools/sources';
 import { builtInAgent, defaultAgentName, greeting, loadAgentFolder } from './agents.ts';
 import { egressOptions } from './egress.ts';
 import { setUpModels } from './models.ts';
@@ -163,12 +164,12 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
   closers.push(() => tracer.close());
   const sandbox = createSandbox({ clock, timers: systemTimers });
   closers.push(() => sandbox.close());
-  const tools = createToolRegistry({
-    tools: [
-      ...createBuiltinTools({ sandbox, workspaces: createWorkspaces(), http: egressOptions(config.httpFetch.allowPrivate) }),
-      ...(options.tools ?? []),
-    ],
+  const builtin = createBuiltinTools({ sandbox, workspaces: createWorkspaces(), http: egressOptions(config.httpFetch.allowPrivate) });
+  const tools = createToolService({
+    sources: [createFixedSource([...builtin, ...(options.tools ?? [])])],
     clock,
+    timers: systemTimers,
+    workspaceOf: createSessionFolders({ root: join(config.dataDir, 'workspaces'), seedFrom: config.workspaceSeed }),
     onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
   });
   closers.push(() => tools.close());
@@ -192,7 +193,6 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
     logger,
     tracer,
     metrics,
-    workspaceOf: createSessionFolders({ root: join(config.dataDir, 'workspaces'), seedFrom: config.workspaceSeed }),
     workerId: ids.next<string>('worker'),
     settings: defaultEngineSettings,
   };

@@ -1,5 +1,6 @@
 import type { ReservationId, ToolExecuteResult } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
+import { checkArguments } from '#tools';
 import type { ChargeContext } from './charge.ts';
 import { denialMessage } from './decisions.ts';
 import type { CallEngine } from './engine.ts';
@@ -20,16 +21,17 @@ export async function callToolDirectly(
   request: { readonly name: string; readonly input: Record<string, unknown> },
   signal: AbortSignal,
 ): Promise<ToolExecuteResult> {
-  const { store, tools } = engine;
+  const { store } = engine;
   const { tenantId } = charge;
-  const tool = tools.get(request.name);
+  const tools = await engine.tools.list(tenantId);
+  const tool = tools.find(({ name }) => name === request.name);
   if (tool === undefined) {
-    const known = tools.list().map(({ name }) => name);
+    const known = tools.map(({ name }) => name);
     throw new NexusError('tool_not_found', `there is no tool "${request.name}"; the tools are ${known.join(', ')}`);
   }
   if (tool.kind === 'question')
     throw new NexusError('invalid_request', `${tool.name} asks a person in the course of a run and cannot be called by itself`);
-  const checked = tools.validate(tool, request.input);
+  const checked = checkArguments(engine.schemas, tool, request.input);
   if (checked.type === 'error') {
     const { code, message, details } = checked.error;
     throw new NexusError(code, message, details === undefined ? {} : { details });
@@ -58,14 +60,10 @@ export async function callToolDirectly(
   const timeoutMs = (outcome?.type === 'reserved' ? outcome.wallMs : null) ?? tool.timeoutMs;
 
   const call = { tool, input: checked.input, callId, attempt: 1, idempotencyKey: callId, timeoutMs };
-  const execution = await performTool(engine, charge, call, { signal, onOutput: () => undefined }).catch(async (error: unknown) => {
-    // It never began: its folder could not be made.
-    await store.commit({ tenantId, ledger: [{ type: 'release', reservationId }] });
-    throw error;
-  });
-  await store.commit({ tenantId, ledger: [{ type: 'settle', reservationId, actual: toolAmounts(tool, execution, timeoutMs) }] });
-  const durationMs = Math.round(execution.durationMs);
-  return execution.type === 'ok'
-    ? { status: 'ok', output: execution.output, durationMs }
-    : { status: 'error', output: '', error: execution.error, durationMs };
+  const end = await performTool(engine, charge, call, { signal, onOutput: () => undefined });
+  await store.commit({ tenantId, ledger: [{ type: 'settle', reservationId, actual: toolAmounts(tool, end, timeoutMs) }] });
+  const durationMs = Math.round(end.durationMs);
+  return end.type === 'completed'
+    ? { status: 'ok', output: end.output, durationMs }
+    : { status: 'error', output: '', error: end.error, durationMs };
 }

@@ -3,7 +3,7 @@ import type { LanguageModels } from '#llm';
 import type { PolicyEngine } from '#policy';
 import type { Store } from '#storage';
 import type { Logger, Metrics, Tracer } from '#telemetry';
-import type { ToolRegistry } from '#tools';
+import type { ToolService } from '#tools';
 
 export interface CallSettings {
   /** A model call is refused when less than this many output tokens can be afforded. */
@@ -20,13 +20,11 @@ export interface CallEngine {
   readonly ids: IdSource;
   readonly policy: PolicyEngine;
   readonly llm: LanguageModels;
-  readonly tools: ToolRegistry;
+  readonly tools: ToolService;
   /** Checks arguments and answers against JSON Schemas. */
   readonly schemas: SchemaValidator;
   readonly logger: Logger;
   readonly tracer: Tracer;
   readonly metrics: Metrics;
-  /** Folder of a session's files; created when it is missing. */
-  readonly workspaceOf: (tenantId: string, sessionId: string) => Promise<string>;
   readonly settings: CallSettings;
 }

@@ -1,7 +1,8 @@
-import type { BudgetAmounts, ErrorInfo, ReservationId } from '@nexus-agent/protocol';
+import type { BudgetAmounts, ReservationId } from '@nexus-agent/protocol';
+import { NexusError, toErrorInfo } from '#core';
 import type { DecisionRequest } from '#policy';
 import type { ReserveOperation } from '#storage';
-import type { Authorize, Tool, ToolExecution } from '#tools';
+import type { AuthorizationRequest, AuthorizationVerdict, ToolCallEnd, ToolDescriptor } from '#tools';
 import type { ChargeContext } from './charge.ts';
 import { decideForAgent, denialMessage, type RecordedDecision } from './decisions.ts';
 import type { CallEngine } from './engine.ts';
@@ -11,7 +12,7 @@ export function decideTool(
   engine: CallEngine,
   charge: ChargeContext,
   callId: string,
-  tool: Tool,
+  tool: ToolDescriptor,
   context: DecisionRequest['context'] & { readonly arguments: Record<string, unknown> },
 ): RecordedDecision {
   return decideForAgent(engine, charge, callId, {
@@ -29,7 +30,7 @@ export function decideTool(
 export function reserveTool(
   engine: CallEngine,
   charge: ChargeContext,
-  tool: Tool,
+  tool: ToolDescriptor,
   { reservationId, timeoutMs, wall }: { readonly reservationId: ReservationId; readonly timeoutMs: number; readonly wall: boolean },
 ): ReserveOperation {
   return {
@@ -46,7 +47,7 @@ export function reserveTool(
 
 /** A tool call that is allowed and paid for. */
 export interface GrantedToolCall {
-  readonly tool: Tool;
+  readonly tool: ToolDescriptor;
   readonly input: Record<string, unknown>;
   readonly callId: string;
   readonly attempt: number;
@@ -60,51 +61,77 @@ export interface ToolCallHooks {
   readonly onOutput: (text: string) => void;
 }
 
-/** Runs it. Whatever it touches outside its arguments is decided by policy first, and recorded before it happens. */
+/**
+ * Runs it. Whatever it touches outside its arguments is decided by policy first, and recorded before it happens. Rejects only
+ * when the tool service breaks off without an end: then nobody knows what the tool did.
+ */
 export async function performTool(
   engine: CallEngine,
   charge: ChargeContext,
   call: GrantedToolCall,
   hooks: ToolCallHooks,
-): Promise<ToolExecution> {
-  const { tool, callId } = call;
-  const needsFiles = tool.permissions.some((permission) => permission.startsWith('fs.') || permission.startsWith('code.'));
-  const workspace = needsFiles ? await engine.workspaceOf(charge.tenantId, charge.sessionId) : '';
-  return engine.tools.execute(
-    tool,
-    call.input,
+): Promise<ToolCallEnd> {
+  const { callId, attempt, tool } = call;
+  const answers: Promise<void>[] = [];
+  const parts = engine.tools.execute(
     {
       tenantId: charge.tenantId,
       sessionId: charge.sessionId,
       runId: charge.runId ?? callId,
       callId,
-      attempt: call.attempt,
+      attempt,
       idempotencyKey: call.idempotencyKey,
-      workspace,
-      signal: hooks.signal,
-      onOutput: hooks.onOutput,
-      authorize: (wanted) => authorize(engine, charge, callId, wanted),
+      toolName: tool.name,
+      toolVersion: tool.version,
+      input: call.input,
+      timeoutMs: call.timeoutMs,
       ...(hooks.traceparent === undefined ? {} : { traceparent: hooks.traceparent }),
     },
-    { timeoutMs: call.timeoutMs },
+    { signal: hooks.signal },
   );
+  for await (const part of parts) {
+    switch (part.type) {
+      case 'output':
+        hooks.onOutput(part.text);
+        break;
+      case 'authorization.wanted': {
+        const { authorizationId } = part;
+        const answered = authorize(engine, charge, callId, part).then((verdict) =>
+          engine.tools.authorize({ callId, attempt, authorizationId, ...verdict }),
+        );
+        answers.push(
+          answered.catch((error: unknown) => engine.logger.warn({ callId, err: error }, 'a tool could not be told what it may touch')),
+        );
+        break;
+      }
+      default:
+        if (answers.length > 0) await Promise.all(answers);
+        return part;
+    }
+  }
+  throw new NexusError('internal', `the call of ${tool.name} broke off`);
 }
 
+/** Fails closed: what cannot be decided or recorded is refused. */
 async function authorize(
   engine: CallEngine,
   charge: ChargeContext,
   callId: string,
-  wanted: Parameters<Authorize>[0],
-): ReturnType<Authorize> {
-  const decision = decideForAgent(engine, charge, callId, { action: wanted.action, resource: outsideResource(wanted), context: {} });
-  await engine.store.commit({ tenantId: charge.tenantId, decisions: [decision.row] });
-  if (decision.record.effect === 'allow') return { allowed: true };
-  const error: ErrorInfo = { code: 'policy_denied', message: denialMessage(decision.record), retryable: false };
-  return { allowed: false, error };
+  wanted: AuthorizationRequest,
+): Promise<AuthorizationVerdict> {
+  try {
+    const decision = decideForAgent(engine, charge, callId, { action: wanted.action, resource: outsideResource(wanted), context: {} });
+    await engine.store.commit({ tenantId: charge.tenantId, decisions: [decision.row] });
+    if (decision.record.effect === 'allow') return { allowed: true };
+    return { allowed: false, error: { code: 'policy_denied', message: denialMessage(decision.record), retryable: false } };
+  } catch (error) {
+    engine.logger.error({ callId, err: error }, 'what a tool wants to touch could not be decided');
+    return { allowed: false, error: toErrorInfo(error) };
+  }
 }
 
 /** What a tool wants to touch, with what policies may read of it: of a host its port and scheme. */
-function outsideResource(wanted: Parameters<Authorize>[0]): DecisionRequest['resource'] {
+function outsideResource(wanted: AuthorizationRequest): DecisionRequest['resource'] {
   if (wanted.action === 'secret.use') return { type: 'Secret', id: wanted.resource };
   const { port, scheme } = wanted.context ?? {};
   const attributes = { ...(typeof port === 'number' ? { port } : {}), ...(typeof scheme === 'string' ? { scheme } : {}) };
@@ -112,10 +139,10 @@ function outsideResource(wanted: Parameters<Authorize>[0]): DecisionRequest['res
 }
 
 /** What a call used, in the units of the ledger: its cost where it is known, else the most that it may have cost. */
-export function toolAmounts(tool: Tool, execution: ToolExecution, grantedWallMs: number): BudgetAmounts {
+export function toolAmounts(tool: ToolDescriptor, end: ToolCallEnd, grantedWallMs: number): BudgetAmounts {
   return {
     toolCalls: 1,
-    costMicroUsd: execution.type === 'ok' ? execution.costMicroUsd : (tool.maxCostMicroUsd ?? 0),
-    wallMs: Math.min(Math.ceil(execution.durationMs), grantedWallMs),
+    costMicroUsd: end.type === 'completed' ? end.costMicroUsd : (tool.maxCostMicroUsd ?? 0),
+    wallMs: Math.min(Math.ceil(end.durationMs), grantedWallMs),
   };
 }

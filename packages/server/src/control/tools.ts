@@ -4,7 +4,7 @@ import { type CallEngine, type ChargeContext, callToolDirectly } from '#calls';
 import { NexusError } from '#core';
 import type { Principal } from '#identity';
 import type { AgentSource } from '#runs';
-import type { Tool } from '#tools';
+import type { ToolDescriptor } from '#tools';
 
 /** The tools that there are, and running one without a run. */
 export interface Tools {
@@ -47,7 +47,7 @@ export function createTools({ engine, agents }: { readonly engine: CallEngine; r
   }
 
   return {
-    list: async () => engine.tools.list().map(toolView),
+    list: async ({ tenantId }) => (await engine.tools.list(tenantId)).map(toolView),
     async execute(principal, name, request, signal) {
       const charge = await chargeOf(principal, request.sessionId);
       return callToolDirectly(engine, charge, { name, input: request.input }, signal);
@@ -55,7 +55,7 @@ export function createTools({ engine, agents }: { readonly engine: CallEngine; r
   };
 }
 
-function toolView(tool: Tool): ToolInfo {
+function toolView(tool: ToolDescriptor): ToolInfo {
   const { name, description, inputSchema, effects, permissions, timeoutMs } = tool;
   return { name, description, inputSchema, effects, permissions: [...permissions], timeoutMs };
 }

@@ -1,8 +1,21 @@
-/** The door of tools: the registry, the built-in tools, the sandbox and the session's files. */
-export { createBuiltinTools } from './builtin/index.ts';
-export { createToolRegistry, type ToolFault } from './registry.ts';
-export { createSandbox } from './sandbox/sandbox.ts';
-export type { Sandbox, SandboxRequest } from './sandbox/types.ts';
-export type { Authorize, Tool, ToolContext, ToolExecution, ToolRegistry, ToolResult } from './types.ts';
-export { createSessionFolders } from './workspace/session-folders.ts';
-export { createWorkspaces, type WorkspaceLimits } from './workspace/workspace.ts';
+/** The door of tools: the service that runs them, what callers see of it, and what authors of tools write. */
+export { createFixedSource } from '#tools/catalogue';
+export {
+  type AuthorizationRequest,
+  type AuthorizationVerdict,
+  checkArguments,
+  describeTool,
+  selectTools,
+  type Tool,
+  type ToolCall,
+  type ToolCallEnd,
+  type ToolContext,
+  type ToolDescriptor,
+  type ToolPart,
+  type ToolResult,
+  type ToolService,
+} from '#tools/contract';
+export type { ToolFault } from '#tools/execution';
+export { createSandbox, type Sandbox, type SandboxRequest } from '#tools/sandbox';
+export { createSessionFolders, createWorkspaces } from '#tools/workspace';
+export { createToolService } from './service.ts';

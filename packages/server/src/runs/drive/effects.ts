@@ -88,13 +88,13 @@ export function createEffects(options: EffectsOptions): Effects {
       launch(callId, async () => {
         const span = spans.tool(start);
         const call = { tool, input, callId, attempt, idempotencyKey, timeoutMs: wallMs };
-        const execution = await performTool(engine, context.charge, call, {
+        const end = await performTool(engine, context.charge, call, {
           signal: stopping.signal,
           traceparent: span.traceparent,
           onOutput: (text) => channel.output({ step, callId, text }),
         });
-        span.end(execution);
-        return { type: 'tool', start, wallMs, execution };
+        span.end(end);
+        return { type: 'tool', start, wallMs, end };
       });
   }
 

@@ -2,7 +2,7 @@ import type { ErrorInfo } from '@nexus-agent/protocol';
 import type { Timers } from '#core';
 import type { ModelTarget } from '#llm';
 import type { ModelCallPlan, ToolStart } from '#runs/steps';
-import type { ToolExecution } from '#tools';
+import type { ToolCallEnd } from '#tools';
 import type { FailedAttempt, ModelOutcome, NextAttempt } from './model-call.ts';
 
 /** The model call wants another attempt: a retry, or a fallback to another target. */
@@ -17,7 +17,7 @@ export interface AttemptRequest {
 /** What a finished effect, or somebody outside, leaves for the loop. */
 export type Report =
   | { readonly type: 'model'; readonly outcome: ModelOutcome }
-  | { readonly type: 'tool'; readonly start: ToolStart; readonly wallMs: number; readonly execution: ToolExecution }
+  | { readonly type: 'tool'; readonly start: ToolStart; readonly wallMs: number; readonly end: ToolCallEnd }
   /** A sub-agent that cannot begin, for instance because its agent is gone: a result for the model. */
   | { readonly type: 'childless'; readonly callId: string; readonly error: ErrorInfo }
   | { readonly type: 'poke' }

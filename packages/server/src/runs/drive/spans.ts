@@ -3,7 +3,7 @@ import type { ModelTarget } from '#llm';
 import type { RunState } from '#runs/journal';
 import type { Engine, ModelCallPlan, RunContext, ToolStart } from '#runs/steps';
 import { attributes as names, operations, type Span, spanNames, type Tracer } from '#telemetry';
-import type { ToolExecution } from '#tools';
+import type { ToolCallEnd } from '#tools';
 import type { ModelOutcome } from './model-call.ts';
 
 export interface EffectSpan<Result> {
@@ -14,7 +14,7 @@ export interface EffectSpan<Result> {
 /** The spans and metrics of a run: run -> step -> model and tool calls, in the trace that the run was created with. */
 export interface RunSpans {
   model(plan: ModelCallPlan, target: ModelTarget): EffectSpan<ModelOutcome>;
-  tool(start: ToolStart): EffectSpan<ToolExecution>;
+  tool(start: ToolStart): EffectSpan<ToolCallEnd>;
   /** Counts what was written; a `step.started` begins the step's span. */
   wrote(events: readonly JournalEvent[]): void;
   close(state: RunState): void;
@@ -164,10 +164,10 @@ export function createRunSpans(engine: Engine, context: RunContext, state: RunSt
       });
       return {
         traceparent: span.traceparent,
-        end(execution) {
-          if (execution.type === 'error') {
-            span.setAttributes({ [names.errorType]: execution.error.code });
-            span.recordError(new Error(execution.error.code));
+        end(end) {
+          if (end.type === 'failed') {
+            span.setAttributes({ [names.errorType]: end.error.code });
+            span.recordError(new Error(end.error.code));
           }
           span.end();
         },

@@ -1,7 +1,7 @@
 import { toolAmounts } from '#calls';
 import type { RunState } from '#runs/journal';
 import { ask, completed, type Engine, merge, type Proposal, type RunContext, settle, type ToolStart } from '#runs/steps';
-import type { ToolExecution } from '#tools';
+import type { ToolCallEnd } from '#tools';
 
 /** Journals what a tool gave and settles it. A `once` tool that was cut off may have taken effect: a person is asked. */
 export function proposeToolEnd(
@@ -10,15 +10,16 @@ export function proposeToolEnd(
   state: RunState,
   start: ToolStart,
   wallMs: number,
-  execution: ToolExecution,
+  end: ToolCallEnd,
   stopped: boolean,
 ): Proposal {
   const call = state.calls.find((candidate) => candidate.callId === start.call.callId) ?? start.call;
-  if (execution.type === 'error' && execution.error.code === 'tool_outcome_unknown' && !stopped)
+  if (end.type === 'failed' && end.error.code === 'tool_outcome_unknown' && !stopped)
     return ask(engine, context, state, call, 'unknown_outcome', start.input, null);
-  const cancelled = execution.type === 'error' && execution.error.code === 'cancelled';
-  return merge([
-    completed(state, call, cancelled ? { ...execution, type: 'cancelled' } : execution),
-    settle(start.reservationId, toolAmounts(start.tool, execution, wallMs)),
-  ]);
+  return merge([completed(state, call, journalled(end)), settle(start.reservationId, toolAmounts(start.tool, end, wallMs))]);
+}
+
+function journalled(end: ToolCallEnd): Parameters<typeof completed>[2] {
+  if (end.type === 'completed') return { ...end, type: 'ok' };
+  return { ...end, type: end.error.code === 'cancelled' ? 'cancelled' : 'error' };
 }

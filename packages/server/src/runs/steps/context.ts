@@ -5,7 +5,7 @@ import { NexusError } from '#core';
 import type { ModelTarget } from '#llm';
 import { emptyTranscript, type Transcript, type Transcripts } from '#runs/journal';
 import type { AgentVersionRow, RunRow, SessionRow } from '#storage';
-import type { Tool } from '#tools';
+import { selectTools, type ToolDescriptor } from '#tools';
 import type { Engine } from './engine.ts';
 import { subagentTool } from './subagents.ts';
 
@@ -27,7 +27,7 @@ export interface RunContext {
   readonly depth: number;
   /** Who acts, for whom, who pays, and which policies hold: the same for every call of the run. */
   readonly charge: ChargeContext;
-  readonly tools: readonly Tool[];
+  readonly tools: readonly ToolDescriptor[];
   readonly targets: readonly ModelTarget[];
   /** Those of the targets that the agent's definition lists; a request may name another. */
   readonly declaredTargets: ReadonlySet<ModelTarget>;
@@ -63,6 +63,7 @@ export async function createRunContext(
   const previous = source.history[0];
   const before = previous === undefined ? emptyTranscript : await transcripts.load(row.tenantId, previous as RunId); // history holds run ids
   const depth = source.parent?.depth ?? 0;
+  const tools = await engine.tools.list(row.tenantId);
   const deadlineAt = source.deadlineAt === null ? null : Date.parse(source.deadlineAt);
   const parentRuns = source.parent === null ? [] : await ancestors(engine, row.tenantId, source.parent.runId as RunId); // a parent is a run
   return {
@@ -93,7 +94,7 @@ export async function createRunContext(
       }),
       deadlineAt,
     },
-    tools: [...engine.tools.select(definition.tools), ...(depth < engine.settings.maxDepth ? definition.subagents.map(subagentTool) : [])],
+    tools: [...selectTools(tools, definition.tools), ...(depth < engine.settings.maxDepth ? definition.subagents.map(subagentTool) : [])],
     targets,
     declaredTargets: new Set(targets.filter((target) => models.has(modelOf(target)))),
     before,

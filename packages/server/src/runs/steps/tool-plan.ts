@@ -3,7 +3,7 @@ import { decideForAgent, decideTool, denialMessage, type RecordedDecision, reser
 import { toTimestamp } from '#core';
 import type { RunState, ToolCallState } from '#runs/journal';
 import type { ApprovalRow, LedgerOutcome, ReserveOperation } from '#storage';
-import type { Tool } from '#tools';
+import { checkArguments, type ToolDescriptor } from '#tools';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
 import { charge, merge, type Proposal, propose, settle } from './proposal.ts';
@@ -12,7 +12,7 @@ import { childRunId, subagentOf } from './subagents.ts';
 /** A tool call that policy allows and that is about to be reserved and started. */
 export interface ToolStart {
   readonly call: ToolCallState;
-  readonly tool: Tool;
+  readonly tool: ToolDescriptor;
   readonly input: Record<string, unknown>;
   readonly attempt: number;
   readonly idempotencyKey: string;
@@ -47,7 +47,7 @@ export function planTool(engine: Engine, context: RunContext, state: RunState, c
   return decideAndStart(engine, context, state, call, tool, call.attempt?.input ?? call.input, approvalOf(call));
 }
 
-function planDecided(engine: Engine, context: RunContext, state: RunState, call: ToolCallState, tool: Tool): ToolPlan {
+function planDecided(engine: Engine, context: RunContext, state: RunState, call: ToolCallState, tool: ToolDescriptor): ToolPlan {
   if (call.phase.type !== 'decided') return { type: 'written', proposal: propose({}) };
   const { kind, decision, note, result, decidedBy } = call.phase;
   const because = note === null ? '' : `: ${note}`;
@@ -94,11 +94,11 @@ function decideAndStart(
   context: RunContext,
   state: RunState,
   call: ToolCallState,
-  tool: Tool,
+  tool: ToolDescriptor,
   rawInput: unknown,
   approved: { readonly by: string; readonly role?: string } | null,
 ): ToolPlan {
-  const checked = engine.tools.validate(tool, rawInput);
+  const checked = checkArguments(engine.schemas, tool, rawInput);
   if (checked.type === 'error') return written(completed(state, call, checked));
   const decision = decideTool(engine, context.charge, call.callId, tool, {
     arguments: checked.input,

@@ -1,6 +1,6 @@
-import type { Sandbox } from '../sandbox/types.ts';
-import type { Tool } from '../types.ts';
-import type { Workspaces } from '../workspace/workspace.ts';
+import type { Tool } from '#tools/contract';
+import type { Sandbox } from '#tools/sandbox';
+import type { Workspaces } from '#tools/workspace';
 import { createAskHumanTool } from './ask-human.ts';
 import { createCodeJsTool } from './code-js.ts';
 import { createFsTools } from './fs.ts';

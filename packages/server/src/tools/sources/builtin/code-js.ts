@@ -1,7 +1,7 @@
 import { cutText, NexusError } from '#core';
-import type { Sandbox } from '../sandbox/types.ts';
-import type { Tool } from '../types.ts';
-import type { Workspaces } from '../workspace/workspace.ts';
+import type { Tool } from '#tools/contract';
+import type { Sandbox } from '#tools/sandbox';
+import type { Workspaces } from '#tools/workspace';
 
 const maxFilesBytes = 4 * 1024 * 1024;
 const maxLogsInError = 2_000;

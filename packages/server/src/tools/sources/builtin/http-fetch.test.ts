@@ -1,10 +1,8 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { systemClock } from '#core';
-import { createToolRegistry, type ToolContext } from '#tools';
-import type { ResolvedAddress } from '../net/egress.ts';
-import { makeToolContext } from '../testing/context.ts';
+import type { ResolvedAddress } from '#tools/net';
+import { createTestToolService, makeToolCall, type Reader, readCall, said } from '../../testing/index.ts';
 import { createHttpFetchTool, type HttpFetchOptions } from './http-fetch.ts';
 
 let server: Server;
@@ -30,17 +28,10 @@ afterEach(async () => {
   await new Promise((resolve) => server.close(resolve));
 });
 
-async function fetchUrl(
-  input: string | Record<string, unknown>,
-  options: HttpFetchOptions = {},
-  context: Partial<ToolContext> = {},
-): Promise<string> {
-  const tool = createHttpFetchTool(options);
-  const registry = createToolRegistry({ tools: [tool], clock: systemClock });
-  const result = await registry.execute(tool, typeof input === 'string' ? { url: input } : input, makeToolContext(context), {
-    timeoutMs: 5_000,
-  });
-  return result.type === 'ok' ? result.output : `${result.error.code}: ${result.error.message}`;
+async function fetchUrl(input: string | Record<string, unknown>, options: HttpFetchOptions = {}, reader: Reader = {}): Promise<string> {
+  const service = createTestToolService([createHttpFetchTool(options)]);
+  const call = makeToolCall({ toolName: 'http_fetch', input: typeof input === 'string' ? { url: input } : input, timeoutMs: 5_000 });
+  return said(await readCall(service, call, reader));
 }
 
 const answers =
@@ -176,7 +167,7 @@ describe('with a granted host', () => {
         ? response.writeHead(307, { location: `http://other.example:${port}/b` }).end()
         : response.end('b');
     const asked: string[] = [];
-    const authorize: ToolContext['authorize'] = async ({ action, resource }) => {
+    const authorize: Reader['authorize'] = async ({ action, resource }) => {
       asked.push(`${action} ${resource}`);
       return resource === 'other.example'
         ? { allowed: false, error: { code: 'policy_denied', message: 'not this host' } }
@@ -193,7 +184,7 @@ describe('with a granted host', () => {
       resolved += 1;
       return answers('127.0.0.1')();
     };
-    const authorize: ToolContext['authorize'] = async () => ({ allowed: false, error: { code: 'policy_denied', message: 'no' } });
+    const authorize: Reader['authorize'] = async () => ({ allowed: false, error: { code: 'policy_denied', message: 'no' } });
     expect(await fetchUrl(`${base()}/`, { ...granted(), resolve }, { authorize })).toBe('policy_denied: no');
     expect(resolved).toBe(0);
   });
@@ -277,6 +268,33 @@ describe('with a granted host', () => {
     const answer = await fetchUrl('http://api.example:1/', { ...granted(), allowPrivate: () => true });
     expect(answer).toMatch(/^tool_failed: the request failed \(ECONNREFUSED\)/);
     expect(answer).not.toContain('127.0.0.1');
+  });
+
+  it('gives up on a server that falls silent within its answer', async () => {
+    listener = (_request, response) => void response.writeHead(200, { 'content-type': 'text/plain' }).write('part');
+    expect(await fetchUrl(`${base()}/`, { ...granted(), idleTimeoutMs: 100 })).toMatch(/^tool_failed: .*UND_ERR_BODY_TIMEOUT/);
+  });
+
+  it('goes to the host itself, whatever proxies the environment names', async () => {
+    const names = ['http_proxy', 'HTTP_PROXY', 'all_proxy', 'NODE_USE_ENV_PROXY'];
+    const before = names.map((name) => process.env[name]);
+    for (const name of names) process.env[name] = name.startsWith('NODE') ? '1' : 'http://127.0.0.1:9/';
+    try {
+      expect(await fetchUrl(`${base()}/direct`, granted())).toContain('hello');
+    } finally {
+      for (const [index, name] of names.entries()) {
+        const value = before[index];
+        if (value === undefined) delete process.env[name];
+        else process.env[name] = value;
+      }
+    }
+    expect(reached.map(({ url }) => url)).toEqual(['/direct']);
+  });
+
+  it('keeps no cookie for the next call', async () => {
+    listener = (_request, response) => response.writeHead(200, { 'set-cookie': 'a=1' }).end('hello');
+    for (let index = 0; index < 2; index++) await fetchUrl(`${base()}/`, granted());
+    expect(reached.map(({ headers }) => headers.cookie)).toEqual([undefined, undefined]);
   });
 
   it('stops when it is cancelled', async () => {

@@ -1,5 +1,5 @@
 import { cutText, throwIfAborted } from '#core';
-import type { OpenFile } from '../workspace/walk.ts';
+import type { OpenFile } from '#tools/workspace';
 
 const chunkBytes = 64 * 1024;
 

@@ -1,5 +1,5 @@
 import { NexusError } from '#core';
-import type { Tool } from '../types.ts';
+import type { Tool } from '#tools/contract';
 
 /** `ask_human`: a question to a person. The engine makes the run wait for the answer; nothing is executed here. */
 export function createAskHumanTool(): Tool {

@@ -2,41 +2,42 @@ import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { systemClock, systemTimers } from '#core';
-import { createBuiltinTools, createSandbox, createToolRegistry, createWorkspaces, type Sandbox, type ToolRegistry } from '#tools';
-import { makeToolContext } from '../testing/context.ts';
+import { createSchemaValidator, systemClock, systemTimers } from '#core';
+import { checkArguments, createSandbox, createWorkspaces, type Sandbox, type ToolService } from '#tools';
+import { createTestToolService, makeToolCall, readCall, said } from '../../testing/index.ts';
+import { createBuiltinTools } from './index.ts';
 
 let workspace: string;
 let sandbox: Sandbox;
-let registry: ToolRegistry;
+let service: ToolService;
 
 beforeAll(async () => {
   workspace = await mkdtemp(join(tmpdir(), 'nexus-builtin-'));
   sandbox = createSandbox({ clock: systemClock, timers: systemTimers, maxThreads: 1 });
-  registry = createToolRegistry({ tools: createBuiltinTools({ sandbox, workspaces: createWorkspaces() }), clock: systemClock });
+  service = createTestToolService(createBuiltinTools({ sandbox, workspaces: createWorkspaces() }), { workspace });
   await writeFile(join(workspace, 'sales.csv'), 'month,total\njan,10\nfeb,32\n');
   await writeFile(join(workspace, 'image.png'), Buffer.from([0xff, 0xfe, 0xfd]));
   await symlink('/etc/passwd', join(workspace, 'passwd'));
 });
 
 afterAll(async () => {
-  await registry.close();
+  await service.close();
   await sandbox.close();
   await rm(workspace, { recursive: true, force: true });
 });
 
 async function call(name: string, input: Record<string, unknown>) {
-  const tool = registry.get(name);
-  if (tool === undefined) throw new Error(`no tool ${name}`);
   const heard: string[] = [];
-  const result = await registry.execute(tool, input, makeToolContext({ workspace, onOutput: (text) => heard.push(text) }), {
-    timeoutMs: 10_000,
+  const end = await readCall(service, makeToolCall({ toolName: name, input }), {
+    onPart: (part) => part.type === 'output' && heard.push(part.text),
   });
-  return { answer: result.type === 'ok' ? result.output : `${result.error.code}: ${result.error.message}`, heard };
+  return { answer: said(end), heard };
 }
 
-it('offers the built-in tools, each described and with schemas that compile', () => {
-  expect(registry.list().map(({ name, effects }) => `${name} ${effects}`)).toEqual([
+it('offers the built-in tools, each described and with schemas that compile', async () => {
+  const tools = await service.list('ten_1');
+  const schemas = createSchemaValidator();
+  expect(tools.map(({ name, effects }) => `${name} ${effects}`)).toEqual([
     'fs_list none',
     'fs_read none',
     'fs_write idempotent',
@@ -45,9 +46,9 @@ it('offers the built-in tools, each described and with schemas that compile', ()
     'http_fetch none',
     'ask_human none',
   ]);
-  for (const tool of registry.list()) {
+  for (const tool of tools) {
     expect(tool.description.length).toBeGreaterThan(20);
-    expect(registry.validate(tool, { nonsense: 1 })).toMatchObject({ type: 'error', error: { code: 'tool_input_invalid' } });
+    expect(checkArguments(schemas, tool, { nonsense: 1 })).toMatchObject({ type: 'error', error: { code: 'tool_input_invalid' } });
   }
 });
 
@@ -73,7 +74,7 @@ it('gives the model what was printed before the code failed', async () => {
 });
 
 it('leaves a question to the engine', async () => {
-  const tool = registry.get('ask_human');
-  expect(tool?.kind).toBe('question');
+  const tools = await service.list('ten_1');
+  expect(tools.find(({ name }) => name === 'ask_human')?.kind).toBe('question');
   expect((await call('ask_human', { question: 'Which year?' })).answer).toMatch(/^tool_failed: a question is put to a person/);
 });

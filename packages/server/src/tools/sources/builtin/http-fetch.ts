@@ -2,9 +2,8 @@ import type { Readable } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import type { Agent, Dispatcher } from 'undici';
 import { NexusError } from '#core';
-import { createEgressAgent, type EgressOptions, hostnameOf, portOf, requireAllowedUrl } from '../net/egress.ts';
-import { htmlToText } from '../net/html-text.ts';
-import type { Tool, ToolContext } from '../types.ts';
+import type { Tool, ToolContext } from '#tools/contract';
+import { createEgressAgent, type EgressOptions, hostnameOf, htmlToText, portOf, requireAllowedUrl } from '#tools/net';
 
 export interface HttpFetchOptions extends EgressOptions {
   /** Bytes of a body that are read, after decompression; the rest is left and the cut is said. */

@@ -5,9 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { systemClock } from '#core';
-import { createToolRegistry, createWorkspaces, type WorkspaceLimits } from '#tools';
-import { makeToolContext } from '../testing/context.ts';
+import { createWorkspaces } from '#tools';
+import { createTestToolService, makeToolCall, readCall, said } from '../../testing/index.ts';
 import { createFsTools } from './fs.ts';
 
 const secret = 'the-secret-outside';
@@ -26,13 +25,10 @@ beforeEach(async () => {
 
 afterEach(() => rm(base, { recursive: true, force: true }));
 
-function setUp(options: { limits?: Partial<WorkspaceLimits>; useProc?: boolean } = {}) {
-  const registry = createToolRegistry({ tools: createFsTools({ workspaces: createWorkspaces(options) }), clock: systemClock });
+function setUp(options: Parameters<typeof createWorkspaces>[0] = {}) {
+  const service = createTestToolService(createFsTools({ workspaces: createWorkspaces(options) }), { workspace });
   return async (name: string, input: Record<string, unknown>, signal = new AbortController().signal): Promise<string> => {
-    const tool = registry.get(name);
-    if (tool === undefined) throw new Error(`no tool ${name}`);
-    const result = await registry.execute(tool, input, makeToolContext({ workspace, signal }), { timeoutMs: 10_000 });
-    return result.type === 'ok' ? result.output : `${result.error.code}: ${result.error.message}`;
+    return said(await readCall(service, makeToolCall({ toolName: name, input }), { signal }));
   };
 }
 

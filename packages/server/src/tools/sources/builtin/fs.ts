@@ -1,6 +1,6 @@
 import { cutText, matchesWildcard, NexusError } from '#core';
-import type { Tool, ToolResult } from '../types.ts';
-import type { Workspaces } from '../workspace/workspace.ts';
+import type { Tool, ToolResult } from '#tools/contract';
+import type { Workspaces } from '#tools/workspace';
 import { readLines } from './text-lines.ts';
 
 const limits = {

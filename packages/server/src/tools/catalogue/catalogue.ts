@@ -1,0 +1,80 @@
+import { LRUCache } from 'lru-cache';
+import { describeTool, type Tool, type ToolDescriptor, type ToolSource } from '#tools/contract';
+import { requireNames } from './fixed-source.ts';
+
+export interface CataloguedTool {
+  readonly tool: Tool;
+  readonly descriptor: ToolDescriptor;
+}
+
+/** The tools of one tenant. */
+export interface TenantTools {
+  readonly descriptors: readonly ToolDescriptor[];
+  find(name: string): CataloguedTool | undefined;
+}
+
+export interface ToolCatalogue {
+  /** Asks the sources. Rejects with `config_invalid` for names that are malformed or used twice. */
+  load(tenantId: string): Promise<TenantTools>;
+  /** What was last loaded, if it is still known. */
+  peek(tenantId: string): TenantTools | undefined;
+}
+
+/** Descriptors of tenants that are kept, in characters of JSON. */
+const maxKeptChars = 16 * 1024 * 1024;
+
+interface Loaded {
+  readonly lists: readonly (readonly Tool[])[];
+  readonly tools: TenantTools;
+}
+
+interface Described extends CataloguedTool {
+  readonly chars: number;
+}
+
+/** Joins the tools of all sources, in the order of the sources. A tool object is described once, whoever has it. */
+export function createToolCatalogue(sources: readonly ToolSource[]): ToolCatalogue {
+  const described = new WeakMap<Tool, Described>();
+  const tenants = new LRUCache<string, Loaded>({ maxSize: maxKeptChars });
+
+  const describe = (tool: Tool): Described => {
+    let known = described.get(tool);
+    if (known === undefined) {
+      const descriptor = descriptorOf(tool);
+      known = { tool, descriptor, chars: JSON.stringify(descriptor).length };
+      described.set(tool, known);
+    }
+    return known;
+  };
+
+  return {
+    async load(tenantId) {
+      const lists = await Promise.all(sources.map((source) => source.tools(tenantId)));
+      const known = tenants.get(tenantId);
+      if (known?.lists.every((list, index) => list === lists[index])) return known.tools;
+      const all = lists.flat();
+      requireNames(all);
+      const entries = all.map(describe);
+      const byName = new Map(entries.map((entry) => [entry.descriptor.name, entry]));
+      const tools: TenantTools = { descriptors: entries.map(({ descriptor }) => descriptor), find: (name) => byName.get(name) };
+      tenants.set(tenantId, { lists, tools }, { size: entries.reduce((sum, { chars }) => sum + chars, 1) });
+      return tools;
+    },
+    peek: (tenantId) => tenants.get(tenantId)?.tools,
+  };
+}
+
+function descriptorOf(tool: Tool): ToolDescriptor {
+  const { name, description, inputSchema, outputSchema, effects, permissions, timeoutMs, maxCostMicroUsd, kind } = tool;
+  return describeTool({
+    name,
+    description,
+    inputSchema,
+    ...(outputSchema === undefined ? {} : { outputSchema }),
+    effects,
+    permissions,
+    timeoutMs,
+    ...(maxCostMicroUsd === undefined ? {} : { maxCostMicroUsd }),
+    ...(kind === undefined ? {} : { kind }),
+  });
+}

@@ -1,0 +1,3 @@
+/** The door of the catalogue: which tools a tenant has, in which version. */
+export { createToolCatalogue, type TenantTools, type ToolCatalogue } from './catalogue.ts';
+export { createFixedSource } from './fixed-source.ts';

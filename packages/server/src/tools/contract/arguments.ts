@@ -1,0 +1,39 @@
+import type { ErrorInfo } from '@nexus-agent/protocol';
+import { matchesWildcard, NexusError, type SchemaIssue, type SchemaValidator, toErrorInfo } from '#core';
+import type { ToolDescriptor } from './descriptor.ts';
+
+/** Tools whose name fits one of the patterns (`fs_*`), each once, in the order of the list. */
+export function selectTools<T extends Pick<ToolDescriptor, 'name'>>(tools: readonly T[], patterns: readonly string[]): T[] {
+  return tools.filter((tool) => patterns.some((pattern) => matchesWildcard(pattern, tool.name)));
+}
+
+export type CheckedArguments =
+  | { readonly type: 'ok'; readonly input: Record<string, unknown> }
+  | { readonly type: 'error'; readonly error: ErrorInfo };
+
+/** Holds arguments against the tool's input schema; the error names the path, what was there and what is expected. */
+export function checkArguments(
+  schemas: SchemaValidator,
+  tool: Pick<ToolDescriptor, 'name' | 'inputSchema'>,
+  input: unknown,
+): CheckedArguments {
+  let issues: readonly SchemaIssue[];
+  try {
+    if (isObject(input)) {
+      issues = schemas.check(tool.inputSchema, input);
+      if (issues.length === 0) return { type: 'ok', input };
+    } else issues = schemas.check({ type: 'object' }, input);
+  } catch (error) {
+    return { type: 'error', error: toErrorInfo(error) };
+  }
+  const message = `the arguments of ${tool.name} do not fit: ${issues.map(describeIssue).join('; ')}`;
+  return { type: 'error', error: new NexusError('tool_input_invalid', message, { details: { issues } }).toInfo() };
+}
+
+export function describeIssue(issue: SchemaIssue): string {
+  return `at "${issue.path === '' ? '(root)' : issue.path}" expected ${issue.expected}, found ${issue.actual}`;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,27 @@
+import type { EffectsClass } from '@nexus-agent/protocol';
+import { canonicalJson, type JsonSchema, sha256 } from '#core';
+
+/** What is known of a tool without running it. Plain data. */
+export interface ToolDescriptor {
+  /** 1 to 64 of the characters `A-Z a-z 0-9 _ . -`. */
+  readonly name: string;
+  /** A hash of everything else here: another version is another description, schema or limit under the same name. */
+  readonly version: string;
+  readonly description: string;
+  /** JSON Schema (2020-12) of the arguments, an object. */
+  readonly inputSchema: JsonSchema;
+  readonly outputSchema?: JsonSchema;
+  readonly effects: EffectsClass;
+  /** What it needs to touch, for people and policies: `fs.read`, `fs.write`, `net.egress`, `code.run`, `human`. */
+  readonly permissions: readonly string[];
+  readonly timeoutMs: number;
+  /** Upper bound of what one call costs beyond the call itself; reserved before, settled with the result's cost. */
+  readonly maxCostMicroUsd?: number;
+  /** `question`: a person is asked, and the tool is never executed. */
+  readonly kind?: 'question';
+}
+
+/** Adds the version to everything else. */
+export function describeTool(content: Omit<ToolDescriptor, 'version'>): ToolDescriptor {
+  return { ...content, version: sha256(canonicalJson(content)) };
+}

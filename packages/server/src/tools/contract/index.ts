@@ -1,0 +1,13 @@
+/** The door of the tools' contract: what callers see of tools, and what authors of tools write. */
+export { checkArguments, describeIssue, selectTools } from './arguments.ts';
+export { describeTool, type ToolDescriptor } from './descriptor.ts';
+export type {
+  AuthorizationAnswer,
+  AuthorizationRequest,
+  AuthorizationVerdict,
+  ToolCall,
+  ToolCallEnd,
+  ToolPart,
+  ToolService,
+} from './service.ts';
+export type { Tool, ToolContext, ToolResult, ToolSource } from './tool.ts';

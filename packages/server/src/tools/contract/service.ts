@@ -1,0 +1,69 @@
+import type { ErrorInfo } from '@nexus-agent/protocol';
+import type { ToolDescriptor } from './descriptor.ts';
+
+/** One call of a tool. Plain data. */
+export interface ToolCall {
+  readonly tenantId: string;
+  readonly sessionId: string;
+  readonly runId: string;
+  readonly callId: string;
+  readonly attempt: number;
+  /** The same for every attempt of this call: tools pass it on to systems that support it. */
+  readonly idempotencyKey: string;
+  readonly toolName: string;
+  /** The version that the caller knows; when the tool has another one by now, the call fails with `conflict`. */
+  readonly toolVersion?: string;
+  readonly input: unknown;
+  readonly timeoutMs: number;
+  readonly traceparent?: string;
+}
+
+/** Something outside its own arguments (a host, a secret) that a tool is about to touch. */
+export interface AuthorizationRequest {
+  readonly action: 'net.egress' | 'secret.use';
+  readonly resource: string;
+  readonly context?: Readonly<Record<string, unknown>>;
+}
+
+/** What a call says. Plain data. */
+export type ToolPart =
+  /** Progress for people who watch; bounded, not kept. */
+  | { readonly type: 'output'; readonly text: string }
+  /** The tool waits until {@link ToolService.authorize} answers, or the call ends. */
+  | ({ readonly type: 'authorization.wanted'; readonly authorizationId: string } & AuthorizationRequest)
+  | ToolCallEnd;
+
+/** How a call ended: the last part, and the only one of its kind. */
+export type ToolCallEnd =
+  /** `output` is what the model reads. */
+  | { readonly type: 'completed'; readonly output: string; readonly costMicroUsd: number; readonly durationMs: number }
+  /** `error.message` says what was wrong and what would be right. */
+  | { readonly type: 'failed'; readonly error: ErrorInfo; readonly durationMs: number };
+
+export type AuthorizationVerdict = { readonly allowed: true } | { readonly allowed: false; readonly error: ErrorInfo };
+
+export type AuthorizationAnswer = AuthorizationVerdict & {
+  readonly callId: string;
+  readonly attempt: number;
+  readonly authorizationId: string;
+};
+
+/** The agent core as its callers see it, wherever it runs: messages go in, promises and parts come out. */
+export interface ToolService {
+  /** The tools of a tenant, always in the same order. Rejects with `config_invalid` when two of them have one name. */
+  list(tenantId: string): Promise<readonly ToolDescriptor[]>;
+  /**
+   * Runs one call, for one reader: any number of `output` and `authorization.wanted`, then exactly one `completed` or
+   * `failed`. Begins with the first read and never throws. The arguments are checked, also when the caller did so.
+   *
+   * Aborting the signal or leaving the iteration cancels the call, as `timeoutMs` ends it: the tool is told to stop, and
+   * one that does not within a short grace is given up and what it does later is dropped. An answer within the grace
+   * counts. Where a tool with `effects: once` gives none, the error is `tool_outcome_unknown`, because it may have taken
+   * effect. Leaving waits for the end of the call.
+   */
+  execute(call: ToolCall, options: { readonly signal: AbortSignal }): AsyncIterable<ToolPart>;
+  /** Answers an `authorization.wanted`. An answer to what nobody waits for, or for another call, is ignored. */
+  authorize(answer: AuthorizationAnswer): Promise<void>;
+  /** Cancels what runs and resolves when it has ended. Calls that come later fail with `unavailable`. */
+  close(): Promise<void>;
+}

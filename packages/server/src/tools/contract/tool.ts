@@ -1,0 +1,35 @@
+import type { ErrorInfo } from '@nexus-agent/protocol';
+import type { ToolDescriptor } from './descriptor.ts';
+import type { AuthorizationRequest, AuthorizationVerdict, ToolCall } from './service.ts';
+
+/** What a tool knows of the call that it serves. */
+export interface ToolContext extends Omit<ToolCall, 'toolName' | 'toolVersion' | 'input' | 'timeoutMs'> {
+  /** Folder of the session's files, which the file tools never leave; '' for a tool that declares no `fs.*` or `code.*` permission. */
+  readonly workspace: string;
+  /** Fires when the tool must stop, and when the call is over. */
+  readonly signal: AbortSignal;
+  /** To be asked before the tool touches something outside its own arguments. The answer was decided by policy and recorded. */
+  readonly authorize: (request: AuthorizationRequest) => Promise<AuthorizationVerdict>;
+  /** Progress for people who watch; bounded, not kept. */
+  readonly onOutput: (text: string) => void;
+}
+
+/** What a tool gives. `output` is what the model reads; a value other than text is sent as JSON. */
+export type ToolResult =
+  | { readonly type: 'ok'; readonly output: unknown; readonly costMicroUsd?: number }
+  /** A failure that the model can act on: `error.message` says what was wrong and what would be right. */
+  | { readonly type: 'error'; readonly error: ErrorInfo };
+
+/** A tool as its author writes it, in the process that runs it. */
+export interface Tool extends Omit<ToolDescriptor, 'version'> {
+  execute(input: Record<string, unknown>, context: ToolContext): Promise<ToolResult>;
+}
+
+/** Where tools come from. */
+export interface ToolSource {
+  /**
+   * The tools of a tenant, always in the same order; the same list until something changes. Descriptions, schemas and limits
+   * of a tool object never change.
+   */
+  tools(tenantId: string): Promise<readonly Tool[]>;
+}

@@ -1,0 +1,46 @@
+import { type Clock, createSchemaValidator, NexusError, type Timers } from '#core';
+import type { ToolCatalogue } from '#tools/catalogue';
+import type { ToolService } from '#tools/contract';
+import type { OutcomeRules } from './outcome.ts';
+import { type CallEnvironment, RunningCall } from './running-call.ts';
+
+export interface ToolExecutionOptions extends Partial<Pick<OutcomeRules, 'maxOutputChars' | 'onFault'>> {
+  readonly catalogue: ToolCatalogue;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly workspaceOf: CallEnvironment['workspaceOf'];
+  readonly maxProgressChars?: number;
+  readonly graceMs?: number;
+}
+
+const defaults = { maxOutputChars: 50_000, maxProgressChars: 200_000, graceMs: 1_000 };
+
+/** Runs the tools of a catalogue in this process. */
+export function createToolExecution(options: ToolExecutionOptions): Pick<ToolService, 'execute' | 'authorize' | 'close'> {
+  const running = new Set<RunningCall>();
+  const asking = new Map<string, RunningCall>();
+  let refusal: NexusError | undefined;
+  let questions = 0;
+  const environment: CallEnvironment = {
+    ...defaults,
+    onFault: undefined,
+    ...options,
+    schemas: createSchemaValidator(),
+    running,
+    asking,
+    refusal: () => refusal,
+    nextAuthorizationId: () => String(++questions),
+  };
+  return {
+    execute: (call, { signal }) => new RunningCall(environment, call, signal),
+    async authorize(answer) {
+      asking.get(answer.authorizationId)?.answer(answer);
+    },
+    async close() {
+      refusal = new NexusError('unavailable', 'the tools are shutting down');
+      const calls = [...running];
+      for (const call of calls) call.cancel('the tools are shutting down');
+      await Promise.all(calls.map((call) => call.ended()));
+    },
+  };
+}

@@ -1,0 +1,3 @@
+/** The door of execution: one call of a tool, from its message to its end. */
+export { createToolExecution, type ToolExecutionOptions } from './execution.ts';
+export type { ToolFault } from './outcome.ts';

@@ -1,0 +1,104 @@
+import { ErrorInfo } from '@nexus-agent/protocol';
+import { NexusError, type SchemaValidator } from '#core';
+import { describeIssue, type Tool, type ToolCallEnd, type ToolResult } from '#tools/contract';
+import { boundError, boundText } from './bounds.ts';
+
+export interface ToolFault {
+  readonly toolName: string;
+  readonly callId: string;
+  readonly error: unknown;
+}
+
+/** What came of a tool; `silent` when it gave no answer by the end of the grace. */
+export type Outcome =
+  | { readonly type: 'returned'; readonly result: ToolResult }
+  | { readonly type: 'threw'; readonly error: unknown }
+  | { readonly type: 'silent' };
+
+/** The end of a call but for its duration. */
+export type Conclusion =
+  | Omit<Extract<ToolCallEnd, { type: 'completed' }>, 'durationMs'>
+  | Omit<Extract<ToolCallEnd, { type: 'failed' }>, 'durationMs'>;
+
+export interface OutcomeRules {
+  readonly schemas: SchemaValidator;
+  /** Most characters of one result that reach the model, the note about a cut included; also of an error with its details. */
+  readonly maxOutputChars: number;
+  /** Hears what a tool threw that was no `NexusError`: for the log, because the model only learns that the tool failed. */
+  readonly onFault: ((fault: ToolFault) => void) | undefined;
+}
+
+export interface ConcludedCall {
+  readonly callId: string;
+  readonly tool: Tool;
+  /** Aborted when the tool was told to stop; its reason says why. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * What the caller hears of an outcome. A tool that answers after it was told to stop keeps its answer: what it says is
+ * better known than what we would assume.
+ */
+export function conclude(rules: OutcomeRules, call: ConcludedCall, outcome: Outcome): Conclusion {
+  if (outcome.type === 'silent') return failed(interrupted(call));
+  if (outcome.type === 'threw') {
+    if (call.signal.aborted) return failed(interrupted(call));
+    if (outcome.error instanceof NexusError) return failed(boundError(outcome.error.toInfo(), rules.maxOutputChars));
+    return fault(rules, call, outcome.error, `the tool ${call.tool.name} failed unexpectedly`);
+  }
+  const { result } = outcome;
+  // A tool that was written without types can give anything.
+  if (result?.type === 'ok') return concludeOk(rules, call, result);
+  const error = result?.type === 'error' ? ErrorInfo.safeParse(result.error) : undefined;
+  if (error?.success !== true)
+    return fault(rules, call, new TypeError('a tool must give a result'), `the tool ${call.tool.name} failed unexpectedly`);
+  const stopped = call.signal.aborted && error.data.code === 'cancelled';
+  return failed(stopped ? interrupted(call) : boundError(error.data, rules.maxOutputChars));
+}
+
+/** An unexpected error goes to the log; the caller only learns `message`. */
+export function fault(
+  { onFault }: OutcomeRules,
+  { callId, tool }: { readonly callId: string; readonly tool: Pick<Tool, 'name'> },
+  error: unknown,
+  message: string,
+): Conclusion {
+  onFault?.({ toolName: tool.name, callId, error });
+  return failed({ code: 'tool_failed', message, retryable: false });
+}
+
+export function failed(error: ErrorInfo): Conclusion {
+  return { type: 'failed', error };
+}
+
+function concludeOk(rules: OutcomeRules, call: ConcludedCall, result: ToolResult & { type: 'ok' }): Conclusion {
+  const { tool } = call;
+  try {
+    const [issue] = tool.outputSchema === undefined ? [] : rules.schemas.check(tool.outputSchema, result.output);
+    if (issue !== undefined) {
+      const message = `the tool ${tool.name} gave an output that does not fit its own schema (${describeIssue(issue)})`;
+      return fault(rules, call, issue, message);
+    }
+    const text = typeof result.output === 'string' ? result.output : (JSON.stringify(result.output) ?? '');
+    return { type: 'completed', output: boundText(text, rules.maxOutputChars), costMicroUsd: costOf(tool, result) };
+  } catch (error) {
+    return fault(rules, call, error, `the output of the tool ${tool.name} cannot be sent as JSON`);
+  }
+}
+
+function interrupted({ tool, signal }: ConcludedCall): ErrorInfo {
+  const reason = signal.reason instanceof NexusError ? signal.reason : new NexusError('cancelled', 'the call was cancelled');
+  if (tool.effects !== 'once') return reason.toInfo();
+  return {
+    code: 'tool_outcome_unknown',
+    message: `${reason.message}; whether ${tool.name} took effect is not known`,
+    retryable: false,
+    details: { cause: reason.code },
+  };
+}
+
+/** A cost that makes no sense is booked as the most that the call may cost: never too little. */
+function costOf(tool: Tool, result: ToolResult & { type: 'ok' }): number {
+  const cost = result.costMicroUsd ?? 0;
+  return Number.isSafeInteger(cost) && cost >= 0 ? cost : (tool.maxCostMicroUsd ?? 0);
+}

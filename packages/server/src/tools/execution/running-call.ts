@@ -1,0 +1,253 @@
+import { type Cancel, type Clock, NexusError, type Timers } from '#core';
+import type { TenantTools, ToolCatalogue } from '#tools/catalogue';
+import {
+  type AuthorizationAnswer,
+  type AuthorizationRequest,
+  type AuthorizationVerdict,
+  checkArguments,
+  type Tool,
+  type ToolCall,
+  type ToolContext,
+  type ToolPart,
+  type ToolResult,
+} from '#tools/contract';
+import { boundText } from './bounds.ts';
+import { type Conclusion, conclude, failed, fault, type Outcome, type OutcomeRules } from './outcome.ts';
+import { PartQueue } from './part-queue.ts';
+
+/** What all calls share. */
+export interface CallEnvironment extends OutcomeRules {
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly catalogue: ToolCatalogue;
+  /** Folder of a session's files; created when it is missing. */
+  readonly workspaceOf: (tenantId: string, sessionId: string) => Promise<string>;
+  /** Most characters of progress that one call may send. */
+  readonly maxProgressChars: number;
+  /** How long a tool may take to stop after it was told to. */
+  readonly graceMs: number;
+  /** Why no call begins any more, if so. */
+  readonly refusal: () => NexusError | undefined;
+  readonly running: Set<RunningCall>;
+  /** Who waits for an answer, by the id of the question. */
+  readonly asking: Map<string, RunningCall>;
+  readonly nextAuthorizationId: () => string;
+}
+
+const callIsOver = new NexusError('cancelled', 'the call is over');
+const refusedAfterEnd: AuthorizationVerdict = { allowed: false, error: callIsOver.toInfo() };
+
+/** One call from its first read to its end, as the parts that its reader sees. Written out by hand: a call costs few promises. */
+export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
+  readonly #environment: CallEnvironment;
+  readonly #call: ToolCall;
+  readonly #outerSignal: AbortSignal;
+  readonly #parts = new PartQueue();
+  readonly #controller = new AbortController();
+  readonly #onOuterAbort = () => this.cancel();
+  #state: 'new' | 'preparing' | 'calling' | 'ended' = 'new';
+  #startedAt = 0;
+  #tool: Tool | undefined;
+  #cancelTimer: Cancel | undefined;
+  #wanted: Map<string, (verdict: AuthorizationVerdict) => void> | undefined;
+  #onEnd: (() => void)[] | undefined;
+
+  constructor(environment: CallEnvironment, call: ToolCall, signal: AbortSignal) {
+    this.#environment = environment;
+    this.#call = call;
+    this.#outerSignal = signal;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<ToolPart, undefined>> {
+    if (this.#state === 'new') this.#start();
+    return this.#parts.read();
+  }
+
+  /** The reader leaves. */
+  async return(): Promise<IteratorResult<ToolPart, undefined>> {
+    if (this.#state === 'new') this.#state = 'ended';
+    this.#parts.discard();
+    this.cancel();
+    await this.ended();
+    return { value: undefined, done: true };
+  }
+
+  cancel(why = `the call of ${this.#call.toolName} was cancelled`): void {
+    this.#stop(new NexusError('cancelled', why));
+  }
+
+  ended(): Promise<void> {
+    if (this.#state === 'ended') return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#onEnd ??= [];
+      this.#onEnd.push(resolve);
+    });
+  }
+
+  answer(answer: AuthorizationAnswer): void {
+    const { callId, attempt } = this.#call;
+    if (answer.callId !== callId || answer.attempt !== attempt) return;
+    this.#settleAuthorization(answer.authorizationId, answer);
+  }
+
+  #start() {
+    const { clock, timers, catalogue, running, refusal } = this.#environment;
+    const { tenantId, toolName, timeoutMs } = this.#call;
+    this.#startedAt = clock.monotonic();
+    this.#state = 'preparing';
+    const closed = refusal();
+    if (closed !== undefined) return this.#refuse(closed);
+    if (this.#outerSignal.aborted)
+      return this.#refuse(new NexusError('cancelled', `the call of ${toolName} was cancelled before it began`));
+    running.add(this);
+    this.#outerSignal.addEventListener('abort', this.#onOuterAbort, { once: true });
+    const limitMs = Math.max(0, timeoutMs);
+    this.#cancelTimer = timers.after(limitMs, () =>
+      this.#stop(new NexusError('tool_timeout', `the tool ${toolName} did not finish within ${limitMs} ms`)),
+    );
+    const tools = catalogue.peek(tenantId);
+    if (tools !== undefined) return this.#prepare(tools);
+    catalogue.load(tenantId).then(
+      (loaded) => this.#prepare(loaded),
+      (error: unknown) => this.#unprepared(error, 'the tools of the tenant could not be found'),
+    );
+  }
+
+  #prepare(tools: TenantTools) {
+    if (this.#state !== 'preparing') return;
+    const { tenantId, sessionId, toolName, toolVersion, input } = this.#call;
+    const found = tools.find(toolName);
+    if (found === undefined) return this.#refuse(unknownTool(toolName, tools));
+    const { tool, descriptor } = found;
+    if (toolVersion !== undefined && toolVersion !== descriptor.version)
+      return this.#refuse(
+        new NexusError('conflict', `the tool ${toolName} has changed since this call was made; read its description again`),
+      );
+    const checked = checkArguments(this.#environment.schemas, descriptor, input);
+    if (checked.type === 'error') return this.#end(failed(checked.error));
+    if (!needsFiles(tool)) return this.#invoke(tool, checked.input, '');
+    this.#environment.workspaceOf(tenantId, sessionId).then(
+      (workspace) => this.#invoke(tool, checked.input, workspace),
+      (error: unknown) => this.#unprepared(error, 'the folder of the session cannot be made'),
+    );
+  }
+
+  #unprepared(error: unknown, message: string) {
+    if (error instanceof NexusError) return this.#refuse(error);
+    const { callId, toolName } = this.#call;
+    this.#end(fault(this.#environment, { callId, tool: { name: toolName } }, error, message));
+  }
+
+  #invoke(tool: Tool, input: Record<string, unknown>, workspace: string) {
+    if (this.#state !== 'preparing') return;
+    this.#state = 'calling';
+    this.#tool = tool;
+    let answer: Promise<ToolResult>;
+    try {
+      answer = Promise.resolve(tool.execute(input, this.#contextWith(workspace))); // one written without types may give no promise
+    } catch (error) {
+      return this.#conclude({ type: 'threw', error });
+    }
+    answer.then(
+      (result) => this.#conclude({ type: 'returned', result }),
+      (error: unknown) => this.#conclude({ type: 'threw', error }),
+    );
+  }
+
+  #contextWith(workspace: string): ToolContext {
+    const { tenantId, sessionId, runId, callId, attempt, idempotencyKey, traceparent } = this.#call;
+    const { signal } = this.#controller;
+    let left = this.#environment.maxProgressChars;
+    return {
+      tenantId,
+      sessionId,
+      runId,
+      callId,
+      attempt,
+      idempotencyKey,
+      ...(traceparent === undefined ? undefined : { traceparent }),
+      workspace,
+      signal,
+      onOutput: (text) => {
+        if (signal.aborted || left <= 0 || text === '') return;
+        this.#parts.push({ type: 'output', text: boundText(text, left) });
+        left -= text.length;
+      },
+      authorize: (request) => this.#authorize(request),
+    };
+  }
+
+  async #authorize({ action, resource, context }: AuthorizationRequest): Promise<AuthorizationVerdict> {
+    if (this.#controller.signal.aborted) return refusedAfterEnd;
+    const authorizationId = this.#environment.nextAuthorizationId();
+    this.#environment.asking.set(authorizationId, this);
+    this.#wanted ??= new Map();
+    const wanted = this.#wanted;
+    return new Promise((resolve) => {
+      wanted.set(authorizationId, resolve);
+      this.#parts.push({
+        type: 'authorization.wanted',
+        authorizationId,
+        action,
+        resource,
+        ...(context === undefined ? {} : { context }),
+      });
+    });
+  }
+
+  #settleAuthorization(authorizationId: string, verdict: AuthorizationVerdict): void {
+    const resolve = this.#wanted?.get(authorizationId);
+    if (resolve === undefined) return;
+    this.#wanted?.delete(authorizationId);
+    this.#environment.asking.delete(authorizationId);
+    resolve(verdict.allowed ? { allowed: true } : { allowed: false, error: verdict.error });
+  }
+
+  /** Tells the tool to stop. It may take the grace to do so; what has not begun ends at once. */
+  #stop(reason: NexusError) {
+    if (this.#state === 'ended' || this.#controller.signal.aborted) return;
+    if (this.#state !== 'calling') return this.#refuse(reason);
+    this.#cancelTimer?.();
+    this.#cancelTimer = this.#environment.timers.after(this.#environment.graceMs, () => this.#conclude({ type: 'silent' }));
+    this.#abort(reason);
+  }
+
+  #abort(reason: NexusError): void {
+    this.#controller.abort(reason);
+    if (this.#wanted !== undefined) for (const id of [...this.#wanted.keys()]) this.#settleAuthorization(id, refusedAfterEnd);
+  }
+
+  #conclude(outcome: Outcome): void {
+    if (this.#state !== 'calling' || this.#tool === undefined) return;
+    const { callId } = this.#call;
+    this.#end(conclude(this.#environment, { callId, tool: this.#tool, signal: this.#controller.signal }, outcome));
+  }
+
+  #refuse(error: NexusError): void {
+    this.#end(failed(error.toInfo()));
+  }
+
+  #end(conclusion: Conclusion): void {
+    this.#state = 'ended';
+    this.#cancelTimer?.();
+    this.#environment.running.delete(this);
+    this.#outerSignal.removeEventListener('abort', this.#onOuterAbort);
+    // Progress and permissions end with the call, also for a tool that was given up and still runs.
+    if (!this.#controller.signal.aborted) this.#abort(callIsOver);
+    this.#parts.end({ ...conclusion, durationMs: Math.max(0, this.#environment.clock.monotonic() - this.#startedAt) });
+    for (const resolve of this.#onEnd ?? []) resolve();
+  }
+}
+
+function needsFiles({ permissions }: Tool): boolean {
+  return permissions.some((permission) => permission.startsWith('fs.') || permission.startsWith('code.'));
+}
+
+function unknownTool(name: string, { descriptors }: TenantTools): NexusError {
+  const known = descriptors.map((descriptor) => descriptor.name).join(', ') || 'none';
+  return new NexusError('tool_not_found', `there is no tool "${name}"; the tools are: ${known}`);
+}

@@ -1,0 +1,107 @@
+import { expect, it } from 'vitest';
+import { createManualTime } from '#core/testing';
+import { createFixedSource, type Tool, type ToolFault } from '#tools';
+import { describeToolService } from '../../../../test/conformance/tools.ts';
+import { createTestToolService, makeTool, makeToolCall, readCall } from './testing/index.ts';
+
+describeToolService('in process', {
+  create: async ({ tools, ...options }) => createTestToolService(tools, options),
+});
+
+it('refuses two tools of one name and a name that models cannot use', async () => {
+  const create = (...names: string[]) => createFixedSource(names.map((name) => makeTool({ name })));
+  expect(() => create('a', 'a')).toThrow(/two tools are named a/);
+  expect(() => create('a b')).toThrow(/is no tool name/);
+  const service = createTestToolService([], { sources: [create('a'), create('a')] });
+  await expect(service.list('ten_1')).rejects.toMatchObject({ code: 'config_invalid' });
+  expect(await readCall(service, makeToolCall({ toolName: 'a' }))).toMatchObject({ error: { code: 'config_invalid' } });
+});
+
+it('gives each tenant its own tools, and runs no tool of another', async () => {
+  const own = (tenantId: string) => makeTool({ name: `of_${tenantId}`, execute: async () => ({ type: 'ok', output: tenantId }) });
+  const lists = new Map(['a', 'b'].map((tenantId) => [tenantId, [own(tenantId)]]));
+  const shared = createFixedSource([makeTool({ name: 'shared' })]);
+  const service = createTestToolService([], { sources: [shared, { tools: async (tenantId) => lists.get(tenantId) ?? [] }] });
+  const namesOf = async (tenantId: string) => (await service.list(tenantId)).map(({ name }) => name);
+  expect(await namesOf('a')).toEqual(['shared', 'of_a']);
+  expect(await namesOf('b')).toEqual(['shared', 'of_b']);
+  expect(await readCall(service, makeToolCall({ tenantId: 'a', toolName: 'of_a' }))).toMatchObject({ output: 'a' });
+  expect(await readCall(service, makeToolCall({ tenantId: 'b', toolName: 'of_a' }))).toMatchObject({ error: { code: 'tool_not_found' } });
+  lists.set('b', []);
+  expect(await namesOf('b')).toEqual(['shared']);
+  expect(await readCall(service, makeToolCall({ tenantId: 'b', toolName: 'of_b' }))).toMatchObject({ error: { code: 'tool_not_found' } });
+});
+
+it('tells the cause of an unexpected failure to the log only', async () => {
+  const faults: ToolFault[] = [];
+  const cause = new Error('password=hunter2');
+  const broken = makeTool({ execute: () => Promise.reject(cause) });
+  const end = await readCall(createTestToolService([broken], { onFault: (fault) => faults.push(fault) }), makeToolCall());
+  expect(JSON.stringify(end)).not.toContain('hunter2');
+  expect(faults).toEqual([{ toolName: 'probe', callId: 'call_1', error: cause }]);
+});
+
+it('books the most that a call may cost when the reported cost makes no sense', async () => {
+  for (const costMicroUsd of [Number.NaN, -1, 0.5, Number.POSITIVE_INFINITY]) {
+    const odd = makeTool({ maxCostMicroUsd: 50, execute: async () => ({ type: 'ok', output: '', costMicroUsd }) });
+    expect(await readCall(createTestToolService([odd]), makeToolCall())).toMatchObject({ type: 'completed', costMicroUsd: 50 });
+  }
+});
+
+it('gives a tool exactly its time and then exactly the grace', async () => {
+  const time = createManualTime();
+  const stoppedAt: number[] = [];
+  const execute: Tool['execute'] = (_input, { signal }) => {
+    signal.addEventListener('abort', () => stoppedAt.push(time.clock.monotonic()));
+    return new Promise(() => undefined);
+  };
+  const service = createTestToolService([makeTool({ effects: 'once', execute })], { ...time, graceMs: 500 });
+  let ended = false;
+  const reading = readCall(service, makeToolCall({ timeoutMs: 3_000 })).finally(() => {
+    ended = true;
+  });
+  await time.advance(3_499);
+  expect(stoppedAt).toEqual([3_000]);
+  expect(ended).toBe(false);
+  await time.advance(1);
+  expect(await reading).toMatchObject({ error: { code: 'tool_outcome_unknown', details: { cause: 'tool_timeout' } }, durationMs: 3_500 });
+  expect(time.pending).toBe(0);
+});
+
+it('counts the making of the folder into the time, and begins no tool after it', async () => {
+  const time = createManualTime();
+  let ran = false;
+  const execute: Tool['execute'] = async () => {
+    ran = true;
+    return { type: 'ok', output: '' };
+  };
+  const workspaceOf = () => time.timers.sleep(5_000).then(() => '/late');
+  const service = createTestToolService([makeTool({ effects: 'once', permissions: ['fs.write'], execute })], { ...time, workspaceOf });
+  const reading = readCall(service, makeToolCall({ timeoutMs: 1_000 }));
+  await time.advance(1_000);
+  expect(await reading).toMatchObject({ error: { code: 'tool_timeout' }, durationMs: 1_000 }); // it never began: nothing is unknown
+  await time.advance(10_000);
+  expect(ran).toBe(false);
+});
+
+it('leaves no timer and no listener behind', async () => {
+  const time = createManualTime();
+  const controller = new AbortController();
+  let listeners = 0;
+  const { signal } = controller;
+  const add = signal.addEventListener.bind(signal);
+  const remove = signal.removeEventListener.bind(signal);
+  Object.assign(signal, {
+    addEventListener(...args: Parameters<typeof add>) {
+      listeners += 1;
+      add(...args);
+    },
+    removeEventListener(...args: Parameters<typeof remove>) {
+      listeners -= 1;
+      remove(...args);
+    },
+  });
+  const service = createTestToolService([makeTool()], time);
+  for (let index = 0; index < 5; index++) await readCall(service, makeToolCall(), { signal });
+  expect([time.pending, listeners]).toEqual([0, 0]);
+});

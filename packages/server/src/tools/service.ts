@@ -1,0 +1,17 @@
+import { createToolCatalogue } from '#tools/catalogue';
+import type { ToolService, ToolSource } from '#tools/contract';
+import { createToolExecution, type ToolExecutionOptions } from '#tools/execution';
+
+export interface ToolServiceOptions extends Omit<ToolExecutionOptions, 'catalogue'> {
+  /** The tools of all of them, in this order. */
+  readonly sources: readonly ToolSource[];
+}
+
+/** The tool service in this process. */
+export function createToolService({ sources, ...options }: ToolServiceOptions): ToolService {
+  const catalogue = createToolCatalogue(sources);
+  return {
+    list: async (tenantId) => (await catalogue.load(tenantId)).descriptors,
+    ...createToolExecution({ ...options, catalogue }),
+  };
+}

@@ -1,0 +1,86 @@
+/** For tests of tools: a service of given tools, calls of them, and a caller that reads to the end. */
+import { systemClock, systemTimers } from '#core';
+import {
+  type AuthorizationRequest,
+  type AuthorizationVerdict,
+  createFixedSource,
+  createToolService,
+  type Tool,
+  type ToolCall,
+  type ToolCallEnd,
+  type ToolPart,
+  type ToolService,
+} from '#tools';
+
+export function makeTool(definition: Partial<Tool> = {}): Tool {
+  return {
+    name: 'probe',
+    description: 'for tests',
+    inputSchema: { type: 'object' },
+    effects: 'none',
+    permissions: [],
+    timeoutMs: 5_000,
+    execute: async () => ({ type: 'ok', output: '' }),
+    ...definition,
+  };
+}
+
+export function makeToolCall(changes: Partial<ToolCall> = {}): ToolCall {
+  return {
+    tenantId: 'ten_1',
+    sessionId: 'ses_1',
+    runId: 'run_1',
+    callId: 'call_1',
+    attempt: 1,
+    idempotencyKey: 'run_1/call_1',
+    toolName: 'probe',
+    input: {},
+    timeoutMs: 10_000,
+    ...changes,
+  };
+}
+
+type ServiceOptions = Parameters<typeof createToolService>[0];
+
+/** These tools in this process, under the time of the system. */
+export function createTestToolService(
+  tools: readonly Tool[],
+  options: Partial<ServiceOptions> & { readonly workspace?: string } = {},
+): ToolService {
+  const { workspace = '/nonexistent', ...rest } = options;
+  return createToolService({
+    sources: [createFixedSource(tools)],
+    clock: systemClock,
+    timers: systemTimers,
+    workspaceOf: async () => workspace,
+    ...rest,
+  });
+}
+
+export interface Reader {
+  readonly signal?: AbortSignal;
+  readonly onPart?: (part: ToolPart) => void;
+  /** What it answers to a tool that wants to touch something; everything is allowed when left out. */
+  readonly authorize?: (request: AuthorizationRequest) => Promise<AuthorizationVerdict>;
+}
+
+/** Reads a call to its end, answering what its tool asks. */
+export async function readCall(service: ToolService, call: ToolCall, reader: Reader = {}): Promise<ToolCallEnd> {
+  const { signal = new AbortController().signal, onPart, authorize = async () => ({ allowed: true }) } = reader;
+  let end: ToolCallEnd | undefined;
+  for await (const part of service.execute(call, { signal })) {
+    if (end !== undefined) throw new Error(`a part came after the end: ${JSON.stringify(part)}`);
+    onPart?.(part);
+    if (part.type === 'completed' || part.type === 'failed') end = part;
+    if (part.type !== 'authorization.wanted') continue;
+    const { authorizationId, type: _type, ...request } = part;
+    await service.authorize({ callId: call.callId, attempt: call.attempt, authorizationId, ...(await authorize(request)) });
+  }
+  if (end === undefined) throw new Error('the call had no end');
+  return end;
+}
+
+/** The end of a call in one line. */
+export function said(end: ToolCallEnd): string {
+  return end.type === 'completed' ? end.output : `${end.error.code}: ${end.error.message}`;
+}
