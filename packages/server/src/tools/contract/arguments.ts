@@ -11,6 +11,8 @@ export type CheckedArguments =
   | { readonly type: 'ok'; readonly input: Record<string, unknown> }
   | { readonly type: 'error'; readonly error: ErrorInfo };
 
+const anyObject = { type: 'object' };
+
 /** Holds arguments against the tool's input schema; the error names the path, what was there and what is expected. */
 export function checkArguments(
   schemas: SchemaValidator,
@@ -19,21 +21,16 @@ export function checkArguments(
 ): CheckedArguments {
   let issues: readonly SchemaIssue[];
   try {
-    if (isObject(input)) {
-      issues = schemas.check(tool.inputSchema, input);
-      if (issues.length === 0) return { type: 'ok', input };
-    } else issues = schemas.check({ type: 'object' }, input);
+    issues = schemas.check(anyObject, input);
+    if (issues.length === 0) issues = schemas.check(tool.inputSchema, input);
   } catch (error) {
     return { type: 'error', error: toErrorInfo(error) };
   }
+  if (issues.length === 0) return { type: 'ok', input: input as Record<string, unknown> }; // the first check says so
   const message = `the arguments of ${tool.name} do not fit: ${issues.map(describeIssue).join('; ')}`;
   return { type: 'error', error: new NexusError('tool_input_invalid', message, { details: { issues } }).toInfo() };
 }
 
 export function describeIssue(issue: SchemaIssue): string {
   return `at "${issue.path === '' ? '(root)' : issue.path}" expected ${issue.expected}, found ${issue.actual}`;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

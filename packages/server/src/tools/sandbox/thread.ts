@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { type Cancel, NexusError, type Timers } from '#core';
 import type { InterpreterOutcome, InterpreterRequest } from './interpreter.ts';
-import type { WorkerAnswer } from './worker.ts';
+import type { ThreadAnswer } from './worker.ts';
 
 export type JobEnd =
   | { readonly type: 'answered'; readonly outcome: InterpreterOutcome }
@@ -46,7 +46,7 @@ export class SandboxThread {
     // No environment and no options of this process reach the thread, and what it prints goes nowhere: nobody reads it.
     // (Reading would also keep this process alive for an idle thread.)
     this.#worker = new Worker(workerUrl, { env: {}, execArgv: [], argv: [], stdout: true, stderr: true, resourceLimits: threadLimits });
-    this.#worker.on('message', (answer: WorkerAnswer) => this.#onAnswer(answer));
+    this.#worker.on('message', (answer: ThreadAnswer) => this.#onAnswer(answer));
     this.#worker.on('error', (error: Error & { code?: string }) =>
       this.kill(
         error.code === 'ERR_WORKER_OUT_OF_MEMORY'
@@ -85,7 +85,7 @@ export class SandboxThread {
     this.#options.onFree();
   }
 
-  #onAnswer({ outcome }: WorkerAnswer) {
+  #onAnswer({ outcome }: ThreadAnswer) {
     const job = this.#job;
     if (job === undefined) return;
     if (outcome === undefined) return this.kill(new NexusError('sandbox_unavailable', 'the sandbox broke; try again'));

@@ -9,7 +9,7 @@ import { type InterpreterOutcome, type InterpreterRequest, interpret } from './i
  * The thread that runs code. It imports only what lies beside it and packages, so that it starts from source and from
  * the built files alike.
  */
-export interface WorkerAnswer {
+export interface ThreadAnswer {
   readonly outcome: InterpreterOutcome | undefined;
 }
 
@@ -44,5 +44,5 @@ parentPort?.on('message', async (request: InterpreterRequest) => {
   } catch {
     outcome = undefined; // the host calls this a broken thread and replaces it
   }
-  parentPort?.postMessage({ outcome } satisfies WorkerAnswer);
+  parentPort?.postMessage({ outcome } satisfies ThreadAnswer);
 });

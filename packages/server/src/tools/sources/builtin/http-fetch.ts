@@ -101,7 +101,7 @@ async function fetchText(agent: Agent, request: FetchInput, context: ToolContext
       url = next;
       continue;
     }
-    return describe(url, method, response, await readBody(response, maxBodyBytes, context.signal), request.raw === true);
+    return describe(url, method, response, await readBounded(response, maxBodyBytes, context.signal), request.raw === true);
   }
 }
 
@@ -134,7 +134,7 @@ interface Body {
 }
 
 /** At most `maxBytes` of the body, decompressed: the limit holds for what comes out, so a small bomb stays small. */
-async function readBody(response: Dispatcher.ResponseData, maxBytes: number, signal: AbortSignal): Promise<Body> {
+async function readBounded(response: Dispatcher.ResponseData, maxBytes: number, signal: AbortSignal): Promise<Body> {
   const chunks: Buffer[] = [];
   let size = 0;
   const stream = decompress(response);
