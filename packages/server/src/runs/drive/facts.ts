@@ -1,6 +1,6 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
 import type { RunState } from '#runs/journal';
-import { collectApprovals, collectChildren, completed, type Engine, type Proposal, type RunContext } from '#runs/steps';
+import { collectApprovals, collectChildren, type Engine, type Proposal, proposeResult, type RunContext } from '#runs/steps';
 import type { ModelOutcome } from './model-call.ts';
 import { checkSummary, proposeAnswer, proposeFailures, proposeRequestedTools } from './model-outcome.ts';
 import type { AttemptReport, Report } from './reports.ts';
@@ -36,7 +36,7 @@ export async function collectFacts(
       }
       case 'childless':
         for (const call of state.calls)
-          if (call.callId === report.callId) facts.push(completed(state, call, { type: 'error', error: report.error }));
+          if (call.callId === report.callId) facts.push(proposeResult(state, call, { type: 'error', error: report.error }));
         break;
       case 'attempt':
         attempts.push(report);

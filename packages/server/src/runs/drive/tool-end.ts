@@ -1,6 +1,16 @@
 import { toolAmounts } from '#calls';
 import type { RunState } from '#runs/journal';
-import { ask, completed, type Engine, merge, type Proposal, type RunContext, settle, type ToolStart } from '#runs/steps';
+import {
+  type Engine,
+  merge,
+  type Proposal,
+  proposeQuestion,
+  proposeResult,
+  type RunContext,
+  settle,
+  type ToolEnd,
+  type ToolStart,
+} from '#runs/steps';
 import type { ToolCallEnd } from '#tools';
 
 /** Journals what a tool gave and settles it. A `once` tool that was cut off may have taken effect: a person is asked. */
@@ -15,11 +25,11 @@ export function proposeToolEnd(
 ): Proposal {
   const call = state.calls.find((candidate) => candidate.callId === start.call.callId) ?? start.call;
   if (end.type === 'failed' && end.error.code === 'tool_outcome_unknown' && !stopped)
-    return ask(engine, context, state, call, 'unknown_outcome', start.input, null);
-  return merge([completed(state, call, journalled(end)), settle(start.reservationId, toolAmounts(start.tool, end, wallMs))]);
+    return proposeQuestion(engine, context, state, call, 'unknown_outcome', start.input, null);
+  return merge([proposeResult(state, call, journalled(end)), settle(start.reservationId, toolAmounts(start.tool, end, wallMs))]);
 }
 
-function journalled(end: ToolCallEnd): Parameters<typeof completed>[2] {
+function journalled(end: ToolCallEnd): ToolEnd {
   if (end.type === 'completed') return { ...end, type: 'ok' };
   return { ...end, type: end.error.code === 'cancelled' ? 'cancelled' : 'error' };
 }

@@ -11,7 +11,9 @@ export {
   type RunModelAttempt,
 } from './model-plan.ts';
 export { assumedEvents, charge, commitProposal, merge, type Proposal, propose, type RunFence, release, settle } from './proposal.ts';
+export { proposeQuestion } from './questions.ts';
 export { collectApprovals, collectChildren, isUnwritable, proposeRecovery, resumedEvent } from './recovery.ts';
 export { decideRound, type Round, type Start } from './round.ts';
 export { subagentOf } from './subagents.ts';
-export { ask, completed, grantedWallMs, type ToolStart } from './tool-plan.ts';
+export { proposeResult, type ToolEnd } from './tool-result.ts';
+export { grantedWallMs, type ToolStart } from './tool-start.ts';

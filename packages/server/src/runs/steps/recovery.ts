@@ -5,7 +5,8 @@ import type { ApprovalRow } from '#storage';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
 import { charge, merge, type Proposal, propose } from './proposal.ts';
-import { ask, completed } from './tool-plan.ts';
+import { proposeQuestion } from './questions.ts';
+import { proposeResult } from './tool-result.ts';
 
 /** The event with which a worker takes a run up, by what its journal says of the time before. */
 export function resumedEvent(state: RunState, workerId: string, epoch: number): NewEvent {
@@ -60,7 +61,7 @@ export function proposeRecovery(engine: Engine, context: RunContext, state: RunS
   }
   for (const call of state.calls.filter(isLost)) {
     if (call.attempt?.effects === 'once') {
-      proposals.push(ask(engine, context, state, call, 'unknown_outcome', call.attempt.input, null));
+      proposals.push(proposeQuestion(engine, context, state, call, 'unknown_outcome', call.attempt.input, null));
       continue;
     }
     proposals.push(
@@ -140,7 +141,7 @@ export async function collectChildren(
     const child = await engine.store.getRun(context.tenantId, childRunId as RunId); // written by childRunId()
     if (child === null || !isTerminal(child.status)) continue;
     proposals.push(
-      completed(
+      proposeResult(
         state,
         call,
         child.status === 'completed'

@@ -7,7 +7,8 @@ import { checkAnswer, closeOpenWork, completedEvents, endingPatch, newMessageId,
 import type { Engine } from './engine.ts';
 import { planModelCall, planRunAttempt, proposeDeniedModel, proposeModelAttempt, type RunModelAttempt } from './model-plan.ts';
 import { assumedEvents, merge, type Proposal, propose } from './proposal.ts';
-import { planTool, proposeToolStart, type ToolStart } from './tool-plan.ts';
+import { planTool } from './tool-plan.ts';
+import { proposeToolStart, type ToolStart } from './tool-start.ts';
 
 /** Work that begins once its announcement is written. */
 export type Effect = { readonly type: 'model'; readonly attempt: RunModelAttempt } | { readonly type: 'tool'; readonly start: ToolStart };

@@ -1,31 +1,14 @@
-import type { ApprovalDecision, ApprovalKind, ErrorInfo, JournalData, NewEvent, ReservationId, RunId } from '@nexus-agent/protocol';
+import type { ErrorInfo, ReservationId } from '@nexus-agent/protocol';
 import { decideForAgent, decideTool, denialMessage, type RecordedDecision, reserveTool, timeLeft } from '#calls';
-import { toTimestamp } from '#core';
 import type { RunState, ToolCallState } from '#runs/journal';
-import type { ApprovalRow, LedgerOutcome, ReserveOperation } from '#storage';
 import { checkArguments, type ToolDescriptor } from '#tools';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
-import { charge, merge, type Proposal, propose, settle } from './proposal.ts';
+import { charge, merge, type Proposal, propose } from './proposal.ts';
+import { proposeQuestion } from './questions.ts';
 import { childRunId, subagentOf } from './subagents.ts';
-
-/** A tool call that policy allows and that is about to be reserved and started. */
-export interface ToolStart {
-  readonly call: ToolCallState;
-  readonly tool: ToolDescriptor;
-  readonly input: Record<string, unknown>;
-  readonly attempt: number;
-  readonly idempotencyKey: string;
-  readonly decision: RecordedDecision;
-  /** For a sub-agent: that its run may start. */
-  readonly childDecision: RecordedDecision | null;
-  /** Null when an earlier attempt's reservation, still open, pays for this one too. */
-  readonly reserve: ReserveOperation | null;
-  readonly reservationId: string;
-  /** Of an earlier attempt that may have done its work: charged when this one begins. */
-  readonly superseded: string | null;
-  readonly childRunId: RunId | null;
-}
+import { failure, proposeResult } from './tool-result.ts';
+import type { ToolStart } from './tool-start.ts';
 
 export type ToolPlan =
   | { readonly type: 'start'; readonly start: ToolStart }
@@ -37,12 +20,12 @@ export function planTool(engine: Engine, context: RunContext, state: RunState, c
   const tool = context.tools.find((candidate) => candidate.name === call.name);
   if (tool === undefined) {
     const known = context.tools.map((candidate) => candidate.name).join(', ') || 'none';
-    return written(completed(state, call, failure('tool_not_found', `there is no tool "${call.name}"; the tools are: ${known}`)));
+    return written(proposeResult(state, call, failure('tool_not_found', `there is no tool "${call.name}"; the tools are: ${known}`)));
   }
   if (call.phase.type === 'decided') return planDecided(engine, context, state, call, tool);
   if (call.invalidInput !== null) {
     const message = `the arguments of ${call.name} are not valid JSON, or nested too deeply: ${call.invalidInput.slice(0, 200)}`;
-    return written(completed(state, call, failure('tool_input_invalid', message)));
+    return written(proposeResult(state, call, failure('tool_input_invalid', message)));
   }
   return decideAndStart(engine, context, state, call, tool, call.attempt?.input ?? call.input, approvalOf(call));
 }
@@ -57,15 +40,18 @@ function planDecided(engine: Engine, context: RunContext, state: RunState, call:
     case 'retry':
       return decideAndStart(engine, context, state, call, tool, call.attempt?.input ?? call.input, approvalOf(call));
     case 'answer':
-      return written(completed(state, call, { type: 'ok', output: result ?? '' }));
+      return written(proposeResult(state, call, { type: 'ok', output: result ?? '' }));
     case 'done':
       return written(
-        merge([completed(state, call, { type: 'ok', output: result ?? `A person confirmed that this took effect${because}` }), paid(call)]),
+        merge([
+          proposeResult(state, call, { type: 'ok', output: result ?? `A person confirmed that this took effect${because}` }),
+          paid(call),
+        ]),
       );
     case 'fail':
       return written(
         merge([
-          completed(
+          proposeResult(
             state,
             call,
             failure('tool_outcome_unknown', `it is not known whether this took effect, and it was not tried again${because}`),
@@ -79,7 +65,7 @@ function planDecided(engine: Engine, context: RunContext, state: RunState, call:
         decidedBy === 'timeout'
           ? 'nobody answered in time'
           : `a person ${kind === 'question' ? 'did not want to answer' : 'denied this call'}${because}`;
-      return written(completed(state, call, { type: 'denied', error: { code, message, retryable: false } }));
+      return written(proposeResult(state, call, { type: 'denied', error: { code, message, retryable: false } }));
     }
   }
 }
@@ -99,7 +85,7 @@ function decideAndStart(
   approved: { readonly by: string; readonly role?: string } | null,
 ): ToolPlan {
   const checked = checkArguments(engine.schemas, tool, rawInput);
-  if (checked.type === 'error') return written(completed(state, call, checked));
+  if (checked.type === 'error') return written(proposeResult(state, call, checked));
   const decision = decideTool(engine, context.charge, call.callId, tool, {
     arguments: checked.input,
     step: state.step,
@@ -110,8 +96,8 @@ function decideAndStart(
     return written(denied(state, call, decision));
   }
   if (decision.record.effect === 'require_approval')
-    return written(ask(engine, context, state, call, 'tool_call', checked.input, decision));
-  if (tool.kind === 'question') return written(ask(engine, context, state, call, 'question', checked.input, decision));
+    return written(proposeQuestion(engine, context, state, call, 'tool_call', checked.input, decision));
+  if (tool.kind === 'question') return written(proposeQuestion(engine, context, state, call, 'question', checked.input, decision));
 
   const child = subagentOf(tool.name);
   const childDecision =
@@ -159,140 +145,7 @@ function denied(state: RunState, call: ToolCallState, decision: RecordedDecision
     decisions: [decision.row],
     events: [{ type: 'policy.denied', data: { step: state.step, callId: call.callId, decision: decision.record } }],
   });
-  return merge([said, completed(state, call, { type: 'denied', error })]);
-}
-
-/** The time that a started call may take: what the budget granted, or the tool's own limit. */
-export function grantedWallMs(engine: Engine, context: RunContext, start: ToolStart, outcome: LedgerOutcome | undefined): number {
-  const wanted = timeLeft(engine, context.charge, start.tool.timeoutMs);
-  return outcome?.type === 'reserved' && outcome.wallMs !== null ? Math.min(outcome.wallMs, wanted) : wanted;
-}
-
-/** Reserves and announces an attempt of a tool call. A sub-agent pays for itself, so its call is settled at once. */
-export function proposeToolStart(engine: Engine, context: RunContext, state: RunState, start: ToolStart): Proposal {
-  const { call, tool, decision, childDecision, reserve, reservationId } = start;
-  const reserved = propose({
-    ledger: reserve === null ? [] : [reserve],
-    decisions: childDecision === null ? [decision.row] : [decision.row, childDecision.row],
-    events([outcome]) {
-      const events: NewEvent[] =
-        outcome?.type === 'reserved' ? [{ type: 'budget.reserved', data: { reservationId, amounts: outcome.amounts } }] : [];
-      events.push({
-        type: 'tool.started',
-        data: {
-          step: state.step,
-          callId: call.callId,
-          attempt: start.attempt,
-          name: tool.name,
-          effects: tool.effects,
-          input: start.input,
-          idempotencyKey: start.idempotencyKey,
-          timeoutMs: grantedWallMs(engine, context, start, outcome),
-          reservationId,
-          ...(start.childRunId === null ? {} : { childRunId: start.childRunId }),
-          decision: decision.record,
-        },
-      });
-      return events;
-    },
-  });
-  if (start.childRunId !== null) return merge([reserved, settle(reservationId, { toolCalls: 1 })]);
-  return start.superseded === null ? reserved : merge([reserved, charge(start.superseded)]);
-}
-
-/** Asks a person about a call: may it run, did it take effect, or what is the answer. */
-export function ask(
-  engine: Engine,
-  context: RunContext,
-  state: RunState,
-  call: ToolCallState,
-  kind: ApprovalKind,
-  input: unknown,
-  decision: RecordedDecision | null,
-): Proposal {
-  const now = engine.clock.now();
-  const approvalId = engine.ids.next<string>('approval');
-  const deadlineAt = now + context.agent.approvalTimeoutMs;
-  const defaultDecision: ApprovalDecision = kind === 'unknown_outcome' ? 'fail' : 'deny';
-  const role = decision?.record.obligations?.flatMap((obligation) =>
-    obligation.type === 'require_approval' && obligation.role !== undefined ? [obligation.role] : [],
-  )[0];
-  const question = questionText(kind, call, input);
-  const row: ApprovalRow = {
-    tenantId: context.tenantId,
-    approvalId,
-    runId: context.runId,
-    sessionId: context.sessionId,
-    callId: call.callId,
-    kind,
-    status: 'pending',
-    toolName: call.name,
-    input,
-    question,
-    role: role ?? null,
-    defaultDecision,
-    deadlineAt,
-    decision: null,
-    answer: null,
-    decidedBy: null,
-    decidedAt: null,
-    createdAt: now,
-  };
-  const data: JournalData<'approval.requested'> = {
-    step: state.step,
-    callId: call.callId,
-    approvalId,
-    kind,
-    toolName: call.name,
-    input,
-    question,
-    ...(role === undefined ? {} : { role }),
-    deadlineAt: toTimestamp(deadlineAt),
-    defaultDecision,
-    ...(decision === null ? {} : { decision: decision.record }),
-  };
-  return propose({ approvals: [row], decisions: decision === null ? [] : [decision.row], events: [{ type: 'approval.requested', data }] });
-}
-
-function questionText(kind: ApprovalKind, call: ToolCallState, input: unknown): string {
-  if (kind === 'tool_call') return `May ${call.name} run with exactly these arguments?`;
-  if (kind === 'unknown_outcome')
-    return `${call.name} was started and its worker was lost. Did it take effect? Answer done (with its result), retry or fail.`;
-  const question = typeof input === 'object' && input !== null && 'question' in input ? input.question : null;
-  return typeof question === 'string' ? question : 'The agent asks for an answer.';
-}
-
-export type ToolEnd =
-  | { readonly type: 'ok'; readonly output: string; readonly durationMs?: number; readonly costMicroUsd?: number }
-  | { readonly type: 'error' | 'denied' | 'cancelled'; readonly error: ErrorInfo; readonly durationMs?: number };
-
-function failure(code: ErrorInfo['code'], message: string): ToolEnd {
-  return { type: 'error', error: { code, message, retryable: false } };
-}
-
-/** Journals the end of a call. A failure becomes a result that tells the model what was wrong. */
-export function completed(state: RunState, call: ToolCallState, end: ToolEnd): Proposal {
-  const output =
-    end.type === 'ok'
-      ? end.output
-      : JSON.stringify({
-          error: {
-            code: end.error.code,
-            message: end.error.message,
-            ...(end.error.details === undefined ? {} : { details: end.error.details }),
-          },
-        });
-  const data: JournalData<'tool.completed'> = {
-    step: state.step,
-    callId: call.callId,
-    name: call.name,
-    status: end.type,
-    output,
-    ...(end.type === 'ok' ? {} : { error: end.error }),
-    ...(end.type === 'ok' && end.costMicroUsd !== undefined ? { costMicroUsd: end.costMicroUsd } : {}),
-    ...(end.durationMs === undefined ? {} : { durationMs: Math.round(end.durationMs) }),
-  };
-  return propose({ events: [{ type: 'tool.completed', data }] });
+  return merge([said, proposeResult(state, call, { type: 'denied', error })]);
 }
 
 function written(proposal: Proposal): ToolPlan {

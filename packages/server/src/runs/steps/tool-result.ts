@@ -1,0 +1,37 @@
+import type { ErrorInfo, JournalData } from '@nexus-agent/protocol';
+import type { RunState, ToolCallState } from '#runs/journal';
+import { type Proposal, propose } from './proposal.ts';
+
+/** How a call ends, as the model is told. */
+export type ToolEnd =
+  | { readonly type: 'ok'; readonly output: string; readonly durationMs?: number; readonly costMicroUsd?: number }
+  | { readonly type: 'error' | 'denied' | 'cancelled'; readonly error: ErrorInfo; readonly durationMs?: number };
+
+export function failure(code: ErrorInfo['code'], message: string): ToolEnd {
+  return { type: 'error', error: { code, message, retryable: false } };
+}
+
+/** Journals the end of a call. A failure becomes a result that tells the model what was wrong. */
+export function proposeResult(state: RunState, call: ToolCallState, end: ToolEnd): Proposal {
+  const output =
+    end.type === 'ok'
+      ? end.output
+      : JSON.stringify({
+          error: {
+            code: end.error.code,
+            message: end.error.message,
+            ...(end.error.details === undefined ? {} : { details: end.error.details }),
+          },
+        });
+  const data: JournalData<'tool.completed'> = {
+    step: state.step,
+    callId: call.callId,
+    name: call.name,
+    status: end.type,
+    output,
+    ...(end.type === 'ok' ? {} : { error: end.error }),
+    ...(end.type === 'ok' && end.costMicroUsd !== undefined ? { costMicroUsd: end.costMicroUsd } : {}),
+    ...(end.durationMs === undefined ? {} : { durationMs: Math.round(end.durationMs) }),
+  };
+  return propose({ events: [{ type: 'tool.completed', data }] });
+}
