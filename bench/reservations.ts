@@ -10,8 +10,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type RunId, type SessionId, TenantId } from '@nexus-agent/protocol';
-import { ledgerRules, limitOperations, scopesOf } from '../packages/server/src/budget/index.ts';
-import { createIdSource, systemClock } from '../packages/server/src/core/index.ts';
+import { limitOperations, scopesOf } from '../packages/server/src/budget/index.ts';
+import { createIdSource, systemClock, systemTimers } from '../packages/server/src/core/index.ts';
+import { ledgerRules } from '../packages/server/src/ledger/index.ts';
 import { openStore } from '../packages/server/src/storage/drivers/index.ts';
 import type { Store } from '../packages/server/src/storage/index.ts';
 import { acquirePostgres } from '../test/support/postgres.ts';
@@ -57,7 +58,6 @@ async function measure(store: Store, concurrency: number, settles: boolean): Pro
               runId,
               scopes,
               fixed: { costMicroUsd: 10, tokens: 5 },
-              dispatched: true,
               expiresAt: systemClock.now() + 60_000,
             },
           ],
@@ -90,7 +90,7 @@ async function overspend(store: Store): Promise<number> {
       const expiresAt = systemClock.now() + 60_000;
       const result = await store.commit({
         tenantId,
-        ledger: [{ type: 'reserve', reservationId, runId: null, scopes, fixed: { tokens: 1 }, dispatched: true, expiresAt }],
+        ledger: [{ type: 'reserve', reservationId, runId: null, scopes, fixed: { tokens: 1 }, expiresAt }],
       });
       if (result.type !== 'committed') return;
       granted += 1;
@@ -101,7 +101,7 @@ async function overspend(store: Store): Promise<number> {
 }
 
 async function measureAll(name: string, options: { url: string } | { dataDir: string }, bar?: Figure['bar']): Promise<Figure[]> {
-  const store = await openStore({ ...options, ledgerRules, clock: systemClock, ids });
+  const store = await openStore({ ...options, ledgerRules, clock: systemClock, timers: systemTimers, ids });
   try {
     const oneByOne = await measure(store, 1, false);
     const grouped = await measure(store, clients, false);

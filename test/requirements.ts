@@ -30,10 +30,7 @@ export const requirements = {
     behaviour: 'A refusal names the scope, the unit, what was asked and what is left, and leaves no trace in any scope.',
   },
   'budget.window.rolls': { promise: 1, behaviour: 'A day or month window starts anew at its boundary; total never does.' },
-  'budget.expiry.dispatched': {
-    promise: 1,
-    behaviour: 'An expired reservation is charged its maximum when it was dispatched and released when it was not.',
-  },
+  'budget.expiry.charged': { promise: 1, behaviour: 'An expired reservation is charged its maximum.' },
   'budget.late.usage': { promise: 1, behaviour: 'A settlement after expiry books the excess as late usage and flags it.' },
   'budget.max-tokens.clamped': {
     promise: 1,

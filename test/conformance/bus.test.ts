@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { afterAll, describe, expect, it, vi } from 'vitest';
-import { openBus } from '../../packages/server/src/storage/drivers/index.ts';
+import { openBus } from '../../packages/server/src/bus/drivers/index.ts';
 import { acquirePostgres } from '../support/postgres.ts';
 import { findRedis } from '../support/redis.ts';
 import { describeBus } from './bus.ts';

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import type { Bus } from '../../packages/server/src/storage/index.ts';
+import type { Bus } from '../../packages/server/src/bus/index.ts';
 
 export interface BusSubject {
   /** A bus as one process opens it. All that are open at one time stand for processes of one deployment. */

@@ -2,8 +2,10 @@ import type { BudgetScope, TenantId } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createReservationSweeper, limitOperations } from '../../packages/server/src/budget/index.ts';
+import { systemTimers } from '../../packages/server/src/core/index.ts';
 import { createManualClock } from '../../packages/server/src/core/testing/index.ts';
-import type { LedgerOperation, Store } from '../../packages/server/src/storage/index.ts';
+import type { LedgerOperation } from '../../packages/server/src/ledger/index.ts';
+import type { Store } from '../../packages/server/src/storage/index.ts';
 import { all, auditLedger } from '../support/ledger-invariants.ts';
 import { newTenant, type StoreSubject } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
@@ -35,7 +37,6 @@ export function describeLedgerStore(subject: StoreSubject, open: () => Promise<S
                 runId: null,
                 scopes,
                 fixed: { tokens: 7 },
-                dispatched: true,
                 expiresAt: Date.now() + 60_000,
               },
             ],
@@ -71,7 +72,6 @@ export function describeLedgerStore(subject: StoreSubject, open: () => Promise<S
         scopes: [scope],
         fixed: { toolCalls: 1 },
         tokens: { min: 1, max: 60, costMicroUsdPerMillion: 1_500_000 },
-        dispatched: true,
         expiresAt: Date.now() + 60_000,
       });
       const outcomes = reserved.map((result) => (result.type === 'committed' ? result.outcomes[0] : undefined));
@@ -90,7 +90,7 @@ export function describeLedgerStore(subject: StoreSubject, open: () => Promise<S
       expect(row).toMatchObject({ limit: 100, spent: 12, reserved: 0, limited: true });
     });
 
-    it(`sweeps what expired: charged when dispatched, released when not ${verifies('budget.expiry.dispatched')}`, async () => {
+    it(`charges everything that has expired ${verifies('budget.expiry.charged')}`, async () => {
       const clock = createManualClock(Date.now());
       const timed = await subject.open(clock);
       const tenantId = newTenant();
@@ -102,17 +102,16 @@ export function describeLedgerStore(subject: StoreSubject, open: () => Promise<S
         runId: null,
         scopes: [scope],
         fixed: { tokens: 3 },
-        dispatched: index % 2 === 0,
         expiresAt: clock.now() + 1000,
       });
       await timed.commit({ tenantId, ledger: Array.from({ length: 1201 }, (_, index) => reserve(index)) });
-      const sweeper = createReservationSweeper({ store: timed, clock, logger, intervalMs: 1000 });
+      const sweeper = createReservationSweeper({ store: timed, clock, timers: systemTimers, logger, intervalMs: 1000 });
       await sweeper.sweep(); // what other tests on this database left open
       expect(await sweeper.sweep()).toBe(0);
       clock.advance(1001);
       expect(await sweeper.sweep()).toBe(1201);
       expect(await timed.listReservations(tenantId, { state: 'open' })).toEqual([]);
-      expect(await timed.listReservations(tenantId, { state: 'charged' })).toHaveLength(601);
+      expect(await timed.listReservations(tenantId, { state: 'charged' })).toHaveLength(1201);
       expect(await auditLedger(timed, tenantId, clock.now())).toEqual([]);
       await timed.close();
     });
@@ -128,9 +127,7 @@ export function describeLedgerStore(subject: StoreSubject, open: () => Promise<S
       const reserve = (reservationId: string) =>
         timed.commit({
           tenantId,
-          ledger: [
-            { type: 'reserve', reservationId, runId: null, scopes: [scope], fixed: { toolCalls: 1 }, dispatched: true, expiresAt: 0 },
-          ],
+          ledger: [{ type: 'reserve', reservationId, runId: null, scopes: [scope], fixed: { toolCalls: 1 }, expiresAt: 0 }],
         });
       const balances = async () =>
         Object.fromEntries(
@@ -164,7 +161,7 @@ export function describeLedgerStore(subject: StoreSubject, open: () => Promise<S
           );
           expect(await auditLedger(store, tenantId)).toEqual([]);
           const open = await store.listReservations(tenantId, { state: 'open' });
-          await store.commit({ tenantId, ledger: open.map(({ reservationId }) => ({ type: 'expire', reservationId })) });
+          await store.commit({ tenantId, ledger: open.map(({ reservationId }) => ({ type: 'charge', reservationId })) });
           expect(await auditLedger(store, tenantId)).toEqual([]);
           expect((await all((page) => store.listBudgets(tenantId, {}, Date.now(), page))).every((row) => row.reserved === 0)).toBe(true);
         }),
@@ -176,11 +173,10 @@ export function describeLedgerStore(subject: StoreSubject, open: () => Promise<S
 
 /** Few ids, so that operations meet. */
 const operationArbitrary = fc.record({
-  type: fc.constantFrom('reserve', 'reserve', 'reserve', 'settle', 'settle', 'release', 'charge', 'expire'),
+  type: fc.constantFrom('reserve', 'reserve', 'reserve', 'settle', 'settle', 'release', 'charge'),
   id: fc.integer({ min: 0, max: 15 }),
   amount: fc.integer({ min: 0, max: 100 }),
   depth: fc.integer({ min: 0, max: 2 }),
-  dispatched: fc.boolean(),
 });
 
 function operationOf(
@@ -194,7 +190,6 @@ function operationOf(
       return { type: 'settle', reservationId, actual: { tokens: Math.floor(step.amount / 100) } };
     case 'release':
     case 'charge':
-    case 'expire':
       return { type: step.type, reservationId };
     default:
       return {
@@ -203,7 +198,6 @@ function operationOf(
         runId: null,
         scopes: scopes.slice(step.depth),
         fixed: { tokens: 1 + step.amount },
-        dispatched: step.dispatched,
         expiresAt: 0,
       };
   }

@@ -2,8 +2,9 @@ import type { NewEvent } from '@nexus-agent/protocol';
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
 import { createReservationSweeper, limitOperations } from '../../packages/server/src/budget/index.ts';
-import { systemClock } from '../../packages/server/src/core/index.ts';
-import type { LedgerOperation, RunRow, Store } from '../../packages/server/src/storage/index.ts';
+import { systemClock, systemTimers } from '../../packages/server/src/core/index.ts';
+import type { LedgerOperation } from '../../packages/server/src/ledger/index.ts';
+import type { RunRow, Store } from '../../packages/server/src/storage/index.ts';
 import { auditLedger } from '../support/ledger-invariants.ts';
 import { ids, newTenant, runRow, type StoreSubject } from '../support/stores.ts';
 
@@ -47,7 +48,6 @@ export function describeLocks(subject: StoreSubject, open: () => Promise<Store>)
                   runId: run.runId,
                   scopes: [{ kind: 'run', id: run.runId }, { kind: 'run', id: pick(runs).runId }, tenant],
                   fixed: { tokens: 2 },
-                  dispatched: true,
                   expiresAt: Date.now() + Math.floor(Math.random() * 40),
                 },
               ];
@@ -72,7 +72,7 @@ export function describeLocks(subject: StoreSubject, open: () => Promise<Store>)
         }
       };
       const sweep = async (store: Store) => {
-        const sweeper = createReservationSweeper({ store, clock: systemClock, logger, intervalMs: 1000 });
+        const sweeper = createReservationSweeper({ store, clock: systemClock, timers: systemTimers, logger, intervalMs: 1000 });
         while (Date.now() < endsAt) {
           await sweeper.sweep();
           await new Promise((resolve) => setTimeout(resolve, 5));

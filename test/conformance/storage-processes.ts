@@ -92,7 +92,7 @@ export function describeLedgerProcesses(subject: StoreSubject, open: () => Promi
         if (type !== 'reserve' && outcome === 'settled') expect(stored.get(id)?.state, `${id} was closed`).not.toBe('open');
       }
       const left = [...stored.values()].filter((row) => row.state === 'open');
-      await store.commit({ tenantId, ledger: left.map(({ reservationId }) => ({ type: 'expire', reservationId })) });
+      await store.commit({ tenantId, ledger: left.map(({ reservationId }) => ({ type: 'charge', reservationId })) });
       expect(await auditLedger(store, tenantId)).toEqual([]);
       const rows = (await store.listBudgets(tenantId, {}, Date.now(), { limit: 100 })).items;
       expect(rows.every((row) => row.reserved === 0)).toBe(true);

@@ -185,9 +185,7 @@ export function describeResourceStore(open: () => Promise<Store>): void {
         store.commit({
           tenantId,
           idempotency,
-          ledger: [
-            { type: 'reserve', reservationId: 'a', runId: null, scopes: [scope], fixed: { tokens }, dispatched: false, expiresAt: 1 },
-          ],
+          ledger: [{ type: 'reserve', reservationId: 'a', runId: null, scopes: [scope], fixed: { tokens }, expiresAt: 1 }],
         });
       expect((await Promise.all([reserve(2), reserve(1), reserve(1)])).map((result) => result.type)).toEqual([
         'refused',

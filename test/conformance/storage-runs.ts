@@ -93,7 +93,6 @@ export function describeRunStore(open: () => Promise<Store>): void {
             scopes: [scope],
             fixed: {},
             tokens: { min: 1, max: 99, costMicroUsdPerMillion: 0 },
-            dispatched: true,
             expiresAt: Date.now() + 60_000,
           },
         ],
@@ -123,7 +122,7 @@ export function describeRunStore(open: () => Promise<Store>): void {
       const scope = { kind: 'tenant', id: tenantId } as const;
       await store.commit({ tenantId, ledger: [{ type: 'limit', scope, unit: 'tokens', window: 'total', limit: 5 }] });
       const reserve = (reservationId: string, tokens: number) =>
-        ({ type: 'reserve', reservationId, runId: null, scopes: [scope], fixed: { tokens }, dispatched: false, expiresAt: 1 }) as const;
+        ({ type: 'reserve', reservationId, runId: null, scopes: [scope], fixed: { tokens }, expiresAt: 1 }) as const;
       const poisonous = approvalRow(runRow(tenantId));
       await store.commit({ tenantId, approvals: [poisonous] });
       const good = Array.from({ length: 6 }, () => sessionRow(tenantId));

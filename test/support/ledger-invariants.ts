@@ -1,5 +1,6 @@
 import type { TenantId } from '@nexus-agent/protocol';
-import type { LedgerEntry, PageOf, PageRequest, Store } from '../../packages/server/src/storage/index.ts';
+import type { LedgerEntry } from '../../packages/server/src/ledger/index.ts';
+import type { PageOf, PageRequest, Store } from '../../packages/server/src/storage/index.ts';
 
 /** Every item of a paged list. */
 export async function all<T>(list: (page: PageRequest) => Promise<PageOf<T>>): Promise<T[]> {

@@ -4,7 +4,7 @@
  */
 import { writeSync } from 'node:fs';
 import type { BudgetScope, TenantId } from '@nexus-agent/protocol';
-import type { LedgerOperation } from '../../packages/server/src/storage/index.ts';
+import type { LedgerOperation } from '../../packages/server/src/ledger/index.ts';
 import { type DatabaseLocation, openTestStore } from './stores.ts';
 
 export interface LedgerProcessOptions {
@@ -43,12 +43,11 @@ function next(index: number): LedgerOperation {
       runId: null,
       scopes: mode === 'reserve' ? scopes : scopes.slice(random(scopes.length)),
       fixed: { tokens: 7 },
-      dispatched: random(2) === 0,
       expiresAt: Date.now() + 60_000,
     };
   }
   if (choice < 8) return { type: 'settle', reservationId: any, actual: { tokens: random(8) } };
-  return { type: choice === 8 ? 'release' : 'expire', reservationId: any };
+  return { type: choice === 8 ? 'release' : 'charge', reservationId: any };
 }
 
 let index = 0;

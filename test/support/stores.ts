@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type RunId, type SessionId, TenantId } from '@nexus-agent/protocol';
-import { ledgerRules } from '../../packages/server/src/budget/index.ts';
-import { type Clock, createIdSource, systemClock } from '../../packages/server/src/core/index.ts';
+import { type Clock, createIdSource, systemClock, systemTimers } from '../../packages/server/src/core/index.ts';
+import { ledgerRules } from '../../packages/server/src/ledger/index.ts';
 import { type OpenStoreOptions, openStore } from '../../packages/server/src/storage/drivers/index.ts';
 import type { RunRow, SessionRow, Store } from '../../packages/server/src/storage/index.ts';
 import { acquirePostgres } from './postgres.ts';
@@ -39,7 +39,7 @@ export async function postgresSubject(): Promise<StoreSubject | { reason: string
 }
 
 export function openTestStore(location: DatabaseLocation, clock: Clock = systemClock): Promise<Store> {
-  return openStore({ ...location, ledgerRules, clock, ids: createIdSource(clock), maxConnections: 5 });
+  return openStore({ ...location, ledgerRules, clock, timers: systemTimers, ids: createIdSource(clock), maxConnections: 5 });
 }
 
 export const ids = createIdSource(systemClock);

@@ -5,7 +5,7 @@ export const BudgetUnit = z.enum(['costMicroUsd', 'tokens', 'toolCalls', 'wallMs
 export type BudgetUnit = z.infer<typeof BudgetUnit>;
 export const budgetUnits = BudgetUnit.options;
 
-/** Scopes from the hottest (tenant) to the coldest (run). Locks are always taken from coldest to hottest. */
+/** Scopes from the widest to the narrowest. */
 export const BudgetScopeKind = z.enum(['tenant', 'project', 'agent', 'user', 'session', 'run']);
 export type BudgetScopeKind = z.infer<typeof BudgetScopeKind>;
 

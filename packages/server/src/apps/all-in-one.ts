@@ -3,7 +3,9 @@ import { existsSync } from 'node:fs';
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Api, createApi } from '#api';
-import { createReservationSweeper, ledgerRules } from '#budget';
+import { createReservationSweeper } from '#budget';
+import type { Bus } from '#bus';
+import { openBus } from '#bus/drivers';
 import { createAgentCatalog, createAgents, createApprovals, createBudgets, createModels, createTools } from '#control';
 import {
   type Clock,
@@ -16,11 +18,12 @@ import {
   systemTimers,
 } from '#core';
 import { createKeys } from '#identity';
+import { ledgerRules } from '#ledger';
 import type { LanguageModels } from '#llm';
 import { createPolicyEngine, loadPolicyFolder } from '#policy';
 import { createOrchestrator, createStreamHub, defaultEngineSettings, type Orchestrator } from '#runs';
-import type { Bus, Store } from '#storage';
-import { openBus, openStore } from '#storage/drivers';
+import type { Store } from '#storage';
+import { openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
 import { createFixedSource, createSandbox, createSessionFolders, createToolService, createWorkspaces, type Tool } from '#tools';
 import { createBuiltinTools } from '#tools/sources';
@@ -79,6 +82,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       ...(config.databaseUrl === undefined ? { dataDir: config.dataDir } : { url: config.databaseUrl }),
       ledgerRules,
       clock,
+      timers: systemTimers,
       ids,
       synchronous: config.sqlite.synchronous,
     });
@@ -175,7 +179,7 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
   closers.push(() => tools.close());
   const hub = createStreamHub({ bus, clock, timers: systemTimers, coalesceMs: config.runs.deltaCoalesceMs });
   closers.push(() => hub.close());
-  const sweeper = createReservationSweeper({ store, clock, logger, intervalMs: 5_000 });
+  const sweeper = createReservationSweeper({ store, clock, timers: systemTimers, logger, intervalMs: 5_000 });
   sweeper.start();
   closers.push(() => sweeper.stop());
 
@@ -277,6 +281,7 @@ export async function migrateDatabase(config: NexusConfig): Promise<void> {
     ...(config.databaseUrl === undefined ? { dataDir: config.dataDir } : { url: config.databaseUrl }),
     ledgerRules,
     clock: systemClock,
+    timers: systemTimers,
     ids: createIdSource(systemClock),
   });
   await store.close();

@@ -1,4 +1,4 @@
-/** The door of budgets: the ledger's arithmetic and what callers need to use it. */
-export { costOfTokens, ledgerRules, rowKey, tokensForCost } from './rules.ts';
-export { addAmounts, budgetView, limitOperations, scopesOf } from './scopes.ts';
+/** The door of budgets: who pays, what people are shown, and what becomes of money that nobody settles. */
+export { limitOperations, scopesOf } from './scopes.ts';
 export { createReservationSweeper } from './sweeper.ts';
+export { budgetView } from './views.ts';

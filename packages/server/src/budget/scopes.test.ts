@@ -1,7 +1,7 @@
 import { RunId, SessionId, TenantId } from '@nexus-agent/protocol';
 import { expect, it } from 'vitest';
 import { createIdSource, systemClock } from '#core';
-import { addAmounts, budgetView, limitOperations, scopesOf } from './index.ts';
+import { budgetView, limitOperations, scopesOf } from './index.ts';
 
 const ids = createIdSource(systemClock);
 
@@ -43,8 +43,4 @@ it('gives a scope a row for every unit, or only for those that are limited', () 
   expect(limitOperations(scope, { tokens: 5 }, { window: 'day', unlimited: 'ignore' })).toEqual([
     { type: 'limit', scope, unit: 'tokens', window: 'day', limit: 5 },
   ]);
-});
-
-it('adds amounts by unit', () => {
-  expect(addAmounts({ tokens: 1 }, {}, { tokens: 2, wallMs: 4 })).toEqual({ tokens: 3, wallMs: 4 });
 });

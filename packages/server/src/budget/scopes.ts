@@ -1,16 +1,6 @@
-import type {
-  BudgetAmounts,
-  BudgetLimits,
-  BudgetScope,
-  BudgetUnit,
-  BudgetView,
-  BudgetWindow,
-  RunId,
-  SessionId,
-  TenantId,
-} from '@nexus-agent/protocol';
+import type { BudgetLimits, BudgetScope, BudgetWindow, RunId, SessionId, TenantId } from '@nexus-agent/protocol';
 import { budgetUnits } from '@nexus-agent/protocol';
-import type { LedgerOperation, LedgerRow } from '#storage';
+import type { LedgerOperation } from '#ledger';
 
 interface ScopeNames {
   readonly tenantId: TenantId;
@@ -23,7 +13,7 @@ interface ScopeNames {
   readonly parentRuns?: readonly RunId[];
 }
 
-/** The scopes that pay for a piece of work, coldest (its run) to hottest (its tenant). */
+/** The scopes that pay for a piece of work, from its run to its tenant: the narrowest that cannot is the one that a refusal names. */
 export function scopesOf(names: ScopeNames): readonly BudgetScope[] {
   const scopes: BudgetScope[] = [];
   const add = (kind: BudgetScope['kind'], id: string | null | undefined) => {
@@ -53,33 +43,4 @@ export function limitOperations(
     const limit = limits[unit] ?? null;
     return limit === null && unlimited === 'ignore' ? [] : [{ type: 'limit' as const, scope, unit, window, limit }];
   });
-}
-
-/** A balance as the store keeps it, or as it lists it. */
-type Balance = Pick<LedgerRow, 'unit' | 'window' | 'spent' | 'reserved'> & { readonly limit: number | null; readonly limited?: boolean };
-
-/** What a person is shown of one scope: its totals by unit. Rows of other windows are left out. */
-export function budgetView(rows: Iterable<Balance>): BudgetView {
-  const limit: Partial<Record<BudgetUnit, number>> = {};
-  const spent: Partial<Record<BudgetUnit, number>> = {};
-  const reserved: Partial<Record<BudgetUnit, number>> = {};
-  for (const row of rows) {
-    if (row.window !== 'total') continue;
-    if (row.limit !== null && row.limited !== false) limit[row.unit] = row.limit;
-    spent[row.unit] = row.spent;
-    reserved[row.unit] = row.reserved;
-  }
-  return { limit, spent, reserved };
-}
-
-/** Sum by unit. */
-export function addAmounts(...all: readonly BudgetAmounts[]): BudgetAmounts {
-  const sum: Partial<Record<BudgetUnit, number>> = {};
-  for (const amounts of all) {
-    for (const unit of budgetUnits) {
-      const amount = amounts[unit];
-      if (amount !== undefined) sum[unit] = (sum[unit] ?? 0) + amount;
-    }
-  }
-  return sum;
 }

@@ -1,10 +1,12 @@
 import type { TenantId } from '@nexus-agent/protocol';
-import type { Clock } from '#core';
-import type { LedgerOperation, Store } from '#storage';
+import type { Cancel, Clock, Timers } from '#core';
+import type { LedgerOperation } from '#ledger';
+import type { CommitStore, LedgerStore } from '#storage';
 
 interface SweeperDependencies {
-  readonly store: Pick<Store, 'commit' | 'listExpiredReservations'>;
+  readonly store: CommitStore & Pick<LedgerStore, 'listExpiredReservations'>;
   readonly clock: Clock;
+  readonly timers: Pick<Timers, 'every'>;
   readonly logger: {
     info(fields: object, message: string): void;
     error(fields: object, message: string): void;
@@ -23,12 +25,9 @@ interface ReservationSweeper {
 const pageSize = 500;
 const commitSize = 100;
 
-/**
- * Closes reservations whose holder is gone: charged in full when the work may have started, else released. Many are
- * closed by one commit, sorted by id, so that a sweep takes locks in the same order as every other commit.
- */
-export function createReservationSweeper({ store, clock, logger, intervalMs }: SweeperDependencies): ReservationSweeper {
-  let timer: NodeJS.Timeout | undefined;
+/** Charges reservations whose holder is gone: the work that they pay for may have been done. Many are closed by one commit. */
+export function createReservationSweeper({ store, clock, timers, logger, intervalMs }: SweeperDependencies): ReservationSweeper {
+  let cancel: Cancel | undefined;
   let running: Promise<void> | undefined;
 
   async function sweep(): Promise<number> {
@@ -43,9 +42,8 @@ export function createReservationSweeper({ store, clock, logger, intervalMs }: S
       }
       let closedNow = 0;
       for (const [tenantId, ids] of byTenant) {
-        ids.sort();
         for (let start = 0; start < ids.length; start += commitSize) {
-          const ledger = ids.slice(start, start + commitSize).map((reservationId): LedgerOperation => ({ type: 'expire', reservationId }));
+          const ledger = ids.slice(start, start + commitSize).map((reservationId): LedgerOperation => ({ type: 'charge', reservationId }));
           const result = await store.commit({ tenantId, ledger });
           if (result.type === 'committed') closedNow += result.outcomes.filter((outcome) => outcome.type === 'settled').length;
         }
@@ -68,15 +66,15 @@ export function createReservationSweeper({ store, clock, logger, intervalMs }: S
   return {
     sweep,
     start() {
-      timer ??= setInterval(() => {
+      cancel ??= timers.every(intervalMs, () => {
         running ??= tick().finally(() => {
           running = undefined;
         });
-      }, intervalMs).unref();
+      });
     },
     async stop() {
-      clearInterval(timer);
-      timer = undefined;
+      cancel?.();
+      cancel = undefined;
       await running;
     },
   };

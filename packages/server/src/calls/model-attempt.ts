@@ -1,6 +1,6 @@
 import type { BudgetAmounts, ErrorInfo, ReservationId, Usage } from '@nexus-agent/protocol';
+import type { LedgerOutcome, ReserveOperation } from '#ledger';
 import { costMicroUsd, type ModelRequest, type ModelTarget, reserveMicroUsd } from '#llm';
-import type { LedgerOutcome, ReserveOperation } from '#storage';
 import type { ChargeContext } from './charge.ts';
 import { decideForAgent, denialMessage, type RecordedDecision } from './decisions.ts';
 import type { CallEngine } from './engine.ts';
@@ -77,7 +77,6 @@ export function planModelAttempt<Call extends ModelCall>(
         fixed: { tokens: call.inputTokens, costMicroUsd: inputCost },
         tokens: { min: Math.min(engine.settings.minUsefulTokens, askedTokens), max: askedTokens, costMicroUsdPerMillion: outputRate },
         wallMs: { min: Math.min(1_000, timeoutMs), max: timeoutMs },
-        dispatched: true,
         expiresAt: now + timeoutMs + engine.settings.reservationSlackMs,
       },
     },

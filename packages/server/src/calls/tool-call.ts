@@ -1,7 +1,7 @@
 import type { BudgetAmounts, ReservationId } from '@nexus-agent/protocol';
 import { NexusError, toErrorInfo } from '#core';
+import type { ReserveOperation } from '#ledger';
 import type { DecisionRequest } from '#policy';
-import type { ReserveOperation } from '#storage';
 import type { AuthorizationRequest, AuthorizationVerdict, ToolCallEnd, ToolDescriptor } from '#tools';
 import type { ChargeContext } from './charge.ts';
 import { decideForAgent, denialMessage, type RecordedDecision } from './decisions.ts';
@@ -40,7 +40,6 @@ export function reserveTool(
     scopes: charge.scopes,
     fixed: { toolCalls: 1, ...(tool.maxCostMicroUsd === undefined ? {} : { costMicroUsd: tool.maxCostMicroUsd }) },
     ...(wall ? { wallMs: { min: Math.min(100, timeoutMs), max: timeoutMs } } : {}),
-    dispatched: true,
     expiresAt: engine.clock.now() + timeoutMs + engine.settings.reservationSlackMs,
   };
 }

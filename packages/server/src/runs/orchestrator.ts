@@ -1,9 +1,9 @@
 import type { TenantId } from '@nexus-agent/protocol';
+import type { Bus } from '#bus';
 import { createWorker, type DispatchSettings, type Wake } from '#runs/dispatch';
 import { createTranscripts } from '#runs/journal';
 import { startChild } from '#runs/start';
 import type { AgentSource, Engine } from '#runs/steps';
-import type { Bus } from '#storage';
 import { createRuns, type Runs } from './service.ts';
 import { createSessions, type Sessions } from './sessions.ts';
 

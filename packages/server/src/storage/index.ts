@@ -1,32 +1,26 @@
 /** The door of storage: its contracts. Drivers are opened by `apps` through `#storage/drivers`. */
 export type {
-  LedgerChange,
-  LedgerEntry,
-  LedgerOperation,
-  LedgerOutcome,
-  LedgerRow,
-  LedgerRowKey,
-  LedgerRules,
-  LedgerState,
-  ReservationRow,
-  ReserveOperation,
-} from './ledger-types.ts';
-export { periodAt } from './period.ts';
-export type {
   AgentVersionRow,
   ApprovalRow,
-  Bus,
+  ApprovalStore,
+  AuditStore,
+  Catalogue,
   Commit,
   CommitResult,
+  CommitStore,
   DecisionRow,
   IdempotencyClaim,
+  IdentityStore,
   KeyRow,
+  LedgerStore,
   PageOf,
   PageRequest,
+  Queue,
   RunPatch,
   RunRow,
+  RunStore,
   SessionRow,
   Store,
   StoredEvent,
-} from './types.ts';
+} from '#storage/contract';
 export { viewPage } from './view-page.ts';

@@ -1,39 +1,52 @@
-import type { Clock, IdSource } from '#core';
-import { type BatchResult, commitBatch } from './commit-batch.ts';
-import type { Driver } from './driver.ts';
-import { createGroupCommit } from './group-commit.ts';
-import type { LedgerRules } from './ledger-types.ts';
-import { answerApproval, getApproval, listApprovals } from './queries/approvals.ts';
-import { claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker } from './queries/dispatch.ts';
-import { listBudgets, listExpiredReservations, listLedgerEntries, listReservations } from './queries/ledger.ts';
+import type { Clock, IdSource, Timers } from '#core';
+import type { LedgerRules } from '#ledger';
+import { type BatchResult, commitBatch, createGroupCommit } from '#storage/commit';
+import type { Commit, Store } from '#storage/contract';
+import type { Driver } from '#storage/program';
 import {
+  answerApproval,
+  claimRuns,
   closeSession,
   getAgent,
+  getApproval,
   getKey,
+  getRun,
   getSession,
+  hasClaimable,
+  heartbeat,
   listAgents,
+  listApprovals,
+  listBudgets,
   listDecisions,
+  listExpiredReservations,
   listKeys,
+  listLedgerEntries,
+  listReservations,
+  listRuns,
   listSessions,
+  ownedRuns,
   putAgent,
   putKey,
+  readEvents,
+  requestCancel,
+  requeueRun,
+  retireWorker,
   revokeKey,
-} from './queries/resources.ts';
-import { getRun, listRuns, readEvents } from './queries/runs.ts';
-import type { Commit, Store } from './types.ts';
+} from '#storage/tables';
 
 export interface StoreDependencies {
   readonly driver: Driver;
   readonly ledgerRules: LedgerRules;
   readonly clock: Clock;
+  readonly timers: Pick<Timers, 'soon'>;
   readonly ids: IdSource;
 }
 
 /** The store on any driver: the queries are the same. */
-export function createStore({ driver, ledgerRules, clock, ids }: StoreDependencies): Store {
+export function createStore({ driver, ledgerRules, clock, timers, ids }: StoreDependencies): Store {
   const flush = (commits: readonly Commit[]): Promise<readonly BatchResult[]> =>
-    driver.write(() => commitBatch({ ledgerRules, ids, nowMs: clock.now() }, commits));
-  const group = createGroupCommit({ flush, maxCommits: 256, maxCharacters: 4_000_000 });
+    driver.write(() => commitBatch({ ledgerRules, ids, nowMs: clock.now(), maxCharacters: 4_000_000 }, commits));
+  const group = createGroupCommit({ flush, maxCommits: 256, timers });
   const { read, write } = driver;
   let closing: Promise<void> | undefined;
 

@@ -1,5 +1,5 @@
 import type { Page } from '@nexus-agent/protocol';
-import type { PageOf } from './types.ts';
+import type { PageOf } from '#storage/contract';
 
 /** A page of rows as people are shown it. */
 export function viewPage<Row, View>(rows: PageOf<Row>, view: (row: Row) => View): Page<View> {

@@ -1,6 +1,6 @@
 import { RunId, TenantId } from '@nexus-agent/protocol';
 import { z } from 'zod';
-import type { Bus } from '#storage';
+import type { Bus } from '#bus';
 import type { Wake, WakeMessage } from './port.ts';
 
 const topicName = 'wake';

@@ -1,9 +1,10 @@
 import { LRUCache } from 'lru-cache';
+import type { Bus } from '#bus';
 import { NexusError, settlesWithin } from '#core';
 import { type ChildCall, createRunSpans, type Executor, type ExecutorEnd, startExecutor } from '#runs/drive';
 import type { Transcripts } from '#runs/journal';
 import type { AgentSource, Engine, RunContext } from '#runs/steps';
-import type { Bus, RunRow } from '#storage';
+import type { RunRow } from '#storage';
 import { createClaims } from './claims.ts';
 import { type RunKey, runKey } from './keys.ts';
 import { createLease } from './lease.ts';

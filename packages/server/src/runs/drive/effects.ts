@@ -1,10 +1,10 @@
 import type { RunId } from '@nexus-agent/protocol';
 import { modelGrant, performTool } from '#calls';
 import { NexusError, settlesWithin, toErrorInfo } from '#core';
+import type { LedgerOutcome } from '#ledger';
 import type { ToolCallState } from '#runs/journal';
 import { type Engine, grantedWallMs, type RunContext, type RunModelAttempt, type Start, type ToolStart } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
-import type { LedgerOutcome } from '#storage';
 import { callModel, type NextAttempt } from './model-call.ts';
 import type { AttemptRequest, Mailbox, Report } from './reports.ts';
 import type { RunSpans } from './spans.ts';

@@ -1,5 +1,6 @@
 import type { BudgetRefusal, JournalEvent } from '@nexus-agent/protocol';
 import { type Cancel, NexusError } from '#core';
+import type { LedgerOutcome } from '#ledger';
 import type { RunLimits, RunState } from '#runs/journal';
 import {
   assumedEvents,
@@ -16,7 +17,7 @@ import {
   type Start,
 } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
-import type { LedgerOutcome, StoredEvent } from '#storage';
+import type { StoredEvent } from '#storage';
 import { grantAttempt } from './attempts.ts';
 import { type ChildCall, createEffects } from './effects.ts';
 import { collectFacts, newsFromOutside } from './facts.ts';

@@ -1,8 +1,9 @@
 import type { JournalEvent, NewEvent } from '@nexus-agent/protocol';
+import type { LedgerOutcome } from '#ledger';
 import { fold, foldNew, type RunState } from '#runs/journal';
 import { assumedEvents, commitProposal, type Engine, type Proposal, type RunFence } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
-import type { CommitResult, LedgerOutcome } from '#storage';
+import type { CommitResult } from '#storage';
 import type { RunSpans } from './spans.ts';
 
 /** The one place where a driven run is written, and where its state moves on. */

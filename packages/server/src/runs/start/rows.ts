@@ -10,9 +10,10 @@ import {
 import { limitOperations } from '#budget';
 import { NexusError } from '#core';
 import type { Principal } from '#identity';
+import type { LedgerOperation } from '#ledger';
 import { emptyTotals } from '#runs/journal';
 import type { Engine } from '#runs/steps';
-import type { AgentVersionRow, LedgerOperation, RunRow, SessionRow } from '#storage';
+import type { AgentVersionRow, RunRow, SessionRow } from '#storage';
 
 /** A new session of an agent. Throws `policy_invalid` for a policy that does not compile. */
 export function newSession(engine: Engine, principal: Principal, agent: AgentVersionRow, request: SessionCreateRequest): SessionRow {

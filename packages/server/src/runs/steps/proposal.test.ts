@@ -1,7 +1,7 @@
 import type { NewEvent } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { LedgerOutcome } from '#storage';
+import type { LedgerOutcome } from '#ledger';
 import { assumedEvents, assumedOutcome, charge, merge, propose, release, settle } from './proposal.ts';
 
 const restarted = (reason: string): NewEvent => ({

@@ -1,5 +1,6 @@
 import type { BudgetAmounts, NewEvent, RunId, TenantId } from '@nexus-agent/protocol';
-import type { ApprovalRow, Commit, CommitResult, DecisionRow, LedgerOperation, LedgerOutcome, RunPatch, Store } from '#storage';
+import type { LedgerOperation, LedgerOutcome } from '#ledger';
+import type { ApprovalRow, Commit, CommitResult, DecisionRow, RunPatch, Store } from '#storage';
 
 /**
  * A change of a run that is not written yet: what the ledger is to do, and the events that follow from its answers.
@@ -87,7 +88,6 @@ export function assumedOutcome(operation: LedgerOperation): LedgerOutcome {
     case 'release':
       return { type: 'settled', amounts: {}, outcome: 'released' };
     case 'charge':
-    case 'expire':
       return { type: 'settled', amounts: {}, outcome: 'charged_maximum' };
     case 'limit':
       return { type: 'limited' };

@@ -1,7 +1,7 @@
 import type { NewEvent, RunId } from '@nexus-agent/protocol';
 import { type RecordedDecision, timeLeft } from '#calls';
+import type { LedgerOutcome, ReserveOperation } from '#ledger';
 import type { RunState, ToolCallState } from '#runs/journal';
-import type { LedgerOutcome, ReserveOperation } from '#storage';
 import type { ToolDescriptor } from '#tools';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
+import type { Bus } from '#bus';
 import { systemClock, systemTimers } from '#core';
-import type { Bus, StoredEvent } from '#storage';
+import type { StoredEvent } from '#storage';
 import type { Channel } from './channel.ts';
 import { createStreamHub, type StreamHub } from './hub.ts';
 import { lengthOf, type TextKind } from './live-text.ts';

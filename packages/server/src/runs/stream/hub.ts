@@ -1,5 +1,5 @@
+import type { Bus } from '#bus';
 import type { Clock, Timers } from '#core';
-import type { Bus } from '#storage';
 import { type Channel, ChannelState } from './channel.ts';
 import { createLocalChannel, type LocalChannel } from './local.ts';
 import { createRemote, type Following } from './remote.ts';

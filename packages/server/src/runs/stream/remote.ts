@@ -1,6 +1,6 @@
 import { z } from 'zod';
+import type { Bus } from '#bus';
 import type { Clock, Timers } from '#core';
-import type { Bus } from '#storage';
 import type { ChannelState } from './channel.ts';
 import { chunksAfter, type LiveChunk } from './live-text.ts';
 import { piecesOf } from './pieces.ts';

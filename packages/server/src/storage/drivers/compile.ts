@@ -1,4 +1,4 @@
-import type { Params, QueryBuilder, Statement, Value } from '../program.ts';
+import type { Params, QueryBuilder, Statement, Value } from '#storage/program';
 
 export interface CompiledStatement {
   readonly sql: string;

@@ -9,9 +9,8 @@ import {
   SqliteIntrospector,
   SqliteQueryCompiler,
 } from 'kysely';
+import { type AnyTable, columnsOf, type DialectParts, type QueryBuilder, type Request } from '#storage/program';
 import type { MigrationTypes } from '../migrations/migration.ts';
-import type { DialectParts, QueryBuilder, Request } from '../program.ts';
-import { type ColumnType, type Database, type TableName, tables } from '../schema.ts';
 
 /** Everything in which the two databases differ, apart from how a connection is held. */
 export interface DatabaseDialect {
@@ -28,8 +27,8 @@ export interface DatabaseDialect {
 export type Failure = 'busy' | 'conflict' | 'lost' | 'fatal';
 
 /** Kysely only compiles here: the drivers run the statements. */
-function compileOnly(dialect: Pick<Dialect, 'createAdapter' | 'createIntrospector' | 'createQueryCompiler'>): Kysely<Database> {
-  return new Kysely<Database>({ dialect: { ...dialect, createDriver: () => new DummyDriver() } });
+function compileOnly(dialect: Pick<Dialect, 'createAdapter' | 'createIntrospector' | 'createQueryCompiler'>): Kysely<unknown> {
+  return new Kysely<unknown>({ dialect: { ...dialect, createDriver: () => new DummyDriver() } });
 }
 
 export function createSqliteDialect(): DatabaseDialect {
@@ -95,7 +94,6 @@ type SelectRequest = Extract<Request, { type: 'select' }>;
 
 const quote = (name: string) => `"${name}"`;
 const list = (names: readonly string[]) => names.map(quote).join(', ');
-const columnsOf = (table: TableName): readonly string[] => Object.keys(tables[table]);
 /** Remembers the text of each shape of request: there is one or two for each table. */
 function remember<R, T>(key: (request: R) => string, build: (request: R) => T): (request: R) => T {
   const built = new Map<string, T>();
@@ -109,9 +107,9 @@ function remember<R, T>(key: (request: R) => string, build: (request: R) => T): 
     return value;
   };
 }
-const insertKey = (request: InsertRequest) => `${request.table} ${request.onConflict}`;
-const updateKey = (request: UpdateRequest) => `${request.table} ${request.key} ${request.set}`;
-const selectKey = (request: SelectRequest) => `${request.table} ${request.key} ${request.columns} ${request.orderBy} ${request.lock}`;
+const insertKey = (request: InsertRequest) => `${request.table.name} ${request.onConflict}`;
+const updateKey = (request: UpdateRequest) => `${request.table.name} ${request.key} ${request.set}`;
+const selectKey = (request: SelectRequest) => `${request.table.name} ${request.key} ${request.columns} ${request.orderBy} ${request.lock}`;
 const ignoring = (request: InsertRequest) => (request.onConflict === 'ignore' ? ' on conflict do nothing' : '');
 
 /** SQLite writes a set row by row: inside a process, a prepared statement per row is the fastest way. */
@@ -120,21 +118,21 @@ export const sqliteSets = {
   insert: remember(insertKey, (request) => {
     const columns = columnsOf(request.table);
     const places = columns.map(() => '?').join(', ');
-    return { sql: `insert into ${quote(request.table)} (${list(columns)}) values (${places})${ignoring(request)}`, columns };
+    return { sql: `insert into ${quote(request.table.name)} (${list(columns)}) values (${places})${ignoring(request)}`, columns };
   }),
   /** Parameters: the `set` columns, then the key columns. */
   update: remember(updateKey, (request) => {
     const assignments = request.set.map((name) => `${quote(name)} = ?`).join(', ');
     const condition = request.key.map((name) => `${quote(name)} = ?`).join(' and ');
     return {
-      sql: `update ${quote(request.table)} set ${assignments} where ${condition}`,
+      sql: `update ${quote(request.table.name)} set ${assignments} where ${condition}`,
       columns: [...request.set, ...request.key],
     };
   }),
   /** Parameters: tenant, key. */
   select: remember(
     selectKey,
-    (request) => `select ${list(request.columns)} from ${quote(request.table)} where "tenant_id" = ? and ${quote(request.key)} = ?`,
+    (request) => `select ${list(request.columns)} from ${quote(request.table.name)} where "tenant_id" = ? and ${quote(request.key)} = ?`,
   ),
 };
 
@@ -142,7 +140,7 @@ export const sqliteSets = {
 export const postgresSets = {
   insert: remember(insertKey, (request) => {
     const columns = columnsOf(request.table);
-    return `insert into ${quote(request.table)} (${list(columns)}) select ${list(columns)} from ${recordset(request.table, columns)}${ignoring(request)}`;
+    return `insert into ${quote(request.table.name)} (${list(columns)}) select ${list(columns)} from ${recordset(request.table)}${ignoring(request)}`;
   }),
   /**
    * The rows exist, so that each is found as a conflict, by the index of its key. A join of the set with the table
@@ -151,8 +149,8 @@ export const postgresSets = {
   update: remember(updateKey, (request) => {
     const columns = columnsOf(request.table);
     const assignments = request.set.map((name) => `${quote(name)} = excluded.${quote(name)}`).join(', ');
-    const source = `select ${list(columns)} from ${recordset(request.table, columns)}`;
-    return `insert into ${quote(request.table)} (${list(columns)}) ${source} on conflict (${list(request.key)}) do update set ${assignments}`;
+    const source = `select ${list(columns)} from ${recordset(request.table)}`;
+    return `insert into ${quote(request.table.name)} (${list(columns)}) ${source} on conflict (${list(request.key)}) do update set ${assignments}`;
   }),
   /**
    * Parameters: tenant, array of keys. The subquery runs for each key in turn (`offset 0` keeps it apart), so that rows
@@ -161,13 +159,12 @@ export const postgresSets = {
   select: remember(selectKey, (request) => {
     const condition = `"tenant_id" = $1 and ${quote(request.key)} = k.key`;
     const order = request.orderBy.length > 0 ? ` order by ${list(request.orderBy)}` : '';
-    const inner = `select ${list(request.columns)} from ${quote(request.table)} where ${condition}${order} offset 0`;
+    const inner = `select ${list(request.columns)} from ${quote(request.table.name)} where ${condition}${order} offset 0`;
     return `select r.* from unnest($2::text[]) as k(key), lateral (${inner}${request.lock ? ' for update' : ''}) as r`;
   }),
 };
 
-function recordset(table: TableName, columns: readonly string[]): string {
-  const types: Readonly<Record<string, ColumnType>> = tables[table];
-  const typed = columns.map((name) => `${quote(name)} ${types[name]?.startsWith('int') ? 'bigint' : 'text'}`).join(', ');
-  return `json_to_recordset($1::json) as x(${typed})`;
+function recordset({ columns }: AnyTable): string {
+  const typed = Object.entries(columns).map(([name, type]) => `${quote(name)} ${type.startsWith('int') ? 'bigint' : 'text'}`);
+  return `json_to_recordset($1::json) as x(${typed.join(', ')})`;
 }

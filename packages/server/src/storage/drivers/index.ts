@@ -1,12 +1,9 @@
-/** The door of the drivers: only `apps` and tests open databases and buses. */
-import { type Clock, type IdSource, NexusError } from '#core';
-import type { Driver } from '../driver.ts';
-import type { LedgerRules } from '../ledger-types.ts';
+/** The door of the drivers: only `apps` and tests open databases. */
+import { type Clock, type IdSource, NexusError, type Timers } from '#core';
+import type { LedgerRules } from '#ledger';
+import type { Store } from '#storage/contract';
+import type { Driver } from '#storage/program';
 import { createStore } from '../store.ts';
-import type { Bus, Store } from '../types.ts';
-import { createMemoryBus } from './bus-memory.ts';
-import { createPostgresBus } from './bus-postgres.ts';
-import { createRedisBus } from './bus-redis.ts';
 import { openPostgres } from './postgres.ts';
 import { openSqlite } from './sqlite.ts';
 
@@ -16,6 +13,7 @@ export interface OpenStoreOptions {
   readonly dataDir?: string;
   readonly ledgerRules: LedgerRules;
   readonly clock: Clock;
+  readonly timers: Timers;
   readonly ids: IdSource;
   /** SQLite only, see the driver. Default `NORMAL`. */
   readonly synchronous?: 'NORMAL' | 'FULL';
@@ -28,42 +26,24 @@ export interface OpenStoreOptions {
  * `config_invalid`; leaves nothing open then.
  */
 export async function openStore(options: OpenStoreOptions): Promise<Store> {
-  const { clock, ids, ledgerRules } = options;
-  return createStore({ driver: await openDriver(options), ledgerRules, clock, ids });
+  const { clock, timers, ids, ledgerRules } = options;
+  return createStore({ driver: await openDriver(options), ledgerRules, clock, timers, ids });
 }
 
+/** What opening a database takes. */
+type DatabaseOptions = Omit<OpenStoreOptions, 'ledgerRules' | 'timers' | 'ids'>;
+
 /** Brings the schema up to date and closes again. Returns what was applied, empty when it was current. Throws as {@link openStore}. */
-export async function migrateDatabase(options: Omit<OpenStoreOptions, 'ledgerRules' | 'ids'>): Promise<readonly string[]> {
+export async function migrateDatabase(options: DatabaseOptions): Promise<readonly string[]> {
   const driver = await openDriver(options);
   await driver.close();
   return driver.migrated;
 }
 
-async function openDriver({
-  url,
-  dataDir,
-  clock,
-  synchronous = 'NORMAL',
-  maxConnections = 10,
-}: Omit<OpenStoreOptions, 'ledgerRules' | 'ids'>): Promise<Driver> {
+async function openDriver({ url, dataDir, clock, synchronous = 'NORMAL', maxConnections = 10 }: DatabaseOptions): Promise<Driver> {
   if (url === 'sqlite::memory:') return openSqlite({ synchronous, clock });
   if (url === undefined && dataDir !== undefined) return openSqlite({ synchronous, clock, dataDir });
   if (url === undefined) throw new NexusError('config_invalid', 'either a database URL or a data directory is needed');
   if (!/^postgres(ql)?:\/\//.test(url)) throw new NexusError('config_invalid', 'the database URL must start with postgres://');
   return openPostgres({ url, maxConnections, clock });
-}
-
-export type OpenBusOptions = { readonly onError: (error: unknown) => void } & (
-  | { readonly kind: 'memory' }
-  | { readonly kind: 'postgres' | 'redis'; readonly url: string }
-);
-
-/** Opens the bus. Throws `storage_unavailable` when its server cannot be reached now; later losses go to `onError`. */
-export async function openBus(options: OpenBusOptions): Promise<Bus> {
-  if (options.kind === 'memory') return createMemoryBus(options);
-  try {
-    return await (options.kind === 'postgres' ? createPostgresBus(options) : createRedisBus(options));
-  } catch (cause) {
-    throw new NexusError('storage_unavailable', `the ${options.kind} bus cannot be reached`, { cause });
-  }
 }

@@ -1,8 +1,7 @@
 import type { Pool, PoolClient } from 'pg';
 import { type Clock, NexusError } from '#core';
-import type { Driver } from '../driver.ts';
+import type { Driver, Program, Request, Result, Value } from '#storage/program';
 import { migrate } from '../migrations/index.ts';
-import type { Program, Request, Result, Value } from '../program.ts';
 import { createCompiler } from './compile.ts';
 import { createPostgresDialect, postgresSets } from './dialects.ts';
 import { withRetries } from './retry.ts';

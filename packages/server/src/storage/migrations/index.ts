@@ -1,10 +1,13 @@
 import { NexusError } from '#core';
-import type { Program } from '../program.ts';
+import { defineTable, insertMany, type Program } from '#storage/program';
 import { initial } from './001-initial.ts';
+import { expiryCharges } from './002-expiry-charges.ts';
 import type { Migration, MigrationTypes } from './migration.ts';
 
-const migrations: readonly Migration[] = [initial];
+const migrations: readonly Migration[] = [initial, expiryCharges];
 const schemaVersion = migrations.length;
+
+export const schemaMigrations = defineTable('schema_migrations', { version: 'int', name: 'text', applied_at: 'int' });
 
 /**
  * Brings the schema to this version inside the caller's transaction, which holds the migration lock. Returns the names
@@ -22,12 +25,7 @@ export function* migrate(types: MigrationTypes, nowMs: number): Program<readonly
   const pending = migrations.filter((migration) => migration.version > current);
   for (const migration of pending) {
     for (const sql of migration.statements(types)) yield { type: 'raw', sql, params: [] };
-    yield {
-      type: 'insert',
-      table: 'schema_migrations',
-      rows: [{ version: migration.version, name: migration.name, applied_at: nowMs }],
-      onConflict: 'fail',
-    };
+    yield* insertMany(schemaMigrations, [{ version: migration.version, name: migration.name, applied_at: nowMs }]);
   }
   return pending.map((migration) => migration.name);
 }

@@ -1,0 +1,122 @@
+import { randomUUID } from 'node:crypto';
+import type { Client } from 'pg';
+import { systemTimers } from '#core';
+import type { Bus } from '../contract.ts';
+import { createMemoryBus } from './memory.ts';
+import type { RemoteBusOptions } from './remote.ts';
+
+const channel = 'nexus_bus';
+/** Postgres refuses payloads of 8000 bytes. */
+const maxPayloadBytes = 7900;
+const maxQueued = 10_000;
+
+/**
+ * The bus over `LISTEN`/`NOTIFY`: one connection listens and publishes for the whole process. A message that does not
+ * fit a notification is not sent to other processes, whose subscribers then tail the log; the same happens while the
+ * connection is lost, which is retried for as long as the bus is open.
+ */
+export async function createPostgresBus({ url, onError }: RemoteBusOptions): Promise<Bus> {
+  const { default: pg } = await import('pg');
+  const local = createMemoryBus({ onError });
+  const self = randomUUID();
+  const closing = new AbortController();
+  let client: Client | undefined;
+  let queue: string[] = [];
+  let flushing: Promise<void> | undefined;
+  let reconnecting: Promise<void> | undefined;
+
+  async function connect(): Promise<void> {
+    const created = new pg.Client({ connectionString: url, keepAlive: true, application_name: 'nexus-agent bus' });
+    created.on('notification', ({ payload }) => receive(payload));
+    created.on('error', (error) => {
+      onError(error);
+      lose(created);
+    });
+    created.on('end', () => lose(created));
+    try {
+      await created.connect();
+      await created.query(`listen ${channel}`);
+    } catch (error) {
+      created.removeAllListeners('end');
+      await created.end().catch(() => {}); // it never connected
+      throw error;
+    }
+    client = created;
+  }
+
+  function receive(payload: string | undefined): void {
+    if (payload === undefined) return;
+    const [sender, topic, message] = parseEnvelope(payload);
+    if (sender !== self && topic !== undefined && message !== undefined) local.deliver(topic, message);
+  }
+
+  function lose(lost: Client): void {
+    if (client !== lost) return;
+    client = undefined;
+    queue = [];
+    reconnecting ??= reconnect().finally(() => {
+      reconnecting = undefined;
+    });
+  }
+
+  async function reconnect(): Promise<void> {
+    for (let attempt = 0; !closing.signal.aborted && client === undefined; attempt++) {
+      try {
+        await systemTimers.sleep(Math.min(5000, 50 * 2 ** attempt) * (0.5 + Math.random()), closing.signal);
+        await connect();
+      } catch (error) {
+        if (!closing.signal.aborted) onError(error);
+      }
+    }
+  }
+
+  /** All that waits goes out with one statement; one at a time keeps the order. */
+  async function flush(): Promise<void> {
+    try {
+      await systemTimers.soon();
+      while (queue.length > 0 && client !== undefined) {
+        const batch = queue;
+        queue = [];
+        try {
+          await client.query('select pg_notify($1, m) from unnest($2::text[]) as m', [channel, batch]);
+        } catch (error) {
+          onError(error);
+        }
+      }
+    } finally {
+      flushing = undefined; // in the same turn as the look at the queue: what is published from now on starts a flush of its own
+    }
+  }
+
+  await connect();
+  return {
+    spansProcesses: true,
+    subscribe: local.subscribe,
+    publish(topic, message) {
+      local.deliver(topic, message);
+      const payload = JSON.stringify([self, topic, message]);
+      if (client === undefined || queue.length >= maxQueued || Buffer.byteLength(payload) > maxPayloadBytes) return;
+      queue.push(payload);
+      flushing ??= flush();
+    },
+    async close() {
+      closing.abort();
+      await flushing;
+      await reconnecting;
+      const last = client;
+      client = undefined;
+      await last?.end();
+      await local.close();
+    },
+  };
+}
+
+/** Other programs may notify on the channel: what is not ours is ignored. */
+function parseEnvelope(payload: string): readonly (string | undefined)[] {
+  try {
+    const value: unknown = JSON.parse(payload);
+    return Array.isArray(value) && value.length === 3 && value.every((part) => typeof part === 'string') ? value : [];
+  } catch {
+    return [];
+  }
+}

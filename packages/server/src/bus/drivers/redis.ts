@@ -1,0 +1,69 @@
+import { randomUUID } from 'node:crypto';
+import type { Bus } from '../contract.ts';
+import { createMemoryBus } from './memory.ts';
+import type { RemoteBusOptions } from './remote.ts';
+
+const prefix = 'nexus:bus:';
+
+/**
+ * The bus over Redis publish/subscribe, a channel for each topic that somebody listens to. Both connections come back
+ * by themselves and subscribe again; what is published while Redis is away reaches this process only.
+ */
+export async function createRedisBus({ url, onError }: RemoteBusOptions): Promise<Bus> {
+  const { Redis } = await import('ioredis');
+  const local = createMemoryBus({ onError });
+  const self = `${randomUUID()} `;
+  const options = {
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 1,
+    connectTimeout: 5000,
+    retryStrategy: (attempt: number) => Math.min(5000, 50 * 2 ** Math.min(attempt, 7)),
+  };
+  const publisher = new Redis(url, options);
+  // Its subscriptions made while Redis is away are sent when it is back.
+  const subscriber = new Redis(url, { ...options, enableOfflineQueue: true, maxRetriesPerRequest: null });
+  const listeners = new Map<string, number>();
+  publisher.on('error', onError);
+  subscriber.on('error', onError);
+  subscriber.on('message', (name: string, payload: string) => {
+    if (!payload.startsWith(self)) local.deliver(name.slice(prefix.length), payload.slice(self.length));
+  });
+  try {
+    await Promise.all([publisher.connect(), subscriber.connect()]);
+  } catch (error) {
+    publisher.disconnect();
+    subscriber.disconnect();
+    throw error;
+  }
+
+  return {
+    spansProcesses: true,
+    publish(topic, message) {
+      local.deliver(topic, message);
+      if (publisher.status === 'ready') publisher.publish(prefix + topic, self + message).catch(onError);
+    },
+    subscribe(topic, listener) {
+      const end = local.subscribe(topic, listener);
+      const count = listeners.get(topic) ?? 0;
+      listeners.set(topic, count + 1);
+      if (count === 0) subscriber.subscribe(prefix + topic).catch(onError);
+      let ended = false;
+      return () => {
+        if (ended) return;
+        ended = true;
+        end();
+        const left = (listeners.get(topic) ?? 1) - 1;
+        if (left > 0) listeners.set(topic, left);
+        else {
+          listeners.delete(topic);
+          subscriber.unsubscribe(prefix + topic).catch(onError);
+        }
+      };
+    },
+    async close() {
+      await Promise.all([publisher, subscriber].map((redis) => redis.quit().catch(() => redis.disconnect())));
+      await local.close();
+    },
+  };
+}

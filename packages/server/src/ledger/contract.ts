@@ -1,0 +1,119 @@
+import type { BudgetAmounts, BudgetRefusal, BudgetScope, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
+
+/**
+ * One row of the ledger: a (scope, unit, window) with its balance. A scope's unit is accounted for exactly when it has
+ * a row. `limit` null means counted but not limited. `period` is '' for a total, else the UTC day (`2026-11-22`) or
+ * month (`2026-11`) that `spent` counts; it moves forward when a row is first touched in a later period.
+ */
+export interface LedgerRow {
+  readonly scope: BudgetScope;
+  readonly unit: BudgetUnit;
+  readonly window: BudgetWindow;
+  readonly period: string;
+  readonly limit: number | null;
+  readonly spent: number;
+  readonly reserved: number;
+}
+
+/** Where an amount was reserved or charged: `<scope kind>:<scope id>|<unit>|<window>`, see `rowKey`. */
+export type LedgerRowKey = string;
+
+export type ReservationState = 'open' | 'settled' | 'released' | 'charged';
+
+export interface ReservationRow {
+  readonly reservationId: string;
+  readonly runId: string | null;
+  readonly state: ReservationState;
+  readonly amounts: BudgetAmounts;
+  /** The rows it holds `amounts` in. */
+  readonly rows: readonly LedgerRowKey[];
+  /** What a reserve with a range was granted; a duplicate reserve gets the same answer. */
+  readonly grantedTokens: number | null;
+  readonly grantedWallMs: number | null;
+  readonly expiresAt: number;
+  /** What was charged in the end, null while open. */
+  readonly charged: BudgetAmounts | null;
+  /** When it ceased to be open, null while open: a later correction gives nothing back to a window that has ended since. */
+  readonly closedAt: number | null;
+}
+
+/**
+ * Takes money before the work. All scopes or none. `fixed` is needed in any case; `tokens` and `wallMs` are ranges: the
+ * largest value that every scope affords is granted, and the caller must then hold the call to it (`max_tokens`,
+ * deadline). Less than `min` affordable refuses the whole.
+ */
+export interface ReserveOperation {
+  readonly type: 'reserve';
+  readonly reservationId: string;
+  readonly runId: string | null;
+  /** All that pay. A refusal names the first of them that cannot. */
+  readonly scopes: readonly BudgetScope[];
+  readonly fixed: BudgetAmounts;
+  readonly tokens?: { readonly min: number; readonly max: number; readonly costMicroUsdPerMillion: number };
+  readonly wallMs?: { readonly min: number; readonly max: number };
+  /** When the sweeper may charge it, because whoever holds it is gone. */
+  readonly expiresAt: number;
+}
+
+export type LedgerOperation =
+  | ReserveOperation
+  /** Charges what the work really used. After a `charge` the difference is booked and flagged. */
+  | { readonly type: 'settle'; readonly reservationId: string; readonly actual: BudgetAmounts }
+  /** Gives everything back: the work never started. */
+  | { readonly type: 'release'; readonly reservationId: string }
+  /** Charges the whole reservation: the work may have started and its use is unknown. */
+  | { readonly type: 'charge'; readonly reservationId: string }
+  /** Creates the row or changes its limit. A limit below what is spent and reserved only stops further reserves. */
+  | {
+      readonly type: 'limit';
+      readonly scope: BudgetScope;
+      readonly unit: BudgetUnit;
+      readonly window: BudgetWindow;
+      readonly limit: number | null;
+    };
+
+export type LedgerOutcome =
+  | {
+      readonly type: 'reserved';
+      readonly amounts: BudgetAmounts;
+      readonly maxTokens: number | null;
+      readonly wallMs: number | null;
+      readonly duplicate: boolean;
+    }
+  | { readonly type: 'refused'; readonly refusal: BudgetRefusal }
+  | {
+      readonly type: 'settled';
+      readonly amounts: BudgetAmounts;
+      readonly outcome: 'settled' | 'released' | 'charged_maximum' | 'late_usage' | 'overrun';
+    }
+  /** The id was settled, released or charged before, or never existed: nothing was changed. */
+  | { readonly type: 'ignored'; readonly reason: 'already_final' | 'unknown' }
+  | { readonly type: 'limited' };
+
+/** An entry of the ledger: one charge, and the rows (with their period) that it was added to. */
+export interface LedgerEntry {
+  readonly kind: 'settlement' | 'charged_maximum' | 'late_usage' | 'reconciliation' | 'overrun';
+  readonly reservationId: string;
+  readonly runId: string | null;
+  readonly amounts: BudgetAmounts;
+  readonly rows: readonly { readonly key: LedgerRowKey; readonly period: string }[];
+}
+
+/** What the rules may read and change: the store loads it under locks and writes the changes back. */
+export interface LedgerState {
+  readonly rows: ReadonlyMap<LedgerRowKey, LedgerRow>;
+  readonly reservations: ReadonlyMap<string, ReservationRow>;
+}
+
+export interface LedgerChange {
+  readonly outcomes: readonly LedgerOutcome[];
+  readonly rows: ReadonlyMap<LedgerRowKey, LedgerRow>;
+  readonly reservations: ReadonlyMap<string, ReservationRow>;
+  readonly entries: readonly LedgerEntry[];
+}
+
+/**
+ * The arithmetic of budgets as a pure function, applied by the store inside the transaction that holds the rows' locks. All operations of one call succeed together: when a reserve is refused the
+ * change holds only that refusal (`rows`, `reservations` and `entries` are empty).
+ */
+export type LedgerRules = (state: LedgerState, operations: readonly LedgerOperation[], nowMs: number) => LedgerChange;

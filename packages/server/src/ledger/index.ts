@@ -1,0 +1,15 @@
+/** The door of the ledger: what budgets are made of, and their arithmetic. Pure. */
+export type {
+  LedgerEntry,
+  LedgerOperation,
+  LedgerOutcome,
+  LedgerRow,
+  LedgerRowKey,
+  LedgerRules,
+  LedgerState,
+  ReservationRow,
+  ReserveOperation,
+} from './contract.ts';
+export { rowKey, scopeKey, scopeKeyOfRow, scopeOfKey } from './keys.ts';
+export { ledgerRules } from './rules.ts';
+export { periodAt } from './windows.ts';

@@ -1,0 +1,24 @@
+import type { BudgetScope, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
+import { BudgetScopeKind } from '@nexus-agent/protocol';
+import type { LedgerRowKey } from './contract.ts';
+
+/** A scope as text: `<kind>:<id>`. */
+export function scopeKey(scope: BudgetScope): string {
+  return `${scope.kind}:${scope.id}`;
+}
+
+/** The scope of a {@link scopeKey}. */
+export function scopeOfKey(text: string): BudgetScope {
+  const colon = text.indexOf(':');
+  return { kind: BudgetScopeKind.parse(text.slice(0, colon)), id: text.slice(colon + 1) };
+}
+
+export function rowKey(scope: BudgetScope, unit: BudgetUnit, window: BudgetWindow): LedgerRowKey {
+  return `${scopeKey(scope)}|${unit}|${window}`;
+}
+
+/** The {@link scopeKey} that a row's key begins with: an id may contain `|`, a unit and a window never do. */
+export function scopeKeyOfRow(key: LedgerRowKey): string {
+  const window = key.lastIndexOf('|');
+  return key.slice(0, key.lastIndexOf('|', window - 1));
+}

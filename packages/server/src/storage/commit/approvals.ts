@@ -1,0 +1,21 @@
+import type { Commit } from '#storage/contract';
+import { approvalToRow, closeApproval, insertApprovals } from '#storage/tables';
+import type { Batch, Handler } from './handler.ts';
+
+/** Questions to people: new ones, and those that no longer need an answer. They change only while their run is locked. */
+export function approvals({ tenantId }: Batch): Handler {
+  const created: ReturnType<typeof approvalToRow>[] = [];
+  const closed: NonNullable<Commit['closeApprovals']>[number][] = [];
+  return {
+    decide({ approvals: given, closeApprovals }) {
+      if (!given?.length && !closeApprovals?.length) return undefined;
+      const rows = (given ?? []).map(approvalToRow);
+      return () => {
+        created.push(...rows);
+        closed.push(...(closeApprovals ?? []));
+      };
+    },
+    // In this order, as one commit of the batch may close what an earlier one opened.
+    write: () => [insertApprovals(created), ...closed.map(({ approvalId, status }) => closeApproval(tenantId, approvalId, status))],
+  };
+}

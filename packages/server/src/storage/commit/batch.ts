@@ -1,0 +1,93 @@
+import { NexusError } from '#core';
+import type { Commit, CommitResult } from '#storage/contract';
+import { type Program, together } from '#storage/program';
+import { approvals } from './approvals.ts';
+import { claims } from './claims.ts';
+import { createRun } from './create-run.ts';
+import { decisions } from './decisions.ts';
+import { events } from './events.ts';
+import type { Batch, Draft, Handler } from './handler.ts';
+import { ledger } from './ledger.ts';
+import { runs } from './runs.ts';
+import { sessions } from './sessions.ts';
+import { wake } from './wake.ts';
+import { createWorkingRuns } from './working-runs.ts';
+
+export interface BatchContext extends Omit<Batch, 'tenantId'> {
+  /** A transaction takes no further commits once it holds this many characters of events. */
+  readonly maxCharacters: number;
+}
+
+/** What became of one commit of a batch; `failed` is an error of that commit alone. */
+export type BatchResult = CommitResult | { readonly type: 'failed'; readonly error: unknown };
+
+/**
+ * Every kind of change, in the order of locks, decisions and writes. The first that refuses is the answer, so those that
+ * recognise a repeated commit stand before those that find its time is over.
+ */
+function handlersOf(batch: Batch): readonly Handler[] {
+  const working = createWorkingRuns(batch);
+  return [
+    claims(batch),
+    createRun(working),
+    sessions(batch),
+    runs(batch, working),
+    ledger(batch),
+    events(batch, working),
+    approvals(batch),
+    decisions(batch),
+    wake(working),
+  ];
+}
+
+/**
+ * Applies commits of one tenant, in order, inside the caller's transaction. Locks are taken in one global order (sessions,
+ * runs, reservations, budget rows, each sorted), so that concurrent batches, sweeps and claims cannot deadlock; then each
+ * commit is decided in memory, and one that is refused, fenced, a duplicate or fails leaves no trace. Answers the commits
+ * that the transaction has taken: those after them, if any, have not been looked at.
+ */
+export function* commitBatch(context: BatchContext, commits: readonly Commit[]): Program<readonly BatchResult[]> {
+  const batch: Batch = { ...context, tenantId: commits[0]?.tenantId ?? '' };
+  const handlers = handlersOf(batch);
+  const failed = new Map<Commit, unknown>();
+  for (const commit of commits) {
+    try {
+      if (commit.tenantId !== batch.tenantId) throw new NexusError('internal', 'a batch of commits holds two tenants');
+      for (const handler of handlers) handler.want?.(commit);
+    } catch (error) {
+      failed.set(commit, error);
+    }
+  }
+  yield* together(handlers.flatMap((handler) => handler.load?.() ?? []));
+  const results: BatchResult[] = [];
+  let characters = 0;
+  for (const commit of commits) {
+    if (characters >= context.maxCharacters) break;
+    const result: BatchResult = failed.has(commit) ? { type: 'failed', error: failed.get(commit) } : decide(batch, handlers, commit);
+    if (result.type === 'committed') for (const { data } of result.events) characters += data.length;
+    results.push(result);
+  }
+  yield* together(
+    handlers.flatMap((handler) => handler.write?.() ?? []),
+    { last: true },
+  );
+  return results;
+}
+
+const none: readonly never[] = [];
+
+function decide({ nowMs }: Batch, handlers: readonly Handler[], commit: Commit): BatchResult {
+  const draft: Draft = { outcomes: none, events: none };
+  const changes: (() => void)[] = [];
+  try {
+    for (const handler of handlers) {
+      const verdict = handler.decide?.(commit, draft);
+      if (typeof verdict === 'object') return verdict;
+      if (verdict) changes.push(verdict);
+    }
+  } catch (error) {
+    return { type: 'failed', error };
+  }
+  for (const change of changes) change();
+  return { type: 'committed', at: nowMs, events: draft.events, outcomes: draft.outcomes };
+}

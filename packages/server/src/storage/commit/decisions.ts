@@ -1,0 +1,15 @@
+import { decisionToRow, insertDecisions } from '#storage/tables';
+import type { Batch, Handler } from './handler.ts';
+
+/** What policies decided. */
+export function decisions({ tenantId }: Batch): Handler {
+  const recorded: ReturnType<typeof decisionToRow>[] = [];
+  return {
+    decide({ decisions: given }) {
+      if (!given?.length) return undefined;
+      const rows = given.map((decision) => decisionToRow(tenantId, decision));
+      return () => void recorded.push(...rows);
+    },
+    write: () => [insertDecisions(recorded)],
+  };
+}

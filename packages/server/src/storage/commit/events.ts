@@ -1,0 +1,34 @@
+import { NexusError } from '#core';
+import type { StoredEvent } from '#storage/contract';
+import { type EventRow, insertEvents } from '#storage/tables';
+import type { Batch, Handler } from './handler.ts';
+import type { WorkingRuns } from './working-runs.ts';
+
+/** What is appended to the journal of the commit's run. */
+export function events({ tenantId, nowMs }: Batch, runs: WorkingRuns): Handler {
+  const appended: EventRow[] = [];
+  return {
+    decide({ events: given = [], createRun, run }, draft) {
+      const news = typeof given === 'function' ? given(draft.outcomes) : given;
+      if (news.length === 0) return undefined;
+      const target = createRun ?? run;
+      if (!target) throw new NexusError('internal', 'events need a run that they belong to');
+      const { runId, lastSeq } = target;
+      const stored = news.map(
+        (event, index): StoredEvent => ({
+          seq: lastSeq + 1 + index,
+          type: event.type,
+          at: nowMs,
+          data: JSON.stringify(event.data),
+        }),
+      );
+      draft.events = stored;
+      return () => {
+        for (const { seq, type, at, data } of stored) appended.push({ tenant_id: tenantId, run_id: runId, seq, type, at, data });
+        const row = runs.find(runId); // it was set by this commit, as new or as fenced
+        if (row) row.last_seq = lastSeq + stored.length;
+      };
+    },
+    write: () => [insertEvents(appended)],
+  };
+}

@@ -1,0 +1,36 @@
+import type { IdSource } from '#core';
+import type { LedgerOutcome, LedgerRules } from '#ledger';
+import type { Commit, CommitResult, StoredEvent } from '#storage/contract';
+import type { Program } from '#storage/program';
+
+/** What all handlers of a batch know. */
+export interface Batch {
+  readonly tenantId: string;
+  readonly nowMs: number;
+  readonly ids: IdSource;
+  readonly ledgerRules: LedgerRules;
+}
+
+/** What the handlers have made of a commit so far, for those that come after them and for its answer. */
+export interface Draft {
+  outcomes: readonly LedgerOutcome[];
+  events: readonly StoredEvent[];
+}
+
+/** A change of the working set that is made once every handler agrees; or the end of the commit; or nothing. */
+export type Verdict = (() => void) | Exclude<CommitResult, { readonly type: 'committed' }> | undefined;
+
+/**
+ * One kind of change in one batch, with what the batch has loaded and changed of it: the working set. Rows are locked in
+ * the order of the handlers; each commit is then decided by all of them in that order, and what came of it is written.
+ */
+export interface Handler {
+  /** Notes the keys that the commit needs. When it throws, the commit fails and no other. */
+  want?(commit: Commit): void;
+  /** Reads what was noted, locking in the order of its keys what the batch may change. */
+  load?(): Program<void>;
+  /** Whatever may throw or refuse happens here, and changes nothing: the verdict does, and cannot fail. */
+  decide?(commit: Commit, draft: Draft): Verdict;
+  /** Writes what changed. The programs of all handlers are sent together, in their order. */
+  write?(): readonly Program<unknown>[];
+}

@@ -1,0 +1,62 @@
+import { terminalStatuses } from '@nexus-agent/protocol';
+import type { Commit } from '#storage/contract';
+import { databaseNow, type Program } from '#storage/program';
+import { insertRuns, lockRuns, type StoredRun, updateRuns } from '#storage/tables';
+import type { Batch } from './handler.ts';
+import { createWorkingRows } from './working-rows.ts';
+
+/** The runs of a batch, shared by the handlers that create, drive and wake them. */
+export interface WorkingRuns {
+  want(commit: Commit): void;
+  load(): Program<void>;
+  find(runId: string): StoredRun | undefined;
+  /** Takes over a run that is new, or was changed in place. */
+  set(run: StoredRun): void;
+  write(): readonly Program<unknown>[];
+}
+
+export function createWorkingRuns({ tenantId, nowMs }: Batch): WorkingRuns {
+  const rows = createWorkingRows<StoredRun>();
+  const ids: string[] = [];
+  let mayFallDue = false;
+  let databaseNowMs = nowMs;
+  return {
+    want({ createRun, run, wake }) {
+      if (createRun) ids.push(createRun.runId);
+      if (run) ids.push(run.runId);
+      if (wake) ids.push(...wake);
+      mayFallDue ||= (wake?.length ?? 0) > 0 || run?.patch.status === 'waiting';
+    },
+    *load() {
+      for (const row of yield* lockRuns(tenantId, ids)) rows.load(row.run_id, row);
+      // Due times are compared with the database's clock, by all dispatchers.
+      if (mayFallDue) databaseNowMs = yield* databaseNow();
+    },
+    find: (runId) => rows.all.get(runId),
+    set(run) {
+      settleDueTime(run, databaseNowMs);
+      rows.set(run.run_id, run);
+    },
+    write: () => [insertRuns(rows.created()), updateRuns(rows.changed())],
+  };
+}
+
+const ended: ReadonlySet<string> = new Set(terminalStatuses);
+
+export function hasEnded(run: StoredRun): boolean {
+  return ended.has(run.status);
+}
+
+/**
+ * Keeps the two indexes that dispatchers read true: only a queued or waiting run has a due time, an ended one has no
+ * owner. A run that was woken while it still ran is due as soon as it waits: the wake-up is not lost.
+ */
+function settleDueTime(run: StoredRun, nowMs: number): void {
+  if (hasEnded(run)) run.lease_owner = null;
+  if (run.status !== 'queued' && run.status !== 'waiting') {
+    run.due_at = null;
+  } else if (run.woken === 1 || (run.status === 'waiting' && run.cancel_requested !== null)) {
+    run.woken = 0;
+    run.due_at = Math.min(run.due_at ?? nowMs, nowMs);
+  }
+}

@@ -1,0 +1,44 @@
+import type { ApprovalDecision, ApprovalKind, RunId, SessionId, TenantId } from '@nexus-agent/protocol';
+import type { PageOf, PageRequest } from './pages.ts';
+
+export interface ApprovalRow {
+  readonly tenantId: TenantId;
+  readonly approvalId: string;
+  readonly runId: RunId;
+  readonly sessionId: SessionId;
+  readonly callId: string;
+  readonly kind: ApprovalKind;
+  readonly status: 'pending' | 'decided' | 'expired' | 'cancelled';
+  readonly toolName: string;
+  readonly input: unknown;
+  readonly question: string | null;
+  readonly role: string | null;
+  readonly defaultDecision: ApprovalDecision;
+  readonly deadlineAt: number;
+  readonly decision: ApprovalDecision | null;
+  readonly answer: { readonly arguments?: unknown; readonly result?: string; readonly note?: string } | null;
+  readonly decidedBy: string | null;
+  readonly decidedAt: number | null;
+  readonly createdAt: number;
+}
+
+export type ApprovalAnswerResult =
+  | { readonly type: 'decided'; readonly approval: ApprovalRow }
+  | { readonly type: 'not_found' }
+  | { readonly type: 'already'; readonly approval: ApprovalRow };
+
+/** What people are asked. Commits ask and withdraw; people answer. */
+export interface ApprovalStore {
+  getApproval(tenantId: TenantId, approvalId: string): Promise<ApprovalRow | null>;
+  listApprovals(
+    tenantId: TenantId,
+    filter: { status?: ApprovalRow['status']; runId?: RunId },
+    page: PageRequest,
+  ): Promise<PageOf<ApprovalRow>>;
+  /** Stores the answer of a pending approval and makes its run due. Once only: a second answer gets `already`. */
+  answerApproval(
+    tenantId: TenantId,
+    approvalId: string,
+    answer: { decision: ApprovalDecision; answer: ApprovalRow['answer']; decidedBy: string; at: number },
+  ): Promise<ApprovalAnswerResult>;
+}

@@ -1,0 +1,20 @@
+import type { AgentDefinition, TenantId } from '@nexus-agent/protocol';
+import type { PageOf, PageRequest } from './pages.ts';
+
+export interface AgentVersionRow {
+  readonly tenantId: TenantId;
+  readonly name: string;
+  /** `agv_` and a hash of the content: equal definitions are one version. */
+  readonly version: string;
+  readonly source: 'file' | 'api' | 'built-in';
+  readonly definition: AgentDefinition;
+  readonly createdAt: number;
+}
+
+/** What agents there are. */
+export interface Catalogue {
+  /** Inserts the version unless it exists, and makes it the current one of its name. */
+  putAgent(row: AgentVersionRow): Promise<void>;
+  getAgent(tenantId: TenantId, name: string, version?: string): Promise<AgentVersionRow | null>;
+  listAgents(tenantId: TenantId, page: PageRequest): Promise<PageOf<AgentVersionRow>>;
+}

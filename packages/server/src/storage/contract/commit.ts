@@ -1,0 +1,63 @@
+import type { BudgetRefusal, NewEvent, RunId, SessionId, TenantId } from '@nexus-agent/protocol';
+import type { LedgerOperation, LedgerOutcome } from '#ledger';
+import type { ApprovalRow } from './approvals.ts';
+import type { DecisionRow } from './audit.ts';
+import type { RunPatch, RunRow, SessionRow, StoredEvent } from './runs.ts';
+
+/** A POST that creates: the first use of the key wins, a later one learns what was created. */
+export interface IdempotencyClaim {
+  readonly key: string;
+  /** Hash of the request: the same key with another request is a conflict. */
+  readonly requestHash: string;
+  readonly resourceId: string;
+}
+
+/**
+ * One atomic change. Everything in it is written in one transaction or nothing is; commits of one tenant that wait at
+ * the same time share a transaction (group commit) without sharing their fate.
+ */
+export interface Commit {
+  readonly tenantId: TenantId;
+  readonly idempotency?: IdempotencyClaim;
+  readonly sessions?: readonly SessionRow[];
+  /** Fence: this session must be active. One that is closed at the same time either comes after the commit or stops it. */
+  readonly openSession?: SessionId;
+  /** A new run, with `lastSeq` 0; its first events stand in `events`. */
+  readonly createRun?: RunRow;
+  /** Fence: the run must be at this epoch, with this owner, at `lastSeq`. Needed whenever events are appended to an existing run. */
+  readonly run?: {
+    readonly runId: RunId;
+    readonly epoch: number;
+    readonly owner: string;
+    readonly lastSeq: number;
+    readonly patch: RunPatch;
+  };
+  /** Appended to the run above, numbered `lastSeq + 1` and so on. A function is called with the ledger's outcomes, inside the transaction: it must be pure. */
+  readonly events?: readonly NewEvent[] | ((outcomes: readonly LedgerOutcome[]) => readonly NewEvent[]);
+  readonly ledger?: readonly LedgerOperation[];
+  readonly decisions?: readonly DecisionRow[];
+  readonly approvals?: readonly ApprovalRow[];
+  /** Approvals of this run that no longer need an answer. */
+  readonly closeApprovals?: readonly { readonly approvalId: string; readonly status: 'expired' | 'cancelled' | 'decided' }[];
+  /** Runs that this change makes due (a parent whose child ended). */
+  readonly wake?: readonly RunId[];
+}
+
+export type CommitResult =
+  | {
+      readonly type: 'committed';
+      readonly at: number;
+      readonly events: readonly StoredEvent[];
+      readonly outcomes: readonly LedgerOutcome[];
+    }
+  /** The run has another epoch, owner or length: this worker no longer holds it. */
+  | { readonly type: 'fenced' }
+  /** The session that was to be active is closed, or does not exist. */
+  | { readonly type: 'closed' }
+  | { readonly type: 'refused'; readonly refusal: BudgetRefusal }
+  | { readonly type: 'duplicate'; readonly resourceId: string; readonly sameRequest: boolean };
+
+/** The one way in which runs move, money is booked, and approvals and decisions come to be. */
+export interface CommitStore {
+  commit(commit: Commit): Promise<CommitResult>;
+}

@@ -1,0 +1,22 @@
+import type { BudgetRow, BudgetScope, RunId, TenantId } from '@nexus-agent/protocol';
+import type { LedgerEntry, ReservationRow } from '#ledger';
+import type { PageOf, PageRequest } from './pages.ts';
+
+/** The books. They are written by commits. */
+export interface LedgerStore {
+  /** Balances, rolled to the current period. Without `scope`: those of the whole tenant, paged. */
+  listBudgets(
+    tenantId: TenantId,
+    filter: { scopes?: readonly BudgetScope[] },
+    nowMs: number,
+    page: PageRequest,
+  ): Promise<PageOf<BudgetRow & { limited: boolean }>>;
+  /** Open reservations of all tenants that expired before `nowMs`, those that expired first foremost. */
+  listExpiredReservations(nowMs: number, limit: number): Promise<readonly { tenantId: TenantId; reservation: ReservationRow }[]>;
+  listReservations(tenantId: TenantId, filter: { runId?: RunId; state?: ReservationRow['state'] }): Promise<readonly ReservationRow[]>;
+  listLedgerEntries(
+    tenantId: TenantId,
+    filter: { runId?: RunId; after?: number },
+    page: PageRequest,
+  ): Promise<PageOf<LedgerEntry & { entryId: string; at: number }>>;
+}

@@ -1,0 +1,93 @@
+import type {
+  BudgetLimits,
+  ErrorInfo,
+  JournalEventType,
+  PolicyShortForm,
+  RunId,
+  RunStatus,
+  RunTotals,
+  SessionId,
+  TenantId,
+  WaitReason,
+} from '@nexus-agent/protocol';
+import type { PageOf, PageRequest } from './pages.ts';
+
+export interface SessionRow {
+  readonly tenantId: TenantId;
+  readonly sessionId: SessionId;
+  readonly status: 'active' | 'closed';
+  readonly agent: string;
+  readonly agentVersion: string;
+  readonly policy: PolicyShortForm | null;
+  readonly user: string | null;
+  readonly project: string | null;
+  readonly metadata: Record<string, string> | null;
+  readonly createdAt: number;
+}
+
+/** What a run waits for. Null unless its status is `waiting`. */
+export interface Waiting {
+  readonly reason: WaitReason;
+  readonly approvals?: readonly string[];
+  readonly childRuns?: readonly string[];
+}
+
+/**
+ * A run as the dispatcher and the API see it: a summary of its journal, plus the lease. `leaseOwner` is a worker; the
+ * lease stands while that worker's own row has not expired, so that one heartbeat renews all leases of a process.
+ */
+export interface RunRow {
+  readonly tenantId: TenantId;
+  readonly runId: RunId;
+  readonly sessionId: SessionId;
+  readonly agent: string;
+  readonly agentVersion: string;
+  readonly model: string | null;
+  readonly parentRunId: RunId | null;
+  readonly status: RunStatus;
+  readonly waiting: Waiting | null;
+  readonly step: number;
+  readonly lastSeq: number;
+  readonly totals: RunTotals;
+  readonly output: string | null;
+  readonly error: ErrorInfo | null;
+  readonly resumable: boolean;
+  readonly epoch: number;
+  readonly leaseOwner: string | null;
+  /** A queued or waiting run may be claimed from this time on; null: only after somebody wakes it. */
+  readonly dueAt: number | null;
+  readonly cancelRequested: string | null;
+  readonly budget: BudgetLimits | null;
+  readonly traceId: string | null;
+  readonly createdAt: number;
+  readonly updatedAt: number;
+}
+
+export type RunPatch = Partial<
+  Pick<RunRow, 'status' | 'waiting' | 'step' | 'totals' | 'output' | 'error' | 'resumable' | 'leaseOwner' | 'dueAt'>
+>;
+
+/** An event as stored: `data` is JSON text, so that reading for a stream needs no parsing. */
+export interface StoredEvent {
+  readonly seq: number;
+  readonly type: JournalEventType;
+  readonly at: number;
+  readonly data: string;
+}
+
+/** Sessions, runs and their journals. They are written by commits. */
+export interface RunStore {
+  getRun(tenantId: TenantId, runId: RunId): Promise<RunRow | null>;
+  listRuns(
+    tenantId: TenantId,
+    filter: { sessionId?: SessionId; status?: RunStatus; parentRunId?: RunId },
+    page: PageRequest,
+  ): Promise<PageOf<RunRow>>;
+  /** Events with `seq > after`, oldest first. */
+  readEvents(tenantId: TenantId, runId: RunId, range: { after: number; limit: number }): Promise<readonly StoredEvent[]>;
+
+  getSession(tenantId: TenantId, sessionId: SessionId): Promise<SessionRow | null>;
+  listSessions(tenantId: TenantId, page: PageRequest): Promise<PageOf<SessionRow>>;
+  /** False when there was no such active session. */
+  closeSession(tenantId: TenantId, sessionId: SessionId): Promise<boolean>;
+}

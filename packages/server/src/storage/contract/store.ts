@@ -1,0 +1,25 @@
+import type { ApprovalStore } from './approvals.ts';
+import type { AuditStore } from './audit.ts';
+import type { Catalogue } from './catalogue.ts';
+import type { CommitStore } from './commit.ts';
+import type { IdentityStore } from './identity.ts';
+import type { LedgerStore } from './ledger.ts';
+import type { Queue } from './queue.ts';
+import type { RunStore } from './runs.ts';
+
+/**
+ * Everything that is kept. One contract, two drivers (`node:sqlite`, Postgres), one conformance suite. Each method may
+ * throw `storage_unavailable` (retryable); a commit that threw may or may not have happened, which is why reserves,
+ * creations and settlements carry ids and appends carry `lastSeq`.
+ */
+export type Store = CommitStore &
+  RunStore &
+  Queue &
+  LedgerStore &
+  ApprovalStore &
+  AuditStore &
+  Catalogue &
+  IdentityStore & {
+    readonly dialect: 'sqlite' | 'postgres';
+    close(): Promise<void>;
+  };

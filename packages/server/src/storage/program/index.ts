@@ -1,0 +1,18 @@
+/** The door of programs: how queries are written, once for both databases, and what a driver must do with them. */
+export type { Driver } from './driver.ts';
+export { beyond, cutPage, startOf } from './paging.ts';
+export {
+  type DialectParts,
+  databaseNow,
+  type Params,
+  type Program,
+  type QueryBuilder,
+  type Request,
+  type Result,
+  type Statement,
+  together,
+  type Value,
+} from './program.ts';
+export { change, insertMany, queriesOn, run, selectMany, updateMany } from './queries.ts';
+export { type AnyTable, columnsOf, defineTable, type Row } from './table.ts';
+export { byKey, json, jsonNullable, parse, parseNullable, storable } from './values.ts';

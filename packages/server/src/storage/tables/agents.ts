@@ -1,0 +1,105 @@
+import type { AgentVersionRow, PageOf, PageRequest } from '#storage/contract';
+import {
+  change,
+  cutPage,
+  defineTable,
+  insertMany,
+  json,
+  type Program,
+  parse,
+  queriesOn,
+  type Row,
+  run,
+  startOf,
+  storable,
+} from '#storage/program';
+
+export const agents = defineTable('agents', { tenant_id: 'text', name: 'text', current_version: 'text' });
+export const agentVersions = defineTable('agent_versions', {
+  tenant_id: 'text',
+  name: 'text',
+  version: 'text',
+  source: 'text',
+  definition: 'text',
+  created_at: 'int',
+});
+type Stored = Row<typeof agentVersions>;
+
+function agentFromRow(row: Stored): AgentVersionRow {
+  return {
+    tenantId: row.tenant_id as AgentVersionRow['tenantId'],
+    name: row.name,
+    version: row.version,
+    source: row.source as AgentVersionRow['source'],
+    definition: parse(row.definition),
+    createdAt: row.created_at,
+  };
+}
+
+function agentToRow(agent: AgentVersionRow): Stored {
+  return {
+    tenant_id: agent.tenantId,
+    name: storable(agent.name, 'name'),
+    version: storable(agent.version, 'version'),
+    source: agent.source,
+    definition: json(agent.definition),
+    created_at: agent.createdAt,
+  };
+}
+
+const { statement, query } = queriesOn(agents, agentVersions);
+
+const setCurrentVersion = statement('set_current_version', ({ db }, params: { tenant: string; name: string; version: string }) =>
+  db
+    .insertInto('agents')
+    .values({ tenant_id: params.tenant, name: params.name, current_version: params.version })
+    .onConflict((conflict) => conflict.columns(['tenant_id', 'name']).doUpdateSet({ current_version: params.version })),
+);
+
+export function* putAgent(agent: AgentVersionRow): Program<void> {
+  yield* insertMany(agentVersions, [agentToRow(agent)], 'ignore');
+  yield* change(setCurrentVersion, { tenant: agent.tenantId, name: agent.name, version: agent.version });
+}
+
+const agentVersion = statement('agent_version', ({ db }, params: { tenant: string; name: string; version: string }) =>
+  db
+    .selectFrom('agent_versions')
+    .selectAll()
+    .where('tenant_id', '=', params.tenant)
+    .where('name', '=', params.name)
+    .where('version', '=', params.version),
+);
+
+const currentAgent = statement('current_agent', ({ db }, params: { tenant: string; name: string }) =>
+  db
+    .selectFrom('agents as a')
+    .innerJoin('agent_versions as v', (join) =>
+      join.onRef('v.tenant_id', '=', 'a.tenant_id').onRef('v.name', '=', 'a.name').onRef('v.version', '=', 'a.current_version'),
+    )
+    .selectAll('v')
+    .where('a.tenant_id', '=', params.tenant)
+    .where('a.name', '=', params.name),
+);
+
+export function* getAgent(tenant: string, name: string, version?: string): Program<AgentVersionRow | null> {
+  const rows = version === undefined ? yield* run(currentAgent, { tenant, name }) : yield* run(agentVersion, { tenant, name, version });
+  const [row] = rows;
+  return row ? agentFromRow(row) : null;
+}
+
+/** Current versions by name. */
+export function* listAgents(tenant: string, page: PageRequest): Program<PageOf<AgentVersionRow>> {
+  const position = startOf(page, ['string']);
+  const rows = yield* query(({ db }) => {
+    let select = db
+      .selectFrom('agents as a')
+      .innerJoin('agent_versions as v', (join) =>
+        join.onRef('v.tenant_id', '=', 'a.tenant_id').onRef('v.name', '=', 'a.name').onRef('v.version', '=', 'a.current_version'),
+      )
+      .selectAll('v')
+      .where('a.tenant_id', '=', tenant);
+    if (position) select = select.where('a.name', '>', String(position[0]));
+    return select.orderBy('a.name').limit(page.limit + 1);
+  });
+  return cutPage(rows, page.limit, agentFromRow, (row) => [row.name]);
+}

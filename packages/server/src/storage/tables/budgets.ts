@@ -1,0 +1,127 @@
+import type { BudgetRow, BudgetScope, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
+import { type LedgerRow, periodAt, scopeKey, scopeOfKey } from '#ledger';
+import type { PageOf, PageRequest } from '#storage/contract';
+import {
+  cutPage,
+  defineTable,
+  insertMany,
+  type Program,
+  queriesOn,
+  type Row,
+  selectMany,
+  startOf,
+  storable,
+  updateMany,
+} from '#storage/program';
+
+export const budgets = defineTable('budgets', {
+  tenant_id: 'text',
+  scope: 'text',
+  unit: 'text',
+  budget_window: 'text',
+  period: 'text',
+  limit_amount: 'int?',
+  spent: 'int',
+  reserved: 'int',
+});
+type Stored = Row<typeof budgets>;
+type Balance = Omit<Stored, 'tenant_id'>;
+
+function ledgerRowFromRow(row: Balance): LedgerRow {
+  return {
+    scope: scopeOfKey(row.scope),
+    unit: row.unit as BudgetUnit,
+    window: row.budget_window as BudgetWindow,
+    period: row.period,
+    limit: row.limit_amount,
+    spent: row.spent,
+    reserved: row.reserved,
+  };
+}
+
+function ledgerRowToRow(tenantId: string, row: LedgerRow): Stored {
+  return {
+    tenant_id: tenantId,
+    scope: scopeKey(row.scope),
+    unit: row.unit,
+    budget_window: row.window,
+    period: row.period,
+    limit_amount: row.limit,
+    spent: row.spent,
+    reserved: row.reserved,
+  };
+}
+
+/** A scope as its column. Throws when it cannot be one. */
+export function scopeText(scope: BudgetScope): string {
+  return storable(scopeKey(scope), 'budget scope');
+}
+
+const { query } = queriesOn(budgets);
+
+/** In the order of scope, unit, window. A balance of a period that has ended reads as the next write will leave it: nothing spent. */
+export function* listBudgets(
+  tenant: string,
+  filter: { scopes?: readonly BudgetScope[] },
+  nowMs: number,
+  page: PageRequest,
+): Program<PageOf<BudgetRow & { limited: boolean }>> {
+  if (filter.scopes?.length === 0) return { items: [], nextCursor: null };
+  const position = startOf(page, ['string', 'string', 'string']);
+  const rows = yield* query(({ db }) => {
+    let select = db.selectFrom('budgets').selectAll().where('tenant_id', '=', tenant);
+    if (filter.scopes !== undefined) select = select.where('scope', 'in', filter.scopes.map(scopeText));
+    if (position) {
+      const [scope, unit, window] = position.map(String);
+      select = select.where((eb) =>
+        eb(eb.refTuple('scope', 'unit', 'budget_window'), '>', eb.tuple(scope ?? '', unit ?? '', window ?? '')),
+      );
+    }
+    return select
+      .orderBy('scope')
+      .orderBy('unit')
+      .orderBy('budget_window')
+      .limit(page.limit + 1);
+  });
+  return cutPage(
+    rows,
+    page.limit,
+    (row) => {
+      const { limit, ...balance } = ledgerRowFromRow(row);
+      const period = periodAt(balance.window, nowMs);
+      const current = period > balance.period ? { ...balance, period, spent: 0 } : balance;
+      return { ...current, limit: limit ?? 0, limited: limit !== null };
+    },
+    (row) => [row.scope, row.unit, row.budget_window],
+  );
+}
+
+/** All rows of the scopes, locked in the order of scope, unit and window. */
+export function* lockBudgets(tenantId: string, scopes: Iterable<string>): Program<readonly LedgerRow[]> {
+  const rows = yield* selectMany(budgets, ['scope', 'unit', 'budget_window', 'period', 'limit_amount', 'spent', 'reserved'], {
+    tenantId,
+    key: 'scope',
+    keys: scopes,
+    orderBy: ['scope', 'unit', 'budget_window'],
+    lock: true,
+  });
+  return rows.map(ledgerRowFromRow);
+}
+
+export function insertBudgets(tenantId: string, rows: readonly LedgerRow[]): Program<number> {
+  return insertMany(budgets, rows.map((row) => ledgerRowToRow(tenantId, row)).sort(inKeyOrder));
+}
+
+/** Writes balances, limits and periods of rows that were locked. */
+export function updateBudgets(tenantId: string, rows: readonly LedgerRow[]): Program<number> {
+  return updateMany(
+    budgets,
+    ['tenant_id', 'scope', 'unit', 'budget_window'],
+    ['period', 'limit_amount', 'spent', 'reserved'],
+    rows.map((row) => ledgerRowToRow(tenantId, row)),
+  );
+}
+
+function inKeyOrder(a: Stored, b: Stored): number {
+  return `${a.scope}|${a.unit}|${a.budget_window}` < `${b.scope}|${b.unit}|${b.budget_window}` ? -1 : 1;
+}

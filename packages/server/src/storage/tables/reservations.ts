@@ -1,0 +1,192 @@
+import type { RunId, TenantId } from '@nexus-agent/protocol';
+import { sql } from 'kysely';
+import type { LedgerEntry, ReservationRow } from '#ledger';
+import type { PageOf, PageRequest } from '#storage/contract';
+import {
+  beyond,
+  byKey,
+  columnsOf,
+  cutPage,
+  defineTable,
+  insertMany,
+  json,
+  jsonNullable,
+  type Program,
+  parse,
+  parseNullable,
+  queriesOn,
+  type Row,
+  run,
+  selectMany,
+  startOf,
+  updateMany,
+} from '#storage/program';
+
+export const reservations = defineTable('reservations', {
+  tenant_id: 'text',
+  reservation_id: 'text',
+  run_id: 'text?',
+  state: 'text',
+  amounts: 'text',
+  budget_rows: 'text',
+  granted_tokens: 'int?',
+  granted_wall_ms: 'int?',
+  expires_at: 'int',
+  charged: 'text?',
+  closed_at: 'int?',
+});
+export const ledgerEntries = defineTable('ledger_entries', {
+  tenant_id: 'text',
+  entry_id: 'text',
+  kind: 'text',
+  reservation_id: 'text',
+  run_id: 'text?',
+  amounts: 'text',
+  budget_rows: 'text',
+  at: 'int',
+});
+type Stored = Row<typeof reservations>;
+export type EntryRow = Row<typeof ledgerEntries>;
+
+function reservationFromRow(row: Stored): ReservationRow {
+  return {
+    reservationId: row.reservation_id,
+    runId: row.run_id,
+    state: row.state as ReservationRow['state'],
+    amounts: parse(row.amounts),
+    rows: parse(row.budget_rows),
+    grantedTokens: row.granted_tokens,
+    grantedWallMs: row.granted_wall_ms,
+    expiresAt: row.expires_at,
+    charged: parseNullable(row.charged),
+    closedAt: row.closed_at,
+  };
+}
+
+function reservationToRow(tenantId: string, reservation: ReservationRow): Stored {
+  return {
+    tenant_id: tenantId,
+    reservation_id: reservation.reservationId,
+    run_id: reservation.runId,
+    state: reservation.state,
+    amounts: json(reservation.amounts),
+    budget_rows: json(reservation.rows),
+    granted_tokens: reservation.grantedTokens,
+    granted_wall_ms: reservation.grantedWallMs,
+    expires_at: reservation.expiresAt,
+    charged: jsonNullable(reservation.charged),
+    closed_at: reservation.closedAt,
+  };
+}
+
+function entryFromRow(row: EntryRow): LedgerEntry & { entryId: string; at: number } {
+  return {
+    entryId: row.entry_id,
+    kind: row.kind as LedgerEntry['kind'],
+    reservationId: row.reservation_id,
+    runId: row.run_id,
+    amounts: parse(row.amounts),
+    rows: parse(row.budget_rows),
+    at: row.at,
+  };
+}
+
+export function entryToRow(tenantId: string, entryId: string, entry: LedgerEntry, at: number): EntryRow {
+  return {
+    tenant_id: tenantId,
+    entry_id: entryId,
+    kind: entry.kind,
+    reservation_id: entry.reservationId,
+    run_id: entry.runId,
+    amounts: json(entry.amounts),
+    budget_rows: json(entry.rows),
+    at,
+  };
+}
+
+const { statement, query } = queriesOn(reservations, ledgerEntries);
+
+// `open` is a literal and not a parameter: only then does the planner see that the index of open reservations applies.
+const expiredReservations = statement('expired_reservations', ({ db }, params: { now: number; limit: number }) =>
+  db
+    .selectFrom('reservations')
+    .selectAll()
+    .where('expires_at', '<', params.now)
+    .where('state', '=', sql.lit('open'))
+    .orderBy('expires_at')
+    .limit(params.limit),
+);
+
+export function* listExpiredReservations(
+  now: number,
+  limit: number,
+): Program<readonly { tenantId: TenantId; reservation: ReservationRow }[]> {
+  const rows = yield* run(expiredReservations, { now, limit });
+  // written from a branded id
+  return rows.map((row) => ({ tenantId: row.tenant_id as TenantId, reservation: reservationFromRow(row) }));
+}
+
+export function* listReservations(
+  tenant: string,
+  filter: { runId?: RunId; state?: ReservationRow['state'] },
+): Program<readonly ReservationRow[]> {
+  const rows = yield* query(({ db }) => {
+    let select = db.selectFrom('reservations').selectAll().where('tenant_id', '=', tenant);
+    if (filter.runId !== undefined) select = select.where('run_id', '=', filter.runId);
+    if (filter.state !== undefined) select = select.where('state', '=', filter.state);
+    return select.orderBy('reservation_id');
+  });
+  return rows.map(reservationFromRow);
+}
+
+/** Oldest first. `after` leaves out entries up to and including that time. */
+export function* listLedgerEntries(
+  tenant: string,
+  filter: { runId?: RunId; after?: number },
+  page: PageRequest,
+): Program<PageOf<LedgerEntry & { entryId: string; at: number }>> {
+  const position = startOf(page, ['number', 'string']);
+  const { runId, after } = filter;
+  const rows = yield* query(({ db }) => {
+    let select = db.selectFrom('ledger_entries').selectAll().where('tenant_id', '=', tenant);
+    if (runId !== undefined) select = select.where('run_id', '=', runId);
+    if (after !== undefined) select = select.where('at', '>', after);
+    if (position) select = select.where(beyond(['at', 'entry_id'], position, 'asc'));
+    return select
+      .orderBy('at')
+      .orderBy('entry_id')
+      .limit(page.limit + 1);
+  });
+  return cutPage(rows, page.limit, entryFromRow, (row) => [row.at, row.entry_id]);
+}
+
+const allColumns = columnsOf(reservations);
+
+export function* lockReservations(tenantId: string, ids: readonly string[]): Program<readonly ReservationRow[]> {
+  const rows = yield* selectMany(reservations, allColumns, {
+    tenantId,
+    key: 'reservation_id',
+    keys: ids,
+    orderBy: ['reservation_id'],
+    lock: true,
+  });
+  return rows.map(reservationFromRow);
+}
+
+export function insertReservations(tenantId: string, rows: readonly ReservationRow[]): Program<number> {
+  return insertMany(reservations, rows.map((row) => reservationToRow(tenantId, row)).sort(byKey('reservation_id')));
+}
+
+/** Writes how locked reservations ended. */
+export function updateReservations(tenantId: string, rows: readonly ReservationRow[]): Program<number> {
+  return updateMany(
+    reservations,
+    ['tenant_id', 'reservation_id'],
+    ['state', 'charged', 'closed_at'],
+    rows.map((row) => reservationToRow(tenantId, row)),
+  );
+}
+
+export function insertEntries(rows: readonly EntryRow[]): Program<number> {
+  return insertMany(ledgerEntries, rows);
+}

@@ -1,0 +1,184 @@
+import type { RunId, RunStatus, SessionId } from '@nexus-agent/protocol';
+import type { PageOf, PageRequest, RunPatch, RunRow } from '#storage/contract';
+import {
+  beyond,
+  byKey,
+  columnsOf,
+  cutPage,
+  defineTable,
+  insertMany,
+  json,
+  jsonNullable,
+  type Program,
+  parse,
+  parseNullable,
+  queriesOn,
+  type Row,
+  run,
+  selectMany,
+  startOf,
+  storable,
+  updateMany,
+} from '#storage/program';
+
+export const runs = defineTable('runs', {
+  tenant_id: 'text',
+  run_id: 'text',
+  session_id: 'text',
+  agent: 'text',
+  agent_version: 'text',
+  model: 'text?',
+  parent_run_id: 'text?',
+  status: 'text',
+  waiting: 'text?',
+  step: 'int',
+  last_seq: 'int',
+  totals: 'text',
+  output: 'text?',
+  error: 'text?',
+  resumable: 'int',
+  epoch: 'int',
+  lease_owner: 'text?',
+  due_at: 'int?',
+  woken: 'int',
+  cancel_requested: 'text?',
+  budget: 'text?',
+  trace_id: 'text?',
+  created_at: 'int',
+  updated_at: 'int',
+});
+export type StoredRun = Row<typeof runs>;
+
+export function runFromRow(row: StoredRun): RunRow {
+  return {
+    tenantId: row.tenant_id as RunRow['tenantId'],
+    runId: row.run_id as RunRow['runId'],
+    sessionId: row.session_id as RunRow['sessionId'],
+    agent: row.agent,
+    agentVersion: row.agent_version,
+    model: row.model,
+    parentRunId: row.parent_run_id as RunRow['parentRunId'],
+    status: row.status as RunRow['status'],
+    waiting: parseNullable(row.waiting),
+    step: row.step,
+    lastSeq: row.last_seq,
+    totals: parse(row.totals),
+    output: parseNullable(row.output),
+    error: parseNullable(row.error),
+    resumable: row.resumable === 1,
+    epoch: row.epoch,
+    leaseOwner: row.lease_owner,
+    dueAt: row.due_at,
+    cancelRequested: parseNullable(row.cancel_requested),
+    budget: parseNullable(row.budget),
+    traceId: row.trace_id,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+  };
+}
+
+export function runToRow(run: RunRow): StoredRun {
+  return {
+    tenant_id: run.tenantId,
+    run_id: run.runId,
+    session_id: run.sessionId,
+    agent: run.agent,
+    agent_version: run.agentVersion,
+    model: storable(run.model, 'model'),
+    parent_run_id: run.parentRunId,
+    status: run.status,
+    waiting: jsonNullable(run.waiting),
+    step: run.step,
+    last_seq: run.lastSeq,
+    totals: json(run.totals),
+    output: jsonNullable(run.output),
+    error: jsonNullable(run.error),
+    resumable: run.resumable ? 1 : 0,
+    epoch: run.epoch,
+    lease_owner: run.leaseOwner,
+    due_at: run.dueAt,
+    woken: 0,
+    cancel_requested: jsonNullable(run.cancelRequested),
+    budget: jsonNullable(run.budget),
+    trace_id: run.traceId,
+    created_at: run.createdAt,
+    updated_at: run.updatedAt,
+  };
+}
+
+export function patchToRow(patch: RunPatch): Partial<StoredRun> {
+  return {
+    ...(patch.status === undefined ? {} : { status: patch.status }),
+    ...(patch.waiting === undefined ? {} : { waiting: jsonNullable(patch.waiting) }),
+    ...(patch.step === undefined ? {} : { step: patch.step }),
+    ...(patch.totals === undefined ? {} : { totals: json(patch.totals) }),
+    ...(patch.output === undefined ? {} : { output: jsonNullable(patch.output) }),
+    ...(patch.error === undefined ? {} : { error: jsonNullable(patch.error) }),
+    ...(patch.resumable === undefined ? {} : { resumable: patch.resumable ? 1 : 0 }),
+    ...(patch.leaseOwner === undefined ? {} : { lease_owner: patch.leaseOwner }),
+    ...(patch.dueAt === undefined ? {} : { due_at: patch.dueAt }),
+  };
+}
+
+/** The columns of a run that a commit may change, as they stand while it is locked. */
+const mutableColumns = [
+  'status',
+  'waiting',
+  'step',
+  'last_seq',
+  'totals',
+  'output',
+  'error',
+  'resumable',
+  'lease_owner',
+  'due_at',
+  'woken',
+  'updated_at',
+] as const satisfies readonly (keyof StoredRun)[];
+
+const { statement, query } = queriesOn(runs);
+
+const runById = statement('run_by_id', ({ db }, params: { tenant: string; id: string }) =>
+  db.selectFrom('runs').selectAll().where('tenant_id', '=', params.tenant).where('run_id', '=', params.id),
+);
+
+export function* getRun(tenant: string, id: string): Program<RunRow | null> {
+  const [row] = yield* run(runById, { tenant, id });
+  return row ? runFromRow(row) : null;
+}
+
+/** Newest first. */
+export function* listRuns(
+  tenant: string,
+  filter: { sessionId?: SessionId; status?: RunStatus; parentRunId?: RunId },
+  page: PageRequest,
+): Program<PageOf<RunRow>> {
+  const position = startOf(page, ['number', 'string']);
+  const rows = yield* query(({ db }) => {
+    let select = db.selectFrom('runs').selectAll().where('tenant_id', '=', tenant);
+    if (filter.sessionId !== undefined) select = select.where('session_id', '=', filter.sessionId);
+    if (filter.status !== undefined) select = select.where('status', '=', filter.status);
+    if (filter.parentRunId !== undefined) select = select.where('parent_run_id', '=', filter.parentRunId);
+    if (position) select = select.where(beyond(['created_at', 'run_id'], position, 'desc'));
+    return select
+      .orderBy('created_at', 'desc')
+      .orderBy('run_id', 'desc')
+      .limit(page.limit + 1);
+  });
+  return cutPage(rows, page.limit, runFromRow, (row) => [row.created_at, row.run_id]);
+}
+
+const allColumns = columnsOf(runs);
+
+export function lockRuns(tenantId: string, ids: readonly string[]): Program<readonly StoredRun[]> {
+  return selectMany(runs, allColumns, { tenantId, key: 'run_id', keys: ids, orderBy: ['run_id'], lock: true });
+}
+
+export function insertRuns(rows: StoredRun[]): Program<number> {
+  return insertMany(runs, rows.sort(byKey('run_id')));
+}
+
+/** Writes what a commit may change of runs that it has locked. */
+export function updateRuns(rows: readonly StoredRun[]): Program<number> {
+  return updateMany(runs, ['tenant_id', 'run_id'], mutableColumns, rows);
+}
