@@ -116,6 +116,34 @@ export function describeLedgerStore(subject: StoreSubject, open: () => Promise<S
       await timed.close();
     });
 
+    it('lists what expired first foremost, whichever tenant it belongs to', async () => {
+      const [one, two] = [newTenant(), newTenant()];
+      const reserve = (tenantId: TenantId, reservationId: string, expiresAt: number) =>
+        store.commit({
+          tenantId,
+          ledger: [{ type: 'reserve', reservationId, runId: null, scopes: [tenantScope(tenantId)], fixed: { tokens: 1 }, expiresAt }],
+        });
+      // Earlier than anything that other tests on this database leave open.
+      await reserve(one, 'third', -1);
+      await reserve(two, 'second', -2);
+      await reserve(one, 'first', -3);
+      const list = async (nowMs: number, limit: number) =>
+        (await store.listExpiredReservations(nowMs, limit)).map(({ tenantId, reservation }) => [tenantId, reservation.reservationId]);
+      expect(await list(0, 2)).toEqual([
+        [one, 'first'],
+        [two, 'second'],
+      ]);
+      expect(await list(-1, 3)).toHaveLength(2);
+      for (const [tenantId, reservationId] of [
+        [one, 'first'],
+        [one, 'third'],
+        [two, 'second'],
+      ] as const) {
+        await store.commit({ tenantId, ledger: [{ type: 'release', reservationId }] });
+      }
+      expect(await list(0, 3)).toEqual([]);
+    });
+
     it(`starts a day anew at midnight UTC and carries over what is reserved ${verifies('budget.window.rolls')}`, async () => {
       const clock = createManualClock(Date.UTC(2026, 10, 30, 23, 59));
       const timed = await subject.open(clock);

@@ -171,6 +171,34 @@ export function describeRunStore(open: () => Promise<Store>): void {
       expect((await store.listReservations(tenantId, {})).map((row) => row.reservationId)).toEqual(['c']);
     });
 
+    it('closes an approval that a neighbour in the same transaction has opened', async () => {
+      const approval = approvalRow(runRow(newTenant()));
+      const { tenantId, approvalId } = approval;
+      await Promise.all([
+        store.commit({ tenantId, approvals: [approval] }),
+        store.commit({ tenantId, closeApprovals: [{ approvalId, status: 'cancelled' }] }),
+      ]);
+      expect(await store.getApproval(tenantId, approvalId)).toMatchObject({ status: 'cancelled' });
+    });
+
+    it('refuses keys that no database can hold, and writes the neighbours', async () => {
+      const tenantId = newTenant();
+      const scope = { kind: 'tenant', id: tenantId } as const;
+      const bad = '\u0000';
+      const reserve = { type: 'reserve', reservationId: 'a', runId: null, scopes: [scope], fixed: {}, expiresAt: 1 } as const;
+      const session = sessionRow(tenantId);
+      const results = await Promise.allSettled([
+        store.commit({ tenantId, idempotency: { key: bad, requestHash: 'h', resourceId: 'r' } }),
+        store.commit({ tenantId, ledger: [{ ...reserve, reservationId: bad }] }),
+        store.commit({ tenantId, ledger: [{ ...reserve, scopes: [{ kind: 'user', id: bad }] }] }),
+        store.commit({ tenantId, ledger: [{ type: 'settle', reservationId: bad, actual: {} }] }),
+        store.commit({ tenantId, sessions: [session] }),
+      ]);
+      const invalid = { status: 'rejected', reason: { code: 'invalid_request' } };
+      expect(results).toMatchObject([invalid, invalid, invalid, invalid, { status: 'fulfilled', value: { type: 'committed' } }]);
+      expect(await store.getSession(tenantId, session.sessionId)).toEqual(session);
+    });
+
     it('refuses commits after close, and writes those accepted before', async () => {
       const own = await open();
       const session = sessionRow(newTenant());

@@ -2,11 +2,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { TenantId } from '@nexus-agent/protocol';
 import pg from 'pg';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { systemClock } from '../../packages/server/src/core/index.ts';
 import { migrateDatabase } from '../../packages/server/src/storage/drivers/index.ts';
-import { tables } from '../../packages/server/src/storage/testing/index.ts';
+import { initial, tables } from '../../packages/server/src/storage/testing/index.ts';
 import { acquirePostgres } from '../support/postgres.ts';
 import { type DatabaseLocation, newTenant, openTestStore, type StoreSubject, sessionRow } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
@@ -40,9 +41,36 @@ export function describeSchema(name: StoreSubject['name']): void {
     it('has exactly the columns that the queries know', async () => {
       const location = await emptyDatabase(name);
       await migrateDatabase({ ...location, clock: systemClock });
-      for (const [table, columns] of Object.entries(tables)) {
+      for (const { name: table, columns } of tables) {
         expect(await columnsOf(location, table), table).toEqual(Object.keys(columns).sort());
       }
+    });
+
+    it('of the first version is brought up with its rows in place', async () => {
+      const location = await emptyDatabase(name);
+      const types = name === 'sqlite' ? { text: 'text', clustered: ' without rowid' } : { text: 'text collate "C"', clustered: '' };
+      const marks = 'create table schema_migrations (version integer not null primary key, name text not null, applied_at bigint not null)';
+      const held = `'["tenant:t|tokens|total"]'`;
+      for (const sql of [
+        ...initial.statements(types),
+        marks,
+        "insert into schema_migrations values (1, 'initial', 1)",
+        "insert into budgets values ('t', 'tenant:t', 'tokens', 'total', '', 100, 7, 5)",
+        `insert into reservations values ('t', 'a', null, 'open', 1, '{"tokens":5}', ${held}, null, null, 1, null, null, 0)`,
+        `insert into reservations values ('t', 'b', null, 'charged', 1, '{"tokens":7}', ${held}, 7, null, 1, '{"tokens":7}', 2, 1)`,
+      ]) {
+        await execute(location, sql);
+      }
+      const store = await openTestStore(location);
+      const tenantId = TenantId.parse('t');
+      const fields = { runId: null, rows: ['tenant:t|tokens|total'], grantedWallMs: null, expiresAt: 1 };
+      expect(await store.listReservations(tenantId, {})).toEqual([
+        { ...fields, reservationId: 'a', state: 'open', amounts: { tokens: 5 }, grantedTokens: null, charged: null, closedAt: null },
+        { ...fields, reservationId: 'b', state: 'charged', amounts: { tokens: 7 }, grantedTokens: 7, charged: { tokens: 7 }, closedAt: 2 },
+      ]);
+      const result = await store.commit({ tenantId, ledger: [{ type: 'charge', reservationId: 'a' }] });
+      expect(result).toMatchObject({ type: 'committed', outcomes: [{ outcome: 'charged_maximum', amounts: { tokens: 5 } }] });
+      await store.close();
     });
   });
 }

@@ -15,7 +15,10 @@ export function approvals({ tenantId }: Batch): Handler {
         closed.push(...(closeApprovals ?? []));
       };
     },
-    // In this order, as one commit of the batch may close what an earlier one opened.
-    write: () => [insertApprovals(created), ...closed.map(({ approvalId, status }) => closeApproval(tenantId, approvalId, status))],
+    write(writes) {
+      if (created.length > 0) writes.push(insertApprovals(created));
+      // Afterwards, as one commit of the batch may close what an earlier one opened.
+      for (const { approvalId, status } of closed) writes.push(closeApproval(tenantId, approvalId, status));
+    },
   };
 }

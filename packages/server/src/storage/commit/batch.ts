@@ -49,28 +49,33 @@ function handlersOf(batch: Batch): readonly Handler[] {
 export function* commitBatch(context: BatchContext, commits: readonly Commit[]): Program<readonly BatchResult[]> {
   const batch: Batch = { ...context, tenantId: commits[0]?.tenantId ?? '' };
   const handlers = handlersOf(batch);
-  const failed = new Map<Commit, unknown>();
+  let failed: Map<Commit, unknown> | undefined;
   for (const commit of commits) {
     try {
       if (commit.tenantId !== batch.tenantId) throw new NexusError('internal', 'a batch of commits holds two tenants');
       for (const handler of handlers) handler.want?.(commit);
     } catch (error) {
+      failed ??= new Map();
       failed.set(commit, error);
     }
   }
-  yield* together(handlers.flatMap((handler) => handler.load?.() ?? []));
+  const loads: Program<void>[] = [];
+  for (const handler of handlers) {
+    const load = handler.load?.();
+    if (load) loads.push(load);
+  }
+  yield* together(loads);
   const results: BatchResult[] = [];
   let characters = 0;
   for (const commit of commits) {
     if (characters >= context.maxCharacters) break;
-    const result: BatchResult = failed.has(commit) ? { type: 'failed', error: failed.get(commit) } : decide(batch, handlers, commit);
+    const result: BatchResult = failed?.has(commit) ? { type: 'failed', error: failed.get(commit) } : decide(batch, handlers, commit);
     if (result.type === 'committed') for (const { data } of result.events) characters += data.length;
     results.push(result);
   }
-  yield* together(
-    handlers.flatMap((handler) => handler.write?.() ?? []),
-    { last: true },
-  );
+  const writes: Program<unknown>[] = [];
+  for (const handler of handlers) handler.write?.(writes);
+  yield* together(writes, { last: true });
   return results;
 }
 

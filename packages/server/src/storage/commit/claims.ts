@@ -1,19 +1,19 @@
-import { storable } from '#storage/program';
+import { type Program, storable } from '#storage/program';
 import { type ClaimRow, insertClaims, selectClaims } from '#storage/tables';
 import type { Batch, Handler } from './handler.ts';
+
+type Known = Map<string, Pick<ClaimRow, 'request_hash' | 'resource_id'>>;
 
 /** The first commit with an idempotency key claims it; later ones learn what it created. */
 export function claims({ tenantId, nowMs }: Batch): Handler {
   const keys: string[] = [];
-  const known = new Map<string, Pick<ClaimRow, 'request_hash' | 'resource_id'>>();
+  const known: Known = new Map();
   const created: ClaimRow[] = [];
   return {
     want({ idempotency }) {
       if (idempotency) keys.push(storable(idempotency.key, 'idempotency key'));
     },
-    *load() {
-      for (const row of yield* selectClaims(tenantId, keys)) known.set(row.claim_key, row);
-    },
+    load: () => (keys.length > 0 ? load(tenantId, keys, known) : undefined),
     decide({ idempotency }) {
       if (!idempotency) return undefined;
       const { key, requestHash, resourceId } = idempotency;
@@ -25,6 +25,12 @@ export function claims({ tenantId, nowMs }: Batch): Handler {
         created.push(row);
       };
     },
-    write: () => [insertClaims(created)],
+    write(writes) {
+      if (created.length > 0) writes.push(insertClaims(created));
+    },
   };
+}
+
+function* load(tenantId: string, keys: readonly string[], known: Known): Program<void> {
+  for (const row of yield* selectClaims(tenantId, keys)) known.set(row.claim_key, row);
 }

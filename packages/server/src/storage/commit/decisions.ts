@@ -10,6 +10,8 @@ export function decisions({ tenantId }: Batch): Handler {
       const rows = given.map((decision) => decisionToRow(tenantId, decision));
       return () => void recorded.push(...rows);
     },
-    write: () => [insertDecisions(recorded)],
+    write(writes) {
+      if (recorded.length > 0) writes.push(insertDecisions(recorded));
+    },
   };
 }

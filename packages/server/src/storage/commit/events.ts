@@ -29,6 +29,8 @@ export function events({ tenantId, nowMs }: Batch, runs: WorkingRuns): Handler {
         if (row) row.last_seq = lastSeq + stored.length;
       };
     },
-    write: () => [insertEvents(appended)],
+    write(writes) {
+      if (appended.length > 0) writes.push(insertEvents(appended));
+    },
   };
 }

@@ -19,7 +19,7 @@ interface Pending {
 }
 
 /**
- * Collects the commits of a tenant that arrive while its previous transaction runs, and writes them in one. A batch
+ * Collects the commits of a tenant that arrive while its previous transaction runs, and writes them together. A batch
  * that fails as a whole is repeated one commit at a time, so that a poisonous one fails alone.
  */
 export function createGroupCommit(options: GroupCommitOptions): {

@@ -27,10 +27,13 @@ export type Verdict = (() => void) | Exclude<CommitResult, { readonly type: 'com
 export interface Handler {
   /** Notes the keys that the commit needs. When it throws, the commit fails and no other. */
   want?(commit: Commit): void;
-  /** Reads what was noted, locking in the order of its keys what the batch may change. */
-  load?(): Program<void>;
+  /**
+   * Reads what was noted, locking in the order of its keys what the batch may change. The generator function stands in the
+   * file and not in the handler: one that is made for each batch survives many collections of garbage.
+   */
+  load?(): Program<void> | undefined;
   /** Whatever may throw or refuse happens here, and changes nothing: the verdict does, and cannot fail. */
   decide?(commit: Commit, draft: Draft): Verdict;
-  /** Writes what changed. The programs of all handlers are sent together, in their order. */
-  write?(): readonly Program<unknown>[];
+  /** Adds what writes the changes, if there are any. The programs of all handlers are sent together, in their order. */
+  write?(writes: Program<unknown>[]): void;
 }

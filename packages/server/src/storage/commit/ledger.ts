@@ -1,6 +1,6 @@
 import type { BudgetRefusal } from '@nexus-agent/protocol';
 import { type LedgerOutcome, type LedgerRow, type ReservationRow, rowKey, scopeKeyOfRow } from '#ledger';
-import { storable } from '#storage/program';
+import { type Program, storable } from '#storage/program';
 import {
   type EntryRow,
   entryToRow,
@@ -14,14 +14,14 @@ import {
   updateReservations,
 } from '#storage/tables';
 import type { Batch, Handler } from './handler.ts';
-import { createWorkingRows } from './working-rows.ts';
+import { WorkingRows } from './working-rows.ts';
 
 /** Operations on budgets, decided by the ledger's rules on the locked reservations and balances. */
 export function ledger({ tenantId, nowMs, ids, ledgerRules }: Batch): Handler {
   const reservationIds: string[] = [];
   const scopes = new Set<string>();
-  const reservations = createWorkingRows<ReservationRow>();
-  const balances = createWorkingRows<LedgerRow>();
+  const reservations = new WorkingRows<ReservationRow>();
+  const balances = new WorkingRows<LedgerRow>();
   const entries: EntryRow[] = [];
   const state = { rows: balances.all, reservations: reservations.all };
   return {
@@ -32,13 +32,7 @@ export function ledger({ tenantId, nowMs, ids, ledgerRules }: Batch): Handler {
         if (operation.type === 'reserve') for (const scope of operation.scopes) scopes.add(scopeText(scope));
       }
     },
-    *load() {
-      for (const reservation of yield* lockReservations(tenantId, reservationIds)) {
-        reservations.load(reservation.reservationId, reservation);
-        for (const key of reservation.rows) scopes.add(scopeKeyOfRow(key));
-      }
-      for (const row of yield* lockBudgets(tenantId, scopes)) balances.load(rowKey(row.scope, row.unit, row.window), row);
-    },
+    load: () => (reservationIds.length + scopes.size > 0 ? load(tenantId, reservationIds, scopes, reservations, balances) : undefined),
     decide({ ledger: operations }, draft) {
       if (!operations?.length) return undefined;
       const change = ledgerRules(state, operations, nowMs);
@@ -52,14 +46,31 @@ export function ledger({ tenantId, nowMs, ids, ledgerRules }: Batch): Handler {
         entries.push(...booked);
       };
     },
-    write: () => [
-      insertReservations(tenantId, reservations.created()),
-      updateReservations(tenantId, reservations.changed()),
-      insertBudgets(tenantId, balances.created()),
-      updateBudgets(tenantId, balances.changed()),
-      insertEntries(entries),
-    ],
+    write(writes) {
+      const [reserved, closed] = [reservations.created(), reservations.changed()];
+      if (reserved.length > 0) writes.push(insertReservations(tenantId, reserved));
+      if (closed.length > 0) writes.push(updateReservations(tenantId, closed));
+      const [opened, moved] = [balances.created(), balances.changed()];
+      if (opened.length > 0) writes.push(insertBudgets(tenantId, opened));
+      if (moved.length > 0) writes.push(updateBudgets(tenantId, moved));
+      if (entries.length > 0) writes.push(insertEntries(entries));
+    },
   };
+}
+
+/** The balances that a reservation holds something in are known only when it has been read. */
+function* load(
+  tenantId: string,
+  ids: readonly string[],
+  scopes: Set<string>,
+  reservations: WorkingRows<ReservationRow>,
+  balances: WorkingRows<LedgerRow>,
+): Program<void> {
+  for (const reservation of yield* lockReservations(tenantId, ids)) {
+    reservations.load(reservation.reservationId, reservation);
+    for (const key of reservation.rows) scopes.add(scopeKeyOfRow(key));
+  }
+  for (const row of yield* lockBudgets(tenantId, scopes)) balances.load(rowKey(row.scope, row.unit, row.window), row);
 }
 
 function refusalOf(outcomes: readonly LedgerOutcome[]): BudgetRefusal | undefined {

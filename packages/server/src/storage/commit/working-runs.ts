@@ -3,42 +3,52 @@ import type { Commit } from '#storage/contract';
 import { databaseNow, type Program } from '#storage/program';
 import { insertRuns, lockRuns, type StoredRun, updateRuns } from '#storage/tables';
 import type { Batch } from './handler.ts';
-import { createWorkingRows } from './working-rows.ts';
+import { WorkingRows } from './working-rows.ts';
 
 /** The runs of a batch, shared by the handlers that create, drive and wake them. */
 export interface WorkingRuns {
   want(commit: Commit): void;
-  load(): Program<void>;
+  load(): Program<void> | undefined;
   find(runId: string): StoredRun | undefined;
   /** Takes over a run that is new, or was changed in place. */
   set(run: StoredRun): void;
-  write(): readonly Program<unknown>[];
+  write(writes: Program<unknown>[]): void;
+}
+
+/** The database's clock, with which all dispatchers compare due times; asked for when one may be set. */
+interface Time {
+  needed: boolean;
+  nowMs: number;
 }
 
 export function createWorkingRuns({ tenantId, nowMs }: Batch): WorkingRuns {
-  const rows = createWorkingRows<StoredRun>();
+  const rows = new WorkingRows<StoredRun>();
   const ids: string[] = [];
-  let mayFallDue = false;
-  let databaseNowMs = nowMs;
+  const time: Time = { needed: false, nowMs };
   return {
     want({ createRun, run, wake }) {
       if (createRun) ids.push(createRun.runId);
       if (run) ids.push(run.runId);
       if (wake) ids.push(...wake);
-      mayFallDue ||= (wake?.length ?? 0) > 0 || run?.patch.status === 'waiting';
+      time.needed ||= (wake?.length ?? 0) > 0 || run?.patch.status === 'waiting';
     },
-    *load() {
-      for (const row of yield* lockRuns(tenantId, ids)) rows.load(row.run_id, row);
-      // Due times are compared with the database's clock, by all dispatchers.
-      if (mayFallDue) databaseNowMs = yield* databaseNow();
-    },
+    load: () => (ids.length > 0 ? load(tenantId, ids, rows, time) : undefined),
     find: (runId) => rows.all.get(runId),
     set(run) {
-      settleDueTime(run, databaseNowMs);
+      settleDueTime(run, time.nowMs);
       rows.set(run.run_id, run);
     },
-    write: () => [insertRuns(rows.created()), updateRuns(rows.changed())],
+    write(writes) {
+      const [created, changed] = [rows.created(), rows.changed()];
+      if (created.length > 0) writes.push(insertRuns(created));
+      if (changed.length > 0) writes.push(updateRuns(changed));
+    },
   };
+}
+
+function* load(tenantId: string, ids: readonly string[], rows: WorkingRows<StoredRun>, time: Time): Program<void> {
+  for (const row of yield* lockRuns(tenantId, ids)) rows.load(row.run_id, row);
+  if (time.needed) time.nowMs = yield* databaseNow();
 }
 
 const ended: ReadonlySet<string> = new Set(terminalStatuses);

@@ -32,7 +32,10 @@ export interface Commit {
     readonly lastSeq: number;
     readonly patch: RunPatch;
   };
-  /** Appended to the run above, numbered `lastSeq + 1` and so on. A function is called with the ledger's outcomes, inside the transaction: it must be pure. */
+  /**
+   * Appended to the run above, numbered `lastSeq + 1` and so on. A function is called with the ledger's outcomes inside
+   * the transaction, and again when that is repeated: it must be pure.
+   */
   readonly events?: readonly NewEvent[] | ((outcomes: readonly LedgerOutcome[]) => readonly NewEvent[]);
   readonly ledger?: readonly LedgerOperation[];
   readonly decisions?: readonly DecisionRow[];

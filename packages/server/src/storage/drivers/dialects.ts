@@ -9,7 +9,8 @@ import {
   SqliteIntrospector,
   SqliteQueryCompiler,
 } from 'kysely';
-import { type AnyTable, columnsOf, type DialectParts, type QueryBuilder, type Request } from '#storage/program';
+import { type AnyTable, columnsOf, type DatabaseOf, type DialectParts, type QueryBuilder, type Request } from '#storage/program';
+import type { tables } from '#storage/tables';
 import type { MigrationTypes } from '../migrations/migration.ts';
 
 /** Everything in which the two databases differ, apart from how a connection is held. */
@@ -26,9 +27,12 @@ export interface DatabaseDialect {
  */
 export type Failure = 'busy' | 'conflict' | 'lost' | 'fatal';
 
+type Database = DatabaseOf<(typeof tables)[number]>;
+
 /** Kysely only compiles here: the drivers run the statements. */
 function compileOnly(dialect: Pick<Dialect, 'createAdapter' | 'createIntrospector' | 'createQueryCompiler'>): Kysely<unknown> {
-  return new Kysely<unknown>({ dialect: { ...dialect, createDriver: () => new DummyDriver() } });
+  const db = new Kysely<Database>({ dialect: { ...dialect, createDriver: () => new DummyDriver() } });
+  return db as unknown as Kysely<unknown>; // each query names those of the tables that it sees
 }
 
 export function createSqliteDialect(): DatabaseDialect {

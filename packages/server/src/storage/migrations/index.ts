@@ -7,7 +7,7 @@ import type { Migration, MigrationTypes } from './migration.ts';
 const migrations: readonly Migration[] = [initial, expiryCharges];
 const schemaVersion = migrations.length;
 
-export const schemaMigrations = defineTable('schema_migrations', { version: 'int', name: 'text', applied_at: 'int' });
+const schemaMigrations = defineTable('schema_migrations', { version: 'int', name: 'text', applied_at: 'int' });
 
 /**
  * Brings the schema to this version inside the caller's transaction, which holds the migration lock. Returns the names

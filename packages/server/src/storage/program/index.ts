@@ -14,5 +14,5 @@ export {
   type Value,
 } from './program.ts';
 export { change, insertMany, queriesOn, run, selectMany, updateMany } from './queries.ts';
-export { type AnyTable, columnsOf, defineTable, type Row } from './table.ts';
+export { type AnyTable, columnsOf, type DatabaseOf, defineTable, type Row } from './table.ts';
 export { byKey, json, jsonNullable, parse, parseNullable, storable } from './values.ts';

@@ -1,32 +1,58 @@
 /** The door of the tables: what is read and written of each, with its queries. */
-export { agents, agentVersions, getAgent, listAgents, putAgent } from './agents.ts';
+import { agents, agentVersions } from './agents.ts';
+import { approvals } from './approvals.ts';
+import { budgets } from './budgets.ts';
+import { idempotencyKeys } from './claims.ts';
+import { policyDecisions } from './decisions.ts';
+import { apiKeys } from './keys.ts';
+import { workers } from './queue.ts';
+import { ledgerEntries, reservations } from './reservations.ts';
+import { runEvents } from './run-events.ts';
+import { runs } from './runs.ts';
+import { sessions } from './sessions.ts';
+
+export { getAgent, listAgents, putAgent } from './agents.ts';
 export {
   answerApproval,
-  approvals,
   approvalToRow,
   closeApproval,
   getApproval,
   insertApprovals,
   listApprovals,
 } from './approvals.ts';
-export { budgets, insertBudgets, listBudgets, lockBudgets, scopeText, updateBudgets } from './budgets.ts';
-export { type ClaimRow, idempotencyKeys, insertClaims, selectClaims } from './claims.ts';
-export { decisionToRow, insertDecisions, listDecisions, policyDecisions } from './decisions.ts';
-export { apiKeys, getKey, listKeys, putKey, revokeKey } from './keys.ts';
-export { claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker, workers } from './queue.ts';
+export { insertBudgets, listBudgets, lockBudgets, scopeText, updateBudgets } from './budgets.ts';
+export { type ClaimRow, insertClaims, selectClaims } from './claims.ts';
+export { decisionToRow, insertDecisions, listDecisions } from './decisions.ts';
+export { getKey, listKeys, putKey, revokeKey } from './keys.ts';
+export { claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker } from './queue.ts';
 export {
   type EntryRow,
   entryToRow,
   insertEntries,
   insertReservations,
-  ledgerEntries,
   listExpiredReservations,
   listLedgerEntries,
   listReservations,
   lockReservations,
-  reservations,
   updateReservations,
 } from './reservations.ts';
-export { type EventRow, insertEvents, readEvents, runEvents } from './run-events.ts';
-export { getRun, insertRuns, listRuns, lockRuns, patchToRow, runs, runToRow, type StoredRun, updateRuns } from './runs.ts';
-export { closeSession, getSession, insertSessions, listSessions, lockActiveSessions, sessions, sessionToRow } from './sessions.ts';
+export { type EventRow, insertEvents, readEvents } from './run-events.ts';
+export { getRun, insertRuns, listRuns, lockRuns, patchToRow, runToRow, type StoredRun, updateRuns } from './runs.ts';
+export { closeSession, getSession, insertSessions, listSessions, lockSessions, sessionToRow } from './sessions.ts';
+
+/** All of them, as this version of the program knows them. */
+export const tables = [
+  agentVersions,
+  agents,
+  apiKeys,
+  approvals,
+  budgets,
+  idempotencyKeys,
+  ledgerEntries,
+  policyDecisions,
+  reservations,
+  runEvents,
+  runs,
+  sessions,
+  workers,
+] as const;

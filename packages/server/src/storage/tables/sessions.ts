@@ -99,16 +99,9 @@ export function* closeSession(tenant: string, id: string): Program<boolean> {
   return (yield* change(closeSessionById, { tenant, id })) > 0;
 }
 
-/** Which of the sessions are active. They are locked, so that none is closed before the transaction ends. */
-export function* lockActiveSessions(tenantId: string, ids: readonly string[]): Program<ReadonlySet<string>> {
-  const rows = yield* selectMany(sessions, ['session_id', 'status'], {
-    tenantId,
-    key: 'session_id',
-    keys: ids,
-    orderBy: ['session_id'],
-    lock: true,
-  });
-  return new Set(rows.flatMap((row) => (row.status === 'active' ? [row.session_id] : [])));
+/** Whether the sessions are active; none is closed before the transaction ends. */
+export function lockSessions(tenantId: string, ids: readonly string[]): Program<readonly Pick<Stored, 'session_id' | 'status'>[]> {
+  return selectMany(sessions, ['session_id', 'status'], { tenantId, key: 'session_id', keys: ids, orderBy: ['session_id'], lock: true });
 }
 
 /** A session id is random: the same one again is a repeated commit whose first answer was lost. */
