@@ -105,7 +105,7 @@ export function describeRunStore(open: () => Promise<Store>): void {
       expect(JSON.parse((result.type === 'committed' && result.events[0]?.data) || '')).toMatchObject({ amounts: { tokens: 10 } });
     });
 
-    it('answers a repeated creation as a duplicate', async () => {
+    it('answers a repeated creation as a duplicate, also when its session has been closed since', async () => {
       const run = runRow(newTenant());
       expect((await store.commit({ tenantId: run.tenantId, createRun: run })).type).toBe('committed');
       expect(await store.commit({ tenantId: run.tenantId, createRun: run })).toEqual({
@@ -113,6 +113,9 @@ export function describeRunStore(open: () => Promise<Store>): void {
         resourceId: run.runId,
         sameRequest: true,
       });
+      const closed = { tenantId: run.tenantId, openSession: run.sessionId };
+      expect(await store.commit({ ...closed, createRun: run })).toMatchObject({ type: 'duplicate' });
+      expect(await store.commit({ ...closed, createRun: runRow(run.tenantId) })).toEqual({ type: 'closed' });
     });
   });
 

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { z } from 'zod';
-import { type MessageSchema, openTopic } from './index.ts';
+import { type MessageSchema, openTopic, openTopics } from './topic.ts';
 
 const Wake = z.object({ runId: z.string(), cancel: z.string().optional() });
 
@@ -45,4 +45,15 @@ it('takes a guard written by hand as a schema', () => {
   wire.publish('n', '"x"');
   wire.publish('n', '7');
   expect(heard).toEqual([7]);
+});
+
+it('keeps the topics of different keys apart', () => {
+  const runs = openTopics(createWire(), 'run', Wake);
+  const heard: string[] = [];
+  runs.subscribe('a', ({ runId }) => heard.push(`a ${runId}`));
+  runs.subscribe('b', ({ runId }) => heard.push(`b ${runId}`));
+  runs.publish('b', { runId: '1' });
+  runs.publish('a', { runId: '2' });
+  runs.publish('c', { runId: '3' });
+  expect(heard).toEqual(['b 1', 'a 2']);
 });

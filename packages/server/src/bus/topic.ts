@@ -15,15 +15,35 @@ export interface Topic<T> {
   subscribe(listener: (message: T) => void): () => void;
 }
 
+/** Topics whose messages are values of one kind: `<name>:<key>` for each key. */
+export interface Topics<T> {
+  publish(key: string, message: T): void;
+  /** See {@link Topic}. */
+  subscribe(key: string, listener: (message: T) => void): () => void;
+}
+
+type Wire = Pick<Bus, 'publish' | 'subscribe'>;
+
 /** The named topic of a bus: messages travel as JSON, and come from other processes, so that each is parsed. */
-export function openTopic<T>(bus: Pick<Bus, 'publish' | 'subscribe'>, name: string, schema: MessageSchema<T>): Topic<T> {
+export function openTopic<T>(bus: Wire, name: string, schema: MessageSchema<T>): Topic<T> {
   return {
     publish: (message) => bus.publish(name, JSON.stringify(message)),
-    subscribe: (listener) =>
-      bus.subscribe(name, (text) => {
-        const read = schema.safeParse(parseJson(text));
-        if (read.success) listener(read.data);
-      }),
+    subscribe: (listener) => bus.subscribe(name, reader(schema, listener)),
+  };
+}
+
+/** The same for topics that are many, as each run has one. */
+export function openTopics<T>(bus: Wire, name: string, schema: MessageSchema<T>): Topics<T> {
+  return {
+    publish: (key, message) => bus.publish(`${name}:${key}`, JSON.stringify(message)),
+    subscribe: (key, listener) => bus.subscribe(`${name}:${key}`, reader(schema, listener)),
+  };
+}
+
+function reader<T>(schema: MessageSchema<T>, listener: (message: T) => void): (text: string) => void {
+  return (text) => {
+    const read = schema.safeParse(parseJson(text));
+    if (read.success) listener(read.data);
   };
 }
 

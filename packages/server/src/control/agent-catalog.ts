@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { type Clock, canonicalJson, derivedId, NexusError } from '#core';
 import type { PolicyEngine } from '#policy';
 import type { AgentSource } from '#runs';
-import type { AgentVersionRow, PageOf, PageRequest, Store } from '#storage';
+import type { AgentStore, AgentVersionRow, PageOf, PageRequest } from '#storage';
 
 /** Definitions kept in memory, counted by the characters of their JSON. */
 const maxCacheChars = 16_000_000;
@@ -17,7 +17,7 @@ export interface AgentCatalog extends AgentSource {
 }
 
 export interface AgentCatalogOptions {
-  readonly store: Pick<Store, 'putAgent' | 'getAgent' | 'listAgents'>;
+  readonly store: AgentStore;
   readonly clock: Clock;
   readonly policy: PolicyEngine;
   /** Agents that every tenant has: from files, and built in. */

@@ -2,7 +2,7 @@ import { type BudgetRow, type BudgetScope, maxBudgetAmount, type Page, type SetB
 import { limitOperations } from '#budget';
 import { type Clock, NexusError } from '#core';
 import type { Principal } from '#identity';
-import { type PageRequest, type Store, viewPage } from '#storage';
+import { type CommitStore, type LedgerStore, type PageRequest, viewPage } from '#storage';
 import { type UsageRow, usageByDay } from './usage.ts';
 
 /** Limits, and what was spent of them. */
@@ -15,7 +15,7 @@ export interface Budgets {
 }
 
 export interface BudgetsDependencies {
-  readonly store: Pick<Store, 'commit' | 'listBudgets' | 'listLedgerEntries'>;
+  readonly store: CommitStore & Pick<LedgerStore, 'listBudgets' | 'listLedgerEntries'>;
   readonly clock: Clock;
 }
 

@@ -1,6 +1,6 @@
 import type { TenantId } from '@nexus-agent/protocol';
 import { toTimestamp } from '#core';
-import type { Store } from '#storage';
+import type { LedgerStore } from '#storage';
 
 export interface UsageRow {
   /** `2026-11-22`, UTC. */
@@ -17,7 +17,7 @@ const pageSize = 1_000;
 
 /** What the ledger charged per UTC day, newest first; days without a charge are left out. */
 export async function usageByDay(
-  store: Pick<Store, 'listLedgerEntries'>,
+  store: Pick<LedgerStore, 'listLedgerEntries'>,
   tenantId: TenantId,
   nowMs: number,
   days: number,

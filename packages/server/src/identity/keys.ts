@@ -1,7 +1,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type Key, type KeyCreateRequest, type Page, TenantId } from '@nexus-agent/protocol';
 import { type Clock, type IdSource, NexusError, toTimestamp } from '#core';
-import type { KeyRow, PageRequest, Store } from '#storage';
+import type { CommitStore, IdentityStore, KeyRow, PageRequest } from '#storage';
 import { type CreateOptions, claimOf, idempotencyConflict } from './idempotency.ts';
 import type { Principal } from './principal.ts';
 
@@ -19,7 +19,7 @@ export interface Keys {
 }
 
 export interface KeysDependencies {
-  readonly store: Pick<Store, 'commit' | 'getKey' | 'putKey' | 'listKeys' | 'revokeKey'>;
+  readonly store: CommitStore & IdentityStore;
   readonly clock: Clock;
   readonly ids: IdSource;
   /** Server secret under which the keys are hashed. */

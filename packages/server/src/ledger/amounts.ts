@@ -2,7 +2,7 @@ import { type BudgetAmounts, budgetUnits } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
 
 /** Price of `tokens` in micro-USD, rounded up so that a sum of reservations never falls short of the bill. */
-export function costOfTokens(tokens: number, costMicroUsdPerMillion: number): number {
+function costOfTokens(tokens: number, costMicroUsdPerMillion: number): number {
   const product = tokens * costMicroUsdPerMillion;
   if (Number.isSafeInteger(product)) return Math.ceil(product / 1_000_000);
   return Number((BigInt(tokens) * BigInt(costMicroUsdPerMillion) + 999_999n) / 1_000_000n);

@@ -4,9 +4,7 @@ export type {
   LedgerOperation,
   LedgerOutcome,
   LedgerRow,
-  LedgerRowKey,
   LedgerRules,
-  LedgerState,
   ReservationRow,
   ReserveOperation,
 } from './contract.ts';

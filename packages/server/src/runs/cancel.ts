@@ -1,10 +1,10 @@
 import { isTerminal } from '@nexus-agent/protocol';
 import type { Wake } from '#runs/dispatch';
-import type { RunRow, Store } from '#storage';
+import type { Queue, RunRow, RunStore } from '#storage';
 
 /** Asks a run and everything it started to stop, wherever they are driven. An ended one stays as it is. */
 export async function cancelRun(
-  { store, wake }: { readonly store: Pick<Store, 'requestCancel' | 'listRuns'>; readonly wake: Wake },
+  { store, wake }: { readonly store: Pick<Queue, 'requestCancel'> & Pick<RunStore, 'listRuns'>; readonly wake: Wake },
   row: RunRow,
   reason: string,
 ): Promise<void> {

@@ -1,10 +1,8 @@
 /** The door of storage: its contracts. Drivers are opened by `apps` through `#storage/drivers`. */
 export type {
+  AgentStore,
   AgentVersionRow,
   ApprovalRow,
-  ApprovalStore,
-  AuditStore,
-  Catalogue,
   Commit,
   CommitResult,
   CommitStore,

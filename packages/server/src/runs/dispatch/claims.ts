@@ -1,4 +1,4 @@
-import type { RunRow, Store } from '#storage';
+import type { Queue, RunRow } from '#storage';
 import type { Logger } from '#telemetry';
 import type { Lease } from './lease.ts';
 import type { RunClaim } from './port.ts';
@@ -14,7 +14,7 @@ export interface Claims {
 }
 
 export interface ClaimsOptions {
-  readonly store: Pick<Store, 'claimRuns' | 'ownedRuns'>;
+  readonly store: Pick<Queue, 'claimRuns' | 'ownedRuns'>;
   readonly lease: Lease;
   readonly workerId: string;
   readonly logger: Logger;

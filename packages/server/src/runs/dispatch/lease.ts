@@ -1,6 +1,6 @@
 import type { RunId, TenantId } from '@nexus-agent/protocol';
 import type { Clock } from '#core';
-import type { Store } from '#storage';
+import type { Queue } from '#storage';
 import type { DispatchSettings } from './port.ts';
 
 export interface Lease {
@@ -13,7 +13,7 @@ export interface Lease {
 }
 
 export interface LeaseOptions {
-  readonly store: Pick<Store, 'heartbeat'>;
+  readonly store: Pick<Queue, 'heartbeat'>;
   readonly clock: Clock;
   readonly workerId: string;
   readonly settings: Pick<DispatchSettings, 'leaseMs' | 'heartbeatMs'>;

@@ -1,5 +1,5 @@
 import type { Clock } from '#core';
-import type { Store } from '#storage';
+import type { CommitStore, RunStore } from '#storage';
 import type { Logger } from '#telemetry';
 import { type RunKey, runKey } from './keys.ts';
 import type { RunClaim } from './port.ts';
@@ -13,7 +13,7 @@ export interface UndrivenRuns {
 }
 
 export interface UndrivenOptions {
-  readonly store: Pick<Store, 'getRun' | 'commit'>;
+  readonly store: CommitStore & Pick<RunStore, 'getRun'>;
   readonly clock: Clock;
   readonly workerId: string;
   readonly logger: Logger;

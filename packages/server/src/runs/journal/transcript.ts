@@ -1,10 +1,10 @@
 import type { JournalEvent, Message, RunId, TenantId } from '@nexus-agent/protocol';
 import { LRUCache } from 'lru-cache';
 import { NexusError } from '#core';
-import type { Store, StoredEvent } from '#storage';
+import type { RunStore, StoredEvent } from '#storage';
 
 /** The part of the store that holds journals. */
-type EventReader = Pick<Store, 'readEvents'>;
+type EventReader = Pick<RunStore, 'readEvents'>;
 
 import { initialState, type RunState, type Summary } from './state.ts';
 import { transition } from './transitions.ts';

@@ -1,6 +1,6 @@
 import { type AssistantPart, type RunId, type TenantId, terminalEventTypes } from '@nexus-agent/protocol';
 import { type Clock, type Timers, toTimestamp } from '#core';
-import type { Store, StoredEvent } from '#storage';
+import type { RunStore, StoredEvent } from '#storage';
 import type { Channel } from './channel.ts';
 import type { StreamHub } from './hub.ts';
 import { chunksAfter, chunksOf, type LiveChunk, type LiveText, lengthOf } from './live-text.ts';
@@ -37,7 +37,7 @@ function resetFrame(runId: string, seq: number, call: { step: number; callId: st
 
 export interface FollowOptions {
   readonly engine: {
-    readonly store: Pick<Store, 'readEvents'>;
+    readonly store: Pick<RunStore, 'readEvents'>;
     readonly hub: StreamHub;
     readonly clock: Clock;
     readonly timers: Timers;

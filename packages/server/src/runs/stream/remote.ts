@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Bus } from '#bus';
+import { type Bus, openTopic, openTopics } from '#bus';
 import type { Clock, Timers } from '#core';
 import type { ChannelState } from './channel.ts';
 import { chunksAfter, type LiveChunk } from './live-text.ts';
@@ -9,7 +9,6 @@ import { piecesOf } from './pieces.ts';
 const interestMs = 30_000;
 /** Leaves room for the envelope under the 8,000 bytes that Postgres allows a notification. */
 const maxTextBytes = 6_500;
-const interestTopic = 'interest';
 
 const call = { seq: z.int(), step: z.int(), callId: z.string() };
 const RunMessage = z.discriminatedUnion('t', [
@@ -54,11 +53,13 @@ export interface RemoteOptions {
  */
 export function createRemote({ bus, clock, timers, find }: RemoteOptions): Remote {
   if (!bus.spansProcesses) return alone;
+  const runs = openTopics(bus, 'run', RunMessage);
+  const interests = openTopic(bus, 'interest', Interest);
   /** Channels that other processes follow, and until when. */
   const wanted = new Map<ChannelState, number>();
 
   function publish(channel: ChannelState, message: RunMessage): void {
-    bus.publish(`run:${channel.key}`, JSON.stringify(message));
+    runs.publish(channel.key, message);
   }
 
   function isWanted(channel: ChannelState): boolean {
@@ -78,7 +79,7 @@ export function createRemote({ bus, clock, timers, find }: RemoteOptions): Remot
   }
 
   function announce({ key, live }: ChannelState): void {
-    bus.publish(interestTopic, JSON.stringify({ key, seq: live?.seq ?? 0, offset: live?.length ?? 0 }));
+    interests.publish({ key, seq: live?.seq ?? 0, offset: live?.length ?? 0 });
   }
 
   function receive(channel: ChannelState, message: RunMessage): void {
@@ -91,10 +92,9 @@ export function createRemote({ bus, clock, timers, find }: RemoteOptions): Remot
     channel.notify();
   }
 
-  const stopInterest = bus.subscribe(interestTopic, (text) => {
-    const interest = parsed(Interest, text);
-    const channel = interest === null ? undefined : find(interest.key);
-    if (interest === null || channel === undefined || !channel.local) return;
+  const stopInterest = interests.subscribe((interest) => {
+    const channel = find(interest.key);
+    if (channel === undefined || !channel.local) return;
     wanted.set(channel, clock.monotonic() + interestMs);
     publish(channel, { t: 'event', seq: channel.lastSeq });
     const { live } = channel;
@@ -104,10 +104,7 @@ export function createRemote({ bus, clock, timers, find }: RemoteOptions): Remot
 
   return {
     follow(channel) {
-      const unsubscribe = bus.subscribe(`run:${channel.key}`, (text) => {
-        const message = parsed(RunMessage, text);
-        if (message !== null) receive(channel, message);
-      });
+      const unsubscribe = runs.subscribe(channel.key, (message) => receive(channel, message));
       const stopRenewing = timers.every(interestMs / 3, () => {
         if (!channel.local) announce(channel);
       });
@@ -145,15 +142,3 @@ const alone: Remote = {
   forget: nothing,
   close: nothing,
 };
-
-/** Null for what another version of the server may say and this one does not understand. */
-function parsed<T>(schema: z.ZodType<T>, text: string): T | null {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return null;
-  }
-  const result = schema.safeParse(value);
-  return result.success ? result.data : null;
-}

@@ -3,7 +3,7 @@ import { approvalToRow, closeApproval, insertApprovals } from '#storage/tables';
 import type { Batch, Handler } from './handler.ts';
 
 /** Questions to people: new ones, and those that no longer need an answer. They change only while their run is locked. */
-export function approvals({ tenantId }: Batch): Handler {
+export function approvalHandler({ tenantId }: Batch): Handler {
   const created: ReturnType<typeof approvalToRow>[] = [];
   const closed: NonNullable<Commit['closeApprovals']>[number][] = [];
   return {

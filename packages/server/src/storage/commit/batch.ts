@@ -1,16 +1,16 @@
 import { NexusError } from '#core';
 import type { Commit, CommitResult } from '#storage/contract';
 import { type Program, together } from '#storage/program';
-import { approvals } from './approvals.ts';
-import { claims } from './claims.ts';
-import { createRun } from './create-run.ts';
-import { decisions } from './decisions.ts';
-import { events } from './events.ts';
+import { approvalHandler } from './approvals.ts';
+import { claimHandler } from './claims.ts';
+import { createRunHandler } from './create-run.ts';
+import { decisionHandler } from './decisions.ts';
+import { eventHandler } from './events.ts';
 import type { Batch, Draft, Handler } from './handler.ts';
-import { ledger } from './ledger.ts';
-import { runs } from './runs.ts';
-import { sessions } from './sessions.ts';
-import { wake } from './wake.ts';
+import { ledgerHandler } from './ledger.ts';
+import { runHandler } from './runs.ts';
+import { sessionHandler } from './sessions.ts';
+import { wakeHandler } from './wake.ts';
 import { createWorkingRuns } from './working-runs.ts';
 
 export interface BatchContext extends Omit<Batch, 'tenantId'> {
@@ -28,15 +28,15 @@ export type BatchResult = CommitResult | { readonly type: 'failed'; readonly err
 function handlersOf(batch: Batch): readonly Handler[] {
   const working = createWorkingRuns(batch);
   return [
-    claims(batch),
-    createRun(working),
-    sessions(batch),
-    runs(batch, working),
-    ledger(batch),
-    events(batch, working),
-    approvals(batch),
-    decisions(batch),
-    wake(working),
+    claimHandler(batch),
+    createRunHandler(working),
+    sessionHandler(batch),
+    runHandler(batch, working),
+    ledgerHandler(batch),
+    eventHandler(batch, working),
+    approvalHandler(batch),
+    decisionHandler(batch),
+    wakeHandler(working),
   ];
 }
 
@@ -44,7 +44,7 @@ function handlersOf(batch: Batch): readonly Handler[] {
  * Applies commits of one tenant, in order, inside the caller's transaction. Locks are taken in one global order (sessions,
  * runs, reservations, budget rows, each sorted), so that concurrent batches, sweeps and claims cannot deadlock; then each
  * commit is decided in memory, and one that is refused, fenced, a duplicate or fails leaves no trace. Answers the commits
- * that the transaction has taken: those after them, if any, have not been looked at.
+ * that the transaction has taken: those after them, if any, have not been decided.
  */
 export function* commitBatch(context: BatchContext, commits: readonly Commit[]): Program<readonly BatchResult[]> {
   const batch: Batch = { ...context, tenantId: commits[0]?.tenantId ?? '' };

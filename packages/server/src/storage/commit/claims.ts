@@ -5,7 +5,7 @@ import type { Batch, Handler } from './handler.ts';
 type Known = Map<string, Pick<ClaimRow, 'request_hash' | 'resource_id'>>;
 
 /** The first commit with an idempotency key claims it; later ones learn what it created. */
-export function claims({ tenantId, nowMs }: Batch): Handler {
+export function claimHandler({ tenantId, nowMs }: Batch): Handler {
   const keys: string[] = [];
   const known: Known = new Map();
   const created: ClaimRow[] = [];

@@ -3,7 +3,7 @@ import type { Handler } from './handler.ts';
 import type { WorkingRuns } from './working-runs.ts';
 
 /** A new run. Its id is random, so that the same one again is a repeated commit. */
-export function createRun(runs: WorkingRuns): Handler {
+export function createRunHandler(runs: WorkingRuns): Handler {
   return {
     decide({ createRun: run }) {
       if (!run) return undefined;

@@ -2,7 +2,7 @@ import { decisionToRow, insertDecisions } from '#storage/tables';
 import type { Batch, Handler } from './handler.ts';
 
 /** What policies decided. */
-export function decisions({ tenantId }: Batch): Handler {
+export function decisionHandler({ tenantId }: Batch): Handler {
   const recorded: ReturnType<typeof decisionToRow>[] = [];
   return {
     decide({ decisions: given }) {

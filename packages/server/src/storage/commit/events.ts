@@ -5,7 +5,7 @@ import type { Batch, Handler } from './handler.ts';
 import type { WorkingRuns } from './working-runs.ts';
 
 /** What is appended to the journal of the commit's run. */
-export function events({ tenantId, nowMs }: Batch, runs: WorkingRuns): Handler {
+export function eventHandler({ tenantId, nowMs }: Batch, runs: WorkingRuns): Handler {
   const appended: EventRow[] = [];
   return {
     decide({ events: given = [], createRun, run }, draft) {

@@ -17,7 +17,7 @@ import type { Batch, Handler } from './handler.ts';
 import { WorkingRows } from './working-rows.ts';
 
 /** Operations on budgets, decided by the ledger's rules on the locked reservations and balances. */
-export function ledger({ tenantId, nowMs, ids, ledgerRules }: Batch): Handler {
+export function ledgerHandler({ tenantId, nowMs, ids, ledgerRules }: Batch): Handler {
   const reservationIds: string[] = [];
   const scopes = new Set<string>();
   const reservations = new WorkingRows<ReservationRow>();

@@ -3,7 +3,7 @@ import type { Batch, Handler } from './handler.ts';
 import type { WorkingRuns } from './working-runs.ts';
 
 /** What the worker that holds a run changes of it, behind the fence of its epoch, its owner and the length of its journal. */
-export function runs({ nowMs }: Batch, working: WorkingRuns): Handler {
+export function runHandler({ nowMs }: Batch, working: WorkingRuns): Handler {
   return {
     want: working.want,
     load: working.load,

@@ -3,7 +3,7 @@ import { insertSessions, lockSessions, sessionToRow } from '#storage/tables';
 import type { Batch, Handler } from './handler.ts';
 
 /** New sessions, and the fence of one that must be active. */
-export function sessions({ tenantId }: Batch): Handler {
+export function sessionHandler({ tenantId }: Batch): Handler {
   const ids: string[] = [];
   const active = new Set<string>();
   const created: ReturnType<typeof sessionToRow>[] = [];

@@ -2,7 +2,7 @@ import type { Handler } from './handler.ts';
 import { hasEnded, type WorkingRuns } from './working-runs.ts';
 
 /** Runs that are due at once, or as soon as they wait. */
-export function wake(runs: WorkingRuns): Handler {
+export function wakeHandler(runs: WorkingRuns): Handler {
   return {
     decide({ wake: runIds }) {
       if (!runIds?.length) return undefined;

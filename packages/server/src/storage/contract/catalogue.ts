@@ -12,7 +12,7 @@ export interface AgentVersionRow {
 }
 
 /** What agents there are. */
-export interface Catalogue {
+export interface AgentStore {
   /** Inserts the version unless it exists, and makes it the current one of its name. */
   putAgent(row: AgentVersionRow): Promise<void>;
   getAgent(tenantId: TenantId, name: string, version?: string): Promise<AgentVersionRow | null>;

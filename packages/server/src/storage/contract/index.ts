@@ -1,7 +1,7 @@
 /** The door of what storage promises: a small port for each of its users, and all of them as one store. */
-export type { ApprovalAnswerResult, ApprovalRow, ApprovalStore } from './approvals.ts';
-export type { AuditStore, DecisionRow } from './audit.ts';
-export type { AgentVersionRow, Catalogue } from './catalogue.ts';
+export type { ApprovalAnswerResult, ApprovalRow } from './approvals.ts';
+export type { DecisionRow } from './audit.ts';
+export type { AgentStore, AgentVersionRow } from './catalogue.ts';
 export type { Commit, CommitResult, CommitStore, IdempotencyClaim } from './commit.ts';
 export type { IdentityStore, KeyRow } from './identity.ts';
 export type { LedgerStore } from './ledger.ts';

@@ -1,6 +1,6 @@
 import type { ApprovalStore } from './approvals.ts';
 import type { AuditStore } from './audit.ts';
-import type { Catalogue } from './catalogue.ts';
+import type { AgentStore } from './catalogue.ts';
 import type { CommitStore } from './commit.ts';
 import type { IdentityStore } from './identity.ts';
 import type { LedgerStore } from './ledger.ts';
@@ -18,7 +18,7 @@ export type Store = CommitStore &
   LedgerStore &
   ApprovalStore &
   AuditStore &
-  Catalogue &
+  AgentStore &
   IdentityStore & {
     readonly dialect: 'sqlite' | 'postgres';
     close(): Promise<void>;

@@ -30,17 +30,7 @@ export async function openStore(options: OpenStoreOptions): Promise<Store> {
   return createStore({ driver: await openDriver(options), ledgerRules, clock, timers, ids });
 }
 
-/** What opening a database takes. */
-type DatabaseOptions = Omit<OpenStoreOptions, 'ledgerRules' | 'timers' | 'ids'>;
-
-/** Brings the schema up to date and closes again. Returns what was applied, empty when it was current. Throws as {@link openStore}. */
-export async function migrateDatabase(options: DatabaseOptions): Promise<readonly string[]> {
-  const driver = await openDriver(options);
-  await driver.close();
-  return driver.migrated;
-}
-
-async function openDriver({ url, dataDir, clock, synchronous = 'NORMAL', maxConnections = 10 }: DatabaseOptions): Promise<Driver> {
+async function openDriver({ url, dataDir, clock, synchronous = 'NORMAL', maxConnections = 10 }: OpenStoreOptions): Promise<Driver> {
   if (url === 'sqlite::memory:') return openSqlite({ synchronous, clock });
   if (url === undefined && dataDir !== undefined) return openSqlite({ synchronous, clock, dataDir });
   if (url === undefined) throw new NexusError('config_invalid', 'either a database URL or a data directory is needed');

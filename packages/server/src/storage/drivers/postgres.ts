@@ -1,7 +1,7 @@
 import type { Pool, PoolClient } from 'pg';
 import { type Clock, NexusError } from '#core';
 import type { Driver, Program, Request, Result, Value } from '#storage/program';
-import { migrate } from '../migrations/index.ts';
+import { migrateSchema } from '../migrations/index.ts';
 import { createCompiler } from './compile.ts';
 import { createPostgresDialect, postgresSets } from './dialects.ts';
 import { withRetries } from './retry.ts';
@@ -143,10 +143,9 @@ export async function openPostgres({ url, maxConnections, clock }: PostgresOptio
     return answered.status === 'fulfilled' ? answered.value : { rows: [], changes: 0 };
   }
 
-  let migrated: readonly string[];
   try {
-    migrated = await withRetries(retry, () =>
-      transact(() => migrate(dialect.migrationTypes, clock.now()), `select pg_advisory_xact_lock(${migrationLock})`),
+    await withRetries(retry, () =>
+      transact(() => migrateSchema(dialect.migrationTypes, clock.now()), `select pg_advisory_xact_lock(${migrationLock})`),
     );
   } catch (error) {
     await pool.end();
@@ -155,7 +154,6 @@ export async function openPostgres({ url, maxConnections, clock }: PostgresOptio
 
   return {
     dialect: 'postgres',
-    migrated,
     read: (start) => withRetries(retry, () => drive(pool, start())),
     write: (start) => withRetries(retry, () => transact(start)),
     close: () => pool.end(),

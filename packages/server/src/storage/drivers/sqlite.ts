@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { Clock } from '#core';
 import type { Driver, Program, Request, Result, Value } from '#storage/program';
-import { migrate } from '../migrations/index.ts';
+import { migrateSchema } from '../migrations/index.ts';
 import { createCompiler } from './compile.ts';
 import { createSqliteDialect, sqliteSets } from './dialects.ts';
 import { withRetries } from './retry.ts';
@@ -111,9 +111,8 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
     database.exec(`pragma journal_mode = wal; pragma synchronous = ${options.synchronous}; pragma foreign_keys = off;
       pragma cache_size = -16000; pragma temp_store = memory; pragma journal_size_limit = 67108864;`);
   });
-  let migrated: readonly string[];
   try {
-    migrated = await withRetries(retry, () => transact(migrate(dialect.migrationTypes, clock.now())));
+    await withRetries(retry, () => transact(migrateSchema(dialect.migrationTypes, clock.now())));
   } catch (error) {
     database.close();
     throw error;
@@ -121,7 +120,6 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
 
   return {
     dialect: 'sqlite',
-    migrated,
     read: (start) => withRetries(retry, () => drive(start())),
     write: (start) => withRetries(retry, () => transact(start())),
     async close() {

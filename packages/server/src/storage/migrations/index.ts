@@ -10,10 +10,10 @@ const schemaVersion = migrations.length;
 const schemaMigrations = defineTable('schema_migrations', { version: 'int', name: 'text', applied_at: 'int' });
 
 /**
- * Brings the schema to this version inside the caller's transaction, which holds the migration lock. Returns the names
- * of what was applied. Throws `schema_too_new` when the database was migrated by newer code.
+ * Brings the schema to this version inside the caller's transaction, which holds the migration lock. Throws
+ * `schema_too_new` when the database was migrated by newer code.
  */
-export function* migrate(types: MigrationTypes, nowMs: number): Program<readonly string[]> {
+export function* migrateSchema(types: MigrationTypes, nowMs: number): Program<void> {
   yield {
     type: 'raw',
     sql: `create table if not exists schema_migrations (
@@ -27,7 +27,6 @@ export function* migrate(types: MigrationTypes, nowMs: number): Program<readonly
     for (const sql of migration.statements(types)) yield { type: 'raw', sql, params: [] };
     yield* insertMany(schemaMigrations, [{ version: migration.version, name: migration.name, applied_at: nowMs }]);
   }
-  return pending.map((migration) => migration.name);
 }
 
 /** Version of the database's schema, 0 when there is none. Throws `schema_too_new` when this code does not know it. */

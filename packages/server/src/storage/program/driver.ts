@@ -3,8 +3,6 @@ import type { Program } from './program.ts';
 /** Runs programs on a database. A program may be started several times: it has no effect outside the database. */
 export interface Driver {
   readonly dialect: 'sqlite' | 'postgres';
-  /** Names of the migrations that opening applied. */
-  readonly migrated: readonly string[];
   /** Without a transaction. */
   read<R>(start: () => Program<R>): Promise<R>;
   /** In one transaction; resolves after COMMIT. */
