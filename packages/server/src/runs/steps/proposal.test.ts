@@ -2,7 +2,7 @@ import type { NewEvent } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { LedgerOutcome } from '#ledger';
-import { assumedEvents, assumedOutcome, charge, merge, propose, release, settle } from './proposal.ts';
+import { assumedEvents, charge, merge, propose, release, settle } from './proposal.ts';
 
 const restarted = (reason: string): NewEvent => ({
   type: 'step.restarted',
@@ -51,6 +51,7 @@ describe('merged proposals', () => {
     });
     for (const proposal of [settle('r', amounts), release('r'), charge('r')])
       expect(proposal.events([{ type: 'ignored', reason: 'already_final' }])).toEqual([]);
-    expect(assumedOutcome({ type: 'charge', reservationId: 'r' })).toMatchObject({ outcome: 'charged_maximum' });
+    expect(assumedEvents(charge('r'))[0]?.data).toMatchObject({ amounts: {}, outcome: 'charged_maximum' });
+    expect(assumedEvents(release('r'))[0]?.data).toMatchObject({ amounts: {}, outcome: 'released' });
   });
 });

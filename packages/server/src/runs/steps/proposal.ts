@@ -73,7 +73,7 @@ export function merge(proposals: readonly Proposal[]): Proposal {
 const none: readonly LedgerOutcome[] = [];
 
 /** The answer that an operation gets when nothing is in its way: lets the next decision be made before the commit. */
-export function assumedOutcome(operation: LedgerOperation): LedgerOutcome {
+function assumedOutcome(operation: LedgerOperation): LedgerOutcome {
   switch (operation.type) {
     case 'reserve':
       return {
