@@ -1,16 +1,18 @@
 import { connect } from 'node:net';
 import { errorTable, Problem } from '@nexus-agent/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startTestApi, type TestApi } from '#api/testing';
+import { startTestPlatform, type TestPlatform } from '#apps/testing';
+import { NexusError } from '#core';
 
-let api: TestApi;
+let platform: TestPlatform;
 beforeAll(async () => {
-  api = await startTestApi({ limits: { bodyBytes: 5000 } });
+  platform = await startTestPlatform({ config: { limits: { bodyBytes: 5000 } } });
+  await platform.agent('careful', { tools: ['fs_*'], policy: { allow: ['fs_*'], approve: ['fs_write'] } });
 });
-afterAll(() => api.api.close());
+afterAll(() => platform.close());
 
 const json = { 'content-type': 'application/json' };
-const get = (path: string, init?: RequestInit) => fetch(api.url + path, init);
+const get = (path: string, init?: RequestInit) => fetch(platform.url + path, init);
 const post = (path: string, body?: unknown, headers: Record<string, string> = {}) =>
   get(path, {
     method: 'POST',
@@ -69,30 +71,40 @@ describe('problems', () => {
   });
 
   it('gives an unknown error an id and keeps its cause to the log [verifies api.problem]', async () => {
-    const response = await post('/v1/runs', { input: 'boom' });
-    const text = JSON.stringify(await problem(response));
-    expect(text).not.toContain('secret internals');
-    const errorId = /err_\w+/.exec(text)?.[0];
-    expect(api.logs.find(({ fields }) => 'errorId' in fields && fields.errorId === errorId)).toMatchObject({ level: 'error' });
+    const mend = platform.faults.fail('commit', new Error('secret internals'));
+    const response = await post('/v1/runs', { input: 'hello' });
+    mend();
+    const body = await problem(response);
+    expect(body).toMatchObject({ code: 'internal', details: { errorId: expect.stringMatching(/^err_/) } });
+    expect(JSON.stringify(body)).not.toContain('secret internals');
+    expect(platform.logs.find(({ fields }) => fields.errorId === body.details?.errorId)).toMatchObject({
+      level: 'error',
+      fields: { err: { message: 'secret internals' } },
+    });
   });
 
   it('says when to try again', async () => {
-    const response = await post('/v1/runs', { input: 'busy' });
+    const mend = platform.faults.fail('listRuns', new NexusError('unavailable', 'too much to do', { retryAfterMs: 1500 }));
+    const response = await get('/v1/runs');
+    mend();
     expect(response.headers.get('retry-after')).toBe('2');
     expect(await problem(response)).toMatchObject({ code: 'unavailable', retryable: true });
   });
 
   it('refuses by budget and policy before a byte is streamed', async () => {
-    expect(await problem(await post('/v1/agents/chat/stream', { input: 'refuse-budget' }))).toMatchObject({
-      code: 'budget_exceeded',
-      details: { refusal: { available: 10, asked: 100 } },
-    });
-    expect(await problem(await post('/v1/agents/chat/stream', { input: 'refuse-policy' }))).toMatchObject({ code: 'policy_denied' });
+    const path = '/v1/agents/chat/stream';
+    const session = (await (await post('/v1/sessions', { budget: { tokens: 10 } })).json()) as { id: string };
+    const refused = await problem(await post(path, { input: 'hello', sessionId: session.id }));
+    const scope = { kind: 'session', id: session.id };
+    expect(refused).toMatchObject({ code: 'budget_exceeded', details: { scope, unit: 'tokens', limit: 10, available: 10 } });
+    expect(refused.details?.asked).toBeGreaterThan(10);
+    const unlisted = { input: 'hello', model: 'sim-anthropic/sim-small' };
+    expect(await problem(await post(path, unlisted))).toMatchObject({ code: 'policy_denied', details: { decisionId: expect.any(String) } });
   });
 
   it('answers what is not HTTP', async () => {
     const answer = await new Promise<string>((resolve, reject) => {
-      const socket = connect(api.port, '127.0.0.1', () => socket.write('NONSENSE\r\n\r\n'));
+      const socket = connect(platform.port, '127.0.0.1', () => socket.write('NONSENSE\r\n\r\n'));
       let text = '';
       socket.on('data', (chunk) => {
         text += String(chunk);
@@ -121,9 +133,11 @@ describe('every answer', () => {
   });
 
   it('is counted by its route pattern', async () => {
-    api.requests.length = 0;
+    const labels = { http_request_method: 'GET', http_route: '/v1/runs/{run}', http_response_status_code: '404' };
+    const counted = () => platform.metric('http_server_request_duration_seconds_count', labels);
+    const before = await counted();
     await (await get('/v1/runs/run_01h455vb4pex5vsknk084sn02q')).text();
-    await expect.poll(() => api.requests).toMatchObject([{ method: 'GET', route: '/v1/runs/{run}', status: 404 }]);
+    await expect.poll(counted).toBe(before + 1);
   });
 });
 
@@ -175,13 +189,17 @@ describe('resources', () => {
     const started = await post('/v1/runs', { input: 'hello' });
     expect(started.status).toBe(202);
     const { id } = (await started.json()) as { id: string };
+    const { lastSeq } = await platform.until(id, 'completed');
     const events = (await (await get(`/v1/runs/${id}/events?limit=2&after=1`)).json()) as { data: { seq: number }[]; nextCursor: string };
     expect(events).toMatchObject({ data: [{ seq: 2 }, { seq: 3 }], nextCursor: '3' });
     const rest = (await (await get(`/v1/runs/${id}/events?cursor=3`)).json()) as { data: { seq: number }[]; nextCursor: null };
-    expect(rest).toMatchObject({ data: [{ seq: 4 }, { seq: 5 }, { seq: 6 }, { type: 'run.completed' }], nextCursor: null });
-    expect(await (await get(`/v1/runs/${id}/decisions`)).json()).toMatchObject({ data: [{ effect: 'allow' }] });
-    expect(await (await post(`/v1/runs/${id}/replay`)).json()).toMatchObject({ matches: true });
-    expect((await post(`/v1/runs/${id}/fork`, { model: 'sim/other' })).status).toBe(202);
+    expect(rest.data.map(({ seq }) => seq)).toEqual(Array.from({ length: lastSeq - 3 }, (_, index) => index + 4));
+    expect(rest).toMatchObject({ data: expect.arrayContaining([expect.objectContaining({ type: 'run.completed' })]), nextCursor: null });
+    expect(await (await get(`/v1/runs/${id}/decisions`)).json()).toMatchObject({
+      data: expect.arrayContaining([expect.objectContaining({ action: 'run.start', effect: 'allow' })]),
+    });
+    expect(await (await post(`/v1/runs/${id}/replay`)).json()).toMatchObject({ events: lastSeq, matches: true });
+    expect((await post(`/v1/runs/${id}/fork`, { model: 'sim/sim-small' })).status).toBe(202);
     expect(await problem(await post(`/v1/runs/${id}/resume`))).toMatchObject({ code: 'conflict' });
     expect(await (await post(`/v1/runs/${id}/cancel`, { reason: 'enough' })).json()).toMatchObject({ status: 'completed' });
     expect(await (await get('/v1/runs?status=completed')).json()).toMatchObject({
@@ -191,15 +209,19 @@ describe('resources', () => {
   });
 
   it('answers an approval once', async () => {
-    await post('/v1/runs', { input: 'approve it' });
+    const input = '[[sim tools=fs_write(path="a.txt",content="hello")]] [[sim say="{{result}}"]]';
+    const runId = await platform.start({ agent: 'careful', input });
+    const { waitingFor } = await platform.until(runId, 'waiting');
     const { data } = (await (await get('/v1/approvals?status=pending')).json()) as { data: { id: string }[] };
+    expect(data.map(({ id }) => id)).toEqual(waitingFor?.approvals);
     const path = `/v1/approvals/${data[0]?.id}`;
     expect(await problem(await post(path, { decision: 'yes' }))).toMatchObject({ detail: expect.stringContaining('"approve"') });
-    expect(await (await post(path, { decision: 'approve', arguments: { path: 'b.txt' } })).json()).toMatchObject({
-      status: 'decided',
-      arguments: { path: 'b.txt' },
-    });
+    const edited = { path: 'b.txt', content: 'hello' };
+    const decided = { status: 'decided', decision: 'approve', decidedBy: 'local' };
+    expect(await (await post(path, { decision: 'approve', arguments: edited })).json()).toMatchObject(decided);
     expect(await problem(await post(path, { decision: 'deny' }))).toMatchObject({ code: 'conflict' });
+    expect((await platform.until(runId, 'completed')).output).toContain('b.txt');
+    expect((await platform.events(runId)).find(({ type }) => type === 'tool.started')?.data).toMatchObject({ input: edited });
   });
 
   it('lists agents, tools, models, budgets, usage; stores agents and budgets; runs a tool; makes and revokes keys', async () => {
@@ -216,16 +238,17 @@ describe('resources', () => {
       expect((await get(path)).status, path).toBe(200);
     }
     expect((await post('/v1/agents', { name: 'helper', models: ['sim/sim-small'] })).status).toBe(201);
-    const budget = { scope: { kind: 'tenant', id: 'default' }, unit: 'tokens', limit: 5 };
+    const budget = { scope: { kind: 'user', id: 'somebody' }, unit: 'tokens', limit: 5 };
     expect(await (await get('/v1/budgets', { method: 'PUT', headers: json, body: JSON.stringify(budget) })).json()).toMatchObject({
       window: 'total',
       limit: 5,
     });
     expect((await post('/v1/budgets', budget)).status).toBe(200);
     const session = (await (await post('/v1/sessions')).json()) as { id: string };
-    expect(await (await post('/v1/tools/fs_read/execute', { sessionId: session.id, input: { path: 'x' } })).json()).toMatchObject({
-      status: 'ok',
-    });
+    const execute = async (tool: string, input: object) =>
+      (await post(`/v1/tools/${tool}/execute`, { sessionId: session.id, input })).json();
+    expect(await execute('fs_write', { path: 'x', content: 'said before' })).toMatchObject({ status: 'ok' });
+    expect(await execute('fs_read', { path: 'x' })).toMatchObject({ status: 'ok', output: expect.stringContaining('said before') });
     expect(await problem(await post('/v1/tools/nope/execute', { sessionId: session.id }))).toMatchObject({ code: 'tool_not_found' });
     const key = (await (await post('/v1/keys', { name: 'ops' })).json()) as { id: string; secret: string };
     expect(key.secret).toMatch(/^nx_/);
@@ -239,14 +262,17 @@ describe('resources', () => {
 describe('operations', () => {
   it('tells life from readiness', async () => {
     expect((await get('/readyz')).status).toBe(200);
-    api.service.setReady('the database does not answer');
-    expect(await problem(await get('/readyz'))).toMatchObject({ detail: expect.stringContaining('database') });
+    const mend = platform.faults.fail('listSessions', new Error('the connection was lost'));
+    const refused = await get('/readyz');
+    expect(refused.headers.get('retry-after')).toBe('1');
+    expect(await problem(refused)).toMatchObject({ code: 'unavailable', detail: expect.stringContaining('database') });
     expect(await (await get('/healthz')).json()).toEqual({ status: 'ok', version: '0.0.0-test' });
-    api.service.setReady(null);
+    mend();
+    expect((await get('/readyz')).status).toBe(200);
   });
 
   it('shows metrics and a page of documentation that needs no network', async () => {
-    expect(await (await get('/metrics')).text()).toContain('nexus_up 1');
+    expect(await (await get('/metrics')).text()).toMatch(/^nexus_streams_open 0$/m);
     const page = await (await get('/docs')).text();
     expect(page).toContain('/v1/runs/{run}/fork');
     expect(page).not.toMatch(/<script|src=|https?:\/\/(?!json-schema)/);
@@ -262,7 +288,7 @@ describe('operations', () => {
     for (let index = 0; index < 5; index++) {
       const text = await new Promise<string>((resolve, reject) => {
         let received = '';
-        const socket = connect(api.port, '127.0.0.1', () =>
+        const socket = connect(platform.port, '127.0.0.1', () =>
           socket.write(
             'POST /v1/sessions HTTP/1.0\r\nHost: localhost:8080\r\nContent-type: text/plain\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}',
           ),

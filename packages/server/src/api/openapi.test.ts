@@ -1,7 +1,7 @@
 import Ajv2020 from 'ajv/dist/2020.js';
 import { expect, it } from 'vitest';
 import { createOpenApiDocument } from '#api';
-import { startTestApi } from './testing/index.ts';
+import { startTestPlatform } from '#apps/testing';
 
 const document = createOpenApiDocument('1.2.3');
 const text = JSON.stringify(document);
@@ -21,12 +21,12 @@ it('has an operation for each route with unique ids and declared path parameters
 });
 
 it('is served as it is generated from the routes that the server registers [verifies api.openapi]', async () => {
-  const { api, url } = await startTestApi();
+  const { url, close } = await startTestPlatform();
   try {
     const served: unknown = await (await fetch(`${url}/openapi.json`)).json();
     expect(served).toEqual(JSON.parse(JSON.stringify(createOpenApiDocument('0.0.0-test'))));
   } finally {
-    await api.close();
+    await close();
   }
 });
 

@@ -1,14 +1,16 @@
+import { mkdtemp, rm } from 'node:fs/promises';
 import { type IncomingMessage, request } from 'node:http';
 import { connect } from 'node:net';
-import type { TenantId } from '@nexus-agent/protocol';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createFakeRunService, startTestApi, type TestApi } from '#api/testing';
+import { startTestPlatform, type TestPlatform } from '#apps/testing';
 
-let api: TestApi;
+let platform: TestPlatform;
 beforeAll(async () => {
-  api = await startTestApi({ auth: { allowedHosts: ['nexus.test'], allowedOrigins: ['https://console.test'] } });
+  platform = await startTestPlatform({ config: { auth: { allowedHosts: ['nexus.test'], allowedOrigins: ['https://console.test'] } } });
 });
-afterAll(() => api.api.close());
+afterAll(() => platform.close());
 
 interface Raw {
   method?: string;
@@ -22,7 +24,7 @@ interface Raw {
 function send(options: Raw): Promise<{ status: number; headers: IncomingMessage['headers']; body: string }> {
   return new Promise((resolve, reject) => {
     const { method = 'GET', path = '/v1/sessions', headers = {}, body, host = '127.0.0.1' } = options;
-    const outgoing = request({ host, port: api.port, method, path, headers, agent: false }, (response) => {
+    const outgoing = request({ host, port: platform.port, method, path, headers, agent: false }, (response) => {
       let text = '';
       response.setEncoding('utf8');
       response.on('data', (chunk: string) => {
@@ -40,9 +42,9 @@ const codeOf = (response: { body: string }) => JSON.parse(response.body).code;
 describe('on loopback', () => {
   it('serves the local operator without a key, under any name of this machine', async () => {
     for (const host of [
-      `localhost:${api.port}`,
-      `127.0.0.1:${api.port}`,
-      `[::1]:${api.port}`,
+      `localhost:${platform.port}`,
+      `127.0.0.1:${platform.port}`,
+      `[::1]:${platform.port}`,
       'LOCALHOST',
       'nexus.test',
       'nexus.test:99',
@@ -53,7 +55,7 @@ describe('on loopback', () => {
 
   it('refuses a request with two Host headers, of which a proxy may believe the other', async () => {
     const text = await new Promise<string>((resolve, reject) => {
-      const socket = connect(api.port, '127.0.0.1');
+      const socket = connect(platform.port, '127.0.0.1');
       let received = '';
       socket.on('data', (chunk) => {
         received += String(chunk);
@@ -73,7 +75,7 @@ describe('on loopback', () => {
   );
 
   it('refuses other Host names: a name rebound to loopback is another site [verifies api.loopback.host]', async () => {
-    for (const host of ['evil.test', `evil.test:${api.port}`, 'localhost.evil.test', '127.0.0.1.evil.test', 'localhost@evil.test']) {
+    for (const host of ['evil.test', `evil.test:${platform.port}`, 'localhost.evil.test', '127.0.0.1.evil.test', 'localhost@evil.test']) {
       const response = await send({ headers: { host } });
       expect(response.status, host).toBe(403);
       expect(codeOf(response)).toBe('origin_not_allowed');
@@ -84,7 +86,7 @@ describe('on loopback', () => {
     const pages = [
       { origin: 'https://evil.test' },
       { origin: 'null' },
-      { origin: `http://localhost:${api.port + 1}` },
+      { origin: `http://localhost:${platform.port + 1}` },
       { 'sec-fetch-site': 'cross-site' },
       { 'sec-fetch-site': 'same-site' },
       { origin: 'https://evil.test', authorization: 'Bearer x' },
@@ -92,7 +94,7 @@ describe('on loopback', () => {
     const paths = ['/v1/sessions', '/v1/agents/chat/stream', '/metrics', '/healthz', '/docs', '/openapi.json', '/nothing/here'];
     for (const headers of pages) {
       for (const path of paths) {
-        const response = await send({ path, headers: { host: `localhost:${api.port}`, ...headers } });
+        const response = await send({ path, headers: { host: `localhost:${platform.port}`, ...headers } });
         expect(response.status, `${path} ${JSON.stringify(headers)}`).toBe(403);
         expect(response.headers['access-control-allow-origin']).toBeUndefined();
       }
@@ -102,7 +104,7 @@ describe('on loopback', () => {
   });
 
   it('serves pages of its own and of configured origins', async () => {
-    const host = `localhost:${api.port}`;
+    const host = `localhost:${platform.port}`;
     expect((await send({ headers: { host, origin: `http://${host}`, 'sec-fetch-site': 'same-origin' } })).status).toBe(200);
     expect((await send({ headers: { host, origin: 'https://console.test', 'sec-fetch-site': 'cross-site' } })).status).toBe(200);
     expect((await send({ headers: { host, 'sec-fetch-site': 'none' } })).status).toBe(200);
@@ -131,27 +133,27 @@ describe('on loopback', () => {
   });
 
   it('asks for the scope of each route and names the missing one', async () => {
-    const principal = { tenantId: 'default' as TenantId, id: 'key_x', roles: [] };
-    api.service.addKey('nx_a_runs', { ...principal, scopes: ['runs'] });
-    api.service.addKey('nx_a_approvals', { ...principal, scopes: ['approvals'] });
-    api.service.addKey('nx_a_admin', { ...principal, scopes: ['admin'] });
-    const status = async (key: string, path: string) => (await send({ path, headers: { authorization: `Bearer ${key}` } })).status;
-    expect(await status('nx_a_runs', '/v1/runs')).toBe(200);
-    expect(await status('nx_a_runs', '/v1/approvals')).toBe(403);
-    expect(await status('nx_a_runs', '/v1/keys')).toBe(403);
-    expect(await status('nx_a_approvals', '/v1/approvals')).toBe(200);
-    expect(await status('nx_a_approvals', '/v1/runs')).toBe(403);
-    expect(await status('nx_a_admin', '/v1/keys')).toBe(200);
-    const refused = await send({ path: '/v1/keys', headers: { 'x-api-key': 'nx_a_runs' } });
+    const [runs, approvals, admin] = await Promise.all(
+      (['runs', 'approvals', 'admin'] as const).map((scope) => platform.key([scope])),
+    );
+    const status = async (key: string | undefined, path: string) => (await send({ path, headers: { authorization: `Bearer ${key}` } })).status;
+    expect(await status(runs, '/v1/runs')).toBe(200);
+    expect(await status(runs, '/v1/approvals')).toBe(403);
+    expect(await status(runs, '/v1/keys')).toBe(403);
+    expect(await status(approvals, '/v1/approvals')).toBe(200);
+    expect(await status(approvals, '/v1/runs')).toBe(403);
+    expect(await status(admin, '/v1/keys')).toBe(200);
+    const refused = await send({ path: '/v1/keys', headers: { 'x-api-key': runs ?? '' } });
     expect(JSON.parse(refused.body)).toMatchObject({ code: 'forbidden', details: { scope: 'admin' } });
   });
 
   it('keeps the runs of another tenant out of sight', async () => {
-    api.service.addKey('nx_b_runs', { tenantId: 'other' as TenantId, id: 'key_y', roles: [], scopes: ['runs'] });
-    const mine = await send({ method: 'POST', path: '/v1/runs', headers: { 'content-type': 'application/json' }, body: '{"input":"hi"}' });
-    const { id } = JSON.parse(mine.body);
+    const authorization = `Bearer ${await platform.key(['runs'], 'other')}`;
+    const id = await platform.start({ input: 'hi' });
+    const list = await send({ path: '/v1/runs', headers: { authorization } });
+    expect(JSON.parse(list.body)).toEqual({ data: [], nextCursor: null });
     for (const accept of ['application/json', 'text/event-stream']) {
-      const theirs = await send({ path: `/v1/runs/${id}/events`, headers: { authorization: 'Bearer nx_b_runs', accept } });
+      const theirs = await send({ path: `/v1/runs/${id}/events`, headers: { authorization, accept } });
       expect(theirs.status, accept).toBe(404);
       expect(theirs.headers['content-type']).toBe('application/problem+json');
     }
@@ -165,28 +167,34 @@ describe('on loopback', () => {
 });
 
 describe('on any other address', () => {
+  let dataDir: string;
+  beforeAll(async () => {
+    dataDir = await mkdtemp(join(tmpdir(), 'nexus-test-'));
+  });
+  afterAll(() => rm(dataDir, { recursive: true, force: true }));
+
   it('refuses to start while there is no key, and says how to make one [verifies api.remote.auth]', async () => {
-    await expect(startTestApi({ host: '0.0.0.0' })).rejects.toMatchObject({
+    await expect(startTestPlatform({ config: { host: '0.0.0.0' } })).rejects.toMatchObject({
       code: 'config_invalid',
       message: expect.stringContaining('nexus keys create'),
     });
   });
 
   it('never trusts the local operator [verifies api.remote.auth]', async () => {
-    const service = createFakeRunService();
-    service.addKey('nx_a_good', { tenantId: 'default' as TenantId, id: 'key_x', roles: [], scopes: ['runs'] });
-    const open = await startTestApi({ host: '0.0.0.0', service });
+    const local = await startTestPlatform({ dataDir });
+    const headers = { authorization: `Bearer ${await local.key(['runs'])}` };
+    await local.close();
+    const open = await startTestPlatform({ dataDir, config: { host: '0.0.0.0' } });
     try {
       const base = `http://127.0.0.1:${open.port}`;
       expect((await fetch(`${base}/v1/sessions`)).status).toBe(401);
       expect((await fetch(`${base}/metrics`)).status).toBe(401);
       expect((await fetch(`${base}/v1/agents/chat/stream`)).status).toBe(401);
       expect((await fetch(`${base}/healthz`)).status).toBe(200);
-      const headers = { authorization: 'Bearer nx_a_good' };
       expect((await fetch(`${base}/v1/sessions`, { headers })).status).toBe(200);
       expect((await fetch(`${base}/v1/agents/chat/stream`, { headers })).status).toBe(400);
     } finally {
-      await open.api.close();
+      await open.close();
     }
   });
 });

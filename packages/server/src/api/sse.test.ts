@@ -1,25 +1,57 @@
+import { mkdtemp, rm } from 'node:fs/promises';
 import { request } from 'node:http';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { WireEvent } from '@nexus-agent/protocol';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { startTestApi, type TestApi } from '#api/testing';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { startTestPlatform, type TestPlatform } from '#apps/testing';
+import type { Tool } from '#tools';
+import { watchNextResponse } from './server-side.testkit.ts';
 
-let api: TestApi;
-beforeEach(async () => {
-  api = await startTestApi({ limits: { streamLagMs: 300, streamPingMs: 50 } });
-});
-afterEach(() => api.api.close());
+const chatPath = '/v1/agents/chat/stream';
+/** A model that never begins its answer. */
+const silent = { input: 'hello', model: 'sim/sim-large?stall=0' };
+/** Number of the event `model.started` in the log of a run: the ids of what the model says begin with it. */
+const modelStarted = 5;
 
-const start = async (input: string) => {
-  const response = await fetch(`${api.url}/v1/runs`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ input }),
-  });
-  return ((await response.json()) as { id: string }).id;
+const flood: Tool = {
+  name: 'flood',
+  description: 'Gives a long text',
+  inputSchema: { type: 'object', properties: {} },
+  effects: 'none',
+  permissions: [],
+  timeoutMs: 10_000,
+  execute: async () => ({ type: 'ok', output: 'x'.repeat(49_000) }),
 };
+/** Calls of it whose results make a log that no socket takes whole: 12 MB, where the kernel holds some 4 MB. */
+const floodCalls = 240;
+/** More than a batch may hold: it ends with the first event that takes it over 256,000 characters. */
+const batchBytes = 310_000;
+
+let platform: TestPlatform;
+beforeAll(async () => {
+  platform = await startTestPlatform({
+    config: { limits: { streamLagMs: 1000, streamPingMs: 50 }, runs: { deltaCoalesceMs: 0 } },
+    tools: [flood],
+  });
+});
+afterAll(() => platform.close());
+
+/** How many streams ended so far, by how. */
+const closed = (outcome: string) => platform.metric('nexus_streams_closed_total', { outcome });
+const openStreams = () => platform.metric('nexus_streams_open');
+
+let leave = new AbortController();
+afterEach(async () => {
+  leave.abort();
+  leave = new AbortController();
+  // A stream counts as open until its follower has let go of the run.
+  await expect.poll(openStreams).toBe(0);
+});
+
 const stream = (path: string, headers: Record<string, string> = {}, init: RequestInit = {}) =>
-  fetch(api.url + path, { ...init, headers: { accept: 'text/event-stream', ...headers } });
+  fetch(platform.url + path, { signal: leave.signal, ...init, headers: { accept: 'text/event-stream', ...headers } });
 
 interface Frame {
   id: string | undefined;
@@ -39,6 +71,13 @@ function frames(text: string): Frame[] {
     });
 }
 
+/** What a client holds after these frames: the events of the log, and the model's words. */
+function held(seen: readonly Frame[]): { events: WireEvent[]; words: string } {
+  const events = seen.map(({ data }) => data).filter((event) => 'seq' in event);
+  const words = seen.map(({ data }) => (data.type === 'model.delta' ? data.data.text : '')).join('');
+  return { events, words };
+}
+
 /** Reads until the text fits, then leaves the stream open. */
 async function readUntil(response: Response, pattern: RegExp): Promise<string> {
   const reader = response.body?.getReader();
@@ -52,13 +91,20 @@ async function readUntil(response: Response, pattern: RegExp): Promise<string> {
   return text;
 }
 
+/** A run that waits for a person, with a long log behind it. */
+async function startFlood(): Promise<string> {
+  await platform.agent('flooding', { policy: { allow: ['flood'], approve: ['fs_write'] }, maxParallelTools: 32 });
+  const calls = ['fs_write(path="a.txt",content="a")', ...Array.from({ length: floodCalls }, () => 'flood()')];
+  const id = await platform.start({ agent: 'flooding', input: `[[sim tools=${calls.join(',')}]]` });
+  await platform.until(id, 'waiting');
+  return id;
+}
+
 describe('the stream of a run', () => {
   it('has typed frames with ids and ends with the run', async () => {
-    const response = await stream(
-      '/v1/agents/chat/stream',
-      { 'content-type': 'application/json' },
-      { method: 'POST', body: '{"input":"hello there"}' },
-    );
+    const before = await closed('completed');
+    const body = JSON.stringify({ input: '[[sim say="hello there"]]' });
+    const response = await stream(chatPath, { 'content-type': 'application/json' }, { method: 'POST', body });
     expect(response.status).toBe(200);
     expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
     expect(response.headers.get('cache-control')).toBe('no-store');
@@ -67,29 +113,39 @@ describe('the stream of a run', () => {
     expect(response.headers.get('nexus-run-id')).toBe(seen[0]?.data.runId);
     expect(response.headers.get('nexus-session-id')).toMatch(/^ses_/);
     expect(seen.every(({ event, data }) => event === data.type)).toBe(true);
-    expect(seen.map(({ id }) => id)).toEqual(['1', '2', '3', '4', '4.7', '4.14', '4.17', '5', '6', '7']);
+    const ids = seen.map(({ id }) => id);
+    const ofText = ids.filter((id) => id?.startsWith(`${modelStarted}.`));
+    expect(ids).toEqual(['1', '2', '3', '4', '5', ...ofText, '6', '7', '8', '9']);
+    expect(ofText.at(-1)).toBe(`${modelStarted}.${'hello there'.length}`);
+    expect(held(seen).words).toBe('hello there');
     expect(seen.at(-1)?.event).toBe('run.completed');
-    await expect.poll(() => api.streams).toEqual(['completed']);
+    await expect.poll(() => closed('completed')).toBe(before + 1);
   });
 
   it('greets by a bare GET, and takes the request as a query', async () => {
-    expect(await (await stream('/v1/agents/chat/stream')).text()).toContain('Hello! Who are you?');
-    expect(await (await stream('/v1/agents/chat/stream?input=good+day')).text()).toContain('"good day"');
-    expect((await stream('/v1/agents/chat/stream?inptu=x')).status).toBe(400);
+    expect(await (await stream(chatPath)).text()).toContain('Hello! Say in two sentences who you are');
+    expect(await (await stream(`${chatPath}?input=good+day`)).text()).toContain('"good day"');
+    expect((await stream(`${chatPath}?inptu=x`)).status).toBe(400);
   });
 
   it('resumes after any id without a gap or a duplicate', async () => {
-    const id = await start('hello there');
-    const whole = frames(await (await stream(`/v1/runs/${id}/events`)).text());
-    for (const [index, frame] of whole.entries()) {
-      const rest = frames(await (await stream(`/v1/runs/${id}/events`, { 'last-event-id': frame.id ?? '' })).text());
-      expect(rest).toEqual(whole.slice(index + 1));
-      expect(frames(await (await stream(`/v1/runs/${id}/events?after=${frame.id}`)).text())).toEqual(rest);
+    const model = 'sim/sim-large?tokensPerSecond=500';
+    const id = await platform.start({ input: '[[sim say="one two three four five six seven eight"]]', model });
+    const live = frames(await (await stream(`/v1/runs/${id}/events`)).text());
+    const whole = held(live);
+    expect(whole.words).toBe('one two three four five six seven eight');
+    const places = [...live.map((frame) => frame.id ?? ''), `${modelStarted}.2`];
+    for (const place of places) {
+      const rest = frames(await (await stream(`/v1/runs/${id}/events`, { 'last-event-id': place })).text());
+      const [seq = 0, offset = 0] = place.split('.').map(Number);
+      expect(held(rest).events, place).toEqual(whole.events.slice(seq));
+      expect(held(rest).words, place).toBe(seq <= modelStarted ? whole.words.slice(offset) : '');
+      expect(frames(await (await stream(`/v1/runs/${id}/events?after=${place}`)).text())).toEqual(rest);
     }
   });
 
   it('refuses an id that is none', async () => {
-    const id = await start('hello');
+    const id = await platform.start({ input: 'hello' });
     for (const bad of ['x', '1.', '-1', '1.2.3', '1e3', '9'.repeat(16)]) {
       const response = await stream(`/v1/runs/${id}/events`, { 'last-event-id': bad });
       expect(response.status, bad).toBe(400);
@@ -98,101 +154,156 @@ describe('the stream of a run', () => {
   });
 
   it('never starts a second run for a client that reconnects to the chat path', async () => {
-    expect((await stream('/v1/agents/chat/stream', { 'last-event-id': '3' })).status).toBe(400);
+    expect((await stream(chatPath, { 'last-event-id': '3' })).status).toBe(400);
     const key = { 'idempotency-key': 'chat-1' };
-    const first = await stream('/v1/agents/chat/stream?input=hi', key);
-    const whole = frames(await first.text());
-    const again = await stream('/v1/agents/chat/stream?input=hi', { ...key, 'last-event-id': '4' });
+    const first = await stream(`${chatPath}?input=hi`, key);
+    const whole = held(frames(await first.text()));
+    const again = await stream(`${chatPath}?input=hi`, { ...key, 'last-event-id': '4' });
     expect(again.headers.get('idempotent-replayed')).toBe('true');
     expect(again.headers.get('nexus-run-id')).toBe(first.headers.get('nexus-run-id'));
-    expect(frames(await again.text())).toEqual(whole.slice(4));
+    expect(held(frames(await again.text()))).toEqual({ ...whole, events: whole.events.slice(4) });
   });
 
   it('shows an error as a problem before the first byte and as an event after it', async () => {
     const missing = await stream('/v1/runs/run_01h455vb4pex5vsknk084sn02q/events');
     expect(missing.status).toBe(404);
-    const id = await start('break');
+    const id = await platform.complete({ input: 'hello' });
+    const before = await closed('failed');
+    const mend = platform.faults.fail('readEvents', new Error('secret internals'), { after: 1 });
     const text = await (await stream(`/v1/runs/${id}/events`)).text();
+    mend();
+    expect(text).toContain('event: run.created');
     const last = text.trim().split('\n\n').at(-1) ?? '';
     expect(last).toMatch(/^event: error\ndata: .*"code":"internal"/);
     expect(text).not.toContain('secret internals');
-    await expect.poll(() => api.streams).toEqual(['failed']);
+    await expect.poll(() => closed('failed')).toBe(before + 1);
   });
 
   it('sends comments while nothing happens', async () => {
-    const id = await start('wait');
+    const id = await platform.start(silent);
     const response = await stream(`/v1/runs/${id}/events`);
     expect(await readUntil(response, /: ping\n\n/)).toContain(': ping');
   });
 
   it('sends its head at once, even when there is nothing to tell yet', async () => {
-    const id = await start('wait');
-    const response = await stream(`/v1/runs/${id}/events`, { 'last-event-id': '4' });
+    const id = await platform.start(silent);
+    const response = await stream(`/v1/runs/${id}/events`, { 'last-event-id': String(modelStarted) });
     expect(response.status).toBe(200);
     await response.body?.cancel();
   });
 });
 
 describe('a reader', () => {
+  let flooded: string;
+  beforeAll(async () => {
+    flooded = `/v1/runs/${await startFlood()}/events`;
+  });
+
   it('that leaves is detached and the run goes on', async () => {
-    const id = await start('wait');
-    const abort = new AbortController();
-    const response = await stream(`/v1/runs/${id}/events`, {}, { signal: abort.signal });
+    const before = await closed('disconnected');
+    const id = await platform.start(silent);
+    const response = await stream(`/v1/runs/${id}/events`);
     await readUntil(response, /model\.started/);
-    expect(api.service.liveFollowers()).toBe(1);
-    abort.abort();
-    await expect.poll(() => api.service.liveFollowers()).toBe(0);
-    expect(api.service.runOf(id).run.status).toBe('running');
-    await expect.poll(() => api.streams).toEqual(['disconnected']);
+    expect(await openStreams()).toBe(1);
+    leave.abort();
+    await expect.poll(openStreams).toBe(0);
+    expect(await closed('disconnected')).toBe(before + 1);
+    expect((await platform.until(id, 'running')).status).toBe('running');
   });
 
   it('that does not read costs bounded memory and is detached', async () => {
-    const id = await start('flood');
-    const socket = connect(api.port, '127.0.0.1', () =>
-      socket.write(`GET /v1/runs/${id}/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n`),
+    const before = await closed('lagged');
+    const side = watchNextResponse(flooded);
+    const socket = connect(platform.port, '127.0.0.1', () =>
+      socket.write(`GET ${flooded} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n`),
     );
     socket.pause();
-    await expect.poll(() => api.service.framesServed(), { timeout: 5000 }).toBeGreaterThan(0);
-    await expect.poll(() => api.service.liveFollowers(), { timeout: 10_000 }).toBe(0);
-    // What was taken from the run fits the socket buffers of the kernel (a few MB on loopback) and no more.
-    expect(api.service.framesServed() * 64_000).toBeLessThan(40_000_000);
-    expect(api.streams).toEqual(['lagged']);
+    await expect.poll(() => side.ended, { timeout: 15_000 }).toBe(true);
+    expect(await closed('lagged')).toBe(before + 1);
+    expect(await openStreams()).toBe(0);
+    // What was taken from the run fits the socket buffers of the kernel, and here waits no more than one batch.
+    expect(side.written).toBeLessThan(0.7 * floodCalls * 49_000);
+    expect(side.mostHeld).toBeGreaterThan(0);
+    expect(side.mostHeld).toBeLessThan(batchBytes);
+    await expect.poll(() => side.destroyed, { timeout: 15_000 }).toBe(true);
     socket.destroy();
   });
 
   it('that was too slow is told where to go on', async () => {
-    const id = await start('flood');
+    const side = watchNextResponse(flooded);
     const text = await new Promise<string>((resolve, reject) => {
-      const outgoing = request(
-        { port: api.port, host: '127.0.0.1', path: `/v1/runs/${id}/events`, headers: { accept: 'text/event-stream' } },
-        (response) => {
-          let tail = '';
-          response.pause();
-          setTimeout(() => response.resume(), 500);
-          response.on('data', (chunk: Buffer) => {
-            tail = (tail + chunk.toString('latin1')).slice(-70_000);
-          });
-          response.on('end', () => resolve(tail));
-          response.on('error', reject);
-        },
-      );
+      const headers = { accept: 'text/event-stream' };
+      const outgoing = request({ port: platform.port, host: '127.0.0.1', path: flooded, headers, agent: false }, (response) => {
+        let tail = '';
+        response.pause();
+        void expect.poll(() => side.ended, { timeout: 15_000, interval: 10 }).toBe(true).then(() => response.resume(), reject);
+        response.on('data', (chunk: Buffer) => {
+          tail = (tail + chunk.toString('latin1')).slice(-70_000);
+        });
+        response.on('end', () => resolve(tail));
+        response.on('error', reject);
+      });
       outgoing.end();
     });
-    const ids = [...text.matchAll(/^id: (\d+)$/gm)].map((match) => match[1]);
+    const lastId = [...text.matchAll(/^id: (\d+)$/gm)].at(-1)?.[1] ?? '';
     const lagged = /event: stream\.lagged\ndata: (.*)\n\n$/.exec(text)?.[1];
-    expect(JSON.parse(lagged ?? '{}')).toEqual({ type: 'stream.lagged', runId: id, data: { lastEventId: ids.at(-1) } });
+    const runId = flooded.split('/')[3];
+    expect(JSON.parse(lagged ?? '{}')).toEqual({ type: 'stream.lagged', runId, data: { lastEventId: lastId } });
+    const rest = await readUntil(await stream(flooded, { 'last-event-id': lastId }), /\nevent/);
+    expect(rest).toMatch(new RegExp(`^id: ${Number(lastId) + 1}\n`));
   });
 });
 
-it('ends streams in good order at shutdown and refuses new work', async () => {
-  const id = await start('wait');
-  const response = await stream(`/v1/runs/${id}/events`);
-  const reading = response.text();
-  await expect.poll(() => api.service.liveFollowers()).toBe(1);
-  await api.api.close();
-  const text = await reading;
-  expect(text).toContain('event: model.started');
-  expect(text).not.toContain('event: error');
-  expect(api.streams).toEqual(['shutdown']);
-  expect(api.service.runOf(id).run.status).toBe('running');
+describe('at shutdown', () => {
+  let dataDir: string;
+  beforeAll(async () => {
+    dataDir = await mkdtemp(join(tmpdir(), 'nexus-test-'));
+  });
+  afterAll(() => rm(dataDir, { recursive: true, force: true }));
+
+  it('ends streams in good order, and the runs go on elsewhere', async () => {
+    const leaving = await startTestPlatform({ dataDir });
+    const id = await leaving.start(silent);
+    const reading = fetch(`${leaving.url}/v1/runs/${id}/events`, { headers: { accept: 'text/event-stream' } }).then((response) =>
+      response.text(),
+    );
+    await expect.poll(() => leaving.metric('nexus_streams_open')).toBe(1);
+    await leaving.close();
+    const text = await reading;
+    expect(text).toContain('event: model.started');
+    expect(text).not.toContain('event: error');
+    expect(text).toMatch(/\n\n: the server is shutting down, reconnect with the last event id\n\n$/);
+    const next = await startTestPlatform({ dataDir });
+    await next.until(id, 'running');
+    await next.close();
+  });
+
+  it('refuses new work, with a time to come back, and answers what is in flight', async () => {
+    const leaving = await startTestPlatform();
+    const held = Promise.withResolvers<never>();
+    let inFlight = false;
+    leaving.faults.fail('listRuns', () => {
+      inFlight = true;
+      return held.promise;
+    });
+    const ask = (socket: Socket, path: string) => socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+    const connection = connect(leaving.port, '127.0.0.1');
+    const answers = new Promise<string>((resolve, reject) => {
+      let text = '';
+      connection.on('data', (chunk) => {
+        text += String(chunk);
+      });
+      connection.on('close', () => resolve(text));
+      connection.on('error', reject);
+    });
+    ask(connection, '/v1/runs');
+    await expect.poll(() => inFlight).toBe(true);
+    const closing = leaving.close();
+    const second = watchNextResponse('/v1/sessions');
+    ask(connection, '/v1/sessions');
+    await expect.poll(() => second.started).toBe(true);
+    held.reject(new Error('answered late'));
+    await closing;
+    expect(await answers).toMatch(/^HTTP\/1\.1 500 .*HTTP\/1\.1 503 .*retry-after: 1\r\n.*"code":"unavailable"/s);
+  });
 });
