@@ -125,7 +125,7 @@ export const architectureViolations: readonly Violation[] = [
     gate: "source behind a module's test door",
     step: 'architecture',
     file: `${server}/cli/planted-testing.ts`,
-    plant: "import '#api/testing';\n",
+    plant: "import '#apps/testing';\n",
     caught: /cli\/planted-testing\.ts:1 {2}test-in-source /,
   },
   {

@@ -133,10 +133,9 @@ describe('on loopback', () => {
   });
 
   it('asks for the scope of each route and names the missing one', async () => {
-    const [runs, approvals, admin] = await Promise.all(
-      (['runs', 'approvals', 'admin'] as const).map((scope) => platform.key([scope])),
-    );
-    const status = async (key: string | undefined, path: string) => (await send({ path, headers: { authorization: `Bearer ${key}` } })).status;
+    const [runs, approvals, admin] = await Promise.all((['runs', 'approvals', 'admin'] as const).map((scope) => platform.key([scope])));
+    const status = async (key: string | undefined, path: string) =>
+      (await send({ path, headers: { authorization: `Bearer ${key}` } })).status;
     expect(await status(runs, '/v1/runs')).toBe(200);
     expect(await status(runs, '/v1/approvals')).toBe(403);
     expect(await status(runs, '/v1/keys')).toBe(403);

@@ -236,7 +236,10 @@ describe('a reader', () => {
       const outgoing = request({ port: platform.port, host: '127.0.0.1', path: flooded, headers, agent: false }, (response) => {
         let tail = '';
         response.pause();
-        void expect.poll(() => side.ended, { timeout: 15_000, interval: 10 }).toBe(true).then(() => response.resume(), reject);
+        void expect
+          .poll(() => side.ended, { timeout: 15_000, interval: 10 })
+          .toBe(true)
+          .then(() => response.resume(), reject);
         response.on('data', (chunk: Buffer) => {
           tail = (tail + chunk.toString('latin1')).slice(-70_000);
         });

@@ -36,10 +36,11 @@ export function createAsker(io: CliIo): { ask: Asker; close(): void } {
   return {
     ask(question) {
       const ready = lines.shift();
+      // A reader that is closed cannot prompt; what came before its end still counts.
+      if (ended) return Promise.resolve(ready ?? null);
       reader.setPrompt(question);
       reader.prompt();
       if (ready !== undefined) return Promise.resolve(ready);
-      if (ended) return Promise.resolve(null);
       return new Promise((resolve) => waiting.push(resolve));
     },
     close: () => reader.close(),

@@ -1,14 +1,37 @@
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Page, ReplayResult, Run } from '@nexus-agent/protocol';
+import type { UsageRow } from '@nexus-agent/sdk';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startTestApi, type TestApi } from '#api/testing';
-import { fakeApp, runCli } from './cli.testkit.ts';
+import { migrateDatabase } from '#apps';
+import { type LogEvent, startTestPlatform, type TestPlatform } from '#apps/testing';
+import { runCli, watchedApp } from './cli.testkit.ts';
+import type { Apps, RunningApp } from './io.ts';
 
-let api: TestApi;
+/** Data of the servers that commands start by themselves. */
+let home: string;
+let platform: TestPlatform;
 let env: Record<string, string>;
 beforeAll(async () => {
-  api = await startTestApi();
-  env = { NEXUS_URL: api.url };
+  home = await mkdtemp(join(tmpdir(), 'nexus-test-'));
+  platform = await startTestPlatform();
+  env = { NEXUS_URL: platform.url };
+  await platform.agent('careful', { tools: ['fs_*'], policy: { allow: ['fs_*'], approve: ['fs_write'] } });
 });
-afterAll(() => api.api.close());
+afterAll(async () => {
+  await platform.close();
+  await rm(home, { recursive: true, force: true });
+});
+
+/** A task whose whole answer is this text. */
+const say = (text: string) => `[[sim say="${text}"]]`;
+/** A task that needs a person when `careful` does it; the answer is what became of the call. */
+const write = '[[sim tools=fs_write(path="a.txt",content="hello")]] [[sim say="{{result}}"]]';
+const list = `[[sim tools=fs_list()]] ${say('There is nothing.')}`;
+/** A model that never answers. */
+const silent = 'hello --model sim/sim-large?stall=0';
 
 const nexus = (command: string, options: Parameters<typeof runCli>[1] = {}) =>
   runCli(
@@ -18,9 +41,29 @@ const nexus = (command: string, options: Parameters<typeof runCli>[1] = {}) =>
 
 /** Output with the parts that differ each time made equal. */
 const golden = (text: string) =>
-  text.replace(/\b(ses|run|apr|key)_[0-7][0-9a-hjkmnp-tv-z]{25}/g, '$1_…').replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, '<time>');
+  text.replace(/\b(ses|run|apr|key|agv)_[0-7][0-9a-hjkmnp-tv-z]{25}/g, '$1_…').replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, '<time>');
 
 const startRun = async (input: string) => (await nexus(`run --background ${input}`)).out.trim();
+const finishRun = async (input: string) => {
+  const id = await startRun(input);
+  await platform.until(id, 'completed');
+  return id;
+};
+
+const runIdIn = (text: string) => /run_\w+/.exec(text)?.[0] ?? '';
+
+/** The tokens and cost of a run as a person reads them. */
+async function spentBy(runId: string): Promise<string> {
+  const { totals } = await platform.ask<Run>('GET', `/v1/runs/${runId}`);
+  expect(totals.costMicroUsd).toBeGreaterThan(0);
+  return `${totals.inputTokens + totals.outputTokens} tokens · $${(totals.costMicroUsd / 1e6).toFixed(6)}`;
+}
+
+/** The id of the approval that a run waits for. */
+async function approvalOf(runId: string): Promise<string> {
+  const { waitingFor } = await platform.until(runId, 'waiting');
+  return waitingFor?.approvals?.[0] ?? '';
+}
 
 describe('arguments', () => {
   it('shows help and the version on stdout', async () => {
@@ -81,29 +124,32 @@ describe('arguments', () => {
 
   it('takes global options before and after the command', async () => {
     for (const command of ['--json models list', 'models list --json', 'models --json']) {
-      expect(JSON.parse((await nexus(command)).out)).toMatchObject({ data: [{ id: 'sim/sim-small' }], nextCursor: null });
+      expect(JSON.parse((await nexus(command)).out)).toMatchObject({
+        data: expect.arrayContaining([expect.objectContaining({ id: 'sim/sim-small' })]),
+        nextCursor: null,
+      });
     }
   });
 });
 
 describe('run', () => {
   it('streams the answer to stdout and what happens to stderr', async () => {
-    const { code, out, err } = await nexus('run hello there');
+    const { code, out, err } = await nexus(`run ${say('hello there')}`);
     expect(code).toBe(0);
-    expect(out).toBe('Echo: hello there\n');
+    expect(out).toBe('hello there\n');
     expect(golden(err)).toBe(
       [
         '● run_… · agent chat · session ses_…',
-        '  step 1 · sim/sim-small (simulator)',
-        '✓ completed · 1 model call · 0 tool calls · 120 tokens · $0.001234',
+        '  step 1 · sim/sim-large (simulator)',
+        `✓ completed · 1 model call · 0 tool calls · ${await spentBy(runIdIn(err))}`,
         '',
       ].join('\n'),
     );
   });
 
   it('shows tools', async () => {
-    const { err } = await nexus('run tool');
-    expect(err).toContain('  → fs_write {"path":"a.txt"}\n  ✓ fs_write 12 ms\n');
+    const { err } = await nexus(`run ${list}`);
+    expect(err).toMatch(/ {2}→ fs_list \{\}\n {2}✓ fs_list \d+ ms\n/);
   });
 
   it('prints one event a line with --json [verifies cli.exit-codes]', async () => {
@@ -117,103 +163,121 @@ describe('run', () => {
     expect(err).toBe('');
   });
 
-  it('tells refusals by policy and budget from other failures [verifies cli.exit-codes]', async () => {
-    expect((await nexus('run refuse-policy')).code).toBe(3);
-    expect((await nexus('run fail-policy')).code).toBe(3);
-    expect((await nexus('run refuse-budget')).code).toBe(4);
-    const failed = await nexus('run fail-budget');
+  it('tells refusals by policy from other failures [verifies cli.exit-codes]', async () => {
+    expect((await nexus('run hello --model sim-anthropic/sim-small')).code).toBe(3);
+    const fork = await nexus(`runs fork ${await finishRun('hello')} --model sim-anthropic/sim-small`);
+    const failed = await nexus(`runs watch ${fork.out.trim()}`);
+    expect(failed.code).toBe(3);
+    expect(failed.err).toContain('✗ failed: policy_denied, ');
+    const mend = platform.faults.fail('commit', new Error('the disk is full'));
+    expect((await nexus('run hello')).code).toBe(1);
+    mend();
+  });
+
+  it('tells refusals by budget from other failures, and how to go on [verifies cli.exit-codes]', async () => {
+    expect((await nexus('run hello --budget-tokens 10')).code).toBe(4);
+    const session = JSON.parse((await nexus('sessions create --budget-tool-calls 0 --json')).out);
+    const failed = await nexus(`run ${list} --session ${session.id}`);
     expect(failed.code).toBe(4);
-    expect(golden(failed.err)).toContain('✗ failed: budget_exceeded, the session has 10 micro-USD left');
+    expect(failed.err).toContain(`$ budget refused: session ${session.id} has 0 tool calls of 0 tool calls left, 1 tool calls asked`);
+    expect(failed.err).toContain('✗ failed: budget_exceeded, ');
     expect(golden(failed.err)).toContain('it can go on: nexus runs resume run_…');
-    expect((await nexus('run boom')).code).toBe(1);
   });
 
   it('reads standard input', async () => {
-    expect((await nexus('run -', { piped: 'from a pipe' })).out).toBe('Echo: from a pipe\n');
-    expect((await nexus('chat', { piped: 'piped chat' })).out).toBe('Echo: piped chat\n');
+    expect((await nexus('run -', { piped: say('from a pipe') })).out).toBe('from a pipe\n');
+    expect((await nexus('chat', { piped: say('piped chat') })).out).toBe('piped chat\n');
     expect((await nexus('run -', { piped: '' })).code).toBe(2);
   });
 
   it('cancels the run at Ctrl-C and ends with 130 [verifies cli.exit-codes]', async () => {
-    const { code, err } = await nexus('run wait', { interruptAt: /step 1/ });
+    const { code, err } = await nexus(`run ${silent}`, { interruptAt: /step 1/ });
     expect(code).toBe(130);
     expect(golden(err)).toContain('cancelling run_…; press Ctrl-C again to leave at once');
     expect(err).toContain('■ cancelled: interrupted at the terminal');
+    expect((await platform.until(runIdIn(err), 'cancelled')).status).toBe('cancelled');
   });
 
   it('says how to answer an approval where nobody can be asked', async () => {
-    const running = nexus('run approve it');
+    const running = nexus(`run ${write} --agent careful`);
     await expect.poll(async () => (await nexus('approvals')).out).toContain('fs_write');
     const { data } = JSON.parse((await nexus('approvals --json')).out);
-    await nexus(`approvals deny ${data[0].id} --note no`);
+    await nexus(`approvals deny ${data[0].id} --note never`);
     const { code, out, err } = await running;
     expect(code).toBe(0);
-    expect(out).toContain('I was not allowed to write.');
+    expect(out).toContain('never');
     expect(golden(err)).toContain('    nexus approvals approve apr_…\n    nexus approvals deny apr_…\n');
-    expect(err).toContain('✗ deny by local');
+    expect(err).toContain('✗ deny by local: never');
   });
 
   it('keeps control characters of a model away from the terminal', async () => {
     const { out, err } = await nexus('run', {});
     expect(out + err).toContain('missing required argument');
-    const evil = await runCli(['run', 'a\u001b[2Jb\u0007c'], { env });
-    expect(evil.out).toBe('Echo: a[2Jbc\n');
+    const evil = await runCli(['run', say('a\\u001b[2Jb\\u0007c')], { env });
+    expect(evil.out).toBe('a[2Jbc\n');
+    const echoed = await runCli(['run', 'a\u001b[2Jb\u0007c'], { env });
+    expect(echoed.out).toMatch(/ a\[2Jbc\n$/);
   });
 
   it('follows a run without owning it: Ctrl-C detaches', async () => {
-    const id = await startRun('wait');
+    const id = await startRun(silent);
     const { code, err } = await nexus(`runs watch ${id}`, { interruptAt: /step 1/ });
     expect(code).toBe(130);
     expect(err).toContain(`detached; the run goes on: nexus runs watch ${id}`);
-    expect(api.service.runOf(id).run.status).toBe('running');
+    expect((await platform.until(id, 'running')).status).toBe('running');
   });
 });
 
 describe('chat', () => {
   it('goes from turn to turn in one session and ends with the input', async () => {
-    const { code, out, err } = await nexus('chat', { typed: ['first', '', 'second'] });
+    const { code, out, err } = await nexus('chat', { typed: [say('first'), '', say('second')] });
     expect(code).toBe(0);
-    expect(out).toBe('Echo: first\nEcho: second\n');
+    expect(out).toBe('first\nsecond\n');
     const sessions = [...err.matchAll(/session (ses_\w+)/g)].map((match) => match[1]);
+    expect(sessions.length).toBeGreaterThan(1);
     expect(new Set(sessions).size).toBe(1);
     expect(err).toContain(`nexus chat --session ${sessions[0]}`);
   });
 
   it('asks for an approval, showing the exact arguments', async () => {
-    const yes = await nexus('chat', { typed: ['approve it', 'what?', 'y'] });
-    expect(yes.out).toBe('The file is written.\n');
-    expect(yes.err).toContain('"text": "hello"');
+    const yes = await nexus('chat --agent careful', { typed: [write, 'what?', 'y'] });
+    expect(yes.out).toContain('a.txt');
+    expect(yes.err).toContain('"content": "hello"');
     expect(yes.err).toContain('✓ approve by local');
-    expect((await nexus('chat', { typed: ['approve it', 'n'] })).out).toBe('I was not allowed to write.\n');
+    const no = await nexus('chat --agent careful', { typed: [write, 'n'] });
+    expect(no.err).toContain('✗ deny by local');
+    expect(no.err).toContain('⊘ fs_write denied');
   });
 
   it('runs with edited arguments', async () => {
-    const { err } = await nexus('chat', { typed: ['approve it', 'e', '{bad', '{"path":"b.txt"}'] });
+    const { err } = await nexus('chat --agent careful', { typed: [write, 'e', '{bad', '{"path":"b.txt","content":"edited"}'] });
     expect(err).toContain('must be JSON');
-    expect(err).toContain('→ fs_write {"path":"b.txt"}');
+    expect(err).toContain('→ fs_write {"path":"b.txt","content":"edited"}');
   });
 
   it('survives a refused turn', async () => {
-    const { out, err } = await nexus('chat', { typed: ['refuse-budget', 'hello'] });
-    expect(err).toContain('error: session ses_1 has 10 of 10');
-    expect(out).toBe('Echo: hello\n');
+    const long = `${'a long story '.repeat(500)} ${say('told')}`;
+    const { out, err } = await nexus('chat --budget-tokens 5000', { typed: [long, say('hello')] });
+    expect(golden(err)).toMatch(/error: the model call needs \d+ tokens, and the budget of run run_… has 5000 left/);
+    expect(out).toBe('hello\n');
   });
 });
 
 describe('a server inside the command', () => {
   it('starts with a note when none runs at the default address', async () => {
-    const started: TestApi[] = [];
-    const { code, out, err } = await runCli(['run', 'hello'], { env: { NEXUS_PORT: '9' }, apps: { startAllInOne: fakeApp(started) } });
-    expect({ code, out }).toEqual({ code: 0, out: 'Echo: hello\n' });
+    const started: RunningApp[] = [];
+    const own = { NEXUS_PORT: '9', NEXUS_DATA_DIR: join(home, 'noted') };
+    const { code, out, err } = await runCli(['run', say('hello')], { env: own, apps: { startAllInOne: watchedApp(started) } });
+    expect({ code, out }).toEqual({ code: 0, out: 'hello\n' });
     expect(err).toContain('no server at http://127.0.0.1:9: starting one inside this command');
     await expect(fetch(started[0]?.url ?? '')).rejects.toThrow();
   });
 
   it('is used by any command that asks for it, and never instead of a server that was named', async () => {
-    const started: TestApi[] = [];
-    const apps = { startAllInOne: fakeApp(started) };
-    expect((await runCli(['keys', 'create', '--name', 'ops', '--embedded'], { apps })).out).toMatch(/^nx_/);
-    const named = await runCli(['run', 'hello', '--url', 'http://127.0.0.1:9'], { apps });
+    const started: RunningApp[] = [];
+    const options = { env: { NEXUS_DATA_DIR: join(home, 'asked') }, apps: { startAllInOne: watchedApp(started) } };
+    expect((await runCli(['keys', 'create', '--name', 'ops', '--embedded'], options)).out).toMatch(/^nx_/);
+    const named = await runCli(['run', 'hello', '--url', 'http://127.0.0.1:9'], options);
     expect(named.code).toBe(1);
     expect(named.err).toContain('start a server with: nexus serve');
     expect(started).toHaveLength(1);
@@ -222,46 +286,74 @@ describe('a server inside the command', () => {
 
 describe('the journal of a run', () => {
   it('is shown as a timeline', async () => {
-    const id = await startRun('tool');
+    const id = await finishRun(list);
+    const events = await platform.events(id);
     const { out } = await nexus(`runs show ${id}`);
-    expect(golden(out)).toBe(
+    const spent = await spentBy(id);
+    expect(golden(out).replace(/^trace {4}[0-9a-f]{32}$/m, 'trace    <trace>')).toBe(
       [
         'run      run_…',
         'status   completed',
         'session  ses_…',
-        'agent    chat (agv_fake)',
-        'totals   1 model call · 1 tool call · 120 tokens · $0.001234',
+        'agent    chat (agv_…)',
+        `totals   2 model calls · 1 tool call · ${spent}`,
+        'trace    <trace>',
         'created  <time>',
         '',
-        '   +0.00s #1    ● run_… · agent chat · session ses_…',
-        '   +0.30s #4      step 1 · sim/sim-small (simulator)',
-        '   +0.40s #5      → fs_write {"path":"a.txt"}',
-        '   +0.40s #5        allow by agent.allow',
-        '   +0.50s #6      ✓ fs_write 12 ms',
-        '   +0.60s #7      ✓ answer · 100 in, 20 out · $0.001234 · 50 ms · stop',
-        '   +0.80s #9    ✓ completed · 1 model call · 1 tool call · 120 tokens · $0.001234',
+        moment(events, 'run.created', '● run_… · agent chat · session ses_…'),
+        moment(events, 'model.started', '  step 1 · sim/sim-large (simulator)'),
+        moment(events, 'model.completed', `  ✓ answer · ${answerFigures(events, 0)} · tool_calls`),
+        moment(events, 'tool.started', '  → fs_list {}'),
+        moment(events, 'tool.started', '    allow by agent:allow[0]'),
+        moment(events, 'tool.completed', `  ✓ fs_list ${ofType(events, 'tool.completed')[0]?.data.durationMs} ms`),
+        moment(events, 'model.started', '  step 2 · sim/sim-large (simulator)', 1),
+        moment(events, 'model.completed', `  ✓ answer · ${answerFigures(events, 1)} · stop`, 1),
+        moment(events, 'run.completed', `✓ completed · 2 model calls · 1 tool call · ${spent}`),
         '',
-        'The file is written.',
+        'There is nothing.',
         '',
       ].join('\n'),
     );
   });
 
   it('is listed, printed, replayed, forked, cancelled and resumed', async () => {
-    const id = await startRun('hello');
+    const id = await finishRun('hello');
+    const events = await platform.events(id);
     expect((await nexus('runs --limit 100')).out).toContain(id);
     expect((await nexus('runs list --limit 1')).err).toContain('more: --cursor');
-    expect((await nexus(`runs events ${id}`)).out.trim().split('\n')).toHaveLength(7);
-    expect((await nexus(`runs replay ${id}`)).out).toBe('7 events · the journal gives the recorded state · a1b2\n');
-    expect((await nexus(`runs fork ${id} --model sim/other`)).out).toMatch(/^run_/);
-    expect((await nexus(`runs decisions ${id}`)).out).toContain('allow   tool.execute');
+    const printed = (await nexus(`runs events ${id}`)).out.trim().split('\n');
+    expect(printed.map((line) => JSON.parse(line))).toEqual(events);
+    const { stateHash } = await platform.ask<ReplayResult>('POST', `/v1/runs/${id}/replay`);
+    expect((await nexus(`runs replay ${id}`)).out).toBe(`${events.length} events · the journal gives the recorded state · ${stateHash}\n`);
+    expect((await nexus(`runs fork ${id} --model sim/sim-small`)).out).toMatch(/^run_/);
+    expect((await nexus(`runs decisions ${id}`)).out).toMatch(/^allow +model\.invoke/m);
     expect((await nexus(`runs resume ${id}`)).code).toBe(1);
-    expect((await nexus(`runs cancel ${await startRun('wait')}`)).out).toContain('is cancelled');
+    const silentId = await startRun(silent);
+    expect((await nexus(`runs cancel ${silentId}`)).out).toMatch(/ is (cancelled|running; it is told to stop)\n$/);
+    await platform.until(silentId, 'cancelled');
     const missing = await nexus('runs show run_01h455vb4pex5vsknk084sn02q --json');
     expect(missing.code).toBe(1);
     expect(JSON.parse(missing.out)).toMatchObject({ error: { code: 'not_found' } });
   });
 });
+
+function ofType<T extends LogEvent['type']>(events: readonly LogEvent[], type: T): Extract<LogEvent, { type: T }>[] {
+  return events.filter((event): event is Extract<LogEvent, { type: T }> => event.type === type);
+}
+
+/** A line of the timeline at the nth event of a type. */
+function moment(events: readonly LogEvent[], type: LogEvent['type'], text: string, nth = 0): string {
+  const event = ofType(events, type)[nth];
+  const sinceMs = Date.parse(event?.at ?? '') - Date.parse(events[0]?.at ?? '');
+  return `${`+${(sinceMs / 1000).toFixed(2)}s`.padStart(9)} ${`#${event?.seq}`.padEnd(5)} ${text}`;
+}
+
+/** What the nth answer took, as a person reads it. */
+function answerFigures(events: readonly LogEvent[], nth: number): string {
+  const answer = ofType(events, 'model.completed')[nth]?.data;
+  const { inputTokens, outputTokens } = answer?.usage ?? {};
+  return `${inputTokens} in, ${outputTokens} out · $${((answer?.costMicroUsd ?? 0) / 1e6).toFixed(6)} · ${answer?.durationMs} ms`;
+}
 
 describe('other resources', () => {
   it('creates and shows a session with its budget and policy', async () => {
@@ -270,7 +362,7 @@ describe('other resources', () => {
       [
         'session  ses_…',
         'status   active',
-        'agent    chat (agv_1)',
+        'agent    chat (agv_…)',
         'allow    fs_* code_js',
         'approve  fs_write',
         'created  <time>',
@@ -282,30 +374,45 @@ describe('other resources', () => {
     );
     const id = /ses_\w+/.exec(out)?.[0];
     expect((await nexus(`sessions show ${id}`)).out).toBe(out);
-    await nexus(`run hello --session ${id}`);
-    expect((await nexus(`sessions messages ${id}`)).out).toBe('user: hello\n');
+    await nexus(`run ${say('hi')} --session ${id}`);
+    expect((await nexus(`sessions messages ${id}`)).out).toBe('user: [[sim say="hi"]]\nassistant: hi\n');
     expect((await nexus(`sessions close ${id}`)).out).toContain('is closed');
     expect((await nexus('sessions')).out).toContain('AGENT');
   });
 
   it('answers approvals with edits and shows them', async () => {
-    await startRun('approve');
-    const { data } = JSON.parse((await nexus('approvals --json')).out);
-    const id = data[0].id;
-    expect(golden((await nexus(`approvals show ${id}`)).out)).toContain('choices   approve, deny');
-    expect((await nexus(`approvals approve ${id} --arguments {"path":"c.txt"}`)).out).toContain(`${id}: approve`);
+    const runId = await startRun(`${write} --agent careful`);
+    const id = await approvalOf(runId);
+    const shown = golden((await nexus(`approvals show ${id}`)).out);
+    expect(shown).toContain('choices   approve, deny');
+    expect(shown).toContain('"content": "hello"');
+    const approve = await nexus(`approvals approve ${id} --arguments {"path":"c.txt","content":"edited"}`);
+    expect(approve.out).toContain(`${id}: approve`);
     expect((await nexus(`approvals approve ${id}`)).code).toBe(1);
-    expect((await nexus('approvals list --status all')).out).toContain('{"path":"c.txt"}');
+    expect((await nexus('approvals list --status all')).out).toMatch(new RegExp(`^${id} +approve +fs_write .* ${runId}$`, 'm'));
+    await platform.until(runId, 'completed');
+    expect((await nexus(`runs show ${runId}`)).out).toContain('→ fs_write {"path":"c.txt","content":"edited"}');
   });
 
   it('lists agents, tools, models, budgets and usage', async () => {
-    expect((await nexus('agents')).out).toContain('chat  agv_1    sim/sim-small  built-in  General help');
+    expect(golden((await nexus('agents')).out)).toMatch(/^chat +agv_… +sim\/sim-large +built-in +General assistant/m);
     expect((await nexus('agents show chat')).out).toContain('maxSteps: 25');
-    expect((await nexus('tools')).out).toContain('fs_read  none     fs.read');
-    expect((await nexus('models')).out).toMatch(/sim\/sim-small +100000 +\$1\.0000 +\$4\.0000 +simulator/);
-    expect((await nexus('budgets')).out).toContain('tenant:default  month 2026-01  $5.0000');
-    expect((await nexus('budgets usage --days 3')).out).toContain('2026-01-01  $0.001234  120');
-    expect((await nexus('budgets set tenant:default $2.50 --window month')).out).toContain('tenant:default: $2.5000 a month');
+    expect((await nexus('tools')).out).toMatch(/^fs_read +none +fs\.read /m);
+    expect((await nexus('models')).out).toMatch(/^sim\/sim-small +\d+ +\$0\.1000 +\$0\.4000 +simulator$/m);
+    expect((await nexus('budgets set user:somebody $2.50 --window month')).out).toContain('user:somebody: $2.5000 a month');
+    expect((await nexus('budgets --scope user:somebody')).out).toMatch(
+      /^user:somebody +month \d{4}-\d\d +\$2\.5000 +\$0\.000000 +\$0\.000000$/m,
+    );
+  });
+
+  it('shows what was spent by day', async () => {
+    await finishRun('hello');
+    const { data } = await platform.ask<Page<UsageRow>>('GET', '/v1/usage?days=3');
+    const row = data[0];
+    expect(row?.costMicroUsd).toBeGreaterThan(0);
+    const cost = ((row?.costMicroUsd ?? 0) / 1e6).toFixed((row?.costMicroUsd ?? 0) < 10_000 ? 6 : 4);
+    expect((await nexus('budgets usage --days 3')).out).toContain(`${row?.day}  $${cost}`);
+    expect((await nexus('budgets usage --days 3')).out).toMatch(new RegExp(` ${row?.tokens} +${row?.toolCalls}$`, 'm'));
   });
 
   it('stores an agent from a file, checking it first', async () => {
@@ -319,13 +426,14 @@ describe('other resources', () => {
   it('runs a tool', async () => {
     const { out } = await nexus('sessions create --json');
     const { id } = JSON.parse(out);
-    expect((await nexus(`tools run fs_read --session ${id} --input {"path":"x"}`)).out).toBe('read x\n');
+    await nexus(`tools run fs_write --session ${id} --input {"path":"x","content":"written"}`);
+    expect((await nexus(`tools run fs_read --session ${id} --input {"path":"x"}`)).out).toBe('written\n');
     expect((await nexus(`tools run nope --session ${id}`)).code).toBe(1);
   });
 
   it('makes, lists and revokes keys; only the secret is data', async () => {
     const made = await nexus('keys create --name ops --scope runs approvals');
-    expect(made.out).toMatch(/^nx_\w+\n$/);
+    expect(made.out).toMatch(/^nx_[0-9a-z]{26}_[\w-]{43}\n$/);
     const id = /key_\w+/.exec(made.err)?.[0];
     expect((await nexus(`keys revoke ${id}`)).code).toBe(0);
     expect((await nexus('keys')).out).toMatch(new RegExp(`${id} +ops +runs approvals +revoked`));
@@ -357,24 +465,33 @@ describe('the machine', () => {
   });
 
   it('serves until it is interrupted, then drains', async () => {
-    const started: TestApi[] = [];
-    const { code, out, err } = await nexus('serve --port 0', { interruptAt: /ready/, apps: { startAllInOne: fakeApp(started) } });
+    const started: RunningApp[] = [];
+    const { code, out, err } = await nexus('serve --port 0', {
+      interruptAt: /ready/,
+      env: { NEXUS_DATA_DIR: join(home, 'served') },
+      apps: { startAllInOne: watchedApp(started) },
+    });
     expect(code).toBe(0);
     expect(out).toBe(`Nexus Agent is ready at ${started[0]?.url}\n`);
     expect(err).toContain('draining');
+    await expect(fetch(started[0]?.url ?? '')).rejects.toThrow();
   });
 
-  it('migrates and runs the demo through the apps', async () => {
-    const calls: string[] = [];
-    const apps = {
-      migrateDatabase: async () => void calls.push('migrate'),
-      runDemo: async ({ interactive, out }: { interactive: boolean; out: (text: string) => void }) => {
-        calls.push(`demo ${interactive}`);
-        out('shown\n');
-      },
+  it('migrates the database that is configured', async () => {
+    const dataDir = join(home, 'migrated');
+    const { code, out } = await nexus('migrate', { env: { NEXUS_DATA_DIR: dataDir }, apps: { migrateDatabase } });
+    expect(code).toBe(0);
+    expect(out).toBe('the database has the schema of this version\n');
+    expect(existsSync(join(dataDir, 'nexus.db'))).toBe(true);
+  });
+
+  it('runs the demo through the apps, which stays up only on a terminal', async () => {
+    const calls: boolean[] = [];
+    const runDemo: Apps['runDemo'] = async ({ interactive, out }) => {
+      calls.push(interactive);
+      out('shown\n');
     };
-    expect((await nexus('migrate', { apps })).code).toBe(0);
-    expect((await nexus('demo', { apps })).out).toBe('shown\n');
-    expect(calls).toEqual(['migrate', 'demo false']);
+    expect((await nexus('demo', { apps: { runDemo } })).out).toBe('shown\n');
+    expect(calls).toEqual([false]);
   });
 });

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
-import { createFakeRunService, startTestApi, type TestApi } from '#api/testing';
-import type { Apps, CliIo } from './io.ts';
+import { startAllInOne } from '#apps';
+import { silentLogger } from '#telemetry';
+import type { Apps, CliIo, RunningApp } from './io.ts';
 import { main } from './main.ts';
 
 export interface CliResult {
@@ -21,7 +22,7 @@ export interface CliRunOptions {
   readonly apps?: Partial<Apps>;
 }
 
-/** Runs a command line against a test API, with everything it prints captured. */
+/** Runs a command line with everything it prints captured. */
 export async function runCli(argv: readonly string[], options: CliRunOptions = {}): Promise<CliResult> {
   let out = '';
   let err = '';
@@ -72,16 +73,16 @@ function typing(lines: readonly string[]): Readable {
   const rest = [...lines];
   return new Readable({
     read() {
-      setTimeout(() => this.push(rest.length === 0 ? null : `${rest.shift()}\n`), 20);
+      setImmediate(() => this.push(rest.length === 0 ? null : `${rest.shift()}\n`));
     },
   });
 }
 
-/** An app that is the real API before a fake engine. */
-export function fakeApp(started: TestApi[]): Apps['startAllInOne'] {
-  return async () => {
-    const api = await startTestApi({ service: createFakeRunService() });
-    started.push(api);
-    return { url: api.url, close: () => api.api.close() };
+/** The real composition root, without its log, that tells what it started. */
+export function watchedApp(started: RunningApp[]): Apps['startAllInOne'] {
+  return async (options) => {
+    const app = await startAllInOne({ ...options, logger: silentLogger });
+    started.push(app);
+    return app;
   };
 }

@@ -1,2 +1,2 @@
 /** The whole platform for tests: the real composition on the embedded store, with the simulator as its model. */
-export { startTestPlatform, type TestPlatform } from './platform.ts';
+export { type LogEvent, startTestPlatform, type TestPlatform } from './platform.ts';

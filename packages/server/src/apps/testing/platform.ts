@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type AgentDefinition, isTerminal, type JournalEvent, type Key, type KeyScope, type Run, type RunStatus } from '@nexus-agent/protocol';
+import { type AgentDefinition, isTerminal, type Key, type KeyScope, type Run, type RunStatus, type WireEvent } from '@nexus-agent/protocol';
 import { type ConfigInput, resolveConfig } from '#core';
 import type { Tool } from '#tools';
 import { type AllInOne, startAllInOne } from '../all-in-one.ts';
@@ -38,9 +38,13 @@ export interface TestPlatform {
   until(runId: string, status: RunStatus): Promise<Run>;
   /** Starts a run, waits until it is completed, and gives its id. */
   complete(request: Readonly<Record<string, unknown>>): Promise<string>;
-  events(runId: string): Promise<JournalEvent[]>;
+  /** The log of a run, as the API gives it. */
+  events(runId: string): Promise<LogEvent[]>;
   close(): Promise<void>;
 }
+
+/** An event of a run's log on the wire. */
+export type LogEvent = Extract<WireEvent, { seq: number }>;
 
 const patienceMs = 15_000;
 
@@ -104,7 +108,7 @@ export async function startTestPlatform({ config, tools = [], dataDir }: TestPla
       await until(runId, 'completed');
       return runId;
     },
-    events: async (runId) => (await ask<{ data: JournalEvent[] }>('GET', `/v1/runs/${runId}/events?limit=1000`)).data,
+    events: async (runId) => (await ask<{ data: LogEvent[] }>('GET', `/v1/runs/${runId}/events?limit=1000`)).data,
     async close() {
       await app.close();
       await removeFolder();

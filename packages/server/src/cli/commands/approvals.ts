@@ -10,7 +10,7 @@ export async function list(context: CliContext, options: PageFlags & { status: A
   printPage(context, page, ['ID', 'STATUS', 'WHAT', 'UNTIL', 'RUN'], (approval) => [
     approval.id,
     approval.decision ?? approval.status,
-    approval.question === undefined ? `${approval.toolName} ${brief(approval.arguments, 60)}` : brief(approval.question, 70),
+    approval.kind === 'question' ? brief(approval.question ?? '', 70) : `${approval.toolName} ${brief(approval.arguments, 60)}`,
     approval.deadlineAt,
     approval.runId,
   ]);
