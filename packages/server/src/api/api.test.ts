@@ -137,7 +137,7 @@ describe('every answer', () => {
     const counted = () => platform.metric('http_server_request_duration_seconds_count', labels);
     const before = await counted();
     await (await get('/v1/runs/run_01h455vb4pex5vsknk084sn02q')).text();
-    await expect.poll(counted).toBe(before + 1);
+    await expect.poll(counted, { timeout: 15_000 }).toBe(before + 1);
   });
 });
 

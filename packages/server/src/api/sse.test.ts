@@ -1,6 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import { request } from 'node:http';
-import { connect, type Socket } from 'node:net';
+import { createServer, request, type ServerResponse } from 'node:http';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { WireEvent } from '@nexus-agent/protocol';
@@ -8,6 +8,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { startTestPlatform, type TestPlatform } from '#apps/testing';
 import type { Tool } from '#tools';
 import { watchNextResponse } from './server-side.testkit.ts';
+import { createStreamHub } from './sse.ts';
+import type { StreamOutcome } from './types.ts';
 
 const chatPath = '/v1/agents/chat/stream';
 /** A model that never begins its answer. */
@@ -38,6 +40,9 @@ beforeAll(async () => {
 });
 afterAll(() => platform.close());
 
+/** Waits for a condition as long as a busy machine may need. */
+const eventually = <T>(probe: () => T) => expect.poll(probe, { timeout: 15_000, interval: 10 });
+
 /** How many streams ended so far, by how. */
 const closed = (outcome: string) => platform.metric('nexus_streams_closed_total', { outcome });
 const openStreams = () => platform.metric('nexus_streams_open');
@@ -47,7 +52,7 @@ afterEach(async () => {
   leave.abort();
   leave = new AbortController();
   // A stream counts as open until its follower has let go of the run.
-  await expect.poll(openStreams).toBe(0);
+  await eventually(openStreams).toBe(0);
 });
 
 const stream = (path: string, headers: Record<string, string> = {}, init: RequestInit = {}) =>
@@ -119,7 +124,7 @@ describe('the stream of a run', () => {
     expect(ofText.at(-1)).toBe(`${modelStarted}.${'hello there'.length}`);
     expect(held(seen).words).toBe('hello there');
     expect(seen.at(-1)?.event).toBe('run.completed');
-    await expect.poll(() => closed('completed')).toBe(before + 1);
+    await eventually(() => closed('completed')).toBe(before + 1);
   });
 
   it('greets by a bare GET, and takes the request as a query', async () => {
@@ -176,7 +181,7 @@ describe('the stream of a run', () => {
     const last = text.trim().split('\n\n').at(-1) ?? '';
     expect(last).toMatch(/^event: error\ndata: .*"code":"internal"/);
     expect(text).not.toContain('secret internals');
-    await expect.poll(() => closed('failed')).toBe(before + 1);
+    await eventually(() => closed('failed')).toBe(before + 1);
   });
 
   it('sends comments while nothing happens', async () => {
@@ -206,7 +211,7 @@ describe('a reader', () => {
     await readUntil(response, /model\.started/);
     expect(await openStreams()).toBe(1);
     leave.abort();
-    await expect.poll(openStreams).toBe(0);
+    await eventually(openStreams).toBe(0);
     expect(await closed('disconnected')).toBe(before + 1);
     expect((await platform.until(id, 'running')).status).toBe('running');
   });
@@ -218,14 +223,14 @@ describe('a reader', () => {
       socket.write(`GET ${flooded} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n`),
     );
     socket.pause();
-    await expect.poll(() => side.ended, { timeout: 15_000 }).toBe(true);
-    expect(await closed('lagged')).toBe(before + 1);
+    await eventually(() => side.ended).toBe(true);
+    await eventually(() => closed('lagged')).toBe(before + 1);
     expect(await openStreams()).toBe(0);
     // What was taken from the run fits the socket buffers of the kernel, and here waits no more than one batch.
     expect(side.written).toBeLessThan(0.7 * floodCalls * 49_000);
     expect(side.mostHeld).toBeGreaterThan(0);
     expect(side.mostHeld).toBeLessThan(batchBytes);
-    await expect.poll(() => side.destroyed, { timeout: 15_000 }).toBe(true);
+    await eventually(() => side.destroyed).toBe(true);
     socket.destroy();
   });
 
@@ -236,8 +241,7 @@ describe('a reader', () => {
       const outgoing = request({ port: platform.port, host: '127.0.0.1', path: flooded, headers, agent: false }, (response) => {
         let tail = '';
         response.pause();
-        void expect
-          .poll(() => side.ended, { timeout: 15_000, interval: 10 })
+        void eventually(() => side.ended)
           .toBe(true)
           .then(() => response.resume(), reject);
         response.on('data', (chunk: Buffer) => {
@@ -257,6 +261,40 @@ describe('a reader', () => {
   });
 });
 
+it('lets go of the run also when its reader leaves while the socket is full', async () => {
+  const hub = createStreamHub({ lagMs: 60_000, pingMs: 60_000, onFrames: () => undefined });
+  let followers = 0;
+  async function* follow() {
+    followers += 1;
+    try {
+      for (;;) yield [{ id: '1', event: 'run.created' as const, data: 'x'.repeat(1_000_000) }];
+    } finally {
+      followers -= 1;
+    }
+  }
+  const problemOf = (error: unknown) => {
+    throw error;
+  };
+  const served = Promise.withResolvers<StreamOutcome>();
+  let full: ServerResponse | null = null;
+  const server = createServer((_request, response) => {
+    full = response;
+    const stream = { runId: 'run_1', cursor: { seq: 0, offset: 0 }, headers: {}, follow, problemOf };
+    void hub.serve(response, stream).then(served.resolve, served.reject);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo; // it listens on TCP
+  const reader = connect(port, '127.0.0.1', () => reader.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'));
+  reader.pause();
+  await eventually(() => full?.writableNeedDrain).toBe(true);
+  expect(followers).toBe(1);
+  reader.destroy();
+  expect(await served.promise).toBe('disconnected');
+  expect(followers).toBe(0);
+  await hub.close();
+  await new Promise((resolve) => server.close(resolve));
+});
+
 describe('at shutdown', () => {
   let dataDir: string;
   beforeAll(async () => {
@@ -270,7 +308,7 @@ describe('at shutdown', () => {
     const reading = fetch(`${leaving.url}/v1/runs/${id}/events`, { headers: { accept: 'text/event-stream' } }).then((response) =>
       response.text(),
     );
-    await expect.poll(() => leaving.metric('nexus_streams_open')).toBe(1);
+    await eventually(() => leaving.metric('nexus_streams_open')).toBe(1);
     await leaving.close();
     const text = await reading;
     expect(text).toContain('event: model.started');
@@ -300,11 +338,11 @@ describe('at shutdown', () => {
       connection.on('error', reject);
     });
     ask(connection, '/v1/runs');
-    await expect.poll(() => inFlight).toBe(true);
+    await eventually(() => inFlight).toBe(true);
     const closing = leaving.close();
     const second = watchNextResponse('/v1/sessions');
     ask(connection, '/v1/sessions');
-    await expect.poll(() => second.started).toBe(true);
+    await eventually(() => second.started).toBe(true);
     held.reject(new Error('answered late'));
     await closing;
     expect(await answers).toMatch(/^HTTP\/1\.1 500 .*HTTP\/1\.1 503 .*retry-after: 1\r\n.*"code":"unavailable"/s);

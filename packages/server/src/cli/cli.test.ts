@@ -200,7 +200,7 @@ describe('run', () => {
 
   it('says how to answer an approval where nobody can be asked', async () => {
     const running = nexus(`run ${write} --agent careful`);
-    await expect.poll(async () => (await nexus('approvals')).out).toContain('fs_write');
+    await expect.poll(async () => (await nexus('approvals')).out, { timeout: 15_000 }).toContain('fs_write');
     const { data } = JSON.parse((await nexus('approvals --json')).out);
     await nexus(`approvals deny ${data[0].id} --note never`);
     const { code, out, err } = await running;
@@ -256,9 +256,9 @@ describe('chat', () => {
   });
 
   it('survives a refused turn', async () => {
-    const long = `${'a long story '.repeat(500)} ${say('told')}`;
-    const { out, err } = await nexus('chat --budget-tokens 5000', { typed: [long, say('hello')] });
-    expect(golden(err)).toMatch(/error: the model call needs \d+ tokens, and the budget of run run_… has 5000 left/);
+    const long = `${'a long story '.repeat(800)} ${say('told')}`;
+    const { out, err } = await nexus('chat --budget-tokens 6000', { typed: [long, say('hello')] });
+    expect(golden(err)).toMatch(/error: the model call needs \d+ tokens, and the budget of run run_… has 6000 left/);
     expect(out).toBe('hello\n');
   });
 });

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { startAllInOne } from '#apps';
-import { silentLogger } from '#telemetry';
+import { createKeptLog } from '#apps/testing';
 import type { Apps, CliIo, RunningApp } from './io.ts';
 import { main } from './main.ts';
 
@@ -78,10 +78,10 @@ function typing(lines: readonly string[]): Readable {
   });
 }
 
-/** The real composition root, without its log, that tells what it started. */
+/** The real composition root, which keeps its log off the terminal and tells what it started. */
 export function watchedApp(started: RunningApp[]): Apps['startAllInOne'] {
   return async (options) => {
-    const app = await startAllInOne({ ...options, logger: silentLogger });
+    const app = await startAllInOne({ ...options, logger: createKeptLog().logger });
     started.push(app);
     return app;
   };
