@@ -26,15 +26,15 @@ const flood: Tool = {
   timeoutMs: 10_000,
   execute: async () => ({ type: 'ok', output: 'x'.repeat(49_000) }),
 };
-/** Calls of it whose results make a log that no socket takes whole: 12 MB, where the kernel holds some 4 MB. */
-const floodCalls = 240;
+/** Calls of it whose results make a log that no socket takes whole: 9 MB, where the kernel holds some 4 MB. */
+const floodCalls = 180;
 /** More than a batch may hold: it ends with the first event that takes it over 256,000 characters. */
 const batchBytes = 310_000;
 
 let platform: TestPlatform;
 beforeAll(async () => {
   platform = await startTestPlatform({
-    config: { limits: { streamLagMs: 1000, streamPingMs: 50 }, runs: { deltaCoalesceMs: 0 } },
+    config: { limits: { streamLagMs: 700, streamPingMs: 50 }, runs: { deltaCoalesceMs: 0 } },
     tools: [flood],
   });
 });
