@@ -218,7 +218,7 @@ describe('resources', () => {
     expect(await problem(await post(path, { decision: 'yes' }))).toMatchObject({ detail: expect.stringContaining('"approve"') });
     const edited = { path: 'b.txt', content: 'hello' };
     const decided = { status: 'decided', decision: 'approve', decidedBy: 'local' };
-    expect(await (await post(path, { decision: 'approve', arguments: edited })).json()).toMatchObject(decided);
+    expect(await (await post(path, { decision: 'approve', arguments: edited })).json()).toMatchObject({ ...decided, arguments: edited });
     expect(await problem(await post(path, { decision: 'deny' }))).toMatchObject({ code: 'conflict' });
     expect((await platform.until(runId, 'completed')).output).toContain('b.txt');
     expect((await platform.events(runId)).find(({ type }) => type === 'tool.started')?.data).toMatchObject({ input: edited });

@@ -111,7 +111,7 @@ function approvalView(row: ApprovalRow): Approval {
     kind: row.kind,
     status: row.status,
     toolName: row.toolName,
-    arguments: row.input,
+    arguments: row.answer?.arguments ?? row.input,
     ...(row.question === null ? {} : { question: row.question }),
     ...(row.role === null ? {} : { role: row.role }),
     choices: [...choicesOf[row.kind]],
