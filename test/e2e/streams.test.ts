@@ -180,8 +180,9 @@ describe('one process', () => {
     ).join(' ');
     const runId = await server.start({ agent: 'long', input: `${long} [[sim say="the end"]]` });
     const reader = createReader();
+    // Millions of characters must be generated before the socket is full: that takes as long as the machine is busy.
     const detached = () =>
-      expect.poll(async () => (await server.call('GET', '/metrics')).body, { timeout: 10_000 }).toMatch(/outcome="lagged"/);
+      expect.poll(async () => (await server.call('GET', '/metrics')).body, { timeout: 45_000 }).toMatch(/outcome="lagged"/);
     // Reads nothing until the socket is full and the server gives up on it; what was sent by then can still be read.
     const lagged = await new Promise<{ frames: Frame[]; bytes: number }>((resolve, reject) => {
       const outgoing = request(`${server.app.url}/v1/runs/${runId}/events`, { agent: false, headers: { accept: 'text/event-stream' } });
@@ -222,7 +223,7 @@ describe('one process', () => {
     for (const frame of rest.frames) reader.take(frame);
     expect(reader.events).toEqual(log);
     expect(reader.texts).toEqual(textsOf(log));
-  });
+  }, 60_000);
 
   it('streams the greeting on a bare GET [verifies api.bare-stream]', async () => {
     const { frames, ended } = await readStream(`${server.app.url}/v1/agents/chat/stream`);
