@@ -18,15 +18,15 @@ export type BudgetWindow = z.infer<typeof BudgetWindow>;
 
 /** Largest amount of any unit: sums of thousands of these stay exact in a double and in a 64-bit column. */
 export const maxBudgetAmount = 1_000_000_000_000;
-const amount = z.int().min(0).max(maxBudgetAmount);
+export const budgetAmount = z.int().min(0).max(maxBudgetAmount);
 
 /** Limits by unit; a unit that is absent is not limited. */
 export const BudgetLimits = z
   .strictObject({
-    costMicroUsd: amount.optional(),
-    tokens: amount.optional(),
-    toolCalls: amount.optional(),
-    wallMs: amount.optional(),
+    costMicroUsd: budgetAmount.optional(),
+    tokens: budgetAmount.optional(),
+    toolCalls: budgetAmount.optional(),
+    wallMs: budgetAmount.optional(),
   })
   .meta({ id: 'BudgetLimits', description: 'Limits by unit; costMicroUsd is millionths of a US dollar' });
 export type BudgetLimits = z.infer<typeof BudgetLimits>;
@@ -55,22 +55,3 @@ export const BudgetRefusal = z
   })
   .meta({ id: 'BudgetRefusal' });
 export type BudgetRefusal = z.infer<typeof BudgetRefusal>;
-
-/** One row of the ledger's balance, as the API lists it. */
-export const BudgetRow = z
-  .object({
-    scope: BudgetScope,
-    unit: BudgetUnit,
-    window: BudgetWindow,
-    period: z.string(),
-    limit: z.int(),
-    spent: z.int(),
-    reserved: z.int(),
-  })
-  .meta({ id: 'BudgetRow' });
-export type BudgetRow = z.infer<typeof BudgetRow>;
-
-export const SetBudgetRequest = z
-  .strictObject({ scope: BudgetScope, unit: BudgetUnit, window: BudgetWindow.default('total'), limit: amount })
-  .meta({ id: 'SetBudgetRequest' });
-export type SetBudgetRequest = z.infer<typeof SetBudgetRequest>;

@@ -3,7 +3,6 @@ export {
   BudgetAmounts,
   BudgetLimits,
   BudgetRefusal,
-  BudgetRow,
   BudgetScope,
   BudgetScopeKind,
   BudgetUnit,
@@ -11,7 +10,6 @@ export {
   BudgetWindow,
   budgetUnits,
   maxBudgetAmount,
-  SetBudgetRequest,
 } from './budget.ts';
 export {
   AssistantPart,
@@ -63,32 +61,25 @@ export {
   WorkerId,
 } from './ids.ts';
 export { DecisionRecord, PolicyAction, PolicyObligation, PolicyShortForm } from './policy.ts';
+export { Agent, AgentDefinition } from './resources/agents.ts';
+export { Approval, ApprovalAnswer } from './resources/approvals.ts';
+export { BudgetRow, SetBudgetRequest } from './resources/budgets.ts';
+export { Key, KeyCreateRequest, KeyScope } from './resources/keys.ts';
+export { SessionMessage } from './resources/messages.ts';
+export { ModelInfo } from './resources/models.ts';
+export { ModelRef, Name } from './resources/names.ts';
+export { type Page, page } from './resources/page.ts';
 export {
-  Agent,
-  AgentDefinition,
-  Approval,
-  ApprovalAnswer,
   ChatRequest,
   isTerminal,
-  Key,
-  KeyCreateRequest,
-  KeyScope,
-  ModelInfo,
-  ModelRef,
-  Name,
-  type Page,
-  page,
   ReplayResult,
   Run,
   RunCancelRequest,
   RunCreateRequest,
   RunForkRequest,
   RunStatus,
-  Session,
-  SessionCreateRequest,
-  SessionMessage,
-  ToolExecuteRequest,
-  ToolExecuteResult,
-  ToolInfo,
   terminalStatuses,
-} from './resources.ts';
+} from './resources/runs.ts';
+export { Session, SessionCreateRequest } from './resources/sessions.ts';
+export { ToolExecuteRequest, ToolExecuteResult, ToolInfo } from './resources/tools.ts';
+export { UsageRow } from './resources/usage.ts';

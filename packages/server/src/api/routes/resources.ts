@@ -11,21 +11,11 @@ import {
   ToolExecuteRequest,
   ToolExecuteResult,
   ToolInfo,
+  UsageRow,
 } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import { NexusError } from '#core';
 import { type Answer, type Call, pageOf, pageQuery, type Route, route, whole } from '../route.ts';
-
-const UsageRow = z
-  .object({
-    day: z.string(),
-    settlements: z.int(),
-    costMicroUsd: z.int(),
-    tokens: z.int(),
-    toolCalls: z.int(),
-    wallMs: z.int(),
-  })
-  .meta({ id: 'UsageRow' });
 
 const BudgetsQuery = pageQuery.extend({
   scope: z

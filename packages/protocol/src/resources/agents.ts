@@ -1,0 +1,41 @@
+import { z } from 'zod';
+import { BudgetLimits } from '../budget.ts';
+import { PolicyShortForm } from '../policy.ts';
+import { ModelRef, Name } from './names.ts';
+
+/** What an agent is. A definition is immutable once stored; its version is the hash of its content. */
+export const AgentDefinition = z
+  .strictObject({
+    name: Name,
+    description: z.string().max(500).default(''),
+    instructions: z.string().max(100_000).default(''),
+    /** Models in order of preference: the later ones are fallbacks before the first token. */
+    models: z.array(ModelRef).min(1).max(8),
+    /** Tools that the agent is offered, by name or pattern. What may run is decided by policy. */
+    tools: z.array(z.string().min(1).max(100)).max(100).default([]),
+    /** Agents that it may call as tools `agent_<name>`. */
+    subagents: z.array(Name).max(20).default([]),
+    policy: PolicyShortForm.optional(),
+    budget: BudgetLimits.optional(),
+    maxSteps: z.int().min(1).max(1000).default(25),
+    maxParallelTools: z.int().min(1).max(32).default(8),
+    maxOutputTokens: z.int().min(1).max(200_000).default(4096),
+    temperature: z.number().min(0).max(2).optional(),
+    timeoutMs: z.int().min(100).max(86_400_000).default(600_000),
+    approvalTimeoutMs: z.int().min(1000).max(2_592_000_000).default(86_400_000),
+    /** JSON Schema of the final answer; the run fails with `output_invalid` when the answer does not fit. */
+    outputSchema: z.record(z.string(), z.unknown()).optional(),
+  })
+  .meta({ id: 'AgentDefinition' });
+export type AgentDefinition = z.infer<typeof AgentDefinition>;
+
+export const Agent = z
+  .object({
+    name: z.string(),
+    version: z.string(),
+    createdAt: z.string(),
+    source: z.enum(['file', 'api', 'built-in']),
+    definition: AgentDefinition,
+  })
+  .meta({ id: 'Agent' });
+export type Agent = z.infer<typeof Agent>;

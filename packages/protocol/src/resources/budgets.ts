@@ -1,0 +1,21 @@
+import { z } from 'zod';
+import { BudgetScope, BudgetUnit, BudgetWindow, budgetAmount } from '../budget.ts';
+
+/** One row of the ledger's balance, as the API lists it. */
+export const BudgetRow = z
+  .object({
+    scope: BudgetScope,
+    unit: BudgetUnit,
+    window: BudgetWindow,
+    period: z.string(),
+    limit: z.int(),
+    spent: z.int(),
+    reserved: z.int(),
+  })
+  .meta({ id: 'BudgetRow' });
+export type BudgetRow = z.infer<typeof BudgetRow>;
+
+export const SetBudgetRequest = z
+  .strictObject({ scope: BudgetScope, unit: BudgetUnit, window: BudgetWindow.default('total'), limit: budgetAmount })
+  .meta({ id: 'SetBudgetRequest' });
+export type SetBudgetRequest = z.infer<typeof SetBudgetRequest>;

@@ -1,0 +1,87 @@
+import { z } from 'zod';
+import { BudgetLimits, BudgetView } from '../budget.ts';
+import { UserPart } from '../content.ts';
+import { ErrorInfo } from '../errors.ts';
+import { RunTotals, WaitReason } from '../events.ts';
+import { ModelRef, Name } from './names.ts';
+
+export const RunStatus = z.enum(['queued', 'running', 'waiting', 'completed', 'failed', 'cancelled']);
+export type RunStatus = z.infer<typeof RunStatus>;
+
+/** Statuses that a run does not leave by itself; a failed one may be resumed by a person. */
+export const terminalStatuses = ['completed', 'failed', 'cancelled'] as const satisfies RunStatus[];
+
+export function isTerminal(status: RunStatus): status is (typeof terminalStatuses)[number] {
+  return (terminalStatuses as readonly RunStatus[]).includes(status);
+}
+
+const input = z
+  .union([z.string().min(1).max(1_000_000), z.array(UserPart).min(1).max(50)])
+  .meta({ description: 'Text, or parts with images' });
+
+/** Body of `POST /v1/agents/chat/stream`; the same names work as a query of `GET`. */
+export const ChatRequest = z
+  .strictObject({
+    sessionId: z.string().optional(),
+    agent: Name.optional(),
+    model: ModelRef.optional(),
+    input,
+    budget: BudgetLimits.optional(),
+    attachments: z.array(UserPart).max(20).optional(),
+    deadlineMs: z.int().min(100).max(86_400_000).optional(),
+  })
+  .meta({ id: 'ChatRequest' });
+export type ChatRequest = z.infer<typeof ChatRequest>;
+
+export const RunCreateRequest = ChatRequest.meta({ id: 'RunCreateRequest' });
+export type RunCreateRequest = ChatRequest;
+
+export const Run = z
+  .object({
+    id: z.string(),
+    sessionId: z.string(),
+    status: RunStatus,
+    agent: z.string(),
+    agentVersion: z.string(),
+    model: z.string().optional(),
+    parentRunId: z.string().optional(),
+    waitingFor: z
+      .object({ reason: WaitReason, approvals: z.array(z.string()).optional(), childRuns: z.array(z.string()).optional() })
+      .optional(),
+    step: z.int(),
+    lastSeq: z.int(),
+    totals: RunTotals,
+    output: z.string().optional(),
+    error: ErrorInfo.optional(),
+    resumable: z.boolean().optional(),
+    budget: BudgetView.optional(),
+    traceId: z.string().optional(),
+    createdAt: z.string(),
+    updatedAt: z.string(),
+  })
+  .meta({ id: 'Run' });
+export type Run = z.infer<typeof Run>;
+
+export const RunCancelRequest = z.strictObject({ reason: z.string().max(500).optional() }).meta({ id: 'RunCancelRequest' });
+/** A fork copies the journal up to and including event `afterSeq` (default: the last finished step) and goes on with the edits. */
+export const RunForkRequest = z
+  .strictObject({
+    afterSeq: z.int().positive().optional(),
+    input: input.optional(),
+    model: ModelRef.optional(),
+    budget: BudgetLimits.optional(),
+  })
+  .meta({ id: 'RunForkRequest' });
+export type RunForkRequest = z.infer<typeof RunForkRequest>;
+
+export const ReplayResult = z
+  .object({
+    runId: z.string(),
+    events: z.int(),
+    status: RunStatus,
+    stateHash: z.string(),
+    matches: z.boolean(),
+    divergedAtSeq: z.int().optional(),
+  })
+  .meta({ id: 'ReplayResult' });
+export type ReplayResult = z.infer<typeof ReplayResult>;

@@ -1,0 +1,23 @@
+import { z } from 'zod';
+import { ErrorInfo } from '../errors.ts';
+import { effectsClass } from '../events.ts';
+
+export const ToolInfo = z
+  .object({
+    name: z.string(),
+    description: z.string(),
+    inputSchema: z.record(z.string(), z.unknown()),
+    effects: effectsClass,
+    permissions: z.array(z.string()),
+    timeoutMs: z.int(),
+  })
+  .meta({ id: 'ToolInfo' });
+export type ToolInfo = z.infer<typeof ToolInfo>;
+
+export const ToolExecuteRequest = z
+  .strictObject({ sessionId: z.string(), input: z.record(z.string(), z.unknown()).default({}) })
+  .meta({ id: 'ToolExecuteRequest' });
+export const ToolExecuteResult = z
+  .object({ status: z.enum(['ok', 'error']), output: z.string(), error: ErrorInfo.optional(), durationMs: z.int() })
+  .meta({ id: 'ToolExecuteResult' });
+export type ToolExecuteResult = z.infer<typeof ToolExecuteResult>;
