@@ -1,13 +1,7 @@
 /** The door of the client. */
-export {
-  type CallOptions,
-  type CreateOptions,
-  createNexusClient,
-  type NexusClient,
-  type NexusClientOptions,
-  type PageOptions,
-  type UsageRow,
-} from './client.ts';
+export type { UsageRow } from '@nexus-agent/protocol';
+export type { CallOptions, CreateOptions, PageOptions } from './calls.ts';
+export { createNexusClient, type NexusClient, type NexusClientOptions } from './client.ts';
 export { NexusApiError } from './errors.ts';
 export type { StreamOptions } from './run-stream.ts';
 export { collectText, createTextAssembler, type TextAssembler, type TextChange } from './text.ts';

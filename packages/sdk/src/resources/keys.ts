@@ -1,0 +1,15 @@
+import type { Key, KeyCreateRequest, Page } from '@nexus-agent/protocol';
+import { at, type CallOptions, type Calls, type CreateOptions, type PageOptions, paging } from '../calls.ts';
+
+const path = '/v1/keys';
+
+/** The server fills in the scopes. */
+type KeyInput = Omit<KeyCreateRequest, 'scopes'> & Partial<Pick<KeyCreateRequest, 'scopes'>>;
+
+export function keys(calls: Calls) {
+  return {
+    create: (request: KeyInput, call?: CreateOptions) => calls.create<Key>(path, request, call),
+    list: (page: PageOptions = {}) => calls.get<Page<Key>>(path, paging(page), page),
+    revoke: (id: string, call?: CallOptions) => calls.act<void>('DELETE', at(path, id), undefined, call),
+  };
+}
