@@ -1,5 +1,5 @@
-import { createNexusClient, NexusApiError, type NexusClient } from '@nexus-agent/sdk';
-import { type ConfigInput, clientUrl, type NexusConfig, resolveConfig } from '#core';
+import type { NexusClient } from '@nexus-agent/sdk';
+import type { ConfigInput, NexusConfig } from '#core';
 import { UsageError } from './exit-codes.ts';
 import type { CliIo } from './io.ts';
 import { createStyle, type Style } from './style.ts';
@@ -42,6 +42,7 @@ export function createContext(io: CliIo, options: GlobalOptions): CliContext {
 
 /** The configuration as files, environment and flags make it. */
 export async function loadConfig({ io, options }: CliContext, flags: ConfigInput = {}): Promise<NexusConfig> {
+  const { resolveConfig } = await import('#core');
   const named = options.config ?? (io.env.NEXUS_CONFIG || undefined);
   const path = named ?? 'nexus.config.yaml';
   const text = await io.readFile(path);
@@ -63,8 +64,12 @@ const probeTimeoutMs = 1500;
  * when none answers at the default address. Such a server keeps its data where a real one would.
  */
 async function connect(context: CliContext, { autoEmbed = false } = {}): Promise<Connection> {
-  const config = await loadConfig(context);
   if (context.options.embedded === true) return startEmbedded(context);
+  const [config, { clientUrl }, { createNexusClient }] = await Promise.all([
+    loadConfig(context),
+    import('#core'),
+    import('@nexus-agent/sdk'),
+  ]);
   const url = clientUrl(config);
   const { apiKey } = config.client;
   const client = createNexusClient({ baseUrl: url, ...(apiKey === undefined ? {} : { apiKey }) });
@@ -80,6 +85,7 @@ async function answers(client: NexusClient): Promise<boolean> {
     await client.health({ signal: AbortSignal.timeout(probeTimeoutMs) });
     return true;
   } catch (error) {
+    const { NexusApiError } = await import('@nexus-agent/sdk');
     // Any answer at all is a server; the command itself will then say what is wrong with it.
     return error instanceof NexusApiError && error.code !== 'unavailable';
   }
@@ -87,7 +93,7 @@ async function answers(client: NexusClient): Promise<boolean> {
 
 async function startEmbedded(context: CliContext): Promise<Connection> {
   const config = await loadConfig(context, { host: '127.0.0.1', port: 0, log: { level: 'error' } });
-  const { startAllInOne } = await context.io.loadApps();
+  const [{ startAllInOne }, { createNexusClient }] = await Promise.all([context.io.loadApps(), import('@nexus-agent/sdk')]);
   const app = await startAllInOne({ config, version: context.io.version });
   return { client: createNexusClient({ baseUrl: app.url }), url: app.url, close: () => app.close() };
 }

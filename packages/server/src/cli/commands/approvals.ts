@@ -1,10 +1,47 @@
 import type { Approval, ApprovalAnswer } from '@nexus-agent/protocol';
+import { Option } from 'commander';
 import { type CliContext, parseJsonOption, withClient } from '../context.ts';
 import { exitCodes, UsageError } from '../exit-codes.ts';
 import { brief, clean, fields } from '../style.ts';
+import { type Registrar, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
 
-export async function list(context: CliContext, options: PageFlags & { status: Approval['status'] | 'all' }): Promise<undefined> {
+export function approvalCommands({ program, action }: Registrar): void {
+  const approval = program.command('approvals').description('what waits for a person');
+  withPages(approval.command('list', { isDefault: true }).description('list approvals'))
+    .addOption(
+      new Option('--status <status>', 'only with this status')
+        .choices(['pending', 'decided', 'expired', 'cancelled', 'all'])
+        .default('pending'),
+    )
+    .action(action(list));
+  approval.command('show').description('show the exact arguments').argument('<approval>').action(action(show));
+  approval
+    .command('approve')
+    .description('let it run')
+    .argument('<approval>')
+    .option('--arguments <json>', 'run it with these arguments instead')
+    .option('--note <text>', 'kept with the decision')
+    .action(action(approve));
+  approval
+    .command('deny')
+    .description('do not let it run')
+    .argument('<approval>')
+    .option('--note <text>', 'told to the agent')
+    .action(action(deny));
+  approval
+    .command('answer')
+    .description('answer a question, or say what became of a call: --decision done, retry or fail')
+    .argument('<approval>')
+    .argument('[text...]', 'the answer or result')
+    .addOption(
+      new Option('--decision <decision>', 'for a call with unknown outcome').choices(['done', 'retry', 'fail', 'answer']).default('answer'),
+    )
+    .option('--note <text>', 'kept with the decision')
+    .action(action(answer));
+}
+
+async function list(context: CliContext, options: PageFlags & { status: Approval['status'] | 'all' }): Promise<undefined> {
   const filter = { ...pageFlags(options), ...(options.status === 'all' ? {} : { status: options.status }) };
   const page = await withClient(context, (client) => client.approvals.list(filter));
   printPage(context, page, ['ID', 'STATUS', 'WHAT', 'UNTIL', 'RUN'], (approval) => [
@@ -16,7 +53,7 @@ export async function list(context: CliContext, options: PageFlags & { status: A
   ]);
 }
 
-export async function show(context: CliContext, _options: object, id = ''): Promise<undefined> {
+async function show(context: CliContext, _options: object, id = ''): Promise<undefined> {
   const approval = await withClient(context, (client) => client.approvals.get(id));
   context.print(approval, () => approvalText(context, approval));
 }
@@ -27,16 +64,16 @@ interface Flags {
   readonly decision?: 'done' | 'retry' | 'fail' | 'answer';
 }
 
-export async function approve(context: CliContext, flags: Flags, id = ''): Promise<number> {
+async function approve(context: CliContext, flags: Flags, id = ''): Promise<number> {
   const edited = flags.arguments === undefined ? {} : { arguments: parseJsonOption(flags.arguments, '--arguments') };
   return decide(context, id, { decision: 'approve', ...edited, ...noteOf(flags) });
 }
 
-export async function deny(context: CliContext, flags: Flags, id = ''): Promise<number> {
+async function deny(context: CliContext, flags: Flags, id = ''): Promise<number> {
   return decide(context, id, { decision: 'deny', ...noteOf(flags) });
 }
 
-export async function answer(context: CliContext, flags: Flags, id = '', ...words: string[]): Promise<number> {
+async function answer(context: CliContext, flags: Flags, id = '', ...words: string[]): Promise<number> {
   const { decision = 'answer' } = flags;
   const result = words.join(' ');
   if (decision === 'answer' && result === '') throw new UsageError('say what the answer is: nexus approvals answer <approval> <text>');

@@ -3,11 +3,44 @@ import type { NexusClient } from '@nexus-agent/sdk';
 import { type CliContext, withClient } from '../context.ts';
 import { describeEvent, totalsText } from '../describe-event.ts';
 import { exitCodes } from '../exit-codes.ts';
-import { followRun } from '../follow-run.ts';
 import { brief, clean, duration, fields, type Style, usd } from '../style.ts';
+import { type Registrar, wholeNumber, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
 
-export async function list(context: CliContext, options: PageFlags & { session?: string; status?: RunStatus }): Promise<undefined> {
+export function runCommands({ program, action }: Registrar): void {
+  const group = program.command('runs').description('runs and their journals');
+  withPages(group.command('list', { isDefault: true }).description('list runs'))
+    .option('--session <session>', 'only of this session')
+    .option('--status <status>', 'only with this status')
+    .action(action(list));
+  group.command('show').description('show a run with its timeline').argument('<run>').action(action(show));
+  group
+    .command('watch')
+    .description('follow a run; leaving does not cancel it')
+    .argument('<run>')
+    .option('--after <event>', 'begin after this event id')
+    .action(action(watch));
+  group.command('events').description('print the journal, one JSON event a line').argument('<run>').action(action(events));
+  group
+    .command('cancel')
+    .description('stop a run')
+    .argument('<run>')
+    .option('--reason <text>', 'kept in the journal')
+    .action(action(cancel));
+  group.command('resume').description('continue a failed run').argument('<run>').action(action(resume));
+  group
+    .command('fork')
+    .description('start a new run from an event of this one')
+    .argument('<run>')
+    .option('--after <event>', 'last event to keep (default: the last finished step)', wholeNumber)
+    .option('--input <text>', 'another input')
+    .option('--model <model>', 'another model')
+    .action(action(fork));
+  group.command('replay').description('replay the journal and compare the state').argument('<run>').action(action(replay));
+  withPages(group.command('decisions').description('what policy decided, and why').argument('<run>')).action(action(decisions));
+}
+
+async function list(context: CliContext, options: PageFlags & { session?: string; status?: RunStatus }): Promise<undefined> {
   const { session, status } = options;
   const filter = {
     ...pageFlags(options),
@@ -25,7 +58,7 @@ export async function list(context: CliContext, options: PageFlags & { session?:
   ]);
 }
 
-export async function show(context: CliContext, _options: object, id = ''): Promise<undefined> {
+async function show(context: CliContext, _options: object, id = ''): Promise<undefined> {
   const { run, events } = await withClient(context, async (client) => ({
     run: await client.runs.get(id),
     events: await allEvents(client, id),
@@ -35,7 +68,8 @@ export async function show(context: CliContext, _options: object, id = ''): Prom
   );
 }
 
-export async function watch(context: CliContext, { after }: { after?: string }, id = ''): Promise<number> {
+async function watch(context: CliContext, { after }: { after?: string }, id = ''): Promise<number> {
+  const { followRun } = await import('../follow-run.ts');
   return withClient(context, async (client) => {
     const open = (signal: AbortSignal) => client.runs.stream(id, { signal, ...(after === undefined ? {} : { after }) });
     const { code } = await followRun(context, client, open, { onInterrupt: 'detach', asker: null });
@@ -43,22 +77,22 @@ export async function watch(context: CliContext, { after }: { after?: string }, 
   });
 }
 
-export async function events(context: CliContext, _options: object, id = ''): Promise<undefined> {
+async function events(context: CliContext, _options: object, id = ''): Promise<undefined> {
   const all = await withClient(context, (client) => allEvents(client, id));
   for (const event of all) context.io.stdout.write(`${JSON.stringify(event)}\n`);
 }
 
-export async function cancel(context: CliContext, { reason }: { reason?: string }, id = ''): Promise<undefined> {
+async function cancel(context: CliContext, { reason }: { reason?: string }, id = ''): Promise<undefined> {
   const run = await withClient(context, (client) => client.runs.cancel(id, reason));
   context.print(run, () => `${run.id} is ${run.status === 'cancelled' ? 'cancelled' : `${run.status}; it is told to stop`}`);
 }
 
-export async function resume(context: CliContext, _options: object, id = ''): Promise<undefined> {
+async function resume(context: CliContext, _options: object, id = ''): Promise<undefined> {
   const run = await withClient(context, (client) => client.runs.resume(id));
   context.print(run, () => `${run.id} is ${run.status}; follow it: nexus runs watch ${run.id}`);
 }
 
-export async function fork(context: CliContext, options: { after?: number; input?: string; model?: string }, id = ''): Promise<undefined> {
+async function fork(context: CliContext, options: { after?: number; input?: string; model?: string }, id = ''): Promise<undefined> {
   const request: RunForkRequest = {
     ...(options.after === undefined ? {} : { afterSeq: options.after }),
     ...(options.input === undefined ? {} : { input: options.input }),
@@ -68,7 +102,7 @@ export async function fork(context: CliContext, options: { after?: number; input
   context.print(run, () => run.id);
 }
 
-export async function replay(context: CliContext, _options: object, id = ''): Promise<number> {
+async function replay(context: CliContext, _options: object, id = ''): Promise<number> {
   const result = await withClient(context, (client) => client.runs.replay(id));
   const verdict = result.matches
     ? 'the journal gives the recorded state'
@@ -77,7 +111,7 @@ export async function replay(context: CliContext, _options: object, id = ''): Pr
   return result.matches ? exitCodes.ok : exitCodes.failure;
 }
 
-export async function decisions(context: CliContext, options: PageFlags, id = ''): Promise<undefined> {
+async function decisions(context: CliContext, options: PageFlags, id = ''): Promise<undefined> {
   const page = await withClient(context, (client) => client.runs.decisions(id, pageFlags(options)));
   printPage(context, page, ['EFFECT', 'ACTION', 'RESOURCE', 'REASONS', 'POLICY'], (decision) => [
     decision.effect,

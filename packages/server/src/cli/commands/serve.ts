@@ -1,7 +1,21 @@
-import { type ConfigInput, redactConfig } from '#core';
+import type { ConfigInput } from '#core';
 import { type CliContext, loadConfig } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { handleInterrupts } from '../interrupt.ts';
+import { type Registrar, wholeNumber } from './command.ts';
+
+export function serveCommand({ program, action }: Registrar): void {
+  program
+    .command('serve')
+    .description('run the server until it is interrupted')
+    .option('--host <host>', 'address to bind (default 127.0.0.1)')
+    .option('--port <port>', 'port (default 8080)', wholeNumber)
+    .option('--data-dir <folder>', 'folder of the embedded database and workspaces')
+    .option('--database-url <url>', 'Postgres instead of the embedded database')
+    .option('--redis-url <url>', 'Redis for fan-out between processes')
+    .option('--log-level <level>', 'trace, debug, info, warn, error or silent')
+    .action(action(serve));
+}
 
 interface ServeOptions {
   readonly host?: string;
@@ -13,7 +27,7 @@ interface ServeOptions {
 }
 
 /** `nexus serve`: until it is told to stop; then it drains. */
-export async function serve(context: CliContext, { logLevel, ...options }: ServeOptions): Promise<number> {
+async function serve(context: CliContext, { logLevel, ...options }: ServeOptions): Promise<number> {
   const flags: ConfigInput = { ...options, ...(logLevel === undefined ? {} : { log: { level: logLevel } }) };
   const config = await loadConfig(context, flags);
   const { startAllInOne } = await context.io.loadApps();
@@ -34,49 +48,4 @@ export async function serve(context: CliContext, { logLevel, ...options }: Serve
     interrupts.stop();
   }
   return exitCodes.ok;
-}
-
-export async function migrate(context: CliContext): Promise<number> {
-  const config = await loadConfig(context);
-  const { migrateDatabase } = await context.io.loadApps();
-  await migrateDatabase(config);
-  context.print({ migrated: true }, () => 'the database has the schema of this version');
-  return exitCodes.ok;
-}
-
-export async function printConfig(context: CliContext): Promise<number> {
-  const shown = redactConfig(await loadConfig(context));
-  const { stringify } = await import('yaml');
-  context.print(shown, () => stringify(shown).trimEnd());
-  return exitCodes.ok;
-}
-
-/** `nexus demo`: to its end, and on a terminal until it is told to stop. */
-export async function demo(
-  context: CliContext,
-  { interactive, ...options }: { readonly interactive: boolean; readonly dataDir?: string; readonly keep?: boolean },
-): Promise<number> {
-  const config = await loadConfig(context);
-  const { runDemo } = await context.io.loadApps();
-  const { io } = context;
-  const stop = new AbortController();
-  const interrupts = handleInterrupts(io, () => stop.abort());
-  try {
-    await runDemo({
-      ...options,
-      interactive: interactive && io.stdout.isTty,
-      config,
-      version: io.version,
-      out: (text) => io.stdout.write(text),
-      style: context.out,
-      signal: stop.signal,
-    });
-    return exitCodes.ok;
-  } catch (error) {
-    if (!interrupts.interrupted) throw error;
-    context.note('the demo was interrupted');
-    return exitCodes.interrupted;
-  } finally {
-    interrupts.stop();
-  }
 }

@@ -2,9 +2,29 @@ import type { PolicyShortForm, Session } from '@nexus-agent/protocol';
 import { type CliContext, withClient } from '../context.ts';
 import { amount } from '../describe-event.ts';
 import { brief, clean, fields, table } from '../style.ts';
+import { positiveNumber, type Registrar, wholeNumber, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
 
-export async function list(context: CliContext, options: PageFlags): Promise<undefined> {
+export function sessionCommands({ program, action }: Registrar): void {
+  const session = program.command('sessions').description('sessions with their budgets and policies');
+  withPages(session.command('list', { isDefault: true }).description('list sessions')).action(action(list));
+  session
+    .command('create')
+    .description('create a session')
+    .option('--agent <name>', 'agent of the session')
+    .option('--budget-usd <amount>', 'limit in US dollars', positiveNumber)
+    .option('--budget-tokens <amount>', 'limit in tokens', wholeNumber)
+    .option('--budget-tool-calls <amount>', 'limit in tool calls', wholeNumber)
+    .option('--allow <pattern...>', 'tools that may run')
+    .option('--approve <pattern...>', 'tools that need a person')
+    .option('--deny <pattern...>', 'tools that may not run')
+    .action(action(create));
+  session.command('show').description('show a session').argument('<session>').action(action(show));
+  withPages(session.command('messages').description('show the conversation').argument('<session>')).action(action(messages));
+  session.command('close').description('close a session; its live runs are cancelled').argument('<session>').action(action(close));
+}
+
+async function list(context: CliContext, options: PageFlags): Promise<undefined> {
   const page = await withClient(context, (client) => client.sessions.list(pageFlags(options)));
   printPage(context, page, ['ID', 'AGENT', 'STATUS', 'SPENT', 'CREATED'], (session) => [
     session.id,
@@ -25,7 +45,7 @@ interface CreateFlags {
   readonly deny?: string[];
 }
 
-export async function create(context: CliContext, flags: CreateFlags): Promise<undefined> {
+async function create(context: CliContext, flags: CreateFlags): Promise<undefined> {
   const { agent, budgetUsd, budgetTokens, budgetToolCalls, allow, approve, deny } = flags;
   const budget = {
     ...(budgetUsd === undefined ? {} : { costMicroUsd: Math.round(budgetUsd * 1_000_000) }),
@@ -47,12 +67,12 @@ export async function create(context: CliContext, flags: CreateFlags): Promise<u
   context.print(session, () => sessionText(context, session));
 }
 
-export async function show(context: CliContext, _options: object, id = ''): Promise<undefined> {
+async function show(context: CliContext, _options: object, id = ''): Promise<undefined> {
   const session = await withClient(context, (client) => client.sessions.get(id));
   context.print(session, () => sessionText(context, session));
 }
 
-export async function messages(context: CliContext, options: PageFlags, id = ''): Promise<undefined> {
+async function messages(context: CliContext, options: PageFlags, id = ''): Promise<undefined> {
   const page = await withClient(context, (client) => client.sessions.messages(id, pageFlags(options)));
   context.print(page, () =>
     page.data
@@ -68,7 +88,7 @@ export async function messages(context: CliContext, options: PageFlags, id = '')
   );
 }
 
-export async function close(context: CliContext, _options: object, id = ''): Promise<undefined> {
+async function close(context: CliContext, _options: object, id = ''): Promise<undefined> {
   await withClient(context, (client) => client.sessions.close(id));
   context.print({ id, status: 'closed' }, () => `${id} is closed`);
 }

@@ -1,9 +1,29 @@
 import type { BudgetLimits, ChatRequest } from '@nexus-agent/protocol';
 import type { NexusClient } from '@nexus-agent/sdk';
-import { type Asker, createAsker } from '../ask-approval.ts';
+import type { Command } from 'commander';
+import type { Asker } from '../ask-approval.ts';
 import { type CliContext, withClient } from '../context.ts';
 import { exitCodes, UsageError } from '../exit-codes.ts';
-import { followRun } from '../follow-run.ts';
+import { positiveNumber, type Registrar, wholeNumber } from './command.ts';
+
+export function chatCommands({ program, action }: Registrar): void {
+  withRunOptions(program.command('chat').description('talk with an agent; without a message, in turns'))
+    .argument('[message...]', 'what to say; - reads standard input')
+    .action(action(chat));
+  withRunOptions(program.command('run').description('run an agent once and stream what happens'))
+    .argument('<input...>', 'the task; - reads standard input')
+    .option('--background', 'start it, print its id and leave')
+    .action(action(runOnce));
+}
+
+function withRunOptions(command: Command): Command {
+  return command
+    .option('--agent <name>', 'agent to run')
+    .option('--model <model>', 'model instead of the agent’s own')
+    .option('--session <session>', 'go on in this session')
+    .option('--budget-usd <amount>', 'limit of the run in US dollars', positiveNumber)
+    .option('--budget-tokens <amount>', 'limit of the run in tokens', wholeNumber);
+}
 
 interface RunOptions {
   readonly agent?: string;
@@ -15,7 +35,7 @@ interface RunOptions {
 }
 
 /** `nexus run`: one task, to its end. */
-export async function runOnce(context: CliContext, options: RunOptions, ...words: string[]): Promise<number> {
+async function runOnce(context: CliContext, options: RunOptions, ...words: string[]): Promise<number> {
   const request = requestOf(await inputOf(context, words), options);
   if (options.background === true) {
     return withClient(context, async (client) => {
@@ -32,7 +52,7 @@ export async function runOnce(context: CliContext, options: RunOptions, ...words
 }
 
 /** `nexus chat`: one turn with a message; else turns until the input ends. */
-export async function chat(context: CliContext, options: RunOptions, ...words: string[]): Promise<number> {
+async function chat(context: CliContext, options: RunOptions, ...words: string[]): Promise<number> {
   const interactive = context.io.stdin.isTTY === true && words.length === 0;
   if (!interactive) return runOnce(context, options, ...(words.length === 0 ? ['-'] : words));
   return withClient(
@@ -64,7 +84,8 @@ export async function chat(context: CliContext, options: RunOptions, ...words: s
   );
 }
 
-function turn(context: CliContext, client: NexusClient, request: ChatRequest, asker: Asker | null) {
+async function turn(context: CliContext, client: NexusClient, request: ChatRequest, asker: Asker | null) {
+  const { followRun } = await import('../follow-run.ts');
   return followRun(context, client, (signal) => client.chat(request, { signal }), { onInterrupt: 'cancel', asker });
 }
 
@@ -72,6 +93,7 @@ function turn(context: CliContext, client: NexusClient, request: ChatRequest, as
 async function withAsker<T>(context: CliContext, use: (asker: Asker | null) => Promise<T>): Promise<T> {
   const { io, options } = context;
   if (io.stdin.isTTY !== true || !io.stderr.isTty || options.json === true) return use(null);
+  const { createAsker } = await import('../ask-approval.ts');
   const asker = createAsker(io);
   try {
     return await use(asker.ask);

@@ -1,0 +1,57 @@
+import { type CliContext, withClient } from '../context.ts';
+import { UsageError } from '../exit-codes.ts';
+import { brief, clean } from '../style.ts';
+import { type Registrar, withPages } from './command.ts';
+import { type PageFlags, pageFlags, printPage } from './lists.ts';
+
+export function agentCommands({ program, action }: Registrar): void {
+  const agent = program.command('agents').description('agent definitions');
+  withPages(agent.command('list', { isDefault: true }).description('list agents')).action(action(list));
+  agent
+    .command('show')
+    .description('show a definition')
+    .argument('<agent>')
+    .option('--version <version>', 'an older version')
+    .action(action(show));
+  agent.command('put').description('store a definition from a YAML or JSON file').argument('<file>').action(action(put));
+}
+
+async function list(context: CliContext, options: PageFlags): Promise<undefined> {
+  const page = await withClient(context, (client) => client.agents.list(pageFlags(options)));
+  printPage(context, page, ['NAME', 'VERSION', 'MODELS', 'SOURCE', 'DESCRIPTION'], (agent) => [
+    agent.name,
+    agent.version,
+    agent.definition.models.join(' '),
+    agent.source,
+    brief(agent.definition.description, 60),
+  ]);
+}
+
+async function show(context: CliContext, { version }: { version?: string }, name = ''): Promise<undefined> {
+  const agent = await withClient(context, (client) => client.agents.get(name, version));
+  const { stringify } = await import('yaml');
+  context.print(
+    agent,
+    () => `${context.out('dim', `# ${agent.version}, ${agent.source}`)}\n${clean(stringify(agent.definition)).trimEnd()}`,
+  );
+}
+
+async function put(context: CliContext, _options: object, path = ''): Promise<undefined> {
+  const text = await context.io.readFile(path);
+  if (text === null) throw new UsageError(`there is no file ${path}`);
+  const [{ AgentDefinition }, { parse }, { explainIssues, summarise }] = await Promise.all([
+    import('@nexus-agent/protocol'),
+    import('yaml'),
+    import('#core'),
+  ]);
+  let value: unknown;
+  try {
+    value = parse(text);
+  } catch (error) {
+    throw new UsageError(`${path} is not valid YAML: ${error instanceof Error ? (error.message.split('\n')[0] ?? '') : ''}`);
+  }
+  const definition = AgentDefinition.safeParse(value);
+  if (!definition.success) throw new UsageError(`${path}: ${summarise(explainIssues(definition.error, AgentDefinition, value))}`);
+  const agent = await withClient(context, (client) => client.agents.put(definition.data));
+  context.print(agent, () => `${agent.name} ${agent.version}`);
+}

@@ -1,0 +1,33 @@
+import { agentCommands } from './agents.ts';
+import { approvalCommands } from './approvals.ts';
+import { budgetCommands } from './budgets.ts';
+import { chatCommands } from './chat.ts';
+import type { Registrar } from './command.ts';
+import { configCommands } from './config.ts';
+import { demoCommand } from './demo.ts';
+import { doctorCommand } from './doctor.ts';
+import { keyCommands } from './keys.ts';
+import { migrateCommand } from './migrate.ts';
+import { modelCommands } from './models.ts';
+import { runCommands } from './runs.ts';
+import { serveCommand } from './serve.ts';
+import { sessionCommands } from './sessions.ts';
+import { toolCommands } from './tools.ts';
+
+/** All commands, in the order in which help shows them. */
+export const commands: readonly ((registrar: Registrar) => void)[] = [
+  serveCommand,
+  chatCommands,
+  sessionCommands,
+  runCommands,
+  approvalCommands,
+  agentCommands,
+  toolCommands,
+  modelCommands,
+  budgetCommands,
+  keyCommands,
+  doctorCommand,
+  migrateCommand,
+  configCommands,
+  demoCommand,
+];

@@ -1,0 +1,47 @@
+import type { KeyScope } from '@nexus-agent/protocol';
+import { Option } from 'commander';
+import { type CliContext, withClient } from '../context.ts';
+import { brief } from '../style.ts';
+import { type Registrar, withPages } from './command.ts';
+import { type PageFlags, pageFlags, printPage } from './lists.ts';
+
+export function keyCommands({ program, action }: Registrar): void {
+  const key = program.command('keys').description('API keys');
+  withPages(key.command('list', { isDefault: true }).description('list keys')).action(action(list));
+  key
+    .command('create')
+    .description('create a key; its secret is shown this once')
+    .requiredOption('--name <name>', 'what it is for')
+    .addOption(new Option('--scope <scope...>', 'what it may do').choices(['runs', 'approvals', 'admin']))
+    .option('--expires <time>', 'RFC 3339 time')
+    .action(action(create));
+  key.command('revoke').description('revoke a key at once').argument('<key>').action(action(revoke));
+}
+
+async function list(context: CliContext, options: PageFlags): Promise<undefined> {
+  const page = await withClient(context, (client) => client.keys.list(pageFlags(options)));
+  printPage(context, page, ['ID', 'NAME', 'SCOPES', 'STATE', 'CREATED'], (key) => [
+    key.id,
+    brief(key.name, 40),
+    key.scopes.join(' '),
+    key.revokedAt !== undefined ? 'revoked' : key.expiresAt === undefined ? 'active' : `until ${key.expiresAt}`,
+    key.createdAt,
+  ]);
+}
+
+async function create(context: CliContext, options: { name: string; scope?: KeyScope[]; expires?: string }): Promise<undefined> {
+  const key = await withClient(context, (client) =>
+    client.keys.create({
+      name: options.name,
+      ...(options.scope === undefined ? {} : { scopes: options.scope }),
+      ...(options.expires === undefined ? {} : { expiresAt: options.expires }),
+    }),
+  );
+  context.print(key, () => key.secret ?? '');
+  context.note(context.err('dim', `${key.id} · ${key.scopes.join(', ')} · the secret is not shown again`));
+}
+
+async function revoke(context: CliContext, _options: object, id = ''): Promise<undefined> {
+  await withClient(context, (client) => client.keys.revoke(id));
+  context.print({ id, revoked: true }, () => `${id} is revoked`);
+}
