@@ -1,6 +1,7 @@
 /** The whole platform for the benchmarks: all controls on, models from the mock upstream, one trivial tool. Prints its address; ends on SIGTERM. */
+
+import { resolveConfig } from '../packages/server/src/apps/config/index.ts';
 import { startAllInOne } from '../packages/server/src/apps/index.ts';
-import { resolveConfig } from '../packages/server/src/core/index.ts';
 
 const [upstream = '', dataDir = '', databaseUrl = ''] = process.argv.slice(2);
 const app = await startAllInOne({

@@ -11,6 +11,8 @@ import { house } from './house.ts';
 import { type Edge, type ImportGraph, manifestOf, readImportGraph } from './import-graph.ts';
 
 const server = 'packages/server/src/';
+/** The slice of the configuration that a module owns: see `house.ts`. */
+const configRoom = 'config';
 
 /** What is not shipped has the freedom of a test: any module, and what the root declares for development. */
 function isNotShipped(file: string): boolean {
@@ -34,7 +36,7 @@ function placeOf(file: string): Place {
   const module = inside.length > 1 ? inside[0] : undefined;
   if (module === undefined) return { module, room: undefined, part: undefined, isTest };
   const { rooms = [], drivers = [] } = house[module] ?? {};
-  const room = inside.length > 2 ? [...rooms, ...drivers].find((name) => name === inside[1]) : undefined;
+  const room = inside.length > 2 ? [configRoom, ...rooms, ...drivers].find((name) => name === inside[1]) : undefined;
   return { module, room, part: room === undefined ? module : `${module}/${room}`, isTest };
 }
 
@@ -81,13 +83,21 @@ const fileRules: Readonly<Record<string, Rule>> = {
   /** Inside a module: a room knows earlier rooms only, and never the files that join the rooms. */
   room: (_edge, from, to) => {
     if (from.isTest || from.module === undefined || from.part === to.part) return undefined;
-    const rooms = house[to.module ?? '']?.rooms ?? [];
+    const rooms = [configRoom, ...(house[to.module ?? '']?.rooms ?? [])];
     if (from.module !== to.module) {
+      if (to.room === configRoom) return undefined;
       return to.room !== undefined && rooms.includes(to.room) ? `${to.part} is a room of ${to.module}: import #${to.module}` : undefined;
     }
     if (from.room === undefined || !rooms.includes(from.room)) return undefined;
     if (to.room === undefined) return `${from.part} must not know the files that join the rooms of ${from.module}`;
     return rooms.indexOf(to.room) > rooms.indexOf(from.room) ? `${from.part} comes before ${to.part} and must not know it` : undefined;
+  },
+
+  /** The command line reads the configuration without the server: what describes it must not load the server. */
+  config: (_edge, from, to) => {
+    if (from.isTest || from.room !== configRoom || from.part === to.part || to.module === 'core') return undefined;
+    if (from.module === 'apps' && to.room === configRoom) return undefined;
+    return `${from.part} may know ${from.module === 'apps' ? 'core and the slices of the modules' : 'core'} only`;
   },
 
   driver: (_edge, from, to) => {

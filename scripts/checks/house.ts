@@ -10,6 +10,9 @@ export interface Module {
   /**
    * Folders with a door of their own (`#module/room`), in order: a room imports only rooms before it. The files that lie
    * in the module's folder itself come after all of them. Other modules see only the module's own door.
+   *
+   * Every module may have a room `config` without naming it here: the slice of the configuration that it owns. It comes
+   * first and knows core only, so higher modules may import its door by itself.
    */
   readonly rooms?: readonly string[];
   /** Rooms that implement the module's contracts. Only composition roots know them; they may import the module's files. */

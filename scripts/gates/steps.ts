@@ -55,6 +55,12 @@ export const steps: readonly Step[] = [
     command: ['--conditions=nexus-source', 'scripts/openapi.ts', '--check'],
     fix: 'npm run fix:openapi',
   },
+  {
+    name: 'configuration',
+    shows: 'docs/configuration.md is what the config slices say',
+    command: ['--conditions=nexus-source', 'scripts/configuration.ts', '--check'],
+    fix: 'npm run fix:configuration',
+  },
   { name: 'requirements', shows: 'each promise has a test', command: ['scripts/checks/requirements.ts'] },
   { name: 'tests', shows: 'everything behaves', command: ['node_modules/vitest/vitest.mjs', 'run'] },
 ];

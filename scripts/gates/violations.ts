@@ -1,11 +1,13 @@
 /** Deliberate violations, at least one for each gate. Data only. */
 import { architectureViolations } from './violations/architecture.ts';
+import { documentViolations } from './violations/documents.ts';
 import { timeViolations } from './violations/engine-time.ts';
 import { server, type Violation } from './violations/violation.ts';
 
 export const violations: readonly Violation[] = [
   ...architectureViolations,
   ...timeViolations,
+  ...documentViolations,
   {
     gate: 'format',
     step: 'format',

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { AgentDefinition } from '@nexus-agent/protocol';
-import type { ConfigInput } from '../../packages/server/src/core/index.ts';
+import type { ConfigInput } from '../../packages/server/src/apps/config/index.ts';
 import { type Simulator, startSimulator } from '../../packages/server/src/llm/sim/index.ts';
 import type { Store } from '../../packages/server/src/storage/index.ts';
 import { acquirePostgres } from '../support/postgres.ts';

@@ -3,8 +3,9 @@
  * the simulator that runs in the test's process. Its argument is the JSON of {@link WorkerProcessOptions}.
  */
 import { flushCompileCache } from 'node:module';
+import { type ConfigInput, resolveConfig } from '../../packages/server/src/apps/config/index.ts';
 import { startAllInOne } from '../../packages/server/src/apps/index.ts';
-import { type ConfigInput, resolveConfig, systemClock } from '../../packages/server/src/core/index.ts';
+import { systemClock } from '../../packages/server/src/core/index.ts';
 import { createLogger } from '../../packages/server/src/telemetry/index.ts';
 import { createHolds, holdingModels, holdingStore } from './holds.ts';
 import { probeTools } from './probes.ts';

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { AssistantPart, JournalEvent } from '@nexus-agent/protocol';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { ConfigInput } from '../../packages/server/src/core/index.ts';
+import type { ConfigInput } from '../../packages/server/src/apps/config/index.ts';
 import { acquirePostgres, type TestPostgres } from '../support/postgres.ts';
 import { all, pause, startTestServer, type TestServer } from './support/server.ts';
 import { createReader, type Frame, type Reader, readStream } from './support/stream.ts';

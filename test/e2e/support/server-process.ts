@@ -1,5 +1,5 @@
+import { resolveConfig } from '../../../packages/server/src/apps/config/index.ts';
 import { startAllInOne } from '../../../packages/server/src/apps/index.ts';
-import { resolveConfig } from '../../../packages/server/src/core/index.ts';
 
 /** A second process over the same database. Its flags come as JSON; it says its address and ends when its input closes. */
 const flags: unknown = JSON.parse(process.argv[2] ?? '{}');

@@ -3,25 +3,17 @@ import { existsSync } from 'node:fs';
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Api, createApi } from '#api';
+import type { NexusConfig } from '#apps/config';
 import { createReservationSweeper } from '#budget';
 import type { Bus } from '#bus';
 import { openBus } from '#bus/drivers';
 import { createAgentCatalog, createAgents, createApprovals, createBudgets, createModels, createTools } from '#control';
-import {
-  type Clock,
-  createIdSource,
-  createSchemaValidator,
-  type IdSource,
-  type NexusConfig,
-  NexusError,
-  systemClock,
-  systemTimers,
-} from '#core';
+import { type Clock, createIdSource, createSchemaValidator, type IdSource, NexusError, systemClock, systemTimers } from '#core';
 import { createKeys } from '#identity';
 import { ledgerRules } from '#ledger';
 import type { LanguageModels } from '#llm';
 import { createPolicyEngine, loadPolicyFolder } from '#policy';
-import { createOrchestrator, createStreamHub, defaultEngineSettings, type Orchestrator } from '#runs';
+import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
 import type { Store } from '#storage';
 import { openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
@@ -85,6 +77,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       timers: systemTimers,
       ids,
       synchronous: config.sqlite.synchronous,
+      maxConnections: config.postgres.maxConnections,
     });
     closers.push(() => opened.close());
     const store = options.wrapStore?.(opened) ?? opened;
@@ -165,25 +158,35 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
     logger,
     ...(config.otlp.endpoint === undefined ? {} : { endpoint: config.otlp.endpoint, headers: config.otlp.headers }),
   });
-  closers.push(() => tracer.close());
-  const sandbox = createSandbox({ clock, timers: systemTimers });
+  closers.push(() => tracer.close(config.otlp.closeTimeoutMs));
+  const sandbox = createSandbox({ clock, timers: systemTimers, ...sandboxOptions(config) });
   closers.push(() => sandbox.close());
-  const builtin = createBuiltinTools({ sandbox, workspaces: createWorkspaces(), http: egressOptions(config.httpFetch.allowPrivate) });
+  const builtin = createBuiltinTools({
+    sandbox,
+    workspaces: createWorkspaces({ limits: workspaceLimits(config) }),
+    http: { ...config.httpFetch, ...egressOptions(config.httpFetch.allowPrivate) },
+  });
   const tools = createToolService({
     sources: [createFixedSource([...builtin, ...(options.tools ?? [])])],
     clock,
     timers: systemTimers,
-    workspaceOf: createSessionFolders({ root: join(config.dataDir, 'workspaces'), seedFrom: config.workspaceSeed }),
+    workspaceOf: createSessionFolders({
+      root: join(config.dataDir, 'workspaces'),
+      seedFrom: config.workspaceSeed,
+      maxSeedBytes: config.workspace.maxSeedBytes,
+      maxSeedFiles: config.workspace.maxSeedFiles,
+    }),
+    ...config.tools,
     onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
   });
   closers.push(() => tools.close());
   const hub = createStreamHub({ bus, clock, timers: systemTimers, coalesceMs: config.runs.deltaCoalesceMs });
   closers.push(() => hub.close());
-  const sweeper = createReservationSweeper({ store, clock, timers: systemTimers, logger, intervalMs: 5_000 });
+  const sweeper = createReservationSweeper({ store, clock, timers: systemTimers, logger, intervalMs: config.budget.sweepMs });
   sweeper.start();
   closers.push(() => sweeper.stop());
 
-  const policy = createPolicyEngine({ sources: policySources, clock });
+  const policy = createPolicyEngine({ sources: policySources, clock, memoEntries: config.policy.memoEntries });
   const engine = {
     store,
     hub,
@@ -198,7 +201,7 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
     tracer,
     metrics,
     workerId: ids.next<string>('worker'),
-    settings: defaultEngineSettings,
+    settings: config.runs,
   };
   const catalog = createAgentCatalog({
     store,
@@ -227,6 +230,16 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
     keys: createKeys({ store, clock, ids, pepper }),
   };
   return { orchestrator, services, metrics };
+}
+
+function sandboxOptions({ sandbox }: NexusConfig) {
+  const { maxThreads, maxQueued, idleMs, ...limits } = sandbox;
+  return { limits, maxQueued, idleMs, ...(maxThreads === undefined ? {} : { maxThreads }) };
+}
+
+function workspaceLimits({ workspace }: NexusConfig) {
+  const { maxBytes, maxFiles, maxFileBytes, maxVisited } = workspace;
+  return { maxWorkspaceBytes: maxBytes, maxWorkspaceFiles: maxFiles, maxFileBytes, maxVisited };
 }
 
 const defaultTenant = 'default' as Parameters<Store['listApprovals']>[0]; // the tenant of the local operator

@@ -1,4 +1,5 @@
-import type { Clock, NexusConfig } from '#core';
+import type { NexusConfig } from '#apps/config';
+import type { Clock } from '#core';
 import { createLanguageModels, type LanguageModels, type ModelSettings, type Provider } from '#llm';
 import { createAnthropicProvider, createOpenAiCompatibleProvider, createOpenAiProvider, createSimProvider } from '#llm/providers';
 import { startSimulator } from '#llm/sim';
@@ -15,14 +16,16 @@ export interface ModelsSetup {
 /** Models of the configured providers; the simulator stands in when there is none. */
 export async function setUpModels(config: NexusConfig, clock: Clock): Promise<ModelsSetup> {
   const { openai, anthropic, compatible } = config.providers;
+  const { connectTimeoutMs, firstByteTimeoutMs, idleTimeoutMs, ...retry } = config.llm;
+  const common = { clock, timeouts: { connectTimeoutMs, firstByteTimeoutMs, idleTimeoutMs } };
   const providers: Provider[] = [];
   const defaultModels: string[] = [];
   if (anthropic?.apiKey !== undefined) {
-    providers.push(createAnthropicProvider({ apiKey: anthropic.apiKey, baseUrl: withVersion(anthropic.baseUrl), clock }));
+    providers.push(createAnthropicProvider({ apiKey: anthropic.apiKey, baseUrl: withVersion(anthropic.baseUrl), ...common }));
     defaultModels.push('anthropic/claude-sonnet-4-5');
   }
   if (openai?.apiKey !== undefined) {
-    providers.push(createOpenAiProvider({ apiKey: openai.apiKey, baseUrl: openai.baseUrl, clock }));
+    providers.push(createOpenAiProvider({ apiKey: openai.apiKey, baseUrl: openai.baseUrl, ...common }));
     defaultModels.push('openai/gpt-5-mini');
   }
   for (const server of compatible) {
@@ -33,7 +36,7 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
         ...(server.apiKey === undefined ? {} : { apiKey: server.apiKey }),
         ...(isLoopback(server.baseUrl) ? { price: 'free' } : {}),
         models: server.models.map((model) => model.id),
-        clock,
+        ...common,
       }),
     );
     defaultModels.push(...server.models.slice(0, 1).map((model) => `${server.name}/${model.id}`));
@@ -42,12 +45,12 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
   const simulated = config.sim.enabled === 'on' || (config.sim.enabled === 'auto' && providers.length === 0);
   const simulator = simulated ? await startSimulator({ host: '127.0.0.1', port: 0, clock }) : null;
   if (simulator !== null) {
-    providers.push(createSimProvider({ name: 'sim', url: simulator.url, clock }));
-    providers.push(createSimProvider({ name: 'sim-anthropic', url: simulator.url, dialect: 'anthropic', clock }));
+    providers.push(createSimProvider({ name: 'sim', url: simulator.url, ...common }));
+    providers.push(createSimProvider({ name: 'sim-anthropic', url: simulator.url, dialect: 'anthropic', ...common }));
     defaultModels.push('sim/sim-large');
   }
 
-  const llm = createLanguageModels({ providers, clock, models: modelSettings(config) });
+  const llm = createLanguageModels({ providers, clock, retry, models: modelSettings(config) });
   return {
     llm,
     defaultModels: defaultModels.slice(0, 8),

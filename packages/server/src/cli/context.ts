@@ -1,5 +1,5 @@
 import type { NexusClient } from '@nexus-agent/sdk';
-import type { ConfigInput, NexusConfig } from '#core';
+import type { ConfigInput, NexusConfig } from '#apps/config';
 import { UsageError } from './exit-codes.ts';
 import type { CliIo } from './io.ts';
 import { createStyle, type Style } from './style.ts';
@@ -42,7 +42,7 @@ export function createContext(io: CliIo, options: GlobalOptions): CliContext {
 
 /** The configuration as files, environment and flags make it. */
 export async function loadConfig({ io, options }: CliContext, flags: ConfigInput = {}): Promise<NexusConfig> {
-  const { resolveConfig } = await import('#core');
+  const { resolveConfig } = await import('#apps/config');
   const named = options.config ?? (io.env.NEXUS_CONFIG || undefined);
   const path = named ?? 'nexus.config.yaml';
   const text = await io.readFile(path);
@@ -67,7 +67,7 @@ async function connect(context: CliContext, { autoEmbed = false } = {}): Promise
   if (context.options.embedded === true) return startEmbedded(context);
   const [config, { clientUrl }, { createNexusClient }] = await Promise.all([
     loadConfig(context),
-    import('#core'),
+    import('#apps/config'),
     import('@nexus-agent/sdk'),
   ]);
   const url = clientUrl(config);

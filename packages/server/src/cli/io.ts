@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import type { NexusConfig } from '#core';
+import type { NexusConfig } from '#apps/config';
 import type { Style } from './style.ts';
 
 export interface Output {

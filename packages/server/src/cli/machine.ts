@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { access, mkdir } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { createNexusClient } from '@nexus-agent/sdk';
-import { clientUrl, type NexusConfig } from '#core';
+import { clientUrl, type NexusConfig } from '#apps/config';
 
 /** `warn` is worth knowing; only `fail` keeps Nexus Agent from working. */
 interface Check {

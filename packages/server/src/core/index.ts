@@ -1,13 +1,14 @@
 /** The door of core: time, ids, errors, cancellation. No I/O. */
 export { abortError, throwIfAborted } from './abort.ts';
 export { type Clock, systemClock, toTimestamp } from './clock.ts';
-export { type ConfigInput, clientUrl, NexusConfig, redactConfig } from './config.ts';
-export { environmentKeys, resolveConfig } from './config-sources.ts';
 export { NexusError, toErrorInfo } from './errors.ts';
 export { createIdSource, derivedId, type IdSource } from './ids.ts';
 export { canonicalJson, isTooDeep, maxJsonDepth, sha256 } from './json.ts';
 export { createSchemaValidator, type JsonSchema, type SchemaIssue, type SchemaValidator } from './json-schema.ts';
 export { toProblem } from './problem.ts';
+export { redactConfig } from './settings/redact.ts';
+export { durationMs, group, httpUrl, type Setting, setting, settingsOf } from './settings/setting.ts';
+export { type ConfigSources, readConfig } from './settings/sources.ts';
 export { cutText } from './text.ts';
 export { type Cancel, settlesWithin, systemTimers, type Timers } from './timers.ts';
 export { formatTraceparent, parseTraceparent, type SpanPlace } from './traceparent.ts';

@@ -1,7 +1,6 @@
 /** The door of runs: the orchestrator. */
-
 export type { Wake } from '#runs/dispatch';
-export { type AgentSource, defaultEngineSettings } from '#runs/steps';
+export type { AgentSource } from '#runs/steps';
 export { createStreamHub, type StreamCursor, type StreamFrame } from '#runs/stream';
 export { createOrchestrator, type Orchestrator } from './orchestrator.ts';
 export type { Runs } from './service.ts';

@@ -1,6 +1,7 @@
 import type { Run, WireEvent } from '@nexus-agent/protocol';
 import type { NexusClient } from '@nexus-agent/sdk';
-import { type ConfigInput, NexusError } from '#core';
+import type { ConfigInput } from '#apps/config';
+import { NexusError } from '#core';
 import { createNarrator } from './narrator.ts';
 import type { DemoServer } from './server.ts';
 import type { Stage } from './stage.ts';

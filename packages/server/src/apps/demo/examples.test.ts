@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { resolveConfig, systemClock, systemTimers } from '#core';
+import { resolveConfig } from '#apps/config';
+import { systemClock, systemTimers } from '#core';
 import { createPolicyEngine, loadPolicyFolder } from '#policy';
 import { createSandbox } from '#tools';
 import { loadAgentFolder } from '../agents.ts';

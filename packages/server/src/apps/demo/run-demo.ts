@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createNexusClient } from '@nexus-agent/sdk';
-import type { NexusConfig } from '#core';
+import type { NexusConfig } from '#apps/config';
 import { closingScene } from './closing-scene.ts';
 import { crashScene } from './crash-scene.ts';
 import type { Demo } from './demo.ts';

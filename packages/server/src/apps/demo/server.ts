@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { type ConfigInput, type NexusConfig, NexusError, resolveConfig } from '#core';
+import { type ConfigInput, type NexusConfig, resolveConfig } from '#apps/config';
+import { NexusError } from '#core';
 import { type AllInOne, startAllInOne } from '../all-in-one.ts';
 
 /** The folder `examples`: of the built package, or of the repository. */

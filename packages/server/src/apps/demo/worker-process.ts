@@ -1,4 +1,4 @@
-import { type ConfigInput, resolveConfig } from '#core';
+import { type ConfigInput, resolveConfig } from '#apps/config';
 import { startAllInOne } from '../all-in-one.ts';
 
 /** What the parent sends once, and what it is answered. */

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type AgentDefinition, isTerminal, type Key, type KeyScope, type Run, type RunStatus, type WireEvent } from '@nexus-agent/protocol';
-import { type ConfigInput, resolveConfig } from '#core';
+import { type ConfigInput, resolveConfig } from '#apps/config';
 import type { Tool } from '#tools';
 import { type AllInOne, startAllInOne } from '../all-in-one.ts';
 import { createKeptLog, type LogLine } from './log.ts';

@@ -12,7 +12,7 @@ export function configCommands({ program, action }: Registrar): void {
 }
 
 async function print(context: CliContext): Promise<number> {
-  const [{ redactConfig }, { stringify }] = await Promise.all([import('#core'), import('yaml')]);
+  const [{ redactConfig }, { stringify }] = await Promise.all([import('#apps/config'), import('yaml')]);
   const shown = redactConfig(await loadConfig(context));
   context.print(shown, () => stringify(shown).trimEnd());
   return exitCodes.ok;

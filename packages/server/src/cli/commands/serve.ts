@@ -1,4 +1,4 @@
-import type { ConfigInput } from '#core';
+import type { ConfigInput } from '#apps/config';
 import { type CliContext, loadConfig } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { handleInterrupts } from '../interrupt.ts';

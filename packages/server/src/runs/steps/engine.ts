@@ -12,15 +12,6 @@ export interface EngineSettings extends CallSettings {
   readonly compactAt: number;
 }
 
-export const defaultEngineSettings: EngineSettings = {
-  maxEqualSteps: 3,
-  maxDepth: 4,
-  minUsefulTokens: 16,
-  stopGraceMs: 2_000,
-  reservationSlackMs: 30_000,
-  compactAt: 0.85,
-};
-
 /** What the engine of runs is made of. */
 export interface Engine extends CallEngine {
   readonly hub: StreamHub;

@@ -1,7 +1,7 @@
 /** The door of runs/steps. */
 export { type AgentSource, createRunContext, type RunContext } from './context.ts';
 export { budgetStop, type Stop, stoppedEvents, withEnding } from './endings.ts';
-export { defaultEngineSettings, type Engine } from './engine.ts';
+export type { Engine } from './engine.ts';
 export {
   type ModelCallPlan,
   planModelCall,

@@ -6,15 +6,22 @@ import { prepareWorkspace } from './prepare.ts';
 const maxRemembered = 10_000;
 
 /** Gives the folder of a tenant's session, made and filled when it is first asked for. */
-export function createSessionFolders(options: { readonly root: string; readonly seedFrom?: string | undefined }) {
-  const { root, seedFrom } = options;
+export function createSessionFolders(options: {
+  readonly root: string;
+  readonly seedFrom?: string | undefined;
+  /** A larger seed is refused. */
+  readonly maxSeedBytes?: number;
+  readonly maxSeedFiles?: number;
+}) {
+  const { root, seedFrom, ...limits } = options;
+  const seed = seedFrom === undefined ? {} : { seedFrom, ...limits };
   const prepared = new LRUCache<string, Promise<string>>({ max: maxRemembered });
 
   return (tenantId: string, sessionId: string): Promise<string> => {
     const key = `${tenantId}/${sessionId}`;
     let folder = prepared.get(key);
     if (folder === undefined) {
-      folder = prepareWorkspace({ root: join(root, tenantId), sessionId, ...(seedFrom === undefined ? {} : { seedFrom }) });
+      folder = prepareWorkspace({ root: join(root, tenantId), sessionId, ...seed });
       folder.catch(() => prepared.delete(key)); // the caller hears of it; the next call tries again
       prepared.set(key, folder);
     }

@@ -1,38 +1,14 @@
 import { parseDocument } from 'yaml';
-import { type ConfigInput, isSecretPath, NexusConfig } from './config.ts';
-import { NexusError } from './errors.ts';
-import { explainIssues, summarise } from './validation.ts';
-
-/** Which key each environment variable sets. `NEXUS_CONFIG` is not here: it names the file. */
-export const environmentKeys: Readonly<Record<string, { readonly key: string; readonly kind: 'text' | 'number' | 'boolean' | 'list' }>> = {
-  NEXUS_HOST: { key: 'host', kind: 'text' },
-  NEXUS_PORT: { key: 'port', kind: 'number' },
-  NEXUS_DATA_DIR: { key: 'dataDir', kind: 'text' },
-  NEXUS_DATABASE_URL: { key: 'databaseUrl', kind: 'text' },
-  NEXUS_REDIS_URL: { key: 'redisUrl', kind: 'text' },
-  NEXUS_QDRANT_URL: { key: 'qdrantUrl', kind: 'text' },
-  NEXUS_BUS: { key: 'bus', kind: 'text' },
-  NEXUS_AGENTS_DIR: { key: 'agentsDir', kind: 'text' },
-  NEXUS_POLICIES_DIR: { key: 'policiesDir', kind: 'text' },
-  NEXUS_WORKSPACE_SEED: { key: 'workspaceSeed', kind: 'text' },
-  NEXUS_SIM: { key: 'sim.enabled', kind: 'text' },
-  NEXUS_LOG_LEVEL: { key: 'log.level', kind: 'text' },
-  NEXUS_LOG_PRETTY: { key: 'log.pretty', kind: 'boolean' },
-  NEXUS_ALLOWED_HOSTS: { key: 'auth.allowedHosts', kind: 'list' },
-  NEXUS_ALLOWED_ORIGINS: { key: 'auth.allowedOrigins', kind: 'list' },
-  NEXUS_URL: { key: 'client.url', kind: 'text' },
-  NEXUS_API_KEY: { key: 'client.apiKey', kind: 'text' },
-  OPENAI_API_KEY: { key: 'providers.openai.apiKey', kind: 'text' },
-  OPENAI_BASE_URL: { key: 'providers.openai.baseUrl', kind: 'text' },
-  ANTHROPIC_API_KEY: { key: 'providers.anthropic.apiKey', kind: 'text' },
-  ANTHROPIC_BASE_URL: { key: 'providers.anthropic.baseUrl', kind: 'text' },
-  OTEL_EXPORTER_OTLP_ENDPOINT: { key: 'otlp.endpoint', kind: 'text' },
-};
+import { z } from 'zod';
+import { NexusError } from '../errors.ts';
+import { explainIssues, summarise } from '../validation.ts';
+import { secretPaths } from './redact.ts';
+import { type Setting, settingsOf } from './setting.ts';
 
 export interface ConfigSources {
   readonly file?: { readonly path: string; readonly text: string };
   readonly env: Readonly<Record<string, string | undefined>>;
-  readonly flags?: ConfigInput;
+  readonly flags?: Readonly<Record<string, unknown>>;
 }
 
 type Tree = Record<string, unknown>;
@@ -41,26 +17,27 @@ type Tree = Record<string, unknown>;
  * Merges defaults < file < environment < flags and checks the result. Throws `config_invalid` that lists every fault
  * with its key, where the value came from and what would be right. Lists replace one another, they are not joined.
  */
-export function resolveConfig(sources: ConfigSources): NexusConfig {
+export function readConfig<S extends z.ZodType>(schema: S, sources: ConfigSources): z.output<S> {
+  const settings = settingsOf(schema);
   const file = sources.file === undefined ? {} : parseFile(sources.file, sources.env);
-  const environment = fromEnvironment(sources.env);
+  const environment = fromEnvironment(settings, sources.env);
   const flags: Tree = { ...sources.flags };
   const merged = merge(merge(file, environment), flags);
-  const result = NexusConfig.safeParse(merged);
+  const result = schema.safeParse(merged);
   if (result.success) return result.data;
-  const issues = explainIssues(result.error, NexusConfig, merged, { secret: isSecretPath }).map((issue) => ({
+  const issues = explainIssues(result.error, schema, merged, { secret: secretPaths(settings) }).map((issue) => ({
     path: issue.path,
-    message: `${issue.message}${origin(issue.path, sources, environment, flags)}`,
+    message: `${issue.message}${origin(issue.path, settings, sources, environment, flags)}`,
   }));
   throw new NexusError('config_invalid', `the configuration is not valid: ${summarise(issues, 20)}`, { details: { issues } });
 }
 
-function origin(path: string, sources: ConfigSources, environment: Tree, flags: Tree): string {
+function origin(path: string, settings: readonly Setting[], sources: ConfigSources, environment: Tree, flags: Tree): string {
   const keys = path.split(/[.[\]]+/).filter((key) => key !== '');
   if (has(flags, keys)) return ' (from a flag)';
   if (has(environment, keys)) {
-    const name = Object.entries(environmentKeys).find(([, entry]) => path === entry.key || path.startsWith(`${entry.key}[`))?.[0];
-    return name === undefined ? ' (from the environment)' : ` (from ${name})`;
+    const set = settings.find((entry) => entry.environment !== undefined && (path === entry.path || path.startsWith(`${entry.path}[`)));
+    return set === undefined ? ' (from the environment)' : ` (from ${set.environment})`;
   }
   return sources.file === undefined ? '' : ` (from ${sources.file.path})`;
 }
@@ -103,30 +80,24 @@ function interpolate(value: unknown, path: string, filePath: string, env: Config
   });
 }
 
-function fromEnvironment(env: ConfigSources['env']): Tree {
+function fromEnvironment(settings: readonly Setting[], env: ConfigSources['env']): Tree {
   const tree: Tree = {};
-  for (const [name, { key, kind }] of Object.entries(environmentKeys)) {
-    const text = env[name]?.trim();
-    if (text !== undefined && text !== '') place(tree, key.split('.'), read(text, kind));
+  for (const { path, environment, schema } of settings) {
+    const text = environment === undefined ? undefined : env[environment]?.trim();
+    if (text !== undefined && text !== '') place(tree, path.split('.'), read(text, schema));
   }
   return tree;
 }
 
-/** A text that does not fit its kind stays a text: the schema then says what was expected. */
-function read(text: string, kind: 'text' | 'number' | 'boolean' | 'list'): unknown {
-  switch (kind) {
-    case 'text':
-      return text;
-    case 'number':
-      return Number.isNaN(Number(text)) ? text : Number(text);
-    case 'boolean':
-      return /^(1|true|yes|on)$/i.test(text) ? true : /^(0|false|no|off)$/i.test(text) ? false : text;
-    case 'list':
-      return text
-        .split(',')
-        .map((item) => item.trim())
-        .filter((item) => item !== '');
-  }
+/** A text that does not fit the schema's kind stays a text: the schema then says what was expected. */
+function read(text: string, schema: z.ZodType): unknown {
+  if (schema instanceof z.ZodNumber) return Number.isNaN(Number(text)) ? text : Number(text);
+  if (schema instanceof z.ZodBoolean) return /^(1|true|yes|on)$/i.test(text) ? true : /^(0|false|no|off)$/i.test(text) ? false : text;
+  if (!(schema instanceof z.ZodArray)) return text;
+  return text
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
 }
 
 function place(tree: Tree, keys: readonly string[], value: unknown): void {

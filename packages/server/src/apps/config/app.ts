@@ -1,0 +1,26 @@
+import { z } from 'zod';
+import { group, httpUrl, setting } from '#core';
+
+/** What belongs to the program as a whole. */
+export const appConfig = {
+  dataDir: setting(
+    z.string().min(1).default('.nexus'),
+    'Holds the embedded database, session workspaces and the key that hashes API keys.',
+    { environment: 'NEXUS_DATA_DIR' },
+  ),
+  agentsDir: setting(z.string().min(1).optional(), 'Folder of agent definitions (YAML).', {
+    environment: 'NEXUS_AGENTS_DIR',
+    otherwise: '`agents` in `dataDir`',
+  }),
+};
+
+/** Of the command line, not of the server. */
+export const clientConfig = {
+  client: group({
+    url: setting(httpUrl().optional(), 'The server that the command line talks to.', {
+      environment: 'NEXUS_URL',
+      otherwise: 'the address that `host` and `port` mean on this machine',
+    }),
+    apiKey: setting(z.string().min(1).optional(), 'Key that the command line presents.', { environment: 'NEXUS_API_KEY', secret: true }),
+  }),
+};

@@ -1,0 +1,62 @@
+import { z } from 'zod';
+import { apiConfig } from '#api/config';
+import { budgetConfig } from '#budget/config';
+import { busConfig } from '#bus/config';
+import { type ConfigSources, readConfig, redactConfig as redact, settingsOf } from '#core';
+import { llmConfig } from '#llm/config';
+import { policyConfig } from '#policy/config';
+import { runsConfig } from '#runs/config';
+import { storageConfig } from '#storage/config';
+import { telemetryConfig } from '#telemetry/config';
+import { toolsConfig } from '#tools/config';
+import { appConfig, clientConfig } from './app.ts';
+
+/**
+ * One value of this type is made at start (defaults < file < environment < flags) and handed down; nothing else reads the
+ * environment. Unknown keys are refused.
+ */
+export const NexusConfig = z
+  .strictObject({
+    ...appConfig,
+    ...apiConfig,
+    ...storageConfig,
+    ...busConfig,
+    ...llmConfig,
+    ...policyConfig,
+    ...runsConfig,
+    ...budgetConfig,
+    ...toolsConfig,
+    ...telemetryConfig,
+    ...clientConfig,
+  })
+  .transform((config) => ({
+    ...config,
+    agentsDir: config.agentsDir ?? `${config.dataDir}/agents`,
+    policiesDir: config.policiesDir ?? `${config.dataDir}/policies`,
+  }));
+export type NexusConfig = z.infer<typeof NexusConfig>;
+
+type Nested<T> = T extends readonly unknown[] ? T : T extends object ? { [K in keyof T]?: Nested<T[K]> } : T;
+/** Part of a configuration as a file or flags give it. */
+export type ConfigInput = Nested<z.input<typeof NexusConfig>>;
+
+/** Every key, as the reference describes it. */
+export const configSettings = settingsOf(NexusConfig);
+
+/** Reads the configuration. Throws `config_invalid` that lists every fault with its key, where it came from and what would be right. */
+export function resolveConfig(sources: Omit<ConfigSources, 'flags'> & { readonly flags?: ConfigInput }): NexusConfig {
+  const { flags, ...rest } = sources;
+  return readConfig(NexusConfig, { ...rest, ...(flags === undefined ? {} : { flags: { ...flags } }) });
+}
+
+/** A copy that may be shown: secrets and the passwords in addresses are replaced. */
+export function redactConfig(config: NexusConfig): unknown {
+  return redact(config, configSettings);
+}
+
+/** The address of the server that the command line talks to. */
+export function clientUrl(config: NexusConfig): string {
+  if (config.client.url !== undefined) return config.client.url;
+  const host = config.host === '0.0.0.0' || config.host === '::' || config.host === 'localhost' ? '127.0.0.1' : config.host;
+  return `http://${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}:${config.port === 0 ? 8080 : config.port}`;
+}

@@ -1,0 +1,17 @@
+/** The slice of the configuration that the store owns. */
+import { z } from 'zod';
+import { group, setting } from '#core';
+
+export const storageConfig = {
+  databaseUrl: setting(
+    z.url({ protocol: /^postgres(ql)?$/, error: 'expected postgres://user:password@host:port/database' }).optional(),
+    'Postgres instead of the embedded database.',
+    { environment: 'NEXUS_DATABASE_URL', otherwise: 'the embedded database in `dataDir`' },
+  ),
+  sqlite: group({
+    synchronous: setting(z.enum(['NORMAL', 'FULL']).default('NORMAL'), '`FULL` also survives power loss without losing the last commits.'),
+  }),
+  postgres: group({
+    maxConnections: setting(z.int().min(2).max(1000).default(10), 'Connections to the database that one process holds at most.'),
+  }),
+};
