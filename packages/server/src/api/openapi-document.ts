@@ -1,10 +1,11 @@
-import { buildOpenApi, type OpenApiDocument } from './openapi.ts';
-import { createRoutes } from './routes/index.ts';
+import { buildOpenApi, type OpenApiDocument } from '#api/openapi';
+import { createRoutes } from '#api/routes';
+import { systemClock } from '#core';
 
 /** The document of the whole API, without a running server. */
 export function createOpenApiDocument(version: string): OpenApiDocument {
   // Handlers are not called: only the descriptions of the routes are read.
   const unused = () => Promise.reject(new Error('not a running server'));
-  const context = { version, isReady: unused, openStream: unused } as unknown as Parameters<typeof createRoutes>[0];
-  return buildOpenApi(createRoutes(context), version);
+  const routes = createRoutes({ version, greeting: '', clock: systemClock, isReady: unused, openStream: unused, scrape: unused });
+  return buildOpenApi(routes, version);
 }

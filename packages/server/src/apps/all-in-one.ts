@@ -102,6 +102,8 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       logger,
       metrics: app.metrics,
       ids,
+      clock,
+      timers: systemTimers,
       version,
     });
     // Closed in this order: no new requests while live runs finish, then what the runs needed.
@@ -217,7 +219,7 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
     bus,
     agents: catalog,
     defaultAgent: defaultAgentName,
-    dispatch: { ...config.runs, retryTakeMs: 2_000, maxBreaks: 2 },
+    dispatch: config.runs,
   });
   const services = {
     sessions: orchestrator.sessions,

@@ -23,7 +23,7 @@ export const apiConfig = {
     bodyBytes: setting(z.int().min(1024).max(1_000_000_000).default(32_000_000), 'Largest body of a request.'),
     requestTimeoutMs: setting(
       durationMs().min(1000).default(60_000),
-      'How long a request may take to arrive whole: one that trickles in holds its connection no longer.',
+      'A request that takes longer to arrive whole is cut off, at the next look: at most 30 s later.',
     ),
     answerGraceMs: setting(durationMs().default(5_000), 'How long requests in flight may take to be answered at shutdown.'),
     streamLagMs: setting(

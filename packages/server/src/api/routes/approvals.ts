@@ -1,5 +1,5 @@
 import { Approval, ApprovalAnswer, page } from '@nexus-agent/protocol';
-import { pageOf, pageQuery, type Route, route } from '../route.ts';
+import { pageQuery, pageRequest, type Route, route } from '#api/contract';
 
 const tag = 'approvals';
 const params = { approval: 'approval' } as const;
@@ -18,7 +18,7 @@ export function approvalRoutes(): Route[] {
       responses: { 200: { description: 'A page of approvals', schema: page(Approval) } },
       handle: async ({ services, principal, query }) => ({
         status: 200,
-        body: await services.approvals.list(principal, query.status === undefined ? {} : { status: query.status }, pageOf(query)),
+        body: await services.approvals.list(principal, query.status === undefined ? {} : { status: query.status }, pageRequest(query)),
       }),
     }),
     route({

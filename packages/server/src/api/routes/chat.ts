@@ -1,9 +1,8 @@
 import { ChatRequest, ModelRef, Name } from '@nexus-agent/protocol';
 import { z } from 'zod';
+import { type Answer, type Call, localOperator, type Route, route } from '#api/contract';
+import { parseCursor } from '#api/streams';
 import { NexusError } from '#core';
-import { localOperator } from '../guard.ts';
-import { type Answer, type Call, type Route, route } from '../route.ts';
-import { parseCursor } from '../sse.ts';
 import type { RouteContext } from './context.ts';
 import { streamHeaders, streamResponse } from './stream.ts';
 
@@ -35,13 +34,16 @@ export function chatRoutes(context: RouteContext): Route[] {
     });
     return {
       stream: (response) =>
-        context.openStream(response, {
-          runId: run.id,
-          requestId: call.requestId,
-          cursor,
-          headers: { ...streamHeaders(run), ...(created ? {} : { 'idempotent-replayed': 'true' }) },
-          follow: (signal) => services.runs.follow(principal, run.id, cursor, { signal }),
-        }),
+        context.openStream(
+          {
+            runId: run.id,
+            requestId: call.requestId,
+            cursor,
+            headers: { ...streamHeaders(run), ...(created ? {} : { 'idempotent-replayed': 'true' }) },
+            follow: (signal) => services.runs.follow(principal, run.id, cursor, { signal }),
+          },
+          response,
+        ),
     };
   }
 

@@ -1,10 +1,16 @@
 import type { ServerResponse } from 'node:http';
-import type { StreamRequest } from '../sse.ts';
-import type { ApiDependencies } from '../types.ts';
+import type { ApiMetrics } from '#api/contract';
+import type { StreamRequest } from '#api/streams';
+import type { Clock } from '#core';
 
 /** What routes use besides the service that each call carries. */
-export interface RouteContext extends ApiDependencies {
+export interface RouteContext {
+  readonly version: string;
+  /** What the default agent is asked by a bare GET of the chat stream. */
+  readonly greeting: string;
+  readonly clock: Clock;
   isReady(): Promise<{ ready: boolean; reason?: string }>;
-  /** Writes a stream and counts it; resolves when it has ended. */
-  openStream(response: ServerResponse, stream: Omit<StreamRequest, 'problemOf'> & { requestId: string }): Promise<void>;
+  scrape: ApiMetrics['scrape'];
+  /** Writes a stream; resolves when it has ended. */
+  openStream(stream: Omit<StreamRequest, 'problemOf'> & { readonly requestId: string }, response: ServerResponse): Promise<void>;
 }

@@ -1,4 +1,4 @@
-import type { Route } from '../route.ts';
+import type { Route } from '#api/contract';
 import { approvalRoutes } from './approvals.ts';
 import { chatRoutes } from './chat.ts';
 import type { RouteContext } from './context.ts';
@@ -9,6 +9,6 @@ import { systemRoutes } from './system.ts';
 
 /** Every endpoint, in the order in which the documentation shows them. */
 export function createRoutes(context: RouteContext): Route[] {
-  const api = [...sessionRoutes(), ...chatRoutes(context), ...runRoutes(context), ...approvalRoutes(), ...resourceRoutes()];
+  const api = [...sessionRoutes(), ...chatRoutes(context), ...runRoutes(context), ...approvalRoutes(), ...resourceRoutes(context)];
   return [...api, ...systemRoutes(context, api)];
 }

@@ -14,8 +14,9 @@ import {
   UsageRow,
 } from '@nexus-agent/protocol';
 import { z } from 'zod';
+import { type Answer, type Call, pageQuery, pageRequest, type Route, route, whole } from '#api/contract';
 import { NexusError } from '#core';
-import { type Answer, type Call, pageOf, pageQuery, type Route, route, whole } from '../route.ts';
+import type { RouteContext } from './context.ts';
 
 const BudgetsQuery = pageQuery.extend({
   scope: z
@@ -26,8 +27,8 @@ const BudgetsQuery = pageQuery.extend({
     .optional(),
 });
 
-export function resourceRoutes(): Route[] {
-  return [...agentRoutes(), ...toolRoutes(), ...budgetRoutes(), ...keyRoutes()];
+export function resourceRoutes(context: RouteContext): Route[] {
+  return [...agentRoutes(), ...toolRoutes(), ...budgetRoutes(), ...keyRoutes(context)];
 }
 
 function agentRoutes(): Route[] {
@@ -42,7 +43,7 @@ function agentRoutes(): Route[] {
       scope: 'runs',
       query: pageQuery,
       responses: { 200: { description: 'A page of agents', schema: page(Agent) } },
-      handle: async ({ services, principal, query }) => ({ status: 200, body: await services.agents.list(principal, pageOf(query)) }),
+      handle: async ({ services, principal, query }) => ({ status: 200, body: await services.agents.list(principal, pageRequest(query)) }),
     }),
     route({
       method: 'POST',
@@ -142,7 +143,7 @@ function budgetRoutes(): Route[] {
       async handle({ services, principal, query }) {
         const [kind, id] = splitOnce(query.scope ?? '');
         const filter = query.scope === undefined ? {} : { scope: { kind: BudgetScopeKind.parse(kind), id } };
-        return { status: 200, body: await services.budgets.list(principal, filter, pageOf(query)) };
+        return { status: 200, body: await services.budgets.list(principal, filter, pageRequest(query)) };
       },
     }),
     route({ ...setBudget, method: 'PUT', operationId: 'setBudget' }),
@@ -168,7 +169,7 @@ function splitOnce(text: string): [string, string] {
   return [text.slice(0, at), text.slice(at + 1)];
 }
 
-function keyRoutes(): Route[] {
+function keyRoutes(context: RouteContext): Route[] {
   const tag = 'keys';
   return [
     route({
@@ -182,7 +183,7 @@ function keyRoutes(): Route[] {
       idempotent: true,
       responses: { 201: { description: 'The key with its secret', schema: Key } },
       async handle({ services, principal, body, idempotencyKey }) {
-        if (body.expiresAt !== undefined && Date.parse(body.expiresAt) <= Date.now()) {
+        if (body.expiresAt !== undefined && Date.parse(body.expiresAt) <= context.clock.now()) {
           throw new NexusError('invalid_request', 'body: expiresAt: expected a time in the future');
         }
         const key = await services.keys.create(principal, body, idempotencyKey === null ? {} : { idempotencyKey });
@@ -198,7 +199,7 @@ function keyRoutes(): Route[] {
       scope: 'admin',
       query: pageQuery,
       responses: { 200: { description: 'A page of keys', schema: page(Key) } },
-      handle: async ({ services, principal, query }) => ({ status: 200, body: await services.keys.list(principal, pageOf(query)) }),
+      handle: async ({ services, principal, query }) => ({ status: 200, body: await services.keys.list(principal, pageRequest(query)) }),
     }),
     route({
       method: 'DELETE',

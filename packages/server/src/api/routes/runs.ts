@@ -10,9 +10,9 @@ import {
   WireEvent,
 } from '@nexus-agent/protocol';
 import { z } from 'zod';
+import { type Answer, type Call, pageQuery, pageRequest, type Route, route } from '#api/contract';
+import { parseCursor } from '#api/streams';
 import { NexusError } from '#core';
-import { type Answer, type Call, pageOf, pageQuery, type Route, route } from '../route.ts';
-import { parseCursor } from '../sse.ts';
 import type { RouteContext } from './context.ts';
 import { streamHeaders } from './stream.ts';
 
@@ -60,7 +60,7 @@ export function runRoutes(context: RouteContext): Route[] {
       async handle({ services, principal, query }) {
         const { sessionId, status } = query;
         const filter = { ...(sessionId === undefined ? {} : { sessionId }), ...(status === undefined ? {} : { status }) };
-        return { status: 200, body: await services.runs.list(principal, filter, pageOf(query)) };
+        return { status: 200, body: await services.runs.list(principal, filter, pageRequest(query)) };
       },
     }),
     route({
@@ -159,7 +159,7 @@ export function runRoutes(context: RouteContext): Route[] {
       responses: { 200: { description: 'A page of decisions', schema: page(DecisionRecord) } },
       handle: async ({ services, principal, params, query }) => ({
         status: 200,
-        body: await services.runs.decisions(principal, params.run ?? '', pageOf(query)),
+        body: await services.runs.decisions(principal, params.run ?? '', pageRequest(query)),
       }),
     }),
   ];
@@ -174,13 +174,16 @@ export function runRoutes(context: RouteContext): Route[] {
     const run = await services.runs.get(principal, params.run ?? '');
     return {
       stream: (response) =>
-        context.openStream(response, {
-          runId: run.id,
-          requestId: call.requestId,
-          cursor,
-          headers: streamHeaders(run),
-          follow: (signal) => services.runs.follow(principal, run.id, cursor, { signal }),
-        }),
+        context.openStream(
+          {
+            runId: run.id,
+            requestId: call.requestId,
+            cursor,
+            headers: streamHeaders(run),
+            follow: (signal) => services.runs.follow(principal, run.id, cursor, { signal }),
+          },
+          response,
+        ),
     };
   }
 }

@@ -1,5 +1,5 @@
 import { page, Session, SessionCreateRequest, SessionMessage } from '@nexus-agent/protocol';
-import { pageOf, pageQuery, type Route, route } from '../route.ts';
+import { pageQuery, pageRequest, type Route, route } from '#api/contract';
 
 const tag = 'sessions';
 
@@ -30,7 +30,10 @@ export function sessionRoutes(): Route[] {
       scope: 'runs',
       query: pageQuery,
       responses: { 200: { description: 'A page of sessions', schema: page(Session) } },
-      handle: async ({ services, principal, query }) => ({ status: 200, body: await services.sessions.list(principal, pageOf(query)) }),
+      handle: async ({ services, principal, query }) => ({
+        status: 200,
+        body: await services.sessions.list(principal, pageRequest(query)),
+      }),
     }),
     route({
       method: 'GET',
@@ -72,7 +75,7 @@ export function sessionRoutes(): Route[] {
       responses: { 200: { description: 'A page of messages', schema: page(SessionMessage) } },
       handle: async ({ services, principal, params, query }) => ({
         status: 200,
-        body: await services.sessions.messages(principal, params.session ?? '', pageOf(query)),
+        body: await services.sessions.messages(principal, params.session ?? '', pageRequest(query)),
       }),
     }),
   ];

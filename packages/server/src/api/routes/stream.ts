@@ -1,5 +1,5 @@
 import { type Run, WireEvent } from '@nexus-agent/protocol';
-import type { RouteResponse } from '../route.ts';
+import type { RouteResponse } from '#api/contract';
 
 /** Names of the run and session, known from the head of a stream on. */
 export function streamHeaders(run: Run): Record<string, string> {

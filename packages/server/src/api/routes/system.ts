@@ -1,8 +1,7 @@
 import { z } from 'zod';
+import { type Route, route } from '#api/contract';
+import { buildOpenApi, renderDocsPage } from '#api/openapi';
 import { NexusError } from '#core';
-import { renderDocsPage } from '../docs-page.ts';
-import { buildOpenApi } from '../openapi.ts';
-import { type Route, route } from '../route.ts';
 import type { RouteContext } from './context.ts';
 
 const tag = 'operations';
@@ -45,7 +44,7 @@ export function systemRoutes(context: RouteContext, api: readonly Route[]): Rout
       scope: 'admin',
       responses: { 200: { description: 'All metrics', contentType: 'text/plain' } },
       async handle() {
-        const { contentType, body } = await context.metrics.scrape();
+        const { contentType, body } = await context.scrape();
         return { status: 200, text: body, contentType };
       },
     }),

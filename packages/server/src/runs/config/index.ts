@@ -14,6 +14,11 @@ const runs = z
       z.int().min(1).max(1_000_000).default(12_000),
       'Most runs that one process drives at once; others wait in the queue.',
     ),
+    retryTakeMs: setting(durationMs().min(10).default(2_000), 'How long a run rests in the queue that could not be taken up or written.'),
+    maxBreaks: setting(
+      z.int().min(0).max(100).default(2),
+      'So often in a row may the work of a run turn out to be impossible to write; each time may have cost a model call.',
+    ),
     deltaCoalesceMs: setting(
       durationMs().max(1000).default(25),
       'Deltas of so long are sent together; the first of a call is sent at once.',

@@ -1,6 +1,6 @@
 import type { ErrorInfo, Problem } from '@nexus-agent/protocol';
+import type { ApiLogger } from '#api/contract';
 import { type IdSource, NexusError, toErrorInfo, toProblem } from '#core';
-import type { ApiLogger } from './types.ts';
 
 export const problemContentType = 'application/problem+json';
 

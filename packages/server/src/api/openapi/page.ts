@@ -1,5 +1,5 @@
 import { errorTable } from '@nexus-agent/protocol';
-import type { OpenApiDocument, OpenApiOperation } from './openapi.ts';
+import type { OpenApiDocument, OpenApiOperation } from './document.ts';
 
 /** The document as one HTML page that needs no script and no network. */
 export function renderDocsPage(document: OpenApiDocument): string {

@@ -1,6 +1,6 @@
 import { ErrorCode, errorTable, Problem } from '@nexus-agent/protocol';
 import { z } from 'zod';
-import type { Route } from './route.ts';
+import type { Route } from '#api/contract';
 
 type Json = Record<string, unknown>;
 

@@ -5,11 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { WireEvent } from '@nexus-agent/protocol';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { StreamOutcome } from '#api/contract';
 import { startTestPlatform, type TestPlatform } from '#apps/testing';
+import { systemClock, systemTimers } from '#core';
 import type { Tool } from '#tools';
+import { createStreamServer } from './server.ts';
 import { watchNextResponse } from './server-side.testkit.ts';
-import { createStreamHub } from './sse.ts';
-import type { StreamOutcome } from './types.ts';
 
 const chatPath = '/v1/agents/chat/stream';
 /** A model that never begins its answer. */
@@ -262,7 +263,18 @@ describe('a reader', () => {
 });
 
 it('lets go of the run also when its reader leaves while the socket is full', async () => {
-  const hub = createStreamHub({ lagMs: 60_000, pingMs: 60_000, onFrames: () => undefined });
+  const outcomes: StreamOutcome[] = [];
+  const streams = createStreamServer({
+    lagMs: 60_000,
+    pingMs: 60_000,
+    clock: systemClock,
+    timers: systemTimers,
+    metrics: {
+      streamOpened: () => undefined,
+      streamEvents: () => undefined,
+      streamClosed: ({ outcome }) => void outcomes.push(outcome),
+    },
+  });
   let followers = 0;
   async function* follow() {
     followers += 1;
@@ -275,12 +287,12 @@ it('lets go of the run also when its reader leaves while the socket is full', as
   const problemOf = (error: unknown) => {
     throw error;
   };
-  const served = Promise.withResolvers<StreamOutcome>();
+  const served = Promise.withResolvers<void>();
   let full: ServerResponse | null = null;
   const server = createServer((_request, response) => {
     full = response;
     const stream = { runId: 'run_1', cursor: { seq: 0, offset: 0 }, headers: {}, follow, problemOf };
-    void hub.serve(response, stream).then(served.resolve, served.reject);
+    void streams.serve(response, stream).then(served.resolve, served.reject);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo; // it listens on TCP
@@ -289,9 +301,10 @@ it('lets go of the run also when its reader leaves while the socket is full', as
   await eventually(() => full?.writableNeedDrain).toBe(true);
   expect(followers).toBe(1);
   reader.destroy();
-  expect(await served.promise).toBe('disconnected');
+  await served.promise;
+  expect(outcomes).toEqual(['disconnected']);
   expect(followers).toBe(0);
-  await hub.close();
+  await streams.close();
   await new Promise((resolve) => server.close(resolve));
 });
 

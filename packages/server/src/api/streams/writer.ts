@@ -1,24 +1,9 @@
 import type { ServerResponse } from 'node:http';
 import type { LiveData, Problem } from '@nexus-agent/protocol';
-import { NexusError } from '#core';
+import type { StreamOutcome } from '#api/contract';
+import { NexusError, type Timers } from '#core';
 import type { StreamCursor, StreamFrame } from '#runs';
-import type { StreamOutcome } from './types.ts';
-
-/** Reads a `Last-Event-ID`: `<seq>` or `<seq>.<offset>`. */
-export function parseCursor(text: string, name: string): StreamCursor {
-  const match = /^(\d{1,15})(?:\.(\d{1,15}))?$/.exec(text);
-  if (match === null) {
-    throw new NexusError(
-      'invalid_request',
-      `${name} must be an event id of this stream, such as 12 or 12.340, got ${JSON.stringify(text.slice(0, 40))}`,
-    );
-  }
-  return { seq: Number(match[1]), offset: Number(match[2] ?? 0) };
-}
-
-function cursorId(cursor: StreamCursor): string {
-  return cursor.offset === 0 ? String(cursor.seq) : `${cursor.seq}.${cursor.offset}`;
-}
+import { cursorId } from './cursor.ts';
 
 export interface StreamRequest {
   readonly runId: string;
@@ -31,22 +16,27 @@ export interface StreamRequest {
   problemOf(error: unknown): { problem: Problem; headers: Record<string, string> };
 }
 
-export interface StreamHub {
-  /** Writes the stream and resolves, with how it ended, when the response is done. Never rejects. */
-  serve(response: ServerResponse, request: StreamRequest): Promise<StreamOutcome>;
-  /** Ends every stream in good order: clients reconnect elsewhere. */
-  close(): Promise<void>;
-}
-
-interface Live {
+/** A stream while it is written. */
+export interface OpenStream {
   readonly response: ServerResponse;
   readonly stop: AbortController;
-  readonly done: Promise<StreamOutcome>;
+  /** Something was written since the last look for silent streams. */
   active: boolean;
+  /** The socket is full. */
   blocked: boolean;
 }
 
-/** How long the first frames may take before the head of the response is sent without them. */
+export interface WriteOptions {
+  /** A reader whose socket stays full for so long is detached. */
+  readonly lagMs: number;
+  readonly timers: Timers;
+  readonly onFrames: (count: number) => void;
+}
+
+/**
+ * How long the first frames may take before the head of the response is sent without them. No setting: an error before
+ * then is still an ordinary answer, and clients take both forms.
+ */
 const headDelayMs = 100;
 
 /**
@@ -54,43 +44,12 @@ const headDelayMs = 100;
  * is not read any further for this reader; one that stays full for `lagMs` is told `stream.lagged` and detached. A
  * reader that leaves is detached and nothing else: the run goes on.
  */
-export function createStreamHub(options: { lagMs: number; pingMs: number; onFrames: (count: number) => void }): StreamHub {
-  const streams = new Set<Live>();
-  const pinger = setInterval(() => {
-    for (const live of streams) {
-      if (!live.active && !live.blocked && live.response.headersSent) live.response.write(': ping\n\n');
-      live.active = false;
-    }
-  }, options.pingMs);
-  pinger.unref();
-
-  return {
-    serve(response, request) {
-      const stop = new AbortController();
-      const live: Live = {
-        response,
-        stop,
-        active: false,
-        blocked: false,
-        done: Promise.resolve().then(() => write(live, request, options)),
-      };
-      streams.add(live);
-      return live.done.finally(() => streams.delete(live));
-    },
-    async close() {
-      clearInterval(pinger);
-      for (const live of streams) live.stop.abort(new NexusError('unavailable', 'the server is shutting down'));
-      await Promise.allSettled([...streams].map((live) => live.done));
-    },
-  };
-}
-
-async function write(
-  live: Live,
+export async function writeStream(
+  stream: OpenStream,
   request: StreamRequest,
-  { lagMs, onFrames }: { lagMs: number; onFrames: (count: number) => void },
+  { lagMs, timers, onFrames }: WriteOptions,
 ): Promise<StreamOutcome> {
-  const { response, stop } = live;
+  const { response, stop } = stream;
   const leave = () => stop.abort(new NexusError('cancelled', 'the reader left'));
   response.on('close', leave);
   // A socket may fail at any write; what follows from it is the close event.
@@ -102,7 +61,7 @@ async function write(
     iterator = request.follow(stop.signal)[Symbol.asyncIterator]();
     let next = iterator.next();
     // An error before the first frame is still an ordinary answer; only a log that is silent for a while gets an early head.
-    const early = await Promise.race([next.then(() => false), delay(headDelayMs, stop.signal)]);
+    const early = await Promise.race([next.then(() => false), delay(timers, headDelayMs, stop.signal)]);
     if (!response.destroyed) sendHead(response, request.headers);
     if (early && !response.destroyed) response.flushHeaders();
     for (;;) {
@@ -117,13 +76,13 @@ async function write(
         if (frame.id !== null) lastId = frame.id;
       }
       if (text !== '') {
-        live.active = true;
+        stream.active = true;
         onFrames(step.value.length);
         if (!response.write(text)) {
-          live.blocked = true;
-          const drained = await waitForDrain(response, lagMs, stop.signal);
-          live.blocked = false;
-          if (!drained && !stop.signal.aborted) return endLagged(response, request.runId, lastId, lagMs);
+          stream.blocked = true;
+          const drained = await waitForDrain(timers, response, lagMs, stop.signal);
+          stream.blocked = false;
+          if (!drained && !stop.signal.aborted) return endLagged(timers, response, request.runId, lastId, lagMs);
         }
       }
       if (stop.signal.aborted) break;
@@ -162,11 +121,13 @@ function sendHead(response: ServerResponse, headers: Readonly<Record<string, str
   response.writeHead(200, { ...headers, 'content-type': 'text/event-stream; charset=utf-8', 'x-accel-buffering': 'no' });
 }
 
-function endLagged(response: ServerResponse, runId: string, lastEventId: string, lagMs: number): StreamOutcome {
+function endLagged(timers: Timers, response: ServerResponse, runId: string, lastEventId: string, lagMs: number): StreamOutcome {
   response.end(eventText('stream.lagged', { lastEventId }, runId));
   // The reader gets as long again to take what is buffered; then the socket and its memory are freed.
-  const timer = setTimeout(() => response.destroy(), lagMs);
-  response.once('close', () => clearTimeout(timer));
+  response.once(
+    'close',
+    timers.after(lagMs, () => response.destroy()),
+  );
   return 'lagged';
 }
 
@@ -175,32 +136,31 @@ function eventText<T extends 'error' | 'stream.lagged'>(type: T, data: LiveData<
 }
 
 /** Resolves true on drain, false when the time is up or the signal fires. */
-function waitForDrain(response: ServerResponse, timeoutMs: number, signal: AbortSignal): Promise<boolean> {
+function waitForDrain(timers: Timers, response: ServerResponse, timeoutMs: number, signal: AbortSignal): Promise<boolean> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve(false);
     const settle = (drained: boolean) => {
-      clearTimeout(timer);
+      cancel();
       response.off('drain', onDrain);
       signal.removeEventListener('abort', onAbort);
       resolve(drained);
     };
     const onDrain = () => settle(true);
     const onAbort = () => settle(false);
-    const timer = setTimeout(() => settle(false), timeoutMs);
+    const cancel = timers.after(timeoutMs, () => settle(false));
     response.on('drain', onDrain);
     signal.addEventListener('abort', onAbort, { once: true });
   });
 }
 
 /** Resolves true after the time, or at once when the signal fires. */
-function delay(ms: number, signal: AbortSignal): Promise<true> {
+function delay(timers: Timers, ms: number, signal: AbortSignal): Promise<true> {
   return new Promise((resolve) => {
     const settle = () => {
-      clearTimeout(timer);
+      cancel();
       resolve(true);
     };
-    const timer = setTimeout(settle, ms);
-    timer.unref();
+    const cancel = timers.after(ms, settle);
     signal.addEventListener('abort', settle, { once: true });
   });
 }

@@ -1,7 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type IdKind, idPrefixes, isTypeId, type KeyScope, type Page } from '@nexus-agent/protocol';
+import type { IdKind, KeyScope, Page } from '@nexus-agent/protocol';
 import { z } from 'zod';
-import { NexusError } from '#core';
 import type { Principal } from '#identity';
 import type { ApiServices } from './types.ts';
 
@@ -71,26 +70,13 @@ export const pageQuery = z.strictObject({
   limit: z.coerce.number({ error: 'expected a whole number from 1 to 200' }).int().min(1).max(200).default(50),
   cursor: z.string().min(1).max(500).optional(),
 });
-export type PageParameters = z.infer<typeof pageQuery>;
 
-/** The paging part of a query, without keys that are absent. */
-export function pageOf(query: PageParameters): { limit: number; cursor?: string } {
+/** What a service is asked for: the paging part of a query, without keys that are absent. */
+export function pageRequest(query: z.infer<typeof pageQuery>): { limit: number; cursor?: string } {
   return { limit: query.limit, ...(query.cursor === undefined ? {} : { cursor: query.cursor }) };
 }
 
 /** A list that always fits one page. */
 export function whole<T>(items: readonly T[]): Page<T> {
   return { data: [...items], nextCursor: null };
-}
-
-export function checkParams(route: Route, params: Readonly<Record<string, string>>): void {
-  for (const [name, kind] of Object.entries(route.params ?? {})) {
-    const value = params[name] ?? '';
-    if (kind === 'name' ? !/^[A-Za-z0-9_.-]{1,100}$/.test(value) : !isTypeId(idPrefixes[kind], value)) {
-      throw new NexusError(
-        'not_found',
-        `there is no ${name} ${JSON.stringify(value.slice(0, 100))}${kind === 'name' ? '' : `; ids look like ${idPrefixes[kind]}_01h455vb4pex5vsknk084sn02q`}`,
-      );
-    }
-  }
 }

@@ -1,5 +1,5 @@
 import type { Agents, Approvals, Budgets, Models, Tools } from '#control';
-import type { IdSource } from '#core';
+import type { Clock, IdSource, Timers } from '#core';
 import type { Keys } from '#identity';
 import type { Runs, Sessions } from '#runs';
 
@@ -27,7 +27,15 @@ export interface ApiConfig {
   readonly host: string;
   readonly port: number;
   readonly auth: { readonly allowedHosts: readonly string[]; readonly allowedOrigins: readonly string[] };
-  readonly limits: { readonly bodyBytes: number; readonly streamLagMs: number; readonly streamPingMs: number };
+  readonly limits: {
+    readonly bodyBytes: number;
+    /** A request that takes longer to arrive whole is cut off, at the next look: at most 30 s later. */
+    readonly requestTimeoutMs: number;
+    /** How long requests in flight may take to be answered at shutdown. */
+    readonly answerGraceMs: number;
+    readonly streamLagMs: number;
+    readonly streamPingMs: number;
+  };
 }
 
 /** What layer 3 offers, a service for each resource. */
@@ -52,6 +60,8 @@ export interface ApiDependencies {
   readonly logger: ApiLogger;
   readonly metrics: ApiMetrics;
   readonly ids: IdSource;
+  readonly clock: Clock;
+  readonly timers: Timers;
   readonly version: string;
 }
 

@@ -1,0 +1,141 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import fastify, { type FastifyInstance } from 'fastify';
+import type { ApiConfig, ApiDependencies } from '#api/contract';
+import { isTooDeep, maxJsonDepth, NexusError } from '#core';
+import type { Principal } from '#identity';
+import type { ErrorReplies } from './errors.ts';
+import type { InFlight } from './in-flight.ts';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Pattern of the path, for metrics. */
+    route?: string;
+    stream?: boolean;
+  }
+  interface FastifyRequest {
+    /** Set by authentication; null on public routes. */
+    principal: Principal | null;
+  }
+}
+
+export interface AppOptions extends Pick<ApiDependencies, 'ids' | 'clock' | 'metrics'> {
+  readonly limits: Pick<ApiConfig['limits'], 'bodyBytes' | 'requestTimeoutMs'>;
+  readonly errors: ErrorReplies;
+  readonly inFlight: InFlight;
+  /** Throws a `NexusError` for a request that is not let in, before its key or body is looked at; may set headers of the answer. */
+  readonly admit: (request: IncomingMessage, response: ServerResponse) => void;
+}
+
+const requestIdPattern = /^[A-Za-z0-9_.:-]{1,100}$/;
+/**
+ * Node looks for requests that take too long each 30 s, here more often when the limit itself is shorter. It is told at
+ * construction: only then is its own limit for headers, 60 s, cut to the one for the whole request.
+ */
+export function arrivalLimits(requestTimeoutMs: number) {
+  return { requestTimeout: requestTimeoutMs, connectionsCheckingInterval: Math.min(30_000, requestTimeoutMs) };
+}
+
+/** No setting: ids and names are shorter, and what is longer is no resource of ours. */
+const maxParamLength = 300;
+
+/** The HTTP server without routes: ids, limits, parsing, what every answer carries, and how errors look. */
+export function createApp(options: AppOptions): FastifyInstance {
+  const { limits, errors } = options;
+  const app = fastify({
+    logger: false,
+    bodyLimit: limits.bodyBytes,
+    exposeHeadRoutes: false,
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+    requestTimeout: limits.requestTimeoutMs,
+    http: arrivalLimits(limits.requestTimeoutMs),
+    genReqId: (request) => {
+      const given = request.headers['x-request-id'];
+      return typeof given === 'string' && requestIdPattern.test(given) ? given : options.ids.next<string>('request');
+    },
+    frameworkErrors: errors.send,
+    clientErrorHandler: errors.refuseUnreadable,
+    routerOptions: { maxParamLength },
+  });
+  app.decorateRequest('principal', null);
+  parseJsonOnly(app);
+  receive(app, options);
+  app.setErrorHandler(errors.send);
+  app.setNotFoundHandler((request, reply) =>
+    errors.send(
+      new NexusError(
+        'not_found',
+        `there is no ${request.method} ${request.url.split('?')[0]?.slice(0, 200) ?? ''}; /docs lists what there is`,
+      ),
+      request,
+      reply,
+    ),
+  );
+  return app;
+}
+
+function parseJsonOnly(app: FastifyInstance): void {
+  app.removeContentTypeParser('text/plain');
+  const parseJson = app.getDefaultJsonParser('error', 'error');
+  app.removeContentTypeParser('application/json');
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    // An empty body is judged by the route: some take none.
+    if (body.length === 0) return done(null, undefined);
+    const text = body.toString();
+    if (isTooDeep(text)) return done(new NexusError('invalid_request', `the body nests deeper than ${maxJsonDepth} levels`));
+    void parseJson(request, text, done);
+  });
+}
+
+/** What happens to every request as it arrives: it is counted, its answer is given the common headers, and it is let in or not. */
+function receive(app: FastifyInstance, { inFlight, clock, metrics, admit }: AppOptions): void {
+  app.addHook('onRequest', (request, reply, done) => {
+    const { raw } = reply;
+    inFlight.add(1);
+    const startedAt = clock.monotonic();
+    // Unlike `finish`, `close` also comes when the client went away.
+    raw.once('close', () => {
+      inFlight.add(-1);
+      const { route, stream } = request.routeOptions.config;
+      if (stream === true && raw.statusCode === 200) return;
+      metrics.requestCompleted({
+        method: request.method,
+        route: route ?? 'unmatched',
+        status: raw.statusCode,
+        durationMs: clock.monotonic() - startedAt,
+      });
+    });
+    raw.setHeader('x-request-id', request.id);
+    raw.setHeader('x-content-type-options', 'nosniff');
+    raw.setHeader('cache-control', 'no-store');
+    useLastContentType(request.raw);
+    try {
+      refuseSeveralHosts(request.raw);
+      admit(request.raw, raw);
+      done();
+    } catch (error) {
+      done(error as Error); // all of these throw NexusError only
+    }
+  });
+}
+
+/** Of several hosts each reader may believe another one, so HTTP forbids them; Node takes the first. */
+function refuseSeveralHosts({ rawHeaders }: IncomingMessage): void {
+  let hosts = 0;
+  for (let index = 0; index < rawHeaders.length; index += 2) if (rawHeaders[index]?.toLowerCase() === 'host') hosts += 1;
+  if (hosts > 1) throw new NexusError('invalid_request', 'a request has one Host header');
+}
+
+/**
+ * ApacheBench sends its own `Content-Type` before the one it was told to send, and Node keeps the first of several. The
+ * last is what the caller asked for. A web page cannot send two, so this opens no way around the check for JSON.
+ */
+function useLastContentType(request: IncomingMessage): void {
+  const { rawHeaders, headers } = request;
+  for (let index = rawHeaders.length - 2; index >= 0; index -= 2) {
+    if (rawHeaders[index]?.toLowerCase() !== 'content-type') continue;
+    const value = rawHeaders[index + 1];
+    if (value !== undefined) headers['content-type'] = value;
+    return;
+  }
+}

@@ -1,0 +1,31 @@
+import type { Socket } from 'node:net';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { NexusError } from '#core';
+import { type ProblemMapper, problemContentType } from './problems.ts';
+
+export interface ErrorReplies {
+  send(error: unknown, request: FastifyRequest, reply: FastifyReply): void;
+  /** Answers what is not HTTP, where that can be done, and ends the connection. */
+  refuseUnreadable(error: NodeJS.ErrnoException, socket: Pick<Socket, 'writable' | 'destroy' | 'end'>): void;
+}
+
+export function createErrorReplies(problemOf: ProblemMapper): ErrorReplies {
+  return {
+    send(error, request, reply) {
+      const { problem, headers } = problemOf(error, request.id);
+      // As bytes: to a text Fastify would add a charset, which this media type does not have.
+      reply
+        .code(problem.status)
+        .headers(headers)
+        .send(Buffer.from(JSON.stringify(problem)));
+    },
+    refuseUnreadable(error, socket) {
+      if (!socket.writable) return void socket.destroy();
+      const message = error.code === 'HPE_HEADER_OVERFLOW' ? 'the request headers are too large' : 'the request is not valid HTTP';
+      const body = JSON.stringify(problemOf(new NexusError('invalid_request', message), 'unread').problem);
+      socket.end(
+        `HTTP/1.1 400 Bad Request\r\ncontent-type: ${problemContentType}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+      );
+    },
+  };
+}

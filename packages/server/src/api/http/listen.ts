@@ -1,0 +1,86 @@
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Key, Page } from '@nexus-agent/protocol';
+import type { FastifyInstance } from 'fastify';
+import { type ApiConfig, type ApiDependencies, localOperator } from '#api/contract';
+import { NexusError } from '#core';
+import type { Keys } from '#identity';
+import { arrivalLimits } from './app.ts';
+
+/** Connections that may wait to be accepted. No setting: the system caps it at what it was told itself. */
+const backlog = 4096;
+
+/** Throws `config_invalid` while there is no key that a request from elsewhere could present. */
+export async function requireActiveKey(
+  keys: Pick<Keys, 'list'>,
+  { host, nowMs }: { readonly host: string; readonly nowMs: number },
+): Promise<void> {
+  let cursor: string | null = null;
+  do {
+    const page: Page<Key> = await keys.list(localOperator, { limit: 200, ...(cursor === null ? {} : { cursor }) });
+    if (page.data.some((key) => key.revokedAt === undefined && (key.expiresAt === undefined || Date.parse(key.expiresAt) > nowMs))) return;
+    cursor = page.nextCursor;
+  } while (cursor !== null);
+  throw new NexusError(
+    'config_invalid',
+    `refusing to listen on ${host}: it is not a loopback address and there is no API key yet. Create one with: nexus keys create --embedded --name <name>`,
+  );
+}
+
+export interface Listening {
+  readonly url: string;
+  readonly port: number;
+  /** The same API on the other address family. */
+  readonly second: Server | null;
+}
+
+/** Binds the configured address; a loopback host on both address families, where the machine has both. */
+export async function listen(
+  app: FastifyInstance,
+  config: Pick<ApiConfig, 'host' | 'port'> & { readonly loopback: boolean; readonly requestTimeoutMs: number },
+  logger: ApiDependencies['logger'],
+): Promise<Listening> {
+  const host = config.host === 'localhost' ? '127.0.0.1' : config.host.replace(/^\[|\]$/g, '');
+  const port = await bind(app, host, config.port);
+  const second = config.loopback && host === '127.0.0.1' ? await bindSecond(app, port, config.requestTimeoutMs, logger) : null;
+  const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  return { url, port, second };
+}
+
+async function bind(app: FastifyInstance, host: string, port: number): Promise<number> {
+  try {
+    await app.listen({ host, port, backlog });
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : '';
+    if (code === 'EADDRINUSE') {
+      throw new NexusError('unavailable', `port ${port} on ${host} is in use; stop what uses it or choose another with --port`, {
+        cause: error,
+      });
+    }
+    if (code === 'EACCES' || code === 'EADDRNOTAVAIL') {
+      throw new NexusError('config_invalid', `cannot listen on ${host}:${port} (${code})`, { cause: error });
+    }
+    throw error;
+  }
+  const address = app.server.address();
+  return (address as AddressInfo).port; // a server that listens on TCP has such an address
+}
+
+/** The same API on ::1. Machines without IPv6 do without it. */
+function bindSecond(
+  app: FastifyInstance,
+  port: number,
+  requestTimeoutMs: number,
+  logger: ApiDependencies['logger'],
+): Promise<Server | null> {
+  return new Promise((resolve) => {
+    const server = createServer(arrivalLimits(requestTimeoutMs), (request, response) => app.routing(request, response));
+    server.on('clientError', (_error, socket) => void socket.destroy());
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE')
+        logger.warn({ port }, 'another program listens on [::1] at this port: use 127.0.0.1 instead of localhost');
+      resolve(null);
+    });
+    server.listen({ host: '::1', port, ipv6Only: true, backlog }, () => resolve(server));
+  });
+}

@@ -1,0 +1,133 @@
+import type { ServerResponse } from 'node:http';
+import { idPrefixes, isTypeId } from '@nexus-agent/protocol';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { type Answer, type ApiLogger, type ApiServices, type Call, localOperator, type Route } from '#api/contract';
+import { NexusError, parseRequest, parseTraceparent } from '#core';
+import { type Authenticate, requireScope } from './authenticate.ts';
+
+export interface RouteAdapter {
+  readonly services: ApiServices;
+  readonly authenticate: Authenticate;
+  readonly logger: ApiLogger;
+}
+
+const jsonContentType = 'application/json; charset=utf-8';
+const idempotencyKeyPattern = /^[\x21-\x7e]{1,255}$/;
+const allMethods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'] as const;
+
+/** Makes the app answer by the routes; a known path under another method answers 405. */
+export function registerRoutes(app: FastifyInstance, routes: readonly Route[], adapter: RouteAdapter): void {
+  for (const route of routes) register(app, route, adapter);
+  refuseOtherMethods(app, routes);
+}
+
+function register(app: FastifyInstance, route: Route, { services, authenticate, logger }: RouteAdapter): void {
+  app.route({
+    method: route.method,
+    url: urlOf(route.path),
+    exposeHeadRoute: route.method === 'GET' && route.stream !== true,
+    config: { route: route.path, stream: route.stream === true },
+    // Authentication comes before the body is read: a stranger cannot make the server parse.
+    ...(route.scope === 'public'
+      ? {}
+      : {
+          onRequest: async (request: FastifyRequest) => {
+            const principal = await authenticate(request.raw);
+            requireScope(principal, route);
+            request.principal = principal;
+          },
+        }),
+    handler: async (request, reply) => send(await route.handle(callOf(route, services, request, reply.raw)), reply, logger),
+  });
+}
+
+function callOf(route: Route, services: ApiServices, request: FastifyRequest, response: ServerResponse): Call<unknown, unknown> {
+  const params = request.params as Record<string, string>; // path parameters are texts
+  checkParams(route, params);
+  const { headers } = request;
+  const trace = headers.traceparent;
+  return {
+    principal: request.principal ?? localOperator,
+    params,
+    query: route.query === undefined ? undefined : parseRequest(route.query, request.query, 'query'),
+    body: route.body === undefined ? undefined : parseRequest(route.body, bodyOf(route, request.body), 'body'),
+    headers,
+    requestId: request.id,
+    idempotencyKey: route.idempotent === true ? idempotencyKey(headers['idempotency-key']) : null,
+    traceparent: typeof trace === 'string' && parseTraceparent(trace) !== undefined ? trace : null,
+    signal: () => {
+      const controller = new AbortController();
+      response.on('close', () => controller.abort(new NexusError('cancelled', 'the client went away')));
+      return controller.signal;
+    },
+    services,
+  };
+}
+
+function send(answer: Answer, reply: FastifyReply, logger: ApiLogger): FastifyReply {
+  if ('stream' in answer) {
+    reply.hijack();
+    // The stream owns its errors; this catches only a fault of the writer itself.
+    answer.stream(reply.raw).catch((error: unknown) => {
+      logger.error({ requestId: reply.request.id, err: error }, 'stream failed unexpectedly');
+      reply.raw.destroy();
+    });
+    return reply;
+  }
+  if ('text' in answer) return reply.code(answer.status).header('content-type', answer.contentType).send(answer.text);
+  if (!('body' in answer)) return reply.code(204).send();
+  if (answer.replayed === true) reply.header('idempotent-replayed', 'true');
+  return reply.code(answer.status).header('content-type', jsonContentType).send(JSON.stringify(answer.body));
+}
+
+function checkParams(route: Route, params: Readonly<Record<string, string>>): void {
+  for (const [name, kind] of Object.entries(route.params ?? {})) {
+    const value = params[name] ?? '';
+    if (kind === 'name' ? !/^[A-Za-z0-9_.-]{1,100}$/.test(value) : !isTypeId(idPrefixes[kind], value)) {
+      throw new NexusError(
+        'not_found',
+        `there is no ${name} ${JSON.stringify(value.slice(0, 100))}${kind === 'name' ? '' : `; ids look like ${idPrefixes[kind]}_01h455vb4pex5vsknk084sn02q`}`,
+      );
+    }
+  }
+}
+
+function bodyOf(route: Route, body: unknown): unknown {
+  if (body !== undefined && body !== null) return body;
+  if (route.bodyOptional === true) return {};
+  throw new NexusError('invalid_request', 'this needs a JSON body; send it with content-type: application/json');
+}
+
+function idempotencyKey(header: string | string[] | undefined): string | null {
+  if (header === undefined) return null;
+  if (typeof header === 'string' && idempotencyKeyPattern.test(header)) return header;
+  throw new NexusError('invalid_request', 'Idempotency-Key must be 1 to 255 visible ASCII characters');
+}
+
+/** A known path under another method answers 405 and names those that work. */
+function refuseOtherMethods(app: FastifyInstance, routes: readonly Route[]): void {
+  const paths = new Map<string, Set<string>>();
+  for (const { path, method, stream } of routes) {
+    const methods = paths.get(path) ?? new Set();
+    methods.add(method);
+    if (method === 'GET' && stream !== true) methods.add('HEAD');
+    paths.set(path, methods);
+  }
+  for (const [path, methods] of paths) {
+    const allow = [...methods].join(', ');
+    app.route({
+      method: allMethods.filter((method) => !methods.has(method)),
+      url: urlOf(path),
+      config: { route: path },
+      onRequest: (request, reply, done) => {
+        reply.header('allow', allow);
+        done(new NexusError('method_not_allowed', `${request.method} is not allowed here; use ${allow}`));
+      },
+      handler: async () => undefined,
+    });
+  }
+}
+
+function urlOf(path: string): string {
+  return path.replace(/\{(\w+)\}/g, ':$1');
+}

@@ -1,0 +1,71 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Api, ApiDependencies, Route } from '#api/contract';
+import { NexusError, settlesWithin } from '#core';
+import { createApp } from './app.ts';
+import { createAuthenticator } from './authenticate.ts';
+import { createErrorReplies } from './errors.ts';
+import { createOriginCheck, isLoopbackHost } from './guard.ts';
+import { createInFlight } from './in-flight.ts';
+import { type Listening, listen, requireActiveKey } from './listen.ts';
+import type { ProblemMapper } from './problems.ts';
+import { registerRoutes } from './register.ts';
+
+export interface HttpServerOptions extends Omit<ApiDependencies, 'version' | 'greeting' | 'ready'> {
+  readonly routes: readonly Route[];
+  readonly problemOf: ProblemMapper;
+  /** From then on nothing but health is answered. */
+  readonly isClosing: () => boolean;
+}
+
+export interface HttpServer extends Pick<Api, 'listen'> {
+  /** Stops accepting, waits for `endStreams` and for the requests in flight, at most the grace, and closes every connection. */
+  close(endStreams: () => Promise<void>): Promise<void>;
+}
+
+/** The routes over HTTP. Nothing is bound until `listen`. */
+export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const { config, services, logger, clock, timers } = options;
+  const { limits } = config;
+  const loopback = isLoopbackHost(config.host);
+  const inFlight = createInFlight();
+  const app = createApp({
+    ids: options.ids,
+    metrics: options.metrics,
+    clock,
+    limits,
+    errors: createErrorReplies(options.problemOf),
+    inFlight,
+    admit: createAdmission(options, loopback),
+  });
+  registerRoutes(app, options.routes, { services, authenticate: createAuthenticator(services.keys, { loopback }), logger });
+  await app.ready();
+
+  let listening: Listening | null = null;
+  return {
+    async listen() {
+      if (!loopback) await requireActiveKey(services.keys, { host: config.host, nowMs: clock.now() });
+      listening = await listen(app, { ...config, loopback, requestTimeoutMs: limits.requestTimeoutMs }, logger);
+      return { url: listening.url, port: listening.port };
+    },
+    async close(endStreams) {
+      const second = listening?.second ?? null;
+      const closed = Promise.all([app.close(), second === null ? undefined : new Promise((resolve) => second.close(resolve))]);
+      await endStreams();
+      await settlesWithin(timers, inFlight.none(), limits.answerGraceMs);
+      // Kept-alive connections, used or not, would hold the server open until they time out.
+      for (const server of [app.server, second]) server?.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+/** Web pages are kept out of the local API, and at shutdown clients are sent elsewhere. */
+function createAdmission({ config, isClosing }: HttpServerOptions, loopback: boolean) {
+  const checkOrigin = createOriginCheck({ boundHost: config.host, ...config.auth });
+  return (request: IncomingMessage, response: ServerResponse): void => {
+    if (loopback) checkOrigin(request.headers);
+    if (!isClosing() || /^\/(healthz|readyz)/.test(request.url ?? '')) return;
+    response.setHeader('connection', 'close');
+    throw new NexusError('unavailable', 'the server is shutting down; try again elsewhere', { retryAfterMs: 1000 });
+  };
+}
