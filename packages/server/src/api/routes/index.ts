@@ -1,14 +1,37 @@
+/** Every endpoint. */
 import type { Route } from '#api/contract';
+import { agentRoutes } from './agents.ts';
 import { approvalRoutes } from './approvals.ts';
+import { budgetRoutes } from './budgets.ts';
 import { chatRoutes } from './chat.ts';
 import type { RouteContext } from './context.ts';
-import { resourceRoutes } from './resources.ts';
+import { journalRoutes } from './journal.ts';
+import { keyRoutes } from './keys.ts';
+import { messageRoutes } from './messages.ts';
+import { modelRoutes } from './models.ts';
 import { runRoutes } from './runs.ts';
 import { sessionRoutes } from './sessions.ts';
 import { systemRoutes } from './system.ts';
+import { toolRoutes } from './tools.ts';
+import { usageRoutes } from './usage.ts';
 
-/** Every endpoint, in the order in which the documentation shows them. */
+/** In the order in which the documentation shows them. */
+const resources: readonly ((context: RouteContext) => Route[])[] = [
+  sessionRoutes,
+  messageRoutes,
+  chatRoutes,
+  runRoutes,
+  journalRoutes,
+  approvalRoutes,
+  agentRoutes,
+  modelRoutes,
+  toolRoutes,
+  budgetRoutes,
+  usageRoutes,
+  keyRoutes,
+];
+
 export function createRoutes(context: RouteContext): Route[] {
-  const api = [...sessionRoutes(), ...chatRoutes(context), ...runRoutes(context), ...approvalRoutes(), ...resourceRoutes(context)];
+  const api = resources.flatMap((routes) => routes(context));
   return [...api, ...systemRoutes(context, api)];
 }

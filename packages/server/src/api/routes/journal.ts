@@ -1,0 +1,87 @@
+import { DecisionRecord, page, WireEvent } from '@nexus-agent/protocol';
+import { z } from 'zod';
+import { type Answer, type Call, pageQuery, pageRequest, type Route, route } from '#api/contract';
+import { parseCursor } from '#api/streams';
+import { NexusError } from '#core';
+import type { RouteContext } from './context.ts';
+import { streamHeaders } from './stream.ts';
+
+const tag = 'runs';
+const params = { run: 'run' } as const;
+
+const EventsQuery = z.strictObject({
+  /** The event after which to begin: `<seq>`, or `<seq>.<offset>` for a stream. `cursor` means the same. */
+  after: z.string().optional(),
+  cursor: z.string().optional(),
+  limit: z.coerce.number({ error: 'expected a whole number from 1 to 1000' }).int().min(1).max(1000).default(200),
+});
+
+/** What happened in a run, and what policy decided in it. */
+export function journalRoutes(context: RouteContext): Route[] {
+  return [
+    route({
+      method: 'GET',
+      path: '/v1/runs/{run}/events',
+      operationId: 'runEvents',
+      summary: 'The journal of a run: a JSON page, or with Accept: text/event-stream its live stream, resumable by Last-Event-ID',
+      tag,
+      scope: 'runs',
+      params,
+      query: EventsQuery,
+      stream: true,
+      responses: { 200: { description: 'A page of events, or their stream', schema: page(WireEvent), events: WireEvent } },
+      handle: (call) => (/\btext\/event-stream\b/i.test(call.headers.accept ?? '') ? streamEvents(call) : pageEvents(call)),
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/runs/{run}/decisions',
+      operationId: 'listRunDecisions',
+      summary: 'What policy decided during a run, and why',
+      tag,
+      scope: 'runs',
+      params,
+      query: pageQuery,
+      responses: { 200: { description: 'A page of decisions', schema: page(DecisionRecord) } },
+      handle: async ({ services, principal, params, query }) => ({
+        status: 200,
+        body: await services.runs.decisions(principal, params.run ?? '', pageRequest(query)),
+      }),
+    }),
+  ];
+
+  async function streamEvents(call: Call<unknown, z.infer<typeof EventsQuery>>): Promise<Answer> {
+    const { services, principal, params, headers, query } = call;
+    const header = headers['last-event-id'];
+    const cursor =
+      typeof header === 'string' && header !== ''
+        ? parseCursor(header, 'Last-Event-ID')
+        : parseCursor(query.after ?? query.cursor ?? '0', 'after');
+    const run = await services.runs.get(principal, params.run ?? '');
+    return {
+      stream: (response) =>
+        context.openStream(
+          {
+            runId: run.id,
+            requestId: call.requestId,
+            cursor,
+            headers: streamHeaders(run),
+            follow: (signal) => services.runs.follow(principal, run.id, cursor, { signal }),
+          },
+          response,
+        ),
+    };
+  }
+}
+
+/** The events stay the texts that they are stored as. */
+async function pageEvents({ services, principal, params, query }: Call<unknown, z.infer<typeof EventsQuery>>): Promise<Answer> {
+  const text = query.after ?? query.cursor ?? '0';
+  if (!/^\d{1,15}$/.test(text))
+    throw new NexusError('invalid_request', `query: after: expected the number of an event, got ${JSON.stringify(text.slice(0, 40))}`);
+  const { events, nextAfter } = await services.runs.events(principal, params.run ?? '', { after: Number(text), limit: query.limit });
+  return {
+    status: 200,
+    text: `{"data":[${events.join(',')}],"nextCursor":${nextAfter === null ? 'null' : `"${nextAfter}"`}}`,
+    contentType: 'application/json; charset=utf-8',
+  };
+}

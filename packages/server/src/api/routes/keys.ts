@@ -1,0 +1,54 @@
+import { Key, KeyCreateRequest, page } from '@nexus-agent/protocol';
+import { pageQuery, pageRequest, type Route, route } from '#api/contract';
+import { NexusError } from '#core';
+import type { RouteContext } from './context.ts';
+
+const tag = 'keys';
+
+export function keyRoutes(context: RouteContext): Route[] {
+  return [
+    route({
+      method: 'POST',
+      path: '/v1/keys',
+      operationId: 'createKey',
+      summary: 'Create an API key; its secret is shown this once',
+      tag,
+      scope: 'admin',
+      body: KeyCreateRequest,
+      idempotent: true,
+      responses: { 201: { description: 'The key with its secret', schema: Key } },
+      async handle({ services, principal, body, idempotencyKey }) {
+        if (body.expiresAt !== undefined && Date.parse(body.expiresAt) <= context.clock.now()) {
+          throw new NexusError('invalid_request', 'body: expiresAt: expected a time in the future');
+        }
+        const key = await services.keys.create(principal, body, idempotencyKey === null ? {} : { idempotencyKey });
+        return { status: 201, body: key, replayed: key.secret === undefined };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/keys',
+      operationId: 'listKeys',
+      summary: 'List API keys, without secrets',
+      tag,
+      scope: 'admin',
+      query: pageQuery,
+      responses: { 200: { description: 'A page of keys', schema: page(Key) } },
+      handle: async ({ services, principal, query }) => ({ status: 200, body: await services.keys.list(principal, pageRequest(query)) }),
+    }),
+    route({
+      method: 'DELETE',
+      path: '/v1/keys/{key}',
+      operationId: 'revokeKey',
+      summary: 'Revoke an API key at once',
+      tag,
+      scope: 'admin',
+      params: { key: 'key' },
+      responses: { 204: { description: 'Revoked' } },
+      async handle({ services, principal, params }) {
+        await services.keys.revoke(principal, params.key ?? '');
+        return { status: 204 };
+      },
+    }),
+  ];
+}
