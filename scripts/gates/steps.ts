@@ -61,6 +61,11 @@ export const steps: readonly Step[] = [
     command: ['--conditions=nexus-source', 'scripts/configuration.ts', '--check'],
     fix: 'npm run fix:configuration',
   },
+  {
+    name: 'errors',
+    shows: 'each error code is raised, and the details it documents are written',
+    command: ['--conditions=nexus-source', 'scripts/checks/errors.ts'],
+  },
   { name: 'requirements', shows: 'each promise has a test', command: ['scripts/checks/requirements.ts'] },
   { name: 'tests', shows: 'everything behaves', command: ['node_modules/vitest/vitest.mjs', 'run'] },
 ];

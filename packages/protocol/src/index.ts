@@ -24,7 +24,8 @@ export {
   Usage,
   UserPart,
 } from './content.ts';
-export { ErrorCode, type ErrorEntry, ErrorInfo, errorTable, Problem } from './errors.ts';
+export { type ErrorEntry, errorTable } from './error-table.ts';
+export { ErrorCode, ErrorInfo, Problem } from './errors.ts';
 export {
   ApprovalDecision,
   ApprovalKind,

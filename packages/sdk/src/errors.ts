@@ -34,14 +34,7 @@ export async function errorOf(response: Response): Promise<NexusApiError> {
   const retryAfterMs = Number.isFinite(seconds) && seconds >= 0 ? { retryAfterMs: seconds * 1000 } : {};
   const parsed = Problem.safeParse(parseJson(text));
   if (parsed.success) return new NexusApiError(parsed.data, retryAfterMs);
-  const code: ErrorCode =
-    response.status === 404
-      ? 'not_found'
-      : response.status === 401
-        ? 'unauthenticated'
-        : response.status >= 500
-          ? 'unavailable'
-          : 'invalid_request';
+  const code = codeOf(response.status);
   return new NexusApiError(
     {
       type: 'about:blank',
@@ -53,6 +46,19 @@ export async function errorOf(response: Response): Promise<NexusApiError> {
     },
     retryAfterMs,
   );
+}
+
+function codeOf(status: number): ErrorCode {
+  switch (status) {
+    case 401:
+      return 'unauthenticated';
+    case 404:
+      return 'not_found';
+    case 429:
+      return 'rate_limited';
+    default:
+      return status >= 500 ? 'unavailable' : 'invalid_request';
+  }
 }
 
 function parseJson(text: string): unknown {

@@ -188,6 +188,14 @@ describe('a call', () => {
     expect(seen).toHaveLength(before + 1);
   });
 
+  it('tells by the status what something in front of the server says', async () => {
+    const codes = { 401: 'unauthenticated', 404: 'not_found', 418: 'invalid_request', 429: 'rate_limited', 502: 'unavailable' };
+    for (const [status, code] of Object.entries(codes)) {
+      const { client } = await serve((_request, response) => void response.writeHead(Number(status)).end('<html>'));
+      await expect(client.runs.cancel('run_1')).rejects.toMatchObject({ code, status: Number(status) });
+    }
+  });
+
   it('carries the key and the query, and reads what is not a problem by its status', async () => {
     const { client, seen } = await serve(
       (_request, response) => void response.writeHead(404, { 'content-type': 'text/html' }).end('<html>'),

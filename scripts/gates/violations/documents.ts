@@ -23,4 +23,25 @@ export const documentViolations: readonly Violation[] = [
     plant: "import '#tools';\n",
     caught: /tools\/config\/planted\.ts:1 {2}config /,
   },
+  {
+    gate: 'error code that nothing raises',
+    step: 'errors',
+    file: `${server}/api/http/guard.ts`,
+    plant: (before) => before.replaceAll("'origin_not_allowed'", "'forbidden'"),
+    caught: /never-raised {2}origin_not_allowed/,
+  },
+  {
+    gate: 'error details that nothing writes',
+    step: 'errors',
+    file: 'packages/protocol/src/error-table.ts',
+    plant: (before) => before.replace("scope: 'the scope that the key lacks'", "planted: 'x', scope: 'the scope that the key lacks'"),
+    caught: /unfounded-detail {2}forbidden: .*planted/,
+  },
+  {
+    gate: 'error details without a word in the table',
+    step: 'errors',
+    file: `${server}/api/http/authenticate.ts`,
+    plant: (before) => before.replace('details: { scope }', 'details: { scope, planted: 1 }'),
+    caught: /undocumented-detail {2}forbidden: planted/,
+  },
 ];

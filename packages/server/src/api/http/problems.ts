@@ -1,6 +1,6 @@
 import type { ErrorInfo, Problem } from '@nexus-agent/protocol';
 import type { ApiLogger } from '#api/contract';
-import { type IdSource, NexusError, toErrorInfo, toProblem } from '#core';
+import { type IdSource, NexusError, toProblem } from '#core';
 
 export const problemContentType = 'application/problem+json';
 
@@ -42,6 +42,6 @@ export function createProblemMapper(deps: { logger: ApiLogger; ids: IdSource }):
   function unexpected(error: unknown, requestId: string): ErrorInfo {
     const errorId = deps.ids.next<string>('error');
     deps.logger.error({ errorId, requestId, err: error }, 'request failed unexpectedly');
-    return { ...toErrorInfo(error, `something failed inside; the log has it as ${errorId}`), details: { errorId } };
+    return { code: 'internal', message: `something failed inside; the log has it as ${errorId}`, retryable: false, details: { errorId } };
   }
 }

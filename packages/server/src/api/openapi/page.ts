@@ -1,4 +1,4 @@
-import { errorTable } from '@nexus-agent/protocol';
+import { type ErrorEntry, errorTable } from '@nexus-agent/protocol';
 import type { OpenApiDocument, OpenApiOperation } from './document.ts';
 
 /** The document as one HTML page that needs no script and no network. */
@@ -16,10 +16,7 @@ export function renderDocsPage(document: OpenApiDocument): string {
     ([name, schema]) =>
       `<details id="schema-${escapeHtml(name)}"><summary><code>${escapeHtml(name)}</code></summary>${code(schema)}</details>`,
   );
-  const errors = Object.entries(errorTable).map(
-    ([name, entry]) =>
-      `<tr id="error-${name}"><td><code>${name}</code><td>${entry.httpStatus}<td>${entry.retryable ? 'yes' : 'no'}<td>${escapeHtml(entry.title)}`,
-  );
+  const errors = Object.entries<ErrorEntry>(errorTable).map(([name, entry]) => renderError(name, entry));
   return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="content-security-policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>Nexus Agent API</title><style>${style}</style></head><body>
@@ -28,9 +25,19 @@ export function renderDocsPage(document: OpenApiDocument): string {
 <nav>${document.tags.map((tag) => `<a href="#${escapeHtml(String(tag.name))}">${escapeHtml(String(tag.name))}</a>`).join(' ')} <a href="#errors">errors</a> <a href="#schemas">schemas</a></nav>
 ${sections.join('')}
 <h2 id="errors">errors</h2><p>Every failed answer is <code>application/problem+json</code> (RFC 9457) with one of these codes.</p>
-<table><tr><th>code<th>status<th>retry<th>meaning${errors.join('')}</table>
+<table><tr><th>code<th>status<th>retry<th>meaning<th>details${errors.join('')}</table>
 <h2 id="schemas">schemas</h2>${schemas.join('')}
 </body></html>`;
+}
+
+function renderError(name: string, { httpStatus, retryable, title, when, details = {} }: ErrorEntry): string {
+  const keys = Object.entries(details).map(([key, what]) => `<code>${key}</code> ${prose(what)}`);
+  return `<tr id="error-${name}"><td><code>${name}</code><td>${httpStatus}<td>${retryable ? 'yes' : 'no'}<td><b>${escapeHtml(title)}</b> ${prose(when)}<td>${keys.join('<br>')}`;
+}
+
+/** Text with the code in it, as Markdown marks it. */
+function prose(text: string): string {
+  return escapeHtml(text).replace(/`([^`]*)`/g, '<code>$1</code>');
 }
 
 function renderOperation(method: string, path: string, operation: OpenApiOperation): string {
