@@ -5,8 +5,7 @@
  *   node --conditions=nexus-source scripts/checks/errors.ts
  */
 import { parseSync } from 'oxc-parser';
-import { BudgetRefusal } from '../../packages/protocol/src/budget.ts';
-import { type ErrorEntry, errorTable } from '../../packages/protocol/src/index.ts';
+import { BudgetRefusal, type ErrorEntry, errorTable } from '../../packages/protocol/src/index.ts';
 import { type Finding, lineOf, listFiles, readText, report } from './files.ts';
 
 const tableFile = 'packages/protocol/src/error-table.ts';

@@ -1,4 +1,4 @@
-import type { AgentDefinition, KeyId } from '@nexus-agent/protocol';
+import type { AgentDefinition } from '@nexus-agent/protocol';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { DecisionRow, KeyRow, PageOf, PageRequest, Store } from '../../packages/server/src/storage/index.ts';
 import { all } from '../support/ledger-invariants.ts';
@@ -55,7 +55,7 @@ export function describeResourceStore(open: () => Promise<Store>): void {
     it('finds a key by its id alone and revokes it once', async () => {
       const key: KeyRow = {
         tenantId: newTenant(),
-        keyId: ids.next<KeyId>('key'),
+        keyId: ids.next<string>('key'),
         name: 'laptop \u0000',
         hash: 'ab',
         scopes: ['runs', 'admin'],

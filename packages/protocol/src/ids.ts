@@ -43,21 +43,10 @@ export const SessionId = idSchema<'SessionId'>('session');
 export type SessionId = z.infer<typeof SessionId>;
 export const RunId = idSchema<'RunId'>('run');
 export type RunId = z.infer<typeof RunId>;
-/** Identity of one model or tool call of a run; stable over its attempts. */
-export const CallId = idSchema<'CallId'>('call');
-export type CallId = z.infer<typeof CallId>;
 export const MessageId = idSchema<'MessageId'>('message');
 export type MessageId = z.infer<typeof MessageId>;
-export const ApprovalId = idSchema<'ApprovalId'>('approval');
-export type ApprovalId = z.infer<typeof ApprovalId>;
 export const ReservationId = idSchema<'ReservationId'>('reservation');
 export type ReservationId = z.infer<typeof ReservationId>;
-export const DecisionId = idSchema<'DecisionId'>('decision');
-export type DecisionId = z.infer<typeof DecisionId>;
-export const KeyId = idSchema<'KeyId'>('key');
-export type KeyId = z.infer<typeof KeyId>;
-export const WorkerId = idSchema<'WorkerId'>('worker');
-export type WorkerId = z.infer<typeof WorkerId>;
 
 /** A tenant is named by people: lower-case letters, digits and dashes. */
 export const TenantId = z

@@ -34,12 +34,7 @@ export {
   type JournalData,
   type JournalEvent,
   type JournalEventType,
-  journalEventTypes,
-  journalSchemas,
   type LiveData,
-  type LiveEventType,
-  liveEventTypes,
-  liveSchemas,
   type NewEvent,
   RunTotals,
   terminalEventTypes,
@@ -47,19 +42,14 @@ export {
   WireEvent,
 } from './events.ts';
 export {
-  ApprovalId,
-  CallId,
-  DecisionId,
   type IdKind,
   idPrefixes,
   isTypeId,
-  KeyId,
   MessageId,
   ReservationId,
   RunId,
   SessionId,
   TenantId,
-  WorkerId,
 } from './ids.ts';
 export { DecisionRecord, PolicyAction, PolicyObligation, PolicyShortForm } from './policy.ts';
 export { Agent, AgentDefinition } from './resources/agents.ts';
