@@ -1,6 +1,16 @@
 import { expect, it } from 'vitest';
-import { journalEventTypes, liveEventTypes } from './events.ts';
-import { ErrorInfo, errorTable, idPrefixes, isTypeId, PolicyShortForm, RunId, SessionCreateRequest, WireEvent } from './index.ts';
+import {
+  ErrorInfo,
+  errorTable,
+  idPrefixes,
+  isTypeId,
+  journalEventTypes,
+  liveEventTypes,
+  PolicyShortForm,
+  RunId,
+  SessionCreateRequest,
+  WireEvent,
+} from './index.ts';
 
 /** Literals on purpose: what clients rely on must not move because a constant moved. */
 const pinnedErrors: Record<string, [httpStatus: number, grpcStatus: string, retryable: boolean, title: string]> = {

@@ -289,8 +289,8 @@ async function readPepper(dataDir: string): Promise<Uint8Array> {
   }
 }
 
-/** Brings the database's schema up to date and closes it again. */
-export async function migrateDatabase(config: NexusConfig): Promise<void> {
+/** Brings the schema of the configured database up to date. */
+export async function migrateStore(config: NexusConfig): Promise<void> {
   await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
   const store = await openStore({
     ...(config.databaseUrl === undefined ? { dataDir: config.dataDir } : { url: config.databaseUrl }),

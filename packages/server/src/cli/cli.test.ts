@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Page, ReplayResult, Run } from '@nexus-agent/protocol';
 import type { UsageRow } from '@nexus-agent/sdk';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { migrateDatabase } from '#apps';
+import { migrateStore } from '#apps';
 import { type LogEvent, startTestPlatform, type TestPlatform } from '#apps/testing';
 import { runCli, watchedApp } from './cli.testkit.ts';
 import type { Apps, RunningApp } from './io.ts';
@@ -479,7 +479,7 @@ describe('the machine', () => {
 
   it('migrates the database that is configured', async () => {
     const dataDir = join(home, 'migrated');
-    const { code, out } = await nexus('migrate', { env: { NEXUS_DATA_DIR: dataDir }, apps: { migrateDatabase } });
+    const { code, out } = await nexus('migrate', { env: { NEXUS_DATA_DIR: dataDir }, apps: { migrateStore } });
     expect(code).toBe(0);
     expect(out).toBe('the database has the schema of this version\n');
     expect(existsSync(join(dataDir, 'nexus.db'))).toBe(true);

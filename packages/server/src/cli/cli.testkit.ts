@@ -62,7 +62,7 @@ export async function runCli(argv: readonly string[], options: CliRunOptions = {
       return () => listeners.delete(listener);
     },
     exit: () => undefined,
-    loadApps: async () => ({ startAllInOne: unsupported, migrateDatabase: unsupported, runDemo: unsupported, ...options.apps }),
+    loadApps: async () => ({ startAllInOne: unsupported, migrateStore: unsupported, runDemo: unsupported, ...options.apps }),
   };
   const code = await main(argv, io);
   return { code, out, err };

@@ -17,7 +17,7 @@ export interface RunningApp {
 /** The composition roots, loaded only by the commands that need them. */
 export interface Apps {
   startAllInOne(options: { config: NexusConfig; version: string }): Promise<RunningApp>;
-  migrateDatabase(config: NexusConfig): Promise<void>;
+  migrateStore(config: NexusConfig): Promise<void>;
   runDemo(options: {
     interactive: boolean;
     config: NexusConfig;

@@ -1,9 +1,9 @@
-import { type BudgetRow, type BudgetScope, maxBudgetAmount, type Page, type SetBudgetRequest } from '@nexus-agent/protocol';
+import { type BudgetRow, type BudgetScope, maxBudgetAmount, type Page, type SetBudgetRequest, type UsageRow } from '@nexus-agent/protocol';
 import { limitOperations } from '#budget';
 import { type Clock, NexusError } from '#core';
 import type { Principal } from '#identity';
 import { type CommitStore, type LedgerStore, type PageRequest, viewPage } from '#storage';
-import { type UsageRow, usageByDay } from './usage.ts';
+import { usageByDay } from './usage.ts';
 
 /** Limits, and what was spent of them. */
 export interface Budgets {

@@ -1,16 +1,6 @@
-import type { TenantId } from '@nexus-agent/protocol';
+import type { TenantId, UsageRow } from '@nexus-agent/protocol';
 import { toTimestamp } from '#core';
 import type { LedgerStore } from '#storage';
-
-export interface UsageRow {
-  /** `2026-11-22`, UTC. */
-  readonly day: string;
-  readonly settlements: number;
-  readonly costMicroUsd: number;
-  readonly tokens: number;
-  readonly toolCalls: number;
-  readonly wallMs: number;
-}
 
 const dayMs = 86_400_000;
 const pageSize = 1_000;

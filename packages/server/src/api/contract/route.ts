@@ -19,7 +19,7 @@ export interface Call<Body, Query> {
   readonly services: ApiServices;
 }
 
-export type Answer =
+export type RouteAnswer =
   /** `text` is sent as it is, `body` as JSON. */
   | { readonly status: number; readonly body: unknown; readonly replayed?: boolean }
   | { readonly status: number; readonly text: string; readonly contentType: string }
@@ -57,7 +57,7 @@ export interface Route<Body = unknown, Query = unknown> {
   readonly idempotent?: boolean;
   readonly stream?: boolean;
   readonly responses: Readonly<Record<number, RouteResponse>>;
-  handle(call: Call<Body, Query>): Promise<Answer>;
+  handle(call: Call<Body, Query>): Promise<RouteAnswer>;
 }
 
 /** Keeps the types of body and query together while the route is written, then forgets them for the table. */
@@ -77,6 +77,6 @@ export function pageRequest(query: z.infer<typeof pageQuery>): { limit: number; 
 }
 
 /** A list that always fits one page. */
-export function whole<T>(items: readonly T[]): Page<T> {
+export function wholePage<T>(items: readonly T[]): Page<T> {
   return { data: [...items], nextCursor: null };
 }

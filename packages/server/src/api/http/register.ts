@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { idPrefixes, isTypeId } from '@nexus-agent/protocol';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { type Answer, type ApiLogger, type ApiServices, type Call, localOperator, type Route } from '#api/contract';
+import { type ApiLogger, type ApiServices, type Call, localOperator, type Route, type RouteAnswer } from '#api/contract';
 import { NexusError, parseRequest, parseTraceparent } from '#core';
 import { type Authenticate, requireScope } from './authenticate.ts';
 
@@ -64,7 +64,7 @@ function callOf(route: Route, services: ApiServices, request: FastifyRequest, re
   };
 }
 
-function send(answer: Answer, reply: FastifyReply, logger: ApiLogger): FastifyReply {
+function send(answer: RouteAnswer, reply: FastifyReply, logger: ApiLogger): FastifyReply {
   if ('stream' in answer) {
     reply.hijack();
     // The stream owns its errors; this catches only a fault of the writer itself.

@@ -1,6 +1,6 @@
 import { BudgetRow, BudgetScopeKind, page, SetBudgetRequest } from '@nexus-agent/protocol';
 import { z } from 'zod';
-import { type Answer, type Call, pageQuery, pageRequest, type Route, route } from '#api/contract';
+import { type Call, pageQuery, pageRequest, type Route, type RouteAnswer, route } from '#api/contract';
 
 const tag = 'budgets';
 
@@ -13,7 +13,7 @@ const BudgetsQuery = pageQuery.extend({
     .optional(),
 });
 
-const set = async ({ services, principal, body }: Call<SetBudgetRequest, undefined>): Promise<Answer> => ({
+const set = async ({ services, principal, body }: Call<SetBudgetRequest, undefined>): Promise<RouteAnswer> => ({
   status: 200,
   body: await services.budgets.set(principal, body),
 });

@@ -1,6 +1,6 @@
 import { ChatRequest, ModelRef, Name } from '@nexus-agent/protocol';
 import { z } from 'zod';
-import { type Answer, type Call, localOperator, type Route, route } from '#api/contract';
+import { type Call, localOperator, type Route, type RouteAnswer, route } from '#api/contract';
 import { parseCursor } from '#api/streams';
 import { NexusError } from '#core';
 import type { RouteContext } from './context.ts';
@@ -18,7 +18,7 @@ const ChatQuery = z.strictObject({
 
 /** Start a run and stream it in one request. */
 export function chatRoutes(context: RouteContext): Route[] {
-  async function start(call: Call<unknown, unknown>, request: ChatRequest): Promise<Answer> {
+  async function start(call: Call<unknown, unknown>, request: ChatRequest): Promise<RouteAnswer> {
     const { services, principal, idempotencyKey, traceparent, headers } = call;
     const lastEventId = headers['last-event-id'];
     if (lastEventId !== undefined && idempotencyKey === null) {

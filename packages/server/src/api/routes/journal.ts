@@ -1,6 +1,6 @@
 import { DecisionRecord, page, WireEvent } from '@nexus-agent/protocol';
 import { z } from 'zod';
-import { type Answer, type Call, pageQuery, pageRequest, type Route, route } from '#api/contract';
+import { type Call, pageQuery, pageRequest, type Route, type RouteAnswer, route } from '#api/contract';
 import { parseCursor } from '#api/streams';
 import { NexusError } from '#core';
 import type { RouteContext } from './context.ts';
@@ -49,7 +49,7 @@ export function journalRoutes(context: RouteContext): Route[] {
     }),
   ];
 
-  async function streamEvents(call: Call<unknown, z.infer<typeof EventsQuery>>): Promise<Answer> {
+  async function streamEvents(call: Call<unknown, z.infer<typeof EventsQuery>>): Promise<RouteAnswer> {
     const { services, principal, params, headers, query } = call;
     const header = headers['last-event-id'];
     const cursor =
@@ -74,7 +74,7 @@ export function journalRoutes(context: RouteContext): Route[] {
 }
 
 /** The events stay the texts that they are stored as. */
-async function pageEvents({ services, principal, params, query }: Call<unknown, z.infer<typeof EventsQuery>>): Promise<Answer> {
+async function pageEvents({ services, principal, params, query }: Call<unknown, z.infer<typeof EventsQuery>>): Promise<RouteAnswer> {
   const text = query.after ?? query.cursor ?? '0';
   if (!/^\d{1,15}$/.test(text))
     throw new NexusError('invalid_request', `query: after: expected the number of an event, got ${JSON.stringify(text.slice(0, 40))}`);

@@ -1,5 +1,5 @@
 import { ModelInfo, page } from '@nexus-agent/protocol';
-import { type Route, route, whole } from '#api/contract';
+import { type Route, route, wholePage } from '#api/contract';
 
 const tag = 'agents';
 
@@ -13,7 +13,7 @@ export function modelRoutes(): Route[] {
       tag,
       scope: 'runs',
       responses: { 200: { description: 'All models', schema: page(ModelInfo) } },
-      handle: async ({ services, principal }) => ({ status: 200, body: whole(await services.models.list(principal)) }),
+      handle: async ({ services, principal }) => ({ status: 200, body: wholePage(await services.models.list(principal)) }),
     }),
   ];
 }

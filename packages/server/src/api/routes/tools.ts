@@ -1,5 +1,5 @@
 import { page, ToolExecuteRequest, ToolExecuteResult, ToolInfo } from '@nexus-agent/protocol';
-import { type Route, route, whole } from '#api/contract';
+import { type Route, route, wholePage } from '#api/contract';
 
 const tag = 'tools';
 
@@ -13,7 +13,7 @@ export function toolRoutes(): Route[] {
       tag,
       scope: 'runs',
       responses: { 200: { description: 'All tools', schema: page(ToolInfo) } },
-      handle: async ({ services, principal }) => ({ status: 200, body: whole(await services.tools.list(principal)) }),
+      handle: async ({ services, principal }) => ({ status: 200, body: wholePage(await services.tools.list(principal)) }),
     }),
     route({
       method: 'POST',

@@ -1,6 +1,6 @@
 import { page, UsageRow } from '@nexus-agent/protocol';
 import { z } from 'zod';
-import { type Route, route, whole } from '#api/contract';
+import { type Route, route, wholePage } from '#api/contract';
 
 const tag = 'budgets';
 
@@ -17,7 +17,10 @@ export function usageRoutes(): Route[] {
         days: z.coerce.number({ error: 'expected a whole number from 1 to 366' }).int().min(1).max(366).default(30),
       }),
       responses: { 200: { description: 'A row per day', schema: page(UsageRow) } },
-      handle: async ({ services, principal, query }) => ({ status: 200, body: whole(await services.budgets.usage(principal, query.days)) }),
+      handle: async ({ services, principal, query }) => ({
+        status: 200,
+        body: wholePage(await services.budgets.usage(principal, query.days)),
+      }),
     }),
   ];
 }

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { apiConfig } from '#api/config';
 import { budgetConfig } from '#budget/config';
 import { busConfig } from '#bus/config';
-import { type ConfigSources, readConfig, redactConfig as redact, settingsOf } from '#core';
+import { type ConfigSources, readConfig, redactSettings, settingsOf } from '#core';
 import { llmConfig } from '#llm/config';
 import { policyConfig } from '#policy/config';
 import { runsConfig } from '#runs/config';
@@ -51,7 +51,7 @@ export function resolveConfig(sources: Omit<ConfigSources, 'flags'> & { readonly
 
 /** A copy that may be shown: secrets and the passwords in addresses are replaced. */
 export function redactConfig(config: NexusConfig): unknown {
-  return redact(config, configSettings);
+  return redactSettings(config, configSettings);
 }
 
 /** The address of the server that the command line talks to. */

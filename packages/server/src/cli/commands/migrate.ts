@@ -8,8 +8,8 @@ export function migrateCommand({ program, action }: Registrar): void {
 
 async function migrate(context: CliContext): Promise<number> {
   const config = await loadConfig(context);
-  const { migrateDatabase } = await context.io.loadApps();
-  await migrateDatabase(config);
+  const apps = await context.io.loadApps();
+  await apps.migrateStore(config);
   context.print({ migrated: true }, () => 'the database has the schema of this version');
   return exitCodes.ok;
 }

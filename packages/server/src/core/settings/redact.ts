@@ -11,7 +11,7 @@ export function secretPaths(settings: readonly Setting[]): (path: string) => boo
 }
 
 /** A copy that may be shown: secrets and the passwords in addresses are replaced. */
-export function redactConfig(config: unknown, settings: readonly Setting[]): unknown {
+export function redactSettings(config: unknown, settings: readonly Setting[]): unknown {
   const isSecret = secretPaths(settings);
   const redact = (value: unknown, path: string): unknown => {
     if (Array.isArray(value)) return value.map((item) => redact(item, path));
