@@ -1,10 +1,12 @@
 import { readFile, writeFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { configSettings } from '../packages/server/src/apps/config/index.ts';
+import { isTestCode, listFiles, readText } from './checks/files.ts';
 
 /**
  * Writes docs/configuration.md from the slices of the modules. With `--check` it only compares, and fails when the file
- * is out of date or a key has no description.
+ * is out of date, or a key has no description or no reader.
  */
 type Setting = (typeof configSettings)[number];
 
@@ -81,12 +83,24 @@ function table(settings: readonly Setting[]): string {
   return ['| Key | Value | Default | Environment | What it does |', '|---|---|---|---|---|', ...rows].join('\n');
 }
 
+/** Keys whose name occurs nowhere outside the slices: whoever sets one would wait in vain for what it does. */
+function unread(): string[] {
+  const root = fileURLToPath(new URL('..', import.meta.url));
+  const readers = listFiles(root).filter(
+    (file) => /^packages\/server\/src\/.*\.ts$/.test(file) && !/\/config\//.test(file) && !isTestCode(file),
+  );
+  const words = new Set(readers.flatMap((file) => readText(root, file).match(/\w+/g) ?? []));
+  return configSettings.map(({ path }) => path).filter((path) => !words.has(/\w+$/.exec(path)?.[0] ?? ''));
+}
+
 const nameless = configSettings.filter(({ description }) => description === undefined).map(({ path }) => path);
 const text = `${[head, ...[...sections()].map(([name, settings]) => `${name === '' ? '## General' : `## ${name}`}\n\n${table(settings)}\n`)].join('\n')}`;
 const target = new URL('../docs/configuration.md', import.meta.url);
 
-if (nameless.length > 0) {
-  process.stderr.write(`no description: ${nameless.join(', ')}\n`);
+const silent = unread();
+if (nameless.length > 0 || silent.length > 0) {
+  if (nameless.length > 0) process.stderr.write(`no description: ${nameless.join(', ')}\n`);
+  if (silent.length > 0) process.stderr.write(`nothing reads: ${silent.join(', ')}\n`);
   process.exitCode = 1;
 } else if (!process.argv.includes('--check')) {
   await writeFile(target, text);

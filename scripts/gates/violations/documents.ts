@@ -17,6 +17,13 @@ export const documentViolations: readonly Violation[] = [
     caught: /no description: plantedMs/,
   },
   {
+    gate: 'configuration key that nothing reads',
+    step: 'configuration',
+    file: `${server}/runs/config/index.ts`,
+    plant: (before) => before.replace('drainMs: setting(', "plantedMs: setting(durationMs().default(1), 'Planted.'),\n  drainMs: setting("),
+    caught: /nothing reads: plantedMs/,
+  },
+  {
     gate: 'configuration slice that knows its module',
     step: 'architecture',
     file: `${server}/tools/config/planted.ts`,
