@@ -78,6 +78,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       ids,
       synchronous: config.sqlite.synchronous,
       maxConnections: config.postgres.maxConnections,
+      transaction: config.transaction,
     });
     closers.push(() => opened.close());
     const store = options.wrapStore?.(opened) ?? opened;

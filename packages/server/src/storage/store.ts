@@ -40,13 +40,18 @@ export interface StoreDependencies {
   readonly clock: Clock;
   readonly timers: Pick<Timers, 'soon'>;
   readonly ids: IdSource;
+  /** Bounds of one transaction; see {@link createGroupCommit} and `commitBatch`. */
+  readonly transaction?: { readonly maxCommits: number; readonly maxCharacters: number };
 }
 
+const defaultTransaction = { maxCommits: 256, maxCharacters: 4_000_000 };
+
 /** The store on any driver: the queries are the same. */
-export function createStore({ driver, ledgerRules, clock, timers, ids }: StoreDependencies): Store {
+export function createStore({ driver, ledgerRules, clock, timers, ids, transaction = defaultTransaction }: StoreDependencies): Store {
+  const { maxCommits, maxCharacters } = transaction;
   const flush = (commits: readonly Commit[]): Promise<readonly BatchResult[]> =>
-    driver.write(() => commitBatch({ ledgerRules, ids, nowMs: clock.now(), maxCharacters: 4_000_000 }, commits));
-  const group = createGroupCommit({ flush, maxCommits: 256, timers });
+    driver.write(() => commitBatch({ ledgerRules, ids, nowMs: clock.now(), maxCharacters }, commits));
+  const group = createGroupCommit({ flush, maxCommits, timers });
   const { read, write } = driver;
   let closing: Promise<void> | undefined;
 

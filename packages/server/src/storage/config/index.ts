@@ -8,6 +8,13 @@ export const storageConfig = {
     'Postgres instead of the embedded database.',
     { environment: 'NEXUS_DATABASE_URL', otherwise: 'the embedded database in `dataDir`' },
   ),
+  transaction: group({
+    maxCommits: setting(z.int().min(1).max(10_000).default(256), 'Most commits of a tenant that one transaction takes together.'),
+    maxCharacters: setting(
+      z.int().min(1).max(1_000_000_000).default(4_000_000),
+      'A transaction takes no further commits once the events in it have so many characters.',
+    ),
+  }),
   sqlite: group({
     synchronous: setting(z.enum(['NORMAL', 'FULL']).default('NORMAL'), '`FULL` also survives power loss without losing the last commits.'),
   }),

@@ -3,11 +3,11 @@ import { type Clock, type IdSource, NexusError, type Timers } from '#core';
 import type { LedgerRules } from '#ledger';
 import type { Store } from '#storage/contract';
 import type { Driver } from '#storage/program';
-import { createStore } from '../store.ts';
+import { createStore, type StoreDependencies } from '../store.ts';
 import { openPostgres } from './postgres.ts';
 import { openSqlite } from './sqlite.ts';
 
-export interface OpenStoreOptions {
+export interface OpenStoreOptions extends Pick<StoreDependencies, 'transaction'> {
   /** `postgres://…`, or `sqlite::memory:`. Absent: SQLite in `dataDir`. */
   readonly url?: string;
   readonly dataDir?: string;
@@ -26,8 +26,9 @@ export interface OpenStoreOptions {
  * `config_invalid`; leaves nothing open then.
  */
 export async function openStore(options: OpenStoreOptions): Promise<Store> {
-  const { clock, timers, ids, ledgerRules } = options;
-  return createStore({ driver: await openDriver(options), ledgerRules, clock, timers, ids });
+  const { clock, timers, ids, ledgerRules, transaction } = options;
+  const driver = await openDriver(options);
+  return createStore({ driver, ledgerRules, clock, timers, ids, ...(transaction === undefined ? {} : { transaction }) });
 }
 
 async function openDriver({ url, dataDir, clock, synchronous = 'NORMAL', maxConnections = 10 }: OpenStoreOptions): Promise<Driver> {
