@@ -87,7 +87,7 @@ export function describeLedgerStore(subject: StoreSubject, open: () => Promise<S
       const [row] = (await store.listBudgets(tenantId, { scopes: [scope] }, Date.now(), { limit: 10 })).items.filter(
         ({ unit }) => unit === 'tokens',
       );
-      expect(row).toMatchObject({ limit: 100, spent: 12, reserved: 0, limited: true });
+      expect(row).toMatchObject({ limit: 100, spent: 12, reserved: 0 });
     });
 
     it(`charges everything that has expired ${verifies('budget.expiry.charged')}`, async () => {

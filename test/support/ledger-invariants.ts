@@ -35,7 +35,7 @@ export async function auditLedger(store: Store, tenantId: TenantId, nowMs = Date
     const reserved = held.reduce((sum, reservation) => sum + (reservation.amounts[row.unit] ?? 0), 0);
     if (row.spent !== spent) problems.push(`${key}: spent ${row.spent}, the ledger says ${spent}`);
     if (row.reserved !== reserved) problems.push(`${key}: reserved ${row.reserved}, open reservations say ${reserved}`);
-    if (row.limited && row.spent + row.reserved - late > row.limit) {
+    if (row.limit !== null && row.spent + row.reserved - late > row.limit) {
       problems.push(`${key}: ${row.spent} spent and ${row.reserved} reserved of ${row.limit}`);
     }
     if (row.spent < 0 || row.reserved < 0) problems.push(`${key}: negative balance`);

@@ -17,7 +17,7 @@ export const BudgetWindow = z.enum(['total', 'day', 'month']);
 export type BudgetWindow = z.infer<typeof BudgetWindow>;
 
 /** Largest amount of any unit: sums of thousands of these stay exact in a double and in a 64-bit column. */
-export const maxBudgetAmount = 1_000_000_000_000;
+const maxBudgetAmount = 1_000_000_000_000;
 export const budgetAmount = z.int().min(0).max(maxBudgetAmount);
 
 /** Limits by unit; a unit that is absent is not limited. */

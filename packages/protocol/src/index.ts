@@ -9,7 +9,6 @@ export {
   BudgetView,
   BudgetWindow,
   budgetUnits,
-  maxBudgetAmount,
 } from './budget.ts';
 export {
   AssistantPart,

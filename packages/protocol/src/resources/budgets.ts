@@ -8,7 +8,8 @@ export const BudgetRow = z
     unit: BudgetUnit,
     window: BudgetWindow,
     period: z.string(),
-    limit: z.int(),
+    /** Absent: counted, but not limited. */
+    limit: z.int().optional(),
     spent: z.int(),
     reserved: z.int(),
   })

@@ -27,11 +27,11 @@ it('shows limits only where there are any, and the totals alone', () => {
     budgetView([
       { ...row, unit: 'tokens', window: 'total', limit: 10 },
       { ...row, unit: 'toolCalls', window: 'total' },
-      { ...row, unit: 'wallMs', window: 'total', limit: 0, limited: false },
+      { ...row, unit: 'wallMs', window: 'total', limit: 0 },
       { ...row, unit: 'tokens', window: 'day', limit: 5, spent: 99 },
     ]),
   ).toEqual({
-    limit: { tokens: 10 },
+    limit: { tokens: 10, wallMs: 0 },
     spent: { tokens: 3, toolCalls: 3, wallMs: 3 },
     reserved: { tokens: 1, toolCalls: 1, wallMs: 1 },
   });

@@ -1,7 +1,8 @@
-import { type BudgetRow, type BudgetScope, maxBudgetAmount, type Page, type SetBudgetRequest, type UsageRow } from '@nexus-agent/protocol';
+import type { BudgetRow, BudgetScope, Page, SetBudgetRequest, UsageRow } from '@nexus-agent/protocol';
 import { limitOperations } from '#budget';
 import { type Clock, NexusError } from '#core';
 import type { Principal } from '#identity';
+import type { LedgerRow } from '#ledger';
 import { type CommitStore, type LedgerStore, type PageRequest, viewPage } from '#storage';
 import { usageByDay } from './usage.ts';
 
@@ -40,7 +41,6 @@ export function createBudgets({ store, clock }: BudgetsDependencies): Budgets {
   };
 }
 
-function budgetRow(row: BudgetRow & { readonly limited: boolean }): BudgetRow {
-  const { limited, ...rest } = row;
-  return limited ? rest : { ...rest, limit: maxBudgetAmount };
+function budgetRow({ limit, ...balance }: LedgerRow): BudgetRow {
+  return limit === null ? balance : { ...balance, limit };
 }

@@ -135,7 +135,7 @@ export async function budgetScene(demo: Demo): Promise<void> {
   check(refusal !== undefined && stopped.status === 'failed' && stopped.resumable === true, 'a run that its budget stops');
   const raised = await client.budgets.set({ scope: refusal.scope, unit: refusal.unit, limit: refusal.limit * 5 }, { signal });
   line();
-  line(`${style('green', '✓')} PUT /v1/budgets → ${raised.scope.kind} limit ${usd(raised.limit)}, then POST /v1/runs/…/resume`);
+  line(`${style('green', '✓')} PUT /v1/budgets → ${raised.scope.kind} limit ${usd(raised.limit ?? 0)}, then POST /v1/runs/…/resume`);
   await client.runs.resume(runId, { signal });
   await watch(demo, client.runs.stream(runId, { after: String(first.at(-1)?.seq ?? 0), signal }), { narrator });
   expectCompleted(await client.runs.get(runId, { signal }));

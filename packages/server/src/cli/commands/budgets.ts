@@ -1,4 +1,4 @@
-import type { BudgetScope, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
+import type { BudgetRow, BudgetScope, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
 import { Option } from 'commander';
 import { type CliContext, withClient } from '../context.ts';
 import { amount } from '../describe-event.ts';
@@ -33,7 +33,7 @@ async function list(context: CliContext, options: PageFlags & { scope?: string }
   printPage(context, page, ['SCOPE', 'WINDOW', 'LIMIT', 'SPENT', 'RESERVED'], (row) => [
     `${row.scope.kind}:${brief(row.scope.id)}`,
     row.window === 'total' ? 'total' : `${row.window} ${row.period}`,
-    amount(row.unit, row.limit),
+    limitText(row),
     amount(row.unit, row.spent),
     amount(row.unit, row.reserved),
   ]);
@@ -45,8 +45,7 @@ async function set(context: CliContext, options: { unit: BudgetUnit; window: Bud
   const row = await withClient(context, (client) => client.budgets.set(request));
   context.print(
     row,
-    () =>
-      `${scope}: ${amount(row.unit, row.limit)} ${row.window === 'total' ? 'in total' : `a ${row.window}`}, ${amount(row.unit, row.spent)} spent`,
+    () => `${scope}: ${limitText(row)} ${row.window === 'total' ? 'in total' : `a ${row.window}`}, ${amount(row.unit, row.spent)} spent`,
   );
 }
 
@@ -67,6 +66,10 @@ async function scopeOf(text: string): Promise<BudgetScope> {
   if (!scope.success)
     throw new UsageError(`a scope is <kind>:<id> with the kinds tenant, project, agent, user, session and run; got ${text}`);
   return scope.data;
+}
+
+function limitText({ unit, limit }: BudgetRow): string {
+  return limit === undefined ? 'no limit' : amount(unit, limit);
 }
 
 function limitOf(text: string, unit: BudgetUnit): number {

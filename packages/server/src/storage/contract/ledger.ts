@@ -1,5 +1,5 @@
-import type { BudgetRow, BudgetScope, RunId, TenantId } from '@nexus-agent/protocol';
-import type { LedgerEntry, ReservationRow } from '#ledger';
+import type { BudgetScope, RunId, TenantId } from '@nexus-agent/protocol';
+import type { LedgerEntry, LedgerRow, ReservationRow } from '#ledger';
 import type { PageOf, PageRequest } from './pages.ts';
 
 /** The books. They are written by commits. */
@@ -10,7 +10,7 @@ export interface LedgerStore {
     filter: { scopes?: readonly BudgetScope[] },
     nowMs: number,
     page: PageRequest,
-  ): Promise<PageOf<BudgetRow & { limited: boolean }>>;
+  ): Promise<PageOf<LedgerRow>>;
   /** Open reservations of all tenants that expired before `nowMs`, those that expired first foremost. */
   listExpiredReservations(nowMs: number, limit: number): Promise<readonly { tenantId: TenantId; reservation: ReservationRow }[]>;
   listReservations(tenantId: TenantId, filter: { runId?: RunId; state?: ReservationRow['state'] }): Promise<readonly ReservationRow[]>;

@@ -1,4 +1,4 @@
-import type { BudgetRow, BudgetScope, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
+import type { BudgetScope, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
 import { type LedgerRow, periodAt, scopeKey, scopeOfKey } from '#ledger';
 import type { PageOf, PageRequest } from '#storage/contract';
 import {
@@ -65,7 +65,7 @@ export function* listBudgets(
   filter: { scopes?: readonly BudgetScope[] },
   nowMs: number,
   page: PageRequest,
-): Program<PageOf<BudgetRow & { limited: boolean }>> {
+): Program<PageOf<LedgerRow>> {
   if (filter.scopes?.length === 0) return { items: [], nextCursor: null };
   const position = startOf(page, ['string', 'string', 'string']);
   const rows = yield* query(({ db }) => {
@@ -87,10 +87,9 @@ export function* listBudgets(
     rows,
     page.limit,
     (row) => {
-      const { limit, ...balance } = ledgerRowFromRow(row);
+      const balance = ledgerRowFromRow(row);
       const period = periodAt(balance.window, nowMs);
-      const current = period > balance.period ? { ...balance, period, spent: 0 } : balance;
-      return { ...current, limit: limit ?? 0, limited: limit !== null };
+      return period > balance.period ? { ...balance, period, spent: 0 } : balance;
     },
     (row) => [row.scope, row.unit, row.budget_window],
   );
