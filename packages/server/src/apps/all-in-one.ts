@@ -183,7 +183,12 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
     onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
   });
   closers.push(() => tools.close());
-  const hub = createStreamHub({ bus, clock, timers: systemTimers, coalesceMs: config.runs.deltaCoalesceMs });
+  const hub = createStreamHub({
+    bus,
+    clock,
+    timers: systemTimers,
+    settings: { ...config.runs.stream, coalesceMs: config.runs.deltaCoalesceMs },
+  });
   closers.push(() => hub.close());
   const sweeper = createReservationSweeper({ store, clock, timers: systemTimers, logger, intervalMs: config.budget.sweepMs });
   sweeper.start();

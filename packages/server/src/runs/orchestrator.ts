@@ -32,7 +32,7 @@ export interface Orchestrator {
 
 /** Joins the parts of the engine. Opens and closes nothing: the caller owns the store, the bus, the models and the tools. */
 export function createOrchestrator({ engine, bus, agents, defaultAgent, dispatch }: OrchestratorOptions): Orchestrator {
-  const transcripts = createTranscripts(engine.store);
+  const transcripts = createTranscripts(engine.store, engine.settings.transcriptChars);
   const dispatcher = createWorker({
     engine,
     bus,

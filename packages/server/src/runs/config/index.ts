@@ -1,6 +1,6 @@
 /** The slice of the configuration that the orchestrator owns. */
 import { z } from 'zod';
-import { durationMs, setting } from '#core';
+import { durationMs, group, setting } from '#core';
 
 const runs = z
   .strictObject({
@@ -22,6 +22,36 @@ const runs = z
     deltaCoalesceMs: setting(
       durationMs().max(1000).default(25),
       'Deltas of so long are sent together; the first of a call is sent at once.',
+    ),
+    stream: group({
+      batchChars: setting(
+        z.int().min(1_000).max(10_000_000).default(256_000),
+        'A batch for one reader takes no further event once it has so many characters.',
+      ),
+      pageEvents: setting(z.int().min(1).max(10_000).default(200), 'Most events that a reader takes from the log at a time.'),
+      tailEvents: setting(z.int().min(1).max(10_000).default(64), 'Newest events of each live run that are kept for its readers.'),
+      tailChars: setting(
+        z.int().min(1).max(10_000_000).default(64_000),
+        'Characters of these events; the newest one is kept whatever its length.',
+      ),
+      outputChars: setting(
+        z.int().min(1).max(10_000_000).default(64_000),
+        'Characters of what tools say that are kept of each live run; the newest message is kept whatever its length.',
+      ),
+      localPollMs: setting(
+        durationMs().min(10).default(5_000),
+        'A reader looks into the log after so long without news of a run that is driven here.',
+      ),
+      busPollMs: setting(durationMs().min(10).default(1_000), 'The same for a run that another process drives, with a bus between them.'),
+      logPollMs: setting(durationMs().min(10).default(150), 'The same without a bus.'),
+      interestMs: setting(
+        durationMs().min(100).default(30_000),
+        'How long another process is sent what its readers follow after it last asked; it asks three times as often.',
+      ),
+    }),
+    transcriptChars: setting(
+      z.int().min(1).max(10_000_000_000).default(64_000_000),
+      'Characters of the journals of ended runs that are kept in memory for the next run of their session.',
     ),
     maxEqualSteps: setting(
       z.int().min(1).max(1000).default(3),

@@ -2,6 +2,7 @@ import { type JournalEvent, RunId, type SessionId, TenantId } from '@nexus-agent
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createIdSource, systemClock, systemTimers } from '#core';
+import { runsConfig } from '#runs/config';
 import { createStreamHub, follow } from '#runs/stream';
 import type { RunRow, Store, StoredEvent } from '#storage';
 import { forkEvents } from './fork.ts';
@@ -149,7 +150,12 @@ describe('a reader of the log', () => {
   const closed = { subscribe: () => () => undefined, publish: () => undefined, close: async () => undefined, spansProcesses: false };
 
   async function read(events: readonly StoredEvent[], seq: number, onRead?: () => void) {
-    const hub = createStreamHub({ bus: closed, clock: systemClock, timers: systemTimers, coalesceMs: 0 });
+    const hub = createStreamHub({
+      bus: closed,
+      clock: systemClock,
+      timers: systemTimers,
+      settings: { ...runsConfig.runs.parse({}).stream, coalesceMs: 0 },
+    });
     const signal = new AbortController().signal;
     const options = {
       engine: { store: journalStore(events, onRead), hub, clock: systemClock, timers: systemTimers },

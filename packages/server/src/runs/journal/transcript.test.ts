@@ -29,7 +29,7 @@ function sessionOf(runs: number) {
 
 it('reads each run of a session once while there is room', async () => {
   const { store, reads, last } = sessionOf(20);
-  const transcripts = createTranscripts(store);
+  const transcripts = createTranscripts(store, 1_000_000);
   expect((await transcripts.load(tenantId, last)).messages).toHaveLength(20);
   await transcripts.load(tenantId, last);
   await transcripts.load(tenantId, runOf(10));

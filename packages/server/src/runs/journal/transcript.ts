@@ -74,7 +74,7 @@ export interface Transcripts {
  * Transcripts of ended runs, which never change, are kept while they take at most `maxChars` together; the one that was
  * asked for longest ago goes first.
  */
-export function createTranscripts(store: EventReader, maxChars = 64_000_000): Transcripts {
+export function createTranscripts(store: EventReader, maxChars: number): Transcripts {
   const cache = new LRUCache<string, { readonly transcript: Transcript; readonly ownChars: number }>({
     maxSize: maxChars,
     // The messages of earlier runs are shared with their own transcripts.

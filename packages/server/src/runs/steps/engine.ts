@@ -10,6 +10,8 @@ export interface EngineSettings extends CallSettings {
   readonly stopGraceMs: number;
   /** Part of a model's context that a request may fill before old turns are summarised. */
   readonly compactAt: number;
+  /** Characters of the journals of ended runs that are kept in memory. */
+  readonly transcriptChars: number;
 }
 
 /** What the engine of runs is made of. */

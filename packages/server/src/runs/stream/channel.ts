@@ -1,10 +1,7 @@
 import type { StoredEvent } from '#storage';
 import { appendChunk, type LiveChunk, type LiveText, type TextKind } from './live-text.ts';
+import type { StreamSettings } from './settings.ts';
 import { createOutputRing, type OutputRing } from './tool-output.ts';
-
-/** The newest events that are kept for readers who are almost there: at most so many, and so many characters of them. */
-const maxTailEvents = 64;
-const maxTailChars = 64_000;
 
 /** What this process knows of a run's stream. The log in the store is the truth; all of this may be lost at any time. */
 export interface Channel {
@@ -30,18 +27,21 @@ export interface StreamedCall {
 /** The channel as the hub keeps it: counts who drives and who follows, and takes what is told. */
 export class ChannelState implements Channel {
   readonly key: string;
-  readonly outputs: OutputRing = createOutputRing();
+  readonly outputs: OutputRing;
   /** Executors of this process, and followers. Nobody left: the channel may go. */
   owners = 0;
   followers = 0;
   live: LiveText | null = null;
   lastSeq = 0;
+  readonly #settings: StreamSettings;
   readonly #listeners = new Set<() => void>();
   #tail: StoredEvent[] = [];
   #tailChars = 0;
 
-  constructor(key: string) {
+  constructor(key: string, settings: StreamSettings) {
     this.key = key;
+    this.#settings = settings;
+    this.outputs = createOutputRing(settings.outputChars);
   }
 
   get local(): boolean {
@@ -64,7 +64,8 @@ export class ChannelState implements Channel {
       this.#tailChars += event.data.length;
       this.lastSeq = Math.max(this.lastSeq, event.seq);
     }
-    while (this.#tail.length > 1 && (this.#tail.length > maxTailEvents || this.#tailChars > maxTailChars)) {
+    const { tailEvents, tailChars } = this.#settings;
+    while (this.#tail.length > 1 && (this.#tail.length > tailEvents || this.#tailChars > tailChars)) {
       this.#tailChars -= this.#tail.shift()?.data.length ?? 0;
     }
   }

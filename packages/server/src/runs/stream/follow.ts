@@ -6,10 +6,6 @@ import type { StreamHub } from './hub.ts';
 import { chunksAfter, chunksOf, type LiveChunk, type LiveText, lengthOf } from './live-text.ts';
 import type { StreamCursor, StreamFrame } from './types.ts';
 
-const pageSize = 200;
-/** A batch takes no further event once it has this size. */
-const maxBatchChars = 256_000;
-
 /** A journal event as JSON of the wire; its data is passed on as it was stored. */
 export function wireJson(runId: string, event: StoredEvent): string {
   return `{"type":"${event.type}","runId":"${runId}","seq":${event.seq},"at":"${toTimestamp(event.at)}","data":${event.data}}`;
@@ -58,16 +54,17 @@ export interface FollowOptions {
 export async function* follow(options: FollowOptions): AsyncGenerator<readonly StreamFrame[]> {
   const { engine, tenantId, runId, signal } = options;
   const { store, hub } = engine;
+  const { pageEvents, coalesceMs } = hub.settings;
   const { channel, release } = hub.follow(`${tenantId}/${runId}`);
-  const reader = createReader(runId, options.cursor, channel.outputs);
+  const reader = createReader(runId, options.cursor, channel.outputs, hub.settings.batchChars);
   const bell = createBell(engine, channel, signal);
 
   /** What is ready now. `more`: the log has more than that. */
   async function nextBatch() {
     const tail = channel.tailAfter(reader.seq);
-    const events = tail ?? (await store.readEvents(tenantId, runId, { after: reader.seq, limit: pageSize }));
+    const events = tail ?? (await store.readEvents(tenantId, runId, { after: reader.seq, limit: pageEvents }));
     const { frames, taken } = reader.read(events, channel);
-    const more = taken < events.length || (tail === null && events.length === pageSize);
+    const more = taken < events.length || (tail === null && events.length === pageEvents);
     if (!more) {
       reader.readLive(channel.live, frames);
       reader.readOutputs(Number.POSITIVE_INFINITY, frames);
@@ -93,7 +90,7 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
         continue;
       }
       if (frames.length === 0 && !more) await bell.wait(hub.pollMs(channel));
-      if (!idle && !more) await bell.rest(hub.coalesceMs);
+      if (!idle && !more) await bell.rest(coalesceMs);
     }
   } finally {
     bell.close();
@@ -106,7 +103,7 @@ function ends(event: StoredEvent): boolean {
 }
 
 /** Turns events and live text into frames and keeps the place. */
-function createReader(runId: string, start: StreamCursor, outputs: Channel['outputs']) {
+function createReader(runId: string, start: StreamCursor, outputs: Channel['outputs'], batchChars: number) {
   let { seq, offset } = start;
   let heard = outputs.last;
 
@@ -148,7 +145,7 @@ function createReader(runId: string, start: StreamCursor, outputs: Channel['outp
         seq = event.seq;
         offset = 0;
         chars += event.data.length;
-        if (chars >= maxBatchChars) break;
+        if (chars >= batchChars) break;
       }
       return { frames, taken };
     },

@@ -8,6 +8,7 @@ import type { Channel } from './channel.ts';
 import { createStreamHub, type StreamHub } from './hub.ts';
 import { lengthOf, type TextKind } from './live-text.ts';
 import type { LocalChannel } from './local.ts';
+import { streamSettings } from './settings.testkit.ts';
 
 /** Buses of several processes: messages arrive later, in order, and some are lost. */
 function createWire(lose: () => boolean = () => false) {
@@ -51,7 +52,7 @@ afterEach(() => {
 });
 
 function hub(bus: Bus, coalesceMs = 0): StreamHub {
-  const created = createStreamHub({ bus, clock: systemClock, timers: systemTimers, coalesceMs });
+  const created = createStreamHub({ bus, clock: systemClock, timers: systemTimers, settings: { ...streamSettings, coalesceMs } });
   hubs.push(created);
   return created;
 }

@@ -3,6 +3,7 @@ import type { Clock, Timers } from '#core';
 import { type Channel, ChannelState } from './channel.ts';
 import { createLocalChannel, type LocalChannel } from './local.ts';
 import { createRemote, type Following } from './remote.ts';
+import type { StreamSettings } from './settings.ts';
 
 export interface StreamHub {
   /** For the process that drives the run. */
@@ -12,8 +13,7 @@ export interface StreamHub {
   /** How long a follower may wait before it looks into the store by itself. */
   pollMs(channel: Channel): number;
   readonly followers: number;
-  /** Least time between two batches for one reader. */
-  readonly coalesceMs: number;
+  readonly settings: StreamSettings;
   close(): void;
 }
 
@@ -21,22 +21,21 @@ export interface StreamHubOptions {
   readonly bus: Bus;
   readonly clock: Clock;
   readonly timers: Timers;
-  /** Deltas of this long are sent together. The first of a call is sent at once. */
-  readonly coalesceMs: number;
+  readonly settings: StreamSettings;
 }
 
 /** Joins the executor of a run with its followers in this process, and over the bus with those in others. */
-export function createStreamHub({ bus, clock, timers, coalesceMs }: StreamHubOptions): StreamHub {
+export function createStreamHub({ bus, clock, timers, settings }: StreamHubOptions): StreamHub {
   const channels = new Map<string, ChannelState>();
   /** Channels that hear of a run that is driven elsewhere. */
   const heard = new Map<ChannelState, Following>();
-  const remote = createRemote({ bus, clock, timers, find: (key) => channels.get(key) });
+  const remote = createRemote({ bus, interestMs: settings.interestMs, clock, timers, find: (key) => channels.get(key) });
   let followers = 0;
 
   function channelOf(key: string): ChannelState {
     let channel = channels.get(key);
     if (channel === undefined) {
-      channel = new ChannelState(key);
+      channel = new ChannelState(key, settings);
       channels.set(key, channel);
     }
     return channel;
@@ -65,7 +64,7 @@ export function createStreamHub({ bus, clock, timers, coalesceMs }: StreamHubOpt
         remote,
         clock,
         timers,
-        coalesceMs,
+        coalesceMs: settings.coalesceMs,
         onClose() {
           channel.owners -= 1;
           if (channel.owners === 0 && channel.followers > 0) hear(channel);
@@ -91,8 +90,8 @@ export function createStreamHub({ bus, clock, timers, coalesceMs }: StreamHubOpt
         },
       };
     },
-    coalesceMs,
-    pollMs: (channel) => (channel.local ? 5_000 : bus.spansProcesses ? 1_000 : 150),
+    settings,
+    pollMs: ({ local }) => (local ? settings.localPollMs : bus.spansProcesses ? settings.busPollMs : settings.logPollMs),
     get followers() {
       return followers;
     },

@@ -5,8 +5,6 @@ import type { ChannelState } from './channel.ts';
 import { chunksAfter, type LiveChunk } from './live-text.ts';
 import { piecesOf } from './pieces.ts';
 
-/** A follower's interest lasts for so long after it was last announced. */
-const interestMs = 30_000;
 /** Leaves room for the envelope under the 8,000 bytes that Postgres allows a notification. */
 const maxTextBytes = 6_500;
 
@@ -41,6 +39,8 @@ export interface Remote {
 
 export interface RemoteOptions {
   readonly bus: Bus;
+  /** See {@link StreamSettings}. */
+  readonly interestMs: number;
   readonly clock: Clock;
   readonly timers: Timers;
   /** A channel that this process has. */
@@ -51,7 +51,7 @@ export interface RemoteOptions {
  * A follower in another process announces its interest; only then does the owner publish, and first what was streamed so
  * far.
  */
-export function createRemote({ bus, clock, timers, find }: RemoteOptions): Remote {
+export function createRemote({ bus, interestMs, clock, timers, find }: RemoteOptions): Remote {
   if (!bus.spansProcesses) return alone;
   const runs = openTopics(bus, 'run', RunMessage);
   const interests = openTopic(bus, 'interest', Interest);

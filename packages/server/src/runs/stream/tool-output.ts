@@ -7,8 +7,6 @@ export interface ToolOutput {
   readonly text: string;
 }
 
-const maxChars = 64_000;
-
 export interface OutputRing {
   /** Number of the newest output; a reader begins after it, for earlier ones are not kept for it. */
   readonly last: number;
@@ -16,8 +14,8 @@ export interface OutputRing {
   after(number: number): readonly ToolOutput[];
 }
 
-/** The newest outputs of a run, bounded in size: progress is shown to who looks on, and kept for nobody. */
-export function createOutputRing(): OutputRing {
+/** The newest outputs of a run, at most `maxChars` of them beside the newest one: progress is shown to who looks on, and kept for nobody. */
+export function createOutputRing(maxChars: number): OutputRing {
   let kept: ToolOutput[] = [];
   let chars = 0;
   let last = 0;
