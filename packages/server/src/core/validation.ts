@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { NexusError } from './errors.ts';
+import { redactText } from './redact.ts';
 
 /** One thing that is wrong with a value: where, what was there, and what would be right. */
 export interface ValidationIssue {
@@ -76,7 +77,7 @@ function at(path: readonly PropertyKey[], expectation: string, value: unknown, o
 }
 
 function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  const text = redactText((JSON.stringify(value) ?? String(value)).slice(0, 2000));
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 

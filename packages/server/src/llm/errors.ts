@@ -1,5 +1,5 @@
 import type { ErrorCode } from '@nexus-agent/protocol';
-import { NexusError } from '#core';
+import { NexusError, redactForeignText } from '#core';
 
 /** What a provider said of a failure: in an HTTP answer, or (without a status) in an event of its stream. */
 export interface ProviderFailure {
@@ -20,14 +20,14 @@ export function providerError(failure: ProviderFailure): NexusError {
   const told = readBody(failure.body);
   const status = failure.status ?? told.status;
   const code = codeFor(status, told);
-  const shown = code === 'provider_auth' || told.message === '' ? '' : `: ${redact(told.message)}`;
+  const shown = code === 'provider_auth' || told.message === '' ? '' : `: ${brief(told.message)}`;
   const noCredit = told.type.includes('insufficient_quota');
   return new NexusError(code, `${failure.provider} ${phraseFor(code, status)}${shown}`, {
     details: {
       provider: failure.provider,
       model: failure.model,
       ...(status === undefined ? {} : { status }),
-      ...(told.type === '' ? {} : { providerCode: redact(told.type).slice(0, 100) }),
+      ...(told.type === '' ? {} : { providerCode: brief(told.type).slice(0, 100) }),
       ...(failure.requestId === undefined ? {} : { requestId: failure.requestId.slice(0, 100) }),
     },
     ...(failure.retryAfterMs === undefined ? {} : { retryAfterMs: failure.retryAfterMs }),
@@ -99,13 +99,9 @@ function readBody(body: unknown): Told {
   return { message, type: words.join(' ').toLowerCase(), status: typeof numeric === 'number' ? numeric : undefined };
 }
 
-/** Cuts a provider's message and blanks what looks like a credential. */
-function redact(text: string): string {
-  const clean = text
-    .replace(/\b(bearer|api[-_ ]?key|token|authorization)(["'\s:=]+)[^\s"',;]+/gi, '$1$2[redacted]')
-    .replace(/\b(sk|pk|key|xai|gsk|nx|hf|AIza)[-_][\w*.-]{6,}/g, '[redacted]')
-    .replace(/[A-Za-z0-9+/_-]{40,}={0,2}/g, '[redacted]')
-    .replace(/\s+/g, ' ');
+/** A provider's text on one line, cut, without what looks like a credential. */
+function brief(text: string): string {
+  const clean = redactForeignText(text).replace(/\s+/g, ' ');
   return clean.length > 300 ? `${clean.slice(0, 300)}…` : clean;
 }
 

@@ -1,6 +1,6 @@
 import { type DestinationStream, destination, type Level, pino } from 'pino';
+import { redactFields } from '#core';
 import { createPrettyStream } from './pretty.ts';
-import { redact } from './redact.ts';
 
 export type LogLevel = Level | 'silent';
 
@@ -33,7 +33,7 @@ export function createLogger(options: LoggerOptions): Logger {
         level: options.level,
         base: null,
         timestamp: () => `,"time":"${new Date().toISOString()}"`,
-        formatters: { level: (level) => ({ level }), log: redact },
+        formatters: { level: (level) => ({ level }), log: redactFields },
         messageKey: 'message',
         // Errors are data once they are redacted; pino would describe them again.
         serializers: { err: (value: unknown) => value },
@@ -51,7 +51,7 @@ function wrap(target: Target): Logger {
     info: (fields, message) => target.info(fields, message),
     warn: (fields, message) => target.warn(fields, message),
     error: (fields, message) => target.error(fields, message),
-    child: (fields) => wrap(target.child(redact(fields))),
+    child: (fields) => wrap(target.child(redactFields(fields))),
   };
 }
 

@@ -1,0 +1,173 @@
+import { NexusError } from './errors.ts';
+
+const removed = '[redacted]';
+
+/**
+ * Keys by the shapes that their makers give them. None needs anything after it to be one, so that a search over a text
+ * never scans a part of it twice, and a key whose end was cut off is still found. `x{8}x*` and not `x{8,}`: for that the
+ * engine of JavaScript keeps a note for each repetition, and gives up on a text of some millions of characters.
+ */
+const keyShapes = [
+  // OpenAI and those that follow it, Anthropic (sk-ant-), OpenRouter; also as a provider shows them again: sk-pr**********ef.
+  /[sS][kK]-[\w*.-]{5}[\w*.-]*[\w*-]/,
+  // Our own: nx_<id>_<secret>.
+  /[nN][xX]_[A-Za-z0-9]+_[\w-]{8}[\w-]*/,
+  // AWS key ids.
+  /A(?:KIA|SIA)[A-Z0-9]{16}[A-Z0-9]*/,
+  // Google: API keys, access tokens.
+  /AIza[\w-]{30}[\w-]*/,
+  /ya29\.[\w-]{16}[\w-]*/,
+  // GitHub, GitLab, npm.
+  /gh[pousr]_[A-Za-z0-9]{16}[A-Za-z0-9]*/,
+  /github_pat_\w{16}\w*/,
+  /glpat-[\w-]{16}[\w-]*/,
+  /npm_[A-Za-z0-9]{30}[A-Za-z0-9]*/,
+  // Slack, Stripe.
+  /xox[a-z]-[A-Za-z0-9-]{8}[A-Za-z0-9-]*/,
+  /xapp-[A-Za-z0-9-]{8}[A-Za-z0-9-]*/,
+  /[rs]k_(?:live|test)_[A-Za-z0-9]{8}[A-Za-z0-9]*/,
+  // Groq, Hugging Face, xAI, Perplexity, Replicate.
+  /gsk_[A-Za-z0-9]{16}[A-Za-z0-9]*/,
+  /hf_[A-Za-z0-9]{16}[A-Za-z0-9]*/,
+  /xai-[\w-]{16}[\w-]*/,
+  /pplx-[\w-]{16}[\w-]*/,
+  /r8_[A-Za-z0-9]{16}[A-Za-z0-9]*/,
+  // JSON Web Tokens, signed or encrypted.
+  /eyJ[\w-]{8}[\w-]*(?:\.[\w-]+){0,4}/,
+];
+
+/** A key begins where no letter or digit is before it ("risk-assessment" holds none), or behind an escape of JSON or of an address. */
+const start = '(?:(?<![A-Za-z0-9])|(?<=\\\\[bfnrt]|\\\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2}))';
+const keys = new RegExp(`${start}(?:${keyShapes.map(({ source }) => source).join('|')})`, 'g');
+
+const credentials = /\b(Bearer|Basic)(\s+|%20)[A-Za-z0-9._~+/=*-]{8}[A-Za-z0-9._~+/=*-]*/gi;
+/** `api-key: 0123…`, `"password":"…"`, `&token=…`. A value without a digit is more often a sentence than a secret. */
+const assignments =
+  /((?:api|access|private|secret|account|subscription)[-_ ]?key|password|passwd|pwd|secret|token)(\\?["']?\s*[:=]\s*\\?["']?)(?=[^\s"',;&\\\d]{0,200}\d)[^\s"',;&\\]{6}[^\s"',;&\\]*/gi;
+const urlPasswords = /(:\\?\/\\?\/[^\s/:@]*:)[^\s/]+@/g;
+const privateKey = /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/g;
+const endOfKey = /-----END[A-Z0-9 ]{0,60}(?:-----)?/g;
+
+/** The text without the credentials that can be told by their shape. Takes time proportional to the length of the text. */
+export function redactText(text: string): string {
+  return maskUrlPasswords(withoutPrivateKeys(text))
+    .replace(credentials, `$1$2${removed}`)
+    .replace(assignments, `$1$2${removed}`)
+    .replace(keys, removed);
+}
+
+/** `postgres://user:[redacted]@host/database`, wherever in the text it stands. */
+export function maskUrlPasswords(text: string): string {
+  return text.includes('@') ? text.replace(urlPasswords, `$1${removed}@`) : text;
+}
+
+/** A block goes up to its end, or to the end of the text when that was cut off. */
+function withoutPrivateKeys(text: string): string {
+  let clean = '';
+  let at = 0;
+  privateKey.lastIndex = 0;
+  for (let found = privateKey.exec(text); found !== null; found = privateKey.exec(text)) {
+    clean += text.slice(at, found.index) + removed;
+    endOfKey.lastIndex = privateKey.lastIndex;
+    at = endOfKey.exec(text) === null ? text.length : endOfKey.lastIndex;
+    privateKey.lastIndex = at;
+  }
+  return clean + text.slice(at);
+}
+
+const namedForeign = /\b(bearer|api[-_ ]?key|token|authorization)(["'\s:=]+)[^\s"',;]+/gi;
+const foreignKeys = /\b(?:sk|pk|key|xai|gsk|nx|hf|AIza)[-_][\w*.-]{6}[\w*.-]*/g;
+const opaque = /[A-Za-z0-9+/_-]{40}[A-Za-z0-9+/_-]*={0,2}/g;
+
+/**
+ * For a text that somebody else wrote after having seen our credentials, such as a provider's error: blanks also what
+ * merely stands where a credential would, and every long run of characters that reads like one.
+ */
+export function redactForeignText(text: string): string {
+  return redactText(text).replace(namedForeign, `$1$2${removed}`).replace(foreignKeys, removed).replace(opaque, removed);
+}
+
+const maxDepth = 6;
+const maxItems = 50;
+const maxTextChars = 2000;
+/** Of all texts and names together, about. */
+const maxChars = 64_000;
+/** Longer than any credential that can only be told by what comes after it. */
+const marginChars = 1024;
+
+/** Names of fields that hold credentials, or what people and models wrote. */
+const secretName =
+  /(authorization|cookies?|headers|password|passwd|passphrase|pwd|secret|credentials?|(api|private|access|secret|signing|encryption|account|subscription)[-_]?key|token)$/i;
+const contentName = /^(prompt|prompts|instructions|messages|content|input|output|arguments|body)$/i;
+
+/**
+ * A copy of the fields that is safe to write down: credentials and content are replaced, by their names and inside texts;
+ * errors become data; depth, lists, texts and the whole are bounded.
+ */
+export function redactFields(fields: object): Record<string, unknown> {
+  return redactObject(fields, 0, { chars: maxChars });
+}
+
+/** What may still be written. */
+interface Room {
+  chars: number;
+}
+
+function redactObject(value: object, depth: number, room: Room): Record<string, unknown> {
+  const copy: Record<string, unknown> = {};
+  for (const [name, item] of Object.entries(value)) {
+    if (room.chars <= 0) {
+      copy['…'] = '[more]';
+      break;
+    }
+    room.chars -= name.length + 4;
+    copy[name] = secretName.test(name) || contentName.test(name) ? removed : redactValue(item, depth, room);
+  }
+  return copy;
+}
+
+function redactValue(value: unknown, depth: number, room: Room): unknown {
+  room.chars -= 2;
+  if (typeof value === 'string') return boundedText(value, room);
+  if (typeof value === 'bigint') return String(value);
+  if (value === null || typeof value !== 'object') return value;
+  if (depth >= maxDepth) return '[deeper]';
+  if (value instanceof Error) return describeError(value, depth, room);
+  if (value instanceof Date) return value;
+  if (value instanceof URL) return boundedText(value.href, room);
+  if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`;
+  if (Array.isArray(value)) return redactList(value, depth + 1, room);
+  return redactObject(value, depth + 1, room);
+}
+
+function redactList(items: readonly unknown[], depth: number, room: Room): unknown[] {
+  const copy: unknown[] = [];
+  for (const item of items.slice(0, maxItems)) {
+    if (room.chars <= 0) return [...copy, '[more]'];
+    copy.push(redactValue(item, depth, room));
+  }
+  return copy;
+}
+
+/** `details` of an error may hold what a tool was given; they reach the client, not the log. */
+function describeError(error: Error, depth: number, room: Room): Record<string, unknown> {
+  const code = error instanceof NexusError ? error.code : 'code' in error ? error.code : undefined;
+  return {
+    type: error.name,
+    ...(typeof code === 'string' ? { code } : {}),
+    message: boundedText(error.message, room),
+    ...(error.stack === undefined ? {} : { stack: boundedText(error.stack, room) }),
+    ...(error.cause === undefined ? {} : { cause: redactValue(error.cause, depth + 1, room) }),
+  };
+}
+
+/** Cut only after it was redacted: what is left of a credential is not always told by its shape. */
+function boundedText(text: string, room: Room): string {
+  const limit = Math.max(0, Math.min(maxTextChars, room.chars));
+  const seen = text.slice(0, limit + marginChars);
+  const clean = redactText(seen);
+  const whole = seen.length === text.length;
+  const shown = clean.slice(0, whole ? limit : Math.max(0, Math.min(limit, clean.length - marginChars)));
+  room.chars -= shown.length;
+  return whole && shown.length === clean.length ? clean : `${shown}… (${text.length} characters)`;
+}
