@@ -66,7 +66,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
   try {
     const logger =
       options.logger ??
-      createLogger({ level: config.log.level, ...(config.log.pretty === undefined ? {} : { pretty: config.log.pretty }) });
+      createLogger({ level: config.log.level, clock, ...(config.log.pretty === undefined ? {} : { pretty: config.log.pretty }) });
     const ids = createIdSource(clock);
     await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
 
@@ -149,7 +149,7 @@ interface Parts {
 
 /** Joins what was opened into the engine. */
 function assemble({ options, config, clock, ids, logger, store, bus, policySources, agentDefinitions, pepper, models, closers }: Parts) {
-  const metrics = createMetrics();
+  const metrics = createMetrics(clock);
   closers.push(() => metrics.close());
   metrics.observeApprovalsWaiting(
     async () => (await store.listApprovals(defaultTenant, { status: 'pending' }, { limit: 1_000 })).items.length,

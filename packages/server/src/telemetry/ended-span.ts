@@ -1,6 +1,7 @@
 import type { SpanPlace } from '#core';
 
-export type SpanKindName = 'internal' | 'server' | 'client' | 'producer' | 'consumer';
+/** `client` is a call to another system. */
+export type SpanKindName = 'internal' | 'client';
 
 /** A span as it ended. */
 export interface EndedSpan {
@@ -8,7 +9,6 @@ export interface EndedSpan {
   readonly kind: SpanKindName;
   readonly place: SpanPlace;
   readonly parent: SpanPlace | undefined;
-  readonly links: readonly SpanPlace[];
   readonly startMs: number;
   readonly durationMs: number;
   readonly attributes: Readonly<Record<string, string | number | boolean | string[]>>;

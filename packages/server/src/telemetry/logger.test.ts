@@ -1,6 +1,8 @@
 import { expect, it } from 'vitest';
 import { NexusError } from '#core';
-import { createLogger, silentLogger } from './index.ts';
+import { createManualClock } from '#core/testing';
+import { createLogger } from './index.ts';
+import { silentLogger } from './testing/index.ts';
 
 function capture(options: Partial<Parameters<typeof createLogger>[0]> = {}) {
   const lines: string[] = [];
@@ -9,12 +11,12 @@ function capture(options: Partial<Parameters<typeof createLogger>[0]> = {}) {
 }
 
 it('writes one JSON object per event, with the fields of its parents', () => {
-  const { logger, lines, last } = capture();
+  const { logger, lines, last } = capture({ clock: createManualClock(Date.UTC(2026, 0, 1)) });
   logger.child({ runId: 'run_1' }).child({ step: 2 }).info({ durationMs: 3 }, 'tool call completed');
   expect(lines).toHaveLength(1);
   expect(last()).toEqual({
     level: 'info',
-    time: expect.stringMatching(/^\d{4}-.*Z$/),
+    time: '2026-01-01T00:00:00.000Z',
     runId: 'run_1',
     step: 2,
     durationMs: 3,

@@ -1,5 +1,5 @@
 import { type DestinationStream, destination, type Level, pino } from 'pino';
-import { redactFields } from '#core';
+import { type Clock, redactFields, systemClock, toTimestamp } from '#core';
 import { createPrettyStream } from './pretty.ts';
 
 export type LogLevel = Level | 'silent';
@@ -18,12 +18,14 @@ export interface LoggerOptions {
   readonly level: LogLevel;
   /** Lines for people instead of JSON. */
   readonly pretty?: boolean;
+  readonly clock?: Clock;
   /** Where lines go; standard error when absent, so that standard output stays data. */
   readonly destination?: { write(line: string): unknown };
 }
 
 /** One JSON object per line. Lines are written before the call returns: the last ones before a crash are not lost. */
 export function createLogger(options: LoggerOptions): Logger {
+  const clock = options.clock ?? systemClock;
   const sink = options.destination ?? destination({ dest: 2, sync: true });
   const lines = options.pretty ? createPrettyStream(sink) : sink;
   const stream: DestinationStream = { write: (line) => void lines.write(line) };
@@ -32,7 +34,7 @@ export function createLogger(options: LoggerOptions): Logger {
       {
         level: options.level,
         base: null,
-        timestamp: () => `,"time":"${new Date().toISOString()}"`,
+        timestamp: () => `,"time":"${toTimestamp(clock.now())}"`,
         formatters: { level: (level) => ({ level }), log: redactFields },
         messageKey: 'message',
         // Errors are data once they are redacted; pino would describe them again.
@@ -54,12 +56,3 @@ function wrap(target: Target): Logger {
     child: (fields) => wrap(target.child(redactFields(fields))),
   };
 }
-
-/** A logger that writes nothing. */
-export const silentLogger: Logger = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-  child: () => silentLogger,
-};

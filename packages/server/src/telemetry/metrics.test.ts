@@ -1,5 +1,7 @@
 import { afterEach, expect, it } from 'vitest';
-import { createMetrics, metricNames } from './index.ts';
+import { createManualClock } from '#core/testing';
+import { createMetrics } from './index.ts';
+import { metricNames } from './names.ts';
 
 const metrics = createMetrics();
 afterEach(() => metrics.close());
@@ -88,6 +90,14 @@ it('shows that the event loop was blocked', async () => {
   } finally {
     watching.close();
   }
+});
+
+it('says by its clock when the process started', async () => {
+  const clock = createManualClock(Date.UTC(2026, 0, 1));
+  const timed = createMetrics(clock);
+  const [, seconds] = /^nexus_process_start_time_seconds (\d+)$/m.exec((await timed.scrape()).body) ?? [];
+  timed.close();
+  expect(Math.abs(Number(seconds) - (clock.now() / 1000 - process.uptime()))).toBeLessThan(5);
 });
 
 it('keeps the numbers of two instances apart', async () => {

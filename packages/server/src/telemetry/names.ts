@@ -15,9 +15,7 @@ export const attributes = {
   provider: 'gen_ai.provider.name',
   requestModel: 'gen_ai.request.model',
   responseModel: 'gen_ai.response.model',
-  responseId: 'gen_ai.response.id',
   maxTokens: 'gen_ai.request.max_tokens',
-  temperature: 'gen_ai.request.temperature',
   finishReasons: 'gen_ai.response.finish_reasons',
   inputTokens: 'gen_ai.usage.input_tokens',
   outputTokens: 'gen_ai.usage.output_tokens',
@@ -25,30 +23,18 @@ export const attributes = {
   cacheWriteTokens: 'gen_ai.usage.cache_creation.input_tokens',
   reasoningTokens: 'gen_ai.usage.reasoning.output_tokens',
   agentName: 'gen_ai.agent.name',
-  agentVersion: 'gen_ai.agent.version',
   conversationId: 'gen_ai.conversation.id',
   toolName: 'gen_ai.tool.name',
   toolCallId: 'gen_ai.tool.call.id',
   errorType: 'error.type',
-  serverAddress: 'server.address',
   tenantId: 'nexus.tenant.id',
   runId: 'nexus.run.id',
   runStatus: 'nexus.run.status',
   step: 'nexus.step',
   attempt: 'nexus.attempt',
   costMicroUsd: 'nexus.cost.micro_usd',
-  policyEffect: 'nexus.policy.effect',
   decisionId: 'nexus.policy.decision.id',
   recovered: 'nexus.recovered',
-} as const;
-
-/** Attributes that hold what people and models wrote: dropped unless content capture is on. */
-export const contentAttributes = {
-  systemInstructions: 'gen_ai.system_instructions',
-  inputMessages: 'gen_ai.input.messages',
-  outputMessages: 'gen_ai.output.messages',
-  toolArguments: 'gen_ai.tool.call.arguments',
-  toolResult: 'gen_ai.tool.call.result',
 } as const;
 
 export const operations = { run: 'invoke_agent', model: 'chat', tool: 'execute_tool' } as const;

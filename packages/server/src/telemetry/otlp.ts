@@ -1,13 +1,13 @@
 import type { Attributes, HrTime, SpanContext } from '@opentelemetry/api';
 import type { BatchSpanProcessor, ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
-import type { SpanPlace } from '#core';
+import { type SpanPlace, settlesWithin, type Timers } from '#core';
 import type { EndedSpan, SpanKindName } from './ended-span.ts';
 import type { Logger } from './logger.ts';
 
 /** Where ended spans go. */
 export interface SpanSink {
   add(span: EndedSpan): void;
-  flush(timeoutMs: number): Promise<void>;
+  /** Sends what was added, then stops. Resolves after `timeoutMs` at the latest, sent or not. */
   close(timeoutMs: number): Promise<void>;
 }
 
@@ -16,7 +16,7 @@ export interface OtlpOptions {
   readonly headers?: Readonly<Record<string, string>>;
   readonly serviceName: string;
   readonly serviceVersion?: string;
-  readonly instanceId?: string;
+  readonly timers: Timers;
   readonly logger?: Logger;
 }
 
@@ -45,21 +45,10 @@ export function createOtlpSink(options: OtlpOptions): SpanSink {
     waiting = [];
   }
 
-  async function flush(timeoutMs: number): Promise<void> {
-    await within(timeoutMs, async () => {
-      await loading;
-      await pipeline?.processor.forceFlush();
-    });
-  }
-
-  /** Failed exports are reported by the exporter's wrapper; here they only end the wait. */
-  async function within(timeoutMs: number, work: () => Promise<void>): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, timeoutMs);
-    });
-    await Promise.race([work().catch(() => undefined), timeout]);
-    clearTimeout(timer);
+  async function finish(): Promise<void> {
+    await loading;
+    closed = true;
+    await pipeline?.processor.shutdown();
   }
 
   return {
@@ -69,13 +58,9 @@ export function createOtlpSink(options: OtlpOptions): SpanSink {
       else if (waiting.length < maxWaiting) waiting.push(span);
       loading ??= load();
     },
-    flush,
     async close(timeoutMs) {
-      await within(timeoutMs, async () => {
-        await loading;
-        closed = true;
-        await pipeline?.processor.shutdown();
-      });
+      // Failed exports are reported by the exporter's wrapper; here they only end the wait.
+      await settlesWithin(options.timers, finish(), timeoutMs);
       closed = true;
     },
   };
@@ -95,14 +80,10 @@ async function createPipeline(options: OtlpOptions): Promise<Pipeline> {
   const resource = resourceFromAttributes({
     'service.name': options.serviceName,
     ...(options.serviceVersion === undefined ? {} : { 'service.version': options.serviceVersion }),
-    ...(options.instanceId === undefined ? {} : { 'service.instance.id': options.instanceId }),
   });
   const kinds: Record<SpanKindName, number> = {
     internal: api.SpanKind.INTERNAL,
-    server: api.SpanKind.SERVER,
     client: api.SpanKind.CLIENT,
-    producer: api.SpanKind.PRODUCER,
-    consumer: api.SpanKind.CONSUMER,
   };
   const contextOf = ({ traceId, spanId, sampled }: SpanPlace, isRemote: boolean): SpanContext => ({
     traceId,
@@ -125,7 +106,7 @@ async function createPipeline(options: OtlpOptions): Promise<Pipeline> {
         status:
           span.error === undefined ? { code: api.SpanStatusCode.UNSET } : { code: api.SpanStatusCode.ERROR, message: span.error.message },
         attributes: span.attributes as Attributes, // the same values, only read
-        links: span.links.map((place) => ({ context: contextOf(place, true) })),
+        links: [],
         events: [],
         ended: true,
         resource,

@@ -1,8 +1,18 @@
 import { randomFillSync } from 'node:crypto';
-import { type Clock, formatTraceparent, NexusError, parseTraceparent, type SpanPlace, systemClock } from '#core';
+import {
+  type Clock,
+  formatTraceparent,
+  NexusError,
+  parseTraceparent,
+  redactText,
+  type SpanPlace,
+  systemClock,
+  systemTimers,
+  type Timers,
+} from '#core';
 import type { SpanKindName } from './ended-span.ts';
 import type { Logger } from './logger.ts';
-import { contentAttributes, attributes as names } from './names.ts';
+import { attributes as names } from './names.ts';
 import { createOtlpSink, type SpanSink } from './otlp.ts';
 
 export type SpanAttributes = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
@@ -23,15 +33,11 @@ export interface SpanOptions {
   readonly attributes?: SpanAttributes;
   /** The span this one is part of, here or in another process; without one a new trace begins. */
   readonly parent?: Span | string;
-  /** Spans that this one follows from, such as the attempt that was cut off before a recovery. */
-  readonly links?: readonly (Span | string)[];
 }
 
 export interface Tracer {
   start(name: string, options?: SpanOptions): Span;
-  /** Sends what has ended so far; resolves after `timeoutMs` at the latest, sent or not. */
-  flush(timeoutMs?: number): Promise<void>;
-  /** The same, then stops. */
+  /** Sends what has ended so far, then stops; resolves after `timeoutMs` at the latest, sent or not. */
   close(timeoutMs?: number): Promise<void>;
 }
 
@@ -41,38 +47,33 @@ export interface TracerOptions {
   readonly headers?: Readonly<Record<string, string>>;
   readonly serviceName: string;
   readonly serviceVersion?: string;
-  readonly instanceId?: string;
-  /** Keeps prompts, answers and tool arguments in spans. Off unless asked for. */
-  readonly captureContent?: boolean;
   readonly clock?: Clock;
+  readonly timers?: Timers;
   /** Hears when spans cannot be delivered. */
   readonly logger?: Logger;
 }
 
 const maxAttributeChars = 4096;
 const maxAttributes = 128;
-const contentNames: ReadonlySet<string> = new Set(Object.values(contentAttributes));
 
 export function createTracer(options: TracerOptions): Tracer {
   const clock = options.clock ?? systemClock;
-  const captureContent = options.captureContent ?? false;
+  const timers = options.timers ?? systemTimers;
   const ids = createHexIds();
-  const sink = options.endpoint === undefined ? undefined : createOtlpSink({ ...options, endpoint: options.endpoint });
+  const sink = options.endpoint === undefined ? undefined : createOtlpSink({ ...options, endpoint: options.endpoint, timers });
   return {
-    start: (name, spanOptions) => startSpan({ clock, captureContent, ids, sink }, name, spanOptions ?? {}),
-    flush: async (timeoutMs = 2000) => sink?.flush(timeoutMs),
+    start: (name, spanOptions) => startSpan({ clock, ids, sink }, name, spanOptions ?? {}),
     close: async (timeoutMs = 2000) => sink?.close(timeoutMs),
   };
 }
 
 interface SpanDependencies {
   readonly clock: Clock;
-  readonly captureContent: boolean;
   readonly ids: (bytes: number) => string;
   readonly sink: SpanSink | undefined;
 }
 
-function startSpan({ clock, captureContent, ids, sink }: SpanDependencies, name: string, options: SpanOptions): Span {
+function startSpan({ clock, ids, sink }: SpanDependencies, name: string, options: SpanOptions): Span {
   const parent = options.parent === undefined ? undefined : placeOf(options.parent);
   const place: SpanPlace = { traceId: parent?.traceId ?? ids(16), spanId: ids(8), sampled: parent?.sampled ?? true };
   const traceparent = formatTraceparent(place);
@@ -88,7 +89,7 @@ function startSpan({ clock, captureContent, ids, sink }: SpanDependencies, name:
   function setAttributes(given: SpanAttributes): void {
     if (ended) return;
     for (const [key, value] of Object.entries(given)) {
-      if (value === undefined || (contentNames.has(key) && !captureContent)) continue;
+      if (value === undefined) continue;
       if (!(key in kept) && Object.keys(kept).length >= maxAttributes) continue;
       if (typeof value === 'string') kept[key] = value.slice(0, maxAttributeChars);
       else kept[key] = typeof value === 'object' ? value.map((item) => item.slice(0, maxAttributeChars)) : value;
@@ -103,7 +104,7 @@ function startSpan({ clock, captureContent, ids, sink }: SpanDependencies, name:
     recordError(thrown) {
       if (ended) return;
       const known = thrown instanceof NexusError;
-      error = { message: known ? thrown.message.slice(0, maxAttributeChars) : '' };
+      error = { message: known ? redactText(thrown.message).slice(0, maxAttributeChars) : '' };
       setAttributes({ [names.errorType]: known ? thrown.code : thrown instanceof Error ? thrown.name : 'error' });
     },
     end() {
@@ -114,7 +115,6 @@ function startSpan({ clock, captureContent, ids, sink }: SpanDependencies, name:
         kind: options.kind ?? 'internal',
         place,
         parent,
-        links: (options.links ?? []).flatMap((link) => placeOf(link) ?? []),
         startMs,
         durationMs: clock.monotonic() - startedAt,
         attributes: kept,

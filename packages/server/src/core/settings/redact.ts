@@ -1,3 +1,4 @@
+import { maskUrlPasswords } from '../redact.ts';
 import type { Setting } from './setting.ts';
 
 /** True for places whose value must not be shown: a secret, what is below one, and what holds one. */
@@ -19,7 +20,7 @@ export function redactSettings(config: unknown, settings: readonly Setting[]): u
       return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, redact(item, path === '' ? key : `${path}.${key}`)]));
     }
     if (typeof value !== 'string') return value;
-    return isSecret(path) ? '[redacted]' : value.replace(/^([a-z][a-z0-9+.-]*:\/\/[^/:@]*):[^/]*@/i, '$1:[redacted]@');
+    return isSecret(path) ? '[redacted]' : maskUrlPasswords(value);
   };
   return redact(config, '');
 }
