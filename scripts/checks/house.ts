@@ -27,7 +27,7 @@ export const house: Readonly<Record<string, Module>> = {
   bus: { layer: 1, drivers: ['drivers'] },
   identity: { layer: 2 },
   budget: { layer: 2 },
-  policy: { layer: 2 },
+  policy: { layer: 2, rooms: ['compile', 'forms', 'engine'] },
   llm: { layer: 2, drivers: ['providers', 'sim'] },
   memory: { layer: 2 },
   tools: { layer: 2, rooms: ['contract', 'catalogue', 'execution', 'net', 'workspace', 'sandbox'], drivers: ['sources'] },

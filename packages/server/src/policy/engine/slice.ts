@@ -1,9 +1,6 @@
 import { sha256 } from '#core';
-import type { CompiledPolicy } from './compile.ts';
-import { type Reads, unionOfReads } from './reads.ts';
-import type { ResourceFacts } from './request.ts';
-import type { FormPolicy } from './short-form.ts';
-import type { DecisionRequest } from './types.ts';
+import { type CompiledPolicy, type DecisionRequest, type Reads, type ResourceFacts, unionOfReads } from '#policy/compile';
+import type { FormPolicy } from '#policy/forms';
 
 /** The policies that can say anything about requests with the same principal, action and resource, and what they read. */
 export interface Slice {

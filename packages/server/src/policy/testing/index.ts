@@ -1,4 +1,4 @@
-import type { DecisionRequest } from './types.ts';
+import type { DecisionRequest } from '#policy/compile';
 
 /** Requests for tests: an agent runs a tool, calls a model or reaches a host. */
 export function toolRequest(tool: string, changes: Partial<DecisionRequest> = {}): DecisionRequest {

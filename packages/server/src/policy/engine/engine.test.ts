@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createManualClock } from '#core/testing';
-import { createPolicyEngine } from './index.ts';
-import { hostRequest, modelRequest, toolRequest, userRequest } from './requests.testkit.ts';
+import { hostRequest, modelRequest, toolRequest, userRequest } from '#policy/testing';
+import { createPolicyEngine } from './engine.ts';
 
 function engineWith(text: string) {
   return createPolicyEngine({ sources: [{ name: 'ops.cedar', text }] });

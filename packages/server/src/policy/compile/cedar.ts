@@ -20,8 +20,8 @@ export interface CedarRuntime {
 }
 
 /**
- * Cedar, loaded when it is first needed: about 20 ms and 15 MB to load, 50 MB once it has decided. Its parsed sets live
- * in the memory of the WebAssembly instance, one per thread, so the pools that bound them do too.
+ * Cedar, loaded when it is first needed: it takes tens of megabytes. Its parsed sets live in the memory of the WebAssembly
+ * instance, one per thread, so the pools that bound them do too.
  */
 export function cedarRuntime(): CedarRuntime {
   if (loaded !== undefined) return loaded;

@@ -1,9 +1,6 @@
 import { PolicyShortForm } from '@nexus-agent/protocol';
-import { NexusError } from '#core';
-import type { CompiledPolicy } from './compile.ts';
-import { noObligations, type StatedObligations } from './obligations.ts';
-import type { Reads } from './reads.ts';
-import type { ResourceFacts } from './request.ts';
+import { matchesWildcard, NexusError } from '#core';
+import { type CompiledPolicy, noObligations, type Reads, type ResourceFacts, type StatedObligations } from '#policy/compile';
 
 /** A policy that a short form stands for. `mayApply` leaves it out of slices where it certainly says nothing. */
 export interface FormPolicy extends CompiledPolicy {
@@ -136,36 +133,10 @@ function condition({ kind, pattern }: Entry): string {
   return scopes[kind].attributes.map((attribute) => `resource.${attribute} like "${pattern}"`).join(' || ');
 }
 
+/** As Cedar's `like`: the protocol's schema lets no `?` into a pattern. */
 function matches({ kind, pattern }: Entry, resource: ResourceFacts): boolean {
   return scopes[kind].attributes.some((attribute) => {
     const value = resource.derived[attribute];
-    return typeof value === 'string' && like(value, pattern);
+    return typeof value === 'string' && matchesWildcard(pattern, value);
   });
-}
-
-/** Cedar's `like`: `*` stands for any characters, also none. Linear in practice: on a mismatch only the last `*` is retried. */
-export function like(value: string, pattern: string): boolean {
-  let at = 0;
-  let inPattern = 0;
-  let star = -1;
-  let retryAt = 0;
-  while (at < value.length) {
-    if (pattern[inPattern] === '*') {
-      star = inPattern++;
-      retryAt = at;
-    } else if (inPattern < pattern.length && pattern[inPattern] === value[at]) {
-      at++;
-      inPattern++;
-    } else if (star >= 0) {
-      inPattern = star + 1;
-      at = ++retryAt;
-    } else return false;
-  }
-  while (pattern[inPattern] === '*') inPattern++;
-  return inPattern === pattern.length;
-}
-
-/** The Cedar policies that a short form stands for, each under the id that decisions give as their reason. */
-export function explainShortForm(kind: 'agent' | 'session', form: PolicyShortForm): { readonly id: string; readonly text: string }[] {
-  return (kind === 'agent' ? compileAgentForm(form) : compileSessionForm(form)).map(({ id, text }) => ({ id, text }));
 }

@@ -1,4 +1,4 @@
-import type { DecisionRecord, PolicyAction, PolicyShortForm } from '@nexus-agent/protocol';
+import type { PolicyAction, PolicyShortForm } from '@nexus-agent/protocol';
 
 export type PolicyValue = string | number | boolean | null | readonly PolicyValue[] | { readonly [key: string]: PolicyValue };
 
@@ -36,22 +36,8 @@ export interface DecisionRequest {
   readonly sessionPolicy?: PolicyShortForm;
 }
 
-/** The answer, without the record's id (the caller numbers it). */
-export type Decision = Omit<DecisionRecord, 'id'>;
-
 export interface PolicySource {
   readonly name: string;
   /** Cedar text. */
   readonly text: string;
-}
-
-export interface PolicyEngine {
-  /** Hash of all operator policies and the schema; recorded with every decision. */
-  readonly version: string;
-  /** Never throws: an evaluation error is a denial that says so. */
-  decide(request: DecisionRequest): Decision;
-  /** Validates against the schema, then swaps atomically. Throws `invalid_request` naming the policy and the place. */
-  replace(sources: readonly PolicySource[]): void;
-  /** Compiles a short form, for checking it when it is stored. Throws `invalid_request`. */
-  check(form: PolicyShortForm): void;
 }

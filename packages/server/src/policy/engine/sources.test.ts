@@ -2,8 +2,9 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { createPolicyEngine, defaultPolicies, loadPolicyFolder } from './index.ts';
-import { toolRequest } from './requests.testkit.ts';
+import { defaultPolicies, loadPolicyFolder } from '#policy/compile';
+import { toolRequest } from '#policy/testing';
+import { createPolicyEngine } from './engine.ts';
 
 const permitAll = 'permit (principal, action == Action::"tool.execute", resource);';
 
@@ -71,6 +72,11 @@ it('refuses two sources of one name, and bad sources at the start', () => {
   expect(() => createPolicyEngine({ sources: [{ name: 'default', text: permitAll }] })).toThrow(/named "default"/);
 });
 
+it('refuses a source that is too long before it is parsed', () => {
+  const text = `${permitAll}\n// ${' '.repeat(2_000_000)}`;
+  expect(() => createPolicyEngine({ sources: [{ name: 'long', text }] })).toThrow(/policy long: it is longer than 2000000 characters/);
+});
+
 it('answers by the new policies at once after a replacement, and forgets what it remembered', () => {
   const engine = createPolicyEngine();
   const first = engine.decide(toolRequest('t'));
@@ -133,7 +139,7 @@ it('loads the policies of a folder, and says which folder it cannot read', async
 });
 
 it('accepts the examples of the handbook, together', async () => {
-  const page = await readFile(new URL('../../../../docs/policies.md', import.meta.url), 'utf8');
+  const page = await readFile(new URL('../../../../../docs/policies.md', import.meta.url), 'utf8');
   const examples = [...page.matchAll(/```cedar\n([\s\S]*?)```/g)].map(([, text], index) => ({
     name: `example-${index}`,
     text: text ?? '',

@@ -1,16 +1,22 @@
-import type { AuthorizationAnswer } from '@cedar-policy/cedar-wasm/nodejs';
 import type { PolicyShortForm } from '@nexus-agent/protocol';
 import { type Clock, canonicalJson, sha256, systemClock } from '#core';
-import { createCache } from './cache.ts';
-import { cedarRuntime } from './cedar.ts';
-import { type CompiledSources, compileSources } from './compile.ts';
-import { defaultPolicies } from './defaults.ts';
-import { settleObligations } from './obligations.ts';
-import { InvalidRequest, projectRequest, type ResourceFacts, resourceFacts } from './request.ts';
-import { schemaText } from './schema.ts';
-import { checkShortForm, compileAgentForm, compileSessionForm, type FormPolicy } from './short-form.ts';
+import {
+  type CompiledSources,
+  cedarRuntime,
+  compileSources,
+  type DecisionRequest,
+  defaultPolicies,
+  type PolicySource,
+  type ResourceFacts,
+  resourceFacts,
+  schemaText,
+} from '#policy/compile';
+import { checkShortForm, compileAgentForm, compileSessionForm, type FormPolicy } from '#policy/forms';
+import { createFormCache, createMemo, createSliceCache, maxMemoKeyChars } from './caches.ts';
+import { conclude } from './conclude.ts';
+import { InvalidRequest, projectRequest } from './request.ts';
 import { createSlice, type Slice } from './slice.ts';
-import type { Decision, DecisionRequest, PolicyEngine, PolicySource } from './types.ts';
+import type { Decision, PolicyEngine } from './types.ts';
 
 export interface PolicyEngineOptions {
   /** The operator's policies, besides the defaults. */
@@ -22,12 +28,8 @@ export interface PolicyEngineOptions {
 }
 
 const defaultMemoEntries = 8192;
-const sliceEntries = 4096;
-const formEntries = 512;
-/** Longer keys are hashed: caches are bounded by count, so their keys must be small. */
+/** Longer keys are hashed, so that none of the caches holds more of a key than this. */
 const maxPlainKeyChars = 1024;
-/** Questions longer than this (large arguments that a policy reads as a whole) are evaluated each time. */
-const maxMemoKeyChars = 8192;
 
 /** Everything that depends on the policies: replaced as a whole, so that no decision mixes two versions. */
 interface Generation {
@@ -35,8 +37,9 @@ interface Generation {
   readonly compiled: () => CompiledSources;
   readonly schemaKey: () => string;
   readonly principalIds: () => ReadonlySet<string>;
-  readonly slices: ReturnType<typeof createCache<Slice>>;
-  readonly memo: ReturnType<typeof createCache<Decision>>;
+  readonly slices: ReturnType<typeof createSliceCache>;
+  /** Absent when nothing is to be remembered. */
+  readonly memo: ReturnType<typeof createMemo> | undefined;
 }
 
 /**
@@ -46,7 +49,7 @@ interface Generation {
 export function createPolicyEngine(options: PolicyEngineOptions = {}): PolicyEngine {
   const clock = options.clock ?? systemClock;
   const memoEntries = options.memoEntries ?? defaultMemoEntries;
-  const forms = createCache<FormPolicy[]>(formEntries);
+  const forms = createFormCache();
   let generation = createGeneration(options.sources ?? [], memoEntries);
 
   function formPolicies(kind: 'agent' | 'session', text: string, form: PolicyShortForm | undefined): readonly FormPolicy[] {
@@ -91,11 +94,11 @@ export function createPolicyEngine(options: PolicyEngineOptions = {}): PolicyEng
     const call = projectRequest(request, resource, slice.reads, current.compiled().argumentTypes, clock.now);
     const approved = request.context.approved;
     const memoKey =
-      memoEntries === 0
+      current.memo === undefined
         ? ''
         : JSON.stringify([sliceKey, call.principal, call.entities, call.context, approved?.role, approved !== undefined]);
-    const memoised = memoEntries > 0 && memoKey.length <= maxMemoKeyChars;
-    const known = memoised ? current.memo.get(memoKey) : undefined;
+    const memo = memoKey.length <= maxMemoKeyChars ? current.memo : undefined;
+    const known = memo?.get(memoKey);
     if (known !== undefined) return known;
     const runtime = cedarRuntime();
     const answer = runtime.cedar.statefulIsAuthorized({
@@ -105,7 +108,7 @@ export function createPolicyEngine(options: PolicyEngineOptions = {}): PolicyEng
       preparsedPolicySetId: runtime.preparedSet(slice.key, () => textsOf(slice)),
     });
     const decision = freeze({ ...describeRequest(current, request, resource), ...conclude(answer, slice, approved) });
-    if (memoised) current.memo.set(memoKey, decision);
+    memo?.set(memoKey, decision);
     return decision;
   }
 
@@ -143,43 +146,9 @@ function createGeneration(sources: readonly PolicySource[], memoEntries: number)
     principalIds: once(
       () => new Set(compiled().policies.flatMap(({ scope }) => (scope.principalId === undefined ? [] : [scope.principalId]))),
     ),
-    slices: createCache(sliceEntries),
-    memo: createCache(Math.max(1, Math.floor(memoEntries / 2))),
+    slices: createSliceCache(),
+    memo: memoEntries === 0 ? undefined : createMemo(memoEntries),
   };
-}
-
-/** Cedar's answer and the obligations of the determining policies as one effect. */
-function conclude(
-  answer: AuthorizationAnswer,
-  slice: Slice,
-  approved: DecisionRequest['context']['approved'],
-): Pick<Decision, 'effect' | 'reasons' | 'obligations' | 'errors'> {
-  if (answer.type === 'failure')
-    return { effect: 'deny', reasons: ['invalid-request'], errors: answer.errors.map(({ message }) => message) };
-  const { decision, diagnostics } = answer.response;
-  // Cedar skips a policy whose condition errs, a forbid too: the request would be allowed.
-  if (diagnostics.errors.length > 0) {
-    const failed = new Map(diagnostics.errors.map(({ policyId, error }) => [policyId, error.message]));
-    const reasons = inOrder(slice, [...failed.keys()]);
-    return { effect: 'deny', reasons, errors: reasons.map((id) => `${id}: ${failed.get(id) ?? ''}`) };
-  }
-  const reasons = inOrder(slice, diagnostics.reason);
-  if (decision === 'deny') return { effect: 'deny', reasons: reasons.length > 0 ? reasons : ['default-deny'] };
-  const determining = reasons.flatMap((id) => slice.policies.get(id) ?? []);
-  if (determining.length !== reasons.length) return { effect: 'deny', reasons, errors: ['Cedar named a policy that was not asked'] };
-  if (determining.every(({ advice }) => advice)) return { effect: 'deny', reasons: ['default-deny'] };
-  const settled = settleObligations(
-    determining.map(({ obligations }) => obligations),
-    approved,
-  );
-  if (settled.effect === 'deny') return { effect: 'deny', reasons, errors: [...settled.errors] };
-  return { effect: settled.effect, reasons, ...(settled.obligations.length === 0 ? {} : { obligations: settled.obligations }) };
-}
-
-function inOrder(slice: Slice, ids: readonly string[]): string[] {
-  const named = new Set(ids);
-  const known = [...slice.policies.keys()].filter((id) => named.delete(id));
-  return [...known, ...named];
 }
 
 function describeRequest(
@@ -210,6 +179,7 @@ function formText(form: PolicyShortForm | undefined): string {
 /** A remembered decision is handed out again: nobody may change it. */
 function freeze(decision: Decision): Decision {
   for (const list of [decision.reasons, decision.obligations, decision.errors]) if (list !== undefined) Object.freeze(list);
+  decision.obligations?.forEach(Object.freeze);
   return Object.freeze(decision);
 }
 

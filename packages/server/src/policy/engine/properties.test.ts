@@ -1,14 +1,12 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { NexusError } from '#core';
+import { matchesWildcard, NexusError } from '#core';
 import { createManualClock } from '#core/testing';
-import { cedarRuntime } from './cedar.ts';
-import { compileSources } from './compile.ts';
-import { defaultPolicies } from './defaults.ts';
-import { createPolicyEngine } from './index.ts';
-import { projectRequest, resourceFacts } from './request.ts';
-import { compileAgentForm, compileSessionForm, like } from './short-form.ts';
-import type { Decision, DecisionRequest, PolicyEngine } from './types.ts';
+import { cedarRuntime, compileSources, type DecisionRequest, defaultPolicies, resourceFacts } from '#policy/compile';
+import { compileAgentForm, compileSessionForm } from '#policy/forms';
+import { createPolicyEngine } from './engine.ts';
+import { projectRequest } from './request.ts';
+import type { Decision, PolicyEngine } from './types.ts';
 
 const conditions = [
   'context.arguments has path && context.arguments.path like "/a*"',
@@ -294,7 +292,7 @@ it('matches patterns as Cedar does', () => {
         entities: [],
         policies: { staticPolicies: `permit (principal, action, resource) when { context.value like "${glob}" };` },
       });
-      expect(like(value, glob)).toBe(answer.type === 'success' && answer.response.decision === 'allow');
+      expect(matchesWildcard(glob, value)).toBe(answer.type === 'success' && answer.response.decision === 'allow');
     }),
     { numRuns: 500 },
   );

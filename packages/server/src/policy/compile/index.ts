@@ -1,0 +1,10 @@
+/** The door of compile: what policies may say, and policies that were read, checked and made ready to be asked. */
+export { cedarRuntime } from './cedar.ts';
+export { type CompiledPolicy, type CompiledSources, compileSources } from './compile.ts';
+export { defaultPolicies } from './defaults.ts';
+export { loadPolicyFolder } from './folder.ts';
+export { noObligations, type StatedObligations, settleObligations } from './obligations.ts';
+export { analyse, type Reads, unionOfReads } from './reads.ts';
+export { type ResourceFacts, resourceFacts } from './resource.ts';
+export { type ArgumentTypes, contextFacts, resourceAttributes, schemaText, type ValueKind } from './schema.ts';
+export type { DecisionRequest, PolicySource } from './types.ts';

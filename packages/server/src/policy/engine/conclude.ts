@@ -1,0 +1,38 @@
+import type { AuthorizationAnswer } from '@cedar-policy/cedar-wasm/nodejs';
+import { type DecisionRequest, settleObligations } from '#policy/compile';
+import type { Slice } from './slice.ts';
+import type { Decision } from './types.ts';
+
+/** Cedar's answer and the obligations of the determining policies as one effect. */
+export function conclude(
+  answer: AuthorizationAnswer,
+  slice: Slice,
+  approved: DecisionRequest['context']['approved'],
+): Pick<Decision, 'effect' | 'reasons' | 'obligations' | 'errors'> {
+  if (answer.type === 'failure')
+    return { effect: 'deny', reasons: ['invalid-request'], errors: answer.errors.map(({ message }) => message) };
+  const { decision, diagnostics } = answer.response;
+  // Cedar skips a policy whose condition errs, a forbid too: the request would be allowed.
+  if (diagnostics.errors.length > 0) {
+    const failed = new Map(diagnostics.errors.map(({ policyId, error }) => [policyId, error.message]));
+    const reasons = inOrder(slice, [...failed.keys()]);
+    return { effect: 'deny', reasons, errors: reasons.map((id) => `${id}: ${failed.get(id) ?? ''}`) };
+  }
+  const reasons = inOrder(slice, diagnostics.reason);
+  if (decision === 'deny') return { effect: 'deny', reasons: reasons.length > 0 ? reasons : ['default-deny'] };
+  const determining = reasons.flatMap((id) => slice.policies.get(id) ?? []);
+  if (determining.length !== reasons.length) return { effect: 'deny', reasons, errors: ['Cedar named a policy that was not asked'] };
+  if (determining.every(({ advice }) => advice)) return { effect: 'deny', reasons: ['default-deny'] };
+  const settled = settleObligations(
+    determining.map(({ obligations }) => obligations),
+    approved,
+  );
+  if (settled.effect === 'deny') return { effect: 'deny', reasons, errors: [...settled.errors] };
+  return { effect: settled.effect, reasons, ...(settled.obligations.length === 0 ? {} : { obligations: settled.obligations }) };
+}
+
+function inOrder(slice: Slice, ids: readonly string[]): string[] {
+  const named = new Set(ids);
+  const known = [...slice.policies.keys()].filter((id) => named.delete(id));
+  return [...known, ...named];
+}

@@ -1,0 +1,16 @@
+import type { DecisionRecord, PolicyShortForm } from '@nexus-agent/protocol';
+import type { DecisionRequest, PolicySource } from '#policy/compile';
+
+/** The answer, without the record's id (the caller numbers it). */
+export type Decision = Omit<DecisionRecord, 'id'>;
+
+export interface PolicyEngine {
+  /** Hash of all operator policies and the schema; recorded with every decision. */
+  readonly version: string;
+  /** Never throws: an evaluation error is a denial that says so. */
+  decide(request: DecisionRequest): Decision;
+  /** Validates against the schema, then swaps atomically. Throws `invalid_request` naming the policy and the place. */
+  replace(sources: readonly PolicySource[]): void;
+  /** Compiles a short form, for checking it when it is stored. Throws `invalid_request`. */
+  check(form: PolicyShortForm): void;
+}
