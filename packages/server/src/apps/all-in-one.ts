@@ -19,7 +19,8 @@ import { openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
 import { createFixedSource, createSandbox, createSessionFolders, createToolService, createWorkspaces, type Tool } from '#tools';
 import { createBuiltinTools } from '#tools/sources';
-import { builtInAgent, defaultAgentName, greeting, loadAgentFolder } from './agents.ts';
+import { loadAgentFolder } from './agent-folder.ts';
+import { builtInAgent, defaultAgentName, greeting } from './built-in-agent.ts';
 import { egressOptions } from './egress.ts';
 import { setUpModels } from './models.ts';
 

@@ -4,7 +4,7 @@ import { resolveConfig } from '#apps/config';
 import { systemClock, systemTimers } from '#core';
 import { createPolicyEngine, loadPolicyFolder } from '#policy';
 import { createSandbox } from '#tools';
-import { loadAgentFolder } from '../agents.ts';
+import { loadAgentFolder } from '../agent-folder.ts';
 import { setUpModels } from '../models.ts';
 import { findExamples } from './server.ts';
 
