@@ -1,6 +1,9 @@
 import { BlockList, isIP } from 'node:net';
 import { NexusError } from '#core';
 
+/** `db.internal`, `db.internal:8080`, `[::1]:8080`. */
+const hostPattern = /^(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\](?=:))(?::\d{1,5})?$/i;
+
 /**
  * What `http_fetch` may reach although it is private: `host`, `host:port`, an address, or a range such as
  * `10.1.0.0/16` for addresses that are written in the URL. Throws `config_invalid` for an entry that is none of these.
@@ -9,20 +12,19 @@ export function egressOptions(entries: readonly string[]): { readonly allowPriva
   const names = new Set<string>();
   const ranges = new BlockList();
   for (const entry of entries) {
-    const [address = '', prefix] = entry.split('/');
-    if (prefix === undefined) {
-      names.add(entry.toLowerCase());
-      continue;
-    }
+    const [, address = '', prefix] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(entry) ?? [];
     const family = isIP(address);
-    const bits = Number(prefix);
-    if (family === 0 || !Number.isInteger(bits) || bits < 0 || bits > (family === 4 ? 32 : 128)) {
+    if (family !== 0 && Number(prefix ?? 0) <= (family === 4 ? 32 : 128)) {
+      if (prefix === undefined) ranges.addAddress(address, family === 4 ? 'ipv4' : 'ipv6');
+      else ranges.addSubnet(address, Number(prefix), family === 4 ? 'ipv4' : 'ipv6');
+    } else if (prefix === undefined && hostPattern.test(address)) {
+      names.add(address.toLowerCase());
+    } else {
       throw new NexusError(
         'config_invalid',
-        `httpFetch.allowPrivate: "${entry}" is no range; expected host, host:port, an address or address/bits`,
+        `httpFetch.allowPrivate: "${entry}" is none of host, host:port, an address or address/bits`,
       );
     }
-    ranges.addSubnet(address, bits, family === 4 ? 'ipv4' : 'ipv6');
   }
   return {
     allowPrivate(hostname, port) {

@@ -1,4 +1,5 @@
 import { createNexusClient } from '@nexus-agent/sdk';
+import { systemClock } from '#core';
 import { check, type Demo, expectCompleted, isJournalEvent, type JournalEvent, ofType, readJournal, repeatedSteps } from './demo.ts';
 import { createNarrator, shortId } from './narrator.ts';
 import { type SecondProcess, startSecondProcess } from './second-process.ts';
@@ -46,7 +47,7 @@ async function crashAndTakeOver(demo: Demo, second: SecondProcess): Promise<void
     if (!isJournalEvent(event)) continue;
     journal.push(event);
     if (killedAt === null && isMidway(journal)) {
-      killedAt = Date.now();
+      killedAt = systemClock.now();
       const death = await second.kill();
       narrator.pause();
       const where = `after event ${event.seq} of the journal, with ${slowTool} in flight`;

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createNexusClient } from '@nexus-agent/sdk';
 import type { NexusConfig } from '#apps/config';
+import { systemClock } from '#core';
 import { closingScene } from './closing-scene.ts';
 import { crashScene } from './crash-scene.ts';
 import type { Demo } from './demo.ts';
@@ -42,7 +43,7 @@ export async function runDemo(options: DemoOptions): Promise<void> {
 
 async function show(options: DemoOptions, folder: string): Promise<void> {
   const { config: base, version, out, style, signal, interactive, dataDir, keep } = options;
-  const startedMs = performance.now();
+  const startedMs = systemClock.monotonic();
   const stage = createStage({ out, style });
   const examples = findExamples();
   const config = demoConfig(base, examples, folder);
@@ -73,7 +74,7 @@ async function show(options: DemoOptions, folder: string): Promise<void> {
       stage.close();
     }
     out(
-      `\n${style(['bold', 'green'], `All of it took ${duration(performance.now() - startedMs)}.`)} Next: nexus serve, nexus chat, README.md\n`,
+      `\n${style(['bold', 'green'], `All of it took ${duration(systemClock.monotonic() - startedMs)}.`)} Next: nexus serve, nexus chat, README.md\n`,
     );
     if (dataDir !== undefined || keep === true) out(`The data is in ${folder}\n`);
     if (!interactive) return;

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { type ConfigInput, type NexusConfig, resolveConfig } from '#apps/config';
-import { NexusError } from '#core';
+import { NexusError, systemClock } from '#core';
 import { type AllInOne, startAllInOne } from '../all-in-one.ts';
 
 /** The folder `examples`: of the built package, or of the repository. */
@@ -38,17 +38,17 @@ export interface DemoServer {
 /** Starts the platform in this process, at the wanted port or, when that is taken, at a free one. */
 export async function startDemoServer(config: ConfigInput, wantedPort: number, version: string): Promise<DemoServer> {
   const start = (port: number) => startAllInOne({ config: resolveConfig({ env: {}, flags: { ...config, port } }), version });
-  const started = performance.now();
+  const started = systemClock.monotonic();
   let app: AllInOne = await start((await isFree(wantedPort)) ? wantedPort : 0);
-  const startedMs = performance.now() - started;
+  const startedMs = systemClock.monotonic() - started;
   return {
     url: app.url,
     startedMs,
     async restart() {
-      const left = performance.now();
+      const left = systemClock.monotonic();
       await app.close();
       app = await start(app.port);
-      return performance.now() - left;
+      return systemClock.monotonic() - left;
     },
     close: () => app.close(),
   };

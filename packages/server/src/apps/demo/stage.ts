@@ -1,5 +1,6 @@
 import { stripVTControlCharacters, type styleText } from 'node:util';
 import type { BudgetAmounts } from '@nexus-agent/protocol';
+import { systemClock } from '#core';
 
 export type Format = Parameters<typeof styleText>[0];
 
@@ -30,13 +31,13 @@ export function createStage({ out, style }: StageOptions) {
     /** Begins the next section. */
     heading(text: string): void {
       section += 1;
-      sectionStartedMs = performance.now();
+      sectionStartedMs = systemClock.monotonic();
       const label = `${section}  ${text} `;
       out(`\n${style(['bold', 'cyan'], label)}${style('dim', '─'.repeat(Math.max(0, columns - label.length)))}\n`);
     },
     /** Ends the section with the time it took. */
     close(): void {
-      const took = duration(performance.now() - sectionStartedMs);
+      const took = duration(systemClock.monotonic() - sectionStartedMs);
       out(`${style('dim', took.padStart(columns))}\n`);
     },
     line,
