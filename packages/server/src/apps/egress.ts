@@ -20,10 +20,7 @@ export function egressOptions(entries: readonly string[]): { readonly allowPriva
     } else if (prefix === undefined && hostPattern.test(address)) {
       names.add(address.toLowerCase());
     } else {
-      throw new NexusError(
-        'config_invalid',
-        `httpFetch.allowPrivate: "${entry}" is none of host, host:port, an address or address/bits`,
-      );
+      throw new NexusError('config_invalid', `httpFetch.allowPrivate: "${entry}" is none of host, host:port, an address or address/bits`);
     }
   }
   return {

@@ -10,8 +10,8 @@ export interface NexusErrorOptions {
 }
 
 /**
- * The only error class that crosses a module's door. `message` states what happened and what to do, is shown to
- * clients, and so carries no secret, prompt or stack; those stay in `cause`, which only the log sees.
+ * The error that crosses a module's door. `message` states what happened and what to do, and is shown to clients: write no
+ * secret and no prompt into it. What only the log may see belongs in `cause`.
  */
 export class NexusError extends Error {
   readonly code: ErrorCode;

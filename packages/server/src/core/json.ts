@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 
-/** JSON with sorted keys and without white space: equal values give equal texts (the order rules of RFC 8785). */
+/** A JSON value with sorted keys and without white space: equal values give equal texts (the order rules of RFC 8785). */
 export function canonicalJson(value: unknown): string {
   if (value === null || typeof value !== 'object') return JSON.stringify(value) ?? 'null';
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;

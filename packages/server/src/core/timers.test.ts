@@ -1,4 +1,6 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
+import { NexusError } from './errors.ts';
 import { createManualTime } from './testing/index.ts';
 import { settlesWithin, systemTimers, type Timers } from './timers.ts';
 
@@ -50,6 +52,36 @@ describe.each(drivers)('%s', (_, create) => {
     await expect(timers.sleep(1, stop.signal)).rejects.toMatchObject({ code: 'cancelled' });
   });
 
+  it('counts what is no number, or less than nothing, as no time at all', async () => {
+    const { timers, pass } = create();
+    const ran: string[] = [];
+    timers.after(Number.NaN, () => ran.push('NaN'));
+    timers.after(-5, () => ran.push('negative'));
+    timers.after(Number.POSITIVE_INFINITY, () => ran.push('never'))();
+    const forgotten = timers.after(Number.POSITIVE_INFINITY, () => ran.push('never'));
+    const cancel = timers.every(Number.NaN, () => ran.push('each'));
+    await pass(10);
+    cancel();
+    forgotten();
+    expect(ran.filter((name) => name !== 'each')).toEqual(['NaN', 'negative']);
+    expect(ran.filter((name) => name === 'each').length).toBeGreaterThan(1);
+  });
+
+  it('leaves no listener on a signal, however a sleep ends', async () => {
+    const { timers, pass } = create();
+    const stop = new AbortController();
+    const slept = [timers.sleep(1, stop.signal), timers.sleep(2, stop.signal)];
+    expect(getEventListeners(stop.signal, 'abort')).toHaveLength(2);
+    await pass(5);
+    await Promise.all(slept);
+    expect(getEventListeners(stop.signal, 'abort')).toHaveLength(0);
+    const reason = new NexusError('unavailable', 'draining');
+    const cut = timers.sleep(60_000, stop.signal);
+    stop.abort(reason);
+    await expect(cut).rejects.toBe(reason);
+    expect(getEventListeners(stop.signal, 'abort')).toHaveLength(0);
+  });
+
   it('tells whether work settled in time, whichever way it did', async () => {
     const { timers, pass } = create();
     expect(await settlesWithin(timers, Promise.resolve(), 10)).toBe(true);
@@ -68,4 +100,22 @@ it('waits longer than a timer of Node can', async () => {
   await systemTimers.sleep(20);
   cancel();
   expect(early).toBe(false);
+});
+
+it('runs manual time in order, never back, and leaves nothing that waits', async () => {
+  const time = createManualTime();
+  const startedAt = time.clock.now();
+  const ran: string[] = [];
+  const say = (name: string) => () => ran.push(`${name} at ${time.clock.now() - startedAt}`);
+  time.timers.after(5, say('second'));
+  time.timers.after(5, say('third'));
+  time.timers.after(1, () => {
+    say('first')();
+    time.timers.after(4, say('fourth'));
+  });
+  await time.advance(10);
+  expect(ran).toEqual(['first at 1', 'second at 5', 'third at 5', 'fourth at 5']);
+  expect(time.pending).toBe(0);
+  await time.advance(-5);
+  expect(time.clock.now() - startedAt).toBe(10);
 });

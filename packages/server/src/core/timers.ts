@@ -8,9 +8,12 @@ export type Cancel = () => void;
  * of a whole cluster, moves by hand. Code of the engine uses no timer of Node itself.
  */
 export interface Timers {
-  /** Runs the task once after `ms` (any length; less than 0 counts as 0). Keeps the process alive until then. */
+  /** Runs the task once after `ms` (any length; less than 0, or no number, counts as 0). Keeps the process alive until then. */
   after(ms: number, task: () => void): Cancel;
-  /** Runs the task each `ms`, at least 1, until it is cancelled. Never keeps the process alive. The task must not throw. */
+  /**
+   * Runs the task each `ms` until it is cancelled: at least 1, which no number also counts as, and at most 24 days. Never keeps
+   * the process alive. The task must not throw.
+   */
   every(ms: number, task: () => void): Cancel;
   /** Resolves after `ms`; rejects at once with {@link abortError} when the signal fires. Leaves no timer or listener behind. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
@@ -21,18 +24,23 @@ export interface Timers {
 /** The longest that a timer of Node can wait: with more it would fire at once. */
 const maxTimerMs = 2 ** 31 - 1;
 
+/** Also for what is no number: a timer of Node would fire at once, and comparisons with it are never true. */
+export function atLeast(minMs: number, ms: number): number {
+  return Number.isNaN(ms) ? minMs : Math.max(minMs, ms);
+}
+
 /** The timers of this process. */
 export const systemTimers: Timers = {
   after(ms, task) {
     let timer: NodeJS.Timeout;
     const wait = (leftMs: number) => {
-      timer = leftMs <= maxTimerMs ? setTimeout(task, Math.max(0, leftMs)) : setTimeout(wait, maxTimerMs, leftMs - maxTimerMs);
+      timer = leftMs <= maxTimerMs ? setTimeout(task, leftMs) : setTimeout(wait, maxTimerMs, leftMs - maxTimerMs);
     };
-    wait(ms);
+    wait(atLeast(0, ms));
     return () => clearTimeout(timer);
   },
   every(ms, task) {
-    const timer = setInterval(task, Math.min(Math.max(1, ms), maxTimerMs)).unref();
+    const timer = setInterval(task, Math.min(atLeast(1, ms), maxTimerMs)).unref();
     return () => clearInterval(timer);
   },
   sleep(ms, signal) {

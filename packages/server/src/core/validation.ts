@@ -15,9 +15,17 @@ export interface ExplainOptions {
 
 type Issue = z.core.$ZodIssue;
 
-/** Turns the issues of a failed parse into messages that a person can act on. */
+/** More are not explained: each is compared with what is known, and the value may come from anybody. */
+const maxIssues = 100;
+
+/** Turns the issues of a failed parse, at most 100, into messages that a person can act on. */
 export function explainIssues(error: z.ZodError, schema: z.ZodType, value: unknown, options: ExplainOptions = {}): ValidationIssue[] {
-  return error.issues.flatMap((issue) => explain(issue, [], schema, value, options));
+  const explained: ValidationIssue[] = [];
+  for (const issue of error.issues) {
+    if (explained.length >= maxIssues) break;
+    explained.push(...explain(issue, [], schema, value, options));
+  }
+  return explained.slice(0, maxIssues);
 }
 
 /** The value as the schema reads it, or `invalid_request` that lists what is wrong. `what` names the value: `body`, `query`. */
@@ -44,7 +52,7 @@ function explain(
   const path = [...base, ...issue.path];
   if (issue.code === 'unrecognized_keys') {
     const known = knownKeys(schema, path);
-    return issue.keys.map((key) => ({ path: pathText([...path, key]), message: unknownKey(key, known) }));
+    return issue.keys.slice(0, maxIssues).map((key) => ({ path: pathText([...path, key]), message: unknownKey(key, known) }));
   }
   if (issue.code === 'invalid_union' && issue.errors.length > 0) {
     const branch = closestBranch(issue.errors);
@@ -78,13 +86,18 @@ function at(path: readonly PropertyKey[], expectation: string, value: unknown, o
 
 function show(value: unknown): string {
   const text = redactText((JSON.stringify(value) ?? String(value)).slice(0, 2000));
+  return cut(text);
+}
+
+function cut(text: string): string {
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
 function pathText(path: readonly PropertyKey[]): string {
   return path.reduce<string>((text, key) => {
     if (typeof key === 'number') return `${text}[${key}]`;
-    return text === '' ? String(key) : `${text}.${String(key)}`;
+    const name = cut(String(key));
+    return text === '' ? name : `${text}.${name}`;
   }, '');
 }
 
@@ -98,8 +111,12 @@ function unknownKey(key: string, known: readonly string[]): string {
 function closest(word: string, known: readonly string[]): string | null {
   let best: string | null = null;
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
+  const wanted = normalise(word);
   for (const candidate of known) {
-    const distance = editDistance(normalise(word), normalise(candidate));
+    const offered = normalise(candidate);
+    // At least so many edits: a key may be as long as a body.
+    if (Math.abs(wanted.length - offered.length) >= bestDistance) continue;
+    const distance = editDistance(wanted, offered);
     if (distance < bestDistance) {
       best = candidate;
       bestDistance = distance;

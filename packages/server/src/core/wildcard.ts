@@ -1,5 +1,5 @@
 /**
- * Whether `text` fits `pattern`, where `*` stands for any run of characters (also none) and `?` for exactly one.
+ * Whether `text` fits `pattern`, where `*` stands for any run of characters (also none) and `?` for exactly one (of UTF-16).
  * Takes time proportional to the product of the lengths at worst, so a pattern from a model is safe.
  */
 export function matchesWildcard(pattern: string, text: string): boolean {

@@ -1,7 +1,7 @@
 /** Time that stands still until a test moves it. */
 import { abortError } from '../abort.ts';
 import type { Clock } from '../clock.ts';
-import type { Timers } from '../timers.ts';
+import { atLeast, type Timers } from '../timers.ts';
 
 export interface ManualClock extends Clock {
   advance(ms: number): void;
@@ -27,22 +27,34 @@ export interface ManualTime {
   readonly pending: number;
 }
 
+interface Waiting {
+  dueAt: number;
+  readonly everyMs: number | null;
+  readonly task: () => void;
+}
+
 /** A clock and the timers that follow it. */
 export function createManualTime(startMs = Date.UTC(2026, 0, 1)): ManualTime {
   const clock = createManualClock(startMs);
-  const waiting = new Map<number, { dueAt: number; readonly everyMs: number | null; readonly task: () => void }>();
+  const waiting = new Map<number, Waiting>();
   let last = 0;
   const settle = () => new Promise<void>((resolve) => setImmediate(resolve));
   const add = (ms: number, everyMs: number | null, task: () => void) => {
     const id = ++last;
-    waiting.set(id, { dueAt: clock.now() + Math.max(0, ms), everyMs, task });
+    waiting.set(id, { dueAt: clock.now() + atLeast(0, ms), everyMs, task });
     return () => void waiting.delete(id);
   };
-  const next = (untilMs: number) =>
-    [...waiting].filter(([, { dueAt }]) => dueAt <= untilMs).sort(([a, x], [b, y]) => x.dueAt - y.dueAt || a - b)[0];
+  /** What is due first; of two that are due together, the one that was added first. */
+  const next = (untilMs: number) => {
+    let first: { readonly id: number; readonly entry: Waiting } | undefined;
+    for (const [id, entry] of waiting) {
+      if (entry.dueAt <= untilMs && (first === undefined || entry.dueAt < first.entry.dueAt)) first = { id, entry };
+    }
+    return first;
+  };
   const timers: Timers = {
     after: (ms, task) => add(ms, null, task),
-    every: (ms, task) => add(Math.max(1, ms), Math.max(1, ms), task),
+    every: (ms, task) => add(atLeast(1, ms), atLeast(1, ms), task),
     sleep: (ms, signal) =>
       new Promise((resolve, reject) => {
         if (signal?.aborted) return reject(abortError(signal));
@@ -68,14 +80,14 @@ export function createManualTime(startMs = Date.UTC(2026, 0, 1)): ManualTime {
       const untilMs = clock.now() + ms;
       await settle();
       for (let due = next(untilMs); due !== undefined; due = next(untilMs)) {
-        const [id, entry] = due;
+        const { id, entry } = due;
         clock.advance(Math.max(0, entry.dueAt - clock.now()));
         if (entry.everyMs === null) waiting.delete(id);
         else entry.dueAt += entry.everyMs;
         entry.task();
         await settle();
       }
-      clock.advance(untilMs - clock.now());
+      clock.advance(Math.max(0, untilMs - clock.now()));
     },
   };
 }
