@@ -6,6 +6,7 @@
  * Each operator set has two policies that concern the request; the others name other tools. "unscoped" is the worst
  * case: policies that concern every tool, so that nothing can be left out.
  */
+import { systemClock } from '../packages/server/src/core/index.ts';
 import { createPolicyEngine, type DecisionRequest, type PolicySource } from '../packages/server/src/policy/index.ts';
 import { type Figure, report } from './support/report.ts';
 
@@ -45,21 +46,21 @@ function measure(name: string, decisions: number, decide: (index: number) => unk
 
 const rssBefore = process.memoryUsage.rss();
 const startedAt = performance.now();
-createPolicyEngine().decide(question('/data/a.txt'));
+createPolicyEngine({ clock: systemClock }).decide(question('/data/a.txt'));
 figures.push(
   { name: 'first decision of a process (loads Cedar), elapsed', value: performance.now() - startedAt, unit: 'ms' },
   { name: 'memory that it adds', value: (process.memoryUsage.rss() - rssBefore) / 1024 ** 2, unit: 'MB' },
 );
 for (const count of [10, 1000]) {
   const sources = operatorSet(count, true);
-  const plain = createPolicyEngine({ sources, memoEntries: 0 });
-  const remembering = createPolicyEngine({ sources });
+  const plain = createPolicyEngine({ clock: systemClock, sources, memoEntries: 0 });
+  const remembering = createPolicyEngine({ clock: systemClock, sources });
   measure(`${count} policies: CPU per decision, nothing remembered`, 3000, (index) => plain.decide(question(`/data/${index}`)), {
     op: '<=',
     value: 500,
   });
   measure(`${count} policies: the same question again`, 100_000, (index) => remembering.decide(question(`/data/${index % 50}`)));
 }
-const unscoped = createPolicyEngine({ sources: operatorSet(1000, false), memoEntries: 0 });
+const unscoped = createPolicyEngine({ clock: systemClock, sources: operatorSet(1000, false), memoEntries: 0 });
 measure('1000 policies that concern every tool', 100, (index) => unscoped.decide(question(`/data/${index}`)));
 report('policy decision', figures);

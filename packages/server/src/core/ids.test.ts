@@ -7,11 +7,11 @@ it('gives ids that are well formed and sort by creation, also when the clock goe
   const clock = createManualClock();
   const ids = createIdSource(clock);
   const made = Array.from({ length: 20_000 }, (_, index) => {
-    if (index % 5_000 === 4_999) clock.advance(index % 2 === 0 ? 3 : -50);
+    if (index % 5_000 === 4_999) clock.advance(index < 10_000 ? -50 : 3);
     return ids.next('run');
   });
   expect(made.every((id) => isTypeId('run', id))).toBe(true);
-  expect([...made].sort()).toEqual(made);
+  expect([...made].sort().join() === made.join()).toBe(true);
   expect(new Set(made).size).toBe(made.length);
 });
 

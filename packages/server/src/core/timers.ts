@@ -25,7 +25,7 @@ export interface Timers {
 const maxTimerMs = 2 ** 31 - 1;
 
 /** Also for what is no number: a timer of Node would fire at once, and comparisons with it are never true. */
-export function atLeast(minMs: number, ms: number): number {
+function atLeast(minMs: number, ms: number): number {
   return Number.isNaN(ms) ? minMs : Math.max(minMs, ms);
 }
 

@@ -1,5 +1,6 @@
 import type { DecisionRecord, WireEvent } from '@nexus-agent/protocol';
-import { brief, duration, pad, type Stage, whole } from './stage.ts';
+import type { Stage } from './stage.ts';
+import { elapsed, grouped, oneLine, pad } from './words.ts';
 
 interface Call {
   readonly name: string;
@@ -36,9 +37,9 @@ export function createCallTable({ style, line }: Pick<Stage, 'style' | 'line'>):
     const width = Math.max(...shown.map((call) => call.name.length));
     shown.forEach((call, index) => {
       const corner = shown.length === 1 ? '─' : index === 0 ? '┬' : index === shown.length - 1 ? '└' : '├';
-      const subject = brief(subjectOf(call.input), 54 - width);
+      const subject = oneLine(subjectOf(call.input), 54 - width);
       line(`  ${style('dim', corner)} ${pad(call.name, width)}  ${pad(subject, 54 - width)}  ${outcome(call)}`);
-      if (call.denied !== null) line(`      ${style('dim', `reason: ${brief(call.denied.reasons.join(', '), 78)}`)}`);
+      if (call.denied !== null) line(`      ${style('dim', `reason: ${oneLine(call.denied.reasons.join(', '), 78)}`)}`);
     });
     if (mostInFlight > 1) line(`    ${style('green', `${mostInFlight} ran in parallel`)}`);
     mostInFlight = 0;
@@ -48,8 +49,8 @@ export function createCallTable({ style, line }: Pick<Stage, 'style' | 'line'>):
     if (denied !== null) return style('red', '⊘ denied by policy');
     if (asked && end === null) return style('yellow', '? waits for a person');
     if (end === null) return style('yellow', started ? '… in flight' : '… not started');
-    const took = end.durationMs === undefined ? '' : style('dim', `  ${duration(end.durationMs)}`);
-    if (end.status === 'ok') return `${style('green', '✓')} ${whole(end.output.length)} characters${took}`;
+    const took = end.durationMs === undefined ? '' : style('dim', `  ${elapsed(end.durationMs)}`);
+    if (end.status === 'ok') return `${style('green', '✓')} ${grouped(end.output.length)} characters${took}`;
     return style('red', `✗ ${end.error?.code ?? end.status}`);
   }
 

@@ -1,11 +1,11 @@
 import type { DecisionRecord, Run } from '@nexus-agent/protocol';
-import { check, type Demo, type JournalEvent, ofType, readJournal } from './demo.ts';
+import { check, type Demo, journalOf, ofType, type WireJournalEvent } from './demo.ts';
 import { modelName } from './narrator.ts';
-import { brief, count, usd, whole } from './stage.ts';
+import { counted, dollars, grouped, oneLine } from './words.ts';
 
 interface Account {
   readonly run: Run;
-  readonly journal: readonly JournalEvent[];
+  readonly journal: readonly WireJournalEvent[];
   readonly decisions: readonly DecisionRecord[];
   readonly reservedMicroUsd: number;
   readonly settledMicroUsd: number;
@@ -33,12 +33,12 @@ export async function closingScene(demo: Demo): Promise<void> {
       `…${run.id.slice(-6)}`,
       run.agent,
       run.status,
-      whole(run.totals.modelCalls),
-      whole(run.totals.toolCalls),
-      whole(run.totals.inputTokens + run.totals.outputTokens),
-      usd(row.reservedMicroUsd),
-      usd(row.settledMicroUsd),
-      whole(row.open),
+      grouped(run.totals.modelCalls),
+      grouped(run.totals.toolCalls),
+      grouped(run.totals.inputTokens + run.totals.outputTokens),
+      dollars(row.reservedMicroUsd),
+      dollars(row.settledMicroUsd),
+      grouped(row.open),
       row.replayMatches ? style('green', '✓ same') : style('red', '✗ differs'),
     ]),
     [3, 4, 5, 6, 7, 8],
@@ -47,8 +47,8 @@ export async function closingScene(demo: Demo): Promise<void> {
   const reservations = accounts.reduce((sum, row) => sum + row.reservations, 0);
   const balanced = settled === ledgerMicroUsd && heldMicroUsd === 0 && accounts.every(({ open }) => open === 0) && total === settled;
   stage.line(
-    `${balanced ? style('green', '✓ balanced') : style('red', '✗ not balanced')} · ${count(reservations, 'reservation')}: ` +
-      `journals ${usd(settled)}, ledger ${usd(ledgerMicroUsd)}, still reserved ${usd(heldMicroUsd)}`,
+    `${balanced ? style('green', '✓ balanced') : style('red', '✗ not balanced')} · ${counted(reservations, 'reservation')}: ` +
+      `journals ${dollars(settled)}, ledger ${dollars(ledgerMicroUsd)}, still reserved ${dollars(heldMicroUsd)}`,
   );
 
   const decisions = accounts.flatMap((row) => row.decisions);
@@ -59,7 +59,7 @@ export async function closingScene(demo: Demo): Promise<void> {
   stage.fields([
     [
       'policy',
-      `${count(decisions.length, 'decision')}: ${of('allow').length} allowed, ${of('deny').length} denied, ${of('require_approval').length} sent to a person`,
+      `${counted(decisions.length, 'decision')}: ${of('allow').length} allowed, ${of('deny').length} denied, ${of('require_approval').length} sent to a person`,
     ],
     [
       'people',
@@ -81,11 +81,11 @@ export async function closingScene(demo: Demo): Promise<void> {
   stage.line();
   stage.line(style('bold', 'Traced'));
   stage.fields([
-    ['traces', `${count(new Set(traces).size, 'trace')}, one per run, also across the restart and the crash; ${exported}`],
+    ['traces', `${counted(new Set(traces).size, 'trace')}, one per run, also across the restart and the crash; ${exported}`],
     ...pairs(traces).map((pair) => ['', pair.join('  ')] as const),
     [
       'journal',
-      `${count(events, 'event')}; replayed through the same code: ${matching} of ${accounts.length} runs give the recorded state`,
+      `${counted(events, 'event')}; replayed through the same code: ${matching} of ${accounts.length} runs give the recorded state`,
     ],
     ['answered by', [...models].join(', ')],
   ]);
@@ -100,7 +100,7 @@ async function account(demo: Demo, runId: string): Promise<Account> {
   const { client, signal } = demo;
   const [run, journal, decisions, replay] = await Promise.all([
     client.runs.get(runId, { signal }),
-    readJournal(demo, runId),
+    journalOf(demo, runId),
     allDecisions(demo, runId),
     client.runs.replay(runId, { signal }),
   ]);
@@ -133,7 +133,7 @@ async function allDecisions({ client, signal }: Demo, runId: string): Promise<De
 }
 
 function explain({ principal, action, resource, reasons, policyVersion }: DecisionRecord): string {
-  return `${brief(principal, 40)} → ${action} on ${brief(resource, 40)}, because of ${brief(reasons.join(' and '), 120)} (policies ${policyVersion.slice(0, 12)})`;
+  return `${oneLine(principal, 40)} → ${action} on ${oneLine(resource, 40)}, because of ${oneLine(reasons.join(' and '), 120)} (policies ${policyVersion.slice(0, 12)})`;
 }
 
 function pairs<T>(items: readonly T[]): T[][] {

@@ -1,9 +1,9 @@
 import { createNexusClient } from '@nexus-agent/sdk';
 import { systemClock } from '#core';
-import { check, type Demo, expectCompleted, isJournalEvent, type JournalEvent, ofType, readJournal, repeatedSteps } from './demo.ts';
+import { check, type Demo, expectCompleted, isJournalEvent, journalOf, ofType, repeatedSteps, type WireJournalEvent } from './demo.ts';
 import { createNarrator, shortId } from './narrator.ts';
 import { type SecondProcess, startSecondProcess } from './second-process.ts';
-import { brief, duration, whole } from './stage.ts';
+import { elapsed, grouped, oneLine } from './words.ts';
 
 const slowTool = 'code_js';
 
@@ -40,7 +40,7 @@ async function crashAndTakeOver(demo: Demo, second: SecondProcess): Promise<void
 
   // One stream, from the first process, before and after the crash.
   const narrator = createNarrator(stage);
-  const journal: JournalEvent[] = [];
+  const journal: WireJournalEvent[] = [];
   let killedAt: number | null = null;
   for await (const event of client.runs.stream(run.id, { signal })) {
     narrator.tell(event);
@@ -54,7 +54,7 @@ async function crashAndTakeOver(demo: Demo, second: SecondProcess): Promise<void
       line(`${style(['red', 'bold'], `kill -9 ${second.pid}`)} ${style('dim', `→ ${death}, ${where}`)}`);
       line(style('dim', 'the stream stays open; the lease of the dead worker runs out …'));
     } else if (killedAt !== null && event.type === 'run.resumed') {
-      line(`  ${style('bold', `taken over ${duration(Date.parse(event.at) - killedAt)} after the kill`)}`);
+      line(`  ${style('bold', `taken over ${elapsed(Date.parse(event.at) - killedAt)} after the kill`)}`);
     }
   }
   check(killedAt !== null, `${slowTool} to be in flight when the worker is killed`);
@@ -62,7 +62,7 @@ async function crashAndTakeOver(demo: Demo, second: SecondProcess): Promise<void
 }
 
 /** The quick calls of the step have ended and the slow one has not. */
-function isMidway(journal: readonly JournalEvent[]): boolean {
+function isMidway(journal: readonly WireJournalEvent[]): boolean {
   const step = ofType(journal, 'tool.started').find((event) => event.data.name === slowTool)?.data.step;
   if (step === undefined) return false;
   const ended = new Set(ofType(journal, 'tool.completed').map((event) => event.data.callId));
@@ -75,7 +75,7 @@ function isMidway(journal: readonly JournalEvent[]): boolean {
 async function report(demo: Demo, runId: string, killedAt: number): Promise<void> {
   const { stage, client, signal } = demo;
   expectCompleted(await client.runs.get(runId, { signal }));
-  const journal = await readJournal(demo, runId);
+  const journal = await journalOf(demo, runId);
   const workers = [...ofType(journal, 'run.started'), ...ofType(journal, 'run.resumed')].map(({ data }) => data.workerId);
   const restarted = ofType(journal, 'step.restarted');
   const repeated = repeatedSteps(journal);
@@ -92,13 +92,13 @@ async function report(demo: Demo, runId: string, killedAt: number): Promise<void
   stage.line();
   stage.fields([
     ['workers', workers.map((worker, index) => `${shortId(worker)}${index === 0 ? ' (killed)' : ' (finished it)'}`).join(' → ')],
-    ['finished before', `${whole(finishedBefore.length)} calls, ${repeated.length} repeated`],
+    ['finished before', `${grouped(finishedBefore.length)} calls, ${repeated.length} repeated`],
     [
       'in flight',
       `${restarted.map(({ data }) => `${data.kind} call of step ${data.step}`).join(', ')}: started again under the same idempotency key`,
     ],
-    ['journal', `${whole(journal.length)} events, ${gaps.length} gaps`],
-    ['computed days', `${brief(periods(table?.data.output ?? ''), 400)} (in brackets: measured)`],
+    ['journal', `${grouped(journal.length)} events, ${gaps.length} gaps`],
+    ['computed days', `${oneLine(periods(table?.data.output ?? ''), 400)} (in brackets: measured)`],
   ]);
 }
 

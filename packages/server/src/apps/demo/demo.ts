@@ -19,9 +19,9 @@ export interface Demo {
   readonly runs: string[];
 }
 
-export type JournalEvent = Extract<WireEvent, { seq: number }>;
+export type WireJournalEvent = Extract<WireEvent, { seq: number }>;
 
-export function isJournalEvent(event: WireEvent): event is JournalEvent {
+export function isJournalEvent(event: WireEvent): event is WireJournalEvent {
   return 'seq' in event;
 }
 
@@ -29,12 +29,12 @@ export function isJournalEvent(event: WireEvent): event is JournalEvent {
 export const paced = 'sim/sim-large?latencyMs=120&tokensPerSecond=160';
 
 /** Prints a run as it happens, to its end or to the first event for which `until` is true. Gives its journal so far. */
-export async function watch(
+export async function watchRun(
   demo: Demo,
   events: AsyncIterable<WireEvent>,
   { narrator = createNarrator(demo.stage), until = () => false }: WatchOptions = {},
-): Promise<JournalEvent[]> {
-  const journal: JournalEvent[] = [];
+): Promise<WireJournalEvent[]> {
+  const journal: WireJournalEvent[] = [];
   for await (const event of events) {
     if (event.type === 'run.created' && !demo.runs.includes(event.runId)) demo.runs.push(event.runId);
     narrator.tell(event);
@@ -50,8 +50,8 @@ interface WatchOptions {
 }
 
 /** The whole journal of a run, read page by page. */
-export async function readJournal({ client, signal }: Demo, runId: string): Promise<JournalEvent[]> {
-  const journal: JournalEvent[] = [];
+export async function journalOf({ client, signal }: Demo, runId: string): Promise<WireJournalEvent[]> {
+  const journal: WireJournalEvent[] = [];
   let after = '0';
   for (;;) {
     const page = await client.runs.events(runId, { after, limit: 1000, signal });
@@ -70,12 +70,15 @@ export function expectCompleted(run: Run): void {
   check(run.status === 'completed', `run ${run.id} is ${run.status}${run.error === undefined ? '' : `: ${run.error.message}`}`);
 }
 
-export function ofType<T extends JournalEvent['type']>(journal: readonly JournalEvent[], type: T): Extract<JournalEvent, { type: T }>[] {
-  return journal.filter((event): event is Extract<JournalEvent, { type: T }> => event.type === type);
+export function ofType<T extends WireJournalEvent['type']>(
+  journal: readonly WireJournalEvent[],
+  type: T,
+): Extract<WireJournalEvent, { type: T }>[] {
+  return journal.filter((event): event is Extract<WireJournalEvent, { type: T }> => event.type === type);
 }
 
 /** Calls that finished and were started again all the same. There must be none. */
-export function repeatedSteps(journal: readonly JournalEvent[]): string[] {
+export function repeatedSteps(journal: readonly WireJournalEvent[]): string[] {
   const finished = new Set<string>();
   const repeated: string[] = [];
   for (const event of journal) {

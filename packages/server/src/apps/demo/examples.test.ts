@@ -2,7 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { resolveConfig } from '#apps/config';
 import { systemClock, systemTimers } from '#core';
-import { createPolicyEngine, loadPolicyFolder } from '#policy';
+import { loadPolicyFolder } from '#policy';
+import { createTestEngine } from '#policy/testing';
 import { createSandbox } from '#tools';
 import { loadAgentFolder } from '../agent-folder.ts';
 import { setUpModels } from '../models.ts';
@@ -39,7 +40,7 @@ afterAll(() => models.current?.close());
 it('has agents that are valid, whose models are served, and whose sub-agents are there and permitted', async () => {
   const agents = await loadAgentFolder(`${examples}/agents`);
   expect(agents.map((agent) => agent.name)).toEqual(['analyst', 'researcher', 'resilient', 'thrifty']);
-  const policy = createPolicyEngine();
+  const policy = createTestEngine();
   for (const agent of agents) {
     policy.check(agent.policy ?? {});
     expect(await models.current?.llm.resolve(agent.models), agent.name).toHaveLength(agent.models.length);
@@ -58,7 +59,7 @@ it('has agents that are valid, whose models are served, and whose sub-agents are
 });
 
 it('has policies that load and say what their comments say', async () => {
-  const engine = createPolicyEngine({ sources: await loadPolicyFolder(`${examples}/policies`) });
+  const engine = createTestEngine({ sources: await loadPolicyFolder(`${examples}/policies`) });
   const ask = (id: string, args: Record<string, unknown>, agent = 'someone', attributes: { effects?: string } = {}) =>
     engine.decide({
       principal: { type: 'Agent', id: agent, tenant: 'default' },

@@ -1,7 +1,8 @@
 import type { WireEvent } from '@nexus-agent/protocol';
 import { createTextAssembler } from '@nexus-agent/sdk';
 import { createCallTable } from './call-table.ts';
-import { brief, count, duration, type Stage, usd, whole } from './stage.ts';
+import type { Stage } from './stage.ts';
+import { counted, dollars, elapsed, grouped, oneLine } from './words.ts';
 
 type Data<T extends WireEvent['type']> = Extract<WireEvent, { type: T }>['data'];
 
@@ -83,10 +84,10 @@ function createVoice(stage: Stage) {
     },
     tellUsage({ usage, content }: Data<'model.completed'>, spentMicroUsd: number): void {
       const asked = content.filter((part) => part.type === 'tool_call').length;
-      const tokens = `${whole(usage.inputTokens + usage.outputTokens)} tokens`;
-      const what = asked === 0 ? '' : `${model} ${style('dim', 'asks for')} ${count(asked, 'tool')}`;
+      const tokens = `${grouped(usage.inputTokens + usage.outputTokens)} tokens`;
+      const what = asked === 0 ? '' : `${model} ${style('dim', 'asks for')} ${counted(asked, 'tool')}`;
       const head = asked === 0 ? '  ' : style('dim', `step ${step} · `);
-      line(`${head}${what}${style('dim', `${asked === 0 ? '' : ' · '}${tokens} · so far ${usd(spentMicroUsd)}`)}`);
+      line(`${head}${what}${style('dim', `${asked === 0 ? '' : ' · '}${tokens} · so far ${dollars(spentMicroUsd)}`)}`);
     },
   };
 }
@@ -115,10 +116,10 @@ function describe(event: WireEvent, style: Stage['style']): string | null {
     case 'run.completed': {
       const { modelCalls, toolCalls, inputTokens, outputTokens, costMicroUsd } = event.data.totals;
       const facts = [
-        count(modelCalls, 'model call'),
-        count(toolCalls, 'tool call'),
-        `${whole(inputTokens + outputTokens)} tokens`,
-        usd(costMicroUsd),
+        counted(modelCalls, 'model call'),
+        counted(toolCalls, 'tool call'),
+        `${grouped(inputTokens + outputTokens)} tokens`,
+        dollars(costMicroUsd),
       ];
       return `${style('green', '✓ completed')} · ${facts.join(' · ')}`;
     }
@@ -127,7 +128,7 @@ function describe(event: WireEvent, style: Stage['style']): string | null {
       return `${style('red', '✗ failed')} · ${error.code}${resumable ? ' · it can be resumed' : ''}`;
     }
     case 'run.cancelled':
-      return `${style('yellow', '■ cancelled')} · ${brief(event.data.reason, 60)}`;
+      return `${style('yellow', '■ cancelled')} · ${oneLine(event.data.reason, 60)}`;
     default:
       return null;
   }
@@ -145,7 +146,7 @@ export function shortId(id: string): string {
 }
 
 function amount(unit: string, value: number): string {
-  if (unit === 'costMicroUsd') return usd(value);
-  if (unit === 'wallMs') return duration(value);
-  return count(value, unit === 'toolCalls' ? 'tool call' : 'token');
+  if (unit === 'costMicroUsd') return dollars(value);
+  if (unit === 'wallMs') return elapsed(value);
+  return counted(value, unit === 'toolCalls' ? 'tool call' : 'token');
 }

@@ -9,7 +9,8 @@ import { crashScene } from './crash-scene.ts';
 import type { Demo } from './demo.ts';
 import { approvalScene, budgetScene, fallbackScene, sessionScene, startScene, taskScene } from './scenes.ts';
 import { demoConfig, findExamples, startDemoServer } from './server.ts';
-import { createStage, duration, type StageOptions } from './stage.ts';
+import { createStage, type StageOptions } from './stage.ts';
+import { elapsed } from './words.ts';
 
 export interface DemoOptions {
   /** Its port is used when it is free; its database and providers are not: the demo is embedded and simulated. */
@@ -74,7 +75,7 @@ async function show(options: DemoOptions, folder: string): Promise<void> {
       stage.close();
     }
     out(
-      `\n${style(['bold', 'green'], `All of it took ${duration(systemClock.monotonic() - startedMs)}.`)} Next: nexus serve, nexus chat, README.md\n`,
+      `\n${style(['bold', 'green'], `All of it took ${elapsed(systemClock.monotonic() - startedMs)}.`)} Next: nexus serve, nexus chat, README.md\n`,
     );
     if (dataDir !== undefined || keep === true) out(`The data is in ${folder}\n`);
     if (!interactive) return;

@@ -1,7 +1,7 @@
 import type { ModelInfo, Session } from '@nexus-agent/protocol';
-import { check, type Demo, expectCompleted, ofType, paced, readJournal, repeatedSteps, watch } from './demo.ts';
+import { check, type Demo, expectCompleted, journalOf, ofType, paced, repeatedSteps, watchRun } from './demo.ts';
 import { createNarrator } from './narrator.ts';
-import { amountsText, brief, clean, duration, usd, whole } from './stage.ts';
+import { amountsText, dollars, elapsed, grouped, oneLine, plainText } from './words.ts';
 
 /** What came up, and who will speak. */
 export async function startScene({ stage, server, client, examples, signal }: Demo): Promise<void> {
@@ -12,7 +12,7 @@ export async function startScene({ stage, server, client, examples, signal }: De
     client.models.list({ signal }),
   ]);
   stage.fields([
-    ['server', `${stage.style('bold', server.url)} · version ${health.version} · ready after ${duration(server.startedMs)}`],
+    ['server', `${stage.style('bold', server.url)} · version ${health.version} · ready after ${elapsed(server.startedMs)}`],
     ['storage', 'embedded database, no other service, no key, nothing leaves this machine'],
     ['agents', agents.data.map((agent) => agent.name).join(', ')],
     ['tools', tools.data.map((tool) => tool.name).join(', ')],
@@ -52,7 +52,7 @@ export async function sessionScene({ stage, client, signal }: Demo): Promise<Ses
   stage.fields([
     ['session', session.id],
     ['agent', `${session.agent}, version ${session.agentVersion.slice(0, 12)}: ${agent.definition.description}`],
-    ['budget', `${amountsText(session.budget.limit)} · spent ${usd(session.budget.spent.costMicroUsd ?? 0)}`],
+    ['budget', `${amountsText(session.budget.limit)} · spent ${dollars(session.budget.spent.costMicroUsd ?? 0)}`],
     ['policy', `the agent: ${formText(agent.definition.policy)}`],
     ['', `this session: ${formText(session.policy)} (narrows, never widens)`],
     ['', 'the operator: examples/policies/*.cedar; whatever nobody permits is denied'],
@@ -72,7 +72,7 @@ export async function taskScene(demo: Demo, sessionId: string): Promise<void> {
     'List the files and search for "Triton". Then read data/planets.csv, data/moons.csv and documents/voyager-2.md, ' +
     'look at https://nssdc.gsfc.nasa.gov/planetary/factsheet/ as well, and calculate the total mass of the planets and the mean radius of the moons.';
   prompt(demo, input);
-  const journal = await watch(demo, client.chat({ sessionId, input, model: paced }, { signal }));
+  const journal = await watchRun(demo, client.chat({ sessionId, input, model: paced }, { signal }));
   const run = await client.runs.get(journal[0]?.runId ?? '', { signal });
   expectCompleted(run);
   stage.line(stage.style('dim', 'code_js computed these figures in the sandbox, from the files that it was given'));
@@ -90,7 +90,7 @@ export async function approvalScene(demo: Demo, sessionId: string): Promise<void
   const input = 'Read data/moons.csv, compute the mean radius of the moons, and write the result to reports/moons.md.';
   prompt(demo, input);
   const narrator = createNarrator(stage);
-  const before = await watch(demo, client.chat({ sessionId, input, model: paced }, { signal }), {
+  const before = await watchRun(demo, client.chat({ sessionId, input, model: paced }, { signal }), {
     narrator,
     until: (event) => event.type === 'run.waiting',
   });
@@ -100,22 +100,22 @@ export async function approvalScene(demo: Demo, sessionId: string): Promise<void
   check(asked !== undefined, 'a pending approval');
   line();
   line(`${style(['yellow', 'bold'], 'approval')} ${asked.id} ${style('dim', `until ${asked.deadlineAt}, then ${asked.defaultDecision}`)}`);
-  for (const [name, value] of Object.entries(Object(asked.arguments))) stage.fields([[`  ${name}`, clean(String(value)).trim()]]);
+  for (const [name, value] of Object.entries(Object(asked.arguments))) stage.fields([[`  ${name}`, plainText(String(value)).trim()]]);
   const awayMs = await server.restart();
   const still = await client.approvals.get(asked.id, { signal });
   check(still.status === 'pending', 'an approval that outlives a restart');
-  line(style('dim', `server stopped and started again in ${duration(awayMs)}; the approval is still ${still.status}`));
+  line(style('dim', `server stopped and started again in ${elapsed(awayMs)}; the approval is still ${still.status}`));
   const decided = await client.approvals.answer(asked.id, { decision: 'approve', note: 'approved by the demo' }, { signal });
   line(`${style('green', '✓')} POST /v1/approvals/${asked.id} → ${decided.decision} by ${decided.decidedBy}`);
   line();
 
-  const rest = await watch(demo, client.runs.stream(runId, { after: String(before.at(-1)?.seq ?? 0), signal }), { narrator });
+  const rest = await watchRun(demo, client.runs.stream(runId, { after: String(before.at(-1)?.seq ?? 0), signal }), { narrator });
   expectCompleted(await client.runs.get(runId, { signal }));
   const ran = ofType(rest, 'tool.started').find((event) => event.data.name === asked.toolName);
   check(JSON.stringify(ran?.data.input) === JSON.stringify(asked.arguments), 'a tool that runs with exactly the approved arguments');
   const report = await client.tools.execute('fs_read', { sessionId, input: { path: 'reports/moons.md' } }, { signal });
   check(report.status === 'ok', 'the report in the workspace');
-  line(`reports/moons.md now holds: ${style('bold', brief(report.output, 66))}`);
+  line(`reports/moons.md now holds: ${style('bold', oneLine(report.output, 66))}`);
 }
 
 /** A run that its budget stops, and that goes on where it stopped. */
@@ -128,21 +128,21 @@ export async function budgetScene(demo: Demo): Promise<void> {
   line(style('dim', `agent ${definition.name}: a run may spend ${amountsText(definition.budget ?? {})}`));
   const { id: sessionId } = await client.sessions.create({ agent: definition.name }, { signal });
   const narrator = createNarrator(stage);
-  const first = await watch(demo, client.chat({ sessionId, input, model: paced }, { signal }), { narrator });
+  const first = await watchRun(demo, client.chat({ sessionId, input, model: paced }, { signal }), { narrator });
   const runId = first[0]?.runId ?? '';
   const refusal = ofType(first, 'budget.refused')[0]?.data.refusal;
   const stopped = await client.runs.get(runId, { signal });
   check(refusal !== undefined && stopped.status === 'failed' && stopped.resumable === true, 'a run that its budget stops');
   const raised = await client.budgets.set({ scope: refusal.scope, unit: refusal.unit, limit: refusal.limit * 5 }, { signal });
   line();
-  line(`${style('green', '✓')} PUT /v1/budgets → ${raised.scope.kind} limit ${usd(raised.limit ?? 0)}, then POST /v1/runs/…/resume`);
+  line(`${style('green', '✓')} PUT /v1/budgets → ${raised.scope.kind} limit ${dollars(raised.limit ?? 0)}, then POST /v1/runs/…/resume`);
   await client.runs.resume(runId, { signal });
-  await watch(demo, client.runs.stream(runId, { after: String(first.at(-1)?.seq ?? 0), signal }), { narrator });
+  await watchRun(demo, client.runs.stream(runId, { after: String(first.at(-1)?.seq ?? 0), signal }), { narrator });
   expectCompleted(await client.runs.get(runId, { signal }));
-  const journal = await readJournal(demo, runId);
+  const journal = await journalOf(demo, runId);
   check(repeatedSteps(journal).length === 0, 'no repeated step');
   const calls = ofType(journal, 'model.completed').length + ofType(journal, 'tool.completed').length;
-  line(`${whole(calls)} calls in the journal, ${repeatedSteps(journal).length} of them repeated`);
+  line(`${grouped(calls)} calls in the journal, ${repeatedSteps(journal).length} of them repeated`);
 }
 
 /** The first provider is down; the next one answers, in another protocol. */
@@ -153,7 +153,7 @@ export async function fallbackScene(demo: Demo): Promise<void> {
   const { definition } = await client.agents.get('resilient', undefined, { signal });
   stage.line(stage.style('dim', `agent ${definition.name}: ${definition.models.join(', else ')}`));
   const { id: sessionId } = await client.sessions.create({ agent: definition.name }, { signal });
-  const journal = await watch(demo, client.chat({ sessionId, input }, { signal }));
+  const journal = await watchRun(demo, client.chat({ sessionId, input }, { signal }));
   const run = await client.runs.get(journal[0]?.runId ?? '', { signal });
   expectCompleted(run);
   const failed = ofType(journal, 'model.failed');
@@ -162,5 +162,5 @@ export async function fallbackScene(demo: Demo): Promise<void> {
     failed.every(({ data }) => (data.content ?? []).length === 0),
     'failed attempts of which nothing was streamed',
   );
-  stage.line(`${whole(failed.length)} failed attempts are in the journal, no word of them reached the reader`);
+  stage.line(`${grouped(failed.length)} failed attempts are in the journal, no word of them reached the reader`);
 }

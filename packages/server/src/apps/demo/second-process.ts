@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { NexusError } from '#core';
-import type { WorkerAnswer, WorkerRequest } from './worker-process.ts';
+import type { SecondProcessAnswer, SecondProcessRequest } from './worker-process.ts';
 
 // It runs beside this file, from source and from the built files alike.
 const entry = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './worker-process.ts' : './worker-process.js', import.meta.url));
@@ -15,7 +15,7 @@ export interface SecondProcess {
 }
 
 /** Starts the platform once more, in a process of its own. Leaves no process behind when it throws. */
-export async function startSecondProcess(request: WorkerRequest, signal: AbortSignal): Promise<SecondProcess> {
+export async function startSecondProcess(request: SecondProcessRequest, signal: AbortSignal): Promise<SecondProcess> {
   const child = fork(entry, [], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
   const ended = once(child, 'exit');
   try {
@@ -44,7 +44,7 @@ async function addressOf(child: ChildProcess, ended: Promise<unknown>, signal: A
       throw new NexusError('unavailable', 'the second process ended before it was ready');
     }),
   ]);
-  const message = answer as WorkerAnswer; // it sends nothing else
+  const message = answer as SecondProcessAnswer; // it sends nothing else
   if (message.type === 'failed') throw new NexusError('unavailable', `the second process did not start: ${message.message}`);
   return message.url;
 }

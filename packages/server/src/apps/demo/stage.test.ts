@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { columns, createStage, wrap } from './stage.ts';
+import { createStage } from './stage.ts';
+import { columns, wrap } from './words.ts';
 
 function printed(use: (stage: ReturnType<typeof createStage>) => void): string {
   const parts: string[] = [];

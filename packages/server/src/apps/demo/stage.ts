@@ -1,6 +1,6 @@
-import { stripVTControlCharacters, type styleText } from 'node:util';
-import type { BudgetAmounts } from '@nexus-agent/protocol';
+import type { styleText } from 'node:util';
 import { systemClock } from '#core';
+import { columns, elapsed, pad, plainText, visible, wrap } from './words.ts';
 
 export type Format = Parameters<typeof styleText>[0];
 
@@ -12,8 +12,6 @@ export interface StageOptions {
 
 export type Stage = ReturnType<typeof createStage>;
 
-/** Widest line. */
-export const columns = 98;
 const indent = '    ';
 
 /** Lays out what the demo prints: numbered sections with their time, indented lines, tables, and text as it is streamed. */
@@ -37,7 +35,7 @@ export function createStage({ out, style }: StageOptions) {
     },
     /** Ends the section with the time it took. */
     close(): void {
-      const took = duration(systemClock.monotonic() - sectionStartedMs);
+      const took = elapsed(systemClock.monotonic() - sectionStartedMs);
       out(`${style('dim', took.padStart(columns))}\n`);
     },
     line,
@@ -104,7 +102,7 @@ export function createStage({ out, style }: StageOptions) {
       };
       return {
         write(text) {
-          for (const char of clean(text)) take(char);
+          for (const char of plainText(text)) take(char);
         },
         end() {
           endWord();
@@ -119,66 +117,4 @@ export function createStage({ out, style }: StageOptions) {
 interface Speech {
   write(text: string): void;
   end(): void;
-}
-
-/** Text of a model, tool or file without what could move the cursor or imitate our own lines. */
-export function clean(text: string): string {
-  return text.replace(/[^\P{Cc}\n\t]/gu, '').replaceAll('\t', '  ');
-}
-
-/** A value on one line, cut to a length. */
-export function brief(value: unknown, limit: number): string {
-  const text = clean(typeof value === 'string' ? value : (JSON.stringify(value) ?? '')).replace(/\s+/g, ' ');
-  return text.length > limit ? `${text.slice(0, limit - 1)}…` : text;
-}
-
-export function usd(microUsd: number): string {
-  return `$${(microUsd / 1_000_000).toFixed(6)}`;
-}
-
-export function duration(ms: number): string {
-  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
-}
-
-export function whole(value: number): string {
-  return value.toLocaleString('en-US');
-}
-
-export function count(amount: number, noun: string): string {
-  return `${whole(amount)} ${noun}${amount === 1 ? '' : 's'}`;
-}
-
-export function pad(text: string, width: number, right = false): string {
-  const space = ' '.repeat(Math.max(0, width - visible(text)));
-  return right ? space + text : text + space;
-}
-
-function visible(text: string): number {
-  return stripVTControlCharacters(text).length;
-}
-
-/** Lines of at most `width` characters; what is longer than a line is cut where it must. */
-export function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  for (const part of text.split('\n')) {
-    let current = '';
-    for (const word of part.split(' ')) {
-      if (current !== '' && visible(current) + 1 + visible(word) > width) {
-        lines.push(current);
-        current = word;
-      } else current = current === '' ? word : `${current} ${word}`;
-    }
-    lines.push(current);
-  }
-  return lines;
-}
-
-/** Limits or amounts in words. */
-export function amountsText({ costMicroUsd, tokens, toolCalls, wallMs }: BudgetAmounts): string {
-  return [
-    ...(costMicroUsd === undefined ? [] : [usd(costMicroUsd)]),
-    ...(tokens === undefined ? [] : [`${whole(tokens)} tokens`]),
-    ...(toolCalls === undefined ? [] : [count(toolCalls, 'tool call')]),
-    ...(wallMs === undefined ? [] : [duration(wallMs)]),
-  ].join(' · ');
 }

@@ -1,7 +1,7 @@
 /** Time that stands still until a test moves it. */
 import { abortError } from '../abort.ts';
 import type { Clock } from '../clock.ts';
-import { atLeast, type Timers } from '../timers.ts';
+import type { Timers } from '../timers.ts';
 
 export interface ManualClock extends Clock {
   advance(ms: number): void;
@@ -31,6 +31,11 @@ interface Waiting {
   dueAt: number;
   readonly everyMs: number | null;
   readonly task: () => void;
+}
+
+/** As the timers of the process read it. */
+function atLeast(minMs: number, ms: number): number {
+  return Number.isNaN(ms) ? minMs : Math.max(minMs, ms);
 }
 
 /** A clock and the timers that follow it. */

@@ -4,7 +4,7 @@ export { type CompiledPolicy, type CompiledSources, compileSources } from './com
 export { defaultPolicies } from './defaults.ts';
 export { loadPolicyFolder } from './folder.ts';
 export { noObligations, type StatedObligations, settleObligations } from './obligations.ts';
-export { analyse, type Reads, unionOfReads } from './reads.ts';
+export { type Reads, unionOfReads } from './reads.ts';
 export { type ResourceFacts, resourceFacts } from './resource.ts';
 export { type ArgumentTypes, contextFacts, resourceAttributes, schemaText, type ValueKind } from './schema.ts';
 export type { DecisionRequest, PolicySource } from './types.ts';

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { compileAgentForm, compileSessionForm } from '#policy/forms';
 import { cedarRuntime } from './cedar.ts';
 import { analyse } from './reads.ts';
 
@@ -62,4 +63,18 @@ it.each([
   ['context.arguments.a == decimal("1.0")', 'Decimal'],
 ])('tells the type of an argument from %s', (condition, kind) => {
   expect(readsOf(condition).arguments).toEqual({ a: [kind] });
+});
+
+it('finds in the text of a short form what that is said to read', () => {
+  const form = {
+    allow: ['fs_*', 'model:gpt-*', 'net:*.example.com'],
+    approve: ['fs_write', 'model:a'],
+    deny: ['fs_delete', 'model:b', 'net:c'],
+  };
+  for (const policy of [...compileAgentForm(form), ...compileSessionForm(form)]) {
+    const answer = cedarRuntime().cedar.policyToJson(policy.text);
+    if (answer.type === 'failure') throw new Error(JSON.stringify(answer.errors));
+    // A list that leaves nothing open has no condition and so reads nothing.
+    if (answer.json.conditions.length > 0) expect(policy.reads).toEqual(analyse(answer.json).reads);
+  }
 });

@@ -1,7 +1,6 @@
 import { expect, it } from 'vitest';
-import { toolRequest } from '#policy/testing';
+import { createTestEngine, toolRequest } from '#policy/testing';
 import { createFormCache, createMemo, createSliceCache, maxMemoKeyChars } from './caches.ts';
-import { createPolicyEngine } from './engine.ts';
 import type { Slice } from './slice.ts';
 import type { Decision } from './types.ts';
 
@@ -37,7 +36,7 @@ const sources = [
 ];
 
 function asking(memoEntries: number) {
-  const engine = createPolicyEngine({ sources, memoEntries });
+  const engine = createTestEngine({ sources, memoEntries });
   return (value: unknown) => engine.decide(toolRequest('t', { context: { arguments: { value } } }));
 }
 
@@ -64,7 +63,7 @@ it('evaluates a question that is too long to remember each time', () => {
 
 it('lets nobody change an answer that is remembered', () => {
   const text = '@obligation("cap_tokens:5") permit (principal, action == Action::"tool.execute", resource);';
-  const answer = createPolicyEngine({ sources: [{ name: 'ops', text }] }).decide(toolRequest('t'));
+  const answer = createTestEngine({ sources: [{ name: 'ops', text }] }).decide(toolRequest('t'));
   expect(answer.obligations).toEqual([{ type: 'cap_tokens', maxTokens: 5 }]);
   for (const part of [answer, answer.reasons, answer.obligations, answer.obligations?.[0]]) expect(Object.isFrozen(part)).toBe(true);
 });

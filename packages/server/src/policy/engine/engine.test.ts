@@ -1,14 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { createManualClock } from '#core/testing';
-import { hostRequest, modelRequest, toolRequest, userRequest } from '#policy/testing';
-import { createPolicyEngine } from './engine.ts';
+import { createTestEngine, hostRequest, modelRequest, toolRequest, userRequest } from '#policy/testing';
 
 function engineWith(text: string) {
-  return createPolicyEngine({ sources: [{ name: 'ops.cedar', text }] });
+  return createTestEngine({ sources: [{ name: 'ops.cedar', text }] });
 }
 
 describe('the defaults', () => {
-  const engine = createPolicyEngine();
+  const engine = createTestEngine();
 
   it('denies a tool that nothing permits [verifies policy.default.deny]', () => {
     expect(engine.decide(toolRequest('fs_read'))).toEqual({
@@ -124,7 +123,7 @@ describe('failing closed', () => {
 
   it('denies a malformed short form instead of ignoring it', () => {
     const agentPolicy = { allow: ['*'], deny: ['fs_"read'] };
-    expect(createPolicyEngine().decide(toolRequest('fs_read', { agentPolicy }))).toMatchObject({
+    expect(createTestEngine().decide(toolRequest('fs_read', { agentPolicy }))).toMatchObject({
       effect: 'deny',
       reasons: ['evaluation-error'],
     });
@@ -146,7 +145,7 @@ describe('what policies can read', () => {
 
   it('reads decimals, lists, presence, whole arguments, and the time', () => {
     const clock = createManualClock(Date.UTC(2026, 0, 1, 3));
-    const engine = createPolicyEngine({
+    const engine = createTestEngine({
       clock,
       sources: [
         {

@@ -1,5 +1,5 @@
 import type { PolicyShortForm } from '@nexus-agent/protocol';
-import { type Clock, canonicalJson, sha256, systemClock } from '#core';
+import { type Clock, canonicalJson, sha256 } from '#core';
 import {
   type CompiledSources,
   cedarRuntime,
@@ -13,7 +13,7 @@ import {
 } from '#policy/compile';
 import { checkShortForm, compileAgentForm, compileSessionForm, type FormPolicy } from '#policy/forms';
 import { createFormCache, createMemo, createSliceCache, maxMemoKeyChars } from './caches.ts';
-import { conclude } from './conclude.ts';
+import { effectOf } from './effect.ts';
 import { InvalidRequest, projectRequest } from './request.ts';
 import { createSlice, type Slice } from './slice.ts';
 import type { Decision, PolicyEngine } from './types.ts';
@@ -22,7 +22,7 @@ export interface PolicyEngineOptions {
   /** The operator's policies, besides the defaults. */
   readonly sources?: readonly PolicySource[];
   /** For `context.time`. */
-  readonly clock?: Clock;
+  readonly clock: Clock;
   /** Answers remembered for equal questions; 0 turns it off. An answer is only reused when everything that the policies can read is equal. */
   readonly memoEntries?: number;
 }
@@ -46,8 +46,8 @@ interface Generation {
  * The policy engine on Cedar. Cedar is loaded by the first decision, or at once when there are sources to validate;
  * throws `invalid_request` when one of them is not valid.
  */
-export function createPolicyEngine(options: PolicyEngineOptions = {}): PolicyEngine {
-  const clock = options.clock ?? systemClock;
+export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
+  const { clock } = options;
   const memoEntries = options.memoEntries ?? defaultMemoEntries;
   const forms = createFormCache();
   let generation = createGeneration(options.sources ?? [], memoEntries);
@@ -107,7 +107,7 @@ export function createPolicyEngine(options: PolicyEngineOptions = {}): PolicyEng
       preparsedSchemaName: runtime.preparedSchema(current.schemaKey(), current.compiled().schema),
       preparsedPolicySetId: runtime.preparedSet(slice.key, () => textsOf(slice)),
     });
-    const decision = freeze({ ...describeRequest(current, request, resource), ...conclude(answer, slice, approved) });
+    const decision = freeze({ ...describeRequest(current, request, resource), ...effectOf(answer, slice, approved) });
     memo?.set(memoKey, decision);
     return decision;
   }

@@ -4,7 +4,7 @@ import { matchesWildcard, NexusError } from '#core';
 import { createManualClock } from '#core/testing';
 import { cedarRuntime, compileSources, type DecisionRequest, defaultPolicies, resourceFacts } from '#policy/compile';
 import { compileAgentForm, compileSessionForm } from '#policy/forms';
-import { createPolicyEngine } from './engine.ts';
+import { createTestEngine } from '#policy/testing';
 import { projectRequest } from './request.ts';
 import type { Decision, PolicyEngine } from './types.ts';
 
@@ -151,9 +151,9 @@ const request: fc.Arbitrary<DecisionRequest> = fc
   }));
 
 /** Some random policies can never apply, and are refused. */
-function engineOrSkip(...args: Parameters<typeof createPolicyEngine>): PolicyEngine {
+function engineOrSkip(...args: Parameters<typeof createTestEngine>): PolicyEngine {
   try {
-    return createPolicyEngine(...args);
+    return createTestEngine(...args);
   } catch (error) {
     if (error instanceof NexusError && /impossible|applicable/.test(error.message)) fc.pre(false);
     throw error;
@@ -222,7 +222,7 @@ it('a remembered decision is the one that would be made', () => {
         const sources = [{ name: 'ops', text: texts.join('\n') }];
         const time = createManualClock();
         const plain = engineOrSkip({ sources, clock: time, memoEntries: 0 });
-        const remembering = createPolicyEngine({ sources, clock: time });
+        const remembering = createTestEngine({ sources, clock: time });
         for (const { pick, other, waitMs } of script) {
           time.advance(waitMs);
           const [first, second] = [base[pick % base.length], base[other % base.length]];
@@ -255,7 +255,7 @@ it('a session narrows and never widens', () => {
 });
 
 it('deny beats approve beats allow in a short form, for every tool [verifies policy.short-form]', () => {
-  const engine = createPolicyEngine();
+  const engine = createTestEngine();
   const matches = (given: readonly string[] | undefined, tool: string) =>
     (given ?? []).some((one) => !/^(model|net):/.test(one) && new RegExp(`^${one.replace('tool:', '').replaceAll('*', '.*')}$`).test(tool));
   fc.assert(

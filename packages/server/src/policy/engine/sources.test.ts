@@ -3,8 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { defaultPolicies, loadPolicyFolder } from '#policy/compile';
-import { toolRequest } from '#policy/testing';
-import { createPolicyEngine } from './engine.ts';
+import { createTestEngine, toolRequest } from '#policy/testing';
 
 const permitAll = 'permit (principal, action == Action::"tool.execute", resource);';
 
@@ -50,7 +49,7 @@ it.each([
   ],
   ['two policies of one id', `@id("a") ${permitAll} @id("a") ${permitAll}`, '', 'operator:ops.cedar:a'],
 ])('refuses %s, naming the place, and keeps the old policies [verifies policy.schema.validated]', (_, text, place, what) => {
-  const engine = createPolicyEngine({ sources: [{ name: 'old', text: permitAll }] });
+  const engine = createTestEngine({ sources: [{ name: 'old', text: permitAll }] });
   const before = engine.version;
   expect(() => engine.replace([{ name: 'ops.cedar', text }])).toThrow(
     expect.objectContaining({
@@ -68,17 +67,17 @@ function literally(text: string): string {
 
 it('refuses two sources of one name, and bad sources at the start', () => {
   const source = { name: 'a', text: permitAll };
-  expect(() => createPolicyEngine({ sources: [source, source] })).toThrow('two policy sources are named "a"');
-  expect(() => createPolicyEngine({ sources: [{ name: 'default', text: permitAll }] })).toThrow(/named "default"/);
+  expect(() => createTestEngine({ sources: [source, source] })).toThrow('two policy sources are named "a"');
+  expect(() => createTestEngine({ sources: [{ name: 'default', text: permitAll }] })).toThrow(/named "default"/);
 });
 
 it('refuses a source that is too long before it is parsed', () => {
   const text = `${permitAll}\n// ${' '.repeat(2_000_000)}`;
-  expect(() => createPolicyEngine({ sources: [{ name: 'long', text }] })).toThrow(/policy long: it is longer than 2000000 characters/);
+  expect(() => createTestEngine({ sources: [{ name: 'long', text }] })).toThrow(/policy long: it is longer than 2000000 characters/);
 });
 
 it('answers by the new policies at once after a replacement, and forgets what it remembered', () => {
-  const engine = createPolicyEngine();
+  const engine = createTestEngine();
   const first = engine.decide(toolRequest('t'));
   engine.replace([{ name: 'ops', text: permitAll }]);
   const second = engine.decide(toolRequest('t'));
@@ -91,10 +90,8 @@ it('answers by the new policies at once after a replacement, and forgets what it
 
 it('gives the same version to the same policies, in every process', () => {
   const sources = [{ name: 'ops', text: permitAll }];
-  expect(createPolicyEngine({ sources }).version).toBe(createPolicyEngine({ sources }).version);
-  expect(createPolicyEngine({ sources: [{ name: 'ops', text: `${permitAll} ` }] }).version).not.toBe(
-    createPolicyEngine({ sources }).version,
-  );
+  expect(createTestEngine({ sources }).version).toBe(createTestEngine({ sources }).version);
+  expect(createTestEngine({ sources: [{ name: 'ops', text: `${permitAll} ` }] }).version).not.toBe(createTestEngine({ sources }).version);
 });
 
 it('names policies in the order of the text when they have no id', () => {
@@ -102,7 +99,7 @@ it('names policies in the order of the text when they have no id', () => {
     { length: 12 },
     (_, index) => `permit (principal, action == Action::"tool.execute", resource == Tool::"t${index}");`,
   ).join('\n');
-  const engine = createPolicyEngine({ sources: [{ name: 'ops', text }] });
+  const engine = createTestEngine({ sources: [{ name: 'ops', text }] });
   expect([2, 10, 11].map((index) => engine.decide(toolRequest(`t${index}`)).reasons)).toEqual([
     ['operator:ops:2'],
     ['operator:ops:10'],
@@ -111,7 +108,7 @@ it('names policies in the order of the text when they have no id', () => {
 });
 
 it('stays right when more sets were prepared than are kept', () => {
-  const engine = createPolicyEngine({ memoEntries: 0 });
+  const engine = createTestEngine({ memoEntries: 0 });
   const ask = (index: number) =>
     engine.decide(toolRequest(`t${index}`, { agentPolicy: { allow: [`t${index}`], deny: [`t${index}0`] } })).effect;
   for (let index = 1; index <= 700; index++) expect(ask(index)).toBe('allow');
@@ -129,9 +126,7 @@ it('loads the policies of a folder, and says which folder it cannot read', async
       { name: 'a.cedar', text: '' },
       { name: 'b.cedar', text: permitAll },
     ]);
-    expect(createPolicyEngine({ sources: await loadPolicyFolder(folder) }).decide(toolRequest('t')).reasons).toEqual([
-      'operator:b.cedar:0',
-    ]);
+    expect(createTestEngine({ sources: await loadPolicyFolder(folder) }).decide(toolRequest('t')).reasons).toEqual(['operator:b.cedar:0']);
     await expect(loadPolicyFolder(join(folder, 'none'))).rejects.toThrow(expect.objectContaining({ code: 'config_invalid' }));
   } finally {
     await rm(folder, { recursive: true });
@@ -145,12 +140,12 @@ it('accepts the examples of the handbook, together', async () => {
     text: text ?? '',
   }));
   expect(examples.length).toBeGreaterThan(1);
-  const engine = createPolicyEngine({ sources: examples });
+  const engine = createTestEngine({ sources: examples });
   const pay = (amount: unknown) =>
     engine.decide(toolRequest('pay', { agentPolicy: { allow: ['pay'] }, context: { arguments: { amount } } })).effect;
   expect([pay(50), pay(50.01), pay(undefined), pay('1')]).toEqual(['allow', 'deny', 'deny', 'deny']);
 });
 
 it('ships defaults that are valid', () => {
-  expect(() => createPolicyEngine({ sources: [{ name: 'a copy of the defaults', text: defaultPolicies.text }] })).not.toThrow();
+  expect(() => createTestEngine({ sources: [{ name: 'a copy of the defaults', text: defaultPolicies.text }] })).not.toThrow();
 });

@@ -1,4 +1,11 @@
+import { createManualClock } from '#core/testing';
 import type { DecisionRequest } from '#policy/compile';
+import { createPolicyEngine, type PolicyEngine } from '#policy/engine';
+
+/** An engine whose time stands still unless it is given another. */
+export function createTestEngine(options: Partial<Parameters<typeof createPolicyEngine>[0]> = {}): PolicyEngine {
+  return createPolicyEngine({ clock: createManualClock(), ...options });
+}
 
 /** Requests for tests: an agent runs a tool, calls a model or reaches a host. */
 export function toolRequest(tool: string, changes: Partial<DecisionRequest> = {}): DecisionRequest {

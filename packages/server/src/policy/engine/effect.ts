@@ -4,7 +4,7 @@ import type { Slice } from './slice.ts';
 import type { Decision } from './types.ts';
 
 /** Cedar's answer and the obligations of the determining policies as one effect. */
-export function conclude(
+export function effectOf(
   answer: AuthorizationAnswer,
   slice: Slice,
   approved: DecisionRequest['context']['approved'],
