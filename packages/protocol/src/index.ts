@@ -75,3 +75,4 @@ export {
 export { Session, SessionCreateRequest } from './resources/sessions.ts';
 export { ToolExecuteRequest, ToolExecuteResult, ToolInfo } from './resources/tools.ts';
 export { UsageRow } from './resources/usage.ts';
+export { createSseDecoder, type SseDecoder, SseTooLargeError } from './sse.ts';

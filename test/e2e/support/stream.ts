@@ -1,6 +1,6 @@
 import { type IncomingMessage, request } from 'node:http';
 import type { JournalEvent, WireEvent } from '@nexus-agent/protocol';
-import { parseFrame } from '../../support/sse.ts';
+import { createFrameReader } from '../../support/sse.ts';
 
 export interface Frame {
   readonly id: string | null;
@@ -49,6 +49,7 @@ export function readStream(url: string, options: ReadOptions = {}): Promise<Read
     },
     (response) => {
       const frames: Frame[] = [];
+      const readChunk = createFrameReader();
       let text = '';
       let bytes = 0;
       const isStream = /event-stream/.test(response.headers['content-type'] ?? '');
@@ -57,13 +58,11 @@ export function readStream(url: string, options: ReadOptions = {}): Promise<Read
         if (!ended) outgoing.destroy();
       };
       response.on('data', (chunk: Buffer) => {
-        const room = (options.leaveAfterBytes ?? Number.POSITIVE_INFINITY) - bytes;
+        const room = Math.max(0, (options.leaveAfterBytes ?? Number.POSITIVE_INFINITY) - bytes);
         bytes += chunk.length;
-        text += chunk.subarray(0, Math.max(0, Math.min(chunk.length, room))).toString('latin1');
-        for (let end = text.indexOf('\n\n'); isStream && end !== -1; end = text.indexOf('\n\n')) {
-          const frame = parseFrame(Buffer.from(text.slice(0, end), 'latin1').toString('utf8'));
-          text = text.slice(end + 2);
-          if (frame === null) continue;
+        const taken = chunk.subarray(0, Math.min(chunk.length, room));
+        if (!isStream) text += taken.toString('latin1');
+        for (const frame of isStream ? readChunk(taken) : []) {
           const read: Frame = { ...frame, data: JSON.parse(frame.data) as WireEvent }; // what the server writes, checked by the assertions
           frames.push(read);
           if (options.until?.(read) === true) return finish(false);

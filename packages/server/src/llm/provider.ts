@@ -1,8 +1,8 @@
-import type { Usage } from '@nexus-agent/protocol';
+import { StringDecoder } from 'node:string_decoder';
+import { createSseDecoder, SseTooLargeError, type Usage } from '@nexus-agent/protocol';
 import { type Clock, NexusError } from '#core';
 import type { DeltaKind } from './assembler.ts';
 import { type Answer, asRecord, asString, type Codec } from './codecs/codec.ts';
-import { createSseDecoder } from './sse.ts';
 import { createTransport } from './transport.ts';
 import type { ModelPrice, ModelRequest } from './types.ts';
 
@@ -83,6 +83,8 @@ export interface HttpProviderOptions {
 /** What an answer may take on the wire, with every token in an event of its own: more is not the answer that was asked for. */
 const baseAnswerBytes = 2_000_000;
 const bytesPerToken = 1_024;
+/** Longest line, and longest data of one event, of an answer. */
+const maxEventChars = 4_000_000;
 const listTtlMs = 60_000;
 const listTimeoutMs = 3_000;
 
@@ -141,7 +143,12 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
           pending += text;
         },
       });
-      const sse = createSseDecoder({ onEvent: (event, data) => decoder.event(event, data) });
+      const utf8 = new StringDecoder('utf8'); // quicker with small pieces than the decoder's own way
+      const sse = createSseDecoder({
+        maxEventChars,
+        decodeUtf8: (bytes) => utf8.write(bytes),
+        onEvent: (event, data) => decoder.event(event, data),
+      });
       const transportCall = transport.stream(
         {
           path: codec.path,
@@ -171,6 +178,8 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
             }
             try {
               sse.push(chunk);
+            } catch (error) {
+              throw error instanceof SseTooLargeError ? tooLarge(name, model, error) : error;
             } finally {
               flush();
             }
@@ -193,6 +202,13 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
     },
     close: () => transport.close(),
   };
+}
+
+function tooLarge(provider: string, model: string, cause: SseTooLargeError): NexusError {
+  return new NexusError('provider_malformed', `${provider} sent an event of more than ${cause.maxEventChars} characters`, {
+    details: { provider, model },
+    cause,
+  });
 }
 
 function readModelList(body: unknown): readonly string[] {

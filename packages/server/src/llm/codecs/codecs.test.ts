@@ -1,7 +1,6 @@
-import type { Usage } from '@nexus-agent/protocol';
+import { createSseDecoder, type Usage } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createSseDecoder } from '../sse.ts';
 import { makeRequest } from '../testing/streams.ts';
 import { createAnthropicMessagesCodec } from './anthropic-messages.ts';
 import type { Answer, Codec } from './codec.ts';
@@ -26,7 +25,7 @@ function decode(codec: Codec, chunks: readonly Buffer[]): Decoded {
       deltas[kind] += text;
     },
   });
-  const sse = createSseDecoder({ onEvent: decoder.event });
+  const sse = createSseDecoder({ maxEventChars: 4_000_000, onEvent: decoder.event });
   let answer: Answer | null = null;
   let error: unknown = null;
   try {
