@@ -28,7 +28,11 @@ export const house: Readonly<Record<string, Module>> = {
   identity: { layer: 2 },
   budget: { layer: 2 },
   policy: { layer: 2, rooms: ['compile', 'forms', 'engine'] },
-  llm: { layer: 2, drivers: ['providers', 'sim'] },
+  llm: {
+    layer: 2,
+    rooms: ['contract', 'tokens', 'pricing', 'routing', 'dialects', 'attempt', 'transport'],
+    drivers: ['providers', 'sim'],
+  },
   memory: { layer: 2 },
   tools: { layer: 2, rooms: ['contract', 'catalogue', 'execution', 'net', 'workspace', 'sandbox'], drivers: ['sources'] },
   audit: { layer: 2 },

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { NewEvent } from '@nexus-agent/protocol';
 import type { Clock } from '../../packages/server/src/core/index.ts';
-import { createLanguageModels, type LanguageModels } from '../../packages/server/src/llm/index.ts';
+import { createModelService, type ModelService } from '../../packages/server/src/llm/index.ts';
 import { createSimProvider } from '../../packages/server/src/llm/providers/index.ts';
 import type { Commit, Store } from '../../packages/server/src/storage/index.ts';
 
@@ -64,34 +64,32 @@ export function createHolds(mode: 'none' | 'asked' | 'resumed', onHeld: (runId: 
 
 /** The simulator's models. The step is told by the number of answers before it, the run by its input, which must differ. */
 export function holdingModels(options: { readonly simulatorUrl: string; readonly clock: Clock; readonly holds: Holds }): {
-  readonly llm: LanguageModels;
+  readonly llm: ModelService;
   readonly defaultModels: readonly string[];
   close(): Promise<void>;
 } {
   const { simulatorUrl, clock, holds } = options;
-  const llm = createLanguageModels({ providers: [createSimProvider({ name: 'sim', url: simulatorUrl, clock })], clock });
+  const llm = createModelService({ providers: [createSimProvider({ name: 'sim', url: simulatorUrl, clock })], clock, random: Math.random });
   return {
     defaultModels: ['sim/sim-large'],
     close: () => llm.close(),
     llm: {
       ...llm,
-      async *stream(request, streaming) {
-        const step = 1 + request.messages.filter((message) => message.role === 'assistant').length;
-        const runId = holds.runOf(textOf(request.messages[0])) ?? '';
-        const parts = llm.stream(request, streaming)[Symbol.asyncIterator]();
-        let first = true;
+      async *attempt(message, options) {
+        const step = 1 + message.request.messages.filter(({ role }) => role === 'assistant').length;
+        const runId = holds.runOf(textOf(message.request.messages[0])) ?? '';
+        const parts = llm.attempt(message, options)[Symbol.asyncIterator]();
         try {
           for (;;) {
             const pending = parts.next();
-            // The request was written when this part was asked for; the simulator takes its time to answer.
-            if (!first) await Promise.race([pending, sleep(5)]);
-            if (!first) await holds.reach(runId, `model:${step}:sent`);
+            // The request is written when the first part is asked for; the simulator takes its time to answer.
+            await Promise.race([pending, sleep(5)]);
+            await holds.reach(runId, `model:${step}:sent`);
             const { value: part, done } = await pending;
             if (done) return;
             if (part.type === 'completed') await holds.reach(runId, `model:${step}:answered`);
             yield part;
             if (part.type === 'text.delta') await holds.reach(runId, `model:${step}:streaming`);
-            first = false;
           }
         } finally {
           await parts.return?.();

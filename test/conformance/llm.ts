@@ -1,22 +1,23 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { LanguageModels, ModelPart, ModelRequest, ModelTarget } from '../../packages/server/src/llm/index.ts';
+import { estimateInputTokens, type ModelPart, type ModelRequest, type ModelService } from '../../packages/server/src/llm/index.ts';
 
 /**
- * What a provider under test must have: a model that follows the simulator's directives, and the same one with a fault
- * of the simulator (such as `cut=2`) built in.
+ * What a service under test must have: a model that follows the simulator's directives, and the same one with a fault
+ * of the simulator (such as `cut=2`) built in. It retries each target once more, and starts no wait longer than a second
+ * while another target is left.
  */
-export interface LanguageModelSubject {
-  readonly llm: LanguageModels;
+export interface ModelServiceSubject {
+  readonly service: ModelService;
   model(fault?: string): string;
   /** Requests that the server is answering at this moment. */
   activeRequests(): number;
   close(): Promise<void>;
 }
 
-/** What every provider must do behind {@link LanguageModels}, whatever wire format it speaks. */
-export function describeLanguageModel(name: string, create: () => Promise<LanguageModelSubject>): void {
-  describe(`language model: ${name}`, () => {
-    let subject: LanguageModelSubject;
+/** What every {@link ModelService} must do, wherever it runs and whatever wire format its providers speak. */
+export function describeModelService(name: string, create: () => Promise<ModelServiceSubject>): void {
+  describe(`model service: ${name}`, () => {
+    let subject: ModelServiceSubject;
     beforeAll(async () => {
       subject = await create();
     });
@@ -36,19 +37,19 @@ export function describeLanguageModel(name: string, create: () => Promise<Langua
         idempotencyKey: `${name}-${calls}`,
         ...options.request,
       };
-      const targets = await subject.llm.resolve([subject.model(options.fault)]);
+      const target = await targetOf(options.fault);
       const parts: ModelPart[] = [];
-      const stream = subject.llm.stream(request, {
-        targets,
-        signal: options.signal ?? new AbortController().signal,
-        gate: {
-          begin: async () => ({ type: 'granted', maxOutputTokens: options.maxOutputTokens ?? 2_000, timeoutMs: 10_000 }),
-          failed: async () => undefined,
-        },
-      });
-      for await (const part of stream) parts.push(part);
-      const estimate = subject.llm.estimateInputTokens(request);
-      return { parts, last: parts.at(-1), deltas: (type: ModelPart['type']) => join(parts, type), target: targets[0], estimate };
+      const message = { target, request, maxOutputTokens: options.maxOutputTokens ?? 2_000, timeoutMs: 10_000 };
+      // What crosses to another process is what JSON keeps.
+      const sent = JSON.parse(JSON.stringify(message)) as typeof message;
+      const { signal = new AbortController().signal } = options;
+      for await (const part of subject.service.attempt(sent, { signal })) parts.push(part);
+      return { parts, last: parts.at(-1), deltas: (type: ModelPart['type']) => join(parts, type), request };
+    }
+    async function targetOf(fault?: string) {
+      const [target] = await subject.service.resolve([subject.model(fault)]);
+      if (target === undefined) throw new Error('the model is not there');
+      return target;
     }
     const join = (parts: readonly ModelPart[], type: ModelPart['type']) =>
       parts.map((part) => (part.type === type && 'text' in part ? part.text : '')).join('');
@@ -108,12 +109,12 @@ export function describeLanguageModel(name: string, create: () => Promise<Langua
       expect(second.deltas('text.delta')).toBe('got seven');
     });
 
-    it('counts input and output, never more input than was estimated', async () => {
-      const { last, estimate } = await run('[[sim think="a b c" say="one two" tokens=50]]');
+    it('counts input and output, and of this request no more input than was estimated', async () => {
+      const { last, request } = await run('[[sim think="a b c" say="one two" tokens=50]]');
       if (last?.type !== 'completed') throw new Error('not completed');
       expect(last.usage.outputTokens).toBe(53);
       expect(last.usage.inputTokens).toBeGreaterThan(0);
-      expect(last.usage.inputTokens).toBeLessThanOrEqual(estimate);
+      expect(last.usage.inputTokens).toBeLessThanOrEqual(estimateInputTokens(request));
     });
 
     it('stops at the granted output limit and says so', async () => {
@@ -142,7 +143,7 @@ export function describeLanguageModel(name: string, create: () => Promise<Langua
       ['inband=2', 'provider_unavailable'],
     ])('ends %s in one failed part, %s, with usage and what was seen', async (fault, code) => {
       const { parts, last, deltas } = await run('[[sim say="one two three four"]]', { fault });
-      expect(last).toMatchObject({ type: 'failed', error: { code } });
+      expect(last).toMatchObject({ type: 'failed', error: { code }, sent: true });
       expect(deltas('text.delta')).toBe('one two');
       expect(last?.type === 'failed' && last.usage.outputTokens).toBeGreaterThanOrEqual(2);
       expect(parts.filter((part) => part.type === 'completed' || part.type === 'failed')).toHaveLength(1);
@@ -163,11 +164,64 @@ export function describeLanguageModel(name: string, create: () => Promise<Langua
       });
     });
 
-    it('names its targets and the attempt', async () => {
-      const { parts, target } = await run('[[sim say="x"]]');
-      const expected: ModelTarget | undefined = target;
-      expect(parts[0]).toEqual({ type: 'attempt.started', target: expected, attempt: 1 });
-      expect(parts.at(-1)).toMatchObject({ target: expected, attempt: 1 });
+    it('gives parts, targets and advice that are plain data', async () => {
+      const { parts } = await run('[[sim think="hm" say="one" tools=probe(q="a")]]');
+      const failed = await run('hello', { fault: 'status=503' });
+      const target = await targetOf();
+      const { service } = subject;
+      const error = { code: 'provider_unavailable', message: 'down', retryable: true } as const;
+      const failures = [{ target, error, retryAfterMs: 7, refused: false }];
+      const advice = await service.next({ targets: [target], failures, remainingMs: 60_000, sawText: false });
+      for (const value of [...parts, ...failed.parts, target, advice, await service.list()]) {
+        expect(JSON.parse(JSON.stringify(value))).toEqual(value);
+      }
+    });
+
+    it('says that nothing was sent when the signal had fired before', async () => {
+      const { parts } = await run('hello', { signal: AbortSignal.abort() });
+      expect(parts).toMatchObject([
+        { type: 'failed', error: { code: 'cancelled' }, sent: false, usage: { inputTokens: 0, outputTokens: 0 } },
+      ]);
+    });
+
+    it('ends the upstream request when the reader leaves', async () => {
+      const message = { target: await targetOf('stall=1'), maxOutputTokens: 100, timeoutMs: 10_000 };
+      const request: ModelRequest = {
+        system: '',
+        messages: [{ role: 'user', content: [{ type: 'text', text: '[[sim say="a" tokens=100]]' }] }],
+        tools: [],
+        maxOutputTokens: 100,
+        idempotencyKey: `${name}-leaves`,
+      };
+      for await (const part of subject.service.attempt({ ...message, request }, { signal: new AbortController().signal })) {
+        if (part.type === 'text.delta') break;
+      }
+      await expect.poll(() => subject.activeRequests(), { timeout: 1_000, interval: 5 }).toBe(0);
+    });
+
+    it('advises another try for what may pass, another target for what may not, and nothing once text was seen', async () => {
+      const first = await targetOf();
+      const other = await targetOf('status=400');
+      const targets = [first, other];
+      const failure = (retryable: boolean) => ({
+        target: first,
+        error: { code: retryable ? ('provider_unavailable' as const) : ('provider_rejected' as const), message: 'no', retryable },
+        retryAfterMs: 20,
+        refused: false,
+      });
+      const ask = (failures: readonly ReturnType<typeof failure>[], sawText = false) =>
+        subject.service.next({ targets, failures, remainingMs: 60_000, sawText });
+      const again = await ask([failure(true)]);
+      expect(again).toMatchObject({ type: 'attempt', target: first });
+      expect(again.type === 'attempt' && again.delayMs).toBeGreaterThanOrEqual(20);
+      expect(await ask([failure(true), failure(true)])).toEqual({ type: 'attempt', target: other, delayMs: 0 });
+      expect(await ask([failure(false)])).toEqual({ type: 'attempt', target: other, delayMs: 0 });
+      expect(await ask([failure(false), { ...failure(false), target: other }])).toEqual({ type: 'none' });
+      expect(await ask([failure(true)], true)).toEqual({ type: 'none' });
+    });
+
+    it('refuses to resolve what it does not serve', async () => {
+      await expect(subject.service.resolve(['no-such-model'])).rejects.toMatchObject({ code: 'model_not_found' });
     });
   });
 }

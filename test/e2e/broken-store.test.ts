@@ -5,7 +5,7 @@ import { afterEach, expect, it } from 'vitest';
 import { resolveConfig } from '../../packages/server/src/apps/config/index.ts';
 import { type AllInOne, startAllInOne } from '../../packages/server/src/apps/index.ts';
 import { NexusError, systemClock } from '../../packages/server/src/core/index.ts';
-import { createLanguageModels } from '../../packages/server/src/llm/index.ts';
+import { createModelService } from '../../packages/server/src/llm/index.ts';
 import { createSimProvider } from '../../packages/server/src/llm/providers/index.ts';
 import { startSimulator } from '../../packages/server/src/llm/sim/index.ts';
 import type { Commit, Store } from '../../packages/server/src/storage/index.ts';
@@ -23,9 +23,10 @@ async function start(fault: (call: { readonly name: keyof Store; readonly commit
   closers.push(() => rmSync(dataDir, { recursive: true, force: true }));
   const sim = await startSimulator();
   closers.push(() => sim.close());
-  const llm = createLanguageModels({
+  const llm = createModelService({
     providers: [createSimProvider({ name: 'sim', url: sim.url, clock: systemClock })],
     clock: systemClock,
+    random: Math.random,
   });
   closers.push(() => llm.close());
   const fail = (name: keyof Store, commit?: Commit) => {

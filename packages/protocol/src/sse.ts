@@ -61,11 +61,11 @@ export function createSseDecoder({ onEvent, maxEventChars, decodeUtf8 = createTe
 
   /** The line from `start` to `end`; the value alone is copied out of the text. */
   function line(text: string, start: number, end: number): void {
-    if (start === end) return dispatch();
     if (end - start > maxEventChars) throw new SseTooLargeError(maxEventChars);
-    if (text.startsWith('data:', start)) return addData(valueOf(text, start + 5, end));
-    if (text.startsWith('event:', start)) event = valueOf(text, start + 6, end);
-    else if (text.startsWith('id:', start)) setId(valueOf(text, start + 3, end));
+    if (start === end) dispatch();
+    else if (text.startsWith('data:', start)) addData(valueIn(text, start + 5, end));
+    else if (text.startsWith('event:', start)) event = valueIn(text, start + 6, end);
+    else if (text.startsWith('id:', start)) setId(valueIn(text, start + 3, end));
     else bareField(text.slice(start, end));
   }
 
@@ -122,7 +122,7 @@ export function createSseDecoder({ onEvent, maxEventChars, decodeUtf8 = createTe
 }
 
 /** The value of a field whose colon stands before `start`; one space after the colon is no part of it. */
-function valueOf(text: string, start: number, end: number): string {
+function valueIn(text: string, start: number, end: number): string {
   return text.slice(start < end && text.charCodeAt(start) === 32 ? start + 1 : start, end);
 }
 

@@ -6,7 +6,7 @@ import { expect } from 'vitest';
 import { type ConfigInput, resolveConfig } from '../../../packages/server/src/apps/config/index.ts';
 import { type AllInOne, startAllInOne } from '../../../packages/server/src/apps/index.ts';
 import { systemClock } from '../../../packages/server/src/core/index.ts';
-import { createLanguageModels, type ModelSettings } from '../../../packages/server/src/llm/index.ts';
+import { createModelService, type ModelSettings } from '../../../packages/server/src/llm/index.ts';
 import { createOpenAiCompatibleProvider, createSimProvider } from '../../../packages/server/src/llm/providers/index.ts';
 import { type Simulator, startSimulator } from '../../../packages/server/src/llm/sim/index.ts';
 import type { Tool } from '../../../packages/server/src/tools/index.ts';
@@ -62,13 +62,14 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   const sim = options.simulator ?? (await startSimulator());
   const url = options.modelUrl?.(sim.url) ?? sim.url;
   const timeouts = { idleTimeoutMs: 250 };
-  const llm = createLanguageModels({
+  const llm = createModelService({
     providers: [
       createSimProvider({ name: 'sim', url, clock: systemClock, timeouts }),
       createSimProvider({ name: 'sim-anthropic', url, dialect: 'anthropic', clock: systemClock, timeouts }),
       createOpenAiCompatibleProvider({ name: 'unpriced', baseUrl: `${url}/v1`, clock: systemClock, timeouts }),
     ],
     clock: systemClock,
+    random: Math.random,
     retry: { baseDelayMs: options.retryDelayMs ?? 5 },
     ...(options.models === undefined ? {} : { models: options.models }),
   });

@@ -11,7 +11,7 @@ import { createAgentCatalog, createAgents, createApprovals, createBudgets, creat
 import { type Clock, createIdSource, createSchemaValidator, type IdSource, NexusError, systemClock, systemTimers } from '#core';
 import { createKeys } from '#identity';
 import { ledgerRules } from '#ledger';
-import type { LanguageModels } from '#llm';
+import type { ModelService } from '#llm';
 import { createPolicyEngine, loadPolicyFolder } from '#policy';
 import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
 import type { Store } from '#storage';
@@ -32,7 +32,7 @@ export interface AllInOneOptions {
   /** Tools besides the built-in ones: for embedding, and for tests. */
   readonly tools?: readonly Tool[];
   /** Models instead of the configured providers: for embedding, and for tests. */
-  readonly models?: { readonly llm: LanguageModels; readonly defaultModels: readonly string[] };
+  readonly models?: { readonly llm: ModelService; readonly defaultModels: readonly string[] };
   /** Stands between the engine and its store, for instance to observe commits: for embedding, and for tests. */
   readonly wrapStore?: (store: Store) => Store;
 }
@@ -144,7 +144,7 @@ interface Parts {
   readonly policySources: Awaited<ReturnType<typeof loadPolicyFolder>>;
   readonly agentDefinitions: Awaited<ReturnType<typeof loadAgentFolder>>;
   readonly pepper: Uint8Array;
-  readonly models: { readonly llm: LanguageModels; readonly defaultModels: readonly string[] };
+  readonly models: { readonly llm: ModelService; readonly defaultModels: readonly string[] };
   readonly closers: (() => Promise<void> | void)[];
 }
 

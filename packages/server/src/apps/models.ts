@@ -1,11 +1,11 @@
 import type { NexusConfig } from '#apps/config';
 import type { Clock } from '#core';
-import { createLanguageModels, type LanguageModels, type ModelSettings, type Provider } from '#llm';
+import { createModelService, type ModelService, type ModelSettings, type Provider } from '#llm';
 import { createAnthropicProvider, createOpenAiCompatibleProvider, createOpenAiProvider, createSimProvider } from '#llm/providers';
 import { startSimulator } from '#llm/sim';
 
 export interface ModelsSetup {
-  readonly llm: LanguageModels;
+  readonly llm: ModelService;
   /** What the built-in agent uses, in order of preference. */
   readonly defaultModels: readonly string[];
   /** True when nothing but the simulator answers. */
@@ -50,7 +50,7 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
     defaultModels.push('sim/sim-large');
   }
 
-  const llm = createLanguageModels({ providers, clock, retry, models: modelSettings(config) });
+  const llm = createModelService({ providers, clock, random: Math.random, retry, models: modelSettings(config) });
   return {
     llm,
     defaultModels: defaultModels.slice(0, 8),

@@ -1,5 +1,5 @@
 import type { Clock, IdSource, SchemaValidator, Timers } from '#core';
-import type { LanguageModels } from '#llm';
+import type { ModelService } from '#llm';
 import type { PolicyEngine } from '#policy';
 import type { Store } from '#storage';
 import type { Logger, Metrics, Tracer } from '#telemetry';
@@ -19,7 +19,7 @@ export interface CallEngine {
   readonly timers: Timers;
   readonly ids: IdSource;
   readonly policy: PolicyEngine;
-  readonly llm: LanguageModels;
+  readonly llm: ModelService;
   readonly tools: ToolService;
   /** Checks arguments and answers against JSON Schemas. */
   readonly schemas: SchemaValidator;

@@ -12,5 +12,13 @@ export {
   planModelAttempt,
   timeLeft,
 } from './model-attempt.ts';
+export {
+  type AttemptAnswer,
+  type AttemptWish,
+  callModel,
+  type FailedAttempt,
+  type GrantedAttempt,
+  type ModelOutcome,
+} from './model-call.ts';
 export { refusalError } from './refusal.ts';
 export { decideTool, performTool, reserveTool, toolAmounts } from './tool-call.ts';

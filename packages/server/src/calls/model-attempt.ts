@@ -11,7 +11,7 @@ export interface ModelCall {
   /** Of the run; 1 outside of one. Policies may read it. */
   readonly step: number;
   readonly request: ModelRequest;
-  /** Upper estimate for the request. */
+  /** Estimate for the request. */
   readonly inputTokens: number;
   /** How long one attempt may take. */
   readonly timeoutMs: number;

@@ -1,13 +1,13 @@
 import type { ModelInfo } from '@nexus-agent/protocol';
 import type { Principal } from '#identity';
-import type { LanguageModels, ModelTarget } from '#llm';
+import type { ModelService, ModelTarget } from '#llm';
 
 /** The models that configured providers serve. */
 export interface Models {
   list(principal: Principal): Promise<readonly ModelInfo[]>;
 }
 
-export function createModels({ llm }: { readonly llm: Pick<LanguageModels, 'list'> }): Models {
+export function createModels({ llm }: { readonly llm: Pick<ModelService, 'list'> }): Models {
   return { list: async () => (await llm.list()).map(modelView) };
 }
 

@@ -1,7 +1,7 @@
 import { type Clock, NexusError } from '#core';
-import { lookUpModel, type ModelFacts } from './pricing.ts';
-import type { Provider } from './provider.ts';
-import type { ModelPrice, ModelTarget } from './types.ts';
+import type { Provider } from '#llm/attempt';
+import type { ModelPrice, ModelTarget } from '#llm/contract';
+import { createModelFacts } from '#llm/pricing';
 
 /** What the configuration says of a model. */
 export interface ModelSettings {
@@ -32,26 +32,13 @@ export function createCatalogue(dependencies: {
   readonly models?: Readonly<Record<string, ModelSettings>>;
 }): Catalogue {
   const { providers, clock, models: settings = {} } = dependencies;
-  const known = new Map<string, Promise<ModelFacts>>();
-
-  function facts(provider: Provider, model: string): Promise<ModelFacts> {
-    if (provider.catalogue === null) return Promise.resolve({ price: null });
-    // Prices change by the day at most.
-    const key = `${provider.name}/${model}@${Math.floor(clock.now() / 86_400_000)}`;
-    let found = known.get(key);
-    if (found === undefined) {
-      if (known.size > 1_000) known.clear();
-      found = lookUpModel(provider.catalogue, model, new Date(clock.now()));
-      known.set(key, found);
-    }
-    return found;
-  }
+  const facts = createModelFacts(clock);
 
   async function target(provider: Provider, model: string): Promise<ModelTarget> {
     const configured = { ...settings[`${provider.name}/*`], ...settings[`${provider.name}/${model}`] };
     const limits = provider.limits(model);
     const fixedPrice = configured.price ?? provider.fixedPrice(model);
-    const found = await facts(provider, model);
+    const found = provider.catalogue === null ? { price: null } : await facts(provider.catalogue, model);
     const contextTokens = configured.contextTokens ?? limits.contextTokens ?? found.contextTokens ?? defaultContextTokens;
     return {
       provider: provider.name,

@@ -1,10 +1,10 @@
 import type { ErrorCode } from '@nexus-agent/protocol';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '#core';
-import { createLanguageModels, type LanguageModels, type Provider } from '#llm';
+import { createModelService, estimateInputTokens, type ModelPart, type ModelService, type Provider } from '#llm';
 import { createAnthropicProvider, createOpenAiCompatibleProvider, createOpenAiProvider, createSimProvider } from '#llm/providers';
 import { type Simulator, startSimulator } from '#llm/sim';
-import { collect, grant, makeRequest, recordGate, startServer } from './testing/streams.ts';
+import { call, grant, makeRequest, recordGate, startServer } from '#llm/testing';
 
 const timeouts = { firstByteTimeoutMs: 300, idleTimeoutMs: 300, connectTimeoutMs: 1_000 };
 const script = '[[sim say="one two three four five six seven eight"]]';
@@ -14,8 +14,8 @@ afterEach(async () => {
   for (const item of open.splice(0).reverse()) await item.close();
 });
 
-function serve(provider: Provider): LanguageModels {
-  const llm = createLanguageModels({
+function serve(provider: Provider): ModelService {
+  const llm = createModelService({
     providers: [provider],
     clock: systemClock,
     random: () => 0,
@@ -27,12 +27,12 @@ function serve(provider: Provider): LanguageModels {
 
 describe.each(['openai', 'anthropic'] as const)('faults of a provider that speaks %s', (dialect) => {
   let simulator: Simulator;
-  let llm: LanguageModels;
+  let llm: ModelService;
 
   beforeAll(async () => {
     simulator = await startSimulator();
     const provider = createSimProvider({ url: simulator.url, clock: systemClock, dialect, timeouts });
-    llm = createLanguageModels({
+    llm = createModelService({
       providers: [provider],
       clock: systemClock,
       random: () => 0,
@@ -54,7 +54,7 @@ describe.each(['openai', 'anthropic'] as const)('faults of a provider that speak
   ];
 
   it.each(afterText)(`%s after text was seen ends in %s [verifies provider.cut.error provider.malformed]`, async (knob, code) => {
-    const { last, text } = await collect(llm, makeRequest(script, { idempotencyKey: knob }), {
+    const { last, text } = await call(llm, makeRequest(script, { idempotencyKey: knob }), {
       models: [`sim-large?${knob}`, 'sim-small'],
     });
     expect(last).toMatchObject({ type: 'failed', attempt: 1, error: { code } });
@@ -93,19 +93,19 @@ describe.each(['openai', 'anthropic'] as const)('faults of a provider that speak
     async (knob, code, tries) => {
       const gate = recordGate();
       const request = makeRequest(script, { idempotencyKey: `before-${knob}` });
-      const { last, text } = await collect(llm, request, { models: [`sim-large?${knob}`, 'sim-small'], gate });
+      const { last, text } = await call(llm, request, { models: [`sim-large?${knob}`, 'sim-small'], gate });
       expect(gate.failures.map((failure) => failure.error.code)).toEqual(Array.from({ length: tries }, () => code));
       expect(last).toMatchObject({ type: 'completed', target: { model: 'sim-small' }, attempt: tries + 1 });
       expect(text).toBe('one two three four five six seven eight');
 
-      const alone = await collect(llm, { ...request, idempotencyKey: `alone-${knob}` }, { models: [`sim-large?${knob}`] });
+      const alone = await call(llm, { ...request, idempotencyKey: `alone-${knob}` }, { models: [`sim-large?${knob}`] });
       expect(alone.last).toMatchObject({ type: 'failed', attempt: tries, error: { code } });
     },
   );
 
   it('a slow stream ends at the total deadline although something keeps coming [verifies provider.stall.timeout]', async () => {
     const startedMs = performance.now();
-    const { last, text } = await collect(llm, makeRequest('[[sim say="words" tokens=500]]'), {
+    const { last, text } = await call(llm, makeRequest('[[sim say="words" tokens=500]]'), {
       models: ['sim-large?tokensPerSecond=40'],
       gate: recordGate(() => grant(300)),
     });
@@ -116,13 +116,13 @@ describe.each(['openai', 'anthropic'] as const)('faults of a provider that speak
 
   it('a stream without usage is counted, never free [verifies provider.usage]', async () => {
     const gate = recordGate();
-    const { last } = await collect(llm, makeRequest(script), { models: ['sim-large?noUsage=1'], gate });
-    expect(last).toMatchObject({ type: 'completed', usage: { inputTokens: gate.begins[0]?.estimatedInputTokens } });
+    const { last } = await call(llm, makeRequest(script), { models: ['sim-large?noUsage=1'], gate });
+    expect(last).toMatchObject({ type: 'completed', usage: { inputTokens: estimateInputTokens(makeRequest(script)) } });
     expect(last.usage.outputTokens).toBeGreaterThanOrEqual(8);
   });
 
   it('an answer that the provider withheld is content_filtered, with its usage', async () => {
-    const { last } = await collect(llm, makeRequest('[[sim say="half of" finish=content_filter]]'), { models: ['sim-large', 'sim-small'] });
+    const { last } = await call(llm, makeRequest('[[sim say="half of" finish=content_filter]]'), { models: ['sim-large', 'sim-small'] });
     expect(last).toMatchObject({ type: 'failed', error: { code: 'content_filtered' }, usage: { outputTokens: 2 } });
   });
 });
@@ -133,7 +133,7 @@ describe('connections', () => {
     await closed.close();
     const llm = serve(createOpenAiCompatibleProvider({ name: 'local', baseUrl: `${closed.url}/v1`, clock: systemClock, price: 'free' }));
     const gate = recordGate();
-    const { last } = await collect(llm, makeRequest('x'), { models: ['local/m'], gate });
+    const { last } = await call(llm, makeRequest('x'), { models: ['local/m'], gate });
     expect(last).toMatchObject({
       error: { code: 'provider_unavailable', message: expect.stringContaining('ECONNREFUSED') },
       usage: { inputTokens: 0 },
@@ -152,7 +152,7 @@ describe('connections', () => {
     });
     open.push(server);
     const llm = serve(createOpenAiCompatibleProvider({ name: 'local', baseUrl: `${server.url}/v1`, clock: systemClock }));
-    const { text } = await collect(llm, makeRequest('x'), { models: ['local/m'] });
+    const { text } = await call(llm, makeRequest('x'), { models: ['local/m'] });
     expect(text).toBe('hi');
     expect(closed).toBe(false);
     await expect.poll(() => closed, { timeout: 3_000, interval: 20 }).toBe(true);
@@ -181,14 +181,14 @@ describe('connections', () => {
     const gate = recordGate(() => grant(10_000, size.maxOutputTokens));
     let stalled: number | null = null;
     let chars = 0;
-    for await (const part of llm.stream(makeRequest('x'), { targets, gate, signal: new AbortController().signal })) {
-      if (part.type === 'text.delta') chars += part.text.length;
-      if (part.type === 'text.delta' && stalled === null) {
-        await new Promise((resolve) => setTimeout(resolve, 500)); // longer than the idle timeout
-        stalled = written;
-      }
-      if (part.type === 'failed') throw new Error(part.error.message);
-    }
+    const onPart = async (part: ModelPart) => {
+      if (part.type !== 'text.delta') return;
+      chars += part.text.length;
+      if (stalled !== null) return;
+      await new Promise((resolve) => setTimeout(resolve, 500)); // longer than the idle timeout
+      stalled = written;
+    };
+    expect((await call(llm, makeRequest('x'), { models: [], targets, gate, onPart })).last.type).toBe('completed');
     expect(stalled).toBeLessThan(limit / 2);
     expect(chars).toBe(Math.ceil(limit / chunk.length) * 60_000);
   });
@@ -200,7 +200,7 @@ describe('connections', () => {
     });
     open.push(server);
     const llm = serve(createOpenAiCompatibleProvider({ name: 'local', baseUrl: server.url, clock: systemClock }));
-    expect((await collect(llm, makeRequest('x'), { models: ['local/m'] })).last).toMatchObject({ error: { code: 'context_overflow' } });
+    expect((await call(llm, makeRequest('x'), { models: ['local/m'] })).last).toMatchObject({ error: { code: 'context_overflow' } });
   });
 
   it.each([
@@ -222,7 +222,7 @@ describe('connections', () => {
     );
     open.push(server);
     const llm = serve(createOpenAiCompatibleProvider({ name: 'local', baseUrl: server.url, clock: systemClock }));
-    expect((await collect(llm, makeRequest('x'), { models: ['local/m'] })).last).toMatchObject({ error: { code: 'context_overflow' } });
+    expect((await call(llm, makeRequest('x'), { models: ['local/m'] })).last).toMatchObject({ error: { code: 'context_overflow' } });
   });
 
   it('does not retry when the account has no quota left', async () => {
@@ -234,7 +234,7 @@ describe('connections', () => {
     });
     open.push(server);
     const llm = serve(createOpenAiProvider({ apiKey: 'k', baseUrl: server.url, clock: systemClock }));
-    const { last } = await collect(llm, makeRequest('x'), { models: ['openai/gpt-4o'] });
+    const { last } = await call(llm, makeRequest('x'), { models: ['openai/gpt-4o'] });
     expect(last).toMatchObject({ attempt: 1, error: { code: 'provider_rate_limited', retryable: false } });
   });
 
@@ -259,7 +259,7 @@ describe('connections', () => {
     for (const provider of providers) {
       const llm = serve(provider);
       for (const text of ['x', 'auth']) {
-        const { last } = await collect(llm, makeRequest(text), { models: [`${provider.name}/m`] });
+        const { last } = await call(llm, makeRequest(text), { models: [`${provider.name}/m`] });
         expect(seen).toContain(secret);
         const shown = JSON.stringify(last);
         expect(shown).not.toContain('abcdefghijklmnop');
@@ -276,7 +276,7 @@ describe('connections', () => {
     });
     open.push(server);
     const llm = serve(createOpenAiCompatibleProvider({ name: 'local', baseUrl: server.url, clock: systemClock }));
-    expect((await collect(llm, makeRequest('x'), { models: ['local/m'] })).last).toMatchObject({ error: { code: 'provider_rejected' } });
+    expect((await call(llm, makeRequest('x'), { models: ['local/m'] })).last).toMatchObject({ error: { code: 'provider_rejected' } });
   });
 
   it('passes on the trace context, the deadline of months included', async () => {
@@ -289,15 +289,9 @@ describe('connections', () => {
     open.push(server);
     const llm = serve(createOpenAiCompatibleProvider({ name: 'local', baseUrl: server.url, clock: systemClock }));
     const trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
-    const options = {
-      targets: await llm.resolve(['local/m']),
-      gate: recordGate(() => grant(1e12)),
-      signal: new AbortController().signal,
-      traceparent: trace,
-    };
-    const types: string[] = [];
-    for await (const part of llm.stream(makeRequest('x'), options)) types.push(part.type);
-    expect(types).toEqual(['attempt.started', 'text.delta', 'completed']);
+    const gate = recordGate(() => grant(1e12));
+    const { parts } = await call(llm, makeRequest('x'), { models: ['local/m'], gate, traceparent: trace });
+    expect(parts.map((part) => part.type)).toEqual(['text.delta', 'completed']);
     expect(traceparent).toBe(trace);
   });
 });

@@ -1,6 +1,7 @@
-/** The door of llm: the language model service, its contract, and what calls cost. */
+/** The door of llm: the model service, its contract, and what calls need and cost. */
+export type { Provider } from '#llm/attempt';
+export type { AttemptFailure, ModelPart, ModelRequest, ModelService, ModelTarget } from '#llm/contract';
+export { costMicroUsd, reserveMicroUsd } from '#llm/pricing';
+export { estimateInputTokens } from '#llm/tokens';
 export type { ModelSettings } from './catalogue.ts';
-export { costMicroUsd, reserveMicroUsd } from './pricing.ts';
-export type { Provider } from './provider.ts';
-export { createLanguageModels } from './service.ts';
-export type { AttemptGrant, LanguageModels, ModelPart, ModelRequest, ModelTarget } from './types.ts';
+export { createModelService } from './service.ts';

@@ -1,8 +1,8 @@
 import { systemClock } from '#core';
-import { createLanguageModels } from '#llm';
+import { createModelService } from '#llm';
 import { createAnthropicProvider, createOpenAiCompatibleProvider, createOpenAiProvider, createSimProvider } from '#llm/providers';
 import { startSimulator } from '#llm/sim';
-import { describeLanguageModel } from '../../../../test/conformance/llm.ts';
+import { describeModelService } from '../../../../test/conformance/llm.ts';
 
 const clock = systemClock;
 const subjects = {
@@ -13,15 +13,20 @@ const subjects = {
 };
 
 for (const [name, createProvider] of Object.entries(subjects)) {
-  describeLanguageModel(name, async () => {
+  describeModelService(name, async () => {
     const simulator = await startSimulator();
-    const llm = createLanguageModels({ providers: [createProvider(simulator.url)], clock, retry: { maxAttemptsPerTarget: 1 } });
+    const service = createModelService({
+      providers: [createProvider(simulator.url)],
+      clock,
+      random: () => 0,
+      retry: { maxAttemptsPerTarget: 2, maxDelayMs: 1_000 },
+    });
     return {
-      llm,
+      service,
       model: (fault) => (fault === undefined ? 'p/sim-large' : `p/sim-large?${fault}`),
       activeRequests: () => simulator.stats().activeRequests,
       async close() {
-        await llm.close();
+        await service.close();
         await simulator.close();
       },
     };

@@ -1,19 +1,19 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { NexusError, systemClock } from '#core';
-import { createLanguageModels, type LanguageModels } from '#llm';
+import { createModelService, estimateInputTokens, type ModelService } from '#llm';
+import type { Provider, ProviderEvents } from '#llm/attempt';
+import type { Answer, AttemptMessage, ModelPart } from '#llm/contract';
 import { createSimProvider } from '#llm/providers';
 import { type Simulator, startSimulator } from '#llm/sim';
-import type { Answer } from './codecs/codec.ts';
-import type { Provider, ProviderEvents } from './provider.ts';
-import { collect, grant, makeRequest, recordGate, until } from './testing/streams.ts';
+import { call, grant, makeRequest, recordGate, until } from '#llm/testing';
 
 let simulator: Simulator;
-let llm: LanguageModels;
+let llm: ModelService;
 
 beforeAll(async () => {
   simulator = await startSimulator();
-  llm = createLanguageModels({
+  llm = createModelService({
     providers: [createSimProvider({ url: simulator.url, clock: systemClock })],
     clock: systemClock,
     random: () => 0,
@@ -32,11 +32,17 @@ function freshRequest(text: string) {
   return makeRequest(text, { idempotencyKey: `key-${keys}` });
 }
 
+async function messageTo(model: string, text: string): Promise<AttemptMessage> {
+  const [target] = await llm.resolve([model]);
+  if (target === undefined) throw new Error('the model is not there');
+  return { target, request: freshRequest(text), maxOutputTokens: 1_000, timeoutMs: 10_000 };
+}
+
 describe('retry and fallback', () => {
   it('retries what may pass, tells the gate of every attempt, and sends one key for all [verifies provider.retry]', async () => {
     const gate = recordGate();
     const request = freshRequest('[[sim say="ok"]]');
-    const { last, text } = await collect(llm, request, { models: ['sim-large?status=529&times=2'], gate });
+    const { last, text } = await call(llm, request, { models: ['sim-large?status=529&times=2'], gate });
     expect(last).toMatchObject({ type: 'completed', attempt: 3, finishReason: 'stop' });
     expect(text).toBe('ok');
     const model = 'sim/sim-large?status=529&times=2';
@@ -54,27 +60,27 @@ describe('retry and fallback', () => {
 
   it('waits as long as Retry-After says [verifies provider.retry]', async () => {
     const startedMs = performance.now();
-    const { last } = await collect(llm, freshRequest('hello'), { models: ['sim-large?status=429&retryAfterMs=150&times=1'] });
+    const { last } = await call(llm, freshRequest('hello'), { models: ['sim-large?status=429&retryAfterMs=150&times=1'] });
     expect(last.type).toBe('completed');
     expect(performance.now() - startedMs).toBeGreaterThanOrEqual(149);
   });
 
   it('does not wait beyond the deadline that was granted', async () => {
     const gate = recordGate(() => grant(200));
-    const { last } = await collect(llm, freshRequest('hello'), { models: ['sim-large?status=429&retryAfterMs=300'], gate });
+    const { last } = await call(llm, freshRequest('hello'), { models: ['sim-large?status=429&retryAfterMs=300'], gate });
     expect(last).toMatchObject({ type: 'failed', error: { code: 'provider_rate_limited' } });
     expect(gate.log).toHaveLength(1);
   });
 
   it('goes to the next target rather than wait long for this one [verifies provider.fallback]', async () => {
     const gate = recordGate();
-    const { last } = await collect(llm, freshRequest('hello'), { models: ['sim-large?status=429&retryAfterMs=5000', 'sim-small'], gate });
+    const { last } = await call(llm, freshRequest('hello'), { models: ['sim-large?status=429&retryAfterMs=5000', 'sim-small'], gate });
     expect(last).toMatchObject({ type: 'completed', target: { model: 'sim-small' }, attempt: 2 });
   });
 
   it('tries targets in their order, each as often as it may [verifies provider.fallback]', async () => {
     const gate = recordGate();
-    const { last } = await collect(llm, freshRequest('hello'), { models: ['sim-down', 'sim-large?status=400', 'sim-small'], gate });
+    const { last } = await call(llm, freshRequest('hello'), { models: ['sim-down', 'sim-large?status=400', 'sim-small'], gate });
     expect(last).toMatchObject({ type: 'completed', target: { model: 'sim-small' }, attempt: 5 });
     expect(gate.log.filter((line) => line.startsWith('begin'))).toEqual([
       'begin 1 sim/sim-down',
@@ -87,7 +93,7 @@ describe('retry and fallback', () => {
 
   it('has no second attempt once text was seen, and bills what was streamed [verifies provider.fallback]', async () => {
     const gate = recordGate();
-    const { last, text } = await collect(llm, freshRequest('[[sim say="one two three four five six"]]'), {
+    const { last, text } = await call(llm, freshRequest('[[sim say="one two three four five six"]]'), {
       models: ['sim-large?cut=3', 'sim-small'],
       gate,
     });
@@ -99,7 +105,7 @@ describe('retry and fallback', () => {
       target: { model: 'sim-large?cut=3' },
     });
     expect(last.usage.outputTokens).toBeGreaterThanOrEqual(3);
-    expect(last.usage.inputTokens).toBe(gate.begins[0]?.estimatedInputTokens);
+    expect(last.usage.inputTokens).toBe(estimateInputTokens(freshRequest('[[sim say="one two three four five six"]]')));
     expect(gate.log).toHaveLength(1);
   });
 
@@ -107,7 +113,7 @@ describe('retry and fallback', () => {
     const tools = [{ name: 'f', description: 'f', inputSchema: { type: 'object' } }];
     const request = { ...freshRequest('[[sim tools=f(text="a long argument that comes in several pieces")]]'), tools };
     const gate = recordGate();
-    const { last } = await collect(llm, request, { models: ['sim-large?cut=2&times=1'], gate });
+    const { last } = await call(llm, request, { models: ['sim-large?cut=2&times=1'], gate });
     expect(last).toMatchObject({ type: 'completed', finishReason: 'tool_calls', attempt: 2 });
     expect(gate.failures[0]?.usage.outputTokens).toBeGreaterThan(0);
   });
@@ -116,28 +122,19 @@ describe('retry and fallback', () => {
     const refusal = { type: 'refused', error: { code: 'budget_exceeded', message: 'no' } } as const;
     const before = simulator.stats().models['sim-large']?.requests;
     const open = recordGate((attempt) => (attempt.target.model === 'sim-large' ? { ...refusal, final: false } : grant()));
-    expect((await collect(llm, freshRequest('hello'), { models: ['sim-large', 'sim-small'], gate: open })).last.type).toBe('completed');
+    expect((await call(llm, freshRequest('hello'), { models: ['sim-large', 'sim-small'], gate: open })).last.type).toBe('completed');
     const final = recordGate(() => ({ ...refusal, final: true }));
-    const { last, parts } = await collect(llm, freshRequest('hello'), { models: ['sim-large', 'sim-small'], gate: final });
+    const { last, parts } = await call(llm, freshRequest('hello'), { models: ['sim-large', 'sim-small'], gate: final });
     expect(last).toMatchObject({ type: 'failed', error: { code: 'budget_exceeded' }, usage: { inputTokens: 0, outputTokens: 0 } });
-    expect(parts).toHaveLength(1);
+    expect(parts).toEqual([]);
     expect(final.log).toHaveLength(1);
     expect(simulator.stats().models['sim-large']?.requests).toBe(before);
   });
 
   it('sends the output limit that was granted', async () => {
     const gate = recordGate(() => grant(10_000, 5));
-    const { last } = await collect(llm, freshRequest('[[sim say="a" tokens=50]]'), { models: ['sim-large'], gate });
+    const { last } = await call(llm, freshRequest('[[sim say="a" tokens=50]]'), { models: ['sim-large'], gate });
     expect(last).toMatchObject({ type: 'completed', finishReason: 'length', usage: { outputTokens: 5 } });
-  });
-
-  it('turns a gate that throws into a failed part', async () => {
-    const gate = recordGate(() => {
-      throw new NexusError('lease_lost', 'another worker took over');
-    });
-    expect((await collect(llm, freshRequest('hello'), { models: ['sim-large'], gate })).last).toMatchObject({
-      error: { code: 'lease_lost' },
-    });
   });
 
   it('keeps the order begin (failed begin)* whatever happens', async () => {
@@ -149,25 +146,28 @@ describe('retry and fallback', () => {
         async (plan, targetCount) => {
           let step = 0;
           const provider = scriptedProvider(() => plan[step++ % plan.length] ?? 'ok');
-          const models = createLanguageModels({ providers: [provider], clock: systemClock, random: () => 0, retry: { baseDelayMs: 0 } });
-          const gate = recordGate(() => {
+          const models = createModelService({ providers: [provider], clock: systemClock, random: () => 0, retry: { baseDelayMs: 0 } });
+          const begun = new Set<number>();
+          const gate = recordGate(({ attempt }) => {
             const next = plan[step % plan.length];
-            if (next !== 'refused' && next !== 'final') return grant();
+            if (next !== 'refused' && next !== 'final') {
+              begun.add(attempt);
+              return grant();
+            }
             step += 1;
             return { type: 'refused', error: { code: 'budget_exceeded', message: 'no' }, final: next === 'final' };
           });
-          const { last, parts } = await collect(models, makeRequest('x'), {
+          const { last } = await call(models, makeRequest('x'), {
             models: Array.from({ length: targetCount }, (_, at) => `fake/m${at}`),
             gate,
           });
-          // A refused begin has no end; every granted one is followed by its own `failed`, or is the one that ends the stream.
+          // A refused begin has no end; every granted one is followed by its own `failed`, or is the one that ends the call.
           let granted: number | null = null;
           for (const line of gate.log) {
             const [word, attempt] = line.split(' ');
             if (word === 'begin') {
               expect(granted).toBeNull();
-              const started = parts.some((part) => part.type === 'attempt.started' && part.attempt === Number(attempt));
-              granted = started ? Number(attempt) : null;
+              granted = begun.has(Number(attempt)) ? Number(attempt) : null;
             } else {
               expect(Number(attempt)).toBe(granted);
               granted = null;
@@ -189,7 +189,7 @@ describe('ending a stream', () => {
     for (const model of ['sim-large?latencyMs=5000', 'sim-large?tokensPerSecond=5', 'sim-large?stall=0', 'sim-large?stall=4']) {
       const abort = new AbortController();
       const before = simulator.stats().models['sim-large'] ?? { requests: 0, aborted: 0, faulted: 0 };
-      const reading = collect(llm, freshRequest('[[sim say="words" tokens=200]]'), { models: [model], signal: abort.signal });
+      const reading = call(llm, freshRequest('[[sim say="words" tokens=200]]'), { models: [model], signal: abort.signal });
       await until(() => (simulator.stats().models['sim-large']?.requests ?? 0) > before.requests, 'the request arrives');
       const startedMs = performance.now();
       abort.abort();
@@ -203,31 +203,32 @@ describe('ending a stream', () => {
   });
 
   it('ends the upstream request when the reader leaves, also while it waits for the next part', async () => {
-    const targets = await llm.resolve(['sim-large?stall=2']);
-    const options = { targets, gate: recordGate(), signal: new AbortController().signal };
-    for await (const part of llm.stream(freshRequest('[[sim say="words" tokens=20]]'), options)) if (part.type === 'text.delta') break;
+    const message = await messageTo('sim-large?stall=2', '[[sim say="words" tokens=20]]');
+    const { signal } = new AbortController();
+    for await (const part of llm.attempt(message, { signal })) if (part.type === 'text.delta') break;
     await until(() => simulator.stats().activeRequests === 0, 'the upstream request ends after break');
 
-    const parts = llm.stream(freshRequest('[[sim say="words" tokens=20]]'), options)[Symbol.asyncIterator]();
-    await parts.next();
+    const parts = llm.attempt(message, { signal })[Symbol.asyncIterator]();
     await parts.next();
     const pending = parts.next();
+    await until(() => simulator.stats().activeRequests === 1, 'the request is under way');
     await parts.return?.();
-    await pending;
+    expect(await pending).toEqual({ done: true, value: undefined });
+    expect(await parts.next()).toEqual({ done: true, value: undefined });
     await until(() => simulator.stats().activeRequests === 0, 'the upstream request ends after return');
   });
 
   it('says cancelled, and sends nothing, when the signal had fired before', async () => {
-    const gate = recordGate();
-    const { last } = await collect(llm, freshRequest('hello'), { models: ['sim-large'], gate, signal: AbortSignal.abort() });
-    expect(last).toMatchObject({ type: 'failed', error: { code: 'cancelled' }, usage: { inputTokens: 0 } });
-    expect(gate.log).toEqual([]);
+    const before = simulator.stats().models['sim-large']?.requests;
+    const { last } = await call(llm, freshRequest('hello'), { models: ['sim-large', 'sim-small'], signal: AbortSignal.abort() });
+    expect(last).toMatchObject({ type: 'failed', attempt: 1, error: { code: 'cancelled' }, usage: { inputTokens: 0 }, sent: false });
+    expect(simulator.stats().models['sim-large']?.requests).toBe(before);
   });
 
   it('cuts the wait between attempts short', async () => {
     const abort = new AbortController();
     const gate = recordGate();
-    const reading = collect(llm, freshRequest('hello'), { models: ['sim-large?status=503&retryAfterMs=5000'], gate, signal: abort.signal });
+    const reading = call(llm, freshRequest('hello'), { models: ['sim-large?status=503&retryAfterMs=5000'], gate, signal: abort.signal });
     await until(() => gate.failures.length === 1, 'the first attempt fails');
     abort.abort();
     expect((await reading).last).toMatchObject({ type: 'failed', error: { code: 'cancelled' }, usage: { inputTokens: 0 } });
@@ -238,15 +239,14 @@ describe('ending a stream', () => {
     const request = makeRequest(`[[sim say="${'12345678 '.repeat(4)}" tokens=${tokens}]]`, { maxOutputTokens: 100_000 });
     const targets = (await llm.resolve(['sim-large'])).map((target) => ({ ...target, maxOutputTokens: 100_000 }));
     const gate = recordGate(() => grant(20_000, 100_000));
-    let text = '';
-    let completed = '';
-    for await (const part of llm.stream(request, { targets, gate, signal: new AbortController().signal })) {
-      if (part.type === 'text.delta') {
-        text += part.text;
-        if (text.length < 200_000) await new Promise((resolve) => setTimeout(resolve, 1));
-      } else if (part.type === 'completed') completed = part.content.map((item) => ('text' in item ? item.text : '')).join('');
-    }
-    expect(text).toBe(completed);
+    let chars = 0;
+    const onPart = async (part: ModelPart) => {
+      if (part.type !== 'text.delta') return;
+      chars += part.text.length;
+      if (chars < 200_000) await new Promise((resolve) => setTimeout(resolve, 1));
+    };
+    const { last, text } = await call(llm, request, { models: [], targets, gate, onPart });
+    expect(last).toMatchObject({ type: 'completed', content: [{ type: 'text', text }] });
     expect(text.length).toBe(tokens * 9 - 1);
   });
 });
@@ -271,9 +271,10 @@ describe('models', () => {
       cacheReadMicroUsdPerMillion: 3,
       cacheWriteMicroUsdPerMillion: 4,
     };
-    const configured = createLanguageModels({
+    const configured = createModelService({
       providers: [createSimProvider({ url: simulator.url, clock: systemClock })],
       clock: systemClock,
+      random: () => 0,
       models: { 'sim/*': { contextTokens: 1_000 }, 'sim/sim-large': { price, maxOutputTokens: 50 } },
     });
     expect(await configured.resolve(['sim-large'])).toMatchObject([{ price, contextTokens: 1_000, maxOutputTokens: 50 }]);

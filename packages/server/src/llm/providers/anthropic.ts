@@ -1,5 +1,6 @@
-import { type AnthropicMessagesOptions, createAnthropicMessagesCodec } from '../codecs/anthropic-messages.ts';
-import { createHttpProvider, type Provider } from '../provider.ts';
+import type { Provider } from '#llm/attempt';
+import { type AnthropicMessagesOptions, createAnthropicMessages } from '#llm/dialects';
+import { createHttpProvider } from '#llm/transport';
 import type { CommonProviderOptions } from './options.ts';
 
 export interface AnthropicProviderOptions extends CommonProviderOptions {
@@ -18,7 +19,7 @@ export function createAnthropicProvider(options: AnthropicProviderOptions): Prov
     simulator: false,
     catalogue: 'anthropic',
     baseUrl: options.baseUrl ?? 'https://api.anthropic.com/v1',
-    codec: createAnthropicMessagesCodec({
+    dialect: createAnthropicMessages({
       promptCaching: options.promptCaching ?? true,
       ...(options.thinking === undefined ? {} : { thinking: options.thinking }),
     }),

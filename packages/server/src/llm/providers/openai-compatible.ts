@@ -1,6 +1,7 @@
-import { createOpenAiChatCodec } from '../codecs/openai-chat.ts';
-import { createHttpProvider, type Provider } from '../provider.ts';
-import type { ModelPrice } from '../types.ts';
+import type { Provider } from '#llm/attempt';
+import type { ModelPrice } from '#llm/contract';
+import { createOpenAiChat } from '#llm/dialects';
+import { createHttpProvider } from '#llm/transport';
 import { type CommonProviderOptions, freePrice } from './options.ts';
 
 export interface OpenAiCompatibleProviderOptions extends CommonProviderOptions {
@@ -29,7 +30,7 @@ export function createOpenAiCompatibleProvider(options: OpenAiCompatibleProvider
     catalogue: options.priceCatalogue ?? null,
     fixedPrice: () => price,
     baseUrl: options.baseUrl,
-    codec: createOpenAiChatCodec({
+    dialect: createOpenAiChat({
       maxTokensField: options.maxTokensField ?? 'max_tokens',
       ...(options.extraBody === undefined ? {} : { extraBody: options.extraBody }),
     }),

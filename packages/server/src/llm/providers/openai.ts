@@ -1,5 +1,6 @@
-import { createOpenAiChatCodec } from '../codecs/openai-chat.ts';
-import { createHttpProvider, type Provider } from '../provider.ts';
+import type { Provider } from '#llm/attempt';
+import { createOpenAiChat } from '#llm/dialects';
+import { createHttpProvider } from '#llm/transport';
 import type { CommonProviderOptions } from './options.ts';
 
 export interface OpenAiProviderOptions extends CommonProviderOptions {
@@ -17,7 +18,7 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
     simulator: false,
     catalogue: 'openai',
     baseUrl: options.baseUrl ?? 'https://api.openai.com/v1',
-    codec: createOpenAiChatCodec({ maxTokensField: options.maxTokensField ?? 'max_completion_tokens' }),
+    dialect: createOpenAiChat({ maxTokensField: options.maxTokensField ?? 'max_completion_tokens' }),
     headers: { authorization: `Bearer ${options.apiKey.trim()}`, ...options.headers },
     claimPattern: /^(gpt-|chatgpt-|codex-|o\d)/,
     clock: options.clock,

@@ -1,5 +1,5 @@
 import type { Clock } from '#core';
-import type { ModelPrice } from '../types.ts';
+import type { ModelPrice } from '#llm/contract';
 
 export interface ProviderTimeouts {
   readonly connectTimeoutMs?: number;

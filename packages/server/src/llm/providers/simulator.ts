@@ -1,7 +1,7 @@
-import { createAnthropicMessagesCodec } from '../codecs/anthropic-messages.ts';
-import { createOpenAiChatCodec } from '../codecs/openai-chat.ts';
-import { createHttpProvider, type Provider } from '../provider.ts';
-import type { ModelPrice } from '../types.ts';
+import type { Provider } from '#llm/attempt';
+import type { ModelPrice } from '#llm/contract';
+import { createAnthropicMessages, createOpenAiChat } from '#llm/dialects';
+import { createHttpProvider } from '#llm/transport';
 import type { CommonProviderOptions } from './options.ts';
 
 export interface SimProviderOptions extends Pick<CommonProviderOptions, 'name' | 'clock' | 'timeouts' | 'headers'> {
@@ -37,10 +37,10 @@ export function createSimProvider(options: SimProviderOptions): Provider {
     catalogue: null,
     fixedPrice: (model) => (plainName(model) === 'sim-small' ? smallPrice : largePrice),
     baseUrl: `${options.url}/v1`,
-    codec:
+    dialect:
       options.dialect === 'anthropic'
-        ? createAnthropicMessagesCodec({ promptCaching: true })
-        : createOpenAiChatCodec({ maxTokensField: 'max_completion_tokens' }),
+        ? createAnthropicMessages({ promptCaching: true })
+        : createOpenAiChat({ maxTokensField: 'max_completion_tokens' }),
     headers: { ...options.headers },
     claimPattern: /^sim-/,
     listedName: plainName,

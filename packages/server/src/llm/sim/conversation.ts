@@ -1,50 +1,7 @@
-/** What both wire formats say, as the planner sees it. */
-export interface SimRequest {
-  /** As asked for, with its knobs. */
-  readonly model: string;
-  readonly system: string;
-  readonly turns: readonly SimTurn[];
-  readonly tools: readonly SimTool[];
-  readonly outputSchema: Record<string, unknown> | null;
-  readonly maxTokens: number;
-  readonly stream: boolean;
-  readonly includeUsage: boolean;
-  /** Everything that the provider would count as input, as text. */
-  readonly inputTokens: number;
-}
-
-export type SimTurn =
-  | { readonly role: 'user'; readonly text: string; readonly images: number }
-  | { readonly role: 'assistant'; readonly text: string; readonly calls: readonly SimCall[] }
-  | { readonly role: 'tool'; readonly results: readonly SimResult[] };
-
-export interface SimTool {
-  readonly name: string;
-  readonly schema: Record<string, unknown>;
-}
-
-export interface SimCall {
-  readonly id: string;
-  readonly name: string;
-  readonly input: Record<string, unknown>;
-}
-
-export interface SimResult {
-  readonly id: string;
-  readonly output: string;
-  readonly isError: boolean;
-}
-
-/** What the simulated model says in one turn. */
-export interface SimAnswer {
-  readonly thinking: string;
-  readonly text: string;
-  readonly calls: readonly { readonly name: string; readonly arguments: string }[];
-  readonly finish: 'stop' | 'tool_calls' | 'length' | 'content_filter';
-}
+import type { InboundCall, InboundTurn } from '#llm/dialects';
 
 /** A call since the last user message, with its result when there is one. */
-export interface DoneCall extends SimCall {
+export interface DoneCall extends InboundCall {
   readonly output: string | null;
   readonly isError: boolean;
 }
@@ -57,7 +14,7 @@ export interface SimTask {
   readonly turnIndex: number;
 }
 
-export function currentTask(turns: readonly SimTurn[]): SimTask {
+export function currentTask(turns: readonly InboundTurn[]): SimTask {
   const start = turns.findLastIndex((turn) => turn.role === 'user');
   // User messages may follow one another (a tool answer and a remark): together they are the task.
   let first = start;

@@ -1,4 +1,4 @@
-import { asRecord, asString } from '../codecs/codec.ts';
+import { asRecord, asString } from '#llm/dialects';
 
 /**
  * A value that fits the usual JSON Schemas: the answer's text where a string is wanted, its figures where numbers are.

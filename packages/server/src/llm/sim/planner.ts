@@ -1,5 +1,5 @@
-import { asRecord } from '../codecs/codec.ts';
-import { currentTask, type SimAnswer, type SimRequest, type SimTask } from './conversation.ts';
+import { asRecord, type InboundAnswer, type InboundRequest } from '#llm/dialects';
+import { currentTask, type SimTask } from './conversation.ts';
 import { type Directive, parseDirectives } from './directives.ts';
 import { exampleOf } from './example.ts';
 import { nextCalls } from './rules.ts';
@@ -7,7 +7,7 @@ import { composeAnswer } from './speech.ts';
 import { tokenPieces } from './text.ts';
 
 /** Decides what the simulated model says next: by the directives of the user message, else by rules. Pure and deterministic. */
-export function planAnswer(request: SimRequest): SimAnswer {
+export function planAnswer(request: InboundRequest): InboundAnswer {
   const task = currentTask(request.turns);
   if (isSummaryRequest(request)) return spoken(summarise(task.text));
   const directives = parseDirectives(task.text);
@@ -26,7 +26,7 @@ export function planAnswer(request: SimRequest): SimAnswer {
 }
 
 /** Cuts an answer at the request's token limit, as a provider would. */
-export function limitAnswer(answer: SimAnswer, maxTokens: number): SimAnswer {
+export function limitAnswer(answer: InboundAnswer, maxTokens: number): InboundAnswer {
   const thinking = tokenPieces(answer.thinking);
   const text = tokenPieces(answer.text);
   if (thinking.length + text.length <= maxTokens) return answer;
@@ -34,11 +34,11 @@ export function limitAnswer(answer: SimAnswer, maxTokens: number): SimAnswer {
   return { thinking: thinking.slice(0, maxTokens).join(''), text: text.slice(0, left).join(''), calls: [], finish: 'length' };
 }
 
-function spoken(text: string): SimAnswer {
+function spoken(text: string): InboundAnswer {
   return { thinking: '', text, calls: [], finish: 'stop' };
 }
 
-function scripted(directive: Directive | undefined, task: SimTask): SimAnswer {
+function scripted(directive: Directive | undefined, task: SimTask): InboundAnswer {
   if (directive === undefined) return spoken('Done.');
   const outputs = task.done.map((call) => call.output ?? '');
   const said = (directive.say ?? '').replaceAll('{{results}}', outputs.join('\n')).replaceAll('{{result}}', outputs.at(-1) ?? '');
@@ -62,7 +62,7 @@ function stretch(text: string, tokens: number): string {
   return out.join('');
 }
 
-function isSummaryRequest(request: SimRequest): boolean {
+function isSummaryRequest(request: InboundRequest): boolean {
   return request.tools.length === 0 && /\b(summari[sz]e|compress)\b.*\bconversation|\bconversation.*\bsummar/is.test(request.system);
 }
 

@@ -1,5 +1,5 @@
-import { asRecord } from '../codecs/codec.ts';
-import { pathOf, type SimRequest, type SimTask, type SimTool } from './conversation.ts';
+import { asRecord, type InboundRequest, type InboundTool } from '#llm/dialects';
+import { pathOf, type SimTask } from './conversation.ts';
 import { csvProgram } from './csv-program.ts';
 import { composeAnswer } from './speech.ts';
 
@@ -18,12 +18,12 @@ interface Intent {
   readonly searchFor: string | null;
   readonly urls: readonly string[];
   readonly ask: boolean;
-  readonly agents: readonly SimTool[];
+  readonly agents: readonly InboundTool[];
 }
 
 const filePattern = /(?<![\w/:.-])(?:[\w-]+\/)*[\w-]+\.(?:csv|tsv|txt|md|json|ya?ml|log|html|ts|js|py)\b/gi;
 
-function readIntent(request: SimRequest, text: string): Intent {
+function readIntent(request: InboundRequest, text: string): Intent {
   const withoutUrls = text.replace(/https?:\/\/\S+/g, ' ');
   const writeTo =
     /\b(?:write|save|store|put|create|record)\b[^.\n]*?\b(?:to|in|into|as|file|report)\s+(?:a\s+file\s+)?(?:named\s+|called\s+)?["'`]?((?:[\w-]+\/)*[\w-]+\.\w{1,5})/i.exec(
@@ -56,11 +56,11 @@ function readIntent(request: SimRequest, text: string): Intent {
  * The next tool calls for a task, in stages, each done once: delegate, ask, look around, read and fetch, compute, write.
  * No calls: it is time to answer. A stage whose tool is not offered is passed over.
  */
-export function nextCalls(request: SimRequest, task: SimTask): PlannedCall[] {
+export function nextCalls(request: InboundRequest, task: SimTask): PlannedCall[] {
   const intent = readIntent(request, task.text);
   const tool = (name: string) => request.tools.find((candidate) => candidate.name === name);
   const did = (name: string) => task.done.some((call) => call.name === name);
-  const stage = (name: string, wanted: boolean, inputs: (found: SimTool) => Record<string, unknown>[]): PlannedCall[] => {
+  const stage = (name: string, wanted: boolean, inputs: (found: InboundTool) => Record<string, unknown>[]): PlannedCall[] => {
     const found = tool(name);
     if (!wanted || found === undefined || did(name)) return [];
     return inputs(found).map((input) => ({ name, input }));
@@ -133,14 +133,14 @@ function filesListed(task: SimTask, intent: Intent): string[] {
 }
 
 /** A call's input with the text in the first of the named properties that the schema has, else in its first required one. */
-function oneText(tool: SimTool, names: readonly string[], text: string): Record<string, unknown> {
+function oneText(tool: InboundTool, names: readonly string[], text: string): Record<string, unknown> {
   const required = Array.isArray(tool.schema.required) ? tool.schema.required : [];
   const name =
     names.find((candidate) => hasProperty(tool, candidate)) ?? required.find((item) => typeof item === 'string') ?? names[0] ?? 'input';
   return { [name]: text };
 }
 
-function hasProperty(tool: SimTool, name: string): boolean {
+function hasProperty(tool: InboundTool, name: string): boolean {
   return name in (asRecord(tool.schema.properties) ?? {});
 }
 
@@ -151,7 +151,7 @@ function questionOf(text: string): string {
   return `${about.charAt(0).toUpperCase()}${about.slice(1)}?`;
 }
 
-function contentToWrite(request: SimRequest, task: SimTask): string {
+function contentToWrite(request: InboundRequest, task: SimTask): string {
   const quoted = /["“]([^"”]+)["”]/.exec(task.text)?.[1];
   return task.done.length === 0 && quoted !== undefined ? quoted : composeAnswer(request, task);
 }

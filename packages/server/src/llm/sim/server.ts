@@ -1,15 +1,19 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { type Clock, systemClock } from '#core';
-import { asRecord } from '../codecs/codec.ts';
-import type { SimAnswer, SimRequest } from './conversation.ts';
+import {
+  anthropicMessagesInbound,
+  asRecord,
+  type InboundAnswer,
+  type InboundDialect,
+  type InboundRequest,
+  openAiChatInbound,
+  type RenderContext,
+} from '#llm/dialects';
 import { armKnobs, calmKnobs, type Knobs, readKnobs, splitModel } from './knobs.ts';
 import { limitAnswer, planAnswer } from './planner.ts';
-import type { RenderContext, Rendered } from './render.ts';
 import { createStats, type SimulatorStats } from './stats.ts';
 import { sendStream } from './stream.ts';
-import { countTokens, hashText } from './text.ts';
-import { anthropicError, readAnthropicRequest, renderAnthropic } from './wire-anthropic.ts';
-import { openAiError, readOpenAiRequest, renderOpenAi } from './wire-openai.ts';
+import { countTokens, hashText, tokenPieces } from './text.ts';
 
 export interface SimulatorOptions {
   readonly host?: string;
@@ -42,16 +46,7 @@ const simulatedModels: Readonly<Record<string, Partial<Knobs>>> = {
   'sim-down': { status: 503 },
 };
 
-interface Dialect {
-  read(body: Record<string, unknown>): SimRequest;
-  render(answer: SimAnswer, context: RenderContext): Rendered;
-  error(status: number, message: string): unknown;
-}
-
-const dialects: Readonly<Record<string, Dialect>> = {
-  '/v1/chat/completions': { read: readOpenAiRequest, render: renderOpenAi, error: openAiError },
-  '/v1/messages': { read: readAnthropicRequest, render: renderAnthropic, error: anthropicError },
-};
+const dialects = new Map([openAiChatInbound, anthropicMessagesInbound].map((dialect) => [`/v1${dialect.path}`, dialect]));
 
 const maxBodyBytes = 64 * 1024 * 1024;
 
@@ -67,7 +62,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
   const server = createServer((request, response) => {
     response.setHeader('x-nexus-simulator', '1');
     const path = (request.url ?? '').split('?')[0] ?? '';
-    const dialect = dialects[path];
+    const dialect = dialects.get(path);
     if (request.method === 'GET' && path === '/v1/models') {
       const data = Object.keys(simulatedModels).map((id) => ({ id, object: 'model', created: 0, owned_by: 'nexus-simulator' }));
       return sendJson(response, 200, { object: 'list', data });
@@ -76,7 +71,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
       return sendJson(
         response,
         404,
-        openAiError(404, 'the simulator serves POST /v1/chat/completions, POST /v1/messages and GET /v1/models'),
+        openAiChatInbound.error(404, 'the simulator serves POST /v1/chat/completions, POST /v1/messages and GET /v1/models'),
       );
     }
     readBody(request).then(
@@ -90,8 +85,8 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
   });
   server.keepAliveTimeout = 30_000;
 
-  function answer(dialect: Dialect, text: string, request: IncomingMessage, response: ServerResponse): void {
-    let asked: SimRequest;
+  function answer(dialect: InboundDialect, text: string, request: IncomingMessage, response: ServerResponse): void {
+    let asked: InboundRequest;
     let knobs: Knobs;
     let name: string;
     try {
@@ -135,7 +130,8 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
       const said = limitAnswer(planAnswer(asked), asked.maxTokens);
       const context = contextOf(asked, said, { text, name, noUsage: armed.noUsage, created: Math.floor(clock.now() / 1000) });
       const rendered = dialect.render(said, context);
-      if (asked.stream) sendStream(response, rendered, armed, onFault);
+      if (asked.stream)
+        sendStream(response, { ...rendered, error: dialect.errorEvent('the simulator failed as it was told to') }, armed, onFault);
       else sendJson(response, 200, rendered.body);
     };
     if (armed.latencyMs > 0) {
@@ -162,17 +158,21 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
 }
 
 function contextOf(
-  asked: SimRequest,
-  said: SimAnswer,
+  asked: InboundRequest,
+  said: InboundAnswer,
   given: { readonly text: string; readonly name: string; readonly noUsage: boolean; readonly created: number },
 ): RenderContext {
   const reasoningTokens = countTokens(said.thinking);
   const callTokens = said.calls.reduce((sum, call) => sum + countTokens(call.name) + countTokens(call.arguments), 0);
+  const id = `sim-${hashText(given.text).toString(36)}-${asked.turns.length}`;
   return {
-    id: `sim-${hashText(given.text).toString(36)}-${asked.turns.length}`,
+    id,
     created: given.created,
+    servedBy: 'nexus-simulator',
+    signature: `sim-signature-${id}`,
+    pieces: tokenPieces,
     model: given.name,
-    inputTokens: asked.inputTokens,
+    inputTokens: asked.inputTexts.reduce((sum, text) => sum + countTokens(text), 0),
     outputTokens: reasoningTokens + countTokens(said.text) + callTokens,
     reasoningTokens,
     reportUsage: !given.noUsage && (asked.includeUsage || !asked.stream),

@@ -1,14 +1,14 @@
 import { runInNewContext } from 'node:vm';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { SimRequest, SimTool, SimTurn } from './conversation.ts';
+import type { InboundRequest, InboundTool, InboundTurn } from '#llm/dialects';
 import { parseDirectives } from './directives.ts';
 import { calmKnobs, readKnobs, splitModel } from './knobs.ts';
 import { limitAnswer, planAnswer } from './planner.ts';
 import { type Simulator, startSimulator } from './server.ts';
 
 const text = (properties: Record<string, unknown>, required: string[] = []) => ({ type: 'object', properties, required });
-const tools: SimTool[] = [
+const tools: InboundTool[] = [
   { name: 'fs_list', schema: text({ path: { type: 'string' }, recursive: { type: 'boolean' } }) },
   { name: 'fs_read', schema: text({ path: { type: 'string' } }, ['path']) },
   { name: 'fs_write', schema: text({ path: { type: 'string' }, content: { type: 'string' } }, ['path', 'content']) },
@@ -19,7 +19,7 @@ const tools: SimTool[] = [
   { name: 'agent_helper', schema: text({ task: { type: 'string' } }, ['task']) },
 ];
 
-function makeSimRequest(turns: readonly SimTurn[], changes: Partial<SimRequest> = {}): SimRequest {
+function makeSimRequest(turns: readonly InboundTurn[], changes: Partial<InboundRequest> = {}): InboundRequest {
   return {
     model: 'sim-large',
     system: '',
@@ -29,14 +29,14 @@ function makeSimRequest(turns: readonly SimTurn[], changes: Partial<SimRequest> 
     maxTokens: 1_000,
     stream: false,
     includeUsage: true,
-    inputTokens: 1,
+    inputTexts: [],
     ...changes,
   };
 }
 
 /** Plays a task to its end with tools that answer from `outputs`; gives the calls of each turn and the final text. */
 function play(task: string, execute: (name: string, input: Record<string, unknown>) => string): { calls: string[][]; answer: string } {
-  const turns: SimTurn[] = [{ role: 'user', text: task, images: 0 }];
+  const turns: InboundTurn[] = [{ role: 'user', text: task, images: 0 }];
   const calls: string[][] = [];
   for (let turn = 0; turn < 10; turn++) {
     const said = planAnswer(makeSimRequest(turns));
@@ -87,7 +87,7 @@ describe('the planner', () => {
 
   it('puts the table into the program for a tool that cannot pass files', () => {
     const plain = tools.map((tool) => (tool.name === 'code_js' ? { ...tool, schema: text({ code: { type: 'string' } }, ['code']) } : tool));
-    const turns: SimTurn[] = [
+    const turns: InboundTurn[] = [
       { role: 'user', text: 'sum the column population of data/cities.csv', images: 0 },
       { role: 'assistant', text: '', calls: [{ id: 'a', name: 'fs_read', input: { path: 'data/cities.csv' } }] },
       { role: 'tool', results: [{ id: 'a', output: files['data/cities.csv'] ?? '', isError: false }] },
@@ -123,12 +123,12 @@ describe('the planner', () => {
   });
 
   it('uses only tools that are offered', () => {
-    const turns: SimTurn[] = [{ role: 'user', text: 'read notes.md and sum the data', images: 0 }];
+    const turns: InboundTurn[] = [{ role: 'user', text: 'read notes.md and sum the data', images: 0 }];
     expect(planAnswer(makeSimRequest(turns, { tools: [] }))).toMatchObject({ calls: [], finish: 'stop' });
   });
 
   it('tells of a tool that failed, and does not try it again', () => {
-    const turns: SimTurn[] = [
+    const turns: InboundTurn[] = [
       { role: 'user', text: 'read gone.txt', images: 0 },
       { role: 'assistant', text: '', calls: [{ id: 'a', name: 'fs_read', input: { path: 'gone.txt' } }] },
       { role: 'tool', results: [{ id: 'a', output: 'there is no file gone.txt', isError: true }] },
@@ -154,7 +154,7 @@ describe('the planner', () => {
   });
 
   it('summarises a conversation rather than act on what it quotes', () => {
-    const turns: SimTurn[] = [{ role: 'user', text: 'User: [[sim tools=fs_read(path="a")]]', images: 0 }];
+    const turns: InboundTurn[] = [{ role: 'user', text: 'User: [[sim tools=fs_read(path="a")]]', images: 0 }];
     const said = planAnswer(makeSimRequest(turns, { tools: [], system: 'You compress conversations between a user and an assistant.' }));
     expect(said).toMatchObject({ calls: [], text: expect.stringContaining('Summary') });
   });
@@ -171,7 +171,7 @@ describe('the planner', () => {
 
 describe('directives', () => {
   it('script the turns that follow, one after the other', () => {
-    const user: SimTurn = {
+    const user: InboundTurn = {
       role: 'user',
       text: 'do\n[[sim tools=a(x=1,y=["]]"]),b!("{oops")]]\n[[sim think="hm" say="got {{result}}" finish=length]]',
       images: 0,
@@ -181,7 +181,7 @@ describe('directives', () => {
       { name: 'a', arguments: '{"x":1,"y":["]]"]}' },
       { name: 'b', arguments: '{oops' },
     ]);
-    const turns: SimTurn[] = [
+    const turns: InboundTurn[] = [
       user,
       { role: 'assistant', text: '', calls: [{ id: '1', name: 'a', input: {} }] },
       { role: 'tool', results: [{ id: '1', output: 'seven', isError: false }] },

@@ -1,7 +1,8 @@
-import { type DoneCall, pathOf, type SimRequest, type SimTask } from './conversation.ts';
+import type { InboundRequest } from '#llm/dialects';
+import { type DoneCall, pathOf, type SimTask } from './conversation.ts';
 
 /** The words of a final answer. Every figure and quotation in it comes from a tool result of the conversation. */
-export function composeAnswer(request: SimRequest, task: SimTask): string {
+export function composeAnswer(request: InboundRequest, task: SimTask): string {
   const done = task.done.filter((call) => call.output !== null);
   if (done.length === 0) return withoutTools(request, task);
   const sentences = done.flatMap((call) =>
@@ -10,7 +11,7 @@ export function composeAnswer(request: SimRequest, task: SimTask): string {
   return [...new Set(sentences)].join('\n');
 }
 
-function withoutTools(request: SimRequest, task: SimTask): string {
+function withoutTools(request: InboundRequest, task: SimTask): string {
   const text = task.text.trim();
   const images = request.turns.findLast((turn) => turn.role === 'user')?.images ?? 0;
   if (images > 0) return `I am a simulator and cannot see; the message has ${images === 1 ? 'an image' : `${images} images`}.`;

@@ -1,12 +1,17 @@
 import type { ServerResponse } from 'node:http';
+import type { Rendered } from '#llm/dialects';
 import type { Knobs } from './knobs.ts';
-import type { Rendered } from './render.ts';
 
 type Fault = 'cut' | 'die' | 'stall' | 'malformed' | 'inband' | 'flood';
 const faults: readonly Fault[] = ['cut', 'die', 'stall', 'malformed', 'inband', 'flood'];
 
-/** Sends an answer as a stream at the knobs' pace, and breaks it where they say. `onFault` is told before a fault of ours ends the response. */
-export function sendStream(response: ServerResponse, rendered: Rendered, knobs: Knobs, onFault: () => void): void {
+/** Sends an answer as a stream at the knobs' pace, and breaks it where they say. `rendered.error` is the event for a failure in the middle; `onFault` is told before a fault of ours ends the response. */
+export function sendStream(
+  response: ServerResponse,
+  rendered: Rendered & { readonly error: string },
+  knobs: Knobs,
+  onFault: () => void,
+): void {
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store' });
   const fault = faults
     .filter((name) => knobs[name] !== null)

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { estimateTextTokens } from '../tokens.ts';
+import { estimateTextTokens } from '#llm/tokens';
 import { countTokens } from './text.ts';
 
 it('counts no more tokens than the service estimates', () => {

@@ -1,6 +1,6 @@
 /**
  * The simulator's tokens: runs of up to eight characters that are not white space, each with the white space before it.
- * There are fewer of them than the service's upper estimate for the same text.
+ * There are no more of them than the service estimates for the same text.
  */
 export function tokenPieces(text: string): string[] {
   const pieces: string[] = text.match(/\s*\S{1,8}/gu) ?? [];

@@ -10,7 +10,7 @@ const stoppingError: ErrorInfo = { code: 'cancelled', message: 'the run is stopp
 
 /**
  * Grants or refuses another attempt of a model call; its failures so far are written with it. False when the run was lost:
- * the call then hears nothing more, and ends by its signal.
+ * the call then has no answer, and is told so when the effects are settled.
  */
 export async function grantAttempt(
   parts: { readonly engine: Engine; readonly context: RunContext; readonly writer: RunWriter; readonly stopping: Stopping },
@@ -34,7 +34,7 @@ export async function grantAttempt(
   const result = await writer.commit(merge([before, proposeModelAttempt(planned.attempt)]));
   if (result.type === 'committed') {
     const grant = modelGrant(planned.attempt, result.outcomes[before.ledger.length]);
-    answer({ type: 'granted', attempt: planned.attempt, grant, seq: writer.state.lastSeq });
+    answer({ type: 'granted', granted: { attempt: planned.attempt, grant, seq: writer.state.lastSeq } });
     return true;
   }
   if (result.type !== 'refused' || (await writer.commit(failures)).type !== 'committed') return false;

@@ -1,11 +1,19 @@
 import type { RunId } from '@nexus-agent/protocol';
-import { modelGrant, performTool } from '#calls';
+import { type AttemptWish, modelGrant, performTool } from '#calls';
 import { NexusError, settlesWithin, toErrorInfo } from '#core';
 import type { LedgerOutcome } from '#ledger';
 import type { ToolCallState } from '#runs/journal';
-import { type Engine, grantedWallMs, type RunContext, type RunModelAttempt, type Start, type ToolStart } from '#runs/steps';
+import {
+  type Engine,
+  grantedWallMs,
+  type ModelCallPlan,
+  type RunContext,
+  type RunModelAttempt,
+  type Start,
+  type ToolStart,
+} from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
-import { callModel, type NextAttempt } from './model-call.ts';
+import { type NextAttempt, streamModelCall } from './model-call.ts';
 import type { AttemptRequest, Mailbox, Report } from './reports.ts';
 import type { RunSpans } from './spans.ts';
 import type { Stopping } from './stopping.ts';
@@ -26,7 +34,7 @@ export interface Effects {
   beginModel(attempt: RunModelAttempt, outcome: LedgerOutcome | undefined, seq: number): void;
   /** Goes on with the sub-agent of a call that a former owner of the run started. */
   resumeChild(call: ToolCallState): void;
-  /** Waits for everything under way, for at most `maxMs`. */
+  /** For when the loop has ended: waits for everything under way, for at most `maxMs`. A call that asks for another attempt is refused it. */
   settle(maxMs: number): Promise<void>;
 }
 
@@ -45,6 +53,7 @@ export function createEffects(options: EffectsOptions): Effects {
   const { engine, context, channel, spans, mailbox, stopping } = options;
   const running = new Map<string, Promise<void>>();
   const inFlight = new Set<string>();
+  const unanswered = new Set<(error: NexusError) => void>();
 
   function launch(callId: string, effect: () => Promise<Report>): void {
     inFlight.add(callId);
@@ -62,6 +71,18 @@ export function createEffects(options: EffectsOptions): Effects {
     running.set(callId, ended);
   }
 
+  /** Pending until the loop answers; rejects once there is no loop any more that could. */
+  function askForAttempt(request: AttemptRequest): Promise<NextAttempt> {
+    const { promise, resolve, reject } = Promise.withResolvers<NextAttempt>();
+    unanswered.add(reject);
+    const answer = (next: NextAttempt) => {
+      unanswered.delete(reject);
+      resolve(next);
+    };
+    mailbox.put({ type: 'attempt', request, answer });
+    return promise;
+  }
+
   function beginModel(attempt: RunModelAttempt, outcome: LedgerOutcome | undefined, seq: number): void {
     const plan = attempt.call;
     launch(plan.callId, async () => {
@@ -70,10 +91,9 @@ export function createEffects(options: EffectsOptions): Effects {
         signal: stopping.signal,
         channel,
         traceparent: span.traceparent,
-        nextAttempt: (request: Omit<AttemptRequest, 'plan'>) =>
-          new Promise<NextAttempt>((answer) => mailbox.put({ type: 'attempt', request: { plan, ...request }, answer })),
+        nextAttempt: (wish: AttemptWish<ModelCallPlan>) => askForAttempt({ plan, ...wish }),
       };
-      const result = await callModel(engine, context, plan, { attempt, grant: modelGrant(attempt, outcome), seq }, hooks);
+      const result = await streamModelCall(engine, context, { attempt, grant: modelGrant(attempt, outcome), seq }, hooks);
       span.end(result);
       return { type: 'model', outcome: result };
     });
@@ -123,6 +143,8 @@ export function createEffects(options: EffectsOptions): Effects {
       beginChild({ callId, childRunId: childRunId as RunId, toolName: name, input: attempt?.input }); // written by childRunId()
     },
     async settle(maxMs) {
+      for (const reject of unanswered) reject(new NexusError('lease_lost', 'this process does not drive the run any more'));
+      unanswered.clear();
       if (running.size > 0) await settlesWithin(engine.timers, Promise.all(running.values()), maxMs);
     },
   };

@@ -2,8 +2,9 @@ import type { ErrorInfo } from '@nexus-agent/protocol';
 import { modelAmounts } from '#calls';
 import type { ModelTarget } from '#llm';
 import { toolCallId } from '#runs/journal';
-import { type ModelCallPlan, merge, type Proposal, propose, type RunContext, release, settle } from '#runs/steps';
+import { merge, type Proposal, propose, type RunContext, release, settle } from '#runs/steps';
 import type { FailedAttempt, ModelOutcome } from './model-call.ts';
+import type { AttemptRequest } from './reports.ts';
 
 /** A summary replaces what it sums up, so one that is empty, or that the budget cut short, is no answer: nothing may be lost by it. */
 export function checkSummary(outcome: ModelOutcome): ModelOutcome {
@@ -42,7 +43,8 @@ export function proposeFailures(failures: readonly FailedAttempt[]): Proposal {
               model: target.model,
               error,
               ...(sent ? { usage } : {}),
-              ...(content.length === 0 ? {} : { content: [...content] }),
+              // What a summary said is shown to nobody.
+              ...(content.length === 0 || call.purpose !== 'answer' ? {} : { content: [...content] }),
             },
           },
         ],
@@ -89,13 +91,8 @@ export function proposeAnswer(outcome: Extract<ModelOutcome, { type: 'completed'
 }
 
 /** Journals that another target takes the call over; nothing for another attempt at the same one. */
-export function proposeFallback(request: {
-  readonly plan: ModelCallPlan;
-  readonly target: ModelTarget;
-  readonly previous: { readonly target: ModelTarget; readonly error: ErrorInfo } | null;
-}): Proposal {
-  const { plan, target, previous } = request;
-  if (previous === null || previous.target === target) return propose({});
+export function proposeFallback({ plan, target, previous }: AttemptRequest): Proposal {
+  if (previous.target === target) return propose({});
   const named = ({ provider, model }: ModelTarget) => ({ provider, model });
   const data = { step: plan.step, callId: plan.callId, from: named(previous.target), to: named(target), error: previous.error };
   return propose({ events: [{ type: 'route.fallback', data }] });

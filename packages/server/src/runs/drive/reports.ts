@@ -1,17 +1,13 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
+import type { AttemptWish } from '#calls';
 import type { Timers } from '#core';
-import type { ModelTarget } from '#llm';
 import type { ModelCallPlan, ToolStart } from '#runs/steps';
 import type { ToolCallEnd } from '#tools';
-import type { FailedAttempt, ModelOutcome, NextAttempt } from './model-call.ts';
+import type { ModelOutcome, NextAttempt } from './model-call.ts';
 
 /** The model call wants another attempt: a retry, or a fallback to another target. */
-export interface AttemptRequest {
+export interface AttemptRequest extends AttemptWish<ModelCallPlan> {
   readonly plan: ModelCallPlan;
-  readonly target: ModelTarget;
-  readonly attempt: number;
-  readonly failures: readonly FailedAttempt[];
-  readonly previous: { readonly target: ModelTarget; readonly error: ErrorInfo } | null;
 }
 
 /** What a finished effect, or somebody outside, leaves for the loop. */

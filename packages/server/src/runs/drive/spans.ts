@@ -130,9 +130,9 @@ export function createRunSpans(engine: Engine, context: RunContext, state: RunSt
         traceparent: span.traceparent,
         end(outcome) {
           if (outcome.type === 'completed') {
-            const { part, grant } = outcome;
+            const { part, grant, attempt } = outcome;
             span.setAttributes({
-              [names.responseModel]: part.target.model,
+              [names.responseModel]: attempt.target.model,
               [names.maxTokens]: grant.maxTokens,
               [names.finishReasons]: [part.finishReason],
               [names.inputTokens]: part.usage.inputTokens,
@@ -140,8 +140,8 @@ export function createRunSpans(engine: Engine, context: RunContext, state: RunSt
               [names.cacheReadTokens]: part.usage.cacheReadTokens,
               [names.cacheWriteTokens]: part.usage.cacheWriteTokens,
               [names.reasoningTokens]: part.usage.reasoningTokens,
-              [names.attempt]: outcome.attempt.attempt,
-              [names.decisionId]: outcome.attempt.decision.record.id,
+              [names.attempt]: attempt.attempt,
+              [names.decisionId]: attempt.decision.record.id,
             });
           } else {
             span.setAttributes({ [names.errorType]: outcome.error.code });

@@ -1,12 +1,10 @@
 import type { Message } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { systemClock } from '#core';
-import { createLanguageModels } from '#llm';
+import { estimateInputTokens } from '#llm';
 import { conversation, initialState, type Summary } from '#runs/journal';
 import { planCompaction } from './compaction.ts';
 
-const llm = createLanguageModels({ providers: [], clock: systemClock });
 const limitTokens = 6_000;
 
 /** Turns as a session has them: a question, then answers that may call tools, each call with its result. */
@@ -48,19 +46,19 @@ const turn = fc
     ]),
   ]);
 const messages = fc.array(turn, { minLength: 1, maxLength: 25 }).map((turns) => turns.flat());
-const size = (list: readonly Message[]) => llm.estimateInputTokens({ system: '', messages: list, tools: [] });
+const size = (list: readonly Message[]) => estimateInputTokens({ system: '', messages: list, tools: [] });
 
 /** Summarises until the conversation fits, as the engine does over several calls. */
 function compact(all: readonly Message[]): { summary: Summary | null; outcome: 'none' | 'impossible'; calls: number } {
   let summary: Summary | null = null;
   for (let calls = 0; ; calls++) {
-    const plan = planCompaction(llm, all, summary, limitTokens, 500);
+    const plan = planCompaction(all, summary, limitTokens, 500);
     if (plan.type !== 'summarise') return { summary, outcome: plan.type, calls };
     // A summary only ever stands for more, reads no more than the model takes, and never parts a result from its call.
     expect(plan.replaces).toBeGreaterThan(summary?.replaces ?? 0);
     expect(plan.replaces).toBeLessThan(all.length);
     expect(all[plan.replaces]?.role).not.toBe('tool');
-    expect(llm.estimateInputTokens(plan.request)).toBeLessThanOrEqual(limitTokens);
+    expect(estimateInputTokens(plan.request)).toBeLessThanOrEqual(limitTokens);
     expect(calls).toBeLessThan(all.length);
     summary = { text: 'the gist '.repeat(300), replaces: plan.replaces };
   }
@@ -85,8 +83,8 @@ describe('planning to summarise', () => {
 
   it('leaves what fits alone, and names a turn that can be neither kept nor read', () => {
     const short: Message[] = [{ role: 'user', content: [{ type: 'text', text: 'hello' }] }];
-    expect(planCompaction(llm, short, null, limitTokens, 500)).toEqual({ type: 'none' });
+    expect(planCompaction(short, null, limitTokens, 500)).toEqual({ type: 'none' });
     const huge: Message[] = [{ role: 'user', content: [{ type: 'text', text: 'word '.repeat(20_000) }] }];
-    expect(planCompaction(llm, huge, null, limitTokens, 500)).toEqual({ type: 'impossible' });
+    expect(planCompaction(huge, null, limitTokens, 500)).toEqual({ type: 'impossible' });
   });
 });

@@ -1,5 +1,5 @@
 import type { Message } from '@nexus-agent/protocol';
-import type { LanguageModels, ModelRequest } from '#llm';
+import { estimateInputTokens, type ModelRequest } from '#llm';
 import type { Summary } from '#runs/journal';
 
 const summaryTokens = 1_500;
@@ -28,14 +28,13 @@ export type CompactionPlan =
  * @param overheadTokens tokens of instructions and tools, which every request carries
  */
 export function planCompaction(
-  llm: Pick<LanguageModels, 'estimateInputTokens'>,
   all: readonly Message[],
   summary: Summary | null,
   limitTokens: number,
   overheadTokens: number,
 ): CompactionPlan {
   const start = summary?.replaces ?? 0;
-  const size = (messages: readonly Message[]) => llm.estimateInputTokens({ system: '', messages, tools: [] });
+  const size = (messages: readonly Message[]) => estimateInputTokens({ system: '', messages, tools: [] });
   const sizes = all.map((message) => size([message]));
   const sum = (from: number, to: number) => sizes.slice(from, to).reduce((total, tokens) => total + tokens, 0);
   const summarySize = summary === null ? 0 : size([textMessage(summary.text)]);

@@ -1,7 +1,7 @@
 import type { ErrorInfo, NewEvent } from '@nexus-agent/protocol';
 import { type ModelAttempt, type ModelCall, modelGrant, planModelAttempt, type RecordedDecision } from '#calls';
 import { derivedId } from '#core';
-import type { ModelRequest, ModelTarget } from '#llm';
+import { estimateInputTokens, type ModelRequest, type ModelTarget } from '#llm';
 import { conversation, type RunState } from '#runs/journal';
 import { planCompaction } from './compaction.ts';
 import type { RunContext } from './context.ts';
@@ -35,11 +35,11 @@ export function planModelCall(
   const { messages, summary } = conversation(context.before, state);
   const smallest = targets.reduce((least, target) => Math.min(least, target.contextTokens), Number.POSITIVE_INFINITY);
   const limitTokens = Math.floor(smallest * engine.settings.compactAt) - Math.min(agent.maxOutputTokens, Math.floor(smallest / 4));
-  const inputTokens = engine.llm.estimateInputTokens({ ...fixed, messages });
+  const inputTokens = estimateInputTokens({ ...fixed, messages });
 
   if (inputTokens > limitTokens) {
-    const overheadTokens = engine.llm.estimateInputTokens({ ...fixed, messages: [] });
-    const compaction = planCompaction(engine.llm, [...context.before.messages, ...state.messages], summary, limitTokens, overheadTokens);
+    const overheadTokens = estimateInputTokens({ ...fixed, messages: [] });
+    const compaction = planCompaction([...context.before.messages, ...state.messages], summary, limitTokens, overheadTokens);
     if (compaction.type === 'summarise') {
       const callId = derivedId<string>('call', `${context.runId}/${at.step}/compaction/${state.compactions}`);
       const request: ModelRequest = { ...compaction.request, idempotencyKey: callId };
@@ -53,7 +53,7 @@ export function planModelCall(
           replacesMessages: compaction.replaces,
           firstAttempt: nextAttempt(state, callId),
           request,
-          inputTokens: engine.llm.estimateInputTokens(request),
+          inputTokens: estimateInputTokens(request),
         },
       };
     }

@@ -1,0 +1,56 @@
+import type { Usage } from '@nexus-agent/protocol';
+import type { NexusError } from '#core';
+import type { Answer, DeltaKind, ModelPrice, ModelRequest } from '#llm/contract';
+
+export interface ProviderCall {
+  readonly model: string;
+  readonly request: ModelRequest;
+  readonly maxOutputTokens: number;
+  /** Deadline of the whole call. */
+  readonly timeoutMs: number;
+  readonly traceparent?: string;
+}
+
+/** What is known of a call so far. */
+export interface Progress {
+  /** The request reached the wire: the provider may charge for it. */
+  readonly sent: boolean;
+  /** From the provider; null when it did not say. */
+  readonly usage: Usage | null;
+  /** Estimate of the output tokens received. */
+  readonly streamedTokens: number;
+}
+
+/** Called in order: deltas, then exactly one of `done` and `failed`; nothing after `abort`. */
+export interface ProviderEvents {
+  delta(kind: DeltaKind, text: string): void;
+  done(answer: Answer): void;
+  failed(error: NexusError): void;
+}
+
+export interface ProviderStream {
+  pause(): void;
+  resume(): void;
+  /** Ends the upstream request at once. */
+  abort(): void;
+  progress(): Progress;
+}
+
+/** A place that serves models. One call is one attempt: retry and fallback are the caller's. */
+export interface Provider {
+  readonly name: string;
+  readonly simulator: boolean;
+  /** Name of the provider in the price catalogue; null when none of its prices apply. */
+  readonly catalogue: string | null;
+  /** A price that holds whatever the catalogue says. */
+  fixedPrice(model: string): ModelPrice | null;
+  /** Whether a bare model name (without the provider's) means this provider, as far as that can be told without asking it. */
+  claims(model: string): boolean;
+  /** Whether the list of {@link models} has the model. Never throws. */
+  lists(model: string): Promise<boolean>;
+  /** Names of models for people to choose from; others may work too. Never throws. */
+  models(): Promise<readonly string[]>;
+  limits(model: string): { readonly contextTokens?: number; readonly maxOutputTokens?: number };
+  open(call: ProviderCall, events: ProviderEvents): ProviderStream;
+  close(): Promise<void>;
+}

@@ -1,0 +1,13 @@
+/** The door of the contract: what the LLM service takes and gives. */
+export type { ModelInput, ModelRequest, ToolSpec } from './request.ts';
+export type {
+  Answer,
+  AttemptFailure,
+  AttemptMessage,
+  DeltaKind,
+  ModelPart,
+  ModelService,
+  NextAdvice,
+  NextQuestion,
+} from './service.ts';
+export type { ModelPrice, ModelTarget, PriceTier } from './target.ts';

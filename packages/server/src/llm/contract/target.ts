@@ -1,0 +1,26 @@
+/** A model of a provider, as routing and pricing see it. */
+export interface ModelTarget {
+  readonly provider: string;
+  readonly model: string;
+  readonly contextTokens: number;
+  readonly maxOutputTokens: number;
+  readonly simulator: boolean;
+  /** Null: no price is known. What then happens is a policy decision (default: deny), never zero. */
+  readonly price: ModelPrice | null;
+  /** Lower prices for smaller calls, by rising size: the first that fits is exact. Absent: `price` holds for every size. */
+  readonly priceTiers?: readonly PriceTier[];
+}
+
+/** The price of calls of at most so many input tokens. */
+export interface PriceTier {
+  readonly upToInputTokens: number;
+  readonly price: ModelPrice;
+}
+
+/** Integer micro-USD per million tokens; the worst tier that a call of this size can reach. */
+export interface ModelPrice {
+  readonly inputMicroUsdPerMillion: number;
+  readonly outputMicroUsdPerMillion: number;
+  readonly cacheReadMicroUsdPerMillion: number;
+  readonly cacheWriteMicroUsdPerMillion: number;
+}

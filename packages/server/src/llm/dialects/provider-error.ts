@@ -1,0 +1,102 @@
+import type { ErrorCode } from '@nexus-agent/protocol';
+import { NexusError, redactForeignText } from '#core';
+import { asRecord } from './json.ts';
+
+/** What a provider said of a failure: in an HTTP answer, or (without a status) in an event of its stream. */
+export interface ProviderFailure {
+  readonly provider: string;
+  readonly model: string;
+  readonly status?: number;
+  /** The parsed body or event, when it was JSON. */
+  readonly body: unknown;
+  readonly retryAfterMs?: number;
+  readonly requestId?: string;
+}
+
+const overflowPattern =
+  /context[ _-]?(length|window|size)|maximum context|prompt is too long|input is too long|too many (input )?tokens|exceed_context_size/i;
+
+/** A provider's failure as one of our errors; its text is kept only where it helps, cut, and without anything like a key. */
+export function providerError(failure: ProviderFailure): NexusError {
+  const told = readBody(failure.body);
+  const status = failure.status ?? told.status;
+  const code = codeFor(status, told);
+  const shown = code === 'provider_auth' || told.message === '' ? '' : `: ${brief(told.message)}`;
+  const noCredit = told.type.includes('insufficient_quota');
+  return new NexusError(code, `${failure.provider} ${phraseFor(code, status)}${shown}`, {
+    details: {
+      provider: failure.provider,
+      model: failure.model,
+      ...(status === undefined ? {} : { status }),
+      ...(told.type === '' ? {} : { providerCode: brief(told.type).slice(0, 100) }),
+      ...(failure.requestId === undefined ? {} : { requestId: failure.requestId.slice(0, 100) }),
+    },
+    ...(failure.retryAfterMs === undefined ? {} : { retryAfterMs: failure.retryAfterMs }),
+    ...(noCredit ? { retryable: false } : {}),
+  });
+}
+
+interface Told {
+  readonly message: string;
+  /** All machine-readable words of the error, joined. */
+  readonly type: string;
+  readonly status: number | undefined;
+}
+
+function codeFor(status: number | undefined, told: Told): ErrorCode {
+  const words = told.type;
+  const mayOverflow = status === undefined || status === 400 || status === 422 || status === 500;
+  if (status === 413 || (mayOverflow && (overflowPattern.test(words) || overflowPattern.test(told.message)))) return 'context_overflow';
+  if (status === undefined) {
+    if (/rate_limit|too_many_requests|insufficient_quota/.test(words)) return 'provider_rate_limited';
+    if (/authentication|permission|invalid_api_key|billing/.test(words)) return 'provider_auth';
+    if (/content_filter|content_policy/.test(words)) return 'content_filtered';
+    if (/invalid_request|not_found|invalid_/.test(words)) return 'provider_rejected';
+    if (/timeout/.test(words)) return 'provider_timeout';
+    return 'provider_unavailable';
+  }
+  if (status === 401 || status === 402 || status === 403) return 'provider_auth';
+  if (status === 429) return 'provider_rate_limited';
+  if (status === 408 || status === 409 || status >= 500) return 'provider_unavailable';
+  if (/content_filter|content_policy/.test(words)) return 'content_filtered';
+  return 'provider_rejected';
+}
+
+function phraseFor(code: ErrorCode, status: number | undefined): string {
+  const suffix = status === undefined ? '' : ` (status ${status})`;
+  switch (code) {
+    case 'provider_auth':
+      return `refused the configured credentials${suffix}; check the API key and the account`;
+    case 'provider_rate_limited':
+      return `limits the request rate${suffix}`;
+    case 'context_overflow':
+      return `cannot fit the conversation into the model${suffix}`;
+    case 'content_filtered':
+      return `withheld the answer${suffix}`;
+    case 'provider_unavailable':
+      return `failed${suffix}`;
+    case 'provider_timeout':
+      return `timed out${suffix}`;
+    default:
+      return `refused the request${suffix}`;
+  }
+}
+
+function readBody(body: unknown): Told {
+  const outer = asRecord(body);
+  const nested = outer === null ? null : asRecord(outer.error);
+  const error = nested ?? outer;
+  if (error === null) return { message: '', type: '', status: undefined };
+  const plain = typeof outer?.error === 'string' ? outer.error : ''; // Ollama: {"error":"…"}
+  const detail = typeof error.detail === 'string' ? error.detail : '';
+  const message = typeof error.message === 'string' ? error.message : plain || detail;
+  const words = [error.type, error.code].filter((word) => typeof word === 'string');
+  const numeric = [error.code, error.status].find((item) => typeof item === 'number' && item >= 400 && item < 600);
+  return { message, type: words.join(' ').toLowerCase(), status: typeof numeric === 'number' ? numeric : undefined };
+}
+
+/** A provider's text on one line, cut, without what looks like a credential. */
+function brief(text: string): string {
+  const clean = redactForeignText(text).replace(/\s+/g, ' ');
+  return clean.length > 300 ? `${clean.slice(0, 300)}…` : clean;
+}

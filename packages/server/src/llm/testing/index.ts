@@ -1,0 +1,4 @@
+/** The door of llm's helpers for tests. */
+export { call, grant, recordGate } from './caller.ts';
+export { makeRequest } from './requests.ts';
+export { startServer, until } from './servers.ts';

@@ -1,0 +1,92 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { createManualClock } from '#core/testing';
+import type { Provider } from '#llm/attempt';
+import { createOpenAiCompatibleProvider } from '#llm/providers';
+import { makeRequest, startServer } from '#llm/testing';
+
+const open: { close(): Promise<void> }[] = [];
+afterEach(async () => {
+  for (const item of open.splice(0).reverse()) await item.close();
+});
+
+async function serve(handle: Parameters<typeof startServer>[0]) {
+  const server = await startServer(handle);
+  const clock = createManualClock();
+  const provider = createOpenAiCompatibleProvider({ name: 'local', baseUrl: server.url, clock });
+  open.push(server, provider);
+  return { provider, clock };
+}
+
+/** The text and the end of one call. */
+function read(provider: Provider, maxOutputTokens: number): Promise<{ readonly chars: number; readonly error: unknown }> {
+  return new Promise((resolve) => {
+    let chars = 0;
+    provider.open(
+      { model: 'm', request: makeRequest('x'), maxOutputTokens, timeoutMs: 10_000 },
+      {
+        delta: (_kind, text) => {
+          chars += text.length;
+        },
+        done: () => resolve({ chars, error: null }),
+        failed: (error) => resolve({ chars, error }),
+      },
+    );
+  });
+}
+
+describe('the list of models', () => {
+  it('is asked for once a minute', async () => {
+    let asked = 0;
+    const { provider, clock } = await serve((_request, response) => {
+      asked += 1;
+      response.end(JSON.stringify({ data: [{ id: `model-${asked}` }, { id: 7 }] }));
+    });
+    expect(await provider.models()).toEqual(['model-1']);
+    clock.advance(60_000);
+    expect(await provider.lists('model-1')).toBe(true);
+    clock.advance(1);
+    expect(await provider.models()).toEqual(['model-2']);
+    expect(asked).toBe(2);
+  });
+
+  it.each<[string, Parameters<typeof startServer>[0]]>([
+    ['an error', (_request, response) => response.writeHead(500).end('{"data":[{"id":"a"}]}')],
+    ['no JSON', (_request, response) => response.end('<html>')],
+    ['another shape', (_request, response) => response.end('{"data":{"id":"a"}}')],
+    ['a broken connection', (request) => request.socket.destroy()],
+    ['more than anybody lists', (_request, response) => response.end(JSON.stringify({ data: [{ id: 'a' }], pad: 'x'.repeat(8_000_001) }))],
+  ])('is empty when the server answers with %s', async (_what, handle) => {
+    const { provider } = await serve(handle);
+    expect(await provider.models()).toEqual([]);
+  });
+});
+
+describe('an answer', () => {
+  const event = (text: string) => `data: {"choices":[{"delta":{"content":"${text}"}}]}\n\n`;
+  const end = 'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n';
+  const stream = (body: string): Parameters<typeof startServer>[0] => {
+    return (_request, response) => {
+      response.on('error', () => undefined);
+      response.writeHead(200, { 'content-type': 'text/event-stream' }).end(body);
+    };
+  };
+  const bytesFor = (maxOutputTokens: number) => 2_000_000 + 1_024 * maxOutputTokens;
+
+  it('may have as many bytes as its tokens can take, and no more', async () => {
+    const events = event('x'.repeat(900_000)).repeat(2);
+    const fits = events + event('y'.repeat(bytesFor(10) - events.length - event('').length - end.length)) + end;
+    expect(fits.length).toBe(bytesFor(10));
+    expect((await read((await serve(stream(fits))).provider, 10)).error).toBeNull();
+    expect((await read((await serve(stream(`:\n${fits}`))).provider, 10)).error).toMatchObject({
+      code: 'provider_malformed',
+      message: `local goes on after ${bytesFor(10)} bytes of an answer of 10 tokens`,
+    });
+  });
+
+  it('may have events of four million characters, and no longer ones', async () => {
+    const longest = event('x'.repeat(4_000_000 - event('').length + 2)); // the two line ends are no part of the line
+    expect(await read((await serve(stream(longest + end))).provider, 10_000)).toMatchObject({ error: null });
+    const { error } = await read((await serve(stream(longest.replace('xx', 'xxx') + end))).provider, 10_000);
+    expect(error).toMatchObject({ code: 'provider_malformed', message: 'local sent an event of more than 4000000 characters' });
+  });
+});

@@ -1,0 +1,2 @@
+/** The door of transport: providers that are reached over HTTP. */
+export { createHttpProvider } from './http-provider.ts';
