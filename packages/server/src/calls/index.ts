@@ -6,7 +6,6 @@ export type { CallEngine, CallSettings } from './engine.ts';
 export {
   type ModelAttempt,
   type ModelCall,
-  type ModelGrant,
   modelAmounts,
   modelGrant,
   planModelAttempt,
