@@ -16,8 +16,8 @@ export interface SseDecoderOptions {
    */
   readonly onEvent: (event: string, data: string, id: string | null) => void;
   /**
-   * Most UTF-16 units that a line, and the data of an event, may have. One more throws {@link SseTooLargeError}, so that what is
-   * held of an unfinished event stays within twice of this.
+   * Most UTF-16 units that a line, and the data of an event, may have. One more throws {@link SseTooLargeError}: what is held of
+   * an unfinished event (its data, name, id and last line) is bounded.
    */
   readonly maxEventChars: number;
   /** Text of bytes that cut no character off, where the platform has something faster than its `TextDecoder`. */

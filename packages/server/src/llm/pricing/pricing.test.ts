@@ -106,7 +106,9 @@ describe('facts of models', () => {
     expect(facts('openai', 'gpt-4o')).toBe(first);
     for (let index = 0; index < 999; index++) await facts('nobody', `other-${index}`);
     expect(facts('openai', 'gpt-4o')).toBe(first);
-    clock.advance(86_400_000);
+    clock.advance(86_399_999);
+    expect(facts('openai', 'gpt-4o')).toBe(first);
+    clock.advance(1);
     expect(facts('openai', 'gpt-4o')).not.toBe(first);
     const second = facts('openai', 'gpt-4o');
     for (let index = 0; index < 1_000; index++) await facts('nobody', `more-${index}`);
