@@ -103,6 +103,19 @@ describe.each(['openai', 'anthropic'] as const)('faults of a provider that speak
     },
   );
 
+  it.each([
+    ['latencyMs=2000', 'first_byte'],
+    ['stall=3', 'idle'],
+  ])('a silent server (%s) ends by the limit that is called %s [verifies provider.stall.timeout]', async (knob, limit) => {
+    const startedMs = performance.now();
+    const { last } = await call(llm, makeRequest(script, { idempotencyKey: `silent-${knob}` }), {
+      models: [`sim-large?${knob}`],
+      gate: recordGate(() => grant(500)),
+    });
+    expect(last).toMatchObject({ type: 'failed', error: { code: 'provider_timeout', details: { limit } } });
+    expect(performance.now() - startedMs).toBeGreaterThanOrEqual(299);
+  });
+
   it('a slow stream ends at the total deadline although something keeps coming [verifies provider.stall.timeout]', async () => {
     const startedMs = performance.now();
     const { last, text } = await call(llm, makeRequest('[[sim say="words" tokens=500]]'), {
@@ -128,6 +141,17 @@ describe.each(['openai', 'anthropic'] as const)('faults of a provider that speak
 });
 
 describe('connections', () => {
+  it('a server that never lists its models lists none, after three seconds', async () => {
+    const server = await startServer(() => undefined);
+    open.push(server);
+    const provider = createOpenAiCompatibleProvider({ name: 'local', baseUrl: server.url, clock: systemClock });
+    open.push(provider);
+    const startedMs = performance.now();
+    expect(await provider.models()).toEqual([]);
+    expect(performance.now() - startedMs).toBeGreaterThanOrEqual(2_990);
+    expect(performance.now() - startedMs).toBeLessThan(6_000);
+  });
+
   it('a server that cannot be reached is provider_unavailable, and nothing was sent', async () => {
     const closed = await startServer(() => undefined);
     await closed.close();
