@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { auditBooks, auditRun, journalOf } from './audit.ts';
-import { type Cluster, until } from './cluster.ts';
+import { type Cluster, steadyLease, until } from './cluster.ts';
 import { onEachDatabase } from './databases.ts';
 import { type Seen, startAndFollow } from './follower.ts';
 import { probeAnswer, probeRequest } from './task.ts';
@@ -17,14 +17,14 @@ const middles = [
 onEachDatabase('runs whose process is killed at chosen points', {}, (use) => {
   it('complete elsewhere from every step boundary [verifies durability.kill.every-boundary durability.model.once durability.log.gap-free durability.replay.same-state]', async (context) => {
     const cluster = use(context);
-    const standby = await cluster.start();
+    const standby = await cluster.start({ runs: steadyLease });
     expect(await killAt(cluster, boundaries, 1)).toEqual([]);
     await standby.kill();
   }, 60_000);
 
   it('complete elsewhere from the middle of every step [verifies durability.kill.mid-step durability.effects.idempotent]', async (context) => {
     const cluster = use(context);
-    const standby = await cluster.start();
+    const standby = await cluster.start({ runs: steadyLease });
     expect(await killAt(cluster, middles, 1)).toEqual([]);
     await standby.kill();
   }, 60_000);
@@ -37,7 +37,7 @@ onEachDatabase('runs whose process is killed at chosen points', {}, (use) => {
 
 /** Each run is held at its point. When all are there their process is killed, and others, running already or started then, take them up. */
 async function killAt(cluster: Cluster, points: readonly string[], deaths: 1 | 2): Promise<string[]> {
-  const victim = await cluster.start({ holds: 'asked', claimsNothing: true });
+  const victim = await cluster.start({ holds: 'asked', claimsNothing: true, runs: steadyLease });
   const following = points.map((point) => {
     const name = `${point}/${deaths}`;
     return startAndFollow({ first: victim.url, urls: cluster.urls, request: probeRequest(`hold=${point} ${name}`), idempotencyKey: name });
@@ -47,7 +47,7 @@ async function killAt(cluster: Cluster, points: readonly string[], deaths: 1 | 2
   await Promise.race([all, holding]);
   await victim.kill();
   if (deaths === 2) {
-    const second = await cluster.start({ holds: 'resumed' });
+    const second = await cluster.start({ holds: 'resumed', runs: steadyLease });
     // A run that was never written is asked for again by its client, and the last answer is written together with the run's end.
     const taken = points.filter((point) => point !== 'before:run.created' && point !== 'after:model.completed:3').length;
     await Promise.race([all, until('holding every run that was taken up', () => second.held.size === taken)]);

@@ -17,6 +17,8 @@ const script = fileURLToPath(new URL('./worker-process.ts', import.meta.url));
 
 /** Leases short enough for a test; `takeover` is measured with the product's own. */
 const shortLease = { leaseMs: 1000, heartbeatMs: 250, pollMs: 100 };
+/** For tests in which nobody may lose a lease by accident: a cold process on a busy machine can stand still for a second. */
+export const steadyLease = { leaseMs: 3000, heartbeatMs: 250, pollMs: 100 };
 
 export interface WorkerProcess {
   readonly pid: number;
@@ -48,6 +50,8 @@ export interface Cluster {
   start(options?: Pick<WorkerProcessOptions, 'holds' | 'claimsNothing'> & { readonly runs?: ConfigInput['runs'] }): Promise<WorkerProcess>;
   /** Addresses of the processes that run now. */
   urls(): string[];
+  /** Kills every process that still runs, for the next test: one that failed must not leave others behind that take runs over. */
+  clear(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -104,6 +108,9 @@ export async function openCluster(
       });
       workers.add(worker);
       return worker;
+    },
+    async clear() {
+      await Promise.all([...workers].map((worker) => worker.kill()));
     },
     urls: () => [...workers].filter((worker) => worker.running).map((worker) => worker.url),
     async close() {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { auditBooks, auditRun, journalOf, runOf } from './audit.ts';
 import { answerApproval, pendingApprovals } from './client.ts';
-import { type Cluster, until } from './cluster.ts';
+import { type Cluster, steadyLease, until } from './cluster.ts';
 import { onEachDatabase } from './databases.ts';
 import { type Seen, startAndFollow } from './follower.ts';
 
@@ -19,7 +19,7 @@ const effectsOf = (cluster: Cluster, name: string) => cluster.effects().filter((
 onEachDatabase('a tool that must not be repeated', {}, (use) => {
   it('is never run again without an answer when its outcome is unknown, through further deaths [verifies durability.effects.once durability.wait.no-memory]', async (context) => {
     const cluster = use(context);
-    const victim = await cluster.start({ holds: 'asked', claimsNothing: true });
+    const victim = await cluster.start({ holds: 'asked', claimsNothing: true, runs: steadyLease });
     const cases = [
       { name: 'done', hold: 'tool:done:effected' },
       { name: 'retry', hold: 'tool:retry:entered' },

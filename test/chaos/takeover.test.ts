@@ -2,12 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { auditBooks, auditRun, journalOf, runOf } from './audit.ts';
 import { pendingApprovals } from './client.ts';
-import { until } from './cluster.ts';
+import { steadyLease, until } from './cluster.ts';
 import { onEachDatabase } from './databases.ts';
 import { startAndFollow } from './follower.ts';
 import { probeAnswer, probeRequest } from './task.ts';
 
-onEachDatabase('a process that is lost', {}, (use) => {
+onEachDatabase('a process that is lost', { alone: true }, (use) => {
   it('is replaced within 5 s under the default lease [verifies durability.takeover]', async (context) => {
     const cluster = use(context);
     const victim = await cluster.start({ holds: 'asked', runs: {} });
@@ -31,8 +31,8 @@ onEachDatabase('a process that is lost', {}, (use) => {
 onEachDatabase('a process that is paused for longer than its lease', {}, (use) => {
   it('cannot write once others took its runs, and goes on to serve new ones [verifies durability.fencing]', async (context) => {
     const cluster = use(context);
-    const paused = await cluster.start({ holds: 'asked' });
-    const other = await cluster.start();
+    const paused = await cluster.start({ holds: 'asked', runs: steadyLease });
+    const other = await cluster.start({ runs: steadyLease });
     const points = [
       'before:model.completed:1',
       'model:2:streaming',
@@ -79,7 +79,7 @@ onEachDatabase('a process that is paused for longer than its lease', {}, (use) =
 
   it('cannot write either while the next owner has written nothing yet [verifies durability.fencing]', async (context) => {
     const cluster = use(context);
-    const paused = await cluster.start({ holds: 'asked' });
+    const paused = await cluster.start({ holds: 'asked', runs: steadyLease });
     const points = ['before:model.completed:2', 'before:tool.completed:b1', 'before:tool.completed:a2', 'model:3:streaming'];
     const following = Promise.all(
       points.map((point) =>
@@ -94,7 +94,7 @@ onEachDatabase('a process that is paused for longer than its lease', {}, (use) =
     await Promise.race([following, until('holding every run', () => paused.held.size === points.length)]);
     const runIds = [...paused.held.keys()];
     paused.signal('SIGSTOP');
-    const next = await cluster.start({ holds: 'resumed' });
+    const next = await cluster.start({ holds: 'resumed', runs: steadyLease });
     await until('the next owner to hold every run', () => next.held.size === points.length);
     const before = await Promise.all(runIds.map((runId) => journalOf(cluster, runId)));
     paused.signal('SIGCONT');

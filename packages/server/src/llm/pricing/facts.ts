@@ -36,7 +36,7 @@ type CataloguePrice = number | { readonly base: number; readonly tiers: readonly
  * Price, size tiers and context window from the catalogue that ships with the `@pydantic/genai-prices` package (no
  * network), loaded when first asked. An unknown model, or one without token prices, has price null.
  */
-export async function lookUpModel(catalogue: string, model: string, now: Date): Promise<ModelFacts> {
+async function lookUpModel(catalogue: string, model: string, now: Date): Promise<ModelFacts> {
   const { calcPrice } = await import('@pydantic/genai-prices');
   let found: ReturnType<typeof calcPrice>;
   try {

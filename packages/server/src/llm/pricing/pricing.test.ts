@@ -3,9 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { createManualClock } from '#core/testing';
 import type { ModelPrice } from '#llm/contract';
 import { costMicroUsd, reserveMicroUsd } from './cost.ts';
-import { createModelFacts, lookUpModel } from './facts.ts';
+import { createModelFacts } from './facts.ts';
 
-const when = new Date('2026-06-01T00:00:00Z');
+const factsOf = createModelFacts(createManualClock(Date.UTC(2026, 5, 1)));
+
 function dearest(prices: readonly ModelPrice[]): ModelPrice {
   const most = (name: keyof ModelPrice) => Math.max(...prices.map((price) => price[name]));
   return {
@@ -20,7 +21,7 @@ const usage = { inputTokens: 0, outputTokens: 0, cacheReadTokens: 0, cacheWriteT
 
 describe('prices', () => {
   it('charges cache reads, cache writes and reasoning at their own rates [verifies provider.usage]', async () => {
-    const facts = await lookUpModel('anthropic', 'claude-sonnet-4-5', when);
+    const facts = await factsOf('anthropic', 'claude-sonnet-4-5');
     // 3 USD input, 15 output, 0.30 cache read, 3.75 cache write per million tokens
     const cost = costMicroUsd(facts, {
       inputTokens: 10_000,
@@ -33,12 +34,12 @@ describe('prices', () => {
   });
 
   it('rounds a fraction of a micro-USD up', async () => {
-    const facts = await lookUpModel('openai', 'gpt-4o-mini', when);
+    const facts = await factsOf('openai', 'gpt-4o-mini');
     expect(costMicroUsd(facts, { ...usage, inputTokens: 1 })).toBe(1);
   });
 
   it('keeps the dearest tier as the price and charges the tier of the call', async () => {
-    const facts = await lookUpModel('openai', 'gpt-5.5', when);
+    const facts = await factsOf('openai', 'gpt-5.5');
     expect(facts.price).toMatchObject({ inputMicroUsdPerMillion: 10_000_000, outputMicroUsdPerMillion: 45_000_000 });
     expect(costMicroUsd(facts, { ...usage, inputTokens: 200_000, outputTokens: 1_000 })).toBe(1_000_000 + 30_000);
     expect(costMicroUsd(facts, { ...usage, inputTokens: 300_000, outputTokens: 1_000 })).toBe(3_000_000 + 45_000);
@@ -46,15 +47,15 @@ describe('prices', () => {
   });
 
   it('leaves out tiers that the context window cannot reach', async () => {
-    const facts = await lookUpModel('anthropic', 'claude-sonnet-4-5', when);
+    const facts = await factsOf('anthropic', 'claude-sonnet-4-5');
     expect(facts.priceTiers).toBeUndefined();
     expect(facts.price?.inputMicroUsdPerMillion).toBe(3_000_000);
   });
 
   it('has no price for what it does not know, rather than zero [verifies budget.price.unknown]', async () => {
-    expect((await lookUpModel('openai', 'gpt-99-nonsense', when)).price).toBeNull();
-    expect((await lookUpModel('openai', 'whisper-1', when)).price).toBeNull();
-    expect((await lookUpModel('nobody', 'gpt-4o', when)).price).toBeNull();
+    expect((await factsOf('openai', 'gpt-99-nonsense')).price).toBeNull();
+    expect((await factsOf('openai', 'whisper-1')).price).toBeNull();
+    expect((await factsOf('nobody', 'gpt-4o')).price).toBeNull();
     expect(costMicroUsd({ price: null }, usage)).toBeNull();
     expect(reserveMicroUsd({ price: null }, 1, 1)).toBeNull();
   });
