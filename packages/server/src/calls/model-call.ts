@@ -1,6 +1,6 @@
 import { type AssistantPart, type ErrorInfo, noUsage, type Usage } from '@nexus-agent/protocol';
 import { toErrorInfo } from '#core';
-import type { AttemptFailure, ModelPart, ModelTarget } from '#llm';
+import { type AttemptFailure, isSameTarget, type ModelPart, type ModelTarget } from '#llm';
 import type { CallEngine } from './engine.ts';
 import type { ModelAttempt, ModelCall, ModelGrant } from './model-attempt.ts';
 
@@ -70,7 +70,7 @@ export async function callModel<Call extends ModelCall, Granted extends GrantedA
   first: Granted,
   hooks: ModelCallHooks<Call, Granted>,
 ): Promise<ModelOutcome<Call>> {
-  const order = [first.attempt.target, ...targets.filter((target) => !isSame(target, first.attempt.target))];
+  const order = [first.attempt.target, ...targets.filter((target) => !isSameTarget(target, first.attempt.target))];
   const tried: AttemptFailure[] = [];
   let current = first;
   let failures: FailedAttempt<Call>[] = [];
@@ -118,7 +118,7 @@ async function findNext<Call extends ModelCall, Granted extends GrantedAttempt<C
     const advice = await llm.next({ targets, failures: tried, remainingMs, sawText });
     if (advice.type === 'none') return refused;
     // What comes back may be a copy; policy and journal know the target by its object.
-    const target = targets.find((known) => isSame(known, advice.target)) ?? advice.target;
+    const target = targets.find((known) => isSameTarget(known, advice.target)) ?? advice.target;
     if (advice.delayMs > 0) await timers.sleep(advice.delayMs, signal);
     const answer = await nextAttempt({ ...wish, target, attempt: first.attempt.attempt + tried.length, failures });
     if (answer.type === 'granted' || answer.final) return answer;
@@ -184,8 +184,4 @@ async function makeAttempt<Call extends ModelCall, Granted extends GrantedAttemp
     }
   }
   return fail({ code: 'internal', message: 'the attempt ended without saying how', retryable: false }, noUsage, true, null);
-}
-
-function isSame(a: ModelTarget, b: ModelTarget): boolean {
-  return a.provider === b.provider && a.model === b.model;
 }

@@ -1,6 +1,6 @@
 /** The door of llm: the model service, its contract, and what calls need and cost. */
 export type { Provider } from '#llm/attempt';
-export type { AttemptFailure, ModelPart, ModelRequest, ModelService, ModelTarget } from '#llm/contract';
+export { type AttemptFailure, isSameTarget, type ModelPart, type ModelRequest, type ModelService, type ModelTarget } from '#llm/contract';
 export { costMicroUsd, reserveMicroUsd } from '#llm/pricing';
 export { estimateInputTokens } from '#llm/tokens';
 export type { ModelSettings } from './catalogue.ts';

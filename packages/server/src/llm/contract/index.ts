@@ -10,4 +10,4 @@ export type {
   NextAdvice,
   NextQuestion,
 } from './service.ts';
-export type { ModelPrice, ModelTarget, PriceTier } from './target.ts';
+export { isSameTarget, type ModelPrice, type ModelTarget, type PriceTier } from './target.ts';

@@ -24,3 +24,8 @@ export interface ModelPrice {
   readonly cacheReadMicroUsdPerMillion: number;
   readonly cacheWriteMicroUsdPerMillion: number;
 }
+
+/** Whether both are the same model of the same provider; what crossed a process is another object. */
+export function isSameTarget(a: Pick<ModelTarget, 'provider' | 'model'>, b: Pick<ModelTarget, 'provider' | 'model'>): boolean {
+  return a.provider === b.provider && a.model === b.model;
+}

@@ -1,5 +1,5 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
-import type { ModelTarget, NextAdvice, NextQuestion } from '#llm/contract';
+import { isSameTarget, type NextAdvice, type NextQuestion } from '#llm/contract';
 
 export interface RetryPolicy {
   readonly maxAttemptsPerTarget: number;
@@ -21,7 +21,7 @@ export const defaultRetryPolicy: RetryPolicy = { maxAttemptsPerTarget: 3, maxAtt
  */
 export function nextAttempt(question: NextQuestion, policy: RetryPolicy, random: () => number): NextAdvice {
   const { targets, failures } = question;
-  const untried = targets.find((target) => !failures.some((failure) => isSame(failure.target, target)));
+  const untried = targets.find((target) => !failures.some((failure) => isSameTarget(failure.target, target)));
   const atUntried: NextAdvice = untried === undefined ? { type: 'none' } : { type: 'attempt', target: untried, delayMs: 0 };
   const last = failures.at(-1);
   if (last === undefined || last.refused) return atUntried;
@@ -36,7 +36,7 @@ export function nextAttempt(question: NextQuestion, policy: RetryPolicy, random:
 function retryDelayMs({ failures, remainingMs }: NextQuestion, hasNext: boolean, policy: RetryPolicy, random: () => number): number | null {
   const last = failures.at(-1);
   if (last === undefined || last.error.retryable !== true) return null;
-  const tries = failures.filter((failure) => isSame(failure.target, last.target)).length;
+  const tries = failures.filter((failure) => isSameTarget(failure.target, last.target)).length;
   if (tries >= policy.maxAttemptsPerTarget || failures.length >= policy.maxAttempts) return null;
   const ceiling = Math.min(policy.maxDelayMs, policy.baseDelayMs * 2 ** (tries - 1));
   const backoffMs = Math.round(ceiling * (0.5 + 0.5 * random()));
@@ -49,8 +49,4 @@ function retryDelayMs({ failures, remainingMs }: NextQuestion, hasNext: boolean,
 /** Whether another target may do better. Not after a cancellation, and not to get round a provider that withheld the answer. */
 function mayDoBetter({ code }: ErrorInfo): boolean {
   return code !== 'cancelled' && code !== 'content_filtered' && code !== 'internal';
-}
-
-function isSame(a: ModelTarget, b: ModelTarget): boolean {
-  return a.provider === b.provider && a.model === b.model;
 }

@@ -1,7 +1,7 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
 import type { RunState } from '#runs/journal';
 import { collectApprovals, collectChildren, type Engine, type Proposal, proposeResult, type RunContext } from '#runs/steps';
-import type { ModelOutcome } from './model-call.ts';
+import type { RunModelOutcome } from './model-call.ts';
 import { checkSummary, proposeAnswer, proposeFailures, proposeRequestedTools } from './model-outcome.ts';
 import type { AttemptReport, Report } from './reports.ts';
 import type { Stopping } from './stopping.ts';
@@ -60,7 +60,7 @@ export async function newsFromOutside(
   return [await collectApprovals(engine, context, state), await collectChildren(engine, context, state, inFlight)];
 }
 
-function modelFacts(context: RunContext, stopping: Stopping, reported: ModelOutcome): Proposal[] {
+function modelFacts(context: RunContext, stopping: Stopping, reported: RunModelOutcome): Proposal[] {
   const outcome = checkSummary(reported);
   if (outcome.type === 'failed') {
     if (stopping.why === null) stopping.request({ type: 'fail', error: outcome.error, resumable: isResumable(outcome.error) });

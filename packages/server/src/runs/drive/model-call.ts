@@ -1,16 +1,9 @@
-import {
-  type AttemptAnswer,
-  type AttemptWish,
-  type ModelOutcome as CallOutcome,
-  callModel,
-  type FailedAttempt as FailedCallAttempt,
-  type GrantedAttempt,
-} from '#calls';
+import { type AttemptAnswer, type AttemptWish, callModel, type FailedAttempt, type GrantedAttempt, type ModelOutcome } from '#calls';
 import type { Engine, ModelCallPlan, RunContext } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
 
-export type FailedAttempt = FailedCallAttempt<ModelCallPlan>;
-export type ModelOutcome = CallOutcome<ModelCallPlan>;
+export type FailedRunAttempt = FailedAttempt<ModelCallPlan>;
+export type RunModelOutcome = ModelOutcome<ModelCallPlan>;
 
 /** A granted attempt of a run, with the number of the event that announced it: what is streamed is numbered after it. */
 export interface AnnouncedAttempt extends GrantedAttempt<ModelCallPlan> {
@@ -36,7 +29,7 @@ export async function streamModelCall(
   context: RunContext,
   first: AnnouncedAttempt,
   { channel, ...hooks }: RunModelHooks,
-): Promise<ModelOutcome> {
+): Promise<RunModelOutcome> {
   const { step, callId, purpose } = first.attempt.call;
   const visible = purpose === 'answer';
   const outcome = await callModel(engine, context.targets, first, {

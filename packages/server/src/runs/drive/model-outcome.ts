@@ -3,11 +3,11 @@ import { modelAmounts } from '#calls';
 import type { ModelTarget } from '#llm';
 import { toolCallId } from '#runs/journal';
 import { merge, type Proposal, propose, type RunContext, release, settle } from '#runs/steps';
-import type { FailedAttempt, ModelOutcome } from './model-call.ts';
+import type { FailedRunAttempt, RunModelOutcome } from './model-call.ts';
 import type { AttemptRequest } from './reports.ts';
 
 /** A summary replaces what it sums up, so one that is empty, or that the budget cut short, is no answer: nothing may be lost by it. */
-export function checkSummary(outcome: ModelOutcome): ModelOutcome {
+export function checkSummary(outcome: RunModelOutcome): RunModelOutcome {
   if (outcome.type === 'failed' || outcome.attempt.call.purpose !== 'compaction') return outcome;
   const { attempt, grant, part } = outcome;
   const empty = !part.content.some((piece) => piece.type === 'text' && piece.text.trim() !== '');
@@ -22,12 +22,12 @@ export function checkSummary(outcome: ModelOutcome): ModelOutcome {
       }
     : { code: 'provider_malformed', message: 'the model gave no summary of the conversation', retryable: true };
   const { usage, durationMs } = part;
-  const failure: FailedAttempt = { attempt, grant, error, usage, sent: true, content: [], durationMs };
+  const failure: FailedRunAttempt = { attempt, grant, error, usage, sent: true, content: [], durationMs };
   return { type: 'failed', failures: [...outcome.failures, failure], error };
 }
 
 /** Journals the failed attempts and settles each at what it used; one that never left this process costs nothing. */
-export function proposeFailures(failures: readonly FailedAttempt[]): Proposal {
+export function proposeFailures(failures: readonly FailedRunAttempt[]): Proposal {
   return merge(
     failures.flatMap(({ attempt, grant, error, usage, sent, content, durationMs }) => {
       const { call, target, reserve } = attempt;
@@ -58,7 +58,7 @@ export function proposeFailures(failures: readonly FailedAttempt[]): Proposal {
 }
 
 /** Journals an answer and settles it. */
-export function proposeAnswer(outcome: Extract<ModelOutcome, { type: 'completed' }>): Proposal {
+export function proposeAnswer(outcome: Extract<RunModelOutcome, { type: 'completed' }>): Proposal {
   const { attempt, grant, part } = outcome;
   const { call, target, reserve } = attempt;
   const actual = modelAmounts(attempt, grant, part.usage, part.durationMs);
@@ -99,7 +99,7 @@ export function proposeFallback({ plan, target, previous }: AttemptRequest): Pro
 }
 
 /** Journals the tools that an answer asks for. */
-export function proposeRequestedTools(context: RunContext, { attempt, part }: Extract<ModelOutcome, { type: 'completed' }>): Proposal {
+export function proposeRequestedTools(context: RunContext, { attempt, part }: Extract<RunModelOutcome, { type: 'completed' }>): Proposal {
   const { step } = attempt.call;
   const calls = part.content.filter((piece) => piece.type === 'tool_call');
   return propose({

@@ -3,7 +3,7 @@ import type { AttemptWish } from '#calls';
 import type { Timers } from '#core';
 import type { ModelCallPlan, ToolStart } from '#runs/steps';
 import type { ToolCallEnd } from '#tools';
-import type { ModelOutcome, NextAttempt } from './model-call.ts';
+import type { NextAttempt, RunModelOutcome } from './model-call.ts';
 
 /** The model call wants another attempt: a retry, or a fallback to another target. */
 export interface AttemptRequest extends AttemptWish<ModelCallPlan> {
@@ -12,7 +12,7 @@ export interface AttemptRequest extends AttemptWish<ModelCallPlan> {
 
 /** What a finished effect, or somebody outside, leaves for the loop. */
 export type Report =
-  | { readonly type: 'model'; readonly outcome: ModelOutcome }
+  | { readonly type: 'model'; readonly outcome: RunModelOutcome }
   | { readonly type: 'tool'; readonly start: ToolStart; readonly wallMs: number; readonly end: ToolCallEnd }
   /** A sub-agent that cannot begin, for instance because its agent is gone: a result for the model. */
   | { readonly type: 'childless'; readonly callId: string; readonly error: ErrorInfo }

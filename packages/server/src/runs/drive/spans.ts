@@ -4,7 +4,7 @@ import type { RunState } from '#runs/journal';
 import type { Engine, ModelCallPlan, RunContext, ToolStart } from '#runs/steps';
 import { attributes as names, operations, type Span, spanNames, type Tracer } from '#telemetry';
 import type { ToolCallEnd } from '#tools';
-import type { ModelOutcome } from './model-call.ts';
+import type { RunModelOutcome } from './model-call.ts';
 
 export interface EffectSpan<Result> {
   readonly traceparent: string;
@@ -13,7 +13,7 @@ export interface EffectSpan<Result> {
 
 /** The spans and metrics of a run: run -> step -> model and tool calls, in the trace that the run was created with. */
 export interface RunSpans {
-  model(plan: ModelCallPlan, target: ModelTarget): EffectSpan<ModelOutcome>;
+  model(plan: ModelCallPlan, target: ModelTarget): EffectSpan<RunModelOutcome>;
   tool(start: ToolStart): EffectSpan<ToolCallEnd>;
   /** Counts what was written; a `step.started` begins the step's span. */
   wrote(events: readonly JournalEvent[]): void;

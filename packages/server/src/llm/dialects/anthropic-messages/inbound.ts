@@ -12,23 +12,23 @@ import {
 } from '../inbound.ts';
 import { asCount, asRecord, asString, type Unread } from '../json.ts';
 import {
-  path,
-  type WireBlock,
-  type WireDelta,
-  type WireEvent,
-  type WireMessage,
-  type WireRequest,
-  type WireStop,
-  type WireTool,
-  type WireUsage,
+  type AnthropicBlock,
+  type AnthropicDelta,
+  type AnthropicEvent,
+  type AnthropicMessage,
+  type AnthropicRequest,
+  type AnthropicStop,
+  type AnthropicTool,
+  type AnthropicUsage,
+  messagesPath,
 } from './wire.ts';
 
 /** Anthropic Messages, as it is spoken to us. */
-export const anthropicMessagesInbound: InboundDialect = { path, read: readRequest, render, error: errorBody, errorEvent };
+export const anthropicMessagesInbound: InboundDialect = { path: messagesPath, read: readRequest, render, error: errorBody, errorEvent };
 
-type OutputConfig = NonNullable<WireRequest['output_config']>;
+type OutputConfig = NonNullable<AnthropicRequest['output_config']>;
 
-function readRequest(body: Unread<WireRequest>): InboundRequest {
+function readRequest(body: Unread<AnthropicRequest>): InboundRequest {
   const messages = body.messages;
   if (!Array.isArray(messages) || messages.length === 0) throw new Error('messages: at least one message is required');
   const maxTokens = asCount(body.max_tokens);
@@ -36,10 +36,10 @@ function readRequest(body: Unread<WireRequest>): InboundRequest {
   const system = blocks(body.system)
     .map((block) => asString(block.text))
     .join('\n');
-  const turns = messages.flatMap((item) => readMessage(asRecord<WireMessage>(item)));
+  const turns = messages.flatMap((item) => readMessage(asRecord<AnthropicMessage>(item)));
   checkPairs(turns);
   const tools = (Array.isArray(body.tools) ? body.tools : []).map((item) => {
-    const tool = asRecord<WireTool>(item);
+    const tool = asRecord<AnthropicTool>(item);
     if (typeof tool?.name !== 'string') throw new Error('tools: name is required');
     return { name: tool.name, schema: asRecord(tool.input_schema) ?? {} };
   });
@@ -57,16 +57,16 @@ function readRequest(body: Unread<WireRequest>): InboundRequest {
   };
 }
 
-function blocks(content: unknown): Unread<WireBlock>[] {
+function blocks(content: unknown): Unread<AnthropicBlock>[] {
   if (typeof content === 'string') return [{ type: 'text', text: content }];
   return (Array.isArray(content) ? content : []).map((item) => {
-    const block = asRecord<WireBlock>(item);
+    const block = asRecord<AnthropicBlock>(item);
     if (block === null) throw new Error('a content block must be an object');
     return block;
   });
 }
 
-function readMessage(message: Unread<WireMessage> | null): InboundTurn[] {
+function readMessage(message: Unread<AnthropicMessage> | null): InboundTurn[] {
   if (message === null) throw new Error('a message must be an object');
   const parts = blocks(message.content);
   if (parts.length === 0) throw new Error('messages: content must not be empty');
@@ -82,14 +82,14 @@ function readMessage(message: Unread<WireMessage> | null): InboundTurn[] {
   ];
 }
 
-function readCall(part: Unread<WireBlock>): InboundCall[] {
+function readCall(part: Unread<AnthropicBlock>): InboundCall[] {
   if (part.type !== 'tool_use') return [];
   const input = asRecord(part.input);
   if (input === null) throw new Error('tool_use: input must be an object');
   return [{ id: asString(part.id), name: asString(part.name), input }];
 }
 
-function readResult(part: Unread<WireBlock>): InboundResult[] {
+function readResult(part: Unread<AnthropicBlock>): InboundResult[] {
   if (part.type !== 'tool_result') return [];
   const output = blocks(part.content)
     .map((block) => asString(block.text))
@@ -110,12 +110,12 @@ function checkPairs(turns: readonly InboundTurn[]): void {
 
 const stopReasons = { stop: 'end_turn', tool_calls: 'tool_use', length: 'max_tokens', content_filter: 'refusal' } as const;
 
-function frame(event: WireEvent): string {
+function frame(event: AnthropicEvent): string {
   return `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
 }
 
 function render(answer: InboundAnswer, context: RenderContext): Rendered {
-  const usage: WireUsage = {
+  const usage: AnthropicUsage = {
     input_tokens: context.inputTokens,
     cache_creation_input_tokens: 0,
     cache_read_input_tokens: 0,
@@ -123,7 +123,7 @@ function render(answer: InboundAnswer, context: RenderContext): Rendered {
   };
   const message = { id: `msg_${context.id}`, type: 'message', role: 'assistant', model: context.model };
   const content = contentOf(answer, context);
-  const stop: WireStop = { stop_reason: stopReasons[answer.finish], stop_sequence: null };
+  const stop: AnthropicStop = { stop_reason: stopReasons[answer.finish], stop_sequence: null };
   const startUsage = context.reportUsage ? { ...usage, output_tokens: 1 } : {};
   return {
     open:
@@ -139,15 +139,15 @@ function render(answer: InboundAnswer, context: RenderContext): Rendered {
 
 /** A block of content: in one piece, and as a stream begins and goes on with it. */
 interface RenderedBlock {
-  readonly whole: WireBlock;
-  readonly start: WireBlock;
-  readonly deltas: readonly WireDelta[];
+  readonly whole: AnthropicBlock;
+  readonly start: AnthropicBlock;
+  readonly deltas: readonly AnthropicDelta[];
 }
 
 function contentOf(answer: InboundAnswer, { id, signature, pieces }: RenderContext): RenderedBlock[] {
   const content: RenderedBlock[] = [];
   if (answer.thinking !== '') {
-    const deltas = pieces(answer.thinking).map((thinking): WireDelta => ({ type: 'thinking_delta', thinking }));
+    const deltas = pieces(answer.thinking).map((thinking): AnthropicDelta => ({ type: 'thinking_delta', thinking }));
     content.push({
       whole: { type: 'thinking', thinking: answer.thinking, signature },
       start: { type: 'thinking', thinking: '', signature: '' },
@@ -173,7 +173,7 @@ function contentOf(answer: InboundAnswer, { id, signature, pieces }: RenderConte
 }
 
 /** The frames around the deltas ride along, so that each chunk is one delta. */
-function renderBlock(index: number, start: WireBlock, deltas: readonly WireDelta[]): string[] {
+function renderBlock(index: number, start: AnthropicBlock, deltas: readonly AnthropicDelta[]): string[] {
   const opening = frame({ type: 'content_block_start', index, content_block: start });
   const frames = deltas.map((delta) => frame({ type: 'content_block_delta', index, delta }));
   const closing = frame({ type: 'content_block_stop', index });

@@ -6,16 +6,16 @@ import { providerError } from '../provider-error.ts';
 import { closeSchema } from '../schema.ts';
 import { malformed, parseEvent, type StreamContext, type StreamDecoder, streamCut, toolInput, type UpstreamDialect } from '../upstream.ts';
 import {
+  type AnthropicBlock,
+  type AnthropicDelta,
+  type AnthropicEvent,
+  type AnthropicImageSource,
+  type AnthropicRequest,
+  type AnthropicStop,
+  type AnthropicTool,
+  type AnthropicUsage,
   type CacheMark,
-  path,
-  type WireBlock,
-  type WireDelta,
-  type WireEvent,
-  type WireImageSource,
-  type WireRequest,
-  type WireStop,
-  type WireTool,
-  type WireUsage,
+  messagesPath,
 } from './wire.ts';
 
 export interface AnthropicMessagesOptions {
@@ -33,12 +33,12 @@ const minThinkingTokens = 1_024;
 /** Anthropic Messages. */
 export function createAnthropicMessages(options: AnthropicMessagesOptions): UpstreamDialect {
   return {
-    path,
+    path: messagesPath,
     encode(request, { model, maxOutputTokens }) {
       const messages = encodeMessages(request.messages);
       if (options.promptCaching) markForCache(messages);
       const thinking = encodeThinking(options, maxOutputTokens);
-      const body: WireRequest = {
+      const body: AnthropicRequest = {
         model,
         max_tokens: maxOutputTokens,
         ...(request.system === '' ? {} : { system: [{ type: 'text', text: request.system, ...(options.promptCaching ? cacheMark : {}) }] }),
@@ -58,20 +58,20 @@ export function createAnthropicMessages(options: AnthropicMessagesOptions): Upst
   };
 }
 
-function encodeThinking({ thinking }: AnthropicMessagesOptions, maxOutputTokens: number): WireRequest['thinking'] {
+function encodeThinking({ thinking }: AnthropicMessagesOptions, maxOutputTokens: number): AnthropicRequest['thinking'] {
   if (thinking === undefined || thinking.type === 'adaptive') return thinking;
   const budget = Math.max(minThinkingTokens, thinking.budgetTokens);
   return maxOutputTokens > budget ? { type: 'enabled', budget_tokens: budget } : undefined;
 }
 
-function encodeTool(tool: ModelRequest['tools'][number]): WireTool {
+function encodeTool(tool: ModelRequest['tools'][number]): AnthropicTool {
   return { name: tool.name, description: tool.description, input_schema: tool.inputSchema };
 }
 
 /** A message whose blocks are still being put together. */
 interface MessageDraft {
   readonly role: 'user' | 'assistant';
-  readonly content: WireBlock[];
+  readonly content: AnthropicBlock[];
 }
 
 /** Messages of one role in a row become one, tool results first: the format wants turns, and results right after their calls. */
@@ -88,10 +88,10 @@ function encodeMessages(messages: readonly Message[]): MessageDraft[] {
   return out;
 }
 
-function encodeInput(message: Exclude<Message, { role: 'assistant' }>): WireBlock[] {
+function encodeInput(message: Exclude<Message, { role: 'assistant' }>): AnthropicBlock[] {
   if (message.role === 'tool') {
     return message.content.map(
-      (part): WireBlock => ({
+      (part): AnthropicBlock => ({
         type: 'tool_result',
         tool_use_id: part.providerCallId,
         content: part.output === '' ? '(no output)' : part.output,
@@ -99,15 +99,15 @@ function encodeInput(message: Exclude<Message, { role: 'assistant' }>): WireBloc
       }),
     );
   }
-  return message.content.flatMap((part): WireBlock[] => {
+  return message.content.flatMap((part): AnthropicBlock[] => {
     if (part.type === 'text') return part.text === '' ? [] : [{ type: 'text', text: part.text }];
-    const source: WireImageSource =
+    const source: AnthropicImageSource =
       'url' in part.data ? { type: 'url', url: part.data.url } : { type: 'base64', media_type: part.mediaType, data: part.data.base64 };
     return [{ type: 'image', source }];
   });
 }
 
-function encodeAssistantPart(part: AssistantPart): WireBlock[] {
+function encodeAssistantPart(part: AssistantPart): AnthropicBlock[] {
   switch (part.type) {
     case 'text':
       return part.text === '' ? [] : [{ type: 'text', text: part.text }];
@@ -145,9 +145,9 @@ function createDecoder(context: StreamContext): StreamDecoder {
   const calls = new Map<unknown, { readonly draft: ToolCallDraft; readonly initial: string }>();
   let stopReason = '';
   let done = false;
-  let wireUsage: Unread<WireUsage> | null = null;
+  let wireUsage: Unread<AnthropicUsage> | null = null;
 
-  function startBlock(index: unknown, block: Unread<WireBlock>): void {
+  function startBlock(index: unknown, block: Unread<AnthropicBlock>): void {
     assembler.boundary();
     switch (block.type) {
       case 'text':
@@ -168,7 +168,7 @@ function createDecoder(context: StreamContext): StreamDecoder {
     }
   }
 
-  function delta(index: unknown, value: Unread<WireDelta>): void {
+  function delta(index: unknown, value: Unread<AnthropicDelta>): void {
     switch (value.type) {
       case 'text_delta':
         assembler.text(asString(value.text));
@@ -190,15 +190,15 @@ function createDecoder(context: StreamContext): StreamDecoder {
   return {
     event(_name, data) {
       if (done) return;
-      const event = parseEvent<WireEvent>(context, data);
+      const event = parseEvent<AnthropicEvent>(context, data);
       switch (event.type) {
         case 'content_block_delta': {
-          const value = asRecord<WireDelta>(event.delta);
+          const value = asRecord<AnthropicDelta>(event.delta);
           if (value === null) throw malformed(context, 'a delta that is not an object');
           return delta(event.index, value);
         }
         case 'content_block_start': {
-          const block = asRecord<WireBlock>(event.content_block);
+          const block = asRecord<AnthropicBlock>(event.content_block);
           if (block === null) throw malformed(context, 'a content block that is not an object');
           return startBlock(event.index, block);
         }
@@ -209,12 +209,12 @@ function createDecoder(context: StreamContext): StreamDecoder {
           return assembler.boundary();
         }
         case 'message_start':
-          wireUsage = asRecord<WireUsage>(asRecord(event.message)?.usage);
+          wireUsage = asRecord<AnthropicUsage>(asRecord(event.message)?.usage);
           return;
         case 'message_delta': {
-          const reason = asRecord<WireStop>(event.delta)?.stop_reason;
+          const reason = asRecord<AnthropicStop>(event.delta)?.stop_reason;
           if (typeof reason === 'string') stopReason = reason;
-          const usage = asRecord<WireUsage>(event.usage);
+          const usage = asRecord<AnthropicUsage>(event.usage);
           // Its counts are cumulative and replace the first ones.
           if (usage !== null)
             wireUsage = { ...wireUsage, ...Object.fromEntries(Object.entries(usage).filter(([, value]) => value !== null)) };
@@ -245,7 +245,7 @@ function createDecoder(context: StreamContext): StreamDecoder {
   };
 }
 
-function readUsage(usage: Unread<WireUsage> | null): Usage | null {
+function readUsage(usage: Unread<AnthropicUsage> | null): Usage | null {
   if (usage === null) return null;
   const plain = asCount(usage.input_tokens);
   const outputTokens = asCount(usage.output_tokens);
@@ -254,7 +254,7 @@ function readUsage(usage: Unread<WireUsage> | null): Usage | null {
   const cacheWriteTokens = asCount(usage.cache_creation_input_tokens) ?? 0;
   const inputTokens = plain + cacheReadTokens + cacheWriteTokens;
   if (inputTokens + outputTokens === 0) return null;
-  const details = asRecord<NonNullable<WireUsage['output_tokens_details']>>(usage.output_tokens_details) ?? {};
+  const details = asRecord<NonNullable<AnthropicUsage['output_tokens_details']>>(usage.output_tokens_details) ?? {};
   const reasoningTokens = Math.min(outputTokens, asCount(details.thinking_tokens) ?? asCount(details.reasoning_tokens) ?? 0);
   return { inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens, reasoningTokens };
 }

@@ -12,29 +12,29 @@ import {
 } from '../inbound.ts';
 import { asCount, asRecord, asString, type Unread } from '../json.ts';
 import {
+  chatPath,
   endMark,
-  path,
-  type WireDelta,
-  type WireMessage,
-  type WirePart,
-  type WireRequest,
-  type WireTool,
-  type WireToolCall,
-  type WireUsage,
+  type OpenAiDelta,
+  type OpenAiMessage,
+  type OpenAiPart,
+  type OpenAiRequest,
+  type OpenAiTool,
+  type OpenAiToolCall,
+  type OpenAiUsage,
 } from './wire.ts';
 
 /** OpenAI Chat Completions, as it is spoken to us. */
-export const openAiChatInbound: InboundDialect = { path, read: readRequest, render, error: errorBody, errorEvent };
+export const openAiChatInbound: InboundDialect = { path: chatPath, read: readRequest, render, error: errorBody, errorEvent };
 
-type Format = NonNullable<WireRequest['response_format']>;
+type Format = NonNullable<OpenAiRequest['response_format']>;
 
-function readRequest(body: Unread<WireRequest>): InboundRequest {
+function readRequest(body: Unread<OpenAiRequest>): InboundRequest {
   const messages = body.messages;
   if (!Array.isArray(messages) || messages.length === 0) throw new Error('messages must be a list that is not empty');
   let system = '';
   const turns: InboundTurn[] = [];
   for (const item of messages) {
-    const message = asRecord<WireMessage>(item);
+    const message = asRecord<OpenAiMessage>(item);
     if (message === null) throw new Error('a message must be an object');
     const role = message.role;
     const { text, images } = readContent(message.content);
@@ -45,7 +45,7 @@ function readRequest(body: Unread<WireRequest>): InboundRequest {
     else throw new Error(`unknown role ${String(role)}`);
   }
   const tools = (Array.isArray(body.tools) ? body.tools : []).map((tool) => {
-    const definition = asRecord<WireTool['function']>(asRecord<WireTool>(tool)?.function);
+    const definition = asRecord<OpenAiTool['function']>(asRecord<OpenAiTool>(tool)?.function);
     if (definition === null || typeof definition.name !== 'string') throw new Error('a tool needs function.name');
     return { name: definition.name, schema: asRecord(definition.parameters) ?? {} };
   });
@@ -58,14 +58,14 @@ function readRequest(body: Unread<WireRequest>): InboundRequest {
     outputSchema: asRecord(format?.schema),
     maxTokens: asCount(body.max_completion_tokens) ?? asCount(body.max_tokens) ?? 4_096,
     stream: body.stream === true,
-    includeUsage: asRecord<NonNullable<WireRequest['stream_options']>>(body.stream_options)?.include_usage === true,
+    includeUsage: asRecord<NonNullable<OpenAiRequest['stream_options']>>(body.stream_options)?.include_usage === true,
     inputTexts: [system, JSON.stringify(body.tools ?? ''), JSON.stringify(format ?? ''), ...turns.map(turnText)],
   };
 }
 
 function readContent(content: unknown): { text: string; images: number } {
   if (!Array.isArray(content)) return { text: asString(content), images: 0 };
-  const parts = content.map((part) => asRecord<WirePart>(part));
+  const parts = content.map((part) => asRecord<OpenAiPart>(part));
   return {
     text: parts.map((part) => asString(part?.text)).join('\n'),
     images: parts.filter((part) => part?.type === 'image_url').length,
@@ -74,8 +74,8 @@ function readContent(content: unknown): { text: string; images: number } {
 
 function readCalls(value: unknown): InboundCall[] {
   return (Array.isArray(value) ? value : []).map((item) => {
-    const call = asRecord<WireToolCall>(item);
-    const definition = asRecord<WireToolCall['function']>(call?.function);
+    const call = asRecord<OpenAiToolCall>(item);
+    const definition = asRecord<OpenAiToolCall['function']>(call?.function);
     let input: unknown = {};
     try {
       input = JSON.parse(asString(definition?.arguments));
@@ -95,9 +95,9 @@ function addResult(turns: InboundTurn[], result: InboundResult): void {
 function render(answer: InboundAnswer, context: RenderContext): Rendered {
   const base = { id: `chatcmpl-${context.id}`, created: context.created, model: context.model, system_fingerprint: context.servedBy };
   const head = JSON.stringify({ ...base, object: 'chat.completion.chunk' }).slice(0, -1);
-  const frame = (delta: WireDelta, finish: string | null = null) =>
+  const frame = (delta: OpenAiDelta, finish: string | null = null) =>
     `data: ${head},"choices":[{"index":0,"delta":${JSON.stringify(delta)},"finish_reason":${JSON.stringify(finish)}}]}\n\n`;
-  const usage: WireUsage = {
+  const usage: OpenAiUsage = {
     prompt_tokens: context.inputTokens,
     completion_tokens: context.outputTokens,
     total_tokens: context.inputTokens + context.outputTokens,

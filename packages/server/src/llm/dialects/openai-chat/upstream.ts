@@ -6,18 +6,18 @@ import { providerError } from '../provider-error.ts';
 import { isStrictSchema } from '../schema.ts';
 import { malformed, parseEvent, type StreamContext, type StreamDecoder, streamCut, toolInput, type UpstreamDialect } from '../upstream.ts';
 import {
+  chatPath,
   endMark,
-  path,
-  type WireChoice,
-  type WireChunk,
-  type WireDelta,
-  type WireMessage,
-  type WirePart,
-  type WireRequest,
-  type WireTool,
-  type WireToolCall,
-  type WireToolCallDelta,
-  type WireUsage,
+  type OpenAiChoice,
+  type OpenAiChunk,
+  type OpenAiDelta,
+  type OpenAiMessage,
+  type OpenAiPart,
+  type OpenAiRequest,
+  type OpenAiTool,
+  type OpenAiToolCall,
+  type OpenAiToolCallDelta,
+  type OpenAiUsage,
 } from './wire.ts';
 
 export interface OpenAiChatOptions {
@@ -30,9 +30,9 @@ export interface OpenAiChatOptions {
 /** OpenAI Chat Completions, as OpenAI and the servers compatible with it stream it. */
 export function createOpenAiChat(options: OpenAiChatOptions): UpstreamDialect {
   return {
-    path,
+    path: chatPath,
     encode(request, { model, maxOutputTokens }) {
-      const body: WireRequest = {
+      const body: OpenAiRequest = {
         model,
         messages: encodeMessages(request),
         ...(request.tools.length === 0 ? {} : { tools: request.tools.map(encodeTool) }),
@@ -48,28 +48,28 @@ export function createOpenAiChat(options: OpenAiChatOptions): UpstreamDialect {
   };
 }
 
-function encodeTool(tool: ModelRequest['tools'][number]): WireTool {
+function encodeTool(tool: ModelRequest['tools'][number]): OpenAiTool {
   return { type: 'function', function: { name: tool.name, description: tool.description, parameters: tool.inputSchema } };
 }
 
-function responseFormat(schema: Record<string, unknown>): NonNullable<WireRequest['response_format']> {
+function responseFormat(schema: Record<string, unknown>): NonNullable<OpenAiRequest['response_format']> {
   return { type: 'json_schema', json_schema: { name: 'output', schema, ...(isStrictSchema(schema) ? { strict: true } : {}) } };
 }
 
-function encodeMessages(request: ModelRequest): WireMessage[] {
-  const messages: WireMessage[] = request.system === '' ? [] : [{ role: 'system', content: request.system }];
+function encodeMessages(request: ModelRequest): OpenAiMessage[] {
+  const messages: OpenAiMessage[] = request.system === '' ? [] : [{ role: 'system', content: request.system }];
   for (const message of request.messages) encodeMessage(message, messages);
   return messages;
 }
 
-function encodeMessage(message: Message, out: WireMessage[]): void {
+function encodeMessage(message: Message, out: OpenAiMessage[]): void {
   switch (message.role) {
     case 'user':
       out.push({ role: 'user', content: encodeUser(message.content) });
       return;
     case 'assistant': {
       let text = '';
-      const calls: WireToolCall[] = [];
+      const calls: OpenAiToolCall[] = [];
       for (const part of message.content) {
         if (part.type === 'text') text += part.text;
         else if (part.type === 'tool_call') {
@@ -96,9 +96,9 @@ function encodeMessage(message: Message, out: WireMessage[]): void {
   }
 }
 
-function encodeUser(content: Extract<Message, { role: 'user' }>['content']): string | WirePart[] {
+function encodeUser(content: Extract<Message, { role: 'user' }>['content']): string | OpenAiPart[] {
   if (content.every((part) => part.type === 'text')) return content.map((part) => part.text).join('\n');
-  return content.map((part): WirePart => {
+  return content.map((part): OpenAiPart => {
     if (part.type === 'text') return { type: 'text', text: part.text };
     const url = 'url' in part.data ? part.data.url : `data:${part.mediaType};base64,${part.data.base64}`;
     return { type: 'image_url', image_url: { url } };
@@ -127,10 +127,10 @@ function createDecoder(context: StreamContext): StreamDecoder {
   let usage: Usage | null = null;
   let responseId = '';
 
-  function toolFragment(fragment: Unread<WireToolCallDelta>): void {
+  function toolFragment(fragment: Unread<OpenAiToolCallDelta>): void {
     const index = asCount(fragment.index);
     const id = asString(fragment.id);
-    const call = asRecord<WireToolCallDelta['function']>(fragment.function) ?? {};
+    const call = asRecord<OpenAiToolCallDelta['function']>(fragment.function) ?? {};
     const name = asString(call.name);
     const known = index === undefined ? (id === '' ? lastCall : null) : (calls.get(index) ?? null);
     // Some servers give every call index 0, or none: an id that was not seen under it opens another call.
@@ -154,7 +154,7 @@ function createDecoder(context: StreamContext): StreamDecoder {
         done = true;
         return;
       }
-      const chunk = parseEvent<WireChunk>(context, data);
+      const chunk = parseEvent<OpenAiChunk>(context, data);
       if (chunk.error !== undefined && chunk.error !== null) {
         throw providerError({ provider: context.provider, model: context.model, body: chunk });
       }
@@ -163,9 +163,9 @@ function createDecoder(context: StreamContext): StreamDecoder {
       const choices = chunk.choices;
       if (choices === undefined || choices === null) return;
       if (!Array.isArray(choices)) throw malformed(context, 'a chunk whose choices are not a list');
-      const choice = asRecord<WireChoice>(choices[0]);
+      const choice = asRecord<OpenAiChoice>(choices[0]);
       if (choice === null) return;
-      const delta = asRecord<WireDelta>(choice.delta);
+      const delta = asRecord<OpenAiDelta>(choice.delta);
       if (delta !== null) {
         const reasoning = delta.reasoning_content ?? delta.reasoning;
         if (typeof reasoning === 'string') assembler.reasoning(reasoning);
@@ -174,7 +174,7 @@ function createDecoder(context: StreamContext): StreamDecoder {
         const fragments = delta.tool_calls;
         if (Array.isArray(fragments)) {
           for (const item of fragments) {
-            const fragment = asRecord<WireToolCallDelta>(item);
+            const fragment = asRecord<OpenAiToolCallDelta>(item);
             if (fragment === null) throw malformed(context, 'a tool call that is not an object');
             toolFragment(fragment);
           }
@@ -199,15 +199,15 @@ function createDecoder(context: StreamContext): StreamDecoder {
 }
 
 function readUsage(value: unknown): Usage | null {
-  const usage = asRecord<WireUsage>(value);
+  const usage = asRecord<OpenAiUsage>(value);
   if (usage === null) return null;
   const prompt = asCount(usage.prompt_tokens ?? 0);
   const completion = asCount(usage.completion_tokens ?? 0);
   // Half an account would bill too little; without one the call is billed by what was counted here.
   if (prompt === undefined || completion === undefined) return null;
   if (prompt + completion === 0) return null;
-  const inputDetails = asRecord<NonNullable<WireUsage['prompt_tokens_details']>>(usage.prompt_tokens_details) ?? {};
-  const outputDetails = asRecord<NonNullable<WireUsage['completion_tokens_details']>>(usage.completion_tokens_details) ?? {};
+  const inputDetails = asRecord<NonNullable<OpenAiUsage['prompt_tokens_details']>>(usage.prompt_tokens_details) ?? {};
+  const outputDetails = asRecord<NonNullable<OpenAiUsage['completion_tokens_details']>>(usage.completion_tokens_details) ?? {};
   const reasoning = asCount(outputDetails.reasoning_tokens) ?? 0;
   // Some servers leave reasoning out of completion_tokens; their total then shows it.
   const total = asCount(usage.total_tokens) ?? 0;

@@ -1,13 +1,13 @@
 /** OpenAI Chat Completions on the wire: the names that both halves of the dialect write and read. */
-export const path = '/chat/completions';
+export const chatPath = '/chat/completions';
 
 /** The data of the event that ends a stream. */
 export const endMark = '[DONE]';
 
-export interface WireRequest {
+export interface OpenAiRequest {
   readonly model: string;
-  readonly messages: readonly WireMessage[];
-  readonly tools?: readonly WireTool[];
+  readonly messages: readonly OpenAiMessage[];
+  readonly tools?: readonly OpenAiTool[];
   readonly max_tokens?: number;
   readonly max_completion_tokens?: number;
   readonly temperature?: number;
@@ -19,59 +19,59 @@ export interface WireRequest {
   readonly stream_options?: { readonly include_usage: boolean };
 }
 
-export type WireMessage =
+export type OpenAiMessage =
   | { readonly role: 'system' | 'developer'; readonly content: string }
-  | { readonly role: 'user'; readonly content: string | readonly WirePart[] }
-  | { readonly role: 'assistant'; readonly content: string | null; readonly tool_calls?: readonly WireToolCall[] }
+  | { readonly role: 'user'; readonly content: string | readonly OpenAiPart[] }
+  | { readonly role: 'assistant'; readonly content: string | null; readonly tool_calls?: readonly OpenAiToolCall[] }
   | { readonly role: 'tool'; readonly tool_call_id: string; readonly content: string };
 
-export type WirePart =
+export type OpenAiPart =
   | { readonly type: 'text'; readonly text: string }
   | { readonly type: 'image_url'; readonly image_url: { readonly url: string } };
 
-export interface WireTool {
+export interface OpenAiTool {
   readonly type: 'function';
   readonly function: { readonly name: string; readonly description?: string; readonly parameters: Record<string, unknown> };
 }
 
-export interface WireToolCall {
+export interface OpenAiToolCall {
   readonly id: string;
   readonly type: 'function';
   readonly function: { readonly name: string; readonly arguments: string };
 }
 
 /** A piece of a tool call: the first of each has id and name, all have a part of the arguments. */
-export interface WireToolCallDelta {
+export interface OpenAiToolCallDelta {
   readonly index: number;
   readonly id?: string;
   readonly type?: 'function';
   readonly function: { readonly name?: string; readonly arguments: string };
 }
 
-export interface WireDelta {
+export interface OpenAiDelta {
   readonly role?: 'assistant';
   readonly content?: string;
   readonly refusal?: string;
   /** Not of OpenAI: servers of open models stream their thinking under one of these names. */
   readonly reasoning_content?: string;
   readonly reasoning?: string;
-  readonly tool_calls?: readonly WireToolCallDelta[];
+  readonly tool_calls?: readonly OpenAiToolCallDelta[];
 }
 
-export interface WireChoice {
+export interface OpenAiChoice {
   readonly index: number;
-  readonly delta: WireDelta;
+  readonly delta: OpenAiDelta;
   readonly finish_reason: string | null;
 }
 
-export interface WireChunk {
+export interface OpenAiChunk {
   readonly id: string;
-  readonly choices: readonly WireChoice[];
-  readonly usage?: WireUsage | null;
+  readonly choices: readonly OpenAiChoice[];
+  readonly usage?: OpenAiUsage | null;
   readonly error?: unknown;
 }
 
-export interface WireUsage {
+export interface OpenAiUsage {
   readonly prompt_tokens: number;
   readonly completion_tokens: number;
   readonly total_tokens: number;
