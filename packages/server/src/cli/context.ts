@@ -42,13 +42,17 @@ export function createContext(io: CliIo, options: GlobalOptions): CliContext {
 
 /** The configuration as files, environment and flags make it. */
 export async function loadConfig({ io, options }: CliContext, flags: ConfigInput = {}): Promise<NexusConfig> {
-  const { resolveConfig } = await import('#apps/config');
+  const [{ resolveConfig }, { parseConfigFile }] = await Promise.all([import('#apps/config'), import('#core')]);
   const named = options.config ?? (io.env.NEXUS_CONFIG || undefined);
   const path = named ?? 'nexus.config.yaml';
   const text = await io.readFile(path);
   if (text === null && named !== undefined) throw new UsageError(`there is no configuration file ${path}`);
   const client = options.url === undefined ? {} : { client: { url: options.url } };
-  return resolveConfig({ env: io.env, flags: { ...flags, ...client }, ...(text === null ? {} : { file: { path, text } }) });
+  return resolveConfig({
+    env: io.env,
+    flags: { ...flags, ...client },
+    ...(text === null ? {} : { file: await parseConfigFile(path, text) }),
+  });
 }
 
 export interface Connection {

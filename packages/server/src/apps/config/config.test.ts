@@ -1,12 +1,12 @@
 import { expect, it } from 'vitest';
-import { NexusError } from '#core';
+import { NexusError, parseConfigFile } from '#core';
 import { clientUrl, configSettings, redactConfig, resolveConfig } from './index.ts';
 
-const file = (text: string) => ({ path: 'nexus.config.yaml', text });
+const file = (text: string) => parseConfigFile('nexus.config.yaml', text);
 
-function fault(action: () => unknown): string {
+async function fault(action: () => unknown): Promise<string> {
   try {
-    action();
+    await action();
   } catch (error) {
     if (error instanceof NexusError && error.code === 'config_invalid') return error.message;
     throw error;
@@ -14,21 +14,24 @@ function fault(action: () => unknown): string {
   throw new Error('expected config_invalid');
 }
 
-it('needs nothing: the defaults are safe', () => {
+it('needs nothing: the defaults are safe', async () => {
   const config = resolveConfig({ env: {} });
   expect(config).toMatchObject({ host: '127.0.0.1', port: 8080, dataDir: '.nexus', agentsDir: '.nexus/agents', sim: { enabled: 'auto' } });
   expect(config.databaseUrl).toBeUndefined();
   expect(config.providers.openai).toBeUndefined();
 });
 
-it('lets flags beat the environment and the environment beat the file [verifies cli.config]', () => {
-  const sources = { file: file('port: 1000\nhost: 127.0.0.2\ndataDir: from-file'), env: { NEXUS_PORT: '2000', NEXUS_HOST: '127.0.0.3' } };
+it('lets flags beat the environment and the environment beat the file [verifies cli.config]', async () => {
+  const sources = {
+    file: await file('port: 1000\nhost: 127.0.0.2\ndataDir: from-file'),
+    env: { NEXUS_PORT: '2000', NEXUS_HOST: '127.0.0.3' },
+  };
   expect(resolveConfig({ ...sources, flags: { port: 3000 } })).toMatchObject({ port: 3000, host: '127.0.0.3', dataDir: 'from-file' });
 });
 
-it('merges nested keys and replaces lists', () => {
+it('merges nested keys and replaces lists', async () => {
   const config = resolveConfig({
-    file: file(
+    file: await file(
       'auth: { allowedHosts: [a.example], allowedOrigins: ["https://a.example"] }\nproviders: { openai: { baseUrl: "http://x/v1" } }',
     ),
     env: { NEXUS_ALLOWED_HOSTS: 'b.example, c.example', OPENAI_API_KEY: 'sk-1' },
@@ -37,7 +40,7 @@ it('merges nested keys and replaces lists', () => {
   expect(config.providers.openai).toEqual({ baseUrl: 'http://x/v1', apiKey: 'sk-1' });
 });
 
-it('reads every environment variable that sets a key', () => {
+it('reads every environment variable that sets a key', async () => {
   const samples: Record<string, string> = {
     NEXUS_PORT: '1',
     NEXUS_DATABASE_URL: 'postgres://u:p@h/d',
@@ -57,58 +60,68 @@ it('reads every environment variable that sets a key', () => {
   }
 });
 
-it('treats an empty variable as one that is not set', () => {
+it('treats an empty variable as one that is not set', async () => {
   expect(resolveConfig({ env: { NEXUS_DATABASE_URL: '', NEXUS_PORT: ' ' } })).toMatchObject({ port: 8080 });
 });
 
-it('refuses unknown keys with their path and the nearest known one', () => {
-  const message = fault(() =>
-    resolveConfig({ file: file('runs: { leaseMS: 1000 }\nprot: 1\nproviders: { openai: { key: x } }'), env: {} }),
+it('refuses unknown keys with their path and the nearest known one', async () => {
+  const message = await fault(async () =>
+    resolveConfig({ file: await file('runs: { leaseMS: 1000 }\nprot: 1\nproviders: { openai: { key: x } }'), env: {} }),
   );
   expect(message).toContain('runs.leaseMS: unknown field; did you mean "leaseMs"? (from nexus.config.yaml)');
   expect(message).toContain('prot: unknown field; did you mean "port"?');
-  expect(fault(() => resolveConfig({ file: file('qdrantUrl: http://h'), env: {} }))).toContain('qdrantUrl: unknown field');
+  expect(await fault(async () => resolveConfig({ file: await file('qdrantUrl: http://h'), env: {} }))).toContain(
+    'qdrantUrl: unknown field',
+  );
   expect(message).toContain('providers.openai.key: unknown field; known fields are apiKey, baseUrl');
 });
 
-it('says where a wrong value came from, what it was and what is expected', () => {
-  expect(fault(() => resolveConfig({ env: { NEXUS_PORT: 'http' } }))).toContain('port: expected number, got "http" (from NEXUS_PORT)');
-  expect(fault(() => resolveConfig({ env: {}, flags: { port: 70_000 } }))).toMatch(/port: .*65535.*, got 70000 \(from a flag\)/);
-  expect(fault(() => resolveConfig({ file: file('bus: kafka'), env: {} }))).toContain('got "kafka" (from nexus.config.yaml)');
+it('says where a wrong value came from, what it was and what is expected', async () => {
+  expect(await fault(async () => resolveConfig({ env: { NEXUS_PORT: 'http' } }))).toContain(
+    'port: expected number, got "http" (from NEXUS_PORT)',
+  );
+  expect(await fault(async () => resolveConfig({ env: {}, flags: { port: 70_000 } }))).toMatch(
+    /port: .*65535.*, got 70000 \(from a flag\)/,
+  );
+  expect(await fault(async () => resolveConfig({ file: await file('bus: kafka'), env: {} }))).toContain(
+    'got "kafka" (from nexus.config.yaml)',
+  );
 });
 
-it('never repeats a secret in a message', () => {
-  const message = fault(() => resolveConfig({ file: file('providers: { openai: { apiKey: [s3cret] } }'), env: {} }));
+it('never repeats a secret in a message', async () => {
+  const message = await fault(async () => resolveConfig({ file: await file('providers: { openai: { apiKey: [s3cret] } }'), env: {} }));
   expect(message).toContain('providers.openai.apiKey');
   expect(message).not.toContain('s3cret');
-  const above = fault(() => resolveConfig({ file: file('providers: { openai: s3cret }'), env: {} }));
+  const above = await fault(async () => resolveConfig({ file: await file('providers: { openai: s3cret }'), env: {} }));
   expect(above).toContain('providers.openai: expected object');
   expect(above).not.toContain('s3cret');
 });
 
-it('fills in environment variables and refuses one that is not set', () => {
+it('fills in environment variables and refuses one that is not set', async () => {
   const text = ["providers: { compatible: [{ name: local, baseUrl: 'http://$", "{env:LLM}/v1', models: [a, { id: b }] }] }"].join('');
-  expect(resolveConfig({ file: file(text), env: { LLM: 'h:1' } }).providers.compatible).toEqual([
+  expect(resolveConfig({ file: await file(text), env: { LLM: 'h:1' } }).providers.compatible).toEqual([
     { name: 'local', baseUrl: 'http://h:1/v1', models: [{ id: 'a' }, { id: 'b' }] },
   ]);
-  expect(fault(() => resolveConfig({ file: file(text), env: {} }))).toContain(
+  expect(await fault(async () => resolveConfig({ file: await file(text), env: {} }))).toContain(
     'providers.compatible[0].baseUrl names the environment variable LLM, which is not set',
   );
 });
 
-it('refuses what is not a YAML mapping', () => {
-  expect(fault(() => resolveConfig({ file: file('a: [1'), env: {} }))).toContain('not valid YAML');
-  expect(fault(() => resolveConfig({ file: file('- a'), env: {} }))).toContain('must hold a mapping');
-  expect(resolveConfig({ file: file(''), env: {} }).port).toBe(8080);
+it('refuses what is not a YAML mapping', async () => {
+  expect(await fault(async () => resolveConfig({ file: await file('a: [1'), env: {} }))).toContain('not valid YAML');
+  expect(await fault(async () => resolveConfig({ file: await file('- a'), env: {} }))).toContain('must hold a mapping');
+  expect(resolveConfig({ file: await file(''), env: {} }).port).toBe(8080);
 });
 
-it('refuses a heartbeat that lets a live lease run out', () => {
-  expect(fault(() => resolveConfig({ env: {}, flags: { runs: { heartbeatMs: 900, leaseMs: 1000 } } }))).toContain('runs.heartbeatMs');
+it('refuses a heartbeat that lets a live lease run out', async () => {
+  expect(await fault(async () => resolveConfig({ env: {}, flags: { runs: { heartbeatMs: 900, leaseMs: 1000 } } }))).toContain(
+    'runs.heartbeatMs',
+  );
 });
 
-it('shows a configuration without its secrets [verifies cli.config]', () => {
+it('shows a configuration without its secrets [verifies cli.config]', async () => {
   const config = resolveConfig({
-    file: file('otlp: { headers: { authorization: s3cret } }'),
+    file: await file('otlp: { headers: { authorization: s3cret } }'),
     env: { OPENAI_API_KEY: 's3cret', NEXUS_DATABASE_URL: 'postgres://user:s3cret@db/x', NEXUS_API_KEY: 's3cret' },
   });
   const shown = JSON.stringify(redactConfig(config));
@@ -116,7 +129,7 @@ it('shows a configuration without its secrets [verifies cli.config]', () => {
   expect(shown).toContain('postgres://user:[redacted]@db/x');
 });
 
-it('points the command line at the server of the same configuration unless told otherwise', () => {
+it('points the command line at the server of the same configuration unless told otherwise', async () => {
   expect(clientUrl(resolveConfig({ env: {} }))).toBe('http://127.0.0.1:8080');
   expect(clientUrl(resolveConfig({ env: { NEXUS_HOST: '0.0.0.0', NEXUS_PORT: '9000' } }))).toBe('http://127.0.0.1:9000');
   expect(clientUrl(resolveConfig({ env: { NEXUS_HOST: '::1' } }))).toBe('http://[::1]:8080');

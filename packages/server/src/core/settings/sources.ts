@@ -1,17 +1,15 @@
-import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { NexusError } from '../errors.ts';
 import { explainIssues, summarise } from '../validation.ts';
+import { type ConfigFile, isTree, type Tree } from './file.ts';
 import { secretPaths } from './redact.ts';
 import { type Setting, settingsOf } from './setting.ts';
 
 export interface ConfigSources {
-  readonly file?: { readonly path: string; readonly text: string };
+  readonly file?: ConfigFile;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly flags?: Readonly<Record<string, unknown>>;
 }
-
-type Tree = Record<string, unknown>;
 
 /**
  * Merges defaults < file < environment < flags and checks the result. Throws `config_invalid` that lists every fault
@@ -19,7 +17,7 @@ type Tree = Record<string, unknown>;
  */
 export function readConfig<S extends z.ZodType>(schema: S, sources: ConfigSources): z.output<S> {
   const settings = settingsOf(schema);
-  const file = sources.file === undefined ? {} : parseFile(sources.file, sources.env);
+  const file = sources.file === undefined ? {} : (interpolate(sources.file.tree, '', sources.file.path, sources.env) as Tree); // a mapping stays a mapping
   const environment = fromEnvironment(settings, sources.env);
   const flags: Tree = { ...sources.flags };
   const merged = merge(merge(file, environment), flags);
@@ -50,16 +48,6 @@ function has(tree: Tree, keys: readonly string[]): boolean {
     value = value[key];
   }
   return true;
-}
-
-function parseFile(file: { path: string; text: string }, env: ConfigSources['env']): Tree {
-  const document = parseDocument(file.text, { prettyErrors: true });
-  const fault = document.errors[0];
-  if (fault !== undefined) throw new NexusError('config_invalid', `${file.path} is not valid YAML: ${fault.message.split('\n')[0] ?? ''}`);
-  const value: unknown = document.toJS({ maxAliasCount: 50 });
-  if (value === null || value === undefined) return {};
-  if (!isTree(value)) throw new NexusError('config_invalid', `${file.path} must hold a mapping of keys to values`);
-  return interpolate(value, '', file.path, env) as Tree; // a mapping stays a mapping
 }
 
 /** Replaces `${env:NAME}` in texts; a variable that is not set is a fault, never an empty text. */
@@ -120,8 +108,4 @@ function merge(base: Tree, over: Tree): Tree {
     merged[key] = isTree(below) && isTree(value) ? merge(below, value) : isTree(value) ? merge({}, value) : value;
   }
   return merged;
-}
-
-function isTree(value: unknown): value is Tree {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,0 +1,26 @@
+import { NexusError } from '../errors.ts';
+
+export type Tree = Record<string, unknown>;
+
+/** A configuration file as it was read: what it says, before the environment is filled in. */
+export interface ConfigFile {
+  readonly path: string;
+  readonly tree: Readonly<Tree>;
+}
+
+/** Reads the text of a YAML file; an empty one says nothing. Throws `config_invalid`, naming the path, for what is no mapping. */
+export async function parseConfigFile(path: string, text: string): Promise<ConfigFile> {
+  // Loaded only where there is a file: most processes have none.
+  const { parseDocument } = await import('yaml');
+  const document = parseDocument(text, { prettyErrors: true });
+  const fault = document.errors[0];
+  if (fault !== undefined) throw new NexusError('config_invalid', `${path} is not valid YAML: ${fault.message.split('\n')[0] ?? ''}`);
+  const value: unknown = document.toJS({ maxAliasCount: 50 });
+  if (value === null || value === undefined) return { path, tree: {} };
+  if (!isTree(value)) throw new NexusError('config_invalid', `${path} must hold a mapping of keys to values`);
+  return { path, tree: value };
+}
+
+export function isTree(value: unknown): value is Tree {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
