@@ -1,3 +1,10 @@
 /** The door of the composition roots. */
+import type { DemoOptions } from './demo/run-demo.ts';
+
 export { type AllInOne, type AllInOneOptions, migrateStore, startAllInOne } from './all-in-one.ts';
-export { runDemo } from './demo/run-demo.ts';
+
+/** See {@link import('./demo/run-demo.ts').playDemo}; loaded when it is asked for, as a server never does. */
+export async function runDemo(options: DemoOptions): Promise<void> {
+  const demo = await import('./demo/run-demo.ts');
+  return demo.playDemo(options);
+}

@@ -1,6 +1,6 @@
 import { type AgentDefinition, AgentDefinition as AgentDefinitionSchema, type TenantId } from '@nexus-agent/protocol';
 import { LRUCache } from 'lru-cache';
-import { type Clock, canonicalJson, derivedId, NexusError } from '#core';
+import { type Clock, canonicalJson, createCountedCache, derivedId, NexusError } from '#core';
 import type { PolicyEngine } from '#policy';
 import type { AgentSource } from '#runs';
 import type { AgentStore, AgentVersionRow, PageOf, PageRequest } from '#storage';
@@ -42,7 +42,7 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
     maxSize: maxCacheChars,
     sizeCalculation: ({ definition }) => JSON.stringify(definition).length,
   });
-  const stored = new LRUCache<string, true>({ max: maxKnownStored });
+  const stored = createCountedCache<string, true>(maxKnownStored);
   for (const { definition } of options.shared) if (definition.policy !== undefined) policy.check(definition.policy);
 
   function remember(row: AgentVersionRow): AgentVersionRow {

@@ -32,7 +32,7 @@ export interface DemoOptions {
  * Shows the platform at work, through its API. Everything that is printed comes from there, and what the demo says of it is
  * checked: it rejects when something does not hold, and with the signal's reason when that cuts it short.
  */
-export async function runDemo(options: DemoOptions): Promise<void> {
+export async function playDemo(options: DemoOptions): Promise<void> {
   const { dataDir, keep = false } = options;
   const folder = dataDir ?? (await mkdtemp(join(tmpdir(), 'nexus-demo-')));
   try {

@@ -44,9 +44,16 @@ export interface Setting extends Partial<AboutSetting> {
 }
 
 /** Every key of a configuration, in the order of the schema. A list of objects is described by the list and by the keys of its items. */
-export function settingsOf(schema: z.ZodType): Setting[] {
-  return describe(schema, '');
+export function settingsOf(schema: z.ZodType): readonly Setting[] {
+  const known = described.get(schema);
+  if (known !== undefined) return known;
+  const settings = describe(schema, '');
+  described.set(schema, settings);
+  return settings;
 }
+
+/** A process asks several times of its one configuration. */
+const described = new WeakMap<z.ZodType, readonly Setting[]>();
 
 function describe(schema: z.ZodType, path: string): Setting[] {
   let inner = schema;

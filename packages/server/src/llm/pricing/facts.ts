@@ -1,5 +1,4 @@
-import { LRUCache } from 'lru-cache';
-import type { Clock } from '#core';
+import { type Clock, createCountedCache } from '#core';
 import type { ModelPrice, PriceTier } from '#llm/contract';
 
 /** What the catalogue knows of a model. */
@@ -17,7 +16,7 @@ const dayMs = 86_400_000;
 
 /** The catalogue, remembering what it was asked most lately for the rest of the (UTC) day: prices change by the day at most. */
 export function createModelFacts(clock: Pick<Clock, 'now'>): ModelFactsSource {
-  const known = new LRUCache<string, Promise<ModelFacts>>({ max: maxKnown });
+  const known = createCountedCache<string, Promise<ModelFacts>>(maxKnown);
   return (catalogue, model) => {
     const nowMs = clock.now();
     const key = `${Math.floor(nowMs / dayMs)} ${catalogue}/${model}`;

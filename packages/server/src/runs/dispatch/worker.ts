@@ -1,6 +1,5 @@
-import { LRUCache } from 'lru-cache';
 import type { Bus } from '#bus';
-import { NexusError, settlesWithin } from '#core';
+import { createCountedCache, NexusError, settlesWithin } from '#core';
 import { type ChildCall, createRunSpans, type Executor, type ExecutorEnd, startExecutor } from '#runs/drive';
 import type { Transcripts } from '#runs/journal';
 import type { AgentSource, Engine, RunContext } from '#runs/steps';
@@ -30,7 +29,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
   const live = new Map<RunKey, Executor>();
   const endings = new Set<Promise<void>>();
   /** How often in a row a run was {@link ExecutorEnd broken} here. */
-  const breaks = new LRUCache<RunKey, number>({ max: 10_000 });
+  const breaks = createCountedCache<RunKey, number>(10_000);
   let draining = false;
 
   const isLive = (run: Parameters<typeof runKey>[0]) => live.has(runKey(run));

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { LRUCache } from 'lru-cache';
+import { createCountedCache } from '#core';
 import { prepareWorkspace } from './prepare.ts';
 
 /** Folders that are known to be there: an entry is a short path. */
@@ -15,7 +15,7 @@ export function createSessionFolders(options: {
 }) {
   const { root, seedFrom, ...limits } = options;
   const seed = seedFrom === undefined ? {} : { seedFrom, ...limits };
-  const prepared = new LRUCache<string, Promise<string>>({ max: maxRemembered });
+  const prepared = createCountedCache<string, Promise<string>>(maxRemembered);
 
   return (tenantId: string, sessionId: string): Promise<string> => {
     const key = `${tenantId}/${sessionId}`;

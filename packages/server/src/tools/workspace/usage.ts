@@ -1,5 +1,4 @@
-import { LRUCache } from 'lru-cache';
-import { NexusError } from '#core';
+import { createCountedCache, NexusError } from '#core';
 
 export interface WorkspaceUsage {
   readonly bytes: number;
@@ -37,7 +36,7 @@ const maxRemembered = 1_000;
  * is noticed in time; what was added by other ways counts from the next measurement.
  */
 export function createUsageGuard(limits: UsageLimits): UsageGuard {
-  const sizes = new LRUCache<string, WorkspaceUsage>({ max: maxRemembered });
+  const sizes = createCountedCache<string, WorkspaceUsage>(maxRemembered);
   const writing = new Map<string, Turns>();
 
   /** Runs the task after all earlier ones of the same workspace. */
