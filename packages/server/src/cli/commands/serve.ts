@@ -2,6 +2,7 @@ import type { ConfigInput } from '#apps/config';
 import { type CliContext, loadConfig } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { handleInterrupts } from '../interrupt.ts';
+import { holdYoungGeneration } from '../young-generation.ts';
 import { type Registrar, wholeNumber } from './command.ts';
 
 export function serveCommand({ program, action }: Registrar): void {
@@ -28,10 +29,12 @@ interface ServeOptions {
 
 /** `nexus serve`: until it is told to stop; then it drains. */
 async function serve(context: CliContext, { logLevel, ...options }: ServeOptions): Promise<number> {
+  const release = holdYoungGeneration();
   const flags: ConfigInput = { ...options, ...(logLevel === undefined ? {} : { log: { level: logLevel } }) };
   const config = await loadConfig(context, flags);
   const { startAllInOne } = await context.io.loadApps();
   const app = await startAllInOne({ config, version: context.io.version });
+  release();
   let stop: () => void = () => undefined;
   const stopped = new Promise<void>((resolve) => {
     stop = resolve;
