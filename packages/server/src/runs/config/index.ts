@@ -74,6 +74,11 @@ const runs = z
       z.number().min(0.1).max(1).default(0.85),
       'Part of a model’s context that a request may fill before old turns are summarised.',
     ),
+    summaryTokens: setting(z.int().min(100).max(100_000).default(1_500), 'Most tokens of such a summary.'),
+    keepShare: setting(
+      z.number().min(0.05).max(0.95).default(0.4),
+      'Part of what a request may have that is left, summary included, when old turns were summarised.',
+    ),
   })
   .refine((value) => value.heartbeatMs * 2 <= value.leaseMs, {
     path: ['heartbeatMs'],

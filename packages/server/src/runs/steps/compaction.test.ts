@@ -6,6 +6,7 @@ import { conversation, initialState, type Summary } from '#runs/journal';
 import { planCompaction } from './compaction.ts';
 
 const limitTokens = 6_000;
+const settings = { summaryTokens: 1_500, keepShare: 0.4 };
 
 /** Turns as a session has them: a question, then answers that may call tools, each call with its result. */
 const turn = fc
@@ -52,7 +53,7 @@ const size = (list: readonly Message[]) => estimateInputTokens({ system: '', mes
 function compact(all: readonly Message[]): { summary: Summary | null; outcome: 'none' | 'impossible'; calls: number } {
   let summary: Summary | null = null;
   for (let calls = 0; ; calls++) {
-    const plan = planCompaction(all, summary, limitTokens, 500);
+    const plan = planCompaction(all, summary, limitTokens, 500, settings);
     if (plan.type !== 'summarise') return { summary, outcome: plan.type, calls };
     // A summary only ever stands for more, reads no more than the model takes, and never parts a result from its call.
     expect(plan.replaces).toBeGreaterThan(summary?.replaces ?? 0);
@@ -83,8 +84,8 @@ describe('planning to summarise', () => {
 
   it('leaves what fits alone, and names a turn that can be neither kept nor read', () => {
     const short: Message[] = [{ role: 'user', content: [{ type: 'text', text: 'hello' }] }];
-    expect(planCompaction(short, null, limitTokens, 500)).toEqual({ type: 'none' });
+    expect(planCompaction(short, null, limitTokens, 500, settings)).toEqual({ type: 'none' });
     const huge: Message[] = [{ role: 'user', content: [{ type: 'text', text: 'word '.repeat(20_000) }] }];
-    expect(planCompaction(huge, null, limitTokens, 500)).toEqual({ type: 'impossible' });
+    expect(planCompaction(huge, null, limitTokens, 500, settings)).toEqual({ type: 'impossible' });
   });
 });

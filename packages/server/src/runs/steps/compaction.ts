@@ -2,8 +2,12 @@ import type { Message } from '@nexus-agent/protocol';
 import { estimateInputTokens, type ModelRequest } from '#llm';
 import type { Summary } from '#runs/journal';
 
-const summaryTokens = 1_500;
-const keepShare = 0.4;
+export interface CompactionSettings {
+  /** Most tokens of a summary. */
+  readonly summaryTokens: number;
+  /** Part of what a request may have that is left, summary included, when old turns were summarised. */
+  readonly keepShare: number;
+}
 
 const instructions = `You compress conversations between a user, an assistant and its tools so that the assistant can go on with less text.
 Write down, in plain sentences: what the user wants (the newest request word for word), what was decided and why, every fact, number, name,
@@ -32,6 +36,7 @@ export function planCompaction(
   summary: Summary | null,
   limitTokens: number,
   overheadTokens: number,
+  { summaryTokens, keepShare }: CompactionSettings,
 ): CompactionPlan {
   const start = summary?.replaces ?? 0;
   const size = (messages: readonly Message[]) => estimateInputTokens({ system: '', messages, tools: [] });

@@ -1,8 +1,9 @@
 import type { CallEngine, CallSettings } from '#calls';
 import type { StreamHub } from '#runs/stream';
+import type { CompactionSettings } from './compaction.ts';
 
 /** Limits and intervals of the engine; every one has a default in the configuration. */
-export interface EngineSettings extends CallSettings {
+export interface EngineSettings extends CallSettings, CompactionSettings {
   readonly maxEqualSteps: number;
   /** Depth of sub-agents: a run that a person started has depth 0. */
   readonly maxDepth: number;

@@ -39,7 +39,13 @@ export function planModelCall(
 
   if (inputTokens > limitTokens) {
     const overheadTokens = estimateInputTokens({ ...fixed, messages: [] });
-    const compaction = planCompaction([...context.before.messages, ...state.messages], summary, limitTokens, overheadTokens);
+    const compaction = planCompaction(
+      [...context.before.messages, ...state.messages],
+      summary,
+      limitTokens,
+      overheadTokens,
+      engine.settings,
+    );
     if (compaction.type === 'summarise') {
       const callId = derivedId<string>('call', `${context.runId}/${at.step}/compaction/${state.compactions}`);
       const request: ModelRequest = { ...compaction.request, idempotencyKey: callId };
