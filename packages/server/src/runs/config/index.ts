@@ -77,7 +77,7 @@ const runs = z
     summaryTokens: setting(z.int().min(100).max(100_000).default(1_500), 'Most tokens of such a summary.'),
     keepShare: setting(
       z.number().min(0.05).max(0.95).default(0.4),
-      'Part of what a request may have that is left, summary included, when old turns were summarised.',
+      'Part of what a request may have that is left, instructions and summary included, when old turns were summarised.',
     ),
   })
   .refine((value) => value.heartbeatMs * 2 <= value.leaseMs, {

@@ -5,7 +5,7 @@ import type { Summary } from '#runs/journal';
 export interface CompactionSettings {
   /** Most tokens of a summary. */
   readonly summaryTokens: number;
-  /** Part of what a request may have that is left, summary included, when old turns were summarised. */
+  /** Part of what a request may have that is left, instructions and summary included, when old turns were summarised. */
   readonly keepShare: number;
 }
 
