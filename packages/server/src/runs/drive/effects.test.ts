@@ -5,10 +5,10 @@ import type { ModelService } from '#llm';
 import { makeRequest } from '#llm/testing';
 import type { Engine, RunContext, RunModelAttempt } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
-import { createEffects } from './effects.ts';
-import { createMailbox } from './reports.ts';
+import { Effects } from './effects.ts';
+import { Mailbox } from './reports.ts';
 import type { RunSpans } from './spans.ts';
-import { createStopping } from './stopping.ts';
+import { Stopping } from './stopping.ts';
 
 it('tells a model call that asks for another attempt when there is nobody left to grant it', async () => {
   const { clock, timers, advance } = createManualTime();
@@ -20,10 +20,10 @@ it('tells a model call that asks for another attempt when there is nobody left t
       yield { type: 'failed', error, retryAfterMs: null, usage: noUsage, sent: true };
     },
   };
-  const mailbox = createMailbox(timers);
-  const stopping = createStopping({ clock, graceMs: 2_000, onChange: mailbox.ring });
+  const mailbox = new Mailbox(timers);
+  const stopping = new Stopping({ clock, graceMs: 2_000, onChange: () => mailbox.ring() });
   // Of the many parts of an engine, a model call uses these.
-  const effects = createEffects({
+  const effects = new Effects({
     engine: { llm, clock, timers } as Engine,
     context: { runId: 'run_1', targets: [target] } as unknown as RunContext,
     channel: { begin: () => undefined, flush: () => undefined } as unknown as LocalChannel,

@@ -2,7 +2,7 @@ import type { RunId } from '@nexus-agent/protocol';
 import { type AttemptWish, modelGrant, performTool } from '#calls';
 import { NexusError, settlesWithin, toErrorInfo } from '#core';
 import type { LedgerOutcome } from '#ledger';
-import type { ToolCallState } from '#runs/journal';
+import type { CallIds, ToolCallState } from '#runs/journal';
 import {
   type Engine,
   grantedWallMs,
@@ -25,19 +25,6 @@ export interface ChildCall {
   readonly input: unknown;
 }
 
-/** The work of a run beside its loop: model calls, tool calls, the creation of sub-agents. Each reports to the mailbox when it ends. */
-export interface Effects {
-  /** Ids of the calls that are being executed. */
-  readonly inFlight: ReadonlySet<string>;
-  /** Begins what was announced in the journal. `seq` and `step` are those of the state that announced it. */
-  begin(start: Start, outcome: LedgerOutcome | undefined, at: { readonly seq: number; readonly step: number }): void;
-  beginModel(attempt: RunModelAttempt, outcome: LedgerOutcome | undefined, seq: number): void;
-  /** Goes on with the sub-agent of a call that a former owner of the run started. */
-  resumeChild(call: ToolCallState): void;
-  /** For when the loop has ended: waits for everything under way, for at most `maxMs`. A call that asks for another attempt is refused it. */
-  settle(maxMs: number): Promise<void>;
-}
-
 export interface EffectsOptions {
   readonly engine: Engine;
   readonly context: RunContext;
@@ -49,49 +36,41 @@ export interface EffectsOptions {
   readonly startChild: (parent: RunContext, call: ChildCall) => Promise<void>;
 }
 
-export function createEffects(options: EffectsOptions): Effects {
-  const { engine, context, channel, spans, mailbox, stopping } = options;
-  const running = new Map<string, Promise<void>>();
-  const inFlight = new Set<string>();
-  const unanswered = new Set<(error: NexusError) => void>();
+/**
+ * The work of a run beside its loop: model calls, tool calls, the creation of sub-agents. Each reports to the mailbox when it
+ * ends. A class, as there is one for each live run: its methods are shared.
+ */
+export class Effects {
+  readonly #options: EffectsOptions;
+  readonly #running = new Map<string, Promise<void>>();
+  /** How model calls hear that nobody is left to grant them another attempt. */
+  #unanswered: Set<(error: NexusError) => void> | null = null;
 
-  function launch(callId: string, effect: () => Promise<Report>): void {
-    inFlight.add(callId);
-    const ended = effect()
-      .catch((error: unknown): Report => {
-        engine.logger.error({ runId: context.runId, callId, err: error }, 'an effect failed inside the engine');
-        stopping.request({ type: 'fail', error: toErrorInfo(error), resumable: true });
-        return { type: 'poke' };
-      })
-      .then((report) => {
-        running.delete(callId);
-        inFlight.delete(callId);
-        mailbox.put(report);
-      });
-    running.set(callId, ended);
+  constructor(options: EffectsOptions) {
+    this.#options = options;
   }
 
-  /** Pending until the loop answers; rejects once there is no loop any more that could. */
-  function askForAttempt(request: AttemptRequest): Promise<NextAttempt> {
-    const { promise, resolve, reject } = Promise.withResolvers<NextAttempt>();
-    unanswered.add(reject);
-    const answer = (next: NextAttempt) => {
-      unanswered.delete(reject);
-      resolve(next);
-    };
-    mailbox.put({ type: 'attempt', request, answer });
-    return promise;
+  /** The calls that are being executed. */
+  get inFlight(): CallIds {
+    return this.#running;
   }
 
-  function beginModel(attempt: RunModelAttempt, outcome: LedgerOutcome | undefined, seq: number): void {
+  /** Begins what was announced in the journal. `seq` and `step` are those of the state that announced it. */
+  begin({ effect }: Start, outcome: LedgerOutcome | undefined, { seq, step }: { readonly seq: number; readonly step: number }): void {
+    if (effect.type === 'model') this.beginModel(effect.attempt, outcome, seq);
+    else this.#beginTool(effect.start, outcome, step);
+  }
+
+  beginModel(attempt: RunModelAttempt, outcome: LedgerOutcome | undefined, seq: number): void {
+    const { engine, context, channel, spans, stopping } = this.#options;
     const plan = attempt.call;
-    launch(plan.callId, async () => {
+    this.#launch(plan.callId, async () => {
       const span = spans.model(plan, attempt.target);
       const hooks = {
         signal: stopping.signal,
         channel,
         traceparent: span.traceparent,
-        nextAttempt: (wish: AttemptWish<ModelCallPlan>) => askForAttempt({ plan, ...wish }),
+        nextAttempt: (wish: AttemptWish<ModelCallPlan>) => this.#askForAttempt({ plan, ...wish }),
       };
       const result = await streamModelCall(engine, context, { attempt, grant: modelGrant(attempt, outcome), seq }, hooks);
       span.end(result);
@@ -99,29 +78,75 @@ export function createEffects(options: EffectsOptions): Effects {
     });
   }
 
-  function beginTool(start: ToolStart, outcome: LedgerOutcome | undefined, step: number): void {
+  /** Goes on with the sub-agent of a call that a former owner of the run started. */
+  resumeChild({ phase, attempt, callId, name }: ToolCallState): void {
+    const childRunId = attempt?.childRunId ?? null;
+    if (phase.type !== 'started' || childRunId === null) return;
+    this.#beginChild({ callId, childRunId: childRunId as RunId, toolName: name, input: attempt?.input }); // written by childRunId()
+  }
+
+  /** For when the loop has ended: waits for everything under way, for at most `maxMs`. A call that asks for another attempt is refused it. */
+  async settle(maxMs: number): Promise<void> {
+    for (const reject of this.#unanswered ?? []) reject(new NexusError('lease_lost', 'this process does not drive the run any more'));
+    this.#unanswered = null;
+    if (this.#running.size > 0) await settlesWithin(this.#options.engine.timers, Promise.all(this.#running.values()), maxMs);
+  }
+
+  #launch(callId: string, effect: () => Promise<Report>): void {
+    const { engine, context, mailbox, stopping } = this.#options;
+    const ended = effect()
+      .catch((error: unknown): Report => {
+        engine.logger.error({ runId: context.runId, callId, err: error }, 'an effect failed inside the engine');
+        stopping.request({ type: 'fail', error: toErrorInfo(error), resumable: true });
+        return { type: 'poke' };
+      })
+      .then((report) => {
+        this.#running.delete(callId);
+        mailbox.put(report);
+      });
+    this.#running.set(callId, ended);
+  }
+
+  /** Pending until the loop answers; rejects once there is no loop any more that could. */
+  #askForAttempt(request: AttemptRequest): Promise<NextAttempt> {
+    const { promise, resolve, reject } = Promise.withResolvers<NextAttempt>();
+    this.#unanswered ??= new Set();
+    this.#unanswered.add(reject);
+    const answer = (next: NextAttempt) => {
+      this.#unanswered?.delete(reject);
+      resolve(next);
+    };
+    this.#options.mailbox.put({ type: 'attempt', request, answer });
+    return promise;
+  }
+
+  #beginTool(start: ToolStart, outcome: LedgerOutcome | undefined, step: number): void {
+    const { engine, context, channel, spans, stopping } = this.#options;
     const wallMs = grantedWallMs(engine, context, start, outcome);
     const { tool, input, attempt, idempotencyKey, childRunId } = start;
     const { callId } = start.call;
-    if (childRunId !== null) beginChild({ callId, childRunId, toolName: tool.name, input });
-    else
-      launch(callId, async () => {
-        const span = spans.tool(start);
-        const call = { tool, input, callId, attempt, idempotencyKey, timeoutMs: wallMs };
-        const end = await performTool(engine, context.charge, call, {
-          signal: stopping.signal,
-          traceparent: span.traceparent,
-          onOutput: (text) => channel.output({ step, callId, text }),
-        });
-        span.end(end);
-        return { type: 'tool', start, wallMs, end };
+    if (childRunId !== null) {
+      this.#beginChild({ callId, childRunId, toolName: tool.name, input });
+      return;
+    }
+    this.#launch(callId, async () => {
+      const span = spans.tool(start);
+      const call = { tool, input, callId, attempt, idempotencyKey, timeoutMs: wallMs };
+      const end = await performTool(engine, context.charge, call, {
+        signal: stopping.signal,
+        traceparent: span.traceparent,
+        onOutput: (text) => channel.output({ step, callId, text }),
       });
+      span.end(end);
+      return { type: 'tool', start, wallMs, end };
+    });
   }
 
-  function beginChild(call: ChildCall): void {
-    launch(call.callId, async () => {
+  #beginChild(call: ChildCall): void {
+    const { context, startChild } = this.#options;
+    this.#launch(call.callId, async () => {
       try {
-        await options.startChild(context, call);
+        await startChild(context, call);
       } catch (error) {
         if (!(error instanceof NexusError) || error.retryable) throw error;
         return { type: 'childless', callId: call.callId, error: error.toInfo() };
@@ -129,23 +154,4 @@ export function createEffects(options: EffectsOptions): Effects {
       return { type: 'poke' };
     });
   }
-
-  return {
-    inFlight,
-    begin({ effect }, outcome, { seq, step }) {
-      if (effect.type === 'model') beginModel(effect.attempt, outcome, seq);
-      else beginTool(effect.start, outcome, step);
-    },
-    beginModel,
-    resumeChild({ phase, attempt, callId, name }) {
-      const childRunId = attempt?.childRunId ?? null;
-      if (phase.type !== 'started' || childRunId === null) return;
-      beginChild({ callId, childRunId: childRunId as RunId, toolName: name, input: attempt?.input }); // written by childRunId()
-    },
-    async settle(maxMs) {
-      for (const reject of unanswered) reject(new NexusError('lease_lost', 'this process does not drive the run any more'));
-      unanswered.clear();
-      if (running.size > 0) await settlesWithin(engine.timers, Promise.all(running.values()), maxMs);
-    },
-  };
 }

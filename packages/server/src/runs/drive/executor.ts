@@ -19,12 +19,12 @@ import {
 import type { LocalChannel } from '#runs/stream';
 import type { StoredEvent } from '#storage';
 import { grantAttempt } from './attempts.ts';
-import { type ChildCall, createEffects } from './effects.ts';
+import { type ChildCall, Effects } from './effects.ts';
 import { collectFacts, newsFromOutside } from './facts.ts';
-import { createMailbox } from './reports.ts';
+import { Mailbox } from './reports.ts';
 import type { RunSpans } from './spans.ts';
-import { createStopping } from './stopping.ts';
-import { createRunWriter } from './writer.ts';
+import { Stopping } from './stopping.ts';
+import { RunWriter } from './writer.ts';
 
 /**
  * How a run left this process: it ended, waits, was given back on shutdown, is another worker's (`lost`), or what it did
@@ -82,10 +82,10 @@ export function startExecutor(options: ExecutorOptions): Executor {
     maxParallelTools: context.agent.maxParallelTools,
     maxEqualSteps: settings.maxEqualSteps,
   };
-  const mailbox = createMailbox(timers);
-  const stopping = createStopping({ clock, graceMs: settings.stopGraceMs, onChange: mailbox.ring });
-  const writer = createRunWriter(options);
-  const effects = createEffects({ ...options, mailbox, stopping });
+  const mailbox = new Mailbox(timers);
+  const stopping = new Stopping({ clock, graceMs: settings.stopGraceMs, onChange: () => mailbox.ring() });
+  const writer = new RunWriter(options);
+  const effects = new Effects({ ...options, mailbox, stopping });
   const { inFlight } = effects;
   let abandoned = false;
 

@@ -1,5 +1,5 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
-import type { RunState } from '#runs/journal';
+import type { CallIds, RunState } from '#runs/journal';
 import { collectApprovals, collectChildren, type Engine, type Proposal, proposeResult, type RunContext } from '#runs/steps';
 import type { RunModelOutcome } from './model-call.ts';
 import { checkSummary, proposeAnswer, proposeFailures, proposeRequestedTools } from './model-outcome.ts';
@@ -11,7 +11,7 @@ export interface FactsInput {
   readonly engine: Engine;
   readonly context: RunContext;
   readonly state: RunState;
-  readonly inFlight: ReadonlySet<string>;
+  readonly inFlight: CallIds;
   readonly stopping: Stopping;
 }
 
@@ -55,7 +55,7 @@ export async function newsFromOutside(
   engine: Engine,
   context: RunContext,
   state: RunState,
-  inFlight: ReadonlySet<string>,
+  inFlight: CallIds,
 ): Promise<readonly Proposal[]> {
   return [await collectApprovals(engine, context, state), await collectChildren(engine, context, state, inFlight)];
 }

@@ -25,44 +25,45 @@ export interface AttemptReport {
   readonly answer: (next: NextAttempt) => void;
 }
 
-/** Where reports wait for the loop. */
-export interface Mailbox {
-  put(report: Report): void;
-  /** Everything that came since the last time. */
-  take(): readonly Report[];
-  readonly isEmpty: boolean;
-  /** Ends the wait without a report. */
-  ring(): void;
-  /** Sleeps until the next report or ring, or for `maxMs`; null: for as long as it takes. */
-  wait(maxMs: number | null): Promise<void>;
-}
+/** Where reports wait for the loop of a run. */
+export class Mailbox {
+  readonly #timers: Pick<Timers, 'after'>;
+  #reports: Report[] = [];
+  #wake: (() => void) | null = null;
 
-export function createMailbox(timers: Pick<Timers, 'after'>): Mailbox {
-  let reports: Report[] = [];
-  let wake: (() => void) | null = null;
-  const ring = () => wake?.();
-  return {
-    put(report) {
-      reports.push(report);
-      ring();
-    },
-    take() {
-      const taken = reports;
-      reports = [];
-      return taken;
-    },
-    get isEmpty() {
-      return reports.length === 0;
-    },
-    ring,
-    async wait(maxMs) {
-      const waiting = new Promise<void>((resolve) => {
-        wake = resolve;
-      });
-      const cancel = maxMs === null ? undefined : timers.after(Math.max(1, maxMs), ring);
-      await waiting;
-      cancel?.();
-      wake = null;
-    },
-  };
+  constructor(timers: Pick<Timers, 'after'>) {
+    this.#timers = timers;
+  }
+
+  get isEmpty(): boolean {
+    return this.#reports.length === 0;
+  }
+
+  put(report: Report): void {
+    this.#reports.push(report);
+    this.ring();
+  }
+
+  /** Everything that came since the last time. */
+  take(): readonly Report[] {
+    const taken = this.#reports;
+    if (taken.length > 0) this.#reports = [];
+    return taken;
+  }
+
+  /** Ends the wait without a report. */
+  ring(): void {
+    this.#wake?.();
+  }
+
+  /** Sleeps until the next report or ring, or for `maxMs`; null: for as long as it takes. */
+  async wait(maxMs: number | null): Promise<void> {
+    const waiting = new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+    const cancel = maxMs === null ? undefined : this.#timers.after(Math.max(1, maxMs), () => this.ring());
+    await waiting;
+    cancel?.();
+    this.#wake = null;
+  }
 }

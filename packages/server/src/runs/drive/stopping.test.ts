@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createManualTime } from '#core/testing';
-import { createMailbox } from './reports.ts';
-import { createStopping } from './stopping.ts';
+import { Mailbox } from './reports.ts';
+import { Stopping } from './stopping.ts';
 
 const failure = (message: string) => ({
   type: 'fail' as const,
@@ -13,7 +13,7 @@ describe('why a run stops', () => {
   function stopping() {
     const time = createManualTime();
     let changes = 0;
-    const subject = createStopping({ clock: time.clock, graceMs: 2_000, onChange: () => void changes++ });
+    const subject = new Stopping({ clock: time.clock, graceMs: 2_000, onChange: () => void changes++ });
     return { subject, time, changes: () => changes };
   }
 
@@ -55,7 +55,7 @@ describe('why a run stops', () => {
 
 describe('the mailbox of a run', () => {
   it('keeps reports in order and hands each out once', () => {
-    const mailbox = createMailbox(createManualTime().timers);
+    const mailbox = new Mailbox(createManualTime().timers);
     expect(mailbox.isEmpty).toBe(true);
     mailbox.put({ type: 'poke' });
     mailbox.put({ type: 'childless', callId: 'c', error: { code: 'not_found', message: 'gone', retryable: false } });
@@ -66,7 +66,7 @@ describe('the mailbox of a run', () => {
 
   it('ends a wait with a report, a ring, or its time, and leaves no timer behind', async () => {
     const time = createManualTime();
-    const mailbox = createMailbox(time.timers);
+    const mailbox = new Mailbox(time.timers);
     const reported = mailbox.wait(null);
     mailbox.put({ type: 'poke' });
     await reported;

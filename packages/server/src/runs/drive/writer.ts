@@ -6,16 +6,6 @@ import type { LocalChannel } from '#runs/stream';
 import type { CommitResult } from '#storage';
 import type { RunSpans } from './spans.ts';
 
-/** The one place where a driven run is written, and where its state moves on. */
-export interface RunWriter {
-  readonly state: RunState;
-  /**
-   * Writes under the fence, folds what was written and tells the followers. `totals` are those of the state afterwards,
-   * where the caller knows them. Throws what the store throws; the state is then as before.
-   */
-  commit(proposal: Proposal, totals?: RunState['totals']): Promise<CommitResult>;
-}
-
 export interface RunWriterOptions {
   readonly engine: Engine;
   readonly fence: RunFence;
@@ -24,26 +14,38 @@ export interface RunWriterOptions {
   readonly spans: RunSpans;
 }
 
-export function createRunWriter({ engine, fence, channel, spans, ...options }: RunWriterOptions): RunWriter {
-  let { state } = options;
-  return {
-    get state() {
-      return state;
-    },
-    async commit(proposal, totals = foldNew(state, assumedEvents(proposal)).totals) {
-      let events: readonly NewEvent[] = [];
-      const whole = {
-        ...proposal,
-        patch: { ...proposal.patch, totals },
-        events: (outcomes: readonly LedgerOutcome[]) => (events = proposal.events(outcomes)),
-      };
-      const result = await commitProposal(engine.store, fence, state.lastSeq, whole);
-      if (result.type !== 'committed') return result;
-      const written = result.events.map((event, index) => ({ ...events[index], seq: event.seq, at: event.at }) as JournalEvent); // the store numbered exactly these
-      state = fold(written, state);
-      channel.appended(result.events);
-      spans.wrote(written);
-      return result;
-    },
-  };
+/** The one place where a driven run is written, and where its state moves on. */
+export class RunWriter {
+  readonly #options: RunWriterOptions;
+  #state: RunState;
+
+  constructor(options: RunWriterOptions) {
+    this.#options = options;
+    this.#state = options.state;
+  }
+
+  get state(): RunState {
+    return this.#state;
+  }
+
+  /**
+   * Writes under the fence, folds what was written and tells the followers. `totals` are those of the state afterwards,
+   * where the caller knows them. Throws what the store throws; the state is then as before.
+   */
+  async commit(proposal: Proposal, totals = foldNew(this.#state, assumedEvents(proposal)).totals): Promise<CommitResult> {
+    const { engine, fence, channel, spans } = this.#options;
+    let events: readonly NewEvent[] = [];
+    const whole = {
+      ...proposal,
+      patch: { ...proposal.patch, totals },
+      events: (outcomes: readonly LedgerOutcome[]) => (events = proposal.events(outcomes)),
+    };
+    const result = await commitProposal(engine.store, fence, this.#state.lastSeq, whole);
+    if (result.type !== 'committed') return result;
+    const written = result.events.map((event, index) => ({ ...events[index], seq: event.seq, at: event.at }) as JournalEvent); // the store numbered exactly these
+    this.#state = fold(written, this.#state);
+    channel.appended(result.events);
+    spans.wrote(written);
+    return result;
+  }
 }

@@ -1,7 +1,7 @@
 /** The door of runs/journal. */
 export { forkEvents } from './fork.ts';
 export { listMessages } from './messages.ts';
-export { type NextAction, nextAction, type RunLimits } from './next-action.ts';
+export { type CallIds, type NextAction, nextAction, type RunLimits } from './next-action.ts';
 export { replayRun } from './replay.ts';
 export { emptyTotals, initialState, type RunState, type Summary, type ToolCallState } from './state.ts';
 export {

@@ -29,8 +29,15 @@ export type NextAction =
   | { readonly type: 'busy' }
   | { readonly type: 'ended' };
 
+/** Ids of calls: a set of them, or a map by them. */
+export interface CallIds {
+  readonly size: number;
+  has(callId: string): boolean;
+  keys(): Iterable<string>;
+}
+
 /** @param inFlight ids of the calls that this process is executing now; a started call that is not among them is lost or a sub-agent's. */
-export function nextAction(state: RunState, limits: RunLimits, inFlight: ReadonlySet<string>): NextAction {
+export function nextAction(state: RunState, limits: RunLimits, inFlight: CallIds): NextAction {
   if (isTerminal(state.status)) return { type: 'ended' };
   // Between two attempts of a call the state says failed while the call goes on.
   if (state.model !== null && (state.model.phase === 'started' || inFlight.has(state.model.callId))) return { type: 'busy' };
@@ -41,7 +48,7 @@ export function nextAction(state: RunState, limits: RunLimits, inFlight: Readonl
   return { type: 'finish', text: state.answer.content.map((part) => (part.type === 'text' ? part.text : '')).join('') };
 }
 
-function nextOfTools(open: readonly ToolCallState[], limits: RunLimits, inFlight: ReadonlySet<string>): NextAction {
+function nextOfTools(open: readonly ToolCallState[], limits: RunLimits, inFlight: CallIds): NextAction {
   const room = limits.maxParallelTools - open.filter((call) => inFlight.has(call.callId) || isChild(call)).length;
   const startable = open.filter(isStartable);
   if (startable.length > 0 && room > 0) return { type: 'tools', calls: startable.slice(0, room) };

@@ -1,6 +1,6 @@
 import { isTerminal, type JournalData, type NewEvent, type RunId } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
-import type { RunState, ToolCallState } from '#runs/journal';
+import type { CallIds, RunState, ToolCallState } from '#runs/journal';
 import type { ApprovalRow } from '#storage';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
@@ -128,12 +128,7 @@ function decided(state: RunState, row: ApprovalRow): Proposal {
 }
 
 /** Results of sub-agents that have ended. */
-export async function collectChildren(
-  engine: Engine,
-  context: RunContext,
-  state: RunState,
-  inFlight: ReadonlySet<string>,
-): Promise<Proposal> {
+export async function collectChildren(engine: Engine, context: RunContext, state: RunState, inFlight: CallIds): Promise<Proposal> {
   const proposals: Proposal[] = [];
   for (const call of state.calls) {
     const childRunId = call.attempt?.childRunId ?? null;

@@ -1,6 +1,6 @@
 import type { RunTotals } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
-import { foldNew, type NextAction, nextAction, type RunLimits, type RunState } from '#runs/journal';
+import { type CallIds, foldNew, type NextAction, nextAction, type RunLimits, type RunState } from '#runs/journal';
 import type { RunPatch } from '#storage';
 import type { RunContext } from './context.ts';
 import { checkAnswer, closeOpenWork, completedEvents, endingPatch, newMessageId, type Stop, stoppedEvents, withEnding } from './endings.ts';
@@ -35,7 +35,7 @@ export interface RoundInput {
   readonly state: RunState;
   readonly limits: RunLimits;
   /** Calls that this process is executing. */
-  readonly inFlight: ReadonlySet<string>;
+  readonly inFlight: CallIds;
   readonly stop: Stop | null;
   /** Effects are under way that are worth waiting for, although the run is to stop. */
   readonly working: boolean;
@@ -50,7 +50,7 @@ export function decideRound(input: RoundInput, facts: readonly Proposal[]): Roun
   const going = (stop: Stop | null = null): Round => ({ written, starts, end: null, totals: draft.totals, stop });
   if (input.stop !== null) return input.working ? going() : stopRound(input, written, input.stop, draft);
 
-  const busy = new Set(input.inFlight);
+  const busy = new Set(input.inFlight.keys());
   const stopped = (stop: Stop): Round => (input.inFlight.size > 0 ? going(stop) : stopRound(input, written, stop, draft));
   for (;;) {
     const action = nextAction(draft, limits, busy);

@@ -1,7 +1,7 @@
 import type { StoredEvent } from '#storage';
 import { appendChunk, type LiveChunk, type LiveText, type TextKind } from './live-text.ts';
 import type { StreamSettings } from './settings.ts';
-import { createOutputRing, type OutputRing } from './tool-output.ts';
+import { OutputRing } from './tool-output.ts';
 
 /** What this process knows of a run's stream. The log in the store is the truth; all of this may be lost at any time. */
 export interface Channel {
@@ -41,7 +41,7 @@ export class ChannelState implements Channel {
   constructor(key: string, settings: StreamSettings) {
     this.key = key;
     this.#settings = settings;
-    this.outputs = createOutputRing(settings.outputChars);
+    this.outputs = new OutputRing(settings.outputChars);
   }
 
   get local(): boolean {

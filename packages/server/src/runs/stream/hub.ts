@@ -1,7 +1,7 @@
 import type { Bus } from '#bus';
 import type { Clock, Timers } from '#core';
 import { type Channel, ChannelState } from './channel.ts';
-import { createLocalChannel, type LocalChannel } from './local.ts';
+import { LocalChannel } from './local.ts';
 import { createRemote, type Following } from './remote.ts';
 import type { StreamSettings } from './settings.ts';
 
@@ -59,7 +59,7 @@ export function createStreamHub({ bus, clock, timers, settings }: StreamHubOptio
     openLocal(key) {
       const channel = channelOf(key);
       channel.owners += 1;
-      return createLocalChannel({
+      return new LocalChannel({
         channel,
         remote,
         clock,

@@ -4,19 +4,6 @@ import type { ChannelState, StreamedCall } from './channel.ts';
 import type { TextKind } from './live-text.ts';
 import type { Remote } from './remote.ts';
 
-/** What the executor of a run tells its followers. */
-export interface LocalChannel {
-  appended(events: readonly StoredEvent[]): void;
-  /** A model call begins to stream. */
-  begin(call: StreamedCall): void;
-  delta(kind: TextKind, text: string): void;
-  /** A tool says how far it is. */
-  output(output: { readonly step: number; readonly callId: string; readonly text: string }): void;
-  /** Hands on what is still held back. To be called before the call's end is written. */
-  flush(): void;
-  close(): void;
-}
-
 export interface LocalOptions {
   readonly channel: ChannelState;
   readonly remote: Remote;
@@ -26,20 +13,59 @@ export interface LocalOptions {
   readonly onClose: () => void;
 }
 
-/** The driving end of a channel. Deltas are held back a little and handed on together; the first of a call goes at once. */
-export function createLocalChannel({ channel, remote, clock, timers, coalesceMs, onClose }: LocalOptions): LocalChannel {
-  let pending: { kind: TextKind; text: string }[] = [];
-  let cancelFlush: Cancel | null = null;
-  let flushedAt = Number.NEGATIVE_INFINITY;
-  let open = true;
+/** The driving end of a channel: what the executor of a run tells its followers. Deltas are held back a little and handed on together; the first of a call goes at once. */
+export class LocalChannel {
+  readonly #options: LocalOptions;
+  #pending: { kind: TextKind; text: string }[] = [];
+  #cancelFlush: Cancel | null = null;
+  #flushedAt = Number.NEGATIVE_INFINITY;
+  #open = true;
 
-  function flush(): void {
-    cancelFlush?.();
-    cancelFlush = null;
-    if (channel.live === null || pending.length === 0) return;
-    const pieces = pending;
-    pending = [];
-    flushedAt = clock.monotonic();
+  constructor(options: LocalOptions) {
+    this.#options = options;
+  }
+
+  appended(events: readonly StoredEvent[]): void {
+    const { channel, remote } = this.#options;
+    channel.append(events);
+    channel.notify();
+    remote.tellEvents(channel);
+  }
+
+  /** A model call begins to stream. */
+  begin(call: StreamedCall): void {
+    this.#options.channel.begin(call);
+    if (this.#pending.length > 0) this.#pending = [];
+  }
+
+  delta(kind: TextKind, text: string): void {
+    const { channel, clock, timers, coalesceMs } = this.#options;
+    const last = this.#pending.at(-1);
+    if (last?.kind === kind) last.text += text;
+    else this.#pending.push({ kind, text });
+    if (this.#cancelFlush !== null) return;
+    const waitMs = channel.live?.length === 0 ? 0 : coalesceMs - (clock.monotonic() - this.#flushedAt);
+    if (waitMs <= 0) this.flush();
+    else this.#cancelFlush = timers.after(waitMs, () => this.flush());
+  }
+
+  /** A tool says how far it is. */
+  output({ step, callId, text }: { readonly step: number; readonly callId: string; readonly text: string }): void {
+    const { channel, remote } = this.#options;
+    channel.outputs.add({ afterSeq: channel.lastSeq, step, callId, text });
+    remote.tellOutput(channel, { step, callId, text });
+    channel.notify();
+  }
+
+  /** Hands on what is still held back. To be called before the call's end is written. */
+  flush(): void {
+    this.#cancelFlush?.();
+    this.#cancelFlush = null;
+    const { channel, remote, clock } = this.#options;
+    if (channel.live === null || this.#pending.length === 0) return;
+    const pieces = this.#pending;
+    this.#pending = [];
+    this.#flushedAt = clock.monotonic();
     for (const { kind, text } of pieces) {
       const chunk = channel.add(kind, text);
       if (chunk !== null) remote.tellText(channel, chunk);
@@ -47,36 +73,10 @@ export function createLocalChannel({ channel, remote, clock, timers, coalesceMs,
     channel.notify();
   }
 
-  return {
-    appended(events) {
-      channel.append(events);
-      channel.notify();
-      remote.tellEvents(channel);
-    },
-    begin(call) {
-      channel.begin(call);
-      pending = [];
-    },
-    delta(kind, text) {
-      const last = pending.at(-1);
-      if (last?.kind === kind) last.text += text;
-      else pending.push({ kind, text });
-      if (cancelFlush !== null) return;
-      const waitMs = channel.live?.length === 0 ? 0 : coalesceMs - (clock.monotonic() - flushedAt);
-      if (waitMs <= 0) flush();
-      else cancelFlush = timers.after(waitMs, flush);
-    },
-    output({ step, callId, text }) {
-      channel.outputs.add({ afterSeq: channel.lastSeq, step, callId, text });
-      remote.tellOutput(channel, { step, callId, text });
-      channel.notify();
-    },
-    flush,
-    close() {
-      if (!open) return;
-      open = false;
-      flush();
-      onClose();
-    },
-  };
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.flush();
+    this.#options.onClose();
+  }
 }

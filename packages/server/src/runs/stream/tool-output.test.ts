@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
-import { createOutputRing } from './tool-output.ts';
+import { OutputRing } from './tool-output.ts';
 
 it('gives a reader what came after its place, in order, and is bounded in size', () => {
-  const ring = createOutputRing(64_000);
+  const ring = new OutputRing(64_000);
   for (let index = 0; index < 100; index++) ring.add({ afterSeq: index, step: 1, callId: 'call', text: `${index}`.padEnd(1_000) });
   expect(ring.last).toBe(100);
   expect(ring.after(100)).toEqual([]);
