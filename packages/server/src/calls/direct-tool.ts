@@ -38,7 +38,7 @@ export async function callToolDirectly(
   }
 
   const callId = engine.ids.next<string>('call');
-  const decision = decideTool(engine, charge, callId, tool, { arguments: checked.input });
+  const decision = decideTool(engine, charge, callId, tool, { arguments: checked.input, step: 1 });
   if (decision.record.effect !== 'allow') {
     await store.commit({ tenantId, decisions: [decision.row] });
     const message =
@@ -52,6 +52,7 @@ export async function callToolDirectly(
   const reserve = reserveTool(engine, charge, tool, { reservationId, timeoutMs: tool.timeoutMs, wall: true });
   const reserved = await store.commit({ tenantId, decisions: [decision.row], ledger: [reserve] });
   if (reserved.type === 'refused') {
+    await store.commit({ tenantId, decisions: [decision.row] });
     const { code, message } = refusalError(reserved.refusal, 'tool');
     throw new NexusError(code, message, { details: { ...reserved.refusal } });
   }
@@ -61,7 +62,11 @@ export async function callToolDirectly(
 
   const call = { tool, input: checked.input, callId, attempt: 1, idempotencyKey: callId, timeoutMs };
   const end = await performTool(engine, charge, call, { signal, onOutput: () => undefined });
-  await store.commit({ tenantId, ledger: [{ type: 'settle', reservationId, actual: toolAmounts(tool, end, timeoutMs) }] });
+  const actual = toolAmounts(tool, end, timeoutMs);
+  await store.commit({
+    tenantId,
+    ledger: [actual === null ? { type: 'release', reservationId } : { type: 'settle', reservationId, actual }],
+  });
   const durationMs = Math.round(end.durationMs);
   return end.type === 'completed'
     ? { status: 'ok', output: end.output, durationMs }

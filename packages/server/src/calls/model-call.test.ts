@@ -214,6 +214,18 @@ describe('a model call', () => {
     expect(await prepare(['retryable', 'ok']).run({ nextAttempt })).toMatchObject({ type: 'failed', error: { code: 'lease_lost' } });
   });
 
+  it('hands a failure over once, also when the advice after a refusal cannot be had', async () => {
+    const call = prepare(['rejected', 'refused', 'ok'], 3);
+    let asked = 0;
+    const nextAttempt = async (wish: AttemptWish): Promise<AttemptAnswer<GrantedAttempt>> => {
+      asked += 1;
+      if (asked === 2) throw new NexusError('unavailable', 'the service is gone');
+      expect(wish.failures).toHaveLength(1);
+      return { type: 'refused', error: budget, final: false };
+    };
+    expect(await call.run({ nextAttempt })).toMatchObject({ type: 'failed', failures: [], error: { code: 'unavailable' } });
+  });
+
   it('gives every attempt that began to be settled exactly once, whatever happens', async () => {
     const step = fc.constantFrom<Step>('ok', 'retryable', 'rejected', 'after-text', 'unsent', 'refused', 'final');
     await fc.assert(

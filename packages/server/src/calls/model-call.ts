@@ -73,25 +73,25 @@ export async function callModel<Call extends ModelCall, Granted extends GrantedA
   const order = [first.attempt.target, ...targets.filter((target) => !isSameTarget(target, first.attempt.target))];
   const tried: AttemptFailure[] = [];
   let current = first;
-  let failures: FailedAttempt<Call>[] = [];
+  /** Those that nobody was told of yet. */
+  const untold: Untold<Call> = { failures: [] };
   for (;;) {
     const made = await makeAttempt(engine, current, hooks);
-    if (made.type === 'completed') return { ...made, failures };
-    failures.push(made.failure);
+    if (made.type === 'completed') return { ...made, failures: untold.failures };
+    untold.failures.push(made.failure);
     const { target } = current.attempt;
     const { error } = made.failure;
     tried.push({ target, error, retryAfterMs: made.retryAfterMs, refused: false });
-    const end: ModelOutcome<Call> = { type: 'failed', failures, error };
+    const end: ModelOutcome<Call> = { type: 'failed', failures: untold.failures, error };
     if (hooks.signal.aborted) return end;
     try {
-      const next = await findNext(engine, order, { first, tried, made, wish: { failures, previous: { target, error } } }, hooks);
+      const next = await findNext(engine, order, { first, tried, made, untold, previous: { target, error } }, hooks);
       if (next === null) return end;
-      failures = [];
-      if (next.type === 'refused') return { type: 'failed', failures, error: next.error };
+      if (next.type === 'refused') return { type: 'failed', failures: untold.failures, error: next.error };
       current = next.granted;
     } catch (thrown) {
       // The wait was cut short, or the next attempt could not be asked for.
-      return { type: 'failed', failures, error: toErrorInfo(thrown) };
+      return { type: 'failed', failures: untold.failures, error: toErrorInfo(thrown) };
     }
   }
 }
@@ -101,18 +101,23 @@ interface Tries<Call extends ModelCall> {
   /** Grows by the targets that are refused. */
   readonly tried: AttemptFailure[];
   readonly made: Extract<MadeAttempt<Call>, { type: 'failed' }>;
-  readonly wish: Pick<AttemptWish<Call>, 'failures' | 'previous'>;
+  readonly untold: Untold<Call>;
+  readonly previous: AttemptWish<Call>['previous'];
+}
+
+/** Emptied as soon as somebody answered for the failures: they are settled then, whatever happens next. */
+interface Untold<Call extends ModelCall> {
+  failures: FailedAttempt<Call>[];
 }
 
 /** The next attempt that is granted, or the refusal that ends the call; null when no other attempt is worth making. */
 async function findNext<Call extends ModelCall, Granted extends GrantedAttempt<Call>>(
   { llm, timers }: Pick<CallEngine, 'llm' | 'timers'>,
   targets: readonly ModelTarget[],
-  { first, tried, made, wish }: Tries<Call>,
+  { first, tried, made, untold, previous }: Tries<Call>,
   { signal, nextAttempt }: ModelCallHooks<Call, Granted>,
 ): Promise<AttemptAnswer<Granted> | null> {
   const { remainingMs, sawText } = made;
-  let { failures } = wish;
   let refused: AttemptAnswer<Granted> | null = null;
   for (;;) {
     const advice = await llm.next({ targets, failures: tried, remainingMs, sawText });
@@ -120,10 +125,11 @@ async function findNext<Call extends ModelCall, Granted extends GrantedAttempt<C
     // What comes back may be a copy; policy and journal know the target by its object.
     const target = targets.find((known) => isSameTarget(known, advice.target)) ?? advice.target;
     if (advice.delayMs > 0) await timers.sleep(advice.delayMs, signal);
-    const answer = await nextAttempt({ ...wish, target, attempt: first.attempt.attempt + tried.length, failures });
+    const { failures } = untold;
+    const answer = await nextAttempt({ previous, target, attempt: first.attempt.attempt + tried.length, failures });
+    untold.failures = [];
     if (answer.type === 'granted' || answer.final) return answer;
     tried.push({ target, error: answer.error, retryAfterMs: null, refused: true });
-    failures = [];
     refused = answer;
   }
 }

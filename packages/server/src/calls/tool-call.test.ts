@@ -1,10 +1,11 @@
-import { expect, it } from 'vitest';
-import { createSchemaValidator, NexusError } from '#core';
+import { describe, expect, it } from 'vitest';
+import { createSchemaValidator, NexusError, systemTimers } from '#core';
 import type { ToolCallEnd, ToolPart } from '#tools';
 import { createTestToolService, makeTool } from '../tools/testing/index.ts';
 import type { ChargeContext } from './charge.ts';
+import { callToolDirectly } from './direct-tool.ts';
 import type { CallEngine } from './engine.ts';
-import { performTool } from './tool-call.ts';
+import { performTool, toolAmounts } from './tool-call.ts';
 
 const charge = {
   tenantId: 'ten_1',
@@ -28,6 +29,7 @@ function engineOf(tools: CallEngine['tools'], commit: () => Promise<unknown>): C
     clock: { now: () => 0 },
     logger: { error: silent, warn: silent },
     store: { commit },
+    timers: systemTimers,
   };
   return parts as unknown as CallEngine; // what performTool touches
 }
@@ -88,4 +90,74 @@ it('rejects when the tool service breaks off without an end', async () => {
     },
   };
   await expect(perform(broken, async () => undefined)).rejects.toMatchObject({ code: 'internal' });
+});
+
+it('ends with its tool although the store never says that a decision is written', async () => {
+  const tools = createTestToolService([
+    makeTool({
+      async execute(_input, { authorize }) {
+        void authorize({ action: 'net.egress', resource: 'a' });
+        return { type: 'ok', output: 'went on' };
+      },
+    }),
+  ]);
+  expect(await perform(tools, () => new Promise(() => undefined))).toMatchObject({ type: 'completed', output: 'went on' });
+});
+
+it('charges what a tool may have cost only when it was called', () => {
+  const tool = { ...makeTool({ maxCostMicroUsd: 500 }), version: 'v' };
+  const failed = { type: 'failed', error: { code: 'tool_failed', message: 'x', retryable: false }, durationMs: 7 } as const;
+  expect(toolAmounts(tool, { ...failed, began: true }, 100)).toEqual({ toolCalls: 1, costMicroUsd: 500, wallMs: 7 });
+  expect(toolAmounts(tool, { ...failed, began: false }, 100)).toBeNull();
+});
+
+describe('a direct call', () => {
+  function direct(tools: CallEngine['tools'], refuse = false) {
+    const asked: unknown[] = [];
+    const commits: { ledger?: readonly { type: string }[]; decisions?: readonly unknown[] }[] = [];
+    const engine = engineOf(tools, async () => undefined);
+    const recorded = {
+      ...engine,
+      settings: { reservationSlackMs: 1_000 },
+      policy: {
+        decide(request: { context: unknown }) {
+          asked.push(request.context);
+          return { effect: 'allow', reasons: [] };
+        },
+      },
+      store: {
+        async commit(commit: (typeof commits)[number]) {
+          commits.push(commit);
+          const refusal = { scope: { kind: 'tenant', id: 't' }, unit: 'toolCalls', window: 'total', limit: 0, asked: 1, available: 0 };
+          return refuse && commit.ledger !== undefined ? { type: 'refused', refusal } : { type: 'committed', outcomes: [] };
+        },
+      },
+    };
+    const charged = { ...charge, scopes: [], deadlineAt: null } as unknown as ChargeContext; // ids of tests
+    const call = () =>
+      callToolDirectly(recorded as unknown as CallEngine, charged, { name: 'probe', input: {} }, new AbortController().signal);
+    return { call, asked, commits };
+  }
+
+  it('is decided on what a call within a run is decided on: its arguments, its cost, its step', async () => {
+    const { call, asked } = direct(createTestToolService([makeTool({ maxCostMicroUsd: 500 })]));
+    expect(await call()).toMatchObject({ status: 'ok' });
+    expect(asked).toMatchObject([{ arguments: {}, estimatedCostMicroUsd: 500, step: 1 }]);
+  });
+
+  it('releases what it reserved when the tool was never called', async () => {
+    const tools = createTestToolService([makeTool({ permissions: ['fs.read'], maxCostMicroUsd: 500 })], {
+      workspaceOf: () => Promise.reject(new Error('the disk is gone')),
+    });
+    const { call, commits } = direct(tools);
+    expect(await call()).toMatchObject({ status: 'error', error: { code: 'tool_failed' } });
+    expect(commits.at(-1)?.ledger).toMatchObject([{ type: 'release' }]);
+  });
+
+  it('leaves the record of its decision behind when the budget refuses it', async () => {
+    const { call, commits } = direct(createTestToolService([makeTool()]), true);
+    await expect(call()).rejects.toMatchObject({ code: 'budget_exceeded' });
+    expect(commits.at(-1)).toMatchObject({ decisions: [{ runId: 'run_1' }] });
+    expect(commits.at(-1)?.ledger).toBeUndefined();
+  });
 });

@@ -1,5 +1,5 @@
 import type { BudgetAmounts, ReservationId } from '@nexus-agent/protocol';
-import { NexusError, toErrorInfo } from '#core';
+import { NexusError, settlesWithin, toErrorInfo } from '#core';
 import type { ReserveOperation } from '#ledger';
 import type { DecisionRequest } from '#policy';
 import type { AuthorizationRequest, AuthorizationVerdict, ToolCallEnd, ToolDescriptor } from '#tools';
@@ -13,12 +13,12 @@ export function decideTool(
   charge: ChargeContext,
   callId: string,
   tool: ToolDescriptor,
-  context: DecisionRequest['context'] & { readonly arguments: Record<string, unknown> },
+  context: DecisionRequest['context'] & { readonly arguments: Record<string, unknown>; readonly step: number },
 ): RecordedDecision {
   return decideForAgent(engine, charge, callId, {
     action: 'tool.execute',
     resource: { type: 'Tool', id: tool.name, attributes: { effects: tool.effects, permissions: [...tool.permissions] } },
-    context,
+    context: { ...context, ...(tool.maxCostMicroUsd === undefined ? {} : { estimatedCostMicroUsd: tool.maxCostMicroUsd }) },
   });
 }
 
@@ -43,6 +43,9 @@ export function reserveTool(
     expiresAt: engine.clock.now() + timeoutMs + engine.settings.reservationSlackMs,
   };
 }
+
+/** A call that has ended waits so long for its decisions to be recorded: a store that is silent must not hold it. They are written all the same. */
+const recordGraceMs = 1_000;
 
 /** A tool call that is allowed and paid for. */
 export interface GrantedToolCall {
@@ -71,7 +74,7 @@ export async function performTool(
   hooks: ToolCallHooks,
 ): Promise<ToolCallEnd> {
   const { callId, attempt, tool } = call;
-  const answers: Promise<void>[] = [];
+  const answering = new Set<Promise<void>>();
   const parts = engine.tools.execute(
     {
       tenantId: charge.tenantId,
@@ -98,13 +101,14 @@ export async function performTool(
         const answered = authorize(engine, charge, callId, part).then((verdict) =>
           engine.tools.authorize({ callId, attempt, authorizationId, ...verdict }),
         );
-        answers.push(
-          answered.catch((error: unknown) => engine.logger.warn({ callId, err: error }, 'a tool could not be told what it may touch')),
-        );
+        const settled = answered
+          .catch((error: unknown) => engine.logger.warn({ callId, err: error }, 'a tool could not be told what it may touch'))
+          .finally(() => answering.delete(settled));
+        answering.add(settled);
         break;
       }
       default:
-        if (answers.length > 0) await Promise.all(answers);
+        if (answering.size > 0) await settlesWithin(engine.timers, Promise.all(answering), recordGraceMs);
         return part;
     }
   }
@@ -137,8 +141,12 @@ function outsideResource(wanted: AuthorizationRequest): DecisionRequest['resourc
   return { type: 'Host', id: wanted.resource, attributes };
 }
 
-/** What a call used, in the units of the ledger: its cost where it is known, else the most that it may have cost. */
-export function toolAmounts(tool: ToolDescriptor, end: ToolCallEnd, grantedWallMs: number): BudgetAmounts {
+/**
+ * What a call used, in the units of the ledger: its cost where it is known, else the most that it may have cost. Null when the
+ * tool was never called: its reservation is to be released.
+ */
+export function toolAmounts(tool: ToolDescriptor, end: ToolCallEnd, grantedWallMs: number): BudgetAmounts | null {
+  if (end.type === 'failed' && !end.began) return null;
   return {
     toolCalls: 1,
     costMicroUsd: end.type === 'completed' ? end.costMicroUsd : (tool.maxCostMicroUsd ?? 0),

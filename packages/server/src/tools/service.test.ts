@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { expect, it } from 'vitest';
 import { createManualTime } from '#core/testing';
 import { createFixedSource, type Tool, type ToolFault } from '#tools';
@@ -104,4 +105,14 @@ it('leaves no timer and no listener behind', async () => {
   const service = createTestToolService([makeTool()], time);
   for (let index = 0; index < 5; index++) await readCall(service, makeToolCall(), { signal });
   expect([time.pending, listeners]).toEqual([0, 0]);
+});
+
+it('tells the log where an output does not fit its schema, and nothing of what was there', async () => {
+  const faults: ToolFault[] = [];
+  const chatty = makeTool({ outputSchema: { type: 'number' }, execute: async () => ({ type: 'ok', output: 'the patient John Doe' }) });
+  const end = await readCall(createTestToolService([chatty], { onFault: (fault) => faults.push(fault) }), makeToolCall());
+  expect(end).toMatchObject({ type: 'failed', began: true, error: { code: 'tool_failed' } });
+  expect(faults).toHaveLength(1);
+  expect(inspect(faults[0]?.error)).toContain('number');
+  expect(inspect(faults[0]?.error)).not.toContain('patient');
 });

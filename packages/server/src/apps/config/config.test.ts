@@ -129,6 +129,16 @@ it('shows a configuration without its secrets [verifies cli.config]', async () =
   expect(shown).toContain('postgres://user:[redacted]@db/x');
 });
 
+it.each([
+  ['postgres://u:my secret pw@db/x', 'postgres://u:[redacted]@db/x'],
+  ['postgres://u:p/w?#@db/x', 'postgres://u:[redacted]@db/x'],
+  ['postgres://u:p@ss@db/x', 'postgres://u:[redacted]@db/x'],
+  ['postgres://u@db/x?sslmode=require&password=hunter2', 'postgres://u@db/x?sslmode=require&password=[redacted]'],
+  ['postgres://db:5432/x', 'postgres://db:5432/x'],
+])('shows an address without its credentials, whatever their characters: %s', (databaseUrl, shown) => {
+  expect(redactConfig({ ...resolveConfig({ env: {} }), databaseUrl })).toMatchObject({ databaseUrl: shown });
+});
+
 it('points the command line at the server of the same configuration unless told otherwise', async () => {
   expect(clientUrl(resolveConfig({ env: {} }))).toBe('http://127.0.0.1:8080');
   expect(clientUrl(resolveConfig({ env: { NEXUS_HOST: '0.0.0.0', NEXUS_PORT: '9000' } }))).toBe('http://127.0.0.1:9000');

@@ -11,6 +11,18 @@ export function secretPaths(settings: readonly Setting[]): (path: string) => boo
   };
 }
 
+/**
+ * An address whose credentials, whatever characters they have, and whose parameters are not shown; any other text without the
+ * passwords of addresses in it. A setting that is an address is nothing else, so more can be told than from a text around it.
+ */
+function maskAddress(value: string): string {
+  const [, scheme, user = '', rest] = /^([a-z][a-z0-9+.-]*:\/\/)(.*@)?(.*)$/is.exec(value) ?? [];
+  if (scheme === undefined || rest === undefined) return maskUrlPasswords(value);
+  const colon = user.indexOf(':');
+  const name = colon === -1 ? user : `${user.slice(0, colon)}:[redacted]@`;
+  return `${scheme}${name}${rest.replace(/([?&][^=&#]*(?:password|secret|token|key)[^=&#]*=)[^&#]*/gi, '$1[redacted]')}`;
+}
+
 /** A copy that may be shown: secrets and the passwords in addresses are replaced. */
 export function redactSettings(config: unknown, settings: readonly Setting[]): unknown {
   const isSecret = secretPaths(settings);
@@ -20,7 +32,7 @@ export function redactSettings(config: unknown, settings: readonly Setting[]): u
       return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, redact(item, path === '' ? key : `${path}.${key}`)]));
     }
     if (typeof value !== 'string') return value;
-    return isSecret(path) ? '[redacted]' : maskUrlPasswords(value);
+    return isSecret(path) ? '[redacted]' : maskAddress(value);
   };
   return redact(config, '');
 }

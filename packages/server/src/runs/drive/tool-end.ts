@@ -7,6 +7,7 @@ import {
   proposeQuestion,
   proposeResult,
   type RunContext,
+  release,
   settle,
   type ToolEnd,
   type ToolStart,
@@ -26,7 +27,9 @@ export function proposeToolEnd(
   const call = state.calls.find((candidate) => candidate.callId === start.call.callId) ?? start.call;
   if (end.type === 'failed' && end.error.code === 'tool_outcome_unknown' && !stopped)
     return proposeQuestion(engine, context, state, call, 'unknown_outcome', start.input, null);
-  return merge([proposeResult(state, call, journalled(end)), settle(start.reservationId, toolAmounts(start.tool, end, wallMs))]);
+  const actual = toolAmounts(start.tool, end, wallMs);
+  const paid = actual === null ? release(start.reservationId) : settle(start.reservationId, actual);
+  return merge([proposeResult(state, call, journalled(end)), paid]);
 }
 
 function journalled(end: ToolCallEnd): ToolEnd {

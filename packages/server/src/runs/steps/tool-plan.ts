@@ -89,7 +89,6 @@ function decideAndStart(
   const decision = decideTool(engine, context.charge, call.callId, tool, {
     arguments: checked.input,
     step: state.step,
-    ...(tool.maxCostMicroUsd === undefined ? {} : { estimatedCostMicroUsd: tool.maxCostMicroUsd }),
     ...(approved === null ? {} : { approved }),
   });
   if (decision.record.effect === 'deny') {

@@ -37,8 +37,8 @@ export type ToolPart =
 export type ToolCallEnd =
   /** `output` is what the model reads. */
   | { readonly type: 'completed'; readonly output: string; readonly costMicroUsd: number; readonly durationMs: number }
-  /** `error.message` says what was wrong and what would be right. */
-  | { readonly type: 'failed'; readonly error: ErrorInfo; readonly durationMs: number };
+  /** `error.message` says what was wrong and what would be right. `began`: the tool was called, so that it may have cost and done something. */
+  | { readonly type: 'failed'; readonly error: ErrorInfo; readonly began: boolean; readonly durationMs: number };
 
 export type AuthorizationVerdict = { readonly allowed: true } | { readonly allowed: false; readonly error: ErrorInfo };
 

@@ -18,7 +18,7 @@ export type Outcome =
 /** The end of a call but for its duration. */
 export type Conclusion =
   | Omit<Extract<ToolCallEnd, { type: 'completed' }>, 'durationMs'>
-  | Omit<Extract<ToolCallEnd, { type: 'failed' }>, 'durationMs'>;
+  | Omit<Extract<ToolCallEnd, { type: 'failed' }>, 'began' | 'durationMs'>;
 
 export interface OutcomeRules {
   readonly schemas: SchemaValidator;
@@ -77,7 +77,8 @@ function concludeOk(rules: OutcomeRules, call: ConcludedCall, result: ToolResult
     const [issue] = tool.outputSchema === undefined ? [] : rules.schemas.check(tool.outputSchema, result.output);
     if (issue !== undefined) {
       const message = `the tool ${tool.name} gave an output that does not fit its own schema (${describeIssue(issue)})`;
-      return fault(rules, call, issue, message);
+      // The log learns where, not what was there: outputs are nobody's business but the model's.
+      return fault(rules, call, new TypeError(`at "${issue.path}" the output is not ${issue.expected}`), message);
     }
     const text = typeof result.output === 'string' ? result.output : (JSON.stringify(result.output) ?? '');
     return { type: 'completed', output: boundText(text, rules.maxOutputChars), costMicroUsd: costOf(tool, result) };

@@ -204,7 +204,8 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     if (resolve === undefined) return;
     this.#wanted?.delete(authorizationId);
     this.#environment.asking.delete(authorizationId);
-    resolve(verdict.allowed ? { allowed: true } : { allowed: false, error: verdict.error });
+    // What came over a wire may be anything: only a plain yes lets the tool go on.
+    resolve(verdict.allowed === true ? { allowed: true } : { allowed: false, error: verdict.error });
   }
 
   /** Tells the tool to stop. It may take the grace to do so; what has not begun ends at once. */
@@ -238,7 +239,9 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     this.#outerSignal.removeEventListener('abort', this.#onOuterAbort);
     // Progress and permissions end with the call, also for a tool that was given up and still runs.
     if (!this.#controller.signal.aborted) this.#abort(callIsOver);
-    this.#parts.end({ ...conclusion, durationMs: Math.max(0, this.#environment.clock.monotonic() - this.#startedAt) });
+    const durationMs = Math.max(0, this.#environment.clock.monotonic() - this.#startedAt);
+    const end = conclusion.type === 'failed' ? { ...conclusion, began: this.#tool !== undefined } : conclusion;
+    this.#parts.end({ ...end, durationMs });
     for (const resolve of this.#onEnd ?? []) resolve();
   }
 }
