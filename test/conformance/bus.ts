@@ -80,6 +80,20 @@ export function describeBus(name: string, subject: BusSubject): void {
       end();
     });
 
+    it('delivers messages that are alike as often as they were sent, also to another process', async () => {
+      const sender = await open();
+      const receiver = await open();
+      if (!sender.spansProcesses) return;
+      const topic = `t${Math.random()}`;
+      await connected(sender, receiver, topic);
+      const heard: string[] = [];
+      receiver.subscribe(topic, (message) => heard.push(message));
+      const sent = ['.', '.', '.', 'a', '.', 'end'];
+      for (const message of sent) sender.publish(topic, message);
+      await vi.waitFor(() => expect(heard.at(-1)).toBe('end'), 5000);
+      expect(heard.filter((message) => message !== 'ping')).toEqual(sent);
+    });
+
     it('takes a message of a megabyte without harm to those that follow', async () => {
       const sender = await open();
       const receiver = await open();

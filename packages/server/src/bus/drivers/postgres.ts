@@ -9,6 +9,8 @@ const channel = 'nexus_bus';
 /** Postgres refuses payloads of 8000 bytes. */
 const maxPayloadBytes = 7900;
 const maxQueued = 10_000;
+/** A server that takes the connection and says nothing must not hold up the next attempt, nor the end of the process. */
+const connectTimeoutMs = 5_000;
 
 /**
  * The bus over `LISTEN`/`NOTIFY`: one connection listens and publishes for the whole process. A message that does not
@@ -22,11 +24,17 @@ export async function createPostgresBus({ url, onError }: RemoteBusOptions): Pro
   const closing = new AbortController();
   let client: Client | undefined;
   let queue: string[] = [];
+  let sent = 0;
   let flushing: Promise<void> | undefined;
   let reconnecting: Promise<void> | undefined;
 
   async function connect(): Promise<void> {
-    const created = new pg.Client({ connectionString: url, keepAlive: true, application_name: 'nexus-agent bus' });
+    const created = new pg.Client({
+      connectionString: url,
+      keepAlive: true,
+      application_name: 'nexus-agent bus',
+      connectionTimeoutMillis: connectTimeoutMs,
+    });
     created.on('notification', ({ payload }) => receive(payload));
     created.on('error', (error) => {
       onError(error);
@@ -46,8 +54,8 @@ export async function createPostgresBus({ url, onError }: RemoteBusOptions): Pro
 
   function receive(payload: string | undefined): void {
     if (payload === undefined) return;
-    const [sender, topic, message] = parseEnvelope(payload);
-    if (sender !== self && topic !== undefined && message !== undefined) local.deliver(topic, message);
+    const envelope = parseEnvelope(payload);
+    if (envelope !== undefined && envelope[0] !== self) local.deliver(envelope[2], envelope[3]);
   }
 
   function lose(lost: Client): void {
@@ -94,7 +102,9 @@ export async function createPostgresBus({ url, onError }: RemoteBusOptions): Pro
     subscribe: local.subscribe,
     publish(topic, message) {
       local.deliver(topic, message);
-      const payload = JSON.stringify([self, topic, message]);
+      // Numbered, because of notifications that are alike Postgres delivers only one from each transaction.
+      const envelope: Envelope = [self, ++sent, topic, message];
+      const payload = JSON.stringify(envelope);
       if (client === undefined || queue.length >= maxQueued || Buffer.byteLength(payload) > maxPayloadBytes) return;
       queue.push(payload);
       flushing ??= flush();
@@ -111,12 +121,21 @@ export async function createPostgresBus({ url, onError }: RemoteBusOptions): Pro
   };
 }
 
+type Envelope = readonly [sender: string, number: number, topic: string, message: string];
+const envelopeKinds = ['string', 'number', 'string', 'string'];
+
 /** Other programs may notify on the channel: what is not ours is ignored. */
-function parseEnvelope(payload: string): readonly (string | undefined)[] {
+function parseEnvelope(payload: string): Envelope | undefined {
   try {
     const value: unknown = JSON.parse(payload);
-    return Array.isArray(value) && value.length === 3 && value.every((part) => typeof part === 'string') ? value : [];
+    return isEnvelope(value) ? value : undefined;
   } catch {
-    return [];
+    return undefined;
   }
+}
+
+function isEnvelope(value: unknown): value is Envelope {
+  return (
+    Array.isArray(value) && value.length === envelopeKinds.length && value.every((part, index) => typeof part === envelopeKinds[index])
+  );
 }
