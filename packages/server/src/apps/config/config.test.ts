@@ -113,6 +113,21 @@ it('refuses what is not a YAML mapping', async () => {
   expect(resolveConfig({ file: await file(''), env: {} }).port).toBe(8080);
 });
 
+it.each([
+  ['an alias of nothing', 'host: *nowhere'],
+  [
+    'aliases of aliases of aliases',
+    [
+      'a: &a [x, x]',
+      ...'bcdefghijklmnopqrs'
+        .split('')
+        .map((name, at) => `${name}: &${name} [*${'abcdefghijklmnopqrs'[at]}, *${'abcdefghijklmnopqrs'[at]}]`),
+    ].join('\n'),
+  ],
+])('refuses %s, naming the file', async (_what, text) => {
+  expect(await fault(() => file(text))).toContain('nexus.config.yaml is not valid YAML');
+});
+
 it('refuses a heartbeat that lets a live lease run out', async () => {
   expect(await fault(async () => resolveConfig({ env: {}, flags: { runs: { heartbeatMs: 900, leaseMs: 1000 } } }))).toContain(
     'runs.heartbeatMs',

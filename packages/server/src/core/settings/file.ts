@@ -13,9 +13,17 @@ export async function parseConfigFile(path: string, text: string): Promise<Confi
   // Loaded only where there is a file: most processes have none.
   const { parseDocument } = await import('yaml');
   const document = parseDocument(text, { prettyErrors: true });
-  const fault = document.errors[0];
-  if (fault !== undefined) throw new NexusError('config_invalid', `${path} is not valid YAML: ${fault.message.split('\n')[0] ?? ''}`);
-  const value: unknown = document.toJS({ maxAliasCount: 50 });
+  const invalid = (fault: Error) =>
+    new NexusError('config_invalid', `${path} is not valid YAML: ${fault.message.split('\n')[0] ?? ''}`, { cause: fault });
+  const [fault] = document.errors;
+  if (fault !== undefined) throw invalid(fault);
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 50 });
+  } catch (error) {
+    // Aliases are followed only here: one of nothing, or too many of one another.
+    throw error instanceof ReferenceError ? invalid(error) : error;
+  }
   if (value === null || value === undefined) return { path, tree: {} };
   if (!isTree(value)) throw new NexusError('config_invalid', `${path} must hold a mapping of keys to values`);
   return { path, tree: value };
