@@ -9,6 +9,8 @@ const maxClaim = 100;
 export interface Claims {
   /** Looks into the queue soon; asked several times at once, it looks once more afterwards. */
   claimSoon(): void;
+  /** There is room for another run: looks into the queue if there was none when it was to be looked into. */
+  madeRoom(): void;
   /** Claims nothing from now on, and resolves when what is being claimed has been taken up. */
   stop(): Promise<void>;
 }
@@ -29,6 +31,8 @@ export interface ClaimsOptions {
 /** Claims what nobody drives: queued, due, or owned by a worker whose lease ended. */
 export function createClaims({ store, lease, workerId, logger, room, take, found }: ClaimsOptions): Claims {
   let again = false;
+  /** The queue was to be looked into, and nothing could be taken. */
+  let full = false;
   let stopped = false;
   /** A claim failed: it may have happened all the same, and its runs belong to this worker unheard of. */
   let inDoubt = false;
@@ -38,7 +42,8 @@ export function createClaims({ store, lease, workerId, logger, room, take, found
     while (again && !stopped) {
       again = false;
       const limit = Math.min(room(), maxClaim);
-      if (limit <= 0) return;
+      full = limit <= 0;
+      if (full) return;
       try {
         // A worker that was paused must not find its own lease ended and its own runs lost.
         if (lease.isLate()) await lease.beat();
@@ -60,12 +65,19 @@ export function createClaims({ store, lease, workerId, logger, room, take, found
     return rows;
   }
 
+  function claimSoon(): void {
+    if (stopped) return;
+    again = true;
+    claiming ??= loop().finally(() => {
+      claiming = null;
+      if (again) claimSoon(); // asked after the loop had ended, and before this
+    });
+  }
+
   return {
-    claimSoon() {
-      again = true;
-      claiming ??= loop().finally(() => {
-        claiming = null;
-      });
+    claimSoon,
+    madeRoom() {
+      if (full) claimSoon();
     },
     async stop() {
       stopped = true;

@@ -150,7 +150,7 @@ describe('claims', () => {
     claim: (limit: number) => Promise<readonly RunClaim[]>;
     owned?: readonly RunClaim[];
     late?: boolean;
-    room?: number;
+    room?: number | (() => number);
   }) {
     const taken: string[] = [];
     const found: string[] = [];
@@ -160,7 +160,7 @@ describe('claims', () => {
       lease,
       workerId: 'w',
       logger: quiet,
-      room: () => options.room ?? 10,
+      room: () => (typeof options.room === 'function' ? options.room() : (options.room ?? 10)),
       take: async ({ runId }) => void taken.push(runId),
       found: ({ runId }) => found.push(runId),
       store: { claimRuns: async (_, limit) => (await options.claim(limit)) as RunRow[], ownedRuns: async () => options.owned ?? [] }, // of a row only what is looked at
@@ -201,6 +201,48 @@ describe('claims', () => {
     wide.subject.claimSoon();
     await wide.subject.stop();
     expect(limits.every((limit) => limit <= 100)).toBe(true);
+  });
+
+  it('look as soon as there is room, when there was none, and not at each room that is made', async () => {
+    const limits: number[] = [];
+    let room = 0;
+    const { subject } = claims({
+      room: () => room,
+      async claim(limit) {
+        limits.push(limit);
+        return [];
+      },
+    });
+    const settled = () => new Promise((resolve) => setImmediate(resolve));
+    subject.claimSoon();
+    await settled();
+    expect(limits).toEqual([]);
+    room = 2;
+    subject.madeRoom();
+    await settled();
+    subject.madeRoom();
+    await settled();
+    expect(limits).toEqual([2]);
+  });
+
+  it('look once more when they are asked just as they end, in whichever turn that is', async () => {
+    for (let turns = 0; turns < 20; turns++) {
+      let asked = 0;
+      const { subject } = claims({
+        async claim() {
+          asked += 1;
+          if (asked === 1) void askAgainAfter(turns);
+          return [];
+        },
+      });
+      const askAgainAfter = async (left: number) => {
+        for (; left > 0; left--) await Promise.resolve();
+        subject.claimSoon();
+      };
+      subject.claimSoon();
+      await new Promise((resolve) => setImmediate(resolve));
+      expect({ turns, asked }).toEqual({ turns, asked: 2 });
+    }
   });
 
   it('look for what a failed claim may have taken before the next one', async () => {

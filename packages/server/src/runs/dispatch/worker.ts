@@ -85,6 +85,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     engine.metrics.runLive(1);
     const ending = executor.done.then(async (end) => {
       if (live.get(key) === executor) live.delete(key);
+      claims.madeRoom();
       engine.metrics.runLive(-1);
       await afterEnd(executor, end);
       endings.delete(ending);
