@@ -188,6 +188,8 @@ describe('run', () => {
     expect((await nexus('run -', { piped: say('from a pipe') })).out).toBe('from a pipe\n');
     expect((await nexus('chat', { piped: say('piped chat') })).out).toBe('piped chat\n');
     expect((await nexus('run -', { piped: '' })).code).toBe(2);
+    const bytes = [...Buffer.from(say('naïve 模型 🦙'))].map((byte) => Uint8Array.of(byte));
+    expect((await nexus('run -', { piped: bytes })).out).toBe('naïve 模型 🦙\n');
   });
 
   it('cancels the run at Ctrl-C and ends with 130 [verifies cli.exit-codes]', async () => {

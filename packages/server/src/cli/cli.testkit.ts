@@ -16,7 +16,7 @@ export interface CliRunOptions {
   /** What a person types, one line a question; makes the input a terminal. */
   readonly typed?: readonly string[];
   /** What is piped in. */
-  readonly piped?: string;
+  readonly piped?: string | readonly Uint8Array[];
   /** Sends an interrupt when the output so far fits. */
   readonly interruptAt?: RegExp;
   readonly apps?: Partial<Apps>;
@@ -36,7 +36,9 @@ export async function runCli(argv: readonly string[], options: CliRunOptions = {
     });
   };
   const onTerminal = options.typed !== undefined;
-  const stdin = onTerminal ? typing(options.typed ?? []) : Readable.from(options.piped === undefined ? [] : [options.piped]);
+  const stdin = onTerminal
+    ? typing(options.typed ?? [])
+    : Readable.from(typeof options.piped === 'string' ? [options.piped] : (options.piped ?? []));
   const unsupported = () => Promise.reject(new Error('this test has no such app'));
   const io: CliIo = {
     stdout: {

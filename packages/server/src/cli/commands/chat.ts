@@ -1,3 +1,4 @@
+import { text } from 'node:stream/consumers';
 import type { BudgetLimits, ChatRequest } from '@nexus-agent/protocol';
 import type { NexusClient } from '@nexus-agent/sdk';
 import type { Command } from 'commander';
@@ -118,8 +119,7 @@ function requestOf(input: string, { agent, model, session, budgetUsd, budgetToke
 
 async function inputOf({ io }: CliContext, words: readonly string[]): Promise<string> {
   if (words.length !== 1 || words[0] !== '-') return words.join(' ');
-  let text = '';
-  for await (const chunk of io.stdin) text += String(chunk);
-  if (text.trim() === '') throw new UsageError('there is nothing on standard input');
-  return text;
+  const input = await text(io.stdin);
+  if (input.trim() === '') throw new UsageError('there is nothing on standard input');
+  return input;
 }

@@ -49,6 +49,18 @@ describe('the list of models', () => {
     expect(asked).toBe(2);
   });
 
+  it('holds every name whole, however the answer is cut', async () => {
+    const names = ['modèle-é', '模型-1', '🦙-7b'];
+    const { provider } = await serve(async (_request, response) => {
+      for (const byte of Buffer.from(JSON.stringify({ data: names.map((id) => ({ id })) }))) {
+        response.write(Uint8Array.of(byte));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      response.end();
+    });
+    expect(await provider.models()).toEqual(names);
+  });
+
   it.each<[string, Parameters<typeof startServer>[0]]>([
     ['an error', (_request, response) => response.writeHead(500).end('{"data":[{"id":"a"}]}')],
     ['no JSON', (_request, response) => response.end('<html>')],

@@ -55,6 +55,7 @@ export interface Transport {
 }
 
 const maxErrorBodyBytes = 64 * 1024;
+const maxJsonBytes = 8_000_000;
 const lingerMs = 500;
 /** Node fires a timer of more than this at once. */
 const maxTimerMs = 2_147_483_647;
@@ -84,11 +85,14 @@ export function createTransport(options: TransportOptions): Transport {
         headers: { accept: 'application/json', ...headers },
         signal: AbortSignal.timeout(timeoutMs),
       });
-      let text = '';
+      const chunks: Buffer[] = [];
+      let bytes = 0;
       for await (const chunk of response.body) {
-        text += String(chunk);
-        if (text.length > 8_000_000) throw new NexusError('provider_malformed', `${options.provider} sent too large an answer`);
+        chunks.push(chunk);
+        bytes += chunk.length;
+        if (bytes > maxJsonBytes) throw new NexusError('provider_malformed', `${options.provider} sent too large an answer`);
       }
+      const text = Buffer.concat(chunks).toString('utf8'); // as a whole: a chunk may end within a character
       if (response.statusCode !== 200) {
         throw providerError({ provider: options.provider, model: '', status: response.statusCode, body: parseBody(text) });
       }
