@@ -1,12 +1,12 @@
 import { terminalEventTypes, type WireEvent } from '@nexus-agent/protocol';
 import { localError, NexusApiError } from './errors.ts';
 import { decodeSse } from './sse-decoder.ts';
-import { backOff, isRetryable, type Transport } from './transport.ts';
+import { backOff, isRetryable, maxTimerMs, type Transport } from './transport.ts';
 
 export interface StreamOptions {
   /** Ends the iteration by throwing the signal's reason. The run goes on: cancelling it is a call of its own. */
   readonly signal?: AbortSignal;
-  /** A connection that is silent for so long, pings included, is given up and resumed. Default 60 s. */
+  /** A connection that is silent for so long, pings included, is given up and resumed. Default 60 s; 24 days at most. */
   readonly idleTimeoutMs?: number;
 }
 
@@ -40,7 +40,7 @@ export async function* streamRun(transport: Transport, source: StreamSource, opt
     let idle: ReturnType<typeof setTimeout> | undefined;
     const alive = () => {
       clearTimeout(idle);
-      idle = setTimeout(() => connection.abort(localError('unavailable', 'the stream fell silent')), idleTimeoutMs);
+      idle = setTimeout(() => connection.abort(localError('unavailable', 'the stream fell silent')), Math.min(maxTimerMs, idleTimeoutMs));
     };
     let failure: unknown = localError('unavailable', 'the stream ended before the run did');
     let progressed = false;

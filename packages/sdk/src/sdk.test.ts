@@ -149,6 +149,28 @@ describe('a stream', () => {
     expect(refused.seen.length + broken.seen.length).toBe(2);
   });
 
+  it.each([
+    ['a day', 86_400],
+    ['longer than a timer can', 2 ** 31],
+    ['longer than anybody lives', 1e300],
+  ])('waits when it is asked to wait for %s', async (_what, seconds) => {
+    const { client, seen } = await serve((_request, response) => {
+      response.writeHead(503, { 'retry-after': String(seconds) }).end();
+    });
+    await expect(drain(client.runs.stream(runId, { signal: AbortSignal.timeout(50) }))).rejects.toMatchObject({ name: 'TimeoutError' });
+    expect(seen).toHaveLength(1);
+  });
+
+  it.each([Number.POSITIVE_INFINITY, 2 ** 31])('may be silent for %d ms', async (idleTimeoutMs) => {
+    const { client, seen } = await serve((_request, response) => {
+      response.writeHead(200);
+      response.write(': ping\n\n');
+      setTimeout(() => response.end(script.map(text).join('')), 50);
+    });
+    expect(await drain(client.runs.stream(runId, { idleTimeoutMs }))).toHaveLength(script.length);
+    expect(seen).toHaveLength(1);
+  });
+
   it('reconnects when the connection falls silent', async () => {
     const { client } = await serve((_request, response, count) => {
       response.writeHead(200, { 'nexus-run-id': runId });

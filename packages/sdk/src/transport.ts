@@ -84,6 +84,9 @@ export function isRetryable(error: unknown): boolean {
   return error instanceof NexusApiError ? error.retryable : !(error instanceof SyntaxError);
 }
 
+/** The longest that a timer can wait: with more it would fire at once. */
+export const maxTimerMs = 2 ** 31 - 1;
+
 /** Waits before attempt `attempt + 1`: exponential with full jitter, never shorter than the server asked. */
 export function backOff(attempt: number, retry: RetryOptions, error: unknown, signal?: AbortSignal): Promise<void> {
   const ceiling = Math.min(retry.maxMs, retry.baseMs * 2 ** (attempt - 1));
@@ -99,7 +102,7 @@ export function backOff(attempt: number, retry: RetryOptions, error: unknown, si
         signal?.removeEventListener('abort', onAbort);
         resolve();
       },
-      Math.max(asked, Math.random() * ceiling),
+      Math.min(maxTimerMs, Math.max(asked, Math.random() * ceiling)),
     );
     signal?.addEventListener('abort', onAbort, { once: true });
   });
