@@ -1,3 +1,4 @@
+import { connect, createServer, type Socket } from 'node:net';
 import pg from 'pg';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import { openBus } from '../../packages/server/src/bus/drivers/index.ts';
@@ -7,6 +8,63 @@ import { describeBus } from './bus.ts';
 
 const onError = () => {};
 
+/** A way to the server of this address that can be cut: it then takes connections, and says nothing. */
+async function cuttable(url: string) {
+  const { hostname, port } = new URL(url);
+  const sockets = new Set<Socket>();
+  let open = true;
+  const server = createServer((socket) => {
+    sockets.add(socket.on('error', onError));
+    if (!open) return;
+    const behind = connect(Number(port), hostname).on('error', onError);
+    sockets.add(behind);
+    socket.pipe(behind).pipe(socket);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  const own = new URL(url);
+  own.port = String(typeof address === 'object' && address !== null ? address.port : 0);
+  own.hostname = '127.0.0.1';
+  const cut = () => {
+    open = false;
+    for (const socket of sockets) socket.destroy();
+    sockets.clear();
+  };
+  return {
+    url: own.href,
+    cut,
+    close() {
+      cut();
+      server.close();
+    },
+  };
+}
+
+/** What a bus does whose server is there and does not answer. */
+function itEndsWithoutAnswer(kind: 'postgres' | 'redis', url: string) {
+  it.concurrent(`opens no ${kind} bus on a server that says nothing`, async () => {
+    const way = await cuttable(url);
+    way.cut();
+    const startedMs = performance.now();
+    await expect(openBus({ kind, url: way.url, onError })).rejects.toMatchObject({ code: 'storage_unavailable' });
+    expect(performance.now() - startedMs).toBeLessThan(8_000);
+    way.close();
+  });
+
+  it.concurrent(`closes a ${kind} bus whose server says nothing any more, also with a subscription that was never sent`, async () => {
+    const way = await cuttable(url);
+    const bus = await openBus({ kind, url: way.url, onError });
+    way.cut();
+    await new Promise((resolve) => setTimeout(resolve, 200)); // it tries to come back
+    bus.subscribe('a', () => {});
+    bus.publish('a', 'x');
+    const startedMs = performance.now();
+    await bus.close();
+    expect(performance.now() - startedMs).toBeLessThan(8_000);
+    way.close();
+  });
+}
+
 describeBus('memory', { open: () => openBus({ kind: 'memory', onError }) });
 
 const postgres = await acquirePostgres();
@@ -15,6 +73,8 @@ if ('reason' in postgres) {
 } else {
   afterAll(() => postgres.close());
   describeBus('postgres', { open: () => openBus({ kind: 'postgres', url: postgres.url, onError }) });
+
+  itEndsWithoutAnswer('postgres', postgres.url);
 
   it('reconnects to Postgres after its connection was cut, and ends cleanly while it tries', async () => {
     const errors: unknown[] = [];
@@ -48,4 +108,5 @@ if ('reason' in redis) {
   describe('bus: redis', () => it.skip(`not run: ${redis.reason}`));
 } else {
   describeBus('redis', { open: () => openBus({ kind: 'redis', url: redis.url, onError }) });
+  itEndsWithoutAnswer('redis', redis.url);
 }

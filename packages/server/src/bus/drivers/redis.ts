@@ -1,9 +1,12 @@
 import { randomUUID } from 'node:crypto';
+import type { Redis as RedisConnection } from 'ioredis';
 import type { Bus } from '../contract.ts';
 import { createMemoryBus } from './memory.ts';
 import type { RemoteBusOptions } from './remote.ts';
 
 const prefix = 'nexus:bus:';
+/** For the connection, and for the answer to a command: a server that takes the connection and says nothing must hold nobody up. */
+const answerTimeoutMs = 5_000;
 
 /**
  * The bus over Redis publish/subscribe, a channel for each topic that somebody listens to. Both connections come back
@@ -17,7 +20,8 @@ export async function createRedisBus({ url, onError }: RemoteBusOptions): Promis
     lazyConnect: true,
     enableOfflineQueue: false,
     maxRetriesPerRequest: 1,
-    connectTimeout: 5000,
+    connectTimeout: answerTimeoutMs,
+    socketTimeout: answerTimeoutMs,
     retryStrategy: (attempt: number) => Math.min(5000, 50 * 2 ** Math.min(attempt, 7)),
   };
   const publisher = new Redis(url, options);
@@ -62,8 +66,14 @@ export async function createRedisBus({ url, onError }: RemoteBusOptions): Promis
       };
     },
     async close() {
-      await Promise.all([publisher, subscriber].map((redis) => redis.quit().catch(() => redis.disconnect())));
+      await Promise.all([publisher, subscriber].map(leave));
       await local.close();
     },
   };
+}
+
+/** Takes leave of a server that is there. To any other, what still waits to be sent would be waited for without end. */
+async function leave(connection: RedisConnection): Promise<void> {
+  if (connection.status === 'ready') await connection.quit().catch(() => undefined); // it was lost meanwhile
+  connection.disconnect();
 }
