@@ -113,6 +113,20 @@ it('refuses what is not a YAML mapping', async () => {
   expect(resolveConfig({ file: await file(''), env: {} }).port).toBe(8080);
 });
 
+it('reads a variable that a file names as the kind of its key', async () => {
+  const text = 'port: ${env:P}\nlog: { pretty: "${env:Y}" }\nauth: { allowedHosts: "${env:H}" }\nhost: ${env:N}';
+  const env = { P: ' 9000 ', Y: 'off', H: 'a.example, b.example', N: '127.0.0.2' };
+  expect(resolveConfig({ file: await file(text), env })).toMatchObject({
+    port: 9000,
+    host: '127.0.0.2',
+    log: { pretty: false },
+    auth: { allowedHosts: ['a.example', 'b.example'] },
+  });
+  expect(await fault(async () => resolveConfig({ file: await file(text), env: { ...env, P: 'many' } }))).toContain(
+    'port: expected number, got "many"',
+  );
+});
+
 it.each([
   ['an alias of nothing', 'host: *nowhere'],
   [

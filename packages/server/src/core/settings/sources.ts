@@ -17,7 +17,11 @@ export interface ConfigSources {
  */
 export function readConfig<S extends z.ZodType>(schema: S, sources: ConfigSources): z.output<S> {
   const settings = settingsOf(schema);
-  const file = sources.file === undefined ? {} : (interpolate(sources.file.tree, '', sources.file.path, sources.env) as Tree); // a mapping stays a mapping
+  const schemas = new Map(settings.map((setting) => [setting.path, setting.schema]));
+  const file =
+    sources.file === undefined
+      ? {}
+      : (interpolate(sources.file.tree, '', { schemas, filePath: sources.file.path, env: sources.env }) as Tree); // a mapping stays a mapping
   const environment = fromEnvironment(settings, sources.env);
   const flags: Tree = { ...sources.flags };
   const merged = merge(merge(file, environment), flags);
@@ -50,22 +54,34 @@ function has(tree: Tree, keys: readonly string[]): boolean {
   return true;
 }
 
-/** Replaces `${env:NAME}` in texts; a variable that is not set is a fault, never an empty text. */
-function interpolate(value: unknown, path: string, filePath: string, env: ConfigSources['env']): unknown {
-  if (Array.isArray(value)) return value.map((item, index) => interpolate(item, `${path}[${index}]`, filePath, env));
+interface Interpolation {
+  readonly schemas: ReadonlyMap<string, z.ZodType>;
+  readonly filePath: string;
+  readonly env: ConfigSources['env'];
+}
+
+/**
+ * Replaces `${env:NAME}` in texts; a variable that is not set is a fault, never an empty text. A value that is nothing but one
+ * is read as if the variable set the key itself, so that it may be a number too.
+ */
+function interpolate(value: unknown, path: string, context: Interpolation): unknown {
+  if (Array.isArray(value)) return value.map((item, index) => interpolate(item, `${path}[${index}]`, context));
   if (isTree(value)) {
     return Object.fromEntries(
-      Object.entries(value).map(([key, item]) => [key, interpolate(item, path === '' ? key : `${path}.${key}`, filePath, env)]),
+      Object.entries(value).map(([key, item]) => [key, interpolate(item, path === '' ? key : `${path}.${key}`, context)]),
     );
   }
   if (typeof value !== 'string') return value;
-  return value.replace(/\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}/g, (_, name: string) => {
+  const { schemas, filePath, env } = context;
+  const text = value.replace(/\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}/g, (_, name: string) => {
     const found = env[name];
     if (found === undefined || found === '') {
       throw new NexusError('config_invalid', `${filePath}: ${path} names the environment variable ${name}, which is not set`);
     }
     return found;
   });
+  const schema = schemas.get(path.replace(/\[\d+\]/g, '[]'));
+  return schema !== undefined && /^\$\{env:[^}]*\}$/.test(value) ? read(text.trim(), schema) : text;
 }
 
 function fromEnvironment(settings: readonly Setting[], env: ConfigSources['env']): Tree {
