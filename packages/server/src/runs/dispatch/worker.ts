@@ -31,6 +31,8 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
   /** How often in a row a run was {@link ExecutorEnd broken} here. */
   const breaks = createCountedCache<RunKey, number>(10_000);
   let draining = false;
+  /** The time to drain is over: what is driven now is given up at once. */
+  let drained = false;
 
   const isLive = (run: Parameters<typeof runKey>[0]) => live.has(runKey(run));
   const undriven = createUndrivenRuns({
@@ -91,6 +93,9 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
       endings.delete(ending);
     });
     endings.add(ending);
+    // A run whose request was under way when draining began comes this late.
+    if (draining) executor.drain();
+    if (drained) executor.abandon();
     return executor;
   }
 
@@ -104,6 +109,10 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     if (end === 'handed_over') topic.publish({ tenantId, runId });
   }
 
+  async function noneLive(): Promise<void> {
+    while (live.size > 0) await Promise.all([...live.values()].map((executor) => executor.done));
+  }
+
   async function take(row: RunRow): Promise<void> {
     try {
       const options = await takeRun({ engine, agents, transcripts }, row, (breaks.get(runKey(row)) ?? 0) >= settings.maxBreaks);
@@ -113,7 +122,6 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
       }
       const executor = adopt(options);
       if (row.cancelRequested !== null) executor.cancel(row.cancelRequested);
-      else if (draining) executor.drain();
     } catch (error) {
       logger.error({ runId: row.runId, err: error }, 'a claimed run could not be taken up');
       await undriven.giveBack(row);
@@ -145,11 +153,12 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     async drain(timeoutMs) {
       draining = true;
       await claims.stop();
-      const executors = [...live.values()];
-      for (const executor of executors) executor.drain();
-      const all = Promise.all(executors.map((executor) => executor.done));
-      if (!(await settlesWithin(timers, all, timeoutMs))) for (const executor of live.values()) executor.abandon();
-      await all;
+      for (const executor of live.values()) executor.drain();
+      const ended = noneLive();
+      const inTime = await settlesWithin(timers, ended, timeoutMs);
+      drained = true;
+      if (!inTime) for (const executor of live.values()) executor.abandon();
+      await ended;
       topic.close();
       await rounds.stop();
       await Promise.allSettled(endings);
