@@ -129,6 +129,11 @@ it('blanks in a foreign text also what merely looks like a credential', () => {
 
 it('masks passwords in addresses only', () => {
   expect(maskUrlPasswords('postgres://u:p@h/d sk-abcdefghijk')).toBe(`postgres://u:${removed}@h/d sk-abcdefghijk`);
+  expect(maskUrlPasswords('postgres://u:p@a@h/d')).toBe(`postgres://u:${removed}@h/d`);
+  for (const wrong of ['p/w', '/p', 'x12/34', 'p?w/#'])
+    expect(maskUrlPasswords(`got "postgres://u:${wrong}@h/d"`)).toBe(`got "postgres://u:${removed}@h/d"`);
+  for (const plain of ['http://h:8080/@scope/x', 'http://h/a:b@c', '{"url":"http://h:80/", "mail":"a@b"}'])
+    expect(maskUrlPasswords(plain)).toBe(plain);
 });
 
 it('takes time proportional to the length of a text, whatever the text', () => {
@@ -164,6 +169,9 @@ it('takes time proportional to the length of a text, whatever the text', () => {
   // About 20 ms for each million of characters; what is quadratic takes a second for 100 000, and minutes for a million.
   for (const part of [...parts, ...parts.map((one) => `Bearer ${one}`), ...parts.map((one) => `://u:${one}`)])
     expect(timed(part, 50_000), part).toBeLessThan(250);
+  // Where there is no @, no address is looked for.
+  for (const part of ['://a:', '://a:/', '://a:bcdefgh/'])
+    expect(timed(`@ ${part.repeat(100_000 / part.length)}`, 100_000), part).toBeLessThan(250);
   for (const part of parts.slice(-18)) expect(timed(part, 1_000_000), part).toBeLessThan(1500);
 });
 

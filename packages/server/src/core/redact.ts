@@ -44,7 +44,8 @@ const credentials = /\b(Bearer|Basic)(\s+|%20)[A-Za-z0-9._~+/=*-]{8}[A-Za-z0-9._
 /** `api-key: 0123…`, `"password":"…"`, `&token=…`. A value without a digit is more often a sentence than a secret. */
 const assignments =
   /((?:api|access|private|secret|account|subscription)[-_ ]?key|password|passwd|pwd|secret|token)(\\?["']?\s*[:=]\s*\\?["']?)(?=[^\s"',;&\\\d]{0,200}\d)[^\s"',;&\\]{6}[^\s"',;&\\]*/gi;
-const urlPasswords = /(:\\?\/\\?\/[^\s/:@]*:)[^\s/]+@/g;
+/** With a bare slash in it, which no address may have, a password is what a person gets wrong, and then told of. A port is none. */
+const urlPasswords = /(:\\?\/\\?\/[^\s/:@]*:)(?:[^\s/]+@|(?!\d{1,5}\\?[/?#])[^\s"'<>@]{1,200}@)/g;
 const privateKey = /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/g;
 const endOfKey = /-----END[A-Z0-9 ]{0,60}(?:-----)?/g;
 

@@ -92,6 +92,8 @@ it('never repeats a secret in a message', async () => {
   const message = await fault(async () => resolveConfig({ file: await file('providers: { openai: { apiKey: [s3cret] } }'), env: {} }));
   expect(message).toContain('providers.openai.apiKey');
   expect(message).not.toContain('s3cret');
+  for (const name of ['NEXUS_DATABASE_URL', 'NEXUS_REDIS_URL'])
+    expect(await fault(() => resolveConfig({ env: { [name]: 'postgres://user:half/s3cret@host/database' } }))).not.toContain('s3cret');
   const above = await fault(async () => resolveConfig({ file: await file('providers: { openai: s3cret }'), env: {} }));
   expect(above).toContain('providers.openai: expected object');
   expect(above).not.toContain('s3cret');
