@@ -30,8 +30,8 @@ export function localError(code: ErrorCode, detail: string, cause?: unknown): Ne
 /** Reads a failed answer. One that is not a problem (from a proxy, say) is described by its status. */
 export async function errorOf(response: Response): Promise<NexusApiError> {
   const text = await response.text().catch(() => '');
-  const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
-  const retryAfterMs = Number.isFinite(seconds) && seconds >= 0 ? { retryAfterMs: seconds * 1000 } : {};
+  const waitMs = readRetryAfterMs(response.headers.get('retry-after'));
+  const retryAfterMs = waitMs === undefined ? {} : { retryAfterMs: waitMs };
   const parsed = Problem.safeParse(parseJson(text));
   if (parsed.success) return new NexusApiError(parsed.data, retryAfterMs);
   const code = codeOf(response.status);
@@ -46,6 +46,15 @@ export async function errorOf(response: Response): Promise<NexusApiError> {
     },
     retryAfterMs,
   );
+}
+
+/** In seconds, as our server says it, or as a date, as others may that stand before it. */
+function readRetryAfterMs(value: string | null): number | undefined {
+  if (value === null) return undefined;
+  const seconds = Number(value);
+  if (Number.isFinite(seconds) && seconds >= 0) return seconds * 1000;
+  const date = Date.parse(value);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
 }
 
 function codeOf(status: number): ErrorCode {

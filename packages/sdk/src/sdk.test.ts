@@ -151,11 +151,12 @@ describe('a stream', () => {
 
   it.each([
     ['a day', 86_400],
+    ['tomorrow', new Date(Date.now() + 86_400_000).toUTCString()],
     ['longer than a timer can', 2 ** 31],
     ['longer than anybody lives', 1e300],
-  ])('waits when it is asked to wait for %s', async (_what, seconds) => {
+  ])('waits when it is asked to wait for %s', async (_what, retryAfter) => {
     const { client, seen } = await serve((_request, response) => {
-      response.writeHead(503, { 'retry-after': String(seconds) }).end();
+      response.writeHead(503, { 'retry-after': String(retryAfter) }).end();
     });
     await expect(drain(client.runs.stream(runId, { signal: AbortSignal.timeout(50) }))).rejects.toMatchObject({ name: 'TimeoutError' });
     expect(seen).toHaveLength(1);
@@ -169,6 +170,16 @@ describe('a stream', () => {
     });
     expect(await drain(client.runs.stream(runId, { idleTimeoutMs }))).toHaveLength(script.length);
     expect(seen).toHaveLength(1);
+  });
+
+  it('keeps its place when a connection ends before it brought anything [verifies sdk.resume]', async () => {
+    const { client, seen } = await serve((_request, response, count) => {
+      response.writeHead(200);
+      if (count <= 2) return void response.end(': ping\n\n');
+      response.end(script.slice(2).map(text).join(''));
+    });
+    expect(await drain(client.runs.stream(runId, { after: '2' }))).toHaveLength(script.length - 2);
+    expect(seen.map(({ headers }) => headers['last-event-id'])).toEqual(['2', '2', '2']);
   });
 
   it('reconnects when the connection falls silent', async () => {
