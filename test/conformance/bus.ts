@@ -65,6 +65,29 @@ export function describeBus(name: string, subject: BusSubject): void {
       await vi.waitFor(() => expect(heard).toEqual(['x']));
     });
 
+    it('delivers a message to those who listened when it was published, whatever they do when they hear it', async () => {
+      const bus = await open();
+      const heard: string[] = [];
+      const renew = (message: string) => {
+        heard.push(message);
+        if (heard.length > 10) throw new Error('it goes round and round');
+        end();
+        end = bus.subscribe('a', renew);
+      };
+      let end = bus.subscribe('a', renew);
+      const endOther = bus.subscribe('a', () => {
+        heard.push('other');
+        endLast();
+      });
+      const endLast = bus.subscribe('a', () => heard.push('last'));
+      bus.publish('a', 'x');
+      await vi.waitFor(() => expect(heard).toEqual(['x', 'other']));
+      endOther();
+      bus.publish('a', 'y');
+      await vi.waitFor(() => expect(heard).toEqual(['x', 'other', 'y']));
+      end();
+    });
+
     it('delivers each message once and in order to another process, if it spans processes', async () => {
       const sender = await open();
       const receiver = await open();

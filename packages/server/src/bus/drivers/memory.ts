@@ -6,11 +6,19 @@ export interface LocalBus extends Bus {
   deliver(topic: string, message: string): void;
 }
 
+interface Subscription {
+  readonly number: number;
+  readonly listener: (message: string) => void;
+}
+
 /** The bus inside one process. Every driver uses it for its own listeners, so that local delivery needs no network. */
 export function createMemoryBus(options: { readonly onError: (error: unknown) => void }): LocalBus {
-  const topics = new Map<string, Set<(message: string) => void>>();
+  const topics = new Map<string, Set<Subscription>>();
+  let newest = 0;
   const deliver = (topic: string, message: string) => {
-    for (const listener of topics.get(topic) ?? []) {
+    const last = newest;
+    for (const { number, listener } of topics.get(topic) ?? []) {
+      if (number > last) break; // it came while the message was delivered, as all after it did
       try {
         listener(message);
       } catch (error) {
@@ -23,8 +31,7 @@ export function createMemoryBus(options: { readonly onError: (error: unknown) =>
     deliver,
     publish: deliver,
     subscribe(topic, listener) {
-      // A fresh function for each subscription: the same listener may be subscribed twice.
-      const own = (message: string) => listener(message);
+      const own: Subscription = { number: ++newest, listener }; // the same listener may be subscribed twice
       const listeners = topics.get(topic) ?? new Set();
       listeners.add(own);
       topics.set(topic, listeners);
