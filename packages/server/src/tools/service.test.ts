@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { inspect } from 'node:util';
 import { expect, it } from 'vitest';
 import { createManualTime } from '#core/testing';
@@ -115,4 +116,26 @@ it('tells the log where an output does not fit its schema, and nothing of what w
   expect(faults).toHaveLength(1);
   expect(inspect(faults[0]?.error)).toContain('number');
   expect(inspect(faults[0]?.error)).not.toContain('patient');
+});
+
+it('runs any number of tools under one signal without a warning, and stops them all by it', async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error) => warnings.push(warning);
+  process.on('warning', onWarning);
+  const execute: Tool['execute'] = (_input, context) =>
+    new Promise((resolve) => context.signal.addEventListener('abort', () => resolve({ type: 'ok', output: 'stopped' })));
+  const service = createTestToolService([makeTool({ execute })]);
+  const reading = Promise.all(
+    Array.from({ length: 50 }, (_, index) => readCall(service, makeToolCall({ callId: `call_${index}` }), { signal })),
+  );
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(getEventListeners(signal, 'abort')).toHaveLength(50);
+  controller.abort();
+  expect((await reading).every((end) => end.type === 'completed' && end.output === 'stopped')).toBe(true);
+  expect(getEventListeners(signal, 'abort')).toEqual([]);
+  await new Promise((resolve) => setImmediate(resolve));
+  process.off('warning', onWarning);
+  expect(warnings).toEqual([]);
 });
