@@ -1,5 +1,6 @@
 import { TenantId } from '@nexus-agent/protocol';
 import { expect, it } from 'vitest';
+import { NexusError } from '#core';
 import { createManualTime } from '#core/testing';
 import type { ReservationRow } from '#ledger';
 import { createReservationSweeper } from './index.ts';
@@ -38,4 +39,34 @@ it('sweeps at each interval until it is stopped, and survives a sweep that fails
   await sweeper.stop();
   await advance(5000);
   expect(sweeps).toBe(3);
+});
+
+it('closes what can be closed beside a reservation that cannot, and says which', async () => {
+  const open = new Map(['a', 'b', 'broken', 'c', 'd'].map((id) => [id, id < 'c' ? tenantId : TenantId.parse('other')]));
+  const logged: object[] = [];
+  let away = false;
+  const sweeper = createReservationSweeper({
+    ...createManualTime(),
+    intervalMs: 1000,
+    logger: { info: () => undefined, error: (fields) => logged.push(fields) },
+    store: {
+      listExpiredReservations: async () =>
+        [...open].map(([reservationId, owner]) => ({ tenantId: owner, reservation: { reservationId } as ReservationRow })), // as above
+      async commit({ ledger = [] }) {
+        if (away) throw new NexusError('storage_unavailable', 'the database is away');
+        const ids = ledger.flatMap((operation) => ('reservationId' in operation ? [operation.reservationId] : []));
+        if (ids.includes('broken')) throw new NexusError('internal', 'this row cannot be read');
+        for (const id of ids) open.delete(id);
+        const outcomes = ids.map(() => ({ type: 'settled', amounts: {}, outcome: 'charged_maximum' }) as const);
+        return { type: 'committed', at: 0, events: [], outcomes };
+      },
+    },
+  });
+  away = true;
+  await expect(sweeper.sweep()).rejects.toMatchObject({ code: 'storage_unavailable' });
+  expect(logged).toEqual([]);
+  away = false;
+  expect(await sweeper.sweep()).toBe(4);
+  expect([...open.keys()]).toEqual(['broken']);
+  expect(logged).toEqual([{ tenantId, reservationId: 'broken', err: expect.any(NexusError) }]);
 });

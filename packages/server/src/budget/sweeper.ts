@@ -1,5 +1,5 @@
 import type { TenantId } from '@nexus-agent/protocol';
-import type { Cancel, Clock, Timers } from '#core';
+import { type Cancel, type Clock, NexusError, type Timers } from '#core';
 import type { LedgerOperation } from '#ledger';
 import type { CommitStore, LedgerStore } from '#storage';
 
@@ -18,7 +18,10 @@ interface ReservationSweeper {
   start(): void;
   /** Ends the timer and waits for a sweep that is under way. */
   stop(): Promise<void>;
-  /** Closes everything that has expired by now; returns how many. Throws what the store throws. */
+  /**
+   * Closes everything that has expired by now; returns how many. What cannot be closed is logged and holds up no other. Throws
+   * when the store cannot be reached.
+   */
   sweep(): Promise<number>;
 }
 
@@ -29,6 +32,24 @@ const commitSize = 100;
 export function createReservationSweeper({ store, clock, timers, logger, intervalMs }: SweeperDependencies): ReservationSweeper {
   let cancel: Cancel | undefined;
   let running: Promise<void> | undefined;
+
+  /** Together, or one at a time when that fails, so that a broken one fails alone. */
+  async function close(tenantId: TenantId, ids: readonly string[]): Promise<number> {
+    const ledger = ids.map((reservationId): LedgerOperation => ({ type: 'charge', reservationId }));
+    try {
+      const result = await store.commit({ tenantId, ledger });
+      return result.type === 'committed' ? result.outcomes.filter((outcome) => outcome.type === 'settled').length : 0;
+    } catch (error) {
+      if (error instanceof NexusError && error.code === 'storage_unavailable') throw error;
+      if (ids.length === 1) {
+        logger.error({ tenantId, reservationId: ids[0], err: error }, 'an expired reservation cannot be closed');
+        return 0;
+      }
+    }
+    let closed = 0;
+    for (const id of ids) closed += await close(tenantId, [id]);
+    return closed;
+  }
 
   async function sweep(): Promise<number> {
     let closed = 0;
@@ -43,9 +64,7 @@ export function createReservationSweeper({ store, clock, timers, logger, interva
       let closedNow = 0;
       for (const [tenantId, ids] of byTenant) {
         for (let start = 0; start < ids.length; start += commitSize) {
-          const ledger = ids.slice(start, start + commitSize).map((reservationId): LedgerOperation => ({ type: 'charge', reservationId }));
-          const result = await store.commit({ tenantId, ledger });
-          if (result.type === 'committed') closedNow += result.outcomes.filter((outcome) => outcome.type === 'settled').length;
+          closedNow += await close(tenantId, ids.slice(start, start + commitSize));
         }
       }
       closed += closedNow;
