@@ -22,8 +22,8 @@ export interface OpenStoreOptions extends Pick<StoreDependencies, 'transaction'>
 }
 
 /**
- * Opens the database and brings its schema up to date. Throws `schema_too_new`, `storage_unavailable` or
- * `config_invalid`; leaves nothing open then.
+ * Opens the database and brings its schema up to date. Throws `schema_too_new`, `storage_unavailable`,
+ * `config_invalid`, or `internal` for a file that is no database; leaves nothing open then.
  */
 export async function openStore(options: OpenStoreOptions): Promise<Store> {
   const { clock, timers, ids, ledgerRules, transaction } = options;

@@ -107,11 +107,11 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
     }
   }
 
-  await withRetries(retry, () => {
-    database.exec(`pragma journal_mode = wal; pragma synchronous = ${options.synchronous}; pragma foreign_keys = off;
-      pragma cache_size = -16000; pragma temp_store = memory; pragma journal_size_limit = 67108864;`);
-  });
   try {
+    await withRetries(retry, () => {
+      database.exec(`pragma journal_mode = wal; pragma synchronous = ${options.synchronous}; pragma foreign_keys = off;
+        pragma cache_size = -16000; pragma temp_store = memory; pragma journal_size_limit = 67108864;`);
+    });
     await withRetries(retry, () => transact(migrateSchema(dialect.migrationTypes, clock.now())));
   } catch (error) {
     database.close();
