@@ -116,7 +116,7 @@ it('refuses what is not a YAML mapping', async () => {
 });
 
 it('reads a variable that a file names as the kind of its key', async () => {
-  const text = 'port: ${env:P}\nlog: { pretty: "${env:Y}" }\nauth: { allowedHosts: "${env:H}" }\nhost: ${env:N}';
+  const text = `port: \${env:P}\nlog: { pretty: "\${env:Y}" }\nauth: { allowedHosts: "\${env:H}" }\nhost: \${env:N}`;
   const env = { P: ' 9000 ', Y: 'off', H: 'a.example, b.example', N: '127.0.0.2' };
   expect(resolveConfig({ file: await file(text), env })).toMatchObject({
     port: 9000,
