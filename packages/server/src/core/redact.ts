@@ -45,7 +45,7 @@ const credentials = /\b(Bearer|Basic)(\s+|%20)[A-Za-z0-9._~+/=*-]{8}[A-Za-z0-9._
 const assignments =
   /((?:api|access|private|secret|account|subscription)[-_ ]?key|password|passwd|pwd|secret|token)(\\?["']?\s*[:=]\s*\\?["']?)(?=[^\s"',;&\\\d]{0,200}\d)[^\s"',;&\\]{6}[^\s"',;&\\]*/gi;
 /** With a bare slash in it, which no address may have, a password is what a person gets wrong, and then told of. A port is none. */
-const urlPasswords = /(:\\?\/\\?\/[^\s/:@]*:)(?:[^\s/]+@|(?!\d{1,5}\\?[/?#])[^\s"'<>@]{1,200}@)/g;
+const urlPasswords = /(:\\?\/\\?\/[^\s/:@]*:)(?:[^\s/]+@|(?!\d{1,5}\\?[/?#])[^\s"'<>@:]{1,200}@)/g;
 const privateKey = /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/g;
 const endOfKey = /-----END[A-Z0-9 ]{0,60}(?:-----)?/g;
 
