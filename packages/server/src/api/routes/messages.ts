@@ -9,7 +9,7 @@ export function messageRoutes(): Route[] {
       method: 'GET',
       path: '/v1/sessions/{session}/messages',
       operationId: 'listMessages',
-      summary: 'The conversation of a session, oldest first',
+      summary: 'The conversation of a session: newest run first, within a run oldest message first',
       tag,
       scope: 'runs',
       params: { session: 'session' },

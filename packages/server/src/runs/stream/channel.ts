@@ -85,8 +85,13 @@ export class ChannelState implements Channel {
 
   /** Takes a piece that another process streamed. False when something before it is missing. */
   place(call: StreamedCall, chunk: LiveChunk): boolean {
-    const target = this.live === null || this.live.seq < call.seq ? this.begin(call) : this.live;
-    return target.seq !== call.seq || appendChunk(target, chunk);
+    if (this.live !== null && this.live.seq > call.seq) return true; // a call that is over
+    if (this.live === null || this.live.seq < call.seq) {
+      // Without its beginning a new text would look shorter to a reader than what it has of it.
+      if (chunk.offset > 0) return false;
+      this.begin(call);
+    }
+    return this.live === null || appendChunk(this.live, chunk);
   }
 
   tailAfter(seq: number): readonly StoredEvent[] | null {

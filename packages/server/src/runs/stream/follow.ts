@@ -66,7 +66,7 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
     const { frames, taken } = reader.read(events, channel);
     const more = taken < events.length || (tail === null && events.length === pageEvents);
     if (!more) {
-      reader.readLive(channel.live, frames);
+      reader.readLive(channel, frames);
       reader.readOutputs(Number.POSITIVE_INFINITY, frames);
     }
     return { frames, more, last: events[taken - 1], current: tail === null && frames.length === 0 };
@@ -150,8 +150,10 @@ function createReader(runId: string, start: StreamCursor, outputs: Channel['outp
       return { frames, taken };
     },
     readOutputs,
-    readLive(live: LiveText | null, frames: StreamFrame[]): void {
+    readLive({ live, local }: Pick<Channel, 'live' | 'local'>, frames: StreamFrame[]): void {
       if (live === null || live.seq !== seq) return;
+      // From another process the text comes piece by piece: what the reader has already may still be on its way here.
+      if (offset > live.length && !local) return;
       if (offset > live.length) frames.push(resetFrame(runId, seq, live, live.chunks));
       else for (const chunk of chunksAfter(live.chunks, offset)) frames.push(deltaFrame(runId, seq, live, chunk));
       offset = live.length;

@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
+import { RunId, TenantId } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Bus } from '#bus';
 import { systemClock, systemTimers } from '#core';
 import type { StoredEvent } from '#storage';
 import type { Channel } from './channel.ts';
+import { follow } from './follow.ts';
 import { createStreamHub, type StreamHub } from './hub.ts';
 import { lengthOf, type TextKind } from './live-text.ts';
 import type { LocalChannel } from './local.ts';
@@ -36,6 +38,14 @@ function createWire(lose: () => boolean = () => false) {
         },
         close: async () => undefined,
       };
+    },
+    /** Delivers what was sent first. */
+    step() {
+      queue.shift()?.();
+    },
+    /** What is under way never arrives. */
+    lose() {
+      queue.length = 0;
     },
     /** Delivers what is under way, and what that brings about. */
     settle() {
@@ -165,6 +175,65 @@ describe('a follower in another process', () => {
     expect(text(channel)).toBe('tfrom there');
     release();
     there.close();
+  });
+});
+
+describe('a reader that resumes in another process', () => {
+  const tenantId = TenantId.parse('default');
+  const runId = RunId.parse('run_01j9m3q4v8x2k7n5c6b0a1d2e3');
+
+  it.each([0, 1, 6_499, 12_000, 19_999])(
+    'is given what follows %i characters, and is never set back [verifies stream.resume.exact]',
+    async (offset) => {
+      const wire = createWire();
+      const [owner, other] = [hub(wire.bus()), hub(wire.bus())];
+      const local = owner.openLocal(`${tenantId}/${runId}`);
+      const said = Array.from({ length: 20_000 }, (_, at) => String.fromCharCode(97 + (at % 26))).join('');
+      local.begin({ seq: 5, step: 1, callId: 'c' });
+      local.delta('text', said);
+      local.flush();
+      const leave = new AbortController();
+      const engine = { store: { readEvents: async () => [] }, hub: other, clock: systemClock, timers: systemTimers };
+      const frames: { event: string; data: string }[] = [];
+      const reading = (async () => {
+        const cursor = { seq: 5, offset };
+        for await (const batch of follow({ engine, tenantId, runId, cursor, signal: leave.signal, ended: false })) frames.push(...batch);
+      })();
+      const text = () => frames.map((frame) => (JSON.parse(frame.data) as { data: { text: string } }).data.text).join(''); // deltas, as is asserted
+      // Each message by itself: a reader looks between any two.
+      for (let turn = 0; turn < 200 && text().length < said.length - offset; turn++) {
+        wire.step();
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      // One that comes late does not begin in the middle.
+      local.delta('text', '!');
+      local.flush();
+      wire.settle();
+      await expect.poll(text).toBe(`${said.slice(offset)}!`);
+      expect(new Set(frames.map((frame) => frame.event))).toEqual(new Set(['model.delta']));
+      leave.abort();
+      await reading;
+      local.close();
+    },
+  );
+
+  it('that hears a piece from the middle first asks for the beginning, and has no text until it comes', () => {
+    const wire = createWire();
+    const [owner, other] = [hub(wire.bus()), hub(wire.bus())];
+    const local = owner.openLocal(key);
+    const { channel, release } = other.follow(key);
+    wire.settle();
+    local.begin({ seq: 5, step: 1, callId: 'c' });
+    local.delta('text', 'lost');
+    wire.lose();
+    local.delta('text', ' and found');
+    local.flush();
+    wire.step();
+    expect(channel.live).toBeNull();
+    wire.settle();
+    expect(joined(channel.live?.chunks ?? [])).toEqual(joined([{ kind: 'text', text: 'lost and found' }]));
+    release();
+    local.close();
   });
 });
 
