@@ -24,7 +24,7 @@ export interface ClaimsOptions {
   readonly room: () => number;
   /** Takes a claimed run up. Never rejects. */
   readonly take: (row: RunRow) => Promise<void>;
-  /** A run of this worker that it may not have heard of. */
+  /** A run of this worker that it may not have heard of, or may drive at an earlier epoch. */
   readonly found: (claim: RunClaim) => void;
 }
 

@@ -57,9 +57,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     logger,
     room: () => settings.maxLiveRuns - live.size,
     take,
-    found: (claim) => {
-      if (!isLive(claim)) undriven.add(claim);
-    },
+    found: undriven.add,
   });
   const topic = createWakeTopic(bus, {
     isHere: isLive,

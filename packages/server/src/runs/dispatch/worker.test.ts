@@ -1,0 +1,200 @@
+import type { RunId } from '@nexus-agent/protocol';
+import { afterEach, describe, expect, it } from 'vitest';
+import { NexusError } from '#core';
+import { completed, openTestRuns, principal, type TestRuns, type TestRunsOptions } from '#runs/testing';
+import type { Commit } from '#storage';
+import { makeTool } from '#tools/testing';
+
+let runs: TestRuns | undefined;
+afterEach(() => runs?.close());
+async function open(options: TestRunsOptions = {}): Promise<TestRuns> {
+  runs = await openTestRuns(options);
+  return runs;
+}
+
+const unwritable = new NexusError('internal', 'this cannot be written');
+
+describe('a process that is shut down', () => {
+  it('takes up what it is just claiming, gives it back, and claims nothing more', async () => {
+    let hold: Promise<void> | undefined;
+    const { promise: held, resolve: release } = Promise.withResolvers<void>();
+    let claims = 0;
+    const { enqueue, row, orchestrator, until, time } = await open({
+      wrap: (store) => ({
+        async claimRuns(workerId, limit) {
+          const rows = await store.claimRuns(workerId, limit);
+          claims += 1;
+          await hold;
+          return rows;
+        },
+      }),
+    });
+    await until(() => claims > 0);
+    hold = held;
+    const runId = await enqueue({});
+    orchestrator.wake({ tenantId: principal.tenantId, runId });
+    await until(async () => (await row(runId)).status === 'running');
+    let drained = false;
+    const draining = orchestrator.drain(60_000).then(() => {
+      drained = true;
+    });
+    await time.advance(1_000);
+    expect(drained).toBe(false);
+    release();
+    await until(() => drained);
+    await draining;
+    expect(await row(runId)).toMatchObject({ status: 'queued', leaseOwner: null });
+    const before = claims;
+    orchestrator.wake({ tenantId: principal.tenantId, runId });
+    await time.advance(10_000);
+    expect(claims).toBe(before);
+  });
+
+  it('ends its lease only after the runs that it gave up are back in the queue', async () => {
+    const order: string[] = [];
+    const isGivenBack = ({ run }: Commit) => run?.patch.status === 'queued';
+    let begun = false;
+    const { start, until, drain, time } = await open({
+      tools: [
+        makeTool({
+          name: 'deaf',
+          timeoutMs: 3_600_000,
+          execute() {
+            begun = true;
+            return new Promise(() => undefined);
+          },
+        }),
+      ],
+      async *attempt() {
+        yield completed({ name: 'deaf' });
+      },
+      wrap: (store) => ({
+        async commit(commit) {
+          if (isGivenBack(commit)) await time.timers.sleep(20);
+          const result = await store.commit(commit);
+          if (isGivenBack(commit)) order.push('given back');
+          return result;
+        },
+        async retireWorker(workerId) {
+          order.push('retired');
+          await store.retireWorker(workerId);
+        },
+      }),
+    });
+    await start({});
+    await until(() => begun);
+    await drain(0);
+    expect(order).toEqual(['given back', 'retired']);
+  });
+});
+
+it('is told of a sub-agent only once the sub-agent is written', async () => {
+  const written = new Set<string>();
+  const opened = await open({
+    agents: [{ name: 'parent', subagents: ['child'] }, { name: 'child' }],
+    async *attempt({ request }) {
+      const isParent = request.tools.some(({ name }) => name === 'agent_child');
+      yield isParent && request.messages.length === 1 ? completed({ name: 'agent_child', input: { task: 'think' } }) : completed('done');
+    },
+    wrap: (store) => ({
+      async commit(commit) {
+        const result = await store.commit(commit);
+        if (commit.createRun !== undefined) written.add(commit.createRun.runId);
+        return result;
+      },
+    }),
+  });
+  const woken: [string, boolean][] = [];
+  opened.onBus('wake', (message) => {
+    const { runId } = JSON.parse(message) as { runId: string };
+    woken.push([runId, written.has(runId)]);
+  });
+  const parent = await opened.start({ agent: 'parent' });
+  await opened.until(async () => (await opened.row(parent)).status === 'completed');
+  const [child] = [...written].filter((runId) => runId !== parent);
+  expect(woken.filter(([runId]) => runId === child)).toEqual([[child, true]]);
+});
+
+describe('a run whose work cannot be written', () => {
+  /** A run that asks a person before its tool runs. Settlements fail where the test says, by their number. */
+  async function openBreaking(breaks: ReadonlySet<number>) {
+    let settlements = 0;
+    const opened = await open({
+      agents: [{ name: 'careful', policy: { allow: ['*'], approve: ['probe'] } }],
+      tools: [makeTool()],
+      async *attempt({ request }) {
+        yield request.messages.length === 1 ? completed({ name: 'probe' }) : completed('done');
+      },
+      wrap: (store) => ({
+        async commit(commit) {
+          if (commit.ledger?.some(({ type }) => type === 'settle')) {
+            settlements += 1;
+            if (breaks.has(settlements)) throw unwritable;
+          }
+          return store.commit(commit);
+        },
+      }),
+    });
+    const approve = async () => {
+      const { items } = await opened.engine.store.listApprovals(principal.tenantId, { status: 'pending' }, { limit: 1 });
+      const [{ approvalId, runId } = { approvalId: '', runId: '' as RunId }] = items;
+      const answer = { decision: 'approve', answer: {}, decidedBy: 'ada', at: opened.time.clock.now() } as const;
+      await opened.engine.store.answerApproval(principal.tenantId, approvalId, answer);
+      opened.orchestrator.wake({ tenantId: principal.tenantId, runId });
+    };
+    return { ...opened, approve };
+  }
+
+  it('ends as failed after as many tries in a row as it may have', async () => {
+    const { start, until, row, types } = await openBreaking(new Set([1, 2]));
+    const runId = await start({ agent: 'careful' });
+    await until(async () => (await row(runId)).status === 'failed');
+    expect(await row(runId)).toMatchObject({ error: { code: 'internal' }, resumable: true });
+    expect((await types(runId)).filter((type) => type === 'model.started')).toHaveLength(2);
+  });
+
+  it('counts only breaks in a row: one that could be written in between starts anew', async () => {
+    const { start, until, row, approve } = await openBreaking(new Set([1, 3]));
+    const runId = await start({ agent: 'careful' });
+    await until(async () => (await row(runId)).status === 'waiting');
+    await approve();
+    await until(async () => ['completed', 'failed'].includes((await row(runId)).status));
+    expect(await row(runId)).toMatchObject({ status: 'completed', output: 'done' });
+  });
+});
+
+it('gives back a run that it owns at a later epoch than it drives', async () => {
+  const { promise: gate, resolve: release } = Promise.withResolvers<void>();
+  let asked = 0;
+  let lose = false;
+  let claims = 0;
+  const { start, until, row, engine } = await open({
+    async *attempt() {
+      asked += 1;
+      if (asked === 1) await gate;
+      yield completed('done');
+    },
+    wrap: (store) => ({
+      async claimRuns(workerId, limit) {
+        const rows = await store.claimRuns(workerId, limit);
+        claims += 1;
+        if (!lose || rows.length === 0) return rows;
+        lose = false;
+        await store.heartbeat(workerId, 60_000);
+        throw new NexusError('storage_unavailable', 'the answer was lost');
+      },
+    }),
+  });
+  const runId = await start({});
+  await until(() => asked === 1);
+  // Its lease ends unseen, and its own next claim takes the run once more.
+  lose = true;
+  await engine.store.retireWorker(engine.workerId);
+  await until(() => !lose);
+  expect(await row(runId)).toMatchObject({ status: 'running', epoch: 2, leaseOwner: engine.workerId });
+  const before = claims;
+  await until(() => claims > before + 1);
+  release();
+  await until(async () => (await row(runId)).status === 'completed');
+  expect(await row(runId)).toMatchObject({ epoch: 3 });
+});

@@ -1,0 +1,59 @@
+import { afterEach, expect, it } from 'vitest';
+import { completed, openTestRuns, type TestRuns, type TestRunsOptions } from '#runs/testing';
+import { makeTool } from '#tools/testing';
+
+let runs: TestRuns | undefined;
+afterEach(() => runs?.close());
+async function open(options: TestRunsOptions = {}): Promise<TestRuns> {
+  runs = await openTestRuns(options);
+  return runs;
+}
+
+it('leaves nothing behind that waits for a deadline once the run has ended', async () => {
+  const { time, start, until, row } = await open();
+  const idle = time.pending;
+  const runId = await start({ deadlineMs: 600_000 });
+  expect(time.pending).toBe(idle + 1);
+  await until(async () => (await row(runId)).status === 'completed');
+  await until(() => time.pending === idle);
+});
+
+it('ends a run at its deadline, also while a tool runs', async () => {
+  const hanging = makeTool({ name: 'hang', timeoutMs: 3_600_000, execute: () => new Promise(() => undefined) });
+  const { start, until, row, time } = await open({
+    tools: [hanging],
+    async *attempt() {
+      yield completed({ name: 'hang' });
+    },
+  });
+  const runId = await start({ deadlineMs: 60_000 });
+  await time.advance(59_900);
+  expect((await row(runId)).status).toBe('running');
+  await until(async () => (await row(runId)).status === 'failed');
+  expect(await row(runId)).toMatchObject({ error: { code: 'deadline_exceeded' } });
+});
+
+it('says nothing of what it gave up: whoever takes the run over knows that the outcome is unknown', async () => {
+  let begun = 0;
+  const deaf = makeTool({
+    name: 'deaf',
+    timeoutMs: 3_600_000,
+    execute() {
+      begun += 1;
+      return new Promise(() => undefined);
+    },
+  });
+  const { drain, start, until, row, types } = await open({
+    tools: [deaf],
+    async *attempt() {
+      yield completed({ name: 'deaf' });
+    },
+  });
+  const runId = await start({});
+  await until(() => begun === 1);
+  const before = await types(runId);
+  await drain(100);
+  expect(await types(runId)).toEqual(before);
+  expect(before.at(-1)).toBe('tool.started');
+  expect(await row(runId)).toMatchObject({ status: 'queued', leaseOwner: null });
+});

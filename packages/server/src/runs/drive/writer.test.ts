@@ -1,0 +1,99 @@
+import type { RunId } from '@nexus-agent/protocol';
+import { afterEach, expect, it } from 'vitest';
+import { NexusError } from '#core';
+import { createTranscripts, loadState } from '#runs/journal';
+import { startRun } from '#runs/start';
+import { type Proposal, propose, settle } from '#runs/steps';
+import type { LocalChannel } from '#runs/stream';
+import { openTestRuns, principal, type TestRuns, type TestRunsOptions } from '#runs/testing';
+import type { RunSpans } from './spans.ts';
+import { createRunWriter } from './writer.ts';
+
+let runs: TestRuns | undefined;
+afterEach(() => runs?.close());
+
+/** A run that has begun, and who writes it; its first model call is reserved and announced. */
+async function begin(options: TestRunsOptions = {}) {
+  runs = await openTestRuns(options);
+  const { engine, agents } = runs;
+  const dependencies = { engine, agents, transcripts: createTranscripts(engine.store, 1_000), defaultAgent: 'helper' };
+  const started = await startRun(dependencies, principal, { input: 'go' }, { here: true });
+  if (started.type !== 'owned') throw new Error(`the run is ${started.type}`);
+  const { fence, state, opening } = started.adopt;
+  if (opening.type !== 'begun') throw new Error('a new run has begun');
+  const told: number[] = [];
+  const writer = createRunWriter({
+    engine,
+    fence,
+    state,
+    channel: { appended: (events) => void told.push(...events.map(({ seq }) => seq)) } as Partial<LocalChannel> as LocalChannel, // told nothing else
+    spans: { wrote: () => undefined } as Partial<RunSpans> as RunSpans, // asked for nothing else
+  });
+  return { ...runs, writer, told, attempt: opening.attempt, runId: started.row.runId };
+}
+
+const step: Proposal = propose({ events: [{ type: 'step.started', data: { step: 2 } }] });
+const beyond = (runId: RunId, reservationId: string): Proposal =>
+  propose({
+    ...step,
+    ledger: [{ type: 'reserve', reservationId, runId, scopes: [{ kind: 'run', id: runId }], fixed: { tokens: 1_000 }, expiresAt: 1 }],
+  });
+
+it('moves the state on with what is written, and tells the followers', async () => {
+  const { writer, told, engine, runId } = await begin();
+  const { lastSeq } = writer.state;
+  expect(await writer.commit(step)).toMatchObject({ type: 'committed' });
+  expect(writer.state.lastSeq).toBe(lastSeq + 1);
+  expect(writer.state).toEqual(await loadState(engine.store, principal.tenantId, runId));
+  expect(told).toEqual([lastSeq + 1]);
+});
+
+it('leaves the state as it was when a budget refuses or the store does not answer, and can go on', async () => {
+  let away = false;
+  const { writer, told, runId, engine } = await begin({
+    wrap: (store) => ({
+      commit: (commit) => (away ? Promise.reject(new NexusError('storage_unavailable', 'the store is away')) : store.commit(commit)),
+    }),
+  });
+  const scope = { kind: 'run', id: runId } as const;
+  await engine.store.commit({
+    tenantId: principal.tenantId,
+    ledger: [{ type: 'limit', scope, unit: 'tokens', window: 'total', limit: 10 }],
+  });
+  const before = writer.state;
+  const refused = writer.commit(beyond(runId, 'res_1'));
+  expect(writer.state).toBe(before);
+  expect(await refused).toMatchObject({ type: 'refused' });
+  expect(writer.state).toBe(before);
+  away = true;
+  await expect(writer.commit(step)).rejects.toMatchObject({ code: 'storage_unavailable' });
+  expect(writer.state).toBe(before);
+  expect(told).toEqual([]);
+  away = false;
+  expect(await writer.commit(step)).toMatchObject({ type: 'committed' });
+  expect(told).toEqual([before.lastSeq + 1]);
+});
+
+it('has no state of its own before the store has answered', async () => {
+  const { writer } = await begin();
+  const before = writer.state;
+  const written = writer.commit(step);
+  expect(writer.state).toBe(before);
+  await written;
+  expect(writer.state.lastSeq).toBe(before.lastSeq + 1);
+});
+
+it('writes with each change the totals that the journal has after it', async () => {
+  const { writer, attempt, row, runId } = await begin();
+  const { call, target, attempt: number, reserve } = attempt;
+  const named = { step: call.step, callId: call.callId, attempt: number, provider: target.provider, model: target.model };
+  const usage = { inputTokens: 9, outputTokens: 4, cacheReadTokens: 0, cacheWriteTokens: 0, reasoningTokens: 0 };
+  const error = { code: 'provider_unavailable' as const, message: 'down', retryable: true };
+  const failed = propose({
+    ...settle(reserve.reservationId, { tokens: 13, costMicroUsd: 13 }),
+    events: [{ type: 'model.failed', data: { ...named, error, usage } }],
+  });
+  await writer.commit(failed);
+  expect(writer.state.totals).toMatchObject({ inputTokens: 9, outputTokens: 4 });
+  expect((await row(runId)).totals).toEqual(writer.state.totals);
+});
