@@ -4,13 +4,22 @@ import { NexusError } from './errors.ts';
 import { createManualTime } from './testing/index.ts';
 import { settlesWithin, systemTimers, type Timers } from './timers.ts';
 
-const drivers: readonly (readonly [string, () => { timers: Timers; pass: (ms: number) => Promise<void> }])[] = [
-  ['the timers of the process', () => ({ timers: systemTimers, pass: (ms) => systemTimers.sleep(ms + 20) })],
+interface Driver {
+  readonly timers: Timers;
+  readonly pass: (ms: number) => Promise<void>;
+  /** Tasks that wait and keep the process alive. */
+  readonly waiting: () => number;
+}
+
+const keepingAlive = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+
+const drivers: readonly (readonly [string, () => Driver])[] = [
+  ['the timers of the process', () => ({ timers: systemTimers, pass: (ms) => systemTimers.sleep(ms + 20), waiting: keepingAlive })],
   [
     'manual time',
     () => {
       const time = createManualTime();
-      return { timers: time.timers, pass: (ms) => time.advance(ms) };
+      return { timers: time.timers, pass: (ms) => time.advance(ms), waiting: () => time.pending };
     },
   ],
 ];
@@ -52,6 +61,20 @@ describe.each(drivers)('%s', (_, create) => {
     await expect(timers.sleep(1, stop.signal)).rejects.toMatchObject({ code: 'cancelled' });
   });
 
+  it('leaves no timer behind: not of a sleep that was cut short, nor of work that settled in time', async () => {
+    const { timers, waiting } = create();
+    const before = waiting();
+    const stop = new AbortController();
+    const cut = timers.sleep(60_000, stop.signal);
+    expect(waiting()).toBe(before + 1);
+    stop.abort();
+    await expect(cut).rejects.toMatchObject({ code: 'cancelled' });
+    expect(waiting()).toBe(before);
+    expect(await settlesWithin(timers, Promise.resolve(), 60_000)).toBe(true);
+    expect(await settlesWithin(timers, Promise.reject(new Error('failed')), 60_000)).toBe(true);
+    expect(waiting()).toBe(before);
+  });
+
   it('counts what is no number, or less than nothing, as no time at all', async () => {
     const { timers, pass } = create();
     const ran: string[] = [];
@@ -90,6 +113,14 @@ describe.each(drivers)('%s', (_, create) => {
     await pass(10);
     expect(await late).toBe(false);
   });
+});
+
+it('keeps the process alive for a task that is to run once, and not for one that is repeated', () => {
+  const before = keepingAlive();
+  const cancels = [systemTimers.after(60_000, () => undefined), systemTimers.every(60_000, () => undefined)];
+  expect(keepingAlive()).toBe(before + 1);
+  for (const cancel of cancels) cancel();
+  expect(keepingAlive()).toBe(before);
 });
 
 it('waits longer than a timer of Node can', async () => {
