@@ -72,6 +72,28 @@ describe('a lease', () => {
     expect(lease.stands()).toBe(false);
   });
 
+  it('ends by whichever clock has gone on: one stands still while the machine sleeps, the other may be set back', async () => {
+    const at = { monotonic: 0, wall: 0 };
+    const lease = createLease({
+      clock: { now: () => at.wall, monotonic: () => at.monotonic },
+      workerId: 'w',
+      settings,
+      store: { heartbeat: async () => ({ cancelRequested: [] }) },
+      onCancel: () => undefined,
+    });
+    for (const passed of [
+      { monotonic: 10, wall: 4_000 },
+      { monotonic: 4_000, wall: -3_600_000 },
+    ]) {
+      await lease.beat();
+      expect(lease.stands()).toBe(true);
+      at.monotonic += passed.monotonic;
+      at.wall += passed.wall;
+      expect(lease.stands()).toBe(false);
+      expect(lease.isLate()).toBe(true);
+    }
+  });
+
   it('tells which runs were asked to cancel with every beat', async () => {
     const lease = leaseOn(createManualTime());
     await lease.beat();

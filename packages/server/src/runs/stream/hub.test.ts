@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Bus } from '#bus';
 import { systemClock, systemTimers } from '#core';
+import { createManualTime } from '#core/testing';
 import type { StoredEvent } from '#storage';
 import type { Channel } from './channel.ts';
 import { follow } from './follow.ts';
@@ -61,8 +62,8 @@ afterEach(() => {
   for (const hub of hubs.splice(0)) hub.close();
 });
 
-function hub(bus: Bus, coalesceMs = 0): StreamHub {
-  const created = createStreamHub({ bus, clock: systemClock, timers: systemTimers, settings: { ...streamSettings, coalesceMs } });
+function hub(bus: Bus, coalesceMs = 0, time = { clock: systemClock, timers: systemTimers }): StreamHub {
+  const created = createStreamHub({ bus, ...time, settings: { ...streamSettings, coalesceMs } });
   hubs.push(created);
   return created;
 }
@@ -153,6 +154,31 @@ describe('a follower in another process', () => {
     local.appended([event(1)]);
     local.close();
     expect(wire.published).toEqual([]);
+  });
+
+  it('is sent nothing more once it has not asked for so long', async () => {
+    const wire = createWire();
+    const time = createManualTime();
+    const [owner, other] = [hub(wire.bus(), 0, time), hub(wire.bus(), 0, time)];
+    const local = owner.openLocal(key);
+    const { release } = other.follow(key);
+    wire.settle();
+    local.appended([event(1)]);
+    const isSent = () => wire.published.splice(0).some((message) => message.includes('"t":"event"'));
+    expect(isSent()).toBe(true);
+    for (let tenths = 0; tenths < 20; tenths++) {
+      await time.advance(streamSettings.interestMs / 10);
+      wire.settle();
+    }
+    isSent();
+    local.appended([event(2)]);
+    expect(isSent()).toBe(true);
+    release();
+    await time.advance(streamSettings.interestMs);
+    wire.settle();
+    local.appended([event(3)]);
+    expect(isSent()).toBe(false);
+    local.close();
   });
 
   it('learns from the bus again after its own process has given the run away', () => {
@@ -299,5 +325,21 @@ describe('what a process remembers of a log', () => {
     expect(heard).toBe(2);
     release();
     local.close();
+  });
+
+  it('hands on what it held back when its run leaves, and nothing afterwards', async () => {
+    const time = createManualTime();
+    const here = hub({ ...createWire().bus(), spansProcesses: false }, 30, time);
+    const local = here.openLocal(key);
+    const { channel, release } = here.follow(key);
+    local.begin({ seq: 1, step: 1, callId: 'c' });
+    local.delta('text', 'first');
+    local.delta('text', ', held back');
+    expect(text(channel)).toBe('tfirst');
+    expect(time.pending).toBe(1);
+    local.close();
+    expect(joined(channel.live?.chunks ?? [])).toEqual(joined([{ kind: 'text', text: 'first, held back' }]));
+    expect(time.pending).toBe(0);
+    release();
   });
 });

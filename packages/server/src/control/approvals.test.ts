@@ -1,0 +1,86 @@
+import type { RunId, SessionId } from '@nexus-agent/protocol';
+import { afterEach, expect, it } from 'vitest';
+import { createPolicyEngine } from '#policy';
+import { openTestRuns, principal, type TestRuns } from '#runs/testing';
+import type { ApprovalRow } from '#storage';
+import { createApprovals } from './approvals.ts';
+
+let runs: TestRuns | undefined;
+afterEach(() => runs?.close());
+
+const { tenantId } = principal;
+const developer = { ...principal, id: 'bob', roles: ['developer'] };
+
+/** A question about a tool call that waits, of a run that nobody drives. */
+async function open(fields: Partial<ApprovalRow> = {}, policies = '') {
+  const opened = await openTestRuns();
+  runs = opened;
+  const { time } = opened;
+  const sources = policies === '' ? [] : [{ name: 'operator', text: policies }];
+  const engine = { ...opened.engine, policy: createPolicyEngine({ sources, clock: time.clock }) };
+  const woken: string[] = [];
+  const row: ApprovalRow = {
+    tenantId,
+    approvalId: 'apr_1',
+    runId: 'run_1' as RunId, // a name is enough
+    sessionId: 'ses_1' as SessionId, // a name is enough
+    callId: 'call_1',
+    kind: 'tool_call',
+    status: 'pending',
+    toolName: 'probe',
+    input: {},
+    question: null,
+    role: null,
+    defaultDecision: 'deny',
+    deadlineAt: time.clock.now() + 1_000,
+    decision: null,
+    answer: null,
+    decidedBy: null,
+    decidedAt: null,
+    createdAt: time.clock.now(),
+    ...fields,
+  };
+  await engine.store.commit({ tenantId, approvals: [row] });
+  const approvals = createApprovals({ engine, wake: ({ runId }) => void woken.push(runId) });
+  const approve = (by = principal) => approvals.answer(by, row.approvalId, { decision: 'approve' });
+  const status = async () => (await approvals.get(principal, row.approvalId)).status;
+  return { time, engine, woken, approve, status };
+}
+
+it('wakes the run at once, wherever it is driven', async () => {
+  const { approve, woken } = await open();
+  expect(await approve()).toMatchObject({ status: 'decided', decision: 'approve', decidedBy: 'ada' });
+  expect(woken).toEqual(['run_1']);
+  await expect(approve()).rejects.toMatchObject({ code: 'conflict' });
+  expect(woken).toEqual(['run_1']);
+});
+
+it('comes too late from the deadline on, also while nobody has closed the question yet', async () => {
+  const early = await open();
+  await early.time.advance(999);
+  expect(await early.approve()).toMatchObject({ status: 'decided' });
+  await runs?.close();
+  const late = await open();
+  await late.time.advance(1_000);
+  await expect(late.approve()).rejects.toMatchObject({ code: 'conflict' });
+  expect(await late.status()).toBe('pending');
+  expect(late.woken).toEqual([]);
+});
+
+it('needs the role that the question asks for, or the owner', async () => {
+  const { approve, status, woken } = await open({ role: 'lead' });
+  await expect(approve(developer)).rejects.toMatchObject({ code: 'forbidden' });
+  expect([await status(), woken]).toEqual(['pending', []]);
+  expect(await approve({ ...developer, roles: ['lead'] })).toMatchObject({ decidedBy: 'bob' });
+  await runs?.close();
+  expect(await (await open({ role: 'lead' })).approve()).toMatchObject({ decidedBy: 'ada' });
+});
+
+it('is decided by policy, which is recorded whichever way it goes', async () => {
+  const forbidden = 'forbid (principal is User, action == Action::"approval.grant", resource is Approval);';
+  const { approve, status, engine, woken } = await open({}, forbidden);
+  await expect(approve()).rejects.toMatchObject({ code: 'policy_denied' });
+  expect([await status(), woken]).toEqual(['pending', []]);
+  const { items } = await engine.store.listDecisions(tenantId, {}, { limit: 10 });
+  expect(items).toMatchObject([{ action: 'approval.grant', effect: 'deny', callId: 'call_1' }]);
+});
