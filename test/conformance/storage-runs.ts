@@ -299,6 +299,16 @@ export function describeRunStore(open: () => Promise<Store>): void {
       expect(await claim(resting, owner)).toMatchObject({ cancelRequested: 'stop' });
     });
 
+    it('lets no run rest that was asked to cancel, also after another owner has heard of it', async () => {
+      const run = await running(worker());
+      await store.requestCancel(run.tenantId, run.runId, 'stop');
+      const next = worker();
+      const taken = await claim(run, next);
+      if (taken === undefined) throw new Error('its owner was never heard of, so that it is claimed');
+      await append(taken, 1, { status: 'waiting', waiting: { reason: 'child' }, leaseOwner: null, dueAt: null });
+      expect(await claim(run, worker())).toMatchObject({ epoch: 3, cancelRequested: 'stop' });
+    });
+
     it('requeues a failed run that can be resumed, once', async () => {
       const run = await running(worker());
       expect(await store.requeueRun(run.tenantId, run.runId)).toBe(false);

@@ -70,6 +70,25 @@ it('gives a tool exactly its time and then exactly the grace', async () => {
   expect(time.pending).toBe(0);
 });
 
+it('hears nothing more of a tool that it gave up, neither for the reader nor for the log', async () => {
+  const time = createManualTime();
+  const faults: ToolFault[] = [];
+  const parts: string[] = [];
+  const late: Tool['execute'] = async (_input, { onOutput }) => {
+    await time.timers.sleep(10_000);
+    onOutput('still here');
+    return { type: 'ok', output: 'not what the schema says' };
+  };
+  const tool = makeTool({ outputSchema: { type: 'object' }, execute: late });
+  const service = createTestToolService([tool], { ...time, graceMs: 500, onFault: (fault) => faults.push(fault) });
+  const reading = readCall(service, makeToolCall({ timeoutMs: 1_000 }), { onPart: ({ type }) => parts.push(type) });
+  await time.advance(1_500);
+  expect(await reading).toMatchObject({ error: { code: 'tool_timeout' } });
+  await time.advance(20_000);
+  expect(parts).toEqual(['failed']);
+  expect(faults).toEqual([]);
+});
+
 it('counts the making of the folder into the time, and begins no tool after it', async () => {
   const time = createManualTime();
   let ran = false;

@@ -102,3 +102,25 @@ it('reads once, and once more for balances, and writes with one last request', (
   ]);
   expect(trips.at(-1)).toMatchObject({ last: true });
 });
+
+it('tells a commit what its neighbour in the same transaction has made', () => {
+  const claim = (requestHash: string, resourceId: string) => ({ tenantId, idempotency: { key: 'k', requestHash, resourceId } });
+  const run = newRun();
+  const commits = [
+    claim('h', 'first'),
+    claim('h', 'second'),
+    claim('other', 'third'),
+    { tenantId, createRun: run },
+    { tenantId, createRun: run },
+  ];
+  const { result, inserted } = apply(commitBatch(context, commits));
+  expect(result).toMatchObject([
+    { type: 'committed' },
+    { type: 'duplicate', resourceId: 'first', sameRequest: true },
+    { type: 'duplicate', resourceId: 'first', sameRequest: false },
+    { type: 'committed' },
+    { type: 'duplicate', resourceId: run.runId, sameRequest: true },
+  ]);
+  expect(inserted.idempotency_keys).toHaveLength(1);
+  expect(inserted.runs).toHaveLength(1);
+});
