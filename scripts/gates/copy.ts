@@ -12,8 +12,8 @@ export interface TreeCopy {
   read(file: string): string;
   /** Undoes all writes since the last time. */
   restore(): void;
-  /** Runs a script with this Node from the root of the copy. */
-  run(command: readonly string[]): { readonly status: number | null; readonly output: string };
+  /** Runs a script with this Node from the root of the copy. One that takes longer than it may is killed, and has no status. */
+  run(command: readonly string[], options?: { readonly timeoutMs: number }): { readonly status: number | null; readonly output: string };
   remove(): void;
 }
 
@@ -45,10 +45,11 @@ export function copyTree(root: string): TreeCopy {
     restore() {
       for (const step of undo.splice(0).reverse()) step();
     },
-    run(command) {
+    run(command, { timeoutMs } = { timeoutMs: 0 }) {
       const env = { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0' };
-      const { status, stdout, stderr, error } = spawnSync(process.execPath, [...command], { cwd: folder, encoding: 'utf8', env });
-      if (error !== undefined) throw error;
+      const options = { cwd: folder, encoding: 'utf8', env, timeout: timeoutMs, killSignal: 'SIGKILL' } as const;
+      const { status, stdout, stderr, error } = spawnSync(process.execPath, [...command], options);
+      if (error !== undefined && !('code' in error && error.code === 'ETIMEDOUT')) throw error;
       return { status, output: stdout + stderr };
     },
     remove: () => rmSync(folder, { recursive: true, force: true }),

@@ -1,0 +1,100 @@
+/**
+ * Proves that the tests bite: plants one bug at a time in a copy of the repository and runs the tests that are there to catch it. Each
+ * test file that the bug names must fail in an assertion. A bug that lives, one that keeps the code from loading, tests that do not end,
+ * and a text that is no longer in its file fail this run.
+ *
+ *   npm run verify:mutants                 all bugs
+ *   npm run verify:mutants -- lease bus    those whose name or file contains one of the words
+ */
+import { join } from 'node:path';
+import { copyTree } from './gates/copy.ts';
+import { steps } from './gates/steps.ts';
+import { mutants } from './mutants/list.ts';
+import type { Mutant } from './mutants/mutant.ts';
+
+/** For the tests of one bug; those that hang fail by their own limits long before. */
+const timeoutMs = 120_000;
+/** For all tests together, on the clean copy. */
+const cleanTimeoutMs = 600_000;
+
+const root = join(import.meta.dirname, '..');
+const words = process.argv.slice(2);
+const chosen = mutants.filter(({ bug, file }) => words.length === 0 || words.some((word) => bug.includes(word) || file.includes(word)));
+const tests = steps.find(({ name }) => name === 'tests')?.command ?? [];
+const copy = copyTree(root);
+const results = { passed: 0, failed: 0 };
+let reports = 0;
+
+try {
+  if (chosen.length === 0) record(false, `no bug has ${words.join(' or ')} in its name or file`);
+  else if (isCleanCopySound()) for (const mutant of chosen) prove(mutant);
+} finally {
+  copy.remove();
+}
+process.stdout.write(`verify:mutants: ${results.passed} passed, ${results.failed} failed\n`);
+if (results.failed > 0) process.exitCode = 1;
+
+function isCleanCopySound(): boolean {
+  const files = [...new Set(chosen.flatMap((mutant) => mutant.tests))];
+  const { failed, isWhole, output } = run(files, cleanTimeoutMs);
+  const isSound = isWhole && failed.size === 0;
+  record(isSound, `clean copy passes ${files.length} test files`, output);
+  return isSound;
+}
+
+function prove(mutant: Mutant): void {
+  const line = (what: string) => `${mutant.bug}: ${what} (${mutant.file})`;
+  try {
+    copy.write(mutant.file, (before) => plant(mutant, before));
+  } catch (error) {
+    record(false, line(error instanceof Error ? error.message : String(error)));
+    return;
+  }
+  try {
+    const { failed, isWhole, output } = run(mutant.tests, timeoutMs);
+    const alive = mutant.tests.filter((file) => !failed.has(file));
+    const [first] = mutant.tests.flatMap((file) => failed.get(file) ?? []);
+    if (!isWhole) record(false, line('the tests did not load, or did not end'), output);
+    else if (alive.length > 0) record(false, line(`LIVES in ${alive.join(', ')}`), first === undefined ? '' : `caught only by ${first}`);
+    else record(true, line(`caught by ${first}`));
+  } finally {
+    copy.restore();
+  }
+}
+
+/** The source with the bug in the one place where it belongs. */
+function plant({ replace, by }: Mutant, source: string): string {
+  const places = source.split(replace).length - 1;
+  if (places !== 1) throw new Error(`${places === 0 ? 'NOT FOUND' : `${places} places have`}: ${JSON.stringify(replace)}`);
+  return source.split(replace).join(by);
+}
+
+interface Report {
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly status: string;
+    readonly assertionResults: readonly { readonly status: string; readonly title: string }[];
+  }[];
+}
+
+/** Titles of the tests that failed, by their file. `isWhole`: every file was loaded and its tests have ended. */
+function run(files: readonly string[], limitMs: number) {
+  const report = `mutants-${++reports}.json`;
+  const { status, output } = copy.run([...tests, '--reporter=json', `--outputFile=${report}`, ...files], { timeoutMs: limitMs });
+  const failed = new Map<string, string[]>();
+  const text = copy.read(report);
+  if (status === null || text === '') return { failed, isWhole: false, output };
+  const { testResults } = JSON.parse(text) as Report; // as vitest documents it
+  const find = (file: string) => testResults.find(({ name }) => name.endsWith(`/${file}`));
+  for (const file of files) {
+    const titles = find(file)?.assertionResults.flatMap((test) => (test.status === 'failed' ? [test.title] : [])) ?? [];
+    if (titles.length > 0) failed.set(file, titles);
+  }
+  return { failed, isWhole: files.every((file) => (find(file)?.assertionResults.length ?? 0) > 0), output };
+}
+
+function record(passed: boolean, line: string, output = ''): void {
+  results[passed ? 'passed' : 'failed'] += 1;
+  process.stdout.write(`${passed ? 'ok    ' : 'FAILED'}  ${line}\n`);
+  if (!passed && output !== '') process.stdout.write(`${output.trim().split('\n').slice(-12).join('\n').replace(/^/gm, '        | ')}\n`);
+}

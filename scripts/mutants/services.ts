@@ -1,0 +1,176 @@
+import { type Mutant, server } from './mutant.ts';
+
+const modelCallTests = [`${server}/calls/model-call.test.ts`];
+const toolCallTests = [`${server}/calls/tool-call.test.ts`];
+const directTests = [`${server}/calls/direct-tool.test.ts`];
+const approvalTests = [`${server}/control/approvals.test.ts`];
+const sessionTests = ['test/e2e/sessions.test.ts'];
+const executionTests = [`${server}/tools/service.test.ts`];
+const routingTests = [`${server}/llm/routing/next.test.ts`];
+
+/** Of `identity`, `llm`, `tools`, `calls` and `control`. */
+export const serviceMutants: readonly Mutant[] = [
+  {
+    bug: 'a revoked key is accepted',
+    file: `${server}/identity/keys.ts`,
+    replace: 'row.revokedAt !== null || ',
+    by: '',
+    tests: sessionTests,
+  },
+  {
+    bug: 'an expired key is accepted',
+    file: `${server}/identity/keys.ts`,
+    replace: ' || (row.expiresAt !== null && row.expiresAt <= clock.now())',
+    by: '',
+    tests: sessionTests,
+  },
+  {
+    bug: 'the secret of a key is not compared',
+    file: `${server}/identity/keys.ts`,
+    replace: 'given.length !== kept.length || !timingSafeEqual(given, kept)',
+    by: 'given.length !== kept.length',
+    tests: sessionTests,
+  },
+  {
+    bug: "an idempotency key gives one caller another's answer",
+    file: `${server}/identity/idempotency.ts`,
+    replace: '[what, principal.id, request]',
+    by: '[what, request]',
+    tests: ['test/e2e/tenants.test.ts'],
+  },
+  {
+    bug: 'an attempt is repeated after text was seen',
+    file: `${server}/llm/routing/next.ts`,
+    replace: "  if (question.sawText) return { type: 'none' };\n",
+    by: '',
+    tests: routingTests,
+  },
+  {
+    bug: 'Retry-After is undercut',
+    file: `${server}/llm/routing/next.ts`,
+    replace: 'Math.max(backoffMs, askedMs)',
+    by: 'Math.min(policy.maxDelayMs, Math.max(backoffMs, askedMs))',
+    tests: routingTests,
+  },
+  {
+    bug: 'an attempt begins after the time of the call',
+    file: `${server}/llm/routing/next.ts`,
+    replace: 'delayMs < remainingMs ? delayMs : null',
+    by: 'delayMs',
+    tests: routingTests,
+  },
+  {
+    bug: 'a tool that was told to stop may take for ever',
+    file: `${server}/tools/execution/running-call.ts`,
+    replace: "this.#cancelTimer = this.#environment.timers.after(this.#environment.graceMs, () => this.#conclude({ type: 'silent' }));",
+    by: '',
+    tests: executionTests,
+  },
+  {
+    bug: 'the result of a tool that was given up is used',
+    file: `${server}/tools/execution/running-call.ts`,
+    replace: "if (this.#state !== 'calling' || this.#tool === undefined) return;",
+    by: 'if (this.#tool === undefined) return;',
+    tests: executionTests,
+  },
+  {
+    bug: 'an output of one character too many is let through',
+    file: `${server}/tools/execution/bounds.ts`,
+    replace: 'if (text.length <= maxChars) return text;',
+    by: 'if (text.length <= maxChars + 1) return text;',
+    tests: [`${server}/tools/execution/bounds.test.ts`],
+  },
+  {
+    bug: 'an output that just fits is cut',
+    file: `${server}/tools/execution/bounds.ts`,
+    replace: 'if (text.length <= maxChars) return text;',
+    by: 'if (text.length < maxChars) return text;',
+    tests: [`${server}/tools/execution/bounds.test.ts`],
+  },
+  {
+    bug: 'the answer to one attempt lets another attempt touch something',
+    file: `${server}/tools/execution/running-call.ts`,
+    replace: ' || answer.attempt !== attempt) return;',
+    by: ') return;',
+    tests: executionTests,
+  },
+  {
+    bug: 'progress is shown after the call is over',
+    file: `${server}/tools/execution/running-call.ts`,
+    replace: '    if (!this.#controller.signal.aborted) this.#abort(callIsOver);\n',
+    by: '',
+    tests: executionTests,
+  },
+  {
+    bug: 'a tool may touch something before the decision is written',
+    file: `${server}/calls/tool-call.ts`,
+    replace: '    await engine.store.commit({ tenantId: charge.tenantId, decisions: [decision.row] });\n',
+    by: '    void engine.store.commit({ tenantId: charge.tenantId, decisions: [decision.row] }).catch(() => undefined);\n',
+    tests: toolCallTests,
+  },
+  {
+    bug: 'what cannot be decided is allowed',
+    file: `${server}/calls/tool-call.ts`,
+    replace: 'return { allowed: false, error: toErrorInfo(error) };',
+    by: 'return { allowed: true };',
+    tests: toolCallTests,
+  },
+  {
+    bug: 'the cap of an obligation is ignored',
+    file: `${server}/calls/model-attempt.ts`,
+    replace: 'Math.min(asked, ...caps)',
+    by: 'asked',
+    tests: ['test/e2e/policy-paths.test.ts'],
+  },
+  {
+    bug: 'failures that were handed over are settled twice',
+    file: `${server}/calls/model-call.ts`,
+    replace: '    tried.push({ target, error: answer.error, retryAfterMs: null, refused: true });\n    failures = [];\n',
+    by: '    tried.push({ target, error: answer.error, retryAfterMs: null, refused: true });\n',
+    tests: modelCallTests,
+  },
+  {
+    bug: 'a direct call takes effect before it is reserved',
+    file: `${server}/calls/direct-tool.ts`,
+    replace: '  const reserved = await store.commit({ tenantId, decisions: [decision.row], ledger: [reserve] });\n',
+    by: `  const early = { tool, input: checked.input, callId, attempt: 1, idempotencyKey: callId, timeoutMs: tool.timeoutMs };
+  await performTool(engine, charge, early, { signal, onOutput: () => undefined });
+  const reserved = await store.commit({ tenantId, decisions: [decision.row], ledger: [reserve] });\n`,
+    tests: directTests,
+  },
+  {
+    bug: 'a direct call that fails is not settled',
+    file: `${server}/calls/direct-tool.ts`,
+    replace: "  await store.commit({ tenantId, ledger: [{ type: 'settle'",
+    by: "  if (end.type === 'completed') await store.commit({ tenantId, ledger: [{ type: 'settle'",
+    tests: directTests,
+  },
+  {
+    bug: 'an approval is answered without the role that it asks for',
+    file: `${server}/control/approvals.ts`,
+    replace: "row.role !== null && !principal.roles.includes(row.role) && !principal.roles.includes('owner')",
+    by: 'row.role !== row.role',
+    tests: approvalTests,
+  },
+  {
+    bug: 'an approval is answered after its deadline',
+    file: `${server}/control/approvals.ts`,
+    replace: "row.status === 'pending' && row.deadlineAt <= clock.now()",
+    by: "row.status === 'pending' && row.deadlineAt <= 0",
+    tests: approvalTests,
+  },
+  {
+    bug: 'nobody is woken by the answer to an approval',
+    file: `${server}/control/approvals.ts`,
+    replace: '      wake({ tenantId: principal.tenantId, runId: row.runId });\n',
+    by: '',
+    tests: approvalTests,
+  },
+  {
+    bug: 'policy is not asked whether a person may decide',
+    file: `${server}/control/approvals.ts`,
+    replace: '      await mayDecide(principal, row, answer);\n',
+    by: '',
+    tests: approvalTests,
+  },
+];
