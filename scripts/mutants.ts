@@ -12,7 +12,7 @@ import { steps } from './gates/steps.ts';
 import { mutants } from './mutants/list.ts';
 import type { Mutant } from './mutants/mutant.ts';
 
-/** For the tests of one bug; those that hang fail by their own limits long before. */
+/** For one test file, which ends at its first failure; tests that hang fail by their own limits long before. */
 const timeoutMs = 120_000;
 /** For all tests together, on the clean copy. */
 const cleanTimeoutMs = 600_000;
@@ -37,7 +37,7 @@ if (results.failed > 0) process.exitCode = 1;
 function isCleanCopySound(): boolean {
   const files = [...new Set(chosen.flatMap((mutant) => mutant.tests))];
   const { failed, isWhole, output } = run(files, cleanTimeoutMs);
-  const isSound = isWhole && failed.size === 0;
+  const isSound = isWhole && failed.length === 0;
   record(isSound, `clean copy passes ${files.length} test files`, output);
   return isSound;
 }
@@ -51,12 +51,14 @@ function prove(mutant: Mutant): void {
     return;
   }
   try {
-    const { failed, isWhole, output } = run(mutant.tests, timeoutMs);
-    const alive = mutant.tests.filter((file) => !failed.has(file));
-    const [first] = mutant.tests.flatMap((file) => failed.get(file) ?? []);
-    if (!isWhole) record(false, line('the tests did not load, or did not end'), output);
-    else if (alive.length > 0) record(false, line(`LIVES in ${alive.join(', ')}`), first === undefined ? '' : `caught only by ${first}`);
-    else record(true, line(`caught by ${first}`));
+    const caught: string[] = [];
+    for (const file of mutant.tests) {
+      const { failed, isWhole, output } = run([file], timeoutMs, '--bail=1');
+      if (!isWhole) return record(false, line(`${file} did not load, or did not end`), output);
+      caught.push(...failed);
+      if (failed.length === 0) return record(false, line(`LIVES in ${file}`));
+    }
+    record(true, line(`caught by "${caught[0]}"`));
   } finally {
     copy.restore();
   }
@@ -72,25 +74,22 @@ function plant({ replace, by }: Mutant, source: string): string {
 interface Report {
   readonly testResults: readonly {
     readonly name: string;
-    readonly status: string;
     readonly assertionResults: readonly { readonly status: string; readonly title: string }[];
   }[];
 }
 
-/** Titles of the tests that failed, by their file. `isWhole`: every file was loaded and its tests have ended. */
-function run(files: readonly string[], limitMs: number) {
+/** Titles of the tests that failed. `isWhole`: every file was loaded, and the tests have ended. */
+function run(files: readonly string[], limitMs: number, ...options: readonly string[]) {
   const report = `mutants-${++reports}.json`;
-  const { status, output } = copy.run([...tests, '--reporter=json', `--outputFile=${report}`, ...files], { timeoutMs: limitMs });
-  const failed = new Map<string, string[]>();
+  const command = [...tests, '--reporter=json', `--outputFile=${report}`, ...options, ...files];
+  const { status, output } = copy.run(command, { timeoutMs: limitMs });
   const text = copy.read(report);
-  if (status === null || text === '') return { failed, isWhole: false, output };
+  if (status === null || text === '') return { failed: [], isWhole: false, output };
   const { testResults } = JSON.parse(text) as Report; // as vitest documents it
-  const find = (file: string) => testResults.find(({ name }) => name.endsWith(`/${file}`));
-  for (const file of files) {
-    const titles = find(file)?.assertionResults.flatMap((test) => (test.status === 'failed' ? [test.title] : [])) ?? [];
-    if (titles.length > 0) failed.set(file, titles);
-  }
-  return { failed, isWhole: files.every((file) => (find(file)?.assertionResults.length ?? 0) > 0), output };
+  const failed = testResults.flatMap(({ assertionResults }) => assertionResults.filter((test) => test.status === 'failed'));
+  const isLoaded = (file: string) =>
+    testResults.some(({ name, assertionResults }) => name.endsWith(`/${file}`) && assertionResults.length > 0);
+  return { failed: failed.map(({ title }) => title), isWhole: files.every(isLoaded), output };
 }
 
 function record(passed: boolean, line: string, output = ''): void {

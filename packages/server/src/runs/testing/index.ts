@@ -54,7 +54,7 @@ export interface TestRuns {
   close(): Promise<void>;
 }
 
-export const target: ModelTarget = {
+const target: ModelTarget = {
   provider: 'p',
   model: 'm',
   contextTokens: 100_000,
