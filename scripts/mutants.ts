@@ -43,25 +43,27 @@ function isCleanCopySound(): boolean {
 }
 
 function prove(mutant: Mutant): void {
-  const line = (what: string) => `${mutant.bug}: ${what} (${mutant.file})`;
   try {
     copy.write(mutant.file, (before) => plant(mutant, before));
+    const { passed, what, output } = judge(mutant.tests);
+    record(passed, `${mutant.bug}: ${what} (${mutant.file})`, output);
   } catch (error) {
-    record(false, line(error instanceof Error ? error.message : String(error)));
-    return;
-  }
-  try {
-    const caught: string[] = [];
-    for (const file of mutant.tests) {
-      const { failed, isWhole, output } = run([file], timeoutMs, '--bail=1');
-      if (!isWhole) return record(false, line(`${file} did not load, or did not end`), output);
-      caught.push(...failed);
-      if (failed.length === 0) return record(false, line(`LIVES in ${file}`));
-    }
-    record(true, line(`caught by "${caught[0]}"`));
+    record(false, `${mutant.bug}: ${error instanceof Error ? error.message : String(error)} (${mutant.file})`);
   } finally {
     copy.restore();
   }
+}
+
+/** Runs the tests of a planted bug, each file by itself and up to its first failure. */
+function judge(files: readonly string[]): { readonly passed: boolean; readonly what: string; readonly output: string } {
+  const caught: string[] = [];
+  for (const file of files) {
+    const { failed, isWhole, output } = run([file], timeoutMs, '--bail=1');
+    if (!isWhole) return { passed: false, what: `${file} did not load, or did not end`, output };
+    if (failed.length === 0) return { passed: false, what: `LIVES in ${file}`, output: '' };
+    caught.push(...failed);
+  }
+  return { passed: true, what: `caught by "${caught[0]}"`, output: '' };
 }
 
 /** The source with the bug in the one place where it belongs. */
