@@ -19,7 +19,12 @@ describe('a process that is shut down', () => {
     let hold: Promise<void> | undefined;
     const { promise: held, resolve: release } = Promise.withResolvers<void>();
     let claims = 0;
+    let asked = 0;
     const { enqueue, row, orchestrator, until, time } = await open({
+      async *attempt() {
+        asked += 1;
+        yield completed('done');
+      },
       wrap: (store) => ({
         async claimRuns(workerId, limit) {
           const rows = await store.claimRuns(workerId, limit);
@@ -48,6 +53,7 @@ describe('a process that is shut down', () => {
     orchestrator.wake({ tenantId: principal.tenantId, runId });
     await time.advance(10_000);
     expect(claims).toBe(before);
+    expect(asked).toBe(0);
   });
 
   it('ends its lease only after the runs that it gave up are back in the queue', async () => {
@@ -115,6 +121,55 @@ it('is told of a sub-agent only once the sub-agent is written', async () => {
   expect(woken.filter(([runId]) => runId === child)).toEqual([[child, true]]);
 });
 
+it('does nothing for a run that was asked to cancel while nobody drove it', async () => {
+  let asked = 0;
+  let isHeld = true;
+  const { enqueue, until, row, orchestrator } = await open({
+    async *attempt() {
+      asked += 1;
+      yield completed('done');
+    },
+    wrap: (store) => ({ claimRuns: async (workerId, limit) => (isHeld ? [] : store.claimRuns(workerId, limit)) }),
+  });
+  const runId = await enqueue({});
+  await orchestrator.runs.cancel(principal, runId, 'enough');
+  isHeld = false;
+  await until(async () => (await row(runId)).status === 'cancelled');
+  expect(asked).toBe(0);
+});
+
+it('never drives more runs than it may, and gets round to all of them', async () => {
+  let most = 0;
+  const opened = await open({
+    settings: { maxLiveRuns: 3 },
+    async *attempt() {
+      await opened.time.timers.sleep(100);
+      most = Math.max(most, opened.orchestrator.liveRuns);
+      yield completed('done');
+    },
+  });
+  const runIds: RunId[] = [];
+  for (let count = 0; count < 10; count++) runIds.push(await (count % 2 === 0 ? opened.start({}) : opened.enqueue({})));
+  for (const runId of runIds) await opened.until(async () => (await opened.row(runId)).status === 'completed');
+  expect(most).toBe(3);
+});
+
+it('takes no new run for its own while its lease has ended, and leaves it in the queue', async () => {
+  let away = false;
+  const { start, row, time, until } = await open({
+    wrap: (store) => ({
+      heartbeat: (workerId, leaseMs) =>
+        away ? Promise.reject(new NexusError('storage_unavailable', 'the store is away')) : store.heartbeat(workerId, leaseMs),
+    }),
+  });
+  away = true;
+  await time.advance(5_000);
+  const runId = await start({});
+  expect(await row(runId)).toMatchObject({ status: 'queued', leaseOwner: null });
+  away = false;
+  await until(async () => (await row(runId)).status === 'completed');
+});
+
 describe('a run whose work cannot be written', () => {
   /** A run that asks a person before its tool runs. Settlements fail where the test says, by their number. */
   async function openBreaking(breaks: ReadonlySet<number>) {
@@ -146,11 +201,12 @@ describe('a run whose work cannot be written', () => {
   }
 
   it('ends as failed after as many tries in a row as it may have', async () => {
-    const { start, until, row, types } = await openBreaking(new Set([1, 2]));
+    const { start, until, row, types, engine } = await openBreaking(new Set([1, 2]));
     const runId = await start({ agent: 'careful' });
     await until(async () => (await row(runId)).status === 'failed');
     expect(await row(runId)).toMatchObject({ error: { code: 'internal' }, resumable: true });
     expect((await types(runId)).filter((type) => type === 'model.started')).toHaveLength(2);
+    expect(await engine.store.listReservations(principal.tenantId, { state: 'open' })).toEqual([]);
   });
 
   it('counts only breaks in a row: one that could be written in between starts anew', async () => {

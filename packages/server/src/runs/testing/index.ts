@@ -30,6 +30,8 @@ export interface TestRunsOptions {
   readonly tools?: readonly Tool[];
   /** Besides `helper`, which is offered every tool and may use it without asking. */
   readonly agents?: readonly (Partial<AgentDefinition> & Pick<AgentDefinition, 'name'>)[];
+  /** Of the configuration's `runs`. */
+  readonly settings?: Partial<Engine['settings'] & { readonly maxLiveRuns: number }>;
   /** Instead of the store's own methods. */
   readonly wrap?: (store: Store) => Partial<Store>;
 }
@@ -94,7 +96,7 @@ export async function openTestRuns(options: TestRunsOptions = {}): Promise<TestR
   const real = await openStore({ url: 'sqlite::memory:', ledgerRules, clock, timers, ids });
   const store: Store = { ...real, ...options.wrap?.(real) };
   const bus = await openBus({ kind: 'memory', onError: () => undefined });
-  const settings = runsConfig.runs.parse({});
+  const settings = runsConfig.runs.parse({ ...options.settings });
   const hub = createStreamHub({ bus, clock, timers, settings: { ...settings.stream, coalesceMs: 0 } });
   const metrics = createMetrics(clock);
   const tools = createTestToolService(options.tools ?? [], { clock, timers });
