@@ -7,7 +7,7 @@ import { type Proposal, propose, settle } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
 import { openTestRuns, principal, type TestRuns, type TestRunsOptions } from '#runs/testing';
 import type { RunSpans } from './spans.ts';
-import { createRunWriter } from './writer.ts';
+import { RunWriter } from './writer.ts';
 
 let runs: TestRuns | undefined;
 afterEach(() => runs?.close());
@@ -22,7 +22,7 @@ async function begin(options: TestRunsOptions = {}) {
   const { fence, state, opening } = started.adopt;
   if (opening.type !== 'begun') throw new Error('a new run has begun');
   const told: number[] = [];
-  const writer = createRunWriter({
+  const writer = new RunWriter({
     engine,
     fence,
     state,
