@@ -21,7 +21,7 @@ dev: ## Serve from source and start again on every change
 serve: ## Serve on http://localhost:8080
 	@$(NEXUS) serve
 
-verify: ## Every gate: format, lint, types, architecture, dead code, text, requirements, tests
+verify: ## Every gate and all tests; one gate alone: npm run verify -- types
 	@$(RUN) node scripts/verify.ts
 
 gates: ## Plant a violation of each gate and see it caught

@@ -4,16 +4,24 @@
  *   npm run verify                    everything
  *   npm run verify -- --static        without the tests
  *   npm run verify -- lint types      only these
+ *   npm run verify -- --help          what there is
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { steps } from './gates/steps.ts';
 
 const asked = process.argv.slice(2);
-const names = asked.filter((word) => !word.startsWith('--'));
+if (asked.includes('--help')) {
+  for (const { name, shows } of steps) process.stdout.write(`${name.padEnd(14)}${shows}\n`);
+  process.stdout.write('\nnpm run verify -- [step …]   only these\nnpm run verify -- --static   all but the tests\n');
+  process.exit(0);
+}
+const names = asked.filter((word) => word !== '--static');
 const unknown = names.filter((name) => !steps.some((step) => step.name === name));
 if (unknown.length > 0) {
-  process.stderr.write(`verify: no step ${unknown.join(', ')}; there are ${steps.map((step) => step.name).join(', ')}\n`);
+  process.stderr.write(
+    `verify: no step or option ${unknown.join(', ')}; there are ${steps.map((step) => step.name).join(', ')}, --static, --help\n`,
+  );
   process.exit(2);
 }
 const chosen = steps.filter(

@@ -210,6 +210,18 @@ function findCycles(graph: ImportGraph): Finding[] {
   return findings;
 }
 
+/** What the plan names and nobody has built: a reader would look for it. */
+function findEmpty(graph: ImportGraph): Finding[] {
+  const built = new Set(graph.files.map(placeOf).flatMap(({ module, part }) => [module, part]));
+  const planned = Object.entries(house).flatMap(([module, { rooms = [], drivers = [] }]) => [
+    module,
+    ...[...rooms, ...drivers].map((room) => `${module}/${room}`),
+  ]);
+  return planned
+    .filter((part) => !built.has(part))
+    .map((part) => ({ rule: 'empty-part', file: 'scripts/checks/house.ts', message: `${part}: no file lies there` }));
+}
+
 const graph = readImportGraph(process.cwd());
-const findings = [...graph.edges.flatMap((edge) => checkEdge(edge, graph)), ...findCycles(graph)];
+const findings = [...graph.edges.flatMap((edge) => checkEdge(edge, graph)), ...findCycles(graph), ...findEmpty(graph)];
 report('architecture', `${graph.files.length} files, ${graph.edges.length} imports`, findings);

@@ -29,6 +29,12 @@ export function readRows(root: string): Row[] {
   });
 }
 
+/** The files that a path of the map means with these values, or the one that is to be made. */
+export function meant(root: string, path: string, values: Readonly<Record<string, string>>): string[] {
+  const there = matching(root, path, values);
+  return there.length > 0 ? there : [path.replace(/<(\w+)>/g, (name, inside: string) => values[inside] ?? name)];
+}
+
 /** The files that a path of the map means, with the given values for its names; any value where none is given. */
 export function matching(root: string, path: string, values: Readonly<Record<string, string>> = {}): string[] {
   const parts = path.split(/<(\w+)>/).map((part, index) => {

@@ -4,10 +4,10 @@ export interface Addition {
   readonly adds: string;
   /** What the names in the row's paths stand for. */
   readonly values: Readonly<Record<string, string>>;
-  /** What is done in files of the row; each is the first that fits. */
+  /** What is done in files of the row; each is the first that fits. Nothing is there before in a file that is new. */
   readonly edits: readonly { readonly file: RegExp; readonly change: (before: string) => string }[];
-  /** What `docs/openapi.json` then says. */
-  readonly seen: RegExp;
+  /** What `docs/openapi.json` then says, when it is to say anything. */
+  readonly seen?: RegExp;
   /** The tests that must pass. */
   readonly tests: readonly string[];
 }
@@ -53,5 +53,60 @@ $1route({`,
     ],
     seen: /"\/v1\/approvals\/planted"/,
     tests: ['openapi.test.ts'],
+  },
+  {
+    adds: 'a tool',
+    values: { name: 'planted' },
+    edits: [
+      {
+        file: /\/builtin\/planted\.ts$/,
+        change: () => `import type { Tool } from '#tools/contract';
+
+export function createPlantedTool(): Tool {
+  return {
+    name: 'planted',
+    description: 'A tool that was planted, and says so.',
+    inputSchema: { type: 'object', additionalProperties: false },
+    effects: 'none',
+    permissions: [],
+    timeoutMs: 1_000,
+    execute: () => Promise.resolve({ type: 'ok', output: 'planted' }),
+  };
+}
+`,
+      },
+      {
+        file: /\/builtin\/index\.ts$/,
+        change: (before) =>
+          `import { createPlantedTool } from './planted.ts';\n${before.replace('createAskHumanTool()]', 'createAskHumanTool(), createPlantedTool()]')}`,
+      },
+      { file: /\/builtin\.test\.ts$/, change: (before) => before.replace("'ask_human none',", "$&\n    'planted none',") },
+    ],
+    tests: ['tools/sources/builtin/builtin.test.ts'],
+  },
+  {
+    adds: 'a source of tools',
+    values: { name: 'planted' },
+    edits: [
+      {
+        file: /\/planted\/index\.ts$/,
+        change: () => `import { createFixedSource } from '#tools';
+import type { ToolSource } from '#tools/contract';
+
+export function createPlantedSource(): ToolSource {
+  return createFixedSource([]);
+}
+`,
+      },
+      { file: /\/sources\/index\.ts$/, change: (before) => `${before}export { createPlantedSource } from './planted/index.ts';\n` },
+      {
+        file: /\/all-in-one\.ts$/,
+        change: (before) =>
+          before
+            .replace('import { createBuiltinTools }', 'import { createBuiltinTools, createPlantedSource }')
+            .replace('(options.tools ?? [])])]', '(options.tools ?? [])]), createPlantedSource()]'),
+      },
+    ],
+    tests: ['tools/sources'],
   },
 ];

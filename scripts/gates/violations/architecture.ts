@@ -69,7 +69,7 @@ export const architectureViolations: readonly Violation[] = [
     gate: 'test code in source',
     step: 'architecture',
     file: `${server}/core/planted-test.ts`,
-    plant: "import './core.test.ts';\n",
+    plant: "import './redact.test.ts';\n",
     caught: /core\/planted-test\.ts:1 {2}test-in-source /,
   },
   {
@@ -141,6 +141,13 @@ export const architectureViolations: readonly Violation[] = [
     file: `${server}/runs/journal/planted-joins.ts`,
     plant: "import '#runs';\n",
     caught: /journal\/planted-joins\.ts:1 {2}room {2}#runs: .* join the rooms/,
+  },
+  {
+    gate: 'module that nobody has built',
+    step: 'architecture',
+    file: 'scripts/checks/house.ts',
+    plant: (before) => before.replace('cli: { layer: 6 },', '$&\n  unbuilt: { layer: 6 },'),
+    caught: /house\.ts {2}empty-part {2}unbuilt: no file/,
   },
   {
     gate: 'room of another module',

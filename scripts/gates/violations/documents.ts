@@ -41,8 +41,8 @@ export const documentViolations: readonly Violation[] = [
     gate: 'error details that nothing writes',
     step: 'errors',
     file: 'packages/protocol/src/error-table.ts',
-    plant: (before) => before.replace("scope: 'the scope that the key lacks'", "planted: 'x', scope: 'the scope that the key lacks'"),
-    caught: /unfounded-detail {2}forbidden: .*planted/,
+    plant: (before) => before.replace("scope: 'the scope that the key lacks'", "unwritten: 'x', scope: 'the scope that the key lacks'"),
+    caught: /unfounded-detail {2}forbidden: .*unwritten/,
   },
   {
     gate: 'error details without a word in the table',

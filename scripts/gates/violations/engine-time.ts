@@ -45,20 +45,7 @@ const waysInOneRoom = Object.entries(ways).map(([way, { code, rule, name }], ind
   return { gate: `engine time: ${way}`, step: 'time', file: `${server}/runs/steps/${file}`, plant: `${code}\n`, caught };
 });
 
-const places = [
-  'calls',
-  'control',
-  'ledger',
-  'budget',
-  'identity',
-  'storage',
-  'bus',
-  'policy',
-  'llm',
-  'memory',
-  'tools/execution',
-  'audit',
-];
+const places = ['calls', 'control', 'ledger', 'budget', 'identity', 'storage', 'bus', 'policy', 'llm', 'tools/execution'];
 
 /** Every way in one room, and one way in every place. */
 export const timeViolations: readonly Violation[] = [

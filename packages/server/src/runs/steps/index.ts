@@ -1,4 +1,9 @@
-/** The door of runs/steps. */
+/**
+ * The door of runs/steps: one round of a run, decided before anything of it happens. `decideRound` looks at the state and answers what
+ * to write (a `Proposal`: ledger operations, and the events that follow from the ledger's answers) and what to start once that is
+ * written (a `Start`: a proposal with its `Effect`, a model or tool call). Deciding goes on with a draft of the state, as if the ledger
+ * granted everything (`assumedEvents`); when it does not, nothing of the round is written as one, and `drive` writes each part by itself.
+ */
 export { type AgentSource, createRunContext, type RunContext } from './context.ts';
 export { budgetStop, type Stop, stoppedEvents, withEnding } from './endings.ts';
 export type { Engine } from './engine.ts';

@@ -66,7 +66,7 @@ export type Request =
       readonly lock: boolean;
     }
   | { readonly type: 'now' }
-  /** Run in order and sent together; answered by `parts`. With `last`, the transaction ends with them. */
+  /** Run in order and sent together; answered by `parts`. With `last`, nothing follows: the driver may send the end of the transaction with them. */
   | { readonly type: 'all'; readonly requests: readonly Request[]; readonly last: boolean };
 
 /** Milliseconds since 1970 by the database's clock. */

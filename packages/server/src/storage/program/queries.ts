@@ -18,6 +18,7 @@ const queries: Queries<unknown> = {
   },
 };
 
+/** The queries of a file, which see only the named tables. The tables are there for their types. */
 export function queriesOn<const T extends readonly AnyTable[]>(..._tables: T): Queries<DatabaseOf<T[number]>> {
   return queries as unknown as Queries<DatabaseOf<T[number]>>; // the builder only compiles: it takes whatever tables there are
 }
