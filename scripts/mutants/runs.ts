@@ -14,32 +14,32 @@ export const runMutants: readonly Mutant[] = [
   {
     bug: 'a cancel does not go before a failure',
     file: `${runs}/drive/stopping.ts`,
-    replace: "why?.type === 'cancel' || (why?.type === 'fail' && next.type !== 'cancel')",
-    by: "why?.type === 'cancel' || why?.type === 'fail'",
+    replace: "(this.#why?.type === 'fail' && next.type !== 'cancel')",
+    by: "this.#why?.type === 'fail'",
     tests: stoppingTests,
   },
   {
     bug: 'the grace of effects begins again each time they are told to stop',
     file: `${runs}/drive/stopping.ts`,
-    replace: 'stopBy ??= clock',
-    by: 'stopBy = clock',
+    replace: '#stopBy ??= clock',
+    by: '#stopBy = clock',
     tests: stoppingTests,
   },
   {
     bug: 'the state moves on before the store has answered',
     file: `${runs}/drive/writer.ts`,
-    replace: '      const result = await commitProposal(engine.store, fence, state.lastSeq, whole);\n',
-    by: `      const { lastSeq } = state;
-      state = { ...state, lastSeq: lastSeq + assumedEvents(proposal).length };
-      const result = await commitProposal(engine.store, fence, lastSeq, whole);
-      if (result.type === 'committed') state = { ...state, lastSeq };\n`,
+    replace: '    const result = await commitProposal(engine.store, fence, this.#state.lastSeq, whole);\n',
+    by: `    const before = this.#state;
+    this.#state = foldNew(before, assumedEvents(proposal));
+    const result = await commitProposal(engine.store, fence, before.lastSeq, whole);
+    if (result.type === 'committed') this.#state = before;\n`,
     tests: writerTests,
   },
   {
     bug: 'a write carries the totals of the round before it',
     file: `${runs}/drive/writer.ts`,
-    replace: 'totals = foldNew(state, assumedEvents(proposal)).totals',
-    by: 'totals = state.totals',
+    replace: 'totals = foldNew(this.#state, assumedEvents(proposal)).totals',
+    by: 'totals = this.#state.totals',
     tests: writerTests,
   },
   {
@@ -148,14 +148,14 @@ export const runMutants: readonly Mutant[] = [
   {
     bug: 'a run that was asked to cancel while nobody drove it goes on',
     file: `${runs}/dispatch/worker.ts`,
-    replace: 'if (row.cancelRequested !== null) executor.cancel(row.cancelRequested);\n      else if (draining)',
-    by: 'if (draining)',
+    replace: '      if (row.cancelRequested !== null) executor.cancel(row.cancelRequested);\n',
+    by: '      void executor;\n',
     tests: workerTests,
   },
   {
     bug: 'a run that is claimed while the process drains is driven on',
     file: `${runs}/dispatch/worker.ts`,
-    replace: '      else if (draining) executor.drain();\n',
+    replace: '    if (draining) executor.drain();\n',
     by: '',
     tests: workerTests,
   },
@@ -330,15 +330,15 @@ export const runMutants: readonly Mutant[] = [
   {
     bug: 'text that was held back is lost when the driver leaves',
     file: `${runs}/stream/local.ts`,
-    replace: '      flush();\n      onClose();\n',
-    by: '      onClose();\n',
+    replace: '    this.flush();\n    this.#options.onClose();\n',
+    by: '    this.#options.onClose();\n',
     tests: hubTests,
   },
   {
     bug: 'a timer hands text on after the driver has left',
     file: `${runs}/stream/local.ts`,
-    replace: '    cancelFlush?.();\n    cancelFlush = null;\n    if (channel.live',
-    by: '    cancelFlush = null;\n    if (channel.live',
+    replace: '    this.#cancelFlush?.();\n',
+    by: '',
     tests: hubTests,
   },
   {

@@ -125,8 +125,8 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'failures that were handed over are settled twice',
     file: `${server}/calls/model-call.ts`,
-    replace: '    tried.push({ target, error: answer.error, retryAfterMs: null, refused: true });\n    failures = [];\n',
-    by: '    tried.push({ target, error: answer.error, retryAfterMs: null, refused: true });\n',
+    replace: '    untold.failures = [];\n',
+    by: '',
     tests: modelCallTests,
   },
   {
@@ -141,8 +141,8 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'a direct call that fails is not settled',
     file: `${server}/calls/direct-tool.ts`,
-    replace: "  await store.commit({ tenantId, ledger: [{ type: 'settle'",
-    by: "  if (end.type === 'completed') await store.commit({ tenantId, ledger: [{ type: 'settle'",
+    replace: 'timeoutMs);\n  await store.commit({\n',
+    by: "timeoutMs);\n  if (end.type === 'completed') await store.commit({\n",
     tests: directTests,
   },
   {
