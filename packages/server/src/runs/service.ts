@@ -66,22 +66,27 @@ export function createRuns(dependencies: RunsDependencies): Runs {
 
   return {
     async start(principal, request, options) {
-      const started = await startRun(dependencies, principal, request, { ...options, here: dispatcher.hasCapacity() });
-      const { tenantId } = principal;
-      switch (started.type) {
-        case 'owned':
-          dispatcher.adopt(started.adopt);
-          break;
-        case 'queued':
-          wake({ tenantId, runId: started.row.runId });
-          break;
-        case 'in_doubt':
-          dispatcher.disown({ tenantId, runId: started.runId, epoch: 1 });
-          throw started.error;
-        case 'existing':
-          break;
+      const leave = dispatcher.hold();
+      try {
+        const started = await startRun(dependencies, principal, request, { ...options, here: leave !== null });
+        const { tenantId } = principal;
+        switch (started.type) {
+          case 'owned':
+            dispatcher.adopt(started.adopt);
+            break;
+          case 'queued':
+            wake({ tenantId, runId: started.row.runId });
+            break;
+          case 'in_doubt':
+            dispatcher.disown({ tenantId, runId: started.runId, epoch: 1 });
+            throw started.error;
+          case 'existing':
+            break;
+        }
+        return { run: runView(started.row), created: started.type !== 'existing' };
+      } finally {
+        leave?.();
       }
-      return { run: runView(started.row), created: started.type !== 'existing' };
     },
     get: async (principal, runId) => viewOfRun(engine, await runRow(store, principal, runId)),
     async list(principal, { sessionId, status }, page) {

@@ -1,6 +1,7 @@
 import type { Queue, RunRow } from '#storage';
 import type { Logger } from '#telemetry';
 import type { Lease } from './lease.ts';
+import type { Places } from './places.ts';
 import type { RunClaim } from './port.ts';
 
 /** Most runs that one claim takes. */
@@ -20,8 +21,7 @@ export interface ClaimsOptions {
   readonly lease: Lease;
   readonly workerId: string;
   readonly logger: Logger;
-  /** How many more runs may be driven here. */
-  readonly room: () => number;
+  readonly places: Places;
   /** Takes a claimed run up. Never rejects. */
   readonly take: (row: RunRow) => Promise<void>;
   /** A run of this worker that it may not have heard of, or may drive at an earlier epoch. */
@@ -29,7 +29,7 @@ export interface ClaimsOptions {
 }
 
 /** Claims what nobody drives: queued, due, or owned by a worker whose lease ended. */
-export function createClaims({ store, lease, workerId, logger, room, take, found }: ClaimsOptions): Claims {
+export function createClaims({ store, lease, workerId, logger, places, take, found }: ClaimsOptions): Claims {
   let again = false;
   /** The queue was to be looked into, and nothing could be taken. */
   let full = false;
@@ -41,18 +41,24 @@ export function createClaims({ store, lease, workerId, logger, room, take, found
   async function loop(): Promise<void> {
     while (again && !stopped) {
       again = false;
-      const limit = Math.min(room(), maxClaim);
+      const limit = Math.min(places.free, maxClaim);
       full = limit <= 0;
       if (full) return;
+      let leave = places.hold(limit);
       try {
         // A worker that was paused must not find its own lease ended and its own runs lost.
         if (lease.isLate()) await lease.beat();
         const rows = await claim(limit);
+        const taking = places.hold(rows.length);
+        leave();
+        leave = taking;
         await Promise.all(rows.map(take));
         if (rows.length === limit) again = true;
       } catch (error) {
         logger.warn({ err: error }, 'the queue could not be read; trying again');
         return;
+      } finally {
+        leave();
       }
     }
   }
@@ -68,10 +74,13 @@ export function createClaims({ store, lease, workerId, logger, room, take, found
   function claimSoon(): void {
     if (stopped) return;
     again = true;
-    claiming ??= loop().finally(() => {
-      claiming = null;
-      if (again) claimSoon(); // asked after the loop had ended, and before this
-    });
+    // In a turn of its own, so that who asks while it begins finds it under way.
+    claiming ??= Promise.resolve()
+      .then(loop)
+      .finally(() => {
+        claiming = null;
+        if (again) claimSoon(); // asked after the loop had ended, and before this
+      });
   }
 
   return {

@@ -6,6 +6,7 @@ import type { RunRow } from '#storage';
 import type { Logger } from '#telemetry';
 import { createClaims } from './claims.ts';
 import { createLease, type Lease } from './lease.ts';
+import { createPlaces } from './places.ts';
 import type { RunClaim } from './port.ts';
 import { createRounds } from './rounds.ts';
 import { createUndrivenRuns } from './undriven.ts';
@@ -176,18 +177,21 @@ describe('claims', () => {
   }) {
     const taken: string[] = [];
     const found: string[] = [];
+    const room = () => (typeof options.room === 'function' ? options.room() : (options.room ?? 10));
+    const most = 10_000;
+    const places = createPlaces({ most, live: () => most - room(), freed: () => undefined });
     let beats = 0;
     const lease: Lease = { beat: async () => void beats++, stands: () => true, isLate: () => options.late === true };
     const subject = createClaims({
       lease,
       workerId: 'w',
       logger: quiet,
-      room: () => (typeof options.room === 'function' ? options.room() : (options.room ?? 10)),
+      places,
       take: async ({ runId }) => void taken.push(runId),
       found: ({ runId }) => found.push(runId),
       store: { claimRuns: async (_, limit) => (await options.claim(limit)) as RunRow[], ownedRuns: async () => options.owned ?? [] }, // of a row only what is looked at
     });
-    return { subject, taken, found, beats: () => beats };
+    return { subject, taken, found, places, beats: () => beats };
   }
 
   it('go on while a claim is full, and look once more when asked meanwhile', async () => {
@@ -223,6 +227,32 @@ describe('claims', () => {
     wide.subject.claimSoon();
     await wide.subject.stop();
     expect(limits.every((limit) => limit <= 100)).toBe(true);
+  });
+
+  it('hold the places of what they may take until it is taken up, and none afterwards', async () => {
+    const free: number[] = [];
+    let fails = false;
+    const { subject, places } = claims({
+      room: 10,
+      async claim() {
+        free.push(places.free);
+        return fails ? await unavailable() : [claimOf('a'), claimOf('b')];
+      },
+    });
+    const seen = () => new Promise((resolve) => setImmediate(resolve));
+    subject.claimSoon();
+    await seen();
+    expect(places.free).toBe(10);
+    fails = true;
+    subject.claimSoon();
+    await seen();
+    expect(free).toEqual([0, 0]);
+    expect(places.free).toBe(10);
+    const leave = places.hold(4);
+    expect(places.free).toBe(6);
+    leave();
+    leave();
+    expect(places.free).toBe(10);
   });
 
   it('look as soon as there is room, when there was none, and not at each room that is made', async () => {

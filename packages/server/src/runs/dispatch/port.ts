@@ -29,8 +29,11 @@ export interface Dispatcher {
   /** Begins to claim runs. Rejects when the store does not take its first sign of life. */
   start(): Promise<void>;
   readonly liveRuns: number;
-  /** Whether a run that is accepted now may be driven here at once. */
-  hasCapacity(): boolean;
+  /**
+   * A place for a run that is accepted now, to be given back by calling it once the run is adopted or will not be. Null when this
+   * process is not to drive it.
+   */
+  hold(): (() => void) | null;
   /** Drives a run that was just written with this process as its owner. */
   adopt(options: AdoptOptions): void;
   /** A run that this process may own without driving it, as the answer to its creation was lost: it goes to the queue. */

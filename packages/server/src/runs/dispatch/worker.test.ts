@@ -154,6 +154,28 @@ it('never drives more runs than it may, and gets round to all of them', async ()
   expect(most).toBe(3);
 });
 
+it('never drives more than it may, however many are begun at the same time and while the queue is being read', async () => {
+  let most = 0;
+  const opened = await open({
+    settings: { maxLiveRuns: 3 },
+    async *attempt() {
+      most = Math.max(most, opened.orchestrator.liveRuns);
+      await opened.time.timers.sleep(100);
+      yield completed('done');
+    },
+  });
+  const runIds = await Promise.all(Array.from({ length: 12 }, (_, count) => (count % 3 === 0 ? opened.enqueue({}) : opened.start({}))));
+  await opened.until(async () => (await opened.row(runIds[0] as RunId)).status === 'completed'); // twelve were begun
+  await expect(opened.start({ agent: 'nobody' })).rejects.toMatchObject({ code: 'not_found' });
+  const late = await Promise.all([opened.start({}), opened.start({}), opened.start({}), opened.start({})]);
+  for (const runId of [...runIds, ...late]) await opened.until(async () => (await opened.row(runId)).status === 'completed');
+  expect(most).toBe(3);
+  // What was refused holds no place.
+  await opened.until(() => opened.orchestrator.liveRuns === 0);
+  await Promise.all([opened.start({}), opened.start({}), opened.start({})]);
+  expect(opened.orchestrator.liveRuns).toBe(3);
+});
+
 it('takes no new run for its own while its lease has ended, and leaves it in the queue', async () => {
   let away = false;
   const { start, row, time, until } = await open({

@@ -4,9 +4,10 @@ import { type ChildCall, createRunSpans, type Executor, type ExecutorEnd, startE
 import type { Transcripts } from '#runs/journal';
 import type { AgentSource, Engine, RunContext } from '#runs/steps';
 import type { RunRow } from '#storage';
-import { createClaims } from './claims.ts';
+import { type Claims, createClaims } from './claims.ts';
 import { type RunKey, runKey } from './keys.ts';
 import { createLease } from './lease.ts';
+import { createPlaces } from './places.ts';
 import type { AdoptOptions, Dispatcher, DispatchSettings } from './port.ts';
 import { createRounds } from './rounds.ts';
 import { takeRun } from './take-run.ts';
@@ -50,12 +51,13 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     settings,
     onCancel: (run) => live.get(runKey(run))?.cancel(run.reason),
   });
-  const claims = createClaims({
+  const places = createPlaces({ most: settings.maxLiveRuns, live: () => live.size, freed: () => claims.madeRoom() });
+  const claims: Claims = createClaims({
     store,
     lease,
     workerId,
     logger,
-    room: () => settings.maxLiveRuns - live.size,
+    places,
     take,
     found: undriven.add,
   });
@@ -141,7 +143,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     get liveRuns() {
       return live.size;
     },
-    hasCapacity: () => !draining && live.size < settings.maxLiveRuns && lease.stands(),
+    hold: () => (draining || places.free <= 0 || !lease.stands() ? null : places.hold(1)),
     adopt: (options) => void adopt(options),
     disown: (claim) => undriven.add(claim),
     wake: topic.wake,
