@@ -85,13 +85,11 @@ export class ChannelState implements Channel {
 
   /** Takes a piece that another process streamed. False when something before it is missing. */
   place(call: StreamedCall, chunk: LiveChunk): boolean {
-    if (this.live !== null && this.live.seq > call.seq) return true; // a call that is over
     if (this.live === null || this.live.seq < call.seq) {
       // Without its beginning a new text would look shorter to a reader than what it has of it.
-      if (chunk.offset > 0) return false;
-      this.begin(call);
+      return chunk.offset === 0 && appendChunk(this.begin(call), chunk);
     }
-    return this.live === null || appendChunk(this.live, chunk);
+    return this.live.seq > call.seq || appendChunk(this.live, chunk); // of a call that is over, nothing is missed
   }
 
   tailAfter(seq: number): readonly StoredEvent[] | null {
