@@ -73,7 +73,7 @@ const notes = [`median of ${samples} starts; idle memory is RSS two seconds afte
 const source = [join(server, 'bin/nexus.mjs')];
 figures.push(...figuresOf('from source, nothing compiled before', [await startOnce(source)]));
 figures.push(...figuresOf('from source', await several(source)));
-const dist = join(server, 'dist/cli/main.js');
+const dist = join(server, 'dist/main.js');
 if (existsSync(dist)) {
   const script = `process.argv.splice(1, 0, 'nexus'); const { main } = await import(${JSON.stringify(dist)}); process.exitCode = await main(process.argv.slice(2));`;
   const built = ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', script, '--'];

@@ -1,42 +1,79 @@
 /**
- * Builds what is published: `dist/` of each package, in the order in which they depend on each other.
+ * Builds what is published: `dist/` of each package, in the order in which they depend on each other. The libraries keep
+ * their files and get their types; the server, which nobody imports, becomes few files, because a process that starts looks
+ * up and loads every file by itself.
  *
  *   npm run build
  */
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { cpSync, readFileSync, rmSync } from 'node:fs';
+import { isBuiltin } from 'node:module';
+import { join } from 'node:path';
+import { rolldown } from 'rolldown';
 
 const root = join(import.meta.dirname, '..');
-const order = ['protocol', 'sdk', 'server'];
+const libraries = ['protocol', 'sdk'];
+const server = join(root, 'packages/server');
+/** What the launcher, the sandbox and the demo start by name; each is found beside whatever starts it, so all lie in one folder. */
+const entries = {
+  main: join(server, 'src/cli/main.ts'),
+  worker: join(server, 'src/tools/sandbox/worker.ts'),
+  'worker-process': join(server, 'src/apps/demo/worker-process.ts'),
+};
 
-for (const name of order) {
-  const folder = join(root, 'packages', name);
+// Safe: the repository's own manifest.
+const manifest = JSON.parse(readFileSync(join(server, 'package.json'), 'utf8')) as { dependencies: Record<string, string> };
+const installed = new Set(Object.keys(manifest.dependencies));
+
+for (const name of libraries) await timed(name, () => compile(join(root, 'packages', name)));
+await timed('server', bundleServer);
+
+async function timed(name: string, build: () => Promise<void> | void): Promise<void> {
   const started = performance.now();
+  try {
+    await build();
+  } catch (error) {
+    process.stderr.write(`build: packages/${name}: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.exit(1);
+  }
+  process.stdout.write(`build: packages/${name}/dist in ${((performance.now() - started) / 1000).toFixed(1)} s\n`);
+}
+
+/** `@scope/name` of `@scope/name/part`; a relative or `#` import is no package. */
+function packageOf(id: string): string {
+  return id.split('/', id.startsWith('@') ? 2 : 1).join('/');
+}
+
+function compile(folder: string): void {
   rmSync(join(folder, 'dist'), { recursive: true, force: true });
   const compiler = join(root, 'node_modules/typescript/bin/tsc');
   const { status } = spawnSync(process.execPath, [compiler, '-p', join(folder, 'tsconfig.build.json')], { stdio: 'inherit' });
-  if (status !== 0) {
-    process.stderr.write(`build: packages/${name} does not compile for publishing\n`);
-    process.exit(1);
-  }
-  const assets = copyAssets(join(folder, 'src'), join(folder, 'dist'));
-  process.stdout.write(`build: packages/${name}/dist in ${((performance.now() - started) / 1000).toFixed(1)} s, ${assets} assets\n`);
+  if (status !== 0) throw new Error('it does not compile for publishing');
 }
 
-// The demo of the published package works on the examples.
-cpSync(join(root, 'examples'), join(root, 'packages/server/dist/examples'), { recursive: true });
-
-/** Schemas, templates and other files that the source reads at run time lie beside it, and must lie beside the built code too. */
-function copyAssets(from: string, to: string): number {
-  if (!existsSync(from)) return 0;
-  let copied = 0;
-  for (const entry of readdirSync(from, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile() || /\.(ts|tsx|snap|md)$/.test(entry.name)) continue;
-    const target = join(to, join(entry.parentPath, entry.name).slice(from.length));
-    mkdirSync(dirname(target), { recursive: true });
-    copyFileSync(join(entry.parentPath, entry.name), target);
-    copied += 1;
-  }
-  return copied;
+async function bundleServer(): Promise<void> {
+  compile(server);
+  const bundle = await rolldown({
+    input: entries,
+    platform: 'node',
+    // Our own packages go in; what npm installs stays where npm puts it, with its own licence and its own updates.
+    external: (id) => isBuiltin(id) || installed.has(packageOf(id)),
+    resolve: { conditionNames: ['nexus-source', 'node', 'import'] },
+    onLog(level, log) {
+      if (level !== 'warn') return;
+      throw new Error(log.message);
+    },
+  });
+  const { output } = await bundle.write({
+    dir: join(server, 'dist'),
+    format: 'esm',
+    entryFileNames: '[name].js',
+    chunkFileNames: '[name]-[hash].js',
+  });
+  await bundle.close();
+  const foreign = output.flatMap((file) => (file.type === 'chunk' ? file.moduleIds : [])).find((id) => id.includes('/node_modules/'));
+  if (foreign !== undefined)
+    throw new Error(`${foreign} would be published inside it: declare its package in packages/server/package.json`);
+  // The demo of the published package works on the examples.
+  cpSync(join(root, 'examples'), join(server, 'dist/examples'), { recursive: true });
 }

@@ -173,8 +173,10 @@ function isDeclared(name: string, file: string, graph: ImportGraph): boolean {
   if (own === undefined || own.name === name || own.dependencies.has(name)) return true;
   const shipped = file.startsWith('packages/') && !isTestCode(file);
   const alone = own.folder !== '' && !file.startsWith('packages/');
-  if (shipped || alone) return false;
   const workspace = graph.manifests.some((manifest) => manifest.name === name && manifest.folder !== '');
+  // The build puts the workspace's packages into the server's files: whoever installs it needs no others.
+  if (shipped && own.folder === 'packages/server' && workspace && own.devDependencies.has(name)) return true;
+  if (shipped || alone) return false;
   const root = graph.manifests.find((manifest) => manifest.folder === '');
   return own.devDependencies.has(name) || root?.devDependencies.has(name) === true || (own.folder === '' && workspace);
 }

@@ -1,10 +1,11 @@
 /**
  * The built packages work as a user would get them: laid out as npm would install them, without any source beside them, the server
- * answers its version, starts, becomes ready and stops cleanly. Run `npm run build` first.
+ * answers its version, starts, becomes ready, answers the built client and stops cleanly; and its demo, which needs the files that
+ * the server starts by name, plays to its end. Run `npm run build` first.
  *
  *   node scripts/checks/built-server.ts
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -15,11 +16,20 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const root = join(import.meta.dirname, '../..');
 const readyWithinMs = 15_000;
 const stopWithinMs = 10_000;
+const demoWithinMs = 90_000;
+
+// Where the packages that are published lie.
+const folders: Readonly<Record<string, string>> = {
+  '@nexus-agent/protocol': 'protocol',
+  '@nexus-agent/sdk': 'sdk',
+  'nexus-agent': 'server',
+};
 
 const folder = mkdtempSync(join(tmpdir(), 'nexus-built-'));
 let server: ChildProcess | undefined;
 try {
-  const launcher = install(folder);
+  const launcher = join(install(join(folder, 'server'), ['nexus-agent']), 'nexus-agent/bin/nexus.mjs');
+  const client = join(install(join(folder, 'client'), ['@nexus-agent/protocol', '@nexus-agent/sdk']), '@nexus-agent/sdk');
   const version = execFileSync(process.execPath, [launcher, '--version'], { encoding: 'utf8', cwd: folder }).trim();
   const port = await freePort();
   const started = performance.now();
@@ -31,11 +41,13 @@ try {
   const ended = once(server, 'exit');
   await ready(`http://127.0.0.1:${port}/readyz`, ended);
   const readyMs = Math.round(performance.now() - started);
+  const models = ask(client, `http://127.0.0.1:${port}`);
   server.kill('SIGTERM');
   const stopped = await Promise.race([ended, sleep(stopWithinMs).then(() => undefined)]);
   if (stopped === undefined) throw new Error(`it did not stop within ${stopWithinMs} ms of SIGTERM`);
   if (stopped[0] !== 0) throw new Error(`it stopped with exit code ${String(stopped[0])}, signal ${String(stopped[1])}`);
-  process.stdout.write(`built-server: ${version}, ready after ${readyMs} ms, stopped cleanly\n`);
+  process.stdout.write(`built-server: ${version}, ready after ${readyMs} ms, ${models} models told to the client, stopped cleanly\n`);
+  process.stdout.write(`built-server: the demo ended with "${playDemo(launcher, folder)}"\n`);
 } catch (error) {
   process.stdout.write(`built-server: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exitCode = 1;
@@ -44,28 +56,51 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 
-/** Lays `node_modules` out: our packages by their `files` field, everything else linked to what the repository has installed. */
-function install(target: string): string {
+/** What the client that is published is told by a server: how many models there are. */
+function ask(client: string, url: string): number {
+  // Safe: the repository's own manifest, whose `exports` name the built file.
+  const { exports } = JSON.parse(readFileSync(join(client, 'package.json'), 'utf8')) as { exports: { '.': { default: string } } };
+  const script = `import { createNexusClient } from ${JSON.stringify(join(client, exports['.'].default))};
+    const { data } = await createNexusClient({ baseUrl: ${JSON.stringify(url)} }).models.list();
+    process.stdout.write(String(data.length));`;
+  const answer = execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
+  if (!(Number(answer) > 0)) throw new Error(`the built client was told of no models: ${answer}`);
+  return Number(answer);
+}
+
+/** The last line of the demo, which runs code in the sandbox, kills a second process and works on the examples. */
+function playDemo(launcher: string, cwd: string): string {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [launcher, 'demo', '--no-interactive'], {
+    cwd,
+    encoding: 'utf8',
+    timeout: demoWithinMs,
+  });
+  if (status !== 0) throw new Error(`its demo ended with ${status ?? 'no exit code'}:\n${stdout}${stderr}`);
+  return stdout.trim().split('\n').at(-1) ?? '';
+}
+
+/** Lays `node_modules` out: of our packages only those, by their `files` field; everything else linked to what the repository has installed. */
+function install(target: string, published: readonly string[]): string {
   const modules = join(target, 'node_modules');
   mkdirSync(join(modules, '@nexus-agent'), { recursive: true });
-  const own: Record<string, string> = { protocol: '@nexus-agent/protocol', sdk: '@nexus-agent/sdk', server: 'nexus-agent' };
   for (const entry of readdirSync(join(root, 'node_modules'))) {
     if (!entry.startsWith('.') && entry !== '@nexus-agent' && entry !== 'nexus-agent') {
       symlinkSync(join(root, 'node_modules', entry), join(modules, entry));
     }
   }
-  for (const [name, published] of Object.entries(own)) {
-    const from = join(root, 'packages', name);
+  for (const name of published) {
+    const from = join(root, 'packages', folders[name] ?? name);
     // Safe: the repository's own manifest, whose `files` the build relies on.
     const manifest = JSON.parse(readFileSync(join(from, 'package.json'), 'utf8')) as { files: string[] };
     for (const file of ['package.json', ...manifest.files]) {
-      if (!existsSync(join(from, file))) throw new Error(`packages/${name}/${file} is to be published and is not there: run npm run build`);
-      cpSync(join(from, file), join(modules, published, file), { recursive: true });
+      if (!existsSync(join(from, file)))
+        throw new Error(`${join('packages', folders[name] ?? name, file)} is to be published and is not there: run npm run build`);
+      cpSync(join(from, file), join(modules, name, file), { recursive: true });
     }
     const nested = join(from, 'node_modules');
-    if (existsSync(nested)) symlinkSync(nested, join(modules, published, 'node_modules'));
+    if (existsSync(nested)) symlinkSync(nested, join(modules, name, 'node_modules'));
   }
-  return join(modules, 'nexus-agent/bin/nexus.mjs');
+  return modules;
 }
 
 async function freePort(): Promise<number> {

@@ -31,7 +31,7 @@ if (!newEnough(process.versions.node)) {
 async function run() {
   quietExperimentalWarnings();
   nodeModule.enableCompileCache?.();
-  const { main } = await import(fromSource ? '../src/cli/main.ts' : '../dist/cli/main.js');
+  const { main } = await import(fromSource ? '../src/cli/main.ts' : '../dist/main.js');
   process.exitCode = await main(process.argv.slice(2));
 }
 

@@ -2,7 +2,6 @@ import type { NexusConfig } from '#apps/config';
 import type { Clock } from '#core';
 import { createModelService, type ModelService, type ModelSettings, type Provider } from '#llm';
 import { createAnthropicProvider, createOpenAiCompatibleProvider, createOpenAiProvider, createSimProvider } from '#llm/providers';
-import { startSimulator } from '#llm/sim';
 
 export interface ModelsSetup {
   readonly llm: ModelService;
@@ -43,7 +42,7 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
   }
 
   const simulated = config.sim.enabled === 'on' || (config.sim.enabled === 'auto' && providers.length === 0);
-  const simulator = simulated ? await startSimulator({ host: '127.0.0.1', port: 0, clock }) : null;
+  const simulator = simulated ? await startSimulatorOf(clock) : null;
   if (simulator !== null) {
     providers.push(createSimProvider({ name: 'sim', url: simulator.url, ...common }));
     providers.push(createSimProvider({ name: 'sim-anthropic', url: simulator.url, dialect: 'anthropic', ...common }));
@@ -60,6 +59,12 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
       await simulator?.close();
     },
   };
+}
+
+/** Loaded when it stands in: a server with providers of its own does without. */
+async function startSimulatorOf(clock: Clock) {
+  const { startSimulator } = await import('#llm/sim');
+  return startSimulator({ host: '127.0.0.1', port: 0, clock });
 }
 
 /** Prices and sizes that the configuration states, by `provider/model`. */

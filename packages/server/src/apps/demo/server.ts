@@ -7,7 +7,7 @@ import { type AllInOne, startAllInOne } from '../all-in-one.ts';
 
 /** The folder `examples`: of the built package, or of the repository. */
 export function findExamples(): string {
-  const places = ['../../examples', '../../../../../examples'].map((path) => fileURLToPath(new URL(path, import.meta.url)));
+  const places = ['examples', '../../../../../examples'].map((path) => fileURLToPath(new URL(path, import.meta.url)));
   const found = places.find((place) => existsSync(`${place}/workspace`));
   if (found === undefined) throw new NexusError('config_invalid', `the demo needs the examples; they are not in ${places.join(' nor ')}`);
   return found;
