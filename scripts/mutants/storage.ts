@@ -34,6 +34,13 @@ export const storageMutants: readonly Mutant[] = [
     tests: conformance,
   },
   {
+    bug: 'an answer to a run that still runs is no wake-up',
+    file: `${server}/storage/tables/queue.ts`,
+    replace: ".when('status', '=', sql.lit('running')).then(1)",
+    by: ".when('status', '=', sql.lit('running')).then(0)",
+    tests: conformance,
+  },
+  {
     bug: 'a run that was asked to cancel rests until it is due',
     file: `${commit}/working-runs.ts`,
     replace: " || (run.status === 'waiting' && run.cancel_requested !== null)",

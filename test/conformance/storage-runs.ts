@@ -357,6 +357,21 @@ export function describeRunStore(open: () => Promise<Store>): void {
       });
     });
 
+    it('makes the run due as soon as it waits when the answer came while it still ran', async () => {
+      const run = await running(worker());
+      const approval = approvalRow(run);
+      await store.commit({ tenantId: run.tenantId, approvals: [approval] });
+      await store.answerApproval(run.tenantId, approval.approvalId, { decision: 'approve', answer: null, decidedBy: 'ann', at: 1 });
+      expect(await current(run)).toMatchObject({ status: 'running', dueAt: null });
+      await append(run, 1, {
+        status: 'waiting',
+        waiting: { reason: 'approval', approvals: [approval.approvalId] },
+        leaseOwner: null,
+        dueAt: null,
+      });
+      expect(await claim(run, worker())).toMatchObject({ epoch: 2 });
+    });
+
     it('closes an approval with the commit, unless it was answered first', async () => {
       const run = await running(worker());
       const pending = approvalRow(run);

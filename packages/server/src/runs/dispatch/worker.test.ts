@@ -192,6 +192,27 @@ it('takes no new run for its own while its lease has ended, and leaves it in the
   await until(async () => (await row(runId)).status === 'completed');
 });
 
+it('takes an answer up that came unheard while another call of the run still worked', async () => {
+  const { promise: gate, resolve: release } = Promise.withResolvers<void>();
+  const { start, until, row, engine, time } = await open({
+    agents: [{ name: 'careful', policy: { allow: ['*'], approve: ['probe'] } }],
+    tools: [makeTool(), makeTool({ name: 'slow', execute: () => gate.then(() => ({ type: 'ok', output: 'done' })) })],
+    async *attempt({ request }) {
+      yield request.messages.length === 1 ? completed({ name: 'probe' }, { name: 'slow' }) : completed('done');
+    },
+  });
+  const runId = await start({ agent: 'careful' });
+  const pending = () => engine.store.listApprovals(principal.tenantId, { status: 'pending' }, { limit: 1 });
+  await until(async () => (await pending()).items.length > 0);
+  const [approval] = (await pending()).items;
+  const answer = { decision: 'approve', answer: {}, decidedBy: 'ada', at: time.clock.now() } as const;
+  // Nobody tells the worker: the message was lost, or the answer came through another process.
+  await engine.store.answerApproval(principal.tenantId, approval?.approvalId ?? '', answer);
+  expect((await row(runId)).status).toBe('running');
+  release();
+  await until(async () => (await row(runId)).status === 'completed');
+});
+
 describe('a run whose work cannot be written', () => {
   /** A run that asks a person before its tool runs. Settlements fail where the test says, by their number. */
   async function openBreaking(breaks: ReadonlySet<number>) {

@@ -20,7 +20,7 @@ import type { LocalChannel } from '#runs/stream';
 import type { StoredEvent } from '#storage';
 import { grantAttempt } from './attempts.ts';
 import { type ChildCall, Effects } from './effects.ts';
-import { collectFacts, newsFromOutside } from './facts.ts';
+import { collectFacts } from './facts.ts';
 import { Mailbox } from './reports.ts';
 import type { RunSpans } from './spans.ts';
 import { Stopping } from './stopping.ts';
@@ -166,16 +166,8 @@ export function startExecutor(options: ExecutorOptions): Executor {
       pending = [];
       if (round.end === null && round.starts.length === 0 && assumedEvents(merge(round.written)).length === 0) continue;
       const end = await write(round);
-      if (end === 'waiting') await wakeIfAnswered();
       if (end !== null) return end;
     }
-  }
-
-  /** An answer that came while the run was still busy found nobody to wake: look once more after going to sleep. */
-  async function wakeIfAnswered(): Promise<void> {
-    const news = await newsFromOutside(engine, context, writer.state, new Set());
-    if (news.some((proposal) => assumedEvents(proposal).length > 0))
-      await engine.store.commit({ tenantId: fence.tenantId, wake: [fence.runId] });
   }
 
   function onDeadline(): void {

@@ -51,12 +51,7 @@ export async function collectFacts(
 }
 
 /** Answers of people and ends of sub-agents that the run may wait for. */
-export async function newsFromOutside(
-  engine: Engine,
-  context: RunContext,
-  state: RunState,
-  inFlight: CallIds,
-): Promise<readonly Proposal[]> {
+async function newsFromOutside(engine: Engine, context: RunContext, state: RunState, inFlight: CallIds): Promise<readonly Proposal[]> {
   return [await collectApprovals(engine, context, state), await collectChildren(engine, context, state, inFlight)];
 }
 

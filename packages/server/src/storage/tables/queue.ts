@@ -173,7 +173,7 @@ const lockRun = statement('lock_run', ({ db, dialect }, params: { tenant: string
   ),
 );
 
-/** A running run is told by its owner's heartbeat, and is due again as soon as it waits; a resting one is due at once. */
+/** A resting run is due at once. A running one is due as soon as it waits: it may have looked for the news before it was there. */
 const wakeRun = statement('wake_run', ({ db }, params: { tenant: string; id: string; now: number }) =>
   db
     .updateTable('runs')
