@@ -40,6 +40,14 @@ export const requirements = {
     promise: 1,
     behaviour: 'Every model attempt, retries and fallbacks included, is reserved before and billed after.',
   },
+  'budget.grant.read': {
+    promise: 1,
+    behaviour: 'An answer is read no further than its grant, whatever the server sends, and one that goes on beyond it is flagged.',
+  },
+  'budget.unknown.charged': {
+    promise: 1,
+    behaviour: 'Use that is not known is charged; free is only what was not sent or what the provider refused.',
+  },
   'budget.tool.reserved': { promise: 1, behaviour: 'Every tool call is reserved before it runs and settled after.' },
   'budget.cancel.leaks-nothing': {
     promise: 1,

@@ -7,9 +7,68 @@ const approvalTests = [`${server}/control/approvals.test.ts`];
 const sessionTests = ['test/e2e/sessions.test.ts'];
 const executionTests = [`${server}/tools/service.test.ts`];
 const routingTests = [`${server}/llm/routing/next.test.ts`];
+const accountTests = [`${server}/llm/attempt/account.test.ts`];
+const overrunTests = [`${server}/llm/overrun.test.ts`];
+const receivedTests = [`${server}/llm/tokens/received.test.ts`];
 
 /** Of `identity`, `llm`, `tools`, `calls` and `control`. */
 export const serviceMutants: readonly Mutant[] = [
+  {
+    bug: 'a server that ignores its limit is read to the end',
+    file: `${server}/llm/transport/http-provider.ts`,
+    replace: 'overran = tokens.least > maxOutputTokens;',
+    by: 'overran = false;',
+    tests: overrunTests,
+  },
+  {
+    bug: 'what arrives together with the end of the grant is read on',
+    file: `${server}/llm/transport/http-provider.ts`,
+    replace: '      if (overran) return;\n',
+    by: '',
+    tests: overrunTests,
+  },
+  {
+    bug: 'the arguments of calls are not counted',
+    file: `${server}/llm/transport/http-provider.ts`,
+    replace: 'onArguments: (text) => tokens.add(text),',
+    by: 'onArguments: () => undefined,',
+    tests: overrunTests,
+  },
+  {
+    bug: 'an answer that ends at its limit is taken for one beyond it',
+    file: `${server}/llm/transport/http-provider.ts`,
+    replace: 'tokens.least > maxOutputTokens',
+    by: 'tokens.least >= maxOutputTokens',
+    tests: overrunTests,
+  },
+  {
+    bug: 'numbers count less than their tokens allow for certain',
+    file: `${server}/llm/tokens/received.ts`,
+    replace: 'const inNumber = 1 / 3;',
+    by: 'const inNumber = 1 / 2;',
+    tests: receivedTests,
+  },
+  {
+    bug: 'a broken gateway is taken for a refusal',
+    file: `${server}/llm/attempt/account.ts`,
+    replace: 'status >= 400 && status < 500 && status !== 408',
+    by: 'status >= 400 && status !== 408',
+    tests: accountTests,
+  },
+  {
+    bug: 'a model that may think unseen is charged for what was seen',
+    file: `${server}/llm/attempt/account.ts`,
+    replace: 'target.thinksUnseen || ',
+    by: '',
+    tests: accountTests,
+  },
+  {
+    bug: 'an account that says less than was received is believed',
+    file: `${server}/llm/attempt/account.ts`,
+    replace: 'outputTokens: Math.max(usage.outputTokens, receivedTokens),',
+    by: 'outputTokens: usage.outputTokens,',
+    tests: accountTests,
+  },
   {
     bug: 'a revoked key is accepted',
     file: `${server}/identity/keys.ts`,

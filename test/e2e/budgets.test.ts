@@ -170,7 +170,8 @@ it('settles a cancelled and an abandoned stream, and leaves nothing reserved [ve
   const id = cancelled.frames[0]?.data.runId ?? '';
   await server.call('POST', `/v1/runs/${id}/cancel`);
   const run = await server.until(id, 'cancelled');
-  expect(run.totals.outputTokens).toBeLessThan(60);
+  // What came, and what may have been on its way when the answer was left.
+  expect(run.totals.outputTokens).toBeLessThan(60 + 64);
   const settled = one(await server.events(id), 'budget.settled').data;
   expect(settled).toMatchObject({ outcome: 'settled', amounts: { tokens: run.totals.inputTokens + run.totals.outputTokens } });
   expect(settled.amounts.tokens).toBeGreaterThan(0);

@@ -80,6 +80,8 @@ export const journalSchemas = {
     model: z.string(),
     content: z.array(AssistantPart),
     finishReason: FinishReason,
+    /** The server went on beyond its limit of tokens; the answer is what had come when it was stopped, or its account says so. */
+    overran: z.literal(true).optional(),
     usage: Usage,
     costMicroUsd: z.int(),
     timeToFirstTokenMs: z.int().optional(),

@@ -49,7 +49,11 @@ export function planModelAttempt<Call extends ModelCall>(
   const asked = Math.min(call.request.maxOutputTokens, target.maxOutputTokens);
   const decision = decideForAgent(engine, charge, call.callId, {
     action: 'model.invoke',
-    resource: { type: 'Model', id: `${target.provider}/${target.model}`, attributes: { declared, simulator: target.simulator } },
+    resource: {
+      type: 'Model',
+      id: `${target.provider}/${target.model}`,
+      attributes: { declared, simulator: target.simulator, ignoresLimits: target.ignoresLimits === true },
+    },
     context: {
       estimatedCostMicroUsd: inputCost + Math.ceil((asked * outputRate) / 1_000_000),
       priceKnown: price !== null,

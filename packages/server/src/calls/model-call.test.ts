@@ -43,6 +43,7 @@ const targetNamed = (model: string): ModelTarget => ({
   contextTokens: 1_000,
   maxOutputTokens: 100,
   simulator: true,
+  thinksUnseen: false,
   price: null,
 });
 

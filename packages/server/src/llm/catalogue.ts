@@ -30,6 +30,8 @@ export function createCatalogue(dependencies: {
   readonly providers: readonly Provider[];
   readonly clock: Clock;
   readonly models?: Readonly<Record<string, ModelSettings>>;
+  /** Whether an answer of the model has gone on beyond its limit. */
+  readonly ignoresLimits: (provider: string, model: string) => boolean;
 }): Catalogue {
   const { providers, clock, models: settings = {} } = dependencies;
   const facts = createModelFacts(clock);
@@ -46,6 +48,8 @@ export function createCatalogue(dependencies: {
       contextTokens,
       maxOutputTokens: Math.min(configured.maxOutputTokens ?? limits.maxOutputTokens ?? usualOutputTokens(model), contextTokens),
       simulator: provider.simulator,
+      thinksUnseen: provider.thinksUnseen(model),
+      ...(dependencies.ignoresLimits(provider.name, model) ? { ignoresLimits: true } : {}),
       price: fixedPrice ?? found.price,
       ...(fixedPrice !== null || found.priceTiers === undefined ? {} : { priceTiers: found.priceTiers }),
     };

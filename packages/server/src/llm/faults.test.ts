@@ -199,7 +199,7 @@ describe('connections', () => {
       write();
     });
     open.push(server);
-    const size = { contextTokens: 200_000, maxOutputTokens: 100_000 };
+    const size = { contextTokens: 3_000_000, maxOutputTokens: 2_000_000 };
     const llm = serve(createOpenAiCompatibleProvider({ name: 'local', baseUrl: server.url, clock: systemClock, timeouts, ...size }));
     const targets = await llm.resolve(['local/m']);
     const gate = recordGate(() => grant(10_000, size.maxOutputTokens));

@@ -236,9 +236,9 @@ describe('ending a stream', () => {
 
   it('reads the socket no faster than the consumer reads, and loses nothing', async () => {
     const tokens = 60_000;
-    const request = makeRequest(`[[sim say="${'12345678 '.repeat(4)}" tokens=${tokens}]]`, { maxOutputTokens: 100_000 });
-    const targets = (await llm.resolve(['sim-large'])).map((target) => ({ ...target, maxOutputTokens: 100_000 }));
-    const gate = recordGate(() => grant(20_000, 100_000));
+    const request = makeRequest(`[[sim say="${'abcdefgh '.repeat(4)}" tokens=${tokens}]]`, { maxOutputTokens: 400_000 });
+    const targets = (await llm.resolve(['sim-large'])).map((target) => ({ ...target, maxOutputTokens: 400_000 }));
+    const gate = recordGate(() => grant(20_000, 400_000));
     let chars = 0;
     const onPart = async (part: ModelPart) => {
       if (part.type !== 'text.delta') return;
@@ -306,6 +306,7 @@ function scriptedProvider(next: () => Outcome): Provider {
   return {
     name: 'fake',
     simulator: true,
+    thinksUnseen: () => false,
     catalogue: null,
     fixedPrice: () => null,
     claims: () => false,
@@ -315,7 +316,7 @@ function scriptedProvider(next: () => Outcome): Provider {
     open(_call, events) {
       const outcome = next();
       queueMicrotask(() => act(outcome, events));
-      return { pause() {}, resume() {}, abort() {}, progress: () => ({ sent: true, usage: null, streamedTokens: 3 }) };
+      return { pause() {}, resume() {}, abort() {}, progress: () => ({ sent: true, usage: null, streamedTokens: 3, receivedTokens: 1 }) };
     },
     close: async () => undefined,
   };

@@ -18,7 +18,10 @@ export interface ModelServiceDependencies {
 /** The LLM service in this process. Closing it closes its providers. */
 export function createModelService(dependencies: ModelServiceDependencies): ModelService {
   const { providers, clock, random } = dependencies;
-  const catalogue = createCatalogue(dependencies);
+  /** Models whose answers went on beyond their limits, by provider and name, for as long as this process lives. */
+  const ignoring = new Set<string>();
+  const keyOf = (provider: string, model: string) => `${provider}/${model}`;
+  const catalogue = createCatalogue({ ...dependencies, ignoresLimits: (...names) => ignoring.has(keyOf(...names)) });
   const policy = { ...defaultRetryPolicy, ...dependencies.retry };
   const byName = new Map(providers.map((provider) => [provider.name, provider]));
   return {
@@ -26,7 +29,10 @@ export function createModelService(dependencies: ModelServiceDependencies): Mode
     list: catalogue.list,
     next: async (question) => nextAttempt(question, policy, random),
     attempt: (message, { signal }) => ({
-      [Symbol.asyncIterator]: () => new Attempt(byName.get(message.target.provider), message, { signal, clock }),
+      [Symbol.asyncIterator]: () => {
+        const { provider, model } = message.target;
+        return new Attempt(byName.get(provider), message, { signal, clock, onOverrun: () => ignoring.add(keyOf(provider, model)) });
+      },
     }),
     async close() {
       await Promise.all(providers.map((provider) => provider.close()));

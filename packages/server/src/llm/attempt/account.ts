@@ -1,26 +1,82 @@
-import { type ErrorInfo, noUsage, type Usage } from '@nexus-agent/protocol';
-import type { Answer, ModelRequest } from '#llm/contract';
-import { estimateInputTokens, estimatePartTokens } from '#llm/tokens';
+import { noUsage, type Usage } from '@nexus-agent/protocol';
+import type { NexusError } from '#core';
+import type { AttemptMessage } from '#llm/contract';
+import { estimateInputTokens } from '#llm/tokens';
 import type { Progress } from './provider.ts';
 
-/** What an answer used: what the provider said, else an estimate of what was sent and received; never nothing. */
-export function answerUsage({ content }: Answer, progress: Progress, request: ModelRequest): Usage {
-  if (progress.usage !== null) return progress.usage;
-  const outputTokens = content.reduce((sum, part) => sum + estimatePartTokens(part), 0);
-  return { ...noUsage, inputTokens: estimateInputTokens(request), outputTokens };
+/** An attempt as its account sees it: what was asked, of whom, and within which limit. */
+export type AttemptTerms = Pick<AttemptMessage, 'request' | 'target' | 'maxOutputTokens'>;
+
+/** What may still have been on its way when a stream ended that showed everything the model wrote. */
+const inFlightTokens = 64;
+/** An input that is said to be so many times smaller than the estimate is no account of it: no text packs as well. */
+const implausibleFactor = 32;
+
+/**
+ * What an answer used: what the provider said, but never less than was received; else an estimate of what was sent, and of what
+ * was received, or the whole limit where the model may have thought unseen.
+ */
+export function answerUsage(terms: AttemptTerms, progress: Progress): Usage {
+  const { usage } = progress;
+  if (usage !== null) return believed(terms, progress, usage);
+  return { ...noUsage, inputTokens: estimateInputTokens(terms.request), outputTokens: unstatedOutput(terms, progress, 0) };
 }
 
 /**
- * What a failed attempt used: nothing when it was not sent or an answer's status refused it; else what the provider
- * said, raised to what was counted (a stream that broke reports its output too low), and the input estimate if it said nothing.
+ * What an answer used that was stopped because the server went on beyond its limit: what came, however it is counted, and never
+ * less than the limit. What the server said before the end says little.
  */
-export function failureUsage(error: ErrorInfo, progress: Progress, request: ModelRequest): Usage {
+export function overrunUsage(terms: AttemptTerms, progress: Progress): Usage {
+  const { inputTokens, outputTokens, ...rest } = progress.usage ?? { ...noUsage, inputTokens: 0 };
+  const output = Math.max(outputTokens, progress.streamedTokens, terms.maxOutputTokens);
+  return { ...rest, inputTokens: plausibleInput(terms, inputTokens), outputTokens: output };
+}
+
+/**
+ * What a failed attempt is charged for: nothing when it was not sent or the provider refused it; else what the provider said. A
+ * stream that broke or was left says too little of its output, so that is raised to what may have been made of it: all of the
+ * limit when nothing of it was seen or the model may think unseen, else what was seen.
+ */
+export function failureUsage(terms: AttemptTerms, progress: Progress, error: NexusError): Usage {
   if (!progress.sent) return noUsage;
-  const refused = typeof error.details?.status === 'number';
-  if (progress.usage === null) {
-    if (refused && progress.streamedTokens === 0) return noUsage;
-    return { ...noUsage, inputTokens: estimateInputTokens(request), outputTokens: progress.streamedTokens };
-  }
-  const finished = error.code === 'content_filtered';
-  return finished ? progress.usage : { ...progress.usage, outputTokens: Math.max(progress.usage.outputTokens, progress.streamedTokens) };
+  const { usage, streamedTokens } = progress;
+  if (usage === null && streamedTokens === 0 && isRefusal(error)) return noUsage;
+  if (usage !== null && error.code === 'content_filtered') return believed(terms, progress, usage);
+  const { inputTokens, outputTokens, ...rest } = usage ?? { ...noUsage, inputTokens: 0 };
+  return {
+    ...rest,
+    inputTokens: plausibleInput(terms, inputTokens),
+    outputTokens: Math.max(outputTokens, unstatedOutput(terms, progress, inFlightTokens)),
+  };
+}
+
+/**
+ * Whether a provider's answer says that it did not do the work. A status below 500 does, but for a time-out; one above may come
+ * from a proxy that gave up on work that goes on, unless the provider's own error says that it had no room or is not available.
+ */
+function isRefusal({ details, retryAfterMs }: NexusError): boolean {
+  const status = details?.status;
+  const words = typeof details?.providerCode === 'string' ? details.providerCode : '';
+  if (/overloaded|rate_limit|too_many_requests|insufficient_quota/.test(words)) return true;
+  if (typeof status !== 'number') return false;
+  if (status === 503) return words !== '' || retryAfterMs !== undefined;
+  return status === 529 || (status >= 400 && status < 500 && status !== 408 && status !== 499);
+}
+
+function believed(terms: AttemptTerms, { receivedTokens }: Progress, usage: Usage): Usage {
+  return {
+    ...usage,
+    inputTokens: plausibleInput(terms, usage.inputTokens),
+    outputTokens: Math.max(usage.outputTokens, receivedTokens),
+  };
+}
+
+function plausibleInput({ request }: AttemptTerms, said: number): number {
+  const estimate = estimateInputTokens(request);
+  return said * implausibleFactor < estimate ? estimate : said;
+}
+
+function unstatedOutput({ target, maxOutputTokens }: AttemptTerms, { streamedTokens }: Progress, unseen: number): number {
+  if (target.thinksUnseen || (streamedTokens === 0 && unseen > 0)) return Math.max(maxOutputTokens, streamedTokens);
+  return Math.max(streamedTokens, Math.min(maxOutputTokens, streamedTokens + unseen));
 }

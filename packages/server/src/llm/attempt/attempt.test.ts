@@ -3,12 +3,11 @@ import { describe, expect, it } from 'vitest';
 import { NexusError, systemClock } from '#core';
 import type { AttemptMessage, ModelPart } from '#llm/contract';
 import { makeRequest } from '#llm/testing';
-import { estimateInputTokens } from '#llm/tokens';
 import { Attempt } from './attempt.ts';
 import type { Provider, ProviderEvents, ProviderStream } from './provider.ts';
 
 const message: AttemptMessage = {
-  target: { provider: 'fake', model: 'm', contextTokens: 1_000, maxOutputTokens: 50, simulator: true, price: null },
+  target: { provider: 'fake', model: 'm', contextTokens: 1_000, maxOutputTokens: 50, simulator: true, thinksUnseen: false, price: null },
   request: makeRequest('hello'),
   maxOutputTokens: 100,
   timeoutMs: 1_000,
@@ -23,11 +22,12 @@ function createFake(open: (events: ProviderEvents) => void = () => undefined) {
     pause: () => seen.push('pause'),
     resume: () => seen.push('resume'),
     abort: () => seen.push('abort'),
-    progress: () => ({ sent: true, usage: null, streamedTokens: 3 }),
+    progress: () => ({ sent: true, usage: null, streamedTokens: 3, receivedTokens: 2 }),
   };
   const provider: Provider = {
     name: 'fake',
     simulator: true,
+    thinksUnseen: () => false,
     catalogue: null,
     fixedPrice: () => null,
     claims: () => false,
@@ -56,7 +56,7 @@ function createFake(open: (events: ProviderEvents) => void = () => undefined) {
 }
 
 function attemptAt(provider: Provider | undefined, signal = new AbortController().signal) {
-  return new Attempt(provider, message, { signal, clock: systemClock });
+  return new Attempt(provider, message, { signal, clock: systemClock, onOverrun: () => undefined });
 }
 
 async function readAll(attempt: Attempt): Promise<ModelPart[]> {
@@ -147,7 +147,7 @@ describe('an attempt', () => {
     abort.abort();
     expect(fake.seen).toEqual(['abort']);
     expect(await readAll(attempt)).toMatchObject([
-      { type: 'failed', error: { code: 'cancelled' }, sent: true, usage: { outputTokens: 3 } },
+      { type: 'failed', error: { code: 'cancelled' }, sent: true, usage: { outputTokens: 50 } },
     ]);
   });
 
@@ -159,15 +159,6 @@ describe('an attempt', () => {
     expect(await readAll(attemptAt(broken.provider))).toMatchObject([
       { type: 'failed', error: { code: 'internal' }, sent: false, usage: { inputTokens: 0, outputTokens: 0 } },
     ]);
-  });
-
-  it('bills an answer that cannot be counted as a failure that was sent', async () => {
-    const circular: Record<string, unknown> = {};
-    circular.self = circular;
-    const content = [{ type: 'tool_call' as const, providerCallId: 'c', name: 'f', input: circular }];
-    const fake = createFake((events) => events.done({ content, finishReason: 'tool_calls' }));
-    const usage = { inputTokens: estimateInputTokens(message.request), outputTokens: 3 };
-    expect(await readAll(attemptAt(fake.provider))).toMatchObject([{ type: 'failed', error: { code: 'internal' }, sent: true, usage }]);
   });
 
   it('hands on how long the provider asks to wait', async () => {

@@ -1,9 +1,15 @@
-import { noUsage } from '@nexus-agent/protocol';
 import { abortError, type Clock, NexusError } from '#core';
 import type { AttemptMessage, ModelPart } from '#llm/contract';
-import { answerUsage, failureUsage } from './account.ts';
+import { answerUsage, failureUsage, overrunUsage } from './account.ts';
 import type { Provider } from './provider.ts';
 import { type ReadItem, type Reading, startReading } from './reading.ts';
+
+interface AttemptOptions {
+  readonly signal: AbortSignal;
+  readonly clock: Clock;
+  /** The answer went on beyond its limit. */
+  readonly onOverrun: () => void;
+}
 
 type PartResult = IteratorResult<ModelPart, undefined>;
 const end: PartResult = { done: true, value: undefined };
@@ -14,9 +20,11 @@ const end: PartResult = { done: true, value: undefined };
  */
 export class Attempt implements AsyncIterator<ModelPart, undefined> {
   readonly #provider: Provider | undefined;
-  readonly #message: AttemptMessage;
+  /** As asked, but for a limit that is never above the target's own. */
+  readonly #terms: AttemptMessage;
   readonly #signal: AbortSignal;
   readonly #clock: Clock;
+  readonly #onOverrun: () => void;
   readonly #onAbort = () => this.#reading?.cancel(abortError(this.#signal));
   #state: 'new' | 'open' | 'ended' = 'new';
   #reading: Reading | null = null;
@@ -24,11 +32,12 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
   #firstDeltaMs: number | null = null;
 
   /** @param provider undefined: there is none of the target's name */
-  constructor(provider: Provider | undefined, message: AttemptMessage, options: { readonly signal: AbortSignal; readonly clock: Clock }) {
+  constructor(provider: Provider | undefined, message: AttemptMessage, options: AttemptOptions) {
     this.#provider = provider;
-    this.#message = message;
+    this.#terms = { ...message, maxOutputTokens: Math.min(message.maxOutputTokens, message.target.maxOutputTokens) };
     this.#signal = options.signal;
     this.#clock = options.clock;
+    this.#onOverrun = options.onOverrun;
   }
 
   next(): Promise<PartResult> {
@@ -51,13 +60,13 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
   #begin(): Reading {
     this.#state = 'open';
     if (this.#signal.aborted) throw abortError(this.#signal);
-    const { target, request, maxOutputTokens, timeoutMs, traceparent } = this.#message;
+    const { target, request, maxOutputTokens, timeoutMs, traceparent } = this.#terms;
     if (this.#provider === undefined) throw new NexusError('model_not_found', `no provider named ${target.provider} is configured`);
     this.#startedMs = this.#clock.monotonic();
     this.#reading = startReading(this.#provider, {
       model: target.model,
       request,
-      maxOutputTokens: Math.min(maxOutputTokens, target.maxOutputTokens),
+      maxOutputTokens,
       timeoutMs,
       ...(traceparent === undefined ? {} : { traceparent }),
     });
@@ -72,11 +81,7 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
         this.#firstDeltaMs ??= this.#clock.monotonic() - this.#startedMs;
         return { done: false, value: { type: item.kind === 'text' ? 'text.delta' : 'reasoning.delta', text: item.text } };
       case 'done':
-        try {
-          return this.#complete(item.answer);
-        } catch (error) {
-          return this.#fail(asNexusError(error)); // an answer that could not be counted was sent all the same
-        }
+        return this.#complete(item.answer);
       case 'failed':
         return this.#fail(item.error);
       default:
@@ -85,28 +90,31 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
   };
 
   #complete(answer: Extract<ReadItem, { type: 'done' }>['answer']): PartResult {
-    const { target, request } = this.#message;
+    const { target, maxOutputTokens } = this.#terms;
     if (answer.finishReason === 'content_filter') {
       return this.#fail(new NexusError('content_filtered', `${target.provider} withheld the answer of ${target.model}`));
     }
-    const usage = answerUsage(answer, this.#progress(), request);
+    const progress = this.#progress();
+    const usage = answer.overran ? overrunUsage(this.#terms, progress) : answerUsage(this.#terms, progress);
+    const overran = answer.overran === true || usage.outputTokens > maxOutputTokens;
+    if (overran) this.#onOverrun();
     const durationMs = Math.round(this.#clock.monotonic() - this.#startedMs);
     const timeToFirstTokenMs = this.#firstDeltaMs === null ? null : Math.round(this.#firstDeltaMs);
     this.#release();
-    return { done: false, value: { type: 'completed', ...answer, usage, timeToFirstTokenMs, durationMs } };
+    return { done: false, value: { type: 'completed', ...answer, ...(overran ? { overran } : {}), usage, timeToFirstTokenMs, durationMs } };
   }
 
   #fail(failure: NexusError): PartResult {
     const progress = this.#progress();
     this.#release();
     const error = failure.toInfo();
-    const usage = failureUsage(error, progress, this.#message.request);
+    const usage = failureUsage(this.#terms, progress, failure);
     const retryAfterMs = failure.retryAfterMs ?? null;
     return { done: false, value: { type: 'failed', error, retryAfterMs, usage, sent: progress.sent } };
   }
 
   #progress() {
-    return this.#reading?.progress() ?? { sent: false, usage: noUsage, streamedTokens: 0 };
+    return this.#reading?.progress() ?? { sent: false, usage: null, streamedTokens: 0, receivedTokens: 0 };
   }
 
   #release(): void {

@@ -17,8 +17,10 @@ export interface Progress {
   readonly sent: boolean;
   /** From the provider; null when it did not say. */
   readonly usage: Usage | null;
-  /** Estimate of the output tokens received. */
+  /** Estimate, on the high side, of the output tokens received. */
   readonly streamedTokens: number;
+  /** The output tokens received, at least. */
+  readonly receivedTokens: number;
 }
 
 /** Called in order: deltas, then exactly one of `done` and `failed`; nothing after `abort`. */
@@ -50,6 +52,8 @@ export interface Provider {
   lists(model: string): Promise<boolean>;
   /** Names of models for people to choose from; others may work too. Never throws. */
   models(): Promise<readonly string[]>;
+  /** Whether the model may write tokens that are billed and not streamed; true unless it is known not to. */
+  thinksUnseen(model: string): boolean;
   limits(model: string): { readonly contextTokens?: number; readonly maxOutputTokens?: number };
   open(call: ProviderCall, events: ProviderEvents): ProviderStream;
   close(): Promise<void>;

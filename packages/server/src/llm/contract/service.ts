@@ -9,6 +9,8 @@ export interface Answer {
   /** In order of arrival; the texts are exactly the concatenated deltas. */
   readonly content: readonly AssistantPart[];
   readonly finishReason: FinishReason;
+  /** The server went on beyond the limit that it was given, and was stopped: the content is what had come. */
+  readonly overran?: true;
 }
 
 /** What an attempt yields. Exactly one terminal part ends it: `completed` or `failed`. */

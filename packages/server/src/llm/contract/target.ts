@@ -5,6 +5,10 @@ export interface ModelTarget {
   readonly contextTokens: number;
   readonly maxOutputTokens: number;
   readonly simulator: boolean;
+  /** It may write tokens that are billed and not streamed, or not be known not to: an answer of which little was seen may have cost its limit. */
+  readonly thinksUnseen: boolean;
+  /** An answer of it has gone on beyond the limit that it was given; policies may refuse such a model. */
+  readonly ignoresLimits?: true;
   /** Null: no price is known. What then happens is a policy decision (default: deny), never zero. */
   readonly price: ModelPrice | null;
   /** Lower prices for smaller calls, by rising size: the first that fits is exact. Absent: `price` holds for every size. */

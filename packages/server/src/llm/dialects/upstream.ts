@@ -7,6 +7,8 @@ export interface StreamContext {
   readonly provider: string;
   readonly model: string;
   readonly onDelta: (kind: DeltaKind, text: string) => void;
+  /** Called with each piece of the arguments of tool calls. */
+  readonly onArguments: (text: string) => void;
 }
 
 /** Reads one provider stream. `event` throws a NexusError for what cannot be read and for errors that the provider reports. */
@@ -16,6 +18,8 @@ export interface StreamDecoder {
   readonly finished: boolean;
   /** The answer, when the stream ended as the wire format says it must; throws `provider_stream_cut` otherwise. */
   answer(): Answer;
+  /** What has come of an answer that is stopped at its limit. */
+  partial(): Answer;
   /** What the provider said it used, so far; null when it did not say. */
   usage(): Usage | null;
   /** Estimate of the output tokens received so far. */

@@ -25,6 +25,8 @@ export function createAnthropicProvider(options: AnthropicProviderOptions): Prov
     }),
     headers: { 'x-api-key': options.apiKey.trim(), 'anthropic-version': '2023-06-01', ...options.headers },
     claimPattern: /^claude-/,
+    // Thinking is streamed, also where it is only summed up or encrypted; without it there is none.
+    showsAll: () => options.thinking === undefined,
     clock: options.clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),

@@ -35,6 +35,8 @@ export function createOpenAiCompatibleProvider(options: OpenAiCompatibleProvider
       ...(options.extraBody === undefined ? {} : { extraBody: options.extraBody }),
     }),
     headers: { ...(options.apiKey === undefined ? {} : { authorization: `Bearer ${options.apiKey.trim()}` }), ...options.headers },
+    // A gateway may serve models that reason unseen; a machine of one's own shows what its models write.
+    showsAll: () => options.price === 'free',
     clock: options.clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),

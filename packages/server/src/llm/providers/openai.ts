@@ -21,6 +21,8 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
     dialect: createOpenAiChat({ maxTokensField: options.maxTokensField ?? 'max_completion_tokens' }),
     headers: { authorization: `Bearer ${options.apiKey.trim()}`, ...options.headers },
     claimPattern: /^(gpt-|chatgpt-|codex-|o\d)/,
+    // Reasoning of the later models is billed and not shown.
+    showsAll: (model) => /^(gpt-3\.5|gpt-4|chatgpt-4)/.test(model),
     clock: options.clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),

@@ -44,6 +44,7 @@ export function createSimProvider(options: SimProviderOptions): Provider {
     headers: { ...options.headers },
     claimPattern: /^sim-/,
     listedName: plainName,
+    showsAll: () => true,
     clock: options.clock,
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
   });

@@ -10,6 +10,7 @@ const target = (model: string): ModelTarget => ({
   contextTokens: 1,
   maxOutputTokens: 1,
   simulator: true,
+  thinksUnseen: false,
   price: null,
 });
 const [a, b, c] = [target('a'), target('b'), target('c')];

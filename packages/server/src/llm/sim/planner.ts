@@ -25,13 +25,25 @@ export function planAnswer(request: InboundRequest): InboundAnswer {
   return spoken(request.outputSchema === null ? answer : JSON.stringify(exampleOf(request.outputSchema, answer, figuresOf(task))));
 }
 
-/** Cuts an answer at the request's token limit, as a provider would. */
+/** Cuts an answer at the request's token limit, as a provider would: in the middle of arguments, too. */
 export function limitAnswer(answer: InboundAnswer, maxTokens: number): InboundAnswer {
-  const thinking = tokenPieces(answer.thinking);
-  const text = tokenPieces(answer.text);
-  if (thinking.length + text.length <= maxTokens) return answer;
-  const left = Math.max(0, maxTokens - thinking.length);
-  return { thinking: thinking.slice(0, maxTokens).join(''), text: text.slice(0, left).join(''), calls: [], finish: 'length' };
+  let left = maxTokens;
+  let cut = false;
+  const within = (said: string): string => {
+    const pieces = tokenPieces(said);
+    const kept = pieces.slice(0, left);
+    cut ||= kept.length < pieces.length;
+    left -= kept.length;
+    return kept.join('');
+  };
+  const [thinking, text] = [within(answer.thinking), within(answer.text)];
+  const calls: { name: string; arguments: string }[] = [];
+  for (const call of answer.calls) {
+    const name = within(call.name);
+    if (name === call.name) calls.push({ name, arguments: within(call.arguments) });
+    if (cut) break;
+  }
+  return cut ? { thinking, text, calls, finish: 'length' } : answer;
 }
 
 function spoken(text: string): InboundAnswer {

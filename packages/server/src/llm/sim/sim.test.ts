@@ -166,6 +166,9 @@ describe('the planner', () => {
       calls: [],
       finish: 'length',
     });
+    const call = { name: 'code_js', arguments: '{"code":"return 1 + 2 + 3"}' };
+    const cut = limitAnswer({ thinking: '', text: '', calls: [call, call], finish: 'tool_calls' }, 8);
+    expect(cut).toEqual({ thinking: '', text: '', calls: [{ name: 'code_js', arguments: '{"code":"return 1 +' }], finish: 'length' });
   });
 });
 

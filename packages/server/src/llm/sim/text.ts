@@ -1,9 +1,10 @@
 /**
- * The simulator's tokens: runs of up to eight characters that are not white space, each with the white space before it.
- * There are no more of them than the service estimates for the same text.
+ * The simulator's tokens, cut where real tokenizers cut: up to eight letters with a sign before them, up to three digits or
+ * signs, each with the white space before it. There are no more of them than the service estimates for the same text, and no
+ * fewer than it counts when they come back.
  */
 export function tokenPieces(text: string): string[] {
-  const pieces: string[] = text.match(/\s*\S{1,8}/gu) ?? [];
+  const pieces: string[] = text.match(/\s*(?:[^\s\p{L}\p{N}]?\p{L}{1,8}|\p{N}{1,3}|[^\s\p{L}\p{N}]{1,3})/gu) ?? [];
   const covered = pieces.reduce((sum, piece) => sum + piece.length, 0);
   if (covered < text.length) pieces.push((pieces.pop() ?? '') + text.slice(covered));
   return pieces;

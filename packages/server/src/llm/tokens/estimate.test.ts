@@ -12,7 +12,10 @@ it.each([
   ['code', 'const x = (a[i] ?? 0) + b.c("d");', 18],
   ['Chinese', '今天天气很好', 6],
   ['emoji', '😀😀😀', 6],
-  ['numbers', '3.14159265358979', 8],
+  ['numbers', '3.14159265358979', 16],
+  ['digits', '1234567890'.repeat(10), 100],
+  ['hex', '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08', 50],
+  ['base64', 'aGVsbG8gd29ybGQsIHRoaXMgaXMgYSB0ZXN0IG9mIHRva2Vucw==', 36],
 ])('estimates this %s at no less than a tokenizer counts', (_what, text, counted) => {
   expect(estimateTextTokens(text)).toBeGreaterThanOrEqual(counted);
 });

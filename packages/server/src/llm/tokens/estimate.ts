@@ -3,8 +3,9 @@ import type { ModelInput } from '#llm/contract';
 
 /**
  * A generous estimate of token counts without a tokenizer. English prose has about 4 bytes per token, code 3, and tokenizers
- * merge runs of letters; so ASCII letters, digits and spaces count half a token each, every other ASCII character one, and
- * other characters one per 2-byte, two per 3-byte and three per 4-byte sequence. That is about twice the real count for prose.
+ * merge runs of letters; so small ASCII letters and spaces count half a token each, every other ASCII character one, also a
+ * letter after a digit, and other characters one per 2-byte, two per 3-byte and three per 4-byte sequence. That is about twice
+ * the real count for prose, and not below it for digits, hex, base64 and ids.
  * It is no bound: text that a tokenizer cannot merge, such as random letters or a rare script, may have more tokens.
  */
 export function estimateTextTokens(text: string): number {
@@ -22,11 +23,13 @@ const requestTokens = 16;
 
 function halfTokens(text: string): number {
   let halves = 0;
+  let afterDigit = false;
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
     if (code < 0x80) {
-      const letter = code === 32 || (code >= 97 && code <= 122) || (code >= 48 && code <= 57) || (code >= 65 && code <= 90);
-      halves += letter ? 1 : 2;
+      const merges = code === 32 || (code >= 97 && code <= 122 && !afterDigit);
+      halves += merges ? 1 : 2;
+      afterDigit = code >= 48 && code <= 57;
     } else if (code < 0x800) halves += 2;
     else if (code >= 0xd800 && code <= 0xdfff)
       halves += 3; // each half of a surrogate pair
@@ -63,7 +66,7 @@ function countMessage(message: Message): number {
 }
 
 /** Estimate, as generous as {@link estimateTextTokens}, of the output tokens that a part of an answer stands for. */
-export function estimatePartTokens(part: AssistantPart): number {
+function estimatePartTokens(part: AssistantPart): number {
   switch (part.type) {
     case 'text':
       return estimateTextTokens(part.text);

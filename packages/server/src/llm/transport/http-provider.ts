@@ -4,6 +4,7 @@ import { type Clock, NexusError } from '#core';
 import type { Provider, ProviderCall, ProviderEvents, ProviderStream } from '#llm/attempt';
 import type { DeltaKind, ModelPrice } from '#llm/contract';
 import { asRecord, asString, type UpstreamDialect } from '#llm/dialects';
+import { ReceivedTokens } from '#llm/tokens';
 import { createTransport, type Transport } from './http.ts';
 
 export interface HttpProviderOptions {
@@ -21,6 +22,8 @@ export interface HttpProviderOptions {
   readonly claimPattern?: RegExp;
   /** For references that carry more than the model's listed name. */
   readonly listedName?: (model: string) => string;
+  /** Models that are known to stream every token that they write. */
+  readonly showsAll: (model: string) => boolean;
   readonly contextTokens?: number;
   readonly maxOutputTokens?: number;
   readonly timeouts?: { readonly connectTimeoutMs?: number; readonly firstByteTimeoutMs?: number; readonly idleTimeoutMs?: number };
@@ -61,6 +64,7 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
     async lists(model) {
       return (await models()).includes(listedName(model));
     },
+    thinksUnseen: (model) => !options.showsAll(listedName(model)),
     limits: () => ({
       ...(options.contextTokens === undefined ? {} : { contextTokens: options.contextTokens }),
       ...(options.maxOutputTokens === undefined ? {} : { maxOutputTokens: options.maxOutputTokens }),
@@ -77,11 +81,26 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
   const maxBytes = baseAnswerBytes + maxOutputTokens * bytesPerToken;
   const utf8 = new StringDecoder('utf8'); // quicker with small pieces than the decoder's own way
   const merger = mergeDeltas(events.delta);
-  const decoder = dialect.decoder({ provider: name, model, onDelta: merger.add });
+  const tokens = new ReceivedTokens();
+  const decoder = dialect.decoder({
+    provider: name,
+    model,
+    onDelta(kind, text) {
+      tokens.add(text);
+      merger.add(kind, text);
+    },
+    onArguments: (text) => tokens.add(text),
+  });
+  /** More has come than was granted: what follows is not read. */
+  let overran = false;
   const sse = createSseDecoder({
     maxEventChars,
     decodeUtf8: (bytes) => utf8.write(bytes),
-    onEvent: (event, data) => decoder.event(event, data),
+    onEvent(event, data) {
+      if (overran) return;
+      decoder.event(event, data);
+      overran = tokens.least > maxOutputTokens;
+    },
   });
   let sent = false;
   let received = 0;
@@ -96,10 +115,14 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
     } finally {
       merger.flush();
     }
-    if (!decoder.finished) return;
-    const answer = decoder.answer();
-    stream.detach();
-    events.done(answer);
+    if (overran) {
+      stream.abort();
+      events.done({ ...decoder.partial(), overran });
+    } else if (decoder.finished) {
+      const answer = decoder.answer();
+      stream.detach();
+      events.done(answer);
+    }
   }
 
   const stream = transport.stream(
@@ -127,7 +150,7 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
     pause: () => stream.pause(),
     resume: () => stream.resume(),
     abort: () => stream.abort(),
-    progress: () => ({ sent, usage: decoder.usage(), streamedTokens: decoder.streamedTokens() }),
+    progress: () => ({ sent, usage: decoder.usage(), streamedTokens: decoder.streamedTokens(), receivedTokens: tokens.least }),
   };
 }
 

@@ -20,7 +20,7 @@ export const resourceAttributes: Record<ResourceType, Readonly<Record<string, Va
   Approval: { kind: 'String', role: 'String', tool: 'String' },
   Host: { scheme: 'String', port: 'Long' },
   Memory: {},
-  Model: { declared: 'Boolean', simulator: 'Boolean', contextTokens: 'Long' },
+  Model: { declared: 'Boolean', simulator: 'Boolean', contextTokens: 'Long', ignoresLimits: 'Boolean' },
   Secret: {},
   System: {},
   Tool: { effects: 'String', permissions: 'Strings' },

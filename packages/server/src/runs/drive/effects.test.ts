@@ -12,7 +12,15 @@ import { Stopping } from './stopping.ts';
 
 it('tells a model call that asks for another attempt when there is nobody left to grant it', async () => {
   const { clock, timers, advance } = createManualTime();
-  const target = { provider: 'p', model: 'm', contextTokens: 1_000, maxOutputTokens: 100, simulator: true, price: null };
+  const target = {
+    provider: 'p',
+    model: 'm',
+    contextTokens: 1_000,
+    maxOutputTokens: 100,
+    simulator: true,
+    thinksUnseen: false,
+    price: null,
+  };
   const llm: Pick<ModelService, 'attempt' | 'next'> = {
     next: async () => ({ type: 'attempt', target, delayMs: 0 }),
     async *attempt() {

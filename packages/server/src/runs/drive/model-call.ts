@@ -42,5 +42,11 @@ export async function streamModelCall(
     },
   });
   channel.flush();
+  if (outcome.type === 'completed' && outcome.part.overran) {
+    const { attempt, grant, part } = outcome;
+    const { provider, model } = attempt.target;
+    const facts = { runId: context.runId, callId, provider, model, maxTokens: grant.maxTokens, outputTokens: part.usage.outputTokens };
+    engine.logger.warn(facts, 'a model went on beyond the tokens that it was granted');
+  }
   return outcome;
 }

@@ -77,6 +77,7 @@ export function proposeAnswer(outcome: Extract<RunModelOutcome, { type: 'complet
             model: target.model,
             content: [...part.content],
             finishReason: part.finishReason,
+            ...(part.overran ? { overran: part.overran } : {}),
             usage: part.usage,
             costMicroUsd: actual.costMicroUsd,
             ...(part.timeToFirstTokenMs === null ? {} : { timeToFirstTokenMs: Math.round(part.timeToFirstTokenMs) }),

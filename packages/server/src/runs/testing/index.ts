@@ -62,6 +62,7 @@ const target: ModelTarget = {
   contextTokens: 100_000,
   maxOutputTokens: 10_000,
   simulator: true,
+  thinksUnseen: false,
   price: {
     inputMicroUsdPerMillion: 1_000_000,
     outputMicroUsdPerMillion: 1_000_000,

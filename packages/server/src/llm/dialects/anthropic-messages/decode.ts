@@ -18,7 +18,7 @@ const finishReasons: Readonly<Record<string, FinishReason>> = {
 };
 
 /** The answer is complete only when `message_stop` was seen. */
-export function createDecoder(context: StreamContext): StreamDecoder {
+export function createMessagesDecoder(context: StreamContext): StreamDecoder {
   const assembler = createAssembler(context.onDelta);
   const calls = new Map<unknown, { readonly draft: ToolCallDraft; readonly initial: string }>();
   let stopReason = '';
@@ -60,7 +60,9 @@ export function createDecoder(context: StreamContext): StreamDecoder {
       case 'input_json_delta': {
         const call = calls.get(index);
         if (call === undefined) throw malformed(context, 'tool input for a block that is not a tool call');
-        call.draft.arguments += asString(value.partial_json);
+        const piece = asString(value.partial_json);
+        call.draft.arguments += piece;
+        context.onArguments(piece);
       }
     }
   }
@@ -118,6 +120,7 @@ export function createDecoder(context: StreamContext): StreamDecoder {
         finishReason: reason === 'stop' && assembler.hasToolCalls() ? 'tool_calls' : reason,
       };
     },
+    partial: () => ({ content: assembler.content(true), finishReason: 'length' }),
     usage: () => readUsage(wireUsage),
     streamedTokens: () => assembler.streamedTokens(),
   };

@@ -18,7 +18,7 @@ const finishReasons: Readonly<Record<string, FinishReason>> = {
 };
 
 /** The answer is complete when a finish reason was seen and the stream then ended properly: by its end mark, or without a fault. */
-export function createDecoder(context: StreamContext): StreamDecoder {
+export function createChatDecoder(context: StreamContext): StreamDecoder {
   const assembler = createAssembler(context.onDelta);
   const calls = new Map<number, ToolCallDraft>();
   let lastCall: ToolCallDraft | null = null;
@@ -43,7 +43,9 @@ export function createDecoder(context: StreamContext): StreamDecoder {
       draft.name = name;
     }
     const piece = call.arguments;
-    draft.arguments += typeof piece === 'string' ? piece : piece === undefined || piece === null ? '' : JSON.stringify(piece);
+    const text = typeof piece === 'string' ? piece : piece === undefined || piece === null ? '' : JSON.stringify(piece);
+    draft.arguments += text;
+    context.onArguments(text);
     lastCall = draft;
   }
 
@@ -93,6 +95,7 @@ export function createDecoder(context: StreamContext): StreamDecoder {
       const finishReason = reason === 'stop' && calling ? 'tool_calls' : reason === 'tool_calls' && !calling ? 'stop' : reason;
       return { content: assembler.content(reason === 'length'), finishReason };
     },
+    partial: () => ({ content: assembler.content(true), finishReason: 'length' }),
     usage: () => usage,
     streamedTokens: () => assembler.streamedTokens(),
   };
