@@ -29,6 +29,7 @@ export function providerError(failure: ProviderFailure): NexusError {
       model: failure.model,
       ...(status === undefined ? {} : { status }),
       ...(told.type === '' ? {} : { providerCode: brief(told.type).slice(0, 100) }),
+      ...(told.field === '' ? {} : { field: brief(told.field).slice(0, 100) }),
       ...(failure.requestId === undefined ? {} : { requestId: failure.requestId.slice(0, 100) }),
     },
     ...(failure.retryAfterMs === undefined ? {} : { retryAfterMs: failure.retryAfterMs }),
@@ -40,6 +41,8 @@ interface Told {
   readonly message: string;
   /** All machine-readable words of the error, joined. */
   readonly type: string;
+  /** The member of the request that is meant, where the provider names one apart. */
+  readonly field: string;
   readonly status: number | undefined;
 }
 
@@ -86,13 +89,31 @@ function readBody(body: unknown): Told {
   const outer = asRecord(body);
   const nested = outer === null ? null : asRecord(outer.error);
   const error = nested ?? outer;
-  if (error === null) return { message: '', type: '', status: undefined };
+  if (error === null) return { message: '', type: '', field: '', status: undefined };
   const plain = typeof outer?.error === 'string' ? outer.error : ''; // Ollama: {"error":"…"}
-  const detail = typeof error.detail === 'string' ? error.detail : '';
-  const message = typeof error.message === 'string' ? error.message : plain || detail;
+  const message = sayings(error.message, 0) || plain || sayings(error.detail, 0);
   const words = [error.type, error.code].filter((word) => typeof word === 'string');
   const numeric = [error.code, error.status].find((item) => typeof item === 'number' && item >= 400 && item < 600);
-  return { message, type: words.join(' ').toLowerCase(), status: typeof numeric === 'number' ? numeric : undefined };
+  const field = typeof error.param === 'string' ? error.param : '';
+  return { message, type: words.join(' ').toLowerCase(), field, status: typeof numeric === 'number' ? numeric : undefined };
+}
+
+/** A message in words: a text, or a list of what is wrong where, as servers in Python send it. */
+function sayings(value: unknown, depth: number): string {
+  if (typeof value === 'string') return value;
+  if (depth > 3) return '';
+  if (Array.isArray(value)) {
+    return value
+      .slice(0, 10)
+      .map((item) => sayings(item, depth + 1))
+      .filter((text) => text !== '')
+      .join('; ');
+  }
+  const node = asRecord(value);
+  if (node === null) return '';
+  const text = typeof node.msg === 'string' ? node.msg : sayings(node.message ?? node.detail, depth + 1);
+  const place = Array.isArray(node.loc) ? node.loc.filter((step) => typeof step === 'string' || typeof step === 'number').join('.') : '';
+  return place === '' ? text : `${place}: ${text}`;
 }
 
 /** A provider's text on one line, cut, without what looks like a credential. */

@@ -56,8 +56,9 @@ export function streamCut(context: StreamContext, what = 'before its terminal ev
   });
 }
 
-/** A tool call's arguments for the way back; text that was not JSON travels in an object, as providers insist on one. */
+/** A tool call's arguments for the way back; what is no object travels in one, as providers insist on it. */
 export function toolInput(part: { readonly input: unknown; readonly invalidInput?: string | undefined }): Record<string, unknown> {
   if (part.invalidInput !== undefined) return { invalid_json: part.invalidInput };
+  if (part.input === undefined || part.input === null) return {};
   return asRecord(part.input) ?? { value: part.input };
 }

@@ -30,17 +30,18 @@ const smallPrice: ModelPrice = {
  * 1 USD per million input tokens and 4 per million output tokens, a tenth of that for `sim-small`.
  */
 export function createSimProvider(options: SimProviderOptions): Provider {
+  const { name = 'sim' } = options;
   const plainName = (model: string) => model.split('?')[0] ?? model;
   return createHttpProvider({
-    name: options.name ?? 'sim',
+    name,
     simulator: true,
     catalogue: null,
     fixedPrice: (model) => (plainName(model) === 'sim-small' ? smallPrice : largePrice),
     baseUrl: `${options.url}/v1`,
     dialect:
       options.dialect === 'anthropic'
-        ? createAnthropicMessages({ promptCaching: true })
-        : createOpenAiChat({ maxTokensField: 'max_completion_tokens' }),
+        ? createAnthropicMessages({ provider: name, promptCaching: true })
+        : createOpenAiChat({ provider: name, maxTokensField: 'max_completion_tokens' }),
     headers: { ...options.headers },
     claimPattern: /^sim-/,
     listedName: plainName,

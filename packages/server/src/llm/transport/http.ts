@@ -6,7 +6,7 @@ import { readRetryAfterMs } from './retry-after.ts';
 export interface TransportOptions {
   /** Name of the provider, for errors. */
   readonly provider: string;
-  /** `https://host[:port][/prefix]`; paths of requests are appended to it. */
+  /** `https://host[:port][/prefix][?query]`; paths of requests are appended to the prefix, and each is sent with the query. */
   readonly baseUrl: string;
   readonly clock: Clock;
   readonly connectTimeoutMs?: number;
@@ -64,6 +64,7 @@ const maxTimerMs = 2_147_483_647;
 export function createTransport(options: TransportOptions): Transport {
   const base = new URL(options.baseUrl);
   const prefix = base.pathname.replace(/\/+$/, '');
+  const whole = (path: string) => prefix + path + base.search;
   const firstByteTimeoutMs = options.firstByteTimeoutMs ?? 120_000;
   const idleTimeoutMs = options.idleTimeoutMs ?? 60_000;
   const pool = new Pool(base.origin, {
@@ -76,12 +77,12 @@ export function createTransport(options: TransportOptions): Transport {
 
   return {
     stream(request, handler) {
-      return openStream({ ...options, firstByteTimeoutMs, idleTimeoutMs, pool, path: prefix + request.path }, request, handler);
+      return openStream({ ...options, firstByteTimeoutMs, idleTimeoutMs, pool, path: whole(request.path) }, request, handler);
     },
     async getJson(path, { headers, timeoutMs }) {
       const response = await pool.request({
         method: 'GET',
-        path: prefix + path,
+        path: whole(path),
         headers: { accept: 'application/json', ...headers },
         signal: AbortSignal.timeout(timeoutMs),
       });

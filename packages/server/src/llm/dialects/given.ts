@@ -1,0 +1,70 @@
+import type { AssistantPart, GivenBy } from '@nexus-agent/protocol';
+import { isTooDeep } from '#core';
+import { asRecord, asString } from './json.ts';
+import type { StreamContext, StreamDecoder } from './upstream.ts';
+
+/** A member of a call that some servers of the OpenAI format give and want back: Gemini's proof of its thinking. */
+export const opaqueMember = 'extra_content';
+
+const reasoningField = /"(reasoning_content|reasoning)"\s*:\s*"[^"]/;
+
+/**
+ * A decoder whose answers say who gave their reasoning and calls, with what must go back with them, and call the tools by the
+ * names that they have here.
+ *
+ * @param toolNames our names by those on the wire, where they differ
+ */
+export function markGiven(
+  create: (context: StreamContext) => StreamDecoder,
+  toolNames: ReadonlyMap<string, string>,
+): (context: StreamContext) => StreamDecoder {
+  return (context) => {
+    const decoder = create(context);
+    const givenBy: GivenBy = { provider: context.provider, model: context.model };
+    const opaque: OpaqueOfCall[] = [];
+    let field: string | undefined;
+
+    function mark(part: AssistantPart): AssistantPart {
+      if (part.type === 'text') return part;
+      if (part.type === 'reasoning') return { ...part, ...(field === undefined ? {} : { field }), givenBy };
+      const at = opaque.findIndex(({ id, name }) => (id === '' ? name === part.name : id === part.providerCallId));
+      const [found] = at === -1 ? [] : opaque.splice(at, 1);
+      const name = toolNames.get(part.name) ?? part.name;
+      return { ...part, name, ...(found === undefined ? {} : { opaque: found.members, givenBy }) };
+    }
+
+    return {
+      event(name, data) {
+        decoder.event(name, data);
+        if (field === undefined && data.includes('"reasoning')) field = reasoningField.exec(data)?.[1];
+        if (data.includes(`"${opaqueMember}"`) && !isTooDeep(data)) opaque.push(...readOpaque(data));
+      },
+      get finished() {
+        return decoder.finished;
+      },
+      answer() {
+        const answer = decoder.answer();
+        return { ...answer, content: answer.content.map(mark) };
+      },
+      usage: () => decoder.usage(),
+      streamedTokens: () => decoder.streamedTokens(),
+    };
+  };
+}
+
+interface OpaqueOfCall {
+  readonly id: string;
+  readonly name: string;
+  readonly members: Record<string, unknown>;
+}
+
+function readOpaque(data: string): OpaqueOfCall[] {
+  const choices = asRecord(JSON.parse(data))?.choices;
+  const calls = asRecord(asRecord(Array.isArray(choices) ? choices[0] : null)?.delta)?.tool_calls;
+  return (Array.isArray(calls) ? calls : []).flatMap((item) => {
+    const call = asRecord(item);
+    const value = asRecord(call?.[opaqueMember]);
+    if (call === null || value === null) return [];
+    return [{ id: asString(call.id), name: asString(asRecord(call.function)?.name), members: { [opaqueMember]: value } }];
+  });
+}
