@@ -1,8 +1,9 @@
 import type { Provider } from '#llm/attempt';
 import type { ModelPrice } from '#llm/contract';
-import { createAnthropicMessages, createOpenAiChat } from '#llm/dialects';
+import { anthropicRefusals, createAnthropicMessages, createOmissions, createOpenAiChat, openAiRefusals } from '#llm/dialects';
 import { createHttpProvider } from '#llm/transport';
 import type { CommonProviderOptions } from './options.ts';
+import { resendWithoutRefused } from './resend.ts';
 
 export interface SimProviderOptions extends Pick<CommonProviderOptions, 'name' | 'clock' | 'timeouts' | 'headers'> {
   /** Of a running simulator (`startSimulator`). */
@@ -30,9 +31,12 @@ const smallPrice: ModelPrice = {
  * 1 USD per million input tokens and 4 per million output tokens, a tenth of that for `sim-small`.
  */
 export function createSimProvider(options: SimProviderOptions): Provider {
-  const { name = 'sim' } = options;
+  const { name = 'sim', clock } = options;
   const plainName = (model: string) => model.split('?')[0] ?? model;
-  return createHttpProvider({
+  const omissions = createOmissions();
+  const common = { provider: name, omissions };
+  const anthropic = { ...common, promptCaching: true };
+  const provider = createHttpProvider({
     name,
     simulator: true,
     catalogue: null,
@@ -40,12 +44,14 @@ export function createSimProvider(options: SimProviderOptions): Provider {
     baseUrl: `${options.url}/v1`,
     dialect:
       options.dialect === 'anthropic'
-        ? createAnthropicMessages({ provider: name, promptCaching: true })
-        : createOpenAiChat({ provider: name, maxTokensField: 'max_completion_tokens' }),
+        ? createAnthropicMessages(anthropic)
+        : createOpenAiChat({ ...common, maxTokensField: 'max_completion_tokens' }),
     headers: { ...options.headers },
     claimPattern: /^sim-/,
     listedName: plainName,
-    clock: options.clock,
+    clock,
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
   });
+  const refusals = options.dialect === 'anthropic' ? anthropicRefusals(anthropic) : openAiRefusals;
+  return resendWithoutRefused(provider, { refusals, omissions, clock });
 }
