@@ -6,7 +6,7 @@ import type { StreamContext, StreamDecoder } from './upstream.ts';
 /** A member of a call that some servers of the OpenAI format give and want back: Gemini's proof of its thinking. */
 export const opaqueMember = 'extra_content';
 
-const reasoningField = /"(reasoning_content|reasoning)"\s*:\s*"[^"]/;
+const reasoningField = /"(reasoning(?:_content|_text)?)"\s*:\s*"[^"]/;
 
 /**
  * A decoder whose answers say who gave their reasoning and calls, with what must go back with them, and call the tools by the
@@ -33,11 +33,15 @@ export function markGiven(
       return { ...part, name, ...(found === undefined ? {} : { opaque: found.members, givenBy }) };
     }
 
+    function look(data: string): void {
+      if (field === undefined && data.includes('"reasoning')) field = reasoningField.exec(data)?.[1];
+      if (data.includes(`"${opaqueMember}"`) && !isTooDeep(data)) opaque.push(...readOpaque(data));
+    }
+
     return {
       event(name, data) {
         decoder.event(name, data);
-        if (field === undefined && data.includes('"reasoning')) field = reasoningField.exec(data)?.[1];
-        if (data.includes(`"${opaqueMember}"`) && !isTooDeep(data)) opaque.push(...readOpaque(data));
+        look(data);
       },
       get finished() {
         return decoder.finished;
@@ -60,7 +64,8 @@ interface OpaqueOfCall {
 
 function readOpaque(data: string): OpaqueOfCall[] {
   const choices = asRecord(JSON.parse(data))?.choices;
-  const calls = asRecord(asRecord(Array.isArray(choices) ? choices[0] : null)?.delta)?.tool_calls;
+  const choice = asRecord(Array.isArray(choices) ? choices[0] : null);
+  const calls = asRecord(choice?.delta ?? choice?.message)?.tool_calls;
   return (Array.isArray(calls) ? calls : []).flatMap((item) => {
     const call = asRecord(item);
     const value = asRecord(call?.[opaqueMember]);

@@ -1,4 +1,4 @@
-import type { AssistantPart, GivenBy, Message, ReasoningPart, ToolCallPart, UserPart } from '@nexus-agent/protocol';
+import type { AssistantPart, GivenBy, Message, ReasoningPart, ToolCallPart, ToolResultPart, UserPart } from '@nexus-agent/protocol';
 import { sha256 } from '#core';
 import { toolInput } from './upstream.ts';
 
@@ -12,11 +12,7 @@ export interface WireCall {
   readonly opaque: ToolCallPart['opaque'];
 }
 
-export interface WireResult {
-  readonly id: string;
-  readonly output: string;
-  readonly isError: boolean;
-}
+export type WireResult = { readonly id: string } & Readonly<Pick<ToolResultPart, 'output' | 'isError'>>;
 
 export type WireAnswerPart = { readonly type: 'text'; readonly text: string } | ReasoningPart | WireCall;
 
@@ -182,7 +178,7 @@ export function wireName(name: string): string {
  * JSON for the wire. Half a surrogate pair, which servers refuse to read, becomes the sign for what cannot be shown, in names
  * of members too.
  */
-export function wireJson(value: unknown): string {
+export function toWireJson(value: unknown): string {
   const text = JSON.stringify(value) ?? 'null';
   if (!/\\ud[89a-f]/.test(text)) return text;
   return text.replace(/\\(?:u(d[89a-f][0-9a-f]{2})|.)/g, (whole, half: string | undefined) => (half === undefined ? whole : '\\ufffd'));

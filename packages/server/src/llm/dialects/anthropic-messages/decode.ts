@@ -18,7 +18,7 @@ const finishReasons: Readonly<Record<string, FinishReason>> = {
 };
 
 /** The answer is complete only when `message_stop` was seen. */
-export function createDecoder(context: StreamContext): StreamDecoder {
+export function createMessagesDecoder(context: StreamContext): StreamDecoder {
   const assembler = createAssembler(context.onDelta);
   const calls = new Map<unknown, { readonly draft: ToolCallDraft; readonly initial: string }>();
   let stopReason = '';

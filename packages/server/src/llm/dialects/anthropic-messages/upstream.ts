@@ -13,10 +13,10 @@ import {
   sendsFormat,
 } from '../features.ts';
 import { markGiven } from '../given.ts';
-import { isBlank, normaliseConversation, type WireAnswerPart, type WireTurn, wireJson, wireName } from '../normalise.ts';
+import { isBlank, normaliseConversation, toWireJson, type WireAnswerPart, type WireTurn, wireName } from '../normalise.ts';
 import { answerSchema, toolSchema } from '../schema.ts';
 import type { UpstreamDialect } from '../upstream.ts';
-import { createDecoder, redactedMark } from './decode.ts';
+import { createMessagesDecoder, redactedMark } from './decode.ts';
 import {
   type AnthropicBlock,
   type AnthropicImageSource,
@@ -86,9 +86,9 @@ export function createAnthropicMessages(options: AnthropicMessagesOptions): Upst
         ...(thinking === undefined ? {} : { thinking }),
         stream: true,
       };
-      return wireJson(body);
+      return toWireJson(body);
     },
-    decoder: options.provider === undefined ? createDecoder : markGiven(createDecoder, toolNames),
+    decoder: options.provider === undefined ? createMessagesDecoder : markGiven(createMessagesDecoder, toolNames),
   };
 }
 

@@ -18,7 +18,7 @@ const finishReasons: Readonly<Record<string, FinishReason>> = {
 };
 
 /** The answer is complete when a finish reason was seen and the stream then ended properly: by its end mark, or without a fault. */
-export function createDecoder(context: StreamContext): StreamDecoder {
+export function createChatDecoder(context: StreamContext): StreamDecoder {
   const assembler = createAssembler(context.onDelta);
   const calls = new Map<number, ToolCallDraft>();
   let lastCall: ToolCallDraft | null = null;

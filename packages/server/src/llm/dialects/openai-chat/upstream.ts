@@ -14,10 +14,10 @@ import {
   sendsFormat,
 } from '../features.ts';
 import { markGiven, opaqueMember } from '../given.ts';
-import { isBlank, isGivenBy, normaliseConversation, type WireAnswerPart, type WireTurn, wireJson, wireName } from '../normalise.ts';
+import { isBlank, isGivenBy, normaliseConversation, toWireJson, type WireAnswerPart, type WireTurn, wireName } from '../normalise.ts';
 import { answerSchema, toolSchema } from '../schema.ts';
 import type { UpstreamDialect } from '../upstream.ts';
-import { createDecoder } from './decode.ts';
+import { createChatDecoder } from './decode.ts';
 import { chatPath, type OpenAiMessage, type OpenAiPart, type OpenAiRequest, type OpenAiTool, type OpenAiToolCall } from './wire.ts';
 
 export interface OpenAiChatOptions {
@@ -80,9 +80,9 @@ export function createOpenAiChat(options: OpenAiChatOptions): UpstreamDialect {
         stream: true,
         ...(omitted.has('streamOptions') ? {} : { stream_options: { include_usage: true } }),
       };
-      return wireJson({ ...options.extraBody, ...body });
+      return toWireJson({ ...options.extraBody, ...body });
     },
-    decoder: options.provider === undefined ? createDecoder : markGiven(createDecoder, toolNames),
+    decoder: options.provider === undefined ? createChatDecoder : markGiven(createChatDecoder, toolNames),
   };
 }
 
@@ -135,7 +135,7 @@ function encodeAnswer(parts: readonly WireAnswerPart[], recipient: GivenBy, omit
     if (part.type === 'text') text += part.text;
     else if (part.type === 'call') {
       const missing = calls.length === 0 && omitted.has('callsWithoutSignature') ? noSignature : undefined;
-      const call = { id: part.id, type: 'function' as const, function: { name: part.name, arguments: wireJson(part.input) } };
+      const call = { id: part.id, type: 'function' as const, function: { name: part.name, arguments: toWireJson(part.input) } };
       calls.push({ ...(part.opaque ?? missing), ...call });
     } else if (isGivenBy(part, recipient)) {
       reasoning += part.text;
