@@ -20,13 +20,15 @@ export type GivenBy = z.infer<typeof GivenBy>;
 
 /**
  * What the model thought. `signature` is the provider's opaque proof and must travel back unchanged; `field` is the member of
- * the wire format that the text came in, where a format knows several.
+ * the wire format that the text came in, where a format knows several. `opaque` is what else the provider gave with it and
+ * wants back.
  */
 export const ReasoningPart = z.object({
   type: z.literal('reasoning'),
   text: z.string(),
   signature: z.string().optional(),
   field: z.string().optional(),
+  opaque: z.record(z.string(), z.unknown()).optional(),
   givenBy: GivenBy.optional(),
 });
 export type ReasoningPart = z.infer<typeof ReasoningPart>;

@@ -217,6 +217,11 @@ describe('what only its giver understands', () => {
     expect(asks([user('go'), ...toolTurn([]), { role: 'assistant', content: [{ type: 'text', text: 'ok' }] }, user('now')])).toBeDefined();
   });
 
+  it('is asked to go on where the turn began with it', () => {
+    const messages = [user('go'), ...toolTurn([thought(own, 's')]), ...toolTurn([thought(other, 's')]), ...toolTurn([])];
+    expect(JSON.parse(anthropic?.encode(makeRequest('', { messages }), call) ?? '').thinking).toBeDefined();
+  });
+
   it('is known by what the stream of the answer says', () => {
     const read = (
       dialect: (typeof wires)[number][1] | undefined,
@@ -246,8 +251,32 @@ describe('what only its giver understands', () => {
     const sent = messagesOf(openai, [user('go'), { role: 'assistant', content: [...content] }]);
     expect(sent[2]).toMatchObject({ reasoning: 'I see', tool_calls: [{ extra_content: proof }, {}] });
     expect(sent[2].tool_calls[1]).not.toHaveProperty('extra_content');
+    const pieces = [
+      { reasoning_details: [{ type: 'reasoning.text', index: 0, text: 'I ', signature: null }] },
+      {
+        reasoning_details: [
+          { type: 'reasoning.text', index: 0, text: 'see', signature: 'sig' },
+          { type: 'reasoning.encrypted', index: 1, data: 'x' },
+        ],
+      },
+    ];
+    const detailed = read(
+      openai,
+      { provider: 'p', model: 'm' },
+      ...pieces.map((piece) => delta(piece)),
+      delta({ tool_calls: calls }),
+      delta({}, 'tool_calls'),
+    );
+    expect(messagesOf(openai, [user('go'), { role: 'assistant', content: [...detailed] }])[2]).toMatchObject({
+      reasoning_details: [
+        { type: 'reasoning.text', index: 0, text: 'I see', signature: 'sig' },
+        { type: 'reasoning.encrypted', index: 1, data: 'x' },
+      ],
+    });
     const elsewhere = createOpenAiChat({ provider: 'q', maxTokensField: 'max_tokens' });
-    expect(JSON.stringify(messagesOf(elsewhere, [user('go'), { role: 'assistant', content: [...content] }]))).not.toMatch(/I see|sig/);
+    expect(JSON.stringify(messagesOf(elsewhere, [user('go'), { role: 'assistant', content: [...content, ...detailed] }]))).not.toMatch(
+      /I see|sig/,
+    );
   });
 });
 

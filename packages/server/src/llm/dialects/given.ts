@@ -5,6 +5,8 @@ import type { StreamContext, StreamDecoder } from './upstream.ts';
 
 /** A member of a call that some servers of the OpenAI format give and want back: Gemini's proof of its thinking. */
 export const opaqueMember = 'extra_content';
+/** A member of an answer that gateways give and want back: the thinking of whoever stands behind them, in pieces, with proofs. */
+const detailsMember = 'reasoning_details';
 
 const reasoningField = /"(reasoning(?:_content|_text)?)"\s*:\s*"[^"]/;
 
@@ -22,6 +24,7 @@ export function markGiven(
     const decoder = create(context);
     const givenBy: GivenBy = { provider: context.provider, model: context.model };
     const opaque: OpaqueOfCall[] = [];
+    const details: Detail[] = [];
     let field: string | undefined;
 
     function mark(part: AssistantPart): AssistantPart {
@@ -36,6 +39,15 @@ export function markGiven(
     function look(data: string): void {
       if (field === undefined && data.includes('"reasoning')) field = reasoningField.exec(data)?.[1];
       if (data.includes(`"${opaqueMember}"`) && !isTooDeep(data)) opaque.push(...readOpaque(data));
+      if (data.includes(`"${detailsMember}"`) && !isTooDeep(data)) for (const detail of readDetails(data)) addDetail(details, detail);
+    }
+
+    function withDetails(content: readonly AssistantPart[]): readonly AssistantPart[] {
+      if (details.length === 0) return content;
+      const at = content.findIndex(({ type }) => type === 'reasoning');
+      const opaqueParts = { opaque: { [detailsMember]: details } };
+      if (at === -1) return [{ type: 'reasoning', text: '', ...opaqueParts }, ...content];
+      return content.map((part, index) => (index === at ? { ...part, ...opaqueParts } : part));
     }
 
     return {
@@ -48,7 +60,7 @@ export function markGiven(
       },
       answer() {
         const answer = decoder.answer();
-        return { ...answer, content: answer.content.map(mark) };
+        return { ...answer, content: withDetails(answer.content).map(mark) };
       },
       usage: () => decoder.usage(),
       streamedTokens: () => decoder.streamedTokens(),
@@ -62,14 +74,39 @@ interface OpaqueOfCall {
   readonly members: Record<string, unknown>;
 }
 
-function readOpaque(data: string): OpaqueOfCall[] {
+/** What the message, or the piece of it, in a chunk says. */
+function messageIn(data: string): Record<string, unknown> | null {
   const choices = asRecord(JSON.parse(data))?.choices;
   const choice = asRecord(Array.isArray(choices) ? choices[0] : null);
-  const calls = asRecord(choice?.delta ?? choice?.message)?.tool_calls;
+  return asRecord(choice?.delta ?? choice?.message);
+}
+
+function readOpaque(data: string): OpaqueOfCall[] {
+  const calls = messageIn(data)?.tool_calls;
   return (Array.isArray(calls) ? calls : []).flatMap((item) => {
     const call = asRecord(item);
     const value = asRecord(call?.[opaqueMember]);
     if (call === null || value === null) return [];
     return [{ id: asString(call.id), name: asString(asRecord(call.function)?.name), members: { [opaqueMember]: value } }];
   });
+}
+
+type Detail = Record<string, unknown>;
+
+function readDetails(data: string): Detail[] {
+  const list = messageIn(data)?.[detailsMember];
+  return (Array.isArray(list) ? list : []).map((item) => asRecord(item)).filter((item) => item !== null);
+}
+
+/** Pieces of one text follow one another under one type and index. */
+function addDetail(details: Detail[], piece: Detail): void {
+  const last = details.at(-1);
+  const member = typeof piece.text === 'string' ? 'text' : 'summary';
+  const goesOn = last !== undefined && last.type === piece.type && last.index === piece.index && typeof last[member] === 'string';
+  if (!goesOn || typeof piece[member] !== 'string') {
+    details.push({ ...piece });
+    return;
+  }
+  const said = Object.entries(piece).filter(([, value]) => value !== null);
+  Object.assign(last, Object.fromEntries(said), { [member]: `${String(last[member])}${piece[member]}` });
 }

@@ -98,10 +98,15 @@ function encodeThinking({ thinking }: AnthropicMessagesOptions, maxOutputTokens:
   return maxOutputTokens > budget ? { type: 'enabled', budget_tokens: budget } : undefined;
 }
 
-/** What waits for a result must have begun with thinking for thinking to go on; calls of another model have not. */
+/**
+ * A turn that goes on after results must have begun with thinking to go on with it; one that another model began has not. Later
+ * answers of a turn may be without.
+ */
 function breaksThinking(messages: readonly MessageDraft[]): boolean {
-  if (messages.at(-1)?.content[0]?.type !== 'tool_result') return false;
-  const first = messages.at(-2)?.content[0]?.type;
+  const isResult = ({ type }: AnthropicBlock) => type === 'tool_result';
+  if (messages.at(-1)?.content.some(isResult) !== true) return false;
+  const asked = messages.findLastIndex(({ role, content }) => role === 'user' && !content.some(isResult));
+  const first = messages[asked + 1]?.content[0]?.type;
   return first !== 'thinking' && first !== 'redacted_thinking';
 }
 

@@ -128,8 +128,6 @@ const noSignature = { [opaqueMember]: { google: { thought_signature: 'skip_thoug
 
 function encodeAnswer(parts: readonly WireAnswerPart[], recipient: GivenBy, omitted: ReadonlySet<RequestFeature>): OpenAiMessage {
   let text = '';
-  let reasoning = '';
-  let field: string | undefined;
   const calls: OpenAiToolCall[] = [];
   for (const part of parts) {
     if (part.type === 'text') text += part.text;
@@ -137,24 +135,31 @@ function encodeAnswer(parts: readonly WireAnswerPart[], recipient: GivenBy, omit
       const missing = calls.length === 0 && omitted.has('callsWithoutSignature') ? noSignature : undefined;
       const call = { id: part.id, type: 'function' as const, function: { name: part.name, arguments: toWireJson(part.input) } };
       calls.push({ ...(part.opaque ?? missing), ...call });
-    } else if (isGivenBy(part, recipient)) {
-      reasoning += part.text;
-      field = part.field ?? field;
     }
   }
-  const insists = omitted.has('callsWithoutReasoning');
-  const given = isBlank(reasoning) ? noReasoning : reasoning;
-  const back = insists
-    ? { [field ?? 'reasoning_content']: given }
-    : field !== undefined && calls.length > 0 && !omitted.has('reasoning')
-      ? { [field]: reasoning }
-      : {};
+  const own = parts.filter((part) => part.type === 'reasoning' && isGivenBy(part, recipient));
   return {
     role: 'assistant',
     content: text === '' ? null : text,
-    ...back,
+    ...encodeReasoning(own, calls.length > 0, omitted),
     ...(calls.length === 0 ? {} : { tool_calls: calls }),
   };
+}
+
+/** The reasoning that led to calls, as it came: servers that want it back want it with these. */
+function encodeReasoning(parts: readonly WireAnswerPart[], calling: boolean, omitted: ReadonlySet<RequestFeature>): object {
+  let text = '';
+  let field: string | undefined;
+  let opaque: Record<string, unknown> | undefined;
+  for (const part of parts) {
+    if (part.type !== 'reasoning') continue;
+    text += part.text;
+    field ??= part.field;
+    opaque ??= part.opaque;
+  }
+  if (omitted.has('callsWithoutReasoning')) return { ...opaque, [field ?? 'reasoning_content']: isBlank(text) ? noReasoning : text };
+  if (!calling || omitted.has('reasoning')) return {};
+  return opaque ?? (field === undefined ? {} : { [field]: text });
 }
 
 function encodeUser(content: readonly UserPart[]): string | OpenAiPart[] {
