@@ -8,6 +8,9 @@ const sessionTests = ['test/e2e/sessions.test.ts'];
 const executionTests = [`${server}/tools/service.test.ts`];
 const routingTests = [`${server}/llm/routing/next.test.ts`];
 
+const encodeTests = [`${server}/llm/dialects/encode.test.ts`];
+const resendTests = [`${server}/llm/providers/resend.test.ts`];
+
 /** Of `identity`, `llm`, `tools`, `calls` and `control`. */
 export const serviceMutants: readonly Mutant[] = [
   {
@@ -58,6 +61,83 @@ export const serviceMutants: readonly Mutant[] = [
     replace: 'delayMs < remainingMs ? delayMs : null',
     by: 'delayMs',
     tests: routingTests,
+  },
+  {
+    bug: 'a blank answer is sent back',
+    file: `${server}/llm/dialects/normalise.ts`,
+    replace: "    if (part.type === 'text') return !isBlank(part.text);\n",
+    by: "    if (part.type === 'text') return part.text !== '';\n",
+    tests: encodeTests,
+  },
+  {
+    bug: 'two calls under one id are given one result twice',
+    file: `${server}/llm/dialects/normalise.ts`,
+    replace: 'storedId === providerCallId && result === null',
+    by: 'storedId === providerCallId',
+    tests: encodeTests,
+  },
+  {
+    bug: 'one model is given the reasoning of another',
+    file: `${server}/llm/dialects/normalise.ts`,
+    replace: 'givenBy?.provider === recipient.provider && givenBy.model === recipient.model',
+    by: 'givenBy?.provider === recipient.provider',
+    tests: encodeTests,
+  },
+  {
+    bug: 'two made-up tools go under one name',
+    file: `${server}/llm/dialects/normalise.ts`,
+    replace: 'sha256(name).slice(0, 8)',
+    by: "''",
+    tests: encodeTests,
+  },
+  {
+    bug: 'half a surrogate pair is sent',
+    file: `${server}/llm/dialects/normalise.ts`,
+    replace: "(half === undefined ? whole : '\\\\ufffd')",
+    by: 'whole',
+    tests: encodeTests,
+  },
+  {
+    bug: 'thinking is moved away from where its proof holds',
+    file: `${server}/llm/dialects/normalise.ts`,
+    replace: "part.type === 'reasoning' && part.givenBy === undefined;",
+    by: "part.type === 'reasoning';",
+    tests: encodeTests,
+  },
+  {
+    bug: 'an object of a strict schema may have other members',
+    file: `${server}/llm/dialects/schema.ts`,
+    replace: '  copy.additionalProperties = false;\n',
+    by: '',
+    tests: encodeTests,
+  },
+  {
+    bug: 'what a server refused is sent to it again with the next call',
+    file: `${server}/llm/providers/resend.ts`,
+    replace: 'lasting.length > 0',
+    by: 'lasting.length > 1',
+    tests: resendTests,
+  },
+  {
+    bug: 'what did not help is left out for ever',
+    file: `${server}/llm/providers/resend.ts`,
+    replace: '                tried.push(found);\n',
+    by: '                tried.push(found);\n                remember();\n',
+    tests: resendTests,
+  },
+  {
+    bug: 'a request that is sent again has the whole time once more',
+    file: `${server}/llm/providers/resend.ts`,
+    replace: 'stream = send(remainingMs);',
+    by: 'stream = send(call.timeoutMs);',
+    tests: resendTests,
+  },
+  {
+    bug: 'the fault of one conversation is remembered of the server',
+    file: `${server}/llm/providers/resend.ts`,
+    replace: '.filter(({ once }) => once !== true)',
+    by: '',
+    tests: resendTests,
   },
   {
     bug: 'a tool that was told to stop may take for ever',

@@ -90,6 +90,7 @@ export function normaliseConversation(messages: readonly Message[], recipient: G
     const before = last?.role === 'assistant' ? last : null;
     const turn: AssistantTurn = before ?? { role: 'assistant', parts: [] };
     if (before === null) turns.push(turn);
+    const firstText = kept.find(({ type }) => type === 'text');
     for (const part of kept) {
       if (part.type === 'tool_call') {
         calls += 1;
@@ -99,7 +100,7 @@ export function normaliseConversation(messages: readonly Message[], recipient: G
         turn.parts.push({ type: 'call', id, name: wireName(part.name), input: toolInput(part), opaque });
       } else if (part.type === 'text') {
         // A further answer begins on a line of its own.
-        const joins = before !== null && part === kept.find(({ type }) => type === 'text');
+        const joins = before !== null && part === firstText;
         turn.parts.push(joins ? { type: 'text', text: `\n${part.text}` } : part);
       } else if (before === null) {
         turn.parts.push(part); // the middle of a turn is no place for it
