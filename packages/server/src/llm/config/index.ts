@@ -57,6 +57,7 @@ const chatFeatures = [
   'callsWithoutReasoning',
   'callsWithoutSignature',
   'userAfterTool',
+  'systemMessage',
 ] as const;
 
 const omitted =
@@ -65,7 +66,7 @@ const found = 'What is not named is found out by the first refusal that names it
 const chatOmit = () =>
   setting(
     z.array(z.enum(chatFeatures)).optional(),
-    `${omitted}, \`streamOptions\`, \`reasoning\` (what the model thought, sent back to it); \`callsWithoutReasoning\` and \`callsWithoutSignature\` (calls that another model made: a stand-in is sent for what they lack), \`userAfterTool\` (a user’s message right after a result: one of the assistant is put between). ${found}`,
+    `${omitted}, \`streamOptions\`, \`reasoning\` (what the model thought, sent back to it); \`callsWithoutReasoning\` and \`callsWithoutSignature\` (calls that another model made: a stand-in is sent for what they lack), \`userAfterTool\` (a user’s message right after a result: one of the assistant is put between), \`systemMessage\` (the instructions are put before the first message). ${found}`,
   );
 
 /** Provider credentials and the address that they are sent to. */

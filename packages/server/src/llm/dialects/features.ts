@@ -4,7 +4,8 @@ import type { ModelRequest } from '#llm/contract';
  * What requests have that not every server takes. `maxTokensField`: the name of the limit, instead of which its other name is
  * sent. `responseFormatWithTools`: the format of the answer beside tools. `reasoning`: reasoning that goes back to who gave it.
  * `callsWithoutReasoning`, `callsWithoutSignature`: calls of other models in the conversation, which get a stand-in for what
- * they lack. `userAfterTool`: a user's message right after a tool's result.
+ * they lack. `userAfterTool`: a user's message right after a tool's result. `systemMessage`: instructions as a message of their
+ * own.
  */
 export type RequestFeature =
   | 'streamOptions'
@@ -17,7 +18,8 @@ export type RequestFeature =
   | 'reasoning'
   | 'callsWithoutReasoning'
   | 'callsWithoutSignature'
-  | 'userAfterTool';
+  | 'userAfterTool'
+  | 'systemMessage';
 
 /** How a refusal tells which feature is in the way. */
 export interface FeatureRefusal {

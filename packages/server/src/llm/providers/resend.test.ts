@@ -81,6 +81,17 @@ const called: Message[] = [
   { role: 'assistant', content: [{ type: 'tool_call', providerCallId: 'x', name: 'fs_list', input: {} }] },
   { role: 'tool', content: [{ type: 'tool_result', providerCallId: 'x', name: 'fs_list', output: 'a', isError: false }] },
 ];
+const thoughtful: Message[] = [
+  user('go'),
+  {
+    role: 'assistant',
+    content: [
+      { type: 'reasoning', text: 'I should.', field: 'reasoning_content', givenBy: { provider: 'p', model: 'm' } },
+      { type: 'reasoning', text: 'I should too.', field: 'reasoning_content', givenBy: { provider: 'p', model: 'another' } },
+      { type: 'tool_call', providerCallId: 'x', name: 'fs_list', input: {} },
+    ],
+  },
+];
 const says = (message: string, status = 400): Refusal => ({ status, body: { error: { message, type: 'invalid_request_error' } } });
 const answersOf = (body: Body): Body[] => body.messages.filter(({ role }: Body) => role === 'assistant');
 
@@ -145,6 +156,30 @@ const rows: readonly (readonly [string, Create, Partial<ModelRequest>, (body: Bo
     { messages: called },
     (body) => !answersOf(body)[0].tool_calls[0].extra_content,
     says('Function call is missing a thought_signature in functionCall parts.'),
+  ],
+  ['a message of the system', compatible, {}, (body) => body.messages[0].role === 'system', says('System role not supported')],
+  [
+    'reasoning of its own',
+    compatible,
+    { messages: thoughtful },
+    (body) => answersOf(body).some((item) => item.reasoning_content),
+    says(
+      "'messages.2' : for 'role:assistant' the following must be satisfied[('messages.2' : property 'reasoning_content' is unsupported)]",
+    ),
+  ],
+  [
+    'a format, in the words of others',
+    openai,
+    { tools, outputSchema },
+    (body) => 'response_format' in body,
+    says("Function calling with a response mime type: 'application/json' is unsupported"),
+  ],
+  [
+    'a format, in the words of yet others',
+    openai,
+    { tools, outputSchema },
+    (body) => 'response_format' in body,
+    says('json mode cannot be combined with tool/function calling'),
   ],
   [
     'a format on the other wire',

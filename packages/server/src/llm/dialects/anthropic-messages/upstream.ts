@@ -37,13 +37,14 @@ export interface AnthropicMessagesOptions {
   readonly omissions?: Omissions;
 }
 
-const formatWords = /output_(config|format)|response_?format|structured.?output|json_?schema|schema of the (output|answer)/i;
+const formatWords = /output[ _-](config|format)|response[ _-]?format|structured.?output|json[ _-]?schema|schema of the (output|answer)/i;
 
 /** What servers of this format do not all take, by the words of their refusals. */
 export function anthropicRefusals({ promptCaching, thinking }: AnthropicMessagesOptions): readonly FeatureRefusal[] {
   return [
     { feature: 'promptCaching', words: /cache_control|prompt caching/i, isIn: () => promptCaching },
     { feature: 'temperature', words: /temperature/i, isIn: hasTemperature },
+    { feature: 'thinking', words: /expected .?thinking|start with a thinking block/i, isIn: () => thinking !== undefined, once: true },
     // One conversation with thinking that the server does not take back says nothing of the next one.
     { feature: 'reasoning', words: /signature|thinking\W+(or\W+redacted_thinking\W+)?blocks?/i, isIn: hasReasoning, once: true },
     { feature: 'thinking', words: /\bthinking\b/i, isIn: () => thinking !== undefined },

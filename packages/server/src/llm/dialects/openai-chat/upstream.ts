@@ -33,7 +33,8 @@ export interface OpenAiChatOptions {
 
 /** Who refuses a field because it is missing does not refuse the field. */
 const missingReasoning =
-  /(missing|lacks?|must|required?|expected|pass(ed)? back)[^.]*\breasoning|\breasoning\w*[^.]*(missing|lacks?|must|required?|pass(ed)? back)/i;
+  /^(?!.*(unsupported|not (supported|allowed|permitted)|extra inputs|un(known|expected|recogni[sz]ed)|remove)).*((missing|lacks?|must|required?|expected|pass(ed)? back)[^.]*\breasoning|\breasoning\w*[^.]*(missing|lacks?|must|required?|pass(ed)? back))/i;
+const formatWords = /response[ _-]?(format|mime)|json[ _-]?(schema|mode)|structured.?output|grammar/i;
 
 /** What servers of this format do not all take, by the words of their refusals. */
 export const openAiRefusals: readonly FeatureRefusal[] = [
@@ -47,13 +48,14 @@ export const openAiRefusals: readonly FeatureRefusal[] = [
   { feature: 'callsWithoutReasoning', words: missingReasoning, isIn: hasCalls },
   { feature: 'reasoning', words: /\breasoning(_content)?\b/i, isIn: hasReasoning },
   { feature: 'callsWithoutSignature', words: /thought_?signature/i, isIn: hasCalls },
-  { feature: 'userAfterTool', words: /role '?"?user'?"? after role '?"?tool|roles? must alternate/i, isIn: hasCalls },
+  { feature: 'userAfterTool', words: /user.{0,3} after role .{0,12}tool|roles? must alternate/i, isIn: hasCalls },
   {
-    feature: 'responseFormatWithTools',
-    words: /response_?format|json_?(schema|mode)|structured.?output|grammar/i,
-    isIn: hasFormatWithTools,
+    feature: 'systemMessage',
+    words: /system (role|message|prompt)s?\b.*not|developer instruction/i,
+    isIn: (request) => !isBlank(request.system),
   },
-  { feature: 'responseFormat', words: /response_?format|json_?(schema|mode)|structured.?output|grammar/i, isIn: hasFormat },
+  { feature: 'responseFormatWithTools', words: formatWords, isIn: hasFormatWithTools },
+  { feature: 'responseFormat', words: formatWords, isIn: hasFormat },
   { feature: 'temperature', words: /temperature/i, isIn: hasTemperature },
 ];
 
@@ -101,7 +103,9 @@ function responseFormat(whole: Record<string, unknown>): NonNullable<OpenAiReque
 function encodeMessages(request: ModelRequest, recipient: GivenBy, omitted: ReadonlySet<RequestFeature>): OpenAiMessage[] {
   const system = instructionsFor(request, sendsFormat(request, omitted));
   const turns = normaliseConversation(request.messages, recipient);
-  const messages: OpenAiMessage[] = isBlank(system) ? [] : [{ role: 'system', content: system }];
+  const apart = !isBlank(system) && !omitted.has('systemMessage');
+  if (!isBlank(system) && !apart) turns[0]?.parts.unshift({ type: 'text', text: `${system}\n` });
+  const messages: OpenAiMessage[] = apart ? [{ role: 'system', content: system }] : [];
   for (const turn of turns) messages.push(...encodeTurn(turn, recipient, omitted));
   return messages;
 }
@@ -157,8 +161,9 @@ function encodeReasoning(parts: readonly WireAnswerPart[], calling: boolean, omi
     field ??= part.field;
     opaque ??= part.opaque;
   }
+  if (omitted.has('reasoning')) return {};
   if (omitted.has('callsWithoutReasoning')) return { ...opaque, [field ?? 'reasoning_content']: isBlank(text) ? noReasoning : text };
-  if (!calling || omitted.has('reasoning')) return {};
+  if (!calling) return {};
   return opaque ?? (field === undefined ? {} : { [field]: text });
 }
 
