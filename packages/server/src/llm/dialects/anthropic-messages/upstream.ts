@@ -2,7 +2,7 @@ import type { AssistantPart, Message } from '@nexus-agent/protocol';
 import type { ModelRequest } from '#llm/contract';
 import { closeSchema } from '../schema.ts';
 import { toolInput, type UpstreamDialect } from '../upstream.ts';
-import { createDecoder, redactedMark } from './decode.ts';
+import { createMessagesDecoder, redactedMark } from './decode.ts';
 import {
   type AnthropicBlock,
   type AnthropicImageSource,
@@ -46,7 +46,7 @@ export function createAnthropicMessages(options: AnthropicMessagesOptions): Upst
       };
       return JSON.stringify(body);
     },
-    decoder: createDecoder,
+    decoder: createMessagesDecoder,
   };
 }
 

@@ -2,7 +2,7 @@ import type { Message } from '@nexus-agent/protocol';
 import type { ModelRequest } from '#llm/contract';
 import { isStrictSchema } from '../schema.ts';
 import { toolInput, type UpstreamDialect } from '../upstream.ts';
-import { createDecoder } from './decode.ts';
+import { createChatDecoder } from './decode.ts';
 import { chatPath, type OpenAiMessage, type OpenAiPart, type OpenAiRequest, type OpenAiTool, type OpenAiToolCall } from './wire.ts';
 
 export interface OpenAiChatOptions {
@@ -29,7 +29,7 @@ export function createOpenAiChat(options: OpenAiChatOptions): UpstreamDialect {
       };
       return JSON.stringify({ ...options.extraBody, ...body });
     },
-    decoder: createDecoder,
+    decoder: createChatDecoder,
   };
 }
 
