@@ -11,6 +11,8 @@ interface OpenCall {
   readonly draft: ToolCallDraft;
   readonly id: string;
   readonly scanner: ReturnType<typeof createValueScanner>;
+  /** Its name came once more after its arguments were whole: more arguments are those of another call. */
+  named: boolean;
 }
 
 /**
@@ -43,8 +45,8 @@ export function createCallPieces(assembler: Assembler): CallPieces {
   function continues(call: OpenCall, name: string, index: number | undefined, id: string, piece: string): boolean {
     const elsewhere = index !== undefined && byIndex.get(index) !== call && byBoth.get(`${index} ${id}`) !== call;
     const foreignId = id !== '' && byId.get(id) !== call && id !== call.id;
-    if (name === '') return !(elsewhere && foreignId && call.scanner.whole);
     const { whole } = call.scanner;
+    if (name === '') return !whole || !((elsewhere && foreignId) || (call.named && piece.trim() !== ''));
     if (call.draft.name === '') return !elsewhere && !(foreignId && whole);
     if (name !== call.draft.name) return false;
     if (elsewhere && (id === '' || foreignId || whole)) return false;
@@ -70,13 +72,16 @@ export function createCallPieces(assembler: Assembler): CallPieces {
       const called = asRecord(fragment.function) ?? fragment; // some servers leave the level out
       const name = asString(called.name);
       const piece = argumentText(called.arguments);
-      let call = find(index, id);
+      const found = find(index, id);
+      let call = found;
       if (call === null || !continues(call, name, index, id, piece)) {
         const made = id === '' ? `call_${responseId.slice(0, 40)}_${count}` : id;
+        const ownName = name === '' && found?.named === true ? found.draft.name : name;
         count += 1;
-        call = { draft: assembler.toolCall(made, name), id, scanner: createValueScanner() };
-      } else if (call.draft.name === '') {
+        call = { draft: assembler.toolCall(made, ownName), id, scanner: createValueScanner(), named: false };
+      } else if (name !== '') {
         call.draft.name = name;
+        call.named = call.scanner.whole;
       }
       remember(call, index, id);
       append(call, piece);
