@@ -255,3 +255,329 @@ describe('half characters', () => {
     for (const { answer } of cut('{"k":', '"\ud83d oops')) expect(callsOf(answer)).toMatchObject([{ invalidInput: '{"k":"\ufffd oops' }]);
   });
 });
+
+describe('pieces of calls', () => {
+  const part = (index: number | undefined, id: string | undefined, name: string | undefined, args: unknown) => ({
+    index,
+    id,
+    function: { name, arguments: args },
+  });
+  const calls = (...parts: readonly unknown[]) => read(openai, said(...parts.map((item) => ({ tool_calls: [item] }))));
+  const f = { name: 'f', input: { k: 1 } };
+
+  it.each<[string, readonly unknown[], readonly object[]]>([
+    ['another id in each piece', [part(0, 'a', 'f', ''), part(0, 'b', undefined, '{"k"'), part(0, 'c', undefined, ':1}')], [f]],
+    ['id and name in each piece', [part(0, 'a', 'f', ''), part(0, 'a', 'f', '{"k"'), part(0, 'a', 'f', ':1}')], [f]],
+    ['another id and the name in each piece', [part(0, 'a', 'f', '{"k"'), part(0, 'b', 'f', ':1'), part(0, 'c', 'f', '}')], [f]],
+    ['another index in each piece', [part(0, 'a', 'f', '{"k"'), part(1, 'a', 'f', ':1'), part(2, 'a', 'f', '}')], [f]],
+    ['another index and no name', [part(0, 'a', 'f', '{"k"'), part(1, undefined, undefined, ':1}')], [f]],
+    ['an empty piece with the name after the last', [part(0, 'a', 'f', '{"k":1}'), part(0, 'a', 'f', '')], [f]],
+    [
+      'an empty name',
+      [part(0, 'a', '', '{"k":1}'), part(1, 'b', '', '{}')],
+      [
+        { name: '', input: { k: 1 } },
+        { name: '', input: {} },
+      ],
+    ],
+    ['the name after the id', [part(0, 'a', undefined, ''), part(0, undefined, 'f', '{"k":1}')], [f]],
+    ['an object', [part(0, 'a', 'f', { k: 1 })], [f]],
+    ['an empty object before the pieces', [part(0, 'a', 'f', '{}'), part(0, undefined, undefined, '{"k":1}')], [f]],
+    ['null before the pieces', [part(0, 'a', 'f', 'null'), part(0, undefined, undefined, '{"k":1}')], [f]],
+    [
+      'the whole once more at the end',
+      [part(0, 'a', 'f', '{"k"'), part(0, undefined, undefined, ':1}'), part(0, undefined, undefined, '{"k"' + ':1}')],
+      [f],
+    ],
+    ['an object within a text', [part(0, 'a', 'f', JSON.stringify('{"k":1}'))], [f]],
+    ['no level for the function', [{ index: 0, id: 'a', name: 'f', arguments: '{"k":1}' }], [f]],
+    [
+      'the same name twice, whole, with nothing to tell them apart',
+      [part(undefined, '', 'f', '{"k":1}'), part(undefined, '', 'f', '{"k":2}')],
+      [f, { input: { k: 2 } }],
+    ],
+    [
+      'the same name twice, in pieces, with nothing to tell them apart',
+      [part(0, '', 'f', ''), part(0, '', undefined, '{"k":1}'), part(0, '', 'f', ''), part(0, '', undefined, '{"k":2}')],
+      [f, { input: { k: 2 } }],
+    ],
+    ['one id for all', [part(0, 'a', 'f', '{"k":1}'), part(1, 'a', 'f', ''), part(1, 'a', undefined, '{"k":2}')], [f, { input: { k: 2 } }]],
+    ['one id and one index for all', [part(0, 'a', 'f', '{"k":1}'), part(0, 'a', 'g', '{"k":2}')], [f, { name: 'g', input: { k: 2 } }]],
+    [
+      'an id, and pieces by turns',
+      [
+        part(undefined, 'a', 'f', '{"k"'),
+        part(undefined, 'b', 'g', '{'),
+        part(undefined, 'a', undefined, ':1}'),
+        part(undefined, 'b', undefined, '}'),
+      ],
+      [f, { name: 'g', input: {} }],
+    ],
+  ])('are put together when a server gives %s', (_what, parts, expected) => {
+    const { answer } = calls(...parts);
+    expect(callsOf(answer)).toMatchObject(expected);
+    expect(callsOf(answer)).toHaveLength(expected.length);
+    expect(answer?.finishReason).toBe('tool_calls');
+  });
+
+  it('are put together whichever of index, id and name a server repeats, changes or leaves out', () => {
+    const style = fc.record({
+      index: fc.constantFrom('own', 'zero', 'none'),
+      id: fc.constantFrom('first', 'every', 'changing', 'none'),
+      name: fc.constantFrom('first', 'every'),
+      beginsEmpty: fc.boolean(),
+    });
+    const made = fc.array(fc.record({ name: fc.constantFrom('f', 'g'), text: fc.string({ maxLength: 8 }), cut: fc.nat(20) }), {
+      minLength: 1,
+      maxLength: 5,
+    });
+    fc.assert(
+      fc.property(style, made, ({ index, id, name, beginsEmpty }, wanted) => {
+        const inputs = wanted.map(({ text }, at) => ({ at, text: `{"${text}` }));
+        const parts = wanted.flatMap((call, at) => {
+          const args = JSON.stringify(inputs[at]);
+          const cut = 1 + (call.cut % (args.length - 1));
+          const texts = [...(beginsEmpty ? [''] : []), args.slice(0, cut), args.slice(cut)];
+          return texts.map((text, nth) =>
+            part(
+              index === 'none' ? undefined : index === 'zero' ? 0 : at,
+              id === 'none' || (id === 'first' && nth > 0) ? undefined : id === 'changing' ? `id-${at}-${nth}` : `id-${at}`,
+              name === 'first' && nth > 0 ? undefined : call.name,
+              text,
+            ),
+          );
+        });
+        const read = callsOf(calls(...parts).answer);
+        expect(read.map(({ name, input }) => ({ name, input }))).toEqual(wanted.map(({ name }, at) => ({ name, input: inputs[at] })));
+        expect(new Set(read.map((call) => call.providerCallId)).size).toBe(wanted.length);
+      }),
+      { numRuns: 400 },
+    );
+  });
+
+  it.each([undefined, null, '', ' ', 'null', ' null ', '{}', {}, [], '[]', '""', '"null"'])('that say %j have no arguments', (args) => {
+    const none = [{ name: 'f', input: {} }];
+    expect(callsOf(calls(part(0, 'a', 'f', args)).answer)).toMatchObject(none);
+    expect(callsOf(calls(part(0, 'a', 'f', ''), part(0, undefined, undefined, args)).answer)).toMatchObject(none);
+    const whole = {
+      choices: [{ message: { tool_calls: [{ id: 'a', function: { name: 'f', arguments: args } }] }, finish_reason: 'tool_calls' }],
+    };
+    expect(callsOf(read(openai, whole).answer)).toMatchObject(none);
+    const begun = sse(start(), block(0, { type: 'tool_use', id: 'a', name: 'f', input: args }), stop(0)) + over('tool_use');
+    expect(callsOf(read(anthropic, begun).answer)).toMatchObject(none);
+    const pieces = sse(
+      start(),
+      block(0, { type: 'tool_use', id: 'a', name: 'f' }),
+      piece(0, { type: 'input_json_delta', partial_json: args }),
+      stop(0),
+    );
+    expect(callsOf(read(anthropic, pieces + over('tool_use')).answer)).toMatchObject(none);
+    const message = { type: 'message', content: [{ type: 'tool_use', id: 'a', name: 'f', input: args }], stop_reason: 'tool_use' };
+    expect(callsOf(read(anthropic, message).answer)).toMatchObject(none);
+  });
+
+  it('of the older kind are calls too', () => {
+    const { answer } = read(
+      openai,
+      sse(
+        chunk({ function_call: { name: 'f', arguments: '' } }),
+        chunk({ function_call: { arguments: '{"k":1}' } }),
+        chunk({}, 'function_call'),
+        end,
+      ),
+    );
+    expect(answer).toMatchObject({ content: [f], finishReason: 'tool_calls' });
+  });
+
+  it('belong to their block, or to the last one when a server numbers none', () => {
+    const use = (index: unknown, name: string, text: string) => [
+      block(index, { type: 'tool_use', id: name, name, input: { k: 0 } }),
+      piece(index, { type: 'input_json_delta', partial_json: text }),
+    ];
+    for (const [first, second] of [
+      [0, 1],
+      [0, 0],
+      [undefined, undefined],
+    ]) {
+      const { answer } = read(anthropic, sse(start(), ...use(first, 'f', '{"k":1}'), ...use(second, 'g', '')) + over('tool_use'));
+      expect(callsOf(answer)).toMatchObject([f, { name: 'g', input: { k: 0 } }]);
+    }
+    const stray =
+      sse(start(), block(0, { type: 'text', text: '' }), piece(0, { type: 'input_json_delta', partial_json: '{"k":1}' })) +
+      over('tool_use');
+    expect(read(anthropic, stray).error).toMatchObject({ code: 'provider_malformed', retryable: false });
+  });
+});
+
+describe('content', () => {
+  it.each<[string, unknown, object]>([
+    [
+      'a list of parts',
+      [
+        { type: 'thinking', thinking: [{ type: 'text', text: 'hm' }] },
+        { type: 'text', text: 'hi' },
+      ],
+      { reasoning: 'hm', text: 'hi' },
+    ],
+    ['a part', { type: 'text', text: 'hi' }, { text: 'hi' }],
+    ['a part without a type', { text: 'hi' }, { text: 'hi' }],
+    ['a part of thinking without a type', { thinking: 'hm' }, { reasoning: 'hm', text: '' }],
+    [
+      'texts of another format',
+      [
+        { type: 'output_text', text: 'hi', annotations: [] },
+        { type: 'refusal', refusal: ' no' },
+      ],
+      { text: 'hi no' },
+    ],
+    ['a text as an object', [{ type: 'text', text: { value: 'hi' } }], { text: 'hi' }],
+    ['a list of texts', ['h', null, 'i'], { text: 'hi' }],
+    ['a summary of reasoning', [{ type: 'reasoning', summary: [{ type: 'summary_text', text: 'hm' }] }], { reasoning: 'hm', text: '' }],
+    [
+      'a reference',
+      [
+        { type: 'text', text: 'hi' },
+        { type: 'reference', reference_ids: [1] },
+      ],
+      { text: 'hi' },
+    ],
+    ['the same under two names', [{ type: 'text', text: 'hi', content: 'hi' }], { text: 'hi' }],
+    ['nothing', [null, [], '', {}, { type: 'text' }], { text: '' }],
+  ])('that is %s is read', (_what, content, expected) => {
+    expect(read(openai, sse(chunk({ content }), chunk({ content: '' }, 'stop'), end))).toMatchObject({
+      error: null,
+      reasoning: '',
+      ...expected,
+    });
+    const whole = { choices: [{ message: { content }, finish_reason: 'stop' }, null] };
+    expect(read(openai, whole)).toMatchObject({ error: null, reasoning: '', ...expected });
+  });
+
+  it.each<[string, unknown]>([
+    [
+      'of an unknown type',
+      [
+        { type: 'text', text: 'hi' },
+        { type: 'holo', text: 'lost' },
+      ],
+    ],
+    ['of an unknown type without text', [{ type: 'image_url', image_url: { url: 'data:' } }]],
+    ['with text in an unknown place', [{ type: 'text', body: 'lost' }]],
+    ['that is a number', 5],
+    ['that is nested without end', Array.from({ length: 5_000 }).reduce<unknown>((inner) => [inner], 'lost')],
+  ])('%s is refused, and not asked for again', (_what, content) => {
+    const refused = { answer: null, error: { code: 'provider_malformed', retryable: false } };
+    expect(read(openai, said({ content }))).toMatchObject(refused);
+    expect(read(openai, said({ content: 'hi' }, { reasoning_content: content }))).toMatchObject(refused);
+    expect(
+      read(anthropic, sse(start(), block(0, { type: 'text', text: '' }), piece(0, { type: 'text_delta', text: content })) + over()),
+    ).toMatchObject(refused);
+  });
+
+  it.each<[string, string, UpstreamDialect]>([
+    ['audio', said({ audio: { transcript: 'lost' } }), openai],
+    ['images', said({ content: 'hi', images: [{ type: 'image_url' }] }), openai],
+    [
+      'two answers',
+      sse(
+        {
+          choices: [
+            { index: 0, delta: { content: 'hi' }, finish_reason: 'stop' },
+            { index: 1, delta: { content: 'lost' } },
+          ],
+        },
+        end,
+      ),
+      openai,
+    ],
+    [
+      'a message that is not the sum of its pieces',
+      sse(chunk({ content: 'hi' }), { choices: [{ message: { content: 'lost' }, finish_reason: 'stop' }] }, end),
+      openai,
+    ],
+    ['a block of an unknown type', sse(start(), block(0, { type: 'server_tool_use', input: {} })) + over(), anthropic],
+    [
+      'a delta of an unknown type',
+      sse(start(), block(0, { type: 'text' }), piece(0, { type: 'holo_delta', text: 'lost' })) + over(),
+      anthropic,
+    ],
+    ['an event of an unknown type with text', sse(start(), { type: 'completion', completion: 'lost' }) + over(), anthropic],
+  ])('with %s is refused', (_what, stream, dialect) => {
+    expect(read(dialect, stream)).toMatchObject({ answer: null, error: { code: 'provider_malformed', retryable: false } });
+  });
+
+  it('is read wherever servers put it', () => {
+    const text = (stream: string) => read(openai, stream);
+    expect(text(sse({ choices: [{ message: { content: 'hi' }, finish_reason: 'stop' }] }, end))).toMatchObject({ text: 'hi' });
+    expect(text(sse({ choices: [{ text: 'h' }] }, { choices: [{ text: 'i', finish_reason: 'stop' }] }, end))).toMatchObject({ text: 'hi' });
+    const sums = ['h', 'hi'].map((content, at) => ({ choices: [{ delta: { content: content[at] }, message: { content } }] }));
+    expect(text(sse(...sums, { choices: [{ message: { content: 'hi!' }, finish_reason: 'stop' }] }, end))).toMatchObject({
+      text: 'hi!',
+      error: null,
+    });
+    expect(
+      text(said({ reasoning_content: '', reasoning: 'hm' }, { reasoning_content: 'm', reasoning: 'm' }, { content: 'hi' })),
+    ).toMatchObject({ reasoning: 'hmm' });
+    expect(
+      text(
+        said(
+          {
+            reasoning_details: [
+              { type: 'reasoning.text', text: 'hm' },
+              { type: 'reasoning.encrypted', data: 'x' },
+            ],
+          },
+          { content: 'hi' },
+        ),
+      ),
+    ).toMatchObject({ reasoning: 'hm' });
+    const split = sse(
+      {
+        choices: [
+          { index: 0, delta: { content: 'hi' }, finish_reason: 'tool_calls' },
+          { index: 1, delta: { tool_calls: [{ id: 'a', function: { name: 'f' } }] } },
+        ],
+      },
+      end,
+    );
+    expect(text(split).answer?.content).toMatchObject([{ text: 'hi' }, { name: 'f', input: {} }]);
+    const begun = sse(
+      { type: 'message_start', message: { content: [{ type: 'text', text: 'h' }] } },
+      block(0, { type: 'text', text: 'i' }),
+      piece(0, { type: 'citations_delta', citation: {} }),
+    );
+    expect(read(anthropic, begun + over())).toMatchObject({ text: 'hi', error: null });
+  });
+
+  it('is in the deltas and in the answer, or the answer fails, whatever its shape', () => {
+    const shape = fc.constantFrom<(text: string) => unknown>(
+      (text) => ({ content: text }),
+      (text) => ({ content: [text] }),
+      (text) => ({ content: { text } }),
+      (text) => ({ content: [{ type: 'text', text }] }),
+      (text) => ({ content: [{ type: 'output_text', content: [{ type: 'text', text: { value: text } }] }] }),
+      (text) => ({ content: null, refusal: text }),
+      (text) => ({
+        content: [
+          { type: 'citation', ids: [1] },
+          { type: 'text', text },
+        ],
+        reasoning: null,
+      }),
+      (text) => ({ content: [{ type: 'unheard', text }] }),
+      (text) => ({ content: [{ type: 'text', unheard: text }] }),
+    );
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(shape, fc.string({ unit: 'grapheme', minLength: 1, maxLength: 5 })), { maxLength: 6 }),
+        fc.array(fc.nat(4_000)),
+        (pieces, cuts) => {
+          const { text, answer } = read(openai, said(...pieces.map(([shapeOf, piece]) => shapeOf(piece))), cuts);
+          if (answer === null) expect(JSON.stringify(pieces.map(([shapeOf, piece]) => shapeOf(piece)))).toContain('unheard');
+          else expect([text, textOf(answer, 'text')]).toEqual([pieces.map(([, piece]) => piece).join(''), text]);
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+});
