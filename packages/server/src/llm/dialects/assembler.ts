@@ -19,6 +19,8 @@ export interface Assembler {
    * was done, so a last call without arguments may have wanted some.
    */
   content(cut?: boolean): AssistantPart[];
+  /** All text so far, with the half character that waits. */
+  textSoFar(): string;
   isEmpty(): boolean;
   hasToolCalls(): boolean;
   /** Estimate of the output tokens received so far. */
@@ -77,7 +79,7 @@ export function createAssembler(emit: (kind: DeltaKind, text: string) => void): 
   return {
     add(kind, delta) {
       if (delta === '') return;
-      const text = completeHalf(kind, delta);
+      const text = held[kind] === null ? delta : completeHalf(kind, delta);
       if (text === '') return;
       const draft = draftOf(kind);
       const cutsOff = isHighHalf(text.charCodeAt(text.length - 1));
@@ -102,6 +104,7 @@ export function createAssembler(emit: (kind: DeltaKind, text: string) => void): 
       completeHalf('text', '');
       return drafts.map((draft, index) => finishDraft(draft, cut && index === drafts.length - 1));
     },
+    textSoFar: () => drafts.map((draft) => (draft.type === 'text' ? draft.text : '')).join('') + (held.text?.half ?? ''),
     isEmpty: () => drafts.length === 0,
     hasToolCalls: () => drafts.some((draft) => draft.type === 'tool_call'),
     streamedTokens: () => drafts.reduce((sum, draft) => sum + draftTokens(draft), 0),

@@ -1,7 +1,8 @@
 import type { Usage } from '@nexus-agent/protocol';
-import { NexusError } from '#core';
+import { isTooDeep, NexusError } from '#core';
 import type { Answer, DeltaKind, ModelRequest } from '#llm/contract';
 import { asRecord, type Unread } from './json.ts';
+import { endMark } from './openai-chat/wire.ts';
 import { type ProviderFailure, providerError } from './provider-error.ts';
 
 export interface StreamContext {
@@ -35,12 +36,21 @@ export interface UpstreamDialect {
   decoder(context: StreamContext): StreamDecoder;
 }
 
+/** An event of no more characters is not nested too deeply for anybody. */
+const maxFlatChars = 1_000;
+
+/** The data of the event that ends a stream of Chat Completions, and of whatever gateways send like one. */
+export function isEndMark(data: string): boolean {
+  return data.startsWith('[') && data.trim() === endMark;
+}
+
 /**
  * JSON that must be an object; null for an event that says nothing, which is a sign of life. Anything else is `provider_malformed`,
  * but for an event that is called `error`: that is the error of the provider.
  */
 export function parseEvent<Wire>(context: StreamContext, name: string, data: string): Unread<Wire> | null {
-  if (data.trim() === '' || /^(ping|heartbeat|keep-?alive)$/i.test(name)) return null;
+  if (data.trim() === '' || (name !== '' && /^(ping|heartbeat|keep-?alive)$/i.test(name))) return null;
+  if (data.length > maxFlatChars && isTooDeep(data)) throw notUnderstood(context, 'an event that is nested too deeply');
   let value: unknown;
   try {
     value = JSON.parse(data);

@@ -184,13 +184,19 @@ describe('an answer in one piece', () => {
     });
   });
 
-  it.each(['{}', '[]', 'null', '"ok"', '{"status":"ok"}'])('that is %s is refused once', async (body) => {
-    expect(await ask('openai', body, json)).toMatchObject({ asked: 1, last: { error: { code: 'provider_malformed', retryable: false } } });
-    expect(await ask('anthropic', body, json)).toMatchObject({
-      asked: 1,
-      last: { error: { code: 'provider_malformed', retryable: false } },
-    });
-  });
+  it.each([`${'['.repeat(9_000)}${']'.repeat(9_000)}`, '{}', '[]', 'null', '"ok"', '{"status":"ok"}'])(
+    'that is %s is refused once',
+    async (body) => {
+      expect(await ask('openai', body, json)).toMatchObject({
+        asked: 1,
+        last: { error: { code: 'provider_malformed', retryable: false } },
+      });
+      expect(await ask('anthropic', body, json)).toMatchObject({
+        asked: 1,
+        last: { error: { code: 'provider_malformed', retryable: false } },
+      });
+    },
+  );
 
   it('that is cut off is asked for again', async () => {
     expect(await ask('openai', JSON.stringify(completion).slice(0, 90), json)).toMatchObject({

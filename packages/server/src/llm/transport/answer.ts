@@ -1,6 +1,6 @@
 import { StringDecoder } from 'node:string_decoder';
 import { createSseDecoder, SseTooLargeError } from '@nexus-agent/protocol';
-import { NexusError } from '#core';
+import { isTooDeep, NexusError } from '#core';
 import { asRecord, type StreamDecoder } from '#llm/dialects';
 import { type BodyKind, sniffBody, withoutBlank } from './sniff.ts';
 
@@ -85,8 +85,15 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
   };
 }
 
-function readDocument({ provider, model, decoder }: AnswerReaderOptions, text: string) {
+function readDocument({ provider, model, decoder }: AnswerReaderOptions, text: string): void {
   const details = { provider, model };
+  // The same request would get the same.
+  const refused = () =>
+    new NexusError('provider_malformed', `${provider} answered with JSON that is no answer instead of an event stream`, {
+      details,
+      retryable: false,
+    });
+  if (isTooDeep(text)) throw refused();
   let value: unknown;
   try {
     value = JSON.parse(text.replace(/\s*data:\s*\[DONE\]\s*$/, '')); // some gateways close whatever they send as a stream
@@ -94,10 +101,8 @@ function readDocument({ provider, model, decoder }: AnswerReaderOptions, text: s
     throw new NexusError('provider_malformed', `${provider} answered with JSON that is broken or cut off`, { details, cause });
   }
   const body = asRecord(Array.isArray(value) && value.length === 1 ? value[0] : value);
-  if (body !== null) return decoder.document(body);
-  // The same request would get the same.
-  const message = `${provider} answered with JSON that is no answer instead of an event stream`;
-  throw new NexusError('provider_malformed', message, { details, retryable: false });
+  if (body === null) throw refused();
+  decoder.document(body);
 }
 
 function foreignAnswer({ provider, model, contentType, status }: AnswerReaderOptions): NexusError {

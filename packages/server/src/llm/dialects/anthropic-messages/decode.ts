@@ -4,7 +4,7 @@ import { fitFinishReason, readFinishReason } from '../finish.ts';
 import { argumentText, asCount, asRecord, asString, carriesSomething } from '../json.ts';
 import { readTextPieces, shownWord } from '../parts.ts';
 import { isErrorReport } from '../provider-error.ts';
-import { notUnderstood, parseEvent, reportedError, type StreamContext, type StreamDecoder, streamCut } from '../upstream.ts';
+import { isEndMark, notUnderstood, parseEvent, reportedError, type StreamContext, type StreamDecoder, streamCut } from '../upstream.ts';
 import { readUsage } from '../usage.ts';
 import type { AnthropicBlock, AnthropicDelta, AnthropicEvent, AnthropicStop } from './wire.ts';
 
@@ -12,9 +12,6 @@ type Members = Readonly<Record<string, unknown>>;
 
 /** Reasoning that the provider encrypted has no text; its data travel in the signature behind this mark. */
 export const redactedMark = 'redacted_thinking:';
-
-/** Not of Anthropic: gateways close every stream with the end mark of the other format. */
-const foreignEndMark = '[DONE]';
 
 /** The answer is complete only when `message_stop` was seen. */
 export function createMessagesDecoder(context: StreamContext): StreamDecoder {
@@ -85,7 +82,8 @@ export function createMessagesDecoder(context: StreamContext): StreamDecoder {
   return {
     event(name, data) {
       if (done) return;
-      if (data.trim() === foreignEndMark) {
+      if (isEndMark(data)) {
+        // Not of Anthropic: gateways close every stream with it.
         done = stopReason !== '';
         return;
       }

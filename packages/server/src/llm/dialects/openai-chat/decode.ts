@@ -1,13 +1,14 @@
 import type { Usage } from '@nexus-agent/protocol';
+import type { DeltaKind } from '#llm/contract';
 import { createAssembler } from '../assembler.ts';
 import { fitFinishReason, readFinishReason } from '../finish.ts';
 import { asRecord, asString, carriesSomething } from '../json.ts';
 import { readTextPieces } from '../parts.ts';
 import { isErrorReport } from '../provider-error.ts';
-import { notUnderstood, parseEvent, reportedError, type StreamContext, type StreamDecoder, streamCut } from '../upstream.ts';
+import { isEndMark, notUnderstood, parseEvent, reportedError, type StreamContext, type StreamDecoder, streamCut } from '../upstream.ts';
 import { laterUsage, readUsage } from '../usage.ts';
 import { createCallPieces } from './calls.ts';
-import { endMark, type OpenAiChoice, type OpenAiChunk } from './wire.ts';
+import type { OpenAiChoice, OpenAiChunk } from './wire.ts';
 
 type Members = Readonly<Record<string, unknown>>;
 
@@ -37,29 +38,34 @@ export function createChatDecoder(context: StreamContext): StreamDecoder {
     finish = reason;
   }
 
-  function readUsageOf(chunk: Members, choices: readonly unknown[]): void {
-    const places = [chunk.usage, asRecord(chunk.x_groq)?.usage, ...choices.map((choice) => asRecord(choice)?.usage)];
-    for (const place of places) usage = laterUsage(usage, readUsage(place));
+  function readUsageIn(place: unknown): void {
+    if (place !== undefined && place !== null) usage = laterUsage(usage, readUsage(place));
   }
 
   /** Whether there was anything of an answer in it. */
   function readChunk(chunk: Members, name: string): boolean {
-    const choices = Array.isArray(chunk.choices) ? chunk.choices : [];
-    readUsageOf(chunk, choices);
+    const { choices } = chunk;
+    readUsageIn(chunk.usage);
+    readUsageIn(asRecord(chunk.x_groq)?.usage);
+    if (Array.isArray(choices)) for (const choice of choices) readUsageIn(asRecord(choice)?.usage);
     if (isErrorReport(name, chunk)) throw reportedError(context, chunk);
-    if (chunk.choices !== undefined && chunk.choices !== null && !Array.isArray(chunk.choices)) {
-      throw notUnderstood(context, 'a chunk whose choices are not a list');
-    }
+    if (choices === undefined || choices === null) return false;
+    if (!Array.isArray(choices)) throw notUnderstood(context, 'a chunk whose choices are not a list');
     if (responseId === '') responseId = asString(chunk.id);
-    const read = choices.map((item) => asRecord<OpenAiChoice>(item)).filter((choice) => choice !== null);
-    for (const choice of read) readChoice(choice);
-    return read.length > 0;
+    let found = false;
+    for (const item of choices) {
+      const choice = asRecord<OpenAiChoice>(item);
+      if (choice === null) continue;
+      found = true;
+      readChoice(choice);
+    }
+    return found;
   }
 
   return {
     event(name, data) {
       if (done) return;
-      if (data.trim() === endMark) {
+      if (isEndMark(data)) {
         done = true;
         return;
       }
@@ -95,28 +101,31 @@ function createMessageReader(context: StreamContext) {
   const assembler = createAssembler(context.onDelta);
   const calls = createCallPieces(assembler);
   let pieces = 0;
-  let spoken = '';
   let speaker: unknown; // index of the choice that gives the text
 
   function addReasoning(delta: Members): void {
-    const given = new Set(reasoningMembers.map((name) => delta[name]).filter(carriesSomething));
-    if (given.size === 0) given.add(delta.reasoning_details);
-    for (const value of given) {
-      for (const { text } of readTextPieces(context, value, 'reasoning')) {
-        pieces += 1;
-        assembler.add('reasoning', text);
-      }
+    let given: unknown; // the same under two names is said once
+    for (const name of reasoningMembers) {
+      const value = delta[name];
+      if (!carriesSomething(value) || value === given) continue;
+      given ??= value;
+      add(value, 'reasoning');
+    }
+    if (given === undefined) add(delta.reasoning_details, 'reasoning');
+  }
+
+  function add(value: unknown, kind: DeltaKind, index?: unknown): void {
+    if (value === undefined || value === null || value === '') return;
+    for (const piece of readTextPieces(context, value, kind)) {
+      pieces += 1;
+      if (kind === 'text') hold(index);
+      assembler.add(piece.kind, piece.text);
     }
   }
 
-  function addText(value: unknown, index: unknown): void {
-    for (const { kind, text } of readTextPieces(context, value, 'text')) {
-      speaker ??= index;
-      if (index !== speaker) throw notUnderstood(context, 'two answers to one request');
-      pieces += 1;
-      if (kind === 'text') spoken += text;
-      assembler.add(kind, text);
-    }
+  function hold(index: unknown): void {
+    speaker ??= index;
+    if (index !== speaker) throw notUnderstood(context, 'two answers to one request');
   }
 
   function addCalls(value: unknown, responseId: string): void {
@@ -132,8 +141,8 @@ function createMessageReader(context: StreamContext) {
     const foreign = foreignMembers.find((name) => carriesSomething(delta[name]));
     if (foreign !== undefined) throw notUnderstood(context, `an answer with ${foreign}`);
     addReasoning(delta);
-    addText(delta.content, index);
-    addText(delta.refusal, index);
+    add(delta.content, 'text', index);
+    add(delta.refusal, 'text', index);
     if (carriesSomething(delta.tool_calls)) addCalls(delta.tool_calls, responseId);
     if (carriesSomething(delta.function_call)) addCalls({ function: delta.function_call }, responseId);
   }
@@ -145,7 +154,8 @@ function createMessageReader(context: StreamContext) {
       (sum, piece) => (piece.kind === 'text' ? sum + piece.text : sum),
       '',
     );
-    if (text.startsWith(spoken)) addText(text.slice(spoken.length), index);
+    const spoken = assembler.textSoFar();
+    if (text.startsWith(spoken)) add(text.slice(spoken.length), 'text', index);
     else if (!spoken.startsWith(text)) throw notUnderstood(context, 'a message that is not the sum of its pieces');
   }
 
@@ -157,10 +167,10 @@ function createMessageReader(context: StreamContext) {
       const index = choice.index ?? 0;
       const delta = asRecord(choice.delta);
       const whole = asRecord(choice.message);
-      if (delta === null && carriesSomething(choice.delta)) addText(choice.delta, index);
+      if (delta === null && carriesSomething(choice.delta)) add(choice.delta, 'text', index);
       if (delta !== null) addMembers(delta, index, responseId);
       if (whole !== null) addWhole(whole, index, responseId);
-      if (delta === null && whole === null) addText(choice.text, index);
+      if (delta === null && whole === null) add(choice.text, 'text', index);
     },
   };
 }
