@@ -55,6 +55,10 @@ export function markGiven(
         decoder.event(name, data);
         look(data);
       },
+      document(body) {
+        decoder.document(body);
+        look(JSON.stringify(body));
+      },
       get finished() {
         return decoder.finished;
       },

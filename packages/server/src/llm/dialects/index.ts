@@ -16,4 +16,4 @@ export { asRecord, asString } from './json.ts';
 export { openAiChatInbound } from './openai-chat/inbound.ts';
 export { createOpenAiChat, openAiRefusals } from './openai-chat/upstream.ts';
 export { providerError } from './provider-error.ts';
-export type { UpstreamDialect } from './upstream.ts';
+export type { StreamDecoder, UpstreamDialect } from './upstream.ts';

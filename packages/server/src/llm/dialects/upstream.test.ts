@@ -196,7 +196,7 @@ describe('OpenAI Chat Completions', () => {
     expect(decode(openai, [sse(delta({ content: 'a' }), delta({}, 'abort'), '[DONE]')]).error).toMatchObject({
       code: 'provider_stream_cut',
     });
-    expect(decode(openai, [sse(delta({ content: 'a' }), '[DONE]')]).error).toMatchObject({ code: 'provider_stream_cut' });
+    expect(decode(openai, [sse(delta({ content: 'a' }))]).error).toMatchObject({ code: 'provider_stream_cut' });
   });
 
   it('adds reasoning that a server left out of its completion tokens, and takes zeros for no usage', () => {

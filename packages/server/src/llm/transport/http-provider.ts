@@ -1,10 +1,9 @@
-import { StringDecoder } from 'node:string_decoder';
-import { createSseDecoder, SseTooLargeError } from '@nexus-agent/protocol';
-import { type Clock, NexusError } from '#core';
+import type { Clock } from '#core';
 import type { Provider, ProviderCall, ProviderEvents, ProviderStream } from '#llm/attempt';
 import type { DeltaKind, ModelPrice } from '#llm/contract';
 import { asRecord, asString, type UpstreamDialect } from '#llm/dialects';
-import { createTransport, type Transport } from './http.ts';
+import { type AnswerReader, createAnswerReader } from './answer.ts';
+import { type AnswerHead, createTransport, type Transport } from './http.ts';
 
 export interface HttpProviderOptions {
   readonly name: string;
@@ -30,8 +29,6 @@ export interface HttpProviderOptions {
 /** What an answer may take on the wire, with every token in an event of its own: more is not the answer that was asked for. */
 const baseAnswerBytes = 2_000_000;
 const bytesPerToken = 1_024;
-/** Longest line, and longest data of one event, of an answer. */
-const maxEventChars = 4_000_000;
 const listTtlMs = 60_000;
 const listTimeoutMs = 3_000;
 
@@ -74,30 +71,15 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
 function openCall(transport: Transport, options: HttpProviderOptions, call: ProviderCall, events: ProviderEvents): ProviderStream {
   const { name, dialect, headers } = options;
   const { model, request, maxOutputTokens, timeoutMs, traceparent } = call;
-  const maxBytes = baseAnswerBytes + maxOutputTokens * bytesPerToken;
-  const utf8 = new StringDecoder('utf8'); // quicker with small pieces than the decoder's own way
   const merger = mergeDeltas(events.delta);
-  const decoder = dialect.decoder({ provider: name, model, onDelta: merger.add });
-  const sse = createSseDecoder({
-    maxEventChars,
-    decodeUtf8: (bytes) => utf8.write(bytes),
-    onEvent: (event, data) => decoder.event(event, data),
-  });
+  let told: Pick<AnswerHead, 'retryAfterMs' | 'requestId'> = {};
+  const decoder = dialect.decoder({ provider: name, model, onDelta: merger.add, answered: () => told });
+  let reader: AnswerReader | null = null;
   let sent = false;
-  let received = 0;
 
-  function data(chunk: Buffer): void {
-    received += chunk.length;
-    if (received > maxBytes) throw tooLong(call, name, maxBytes);
-    try {
-      sse.push(chunk);
-    } catch (error) {
-      throw error instanceof SseTooLargeError ? tooLarge(name, model, error) : error;
-    } finally {
-      merger.flush();
-    }
-    if (!decoder.finished) return;
+  function finish(): void {
     const answer = decoder.answer();
+    merger.flush(); // what was held back for its other half
     stream.detach();
     events.done(answer);
   }
@@ -118,8 +100,27 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
       sent() {
         sent = true;
       },
-      data,
-      end: () => events.done(decoder.answer()),
+      head({ status, contentType, ...rest }) {
+        told = rest;
+        const maxBytes = baseAnswerBytes + maxOutputTokens * bytesPerToken;
+        reader = createAnswerReader({ provider: name, model, status, contentType, decoder, maxBytes, maxOutputTokens });
+      },
+      data(chunk) {
+        try {
+          reader?.push(chunk);
+        } finally {
+          merger.flush();
+        }
+        if (decoder.finished) finish();
+      },
+      end() {
+        try {
+          reader?.end();
+        } finally {
+          merger.flush();
+        }
+        finish();
+      },
       error: (error) => events.failed(error),
     },
   );
@@ -151,19 +152,6 @@ function mergeDeltas(emit: (kind: DeltaKind, text: string) => void) {
     },
     flush,
   };
-}
-
-function tooLong({ model, maxOutputTokens }: ProviderCall, provider: string, maxBytes: number): NexusError {
-  return new NexusError('provider_malformed', `${provider} goes on after ${maxBytes} bytes of an answer of ${maxOutputTokens} tokens`, {
-    details: { provider, model },
-  });
-}
-
-function tooLarge(provider: string, model: string, cause: SseTooLargeError): NexusError {
-  return new NexusError('provider_malformed', `${provider} sent an event of more than ${cause.maxEventChars} characters`, {
-    details: { provider, model },
-    cause,
-  });
 }
 
 function readModelList(body: unknown): readonly string[] {
