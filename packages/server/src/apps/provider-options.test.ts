@@ -1,8 +1,7 @@
 import { afterEach, expect, it } from 'vitest';
-import { systemClock } from '#core';
+import { resolveConfig } from '#apps/config';
+import { parseConfigFile, systemClock } from '#core';
 import { call, makeRequest, startServer } from '#llm/testing';
-import { parseConfigFile } from '../core/index.ts';
-import { resolveConfig } from './config/index.ts';
 import { setUpModels } from './models.ts';
 
 const open: { close(): Promise<void> }[] = [];
