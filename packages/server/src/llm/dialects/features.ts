@@ -3,8 +3,8 @@ import type { ModelRequest } from '#llm/contract';
 /**
  * What requests have that not every server takes. `maxTokensField`: the name of the limit, instead of which its other name is
  * sent. `responseFormatWithTools`: the format of the answer beside tools. `reasoning`: reasoning that goes back to who gave it.
- * `callsWithoutReasoning`, `callsWithoutSignature`: calls of other models in the conversation, which get a stand-in for what
- * they lack. `userAfterTool`: a user's message right after a tool's result. `systemMessage`: instructions as a message of their
+ * `callsWithoutReasoning`, `callsWithoutSignature`: what other models said and called in the conversation, which gets a stand-in
+ * for what it lacks. `userAfterTool`: a user's message right after a tool's result. `systemMessage`: instructions as a message of their
  * own.
  */
 export type RequestFeature =
@@ -75,6 +75,7 @@ export const hasFormatWithTools = (request: ModelRequest) => hasFormat(request) 
 export const hasTemperature = (request: ModelRequest) => request.temperature !== undefined;
 export const hasCalls = ({ messages }: ModelRequest) =>
   messages.some(({ role, content }) => role === 'assistant' && content.some(({ type }) => type === 'tool_call'));
+export const hasAnswers = ({ messages }: ModelRequest) => messages.some(({ role }) => role === 'assistant');
 export const hasReasoning = ({ messages }: ModelRequest) =>
   messages.some(({ role, content }) => role === 'assistant' && content.some(({ type }) => type === 'reasoning'));
 

@@ -45,11 +45,13 @@ const anthropic: Create = (url) =>
 async function serve(create: Create, refuse: (body: Body, text: string) => Refusal | null, answer?: (body: Body) => string) {
   const bodies: Body[] = [];
   const paths: string[] = [];
+  const keys: unknown[] = [];
   const server = await startServer((request, response) => {
     paths.push(request.url ?? '');
     if (request.method !== 'POST') return void response.end('{"data":[]}');
     const body: Body = JSON.parse(request.body);
     bodies.push(body);
+    keys.push(request.headers['idempotency-key']);
     const refused = refuse(body, request.body);
     if (refused !== null) {
       response.writeHead(refused.status, { 'content-type': 'application/json' }).end(JSON.stringify(refused.body));
@@ -70,7 +72,7 @@ async function serve(create: Create, refuse: (body: Body, text: string) => Refus
     const { last, text } = await call(llm, makeRequest('go', changes), { models: [`p/${model}`], gate });
     return { last, text, attempts: gate.begins.length, usage: last.usage };
   };
-  return { bodies, paths, ask, llm };
+  return { bodies, paths, keys, ask, llm };
 }
 
 const tools = [{ name: 'fs_list', description: 'lists', inputSchema: { type: 'object' } }];
@@ -151,6 +153,13 @@ const rows: readonly (readonly [string, Create, Partial<ModelRequest>, (body: Bo
     says('The `reasoning_content` in the thinking mode must be passed back to the API.'),
   ],
   [
+    'answers without reasoning',
+    compatible,
+    { messages: [user('go'), { role: 'assistant', content: [{ type: 'text', text: 'so' }] }, user('and?')] },
+    (body) => answersOf(body).some((item) => !item.reasoning_content),
+    says('The `reasoning_content` in the thinking mode must be passed back to the API.'),
+  ],
+  [
     'calls without a signature',
     compatible,
     { messages: called },
@@ -210,7 +219,7 @@ describe('a request is sent again, within the attempt, without what the server r
   });
 
   it('one thing after another', async () => {
-    const { ask, bodies } = await serve(openai, (body) =>
+    const { ask, bodies, keys } = await serve(openai, (body) =>
       'stream_options' in body
         ? streamOptions
         : 'temperature' in body
@@ -221,6 +230,7 @@ describe('a request is sent again, within the attempt, without what the server r
     );
     expect(await ask({ tools, outputSchema, temperature: 1 })).toMatchObject({ text: 'ok', attempts: 1 });
     expect(bodies).toHaveLength(4);
+    expect(new Set(keys).size).toBe(4);
     await ask({ tools, outputSchema, temperature: 1 });
     expect(bodies).toHaveLength(5);
   });

@@ -29,9 +29,11 @@ export function resendWithoutRefused(
 
       function send(timeoutMs: number) {
         const features = tried.map(({ feature }) => feature);
+        // Another body under the same key would be a mistake to whoever keeps account of keys.
+        const idempotencyKey = [call.request.idempotencyKey, ...features].join('-');
         return omissions.trying(features, () =>
           provider.open(
-            { ...call, timeoutMs },
+            { ...call, request: { ...call.request, idempotencyKey }, timeoutMs },
             {
               delta(kind, text) {
                 remember();

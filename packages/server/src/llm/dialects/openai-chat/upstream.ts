@@ -3,6 +3,7 @@ import type { ModelRequest } from '#llm/contract';
 import {
   createOmissions,
   type FeatureRefusal,
+  hasAnswers,
   hasCalls,
   hasFormat,
   hasFormatWithTools,
@@ -45,7 +46,7 @@ export const openAiRefusals: readonly FeatureRefusal[] = [
       /^(?=.*max_(completion_)?tokens).*(unsupported|not (supported|permitted|allowed|recogni[sz]ed)|un(known|expected|recogni[sz]ed)|extra|use .?max_)/i,
     isIn: () => true,
   },
-  { feature: 'callsWithoutReasoning', words: missingReasoning, isIn: hasCalls },
+  { feature: 'callsWithoutReasoning', words: missingReasoning, isIn: hasAnswers },
   { feature: 'reasoning', words: /\breasoning(_content)?\b/i, isIn: hasReasoning },
   { feature: 'callsWithoutSignature', words: /thought_?signature/i, isIn: hasCalls },
   { feature: 'userAfterTool', words: /user.{0,3} after role .{0,12}tool|roles? must alternate/i, isIn: hasCalls },
