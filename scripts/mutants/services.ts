@@ -6,6 +6,8 @@ const directTests = [`${server}/calls/direct-tool.test.ts`];
 const approvalTests = [`${server}/control/approvals.test.ts`];
 const sessionTests = ['test/e2e/sessions.test.ts'];
 const executionTests = [`${server}/tools/service.test.ts`];
+const decodeTests = [`${server}/llm/dialects/decode.test.ts`];
+const answerTests = [`${server}/llm/transport/answer.test.ts`];
 const routingTests = [`${server}/llm/routing/next.test.ts`];
 
 const encodeTests = [`${server}/llm/dialects/encode.test.ts`];
@@ -89,6 +91,41 @@ export const serviceMutants: readonly Mutant[] = [
     replace: 'stream = send(remainingMs);',
     by: 'stream = send(call.timeoutMs);',
     tests: resendTests,
+  },
+  {
+    bug: 'half a character leaves in a delta',
+    file: `${server}/llm/dialects/assembler.ts`,
+    replace: 'const cutsOff = isHighHalf(text.charCodeAt(text.length - 1));',
+    by: 'const cutsOff = false;',
+    tests: decodeTests,
+  },
+  {
+    bug: 'content of an unknown type vanishes from an answer',
+    file: `${server}/llm/dialects/parts.ts`,
+    replace: 'if (known === undefined) throw',
+    by: 'if (known === undefined) return;\n  if (known === null) throw',
+    tests: decodeTests,
+  },
+  {
+    bug: 'a second call of the same tool is joined to the first',
+    file: `${server}/llm/dialects/openai-chat/calls.ts`,
+    replace: "return !whole || (!foreignId && piece.trim() === '');",
+    by: 'return true;',
+    tests: decodeTests,
+  },
+  {
+    bug: 'half an account is billed',
+    file: `${server}/llm/dialects/usage.ts`,
+    replace: 'usage.completion_tokens ?? rest(total, usage.prompt_tokens)',
+    by: 'usage.completion_tokens ?? 0',
+    tests: answerTests,
+  },
+  {
+    bug: 'a compressed answer may grow without a bound',
+    file: `${server}/llm/transport/answer.ts`,
+    replace: 'if (received > maxBytes) {',
+    by: 'if (received > maxBytes * 1_000) {',
+    tests: answerTests,
   },
   {
     bug: 'a tool that was told to stop may take for ever',

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
@@ -19,13 +20,14 @@ interface Sent {
   readonly headers?: Readonly<Record<string, string>>;
   readonly maxOutputTokens?: number;
   readonly status?: number;
+  readonly onPart?: () => Promise<void>;
 }
 
 /** One call of a server that gives this answer to everything; a list is sent piece by piece. */
 async function ask(
   wire: Wire,
   body: Body,
-  { headers = { 'content-type': 'text/event-stream' }, maxOutputTokens = 1_000, status = 200 }: Sent = {},
+  { headers = { 'content-type': 'text/event-stream' }, maxOutputTokens = 1_000, status = 200, onPart }: Sent = {},
 ) {
   let asked = 0;
   const server = await startServer((_request, response) => {
@@ -46,7 +48,11 @@ async function ask(
     retry: { baseDelayMs: 1, maxAttemptsPerTarget: 3 },
   });
   open.push(server, llm);
-  const called = await call(llm, makeRequest('x'), { models: ['p/m'], gate: recordGate(() => grant(10_000, maxOutputTokens)) });
+  const called = await call(llm, makeRequest('x'), {
+    models: ['p/m'],
+    gate: recordGate(() => grant(10_000, maxOutputTokens)),
+    ...(onPart === undefined ? {} : { onPart }),
+  });
   return { ...called, asked };
 }
 
@@ -128,6 +134,14 @@ describe('streams of servers in the field', () => {
   it('json-instead-of-stream.json is paid once, and used', async () => {
     expect(await ask('openai', file('json-instead-of-stream.json'), json)).toMatchObject(plain);
   });
+});
+
+it('half a character at the very end leaves as a whole one, before the answer', async () => {
+  for (const wire of wires) {
+    const { text, last } = await ask(wire, streams[wire].replace('plain', 'plain\\ud83d'));
+    expect(text).toBe('plain\ufffd');
+    expect(last).toMatchObject({ type: 'completed', content: [{ type: 'text', text }] });
+  }
 });
 
 describe('an answer in one piece', () => {
@@ -259,6 +273,22 @@ describe('a body', () => {
     expect(await ask('openai', deflateRawSync(streams.openai), coded('deflate'))).toMatchObject(plain);
     expect(await ask('openai', brotliCompressSync(gzipSync(streams.openai)), coded('gzip, br'))).toMatchObject(plain);
     expect(await ask('openai', streams.openai, coded('identity, utf-8'))).toMatchObject(plain);
+  });
+
+  it('that is compressed and large is read whole, at the pace of the reader', async () => {
+    const texts = Array.from({ length: 600 }, () => randomBytes(1_500).toString('base64'));
+    const bytes = gzipSync(sse(...texts.map((text) => chunk(text)), chunk('', 'stop'), '[DONE]'));
+    const pieces = Array.from({ length: Math.ceil(bytes.length / 60_000) }, (_, at) => bytes.subarray(at * 60_000, (at + 1) * 60_000));
+    let seen = 0;
+    const onPart = async () => {
+      seen += 1;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    };
+    const headers = { 'content-type': 'text/event-stream', 'content-encoding': 'gzip' };
+    const { text, last } = await ask('openai', pieces, { headers, onPart });
+    expect(last.type).toBe('completed');
+    expect(text === texts.join('')).toBe(true);
+    expect(seen).toBeGreaterThan(3);
   });
 
   it('that cannot be decompressed is refused', async () => {
