@@ -6,10 +6,15 @@ const directTests = [`${server}/calls/direct-tool.test.ts`];
 const approvalTests = [`${server}/control/approvals.test.ts`];
 const sessionTests = ['test/e2e/sessions.test.ts'];
 const executionTests = [`${server}/tools/service.test.ts`];
+const decodeTests = [`${server}/llm/dialects/decode.test.ts`];
+const answerTests = [`${server}/llm/transport/answer.test.ts`];
 const routingTests = [`${server}/llm/routing/next.test.ts`];
 const accountTests = [`${server}/llm/attempt/account.test.ts`];
 const overrunTests = [`${server}/llm/overrun.test.ts`];
 const receivedTests = [`${server}/llm/tokens/received.test.ts`];
+
+const encodeTests = [`${server}/llm/dialects/encode.test.ts`];
+const resendTests = [`${server}/llm/providers/resend.test.ts`];
 
 /** Of `identity`, `llm`, `tools`, `calls` and `control`. */
 export const serviceMutants: readonly Mutant[] = [
@@ -117,6 +122,69 @@ export const serviceMutants: readonly Mutant[] = [
     replace: 'delayMs < remainingMs ? delayMs : null',
     by: 'delayMs',
     tests: routingTests,
+  },
+  {
+    bug: 'a blank answer is sent back',
+    file: `${server}/llm/dialects/normalise.ts`,
+    replace: "    if (part.type === 'text') return !isBlank(part.text);\n",
+    by: "    if (part.type === 'text') return part.text !== '';\n",
+    tests: encodeTests,
+  },
+  {
+    bug: 'one model is given the reasoning of another',
+    file: `${server}/llm/dialects/normalise.ts`,
+    replace: 'givenBy?.provider === recipient.provider && givenBy.model === recipient.model',
+    by: 'givenBy?.provider === recipient.provider',
+    tests: encodeTests,
+  },
+  {
+    bug: 'thinking is moved away from where its proof holds',
+    file: `${server}/llm/dialects/normalise.ts`,
+    replace: "part.type === 'reasoning' && part.givenBy === undefined;",
+    by: "part.type === 'reasoning';",
+    tests: encodeTests,
+  },
+  {
+    bug: 'a request that is sent again has the whole time once more',
+    file: `${server}/llm/providers/resend.ts`,
+    replace: 'stream = send(remainingMs);',
+    by: 'stream = send(call.timeoutMs);',
+    tests: resendTests,
+  },
+  {
+    bug: 'half a character leaves in a delta',
+    file: `${server}/llm/dialects/assembler.ts`,
+    replace: 'const cutsOff = isHighHalf(text.charCodeAt(text.length - 1));',
+    by: 'const cutsOff = false;',
+    tests: decodeTests,
+  },
+  {
+    bug: 'content of an unknown type vanishes from an answer',
+    file: `${server}/llm/dialects/parts.ts`,
+    replace: 'if (known === undefined) throw',
+    by: 'if (known === undefined) return;\n  if (known === null) throw',
+    tests: decodeTests,
+  },
+  {
+    bug: 'a second call of the same tool is joined to the first',
+    file: `${server}/llm/dialects/openai-chat/calls.ts`,
+    replace: "return !whole || (!foreignId && piece.trim() === '');",
+    by: 'return true;',
+    tests: decodeTests,
+  },
+  {
+    bug: 'half an account is billed',
+    file: `${server}/llm/dialects/usage.ts`,
+    replace: 'usage.completion_tokens ?? rest(total, usage.prompt_tokens)',
+    by: 'usage.completion_tokens ?? 0',
+    tests: answerTests,
+  },
+  {
+    bug: 'a compressed answer may grow without a bound',
+    file: `${server}/llm/transport/answer.ts`,
+    replace: 'if (received > maxBytes) {',
+    by: 'if (received > maxBytes * 1_000) {',
+    tests: answerTests,
   },
   {
     bug: 'a tool that was told to stop may take for ever',

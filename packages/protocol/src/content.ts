@@ -14,13 +14,29 @@ export const ImagePart = z.object({
 });
 export type ImagePart = z.infer<typeof ImagePart>;
 
-/** What the model thought. `signature` is the provider's opaque proof and must travel back unchanged. */
-export const ReasoningPart = z.object({ type: z.literal('reasoning'), text: z.string(), signature: z.string().optional() });
+/** The model that gave a part: what only it understands goes back to it, and to no other. */
+export const GivenBy = z.object({ provider: z.string(), model: z.string() });
+export type GivenBy = z.infer<typeof GivenBy>;
+
+/**
+ * What the model thought. `signature` is the provider's opaque proof and must travel back unchanged; `field` is the member of
+ * the wire format that the text came in, where a format knows several. `opaque` is what else the provider gave with it and
+ * wants back.
+ */
+export const ReasoningPart = z.object({
+  type: z.literal('reasoning'),
+  text: z.string(),
+  signature: z.string().optional(),
+  field: z.string().optional(),
+  opaque: z.record(z.string(), z.unknown()).optional(),
+  givenBy: GivenBy.optional(),
+});
 export type ReasoningPart = z.infer<typeof ReasoningPart>;
 
 /**
  * A tool call as the model asked for it. `providerCallId` is the provider's name for it; `input` is the parsed JSON,
- * and `invalidInput` holds the raw text when it is not JSON (the call is then answered with an error result).
+ * and `invalidInput` holds the raw text when it is not JSON (the call is then answered with an error result). `opaque` is
+ * what else the provider gave with the call and wants back.
  */
 export const ToolCallPart = z.object({
   type: z.literal('tool_call'),
@@ -28,6 +44,8 @@ export const ToolCallPart = z.object({
   name: z.string(),
   input: z.unknown(),
   invalidInput: z.string().optional(),
+  opaque: z.record(z.string(), z.unknown()).optional(),
+  givenBy: GivenBy.optional(),
 });
 export type ToolCallPart = z.infer<typeof ToolCallPart>;
 

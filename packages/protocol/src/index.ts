@@ -13,6 +13,7 @@ export {
 export {
   AssistantPart,
   FinishReason,
+  GivenBy,
   ImagePart,
   Message,
   noUsage,

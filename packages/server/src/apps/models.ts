@@ -20,11 +20,22 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
   const providers: Provider[] = [];
   const defaultModels: string[] = [];
   if (anthropic?.apiKey !== undefined) {
-    providers.push(createAnthropicProvider({ apiKey: anthropic.apiKey, baseUrl: withVersion(anthropic.baseUrl), ...common }));
+    const { apiKey, promptCaching, thinking } = anthropic;
+    providers.push(
+      createAnthropicProvider({
+        apiKey,
+        baseUrl: withVersion(anthropic.baseUrl),
+        ...(promptCaching === undefined ? {} : { promptCaching }),
+        ...(thinking === undefined ? {} : { thinking: thinking === 'adaptive' ? { type: 'adaptive' } : { type: 'enabled', ...thinking } }),
+        ...requestOptions(anthropic),
+        ...common,
+      }),
+    );
     defaultModels.push('anthropic/claude-sonnet-4-5');
   }
   if (openai?.apiKey !== undefined) {
-    providers.push(createOpenAiProvider({ apiKey: openai.apiKey, baseUrl: openai.baseUrl, ...common }));
+    const { apiKey, baseUrl } = openai;
+    providers.push(createOpenAiProvider({ apiKey, baseUrl, ...bodyOptions(openai), ...requestOptions(openai), ...common }));
     defaultModels.push('openai/gpt-5-mini');
   }
   for (const server of compatible) {
@@ -34,7 +45,10 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
         baseUrl: server.baseUrl,
         ...(server.apiKey === undefined ? {} : { apiKey: server.apiKey }),
         ...(isLoopback(server.baseUrl) ? { price: 'free' } : {}),
+        ...(server.priceCatalogue === undefined ? {} : { priceCatalogue: server.priceCatalogue }),
         models: server.models.map((model) => model.id),
+        ...bodyOptions(server),
+        ...requestOptions(server),
         ...common,
       }),
     );
@@ -58,6 +72,25 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
       await llm.close();
       await simulator?.close();
     },
+  };
+}
+
+type Compatible = NexusConfig['providers']['compatible'][number];
+
+/** Headers, by names that no other spelling doubles, and what the server does not take. */
+function requestOptions(
+  server: Pick<Compatible, 'headers'> & { readonly omit?: Compatible['omit']; readonly models?: Compatible['models'] },
+) {
+  const { headers, omit = [], models = [] } = server;
+  const lower = Object.entries(headers ?? {}).map(([name, value]) => [name.toLowerCase(), value]);
+  const ofModel = (id: string) => models.flatMap((model) => (model.id === id && 'omit' in model ? (model.omit ?? []) : []));
+  return { headers: Object.fromEntries(lower), omit: (model: string) => [...omit, ...ofModel(model)] };
+}
+
+function bodyOptions({ maxTokensField, extraBody }: Pick<Compatible, 'maxTokensField' | 'extraBody'>) {
+  return {
+    ...(maxTokensField === undefined ? {} : { maxTokensField }),
+    ...(extraBody === undefined ? {} : { extraBody }),
   };
 }
 
@@ -99,5 +132,8 @@ function isLoopback(baseUrl: string): boolean {
 }
 
 function withVersion(baseUrl: string): string {
-  return /\/v\d+\/?$/.test(baseUrl) ? baseUrl : `${baseUrl.replace(/\/$/, '')}/v1`;
+  const url = new URL(baseUrl);
+  const path = url.pathname.replace(/\/+$/, '');
+  url.pathname = /\/v\d+$/.test(path) ? path : `${path}/v1`;
+  return url.href;
 }

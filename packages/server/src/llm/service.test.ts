@@ -316,7 +316,12 @@ function scriptedProvider(next: () => Outcome): Provider {
     open(_call, events) {
       const outcome = next();
       queueMicrotask(() => act(outcome, events));
-      return { pause() {}, resume() {}, abort() {}, progress: () => ({ sent: true, usage: null, streamedTokens: 3, receivedTokens: 1 }) };
+      return {
+        pause() {},
+        resume() {},
+        abort() {},
+        progress: () => ({ sent: true, usage: null, final: false, streamedTokens: 3, receivedTokens: 1 }),
+      };
     },
     close: async () => undefined,
   };

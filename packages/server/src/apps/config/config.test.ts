@@ -176,3 +176,38 @@ it('points the command line at the server of the same configuration unless told 
   expect(clientUrl(resolveConfig({ env: { NEXUS_HOST: '::1' } }))).toBe('http://[::1]:8080');
   expect(clientUrl(resolveConfig({ env: { NEXUS_URL: 'https://nexus.example.com' } }))).toBe('https://nexus.example.com');
 });
+
+it('shows no header of a provider and nothing that is added to its requests, whatever its kind', async () => {
+  const text = `providers:
+  anthropic: { apiKey: s3cret, headers: { x-gateway: s3cret } }
+  openai: { headers: { authorization: s3cret }, extraBody: { user: s3cret, pin: 424242, nested: { list: [s3cret, true] } } }
+  compatible: [{ name: a, baseUrl: "http://h/v1?api-key=s3cret&api-version=1", models: [m], headers: { x: s3cret }, extraBody: { k: 424242 } }]`;
+  const shown = JSON.stringify(redactConfig(resolveConfig({ file: await file(text), env: {} })));
+  expect(shown).not.toMatch(/s3cret|424242|true\]/);
+  expect(shown).toContain('api-version=1');
+});
+
+it.each([
+  ['a fragment', 'https://h/v1#part', 'without a fragment'],
+  ['credentials', 'https://user:s3cret@h/v1', 'without credentials'],
+  ['a name alone', 'https://user@h/v1', 'without credentials'],
+])('refuses an address of a provider with %s, which would not be sent', async (_what, url, words) => {
+  const compatible = `providers: { compatible: [{ name: a, baseUrl: "${url}", models: [m] }] }`;
+  const message = await fault(async () => resolveConfig({ file: await file(compatible), env: { OPENAI_BASE_URL: url } }));
+  expect(message).toContain(`providers.compatible[0].baseUrl: expected an address ${words}`);
+  expect(message).toContain(`providers.openai.baseUrl: expected an address ${words}`);
+  expect(message).not.toContain('s3cret');
+});
+
+it.each([
+  ['headers: { content-length: "1" }', 'none of the connection itself'],
+  ['headers: { "a b": x }', 'expected names of headers'],
+  ['headers: { x: "s3cret\\nnext" }', 'on one line'],
+  ['extraBody: { stream: false, user: s3cret }', 'which the platform sets itself'],
+  ['extraBody: { max_tokens: 1000000 }', 'which the platform sets itself'],
+  ['omit: [stream_options]', 'expected "responseFormat" or'],
+])('refuses what a request cannot have: %s', async (setting, words) => {
+  const message = await fault(async () => resolveConfig({ file: await file(`providers: { openai: { ${setting} } }`), env: {} }));
+  expect(message).toContain(words);
+  expect(message).not.toContain('s3cret');
+});

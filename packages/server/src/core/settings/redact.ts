@@ -31,8 +31,9 @@ export function redactSettings(config: unknown, settings: readonly Setting[]): u
     if (typeof value === 'object' && value !== null) {
       return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, redact(item, path === '' ? key : `${path}.${key}`)]));
     }
-    if (typeof value !== 'string') return value;
-    return isSecret(path) ? '[redacted]' : maskAddress(value);
+    if (value === undefined || value === null) return value;
+    if (isSecret(path)) return '[redacted]';
+    return typeof value === 'string' ? maskAddress(value) : value;
   };
   return redact(config, '');
 }

@@ -17,7 +17,14 @@ function terms(thinksUnseen: boolean): AttemptTerms {
 }
 const [showsAll, mayThink] = [terms(false), terms(true)];
 
-const progress = (known: Partial<Progress> = {}): Progress => ({ sent: true, usage: null, streamedTokens: 0, receivedTokens: 0, ...known });
+const progress = (known: Partial<Progress> = {}): Progress => ({
+  sent: true,
+  usage: null,
+  final: false,
+  streamedTokens: 0,
+  receivedTokens: 0,
+  ...known,
+});
 const said = (inputTokens: number, outputTokens: number): Usage => ({ ...noUsage, inputTokens, outputTokens });
 const cancelled = new NexusError('cancelled', 'left');
 
@@ -98,6 +105,11 @@ describe('a failed attempt', () => {
     expect(failureUsage(showsAll, progress({ streamedTokens: 60 }), failure(529)).outputTokens).toBeGreaterThanOrEqual(60);
   });
 
+  it('is charged what the provider says when that is its account of a whole answer', () => {
+    const whole = progress({ usage: said(300, 40), final: true });
+    expect(failureUsage(mayThink, whole, new NexusError('provider_malformed', 'not understood'))).toEqual(said(300, 40));
+  });
+
   it('is charged what the provider says when it withheld the answer', () => {
     const withheld = new NexusError('content_filtered', 'withheld');
     expect(failureUsage(mayThink, progress({ usage: said(300, 40), receivedTokens: 10 }), withheld)).toEqual(said(300, 40));
@@ -107,6 +119,7 @@ describe('a failed attempt', () => {
 it('is never charged less than was received, nor than the provider says, whatever became of it [verifies budget.unknown.charged]', () => {
   const progresses = fc.record({
     sent: fc.constant(true),
+    final: fc.boolean(),
     usage: fc.option(fc.record({ inputTokens: fc.nat(2_000), outputTokens: fc.nat(2_000) }).map((some) => ({ ...noUsage, ...some }))),
     streamedTokens: fc.nat(2_000),
     receivedTokens: fc.nat(600),

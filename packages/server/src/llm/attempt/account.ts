@@ -41,7 +41,7 @@ export function failureUsage(terms: AttemptTerms, progress: Progress, error: Nex
   if (!progress.sent) return noUsage;
   const { usage, streamedTokens } = progress;
   if (usage === null && streamedTokens === 0 && isRefusal(error)) return noUsage;
-  if (usage !== null && error.code === 'content_filtered') return believed(terms, progress, usage);
+  if (usage !== null && (progress.final || error.code === 'content_filtered')) return believed(terms, progress, usage);
   const { inputTokens, outputTokens, ...rest } = usage ?? { ...noUsage, inputTokens: 0 };
   return {
     ...rest,

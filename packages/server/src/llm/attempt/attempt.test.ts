@@ -22,7 +22,7 @@ function createFake(open: (events: ProviderEvents) => void = () => undefined) {
     pause: () => seen.push('pause'),
     resume: () => seen.push('resume'),
     abort: () => seen.push('abort'),
-    progress: () => ({ sent: true, usage: null, streamedTokens: 3, receivedTokens: 2 }),
+    progress: () => ({ sent: true, usage: null, final: false, streamedTokens: 3, receivedTokens: 2 }),
   };
   const provider: Provider = {
     name: 'fake',

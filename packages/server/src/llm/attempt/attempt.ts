@@ -114,7 +114,7 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
   }
 
   #progress() {
-    return this.#reading?.progress() ?? { sent: false, usage: null, streamedTokens: 0, receivedTokens: 0 };
+    return this.#reading?.progress() ?? { sent: false, usage: null, final: false, streamedTokens: 0, receivedTokens: 0 };
   }
 
   #release(): void {

@@ -17,6 +17,8 @@ export interface Progress {
   readonly sent: boolean;
   /** From the provider; null when it did not say. */
   readonly usage: Usage | null;
+  /** That account is of the whole answer, and not of what there was of it so far. */
+  readonly final: boolean;
   /** Estimate, on the high side, of the output tokens received. */
   readonly streamedTokens: number;
   /** The output tokens received, at least. */

@@ -2,17 +2,83 @@
 import { z } from 'zod';
 import { durationMs, group, httpUrl, setting } from '#core';
 
+/** The address of a provider. Its query is sent with each request; what could not be sent is refused. */
+function baseUrl() {
+  return httpUrl()
+    .refine((url) => URL.parse(url)?.hash === '', { error: 'expected an address without a fragment (#…), which is never sent' })
+    .refine((url) => `${URL.parse(url)?.username}${URL.parse(url)?.password}` === '', {
+      error: 'expected an address without credentials: give them as `apiKey` or in `headers`',
+    });
+}
+
+const connectionHeaders = new Set(['connection', 'content-length', 'expect', 'host', 'keep-alive', 'transfer-encoding', 'upgrade']);
+const isHeader = (name: string) => /^[\w!#$%&'*+.^`|~-]+$/.test(name) && !connectionHeaders.has(name.toLowerCase());
+
+const headers = () =>
+  setting(
+    z
+      .record(
+        z.string(),
+        z.string().regex(/^[\t\u0020-\u007e\u00a0-\u00ff]*$/, {
+          error: 'expected a value on one line, without other characters than those of Latin-1',
+        }),
+      )
+      .refine((all) => Object.keys(all).every(isHeader), { error: 'expected names of headers, and none of the connection itself' })
+      .optional(),
+    'Headers of every request, such as those of a gateway. Never shown.',
+    { secret: true },
+  );
+
+/** Members of a request that say what the platform decides, and counts. */
+const ownMembers = ['model', 'messages', 'tools', 'stream', 'n', 'max_tokens', 'max_completion_tokens'];
+
+const extraBody = () =>
+  setting(
+    z
+      .record(z.string(), z.unknown())
+      .refine((members) => ownMembers.every((name) => !Object.hasOwn(members, name)), {
+        error: `expected other members than ${ownMembers.join(', ')}, which the platform sets itself`,
+      })
+      .optional(),
+    'Members of every request beyond the common format. What a request has itself comes before. Never shown.',
+    { secret: true },
+  );
+
+const maxTokensField = (otherwise: string) =>
+  setting(z.enum(['max_tokens', 'max_completion_tokens']).optional(), 'The member that holds the most tokens of an answer.', {
+    otherwise: `\`${otherwise}\``,
+  });
+
+const formatFeatures = ['responseFormat', 'responseFormatWithTools', 'temperature'] as const;
+const chatFeatures = [
+  ...formatFeatures,
+  'streamOptions',
+  'reasoning',
+  'callsWithoutReasoning',
+  'callsWithoutSignature',
+  'userAfterTool',
+  'systemMessage',
+] as const;
+
+const omitted =
+  'What the server does not take, and requests do without: `responseFormat` (a schema for the answer is then stated in the instructions), `responseFormatWithTools` (the same, beside tools only), `temperature`';
+const found = 'What is not named is found out by the first refusal that names it.';
+const chatOmit = () =>
+  setting(
+    z.array(z.enum(chatFeatures)).optional(),
+    `${omitted}, \`streamOptions\`, \`reasoning\` (what the model thought, sent back to it); \`callsWithoutReasoning\` and \`callsWithoutSignature\` (calls that another model made: a stand-in is sent for what they lack), \`userAfterTool\` (a user’s message right after a result: one of the assistant is put between), \`systemMessage\` (the instructions are put before the first message). ${found}`,
+  );
+
 /** Provider credentials and the address that they are sent to. */
-function provider(title: string, environment: string, baseUrl: string) {
-  return z
-    .strictObject({
-      apiKey: setting(z.string().min(1).optional(), `Key of ${title}. With one, its models are offered.`, {
-        environment: `${environment}_API_KEY`,
-        secret: true,
-      }),
-      baseUrl: setting(httpUrl().default(baseUrl), 'The address that the key is sent to.', { environment: `${environment}_BASE_URL` }),
-    })
-    .optional();
+function credentials(title: string, environment: string, address: string) {
+  return {
+    apiKey: setting(z.string().min(1).optional(), `Key of ${title}. With one, its models are offered.`, {
+      environment: `${environment}_API_KEY`,
+      secret: true,
+    }),
+    baseUrl: setting(baseUrl().default(address), 'The address that the key is sent to.', { environment: `${environment}_BASE_URL` }),
+    headers: headers(),
+  };
 }
 
 const compatibleModel = z.union([
@@ -24,6 +90,7 @@ const compatibleModel = z.union([
     id: z.string().min(1),
     contextTokens: z.int().positive().optional(),
     maxOutputTokens: z.int().positive().optional(),
+    omit: z.array(z.enum(chatFeatures)).optional(),
   }),
 ]);
 
@@ -36,8 +103,28 @@ const price = z.strictObject({
 
 export const llmConfig = {
   providers: group({
-    openai: provider('OpenAI', 'OPENAI', 'https://api.openai.com/v1'),
-    anthropic: provider('Anthropic', 'ANTHROPIC', 'https://api.anthropic.com'),
+    openai: z
+      .strictObject({
+        ...credentials('OpenAI', 'OPENAI', 'https://api.openai.com/v1'),
+        maxTokensField: maxTokensField('max_completion_tokens'),
+        extraBody: extraBody(),
+        omit: chatOmit(),
+      })
+      .optional(),
+    anthropic: z
+      .strictObject({
+        ...credentials('Anthropic', 'ANTHROPIC', 'https://api.anthropic.com'),
+        promptCaching: setting(z.boolean().optional(), 'Marks the instructions and the conversation for the provider’s prompt cache.', {
+          otherwise: 'true',
+        }),
+        thinking: setting(
+          z.union([z.literal('adaptive'), z.strictObject({ budgetTokens: z.int().min(1024) })]).optional(),
+          'How models think before they answer: `adaptive`, or `{ budgetTokens }`, which is left out of calls that could not hold it.',
+          { otherwise: 'the model’s own way' },
+        ),
+        omit: setting(z.array(z.enum(formatFeatures)).optional(), `${omitted}. ${found}`),
+      })
+      .optional(),
     compatible: setting(
       z
         .array(
@@ -46,12 +133,20 @@ export const llmConfig = {
               z.string().regex(/^[a-z][a-z0-9_-]{0,30}$/, { error: 'expected a short lower-case name' }),
               'The provider in `provider/model`.',
             ),
-            baseUrl: setting(httpUrl(), 'Up to and with the version, such as `http://127.0.0.1:11434/v1`. What is on loopback is free.'),
+            baseUrl: setting(
+              baseUrl(),
+              'Up to and with the version, such as `http://127.0.0.1:11434/v1`; a query is sent with each request. What is on loopback is free.',
+            ),
             apiKey: setting(z.string().min(1).optional(), 'Many local servers need none.', { secret: true }),
             models: setting(
               z.array(compatibleModel).min(1),
-              'Names, or `{ id, contextTokens, maxOutputTokens }` where the sizes are not known.',
+              'Names, or `{ id, contextTokens, maxOutputTokens, omit }` where the sizes are not known or a model takes less than the others.',
             ),
+            headers: headers(),
+            maxTokensField: maxTokensField('max_tokens'),
+            extraBody: extraBody(),
+            omit: chatOmit(),
+            priceCatalogue: setting(z.string().min(1).optional(), 'Name of the provider in the price list, such as `groq` or `mistral`.'),
           }),
         )
         .default([]),

@@ -2,19 +2,26 @@ import type { AssistantPart } from '@nexus-agent/protocol';
 import { isTooDeep } from '#core';
 import type { DeltaKind } from '#llm/contract';
 import { estimateTextTokens } from '#llm/tokens';
+import { asRecord } from './json.ts';
 
 /** Builds the content of an answer from its fragments, in order of arrival. */
 export interface Assembler {
-  text(delta: string): void;
-  reasoning(delta: string): void;
+  /** Text or reasoning. Half a character at its end waits for the other half. */
+  add(kind: DeltaKind, delta: string): void;
   /** Ends the current text or reasoning: what follows of the same kind is a part of its own. */
   boundary(): void;
   /** The proof of the reasoning part that was last written, or of an empty one when there is none. */
   signature(value: string): void;
   /** Opens a tool call; gives the handle for its argument fragments. */
   toolCall(id: string, name: string): ToolCallDraft;
-  /** `cut`: the answer ended before the model was done, so a last call without arguments may have wanted some. */
+  /**
+   * Halves of characters whose other half never came are replaced, which may emit. `cut`: the answer ended before the model
+   * was done, so a last call without arguments may have wanted some.
+   */
   content(cut?: boolean): AssistantPart[];
+  /** All text so far, with the half character that waits. */
+  textSoFar(): string;
+  isEmpty(): boolean;
   hasToolCalls(): boolean;
   /** Estimate of the output tokens received so far. */
   streamedTokens(): number;
@@ -26,32 +33,59 @@ export interface ToolCallDraft {
   arguments: string;
 }
 
-type Draft =
-  | { type: 'text'; text: string }
-  | { type: 'reasoning'; text: string; signature: string }
-  | { type: 'tool_call'; call: ToolCallDraft };
+type TextDraft = { readonly type: 'text'; text: string } | { readonly type: 'reasoning'; text: string; signature: string };
+type Draft = TextDraft | { readonly type: 'tool_call'; call: ToolCallDraft };
+
+/** The first half of a character, and the part that it ends. */
+interface HeldHalf {
+  readonly draft: TextDraft;
+  readonly half: string;
+}
+
+const replacement = '\ufffd';
 
 /** `emit` is called with each piece of text or reasoning before it is added; empty pieces are dropped. */
 export function createAssembler(emit: (kind: DeltaKind, text: string) => void): Assembler {
   const drafts: Draft[] = [];
+  const held: Record<DeltaKind, HeldHalf | null> = { text: null, reasoning: null };
   let open = null as Draft | null; // assigned in closures, which the flow analysis does not see
-  const start = (draft: Draft) => {
+
+  function start<Kind extends Draft>(draft: Kind): Kind {
     open = draft;
     drafts.push(draft);
-  };
+    return draft;
+  }
+
+  function draftOf(kind: DeltaKind): TextDraft {
+    if (open !== null && open.type === kind) return open;
+    return start(kind === 'text' ? { type: 'text', text: '' } : { type: 'reasoning', text: '', signature: '' });
+  }
+
+  function put(draft: TextDraft, text: string): void {
+    emit(draft.type, text);
+    draft.text += text;
+  }
+
+  /** Gives a half that waits its other half, when the text begins with one; what is left of the text. */
+  function completeHalf(kind: DeltaKind, text: string): string {
+    const waiting = held[kind];
+    if (waiting === null) return text;
+    held[kind] = null;
+    const fits = isLowHalf(text.charCodeAt(0));
+    put(waiting.draft, fits ? waiting.half + text.charAt(0) : replacement);
+    return fits ? text.slice(1) : text;
+  }
 
   return {
-    text(delta) {
+    add(kind, delta) {
       if (delta === '') return;
-      emit('text', delta);
-      if (open?.type === 'text') open.text += delta;
-      else start({ type: 'text', text: delta });
-    },
-    reasoning(delta) {
-      if (delta === '') return;
-      emit('reasoning', delta);
-      if (open?.type === 'reasoning') open.text += delta;
-      else start({ type: 'reasoning', text: delta, signature: '' });
+      const text = held[kind] === null ? delta : completeHalf(kind, delta);
+      if (text === '') return;
+      const draft = draftOf(kind);
+      const cutsOff = isHighHalf(text.charCodeAt(text.length - 1));
+      if (cutsOff) held[kind] = { draft, half: text.slice(-1) };
+      const whole = (cutsOff ? text.slice(0, -1) : text).toWellFormed();
+      if (whole !== '') put(draft, whole);
     },
     boundary() {
       open = null;
@@ -65,10 +99,24 @@ export function createAssembler(emit: (kind: DeltaKind, text: string) => void): 
       start({ type: 'tool_call', call });
       return call;
     },
-    content: (cut = false) => drafts.map((draft, index) => finishDraft(draft, cut && index === drafts.length - 1)),
+    content(cut = false) {
+      completeHalf('reasoning', '');
+      completeHalf('text', '');
+      return drafts.map((draft, index) => finishDraft(draft, cut && index === drafts.length - 1));
+    },
+    textSoFar: () => drafts.map((draft) => (draft.type === 'text' ? draft.text : '')).join('') + (held.text?.half ?? ''),
+    isEmpty: () => drafts.length === 0,
     hasToolCalls: () => drafts.some((draft) => draft.type === 'tool_call'),
     streamedTokens: () => drafts.reduce((sum, draft) => sum + draftTokens(draft), 0),
   };
+}
+
+function isHighHalf(code: number): boolean {
+  return code >= 0xd800 && code <= 0xdbff;
+}
+
+function isLowHalf(code: number): boolean {
+  return code >= 0xdc00 && code <= 0xdfff;
 }
 
 function draftTokens(draft: Draft): number {
@@ -82,11 +130,35 @@ function finishDraft(draft: Draft, cut: boolean): AssistantPart {
     return { type: 'reasoning', text: draft.text, ...(draft.signature === '' ? {} : { signature: draft.signature }) };
   }
   const { id, name, arguments: raw } = draft.call;
-  if (raw.trim() === '' && !cut) return { type: 'tool_call', providerCallId: id, name, input: {} };
-  if (isTooDeep(raw)) return { type: 'tool_call', providerCallId: id, name, input: null, invalidInput: raw };
+  const call = { type: 'tool_call', providerCallId: id.toWellFormed(), name: name.toWellFormed() } as const;
+  if (raw.trim() === '' && cut) return { ...call, input: null, invalidInput: raw };
+  const read = readArguments(raw);
+  return 'input' in read ? { ...call, input: read.input } : { ...call, input: null, invalidInput: raw.toWellFormed() };
+}
+
+/** What a call is made with; arguments that say nothing are none, and an object that was written as a text is that object. */
+function readArguments(raw: string): { readonly input: unknown } | { readonly invalid: true } {
+  if (raw.trim() === '') return { input: {} };
+  if (isTooDeep(raw)) return { invalid: true };
+  let value: unknown;
   try {
-    return { type: 'tool_call', providerCallId: id, name, input: JSON.parse(raw) };
+    value = JSON.parse(raw);
   } catch {
-    return { type: 'tool_call', providerCallId: id, name, input: null, invalidInput: raw };
+    return { invalid: true };
   }
+  if (value === null || (Array.isArray(value) && value.length === 0)) return { input: {} };
+  if (typeof value === 'string') {
+    const inner = readArguments(value);
+    if ('input' in inner && asRecord(inner.input) !== null) return inner;
+  }
+  return { input: wellFormed(value) };
+}
+
+/** A copy whose texts have no half characters, where the value has any: no store and no wire takes them. */
+function wellFormed(value: unknown): unknown {
+  if (typeof value === 'string') return value.toWellFormed();
+  if (Array.isArray(value)) return value.map(wellFormed);
+  const record = asRecord(value);
+  if (record === null) return value;
+  return Object.fromEntries(Object.entries(record).map(([key, item]) => [key.toWellFormed(), wellFormed(item)]));
 }

@@ -1,6 +1,6 @@
 import type { ErrorCode } from '@nexus-agent/protocol';
 import { NexusError, redactForeignText } from '#core';
-import { asRecord } from './json.ts';
+import { asRecord, carriesSomething } from './json.ts';
 
 /** What a provider said of a failure: in an HTTP answer, or (without a status) in an event of its stream. */
 export interface ProviderFailure {
@@ -29,6 +29,7 @@ export function providerError(failure: ProviderFailure): NexusError {
       model: failure.model,
       ...(status === undefined ? {} : { status }),
       ...(told.type === '' ? {} : { providerCode: brief(told.type).slice(0, 100) }),
+      ...(told.field === '' ? {} : { field: brief(told.field).slice(0, 100) }),
       ...(failure.requestId === undefined ? {} : { requestId: failure.requestId.slice(0, 100) }),
     },
     ...(failure.retryAfterMs === undefined ? {} : { retryAfterMs: failure.retryAfterMs }),
@@ -36,10 +37,19 @@ export function providerError(failure: ProviderFailure): NexusError {
   });
 }
 
+/** Whether what came instead of an answer, or in the middle of one, reports an error. `name` is the event's, or empty. */
+export function isErrorReport(name: string, body: Readonly<Record<string, unknown>>): boolean {
+  if (name === 'error' || body.type === 'error' || body.object === 'error' || carriesSomething(body.error)) return true;
+  const bare = body.type === undefined && (body.choices === undefined || body.choices === null);
+  return bare && (typeof body.message === 'string' || carriesSomething(body.detail) || carriesSomething(body.errors));
+}
+
 interface Told {
   readonly message: string;
   /** All machine-readable words of the error, joined. */
   readonly type: string;
+  /** The member of the request that is meant, where the provider names one apart. */
+  readonly field: string;
   readonly status: number | undefined;
 }
 
@@ -48,7 +58,7 @@ function codeFor(status: number | undefined, told: Told): ErrorCode {
   const mayOverflow = status === undefined || status === 400 || status === 422 || status === 500;
   if (status === 413 || (mayOverflow && (overflowPattern.test(words) || overflowPattern.test(told.message)))) return 'context_overflow';
   if (status === undefined) {
-    if (/rate_limit|too_many_requests|insufficient_quota/.test(words)) return 'provider_rate_limited';
+    if (/rate_limit|too_many_requests|insufficient_quota|resource_exhausted/.test(words)) return 'provider_rate_limited';
     if (/authentication|permission|invalid_api_key|billing/.test(words)) return 'provider_auth';
     if (/content_filter|content_policy/.test(words)) return 'content_filtered';
     if (/invalid_request|not_found|invalid_/.test(words)) return 'provider_rejected';
@@ -83,16 +93,43 @@ function phraseFor(code: ErrorCode, status: number | undefined): string {
 }
 
 function readBody(body: unknown): Told {
-  const outer = asRecord(body);
-  const nested = outer === null ? null : asRecord(outer.error);
-  const error = nested ?? outer;
-  if (error === null) return { message: '', type: '', status: undefined };
-  const plain = typeof outer?.error === 'string' ? outer.error : ''; // Ollama: {"error":"…"}
-  const detail = typeof error.detail === 'string' ? error.detail : '';
-  const message = typeof error.message === 'string' ? error.message : plain || detail;
-  const words = [error.type, error.code].filter((word) => typeof word === 'string');
-  const numeric = [error.code, error.status].find((item) => typeof item === 'number' && item >= 400 && item < 600);
-  return { message, type: words.join(' ').toLowerCase(), status: typeof numeric === 'number' ? numeric : undefined };
+  const outer = firstRecord(body);
+  if (outer === null) return { message: '', type: '', field: '', status: undefined };
+  const error = firstRecord(outer.error) ?? firstRecord(outer.errors) ?? outer;
+  const plain = typeof outer.error === 'string' ? outer.error : ''; // Ollama: {"error":"…"}
+  const said = [error.message, plain, outer.detail, error.detail, error.msg].map((value) => sayings(value, 0));
+  const words = [error.type, error.code, error.status].filter((word) => typeof word === 'string');
+  const numbers = [error.code, error.status, outer.status].map((item) => (typeof item === 'string' ? Number(item) : item));
+  const status = numbers.find((item) => typeof item === 'number' && item >= 400 && item < 600);
+  return {
+    message: said.find((text) => text !== '') ?? '',
+    type: words.join(' ').toLowerCase(),
+    field: typeof error.param === 'string' ? error.param : '',
+    status: typeof status === 'number' ? status : undefined,
+  };
+}
+
+/** The value when it is an object, or the first of a list of objects: some servers answer with a list of errors. */
+function firstRecord(value: unknown): Readonly<Record<string, unknown>> | null {
+  return asRecord(Array.isArray(value) ? value[0] : value);
+}
+
+/** A message in words: a text, or a list of what is wrong where, as servers in Python send it. */
+function sayings(value: unknown, depth: number): string {
+  if (typeof value === 'string') return value;
+  if (depth > 3) return '';
+  if (Array.isArray(value)) {
+    return value
+      .slice(0, 10)
+      .map((item) => sayings(item, depth + 1))
+      .filter((text) => text !== '')
+      .join('; ');
+  }
+  const node = asRecord(value);
+  if (node === null) return '';
+  const text = typeof node.msg === 'string' ? node.msg : sayings(node.message ?? node.detail, depth + 1);
+  const place = Array.isArray(node.loc) ? node.loc.filter((step) => typeof step === 'string' || typeof step === 'number').join('.') : '';
+  return place === '' ? text : `${place}: ${text}`;
 }
 
 /** A provider's text on one line, cut, without what looks like a credential. */

@@ -197,7 +197,7 @@ describe('OpenAI Chat Completions', () => {
     expect(decode(openai, [sse(delta({ content: 'a' }), delta({}, 'abort'), '[DONE]')]).error).toMatchObject({
       code: 'provider_stream_cut',
     });
-    expect(decode(openai, [sse(delta({ content: 'a' }), '[DONE]')]).error).toMatchObject({ code: 'provider_stream_cut' });
+    expect(decode(openai, [sse(delta({ content: 'a' }))]).error).toMatchObject({ code: 'provider_stream_cut' });
   });
 
   it('adds reasoning that a server left out of its completion tokens, and takes zeros for no usage', () => {
@@ -260,14 +260,14 @@ describe('OpenAI Chat Completions', () => {
           role: 'assistant',
           content: null,
           tool_calls: [
-            { id: 'c0', type: 'function', function: { name: 'f', arguments: '{"a":1}' } },
-            { id: 'c1', type: 'function', function: { name: 'f', arguments: '{"invalid_json":"{oops"}' } },
+            { id: 'c00000001', type: 'function', function: { name: 'f', arguments: '{"a":1}' } },
+            { id: 'c00000002', type: 'function', function: { name: 'f', arguments: '{"invalid_json":"{oops"}' } },
           ],
         },
-        { role: 'tool', tool_call_id: 'c0', content: 'fine' },
-        { role: 'tool', tool_call_id: 'c1', content: 'Error: bad input' },
+        { role: 'tool', tool_call_id: 'c00000001', content: 'fine' },
+        { role: 'tool', tool_call_id: 'c00000002', content: 'Error: bad input' },
       ],
-      tools: [{ type: 'function', function: { name: 'f', description: 'does f', parameters: { type: 'object' } } }],
+      tools: [{ type: 'function', function: { name: 'f', description: 'does f', parameters: { type: 'object', properties: {} } } }],
       max_completion_tokens: 99,
       temperature: 0.2,
       response_format: { type: 'json_schema', json_schema: { name: 'output', schema: request.outputSchema, strict: true } },
@@ -354,19 +354,19 @@ describe('Anthropic Messages', () => {
           content: [
             { type: 'thinking', thinking: 'mine', signature: 'sig==' },
             { type: 'redacted_thinking', data: 'opaque' },
-            { type: 'tool_use', id: 'c0', name: 'f', input: { a: 1 } },
+            { type: 'tool_use', id: 'c00000001', name: 'f', input: { a: 1 } },
           ],
         },
         {
           role: 'user',
           content: [
-            { type: 'tool_result', tool_use_id: 'c0', content: '(no output)', is_error: true },
+            { type: 'tool_result', tool_use_id: 'c00000001', content: '(no output)', is_error: true },
             { type: 'text', text: 'and now' },
             { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'AA' } },
           ],
         },
       ],
-      tools: [{ name: 'f', description: 'does f', input_schema: { type: 'object' } }],
+      tools: [{ name: 'f', description: 'does f', input_schema: { type: 'object', properties: {} } }],
       output_config: {
         format: {
           type: 'json_schema',

@@ -1,19 +1,25 @@
 import type { Usage } from '@nexus-agent/protocol';
-import { NexusError } from '#core';
+import { isTooDeep, NexusError } from '#core';
 import type { Answer, DeltaKind, ModelRequest } from '#llm/contract';
 import { asRecord, type Unread } from './json.ts';
+import { endMark } from './openai-chat/wire.ts';
+import { type ProviderFailure, providerError } from './provider-error.ts';
 
 export interface StreamContext {
   readonly provider: string;
   readonly model: string;
   readonly onDelta: (kind: DeltaKind, text: string) => void;
   /** Called with each piece of the arguments of tool calls. */
-  readonly onArguments: (text: string) => void;
+  readonly onArguments?: (text: string) => void;
+  /** What the head of the answer says that belongs to an error in its body. */
+  readonly answered?: () => Pick<ProviderFailure, 'retryAfterMs' | 'requestId'>;
 }
 
 /** Reads one provider stream. `event` throws a NexusError for what cannot be read and for errors that the provider reports. */
 export interface StreamDecoder {
   event(name: string, data: string): void;
+  /** Reads an answer that came in one piece although a stream was asked for; throws as `event` does. */
+  document(body: Unread<Record<string, unknown>>): void;
   /** True once the terminal event was seen: nothing after it matters. */
   readonly finished: boolean;
   /** The answer, when the stream ended as the wire format says it must; throws `provider_stream_cut` otherwise. */
@@ -34,23 +40,51 @@ export interface UpstreamDialect {
   decoder(context: StreamContext): StreamDecoder;
 }
 
-/** JSON that must be an object; anything else is `provider_malformed`. */
-export function parseEvent<Wire>(context: StreamContext, data: string): Unread<Wire> {
+/** An event of no more characters is not nested too deeply for anybody. */
+const maxFlatChars = 1_000;
+
+/** The data of the event that ends a stream of Chat Completions, and of whatever gateways send like one. */
+export function isEndMark(data: string): boolean {
+  return data.startsWith('[') && data.trim() === endMark;
+}
+
+/**
+ * JSON that must be an object; null for an event that says nothing, which is a sign of life. Anything else is `provider_malformed`,
+ * but for an event that is called `error`: that is the error of the provider.
+ */
+export function parseEvent<Wire>(context: StreamContext, name: string, data: string): Unread<Wire> | null {
+  if (data.trim() === '' || (name !== '' && /^(ping|heartbeat|keep-?alive)$/i.test(name))) return null;
+  if (data.length > maxFlatChars && isTooDeep(data)) throw notUnderstood(context, 'an event that is nested too deeply');
   let value: unknown;
   try {
     value = JSON.parse(data);
   } catch (cause) {
+    if (name === 'error') throw reportedError(context, data);
     throw malformed(context, 'an event that is not JSON', cause);
   }
+  if (value === null) return null;
   const object = asRecord<Wire>(value);
-  if (object === null) throw malformed(context, 'an event that is not a JSON object');
-  return object;
+  if (object !== null) return object;
+  throw name === 'error' ? reportedError(context, value) : malformed(context, 'an event that is not a JSON object');
 }
 
-export function malformed(context: StreamContext, what: string, cause?: unknown): NexusError {
+/** An error that the provider reports in place of an answer, or of the rest of one. */
+export function reportedError({ provider, model, answered }: StreamContext, body: unknown): NexusError {
+  return providerError({ provider, model, body: typeof body === 'string' ? { message: body } : body, ...answered?.() });
+}
+
+function malformed(context: StreamContext, what: string, cause?: unknown): NexusError {
   return new NexusError('provider_malformed', `${context.provider} sent ${what}`, {
     details: { provider: context.provider, model: context.model },
     ...(cause === undefined ? {} : { cause }),
+  });
+}
+
+/** For what the same request would get again: such an answer is paid, and not asked for twice. */
+export function notUnderstood({ provider, model }: StreamContext, what: string): NexusError {
+  return new NexusError('provider_malformed', `${provider} sent ${what}; the answer cannot be used`, {
+    details: { provider, model },
+    retryable: false,
   });
 }
 
@@ -60,8 +94,9 @@ export function streamCut(context: StreamContext, what = 'before its terminal ev
   });
 }
 
-/** A tool call's arguments for the way back; text that was not JSON travels in an object, as providers insist on one. */
+/** A tool call's arguments for the way back; what is no object travels in one, as providers insist on it. */
 export function toolInput(part: { readonly input: unknown; readonly invalidInput?: string | undefined }): Record<string, unknown> {
   if (part.invalidInput !== undefined) return { invalid_json: part.invalidInput };
+  if (part.input === undefined || part.input === null) return {};
   return asRecord(part.input) ?? { value: part.input };
 }

@@ -1,7 +1,8 @@
 import type { Provider } from '#llm/attempt';
-import { type AnthropicMessagesOptions, createAnthropicMessages } from '#llm/dialects';
+import { type AnthropicMessagesOptions, anthropicRefusals, createAnthropicMessages, createOmissions } from '#llm/dialects';
 import { createHttpProvider } from '#llm/transport';
 import type { CommonProviderOptions } from './options.ts';
+import { resendWithoutRefused } from './resend.ts';
 
 export interface AnthropicProviderOptions extends CommonProviderOptions {
   readonly apiKey: string;
@@ -14,21 +15,27 @@ export interface AnthropicProviderOptions extends CommonProviderOptions {
 
 /** Anthropic, by Messages. */
 export function createAnthropicProvider(options: AnthropicProviderOptions): Provider {
-  return createHttpProvider({
-    name: options.name ?? 'anthropic',
+  const { name = 'anthropic', clock, thinking } = options;
+  const omissions = createOmissions(options.omit);
+  const dialect: AnthropicMessagesOptions = {
+    provider: name,
+    omissions,
+    promptCaching: options.promptCaching ?? true,
+    ...(thinking === undefined ? {} : { thinking }),
+  };
+  const provider = createHttpProvider({
+    name,
     simulator: false,
     catalogue: 'anthropic',
     baseUrl: options.baseUrl ?? 'https://api.anthropic.com/v1',
-    dialect: createAnthropicMessages({
-      promptCaching: options.promptCaching ?? true,
-      ...(options.thinking === undefined ? {} : { thinking: options.thinking }),
-    }),
+    dialect: createAnthropicMessages(dialect),
     headers: { 'x-api-key': options.apiKey.trim(), 'anthropic-version': '2023-06-01', ...options.headers },
     claimPattern: /^claude-/,
     // Thinking is streamed, also where it is only summed up or encrypted; without it there is none.
-    showsAll: () => options.thinking === undefined,
-    clock: options.clock,
+    showsAll: () => thinking === undefined,
+    clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
   });
+  return resendWithoutRefused(provider, { refusals: anthropicRefusals(dialect), omissions, clock });
 }

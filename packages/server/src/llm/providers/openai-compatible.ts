@@ -1,8 +1,9 @@
 import type { Provider } from '#llm/attempt';
 import type { ModelPrice } from '#llm/contract';
-import { createOpenAiChat } from '#llm/dialects';
+import { createOmissions, createOpenAiChat, openAiRefusals } from '#llm/dialects';
 import { createHttpProvider } from '#llm/transport';
 import { type CommonProviderOptions, freePrice } from './options.ts';
+import { resendWithoutRefused } from './resend.ts';
 
 export interface OpenAiCompatibleProviderOptions extends CommonProviderOptions {
   readonly name: string;
@@ -24,23 +25,28 @@ export interface OpenAiCompatibleProviderOptions extends CommonProviderOptions {
 /** Any server that speaks OpenAI Chat Completions: Ollama, vLLM, llama.cpp, Groq and others. */
 export function createOpenAiCompatibleProvider(options: OpenAiCompatibleProviderOptions): Provider {
   const price = options.price === 'free' ? freePrice : (options.price ?? null);
-  return createHttpProvider({
-    name: options.name,
+  const { name, clock } = options;
+  const omissions = createOmissions(options.omit);
+  const provider = createHttpProvider({
+    name,
     simulator: false,
     catalogue: options.priceCatalogue ?? null,
     fixedPrice: () => price,
     baseUrl: options.baseUrl,
     dialect: createOpenAiChat({
+      provider: name,
+      omissions,
       maxTokensField: options.maxTokensField ?? 'max_tokens',
       ...(options.extraBody === undefined ? {} : { extraBody: options.extraBody }),
     }),
     headers: { ...(options.apiKey === undefined ? {} : { authorization: `Bearer ${options.apiKey.trim()}` }), ...options.headers },
     // A gateway may serve models that reason unseen; a machine of one's own shows what its models write.
     showsAll: () => options.price === 'free',
-    clock: options.clock,
+    clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
     ...(options.contextTokens === undefined ? {} : { contextTokens: options.contextTokens }),
     ...(options.maxOutputTokens === undefined ? {} : { maxOutputTokens: options.maxOutputTokens }),
   });
+  return resendWithoutRefused(provider, { refusals: openAiRefusals, omissions, clock });
 }

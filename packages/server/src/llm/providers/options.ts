@@ -1,5 +1,6 @@
 import type { Clock } from '#core';
 import type { ModelPrice } from '#llm/contract';
+import type { RequestFeature } from '#llm/dialects';
 
 export interface ProviderTimeouts {
   readonly connectTimeoutMs?: number;
@@ -19,6 +20,8 @@ export interface CommonProviderOptions {
   readonly timeouts?: ProviderTimeouts;
   /** Sent with every request, for gateways in between. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** What the server does not take of requests for a model; what is not said is found out by its first refusal. */
+  readonly omit?: (model: string) => readonly RequestFeature[];
 }
 
 export const freePrice: ModelPrice = {

@@ -1,8 +1,9 @@
 import type { Provider } from '#llm/attempt';
 import type { ModelPrice } from '#llm/contract';
-import { createAnthropicMessages, createOpenAiChat } from '#llm/dialects';
+import { anthropicRefusals, createAnthropicMessages, createOmissions, createOpenAiChat, openAiRefusals } from '#llm/dialects';
 import { createHttpProvider } from '#llm/transport';
 import type { CommonProviderOptions } from './options.ts';
+import { resendWithoutRefused } from './resend.ts';
 
 export interface SimProviderOptions extends Pick<CommonProviderOptions, 'name' | 'clock' | 'timeouts' | 'headers'> {
   /** Of a running simulator (`startSimulator`). */
@@ -30,22 +31,28 @@ const smallPrice: ModelPrice = {
  * 1 USD per million input tokens and 4 per million output tokens, a tenth of that for `sim-small`.
  */
 export function createSimProvider(options: SimProviderOptions): Provider {
+  const { name = 'sim', clock } = options;
   const plainName = (model: string) => model.split('?')[0] ?? model;
-  return createHttpProvider({
-    name: options.name ?? 'sim',
+  const omissions = createOmissions();
+  const common = { provider: name, omissions };
+  const anthropic = { ...common, promptCaching: true };
+  const provider = createHttpProvider({
+    name,
     simulator: true,
     catalogue: null,
     fixedPrice: (model) => (plainName(model) === 'sim-small' ? smallPrice : largePrice),
     baseUrl: `${options.url}/v1`,
     dialect:
       options.dialect === 'anthropic'
-        ? createAnthropicMessages({ promptCaching: true })
-        : createOpenAiChat({ maxTokensField: 'max_completion_tokens' }),
+        ? createAnthropicMessages(anthropic)
+        : createOpenAiChat({ ...common, maxTokensField: 'max_completion_tokens' }),
     headers: { ...options.headers },
     claimPattern: /^sim-/,
     listedName: plainName,
     showsAll: () => true,
-    clock: options.clock,
+    clock,
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
   });
+  const refusals = options.dialect === 'anthropic' ? anthropicRefusals(anthropic) : openAiRefusals;
+  return resendWithoutRefused(provider, { refusals, omissions, clock });
 }

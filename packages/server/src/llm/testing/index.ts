@@ -2,3 +2,4 @@
 export { call, grant, recordGate } from './caller.ts';
 export { makeRequest } from './requests.ts';
 export { startServer, until } from './servers.ts';
+export { strictAnthropic, strictMistral, strictOpenAi } from './strict.ts';

@@ -1,11 +1,10 @@
-import { StringDecoder } from 'node:string_decoder';
-import { createSseDecoder, SseTooLargeError } from '@nexus-agent/protocol';
-import { type Clock, NexusError } from '#core';
+import type { Clock } from '#core';
 import type { Provider, ProviderCall, ProviderEvents, ProviderStream } from '#llm/attempt';
 import type { DeltaKind, ModelPrice } from '#llm/contract';
 import { asRecord, asString, type UpstreamDialect } from '#llm/dialects';
 import { ReceivedTokens } from '#llm/tokens';
-import { createTransport, type Transport } from './http.ts';
+import { type AnswerReader, createAnswerReader } from './answer.ts';
+import { type AnswerHead, createTransport, type Transport } from './http.ts';
 
 export interface HttpProviderOptions {
   readonly name: string;
@@ -33,8 +32,6 @@ export interface HttpProviderOptions {
 /** What an answer may take on the wire, with every token in an event of its own: more is not the answer that was asked for. */
 const baseAnswerBytes = 2_000_000;
 const bytesPerToken = 1_024;
-/** Longest line, and longest data of one event, of an answer. */
-const maxEventChars = 4_000_000;
 const listTtlMs = 60_000;
 const listTimeoutMs = 3_000;
 
@@ -78,9 +75,8 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
 function openCall(transport: Transport, options: HttpProviderOptions, call: ProviderCall, events: ProviderEvents): ProviderStream {
   const { name, dialect, headers } = options;
   const { model, request, maxOutputTokens, timeoutMs, traceparent } = call;
-  const maxBytes = baseAnswerBytes + maxOutputTokens * bytesPerToken;
-  const utf8 = new StringDecoder('utf8'); // quicker with small pieces than the decoder's own way
   const merger = mergeDeltas(events.delta);
+  let told: Pick<AnswerHead, 'retryAfterMs' | 'requestId'> = {};
   const tokens = new ReceivedTokens();
   const decoder = dialect.decoder({
     provider: name,
@@ -90,39 +86,32 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
       merger.add(kind, text);
     },
     onArguments: (text) => tokens.add(text),
+    answered: () => told,
   });
   /** More has come than was granted: what follows is not read. */
   let overran = false;
-  const sse = createSseDecoder({
-    maxEventChars,
-    decodeUtf8: (bytes) => utf8.write(bytes),
-    onEvent(event, data) {
+  /** It came in one piece. */
+  let whole = false;
+  const limited = {
+    event(event: string, data: string) {
       if (overran) return;
       decoder.event(event, data);
       overran = tokens.least > maxOutputTokens;
     },
-  });
+    document(body: Parameters<typeof decoder.document>[0]) {
+      whole = true;
+      decoder.document(body);
+    },
+  };
+  let reader: AnswerReader | null = null;
   let sent = false;
-  let received = 0;
 
-  function data(chunk: Buffer): void {
-    received += chunk.length;
-    if (received > maxBytes) throw tooLong(call, name, maxBytes);
-    try {
-      sse.push(chunk);
-    } catch (error) {
-      throw error instanceof SseTooLargeError ? tooLarge(name, model, error) : error;
-    } finally {
-      merger.flush();
-    }
-    if (overran) {
-      stream.abort();
-      events.done({ ...decoder.partial(), overran });
-    } else if (decoder.finished) {
-      const answer = decoder.answer();
-      stream.detach();
-      events.done(answer);
-    }
+  function finish(): void {
+    const answer = overran ? { ...decoder.partial(), overran } : decoder.answer();
+    merger.flush(); // what was held back for its other half
+    if (overran) stream.abort();
+    else stream.detach();
+    events.done(answer);
   }
 
   const stream = transport.stream(
@@ -141,8 +130,27 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
       sent() {
         sent = true;
       },
-      data,
-      end: () => events.done(decoder.answer()),
+      head({ status, contentType, ...rest }) {
+        told = rest;
+        const maxBytes = baseAnswerBytes + maxOutputTokens * bytesPerToken;
+        reader = createAnswerReader({ provider: name, model, status, contentType, decoder: limited, maxBytes, maxOutputTokens });
+      },
+      data(chunk) {
+        try {
+          reader?.push(chunk);
+        } finally {
+          merger.flush();
+        }
+        if (overran || decoder.finished) finish();
+      },
+      end() {
+        try {
+          reader?.end();
+        } finally {
+          merger.flush();
+        }
+        finish();
+      },
       error: (error) => events.failed(error),
     },
   );
@@ -150,7 +158,13 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
     pause: () => stream.pause(),
     resume: () => stream.resume(),
     abort: () => stream.abort(),
-    progress: () => ({ sent, usage: decoder.usage(), streamedTokens: decoder.streamedTokens(), receivedTokens: tokens.least }),
+    progress: () => ({
+      sent,
+      usage: decoder.usage(),
+      final: whole || decoder.finished,
+      streamedTokens: decoder.streamedTokens(),
+      receivedTokens: tokens.least,
+    }),
   };
 }
 
@@ -174,19 +188,6 @@ function mergeDeltas(emit: (kind: DeltaKind, text: string) => void) {
     },
     flush,
   };
-}
-
-function tooLong({ model, maxOutputTokens }: ProviderCall, provider: string, maxBytes: number): NexusError {
-  return new NexusError('provider_malformed', `${provider} goes on after ${maxBytes} bytes of an answer of ${maxOutputTokens} tokens`, {
-    details: { provider, model },
-  });
-}
-
-function tooLarge(provider: string, model: string, cause: SseTooLargeError): NexusError {
-  return new NexusError('provider_malformed', `${provider} sent an event of more than ${cause.maxEventChars} characters`, {
-    details: { provider, model },
-    cause,
-  });
 }
 
 function readModelList(body: unknown): readonly string[] {

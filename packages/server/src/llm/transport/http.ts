@@ -1,12 +1,13 @@
 import { type Dispatcher, Pool } from 'undici';
 import { type Clock, NexusError } from '#core';
 import { providerError } from '#llm/dialects';
+import { type BodyPipe, createBodyPipe, readEncodings } from './encodings.ts';
 import { readRetryAfterMs } from './retry-after.ts';
 
 export interface TransportOptions {
   /** Name of the provider, for errors. */
   readonly provider: string;
-  /** `https://host[:port][/prefix]`; paths of requests are appended to it. */
+  /** `https://host[:port][/prefix][?query]`; paths of requests are appended to the prefix, and each is sent with the query. */
   readonly baseUrl: string;
   readonly clock: Clock;
   readonly connectTimeoutMs?: number;
@@ -25,12 +26,23 @@ export interface TransportRequest {
   readonly timeoutMs: number;
 }
 
+/** What the head of an answer says. */
+export interface AnswerHead {
+  readonly status: number;
+  /** Empty when there is none. */
+  readonly contentType: string;
+  readonly retryAfterMs?: number;
+  readonly requestId?: string;
+}
+
 /**
- * Called in order: `sent`, then data, then exactly one of `end` and `error` (neither after `abort`). A throw in `data` or
- * `end` ends the call and comes back as the error.
+ * Called in order: `sent`, then `head` and data of an answer whose status is a success (another one is an `error`), then exactly
+ * one of `end` and `error` (neither after `abort`). A throw in `head`, `data` or `end` ends the call and comes back as the error.
  */
 export interface TransportHandler {
   sent(): void;
+  head(head: AnswerHead): void;
+  /** Bytes of the body, decompressed. */
   data(chunk: Buffer): void;
   end(): void;
   error(error: NexusError): void;
@@ -47,7 +59,7 @@ export interface TransportCall {
 }
 
 export interface Transport {
-  /** Posts and streams the answer of a server that answers with an event stream; any other answer is an `error`. */
+  /** Posts and streams the body of the answer, whatever it is. */
   stream(request: TransportRequest, handler: TransportHandler): TransportCall;
   getJson(path: string, options: { readonly headers: Readonly<Record<string, string>>; readonly timeoutMs: number }): Promise<unknown>;
   /** Ends every call. */
@@ -64,6 +76,7 @@ const maxTimerMs = 2_147_483_647;
 export function createTransport(options: TransportOptions): Transport {
   const base = new URL(options.baseUrl);
   const prefix = base.pathname.replace(/\/+$/, '');
+  const whole = (path: string) => prefix + path + base.search;
   const firstByteTimeoutMs = options.firstByteTimeoutMs ?? 120_000;
   const idleTimeoutMs = options.idleTimeoutMs ?? 60_000;
   const pool = new Pool(base.origin, {
@@ -76,23 +89,20 @@ export function createTransport(options: TransportOptions): Transport {
 
   return {
     stream(request, handler) {
-      return openStream({ ...options, firstByteTimeoutMs, idleTimeoutMs, pool, path: prefix + request.path }, request, handler);
+      return openStream({ ...options, firstByteTimeoutMs, idleTimeoutMs, pool, path: whole(request.path) }, request, handler);
     },
     async getJson(path, { headers, timeoutMs }) {
       const response = await pool.request({
         method: 'GET',
-        path: prefix + path,
+        path: whole(path),
         headers: { accept: 'application/json', ...headers },
         signal: AbortSignal.timeout(timeoutMs),
       });
-      const chunks: Buffer[] = [];
-      let bytes = 0;
-      for await (const chunk of response.body) {
-        chunks.push(chunk);
-        bytes += chunk.length;
-        if (bytes > maxJsonBytes) throw new NexusError('provider_malformed', `${options.provider} sent too large an answer`);
-      }
-      const text = Buffer.concat(chunks).toString('utf8'); // as a whole: a chunk may end within a character
+      const encodings = readEncodings(firstOf(response.headers['content-encoding']) ?? '');
+      const bytes = encodings === null ? null : await collectBody(response.body, encodings, maxJsonBytes);
+      if (bytes === null)
+        throw new NexusError('provider_malformed', `${options.provider} sent an answer that is too large or cannot be read`);
+      const text = bytes.toString('utf8'); // as a whole: a chunk may end within a character
       if (response.statusCode !== 200) {
         throw providerError({ provider: options.provider, model: '', status: response.statusCode, body: parseBody(text) });
       }
@@ -115,17 +125,20 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
   let settled = false; // no callback may follow
   let aborted = false;
   let paused = false;
-  let failure: FailedAnswer | null = null; // an answer that is not a stream: its body is collected
-  let idle = setTimeout(onIdle, setup.firstByteTimeoutMs);
+  let congested = false; // the body is decompressed more slowly than it comes
+  let refused: Refusal | null = null;
+  let body: BodyPipe | null = null;
   let started = false;
-  const deadline = setTimeout(onDeadline, Math.min(request.timeoutMs, maxTimerMs));
+  const waiting = watchTime(setup, request.timeoutMs, (limit, what) => {
+    fail(new NexusError('provider_timeout', `${provider} ${what}`, { details: { provider, model: request.model, limit } }));
+  });
   let linger: NodeJS.Timeout | undefined;
 
   function settle(): boolean {
     if (settled) return false;
     settled = true;
-    clearTimeout(idle);
-    clearTimeout(deadline);
+    waiting.stop();
+    body?.destroy();
     return true;
   }
 
@@ -140,17 +153,49 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
     handler.error(error);
   }
 
-  function onIdle(): void {
-    const what = started ? `sent nothing for ${setup.idleTimeoutMs} ms` : `did not answer within ${setup.firstByteTimeoutMs} ms`;
-    fail(timeoutError(started ? 'idle' : 'first_byte', what));
+  function onHead(head: AnswerHead, encodings: readonly string[] | null): void {
+    if (head.status >= 300) refused = createRefusal(provider, request.model, head);
+    else if (encodings === null)
+      throw unreadable(provider, request.model, 'in an encoding that nobody asked for and that cannot be read', { retryable: false });
+    else handler.head(head);
+    body = createBodyPipe({
+      encodings: encodings ?? [],
+      data: encodings === null ? () => undefined : onData,
+      end: onEnd,
+      error: (cause) =>
+        fail(refused === null ? unreadable(provider, request.model, 'whose compression is broken', { cause }) : refused.error()),
+      congested: onCongested,
+    });
   }
 
-  function onDeadline(): void {
-    fail(timeoutError('total', `did not finish within ${request.timeoutMs} ms`));
+  function onData(chunk: Buffer): void {
+    if (settled) return;
+    if (refused !== null) {
+      if (refused.add(chunk) > maxErrorBodyBytes) fail(refused.error());
+      return;
+    }
+    waiting.heard();
+    try {
+      handler.data(chunk);
+    } catch (error) {
+      fail(asNexusError(error));
+    }
   }
 
-  function timeoutError(limit: string, what: string): NexusError {
-    return new NexusError('provider_timeout', `${provider} ${what}`, { details: { provider, model: request.model, limit } });
+  function onEnd() {
+    if (!settle()) return;
+    if (refused !== null) return handler.error(refused.error());
+    try {
+      handler.end();
+    } catch (error) {
+      handler.error(asNexusError(error));
+    }
+  }
+
+  function onCongested(wait: boolean): void {
+    congested = wait;
+    if (wait) controller?.pause();
+    else if (!paused) controller?.resume();
   }
 
   setup.pool.dispatch(
@@ -169,46 +214,25 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
       onResponseStart(_controller, status, headers) {
         if (status < 200 || settled) return; // 1xx is not the answer
         started = true;
-        clearTimeout(idle);
-        idle = setTimeout(onIdle, setup.idleTimeoutMs);
-        const header = (name: string) => {
-          const value = headers[name];
-          return Array.isArray(value) ? value[0] : value;
-        };
-        const contentType = header('content-type') ?? '';
-        if (status === 200 && (contentType === '' || contentType.startsWith('text/event-stream'))) return;
-        const retryAfterMs = readRetryAfterMs(header, setup.clock.now());
-        failure = { status, contentType, retryAfterMs, requestId: header('x-request-id') ?? header('request-id'), chunks: [], bytes: 0 };
-      },
-      onResponseData(_controller, chunk) {
-        if (settled) return;
-        if (failure !== null) {
-          failure.chunks.push(chunk);
-          failure.bytes += chunk.length;
-          if (failure.bytes > maxErrorBodyBytes) fail(answerError(setup, request, failure));
-          return;
-        }
-        idle.refresh();
+        waiting.begin();
         try {
-          handler.data(chunk);
+          const header = (name: string) => firstOf(headers[name]);
+          onHead(readHead(status, header, setup.clock.now()), readEncodings(header('content-encoding') ?? ''));
         } catch (error) {
           fail(asNexusError(error));
         }
       },
+      onResponseData(_controller, chunk) {
+        if (!settled) body?.push(chunk);
+      },
       onResponseEnd() {
         clearTimeout(linger);
-        if (!settle()) return;
-        if (failure !== null) return handler.error(answerError(setup, request, failure));
-        try {
-          handler.end();
-        } catch (error) {
-          handler.error(asNexusError(error));
-        }
+        if (!settled) body?.end();
       },
       onResponseError(_controller, error) {
         clearTimeout(linger);
         if (!settle()) return;
-        if (failure !== null) handler.error(answerError(setup, request, failure));
+        if (refused !== null) handler.error(refused.error());
         else handler.error(socketError(setup, request, started, error));
       },
     },
@@ -218,56 +242,119 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
     pause() {
       if (settled || paused || controller === null) return;
       paused = true;
-      clearTimeout(idle);
+      waiting.pause();
       controller.pause();
+      body?.pause();
     },
     resume() {
       if (!paused) return;
       paused = false;
       if (settled) return;
-      idle = setTimeout(onIdle, setup.idleTimeoutMs);
-      controller?.resume();
+      waiting.begin();
+      body?.resume();
+      if (!congested) controller?.resume();
     },
     abort() {
       if (settle()) destroy();
     },
     detach() {
       if (!settle()) return;
-      if (paused) controller?.resume();
+      if (paused || congested) controller?.resume();
       linger = setTimeout(() => controller?.abort(new Error('the response did not end')), lingerMs);
       linger.unref();
     },
   };
 }
 
-interface FailedAnswer {
-  readonly status: number;
-  readonly contentType: string;
-  readonly retryAfterMs: number | undefined;
-  readonly requestId: string | undefined;
-  readonly chunks: Buffer[];
-  bytes: number;
+/** The clocks of one call: the first byte, the silence within the answer, and the whole. */
+function watchTime(
+  { firstByteTimeoutMs, idleTimeoutMs }: Pick<StreamSetup, 'firstByteTimeoutMs' | 'idleTimeoutMs'>,
+  totalTimeoutMs: number,
+  onTimeout: (limit: 'first_byte' | 'idle' | 'total', what: string) => void,
+) {
+  let silence = setTimeout(() => onTimeout('first_byte', `did not answer within ${firstByteTimeoutMs} ms`), firstByteTimeoutMs);
+  const onLate = () => onTimeout('total', `did not finish within ${totalTimeoutMs} ms`);
+  const deadline = setTimeout(onLate, Math.min(totalTimeoutMs, maxTimerMs));
+  const pause = () => clearTimeout(silence);
+  return {
+    /** The answer began, or is read again. */
+    begin(): void {
+      pause();
+      silence = setTimeout(() => onTimeout('idle', `sent nothing for ${idleTimeoutMs} ms`), idleTimeoutMs);
+    },
+    heard: () => silence.refresh(),
+    pause,
+    stop(): void {
+      pause();
+      clearTimeout(deadline);
+    },
+  };
 }
 
-function answerError(setup: StreamSetup, request: TransportRequest, answer: FailedAnswer): NexusError {
-  const { provider } = setup;
-  const body = parseBody(Buffer.concat(answer.chunks).subarray(0, maxErrorBodyBytes).toString('utf8'));
-  const told = typeof body === 'object' && body !== null && 'error' in body;
-  if (answer.status >= 200 && answer.status < 300 && !told) {
-    const kind = answer.contentType.split(';')[0]?.slice(0, 80) || 'nothing';
-    return new NexusError('provider_malformed', `${provider} answered with ${kind} (status ${answer.status}) instead of an event stream`, {
-      details: { provider, model: request.model, status: answer.status },
-    });
-  }
-  const { status, retryAfterMs, requestId } = answer;
-  return providerError({
-    provider,
-    model: request.model,
-    body,
-    ...(status >= 200 && status < 300 ? {} : { status }),
+/** An answer whose status is no success, with as much of its body as says why. */
+interface Refusal {
+  /** The bytes so far. */
+  add(chunk: Buffer): number;
+  error(): NexusError;
+}
+
+function createRefusal(provider: string, model: string, { contentType: _, ...told }: AnswerHead): Refusal {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  return {
+    add(chunk) {
+      chunks.push(chunk);
+      bytes += chunk.length;
+      return bytes;
+    },
+    error() {
+      const body = parseBody(Buffer.concat(chunks).subarray(0, maxErrorBodyBytes).toString('utf8'));
+      return providerError({ provider, model, body, ...told });
+    },
+  };
+}
+
+function readHead(status: number, header: (name: string) => string | undefined, nowMs: number): AnswerHead {
+  const retryAfterMs = readRetryAfterMs(header, nowMs);
+  const requestId = header('x-request-id') ?? header('request-id');
+  return {
+    status,
+    contentType: header('content-type') ?? '',
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     ...(requestId === undefined ? {} : { requestId }),
-  });
+  };
+}
+
+/** The whole of a body, decompressed; null when it is larger than that. */
+async function collectBody(source: AsyncIterable<Buffer>, encodings: readonly string[], maxBytes: number): Promise<Buffer | null> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  const { promise: ended, resolve, reject } = Promise.withResolvers<void>();
+  const data = (chunk: Buffer) => {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > maxBytes) resolve();
+  };
+  const body = createBodyPipe({ encodings, data, end: resolve, error: reject, congested: () => undefined });
+  try {
+    for await (const chunk of source) {
+      body.push(chunk);
+      if (bytes > maxBytes) return null;
+    }
+    body.end();
+    await ended;
+    return bytes > maxBytes ? null : Buffer.concat(chunks);
+  } finally {
+    body.destroy();
+  }
+}
+
+function firstOf(header: string | string[] | undefined): string | undefined {
+  return Array.isArray(header) ? header[0] : header;
+}
+
+function unreadable(provider: string, model: string, what: string, more: { readonly retryable?: boolean; readonly cause?: unknown }) {
+  return new NexusError('provider_malformed', `${provider} sent an answer ${what}`, { details: { provider, model }, ...more });
 }
 
 function socketError(setup: StreamSetup, request: TransportRequest, started: boolean, cause: Error): NexusError {

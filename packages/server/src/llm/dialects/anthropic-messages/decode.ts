@@ -1,141 +1,211 @@
-import type { FinishReason, Usage } from '@nexus-agent/protocol';
+import type { Usage } from '@nexus-agent/protocol';
 import { createAssembler, type ToolCallDraft } from '../assembler.ts';
-import { asCount, asRecord, asString, type Unread } from '../json.ts';
-import { providerError } from '../provider-error.ts';
-import { malformed, parseEvent, type StreamContext, type StreamDecoder, streamCut } from '../upstream.ts';
-import type { AnthropicBlock, AnthropicDelta, AnthropicEvent, AnthropicStop, AnthropicUsage } from './wire.ts';
+import { fitFinishReason, readFinishReason } from '../finish.ts';
+import { argumentText, asCount, asRecord, asString, carriesSomething } from '../json.ts';
+import { readTextPieces, shownWord } from '../parts.ts';
+import { isErrorReport } from '../provider-error.ts';
+import { isEndMark, notUnderstood, parseEvent, reportedError, type StreamContext, type StreamDecoder, streamCut } from '../upstream.ts';
+import { readUsage } from '../usage.ts';
+import type { AnthropicBlock, AnthropicDelta, AnthropicEvent, AnthropicStop } from './wire.ts';
+
+type Members = Readonly<Record<string, unknown>>;
 
 /** Reasoning that the provider encrypted has no text; its data travel in the signature behind this mark. */
 export const redactedMark = 'redacted_thinking:';
 
-const finishReasons: Readonly<Record<string, FinishReason>> = {
-  end_turn: 'stop',
-  stop_sequence: 'stop',
-  tool_use: 'tool_calls',
-  max_tokens: 'length',
-  model_context_window_exceeded: 'length',
-  refusal: 'content_filter',
-};
-
 /** The answer is complete only when `message_stop` was seen. */
 export function createMessagesDecoder(context: StreamContext): StreamDecoder {
-  const assembler = createAssembler(context.onDelta);
-  const calls = new Map<unknown, { readonly draft: ToolCallDraft; readonly initial: string }>();
+  const message = createBlockReader(context);
   let stopReason = '';
   let done = false;
-  let wireUsage: Unread<AnthropicUsage> | null = null;
+  let counts: Members = {};
+  let outputTold = false;
 
-  function startBlock(index: unknown, block: Unread<AnthropicBlock>): void {
-    assembler.boundary();
-    switch (block.type) {
-      case 'text':
-        assembler.text(asString(block.text));
-        return;
-      case 'thinking':
-        assembler.reasoning(asString(block.thinking));
-        if (asString(block.signature) !== '') assembler.signature(asString(block.signature));
-        return;
-      case 'redacted_thinking':
-        assembler.signature(redactedMark + asString(block.data));
-        return;
-      case 'tool_use': {
-        const input = asRecord(block.input) ?? {};
-        const initial = Object.keys(input).length === 0 ? '' : JSON.stringify(input);
-        calls.set(index, { draft: assembler.toolCall(asString(block.id), asString(block.name)), initial });
-      }
+  /** @param atStart before there was an answer: what is said of the output then is not its account */
+  function readCounts(value: unknown, atStart = false): void {
+    const told = asRecord(value) ?? {};
+    counts = { ...counts, ...laterCounts(counts, told) };
+    if (!atStart && asCount(told.output_tokens ?? told.completion_tokens) !== undefined) outputTold = true;
+  }
+
+  function readBlocks(content: unknown): void {
+    const blocks = typeof content === 'string' ? [{ type: 'text', text: content }] : (content ?? []);
+    if (!Array.isArray(blocks)) throw notUnderstood(context, 'content that is not a list of blocks');
+    for (const [index, block] of blocks.entries()) {
+      message.start(`whole ${index}`, block);
+      message.stop(`whole ${index}`);
     }
   }
 
-  function delta(index: unknown, value: Unread<AnthropicDelta>): void {
-    switch (value.type) {
-      case 'text_delta':
-        assembler.text(asString(value.text));
-        return;
-      case 'thinking_delta':
-        assembler.reasoning(asString(value.thinking));
-        return;
-      case 'signature_delta':
-        assembler.signature(asString(value.signature));
-        return;
-      case 'input_json_delta': {
-        const call = calls.get(index);
-        if (call === undefined) throw malformed(context, 'tool input for a block that is not a tool call');
-        const piece = asString(value.partial_json);
-        call.draft.arguments += piece;
-        context.onArguments(piece);
+  function readStop(value: unknown): void {
+    const reason = asRecord<AnthropicStop>(value)?.stop_reason;
+    if (typeof reason === 'string') stopReason = reason;
+  }
+
+  function readDocument(body: Members): void {
+    readCounts(body.usage);
+    if (isErrorReport('', body)) throw reportedError(context, body);
+    if (body.content === undefined) throw notUnderstood(context, 'JSON that is no answer');
+    readBlocks(body.content);
+    readStop(body);
+    done = true;
+  }
+
+  function readEvent(event: Members, name: string) {
+    readCounts(event.usage);
+    if (isErrorReport(name, event)) throw reportedError(context, event);
+    switch (event.type ?? name) {
+      case 'content_block_delta':
+        return message.delta(event.index, event.delta);
+      case 'content_block_start':
+        return message.start(event.index, event.content_block);
+      case 'content_block_stop':
+        return message.stop(event.index);
+      case 'message_start': {
+        const begun = asRecord(event.message) ?? {};
+        readCounts(begun.usage, true);
+        return readBlocks(begun.content);
       }
+      case 'message_delta':
+        return readStop(event.delta);
+      case 'message_stop':
+        done = true;
+        return;
+      case 'message':
+        return readDocument(event);
+      default:
+        if (['delta', 'content_block', 'content', 'text', 'completion', 'choices'].some((member) => carriesSomething(event[member])))
+          throw notUnderstood(context, 'an event with content of a kind that is not known');
     }
   }
 
   return {
-    event(_name, data) {
+    event(name, data) {
       if (done) return;
-      const event = parseEvent<AnthropicEvent>(context, data);
-      switch (event.type) {
-        case 'content_block_delta': {
-          const value = asRecord<AnthropicDelta>(event.delta);
-          if (value === null) throw malformed(context, 'a delta that is not an object');
-          return delta(event.index, value);
-        }
-        case 'content_block_start': {
-          const block = asRecord<AnthropicBlock>(event.content_block);
-          if (block === null) throw malformed(context, 'a content block that is not an object');
-          return startBlock(event.index, block);
-        }
-        case 'content_block_stop': {
-          // Some servers give a call's whole input where the block starts.
-          const call = calls.get(event.index);
-          if (call !== undefined && call.draft.arguments === '') call.draft.arguments = call.initial;
-          return assembler.boundary();
-        }
-        case 'message_start':
-          wireUsage = asRecord<AnthropicUsage>(asRecord(event.message)?.usage);
-          return;
-        case 'message_delta': {
-          const reason = asRecord<AnthropicStop>(event.delta)?.stop_reason;
-          if (typeof reason === 'string') stopReason = reason;
-          const usage = asRecord<AnthropicUsage>(event.usage);
-          // Its counts are cumulative and replace the first ones.
-          if (usage !== null)
-            wireUsage = { ...wireUsage, ...Object.fromEntries(Object.entries(usage).filter(([, value]) => value !== null)) };
-          return;
-        }
-        case 'message_stop':
-          done = true;
-          return;
-        case 'error':
-          throw providerError({ provider: context.provider, model: context.model, body: event });
+      if (isEndMark(data)) {
+        // Not of Anthropic: gateways close every stream with it.
+        done = stopReason !== '';
+        return;
       }
+      const event = parseEvent<AnthropicEvent>(context, name, data);
+      if (event !== null) readEvent(event, name);
     },
+    document: readDocument,
     get finished() {
       return done;
     },
     answer() {
       if (!done) throw streamCut(context);
-      const reason = finishReasons[stopReason];
-      if (reason === undefined)
-        throw streamCut(context, stopReason === '' ? 'without a stop reason' : `with the reason "${stopReason.slice(0, 40)}"`);
-      return {
-        content: assembler.content(reason === 'length'),
-        finishReason: reason === 'stop' && assembler.hasToolCalls() ? 'tool_calls' : reason,
-      };
+      const reason = stopReason === '' ? 'stop' : readFinishReason(stopReason);
+      if (reason === null) throw streamCut(context, `with the reason "${stopReason.slice(0, 40)}"`);
+      const content = message.content(reason === 'length');
+      // Without a reason the last event says that the answer is whole, and what came may say that it is not.
+      const broken = content.length === 0 || content.some((part) => part.type === 'tool_call' && part.invalidInput !== undefined);
+      if (stopReason === '' && broken) throw streamCut(context, 'without a stop reason');
+      return { content, finishReason: fitFinishReason(reason, message.assembler.hasToolCalls()) };
     },
-    partial: () => ({ content: assembler.content(true), finishReason: 'length' }),
-    usage: () => readUsage(wireUsage),
-    streamedTokens: () => assembler.streamedTokens(),
+    partial: () => ({ content: message.content(true), finishReason: 'length' }),
+    usage: (): Usage | null => (done && !outputTold ? null : readUsage(counts)),
+    streamedTokens: () => message.assembler.streamedTokens(),
   };
 }
 
-function readUsage(usage: Unread<AnthropicUsage> | null): Usage | null {
-  if (usage === null) return null;
-  const plain = asCount(usage.input_tokens);
-  const outputTokens = asCount(usage.output_tokens);
-  if (plain === undefined || outputTokens === undefined) return null;
-  const cacheReadTokens = asCount(usage.cache_read_input_tokens) ?? 0;
-  const cacheWriteTokens = asCount(usage.cache_creation_input_tokens) ?? 0;
-  const inputTokens = plain + cacheReadTokens + cacheWriteTokens;
-  if (inputTokens + outputTokens === 0) return null;
-  const details = asRecord<NonNullable<AnthropicUsage['output_tokens_details']>>(usage.output_tokens_details) ?? {};
-  const reasoningTokens = Math.min(outputTokens, asCount(details.thinking_tokens) ?? asCount(details.reasoning_tokens) ?? 0);
-  return { inputTokens, outputTokens, cacheReadTokens, cacheWriteTokens, reasoningTokens };
+/** The counts of a stream are cumulative: each replaces the one before it, unless it says less or nothing. */
+function laterCounts(earlier: Members, later: Members): Members {
+  return Object.fromEntries(
+    Object.entries(later).filter(([name, value]) => {
+      const before = asCount(earlier[name]);
+      if (before === undefined) return value !== null;
+      const after = asCount(value);
+      return after !== undefined && after >= before;
+    }),
+  );
+}
+
+/** A call whose block has begun; `initial` is its input if no pieces follow. */
+interface BegunCall {
+  readonly draft: ToolCallDraft;
+  readonly initial: string;
+}
+
+/** Puts the message together from its blocks. */
+function createBlockReader(context: StreamContext) {
+  const assembler = createAssembler(context.onDelta);
+  const calls: BegunCall[] = [];
+  const byIndex = new Map<unknown, BegunCall>();
+
+  function add(value: unknown, kind: 'text' | 'reasoning'): void {
+    for (const piece of readTextPieces(context, value, kind)) assembler.add(piece.kind, piece.text);
+  }
+
+  function sign(signature: unknown): void {
+    if (asString(signature) !== '') assembler.signature(asString(signature));
+  }
+
+  /** Some servers give a call's whole input where its block starts. */
+  function settle({ draft, initial }: BegunCall): void {
+    if (draft.arguments.trim() === '') draft.arguments = initial;
+  }
+
+  function begin(index: unknown, block: Members): void {
+    const call = { draft: assembler.toolCall(asString(block.id), asString(block.name)), initial: argumentText(block.input) };
+    calls.push(call);
+    byIndex.set(index, call);
+  }
+
+  return {
+    assembler,
+    start(index: unknown, value: unknown) {
+      const block = asRecord<AnthropicBlock>(value);
+      if (block === null) throw notUnderstood(context, 'a content block that is not an object');
+      assembler.boundary();
+      byIndex.delete(index);
+      switch (block.type) {
+        case 'text':
+          return add(block.text, 'text');
+        case 'thinking':
+          add(block.thinking, 'reasoning');
+          return sign(block.signature);
+        case 'redacted_thinking':
+          return assembler.signature(redactedMark + asString(block.data));
+        case 'tool_use':
+          return begin(index, block);
+        default:
+          throw notUnderstood(context, `a content block of the type ${shownWord(block.type)}`);
+      }
+    },
+    delta(index: unknown, given: unknown) {
+      const value = asRecord<AnthropicDelta>(given);
+      if (value === null) throw notUnderstood(context, 'a delta that is not an object');
+      switch (value.type) {
+        case 'text_delta':
+          return add(value.text, 'text');
+        case 'thinking_delta':
+          return add(value.thinking, 'reasoning');
+        case 'signature_delta':
+          return sign(value.signature);
+        case 'citations_delta':
+          return;
+        case 'input_json_delta': {
+          const piece = argumentText(value.partial_json);
+          if (piece === '') return;
+          const call = byIndex.get(index) ?? (index === undefined || index === null ? calls.at(-1) : undefined);
+          if (call === undefined) throw notUnderstood(context, 'tool input for a block that is not a tool call');
+          call.draft.arguments += piece;
+          return context.onArguments?.(piece);
+        }
+        default:
+          throw notUnderstood(context, `a delta of the type ${shownWord(value.type)}`);
+      }
+    },
+    stop(index: unknown): void {
+      const call = byIndex.get(index);
+      if (call !== undefined) settle(call);
+      assembler.boundary();
+    },
+    content(cut: boolean) {
+      for (const call of calls) settle(call);
+      return assembler.content(cut);
+    },
+  };
 }

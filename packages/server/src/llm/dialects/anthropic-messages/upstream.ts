@@ -1,7 +1,21 @@
-import type { AssistantPart, Message } from '@nexus-agent/protocol';
+import type { UserPart } from '@nexus-agent/protocol';
 import type { ModelRequest } from '#llm/contract';
-import { closeSchema } from '../schema.ts';
-import { toolInput, type UpstreamDialect } from '../upstream.ts';
+import {
+  createOmissions,
+  type FeatureRefusal,
+  hasFormat,
+  hasFormatWithTools,
+  hasReasoning,
+  hasTemperature,
+  instructionsFor,
+  type Omissions,
+  type RequestFeature,
+  sendsFormat,
+} from '../features.ts';
+import { markGiven } from '../given.ts';
+import { isBlank, normaliseConversation, toWireJson, type WireAnswerPart, type WireTurn, wireName } from '../normalise.ts';
+import { answerSchema, toolSchema } from '../schema.ts';
+import type { UpstreamDialect } from '../upstream.ts';
 import { createMessagesDecoder, redactedMark } from './decode.ts';
 import {
   type AnthropicBlock,
@@ -17,6 +31,26 @@ export interface AnthropicMessagesOptions {
   readonly promptCaching: boolean;
   /** Absent: the model's own default. A budget is left out of calls that could not hold it. */
   readonly thinking?: { readonly type: 'adaptive' } | { readonly type: 'enabled'; readonly budgetTokens: number };
+  /** Name of the provider: what it gives is marked as its own, and goes back to it alone. */
+  readonly provider?: string;
+  /** What the server does not take. */
+  readonly omissions?: Omissions;
+}
+
+const formatWords = /output[ _-](config|format)|response[ _-]?format|structured.?output|json[ _-]?schema|schema of the (output|answer)/i;
+
+/** What servers of this format do not all take, by the words of their refusals. */
+export function anthropicRefusals({ promptCaching, thinking }: AnthropicMessagesOptions): readonly FeatureRefusal[] {
+  return [
+    { feature: 'promptCaching', words: /cache_control|prompt caching/i, isIn: () => promptCaching },
+    { feature: 'temperature', words: /temperature/i, isIn: hasTemperature },
+    { feature: 'thinking', words: /expected .?thinking|start with a thinking block/i, isIn: () => thinking !== undefined, once: true },
+    // One conversation with thinking that the server does not take back says nothing of the next one.
+    { feature: 'reasoning', words: /signature|thinking\W+(or\W+redacted_thinking\W+)?blocks?/i, isIn: hasReasoning, once: true },
+    { feature: 'thinking', words: /\bthinking\b/i, isIn: () => thinking !== undefined },
+    { feature: 'responseFormatWithTools', words: formatWords, isIn: hasFormatWithTools },
+    { feature: 'responseFormat', words: formatWords, isIn: hasFormat },
+  ];
 }
 
 const cacheMark: CacheMark = { cache_control: { type: 'ephemeral' } };
@@ -24,29 +58,38 @@ const minThinkingTokens = 1_024;
 
 /** Anthropic Messages. */
 export function createAnthropicMessages(options: AnthropicMessagesOptions): UpstreamDialect {
+  const { provider = '', omissions = createOmissions() } = options;
+  const toolNames = new Map<string, string>();
   return {
     path: messagesPath,
     encode(request, { model, maxOutputTokens }) {
-      const messages = encodeMessages(request.messages);
-      if (options.promptCaching) markForCache(messages);
-      const thinking = encodeThinking(options, maxOutputTokens);
+      const omitted = omissions.of(model);
+      const caching = options.promptCaching && !omitted.has('promptCaching');
+      const turns = normaliseConversation(request.messages, { provider, model });
+      const messages = turns.map((turn) => encodeTurn(turn, omitted));
+      for (const { name } of request.tools) if (wireName(name) !== name) toolNames.set(wireName(name), name);
+      const tools = encodeTools(request, turns);
+      const thinking = omitted.has('thinking') || breaksThinking(messages) ? undefined : encodeThinking(options, maxOutputTokens);
+      const format =
+        sendsFormat(request, omitted) && request.outputSchema !== undefined ? answerSchema(request.outputSchema, 'closed') : null;
+      const system = instructionsFor(request, format !== null);
       const body: AnthropicRequest = {
         model,
         max_tokens: maxOutputTokens,
-        ...(request.system === '' ? {} : { system: [{ type: 'text', text: request.system, ...(options.promptCaching ? cacheMark : {}) }] }),
-        messages,
-        ...(request.tools.length === 0 ? {} : { tools: request.tools.map(encodeTool) }),
+        ...(isBlank(system) ? {} : { system: [{ type: 'text', text: system, ...(caching ? cacheMark : {}) }] }),
+        messages: caching ? markedForCache(messages) : messages,
+        ...tools,
         // The provider refuses a temperature together with thinking.
-        ...(request.temperature === undefined || thinking !== undefined ? {} : { temperature: Math.min(1, request.temperature) }),
-        ...(request.outputSchema === undefined
+        ...(request.temperature === undefined || thinking !== undefined || omitted.has('temperature')
           ? {}
-          : { output_config: { format: { type: 'json_schema', schema: closeSchema(request.outputSchema) } } }),
+          : { temperature: Math.min(1, request.temperature) }),
+        ...(format === null ? {} : { output_config: { format: { type: 'json_schema', schema: format.schema } } }),
         ...(thinking === undefined ? {} : { thinking }),
         stream: true,
       };
-      return JSON.stringify(body);
+      return toWireJson(body);
     },
-    decoder: createMessagesDecoder,
+    decoder: options.provider === undefined ? createMessagesDecoder : markGiven(createMessagesDecoder, toolNames),
   };
 }
 
@@ -56,68 +99,80 @@ function encodeThinking({ thinking }: AnthropicMessagesOptions, maxOutputTokens:
   return maxOutputTokens > budget ? { type: 'enabled', budget_tokens: budget } : undefined;
 }
 
-function encodeTool(tool: ModelRequest['tools'][number]): AnthropicTool {
-  return { name: tool.name, description: tool.description, input_schema: tool.inputSchema };
+/**
+ * A turn that goes on after results must have begun with thinking to go on with it; one that another model began has not. Later
+ * answers of a turn may be without.
+ */
+function breaksThinking(messages: readonly MessageDraft[]): boolean {
+  const isResult = ({ type }: AnthropicBlock) => type === 'tool_result';
+  if (messages.at(-1)?.content.some(isResult) !== true) return false;
+  const asked = messages.findLastIndex(({ role, content }) => role === 'user' && !content.some(isResult));
+  const first = messages[asked + 1]?.content[0]?.type;
+  return first !== 'thinking' && first !== 'redacted_thinking';
 }
 
-/** A message whose blocks are still being put together. */
+/** The tools; where there are none any more, those that the conversation has calls of, as the format insists on them. */
+function encodeTools(request: ModelRequest, turns: readonly WireTurn[]): Pick<AnthropicRequest, 'tools' | 'tool_choice'> {
+  if (request.tools.length > 0) return { tools: request.tools.map(encodeTool) };
+  const called = turns.flatMap((turn) =>
+    turn.role === 'user' ? [] : turn.parts.flatMap((part) => (part.type === 'call' ? part.name : [])),
+  );
+  if (called.length === 0) return {};
+  const tools = [...new Set(called)].map((name) => ({ name, description: 'No longer available.', input_schema: toolSchema({}) }));
+  return { tools, tool_choice: { type: 'none' } };
+}
+
+function encodeTool({ name, description, inputSchema }: ModelRequest['tools'][number]): AnthropicTool {
+  return { name: wireName(name), ...(isBlank(description) ? {} : { description }), input_schema: toolSchema(inputSchema) };
+}
+
 interface MessageDraft {
   readonly role: 'user' | 'assistant';
-  readonly content: AnthropicBlock[];
+  readonly content: readonly AnthropicBlock[];
 }
 
-/** Messages of one role in a row become one, tool results first: the format wants turns, and results right after their calls. */
-function encodeMessages(messages: readonly Message[]): MessageDraft[] {
-  const out: MessageDraft[] = [];
-  for (const message of messages) {
-    const role = message.role === 'assistant' ? 'assistant' : 'user';
-    const content = message.role === 'assistant' ? message.content.flatMap(encodeAssistantPart) : encodeInput(message);
-    if (content.length === 0) continue; // the format refuses messages without content
-    const last = out.at(-1);
-    if (last?.role === role) last.content.push(...content);
-    else out.push({ role, content });
+/** Results come first: the format wants them right after their calls. */
+function encodeTurn(turn: WireTurn, omitted: ReadonlySet<RequestFeature>): MessageDraft {
+  if (turn.role === 'assistant') {
+    return { role: 'assistant', content: turn.parts.flatMap((part) => encodeAnswerPart(part, omitted)) };
   }
-  return out;
+  const results = turn.results.map(
+    ({ id, output, isError }): AnthropicBlock => ({
+      type: 'tool_result',
+      tool_use_id: id,
+      content: output,
+      ...(isError ? { is_error: true } : {}),
+    }),
+  );
+  return { role: 'user', content: [...results, ...turn.parts.map(encodeInputPart)] };
 }
 
-function encodeInput(message: Exclude<Message, { role: 'assistant' }>): AnthropicBlock[] {
-  if (message.role === 'tool') {
-    return message.content.map(
-      (part): AnthropicBlock => ({
-        type: 'tool_result',
-        tool_use_id: part.providerCallId,
-        content: part.output === '' ? '(no output)' : part.output,
-        ...(part.isError ? { is_error: true } : {}),
-      }),
-    );
-  }
-  return message.content.flatMap((part): AnthropicBlock[] => {
-    if (part.type === 'text') return part.text === '' ? [] : [{ type: 'text', text: part.text }];
-    const source: AnthropicImageSource =
-      'url' in part.data ? { type: 'url', url: part.data.url } : { type: 'base64', media_type: part.mediaType, data: part.data.base64 };
-    return [{ type: 'image', source }];
-  });
+function encodeInputPart(part: UserPart): AnthropicBlock {
+  if (part.type === 'text') return { type: 'text', text: part.text };
+  const source: AnthropicImageSource =
+    'url' in part.data ? { type: 'url', url: part.data.url } : { type: 'base64', media_type: part.mediaType, data: part.data.base64 };
+  return { type: 'image', source };
 }
 
-function encodeAssistantPart(part: AssistantPart): AnthropicBlock[] {
+function encodeAnswerPart(part: WireAnswerPart, omitted: ReadonlySet<RequestFeature>): AnthropicBlock[] {
   switch (part.type) {
     case 'text':
-      return part.text === '' ? [] : [{ type: 'text', text: part.text }];
+      return [{ type: 'text', text: part.text }];
     case 'reasoning':
-      // Reasoning without the provider's proof (of another provider) would be refused.
-      if (part.signature === undefined) return [];
+      // Reasoning without the provider's proof would be refused.
+      if (part.signature === undefined || omitted.has('reasoning')) return [];
       if (part.signature.startsWith(redactedMark)) return [{ type: 'redacted_thinking', data: part.signature.slice(redactedMark.length) }];
       return [{ type: 'thinking', thinking: part.text, signature: part.signature }];
-    case 'tool_call':
-      return [{ type: 'tool_use', id: part.providerCallId, name: part.name, input: toolInput(part) }];
+    case 'call':
+      return [{ type: 'tool_use', id: part.id, name: part.name, input: part.input }];
     default:
       return part satisfies never;
   }
 }
 
-function markForCache(messages: readonly MessageDraft[]): void {
-  const blocks = messages.at(-1)?.content;
-  const block = blocks?.at(-1);
-  if (blocks === undefined || block === undefined || block.type === 'thinking' || block.type === 'redacted_thinking') return;
-  blocks[blocks.length - 1] = { ...block, ...cacheMark };
+function markedForCache(messages: readonly MessageDraft[]): readonly MessageDraft[] {
+  const last = messages.at(-1);
+  const block = last?.content.at(-1);
+  if (last === undefined || block === undefined || block.type === 'thinking' || block.type === 'redacted_thinking') return messages;
+  return [...messages.slice(0, -1), { ...last, content: [...last.content.slice(0, -1), { ...block, ...cacheMark }] }];
 }

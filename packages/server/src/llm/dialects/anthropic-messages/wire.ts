@@ -11,6 +11,7 @@ export interface AnthropicRequest {
   readonly system?: string | readonly AnthropicBlock[];
   readonly messages: readonly AnthropicMessage[];
   readonly tools?: readonly AnthropicTool[];
+  readonly tool_choice?: { readonly type: 'none' };
   readonly temperature?: number;
   readonly output_config?: { readonly format: { readonly type: 'json_schema'; readonly schema: unknown } };
   readonly thinking?: { readonly type: 'adaptive' } | { readonly type: 'enabled'; readonly budget_tokens: number };

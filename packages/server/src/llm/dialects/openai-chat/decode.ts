@@ -1,127 +1,177 @@
-import type { FinishReason, Usage } from '@nexus-agent/protocol';
-import { createAssembler, type ToolCallDraft } from '../assembler.ts';
-import { asCount, asRecord, asString, type Unread } from '../json.ts';
-import { providerError } from '../provider-error.ts';
-import { malformed, parseEvent, type StreamContext, type StreamDecoder, streamCut } from '../upstream.ts';
-import { endMark, type OpenAiChoice, type OpenAiChunk, type OpenAiDelta, type OpenAiToolCallDelta, type OpenAiUsage } from './wire.ts';
+import type { Usage } from '@nexus-agent/protocol';
+import type { DeltaKind } from '#llm/contract';
+import { createAssembler } from '../assembler.ts';
+import { fitFinishReason, readFinishReason } from '../finish.ts';
+import { asRecord, asString, carriesSomething } from '../json.ts';
+import { readTextPieces } from '../parts.ts';
+import { isErrorReport } from '../provider-error.ts';
+import { isEndMark, notUnderstood, parseEvent, reportedError, type StreamContext, type StreamDecoder, streamCut } from '../upstream.ts';
+import { laterUsage, readUsage } from '../usage.ts';
+import { createCallPieces } from './calls.ts';
+import type { OpenAiChoice, OpenAiChunk } from './wire.ts';
 
-const finishReasons: Readonly<Record<string, FinishReason>> = {
-  stop: 'stop',
-  eos: 'stop',
-  end_turn: 'stop',
-  stop_sequence: 'stop',
-  length: 'length',
-  max_tokens: 'length',
-  tool_calls: 'tool_calls',
-  function_call: 'tool_calls',
-  content_filter: 'content_filter',
-};
+type Members = Readonly<Record<string, unknown>>;
 
-/** The answer is complete when a finish reason was seen and the stream then ended properly: by its end mark, or without a fault. */
+/** Not of OpenAI: the names under which servers give their thinking. Some give the same under two of them. */
+const reasoningMembers = ['reasoning_content', 'reasoning', 'reasoning_text', 'thinking'];
+/** Answers that are not of text. */
+const foreignMembers = ['audio', 'images', 'image', 'video'];
+
+/** The answer is complete when a finish reason was seen and the stream then ended properly, or when its end mark followed content. */
 export function createChatDecoder(context: StreamContext): StreamDecoder {
-  const assembler = createAssembler(context.onDelta);
-  const calls = new Map<number, ToolCallDraft>();
-  let lastCall: ToolCallDraft | null = null;
+  const message = createMessageReader(context);
   let finish = '';
+  let early = false; // a finish reason came, and content after it
   let done = false;
   let usage: Usage | null = null;
   let responseId = '';
 
-  function toolFragment(fragment: Unread<OpenAiToolCallDelta>): void {
-    const index = asCount(fragment.index);
-    const id = asString(fragment.id);
-    const call = asRecord<OpenAiToolCallDelta['function']>(fragment.function) ?? {};
-    const name = asString(call.name);
-    const known = index === undefined ? (id === '' ? lastCall : null) : (calls.get(index) ?? null);
-    // Some servers give every call index 0, or none: an id that was not seen under it opens another call.
-    let draft = known !== null && (id === '' || id === known.id) ? known : null;
-    if (draft === null) {
-      const made = id === '' ? `call_${responseId.slice(0, 40)}_${calls.size}` : id;
-      draft = assembler.toolCall(made, name);
-      calls.set(index ?? calls.size, draft);
-    } else if (draft.name === '') {
-      draft.name = name;
+  function readChoice(choice: Members): void {
+    const before = message.pieces();
+    message.choice(choice, responseId);
+    if (finish !== '' && message.pieces() > before) early = true;
+    const reason = choice.finish_reason;
+    if (typeof reason !== 'string' || reason === '') return;
+    const earlier = readFinishReason(finish);
+    // A plain end after it does not undo that an answer was cut or withheld.
+    if ((earlier === 'length' || earlier === 'content_filter') && readFinishReason(reason) === 'stop') return;
+    finish = reason;
+  }
+
+  function readUsageIn(place: unknown): void {
+    if (place !== undefined && place !== null) usage = laterUsage(usage, readUsage(place));
+  }
+
+  /** Whether there was anything of an answer in it. */
+  function readChunk(chunk: Members, name: string): boolean {
+    const { choices } = chunk;
+    readUsageIn(chunk.usage);
+    readUsageIn(asRecord(chunk.x_groq)?.usage);
+    if (Array.isArray(choices)) for (const choice of choices) readUsageIn(asRecord(choice)?.usage);
+    if (isErrorReport(name, chunk)) throw reportedError(context, chunk);
+    if (choices === undefined || choices === null) return false;
+    if (!Array.isArray(choices)) throw notUnderstood(context, 'a chunk whose choices are not a list');
+    if (responseId === '') responseId = asString(chunk.id);
+    let found = false;
+    for (const item of choices) {
+      const choice = asRecord<OpenAiChoice>(item);
+      if (choice === null) continue;
+      found = true;
+      readChoice(choice);
     }
-    const piece = call.arguments;
-    const text = typeof piece === 'string' ? piece : piece === undefined || piece === null ? '' : JSON.stringify(piece);
-    draft.arguments += text;
-    context.onArguments(text);
-    lastCall = draft;
+    return found;
   }
 
   return {
-    event(_name, data) {
+    event(name, data) {
       if (done) return;
-      if (data === endMark) {
+      if (isEndMark(data)) {
         done = true;
         return;
       }
-      const chunk = parseEvent<OpenAiChunk>(context, data);
-      if (chunk.error !== undefined && chunk.error !== null) {
-        throw providerError({ provider: context.provider, model: context.model, body: chunk });
-      }
-      if (chunk.usage !== undefined && chunk.usage !== null) usage = readUsage(chunk.usage) ?? usage;
-      if (responseId === '') responseId = asString(chunk.id);
-      const choices = chunk.choices;
-      if (choices === undefined || choices === null) return;
-      if (!Array.isArray(choices)) throw malformed(context, 'a chunk whose choices are not a list');
-      const choice = asRecord<OpenAiChoice>(choices[0]);
-      if (choice === null) return;
-      const delta = asRecord<OpenAiDelta>(choice.delta);
-      if (delta !== null) {
-        const reasoning = delta.reasoning_content ?? delta.reasoning;
-        if (typeof reasoning === 'string') assembler.reasoning(reasoning);
-        if (typeof delta.content === 'string') assembler.text(delta.content);
-        if (typeof delta.refusal === 'string') assembler.text(delta.refusal);
-        const fragments = delta.tool_calls;
-        if (Array.isArray(fragments)) {
-          for (const item of fragments) {
-            const fragment = asRecord<OpenAiToolCallDelta>(item);
-            if (fragment === null) throw malformed(context, 'a tool call that is not an object');
-            toolFragment(fragment);
-          }
-        }
-      }
-      if (typeof choice.finish_reason === 'string') finish = choice.finish_reason;
+      const chunk = parseEvent<OpenAiChunk>(context, name, data);
+      if (chunk !== null) readChunk(chunk, name);
+    },
+    document(body) {
+      if (!readChunk(body, '')) throw notUnderstood(context, 'JSON that is no answer');
+      done = true;
     },
     get finished() {
       return done;
     },
     answer() {
-      if (finish === '') throw streamCut(context);
-      const reason = finishReasons[finish];
-      if (reason === undefined) throw streamCut(context, `with the reason "${finish.slice(0, 40)}"`);
-      const calling = assembler.hasToolCalls();
-      const finishReason = reason === 'stop' && calling ? 'tool_calls' : reason === 'tool_calls' && !calling ? 'stop' : reason;
-      return { content: assembler.content(reason === 'length'), finishReason };
+      const { assembler } = message;
+      if (!done && (finish === '' || early)) throw streamCut(context);
+      const reason = finish === '' ? 'stop' : readFinishReason(finish);
+      if (reason === null) throw streamCut(context, `with the reason "${finish.slice(0, 40)}"`);
+      const content = assembler.content(reason === 'length');
+      // Without a reason the end mark says that the answer is whole, and what came may say that it is not.
+      const broken = content.length === 0 || content.some((part) => part.type === 'tool_call' && part.invalidInput !== undefined);
+      if (finish === '' && broken) throw streamCut(context, 'without a finish reason');
+      return { content, finishReason: fitFinishReason(reason, assembler.hasToolCalls()) };
     },
-    partial: () => ({ content: assembler.content(true), finishReason: 'length' }),
-    usage: () => usage,
-    streamedTokens: () => assembler.streamedTokens(),
+    partial: () => ({ content: message.assembler.content(true), finishReason: 'length' }),
+    // An account of the prompt alone, given before there was an answer, is half an account of it.
+    usage: () => (usage?.outputTokens === 0 && finish !== '' && !message.assembler.isEmpty() ? null : usage),
+    streamedTokens: () => message.assembler.streamedTokens(),
   };
 }
 
-function readUsage(value: unknown): Usage | null {
-  const usage = asRecord<OpenAiUsage>(value);
-  if (usage === null) return null;
-  const prompt = asCount(usage.prompt_tokens ?? 0);
-  const completion = asCount(usage.completion_tokens ?? 0);
-  // Half an account would bill too little; without one the call is billed by what was counted here.
-  if (prompt === undefined || completion === undefined) return null;
-  if (prompt + completion === 0) return null;
-  const inputDetails = asRecord<NonNullable<OpenAiUsage['prompt_tokens_details']>>(usage.prompt_tokens_details) ?? {};
-  const outputDetails = asRecord<NonNullable<OpenAiUsage['completion_tokens_details']>>(usage.completion_tokens_details) ?? {};
-  const reasoning = asCount(outputDetails.reasoning_tokens) ?? 0;
-  // Some servers leave reasoning out of completion_tokens; their total then shows it.
-  const total = asCount(usage.total_tokens) ?? 0;
-  const outputTokens = Math.max(completion, Math.min(total - prompt, completion + reasoning));
-  const cacheReadTokens = Math.min(prompt, asCount(inputDetails.cached_tokens) ?? asCount(usage.prompt_cache_hit_tokens) ?? 0);
-  const cacheWriteTokens = Math.min(prompt - cacheReadTokens, asCount(inputDetails.cache_write_tokens) ?? 0);
+/** Puts the message together from its pieces, or from one that holds all of it. */
+function createMessageReader(context: StreamContext) {
+  const assembler = createAssembler(context.onDelta);
+  const calls = createCallPieces(assembler, context.onArguments);
+  let pieces = 0;
+  let speaker: unknown; // index of the choice that gives the text
+
+  function addReasoning(delta: Members): void {
+    let given: unknown; // the same under two names is said once
+    for (const name of reasoningMembers) {
+      const value = delta[name];
+      if (!carriesSomething(value) || value === given) continue;
+      given ??= value;
+      add(value, 'reasoning');
+    }
+    if (given === undefined) add(delta.reasoning_details, 'reasoning');
+  }
+
+  function add(value: unknown, kind: DeltaKind, index?: unknown): void {
+    if (value === undefined || value === null || value === '') return;
+    for (const piece of readTextPieces(context, value, kind)) {
+      pieces += 1;
+      if (kind === 'text') hold(index);
+      assembler.add(piece.kind, piece.text);
+    }
+  }
+
+  function hold(index: unknown): void {
+    speaker ??= index;
+    if (index !== speaker) throw notUnderstood(context, 'two answers to one request');
+  }
+
+  function addCalls(value: unknown, responseId: string): void {
+    for (const item of Array.isArray(value) ? value : [value]) {
+      const fragment = asRecord(item);
+      if (fragment === null) throw notUnderstood(context, 'a tool call that is not an object');
+      pieces += 1;
+      calls.add(fragment, responseId);
+    }
+  }
+
+  function addMembers(delta: Members, index: unknown, responseId: string): void {
+    const foreign = foreignMembers.find((name) => carriesSomething(delta[name]));
+    if (foreign !== undefined) throw notUnderstood(context, `an answer with ${foreign}`);
+    addReasoning(delta);
+    add(delta.content, 'text', index);
+    add(delta.refusal, 'text', index);
+    if (carriesSomething(delta.tool_calls)) addCalls(delta.tool_calls, responseId);
+    if (carriesSomething(delta.function_call)) addCalls({ function: delta.function_call }, responseId);
+  }
+
+  /** Some servers give beside each piece the message as it is so far, and some at the end the whole of it. */
+  function addWhole(whole: Members, index: unknown, responseId: string) {
+    if (pieces === 0) return addMembers(whole, index, responseId);
+    const text = readTextPieces(context, whole.content, 'text').reduce(
+      (sum, piece) => (piece.kind === 'text' ? sum + piece.text : sum),
+      '',
+    );
+    const spoken = assembler.textSoFar();
+    if (text.startsWith(spoken)) add(text.slice(spoken.length), 'text', index);
+    else if (!spoken.startsWith(text)) throw notUnderstood(context, 'a message that is not the sum of its pieces');
+  }
+
   return {
-    inputTokens: prompt,
-    outputTokens,
-    cacheReadTokens,
-    cacheWriteTokens,
-    reasoningTokens: Math.min(reasoning, outputTokens),
+    assembler,
+    /** How many pieces came that carry something. */
+    pieces: () => pieces,
+    choice(choice: Members, responseId: string): void {
+      const index = choice.index ?? 0;
+      const delta = asRecord(choice.delta);
+      const whole = asRecord(choice.message);
+      if (delta === null && carriesSomething(choice.delta)) add(choice.delta, 'text', index);
+      if (delta !== null) addMembers(delta, index, responseId);
+      if (whole !== null) addWhole(whole, index, responseId);
+      if (delta === null && whole === null) add(choice.text, 'text', index);
+    },
   };
 }

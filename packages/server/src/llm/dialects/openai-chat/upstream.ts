@@ -1,7 +1,23 @@
-import type { Message } from '@nexus-agent/protocol';
+import type { GivenBy, UserPart } from '@nexus-agent/protocol';
 import type { ModelRequest } from '#llm/contract';
-import { isStrictSchema } from '../schema.ts';
-import { toolInput, type UpstreamDialect } from '../upstream.ts';
+import {
+  createOmissions,
+  type FeatureRefusal,
+  hasAnswers,
+  hasCalls,
+  hasFormat,
+  hasFormatWithTools,
+  hasReasoning,
+  hasTemperature,
+  instructionsFor,
+  type Omissions,
+  type RequestFeature,
+  sendsFormat,
+} from '../features.ts';
+import { markGiven, opaqueMember } from '../given.ts';
+import { isBlank, isGivenBy, normaliseConversation, toWireJson, type WireAnswerPart, type WireTurn, wireName } from '../normalise.ts';
+import { answerSchema, toolSchema } from '../schema.ts';
+import type { UpstreamDialect } from '../upstream.ts';
 import { createChatDecoder } from './decode.ts';
 import { chatPath, type OpenAiMessage, type OpenAiPart, type OpenAiRequest, type OpenAiTool, type OpenAiToolCall } from './wire.ts';
 
@@ -10,78 +26,149 @@ export interface OpenAiChatOptions {
   readonly maxTokensField: 'max_tokens' | 'max_completion_tokens';
   /** Members added to every request body, for what a server understands beyond the common format. */
   readonly extraBody?: Readonly<Record<string, unknown>>;
+  /** Name of the provider: what it gives is marked as its own, and goes back to it alone. */
+  readonly provider?: string;
+  /** What the server does not take. */
+  readonly omissions?: Omissions;
 }
+
+/** Who refuses a field because it is missing does not refuse the field. */
+const missingReasoning =
+  /^(?!.*(unsupported|not (supported|allowed|permitted)|extra inputs|un(known|expected|recogni[sz]ed)|remove)).*((missing|lacks?|must|required?|expected|pass(ed)? back)[^.]*\breasoning|\breasoning\w*[^.]*(missing|lacks?|must|required?|pass(ed)? back))/i;
+const formatWords = /response[ _-]?(format|mime)|json[ _-]?(schema|mode)|structured.?output|grammar/i;
+
+/** What servers of this format do not all take, by the words of their refusals. */
+export const openAiRefusals: readonly FeatureRefusal[] = [
+  { feature: 'streamOptions', words: /stream_options|include_usage/i, isIn: () => true },
+  {
+    feature: 'maxTokensField',
+    words:
+      /^(?=.*max_(completion_)?tokens).*(unsupported|not (supported|permitted|allowed|recogni[sz]ed)|un(known|expected|recogni[sz]ed)|extra|use .?max_)/i,
+    isIn: () => true,
+  },
+  { feature: 'callsWithoutReasoning', words: missingReasoning, isIn: hasAnswers },
+  { feature: 'reasoning', words: /\breasoning(_content)?\b/i, isIn: hasReasoning },
+  { feature: 'callsWithoutSignature', words: /thought_?signature/i, isIn: hasCalls },
+  { feature: 'userAfterTool', words: /user.{0,3} after role .{0,12}tool|roles? must alternate/i, isIn: hasCalls },
+  {
+    feature: 'systemMessage',
+    words: /system (role|message|prompt)s?\b.*not|developer instruction/i,
+    isIn: (request) => !isBlank(request.system),
+  },
+  { feature: 'responseFormatWithTools', words: formatWords, isIn: hasFormatWithTools },
+  { feature: 'responseFormat', words: formatWords, isIn: hasFormat },
+  { feature: 'temperature', words: /temperature/i, isIn: hasTemperature },
+];
+
+const otherField = { max_tokens: 'max_completion_tokens', max_completion_tokens: 'max_tokens' } as const;
 
 /** OpenAI Chat Completions, as OpenAI and the servers compatible with it stream it. */
 export function createOpenAiChat(options: OpenAiChatOptions): UpstreamDialect {
+  const { provider = '', omissions = createOmissions() } = options;
+  const toolNames = new Map<string, string>();
   return {
     path: chatPath,
     encode(request, { model, maxOutputTokens }) {
+      const omitted = omissions.of(model);
+      const format = sendsFormat(request, omitted) ? request.outputSchema : undefined;
+      for (const { name } of request.tools) if (wireName(name) !== name) toolNames.set(wireName(name), name);
+      const limit = omitted.has('maxTokensField') ? otherField[options.maxTokensField] : options.maxTokensField;
       const body: OpenAiRequest = {
         model,
-        messages: encodeMessages(request),
+        messages: encodeMessages(request, { provider, model }, omitted),
         ...(request.tools.length === 0 ? {} : { tools: request.tools.map(encodeTool) }),
-        [options.maxTokensField]: maxOutputTokens,
-        ...(request.temperature === undefined ? {} : { temperature: request.temperature }),
-        ...(request.outputSchema === undefined ? {} : { response_format: responseFormat(request.outputSchema) }),
+        [limit]: maxOutputTokens,
+        ...(request.temperature === undefined || omitted.has('temperature') ? {} : { temperature: request.temperature }),
+        ...(format === undefined ? {} : { response_format: responseFormat(format) }),
         stream: true,
-        stream_options: { include_usage: true },
+        ...(omitted.has('streamOptions') ? {} : { stream_options: { include_usage: true } }),
       };
-      return JSON.stringify({ ...options.extraBody, ...body });
+      return toWireJson({ ...options.extraBody, ...body });
     },
-    decoder: createChatDecoder,
+    decoder: options.provider === undefined ? createChatDecoder : markGiven(createChatDecoder, toolNames),
   };
 }
 
-function encodeTool(tool: ModelRequest['tools'][number]): OpenAiTool {
-  return { type: 'function', function: { name: tool.name, description: tool.description, parameters: tool.inputSchema } };
+function encodeTool({ name, description, inputSchema }: ModelRequest['tools'][number]): OpenAiTool {
+  return {
+    type: 'function',
+    function: { name: wireName(name), ...(isBlank(description) ? {} : { description }), parameters: toolSchema(inputSchema) },
+  };
 }
 
-function responseFormat(schema: Record<string, unknown>): NonNullable<OpenAiRequest['response_format']> {
-  return { type: 'json_schema', json_schema: { name: 'output', schema, ...(isStrictSchema(schema) ? { strict: true } : {}) } };
+function responseFormat(whole: Record<string, unknown>): NonNullable<OpenAiRequest['response_format']> {
+  const { schema, strict } = answerSchema(whole, 'open') ?? { schema: {}, strict: false };
+  return { type: 'json_schema', json_schema: { name: 'output', schema, ...(strict ? { strict: true } : {}) } };
 }
 
-function encodeMessages(request: ModelRequest): OpenAiMessage[] {
-  const messages: OpenAiMessage[] = request.system === '' ? [] : [{ role: 'system', content: request.system }];
-  for (const message of request.messages) encodeMessage(message, messages);
+function encodeMessages(request: ModelRequest, recipient: GivenBy, omitted: ReadonlySet<RequestFeature>): OpenAiMessage[] {
+  const system = instructionsFor(request, sendsFormat(request, omitted));
+  const turns = normaliseConversation(request.messages, recipient);
+  const apart = !isBlank(system) && !omitted.has('systemMessage');
+  if (!isBlank(system) && !apart) turns[0]?.parts.unshift({ type: 'text', text: `${system}\n` });
+  const messages: OpenAiMessage[] = apart ? [{ role: 'system', content: system }] : [];
+  for (const turn of turns) messages.push(...encodeTurn(turn, recipient, omitted));
   return messages;
 }
 
-function encodeMessage(message: Message, out: OpenAiMessage[]): void {
-  switch (message.role) {
-    case 'user':
-      out.push({ role: 'user', content: encodeUser(message.content) });
-      return;
-    case 'assistant': {
-      let text = '';
-      const calls: OpenAiToolCall[] = [];
-      for (const part of message.content) {
-        if (part.type === 'text') text += part.text;
-        else if (part.type === 'tool_call') {
-          const call = { name: part.name, arguments: JSON.stringify(toolInput(part)) };
-          calls.push({ id: part.providerCallId, type: 'function', function: call });
-        }
-      }
-      out.push({
-        role: 'assistant',
-        content: text === '' && calls.length > 0 ? null : text,
-        ...(calls.length === 0 ? {} : { tool_calls: calls }),
-      });
-      return;
-    }
-    case 'tool':
-      for (const part of message.content) {
-        // The format has no error flag, so the text must say it.
-        const content = part.isError && !/^error\b/i.test(part.output) ? `Error: ${part.output}` : part.output;
-        out.push({ role: 'tool', tool_call_id: part.providerCallId, content });
-      }
-      return;
-    default:
-      message satisfies never;
-  }
+function encodeTurn(turn: WireTurn, recipient: GivenBy, omitted: ReadonlySet<RequestFeature>): OpenAiMessage[] {
+  if (turn.role === 'assistant') return [encodeAnswer(turn.parts, recipient, omitted)];
+  const results = turn.results.map(
+    // The format has no error flag, so the text must say it.
+    ({ id, output, isError }): OpenAiMessage => ({
+      role: 'tool',
+      tool_call_id: id,
+      content: isError && !/^error\b/i.test(output) ? `Error: ${output}` : output,
+    }),
+  );
+  if (turn.parts.length === 0) return results;
+  const between: OpenAiMessage[] =
+    results.length > 0 && omitted.has('userAfterTool') ? [{ role: 'assistant', content: 'Understood.' }] : [];
+  return [...results, ...between, { role: 'user', content: encodeUser(turn.parts) }];
 }
 
-function encodeUser(content: Extract<Message, { role: 'user' }>['content']): string | OpenAiPart[] {
+/** Stand-ins for what calls of other models lack, where a server insists on something: the second is what Gemini names for it. */
+const noReasoning = '(not recorded)';
+const noSignature = { [opaqueMember]: { google: { thought_signature: 'skip_thought_signature_validator' } } };
+
+function encodeAnswer(parts: readonly WireAnswerPart[], recipient: GivenBy, omitted: ReadonlySet<RequestFeature>): OpenAiMessage {
+  let text = '';
+  const calls: OpenAiToolCall[] = [];
+  for (const part of parts) {
+    if (part.type === 'text') text += part.text;
+    else if (part.type === 'call') {
+      const missing = calls.length === 0 && omitted.has('callsWithoutSignature') ? noSignature : undefined;
+      const call = { id: part.id, type: 'function' as const, function: { name: part.name, arguments: toWireJson(part.input) } };
+      calls.push({ ...(part.opaque ?? missing), ...call });
+    }
+  }
+  const own = parts.filter((part) => part.type === 'reasoning' && isGivenBy(part, recipient));
+  return {
+    role: 'assistant',
+    content: text === '' ? null : text,
+    ...encodeReasoning(own, calls.length > 0, omitted),
+    ...(calls.length === 0 ? {} : { tool_calls: calls }),
+  };
+}
+
+/** The reasoning that led to calls, as it came: servers that want it back want it with these. */
+function encodeReasoning(parts: readonly WireAnswerPart[], calling: boolean, omitted: ReadonlySet<RequestFeature>): object {
+  let text = '';
+  let field: string | undefined;
+  let opaque: Record<string, unknown> | undefined;
+  for (const part of parts) {
+    if (part.type !== 'reasoning') continue;
+    text += part.text;
+    field ??= part.field;
+    opaque ??= part.opaque;
+  }
+  if (omitted.has('reasoning')) return {};
+  if (omitted.has('callsWithoutReasoning')) return { ...opaque, [field ?? 'reasoning_content']: isBlank(text) ? noReasoning : text };
+  if (!calling) return {};
+  return opaque ?? (field === undefined ? {} : { [field]: text });
+}
+
+function encodeUser(content: readonly UserPart[]): string | OpenAiPart[] {
   if (content.every((part) => part.type === 'text')) return content.map((part) => part.text).join('\n');
   return content.map((part): OpenAiPart => {
     if (part.type === 'text') return { type: 'text', text: part.text };

@@ -22,7 +22,14 @@ export interface OpenAiRequest {
 export type OpenAiMessage =
   | { readonly role: 'system' | 'developer'; readonly content: string }
   | { readonly role: 'user'; readonly content: string | readonly OpenAiPart[] }
-  | { readonly role: 'assistant'; readonly content: string | null; readonly tool_calls?: readonly OpenAiToolCall[] }
+  | {
+      readonly role: 'assistant';
+      readonly content: string | null;
+      /** Not of OpenAI: servers of open models want their thinking back under the name that they gave it in. */
+      readonly reasoning_content?: string;
+      readonly reasoning?: string;
+      readonly tool_calls?: readonly OpenAiToolCall[];
+    }
   | { readonly role: 'tool'; readonly tool_call_id: string; readonly content: string };
 
 export type OpenAiPart =

@@ -1,0 +1,120 @@
+import type { AssistantPart, GivenBy } from '@nexus-agent/protocol';
+import { isTooDeep } from '#core';
+import { asRecord, asString } from './json.ts';
+import type { StreamContext, StreamDecoder } from './upstream.ts';
+
+/** A member of a call that some servers of the OpenAI format give and want back: Gemini's proof of its thinking. */
+export const opaqueMember = 'extra_content';
+/** A member of an answer that gateways give and want back: the thinking of whoever stands behind them, in pieces, with proofs. */
+const detailsMember = 'reasoning_details';
+
+const reasoningField = /"(reasoning(?:_content|_text)?)"\s*:\s*"[^"]/;
+
+/**
+ * A decoder whose answers say who gave their reasoning and calls, with what must go back with them, and call the tools by the
+ * names that they have here.
+ *
+ * @param toolNames our names by those on the wire, where they differ
+ */
+export function markGiven(
+  create: (context: StreamContext) => StreamDecoder,
+  toolNames: ReadonlyMap<string, string>,
+): (context: StreamContext) => StreamDecoder {
+  return (context) => {
+    const decoder = create(context);
+    const givenBy: GivenBy = { provider: context.provider, model: context.model };
+    const opaque: OpaqueOfCall[] = [];
+    const details: Detail[] = [];
+    let field: string | undefined;
+
+    function mark(part: AssistantPart): AssistantPart {
+      if (part.type === 'text') return part;
+      if (part.type === 'reasoning') return { ...part, ...(field === undefined ? {} : { field }), givenBy };
+      const at = opaque.findIndex(({ id, name }) => (id === '' ? name === part.name : id === part.providerCallId));
+      const [found] = at === -1 ? [] : opaque.splice(at, 1);
+      const name = toolNames.get(part.name) ?? part.name;
+      return { ...part, name, ...(found === undefined ? {} : { opaque: found.members, givenBy }) };
+    }
+
+    function look(data: string): void {
+      if (field === undefined && data.includes('"reasoning')) field = reasoningField.exec(data)?.[1];
+      if (data.includes(`"${opaqueMember}"`) && !isTooDeep(data)) opaque.push(...readOpaque(data));
+      if (data.includes(`"${detailsMember}"`) && !isTooDeep(data)) for (const detail of readDetails(data)) addDetail(details, detail);
+    }
+
+    function withDetails(content: readonly AssistantPart[]): readonly AssistantPart[] {
+      if (details.length === 0) return content;
+      const at = content.findIndex(({ type }) => type === 'reasoning');
+      const opaqueParts = { opaque: { [detailsMember]: details } };
+      if (at === -1) return [{ type: 'reasoning', text: '', ...opaqueParts }, ...content];
+      return content.map((part, index) => (index === at ? { ...part, ...opaqueParts } : part));
+    }
+
+    return {
+      event(name, data) {
+        decoder.event(name, data);
+        look(data);
+      },
+      document(body) {
+        decoder.document(body);
+        look(JSON.stringify(body));
+      },
+      get finished() {
+        return decoder.finished;
+      },
+      answer() {
+        const answer = decoder.answer();
+        return { ...answer, content: withDetails(answer.content).map(mark) };
+      },
+      partial() {
+        const answer = decoder.partial();
+        return { ...answer, content: withDetails(answer.content).map(mark) };
+      },
+      usage: () => decoder.usage(),
+      streamedTokens: () => decoder.streamedTokens(),
+    };
+  };
+}
+
+interface OpaqueOfCall {
+  readonly id: string;
+  readonly name: string;
+  readonly members: Record<string, unknown>;
+}
+
+/** What the message, or the piece of it, in a chunk says. */
+function messageIn(data: string): Record<string, unknown> | null {
+  const choices = asRecord(JSON.parse(data))?.choices;
+  const choice = asRecord(Array.isArray(choices) ? choices[0] : null);
+  return asRecord(choice?.delta ?? choice?.message);
+}
+
+function readOpaque(data: string): OpaqueOfCall[] {
+  const calls = messageIn(data)?.tool_calls;
+  return (Array.isArray(calls) ? calls : []).flatMap((item) => {
+    const call = asRecord(item);
+    const value = asRecord(call?.[opaqueMember]);
+    if (call === null || value === null) return [];
+    return [{ id: asString(call.id), name: asString(asRecord(call.function)?.name), members: { [opaqueMember]: value } }];
+  });
+}
+
+type Detail = Record<string, unknown>;
+
+function readDetails(data: string): Detail[] {
+  const list = messageIn(data)?.[detailsMember];
+  return (Array.isArray(list) ? list : []).map((item) => asRecord(item)).filter((item) => item !== null);
+}
+
+/** Pieces of one text follow one another under one type and index. */
+function addDetail(details: Detail[], piece: Detail): void {
+  const last = details.at(-1);
+  const member = typeof piece.text === 'string' ? 'text' : 'summary';
+  const goesOn = last !== undefined && last.type === piece.type && last.index === piece.index && typeof last[member] === 'string';
+  if (!goesOn || typeof piece[member] !== 'string') {
+    details.push({ ...piece });
+    return;
+  }
+  const said = Object.entries(piece).filter(([, value]) => value !== null);
+  Object.assign(last, Object.fromEntries(said), { [member]: `${String(last[member])}${piece[member]}` });
+}

@@ -1,0 +1,62 @@
+import type { Usage } from '@nexus-agent/protocol';
+import { asCount, asRecord } from './json.ts';
+
+type Members = Readonly<Record<string, unknown>>;
+
+/** An account of what was used, in the words of either format; null for what is none, or half of one: it would bill too little. */
+export function readUsage(value: unknown): Usage | null {
+  const usage = asRecord(value);
+  if (usage === null) return null;
+  const read = usage.prompt_tokens == null && usage.completion_tokens == null ? readMessagesUsage(usage) : readChatUsage(usage);
+  return read === null || read.inputTokens === 0 ? null : read;
+}
+
+/** The account that stands when a stream gives several: its counts only grow, and one that says less is not of the whole. */
+export function laterUsage(earlier: Usage | null, later: Usage | null): Usage | null {
+  if (earlier === null || later === null) return later ?? earlier;
+  return later.inputTokens + later.outputTokens >= earlier.inputTokens + earlier.outputTokens ? later : earlier;
+}
+
+function readChatUsage(usage: Members): Usage | null {
+  const total = asCount(usage.total_tokens);
+  const prompt = asCount(usage.prompt_tokens ?? rest(total, usage.completion_tokens));
+  const completion = asCount(usage.completion_tokens ?? rest(total, usage.prompt_tokens));
+  if (prompt === undefined || completion === undefined) return null;
+  const inputDetails = asRecord(usage.prompt_tokens_details) ?? {};
+  const outputDetails = asRecord(usage.completion_tokens_details) ?? {};
+  const reasoning = asCount(outputDetails.reasoning_tokens) ?? 0;
+  // Some servers leave reasoning out of completion_tokens; their total then shows it.
+  const outputTokens = Math.max(completion, Math.min((total ?? 0) - prompt, completion + reasoning));
+  const cacheReadTokens = Math.min(prompt, asCount(inputDetails.cached_tokens) ?? asCount(usage.prompt_cache_hit_tokens) ?? 0);
+  const cacheWriteTokens = Math.min(prompt - cacheReadTokens, asCount(inputDetails.cache_write_tokens) ?? 0);
+  return {
+    inputTokens: prompt,
+    outputTokens,
+    cacheReadTokens,
+    cacheWriteTokens,
+    reasoningTokens: Math.min(reasoning, outputTokens),
+  };
+}
+
+/** What is left of a total: a count that a server did not write down. */
+function rest(total: number | undefined, part: unknown): number | undefined {
+  const known = asCount(part);
+  return total === undefined || known === undefined ? undefined : total - known;
+}
+
+function readMessagesUsage(usage: Members): Usage | null {
+  const input = asCount(usage.input_tokens);
+  const outputTokens = asCount(usage.output_tokens);
+  if (input === undefined || outputTokens === undefined) return null;
+  const outputDetails = asRecord(usage.output_tokens_details) ?? {};
+  const reasoningTokens = Math.min(outputTokens, asCount(outputDetails.thinking_tokens) ?? asCount(outputDetails.reasoning_tokens) ?? 0);
+  const within = asRecord(usage.input_tokens_details);
+  if (within !== null) {
+    // Where the cache is a detail of the input, the input counts it already.
+    const cacheReadTokens = Math.min(input, asCount(within.cached_tokens) ?? 0);
+    return { inputTokens: input, outputTokens, cacheReadTokens, cacheWriteTokens: 0, reasoningTokens };
+  }
+  const cacheReadTokens = asCount(usage.cache_read_input_tokens) ?? 0;
+  const cacheWriteTokens = asCount(usage.cache_creation_input_tokens) ?? 0;
+  return { inputTokens: input + cacheReadTokens + cacheWriteTokens, outputTokens, cacheReadTokens, cacheWriteTokens, reasoningTokens };
+}

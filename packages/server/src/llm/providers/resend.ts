@@ -1,0 +1,77 @@
+import type { Clock } from '#core';
+import type { Provider } from '#llm/attempt';
+import { type FeatureRefusal, type Omissions, refusedFeature } from '#llm/dialects';
+
+/**
+ * The provider, which sends a call again, within the same attempt, without what the server has just refused. A refusal by its
+ * status used nothing. What was taken without it is remembered for the model as long as the process lives.
+ */
+export function resendWithoutRefused(
+  provider: Provider,
+  { refusals, omissions, clock }: { readonly refusals: readonly FeatureRefusal[]; readonly omissions: Omissions; readonly clock: Clock },
+): Provider {
+  return {
+    ...provider,
+    open(call, events) {
+      const deadline = clock.monotonic() + call.timeoutMs;
+      const tried: FeatureRefusal[] = [];
+      let aborted = false;
+
+      function remember(): void {
+        const lasting = tried.splice(0).filter(({ once }) => once !== true);
+        if (lasting.length > 0) {
+          omissions.remember(
+            call.model,
+            lasting.map(({ feature }) => feature),
+          );
+        }
+      }
+
+      function send(timeoutMs: number) {
+        const features = tried.map(({ feature }) => feature);
+        // Another body under the same key would be a mistake to whoever keeps account of keys.
+        const idempotencyKey = [call.request.idempotencyKey, ...features].join('-');
+        return omissions.trying(features, () =>
+          provider.open(
+            { ...call, request: { ...call.request, idempotencyKey }, timeoutMs },
+            {
+              delta(kind, text) {
+                remember();
+                events.delta(kind, text);
+              },
+              done(answer) {
+                remember();
+                events.done(answer);
+              },
+              failed(error) {
+                const omitted = new Set([...omissions.of(call.model), ...features]);
+                const found = isRefusal(error.details?.status)
+                  ? refusedFeature(refusals, `${error.message} ${String(error.details?.field ?? '')}`, call.request, omitted)
+                  : undefined;
+                const remainingMs = deadline - clock.monotonic();
+                if (found === undefined || error.code !== 'provider_rejected' || remainingMs <= 0 || aborted) return events.failed(error);
+                tried.push(found);
+                stream = send(remainingMs);
+              },
+            },
+          ),
+        );
+      }
+
+      let stream = send(call.timeoutMs);
+      return {
+        pause: () => stream.pause(),
+        resume: () => stream.resume(),
+        abort() {
+          aborted = true;
+          stream.abort();
+        },
+        progress: () => stream.progress(),
+      };
+    },
+  };
+}
+
+function isRefusal(status: unknown): boolean {
+  return status === 400 || status === 422;
+}

@@ -1,0 +1,113 @@
+import { StringDecoder } from 'node:string_decoder';
+import { createSseDecoder, SseTooLargeError } from '@nexus-agent/protocol';
+import { isTooDeep, NexusError } from '#core';
+import { asRecord, type StreamDecoder } from '#llm/dialects';
+import { type BodyKind, sniffBody, withoutBlank } from './sniff.ts';
+
+/** Reads the body of an answer that is no refusal: the stream that was asked for, or the whole of it in one piece. */
+export interface AnswerReader {
+  /** Bytes of the body, decompressed. Throws a NexusError for what cannot be read. */
+  push(chunk: Buffer): void;
+  /** The body ended as it should. */
+  end(): void;
+}
+
+export interface AnswerReaderOptions {
+  readonly provider: string;
+  readonly model: string;
+  readonly contentType: string;
+  readonly status: number;
+  readonly decoder: Pick<StreamDecoder, 'event' | 'document'>;
+  /** Most bytes of the body, decompressed. */
+  readonly maxBytes: number;
+  /** Of the answer that was asked for, for errors. */
+  readonly maxOutputTokens: number;
+}
+
+/** Longest line, and longest data of one event, of an answer. */
+const maxEventChars = 4_000_000;
+const unfinishedLine = Buffer.from('\n\n');
+
+export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
+  const { provider, model, decoder, maxBytes } = options;
+  const details = { provider, model };
+  const utf8 = new StringDecoder('utf8'); // quicker with small pieces than the decoder's own way
+  const sse = createSseDecoder({
+    maxEventChars,
+    decodeUtf8: (bytes) => utf8.write(bytes),
+    onEvent: (event, data) => decoder.event(event, data),
+  });
+  let kind: BodyKind | null = null;
+  let chunks: Buffer[] = []; // of a body whose kind is not known yet, or of a document
+  let received = 0;
+
+  function pushStream(chunk: Buffer): void {
+    try {
+      sse.push(chunk);
+    } catch (cause) {
+      if (!(cause instanceof SseTooLargeError)) throw cause;
+      const message = `${provider} sent an event of more than ${cause.maxEventChars} characters`;
+      throw new NexusError('provider_malformed', message, { details, cause });
+    }
+  }
+
+  function decide(ended: boolean): void {
+    const head = withoutBlank(Buffer.concat(chunks));
+    chunks = head.length === 0 ? [] : [head];
+    kind = sniffBody(head, options.contentType, ended);
+    if (kind === 'foreign') throw foreignAnswer(options);
+    if (kind !== 'stream') return;
+    chunks = [];
+    pushStream(head);
+  }
+
+  return {
+    push(chunk) {
+      received += chunk.length;
+      if (received > maxBytes) {
+        const message = `${provider} goes on after ${maxBytes} bytes of an answer of ${options.maxOutputTokens} tokens`;
+        throw new NexusError('provider_malformed', message, { details });
+      }
+      if (kind === 'stream') return pushStream(chunk);
+      chunks.push(chunk);
+      if (kind === null) decide(false);
+    },
+    end() {
+      if (kind === null) decide(true);
+      if (kind === 'document') return readDocument(options, Buffer.concat(chunks).toString('utf8'));
+      try {
+        pushStream(unfinishedLine); // servers leave out the blank line after their last event
+      } catch (error) {
+        // What cannot be read there was cut off.
+        if (!(error instanceof NexusError) || error.code !== 'provider_malformed' || !error.retryable) throw error;
+      }
+    },
+  };
+}
+
+function readDocument({ provider, model, decoder }: AnswerReaderOptions, text: string): void {
+  const details = { provider, model };
+  // The same request would get the same.
+  const refused = () =>
+    new NexusError('provider_malformed', `${provider} answered with JSON that is no answer instead of an event stream`, {
+      details,
+      retryable: false,
+    });
+  if (isTooDeep(text)) throw refused();
+  let value: unknown;
+  try {
+    value = JSON.parse(text.replace(/\s*data:\s*\[DONE\]\s*$/, '')); // some gateways close whatever they send as a stream
+  } catch (cause) {
+    throw new NexusError('provider_malformed', `${provider} answered with JSON that is broken or cut off`, { details, cause });
+  }
+  const body = asRecord(Array.isArray(value) && value.length === 1 ? value[0] : value);
+  if (body === null) throw refused();
+  decoder.document(body);
+}
+
+function foreignAnswer({ provider, model, contentType, status }: AnswerReaderOptions): NexusError {
+  const kind = contentType.split(';')[0]?.slice(0, 80) || 'no content type';
+  return new NexusError('provider_malformed', `${provider} answered with ${kind} (status ${status}) instead of an event stream`, {
+    details: { provider, model, status },
+  });
+}
