@@ -100,6 +100,13 @@ describe('a stream', () => {
     );
   });
 
+  it('is over, without another attempt, when the server says that nothing is left of the run', async () => {
+    const { client, seen } = await serve((_request, response) => void response.writeHead(204, { 'nexus-run-id': runId }).end());
+    expect(await drain(client.runs.stream(runId, { after: '5' }))).toEqual([]);
+    expect(seen).toHaveLength(1);
+    expect(seen[0]?.headers['last-event-id']).toBe('5');
+  });
+
   it('goes on behind the last event after a lag, and hides it [verifies sdk.resume]', async () => {
     const { client, seen } = await serve((request, response, count) => {
       response.writeHead(200, { 'nexus-run-id': runId });

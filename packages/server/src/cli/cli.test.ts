@@ -174,6 +174,14 @@ describe('run', () => {
     mend();
   });
 
+  it('says how a run ended when there is nothing left to watch', async () => {
+    const id = await platform.complete({ input: 'hello' });
+    const { lastSeq } = await platform.ask<Run>('GET', `/v1/runs/${id}`);
+    const watched = await nexus(`runs watch ${id} --after ${lastSeq}`);
+    expect(watched).toMatchObject({ code: 0, out: '' });
+    expect(watched.err).toBe(`${id} is completed; nothing came after event ${lastSeq}\n`);
+  });
+
   it('tells refusals by budget from other failures, and how to go on [verifies cli.exit-codes]', async () => {
     expect((await nexus('run hello --budget-tokens 10')).code).toBe(4);
     const session = JSON.parse((await nexus('sessions create --budget-tool-calls 0 --json')).out);
