@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { AgentDefinition } from '@nexus-agent/protocol';
 import { type Api, createApi } from '#api';
 import type { NexusConfig } from '#apps/config';
 import { createReservationSweeper } from '#budget';
@@ -12,7 +12,7 @@ import { type Clock, createIdSource, createSchemaValidator, type IdSource, Nexus
 import { createKeys } from '#identity';
 import { ledgerRules } from '#ledger';
 import type { ModelService } from '#llm';
-import { createPolicyEngine, loadPolicyFolder } from '#policy';
+import { createPolicyEngine, type PolicySource } from '#policy';
 import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
 import type { Store } from '#storage';
 import { openStore } from '#storage/drivers';
@@ -21,8 +21,10 @@ import { createFixedSource, createSandbox, createSessionFolders, createToolServi
 import { createBuiltinTools } from '#tools/sources';
 import { loadAgentFolder } from './agent-folder.ts';
 import { builtInAgent, defaultAgentName, greeting } from './built-in-agent.ts';
+import { requireFolder, type UnreadEntry } from './definition-folder.ts';
 import { egressOptions } from './egress.ts';
 import { setUpModels } from './models.ts';
+import { loadPolicyFolder } from './policy-folder.ts';
 
 export interface AllInOneOptions {
   readonly config: NexusConfig;
@@ -70,7 +72,14 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       createLogger({ level: config.log.level, clock, ...(config.log.pretty === undefined ? {} : { pretty: config.log.pretty }) });
     const ids = createIdSource(clock);
     await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
-
+    const [policies, agents, pepper] = await Promise.all([
+      loadPolicyFolder(config),
+      loadAgentFolder(config),
+      readPepper(config.dataDir),
+      config.workspaceSeed === undefined ? undefined : requireFolder(config.workspaceSeed, 'workspaceSeed (NEXUS_WORKSPACE_SEED)'),
+    ]);
+    tellUnread(logger, config.policiesDir, policies.unread);
+    tellUnread(logger, config.agentsDir, agents.unread);
     const opened = await openStore({
       ...(config.databaseUrl === undefined ? { dataDir: config.dataDir } : { url: config.databaseUrl }),
       ledgerRules,
@@ -85,17 +94,16 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     const store = options.wrapStore?.(opened) ?? opened;
     const bus = await openBus({ ...busKind(config), onError: (error) => logger.warn({ err: error }, 'the bus lost its server') });
     closers.push(() => bus.close());
-    const [policySources, agentDefinitions, pepper] = await Promise.all([
-      loadPolicies(config),
-      loadAgentFolder(config.agentsDir),
-      readPepper(config.dataDir),
-    ]);
     const configured = options.models === undefined ? await setUpModels(config, clock) : null;
     if (configured !== null) closers.push(() => configured.close());
     const models = options.models ?? configured;
     if (models === null) throw new NexusError('internal', 'there are no models');
 
-    const app = assemble({ options, config, clock, ids, logger, store, bus, policySources, agentDefinitions, pepper, models, closers });
+    const app = assemble({
+      ...{ options, config, clock, ids, logger, store, bus, pepper, models, closers },
+      policySources: policies.sources,
+      agentDefinitions: agents.definitions,
+    });
     const api: Api = await createApi({
       services: app.services,
       greeting,
@@ -141,8 +149,8 @@ interface Parts {
   readonly logger: Logger;
   readonly store: Store;
   readonly bus: Bus;
-  readonly policySources: Awaited<ReturnType<typeof loadPolicyFolder>>;
-  readonly agentDefinitions: Awaited<ReturnType<typeof loadAgentFolder>>;
+  readonly policySources: readonly PolicySource[];
+  readonly agentDefinitions: readonly AgentDefinition[];
   readonly pepper: Uint8Array;
   readonly models: { readonly llm: ModelService; readonly defaultModels: readonly string[] };
   readonly closers: (() => Promise<void> | void)[];
@@ -268,10 +276,12 @@ function busKind(config: NexusConfig): { readonly kind: 'memory' } | { readonly 
   return { kind: wanted, url };
 }
 
-/** The operator's policies. Only the folder's default place may be missing: one that was named and is not there must not mean fewer rules. */
-async function loadPolicies(config: NexusConfig): ReturnType<typeof loadPolicyFolder> {
-  if (config.policiesDir === `${config.dataDir}/policies` && !existsSync(config.policiesDir)) return [];
-  return loadPolicyFolder(config.policiesDir);
+/** Says which files of a folder are not read: what is passed over without a word is missed only when it is needed. */
+function tellUnread(logger: Logger, folder: string, unread: readonly UnreadEntry[]): void {
+  if (unread.length === 0) return;
+  const files = unread.map(({ name, why }) => `${name}: ${why}`);
+  const say = unread.some(({ suspicious }) => suspicious) ? 'warn' : 'info';
+  logger[say]({ folder, files }, 'not everything in the folder is read');
 }
 
 /** The secret under which API keys are hashed: made once, readable by this user only. */
