@@ -2,6 +2,7 @@ import type { NexusConfig } from '#apps/config';
 import type { Clock } from '#core';
 import { createModelService, type ModelService, type ModelSettings, type Provider } from '#llm';
 import { createAnthropicProvider, createOpenAiCompatibleProvider, createOpenAiProvider, createSimProvider } from '#llm/providers';
+import { isLoopback, type ProxyQuestion, proxyFor } from './proxy.ts';
 
 export interface ModelsSetup {
   readonly llm: ModelService;
@@ -17,14 +18,20 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
   const { openai, anthropic, compatible } = config.providers;
   const { connectTimeoutMs, firstByteTimeoutMs, idleTimeoutMs, ...retry } = config.llm;
   const common = { clock, timeouts: { connectTimeoutMs, firstByteTimeoutMs, idleTimeoutMs } };
+  const way = (provider: ProxyQuestion) => {
+    const proxy = proxyFor(provider, config.proxy);
+    return proxy === undefined ? {} : { proxy };
+  };
   const providers: Provider[] = [];
   const defaultModels: string[] = [];
   if (anthropic?.apiKey !== undefined) {
-    providers.push(createAnthropicProvider({ apiKey: anthropic.apiKey, baseUrl: withVersion(anthropic.baseUrl), ...common }));
+    providers.push(
+      createAnthropicProvider({ apiKey: anthropic.apiKey, baseUrl: withVersion(anthropic.baseUrl), ...common, ...way(anthropic) }),
+    );
     defaultModels.push('anthropic/claude-sonnet-4-5');
   }
   if (openai?.apiKey !== undefined) {
-    providers.push(createOpenAiProvider({ apiKey: openai.apiKey, baseUrl: openai.baseUrl, ...common }));
+    providers.push(createOpenAiProvider({ apiKey: openai.apiKey, baseUrl: openai.baseUrl, ...common, ...way(openai) }));
     defaultModels.push('openai/gpt-5-mini');
   }
   for (const server of compatible) {
@@ -33,9 +40,10 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
         name: server.name,
         baseUrl: server.baseUrl,
         ...(server.apiKey === undefined ? {} : { apiKey: server.apiKey }),
-        ...(isLoopback(server.baseUrl) ? { price: 'free' } : {}),
+        ...(isLoopback(server.baseUrl) ? { price: 'free' } : {}), // a server on this machine bills nobody
         models: server.models.map((model) => model.id),
         ...common,
+        ...way(server),
       }),
     );
     defaultModels.push(...server.models.slice(0, 1).map((model) => `${server.name}/${model.id}`));
@@ -91,11 +99,6 @@ function modelSettings(config: NexusConfig): Record<string, ModelSettings> {
     };
   }
   return settings;
-}
-
-/** A server on this machine bills nobody. */
-function isLoopback(baseUrl: string): boolean {
-  return /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(baseUrl).hostname);
 }
 
 function withVersion(baseUrl: string): string {

@@ -11,8 +11,26 @@ function provider(title: string, environment: string, baseUrl: string) {
         secret: true,
       }),
       baseUrl: setting(httpUrl().default(baseUrl), 'The address that the key is sent to.', { environment: `${environment}_BASE_URL` }),
+      proxy: useOfProxy(),
     })
     .optional();
+}
+
+/** A proxy; without a scheme it is http, as other programs read the variables. */
+function proxyAddress() {
+  return z
+    .string()
+    .min(1)
+    .transform((text) => (/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`));
+}
+
+/** Whether one provider is reached through the proxy. */
+function useOfProxy() {
+  return setting(
+    z.boolean().optional(),
+    'Whether it is reached through the proxy: true also where `proxy.except` or an address on this machine says otherwise, false never.',
+    { otherwise: 'as `proxy` says' },
+  );
 }
 
 const compatibleModel = z.union([
@@ -48,6 +66,7 @@ export const llmConfig = {
             ),
             baseUrl: setting(httpUrl(), 'Up to and with the version, such as `http://127.0.0.1:11434/v1`. What is on loopback is free.'),
             apiKey: setting(z.string().min(1).optional(), 'Many local servers need none.', { secret: true }),
+            proxy: useOfProxy(),
             models: setting(
               z.array(compatibleModel).min(1),
               'Names, or `{ id, contextTokens, maxOutputTokens }` where the sizes are not known.',
@@ -56,6 +75,19 @@ export const llmConfig = {
         )
         .default([]),
       'Servers that speak OpenAI’s chat protocol: Ollama, vLLM, llama.cpp, Groq and others.',
+    ),
+  }),
+  proxy: group({
+    https: setting(
+      proxyAddress().optional(),
+      'Proxy for providers with an `https` address, such as `http://user:password@proxy.example.com:3128`. `http_fetch` does not use it.',
+      { environment: 'HTTPS_PROXY', anyCase: true },
+    ),
+    http: setting(proxyAddress().optional(), 'Proxy for providers with an `http` address.', { environment: 'HTTP_PROXY', anyCase: true }),
+    except: setting(
+      z.array(z.string()).default([]),
+      'Hosts that are reached directly: names with all below them, `*.` for those below alone, addresses, ranges such as `10.0.0.0/8`, each with or without a port, or `*`. What lies on this machine always is.',
+      { environment: 'NO_PROXY', anyCase: true },
     ),
   }),
   prices: setting(

@@ -28,5 +28,6 @@ export function createAnthropicProvider(options: AnthropicProviderOptions): Prov
     clock: options.clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
+    ...(options.proxy === undefined ? {} : { proxy: options.proxy }),
   });
 }

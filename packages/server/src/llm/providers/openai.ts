@@ -24,5 +24,6 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
     clock: options.clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
+    ...(options.proxy === undefined ? {} : { proxy: options.proxy }),
   });
 }

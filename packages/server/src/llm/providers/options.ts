@@ -17,6 +17,8 @@ export interface CommonProviderOptions {
   /** The models to offer; absent: what the server lists. Others can still be named in full. */
   readonly models?: readonly string[];
   readonly timeouts?: ProviderTimeouts;
+  /** `http://[user:password@]host[:port]`, or https: the proxy through which the provider is reached. */
+  readonly proxy?: string;
   /** Sent with every request, for gateways in between. */
   readonly headers?: Readonly<Record<string, string>>;
 }

@@ -1,6 +1,7 @@
 import { type Dispatcher, Pool } from 'undici';
 import { type Clock, NexusError } from '#core';
 import { providerError } from '#llm/dialects';
+import { createProxyConnector, createTunnelConnector, ProxyError, proxyAuthorization, proxyName, proxyRefusal } from './proxy.ts';
 import { readRetryAfterMs } from './retry-after.ts';
 
 export interface TransportOptions {
@@ -8,6 +9,8 @@ export interface TransportOptions {
   readonly provider: string;
   /** `https://host[:port][/prefix]`; paths of requests are appended to it. */
   readonly baseUrl: string;
+  /** `http://[user:password@]host[:port]`, or https: the proxy through which the server is reached. */
+  readonly proxy?: string;
   readonly clock: Clock;
   readonly connectTimeoutMs?: number;
   /** Longest wait for the first byte of an answer. */
@@ -63,26 +66,20 @@ const maxTimerMs = 2_147_483_647;
 /** HTTP to one provider on a keep-alive pool (undici sets TCP_NODELAY). Redirects are not followed: they would carry the key elsewhere. */
 export function createTransport(options: TransportOptions): Transport {
   const base = new URL(options.baseUrl);
-  const prefix = base.pathname.replace(/\/+$/, '');
   const firstByteTimeoutMs = options.firstByteTimeoutMs ?? 120_000;
   const idleTimeoutMs = options.idleTimeoutMs ?? 60_000;
-  const pool = new Pool(base.origin, {
-    // Our own timers: undici's are a second coarse and cannot tell which limit was hit.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    keepAliveTimeout: 10_000,
-    connect: { timeout: options.connectTimeoutMs ?? 10_000 },
-  });
+  const { pool, pathPrefix: prefix, headers: hopHeaders, forwarder } = openPool(base, options);
 
   return {
     stream(request, handler) {
-      return openStream({ ...options, firstByteTimeoutMs, idleTimeoutMs, pool, path: prefix + request.path }, request, handler);
+      const setup = { ...options, firstByteTimeoutMs, idleTimeoutMs, pool, hopHeaders, forwarder, path: prefix + request.path };
+      return openStream(setup, request, handler);
     },
     async getJson(path, { headers, timeoutMs }) {
       const response = await pool.request({
         method: 'GET',
         path: prefix + path,
-        headers: { accept: 'application/json', ...headers },
+        headers: { accept: 'application/json', ...hopHeaders, ...headers },
         signal: AbortSignal.timeout(timeoutMs),
       });
       const chunks: Buffer[] = [];
@@ -102,7 +99,40 @@ export function createTransport(options: TransportOptions): Transport {
   };
 }
 
+interface OpenedPool {
+  readonly pool: Pool;
+  readonly pathPrefix: string;
+  /** Sent with every request besides its own: for a proxy that reads them. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** A proxy that answers in the server's stead. */
+  readonly forwarder: URL | null;
+}
+
+/** Connections to the server, to a proxy that passes them on (`https`), or to one that asks the server itself (`http`). */
+function openPool(base: URL, { proxy: address, connectTimeoutMs: timeout = 10_000 }: TransportOptions): OpenedPool {
+  const path = base.pathname.replace(/\/+$/, '');
+  // Our own timers: undici's are a second coarse and cannot tell which limit was hit.
+  const common = { headersTimeout: 0, bodyTimeout: 0, keepAliveTimeout: 10_000 };
+  if (address === undefined) {
+    return { pool: new Pool(base.origin, { ...common, connect: { timeout } }), pathPrefix: path, headers: {}, forwarder: null };
+  }
+  const proxy = new URL(address);
+  if (base.protocol === 'https:') {
+    const pool = new Pool(base.origin, { ...common, connect: createTunnelConnector(proxy, timeout) });
+    return { pool, pathPrefix: path, headers: {}, forwarder: null };
+  }
+  return {
+    // A connection for each request: many a proxy forgets whom it speaks with after the first.
+    pool: new Pool(proxy.origin, { ...common, pipelining: 0, connect: createProxyConnector(proxy, timeout) }),
+    pathPrefix: base.origin + path,
+    headers: { host: base.host, ...proxyAuthorization(proxy) },
+    forwarder: proxy,
+  };
+}
+
 interface StreamSetup extends TransportOptions {
+  readonly hopHeaders: Readonly<Record<string, string>>;
+  readonly forwarder: URL | null;
   readonly firstByteTimeoutMs: number;
   readonly idleTimeoutMs: number;
   readonly pool: Pool;
@@ -157,7 +187,7 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
     {
       method: 'POST',
       path: setup.path,
-      headers: { accept: 'text/event-stream', 'content-type': 'application/json', ...request.headers },
+      headers: { accept: 'text/event-stream', 'content-type': 'application/json', ...setup.hopHeaders, ...request.headers },
       body: request.body,
     },
     {
@@ -251,6 +281,7 @@ interface FailedAnswer {
 
 function answerError(setup: StreamSetup, request: TransportRequest, answer: FailedAnswer): NexusError {
   const { provider } = setup;
+  if (answer.status === 407 && setup.forwarder !== null) return proxyFailure(setup, request, proxyRefusal(setup.forwarder, 407));
   const body = parseBody(Buffer.concat(answer.chunks).subarray(0, maxErrorBodyBytes).toString('utf8'));
   const told = typeof body === 'object' && body !== null && 'error' in body;
   if (answer.status >= 200 && answer.status < 300 && !told) {
@@ -277,14 +308,25 @@ function socketError(setup: StreamSetup, request: TransportRequest, started: boo
     const message = `the connection to ${provider} broke in the middle of the stream; the answer is not complete`;
     return new NexusError('provider_stream_cut', message, { details, cause });
   }
+  if (cause instanceof ProxyError) return proxyFailure(setup, request, cause);
   const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : cause.name;
   if (code === 'UND_ERR_CONNECT_TIMEOUT') {
     return new NexusError('provider_timeout', `no connection to ${provider} in time`, { details: { ...details, limit: 'connect' }, cause });
   }
-  return new NexusError('provider_unavailable', `${provider} cannot be reached (${code}); check the base URL and the network`, {
+  const way = setup.proxy === undefined ? '' : ` through the proxy ${proxyName(new URL(setup.proxy))}`;
+  return new NexusError('provider_unavailable', `${provider} cannot be reached${way} (${code}); check the base URL and the network`, {
     details,
     cause,
   });
+}
+
+function proxyFailure({ provider }: StreamSetup, { model }: TransportRequest, cause: ProxyError): NexusError {
+  const message = `${provider} cannot be reached: ${cause.message}`;
+  if (cause.kind === 'timeout') {
+    return new NexusError('provider_timeout', message, { details: { provider, model, limit: 'connect' }, cause });
+  }
+  const final = cause.kind === 'refused' ? { retryable: false } : {};
+  return new NexusError('provider_unavailable', message, { details: { provider, model }, cause, ...final });
 }
 
 function asNexusError(error: unknown): NexusError {
