@@ -16,22 +16,23 @@ export interface ModelsSetup {
 /** Models of the configured providers; the simulator stands in when there is none. */
 export async function setUpModels(config: NexusConfig, clock: Clock): Promise<ModelsSetup> {
   const { openai, anthropic, compatible } = config.providers;
-  const { connectTimeoutMs, firstByteTimeoutMs, idleTimeoutMs, ...retry } = config.llm;
-  const common = { clock, timeouts: { connectTimeoutMs, firstByteTimeoutMs, idleTimeoutMs } };
-  const way = (provider: ProxyQuestion) => {
-    const proxy = proxyFor(provider, config.proxy);
-    return proxy === undefined ? {} : { proxy };
-  };
+  const { maxAttempts, maxAttemptsPerTarget, baseDelayMs, maxDelayMs } = config.llm;
+  const retry = { maxAttempts, maxAttemptsPerTarget, baseDelayMs, maxDelayMs };
   const providers: Provider[] = [];
   const defaultModels: string[] = [];
   if (anthropic?.apiKey !== undefined) {
     providers.push(
-      createAnthropicProvider({ apiKey: anthropic.apiKey, baseUrl: withVersion(anthropic.baseUrl), ...common, ...way(anthropic) }),
+      createAnthropicProvider({
+        apiKey: anthropic.apiKey,
+        baseUrl: withVersion(anthropic.baseUrl),
+        ...connectionOf(anthropic, config),
+        clock,
+      }),
     );
     defaultModels.push('anthropic/claude-sonnet-4-5');
   }
   if (openai?.apiKey !== undefined) {
-    providers.push(createOpenAiProvider({ apiKey: openai.apiKey, baseUrl: openai.baseUrl, ...common, ...way(openai) }));
+    providers.push(createOpenAiProvider({ apiKey: openai.apiKey, baseUrl: openai.baseUrl, ...connectionOf(openai, config), clock }));
     defaultModels.push('openai/gpt-5-mini');
   }
   for (const server of compatible) {
@@ -42,8 +43,8 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
         ...(server.apiKey === undefined ? {} : { apiKey: server.apiKey }),
         ...(isLoopback(server.baseUrl) ? { price: 'free' } : {}), // a server on this machine bills nobody
         models: server.models.map((model) => model.id),
-        ...common,
-        ...way(server),
+        ...connectionOf(server, config),
+        clock,
       }),
     );
     defaultModels.push(...server.models.slice(0, 1).map((model) => `${server.name}/${model.id}`));
@@ -52,8 +53,9 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
   const simulated = config.sim.enabled === 'on' || (config.sim.enabled === 'auto' && providers.length === 0);
   const simulator = simulated ? await startSimulatorOf(clock) : null;
   if (simulator !== null) {
-    providers.push(createSimProvider({ name: 'sim', url: simulator.url, ...common }));
-    providers.push(createSimProvider({ name: 'sim-anthropic', url: simulator.url, dialect: 'anthropic', ...common }));
+    const timeouts = timeoutsOf({}, config);
+    providers.push(createSimProvider({ name: 'sim', url: simulator.url, clock, timeouts }));
+    providers.push(createSimProvider({ name: 'sim-anthropic', url: simulator.url, dialect: 'anthropic', clock, timeouts }));
     defaultModels.push('sim/sim-large');
   }
 
@@ -66,6 +68,27 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
       await llm.close();
       await simulator?.close();
     },
+  };
+}
+
+interface ProviderConnection extends ProxyQuestion {
+  readonly connectTimeoutMs?: number | undefined;
+  readonly firstByteTimeoutMs?: number | undefined;
+  readonly idleTimeoutMs?: number | undefined;
+}
+
+/** How a provider is reached, and how patiently: as it says itself, else as all are. */
+function connectionOf(provider: ProviderConnection, config: NexusConfig) {
+  const proxy = proxyFor(provider, config.proxy);
+  return { timeouts: timeoutsOf(provider, config), ...(proxy === undefined ? {} : { proxy }) };
+}
+
+function timeoutsOf(provider: Omit<ProviderConnection, 'baseUrl'>, { llm }: NexusConfig) {
+  const firstByteTimeoutMs = provider.firstByteTimeoutMs ?? llm.firstByteTimeoutMs;
+  return {
+    connectTimeoutMs: provider.connectTimeoutMs ?? llm.connectTimeoutMs,
+    idleTimeoutMs: provider.idleTimeoutMs ?? llm.idleTimeoutMs,
+    ...(firstByteTimeoutMs === undefined ? {} : { firstByteTimeoutMs }),
   };
 }
 

@@ -11,7 +11,7 @@ function provider(title: string, environment: string, baseUrl: string) {
         secret: true,
       }),
       baseUrl: setting(httpUrl().default(baseUrl), 'The address that the key is sent to.', { environment: `${environment}_BASE_URL` }),
-      proxy: useOfProxy(),
+      ...connection(),
     })
     .optional();
 }
@@ -24,13 +24,18 @@ function proxyAddress() {
     .transform((text) => (/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`));
 }
 
-/** Whether one provider is reached through the proxy. */
-function useOfProxy() {
-  return setting(
-    z.boolean().optional(),
-    'Whether it is reached through the proxy: true also where `proxy.except` or an address on this machine says otherwise, false never.',
-    { otherwise: 'as `proxy` says' },
-  );
+/** How one provider is reached, and how patiently. */
+function connection() {
+  return {
+    proxy: setting(
+      z.boolean().optional(),
+      'Whether it is reached through the proxy: true also where `proxy.except` or an address on this machine says otherwise, false never.',
+      { otherwise: 'as `proxy` says' },
+    ),
+    connectTimeoutMs: setting(durationMs().min(1).optional(), 'For this provider instead of `llm.connectTimeoutMs`.'),
+    firstByteTimeoutMs: setting(durationMs().min(1).optional(), 'For this provider instead of `llm.firstByteTimeoutMs`.'),
+    idleTimeoutMs: setting(durationMs().min(1).optional(), 'For this provider instead of `llm.idleTimeoutMs`.'),
+  };
 }
 
 const compatibleModel = z.union([
@@ -66,7 +71,7 @@ export const llmConfig = {
             ),
             baseUrl: setting(httpUrl(), 'Up to and with the version, such as `http://127.0.0.1:11434/v1`. What is on loopback is free.'),
             apiKey: setting(z.string().min(1).optional(), 'Many local servers need none.', { secret: true }),
-            proxy: useOfProxy(),
+            ...connection(),
             models: setting(
               z.array(compatibleModel).min(1),
               'Names, or `{ id, contextTokens, maxOutputTokens }` where the sizes are not known.',
@@ -103,8 +108,12 @@ export const llmConfig = {
   }),
   llm: group({
     connectTimeoutMs: setting(durationMs().min(1).default(10_000), 'Longest wait for a connection to a provider.'),
-    firstByteTimeoutMs: setting(durationMs().min(1).default(120_000), 'Longest wait for the first byte of an answer.'),
-    idleTimeoutMs: setting(durationMs().min(1).default(60_000), 'Longest pause between two chunks of an answer.'),
+    firstByteTimeoutMs: setting(
+      durationMs().min(1).optional(),
+      'Longest wait for the first byte of an answer. Less than the agent’s `timeoutMs` gives up sooner on a server that is silent, for the next attempt or model.',
+      { otherwise: 'the agent’s `timeoutMs`' },
+    ),
+    idleTimeoutMs: setting(durationMs().min(1).default(300_000), 'Longest pause between two chunks of an answer.'),
     maxAttempts: setting(z.int().min(1).max(100).default(8), 'Attempts of one model call, over the model and its fallbacks.'),
     maxAttemptsPerTarget: setting(z.int().min(1).max(100).default(3), 'Attempts at one model before the next is tried.'),
     baseDelayMs: setting(durationMs().default(250), 'The first wait between attempts is up to this; each further one up to twice as long.'),

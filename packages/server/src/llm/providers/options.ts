@@ -3,7 +3,7 @@ import type { ModelPrice } from '#llm/contract';
 
 export interface ProviderTimeouts {
   readonly connectTimeoutMs?: number;
-  /** Longest wait for the first byte of an answer. */
+  /** Longest wait for the first byte of an answer. Default: the deadline of the call. */
   readonly firstByteTimeoutMs?: number;
   /** Longest pause within a stream. */
   readonly idleTimeoutMs?: number;

@@ -13,9 +13,9 @@ export interface TransportOptions {
   readonly proxy?: string;
   readonly clock: Clock;
   readonly connectTimeoutMs?: number;
-  /** Longest wait for the first byte of an answer. */
+  /** Longest wait for the first byte of an answer, its head not counted. Default: the deadline of the call. */
   readonly firstByteTimeoutMs?: number;
-  /** Longest pause between two chunks of an answer. */
+  /** Longest pause between two chunks of an answer. Default 5 min. */
   readonly idleTimeoutMs?: number;
 }
 
@@ -66,13 +66,12 @@ const maxTimerMs = 2_147_483_647;
 /** HTTP to one provider on a keep-alive pool (undici sets TCP_NODELAY). Redirects are not followed: they would carry the key elsewhere. */
 export function createTransport(options: TransportOptions): Transport {
   const base = new URL(options.baseUrl);
-  const firstByteTimeoutMs = options.firstByteTimeoutMs ?? 120_000;
-  const idleTimeoutMs = options.idleTimeoutMs ?? 60_000;
+  const idleTimeoutMs = options.idleTimeoutMs ?? 300_000;
   const { pool, pathPrefix: prefix, headers: hopHeaders, forwarder } = openPool(base, options);
 
   return {
     stream(request, handler) {
-      const setup = { ...options, firstByteTimeoutMs, idleTimeoutMs, pool, hopHeaders, forwarder, path: prefix + request.path };
+      const setup = { ...options, idleTimeoutMs, pool, hopHeaders, forwarder, path: prefix + request.path };
       return openStream(setup, request, handler);
     },
     async getJson(path, { headers, timeoutMs }) {
@@ -133,7 +132,6 @@ function openPool(base: URL, { proxy: address, connectTimeoutMs: timeout = 10_00
 interface StreamSetup extends TransportOptions {
   readonly hopHeaders: Readonly<Record<string, string>>;
   readonly forwarder: URL | null;
-  readonly firstByteTimeoutMs: number;
   readonly idleTimeoutMs: number;
   readonly pool: Pool;
   readonly path: string;
@@ -146,10 +144,24 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
   let aborted = false;
   let paused = false;
   let failure: FailedAnswer | null = null; // an answer that is not a stream: its body is collected
-  let idle = setTimeout(onIdle, setup.firstByteTimeoutMs);
   let started = false;
+  // Many a server sends the head at once and thinks then: what is waited for is the first byte behind it.
+  let flowing = false;
+  let idle = watch();
   const deadline = setTimeout(onDeadline, Math.min(request.timeoutMs, maxTimerMs));
   let linger: NodeJS.Timeout | undefined;
+
+  function watch(): NodeJS.Timeout | undefined {
+    const limit = flowing ? setup.idleTimeoutMs : setup.firstByteTimeoutMs;
+    return limit === undefined ? undefined : setTimeout(onIdle, limit);
+  }
+
+  function flow(): void {
+    if (flowing) return void idle?.refresh();
+    flowing = true;
+    clearTimeout(idle);
+    idle = watch();
+  }
 
   function settle(): boolean {
     if (settled) return false;
@@ -171,8 +183,8 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
   }
 
   function onIdle(): void {
-    const what = started ? `sent nothing for ${setup.idleTimeoutMs} ms` : `did not answer within ${setup.firstByteTimeoutMs} ms`;
-    fail(timeoutError(started ? 'idle' : 'first_byte', what));
+    const what = flowing ? `sent nothing for ${setup.idleTimeoutMs} ms` : `did not answer within ${setup.firstByteTimeoutMs} ms`;
+    fail(timeoutError(flowing ? 'idle' : 'first_byte', what));
   }
 
   function onDeadline(): void {
@@ -199,8 +211,6 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
       onResponseStart(_controller, status, headers) {
         if (status < 200 || settled) return; // 1xx is not the answer
         started = true;
-        clearTimeout(idle);
-        idle = setTimeout(onIdle, setup.idleTimeoutMs);
         const header = (name: string) => {
           const value = headers[name];
           return Array.isArray(value) ? value[0] : value;
@@ -208,6 +218,7 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
         const contentType = header('content-type') ?? '';
         if (status === 200 && (contentType === '' || contentType.startsWith('text/event-stream'))) return;
         const retryAfterMs = readRetryAfterMs(header, setup.clock.now());
+        flow();
         failure = { status, contentType, retryAfterMs, requestId: header('x-request-id') ?? header('request-id'), chunks: [], bytes: 0 };
       },
       onResponseData(_controller, chunk) {
@@ -218,7 +229,7 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
           if (failure.bytes > maxErrorBodyBytes) fail(answerError(setup, request, failure));
           return;
         }
-        idle.refresh();
+        flow();
         try {
           handler.data(chunk);
         } catch (error) {
@@ -255,7 +266,7 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
       if (!paused) return;
       paused = false;
       if (settled) return;
-      idle = setTimeout(onIdle, setup.idleTimeoutMs);
+      idle = watch();
       controller?.resume();
     },
     abort() {
