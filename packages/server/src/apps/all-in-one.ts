@@ -1,12 +1,9 @@
-import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AgentDefinition } from '@nexus-agent/protocol';
 import { type Api, createApi } from '#api';
 import type { NexusConfig } from '#apps/config';
 import { createReservationSweeper } from '#budget';
 import type { Bus } from '#bus';
-import { openBus } from '#bus/drivers';
 import { createAgentCatalog, createAgents, createApprovals, createBudgets, createModels, createTools } from '#control';
 import { type Clock, createIdSource, createSchemaValidator, type IdSource, NexusError, systemClock, systemTimers } from '#core';
 import { createKeys } from '#identity';
@@ -21,6 +18,8 @@ import { createFixedSource, createSandbox, createSessionFolders, createToolServi
 import { createBuiltinTools } from '#tools/sources';
 import { loadAgentFolder } from './agent-folder.ts';
 import { builtInAgent, defaultAgentName, greeting } from './built-in-agent.ts';
+import { busKind, openBusOf } from './bus-kind.ts';
+import { makeDataFolder, readPepper } from './data-folder.ts';
 import { requireFolder, type UnreadEntry } from './definition-folder.ts';
 import { egressOptions } from './egress.ts';
 import { setUpModels } from './models.ts';
@@ -31,6 +30,8 @@ export interface AllInOneOptions {
   readonly version: string;
   readonly logger?: Logger;
   readonly clock?: Clock;
+  /** What is worth a warning of how it was configured, as sentences; they go to the log. */
+  readonly notes?: readonly string[];
   /** Tools besides the built-in ones: for embedding, and for tests. */
   readonly tools?: readonly Tool[];
   /** Models instead of the configured providers: for embedding, and for tests. */
@@ -70,8 +71,9 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     const logger =
       options.logger ??
       createLogger({ level: config.log.level, clock, ...(config.log.pretty === undefined ? {} : { pretty: config.log.pretty }) });
+    for (const note of options.notes ?? []) logger.warn({}, note);
     const ids = createIdSource(clock);
-    await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+    await makeDataFolder(config.dataDir);
     const [policies, agents, pepper] = await Promise.all([
       loadPolicyFolder(config),
       loadAgentFolder(config),
@@ -92,7 +94,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     });
     closers.push(() => opened.close());
     const store = options.wrapStore?.(opened) ?? opened;
-    const bus = await openBus({ ...busKind(config), onError: (error) => logger.warn({ err: error }, 'the bus lost its server') });
+    const bus = await openBusOf(busKind(config), (error) => logger.warn({ err: error }, 'the bus lost its server'));
     closers.push(() => bus.close());
     const configured = options.models === undefined ? await setUpModels(config, clock) : null;
     if (configured !== null) closers.push(() => configured.close());
@@ -261,21 +263,6 @@ function workspaceLimits({ workspace }: NexusConfig) {
 
 const defaultTenant = 'default' as Parameters<Store['listApprovals']>[0]; // the tenant of the local operator
 
-function busKind(config: NexusConfig): { readonly kind: 'memory' } | { readonly kind: 'postgres' | 'redis'; readonly url: string } {
-  const wanted =
-    config.bus === 'auto'
-      ? config.redisUrl !== undefined
-        ? 'redis'
-        : config.databaseUrl !== undefined
-          ? 'postgres'
-          : 'memory'
-      : config.bus;
-  if (wanted === 'memory') return { kind: 'memory' };
-  const url = wanted === 'redis' ? config.redisUrl : config.databaseUrl;
-  if (url === undefined) throw new NexusError('config_invalid', `bus: ${wanted} needs ${wanted === 'redis' ? 'redisUrl' : 'databaseUrl'}`);
-  return { kind: wanted, url };
-}
-
 /** Says which files of a folder are not read: what is passed over without a word is missed only when it is needed. */
 function tellUnread(logger: Logger, folder: string, unread: readonly UnreadEntry[]): void {
   if (unread.length === 0) return;
@@ -284,31 +271,9 @@ function tellUnread(logger: Logger, folder: string, unread: readonly UnreadEntry
   logger[say]({ folder, files }, 'not everything in the folder is read');
 }
 
-/** The secret under which API keys are hashed: made once, readable by this user only. */
-async function readPepper(dataDir: string): Promise<Uint8Array> {
-  const path = join(dataDir, 'key-secret');
-  try {
-    const file = await open(path, 'wx', 0o600);
-    try {
-      const fresh = randomBytes(32);
-      await file.writeFile(fresh);
-      await file.sync();
-      return fresh;
-    } finally {
-      await file.close();
-    }
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
-    const stored = await readFile(path);
-    if (stored.length !== 32)
-      throw new NexusError('config_invalid', `${path} is damaged: it must hold 32 bytes. Without it existing API keys cannot be checked`);
-    return stored;
-  }
-}
-
 /** Brings the schema of the configured database up to date. */
 export async function migrateStore(config: NexusConfig): Promise<void> {
-  await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+  await makeDataFolder(config.dataDir);
   const store = await openStore({
     ...(config.databaseUrl === undefined ? { dataDir: config.dataDir } : { url: config.databaseUrl }),
     ledgerRules,

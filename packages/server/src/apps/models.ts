@@ -124,6 +124,6 @@ function modelSettings(config: NexusConfig): Record<string, ModelSettings> {
   return settings;
 }
 
-function withVersion(baseUrl: string): string {
+export function withVersion(baseUrl: string): string {
   return /\/v\d+\/?$/.test(baseUrl) ? baseUrl : `${baseUrl.replace(/\/$/, '')}/v1`;
 }

@@ -168,7 +168,7 @@ function tooLarge(provider: string, model: string, cause: SseTooLargeError): Nex
   });
 }
 
-function readModelList(body: unknown): readonly string[] {
+export function readModelList(body: unknown): readonly string[] {
   const data = asRecord(body)?.data;
   return (Array.isArray(data) ? data : []).map((item) => asString(asRecord(item)?.id)).filter((id) => id !== '');
 }
