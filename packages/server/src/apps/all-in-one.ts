@@ -19,11 +19,13 @@ import { createBuiltinTools } from '#tools/sources';
 import { loadAgentFolder } from './agent-folder.ts';
 import { builtInAgent, defaultAgentName, greeting } from './built-in-agent.ts';
 import { busKind, openBusOf } from './bus-kind.ts';
+import { logCommits } from './commit-log.ts';
 import { makeDataFolder, readPepper } from './data-folder.ts';
 import { requireFolder, type UnreadEntry } from './definition-folder.ts';
 import { egressOptions } from './egress.ts';
 import { setUpModels } from './models.ts';
 import { loadPolicyFolder } from './policy-folder.ts';
+import { proxyFor } from './proxy.ts';
 
 export interface AllInOneOptions {
   readonly config: NexusConfig;
@@ -93,7 +95,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       transaction: config.transaction,
     });
     closers.push(() => opened.close());
-    const store = options.wrapStore?.(opened) ?? opened;
+    const store = logCommits(options.wrapStore?.(opened) ?? opened, logger);
     const bus = await openBusOf(busKind(config), (error) => logger.warn({ err: error }, 'the bus lost its server'));
     closers.push(() => bus.close());
     const configured = options.models === undefined ? await setUpModels(config, clock) : null;
@@ -120,12 +122,15 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     });
     // Closed in this order: no new requests while live runs finish, then what the runs needed.
     closers.push(async () => {
-      const apiClosed = api.close();
-      await app.orchestrator.drain(config.drainMs);
-      await apiClosed;
+      logger.info({ drainMs: config.drainMs }, 'draining');
+      const drained = app.orchestrator.drain(config.drainMs);
+      await Promise.all([drained, api.close(drained)]);
+      logger.info({}, 'drained');
     });
     await app.orchestrator.start();
     const address = await api.listen();
+    const definitions = { agents: agents.definitions.length, policies: policies.sources.length };
+    logger.info({ version, url: address.url, ...factsOf(config), ...definitions, models: models.defaultModels }, 'ready');
     return {
       ...address,
       config,
@@ -269,6 +274,26 @@ function tellUnread(logger: Logger, folder: string, unread: readonly UnreadEntry
   const files = unread.map(({ name, why }) => `${name}: ${why}`);
   const say = unread.some(({ suspicious }) => suspicious) ? 'warn' : 'info';
   logger[say]({ folder, files }, 'not everything in the folder is read');
+}
+
+/** What a process runs on, for its log: names and hosts, no credentials. */
+function factsOf(config: NexusConfig) {
+  const { openai, anthropic, compatible } = config.providers;
+  const named = [
+    ...(anthropic?.apiKey === undefined ? [] : [{ name: 'anthropic', ...anthropic }]),
+    ...(openai?.apiKey === undefined ? [] : [{ name: 'openai', ...openai }]),
+    ...compatible,
+  ];
+  const providers = named.map((provider) => {
+    const proxy = proxyFor(provider, config.proxy);
+    return `${provider.name} at ${new URL(provider.baseUrl).host}${proxy === undefined ? '' : ` through ${new URL(proxy).host}`}`;
+  });
+  const { databaseUrl, dataDir } = config;
+  return {
+    database: databaseUrl?.startsWith('postgres') ? `Postgres at ${new URL(databaseUrl).host}` : `embedded in ${databaseUrl ?? dataDir}`,
+    bus: busKind(config).kind,
+    providers,
+  };
 }
 
 /** Brings the schema of the configured database up to date. */

@@ -67,6 +67,7 @@ async function checkDataFolder({ dataDir }: NexusConfig): Promise<Finding> {
 
 /** Opened for reading alone: a start would bring its schema up to date. */
 async function checkDatabase({ databaseUrl, dataDir }: NexusConfig): Promise<Finding> {
+  if (databaseUrl === 'sqlite::memory:') return { status: 'warn', detail: 'embedded in memory: all is lost at the end of the process' };
   if (databaseUrl !== undefined) {
     const { hostname, port, pathname } = new URL(databaseUrl);
     await openAndClose({ kind: 'postgres', url: databaseUrl });
