@@ -38,7 +38,6 @@ export {
   liveEventTypes,
   type NewEvent,
   RunTotals,
-  terminalEventTypes,
   WaitReason,
   WireEvent,
 } from './events.ts';
@@ -76,3 +75,4 @@ export { Session, SessionCreateRequest } from './resources/sessions.ts';
 export { ToolExecuteRequest, ToolExecuteResult, ToolInfo } from './resources/tools.ts';
 export { UsageRow } from './resources/usage.ts';
 export { createSseDecoder, type SseDecoder, SseTooLargeError } from './sse.ts';
+export { terminalEventTypes } from './terminal-events.ts';

@@ -142,6 +142,26 @@ describe('a stream', () => {
     expect(seen).toHaveLength(4);
   });
 
+  it('reads an event of many megabytes in time linear in its size, however it is cut', async () => {
+    const large = 'é'.repeat(4_000_000);
+    const bytes = new TextEncoder().encode(`data: ${large}\n\n`);
+    for (const size of [509, 65_536]) {
+      let at = 0;
+      const pieces = new ReadableStream<Uint8Array>({
+        pull(controller) {
+          if (at >= bytes.length) return controller.close();
+          controller.enqueue(bytes.subarray(at, at + size));
+          at += size;
+        },
+      });
+      const startedMs = performance.now();
+      const seen: number[] = [];
+      for await (const { data } of decodeSse(pieces)) seen.push(data.length);
+      expect(seen).toEqual([large.length]);
+      expect(performance.now() - startedMs).toBeLessThan(5_000);
+    }
+  });
+
   it('throws a refusal and an error event at once', async () => {
     const refused = await serve(
       (_request, response) =>

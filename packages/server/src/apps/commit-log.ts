@@ -24,7 +24,8 @@ function tell(commit: Commit, result: CommitResult, logger: Logger): void {
   const runId = commit.createRun?.runId ?? commit.run?.runId;
   if (result.type === 'refused') {
     const { unit, scope } = result.refusal;
-    return logger.info({ runId, unit, scope: scope.kind }, 'a budget refused');
+    logger.info({ runId, unit, scope: scope.kind }, 'a budget refused');
+    return;
   }
   for (const { effect, action, id: decisionId, runId: of } of commit.decisions ?? []) {
     if (effect === 'deny') logger.info({ runId: of ?? undefined, decisionId, action }, 'policy denied');
@@ -37,16 +38,19 @@ function tellEvent(type: string, data: string, runId: string | undefined, logger
   switch (type) {
     case 'run.failed': {
       const { error, resumable } = JSON.parse(data) as JournalData<'run.failed'>; // as it was written
-      return logger.warn({ runId, code: error.code, resumable }, 'run failed');
+      logger.warn({ runId, code: error.code, resumable }, 'run failed');
+      return;
     }
     case 'model.failed': {
       const { provider, model, attempt, callId, error } = JSON.parse(data) as JournalData<'model.failed'>;
       const { status } = { status: undefined, ...error.details };
-      return logger.warn({ runId, callId, provider, model, attempt, code: error.code, status }, 'a provider failed');
+      logger.warn({ runId, callId, provider, model, attempt, code: error.code, status }, 'a provider failed');
+      return;
     }
     case 'budget.refused': {
       const { purpose, callId, refusal } = JSON.parse(data) as JournalData<'budget.refused'>;
-      return logger.info({ runId, callId, purpose, unit: refusal.unit, scope: refusal.scope.kind }, 'a budget refused');
+      logger.info({ runId, callId, purpose, unit: refusal.unit, scope: refusal.scope.kind }, 'a budget refused');
+      return;
     }
     case 'run.resumed': {
       const { reason, workerId, epoch } = JSON.parse(data) as JournalData<'run.resumed'>;
