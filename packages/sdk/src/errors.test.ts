@@ -26,7 +26,7 @@ const body = fc.oneof(
       title: fc.string(),
       status: fc.integer({ min: 400, max: 599 }),
       detail: fc.string(),
-      code: fc.constantFrom(...Object.keys(errorTable)),
+      code: fc.oneof({ weight: 4, arbitrary: fc.constantFrom(...Object.keys(errorTable)) }, fc.constantFrom('nonsense', 'toString')),
       retryable: fc.boolean(),
       instance: fc.string(),
       details: fc.dictionary(fc.string(), fc.jsonValue()),

@@ -88,7 +88,7 @@ function isErrorCode(value: unknown): value is ErrorCode {
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+  return Object.prototype.toString.call(value) === '[object Object]'; // of what JSON holds, a mapping alone
 }
 
 function parseJson(text: string): unknown {
