@@ -43,6 +43,7 @@ function tellEvent(type: string, data: string, runId: string | undefined, logger
     }
     case 'model.failed': {
       const { provider, model, attempt, callId, error } = JSON.parse(data) as JournalData<'model.failed'>;
+      if (error.code === 'cancelled') return; // by the caller, not by the provider
       const { status } = { status: undefined, ...error.details };
       logger.warn({ runId, callId, provider, model, attempt, code: error.code, status }, 'a provider failed');
       return;

@@ -3,20 +3,15 @@ import { mkdir, open, readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { NexusError } from '#core';
 
-/** Makes the data folder, readable by this user only, where it is not there. Throws `config_invalid` that says what is in the way. */
+/** Makes the data folder, readable by this user only, where it is not there. Throws `unavailable` that says what is in the way. */
 export async function makeDataFolder(dataDir: string): Promise<void> {
   const folder = resolve(dataDir);
   try {
     await makeFolder(folder);
   } catch (cause) {
     const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown';
-    throw new NexusError(
-      'config_invalid',
-      `dataDir (NEXUS_DATA_DIR, --data-dir): ${faults[code]?.(folder) ?? `${folder} cannot be made (${code})`}`,
-      {
-        cause,
-      },
-    );
+    const why = faults[code]?.(folder) ?? `${folder} cannot be made`;
+    throw new NexusError('unavailable', `dataDir (NEXUS_DATA_DIR, --data-dir): ${why} (${code})`, { cause, retryable: false });
   }
 }
 
