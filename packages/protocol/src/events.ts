@@ -230,8 +230,6 @@ export type EventType = JournalEventType | LiveEventType;
 export const journalEventTypes = Object.keys(journalSchemas) as JournalEventType[]; // keys of a literal object
 export const liveEventTypes = Object.keys(liveSchemas) as LiveEventType[]; // keys of a literal object
 
-export const terminalEventTypes = ['run.completed', 'run.failed', 'run.cancelled'] as const satisfies JournalEventType[];
-
 const journalWire = journalEventTypes.map((type) =>
   z.object({ type: z.literal(type), runId: z.string(), seq: z.int().positive(), at: z.iso.datetime(), data: journalSchemas[type] }),
 );

@@ -39,7 +39,6 @@ export {
   liveEventTypes,
   type NewEvent,
   RunTotals,
-  terminalEventTypes,
   WaitReason,
   WireEvent,
 } from './events.ts';
@@ -77,3 +76,4 @@ export { Session, SessionCreateRequest } from './resources/sessions.ts';
 export { ToolExecuteRequest, ToolExecuteResult, ToolInfo } from './resources/tools.ts';
 export { UsageRow } from './resources/usage.ts';
 export { createSseDecoder, type SseDecoder, SseTooLargeError } from './sse.ts';
+export { terminalEventTypes } from './terminal-events.ts';

@@ -1,4 +1,4 @@
-import { type ErrorCode, errorTable, Problem } from '@nexus-agent/protocol';
+import { type ErrorCode, errorTable, type Problem } from '@nexus-agent/protocol';
 
 /** A refusal or failure that the server stated, or the want of any answer (`unavailable`). */
 export class NexusApiError extends Error {
@@ -32,8 +32,8 @@ export async function errorOf(response: Response): Promise<NexusApiError> {
   const text = await response.text().catch(() => '');
   const waitMs = readRetryAfterMs(response.headers.get('retry-after'));
   const retryAfterMs = waitMs === undefined ? {} : { retryAfterMs: waitMs };
-  const parsed = Problem.safeParse(parseJson(text));
-  if (parsed.success) return new NexusApiError(parsed.data, retryAfterMs);
+  const problem = readProblem(text);
+  if (problem !== null) return new NexusApiError(problem, retryAfterMs);
   const code = codeOf(response.status);
   return new NexusApiError(
     {
@@ -68,6 +68,27 @@ function codeOf(status: number): ErrorCode {
     default:
       return status >= 500 ? 'unavailable' : 'invalid_request';
   }
+}
+
+/** A problem as the server writes it; null for anything else. By hand: the schemas of the protocol would be most of a web page's bundle. */
+function readProblem(text: string): Problem | null {
+  const value = parseJson(text);
+  if (!isRecord(value)) return null;
+  const { type, title, status, detail, code, retryable, instance, details } = value;
+  if (typeof type !== 'string' || typeof title !== 'string' || typeof detail !== 'string' || typeof retryable !== 'boolean') return null;
+  if (typeof status !== 'number' || !Number.isSafeInteger(status) || !isErrorCode(code)) return null;
+  if (instance !== undefined && typeof instance !== 'string') return null;
+  if (details !== undefined && !isRecord(details)) return null;
+  const extras = { ...(instance === undefined ? {} : { instance }), ...(details === undefined ? {} : { details }) };
+  return { type, title, status, detail, code, retryable, ...extras };
+}
+
+function isErrorCode(value: unknown): value is ErrorCode {
+  return typeof value === 'string' && Object.hasOwn(errorTable, value);
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return Object.prototype.toString.call(value) === '[object Object]'; // of what JSON holds, a mapping alone
 }
 
 function parseJson(text: string): unknown {

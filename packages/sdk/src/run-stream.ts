@@ -23,7 +23,7 @@ const terminal: ReadonlySet<string> = new Set(terminalEventTypes);
 
 /**
  * The events of a run to its end, each once and in order, over as many connections as it takes. After a cut, a lag or a
- * server that shuts down it goes on behind the last event seen. It gives up with the last error after
+ * server that shuts down it goes on behind the last event seen. There are none when a run has ended and `after` is its last. It gives up with the last error after
  * `retry.maxAttempts` attempts in a row without a new event.
  */
 export async function* streamRun(transport: Transport, source: StreamSource, options: StreamOptions = {}): AsyncGenerator<WireEvent> {
@@ -49,6 +49,7 @@ export async function* streamRun(transport: Transport, source: StreamSource, opt
       const response =
         !opened || runId === null ? await source.open(connection.signal) : await resume(transport, runId, lastId, connection.signal);
       opened = true;
+      if (response.status === 204) return; // the run had ended, and its end was seen
       runId ??= response.headers.get('nexus-run-id');
       if (response.body === null) throw localError('unavailable', 'the stream has no body');
       for await (const frame of decodeSse(response.body, alive)) {

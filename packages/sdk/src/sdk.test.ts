@@ -100,6 +100,13 @@ describe('a stream', () => {
     );
   });
 
+  it('is over, without another attempt, when the server says that nothing is left of the run', async () => {
+    const { client, seen } = await serve((_request, response) => void response.writeHead(204, { 'nexus-run-id': runId }).end());
+    expect(await drain(client.runs.stream(runId, { after: '5' }))).toEqual([]);
+    expect(seen).toHaveLength(1);
+    expect(seen[0]?.headers['last-event-id']).toBe('5');
+  });
+
   it('goes on behind the last event after a lag, and hides it [verifies sdk.resume]', async () => {
     const { client, seen } = await serve((request, response, count) => {
       response.writeHead(200, { 'nexus-run-id': runId });
@@ -133,6 +140,26 @@ describe('a stream', () => {
     const { client, seen } = await serve((_request, response) => void response.writeHead(200).end());
     await expect(drain(client.runs.stream(runId))).rejects.toMatchObject({ code: 'unavailable' });
     expect(seen).toHaveLength(4);
+  });
+
+  it('reads an event of many megabytes in time linear in its size, however it is cut', async () => {
+    const large = 'é'.repeat(4_000_000);
+    const bytes = new TextEncoder().encode(`data: ${large}\n\n`);
+    for (const size of [509, 65_536]) {
+      let at = 0;
+      const pieces = new ReadableStream<Uint8Array>({
+        pull(controller) {
+          if (at >= bytes.length) return controller.close();
+          controller.enqueue(bytes.subarray(at, at + size));
+          at += size;
+        },
+      });
+      const startedMs = performance.now();
+      const seen: number[] = [];
+      for await (const { data } of decodeSse(pieces)) seen.push(data.length);
+      expect(seen).toEqual([large.length]);
+      expect(performance.now() - startedMs).toBeLessThan(5_000);
+    }
   });
 
   it('throws a refusal and an error event at once', async () => {

@@ -61,7 +61,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), 'nexus-e2e-'));
   const sim = options.simulator ?? (await startSimulator());
   const url = options.modelUrl?.(sim.url) ?? sim.url;
-  const timeouts = { idleTimeoutMs: 250 };
+  const timeouts = { firstByteTimeoutMs: 1_000, idleTimeoutMs: 250 };
   const llm = createModelService({
     providers: [
       createSimProvider({ name: 'sim', url, clock: systemClock, timeouts }),

@@ -27,9 +27,9 @@ export async function createApi(deps: ApiDependencies): Promise<Api> {
   const http = await createHttpServer({ ...deps, routes, problemOf, isClosing: () => closing });
   return {
     listen: () => http.listen(),
-    close() {
+    close(drained = Promise.resolve()) {
       closing = true;
-      return http.close(() => streams.close());
+      return http.close(() => streams.close(), drained);
     },
   };
 }

@@ -1,32 +1,48 @@
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { AgentDefinition } from '@nexus-agent/protocol';
+import type { NexusConfig } from '#apps/config';
 import { NexusError } from '#core';
+import { type DefinitionFiles, readDefinitionFolder, type UnreadEntry } from './definition-folder.ts';
 
-/** Every `*.yaml` or `*.yml` of the folder, one agent each. A missing folder holds none. Throws `config_invalid`, naming file and place. */
-export async function loadAgentFolder(folder: string): Promise<AgentDefinition[]> {
-  let names: string[];
-  try {
-    names = await readdir(folder);
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
-    throw new NexusError('config_invalid', `the agents folder ${folder} cannot be read`, { cause: error });
-  }
-  const files = names.filter((name) => /\.ya?ml$/.test(name)).sort();
-  return Promise.all(files.map((name) => loadAgentFile(join(folder, name))));
+export interface AgentFolder {
+  readonly definitions: readonly AgentDefinition[];
+  readonly unread: readonly UnreadEntry[];
 }
 
-async function loadAgentFile(path: string): Promise<AgentDefinition> {
+const maxAgentFileBytes = 1_000_000;
+
+/**
+ * Every `*.yaml` or `*.yml` of the agents folder, one agent each, and what else lies there. Only the folder's default place may
+ * be missing. Throws `config_invalid`, naming file and place.
+ */
+export async function loadAgentFolder({ agentsDir, dataDir }: Pick<NexusConfig, 'agentsDir' | 'dataDir'>): Promise<AgentFolder> {
+  const { files, unread } = await readDefinitionFolder(agentsDir, {
+    setting: 'agentsDir (NEXUS_AGENTS_DIR)',
+    mayBeMissing: agentsDir === `${dataDir}/agents`,
+    extensions: ['.yaml', '.yml'],
+    maxBytes: maxAgentFileBytes,
+  });
+  const pathOf = new Map<string, string>();
+  const definitions: AgentDefinition[] = [];
+  for (const file of files) {
+    const definition = await parseAgentFile(file);
+    const other = pathOf.get(definition.name);
+    if (other !== undefined) {
+      throw new NexusError('config_invalid', `${file.path} and ${other} both define the agent "${definition.name}"; rename one of them`);
+    }
+    pathOf.set(definition.name, file.path);
+    definitions.push(definition);
+  }
+  return { definitions, unread };
+}
+
+async function parseAgentFile({ path, text }: DefinitionFiles['files'][number]): Promise<AgentDefinition> {
   const { parse } = await import('yaml');
   let raw: unknown;
   try {
-    raw = parse(await readFile(path, 'utf8'));
+    raw = parse(text);
   } catch (error) {
-    throw new NexusError(
-      'config_invalid',
-      `${path} is not valid YAML: ${error instanceof Error ? error.message.split('\n')[0] : 'unreadable'}`,
-      { cause: error },
-    );
+    const why = error instanceof Error ? error.message.split('\n')[0] : 'unreadable';
+    throw new NexusError('config_invalid', `${path} is not valid YAML: ${why}`, { cause: error });
   }
   const result = AgentDefinition.safeParse(raw);
   if (result.success) return result.data;

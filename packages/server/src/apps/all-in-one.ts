@@ -1,18 +1,15 @@
-import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { AgentDefinition } from '@nexus-agent/protocol';
 import { type Api, createApi } from '#api';
 import type { NexusConfig } from '#apps/config';
 import { createReservationSweeper } from '#budget';
 import type { Bus } from '#bus';
-import { openBus } from '#bus/drivers';
 import { createAgentCatalog, createAgents, createApprovals, createBudgets, createModels, createTools } from '#control';
 import { type Clock, createIdSource, createSchemaValidator, type IdSource, NexusError, systemClock, systemTimers } from '#core';
 import { createKeys } from '#identity';
 import { ledgerRules } from '#ledger';
 import type { ModelService } from '#llm';
-import { createPolicyEngine, loadPolicyFolder } from '#policy';
+import { createPolicyEngine, type PolicySource } from '#policy';
 import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
 import type { Store } from '#storage';
 import { openStore } from '#storage/drivers';
@@ -21,14 +18,22 @@ import { createFixedSource, createSandbox, createSessionFolders, createToolServi
 import { createBuiltinTools } from '#tools/sources';
 import { loadAgentFolder } from './agent-folder.ts';
 import { builtInAgent, defaultAgentName, greeting } from './built-in-agent.ts';
+import { busKind, openBusOf } from './bus-kind.ts';
+import { logCommits } from './commit-log.ts';
+import { makeDataFolder, readPepper } from './data-folder.ts';
+import { requireFolder, type UnreadEntry } from './definition-folder.ts';
 import { egressOptions } from './egress.ts';
 import { setUpModels } from './models.ts';
+import { loadPolicyFolder } from './policy-folder.ts';
+import { proxyFor } from './proxy.ts';
 
 export interface AllInOneOptions {
   readonly config: NexusConfig;
   readonly version: string;
   readonly logger?: Logger;
   readonly clock?: Clock;
+  /** What is worth a warning of how it was configured, as sentences; they go to the log. */
+  readonly notes?: readonly string[];
   /** Tools besides the built-in ones: for embedding, and for tests. */
   readonly tools?: readonly Tool[];
   /** Models instead of the configured providers: for embedding, and for tests. */
@@ -68,9 +73,17 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     const logger =
       options.logger ??
       createLogger({ level: config.log.level, clock, ...(config.log.pretty === undefined ? {} : { pretty: config.log.pretty }) });
+    for (const note of options.notes ?? []) logger.warn({}, note);
     const ids = createIdSource(clock);
-    await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
-
+    await makeDataFolder(config.dataDir);
+    const [policies, agents, pepper] = await Promise.all([
+      loadPolicyFolder(config),
+      loadAgentFolder(config),
+      readPepper(config.dataDir),
+      config.workspaceSeed === undefined ? undefined : requireFolder(config.workspaceSeed, 'workspaceSeed (NEXUS_WORKSPACE_SEED)'),
+    ]);
+    tellUnread(logger, config.policiesDir, policies.unread);
+    tellUnread(logger, config.agentsDir, agents.unread);
     const opened = await openStore({
       ...(config.databaseUrl === undefined ? { dataDir: config.dataDir } : { url: config.databaseUrl }),
       ledgerRules,
@@ -82,20 +95,19 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       transaction: config.transaction,
     });
     closers.push(() => opened.close());
-    const store = options.wrapStore?.(opened) ?? opened;
-    const bus = await openBus({ ...busKind(config), onError: (error) => logger.warn({ err: error }, 'the bus lost its server') });
+    const store = logCommits(options.wrapStore?.(opened) ?? opened, logger);
+    const bus = await openBusOf(busKind(config), (error) => logger.warn({ err: error }, 'the bus lost its server'));
     closers.push(() => bus.close());
-    const [policySources, agentDefinitions, pepper] = await Promise.all([
-      loadPolicies(config),
-      loadAgentFolder(config.agentsDir),
-      readPepper(config.dataDir),
-    ]);
     const configured = options.models === undefined ? await setUpModels(config, clock) : null;
     if (configured !== null) closers.push(() => configured.close());
     const models = options.models ?? configured;
     if (models === null) throw new NexusError('internal', 'there are no models');
 
-    const app = assemble({ options, config, clock, ids, logger, store, bus, policySources, agentDefinitions, pepper, models, closers });
+    const app = assemble({
+      ...{ options, config, clock, ids, logger, store, bus, pepper, models, closers },
+      policySources: policies.sources,
+      agentDefinitions: agents.definitions,
+    });
     const api: Api = await createApi({
       services: app.services,
       greeting,
@@ -110,12 +122,15 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     });
     // Closed in this order: no new requests while live runs finish, then what the runs needed.
     closers.push(async () => {
-      const apiClosed = api.close();
-      await app.orchestrator.drain(config.drainMs);
-      await apiClosed;
+      logger.info({ drainMs: config.drainMs }, 'draining');
+      const drained = app.orchestrator.drain(config.drainMs);
+      await Promise.all([drained, api.close(drained)]);
+      logger.info({}, 'drained');
     });
     await app.orchestrator.start();
     const address = await api.listen();
+    const definitions = { agents: agents.definitions.length, policies: policies.sources.length };
+    logger.info({ version, url: address.url, ...factsOf(config), ...definitions, models: models.defaultModels }, 'ready');
     return {
       ...address,
       config,
@@ -141,8 +156,8 @@ interface Parts {
   readonly logger: Logger;
   readonly store: Store;
   readonly bus: Bus;
-  readonly policySources: Awaited<ReturnType<typeof loadPolicyFolder>>;
-  readonly agentDefinitions: Awaited<ReturnType<typeof loadAgentFolder>>;
+  readonly policySources: readonly PolicySource[];
+  readonly agentDefinitions: readonly AgentDefinition[];
   readonly pepper: Uint8Array;
   readonly models: { readonly llm: ModelService; readonly defaultModels: readonly string[] };
   readonly closers: (() => Promise<void> | void)[];
@@ -253,52 +268,37 @@ function workspaceLimits({ workspace }: NexusConfig) {
 
 const defaultTenant = 'default' as Parameters<Store['listApprovals']>[0]; // the tenant of the local operator
 
-function busKind(config: NexusConfig): { readonly kind: 'memory' } | { readonly kind: 'postgres' | 'redis'; readonly url: string } {
-  const wanted =
-    config.bus === 'auto'
-      ? config.redisUrl !== undefined
-        ? 'redis'
-        : config.databaseUrl !== undefined
-          ? 'postgres'
-          : 'memory'
-      : config.bus;
-  if (wanted === 'memory') return { kind: 'memory' };
-  const url = wanted === 'redis' ? config.redisUrl : config.databaseUrl;
-  if (url === undefined) throw new NexusError('config_invalid', `bus: ${wanted} needs ${wanted === 'redis' ? 'redisUrl' : 'databaseUrl'}`);
-  return { kind: wanted, url };
+/** Says which files of a folder are not read: what is passed over without a word is missed only when it is needed. */
+function tellUnread(logger: Logger, folder: string, unread: readonly UnreadEntry[]): void {
+  if (unread.length === 0) return;
+  const files = unread.map(({ name, why }) => `${name}: ${why}`);
+  const say = unread.some(({ suspicious }) => suspicious) ? 'warn' : 'info';
+  logger[say]({ folder, files }, 'not everything in the folder is read');
 }
 
-/** The operator's policies. Only the folder's default place may be missing: one that was named and is not there must not mean fewer rules. */
-async function loadPolicies(config: NexusConfig): ReturnType<typeof loadPolicyFolder> {
-  if (config.policiesDir === `${config.dataDir}/policies` && !existsSync(config.policiesDir)) return [];
-  return loadPolicyFolder(config.policiesDir);
-}
-
-/** The secret under which API keys are hashed: made once, readable by this user only. */
-async function readPepper(dataDir: string): Promise<Uint8Array> {
-  const path = join(dataDir, 'key-secret');
-  try {
-    const file = await open(path, 'wx', 0o600);
-    try {
-      const fresh = randomBytes(32);
-      await file.writeFile(fresh);
-      await file.sync();
-      return fresh;
-    } finally {
-      await file.close();
-    }
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
-    const stored = await readFile(path);
-    if (stored.length !== 32)
-      throw new NexusError('config_invalid', `${path} is damaged: it must hold 32 bytes. Without it existing API keys cannot be checked`);
-    return stored;
-  }
+/** What a process runs on, for its log: names and hosts, no credentials. */
+function factsOf(config: NexusConfig) {
+  const { openai, anthropic, compatible } = config.providers;
+  const named = [
+    ...(anthropic?.apiKey === undefined ? [] : [{ name: 'anthropic', ...anthropic }]),
+    ...(openai?.apiKey === undefined ? [] : [{ name: 'openai', ...openai }]),
+    ...compatible,
+  ];
+  const providers = named.map((provider) => {
+    const proxy = proxyFor(provider, config.proxy);
+    return `${provider.name} at ${new URL(provider.baseUrl).host}${proxy === undefined ? '' : ` through ${new URL(proxy).host}`}`;
+  });
+  const { databaseUrl, dataDir } = config;
+  return {
+    database: databaseUrl?.startsWith('postgres') ? `Postgres at ${new URL(databaseUrl).host}` : `embedded in ${databaseUrl ?? dataDir}`,
+    bus: busKind(config).kind,
+    providers,
+  };
 }
 
 /** Brings the schema of the configured database up to date. */
 export async function migrateStore(config: NexusConfig): Promise<void> {
-  await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+  await makeDataFolder(config.dataDir);
   const store = await openStore({
     ...(config.databaseUrl === undefined ? { dataDir: config.dataDir } : { url: config.databaseUrl }),
     ledgerRules,

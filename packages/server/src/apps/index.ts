@@ -2,6 +2,7 @@
 import type { DemoOptions } from './demo/run-demo.ts';
 
 export { type AllInOne, type AllInOneOptions, migrateStore, startAllInOne } from './all-in-one.ts';
+export { checkSetup, type SetupCheck } from './check-setup.ts';
 
 /** See {@link import('./demo/run-demo.ts').playDemo}; loaded when it is asked for, as a server never does. */
 export async function runDemo(options: DemoOptions): Promise<void> {

@@ -2,6 +2,7 @@ import type { NexusConfig } from '#apps/config';
 import type { Clock } from '#core';
 import { createModelService, type ModelService, type ModelSettings, type Provider } from '#llm';
 import { createAnthropicProvider, createOpenAiCompatibleProvider, createOpenAiProvider, createSimProvider } from '#llm/providers';
+import { isLoopback, type ProxyQuestion, proxyFor } from './proxy.ts';
 
 export interface ModelsSetup {
   readonly llm: ModelService;
@@ -15,8 +16,8 @@ export interface ModelsSetup {
 /** Models of the configured providers; the simulator stands in when there is none. */
 export async function setUpModels(config: NexusConfig, clock: Clock): Promise<ModelsSetup> {
   const { openai, anthropic, compatible } = config.providers;
-  const { connectTimeoutMs, firstByteTimeoutMs, idleTimeoutMs, ...retry } = config.llm;
-  const common = { clock, timeouts: { connectTimeoutMs, firstByteTimeoutMs, idleTimeoutMs } };
+  const { maxAttempts, maxAttemptsPerTarget, baseDelayMs, maxDelayMs } = config.llm;
+  const retry = { maxAttempts, maxAttemptsPerTarget, baseDelayMs, maxDelayMs };
   const providers: Provider[] = [];
   const defaultModels: string[] = [];
   if (anthropic?.apiKey !== undefined) {
@@ -28,14 +29,16 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
         ...(promptCaching === undefined ? {} : { promptCaching }),
         ...(thinking === undefined ? {} : { thinking: thinking === 'adaptive' ? { type: 'adaptive' } : { type: 'enabled', ...thinking } }),
         ...requestOptions(anthropic),
-        ...common,
+        ...connectionOf(anthropic, config),
+        clock,
       }),
     );
     defaultModels.push('anthropic/claude-sonnet-4-5');
   }
   if (openai?.apiKey !== undefined) {
     const { apiKey, baseUrl } = openai;
-    providers.push(createOpenAiProvider({ apiKey, baseUrl, ...bodyOptions(openai), ...requestOptions(openai), ...common }));
+    const reached = connectionOf(openai, config);
+    providers.push(createOpenAiProvider({ apiKey, baseUrl, ...bodyOptions(openai), ...requestOptions(openai), ...reached, clock }));
     defaultModels.push('openai/gpt-5-mini');
   }
   for (const server of compatible) {
@@ -44,12 +47,13 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
         name: server.name,
         baseUrl: server.baseUrl,
         ...(server.apiKey === undefined ? {} : { apiKey: server.apiKey }),
-        ...(isLoopback(server.baseUrl) ? { price: 'free' } : {}),
+        ...(isLoopback(server.baseUrl) ? { price: 'free' } : {}), // a server on this machine bills nobody
         ...(server.priceCatalogue === undefined ? {} : { priceCatalogue: server.priceCatalogue }),
         models: server.models.map((model) => model.id),
         ...bodyOptions(server),
         ...requestOptions(server),
-        ...common,
+        ...connectionOf(server, config),
+        clock,
       }),
     );
     defaultModels.push(...server.models.slice(0, 1).map((model) => `${server.name}/${model.id}`));
@@ -58,8 +62,9 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
   const simulated = config.sim.enabled === 'on' || (config.sim.enabled === 'auto' && providers.length === 0);
   const simulator = simulated ? await startSimulatorOf(clock) : null;
   if (simulator !== null) {
-    providers.push(createSimProvider({ name: 'sim', url: simulator.url, ...common }));
-    providers.push(createSimProvider({ name: 'sim-anthropic', url: simulator.url, dialect: 'anthropic', ...common }));
+    const timeouts = timeoutsOf({}, config);
+    providers.push(createSimProvider({ name: 'sim', url: simulator.url, clock, timeouts }));
+    providers.push(createSimProvider({ name: 'sim-anthropic', url: simulator.url, dialect: 'anthropic', clock, timeouts }));
     defaultModels.push('sim/sim-large');
   }
 
@@ -91,6 +96,27 @@ function bodyOptions({ maxTokensField, extraBody }: Pick<Compatible, 'maxTokensF
   return {
     ...(maxTokensField === undefined ? {} : { maxTokensField }),
     ...(extraBody === undefined ? {} : { extraBody }),
+  };
+}
+
+interface ProviderConnection extends ProxyQuestion {
+  readonly connectTimeoutMs?: number | undefined;
+  readonly firstByteTimeoutMs?: number | undefined;
+  readonly idleTimeoutMs?: number | undefined;
+}
+
+/** How a provider is reached, and how patiently: as it says itself, else as all are. */
+function connectionOf(provider: ProviderConnection, config: NexusConfig) {
+  const proxy = proxyFor(provider, config.proxy);
+  return { timeouts: timeoutsOf(provider, config), ...(proxy === undefined ? {} : { proxy }) };
+}
+
+function timeoutsOf(provider: Omit<ProviderConnection, 'baseUrl'>, { llm }: NexusConfig) {
+  const firstByteTimeoutMs = provider.firstByteTimeoutMs ?? llm.firstByteTimeoutMs;
+  return {
+    connectTimeoutMs: provider.connectTimeoutMs ?? llm.connectTimeoutMs,
+    idleTimeoutMs: provider.idleTimeoutMs ?? llm.idleTimeoutMs,
+    ...(firstByteTimeoutMs === undefined ? {} : { firstByteTimeoutMs }),
   };
 }
 
@@ -126,12 +152,7 @@ function modelSettings(config: NexusConfig): Record<string, ModelSettings> {
   return settings;
 }
 
-/** A server on this machine bills nobody. */
-function isLoopback(baseUrl: string): boolean {
-  return /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(new URL(baseUrl).hostname);
-}
-
-function withVersion(baseUrl: string): string {
+export function withVersion(baseUrl: string): string {
   const url = new URL(baseUrl);
   const path = url.pathname.replace(/\/+$/, '');
   url.pathname = /\/v\d+$/.test(path) ? path : `${path}/v1`;

@@ -174,6 +174,14 @@ describe('run', () => {
     mend();
   });
 
+  it('says how a run ended when there is nothing left to watch', async () => {
+    const id = await platform.complete({ input: 'hello' });
+    const { lastSeq } = await platform.ask<Run>('GET', `/v1/runs/${id}`);
+    const watched = await nexus(`runs watch ${id} --after ${lastSeq}`);
+    expect(watched).toMatchObject({ code: 0, out: '' });
+    expect(watched.err).toBe(`${id} is completed; nothing came after event ${lastSeq}\n`);
+  });
+
   it('tells refusals by budget from other failures, and how to go on [verifies cli.exit-codes]', async () => {
     expect((await nexus('run hello --budget-tokens 10')).code).toBe(4);
     const session = JSON.parse((await nexus('sessions create --budget-tool-calls 0 --json')).out);
@@ -402,6 +410,11 @@ describe('other resources', () => {
     expect((await nexus('tools')).out).toMatch(/^fs_read +none +fs\.read /m);
     expect((await nexus('models')).out).toMatch(/^sim\/sim-small +\d+ +\$0\.1000 +\$0\.4000 +simulator$/m);
     expect((await nexus('budgets set user:somebody $2.50 --window month')).out).toContain('user:somebody: $2.5000 a month');
+    expect((await nexus('budgets set user:somebody 25')).out).toContain('user:somebody: $25.0000 in total');
+    expect((await nexus('budgets set user:somebody 200k --unit tokens')).out).toContain('user:somebody: 200000 tokens in total');
+    const unclear = await nexus('budgets set user:somebody 0.5 --unit costMicroUsd');
+    expect(unclear.code).toBe(2);
+    expect(unclear.err).toContain('leave the unit out for dollars');
     expect((await nexus('budgets --scope user:somebody')).out).toMatch(
       /^user:somebody +month \d{4}-\d\d +\$2\.5000 +\$0\.000000 +\$0\.000000$/m,
     );
@@ -453,6 +466,31 @@ describe('the machine', () => {
     expect(wrong.err).toContain('prot: unknown field; did you mean "port"? (from nexus.config.yaml)');
   });
 
+  it.each(['runs shw', 'help runs shw', 'runs shw --limit 3'])('names the command that `%s` may have meant', async (command) => {
+    const { code, out, err } = await nexus(command);
+    expect(code).toBe(2);
+    expect(out).toBe('');
+    expect(err).toContain("unknown command 'shw'\n(Did you mean show?)\n(commands of nexus runs: list, show, watch,");
+    expect(err).not.toContain('too many arguments');
+  });
+
+  it.each([
+    ['help runs show', 'Usage: nexus runs show [options] <run>'],
+    ['help runs', 'Usage: nexus runs [options] [command]'],
+    ['help', 'Usage: nexus [options] [command]'],
+  ])('shows by `%s` what is asked for', async (command, usage) => {
+    expect(await nexus(command)).toMatchObject({ code: 0, err: '', out: expect.stringContaining(usage) });
+  });
+
+  it('names variables that set nothing, to every command that reads them', async () => {
+    const misspelt = { NEXUS_DATABASE_ULR: 'x', NEXUS_SERVICE_HOST: '10.0.0.1', NEXUS_PORT_8080_TCP_ADDR: '10.0.0.1' };
+    const { code, out, err } = await nexus('runs list --json', { env: misspelt });
+    expect(code).toBe(0);
+    expect(JSON.parse(out)).toHaveProperty('data');
+    expect(err).toBe('NEXUS_DATABASE_ULR is no setting and is not read; did you mean NEXUS_DATABASE_URL?\n');
+    expect((await nexus('doctor', { env: misspelt })).out).toMatch(/! environment +NEXUS_DATABASE_ULR is no setting/);
+  });
+
   it('checks what is needed and says what to do', async () => {
     const { code, out } = await nexus('doctor --no-color', {
       env: { NEXUS_DATA_DIR: '/dev/null/nexus', NEXUS_DATABASE_URL: 'postgres://u:p@127.0.0.1:9/d' },
@@ -460,8 +498,9 @@ describe('the machine', () => {
     expect(code).toBe(1);
     expect(out).toMatch(/✓ node/);
     expect(out).toMatch(/✓ server +version 0\.0\.0-test answers/);
-    expect(out).toMatch(/✗ data folder +\/dev\/null\/nexus cannot be written/);
-    expect(out).toMatch(/✗ database +127\.0\.0\.1:9 cannot be reached/);
+    expect(out).toMatch(/✗ data folder +dataDir .*\/dev\/null\/nexus leads through a file/);
+    expect(out).toMatch(/✗ database +Postgres at 127\.0\.0\.1:9 cannot be used: connect ECONNREFUSED .*check databaseUrl/);
+    expect(out).not.toContain('u:p@');
     expect(out).toMatch(/! providers +none is configured: the simulator answers/);
     expect(out).toMatch(/✓ sandbox/);
   });

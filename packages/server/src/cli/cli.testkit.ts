@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { startAllInOne } from '#apps';
+import { checkSetup, startAllInOne } from '#apps';
 import { createKeptLog } from '#apps/testing';
 import type { Apps, CliIo, RunningApp } from './io.ts';
 import { main } from './main.ts';
@@ -64,7 +64,7 @@ export async function runCli(argv: readonly string[], options: CliRunOptions = {
       return () => listeners.delete(listener);
     },
     exit: () => undefined,
-    loadApps: async () => ({ startAllInOne: unsupported, migrateStore: unsupported, runDemo: unsupported, ...options.apps }),
+    loadApps: async () => ({ startAllInOne: unsupported, migrateStore: unsupported, runDemo: unsupported, checkSetup, ...options.apps }),
   };
   const code = await main(argv, io);
   return { code, out, err };

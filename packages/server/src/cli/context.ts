@@ -68,6 +68,8 @@ const probeTimeoutMs = 1500;
  * when none answers at the default address. Such a server keeps its data where a real one would.
  */
 async function connect(context: CliContext, { autoEmbed = false } = {}): Promise<Connection> {
+  const { environmentNotes } = await import('#apps/config');
+  for (const note of environmentNotes(context.io.env)) context.note(context.err('dim', note));
   if (context.options.embedded === true) return startEmbedded(context);
   const [config, { clientUrl }, { createNexusClient }] = await Promise.all([
     loadConfig(context),

@@ -48,6 +48,8 @@ interface FollowOptions {
 interface FollowResult {
   readonly code: number;
   readonly sessionId: string | null;
+  /** Nothing came: the run had ended before the place where the reader began. */
+  readonly silent: boolean;
 }
 
 /** Shows a run to its end. The code tells how it ended. */
@@ -100,7 +102,8 @@ export async function followRun(
     interrupts.stop();
     await cancelling;
   }
-  return { code: interrupts.interrupted ? exitCodes.interrupted : code, sessionId };
+  const { interrupted } = interrupts;
+  return { code: interrupted ? exitCodes.interrupted : code, sessionId, silent: runId === null && !interrupted };
 }
 
 function tellHowToAnswer(context: CliContext, { approvalId, kind }: Extract<WireEvent, { type: 'approval.requested' }>['data']): void {

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
+import type { SetupCheck } from '#apps';
 import type { NexusConfig } from '#apps/config';
 import type { Style } from './style.ts';
 
@@ -16,7 +17,8 @@ export interface RunningApp {
 
 /** The composition roots, loaded only by the commands that need them. */
 export interface Apps {
-  startAllInOne(options: { config: NexusConfig; version: string }): Promise<RunningApp>;
+  startAllInOne(options: { config: NexusConfig; version: string; notes?: readonly string[] }): Promise<RunningApp>;
+  checkSetup(config: NexusConfig): Promise<SetupCheck[]>;
   migrateStore(config: NexusConfig): Promise<void>;
   runDemo(options: {
     interactive: boolean;
@@ -84,6 +86,7 @@ async function readText(path: string): Promise<string | null> {
     return await readFile(path, 'utf8');
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
-    throw error;
+    // A failed read does not tell the path by itself.
+    throw error instanceof Error ? Object.assign(error, { path }) : error;
   }
 }

@@ -3,12 +3,13 @@ import { exitCodeOf, exitCodes, UsageError } from './exit-codes.ts';
 import { type CliIo, processIo } from './io.ts';
 import { createProgram } from './program.ts';
 import { clean, createStyle } from './style.ts';
+import { systemErrorText } from './system-errors.ts';
 
 /** Runs one command line, without the program's name. Resolves with the exit code and never rejects. */
 export async function main(argv: readonly string[], io: CliIo = processIo()): Promise<number> {
   let code: number = exitCodes.ok;
   try {
-    await createProgram(io, (result) => {
+    await createProgram(io, argv, (result) => {
       code = result;
     }).parseAsync([...argv], { from: 'user' });
     return code;
@@ -21,7 +22,7 @@ function report(error: unknown, io: CliIo, argv: readonly string[]): number {
   // Commander has already printed its message, or the help that was asked for.
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
   const style = createStyle(io.stderr, io.env, !argv.includes('--no-color'));
-  const message = clean(error instanceof Error ? error.message : String(error));
+  const message = clean(systemErrorText(error) ?? (error instanceof Error ? error.message : String(error)));
   if (error instanceof UsageError) {
     io.stderr.write(`${style('red', 'error:')} ${message}\n`);
     return exitCodes.usage;

@@ -3,9 +3,10 @@ import type { Action } from './commands/command.ts';
 import { commands } from './commands/index.ts';
 import { createContext, type GlobalOptions } from './context.ts';
 import type { CliIo } from './io.ts';
+import { addHelpCommand, refuseUnknownCommands } from './unknown-command.ts';
 
 /** The commands and the options that all of them take. Everything that talks to a server does so through the SDK. */
-export function createProgram(io: CliIo, finish: (code: number) => void): Command {
+export function createProgram(io: CliIo, argv: readonly string[], finish: (code: number) => void): Command {
   const program = new Command('nexus')
     .description('Agents whose spending, permissions and side effects are under control')
     .version(io.version)
@@ -32,5 +33,7 @@ export function createProgram(io: CliIo, finish: (code: number) => void): Comman
       finish((await run(context, command.opts() as Options, ...args)) ?? 0); // the options are declared beside the action's type
     };
   for (const register of commands) register({ program, action });
+  addHelpCommand(program);
+  refuseUnknownCommands(program, argv);
   return program;
 }

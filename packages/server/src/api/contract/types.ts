@@ -72,6 +72,9 @@ export interface Api {
    * exists, and `unavailable` when the port is taken.
    */
   listen(): Promise<{ url: string; port: number }>;
-  /** Refuses new work with 503, ends the streams so that clients resume elsewhere, and resolves once requests in flight are answered. */
-  close(): Promise<void>;
+  /**
+   * Refuses new work with 503 from now on, also at `/readyz`, and ends the streams so that clients resume elsewhere. The port
+   * stays open, so that this can be seen, until `drained` and the requests in flight are over; then it resolves.
+   */
+  close(drained?: Promise<unknown>): Promise<void>;
 }

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { ApiLogger } from '#api/contract';
 import { NexusError } from '#core';
 import { type ProblemMapper, problemContentType } from './problems.ts';
 
@@ -9,10 +10,20 @@ export interface ErrorReplies {
   refuseUnreadable(error: NodeJS.ErrnoException, socket: Pick<Socket, 'writable' | 'destroy' | 'end'>): void;
 }
 
-export function createErrorReplies(problemOf: ProblemMapper): ErrorReplies {
+/** Codes of requests that were not let in: who tries again and again is seen in the log. */
+const refusals: ReadonlySet<string> = new Set(['unauthenticated', 'forbidden']);
+
+export function createErrorReplies(problemOf: ProblemMapper, logger: ApiLogger): ErrorReplies {
   return {
     send(error, request, reply) {
       const { problem, headers } = problemOf(error, request.id);
+      if (refusals.has(problem.code)) {
+        const { route = 'unmatched' } = request.routeOptions.config;
+        logger.warn(
+          { requestId: request.id, code: problem.code, method: request.method, route, from: request.ip },
+          'a request was refused',
+        );
+      }
       // As bytes: to a text Fastify would add a charset, which this media type does not have.
       reply
         .code(problem.status)

@@ -47,6 +47,14 @@ export async function listen(
   return { url, port, second };
 }
 
+const unresolved = 'the name cannot be resolved; set host (NEXUS_HOST, --host) to an address of this machine, or 0.0.0.0 for all';
+const bindFaults: Readonly<Record<string, string>> = {
+  EACCES: 'this user may not; choose a port from 1024 on with port (NEXUS_PORT, --port)',
+  EADDRNOTAVAIL: 'it is no address of this machine; set host (NEXUS_HOST, --host) to one, or 0.0.0.0 for all',
+  ENOTFOUND: unresolved,
+  EAI_AGAIN: unresolved,
+};
+
 async function bind(app: FastifyInstance, host: string, port: number): Promise<number> {
   try {
     await app.listen({ host, port, backlog });
@@ -57,10 +65,9 @@ async function bind(app: FastifyInstance, host: string, port: number): Promise<n
         cause: error,
       });
     }
-    if (code === 'EACCES' || code === 'EADDRNOTAVAIL') {
-      throw new NexusError('config_invalid', `cannot listen on ${host}:${port} (${code})`, { cause: error });
-    }
-    throw error;
+    const why = bindFaults[String(code)];
+    if (why === undefined) throw error;
+    throw new NexusError('config_invalid', `cannot listen on ${host}:${port} (${code}): ${why}`, { cause: error });
   }
   const address = app.server.address();
   return (address as AddressInfo).port; // a server that listens on TCP has such an address

@@ -75,7 +75,11 @@ function send(answer: RouteAnswer, reply: FastifyReply, logger: ApiLogger): Fast
     return reply;
   }
   if ('text' in answer) return reply.code(answer.status).header('content-type', answer.contentType).send(answer.text);
-  if (!('body' in answer)) return reply.code(204).send();
+  if (!('body' in answer))
+    return reply
+      .code(204)
+      .headers(answer.headers ?? {})
+      .send();
   if (answer.replayed === true) reply.header('idempotent-replayed', 'true');
   return reply.code(answer.status).header('content-type', jsonContentType).send(JSON.stringify(answer.body));
 }

@@ -18,8 +18,8 @@ export interface HttpServerOptions extends Omit<ApiDependencies, 'version' | 'gr
 }
 
 export interface HttpServer extends Pick<Api, 'listen'> {
-  /** Stops accepting, waits for `endStreams` and for the requests in flight, at most the grace, and closes every connection. */
-  close(endStreams: () => Promise<void>): Promise<void>;
+  /** Waits for `drained`, for `endStreams` and for the requests in flight, at most the grace; then closes the port and every connection. */
+  close(endStreams: () => Promise<void>, drained: Promise<unknown>): Promise<void>;
 }
 
 /** The routes over HTTP. Nothing is bound until `listen`. */
@@ -33,7 +33,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     metrics: options.metrics,
     clock,
     limits,
-    errors: createErrorReplies(options.problemOf),
+    errors: createErrorReplies(options.problemOf, logger),
     inFlight,
     admit: createAdmission(options, loopback),
   });
@@ -47,11 +47,11 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       listening = await listen(app, { ...config, loopback, requestTimeoutMs: limits.requestTimeoutMs }, logger);
       return { url: listening.url, port: listening.port };
     },
-    async close(endStreams) {
+    async close(endStreams, drained) {
+      const answered = endStreams().then(() => settlesWithin(timers, inFlight.none(), limits.answerGraceMs));
+      await Promise.allSettled([drained, answered]);
       const second = listening?.second ?? null;
       const closed = Promise.all([app.close(), second === null ? undefined : new Promise((resolve) => second.close(resolve))]);
-      await endStreams();
-      await settlesWithin(timers, inFlight.none(), limits.answerGraceMs);
       // Kept-alive connections, used or not, would hold the server open until they time out.
       for (const server of [app.server, second]) server?.closeAllConnections();
       await closed;

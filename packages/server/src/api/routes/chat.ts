@@ -4,7 +4,7 @@ import { type Call, localOperator, type Route, type RouteAnswer, route } from '#
 import { parseCursor } from '#api/streams';
 import { NexusError } from '#core';
 import type { RouteContext } from './context.ts';
-import { streamHeaders, streamResponse } from './stream.ts';
+import { streamAnswer, streamResponses } from './stream.ts';
 
 const path = '/v1/agents/chat/stream';
 const tag = 'chat';
@@ -32,19 +32,7 @@ export function chatRoutes(context: RouteContext): Route[] {
       ...(idempotencyKey === null ? {} : { idempotencyKey }),
       ...(traceparent === null ? {} : { traceparent }),
     });
-    return {
-      stream: (response) =>
-        context.openStream(
-          {
-            runId: run.id,
-            requestId: call.requestId,
-            cursor,
-            headers: { ...streamHeaders(run), ...(created ? {} : { 'idempotent-replayed': 'true' }) },
-            follow: (signal) => services.runs.follow(principal, run.id, cursor, { signal }),
-          },
-          response,
-        ),
-    };
+    return streamAnswer(context, call, run, { cursor, replayed: !created });
   }
 
   return [
@@ -58,7 +46,7 @@ export function chatRoutes(context: RouteContext): Route[] {
       body: ChatRequest,
       idempotent: true,
       stream: true,
-      responses: streamResponse,
+      responses: streamResponses,
       handle: (call) => start(call, call.body),
     }),
     route({
@@ -71,7 +59,7 @@ export function chatRoutes(context: RouteContext): Route[] {
       query: ChatQuery,
       idempotent: true,
       stream: true,
-      responses: streamResponse,
+      responses: streamResponses,
       async handle(call) {
         const { input, sessionId, agent, model } = call.query;
         if (input === undefined && call.principal !== localOperator) {

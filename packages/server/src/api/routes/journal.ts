@@ -4,7 +4,7 @@ import { type Call, pageQuery, pageRequest, type Route, type RouteAnswer, route 
 import { parseCursor } from '#api/streams';
 import { NexusError } from '#core';
 import type { RouteContext } from './context.ts';
-import { streamHeaders } from './stream.ts';
+import { streamAnswer, streamResponses } from './stream.ts';
 
 const tag = 'runs';
 const params = { run: 'run' } as const;
@@ -29,7 +29,10 @@ export function journalRoutes(context: RouteContext): Route[] {
       params,
       query: EventsQuery,
       stream: true,
-      responses: { 200: { description: 'A page of events, or their stream', schema: page(WireEvent), events: WireEvent } },
+      responses: {
+        ...streamResponses,
+        200: { description: 'A page of events, or their stream', schema: page(WireEvent), events: WireEvent },
+      },
       handle: (call) => (/\btext\/event-stream\b/i.test(call.headers.accept ?? '') ? streamEvents(call) : pageEvents(call)),
     }),
     route({
@@ -57,19 +60,7 @@ export function journalRoutes(context: RouteContext): Route[] {
         ? parseCursor(header, 'Last-Event-ID')
         : parseCursor(query.after ?? query.cursor ?? '0', 'after');
     const run = await services.runs.get(principal, params.run ?? '');
-    return {
-      stream: (response) =>
-        context.openStream(
-          {
-            runId: run.id,
-            requestId: call.requestId,
-            cursor,
-            headers: streamHeaders(run),
-            follow: (signal) => services.runs.follow(principal, run.id, cursor, { signal }),
-          },
-          response,
-        ),
-    };
+    return streamAnswer(context, call, run, { cursor });
   }
 }
 

@@ -1,14 +1,31 @@
-import { type Run, WireEvent } from '@nexus-agent/protocol';
-import type { RouteResponse } from '#api/contract';
+import { isTerminal, type Run, WireEvent } from '@nexus-agent/protocol';
+import type { Call, RouteAnswer, RouteResponse } from '#api/contract';
+import type { StreamCursor } from '#runs';
+import type { RouteContext } from './context.ts';
 
-/** Names of the run and session, known from the head of a stream on. */
-export function streamHeaders(run: Run): Record<string, string> {
-  return { 'nexus-run-id': run.id, 'nexus-session-id': run.sessionId };
-}
-
-export const streamResponse: Readonly<Record<number, RouteResponse>> = {
+/** What a route that streams may answer, besides the error table. */
+export const streamResponses: Readonly<Record<number, RouteResponse>> = {
   200: {
     description: 'Server-sent events. Each `data:` line is one Event; `id:` lines are where the stream can be resumed.',
     events: WireEvent,
   },
+  204: { description: 'The run has ended and there is nothing after the event that was named: a reader need not come back.' },
 };
+
+/**
+ * The stream of a run from the cursor. A reader that has seen the end is answered 204 and not an empty stream: an
+ * EventSource comes back after every stream that ends, and only 204 tells it not to.
+ */
+export function streamAnswer(
+  context: RouteContext,
+  { services, principal, requestId }: Pick<Call<unknown, unknown>, 'services' | 'principal' | 'requestId'>,
+  run: Run,
+  { cursor, replayed = false }: { readonly cursor: StreamCursor; readonly replayed?: boolean },
+): RouteAnswer {
+  // Names of the run and session, known from the head of a stream on.
+  const names = { 'nexus-run-id': run.id, 'nexus-session-id': run.sessionId };
+  const headers = { ...names, ...(replayed ? { 'idempotent-replayed': 'true' } : {}) };
+  if (isTerminal(run.status) && cursor.seq >= run.lastSeq) return { status: 204, headers };
+  const follow = (signal: AbortSignal) => services.runs.follow(principal, run.id, cursor, { signal });
+  return { stream: (response) => context.openStream({ runId: run.id, requestId, cursor, headers, follow }, response) };
+}

@@ -4,6 +4,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { WireEvent } from '@nexus-agent/protocol';
+import { EventSource } from 'undici';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { StreamOutcome } from '#api/contract';
 import { startTestPlatform, type TestPlatform } from '#apps/testing';
@@ -148,6 +149,71 @@ describe('the stream of a run', () => {
       expect(held(rest).words, place).toBe(seq <= modelStarted ? whole.words.slice(offset) : '');
       expect(frames(await (await stream(`/v1/runs/${id}/events?after=${place}`)).text())).toEqual(rest);
     }
+  });
+
+  it('answers a reader that has seen the end of an ended run with 204, wherever it says so', async () => {
+    const id = await platform.complete({ input: 'hello' });
+    const last = (await platform.events(id)).length;
+    const path = `/v1/runs/${id}/events`;
+    for (const [place, status] of [
+      [`${last - 1}`, 200],
+      [`${last}`, 204],
+      [`${last}.7`, 204],
+      [`${last + 1}`, 204],
+      ['999999999999999', 204],
+    ] as const) {
+      for (const [query, headers] of [
+        ['', { 'last-event-id': place }],
+        [`?after=${place}`, {}],
+        [`?cursor=${place}`, {}],
+        ['?after=0', { 'last-event-id': place }],
+      ] as const) {
+        const response = await stream(path + query, headers);
+        expect(response.status, `${query} ${place}`).toBe(status);
+        expect(response.headers.get('nexus-run-id')).toBe(id);
+        const text = await response.text();
+        if (status === 204) expect(text).toBe('');
+        else expect(text).toContain('event: run.completed');
+      }
+    }
+    expect((await stream(`${path}?after=${last}`, { accept: 'application/json' })).status).toBe(200);
+  });
+
+  it('answers 204 to a repeated start whose end was seen', async () => {
+    const key = { 'idempotency-key': 'chat-seen' };
+    const first = await stream(`${chatPath}?input=hi`, key);
+    const last = frames(await first.text()).at(-1)?.id ?? '';
+    const again = await stream(`${chatPath}?input=hi`, { ...key, 'last-event-id': last });
+    expect(again.status).toBe(204);
+    expect(again.headers.get('idempotent-replayed')).toBe('true');
+    expect(again.headers.get('nexus-run-id')).toBe(first.headers.get('nexus-run-id'));
+  });
+
+  it('goes on for a reader of a failed run once it is resumed', async () => {
+    const id = await platform.start({ input: '[[sim say="one two three four"]]', model: 'sim/sim-large?cut=2&times=1' });
+    await platform.until(id, 'failed');
+    const seen = `${(await platform.events(id)).length}`;
+    const path = `/v1/runs/${id}/events`;
+    expect((await stream(path, { 'last-event-id': seen })).status).toBe(204);
+    await platform.ask('POST', `/v1/runs/${id}/resume`);
+    const rest = await stream(path, { 'last-event-id': seen });
+    expect(rest.status).toBe(200);
+    expect(frames(await rest.text()).at(-1)?.event).toBe('run.completed');
+    expect((await stream(path, { 'last-event-id': seen })).status).toBe(200);
+  });
+
+  it('lets an EventSource read a run once and leave for good', async () => {
+    const id = await platform.complete({ input: '[[sim say="hello there"]]' });
+    const log = await platform.events(id);
+    const seen: string[] = [];
+    const ends: number[] = [];
+    const source = new EventSource(`${platform.url}/v1/runs/${id}/events`, { node: { reconnectionTime: 10 } });
+    for (const { type } of log) source.addEventListener(type, (event) => seen.push((event as MessageEvent).lastEventId));
+    source.addEventListener('error', () => ends.push(source.readyState));
+    await eventually(() => source.readyState).toBe(EventSource.CLOSED);
+    expect(seen).toEqual(log.map(({ seq }) => `${seq}`));
+    expect(ends.at(-1)).toBe(EventSource.CLOSED);
+    source.close();
   });
 
   it('refuses an id that is none', async () => {

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { apiConfig } from '#api/config';
 import { budgetConfig } from '#budget/config';
 import { busConfig } from '#bus/config';
-import { type ConfigSources, readConfig, redactSettings, settingsOf } from '#core';
+import { type ConfigSources, readConfig, redactSettings, settingsOf, unknownVariables } from '#core';
 import { llmConfig } from '#llm/config';
 import { policyConfig } from '#policy/config';
 import { runsConfig } from '#runs/config';
@@ -52,6 +52,18 @@ export function resolveConfig(sources: Omit<ConfigSources, 'flags'> & { readonly
 /** A copy that may be shown: secrets and the passwords in addresses are replaced. */
 export function redactConfig(config: NexusConfig): unknown {
   return redactSettings(config, configSettings);
+}
+
+/** What in the environment is not read although it was set for a reason, each as a sentence. */
+export function environmentNotes(env: ConfigSources['env']): string[] {
+  const notes = unknownVariables(configSettings, env, { prefix: 'NEXUS_', others: ['NEXUS_CONFIG'] }).map(
+    ({ name, nearest }) => `${name} is no setting and is not read${nearest === null ? '' : `; did you mean ${nearest}?`}`,
+  );
+  const isSet = (name: string) => Boolean(env[name] || env[name.toLowerCase()]);
+  if (isSet('ALL_PROXY') && !isSet('HTTPS_PROXY') && !isSet('HTTP_PROXY')) {
+    notes.push('ALL_PROXY is not read; set HTTPS_PROXY for the providers');
+  }
+  return notes;
 }
 
 /** The address of the server that the command line talks to. */

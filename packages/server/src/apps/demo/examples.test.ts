@@ -2,11 +2,11 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { resolveConfig } from '#apps/config';
 import { systemClock, systemTimers } from '#core';
-import { loadPolicyFolder } from '#policy';
 import { createTestEngine } from '#policy/testing';
 import { createSandbox } from '#tools';
 import { loadAgentFolder } from '../agent-folder.ts';
 import { setUpModels } from '../models.ts';
+import { loadPolicyFolder } from '../policy-folder.ts';
 import { findExamples } from './server.ts';
 
 const examples = findExamples();
@@ -38,7 +38,8 @@ beforeAll(async () => {
 afterAll(() => models.current?.close());
 
 it('has agents that are valid, whose models are served, and whose sub-agents are there and permitted', async () => {
-  const agents = await loadAgentFolder(`${examples}/agents`);
+  const { definitions: agents, unread } = await loadAgentFolder({ agentsDir: `${examples}/agents`, dataDir: '.nexus' });
+  expect(unread).toEqual([]);
   expect(agents.map((agent) => agent.name)).toEqual(['analyst', 'researcher', 'resilient', 'thrifty']);
   const policy = createTestEngine();
   for (const agent of agents) {
@@ -59,7 +60,9 @@ it('has agents that are valid, whose models are served, and whose sub-agents are
 });
 
 it('has policies that load and say what their comments say', async () => {
-  const engine = createTestEngine({ sources: await loadPolicyFolder(`${examples}/policies`) });
+  const { sources, unread } = await loadPolicyFolder({ policiesDir: `${examples}/policies`, dataDir: '.nexus' });
+  expect(unread).toEqual([]);
+  const engine = createTestEngine({ sources });
   const ask = (id: string, args: Record<string, unknown>, agent = 'someone', attributes: { effects?: string } = {}) =>
     engine.decide({
       principal: { type: 'Agent', id: agent, tenant: 'default' },

@@ -1,5 +1,6 @@
-import type { BudgetRow, BudgetScope, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
+import type { BudgetRow, BudgetScope, BudgetWindow } from '@nexus-agent/protocol';
 import { Option } from 'commander';
+import { type LimitUnit, limitOf, limitUnits } from '../amounts.ts';
 import { type CliContext, withClient } from '../context.ts';
 import { amount } from '../describe-event.ts';
 import { UsageError } from '../exit-codes.ts';
@@ -16,8 +17,8 @@ export function budgetCommands({ program, action }: Registrar): void {
     .command('set')
     .description('set a limit')
     .argument('<scope>', 'such as tenant:default or session:ses_…')
-    .argument('<limit>', 'whole number in the unit; for costMicroUsd also dollars, such as $2.50')
-    .addOption(new Option('--unit <unit>').choices(['costMicroUsd', 'tokens', 'toolCalls', 'wallMs']).default('costMicroUsd'))
+    .argument('<limit>', 'US dollars such as 25, $25 or 0.50; with another unit 200000 or 200k, 90s or 10m')
+    .addOption(new Option('--unit <unit>', 'what is limited').choices(limitUnits).default('usd'))
     .addOption(new Option('--window <window>').choices(['total', 'day', 'month']).default('total'))
     .action(action(set));
   budget
@@ -39,9 +40,9 @@ async function list(context: CliContext, options: PageFlags & { scope?: string }
   ]);
 }
 
-async function set(context: CliContext, options: { unit: BudgetUnit; window: BudgetWindow }, scope = '', limit = ''): Promise<undefined> {
+async function set(context: CliContext, options: { unit: LimitUnit; window: BudgetWindow }, scope = '', limit = ''): Promise<undefined> {
   const { unit, window } = options;
-  const request = { scope: await scopeOf(scope), unit, window, limit: limitOf(limit, unit) };
+  const request = { scope: await scopeOf(scope), window, ...limitOf(limit, unit) };
   const row = await withClient(context, (client) => client.budgets.set(request));
   context.print(
     row,
@@ -70,12 +71,4 @@ async function scopeOf(text: string): Promise<BudgetScope> {
 
 function limitText({ unit, limit }: BudgetRow): string {
   return limit === undefined ? 'no limit' : amount(unit, limit);
-}
-
-function limitOf(text: string, unit: BudgetUnit): number {
-  const dollars = /^\$(\d+(?:\.\d{1,6})?)$/.exec(text)?.[1];
-  if (dollars !== undefined && unit === 'costMicroUsd') return Math.round(Number(dollars) * 1_000_000);
-  if (!/^\d{1,13}$/.test(text))
-    throw new UsageError(`a limit is a whole number of ${unit}${unit === 'costMicroUsd' ? ', or dollars such as $2.50' : ''}; got ${text}`);
-  return Number(text);
 }

@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import type { Asker } from '../ask-approval.ts';
 import { type CliContext, withClient } from '../context.ts';
 import { exitCodes, UsageError } from '../exit-codes.ts';
-import { positiveNumber, type Registrar, wholeNumber } from './command.ts';
+import { dollarOption, type Registrar, wholeNumber } from './command.ts';
 
 export function chatCommands({ program, action }: Registrar): void {
   withRunOptions(program.command('chat').description('talk with an agent; without a message, in turns'))
@@ -22,7 +22,7 @@ function withRunOptions(command: Command): Command {
     .option('--agent <name>', 'agent to run')
     .option('--model <model>', 'model instead of the agent’s own')
     .option('--session <session>', 'go on in this session')
-    .option('--budget-usd <amount>', 'limit of the run in US dollars', positiveNumber)
+    .option('--budget-usd <amount>', 'limit of the run in US dollars', dollarOption)
     .option('--budget-tokens <amount>', 'limit of the run in tokens', wholeNumber);
 }
 
@@ -30,6 +30,7 @@ interface RunOptions {
   readonly agent?: string;
   readonly model?: string;
   readonly session?: string;
+  /** In millionths. */
   readonly budgetUsd?: number;
   readonly budgetTokens?: number;
   readonly background?: boolean;
@@ -105,7 +106,7 @@ async function withAsker<T>(context: CliContext, use: (asker: Asker | null) => P
 
 function requestOf(input: string, { agent, model, session, budgetUsd, budgetTokens }: RunOptions): ChatRequest {
   const budget: BudgetLimits = {
-    ...(budgetUsd === undefined ? {} : { costMicroUsd: Math.round(budgetUsd * 1_000_000) }),
+    ...(budgetUsd === undefined ? {} : { costMicroUsd: budgetUsd }),
     ...(budgetTokens === undefined ? {} : { tokens: budgetTokens }),
   };
   return {

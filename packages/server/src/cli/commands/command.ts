@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander';
+import { microUsdOf } from '../amounts.ts';
 import type { CliContext } from '../context.ts';
 
 /** What a command does, given its own options and its arguments. Gives the exit code; none means success. */
@@ -23,8 +24,11 @@ export function wholeNumber(text: string): number {
   return Number(text);
 }
 
-export function positiveNumber(text: string): number {
-  const value = Number(text.replace(/^\$/, ''));
-  if (!Number.isFinite(value) || value < 0 || text.trim() === '') throw new InvalidArgumentError('expected an amount such as 0.50.');
-  return value;
+/** Millionths of a dollar, from an amount in dollars. */
+export function dollarOption(text: string): number {
+  try {
+    return microUsdOf(text);
+  } catch (error) {
+    throw new InvalidArgumentError(`${error instanceof Error ? error.message : error}.`);
+  }
 }

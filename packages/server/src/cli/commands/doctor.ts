@@ -1,5 +1,6 @@
 import { type CliContext, loadConfig } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
+import { systemErrorText } from '../system-errors.ts';
 import type { Registrar } from './command.ts';
 
 export function doctorCommand({ program, action }: Registrar): void {
@@ -7,12 +8,16 @@ export function doctorCommand({ program, action }: Registrar): void {
 }
 
 async function doctor(context: CliContext): Promise<number> {
-  const { checkMachine } = await import('../machine.ts');
+  const [{ checkMachine }, { environmentNotes }, { checkSetup }] = await Promise.all([
+    import('../machine.ts'),
+    import('#apps/config'),
+    context.io.loadApps(),
+  ]);
   const found = await loadConfig(context).then(
     (config) => ({ config }),
-    (error: Error) => ({ fault: error.message }),
+    (error: Error) => ({ fault: systemErrorText(error) ?? error.message }),
   );
-  const checks = await checkMachine(found);
+  const checks = await checkMachine({ found, notes: environmentNotes(context.io.env), checkSetup });
   const mark = { ok: context.out('green', '✓'), warn: context.out('yellow', '!'), fail: context.out('red', '✗') };
   const width = Math.max(...checks.map(({ name }) => name.length));
   context.print({ checks }, () => checks.map(({ name, status, detail }) => `${mark[status]} ${name.padEnd(width)}  ${detail}`).join('\n'));

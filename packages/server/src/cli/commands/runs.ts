@@ -2,7 +2,7 @@ import type { Run, RunForkRequest, RunStatus, WireEvent } from '@nexus-agent/pro
 import type { NexusClient } from '@nexus-agent/sdk';
 import { type CliContext, withClient } from '../context.ts';
 import { describeEvent, totalsText } from '../describe-event.ts';
-import { exitCodes } from '../exit-codes.ts';
+import { exitCodeOf, exitCodes } from '../exit-codes.ts';
 import { brief, clean, duration, fields, type Style, usd } from '../style.ts';
 import { type Registrar, wholeNumber, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
@@ -72,8 +72,11 @@ async function watch(context: CliContext, { after }: { after?: string }, id = ''
   const { followRun } = await import('../follow-run.ts');
   return withClient(context, async (client) => {
     const open = (signal: AbortSignal) => client.runs.stream(id, { signal, ...(after === undefined ? {} : { after }) });
-    const { code } = await followRun(context, client, open, { onInterrupt: 'detach', asker: null });
-    return code;
+    const { code, silent } = await followRun(context, client, open, { onInterrupt: 'detach', asker: null });
+    if (!silent) return code;
+    const run = await client.runs.get(id);
+    context.note(`${run.id} is ${run.status}; nothing came after event ${after ?? 0}`);
+    return run.status === 'completed' ? exitCodes.ok : exitCodeOf(run.error?.code ?? run.status);
   });
 }
 

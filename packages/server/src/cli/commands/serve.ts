@@ -32,8 +32,8 @@ async function serve(context: CliContext, { logLevel, ...options }: ServeOptions
   const release = holdYoungGeneration();
   const flags: ConfigInput = { ...options, ...(logLevel === undefined ? {} : { log: { level: logLevel } }) };
   const config = await loadConfig(context, flags);
-  const { startAllInOne } = await context.io.loadApps();
-  const app = await startAllInOne({ config, version: context.io.version });
+  const [{ startAllInOne }, { environmentNotes }] = await Promise.all([context.io.loadApps(), import('#apps/config')]);
+  const app = await startAllInOne({ config, version: context.io.version, notes: environmentNotes(context.io.env) });
   release();
   let stop: () => void = () => undefined;
   const stopped = new Promise<void>((resolve) => {

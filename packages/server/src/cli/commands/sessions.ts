@@ -2,7 +2,7 @@ import type { PolicyShortForm, Session } from '@nexus-agent/protocol';
 import { type CliContext, withClient } from '../context.ts';
 import { amount } from '../describe-event.ts';
 import { brief, clean, fields, table } from '../style.ts';
-import { positiveNumber, type Registrar, wholeNumber, withPages } from './command.ts';
+import { dollarOption, type Registrar, wholeNumber, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
 
 export function sessionCommands({ program, action }: Registrar): void {
@@ -12,7 +12,7 @@ export function sessionCommands({ program, action }: Registrar): void {
     .command('create')
     .description('create a session')
     .option('--agent <name>', 'agent of the session')
-    .option('--budget-usd <amount>', 'limit in US dollars', positiveNumber)
+    .option('--budget-usd <amount>', 'limit in US dollars', dollarOption)
     .option('--budget-tokens <amount>', 'limit in tokens', wholeNumber)
     .option('--budget-tool-calls <amount>', 'limit in tool calls', wholeNumber)
     .option('--allow <pattern...>', 'tools that may run')
@@ -37,6 +37,7 @@ async function list(context: CliContext, options: PageFlags): Promise<undefined>
 
 interface CreateFlags {
   readonly agent?: string;
+  /** In millionths. */
   readonly budgetUsd?: number;
   readonly budgetTokens?: number;
   readonly budgetToolCalls?: number;
@@ -48,7 +49,7 @@ interface CreateFlags {
 async function create(context: CliContext, flags: CreateFlags): Promise<undefined> {
   const { agent, budgetUsd, budgetTokens, budgetToolCalls, allow, approve, deny } = flags;
   const budget = {
-    ...(budgetUsd === undefined ? {} : { costMicroUsd: Math.round(budgetUsd * 1_000_000) }),
+    ...(budgetUsd === undefined ? {} : { costMicroUsd: budgetUsd }),
     ...(budgetTokens === undefined ? {} : { tokens: budgetTokens }),
     ...(budgetToolCalls === undefined ? {} : { toolCalls: budgetToolCalls }),
   };

@@ -6,6 +6,8 @@ export interface AboutSetting {
   readonly description: string;
   /** The environment variable that sets it. */
   readonly environment?: string;
+  /** The variable may be written in small letters too, as other programs have it; then that one counts. */
+  readonly anyCase?: true;
   /** Its value, and all below it, is never shown. */
   readonly secret?: true;
   /** What counts when it is not given, where no value can say it. */

@@ -86,8 +86,9 @@ function interpolate(value: unknown, path: string, context: Interpolation): unkn
 
 function fromEnvironment(settings: readonly Setting[], env: ConfigSources['env']): Tree {
   const tree: Tree = {};
-  for (const { path, environment, schema } of settings) {
-    const text = environment === undefined ? undefined : env[environment]?.trim();
+  for (const { path, environment, anyCase, schema } of settings) {
+    if (environment === undefined) continue;
+    const text = ((anyCase === true ? env[environment.toLowerCase()]?.trim() : '') || env[environment])?.trim();
     if (text !== undefined && text !== '') place(tree, path.split('.'), read(text, schema));
   }
   return tree;

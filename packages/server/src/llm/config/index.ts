@@ -78,6 +78,29 @@ function credentials(title: string, environment: string, address: string) {
     }),
     baseUrl: setting(baseUrl().default(address), 'The address that the key is sent to.', { environment: `${environment}_BASE_URL` }),
     headers: headers(),
+    ...connection(),
+  };
+}
+
+/** A proxy; without a scheme it is http, as other programs read the variables. */
+function proxyAddress() {
+  return z
+    .string()
+    .min(1)
+    .transform((text) => (/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`));
+}
+
+/** How one provider is reached, and how patiently. */
+function connection() {
+  return {
+    proxy: setting(
+      z.boolean().optional(),
+      'Whether it is reached through the proxy: true also where `proxy.except` or an address on this machine says otherwise, false never.',
+      { otherwise: 'as `proxy` says' },
+    ),
+    connectTimeoutMs: setting(durationMs().min(1).optional(), 'For this provider instead of `llm.connectTimeoutMs`.'),
+    firstByteTimeoutMs: setting(durationMs().min(1).optional(), 'For this provider instead of `llm.firstByteTimeoutMs`.'),
+    idleTimeoutMs: setting(durationMs().min(1).optional(), 'For this provider instead of `llm.idleTimeoutMs`.'),
   };
 }
 
@@ -138,6 +161,7 @@ export const llmConfig = {
               'Up to and with the version, such as `http://127.0.0.1:11434/v1`; a query is sent with each request. What is on loopback is free.',
             ),
             apiKey: setting(z.string().min(1).optional(), 'Many local servers need none.', { secret: true }),
+            ...connection(),
             models: setting(
               z.array(compatibleModel).min(1),
               'Names, or `{ id, contextTokens, maxOutputTokens, omit }` where the sizes are not known or a model takes less than the others.',
@@ -153,6 +177,19 @@ export const llmConfig = {
       'Servers that speak OpenAI’s chat protocol: Ollama, vLLM, llama.cpp, Groq and others.',
     ),
   }),
+  proxy: group({
+    https: setting(
+      proxyAddress().optional(),
+      'Proxy for providers with an `https` address, such as `http://user:password@proxy.example.com:3128`. `http_fetch` does not use it.',
+      { environment: 'HTTPS_PROXY', anyCase: true },
+    ),
+    http: setting(proxyAddress().optional(), 'Proxy for providers with an `http` address.', { environment: 'HTTP_PROXY', anyCase: true }),
+    except: setting(
+      z.array(z.string()).default([]),
+      'Hosts that are reached directly: names with all below them, `*.` for those below alone, addresses, ranges such as `10.0.0.0/8`, each with or without a port, or `*`. What lies on this machine always is.',
+      { environment: 'NO_PROXY', anyCase: true },
+    ),
+  }),
   prices: setting(
     z.record(z.string(), price).default({}),
     'Prices by `provider/model`, before those of the price list: `{ inputMicroUsdPerMillion, outputMicroUsdPerMillion, cacheReadMicroUsdPerMillion, cacheWriteMicroUsdPerMillion }`.',
@@ -166,8 +203,12 @@ export const llmConfig = {
   }),
   llm: group({
     connectTimeoutMs: setting(durationMs().min(1).default(10_000), 'Longest wait for a connection to a provider.'),
-    firstByteTimeoutMs: setting(durationMs().min(1).default(120_000), 'Longest wait for the first byte of an answer.'),
-    idleTimeoutMs: setting(durationMs().min(1).default(60_000), 'Longest pause between two chunks of an answer.'),
+    firstByteTimeoutMs: setting(
+      durationMs().min(1).optional(),
+      'Longest wait for the first byte of an answer. Less than the agent’s `timeoutMs` gives up sooner on a server that is silent, for the next attempt or model.',
+      { otherwise: 'the agent’s `timeoutMs`' },
+    ),
+    idleTimeoutMs: setting(durationMs().min(1).default(300_000), 'Longest pause between two chunks of an answer.'),
     maxAttempts: setting(z.int().min(1).max(100).default(8), 'Attempts of one model call, over the model and its fallbacks.'),
     maxAttemptsPerTarget: setting(z.int().min(1).max(100).default(3), 'Attempts at one model before the next is tried.'),
     baseDelayMs: setting(durationMs().default(250), 'The first wait between attempts is up to this; each further one up to twice as long.'),

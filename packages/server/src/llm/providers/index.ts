@@ -2,4 +2,5 @@
 export { createAnthropicProvider } from './anthropic.ts';
 export { createOpenAiProvider } from './openai.ts';
 export { createOpenAiCompatibleProvider } from './openai-compatible.ts';
+export { listProviderModels } from './probe.ts';
 export { createSimProvider } from './simulator.ts';

@@ -36,6 +36,7 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
     clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
+    ...(options.proxy === undefined ? {} : { proxy: options.proxy }),
   });
   return resendWithoutRefused(provider, { refusals: openAiRefusals, omissions, clock });
 }

@@ -4,7 +4,7 @@ import type { RequestFeature } from '#llm/dialects';
 
 export interface ProviderTimeouts {
   readonly connectTimeoutMs?: number;
-  /** Longest wait for the first byte of an answer. */
+  /** Longest wait for the first byte of an answer. Default: the deadline of the call. */
   readonly firstByteTimeoutMs?: number;
   /** Longest pause within a stream. */
   readonly idleTimeoutMs?: number;
@@ -18,6 +18,8 @@ export interface CommonProviderOptions {
   /** The models to offer; absent: what the server lists. Others can still be named in full. */
   readonly models?: readonly string[];
   readonly timeouts?: ProviderTimeouts;
+  /** `http://[user:password@]host[:port]`, or https: the proxy through which the provider is reached. */
+  readonly proxy?: string;
   /** Sent with every request, for gateways in between. */
   readonly headers?: Readonly<Record<string, string>>;
   /** What the server does not take of requests for a model; what is not said is found out by its first refusal. */

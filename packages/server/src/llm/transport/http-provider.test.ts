@@ -18,11 +18,15 @@ async function serve(handle: Parameters<typeof startServer>[0]) {
 }
 
 /** The text and the end of one call. */
-function read(provider: Provider, maxOutputTokens: number): Promise<{ readonly chars: number; readonly error: unknown }> {
+function read(
+  provider: Provider,
+  maxOutputTokens: number,
+  timeoutMs = 10_000,
+): Promise<{ readonly chars: number; readonly error: unknown }> {
   return new Promise((resolve) => {
     let chars = 0;
     provider.open(
-      { model: 'm', request: makeRequest('x'), maxOutputTokens, timeoutMs: 10_000 },
+      { model: 'm', request: makeRequest('x'), maxOutputTokens, timeoutMs },
       {
         delta: (_kind, text) => {
           chars += text.length;
@@ -102,5 +106,48 @@ describe('an answer', () => {
     expect(await read((await serve(stream(longest + end))).provider, 200_000)).toMatchObject({ error: null });
     const { error } = await read((await serve(stream(longest.replace('xx', 'xxx') + end))).provider, 200_000);
     expect(error).toMatchObject({ code: 'provider_malformed', message: 'local sent an event of more than 4000000 characters' });
+  });
+});
+
+describe('a server that takes its time', () => {
+  /** Sends the head at once, its first byte after `firstMs`, and each of the further chunks after `pauseMs`. */
+  async function slow(
+    { firstMs, pauseMs }: { firstMs: number; pauseMs: number },
+    timeouts: { firstByteTimeoutMs?: number; idleTimeoutMs?: number },
+    timeoutMs = 10_000,
+  ) {
+    const server = await startServer(async (_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
+      const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+      await pause(firstMs);
+      for (const text of ['one', ' two', ' three']) {
+        response.write(`data: {"choices":[{"delta":{"content":"${text}"}}]}\n\n`);
+        await pause(pauseMs);
+      }
+      response.end('data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n');
+    });
+    const provider = createOpenAiCompatibleProvider({ name: 'local', baseUrl: server.url, clock: createManualClock(), timeouts });
+    open.push(server, provider);
+    return read(provider, 100, timeoutMs);
+  }
+
+  it('may think behind the head of its answer for longer than it may pause later', async () => {
+    expect(await slow({ firstMs: 400, pauseMs: 0 }, { idleTimeoutMs: 150 })).toEqual({ chars: 13, error: null });
+  });
+
+  it('is waited for as long as the call allows, when nothing else is said', async () => {
+    const { error } = await slow({ firstMs: 5_000, pauseMs: 0 }, {}, 300);
+    expect(error).toMatchObject({ code: 'provider_timeout', details: { limit: 'total' } });
+  });
+
+  it('is given up at the limit for its first byte, although its head came at once', async () => {
+    const { error } = await slow({ firstMs: 5_000, pauseMs: 0 }, { firstByteTimeoutMs: 100 });
+    expect(error).toMatchObject({ code: 'provider_timeout', details: { limit: 'first_byte' } });
+  });
+
+  it('is given up when it pauses for too long', async () => {
+    const { chars, error } = await slow({ firstMs: 0, pauseMs: 5_000 }, { firstByteTimeoutMs: 3_000, idleTimeoutMs: 100 });
+    expect(chars).toBe(3);
+    expect(error).toMatchObject({ code: 'provider_timeout', details: { limit: 'idle' } });
   });
 });

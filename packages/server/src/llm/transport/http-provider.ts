@@ -12,6 +12,7 @@ export interface HttpProviderOptions {
   readonly catalogue: string | null;
   readonly fixedPrice?: (model: string) => ModelPrice | null;
   readonly baseUrl: string;
+  readonly proxy?: string;
   readonly dialect: UpstreamDialect;
   /** Headers of every request; the credentials are among them. */
   readonly headers: Readonly<Record<string, string>>;
@@ -38,7 +39,8 @@ const listTimeoutMs = 3_000;
 /** A provider that is reached over HTTP in one wire format. */
 export function createHttpProvider(options: HttpProviderOptions): Provider {
   const { name, clock } = options;
-  const transport = createTransport({ provider: name, baseUrl: options.baseUrl, clock, ...options.timeouts });
+  const proxy = options.proxy === undefined ? {} : { proxy: options.proxy };
+  const transport = createTransport({ provider: name, baseUrl: options.baseUrl, clock, ...proxy, ...options.timeouts });
   const listedName = options.listedName ?? ((model: string) => model);
   let listed: { readonly names: Promise<readonly string[]>; readonly atMs: number } | null = null;
 
@@ -190,7 +192,7 @@ function mergeDeltas(emit: (kind: DeltaKind, text: string) => void) {
   };
 }
 
-function readModelList(body: unknown): readonly string[] {
+export function readModelList(body: unknown): readonly string[] {
   const data = asRecord(body)?.data;
   return (Array.isArray(data) ? data : []).map((item) => asString(asRecord(item)?.id)).filter((id) => id !== '');
 }

@@ -2,6 +2,7 @@ import { type Dispatcher, Pool } from 'undici';
 import { type Clock, NexusError } from '#core';
 import { providerError } from '#llm/dialects';
 import { type BodyPipe, createBodyPipe, readEncodings } from './encodings.ts';
+import { createProxyConnector, createTunnelConnector, ProxyError, proxyAuthorization, proxyName, proxyRefusal } from './proxy.ts';
 import { readRetryAfterMs } from './retry-after.ts';
 
 export interface TransportOptions {
@@ -9,11 +10,13 @@ export interface TransportOptions {
   readonly provider: string;
   /** `https://host[:port][/prefix][?query]`; paths of requests are appended to the prefix, and each is sent with the query. */
   readonly baseUrl: string;
+  /** `http://[user:password@]host[:port]`, or https: the proxy through which the server is reached. */
+  readonly proxy?: string;
   readonly clock: Clock;
   readonly connectTimeoutMs?: number;
-  /** Longest wait for the first byte of an answer. */
+  /** Longest wait for the first byte of an answer, its head not counted. Default: the deadline of the call. */
   readonly firstByteTimeoutMs?: number;
-  /** Longest pause between two chunks of an answer. */
+  /** Longest pause between two chunks of an answer. Default 5 min. */
   readonly idleTimeoutMs?: number;
 }
 
@@ -75,27 +78,19 @@ const maxTimerMs = 2_147_483_647;
 /** HTTP to one provider on a keep-alive pool (undici sets TCP_NODELAY). Redirects are not followed: they would carry the key elsewhere. */
 export function createTransport(options: TransportOptions): Transport {
   const base = new URL(options.baseUrl);
-  const prefix = base.pathname.replace(/\/+$/, '');
-  const whole = (path: string) => prefix + path + base.search;
-  const firstByteTimeoutMs = options.firstByteTimeoutMs ?? 120_000;
-  const idleTimeoutMs = options.idleTimeoutMs ?? 60_000;
-  const pool = new Pool(base.origin, {
-    // Our own timers: undici's are a second coarse and cannot tell which limit was hit.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    keepAliveTimeout: 10_000,
-    connect: { timeout: options.connectTimeoutMs ?? 10_000 },
-  });
+  const idleTimeoutMs = options.idleTimeoutMs ?? 300_000;
+  const { pool, pathPrefix, headers: hopHeaders, forwarder } = openPool(base, options);
+  const whole = (path: string) => pathPrefix + path + base.search;
 
   return {
     stream(request, handler) {
-      return openStream({ ...options, firstByteTimeoutMs, idleTimeoutMs, pool, path: whole(request.path) }, request, handler);
+      return openStream({ ...options, idleTimeoutMs, pool, hopHeaders, forwarder, path: whole(request.path) }, request, handler);
     },
     async getJson(path, { headers, timeoutMs }) {
       const response = await pool.request({
         method: 'GET',
         path: whole(path),
-        headers: { accept: 'application/json', ...headers },
+        headers: { accept: 'application/json', ...hopHeaders, ...headers },
         signal: AbortSignal.timeout(timeoutMs),
       });
       const encodings = readEncodings(firstOf(response.headers['content-encoding']) ?? '');
@@ -112,8 +107,40 @@ export function createTransport(options: TransportOptions): Transport {
   };
 }
 
+interface OpenedPool {
+  readonly pool: Pool;
+  readonly pathPrefix: string;
+  /** Sent with every request besides its own: for a proxy that reads them. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** A proxy that answers in the server's stead. */
+  readonly forwarder: URL | null;
+}
+
+/** Connections to the server, to a proxy that passes them on (`https`), or to one that asks the server itself (`http`). */
+function openPool(base: URL, { proxy: address, connectTimeoutMs: timeout = 10_000 }: TransportOptions): OpenedPool {
+  const path = base.pathname.replace(/\/+$/, '');
+  // Our own timers: undici's are a second coarse and cannot tell which limit was hit.
+  const common = { headersTimeout: 0, bodyTimeout: 0, keepAliveTimeout: 10_000 };
+  if (address === undefined) {
+    return { pool: new Pool(base.origin, { ...common, connect: { timeout } }), pathPrefix: path, headers: {}, forwarder: null };
+  }
+  const proxy = new URL(address);
+  if (base.protocol === 'https:') {
+    const pool = new Pool(base.origin, { ...common, connect: createTunnelConnector(proxy, timeout) });
+    return { pool, pathPrefix: path, headers: {}, forwarder: null };
+  }
+  return {
+    // A connection for each request: many a proxy forgets whom it speaks with after the first.
+    pool: new Pool(proxy.origin, { ...common, pipelining: 0, connect: createProxyConnector(proxy, timeout) }),
+    pathPrefix: base.origin + path,
+    headers: { host: base.host, ...proxyAuthorization(proxy) },
+    forwarder: proxy,
+  };
+}
+
 interface StreamSetup extends TransportOptions {
-  readonly firstByteTimeoutMs: number;
+  readonly hopHeaders: Readonly<Record<string, string>>;
+  readonly forwarder: URL | null;
   readonly idleTimeoutMs: number;
   readonly pool: Pool;
   readonly path: string;
@@ -154,7 +181,7 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
   }
 
   function onHead(head: AnswerHead, encodings: readonly string[] | null): void {
-    if (head.status >= 300) refused = createRefusal(provider, request.model, head);
+    if (head.status >= 300) refused = createRefusal(setup, request, head);
     else if (encodings === null)
       throw unreadable(provider, request.model, 'in an encoding that nobody asked for and that cannot be read', { retryable: false });
     else handler.head(head);
@@ -170,11 +197,11 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
 
   function onData(chunk: Buffer): void {
     if (settled) return;
+    waiting.heard();
     if (refused !== null) {
       if (refused.add(chunk) > maxErrorBodyBytes) fail(refused.error());
       return;
     }
-    waiting.heard();
     try {
       handler.data(chunk);
     } catch (error) {
@@ -202,7 +229,7 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
     {
       method: 'POST',
       path: setup.path,
-      headers: { accept: 'text/event-stream', 'content-type': 'application/json', ...request.headers },
+      headers: { accept: 'text/event-stream', 'content-type': 'application/json', ...setup.hopHeaders, ...request.headers },
       body: request.body,
     },
     {
@@ -214,7 +241,6 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
       onResponseStart(_controller, status, headers) {
         if (status < 200 || settled) return; // 1xx is not the answer
         started = true;
-        waiting.begin();
         try {
           const header = (name: string) => firstOf(headers[name]);
           onHead(readHead(status, header, setup.clock.now()), readEncodings(header('content-encoding') ?? ''));
@@ -250,7 +276,7 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
       if (!paused) return;
       paused = false;
       if (settled) return;
-      waiting.begin();
+      waiting.resume();
       body?.resume();
       if (!congested) controller?.resume();
     },
@@ -272,18 +298,42 @@ function watchTime(
   totalTimeoutMs: number,
   onTimeout: (limit: 'first_byte' | 'idle' | 'total', what: string) => void,
 ) {
-  let silence = setTimeout(() => onTimeout('first_byte', `did not answer within ${firstByteTimeoutMs} ms`), firstByteTimeoutMs);
+  // Many a server sends the head at once and thinks then: what is waited for is the first byte behind it.
+  let flowing = false;
+  let silence = watch();
   const onLate = () => onTimeout('total', `did not finish within ${totalTimeoutMs} ms`);
   const deadline = setTimeout(onLate, Math.min(totalTimeoutMs, maxTimerMs));
-  const pause = () => clearTimeout(silence);
+
+  function watch(): NodeJS.Timeout | undefined {
+    const limit = flowing ? idleTimeoutMs : firstByteTimeoutMs;
+    return limit === undefined ? undefined : setTimeout(onSilence, Math.min(limit, maxTimerMs));
+  }
+
+  function onSilence(): void {
+    if (flowing) onTimeout('idle', `sent nothing for ${idleTimeoutMs} ms`);
+    else onTimeout('first_byte', `did not answer within ${firstByteTimeoutMs} ms`);
+  }
+
+  function pause(): void {
+    clearTimeout(silence);
+    silence = undefined;
+  }
+
+  function resume(): void {
+    pause();
+    silence = watch();
+  }
+
   return {
-    /** The answer began, or is read again. */
-    begin(): void {
-      pause();
-      silence = setTimeout(() => onTimeout('idle', `sent nothing for ${idleTimeoutMs} ms`), idleTimeoutMs);
+    /** A part of the body came. */
+    heard(): void {
+      if (flowing) return void silence?.refresh();
+      flowing = true;
+      resume();
     },
-    heard: () => silence.refresh(),
+    /** The body is not read: its silence is ours. */
     pause,
+    resume,
     stop(): void {
       pause();
       clearTimeout(deadline);
@@ -298,7 +348,9 @@ interface Refusal {
   error(): NexusError;
 }
 
-function createRefusal(provider: string, model: string, { contentType: _, ...told }: AnswerHead): Refusal {
+function createRefusal(setup: StreamSetup, request: TransportRequest, { contentType: _, ...told }: AnswerHead): Refusal {
+  const { provider, forwarder } = setup;
+  const { model } = request;
   const chunks: Buffer[] = [];
   let bytes = 0;
   return {
@@ -308,6 +360,7 @@ function createRefusal(provider: string, model: string, { contentType: _, ...tol
       return bytes;
     },
     error() {
+      if (told.status === 407 && forwarder !== null) return proxyFailure(setup, request, proxyRefusal(forwarder, 407));
       const body = parseBody(Buffer.concat(chunks).subarray(0, maxErrorBodyBytes).toString('utf8'));
       return providerError({ provider, model, body, ...told });
     },
@@ -364,14 +417,25 @@ function socketError(setup: StreamSetup, request: TransportRequest, started: boo
     const message = `the connection to ${provider} broke in the middle of the stream; the answer is not complete`;
     return new NexusError('provider_stream_cut', message, { details, cause });
   }
+  if (cause instanceof ProxyError) return proxyFailure(setup, request, cause);
   const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : cause.name;
   if (code === 'UND_ERR_CONNECT_TIMEOUT') {
     return new NexusError('provider_timeout', `no connection to ${provider} in time`, { details: { ...details, limit: 'connect' }, cause });
   }
-  return new NexusError('provider_unavailable', `${provider} cannot be reached (${code}); check the base URL and the network`, {
+  const way = setup.proxy === undefined ? '' : ` through the proxy ${proxyName(new URL(setup.proxy))}`;
+  return new NexusError('provider_unavailable', `${provider} cannot be reached${way} (${code}); check the base URL and the network`, {
     details,
     cause,
   });
+}
+
+function proxyFailure({ provider }: StreamSetup, { model }: TransportRequest, cause: ProxyError): NexusError {
+  const message = `${provider} cannot be reached: ${cause.message}`;
+  if (cause.kind === 'timeout') {
+    return new NexusError('provider_timeout', message, { details: { provider, model, limit: 'connect' }, cause });
+  }
+  const final = cause.kind === 'refused' ? { retryable: false } : {};
+  return new NexusError('provider_unavailable', message, { details: { provider, model }, cause, ...final });
 }
 
 function asNexusError(error: unknown): NexusError {

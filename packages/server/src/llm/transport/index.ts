@@ -1,2 +1,4 @@
 /** The door of transport: providers that are reached over HTTP. */
-export { createHttpProvider } from './http-provider.ts';
+export { createTransport } from './http.ts';
+export { createHttpProvider, readModelList } from './http-provider.ts';
+export { ProxyError } from './proxy.ts';

@@ -2,7 +2,6 @@
 export { cedarRuntime } from './cedar.ts';
 export { type CompiledPolicy, type CompiledSources, compileSources } from './compile.ts';
 export { defaultPolicies } from './defaults.ts';
-export { loadPolicyFolder } from './folder.ts';
 export { noObligations, type StatedObligations, settleObligations } from './obligations.ts';
 export { type Reads, unionOfReads } from './reads.ts';
 export { type ResourceFacts, resourceFacts } from './resource.ts';

@@ -1,8 +1,6 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { expect, it } from 'vitest';
-import { defaultPolicies, loadPolicyFolder } from '#policy/compile';
+import { defaultPolicies } from '#policy/compile';
 import { createTestEngine, toolRequest } from '#policy/testing';
 
 const permitAll = 'permit (principal, action == Action::"tool.execute", resource);';
@@ -114,23 +112,6 @@ it('stays right when more sets were prepared than are kept', () => {
   for (let index = 1; index <= 700; index++) expect(ask(index)).toBe('allow');
   expect(ask(1)).toBe('allow');
   expect(engine.decide(toolRequest('t10', { agentPolicy: { allow: ['t1*'], deny: ['t10'] } })).effect).toBe('deny');
-});
-
-it('loads the policies of a folder, and says which folder it cannot read', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'nexus-policy-'));
-  try {
-    await writeFile(join(folder, 'b.cedar'), permitAll);
-    await writeFile(join(folder, 'a.cedar'), '');
-    await writeFile(join(folder, 'notes.txt'), 'not a policy');
-    expect(await loadPolicyFolder(folder)).toEqual([
-      { name: 'a.cedar', text: '' },
-      { name: 'b.cedar', text: permitAll },
-    ]);
-    expect(createTestEngine({ sources: await loadPolicyFolder(folder) }).decide(toolRequest('t')).reasons).toEqual(['operator:b.cedar:0']);
-    await expect(loadPolicyFolder(join(folder, 'none'))).rejects.toThrow(expect.objectContaining({ code: 'config_invalid' }));
-  } finally {
-    await rm(folder, { recursive: true });
-  }
 });
 
 it('accepts the examples of the handbook, together', async () => {

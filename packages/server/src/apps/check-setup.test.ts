@@ -1,0 +1,118 @@
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type ConfigInput, resolveConfig } from '#apps/config';
+import { startTestPlatform } from '#apps/testing';
+import { startServer } from '#llm/testing';
+import { checkSetup } from './check-setup.ts';
+
+let dataDir: string;
+const open: { close(): Promise<void> }[] = [];
+beforeEach(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'nexus-test-'));
+});
+afterEach(async () => {
+  for (const item of open.splice(0)) await item.close();
+  await rm(dataDir, { recursive: true, force: true });
+});
+
+/** What one check of the setup found. */
+async function found(name: string, flags: ConfigInput = {}, env: Record<string, string> = {}) {
+  const checks = await checkSetup(resolveConfig({ env, flags: { dataDir, ...flags } }));
+  const check = checks.find((each) => each.name === name);
+  return `${check?.status} ${check?.detail}`;
+}
+
+describe('the database', () => {
+  it('is made at the first start, and not before', async () => {
+    expect(await found('database')).toMatch(/^ok embedded; .*nexus\.db is made at the first start/);
+    expect(await readdir(dataDir)).toEqual([]);
+  });
+
+  it('is read through when it is there, also while a server uses it', async () => {
+    const platform = await startTestPlatform({ dataDir });
+    open.push(platform);
+    expect(await found('database')).toBe(`ok embedded, in ${join(dataDir, 'nexus.db')}`);
+  });
+
+  it('that is none is told', async () => {
+    await writeFile(join(dataDir, 'nexus.db'), 'not a database '.repeat(1_000));
+    expect(await found('database')).toMatch(/^fail .*nexus\.db cannot be opened: .*not a database/);
+  });
+
+  it('of Postgres is told with the reason, and without its password', async () => {
+    const detail = await found('database', { databaseUrl: 'postgres://user:secret-word@127.0.0.1:9/d' });
+    expect(detail).toMatch(/^fail Postgres at 127\.0\.0\.1:9 cannot be used: .*ECONNREFUSED/);
+    expect(detail).not.toContain('secret-word');
+  });
+});
+
+it('tells a Redis that cannot be used, with the reason', async () => {
+  expect(await found('bus', { redisUrl: 'redis://:secret-word@127.0.0.1:9' })).toMatch(
+    /^fail Redis at 127\.0\.0\.1:9 cannot be used: .*ECONNREFUSED/,
+  );
+  expect(await found('bus', { bus: 'redis' })).toMatch(/^fail bus: redis needs redisUrl/);
+  expect(await found('bus')).toBe('undefined undefined');
+});
+
+describe('the definitions', () => {
+  it('are read as a start does, and files that are not read are named', async () => {
+    await mkdir(join(dataDir, 'agents'));
+    await writeFile(join(dataDir, 'agents', 'a.YAML'), 'name: a\nmodels: [sim/sim-large]\n');
+    expect(await found('agents')).toBe(`ok 1 agent in ${join(dataDir, 'agents')}`);
+    await writeFile(join(dataDir, 'agents', 'b.json'), '{}');
+    expect(await found('agents')).toMatch(/^warn 1 agent in .*; not read: b\.json \(its name ends with none of/);
+    await writeFile(join(dataDir, 'agents', 'c.yaml'), 'name: [');
+    expect(await found('agents')).toMatch(/^fail .*c\.yaml is not valid YAML/);
+  });
+
+  it('with faults in a policy fail', async () => {
+    await mkdir(join(dataDir, 'policies'));
+    await writeFile(join(dataDir, 'policies', 'ops.cedar'), 'permit (principal, acion, resource);');
+    expect(await found('policies')).toMatch(/^fail .*ops\.cedar:1:20/);
+    expect(await found('agents')).toMatch(/^ok/);
+  });
+
+  it('in folders that are not there fail', async () => {
+    const nope = join(dataDir, 'nope');
+    expect(await found('agents', { agentsDir: nope })).toMatch(/^fail agentsDir .*there is no folder/);
+    expect(await found('policies', { policiesDir: nope })).toMatch(/^fail policiesDir .*there is no folder/);
+    expect(await found('workspace seed', { workspaceSeed: nope })).toMatch(/^fail workspaceSeed .*there is no folder/);
+  });
+});
+
+describe('a provider', () => {
+  async function provider(status: number, body: string) {
+    const server = await startServer((request, response) => {
+      const allowed = request.headers.authorization === 'Bearer sk-good';
+      if (request.url === '/v1/models' && allowed) return void response.writeHead(status).end(body);
+      response.writeHead(401).end('{"error":{"message":"wrong key"}}');
+    });
+    open.push(server);
+    return (models: string[], apiKey = 'sk-good'): ConfigInput => ({
+      providers: { compatible: [{ name: 'local', baseUrl: `${server.url}/v1`, apiKey, models }] },
+    });
+  }
+
+  it('is asked for its models with its key', async () => {
+    const of = await provider(200, '{"data":[{"id":"a"},{"id":"b:latest"}]}');
+    expect(await found('local', of(['a', 'b']))).toMatch(/^ok http:.* answers with 2 models/);
+    expect(await found('local', of(['a', 'z']))).toMatch(/^warn .*does not list z; it lists a, b:latest/);
+    expect(await found('local', of(['a'], 'sk-secret-word'))).toMatch(/^fail local .*key/);
+    expect(await found('local', of(['a'], 'sk-secret-word'))).not.toContain('secret-word');
+  });
+
+  it('without a list of models is worth a warning', async () => {
+    const of = await provider(404, 'not here');
+    expect(await found('local', of(['a']))).toMatch(/^warn .*has no list of models/);
+  });
+
+  it('that cannot be reached fails, and the proxy in between is named', async () => {
+    const flags: ConfigInput = { providers: { compatible: [{ name: 'far', baseUrl: 'https://models.test/v1', models: ['m'] }] } };
+    expect(await found('far', flags, { HTTPS_PROXY: 'http://u:secret-word@127.0.0.1:9' })).toBe(
+      'fail far cannot be reached: the proxy 127.0.0.1:9 cannot be reached (ECONNREFUSED)',
+    );
+    expect(await found('openai', { providers: { openai: {} } })).toMatch(/^fail no API key is set/);
+  });
+});

@@ -1,0 +1,68 @@
+import { Command, CommanderError } from 'commander';
+
+/** Lets a group refuse a word that names none of its commands: with the nearest one, and not as an argument of its default. */
+export function refuseUnknownCommands(program: Command, argv: readonly string[]): void {
+  for (const group of program.commands) {
+    for (const command of group.commands) {
+      const { outputError } = command.configureOutput();
+      command.configureOutput({
+        outputError(text, write) {
+          const [word] = command.args;
+          const meant = /too many arguments/.test(text) && word !== undefined && !argv.includes(command.name());
+          if (meant) write(unknownCommandText(group, word));
+          else outputError?.(text, write);
+        },
+      });
+    }
+  }
+}
+
+/** `nexus help runs show`: the help of the command that the words lead to. */
+export function addHelpCommand(program: Command): void {
+  program.helpCommand(false);
+  program
+    .command('help')
+    .description('show what a command takes')
+    .argument('[command...]')
+    .action((words: readonly string[]) => {
+      let found = program;
+      for (const word of words) {
+        const next = found.commands.find((command) => command.name() === word || command.aliases().includes(word));
+        if (next === undefined) {
+          const text =
+            found.commands.length > 0 ? unknownCommandText(found, word) : `error: '${nameOf(found)}' has no commands of its own\n`;
+          program.configureOutput().writeErr?.(text);
+          throw new CommanderError(2, 'commander.unknownCommand', text);
+        }
+        found = next;
+      }
+      found.outputHelp();
+    });
+}
+
+/** What commander says of an unknown command, which it does only where no default command takes the word. */
+function unknownCommandText(group: Command, word: string): string {
+  let text = '';
+  const probe = new Command(group.name())
+    .showSuggestionAfterError()
+    .helpOption(false)
+    .helpCommand(false)
+    .exitOverride()
+    .configureOutput({
+      writeErr: (more) => {
+        text += more;
+      },
+      writeOut: () => undefined,
+    });
+  for (const command of group.commands) probe.command(command.name());
+  try {
+    probe.parse([word], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+  }
+  return `${text}(commands of ${nameOf(group)}: ${group.commands.map((command) => command.name()).join(', ')})\n`;
+}
+
+function nameOf(command: Command): string {
+  return command.parent === null ? command.name() : `${nameOf(command.parent)} ${command.name()}`;
+}

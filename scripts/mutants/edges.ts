@@ -1,0 +1,73 @@
+import { type Mutant, server } from './mutant.ts';
+
+const streamTests = [`${server}/api/streams/streams.test.ts`];
+const folderTests = [`${server}/apps/definition-folder.test.ts`];
+const logTests = [`${server}/apps/log.test.ts`];
+const proxyTests = [`${server}/llm/transport/proxy.test.ts`];
+
+/** Of what a user or an operator touches first: `api`, `apps`, `cli`, the proxy and the client. */
+export const edgeMutants: readonly Mutant[] = [
+  {
+    bug: 'edge: an EventSource that has seen the end of a run comes back for ever',
+    file: `${server}/api/routes/stream.ts`,
+    replace: 'cursor.seq >= run.lastSeq',
+    by: 'cursor.seq > run.lastSeq',
+    tests: streamTests,
+  },
+  {
+    bug: 'edge: a policy that cannot be read is passed over',
+    file: `${server}/apps/policy-folder.ts`,
+    replace: 'if (lost !== undefined) {',
+    by: 'if (lost === undefined && policiesDir === null) {',
+    tests: folderTests,
+  },
+  {
+    bug: 'edge: the credentials of a proxy are sent on to the server behind it',
+    file: `${server}/llm/transport/http.ts`,
+    replace: 'return { pool, pathPrefix: path, headers: {}, forwarder: null };\n  }\n  return',
+    by: 'return { pool, pathPrefix: path, headers: proxyAuthorization(proxy), forwarder: null };\n  }\n  return',
+    tests: proxyTests,
+  },
+  {
+    bug: 'edge: an error names a proxy with its password',
+    file: `${server}/llm/transport/proxy.ts`,
+    replace: ': proxy.host;',
+    by: ': proxy.href;',
+    tests: proxyTests,
+  },
+  {
+    bug: 'edge: the head of an answer counts as its first byte',
+    file: `${server}/llm/transport/http.ts`,
+    replace: '        started = true;\n',
+    by: '        started = true;\n        flow();\n',
+    tests: [`${server}/llm/transport/http-provider.test.ts`],
+  },
+  {
+    bug: 'edge: a limit in dollars is taken for millionths',
+    file: `${server}/cli/amounts.ts`,
+    replace: "return { unit: 'costMicroUsd', limit: microUsdOf(text) };",
+    by: "return { unit: 'costMicroUsd', limit: Math.round(microUsdOf(text) / 1_000_000) };",
+    tests: [`${server}/cli/amounts.test.ts`],
+  },
+  {
+    bug: 'edge: the log repeats what a provider answered',
+    file: `${server}/apps/commit-log.ts`,
+    replace: 'attempt, code: error.code, status }',
+    by: 'attempt, code: error.code, status, error }',
+    tests: logTests,
+  },
+  {
+    bug: 'edge: the port closes as soon as a process drains',
+    file: `${server}/api/http/server.ts`,
+    replace: 'await Promise.allSettled([drained, answered]);',
+    by: 'await answered;',
+    tests: logTests,
+  },
+  {
+    bug: 'edge: the client takes any word for a code of the error table',
+    file: 'packages/sdk/src/errors.ts',
+    replace: "typeof value === 'string' && Object.hasOwn(errorTable, value)",
+    by: "typeof value === 'string' && value in errorTable",
+    tests: ['packages/sdk/src/errors.test.ts'],
+  },
+];
