@@ -72,14 +72,13 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
 
     const opened = await openStore({
-      ...(config.databaseUrl === undefined ? { dataDir: config.dataDir } : { url: config.databaseUrl }),
+      ...storeOptions(config),
       ledgerRules,
       clock,
       timers: systemTimers,
       ids,
-      synchronous: config.sqlite.synchronous,
-      maxConnections: config.postgres.maxConnections,
       transaction: config.transaction,
+      onNotice: (message) => logger.warn({}, message),
     });
     closers.push(() => opened.close());
     const store = options.wrapStore?.(opened) ?? opened;
@@ -241,6 +240,11 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
   return { orchestrator, services, metrics };
 }
 
+function storeOptions({ databaseUrl, dataDir, sqlite, postgres, storage }: NexusConfig) {
+  const place = databaseUrl === undefined ? { dataDir } : { url: databaseUrl };
+  return { ...place, ...sqlite, ...postgres, ...storage };
+}
+
 function sandboxOptions({ sandbox }: NexusConfig) {
   const { maxThreads, maxQueued, idleMs, ...limits } = sandbox;
   return { limits, maxQueued, idleMs, ...(maxThreads === undefined ? {} : { maxThreads }) };
@@ -300,7 +304,7 @@ async function readPepper(dataDir: string): Promise<Uint8Array> {
 export async function migrateStore(config: NexusConfig): Promise<void> {
   await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
   const store = await openStore({
-    ...(config.databaseUrl === undefined ? { dataDir: config.dataDir } : { url: config.databaseUrl }),
+    ...storeOptions(config),
     ledgerRules,
     clock: systemClock,
     timers: systemTimers,

@@ -1,0 +1,217 @@
+import { Socket } from 'node:net';
+import type { Client, ClientConfig, QueryConfig, QueryResult } from 'pg';
+import { systemTimers } from '#core';
+import type { Deadline } from './deadline.ts';
+import { DatabaseFailure, postgresFailure } from './failures.ts';
+
+export interface ConnectionsOptions {
+  readonly createClient: (config: ClientConfig) => Client;
+  readonly config: ClientConfig;
+  readonly max: number;
+  /** A connection that nobody used for so long is closed. */
+  readonly idleMs: number;
+}
+
+/** A connection that its taker has alone, until it is given back. */
+export interface Connection {
+  /** Rejects with a {@link DatabaseFailure}. */
+  query(query: string | QueryConfig): Promise<QueryResult>;
+  /** Once. One that is not `clean` (it may be in the middle of something) is closed at once. */
+  giveBack(clean: boolean): void;
+}
+
+/** The connections of a process to Postgres. Whatever a server does or leaves undone, no wait for one outlasts its deadline. */
+export interface Connections {
+  /** Cut when the deadline passes before it is given back: what is being asked on it then fails. */
+  take(deadline: Deadline): Promise<Connection>;
+  /** Waits for those that are taken, each of which has a deadline, and then a second for the server to let go. */
+  close(): Promise<void>;
+}
+
+interface Session {
+  readonly client: Client;
+  readonly socket: Socket;
+  /** Of the connections as a whole when it was opened, see {@link createConnections}. */
+  readonly era: number;
+  idleSince: number;
+  isLost: boolean;
+}
+
+/** Null: there is room to open one. */
+interface Waiting {
+  give(session: Session | null): void;
+  fail(failure: DatabaseFailure): void;
+}
+
+const goodbyeMs = 1_000;
+
+/**
+ * A pool on `pg`'s clients. One session that falls silent or says that its server is no longer the one to write to begins a new
+ * era: those that were opened before are not used again, so that a failover, or a firewall that forgot its connections, costs one
+ * wait and not one for each connection.
+ */
+export function createConnections({ createClient, config, max, idleMs }: ConnectionsOptions): Connections {
+  const idle: Session[] = [];
+  const waiting: Waiting[] = [];
+  const sockets = new Set<Socket>();
+  let open = 0;
+  let era = 0;
+  let closed = false;
+  const { promise: emptied, resolve: empty } = Promise.withResolvers<void>();
+  const stopReaping = systemTimers.every(Math.max(1, idleMs / 4), () => {
+    const before = performance.now() - idleMs;
+    while (idle[0] !== undefined && idle[0].idleSince < before) discard(idle.shift(), true);
+  });
+
+  async function connect(deadline: Deadline): Promise<Session> {
+    const socket = new Socket();
+    sockets.add(socket.once('close', () => sockets.delete(socket)));
+    const client = createClient({ ...config, stream: () => socket });
+    const session: Session = { client, socket, era, idleSince: 0, isLost: false };
+    const lose = () => {
+      session.isLost = true;
+      const at = idle.indexOf(session);
+      if (at >= 0) idle.splice(at, 1);
+      if (at >= 0) left();
+    };
+    // An error that nobody heard would end the process.
+    client.on('error', lose).on('end', lose);
+    let isLate = false;
+    const cancel = systemTimers.after(deadline.leftMs(), () => {
+      isLate = true;
+      socket.destroy();
+    });
+    try {
+      await client.connect();
+      return session;
+    } catch (error) {
+      socket.destroy();
+      left();
+      throw isLate ? silence('let nobody in', deadline) : postgresFailure(error);
+    } finally {
+      cancel();
+    }
+  }
+
+  /** A session is gone: whoever waits first may open another. */
+  function left(): void {
+    open -= 1;
+    if (!closed && open < max) {
+      const next = waiting.shift();
+      if (next !== undefined) {
+        open += 1;
+        next.give(null);
+      }
+    }
+    if (closed && open === 0) empty();
+  }
+
+  function discard(session: Session | undefined, politely: boolean): void {
+    if (session === undefined) return;
+    const { client, socket } = session;
+    if (politely && !session.isLost) {
+      client.end().catch(() => undefined); // it is gone either way
+      socket.once(
+        'close',
+        systemTimers.after(goodbyeMs, () => socket.destroy()),
+      );
+    } else {
+      socket.destroy();
+    }
+    left();
+  }
+
+  function isUsable(session: Session): boolean {
+    return !session.isLost && session.era === era && !closed;
+  }
+
+  function doubtAll(): void {
+    era += 1;
+    for (const session of idle.splice(0)) discard(session, false);
+  }
+
+  function wait(deadline: Deadline): Promise<Session | null> {
+    return new Promise((resolve, reject) => {
+      const cancel = systemTimers.after(deadline.leftMs(), () => {
+        const at = waiting.indexOf(entry);
+        if (at >= 0) waiting.splice(at, 1);
+        entry.fail(new DatabaseFailure('outage', `no connection to the database became free within ${Math.round(deadline.totalMs)} ms`));
+      });
+      const entry: Waiting = {
+        give(session) {
+          cancel();
+          resolve(session);
+        },
+        fail(failure) {
+          cancel();
+          reject(failure);
+        },
+      };
+      waiting.push(entry);
+    });
+  }
+
+  async function sessionFor(deadline: Deadline): Promise<Session> {
+    if (closed) throw new DatabaseFailure('outage', 'the store is closed');
+    if (deadline.leftMs() === 0) throw silence('did not answer', deadline);
+    for (let session = idle.pop(); session !== undefined; session = idle.pop()) {
+      if (isUsable(session)) return session;
+      discard(session, false);
+    }
+    if (open < max && waiting.length === 0) {
+      open += 1;
+      return connect(deadline);
+    }
+    return (await wait(deadline)) ?? connect(deadline);
+  }
+
+  return {
+    async take(deadline) {
+      const session = await sessionFor(deadline);
+      const leftMs = deadline.leftMs();
+      let isLate = false;
+      let isBack = false;
+      const cancel = systemTimers.after(leftMs, async () => {
+        // What came while this process stood still is heard first.
+        await systemTimers.soon();
+        if (isBack) return;
+        isLate = true;
+        session.socket.destroy();
+        // One that was taken in the last moment has shown nothing.
+        if (session.era === era && leftMs > deadline.totalMs / 2) doubtAll();
+      });
+      const fail = (error: unknown): never => {
+        const failure = isLate ? silence('did not answer', deadline) : postgresFailure(error);
+        if (failure.doubtful && session.era === era) doubtAll();
+        throw failure;
+      };
+      return {
+        query: (query) => session.client.query(query as QueryConfig).catch(fail), // a text is taken as well
+        giveBack(clean) {
+          isBack = true;
+          cancel();
+          if (!clean || !isUsable(session)) return discard(session, clean);
+          const next = waiting.shift();
+          if (next !== undefined) return next.give(session);
+          session.idleSince = performance.now();
+          idle.push(session);
+        },
+      };
+    },
+    async close() {
+      if (!closed) {
+        closed = true;
+        stopReaping();
+        for (const entry of waiting.splice(0)) entry.fail(new DatabaseFailure('outage', 'the store is closed'));
+        for (const session of idle.splice(0)) discard(session, true);
+      }
+      if (open === 0) empty();
+      await emptied;
+      await Promise.all([...sockets].map((socket) => new Promise<void>((resolve) => socket.once('close', () => resolve()))));
+    },
+  };
+}
+
+function silence(what: string, deadline: Deadline): DatabaseFailure {
+  return new DatabaseFailure('outage', `the database ${what} within ${Math.round(deadline.totalMs)} ms`, { doubtful: true });
+}
