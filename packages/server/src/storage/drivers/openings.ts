@@ -95,7 +95,10 @@ export function explainPostgres(error: unknown, url: string): unknown {
 /** The server was not reached, or not understood. */
 function explainWay(error: unknown, chain: readonly unknown[], { at, host }: Place): unknown {
   const says = (pattern: RegExp) => chain.some((cause) => pattern.test(textOf(cause)));
-  const code = chain.map((cause) => property(cause, 'code')).find((each) => typeof each === 'string' && /^E[A-Z]+$|_|-/.test(each));
+  const code = chain
+    .filter((cause) => !(cause instanceof NexusError))
+    .map((cause) => property(cause, 'code'))
+    .find((each) => typeof each === 'string');
   if (says(/password must be a (non-empty )?string/i)) {
     return new NexusError('config_invalid', `${at} asks for a password, and the database URL has none`, { cause: error });
   }
