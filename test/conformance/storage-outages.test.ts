@@ -185,7 +185,9 @@ onPostgres('what a database says for a while', () => {
       const waiting = outageMs(store.getSession(session.tenantId, session.sessionId));
       const cancel = async () =>
         administer((other) =>
-          other.query("select pg_cancel_backend(pid) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"),
+          other.query(
+            "select pg_cancel_backend(pid) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()",
+          ),
         );
       // It is repeated as often as connections may be lost.
       for (let times = 0; times < 3; times++) {
@@ -225,7 +227,9 @@ onPostgres('what a database says for a while', () => {
     await write(store);
     for (let times = 0; times < 3; times++) {
       await administer((client) =>
-        client.query("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'nexus-agent' and datname = current_database()"),
+        client.query(
+          "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'nexus-agent' and datname = current_database()",
+        ),
       );
       expect(await write(store)).toMatchObject({ type: 'committed' });
     }

@@ -17,7 +17,10 @@ afterAll(async () => {
 
 const settings: readonly (readonly [string, Readonly<Record<string, string>>])[] = [
   ['refuses settings at the start of a session', {}],
-  ['takes and forgets settings', { ignore_startup_parameters: 'options,statement_timeout,lock_timeout,idle_in_transaction_session_timeout' }],
+  [
+    'takes and forgets settings',
+    { ignore_startup_parameters: 'options,statement_timeout,lock_timeout,idle_in_transaction_session_timeout' },
+  ],
   ['has fewer sessions than there are connections to it', { default_pool_size: '2' }],
 ];
 
@@ -41,7 +44,10 @@ describe.each(settings)('behind a pooler in transaction mode that %s', (_, given
     const stores: Store[] = [];
     try {
       stores.push(await open(), await open());
-      expect(notices).toEqual([expect.stringContaining('pooler in transaction mode'), expect.stringContaining('pooler in transaction mode')]);
+      expect(notices).toEqual([
+        expect.stringContaining('pooler in transaction mode'),
+        expect.stringContaining('pooler in transaction mode'),
+      ]);
       await workTogether(stores);
     } finally {
       await Promise.all(stores.map((store) => store.close()));
@@ -91,7 +97,12 @@ async function workTogether(stores: readonly Store[]): Promise<void> {
       return store.claimRuns(`worker_${tenantId}_${index}`, 100);
     }),
   );
-  expect(claimed.flatMap((rows) => rows.map(({ runId }) => runId)).filter((id) => runIds.includes(id)).sort()).toEqual([...runIds].sort());
+  expect(
+    claimed
+      .flatMap((rows) => rows.map(({ runId }) => runId))
+      .filter((id) => runIds.includes(id))
+      .sort(),
+  ).toEqual([...runIds].sort());
   const settled = runIds.map((_, index) =>
     (stores[index % stores.length] ?? first).commit({
       tenantId,

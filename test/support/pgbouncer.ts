@@ -12,7 +12,10 @@ export interface Pooler {
 const example = new URL('../cases/22-pgbouncer.ini', import.meta.url);
 
 /** PgBouncer in front of a database, by the settings of the example and these; or why there is none, which is printed too. */
-export async function startPgbouncer(databaseUrl: string, settings: Readonly<Record<string, string>> = {}): Promise<Pooler | { reason: string }> {
+export async function startPgbouncer(
+  databaseUrl: string,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<Pooler | { reason: string }> {
   if (spawnSync('pgbouncer', ['--version']).error !== undefined) {
     const reason = 'pgbouncer is not installed';
     process.stderr.write(`tests behind a pooler do not run: ${reason}\n`);

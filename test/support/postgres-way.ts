@@ -58,11 +58,13 @@ export async function openPostgresWay(databaseUrl: string): Promise<PostgresWay>
     });
     behind.on('data', (data) => pass(pair, front, data));
     for (const socket of [front, behind]) {
-      socket.on('error', () => {}).on('close', () => {
-        pairs.delete(pair);
-        front.destroy();
-        behind.destroy();
-      });
+      socket
+        .on('error', () => {})
+        .on('close', () => {
+          pairs.delete(pair);
+          front.destroy();
+          behind.destroy();
+        });
     }
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

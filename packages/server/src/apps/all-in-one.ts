@@ -14,8 +14,8 @@ import { ledgerRules } from '#ledger';
 import type { ModelService } from '#llm';
 import { createPolicyEngine, loadPolicyFolder } from '#policy';
 import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
-import type { Store } from '#storage';
-import { openStore } from '#storage/drivers';
+import { createSharedClock, type SharedClock, type Store } from '#storage';
+import { explainDataDir, openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
 import { createFixedSource, createSandbox, createSessionFolders, createToolService, createWorkspaces, type Tool } from '#tools';
 import { createBuiltinTools } from '#tools/sources';
@@ -50,7 +50,8 @@ export interface AllInOne {
 
 /** Starts the whole platform in this process and resolves when it is ready. Leaves nothing open when it throws. */
 export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne> {
-  const { config, version, clock = systemClock } = options;
+  const { config, version } = options;
+  const clock = createSharedClock(options.clock ?? systemClock);
   const closers: (() => Promise<void> | void)[] = [];
   let closing: Promise<void> | undefined;
   const closeAll = async () => {
@@ -69,7 +70,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       options.logger ??
       createLogger({ level: config.log.level, clock, ...(config.log.pretty === undefined ? {} : { pretty: config.log.pretty }) });
     const ids = createIdSource(clock);
-    await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+    await makeDataDir(config.dataDir);
 
     const opened = await openStore({
       ...storeOptions(config),
@@ -79,8 +80,13 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       ids,
       transaction: config.transaction,
       onNotice: (message) => logger.warn({}, message),
+    }).catch((error: unknown) => {
+      logger.error({ err: error }, 'the database could not be opened');
+      throw error;
     });
     closers.push(() => opened.close());
+    await clock.follow(() => opened.now());
+    closers.push(keepFollowing(clock, opened, logger));
     const store = options.wrapStore?.(opened) ?? opened;
     const bus = await openBus({ ...busKind(config), onError: (error) => logger.warn({ err: error }, 'the bus lost its server') });
     closers.push(() => bus.close());
@@ -240,6 +246,31 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
   return { orchestrator, services, metrics };
 }
 
+/** How often the clock of this process is compared with the database's. */
+const followMs = 15_000;
+
+/** Keeps the clock right for as long as the store is open; the result ends that. */
+function keepFollowing(clock: SharedClock, store: Store, logger: Logger): () => Promise<void> {
+  let reading = Promise.resolve();
+  const cancel = systemTimers.every(followMs, () => {
+    reading = clock
+      .follow(() => store.now())
+      .catch((error: unknown) => logger.warn({ err: error }, 'the clock could not be compared with that of the database'));
+  });
+  return async () => {
+    cancel();
+    await reading;
+  };
+}
+
+async function makeDataDir(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw explainDataDir(error, path);
+  }
+}
+
 function storeOptions({ databaseUrl, dataDir, sqlite, postgres, storage }: NexusConfig) {
   const place = databaseUrl === undefined ? { dataDir } : { url: databaseUrl };
   return { ...place, ...sqlite, ...postgres, ...storage };
@@ -292,7 +323,7 @@ async function readPepper(dataDir: string): Promise<Uint8Array> {
       await file.close();
     }
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw explainDataDir(error, dataDir);
     const stored = await readFile(path);
     if (stored.length !== 32)
       throw new NexusError('config_invalid', `${path} is damaged: it must hold 32 bytes. Without it existing API keys cannot be checked`);
@@ -302,7 +333,7 @@ async function readPepper(dataDir: string): Promise<Uint8Array> {
 
 /** Brings the schema of the configured database up to date. */
 export async function migrateStore(config: NexusConfig): Promise<void> {
-  await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+  await makeDataDir(config.dataDir);
   const store = await openStore({
     ...storeOptions(config),
     ledgerRules,

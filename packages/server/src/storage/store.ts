@@ -2,7 +2,7 @@ import type { Clock, IdSource, Timers } from '#core';
 import type { LedgerRules } from '#ledger';
 import { type BatchResult, commitBatch, createGroupCommit } from '#storage/commit';
 import type { Commit, Store } from '#storage/contract';
-import type { Driver } from '#storage/program';
+import { type Driver, databaseNow } from '#storage/program';
 import {
   answerApproval,
   claimRuns,
@@ -60,6 +60,7 @@ export function createStore(dependencies: StoreDependencies): Store {
 
   return {
     dialect: driver.dialect,
+    now: () => read(databaseNow),
     commit: (commit) => group.commit(commit),
 
     getRun: (tenantId, runId) => read(() => getRun(tenantId, runId)),

@@ -137,13 +137,13 @@ it('ends in good order when it is interrupted, and leaves nothing behind', { tim
   expect(readdirSync(folder.path).filter((name) => name.startsWith('nexus-demo-'))).toEqual([]);
 });
 
-it('says what is wrong and ends with 1 when it cannot work', { timeout: 60_000 }, async () => {
+it('says what is wrong and ends with 2 when its settings cannot work', { timeout: 60_000 }, async () => {
   const blocked = mkdtempSync(join(tmpdir(), 'nexus-demo-blocked-'));
   try {
     writeFileSync(join(blocked, 'file'), '');
     const { code, err } = await start(['--data-dir', join(blocked, 'file', 'data')], 0).end();
-    expect(code).toBe(1);
-    expect(err).toMatch(/^error: .*ENOTDIR.*/);
+    expect(code).toBe(2);
+    expect(err).toMatch(/^error: .*name a folder \(ENOTDIR\).*/);
   } finally {
     rmSync(blocked, { recursive: true, force: true });
   }

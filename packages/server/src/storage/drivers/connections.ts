@@ -77,7 +77,7 @@ export function createConnections({ createClient, config, max, idleMs }: Connect
     // An error that nobody heard would end the process.
     client.on('error', lose).on('end', lose);
     let isLate = false;
-    const cancel = systemTimers.after(deadline.leftMs(), () => {
+    const cancel = watch(deadline, socket, () => {
       isLate = true;
       socket.destroy();
     });
@@ -170,11 +170,7 @@ export function createConnections({ createClient, config, max, idleMs }: Connect
       const session = await sessionFor(deadline);
       const leftMs = deadline.leftMs();
       let isLate = false;
-      let isBack = false;
-      const cancel = systemTimers.after(leftMs, async () => {
-        // What came while this process stood still is heard first.
-        await systemTimers.soon();
-        if (isBack) return;
+      const cancel = watch(deadline, session.socket, () => {
         isLate = true;
         session.socket.destroy();
         // One that was taken in the last moment has shown nothing.
@@ -188,7 +184,6 @@ export function createConnections({ createClient, config, max, idleMs }: Connect
       return {
         query: (query) => session.client.query(query as QueryConfig).catch(fail), // a text is taken as well
         giveBack(clean) {
-          isBack = true;
           cancel();
           if (!clean || !isUsable(session)) return discard(session, clean);
           const next = waiting.shift();
@@ -209,6 +204,34 @@ export function createConnections({ createClient, config, max, idleMs }: Connect
       await emptied;
       await Promise.all([...sockets].map((socket) => new Promise<void>((resolve) => socket.once('close', () => resolve()))));
     },
+  };
+}
+
+/**
+ * Calls back when the deadline has passed, unless it is cancelled. Not the server is late when this process stood still: while
+ * something is heard of it there are some more moments, half of the time at most.
+ */
+function watch(deadline: Deadline, socket: Socket, onLate: () => void): () => void {
+  const graceMs = deadline.totalMs / 8;
+  let heard = socket.bytesRead;
+  let graces = 0;
+  let isOver = false;
+  let cancel = systemTimers.after(deadline.leftMs(), look);
+  async function look(): Promise<void> {
+    await systemTimers.soon();
+    if (isOver) return;
+    const isHeard = socket.bytesRead > heard;
+    heard = socket.bytesRead;
+    if ((graces === 0 || isHeard) && graces < 4) {
+      graces += 1;
+      cancel = systemTimers.after(graceMs, look);
+    } else {
+      onLate();
+    }
+  }
+  return () => {
+    isOver = true;
+    cancel();
   };
 }
 

@@ -7,6 +7,8 @@ import { createStore, type StoreDependencies } from '../store.ts';
 import { openPostgres } from './postgres.ts';
 import { openSqlite } from './sqlite.ts';
 
+export { explainDataDir } from './openings.ts';
+
 export interface OpenStoreOptions extends Pick<StoreDependencies, 'transaction'> {
   /** `postgres://…`, or `sqlite::memory:`. Absent: SQLite in `dataDir`. */
   readonly url?: string;

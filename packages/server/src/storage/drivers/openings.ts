@@ -138,13 +138,14 @@ const onSqlite: Readonly<Record<number, (path: string) => readonly [Code, string
   26: (path) => ['config_invalid', `${path} is not a database, or is damaged; move it away, or put a backup in its place`],
 };
 
-const onFolder: Readonly<Record<string, (path: string) => readonly [Code, string]>> = {
-  EACCES: (path) => ['config_invalid', `the data directory ${path} cannot be made or used by this user; grant it, or name another`],
-  EPERM: (path) => ['config_invalid', `the data directory ${path} cannot be made or used by this user; grant it, or name another`],
-  EROFS: (path) => ['config_invalid', `the data directory ${path} lies on a read-only file system; name another`],
-  EEXIST: (path) => ['config_invalid', `the data directory ${path} is a file; name a folder`],
-  ENOTDIR: (path) => ['config_invalid', `a part of the data directory's path ${path} is a file; name a folder`],
-  ENOSPC: (path) => ['storage_unavailable', `there is no disk space left for the data directory ${path}; free some and start again`],
+const onFolder: Readonly<Record<string, readonly [Code, string]>> = {
+  EACCES: ['config_invalid', 'may not be made or written by this user; grant it, or name another'],
+  EPERM: ['config_invalid', 'may not be made or written by this user; grant it, or name another'],
+  EROFS: ['config_invalid', 'lies on a read-only file system; name another'],
+  EEXIST: ['config_invalid', 'is a file; name a folder'],
+  ENOTDIR: ['config_invalid', 'lies in a file; name a folder'],
+  ENOSPC: ['storage_unavailable', 'lies on a full disk; free some space and start again'],
+  EDQUOT: ['storage_unavailable', 'is over the quota of this user; free some space and start again'],
 };
 
 /** The error of opening SQLite in a folder. One that says already what is wrong is passed on. */
@@ -152,12 +153,18 @@ export function explainSqlite(error: unknown, { path, folder }: { readonly path:
   if (error instanceof NexusError && error.code === 'schema_too_new') return error;
   for (const cause of causes(error)) {
     const result = property(cause, 'errcode');
-    const code = property(cause, 'code');
-    const explained =
-      typeof result === 'number' ? onSqlite[result & 0xff]?.(path) : typeof code === 'string' ? onFolder[code]?.(folder) : undefined;
+    const explained = typeof result === 'number' ? onSqlite[result & 0xff]?.(path) : undefined;
     if (explained !== undefined) return new NexusError(explained[0], explained[1], { cause: error });
   }
-  return error;
+  return explainDataDir(error, folder);
+}
+
+/** The error of making or writing the data directory; any other is passed on. */
+export function explainDataDir(error: unknown, folder: string): unknown {
+  const code = property(error, 'code');
+  const explained = typeof code === 'string' ? onFolder[code] : undefined;
+  if (explained === undefined) return error;
+  return new NexusError(explained[0], `the data directory ${folder} ${explained[1]} (${code})`, { cause: error });
 }
 
 /** The error and what it came from. */
