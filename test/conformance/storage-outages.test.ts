@@ -321,3 +321,27 @@ async function refusingServer(state: string, message: string) {
   const address = server.address();
   return { port: typeof address === 'object' && address !== null ? address.port : 0, close: () => server.close() };
 }
+
+onPostgres('a database URL with options of its own', () => {
+  it('keeps them, and the connection is used as a direct one', async () => {
+    const own = new URL(url);
+    own.searchParams.set('options', '-c search_path=apart');
+    await administer((client) => client.query('create schema apart'));
+    const notices: string[] = [];
+    const ids = createIdSource(systemClock);
+    const store = await openStore({
+      url: own.href,
+      ledgerRules,
+      clock: systemClock,
+      timers: systemTimers,
+      ids,
+      onNotice: (message) => notices.push(message),
+    });
+    await store.close();
+    const { rows } = await administer((client) =>
+      client.query("select 1 from pg_tables where schemaname = 'apart' and tablename = 'runs'"),
+    );
+    expect(rows).toHaveLength(1);
+    expect(notices).toEqual([]);
+  });
+});

@@ -80,3 +80,26 @@ it('does not repeat what the database did not answer, and refuses commits once i
   await group.close();
   await expect(group.commit({ tenantId: TenantId.parse('a') })).rejects.toMatchObject({ code: 'storage_unavailable' });
 });
+
+it('fails a commit whose time has passed behind one that is not answered, and gives the next the rest of its own', async () => {
+  const time = createManualTime();
+  const given: [string, number][] = [];
+  const group = createGroupCommit({
+    timers: time.timers,
+    clock: time.clock,
+    timeoutMs: 1_000,
+    maxCommits: 1,
+    async flush(commits, withinMs) {
+      given.push([keysOf(commits), withinMs]);
+      await time.timers.sleep(600);
+      return commits.map(() => committed);
+    },
+  });
+  const results = Promise.allSettled(commitsOf('a', 3).map((commit) => group.commit(commit)));
+  await time.advance(2_000);
+  expect((await results).map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected']);
+  expect(given).toEqual([
+    ['0', 1_000],
+    ['1', 400],
+  ]);
+});

@@ -14,16 +14,11 @@ interface Place {
 }
 
 function placeOf(url: string): Place {
-  const { hostname, port, pathname, username, password } = new URL(url);
+  const { hostname, port, pathname, username, password, searchParams } = new URL(url);
   const user = decodeURIComponent(username) || (process.env.PGUSER ?? 'the user of this process');
   const database = decodeURIComponent(pathname.slice(1)) || user;
-  return {
-    at: `${hostname}:${port || 5432}/${database}`,
-    host: `${hostname}:${port || 5432}`,
-    database,
-    user,
-    hasPassword: password !== '',
-  };
+  const host = `${searchParams.get('host') ?? hostname}:${port || 5432}`;
+  return { at: `${host}/${database}`, host, database, user, hasPassword: password !== '' };
 }
 
 /** A pooler in transaction mode refuses settings with which a session is to begin. */

@@ -67,7 +67,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Driver> {
 
   function connectionsFor(wanted: Mode): Connections {
     const common: ClientConfig = {
-      connectionString: url,
+      connectionString: wanted === 'session' ? withPlanCacheMode(url) : url,
       keepAlive: true,
       // So early that a firewall does not forget an idle connection.
       keepAliveInitialDelayMillis: 10_000,
@@ -75,8 +75,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Driver> {
       types,
       pipeline: true,
     };
-    const config =
-      wanted === 'session' ? { ...common, ...serverLimits(timeoutMs), options: `-c plan_cache_mode=${planCacheMode}` } : common;
+    const config = wanted === 'session' ? { ...common, ...serverLimits(timeoutMs) } : common;
     return createConnections({ createClient: (given) => new pg.Client(given), config, max: maxConnections, idleMs });
   }
 
@@ -238,6 +237,14 @@ function settings(limits: Readonly<Record<string, number>>): string {
   return Object.entries(limits)
     .map(([name, value]) => `set local ${name} = ${value}`)
     .join(';');
+}
+
+/** The options that somebody gave the address stand, and ours beside them. */
+function withPlanCacheMode(url: string): string {
+  const changed = new URL(url);
+  const given = changed.searchParams.get('options');
+  changed.searchParams.set('options', `${given === null ? '' : `${given} `}-c plan_cache_mode=${planCacheMode}`);
+  return changed.href;
 }
 
 /** Outside a transaction. */
