@@ -13,7 +13,7 @@ export interface ConnectionsOptions {
 }
 
 /** A connection that its taker has alone, until it is given back. */
-export interface Connection {
+export interface TakenConnection {
   /** Rejects with a {@link DatabaseFailure}. */
   query(query: string | QueryConfig): Promise<QueryResult>;
   /** Once. One that is not `clean` (it may be in the middle of something) is closed at once. */
@@ -23,7 +23,7 @@ export interface Connection {
 /** The connections of a process to Postgres. Whatever a server does or leaves undone, no wait for one outlasts its deadline. */
 export interface Connections {
   /** Cut when the deadline passes before it is given back: what is being asked on it then fails. */
-  take(deadline: Deadline): Promise<Connection>;
+  take(deadline: Deadline): Promise<TakenConnection>;
   /** Waits for those that are taken, each of which has a deadline, and then a second for the server to let go. */
   close(): Promise<void>;
 }
@@ -66,30 +66,18 @@ export function createConnections({ createClient, config, max, idleMs }: Connect
   async function connect(deadline: Deadline): Promise<Session> {
     const socket = new Socket();
     sockets.add(socket.once('close', () => sockets.delete(socket)));
-    const client = createClient({ ...config, stream: () => socket });
-    const session: Session = { client, socket, era, idleSince: 0, isLost: false };
-    const lose = () => {
-      session.isLost = true;
-      const at = idle.indexOf(session);
-      if (at >= 0) idle.splice(at, 1);
-      if (at >= 0) left();
-    };
-    // An error that nobody heard would end the process.
-    client.on('error', lose).on('end', lose);
-    let isLate = false;
-    const cancel = watch(deadline, socket, () => {
-      isLate = true;
-      socket.destroy();
-    });
+    const session: Session = { client: createClient({ ...config, stream: () => socket }), socket, era, idleSince: 0, isLost: false };
     try {
-      await client.connect();
+      await enter(session, deadline, () => {
+        const at = idle.indexOf(session);
+        if (at < 0) return;
+        idle.splice(at, 1);
+        left();
+      });
       return session;
     } catch (error) {
-      socket.destroy();
       left();
-      throw isLate ? silence('let nobody in', deadline) : postgresFailure(error);
-    } finally {
-      cancel();
+      throw error;
     }
   }
 
@@ -205,6 +193,30 @@ export function createConnections({ createClient, config, max, idleMs }: Connect
       await Promise.all([...sockets].map((socket) => new Promise<void>((resolve) => socket.once('close', () => resolve()))));
     },
   };
+}
+
+/** Rejects with a {@link DatabaseFailure} and leaves nothing open when the server does not let us in. */
+async function enter(session: Session, deadline: Deadline, onLost: () => void): Promise<void> {
+  const { client, socket } = session;
+  const lose = () => {
+    session.isLost = true;
+    onLost();
+  };
+  // An error that nobody heard would end the process.
+  client.on('error', lose).on('end', lose);
+  let isLate = false;
+  const cancel = watch(deadline, socket, () => {
+    isLate = true;
+    socket.destroy();
+  });
+  try {
+    await client.connect();
+  } catch (error) {
+    socket.destroy();
+    throw isLate ? silence('let nobody in', deadline) : postgresFailure(error);
+  } finally {
+    cancel();
+  }
 }
 
 /**

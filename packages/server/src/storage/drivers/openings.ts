@@ -13,7 +13,7 @@ interface Place {
   readonly hasPassword: boolean;
 }
 
-function placeOf(url: string): Place {
+function databasePlace(url: string): Place {
   const { hostname, port, pathname, username, password, searchParams } = new URL(url);
   const user = decodeURIComponent(username) || (process.env.PGUSER ?? 'the user of this process');
   const database = decodeURIComponent(pathname.slice(1)) || user;
@@ -72,7 +72,7 @@ const onPostgres: Readonly<Record<string, (place: Place, said: string) => readon
 /** The error of opening Postgres. One that says already what is wrong is passed on. */
 export function explainPostgres(error: unknown, url: string): unknown {
   if (error instanceof NexusError && error.code === 'schema_too_new') return error;
-  const place = placeOf(url);
+  const place = databasePlace(url);
   const chain = causes(error);
   for (const cause of chain) {
     const state = sqlState(cause);

@@ -1,14 +1,14 @@
-import type { ClientConfig } from 'pg';
 import { type Clock, NexusError } from '#core';
 import type { Driver, Program, Request, Result, Value } from '#storage/program';
 import { migrateSchema } from '../migrations/index.ts';
 import { createCompiler } from './compile.ts';
-import { type Connection, type Connections, createConnections } from './connections.ts';
+import type { TakenConnection } from './connections.ts';
 import { type Deadline, deadlineIn } from './deadline.ts';
 import { createPostgresDialect, postgresSets } from './dialects.ts';
 import { DatabaseFailure } from './failures.ts';
-import { explainPostgres, isPoolerRefusal } from './openings.ts';
+import { explainPostgres } from './openings.ts';
 import { withRetries } from './retry.ts';
+import { connectPostgres, retrying, serverLimits, using } from './sessions.ts';
 
 export interface PostgresOptions {
   readonly url: string;
@@ -24,88 +24,18 @@ export interface PostgresOptions {
 
 /** Any number, the same in every version: it names the right to migrate. */
 const migrationLock = 4_815_162_342;
-const idleMs = 30_000;
-/** A process that is stopped in mid-transaction must not hold its locks against those that take over. */
-const idleInTransactionMs = 3_000;
-/** A plan that is kept from when the tables were empty reads a whole tenant for each key until the next ANALYZE. */
-const planCacheMode = 'force_custom_plan';
-
-/** Numbers of 64 bits arrive as numbers: no amount or time exceeds 2^53. */
-const types = {
-  getTypeParser: (oid: number, format?: string) =>
-    format !== 'binary' && numeric.has(oid) ? (value: string) => Number(value) : (value: string) => value,
-};
-const numeric: ReadonlySet<number> = new Set([20, 21, 23, 1700]); // int8, int2, int4, numeric
-
-/**
- * What the server itself is to give up, before this side hangs up: it then says why, and the connection stays. A lock is waited
- * for several times, as the one that holds it may have gone.
- */
-function serverLimits(timeoutMs: number) {
-  return {
-    statement_timeout: Math.max(1, Math.round(timeoutMs * 0.8)),
-    lock_timeout: Math.max(1, Math.round(timeoutMs * 0.3)),
-    idle_in_transaction_session_timeout: idleInTransactionMs,
-  };
-}
-
-/** A session that keeps its settings and prepared statements, or one that a pooler may change after each transaction. */
-type Mode = 'session' | 'pooled';
-
 const poolerNotice =
   'a pooler in transaction mode stands before the database: settings go with each transaction, and notifications do not pass, so that ' +
   'other processes hear of changes by looking; a direct connection or NEXUS_REDIS_URL makes live text fast again';
 
 export async function openPostgres(options: PostgresOptions): Promise<Driver> {
-  // Loaded here: a server on the embedded database never pays for it.
-  const { default: pg } = await import('pg');
-  const { url, maxConnections, timeoutMs, migrationTimeoutMs, clock, onNotice } = options;
+  const { url, timeoutMs, migrationTimeoutMs, clock, onNotice } = options;
   const dialect = createPostgresDialect();
   const compile = createCompiler(dialect.builder);
-  const { connections, mode } = await connect();
+  const { connections, mode } = await connectPostgres(options);
   if (mode === 'pooled') onNotice(poolerNotice);
 
-  function connectionsFor(wanted: Mode): Connections {
-    const common: ClientConfig = {
-      connectionString: wanted === 'session' ? withPlanCacheMode(url) : url,
-      keepAlive: true,
-      // So early that a firewall does not forget an idle connection.
-      keepAliveInitialDelayMillis: 10_000,
-      application_name: 'nexus-agent',
-      types,
-      pipeline: true,
-    };
-    const config = wanted === 'session' ? { ...common, ...serverLimits(timeoutMs) } : common;
-    return createConnections({ createClient: (given) => new pg.Client(given), config, max: maxConnections, idleMs });
-  }
-
-  /** A pooler in transaction mode refuses settings at the start of a session, or takes and forgets them: either tells it apart. */
-  async function connect(): Promise<{ readonly connections: Connections; readonly mode: Mode }> {
-    for (const wanted of ['session', 'pooled'] as const) {
-      const opened = connectionsFor(wanted);
-      const deadline = deadlineIn(timeoutMs);
-      try {
-        const isKept = await withRetries(retrying(deadline), () =>
-          using(opened, deadline, async (connection) => {
-            const { rows } = await connection.query("select current_setting('plan_cache_mode') as mode");
-            return rows[0]?.mode === planCacheMode;
-          }),
-        );
-        if (isKept || wanted === 'pooled') return { connections: opened, mode: wanted };
-        await opened.close();
-      } catch (error) {
-        await opened.close();
-        if (wanted === 'pooled' || !isPoolerRefusal(error)) throw explainPostgres(error, url);
-      }
-    }
-    throw new NexusError('internal', 'the database was opened in no way');
-  }
-
-  function retrying(deadline: Deadline) {
-    return { failureOf: (error: unknown) => (error instanceof DatabaseFailure ? error : null), conflicts: 5, outages: 2, deadline };
-  }
-
-  async function execute(connection: Connection, request: Request): Promise<Result> {
+  async function execute(connection: TakenConnection, request: Request): Promise<Result> {
     switch (request.type) {
       case 'statement': {
         const { sql, bind } = compile(request.statement);
@@ -134,7 +64,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Driver> {
 
   const names = new Map<string, string>();
   /** A statement that each connection parses once. Its texts are few: they do not depend on values. */
-  async function prepared(connection: Connection, text: string, values: readonly (Value | readonly string[])[]): Promise<Result> {
+  async function prepared(connection: TakenConnection, text: string, values: readonly (Value | readonly string[])[]): Promise<Result> {
     let name = names.get(text);
     if (name === undefined) {
       name = `nexus_${names.size}`;
@@ -144,7 +74,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Driver> {
     return answer(await connection.query(mode === 'pooled' ? { text, values: [...values] } : { name, text, values: [...values] }));
   }
 
-  async function drive<R>(connection: Connection, program: Program<R>): Promise<R> {
+  async function drive<R>(connection: TakenConnection, program: Program<R>): Promise<R> {
     let step = program.next();
     while (!step.done) step = program.next(await execute(connection, step.value));
     return step.value;
@@ -177,7 +107,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Driver> {
   }
 
   /** False when the connection must not be used again: the server ends what is open on it once it is closed. */
-  async function rolledBack(connection: Connection, error: unknown): Promise<boolean> {
+  async function rolledBack(connection: TakenConnection, error: unknown): Promise<boolean> {
     const failure = error instanceof NexusError ? error.cause : error;
     if (failure instanceof DatabaseFailure && failure.doubtful) return false;
     return connection.query('rollback').then(
@@ -190,7 +120,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Driver> {
    * Sends the last requests and COMMIT together. A connection that is lost now leaves it open whether the change
    * happened, so that it must not be repeated blindly.
    */
-  async function finish(connection: Connection, request: Request): Promise<Result> {
+  async function finish(connection: TakenConnection, request: Request): Promise<Result> {
     const requested = execute(connection, request);
     const committed = connection.query('commit');
     const [answered, ended] = await Promise.allSettled([requested, committed]);
@@ -237,28 +167,6 @@ function settings(limits: Readonly<Record<string, number>>): string {
   return Object.entries(limits)
     .map(([name, value]) => `set local ${name} = ${value}`)
     .join(';');
-}
-
-/** The options that somebody gave the address stand, and ours beside them. */
-function withPlanCacheMode(url: string): string {
-  const changed = new URL(url);
-  const given = changed.searchParams.get('options');
-  changed.searchParams.set('options', `${given === null ? '' : `${given} `}-c plan_cache_mode=${planCacheMode}`);
-  return changed.href;
-}
-
-/** Outside a transaction. */
-async function using<R>(connections: Connections, deadline: Deadline, work: (connection: Connection) => Promise<R>): Promise<R> {
-  const connection = await connections.take(deadline);
-  let clean = true;
-  try {
-    return await work(connection);
-  } catch (error) {
-    clean = !(error instanceof DatabaseFailure && error.doubtful);
-    throw error;
-  } finally {
-    connection.giveBack(clean);
-  }
 }
 
 /** Waits for all, then throws the first failure: the later ones only say that the transaction had failed. */
