@@ -202,7 +202,7 @@ onPostgres('what a database says for a while', () => {
   });
 
   it('a database that has become read-only (25006) is an outage, and connections to it are not kept', async () => {
-    const { store, way } = await openOverWay();
+    const { store, way } = await openOverWay({ maxConnections: 6 });
     const name = new URL(url).pathname.slice(1);
     await write(store);
     const readOnly = (value: string) =>
@@ -213,13 +213,19 @@ onPostgres('what a database says for a while', () => {
     await readOnly('on');
     way.cut();
     await systemTimers.sleep(50); // until it is known
+    const ask = () => store.listSessions(newTenant(), { limit: 1 });
     try {
+      await Promise.all(Array.from({ length: 6 }, ask));
+      expect(way.open).toBe(6);
       await expect(write(store)).rejects.toMatchObject({ code: 'storage_unavailable', message: expect.stringContaining('read-only') });
     } finally {
       await readOnly('off');
     }
     // Nobody cuts its connections: those that were opened to the standby must not be asked again.
-    expect(await write(store)).toMatchObject({ type: 'committed' });
+    await systemTimers.sleep(50);
+    expect(way.open).toBeLessThan(3);
+    const results = await Promise.all([write(store), write(store), write(store)]);
+    expect(results.map(({ type }) => type)).toEqual(['committed', 'committed', 'committed']);
   });
 
   it('a session that an operator ends (57P01) costs nobody a change', async () => {

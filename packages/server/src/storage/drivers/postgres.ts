@@ -124,17 +124,15 @@ export async function openPostgres(options: PostgresOptions): Promise<Driver> {
     const requested = execute(connection, request);
     const committed = connection.query('commit');
     const [answered, ended] = await Promise.allSettled([requested, committed]);
-    for (const each of [answered, ended]) {
-      if (each.status === 'fulfilled') continue;
-      const { reason } = each;
-      if (!(reason instanceof DatabaseFailure) || reason.failure !== 'outage') throw reason;
-      throw new NexusError('storage_unavailable', `${reason.reason} while a change was written; it may have happened`, { cause: reason });
+    if (ended.status === 'fulfilled') {
+      // Postgres answers the commit of a failed transaction with a rollback, and with success.
+      if (answered.status === 'rejected') throw answered.reason;
+      if (ended.value.command !== 'COMMIT') throw new NexusError('internal', 'a transaction was rolled back instead of committed');
+      return answered.value;
     }
-    // Postgres answers the commit of a failed transaction with a rollback, and with success.
-    if (ended.status === 'fulfilled' && ended.value.command !== 'COMMIT') {
-      throw new NexusError('internal', 'a transaction was rolled back instead of committed');
-    }
-    return answered.status === 'fulfilled' ? answered.value : { rows: [], changes: 0 };
+    const reason: unknown = answered.status === 'rejected' ? answered.reason : ended.reason;
+    if (!(reason instanceof DatabaseFailure) || reason.failure !== 'outage') throw reason;
+    throw new NexusError('storage_unavailable', `${reason.reason} while a change was written; it may have happened`, { cause: reason });
   }
 
   try {
