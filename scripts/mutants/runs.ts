@@ -362,4 +362,25 @@ export const runMutants: readonly Mutant[] = [
     by: '    bell.close();\n',
     tests: [`${runs}/stream/follow.test.ts`],
   },
+  {
+    bug: 'a change that was written unheard is taken for one of another worker',
+    file: `${runs}/drive/writer.ts`,
+    replace: "answer.type === 'fenced' && attempts > 1 ?",
+    by: "answer.type === 'fenced' && attempts > 1_000 ?",
+    tests: writerTests,
+  },
+  {
+    bug: 'what another worker made of a run is taken for what was written unheard',
+    file: `${runs}/drive/unheard.ts`,
+    replace: ' || row.epoch !== fence.epoch',
+    by: '',
+    tests: [`${runs}/drive/unheard.test.ts`],
+  },
+  {
+    bug: 'a run drops what it paid for at the first answer that the store owes',
+    file: `${runs}/drive/patience.ts`,
+    replace: 'if (isUnwritable(error) || !mayGoOn(clock.monotonic() - startedMs)) throw error;',
+    by: 'throw error;',
+    tests: writerTests,
+  },
 ];

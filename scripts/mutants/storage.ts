@@ -2,6 +2,8 @@ import { type Mutant, server } from './mutant.ts';
 
 const commit = `${server}/storage/commit`;
 const conformance = ['test/conformance/storage.test.ts'];
+const drivers = `${server}/storage/drivers`;
+const outageTests = ['test/conformance/storage-outages.test.ts'];
 const groupTests = [`${commit}/group.test.ts`];
 
 export const storageMutants: readonly Mutant[] = [
@@ -95,5 +97,54 @@ export const storageMutants: readonly Mutant[] = [
     replace: '        known.set(key, row);\n        created',
     by: '        created',
     tests: [`${commit}/batch.test.ts`],
+  },
+  {
+    bug: 'what a database says besides is held against the statement',
+    file: `${drivers}/failures.ts`,
+    replace: 'const ofTheStatement = /^(22|23|42)/;',
+    by: 'const ofTheStatement = /^(?!08|57P|53300)/;',
+    tests: [`${drivers}/failures.test.ts`],
+  },
+  {
+    bug: 'connections to a server that has become a standby are asked again',
+    file: `${drivers}/connections.ts`,
+    replace: '        if (failure.doubtful && session.era === era) doubtAll();\n',
+    by: '',
+    tests: outageTests,
+  },
+  {
+    bug: 'a connection that was never opened keeps its place',
+    file: `${drivers}/connections.ts`,
+    replace: '    } catch (error) {\n      left();\n',
+    by: '    } catch (error) {\n',
+    tests: outageTests,
+  },
+  {
+    bug: 'a COMMIT whose answer is lost is repeated blindly',
+    file: `${drivers}/postgres.ts`,
+    replace: "    if (!(reason instanceof DatabaseFailure) || reason.failure !== 'outage') throw reason;",
+    by: '    if (performance.now() > 0) throw reason;',
+    tests: outageTests,
+  },
+  {
+    bug: 'a commit behind one that is not answered waits for as long again',
+    file: `${commit}/group.ts`,
+    replace: '      giveUp(lane);\n',
+    by: '',
+    tests: groupTests,
+  },
+  {
+    bug: 'a lease that a wrong clock wrote holds its runs for as long as the clock was wrong',
+    file: `${server}/storage/tables/queue.ts`,
+    replace: "where('workers.expires_at', '<=', where('workers.lease_ms', '+', params.latest))",
+    by: "where('workers.expires_at', '>', params.now)",
+    tests: conformance,
+  },
+  {
+    bug: 'a clock that is wrong stays wrong',
+    file: `${server}/storage/shared-clock.ts`,
+    replace: 'now: () => local.now() + offsetMs,',
+    by: 'now: () => local.now(),',
+    tests: [`${server}/storage/shared-clock.test.ts`],
   },
 ];

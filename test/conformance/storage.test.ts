@@ -2,6 +2,7 @@ import { afterAll, describe, it } from 'vitest';
 import type { Store } from '../../packages/server/src/storage/index.ts';
 import { postgresSubject, type StoreSubject, sqliteSubject } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
+import { describeClocks } from './storage-clocks.ts';
 import { describeLedgerStore } from './storage-ledger.ts';
 import { describeLocks } from './storage-locks.ts';
 import { describeLedgerProcesses } from './storage-processes.ts';
@@ -27,6 +28,7 @@ function describeOn(subject: StoreSubject): void {
     describeLedgerStore(subject, open);
     describeLedgerProcesses(subject, open);
     describeLocks(subject, open);
+    describeClocks(subject, open);
   });
 }
 

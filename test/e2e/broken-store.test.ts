@@ -95,7 +95,7 @@ it('a run whose work cannot be written ends as failed instead of paying for it f
 it('a run is not left behind by a worker that lives on, when the store was away for a moment', async () => {
   let away = false;
   let done = false;
-  const { app } = await start(({ commit }) => {
+  const { app, sim } = await start(({ commit }) => {
     if (isAnswer(commit) && !done) away = true;
     return away ? new Error('the connection was lost') : undefined;
   });
@@ -105,6 +105,8 @@ it('a run is not left behind by a worker that lives on, when the store was away 
   done = true;
   away = false;
   expect(await until(app, runId, 'failed', 'completed')).toBe('completed');
+  // What was in memory was paid for: it is written when the store is back, not asked for again.
+  expect(sim.stats().models['sim-large']?.requests).toBe(1);
   expect(await auditLedger(app.store, tenant)).toEqual([]);
 }, 20_000);
 

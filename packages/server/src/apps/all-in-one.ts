@@ -11,7 +11,7 @@ import { ledgerRules } from '#ledger';
 import type { ModelService } from '#llm';
 import { createPolicyEngine, type PolicySource } from '#policy';
 import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
-import type { Store } from '#storage';
+import { createSharedClock, type SharedClock, type Store } from '#storage';
 import { openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
 import { createFixedSource, createSandbox, createSessionFolders, createToolService, createWorkspaces, type Tool } from '#tools';
@@ -55,7 +55,8 @@ export interface AllInOne {
 
 /** Starts the whole platform in this process and resolves when it is ready. Leaves nothing open when it throws. */
 export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne> {
-  const { config, version, clock = systemClock } = options;
+  const { config, version } = options;
+  const clock = createSharedClock(options.clock ?? systemClock);
   const closers: (() => Promise<void> | void)[] = [];
   let closing: Promise<void> | undefined;
   const closeAll = async () => {
@@ -85,16 +86,20 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     tellUnread(logger, config.policiesDir, policies.unread);
     tellUnread(logger, config.agentsDir, agents.unread);
     const opened = await openStore({
-      ...(config.databaseUrl === undefined ? { dataDir: config.dataDir } : { url: config.databaseUrl }),
+      ...storeOptions(config),
       ledgerRules,
       clock,
       timers: systemTimers,
       ids,
-      synchronous: config.sqlite.synchronous,
-      maxConnections: config.postgres.maxConnections,
       transaction: config.transaction,
+      onNotice: (message) => logger.warn({}, message),
+    }).catch((error: unknown) => {
+      logger.error({ err: error }, 'the database could not be opened');
+      throw error;
     });
     closers.push(() => opened.close());
+    await clock.follow(() => opened.now());
+    closers.push(keepFollowing(clock, opened, logger));
     const store = logCommits(options.wrapStore?.(opened) ?? opened, logger);
     const bus = await openBusOf(busKind(config), (error) => logger.warn({ err: error }, 'the bus lost its server'));
     closers.push(() => bus.close());
@@ -256,6 +261,28 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
   return { orchestrator, services, metrics };
 }
 
+/** How often the clock of this process is compared with the database's. */
+const followMs = 15_000;
+
+/** Keeps the clock right for as long as the store is open; the result ends that. */
+function keepFollowing(clock: SharedClock, store: Store, logger: Logger): () => Promise<void> {
+  let reading = Promise.resolve();
+  const cancel = systemTimers.every(followMs, () => {
+    reading = clock
+      .follow(() => store.now())
+      .catch((error: unknown) => logger.warn({ err: error }, 'the clock could not be compared with that of the database'));
+  });
+  return async () => {
+    cancel();
+    await reading;
+  };
+}
+
+function storeOptions({ databaseUrl, dataDir, sqlite, postgres, storage }: NexusConfig) {
+  const place = databaseUrl === undefined ? { dataDir } : { url: databaseUrl };
+  return { ...place, ...sqlite, ...postgres, ...storage };
+}
+
 function sandboxOptions({ sandbox }: NexusConfig) {
   const { maxThreads, maxQueued, idleMs, ...limits } = sandbox;
   return { limits, maxQueued, idleMs, ...(maxThreads === undefined ? {} : { maxThreads }) };
@@ -300,7 +327,7 @@ function factsOf(config: NexusConfig) {
 export async function migrateStore(config: NexusConfig): Promise<void> {
   await makeDataFolder(config.dataDir);
   const store = await openStore({
-    ...(config.databaseUrl === undefined ? { dataDir: config.dataDir } : { url: config.databaseUrl }),
+    ...storeOptions(config),
     ledgerRules,
     clock: systemClock,
     timers: systemTimers,

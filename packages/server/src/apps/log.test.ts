@@ -36,7 +36,7 @@ describe('the log', () => {
       config: {
         providers: {
           openai: { apiKey: 'secret-key' },
-          compatible: [{ name: 'far', baseUrl: 'https://user:secret-key@models.test/v1', models: ['m'] }],
+          compatible: [{ name: 'far', baseUrl: 'https://models.test/v1', models: ['m'] }],
         },
         proxy: { https: 'http://user:secret-key@proxy.test:3128' },
       },

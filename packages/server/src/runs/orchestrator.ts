@@ -1,5 +1,6 @@
 import type { TenantId } from '@nexus-agent/protocol';
 import type { Bus } from '#bus';
+import { settlesWithin } from '#core';
 import { createWorker, type DispatchSettings, type Wake } from '#runs/dispatch';
 import { createTranscripts } from '#runs/journal';
 import { startChild } from '#runs/start';
@@ -24,11 +25,13 @@ export interface Orchestrator {
   /** Begins to claim runs. Until then only what is read works. */
   start(): Promise<void>;
   readonly liveRuns: number;
-  /** False while draining, or when the database does not answer. */
+  /** False while draining, or when the database does not answer within two seconds. */
   ready(): Promise<{ readonly ready: boolean; readonly reason?: string }>;
   /** Starts nothing new, lets calls in flight finish for `timeoutMs`, gives the rest up to other processes, and ends the lease. */
   drain(timeoutMs: number): Promise<void>;
 }
+
+const readyWithinMs = 2_000;
 
 /** Joins the parts of the engine. Opens and closes nothing: the caller owns the store, the bus, the models and the tools. */
 export function createOrchestrator({ engine, bus, agents, defaultAgent, dispatch }: OrchestratorOptions): Orchestrator {
@@ -52,12 +55,14 @@ export function createOrchestrator({ engine, bus, agents, defaultAgent, dispatch
     },
     async ready() {
       if (dispatcher.draining) return { ready: false, reason: 'this process is draining' };
-      try {
-        await engine.store.listSessions('default' as TenantId, { limit: 1 }); // any tenant does: the question is whether the database answers
-        return { ready: true };
-      } catch {
-        return { ready: false, reason: 'the database does not answer' };
-      }
+      const asked = engine.store.listSessions('default' as TenantId, { limit: 1 }); // any tenant does: the question is whether the database answers
+      const isAnswered = asked.then(
+        () => true,
+        () => false,
+      );
+      // Who asks has less patience than whoever wants work done.
+      const inTime = await settlesWithin(engine.timers, isAnswered, readyWithinMs);
+      return inTime && (await isAnswered) ? { ready: true } : { ready: false, reason: 'the database does not answer' };
     },
     drain: (timeoutMs) => dispatcher.drain(timeoutMs),
   };

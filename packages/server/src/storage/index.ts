@@ -21,4 +21,5 @@ export type {
   Store,
   StoredEvent,
 } from '#storage/contract';
+export { createSharedClock, type SharedClock } from './shared-clock.ts';
 export { viewPage } from './view-page.ts';

@@ -2,7 +2,7 @@ import type { Clock, IdSource, Timers } from '#core';
 import type { LedgerRules } from '#ledger';
 import { type BatchResult, commitBatch, createGroupCommit } from '#storage/commit';
 import type { Commit, Store } from '#storage/contract';
-import type { Driver } from '#storage/program';
+import { type Driver, databaseNow } from '#storage/program';
 import {
   answerApproval,
   claimRuns,
@@ -40,6 +40,8 @@ export interface StoreDependencies {
   readonly clock: Clock;
   readonly timers: Pick<Timers, 'soon'>;
   readonly ids: IdSource;
+  /** Whatever is asked of the store is answered, or has failed, after about so long. */
+  readonly timeoutMs: number;
   /** Bounds of one transaction; see {@link createGroupCommit} and `commitBatch`. */
   readonly transaction?: { readonly maxCommits: number; readonly maxCharacters: number };
 }
@@ -47,16 +49,18 @@ export interface StoreDependencies {
 const defaultTransaction = { maxCommits: 256, maxCharacters: 4_000_000 };
 
 /** The store on any driver: the queries are the same. */
-export function createStore({ driver, ledgerRules, clock, timers, ids, transaction = defaultTransaction }: StoreDependencies): Store {
+export function createStore(dependencies: StoreDependencies): Store {
+  const { driver, ledgerRules, clock, timers, ids, timeoutMs, transaction = defaultTransaction } = dependencies;
   const { maxCommits, maxCharacters } = transaction;
-  const flush = (commits: readonly Commit[]): Promise<readonly BatchResult[]> =>
-    driver.write(() => commitBatch({ ledgerRules, ids, nowMs: clock.now(), maxCharacters }, commits));
-  const group = createGroupCommit({ flush, maxCommits, timers });
+  const flush = (commits: readonly Commit[], withinMs: number): Promise<readonly BatchResult[]> =>
+    driver.write(() => commitBatch({ ledgerRules, ids, nowMs: clock.now(), maxCharacters }, commits), { withinMs });
+  const group = createGroupCommit({ flush, maxCommits, timeoutMs, clock, timers });
   const { read, write } = driver;
   let closing: Promise<void> | undefined;
 
   return {
     dialect: driver.dialect,
+    now: () => read(databaseNow),
     commit: (commit) => group.commit(commit),
 
     getRun: (tenantId, runId) => read(() => getRun(tenantId, runId)),
@@ -90,7 +94,9 @@ export function createStore({ driver, ledgerRules, clock, timers, ids, transacti
     requestCancel: (tenantId, runId, reason) => write(() => requestCancel(tenantId, runId, reason)),
     requeueRun: (tenantId, runId) => write(() => requeueRun(tenantId, runId)),
 
-    heartbeat: (workerId, leaseMs) => write(() => heartbeat(workerId, leaseMs)),
+    // One that does not come through leaves time for another before the lease ends.
+    heartbeat: (workerId, leaseMs) =>
+      write(() => heartbeat(workerId, leaseMs), { withinMs: Math.min(timeoutMs, Math.max(1_000, leaseMs / 2)) }),
     async claimRuns(workerId, limit) {
       return (await read(hasClaimable)) ? write(() => claimRuns(workerId, limit)) : [];
     },

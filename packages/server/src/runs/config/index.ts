@@ -19,6 +19,10 @@ const runs = z
       z.int().min(0).max(100).default(2),
       'So often in a row may the work of a run turn out to be impossible to write; each time may have cost a model call.',
     ),
+    outagePatienceMs: setting(
+      durationMs().default(30_000),
+      'How long a process keeps a run that the database does not take, when nobody else has taken it over.',
+    ),
     deltaCoalesceMs: setting(
       durationMs().max(1000).default(25),
       'Deltas of so long are sent together; the first of a call is sent at once.',

@@ -1,10 +1,13 @@
 import type { RunId, TenantId } from '@nexus-agent/protocol';
-import type { Clock } from '#core';
+import { type Clock, NexusError } from '#core';
 import type { Queue } from '#storage';
 import type { DispatchSettings } from './port.ts';
 
 export interface Lease {
-  /** Renews the lease on all runs of the worker. Rejects when the store does not answer; the lease then runs on as it was. */
+  /**
+   * Renews the lease on all runs of the worker. Asks twice, as what is not heard of for a while may be one connection and not the
+   * store. Rejects when the store does not answer; the lease then runs on as it was.
+   */
   beat(): Promise<void>;
   /** Whether nobody else may have taken this worker for dead yet. */
   stands(): boolean;
@@ -26,13 +29,22 @@ export function createLease({ store, clock, workerId, settings, onCancel }: Leas
   let lastBeat = { monotonic: Number.NEGATIVE_INFINITY, wall: Number.NEGATIVE_INFINITY };
   // By both clocks: one stands still while a machine sleeps, the other may be set.
   const sinceBeat = () => Math.max(clock.monotonic() - lastBeat.monotonic, clock.now() - lastBeat.wall);
+  async function renew(): Promise<void> {
+    // The lease counts from before the request, however long its answer takes.
+    const sentAt = { monotonic: clock.monotonic(), wall: clock.now() };
+    const { cancelRequested } = await store.heartbeat(workerId, settings.leaseMs);
+    lastBeat = sentAt;
+    for (const run of cancelRequested) onCancel(run);
+  }
+
   return {
     async beat() {
-      // The lease counts from before the request, however long its answer takes.
-      const sentAt = { monotonic: clock.monotonic(), wall: clock.now() };
-      const { cancelRequested } = await store.heartbeat(workerId, settings.leaseMs);
-      lastBeat = sentAt;
-      for (const run of cancelRequested) onCancel(run);
+      try {
+        await renew();
+      } catch (error) {
+        if (!(error instanceof NexusError) || !error.retryable) throw error;
+        await renew();
+      }
     },
     stands: () => sinceBeat() < settings.leaseMs,
     isLate: () => sinceBeat() > settings.heartbeatMs * 2,

@@ -79,6 +79,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
       engine,
       channel: engine.hub.openLocal(key),
       spans: createRunSpans(engine, options.context, options.state, options.span),
+      leaseStands: () => lease.stands(),
       async startChild(parent, call) {
         if (await startChild(parent, call)) topic.wake({ tenantId: parent.tenantId, runId: call.childRunId });
       },

@@ -39,6 +39,7 @@ it('tells a model call that asks for another attempt when there is nobody left t
     mailbox,
     stopping,
     startChild: async () => undefined,
+    patience: (work) => work(),
   });
   const call = { callId: 'call_1', step: 1, purpose: 'answer', request: makeRequest('x') };
   effects.beginModel({ call, target, attempt: 1, reserve: { wallMs: { max: 1_000 } } } as unknown as RunModelAttempt, undefined, 1);

@@ -14,6 +14,7 @@ import {
 } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
 import { type NextAttempt, streamModelCall } from './model-call.ts';
+import type { Patience } from './patience.ts';
 import type { AttemptRequest, Mailbox, Report } from './reports.ts';
 import type { RunSpans } from './spans.ts';
 import type { Stopping } from './stopping.ts';
@@ -32,6 +33,7 @@ export interface EffectsOptions {
   readonly spans: RunSpans;
   readonly mailbox: Mailbox;
   readonly stopping: Stopping;
+  readonly patience: Patience;
   /** Creates the child run of a sub-agent call unless it exists. */
   readonly startChild: (parent: RunContext, call: ChildCall) => Promise<void>;
 }
@@ -143,10 +145,10 @@ export class Effects {
   }
 
   #beginChild(call: ChildCall): void {
-    const { context, startChild } = this.#options;
+    const { context, startChild, patience } = this.#options;
     this.#launch(call.callId, async () => {
       try {
-        await startChild(context, call);
+        await patience(() => startChild(context, call));
       } catch (error) {
         if (!(error instanceof NexusError) || error.retryable) throw error;
         return { type: 'childless', callId: call.callId, error: error.toInfo() };

@@ -21,6 +21,7 @@ import type { StoredEvent } from '#storage';
 import { grantAttempt } from './attempts.ts';
 import { type ChildCall, Effects } from './effects.ts';
 import { collectFacts } from './facts.ts';
+import { createPatience } from './patience.ts';
 import { Mailbox } from './reports.ts';
 import type { RunSpans } from './spans.ts';
 import { Stopping } from './stopping.ts';
@@ -57,6 +58,8 @@ export interface ExecutorOptions {
   readonly spans: RunSpans;
   /** Creates the child run of a sub-agent call unless it exists. */
   readonly startChild: (parent: RunContext, call: ChildCall) => Promise<void>;
+  /** Whether nobody else may have taken this process for dead yet. */
+  readonly leaseStands: () => boolean;
   /** How it begins: with the first model attempt, reserved together with the run's creation, or with what is to be written when a run is taken up. */
   readonly opening:
     | {
@@ -84,10 +87,18 @@ export function startExecutor(options: ExecutorOptions): Executor {
   };
   const mailbox = new Mailbox(timers);
   const stopping = new Stopping({ clock, graceMs: settings.stopGraceMs, onChange: () => mailbox.ring() });
-  const writer = new RunWriter(options);
-  const effects = new Effects({ ...options, mailbox, stopping });
-  const { inFlight } = effects;
   let abandoned = false;
+  const patience = createPatience({
+    clock,
+    timers,
+    logger,
+    runId: context.runId,
+    // Beyond the lease the fence tells whether another process has the run; one that cannot reach the store has not.
+    mayGoOn: (elapsedMs) => !abandoned && (options.leaseStands() || elapsedMs < settings.outagePatienceMs),
+  });
+  const writer = new RunWriter({ ...options, patience });
+  const effects = new Effects({ ...options, mailbox, stopping, patience });
+  const { inFlight } = effects;
 
   /** Effects are under way that will report back, or have some time left to do so. */
   function working(): boolean {
@@ -155,7 +166,8 @@ export function startExecutor(options: ExecutorOptions): Executor {
       // Calls that end in the same turn of the event loop share a commit.
       if (inFlight.size > 0 && pending.length === 0 && stopping.why === null) await timers.soon();
       if (abandoned) return 'lost';
-      const { facts, attempts } = await collectFacts({ engine, context, state: writer.state, inFlight, stopping }, mailbox.take());
+      const reports = mailbox.take();
+      const { facts, attempts } = await patience(() => collectFacts({ engine, context, state: writer.state, inFlight, stopping }, reports));
       for (const request of attempts) if (!(await grantAttempt({ engine, context, writer, stopping }, request))) return 'lost';
       const { state } = writer;
       const round = decideRound({ engine, context, state, limits, inFlight, stop: stopping.why, working: working() }, [

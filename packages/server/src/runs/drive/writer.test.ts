@@ -1,11 +1,13 @@
 import type { RunId } from '@nexus-agent/protocol';
 import { afterEach, expect, it } from 'vitest';
-import { NexusError } from '#core';
+import { NexusError, systemClock, systemTimers } from '#core';
 import { createTranscripts, loadState } from '#runs/journal';
 import { startRun } from '#runs/start';
 import { type Proposal, propose, settle } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
 import { openTestRuns, principal, type TestRuns, type TestRunsOptions } from '#runs/testing';
+import { silentLogger } from '#telemetry/testing';
+import { createPatience, type Patience } from './patience.ts';
 import type { RunSpans } from './spans.ts';
 import { RunWriter } from './writer.ts';
 
@@ -13,7 +15,7 @@ let runs: TestRuns | undefined;
 afterEach(() => runs?.close());
 
 /** A run that has begun, and who writes it; its first model call is reserved and announced. */
-async function begin(options: TestRunsOptions = {}) {
+async function begin(options: TestRunsOptions = {}, patience: Patience = (work) => work()) {
   runs = await openTestRuns(options);
   const { engine, agents } = runs;
   const dependencies = { engine, agents, transcripts: createTranscripts(engine.store, 1_000), defaultAgent: 'helper' };
@@ -28,6 +30,7 @@ async function begin(options: TestRunsOptions = {}) {
     state,
     channel: { appended: (events) => void told.push(...events.map(({ seq }) => seq)) } as Partial<LocalChannel> as LocalChannel, // told nothing else
     spans: { wrote: () => undefined } as Partial<RunSpans> as RunSpans, // asked for nothing else
+    patience,
   });
   return { ...runs, writer, told, attempt: opening.attempt, runId: started.row.runId };
 }
@@ -96,4 +99,93 @@ it('writes with each change the totals that the journal has after it', async () 
   await writer.commit(failed);
   expect(writer.state.totals).toMatchObject({ inputTokens: 9, outputTokens: 4 });
   expect((await row(runId)).totals).toEqual(writer.state.totals);
+});
+
+const unavailable = () => new NexusError('storage_unavailable', 'the store is away');
+/** Asks again for as long as the test says. */
+const untiring = (mayGoOn: () => boolean = () => true) =>
+  createPatience({ clock: systemClock, timers: { sleep: () => systemTimers.soon() }, logger: silentLogger, runId: 'run_1', mayGoOn });
+
+it('writes once what the store had written without being heard, and goes on from there', async () => {
+  let unheard = 0;
+  const { writer, told, engine, runId } = await begin(
+    {
+      wrap: (store) => ({
+        async commit(commit) {
+          const result = await store.commit(commit);
+          if (commit.run !== undefined && unheard > 0) {
+            unheard -= 1;
+            throw unavailable();
+          }
+          return result;
+        },
+      }),
+    },
+    untiring(),
+  );
+  const { lastSeq } = writer.state;
+  unheard = 1;
+  const reserved = propose({
+    ledger: [{ type: 'reserve', reservationId: 'res_1', runId, scopes: [{ kind: 'run', id: runId }], fixed: { tokens: 7 }, expiresAt: 1 }],
+    events: ([outcome]) => [{ type: 'step.started', data: { step: outcome?.type === 'reserved' ? (outcome.amounts.tokens ?? 0) : 0 } }],
+  });
+  const result = await writer.commit(reserved);
+  expect(result).toMatchObject({ type: 'committed', outcomes: [{ type: 'reserved', amounts: { tokens: 7 } }] });
+  expect(told).toEqual([lastSeq + 1]);
+  expect(writer.state).toEqual(await loadState(engine.store, principal.tenantId, runId));
+  expect(await writer.commit(step)).toMatchObject({ type: 'committed' });
+  expect(told).toEqual([lastSeq + 1, lastSeq + 2]);
+});
+
+it('is told that the run is lost when another took it over while the store was away, whether or not the change was written', async () => {
+  for (const isWritten of [false, true]) {
+    let away = false;
+    const { writer, engine, row, runId } = await begin(
+      {
+        wrap: (store) => ({
+          async commit(commit) {
+            if (!away || commit.run === undefined) return store.commit(commit);
+            away = false;
+            if (isWritten) await store.commit(commit);
+            const { lastSeq, epoch } = await row(runId);
+            const owner = 'worker_1';
+            const patch = { status: 'queued', leaseOwner: null, dueAt: 1 } as const;
+            await store.commit({ tenantId: principal.tenantId, run: { runId, epoch, owner, lastSeq, patch } });
+            expect(await store.claimRuns('worker_2', 1)).toHaveLength(1);
+            throw unavailable();
+          },
+        }),
+      },
+      untiring(),
+    );
+    away = true;
+    expect(await writer.commit(step)).toEqual({ type: 'fenced' });
+    expect((await row(runId)).leaseOwner).toBe('worker_2');
+    await engine.store.retireWorker('worker_2');
+    await runs?.close();
+  }
+});
+
+it('asks no more once its process may not go on, and never for what cannot be written', async () => {
+  let asked = 0;
+  let error = unavailable();
+  let tries = 3;
+  const { writer } = await begin(
+    {
+      wrap: (store) => ({
+        async commit(commit) {
+          if (commit.run === undefined) return store.commit(commit);
+          asked += 1;
+          throw error;
+        },
+      }),
+    },
+    untiring(() => tries-- > 0),
+  );
+  await expect(writer.commit(step)).rejects.toMatchObject({ code: 'storage_unavailable' });
+  expect(asked).toBe(4);
+  tries = 100;
+  error = new NexusError('internal', 'this cannot be written');
+  await expect(writer.commit(step)).rejects.toMatchObject({ code: 'internal' });
+  expect(asked).toBe(5);
 });

@@ -1,10 +1,12 @@
-import type { JournalEvent, NewEvent } from '@nexus-agent/protocol';
+import type { JournalEvent } from '@nexus-agent/protocol';
 import type { LedgerOutcome } from '#ledger';
 import { fold, foldNew, type RunState } from '#runs/journal';
 import { assumedEvents, commitProposal, type Engine, type Proposal, type RunFence } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
 import type { CommitResult } from '#storage';
+import type { Patience } from './patience.ts';
 import type { RunSpans } from './spans.ts';
+import { type Unheard, whatBecame } from './unheard.ts';
 
 export interface RunWriterOptions {
   readonly engine: Engine;
@@ -12,6 +14,7 @@ export interface RunWriterOptions {
   readonly state: RunState;
   readonly channel: LocalChannel;
   readonly spans: RunSpans;
+  readonly patience: Patience;
 }
 
 /** The one place where a driven run is written, and where its state moves on. */
@@ -29,23 +32,45 @@ export class RunWriter {
   }
 
   /**
-   * Writes under the fence, folds what was written and tells the followers. `totals` are those of the state afterwards,
-   * where the caller knows them. Throws what the store throws; the state is then as before.
+   * Writes under the fence, folds what was written and tells the followers. While the store does not answer it is asked again, and
+   * what it had written unheard counts as written. `totals` are those of the state afterwards, where the caller knows them. Throws
+   * what the store throws in the end; the state is then as before.
    */
   async commit(proposal: Proposal, totals = foldNew(this.#state, assumedEvents(proposal)).totals): Promise<CommitResult> {
-    const { engine, fence, channel, spans } = this.#options;
-    let events: readonly NewEvent[] = [];
+    const { engine, fence, channel, spans, patience } = this.#options;
+    const { lastSeq } = this.#state;
+    const patch = { ...proposal.patch, totals };
+    let decided: Unheard['decided'] = null;
     const whole = {
       ...proposal,
-      patch: { ...proposal.patch, totals },
-      events: (outcomes: readonly LedgerOutcome[]) => (events = proposal.events(outcomes)),
+      patch,
+      events(outcomes: readonly LedgerOutcome[]) {
+        const events = proposal.events(outcomes);
+        decided = { events, outcomes };
+        return events;
+      },
     };
-    const result = await commitProposal(engine.store, fence, this.#state.lastSeq, whole);
+    let attempts = 0;
+    const result = await patience(async () => {
+      attempts += 1;
+      const answer = await commitProposal(engine.store, fence, lastSeq, whole);
+      return answer.type === 'fenced' && attempts > 1 ? this.#lookUp({ fence, lastSeq, patch, decided }) : answer;
+    });
     if (result.type !== 'committed') return result;
+    const { events = [] } = (decided as Unheard['decided']) ?? {}; // set while the store decided
     const written = result.events.map((event, index) => ({ ...events[index], seq: event.seq, at: event.at }) as JournalEvent); // the store numbered exactly these
     this.#state = fold(written, this.#state);
     channel.appended(result.events);
     spans.wrote(written);
     return result;
+  }
+
+  async #lookUp(unheard: Unheard): Promise<CommitResult> {
+    const { store } = this.#options.engine;
+    const { fence, lastSeq, decided } = unheard;
+    const row = await store.getRun(fence.tenantId, fence.runId);
+    const limit = decided?.events.length ?? 0;
+    const events = limit === 0 ? [] : await store.readEvents(fence.tenantId, fence.runId, { after: lastSeq, limit });
+    return whatBecame(unheard, { row, events });
   }
 }

@@ -9,6 +9,8 @@ export interface EngineSettings extends CallSettings, CompactionSettings {
   readonly maxDepth: number;
   /** How long effects may take to stop after they were told to. */
   readonly stopGraceMs: number;
+  /** How long an outage of the store may last before a run is given up whose lease has ended meanwhile. */
+  readonly outagePatienceMs: number;
   /** Part of a model's context that a request may fill before old turns are summarised. */
   readonly compactAt: number;
   /** Characters of the journals of ended runs that are kept in memory. */

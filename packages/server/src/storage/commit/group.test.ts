@@ -6,7 +6,7 @@ import type { Commit } from '#storage/contract';
 import type { BatchResult } from './batch.ts';
 import { createGroupCommit } from './group.ts';
 
-const { timers } = createManualTime();
+const { timers, clock } = createManualTime();
 const committed: BatchResult = { type: 'committed', at: 1, events: [], outcomes: [] };
 const commitsOf = (tenant: string, count: number): Commit[] =>
   Array.from({ length: count }, (_, index) => ({
@@ -19,6 +19,8 @@ it('writes commits of one tenant that come together in one transaction, at most 
   const batches: string[] = [];
   const group = createGroupCommit({
     timers,
+    clock,
+    timeoutMs: 1_000,
     maxCommits: 3,
     async flush(commits) {
       batches.push(`${commits[0]?.tenantId} ${keysOf(commits)}`);
@@ -33,6 +35,8 @@ it('hands the next transaction what one has not taken, in order and before what 
   const batches: string[] = [];
   const group = createGroupCommit({
     timers,
+    clock,
+    timeoutMs: 1_000,
     maxCommits: 4,
     async flush(commits) {
       batches.push(keysOf(commits));
@@ -46,6 +50,8 @@ it('hands the next transaction what one has not taken, in order and before what 
 it('repeats a transaction that failed one commit at a time, so that the poisonous one fails alone', async () => {
   const group = createGroupCommit({
     timers,
+    clock,
+    timeoutMs: 1_000,
     maxCommits: 9,
     async flush(commits) {
       if (keysOf(commits).includes('1')) throw new NexusError('internal', 'poison');
@@ -60,6 +66,8 @@ it('does not repeat what the database did not answer, and refuses commits once i
   let flushes = 0;
   const group = createGroupCommit({
     timers,
+    clock,
+    timeoutMs: 1_000,
     maxCommits: 9,
     async flush() {
       flushes += 1;
@@ -71,4 +79,27 @@ it('does not repeat what the database did not answer, and refuses commits once i
   expect(flushes).toBe(1);
   await group.close();
   await expect(group.commit({ tenantId: TenantId.parse('a') })).rejects.toMatchObject({ code: 'storage_unavailable' });
+});
+
+it('fails a commit whose time has passed behind one that is not answered, and gives the next the rest of its own', async () => {
+  const time = createManualTime();
+  const given: [string, number][] = [];
+  const group = createGroupCommit({
+    timers: time.timers,
+    clock: time.clock,
+    timeoutMs: 1_000,
+    maxCommits: 1,
+    async flush(commits, withinMs) {
+      given.push([keysOf(commits), withinMs]);
+      await time.timers.sleep(600);
+      return commits.map(() => committed);
+    },
+  });
+  const results = Promise.allSettled(commitsOf('a', 3).map((commit) => group.commit(commit)));
+  await time.advance(2_000);
+  expect((await results).map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected']);
+  expect(given).toEqual([
+    ['0', 1_000],
+    ['1', 400],
+  ]);
 });

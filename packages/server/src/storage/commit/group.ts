@@ -1,4 +1,4 @@
-import { NexusError, type Timers } from '#core';
+import { type Clock, NexusError, type Timers } from '#core';
 import type { Commit, CommitResult } from '#storage/contract';
 import type { BatchResult } from './batch.ts';
 
@@ -7,13 +7,17 @@ export interface GroupCommitOptions {
    * Applies a batch in one transaction; the promise resolves after COMMIT. It answers as many as the transaction has
    * taken, at least one; the others come again with the next.
    */
-  readonly flush: (commits: readonly Commit[]) => Promise<readonly BatchResult[]>;
+  readonly flush: (commits: readonly Commit[], withinMs: number) => Promise<readonly BatchResult[]>;
   readonly maxCommits: number;
+  /** A commit is answered, or has failed, after about so long, also behind others that the database does not answer. */
+  readonly timeoutMs: number;
+  readonly clock: Pick<Clock, 'monotonic'>;
   readonly timers: Pick<Timers, 'soon'>;
 }
 
 interface Pending {
   readonly commit: Commit;
+  readonly since: number;
   resolve(result: CommitResult): void;
   reject(error: unknown): void;
 }
@@ -27,13 +31,16 @@ export function createGroupCommit(options: GroupCommitOptions): {
   /** Refuses new commits and waits for those accepted. */
   close(): Promise<void>;
 } {
+  const { clock, timeoutMs } = options;
   const lanes = new Map<string, Pending[]>();
   const draining = new Set<Promise<void>>();
   let closed = false;
 
   async function drain(tenantId: string, lane: Pending[]): Promise<void> {
     await options.timers.soon();
-    while (lane.length > 0) {
+    for (;;) {
+      giveUp(lane);
+      if (lane.length === 0) break;
       const batch = lane.splice(0, options.maxCommits);
       const taken = await flush(batch);
       if (taken < batch.length) lane.unshift(...batch.slice(taken));
@@ -41,10 +48,26 @@ export function createGroupCommit(options: GroupCommitOptions): {
     lanes.delete(tenantId);
   }
 
+  const leftMs = ({ since }: Pending) => since + timeoutMs - clock.monotonic();
+
+  /** Those whose time has passed in the lane fail unwritten: they came first, so they stand first. */
+  function giveUp(lane: Pending[]): void {
+    for (let [first] = lane; first !== undefined && leftMs(first) <= 0; [first] = lane) {
+      lane.shift();
+      first.reject(new NexusError('storage_unavailable', `the database did not come to this change within ${timeoutMs} ms; try again`));
+    }
+  }
+
   /** Answers the first of the batch, and says how many. */
   async function flush(batch: readonly Pending[]): Promise<number> {
+    const [first] = batch;
     try {
-      const results = await options.flush(batch.map((pending) => pending.commit));
+      // The last moments of the oldest are not all that the others get.
+      const withinMs = first === undefined ? timeoutMs : Math.max(leftMs(first), timeoutMs / 4);
+      const results = await options.flush(
+        batch.map((pending) => pending.commit),
+        withinMs,
+      );
       if (results.length === 0) throw new NexusError('internal', 'a transaction took no commit');
       results.forEach((result, index) => {
         answer(batch[index], result);
@@ -61,7 +84,7 @@ export function createGroupCommit(options: GroupCommitOptions): {
     commit(commit) {
       if (closed) return Promise.reject(new NexusError('storage_unavailable', 'the store is closed'));
       return new Promise((resolve, reject) => {
-        const pending: Pending = { commit, resolve, reject };
+        const pending: Pending = { commit, since: clock.monotonic(), resolve, reject };
         const lane = lanes.get(commit.tenantId);
         if (lane) {
           lane.push(pending);

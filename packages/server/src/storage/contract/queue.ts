@@ -1,7 +1,7 @@
 import type { RunId, TenantId } from '@nexus-agent/protocol';
 import type { RunRow } from './runs.ts';
 
-/** Who drives which run. */
+/** Who drives which run. Times are compared by the database's clock. */
 export interface Queue {
   /** Asks for a run to be cancelled and makes it due. False when it has already ended or does not exist. The first reason stays. */
   requestCancel(tenantId: TenantId, runId: RunId, reason: string): Promise<boolean>;
@@ -15,7 +15,7 @@ export interface Queue {
   ): Promise<{ cancelRequested: readonly { tenantId: TenantId; runId: RunId; reason: string }[] }>;
   /**
    * Takes over up to `limit` runs that nobody drives: queued and due, waiting and due, or running under a worker whose
-   * lease ended. Each gets `workerId` as owner, epoch + 1 and status `running`. Two workers never get the same epoch.
+   * lease ended, or lies further ahead than it is long. Each gets `workerId` as owner, epoch + 1 and status `running`. Two workers never get the same epoch.
    */
   claimRuns(workerId: string, limit: number): Promise<readonly RunRow[]>;
   /** Running runs whose owner this worker is: what it may have claimed without hearing of it. */

@@ -21,5 +21,7 @@ export type Store = CommitStore &
   AgentStore &
   IdentityStore & {
     readonly dialect: 'sqlite' | 'postgres';
+    /** Milliseconds since 1970 by the clock that all processes on this database share. */
+    now(): Promise<number>;
     close(): Promise<void>;
   };

@@ -17,15 +17,7 @@ import type { MigrationTypes } from '../migrations/migration.ts';
 export interface DatabaseDialect {
   readonly builder: QueryBuilder;
   readonly migrationTypes: MigrationTypes;
-  /** How a failure is to be handled, see {@link Failure}. */
-  classify(error: unknown): Failure;
 }
-
-/**
- * `busy`: another transaction was in the way, the same again will do. `conflict`: another transaction inserted the
- * same key first, the same again will see it. `lost`: the connection is gone. `fatal`: the statement itself is wrong.
- */
-export type Failure = 'busy' | 'conflict' | 'lost' | 'fatal';
 
 type Database = DatabaseOf<(typeof tables)[number]>;
 
@@ -45,15 +37,6 @@ export function createSqliteDialect(): DatabaseDialect {
   return {
     builder: { db, dialect: parts },
     migrationTypes: { text: 'text', clustered: ' without rowid' },
-    classify(error) {
-      const code = property(error, 'errcode');
-      if (typeof code !== 'number') return 'fatal';
-      const primary = code & 0xff;
-      if (primary === 5 || primary === 6) return 'busy'; // SQLITE_BUSY, SQLITE_LOCKED
-      if (code === 1555 || code === 2067) return 'conflict'; // SQLITE_CONSTRAINT_PRIMARYKEY, _UNIQUE
-      if (primary === 10 || primary === 13 || primary === 14) return 'lost'; // SQLITE_IOERR, _FULL, _CANTOPEN
-      return 'fatal';
-    },
   };
 }
 
@@ -71,25 +54,7 @@ export function createPostgresDialect(): DatabaseDialect {
   return {
     builder: { db, dialect: parts },
     migrationTypes: { text: 'text collate "C"', clustered: '' },
-    classify(error) {
-      const code = property(error, 'code');
-      if (typeof code !== 'string') return isConnectionLoss(error) ? 'lost' : 'fatal';
-      if (code === '40001' || code === '40P01' || code === '55P03') return 'busy'; // serialization, deadlock, lock timeout
-      if (code === '23505') return 'conflict';
-      // 55000 while connecting: the database lets nobody in for now.
-      if (/^(08|57P|53|25P03|55000)/.test(code) || /^E[A-Z]+$/.test(code)) return 'lost';
-      return 'fatal';
-    },
   };
-}
-
-function property(error: unknown, name: string): unknown {
-  return typeof error === 'object' && error !== null && name in error ? Reflect.get(error, name) : undefined;
-}
-
-/** `pg` reports these without a code. */
-function isConnectionLoss(error: unknown): boolean {
-  return error instanceof Error && /terminated|timeout|not queryable|client has encountered|ended/i.test(error.message);
 }
 
 type InsertRequest = Extract<Request, { type: 'insert' }>;

@@ -19,22 +19,30 @@ export interface OpenStoreOptions extends Pick<StoreDependencies, 'transaction'>
   readonly synchronous?: 'NORMAL' | 'FULL';
   /** Postgres only: connections of this process. Default 10. */
   readonly maxConnections?: number;
+  /** Whatever is asked of the store is answered, or has failed, after about so long. Default 8000. */
+  readonly timeoutMs?: number;
+  /** Postgres only: the same for bringing the schema up to date. Default: as `timeoutMs`. */
+  readonly migrationTimeoutMs?: number;
+  /** Hears, while the database is being opened, of what works less well than it could. */
+  readonly onNotice?: (message: string) => void;
 }
 
 /**
  * Opens the database and brings its schema up to date. Throws `schema_too_new`, `storage_unavailable`,
- * `config_invalid`, or `internal` for a file that is no database; leaves nothing open then.
+ * or `config_invalid` where only other settings, rights or files help; the message says which. Leaves nothing open then.
  */
 export async function openStore(options: OpenStoreOptions): Promise<Store> {
-  const { clock, timers, ids, ledgerRules, transaction } = options;
-  const driver = await openDriver(options);
-  return createStore({ driver, ledgerRules, clock, timers, ids, ...(transaction === undefined ? {} : { transaction }) });
+  const { clock, timers, ids, ledgerRules, transaction, timeoutMs = 8_000 } = options;
+  const driver = await openDriver({ ...options, timeoutMs });
+  return createStore({ driver, ledgerRules, clock, timers, ids, timeoutMs, ...(transaction === undefined ? {} : { transaction }) });
 }
 
-async function openDriver({ url, dataDir, clock, synchronous = 'NORMAL', maxConnections = 10 }: OpenStoreOptions): Promise<Driver> {
-  if (url === 'sqlite::memory:') return openSqlite({ synchronous, clock });
-  if (url === undefined && dataDir !== undefined) return openSqlite({ synchronous, clock, dataDir });
+async function openDriver(options: OpenStoreOptions & { readonly timeoutMs: number }): Promise<Driver> {
+  const { url, dataDir, clock, synchronous = 'NORMAL', maxConnections = 10, timeoutMs } = options;
+  if (url === 'sqlite::memory:') return openSqlite({ synchronous, timeoutMs, clock });
+  if (url === undefined && dataDir !== undefined) return openSqlite({ synchronous, timeoutMs, clock, dataDir });
   if (url === undefined) throw new NexusError('config_invalid', 'either a database URL or a data directory is needed');
   if (!/^postgres(ql)?:\/\//.test(url)) throw new NexusError('config_invalid', 'the database URL must start with postgres://');
-  return openPostgres({ url, maxConnections, clock });
+  const { migrationTimeoutMs = timeoutMs, onNotice = () => undefined } = options;
+  return openPostgres({ url, maxConnections, timeoutMs, migrationTimeoutMs, clock, onNotice });
 }

@@ -1,74 +1,62 @@
-import type { Pool, PoolClient } from 'pg';
 import { type Clock, NexusError } from '#core';
 import type { Driver, Program, Request, Result, Value } from '#storage/program';
 import { migrateSchema } from '../migrations/index.ts';
 import { createCompiler } from './compile.ts';
+import type { TakenConnection } from './connections.ts';
+import { type Deadline, deadlineIn } from './deadline.ts';
 import { createPostgresDialect, postgresSets } from './dialects.ts';
+import { DatabaseFailure } from './failures.ts';
+import { explainPostgres } from './openings.ts';
 import { withRetries } from './retry.ts';
+import { connectPostgres, retrying, serverLimits, using } from './sessions.ts';
 
 export interface PostgresOptions {
   readonly url: string;
   readonly maxConnections: number;
+  /** Whatever is asked of the database is answered, or has failed, after so long: connecting, waiting and repeating included. */
+  readonly timeoutMs: number;
+  /** The same for bringing the schema up to date. */
+  readonly migrationTimeoutMs: number;
   readonly clock: Clock;
+  /** Hears, while the database is being opened, of what works less well than it could. */
+  readonly onNotice: (message: string) => void;
 }
 
 /** Any number, the same in every version: it names the right to migrate. */
 const migrationLock = 4_815_162_342;
+const poolerNotice =
+  'a pooler in transaction mode stands before the database: settings go with each transaction, and notifications do not pass, so that ' +
+  'other processes hear of changes by looking; a direct connection or NEXUS_REDIS_URL makes live text fast again';
 
-/** Numbers of 64 bits arrive as numbers: no amount or time exceeds 2^53. */
-const types = {
-  getTypeParser: (oid: number, format?: string) =>
-    format !== 'binary' && numeric.has(oid) ? (value: string) => Number(value) : (value: string) => value,
-};
-const numeric: ReadonlySet<number> = new Set([20, 21, 23, 1700]); // int8, int2, int4, numeric
-
-export async function openPostgres({ url, maxConnections, clock }: PostgresOptions): Promise<Driver> {
-  // Loaded here: a server on the embedded database never pays for it.
-  const { default: pg } = await import('pg');
-  const pool: Pool = new pg.Pool({
-    connectionString: url,
-    max: maxConnections,
-    idleTimeoutMillis: 30_000,
-    connectionTimeoutMillis: 10_000,
-    keepAlive: true,
-    application_name: 'nexus-agent',
-    // A process that is stopped in mid-transaction must not hold its locks against those that take over.
-    idle_in_transaction_session_timeout: 3000,
-    // A plan that is kept from when the tables were empty reads a whole tenant for each key until the next ANALYZE.
-    options: '-c plan_cache_mode=force_custom_plan',
-    types,
-    pipeline: true,
-  });
-  // The pool drops the connection that broke while idle; whoever asks next gets a new one or the error.
-  pool.on('error', () => {});
-  // One that breaks while it is in use fails its queries; the event besides would end the process if nobody heard it.
-  pool.on('connect', (client) => client.on('error', () => {}));
+export async function openPostgres(options: PostgresOptions): Promise<Driver> {
+  const { url, timeoutMs, migrationTimeoutMs, clock, onNotice } = options;
   const dialect = createPostgresDialect();
-  const retry = { classify: dialect.classify, busyMs: 10_000, conflicts: 5, losses: 2 };
   const compile = createCompiler(dialect.builder);
+  const { connections, mode } = await connectPostgres(options);
+  if (mode === 'pooled') onNotice(poolerNotice);
 
-  async function execute(client: Pool | PoolClient, request: Request): Promise<Result> {
+  async function execute(connection: TakenConnection, request: Request): Promise<Result> {
     switch (request.type) {
       case 'statement': {
         const { sql, bind } = compile(request.statement);
-        return prepared(client, sql, bind(request.params));
+        return prepared(connection, sql, bind(request.params));
       }
       case 'query': {
         const { sql, parameters } = request.build(dialect.builder).compile();
-        return answer(await client.query(sql, [...parameters]));
+        return answer(await connection.query({ text: sql, values: [...parameters] }));
       }
       case 'raw':
-        return answer(await client.query(request.sql, [...request.params]));
+        return answer(await connection.query({ text: request.sql, values: [...request.params] }));
       case 'insert':
-        return prepared(client, postgresSets.insert(request), [JSON.stringify(request.rows)]);
+        return prepared(connection, postgresSets.insert(request), [JSON.stringify(request.rows)]);
       case 'update':
-        return prepared(client, postgresSets.update(request), [JSON.stringify(request.rows)]);
+        return prepared(connection, postgresSets.update(request), [JSON.stringify(request.rows)]);
       case 'select':
-        return prepared(client, postgresSets.select(request), [request.tenantId, request.keys]);
+        return prepared(connection, postgresSets.select(request), [request.tenantId, request.keys]);
       case 'now':
-        return prepared(client, 'select (extract(epoch from clock_timestamp()) * 1000)::bigint as now', []);
+        return prepared(connection, 'select (extract(epoch from clock_timestamp()) * 1000)::bigint as now', []);
       case 'all':
-        return { rows: [], changes: 0, parts: await inOrder(request.requests.map((each) => execute(client, each))) };
+        return { rows: [], changes: 0, parts: await inOrder(request.requests.map((each) => execute(connection, each))) };
       default:
         return request satisfies never;
     }
@@ -76,88 +64,107 @@ export async function openPostgres({ url, maxConnections, clock }: PostgresOptio
 
   const names = new Map<string, string>();
   /** A statement that each connection parses once. Its texts are few: they do not depend on values. */
-  async function prepared(client: Pool | PoolClient, text: string, values: readonly (Value | readonly string[])[]): Promise<Result> {
+  async function prepared(connection: TakenConnection, text: string, values: readonly (Value | readonly string[])[]): Promise<Result> {
     let name = names.get(text);
     if (name === undefined) {
       name = `nexus_${names.size}`;
       names.set(text, name);
     }
-    return answer(await client.query({ name, text, values: [...values] }));
+    // A pooler hands the next transaction another session, which knows no names.
+    return answer(await connection.query(mode === 'pooled' ? { text, values: [...values] } : { name, text, values: [...values] }));
   }
 
-  async function drive<R>(client: Pool | PoolClient, program: Program<R>): Promise<R> {
+  async function drive<R>(connection: TakenConnection, program: Program<R>): Promise<R> {
     let step = program.next();
-    while (!step.done) step = program.next(await execute(client, step.value));
+    while (!step.done) step = program.next(await execute(connection, step.value));
     return step.value;
   }
 
   /** `prepare` is run first inside the transaction and may wait for a lock. */
-  async function transact<R>(start: () => Program<R>, prepare?: string): Promise<R> {
-    const client = await pool.connect();
-    let broken: Error | undefined;
+  async function transact<R>(deadline: Deadline, start: () => Program<R>, prepare?: string): Promise<R> {
+    const connection = await connections.take(deadline);
+    let clean = true;
     try {
       // Sent ahead of the first request, which fails when this does.
-      const begun = client.query('begin isolation level read committed');
-      begun.catch(() => {});
-      if (prepare !== undefined) await client.query(prepare);
+      connection.query(mode === 'pooled' ? `${begin};${settings(serverLimits(timeoutMs))}` : begin).catch(() => {});
+      if (prepare !== undefined) await connection.query(prepare);
       const program = start();
       let committed = false;
       let step = program.next();
       while (!step.done) {
         if (committed) throw new Error('a program asked for more after its last request');
         committed = step.value.type === 'all' && step.value.last;
-        step = program.next(committed ? await finish(client, step.value) : await execute(client, step.value));
+        step = program.next(committed ? await finish(connection, step.value) : await execute(connection, step.value));
       }
-      if (!committed) await finish(client, { type: 'all', requests: [], last: true });
+      if (!committed) await finish(connection, { type: 'all', requests: [], last: true });
       return step.value;
     } catch (error) {
-      try {
-        await client.query('rollback');
-      } catch (cause) {
-        broken = cause instanceof Error ? cause : new Error(String(cause));
-      }
+      clean = await rolledBack(connection, error);
       throw error;
     } finally {
-      client.release(broken);
+      connection.giveBack(clean);
     }
+  }
+
+  /** False when the connection must not be used again: the server ends what is open on it once it is closed. */
+  async function rolledBack(connection: TakenConnection, error: unknown): Promise<boolean> {
+    const failure = error instanceof NexusError ? error.cause : error;
+    if (failure instanceof DatabaseFailure && failure.doubtful) return false;
+    return connection.query('rollback').then(
+      () => true,
+      () => false,
+    );
   }
 
   /**
    * Sends the last requests and COMMIT together. A connection that is lost now leaves it open whether the change
    * happened, so that it must not be repeated blindly.
    */
-  async function finish(client: PoolClient, request: Request): Promise<Result> {
-    const requested = execute(client, request);
-    const committed = client.query('commit');
+  async function finish(connection: TakenConnection, request: Request): Promise<Result> {
+    const requested = execute(connection, request);
+    const committed = connection.query('commit');
     const [answered, ended] = await Promise.allSettled([requested, committed]);
-    for (const each of [answered, ended]) {
-      if (each.status === 'fulfilled') continue;
-      if (dialect.classify(each.reason) !== 'lost') throw each.reason;
-      const message = 'the connection was lost while a change was written; it may have happened';
-      throw new NexusError('storage_unavailable', message, { cause: each.reason });
+    if (ended.status === 'fulfilled') {
+      // Postgres answers the commit of a failed transaction with a rollback, and with success.
+      if (answered.status === 'rejected') throw answered.reason;
+      if (ended.value.command !== 'COMMIT') throw new NexusError('internal', 'a transaction was rolled back instead of committed');
+      return answered.value;
     }
-    // Postgres answers the commit of a failed transaction with a rollback, and with success.
-    if (ended.status === 'fulfilled' && ended.value.command !== 'COMMIT') {
-      throw new NexusError('internal', 'a transaction was rolled back instead of committed');
-    }
-    return answered.status === 'fulfilled' ? answered.value : { rows: [], changes: 0 };
+    const reason: unknown = answered.status === 'rejected' ? answered.reason : ended.reason;
+    if (!(reason instanceof DatabaseFailure) || reason.failure !== 'outage') throw reason;
+    throw new NexusError('storage_unavailable', `${reason.reason} while a change was written; it may have happened`, { cause: reason });
   }
 
   try {
-    await withRetries(retry, () =>
-      transact(() => migrateSchema(dialect.migrationTypes, clock.now()), `select pg_advisory_xact_lock(${migrationLock})`),
-    );
+    const deadline = deadlineIn(migrationTimeoutMs);
+    const prepare = `${settings(serverLimits(migrationTimeoutMs))};select pg_advisory_xact_lock(${migrationLock})`;
+    await withRetries(retrying(deadline), () => transact(deadline, () => migrateSchema(dialect.migrationTypes, clock.now()), prepare));
   } catch (error) {
-    await pool.end();
-    throw error;
+    await connections.close();
+    throw explainPostgres(error, url);
   }
 
   return {
     dialect: 'postgres',
-    read: (start) => withRetries(retry, () => drive(pool, start())),
-    write: (start) => withRetries(retry, () => transact(start)),
-    close: () => pool.end(),
+    read(start, { withinMs = timeoutMs } = {}) {
+      const deadline = deadlineIn(withinMs);
+      return withRetries(retrying(deadline), () => using(connections, deadline, (connection) => drive(connection, start())));
+    },
+    write(start, { withinMs = timeoutMs } = {}) {
+      const deadline = deadlineIn(withinMs);
+      return withRetries(retrying(deadline), () => transact(deadline, start));
+    },
+    close: () => connections.close(),
   };
+}
+
+const begin = 'begin isolation level read committed';
+
+/** Settings of the transaction that is open. */
+function settings(limits: Readonly<Record<string, number>>): string {
+  return Object.entries(limits)
+    .map(([name, value]) => `set local ${name} = ${value}`)
+    .join(';');
 }
 
 /** Waits for all, then throws the first failure: the later ones only say that the transaction had failed. */

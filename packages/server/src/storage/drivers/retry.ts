@@ -1,39 +1,52 @@
 import { NexusError, systemTimers } from '#core';
-import type { Failure } from './dialects.ts';
+import type { Deadline } from './deadline.ts';
+import type { DatabaseFailure } from './failures.ts';
 
 export interface RetryOptions {
-  readonly classify: (error: unknown) => Failure;
-  /** How long a busy database is retried. */
-  readonly busyMs: number;
+  /** What an error says of the database; null for one that is not the database's. */
+  readonly failureOf: (error: unknown) => DatabaseFailure | null;
   /** How often another transaction may have inserted the same key first. */
   readonly conflicts: number;
-  /** How often a lost connection is replaced: the work has not been committed, so it may start again. */
-  readonly losses: number;
+  /** How often a connection may be lost, or refused: the work has not been committed, so it may start again. */
+  readonly outages: number;
+  /** No attempt begins once this has passed. */
+  readonly deadline: Deadline;
 }
 
 /**
  * Repeats work that other transactions got in the way of, with growing, jittered pauses that leave the event loop
- * free. Ends with `storage_unavailable` when the database stays busy or cannot be reached.
+ * free. Ends with `storage_unavailable` when the database stays busy or cannot answer.
  */
-export async function withRetries<R>(options: RetryOptions, work: () => R | Promise<R>): Promise<R> {
-  const startedAt = performance.now();
-  const left = { conflict: options.conflicts, lost: options.losses, fatal: 0 };
+export async function withRetries<R>({ failureOf, conflicts, outages, deadline }: RetryOptions, work: () => R | Promise<R>): Promise<R> {
+  const left = { conflict: conflicts, outage: outages, fatal: 0 };
   for (let attempt = 0; ; attempt++) {
+    const leftMs = deadline.leftMs();
     try {
       return await work();
     } catch (error) {
       if (error instanceof NexusError) throw error;
-      const failure = options.classify(error);
-      const mayRetry = failure === 'busy' ? performance.now() - startedAt < options.busyMs : left[failure]-- > 0;
-      if (!mayRetry) throw asStorageError(failure, error);
+      const known = failureOf(error);
+      if (known === null) throw new NexusError('internal', 'the database was asked in a wrong way; see the log', { cause: error });
+      const { failure } = known;
+      const tookMs = leftMs - deadline.leftMs();
+      // One that waited for a lock until it was told to stop will wait as long again.
+      const mayRetry = deadline.leftMs() > tookMs && (failure === 'busy' || left[failure]-- > 0);
+      if (!mayRetry) throw asStorageError(known);
     }
     await systemTimers.sleep(Math.min(50, 1 + 2 ** attempt * Math.random()));
   }
 }
 
-function asStorageError(failure: Failure, cause: unknown): unknown {
-  if (failure === 'busy') return new NexusError('storage_unavailable', 'the database stayed busy; try again', { cause });
-  if (failure === 'lost') return new NexusError('storage_unavailable', 'the database cannot be reached; try again', { cause });
-  if (failure === 'conflict') return new NexusError('conflict', 'this id is already in use', { cause });
-  return new NexusError('internal', 'the database refused a statement; see the log', { cause });
+/** A failure as the callers of a store see it. */
+function asStorageError({ failure, reason, cause }: DatabaseFailure): NexusError {
+  const options = { cause };
+  switch (failure) {
+    case 'busy':
+    case 'outage':
+      return new NexusError('storage_unavailable', `${reason}; try again`, options);
+    case 'conflict':
+      return new NexusError('conflict', reason, options);
+    case 'fatal':
+      return new NexusError('internal', reason, options);
+  }
 }

@@ -11,7 +11,9 @@ it('leaves nothing open when the file is no database', async () => {
   const closed = vi.spyOn(DatabaseSync.prototype, 'close');
   try {
     writeFileSync(join(dataDir, 'nexus.db'), 'this is a letter'.repeat(100));
-    await expect(openSqlite({ dataDir, synchronous: 'NORMAL', clock: createManualClock() })).rejects.toMatchObject({ code: 'internal' });
+    await expect(openSqlite({ dataDir, synchronous: 'NORMAL', timeoutMs: 1_000, clock: createManualClock() })).rejects.toMatchObject({
+      code: 'config_invalid',
+    });
     expect(closed).toHaveBeenCalledTimes(1);
   } finally {
     closed.mockRestore();

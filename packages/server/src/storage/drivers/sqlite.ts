@@ -5,7 +5,10 @@ import type { Clock } from '#core';
 import type { Driver, Program, Request, Result, Value } from '#storage/program';
 import { migrateSchema } from '../migrations/index.ts';
 import { createCompiler } from './compile.ts';
+import { deadlineIn } from './deadline.ts';
 import { createSqliteDialect, sqliteSets } from './dialects.ts';
+import { sqliteFailure } from './failures.ts';
+import { explainSqlite } from './openings.ts';
 import { withRetries } from './retry.ts';
 
 export interface SqliteOptions {
@@ -13,6 +16,8 @@ export interface SqliteOptions {
   readonly dataDir?: string;
   /** `FULL` also survives a power cut; `NORMAL` survives the death of the process. */
   readonly synchronous: 'NORMAL' | 'FULL';
+  /** How long another process may hold the database before a change fails. */
+  readonly timeoutMs: number;
   readonly clock: Clock;
 }
 
@@ -27,12 +32,22 @@ interface Prepared {
  * When another process holds the write lock the thread waits for a few milliseconds only; longer waits are timers.
  */
 export async function openSqlite(options: SqliteOptions): Promise<Driver> {
-  const { clock } = options;
-  if (options.dataDir !== undefined) mkdirSync(options.dataDir, { recursive: true });
+  const { clock, timeoutMs } = options;
+  const folder = options.dataDir ?? '';
   const path = options.dataDir === undefined ? ':memory:' : join(options.dataDir, 'nexus.db');
-  const database = new DatabaseSync(path, { timeout: 10 });
+  const database = openFile();
   const dialect = createSqliteDialect();
-  const retry = { classify: dialect.classify, busyMs: 10_000, conflicts: 5, losses: 0 };
+  const repeating = <R>(work: () => R, withinMs = timeoutMs) =>
+    withRetries({ failureOf: sqliteFailure, conflicts: 5, outages: 0, deadline: deadlineIn(withinMs) }, work);
+
+  function openFile(): DatabaseSync {
+    try {
+      if (options.dataDir !== undefined) mkdirSync(options.dataDir, { recursive: true });
+      return new DatabaseSync(path, { timeout: 10 });
+    } catch (error) {
+      throw explainSqlite(error, { path, folder });
+    }
+  }
 
   const prepared = new Map<string, Prepared>();
   function prepare(sql: string): Prepared {
@@ -102,26 +117,35 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
       prepare('commit').statement.run();
       return result;
     } catch (error) {
-      if (database.isTransaction) prepare('rollback').statement.run();
+      rollBack();
       throw error;
     }
   }
 
+  /** What failed before is what is said: after some failures there is nothing left to roll back. */
+  function rollBack(): void {
+    try {
+      if (database.isTransaction) prepare('rollback').statement.run();
+    } catch {
+      // A transaction that cannot be rolled back is ended by SQLite when the next one begins to fail; the first error says more.
+    }
+  }
+
   try {
-    await withRetries(retry, () => {
+    await repeating(() => {
       database.exec(`pragma journal_mode = wal; pragma synchronous = ${options.synchronous}; pragma foreign_keys = off;
         pragma cache_size = -16000; pragma temp_store = memory; pragma journal_size_limit = 67108864;`);
     });
-    await withRetries(retry, () => transact(migrateSchema(dialect.migrationTypes, clock.now())));
+    await repeating(() => transact(migrateSchema(dialect.migrationTypes, clock.now())));
   } catch (error) {
     database.close();
-    throw error;
+    throw explainSqlite(error, { path, folder });
   }
 
   return {
     dialect: 'sqlite',
-    read: (start) => withRetries(retry, () => drive(start())),
-    write: (start) => withRetries(retry, () => transact(start())),
+    read: (start, limits) => repeating(() => drive(start()), limits?.withinMs),
+    write: (start, limits) => repeating(() => transact(start()), limits?.withinMs),
     async close() {
       prepared.clear();
       if (database.isOpen) database.close();

@@ -1,11 +1,16 @@
 import type { Program } from './program.ts';
 
-/** Runs programs on a database. A program may be started several times: it has no effect outside the database. */
+/** How long a program may take, waiting and repeating included. Default: the driver's own limit. */
+export interface DriverLimits {
+  readonly withinMs?: number;
+}
+
+/** Runs programs on a database; one that takes too long rejects with `storage_unavailable`. A program may be started several times: it has no effect outside the database. */
 export interface Driver {
   readonly dialect: 'sqlite' | 'postgres';
   /** Without a transaction. */
-  read<R>(start: () => Program<R>): Promise<R>;
+  read<R>(start: () => Program<R>, limits?: DriverLimits): Promise<R>;
   /** In one transaction; resolves after COMMIT. */
-  write<R>(start: () => Program<R>): Promise<R>;
+  write<R>(start: () => Program<R>, limits?: DriverLimits): Promise<R>;
   close(): Promise<void>;
 }

@@ -5,17 +5,17 @@ import { change, databaseNow, defineTable, json, type Program, parseNullable, qu
 import { runFromRow, runs, type StoredRun } from './runs.ts';
 
 /** Workers and until when they hold their runs. `runs` is the queue itself. */
-export const workers = defineTable('workers', { worker_id: 'text', expires_at: 'int' });
+export const workers = defineTable('workers', { worker_id: 'text', expires_at: 'int', lease_ms: 'int' });
 
 const { statement, query } = queriesOn(runs, workers);
 
 type RunKey = Pick<StoredRun, 'tenant_id' | 'run_id'>;
 
-const renewWorker = statement('renew_worker', ({ db }, params: { worker: string; expiresAt: number }) =>
+const renewWorker = statement('renew_worker', ({ db }, params: { worker: string; expiresAt: number; leaseMs: number }) =>
   db
     .insertInto('workers')
-    .values({ worker_id: params.worker, expires_at: params.expiresAt })
-    .onConflict((conflict) => conflict.column('worker_id').doUpdateSet({ expires_at: params.expiresAt })),
+    .values({ worker_id: params.worker, expires_at: params.expiresAt, lease_ms: params.leaseMs })
+    .onConflict((conflict) => conflict.column('worker_id').doUpdateSet({ expires_at: params.expiresAt, lease_ms: params.leaseMs })),
 );
 
 const cancelledRunsOf = statement('cancelled_runs_of', ({ db }, params: { worker: string }) =>
@@ -31,7 +31,7 @@ export function* heartbeat(
   leaseMs: number,
 ): Program<{ cancelRequested: readonly { tenantId: TenantId; runId: RunId; reason: string }[] }> {
   const now = yield* databaseNow();
-  yield* change(renewWorker, { worker, expiresAt: now + leaseMs });
+  yield* change(renewWorker, { worker, expiresAt: now + leaseMs, leaseMs });
   const rows = yield* run(cancelledRunsOf, { worker });
   return {
     cancelRequested: rows.map((row) => ({
@@ -57,14 +57,18 @@ export function* ownedRuns(worker: string): Program<readonly { tenantId: TenantI
 }
 
 export function* retireWorker(worker: string): Program<void> {
-  yield* change(renewWorker, { worker, expiresAt: 0 });
+  yield* change(renewWorker, { worker, expiresAt: 0, leaseMs: 0 });
 }
 
+/** Clocks are corrected by less than this, or are wrong. */
+const clockToleranceMs = 1_000;
+
 /**
- * Owners of running runs whose lease has ended. The distinct owners are found by hops over the index, so that the cost
+ * Owners of running runs whose lease has ended, or ends later than it can: it was written while a clock was wrong, and whoever renews
+ * it does so by the clock of now. The distinct owners are found by hops over the index, so that the cost
  * follows the number of workers and not the number of live runs.
  */
-const lostWorkers = statement('lost_workers', ({ db }, params: { now: number }) =>
+const lostWorkers = statement('lost_workers', ({ db }, params: { now: number; latest: number }) =>
   db
     .withRecursive('owners(owner)', (cte) =>
       cte
@@ -95,7 +99,13 @@ const lostWorkers = statement('lost_workers', ({ db }, params: { now: number }) 
             .selectFrom('workers')
             .select(sql.lit(1).as('one'))
             .whereRef('workers.worker_id', '=', 'owners.owner')
-            .where('workers.expires_at', '>', params.now),
+            .where('workers.expires_at', '>', params.now)
+            .where((where) =>
+              where.or([
+                where('workers.lease_ms', '=', sql.lit(0)),
+                where('workers.expires_at', '<=', where('workers.lease_ms', '+', params.latest)),
+              ]),
+            ),
         ),
       ),
     ),
@@ -132,12 +142,12 @@ const anyDue = statement('any_due', ({ db }, params: { now: number }) =>
 export function* hasClaimable(): Program<boolean> {
   const now = yield* databaseNow();
   if ((yield* run(anyDue, { now })).length > 0) return true;
-  return (yield* run(lostWorkers, { now })).length > 0;
+  return (yield* run(lostWorkers, { now, latest: now + clockToleranceMs })).length > 0;
 }
 
 export function* claimRuns(worker: string, limit: number): Program<readonly RunRow[]> {
   const now = yield* databaseNow();
-  const lost = (yield* run(lostWorkers, { now })).flatMap(({ owner }) => (owner === null ? [] : [owner]));
+  const lost = (yield* run(lostWorkers, { now, latest: now + clockToleranceMs })).flatMap(({ owner }) => (owner === null ? [] : [owner]));
   const abandoned: readonly RunKey[] = lost.length === 0 ? [] : yield* abandonedRuns(lost, limit);
   const room = limit - abandoned.length;
   const due: readonly RunKey[] = room > 0 ? yield* run(dueRuns, { now, limit: room }) : [];

@@ -1,0 +1,114 @@
+/** How Postgres is reached: what its sessions are asked to be, and whether they are one's own. */
+import type { ClientConfig } from 'pg';
+import { NexusError } from '#core';
+import { type Connections, createConnections, type TakenConnection } from './connections.ts';
+import { type Deadline, deadlineIn } from './deadline.ts';
+import { DatabaseFailure } from './failures.ts';
+import { explainPostgres, isPoolerRefusal } from './openings.ts';
+import { type RetryOptions, withRetries } from './retry.ts';
+
+interface ConnectOptions {
+  readonly url: string;
+  readonly maxConnections: number;
+  readonly timeoutMs: number;
+}
+
+const idleMs = 30_000;
+/** A process that is stopped in mid-transaction must not hold its locks against those that take over. */
+const idleInTransactionMs = 3_000;
+/** A plan that is kept from when the tables were empty reads a whole tenant for each key until the next ANALYZE. */
+const planCacheMode = 'force_custom_plan';
+
+/** Numbers of 64 bits arrive as numbers: no amount or time exceeds 2^53. */
+const types = {
+  getTypeParser: (oid: number, format?: string) =>
+    format !== 'binary' && numeric.has(oid) ? (value: string) => Number(value) : (value: string) => value,
+};
+const numeric: ReadonlySet<number> = new Set([20, 21, 23, 1700]); // int8, int2, int4, numeric
+
+/**
+ * What the server itself is to give up, before this side hangs up: it then says why, and the connection stays. A lock is waited
+ * for several times, as the one that holds it may have gone.
+ */
+export function serverLimits(timeoutMs: number) {
+  return {
+    statement_timeout: Math.max(1, Math.round(timeoutMs * 0.8)),
+    lock_timeout: Math.max(1, Math.round(timeoutMs * 0.3)),
+    idle_in_transaction_session_timeout: idleInTransactionMs,
+  };
+}
+
+/** A session that keeps its settings and prepared statements, or one that a pooler may change after each transaction. */
+export type SessionMode = 'session' | 'pooled';
+
+type CreateClient = Parameters<typeof createConnections>[0]['createClient'];
+
+function connectionsFor(createClient: CreateClient, { url, maxConnections, timeoutMs }: ConnectOptions, wanted: SessionMode): Connections {
+  const common: ClientConfig = {
+    connectionString: wanted === 'session' ? withPlanCacheMode(url) : url,
+    keepAlive: true,
+    // So early that a firewall does not forget an idle connection.
+    keepAliveInitialDelayMillis: 10_000,
+    application_name: 'nexus-agent',
+    types,
+    pipeline: true,
+  };
+  const config = wanted === 'session' ? { ...common, ...serverLimits(timeoutMs) } : common;
+  return createConnections({ createClient, config, max: maxConnections, idleMs });
+}
+
+/** A pooler in transaction mode refuses settings at the start of a session, or takes and forgets them: either tells it apart. */
+export async function connectPostgres(options: ConnectOptions): Promise<{ readonly connections: Connections; readonly mode: SessionMode }> {
+  // Loaded here: a server on the embedded database never pays for it.
+  const { default: pg } = await import('pg');
+  const { url, timeoutMs } = options;
+  for (const wanted of ['session', 'pooled'] as const) {
+    const opened = connectionsFor((config) => new pg.Client(config), options, wanted);
+    const deadline = deadlineIn(timeoutMs);
+    try {
+      const isKept = await withRetries(retrying(deadline), () =>
+        using(opened, deadline, async (connection) => {
+          const { rows } = await connection.query("select current_setting('plan_cache_mode') as mode");
+          return rows[0]?.mode === planCacheMode;
+        }),
+      );
+      if (isKept || wanted === 'pooled') return { connections: opened, mode: wanted };
+      await opened.close();
+    } catch (error) {
+      await opened.close();
+      if (wanted === 'pooled' || !isPoolerRefusal(error)) throw explainPostgres(error, url);
+    }
+  }
+  throw new NexusError('internal', 'the database was opened in no way');
+}
+
+/** How work on Postgres is repeated. */
+export function retrying(deadline: Deadline): RetryOptions {
+  return { failureOf: (error: unknown) => (error instanceof DatabaseFailure ? error : null), conflicts: 5, outages: 2, deadline };
+}
+
+/** The options that somebody gave the address stand, and ours beside them. */
+function withPlanCacheMode(url: string): string {
+  const changed = new URL(url);
+  const given = changed.searchParams.get('options');
+  changed.searchParams.set('options', `${given === null ? '' : `${given} `}-c plan_cache_mode=${planCacheMode}`);
+  return changed.href;
+}
+
+/** Outside a transaction. */
+export async function using<R>(
+  connections: Connections,
+  deadline: Deadline,
+  work: (connection: TakenConnection) => Promise<R>,
+): Promise<R> {
+  const connection = await connections.take(deadline);
+  let clean = true;
+  try {
+    return await work(connection);
+  } catch (error) {
+    clean = !(error instanceof DatabaseFailure && error.doubtful);
+    throw error;
+  } finally {
+    connection.giveBack(clean);
+  }
+}
