@@ -60,7 +60,7 @@ export interface RunsDependencies {
 
 /** Joins what starts runs, what drives them and what reads them. */
 export function createRuns(dependencies: RunsDependencies): Runs {
-  const { engine, agents, dispatcher } = dependencies;
+  const { engine, dispatcher } = dependencies;
   const { store } = engine;
   const { wake } = dispatcher;
 
@@ -116,7 +116,7 @@ export function createRuns(dependencies: RunsDependencies): Runs {
     async fork(principal, runId, request, options) {
       const original = await runRow(store, principal, runId);
       const session = await openSession(store, principal, original.sessionId);
-      const forked = await forkRun(engine, agents, principal, { original, session }, request, options);
+      const forked = await forkRun(dependencies, principal, { original, session }, request, options);
       if (forked.type === 'existing') return { run: await viewOfRun(engine, await runRow(store, principal, forked.runId)), created: false };
       wake({ tenantId: principal.tenantId, runId: forked.row.runId });
       return { run: runView(forked.row), created: true };

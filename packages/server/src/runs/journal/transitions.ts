@@ -1,4 +1,4 @@
-import type { JournalEvent, Message, NewEvent, RunTotals, ToolCallPart } from '@nexus-agent/protocol';
+import type { JournalEvent, Message, NewEvent, RunTotals, SessionReading, ToolCallPart } from '@nexus-agent/protocol';
 import { canonicalJson, derivedId, NexusError, sha256 } from '#core';
 import { initialState, type RunState, type ToolCallPhase, type ToolCallState } from './state.ts';
 
@@ -50,9 +50,16 @@ function applyEvent(state: RunState, event: JournalEvent): RunState {
     case 'run.created':
       return { ...state, created: event.data, messages: [{ role: 'user', content: event.data.input }] };
     case 'run.started':
-      return { ...state, status: 'running' };
+      return { ...state, status: 'running', ...readingOf(event.data) };
     case 'run.resumed':
-      return { ...withoutRefusedAnswer(state), status: 'running', waitingFor: null, error: null, resumable: false };
+      return {
+        ...withoutRefusedAnswer(state),
+        status: 'running',
+        waitingFor: null,
+        error: null,
+        resumable: false,
+        ...readingOf(event.data),
+      };
     case 'step.started':
       return { ...state, step: event.data.step, model: null, answer: null, calls: [] };
     case 'model.started': {
@@ -147,6 +154,11 @@ function applyEvent(state: RunState, event: JournalEvent): RunState {
     default:
       return unknownEvent(event);
   }
+}
+
+/** Absent, and not undefined or null, where there is none: the hashes of older journals stay what they were. */
+function readingOf({ reading }: { readonly reading?: SessionReading | undefined }): Pick<RunState, 'reading'> {
+  return reading === undefined ? {} : { reading };
 }
 
 /** A run that failed on its answer (cut by the budget, or not fit for the schema) asks again when it is resumed. */

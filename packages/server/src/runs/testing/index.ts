@@ -1,5 +1,5 @@
 /** For tests of runs: the engine on a real database, with a model and tools that do what the test says, under time that it moves. */
-import { AgentDefinition, type AssistantPart, type ChatRequest, noUsage, type RunId, type TenantId } from '@nexus-agent/protocol';
+import { AgentDefinition, type AssistantPart, type ChatRequest, type ErrorInfo, noUsage, type RunId, type TenantId } from '@nexus-agent/protocol';
 import { openBus } from '#bus/drivers';
 import { createIdSource, createSchemaValidator, NexusError } from '#core';
 import { createManualTime, type ManualTime } from '#core/testing';
@@ -18,6 +18,8 @@ import { createMetrics, createTracer } from '#telemetry';
 import { silentLogger } from '#telemetry/testing';
 import type { Tool } from '#tools';
 import { createTestToolService } from '#tools/testing';
+
+export { faultsOf } from './strict-server.ts';
 
 const tenantId = 'default' as TenantId;
 export const principal: Principal = { tenantId, id: 'ada', scopes: ['admin'], roles: ['owner'] };
@@ -87,6 +89,11 @@ export function completed(...content: (string | { readonly name: string; readonl
     timeToFirstTokenMs: null,
     durationMs: 1,
   };
+}
+
+/** A refusal of the model's server. */
+export function rejected(code: ErrorInfo['code'], message: string): ModelPart {
+  return { type: 'failed', error: { code, message, retryable: false }, retryAfterMs: null, usage: noUsage, sent: true };
 }
 
 export async function openTestRuns(options: TestRunsOptions = {}): Promise<TestRuns> {

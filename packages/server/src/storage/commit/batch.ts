@@ -9,6 +9,7 @@ import { eventHandler } from './events.ts';
 import type { Batch, Draft, Handler } from './handler.ts';
 import { ledgerHandler } from './ledger.ts';
 import { runHandler } from './runs.ts';
+import { sessionLogHandler } from './session-log.ts';
 import { sessionHandler } from './sessions.ts';
 import { wakeHandler } from './wake.ts';
 import { createWorkingRuns } from './working-runs.ts';
@@ -31,6 +32,7 @@ function handlersOf(batch: Batch): readonly Handler[] {
     claimHandler(batch),
     createRunHandler(working),
     sessionHandler(batch),
+    sessionLogHandler(batch, working),
     runHandler(batch, working),
     ledgerHandler(batch),
     eventHandler(batch, working),
@@ -94,5 +96,12 @@ function decide({ nowMs }: Batch, handlers: readonly Handler[], commit: Commit):
     return { type: 'failed', error };
   }
   for (const change of changes) change();
-  return { type: 'committed', at: nowMs, events: draft.events, outcomes: draft.outcomes };
+  const { createdAt } = draft;
+  return {
+    type: 'committed',
+    at: nowMs,
+    events: draft.events,
+    outcomes: draft.outcomes,
+    ...(createdAt === undefined ? {} : { createdAt }),
+  };
 }

@@ -15,6 +15,7 @@ export interface Batch {
 export interface Draft {
   outcomes: readonly LedgerOutcome[];
   events: readonly StoredEvent[];
+  createdAt?: number;
 }
 
 /** A change of the working set that is made once every handler agrees; or the end of the commit; or nothing. */

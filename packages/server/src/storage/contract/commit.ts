@@ -22,6 +22,12 @@ export interface Commit {
   readonly sessions?: readonly SessionRow[];
   /** Fence: this session must be active. One that is closed at the same time either comes after the commit or stops it. */
   readonly openSession?: SessionId;
+  /**
+   * The new run becomes the newest of the log of its session, which this commit holds open: its `createdAt` is moved behind
+   * that of the newest one so far if it has to be. Fence: where `after` is given, the newest one so far must be that one, or
+   * there must be none.
+   */
+  readonly place?: { readonly after?: RunId | null };
   /** A new run, with `lastSeq` 0; its first events stand in `events`. */
   readonly createRun?: RunRow;
   /** Fence: the run must be at this epoch, with this owner, at `lastSeq`. Needed whenever events are appended to an existing run. */
@@ -52,11 +58,15 @@ export type CommitResult =
       readonly at: number;
       readonly events: readonly StoredEvent[];
       readonly outcomes: readonly LedgerOutcome[];
+      /** When the new run was created, in the log of its session. */
+      readonly createdAt?: number;
     }
   /** The run has another epoch, owner or length: this worker no longer holds it. */
   | { readonly type: 'fenced' }
   /** The session that was to be active is closed, or does not exist. */
   | { readonly type: 'closed' }
+  /** Another run has become the newest of the session's log. */
+  | { readonly type: 'moved' }
   | { readonly type: 'refused'; readonly refusal: BudgetRefusal }
   | { readonly type: 'duplicate'; readonly resourceId: string; readonly sameRequest: boolean };
 

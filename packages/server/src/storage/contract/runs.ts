@@ -80,7 +80,8 @@ export interface RunStore {
   getRun(tenantId: TenantId, runId: RunId): Promise<RunRow | null>;
   listRuns(
     tenantId: TenantId,
-    filter: { sessionId?: SessionId; status?: RunStatus; parentRunId?: RunId },
+    /** `parentRunId` null: what is nobody's sub-agent. */
+    filter: { sessionId?: SessionId; status?: RunStatus; parentRunId?: RunId | null },
     page: PageRequest,
   ): Promise<PageOf<RunRow>>;
   /** Events with `seq > after`, oldest first. */

@@ -2,9 +2,10 @@ import { NexusError } from '#core';
 import { defineTable, insertMany, type Program } from '#storage/program';
 import { initial } from './001-initial.ts';
 import { expiryCharges } from './002-expiry-charges.ts';
+import { sessionLog } from './003-session-log.ts';
 import type { Migration, MigrationTypes } from './migration.ts';
 
-const migrations: readonly Migration[] = [initial, expiryCharges];
+const migrations: readonly Migration[] = [initial, expiryCharges, sessionLog];
 const schemaVersion = migrations.length;
 
 const schemaMigrations = defineTable('schema_migrations', { version: 'int', name: 'text', applied_at: 'int' });

@@ -37,7 +37,7 @@ export {
   updateReservations,
 } from './reservations.ts';
 export { type EventRow, insertEvents, readEvents } from './run-events.ts';
-export { getRun, insertRuns, listRuns, lockRuns, patchToRow, runToRow, type StoredRun, updateRuns } from './runs.ts';
+export { getRun, insertRuns, listRuns, lockRuns, newestRunOf, patchToRow, runToRow, type StoredRun, updateRuns } from './runs.ts';
 export { closeSession, getSession, insertSessions, listSessions, lockSessions, sessionToRow } from './sessions.ts';
 
 /** All of them, as this version of the program knows them. */
