@@ -1,7 +1,7 @@
 import type { Message, RunId, SessionId } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { createTranscripts, loadState } from '#runs/journal';
+import { conversation, createTranscripts, loadState } from '#runs/journal';
 import { completed, faultsOf, openTestRuns, principal, rejected, type TestRuns, type TestRunsOptions } from '#runs/testing';
 import { makeTool } from '#tools/testing';
 
@@ -15,7 +15,7 @@ type Kind = (typeof kinds)[number];
 const ended = ['completed', 'failed', 'cancelled'];
 
 /** A session whose model does what the text of each request says, and whose writes are counted. */
-async function openTalk(options: TestRunsOptions = {}) {
+async function openTalk(options: TestRunsOptions = {}, padding = '') {
   const written: string[] = [];
   const seen = new Map<string, readonly Message[]>();
   let isMended = false;
@@ -39,14 +39,19 @@ async function openTalk(options: TestRunsOptions = {}) {
       }),
       makeTool({ name: 'ask', kind: 'question' }),
     ],
-    async *attempt({ request: { messages } }, { signal }) {
+    async *attempt({ request: { messages, tools } }, { signal }) {
+      if (tools.length === 0) {
+        // Asked for a summary, the model keeps what was done and who asked.
+        yield completed([...new Set(textOf(messages[0]).match(/#\d+(-\d)?/g))].join(' '));
+        return;
+      }
       const at = messages.findLastIndex(({ role }) => role === 'user');
       const text = textOf(messages[at]);
       const [name = '', kind = ''] = text.slice(text.lastIndexOf('#')).split(' ');
       if (!seen.has(name)) seen.set(name, messages);
       const mark = (n: number) => ({ mark: `${name}-${n}` });
       if (at === messages.length - 1) {
-        if (kind === 'say') yield completed(`said ${name}`);
+        if (kind === 'say') yield completed(`said ${name}${padding}`);
         else if (kind === 'slow') yield completed({ name: 'write', input: mark(1) }, { name: 'slow', input: mark(2) });
         else if (kind === 'guarded') yield completed({ name: 'write', input: mark(1) }, { name: 'guarded', input: mark(2) });
         else if (kind === 'ask') yield completed({ name: 'write', input: mark(1) }, { name: 'ask', input: { question: '?' } });
@@ -306,6 +311,23 @@ async function act(talk: Talk, step: (typeof action extends fc.Arbitrary<infer A
   }
 }
 
+/** Read anew from the journals alone, each run is shown what it was shown when it ran. */
+async function expectSame(talk: Talk): Promise<void> {
+  for (const { runId, name } of talk.started) {
+    const state = await loadState(talk.engine.store, tenantId, runId);
+    const reading = state.created?.reading ?? state.reading;
+    const first = talk.seen.get(name);
+    if (reading === undefined || first === undefined) continue;
+    const place = { tenantId, sessionId: talk.sessionId, runId };
+    const before = await createTranscripts(talk.engine.store, 1).before(place, reading);
+    // What it was shown first: a summary of its own comes before that.
+    const own = state.summary !== null && state.summary.replaces <= before.messages.length ? state : { ...state, summary: null };
+    const { messages } = conversation(before, { ...own, messages: state.messages.slice(0, 1) });
+    expect(messages).toEqual(first);
+    expect((await talk.orchestrator.runs.replay(principal, runId)).matches).toBe(true);
+  }
+}
+
 describe('whatever became of the runs before', () => {
   it('each effect is told once, in the order that people see, in a form that a strict server takes [verifies session.log.exact]', async () => {
     await fc.assert(
@@ -321,20 +343,36 @@ describe('whatever became of the runs before', () => {
         expect(talk.written.length).toBe(new Set(talk.written).size);
         const told = shown.flatMap((message) => (message.role === 'user' ? [textOf(message).split(' ')[0]] : []));
         expect(told).toEqual(await namesShown(talk));
-        for (const { runId, name } of talk.started) {
-          const state = await loadState(talk.engine.store, tenantId, runId);
-          const reading = state.created?.reading ?? state.reading;
-          const first = talk.seen.get(name);
-          if (reading === undefined || first === undefined) continue;
-          const place = { tenantId, sessionId: talk.sessionId, runId };
-          const again = await createTranscripts(talk.engine.store, 1).before(place, reading);
-          expect([...again.messages, state.messages[0]]).toEqual(first);
-          expect((await talk.orchestrator.runs.replay(principal, runId)).matches).toBe(true);
-        }
+        await expectSame(talk);
         await talk.close();
         runs = undefined;
       }),
       { numRuns: 40 },
     );
+  }, 120_000);
+
+  it('each effect is told or summed up, where the model takes little', async () => {
+    let summaries = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(action, { minLength: 4, maxLength: 14 }), fc.constantFrom(1, 64_000_000), async (steps, transcriptChars) => {
+        const talk = await openTalk({ contextTokens: 3_000, settings: { transcriptChars, summaryTokens: 100 } }, ` ${'word '.repeat(120)}`);
+        for (const step of steps) await act(talk, step);
+        const probe = await talk.ask('say');
+        const shown = talk.seen.get(probe.name) ?? [];
+        expect(faultsOf(shown)).toEqual([]);
+        const marks = marksOf(shown);
+        expect(new Set(marks).size).toBe(marks.length);
+        const [first = ''] = lines(shown);
+        const summed = first.includes('Summary of the conversation') ? first : '';
+        if (summed !== '') summaries += 1;
+        for (const mark of talk.written) expect(marks.includes(mark) || summed.includes(mark), mark).toBe(true);
+        for (const name of await namesShown(talk)) expect(lines(shown).some((line) => line.includes(name)), name).toBe(true);
+        await expectSame(talk);
+        await talk.close();
+        runs = undefined;
+      }),
+      { numRuns: 30 },
+    );
+    expect(summaries).toBeGreaterThan(3);
   }, 120_000);
 });

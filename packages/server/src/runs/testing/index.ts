@@ -34,6 +34,8 @@ export interface TestRunsOptions {
   readonly agents?: readonly (Partial<AgentDefinition> & Pick<AgentDefinition, 'name'>)[];
   /** Of the configuration's `runs`. */
   readonly settings?: Partial<Engine['settings'] & { readonly maxLiveRuns: number }>;
+  /** What the model takes; by default far more than any test says. */
+  readonly contextTokens?: number;
   /** Instead of the store's own methods. */
   readonly wrap?: (store: Store) => Partial<Store>;
 }
@@ -114,7 +116,7 @@ export async function openTestRuns(options: TestRunsOptions = {}): Promise<TestR
     };
   const llm: ModelService = {
     ...createModelService({ providers: [], clock, random: () => 1 }),
-    resolve: async () => [target],
+    resolve: async () => [{ ...target, contextTokens: options.contextTokens ?? target.contextTokens }],
     attempt: (message, given) => attempt(message, given),
   };
   const rows = [{ name: 'helper' }, ...(options.agents ?? [])].map((definition) => rowOf(definition));
