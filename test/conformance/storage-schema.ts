@@ -17,7 +17,11 @@ export function describeSchema(name: StoreSubject['name']): void {
       const location = await emptyDatabase(name);
       const stores = await Promise.all(Array.from({ length: 4 }, () => openTestStore(location)));
       await Promise.all(stores.map((store) => store.close()));
-      expect(await execute(location, 'select version from schema_migrations order by version')).toEqual([{ version: 1 }, { version: 2 }]);
+      expect(await execute(location, 'select version from schema_migrations order by version')).toEqual([
+        { version: 1 },
+        { version: 2 },
+        { version: 3 },
+      ]);
       const session = sessionRow(newTenant());
       const first = await openTestStore(location);
       await first.commit({ tenantId: session.tenantId, sessions: [session] });

@@ -134,6 +134,8 @@ export const journalSchemas = {
     to: z.object({ provider: z.string(), model: z.string() }),
     error: ErrorInfo,
   }),
+  /** An answer that cannot end the run is asked for again: `message` is what the model is told. */
+  'answer.refused': z.object({ step, message: z.string() }),
   'tool.requested': z.object({ step, callId, index: z.int().nonnegative(), name: z.string(), input: z.unknown() }),
   /** An attempt of a tool call, written before it runs. */
   'tool.started': z.object({

@@ -92,6 +92,7 @@ const pinnedJournal = [
   'model.completed',
   'model.failed',
   'route.fallback',
+  'answer.refused',
   'tool.requested',
   'tool.started',
   'tool.completed',

@@ -32,9 +32,11 @@ function putTurn(view: LogView, shown: ShownTurn): LogView {
   const { read } = shown.turn;
   const turns = view.turns.filter(({ turn }) => turn.read.runId !== read.runId);
   const at = turns.findLastIndex(({ turn }) => isBefore(turn.read, read)) + 1;
+  // Half a turn can only follow the summary that stands for its other half; behind another turn it is told whole.
+  const whole = [...turns.slice(0, at), shown, ...turns.slice(at)].map((entry, index) => (index === 0 ? entry : { ...entry, skip: 0 }));
   return {
     ...view,
-    turns: [...turns.slice(0, at), shown, ...turns.slice(at)],
+    turns: whole,
     covered: view.covered.filter(({ runId }) => runId !== read.runId),
   };
 }

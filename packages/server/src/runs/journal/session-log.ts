@@ -41,7 +41,10 @@ export function createTranscripts(store: LogStore, maxChars: number): Transcript
   const cache = new LRUCache<string, { readonly key: string; readonly view: LogView }>({
     maxSize: maxChars,
     sizeCalculation: ({ key, view }) =>
-      view.turns.reduce((sum, { turn }) => sum + turn.chars + turn.messages.length * referenceChars, key.length + (view.summary?.length ?? 0)),
+      view.turns.reduce(
+        (sum, { turn }) => sum + turn.chars + turn.messages.length * referenceChars,
+        key.length + (view.summary?.length ?? 0),
+      ),
   });
 
   async function readTurn(tenantId: TenantId, read: RunReading): Promise<RunTurn> {

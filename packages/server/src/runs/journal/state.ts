@@ -100,6 +100,8 @@ export interface RunState {
     readonly maxTokens: number;
     readonly clamped: boolean;
   } | null;
+  /** How many answers were refused and asked for again; `isOpen` until the next one is asked for. Absent while there were none. */
+  readonly refused?: { readonly count: number; readonly isOpen: boolean };
   readonly calls: readonly ToolCallState[];
   /** One entry per finished step with tools: what was called and what came back. Repetition is a loop. */
   readonly signatures: readonly string[];

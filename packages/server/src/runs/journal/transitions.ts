@@ -1,5 +1,6 @@
 import type { JournalEvent, Message, NewEvent, RunTotals, SessionReading, ToolCallPart } from '@nexus-agent/protocol';
 import { canonicalJson, derivedId, NexusError, sha256 } from '#core';
+import { withSomethingSaid } from './spoken.ts';
 import { initialState, type RunState, type ToolCallPhase, type ToolCallState } from './state.ts';
 
 /**
@@ -60,8 +61,11 @@ function applyEvent(state: RunState, event: JournalEvent): RunState {
         resumable: false,
         ...readingOf(event.data),
       };
-    case 'step.started':
-      return { ...state, step: event.data.step, model: null, answer: null, calls: [] };
+    case 'step.started': {
+      const { refused } = state;
+      const next = { ...state, step: event.data.step, model: null, answer: null, calls: [] };
+      return refused === undefined ? next : { ...next, refused: { ...refused, isOpen: false } };
+    }
     case 'model.started': {
       const { callId, attempt, purpose, provider, model, maxTokens, clamped, reservationId } = event.data;
       return {
@@ -88,6 +92,13 @@ function applyEvent(state: RunState, event: JournalEvent): RunState {
         ...state,
         model: state.model === null ? null : { ...state.model, phase: 'failed' },
         totals: addUsage(state.totals, event.data.usage?.inputTokens ?? 0, event.data.usage?.outputTokens ?? 0),
+      };
+    case 'answer.refused':
+      return {
+        ...state,
+        answer: null,
+        refused: { count: (state.refused?.count ?? 0) + 1, isOpen: true },
+        messages: [...state.messages.map(withSomethingSaid), { role: 'user', content: [{ type: 'text', text: event.data.message }] }],
       };
     case 'tool.requested':
       return requestTool(state, event.data);

@@ -1,5 +1,6 @@
 import type { AssistantPart, JournalEvent, Message, RunReading, SessionReading, ToolCallPart, ToolResultPart } from '@nexus-agent/protocol';
 import { isTerminal } from '@nexus-agent/protocol';
+import { withSomethingSaid } from './spoken.ts';
 import { initialState, type RunState, type Summary, type ToolCallState } from './state.ts';
 import { transition } from './transitions.ts';
 
@@ -63,18 +64,6 @@ function turnMessages(state: RunState, reason: string | null, copied: number): r
   const end = messages.at(-1);
   if (end?.role === 'assistant') return [...messages.slice(0, -1), { role: 'assistant', content: [...end.content, said] }];
   return [...messages, { role: 'assistant', content: [said] }];
-}
-
-/** Servers take no assistant that says nothing. */
-function withSomethingSaid(message: Message): Message {
-  if (message.role !== 'assistant' || saysSomething(message.content)) return message;
-  const kept = message.content.filter((part) => part.type !== 'text');
-  return { role: 'assistant', content: [...kept, { type: 'text', text: '(I ended this turn without a word.)' }] };
-}
-
-/** Whether an answer has a text that is not blank, or calls a tool. */
-export function saysSomething(content: readonly AssistantPart[]): boolean {
-  return content.some((part) => part.type === 'tool_call' || (part.type === 'text' && part.text.trim() !== ''));
 }
 
 /** How the run stands, in the words of the assistant; null when its own last word says it. */

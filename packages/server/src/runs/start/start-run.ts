@@ -228,7 +228,11 @@ async function writeOwned({ engine, agents, transcripts }: StartDependencies, dr
       const outcome = result.outcomes[limits];
       const begun = { type: 'begun' as const, written, stored: result.events, attempt: attempt.attempt, outcome };
       const adopt: AdoptOptions = { context, fence, state, opening: begun, span };
-      return { type: 'owned', row: { ...row, lastSeq: state.lastSeq, totals: state.totals, createdAt: result.createdAt ?? row.createdAt }, adopt };
+      return {
+        type: 'owned',
+        row: { ...row, lastSeq: state.lastSeq, totals: state.totals, createdAt: result.createdAt ?? row.createdAt },
+        adopt,
+      };
     }
   }
 }

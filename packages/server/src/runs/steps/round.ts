@@ -77,8 +77,15 @@ export function decideRound(input: RoundInput, facts: readonly Proposal[]): Roun
         draft = foldNew(draft, assumedEvents(proposal));
         return going();
       }
-      case 'finish':
-        return finishRound(input, written, draft, action.text);
+      case 'finish': {
+        const answer = checkAnswer(engine, context, draft, action.text);
+        if (answer.type === 'ok') return finishRound(input, written, draft, action.text, answer.output);
+        if (answer.type === 'error') return stopRound(input, written, answer.stop, draft);
+        const again = propose({ events: [{ type: 'answer.refused', data: { step: draft.step, message: answer.message } }] });
+        written.push(again);
+        draft = foldNew(draft, assumedEvents(again));
+        continue;
+      }
       case 'fail':
         return stopped({ type: 'fail', error: action.error, resumable: action.resumable });
       case 'wait':
@@ -111,13 +118,11 @@ function proposeWaiting(context: RunContext, { approvals, childRuns, dueAt }: Ex
   return propose({ events: [{ type: 'run.waiting', data: waiting }], patch });
 }
 
-function finishRound(input: RoundInput, written: readonly Proposal[], draft: RunState, text: string): Round {
-  const answer = checkAnswer(input.engine, input.context, draft, text);
-  if (answer.type === 'error') return stopRound(input, written, answer.stop, draft);
+function finishRound(input: RoundInput, written: readonly Proposal[], draft: RunState, text: string, output: unknown): Round {
   const messageId = newMessageId(input.engine);
   const { wake, lease } = endingPatch(input.context);
   const patch: RunPatch = { ...lease, status: 'completed', totals: draft.totals, step: draft.step, output: text };
-  const message = { messageId, text, ...(answer.output === undefined ? {} : { output: answer.output }) };
+  const message = { messageId, text, ...(output === undefined ? {} : { output }) };
   const last = merge([...written, propose({ wake, patch })]);
   const ending = withEnding(input.state, last, (end) => ({ events: completedEvents(end, message) }));
   return { written: [ending], starts: [], end: 'ended', totals: draft.totals, stop: null };

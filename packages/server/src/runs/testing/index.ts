@@ -1,5 +1,13 @@
 /** For tests of runs: the engine on a real database, with a model and tools that do what the test says, under time that it moves. */
-import { AgentDefinition, type AssistantPart, type ChatRequest, type ErrorInfo, noUsage, type RunId, type TenantId } from '@nexus-agent/protocol';
+import {
+  AgentDefinition,
+  type AssistantPart,
+  type ChatRequest,
+  type ErrorInfo,
+  noUsage,
+  type RunId,
+  type TenantId,
+} from '@nexus-agent/protocol';
 import { openBus } from '#bus/drivers';
 import { createIdSource, createSchemaValidator, NexusError } from '#core';
 import { createManualTime, type ManualTime } from '#core/testing';
