@@ -107,7 +107,7 @@ export function checkAnswer(engine: Engine, context: RunContext, state: RunState
       },
     };
   }
-  const isSilent = text.trim() === '';
+  const isSilent = text === '';
   if (isSilent && outputSchema === undefined && state.signatures.length > 0 && state.answer?.finishReason !== 'length')
     return { type: 'ok' };
   if (isSilent) {
