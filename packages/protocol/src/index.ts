@@ -73,6 +73,7 @@ export {
   RunForkRequest,
   RunStatus,
   terminalStatuses,
+  WhileBusy,
 } from './resources/runs.ts';
 export { Session, SessionCreateRequest } from './resources/sessions.ts';
 export { ToolExecuteRequest, ToolExecuteResult, ToolInfo } from './resources/tools.ts';

@@ -21,6 +21,7 @@ const pinnedErrors: Record<string, [httpStatus: number, grpcStatus: string, retr
   not_found: [404, 'NOT_FOUND', false, 'There is no such resource'],
   method_not_allowed: [405, 'UNIMPLEMENTED', false, 'The method is not allowed here'],
   conflict: [409, 'ABORTED', false, 'The resource is in another state than the request needs'],
+  session_busy: [409, 'ABORTED', true, 'The session is busy with another run'],
   idempotency_conflict: [409, 'ALREADY_EXISTS', false, 'The idempotency key was used for another request'],
   payload_too_large: [413, 'RESOURCE_EXHAUSTED', false, 'The request is too large'],
   unsupported_media_type: [415, 'INVALID_ARGUMENT', false, 'The content type is not supported'],

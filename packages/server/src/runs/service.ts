@@ -4,7 +4,7 @@ import { NexusError } from '#core';
 import type { CreateOptions, Principal } from '#identity';
 import type { Dispatcher } from '#runs/dispatch';
 import { replayRun, type Transcripts } from '#runs/journal';
-import { forkRun, mayStart, type StartOptions, startRun } from '#runs/start';
+import { forkRun, type Interrupted, mayStart, type StartOptions, startRun } from '#runs/start';
 import type { AgentSource, Engine } from '#runs/steps';
 import { follow, type StreamCursor, type StreamFrame, wireJson } from '#runs/stream';
 import { type PageRequest, viewPage } from '#storage';
@@ -64,6 +64,10 @@ export function createRuns(dependencies: RunsDependencies): Runs {
   const { store } = engine;
   const { wake } = dispatcher;
 
+  async function tellInterrupted(principal: Principal, { runIds, reason }: Interrupted): Promise<void> {
+    for (const runId of runIds) await cancelRun({ store, wake }, await runRow(store, principal, runId), reason);
+  }
+
   return {
     async start(principal, request, options) {
       const leave = dispatcher.hold();
@@ -76,6 +80,7 @@ export function createRuns(dependencies: RunsDependencies): Runs {
             break;
           case 'queued':
             wake({ tenantId, runId: started.row.runId });
+            if (started.interrupted !== null) await tellInterrupted(principal, started.interrupted);
             break;
           case 'in_doubt':
             dispatcher.disown({ tenantId, runId: started.runId, epoch: 1 });

@@ -96,7 +96,7 @@ async function endTaken(
   const before = merge([
     propose({ events: [resumedEvent(state, engine.workerId, row.epoch, reading)] }),
     ...Object.keys(state.openReservations).map(charge),
-    propose({ patch, wake: row.parentRunId === null ? [] : [row.parentRunId] }),
+    propose({ patch, wake: row.parentRunId === null ? [] : [row.parentRunId], leaves: row.sessionId }),
   ]);
   const ending = withEnding(state, before, (last) => ({ events: stoppedEvents(last, { type: 'fail', error, resumable: true }) }));
   await commitProposal(engine.store, fence, state.lastSeq, ending);

@@ -60,7 +60,7 @@ export async function forkRun(
     tenantId,
     ...claimOf(principal, options, `fork:${original.runId}`, request, runId),
     openSession: session.sessionId,
-    place: {},
+    place: { whileBusy: 'begin' },
     createRun: row,
     ledger: runLimits(runId, request.budget, agent.definition.budget),
     decisions: [decision.row],
@@ -72,7 +72,7 @@ export async function forkRun(
   }
   if (result.type === 'closed') throw sessionClosed(session.sessionId);
   if (result.type !== 'committed') throw new NexusError('internal', `the fork could not be written (${result.type})`);
-  return { type: 'forked', row: { ...row, lastSeq: result.events.length, createdAt: result.createdAt ?? row.createdAt } };
+  return { type: 'forked', row: { ...row, lastSeq: result.events.length, createdAt: result.placed?.createdAt ?? row.createdAt } };
 }
 
 /** What the original was shown, or would have been. */

@@ -1,4 +1,4 @@
-import type { Message, RunId, SessionId } from '@nexus-agent/protocol';
+import type { Message, RunId, SessionId, WhileBusy } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { conversation, createTranscripts, loadState } from '#runs/journal';
@@ -70,15 +70,29 @@ async function openTalk(options: TestRunsOptions = {}, padding = '') {
   const sessionId = session.id as SessionId; // as the engine numbered it
   const started: { readonly runId: RunId; readonly kind: Kind; readonly name: string }[] = [];
 
+  /** Whether the run works on what never ends. */
+  async function isStuck(runId: RunId, kind: Kind): Promise<boolean> {
+    const { status, cancelRequested } = await opened.row(runId);
+    if (status !== 'running' || cancelRequested !== null || (kind !== 'hang' && kind !== 'slow')) return false;
+    const { step, calls } = await loadState(opened.engine.store, tenantId, runId);
+    return kind === 'hang' ? step === 2 : calls.filter(({ phase }) => phase.type === 'completed').length === 1;
+  }
+
   async function settled(runId: RunId, kind: Kind): Promise<void> {
     await opened.until(async () => {
-      const { status, lastSeq } = await opened.row(runId);
-      if (ended.includes(status) || status === 'waiting') return true;
-      if (kind !== 'hang' && kind !== 'slow') return false;
-      const state = await loadState(opened.engine.store, tenantId, runId);
-      return (
-        lastSeq > 0 && (kind === 'hang' ? state.step === 2 : state.calls.filter(({ phase }) => phase.type === 'completed').length === 1)
+      const { status, waiting } = await opened.row(runId);
+      return ended.includes(status) || waiting !== null || isStuck(runId, kind);
+    });
+  }
+
+  /** Nothing moves any more by itself. */
+  async function quiet(): Promise<void> {
+    await opened.until(async () => {
+      const rows = await Promise.all(
+        started.map(async ({ runId, kind }) => ({ status: (await opened.row(runId)).status, own: await isStuck(runId, kind) })),
       );
+      const isHeld = rows.some(({ own }) => own);
+      return rows.every(({ status, own }) => own || ended.includes(status) || status === 'waiting' || (status === 'queued' && isHeld));
     });
   }
 
@@ -89,19 +103,20 @@ async function openTalk(options: TestRunsOptions = {}, padding = '') {
     seen,
     started,
     settled,
+    quiet,
     mend(yes: boolean) {
       isMended = yes;
     },
-    begin(kind: Kind, path: 'start' | 'enqueue' = 'start') {
+    begin(kind: Kind, path: 'start' | 'enqueue' = 'start', whileBusy: WhileBusy = 'parallel') {
       const name = `#${++begun}`;
-      const written = opened[path]({ sessionId, input: `${name} ${kind}` }).then((runId) => ({ runId, kind, name }));
+      const written = opened[path]({ sessionId, input: `${name} ${kind}`, whileBusy }).then((runId) => ({ runId, kind, name }));
       return written.then((run) => {
         started.push(run);
         return run;
       });
     },
-    async ask(kind: Kind) {
-      const run = await this.begin(kind);
+    async ask(kind: Kind, whileBusy: WhileBusy = 'parallel') {
+      const run = await this.begin(kind, 'start', whileBusy);
       await settled(run.runId, kind);
       return run;
     },
@@ -273,13 +288,12 @@ describe('what a run is shown of its session', () => {
   });
 });
 
+const kind = fc.constantFrom(...kinds);
+const way = fc.constantFrom<WhileBusy>('parallel', 'queue', 'interrupt');
 const action = fc.oneof(
-  { weight: 5, arbitrary: fc.record({ do: fc.constant('ask' as const), kind: fc.constantFrom(...kinds) }) },
-  {
-    weight: 1,
-    arbitrary: fc.record({ do: fc.constant('both' as const), kind: fc.constantFrom(...kinds), other: fc.constantFrom(...kinds) }),
-  },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('enqueue' as const), kind: fc.constantFrom(...kinds) }) },
+  { weight: 5, arbitrary: fc.record({ do: fc.constant('ask' as const), kind, way }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('both' as const), kind, other: kind, way }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('enqueue' as const), kind, way }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('cancel' as const), pick: fc.nat(20) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('answer' as const), pick: fc.nat(20), approve: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('resume' as const), pick: fc.nat(20) }) },
@@ -293,13 +307,14 @@ async function act(talk: Talk, step: Action): Promise<void> {
   const picked = 'pick' in step ? rows[step.pick % Math.max(1, rows.length)] : undefined;
   switch (step.do) {
     case 'ask':
-      await talk.ask(step.kind);
+      await talk.ask(step.kind, step.way);
       break;
     case 'both':
-      for (const { runId, kind } of await Promise.all([talk.begin(step.kind), talk.begin(step.other)])) await talk.settled(runId, kind);
+      for (const { runId, kind } of await Promise.all([step.kind, step.other].map((kind) => talk.begin(kind, 'start', step.way))))
+        await talk.settled(runId, kind);
       break;
     case 'enqueue': {
-      const { runId, kind } = await talk.begin(step.kind, 'enqueue');
+      const { runId, kind } = await talk.begin(step.kind, 'enqueue', step.way);
       await talk.settled(runId, kind);
       break;
     }
@@ -346,13 +361,13 @@ async function expectSame(talk: Talk): Promise<void> {
 /** An old run goes on while a summary ends within a later one. */
 const foundBefore: [Action[], number] = [
   [
-    { do: 'ask', kind: 'fail' },
-    { do: 'both', kind: 'fail', other: 'say' },
-    { do: 'enqueue', kind: 'slow' },
-    { do: 'ask', kind: 'work' },
+    { do: 'ask', kind: 'fail', way: 'parallel' },
+    { do: 'both', kind: 'fail', way: 'parallel', other: 'say' },
+    { do: 'enqueue', kind: 'slow', way: 'parallel' },
+    { do: 'ask', kind: 'work', way: 'parallel' },
     { do: 'resume', pick: 0 },
-    { do: 'ask', kind: 'say' },
-    { do: 'ask', kind: 'guarded' },
+    { do: 'ask', kind: 'say', way: 'parallel' },
+    { do: 'ask', kind: 'guarded', way: 'parallel' },
     { do: 'answer', pick: 0, approve: false },
     { do: 'cancel', pick: 0 },
   ],
@@ -365,6 +380,7 @@ describe('whatever became of the runs before', () => {
       fc.asyncProperty(fc.array(action, { minLength: 1, maxLength: 9 }), fc.constantFrom(1, 64_000_000), async (steps, transcriptChars) => {
         const talk = await openTalk({ settings: { transcriptChars } });
         for (const step of steps) await act(talk, step);
+        await talk.quiet();
         const probe = await talk.ask('say');
         const shown = talk.seen.get(probe.name) ?? [];
         expect(faultsOf(shown)).toEqual([]);
@@ -394,6 +410,7 @@ describe('whatever became of the runs before', () => {
             ` ${'word '.repeat(120)}`,
           );
           for (const step of steps) await act(talk, step);
+          await talk.quiet();
           const probe = await talk.ask('say');
           const shown = talk.seen.get(probe.name) ?? [];
           expect(faultsOf(shown)).toEqual([]);

@@ -1,4 +1,4 @@
-import type { ChatRequest, JournalData, NewEvent, RunId, SessionId } from '@nexus-agent/protocol';
+import type { ChatRequest, JournalData, NewEvent, RunId, SessionId, WhileBusy } from '@nexus-agent/protocol';
 import { refusalError } from '#calls';
 import { NexusError, toTimestamp } from '#core';
 import { type CreateOptions, claimOf, idempotencyConflict, type Principal } from '#identity';
@@ -14,10 +14,10 @@ import {
   proposeModelAttempt,
   type RunContext,
 } from '#runs/steps';
-import type { AgentVersionRow, Commit, RunRow, SessionRow } from '#storage';
+import type { AgentVersionRow, Commit, PlaceInLog, RunRow, SessionRow } from '#storage';
 import type { Span } from '#telemetry';
 import { mayStart } from './may-start.ts';
-import { inputParts, newRun, newSession, runLimits, sessionClosed, sessionLimits } from './rows.ts';
+import { inputParts, newRun, newSession, runLimits, sessionBusy, sessionClosed, sessionLimits } from './rows.ts';
 
 export interface StartOptions extends CreateOptions {
   readonly traceparent?: string;
@@ -35,11 +35,17 @@ export type StartedRun =
   /** Written with this worker as its owner: it must be adopted. */
   | { readonly type: 'owned'; readonly row: RunRow; readonly adopt: AdoptOptions }
   /** Written and in the queue: it must be woken. */
-  | { readonly type: 'queued'; readonly row: RunRow }
+  | { readonly type: 'queued'; readonly row: RunRow; readonly interrupted: Interrupted | null }
   /** The same request under the same idempotency key made this run before. */
   | { readonly type: 'existing'; readonly row: RunRow }
   /** The store did not say: the run may exist with this worker as its owner. It must be disowned, and the error told. */
   | { readonly type: 'in_doubt'; readonly runId: RunId; readonly error: unknown };
+
+/** The runs that a new one cancels. They have been asked to; whoever drives them, and their sub-agents, are to hear of it. */
+export interface Interrupted {
+  readonly runIds: readonly RunId[];
+  readonly reason: string;
+}
 
 /** What is known of a run before its session is read. */
 interface Draft {
@@ -49,6 +55,7 @@ interface Draft {
   readonly isNewSession: boolean;
   readonly row: RunRow;
   readonly created: JournalData<'run.created'>;
+  readonly whileBusy: WhileBusy;
   readonly span: Span;
 }
 
@@ -72,7 +79,8 @@ export async function startRun(
   try {
     for (let moves = 0; here && moves <= maxMoves; moves++) {
       const owned = await writeOwned(dependencies, draft);
-      if (owned !== null) return owned;
+      if (owned === 'busy') break;
+      if (owned !== 'moved') return owned;
     }
     const queued = await writeQueued(dependencies, draft);
     draft.span.end();
@@ -121,7 +129,7 @@ async function prepare(
     ledger: [...(fresh ? sessionLimits(sessionId, undefined) : []), ...runLimits(runId, request.budget, agent.definition.budget)],
     decisions: [decision.row],
   };
-  return { principal, base, session, isNewSession: fresh, row, created, span };
+  return { principal, base, session, isNewSession: fresh, row, created, whileBusy: request.whileBusy ?? 'queue', span };
 }
 
 async function sessionFor(
@@ -149,10 +157,12 @@ async function existing(engine: Engine, principal: Principal, runId: string): Pr
 }
 
 /** What it is shown of its session is read when it begins. */
-async function writeQueued({ engine }: StartDependencies, { principal, base, isNewSession, row, created }: Draft): Promise<StartedRun> {
+async function writeQueued({ engine }: StartDependencies, draft: Draft): Promise<StartedRun> {
+  const { principal, base, isNewSession, row, created } = draft;
+  const reason = `interrupted by run ${row.runId} of the same session`;
   const result = await engine.store.commit({
     ...base,
-    ...(isNewSession ? {} : { place: {} }),
+    ...(isNewSession ? {} : { place: placeInQueue(draft, reason) }),
     createRun: row,
     events: [{ type: 'run.created', data: created }],
   });
@@ -161,16 +171,30 @@ async function writeQueued({ engine }: StartDependencies, { principal, base, isN
     return existing(engine, principal, result.resourceId);
   }
   if (result.type === 'closed') throw sessionClosed(row.sessionId);
+  if (result.type === 'busy') throw sessionBusy(row.sessionId, result.runId);
   if (result.type !== 'committed') throw new NexusError('internal', `the run could not be written (${result.type})`);
-  return { type: 'queued', row: { ...row, lastSeq: result.events.length, createdAt: result.createdAt ?? row.createdAt } };
+  const { createdAt, behind, interrupted } = result.placed ?? { createdAt: row.createdAt, behind: null, interrupted: [] };
+  const waiting = behind === null ? null : { reason: 'session' as const, behind };
+  return {
+    type: 'queued',
+    row: { ...row, lastSeq: result.events.length, createdAt, waiting },
+    interrupted: interrupted.length === 0 ? null : { runIds: interrupted, reason },
+  };
 }
 
-/** Null when another run came to be in the session since it was read. */
-async function writeOwned({ engine, agents, transcripts }: StartDependencies, draft: Draft): Promise<StartedRun | null> {
+function placeInQueue({ whileBusy, created }: Draft, reason: string): PlaceInLog {
+  const ways = { queue: 'wait', reject: 'refuse', interrupt: { interrupt: reason }, parallel: 'begin' } as const;
+  return { whileBusy: ways[whileBusy], waitUntil: created.deadlineAt === undefined ? null : Date.parse(created.deadlineAt) };
+}
+
+/** `moved` when another run came to be in the session since it was read, `busy` when others are at work that this one is to wait for. */
+async function writeOwned({ engine, agents, transcripts }: StartDependencies, draft: Draft): Promise<StartedRun | 'moved' | 'busy'> {
   const { principal, base, session, isNewSession, row: queued, span } = draft;
   const { store, workerId } = engine;
   const { tenantId } = principal;
   const { reading, head } = isNewSession ? { reading: { runs: [] }, head: null } : await transcripts.read(queued, null);
+  // Only the store can say for sure, but then everything else would be for nothing.
+  if (draft.whileBusy !== 'parallel' && (head?.status === 'running' || head?.status === 'queued')) return 'busy';
   const newest = reading.runs.at(-1);
   const created = { ...draft.created, history: newest === undefined ? [] : [newest.runId], reading };
   const context = await createRunContext(engine, agents, transcripts, {
@@ -200,7 +224,7 @@ async function writeOwned({ engine, agents, transcripts }: StartDependencies, dr
   const limits = base.ledger?.length ?? 0;
   const result = await store.commit({
     ...base,
-    ...(isNewSession ? {} : { place: { after: head?.runId ?? null } }),
+    ...(isNewSession ? {} : { place: { after: head?.runId ?? null, whileBusy: draft.whileBusy === 'parallel' ? 'begin' : 'refuse' } }),
     createRun: row,
     ledger: [...(base.ledger ?? []), ...proposal.ledger],
     decisions,
@@ -218,7 +242,10 @@ async function writeOwned({ engine, agents, transcripts }: StartDependencies, dr
     case 'closed':
       throw sessionClosed(row.sessionId);
     case 'moved':
-      return null;
+      return 'moved';
+    case 'busy':
+      if (draft.whileBusy === 'reject') throw sessionBusy(row.sessionId, result.runId);
+      return 'busy';
     case 'fenced':
       throw new NexusError('internal', 'a new run was fenced');
     case 'committed': {
@@ -230,7 +257,7 @@ async function writeOwned({ engine, agents, transcripts }: StartDependencies, dr
       const adopt: AdoptOptions = { context, fence, state, opening: begun, span };
       return {
         type: 'owned',
-        row: { ...row, lastSeq: state.lastSeq, totals: state.totals, createdAt: result.createdAt ?? row.createdAt },
+        row: { ...row, lastSeq: state.lastSeq, totals: state.totals, createdAt: result.placed?.createdAt ?? row.createdAt },
         adopt,
       };
     }

@@ -76,11 +76,12 @@ export function closeOpenWork(state: RunState, keepQuestions: boolean): Proposal
   return merge([propose({ closeApprovals: approvals }), ...charges]);
 }
 
-/** Ends the lease together with the run, and makes a parent that waits for it due. */
+/** Ends the lease together with the run, makes a parent that waits for it due, and leaves the session to others. */
 export function endingPatch(
   context: RunContext,
-): Pick<Proposal, 'wake'> & { readonly lease: { readonly leaseOwner: null; readonly dueAt: null; readonly waiting: null } } {
-  return { wake: context.parent === null ? [] : [context.parent.runId], lease: { leaseOwner: null, dueAt: null, waiting: null } };
+): Pick<Proposal, 'wake' | 'leaves'> & { readonly lease: { readonly leaseOwner: null; readonly dueAt: null; readonly waiting: null } } {
+  const wake = context.parent === null ? [] : [context.parent.runId];
+  return { wake, leaves: context.sessionId, lease: { leaseOwner: null, dueAt: null, waiting: null } };
 }
 
 export type FinalAnswer =

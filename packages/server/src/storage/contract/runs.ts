@@ -25,9 +25,14 @@ export interface SessionRow {
   readonly createdAt: number;
 }
 
-/** What a run waits for. Null unless its status is `waiting`. */
+/**
+ * What a run waits for. Null unless its status is `waiting`, or it is queued behind the work of its session (`session`), in
+ * which case it may be due only to be cancelled or at its deadline.
+ */
 export interface Waiting {
-  readonly reason: WaitReason;
+  readonly reason: WaitReason | 'session';
+  /** The run of the session behind which it is queued. */
+  readonly behind?: RunId;
   readonly approvals?: readonly string[];
   readonly childRuns?: readonly string[];
 }

@@ -4,5 +4,9 @@ import type { Migration } from './migration.ts';
 export const sessionLog: Migration = {
   version: 3,
   name: 'session_log',
-  statements: () => ['create index runs_log on runs (tenant_id, session_id, created_at, run_id) where parent_run_id is null'],
+  statements: () => [
+    'create index runs_log on runs (tenant_id, session_id, created_at, run_id) where parent_run_id is null',
+    // As small as the work at hand, however long a session is.
+    "create index runs_open on runs (tenant_id, session_id) where status in ('queued', 'running', 'waiting')",
+  ],
 };

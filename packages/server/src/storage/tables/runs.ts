@@ -1,4 +1,5 @@
 import type { RunId, RunStatus, SessionId } from '@nexus-agent/protocol';
+import { sql } from 'kysely';
 import type { PageOf, PageRequest, RunPatch, RunRow } from '#storage/contract';
 import {
   beyond,
@@ -185,6 +186,23 @@ const newestRun = statement('newest_run', ({ db }, params: { tenant: string; ses
 export function* newestRunOf(tenant: string, session: string): Program<Pick<StoredRun, 'run_id' | 'created_at'> | undefined> {
   const [row] = yield* run(newestRun, { tenant, session });
   return row;
+}
+
+const openRuns = statement('open_runs', ({ db }, params: { tenant: string; session: string }) =>
+  db
+    .selectFrom('runs')
+    .select(['run_id', 'parent_run_id', 'status', 'waiting', 'due_at', 'created_at'])
+    .where('tenant_id', '=', params.tenant)
+    .where('session_id', '=', params.session)
+    .where('status', 'in', [sql.lit('queued'), sql.lit('running'), sql.lit('waiting')]),
+);
+
+/** What of a run says whether it is at work. */
+export type OpenRun = Pick<StoredRun, 'run_id' | 'parent_run_id' | 'status' | 'waiting' | 'due_at' | 'created_at'>;
+
+/** The runs of a session that have not ended, those of sub-agents too. */
+export function openRunsOf(tenant: string, session: string): Program<readonly OpenRun[]> {
+  return run(openRuns, { tenant, session });
 }
 
 const allColumns = columnsOf(runs);
