@@ -77,6 +77,10 @@ export const requirements = {
     promise: 2,
     behaviour: 'The event log of a run has no gap and no duplicate, and no acknowledged event is lost.',
   },
+  'session.queue.race': {
+    promise: 0,
+    behaviour: 'Runs of one session that race work one at a time, and each of them begins, with two processes on both databases.',
+  },
   'session.log.cancelled': {
     promise: 0,
     behaviour: 'The run after one that was cancelled is shown what was asked, what was done, and that it was cancelled.',

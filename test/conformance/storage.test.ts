@@ -7,6 +7,7 @@ import { describeLocks } from './storage-locks.ts';
 import { describeLedgerProcesses } from './storage-processes.ts';
 import { describeResourceStore } from './storage-resources.ts';
 import { describeRunStore } from './storage-runs.ts';
+import { describeSessionLog } from './storage-sessions.ts';
 import { describeSchema } from './storage-schema.ts';
 
 function describeOn(subject: StoreSubject): void {
@@ -23,6 +24,7 @@ function describeOn(subject: StoreSubject): void {
   describe(`store: ${subject.name} ${verifies('storage.conformance')}`, () => {
     describeSchema(subject.name);
     describeRunStore(open);
+    describeSessionLog(open);
     describeResourceStore(open);
     describeLedgerStore(subject, open);
     describeLedgerProcesses(subject, open);
