@@ -87,7 +87,11 @@ export function describeSessionLog(open: () => Promise<Store>): void {
       const second = await begin(session, { whileBusy: 'wait' });
       const third = await begin(session, { whileBusy: 'wait' });
       expect(second.result).toMatchObject({ placed: { behind: first.run.runId } });
-      expect(await get(third.run)).toMatchObject({ status: 'queued', dueAt: null, waiting: { reason: 'session', behind: second.run.runId } });
+      expect(await get(third.run)).toMatchObject({
+        status: 'queued',
+        dueAt: null,
+        waiting: { reason: 'session', behind: second.run.runId },
+      });
       expect(await claimed(session)).toEqual([]);
       expect(await end(session, first.run)).toMatchObject({ next: second.run.runId });
       expect(await claimed(session)).toMatchObject([{ runId: second.run.runId, waiting: null }]);

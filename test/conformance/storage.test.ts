@@ -7,8 +7,8 @@ import { describeLocks } from './storage-locks.ts';
 import { describeLedgerProcesses } from './storage-processes.ts';
 import { describeResourceStore } from './storage-resources.ts';
 import { describeRunStore } from './storage-runs.ts';
-import { describeSessionLog } from './storage-sessions.ts';
 import { describeSchema } from './storage-schema.ts';
+import { describeSessionLog } from './storage-sessions.ts';
 
 function describeOn(subject: StoreSubject): void {
   const opened: Store[] = [];

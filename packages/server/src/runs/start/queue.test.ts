@@ -11,11 +11,7 @@ async function openBusy() {
   const order: string[] = [];
   const held = new Map<string, () => void>();
   const opened = await openTestRuns({
-    agents: [
-      { name: 'careful', policy: { allow: ['*'], approve: ['guarded'] } },
-      { name: 'boss', subagents: ['aide'] },
-      { name: 'aide' },
-    ],
+    agents: [{ name: 'careful', policy: { allow: ['*'], approve: ['guarded'] } }, { name: 'boss', subagents: ['aide'] }, { name: 'aide' }],
     tools: [makeTool({ name: 'guarded', effects: 'once' })],
     async *attempt({ request: { messages } }, { signal }) {
       const last = messages.at(-1);
