@@ -49,7 +49,7 @@ function isBefore(one: RunReading, other: RunReading): boolean {
  * The view with a summary that its last turn's run made: it stands for so many of the oldest messages of the view before
  * that turn and the run's own together.
  */
-export function summarise(before: LogView, own: RunTurn, text: string, replaces: number): LogView {
+export function withSummary(before: LogView, own: RunTurn, text: string, replaces: number): LogView {
   const turns: ShownTurn[] = [];
   const covered = [...before.covered];
   let left = replaces;
@@ -80,6 +80,6 @@ export function writtenOut(view: LogView, summary: SessionReading['summary']): S
   };
 }
 
-export function messagesOf({ turns }: LogView): readonly Message[] {
+export function shownMessages({ turns }: LogView): readonly Message[] {
   return turns.flatMap(({ turn, skip }) => (skip === 0 ? turn.messages : turn.messages.slice(skip)));
 }

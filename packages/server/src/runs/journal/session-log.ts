@@ -2,7 +2,7 @@ import type { RunId, RunReading, SessionId, SessionReading, TenantId } from '@ne
 import { LRUCache } from 'lru-cache';
 import { NexusError } from '#core';
 import type { PageOf, RunRow, RunStore } from '#storage';
-import { applyReading, emptyView, type LogView, messagesOf, openRuns, summarise, writtenOut } from './log-view.ts';
+import { applyReading, emptyView, type LogView, openRuns, shownMessages, withSummary, writtenOut } from './log-view.ts';
 import type { RunState } from './state.ts';
 import { loadState, readJournal, type Transcript, toJournalEvent } from './transcript.ts';
 import { type RunTurn, TurnReader } from './turn.ts';
@@ -10,7 +10,7 @@ import { type RunTurn, TurnReader } from './turn.ts';
 type LogStore = Pick<RunStore, 'readEvents' | 'getRun' | 'listRuns'>;
 
 /** A run and the session whose log it is in. */
-export interface LogPlace {
+interface LogPlace {
   readonly tenantId: TenantId;
   readonly sessionId: SessionId;
   readonly runId: RunId;
@@ -147,14 +147,14 @@ export function createTranscripts(store: LogStore, maxChars: number): Transcript
         return { reading, head };
       }
       const rest = turns.filter((turn) => turn !== base);
-      const view = whole(summarise(earlier, base, summary.text, summary.replaces), rest);
+      const view = whole(withSummary(earlier, base, summary.text, summary.replaces), rest);
       const reading = writtenOut(view, { runId: base.read.runId, seq: base.read.seq });
       keep(place, reading, view);
       return { reading, head };
     },
     async before(place, reading) {
       const view = await viewBefore(place, reading);
-      return { messages: messagesOf(view), summary: view.summary === null ? null : { text: view.summary, replaces: 0 } };
+      return { messages: shownMessages(view), summary: view.summary === null ? null : { text: view.summary, replaces: 0 } };
     },
     async chain(tenantId, runId) {
       const states: RunState[] = [];

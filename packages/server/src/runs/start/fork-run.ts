@@ -3,16 +3,10 @@ import { NexusError } from '#core';
 import { type CreateOptions, claimOf, idempotencyConflict, type Principal } from '#identity';
 import { startRunSpan } from '#runs/drive';
 import { fold, forkEvents, readJournal, type Transcripts, toJournalEvent } from '#runs/journal';
-import type { AgentSource, Engine } from '#runs/steps';
 import type { RunRow, SessionRow } from '#storage';
 import { mayStart } from './may-start.ts';
 import { inputParts, newRun, runLimits, sessionClosed } from './rows.ts';
-
-export interface ForkDependencies {
-  readonly engine: Engine;
-  readonly agents: AgentSource;
-  readonly transcripts: Transcripts;
-}
+import type { StartDependencies } from './start-run.ts';
 
 export type Forked =
   /** Written and in the queue: the caller wakes it. */
@@ -22,7 +16,7 @@ export type Forked =
 
 /** Writes a new run that goes on from an event of another one, which stays as it is. Throws `invalid_request` where a run cannot be forked. */
 export async function forkRun(
-  { engine, agents, transcripts }: ForkDependencies,
+  { engine, agents, transcripts }: Omit<StartDependencies, 'defaultAgent'>,
   principal: Principal,
   source: { readonly original: RunRow; readonly session: SessionRow },
   request: RunForkRequest,
