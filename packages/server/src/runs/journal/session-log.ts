@@ -80,10 +80,12 @@ export function createTranscripts(store: LogStore, maxChars: number): Transcript
   }
 
   async function changedSince(tenantId: TenantId, view: LogView): Promise<readonly RunTurn[]> {
+    const reads = openRuns(view);
+    const rows = await Promise.all(reads.map(({ runId }) => store.getRun(tenantId, runId as RunId))); // readings hold run ids
     const changed: RunTurn[] = [];
-    for (const read of openRuns(view)) {
-      const row = await store.getRun(tenantId, read.runId as RunId); // readings hold run ids
-      if (row !== null && row.lastSeq !== read.seq) changed.push(await readTurn(tenantId, { ...read, seq: row.lastSeq }));
+    for (const [index, read] of reads.entries()) {
+      const row = rows[index];
+      if (row && row.lastSeq !== read.seq) changed.push(await readTurn(tenantId, { ...read, seq: row.lastSeq }));
     }
     return changed;
   }

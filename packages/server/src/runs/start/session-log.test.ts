@@ -251,6 +251,23 @@ describe('what a run is shown of its session', () => {
     expect(lines(talk.seen.get(fourth.name))).toEqual([...lines(talk.seen.get(third.name)), 'assistant: said #3', 'user: #4 say']);
   });
 
+  it('tells what became of a run that a summary had told as pending', async () => {
+    const small = { contextTokens: 3_000, settings: { summaryTokens: 100 } };
+    const talk = await openTalk(small, ` ${'word '.repeat(120)}`);
+    const { runId } = await talk.ask('guarded');
+    const later = [];
+    for (let count = 0; count < 12; count++) later.push(await talk.ask('say'));
+    const before = talk.seen.get(later.at(-1)?.name ?? '') ?? [];
+    expect(lines(before)[0]).toContain('Summary of the conversation');
+    expect(marksOf(before)).toEqual([]);
+    await talk.answer(runId, 'approve');
+    const { name } = await talk.ask('say');
+    const shown = talk.seen.get(name) ?? [];
+    expect(faultsOf(shown)).toEqual([]);
+    expect(marksOf(shown)).toEqual(['#1-1', '#1-2']);
+    expect(lines(shown).indexOf('tool: wrote #1-1\nwrote #1-2')).toBe(2);
+  });
+
   it('reads the log when it begins, not when it is put into the queue', async () => {
     const talk = await openTalk();
     const first = await talk.begin('work');
@@ -285,6 +302,41 @@ describe('what a run is shown of its session', () => {
     expect(faultsOf(shown)).toEqual([]);
     expect(marksOf(shown)).toEqual(['#1-1']);
     expect(lines(shown).filter((line) => line === 'assistant: did #1')).toHaveLength(2);
+  });
+});
+
+describe('reading a long session', () => {
+  /** The runs whose journals are read while the last of so many begins. */
+  async function readsOfLast(count: number, options: TestRunsOptions, padding = '') {
+    const read = new Set<string>();
+    const talk = await openTalk(
+      {
+        ...options,
+        wrap: (store) => ({
+          readEvents(tenant, runId, range) {
+            read.add(runId);
+            return store.readEvents(tenant, runId, range);
+          },
+        }),
+      },
+      padding,
+    );
+    for (let index = 1; index < count; index++) await talk.ask('say');
+    read.clear();
+    await talk.begin('say');
+    await talk.close();
+    runs = undefined;
+    return read.size;
+  }
+
+  it('reads the newest run only, where what came before is still known', async () => {
+    expect(await readsOfLast(20, {})).toBe(1);
+  });
+
+  it('goes no further back than the last summary, where nothing is known', async () => {
+    const small = { contextTokens: 3_000, settings: { transcriptChars: 1, summaryTokens: 100 } };
+    expect(await readsOfLast(20, { settings: { transcriptChars: 1 } })).toBe(19);
+    expect(await readsOfLast(40, small, ` ${'word '.repeat(120)}`)).toBeLessThan(12);
   });
 });
 
