@@ -17,16 +17,14 @@ async function openBusy() {
       const last = messages.at(-1);
       const said = last?.role === 'user' && last.content[0]?.type === 'text' ? last.content[0].text : 'result';
       order.push(said);
+      if (said !== 'result' && said !== 'delegate')
+        await new Promise<void>((resolve, reject) => {
+          held.set(said, resolve);
+          signal?.addEventListener('abort', () => reject(signal.reason));
+        });
       if (said === 'ask') yield completed({ name: 'guarded' });
       else if (said === 'delegate') yield completed({ name: 'agent_aide', input: { task: 'aid' } });
-      else {
-        if (said !== 'result')
-          await new Promise<void>((resolve, reject) => {
-            held.set(said, resolve);
-            signal?.addEventListener('abort', () => reject(signal.reason));
-          });
-        yield completed(`did ${said}`);
-      }
+      else yield completed(`did ${said}`);
     },
   });
   runs = opened;
@@ -105,6 +103,8 @@ describe('a run that is started while another one of its session works', () => {
     const { start, release, is } = await openBusy();
     const asking = await start('ask');
     const queued = await start('two');
+    expect(queued.status).toBe('queued');
+    await release('ask');
     await is(asking.id, 'waiting');
     await release('two');
     await is(queued.id, 'completed');
