@@ -86,6 +86,19 @@ export const requirements = {
     promise: 2,
     behaviour: 'The event log of a run has no gap and no duplicate, and no acknowledged event is lost.',
   },
+  'session.queue.race': {
+    promise: 0,
+    behaviour: 'Runs of one session that race work one at a time, and each of them begins, with two processes on both databases.',
+  },
+  'session.log.cancelled': {
+    promise: 0,
+    behaviour: 'The run after one that was cancelled is shown what was asked, what was done, and that it was cancelled.',
+  },
+  'session.log.exact': {
+    promise: 0,
+    behaviour:
+      'After runs that completed, failed, were cancelled, wait or were approved later, in any order, the next one is shown each tool call with effects once, in the order of the messages, in a form that a strict server takes.',
+  },
   'durability.replay.same-state': {
     promise: 2,
     behaviour: 'Replaying a journal gives the recorded state, for every run that the tests record.',

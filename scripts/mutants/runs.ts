@@ -8,6 +8,8 @@ const executorTests = [`${runs}/drive/executor.test.ts`];
 const dispatchTests = [`${runs}/dispatch/dispatch.test.ts`];
 const workerTests = [`${runs}/dispatch/worker.test.ts`];
 const startTests = [`${runs}/start/start-run.test.ts`];
+const storage = `${server}/storage`;
+const logTests = [`${runs}/start/session-log.test.ts`];
 const hubTests = [`${runs}/stream/hub.test.ts`];
 
 export const runMutants: readonly Mutant[] = [
@@ -300,11 +302,46 @@ export const runMutants: readonly Mutant[] = [
     tests: [`${runs}/start/start-child.test.ts`],
   },
   {
-    bug: 'a run goes on from one that failed or has not begun',
-    file: `${runs}/start/start-run.ts`,
-    replace: "{ sessionId: session.sessionId, status: 'completed' }",
-    by: '{ sessionId: session.sessionId }',
-    tests: startTests,
+    bug: 'what a summary stands for is forgotten when it goes on later',
+    file: `${runs}/journal/log-view.ts`,
+    replace: '    else if (turn.isOpen) covered.push(turn.read);\n',
+    by: '',
+    tests: logTests,
+  },
+  {
+    bug: 'a run that went on after it was read is not read again',
+    file: `${runs}/journal/session-log.ts`,
+    replace: 'row.lastSeq !== read.seq',
+    by: 'row.lastSeq < read.seq',
+    tests: logTests,
+  },
+  {
+    bug: 'the work that a fork copied is told twice',
+    file: `${runs}/journal/turn.ts`,
+    replace: '(this.#copied ?? state.messages.length) : 1',
+    by: '1 : 1',
+    tests: logTests,
+  },
+  {
+    bug: 'a run is written that has not read the run before it',
+    file: `${storage}/commit/session-log.ts`,
+    replace: 'place.after !== undefined && place.after !== newest.runId',
+    by: 'place.after === newest.createdAt.toString()',
+    tests: ['test/conformance/storage.test.ts'],
+  },
+  {
+    bug: 'the next run of a session begins while sub-agents still work for the one before',
+    file: `${storage}/commit/session-log.ts`,
+    replace: '        if (open.some((run) => sessions.isAtWork(run))) return;\n',
+    by: '        if (open.some((run) => run.parent_run_id === null && sessions.isAtWork(run))) return;\n',
+    tests: [`${runs}/start/queue.test.ts`],
+  },
+  {
+    bug: 'a run that waits for a person keeps its session',
+    file: `${runs}/steps/round.ts`,
+    replace: ', leaves: context.sessionId',
+    by: '',
+    tests: [`${runs}/start/queue.test.ts`],
   },
   {
     bug: 'a piece of text ends within a pair of surrogates',

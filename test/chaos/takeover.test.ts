@@ -26,6 +26,35 @@ onEachDatabase('a process that is lost', { alone: true }, (use) => {
     const resumed = (await journalOf(cluster, seen.runId ?? '')).find((event) => event.type === 'run.resumed');
     expect((resumed?.at ?? Number.POSITIVE_INFINITY) - killedAt).toBeLessThanOrEqual(5000);
   }, 60_000);
+
+  it('is followed by the run that was queued behind its own [verifies session.queue.race]', async (context) => {
+    const cluster = use(context);
+    const victim = await cluster.start({ holds: 'asked', runs: {} });
+    const other = await cluster.start({ runs: {} });
+    const send = async (url: string, path: string, body: unknown) => {
+      const response = await fetch(`${url}${path}`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      });
+      return (await response.json()) as { id: string; waitingFor?: unknown }; // a session or a run
+    };
+    const { id: sessionId } = await send(victim.url, '/v1/sessions', { agent: 'prober' });
+    const first = await send(victim.url, '/v1/runs', { ...probeRequest('hold=tool:a1:entered'), sessionId });
+    await until('holding the run', () => victim.held.size === 1);
+    const second = await send(other.url, '/v1/runs', { ...probeRequest('next'), sessionId });
+    expect(second.waitingFor).toEqual({ reason: 'session', behind: first.id });
+    await victim.kill();
+    await until('both to be completed', async () => {
+      const rows = await Promise.all([first, second].map(({ id }) => runOf(cluster, id)));
+      return rows.every((row) => row?.status === 'completed');
+    });
+    const ends = (await journalOf(cluster, first.id)).at(-1)?.at ?? Number.POSITIVE_INFINITY;
+    const begins = (await journalOf(cluster, second.id)).find((event) => event.type === 'run.started');
+    expect(begins?.at).toBeGreaterThanOrEqual(ends);
+    expect(begins?.data.reading?.runs.map(({ runId }) => runId)).toEqual([first.id]);
+    expect(await auditBooks(cluster)).toEqual([]);
+  }, 60_000);
 });
 
 onEachDatabase('a process that is paused for longer than its lease', {}, (use) => {

@@ -21,6 +21,7 @@ export function describeSchema(name: StoreSubject['name']): void {
         { version: 1 },
         { version: 2 },
         { version: 3 },
+        { version: 4 },
       ]);
       const session = sessionRow(newTenant());
       const first = await openTestStore(location);

@@ -9,6 +9,7 @@ import { describeLedgerProcesses } from './storage-processes.ts';
 import { describeResourceStore } from './storage-resources.ts';
 import { describeRunStore } from './storage-runs.ts';
 import { describeSchema } from './storage-schema.ts';
+import { describeSessionLog } from './storage-sessions.ts';
 
 function describeOn(subject: StoreSubject): void {
   const opened: Store[] = [];
@@ -24,6 +25,7 @@ function describeOn(subject: StoreSubject): void {
   describe(`store: ${subject.name} ${verifies('storage.conformance')}`, () => {
     describeSchema(subject.name);
     describeRunStore(open);
+    describeSessionLog(open);
     describeResourceStore(open);
     describeLedgerStore(subject, open);
     describeLedgerProcesses(subject, open);

@@ -183,7 +183,7 @@ it('holds parallel runs of one session to its limit together', async () => {
   const sessionId = await server.session({ agent: 'free', budget: { costMicroUsd: 60_000 } });
   await server.agent('slow', { models: ['sim/sim-large?latencyMs=100'] });
   const answers = await Promise.all(
-    Array.from({ length: 12 }, () => server.call('POST', '/v1/runs', { sessionId, agent: 'slow', input: 'hello' })),
+    Array.from({ length: 12 }, () => server.call('POST', '/v1/runs', { sessionId, agent: 'slow', input: 'hello', whileBusy: 'parallel' })),
   );
   const started = answers.filter(({ status }) => status === 202);
   expect(started.length).toBeGreaterThan(0);

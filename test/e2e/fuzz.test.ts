@@ -63,6 +63,7 @@ it('ends every run in a stated way with balanced books, whatever people and prov
       agent: `fuzzed${chance(4)}`,
       input: randomTask(chance),
       ...(chance(2) === 0 ? { sessionId } : {}),
+      whileBusy: index % 2 === 0 ? 'parallel' : 'queue',
       ...(chance(4) === 0 ? { deadlineMs: 100 + chance(1_500) } : {}),
       ...(chance(4) === 0 ? { budget: { tokens: 4_000 + chance(30_000), toolCalls: chance(8) } } : {}),
     });
@@ -135,4 +136,4 @@ it('ends every run in a stated way with balanced books, whatever people and prov
     'policy.denied',
   ])
     expect(seen).toContain(type);
-}, 40_000);
+}, 80_000);

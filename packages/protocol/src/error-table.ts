@@ -72,6 +72,14 @@ export const errorTable = {
     title: 'The resource is in another state than the request needs',
     when: 'A closed session is to be used, an answered approval to be answered, a run to be resumed that did not fail, or an id to be used twice.',
   },
+  session_busy: {
+    httpStatus: 409,
+    grpcStatus: 'ABORTED',
+    retryable: true,
+    title: 'The session is busy with another run',
+    when: 'A run is started with `whileBusy: reject` while another one of its session is at work.',
+    details: { runId: 'the newest run that is at work' },
+  },
   idempotency_conflict: {
     httpStatus: 409,
     grpcStatus: 'ALREADY_EXISTS',

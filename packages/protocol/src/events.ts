@@ -37,8 +37,35 @@ export const RunTotals = z.object({
 });
 export type RunTotals = z.infer<typeof RunTotals>;
 
+/** A run as a later one of its session was shown it: its journal up to and with event `seq`. */
+const RunReading = z.object({
+  runId: z.string(),
+  seq: z.int().nonnegative(),
+  /** When it was created, in milliseconds since 1970: its place in the log. */
+  at: z.int(),
+  /** So many of its oldest messages are not shown: a summary stands for them. */
+  skip: z.int().optional(),
+});
+export type RunReading = z.infer<typeof RunReading>;
+
+/** The log of a session as a run was shown it. What the model is told follows from this and the journals that it names. */
+export const SessionReading = z.object({
+  /** What this run was itself shown comes first; it is among `runs`, too. */
+  after: z.string().optional(),
+  /** The run whose summary stands for everything that is not in `runs`. */
+  summary: z.object({ runId: z.string(), seq: z.int() }).optional(),
+  /** Runs that came since, and earlier ones that have gone on since, which take their old place. */
+  runs: z.array(RunReading),
+  /** Runs behind the summary that had not ended for good when they were read. */
+  covered: z.array(RunReading).optional(),
+});
+export type SessionReading = z.infer<typeof SessionReading>;
+
 export const journalSchemas = {
-  /** First event of every run. `history` lists the earlier runs of the session whose turns this run sees. */
+  /**
+   * First event of every run. `reading` is what the run sees of its session; one that has to wait in the queue reads when it
+   * starts. `history` names the newest run among them; without any `reading` the run sees that one and what it saw itself.
+   */
   'run.created': z.object({
     sessionId: z.string(),
     agent: z.string(),
@@ -47,6 +74,7 @@ export const journalSchemas = {
     input: z.array(UserPart),
     budget: BudgetLimits.optional(),
     history: z.array(z.string()),
+    reading: SessionReading.optional(),
     principal: z.string(),
     deadlineAt: z.string().optional(),
     parent: z.object({ runId: z.string(), callId, depth: z.int() }).optional(),
@@ -54,7 +82,7 @@ export const journalSchemas = {
     traceparent: z.string().optional(),
     decision: DecisionRecord.optional(),
   }),
-  'run.started': z.object({ workerId: z.string(), epoch: z.int() }),
+  'run.started': z.object({ workerId: z.string(), epoch: z.int(), reading: SessionReading.optional() }),
   'step.started': z.object({ step }),
   /** The next attempt of a model call, written before anything is sent. `purpose` compaction summarises old turns. */
   'model.started': z.object({
@@ -108,6 +136,8 @@ export const journalSchemas = {
     to: z.object({ provider: z.string(), model: z.string() }),
     error: ErrorInfo,
   }),
+  /** An answer that cannot end the run is asked for again: `message` is what the model is told. */
+  'answer.refused': z.object({ step, message: z.string() }),
   'tool.requested': z.object({ step, callId, index: z.int().nonnegative(), name: z.string(), input: z.unknown() }),
   /** An attempt of a tool call, written before it runs. */
   'tool.started': z.object({
@@ -181,6 +211,7 @@ export const journalSchemas = {
     reason: z.enum(['recovered', 'approval', 'child', 'budget', 'handover']),
     workerId: z.string(),
     epoch: z.int(),
+    reading: SessionReading.optional(),
   }),
   'message.completed': z.object({
     messageId: z.string(),

@@ -38,7 +38,9 @@ export {
   type LiveData,
   liveEventTypes,
   type NewEvent,
+  type RunReading,
   RunTotals,
+  SessionReading,
   WaitReason,
   WireEvent,
 } from './events.ts';
@@ -71,6 +73,7 @@ export {
   RunForkRequest,
   RunStatus,
   terminalStatuses,
+  WhileBusy,
 } from './resources/runs.ts';
 export { Session, SessionCreateRequest } from './resources/sessions.ts';
 export { ToolExecuteRequest, ToolExecuteResult, ToolInfo } from './resources/tools.ts';

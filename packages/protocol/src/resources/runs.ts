@@ -19,6 +19,10 @@ const input = z
   .union([z.string().min(1).max(1_000_000), z.array(UserPart).min(1).max(50)])
   .meta({ description: 'Text, or parts with images' });
 
+/** What a run does that is started while others of its session are at work. */
+export const WhileBusy = z.enum(['queue', 'reject', 'interrupt', 'parallel']);
+export type WhileBusy = z.infer<typeof WhileBusy>;
+
 /** Body of `POST /v1/agents/chat/stream`; the same names work as a query of `GET`. */
 export const ChatRequest = z
   .strictObject({
@@ -29,6 +33,10 @@ export const ChatRequest = z
     budget: BudgetLimits.optional(),
     attachments: z.array(UserPart).max(20).optional(),
     deadlineMs: z.int().min(100).max(86_400_000).optional(),
+    whileBusy: WhileBusy.optional().meta({
+      description:
+        'While others of the session are at work: `queue` (default) waits until they have ended or wait for a person, `reject` is refused with `session_busy`, `interrupt` cancels them and follows, `parallel` begins at once',
+    }),
   })
   .meta({ id: 'ChatRequest' });
 export type ChatRequest = z.infer<typeof ChatRequest>;
@@ -46,7 +54,13 @@ export const Run = z
     model: z.string().optional(),
     parentRunId: z.string().optional(),
     waitingFor: z
-      .object({ reason: WaitReason, approvals: z.array(z.string()).optional(), childRuns: z.array(z.string()).optional() })
+      .object({
+        reason: z.enum([...WaitReason.options, 'session']),
+        approvals: z.array(z.string()).optional(),
+        childRuns: z.array(z.string()).optional(),
+        behind: z.string().optional(),
+      })
+      .meta({ description: 'A queued run with the reason `session` is to begin when the session is free of `behind`, the run before it' })
       .optional(),
     step: z.int(),
     lastSeq: z.int(),

@@ -20,7 +20,7 @@ export function logCommits(store: Store, logger: Logger): Store {
 }
 
 function tell(commit: Commit, result: CommitResult, logger: Logger): void {
-  if (result.type === 'fenced' || result.type === 'duplicate' || result.type === 'closed') return;
+  if (result.type !== 'refused' && result.type !== 'committed') return;
   const runId = commit.createRun?.runId ?? commit.run?.runId;
   if (result.type === 'refused') {
     const { unit, scope } = result.refusal;

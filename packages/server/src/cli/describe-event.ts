@@ -21,6 +21,8 @@ export function describeEvent(event: WireEvent, style: Style): string[] {
         `  ${style('yellow', '↷')} fallback: ${modelName(from.provider, from.model)} → ${modelName(to.provider, to.model)} (${error.code})`,
       ];
     }
+    case 'answer.refused':
+      return [`  ${style('yellow', '↻')} asked again: ${brief(event.data.message, 160)}`];
     case 'tool.started':
       return [`  ${style('cyan', '→')} ${event.data.name} ${style('dim', brief(event.data.input))}`];
     case 'tool.completed':

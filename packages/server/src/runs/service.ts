@@ -4,7 +4,7 @@ import { NexusError } from '#core';
 import type { CreateOptions, Principal } from '#identity';
 import type { Dispatcher } from '#runs/dispatch';
 import { replayRun, type Transcripts } from '#runs/journal';
-import { forkRun, mayStart, type StartOptions, startRun } from '#runs/start';
+import { forkRun, type Interrupted, mayStart, type StartOptions, startRun } from '#runs/start';
 import type { AgentSource, Engine } from '#runs/steps';
 import { follow, type StreamCursor, type StreamFrame, wireJson } from '#runs/stream';
 import { type PageRequest, viewPage } from '#storage';
@@ -60,9 +60,13 @@ export interface RunsDependencies {
 
 /** Joins what starts runs, what drives them and what reads them. */
 export function createRuns(dependencies: RunsDependencies): Runs {
-  const { engine, agents, dispatcher } = dependencies;
+  const { engine, dispatcher } = dependencies;
   const { store } = engine;
   const { wake } = dispatcher;
+
+  async function tellInterrupted(principal: Principal, { runIds, reason }: Interrupted): Promise<void> {
+    for (const runId of runIds) await cancelRun({ store, wake }, await runRow(store, principal, runId), reason);
+  }
 
   return {
     async start(principal, request, options) {
@@ -76,6 +80,7 @@ export function createRuns(dependencies: RunsDependencies): Runs {
             break;
           case 'queued':
             wake({ tenantId, runId: started.row.runId });
+            if (started.interrupted !== null) await tellInterrupted(principal, started.interrupted);
             break;
           case 'in_doubt':
             dispatcher.disown({ tenantId, runId: started.runId, epoch: 1 });
@@ -116,7 +121,7 @@ export function createRuns(dependencies: RunsDependencies): Runs {
     async fork(principal, runId, request, options) {
       const original = await runRow(store, principal, runId);
       const session = await openSession(store, principal, original.sessionId);
-      const forked = await forkRun(engine, agents, principal, { original, session }, request, options);
+      const forked = await forkRun(dependencies, principal, { original, session }, request, options);
       if (forked.type === 'existing') return { run: await viewOfRun(engine, await runRow(store, principal, forked.runId)), created: false };
       wake({ tenantId: principal.tenantId, runId: forked.row.runId });
       return { run: runView(forked.row), created: true };

@@ -19,6 +19,7 @@ export function runView(row: RunRow, budget?: BudgetView): Run {
           waitingFor: {
             reason: row.waiting.reason,
             ...(row.waiting.approvals === undefined ? {} : { approvals: [...row.waiting.approvals] }),
+            ...(row.waiting.behind === undefined ? {} : { behind: row.waiting.behind }),
             ...(row.waiting.childRuns === undefined ? {} : { childRuns: [...row.waiting.childRuns] }),
           },
         }),

@@ -13,6 +13,7 @@ export type {
   LedgerStore,
   PageOf,
   PageRequest,
+  PlaceInLog,
   Queue,
   RunPatch,
   RunRow,

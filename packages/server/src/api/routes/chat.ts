@@ -1,4 +1,4 @@
-import { ChatRequest, ModelRef, Name } from '@nexus-agent/protocol';
+import { ChatRequest, ModelRef, Name, WhileBusy } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import { type Call, localOperator, type Route, type RouteAnswer, route } from '#api/contract';
 import { parseCursor } from '#api/streams';
@@ -14,6 +14,7 @@ const ChatQuery = z.strictObject({
   sessionId: z.string().optional(),
   agent: Name.optional(),
   model: ModelRef.optional(),
+  whileBusy: WhileBusy.optional(),
 });
 
 /** Start a run and stream it in one request. */
@@ -61,13 +62,14 @@ export function chatRoutes(context: RouteContext): Route[] {
       stream: true,
       responses: streamResponses,
       async handle(call) {
-        const { input, sessionId, agent, model } = call.query;
+        const { input, sessionId, agent, model, whileBusy } = call.query;
         if (input === undefined && call.principal !== localOperator) {
           throw new NexusError('invalid_request', 'query: input: expected text, but it is missing');
         }
         return start(call, {
           input: input ?? context.greeting,
           ...(sessionId === undefined ? {} : { sessionId }),
+          ...(whileBusy === undefined ? {} : { whileBusy }),
           ...(agent === undefined ? {} : { agent }),
           ...(model === undefined ? {} : { model }),
         });

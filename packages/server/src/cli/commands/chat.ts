@@ -1,5 +1,5 @@
 import { text } from 'node:stream/consumers';
-import type { BudgetLimits, ChatRequest } from '@nexus-agent/protocol';
+import type { BudgetLimits, ChatRequest, WhileBusy } from '@nexus-agent/protocol';
 import type { NexusClient } from '@nexus-agent/sdk';
 import type { Command } from 'commander';
 import type { Asker } from '../ask-approval.ts';
@@ -17,11 +17,16 @@ export function chatCommands({ program, action }: Registrar): void {
     .action(action(runOnce));
 }
 
+const waysWhileBusy = ['queue', 'reject', 'interrupt', 'parallel'] satisfies WhileBusy[];
+
 function withRunOptions(command: Command): Command {
   return command
     .option('--agent <name>', 'agent to run')
     .option('--model <model>', 'model instead of the agent’s own')
     .option('--session <session>', 'go on in this session')
+    .addOption(
+      command.createOption('--while-busy <what>', 'while the session works on another run (default: queue)').choices(waysWhileBusy),
+    )
     .option('--budget-usd <amount>', 'limit of the run in US dollars', dollarOption)
     .option('--budget-tokens <amount>', 'limit of the run in tokens', wholeNumber);
 }
@@ -30,6 +35,7 @@ interface RunOptions {
   readonly agent?: string;
   readonly model?: string;
   readonly session?: string;
+  readonly whileBusy?: WhileBusy;
   /** In millionths. */
   readonly budgetUsd?: number;
   readonly budgetTokens?: number;
@@ -104,7 +110,7 @@ async function withAsker<T>(context: CliContext, use: (asker: Asker | null) => P
   }
 }
 
-function requestOf(input: string, { agent, model, session, budgetUsd, budgetTokens }: RunOptions): ChatRequest {
+function requestOf(input: string, { agent, model, session, whileBusy, budgetUsd, budgetTokens }: RunOptions): ChatRequest {
   const budget: BudgetLimits = {
     ...(budgetUsd === undefined ? {} : { costMicroUsd: budgetUsd }),
     ...(budgetTokens === undefined ? {} : { tokens: budgetTokens }),
@@ -114,6 +120,7 @@ function requestOf(input: string, { agent, model, session, budgetUsd, budgetToke
     ...(agent === undefined ? {} : { agent }),
     ...(model === undefined ? {} : { model }),
     ...(session === undefined ? {} : { sessionId: session }),
+    ...(whileBusy === undefined ? {} : { whileBusy }),
     ...(Object.keys(budget).length === 0 ? {} : { budget }),
   };
 }

@@ -148,7 +148,7 @@ function runText(run: Run, style: Style): string {
       ['agent', `${run.agent} (${run.agentVersion})`],
       ['model', run.model],
       ['parent', run.parentRunId],
-      ['waits for', run.waitingFor?.approvals?.join(' ') ?? run.waitingFor?.childRuns?.join(' ')],
+      ['waits for', run.waitingFor?.approvals?.join(' ') ?? run.waitingFor?.childRuns?.join(' ') ?? run.waitingFor?.behind],
       ['totals', totalsText(run.totals)],
       ['trace', run.traceId],
       ['created', run.createdAt],

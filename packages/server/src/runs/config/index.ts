@@ -61,6 +61,10 @@ const runs = z
       z.int().min(1).max(1000).default(3),
       'A run that asks for the same calls so often in a row, with the same results, ends with `loop_detected`.',
     ),
+    maxRepairs: setting(
+      z.int().min(0).max(100).default(2),
+      'How often in a run the model is asked again for an answer that does not fit the output schema, or that says nothing.',
+    ),
     maxDepth: setting(
       z.int().min(0).max(100).default(4),
       'How deep sub-agents may call sub-agents: a run that a person started has depth 0.',

@@ -1,4 +1,4 @@
-import type { ErrorInfo } from '@nexus-agent/protocol';
+import type { ErrorInfo, SessionReading } from '@nexus-agent/protocol';
 import { NexusError, toErrorInfo } from '#core';
 import { loadState, type RunState, type Transcripts } from '#runs/journal';
 import {
@@ -39,26 +39,44 @@ export async function takeRun(dependencies: TakeDependencies, row: RunRow, isBro
   const session = await engine.store.getSession(row.tenantId, row.sessionId);
   if (session === null) throw new NexusError('not_found', 'the session of the run is not in the store');
   let context: RunContext;
+  let reading: SessionReading | null = null;
   try {
-    context = await contextOf(dependencies, row, session, state);
+    if (isUnread(state)) ({ reading } = await dependencies.transcripts.read(row, row.createdAt));
+    context = await contextOf(dependencies, row, session, state, reading);
   } catch (error) {
     if (!(error instanceof NexusError) || error.retryable) throw error;
-    return endTaken(engine, fence, row, state, toErrorInfo(error));
+    return endTaken(engine, fence, row, state, reading, toErrorInfo(error));
   }
-  if (isBroken) return endTaken(engine, fence, row, state, unwritable);
+  if (isBroken) return endTaken(engine, fence, row, state, reading, unwritable);
   const proposal = merge([
-    propose({ events: [resumedEvent(state, engine.workerId, row.epoch)], patch: { status: 'running', waiting: null } }),
+    propose({
+      events: [resumedEvent(state, engine.workerId, row.epoch, reading)],
+      patch: { status: 'running', waiting: null },
+    }),
     proposeRecovery(engine, context, state),
   ]);
   return { context, fence, state, opening: { type: 'taken', proposal } };
 }
 
-function contextOf({ engine, agents, transcripts }: TakeDependencies, row: RunRow, session: SessionRow, { created }: RunState) {
+/** A run that waited in the queue is shown its session as it stands when it begins, and the same from then on. */
+function isUnread({ created, reading, step }: RunState): boolean {
+  if (step > 0 || reading !== undefined || created === null) return false;
+  return created.reading === undefined && created.parent === undefined && created.forkOf === undefined;
+}
+
+function contextOf(
+  { engine, agents, transcripts }: TakeDependencies,
+  row: RunRow,
+  session: SessionRow,
+  { created, reading }: RunState,
+  read: SessionReading | null,
+) {
   if (created === null) throw new Error(`the journal of run ${row.runId} does not begin with run.created`);
   return createRunContext(engine, agents, transcripts, {
     row,
     session,
     principal: created.principal,
+    reading: created.reading ?? reading ?? read,
     history: created.history,
     parent: created.parent ?? null,
     deadlineAt: created.deadlineAt ?? null,
@@ -66,12 +84,19 @@ function contextOf({ engine, agents, transcripts }: TakeDependencies, row: RunRo
   });
 }
 
-async function endTaken(engine: Engine, fence: RunFence, row: RunRow, state: RunState, error: ErrorInfo): Promise<null> {
+async function endTaken(
+  engine: Engine,
+  fence: RunFence,
+  row: RunRow,
+  state: RunState,
+  reading: SessionReading | null,
+  error: ErrorInfo,
+): Promise<null> {
   const patch = { status: 'failed' as const, error, resumable: true, leaseOwner: null, dueAt: null, waiting: null };
   const before = merge([
-    propose({ events: [resumedEvent(state, engine.workerId, row.epoch)] }),
+    propose({ events: [resumedEvent(state, engine.workerId, row.epoch, reading)] }),
     ...Object.keys(state.openReservations).map(charge),
-    propose({ patch, wake: row.parentRunId === null ? [] : [row.parentRunId] }),
+    propose({ patch, wake: row.parentRunId === null ? [] : [row.parentRunId], leaves: row.sessionId }),
   ]);
   const ending = withEnding(state, before, (last) => ({ events: stoppedEvents(last, { type: 'fail', error, resumable: true }) }));
   await commitProposal(engine.store, fence, state.lastSeq, ending);

@@ -100,13 +100,14 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     return executor;
   }
 
-  async function afterEnd({ context, epoch }: Executor, end: ExecutorEnd): Promise<void> {
+  async function afterEnd({ context, epoch, next }: Executor, end: ExecutorEnd): Promise<void> {
     const { tenantId, runId, parent } = context;
     const key = runKey(context);
     if (end === 'broken') breaks.set(key, (breaks.get(key) ?? 0) + 1);
     else breaks.delete(key);
     if (end === 'lost' || end === 'broken') await undriven.giveBack({ tenantId, runId, epoch });
     if (end === 'ended' && parent !== null) topic.wake({ tenantId, runId: parent.runId });
+    if (next !== null) topic.wake({ tenantId, runId: next });
     if (end === 'handed_over') topic.publish({ tenantId, runId });
   }
 
@@ -119,6 +120,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
       const options = await takeRun({ engine, agents, transcripts }, row, (breaks.get(runKey(row)) ?? 0) >= settings.maxBreaks);
       if (options === null) {
         breaks.delete(runKey(row));
+        claims.claimSoon(); // the next run of its session may be due
         return;
       }
       const executor = adopt(options);

@@ -1,4 +1,4 @@
-import type { BudgetRefusal, JournalEvent } from '@nexus-agent/protocol';
+import type { BudgetRefusal, JournalEvent, RunId } from '@nexus-agent/protocol';
 import { type Cancel, NexusError } from '#core';
 import type { LedgerOutcome } from '#ledger';
 import type { RunLimits, RunState } from '#runs/journal';
@@ -39,6 +39,8 @@ export interface Executor {
   readonly epoch: number;
   /** Resolves when this process is done with the run; never rejects. */
   readonly done: Promise<ExecutorEnd>;
+  /** A run of the session that is due now that this one has left it. */
+  readonly next: RunId | null;
   /** Stops the model's request and the tools, and ends the run as cancelled. */
   cancel(reason: string): void;
   /** Lets what is in flight finish, starts nothing new, and gives the run back to the queue. */
@@ -212,6 +214,9 @@ export function startExecutor(options: ExecutorOptions): Executor {
     context,
     epoch: fence.epoch,
     done: run(),
+    get next() {
+      return writer.next;
+    },
     cancel: (reason) => stopping.request({ type: 'cancel', reason }),
     drain: () => stopping.request({ type: 'drain' }),
     abandon() {

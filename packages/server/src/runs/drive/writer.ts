@@ -1,4 +1,4 @@
-import type { JournalEvent } from '@nexus-agent/protocol';
+import type { JournalEvent, RunId } from '@nexus-agent/protocol';
 import type { LedgerOutcome } from '#ledger';
 import { fold, foldNew, type RunState } from '#runs/journal';
 import { assumedEvents, commitProposal, type Engine, type Proposal, type RunFence } from '#runs/steps';
@@ -21,10 +21,16 @@ export interface RunWriterOptions {
 export class RunWriter {
   readonly #options: RunWriterOptions;
   #state: RunState;
+  #next: RunId | null = null;
 
   constructor(options: RunWriterOptions) {
     this.#options = options;
     this.#state = options.state;
+  }
+
+  /** The run that is due since this one left the session. */
+  get next(): RunId | null {
+    return this.#next;
   }
 
   get state(): RunState {
@@ -58,6 +64,7 @@ export class RunWriter {
     });
     if (result.type !== 'committed') return result;
     const { events = [] } = (decided as Unheard['decided']) ?? {}; // set while the store decided
+    this.#next = result.next ?? this.#next;
     const written = result.events.map((event, index) => ({ ...events[index], seq: event.seq, at: event.at }) as JournalEvent); // the store numbered exactly these
     this.#state = fold(written, this.#state);
     channel.appended(result.events);

@@ -3,15 +3,7 @@ export { forkEvents } from './fork.ts';
 export { listMessages } from './messages.ts';
 export { type CallIds, type NextAction, nextAction, type RunLimits } from './next-action.ts';
 export { replayRun } from './replay.ts';
+export { createTranscripts, type Transcripts } from './session-log.ts';
 export { emptyTotals, initialState, type RunState, type Summary, type ToolCallState } from './state.ts';
-export {
-  conversation,
-  createTranscripts,
-  emptyTranscript,
-  loadState,
-  readJournal,
-  type Transcript,
-  type Transcripts,
-  toJournalEvent,
-} from './transcript.ts';
+export { conversation, emptyTranscript, loadState, readJournal, type Transcript, toJournalEvent } from './transcript.ts';
 export { fold, foldNew, stateHash, toolCallId } from './transitions.ts';

@@ -290,7 +290,9 @@ class RandomEngine {
         this.wait(action);
         break;
       case 'finish':
-        this.finish(action.text);
+        if ((this.state.refused?.count ?? 0) < 2 && this.chance(4) === 0)
+          this.emit({ type: 'answer.refused', data: { step: this.state.step, message: 'not that' } });
+        else this.finish(action.text);
         break;
       case 'fail': {
         const { totals } = this.state;

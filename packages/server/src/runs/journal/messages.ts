@@ -12,11 +12,9 @@ export async function listMessages(
   sessionId: SessionId,
   page: PageRequest,
 ): Promise<Page<SessionMessage>> {
-  const { items, nextCursor } = await store.listRuns(tenantId, { sessionId }, page);
+  const { items, nextCursor } = await store.listRuns(tenantId, { sessionId, parentRunId: null }, page);
   const data: SessionMessage[] = [];
-  for (const run of items) {
-    if (run.parentRunId === null) data.push(...(await messagesOf(store, tenantId, run.runId)));
-  }
+  for (const run of items) data.push(...(await messagesOf(store, tenantId, run.runId)));
   return { data, nextCursor };
 }
 

@@ -43,6 +43,7 @@ export function nextAction(state: RunState, limits: RunLimits, inFlight: CallIds
   if (state.model !== null && (state.model.phase === 'started' || inFlight.has(state.model.callId))) return { type: 'busy' };
   const open = state.calls.filter((call) => call.phase.type !== 'completed');
   if (open.length > 0) return nextOfTools(open, limits, inFlight);
+  if (state.answer === null && state.refused?.isOpen === true) return { type: 'model', step: state.step + 1, newStep: true };
   if (state.answer === null) return { type: 'model', step: Math.max(state.step, 1), newStep: state.step === 0 };
   if (state.calls.length > 0) return afterTools(state, limits);
   return { type: 'finish', text: state.answer.content.map((part) => (part.type === 'text' ? part.text : '')).join('') };

@@ -10,6 +10,7 @@ import type {
   Message,
   RunStatus,
   RunTotals,
+  SessionReading,
   WaitReason,
 } from '@nexus-agent/protocol';
 
@@ -83,6 +84,8 @@ export interface RunState {
   readonly lastSeq: number;
   readonly status: RunStatus;
   readonly created: JournalData<'run.created'> | null;
+  /** What the run sees of its session, where it was recorded as it started and not as it was created. */
+  readonly reading?: SessionReading;
   readonly step: number;
   /** Turns of this run, oldest first; those of the session's earlier runs come before them. */
   readonly messages: readonly Message[];
@@ -97,6 +100,8 @@ export interface RunState {
     readonly maxTokens: number;
     readonly clamped: boolean;
   } | null;
+  /** How many answers were refused and asked for again; `isOpen` until the next one is asked for. Absent while there were none. */
+  readonly refused?: { readonly count: number; readonly isOpen: boolean };
   readonly calls: readonly ToolCallState[];
   /** One entry per finished step with tools: what was called and what came back. Repetition is a loop. */
   readonly signatures: readonly string[];

@@ -1,5 +1,6 @@
-import type { JournalEvent, Message, NewEvent, RunTotals, ToolCallPart } from '@nexus-agent/protocol';
+import type { JournalEvent, Message, NewEvent, RunTotals, SessionReading, ToolCallPart } from '@nexus-agent/protocol';
 import { canonicalJson, derivedId, NexusError, sha256 } from '#core';
+import { withSomethingSaid } from './spoken.ts';
 import { initialState, type RunState, type ToolCallPhase, type ToolCallState } from './state.ts';
 
 /**
@@ -50,11 +51,21 @@ function applyEvent(state: RunState, event: JournalEvent): RunState {
     case 'run.created':
       return { ...state, created: event.data, messages: [{ role: 'user', content: event.data.input }] };
     case 'run.started':
-      return { ...state, status: 'running' };
+      return { ...state, status: 'running', ...readingOf(event.data) };
     case 'run.resumed':
-      return { ...withoutRefusedAnswer(state), status: 'running', waitingFor: null, error: null, resumable: false };
-    case 'step.started':
-      return { ...state, step: event.data.step, model: null, answer: null, calls: [] };
+      return {
+        ...withoutRefusedAnswer(state),
+        status: 'running',
+        waitingFor: null,
+        error: null,
+        resumable: false,
+        ...readingOf(event.data),
+      };
+    case 'step.started': {
+      const { refused } = state;
+      const next = { ...state, step: event.data.step, model: null, answer: null, calls: [] };
+      return refused === undefined ? next : { ...next, refused: { ...refused, isOpen: false } };
+    }
     case 'model.started': {
       const { callId, attempt, purpose, provider, model, maxTokens, clamped, reservationId } = event.data;
       return {
@@ -81,6 +92,13 @@ function applyEvent(state: RunState, event: JournalEvent): RunState {
         ...state,
         model: state.model === null ? null : { ...state.model, phase: 'failed' },
         totals: addUsage(state.totals, event.data.usage?.inputTokens ?? 0, event.data.usage?.outputTokens ?? 0),
+      };
+    case 'answer.refused':
+      return {
+        ...state,
+        answer: null,
+        refused: { count: (state.refused?.count ?? 0) + 1, isOpen: true },
+        messages: [...state.messages.map(withSomethingSaid), { role: 'user', content: [{ type: 'text', text: event.data.message }] }],
       };
     case 'tool.requested':
       return requestTool(state, event.data);
@@ -147,6 +165,11 @@ function applyEvent(state: RunState, event: JournalEvent): RunState {
     default:
       return unknownEvent(event);
   }
+}
+
+/** Absent, and not undefined or null, where there is none: the hashes of older journals stay what they were. */
+function readingOf({ reading }: { readonly reading?: SessionReading | undefined }): Pick<RunState, 'reading'> {
+  return reading === undefined ? {} : { reading };
 }
 
 /** A run that failed on its answer (cut by the budget, or not fit for the schema) asks again when it is resumed. */

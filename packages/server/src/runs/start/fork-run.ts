@@ -1,12 +1,12 @@
-import type { JournalData, RunForkRequest, RunId } from '@nexus-agent/protocol';
+import type { JournalData, JournalEvent, RunForkRequest, RunId } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
 import { type CreateOptions, claimOf, idempotencyConflict, type Principal } from '#identity';
 import { startRunSpan } from '#runs/drive';
-import { forkEvents, readJournal, toJournalEvent } from '#runs/journal';
-import type { AgentSource, Engine } from '#runs/steps';
+import { fold, forkEvents, readJournal, type Transcripts, toJournalEvent } from '#runs/journal';
 import type { RunRow, SessionRow } from '#storage';
 import { mayStart } from './may-start.ts';
 import { inputParts, newRun, runLimits, sessionClosed } from './rows.ts';
+import type { StartDependencies } from './start-run.ts';
 
 export type Forked =
   /** Written and in the queue: the caller wakes it. */
@@ -16,8 +16,7 @@ export type Forked =
 
 /** Writes a new run that goes on from an event of another one, which stays as it is. Throws `invalid_request` where a run cannot be forked. */
 export async function forkRun(
-  engine: Engine,
-  agents: AgentSource,
+  { engine, agents, transcripts }: Omit<StartDependencies, 'defaultAgent'>,
   principal: Principal,
   source: { readonly original: RunRow; readonly session: SessionRow },
   request: RunForkRequest,
@@ -25,7 +24,7 @@ export async function forkRun(
 ): Promise<Forked> {
   const { original, session } = source;
   const { tenantId } = principal;
-  const journal = [];
+  const journal: JournalEvent[] = [];
   for await (const stored of readJournal(engine.store, tenantId, original.runId)) journal.push(toJournalEvent(stored));
   const first = journal[0];
   if (first?.type !== 'run.created') throw new NexusError('replay_diverged', 'the journal does not begin with run.created');
@@ -36,9 +35,11 @@ export async function forkRun(
   span.end();
   const { traceparent, traceId } = span;
   const decision = await mayStart(engine, principal, { runId, agent: agent.name, sessionId: session.sessionId });
+  const reading = await readingOfOriginal(transcripts, original, journal);
   const { parent: _parent, deadlineAt: _deadline, budget: _budget, model: _model, ...kept } = first.data;
   const created = (afterSeq: number): JournalData<'run.created'> => ({
     ...kept,
+    ...(reading === undefined ? {} : { reading }),
     ...(model === undefined ? {} : { model }),
     ...(request.budget === undefined ? {} : { budget: request.budget }),
     ...(request.input === undefined ? {} : { input: inputParts({ input: request.input }) }),
@@ -53,6 +54,7 @@ export async function forkRun(
     tenantId,
     ...claimOf(principal, options, `fork:${original.runId}`, request, runId),
     openSession: session.sessionId,
+    place: { whileBusy: 'begin' },
     createRun: row,
     ledger: runLimits(runId, request.budget, agent.definition.budget),
     decisions: [decision.row],
@@ -64,5 +66,13 @@ export async function forkRun(
   }
   if (result.type === 'closed') throw sessionClosed(session.sessionId);
   if (result.type !== 'committed') throw new NexusError('internal', `the fork could not be written (${result.type})`);
-  return { type: 'forked', row: { ...row, lastSeq: result.events.length } };
+  return { type: 'forked', row: { ...row, lastSeq: result.events.length, createdAt: result.placed?.createdAt ?? row.createdAt } };
+}
+
+/** What the original was shown, or would have been. */
+async function readingOfOriginal(transcripts: Transcripts, original: RunRow, journal: readonly JournalEvent[]) {
+  const state = fold(journal);
+  const known = state.created?.reading ?? state.reading;
+  if (known !== undefined || state.step > 0 || original.parentRunId !== null) return known;
+  return (await transcripts.read(original, original.createdAt)).reading;
 }

@@ -93,3 +93,9 @@ export function inputParts(request: Pick<ChatRequest, 'input' | 'attachments'>):
 export function sessionClosed(sessionId: string): NexusError {
   return new NexusError('conflict', `session ${sessionId} is closed; create another one`);
 }
+
+export function sessionBusy(sessionId: string, runId: string): NexusError {
+  return new NexusError('session_busy', `session ${sessionId} is busy with run ${runId}; wait until it has ended, or queue behind it`, {
+    details: { runId },
+  });
+}

@@ -1,8 +1,7 @@
-import { type JournalData, noUsage, type RunId } from '@nexus-agent/protocol';
+import type { RunId } from '@nexus-agent/protocol';
 import { afterEach, describe, expect, it } from 'vitest';
 import { NexusError } from '#core';
-import type { ModelPart } from '#llm';
-import { completed, openTestRuns, principal, type TestRuns, type TestRunsOptions } from '#runs/testing';
+import { openTestRuns, principal, type TestRuns, type TestRunsOptions } from '#runs/testing';
 
 let runs: TestRuns | undefined;
 afterEach(() => runs?.close());
@@ -57,35 +56,4 @@ it('does not begin in a session that is closed between the look at it and the wr
     await expect(begin({ sessionId })).rejects.toMatchObject({ code: 'conflict' });
   }
   expect((await opened.engine.store.listRuns(tenantId, {}, { limit: 10 })).items).toEqual([]);
-});
-
-it('goes on from the newest run of its session that was completed, whatever became of those after it', async () => {
-  let fails = false;
-  const rejected: ModelPart = {
-    type: 'failed',
-    error: { code: 'provider_rejected', message: 'no', retryable: false },
-    retryAfterMs: null,
-    usage: noUsage,
-    sent: true,
-  };
-  const opened = await open({
-    async *attempt() {
-      yield fails ? rejected : completed('done');
-    },
-  });
-  const { session } = await opened.orchestrator.sessions.create(principal, {}, {});
-  const sessionId = session.id;
-  const historyOf = async (runId: RunId) => {
-    const [created] = await opened.engine.store.readEvents(tenantId, runId, { after: 0, limit: 1 });
-    return (JSON.parse(created?.data ?? '{}') as JournalData<'run.created'>).history;
-  };
-  const first = await opened.start({ sessionId });
-  await opened.until(() => hasEnded(opened, first));
-  fails = true;
-  const second = await opened.start({ sessionId });
-  await opened.until(() => hasEnded(opened, second));
-  expect((await opened.row(second)).status).toBe('failed');
-  const third = await opened.enqueue({ sessionId });
-  const fourth = await opened.enqueue({ sessionId });
-  expect(await Promise.all([first, second, third, fourth].map(historyOf))).toEqual([[], [first], [first], [first]]);
 });

@@ -1,4 +1,4 @@
-import type { ChatRequest, JournalData, NewEvent, RunId, SessionId } from '@nexus-agent/protocol';
+import type { ChatRequest, JournalData, NewEvent, RunId, SessionId, WhileBusy } from '@nexus-agent/protocol';
 import { refusalError } from '#calls';
 import { NexusError, toTimestamp } from '#core';
 import { type CreateOptions, claimOf, idempotencyConflict, type Principal } from '#identity';
@@ -14,10 +14,10 @@ import {
   proposeModelAttempt,
   type RunContext,
 } from '#runs/steps';
-import type { AgentVersionRow, Commit, PageOf, RunRow, SessionRow } from '#storage';
+import type { AgentVersionRow, Commit, PlaceInLog, RunRow, SessionRow } from '#storage';
 import type { Span } from '#telemetry';
 import { mayStart } from './may-start.ts';
-import { inputParts, newRun, newSession, runLimits, sessionClosed, sessionLimits } from './rows.ts';
+import { inputParts, newRun, newSession, runLimits, sessionBusy, sessionClosed, sessionLimits } from './rows.ts';
 
 export interface StartOptions extends CreateOptions {
   readonly traceparent?: string;
@@ -35,21 +35,32 @@ export type StartedRun =
   /** Written with this worker as its owner: it must be adopted. */
   | { readonly type: 'owned'; readonly row: RunRow; readonly adopt: AdoptOptions }
   /** Written and in the queue: it must be woken. */
-  | { readonly type: 'queued'; readonly row: RunRow }
+  | { readonly type: 'queued'; readonly row: RunRow; readonly interrupted: Interrupted | null }
   /** The same request under the same idempotency key made this run before. */
   | { readonly type: 'existing'; readonly row: RunRow }
   /** The store did not say: the run may exist with this worker as its owner. It must be disowned, and the error told. */
   | { readonly type: 'in_doubt'; readonly runId: RunId; readonly error: unknown };
 
-/** What is known of a run before it is written. */
+/** The runs that a new one cancels. They have been asked to; whoever drives them, and their sub-agents, are to hear of it. */
+export interface Interrupted {
+  readonly runIds: readonly RunId[];
+  readonly reason: string;
+}
+
+/** What is known of a run before its session is read. */
 interface Draft {
   readonly principal: Principal;
   readonly base: Commit;
+  readonly session: SessionRow;
+  readonly isNewSession: boolean;
   readonly row: RunRow;
   readonly created: JournalData<'run.created'>;
-  readonly context: RunContext;
+  readonly whileBusy: WhileBusy;
   readonly span: Span;
 }
+
+/** So often may other runs come to be in the session while a run is prepared here; after that it is put into the queue. */
+const maxMoves = 3;
 
 /**
  * Starts a run for a person. Everything that it needs to exist is written in one transaction: its session when it is new,
@@ -66,8 +77,12 @@ export async function startRun(
 ): Promise<StartedRun> {
   const draft = await prepare(dependencies, principal, request, options);
   try {
-    if (here) return await writeOwned(dependencies.engine, draft);
-    const queued = await writeQueued(dependencies.engine, draft);
+    for (let moves = 0; here && moves <= maxMoves; moves++) {
+      const owned = await writeOwned(dependencies, draft);
+      if (owned === 'busy') break;
+      if (owned !== 'moved') return owned;
+    }
+    const queued = await writeQueued(dependencies, draft);
     draft.span.end();
     return queued;
   } catch (error) {
@@ -81,7 +96,7 @@ export async function startRun(
 }
 
 async function prepare(
-  { engine, agents, transcripts, defaultAgent }: StartDependencies,
+  { engine, agents, defaultAgent }: StartDependencies,
   principal: Principal,
   request: ChatRequest,
   options: StartOptions,
@@ -93,7 +108,6 @@ async function prepare(
   const decision = await mayStart(engine, principal, { runId, agent: agent.name, sessionId });
   const deadlineAt = request.deadlineMs === undefined ? null : toTimestamp(engine.clock.now() + request.deadlineMs);
   const span = startRunSpan(engine.tracer, { runId, tenantId, sessionId, agent: agent.name }, options.traceparent);
-  const { traceparent } = span;
   const created: JournalData<'run.created'> = {
     sessionId,
     agent: agent.name,
@@ -101,16 +115,13 @@ async function prepare(
     ...(request.model === undefined ? {} : { model: request.model }),
     input: inputParts(request),
     ...(request.budget === undefined ? {} : { budget: request.budget }),
-    history: fresh ? [] : await historyOf(engine, session),
+    history: [],
     principal: principal.id,
     ...(deadlineAt === null ? {} : { deadlineAt }),
-    traceparent,
+    traceparent: span.traceparent,
     decision: decision.record,
   };
   const row = newRun(engine, session, agent, runId, { model: request.model, budget: request.budget, traceId: span.traceId });
-  const { history } = created;
-  const source = { row, session, principal: principal.id, history, parent: null, deadlineAt, traceparent };
-  const context = await createRunContext(engine, agents, transcripts, source);
   const base: Commit = {
     tenantId,
     ...claimOf(principal, options, 'run', request, runId),
@@ -118,7 +129,7 @@ async function prepare(
     ledger: [...(fresh ? sessionLimits(sessionId, undefined) : []), ...runLimits(runId, request.budget, agent.definition.budget)],
     decisions: [decision.row],
   };
-  return { principal, base, row, created, context, span };
+  return { principal, base, session, isNewSession: fresh, row, created, whileBusy: request.whileBusy ?? 'queue', span };
 }
 
 async function sessionFor(
@@ -139,43 +150,63 @@ async function sessionFor(
   return { row, agent, fresh: false };
 }
 
-/** The run that a new one of the session goes on from: the newest that was completed, or none. */
-async function historyOf(engine: Engine, session: SessionRow): Promise<string[]> {
-  // Runs of sub-agents are listed too, and may be many.
-  let cursor: string | null = null;
-  do {
-    const page: PageOf<RunRow> = await engine.store.listRuns(
-      session.tenantId,
-      { sessionId: session.sessionId, status: 'completed' },
-      { limit: 50, ...(cursor === null ? {} : { cursor }) },
-    );
-    const last = page.items.find((run) => run.parentRunId === null);
-    if (last !== undefined) return [last.runId];
-    cursor = page.nextCursor;
-  } while (cursor !== null);
-  return [];
-}
-
 async function existing(engine: Engine, principal: Principal, runId: string): Promise<StartedRun> {
   const row = await engine.store.getRun(principal.tenantId, runId as RunId); // stored as a run's id
   if (row === null) throw new NexusError('internal', 'the run of this idempotency key is gone');
   return { type: 'existing', row };
 }
 
-async function writeQueued(engine: Engine, { principal, base, row, created }: Draft): Promise<StartedRun> {
-  const result = await engine.store.commit({ ...base, createRun: row, events: [{ type: 'run.created', data: created }] });
+/** What it is shown of its session is read when it begins. */
+async function writeQueued({ engine }: StartDependencies, draft: Draft): Promise<StartedRun> {
+  const { principal, base, isNewSession, row, created } = draft;
+  const reason = `interrupted by run ${row.runId} of the same session`;
+  const result = await engine.store.commit({
+    ...base,
+    ...(isNewSession ? {} : { place: placeInQueue(draft, reason) }),
+    createRun: row,
+    events: [{ type: 'run.created', data: created }],
+  });
   if (result.type === 'duplicate') {
     if (!result.sameRequest) throw idempotencyConflict();
     return existing(engine, principal, result.resourceId);
   }
   if (result.type === 'closed') throw sessionClosed(row.sessionId);
+  if (result.type === 'busy') throw sessionBusy(row.sessionId, result.runId);
   if (result.type !== 'committed') throw new NexusError('internal', `the run could not be written (${result.type})`);
-  return { type: 'queued', row: { ...row, lastSeq: result.events.length } };
+  const { createdAt, behind, interrupted } = result.placed ?? { createdAt: row.createdAt, behind: null, interrupted: [] };
+  const waiting = behind === null ? null : { reason: 'session' as const, behind };
+  return {
+    type: 'queued',
+    row: { ...row, lastSeq: result.events.length, createdAt, waiting },
+    interrupted: interrupted.length === 0 ? null : { runIds: interrupted, reason },
+  };
 }
 
-async function writeOwned(engine: Engine, { principal, base, row: queued, created, context, span }: Draft): Promise<StartedRun> {
+function placeInQueue({ whileBusy, created }: Draft, reason: string): PlaceInLog {
+  const ways = { queue: 'wait', reject: 'refuse', interrupt: { interrupt: reason }, parallel: 'begin' } as const;
+  return { whileBusy: ways[whileBusy], waitUntil: created.deadlineAt === undefined ? null : Date.parse(created.deadlineAt) };
+}
+
+/** `moved` when another run came to be in the session since it was read, `busy` when others are at work that this one is to wait for. */
+async function writeOwned({ engine, agents, transcripts }: StartDependencies, draft: Draft): Promise<StartedRun | 'moved' | 'busy'> {
+  const { principal, base, session, isNewSession, row: queued, span } = draft;
   const { store, workerId } = engine;
   const { tenantId } = principal;
+  const { reading, head } = isNewSession ? { reading: { runs: [] }, head: null } : await transcripts.read(queued, null);
+  // Only the store can say for sure, but then everything else would be for nothing.
+  if (draft.whileBusy !== 'parallel' && (head?.status === 'running' || head?.status === 'queued')) return 'busy';
+  const newest = reading.runs.at(-1);
+  const created = { ...draft.created, history: newest === undefined ? [] : [newest.runId], reading };
+  const context = await createRunContext(engine, agents, transcripts, {
+    row: queued,
+    session,
+    principal: principal.id,
+    reading,
+    history: created.history,
+    parent: null,
+    deadlineAt: created.deadlineAt ?? null,
+    traceparent: created.traceparent ?? null,
+  });
   const row: RunRow = { ...queued, status: 'running', epoch: 1, leaseOwner: workerId, dueAt: null, step: 1 };
   const opening: NewEvent[] = [
     { type: 'run.created', data: created },
@@ -193,6 +224,7 @@ async function writeOwned(engine: Engine, { principal, base, row: queued, create
   const limits = base.ledger?.length ?? 0;
   const result = await store.commit({
     ...base,
+    ...(isNewSession ? {} : { place: { after: head?.runId ?? null, whileBusy: draft.whileBusy === 'parallel' ? 'begin' : 'refuse' } }),
     createRun: row,
     ledger: [...(base.ledger ?? []), ...proposal.ledger],
     decisions,
@@ -209,6 +241,11 @@ async function writeOwned(engine: Engine, { principal, base, row: queued, create
     }
     case 'closed':
       throw sessionClosed(row.sessionId);
+    case 'moved':
+      return 'moved';
+    case 'busy':
+      if (draft.whileBusy === 'reject') throw sessionBusy(row.sessionId, result.runId);
+      return 'busy';
     case 'fenced':
       throw new NexusError('internal', 'a new run was fenced');
     case 'committed': {
@@ -218,7 +255,11 @@ async function writeOwned(engine: Engine, { principal, base, row: queued, create
       const outcome = result.outcomes[limits];
       const begun = { type: 'begun' as const, written, stored: result.events, attempt: attempt.attempt, outcome };
       const adopt: AdoptOptions = { context, fence, state, opening: begun, span };
-      return { type: 'owned', row: { ...row, lastSeq: state.lastSeq, totals: state.totals }, adopt };
+      return {
+        type: 'owned',
+        row: { ...row, lastSeq: state.lastSeq, totals: state.totals, createdAt: result.placed?.createdAt ?? row.createdAt },
+        adopt,
+      };
     }
   }
 }

@@ -1,4 +1,4 @@
-import type { AgentDefinition, RunId, SessionId, TenantId } from '@nexus-agent/protocol';
+import type { AgentDefinition, RunId, SessionId, SessionReading, TenantId } from '@nexus-agent/protocol';
 import { scopesOf } from '#budget';
 import type { ChargeContext } from '#calls';
 import { NexusError } from '#core';
@@ -40,6 +40,8 @@ export interface ContextSource {
   readonly row: Pick<RunRow, 'tenantId' | 'runId' | 'sessionId' | 'agent' | 'agentVersion' | 'model'>;
   readonly session: SessionRow;
   readonly principal: string;
+  /** What the run is shown of its session. Null for one that does not say, which is shown its `history`. */
+  readonly reading: SessionReading | null;
   readonly history: readonly string[];
   readonly parent: { readonly runId: string; readonly depth: number } | null;
   readonly deadlineAt: string | null;
@@ -60,8 +62,6 @@ export async function createRunContext(
   const others = declared.filter((target) => wanted === undefined || nameOf(target) !== nameOf(wanted));
   const targets = wanted === undefined ? others : [wanted, ...others];
   const models = new Set(declared.map(modelOf));
-  const previous = source.history[0];
-  const before = previous === undefined ? emptyTranscript : await transcripts.load(row.tenantId, previous as RunId); // history holds run ids
   const depth = source.parent?.depth ?? 0;
   const tools = await engine.tools.list(row.tenantId);
   const deadlineAt = source.deadlineAt === null ? null : Date.parse(source.deadlineAt);
@@ -97,10 +97,16 @@ export async function createRunContext(
     tools: [...selectTools(tools, definition.tools), ...(depth < engine.settings.maxDepth ? definition.subagents.map(subagentTool) : [])],
     targets,
     declaredTargets: new Set(targets.filter((target) => models.has(modelOf(target)))),
-    before,
+    before: await turnsBefore(transcripts, source),
     deadlineAt,
     traceparent: source.traceparent,
   };
+}
+
+function turnsBefore(transcripts: Transcripts, { row, reading, history }: ContextSource): Promise<Transcript> {
+  if (reading !== null) return transcripts.before(row, reading);
+  const [previous] = history;
+  return previous === undefined ? Promise.resolve(emptyTranscript) : transcripts.chain(row.tenantId, previous as RunId); // history holds run ids
 }
 
 function nameOf({ provider, model }: ModelTarget): string {

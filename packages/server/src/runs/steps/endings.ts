@@ -76,18 +76,27 @@ export function closeOpenWork(state: RunState, keepQuestions: boolean): Proposal
   return merge([propose({ closeApprovals: approvals }), ...charges]);
 }
 
-/** Ends the lease together with the run, and makes a parent that waits for it due. */
+/** Ends the lease together with the run, makes a parent that waits for it due, and leaves the session to others. */
 export function endingPatch(
   context: RunContext,
-): Pick<Proposal, 'wake'> & { readonly lease: { readonly leaseOwner: null; readonly dueAt: null; readonly waiting: null } } {
-  return { wake: context.parent === null ? [] : [context.parent.runId], lease: { leaseOwner: null, dueAt: null, waiting: null } };
+): Pick<Proposal, 'wake' | 'leaves'> & { readonly lease: { readonly leaseOwner: null; readonly dueAt: null; readonly waiting: null } } {
+  const wake = context.parent === null ? [] : [context.parent.runId];
+  return { wake, leaves: context.sessionId, lease: { leaseOwner: null, dueAt: null, waiting: null } };
 }
 
-export type FinalAnswer = { readonly type: 'ok'; readonly output?: unknown } | { readonly type: 'error'; readonly stop: Stop };
+export type FinalAnswer =
+  | { readonly type: 'ok'; readonly output?: unknown }
+  /** Asked for again, in these words. */
+  | { readonly type: 'again'; readonly message: string }
+  | { readonly type: 'error'; readonly stop: Stop };
 
-/** Whether an answer may end the run: whole, and fit for the agent's output schema. */
+/**
+ * Whether an answer may end the run: whole, and fit for the agent's output schema. One that is not is asked for again, so
+ * often as the settings and the steps of the agent allow; then it is an error. A run that did something may end in silence.
+ */
 export function checkAnswer(engine: Engine, context: RunContext, state: RunState, text: string): FinalAnswer {
-  const { outputSchema } = context.agent;
+  const { outputSchema, maxSteps } = context.agent;
+  const mayAsk = (state.refused?.count ?? 0) < engine.settings.maxRepairs && state.step < maxSteps;
   if (state.answer?.finishReason === 'length' && state.answer.clamped) {
     const message = `the answer was cut after ${state.answer.maxTokens} tokens, which is all that the budget affords`;
     return {
@@ -99,8 +108,12 @@ export function checkAnswer(engine: Engine, context: RunContext, state: RunState
       },
     };
   }
-  if (text === '') {
+  const isSilent = text === '';
+  if (isSilent && outputSchema === undefined && state.signatures.length > 0 && state.answer?.finishReason !== 'length')
+    return { type: 'ok' };
+  if (isSilent) {
     const message = 'the model ended its turn without an answer';
+    if (mayAsk) return { type: 'again', message: 'You ended your turn without an answer. Give your answer now.' };
     return { type: 'error', stop: { type: 'fail', resumable: true, error: { code: 'provider_malformed', message, retryable: true } } };
   }
   if (outputSchema === undefined) return { type: 'ok' };
@@ -108,15 +121,25 @@ export function checkAnswer(engine: Engine, context: RunContext, state: RunState
   try {
     output = JSON.parse(text);
   } catch {
-    return invalid('the answer is not JSON');
+    return invalid('the answer is not JSON', mayAsk);
   }
   const issues = engine.schemas.check(outputSchema, output);
   if (issues.length === 0) return { type: 'ok', output };
   const list = issues.map((issue) => `${issue.path}: expected ${issue.expected}, got ${issue.actual}`).join('; ');
-  return invalid(`the answer does not fit the output schema: ${list}`);
+  return invalid(`the answer does not fit the output schema: ${list}`, mayAsk);
 }
 
-function invalid(message: string): FinalAnswer {
+/** Most characters of what is wrong that the model is told. */
+const maxIssueChars = 2_000;
+
+function invalid(message: string, mayAsk: boolean): FinalAnswer {
+  if (mayAsk) {
+    const wrong = message.slice(0, maxIssueChars).toWellFormed();
+    return {
+      type: 'again',
+      message: `Your answer cannot be used: ${wrong}. Answer again with nothing but the JSON value that fits the output schema.`,
+    };
+  }
   return { type: 'error', stop: { type: 'fail', resumable: true, error: { code: 'output_invalid', message, retryable: false } } };
 }
 

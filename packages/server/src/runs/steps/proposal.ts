@@ -1,4 +1,4 @@
-import type { BudgetAmounts, NewEvent, RunId, TenantId } from '@nexus-agent/protocol';
+import type { BudgetAmounts, NewEvent, RunId, SessionId, TenantId } from '@nexus-agent/protocol';
 import type { LedgerOperation, LedgerOutcome } from '#ledger';
 import type { ApprovalRow, Commit, CommitResult, DecisionRow, RunPatch, Store } from '#storage';
 
@@ -15,6 +15,8 @@ export interface Proposal {
   readonly events: (outcomes: readonly LedgerOutcome[]) => readonly NewEvent[];
   readonly patch: RunPatch;
   readonly wake: readonly RunId[];
+  /** The session that the run leaves to others, as it ends or waits. */
+  readonly leaves?: SessionId | undefined;
 }
 
 export function propose(
@@ -42,6 +44,7 @@ export function merge(proposals: readonly Proposal[]): Proposal {
   const closeApprovals: Proposal['closeApprovals'][number][] = [];
   const wake: RunId[] = [];
   const patch: RunPatch = {};
+  let leaves: SessionId | undefined;
   for (const proposal of proposals) {
     ledger.push(...proposal.ledger);
     decisions.push(...proposal.decisions);
@@ -49,6 +52,7 @@ export function merge(proposals: readonly Proposal[]): Proposal {
     closeApprovals.push(...proposal.closeApprovals);
     wake.push(...proposal.wake);
     Object.assign(patch, proposal.patch);
+    leaves ??= proposal.leaves;
   }
   return {
     ledger,
@@ -57,6 +61,7 @@ export function merge(proposals: readonly Proposal[]): Proposal {
     closeApprovals,
     patch,
     wake,
+    leaves,
     events(outcomes) {
       const events: NewEvent[] = [];
       let used = 0;
@@ -141,5 +146,6 @@ export function commitProposal(store: Store, fence: RunFence, lastSeq: number, p
     approvals: proposal.approvals,
     closeApprovals: proposal.closeApprovals,
     wake: proposal.wake,
+    ...(proposal.leaves === undefined ? {} : { leaves: proposal.leaves }),
   });
 }

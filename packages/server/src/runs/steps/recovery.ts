@@ -1,4 +1,4 @@
-import { isTerminal, type JournalData, type NewEvent, type RunId } from '@nexus-agent/protocol';
+import { isTerminal, type JournalData, type NewEvent, type RunId, type SessionReading } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
 import type { CallIds, RunState, ToolCallState } from '#runs/journal';
 import type { ApprovalRow } from '#storage';
@@ -8,9 +8,10 @@ import { charge, merge, type Proposal, propose } from './proposal.ts';
 import { proposeQuestion } from './questions.ts';
 import { proposeResult } from './tool-result.ts';
 
-/** The event with which a worker takes a run up, by what its journal says of the time before. */
-export function resumedEvent(state: RunState, workerId: string, epoch: number): NewEvent {
-  if (state.status === 'queued') return { type: 'run.started', data: { workerId, epoch } };
+/** The event with which a worker takes a run up, by what its journal says of the time before; `reading` where it has none yet. */
+export function resumedEvent(state: RunState, workerId: string, epoch: number, reading: SessionReading | null): NewEvent {
+  const read = reading === null ? {} : { reading };
+  if (state.status === 'queued') return { type: 'run.started', data: { workerId, epoch, ...read } };
   const reason: JournalData<'run.resumed'>['reason'] =
     state.status === 'failed'
       ? 'budget'
@@ -21,7 +22,7 @@ export function resumedEvent(state: RunState, workerId: string, epoch: number): 
         : hasLostWork(state)
           ? 'recovered'
           : 'handover';
-  return { type: 'run.resumed', data: { reason, workerId, epoch } };
+  return { type: 'run.resumed', data: { reason, workerId, epoch, ...read } };
 }
 
 function hasLostWork(state: RunState): boolean {

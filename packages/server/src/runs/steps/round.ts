@@ -77,8 +77,15 @@ export function decideRound(input: RoundInput, facts: readonly Proposal[]): Roun
         draft = foldNew(draft, assumedEvents(proposal));
         return going();
       }
-      case 'finish':
-        return finishRound(input, written, draft, action.text);
+      case 'finish': {
+        const answer = checkAnswer(engine, context, draft, action.text);
+        if (answer.type === 'ok') return finishRound(input, written, draft, action.text, answer.output);
+        if (answer.type === 'error') return stopRound(input, written, answer.stop, draft);
+        const again = propose({ events: [{ type: 'answer.refused', data: { step: draft.step, message: answer.message } }] });
+        written.push(again);
+        draft = foldNew(draft, assumedEvents(again));
+        continue;
+      }
       case 'fail':
         return stopped({ type: 'fail', error: action.error, resumable: action.resumable });
       case 'wait':
@@ -108,17 +115,15 @@ function proposeWaiting(context: RunContext, { approvals, childRuns, dueAt }: Ex
   };
   const due = [dueAt, context.deadlineAt].filter((time) => time !== null);
   const patch: RunPatch = { status: 'waiting', waiting, leaseOwner: null, dueAt: due.length === 0 ? null : Math.min(...due) };
-  return propose({ events: [{ type: 'run.waiting', data: waiting }], patch });
+  return propose({ events: [{ type: 'run.waiting', data: waiting }], patch, leaves: context.sessionId });
 }
 
-function finishRound(input: RoundInput, written: readonly Proposal[], draft: RunState, text: string): Round {
-  const answer = checkAnswer(input.engine, input.context, draft, text);
-  if (answer.type === 'error') return stopRound(input, written, answer.stop, draft);
+function finishRound(input: RoundInput, written: readonly Proposal[], draft: RunState, text: string, output: unknown): Round {
   const messageId = newMessageId(input.engine);
-  const { wake, lease } = endingPatch(input.context);
+  const { lease, ...others } = endingPatch(input.context);
   const patch: RunPatch = { ...lease, status: 'completed', totals: draft.totals, step: draft.step, output: text };
-  const message = { messageId, text, ...(answer.output === undefined ? {} : { output: answer.output }) };
-  const last = merge([...written, propose({ wake, patch })]);
+  const message = { messageId, text, ...(output === undefined ? {} : { output }) };
+  const last = merge([...written, propose({ ...others, patch })]);
   const ending = withEnding(input.state, last, (end) => ({ events: completedEvents(end, message) }));
   return { written: [ending], starts: [], end: 'ended', totals: draft.totals, stop: null };
 }
@@ -129,7 +134,7 @@ function stopRound(input: RoundInput, written: readonly Proposal[], why: Stop, d
     const patch: RunPatch = { status: 'queued', leaseOwner: null, dueAt: input.engine.clock.now() };
     return { written: [...written, propose({ patch })], starts: [], end: 'handed_over', totals, stop: null };
   }
-  const { wake, lease } = endingPatch(input.context);
+  const { lease, ...others } = endingPatch(input.context);
   const patch: RunPatch = {
     ...lease,
     status: why.type === 'cancel' ? 'cancelled' : 'failed',
@@ -139,7 +144,7 @@ function stopRound(input: RoundInput, written: readonly Proposal[], why: Stop, d
     resumable: why.type === 'fail' && why.resumable,
   };
   const closing = closeOpenWork(draft, why.type === 'fail' && why.resumable);
-  const last = merge([...written, closing, propose({ wake, patch })]);
+  const last = merge([...written, closing, propose({ ...others, patch })]);
   const ending = withEnding(input.state, last, (end) => ({ events: stoppedEvents(end, why) }));
   return { written: [ending], starts: [], end: 'ended', totals, stop: null };
 }

@@ -1,5 +1,13 @@
 /** For tests of runs: the engine on a real database, with a model and tools that do what the test says, under time that it moves. */
-import { AgentDefinition, type AssistantPart, type ChatRequest, noUsage, type RunId, type TenantId } from '@nexus-agent/protocol';
+import {
+  AgentDefinition,
+  type AssistantPart,
+  type ChatRequest,
+  type ErrorInfo,
+  noUsage,
+  type RunId,
+  type TenantId,
+} from '@nexus-agent/protocol';
 import { openBus } from '#bus/drivers';
 import { createIdSource, createSchemaValidator, NexusError } from '#core';
 import { createManualTime, type ManualTime } from '#core/testing';
@@ -19,6 +27,8 @@ import { silentLogger } from '#telemetry/testing';
 import type { Tool } from '#tools';
 import { createTestToolService } from '#tools/testing';
 
+export { faultsOf } from './strict-server.ts';
+
 const tenantId = 'default' as TenantId;
 export const principal: Principal = { tenantId, id: 'ada', scopes: ['admin'], roles: ['owner'] };
 
@@ -32,6 +42,8 @@ export interface TestRunsOptions {
   readonly agents?: readonly (Partial<AgentDefinition> & Pick<AgentDefinition, 'name'>)[];
   /** Of the configuration's `runs`. */
   readonly settings?: Partial<Engine['settings'] & { readonly maxLiveRuns: number }>;
+  /** What the model takes; by default far more than any test says. */
+  readonly contextTokens?: number;
   /** Instead of the store's own methods. */
   readonly wrap?: (store: Store) => Partial<Store>;
 }
@@ -90,6 +102,11 @@ export function completed(...content: (string | { readonly name: string; readonl
   };
 }
 
+/** A refusal of the model's server. */
+export function rejected(code: ErrorInfo['code'], message: string): ModelPart {
+  return { type: 'failed', error: { code, message, retryable: false }, retryAfterMs: null, usage: noUsage, sent: true };
+}
+
 export async function openTestRuns(options: TestRunsOptions = {}): Promise<TestRuns> {
   const time = createManualTime();
   const { clock, timers } = time;
@@ -108,7 +125,7 @@ export async function openTestRuns(options: TestRunsOptions = {}): Promise<TestR
     };
   const llm: ModelService = {
     ...createModelService({ providers: [], clock, random: () => 1 }),
-    resolve: async () => [target],
+    resolve: async () => [{ ...target, contextTokens: options.contextTokens ?? target.contextTokens }],
     attempt: (message, given) => attempt(message, given),
   };
   const rows = [{ name: 'helper' }, ...(options.agents ?? [])].map((definition) => rowOf(definition));

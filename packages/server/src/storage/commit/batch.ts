@@ -9,9 +9,11 @@ import { eventHandler } from './events.ts';
 import type { Batch, Draft, Handler } from './handler.ts';
 import { ledgerHandler } from './ledger.ts';
 import { runHandler } from './runs.ts';
+import { leaveHandler, placeHandler } from './session-log.ts';
 import { sessionHandler } from './sessions.ts';
 import { wakeHandler } from './wake.ts';
 import { createWorkingRuns } from './working-runs.ts';
+import { createWorkingSessions } from './working-sessions.ts';
 
 export interface BatchContext extends Omit<Batch, 'tenantId'> {
   /** A transaction takes no further commits once it holds this many characters of events. */
@@ -27,16 +29,19 @@ export type BatchResult = CommitResult | { readonly type: 'failed'; readonly err
  */
 function handlersOf(batch: Batch): readonly Handler[] {
   const working = createWorkingRuns(batch);
+  const sessions = createWorkingSessions(batch, working);
   return [
     claimHandler(batch),
     createRunHandler(working),
     sessionHandler(batch),
+    placeHandler(sessions, working),
     runHandler(batch, working),
     ledgerHandler(batch),
     eventHandler(batch, working),
     approvalHandler(batch),
     decisionHandler(batch),
     wakeHandler(working),
+    leaveHandler(sessions, working),
   ];
 }
 
@@ -94,5 +99,13 @@ function decide({ nowMs }: Batch, handlers: readonly Handler[], commit: Commit):
     return { type: 'failed', error };
   }
   for (const change of changes) change();
-  return { type: 'committed', at: nowMs, events: draft.events, outcomes: draft.outcomes };
+  const { placed, next } = draft;
+  return {
+    type: 'committed',
+    at: nowMs,
+    events: draft.events,
+    outcomes: draft.outcomes,
+    ...(placed === undefined ? {} : { placed }),
+    ...(next === undefined ? {} : { next }),
+  };
 }

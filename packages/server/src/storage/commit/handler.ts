@@ -1,6 +1,7 @@
+import type { RunId } from '@nexus-agent/protocol';
 import type { IdSource } from '#core';
 import type { LedgerOutcome, LedgerRules } from '#ledger';
-import type { Commit, CommitResult, StoredEvent } from '#storage/contract';
+import type { Commit, CommitResult, Placed, StoredEvent } from '#storage/contract';
 import type { Program } from '#storage/program';
 
 /** What all handlers of a batch know. */
@@ -15,6 +16,9 @@ export interface Batch {
 export interface Draft {
   outcomes: readonly LedgerOutcome[];
   events: readonly StoredEvent[];
+  placed?: Placed;
+  /** Found by the last change, when all others are made. */
+  next?: RunId;
 }
 
 /** A change of the working set that is made once every handler agrees; or the end of the commit; or nothing. */

@@ -8,8 +8,9 @@ export function sessionHandler({ tenantId }: Batch): Handler {
   const active = new Set<string>();
   const created: ReturnType<typeof sessionToRow>[] = [];
   return {
-    want({ openSession }) {
+    want({ openSession, leaves }) {
       if (openSession) ids.push(openSession);
+      if (leaves) ids.push(leaves);
     },
     load: () => (ids.length > 0 ? load(tenantId, ids, active) : undefined),
     decide({ openSession, sessions: given }) {

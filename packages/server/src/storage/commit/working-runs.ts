@@ -9,7 +9,11 @@ import { WorkingRows } from './working-rows.ts';
 export interface WorkingRuns {
   want(commit: Commit): void;
   load(): Program<void> | undefined;
+  /** The time by the database's clock, where the batch may set due times. */
+  readonly nowMs: number;
   find(runId: string): StoredRun | undefined;
+  /** Takes in a row that was found and locked otherwise. */
+  adopt(row: StoredRun): void;
   /** Takes over a run that is new, or was changed in place. */
   set(run: StoredRun): void;
   write(writes: Program<unknown>[]): void;
@@ -26,14 +30,20 @@ export function createWorkingRuns({ tenantId, nowMs }: Batch): WorkingRuns {
   const ids: string[] = [];
   const time: Time = { needed: false, nowMs };
   return {
-    want({ createRun, run, wake }) {
+    want({ createRun, run, wake, leaves, place }) {
       if (createRun) ids.push(createRun.runId);
       if (run) ids.push(run.runId);
       if (wake) ids.push(...wake);
-      time.needed ||= (wake?.length ?? 0) > 0 || run?.patch.status === 'waiting';
+      time.needed ||= (wake?.length ?? 0) > 0 || leaves !== undefined || place !== undefined || run?.patch.status === 'waiting';
     },
     load: () => (ids.length > 0 ? load(tenantId, ids, rows, time) : undefined),
+    get nowMs() {
+      return time.nowMs;
+    },
     find: (runId) => rows.all.get(runId),
+    adopt(row) {
+      if (!rows.all.has(row.run_id)) rows.load(row.run_id, row);
+    },
     set(run) {
       settleDueTime(run, time.nowMs);
       rows.set(run.run_id, run);

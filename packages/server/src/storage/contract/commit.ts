@@ -12,6 +12,29 @@ export interface IdempotencyClaim {
   readonly resourceId: string;
 }
 
+/** How a new run takes its place in a session. */
+export interface PlaceInLog {
+  /** Fence: the newest run so far must be this one, or there must be none. */
+  readonly after?: RunId | null;
+  /**
+   * What happens while others of the session are at work: nothing, the commit is refused as `busy`, or the new run waits,
+   * queued, until they have ended or wait themselves. With `interrupt` they are asked to cancel, for the reason that is given.
+   */
+  readonly whileBusy: 'begin' | 'refuse' | 'wait' | { readonly interrupt: string };
+  /** A run that waits is due at this time all the same: its deadline. */
+  readonly waitUntil?: number | null;
+}
+
+/** Where a new run was placed. */
+export interface Placed {
+  /** As it is stored. */
+  readonly createdAt: number;
+  /** The run that it waits for. */
+  readonly behind: RunId | null;
+  /** The runs that were asked to cancel. */
+  readonly interrupted: readonly RunId[];
+}
+
 /**
  * One atomic change. Everything in it is written in one transaction or nothing is; commits of one tenant that wait at
  * the same time share a transaction (group commit) without sharing their fate.
@@ -22,6 +45,13 @@ export interface Commit {
   readonly sessions?: readonly SessionRow[];
   /** Fence: this session must be active. One that is closed at the same time either comes after the commit or stops it. */
   readonly openSession?: SessionId;
+  /**
+   * The new run becomes the newest of the log of its session, which this commit holds open: its `createdAt` is moved behind
+   * that of the newest one so far if it has to be.
+   */
+  readonly place?: PlaceInLog;
+  /** A run of this session ends or waits with this commit: if nothing works in the session any more, the next that waits for it is due. */
+  readonly leaves?: SessionId;
   /** A new run, with `lastSeq` 0; its first events stand in `events`. */
   readonly createRun?: RunRow;
   /** Fence: the run must be at this epoch, with this owner, at `lastSeq`. Needed whenever events are appended to an existing run. */
@@ -52,11 +82,18 @@ export type CommitResult =
       readonly at: number;
       readonly events: readonly StoredEvent[];
       readonly outcomes: readonly LedgerOutcome[];
+      readonly placed?: Placed;
+      /** The run that is due because the session was left. */
+      readonly next?: RunId;
     }
   /** The run has another epoch, owner or length: this worker no longer holds it. */
   | { readonly type: 'fenced' }
   /** The session that was to be active is closed, or does not exist. */
   | { readonly type: 'closed' }
+  /** Another run has become the newest of the session's log. */
+  | { readonly type: 'moved' }
+  /** Others of the session are at work, last this one. */
+  | { readonly type: 'busy'; readonly runId: RunId }
   | { readonly type: 'refused'; readonly refusal: BudgetRefusal }
   | { readonly type: 'duplicate'; readonly resourceId: string; readonly sameRequest: boolean };
 

@@ -25,9 +25,14 @@ export interface SessionRow {
   readonly createdAt: number;
 }
 
-/** What a run waits for. Null unless its status is `waiting`. */
+/**
+ * What a run waits for. Null unless its status is `waiting`, or it is queued behind the work of its session (`session`), in
+ * which case it may be due only to be cancelled or at its deadline.
+ */
 export interface Waiting {
-  readonly reason: WaitReason;
+  readonly reason: WaitReason | 'session';
+  /** The run of the session behind which it is queued. */
+  readonly behind?: RunId;
   readonly approvals?: readonly string[];
   readonly childRuns?: readonly string[];
 }
@@ -80,7 +85,8 @@ export interface RunStore {
   getRun(tenantId: TenantId, runId: RunId): Promise<RunRow | null>;
   listRuns(
     tenantId: TenantId,
-    filter: { sessionId?: SessionId; status?: RunStatus; parentRunId?: RunId },
+    /** `parentRunId` null: what is nobody's sub-agent. */
+    filter: { sessionId?: SessionId; status?: RunStatus; parentRunId?: RunId | null },
     page: PageRequest,
   ): Promise<PageOf<RunRow>>;
   /** Events with `seq > after`, oldest first. */

@@ -3,9 +3,10 @@ import { defineTable, insertMany, type Program } from '#storage/program';
 import { initial } from './001-initial.ts';
 import { expiryCharges } from './002-expiry-charges.ts';
 import { leaseLengths } from './003-lease-lengths.ts';
+import { sessionLog } from './004-session-log.ts';
 import type { Migration, MigrationTypes } from './migration.ts';
 
-const migrations: readonly Migration[] = [initial, expiryCharges, leaseLengths];
+const migrations: readonly Migration[] = [initial, expiryCharges, leaseLengths, sessionLog];
 const schemaVersion = migrations.length;
 
 const schemaMigrations = defineTable('schema_migrations', { version: 'int', name: 'text', applied_at: 'int' });

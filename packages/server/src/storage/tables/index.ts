@@ -24,7 +24,7 @@ export { insertBudgets, listBudgets, lockBudgets, scopeText, updateBudgets } fro
 export { type ClaimRow, insertClaims, selectClaims } from './claims.ts';
 export { decisionToRow, insertDecisions, listDecisions } from './decisions.ts';
 export { getKey, listKeys, putKey, revokeKey } from './keys.ts';
-export { claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker } from './queue.ts';
+export { cancelRequest, claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker } from './queue.ts';
 export {
   type EntryRow,
   entryToRow,
@@ -37,7 +37,19 @@ export {
   updateReservations,
 } from './reservations.ts';
 export { type EventRow, insertEvents, readEvents } from './run-events.ts';
-export { getRun, insertRuns, listRuns, lockRuns, patchToRow, runToRow, type StoredRun, updateRuns } from './runs.ts';
+export {
+  getRun,
+  insertRuns,
+  listRuns,
+  lockRuns,
+  newestRunOf,
+  type OpenRun,
+  openRunsOf,
+  patchToRow,
+  runToRow,
+  type StoredRun,
+  updateRuns,
+} from './runs.ts';
 export { closeSession, getSession, insertSessions, listSessions, lockSessions, sessionToRow } from './sessions.ts';
 
 /** All of them, as this version of the program knows them. */

@@ -224,6 +224,13 @@ export function* requestCancel(tenant: string, id: string, reason: string): Prog
   return true;
 }
 
+/**
+ * Asks a run to be cancelled, by statements that can be sent with the end of a transaction. `now` is the database's.
+ */
+export function cancelRequest(tenant: string, id: string, reason: string, now: number): readonly Program<number>[] {
+  return [change(setCancel, { tenant, id, reason: json(reason) }), change(wakeRun, { tenant, id, now })];
+}
+
 const requeue = statement('requeue_run', ({ db }, params: { tenant: string; id: string; now: number }) =>
   db
     .updateTable('runs')

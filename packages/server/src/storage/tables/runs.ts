@@ -1,4 +1,5 @@
 import type { RunId, RunStatus, SessionId } from '@nexus-agent/protocol';
+import { sql } from 'kysely';
 import type { PageOf, PageRequest, RunPatch, RunRow } from '#storage/contract';
 import {
   beyond,
@@ -150,7 +151,7 @@ export function* getRun(tenant: string, id: string): Program<RunRow | null> {
 /** Newest first. */
 export function* listRuns(
   tenant: string,
-  filter: { sessionId?: SessionId; status?: RunStatus; parentRunId?: RunId },
+  filter: { sessionId?: SessionId; status?: RunStatus; parentRunId?: RunId | null },
   page: PageRequest,
 ): Program<PageOf<RunRow>> {
   const position = startOf(page, ['number', 'string']);
@@ -158,7 +159,8 @@ export function* listRuns(
     let select = db.selectFrom('runs').selectAll().where('tenant_id', '=', tenant);
     if (filter.sessionId !== undefined) select = select.where('session_id', '=', filter.sessionId);
     if (filter.status !== undefined) select = select.where('status', '=', filter.status);
-    if (filter.parentRunId !== undefined) select = select.where('parent_run_id', '=', filter.parentRunId);
+    if (filter.parentRunId === null) select = select.where('parent_run_id', 'is', null);
+    else if (filter.parentRunId !== undefined) select = select.where('parent_run_id', '=', filter.parentRunId);
     if (position) select = select.where(beyond(['created_at', 'run_id'], position, 'desc'));
     return select
       .orderBy('created_at', 'desc')
@@ -166,6 +168,41 @@ export function* listRuns(
       .limit(page.limit + 1);
   });
   return cutPage(rows, page.limit, runFromRow, (row) => [row.created_at, row.run_id]);
+}
+
+const newestRun = statement('newest_run', ({ db }, params: { tenant: string; session: string }) =>
+  db
+    .selectFrom('runs')
+    .select(['run_id', 'created_at'])
+    .where('tenant_id', '=', params.tenant)
+    .where('session_id', '=', params.session)
+    .where('parent_run_id', 'is', null)
+    .orderBy('created_at', 'desc')
+    .orderBy('run_id', 'desc')
+    .limit(1),
+);
+
+/** The newest run of a session that is nobody's sub-agent. */
+export function* newestRunOf(tenant: string, session: string): Program<Pick<StoredRun, 'run_id' | 'created_at'> | undefined> {
+  const [row] = yield* run(newestRun, { tenant, session });
+  return row;
+}
+
+const openRuns = statement('open_runs', ({ db }, params: { tenant: string; session: string }) =>
+  db
+    .selectFrom('runs')
+    .select(['run_id', 'parent_run_id', 'status', 'waiting', 'due_at', 'created_at'])
+    .where('tenant_id', '=', params.tenant)
+    .where('session_id', '=', params.session)
+    .where('status', 'in', [sql.lit('queued'), sql.lit('running'), sql.lit('waiting')]),
+);
+
+/** What of a run says whether it is at work. */
+export type OpenRun = Pick<StoredRun, 'run_id' | 'parent_run_id' | 'status' | 'waiting' | 'due_at' | 'created_at'>;
+
+/** The runs of a session that have not ended, those of sub-agents too. */
+export function openRunsOf(tenant: string, session: string): Program<readonly OpenRun[]> {
+  return run(openRuns, { tenant, session });
 }
 
 const allColumns = columnsOf(runs);
