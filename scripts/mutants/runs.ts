@@ -14,6 +14,13 @@ const hubTests = [`${runs}/stream/hub.test.ts`];
 
 export const runMutants: readonly Mutant[] = [
   {
+    bug: 'a call that ends while a round is put together is forgotten',
+    file: `${server}/runs/drive/executor.ts`,
+    replace: 'const underWay = new Set(inFlight.keys());',
+    by: 'const underWay = inFlight;',
+    tests: [`${server}/runs/dispatch/worker.test.ts`],
+  },
+  {
     bug: 'a cancel does not go before a failure',
     file: `${runs}/drive/stopping.ts`,
     replace: "(this.#why?.type === 'fail' && next.type !== 'cancel')",

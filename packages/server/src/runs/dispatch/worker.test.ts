@@ -213,6 +213,51 @@ it('takes an answer up that came unheard while another call of the run still wor
   await until(async () => (await row(runId)).status === 'completed');
 });
 
+it('hears of a sub-agent that it finds again only while it reads of another one', async () => {
+  const children: string[] = [];
+  let ended = 0;
+  const { promise: bothAsked, resolve: askBoth } = Promise.withResolvers<void>();
+  const { promise: otherRead, resolve: readOther } = Promise.withResolvers<void>();
+  let readsOfSecond = 0;
+  let found = false;
+  const { start, until, row } = await open({
+    agents: [{ name: 'parent', subagents: ['child'] }, { name: 'child' }],
+    async *attempt({ request }) {
+      const isParent = request.tools.some(({ name }) => name === 'agent_child');
+      if (!isParent) await bothAsked;
+      const call = { name: 'agent_child', input: { task: 'think' } };
+      yield isParent && request.messages.length === 1 ? completed(call, call) : completed('done');
+    },
+    wrap: (store) => ({
+      async commit(commit) {
+        if (commit.createRun !== undefined && commit.createRun.parentRunId !== null) children.push(commit.createRun.runId);
+        if (commit.run?.patch.status === 'completed' && children.includes(commit.run.runId)) ended += 1;
+        return store.commit(commit);
+      },
+      // The parent was taken up: it finds the second again, and reads of it; meanwhile it finds the first again.
+      async getRun(tenantId, runId) {
+        if (ended === 2 && runId === children[0] && !found) {
+          found = true;
+          await otherRead;
+        }
+        if (ended === 2 && runId === children[1]) {
+          readsOfSecond += 1;
+          if (readsOfSecond === 2) {
+            readOther();
+            for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+          }
+        }
+        return store.getRun(tenantId, runId);
+      },
+    }),
+  });
+  const runId = await start({ agent: 'parent' });
+  await until(async () => (await row(runId)).status === 'waiting' && children.length === 2);
+  askBoth();
+  await until(async () => (await row(runId)).status === 'completed');
+  expect([found, readsOfSecond]).toEqual([true, 2]);
+});
+
 describe('a run whose work cannot be written', () => {
   /** A run that asks a person before its tool runs. Settlements fail where the test says, by their number. */
   async function openBreaking(breaks: ReadonlySet<number>) {

@@ -1,7 +1,7 @@
 import type { BudgetRefusal, JournalEvent, RunId } from '@nexus-agent/protocol';
 import { type Cancel, NexusError } from '#core';
 import type { LedgerOutcome } from '#ledger';
-import type { RunLimits, RunState } from '#runs/journal';
+import type { CallIds, RunLimits, RunState } from '#runs/journal';
 import {
   assumedEvents,
   budgetStop,
@@ -103,8 +103,8 @@ export function startExecutor(options: ExecutorOptions): Executor {
   const { inFlight } = effects;
 
   /** Effects are under way that will report back, or have some time left to do so. */
-  function working(): boolean {
-    return inFlight.size > 0 && (stopping.leftMs() ?? 1) > 0;
+  function working(calls: CallIds = inFlight): boolean {
+    return calls.size > 0 && (stopping.leftMs() ?? 1) > 0;
   }
 
   function begin(start: Start, outcome: LedgerOutcome | undefined): void {
@@ -169,10 +169,13 @@ export function startExecutor(options: ExecutorOptions): Executor {
       if (inFlight.size > 0 && pending.length === 0 && stopping.why === null) await timers.soon();
       if (abandoned) return 'lost';
       const reports = mailbox.take();
-      const { facts, attempts } = await patience(() => collectFacts({ engine, context, state: writer.state, inFlight, stopping }, reports));
+      // What ends while this round is put together has a report that is still to be read: for this round it goes on.
+      const underWay = new Set(inFlight.keys());
+      const input = { engine, context, state: writer.state, inFlight: underWay, stopping };
+      const { facts, attempts } = await patience(() => collectFacts(input, reports));
       for (const request of attempts) if (!(await grantAttempt({ engine, context, writer, stopping }, request))) return 'lost';
       const { state } = writer;
-      const round = decideRound({ engine, context, state, limits, inFlight, stop: stopping.why, working: working() }, [
+      const round = decideRound({ engine, context, state, limits, inFlight: underWay, stop: stopping.why, working: working(underWay) }, [
         ...pending,
         ...facts,
       ]);
