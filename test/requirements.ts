@@ -69,7 +69,7 @@ export const requirements = {
   'durability.kill.random': {
     promise: 2,
     behaviour:
-      'The same at random moments under load, on both databases, with budgets that balance: 30 deaths in the tests, 100 in the whole check.',
+      'The same at random moments under load, on both databases, with budgets that balance: 20 deaths in the tests, 100 in the whole check.',
   },
   'durability.model.once': { promise: 2, behaviour: 'A model call whose answer is journalled is not made again.' },
   'durability.takeover': { promise: 2, behaviour: 'Another worker takes a lost run over within 5 s.' },

@@ -7,7 +7,7 @@ import { type Seen, startAndFollow } from './follower.ts';
 import { probeAnswer, probeRequest } from './task.ts';
 
 /** Kills per database: each starts a process anew, which takes most of the time. The whole check asks for more. */
-const kills = Number(process.env.NEXUS_TEST_KILLS ?? 15);
+const kills = Number(process.env.NEXUS_TEST_KILLS ?? 10);
 const workers = 3;
 const clients = 12;
 
