@@ -5,10 +5,10 @@ import { durationMs, group, setting } from '#core';
 const runs = z
   .strictObject({
     leaseMs: setting(
-      durationMs().min(500).default(4000),
+      durationMs().min(500).default(3000),
       'A process that does not renew its lease for so long is taken for dead, and its runs are taken over.',
     ),
-    heartbeatMs: setting(durationMs().min(50).default(1000), 'How often a process renews its lease; at most half of `runs.leaseMs`.'),
+    heartbeatMs: setting(durationMs().min(50).default(750), 'How often a process renews its lease; at most half of `runs.leaseMs`.'),
     pollMs: setting(durationMs().min(10).default(500), 'How often the queue is looked at when nobody wakes the process.'),
     maxLiveRuns: setting(
       z.int().min(1).max(1_000_000).default(12_000),
