@@ -40,6 +40,10 @@ export const requirements = {
     promise: 1,
     behaviour: 'Every model attempt, retries and fallbacks included, is reserved before and billed after.',
   },
+  'budget.input.bound': {
+    promise: 1,
+    behaviour: 'What is reserved for the input of a model call is never below its tokens, in any kind of text and any kind of vocabulary.',
+  },
   'budget.grant.read': {
     promise: 1,
     behaviour: 'An answer is read no further than its grant, whatever the server sends, and one that goes on beyond it is flagged.',

@@ -39,7 +39,7 @@ export function describeModelService(name: string, create: () => Promise<ModelSe
       };
       const target = await targetOf(options.fault);
       const parts: ModelPart[] = [];
-      const message = { target, request, maxOutputTokens: options.maxOutputTokens ?? 2_000, timeoutMs: 10_000 };
+      const message = { target, request, inputTokens: 50_000, maxOutputTokens: options.maxOutputTokens ?? 2_000, timeoutMs: 10_000 };
       // What crosses to another process is what JSON keeps.
       const sent = JSON.parse(JSON.stringify(message)) as typeof message;
       const { signal = new AbortController().signal } = options;
@@ -185,7 +185,7 @@ export function describeModelService(name: string, create: () => Promise<ModelSe
     });
 
     it('ends the upstream request when the reader leaves', async () => {
-      const message = { target: await targetOf('stall=1'), maxOutputTokens: 100, timeoutMs: 10_000 };
+      const message = { target: await targetOf('stall=1'), inputTokens: 50_000, maxOutputTokens: 100, timeoutMs: 10_000 };
       const request: ModelRequest = {
         system: '',
         messages: [{ role: 'user', content: [{ type: 'text', text: '[[sim say="a" tokens=100]]' }] }],

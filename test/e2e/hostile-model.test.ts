@@ -79,13 +79,13 @@ describe('an account of use', () => {
     { prompt_tokens: 9e15, completion_tokens: 9e15 },
     { prompt_tokens: -5, completion_tokens: 5 },
     { prompt_tokens: '10', completion_tokens: 5 },
-  ])('that cannot be true is replaced by what was counted: %j', async (claimed) => {
+  ])('that cannot be true is replaced by the most that it can have been: %j', async (claimed) => {
     const { run, events } = await answer(chat({ text: 'hi', usage: claimed }));
     expect(run.status).toBe('completed');
     expect(rogue.requests).toHaveLength(1);
     const { usage: booked } = one(events, 'model.completed').data;
-    expect(booked.inputTokens).toBeGreaterThan(100);
-    expect(booked.inputTokens).toBeLessThan(100_000);
+    expect(booked.inputTokens).toBeGreaterThan(50);
+    expect(booked.inputTokens).toBeLessThan(10_000);
     expect(one(events, 'budget.settled').data.amounts.tokens).toBe(booked.inputTokens + booked.outputTokens);
   });
 });

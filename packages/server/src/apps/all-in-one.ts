@@ -8,7 +8,7 @@ import { createAgentCatalog, createAgents, createApprovals, createBudgets, creat
 import { type Clock, createIdSource, createSchemaValidator, type IdSource, NexusError, systemClock, systemTimers } from '#core';
 import { createKeys } from '#identity';
 import { ledgerRules } from '#ledger';
-import type { ModelService } from '#llm';
+import { InputCounts, type ModelService } from '#llm';
 import { createPolicyEngine, type PolicySource } from '#policy';
 import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
 import { createSharedClock, type SharedClock, type Store } from '#storage';
@@ -224,6 +224,7 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
     ids,
     policy,
     llm: models.llm,
+    inputCounts: new InputCounts(),
     tools,
     schemas: createSchemaValidator(),
     logger,

@@ -1,5 +1,5 @@
 import type { Clock, IdSource, SchemaValidator, Timers } from '#core';
-import type { ModelService } from '#llm';
+import type { InputCounts, ModelService } from '#llm';
 import type { PolicyEngine } from '#policy';
 import type { Store } from '#storage';
 import type { Logger, Metrics, Tracer } from '#telemetry';
@@ -20,6 +20,8 @@ export interface CallEngine {
   readonly ids: IdSource;
   readonly policy: PolicyEngine;
   readonly llm: ModelService;
+  /** What is known of the size of requests. */
+  readonly inputCounts: InputCounts;
   readonly tools: ToolService;
   /** Checks arguments and answers against JSON Schemas. */
   readonly schemas: SchemaValidator;

@@ -11,8 +11,6 @@ export interface ModelCall {
   /** Of the run; 1 outside of one. Policies may read it. */
   readonly step: number;
   readonly request: ModelRequest;
-  /** Estimate for the request. */
-  readonly inputTokens: number;
   /** How long one attempt may take. */
   readonly timeoutMs: number;
 }
@@ -22,6 +20,8 @@ export interface ModelAttempt<Call extends ModelCall = ModelCall> {
   readonly call: Call;
   readonly target: ModelTarget;
   readonly attempt: number;
+  /** The most that the request can be charged for as input at this target. */
+  readonly inputTokens: number;
   readonly askedTokens: number;
   readonly decision: RecordedDecision;
   readonly reserve: ReserveOperation;
@@ -44,8 +44,9 @@ export function planModelAttempt<Call extends ModelCall>(
   { attempt, declared }: { readonly attempt: number; readonly declared: boolean },
 ): PlannedAttempt<Call> {
   const { price } = target;
-  const inputCost = reserveMicroUsd(target, call.inputTokens, 0) ?? 0;
-  const outputRate = (reserveMicroUsd(target, call.inputTokens, 1_000_000) ?? 0) - inputCost;
+  const inputTokens = engine.inputCounts.bound(target, call.request);
+  const inputCost = reserveMicroUsd(target, inputTokens, 0) ?? 0;
+  const outputRate = (reserveMicroUsd(target, inputTokens, 1_000_000) ?? 0) - inputCost;
   const asked = Math.min(call.request.maxOutputTokens, target.maxOutputTokens);
   const decision = decideForAgent(engine, charge, call.callId, {
     action: 'model.invoke',
@@ -71,6 +72,7 @@ export function planModelAttempt<Call extends ModelCall>(
       call,
       target,
       attempt,
+      inputTokens,
       askedTokens,
       decision,
       reserve: {
@@ -78,7 +80,7 @@ export function planModelAttempt<Call extends ModelCall>(
         reservationId: engine.ids.next<ReservationId>('reservation'),
         runId: charge.runId,
         scopes: charge.scopes,
-        fixed: { tokens: call.inputTokens, costMicroUsd: inputCost },
+        fixed: { tokens: inputTokens, costMicroUsd: inputCost },
         tokens: { min: Math.min(engine.settings.minUsefulTokens, askedTokens), max: askedTokens, costMicroUsdPerMillion: outputRate },
         wallMs: { min: Math.min(1_000, timeoutMs), max: timeoutMs },
         expiresAt: now + timeoutMs + engine.settings.reservationSlackMs,

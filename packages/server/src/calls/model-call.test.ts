@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { NexusError } from '#core';
 import { createManualTime } from '#core/testing';
-import { createModelService, type ModelPart, type ModelService, type ModelTarget } from '#llm';
+import { createModelService, InputCounts, type ModelPart, type ModelService, type ModelTarget } from '#llm';
 import { makeRequest } from '#llm/testing';
 import type { ModelAttempt } from './model-attempt.ts';
 import { type AttemptAnswer, type AttemptWish, callModel, type GrantedAttempt, type ModelOutcome } from './model-call.ts';
@@ -44,13 +44,15 @@ const targetNamed = (model: string): ModelTarget => ({
   maxOutputTokens: 100,
   simulator: true,
   thinksUnseen: false,
+  imageTokens: 1_000,
+  templateTokens: 32,
   price: null,
 });
 
 function grantAt(target: ModelTarget, attempt: number): GrantedAttempt {
-  const call = { callId: 'call', step: 1, request: makeRequest('x'), inputTokens: 1, timeoutMs: 10_000 };
+  const call = { callId: 'call', step: 1, request: makeRequest('x'), timeoutMs: 10_000 };
   // Decision and reservation are whoever grants': making the call reads neither.
-  const made = { call, target, attempt, askedTokens: 100 } as ModelAttempt;
+  const made = { call, target, attempt, inputTokens: 9, askedTokens: 100 } as ModelAttempt;
   return { attempt: made, grant: { maxTokens: 70, wallMs: 10_000 } };
 }
 
@@ -90,8 +92,9 @@ function prepare(plan: readonly Step[], targetCount = 1, copies = false) {
     onDelta: (kind: string, text: string) => void log.push(`${kind} ${text}`),
   };
   const [first = targetNamed('none')] = targets;
+  const inputCounts = new InputCounts();
   const start = (changes: Partial<typeof hooks> = {}): Promise<ModelOutcome> =>
-    callModel({ llm, clock: time.clock, timers: time.timers }, targets, grantAt(first, 1), { ...hooks, ...changes });
+    callModel({ llm, inputCounts, clock: time.clock, timers: time.timers }, targets, grantAt(first, 1), { ...hooks, ...changes });
   return {
     time,
     targets,

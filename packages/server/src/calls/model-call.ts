@@ -65,7 +65,7 @@ export interface ModelCallHooks<Call extends ModelCall, Granted extends GrantedA
  * @param targets what may answer, in order of preference; the first attempt's own goes before them
  */
 export async function callModel<Call extends ModelCall, Granted extends GrantedAttempt<Call>>(
-  engine: Pick<CallEngine, 'llm' | 'clock' | 'timers'>,
+  engine: Pick<CallEngine, 'llm' | 'clock' | 'timers' | 'inputCounts'>,
   targets: readonly ModelTarget[],
   first: Granted,
   hooks: ModelCallHooks<Call, Granted>,
@@ -145,7 +145,7 @@ type MadeAttempt<Call extends ModelCall> =
     };
 
 async function makeAttempt<Call extends ModelCall, Granted extends GrantedAttempt<Call>>(
-  { llm, clock }: Pick<CallEngine, 'llm' | 'clock'>,
+  { llm, clock, inputCounts }: Pick<CallEngine, 'llm' | 'clock' | 'inputCounts'>,
   granted: Granted,
   hooks: ModelCallHooks<Call, Granted>,
 ): Promise<MadeAttempt<Call>> {
@@ -166,6 +166,7 @@ async function makeAttempt<Call extends ModelCall, Granted extends GrantedAttemp
   const message = {
     target: attempt.target,
     request: attempt.call.request,
+    inputTokens: attempt.inputTokens,
     maxOutputTokens: grant.maxTokens,
     timeoutMs,
     ...(traceparent === undefined ? {} : { traceparent }),
@@ -182,6 +183,7 @@ async function makeAttempt<Call extends ModelCall, Granted extends GrantedAttemp
         break;
       }
       case 'completed':
+        inputCounts.learn(attempt.target, attempt.call.request, part.usage.inputTokens);
         return { type: 'completed', attempt, grant, part };
       case 'failed':
         return fail(part.error, part.usage, part.sent, part.retryAfterMs);

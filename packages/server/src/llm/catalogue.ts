@@ -8,6 +8,7 @@ export interface ModelSettings {
   readonly price?: ModelPrice;
   readonly contextTokens?: number;
   readonly maxOutputTokens?: number;
+  readonly imageTokens?: number;
 }
 
 export interface Catalogue {
@@ -17,6 +18,10 @@ export interface Catalogue {
 
 const defaultContextTokens = 128_000;
 const defaultMaxOutputTokens = 16_384;
+/** The widest of the open models that are published (Qwen-VL). */
+const defaultImageTokens = 16_384;
+/** Templates of open models have up to some two hundred of them. */
+const defaultTemplateTokens = 320;
 
 /** Older models that refuse requests for the usual output length. */
 const smallerOutputs: readonly (readonly [RegExp, number])[] = [
@@ -49,6 +54,8 @@ export function createCatalogue(dependencies: {
       maxOutputTokens: Math.min(configured.maxOutputTokens ?? limits.maxOutputTokens ?? usualOutputTokens(model), contextTokens),
       simulator: provider.simulator,
       thinksUnseen: provider.thinksUnseen(model),
+      templateTokens: limits.templateTokens ?? defaultTemplateTokens,
+      imageTokens: configured.imageTokens ?? limits.imageTokens ?? defaultImageTokens,
       ...(dependencies.ignoresLimits(provider.name, model) ? { ignoresLimits: true } : {}),
       price: fixedPrice ?? found.price,
       ...(fixedPrice !== null || found.priceTiers === undefined ? {} : { priceTiers: found.priceTiers }),

@@ -2,6 +2,6 @@
 export type { Provider } from '#llm/attempt';
 export { type AttemptFailure, isSameTarget, type ModelPart, type ModelRequest, type ModelService, type ModelTarget } from '#llm/contract';
 export { costMicroUsd, reserveMicroUsd } from '#llm/pricing';
-export { estimateInputTokens } from '#llm/tokens';
+export { estimateInputTokens, InputCounts } from '#llm/tokens';
 export type { ModelSettings } from './catalogue.ts';
 export { createModelService } from './service.ts';

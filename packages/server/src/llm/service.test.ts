@@ -1,12 +1,13 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { NexusError, systemClock } from '#core';
-import { createModelService, estimateInputTokens, type ModelService } from '#llm';
+import { createModelService, type ModelService } from '#llm';
 import type { Provider, ProviderEvents } from '#llm/attempt';
 import type { Answer, AttemptMessage, ModelPart } from '#llm/contract';
 import { createSimProvider } from '#llm/providers';
 import { type Simulator, startSimulator } from '#llm/sim';
 import { call, grant, makeRequest, recordGate, until } from '#llm/testing';
+import { boundInputTokens } from '#llm/tokens';
 
 let simulator: Simulator;
 let llm: ModelService;
@@ -35,7 +36,7 @@ function freshRequest(text: string) {
 async function messageTo(model: string, text: string): Promise<AttemptMessage> {
   const [target] = await llm.resolve([model]);
   if (target === undefined) throw new Error('the model is not there');
-  return { target, request: freshRequest(text), maxOutputTokens: 1_000, timeoutMs: 10_000 };
+  return { target, request: freshRequest(text), inputTokens: 50_000, maxOutputTokens: 1_000, timeoutMs: 10_000 };
 }
 
 describe('retry and fallback', () => {
@@ -105,7 +106,7 @@ describe('retry and fallback', () => {
       target: { model: 'sim-large?cut=3' },
     });
     expect(last.usage.outputTokens).toBeGreaterThanOrEqual(3);
-    expect(last.usage.inputTokens).toBe(estimateInputTokens(freshRequest('[[sim say="one two three four five six"]]')));
+    expect(last.usage.inputTokens).toBe(boundInputTokens(last.target, freshRequest('[[sim say="one two three four five six"]]')));
     expect(gate.log).toHaveLength(1);
   });
 

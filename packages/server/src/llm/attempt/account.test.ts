@@ -3,17 +3,22 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { NexusError } from '#core';
 import { makeRequest } from '#llm/testing';
-import { estimateInputTokens } from '#llm/tokens';
+import { leastInputTokens } from '#llm/tokens';
 import { type AttemptTerms, answerUsage, failureUsage, overrunUsage } from './account.ts';
 import type { Progress } from './provider.ts';
 
 const request = makeRequest('a question that takes some tokens '.repeat(40));
-const input = estimateInputTokens(request);
+const input = 1_400;
 const limit = 500;
 
 function terms(thinksUnseen: boolean): AttemptTerms {
-  const target = { provider: 'p', model: 'm', contextTokens: 10_000, maxOutputTokens: 1_000, simulator: true, thinksUnseen, price: null };
-  return { target, request, maxOutputTokens: limit };
+  const model = { provider: 'p', model: 'm', contextTokens: 10_000, maxOutputTokens: 1_000, simulator: true, price: null };
+  return {
+    target: { ...model, thinksUnseen, imageTokens: 1_000, templateTokens: 32 },
+    request,
+    inputTokens: input,
+    maxOutputTokens: limit,
+  };
 }
 const [showsAll, mayThink] = [terms(false), terms(true)];
 
@@ -36,7 +41,7 @@ describe('an answer', () => {
   it.each([
     ['less output than was received', said(300, 3), said(300, 30)],
     ['no input', said(0, 40), said(input, 40)],
-    ['an input that no text packs into', said(2, 40), said(input, 40)],
+    ['less input than its words have', said(leastInputTokens(request) - 1, 40), said(input, 40)],
   ])('is not believed to have used %s', (_what, usage, charged) => {
     expect(answerUsage(showsAll, progress({ usage, streamedTokens: 60, receivedTokens: 30 }))).toEqual(charged);
   });

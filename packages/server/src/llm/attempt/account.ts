@@ -1,25 +1,23 @@
 import { noUsage, type Usage } from '@nexus-agent/protocol';
 import type { NexusError } from '#core';
 import type { AttemptMessage } from '#llm/contract';
-import { estimateInputTokens } from '#llm/tokens';
+import { leastInputTokens } from '#llm/tokens';
 import type { Progress } from './provider.ts';
 
 /** An attempt as its account sees it: what was asked, of whom, and within which limit. */
-export type AttemptTerms = Pick<AttemptMessage, 'request' | 'target' | 'maxOutputTokens'>;
+export type AttemptTerms = Pick<AttemptMessage, 'request' | 'target' | 'inputTokens' | 'maxOutputTokens'>;
 
 /** What may still have been on its way when a stream ended that showed everything the model wrote. */
 const inFlightTokens = 64;
-/** An input that is said to be so many times smaller than the estimate is no account of it: no text packs as well. */
-const implausibleFactor = 32;
 
 /**
- * What an answer used: what the provider said, but never less than was received; else an estimate of what was sent, and of what
- * was received, or the whole limit where the model may have thought unseen.
+ * What an answer used: what the provider said, but never less than was received; else the most that can have been sent, and an estimate of
+ * what was received, or the whole limit where the model may have thought unseen.
  */
 export function answerUsage(terms: AttemptTerms, progress: Progress): Usage {
   const { usage } = progress;
   if (usage !== null) return believed(terms, progress, usage);
-  return { ...noUsage, inputTokens: estimateInputTokens(terms.request), outputTokens: unstatedOutput(terms, progress, 0) };
+  return { ...noUsage, inputTokens: terms.inputTokens, outputTokens: unstatedOutput(terms, progress, 0) };
 }
 
 /**
@@ -71,9 +69,9 @@ function believed(terms: AttemptTerms, { receivedTokens }: Progress, usage: Usag
   };
 }
 
-function plausibleInput({ request }: AttemptTerms, said: number): number {
-  const estimate = estimateInputTokens(request);
-  return said * implausibleFactor < estimate ? estimate : said;
+/** What is said of the input, unless the words that were sent have more tokens whatever the model makes of them: that is no account. */
+function plausibleInput({ request, inputTokens }: AttemptTerms, said: number): number {
+  return said < leastInputTokens(request) ? Math.max(said, inputTokens) : said;
 }
 
 function unstatedOutput({ target, maxOutputTokens }: AttemptTerms, { streamedTokens }: Progress, unseen: number): number {

@@ -7,8 +7,19 @@ import { Attempt } from './attempt.ts';
 import type { Provider, ProviderEvents, ProviderStream } from './provider.ts';
 
 const message: AttemptMessage = {
-  target: { provider: 'fake', model: 'm', contextTokens: 1_000, maxOutputTokens: 50, simulator: true, thinksUnseen: false, price: null },
+  target: {
+    provider: 'fake',
+    model: 'm',
+    contextTokens: 1_000,
+    maxOutputTokens: 50,
+    simulator: true,
+    thinksUnseen: false,
+    imageTokens: 1_000,
+    templateTokens: 32,
+    price: null,
+  },
   request: makeRequest('hello'),
+  inputTokens: 90,
   maxOutputTokens: 100,
   timeoutMs: 1_000,
 };

@@ -1,6 +1,6 @@
 import type { Usage } from '@nexus-agent/protocol';
 import type { NexusError } from '#core';
-import type { Answer, DeltaKind, ModelPrice, ModelRequest } from '#llm/contract';
+import type { Answer, DeltaKind, ModelPrice, ModelRequest, ModelTarget } from '#llm/contract';
 
 export interface ProviderCall {
   readonly model: string;
@@ -56,7 +56,7 @@ export interface Provider {
   models(): Promise<readonly string[]>;
   /** Whether the model may write tokens that are billed and not streamed; true unless it is known not to. */
   thinksUnseen(model: string): boolean;
-  limits(model: string): { readonly contextTokens?: number; readonly maxOutputTokens?: number };
+  limits(model: string): Partial<Pick<ModelTarget, 'contextTokens' | 'maxOutputTokens' | 'imageTokens' | 'templateTokens'>>;
   open(call: ProviderCall, events: ProviderEvents): ProviderStream;
   close(): Promise<void>;
 }

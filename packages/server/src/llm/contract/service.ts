@@ -38,6 +38,8 @@ export type ModelPart =
 export interface AttemptMessage {
   readonly target: ModelTarget;
   readonly request: ModelRequest;
+  /** The most that the request can be charged for as input: what is charged when nobody says how much it was. */
+  readonly inputTokens: number;
   /** Sent as the provider's limit; never more than the target's own. */
   readonly maxOutputTokens: number;
   /** Deadline of the whole attempt, from when its first part is asked for. */

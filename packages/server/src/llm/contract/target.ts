@@ -7,6 +7,10 @@ export interface ModelTarget {
   readonly simulator: boolean;
   /** It may write tokens that are billed and not streamed, or not be known not to: an answer of which little was seen may have cost its limit. */
   readonly thinksUnseen: boolean;
+  /** The most input tokens that one image counts, whatever its size. */
+  readonly imageTokens: number;
+  /** The most tokens of words that its server puts around every request: a date, a name, how answers are written. */
+  readonly templateTokens: number;
   /** An answer of it has gone on beyond the limit that it was given; policies may refuse such a model. */
   readonly ignoresLimits?: true;
   /** Null: no price is known. What then happens is a policy decision (default: deny), never zero. */

@@ -1,7 +1,7 @@
 import type { Provider } from '#llm/attempt';
 import { type AnthropicMessagesOptions, anthropicRefusals, createAnthropicMessages, createOmissions } from '#llm/dialects';
 import { createHttpProvider } from '#llm/transport';
-import type { CommonProviderOptions } from './options.ts';
+import { type CommonProviderOptions, hostedTemplateTokens } from './options.ts';
 import { resendWithoutRefused } from './resend.ts';
 
 export interface AnthropicProviderOptions extends CommonProviderOptions {
@@ -31,6 +31,9 @@ export function createAnthropicProvider(options: AnthropicProviderOptions): Prov
     dialect: createAnthropicMessages(dialect),
     headers: { 'x-api-key': options.apiKey.trim(), 'anthropic-version': '2023-06-01', ...options.headers },
     claimPattern: /^claude-/,
+    // A token for 750 pixels, of at most 2,576 on the longer side for the latest models, which is 4,784 as published.
+    imageTokens: () => 4_800,
+    templateTokens: hostedTemplateTokens,
     // Thinking is streamed, also where it is only summed up or encrypted; without it there is none.
     showsAll: () => thinking === undefined,
     clock,

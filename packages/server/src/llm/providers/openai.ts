@@ -1,7 +1,7 @@
 import type { Provider } from '#llm/attempt';
 import { createOmissions, createOpenAiChat, openAiRefusals } from '#llm/dialects';
 import { createHttpProvider } from '#llm/transport';
-import type { CommonProviderOptions } from './options.ts';
+import { type CommonProviderOptions, hostedTemplateTokens } from './options.ts';
 import { resendWithoutRefused } from './resend.ts';
 
 export interface OpenAiProviderOptions extends CommonProviderOptions {
@@ -12,6 +12,18 @@ export interface OpenAiProviderOptions extends CommonProviderOptions {
   readonly maxTokensField?: 'max_tokens' | 'max_completion_tokens';
   /** Members of every request body beyond the common format. */
   readonly extraBody?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * By the published formulas (platform.openai.com/docs/guides/images-vision): by tiles, of which no image has more than 8 after it
+ * is scaled, or by patches of 32 pixels, at most 1,536 of them for the small models and 2,500 for those that take images as they are.
+ */
+function imageTokens(model: string): number {
+  const tiled = (base: number, tile: number) => base + 8 * tile;
+  if (/^gpt-4o-mini/.test(model)) return tiled(2_833, 5_667);
+  if (/^(gpt-4o|gpt-4\.1|gpt-4\.5|gpt-5|o1|o3)(-20\d\d-\d\d-\d\d)?$/.test(model)) return tiled(85, 170);
+  // The largest factor is that of gpt-4.1-nano.
+  return Math.ceil((/-(mini|nano)(-|$)/.test(model) ? 1_536 : 2_500) * 2.46);
 }
 
 /** OpenAI, by Chat Completions. */
@@ -32,6 +44,8 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
     headers: { authorization: `Bearer ${options.apiKey.trim()}`, ...options.headers },
     claimPattern: /^(gpt-|chatgpt-|codex-|o\d)/,
     // Reasoning of the later models is billed and not shown.
+    imageTokens,
+    templateTokens: hostedTemplateTokens,
     showsAll: (model) => /^(gpt-3\.5|gpt-4|chatgpt-4)/.test(model),
     clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),

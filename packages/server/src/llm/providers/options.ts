@@ -26,6 +26,9 @@ export interface CommonProviderOptions {
   readonly omit?: (model: string) => readonly RequestFeature[];
 }
 
+/** OpenAI and Anthropic charge a request of one word with less than ten tokens. */
+export const hostedTemplateTokens = 32;
+
 export const freePrice: ModelPrice = {
   inputMicroUsdPerMillion: 0,
   outputMicroUsdPerMillion: 0,

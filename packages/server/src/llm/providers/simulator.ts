@@ -2,7 +2,7 @@ import type { Provider } from '#llm/attempt';
 import type { ModelPrice } from '#llm/contract';
 import { anthropicRefusals, createAnthropicMessages, createOmissions, createOpenAiChat, openAiRefusals } from '#llm/dialects';
 import { createHttpProvider } from '#llm/transport';
-import type { CommonProviderOptions } from './options.ts';
+import { type CommonProviderOptions, hostedTemplateTokens } from './options.ts';
 import { resendWithoutRefused } from './resend.ts';
 
 export interface SimProviderOptions extends Pick<CommonProviderOptions, 'name' | 'clock' | 'timeouts' | 'headers'> {
@@ -49,6 +49,7 @@ export function createSimProvider(options: SimProviderOptions): Provider {
     headers: { ...options.headers },
     claimPattern: /^sim-/,
     listedName: plainName,
+    templateTokens: hostedTemplateTokens,
     showsAll: () => true,
     clock,
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),

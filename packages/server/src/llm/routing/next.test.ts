@@ -11,6 +11,8 @@ const target = (model: string): ModelTarget => ({
   maxOutputTokens: 1,
   simulator: true,
   thinksUnseen: false,
+  imageTokens: 1_000,
+  templateTokens: 32,
   price: null,
 });
 const [a, b, c] = [target('a'), target('b'), target('c')];

@@ -1,6 +1,7 @@
 import { type ErrorInfo, noUsage, type Usage } from '@nexus-agent/protocol';
 import { systemTimers, toErrorInfo } from '#core';
 import type { AttemptFailure, ModelPart, ModelRequest, ModelService, ModelTarget } from '#llm/contract';
+import { boundInputTokens } from '#llm/tokens';
 
 /** What a caller grants an attempt. */
 export type Grant =
@@ -108,7 +109,12 @@ export async function call(service: ModelService, request: ModelRequest, options
       failures.push({ target, error: granted.error, retryAfterMs: null, refused: true });
     } else {
       const startedMs = performance.now();
-      const { last, seen } = await readAttempt(service, { ...granted, request, target }, { ...options, signal }, parts);
+      const { last, seen } = await readAttempt(
+        service,
+        { ...granted, inputTokens: boundInputTokens(target, request), request, target },
+        { ...options, signal },
+        parts,
+      );
       if (last.type === 'completed') return done({ ...last, ...at });
       sawText = seen;
       remainingMs = granted.timeoutMs - (performance.now() - startedMs);
@@ -143,8 +149,8 @@ async function readAttempt(
   parts: ModelPart[],
 ): Promise<{ readonly last: Terminal; readonly seen: boolean }> {
   const { signal, traceparent, onPart } = options;
-  const { target, request, maxOutputTokens, timeoutMs } = attempt;
-  const message = { target, request, maxOutputTokens, timeoutMs, ...(traceparent === undefined ? {} : { traceparent }) };
+  const { target, request, inputTokens, maxOutputTokens, timeoutMs } = attempt;
+  const message = { target, request, inputTokens, maxOutputTokens, timeoutMs, ...(traceparent === undefined ? {} : { traceparent }) };
   const own: ModelPart[] = [];
   for await (const part of service.attempt(message, { signal })) {
     own.push(part);

@@ -26,6 +26,10 @@ export interface HttpProviderOptions {
   readonly showsAll: (model: string) => boolean;
   readonly contextTokens?: number;
   readonly maxOutputTokens?: number;
+  /** The most input tokens that one image counts. */
+  readonly imageTokens?: (model: string) => number;
+  /** The most tokens that the server puts around every request. */
+  readonly templateTokens?: number;
   readonly timeouts?: { readonly connectTimeoutMs?: number; readonly firstByteTimeoutMs?: number; readonly idleTimeoutMs?: number };
   readonly clock: Clock;
 }
@@ -64,9 +68,11 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
       return (await models()).includes(listedName(model));
     },
     thinksUnseen: (model) => !options.showsAll(listedName(model)),
-    limits: () => ({
+    limits: (model) => ({
       ...(options.contextTokens === undefined ? {} : { contextTokens: options.contextTokens }),
       ...(options.maxOutputTokens === undefined ? {} : { maxOutputTokens: options.maxOutputTokens }),
+      ...(options.templateTokens === undefined ? {} : { templateTokens: options.templateTokens }),
+      ...(options.imageTokens === undefined ? {} : { imageTokens: options.imageTokens(listedName(model)) }),
     }),
     open: (call, events) => openCall(transport, options, call, events),
     close: () => transport.close(),

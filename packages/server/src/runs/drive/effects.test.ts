@@ -19,6 +19,8 @@ it('tells a model call that asks for another attempt when there is nobody left t
     maxOutputTokens: 100,
     simulator: true,
     thinksUnseen: false,
+    imageTokens: 1_000,
+    templateTokens: 32,
     price: null,
   };
   const llm: Pick<ModelService, 'attempt' | 'next'> = {

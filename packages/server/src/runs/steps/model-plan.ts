@@ -59,7 +59,6 @@ export function planModelCall(
           replacesMessages: compaction.replaces,
           firstAttempt: nextAttempt(state, callId),
           request,
-          inputTokens: estimateInputTokens(request),
         },
       };
     }
@@ -90,7 +89,6 @@ export function planModelCall(
         idempotencyKey: callId,
         ...(agent.temperature === undefined ? {} : { temperature: agent.temperature }),
       },
-      inputTokens,
     },
   };
 }

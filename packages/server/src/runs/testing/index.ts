@@ -13,7 +13,7 @@ import { createIdSource, createSchemaValidator, NexusError } from '#core';
 import { createManualTime, type ManualTime } from '#core/testing';
 import type { Principal } from '#identity';
 import { ledgerRules } from '#ledger';
-import { createModelService, type ModelPart, type ModelService, type ModelTarget } from '#llm';
+import { createModelService, InputCounts, type ModelPart, type ModelService, type ModelTarget } from '#llm';
 import { createPolicyEngine } from '#policy';
 import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
 import { runsConfig } from '#runs/config';
@@ -75,6 +75,8 @@ const target: ModelTarget = {
   maxOutputTokens: 10_000,
   simulator: true,
   thinksUnseen: false,
+  imageTokens: 1_000,
+  templateTokens: 32,
   price: {
     inputMicroUsdPerMillion: 1_000_000,
     outputMicroUsdPerMillion: 1_000_000,
@@ -144,6 +146,7 @@ export async function openTestRuns(options: TestRunsOptions = {}): Promise<TestR
     ids,
     policy: createPolicyEngine({ sources: [], clock }),
     llm,
+    inputCounts: new InputCounts(),
     tools,
     schemas: createSchemaValidator(),
     logger: silentLogger,

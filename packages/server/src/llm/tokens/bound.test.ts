@@ -1,0 +1,176 @@
+import type { Message } from '@nexus-agent/protocol';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { boundInputTokens, boundJsonTokens, boundTextTokens } from './bound.ts';
+import { InputCounts } from './counts.ts';
+import { leastInputTokens } from './least.ts';
+import { realTokenizers } from './tokenizers.testkit.ts';
+
+/** Text as people, programs and attackers write it, in bounded runs: tokenizers take long ones badly. */
+const hostileText = fc
+  .array(
+    fc.oneof(
+      fc.string({ unit: 'grapheme', maxLength: 12 }),
+      fc.string({ unit: 'binary', maxLength: 12 }),
+      fc.constantFrom(
+        'Nobody expects ',
+        '{"a":[1,null]}',
+        '3.14159265',
+        '今天天气很好',
+        '\n\n\n',
+        '\u{fdfa}',
+        '각',
+        '🧑🏽‍🚀',
+        '<|im_end|>',
+        'ｆｕｌｌ',
+        '㌀',
+      ),
+      fc
+        .constantFrom('=', 'a', '0', ' ', '\t', '/', '😀', 'é', '\u0301', '٣')
+        .chain((of) => fc.integer({ min: 1, max: 40 }).map((times) => of.repeat(times))),
+      fc.base64String({ maxLength: 24 }),
+      fc.uuid(),
+      fc.webUrl({ size: 'small' }),
+    ),
+    { maxLength: 10 },
+  )
+  .map((parts) => parts.join('').toWellFormed());
+
+const target = { provider: 'p', model: 'm', imageTokens: 1_500, templateTokens: 32 };
+const request = { system: '', messages: [], tools: [] };
+
+describe.each(Object.entries(realTokenizers))('the bound for a text, beside %s', (_name, count) => {
+  it('is never below its tokens [verifies budget.input.bound]', () => {
+    fc.assert(
+      fc.property(hostileText, (text) => {
+        // Text of no length may have the blank that one tokenizer puts before it.
+        expect(boundTextTokens(text)).toBeGreaterThanOrEqual(count(text) - 1);
+      }),
+      { numRuns: 600 },
+    );
+  });
+
+  it('holds for a whole request as a template may write it out, and the least is never above it', () => {
+    const part = fc.oneof(
+      hostileText.map((text) => ({ role: 'user' as const, content: [{ type: 'text' as const, text }] })),
+      fc.tuple(hostileText, fc.dictionary(fc.string({ maxLength: 5 }), hostileText, { maxKeys: 3 })).map(([text, input]) => ({
+        role: 'assistant' as const,
+        content: [
+          { type: 'text' as const, text },
+          { type: 'tool_call' as const, providerCallId: 'c1', name: 'look_up', input },
+        ],
+      })),
+      hostileText.map((output) => ({
+        role: 'tool' as const,
+        content: [{ type: 'tool_result' as const, providerCallId: 'c1', name: 'look_up', output, isError: false }],
+      })),
+    );
+    const escaped = (json: string) => json.replaceAll(/[\u0080-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+    const shown = (message: Message) =>
+      message.content
+        .map((piece) => {
+          if (piece.type === 'text') return piece.text;
+          if (piece.type === 'tool_call') return `<tool_call>${piece.name}${escaped(JSON.stringify(piece.input, null, 4))}</tool_call>`;
+          return piece.type === 'tool_result' ? `<tool_response>{"name": "${piece.name}", "content": ${JSON.stringify(piece.output)}}` : '';
+        })
+        .join('\n');
+    fc.assert(
+      fc.property(hostileText, fc.array(part, { maxLength: 4 }), (system, messages: Message[]) => {
+        const written = [`system\n${system}`, ...messages.map((message) => `${message.role}\n${shown(message)}`)];
+        const whole = written.map((text) => `<|im_start|>${text}<|im_end|>\n`).join('');
+        const tokens = count(whole);
+        expect(boundInputTokens(target, { system, messages, tools: [] })).toBeGreaterThanOrEqual(tokens);
+        expect(leastInputTokens({ system, messages, tools: [] })).toBeLessThanOrEqual(tokens);
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
+
+describe('the bound of a request', () => {
+  it('counts every part of it', () => {
+    const none = boundInputTokens(target, request);
+    const image = { type: 'image' as const, mediaType: 'image/png' as const, data: { base64: 'A'.repeat(9_000) } };
+    const thought = { type: 'reasoning' as const, text: 'hm', signature: 's'.repeat(300), opaque: { secret: 'o'.repeat(200) } };
+    const with_ = (message: Message) => boundInputTokens(target, { ...request, messages: [message] }) - none;
+    expect(with_({ role: 'user', content: [image, image] })).toBeGreaterThanOrEqual(3_000);
+    expect(with_({ role: 'user', content: [image, image] })).toBeLessThan(3_200);
+    expect(with_({ role: 'assistant', content: [thought] })).toBeGreaterThanOrEqual(502);
+    expect(boundInputTokens(target, { ...request, system: 'x'.repeat(100) }) - none).toBe(100);
+    expect(boundInputTokens(target, { ...request, tools: [{ name: 'a', description: 'b', inputSchema: {} }] }) - none).toBeGreaterThan(
+      1_000,
+    );
+    expect(boundInputTokens(target, { ...request, outputSchema: { type: 'object' } }) - none).toBeGreaterThan(500);
+  });
+
+  it('takes JSON as it is shown at its widest', () => {
+    expect(boundJsonTokens({ a: ['é'] })).toBe('{\n    "a": [\n        "\\u00e9"\n    ]\n}'.length);
+    expect(boundJsonTokens(undefined)).toBe(0);
+  });
+});
+
+describe('what was counted', () => {
+  const say = (text: string): Message => ({ role: 'user', content: [{ type: 'text', text }] });
+  const [first, second, third] = [say('one '.repeat(500)), say('two '.repeat(500)), say('three '.repeat(100))];
+  const of = (...messages: Message[]) => ({ ...request, system: 'Be brief.', messages });
+
+  it('bounds the next request by the same words, and the bytes of what came since', () => {
+    const counts = new InputCounts();
+    const before = counts.bound(target, of(first, second));
+    expect(before).toBe(boundInputTokens(target, of(first, second)));
+    counts.learn(target, of(first, second), 1_100);
+    expect(counts.bound(target, of(first, second))).toBe(1_116);
+    const since = boundInputTokens(target, of(third)) - boundInputTokens(target, of());
+    expect(counts.bound(target, of(first, second, third))).toBe(1_116 + since);
+  });
+
+  it('says nothing of another model, other instructions, or a conversation that was cut', () => {
+    const counts = new InputCounts();
+    counts.learn(target, of(first, second), 1_100);
+    const unknown = (at: typeof target, asked: ReturnType<typeof of>) => expect(counts.bound(at, asked)).toBe(boundInputTokens(at, asked));
+    unknown({ ...target, model: 'other' }, of(first, second));
+    unknown(target, { ...of(first, second), system: 'Be long.' });
+    expect(counts.bound(target, of(second))).toBeGreaterThan(1_116);
+    expect(counts.bound(target, of(second, first))).toBeGreaterThan(1_116);
+  });
+
+  it('bounds instructions and tools in other conversations by what the messages leave of it', () => {
+    const counts = new InputCounts();
+    const tools = [{ name: 'look_up', description: 'Looks up', inputSchema: { type: 'object', description: 'x'.repeat(4_000) } }];
+    const ask = (text: string) => ({ ...of(say(text)), tools });
+    counts.learn(target, ask('hello there, who are you?'), 950);
+    expect(counts.bound(target, ask('something else'))).toBeLessThan(1_050);
+    expect(counts.bound(target, ask('something else'))).toBeGreaterThan(950);
+  });
+
+  it('is never believed below what the words have at least', () => {
+    const counts = new InputCounts();
+    for (const lie of [0, 1, 40]) counts.learn(target, of(first), lie);
+    expect(counts.bound(target, of(first))).toBeGreaterThanOrEqual(leastInputTokens(of(first)));
+  });
+
+  it('stays a bound for every tokenizer, whatever was counted before', () => {
+    for (const count of Object.values(realTokenizers)) {
+      fc.assert(
+        fc.property(fc.array(hostileText, { minLength: 2, maxLength: 6 }), hostileText, (texts, system) => {
+          const counts = new InputCounts();
+          const messages = texts.map(say);
+          const measure = (all: readonly Message[]) =>
+            count(`${system}\n`) + all.reduce((sum, { content: [part] }) => sum + count(part?.type === 'text' ? part.text : '') + 4, 3);
+          for (let length = 1; length <= messages.length; length++) {
+            const asked = { system, messages: messages.slice(0, length), tools: [] };
+            const tokens = measure(asked.messages);
+            expect(counts.bound(target, asked)).toBeGreaterThanOrEqual(tokens);
+            counts.learn(target, asked, tokens);
+            const [alone] = messages.slice(length - 1);
+            if (alone !== undefined) {
+              const other = { system, messages: [alone], tools: [] };
+              expect(counts.bound(target, other)).toBeGreaterThanOrEqual(measure(other.messages));
+            }
+          }
+        }),
+        { numRuns: 60 },
+      );
+    }
+  });
+});

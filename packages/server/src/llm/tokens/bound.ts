@@ -1,0 +1,115 @@
+import type { Message } from '@nexus-agent/protocol';
+import type { ModelInput, ModelTarget } from '#llm/contract';
+
+/** What a request is sent to, as far as its tokens depend on it. */
+export type BoundTarget = Pick<ModelTarget, 'imageTokens' | 'templateTokens'>;
+
+/**
+ * Marks and roles that a chat template writes around a message or a part of one, up to a sentence where an adapter states in
+ * words what the format has no place for.
+ */
+const messageTokens = 16;
+const partTokens = 32;
+/** What servers say of tools before the first of them, the longest of those that are published some 700. */
+const toolsPreambleTokens = 1_000;
+const toolTokens = 64;
+/** The sentences that go with a schema where it is stated in the instructions. */
+const schemaPreambleTokens = 500;
+
+/**
+ * At most so many tokens has a text for any model: vocabularies of bytes (OpenAI, Llama 3, Qwen, Mistral, DeepSeek) have no token
+ * of less than a byte, and those of characters (Llama 2, Gemma) fall back to bytes. Some put the text into a compatible form first,
+ * in which one character may become eighteen.
+ */
+export function boundTextTokens(text: string): number {
+  const bytes = Buffer.byteLength(text);
+  return bytes === text.length ? bytes : Math.max(bytes, Buffer.byteLength(text.normalize('NFKC')));
+}
+
+/** The same for what templates show as JSON: on many lines, and with what is not ASCII escaped. */
+export function boundJsonTokens(value: unknown): number {
+  return escapedLength(JSON.stringify(value, null, 4) ?? '');
+}
+
+function escapedLength(json: string): number {
+  let length = json.length;
+  for (let index = 0; index < json.length; index++) if (json.charCodeAt(index) >= 0x80) length += 5;
+  return length;
+}
+
+const messageBounds = new WeakMap<Message, { readonly tokens: number; readonly images: number }>();
+const schemaBounds = new WeakMap<object, number>();
+
+function boundMessage(message: Message): { readonly tokens: number; readonly images: number } {
+  let bound = messageBounds.get(message);
+  if (bound === undefined) {
+    let tokens = messageTokens;
+    let images = 0;
+    for (const part of message.content) {
+      if (part.type === 'image') images += 1;
+      tokens += partTokens + boundPart(part);
+    }
+    bound = { tokens, images };
+    messageBounds.set(message, bound);
+  }
+  return bound;
+}
+
+function boundPart(part: Message['content'][number]): number {
+  switch (part.type) {
+    case 'text':
+      return boundTextTokens(part.text);
+    case 'image':
+      return 0;
+    case 'tool_result':
+      return boundTextTokens(part.name) + Math.max(boundTextTokens(part.output), boundTextTokens(JSON.stringify(part.output)));
+    case 'reasoning':
+      return boundTextTokens(part.text) + (part.signature?.length ?? 0) + boundOpaque(part.opaque);
+    case 'tool_call': {
+      const input = part.invalidInput === undefined ? part.input : { invalid_json: part.invalidInput };
+      return boundTextTokens(part.name) + boundJsonTokens(input) + boundOpaque(part.opaque);
+    }
+    default:
+      return part satisfies never;
+  }
+}
+
+function boundOpaque(opaque: Record<string, unknown> | undefined): number {
+  return opaque === undefined ? 0 : boundJsonTokens(opaque);
+}
+
+function boundSchema(schema: object): number {
+  let bound = schemaBounds.get(schema);
+  if (bound === undefined) {
+    bound = boundJsonTokens(schema);
+    schemaBounds.set(schema, bound);
+  }
+  return bound;
+}
+
+/** Of everything in a request but its messages. */
+export function boundFrameTokens({ templateTokens }: BoundTarget, request: Omit<ModelInput, 'messages'>): number {
+  let tokens = templateTokens + boundTextTokens(request.system);
+  if (request.tools.length > 0) tokens += toolsPreambleTokens;
+  for (const { name, description, inputSchema } of request.tools) {
+    tokens += toolTokens + boundTextTokens(name) + boundJsonTokens(description) + boundSchema(inputSchema);
+  }
+  // Some servers are told it twice: as a format, and in the instructions.
+  if (request.outputSchema !== undefined) tokens += schemaPreambleTokens + 2 * boundSchema(request.outputSchema);
+  return tokens;
+}
+
+export function boundMessageTokens({ imageTokens }: BoundTarget, message: Message): number {
+  const { tokens, images } = boundMessage(message);
+  return tokens + images * imageTokens;
+}
+
+/**
+ * The most tokens that a request can be charged for as its input, whatever the model makes of it: its bytes, and what servers add.
+ * About four times what prose has. Each message is measured once.
+ */
+export function boundInputTokens(target: BoundTarget, request: ModelInput): number {
+  let tokens = boundFrameTokens(target, request);
+  for (const message of request.messages) tokens += boundMessageTokens(target, message);
+  return tokens;
+}
