@@ -18,6 +18,7 @@ const server = join(root, 'packages/server');
 const entries = {
   main: join(server, 'src/cli/main.ts'),
   worker: join(server, 'src/tools/sandbox/worker.ts'),
+  'tokenizer-worker': join(server, 'src/llm/providers/tokenizer-worker.ts'),
   'worker-process': join(server, 'src/apps/demo/worker-process.ts'),
 };
 

@@ -44,6 +44,10 @@ export const requirements = {
     promise: 1,
     behaviour: 'What is reserved for the input of a model call is never below its tokens, in any kind of text and any kind of vocabulary.',
   },
+  'budget.input.counted': {
+    promise: 1,
+    behaviour: 'Before a budget refuses a model call for what its input may cost, the input is counted by its tokenizer or its provider.',
+  },
   'budget.grant.read': {
     promise: 1,
     behaviour: 'An answer is read no further than its grant, whatever the server sends, and one that goes on beyond it is flagged.',

@@ -43,7 +43,8 @@ it('shows the budget of a session as limit, spent and reserved [verifies api.ses
 
 it('refuses a run before anything is written when the budget does not cover its first call [verifies budget.refusal.names]', async () => {
   const sessionId = await server.session({ agent: 'free', budget: { costMicroUsd: 40 } });
-  const requests = recorder.requests.length;
+  const answered = () => recorder.requests.filter(({ path }) => !/count|tokenize/.test(path)).length;
+  const requests = answered();
   const refused = await server.call('POST', '/v1/agents/chat/stream', { sessionId, input: 'hello' });
   expect(refused).toMatchObject({
     status: 402,
@@ -55,7 +56,7 @@ it('refuses a run before anything is written when the budget does not cover its 
   expect(refused.body.details.asked).toBeGreaterThan(40);
   expect((await server.call('GET', `/v1/runs?sessionId=${sessionId}`)).body.data).toEqual([]);
   expect(await view(sessionId)).toMatchObject({ spent: { costMicroUsd: 0 }, reserved: { costMicroUsd: 0 } });
-  expect(recorder.requests).toHaveLength(requests);
+  expect(answered()).toBe(requests);
 
   const runs = (await server.call('GET', '/v1/runs?limit=200')).body.data.length;
   const sessions = (await server.call('GET', '/v1/sessions?limit=200')).body.data.length;
@@ -72,6 +73,40 @@ it('asks no model whose price is not known, and takes none as free [verifies bud
     body: { code: 'price_unknown', detail: expect.stringContaining('Model::"unpriced/sim-large"') },
   });
   expect(recorder.requests).toHaveLength(requests);
+});
+
+it('has the input counted before it refuses a call for what that may cost [verifies budget.input.counted]', async () => {
+  for (const [name, model] of [
+    ['counted-openai', 'sim/sim-large'],
+    ['counted-anthropic', 'sim-anthropic/sim-large'],
+  ] as const) {
+    // Some 1,200 tokens, and five times as many bytes.
+    await server.agent(name, { models: [model], tools: [], instructions: 'Certainly everybody understands. '.repeat(200) });
+    const counts = () => recorder.requests.filter(({ path }) => /count|tokenize/.test(path)).length;
+    const before = counts();
+    const { run } = await server.finish({ agent: name, input: '[[sim say="yes"]]', budget: { tokens: 2_000 } });
+    expect(run).toMatchObject({ status: 'completed', output: 'yes' });
+    expect(counts() - before).toBe(1);
+    // What no count brings below the budget is refused.
+    const refused = await server.call('POST', '/v1/agents/chat/stream', {
+      agent: name,
+      input: 'word '.repeat(3_000),
+      budget: { tokens: 2_000 },
+    });
+    expect(refused).toMatchObject({ status: 402, body: { code: 'budget_exceeded', details: { unit: 'tokens' } } });
+    expect(counts() - before).toBe(2);
+  }
+});
+
+it('has it counted within a run too, when a result is long [verifies budget.input.counted]', async () => {
+  await server.agent('echo', { models: ['sim/sim-large'], tools: ['probe'] });
+  const ask = (word: string) => `[[sim tools=probe(label="${`${word} everybody understands. `.repeat(60)}")]] [[sim say="done"]]`;
+  const { run: first } = await server.finish({ agent: 'echo', input: ask('Certainly') });
+  const tokens = first.totals.inputTokens + first.totals.outputTokens + 200;
+  expect((await server.finish({ agent: 'echo', input: ask('Generally'), budget: { tokens } })).run).toMatchObject({
+    status: 'completed',
+    output: 'done',
+  });
 });
 
 it('fails a run that its budget refuses midway, and goes on after a raise without repeating anything [verifies budget.refused.resumable]', async () => {
@@ -181,7 +216,7 @@ it('settles a cancelled and an abandoned stream, and leaves nothing reserved [ve
 
 it('holds parallel runs of one session to its limit together', async () => {
   const sessionId = await server.session({ agent: 'free', budget: { costMicroUsd: 60_000 } });
-  await server.agent('slow', { models: ['sim/sim-large?latencyMs=100'] });
+  await server.agent('slow', { models: ['sim/sim-large?latencyMs=1000'] });
   const answers = await Promise.all(
     Array.from({ length: 12 }, () => server.call('POST', '/v1/runs', { sessionId, agent: 'slow', input: 'hello', whileBusy: 'parallel' })),
   );

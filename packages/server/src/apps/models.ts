@@ -48,6 +48,7 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
         baseUrl: server.baseUrl,
         ...(server.apiKey === undefined ? {} : { apiKey: server.apiKey }),
         ...(isLoopback(server.baseUrl) ? { price: 'free' } : {}), // a server on this machine bills nobody
+        countsTokens: server.countsTokens ?? isLoopback(server.baseUrl),
         ...(server.priceCatalogue === undefined ? {} : { priceCatalogue: server.priceCatalogue }),
         models: server.models.map((model) => model.id),
         ...bodyOptions(server),
@@ -131,10 +132,16 @@ function modelSettings(config: NexusConfig): Record<string, ModelSettings> {
   const settings: Record<string, ModelSettings> = {};
   for (const server of config.providers.compatible) {
     for (const model of server.models) {
-      const { contextTokens, maxOutputTokens } = { contextTokens: undefined, maxOutputTokens: undefined, ...model };
+      const { contextTokens, maxOutputTokens, imageTokens } = {
+        contextTokens: undefined,
+        maxOutputTokens: undefined,
+        imageTokens: undefined,
+        ...model,
+      };
       settings[`${server.name}/${model.id}`] = {
         ...(contextTokens === undefined ? {} : { contextTokens }),
         ...(maxOutputTokens === undefined ? {} : { maxOutputTokens }),
+        ...(imageTokens === undefined ? {} : { imageTokens }),
       };
     }
   }

@@ -3,6 +3,7 @@ export type { ChargeContext } from './charge.ts';
 export { decideForAgent, denialMessage, type RecordedDecision, recordDecision } from './decisions.ts';
 export { callToolDirectly } from './direct-tool.ts';
 export type { CallEngine, CallSettings } from './engine.ts';
+export { lowerInputBound } from './input-count.ts';
 export {
   type ModelAttempt,
   type ModelCall,

@@ -314,6 +314,7 @@ function scriptedProvider(next: () => Outcome): Provider {
     lists: async () => false,
     models: async () => [],
     limits: () => ({}),
+    countInput: async () => null,
     open(_call, events) {
       const outcome = next();
       queueMicrotask(() => act(outcome, events));

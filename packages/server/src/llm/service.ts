@@ -27,6 +27,8 @@ export function createModelService(dependencies: ModelServiceDependencies): Mode
   return {
     resolve: catalogue.resolve,
     list: catalogue.list,
+    countInput: async ({ target, request }, { signal }) =>
+      (await byName.get(target.provider)?.countInput({ model: target.model, request }, signal)) ?? null,
     next: async (question) => nextAttempt(question, policy, random),
     attempt: (message, { signal }) => ({
       [Symbol.asyncIterator]: () => {

@@ -45,6 +45,7 @@ function createFake(open: (events: ProviderEvents) => void = () => undefined) {
     lists: async () => false,
     models: async () => [],
     limits: () => ({}),
+    countInput: async () => null,
     open(call, given) {
       events = given;
       limit = call.maxOutputTokens;

@@ -57,6 +57,8 @@ export interface Provider {
   /** Whether the model may write tokens that are billed and not streamed; true unless it is known not to. */
   thinksUnseen(model: string): boolean;
   limits(model: string): Partial<Pick<ModelTarget, 'contextTokens' | 'maxOutputTokens' | 'imageTokens' | 'templateTokens'>>;
+  /** The most input tokens that a request can have by a count of the provider's own; null when there is none. Never rejects. */
+  countInput(call: Pick<ProviderCall, 'model' | 'request'>, signal: AbortSignal): Promise<number | null>;
   open(call: ProviderCall, events: ProviderEvents): ProviderStream;
   close(): Promise<void>;
 }

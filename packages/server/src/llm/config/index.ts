@@ -113,6 +113,7 @@ const compatibleModel = z.union([
     id: z.string().min(1),
     contextTokens: z.int().positive().optional(),
     maxOutputTokens: z.int().positive().optional(),
+    imageTokens: z.int().positive().optional(),
     omit: z.array(z.enum(chatFeatures)).optional(),
   }),
 ]);
@@ -164,12 +165,17 @@ export const llmConfig = {
             ...connection(),
             models: setting(
               z.array(compatibleModel).min(1),
-              'Names, or `{ id, contextTokens, maxOutputTokens, omit }` where the sizes are not known or a model takes less than the others.',
+              'Names, or `{ id, contextTokens, maxOutputTokens, imageTokens, omit }` where the sizes are not known or a model takes less than the others. `imageTokens`: the most that one image counts, 16,384 unless it is said.',
             ),
             headers: headers(),
             maxTokensField: maxTokensField('max_tokens'),
             extraBody: extraBody(),
             omit: chatOmit(),
+            countsTokens: setting(
+              z.boolean().optional(),
+              'It has the `/tokenize` of vLLM or llama.cpp, which is asked before a budget refuses a call for what its input may cost.',
+              { otherwise: 'true on loopback' },
+            ),
             priceCatalogue: setting(z.string().min(1).optional(), 'Name of the provider in the price list, such as `groq` or `mistral`.'),
           }),
         )

@@ -85,6 +85,11 @@ export interface ModelService {
   /** Targets for model references (`provider/model` or a bare model name). Rejects with `model_not_found`, naming what is configured. */
   resolve(refs: readonly string[]): Promise<readonly ModelTarget[]>;
   list(): Promise<readonly ModelTarget[]>;
+  /**
+   * The most input tokens that a request can have at a target by its tokenizer or by the provider's own counter, which may be asked
+   * over the network; null when neither can tell. Never rejects; aborting the signal ends it with null.
+   */
+  countInput(message: Pick<AttemptMessage, 'target' | 'request'>, options: { readonly signal: AbortSignal }): Promise<number | null>;
   /** What to try next; asked before every attempt but the first. Once text was seen there is no other attempt. */
   next(question: NextQuestion): Promise<NextAdvice>;
   /**

@@ -1,6 +1,7 @@
 import type { Provider } from '#llm/attempt';
 import { type AnthropicMessagesOptions, anthropicRefusals, createAnthropicMessages, createOmissions } from '#llm/dialects';
 import { createHttpProvider } from '#llm/transport';
+import { countByAnthropic } from './counters.ts';
 import { type CommonProviderOptions, hostedTemplateTokens } from './options.ts';
 import { resendWithoutRefused } from './resend.ts';
 
@@ -33,6 +34,7 @@ export function createAnthropicProvider(options: AnthropicProviderOptions): Prov
     claimPattern: /^claude-/,
     // A token for 750 pixels, of at most 2,576 on the longer side for the latest models, which is 4,784 as published.
     imageTokens: () => 4_800,
+    counter: countByAnthropic,
     templateTokens: hostedTemplateTokens,
     // Thinking is streamed, also where it is only summed up or encrypted; without it there is none.
     showsAll: () => thinking === undefined,

@@ -2,6 +2,7 @@ import type { Provider } from '#llm/attempt';
 import type { ModelPrice } from '#llm/contract';
 import { createOmissions, createOpenAiChat, openAiRefusals } from '#llm/dialects';
 import { createHttpProvider } from '#llm/transport';
+import { createServerCounter } from './counters.ts';
 import { type CommonProviderOptions, freePrice } from './options.ts';
 import { resendWithoutRefused } from './resend.ts';
 
@@ -18,6 +19,8 @@ export interface OpenAiCompatibleProviderOptions extends CommonProviderOptions {
   readonly price?: ModelPrice | 'free';
   /** Name of the provider in the price catalogue, such as `groq` or `mistral`. */
   readonly priceCatalogue?: string;
+  /** It is vLLM or llama.cpp, or stands before one, and has their `/tokenize`. Absent: no. */
+  readonly countsTokens?: boolean;
   readonly contextTokens?: number;
   readonly maxOutputTokens?: number;
 }
@@ -41,6 +44,7 @@ export function createOpenAiCompatibleProvider(options: OpenAiCompatibleProvider
     }),
     headers: { ...(options.apiKey === undefined ? {} : { authorization: `Bearer ${options.apiKey.trim()}` }), ...options.headers },
     // A gateway may serve models that reason unseen; a machine of one's own shows what its models write.
+    ...(options.countsTokens === true ? { counter: createServerCounter() } : {}),
     showsAll: () => options.price === 'free',
     clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),

@@ -1,8 +1,11 @@
 import type { Provider } from '#llm/attempt';
 import { createOmissions, createOpenAiChat, openAiRefusals } from '#llm/dialects';
 import { createHttpProvider } from '#llm/transport';
+import { createVocabularyCounter } from './counters.ts';
 import { type CommonProviderOptions, hostedTemplateTokens } from './options.ts';
 import { resendWithoutRefused } from './resend.ts';
+import { createTokenizer } from './tokenizer.ts';
+import type { Vocabulary } from './tokenizer-worker.ts';
 
 export interface OpenAiProviderOptions extends CommonProviderOptions {
   readonly apiKey: string;
@@ -26,10 +29,17 @@ function imageTokens(model: string): number {
   return Math.ceil((/-(mini|nano)(-|$)/.test(model) ? 1_536 : 2_500) * 2.46);
 }
 
+/** The vocabularies that are published; nothing is known of later models until they are tried. */
+function vocabularyOf(model: string): Vocabulary | null {
+  if (/^(gpt-4o|gpt-4\.[15]|gpt-5|chatgpt-4o|codex-|o[134](-|$))/.test(model)) return 'o200k_base';
+  return /^(gpt-4|gpt-3\.5)/.test(model) ? 'cl100k_base' : null;
+}
+
 /** OpenAI, by Chat Completions. */
 export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
   const { name = 'openai', clock, extraBody } = options;
   const omissions = createOmissions(options.omit);
+  const tokenizer = createTokenizer();
   const provider = createHttpProvider({
     name,
     simulator: false,
@@ -45,6 +55,7 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
     claimPattern: /^(gpt-|chatgpt-|codex-|o\d)/,
     // Reasoning of the later models is billed and not shown.
     imageTokens,
+    counter: createVocabularyCounter(tokenizer, { vocabularyOf, imageTokens }),
     templateTokens: hostedTemplateTokens,
     showsAll: (model) => /^(gpt-3\.5|gpt-4|chatgpt-4)/.test(model),
     clock,
@@ -52,5 +63,11 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
     ...(options.proxy === undefined ? {} : { proxy: options.proxy }),
   });
-  return resendWithoutRefused(provider, { refusals: openAiRefusals, omissions, clock });
+  const asked = resendWithoutRefused(provider, { refusals: openAiRefusals, omissions, clock });
+  return {
+    ...asked,
+    async close() {
+      await Promise.all([asked.close(), tokenizer.close()]);
+    },
+  };
 }

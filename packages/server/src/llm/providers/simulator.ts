@@ -2,6 +2,7 @@ import type { Provider } from '#llm/attempt';
 import type { ModelPrice } from '#llm/contract';
 import { anthropicRefusals, createAnthropicMessages, createOmissions, createOpenAiChat, openAiRefusals } from '#llm/dialects';
 import { createHttpProvider } from '#llm/transport';
+import { countByAnthropic, createServerCounter } from './counters.ts';
 import { type CommonProviderOptions, hostedTemplateTokens } from './options.ts';
 import { resendWithoutRefused } from './resend.ts';
 
@@ -49,6 +50,7 @@ export function createSimProvider(options: SimProviderOptions): Provider {
     headers: { ...options.headers },
     claimPattern: /^sim-/,
     listedName: plainName,
+    counter: options.dialect === 'anthropic' ? countByAnthropic : createServerCounter(),
     templateTokens: hostedTemplateTokens,
     showsAll: () => true,
     clock,

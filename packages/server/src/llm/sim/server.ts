@@ -48,6 +48,17 @@ const simulatedModels: Readonly<Record<string, Partial<Knobs>>> = {
 
 const dialects = new Map([openAiChatInbound, anthropicMessagesInbound].map((dialect) => [`/v1${dialect.path}`, dialect]));
 
+interface Counting {
+  readonly dialect: InboundDialect;
+  readonly say: (tokens: number) => unknown;
+}
+
+/** Where input is counted without an answer: as Anthropic and vLLM do. */
+const counting = new Map<string, Counting>([
+  [`/v1${anthropicMessagesInbound.path}/count_tokens`, { dialect: anthropicMessagesInbound, say: (tokens) => ({ input_tokens: tokens }) }],
+  ['/tokenize', { dialect: openAiChatInbound, say: (tokens) => ({ count: tokens, max_model_len: 128_000, tokens: [] }) }],
+]);
+
 const maxBodyBytes = 64 * 1024 * 1024;
 
 /**
@@ -67,6 +78,14 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
       const data = Object.keys(simulatedModels).map((id) => ({ id, object: 'model', created: 0, owned_by: 'nexus-simulator' }));
       return sendJson(response, 200, { object: 'list', data });
     }
+    const counted = counting.get(path);
+    if (counted !== undefined && request.method === 'POST') {
+      readBody(request).then(
+        (body) => count(counted, body, response),
+        () => response.destroy(),
+      );
+      return;
+    }
     if (dialect === undefined || request.method !== 'POST') {
       return sendJson(
         response,
@@ -84,6 +103,16 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     socket.once('close', () => stats.connected(-1));
   });
   server.keepAliveTimeout = 30_000;
+
+  /** As many input tokens as the same request would be charged. */
+  function count({ dialect, say }: Counting, text: string, response: ServerResponse): void {
+    try {
+      const asked = dialect.read({ max_tokens: 1, ...asRecord(JSON.parse(text)) });
+      sendJson(response, 200, say(inputTokensOf(asked)));
+    } catch (error) {
+      sendJson(response, 400, dialect.error(400, error instanceof Error ? error.message : 'the body cannot be read'));
+    }
+  }
 
   function answer(dialect: InboundDialect, text: string, request: IncomingMessage, response: ServerResponse): void {
     let asked: InboundRequest;
@@ -157,6 +186,10 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
   };
 }
 
+function inputTokensOf({ inputTexts }: InboundRequest): number {
+  return inputTexts.reduce((sum, text) => sum + countTokens(text), 0);
+}
+
 function contextOf(
   asked: InboundRequest,
   said: InboundAnswer,
@@ -172,7 +205,7 @@ function contextOf(
     signature: `sim-signature-${id}`,
     pieces: tokenPieces,
     model: given.name,
-    inputTokens: asked.inputTexts.reduce((sum, text) => sum + countTokens(text), 0),
+    inputTokens: inputTokensOf(asked),
     outputTokens: reasoningTokens + countTokens(said.text) + callTokens,
     reasoningTokens,
     reportUsage: !given.noUsage && (asked.includeUsage || !asked.stream),

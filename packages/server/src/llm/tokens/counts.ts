@@ -4,22 +4,12 @@ import type { ModelInput, ModelTarget } from '#llm/contract';
 import { boundFrameTokens, boundMessageTokens } from './bound.ts';
 import { leastInputTokens, leastMessageTokens } from './least.ts';
 
-export type CountedTarget = Pick<ModelTarget, 'provider' | 'model' | 'imageTokens' | 'templateTokens'>;
+type CountedTarget = Pick<ModelTarget, 'provider' | 'model' | 'imageTokens' | 'templateTokens'>;
 
 /** What a server's own words in a request may differ by from one call to the next: a date, a name. */
 const slackTokens = 16;
 const maxFrames = 1_000;
-const maxCountsPerMessage = 8;
-
-/** A count of everything up to the message that it is kept with. */
-interface PrefixCount {
-  readonly target: string;
-  readonly frame: string;
-  /** The conversation begins with it, and had so many messages. */
-  readonly first: Message;
-  readonly length: number;
-  readonly tokens: number;
-}
+const maxConversations = 20_000;
 
 /**
  * Upper bounds for the input of model calls, which come down by what is learned. A count of a whole request, by the provider
@@ -27,31 +17,38 @@ interface PrefixCount {
  * before it and the bytes of what came since, and the instructions and tools of another conversation by what a count leaves when
  * the least that its messages can have is taken off.
  *
- * Counts are kept as long as their messages; those of instructions and tools for the newest {@link maxFrames}. Nothing is kept of
- * what was said.
+ * Nothing is kept of what was said but hashes: of the newest {@link maxConversations} requests, and of the instructions and tools
+ * of {@link maxFrames}.
  */
 export class InputCounts {
-  readonly #prefixes = new WeakMap<Message, PrefixCount[]>();
+  /** Tokens of whole requests, by target, frame and conversation. */
+  readonly #requests = createCountedCache<string, number>(maxConversations);
+  /** Tokens of everything but the messages, by target and frame. */
   readonly #frames = createCountedCache<string, number>(maxFrames);
-  readonly #frameNames = new WeakMap<object, string>();
+  readonly #schemaNames = new WeakMap<object, string>();
+  readonly #chain = new MessageChain();
 
   /** The most tokens that the input of a request can have at a target. */
   bound(target: CountedTarget, request: ModelInput): number {
-    const name = targetName(target);
-    const frame = this.#frameOf(request);
+    const asked = this.#nameOf(target, request);
     const { messages } = request;
+    const frame = Math.min(boundFrameTokens(target, request), this.#frames.get(asked) ?? Number.POSITIVE_INFINITY);
+    const names = this.#chain.namesOf(messages);
+    let least = Number.POSITIVE_INFINITY;
     let since = 0;
     for (let length = messages.length; length > 0; length--) {
+      const counted = this.#requests.get(asked + names[length - 1]);
+      if (counted !== undefined) least = Math.min(least, counted + since);
       const message = messages[length - 1];
-      if (message === undefined) break;
-      const counted = this.#prefixes
-        .get(message)
-        ?.find((count) => count.target === name && count.frame === frame && count.length === length && count.first === messages[0]);
-      if (counted !== undefined)
-        return Math.min(counted.tokens + since, this.#boundFrame(target, frame, request) + boundAll(target, messages));
-      since += boundMessageTokens(target, message);
+      if (message !== undefined) since += boundMessageTokens(target, message);
     }
-    return this.#boundFrame(target, frame, request) + since;
+    return Math.min(least, frame + since);
+  }
+
+  /** Whether a count of the whole request is known already. */
+  isCounted(target: CountedTarget, request: ModelInput): boolean {
+    const last = this.#chain.namesOf(request.messages).at(-1);
+    return last !== undefined && this.#requests.has(this.#nameOf(target, request) + last);
   }
 
   /**
@@ -59,53 +56,49 @@ export class InputCounts {
    * the words have at least is raised to that.
    */
   learn(target: CountedTarget, request: ModelInput, counted: number): void {
-    const name = targetName(target);
-    const frame = this.#frameOf(request);
+    const asked = this.#nameOf(target, request);
     const { messages } = request;
     const tokens = Math.max(counted, leastInputTokens(request)) + slackTokens;
-    const [first] = messages;
-    const last = messages.at(-1);
-    if (first === undefined || last === undefined) return;
-    const { length } = messages;
-    const counts = this.#prefixes.get(last) ?? [];
-    const others = counts.filter((count) => count.target !== name || count.frame !== frame || count.length !== length);
-    this.#prefixes.set(last, [...others.slice(1 - maxCountsPerMessage), { target: name, frame, first, length, tokens }]);
+    const last = this.#chain.namesOf(messages).at(-1);
+    if (last !== undefined) this.#requests.set(asked + last, tokens);
     let rest = tokens;
     for (const message of messages) rest -= leastMessageTokens(message);
-    const key = `${name}\n${frame}`;
-    const known = this.#frames.get(key);
-    if (known === undefined || rest < known) this.#frames.set(key, Math.max(0, rest));
+    this.#frames.set(asked, Math.max(0, Math.min(rest, this.#frames.get(asked) ?? rest)));
   }
 
-  #boundFrame(target: CountedTarget, frame: string, request: ModelInput): number {
-    const counted = this.#frames.get(`${targetName(target)}\n${frame}`);
-    return Math.min(boundFrameTokens(target, request), counted ?? Number.POSITIVE_INFINITY);
-  }
-
-  /** A name for the instructions, tools and schema of a request: equal ones have the same. */
-  #frameOf({ system, tools, outputSchema }: ModelInput): string {
-    const parts = [system];
+  /** A name for a target and the instructions, tools and schema of a request: equal ones have the same. */
+  #nameOf({ provider, model }: CountedTarget, { system, tools, outputSchema }: ModelInput): string {
+    const parts = [provider, model, system];
     for (const { name, description, inputSchema } of tools) parts.push(name, description, this.#schemaName(inputSchema));
     if (outputSchema !== undefined) parts.push(this.#schemaName(outputSchema));
     return sha256(JSON.stringify(parts));
   }
 
   #schemaName(schema: object): string {
-    let name = this.#frameNames.get(schema);
+    let name = this.#schemaNames.get(schema);
     if (name === undefined) {
       name = sha256(JSON.stringify(schema));
-      this.#frameNames.set(schema, name);
+      this.#schemaNames.set(schema, name);
     }
     return name;
   }
 }
 
-function targetName({ provider, model }: CountedTarget): string {
-  return `${provider}/${model}`;
-}
+/** Names for the beginnings of conversations, as a hash of what was said and of the name before it. Each message is read once. */
+class MessageChain {
+  readonly #known = new WeakMap<Message, { readonly after: string; readonly name: string }>();
 
-function boundAll(target: CountedTarget, messages: readonly Message[]): number {
-  let tokens = 0;
-  for (const message of messages) tokens += boundMessageTokens(target, message);
-  return tokens;
+  /** For each message the name of the conversation up to it. */
+  namesOf(messages: readonly Message[]): readonly string[] {
+    let after = '';
+    return messages.map((message) => {
+      let known = this.#known.get(message);
+      if (known?.after !== after) {
+        known = { after, name: sha256(after + JSON.stringify(message)) };
+        this.#known.set(message, known);
+      }
+      after = known.name;
+      return after;
+    });
+  }
 }

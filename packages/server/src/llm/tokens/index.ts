@@ -1,6 +1,6 @@
 /** The door of tokens: how many tokens a text, a message or a request stands for. */
-export { boundInputTokens, boundTextTokens } from './bound.ts';
-export { type CountedTarget, InputCounts } from './counts.ts';
+export { boundInputTokens } from './bound.ts';
+export { InputCounts } from './counts.ts';
 export { estimateInputTokens, estimateTextTokens } from './estimate.ts';
 export { leastInputTokens } from './least.ts';
 export { ReceivedTokens } from './received.ts';

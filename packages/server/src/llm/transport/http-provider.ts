@@ -1,10 +1,23 @@
 import type { Clock } from '#core';
 import type { Provider, ProviderCall, ProviderEvents, ProviderStream } from '#llm/attempt';
-import type { DeltaKind, ModelPrice } from '#llm/contract';
+import type { DeltaKind, ModelPrice, ModelRequest } from '#llm/contract';
 import { asRecord, asString, type UpstreamDialect } from '#llm/dialects';
 import { ReceivedTokens } from '#llm/tokens';
 import { type AnswerReader, createAnswerReader } from './answer.ts';
-import { type AnswerHead, createTransport, type Transport } from './http.ts';
+import { type AnswerHead, createTransport, type JsonQuestion, type Transport } from './http.ts';
+
+/** A request whose input is to be counted, and the way to ask the server. */
+export interface CountQuestion {
+  readonly model: string;
+  readonly request: ModelRequest;
+  /** The body that would be sent. */
+  readonly body: Readonly<Record<string, unknown>>;
+  readonly signal: AbortSignal;
+  post(question: Pick<JsonQuestion, 'path' | 'fromRoot' | 'body'>): Promise<unknown>;
+}
+
+/** The most input tokens that the server will charge for a request; null when that cannot be told. May reject. */
+export type InputCounter = (question: CountQuestion) => Promise<number | null>;
 
 export interface HttpProviderOptions {
   readonly name: string;
@@ -30,6 +43,7 @@ export interface HttpProviderOptions {
   readonly imageTokens?: (model: string) => number;
   /** The most tokens that the server puts around every request. */
   readonly templateTokens?: number;
+  readonly counter?: InputCounter;
   readonly timeouts?: { readonly connectTimeoutMs?: number; readonly firstByteTimeoutMs?: number; readonly idleTimeoutMs?: number };
   readonly clock: Clock;
 }
@@ -37,6 +51,10 @@ export interface HttpProviderOptions {
 /** What an answer may take on the wire, with every token in an event of its own: more is not the answer that was asked for. */
 const baseAnswerBytes = 2_000_000;
 const bytesPerToken = 1_024;
+/** A count is for not being refused: whoever waits for it could have been told no. */
+const countTimeoutMs = 5_000;
+/** A server that does not count is asked again after so long. */
+const countRestMs = 600_000;
 const listTtlMs = 60_000;
 const listTimeoutMs = 3_000;
 
@@ -51,7 +69,7 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
   async function models(): Promise<readonly string[]> {
     if (options.modelNames !== undefined) return options.modelNames;
     if (listed === null || clock.monotonic() - listed.atMs > listTtlMs) {
-      const names = transport.getJson('/models', { headers: options.headers, timeoutMs: listTimeoutMs }).then(readModelList, () => []);
+      const names = transport.json({ path: '/models', headers: options.headers, timeoutMs: listTimeoutMs }).then(readModelList, () => []);
       listed = { names, atMs: clock.monotonic() };
     }
     return listed.names;
@@ -74,8 +92,28 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
       ...(options.templateTokens === undefined ? {} : { templateTokens: options.templateTokens }),
       ...(options.imageTokens === undefined ? {} : { imageTokens: options.imageTokens(listedName(model)) }),
     }),
+    countInput: createCounting(transport, options),
     open: (call, events) => openCall(transport, options, call, events),
     close: () => transport.close(),
+  };
+}
+
+/** Asks the provider's counter, which may fail: a server that has none, or does not answer in time, is left alone for a while. */
+function createCounting(transport: Transport, { counter, dialect, headers, clock }: HttpProviderOptions): Provider['countInput'] {
+  let restsUntil = Number.NEGATIVE_INFINITY;
+  return async ({ model, request }, signal) => {
+    if (counter === undefined || clock.monotonic() < restsUntil) return null;
+    try {
+      const body =
+        asRecord<Record<string, unknown>>(JSON.parse(dialect.encode(request, { model, maxOutputTokens: request.maxOutputTokens }))) ?? {};
+      const post: CountQuestion['post'] = (question) => transport.json({ ...question, headers, timeoutMs: countTimeoutMs, signal });
+      const counted = await counter({ model, request, body, signal, post });
+      if (counted !== null && Number.isSafeInteger(counted) && counted > 0) return counted;
+    } catch {
+      // Nobody is told: the bound that was known before holds.
+    }
+    if (!signal.aborted) restsUntil = clock.monotonic() + countRestMs;
+    return null;
   };
 }
 

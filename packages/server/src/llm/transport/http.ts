@@ -61,10 +61,22 @@ export interface TransportCall {
   detach(): void;
 }
 
+export interface JsonQuestion {
+  readonly path: string;
+  /** Below the address without its version (`/v1`), where servers have what is not of the protocol. */
+  readonly fromRoot?: boolean;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Posted when there is one. */
+  readonly body?: unknown;
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+}
+
 export interface Transport {
   /** Posts and streams the body of the answer, whatever it is. */
   stream(request: TransportRequest, handler: TransportHandler): TransportCall;
-  getJson(path: string, options: { readonly headers: Readonly<Record<string, string>>; readonly timeoutMs: number }): Promise<unknown>;
+  /** Asks for JSON; rejects with the provider's error, also when it is no JSON or too much. */
+  json(question: JsonQuestion): Promise<unknown>;
   /** Ends every call. */
   close(): Promise<void>;
 }
@@ -86,12 +98,18 @@ export function createTransport(options: TransportOptions): Transport {
     stream(request, handler) {
       return openStream({ ...options, idleTimeoutMs, pool, hopHeaders, forwarder, path: whole(request.path) }, request, handler);
     },
-    async getJson(path, { headers, timeoutMs }) {
+    async json({ path, fromRoot = false, headers, body, timeoutMs, signal }) {
+      const limit = AbortSignal.timeout(timeoutMs);
       const response = await pool.request({
-        method: 'GET',
-        path: whole(path),
-        headers: { accept: 'application/json', ...hopHeaders, ...headers },
-        signal: AbortSignal.timeout(timeoutMs),
+        ...(body === undefined ? { method: 'GET' } : { method: 'POST', body: JSON.stringify(body) }),
+        path: fromRoot ? pathPrefix.replace(/\/v\d+$/, '') + path + base.search : whole(path),
+        headers: {
+          accept: 'application/json',
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...hopHeaders,
+          ...headers,
+        },
+        signal: signal === undefined ? limit : AbortSignal.any([limit, signal]),
       });
       const encodings = readEncodings(firstOf(response.headers['content-encoding']) ?? '');
       const bytes = encodings === null ? null : await collectBody(response.body, encodings, maxJsonBytes);

@@ -1,6 +1,15 @@
-import type { ErrorInfo } from '@nexus-agent/protocol';
-import { modelGrant } from '#calls';
-import { budgetStop, type Engine, merge, planRunAttempt, proposeDeniedModel, proposeModelAttempt, type RunContext } from '#runs/steps';
+import type { BudgetRefusal, ErrorInfo } from '@nexus-agent/protocol';
+import { lowerInputBound, modelGrant } from '#calls';
+import {
+  budgetStop,
+  type Engine,
+  merge,
+  planRunAttempt,
+  proposeDeniedModel,
+  proposeModelAttempt,
+  type RunContext,
+  type Start,
+} from '#runs/steps';
 import { proposeFailures, proposeFallback } from './model-outcome.ts';
 import type { AttemptReport } from './reports.ts';
 import type { Stopping } from './stopping.ts';
@@ -14,8 +23,9 @@ const stoppingError: ErrorInfo = { code: 'cancelled', message: 'the run is stopp
  */
 export async function grantAttempt(
   parts: { readonly engine: Engine; readonly context: RunContext; readonly writer: RunWriter; readonly stopping: Stopping },
-  { request, answer }: AttemptReport,
+  report: AttemptReport,
 ): Promise<boolean> {
+  const { request, answer } = report;
   const { engine, context, writer, stopping } = parts;
   const failures = proposeFailures(request.failures);
   if (stopping.why !== null) {
@@ -32,6 +42,8 @@ export async function grantAttempt(
   }
   const before = merge([failures, proposeFallback(request)]);
   const result = await writer.commit(merge([before, proposeModelAttempt(planned.attempt)]));
+  if (result.type === 'refused' && (await lowerInputBound(engine, planned.attempt, result.refusal, stopping.signal)))
+    return grantAttempt(parts, report);
   if (result.type === 'committed') {
     const grant = modelGrant(planned.attempt, result.outcomes[before.ledger.length]);
     answer({ type: 'granted', granted: { attempt: planned.attempt, grant, seq: writer.state.lastSeq } });
@@ -41,6 +53,19 @@ export async function grantAttempt(
   stopping.after(budgetStop(result.refusal, 'model'));
   answer({ type: 'refused', error: errorOf(stopping), final: true });
   return true;
+}
+
+/** The start of a model call that a budget refused, once its input was counted and is known to cost less; null when nothing is gained. */
+export async function lowerModelStart(
+  { engine, context, stopping }: { readonly engine: Engine; readonly context: RunContext; readonly stopping: Stopping },
+  { effect }: Start,
+  refusal: BudgetRefusal,
+): Promise<Start | null> {
+  if (effect.type !== 'model' || !(await lowerInputBound(engine, effect.attempt, refusal, stopping.signal))) return null;
+  const { call, target, attempt } = effect.attempt;
+  const planned = planRunAttempt(engine, context, call, target, attempt);
+  if (planned.type === 'impossible') return null;
+  return { proposal: proposeModelAttempt(planned.attempt), effect: { type: 'model', attempt: planned.attempt } };
 }
 
 function errorOf({ why }: Stopping): ErrorInfo {

@@ -18,7 +18,7 @@ import {
 } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
 import type { StoredEvent } from '#storage';
-import { grantAttempt } from './attempts.ts';
+import { grantAttempt, lowerModelStart } from './attempts.ts';
 import { type ChildCall, Effects } from './effects.ts';
 import { collectFacts } from './facts.ts';
 import { createPatience } from './patience.ts';
@@ -132,8 +132,13 @@ export function startExecutor(options: ExecutorOptions): Executor {
     if ((await writer.commit(before)).type !== 'committed') return 'lost';
     let refused = refusal;
     let purpose = starts[0]?.effect.type ?? 'model';
-    for (const start of starts) {
-      const result = await writer.commit(start.proposal);
+    for (let start of starts) {
+      let result = await writer.commit(start.proposal);
+      const lower = result.type === 'refused' ? await lowerModelStart({ engine, context, stopping }, start, result.refusal) : null;
+      if (lower !== null) {
+        start = lower;
+        result = await writer.commit(start.proposal);
+      }
       if (result.type === 'committed') {
         begin(start, result.outcomes[0]);
         continue;

@@ -1,5 +1,5 @@
 import type { ChatRequest, JournalData, NewEvent, RunId, SessionId, WhileBusy } from '@nexus-agent/protocol';
-import { refusalError } from '#calls';
+import { lowerInputBound, refusalError } from '#calls';
 import { NexusError, toTimestamp } from '#core';
 import { type CreateOptions, claimOf, idempotencyConflict, type Principal } from '#identity';
 import type { AdoptOptions } from '#runs/dispatch';
@@ -80,7 +80,7 @@ export async function startRun(
     for (let moves = 0; here && moves <= maxMoves; moves++) {
       const owned = await writeOwned(dependencies, draft);
       if (owned === 'busy') break;
-      if (owned !== 'moved') return owned;
+      if (owned !== 'moved' && owned !== 'cheaper') return owned;
     }
     const queued = await writeQueued(dependencies, draft);
     draft.span.end();
@@ -187,8 +187,12 @@ function placeInQueue({ whileBusy, created }: Draft, reason: string): PlaceInLog
   return { whileBusy: ways[whileBusy], waitUntil: created.deadlineAt === undefined ? null : Date.parse(created.deadlineAt) };
 }
 
-/** `moved` when another run came to be in the session since it was read, `busy` when others are at work that this one is to wait for. */
-async function writeOwned({ engine, agents, transcripts }: StartDependencies, draft: Draft): Promise<StartedRun | 'moved' | 'busy'> {
+/** `moved` when another run came to be in the session since it was read, `busy` when others are at work that this one is to wait for,
+ * `cheaper` when its budget refused it and its input was found to cost less. */
+async function writeOwned(
+  { engine, agents, transcripts }: StartDependencies,
+  draft: Draft,
+): Promise<StartedRun | 'moved' | 'busy' | 'cheaper'> {
   const { principal, base, session, isNewSession, row: queued, span } = draft;
   const { store, workerId } = engine;
   const { tenantId } = principal;
@@ -235,6 +239,7 @@ async function writeOwned({ engine, agents, transcripts }: StartDependencies, dr
       if (!result.sameRequest) throw idempotencyConflict();
       return existing(engine, principal, result.resourceId);
     case 'refused': {
+      if (await lowerInputBound(engine, attempt.attempt, result.refusal, new AbortController().signal)) return 'cheaper';
       engine.metrics.budgetOperation('refused');
       await store.commit({ tenantId, decisions });
       throw new NexusError('budget_exceeded', refusalError(result.refusal, 'model').message, { details: { ...result.refusal } });

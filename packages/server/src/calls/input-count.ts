@@ -1,0 +1,22 @@
+import type { BudgetRefusal } from '@nexus-agent/protocol';
+import type { CallEngine } from './engine.ts';
+import type { ModelAttempt } from './model-attempt.ts';
+
+/**
+ * Has the input of an attempt counted that a budget refused because of what its bound would cost. True when the bound came down, so
+ * that another try is worth making. Takes seconds at most.
+ */
+export async function lowerInputBound(
+  { llm, inputCounts }: Pick<CallEngine, 'llm' | 'inputCounts'>,
+  { target, call, inputTokens }: Pick<ModelAttempt, 'target' | 'call' | 'inputTokens'>,
+  { unit }: Pick<BudgetRefusal, 'unit'>,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (unit !== 'tokens' && unit !== 'costMicroUsd') return false;
+  const { request } = call;
+  if (inputCounts.isCounted(target, request)) return false;
+  const counted = await llm.countInput({ target, request }, { signal });
+  if (counted === null) return false;
+  inputCounts.learn(target, request, counted);
+  return inputCounts.bound(target, request) < inputTokens;
+}
