@@ -224,10 +224,11 @@ it('never replaces a conversation by a summary that the budget cut [verifies dur
   for (let turn = 1; turn <= 3; turn++) await server.finish({ sessionId, input: `[[sim say="ok"]] ${padding}` });
   const probeRun = await server.finish({ sessionId, input: `[[sim say="ok"]] ${padding}` });
   const summary = all(probeRun.events, 'model.started').find((event) => event.data.purpose === 'compaction');
-  const reserved = all(probeRun.events, 'budget.reserved').find((event) => event.data.reservationId === summary?.data.reservationId);
+  const summarised = all(probeRun.events, 'model.completed').find((event) => event.data.callId === summary?.data.callId);
   expect(summary?.data.maxTokens).toBe(1_500);
   // So many tokens pay for what the summary reads and 20 of what it says.
-  const tokens = (reserved?.data.amounts.tokens ?? 0) - 1_500 + 20;
+  const slack = 16;
+  const tokens = (summarised?.data.usage.inputTokens ?? 0) + slack + 20;
   const again = await server.session({ agent: 'small' });
   for (let turn = 1; turn <= 3; turn++) await server.finish({ sessionId: again, input: `[[sim say="ok"]] ${padding}` });
   const { run, events } = await server.finish({ sessionId: again, input: `[[sim say="ok"]] ${padding}`, budget: { tokens } });

@@ -20,13 +20,9 @@ export function logCommits(store: Store, logger: Logger): Store {
 }
 
 function tell(commit: Commit, result: CommitResult, logger: Logger): void {
-  if (result.type !== 'refused' && result.type !== 'committed') return;
+  // A refusal may be asked again for less: whoever makes it final tells of it.
+  if (result.type !== 'committed') return;
   const runId = commit.createRun?.runId ?? commit.run?.runId;
-  if (result.type === 'refused') {
-    const { unit, scope } = result.refusal;
-    logger.info({ runId, unit, scope: scope.kind }, 'a budget refused');
-    return;
-  }
   for (const { effect, action, id: decisionId, runId: of } of commit.decisions ?? []) {
     if (effect === 'deny') logger.info({ runId: of ?? undefined, decisionId, action }, 'policy denied');
   }

@@ -53,6 +53,8 @@ export async function callToolDirectly(
   const reserved = await store.commit({ tenantId, decisions: [decision.row], ledger: [reserve] });
   if (reserved.type === 'refused') {
     await store.commit({ tenantId, decisions: [decision.row] });
+    const { unit, scope } = reserved.refusal;
+    engine.logger.info({ callId, unit, scope: scope.kind }, 'a budget refused');
     const { code, message } = refusalError(reserved.refusal, 'tool');
     throw new NexusError(code, message, { details: { ...reserved.refusal } });
   }

@@ -266,7 +266,7 @@ describe('chat', () => {
   });
 
   it('survives a refused turn', async () => {
-    const long = `${'a long story '.repeat(800)} ${say('told')}`;
+    const long = `${'a long story '.repeat(2_500)} ${say('told')}`;
     const { out, err } = await nexus('chat --budget-tokens 6000', { typed: [long, say('hello')] });
     expect(golden(err)).toMatch(/error: the model call needs \d+ tokens, and the budget of run run_… has 6000 left/);
     expect(out).toBe('hello\n');

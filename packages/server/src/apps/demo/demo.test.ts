@@ -106,7 +106,7 @@ it('shows every promise and ends with 0, also when its port is taken [verifies d
     expect(out).toContain('⊘ denied by policy');
     expect(out).toMatch(/fs_write +reports\/moons\.md +\? waits for a person/);
     expect(out).toMatch(/stopped and started again in .+; the approval is still pending/);
-    expect(out).toMatch(/stopped by its budget[^\n]*\n +run limit \$0\.006200 · asked \$0\.\d{6} · left \$0\.\d{6}\n/);
+    expect(out).toMatch(/stopped by its budget[^\n]*\n +run limit \$0\.005400 · asked \$0\.\d{6} · left \$0\.\d{6}\n/);
     expect(out).toContain('5 calls in the journal, 0 of them repeated');
     expect(out).toContain('falls back from sim/sim-down (simulator) to sim-anthropic/sim-large (simulator)');
     expect(out).toMatch(/kill -9 \d+ → SIGKILL, after event \d+ of the journal, with code_js in flight/);

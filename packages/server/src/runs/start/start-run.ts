@@ -241,6 +241,8 @@ async function writeOwned(
     case 'refused': {
       if (await lowerInputBound(engine, attempt.attempt, result.refusal, new AbortController().signal)) return 'cheaper';
       engine.metrics.budgetOperation('refused');
+      const { unit, scope } = result.refusal;
+      engine.logger.info({ runId: row.runId, unit, scope: scope.kind }, 'a budget refused');
       await store.commit({ tenantId, decisions });
       throw new NexusError('budget_exceeded', refusalError(result.refusal, 'model').message, { details: { ...result.refusal } });
     }
