@@ -48,6 +48,11 @@ export const requirements = {
     promise: 1,
     behaviour: 'Before a budget refuses a model call for what its input may cost, the input is counted by its tokenizer or its provider.',
   },
+  'budget.billed': {
+    promise: 1,
+    behaviour:
+      'A provider that bills by real tokenizers and misbehaves in every way bills no more than the limit, but for what a server writes beyond limits that it ignores before it hears that nobody reads.',
+  },
   'budget.grant.read': {
     promise: 1,
     behaviour: 'An answer is read no further than its grant, whatever the server sends, and one that goes on beyond it is flagged.',

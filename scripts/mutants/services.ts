@@ -11,6 +11,7 @@ const answerTests = [`${server}/llm/transport/answer.test.ts`];
 const routingTests = [`${server}/llm/routing/next.test.ts`];
 const accountTests = [`${server}/llm/attempt/account.test.ts`];
 const overrunTests = [`${server}/llm/overrun.test.ts`];
+const boundTests = [`${server}/llm/tokens/bound.test.ts`];
 const receivedTests = [`${server}/llm/tokens/received.test.ts`];
 
 const encodeTests = [`${server}/llm/dialects/encode.test.ts`];
@@ -18,6 +19,62 @@ const resendTests = [`${server}/llm/providers/resend.test.ts`];
 
 /** Of `identity`, `llm`, `tools`, `calls` and `control`. */
 export const serviceMutants: readonly Mutant[] = [
+  {
+    bug: 'the bound of a text is its bytes in the form that it came in',
+    file: `${server}/llm/tokens/bound.ts`,
+    replace: "Math.max(bytes, Buffer.byteLength(text.normalize('NFKC')))",
+    by: 'bytes',
+    tests: boundTests,
+  },
+  {
+    bug: 'what came since a count is taken at half its bytes',
+    file: `${server}/llm/tokens/counts.ts`,
+    replace: 'since += boundMessageTokens(target, message);',
+    by: 'since += boundMessageTokens(target, message) / 4;',
+    tests: boundTests,
+  },
+  {
+    bug: 'a count is believed below what the words have at least',
+    file: `${server}/llm/tokens/counts.ts`,
+    replace: 'Math.max(counted, leastInputTokens(request)) + slackTokens',
+    by: 'counted + slackTokens',
+    tests: boundTests,
+  },
+  {
+    bug: 'a count holds for other instructions',
+    file: `${server}/llm/tokens/counts.ts`,
+    replace: 'const parts = [provider, model, system];',
+    by: 'const parts = [provider, model];',
+    tests: boundTests,
+  },
+  {
+    bug: 'an input that is said to be less than its words is believed',
+    file: `${server}/llm/attempt/account.ts`,
+    replace: 'said < leastInputTokens(request) ? Math.max(said, inputTokens) : said',
+    by: 'said',
+    tests: accountTests,
+  },
+  {
+    bug: 'an estimate is charged beyond the limit',
+    file: `${server}/llm/attempt/account.ts`,
+    replace: 'return Math.min(most, streamedTokens + unseen);',
+    by: 'return streamedTokens + unseen;',
+    tests: accountTests,
+  },
+  {
+    bug: 'a budget refuses without having the input counted',
+    file: `${server}/calls/input-count.ts`,
+    replace: 'return inputCounts.bound(target, request) < inputTokens;',
+    by: 'return false;',
+    tests: ['test/e2e/budgets.test.ts'],
+  },
+  {
+    bug: 'a counter that fails is asked again at once',
+    file: `${server}/llm/transport/http-provider.ts`,
+    replace: 'if (!signal.aborted) restsUntil = clock.monotonic() + countRestMs;',
+    by: '',
+    tests: [`${server}/llm/providers/counters.test.ts`],
+  },
   {
     bug: 'a server that ignores its limit is read to the end',
     file: `${server}/llm/transport/http-provider.ts`,

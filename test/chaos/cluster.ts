@@ -67,12 +67,15 @@ const careful: AgentDefinition = { ...agent, name: 'careful', policy: { allow: [
 export interface ClusterOptions {
   /** Pace of the simulator's answers. */
   readonly tokensPerSecond?: number;
+  /** Providers and prices instead of the simulator, and agents that ask them. */
+  readonly models?: Pick<ConfigInput, 'providers' | 'prices'>;
+  readonly agents?: readonly AgentDefinition[];
   readonly drainMs?: number;
 }
 
 export async function openCluster(
   database: 'sqlite' | 'postgres',
-  { tokensPerSecond = 400, drainMs = 5000 }: ClusterOptions = {},
+  { tokensPerSecond = 400, drainMs = 5000, models, agents = [agent, careful] }: ClusterOptions = {},
 ): Promise<Cluster | { readonly reason: string }> {
   const postgres = database === 'postgres' ? await acquirePostgres() : undefined;
   if (postgres !== undefined && 'reason' in postgres) return postgres;
@@ -81,7 +84,7 @@ export async function openCluster(
   const barrierDir = join(dataDir, 'barriers');
   mkdirSync(barrierDir);
   mkdirSync(join(dataDir, 'agents'));
-  for (const definition of [agent, careful]) writeFileSync(join(dataDir, 'agents', `${definition.name}.yaml`), JSON.stringify(definition));
+  for (const definition of agents) writeFileSync(join(dataDir, 'agents', `${definition.name}.yaml`), JSON.stringify(definition));
   const simulator = await startSimulator({ knobs: { latencyMs: 20, tokensPerSecond } });
   const store = await openTestStore(postgres === undefined ? { dataDir } : { url: postgres.url });
   const workers = new Set<WorkerProcess>();
@@ -95,13 +98,16 @@ export async function openCluster(
     async start({ runs = shortLease, ...options } = {}) {
       const worker = await startWorker({
         config: {
-          dataDir,
+          // Processes on one Postgres share no folder.
+          dataDir: postgres === undefined ? dataDir : mkdtempSync(join(dataDir, 'node-')),
+          agentsDir: join(dataDir, 'agents'),
           port: 0,
           runs,
           drainMs,
           ...(postgres === undefined ? {} : { databaseUrl: postgres.url }),
+          ...models,
         },
-        simulatorUrl: simulator.url,
+        ...(models === undefined ? { simulatorUrl: simulator.url } : {}),
         ledgerFile,
         barrierDir,
         ...options,

@@ -12,7 +12,8 @@ import { probeTools } from './probes.ts';
 
 export interface WorkerProcessOptions {
   readonly config: ConfigInput;
-  readonly simulatorUrl: string;
+  /** Absent: the providers of the configuration answer. */
+  readonly simulatorUrl?: string;
   /** Probe tools append a line here for each effect. */
   readonly ledgerFile: string;
   /** Files in this folder are barriers: a tool that waits for one goes on once it exists. */
@@ -37,7 +38,9 @@ const app = await startAllInOne({
   version: '0.0.0',
   logger: createLogger({ level: 'info', pretty: false }),
   tools: probeTools({ ...options, reach: holds.reach }),
-  models: holdingModels({ simulatorUrl: options.simulatorUrl, clock: systemClock, holds }),
+  ...(options.simulatorUrl === undefined
+    ? {}
+    : { models: holdingModels({ simulatorUrl: options.simulatorUrl, clock: systemClock, holds }) }),
   wrapStore: (store) => holdingStore(store, { holds, claimsNothing: options.claimsNothing === true }),
 });
 

@@ -49,6 +49,9 @@ describe('an answer', () => {
   it('without an account used what came, and its limit where the model may think unseen', () => {
     expect(answerUsage(showsAll, progress({ streamedTokens: 60, receivedTokens: 30 }))).toEqual(said(input, 60));
     expect(answerUsage(mayThink, progress({ streamedTokens: 60, receivedTokens: 30 }))).toEqual(said(input, limit));
+    // An estimate on the high side is no sign of a limit that was ignored.
+    expect(answerUsage(showsAll, progress({ streamedTokens: limit * 2, receivedTokens: limit - 1 }))).toEqual(said(input, limit));
+    expect(answerUsage(showsAll, progress({ streamedTokens: limit * 2, receivedTokens: limit + 9 }))).toEqual(said(input, limit + 9));
   });
 
   it('that was stopped beyond its limit used no less than the limit, and what came beyond it', () => {

@@ -74,7 +74,10 @@ function plausibleInput({ request, inputTokens }: AttemptTerms, said: number): n
   return said < leastInputTokens(request) ? Math.max(said, inputTokens) : said;
 }
 
-function unstatedOutput({ target, maxOutputTokens }: AttemptTerms, { streamedTokens }: Progress, unseen: number): number {
-  if (target.thinksUnseen || (streamedTokens === 0 && unseen > 0)) return Math.max(maxOutputTokens, streamedTokens);
-  return Math.max(streamedTokens, Math.min(maxOutputTokens, streamedTokens + unseen));
+/** An estimate of what was received says nothing of a limit that was gone beyond: only what was received at least does. */
+function unstatedOutput({ target, maxOutputTokens }: AttemptTerms, progress: Progress, unseen: number): number {
+  const { streamedTokens, receivedTokens } = progress;
+  const most = Math.max(maxOutputTokens, receivedTokens);
+  if (target.thinksUnseen || (streamedTokens === 0 && unseen > 0)) return most;
+  return Math.min(most, streamedTokens + unseen);
 }
