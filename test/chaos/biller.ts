@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { realTokenizers } from '../../packages/server/src/llm/tokens/tokenizers.testkit.ts';
+import { realTokenizers } from '../support/tokenizers.ts';
 
 /** Whole micro-USD per million tokens. */
 export const billedPrice = { inputMicroUsdPerMillion: 3_000_000, outputMicroUsdPerMillion: 15_000_000 };

@@ -1,10 +1,10 @@
 import type { Message } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { realTokenizers } from '../../../../../test/support/tokenizers.ts';
 import { boundInputTokens, boundJsonTokens, boundTextTokens } from './bound.ts';
 import { InputCounts } from './counts.ts';
 import { leastInputTokens } from './least.ts';
-import { realTokenizers } from './tokenizers.testkit.ts';
 
 /** Text as people, programs and attackers write it, in bounded runs: tokenizers take long ones badly. */
 const hostileText = fc
