@@ -1,21 +1,22 @@
 /**
  * Builds what is published: `dist/` of each package, in the order in which they depend on each other. The libraries keep
- * their files and get their types; the server, which nobody imports, becomes few files, because a process that starts looks
- * up and loads every file by itself.
+ * their files and get their types; the server becomes few files, because a process that starts looks up and loads every
+ * file by itself, with the types of what it gives to programs.
  *
  *   npm run build
  */
 import { spawnSync } from 'node:child_process';
-import { cpSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { rolldown } from 'rolldown';
 
 const root = join(import.meta.dirname, '..');
 const libraries = ['protocol', 'sdk'];
 const server = join(root, 'packages/server');
-/** What the launcher, the sandbox and the demo start by name; each is found beside whatever starts it, so all lie in one folder. */
+/** What programs import, and what the launcher, the sandbox, the tokenizer and the demo start by name; each is found beside whatever starts it, so all lie in one folder. */
 const entries = {
+  index: join(server, 'src/embed/index.ts'),
   main: join(server, 'src/cli/main.ts'),
   worker: join(server, 'src/tools/sandbox/worker.ts'),
   'tokenizer-worker': join(server, 'src/llm/providers/tokenizer-worker.ts'),
@@ -45,6 +46,32 @@ function packageOf(id: string): string {
   return id.split('/', id.startsWith('@') ? 2 : 1).join('/');
 }
 
+/** The types that the entry for programs reaches; those of the rest of the server are nobody's. */
+function emitTypes(): void {
+  const types = join(server, 'dist/types');
+  const emitted = join(server, 'dist/.types');
+  const options = ['--noEmit', 'false', '--emitDeclarationOnly', '--declaration', '--stripInternal', '--outDir', emitted];
+  const compiler = join(root, 'node_modules/typescript/bin/tsc');
+  const { status } = spawnSync(process.execPath, [compiler, '-p', join(server, 'tsconfig.build.json'), ...options], { stdio: 'inherit' });
+  if (status !== 0) throw new Error('its types cannot be written');
+  const from = join(emitted, 'server/src');
+  const reached = new Set<string>();
+  const reach = (file: string): void => {
+    if (reached.has(file)) return;
+    reached.add(file);
+    for (const [, specifier = ''] of readFileSync(join(from, file), 'utf8').matchAll(/(?:from |import\()['"]([.#][^'"]+)['"]/g)) {
+      const target = specifier.startsWith('#') ? join(specifier.slice(1), 'index.ts') : join(dirname(file), specifier);
+      reach(target.replace(/\.ts$/, '.d.ts'));
+    }
+  };
+  reach('embed/index.d.ts');
+  for (const file of reached) {
+    mkdirSync(join(types, dirname(file)), { recursive: true });
+    cpSync(join(from, file), join(types, file));
+  }
+  rmSync(emitted, { recursive: true });
+}
+
 function compile(folder: string): void {
   rmSync(join(folder, 'dist'), { recursive: true, force: true });
   const compiler = join(root, 'node_modules/typescript/bin/tsc');
@@ -58,7 +85,7 @@ async function bundleServer(): Promise<void> {
     input: entries,
     platform: 'node',
     // Our own packages go in; what npm installs stays where npm puts it, with its own licence and its own updates.
-    external: (id) => isBuiltin(id) || installed.has(packageOf(id)),
+    external: (id) => isBuiltin(id) || (installed.has(packageOf(id)) && !id.startsWith('@nexus-agent/')),
     resolve: { conditionNames: ['nexus-source', 'node', 'import'] },
     onLog(level, log) {
       if (level !== 'warn') return;
@@ -75,6 +102,7 @@ async function bundleServer(): Promise<void> {
   const foreign = output.flatMap((file) => (file.type === 'chunk' ? file.moduleIds : [])).find((id) => id.includes('/node_modules/'));
   if (foreign !== undefined)
     throw new Error(`${foreign} would be published inside it: declare its package in packages/server/package.json`);
+  emitTypes();
   // The demo of the published package works on the examples.
   cpSync(join(root, 'examples'), join(server, 'dist/examples'), { recursive: true });
 }

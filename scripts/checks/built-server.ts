@@ -1,13 +1,14 @@
 /**
  * The built packages work as a user would get them: laid out as npm would install them, without any source beside them, the server
  * answers its version, starts, becomes ready, answers the built client and stops cleanly; and its demo, which needs the files that
- * the server starts by name, plays to its end. Run `npm run build` first.
+ * the server starts by name, plays to its end. A program compiles against the types of the server and of the client, and runs with both
+ * inside it. Run `npm run build` first.
  *
  *   node scripts/checks/built-server.ts
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -47,6 +48,7 @@ try {
   if (stopped === undefined) throw new Error(`it did not stop within ${stopWithinMs} ms of SIGTERM`);
   if (stopped[0] !== 0) throw new Error(`it stopped with exit code ${String(stopped[0])}, signal ${String(stopped[1])}`);
   process.stdout.write(`built-server: ${version}, ready after ${readyMs} ms, ${models} models told to the client, stopped cleanly\n`);
+  process.stdout.write(`built-server: a program of one's own ${embed(join(folder, 'program'))}\n`);
   process.stdout.write(`built-server: the demo ended with "${playDemo(launcher, folder)}"\n`);
 } catch (error) {
   process.stdout.write(`built-server: ${error instanceof Error ? error.message : String(error)}\n`);
@@ -66,6 +68,45 @@ function ask(client: string, url: string): number {
   const answer = execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
   if (!(Number(answer) > 0)) throw new Error(`the built client was told of no models: ${answer}`);
   return Number(answer);
+}
+
+/** Compiles a program against what is published, as strictly as anybody would, and runs it. */
+function embed(target: string): string {
+  install(target, ['nexus-agent', '@nexus-agent/protocol', '@nexus-agent/sdk']);
+  writeFileSync(join(target, 'package.json'), '{ "type": "module" }');
+  writeFileSync(
+    join(target, 'program.ts'),
+    `import { type RunningNexus, startNexus, type Tool } from 'nexus-agent';
+    import { collectText, createNexusClient } from '@nexus-agent/sdk';
+    const tool: Tool = { name: 'weather', description: 'The weather', inputSchema: { type: 'object' }, effects: 'none', permissions: [],
+      timeoutMs: 1_000, execute: async () => ({ type: 'ok', output: 'rain' }) };
+    // @ts-expect-error: a configuration has types
+    const faulty: Parameters<typeof startNexus>[0] = { config: { port: 'a' } };
+    const nexus: RunningNexus = await startNexus({ config: { port: 0, dataDir: 'data' }, tools: [tool], log: 'silent' });
+    const client = createNexusClient({ baseUrl: nexus.url });
+    await client.agents.put({ name: 'guide', models: ['sim/sim-large'], tools: ['weather'], policy: { allow: ['weather'] } });
+    const said = await collectText(client.chat({ agent: 'guide', input: '[[sim tools=weather()]] [[sim say="{{result}}"]]' }));
+    await nexus.close();
+    process.stdout.write(faulty === undefined ? '' : said);`,
+  );
+  const compiler = join(root, 'node_modules/typescript/bin/tsc');
+  const strict = [
+    '--strict',
+    '--module',
+    'nodenext',
+    '--target',
+    'es2024',
+    '--lib',
+    'es2024,esnext.disposable,dom',
+    '--types',
+    'node',
+    '--skipLibCheck',
+  ];
+  const compiled = spawnSync(process.execPath, [compiler, ...strict, 'program.ts'], { cwd: target, encoding: 'utf8' });
+  if (compiled.status !== 0) throw new Error(`a program does not compile against what is published:\n${compiled.stdout}`);
+  const said = execFileSync(process.execPath, ['program.js'], { cwd: target, encoding: 'utf8', timeout: demoWithinMs });
+  if (said !== 'rain') throw new Error(`a program with the server inside it said ${JSON.stringify(said)}`);
+  return 'compiled, ran and ended';
 }
 
 /** The last line of the demo, which runs code in the sandbox, kills a second process and works on the examples. */
@@ -92,7 +133,7 @@ function install(target: string, published: readonly string[]): string {
     const from = join(root, 'packages', folders[name] ?? name);
     // Safe: the repository's own manifest, whose `files` the build relies on.
     const manifest = JSON.parse(readFileSync(join(from, 'package.json'), 'utf8')) as { files: string[] };
-    for (const file of ['package.json', ...manifest.files]) {
+    for (const file of ['package.json', 'README.md', 'LICENSE', ...manifest.files]) {
       if (!existsSync(join(from, file)))
         throw new Error(`${join('packages', folders[name] ?? name, file)} is to be published and is not there: run npm run build`);
       cpSync(join(from, file), join(modules, name, file), { recursive: true });

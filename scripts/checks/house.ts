@@ -40,4 +40,5 @@ export const house: Readonly<Record<string, Module>> = {
   api: { layer: 4, rooms: ['contract', 'streams', 'openapi', 'routes', 'http'] },
   apps: { layer: 5 },
   cli: { layer: 6 },
+  embed: { layer: 6 },
 };

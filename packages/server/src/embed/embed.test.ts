@@ -1,0 +1,51 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { collectText, createNexusClient } from '@nexus-agent/sdk';
+import { afterEach, expect, it } from 'vitest';
+import { NexusError, type RunningNexus, startNexus, type Tool } from './index.ts';
+
+const dataDir = mkdtempSync(join(tmpdir(), 'nexus-embed-'));
+let nexus: RunningNexus | undefined;
+afterEach(async () => {
+  await nexus?.close();
+  rmSync(dataDir, { recursive: true, force: true });
+});
+
+it('is a server in this process, with tools of its own', async () => {
+  const calls: unknown[] = [];
+  const weather: Tool = {
+    name: 'weather',
+    description: 'The weather of a place',
+    inputSchema: { type: 'object', properties: { place: { type: 'string' } }, required: ['place'], additionalProperties: false },
+    effects: 'none',
+    permissions: [],
+    timeoutMs: 1_000,
+    async execute(input) {
+      calls.push(input);
+      return { type: 'ok', output: 'rain' };
+    },
+  };
+  nexus = await startNexus({ config: { port: 0, dataDir }, tools: [weather], log: 'silent' });
+  const client = createNexusClient({ baseUrl: nexus.url });
+  await client.agents.put({ name: 'guide', models: ['sim/sim-large'], tools: ['weather'], policy: { allow: ['weather'] } });
+  const input = '[[sim tools=weather(place="Bern")]] [[sim say="{{result}}"]]';
+  const answer = await collectText(client.chat({ agent: 'guide', input }));
+  expect(answer).toBe('rain');
+  expect(calls).toEqual([{ place: 'Bern' }]);
+  await nexus.close();
+  await nexus.close();
+  await expect(fetch(nexus.url)).rejects.toThrow();
+});
+
+it('says every fault of its configuration, reads nothing else, and leaves nothing open', async () => {
+  process.env.NEXUS_PORT = 'not a port';
+  try {
+    const faulty = startNexus({ config: { dataDir, port: -1, runs: { leaseMs: 1 } }, log: 'silent' });
+    await expect(faulty).rejects.toBeInstanceOf(NexusError);
+    await expect(faulty).rejects.toThrow(/port[\s\S]*runs\.leaseMs/);
+    await expect(faulty).rejects.not.toThrow(/NEXUS_PORT/);
+  } finally {
+    delete process.env.NEXUS_PORT;
+  }
+});

@@ -1,0 +1,49 @@
+/**
+ * What `import 'nexus-agent'` gives: the whole platform inside a program of one's own, with tools written there. Whoever only talks to
+ * a server wants `@nexus-agent/sdk`.
+ */
+import { readFileSync } from 'node:fs';
+import { startAllInOne } from '#apps';
+import { type ConfigInput, resolveConfig } from '#apps/config';
+import { createLogger, type Logger, type LogLevel } from '#telemetry';
+import type { Tool } from '#tools';
+
+export { NexusError } from '#core';
+export type { Tool, ToolContext, ToolResult } from '#tools';
+export type { ConfigInput, Logger, LogLevel };
+
+export interface NexusOptions {
+  /** As in `nexus.config.yaml`; absent keys have their defaults, and `port: 0` takes a free one. Neither a file nor the environment is read. */
+  readonly config?: ConfigInput;
+  /** Tools besides the built-in ones; agents and policies allow them by name. */
+  readonly tools?: readonly Tool[];
+  /** Where lines go that the server logs: a level for JSON on standard error, or a logger. Default `warn`. */
+  readonly log?: LogLevel | Logger;
+}
+
+export interface RunningNexus {
+  /** `http://host:port`, for `@nexus-agent/sdk`, browsers and curl. */
+  readonly url: string;
+  /** Stops taking work, lets live work finish or hands it over within `drainMs`, and closes everything. May be called again. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a server in this process and resolves when it is ready. Rejects with a {@link NexusError}, such as `config_invalid` with every
+ * fault of the configuration, and then leaves nothing open. Does not handle signals: call {@link RunningNexus.close}.
+ */
+export async function startNexus({ config = {}, tools = [], log = 'warn' }: NexusOptions = {}): Promise<RunningNexus> {
+  const app = await startAllInOne({
+    config: resolveConfig({ env: {}, flags: config }),
+    version: readVersion(),
+    tools,
+    logger: typeof log === 'string' ? createLogger({ level: log }) : log,
+  });
+  return { url: app.url, close: () => app.close() };
+}
+
+/** The manifest lies above this file, from source and from the built files alike. */
+function readVersion(): string {
+  const manifest = new URL(import.meta.url.endsWith('.ts') ? '../../package.json' : '../package.json', import.meta.url);
+  return String((JSON.parse(readFileSync(manifest, 'utf8')) as { version: unknown }).version); // our own manifest
+}
