@@ -18,6 +18,9 @@ export interface CallTable {
   tell(): void;
 }
 
+/** Of a tool's name and what it is about: what came of it stands beside them. */
+const calledWidth = 42;
+
 /** The tool calls of a run, step by step. */
 export function createCallTable({ style, line }: Pick<Stage, 'style' | 'line'>): CallTable {
   let calls = new Map<string, Call>();
@@ -37,9 +40,9 @@ export function createCallTable({ style, line }: Pick<Stage, 'style' | 'line'>):
     const width = Math.max(...shown.map((call) => call.name.length));
     shown.forEach((call, index) => {
       const corner = shown.length === 1 ? '─' : index === 0 ? '┬' : index === shown.length - 1 ? '└' : '├';
-      const subject = oneLine(subjectOf(call.input), 54 - width);
-      line(`  ${style('dim', corner)} ${pad(call.name, width)}  ${pad(subject, 54 - width)}  ${outcome(call)}`);
-      if (call.denied !== null) line(`      ${style('dim', `reason: ${oneLine(call.denied.reasons.join(', '), 78)}`)}`);
+      const subject = oneLine(subjectOf(call.input), calledWidth - width);
+      line(`  ${style('dim', corner)} ${pad(call.name, width)}  ${pad(subject, calledWidth - width)}  ${outcome(call)}`);
+      if (call.denied !== null) line(`      ${style('dim', `reason: ${oneLine(call.denied.reasons.join(', '), 60)}`)}`);
     });
     if (mostInFlight > 1) line(`    ${style('green', `${mostInFlight} ran in parallel`)}`);
     mostInFlight = 0;

@@ -28,20 +28,18 @@ export async function closingScene(demo: Demo): Promise<void> {
 
   stage.line(style('bold', 'Spent'));
   stage.table(
-    ['run', 'agent', 'status', 'model', 'tools', 'tokens', 'reserved', 'settled', 'open', 'replay'],
+    ['run', 'agent', 'status', 'calls', 'tokens', 'reserved', 'settled', 'replay'],
     accounts.map(({ run, ...row }) => [
       `…${run.id.slice(-6)}`,
       run.agent,
       run.status,
-      grouped(run.totals.modelCalls),
-      grouped(run.totals.toolCalls),
+      `${grouped(run.totals.modelCalls)} + ${grouped(run.totals.toolCalls)}`,
       grouped(run.totals.inputTokens + run.totals.outputTokens),
       dollars(row.reservedMicroUsd),
       dollars(row.settledMicroUsd),
-      grouped(row.open),
       row.replayMatches ? style('green', '✓ same') : style('red', '✗ differs'),
     ]),
-    [3, 4, 5, 6, 7, 8],
+    [3, 4, 5, 6],
   );
   const settled = accounts.reduce((sum, row) => sum + row.settledMicroUsd, 0);
   const reservations = accounts.reduce((sum, row) => sum + row.reservations, 0);

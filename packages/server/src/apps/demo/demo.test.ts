@@ -86,10 +86,9 @@ it('shows every promise and ends with 0, also when its port is taken [verifies d
       '8 What was spent, decided and traced',
     ]);
 
-    // A plain text of bounded width, in which no model but a simulated one speaks, and says so.
-    for (const line of out.split('\n')) expect(line.length, line).toBeLessThanOrEqual(100);
+    // A plain text, in which no model but a simulated one speaks, and says so.
     expect(out).not.toContain('\u001b');
-    const speakers = [...out.matchAll(/step \d+ · (.+?) (?:answers|asks for)/g)].map(([, name]) => name);
+    const speakers = [...out.matchAll(/step \d+ · (.+?) (?:answers|→)/g)].map(([, name]) => name);
     expect(speakers.length).toBeGreaterThan(10);
     for (const name of speakers) expect(name).toMatch(/^sim\S* \(simulator\)$/);
 
@@ -102,25 +101,29 @@ it('shows every promise and ends with 0, also when its port is taken [verifies d
     const densities = column('data/planets.csv', 'density_kg_m3');
     expect(text).toContain(`sum ${sum(densities)}, mean ${Math.round((sum(densities) / densities.length) * 100) / 100}`);
 
+    // What does not fit a terminal of 80 columns goes on below.
+    const paths = /^ +(files|examples) /; // as long as they are
+    for (const line of out.split('\n')) if (!paths.test(line)) expect(line.length, line).toBeLessThanOrEqual(80);
+    const flowing = out.replaceAll(/\s+/g, ' ');
     expect(out).toContain('3 ran in parallel');
     expect(out).toContain('⊘ denied by policy');
     expect(out).toMatch(/fs_write +reports\/moons\.md +\? waits for a person/);
-    expect(out).toMatch(/stopped and started again in .+; the approval is still pending/);
+    expect(flowing).toMatch(/stopped and started again in .+; the approval is still pending/);
     expect(out).toMatch(/stopped by its budget[^\n]*\n +run limit \$0\.005400 · asked \$0\.\d{6} · left \$0\.\d{6}\n/);
     expect(out).toContain('5 calls in the journal, 0 of them repeated');
-    expect(out).toContain('falls back from sim/sim-down (simulator) to sim-anthropic/sim-large (simulator)');
-    expect(out).toMatch(/kill -9 \d+ → SIGKILL, after event \d+ of the journal, with code_js in flight/);
+    expect(flowing).toContain('falls back from sim/sim-down (simulator) to sim-anthropic/sim-large (simulator)');
+    expect(flowing).toMatch(/kill -9 \d+ → SIGKILL, after event \d+ of the journal, with code_js in flight/);
     expect(out).toMatch(/finished before {2}5 calls, 0 repeated/);
-    expect(out).toMatch(/tool call of step 2: started again/);
+    expect(flowing).toMatch(/tool call of step 2: started again/);
     expect(out).toMatch(/journal +\d+ events, 0 gaps/);
     const takeover = /taken over ([\d.]+) (m?s) after the kill/.exec(out);
     expect(Number(takeover?.[1]) * (takeover?.[2] === 's' ? 1000 : 1)).toBeLessThan(10_000);
 
     expect(out).toContain('✓ balanced');
-    expect(out).toContain('still reserved $0.000000');
+    expect(flowing).toContain('still reserved $0.000000');
     expect(out.match(/✓ same$/gm)).toHaveLength(5);
-    expect(out).toContain('5 of 5 runs give the recorded state');
-    expect(out).toMatch(/operator:network\.cedar:files-only and agent:deny\[0\]/);
+    expect(flowing).toContain('5 of 5 runs give the recorded state');
+    expect(flowing).toMatch(/operator:network\.cedar:files-only and agent:deny\[0\]/);
     expect(new Set(out.match(/\b[0-9a-f]{32}\b/g)).size).toBe(5);
     expect(readdirSync(folder.path).filter((name) => name.startsWith('nexus-demo-'))).toEqual([]);
   } finally {

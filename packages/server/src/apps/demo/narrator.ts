@@ -85,7 +85,7 @@ function createVoice(stage: Stage) {
     tellUsage({ usage, content }: Data<'model.completed'>, spentMicroUsd: number): void {
       const asked = content.filter((part) => part.type === 'tool_call').length;
       const tokens = `${grouped(usage.inputTokens + usage.outputTokens)} tokens`;
-      const what = asked === 0 ? '' : `${model} ${style('dim', 'asks for')} ${counted(asked, 'tool')}`;
+      const what = asked === 0 ? '' : `${model} ${style('dim', '→')} ${counted(asked, 'tool')}`;
       const head = asked === 0 ? '  ' : style('dim', `step ${step} · `);
       line(`${head}${what}${style('dim', `${asked === 0 ? '' : ' · '}${tokens} · so far ${dollars(spentMicroUsd)}`)}`);
     },

@@ -115,7 +115,7 @@ export async function approvalScene(demo: Demo, sessionId: string): Promise<void
   check(JSON.stringify(ran?.data.input) === JSON.stringify(asked.arguments), 'a tool that runs with exactly the approved arguments');
   const report = await client.tools.execute('fs_read', { sessionId, input: { path: 'reports/moons.md' } }, { signal });
   check(report.status === 'ok', 'the report in the workspace');
-  line(`reports/moons.md now holds: ${style('bold', oneLine(report.output, 66))}`);
+  line(`reports/moons.md now holds: ${style('bold', oneLine(report.output, 48))}`);
 }
 
 /** A run that its budget stops, and that goes on where it stopped. */

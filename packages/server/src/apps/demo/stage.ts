@@ -19,7 +19,13 @@ export function createStage({ out, style }: StageOptions) {
   let section = 0;
   let sectionStartedMs = 0;
 
-  const line = (text = '') => out(text === '' ? '\n' : `${indent}${text}\n`);
+  /** What does not fit goes on below, a little further in. */
+  const line = (text = '') => {
+    const room = columns - indent.length;
+    const [first = '', ...rest] = visible(text) > room ? wrap(text, room) : [text];
+    out(first === '' ? '\n' : `${indent}${first}\n`);
+    for (const row of wrap(rest.join(' '), room - 2)) if (row !== '') out(`${indent}  ${row}\n`);
+  };
 
   return {
     style,

@@ -2,7 +2,7 @@ import { stripVTControlCharacters } from 'node:util';
 import type { BudgetAmounts } from '@nexus-agent/protocol';
 
 /** Widest line. */
-export const columns = 98;
+export const columns = 80;
 
 /** Text of a model, tool or file without what could move the cursor or imitate our own lines. */
 export function plainText(text: string): string {
