@@ -274,6 +274,7 @@ describe('operations', () => {
   it('shows metrics and a page of documentation that needs no network', async () => {
     expect(await (await get('/metrics')).text()).toMatch(/^nexus_streams_open 0$/m);
     const page = await (await get('/docs')).text();
+    expect(await (await get('/')).text()).toBe(page);
     expect(page).toContain('/v1/runs/{run}/fork');
     expect(page).not.toMatch(/<script|src=|https?:\/\/(?!json-schema)/);
   });

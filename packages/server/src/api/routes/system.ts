@@ -61,11 +61,18 @@ export function systemRoutes(context: RouteContext, api: readonly Route[]): Rout
         return { status: 200, text: document, contentType: 'application/json; charset=utf-8' };
       },
     }),
-    route({
+    shownAt('/docs', 'docs', 'This API as a page'),
+    // Whoever opens the address that the server prints sees what it is.
+    shownAt('/', 'home', 'The same page'),
+  ];
+  return routes;
+
+  function shownAt(path: string, operationId: string, summary: string): Route {
+    return route({
       method: 'GET',
-      path: '/docs',
-      operationId: 'docs',
-      summary: 'This API as a page',
+      path,
+      operationId,
+      summary,
       tag,
       scope: 'public',
       responses: { 200: { description: 'The page', contentType: 'text/html' } },
@@ -73,7 +80,6 @@ export function systemRoutes(context: RouteContext, api: readonly Route[]): Rout
         page ??= renderDocsPage(buildOpenApi([...api, ...routes], context.version));
         return { status: 200, text: page, contentType: 'text/html; charset=utf-8' };
       },
-    }),
-  ];
-  return routes;
+    });
+  }
 }
