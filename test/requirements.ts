@@ -99,6 +99,10 @@ export const requirements = {
     promise: 2,
     behaviour: 'The event log of a run has no gap and no duplicate, and no acknowledged event is lost.',
   },
+  'run.turns': {
+    promise: 0,
+    behaviour: 'A single run of a tenant is taken with the next claim, whatever another tenant has waiting, on both databases.',
+  },
   'session.queue.race': {
     promise: 0,
     behaviour: 'Runs of one session that race work one at a time, and each of them begins, with two processes on both databases.',
@@ -143,6 +147,16 @@ export const requirements = {
   'approval.exact-arguments': {
     promise: 3,
     behaviour: 'An approval lets exactly the approved arguments through, and is decided again after the answer.',
+  },
+  'approval.once': { promise: 3, behaviour: 'An approval has one answer and one decision that permits it, however often it is answered.' },
+  'approval.withdrawn': {
+    promise: 3,
+    behaviour: 'A question that nobody needs answered any more is closed, also one that is asked and withdrawn at once.',
+  },
+  'approval.role': {
+    promise: 3,
+    behaviour:
+      'An approval that asks for a role is answered by who has it or by the owner, and by nobody else; the refusal says who could.',
   },
   'approval.deadline': { promise: 3, behaviour: 'An approval that nobody answers takes its default at its deadline.' },
 

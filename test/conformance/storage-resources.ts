@@ -59,6 +59,7 @@ export function describeResourceStore(open: () => Promise<Store>): void {
         name: 'laptop \u0000',
         hash: 'ab',
         scopes: ['runs', 'admin'],
+        roles: ['lead', 'night.shift'],
         createdAt: 1,
         expiresAt: null,
         revokedAt: null,

@@ -1,6 +1,6 @@
 import type { NewEvent, RunId } from '@nexus-agent/protocol';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { ApprovalRow, RunRow, Store } from '../../packages/server/src/storage/index.ts';
+import type { ApprovalRow, DecisionRow, RunRow, Store } from '../../packages/server/src/storage/index.ts';
 import { ids, newTenant, runRow, sessionRow } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
 
@@ -343,12 +343,15 @@ export function describeRunStore(open: () => Promise<Store>): void {
           answer: { arguments: { path: 'b' }, note: 'fine' },
           decidedBy,
           at: 5,
+          permit: decision(`pdc_${decidedBy}_${approval.approvalId}`, run.runId),
         });
       const answers = await Promise.all([answer('ann'), answer('bob')]);
       expect(answers.map((each) => each.type).sort()).toEqual(['already', 'decided']);
       const decided = await store.getApproval(run.tenantId, approval.approvalId);
       expect(answers.every((each) => each.type !== 'not_found' && each.approval.decidedBy === decided?.decidedBy)).toBe(true);
       expect(decided).toMatchObject({ status: 'decided', decision: 'approve', answer: { arguments: { path: 'b' }, note: 'fine' } });
+      const { items } = await store.listDecisions(run.tenantId, { runId: run.runId }, { limit: 10 });
+      expect(items.map(({ id }) => id)).toEqual([`pdc_${decided?.decidedBy}_${approval.approvalId}`]);
       expect(await claim(run, worker())).toMatchObject({ epoch: 2 });
       expect(
         await store.answerApproval(newTenant(), approval.approvalId, { decision: 'deny', answer: null, decidedBy: 'eve', at: 5 }),
@@ -370,6 +373,18 @@ export function describeRunStore(open: () => Promise<Store>): void {
         dueAt: null,
       });
       expect(await claim(run, worker())).toMatchObject({ epoch: 2 });
+    });
+
+    it(`closes one that is asked and withdrawn in the same commit ${verifies('approval.withdrawn')}`, async () => {
+      const run = await running(worker());
+      const [asked, kept] = [approvalRow(run), approvalRow(run)];
+      await store.commit({
+        tenantId: run.tenantId,
+        approvals: [asked, kept],
+        closeApprovals: [{ approvalId: asked.approvalId, status: 'cancelled' }],
+      });
+      expect(await store.getApproval(run.tenantId, asked.approvalId)).toEqual({ ...asked, status: 'cancelled' });
+      expect((await store.listApprovals(run.tenantId, { status: 'pending' }, { limit: 10 })).items).toEqual([kept]);
     });
 
     it('closes an approval with the commit, unless it was answered first', async () => {
@@ -406,5 +421,12 @@ function approvalRow(run: RunRow): ApprovalRow {
     decidedBy: null,
     decidedAt: null,
     createdAt: 1,
+  };
+}
+
+function decision(id: string, runId: RunId): DecisionRow {
+  return {
+    ...{ id, runId, callId: null, argumentsHash: null, at: 5 },
+    ...{ effect: 'allow', action: 'approval.grant', principal: 'User::"ann"', resource: 'Approval::"x"', reasons: [], policyVersion: '1' },
   };
 }

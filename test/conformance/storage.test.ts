@@ -10,6 +10,7 @@ import { describeResourceStore } from './storage-resources.ts';
 import { describeRunStore } from './storage-runs.ts';
 import { describeSchema } from './storage-schema.ts';
 import { describeSessionLog } from './storage-sessions.ts';
+import { describeTurns } from './storage-turns.ts';
 
 function describeOn(subject: StoreSubject): void {
   const opened: Store[] = [];
@@ -26,6 +27,7 @@ function describeOn(subject: StoreSubject): void {
     describeSchema(subject.name);
     describeRunStore(open);
     describeSessionLog(open);
+    describeTurns(open);
     describeResourceStore(open);
     describeLedgerStore(subject, open);
     describeLedgerProcesses(subject, open);

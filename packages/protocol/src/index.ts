@@ -58,7 +58,7 @@ export { DecisionRecord, PolicyAction, PolicyObligation, PolicyShortForm } from 
 export { Agent, AgentDefinition } from './resources/agents.ts';
 export { Approval, ApprovalAnswer } from './resources/approvals.ts';
 export { BudgetRow, SetBudgetRequest } from './resources/budgets.ts';
-export { Key, KeyCreateRequest, KeyScope } from './resources/keys.ts';
+export { Key, KeyCreateRequest, KeyScope, Role } from './resources/keys.ts';
 export { SessionMessage } from './resources/messages.ts';
 export { ModelInfo } from './resources/models.ts';
 export { ModelRef, Name } from './resources/names.ts';

@@ -70,7 +70,7 @@ export function createRuns(dependencies: RunsDependencies): Runs {
 
   return {
     async start(principal, request, options) {
-      const leave = dispatcher.hold();
+      const leave = dispatcher.hold({ background: options.background === true });
       try {
         const started = await startRun(dependencies, principal, request, { ...options, here: leave !== null });
         const { tenantId } = principal;

@@ -57,6 +57,8 @@ export function createStore(dependencies: StoreDependencies): Store {
   const group = createGroupCommit({ flush, maxCommits, timeoutMs, clock, timers });
   const { read, write } = driver;
   let closing: Promise<void> | undefined;
+  /** The tenant that had the last turn of the queue here. */
+  let lastTurn = '';
 
   return {
     dialect: driver.dialect,
@@ -95,10 +97,13 @@ export function createStore(dependencies: StoreDependencies): Store {
     requeueRun: (tenantId, runId) => write(() => requeueRun(tenantId, runId)),
 
     // One that does not come through leaves time for another before the lease ends.
-    heartbeat: (workerId, leaseMs) =>
-      write(() => heartbeat(workerId, leaseMs), { withinMs: Math.min(timeoutMs, Math.max(1_000, leaseMs / 2)) }),
-    async claimRuns(workerId, limit) {
-      return (await read(hasClaimable)) ? write(() => claimRuns(workerId, limit)) : [];
+    heartbeat: (workerId, leaseMs, liveRuns = 0) =>
+      write(() => heartbeat(workerId, leaseMs, liveRuns), { withinMs: Math.min(timeoutMs, Math.max(1_000, leaseMs / 2)) }),
+    async claimRuns(workerId, limit, restMs = 0) {
+      if (!(await read(() => hasClaimable(restMs)))) return [];
+      const claimed = await write(() => claimRuns(workerId, limit, { restMs, after: lastTurn }));
+      lastTurn = claimed.after;
+      return claimed.runs;
     },
     ownedRuns: (workerId) => read(() => ownedRuns(workerId)),
     retireWorker: (workerId) => write(() => retireWorker(workerId)),

@@ -49,6 +49,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     clock,
     workerId,
     settings,
+    liveRuns: () => live.size,
     onCancel: (run) => live.get(runKey(run))?.cancel(run.reason),
   });
   const places = createPlaces({ most: settings.maxLiveRuns, live: () => live.size, freed: () => claims.madeRoom() });
@@ -58,6 +59,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     workerId,
     logger,
     places,
+    restMs: settings.pollMs,
     take,
     found: undriven.add,
   });
@@ -146,7 +148,10 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     get liveRuns() {
       return live.size;
     },
-    hold: () => (draining || places.free <= 0 || !lease.stands() ? null : places.hold(1)),
+    hold({ background }) {
+      if (draining || places.free <= 0 || !lease.stands() || (background && lease.isBusier())) return null;
+      return places.hold(1);
+    },
     adopt: (options) => void adopt(options),
     disown: (claim) => undriven.add(claim),
     wake: topic.wake,

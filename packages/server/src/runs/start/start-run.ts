@@ -21,6 +21,8 @@ import { inputParts, newRun, newSession, runLimits, sessionBusy, sessionClosed, 
 
 export interface StartOptions extends CreateOptions {
   readonly traceparent?: string;
+  /** Nobody waits at this process for the run: any other may drive it as well. */
+  readonly background?: boolean;
 }
 
 export interface StartDependencies {

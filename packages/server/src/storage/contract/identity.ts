@@ -8,6 +8,8 @@ export interface KeyRow {
   /** HMAC-SHA-256 of the secret, hex. */
   readonly hash: string;
   readonly scopes: readonly KeyScope[];
+  /** Besides those that follow from the scopes. */
+  readonly roles: readonly string[];
   readonly createdAt: number;
   readonly expiresAt: number | null;
   readonly revokedAt: number | null;

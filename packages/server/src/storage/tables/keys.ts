@@ -23,6 +23,7 @@ export const apiKeys = defineTable('api_keys', {
   created_at: 'int',
   expires_at: 'int?',
   revoked_at: 'int?',
+  roles: 'text',
 });
 type Stored = Row<typeof apiKeys>;
 
@@ -33,6 +34,7 @@ function keyFromRow(row: Stored): KeyRow {
     name: parse(row.name),
     hash: row.hash,
     scopes: parse(row.scopes),
+    roles: parse(row.roles),
     createdAt: row.created_at,
     expiresAt: row.expires_at,
     revokedAt: row.revoked_at,
@@ -46,6 +48,7 @@ function keyToRow(key: KeyRow): Stored {
     name: json(key.name),
     hash: key.hash,
     scopes: json(key.scopes),
+    roles: json(key.roles),
     created_at: key.createdAt,
     expires_at: key.expiresAt,
     revoked_at: key.revokedAt,
