@@ -99,6 +99,10 @@ export const requirements = {
     promise: 2,
     behaviour: 'The event log of a run has no gap and no duplicate, and no acknowledged event is lost.',
   },
+  'run.background.any': {
+    promise: 0,
+    behaviour: 'A background run is driven by whichever process has time: one that is busy leaves it to one that is not.',
+  },
   'run.turns': {
     promise: 0,
     behaviour: 'A single run of a tenant is taken with the next claim, whatever another tenant has waiting, on both databases.',
@@ -123,6 +127,10 @@ export const requirements = {
   'durability.fork': { promise: 2, behaviour: 'A fork starts from a step with edits and leaves the original as it was.' },
   'durability.drain': { promise: 2, behaviour: 'On SIGTERM a worker hands its runs over and ends; none is lost.' },
   'durability.cancel': { promise: 2, behaviour: 'Cancelling stops the upstream request and the tools, and the run ends cancelled.' },
+  'durability.cancel.elsewhere': {
+    promise: 2,
+    behaviour: 'A cancel reaches the process that drives the run within a second, also where no bus joins them.',
+  },
   'durability.wait.no-memory': { promise: 2, behaviour: 'A waiting run survives a restart of every process.' },
   'durability.compaction': { promise: 2, behaviour: 'A context that outgrows the model is summarised and journalled, never cut silently.' },
   'durability.limits': { promise: 2, behaviour: 'Step limits, deadlines and loop detection end a run in a stated way.' },
