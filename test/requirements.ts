@@ -144,6 +144,16 @@ export const requirements = {
   'policy.arguments.actual': { promise: 3, behaviour: 'A tool call is decided on the arguments it runs with, each time.' },
   'policy.slice.full': { promise: 3, behaviour: 'Deciding on a slice of the policies gives the answer of the full set.' },
   'policy.schema.validated': { promise: 3, behaviour: 'A policy that does not fit the schema is refused with the place of the fault.' },
+  'policy.one-form': {
+    promise: 3,
+    behaviour:
+      'Hosts and paths of files are compared in one form; a policy that writes them in another, so that it would never apply, is refused.',
+  },
+  'policy.asked': {
+    promise: 3,
+    behaviour:
+      'Every action that a policy can name is asked: administration before it is done, and what nothing asks is refused when a policy is loaded.',
+  },
   'policy.obligation.unknown': { promise: 3, behaviour: 'An obligation that is not known denies.' },
   'policy.obligation.cap-tokens': { promise: 3, behaviour: 'cap_tokens bounds the output that a model call asks for.' },
   'policy.short-form': {

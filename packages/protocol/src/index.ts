@@ -54,7 +54,7 @@ export {
   SessionId,
   TenantId,
 } from './ids.ts';
-export { DecisionRecord, PolicyAction, PolicyObligation, PolicyShortForm } from './policy.ts';
+export { AdminAction, DecisionRecord, PolicyAction, PolicyObligation, PolicyShortForm, SystemPart } from './policy.ts';
 export { Agent, AgentDefinition } from './resources/agents.ts';
 export { Approval, ApprovalAnswer } from './resources/approvals.ts';
 export { BudgetRow, SetBudgetRequest } from './resources/budgets.ts';

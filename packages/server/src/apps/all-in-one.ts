@@ -4,7 +4,15 @@ import { type Api, createApi } from '#api';
 import type { NexusConfig } from '#apps/config';
 import { createReservationSweeper } from '#budget';
 import type { Bus } from '#bus';
-import { createAgentCatalog, createAgents, createApprovals, createBudgets, createModels, createTools } from '#control';
+import {
+  createAdministration,
+  createAgentCatalog,
+  createAgents,
+  createApprovals,
+  createBudgets,
+  createModels,
+  createTools,
+} from '#control';
 import { type Clock, createIdSource, createSchemaValidator, type IdSource, NexusError, systemClock, systemTimers } from '#core';
 import { createKeys } from '#identity';
 import { ledgerRules } from '#ledger';
@@ -250,13 +258,14 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
     dispatch: config.runs,
   });
   const services = {
+    administration: createAdministration({ engine }),
     sessions: orchestrator.sessions,
     runs: orchestrator.runs,
     approvals: createApprovals({ engine, wake: orchestrator.wake }),
     agents: createAgents({ catalog }),
     tools: createTools({ engine, agents: catalog }),
     models: createModels({ llm: models.llm }),
-    budgets: createBudgets({ store, clock }),
+    budgets: createBudgets({ store, agents: catalog, clock }),
     keys: createKeys({ store, clock, ids, pepper }),
   };
   return { orchestrator, services, metrics };

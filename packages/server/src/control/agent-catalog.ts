@@ -1,6 +1,6 @@
 import { type AgentDefinition, AgentDefinition as AgentDefinitionSchema, type TenantId } from '@nexus-agent/protocol';
 import { LRUCache } from 'lru-cache';
-import { type Clock, canonicalJson, createCountedCache, derivedId, NexusError } from '#core';
+import { type Clock, canonicalJson, closest, createCountedCache, derivedId, NexusError } from '#core';
 import type { PolicyEngine } from '#policy';
 import type { AgentSource } from '#runs';
 import type { AgentStore, AgentVersionRow, PageOf, PageRequest } from '#storage';
@@ -9,6 +9,9 @@ import type { AgentStore, AgentVersionRow, PageOf, PageRequest } from '#storage'
 const maxCacheChars = 16_000_000;
 /** How many versions are remembered as stored; a forgotten one is written again, which changes nothing. */
 const maxKnownStored = 10_000;
+/** Agents among which a misspelt name is looked for, and of which one that is like none is told. */
+const maxNamed = 1_000;
+const maxListed = 20;
 
 export interface AgentCatalog extends AgentSource {
   /** Stores a definition and makes it the current one of its name. Throws for a policy that does not compile. */
@@ -42,6 +45,7 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
     maxSize: maxCacheChars,
     sizeCalculation: ({ definition }) => JSON.stringify(definition).length,
   });
+  const since = clock.now();
   const stored = createCountedCache<string, true>(maxKnownStored);
   for (const { definition } of options.shared) if (definition.policy !== undefined) policy.check(definition.policy);
 
@@ -54,20 +58,26 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
   async function adopt(tenantId: TenantId, name: string): Promise<AgentVersionRow | null> {
     const found = shared.get(name);
     if (found === undefined) return null;
-    const row: AgentVersionRow = {
-      tenantId,
-      name,
-      version: found.version,
-      source: found.source,
-      definition: found.definition,
-      createdAt: clock.now(),
-    };
+    const row: AgentVersionRow = { ...found, tenantId, name, createdAt: clock.now() };
     const key = `${tenantId}/${name}/${found.version}`;
     if (!stored.has(key)) {
-      await store.putAgent(row);
+      await store.adoptAgent(row);
       stored.set(key, true);
     }
     return remember(row);
+  }
+
+  /** The tenant's agents as they stand; reading changes nothing: what is shared is stored when it is used. */
+  function list(tenantId: TenantId, page: PageRequest): Promise<PageOf<AgentVersionRow>> {
+    const rows = [...shared].map(([name, agent]) => ({ ...agent, tenantId, name, createdAt: since }));
+    return store.listAgents(tenantId, page, rows);
+  }
+
+  async function unknownAgent(tenantId: TenantId, name: string, version: string | undefined): Promise<NexusError> {
+    const names = (await list(tenantId, { limit: maxNamed })).items.map((agent) => agent.name);
+    const near = names.includes(name) ? null : closest(name, names);
+    const help = near === null ? `known are ${names.slice(0, maxListed).join(', ') || 'none'}` : `did you mean "${near}"?`;
+    return new NexusError('not_found', `there is no agent "${name}"${version === undefined ? '' : ` of version ${version}`}; ${help}`);
   }
 
   return {
@@ -79,10 +89,7 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
       const fromFile = version === undefined || shared.get(name)?.version === version ? await adopt(tenantId, name) : null;
       const row = fromFile ?? own;
       if (row === null) {
-        throw new NexusError(
-          'not_found',
-          `there is no agent "${name}"${version === undefined ? '' : ` of version ${version}`}; known are ${[...shared.keys()].join(', ') || 'none'}`,
-        );
+        throw await unknownAgent(tenantId, name, version);
       }
       return row;
     },
@@ -100,9 +107,6 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
       await store.putAgent(row);
       return remember(row);
     },
-    async list(tenantId, page) {
-      await Promise.all([...shared.keys()].map((name) => adopt(tenantId, name)));
-      return store.listAgents(tenantId, page);
-    },
+    list,
   };
 }

@@ -4,6 +4,7 @@ import { type BatchResult, commitBatch, createGroupCommit } from '#storage/commi
 import type { Commit, Store } from '#storage/contract';
 import { type Driver, databaseNow } from '#storage/program';
 import {
+  adoptAgent,
   answerApproval,
   claimRuns,
   closeSession,
@@ -74,8 +75,9 @@ export function createStore(dependencies: StoreDependencies): Store {
     closeSession: (tenantId, sessionId) => write(() => closeSession(tenantId, sessionId)),
 
     putAgent: (row) => write(() => putAgent(row)),
+    adoptAgent: (row) => write(() => adoptAgent(row)),
     getAgent: (tenantId, name, version) => read(() => getAgent(tenantId, name, version)),
-    listAgents: (tenantId, page) => read(() => listAgents(tenantId, page)),
+    listAgents: (tenantId, page, shared) => read(() => listAgents(tenantId, page, shared)),
 
     getApproval: (tenantId, approvalId) => read(() => getApproval(tenantId, approvalId)),
     listApprovals: (tenantId, filter, page) => read(() => listApprovals(tenantId, filter, page)),

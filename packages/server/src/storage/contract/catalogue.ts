@@ -13,8 +13,11 @@ export interface AgentVersionRow {
 
 /** What agents there are. */
 export interface AgentStore {
-  /** Inserts the version unless it exists, and makes it the current one of its name. */
+  /** Inserts the version unless it exists, and makes it the current one of its name, from this source. */
   putAgent(row: AgentVersionRow): Promise<void>;
+  /** Inserts the version unless it exists, and makes it the current one of its name unless the tenant put one itself (`api`). */
+  adoptAgent(row: AgentVersionRow): Promise<void>;
   getAgent(tenantId: TenantId, name: string, version?: string): Promise<AgentVersionRow | null>;
-  listAgents(tenantId: TenantId, page: PageRequest): Promise<PageOf<AgentVersionRow>>;
+  /** The current versions by name. Those that are `shared` by all tenants are among them, but for what the tenant put itself. */
+  listAgents(tenantId: TenantId, page: PageRequest, shared?: readonly AgentVersionRow[]): Promise<PageOf<AgentVersionRow>>;
 }

@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import type { AgentVersionRow, PageOf, PageRequest } from '#storage/contract';
 import {
   change,
@@ -56,9 +57,49 @@ const setCurrentVersion = statement('set_current_version', ({ db }, params: { te
     .onConflict((conflict) => conflict.columns(['tenant_id', 'name']).doUpdateSet({ current_version: params.version })),
 );
 
+const setSource = statement('set_agent_source', ({ db }, params: { tenant: string; name: string; version: string; source: string }) =>
+  db
+    .updateTable('agent_versions')
+    .set({ source: params.source })
+    .where('tenant_id', '=', params.tenant)
+    .where('name', '=', params.name)
+    .where('version', '=', params.version),
+);
+
 export function* putAgent(agent: AgentVersionRow): Program<void> {
+  const written = yield* insertMany(agentVersions, [agentToRow(agent)], 'ignore');
+  const key = { tenant: agent.tenantId, name: agent.name, version: agent.version };
+  // The same content was known from elsewhere: it is the tenant's own from now on.
+  if (written === 0) yield* change(setSource, { ...key, source: agent.source });
+  yield* change(setCurrentVersion, key);
+}
+
+const setCurrentUnlessOwn = statement('set_current_unless_own', ({ db }, params: { tenant: string; name: string; version: string }) =>
+  db
+    .insertInto('agents')
+    .values({ tenant_id: params.tenant, name: params.name, current_version: params.version })
+    .onConflict((conflict) =>
+      conflict
+        .columns(['tenant_id', 'name'])
+        .doUpdateSet({ current_version: params.version })
+        .where(({ not, exists, selectFrom }) =>
+          not(
+            exists(
+              selectFrom('agent_versions as v')
+                .select('v.version')
+                .whereRef('v.tenant_id', '=', 'agents.tenant_id')
+                .whereRef('v.name', '=', 'agents.name')
+                .whereRef('v.version', '=', 'agents.current_version')
+                .where('v.source', '=', sql.lit('api')),
+            ),
+          ),
+        ),
+    ),
+);
+
+export function* adoptAgent(agent: AgentVersionRow): Program<void> {
   yield* insertMany(agentVersions, [agentToRow(agent)], 'ignore');
-  yield* change(setCurrentVersion, { tenant: agent.tenantId, name: agent.name, version: agent.version });
+  yield* change(setCurrentUnlessOwn, { tenant: agent.tenantId, name: agent.name, version: agent.version });
 }
 
 const agentVersion = statement('agent_version', ({ db }, params: { tenant: string; name: string; version: string }) =>
@@ -87,9 +128,10 @@ export function* getAgent(tenant: string, name: string, version?: string): Progr
   return row ? agentFromRow(row) : null;
 }
 
-/** Current versions by name. */
-export function* listAgents(tenant: string, page: PageRequest): Program<PageOf<AgentVersionRow>> {
+/** Current versions by name, with those that all tenants have. */
+export function* listAgents(tenant: string, page: PageRequest, shared: readonly AgentVersionRow[] = []): Program<PageOf<AgentVersionRow>> {
   const position = startOf(page, ['string']);
+  const after = position === undefined ? '' : String(position[0]);
   const rows = yield* query(({ db }) => {
     let select = db
       .selectFrom('agents as a')
@@ -98,8 +140,18 @@ export function* listAgents(tenant: string, page: PageRequest): Program<PageOf<A
       )
       .selectAll('v')
       .where('a.tenant_id', '=', tenant);
-    if (position) select = select.where('a.name', '>', String(position[0]));
+    if (position) select = select.where('a.name', '>', after);
     return select.orderBy('a.name').limit(page.limit + 1);
   });
-  return cutPage(rows, page.limit, agentFromRow, (row) => [row.name]);
+  const agents = new Map(shared.flatMap((agent) => (agent.name > after ? [[agent.name, agent] as const] : [])));
+  for (const agent of rows.map(agentFromRow)) {
+    if (agent.source === 'api' || (agents.get(agent.name)?.version ?? agent.version) === agent.version) agents.set(agent.name, agent);
+  }
+  const sorted = [...agents.values()].sort((one, other) => (one.name < other.name ? -1 : 1)).slice(0, page.limit + 1);
+  return cutPage(
+    sorted,
+    page.limit,
+    (agent) => agent,
+    ({ name }) => [name],
+  );
 }

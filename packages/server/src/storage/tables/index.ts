@@ -11,7 +11,7 @@ import { runEvents } from './run-events.ts';
 import { runs } from './runs.ts';
 import { sessions } from './sessions.ts';
 
-export { getAgent, listAgents, putAgent } from './agents.ts';
+export { adoptAgent, getAgent, listAgents, putAgent } from './agents.ts';
 export {
   answerApproval,
   approvalToRow,
