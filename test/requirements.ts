@@ -73,6 +73,11 @@ export const requirements = {
   'budget.child.carved': { promise: 1, behaviour: "A sub-agent's budget is carved from its parent's and the rest returns." },
   'budget.price.unknown': { promise: 1, behaviour: 'A model without a known price is refused by default, never taken as free.' },
 
+  'budget.scope.known': {
+    promise: 1,
+    behaviour: 'A limit of an agent, session, run or tenant that is not there is refused with the nearest name.',
+  },
+
   // Durability
   'durability.kill.every-boundary': {
     promise: 2,
@@ -177,6 +182,8 @@ export const requirements = {
       'An approval that asks for a role is answered by who has it or by the owner, and by nobody else; the refusal says who could.',
   },
   'approval.deadline': { promise: 3, behaviour: 'An approval that nobody answers takes its default at its deadline.' },
+
+  'agents.own': { promise: 3, behaviour: 'An agent that a tenant put stays its current one, whoever reads and whatever the files say.' },
 
   // Sandbox and tools
   'sandbox.fuel.deterministic': { promise: 4, behaviour: 'Fuel stops the same code at the same count each time.' },

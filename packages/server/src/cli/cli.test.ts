@@ -447,11 +447,11 @@ describe('other resources', () => {
   });
 
   it('makes, lists and revokes keys; only the secret is data', async () => {
-    const made = await nexus('keys create --name ops --scope runs approvals');
+    const made = await nexus('keys create --name ops --scope runs approvals --role lead night');
     expect(made.out).toMatch(/^nx_[0-9a-z]{26}_[\w-]{43}\n$/);
     const id = /key_\w+/.exec(made.err)?.[0];
     expect((await nexus(`keys revoke ${id}`)).code).toBe(0);
-    expect((await nexus('keys')).out).toMatch(new RegExp(`${id} +ops +runs approvals +revoked`));
+    expect((await nexus('keys')).out).toMatch(new RegExp(`${id} +ops +runs approvals +developer lead night +revoked`));
   });
 });
 

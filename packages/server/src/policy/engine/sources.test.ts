@@ -78,12 +78,7 @@ it.each([
     'ops.cedar:2:1',
     'compared as Host::"evil.example"',
   ],
-  [
-    'a host with its final dot',
-    'forbid (principal, action, resource in Host::"evil.example.");',
-    'ops.cedar:1:1',
-    'Host::"evil.example"',
-  ],
+  ['a host with its final dot', 'forbid (principal, action, resource in Host::"evil.example.");', 'ops.cedar:1:1', 'Host::"evil.example"'],
   [
     'a host of other letters',
     'forbid (principal, action, resource) when { resource == Host::"b\u00fccher.example" };',
