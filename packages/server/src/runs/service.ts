@@ -4,10 +4,10 @@ import { NexusError } from '#core';
 import type { CreateOptions, Principal } from '#identity';
 import type { Dispatcher } from '#runs/dispatch';
 import { replayRun, type Transcripts } from '#runs/journal';
-import { forkRun, type Interrupted, mayStart, type StartOptions, startRun } from '#runs/start';
+import { forkRun, type Interrupted, mayStart, type StartOptions, sessionClosed, startRun } from '#runs/start';
 import type { AgentSource, Engine } from '#runs/steps';
 import { follow, type StreamCursor, type StreamFrame, wireJson } from '#runs/stream';
-import { type PageRequest, viewPage } from '#storage';
+import { type PageRequest, type RunRow, viewPage } from '#storage';
 import { cancelRun } from './cancel.ts';
 import { openSession, runRow } from './lookup.ts';
 import { runView, viewOfRun } from './views.ts';
@@ -109,12 +109,11 @@ export function createRuns(dependencies: RunsDependencies): Runs {
       const { tenantId } = principal;
       const row = await runRow(store, principal, runId);
       await openSession(store, principal, row.sessionId);
-      const decision = await mayStart(engine, principal, row);
-      await store.commit({ tenantId, decisions: [decision.row] });
-      if (!(await store.requeueRun(tenantId, row.runId))) {
-        const why = row.status === 'failed' ? ' and cannot be resumed' : '';
-        throw new NexusError('conflict', `run ${runId} is ${row.status}${why}; only a failed run that is resumable can be resumed`);
-      }
+      if (row.status !== 'failed' || !row.resumable) throw notResumable(row);
+      const { row: permit } = await mayStart(engine, principal, row);
+      const result = await store.requeueRun(tenantId, row.runId, permit);
+      if (result === 'closed') throw sessionClosed(row.sessionId);
+      if (result === 'not_resumable') throw notResumable(await runRow(store, principal, runId));
       wake({ tenantId, runId: row.runId });
       return viewOfRun(engine, await runRow(store, principal, runId));
     },
@@ -151,4 +150,9 @@ export function createRuns(dependencies: RunsDependencies): Runs {
       return viewPage(await store.listDecisions(principal.tenantId, { runId: row.runId }, page), (decision) => decision);
     },
   };
+}
+
+function notResumable({ runId, status }: RunRow): NexusError {
+  const why = status === 'failed' ? ' and cannot be resumed' : '';
+  return new NexusError('conflict', `run ${runId} is ${status}${why}; only a failed run that is resumable can be resumed`);
 }

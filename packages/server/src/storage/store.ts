@@ -72,7 +72,7 @@ export function createStore(dependencies: StoreDependencies): Store {
 
     getSession: (tenantId, sessionId) => read(() => getSession(tenantId, sessionId)),
     listSessions: (tenantId, page) => read(() => listSessions(tenantId, page)),
-    closeSession: (tenantId, sessionId) => write(() => closeSession(tenantId, sessionId)),
+    closeSession: (tenantId, sessionId, reason = 'the session was closed') => write(() => closeSession(tenantId, sessionId, reason)),
 
     putAgent: (row) => write(() => putAgent(row)),
     adoptAgent: (row) => write(() => adoptAgent(row)),
@@ -96,7 +96,7 @@ export function createStore(dependencies: StoreDependencies): Store {
     revokeKey: (tenantId, keyId, at) => write(() => revokeKey(tenantId, keyId, at)),
 
     requestCancel: (tenantId, runId, reason) => write(() => requestCancel(tenantId, runId, reason)),
-    requeueRun: (tenantId, runId) => write(() => requeueRun(tenantId, runId)),
+    requeueRun: (tenantId, runId, permit) => write(() => requeueRun(tenantId, runId, permit)),
 
     // One that does not come through leaves time for another before the lease ends.
     heartbeat: (workerId, leaseMs, liveRuns = 0) =>

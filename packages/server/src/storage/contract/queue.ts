@@ -1,4 +1,5 @@
 import type { RunId, TenantId } from '@nexus-agent/protocol';
+import type { DecisionRow } from './audit.ts';
 import type { RunRow } from './runs.ts';
 
 /** What a worker hears when it renews its lease. */
@@ -13,8 +14,11 @@ export interface SignOfLife {
 export interface Queue {
   /** Asks for a run to be cancelled and makes it due. False when it has already ended or does not exist. The first reason stays. */
   requestCancel(tenantId: TenantId, runId: RunId, reason: string): Promise<boolean>;
-  /** Puts a failed, resumable run back into the queue. False when it is not one. */
-  requeueRun(tenantId: TenantId, runId: RunId): Promise<boolean>;
+  /**
+   * Puts a failed, resumable run back into the queue, with the policy decision that permits it; `not_resumable` when it is not one,
+   * `closed` when its session is not active: then nothing is kept.
+   */
+  requeueRun(tenantId: TenantId, runId: RunId, permit?: DecisionRow): Promise<'requeued' | 'closed' | 'not_resumable'>;
 
   /** Renews the worker's lease on all its runs, by the database's clock, and says how many runs it drives. */
   heartbeat(workerId: string, leaseMs: number, liveRuns?: number): Promise<SignOfLife>;

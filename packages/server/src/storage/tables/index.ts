@@ -22,6 +22,7 @@ export {
 } from './approvals.ts';
 export { insertBudgets, listBudgets, lockBudgets, scopeText, updateBudgets } from './budgets.ts';
 export { type ClaimRow, insertClaims, selectClaims } from './claims.ts';
+export { closeSession } from './closing.ts';
 export { decisionToRow, insertDecisions, listDecisions } from './decisions.ts';
 export { getKey, listKeys, putKey, revokeKey } from './keys.ts';
 export { cancelRequest, claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker } from './queue.ts';
@@ -50,7 +51,7 @@ export {
   type StoredRun,
   updateRuns,
 } from './runs.ts';
-export { closeSession, getSession, insertSessions, listSessions, lockSessions, sessionToRow } from './sessions.ts';
+export { getSession, insertSessions, listSessions, lockSessions, sessionToRow } from './sessions.ts';
 
 /** All of them, as this version of the program knows them. */
 export const tables = [

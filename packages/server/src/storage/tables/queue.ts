@@ -1,8 +1,10 @@
 import type { RunId, TenantId } from '@nexus-agent/protocol';
 import { sql } from 'kysely';
-import type { RunRow, SignOfLife } from '#storage/contract';
+import type { DecisionRow, RunRow, SignOfLife } from '#storage/contract';
 import { change, databaseNow, defineTable, json, type Program, parseNullable, queriesOn, run, together } from '#storage/program';
+import { decisionToRow, insertDecisions } from './decisions.ts';
 import { runFromRow, runs } from './runs.ts';
+import { lockSessions } from './sessions.ts';
 import { pickInTurn } from './turns.ts';
 
 /** Workers and until when they hold their runs. `runs` is the queue itself. */
@@ -235,7 +237,18 @@ const requeue = statement('requeue_run', ({ db }, params: { tenant: string; id: 
     .where('resumable', '=', 1),
 );
 
-export function* requeueRun(tenant: string, id: string): Program<boolean> {
+const sessionOfRun = statement('session_of_run', ({ db }, params: { tenant: string; id: string }) =>
+  db.selectFrom('runs').select('session_id').where('tenant_id', '=', params.tenant).where('run_id', '=', params.id),
+);
+
+/** Under the lock of its session: one that is closed at the same time either comes before and stops it, or finds the run open. */
+export function* requeueRun(tenant: string, id: string, permit?: DecisionRow): Program<'requeued' | 'closed' | 'not_resumable'> {
+  const [found] = yield* run(sessionOfRun, { tenant, id });
+  if (!found) return 'not_resumable';
+  const [session] = yield* lockSessions(tenant, [found.session_id]);
+  if (session?.status !== 'active') return 'closed';
   yield* run(lockRun, { tenant, id });
-  return (yield* change(requeue, { tenant, id, now: yield* databaseNow() })) > 0;
+  if ((yield* change(requeue, { tenant, id, now: yield* databaseNow() })) === 0) return 'not_resumable';
+  if (permit !== undefined) yield* insertDecisions([decisionToRow(tenant, permit)]);
+  return 'requeued';
 }
