@@ -129,6 +129,10 @@ export const requirements = {
     promise: 2,
     behaviour: 'Replaying a journal gives the recorded state, for every run that the tests record.',
   },
+  'run.fork.as-start': {
+    promise: 3,
+    behaviour: 'A fork is held to what a run is held to when it is started: input, agent, model, policy, session and budget.',
+  },
   'run.resume.closed': { promise: 2, behaviour: 'Nothing is resumed into a session that is closed, also when both happen at once.' },
   'durability.fork': { promise: 2, behaviour: 'A fork starts from a step with edits and leaves the original as it was.' },
   'durability.drain': { promise: 2, behaviour: 'On SIGTERM a worker hands its runs over and ends; none is lost.' },
