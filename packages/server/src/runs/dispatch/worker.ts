@@ -86,6 +86,8 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
         if (await startChild(parent, call)) topic.wake({ tenantId: parent.tenantId, runId: call.childRunId });
       },
     });
+    // One of an earlier epoch can write nothing any more: what it has under way is not waited for.
+    live.get(key)?.abandon();
     live.set(key, executor);
     engine.metrics.runLive(1);
     const ending = executor.done.then(async (end) => {
