@@ -10,7 +10,7 @@ export interface KnownScopes {
 }
 
 /** Refuses a limit of what is not there: it would hold nothing, and nobody would notice. Users and projects are names that come with requests. */
-export async function requireScope({ store, agents }: KnownScopes, { tenantId }: Principal, { kind, id }: BudgetScope): Promise<void> {
+export async function requireKnownScope({ store, agents }: KnownScopes, { tenantId }: Principal, { kind, id }: BudgetScope): Promise<void> {
   switch (kind) {
     case 'tenant':
       if (id !== tenantId) throw new NexusError('not_found', `there is no tenant ${id}; you administer tenant:${tenantId}`);

@@ -5,7 +5,7 @@ import type { Principal } from '#identity';
 import type { LedgerRow } from '#ledger';
 import type { AgentSource } from '#runs';
 import { type CommitStore, type LedgerStore, type PageRequest, viewPage } from '#storage';
-import { type KnownScopes, requireScope } from './budget-scopes.ts';
+import { type KnownScopes, requireKnownScope } from './budget-scopes.ts';
 import { usageByDay } from './usage.ts';
 
 /** Limits, and what was spent of them. */
@@ -30,7 +30,7 @@ export function createBudgets({ store, agents, clock }: BudgetsDependencies): Bu
       return viewPage(await store.listBudgets(principal.tenantId, filter, clock.now(), page), budgetRow);
     },
     async set(principal, { scope, unit, window, limit }) {
-      await requireScope({ store, agents }, principal, scope);
+      await requireKnownScope({ store, agents }, principal, scope);
       await store.commit({
         tenantId: principal.tenantId,
         ledger: limitOperations(scope, { [unit]: limit }, { window, unlimited: 'ignore' }),

@@ -2,7 +2,7 @@
  * The one form in which hosts are compared: small letters, punycode, addresses as a URL writes them, no brackets and no final dot.
  * Null for what is no host by itself: with a port, a path, credentials, or nothing at all.
  */
-export function hostName(text: string): string | null {
+function hostName(text: string): string | null {
   const bare = text.replace(/^\[(.*)\]$/s, '$1');
   const isV6 = bare.includes(':');
   // A URL drops what a host cannot hold, such as a tab, and takes a backslash for a slash.

@@ -150,10 +150,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     get liveRuns() {
       return live.size;
     },
-    hold({ background }) {
-      if (draining || places.free <= 0 || !lease.stands() || (background && lease.isBusier())) return null;
-      return places.hold(1);
-    },
+    hold: ({ background }) => (draining || places.free <= 0 || !lease.stands() || (background && lease.isBusier()) ? null : places.hold(1)),
     adopt: (options) => void adopt(options),
     disown: (claim) => undriven.add(claim),
     wake: topic.wake,

@@ -17,11 +17,15 @@ import type { Commit, PlaceInLog, RunRow, SessionRow } from '#storage';
 import type { Span } from '#telemetry';
 import { sessionBusy, sessionClosed } from './rows.ts';
 
-export interface BeginDependencies {
+export interface StartDependencies {
   readonly engine: Engine;
   readonly agents: AgentSource;
   readonly transcripts: Transcripts;
+  /** Name of the agent that serves when none is named. */
+  readonly defaultAgent: string;
 }
+
+export type BeginDependencies = Omit<StartDependencies, 'defaultAgent'>;
 
 export type StartedRun =
   /** Written with this worker as its owner: it must be adopted. */
@@ -40,7 +44,7 @@ export interface Interrupted {
 }
 
 /** A run that is decided on and not written. */
-export interface Draft {
+export interface RunDraft {
   readonly principal: Principal;
   readonly base: Commit;
   readonly session: SessionRow;
@@ -63,7 +67,7 @@ const maxMoves = 3;
  *
  * @param here whether this process has room to drive it
  */
-export async function beginRun(dependencies: BeginDependencies, draft: Draft, here: boolean): Promise<StartedRun> {
+export async function beginRun(dependencies: BeginDependencies, draft: RunDraft, here: boolean): Promise<StartedRun> {
   try {
     for (let moves = 0; here && moves <= maxMoves; moves++) {
       const owned = await writeOwned(dependencies, draft);
@@ -90,7 +94,7 @@ async function existing(engine: Engine, principal: Principal, runId: string): Pr
 }
 
 /** What it is shown of its session is read when it begins. */
-async function writeQueued({ engine }: BeginDependencies, draft: Draft): Promise<StartedRun> {
+async function writeQueued({ engine }: BeginDependencies, draft: RunDraft): Promise<StartedRun> {
   const { principal, base, isNewSession, row, created, forked } = draft;
   const reason = `interrupted by run ${row.runId} of the same session`;
   const result = await engine.store.commit({
@@ -115,11 +119,11 @@ async function writeQueued({ engine }: BeginDependencies, draft: Draft): Promise
   };
 }
 
-function placeAtOnce({ forked }: Draft, after: RunId | null, isBeside: boolean): PlaceInLog {
+function placeAtOnce({ forked }: RunDraft, after: RunId | null, isBeside: boolean): PlaceInLog {
   return { ...(forked === null ? { after } : {}), whileBusy: isBeside ? 'begin' : 'refuse' };
 }
 
-function placeInQueue({ whileBusy, created, forked }: Draft, reason: string): PlaceInLog {
+function placeInQueue({ whileBusy, created, forked }: RunDraft, reason: string): PlaceInLog {
   if (forked !== null) return { whileBusy: 'begin' };
   const ways = { queue: 'wait', reject: 'refuse', interrupt: { interrupt: reason }, parallel: 'begin' } as const;
   return { whileBusy: ways[whileBusy], waitUntil: created.deadlineAt === undefined ? null : Date.parse(created.deadlineAt) };
@@ -131,7 +135,7 @@ function placeInQueue({ whileBusy, created, forked }: Draft, reason: string): Pl
  */
 async function writeOwned(
   { engine, agents, transcripts }: BeginDependencies,
-  draft: Draft,
+  draft: RunDraft,
 ): Promise<StartedRun | 'moved' | 'busy' | 'cheaper'> {
   const { principal, base, session, isNewSession, row: queued, span } = draft;
   const { store, workerId } = engine;

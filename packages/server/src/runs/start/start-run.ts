@@ -3,7 +3,7 @@ import { NexusError, toTimestamp } from '#core';
 import { type CreateOptions, claimOf, type Principal } from '#identity';
 import { startRunSpan } from '#runs/drive';
 import type { AgentVersionRow, Commit, SessionRow } from '#storage';
-import { type BeginDependencies, beginRun, type Draft, type StartedRun } from './begin-run.ts';
+import { beginRun, type RunDraft, type StartDependencies, type StartedRun } from './begin-run.ts';
 import { mayStart } from './may-start.ts';
 import { inputParts, newRun, newSession, requireModel, runLimits, sessionClosed, sessionLimits } from './rows.ts';
 
@@ -11,11 +11,6 @@ export interface StartOptions extends CreateOptions {
   readonly traceparent?: string;
   /** Nobody waits at this process for the run: any other may drive it as well. */
   readonly background?: boolean;
-}
-
-export interface StartDependencies extends BeginDependencies {
-  /** Name of the agent that serves when none is named. */
-  readonly defaultAgent: string;
 }
 
 /**
@@ -35,7 +30,7 @@ async function prepare(
   principal: Principal,
   request: ChatRequest,
   options: StartOptions,
-): Promise<Draft> {
+): Promise<RunDraft> {
   const { tenantId } = principal;
   const { row: session, agent, fresh } = await sessionFor({ engine, agents, defaultAgent }, principal, request);
   const { sessionId } = session;
