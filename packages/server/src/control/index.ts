@@ -3,5 +3,7 @@ export { createAgentCatalog } from './agent-catalog.ts';
 export { type Agents, createAgents } from './agents.ts';
 export { type Approvals, createApprovals } from './approvals.ts';
 export { type Budgets, createBudgets } from './budgets.ts';
+export { type DefinitionFolder, definitionsFingerprint, type UnreadEntry } from './definition-set.ts';
+export { type Definitions, openDefinitions } from './definitions.ts';
 export { createModels, type Models } from './models.ts';
 export { createTools, type Tools } from './tools.ts';
