@@ -189,6 +189,10 @@ export const requirements = {
 
   // API, CLI, SDK
   'api.loopback.host': { promise: 3, behaviour: 'On loopback a foreign Host or Origin is refused, so a web page cannot drive the server.' },
+  'api.cors': {
+    promise: 3,
+    behaviour: 'Pages of configured origins, and of no others, may call the API with a key and read its answers.',
+  },
   'api.remote.auth': {
     promise: 3,
     behaviour: 'A server on another address than loopback refuses to start without authentication, and each request needs a key.',

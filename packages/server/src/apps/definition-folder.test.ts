@@ -116,7 +116,7 @@ describe('the policies folder', () => {
   ])('stops the start when a policy is %s: what is missing must not mean fewer rules', async (_, make) => {
     const folder = await folderOf('policies', {});
     await make(join(folder, 'forbid.Cedar'));
-    await expect(start()).rejects.toThrow(/the policy forbid\.Cedar in .* is not read: it .*; mend or remove it/);
+    await expect(start()).rejects.toThrow(/forbid\.Cedar in .*policies is not read: it .*; mend or remove it/);
   });
 
   it('stops the start when a policy is hidden', async () => {
