@@ -72,6 +72,8 @@ export class DefinitionSet {
   #seenMark: string | undefined;
   /** The version that the folder held when it was changed: a change of the active version is newer than it, whatever it says. */
   #inStepAt: number | null = null;
+  /** What was last said to differ. */
+  #told = '';
 
   constructor(options: DefinitionSetOptions) {
     this.#options = options;
@@ -268,6 +270,9 @@ export class DefinitionSet {
     }
     const known = await store.findDefinitions(kind, fingerprint);
     this.#folder = known === null ? { state: 'never-imported', fingerprint } : { state: 'earlier', version: known.version, fingerprint };
+    const told = `${fingerprint} ${this.#head?.version}`;
+    if (told === this.#told) return;
+    this.#told = told;
     const active = this.#head === null ? {} : { active: this.#head.version, from: this.#head.origin };
     logger.warn(
       { kind, folder: folder.path, holds: known === null ? 'files that were never imported' : `version ${known.version}`, ...active },
