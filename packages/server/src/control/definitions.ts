@@ -36,7 +36,7 @@ export interface DefinitionsOptions extends Omit<DefinitionSetOptions, 'kind' | 
   readonly pollMs: number;
 }
 
-const reportMs = 5_000;
+const reportMs = 3_000;
 /** A node that has said nothing for so long is not shown, and then forgotten. */
 const shownMs = 15_000;
 const forgottenMs = 60_000;

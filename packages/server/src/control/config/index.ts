@@ -10,7 +10,7 @@ export const controlConfig = {
       { environment: 'NEXUS_DEFINITIONS_IMPORT' },
     ),
     pollMs: setting(
-      durationMs().min(50).max(60_000).default(400),
+      durationMs().min(50).max(60_000).default(300),
       'How often a node looks whether its folders have changed, and whether another node has imported a version.',
     ),
   }),
