@@ -62,8 +62,8 @@ export {
   DefinitionFolderState,
   DefinitionImportRequest,
   DefinitionKind,
+  DefinitionOverview,
   DefinitionSet,
-  Definitions,
   NodeStatus,
 } from './resources/definitions.ts';
 export { Key, KeyCreateRequest, KeyScope } from './resources/keys.ts';

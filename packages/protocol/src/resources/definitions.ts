@@ -11,7 +11,7 @@ export type DefinitionKind = z.infer<typeof DefinitionKind>;
 export const DefinitionFolderState = z.enum(['active', 'earlier', 'never-imported', 'none', 'broken']);
 export type DefinitionFolderState = z.infer<typeof DefinitionFolderState>;
 
-export const DefinitionVersion = z.object({
+const DefinitionVersion = z.object({
   version: z.int(),
   /** Hash of the files: equal files are recognised. */
   fingerprint: z.string(),
@@ -19,7 +19,6 @@ export const DefinitionVersion = z.object({
   /** The node and folder that it came from. */
   origin: z.string(),
 });
-export type DefinitionVersion = z.infer<typeof DefinitionVersion>;
 
 export const DefinitionSet = z
   .object({
@@ -60,10 +59,10 @@ export const NodeStatus = z
   .meta({ id: 'NodeStatus' });
 export type NodeStatus = z.infer<typeof NodeStatus>;
 
-export const Definitions = z
+export const DefinitionOverview = z
   .object({ policies: DefinitionSet, agents: DefinitionSet, nodes: z.array(NodeStatus) })
-  .meta({ id: 'Definitions' });
-export type Definitions = z.infer<typeof Definitions>;
+  .meta({ id: 'DefinitionOverview' });
+export type DefinitionOverview = z.infer<typeof DefinitionOverview>;
 
 export const DefinitionImportRequest = z
   .strictObject({

@@ -4,7 +4,16 @@ import { type Api, createApi } from '#api';
 import type { NexusConfig } from '#apps/config';
 import { createReservationSweeper } from '#budget';
 import type { Bus } from '#bus';
-import { createAgentCatalog, createAgents, createApprovals, createBudgets, createModels, createTools, openDefinitions } from '#control';
+import {
+  createAgentCatalog,
+  createAgents,
+  createApprovals,
+  createBudgets,
+  createModels,
+  createNodes,
+  createTools,
+  openDefinitions,
+} from '#control';
 import { type Clock, createIdSource, createSchemaValidator, type IdSource, NexusError, systemClock, systemTimers } from '#core';
 import { createKeys, type KeySecrets, openKeySecrets } from '#identity';
 import { ledgerRules } from '#ledger';
@@ -126,10 +135,11 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       ...{ options, config, clock, ids, logger, store, bus, secrets, models, closers },
     });
     const definitions = await openDefinitions({
-      ...{ store: opened, clock, logger, secrets, policy: app.policy },
+      ...{ store: opened, clock, logger, policy: app.policy },
       timers: systemTimers,
-      nodeId: app.workerId,
-      node: `${hostname()}/${process.pid}`,
+      nodes: createNodes({ store: opened, clock, logger, secrets, node: { id: app.workerId, name: `${hostname()}/${process.pid}` } }),
+      machine: hostname(),
+      alone: config.databaseUrl === undefined,
       importing: config.definitions.import,
       pollMs: config.definitions.pollMs,
       kinds: {

@@ -1,7 +1,7 @@
 import { constants, existsSync } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { AgentDefinition } from '@nexus-agent/protocol';
+import type { AgentDefinition, DefinitionKind } from '@nexus-agent/protocol';
 import type { NexusConfig } from '#apps/config';
 import { definitionsFingerprint, type UnreadEntry } from '#control';
 import { createIdSource, NexusError, redactText, systemClock, systemTimers } from '#core';
@@ -9,7 +9,7 @@ import { keySecretFingerprint } from '#identity';
 import { ledgerRules } from '#ledger';
 import { listProviderModels } from '#llm/providers';
 import { createPolicyEngine, type PolicyEngine } from '#policy';
-import type { DefinitionFile, DefinitionKind, Store } from '#storage';
+import type { DefinitionFile, Store } from '#storage';
 import { openStore } from '#storage/drivers';
 import { agentFolder, parseAgents } from './agent-folder.ts';
 import { busKind, openBusOf } from './bus-kind.ts';

@@ -1,7 +1,7 @@
 import { copyFile, mkdir, mkdtemp, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Agent, DecisionRecord, Definitions, Page } from '@nexus-agent/protocol';
+import type { Agent, DecisionRecord, DefinitionOverview, Page } from '@nexus-agent/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ConfigInput } from '#apps/config';
 import { startTestPlatform, type TestPlatform } from '#apps/testing';
@@ -150,7 +150,7 @@ it('starts without the folders that nobody named', async () => {
 
 describe('a change of a folder', () => {
   const forbidding = (tool: string) => `forbid (principal, action == Action::"tool.execute", resource == Tool::"${tool}");`;
-  const definitions = (server: TestPlatform) => server.ask<Definitions>('GET', '/v1/definitions');
+  const definitions = (server: TestPlatform) => server.ask<DefinitionOverview>('GET', '/v1/definitions');
   async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
     for (const endAt = performance.now() + 10_000; !(await holds()); await new Promise((resolve) => setTimeout(resolve, 20))) {
       if (performance.now() > endAt) throw new Error(`${what} did not come`);

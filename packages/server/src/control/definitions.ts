@@ -1,16 +1,17 @@
-import type { DefinitionSet as DefinitionSetView, Definitions as DefinitionsView, NodeStatus } from '@nexus-agent/protocol';
-import { type Clock, type Timers, toTimestamp } from '#core';
-import type { KeySecrets, Principal } from '#identity';
+import type { DefinitionKind, DefinitionOverview, DefinitionSet, NodeStatus } from '@nexus-agent/protocol';
+import { type Clock, NexusError, type Timers } from '#core';
+import type { Principal } from '#identity';
 import type { PolicyEngine } from '#policy';
-import type { DefinitionKind, DefinitionStore } from '#storage';
+import type { DefinitionStore } from '#storage';
 import type { Logger } from '#telemetry';
-import { DefinitionSet, type DefinitionSetOptions } from './definition-set.ts';
+import { FollowedDefinitions, type FollowedOptions } from './followed-definitions.ts';
+import type { Nodes } from './nodes.ts';
 
 /** The operator's policies and agents, which are the same on all nodes of a database. */
 export interface Definitions {
-  show(principal: Principal): Promise<DefinitionsView>;
+  show(principal: Principal): Promise<DefinitionOverview>;
   /** Makes what lies in the folder of this node the active version. Throws `conflict` for files that cannot be used. */
-  import(principal: Principal, kind: DefinitionKind, options: { readonly allowEmpty: boolean }): Promise<DefinitionSetView>;
+  import(principal: Principal, kind: DefinitionKind, options: { readonly allowEmpty: boolean }): Promise<DefinitionSet>;
 }
 
 /** The same as a part of a running node. */
@@ -24,31 +25,25 @@ export interface DefinitionsOfNode extends Definitions {
   close(): Promise<void>;
 }
 
-export interface DefinitionsOptions extends Omit<DefinitionSetOptions, 'kind' | 'folder' | 'prepare' | 'store'> {
+export interface DefinitionsOptions extends Omit<FollowedOptions, 'kind' | 'folder' | 'prepare' | 'store'> {
   readonly store: DefinitionStore;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly logger: Logger;
-  readonly kinds: Readonly<Record<DefinitionKind, Pick<DefinitionSetOptions, 'folder' | 'prepare'>>>;
+  readonly kinds: Readonly<Record<DefinitionKind, Pick<FollowedOptions, 'folder' | 'prepare'>>>;
   readonly policy: Pick<PolicyEngine, 'version'>;
-  readonly secrets: KeySecrets;
-  readonly nodeId: string;
+  readonly nodes: Nodes;
   readonly pollMs: number;
 }
-
-const reportMs = 3_000;
-/** A node that has said nothing for so long is not shown, and then forgotten. */
-const shownMs = 15_000;
-const forgottenMs = 60_000;
 
 /**
  * Reads the folders, imports what is new, puts the active versions to use, and follows both from then on. Throws `config_invalid`
  * when a folder or an active version cannot be used.
  */
 export async function openDefinitions(options: DefinitionsOptions): Promise<DefinitionsOfNode> {
-  const { store, clock, timers, logger, kinds, policy, secrets, node, nodeId, pollMs } = options;
-  const policies = new DefinitionSet({ ...options, kind: 'policies', ...kinds.policies });
-  const agents = new DefinitionSet({ ...options, kind: 'agents', ...kinds.agents });
+  const { store, timers, logger, kinds, policy, nodes, pollMs } = options;
+  const policies = new FollowedDefinitions({ ...options, kind: 'policies', ...kinds.policies });
+  const agents = new FollowedDefinitions({ ...options, kind: 'agents', ...kinds.agents });
   const sets = { policies, agents };
 
   let last: Promise<unknown> = Promise.resolve();
@@ -66,53 +61,25 @@ export async function openDefinitions(options: DefinitionsOptions): Promise<Defi
   const heads = await store.definitionHeads();
   for (const set of ['policies', 'agents'] as const) await sets[set].open(heads.find(({ kind }) => kind === set) ?? null);
 
-  let reported = '';
-  let reportedAt = Number.NEGATIVE_INFINITY;
-  let strangers = '';
-  async function report(): Promise<void> {
-    const status = statusOf(policies, agents, secrets);
-    const text = JSON.stringify(status);
-    if (text === reported && clock.monotonic() - reportedAt < reportMs) return;
-    const now = clock.now();
-    await store.reportNode({ nodeId, name: node, status, seenAt: now }, now - forgottenMs);
-    reported = text;
-    reportedAt = clock.monotonic();
-    await tellStrangers();
-  }
-
-  /** Keys made on such a node are refused here. */
-  async function tellStrangers(): Promise<void> {
-    const others = (await store.listNodes(clock.now() - shownMs)).filter((row) => row.nodeId !== nodeId);
-    const unknown = () => others.filter(({ status }) => secrets.of((status as Status).keySecret).length === 0);
-    if (unknown().length > 0) await secrets.refresh();
-    const names = unknown().map(({ name }) => name);
-    if (names.length > 0 && names.join() !== strangers) {
-      logger.warn(
-        { nodes: names },
-        'API keys made on other nodes are refused here: give all nodes the same auth.keySecret (NEXUS_KEY_SECRET)',
-      );
-    }
-    strangers = names.join();
-  }
+  const report = () => nodes.report({ policies: summaryOf(policies), agents: summaryOf(agents) });
 
   let trouble = '';
-  async function look(read: () => Promise<void>): Promise<void> {
-    try {
-      await read();
-      await follow();
-      await report();
-      if (trouble !== '') logger.info({}, 'definitions are followed again');
-      trouble = '';
-    } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      if (why !== trouble) logger.warn({ err: error }, 'definitions cannot be followed at the moment; the ones in use stay');
-      trouble = why;
+  /** What fails keeps nothing else from being done, unless nothing else can be. */
+  async function look(steps: readonly (() => Promise<void>)[]): Promise<void> {
+    let failure: unknown;
+    for (const step of [...steps, follow, report]) {
+      try {
+        await step();
+      } catch (error) {
+        failure ??= error;
+        if (error instanceof NexusError && error.code === 'storage_unavailable') break;
+      }
     }
-  }
-
-  async function scan(): Promise<void> {
-    await policies.scan();
-    await agents.scan();
+    const why = failure === undefined ? '' : failure instanceof Error ? failure.message : String(failure);
+    if (why === trouble) return;
+    trouble = why;
+    if (why === '') logger.info({}, 'definitions are followed again');
+    else logger.warn({ err: failure }, 'definitions cannot be followed at the moment; the ones in use stay');
   }
 
   await report();
@@ -120,7 +87,7 @@ export async function openDefinitions(options: DefinitionsOptions): Promise<Defi
   const cancel = timers.every(pollMs, () => {
     if (looking) return;
     looking = true;
-    void inTurn(() => look(scan)).finally(() => {
+    void inTurn(() => look([() => policies.scan(), () => agents.scan()])).finally(() => {
       looking = false;
     });
   });
@@ -129,17 +96,7 @@ export async function openDefinitions(options: DefinitionsOptions): Promise<Defi
     show: () =>
       inTurn(async () => {
         await follow();
-        const rows = await store.listNodes(clock.now() - shownMs);
-        return {
-          policies: { ...policies.view(), policyVersion: policy.version },
-          agents: agents.view(),
-          nodes: rows.map(({ name, seenAt, status, ...row }) => ({
-            name,
-            self: row.nodeId === nodeId,
-            seenAt: toTimestamp(seenAt),
-            ...(status as Status), // written below
-          })),
-        };
+        return { policies: { ...policies.view(), policyVersion: policy.version }, agents: agents.view(), nodes: await nodes.list() };
       }),
     import: (_principal, kind, request) =>
       inTurn(async () => {
@@ -149,10 +106,7 @@ export async function openDefinitions(options: DefinitionsOptions): Promise<Defi
       }),
     reload: () =>
       inTurn(async () => {
-        await look(async () => {
-          await policies.reread();
-          await agents.reread();
-        });
+        await look([() => policies.reread(), () => agents.reread()]);
         logger.info({ policies: summaryOf(policies), agents: summaryOf(agents) }, 'the folders of definitions were read again');
       }),
     facts: () => ({ policies: policies.count, agents: agents.count, versions: { policies: policies.inUse, agents: agents.inUse } }),
@@ -165,17 +119,11 @@ export async function openDefinitions(options: DefinitionsOptions): Promise<Defi
     async close() {
       cancel();
       await last;
-      if (trouble === '') await store.forgetNode(nodeId).catch(() => undefined); // it is forgotten by itself in a minute
+      if (trouble === '') await nodes.forget().catch(() => undefined); // it is forgotten by itself in a minute
     },
   };
 }
 
-type Status = Pick<NodeStatus, 'policies' | 'agents' | 'keySecret'>;
-
-function statusOf(policies: DefinitionSet, agents: DefinitionSet, secrets: KeySecrets): Status {
-  return { policies: summaryOf(policies), agents: summaryOf(agents), keySecret: secrets.current.fingerprint };
-}
-
-function summaryOf({ inUse, folderState }: DefinitionSet): NodeStatus['policies'] {
+function summaryOf({ inUse, folderState }: FollowedDefinitions): NodeStatus['policies'] {
   return { inUse, folder: folderState };
 }

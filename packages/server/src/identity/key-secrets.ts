@@ -83,11 +83,10 @@ function secretsOf(rows: readonly KeySecretRow[]): KeySecret[] {
 }
 
 function missingSecret({ fingerprint, keys }: { readonly fingerprint: string; readonly keys: number }, own: KeySecret | null): NexusError {
+  const were = keys === 1 ? '1 active API key of this database was' : `${keys} active API keys of this database were`;
   const has = own === null ? 'this node has none configured' : `the one that this node is given is ${own.fingerprint}`;
   return new NexusError(
     'config_invalid',
-    `auth.keySecret (NEXUS_KEY_SECRET): ${keys} active API key${keys === 1 ? '' : 's'} of this database ${keys === 1 ? 'was' : 'were'} made under the configured secret ` +
-      `${fingerprint}, and ${has}; give every node the same secret, or revoke those keys first`,
-    { details: { fingerprint, keys } },
+    `auth.keySecret (NEXUS_KEY_SECRET): ${were} made under the configured secret ${fingerprint}, and ${has}; give every node the same secret, or revoke those keys first`,
   );
 }

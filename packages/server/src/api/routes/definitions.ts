@@ -1,4 +1,4 @@
-import { DefinitionImportRequest, DefinitionKind, DefinitionSet, Definitions } from '@nexus-agent/protocol';
+import { DefinitionImportRequest, DefinitionKind, DefinitionOverview, DefinitionSet } from '@nexus-agent/protocol';
 import { type Route, route } from '#api/contract';
 import { NexusError } from '#core';
 
@@ -13,7 +13,7 @@ export function definitionRoutes(): Route[] {
       summary: "Show which versions of the operator's policies and agents are active, what the node's folders hold, and which nodes follow",
       tag,
       scope: 'admin',
-      responses: { 200: { description: 'As the node that answers sees it', schema: Definitions } },
+      responses: { 200: { description: 'As the node that answers sees it', schema: DefinitionOverview } },
       handle: async ({ services, principal }) => ({ status: 200, body: await services.definitions.show(principal) }),
     }),
     route({

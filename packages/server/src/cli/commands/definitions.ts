@@ -1,4 +1,4 @@
-import type { DefinitionFolderState, DefinitionKind, DefinitionSet, Definitions } from '@nexus-agent/protocol';
+import type { DefinitionFolderState, DefinitionKind, DefinitionOverview, DefinitionSet } from '@nexus-agent/protocol';
 import { Argument } from 'commander';
 import { type CliContext, withClient } from '../context.ts';
 import { clean, table } from '../style.ts';
@@ -50,8 +50,8 @@ function describe({ kind, active, inUse, policyVersion, fault, folder }: Definit
   return clean(lines.join('\n'));
 }
 
-function nodes(context: CliContext, { nodes: rows }: Definitions): string {
-  const cell = ({ inUse, folder }: Definitions['nodes'][number]['policies']) => `${inUse ?? '-'} (folder: ${folder})`;
+function nodes(context: CliContext, { nodes: rows }: DefinitionOverview): string {
+  const cell = ({ inUse, folder }: DefinitionOverview['nodes'][number]['policies']) => `${inUse ?? '-'} (folder: ${folder})`;
   const lines = rows.map((row) => [
     clean(`${row.name}${row.self ? ' *' : ''}`),
     cell(row.policies),

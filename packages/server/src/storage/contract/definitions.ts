@@ -1,4 +1,4 @@
-export type DefinitionKind = 'policies' | 'agents';
+import type { DefinitionKind } from '@nexus-agent/protocol';
 
 export interface DefinitionFile {
   readonly name: string;

@@ -8,7 +8,6 @@ export type {
   DefinitionHead,
   DefinitionImport,
   DefinitionImportResult,
-  DefinitionKind,
   DefinitionStore,
   NodeRow,
 } from './definitions.ts';

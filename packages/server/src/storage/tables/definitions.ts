@@ -1,4 +1,5 @@
-import type { DefinitionFile, DefinitionHead, DefinitionImport, DefinitionImportResult, DefinitionKind, NodeRow } from '#storage/contract';
+import type { DefinitionKind } from '@nexus-agent/protocol';
+import type { DefinitionFile, DefinitionHead, DefinitionImport, DefinitionImportResult, NodeRow } from '#storage/contract';
 import {
   change,
   defineTable,

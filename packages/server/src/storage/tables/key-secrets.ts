@@ -1,6 +1,6 @@
 import type { KeyRow, KeySecretRow, KeySecretsResult } from '#storage/contract';
 import { change, defineTable, insertMany, type Program, queriesOn, type Row, run } from '#storage/program';
-import { apiKeys, insertKey } from './keys.ts';
+import { apiKeys, insertKeyRow } from './keys.ts';
 
 export const keySecrets = defineTable('key_secrets', { fingerprint: 'text', origin: 'text', secret: 'text?', created_at: 'int' });
 type Stored = Row<typeof keySecrets>;
@@ -63,6 +63,6 @@ const holdSecret = statement('hold_key_secret', ({ db, dialect }, params: { fing
 
 export function* putKey(key: KeyRow): Program<boolean> {
   if (key.secretId !== null && (yield* run(holdSecret, { fingerprint: key.secretId })).length === 0) return false;
-  yield* insertKey(key);
+  yield* insertKeyRow(key);
   return true;
 }

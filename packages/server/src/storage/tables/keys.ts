@@ -57,7 +57,7 @@ function keyToRow(key: KeyRow): Stored {
 
 const { statement, query } = queriesOn(apiKeys);
 
-export function* insertKey(key: KeyRow): Program<void> {
+export function* insertKeyRow(key: KeyRow): Program<void> {
   yield* insertMany(apiKeys, [keyToRow(key)]);
 }
 

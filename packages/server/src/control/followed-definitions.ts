@@ -1,6 +1,6 @@
-import type { DefinitionFolderState, DefinitionSet as DefinitionSetView } from '@nexus-agent/protocol';
+import type { DefinitionFolderState, DefinitionKind, DefinitionSet } from '@nexus-agent/protocol';
 import { type Clock, canonicalJson, NexusError, sha256, type Timers, toTimestamp } from '#core';
-import type { DefinitionFile, DefinitionHead, DefinitionKind, DefinitionStore } from '#storage';
+import type { DefinitionFile, DefinitionHead, DefinitionStore } from '#storage';
 import type { Logger } from '#telemetry';
 
 /** An entry of a folder that is not read, and why. */
@@ -25,7 +25,7 @@ export interface DefinitionFolder {
   read(): Promise<FolderContent>;
 }
 
-export interface DefinitionSetOptions {
+export interface FollowedOptions {
   readonly kind: DefinitionKind;
   readonly folder: DefinitionFolder;
   /** Checks the files, of which `place` says for errors where they lie; what comes back puts them to use at once. */
@@ -36,8 +36,10 @@ export interface DefinitionSetOptions {
   readonly logger: Logger;
   /** Whether new files are imported without being asked. */
   readonly importing: 'auto' | 'manual';
-  /** This node, for people. */
-  readonly node: string;
+  /** The machine, for people. */
+  readonly machine: string;
+  /** No other machine shares the database: if its active version came from this folder, what the folder holds at a start is newer. */
+  readonly alone: boolean;
 }
 
 const maxChars = 16_000_000;
@@ -53,8 +55,8 @@ export function definitionsFingerprint(files: readonly DefinitionFile[]): string
  * The definitions of one kind on this node: what its folder holds, which version is active in the database, and which one is in
  * use here. Methods are called one at a time.
  */
-export class DefinitionSet {
-  readonly #options: DefinitionSetOptions;
+export class FollowedDefinitions {
+  readonly #options: FollowedOptions;
   /** The active version, as far as this node knows. */
   #head: DefinitionHead | null = null;
   /** The version that was last put to use, or could not be. */
@@ -75,8 +77,12 @@ export class DefinitionSet {
   /** What was last said to differ. */
   #told = '';
 
-  constructor(options: DefinitionSetOptions) {
+  constructor(options: FollowedOptions) {
     this.#options = options;
+  }
+
+  get #origin(): string {
+    return `${this.#options.machine}:${this.#options.folder.path}`;
   }
 
   get inUse(): number | null {
@@ -98,9 +104,9 @@ export class DefinitionSet {
 
   /** Throws when neither the folder nor the active version can be used: a node does not start by fewer rules than there are. */
   async open(head: DefinitionHead | null): Promise<void> {
-    const { kind } = this.#options;
+    const { kind, alone } = this.#options;
     this.#head = head;
-    await this.#readAndOffer(null);
+    await this.#readAndOffer(alone && head?.origin === this.#origin ? head.version : null);
     if (this.#head !== null) await this.follow(this.#head);
     if (head !== null && this.#fault !== undefined) {
       throw new NexusError(
@@ -155,7 +161,7 @@ export class DefinitionSet {
       } catch (error) {
         this.#head = head;
         this.#followed = head.version;
-        this.#fault = messageOf(error);
+        this.#fault = (error as NexusError).message; // see #prepare
         const lines = { kind, version: head.version, from: head.origin, inUse: this.#inUse, why: this.#fault };
         logger.error(lines, 'the active definitions cannot be used by this node; earlier ones stay in use');
         return;
@@ -169,7 +175,7 @@ export class DefinitionSet {
     await this.#judgeFolder();
   }
 
-  view(): DefinitionSetView {
+  view(): DefinitionSet {
     const { kind, folder } = this.#options;
     const { state, version, fault } = this.#folder;
     const head = this.#head;
@@ -192,7 +198,7 @@ export class DefinitionSet {
   }
 
   async #readAndOffer(again: number | 'always' | null, check: (files: readonly DefinitionFile[]) => void = () => undefined): Promise<void> {
-    const { kind, folder, store, clock, logger, importing, node } = this.#options;
+    const { kind, folder, store, clock, logger, importing } = this.#options;
     const { mark, files, unread } = await this.#readWhole();
     check(files);
     this.#tellUnread(unread);
@@ -206,7 +212,7 @@ export class DefinitionSet {
     }
     const prepared = await this.#prepare(files, folder.path);
     if (importing === 'auto' || again === 'always') {
-      const origin = `${node}:${folder.path}`;
+      const origin = this.#origin;
       const result = await store.importDefinitions({ kind, fingerprint, files, origin, importedAt: clock.now(), again });
       this.#head = result.head;
       if (result.type === 'imported') logger.info({ kind, version: result.head.version, from: origin }, 'definitions were imported');
@@ -224,7 +230,7 @@ export class DefinitionSet {
     try {
       return await this.#options.prepare(files, place);
     } catch (cause) {
-      throw new NexusError('config_invalid', messageOf(cause), { cause });
+      throw new NexusError('config_invalid', cause instanceof Error ? cause.message : 'they cannot be used', { cause });
     }
   }
 
@@ -305,8 +311,4 @@ export class DefinitionSet {
 /** All else, such as a database that does not answer, says nothing of the files: they are offered again at the next look. */
 function isFaultOfFiles(error: unknown): error is NexusError {
   return error instanceof NexusError && error.code === 'config_invalid';
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

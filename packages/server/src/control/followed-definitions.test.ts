@@ -4,7 +4,7 @@ import { createIdSource, NexusError, systemClock, systemTimers } from '#core';
 import { ledgerRules } from '#ledger';
 import type { DefinitionFile, Store } from '#storage';
 import { openStore } from '#storage/drivers';
-import { type DefinitionFolder, DefinitionSet, type DefinitionSetOptions } from './definition-set.ts';
+import { type DefinitionFolder, FollowedDefinitions, type FollowedOptions } from './followed-definitions.ts';
 
 let store: Store;
 beforeEach(async () => {
@@ -54,10 +54,10 @@ function folderOf(name: string, text?: string) {
 type TestFolder = ReturnType<typeof folderOf>;
 
 /** A node whose definitions are texts; `broken` ones cannot be used, and `newer` ones not by every program. */
-async function node(source: TestFolder, options: Partial<DefinitionSetOptions> & { readonly old?: boolean } = {}) {
+async function node(source: TestFolder, options: Partial<FollowedOptions> & { readonly old?: boolean } = {}) {
   const { logger, lines } = createKeptLog();
   const decides = { by: 'nothing' };
-  const set = new DefinitionSet({
+  const set = new FollowedDefinitions({
     kind: 'policies',
     folder: source.folder,
     prepare: async (files) => {
@@ -75,7 +75,8 @@ async function node(source: TestFolder, options: Partial<DefinitionSetOptions> &
     timers: { sleep: async () => undefined },
     logger,
     importing: 'auto',
-    node: source.folder.path,
+    machine: source.folder.path.slice(1),
+    alone: false,
     ...options,
   });
   await set.open(await head());
@@ -101,7 +102,7 @@ describe('a node that starts', () => {
   it('imports what its folder holds, and decides by it [verifies nodes.definitions.order]', async () => {
     const a = await node(folderOf('a', 'one'));
     expect([a.by(), await version()]).toEqual(['one', 1]);
-    expect(a.set.view()).toMatchObject({ active: { version: 1, origin: '/a:/a' }, inUse: 1, folder: { state: 'active', version: 1 } });
+    expect(a.set.view()).toMatchObject({ active: { version: 1, origin: 'a:/a' }, inUse: 1, folder: { state: 'active', version: 1 } });
   });
 
   it('without a folder decides by what others have imported', async () => {
@@ -117,7 +118,20 @@ describe('a node that starts', () => {
     const restarted = await node(folderOf('old', 'one'));
     expect([restarted.by(), await version()]).toEqual(['two', 2]);
     expect(restarted.set.view()).toMatchObject({ inUse: 2, folder: { state: 'earlier', version: 1 } });
-    expect(restarted.says(/differs/)).toMatchObject([{ level: 'warn', fields: { holds: 'version 1', active: 2, from: '/new:/new' } }]);
+    expect(restarted.says(/differs/)).toMatchObject([{ level: 'warn', fields: { holds: 'version 1', active: 2, from: 'new:/new' } }]);
+  });
+
+  it('imports what its folder holds now, whatever that is, where the active version came from it and no other machine is there', async () => {
+    const source = folderOf('a', 'one');
+    await node(source, { alone: true });
+    await node(folderOf('other', 'two'), { alone: true });
+    expect((await node(source, { alone: true })).by()).toBe('two');
+    source.put('three');
+    await node(source, { alone: true });
+    source.put('one');
+    expect([(await node(source, { alone: true })).by(), await version()]).toEqual(['one', 4]);
+    source.put('three');
+    expect([(await node(source)).by(), await version()]).toEqual(['one', 4]);
   });
 
   it('does not start with files that cannot be used, or with an active version that cannot', async () => {
@@ -125,7 +139,7 @@ describe('a node that starts', () => {
     expect(await version()).toBeUndefined();
     await node(folderOf('b', 'newer'));
     await expect(node(folderOf('c'), { old: true })).rejects.toThrow(
-      'version 1 of the policies, imported from /b:/b, cannot be used: unknown action',
+      'version 1 of the policies, imported from b:/b, cannot be used: unknown action',
     );
   });
 
@@ -252,7 +266,7 @@ describe('a version of another node', () => {
     await node(folderOf('b', 'two'));
     await a.look();
     expect([a.by(), a.set.inUse]).toEqual(['two', 2]);
-    expect(a.says(/are in use/)).toMatchObject([{ fields: { version: 2, from: '/b:/b' } }]);
+    expect(a.says(/are in use/)).toMatchObject([{ fields: { version: 2, from: 'b:/b' } }]);
   });
 
   it('that this program cannot use leaves the one in use, and is told until a usable one comes', async () => {
