@@ -231,6 +231,30 @@ describe('a change of a folder', () => {
     expect((await definitions(server)).policies).toMatchObject({ inUse: 1, policyVersion });
   });
 
+  it('is imported only when that is asked for, where the configuration says so', async () => {
+    const folder = await folderOf('agents', { 'a.yaml': agent('a') });
+    const server = await start({ definitions: { import: 'manual', pollMs: 50 } });
+    await writeFile(join(folder, 'b.yaml'), agent('b'));
+    await server.app.reload();
+    expect([await agentNames(server), (await definitions(server)).agents.folder.state]).toEqual([['chat'], 'never-imported']);
+    await server.ask('POST', '/v1/definitions/agents/import');
+    expect(await agentNames(server)).toEqual(['a', 'b', 'chat']);
+  });
+
+  it('of another node that this program cannot use leaves this one not ready, with the reason', async () => {
+    const server = await start({ definitions: { pollMs: 50 } });
+    const files = [{ name: 'ops.cedar', text: 'permit (principal, action == Action::"of.tomorrow", resource);' }];
+    const head = { kind: 'policies' as const, fingerprint: 'f', origin: 'newer:/policies', importedAt: 1, again: null, files };
+    await server.app.store.importDefinitions(head);
+    await until('the answer', async () => (await fetch(`${server.url}/readyz`)).status === 503);
+    expect(await (await fetch(`${server.url}/readyz`)).json()).toMatchObject({
+      detail: expect.stringMatching(/^not ready: the active policies cannot be used by this node: .*ops\.cedar:1/),
+    });
+    expect((await definitions(server)).policies).toMatchObject({ active: { version: 1 }, inUse: null, fault: expect.any(String) });
+    await server.app.store.importDefinitions({ ...head, fingerprint: 'g', files: [{ name: 'ops.cedar', text: permitAll }] });
+    await until('the end of it', async () => (await fetch(`${server.url}/readyz`)).status === 200);
+  });
+
   it('is read at once where that is asked for', async () => {
     const folder = await folderOf('agents', { 'a.yaml': agent('a') });
     const server = await start({ definitions: { pollMs: 60_000 } });

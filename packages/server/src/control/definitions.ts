@@ -6,6 +6,7 @@ import type { DefinitionStore } from '#storage';
 import type { Logger } from '#telemetry';
 import { FollowedDefinitions, type FollowedOptions } from './followed-definitions.ts';
 import type { Nodes } from './nodes.ts';
+import { patientFolder } from './patient-folder.ts';
 
 /** The operator's policies and agents, which are the same on all nodes of a database. */
 export interface Definitions {
@@ -42,8 +43,12 @@ export interface DefinitionsOptions extends Omit<FollowedOptions, 'kind' | 'fold
  */
 export async function openDefinitions(options: DefinitionsOptions): Promise<DefinitionsOfNode> {
   const { store, timers, logger, kinds, policy, nodes, pollMs } = options;
-  const policies = new FollowedDefinitions({ ...options, kind: 'policies', ...kinds.policies });
-  const agents = new FollowedDefinitions({ ...options, kind: 'agents', ...kinds.agents });
+  const followed = (kind: DefinitionKind) => {
+    const { folder, prepare } = kinds[kind];
+    return new FollowedDefinitions({ ...options, kind, prepare, folder: patientFolder(folder, timers) });
+  };
+  const policies = followed('policies');
+  const agents = followed('agents');
   const sets = { policies, agents };
 
   let last: Promise<unknown> = Promise.resolve();

@@ -1,10 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createKeptLog } from '#apps/testing';
 import { createIdSource, NexusError, systemClock, systemTimers } from '#core';
+import { createManualTime } from '#core/testing';
 import { ledgerRules } from '#ledger';
 import type { DefinitionFile, Store } from '#storage';
 import { openStore } from '#storage/drivers';
 import { type DefinitionFolder, FollowedDefinitions, type FollowedOptions } from './followed-definitions.ts';
+import { patientFolder } from './patient-folder.ts';
 
 let store: Store;
 beforeEach(async () => {
@@ -229,6 +231,33 @@ describe('a change of the folder', () => {
       expect([a.by(), a.set.folderState]).toEqual(['two', 'active']);
     },
   );
+
+  it('that cannot be seen, as the folder does not answer, changes nothing and holds nothing up', async () => {
+    const time = createManualTime();
+    const source = folderOf('a', 'one');
+    let answer: (() => void) | undefined;
+    const asked = { times: 0, silent: false };
+    const mark = async () => {
+      asked.times += 1;
+      if (asked.silent) await new Promise<void>((resolve) => (answer = resolve));
+      return source.folder.mark();
+    };
+    const a = await node(source, { folder: patientFolder({ ...source.folder, mark }, time.timers) });
+    source.put('two');
+    asked.silent = true;
+    const looking = a.set.scan();
+    await time.advance(5_000);
+    await looking;
+    const before = asked.times;
+    await a.look();
+    expect([a.by(), a.set.folderState, asked.times]).toEqual(['one', 'broken', before]);
+    expect(a.set.view().folder.fault).toBe('/a does not answer; see to the file system that it lies on');
+    asked.silent = false;
+    answer?.();
+    await time.advance(0);
+    await a.look();
+    expect([a.by(), a.set.folderState, time.pending]).toEqual(['two', 'active', 0]);
+  });
 
   it('to nothing changes nothing, unless that is said', async () => {
     const source = folderOf('a', 'one');
