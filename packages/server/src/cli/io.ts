@@ -97,6 +97,7 @@ function outputOf(stream: NodeJS.WriteStream): Output {
   // A reader such as `head` may leave early; that is not a failure of ours.
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0);
+    if (error.code === 'EIO') return; // the terminal is gone: `onHangup` says so
     throw error;
   });
   return { write: (text) => void stream.write(text), isTty: stream.isTTY === true };
