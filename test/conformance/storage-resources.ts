@@ -63,7 +63,7 @@ export function describeResourceStore(open: () => Promise<Store>): void {
       expect(await store.getAgent(tenantId, 'alpha')).toBeNull(); // reading has stored nothing
       await store.putAgent(agent('beta', 'agv_own', 'api'));
       await store.putAgent(agent('epsilon', 'agv_own', 'api'));
-      await Promise.all([...shared, agent('beta', 'agv_newer', 'file')].map((row) => store.adoptAgent(row)));
+      await Promise.all([...shared, agent('beta', 'agv_newer', 'file')].map((row) => store.putAgent(row)));
       for (const limit of [1, 2, 3, 100]) {
         expect((await list(limit)).map(({ name, version }) => [name, version])).toEqual([
           ['alpha', 'agv_file'],
@@ -76,9 +76,9 @@ export function describeResourceStore(open: () => Promise<Store>): void {
       expect(await store.getAgent(tenantId, 'beta')).toMatchObject({ version: 'agv_own', source: 'api' });
       // What is put with the content of a file is the tenant's own all the same.
       await store.putAgent(agent('gamma', 'agv_file', 'api'));
-      await store.adoptAgent(agent('gamma', 'agv_newer', 'file'));
+      await store.putAgent(agent('gamma', 'agv_newer', 'file'));
       expect(await store.getAgent(tenantId, 'gamma')).toMatchObject({ version: 'agv_file', source: 'api' });
-      await store.adoptAgent(agent('alpha', 'agv_newer', 'file'));
+      await store.putAgent(agent('alpha', 'agv_newer', 'file'));
       expect(await store.getAgent(tenantId, 'alpha')).toMatchObject({ version: 'agv_newer', source: 'file' });
     });
 
@@ -88,6 +88,7 @@ export function describeResourceStore(open: () => Promise<Store>): void {
         keyId: ids.next<string>('key'),
         name: 'laptop \u0000',
         hash: 'ab',
+        secretId: null,
         scopes: ['runs', 'admin'],
         roles: ['lead', 'night.shift'],
         createdAt: 1,

@@ -3,6 +3,7 @@ import type { Store } from '../../packages/server/src/storage/index.ts';
 import { postgresSubject, type StoreSubject, sqliteSubject } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
 import { describeClocks } from './storage-clocks.ts';
+import { describeDefinitions } from './storage-definitions.ts';
 import { describeLedgerStore } from './storage-ledger.ts';
 import { describeLocks } from './storage-locks.ts';
 import { describeLedgerProcesses } from './storage-processes.ts';
@@ -12,7 +13,7 @@ import { describeSchema } from './storage-schema.ts';
 import { describeSessionLog } from './storage-sessions.ts';
 import { describeTurns } from './storage-turns.ts';
 
-function describeOn(subject: StoreSubject): void {
+function describeOn(subject: StoreSubject, fresh: () => Promise<StoreSubject>): void {
   const opened: Store[] = [];
   const open = async () => {
     const store = await subject.open();
@@ -29,6 +30,7 @@ function describeOn(subject: StoreSubject): void {
     describeSessionLog(open);
     describeTurns(open);
     describeResourceStore(open);
+    describeDefinitions(open, fresh);
     describeLedgerStore(subject, open);
     describeLedgerProcesses(subject, open);
     describeLocks(subject, open);
@@ -36,8 +38,13 @@ function describeOn(subject: StoreSubject): void {
   });
 }
 
-describeOn(sqliteSubject());
+describeOn(sqliteSubject(), async () => sqliteSubject());
 
 const postgres = await postgresSubject();
 if ('reason' in postgres) describe('store: postgres', () => it.skip(`not run: ${postgres.reason}`));
-else describeOn(postgres);
+else
+  describeOn(postgres, async () => {
+    const another = await postgresSubject();
+    if ('reason' in another) throw new Error(another.reason);
+    return another;
+  });

@@ -1,4 +1,4 @@
-import { type AgentDefinition, AgentDefinition as AgentDefinitionSchema, type TenantId } from '@nexus-agent/protocol';
+import { type AgentDefinition, AgentDefinition as AgentDefinitionSchema, type PolicyShortForm, type TenantId } from '@nexus-agent/protocol';
 import { LRUCache } from 'lru-cache';
 import { type Clock, canonicalJson, closest, createCountedCache, derivedId, NexusError } from '#core';
 import type { PolicyEngine } from '#policy';
@@ -17,14 +17,25 @@ export interface AgentCatalog extends AgentSource {
   /** Stores a definition and makes it the current one of its name. Throws for a policy that does not compile. */
   put(tenantId: TenantId, definition: AgentDefinition): Promise<AgentVersionRow>;
   list(tenantId: TenantId, page: PageRequest): Promise<PageOf<AgentVersionRow>>;
+  /**
+   * Checks agents that every tenant has; throws for a policy that does not compile. What comes back puts them in the place of the
+   * current ones, at once. A run keeps the version that it began with, also of an agent that is gone.
+   */
+  prepareShared(agents: readonly AgentDefinition[]): { use(): void };
 }
 
 export interface AgentCatalogOptions {
   readonly store: AgentStore;
   readonly clock: Clock;
   readonly policy: PolicyEngine;
-  /** Agents that every tenant has: from files, and built in. */
-  readonly shared: readonly { readonly definition: AgentDefinition; readonly source: 'file' | 'built-in' }[];
+  /** Agents that every tenant has besides those from files, which come by `prepareShared` and may hide these. */
+  readonly builtIn: readonly AgentDefinition[];
+}
+
+interface SharedAgent {
+  readonly definition: AgentDefinition;
+  readonly source: 'file' | 'built-in';
+  readonly version: string;
 }
 
 /** The version of a definition: an id that depends only on its content. */
@@ -38,16 +49,15 @@ function agentVersion(definition: AgentDefinition): string {
  */
 export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
   const { store, clock, policy } = options;
-  const shared = new Map(
-    options.shared.map(({ definition, source }) => [definition.name, { definition, source, version: agentVersion(definition) }]),
-  );
+  const builtIn = options.builtIn.map((definition) => sharedAgent(definition, 'built-in'));
+  /** Replaced as a whole. */
+  let shared: ReadonlyMap<string, SharedAgent> = new Map(builtIn);
   const versions = new LRUCache<string, AgentVersionRow>({
     maxSize: maxCacheChars,
     sizeCalculation: ({ definition }) => JSON.stringify(definition).length,
   });
   const since = clock.now();
   const stored = createCountedCache<string, true>(maxKnownStored);
-  for (const { definition } of options.shared) if (definition.policy !== undefined) policy.check(definition.policy);
 
   function remember(row: AgentVersionRow): AgentVersionRow {
     versions.set(`${row.tenantId}/${row.name}/${row.version}`, row);
@@ -55,13 +65,19 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
   }
 
   /** A shared agent becomes a stored version of the tenant when it is first used, so that runs can be read after the file changed. */
-  async function adopt(tenantId: TenantId, name: string): Promise<AgentVersionRow | null> {
-    const found = shared.get(name);
-    if (found === undefined) return null;
-    const row: AgentVersionRow = { ...found, tenantId, name, createdAt: clock.now() };
+  async function adopt(tenantId: TenantId, found: SharedAgent): Promise<AgentVersionRow> {
+    const { name } = found.definition;
+    const row: AgentVersionRow = {
+      tenantId,
+      name,
+      version: found.version,
+      source: found.source,
+      definition: found.definition,
+      createdAt: clock.now(),
+    };
     const key = `${tenantId}/${name}/${found.version}`;
     if (!stored.has(key)) {
-      await store.adoptAgent(row);
+      await store.putAgent(row);
       stored.set(key, true);
     }
     return remember(row);
@@ -86,8 +102,9 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
       if (known !== undefined) return known;
       const own = await store.getAgent(tenantId, name, version);
       if (own !== null && (version !== undefined || own.source === 'api')) return remember(own);
-      const fromFile = version === undefined || shared.get(name)?.version === version ? await adopt(tenantId, name) : null;
-      const row = fromFile ?? own;
+      // Looked up once: the agents may be replaced while this waits.
+      const common = shared.get(name);
+      const row = common !== undefined && (version === undefined || common.version === version) ? await adopt(tenantId, common) : null;
       if (row === null) {
         throw await unknownAgent(tenantId, name, version);
       }
@@ -108,5 +125,27 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
       return remember(row);
     },
     list,
+    prepareShared(agents) {
+      for (const { name, policy: form } of agents) if (form !== undefined) checkForm(policy, name, form);
+      const next = new Map([...builtIn, ...agents.map((definition) => sharedAgent(definition, 'file'))]);
+      return {
+        use() {
+          shared = next;
+        },
+      };
+    },
   };
+}
+
+function sharedAgent(definition: AgentDefinition, source: SharedAgent['source']): [string, SharedAgent] {
+  return [definition.name, { definition, source, version: agentVersion(definition) }];
+}
+
+function checkForm(policy: PolicyEngine, agent: string, form: PolicyShortForm): void {
+  try {
+    policy.check(form);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new NexusError('config_invalid', `the policy of agent ${agent}: ${why}`, { cause: error });
+  }
 }

@@ -97,6 +97,7 @@ it('says which keys could answer a question that asks for a role', async () => {
       keyId: `key_${name}`,
       name,
       hash: '',
+      secretId: null,
       scopes: ['approvals'],
       roles: ['lead'],
       createdAt: 1,

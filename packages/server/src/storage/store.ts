@@ -4,10 +4,13 @@ import { type BatchResult, commitBatch, createGroupCommit } from '#storage/commi
 import type { Commit, Store } from '#storage/contract';
 import { type Driver, databaseNow } from '#storage/program';
 import {
-  adoptAgent,
   answerApproval,
   claimRuns,
   closeSession,
+  definitionFiles,
+  definitionHeads,
+  findDefinitions,
+  forgetNode,
   getAgent,
   getApproval,
   getKey,
@@ -15,13 +18,16 @@ import {
   getSession,
   hasClaimable,
   heartbeat,
+  importDefinitions,
   listAgents,
   listApprovals,
   listBudgets,
   listDecisions,
   listExpiredReservations,
+  listKeySecrets,
   listKeys,
   listLedgerEntries,
+  listNodes,
   listReservations,
   listRuns,
   listSessions,
@@ -29,10 +35,12 @@ import {
   putAgent,
   putKey,
   readEvents,
+  reportNode,
   requestCancel,
   requeueRun,
   retireWorker,
   revokeKey,
+  settleKeySecrets,
 } from '#storage/tables';
 
 export interface StoreDependencies {
@@ -75,7 +83,6 @@ export function createStore(dependencies: StoreDependencies): Store {
     closeSession: (tenantId, sessionId, reason = 'the session was closed') => write(() => closeSession(tenantId, sessionId, reason)),
 
     putAgent: (row) => write(() => putAgent(row)),
-    adoptAgent: (row) => write(() => adoptAgent(row)),
     getAgent: (tenantId, name, version) => read(() => getAgent(tenantId, name, version)),
     listAgents: (tenantId, page, shared) => read(() => listAgents(tenantId, page, shared)),
 
@@ -94,6 +101,16 @@ export function createStore(dependencies: StoreDependencies): Store {
     getKey: (keyId) => read(() => getKey(keyId)),
     listKeys: (tenantId, page) => read(() => listKeys(tenantId, page)),
     revokeKey: (tenantId, keyId, at) => write(() => revokeKey(tenantId, keyId, at)),
+    settleKeySecrets: (brought, nowMs) => write(() => settleKeySecrets(brought, nowMs)),
+    listKeySecrets: () => read(listKeySecrets),
+
+    definitionHeads: () => read(definitionHeads),
+    findDefinitions: (kind, fingerprint) => read(() => findDefinitions(kind, fingerprint)),
+    definitionFiles: (kind, version) => read(() => definitionFiles(kind, version)),
+    importDefinitions: (request) => write(() => importDefinitions(request)),
+    reportNode: (row, forgetBefore) => write(() => reportNode(row, forgetBefore)),
+    forgetNode: (nodeId) => write(() => forgetNode(nodeId)),
+    listNodes: (seenSince) => read(() => listNodes(seenSince)),
 
     requestCancel: (tenantId, runId, reason) => write(() => requestCancel(tenantId, runId, reason)),
     requeueRun: (tenantId, runId, permit) => write(() => requeueRun(tenantId, runId, permit)),

@@ -39,7 +39,7 @@ export interface RouteResponse {
 export interface AdminQuestion<Body> {
   readonly action: AdminAction;
   readonly part: SystemPart;
-  /** What policies may read of it; by default what the body says, else what the path names. */
+  /** What policies may read of it; by default what the path names and the body says. */
   arguments?(body: Body): Readonly<Record<string, unknown>>;
 }
 

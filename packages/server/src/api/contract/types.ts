@@ -1,4 +1,4 @@
-import type { Administration, Agents, Approvals, Budgets, Models, Tools } from '#control';
+import type { Administration, Agents, Approvals, Budgets, Definitions, Models, Tools } from '#control';
 import type { Clock, IdSource, Timers } from '#core';
 import type { Keys } from '#identity';
 import type { Runs, Sessions } from '#runs';
@@ -27,6 +27,7 @@ export interface ApiConfig {
   readonly host: string;
   readonly port: number;
   readonly auth: { readonly allowedHosts: readonly string[]; readonly allowedOrigins: readonly string[] };
+  readonly cors: { readonly origins: readonly string[] };
   readonly limits: {
     readonly bodyBytes: number;
     /** A request that takes longer to arrive whole is cut off, at the next look: at most 30 s later. */
@@ -49,6 +50,7 @@ export interface ApiServices {
   readonly models: Models;
   readonly budgets: Budgets;
   readonly keys: Keys;
+  readonly definitions: Definitions;
 }
 
 export interface ApiDependencies {

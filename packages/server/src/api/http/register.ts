@@ -78,7 +78,7 @@ function callOf(route: Route, services: ApiServices, request: FastifyRequest, re
 
 function argumentsOf(asks: AdminQuestion<unknown>, { body, params }: Call<unknown, unknown>): Readonly<Record<string, unknown>> {
   if (asks.arguments !== undefined) return asks.arguments(body);
-  return body === undefined ? params : (body as Readonly<Record<string, unknown>>); // all bodies are objects
+  return { ...params, ...(body as Readonly<Record<string, unknown>> | undefined) }; // all bodies are objects
 }
 
 function send(answer: RouteAnswer, reply: FastifyReply, logger: ApiLogger): FastifyReply {

@@ -4,6 +4,7 @@ import { budgetCommands } from './budgets.ts';
 import { chatCommands } from './chat.ts';
 import type { Registrar } from './command.ts';
 import { configCommands } from './config.ts';
+import { definitionCommands } from './definitions.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { keyCommands } from './keys.ts';
@@ -25,6 +26,7 @@ export const commands: readonly ((registrar: Registrar) => void)[] = [
   toolCommands,
   modelCommands,
   budgetCommands,
+  definitionCommands,
   keyCommands,
   doctorCommand,
   migrateCommand,

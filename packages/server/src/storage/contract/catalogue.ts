@@ -13,11 +13,15 @@ export interface AgentVersionRow {
 
 /** What agents there are. */
 export interface AgentStore {
-  /** Inserts the version unless it exists, and makes it the current one of its name, from this source. */
+  /**
+   * Inserts the version unless it exists, and makes it the current one of its name; one from a file, or built in, never in the place
+   * of one that the tenant has put itself.
+   */
   putAgent(row: AgentVersionRow): Promise<void>;
-  /** Inserts the version unless it exists, and makes it the current one of its name unless the tenant put one itself (`api`). */
-  adoptAgent(row: AgentVersionRow): Promise<void>;
   getAgent(tenantId: TenantId, name: string, version?: string): Promise<AgentVersionRow | null>;
-  /** The current versions by name. Those that are `shared` by all tenants are among them, but for what the tenant put itself. */
+  /**
+   * The current versions by name. With those that are `shared` by all tenants: what the tenant put itself and, but for that, the shared
+   * ones; others from files are gone.
+   */
   listAgents(tenantId: TenantId, page: PageRequest, shared?: readonly AgentVersionRow[]): Promise<PageOf<AgentVersionRow>>;
 }

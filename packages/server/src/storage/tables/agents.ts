@@ -1,4 +1,3 @@
-import { sql } from 'kysely';
 import type { AgentVersionRow, PageOf, PageRequest } from '#storage/contract';
 import {
   change,
@@ -57,24 +56,8 @@ const setCurrentVersion = statement('set_current_version', ({ db }, params: { te
     .onConflict((conflict) => conflict.columns(['tenant_id', 'name']).doUpdateSet({ current_version: params.version })),
 );
 
-const setSource = statement('set_agent_source', ({ db }, params: { tenant: string; name: string; version: string; source: string }) =>
-  db
-    .updateTable('agent_versions')
-    .set({ source: params.source })
-    .where('tenant_id', '=', params.tenant)
-    .where('name', '=', params.name)
-    .where('version', '=', params.version),
-);
-
-export function* putAgent(agent: AgentVersionRow): Program<void> {
-  const written = yield* insertMany(agentVersions, [agentToRow(agent)], 'ignore');
-  const key = { tenant: agent.tenantId, name: agent.name, version: agent.version };
-  // The same content was known from elsewhere: it is the tenant's own from now on.
-  if (written === 0) yield* change(setSource, { ...key, source: agent.source });
-  yield* change(setCurrentVersion, key);
-}
-
-const setCurrentUnlessOwn = statement('set_current_unless_own', ({ db }, params: { tenant: string; name: string; version: string }) =>
+/** Never in the place of one that the tenant has put itself. */
+const setSharedVersion = statement('set_shared_version', ({ db }, params: { tenant: string; name: string; version: string }) =>
   db
     .insertInto('agents')
     .values({ tenant_id: params.tenant, name: params.name, current_version: params.version })
@@ -90,16 +73,30 @@ const setCurrentUnlessOwn = statement('set_current_unless_own', ({ db }, params:
                 .whereRef('v.tenant_id', '=', 'agents.tenant_id')
                 .whereRef('v.name', '=', 'agents.name')
                 .whereRef('v.version', '=', 'agents.current_version')
-                .where('v.source', '=', sql.lit('api')),
+                .where('v.source', '=', 'api'),
             ),
           ),
         ),
     ),
 );
 
-export function* adoptAgent(agent: AgentVersionRow): Program<void> {
+const ownVersion = statement('own_version', ({ db }, params: { tenant: string; name: string; version: string }) =>
+  db
+    .updateTable('agent_versions')
+    .set({ source: 'api' })
+    .where('tenant_id', '=', params.tenant)
+    .where('name', '=', params.name)
+    .where('version', '=', params.version)
+    .where('source', '<>', 'api'),
+);
+
+export function* putAgent(agent: AgentVersionRow): Program<void> {
+  const key = { tenant: agent.tenantId, name: agent.name, version: agent.version };
   yield* insertMany(agentVersions, [agentToRow(agent)], 'ignore');
-  yield* change(setCurrentUnlessOwn, { tenant: agent.tenantId, name: agent.name, version: agent.version });
+  if (agent.source !== 'api') return void (yield* change(setSharedVersion, key));
+  // The same content may have been known from a file.
+  yield* change(ownVersion, key);
+  yield* change(setCurrentVersion, key);
 }
 
 const agentVersion = statement('agent_version', ({ db }, params: { tenant: string; name: string; version: string }) =>
@@ -128,8 +125,8 @@ export function* getAgent(tenant: string, name: string, version?: string): Progr
   return row ? agentFromRow(row) : null;
 }
 
-/** Current versions by name, with those that all tenants have. */
-export function* listAgents(tenant: string, page: PageRequest, shared: readonly AgentVersionRow[] = []): Program<PageOf<AgentVersionRow>> {
+/** Current versions by name: all, or what the tenant put itself with those that all tenants have. */
+export function* listAgents(tenant: string, page: PageRequest, shared?: readonly AgentVersionRow[]): Program<PageOf<AgentVersionRow>> {
   const position = startOf(page, ['string']);
   const after = position === undefined ? '' : String(position[0]);
   const rows = yield* query(({ db }) => {
@@ -141,12 +138,11 @@ export function* listAgents(tenant: string, page: PageRequest, shared: readonly 
       .selectAll('v')
       .where('a.tenant_id', '=', tenant);
     if (position) select = select.where('a.name', '>', after);
+    if (shared) select = select.where('v.source', '=', 'api');
     return select.orderBy('a.name').limit(page.limit + 1);
   });
-  const agents = new Map(shared.flatMap((agent) => (agent.name > after ? [[agent.name, agent] as const] : [])));
-  for (const agent of rows.map(agentFromRow)) {
-    if (agent.source === 'api' || (agents.get(agent.name)?.version ?? agent.version) === agent.version) agents.set(agent.name, agent);
-  }
+  const agents = new Map(shared?.flatMap((agent) => (agent.name > after ? [[agent.name, agent] as const] : [])));
+  for (const agent of rows.map(agentFromRow)) agents.set(agent.name, agent);
   const sorted = [...agents.values()].sort((one, other) => (one.name < other.name ? -1 : 1)).slice(0, page.limit + 1);
   return cutPage(
     sorted,

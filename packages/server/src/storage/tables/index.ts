@@ -4,6 +4,8 @@ import { approvals } from './approvals.ts';
 import { budgets } from './budgets.ts';
 import { idempotencyKeys } from './claims.ts';
 import { policyDecisions } from './decisions.ts';
+import { definitions, nodes } from './definitions.ts';
+import { keySecrets } from './key-secrets.ts';
 import { apiKeys } from './keys.ts';
 import { workers } from './queue.ts';
 import { ledgerEntries, reservations } from './reservations.ts';
@@ -11,7 +13,7 @@ import { runEvents } from './run-events.ts';
 import { runs } from './runs.ts';
 import { sessions } from './sessions.ts';
 
-export { adoptAgent, getAgent, listAgents, putAgent } from './agents.ts';
+export { getAgent, listAgents, putAgent } from './agents.ts';
 export {
   answerApproval,
   approvalToRow,
@@ -24,7 +26,17 @@ export { insertBudgets, listBudgets, lockBudgets, scopeText, updateBudgets } fro
 export { type ClaimRow, insertClaims, selectClaims } from './claims.ts';
 export { closeSession } from './closing.ts';
 export { decisionToRow, insertDecisions, listDecisions } from './decisions.ts';
-export { getKey, listKeys, putKey, revokeKey } from './keys.ts';
+export {
+  definitionFiles,
+  definitionHeads,
+  findDefinitions,
+  forgetNode,
+  importDefinitions,
+  listNodes,
+  reportNode,
+} from './definitions.ts';
+export { listKeySecrets, putKey, settleKeySecrets } from './key-secrets.ts';
+export { getKey, listKeys, revokeKey } from './keys.ts';
 export { cancelRequest, claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker } from './queue.ts';
 export {
   type EntryRow,
@@ -60,8 +72,11 @@ export const tables = [
   apiKeys,
   approvals,
   budgets,
+  definitions,
   idempotencyKeys,
+  keySecrets,
   ledgerEntries,
+  nodes,
   policyDecisions,
   reservations,
   runEvents,
