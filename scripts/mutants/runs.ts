@@ -37,11 +37,11 @@ export const runMutants: readonly Mutant[] = [
   {
     bug: 'the state moves on before the store has answered',
     file: `${runs}/drive/writer.ts`,
-    replace: '    const result = await commitProposal(engine.store, fence, this.#state.lastSeq, whole);\n',
-    by: `    const before = this.#state;
-    this.#state = foldNew(before, assumedEvents(proposal));
-    const result = await commitProposal(engine.store, fence, before.lastSeq, whole);
-    if (result.type === 'committed') this.#state = before;\n`,
+    replace: '      const answer = await commitProposal(engine.store, fence, lastSeq, whole);\n',
+    by: `      const before = this.#state;
+      this.#state = foldNew(before, assumedEvents(proposal));
+      const answer = await commitProposal(engine.store, fence, lastSeq, whole);
+      if (answer.type === 'committed') this.#state = before;\n`,
     tests: writerTests,
   },
   {

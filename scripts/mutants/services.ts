@@ -149,8 +149,8 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'the secret of a key is not compared',
     file: `${server}/identity/keys.ts`,
-    replace: 'given.length !== kept.length || !timingSafeEqual(given, kept)',
-    by: 'given.length !== kept.length',
+    replace: 'a.length === b.length && timingSafeEqual(a, b)',
+    by: 'a.length === b.length',
     tests: sessionTests,
   },
   {
