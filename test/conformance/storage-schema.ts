@@ -5,7 +5,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { TenantId } from '@nexus-agent/protocol';
 import pg from 'pg';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { initial, tables } from '../../packages/server/src/storage/testing/index.ts';
+import { createPostgresDialect, createSqliteDialect, initial, tables } from '../../packages/server/src/storage/testing/index.ts';
 import { acquirePostgres } from '../support/postgres.ts';
 import { type DatabaseLocation, newTenant, openTestStore, type StoreSubject, sessionRow } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
@@ -22,6 +22,7 @@ export function describeSchema(name: StoreSubject['name']): void {
         { version: 2 },
         { version: 3 },
         { version: 4 },
+        { version: 8 },
       ]);
       const session = sessionRow(newTenant());
       const first = await openTestStore(location);
@@ -52,7 +53,7 @@ export function describeSchema(name: StoreSubject['name']): void {
 
     it('of the first version is brought up with its rows in place', async () => {
       const location = await emptyDatabase(name);
-      const types = name === 'sqlite' ? { text: 'text', clustered: ' without rowid' } : { text: 'text collate "C"', clustered: '' };
+      const { migrationTypes: types } = name === 'sqlite' ? createSqliteDialect() : createPostgresDialect();
       const marks = 'create table schema_migrations (version integer not null primary key, name text not null, applied_at bigint not null)';
       const held = `'["tenant:t|tokens|total"]'`;
       for (const sql of [
@@ -67,7 +68,7 @@ export function describeSchema(name: StoreSubject['name']): void {
       }
       const store = await openTestStore(location);
       const tenantId = TenantId.parse('t');
-      const fields = { runId: null, rows: ['tenant:t|tokens|total'], grantedWallMs: null, expiresAt: 1 };
+      const fields = { runId: null, subject: null, rows: ['tenant:t|tokens|total'], grantedWallMs: null, expiresAt: 1 };
       expect(await store.listReservations(tenantId, {})).toEqual([
         { ...fields, reservationId: 'a', state: 'open', amounts: { tokens: 5 }, grantedTokens: null, charged: null, closedAt: null },
         { ...fields, reservationId: 'b', state: 'charged', amounts: { tokens: 7 }, grantedTokens: 7, charged: { tokens: 7 }, closedAt: 2 },

@@ -21,6 +21,8 @@ export type {
   SessionRow,
   Store,
   StoredEvent,
+  UsageQuery,
+  UsageSum,
 } from '#storage/contract';
 export { createSharedClock, type SharedClock } from './shared-clock.ts';
 export { viewPage } from './view-page.ts';

@@ -1,4 +1,4 @@
-import type { Clock, IdSource, Timers } from '#core';
+import { type Clock, type IdSource, NexusError, type Timers } from '#core';
 import type { LedgerRules } from '#ledger';
 import { type BatchResult, commitBatch, createGroupCommit } from '#storage/commit';
 import type { Commit, Store } from '#storage/contract';
@@ -32,6 +32,7 @@ import {
   requeueRun,
   retireWorker,
   revokeKey,
+  usage,
 } from '#storage/tables';
 
 export interface StoreDependencies {
@@ -52,8 +53,13 @@ const defaultTransaction = { maxCommits: 256, maxCharacters: 4_000_000 };
 export function createStore(dependencies: StoreDependencies): Store {
   const { driver, ledgerRules, clock, timers, ids, timeoutMs, transaction = defaultTransaction } = dependencies;
   const { maxCommits, maxCharacters } = transaction;
-  const flush = (commits: readonly Commit[], withinMs: number): Promise<readonly BatchResult[]> =>
-    driver.write(() => commitBatch({ ledgerRules, ids, nowMs: clock.now(), maxCharacters }, commits), { withinMs });
+  const apply = (commits: readonly Commit[], alone: boolean, withinMs: number) =>
+    driver.write(() => commitBatch({ ledgerRules, ids, nowMs: clock.now(), maxCharacters, alone }, commits), { withinMs });
+  const flush = async (commits: readonly Commit[], withinMs: number): Promise<readonly BatchResult[]> => {
+    const results = (await apply(commits, false, withinMs)) ?? (await apply(commits, true, withinMs));
+    if (results === null) throw new NexusError('internal', 'a batch that has the books alone cannot ask for them');
+    return results;
+  };
   const group = createGroupCommit({ flush, maxCommits, timeoutMs, clock, timers });
   const { read, write } = driver;
   let closing: Promise<void> | undefined;
@@ -83,6 +89,7 @@ export function createStore(dependencies: StoreDependencies): Store {
     listExpiredReservations: (nowMs, limit) => read(() => listExpiredReservations(nowMs, limit)),
     listReservations: (tenantId, filter) => read(() => listReservations(tenantId, filter)),
     listLedgerEntries: (tenantId, filter, page) => read(() => listLedgerEntries(tenantId, filter, page)),
+    usage: (tenantId, query, page) => read(() => usage(tenantId, query, page)),
 
     listDecisions: (tenantId, filter, page) => read(() => listDecisions(tenantId, filter, page)),
 

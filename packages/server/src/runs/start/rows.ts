@@ -41,6 +41,9 @@ export interface NewRun {
   readonly model?: string | undefined;
   readonly budget?: BudgetLimits | undefined;
   readonly parentRunId?: RunId;
+  /** For whom it works, if not for those of the session. */
+  readonly user?: string | null | undefined;
+  readonly project?: string | null | undefined;
   readonly traceId: string | null;
 }
 
@@ -69,6 +72,8 @@ export function newRun(engine: Engine, session: SessionRow, agent: AgentVersionR
     cancelRequested: null,
     budget: given.budget ?? null,
     traceId: given.traceId,
+    user: given.user ?? session.user,
+    project: given.project ?? session.project,
     createdAt: now,
     updatedAt: now,
   };
@@ -82,6 +87,11 @@ export function runLimits(runId: RunId, ...limits: readonly (BudgetLimits | unde
     if (values.length > 0) least[unit] = Math.min(...values);
   }
   return limitOperations({ kind: 'run', id: runId }, least, { unlimited: 'ignore' });
+}
+
+/** For whom a run works, as far as anybody was named. */
+export function payersOf({ user, project }: { readonly user?: string | null | undefined; readonly project?: string | null | undefined }) {
+  return { ...(typeof user === 'string' ? { user } : {}), ...(typeof project === 'string' ? { project } : {}) };
 }
 
 /** What a person said: the input, then what they attached. */

@@ -2,6 +2,7 @@ import { NexusError } from '#core';
 import type { Commit, CommitResult } from '#storage/contract';
 import { type Program, together } from '#storage/program';
 import { approvalHandler } from './approvals.ts';
+import { booksHandler } from './books.ts';
 import { claimHandler } from './claims.ts';
 import { createRunHandler } from './create-run.ts';
 import { decisionHandler } from './decisions.ts';
@@ -15,7 +16,9 @@ import { wakeHandler } from './wake.ts';
 import { createWorkingRuns } from './working-runs.ts';
 import { createWorkingSessions } from './working-sessions.ts';
 
-export interface BatchContext extends Omit<Batch, 'tenantId'> {
+export interface BatchContext extends Omit<Batch, 'tenantId' | 'books'> {
+  /** The books of the tenant are to be had for itself: asked for after a try without it said so. */
+  readonly alone?: boolean;
   /** A transaction takes no further commits once it holds this many characters of events. */
   readonly maxCharacters: number;
 }
@@ -31,6 +34,7 @@ function handlersOf(batch: Batch): readonly Handler[] {
   const working = createWorkingRuns(batch);
   const sessions = createWorkingSessions(batch, working);
   return [
+    booksHandler(batch),
     claimHandler(batch),
     createRunHandler(working),
     sessionHandler(batch),
@@ -49,10 +53,13 @@ function handlersOf(batch: Batch): readonly Handler[] {
  * Applies commits of one tenant, in order, inside the caller's transaction. Locks are taken in one global order (sessions,
  * runs, reservations, budget rows, each sorted), so that concurrent batches, sweeps and claims cannot deadlock; then each
  * commit is decided in memory, and one that is refused, fenced, a duplicate or fails leaves no trace. Answers the commits
- * that the transaction has taken: those after them, if any, have not been decided.
+ * that the transaction has taken: those after them, if any, have not been decided. Null: nothing was done, as the books must be had
+ * `alone`.
  */
-export function* commitBatch(context: BatchContext, commits: readonly Commit[]): Program<readonly BatchResult[]> {
-  const batch: Batch = { ...context, tenantId: commits[0]?.tenantId ?? '' };
+export function* commitBatch(context: BatchContext, commits: readonly Commit[]): Program<readonly BatchResult[] | null> {
+  const counts = commits.some(({ ledger }) => ledger?.some(({ type, ...of }) => type === 'unlimit' || ('counted' in of && of.counted)));
+  const books = { alone: context.alone === true || counts, mustBeAlone: false };
+  const batch: Batch = { ...context, tenantId: commits[0]?.tenantId ?? '', books };
   const handlers = handlersOf(batch);
   let failed: Map<Commit, unknown> | undefined;
   for (const commit of commits) {
@@ -70,6 +77,7 @@ export function* commitBatch(context: BatchContext, commits: readonly Commit[]):
     if (load) loads.push(load);
   }
   yield* together(loads);
+  if (books.mustBeAlone) return null;
   const results: BatchResult[] = [];
   let characters = 0;
   for (const commit of commits) {

@@ -4,7 +4,7 @@ export type { DecisionRow } from './audit.ts';
 export type { AgentStore, AgentVersionRow } from './catalogue.ts';
 export type { Commit, CommitResult, CommitStore, IdempotencyClaim, Placed, PlaceInLog } from './commit.ts';
 export type { IdentityStore, KeyRow } from './identity.ts';
-export type { LedgerStore } from './ledger.ts';
+export type { LedgerStore, UsageQuery, UsageSum } from './ledger.ts';
 export type { PageOf, PageRequest } from './pages.ts';
 export type { Queue } from './queue.ts';
 export type { RunPatch, RunRow, RunStore, SessionRow, StoredEvent, Waiting } from './runs.ts';

@@ -55,6 +55,8 @@ export async function openPostgres(options: PostgresOptions): Promise<Driver> {
         return prepared(connection, postgresSets.select(request), [request.tenantId, request.keys]);
       case 'now':
         return prepared(connection, 'select (extract(epoch from clock_timestamp()) * 1000)::bigint as now', []);
+      case 'books':
+        return prepared(connection, request.alone ? takeBooks : shareBooks, [request.tenantId]);
       case 'all':
         return { rows: [], changes: 0, parts: await inOrder(request.requests.map((each) => execute(connection, each))) };
       default:
@@ -158,6 +160,9 @@ export async function openPostgres(options: PostgresOptions): Promise<Driver> {
   };
 }
 
+/** The first number names what is locked, the second whose. */
+const shareBooks = 'select pg_advisory_xact_lock_shared(481516, hashtext($1))';
+const takeBooks = 'select pg_advisory_xact_lock(481516, hashtext($1))';
 const begin = 'begin isolation level read committed';
 
 /** Settings of the transaction that is open. */

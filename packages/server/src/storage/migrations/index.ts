@@ -4,10 +4,11 @@ import { initial } from './001-initial.ts';
 import { expiryCharges } from './002-expiry-charges.ts';
 import { leaseLengths } from './003-lease-lengths.ts';
 import { sessionLog } from './004-session-log.ts';
+import { usageAndRetention } from './008-usage-and-retention.ts';
 import type { Migration, MigrationTypes } from './migration.ts';
 
-const migrations: readonly Migration[] = [initial, expiryCharges, leaseLengths, sessionLog];
-const schemaVersion = migrations.length;
+const migrations: readonly Migration[] = [initial, expiryCharges, leaseLengths, sessionLog, usageAndRetention];
+const schemaVersion = Math.max(...migrations.map(({ version }) => version));
 
 const schemaMigrations = defineTable('schema_migrations', { version: 'int', name: 'text', applied_at: 'int' });
 

@@ -4,6 +4,7 @@ export { beyond, cutPage, startOf } from './paging.ts';
 export {
   type DialectParts,
   databaseNow,
+  lockBooks,
   type Params,
   type Program,
   type QueryBuilder,

@@ -66,8 +66,19 @@ export type Request =
       readonly lock: boolean;
     }
   | { readonly type: 'now' }
+  /**
+   * Until the transaction ends, the books of the tenant are shared with others that share them, or had alone. Whoever books shares
+   * them; a balance that begins with what was spent before it was there is counted alone, so that no entry is on its way to the
+   * ledger meanwhile and nobody books without seeing the new balance. Asked for before all other locks, so that whoever waits holds
+   * nothing. SQLite has one writer and needs none.
+   */
+  | { readonly type: 'books'; readonly tenantId: string; readonly alone: boolean }
   /** Run in order and sent together; answered by `parts`. With `last`, nothing follows: the driver may send the end of the transaction with them. */
   | { readonly type: 'all'; readonly requests: readonly Request[]; readonly last: boolean };
+
+export function* lockBooks(tenantId: string, alone: boolean): Program<void> {
+  yield { type: 'books', tenantId, alone };
+}
 
 /** Milliseconds since 1970 by the database's clock. */
 export function* databaseNow(): Program<number> {

@@ -1,4 +1,5 @@
 /** The door of the tables: what is read and written of each, with its queries. */
+import { ledgerDays } from './accounts.ts';
 import { agents, agentVersions } from './agents.ts';
 import { approvals } from './approvals.ts';
 import { budgets } from './budgets.ts';
@@ -11,6 +12,7 @@ import { runEvents } from './run-events.ts';
 import { runs } from './runs.ts';
 import { sessions } from './sessions.ts';
 
+export { spentSoFar, usage } from './accounts.ts';
 export { getAgent, listAgents, putAgent } from './agents.ts';
 export {
   answerApproval,
@@ -20,7 +22,7 @@ export {
   insertApprovals,
   listApprovals,
 } from './approvals.ts';
-export { insertBudgets, listBudgets, lockBudgets, scopeText, updateBudgets } from './budgets.ts';
+export { insertBudgets, listBudgets, lockBudgets, readBudgets, scopeText, updateBudgets } from './budgets.ts';
 export { type ClaimRow, insertClaims, selectClaims } from './claims.ts';
 export { decisionToRow, insertDecisions, listDecisions } from './decisions.ts';
 export { getKey, listKeys, putKey, revokeKey } from './keys.ts';
@@ -60,6 +62,7 @@ export const tables = [
   approvals,
   budgets,
   idempotencyKeys,
+  ledgerDays,
   ledgerEntries,
   policyDecisions,
   reservations,
