@@ -30,6 +30,18 @@ export const requirements = {
     behaviour: 'A refusal names the scope, the unit, what was asked and what is left, and leaves no trace in any scope.',
   },
   'budget.window.rolls': { promise: 1, behaviour: 'A day or month window starts anew at its boundary; total never does.' },
+  'budget.window.counted': {
+    promise: 1,
+    behaviour: 'A new limit begins with what was spent in its window, exactly, also while others book.',
+  },
+  'budget.user.default': {
+    promise: 1,
+    behaviour: 'A limit for every user holds for each who has none of their own, with what they have spent already.',
+  },
+  'budget.usage': {
+    promise: 1,
+    behaviour: 'What was spent is summed by day, user, agent, model and project, of one tenant, to the last micro-dollar.',
+  },
   'budget.expiry.charged': { promise: 1, behaviour: 'An expired reservation is charged its maximum.' },
   'budget.late.usage': { promise: 1, behaviour: 'A settlement after expiry books the excess as late usage and flags it.' },
   'budget.max-tokens.clamped': {

@@ -2,6 +2,7 @@ import { afterAll, describe, it } from 'vitest';
 import type { Store } from '../../packages/server/src/storage/index.ts';
 import { postgresSubject, type StoreSubject, sqliteSubject } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
+import { describeAccounts } from './storage-accounts.ts';
 import { describeClocks } from './storage-clocks.ts';
 import { describeLedgerStore } from './storage-ledger.ts';
 import { describeLocks } from './storage-locks.ts';
@@ -28,6 +29,7 @@ function describeOn(subject: StoreSubject): void {
     describeSessionLog(open);
     describeResourceStore(open);
     describeLedgerStore(subject, open);
+    describeAccounts(subject, open);
     describeLedgerProcesses(subject, open);
     describeLocks(subject, open);
     describeClocks(subject, open);

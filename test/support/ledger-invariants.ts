@@ -50,3 +50,19 @@ export async function auditLedger(store: Store, tenantId: TenantId, nowMs = Date
   }
   return problems;
 }
+
+/**
+ * Balances of the tenant, its projects, agents and users that differ from the sum of the entries that are for them: each begins with what
+ * was spent in its period before it was there, so that they must be equal whenever it came to be.
+ */
+export async function auditCounted(store: Store, tenantId: TenantId, nowMs = Date.now()): Promise<string[]> {
+  const rows = await all((page) => store.listBudgets(tenantId, {}, nowMs, page));
+  const entries = await all((page) => store.listLedgerEntries(tenantId, {}, page));
+  return rows.flatMap(({ scope, unit, window, period, spent }) => {
+    if (scope.kind === 'run' || scope.kind === 'session' || scope.id === '*') return [];
+    const { kind, id } = scope;
+    const own = entries.filter(({ subject, day }) => (kind === 'tenant' || subject[kind] === id) && day.startsWith(period));
+    const booked = own.reduce((sum, { amounts }) => sum + (amounts[unit] ?? 0), 0);
+    return booked === spent ? [] : [`${kind}:${id} ${unit} ${window}: spent ${spent}, the ledger says ${booked}`];
+  });
+}

@@ -49,7 +49,13 @@ export async function forkRun(
     decision: decision.record,
   });
   const { events } = forkEvents(journal, created, request.afterSeq);
-  const row = newRun(engine, session, agent, runId, { model, budget: request.budget, traceId, user: original.user, project: original.project });
+  const row = newRun(engine, session, agent, runId, {
+    model,
+    budget: request.budget,
+    traceId,
+    user: original.user,
+    project: original.project,
+  });
   const result = await engine.store.commit({
     tenantId,
     ...claimOf(principal, options, `fork:${original.runId}`, request, runId),

@@ -32,7 +32,13 @@ export async function startChild(engine: Engine, agents: AgentSource, parent: Ru
   const traceId = parent.traceparent?.split('-')[1] ?? null;
   await store.commit({
     tenantId: parent.tenantId,
-    createRun: newRun(engine, parent.session, agent, runId, { budget, parentRunId: parent.runId, traceId, user: parent.user, project: parent.project }),
+    createRun: newRun(engine, parent.session, agent, runId, {
+      budget,
+      parentRunId: parent.runId,
+      traceId,
+      user: parent.user,
+      project: parent.project,
+    }),
     ledger: runLimits(runId, budget, agent.definition.budget),
     events: [{ type: 'run.created', data: created }],
     idempotency: { key: `child:${runId}`, requestHash: runId, resourceId: runId },

@@ -56,10 +56,13 @@ function handlersOf(batch: Batch): readonly Handler[] {
  * that the transaction has taken: those after them, if any, have not been decided. Null: nothing was done, as the books must be had
  * `alone`.
  */
-export function* commitBatch(context: BatchContext, commits: readonly Commit[]): Program<readonly BatchResult[] | null> {
-  const counts = commits.some(({ ledger }) => ledger?.some(({ type, ...of }) => type === 'unlimit' || ('counted' in of && of.counted)));
-  const books = { alone: context.alone === true || counts, mustBeAlone: false };
-  const batch: Batch = { ...context, tenantId: commits[0]?.tenantId ?? '', books };
+export function* commitBatch(context: BatchContext, all: readonly Commit[]): Program<readonly BatchResult[] | null> {
+  // What is counted is read before anything is decided: a commit that counts comes first, so that nothing is booked before it.
+  const counting = all.findIndex((commit, index) => index > 0 && counts(commit));
+  const commits = counting < 0 ? all : all.slice(0, counting);
+  const [first] = commits;
+  const books = { alone: context.alone === true || (first !== undefined && counts(first)), mustBeAlone: false };
+  const batch: Batch = { ...context, tenantId: first?.tenantId ?? '', books };
   const handlers = handlersOf(batch);
   let failed: Map<Commit, unknown> | undefined;
   for (const commit of commits) {
@@ -90,6 +93,11 @@ export function* commitBatch(context: BatchContext, commits: readonly Commit[]):
   for (const handler of handlers) handler.write?.(writes);
   yield* together(writes, { last: true });
   return results;
+}
+
+/** Whether it changes limits that others read, or begins a balance with what was spent before. */
+function counts({ ledger = none }: Commit): boolean {
+  return ledger.some((operation) => operation.type === 'unlimit' || (operation.type === 'limit' && operation.counted === true));
 }
 
 const none: readonly never[] = [];

@@ -1,10 +1,11 @@
-import type { BudgetRefusal } from '@nexus-agent/protocol';
+import { type BudgetRefusal, BudgetWindow, budgetUnits } from '@nexus-agent/protocol';
 import {
   everyUser,
   type LedgerOperation,
   type LedgerOutcome,
   type LedgerRow,
   type LedgerRowKey,
+  periodAt,
   type ReservationRow,
   rowKey,
   scopeKey,
@@ -69,6 +70,18 @@ export function ledgerHandler(batch: Batch): Handler {
         for (const [id, reservation] of change.reservations) reservations.set(id, reservation);
         for (const [key, row] of change.rows) balances.set(key, row);
         entries.push(...booked);
+        // The balance of a user may yet come to be in this batch.
+        for (const { subject, amounts, day } of change.entries) {
+          if (subject.user === null || counted.size === 0) continue;
+          for (const unit of budgetUnits) {
+            for (const window of windows) {
+              const key = rowKey({ kind: 'user', id: subject.user }, unit, window);
+              const before = counted.get(key);
+              if (before !== undefined && !balances.all.has(key) && day.startsWith(periodAt(window, nowMs)))
+                counted.set(key, before + (amounts[unit] ?? 0));
+            }
+          }
+        }
       };
     },
     write(writes) {
@@ -82,6 +95,8 @@ export function ledgerHandler(batch: Batch): Handler {
     },
   };
 }
+
+const windows = BudgetWindow.options;
 
 type CountedLimit = Extract<LedgerOperation, { type: 'limit' }>;
 
@@ -116,9 +131,10 @@ function* load(
   const rows = yield* lockBudgets(tenantId, scopes);
   for (const row of [...defaults, ...rows]) balances.load(rowKey(row.scope, row.unit, row.window), row);
   // Balances that may come to be here, and begin with what was spent before.
-  const begins = [...wanted.limits];
-  for (const { scope, unit, window, limit } of balances.all.values()) {
-    if (scopeKey(scope) === forAll && limit !== null) for (const user of users) begins.push({ type: 'limit', scope: scopeOfKey(user), unit, window, limit });
+  const begins: Omit<CountedLimit, 'type' | 'limit'>[] = [...wanted.limits];
+  for (const { scope, unit, window, limit } of [...balances.all.values(), ...wanted.limits]) {
+    if (limit === null || scopeKey(scope) !== forAll) continue;
+    for (const user of users) begins.push({ scope: scopeOfKey(user), unit, window });
   }
   for (const { scope, unit, window } of begins) {
     const key = rowKey(scope, unit, window);

@@ -65,7 +65,7 @@ function entriesOf(tenant: string, { kind, id }: BudgetScope, inPeriod: Expressi
     case 'run':
       // What sub-agents use is charged to the runs that they work for, too.
       return sql`with recursive family(run_id) as (
-          select cast(${id} as text) union
+          select run_id from runs where tenant_id = ${tenant} and run_id = ${id} union
           select r.run_id from runs r join family f on r.parent_run_id = f.run_id where r.tenant_id = ${tenant}
         ) ${entries} and run_id in (select run_id from family)`;
     case 'session':

@@ -1,6 +1,6 @@
 import type { BudgetAmounts, RunId, TenantId } from '@nexus-agent/protocol';
 import { sql } from 'kysely';
-import { type LedgerEntry, type ReservationRow, type Subject } from '#ledger';
+import type { LedgerEntry, ReservationRow, Subject } from '#ledger';
 import type { PageOf, PageRequest } from '#storage/contract';
 import {
   beyond,
