@@ -77,6 +77,6 @@ export {
 } from './resources/runs.ts';
 export { Session, SessionCreateRequest } from './resources/sessions.ts';
 export { ToolExecuteRequest, ToolExecuteResult, ToolInfo } from './resources/tools.ts';
-export { UsageRow } from './resources/usage.ts';
+export { UsageBy, UsageRow } from './resources/usage.ts';
 export { createSseDecoder, type SseDecoder, SseTooLargeError } from './sse.ts';
 export { terminalEventTypes } from './terminal-events.ts';

@@ -13,6 +13,7 @@ import { runCommands } from './runs.ts';
 import { serveCommand } from './serve.ts';
 import { sessionCommands } from './sessions.ts';
 import { toolCommands } from './tools.ts';
+import { usageCommand } from './usage.ts';
 
 /** All commands, in the order in which help shows them. */
 export const commands: readonly ((registrar: Registrar) => void)[] = [
@@ -25,6 +26,7 @@ export const commands: readonly ((registrar: Registrar) => void)[] = [
   toolCommands,
   modelCommands,
   budgetCommands,
+  usageCommand,
   keyCommands,
   doctorCommand,
   migrateCommand,

@@ -2,19 +2,17 @@ import type { PolicyShortForm, Session } from '@nexus-agent/protocol';
 import { type CliContext, withClient } from '../context.ts';
 import { amount } from '../describe-event.ts';
 import { brief, clean, fields, table } from '../style.ts';
-import { dollarOption, type Registrar, wholeNumber, withPages } from './command.ts';
+import { type BudgetFlags, budgetOf, withBudget } from './budget-flags.ts';
+import { type Registrar, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
 
 export function sessionCommands({ program, action }: Registrar): void {
   const session = program.command('sessions').description('sessions with their budgets and policies');
   withPages(session.command('list', { isDefault: true }).description('list sessions')).action(action(list));
-  session
-    .command('create')
-    .description('create a session')
+  withBudget(session.command('create').description('create a session'), 'session')
     .option('--agent <name>', 'agent of the session')
-    .option('--budget-usd <amount>', 'limit in US dollars', dollarOption)
-    .option('--budget-tokens <amount>', 'limit in tokens', wholeNumber)
-    .option('--budget-tool-calls <amount>', 'limit in tool calls', wholeNumber)
+    .option('--user <name>', 'whose budget pays, too')
+    .option('--project <name>', 'whose budget pays, too')
     .option('--allow <pattern...>', 'tools that may run')
     .option('--approve <pattern...>', 'tools that need a person')
     .option('--deny <pattern...>', 'tools that may not run')
@@ -35,24 +33,17 @@ async function list(context: CliContext, options: PageFlags): Promise<undefined>
   ]);
 }
 
-interface CreateFlags {
+interface CreateFlags extends BudgetFlags {
   readonly agent?: string;
-  /** In millionths. */
-  readonly budgetUsd?: number;
-  readonly budgetTokens?: number;
-  readonly budgetToolCalls?: number;
+  readonly user?: string;
+  readonly project?: string;
   readonly allow?: string[];
   readonly approve?: string[];
   readonly deny?: string[];
 }
 
 async function create(context: CliContext, flags: CreateFlags): Promise<undefined> {
-  const { agent, budgetUsd, budgetTokens, budgetToolCalls, allow, approve, deny } = flags;
-  const budget = {
-    ...(budgetUsd === undefined ? {} : { costMicroUsd: budgetUsd }),
-    ...(budgetTokens === undefined ? {} : { tokens: budgetTokens }),
-    ...(budgetToolCalls === undefined ? {} : { toolCalls: budgetToolCalls }),
-  };
+  const { agent, user, project, allow, approve, deny } = flags;
   const policy: PolicyShortForm = {
     ...(allow === undefined ? {} : { allow }),
     ...(approve === undefined ? {} : { approve }),
@@ -61,7 +52,9 @@ async function create(context: CliContext, flags: CreateFlags): Promise<undefine
   const session = await withClient(context, (client) =>
     client.sessions.create({
       ...(agent === undefined ? {} : { agent }),
-      ...(Object.keys(budget).length === 0 ? {} : { budget }),
+      ...(user === undefined ? {} : { user }),
+      ...(project === undefined ? {} : { project }),
+      ...budgetOf(flags),
       ...(Object.keys(policy).length === 0 ? {} : { policy }),
     }),
   );
@@ -111,6 +104,8 @@ function sessionText({ out }: CliContext, session: Session): string {
       ['session', session.id],
       ['status', session.status],
       ['agent', `${session.agent} (${session.agentVersion})`],
+      ['user', session.user],
+      ['project', session.project],
       ['allow', allow?.join(' ')],
       ['approve', approve?.join(' ')],
       ['deny', deny?.join(' ')],

@@ -1,4 +1,4 @@
-import type { BudgetAmounts, BudgetScope, RunId, TenantId } from '@nexus-agent/protocol';
+import type { BudgetScope, BudgetUnit, RunId, TenantId } from '@nexus-agent/protocol';
 import type { LedgerEntry, LedgerRow, ReservationRow } from '#ledger';
 import type { PageOf, PageRequest } from './pages.ts';
 
@@ -14,7 +14,7 @@ export interface UsageSum {
   /** '' where nobody was named. */
   readonly name: string;
   readonly settlements: number;
-  readonly amounts: Required<BudgetAmounts>;
+  readonly amounts: Readonly<Record<BudgetUnit, number>>;
 }
 
 /** The books. They are written by commits. */
