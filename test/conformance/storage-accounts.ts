@@ -22,7 +22,7 @@ function call(id: string, scopes: readonly BudgetScope[], tokens: number, runId:
 }
 
 function limit(scope: BudgetScope, amount: number | null, window: BudgetWindow = 'total'): LedgerOperation {
-  return { type: 'limit', scope, unit: 'tokens', window, limit: amount, counted: true };
+  return { type: 'limit', scope, unit: 'tokens', window, limit: amount };
 }
 
 /** What is kept of whom charges are for: new limits, limits for every user, and sums. */

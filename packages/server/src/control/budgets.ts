@@ -49,7 +49,7 @@ export function createBudgets({ store, clock }: BudgetsDependencies): Budgets {
       checkTenant(principal, scope);
       if (scope.id === everyUser.id && scope.kind !== everyUser.kind)
         throw new NexusError('invalid_request', `there is no limit for every ${scope.kind}: only user:* stands for all of its kind`);
-      await store.commit({ tenantId: principal.tenantId, ledger: [{ type: 'limit', scope, unit, window, limit, counted: true }] });
+      await store.commit({ tenantId: principal.tenantId, ledger: [{ type: 'limit', scope, unit, window, limit }] });
       const rows = await rowsOf(principal, scope);
       const row = rows.find((item) => item.unit === unit && item.window === window);
       if (row === undefined) throw new NexusError('internal', 'the budget was written and is not there');

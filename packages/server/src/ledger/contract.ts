@@ -80,8 +80,8 @@ export type LedgerOperation =
   /** Charges the whole reservation: the work may have started and its use is unknown. */
   | { readonly type: 'charge'; readonly reservationId: string }
   /**
-   * Creates the row or changes its limit. A limit below what is spent and reserved only stops further reserves. A row that is
-   * new begins with what the ledger says was spent in its period, if that was `counted`; without, its scope is new as well.
+   * Creates the row or changes its limit. A limit below what is spent and reserved only stops further reserves. A new row
+   * counts what was spent in its scope; `fresh` says that the scope comes to be with this change, so that nothing can have been.
    */
   | {
       readonly type: 'limit';
@@ -89,7 +89,7 @@ export type LedgerOperation =
       readonly unit: BudgetUnit;
       readonly window: BudgetWindow;
       readonly limit: number | null;
-      readonly counted?: true;
+      readonly fresh?: boolean;
     }
   /** Takes the limit away. The row goes on counting; that of a user is again under the limit of {@link everyUser}. */
   | {

@@ -2,11 +2,11 @@ import { NexusError } from '#core';
 import type { Commit, CommitResult } from '#storage/contract';
 import { type Program, together } from '#storage/program';
 import { approvalHandler } from './approvals.ts';
-import { booksHandler } from './books.ts';
 import { claimHandler } from './claims.ts';
 import { createRunHandler } from './create-run.ts';
 import { decisionHandler } from './decisions.ts';
 import { eventHandler } from './events.ts';
+import { gateHandler } from './gate.ts';
 import type { Batch, Draft, Handler } from './handler.ts';
 import { ledgerHandler } from './ledger.ts';
 import { runHandler } from './runs.ts';
@@ -34,7 +34,7 @@ function handlersOf(batch: Batch): readonly Handler[] {
   const working = createWorkingRuns(batch);
   const sessions = createWorkingSessions(batch, working);
   return [
-    booksHandler(batch),
+    gateHandler(batch),
     claimHandler(batch),
     createRunHandler(working),
     sessionHandler(batch),
@@ -50,7 +50,7 @@ function handlersOf(batch: Batch): readonly Handler[] {
 }
 
 /**
- * Applies commits of one tenant, in order, inside the caller's transaction. Locks are taken in one global order (sessions,
+ * Applies commits of one tenant, in order, inside the caller's transaction. Locks are taken in one global order (gate, sessions,
  * runs, reservations, budget rows, each sorted), so that concurrent batches, sweeps and claims cannot deadlock; then each
  * commit is decided in memory, and one that is refused, fenced, a duplicate or fails leaves no trace. Answers the commits
  * that the transaction has taken: those after them, if any, have not been decided. Null: nothing was done, as the books must be had
@@ -97,7 +97,7 @@ export function* commitBatch(context: BatchContext, all: readonly Commit[]): Pro
 
 /** Whether it changes limits that others read, or begins a balance with what was spent before. */
 function counts({ ledger = none }: Commit): boolean {
-  return ledger.some((operation) => operation.type === 'unlimit' || (operation.type === 'limit' && operation.counted === true));
+  return ledger.some((operation) => operation.type === 'unlimit' || (operation.type === 'limit' && !operation.fresh));
 }
 
 const none: readonly never[] = [];

@@ -47,7 +47,7 @@ export function ledgerHandler(batch: Batch): Handler {
       for (const operation of operations) {
         if (operation.type === 'limit' || operation.type === 'unlimit') scopes.add(scopeText(operation.scope));
         else reservationIds.push(storable(operation.reservationId, 'reservation id'));
-        if (operation.type === 'limit' && operation.counted) limits.push(operation);
+        if (operation.type === 'limit' && !operation.fresh) limits.push(operation);
         if (operation.type !== 'reserve') continue;
         for (const scope of operation.scopes) {
           scopes.add(scopeText(scope));

@@ -4,9 +4,9 @@ export { beyond, cutPage, startOf } from './paging.ts';
 export {
   type DialectParts,
   databaseNow,
-  lockBooks,
   type Params,
   type Program,
+  passGate,
   type QueryBuilder,
   type Request,
   type Result,

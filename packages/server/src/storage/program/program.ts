@@ -66,19 +66,10 @@ export type Request =
       readonly lock: boolean;
     }
   | { readonly type: 'now' }
-  /**
-   * Until the transaction ends, the books of the tenant are shared with others that share them, or had alone. Whoever books shares
-   * them; a balance that begins with what was spent before it was there is counted alone, so that no entry is on its way to the
-   * ledger meanwhile and nobody books without seeing the new balance. Asked for before all other locks, so that whoever waits holds
-   * nothing. SQLite has one writer and needs none.
-   */
-  | { readonly type: 'books'; readonly tenantId: string; readonly alone: boolean }
+  /** Waits until the transaction may go on beside others that asked for the same key: many that share it, or one that does not. */
+  | { readonly type: 'gate'; readonly key: string; readonly shared: boolean }
   /** Run in order and sent together; answered by `parts`. With `last`, nothing follows: the driver may send the end of the transaction with them. */
   | { readonly type: 'all'; readonly requests: readonly Request[]; readonly last: boolean };
-
-export function* lockBooks(tenantId: string, alone: boolean): Program<void> {
-  yield { type: 'books', tenantId, alone };
-}
 
 /** Milliseconds since 1970 by the database's clock. */
 export function* databaseNow(): Program<number> {
@@ -86,6 +77,11 @@ export function* databaseNow(): Program<number> {
   const [row] = result.rows as readonly { now: number }[]; // both drivers answer with this one row
   if (row === undefined) throw new Error('the database did not tell the time');
   return Number(row.now);
+}
+
+/** Passes the gate of a key until the transaction ends, see {@link Request}. SQLite has one writer and needs none. */
+export function* passGate(key: string, { shared }: { readonly shared: boolean }): Program<void> {
+  yield { type: 'gate', key, shared };
 }
 
 type Results<P extends readonly Program<unknown>[]> = { [K in keyof P]: P[K] extends Program<infer R> ? R : never };
