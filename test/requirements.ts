@@ -135,6 +135,22 @@ export const requirements = {
   'durability.compaction': { promise: 2, behaviour: 'A context that outgrows the model is summarised and journalled, never cut silently.' },
   'durability.limits': { promise: 2, behaviour: 'Step limits, deadlines and loop detection end a run in a stated way.' },
   'storage.conformance': { promise: 2, behaviour: 'Every store passes one conformance suite on SQLite and on Postgres.' },
+  'retention.bounded': {
+    promise: 2,
+    behaviour: 'What is older than it is kept goes in bounded steps, never what is live, waiting or open, and never of another tenant.',
+  },
+  'retention.books': {
+    promise: 1,
+    behaviour: 'The books are equal before and after entries are folded into the sums of their days and deleted.',
+  },
+  'retention.kill': {
+    promise: 2,
+    behaviour: 'A deletion that is cut off in the middle leaves nothing half readable, and the next look finishes it.',
+  },
+  'session.delete': {
+    promise: 2,
+    behaviour: 'A deleted session is gone with its runs, journals, approvals, balances and files, once its live runs have ended.',
+  },
   'storage.schema.newer': { promise: 2, behaviour: 'A database migrated by newer code is refused.' },
 
   // Policy

@@ -8,6 +8,7 @@ import { describeLedgerStore } from './storage-ledger.ts';
 import { describeLocks } from './storage-locks.ts';
 import { describeLedgerProcesses } from './storage-processes.ts';
 import { describeResourceStore } from './storage-resources.ts';
+import { describeRetention } from './storage-retention.ts';
 import { describeRunStore } from './storage-runs.ts';
 import { describeSchema } from './storage-schema.ts';
 import { describeSessionLog } from './storage-sessions.ts';
@@ -30,6 +31,7 @@ function describeOn(subject: StoreSubject): void {
     describeResourceStore(open);
     describeLedgerStore(subject, open);
     describeAccounts(subject, open);
+    describeRetention(subject, open);
     describeLedgerProcesses(subject, open);
     describeLocks(subject, open);
     describeClocks(subject, open);

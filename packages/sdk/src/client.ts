@@ -6,6 +6,7 @@ import { chat } from './resources/chat.ts';
 import { health } from './resources/health.ts';
 import { keys } from './resources/keys.ts';
 import { models } from './resources/models.ts';
+import { retention } from './resources/retention.ts';
 import { runs } from './resources/runs.ts';
 import { sessions } from './resources/sessions.ts';
 import { tools } from './resources/tools.ts';
@@ -33,6 +34,7 @@ export function createNexusClient(options: NexusClientOptions) {
     models: models(calls),
     budgets: budgets(calls),
     usage: usage(calls),
+    retention: retention(calls),
     keys: keys(calls),
     health: health(transport),
   };

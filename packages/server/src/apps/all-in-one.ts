@@ -4,7 +4,7 @@ import { type Api, createApi } from '#api';
 import type { NexusConfig } from '#apps/config';
 import { createReservationSweeper } from '#budget';
 import type { Bus } from '#bus';
-import { createAgentCatalog, createAgents, createApprovals, createBudgets, createModels, createTools } from '#control';
+import { createAgentCatalog, createAgents, createApprovals, createBudgets, createModels, createRetention, createTools } from '#control';
 import { type Clock, createIdSource, createSchemaValidator, type IdSource, NexusError, systemClock, systemTimers } from '#core';
 import { createKeys } from '#identity';
 import { ledgerRules } from '#ledger';
@@ -14,7 +14,15 @@ import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
 import { createSharedClock, type SharedClock, type Store } from '#storage';
 import { openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
-import { createFixedSource, createSandbox, createSessionFolders, createToolService, createWorkspaces, type Tool } from '#tools';
+import {
+  createFixedSource,
+  createSandbox,
+  createSessionFolders,
+  createToolService,
+  createWorkspaces,
+  removeWorkspace,
+  type Tool,
+} from '#tools';
 import { createBuiltinTools } from '#tools/sources';
 import { loadAgentFolder } from './agent-folder.ts';
 import { builtInAgent, defaultAgentName, greeting } from './built-in-agent.ts';
@@ -190,16 +198,17 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
     workspaces: createWorkspaces({ limits: workspaceLimits(config) }),
     http: { ...config.httpFetch, ...egressOptions(config.httpFetch.allowPrivate) },
   });
+  const sessionFolders = {
+    root: join(config.dataDir, 'workspaces'),
+    seedFrom: config.workspaceSeed,
+    maxSeedBytes: config.workspace.maxSeedBytes,
+    maxSeedFiles: config.workspace.maxSeedFiles,
+  };
   const tools = createToolService({
     sources: [createFixedSource([...builtin, ...(options.tools ?? [])])],
     clock,
     timers: systemTimers,
-    workspaceOf: createSessionFolders({
-      root: join(config.dataDir, 'workspaces'),
-      seedFrom: config.workspaceSeed,
-      maxSeedBytes: config.workspace.maxSeedBytes,
-      maxSeedFiles: config.workspace.maxSeedFiles,
-    }),
+    workspaceOf: createSessionFolders(sessionFolders),
     ...config.tools,
     onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
   });
@@ -214,6 +223,14 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
   const sweeper = createReservationSweeper({ store, clock, timers: systemTimers, logger, intervalMs: config.budget.sweepMs });
   sweeper.start();
   closers.push(() => sweeper.stop());
+
+  const workerId = ids.next<string>('worker');
+  const retention = createRetention({
+    ...{ store, clock, logger, timers: systemTimers, settings: config.retention, owner: workerId },
+    removeFiles: (tenantId, sessionId) => removeWorkspace({ root: join(sessionFolders.root, tenantId), sessionId }),
+  });
+  retention.start();
+  closers.push(() => retention.stop());
 
   const policy = createPolicyEngine({ sources: policySources, clock, memoEntries: config.policy.memoEntries });
   const engine = {
@@ -230,7 +247,7 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
     logger,
     tracer,
     metrics,
-    workerId: ids.next<string>('worker'),
+    workerId,
     settings: config.runs,
   };
   const catalog = createAgentCatalog({
@@ -248,6 +265,7 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
     agents: catalog,
     defaultAgent: defaultAgentName,
     dispatch: config.runs,
+    onRemoved: retention.wake,
   });
   const services = {
     sessions: orchestrator.sessions,
@@ -257,6 +275,7 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
     tools: createTools({ engine, agents: catalog }),
     models: createModels({ llm: models.llm }),
     budgets: createBudgets({ store, clock }),
+    retention,
     keys: createKeys({ store, clock, ids, pepper }),
   };
   return { orchestrator, services, metrics };

@@ -1,7 +1,9 @@
 /** The door of storage: its contracts. Drivers are opened by `apps` through `#storage/drivers`. */
 export type {
+  Aged,
   AgentStore,
   AgentVersionRow,
+  AgingKind,
   ApprovalRow,
   Commit,
   CommitResult,
@@ -15,6 +17,8 @@ export type {
   PageRequest,
   PlaceInLog,
   Queue,
+  Removal,
+  RetentionStore,
   RunPatch,
   RunRow,
   RunStore,

@@ -5,8 +5,14 @@ import type { Commit, Store } from '#storage/contract';
 import { type Driver, databaseNow } from '#storage/program';
 import {
   answerApproval,
+  claimJob,
   claimRuns,
   closeSession,
+  countAged,
+  countIdleSessions,
+  deleteAgent,
+  endRemoval,
+  foldEntries,
   getAgent,
   getApproval,
   getKey,
@@ -19,20 +25,29 @@ import {
   listBudgets,
   listDecisions,
   listExpiredReservations,
+  listIdleSessions,
   listKeys,
   listLedgerEntries,
+  listRemovals,
   listReservations,
   listRuns,
   listSessions,
+  listTenants,
   ownedRuns,
+  prune,
+  pruneWorkers,
   putAgent,
   putKey,
   readEvents,
+  releaseJob,
+  removeSession,
+  removeSome,
   requestCancel,
   requeueRun,
   retireWorker,
   revokeKey,
   usage,
+  wantSessionRemoved,
 } from '#storage/tables';
 
 export interface StoreDependencies {
@@ -78,6 +93,7 @@ export function createStore(dependencies: StoreDependencies): Store {
     closeSession: (tenantId, sessionId) => write(() => closeSession(tenantId, sessionId)),
 
     putAgent: (row) => write(() => putAgent(row)),
+    deleteAgent: (tenantId, name) => write(() => deleteAgent(tenantId, name)),
     getAgent: (tenantId, name, version) => read(() => getAgent(tenantId, name, version)),
     listAgents: (tenantId, page) => read(() => listAgents(tenantId, page)),
 
@@ -109,6 +125,21 @@ export function createStore(dependencies: StoreDependencies): Store {
     },
     ownedRuns: (workerId) => read(() => ownedRuns(workerId)),
     retireWorker: (workerId) => write(() => retireWorker(workerId)),
+
+    claimJob: (name, owner, ttlMs) => write(() => claimJob(name, owner, ttlMs)),
+    releaseJob: (name, owner) => write(() => releaseJob(name, owner)),
+    listTenants: () => read(listTenants),
+    listIdleSessions: (tenantId, before, page) => read(() => listIdleSessions(tenantId, before, page)),
+    countIdleSessions: (tenantId, before, limit) => read(() => countIdleSessions(tenantId, before, limit)),
+    removeSession: (tenantId, sessionId, idleBefore) => write(() => removeSession(tenantId, sessionId, idleBefore)),
+    wantSessionRemoved: (tenantId, sessionId) => write(() => wantSessionRemoved(tenantId, sessionId)),
+    listRemovals: (before, limit) => read(() => listRemovals(before, limit)),
+    removeSome: (removal, limit) => write(() => removeSome(removal, limit)),
+    endRemoval: (removal) => write(() => endRemoval(removal)),
+    foldEntries: (tenantId, day, limit) => write(() => foldEntries(tenantId, day, limit)),
+    prune: (tenantId, kind, before, limit) => write(() => prune(tenantId, kind, before, limit)),
+    countAged: (tenantId, kind, before, limit) => read(() => countAged(tenantId, kind, before, limit)),
+    pruneWorkers: (before, limit) => write(() => pruneWorkers(before, limit)),
 
     close() {
       closing ??= group.close().then(() => driver.close());

@@ -1,4 +1,4 @@
-import type { Agents, Approvals, Budgets, Models, Tools } from '#control';
+import type { Agents, Approvals, Budgets, Models, Retention, Tools } from '#control';
 import type { Clock, IdSource, Timers } from '#core';
 import type { Keys } from '#identity';
 import type { Runs, Sessions } from '#runs';
@@ -47,6 +47,7 @@ export interface ApiServices {
   readonly tools: Tools;
   readonly models: Models;
   readonly budgets: Budgets;
+  readonly retention: Retention;
   readonly keys: Keys;
 }
 

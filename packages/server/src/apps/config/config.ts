@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { apiConfig } from '#api/config';
 import { budgetConfig } from '#budget/config';
 import { busConfig } from '#bus/config';
+import { controlConfig } from '#control/config';
 import { type ConfigSources, readConfig, redactSettings, settingsOf, unknownVariables } from '#core';
 import { llmConfig } from '#llm/config';
 import { policyConfig } from '#policy/config';
@@ -25,6 +26,7 @@ export const NexusConfig = z
     ...policyConfig,
     ...runsConfig,
     ...budgetConfig,
+    ...controlConfig,
     ...toolsConfig,
     ...telemetryConfig,
     ...clientConfig,

@@ -9,6 +9,7 @@ import { doctorCommand } from './doctor.ts';
 import { keyCommands } from './keys.ts';
 import { migrateCommand } from './migrate.ts';
 import { modelCommands } from './models.ts';
+import { pruneCommand } from './prune.ts';
 import { runCommands } from './runs.ts';
 import { serveCommand } from './serve.ts';
 import { sessionCommands } from './sessions.ts';
@@ -30,6 +31,7 @@ export const commands: readonly ((registrar: Registrar) => void)[] = [
   keyCommands,
   doctorCommand,
   migrateCommand,
+  pruneCommand,
   configCommands,
   demoCommand,
 ];

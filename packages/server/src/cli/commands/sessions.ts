@@ -19,6 +19,11 @@ export function sessionCommands({ program, action }: Registrar): void {
     .action(action(create));
   session.command('show').description('show a session').argument('<session>').action(action(show));
   withPages(session.command('messages').description('show the conversation').argument('<session>')).action(action(messages));
+  session
+    .command('delete')
+    .description('delete a session with its runs, their journals and its files')
+    .argument('<session>')
+    .action(action(remove));
   session.command('close').description('close a session; its live runs are cancelled').argument('<session>').action(action(close));
 }
 
@@ -85,6 +90,14 @@ async function messages(context: CliContext, options: PageFlags, id = ''): Promi
 async function close(context: CliContext, _options: object, id = ''): Promise<undefined> {
   await withClient(context, (client) => client.sessions.close(id));
   context.print({ id, status: 'closed' }, () => `${id} is closed`);
+}
+
+async function remove(context: CliContext, _options: object, id = ''): Promise<undefined> {
+  const left = await withClient(context, (client) => client.sessions.delete(id));
+  const isGone = left === undefined;
+  context.print({ id, status: isGone ? 'deleted' : 'closed' }, () =>
+    isGone ? `${id} is deleted` : `${id} is closed, and is deleted as soon as its runs, which are cancelled, have ended`,
+  );
 }
 
 function sessionText({ out }: CliContext, session: Session): string {

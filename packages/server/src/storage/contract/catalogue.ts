@@ -16,5 +16,10 @@ export interface AgentStore {
   /** Inserts the version unless it exists, and makes it the current one of its name. */
   putAgent(row: AgentVersionRow): Promise<void>;
   getAgent(tenantId: TenantId, name: string, version?: string): Promise<AgentVersionRow | null>;
+  /**
+   * Takes the name away; versions that runs or sessions still name stay. `in_use`: a run of it has not ended. `not_found`: nobody
+   * stored it by the API.
+   */
+  deleteAgent(tenantId: TenantId, name: string): Promise<'deleted' | 'in_use' | 'not_found'>;
   listAgents(tenantId: TenantId, page: PageRequest): Promise<PageOf<AgentVersionRow>>;
 }

@@ -7,5 +7,6 @@ export type { IdentityStore, KeyRow } from './identity.ts';
 export type { LedgerStore, UsageQuery, UsageSum } from './ledger.ts';
 export type { PageOf, PageRequest } from './pages.ts';
 export type { Queue } from './queue.ts';
+export type { Aged, AgingKind, Removal, RetentionStore } from './retention.ts';
 export type { RunPatch, RunRow, RunStore, SessionRow, StoredEvent, Waiting } from './runs.ts';
 export type { Store } from './store.ts';

@@ -5,6 +5,7 @@ import type { CommitStore } from './commit.ts';
 import type { IdentityStore } from './identity.ts';
 import type { LedgerStore } from './ledger.ts';
 import type { Queue } from './queue.ts';
+import type { RetentionStore } from './retention.ts';
 import type { RunStore } from './runs.ts';
 
 /**
@@ -19,6 +20,7 @@ export type Store = CommitStore &
   ApprovalStore &
   AuditStore &
   AgentStore &
+  RetentionStore &
   IdentityStore & {
     readonly dialect: 'sqlite' | 'postgres';
     /** Milliseconds since 1970 by the clock that all processes on this database share. */

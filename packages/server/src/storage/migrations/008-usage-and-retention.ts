@@ -34,6 +34,14 @@ export const usageAndRetention: Migration = {
       ${units.map(([name]) => `${name} bigint not null`).join(', ')},
       primary key (tenant_id, day, user_name, project, agent, model)
     )${clustered}`,
+    `create table jobs (name ${text} not null primary key, owner ${text} not null, expires_at bigint not null)`,
+    `create table removals (
+      tenant_id ${text} not null, kind ${text} not null, id ${text} not null, at bigint not null, primary key (tenant_id, kind, id)
+    )`,
+    'create index removals_at on removals (at, id)',
+    'create index idempotency_keys_created on idempotency_keys (tenant_id, created_at)',
+    'create index reservations_closed on reservations (tenant_id, closed_at) where closed_at is not null',
+    'create index budgets_inherited on budgets (tenant_id, scope) where inherited = 1',
     ...['user_name', 'project', 'agent'].map((name) => `create index ledger_days_${name} on ledger_days (tenant_id, ${name}, day)`),
   ],
 };

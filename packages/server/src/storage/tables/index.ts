@@ -8,12 +8,13 @@ import { policyDecisions } from './decisions.ts';
 import { apiKeys } from './keys.ts';
 import { workers } from './queue.ts';
 import { ledgerEntries, reservations } from './reservations.ts';
+import { jobs, removals } from './retention.ts';
 import { runEvents } from './run-events.ts';
 import { runs } from './runs.ts';
 import { sessions } from './sessions.ts';
 
 export { spentSoFar, usage } from './accounts.ts';
-export { getAgent, listAgents, putAgent } from './agents.ts';
+export { deleteAgent, getAgent, listAgents, putAgent } from './agents.ts';
 export {
   answerApproval,
   approvalToRow,
@@ -38,6 +39,22 @@ export {
   lockReservations,
   updateReservations,
 } from './reservations.ts';
+export {
+  claimJob,
+  countAged,
+  countIdleSessions,
+  endRemoval,
+  foldEntries,
+  listIdleSessions,
+  listRemovals,
+  listTenants,
+  prune,
+  pruneWorkers,
+  releaseJob,
+  removeSession,
+  removeSome,
+  wantSessionRemoved,
+} from './retention.ts';
 export { type EventRow, insertEvents, readEvents } from './run-events.ts';
 export {
   getRun,
@@ -62,9 +79,11 @@ export const tables = [
   approvals,
   budgets,
   idempotencyKeys,
+  jobs,
   ledgerDays,
   ledgerEntries,
   policyDecisions,
+  removals,
   reservations,
   runEvents,
   runs,

@@ -1,0 +1,254 @@
+import type { RetentionRow, SessionId, TenantId } from '@nexus-agent/protocol';
+import { type Cancel, type Clock, type Timers, toTimestamp } from '#core';
+import type { Principal } from '#identity';
+import type { Aged, AgingKind, Removal, RetentionStore } from '#storage';
+
+const dayMs = 86_400_000;
+
+export interface RetentionSettings {
+  readonly sessionsDays: number;
+  readonly decisionsDays: number;
+  readonly idempotencyDays: number;
+  readonly reservationsDays: number;
+  readonly ledgerDays: number;
+  readonly balancesDays: number;
+  readonly workersDays: number;
+  readonly intervalMs: number;
+  readonly batchRows: number;
+  readonly pauseMs: number;
+  readonly readersMs: number;
+}
+
+export interface RetentionDependencies {
+  readonly store: RetentionStore;
+  readonly clock: Clock;
+  readonly timers: Pick<Timers, 'every' | 'sleep'>;
+  readonly logger: { info(fields: object, message: string): void; error(fields: object, message: string): void };
+  readonly settings: RetentionSettings;
+  /** Names this process. */
+  readonly owner: string;
+  /** Deletes the files of a session; done again, it does nothing. */
+  readonly removeFiles: (tenantId: TenantId, sessionId: SessionId) => Promise<void>;
+}
+
+/** What is kept for how long, and its end. */
+export interface Retention {
+  /** What would go now, of the principal's tenant. */
+  preview(principal: Principal): Promise<readonly RetentionRow[]>;
+  /** Deletes it, in steps, until nothing is left or the signal ends it; `more` says where something is left. */
+  prune(principal: Principal, signal: AbortSignal): Promise<readonly RetentionRow[]>;
+}
+
+export interface RetentionJob extends Retention {
+  start(): void;
+  /** Looks at once whether something that was deleted is to be cleared away. */
+  wake(): void;
+  /** Ends between two steps. */
+  stop(): Promise<void>;
+  /** One look at everything, by the one process that has the job. False: another has it. */
+  pass(): Promise<boolean>;
+}
+
+const job = 'retention';
+/** Somebody else may take the job over so long after its holder was last heard of. */
+const jobMs = 60_000;
+/** What is found is counted no further. */
+const maxCount = 10_000;
+/** Sessions are looked at in pages of so many. */
+const sessionPage = 100;
+
+/**
+ * Deletes what is no longer kept. Each step is a small transaction of its own, with a pause after it, so that work goes on beside it, and
+ * leaves everything consistent: whatever ends it in the middle, the next look goes on. One process at a time does it.
+ */
+export function createRetention({ store, clock, timers, logger, settings, owner, removeFiles }: RetentionDependencies): RetentionJob {
+  const { batchRows, pauseMs } = settings;
+  const stopping = new AbortController();
+  let cancel: Cancel | undefined;
+  let running: Promise<unknown> | undefined;
+  let again = false;
+
+  const kinds: readonly (readonly [AgingKind, number])[] = [
+    ['decisions', settings.decisionsDays],
+    ['idempotencyKeys', settings.idempotencyDays],
+    ['reservations', settings.reservationsDays],
+    ['ledgerEntries', settings.ledgerDays],
+    ['idleBalances', settings.balancesDays],
+  ];
+  const beforeOf = (days: number) => clock.now() - days * dayMs;
+
+  /** Repeats a step until it has no more to do; how much it did. */
+  async function inSteps(step: () => Promise<number>, goOn: () => Promise<boolean>): Promise<number> {
+    let done = 0;
+    for (;;) {
+      const now = await step();
+      done += now;
+      if (now < batchRows || !(await goOn())) return done;
+    }
+  }
+
+  async function removeIdle(tenantId: TenantId, goOn: () => Promise<boolean>): Promise<number> {
+    if (settings.sessionsDays === 0) return 0;
+    const before = beforeOf(settings.sessionsDays);
+    let removed = 0;
+    for (let after: SessionId | undefined; ; ) {
+      const found = await store.listIdleSessions(tenantId, before, { limit: sessionPage, ...(after === undefined ? {} : { after }) });
+      for (const sessionId of found) {
+        if ((await store.removeSession(tenantId, sessionId, before)) === 'removed') removed += 1;
+        if (!(await goOn())) return removed;
+      }
+      after = found.at(-1);
+      if (found.length < sessionPage) return removed;
+    }
+  }
+
+  async function clear(removal: Removal, goOn: () => Promise<boolean>): Promise<void> {
+    const { tenantId, kind, id } = removal;
+    switch (kind) {
+      case 'wanted': {
+        const outcome = await store.removeSession(tenantId, id as SessionId); // noted with the id of a session
+        if (outcome === 'not_found') await store.endRemoval(removal);
+        return;
+      }
+      case 'session':
+        await removeFiles(tenantId, id as SessionId); // as above
+        await store.endRemoval(removal);
+        return;
+      case 'run':
+        while (await store.removeSome(removal, batchRows)) if (!(await goOn())) return;
+        await store.endRemoval(removal);
+        return;
+      default:
+        return kind satisfies never;
+    }
+  }
+
+  /** Runs are cleared once their readers had the time to read their end; what fails holds up nothing else. */
+  async function clearRemovals(goOn: () => Promise<boolean>): Promise<void> {
+    const failed = new Set<string>();
+    const keyOf = ({ tenantId, kind, id }: Removal) => `${tenantId} ${kind} ${id}`;
+    for (;;) {
+      const noted = await store.listRemovals(clock.now(), batchRows + failed.size);
+      const readable = await store.listRemovals(clock.now() - settings.readersMs, batchRows + failed.size);
+      const due = [...readable.filter(({ kind }) => kind === 'run'), ...noted.filter(({ kind }) => kind !== 'run')];
+      const left = due.filter((removal) => !failed.has(keyOf(removal)));
+      if (left.length === 0) return;
+      for (const removal of left) {
+        try {
+          await clear(removal, goOn);
+        } catch (error) {
+          logger.error(
+            { tenantId: removal.tenantId, id: removal.id, err: error },
+            'what was deleted could not be cleared away; it is tried again',
+          );
+        }
+        // Tried once in a look: one that waits for its runs, or fails, comes again with the next.
+        failed.add(keyOf(removal));
+        if (!(await goOn())) return;
+      }
+    }
+  }
+
+  async function pruneTenant(tenantId: TenantId, goOn: () => Promise<boolean>): Promise<Map<string, number>> {
+    const done = new Map<string, number>([['sessions', await removeIdle(tenantId, goOn)]]);
+    // Days that are over; entries are deleted once they are in the sums of theirs.
+    const today = toTimestamp(clock.now()).slice(0, 10);
+    await inSteps(() => store.foldEntries(tenantId, today, batchRows), goOn);
+    for (const [kind, keepDays] of kinds) {
+      if (keepDays === 0 || !(await goOn())) continue;
+      done.set(kind, await inSteps(() => store.prune(tenantId, kind, beforeOf(keepDays), batchRows), goOn));
+    }
+    return done;
+  }
+
+  /** Rests; false when it is time to end. */
+  async function rest(signal: AbortSignal): Promise<boolean> {
+    await timers.sleep(pauseMs, signal).catch(() => undefined); // the signal says it, too
+    return !signal.aborted;
+  }
+
+  async function pass(): Promise<boolean> {
+    if (!(await store.claimJob(job, owner, jobMs))) return false;
+    let heldUntil = clock.monotonic() + jobMs / 2;
+    let held = true;
+    const goOn = async () => {
+      if (!(await rest(stopping.signal))) return false;
+      if (clock.monotonic() < heldUntil) return held;
+      held = await store.claimJob(job, owner, jobMs);
+      heldUntil = clock.monotonic() + jobMs / 2;
+      return held;
+    };
+    try {
+      await clearRemovals(goOn);
+      const total: Record<string, number> = {};
+      for (const tenantId of await store.listTenants()) {
+        if (!(await goOn())) return true;
+        for (const [kind, count] of await pruneTenant(tenantId, goOn)) total[kind] = (total[kind] ?? 0) + count;
+      }
+      if (settings.workersDays > 0)
+        total.workers = await inSteps(() => store.pruneWorkers(beforeOf(settings.workersDays), batchRows), goOn);
+      const gone = Object.fromEntries(Object.entries(total).filter(([, count]) => count > 0));
+      if (Object.keys(gone).length > 0) logger.info({ gone }, 'what is no longer kept was deleted');
+      return true;
+    } finally {
+      await store.releaseJob(job, owner).catch(() => undefined); // it ends by itself
+    }
+  }
+
+  function look(): void {
+    if (running !== undefined) {
+      again = true;
+      return;
+    }
+    running = pass()
+      .catch((error: unknown) => logger.error({ err: error }, 'what is no longer kept could not be deleted; it is tried again'))
+      .finally(() => {
+        running = undefined;
+        if (again && !stopping.signal.aborted) {
+          again = false;
+          look();
+        }
+      });
+  }
+
+  const row = (kind: RetentionRow['kind'], keepDays: number, { count, oldest }: Aged, more: boolean): RetentionRow => ({
+    kind,
+    keepDays,
+    count,
+    more,
+    ...(oldest === null ? {} : { oldest: toTimestamp(oldest) }),
+  });
+  const kept: Aged = { count: 0, oldest: null };
+
+  async function preview({ tenantId }: Principal): Promise<readonly RetentionRow[]> {
+    const { sessionsDays } = settings;
+    const sessions = sessionsDays === 0 ? kept : await store.countIdleSessions(tenantId, beforeOf(sessionsDays), maxCount);
+    const rows = [row('sessions', sessionsDays, sessions, sessions.count >= maxCount)];
+    for (const [kind, keepDays] of kinds) {
+      const aged = keepDays === 0 ? kept : await store.countAged(tenantId, kind, beforeOf(keepDays), maxCount);
+      rows.push(row(kind, keepDays, aged, aged.count >= maxCount));
+    }
+    return rows;
+  }
+
+  return {
+    preview,
+    async prune(principal, signal) {
+      const ended = AbortSignal.any([signal, stopping.signal]);
+      const done = await pruneTenant(principal.tenantId, () => rest(ended));
+      await clearRemovals(() => rest(ended));
+      return (await preview(principal)).map((left) => ({ ...left, count: done.get(left.kind) ?? 0, more: left.count > 0 }));
+    },
+    pass,
+    start() {
+      cancel ??= timers.every(settings.intervalMs, look);
+    },
+    wake: look,
+    async stop() {
+      cancel?.();
+      cancel = undefined;
+      stopping.abort();
+      await running;
+    },
+  };
+}
