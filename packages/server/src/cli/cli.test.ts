@@ -475,6 +475,19 @@ describe('other resources', () => {
     expect((await nexus('usage --from yesterday')).err).toContain('expected a day (UTC) such as 2026-11-22');
   });
 
+  it('says what would be deleted, and deletes it', async () => {
+    const preview = await nexus('prune --dry-run');
+    expect(preview.out).toMatch(/^KIND +KEPT +WOULD GO +OLDEST$/m);
+    expect(preview.out).toMatch(/^sessions +90 days +0$/m);
+    expect((await nexus('prune')).out).toMatch(/^decisions +365 days +0$/m);
+    const { id } = JSON.parse((await nexus('sessions create --json')).out);
+    expect((await nexus(`sessions delete ${id}`)).out).toContain(`${id} is deleted`);
+    expect((await nexus(`sessions show ${id}`)).code).toBe(1);
+    await nexus('agents put a.yaml', { files: { 'a.yaml': 'name: passing\nmodels: [sim/sim-small]\n' } });
+    expect((await nexus('agents delete passing')).out).toContain('passing is deleted');
+    expect((await nexus('agents delete chat')).err).toContain('cannot be deleted here');
+  });
+
   it('stores an agent from a file, checking it first', async () => {
     const files = { 'a.yaml': 'name: helper\nmodels: [sim/sim-small]\n', 'b.yaml': 'name: helper\nmodel: x\n' };
     expect((await nexus('agents put a.yaml', { files })).out).toContain('helper agv_');
