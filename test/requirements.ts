@@ -242,6 +242,15 @@ export const requirements = {
     behaviour: 'One trace, the one of the request, holds run, steps, model and tools, and goes on in the next process.',
   },
   'telemetry.metrics': { promise: 5, behaviour: 'Metrics show runs, tools, budgets and event-loop lag, with no id in a label.' },
+  'metrics.documented': {
+    promise: 5,
+    behaviour: 'Every metric is described with its kind and labels, and nothing that is described is missing.',
+  },
+  'metrics.move': { promise: 5, behaviour: 'Each metric moves when its thing happens, for all tenants, without naming any of them.' },
+  'telemetry.no-keys': {
+    promise: 5,
+    behaviour: 'No line of the log holds a key of any known shape, wherever in it the key stands and wherever the line is cut.',
+  },
   'telemetry.quiet': { promise: 5, behaviour: 'Logs and spans carry no prompt, tool content or secret unless that was turned on.' },
   'protocol.errors.pinned': { promise: 5, behaviour: 'The error table is pinned: a changed code or status fails a test.' },
   'protocol.fold': { promise: 5, behaviour: 'Every event on the stream fits its schema.' },

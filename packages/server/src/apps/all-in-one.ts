@@ -178,11 +178,9 @@ interface Parts {
 
 /** Joins what was opened into the engine. */
 function assemble({ options, config, clock, ids, logger, store, bus, policySources, agentDefinitions, pepper, models, closers }: Parts) {
-  const metrics = createMetrics(clock);
+  const metrics = createMetrics(clock, { version: options.version, database: store.dialect });
   closers.push(() => metrics.close());
-  metrics.observeApprovalsWaiting(
-    async () => (await store.listApprovals(defaultTenant, { status: 'pending' }, { limit: 1_000 })).items.length,
-  );
+  metrics.observeStore(store);
   const tracer = createTracer({
     serviceName: 'nexus-agent',
     serviceVersion: options.version,
@@ -226,7 +224,7 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
 
   const workerId = ids.next<string>('worker');
   const retention = createRetention({
-    ...{ store, clock, logger, timers: systemTimers, settings: config.retention, owner: workerId },
+    ...{ store, clock, logger, metrics, timers: systemTimers, settings: config.retention, owner: workerId },
     removeFiles: (tenantId, sessionId) => removeWorkspace({ root: join(sessionFolders.root, tenantId), sessionId }),
   });
   retention.start();
@@ -312,8 +310,6 @@ function workspaceLimits({ workspace }: NexusConfig) {
   const { maxBytes, maxFiles, maxFileBytes, maxVisited } = workspace;
   return { maxWorkspaceBytes: maxBytes, maxWorkspaceFiles: maxFiles, maxFileBytes, maxVisited };
 }
-
-const defaultTenant = 'default' as Parameters<Store['listApprovals']>[0]; // the tenant of the local operator
 
 /** Says which files of a folder are not read: what is passed over without a word is missed only when it is needed. */
 function tellUnread(logger: Logger, folder: string, unread: readonly UnreadEntry[]): void {

@@ -32,6 +32,7 @@ async function open({
       clock: time.clock,
       timers: time.timers,
       logger: silentLogger,
+      metrics: engine.metrics,
       settings: { ...controlConfig.retention.parse({}), pauseMs: 0, ...settings },
       owner,
       removeFiles: removeFiles ?? (async (_tenant, sessionId) => void files.push(sessionId)),

@@ -24,6 +24,7 @@ export interface RetentionDependencies {
   readonly clock: Clock;
   readonly timers: Pick<Timers, 'every' | 'sleep'>;
   readonly logger: { info(fields: object, message: string): void; error(fields: object, message: string): void };
+  readonly metrics: { retentionDeleted(kind: string, count: number): void };
   readonly settings: RetentionSettings;
   /** Names this process. */
   readonly owner: string;
@@ -61,7 +62,8 @@ const sessionPage = 100;
  * Deletes what is no longer kept. Each step is a small transaction of its own, with a pause after it, so that work goes on beside it, and
  * leaves everything consistent: whatever ends it in the middle, the next look goes on. One process at a time does it.
  */
-export function createRetention({ store, clock, timers, logger, settings, owner, removeFiles }: RetentionDependencies): RetentionJob {
+export function createRetention(dependencies: RetentionDependencies): RetentionJob {
+  const { store, clock, timers, logger, metrics, settings, owner, removeFiles } = dependencies;
   const { batchRows, pauseMs } = settings;
   const stopping = new AbortController();
   let cancel: Cancel | undefined;
@@ -158,6 +160,7 @@ export function createRetention({ store, clock, timers, logger, settings, owner,
       if (keepDays === 0 || !(await goOn())) continue;
       done.set(kind, await inSteps(() => store.prune(tenantId, kind, beforeOf(keepDays), batchRows), goOn));
     }
+    for (const [kind, count] of done) if (count > 0) metrics.retentionDeleted(kind, count);
     return done;
   }
 

@@ -33,6 +33,7 @@ import {
   listRuns,
   listSessions,
   listTenants,
+  measure,
   ownedRuns,
   prune,
   pruneWorkers,
@@ -126,6 +127,8 @@ export function createStore(dependencies: StoreDependencies): Store {
     ownedRuns: (workerId) => read(() => ownedRuns(workerId)),
     retireWorker: (workerId) => write(() => retireWorker(workerId)),
 
+    measure: (nowMs) => read(() => measure(nowMs)),
+    pool: () => driver.pool(),
     claimJob: (name, owner, ttlMs) => write(() => claimJob(name, owner, ttlMs)),
     releaseJob: (name, owner) => write(() => releaseJob(name, owner)),
     listTenants: () => read(listTenants),

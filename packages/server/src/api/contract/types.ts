@@ -1,3 +1,4 @@
+import type { ErrorCode } from '@nexus-agent/protocol';
 import type { Agents, Approvals, Budgets, Models, Retention, Tools } from '#control';
 import type { Clock, IdSource, Timers } from '#core';
 import type { Keys } from '#identity';
@@ -16,6 +17,9 @@ export interface ApiMetrics {
   streamOpened(): void;
   streamClosed(stream: { outcome: StreamOutcome; durationMs: number }): void;
   streamEvents(count: number): void;
+  connectionOpened(): void;
+  connectionClosed(): void;
+  requestRefused(error: ErrorCode): void;
   /** All metrics in Prometheus text format. */
   scrape(): Promise<{ contentType: string; body: string }>;
 }

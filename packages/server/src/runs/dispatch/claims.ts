@@ -1,4 +1,4 @@
-import type { Queue, RunRow } from '#storage';
+import type { ClaimedRun, Queue } from '#storage';
 import type { Logger } from '#telemetry';
 import type { Lease } from './lease.ts';
 import type { Places } from './places.ts';
@@ -23,7 +23,7 @@ export interface ClaimsOptions {
   readonly logger: Logger;
   readonly places: Places;
   /** Takes a claimed run up. Never rejects. */
-  readonly take: (row: RunRow) => Promise<void>;
+  readonly take: (row: ClaimedRun) => Promise<void>;
   /** A run of this worker that it may not have heard of, or may drive at an earlier epoch. */
   readonly found: (claim: RunClaim) => void;
 }
@@ -63,7 +63,7 @@ export function createClaims({ store, lease, workerId, logger, places, take, fou
     }
   }
 
-  async function claim(limit: number): Promise<readonly RunRow[]> {
+  async function claim(limit: number): Promise<readonly ClaimedRun[]> {
     if (inDoubt) for (const owned of await store.ownedRuns(workerId)) found(owned);
     inDoubt = true;
     const rows = await store.claimRuns(workerId, limit);

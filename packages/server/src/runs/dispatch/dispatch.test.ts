@@ -2,7 +2,7 @@ import type { RunId, TenantId } from '@nexus-agent/protocol';
 import { describe, expect, it } from 'vitest';
 import { NexusError } from '#core';
 import { createManualTime, type ManualTime } from '#core/testing';
-import type { RunRow } from '#storage';
+import type { ClaimedRun, RunRow } from '#storage';
 import type { Logger } from '#telemetry';
 import { createClaims } from './claims.ts';
 import { createLease, type Lease } from './lease.ts';
@@ -189,7 +189,7 @@ describe('claims', () => {
       places,
       take: async ({ runId }) => void taken.push(runId),
       found: ({ runId }) => found.push(runId),
-      store: { claimRuns: async (_, limit) => (await options.claim(limit)) as RunRow[], ownedRuns: async () => options.owned ?? [] }, // of a row only what is looked at
+      store: { claimRuns: async (_, limit) => (await options.claim(limit)) as ClaimedRun[], ownedRuns: async () => options.owned ?? [] }, // of a row only what is looked at
     });
     return { subject, taken, found, places, beats: () => beats };
   }

@@ -1,6 +1,12 @@
 import type { RunId, TenantId } from '@nexus-agent/protocol';
 import type { RunRow } from './runs.ts';
 
+/** A run as it was claimed. */
+export interface ClaimedRun extends RunRow {
+  /** When the lease of whoever drove it had ended; null where it was given up, or that is not known. */
+  readonly lostAt: number | null;
+}
+
 /** Who drives which run. Times are compared by the database's clock. */
 export interface Queue {
   /** Asks for a run to be cancelled and makes it due. False when it has already ended or does not exist. The first reason stays. */
@@ -17,7 +23,7 @@ export interface Queue {
    * Takes over up to `limit` runs that nobody drives: queued and due, waiting and due, or running under a worker whose
    * lease ended, or lies further ahead than it is long. Each gets `workerId` as owner, epoch + 1 and status `running`. Two workers never get the same epoch.
    */
-  claimRuns(workerId: string, limit: number): Promise<readonly RunRow[]>;
+  claimRuns(workerId: string, limit: number): Promise<readonly ClaimedRun[]>;
   /** Running runs whose owner this worker is: what it may have claimed without hearing of it. */
   ownedRuns(workerId: string): Promise<readonly { readonly tenantId: TenantId; readonly runId: RunId; readonly epoch: number }[]>;
   /** Ends the worker's lease at once, so that others take over without waiting. */

@@ -4,6 +4,7 @@ import type { AgentStore } from './catalogue.ts';
 import type { CommitStore } from './commit.ts';
 import type { IdentityStore } from './identity.ts';
 import type { LedgerStore } from './ledger.ts';
+import type { MeasureStore } from './measures.ts';
 import type { Queue } from './queue.ts';
 import type { RetentionStore } from './retention.ts';
 import type { RunStore } from './runs.ts';
@@ -21,6 +22,7 @@ export type Store = CommitStore &
   AuditStore &
   AgentStore &
   RetentionStore &
+  MeasureStore &
   IdentityStore & {
     readonly dialect: 'sqlite' | 'postgres';
     /** Milliseconds since 1970 by the clock that all processes on this database share. */

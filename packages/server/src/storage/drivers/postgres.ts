@@ -160,6 +160,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Driver> {
       const deadline = deadlineIn(withinMs);
       return withRetries(retrying(deadline), () => transact(deadline, start));
     },
+    pool: () => connections.state(),
     close: () => connections.close(),
   };
 }

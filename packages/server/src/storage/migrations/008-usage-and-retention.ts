@@ -41,6 +41,9 @@ export const usageAndRetention: Migration = {
     'create index removals_at on removals (at, id)',
     'create index idempotency_keys_created on idempotency_keys (tenant_id, created_at)',
     'create index reservations_closed on reservations (tenant_id, closed_at) where closed_at is not null',
+    // Of what people have limited, however many runs and sessions have budgets of their own.
+    "create index budgets_shared on budgets (tenant_id, scope) where limit_amount is not null and substr(scope, 1, 4) not in ('run:', 'sess')",
+    "create index approvals_pending on approvals (tenant_id, approval_id) where status = 'pending'",
     'create index budgets_inherited on budgets (tenant_id, scope) where inherited = 1',
     ...['user_name', 'project', 'agent'].map((name) => `create index ledger_days_${name} on ledger_days (tenant_id, ${name}, day)`),
   ],

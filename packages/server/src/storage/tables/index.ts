@@ -27,6 +27,7 @@ export { insertBudgets, listBudgets, lockBudgets, readBudgets, scopeText, update
 export { type ClaimRow, insertClaims, selectClaims } from './claims.ts';
 export { decisionToRow, insertDecisions, listDecisions } from './decisions.ts';
 export { getKey, listKeys, putKey, revokeKey } from './keys.ts';
+export { measure } from './measures.ts';
 export { cancelRequest, claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker } from './queue.ts';
 export {
   type EntryRow,

@@ -1,6 +1,6 @@
 import type { RunId, TenantId } from '@nexus-agent/protocol';
 import { sql } from 'kysely';
-import type { RunRow } from '#storage/contract';
+import type { ClaimedRun } from '#storage/contract';
 import { change, databaseNow, defineTable, json, type Program, parseNullable, queriesOn, run } from '#storage/program';
 import { runFromRow, runs, type StoredRun } from './runs.ts';
 
@@ -145,26 +145,40 @@ export function* hasClaimable(): Program<boolean> {
   return (yield* run(lostWorkers, { now, latest: now + clockToleranceMs })).length > 0;
 }
 
-export function* claimRuns(worker: string, limit: number): Program<readonly RunRow[]> {
+export function* claimRuns(worker: string, limit: number): Program<readonly ClaimedRun[]> {
   const now = yield* databaseNow();
   const lost = (yield* run(lostWorkers, { now, latest: now + clockToleranceMs })).flatMap(({ owner }) => (owner === null ? [] : [owner]));
-  const abandoned: readonly RunKey[] = lost.length === 0 ? [] : yield* abandonedRuns(lost, limit);
+  const abandoned = lost.length === 0 ? [] : yield* abandonedRuns(lost, limit);
+  const ends = abandoned.length === 0 ? new Map<string, number>() : yield* leaseEnds(lost);
   const room = limit - abandoned.length;
   const due: readonly RunKey[] = room > 0 ? yield* run(dueRuns, { now, limit: room }) : [];
-  const claimed: RunRow[] = [];
-  for (const { tenant_id, run_id } of [...abandoned, ...due]) {
+  const claimed: ClaimedRun[] = [];
+  const wanted: readonly (RunKey & { readonly lease_owner?: string | null })[] = [...abandoned, ...due];
+  for (const { tenant_id, run_id, lease_owner = null } of wanted) {
     const [row] = yield* run(takeRun, { tenant: tenant_id, id: run_id, worker, now });
-    if (row) claimed.push(runFromRow(row));
+    if (row) claimed.push({ ...runFromRow(row), lostAt: (lease_owner === null ? null : ends.get(lease_owner)) ?? null });
   }
   return claimed;
 }
 
-function abandonedRuns(lost: readonly string[], limit: number): Program<readonly RunKey[]> {
+/** When the leases of these ended; one that was given up has no end. */
+function* leaseEnds(lost: readonly string[]): Program<Map<string, number>> {
+  const rows = yield* query(({ db }) =>
+    db
+      .selectFrom('workers')
+      .select(['worker_id', 'expires_at'])
+      .where('worker_id', 'in', [...lost])
+      .where('expires_at', '>', 0),
+  );
+  return new Map(rows.map((row) => [row.worker_id, row.expires_at]));
+}
+
+function abandonedRuns(lost: readonly string[], limit: number): Program<readonly (RunKey & Pick<StoredRun, 'lease_owner'>)[]> {
   return query(({ db, dialect }) =>
     dialect.skipLocked(
       db
         .selectFrom('runs')
-        .select(['tenant_id', 'run_id'])
+        .select(['tenant_id', 'run_id', 'lease_owner'])
         .where('lease_owner', 'in', [...lost])
         .where('status', '=', 'running')
         .orderBy('updated_at')
