@@ -46,6 +46,8 @@ const assignments =
   /((?:api|access|private|secret|account|subscription)[-_ ]?key|password|passwd|pwd|secret|token)(\\?["']?\s*[:=]\s*\\?["']?)(?=[^\s"',;&\\\d]{0,200}\d)[^\s"',;&\\]{6}[^\s"',;&\\]*/gi;
 /** With a bare slash in it, which no address may have, a password is what a person gets wrong, and then told of. A port is none. */
 const urlPasswords = /(:\\?\/\\?\/[^\s/:@]*:)(?:[^\s/]+@|(?!\d{1,5}\\?[/?#])[^\s"'<>@:]{1,200}@)/g;
+/** The same within the parameters of another address. */
+const encodedUrlPasswords = /(%3A%2F%2F(?:(?!%3A|%40)\S){0,200}%3A)(?:(?!%40)\S){1,200}%40/gi;
 const privateKey = /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/g;
 const endOfKey = /-----END[A-Z0-9 ]{0,60}(?:-----)?/g;
 
@@ -59,7 +61,8 @@ export function redactText(text: string): string {
 
 /** `postgres://user:[redacted]@host/database`, wherever in the text it stands. */
 export function maskUrlPasswords(text: string): string {
-  return text.includes('@') ? text.replace(urlPasswords, `$1${removed}@`) : text;
+  const plain = text.includes('@') ? text.replace(urlPasswords, `$1${removed}@`) : text;
+  return plain.includes('%40') ? plain.replace(encodedUrlPasswords, `$1${removed}%40`) : plain;
 }
 
 /** A block goes up to its end, or to the end of the text when that was cut off. */

@@ -127,7 +127,7 @@ const places: Record<string, (text: string) => readonly [object, string]> = {
   field: (text) => [{ note: text }, 'event'],
   'name of a field': (text) => [{ [text]: 1 }, 'event'],
   nested: (text) => [{ a: [{ b: { c: [text] } }] }, 'event'],
-  address: (text) => [{ url: URL.canParse(text) ? new URL(text) : text }, 'event'],
+  address: (text) => [{ url: new URL(`https://host.example/?said=${encodeURIComponent(text.toWellFormed())}`) }, 'event'],
   error: (text) => [{ err: new Error(text) }, 'event'],
   'cause of an error': (text) => [{ err: new Error('failed', { cause: new Error('inside', { cause: { said: [text] } }) }) }, 'event'],
   'code of an error': (text) => [{ err: Object.assign(new Error('failed'), { code: text, name: text }) }, 'event'],
