@@ -1,10 +1,10 @@
 import type { RunId, SessionId, TenantId } from '@nexus-agent/protocol';
 import { afterEach, expect, it } from 'vitest';
+import { controlConfig } from '#control/config';
 import { NexusError } from '#core';
 import { openTestRuns, principal, type TestRuns } from '#runs/testing';
 import type { Store } from '#storage';
 import { silentLogger } from '#telemetry/testing';
-import { controlConfig } from './config/index.ts';
 import { createRetention, type RetentionSettings } from './retention.ts';
 
 const day = 86_400_000;
