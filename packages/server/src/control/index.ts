@@ -4,5 +4,5 @@ export { type Agents, createAgents } from './agents.ts';
 export { type Approvals, createApprovals } from './approvals.ts';
 export { type Budgets, createBudgets } from './budgets.ts';
 export { createModels, type Models } from './models.ts';
-export { createRetention, type Retention, type RetentionJob } from './retention.ts';
+export { createRetention, type Retention } from './retention.ts';
 export { createTools, type Tools } from './tools.ts';

@@ -10,6 +10,6 @@ export type {
   ReserveOperation,
   Subject,
 } from './contract.ts';
-export { everyUser, rowKey, scopeKey, scopeKeyOfRow, scopeOfKey, subjectOf } from './keys.ts';
+export { everyUser, rowKey, scopeKey, scopeKeyOfRow, scopeOfKey } from './keys.ts';
 export { ledgerRules } from './rules.ts';
 export { periodAt } from './windows.ts';

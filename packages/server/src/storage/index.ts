@@ -14,11 +14,9 @@ export type {
   IdentityStore,
   KeyRow,
   LedgerStore,
-  Measures,
   PageOf,
   PageRequest,
   PlaceInLog,
-  PoolState,
   Queue,
   Removal,
   RetentionStore,
@@ -29,7 +27,6 @@ export type {
   Store,
   StoredEvent,
   UsageQuery,
-  UsageSum,
 } from '#storage/contract';
 export { createSharedClock, type SharedClock } from './shared-clock.ts';
 export { viewPage } from './view-page.ts';

@@ -5,7 +5,7 @@ export type { AgentStore, AgentVersionRow } from './catalogue.ts';
 export type { Commit, CommitResult, CommitStore, IdempotencyClaim, Placed, PlaceInLog } from './commit.ts';
 export type { IdentityStore, KeyRow } from './identity.ts';
 export type { LedgerStore, UsageQuery, UsageSum } from './ledger.ts';
-export type { BudgetUse, MeasureStore, Measures, PoolState } from './measures.ts';
+export type { BudgetUse, Measures, PoolState } from './measures.ts';
 export type { PageOf, PageRequest } from './pages.ts';
 export type { ClaimedRun, Queue } from './queue.ts';
 export type { Aged, AgingKind, Removal, RetentionStore } from './retention.ts';
