@@ -1,7 +1,8 @@
 import type { RetentionRow, SessionId, TenantId } from '@nexus-agent/protocol';
-import { type Cancel, type Clock, type Timers, toTimestamp } from '#core';
+import { type Cancel, type Timers, toTimestamp } from '#core';
 import type { Principal } from '#identity';
-import type { Aged, AgingKind, Removal, RetentionStore } from '#storage';
+import type { Aged, AgingKind } from '#storage';
+import { type ClearingDependencies, createClearing, type GoOn } from './clearing.ts';
 
 const dayMs = 86_400_000;
 
@@ -19,17 +20,13 @@ export interface RetentionSettings {
   readonly readersMs: number;
 }
 
-export interface RetentionDependencies {
-  readonly store: RetentionStore;
-  readonly clock: Clock;
+export interface RetentionDependencies extends ClearingDependencies {
   readonly timers: Pick<Timers, 'every' | 'sleep'>;
-  readonly logger: { info(fields: object, message: string): void; error(fields: object, message: string): void };
+  readonly logger: ClearingDependencies['logger'] & { info(fields: object, message: string): void };
   readonly metrics: { retentionDeleted(kind: string, count: number): void };
   readonly settings: RetentionSettings;
   /** Names this process. */
   readonly owner: string;
-  /** Deletes the files of a session; done again, it does nothing. */
-  readonly removeFiles: (tenantId: TenantId, sessionId: SessionId) => Promise<void>;
 }
 
 /** What is kept for how long, and its end. */
@@ -63,12 +60,13 @@ const sessionPage = 100;
  * leaves everything consistent: whatever ends it in the middle, the next look goes on. One process at a time does it.
  */
 export function createRetention(dependencies: RetentionDependencies): RetentionJob {
-  const { store, clock, timers, logger, metrics, settings, owner, removeFiles } = dependencies;
+  const { store, clock, timers, logger, metrics, settings, owner } = dependencies;
   const { batchRows, pauseMs } = settings;
   const stopping = new AbortController();
   let cancel: Cancel | undefined;
   let running: Promise<unknown> | undefined;
   let again = false;
+  const clearRemovals = createClearing(dependencies);
 
   const kinds: readonly (readonly [AgingKind, number])[] = [
     ['decisions', settings.decisionsDays],
@@ -80,7 +78,7 @@ export function createRetention(dependencies: RetentionDependencies): RetentionJ
   const beforeOf = (days: number) => clock.now() - days * dayMs;
 
   /** Repeats a step until it has no more to do; how much it did. */
-  async function inSteps(step: () => Promise<number>, goOn: () => Promise<boolean>): Promise<number> {
+  async function inSteps(step: () => Promise<number>, goOn: GoOn): Promise<number> {
     let done = 0;
     for (;;) {
       const now = await step();
@@ -89,7 +87,7 @@ export function createRetention(dependencies: RetentionDependencies): RetentionJ
     }
   }
 
-  async function removeIdle(tenantId: TenantId, goOn: () => Promise<boolean>): Promise<number> {
+  async function removeIdle(tenantId: TenantId, goOn: GoOn): Promise<number> {
     if (settings.sessionsDays === 0) return 0;
     const before = beforeOf(settings.sessionsDays);
     let removed = 0;
@@ -104,54 +102,7 @@ export function createRetention(dependencies: RetentionDependencies): RetentionJ
     }
   }
 
-  async function clear(removal: Removal, goOn: () => Promise<boolean>): Promise<void> {
-    const { tenantId, kind, id } = removal;
-    switch (kind) {
-      case 'wanted': {
-        const outcome = await store.removeSession(tenantId, id as SessionId); // noted with the id of a session
-        if (outcome === 'not_found') await store.endRemoval(removal);
-        return;
-      }
-      case 'session':
-        await removeFiles(tenantId, id as SessionId); // as above
-        await store.endRemoval(removal);
-        return;
-      case 'run':
-        while (await store.removeSome(removal, batchRows)) if (!(await goOn())) return;
-        await store.endRemoval(removal);
-        return;
-      default:
-        return kind satisfies never;
-    }
-  }
-
-  /** Runs are cleared once their readers had the time to read their end; what fails holds up nothing else. */
-  async function clearRemovals(goOn: () => Promise<boolean>): Promise<void> {
-    const failed = new Set<string>();
-    const keyOf = ({ tenantId, kind, id }: Removal) => `${tenantId} ${kind} ${id}`;
-    for (;;) {
-      const noted = await store.listRemovals(clock.now(), batchRows + failed.size);
-      const readable = await store.listRemovals(clock.now() - settings.readersMs, batchRows + failed.size);
-      const due = [...readable.filter(({ kind }) => kind === 'run'), ...noted.filter(({ kind }) => kind !== 'run')];
-      const left = due.filter((removal) => !failed.has(keyOf(removal)));
-      if (left.length === 0) return;
-      for (const removal of left) {
-        try {
-          await clear(removal, goOn);
-        } catch (error) {
-          logger.error(
-            { tenantId: removal.tenantId, id: removal.id, err: error },
-            'what was deleted could not be cleared away; it is tried again',
-          );
-        }
-        // Tried once in a look: one that waits for its runs, or fails, comes again with the next.
-        failed.add(keyOf(removal));
-        if (!(await goOn())) return;
-      }
-    }
-  }
-
-  async function pruneTenant(tenantId: TenantId, goOn: () => Promise<boolean>): Promise<Map<string, number>> {
+  async function pruneTenant(tenantId: TenantId, goOn: GoOn): Promise<Map<string, number>> {
     const done = new Map<string, number>([['sessions', await removeIdle(tenantId, goOn)]]);
     // Days that are over; entries are deleted once they are in the sums of theirs.
     const today = toTimestamp(clock.now()).slice(0, 10);
