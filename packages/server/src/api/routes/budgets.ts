@@ -36,7 +36,7 @@ export function budgetRoutes(): Route[] {
       query: BudgetsQuery,
       responses: { 200: { description: 'A page of balances', schema: page(BudgetRow) } },
       async handle({ services, principal, query }) {
-        const filter = query.scope === undefined ? {} : { scope: scopeOf(query.scope) };
+        const filter = query.scope === undefined ? {} : { scope: budgetScopeOf(query.scope) };
         return { status: 200, body: await services.budgets.list(principal, filter, pageRequest(query)) };
       },
     }),
@@ -52,7 +52,7 @@ export function budgetRoutes(): Route[] {
       query: OneBudgetQuery,
       responses: { 204: { description: 'The limit is gone' } },
       async handle({ services, principal, query }) {
-        await services.budgets.remove(principal, { ...query, scope: scopeOf(query.scope) });
+        await services.budgets.remove(principal, { ...query, scope: budgetScopeOf(query.scope) });
         return { status: 204 };
       },
     }),
@@ -60,7 +60,7 @@ export function budgetRoutes(): Route[] {
 }
 
 /** The scope of a text that the query's schema has checked. */
-function scopeOf(text: string): BudgetScope {
+function budgetScopeOf(text: string): BudgetScope {
   const at = text.indexOf(':');
   return { kind: BudgetScopeKind.parse(text.slice(0, at)), id: text.slice(at + 1) };
 }
