@@ -120,6 +120,26 @@ export function describeAccounts(subject: StoreSubject, open: () => Promise<Stor
       );
     });
 
+    it(`count what the same transaction booked before the balance of a user came to be ${verifies('budget.user.default')}`, async () => {
+      const tenantId = newTenant();
+      const held = {
+        type: 'reserve',
+        reservationId: 'held',
+        runId: null,
+        scopes: [user('ann')],
+        fixed: { tokens: 5 },
+        expiresAt: 0,
+      } as const;
+      await store.commit({ tenantId, ledger: [held] });
+      await store.commit({ tenantId, ledger: [limit(everyUser, 100)] });
+      await Promise.all([
+        store.commit({ tenantId, ledger: [{ type: 'settle', reservationId: 'held', actual: { tokens: 5 } }] }),
+        store.commit({ tenantId, ledger: call('next', [user('ann')], 3) }),
+      ]);
+      expect(await balance(tenantId, user('ann'))).toMatchObject({ spent: 8, reserved: 0 });
+      expect(await auditCounted(store, tenantId)).toEqual([]);
+    });
+
     it(`hold each user without a limit of their own to that of every user ${verifies('budget.user.default')}`, async () => {
       const tenantId = newTenant();
       const spend = (id: string, name: string, tokens: number) =>
