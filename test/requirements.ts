@@ -215,8 +215,27 @@ export const requirements = {
   'provider.codec.chunks': { promise: 2, behaviour: 'Any split of the bytes decodes to the same parts.' },
   'provider.usage': { promise: 1, behaviour: 'Cache and reasoning tokens are counted and priced.' },
 
+  // Several nodes over one database
+  'nodes.keys': { promise: 3, behaviour: 'An API key that is made on one node works on every other node of the database.' },
+  'nodes.definitions.order': {
+    promise: 3,
+    behaviour: 'Policies and agents are imported as versions, and a node that starts with an earlier version does not bring it back.',
+  },
+  'nodes.definitions.follow': {
+    promise: 3,
+    behaviour:
+      'An imported version of policies and agents decides on every node within a second, without a bus; each decision is by one version.',
+  },
+  'nodes.definitions.broken': { promise: 3, behaviour: 'Files that cannot be used change nothing, and the node says so.' },
+  'nodes.agents.own': { promise: 3, behaviour: "A tenant's own agent is never replaced by one of a file." },
+  'nodes.start.together': { promise: 3, behaviour: 'Nodes that start together on an empty database agree on one secret and one version.' },
+
   // API, CLI, SDK
   'api.loopback.host': { promise: 3, behaviour: 'On loopback a foreign Host or Origin is refused, so a web page cannot drive the server.' },
+  'api.cors': {
+    promise: 3,
+    behaviour: 'Pages of configured origins, and of no others, may call the API with a key and read its answers.',
+  },
   'api.remote.auth': {
     promise: 3,
     behaviour: 'A server on another address than loopback refuses to start without authentication, and each request needs a key.',

@@ -1,5 +1,6 @@
 import { type Mutant, server } from './mutant.ts';
 
+const corsTests = [`${server}/api/http/cors.test.ts`];
 const streamTests = [`${server}/api/streams/streams.test.ts`];
 const folderTests = [`${server}/apps/definition-folder.test.ts`];
 const logTests = [`${server}/apps/log.test.ts`];
@@ -69,5 +70,19 @@ export const edgeMutants: readonly Mutant[] = [
     replace: "typeof value === 'string' && Object.hasOwn(errorTable, value)",
     by: "typeof value === 'string' && value in errorTable",
     tests: ['packages/sdk/src/errors.test.ts'],
+  },
+  {
+    bug: 'edge: a page whose origin only ends like a known one is let in',
+    file: `${server}/api/http/cors.ts`,
+    replace: 'origin !== undefined && allowed.has(origin)',
+    by: "origin !== undefined && origins.some((known) => origin.endsWith(known.replace(/^https?:../, '')))",
+    tests: corsTests,
+  },
+  {
+    bug: 'edge: a page of another origin is taken for the local operator',
+    file: `${server}/api/http/authenticate.ts`,
+    replace: 'mayBeOperator(request.headers) && !isForwarded(request.headers)',
+    by: 'mayBeOperator({}) && !isForwarded(request.headers)',
+    tests: corsTests,
   },
 ];

@@ -1,5 +1,6 @@
 import { type Mutant, server } from './mutant.ts';
 
+const definitionTests = [`${server}/control/followed-definitions.test.ts`];
 const modelCallTests = [`${server}/calls/model-call.test.ts`];
 const toolCallTests = [`${server}/calls/tool-call.test.ts`];
 const directTests = [`${server}/calls/direct-tool.test.ts`];
@@ -356,5 +357,19 @@ export const serviceMutants: readonly Mutant[] = [
     replace: '      await mayDecide(principal, row, answer);\n',
     by: '',
     tests: approvalTests,
+  },
+  {
+    bug: 'nodes: a folder is read while it changes',
+    file: `${server}/control/followed-definitions.ts`,
+    replace: 'const whole = mark === (await folder.mark());',
+    by: 'const whole = (await folder.mark()) !== null;',
+    tests: definitionTests,
+  },
+  {
+    bug: 'nodes: an empty folder takes everything away',
+    file: `${server}/control/followed-definitions.ts`,
+    replace: "files.length === 0 && again !== 'always' &&",
+    by: "files.length === 0 && again === 'always' &&",
+    tests: definitionTests,
   },
 ];

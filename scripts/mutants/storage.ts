@@ -189,4 +189,25 @@ export const storageMutants: readonly Mutant[] = [
     by: "status === 'queued' || status === 'running'",
     tests: conformance,
   },
+  {
+    bug: 'nodes: one that restarts with an earlier version brings it back',
+    file: `${server}/storage/tables/definitions.ts`,
+    replace: 'known !== null && head.version !== again)',
+    by: 'known !== null && head.version === again)',
+    tests: conformance,
+  },
+  {
+    bug: 'nodes: a key is stored under a secret that was forgotten meanwhile',
+    file: `${server}/storage/tables/key-secrets.ts`,
+    replace: "dialect.forUpdate(db.selectFrom('key_secrets').selectAll().where(",
+    by: "(db.selectFrom('key_secrets').selectAll().where(",
+    tests: conformance,
+  },
+  {
+    bug: 'nodes: an agent of a file takes the place of one that the tenant has put',
+    file: `${server}/storage/tables/agents.ts`,
+    replace: "if (agent.source !== 'api') return void (yield* change(setSharedVersion, key));",
+    by: '',
+    tests: conformance,
+  },
 ];

@@ -58,6 +58,7 @@ export function describeResourceStore(open: () => Promise<Store>): void {
         keyId: ids.next<string>('key'),
         name: 'laptop \u0000',
         hash: 'ab',
+        secretId: null,
         scopes: ['runs', 'admin'],
         createdAt: 1,
         expiresAt: null,

@@ -4,6 +4,7 @@ import { postgresSubject, type StoreSubject, sqliteSubject } from '../support/st
 import { verifies } from '../support/verifies.ts';
 import { describeAccounts } from './storage-accounts.ts';
 import { describeClocks } from './storage-clocks.ts';
+import { describeDefinitions } from './storage-definitions.ts';
 import { describeLedgerStore } from './storage-ledger.ts';
 import { describeLocks } from './storage-locks.ts';
 import { describeLedgerProcesses } from './storage-processes.ts';
@@ -13,7 +14,7 @@ import { describeRunStore } from './storage-runs.ts';
 import { describeSchema } from './storage-schema.ts';
 import { describeSessionLog } from './storage-sessions.ts';
 
-function describeOn(subject: StoreSubject): void {
+function describeOn(subject: StoreSubject, fresh: () => Promise<StoreSubject>): void {
   const opened: Store[] = [];
   const open = async () => {
     const store = await subject.open();
@@ -29,6 +30,7 @@ function describeOn(subject: StoreSubject): void {
     describeRunStore(open);
     describeSessionLog(open);
     describeResourceStore(open);
+    describeDefinitions(open, fresh);
     describeLedgerStore(subject, open);
     describeAccounts(subject, open);
     describeRetention(subject, open);
@@ -38,8 +40,13 @@ function describeOn(subject: StoreSubject): void {
   });
 }
 
-describeOn(sqliteSubject());
+describeOn(sqliteSubject(), async () => sqliteSubject());
 
 const postgres = await postgresSubject();
 if ('reason' in postgres) describe('store: postgres', () => it.skip(`not run: ${postgres.reason}`));
-else describeOn(postgres);
+else
+  describeOn(postgres, async () => {
+    const another = await postgresSubject();
+    if ('reason' in another) throw new Error(another.reason);
+    return another;
+  });

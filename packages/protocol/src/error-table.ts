@@ -49,7 +49,7 @@ export const errorTable = {
     grpcStatus: 'PERMISSION_DENIED',
     retryable: false,
     title: 'This host or origin may not use the local API',
-    when: 'The `Host` or `Origin` of a request to the local API is not one of this machine or of `auth.allowedHosts` and `auth.allowedOrigins`.',
+    when: 'The `Host` or `Origin` of a request to the local API is not one of this machine, of `auth.allowedHosts`, of `auth.allowedOrigins` or of `cors.origins`.',
   },
   not_found: {
     httpStatus: 404,

@@ -58,6 +58,14 @@ export { DecisionRecord, PolicyAction, PolicyObligation, PolicyShortForm } from 
 export { Agent, AgentDefinition } from './resources/agents.ts';
 export { Approval, ApprovalAnswer } from './resources/approvals.ts';
 export { BudgetRow, SetBudgetRequest } from './resources/budgets.ts';
+export {
+  DefinitionFolderState,
+  DefinitionImportRequest,
+  DefinitionKind,
+  DefinitionOverview,
+  DefinitionSet,
+  NodeStatus,
+} from './resources/definitions.ts';
 export { Key, KeyCreateRequest, KeyScope } from './resources/keys.ts';
 export { SessionMessage } from './resources/messages.ts';
 export { ModelInfo } from './resources/models.ts';

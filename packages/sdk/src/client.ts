@@ -3,6 +3,7 @@ import { agents } from './resources/agents.ts';
 import { approvals } from './resources/approvals.ts';
 import { budgets } from './resources/budgets.ts';
 import { chat } from './resources/chat.ts';
+import { definitions } from './resources/definitions.ts';
 import { health } from './resources/health.ts';
 import { keys } from './resources/keys.ts';
 import { models } from './resources/models.ts';
@@ -35,6 +36,7 @@ export function createNexusClient(options: NexusClientOptions) {
     budgets: budgets(calls),
     usage: usage(calls),
     retention: retention(calls),
+    definitions: definitions(calls),
     keys: keys(calls),
     health: health(transport),
   };

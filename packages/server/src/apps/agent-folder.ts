@@ -1,41 +1,39 @@
 import { AgentDefinition } from '@nexus-agent/protocol';
 import type { NexusConfig } from '#apps/config';
+import type { DefinitionFolder } from '#control';
 import { NexusError } from '#core';
-import { type DefinitionFiles, readDefinitionFolder, type UnreadEntry } from './definition-folder.ts';
+import type { DefinitionFile } from '#storage';
+import { createDefinitionFolder } from './definition-folder.ts';
 
-export interface AgentFolder {
-  readonly definitions: readonly AgentDefinition[];
-  readonly unread: readonly UnreadEntry[];
-}
-
-const maxAgentFileBytes = 1_000_000;
-
-/**
- * Every `*.yaml` or `*.yml` of the agents folder, one agent each, and what else lies there. Only the folder's default place may
- * be missing. Throws `config_invalid`, naming file and place.
- */
-export async function loadAgentFolder({ agentsDir, dataDir }: Pick<NexusConfig, 'agentsDir' | 'dataDir'>): Promise<AgentFolder> {
-  const { files, unread } = await readDefinitionFolder(agentsDir, {
+/** Every `*.yaml` or `*.yml` of the agents folder, one agent each. Only the folder's default place may be missing. */
+export function agentFolder({ agentsDir, dataDir }: Pick<NexusConfig, 'agentsDir' | 'dataDir'>): DefinitionFolder {
+  return createDefinitionFolder(agentsDir, {
     setting: 'agentsDir (NEXUS_AGENTS_DIR)',
     mayBeMissing: agentsDir === `${dataDir}/agents`,
     extensions: ['.yaml', '.yml'],
-    maxBytes: maxAgentFileBytes,
+    maxBytes: 1_000_000,
+    complete: false,
   });
-  const pathOf = new Map<string, string>();
-  const definitions: AgentDefinition[] = [];
-  for (const file of files) {
-    const definition = await parseAgentFile(file);
-    const other = pathOf.get(definition.name);
-    if (other !== undefined) {
-      throw new NexusError('config_invalid', `${file.path} and ${other} both define the agent "${definition.name}"; rename one of them`);
-    }
-    pathOf.set(definition.name, file.path);
-    definitions.push(definition);
-  }
-  return { definitions, unread };
 }
 
-async function parseAgentFile({ path, text }: DefinitionFiles['files'][number]): Promise<AgentDefinition> {
+/** The agents of files that lie in `place`. Throws `config_invalid`, naming file and place. */
+export async function parseAgents(files: readonly DefinitionFile[], place: string): Promise<AgentDefinition[]> {
+  const pathOf = new Map<string, string>();
+  const definitions: AgentDefinition[] = [];
+  for (const { name, text } of files) {
+    const path = `${place}/${name}`;
+    const definition = await parseAgentFile(path, text);
+    const other = pathOf.get(definition.name);
+    if (other !== undefined) {
+      throw new NexusError('config_invalid', `${path} and ${other} both define the agent "${definition.name}"; rename one of them`);
+    }
+    pathOf.set(definition.name, path);
+    definitions.push(definition);
+  }
+  return definitions;
+}
+
+async function parseAgentFile(path: string, text: string): Promise<AgentDefinition> {
   const { parse } = await import('yaml');
   let raw: unknown;
   try {

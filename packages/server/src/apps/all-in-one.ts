@@ -1,15 +1,25 @@
+import { hostname } from 'node:os';
 import { join } from 'node:path';
-import type { AgentDefinition } from '@nexus-agent/protocol';
 import { type Api, createApi } from '#api';
 import type { NexusConfig } from '#apps/config';
 import { createReservationSweeper } from '#budget';
 import type { Bus } from '#bus';
-import { createAgentCatalog, createAgents, createApprovals, createBudgets, createModels, createRetention, createTools } from '#control';
+import {
+  createAgentCatalog,
+  createAgents,
+  createApprovals,
+  createBudgets,
+  createModels,
+  createNodes,
+  createRetention,
+  createTools,
+  openDefinitions,
+} from '#control';
 import { type Clock, createIdSource, createSchemaValidator, type IdSource, NexusError, systemClock, systemTimers } from '#core';
-import { createKeys } from '#identity';
+import { createKeys, type KeySecrets, openKeySecrets } from '#identity';
 import { ledgerRules } from '#ledger';
 import { InputCounts, type ModelService } from '#llm';
-import { createPolicyEngine, type PolicySource } from '#policy';
+import { createPolicyEngine } from '#policy';
 import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
 import { createSharedClock, type SharedClock, type Store } from '#storage';
 import { openStore } from '#storage/drivers';
@@ -24,15 +34,15 @@ import {
   type Tool,
 } from '#tools';
 import { createBuiltinTools } from '#tools/sources';
-import { loadAgentFolder } from './agent-folder.ts';
+import { agentFolder, parseAgents } from './agent-folder.ts';
 import { builtInAgent, defaultAgentName, greeting } from './built-in-agent.ts';
 import { busKind, openBusOf } from './bus-kind.ts';
 import { logCommits } from './commit-log.ts';
-import { makeDataFolder, readPepper } from './data-folder.ts';
-import { requireFolder, type UnreadEntry } from './definition-folder.ts';
+import { makeDataFolder, readFolderKeySecret } from './data-folder.ts';
+import { requireFolder } from './definition-folder.ts';
 import { egressOptions } from './egress.ts';
 import { setUpModels } from './models.ts';
-import { loadPolicyFolder } from './policy-folder.ts';
+import { policyFolder } from './policy-folder.ts';
 import { proxyFor } from './proxy.ts';
 
 export interface AllInOneOptions {
@@ -57,6 +67,8 @@ export interface AllInOne {
   readonly orchestrator: Orchestrator;
   readonly store: Store;
   readonly simulated: boolean;
+  /** Reads the folders of agents and policies now; see `DefinitionsOfNode`. */
+  reload(): Promise<void>;
   /** Stops taking work, lets live work finish or hands it over within `drainMs`, and closes everything. Idempotent. */
   close(): Promise<void>;
 }
@@ -85,14 +97,13 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     for (const note of options.notes ?? []) logger.warn({}, note);
     const ids = createIdSource(clock);
     await makeDataFolder(config.dataDir);
-    const [policies, agents, pepper] = await Promise.all([
-      loadPolicyFolder(config),
-      loadAgentFolder(config),
-      readPepper(config.dataDir),
+    const folders = { policies: policyFolder(config), agents: agentFolder(config) };
+    const [adopted] = await Promise.all([
+      readFolderKeySecret(config.dataDir),
+      folders.policies.read(),
+      folders.agents.read(),
       config.workspaceSeed === undefined ? undefined : requireFolder(config.workspaceSeed, 'workspaceSeed (NEXUS_WORKSPACE_SEED)'),
     ]);
-    tellUnread(logger, config.policiesDir, policies.unread);
-    tellUnread(logger, config.agentsDir, agents.unread);
     const opened = await openStore({
       ...storeOptions(config),
       ledgerRules,
@@ -108,6 +119,19 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     closers.push(() => opened.close());
     await clock.follow(() => opened.now());
     closers.push(keepFollowing(clock, opened, logger));
+    const { keySecret } = config.auth;
+    const secrets = await openKeySecrets({
+      store: opened,
+      clock,
+      ...(keySecret === undefined ? {} : { configured: keySecret }),
+      ...(adopted === undefined ? {} : { adopted }),
+    });
+    if (secrets.forgotten.length > 0) {
+      logger.warn(
+        { forgotten: secrets.forgotten, used: secrets.current.fingerprint },
+        'other nodes of this database were given another auth.keySecret (NEXUS_KEY_SECRET), under which there is no key: give all nodes the same',
+      );
+    }
     const store = logCommits(options.wrapStore?.(opened) ?? opened, logger);
     const bus = await openBusOf(busKind(config), (error) => logger.warn({ err: error }, 'the bus lost its server'));
     closers.push(() => bus.close());
@@ -117,14 +141,29 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     if (models === null) throw new NexusError('internal', 'there are no models');
 
     const app = assemble({
-      ...{ options, config, clock, ids, logger, store, bus, pepper, models, closers },
-      policySources: policies.sources,
-      agentDefinitions: agents.definitions,
+      ...{ options, config, clock, ids, logger, store, bus, secrets, models, closers },
     });
+    const definitions = await openDefinitions({
+      ...{ store: opened, clock, logger, policy: app.policy },
+      timers: systemTimers,
+      nodes: createNodes({ store: opened, clock, logger, secrets, node: { id: app.workerId, name: `${hostname()}/${process.pid}` } }),
+      machine: hostname(),
+      alone: config.databaseUrl === undefined,
+      importing: config.definitions.import,
+      pollMs: config.definitions.pollMs,
+      kinds: {
+        policies: { folder: folders.policies, prepare: async (files) => app.policy.prepare(files) },
+        agents: { folder: folders.agents, prepare: async (files, place) => app.catalog.prepareShared(await parseAgents(files, place)) },
+      },
+    });
+    closers.push(() => definitions.close());
     const api: Api = await createApi({
-      services: app.services,
+      services: { ...app.services, definitions },
       greeting,
-      ready: () => app.orchestrator.ready(),
+      ready: async () => {
+        const ready = await app.orchestrator.ready();
+        return ready.ready ? definitions.readiness() : ready;
+      },
       config,
       logger,
       metrics: app.metrics,
@@ -142,14 +181,14 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     });
     await app.orchestrator.start();
     const address = await api.listen();
-    const definitions = { agents: agents.definitions.length, policies: policies.sources.length };
-    logger.info({ version, url: address.url, ...factsOf(config), ...definitions, models: models.defaultModels }, 'ready');
+    logger.info({ version, url: address.url, ...factsOf(config), ...definitions.facts(), models: models.defaultModels }, 'ready');
     return {
       ...address,
       config,
       orchestrator: app.orchestrator,
       store,
       simulated: configured?.simulated ?? false,
+      reload: () => definitions.reload(),
       close: () => {
         closing ??= closeAll();
         return closing;
@@ -169,15 +208,13 @@ interface Parts {
   readonly logger: Logger;
   readonly store: Store;
   readonly bus: Bus;
-  readonly policySources: readonly PolicySource[];
-  readonly agentDefinitions: readonly AgentDefinition[];
-  readonly pepper: Uint8Array;
+  readonly secrets: KeySecrets;
   readonly models: { readonly llm: ModelService; readonly defaultModels: readonly string[] };
   readonly closers: (() => Promise<void> | void)[];
 }
 
 /** Joins what was opened into the engine. */
-function assemble({ options, config, clock, ids, logger, store, bus, policySources, agentDefinitions, pepper, models, closers }: Parts) {
+function assemble({ options, config, clock, ids, logger, store, bus, secrets, models, closers }: Parts) {
   const metrics = createMetrics(clock, { version: options.version, database: store.dialect });
   closers.push(() => metrics.close());
   metrics.observeStore(store);
@@ -230,7 +267,7 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
   retention.start();
   closers.push(() => retention.stop());
 
-  const policy = createPolicyEngine({ sources: policySources, clock, memoEntries: config.policy.memoEntries });
+  const policy = createPolicyEngine({ clock, memoEntries: config.policy.memoEntries });
   const engine = {
     store,
     hub,
@@ -248,15 +285,7 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
     workerId,
     settings: config.runs,
   };
-  const catalog = createAgentCatalog({
-    store,
-    clock,
-    policy,
-    shared: [
-      { definition: builtInAgent(models.defaultModels), source: 'built-in' as const },
-      ...agentDefinitions.map((definition) => ({ definition, source: 'file' as const })),
-    ],
-  });
+  const catalog = createAgentCatalog({ store, clock, policy, builtIn: [builtInAgent(models.defaultModels)] });
   const orchestrator = createOrchestrator({
     engine,
     bus,
@@ -274,9 +303,9 @@ function assemble({ options, config, clock, ids, logger, store, bus, policySourc
     models: createModels({ llm: models.llm }),
     budgets: createBudgets({ store, clock }),
     retention,
-    keys: createKeys({ store, clock, ids, pepper }),
+    keys: createKeys({ store, clock, ids, secrets }),
   };
-  return { orchestrator, services, metrics };
+  return { orchestrator, services, metrics, policy, catalog, workerId };
 }
 
 /** How often the clock of this process is compared with the database's. */
@@ -309,14 +338,6 @@ function sandboxOptions({ sandbox }: NexusConfig) {
 function workspaceLimits({ workspace }: NexusConfig) {
   const { maxBytes, maxFiles, maxFileBytes, maxVisited } = workspace;
   return { maxWorkspaceBytes: maxBytes, maxWorkspaceFiles: maxFiles, maxFileBytes, maxVisited };
-}
-
-/** Says which files of a folder are not read: what is passed over without a word is missed only when it is needed. */
-function tellUnread(logger: Logger, folder: string, unread: readonly UnreadEntry[]): void {
-  if (unread.length === 0) return;
-  const files = unread.map(({ name, why }) => `${name}: ${why}`);
-  const say = unread.some(({ suspicious }) => suspicious) ? 'warn' : 'info';
-  logger[say]({ folder, files }, 'not everything in the folder is read');
 }
 
 /** What a process runs on, for its log: names and hosts, no credentials. */

@@ -82,6 +82,53 @@ describe('the definitions', () => {
   });
 });
 
+describe('what all nodes share', () => {
+  const policy = 'forbid (principal, action == Action::"tool.execute", resource == Tool::"nothing");';
+  const put = async (text: string) => {
+    await mkdir(join(dataDir, 'policies'), { recursive: true });
+    await writeFile(join(dataDir, 'policies', 'ops.cedar'), text);
+  };
+  const startOnce = async (config: ConfigInput = {}) => {
+    const platform = await startTestPlatform({ dataDir, config });
+    const key = async () => platform.key(['runs']);
+    return { key, close: () => platform.close() };
+  };
+
+  it('is held against the folder: what is active, what a start would import, and what it would not', async () => {
+    await put(policy);
+    expect(await found('policies')).toBe(`ok 1 policy file in ${join(dataDir, 'policies')}`);
+    await (await startOnce()).close();
+    expect(await found('policies')).toMatch(/^ok 1 policy file in .*; active as version 1$/);
+    await put(`${policy} // more`);
+    expect(await found('policies')).toMatch(/^warn .*; never imported: a start imports it in the place of version 1, imported from /);
+    await (await startOnce()).close();
+    await put(policy);
+    expect(await found('policies')).toMatch(
+      /^warn .*; it is version 1, and version 2, imported from .*, decides; nexus definitions import policies makes it active again$/,
+    );
+    await rm(join(dataDir, 'policies'), { recursive: true });
+    expect(await found('policies')).toMatch(/^ok 0 policy files in .*; version 2, imported from .*, decides$/);
+  });
+
+  it('has a key secret that is told when nodes were given different ones', async () => {
+    const keySecret = 'a secret of more than thirty-two letters';
+    expect(await found('key secret')).toBe('ok kept in the database');
+    const platform = await startOnce({ auth: { keySecret } });
+    await platform.key();
+    await platform.close();
+    expect(await found('key secret', { auth: { keySecret } })).toMatch(/^ok configured, fingerprint [0-9a-f]{16}$/);
+    for (const auth of [{}, { keySecret: `${keySecret}!` }]) {
+      const text = await found('key secret', { auth });
+      expect(text).toMatch(
+        /^warn other nodes of this database were given another one \(fingerprint [0-9a-f]{16}\); give all nodes the same/,
+      );
+      expect(text).not.toContain('letters');
+    }
+    await writeFile(join(dataDir, 'key-secret'), 'short');
+    expect(await found('key secret')).toMatch(/^fail .*key-secret is damaged: it must hold 32 bytes/);
+  });
+});
+
 describe('a provider', () => {
   async function provider(status: number, body: string) {
     const server = await startServer((request, response) => {

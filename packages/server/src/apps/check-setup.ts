@@ -1,16 +1,22 @@
 import { constants, existsSync } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { AgentDefinition, DefinitionKind } from '@nexus-agent/protocol';
 import type { NexusConfig } from '#apps/config';
-import { NexusError, redactText, systemClock } from '#core';
+import { definitionsFingerprint, type UnreadEntry } from '#control';
+import { createIdSource, NexusError, redactText, systemClock, systemTimers } from '#core';
+import { keySecretFingerprint } from '#identity';
+import { ledgerRules } from '#ledger';
 import { listProviderModels } from '#llm/providers';
-import { createPolicyEngine } from '#policy';
-import { loadAgentFolder } from './agent-folder.ts';
+import { createPolicyEngine, type PolicyEngine } from '#policy';
+import type { DefinitionFile, Store } from '#storage';
+import { openStore } from '#storage/drivers';
+import { agentFolder, parseAgents } from './agent-folder.ts';
 import { busKind, openBusOf } from './bus-kind.ts';
-import { makeDataFolder } from './data-folder.ts';
-import { requireFolder, type UnreadEntry } from './definition-folder.ts';
+import { makeDataFolder, readFolderKeySecret } from './data-folder.ts';
+import { requireFolder } from './definition-folder.ts';
 import { withVersion } from './models.ts';
-import { loadPolicyFolder } from './policy-folder.ts';
+import { policyFolder } from './policy-folder.ts';
 import { proxyFor } from './proxy.ts';
 
 /** `warn` is worth knowing; only `fail` keeps Nexus Agent from working. */
@@ -31,7 +37,7 @@ export async function checkSetup(config: NexusConfig): Promise<SetupCheck[]> {
     tried('data folder', () => checkDataFolder(config)),
     tried('database', () => checkDatabase(config)),
     checkBus(config),
-    checkPolicies(config),
+    checkDefinitions(config),
     config.workspaceSeed === undefined ? [] : tried('workspace seed', () => checkSeed(config.workspaceSeed ?? '')),
     ...checkProviders(config),
   ]);
@@ -109,26 +115,72 @@ async function openAndClose(kind: ReturnType<typeof busKind>): Promise<void> {
   await bus.close();
 }
 
-/** Policies and agents together: the short forms of an agent are held against the same engine. */
-async function checkPolicies(config: NexusConfig): Promise<SetupCheck[]> {
-  const engine = { current: createPolicyEngine({ sources: [], clock: systemClock, memoEntries: 1 }) };
-  const policies = await tried('policies', async () => {
-    const { sources, unread } = await loadPolicyFolder(config);
-    engine.current = createPolicyEngine({ sources, clock: systemClock, memoEntries: 1 });
-    return folderFinding(config.policiesDir, sources.length, 'policy file', unread);
-  });
-  const agents = await tried('agents', async () => {
-    const { definitions, unread } = await loadAgentFolder(config);
-    for (const { name, policy } of definitions) {
-      try {
-        if (policy !== undefined) engine.current.check(policy);
-      } catch (error) {
-        throw new NexusError('config_invalid', `the policy of agent ${name}: ${sentenceOf(error)}`);
-      }
-    }
-    return folderFinding(config.agentsDir, definitions.length, 'agent', unread);
-  });
-  return [policies, agents];
+/** The short forms of agents are held against the same engine as the policies, and both kinds against what is active on all nodes. */
+async function checkDefinitions(config: NexusConfig): Promise<SetupCheck[]> {
+  const policy = createPolicyEngine({ clock: systemClock, memoEntries: 1 });
+  const shared = await openShared(config);
+  try {
+    const policies = await tried('policies', async () => {
+      const { files, unread } = await policyFolder(config).read();
+      policy.prepare(files);
+      return compared(folderFinding(config.policiesDir, files.length, 'policy file', unread), 'policies', files, shared);
+    });
+    const agents = await tried('agents', async () => {
+      const folder = agentFolder(config);
+      const { files, unread } = await folder.read();
+      for (const definition of await parseAgents(files, folder.path)) checkAgentPolicy(policy, definition);
+      return compared(folderFinding(config.agentsDir, files.length, 'agent', unread), 'agents', files, shared);
+    });
+    return [policies, agents, await tried('key secret', () => checkKeySecret(config, shared))];
+  } finally {
+    await shared?.close();
+  }
+}
+
+/** The database as other nodes have left it; null where it cannot be asked, which the check of the database explains. */
+async function openShared({ databaseUrl, dataDir }: NexusConfig): Promise<Store | null> {
+  if (databaseUrl === undefined && !existsSync(join(dataDir, 'nexus.db'))) return null;
+  if (databaseUrl === 'sqlite::memory:') return null;
+  const common = { ledgerRules, clock: systemClock, timers: systemTimers, ids: createIdSource(systemClock), asIs: true, timeoutMs };
+  return openStore({ ...common, ...(databaseUrl === undefined ? { dataDir } : { url: databaseUrl, maxConnections: 1 }) }).catch(() => null);
+}
+
+/** What of the folder will decide. */
+async function compared(finding: Finding, kind: DefinitionKind, files: readonly DefinitionFile[], shared: Store | null): Promise<Finding> {
+  const head = (await shared?.definitionHeads())?.find((each) => each.kind === kind);
+  if (shared === null || head === undefined) return finding;
+  const active = `version ${head.version}, imported from ${head.origin}`;
+  const fingerprint = definitionsFingerprint(files);
+  if (head.fingerprint === fingerprint) return { ...finding, detail: `${finding.detail}; active as version ${head.version}` };
+  if (files.length === 0) return { ...finding, detail: `${finding.detail}; ${active}, decides` };
+  const known = await shared.findDefinitions(kind, fingerprint);
+  const differs =
+    known === null
+      ? `never imported: a start imports it in the place of ${active}`
+      : `it is version ${known.version}, and ${active}, decides; nexus definitions import ${kind} makes it active again`;
+  return { status: 'warn', detail: `${finding.detail}; ${differs}` };
+}
+
+async function checkKeySecret({ auth, dataDir }: NexusConfig, shared: Store | null): Promise<Finding> {
+  await readFolderKeySecret(dataDir); // is damaged, or is not
+  const own = auth.keySecret === undefined ? null : keySecretFingerprint(Buffer.from(auth.keySecret));
+  const secrets = (await shared?.listKeySecrets()) ?? [];
+  const other = secrets.find(({ origin, fingerprint }) => origin === 'configured' && fingerprint !== own);
+  if (other !== undefined) {
+    return {
+      status: 'warn',
+      detail: `other nodes of this database were given another one (fingerprint ${other.fingerprint}); give all nodes the same auth.keySecret (NEXUS_KEY_SECRET)`,
+    };
+  }
+  return { status: 'ok', detail: own === null ? 'kept in the database' : `configured, fingerprint ${own}` };
+}
+
+function checkAgentPolicy(engine: PolicyEngine, { name, policy }: AgentDefinition): void {
+  try {
+    if (policy !== undefined) engine.check(policy);
+  } catch (error) {
+    throw new NexusError('config_invalid', `the policy of agent ${name}: ${sentenceOf(error)}`);
+  }
 }
 
 function folderFinding(folder: string, count: number, noun: string, unread: readonly UnreadEntry[]): Finding {

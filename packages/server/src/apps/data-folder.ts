@@ -1,5 +1,4 @@
-import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, stat } from 'node:fs/promises';
+import { mkdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { NexusError } from '#core';
 
@@ -47,26 +46,20 @@ async function isFolder(path: string): Promise<boolean> {
   );
 }
 
-/** The secret under which API keys are hashed: made once, readable by this user only. */
-export async function readPepper(dataDir: string): Promise<Uint8Array> {
+/** The secret under which earlier versions hashed API keys, which they kept here; undefined where there is none. */
+export async function readFolderKeySecret(dataDir: string): Promise<Uint8Array | undefined> {
   const path = join(dataDir, 'key-secret');
+  let stored: Uint8Array;
   try {
-    const file = await open(path, 'wx', 0o600);
-    try {
-      const fresh = randomBytes(32);
-      await file.writeFile(fresh);
-      await file.sync();
-      return fresh;
-    } finally {
-      await file.close();
-    }
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
-    const stored = await readFile(path).catch((cause: NodeJS.ErrnoException) => {
-      throw new NexusError('config_invalid', `${path} cannot be read (${cause.code}): it must be a file of this user`, { cause });
-    });
-    if (stored.length !== 32)
-      throw new NexusError('config_invalid', `${path} is damaged: it must hold 32 bytes. Without it existing API keys cannot be checked`);
-    return stored;
+    stored = await readFile(path);
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown';
+    if (code === 'ENOENT') return undefined;
+    throw new NexusError('config_invalid', `${path} cannot be read (${code}): it must be a file of this user`, { cause });
   }
+  if (stored.length === 32) return stored;
+  throw new NexusError(
+    'config_invalid',
+    `${path} is damaged: it must hold 32 bytes; put a backup in its place, or remove it if no API key was made with this folder`,
+  );
 }

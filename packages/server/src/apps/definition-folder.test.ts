@@ -1,7 +1,7 @@
-import { copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Agent, Page } from '@nexus-agent/protocol';
+import type { Agent, DecisionRecord, DefinitionOverview, Page } from '@nexus-agent/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ConfigInput } from '#apps/config';
 import { startTestPlatform, type TestPlatform } from '#apps/testing';
@@ -116,7 +116,7 @@ describe('the policies folder', () => {
   ])('stops the start when a policy is %s: what is missing must not mean fewer rules', async (_, make) => {
     const folder = await folderOf('policies', {});
     await make(join(folder, 'forbid.Cedar'));
-    await expect(start()).rejects.toThrow(/the policy forbid\.Cedar in .* is not read: it .*; mend or remove it/);
+    await expect(start()).rejects.toThrow(/forbid\.Cedar in .*policies is not read: it .*; mend or remove it/);
   });
 
   it('stops the start when a policy is hidden', async () => {
@@ -146,4 +146,145 @@ describe.each([
 
 it('starts without the folders that nobody named', async () => {
   expect(await agentNames(await start())).toEqual(['chat']);
+});
+
+describe('a change of a folder', () => {
+  const forbidding = (tool: string) => `forbid (principal, action == Action::"tool.execute", resource == Tool::"${tool}");`;
+  const definitions = (server: TestPlatform) => server.ask<DefinitionOverview>('GET', '/v1/definitions');
+  async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
+    for (const endAt = performance.now() + 10_000; !(await holds()); await new Promise((resolve) => setTimeout(resolve, 20))) {
+      if (performance.now() > endAt) throw new Error(`${what} did not come`);
+    }
+  }
+  const untilVersion = (server: TestPlatform, kind: 'policies' | 'agents', version: number) =>
+    until(`version ${version} of the ${kind}`, async () => (await definitions(server))[kind].inUse === version);
+
+  it('is taken over however it is made: in place, by a rename, through a link, by a new file [verifies nodes.definitions.follow]', async () => {
+    const folder = await folderOf('agents', { 'a.yaml': agent('a') });
+    const elsewhere = await folderOf('elsewhere', { 'c.yaml': agent('linked') });
+    await symlink(join(elsewhere, 'c.yaml'), join(folder, 'c.yaml'));
+    const server = await start({ definitions: { pollMs: 50 } });
+    const changes: [string, () => Promise<unknown>][] = [
+      ['edited', () => writeFile(join(folder, 'a.yaml'), agent('edited'))],
+      // As long as before, and with the time of before: some editors and archives keep it.
+      [
+        'change',
+        async () => {
+          const { atime, mtime } = await stat(join(folder, 'a.yaml'));
+          await writeFile(join(folder, 'a.yaml'), agent('change'));
+          await utimes(join(folder, 'a.yaml'), atime, mtime);
+        },
+      ],
+      [
+        'renamed',
+        async () => {
+          await writeFile(join(folder, '.a.yaml.tmp'), agent('renamed'));
+          await rename(join(folder, '.a.yaml.tmp'), join(folder, 'a.yaml'));
+        },
+      ],
+      ['behind-a-link', () => writeFile(join(elsewhere, 'c.yaml'), agent('behind-a-link'))],
+      ['new', () => writeFile(join(folder, 'd.yaml'), agent('new'))],
+    ];
+    for (const [name, make] of changes) {
+      await make();
+      await until(`the agent ${name}`, async () => (await agentNames(server)).includes(name));
+    }
+    await rm(join(folder, 'd.yaml'));
+    await until('the end of the agent new', async () => !(await agentNames(server)).includes('new'));
+    expect(await agentNames(server)).toEqual(['behind-a-link', 'chat', 'renamed']);
+  });
+
+  it('is taken over when a mounted volume is swapped, all of it at once', async () => {
+    const folder = await folderOf('policies', {});
+    const publish = async (name: string, tools: readonly string[]) => {
+      await mkdir(join(folder, name));
+      for (const [index, tool] of tools.entries()) await writeFile(join(folder, name, `${index}.cedar`), forbidding(tool));
+      await symlink(name, join(folder, '..data_tmp'));
+      await rename(join(folder, '..data_tmp'), join(folder, '..data'));
+    };
+    await publish('..2026_01', ['one', 'two']);
+    for (const index of [0, 1]) await symlink(`..data/${index}.cedar`, join(folder, `${index}.cedar`));
+    const server = await start({ definitions: { pollMs: 50 } });
+    await publish('..2026_02', ['three', 'four']);
+    await rm(join(folder, '..2026_01'), { recursive: true });
+    await untilVersion(server, 'policies', 2);
+    expect(await server.app.store.definitionFiles('policies', 2)).toEqual([
+      { name: '0.cedar', text: forbidding('three') },
+      { name: '1.cedar', text: forbidding('four') },
+    ]);
+    expect(server.logs.filter(({ level }) => level === 'error')).toEqual([]);
+  });
+
+  it('to something broken keeps what was, and says so in the log and in the API [verifies nodes.definitions.broken]', async () => {
+    const folder = await folderOf('policies', { 'ops.cedar': permitAll });
+    const server = await start({ definitions: { pollMs: 50 } });
+    const { policyVersion } = (await definitions(server)).policies;
+    await writeFile(join(folder, 'more.cedar'), 'permit (principal, acion, resource);');
+    await until('the fault', async () => (await definitions(server)).policies.folder.state === 'broken');
+    const { policies } = await definitions(server);
+    expect(policies).toMatchObject({ inUse: 1, policyVersion, folder: { path: folder, fault: expect.stringMatching(/more\.cedar:1:20/) } });
+    expect(server.logs.filter(({ message }) => message.includes('cannot be used; the ones in use stay'))).toMatchObject([
+      { level: 'error', fields: { kind: 'policies', inUse: 1 } },
+    ]);
+    await rm(join(folder, 'more.cedar'));
+    await until('the end of the fault', async () => (await definitions(server)).policies.folder.state === 'active');
+    expect((await definitions(server)).policies).toMatchObject({ inUse: 1, policyVersion });
+  });
+
+  it('is imported only when that is asked for, where the configuration says so', async () => {
+    const folder = await folderOf('agents', { 'a.yaml': agent('a') });
+    const server = await start({ definitions: { import: 'manual', pollMs: 50 } });
+    await writeFile(join(folder, 'b.yaml'), agent('b'));
+    await server.app.reload();
+    expect([await agentNames(server), (await definitions(server)).agents.folder.state]).toEqual([['chat'], 'never-imported']);
+    await server.ask('POST', '/v1/definitions/agents/import');
+    expect(await agentNames(server)).toEqual(['a', 'b', 'chat']);
+  });
+
+  it('of another node that this program cannot use leaves this one not ready, with the reason', async () => {
+    const server = await start({ definitions: { pollMs: 50 } });
+    const files = [{ name: 'ops.cedar', text: 'permit (principal, action == Action::"of.tomorrow", resource);' }];
+    const head = { kind: 'policies' as const, fingerprint: 'f', origin: 'newer:/policies', importedAt: 1, again: null, files };
+    await server.app.store.importDefinitions(head);
+    await until('the answer', async () => (await fetch(`${server.url}/readyz`)).status === 503);
+    expect(await (await fetch(`${server.url}/readyz`)).json()).toMatchObject({
+      detail: expect.stringMatching(/^not ready: the active policies cannot be used by this node: .*ops\.cedar:1/),
+    });
+    expect((await definitions(server)).policies).toMatchObject({ active: { version: 1 }, inUse: null, fault: expect.any(String) });
+    await server.app.store.importDefinitions({ ...head, fingerprint: 'g', files: [{ name: 'ops.cedar', text: permitAll }] });
+    await until('the end of it', async () => (await fetch(`${server.url}/readyz`)).status === 200);
+  });
+
+  it('is read at once where that is asked for', async () => {
+    const folder = await folderOf('agents', { 'a.yaml': agent('a') });
+    const server = await start({ definitions: { pollMs: 60_000 } });
+    await writeFile(join(folder, 'b.yaml'), agent('b'));
+    await server.app.reload();
+    expect(await agentNames(server)).toEqual(['a', 'b', 'chat']);
+    expect(server.logs.filter(({ message }) => message === 'the folders of definitions were read again')).toHaveLength(1);
+  });
+
+  it('leaves no decision between two versions: each names one that was active [verifies nodes.definitions.follow]', async () => {
+    const folder = await folderOf('policies', { 'ops.cedar': permitAll });
+    const server = await start({ definitions: { pollMs: 50 } });
+    await server.ask('POST', '/v1/agents', { name: 'bare', models: ['sim/sim-large'], tools: ['fs_list'] });
+    const versions = new Set([(await definitions(server)).policies.policyVersion]);
+    const runs: string[] = [];
+    for (let round = 0; round < 3; round++) {
+      const working = Promise.all(
+        Array.from({ length: 6 }, () => server.complete({ agent: 'bare', input: '[[sim tools=fs_list()]] [[sim say="done"]]' })),
+      );
+      await writeFile(join(folder, 'ops.cedar'), `${permitAll} // ${round}`);
+      await server.app.reload();
+      versions.add((await definitions(server)).policies.policyVersion);
+      runs.push(...(await working));
+    }
+    expect(versions.size).toBe(4);
+    const decisions = await Promise.all(
+      runs.map((id) => server.ask<Page<DecisionRecord>>('GET', `/v1/runs/${id}/decisions?limit=200`).then(({ data }) => data)),
+    );
+    const named = new Set(decisions.flat().map(({ policyVersion }) => policyVersion));
+    expect([...named].filter((version) => !versions.has(version))).toEqual([]);
+    expect(named.size).toBeGreaterThan(1);
+  });
 });

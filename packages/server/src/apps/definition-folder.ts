@@ -1,6 +1,8 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import type { DefinitionFolder, UnreadEntry } from '#control';
 import { NexusError } from '#core';
+import type { DefinitionFile } from '#storage';
 
 export interface DefinitionFolderOptions {
   /** The key of the configuration that names the folder, and its variable: for errors. */
@@ -11,33 +13,47 @@ export interface DefinitionFolderOptions {
   readonly extensions: readonly string[];
   /** A larger file is not read. */
   readonly maxBytes: number;
+  /** The folder cannot be read while one of its files cannot: what is missing must not mean fewer rules. */
+  readonly complete: boolean;
 }
 
-/** An entry of a folder that is not read, and why. */
-export interface UnreadEntry {
-  readonly name: string;
-  readonly why: string;
-  /** It may well have been meant to be read. */
-  readonly suspicious: boolean;
+/**
+ * A folder as a source of definitions. It is looked at by name and by what each name leads to, and not by the events of its file
+ * system: those do not come for what a link leads to, for a volume that is swapped, nor over a network.
+ */
+export function createDefinitionFolder(path: string, options: DefinitionFolderOptions): DefinitionFolder {
+  const folder = resolve(path);
+  return {
+    path: folder,
+    async mark() {
+      const names = await readdir(folder).catch((error: unknown) => codeOf(error));
+      if (typeof names === 'string') return names;
+      return (await Promise.all(names.sort().map((name) => markOf(folder, name)))).join('\n');
+    },
+    async read() {
+      const files: DefinitionFile[] = [];
+      const unread: UnreadEntry[] = [];
+      for (const name of (await namesIn(folder, options)).sort()) {
+        const found = await readEntry(join(folder, name), name, options);
+        if ('text' in found) files.push({ name, text: found.text });
+        else unread.push({ name, ...found });
+      }
+      const lost = options.complete ? unread.find(({ name }) => isWanted(name, options)) : undefined;
+      if (lost !== undefined) {
+        throw new NexusError('config_invalid', `${lost.name} in ${folder} is not read: ${lost.why}; mend or remove it`);
+      }
+      return { files, unread };
+    },
+  };
 }
 
-export interface DefinitionFiles {
-  /** Sorted by name. */
-  readonly files: readonly { readonly name: string; readonly path: string; readonly text: string }[];
-  readonly unread: readonly UnreadEntry[];
-}
-
-/** Reads the files of a folder that have one of the extensions, and says of every other entry why it is not read. Throws `config_invalid` for a folder that is not there or cannot be listed. */
-export async function readDefinitionFolder(folder: string, options: DefinitionFolderOptions): Promise<DefinitionFiles> {
-  const files: DefinitionFiles['files'][number][] = [];
-  const unread: UnreadEntry[] = [];
-  for (const name of (await namesIn(folder, options)).sort()) {
-    const path = join(folder, name);
-    const found = await readEntry(path, name, options);
-    if ('text' in found) files.push({ name, path, text: found.text });
-    else unread.push({ name, ...found });
+async function markOf(folder: string, name: string): Promise<string> {
+  try {
+    const { ino, size, mtimeNs, ctimeNs, mode } = await stat(join(folder, name), { bigint: true });
+    return [name, ino, size, mtimeNs, ctimeNs, mode].join('/');
+  } catch (error) {
+    return `${name}/${codeOf(error)}`;
   }
-  return { files, unread };
 }
 
 /** Throws `config_invalid` unless the folder is there and can be listed. */
@@ -66,9 +82,9 @@ async function namesIn(folder: string, { setting, mayBeMissing }: Pick<Definitio
 async function readEntry(
   path: string,
   name: string,
-  { extensions, maxBytes }: DefinitionFolderOptions,
+  { extensions, maxBytes }: Pick<DefinitionFolderOptions, 'extensions' | 'maxBytes'>,
 ): Promise<{ readonly text: string } | Omit<UnreadEntry, 'name'>> {
-  const wanted = extensions.some((extension) => name.toLowerCase().endsWith(extension));
+  const wanted = isWanted(name, { extensions });
   const hidden = name.startsWith('.');
   try {
     // What a name leads to: the files of a mounted volume are often links.
@@ -91,6 +107,10 @@ async function readEntry(
             : `it cannot be read (${code})`;
     return { why, suspicious: wanted || !hidden };
   }
+}
+
+function isWanted(name: string, { extensions }: Pick<DefinitionFolderOptions, 'extensions'>): boolean {
+  return extensions.some((extension) => name.toLowerCase().endsWith(extension));
 }
 
 /** Formats that people write definitions in, and copies that editors and package managers leave of them. */

@@ -1,30 +1,17 @@
 import type { NexusConfig } from '#apps/config';
-import { NexusError } from '#core';
-import type { PolicySource } from '#policy';
-import { readDefinitionFolder, type UnreadEntry } from './definition-folder.ts';
-
-export interface PolicyFolder {
-  readonly sources: readonly PolicySource[];
-  readonly unread: readonly UnreadEntry[];
-}
-
-const maxPolicyFileBytes = 4_000_000;
+import type { DefinitionFolder } from '#control';
+import { createDefinitionFolder } from './definition-folder.ts';
 
 /**
- * The operator's policies: every `*.cedar` of the policies folder, named after its file, and what else lies there. Only the
- * folder's default place may be missing, and a policy that cannot be read stops the start: what is missing must not mean fewer
- * rules. Throws `config_invalid`.
+ * The operator's policies: every `*.cedar` of the policies folder, named after its file. Only the folder's default place may be
+ * missing, and nothing is read while one of the files cannot be.
  */
-export async function loadPolicyFolder({ policiesDir, dataDir }: Pick<NexusConfig, 'policiesDir' | 'dataDir'>): Promise<PolicyFolder> {
-  const { files, unread } = await readDefinitionFolder(policiesDir, {
+export function policyFolder({ policiesDir, dataDir }: Pick<NexusConfig, 'policiesDir' | 'dataDir'>): DefinitionFolder {
+  return createDefinitionFolder(policiesDir, {
     setting: 'policiesDir (NEXUS_POLICIES_DIR)',
     mayBeMissing: policiesDir === `${dataDir}/policies`,
     extensions: ['.cedar'],
-    maxBytes: maxPolicyFileBytes,
+    maxBytes: 4_000_000,
+    complete: true,
   });
-  const lost = unread.find(({ name }) => /\.cedar$/i.test(name));
-  if (lost !== undefined) {
-    throw new NexusError('config_invalid', `the policy ${lost.name} in ${policiesDir} is not read: ${lost.why}; mend or remove it`);
-  }
-  return { sources: files.map(({ name, text }) => ({ name, text })), unread };
 }

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Page, ReplayResult, Run } from '@nexus-agent/protocol';
@@ -80,6 +80,7 @@ describe('arguments', () => {
       'tools',
       'models',
       'budgets',
+      'definitions',
       'keys',
       'doctor',
       'migrate',
@@ -106,6 +107,7 @@ describe('arguments', () => {
       'tools run fs_read --session s --input [1]',
       'approvals answer apr_x',
       'agents put missing.yaml',
+      'definitions import keys',
       'serve --port http',
       'config print --config missing.yaml',
       'models --nope',
@@ -496,6 +498,26 @@ describe('other resources', () => {
     expect(wrong.err).toContain('model: unknown field; did you mean "models"?');
   });
 
+  it('shows the definitions of all nodes, and imports a folder', async () => {
+    const { agentsDir, policiesDir } = platform.app.config;
+    const shown = await nexus('definitions');
+    expect(shown.out).toMatch(/^policies: none imported\n {2}decisions name it [0-9a-f]{16}\n/);
+    expect(shown.out).toContain(`\n  ${policiesDir} holds nothing\nagents: none imported\n  ${agentsDir} holds nothing\nNODE `);
+    expect(shown.out).toMatch(/\n\S+ \* +- \(folder: none\) +- \(folder: none\) +[0-9a-f]{16} /);
+    const empty = await nexus('definitions import agents');
+    expect(empty.code).toBe(1);
+    expect(empty.err).toContain('holds no agents; to have none, say so: --allow-empty');
+    await mkdir(policiesDir, { recursive: true });
+    await writeFile(join(policiesDir, 'a.cedar'), 'forbid (principal, action == Action::"tool.execute", resource == Tool::"nothing");');
+    await writeFile(join(policiesDir, 'a.txt'), 'notes');
+    const imported = await nexus('definitions import policies');
+    expect(golden(imported.out)).toMatch(
+      /^policies: version 1, imported <time> from .*\n.*holds the active version\n {2}not read: a\.txt \(its name/s,
+    );
+    const none = await nexus('definitions import agents --allow-empty --json');
+    expect(JSON.parse(none.out)).toMatchObject({ kind: 'agents', inUse: 1, folder: { state: 'active' } });
+  });
+
   it('runs a tool', async () => {
     const { out } = await nexus('sessions create --json');
     const { id } = JSON.parse(out);
@@ -573,6 +595,17 @@ describe('the machine', () => {
     expect(code).toBe(0);
     expect(out).toBe(`Nexus Agent is ready at ${started[0]?.url}\n`);
     expect(err).toContain('draining');
+    await expect(fetch(started[0]?.url ?? '')).rejects.toThrow();
+  });
+
+  it('drains too when its terminal is closed', async () => {
+    const started: RunningApp[] = [];
+    const { code } = await nexus('serve --port 0', {
+      hangUpAt: /ready/,
+      env: { NEXUS_DATA_DIR: join(home, 'hung-up') },
+      apps: { startAllInOne: watchedApp(started) },
+    });
+    expect(code).toBe(0);
     await expect(fetch(started[0]?.url ?? '')).rejects.toThrow();
   });
 

@@ -19,6 +19,8 @@ export interface CliRunOptions {
   readonly piped?: string | readonly Uint8Array[];
   /** Sends an interrupt when the output so far fits. */
   readonly interruptAt?: RegExp;
+  /** Its terminal is closed when the output so far fits. */
+  readonly hangUpAt?: RegExp;
   readonly apps?: Partial<Apps>;
 }
 
@@ -28,7 +30,9 @@ export async function runCli(argv: readonly string[], options: CliRunOptions = {
   let err = '';
   let interruptSent = false;
   const listeners = new Set<(signal: 'SIGINT') => void>();
+  const hangups = new Set<(terminalIsGone: boolean) => void>();
   const watch = () => {
+    if (options.hangUpAt?.test(out + err)) for (const listener of hangups) listener(true);
     if (options.interruptAt === undefined || interruptSent || !options.interruptAt.test(out + err)) return;
     interruptSent = true;
     setImmediate(() => {
@@ -62,6 +66,10 @@ export async function runCli(argv: readonly string[], options: CliRunOptions = {
     onSignal(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
+    },
+    onHangup(listener) {
+      hangups.add(listener);
+      return () => hangups.delete(listener);
     },
     exit: () => undefined,
     loadApps: async () => ({ startAllInOne: unsupported, migrateStore: unsupported, runDemo: unsupported, checkSetup, ...options.apps }),

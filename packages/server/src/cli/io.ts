@@ -1,3 +1,4 @@
+import { closeSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import type { SetupCheck } from '#apps';
@@ -12,6 +13,8 @@ export interface Output {
 /** A server inside this process. */
 export interface RunningApp {
   readonly url: string;
+  /** Reads the folders of agents and policies now. Never rejects. */
+  reload(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -44,6 +47,8 @@ export interface CliIo {
   readFile(path: string): Promise<string | null>;
   /** Calls back at SIGINT and SIGTERM; gives the function that stops it. */
   onSignal(listener: (signal: 'SIGINT' | 'SIGTERM') => void): () => void;
+  /** Calls back at SIGHUP, and says whether it came because the terminal is gone; gives the function that stops it. */
+  onHangup(listener: (terminalIsGone: boolean) => void): () => void;
   /** Ends the process at once. */
   exit(code: number): void;
   loadApps(): Promise<Apps>;
@@ -67,15 +72,32 @@ export function processIo(): CliIo {
         process.off('SIGTERM', onTerminate);
       };
     },
+    onHangup(listener) {
+      const attached = [process.stdin, process.stdout, process.stderr].some(({ isTTY }) => isTTY);
+      const onHangup = () => listener(attached && !hasTerminal());
+      process.on('SIGHUP', onHangup);
+      return () => process.off('SIGHUP', onHangup);
+    },
     exit: (code) => process.exit(code),
     loadApps: () => import('#apps'),
   };
+}
+
+/** Whether this process still has a terminal: the name stands for whichever it is. */
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync('/dev/tty', 'r'));
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function outputOf(stream: NodeJS.WriteStream): Output {
   // A reader such as `head` may leave early; that is not a failure of ours.
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0);
+    if (error.code === 'EIO') return; // the terminal is gone: `onHangup` says so
     throw error;
   });
   return { write: (text) => void stream.write(text), isTty: stream.isTTY === true };

@@ -1,4 +1,4 @@
-import { type AgentDefinition, AgentDefinition as AgentDefinitionSchema, type TenantId } from '@nexus-agent/protocol';
+import { type AgentDefinition, AgentDefinition as AgentDefinitionSchema, type PolicyShortForm, type TenantId } from '@nexus-agent/protocol';
 import { LRUCache } from 'lru-cache';
 import { type Clock, canonicalJson, createCountedCache, derivedId, NexusError } from '#core';
 import type { PolicyEngine } from '#policy';
@@ -16,14 +16,25 @@ export interface AgentCatalog extends AgentSource {
   list(tenantId: TenantId, page: PageRequest): Promise<PageOf<AgentVersionRow>>;
   /** Deletes one that was stored; a shared one of its name is there again. Throws `not_found`, and `conflict` while a run of it lives. */
   remove(tenantId: TenantId, name: string): Promise<void>;
+  /**
+   * Checks agents that every tenant has; throws for a policy that does not compile. What comes back puts them in the place of the
+   * current ones, at once. A run keeps the version that it began with, also of an agent that is gone.
+   */
+  prepareShared(agents: readonly AgentDefinition[]): { use(): void };
 }
 
 export interface AgentCatalogOptions {
   readonly store: AgentStore;
   readonly clock: Clock;
   readonly policy: PolicyEngine;
-  /** Agents that every tenant has: from files, and built in. */
-  readonly shared: readonly { readonly definition: AgentDefinition; readonly source: 'file' | 'built-in' }[];
+  /** Agents that every tenant has besides those from files, which come by `prepareShared` and may hide these. */
+  readonly builtIn: readonly AgentDefinition[];
+}
+
+interface SharedAgent {
+  readonly definition: AgentDefinition;
+  readonly source: 'file' | 'built-in';
+  readonly version: string;
 }
 
 /** The version of a definition: an id that depends only on its content. */
@@ -37,15 +48,14 @@ function agentVersion(definition: AgentDefinition): string {
  */
 export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
   const { store, clock, policy } = options;
-  const shared = new Map(
-    options.shared.map(({ definition, source }) => [definition.name, { definition, source, version: agentVersion(definition) }]),
-  );
+  const builtIn = options.builtIn.map((definition) => sharedAgent(definition, 'built-in'));
+  /** Replaced as a whole. */
+  let shared: ReadonlyMap<string, SharedAgent> = new Map(builtIn);
   const versions = new LRUCache<string, AgentVersionRow>({
     maxSize: maxCacheChars,
     sizeCalculation: ({ definition }) => JSON.stringify(definition).length,
   });
   const stored = createCountedCache<string, true>(maxKnownStored);
-  for (const { definition } of options.shared) if (definition.policy !== undefined) policy.check(definition.policy);
 
   function remember(row: AgentVersionRow): AgentVersionRow {
     versions.set(`${row.tenantId}/${row.name}/${row.version}`, row);
@@ -53,9 +63,8 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
   }
 
   /** A shared agent becomes a stored version of the tenant when it is first used, so that runs can be read after the file changed. */
-  async function adopt(tenantId: TenantId, name: string): Promise<AgentVersionRow | null> {
-    const found = shared.get(name);
-    if (found === undefined) return null;
+  async function adopt(tenantId: TenantId, found: SharedAgent): Promise<AgentVersionRow> {
+    const { name } = found.definition;
     const row: AgentVersionRow = {
       tenantId,
       name,
@@ -78,8 +87,9 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
       if (known !== undefined) return known;
       const own = await store.getAgent(tenantId, name, version);
       if (own !== null && (version !== undefined || own.source === 'api')) return remember(own);
-      const fromFile = version === undefined || shared.get(name)?.version === version ? await adopt(tenantId, name) : null;
-      const row = fromFile ?? own;
+      // Looked up once: the agents may be replaced while this waits.
+      const common = shared.get(name);
+      const row = common !== undefined && (version === undefined || common.version === version) ? await adopt(tenantId, common) : null;
       if (row === null) {
         throw new NexusError(
           'not_found',
@@ -112,8 +122,38 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
       for (const key of versions.keys()) if (key.startsWith(`${tenantId}/${name}/`)) versions.delete(key);
     },
     async list(tenantId, page) {
-      await Promise.all([...shared.keys()].map((name) => adopt(tenantId, name)));
-      return store.listAgents(tenantId, page);
+      const common = shared;
+      await Promise.all([...common.values()].map((found) => adopt(tenantId, found)));
+      const { items, nextCursor } = await store.listAgents(tenantId, page);
+      // The database also names agents that are gone, and those that a node of another version has just seen.
+      const current = items.map(async (row) => {
+        const found = common.get(row.name);
+        if (row.source === 'api' || found?.version === row.version) return [row];
+        return found === undefined ? [] : [await adopt(tenantId, found)];
+      });
+      return { items: (await Promise.all(current)).flat(), nextCursor };
+    },
+    prepareShared(agents) {
+      for (const { name, policy: form } of agents) if (form !== undefined) checkForm(policy, name, form);
+      const next = new Map([...builtIn, ...agents.map((definition) => sharedAgent(definition, 'file'))]);
+      return {
+        use() {
+          shared = next;
+        },
+      };
     },
   };
+}
+
+function sharedAgent(definition: AgentDefinition, source: SharedAgent['source']): [string, SharedAgent] {
+  return [definition.name, { definition, source, version: agentVersion(definition) }];
+}
+
+function checkForm(policy: PolicyEngine, agent: string, form: PolicyShortForm): void {
+  try {
+    policy.check(form);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new NexusError('config_invalid', `the policy of agent ${agent}: ${why}`, { cause: error });
+  }
 }

@@ -3,6 +3,7 @@ import { type Key, type KeyCreateRequest, type Page, TenantId } from '@nexus-age
 import { type Clock, type IdSource, NexusError, toTimestamp } from '#core';
 import type { CommitStore, IdentityStore, KeyRow, PageRequest } from '#storage';
 import { type CreateOptions, claimOf, idempotencyConflict } from './idempotency.ts';
+import type { KeySecret, KeySecrets } from './key-secrets.ts';
 import type { Principal } from './principal.ts';
 
 /** `nx_<key id without its prefix>_<32 random bytes>`: the id finds the row, the rest is compared with its hash. */
@@ -22,13 +23,17 @@ export interface KeysDependencies {
   readonly store: CommitStore & IdentityStore;
   readonly clock: Clock;
   readonly ids: IdSource;
-  /** Server secret under which the keys are hashed. */
-  readonly pepper: Uint8Array;
+  readonly secrets: KeySecrets;
 }
 
-/** API keys. Secrets are stored as HMAC-SHA-256 under the server's own secret: a stolen table opens nothing. */
-export function createKeys({ store, clock, ids, pepper }: KeysDependencies): Keys {
-  const hash = (secret: string) => createHmac('sha256', pepper).update(secret).digest('hex');
+/** API keys. Their secrets are stored as HMAC-SHA-256 under a secret that all nodes share. */
+export function createKeys({ store, clock, ids, secrets }: KeysDependencies): Keys {
+  /** Whether the key's secret is right, or null when it was hashed under a server secret that this node does not know. */
+  function matches(row: KeyRow, given: string): boolean | null {
+    const candidates = secrets.of(row.secretId);
+    if (candidates.some((secret) => sameHash(hashUnder(secret, given), row.hash))) return true;
+    return row.secretId === null || candidates.length === 0 ? null : false;
+  }
 
   return {
     async create(principal, request, options = {}) {
@@ -43,7 +48,8 @@ export function createKeys({ store, clock, ids, pepper }: KeysDependencies): Key
         tenantId: tenant.data,
         keyId,
         name: request.name,
-        hash: hash(secret),
+        hash: hashUnder(secrets.current, secret),
+        secretId: secrets.current.fingerprint,
         scopes: request.scopes,
         createdAt: clock.now(),
         expiresAt: request.expiresAt === undefined ? null : Date.parse(request.expiresAt),
@@ -59,7 +65,12 @@ export function createKeys({ store, clock, ids, pepper }: KeysDependencies): Key
           return keyView(known);
         }
       }
-      await store.putKey(row);
+      if (!(await store.putKey(row))) {
+        throw new NexusError(
+          'conflict',
+          'other nodes of this database have been given another key secret since this one started; restart it',
+        );
+      }
       return keyView(row, `nx_${keyId.slice('key_'.length)}_${secret}`);
     },
 
@@ -78,12 +89,20 @@ export function createKeys({ store, clock, ids, pepper }: KeysDependencies): Key
       const [, suffix = '', rest = ''] = match;
       const row = await store.getKey(`key_${suffix}`);
       if (row === null || row.revokedAt !== null || (row.expiresAt !== null && row.expiresAt <= clock.now())) return null;
-      const given = Buffer.from(hash(rest), 'hex');
-      const kept = Buffer.from(row.hash, 'hex');
-      if (given.length !== kept.length || !timingSafeEqual(given, kept)) return null;
+      const matched = matches(row, rest) ?? ((await secrets.refresh()) && matches(row, rest));
+      if (matched !== true) return null;
       return { tenantId: row.tenantId, id: row.keyId, scopes: row.scopes, roles: row.scopes.includes('admin') ? ['admin'] : ['developer'] };
     },
   };
+}
+
+function hashUnder({ bytes }: KeySecret, secret: string): string {
+  return createHmac('sha256', bytes).update(secret).digest('hex');
+}
+
+function sameHash(given: string, kept: string): boolean {
+  const [a, b] = [Buffer.from(given, 'hex'), Buffer.from(kept, 'hex')];
+  return a.length === b.length && timingSafeEqual(a, b);
 }
 
 function keyView(row: KeyRow, secret?: string): Key {

@@ -26,7 +26,7 @@ export interface LoggerOptions {
 /** One JSON object per line. Lines are written before the call returns: the last ones before a crash are not lost. */
 export function createLogger(options: LoggerOptions): Logger {
   const clock = options.clock ?? systemClock;
-  const sink = options.destination ?? destination({ dest: 2, sync: true });
+  const sink = options.destination ?? standardError();
   const lines = options.pretty ? createPrettyStream(sink) : sink;
   const stream: DestinationStream = { write: (line) => void lines.write(line) };
   return wrap(
@@ -43,6 +43,13 @@ export function createLogger(options: LoggerOptions): Logger {
       stream,
     ),
   );
+}
+
+/** What cannot be written, as the terminal is gone, is lost: the work goes on, and so does a drain. Of a closed pipe pino knows itself. */
+function standardError(): { write(line: string): unknown } {
+  const stream = destination({ dest: 2, sync: true, maxLength: 1_000_000 });
+  stream.on('error', () => undefined);
+  return stream;
 }
 
 type Target = Pick<Logger, 'debug' | 'info' | 'warn' | 'error'> & { child(fields: object): Target };

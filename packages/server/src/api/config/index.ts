@@ -1,6 +1,22 @@
 /** The slice of the configuration that the HTTP API owns. */
 import { z } from 'zod';
-import { durationMs, group, httpUrl, setting } from '#core';
+import { durationMs, group, setting } from '#core';
+
+/** `https://console.example.com`, as a browser sends it in `Origin`; nothing less exact, and no path. */
+function webOrigin() {
+  return z.string().transform((text, context) => {
+    const origin = originOf(text);
+    if (origin !== null) return origin;
+    const message = 'expected a web origin such as https://console.example.com or http://localhost:5173: no path, no pattern';
+    context.addIssue({ code: 'custom', message, input: text });
+    return z.NEVER;
+  });
+}
+
+function originOf(text: string): string | null {
+  if (!/^https?:\/\/[^/?#@*\\\s]+\/?$/i.test(text) || !URL.canParse(text)) return null;
+  return new URL(text).origin;
+}
 
 export const apiConfig = {
   host: setting(z.string().min(1).default('127.0.0.1'), 'Address to bind. Any other than loopback requires API keys.', {
@@ -14,9 +30,21 @@ export const apiConfig = {
       { environment: 'NEXUS_ALLOWED_HOSTS' },
     ),
     allowedOrigins: setting(
-      z.array(httpUrl()).default([]),
-      'Web origins that may call the local API, such as `https://console.example.com`.',
+      z.array(webOrigin()).default([]),
+      'Web origins whose pages may call the local API without a key, as the operator: those of a proxy before it, such as `https://console.example.com`.',
       { environment: 'NEXUS_ALLOWED_ORIGINS' },
+    ),
+    keySecret: setting(
+      z.string().min(32).max(1000).optional(),
+      'Secret under which new API keys are hashed, the same on all nodes of a database.',
+      { environment: 'NEXUS_KEY_SECRET', secret: true, otherwise: 'one that the database makes and keeps' },
+    ),
+  }),
+  cors: group({
+    origins: setting(
+      z.array(webOrigin()).max(100).default([]),
+      'Web origins, exactly as a browser names them, whose pages may call the API with an API key and read its answers.',
+      { environment: 'NEXUS_CORS_ORIGINS' },
     ),
   }),
   limits: group({

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '@nexus-agent/protocol';
-import type { Agents, Approvals, Budgets, Models, Retention, Tools } from '#control';
+import type { Agents, Approvals, Budgets, Definitions, Models, Retention, Tools } from '#control';
 import type { Clock, IdSource, Timers } from '#core';
 import type { Keys } from '#identity';
 import type { Runs, Sessions } from '#runs';
@@ -31,6 +31,7 @@ export interface ApiConfig {
   readonly host: string;
   readonly port: number;
   readonly auth: { readonly allowedHosts: readonly string[]; readonly allowedOrigins: readonly string[] };
+  readonly cors: { readonly origins: readonly string[] };
   readonly limits: {
     readonly bodyBytes: number;
     /** A request that takes longer to arrive whole is cut off, at the next look: at most 30 s later. */
@@ -53,6 +54,7 @@ export interface ApiServices {
   readonly budgets: Budgets;
   readonly retention: Retention;
   readonly keys: Keys;
+  readonly definitions: Definitions;
 }
 
 export interface ApiDependencies {

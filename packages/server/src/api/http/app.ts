@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import fastify, { type FastifyInstance } from 'fastify';
 import type { ApiConfig, ApiDependencies } from '#api/contract';
 import { isTooDeep, maxJsonDepth, NexusError } from '#core';
@@ -22,8 +22,11 @@ export interface AppOptions extends Pick<ApiDependencies, 'ids' | 'clock' | 'met
   readonly limits: Pick<ApiConfig['limits'], 'bodyBytes' | 'requestTimeoutMs'>;
   readonly errors: ErrorReplies;
   readonly inFlight: InFlight;
-  /** Throws a `NexusError` for a request that is not let in, before its key or body is looked at; may set headers of the answer. */
-  readonly admit: (request: IncomingMessage, response: ServerResponse) => void;
+  /**
+   * Throws a `NexusError` for a request that is not let in, before its key or body is looked at; may set headers of the answer. What
+   * comes back are the headers of an answer that is nothing else: a browser only asked whether it may send a request.
+   */
+  readonly admit: (request: IncomingMessage, response: ServerResponse) => OutgoingHttpHeaders | null;
 }
 
 const requestIdPattern = /^[A-Za-z0-9_.:-]{1,100}$/;
@@ -111,7 +114,8 @@ function receive(app: FastifyInstance, { inFlight, clock, metrics, admit }: AppO
     useLastContentType(request.raw);
     try {
       refuseSeveralHosts(request.raw);
-      admit(request.raw, raw);
+      const permission = admit(request.raw, raw);
+      if (permission !== null) return void reply.code(204).headers(permission).send();
       done();
     } catch (error) {
       done(error as Error); // all of these throw NexusError only

@@ -6,8 +6,11 @@ import { isForwarded, presentedKey } from './guard.ts';
 
 export type Authenticate = (request: IncomingMessage) => Promise<Principal>;
 
-/** Who sent a request: the owner of the key that it presents or, over loopback and without one, the local operator. */
-export function createAuthenticator(keys: Pick<Keys, 'authenticate'>, options: { readonly loopback: boolean }): Authenticate {
+/** Who sent a request: the owner of the key that it presents or, without one, the local operator where it may be. */
+export function createAuthenticator(
+  keys: Pick<Keys, 'authenticate'>,
+  mayBeOperator: (headers: IncomingMessage['headers']) => boolean,
+): Authenticate {
   return async (request) => {
     const key = presentedKey(request.headers);
     if (key !== null) {
@@ -15,8 +18,8 @@ export function createAuthenticator(keys: Pick<Keys, 'authenticate'>, options: {
       if (principal === null) throw new NexusError('unauthenticated', 'the API key is unknown, expired or revoked');
       return principal;
     }
-    if (options.loopback && !isForwarded(request.headers)) return localOperator;
-    throw new NexusError('unauthenticated', 'this address needs an API key: send Authorization: Bearer nx_<id>_<secret>');
+    if (mayBeOperator(request.headers) && !isForwarded(request.headers)) return localOperator;
+    throw new NexusError('unauthenticated', 'an API key is needed from here: send Authorization: Bearer nx_<id>_<secret>');
   };
 }
 

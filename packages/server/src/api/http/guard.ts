@@ -10,6 +10,15 @@ export interface OriginRules {
   readonly boundHost: string;
   readonly allowedHosts: readonly string[];
   readonly allowedOrigins: readonly string[];
+  /** Whether the request comes from a page that may call the API with a key. */
+  readonly isFromKnownPage: (headers: IncomingHttpHeaders) => boolean;
+}
+
+export interface OriginRule {
+  /** Throws `origin_not_allowed` for what comes from a page that may not call this API. */
+  check(headers: IncomingHttpHeaders): void;
+  /** Whether it may be the local operator who asks: a program, or a page of this machine or of an origin that may do so. */
+  mayBeOperator(headers: IncomingHttpHeaders): boolean;
 }
 
 /**
@@ -17,7 +26,7 @@ export interface OriginRules {
  * `Origin` and `Sec-Fetch-Site` checks stop requests that a browser makes on behalf of another site (also those without
  * a preflight, such as images and forms). Programs send neither header and pass.
  */
-export function createOriginCheck(rules: OriginRules): (headers: IncomingHttpHeaders) => void {
+export function createOriginRule(rules: OriginRules): OriginRule {
   const hosts = new Set([
     'localhost',
     '127.0.0.1',
@@ -25,9 +34,14 @@ export function createOriginCheck(rules: OriginRules): (headers: IncomingHttpHea
     bracketed(rules.boundHost),
     ...rules.allowedHosts.map((host) => host.toLowerCase()),
   ]);
-  const origins = new Set(rules.allowedOrigins.map((origin) => new URL(origin).origin));
-  return (headers) => {
-    const host = (headers.host ?? '').toLowerCase();
+  const origins = new Set(rules.allowedOrigins);
+  const hostOf = (headers: IncomingHttpHeaders) => (headers.host ?? '').toLowerCase();
+  const mayBeOperator = (headers: IncomingHttpHeaders) => {
+    const { origin } = headers;
+    return origin === undefined || origins.has(origin) || origin === `http://${hostOf(headers)}` || origin === `https://${hostOf(headers)}`;
+  };
+  const check = (headers: IncomingHttpHeaders) => {
+    const host = hostOf(headers);
     if (!hosts.has(host) && !hosts.has(host.replace(/:\d{1,5}$/, ''))) {
       throw new NexusError(
         'origin_not_allowed',
@@ -36,10 +50,10 @@ export function createOriginCheck(rules: OriginRules): (headers: IncomingHttpHea
     }
     const { origin } = headers;
     if (origin !== undefined) {
-      if (origins.has(origin) || origin === `http://${host}` || origin === `https://${host}`) return;
+      if (mayBeOperator(headers) || rules.isFromKnownPage(headers)) return;
       throw new NexusError(
         'origin_not_allowed',
-        `web pages of ${quote(origin)} may not use this API; add the origin to auth.allowedOrigins to permit it`,
+        `web pages of ${quote(origin)} may not use this API; add the origin to cors.origins to permit it with a key`,
       );
     }
     const site = headers['sec-fetch-site'];
@@ -47,6 +61,7 @@ export function createOriginCheck(rules: OriginRules): (headers: IncomingHttpHea
       throw new NexusError('origin_not_allowed', 'a web page of another origin may not use this API');
     }
   };
+  return { check, mayBeOperator };
 }
 
 /** The key that a request presents, or null when it presents none. Throws for credentials of another kind: they are never ignored. */

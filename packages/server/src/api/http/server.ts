@@ -3,8 +3,9 @@ import type { Api, ApiDependencies, Route } from '#api/contract';
 import { NexusError, settlesWithin } from '#core';
 import { createApp } from './app.ts';
 import { createAuthenticator } from './authenticate.ts';
+import { type Cors, createCors } from './cors.ts';
 import { createErrorReplies } from './errors.ts';
-import { createOriginCheck, isLoopbackHost } from './guard.ts';
+import { createOriginRule, isLoopbackHost, type OriginRule } from './guard.ts';
 import { createInFlight } from './in-flight.ts';
 import { type Listening, listen, requireActiveKey } from './listen.ts';
 import type { ProblemMapper } from './problems.ts';
@@ -27,6 +28,8 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   const { config, services, logger, clock, timers } = options;
   const { limits } = config;
   const loopback = isLoopbackHost(config.host);
+  const cors = createCors(config.cors.origins);
+  const rule = createOriginRule({ boundHost: config.host, ...config.auth, isFromKnownPage: cors.isFromPage });
   const inFlight = createInFlight();
   const app = createApp({
     ids: options.ids,
@@ -35,9 +38,10 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     limits,
     errors: createErrorReplies(options.problemOf, logger, options.metrics),
     inFlight,
-    admit: createAdmission(options, loopback),
+    admit: createAdmission(options, cors, loopback ? rule : null),
   });
-  registerRoutes(app, options.routes, { services, authenticate: createAuthenticator(services.keys, { loopback }), logger });
+  const authenticate = createAuthenticator(services.keys, (headers) => loopback && rule.mayBeOperator(headers));
+  registerRoutes(app, options.routes, { services, authenticate, logger });
   await app.ready();
   const countConnections = (server: Server) =>
     server.on('connection', (socket) => {
@@ -67,11 +71,12 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
 }
 
 /** Web pages are kept out of the local API, and at shutdown clients are sent elsewhere. */
-function createAdmission({ config, isClosing }: HttpServerOptions, loopback: boolean) {
-  const checkOrigin = createOriginCheck({ boundHost: config.host, ...config.auth });
-  return (request: IncomingMessage, response: ServerResponse): void => {
-    if (loopback) checkOrigin(request.headers);
-    if (!isClosing() || /^\/(healthz|readyz)/.test(request.url ?? '')) return;
+function createAdmission({ isClosing }: HttpServerOptions, cors: Cors, rule: OriginRule | null) {
+  return (request: IncomingMessage, response: ServerResponse) => {
+    cors.mark(request, response);
+    rule?.check(request.headers);
+    const permission = cors.preflight(request);
+    if (permission !== null || !isClosing() || /^\/(healthz|readyz)/.test(request.url ?? '')) return permission;
     response.setHeader('connection', 'close');
     throw new NexusError('unavailable', 'the server is shutting down; try again elsewhere', { retryAfterMs: 1000 });
   };

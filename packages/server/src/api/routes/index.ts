@@ -5,6 +5,7 @@ import { approvalRoutes } from './approvals.ts';
 import { budgetRoutes } from './budgets.ts';
 import { chatRoutes } from './chat.ts';
 import type { RouteContext } from './context.ts';
+import { definitionRoutes } from './definitions.ts';
 import { journalRoutes } from './journal.ts';
 import { keyRoutes } from './keys.ts';
 import { messageRoutes } from './messages.ts';
@@ -30,6 +31,7 @@ const resources: readonly ((context: RouteContext) => Route[])[] = [
   budgetRoutes,
   usageRoutes,
   retentionRoutes,
+  definitionRoutes,
   keyRoutes,
 ];
 

@@ -24,6 +24,7 @@ export const NexusConfig = z
     ...busConfig,
     ...llmConfig,
     ...policyConfig,
+    ...controlConfig,
     ...runsConfig,
     ...budgetConfig,
     ...controlConfig,

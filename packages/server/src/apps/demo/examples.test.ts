@@ -4,9 +4,9 @@ import { resolveConfig } from '#apps/config';
 import { systemClock, systemTimers } from '#core';
 import { createTestEngine } from '#policy/testing';
 import { createSandbox } from '#tools';
-import { loadAgentFolder } from '../agent-folder.ts';
+import { agentFolder, parseAgents } from '../agent-folder.ts';
 import { setUpModels } from '../models.ts';
-import { loadPolicyFolder } from '../policy-folder.ts';
+import { policyFolder } from '../policy-folder.ts';
 import { findExamples } from './server.ts';
 
 const examples = findExamples();
@@ -38,8 +38,10 @@ beforeAll(async () => {
 afterAll(() => models.current?.close());
 
 it('has agents that are valid, whose models are served, and whose sub-agents are there and permitted', async () => {
-  const { definitions: agents, unread } = await loadAgentFolder({ agentsDir: `${examples}/agents`, dataDir: '.nexus' });
+  const folder = agentFolder({ agentsDir: `${examples}/agents`, dataDir: '.nexus' });
+  const { files, unread } = await folder.read();
   expect(unread).toEqual([]);
+  const agents = await parseAgents(files, folder.path);
   expect(agents.map((agent) => agent.name)).toEqual(['analyst', 'researcher', 'resilient', 'thrifty']);
   const policy = createTestEngine();
   for (const agent of agents) {
@@ -60,9 +62,9 @@ it('has agents that are valid, whose models are served, and whose sub-agents are
 });
 
 it('has policies that load and say what their comments say', async () => {
-  const { sources, unread } = await loadPolicyFolder({ policiesDir: `${examples}/policies`, dataDir: '.nexus' });
+  const { files, unread } = await policyFolder({ policiesDir: `${examples}/policies`, dataDir: '.nexus' }).read();
   expect(unread).toEqual([]);
-  const engine = createTestEngine({ sources });
+  const engine = createTestEngine({ sources: files });
   const ask = (id: string, args: Record<string, unknown>, agent = 'someone', attributes: { effects?: string } = {}) =>
     engine.decide({
       principal: { type: 'Agent', id: agent, tenant: 'default' },

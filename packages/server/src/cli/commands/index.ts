@@ -4,6 +4,7 @@ import { budgetCommands } from './budgets.ts';
 import { chatCommands } from './chat.ts';
 import type { Registrar } from './command.ts';
 import { configCommands } from './config.ts';
+import { definitionCommands } from './definitions.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { keyCommands } from './keys.ts';
@@ -28,6 +29,7 @@ export const commands: readonly ((registrar: Registrar) => void)[] = [
   modelCommands,
   budgetCommands,
   usageCommand,
+  definitionCommands,
   keyCommands,
   doctorCommand,
   migrateCommand,

@@ -8,7 +8,7 @@ import { type Registrar, wholeNumber } from './command.ts';
 export function serveCommand({ program, action }: Registrar): void {
   program
     .command('serve')
-    .description('run the server until it is interrupted')
+    .description('run the server until it is interrupted; SIGHUP reads agents and policies again')
     .option('--host <host>', 'address to bind (default 127.0.0.1)')
     .option('--port <port>', 'port (default 8080)', wholeNumber)
     .option('--data-dir <folder>', 'folder of the embedded database and workspaces')
@@ -33,12 +33,15 @@ async function serve(context: CliContext, { logLevel, ...options }: ServeOptions
   const flags: ConfigInput = { ...options, ...(logLevel === undefined ? {} : { log: { level: logLevel } }) };
   const config = await loadConfig(context, flags);
   const [{ startAllInOne }, { environmentNotes }] = await Promise.all([context.io.loadApps(), import('#apps/config')]);
-  const app = await startAllInOne({ config, version: context.io.version, notes: environmentNotes(context.io.env) });
-  release();
   let stop: () => void = () => undefined;
   const stopped = new Promise<void>((resolve) => {
     stop = resolve;
   });
+  let reload: () => Promise<void> = async () => undefined; // a start reads them by itself
+  const stopHangups = context.io.onHangup((terminalIsGone) => void (terminalIsGone ? stop() : reload()));
+  const app = await startAllInOne({ config, version: context.io.version, notes: environmentNotes(context.io.env) });
+  reload = () => app.reload();
+  release();
   const interrupts = handleInterrupts(context.io, () => {
     context.note('draining; press Ctrl-C again to stop at once');
     stop();
@@ -49,6 +52,7 @@ async function serve(context: CliContext, { logLevel, ...options }: ServeOptions
     await app.close();
   } finally {
     interrupts.stop();
+    stopHangups();
   }
   return exitCodes.ok;
 }

@@ -126,10 +126,13 @@ export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
         return { ...describeRequest(current, request, request.resource), effect: 'deny', reasons: [reason], errors: [message] };
       }
     },
-    replace(sources) {
+    prepare(sources) {
       const next = createGeneration(sources, memoEntries);
-      next.compiled();
-      generation = next;
+      return {
+        use() {
+          generation = next;
+        },
+      };
     },
     check: checkShortForm,
   };

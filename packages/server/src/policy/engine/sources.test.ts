@@ -49,7 +49,7 @@ it.each([
 ])('refuses %s, naming the place, and keeps the old policies [verifies policy.schema.validated]', (_, text, place, what) => {
   const engine = createTestEngine({ sources: [{ name: 'old', text: permitAll }] });
   const before = engine.version;
-  expect(() => engine.replace([{ name: 'ops.cedar', text }])).toThrow(
+  expect(() => engine.prepare([{ name: 'ops.cedar', text }])).toThrow(
     expect.objectContaining({
       code: 'invalid_request',
       message: expect.stringMatching(new RegExp(`${literally(place)}[\\s\\S]*${literally(what)}`)),
@@ -77,9 +77,9 @@ it('refuses a source that is too long before it is parsed', () => {
 it('answers by the new policies at once after a replacement, and forgets what it remembered', () => {
   const engine = createTestEngine();
   const first = engine.decide(toolRequest('t'));
-  engine.replace([{ name: 'ops', text: permitAll }]);
+  engine.prepare([{ name: 'ops', text: permitAll }]).use();
   const second = engine.decide(toolRequest('t'));
-  engine.replace([]);
+  engine.prepare([]).use();
   const third = engine.decide(toolRequest('t'));
   expect([first.effect, second.effect, third.effect]).toEqual(['deny', 'allow', 'deny']);
   expect(second.policyVersion).not.toBe(first.policyVersion);

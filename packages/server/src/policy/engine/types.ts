@@ -9,8 +9,11 @@ export interface PolicyEngine {
   readonly version: string;
   /** Never throws: an evaluation error is a denial that says so. */
   decide(request: DecisionRequest): Decision;
-  /** Validates against the schema, then swaps atomically. Throws `invalid_request` naming the policy and the place. */
-  replace(sources: readonly PolicySource[]): void;
+  /**
+   * Validates operator policies against the schema; throws `invalid_request` naming the policy and the place. What comes back puts them
+   * in the place of the current ones, at once: each decision is by the ones or the others.
+   */
+  prepare(sources: readonly PolicySource[]): { use(): void };
   /** Compiles a short form, for checking it when it is stored. Throws `invalid_request`. */
   check(form: PolicyShortForm): void;
 }

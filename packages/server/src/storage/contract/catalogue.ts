@@ -13,7 +13,10 @@ export interface AgentVersionRow {
 
 /** What agents there are. */
 export interface AgentStore {
-  /** Inserts the version unless it exists, and makes it the current one of its name. */
+  /**
+   * Inserts the version unless it exists, and makes it the current one of its name; one from a file, or built in, never in the place
+   * of one that the tenant has put itself.
+   */
   putAgent(row: AgentVersionRow): Promise<void>;
   getAgent(tenantId: TenantId, name: string, version?: string): Promise<AgentVersionRow | null>;
   /**

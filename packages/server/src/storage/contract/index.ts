@@ -3,7 +3,15 @@ export type { ApprovalAnswerResult, ApprovalRow } from './approvals.ts';
 export type { DecisionRow } from './audit.ts';
 export type { AgentStore, AgentVersionRow } from './catalogue.ts';
 export type { Commit, CommitResult, CommitStore, IdempotencyClaim, Placed, PlaceInLog } from './commit.ts';
-export type { IdentityStore, KeyRow } from './identity.ts';
+export type {
+  DefinitionFile,
+  DefinitionHead,
+  DefinitionImport,
+  DefinitionImportResult,
+  DefinitionStore,
+  NodeRow,
+} from './definitions.ts';
+export type { IdentityStore, KeyRow, KeySecretRow, KeySecretsResult } from './identity.ts';
 export type { LedgerStore, UsageQuery, UsageSum } from './ledger.ts';
 export type { BudgetUse, Measures, PoolState } from './measures.ts';
 export type { PageOf, PageRequest } from './pages.ts';

@@ -2,6 +2,7 @@ import type { ApprovalStore } from './approvals.ts';
 import type { AuditStore } from './audit.ts';
 import type { AgentStore } from './catalogue.ts';
 import type { CommitStore } from './commit.ts';
+import type { DefinitionStore } from './definitions.ts';
 import type { IdentityStore } from './identity.ts';
 import type { LedgerStore } from './ledger.ts';
 import type { MeasureStore } from './measures.ts';
@@ -23,6 +24,7 @@ export type Store = CommitStore &
   AgentStore &
   RetentionStore &
   MeasureStore &
+  DefinitionStore &
   IdentityStore & {
     readonly dialect: 'sqlite' | 'postgres';
     /** Milliseconds since 1970 by the clock that all processes on this database share. */

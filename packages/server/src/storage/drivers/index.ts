@@ -23,6 +23,8 @@ export interface OpenStoreOptions extends Pick<StoreDependencies, 'transaction'>
   readonly timeoutMs?: number;
   /** Postgres only: the same for bringing the schema up to date. Default: as `timeoutMs`. */
   readonly migrationTimeoutMs?: number;
+  /** The schema is left as it is: one of an earlier version, or none, is refused with `config_invalid`. */
+  readonly asIs?: boolean;
   /** Hears, while the database is being opened, of what works less well than it could. */
   readonly onNotice?: (message: string) => void;
 }
@@ -38,11 +40,11 @@ export async function openStore(options: OpenStoreOptions): Promise<Store> {
 }
 
 async function openDriver(options: OpenStoreOptions & { readonly timeoutMs: number }): Promise<Driver> {
-  const { url, dataDir, clock, synchronous = 'NORMAL', maxConnections = 10, timeoutMs } = options;
-  if (url === 'sqlite::memory:') return openSqlite({ synchronous, timeoutMs, clock });
-  if (url === undefined && dataDir !== undefined) return openSqlite({ synchronous, timeoutMs, clock, dataDir });
+  const { url, dataDir, clock, synchronous = 'NORMAL', maxConnections = 10, timeoutMs, asIs = false } = options;
+  if (url === 'sqlite::memory:') return openSqlite({ synchronous, timeoutMs, clock, asIs });
+  if (url === undefined && dataDir !== undefined) return openSqlite({ synchronous, timeoutMs, clock, asIs, dataDir });
   if (url === undefined) throw new NexusError('config_invalid', 'either a database URL or a data directory is needed');
   if (!/^postgres(ql)?:\/\//.test(url)) throw new NexusError('config_invalid', 'the database URL must start with postgres://');
   const { migrationTimeoutMs = timeoutMs, onNotice = () => undefined } = options;
-  return openPostgres({ url, maxConnections, timeoutMs, migrationTimeoutMs, clock, onNotice });
+  return openPostgres({ url, maxConnections, timeoutMs, migrationTimeoutMs, clock, asIs, onNotice });
 }

@@ -1,6 +1,6 @@
 import { type Clock, NexusError } from '#core';
 import type { Driver, Program, Request, Result, Value } from '#storage/program';
-import { migrateSchema } from '../migrations/index.ts';
+import { checkSchema, migrateSchema } from '../migrations/index.ts';
 import { createCompiler } from './compile.ts';
 import type { TakenConnection } from './connections.ts';
 import { type Deadline, deadlineIn } from './deadline.ts';
@@ -18,6 +18,8 @@ export interface PostgresOptions {
   /** The same for bringing the schema up to date. */
   readonly migrationTimeoutMs: number;
   readonly clock: Clock;
+  /** The schema is left as it is, and must be this version's. */
+  readonly asIs?: boolean;
   /** Hears, while the database is being opened, of what works less well than it could. */
   readonly onNotice: (message: string) => void;
 }
@@ -144,7 +146,8 @@ export async function openPostgres(options: PostgresOptions): Promise<Driver> {
   try {
     const deadline = deadlineIn(migrationTimeoutMs);
     const prepare = `${settings(serverLimits(migrationTimeoutMs))};select pg_advisory_xact_lock(${migrationLock})`;
-    await withRetries(retrying(deadline), () => transact(deadline, () => migrateSchema(dialect.migrationTypes, clock.now()), prepare));
+    const schema = () => (options.asIs ? checkSchema() : migrateSchema(dialect.migrationTypes, clock.now()));
+    await withRetries(retrying(deadline), () => transact(deadline, schema, prepare));
   } catch (error) {
     await connections.close();
     throw explainPostgres(error, url);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { Clock } from '#core';
 import type { Driver, Program, Request, Result, Value } from '#storage/program';
-import { migrateSchema } from '../migrations/index.ts';
+import { checkSchema, migrateSchema } from '../migrations/index.ts';
 import { createCompiler } from './compile.ts';
 import { deadlineIn } from './deadline.ts';
 import { createSqliteDialect, sqliteSets } from './dialects.ts';
@@ -19,6 +19,8 @@ export interface SqliteOptions {
   /** How long another process may hold the database before a change fails. */
   readonly timeoutMs: number;
   readonly clock: Clock;
+  /** The schema is left as it is, and must be this version's. */
+  readonly asIs?: boolean;
 }
 
 interface Prepared {
@@ -138,7 +140,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
       database.exec(`pragma journal_mode = wal; pragma synchronous = ${options.synchronous}; pragma foreign_keys = off;
         pragma cache_size = -16000; pragma temp_store = memory; pragma journal_size_limit = 67108864;`);
     });
-    await repeating(() => transact(migrateSchema(dialect.migrationTypes, clock.now())));
+    await repeating(() => transact(options.asIs ? checkSchema() : migrateSchema(dialect.migrationTypes, clock.now())));
   } catch (error) {
     database.close();
     throw explainSqlite(error, { path, folder });

@@ -4,10 +4,11 @@ import { initial } from './001-initial.ts';
 import { expiryCharges } from './002-expiry-charges.ts';
 import { leaseLengths } from './003-lease-lengths.ts';
 import { sessionLog } from './004-session-log.ts';
+import { sharedDefinitions } from './006-shared-definitions.ts';
 import { usageAndRetention } from './008-usage-and-retention.ts';
 import type { Migration, MigrationTypes } from './migration.ts';
 
-const migrations: readonly Migration[] = [initial, expiryCharges, leaseLengths, sessionLog, usageAndRetention];
+const migrations: readonly Migration[] = [initial, expiryCharges, leaseLengths, sessionLog, sharedDefinitions, usageAndRetention];
 const schemaVersion = Math.max(...migrations.map(({ version }) => version));
 
 const schemaMigrations = defineTable('schema_migrations', { version: 'int', name: 'text', applied_at: 'int' });
@@ -29,6 +30,17 @@ export function* migrateSchema(types: MigrationTypes, nowMs: number): Program<vo
   for (const migration of pending) {
     for (const sql of migration.statements(types)) yield { type: 'raw', sql, params: [] };
     yield* insertMany(schemaMigrations, [{ version: migration.version, name: migration.name, applied_at: nowMs }]);
+  }
+}
+
+/** Changes nothing; throws `config_invalid` unless the schema is that of this version. */
+export function* checkSchema(): Program<void> {
+  const found = yield* currentVersion();
+  if (found < schemaVersion) {
+    throw new NexusError(
+      'config_invalid',
+      `the database has schema version ${found}; the next start, or nexus migrate, brings it to ${schemaVersion}`,
+    );
   }
 }
 

@@ -59,9 +59,47 @@ const setCurrentVersion = statement('set_current_version', ({ db }, params: { te
     .onConflict((conflict) => conflict.columns(['tenant_id', 'name']).doUpdateSet({ current_version: params.version })),
 );
 
+/** Never in the place of one that the tenant has put itself. */
+const setSharedVersion = statement('set_shared_version', ({ db }, params: { tenant: string; name: string; version: string }) =>
+  db
+    .insertInto('agents')
+    .values({ tenant_id: params.tenant, name: params.name, current_version: params.version })
+    .onConflict((conflict) =>
+      conflict
+        .columns(['tenant_id', 'name'])
+        .doUpdateSet({ current_version: params.version })
+        .where(({ not, exists, selectFrom }) =>
+          not(
+            exists(
+              selectFrom('agent_versions as v')
+                .select('v.version')
+                .whereRef('v.tenant_id', '=', 'agents.tenant_id')
+                .whereRef('v.name', '=', 'agents.name')
+                .whereRef('v.version', '=', 'agents.current_version')
+                .where('v.source', '=', 'api'),
+            ),
+          ),
+        ),
+    ),
+);
+
+const ownVersion = statement('own_version', ({ db }, params: { tenant: string; name: string; version: string }) =>
+  db
+    .updateTable('agent_versions')
+    .set({ source: 'api' })
+    .where('tenant_id', '=', params.tenant)
+    .where('name', '=', params.name)
+    .where('version', '=', params.version)
+    .where('source', '<>', 'api'),
+);
+
 export function* putAgent(agent: AgentVersionRow): Program<void> {
+  const key = { tenant: agent.tenantId, name: agent.name, version: agent.version };
   yield* insertMany(agentVersions, [agentToRow(agent)], 'ignore');
-  yield* change(setCurrentVersion, { tenant: agent.tenantId, name: agent.name, version: agent.version });
+  if (agent.source !== 'api') return void (yield* change(setSharedVersion, key));
+  // The same content may have been known from a file.
+  yield* change(ownVersion, key);
+  yield* change(setCurrentVersion, key);
 }
 
 const agentVersion = statement('agent_version', ({ db }, params: { tenant: string; name: string; version: string }) =>

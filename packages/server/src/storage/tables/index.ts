@@ -5,6 +5,8 @@ import { approvals } from './approvals.ts';
 import { budgets } from './budgets.ts';
 import { idempotencyKeys } from './claims.ts';
 import { policyDecisions } from './decisions.ts';
+import { definitions, nodes } from './definitions.ts';
+import { keySecrets } from './key-secrets.ts';
 import { apiKeys } from './keys.ts';
 import { workers } from './queue.ts';
 import { ledgerEntries, reservations } from './reservations.ts';
@@ -26,7 +28,17 @@ export {
 export { insertBudgets, listBudgets, lockBudgets, readBudgets, scopeText, updateBudgets } from './budgets.ts';
 export { type ClaimRow, insertClaims, selectClaims } from './claims.ts';
 export { decisionToRow, insertDecisions, listDecisions } from './decisions.ts';
-export { getKey, listKeys, putKey, revokeKey } from './keys.ts';
+export {
+  definitionFiles,
+  definitionHeads,
+  findDefinitions,
+  forgetNode,
+  importDefinitions,
+  listNodes,
+  reportNode,
+} from './definitions.ts';
+export { listKeySecrets, putKey, settleKeySecrets } from './key-secrets.ts';
+export { getKey, listKeys, revokeKey } from './keys.ts';
 export { measure } from './measures.ts';
 export { cancelRequest, claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker } from './queue.ts';
 export {
@@ -79,10 +91,13 @@ export const tables = [
   apiKeys,
   approvals,
   budgets,
+  definitions,
   idempotencyKeys,
   jobs,
+  keySecrets,
   ledgerDays,
   ledgerEntries,
+  nodes,
   policyDecisions,
   removals,
   reservations,

@@ -19,6 +19,7 @@ export const apiKeys = defineTable('api_keys', {
   key_id: 'text',
   name: 'text',
   hash: 'text',
+  secret_id: 'text?',
   scopes: 'text',
   created_at: 'int',
   expires_at: 'int?',
@@ -32,6 +33,7 @@ function keyFromRow(row: Stored): KeyRow {
     keyId: row.key_id,
     name: parse(row.name),
     hash: row.hash,
+    secretId: row.secret_id,
     scopes: parse(row.scopes),
     createdAt: row.created_at,
     expiresAt: row.expires_at,
@@ -45,6 +47,7 @@ function keyToRow(key: KeyRow): Stored {
     key_id: key.keyId,
     name: json(key.name),
     hash: key.hash,
+    secret_id: key.secretId,
     scopes: json(key.scopes),
     created_at: key.createdAt,
     expires_at: key.expiresAt,
@@ -54,7 +57,7 @@ function keyToRow(key: KeyRow): Stored {
 
 const { statement, query } = queriesOn(apiKeys);
 
-export function* putKey(key: KeyRow): Program<void> {
+export function* insertKeyRow(key: KeyRow): Program<void> {
   yield* insertMany(apiKeys, [keyToRow(key)]);
 }
 
