@@ -5,6 +5,7 @@ import type { NexusConfig } from '#apps/config';
 import { createReservationSweeper } from '#budget';
 import type { Bus } from '#bus';
 import {
+  createAdministration,
   createAgentCatalog,
   createAgents,
   createApprovals,
@@ -295,13 +296,14 @@ function assemble({ options, config, clock, ids, logger, store, bus, secrets, mo
     onRemoved: retention.wake,
   });
   const services = {
+    administration: createAdministration({ engine }),
     sessions: orchestrator.sessions,
     runs: orchestrator.runs,
     approvals: createApprovals({ engine, wake: orchestrator.wake }),
     agents: createAgents({ catalog }),
     tools: createTools({ engine, agents: catalog }),
     models: createModels({ llm: models.llm }),
-    budgets: createBudgets({ store, clock }),
+    budgets: createBudgets({ store, agents: catalog, clock }),
     retention,
     keys: createKeys({ store, clock, ids, secrets }),
   };

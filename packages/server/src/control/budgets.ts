@@ -2,12 +2,14 @@ import type { BudgetRow, BudgetScope, BudgetUnit, BudgetWindow, Page, SetBudgetR
 import { type Clock, NexusError } from '#core';
 import type { Principal } from '#identity';
 import { everyUser, type LedgerRow, rowKey } from '#ledger';
+import type { AgentSource } from '#runs';
 import { type CommitStore, type LedgerStore, type PageRequest, type UsageQuery, viewPage } from '#storage';
+import { type KnownScopes, requireKnownScope } from './budget-scopes.ts';
 
 /** Limits, and what was spent of them. */
 export interface Budgets {
   list(principal: Principal, filter: { scope?: BudgetScope }, page: PageRequest): Promise<Page<BudgetRow>>;
-  /** Sets the limit of a scope, unit and window at once; what was spent in the window counts. */
+  /** Sets the limit of a scope, unit and window at once; what was spent in the window counts. Throws `not_found` for a scope that there is not. */
   set(principal: Principal, request: SetBudgetRequest): Promise<BudgetRow>;
   /** Takes the limit away: the balance goes on counting, that of a user under the limit of every user. Throws `not_found`. */
   remove(
@@ -19,11 +21,12 @@ export interface Budgets {
 }
 
 export interface BudgetsDependencies {
-  readonly store: CommitStore & Pick<LedgerStore, 'listBudgets' | 'usage'>;
+  readonly store: CommitStore & Pick<LedgerStore, 'listBudgets' | 'usage'> & KnownScopes['store'];
+  readonly agents: AgentSource;
   readonly clock: Clock;
 }
 
-export function createBudgets({ store, clock }: BudgetsDependencies): Budgets {
+export function createBudgets({ store, agents, clock }: BudgetsDependencies): Budgets {
   async function rowsOf({ tenantId }: Principal, scope: BudgetScope): Promise<readonly LedgerRow[]> {
     return (await store.listBudgets(tenantId, { scopes: [scope] }, clock.now(), { limit: 100 })).items;
   }
@@ -36,9 +39,6 @@ export function createBudgets({ store, clock }: BudgetsDependencies): Budgets {
       return { ...balance, ...(limit === null ? {} : { limit, ...(inherited === true ? { inherited } : {}) }) };
     };
   }
-  function checkTenant({ tenantId }: Principal, scope: BudgetScope): void {
-    if (scope.kind === 'tenant' && scope.id !== tenantId) throw new NexusError('not_found', `there is no tenant ${scope.id}`);
-  }
 
   return {
     async list(principal, { scope }, page) {
@@ -46,7 +46,7 @@ export function createBudgets({ store, clock }: BudgetsDependencies): Budgets {
       return viewPage(rows, await viewOf(principal, rows.items));
     },
     async set(principal, { scope, unit, window, limit }) {
-      checkTenant(principal, scope);
+      await requireKnownScope({ store, agents }, principal, scope);
       if (scope.id === everyUser.id && scope.kind !== everyUser.kind)
         throw new NexusError('invalid_request', `there is no limit for every ${scope.kind}: only user:* stands for all of its kind`);
       await store.commit({ tenantId: principal.tenantId, ledger: [{ type: 'limit', scope, unit, window, limit }] });
@@ -56,7 +56,6 @@ export function createBudgets({ store, clock }: BudgetsDependencies): Budgets {
       return (await viewOf(principal, rows))(row);
     },
     async remove(principal, { scope, unit, window }) {
-      checkTenant(principal, scope);
       const result = await store.commit({ tenantId: principal.tenantId, ledger: [{ type: 'unlimit', scope, unit, window }] });
       const [outcome] = result.type === 'committed' ? result.outcomes : [];
       if (outcome?.type !== 'limited') throw new NexusError('not_found', `${rowKey(scope, unit, window)} has no balance, and so no limit`);

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '@nexus-agent/protocol';
-import type { Agents, Approvals, Budgets, Definitions, Models, Retention, Tools } from '#control';
+import type { Administration, Agents, Approvals, Budgets, Definitions, Models, Retention, Tools } from '#control';
 import type { Clock, IdSource, Timers } from '#core';
 import type { Keys } from '#identity';
 import type { Runs, Sessions } from '#runs';
@@ -45,6 +45,7 @@ export interface ApiConfig {
 
 /** What layer 3 offers, a service for each resource. */
 export interface ApiServices {
+  readonly administration: Administration;
   readonly sessions: Sessions;
   readonly runs: Runs;
   readonly approvals: Approvals;

@@ -19,6 +19,11 @@ const setBudget = {
   summary: 'Set the limit of a scope, unit and window',
   tag,
   scope: 'admin',
+  asks: {
+    action: 'admin.budgets',
+    part: 'budgets',
+    arguments: ({ scope, ...limit }: SetBudgetRequest) => ({ ...limit, scope: `${scope.kind}:${scope.id}` }),
+  },
   body: SetBudgetRequest,
   responses: { 200: { description: 'The balance', schema: BudgetRow } },
   handle: set,
@@ -49,6 +54,7 @@ export function budgetRoutes(): Route[] {
       summary: 'Take a limit away: the balance goes on counting, that of a user under the limit of every user',
       tag,
       scope: 'admin',
+      asks: { action: 'admin.budgets', part: 'budgets' },
       query: OneBudgetQuery,
       responses: { 204: { description: 'The limit is gone' } },
       async handle({ services, principal, query }) {

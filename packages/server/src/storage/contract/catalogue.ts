@@ -24,5 +24,9 @@ export interface AgentStore {
    * stored it by the API.
    */
   deleteAgent(tenantId: TenantId, name: string): Promise<'deleted' | 'in_use' | 'not_found'>;
-  listAgents(tenantId: TenantId, page: PageRequest): Promise<PageOf<AgentVersionRow>>;
+  /**
+   * The current versions by name. With those that are `shared` by all tenants: what the tenant put itself and, but for that, the shared
+   * ones; others from files are gone.
+   */
+  listAgents(tenantId: TenantId, page: PageRequest, shared?: readonly AgentVersionRow[]): Promise<PageOf<AgentVersionRow>>;
 }
