@@ -30,6 +30,18 @@ export const requirements = {
     behaviour: 'A refusal names the scope, the unit, what was asked and what is left, and leaves no trace in any scope.',
   },
   'budget.window.rolls': { promise: 1, behaviour: 'A day or month window starts anew at its boundary; total never does.' },
+  'budget.window.counted': {
+    promise: 1,
+    behaviour: 'A new limit begins with what was spent in its window, exactly, also while others book.',
+  },
+  'budget.user.default': {
+    promise: 1,
+    behaviour: 'A limit for every user holds for each who has none of their own, with what they have spent already.',
+  },
+  'budget.usage': {
+    promise: 1,
+    behaviour: 'What was spent is summed by day, user, agent, model and project, of one tenant, to the last micro-dollar.',
+  },
   'budget.expiry.charged': { promise: 1, behaviour: 'An expired reservation is charged its maximum.' },
   'budget.late.usage': { promise: 1, behaviour: 'A settlement after expiry books the excess as late usage and flags it.' },
   'budget.max-tokens.clamped': {
@@ -145,6 +157,22 @@ export const requirements = {
   'durability.compaction': { promise: 2, behaviour: 'A context that outgrows the model is summarised and journalled, never cut silently.' },
   'durability.limits': { promise: 2, behaviour: 'Step limits, deadlines and loop detection end a run in a stated way.' },
   'storage.conformance': { promise: 2, behaviour: 'Every store passes one conformance suite on SQLite and on Postgres.' },
+  'retention.bounded': {
+    promise: 2,
+    behaviour: 'What is older than it is kept goes in bounded steps, never what is live, waiting or open, and never of another tenant.',
+  },
+  'retention.books': {
+    promise: 1,
+    behaviour: 'The books are equal before and after entries are folded into the sums of their days and deleted.',
+  },
+  'retention.kill': {
+    promise: 2,
+    behaviour: 'A deletion that is cut off in the middle leaves nothing half readable, and the next look finishes it.',
+  },
+  'session.delete': {
+    promise: 2,
+    behaviour: 'A deleted session is gone with its runs, journals, approvals, balances and files, once its live runs have ended.',
+  },
   'storage.schema.newer': { promise: 2, behaviour: 'A database migrated by newer code is refused.' },
 
   // Policy
@@ -277,6 +305,15 @@ export const requirements = {
     behaviour: 'One trace, the one of the request, holds run, steps, model and tools, and goes on in the next process.',
   },
   'telemetry.metrics': { promise: 5, behaviour: 'Metrics show runs, tools, budgets and event-loop lag, with no id in a label.' },
+  'metrics.documented': {
+    promise: 5,
+    behaviour: 'Every metric is described with its kind and labels, and nothing that is described is missing.',
+  },
+  'metrics.move': { promise: 5, behaviour: 'Each metric moves when its thing happens, for all tenants, without naming any of them.' },
+  'telemetry.no-keys': {
+    promise: 5,
+    behaviour: 'No line of the log holds a key of any known shape, wherever in it the key stands and wherever the line is cut.',
+  },
   'telemetry.quiet': { promise: 5, behaviour: 'Logs and spans carry no prompt, tool content or secret unless that was turned on.' },
   'protocol.errors.pinned': { promise: 5, behaviour: 'The error table is pinned: a changed code or status fails a test.' },
   'protocol.fold': { promise: 5, behaviour: 'Every event on the stream fits its schema.' },

@@ -231,7 +231,7 @@ export function describeRunStore(open: () => Promise<Store>): void {
       const claimed = claims.flat().filter((each) => each.tenantId === run.tenantId);
       expect(claimed).toHaveLength(1);
       expect(claimed[0]).toMatchObject({ runId: run.runId, epoch: 1, status: 'running', dueAt: null });
-      expect(await current(run)).toEqual(claimed[0]);
+      expect({ ...(await current(run)), lostAt: null }).toEqual(claimed[0]);
     });
 
     it(`hands over the runs of a worker whose lease ended, and fences it ${verifies('durability.takeover', 'durability.fencing')}`, async () => {
@@ -243,12 +243,15 @@ export function describeRunStore(open: () => Promise<Store>): void {
       expect(await claim(run, second)).toBeUndefined();
       await store.heartbeat(first, 1);
       await new Promise((resolve) => setTimeout(resolve, 20));
-      expect(await claim(run, second)).toMatchObject({ epoch: 2, leaseOwner: second });
+      const taken = await claim(run, second);
+      expect(taken).toMatchObject({ epoch: 2, leaseOwner: second, lostAt: expect.any(Number) });
+      expect((await store.now()) - (taken?.lostAt ?? 0)).toBeLessThan(5_000);
       await store.heartbeat(first, 60_000);
       expect(await append(run, 1)).toEqual({ type: 'fenced' });
       expect(await claim(run, first)).toBeUndefined();
       await store.retireWorker(second);
-      expect(await claim(run, first)).toMatchObject({ epoch: 3, leaseOwner: first });
+      // A lease that was given up has not been lost.
+      expect(await claim(run, first)).toMatchObject({ epoch: 3, leaseOwner: first, lostAt: null });
     });
 
     it('says which running runs belong to a worker', async () => {

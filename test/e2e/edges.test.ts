@@ -136,6 +136,40 @@ it('holds runs to the budgets of their user and project', async () => {
   expect(rows[0]).toMatchObject({ spent: run.totals.inputTokens + run.totals.outputTokens, reserved: 0 });
 });
 
+it('charges a run to the user and project that it names, in its sub-agents, forks and direct calls too [verifies budget.user.default]', async () => {
+  await server.agent('boss', { subagents: ['free'] });
+  const who = { user: 'cleo', project: 'gemini' };
+  const { run, events } = await server.finish({ agent: 'boss', ...who, input: '[[sim tools=agent_free(task="hello")]] done' });
+  expect(run).toMatchObject({ status: 'completed', ...who });
+  expect(events[0]).toMatchObject({ type: 'run.created', data: who });
+  expect((await server.call('GET', `/v1/sessions/${run.sessionId}`)).body).toMatchObject(who);
+  const spentBy = async (by: string) => {
+    const { data } = (await server.call('GET', `/v1/usage?by=${by}&limit=200`)).body as { data: Record<string, unknown>[] };
+    return data.find((row) => row[by] === who.user || row[by] === who.project);
+  };
+  const family = (await server.call('GET', `/v1/runs?sessionId=${run.sessionId}`)).body.data as { totals: { costMicroUsd: number } }[];
+  expect(family).toHaveLength(2);
+  const costMicroUsd = family.reduce((sum, { totals }) => sum + totals.costMicroUsd, 0);
+  expect(await spentBy('user')).toMatchObject({ costMicroUsd });
+  expect(await spentBy('project')).toMatchObject({ costMicroUsd });
+
+  // A limit for every user is already used up by what she spent.
+  const everyUser = { scope: { kind: 'user', id: '*' }, unit: 'costMicroUsd', window: 'day' };
+  expect((await server.call('PUT', '/v1/budgets', { ...everyUser, limit: costMicroUsd })).status).toBe(200);
+  const refusal = { status: 402, body: { details: { scope: { kind: 'user', id: 'cleo' }, available: 0, limit: costMicroUsd } } };
+  expect(await server.call('POST', '/v1/runs', { agent: 'free', input: 'hello', user: 'cleo' })).toMatchObject(refusal);
+  expect(await server.call('POST', '/v1/runs', { sessionId: run.sessionId, input: 'hello' })).toMatchObject(refusal);
+  const forked = await server.call('POST', `/v1/runs/${run.id}/fork`, { input: 'hello' });
+  expect(await server.until(forked.body.id, 'failed')).toMatchObject({ user: 'cleo', error: { code: 'budget_exceeded' } });
+  // A run of the same session for somebody else is charged to them.
+  await server.call('PUT', '/v1/budgets', { ...everyUser, scope: { kind: 'user', id: 'dan' }, limit: null });
+  const other = await server.finish({ sessionId: run.sessionId, user: 'dan', input: 'hello' });
+  expect(other.run).toMatchObject({ status: 'completed', user: 'dan', project: 'gemini' });
+  expect(await server.call('POST', '/v1/runs', { input: 'hello', user: '*' })).toMatchObject({ status: 400 });
+  expect((await server.call('DELETE', '/v1/budgets?scope=user:*&unit=costMicroUsd&window=day')).status).toBe(204);
+  expect(await server.finish({ agent: 'free', input: 'hello', user: 'cleo' })).toMatchObject({ run: { status: 'completed' } });
+});
+
 it('goes on when the caller leaves before the answer to a stream has begun [verifies stream.detach]', async () => {
   const before = (await server.call('GET', '/v1/runs?limit=1')).body.data[0].id;
   await server.agent('slow', { models: ['sim/sim-large?latencyMs=200'] });

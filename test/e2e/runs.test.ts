@@ -170,7 +170,7 @@ it('closing a session cancels its runs and lets none begin', async () => {
   const done = await server.finish({ sessionId, input: '[[sim say="first"]]' });
   const waiting = await server.start({ sessionId, input: '[[sim tools=ask_human(question="?")]]' });
   await server.until(waiting, 'waiting');
-  expect((await server.call('DELETE', `/v1/sessions/${sessionId}`)).status).toBe(204);
+  expect((await server.call('POST', `/v1/sessions/${sessionId}/close`)).status).toBe(204);
   await server.until(waiting, 'cancelled');
   expect(await server.call('POST', '/v1/runs', { sessionId, input: 'hello' })).toMatchObject({ status: 409, body: { code: 'conflict' } });
   expect(await server.call('POST', `/v1/runs/${done.run.id}/fork`, {})).toMatchObject({ status: 409 });

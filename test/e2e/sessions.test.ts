@@ -152,6 +152,7 @@ it('keeps what one tenant has from another [verifies stream.tenant api.keys]', a
   for (const [method, path, body] of [
     ['GET', `/v1/sessions/${sessionId}`],
     ['DELETE', `/v1/sessions/${sessionId}`],
+    ['POST', `/v1/sessions/${sessionId}/close`],
     ['GET', `/v1/sessions/${sessionId}/messages`],
     ['GET', `/v1/runs/${runId}`],
     ['GET', `/v1/runs/${runId}/events`],
@@ -280,7 +281,7 @@ it('lets no run begin in a session that is closed at the same time', async () =>
     const starts = Array.from({ length: 6 }, () =>
       server.call('POST', '/v1/runs', { sessionId, input: 'hello [[sim tokens=200 say="slow"]]' }),
     );
-    const closing = server.call('DELETE', `/v1/sessions/${sessionId}`);
+    const closing = server.call('POST', `/v1/sessions/${sessionId}/close`);
     const answers = await Promise.all(starts);
     await closing;
     for (const { status, body } of answers) {

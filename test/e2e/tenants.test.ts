@@ -22,6 +22,7 @@ it('another tenant finds nothing of ours, by any path [verifies stream.tenant]',
   const attempts: [string, string, unknown?][] = [
     ['GET', `/v1/sessions/${sessionId}`],
     ['DELETE', `/v1/sessions/${sessionId}`],
+    ['POST', `/v1/sessions/${sessionId}/close`],
     ['GET', `/v1/sessions/${sessionId}/messages`],
     ['GET', `/v1/runs/${runId}`],
     ['GET', `/v1/runs/${runId}/events`],

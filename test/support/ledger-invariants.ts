@@ -1,5 +1,5 @@
 import type { TenantId } from '@nexus-agent/protocol';
-import type { LedgerEntry } from '../../packages/server/src/ledger/index.ts';
+import type { LedgerEntry, LedgerRow } from '../../packages/server/src/ledger/index.ts';
 import type { PageOf, PageRequest, Store } from '../../packages/server/src/storage/index.ts';
 
 /** Every item of a paged list. */
@@ -29,7 +29,9 @@ export async function auditLedger(store: Store, tenantId: TenantId, nowMs = Date
       const here = of.filter((entry) => entry.rows.some((place) => place.key === key && place.period === row.period));
       return here.reduce((sum, entry) => sum + (entry.amounts[row.unit] ?? 0), 0);
     };
-    const spent = booked(entries);
+    // A row that was there lists what it was charged; one that came later began with what was for it before.
+    const listed = booked(entries);
+    const spent = row.spent === listed ? listed : await bookedFor(store, tenantId, row, entries);
     const late = booked(entries.filter((entry) => entry.kind === 'late_usage'));
     const held = open.filter((reservation) => reservation.rows.includes(key));
     const reserved = held.reduce((sum, reservation) => sum + (reservation.amounts[row.unit] ?? 0), 0);
@@ -47,6 +49,38 @@ export async function auditLedger(store: Store, tenantId: TenantId, nowMs = Date
   for (const { reservationId } of settlements) {
     if (settled.has(reservationId)) problems.push(`${reservationId} was settled twice`);
     settled.add(reservationId);
+  }
+  return problems;
+}
+
+/** The sum of the entries that are for a scope, by whom they are for. */
+async function bookedFor(store: Store, tenantId: TenantId, { scope, unit, period }: LedgerRow, entries: readonly LedgerEntry[]) {
+  const { kind, id } = scope;
+  const family = new Set([id]);
+  if (kind === 'run') {
+    const runs = await all((page) => store.listRuns(tenantId, {}, { ...page, limit: 200 }));
+    for (const run of runs.reverse()) if (run.parentRunId !== null && family.has(run.parentRunId)) family.add(run.runId);
+  }
+  const own = entries.filter(({ subject, runId, day }) => {
+    if (!day.startsWith(period)) return false;
+    return kind === 'tenant' || (kind === 'run' ? runId !== null && family.has(runId) : subject[kind] === id);
+  });
+  return own.reduce((sum, { amounts }) => sum + (amounts[unit] ?? 0), 0);
+}
+
+/**
+ * Balances of the tenant, its projects, agents and users that differ from the sum of the entries that are for them: each begins with what
+ * was spent in its period before it was there, so that they must be equal whenever it came to be.
+ */
+export async function auditCounted(store: Store, tenantId: TenantId, nowMs = Date.now()): Promise<string[]> {
+  const rows = await all((page) => store.listBudgets(tenantId, {}, nowMs, page));
+  const entries = await all((page) => store.listLedgerEntries(tenantId, {}, page));
+  const problems: string[] = [];
+  for (const row of rows) {
+    const { scope, unit, window, spent } = row;
+    if (scope.kind === 'run' || scope.kind === 'session' || scope.id === '*') continue;
+    const booked = await bookedFor(store, tenantId, row, entries);
+    if (booked !== spent) problems.push(`${scope.kind}:${scope.id} ${unit} ${window}: spent ${spent}, the ledger says ${booked}`);
   }
   return problems;
 }

@@ -90,6 +90,8 @@ export function runRow(tenantId: TenantId, fields: Partial<RunRow> = {}): RunRow
     cancelRequested: null,
     budget: null,
     traceId: null,
+    user: null,
+    project: null,
     createdAt: Date.now(),
     updatedAt: Date.now(),
     ...fields,

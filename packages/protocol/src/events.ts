@@ -76,6 +76,8 @@ export const journalSchemas = {
     history: z.array(z.string()),
     reading: SessionReading.optional(),
     principal: z.string(),
+    user: z.string().optional(),
+    project: z.string().optional(),
     deadlineAt: z.string().optional(),
     parent: z.object({ runId: z.string(), callId, depth: z.int() }).optional(),
     forkOf: z.object({ runId: z.string(), afterSeq: z.int() }).optional(),

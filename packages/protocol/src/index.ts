@@ -71,6 +71,7 @@ export { SessionMessage } from './resources/messages.ts';
 export { ModelInfo } from './resources/models.ts';
 export { ModelRef, Name } from './resources/names.ts';
 export { type Page, page } from './resources/page.ts';
+export { RetentionRow } from './resources/retention.ts';
 export {
   ChatRequest,
   isTerminal,
@@ -85,6 +86,6 @@ export {
 } from './resources/runs.ts';
 export { Session, SessionCreateRequest } from './resources/sessions.ts';
 export { ToolExecuteRequest, ToolExecuteResult, ToolInfo } from './resources/tools.ts';
-export { UsageRow } from './resources/usage.ts';
+export { UsageBy, UsageRow } from './resources/usage.ts';
 export { createSseDecoder, type SseDecoder, SseTooLargeError } from './sse.ts';
 export { terminalEventTypes } from './terminal-events.ts';

@@ -7,6 +7,7 @@ import { definitions } from './resources/definitions.ts';
 import { health } from './resources/health.ts';
 import { keys } from './resources/keys.ts';
 import { models } from './resources/models.ts';
+import { retention } from './resources/retention.ts';
 import { runs } from './resources/runs.ts';
 import { sessions } from './resources/sessions.ts';
 import { tools } from './resources/tools.ts';
@@ -34,6 +35,7 @@ export function createNexusClient(options: NexusClientOptions) {
     models: models(calls),
     budgets: budgets(calls),
     usage: usage(calls),
+    retention: retention(calls),
     definitions: definitions(calls),
     keys: keys(calls),
     health: health(transport),

@@ -10,6 +10,7 @@ export const BudgetRow = z
     period: z.string(),
     /** Absent: counted, but not limited. */
     limit: z.int().optional(),
+    inherited: z.literal(true).optional().meta({ description: 'The limit is the one of every user, `user:*`' }),
     spent: z.int(),
     reserved: z.int(),
   })
@@ -17,6 +18,11 @@ export const BudgetRow = z
 export type BudgetRow = z.infer<typeof BudgetRow>;
 
 export const SetBudgetRequest = z
-  .strictObject({ scope: BudgetScope, unit: BudgetUnit, window: BudgetWindow.default('total'), limit: budgetAmount })
+  .strictObject({
+    scope: BudgetScope.meta({ description: '`{ kind: user, id: "*" }` is every user without a limit of their own' }),
+    unit: BudgetUnit,
+    window: BudgetWindow.default('total'),
+    limit: budgetAmount.nullable().meta({ description: 'Null: counted, but not limited; a user is then free of the limit of every user' }),
+  })
   .meta({ id: 'SetBudgetRequest' });
 export type SetBudgetRequest = z.infer<typeof SetBudgetRequest>;

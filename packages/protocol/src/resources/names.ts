@@ -7,3 +7,10 @@ export const Name = z
 
 /** A model reference: `provider/model`, or a bare model that a configured provider serves. */
 export const ModelRef = z.string().min(1).max(200);
+
+/** A user or a project, whose limits hold for what is done for them. `*` stands for every user and names nobody. */
+export const Payer = z
+  .string()
+  .min(1)
+  .max(100)
+  .refine((name) => name !== '*', { error: 'expected a name; * stands for every user' });

@@ -3,7 +3,7 @@ import { BudgetLimits, BudgetView } from '../budget.ts';
 import { UserPart } from '../content.ts';
 import { ErrorInfo } from '../errors.ts';
 import { RunTotals, WaitReason } from '../events.ts';
-import { ModelRef, Name } from './names.ts';
+import { ModelRef, Name, Payer } from './names.ts';
 
 export const RunStatus = z.enum(['queued', 'running', 'waiting', 'completed', 'failed', 'cancelled']);
 export type RunStatus = z.infer<typeof RunStatus>;
@@ -32,6 +32,8 @@ export const ChatRequest = z
     input,
     budget: BudgetLimits.optional(),
     attachments: z.array(UserPart).max(20).optional(),
+    user: Payer.optional().meta({ description: 'Whose budget pays, too; default: the user of the session' }),
+    project: Payer.optional().meta({ description: 'Whose budget pays, too; default: the project of the session' }),
     deadlineMs: z.int().min(100).max(86_400_000).optional(),
     whileBusy: WhileBusy.optional().meta({
       description:
@@ -70,6 +72,8 @@ export const Run = z
     resumable: z.boolean().optional(),
     budget: BudgetView.optional(),
     traceId: z.string().optional(),
+    user: z.string().optional(),
+    project: z.string().optional(),
     createdAt: z.string(),
     updatedAt: z.string(),
   })

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { BudgetLimits, BudgetView } from '../budget.ts';
 import { PolicyShortForm } from '../policy.ts';
-import { Name } from './names.ts';
+import { Name, Payer } from './names.ts';
 
 const metadata = z
   .record(z.string().max(64), z.string().max(512))
@@ -12,8 +12,8 @@ export const SessionCreateRequest = z
     agent: Name.optional(),
     budget: BudgetLimits.optional(),
     policy: PolicyShortForm.optional(),
-    user: z.string().min(1).max(100).optional(),
-    project: z.string().min(1).max(100).optional(),
+    user: Payer.optional(),
+    project: Payer.optional(),
     metadata: metadata.optional(),
   })
   .meta({ id: 'SessionCreateRequest' });

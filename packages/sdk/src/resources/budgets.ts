@@ -14,6 +14,14 @@ export function budgets(calls: Calls) {
         { ...paging(filter), scope: filter.scope === undefined ? undefined : `${filter.scope.kind}:${filter.scope.id}` },
         filter,
       ),
+    /** Takes a limit away; what is spent goes on being counted. */
+    remove: ({ scope, unit, window }: Omit<BudgetInput, 'limit'>, call?: CallOptions) =>
+      calls.act<void>(
+        'DELETE',
+        `${path}?${new URLSearchParams({ scope: `${scope.kind}:${scope.id}`, unit, ...(window === undefined ? {} : { window }) })}`,
+        undefined,
+        call,
+      ),
     set: (request: BudgetInput, call?: CallOptions) => calls.act<BudgetRow>('PUT', path, request, call),
   };
 }

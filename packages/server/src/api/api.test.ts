@@ -173,7 +173,7 @@ describe('idempotency keys', () => {
 });
 
 describe('resources', () => {
-  it('creates a session without a body, shows, lists and closes it', async () => {
+  it('creates a session without a body, shows, lists, closes and deletes it', async () => {
     const created = await post('/v1/sessions');
     expect(created.status).toBe(201);
     const { id } = (await created.json()) as { id: string };
@@ -181,8 +181,13 @@ describe('resources', () => {
     const page = (await (await get('/v1/sessions?limit=1')).json()) as { data: unknown[]; nextCursor: string };
     expect(page.data).toHaveLength(1);
     expect((await get(`/v1/sessions?cursor=${page.nextCursor}`)).status).toBe(200);
-    expect((await get(`/v1/sessions/${id}`, { method: 'DELETE' })).status).toBe(204);
+    expect((await post(`/v1/sessions/${id}/close`)).status).toBe(204);
     expect(await (await get(`/v1/sessions/${id}`)).json()).toMatchObject({ status: 'closed' });
+    expect((await get(`/v1/sessions/${id}`, { method: 'DELETE' })).status).toBe(204);
+    expect(await problem(await get(`/v1/sessions/${id}`))).toMatchObject({
+      code: 'not_found',
+      detail: expect.stringContaining('retention.sessionsDays'),
+    });
   });
 
   it('drives a run: start, events, decisions, replay, fork, cancel', async () => {

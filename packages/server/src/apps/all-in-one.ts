@@ -12,6 +12,7 @@ import {
   createBudgets,
   createModels,
   createNodes,
+  createRetention,
   createTools,
   openDefinitions,
 } from '#control';
@@ -24,7 +25,15 @@ import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
 import { createSharedClock, type SharedClock, type Store } from '#storage';
 import { openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
-import { createFixedSource, createSandbox, createSessionFolders, createToolService, createWorkspaces, type Tool } from '#tools';
+import {
+  createFixedSource,
+  createSandbox,
+  createSessionFolders,
+  createToolService,
+  createWorkspaces,
+  removeWorkspace,
+  type Tool,
+} from '#tools';
 import { createBuiltinTools } from '#tools/sources';
 import { agentFolder, parseAgents } from './agent-folder.ts';
 import { builtInAgent, defaultAgentName, greeting } from './built-in-agent.ts';
@@ -207,11 +216,9 @@ interface Parts {
 
 /** Joins what was opened into the engine. */
 function assemble({ options, config, clock, ids, logger, store, bus, secrets, models, closers }: Parts) {
-  const metrics = createMetrics(clock);
+  const metrics = createMetrics(clock, { version: options.version, database: store.dialect });
   closers.push(() => metrics.close());
-  metrics.observeApprovalsWaiting(
-    async () => (await store.listApprovals(defaultTenant, { status: 'pending' }, { limit: 1_000 })).items.length,
-  );
+  metrics.observeStore(store);
   const tracer = createTracer({
     serviceName: 'nexus-agent',
     serviceVersion: options.version,
@@ -227,16 +234,17 @@ function assemble({ options, config, clock, ids, logger, store, bus, secrets, mo
     workspaces: createWorkspaces({ limits: workspaceLimits(config) }),
     http: { ...config.httpFetch, ...egressOptions(config.httpFetch.allowPrivate) },
   });
+  const sessionFolders = {
+    root: join(config.dataDir, 'workspaces'),
+    seedFrom: config.workspaceSeed,
+    maxSeedBytes: config.workspace.maxSeedBytes,
+    maxSeedFiles: config.workspace.maxSeedFiles,
+  };
   const tools = createToolService({
     sources: [createFixedSource([...builtin, ...(options.tools ?? [])])],
     clock,
     timers: systemTimers,
-    workspaceOf: createSessionFolders({
-      root: join(config.dataDir, 'workspaces'),
-      seedFrom: config.workspaceSeed,
-      maxSeedBytes: config.workspace.maxSeedBytes,
-      maxSeedFiles: config.workspace.maxSeedFiles,
-    }),
+    workspaceOf: createSessionFolders(sessionFolders),
     ...config.tools,
     onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
   });
@@ -252,8 +260,15 @@ function assemble({ options, config, clock, ids, logger, store, bus, secrets, mo
   sweeper.start();
   closers.push(() => sweeper.stop());
 
-  const policy = createPolicyEngine({ clock, memoEntries: config.policy.memoEntries });
   const workerId = ids.next<string>('worker');
+  const retention = createRetention({
+    ...{ store, clock, logger, metrics, timers: systemTimers, settings: config.retention, owner: workerId },
+    removeFiles: (tenantId, sessionId) => removeWorkspace({ root: join(sessionFolders.root, tenantId), sessionId }),
+  });
+  retention.start();
+  closers.push(() => retention.stop());
+
+  const policy = createPolicyEngine({ clock, memoEntries: config.policy.memoEntries });
   const engine = {
     store,
     hub,
@@ -278,6 +293,7 @@ function assemble({ options, config, clock, ids, logger, store, bus, secrets, mo
     agents: catalog,
     defaultAgent: defaultAgentName,
     dispatch: config.runs,
+    onRemoved: retention.wake,
   });
   const services = {
     administration: createAdministration({ engine }),
@@ -288,6 +304,7 @@ function assemble({ options, config, clock, ids, logger, store, bus, secrets, mo
     tools: createTools({ engine, agents: catalog }),
     models: createModels({ llm: models.llm }),
     budgets: createBudgets({ store, agents: catalog, clock }),
+    retention,
     keys: createKeys({ store, clock, ids, secrets }),
   };
   return { orchestrator, services, metrics, policy, catalog, workerId };
@@ -324,8 +341,6 @@ function workspaceLimits({ workspace }: NexusConfig) {
   const { maxBytes, maxFiles, maxFileBytes, maxVisited } = workspace;
   return { maxWorkspaceBytes: maxBytes, maxWorkspaceFiles: maxFiles, maxFileBytes, maxVisited };
 }
-
-const defaultTenant = 'default' as Parameters<Store['listApprovals']>[0]; // the tenant of the local operator
 
 /** What a process runs on, for its log: names and hosts, no credentials. */
 function factsOf(config: NexusConfig) {

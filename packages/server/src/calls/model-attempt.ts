@@ -80,6 +80,7 @@ export function planModelAttempt<Call extends ModelCall>(
         reservationId: engine.ids.next<ReservationId>('reservation'),
         runId: charge.runId,
         scopes: charge.scopes,
+        model: accountName(target),
         fixed: { tokens: inputTokens, costMicroUsd: inputCost },
         tokens: { min: Math.min(engine.settings.minUsefulTokens, askedTokens), max: askedTokens, costMicroUsdPerMillion: outputRate },
         wallMs: { min: Math.min(1_000, timeoutMs), max: timeoutMs },
@@ -87,6 +88,11 @@ export function planModelAttempt<Call extends ModelCall>(
       },
     },
   };
+}
+
+/** A model as the accounts name it: the simulator takes its settings in the name, after a `?`. */
+function accountName({ provider, model, simulator }: ModelTarget): string {
+  return `${provider}/${simulator ? model.replace(/\?.*$/s, '') : model}`;
 }
 
 function refusedByPolicy({ record }: RecordedDecision, { price }: ModelTarget): ErrorInfo {

@@ -10,7 +10,7 @@ export const limitUnits: readonly LimitUnit[] = ['usd', 'costMicroUsd', 'tokens'
 const maxAmount = 1_000_000_000_000;
 
 /** Millionths of a dollar from `$25`, `25usd`, `25 USD`, `0.50` or `1,000`: an amount of money in dollars. Throws for what is none. */
-export function microUsdOf(text: string): number {
+function microUsdOf(text: string): number {
   const found = /^(\$)?\s*(\d{1,9}|\d{1,3}(?:,\d{3})+)?(?:\.(\d{0,20}))?\s*(usd|dollars?)?$/i.exec(text.trim());
   const [, , whole = '', fraction = ''] = found ?? [];
   if (found === null || whole + fraction === '') {

@@ -17,6 +17,8 @@ export interface AgentCatalog extends AgentSource {
   /** Stores a definition and makes it the current one of its name. Throws for a policy that does not compile. */
   put(tenantId: TenantId, definition: AgentDefinition): Promise<AgentVersionRow>;
   list(tenantId: TenantId, page: PageRequest): Promise<PageOf<AgentVersionRow>>;
+  /** Deletes one that was stored; a shared one of its name is there again. Throws `not_found`, and `conflict` while a run of it lives. */
+  remove(tenantId: TenantId, name: string): Promise<void>;
   /**
    * Checks agents that every tenant has; throws for a policy that does not compile. What comes back puts them in the place of the
    * current ones, at once. A run keeps the version that it began with, also of an agent that is gone.
@@ -123,6 +125,15 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
       };
       await store.putAgent(row);
       return remember(row);
+    },
+    async remove(tenantId, name) {
+      const outcome = await store.deleteAgent(tenantId, name);
+      if (outcome === 'in_use') throw new NexusError('conflict', `a run of agent "${name}" has not ended; cancel it, or wait`);
+      if (outcome === 'not_found') {
+        const why = shared.has(name) ? 'comes from a file or is built in, and cannot be deleted here' : 'does not exist';
+        throw new NexusError(shared.has(name) ? 'conflict' : 'not_found', `agent "${name}" ${why}`);
+      }
+      for (const key of versions.keys()) if (key.startsWith(`${tenantId}/${name}/`)) versions.delete(key);
     },
     list,
     prepareShared(agents) {

@@ -8,4 +8,5 @@ export { type Definitions, openDefinitions } from './definitions.ts';
 export { type DefinitionFolder, definitionsFingerprint, type UnreadEntry } from './followed-definitions.ts';
 export { createModels, type Models } from './models.ts';
 export { createNodes } from './nodes.ts';
+export { createRetention, type Retention } from './retention.ts';
 export { createTools, type Tools } from './tools.ts';

@@ -13,9 +13,9 @@ const keyShapes = [
   // Our own: nx_<id>_<secret>.
   /[nN][xX]_[A-Za-z0-9]+_[\w-]{8}[\w-]*/,
   // AWS key ids.
-  /A(?:KIA|SIA)[A-Z0-9]{16}[A-Z0-9]*/,
+  /A(?:KIA|SIA)[A-Z0-9]{10}[A-Z0-9]*/,
   // Google: API keys, access tokens.
-  /AIza[\w-]{30}[\w-]*/,
+  /AIza[\w-]{16}[\w-]*/,
   /ya29\.[\w-]{16}[\w-]*/,
   // GitHub, GitLab, npm.
   /gh[pousr]_[A-Za-z0-9]{16}[A-Za-z0-9]*/,
@@ -40,12 +40,14 @@ const keyShapes = [
 const start = '(?:(?<![A-Za-z0-9])|(?<=\\\\[bfnrt]|\\\\u[0-9A-Fa-f]{4}|%[0-9A-Fa-f]{2}))';
 const keys = new RegExp(`${start}(?:${keyShapes.map(({ source }) => source).join('|')})`, 'g');
 
-const credentials = /\b(Bearer|Basic)(\s+|%20)[A-Za-z0-9._~+/=*-]{8}[A-Za-z0-9._~+/=*-]*/gi;
+const credentials = new RegExp(`${start}(Bearer|Basic)(\\s+|%20|\\+)[A-Za-z0-9._~+/=*-]{8}[A-Za-z0-9._~+/=*-]*`, 'gi');
 /** `api-key: 0123…`, `"password":"…"`, `&token=…`. A value without a digit is more often a sentence than a secret. */
 const assignments =
   /((?:api|access|private|secret|account|subscription)[-_ ]?key|password|passwd|pwd|secret|token)(\\?["']?\s*[:=]\s*\\?["']?)(?=[^\s"',;&\\\d]{0,200}\d)[^\s"',;&\\]{6}[^\s"',;&\\]*/gi;
 /** With a bare slash in it, which no address may have, a password is what a person gets wrong, and then told of. A port is none. */
 const urlPasswords = /(:\\?\/\\?\/[^\s/:@]*:)(?:[^\s/]+@|(?!\d{1,5}\\?[/?#])[^\s"'<>@:]{1,200}@)/g;
+/** The same within the parameters of another address. */
+const encodedUrlPasswords = /(%3A%2F%2F(?:(?!%3A|%40)\S){0,200}%3A)(?:(?!%40)\S){1,200}%40/gi;
 const privateKey = /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----/g;
 const endOfKey = /-----END[A-Z0-9 ]{0,60}(?:-----)?/g;
 
@@ -59,7 +61,8 @@ export function redactText(text: string): string {
 
 /** `postgres://user:[redacted]@host/database`, wherever in the text it stands. */
 export function maskUrlPasswords(text: string): string {
-  return text.includes('@') ? text.replace(urlPasswords, `$1${removed}@`) : text;
+  const plain = text.includes('@') ? text.replace(urlPasswords, `$1${removed}@`) : text;
+  return plain.includes('%40') ? plain.replace(encodedUrlPasswords, `$1${removed}%40`) : plain;
 }
 
 /** A block goes up to its end, or to the end of the text when that was cut off. */
@@ -109,6 +112,9 @@ export function redactFields(fields: object): Record<string, unknown> {
   return redactObject(fields, 0, { chars: maxChars });
 }
 
+/** Shorter names hold no credential. */
+const maxPlainName = 10;
+
 /** What may still be written. */
 interface Room {
   chars: number;
@@ -122,7 +128,9 @@ function redactObject(value: object, depth: number, room: Room): Record<string, 
       break;
     }
     room.chars -= name.length + 4;
-    copy[name] = secretName.test(name) || contentName.test(name) ? removed : redactValue(item, depth, room);
+    // A name may be anything, too, where what people sent became one.
+    copy[name.length > maxPlainName ? redactText(name) : name] =
+      secretName.test(name) || contentName.test(name) ? removed : redactValue(item, depth, room);
   }
   return copy;
 }
@@ -154,8 +162,8 @@ function redactList(items: readonly unknown[], depth: number, room: Room): unkno
 function describeError(error: Error, depth: number, room: Room): Record<string, unknown> {
   const code = error instanceof NexusError ? error.code : 'code' in error ? error.code : undefined;
   return {
-    type: error.name,
-    ...(typeof code === 'string' ? { code } : {}),
+    type: boundedText(error.name, room),
+    ...(typeof code === 'string' ? { code: boundedText(code, room) } : {}),
     message: boundedText(error.message, room),
     ...(error.stack === undefined ? {} : { stack: boundedText(error.stack, room) }),
     ...(error.cause === undefined ? {} : { cause: redactValue(error.cause, depth + 1, room) }),

@@ -11,8 +11,20 @@ export interface LedgerRow {
   readonly window: BudgetWindow;
   readonly period: string;
   readonly limit: number | null;
+  /** The row of a user who has no limit of their own: its limit is that of the row of {@link everyUser}, whatever that is by then. */
+  readonly inherited?: boolean;
   readonly spent: number;
   readonly reserved: number;
+}
+
+/** Whose charge it is, besides the run: each null where it does not apply. `user` null also where nobody was named. */
+export interface Subject {
+  readonly session: string | null;
+  readonly user: string | null;
+  readonly project: string | null;
+  readonly agent: string | null;
+  /** `provider/model` of a model call. */
+  readonly model: string | null;
 }
 
 /** Where an amount was reserved or charged: `<scope kind>:<scope id>|<unit>|<window>`, see `rowKey`. */
@@ -25,6 +37,8 @@ export interface ReservationRow {
   readonly runId: string | null;
   readonly state: ReservationState;
   readonly amounts: BudgetAmounts;
+  /** Whom it is for, whether or not they have rows; null for one that was made before that was kept. */
+  readonly subject: Subject | null;
   /** The rows it holds `amounts` in. */
   readonly rows: readonly LedgerRowKey[];
   /** What a reserve with a range was granted; a duplicate reserve gets the same answer. */
@@ -48,6 +62,8 @@ export interface ReserveOperation {
   readonly runId: string | null;
   /** All that pay. A refusal names the first of them that cannot. */
   readonly scopes: readonly BudgetScope[];
+  /** `provider/model` of a model call, for the accounts. */
+  readonly model?: string;
   readonly fixed: BudgetAmounts;
   readonly tokens?: { readonly min: number; readonly max: number; readonly costMicroUsdPerMillion: number };
   readonly wallMs?: { readonly min: number; readonly max: number };
@@ -63,13 +79,24 @@ export type LedgerOperation =
   | { readonly type: 'release'; readonly reservationId: string }
   /** Charges the whole reservation: the work may have started and its use is unknown. */
   | { readonly type: 'charge'; readonly reservationId: string }
-  /** Creates the row or changes its limit. A limit below what is spent and reserved only stops further reserves. */
+  /**
+   * Creates the row or changes its limit. A limit below what is spent and reserved only stops further reserves. A new row
+   * counts what was spent in its scope; `fresh` says that the scope comes to be with this change, so that nothing can have been.
+   */
   | {
       readonly type: 'limit';
       readonly scope: BudgetScope;
       readonly unit: BudgetUnit;
       readonly window: BudgetWindow;
       readonly limit: number | null;
+      readonly fresh?: boolean;
+    }
+  /** Takes the limit away. The row goes on counting; that of a user is again under the limit of {@link everyUser}. */
+  | {
+      readonly type: 'unlimit';
+      readonly scope: BudgetScope;
+      readonly unit: BudgetUnit;
+      readonly window: BudgetWindow;
     };
 
 export type LedgerOutcome =
@@ -96,12 +123,17 @@ export interface LedgerEntry {
   readonly reservationId: string;
   readonly runId: string | null;
   readonly amounts: BudgetAmounts;
+  readonly subject: Subject;
+  /** The UTC day that it counts in: that of the charge, for a correction which gives back. */
+  readonly day: string;
   readonly rows: readonly { readonly key: LedgerRowKey; readonly period: string }[];
 }
 
 /** What the rules may read and change: the store loads it under locks and writes the changes back. */
 export interface LedgerState {
   readonly rows: ReadonlyMap<LedgerRowKey, LedgerRow>;
+  /** What the ledger says was spent so far in the period of rows that do not exist. */
+  readonly counted?: ReadonlyMap<LedgerRowKey, number>;
   readonly reservations: ReadonlyMap<string, ReservationRow>;
 }
 

@@ -4,10 +4,12 @@ export type {
   LedgerOperation,
   LedgerOutcome,
   LedgerRow,
+  LedgerRowKey,
   LedgerRules,
   ReservationRow,
   ReserveOperation,
+  Subject,
 } from './contract.ts';
-export { rowKey, scopeKey, scopeKeyOfRow, scopeOfKey } from './keys.ts';
+export { everyUser, rowKey, scopeKey, scopeKeyOfRow, scopeOfKey } from './keys.ts';
 export { ledgerRules } from './rules.ts';
 export { periodAt } from './windows.ts';

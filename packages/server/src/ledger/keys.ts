@@ -1,6 +1,9 @@
 import type { BudgetScope, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
 import { BudgetScopeKind } from '@nexus-agent/protocol';
-import type { LedgerRowKey } from './contract.ts';
+import type { LedgerRowKey, Subject } from './contract.ts';
+
+/** The limits of this scope hold for each user who has no row of their own in the unit and window. Nobody has this name. */
+export const everyUser: BudgetScope = { kind: 'user', id: '*' };
 
 /** A scope as text: `<kind>:<id>`. */
 export function scopeKey(scope: BudgetScope): string {
@@ -21,4 +24,10 @@ export function rowKey(scope: BudgetScope, unit: BudgetUnit, window: BudgetWindo
 export function scopeKeyOfRow(key: LedgerRowKey): string {
   const window = key.lastIndexOf('|');
   return key.slice(0, key.lastIndexOf('|', window - 1));
+}
+
+/** Whom a charge is for, from the scopes that pay it. */
+export function subjectOf(scopes: readonly BudgetScope[], model: string | null): Subject {
+  const idOf = (kind: BudgetScope['kind']) => scopes.find((scope) => scope.kind === kind)?.id ?? null;
+  return { session: idOf('session'), user: idOf('user'), project: idOf('project'), agent: idOf('agent'), model };
 }

@@ -1,4 +1,4 @@
-import type { BudgetAmounts, BudgetRefusal, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
+import type { BudgetAmounts, BudgetRefusal, BudgetScope, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
 import { budgetUnits } from '@nexus-agent/protocol';
 import { checked, checkRange, tokensForCost, withRanges } from './amounts.ts';
 import type {
@@ -14,12 +14,12 @@ import type {
   ReservationState,
   ReserveOperation,
 } from './contract.ts';
-import { rowKey, scopeKey } from './keys.ts';
+import { everyUser, rowKey, scopeKey, scopeKeyOfRow, scopeOfKey, subjectOf } from './keys.ts';
 import { periodAt } from './windows.ts';
 
 const windows: readonly BudgetWindow[] = ['total', 'day', 'month'];
 /** What follows the scope in the keys of all rows that a scope may have. */
-const accounts = windows.flatMap((window) => budgetUnits.map((unit) => ({ unit, suffix: `|${unit}|${window}` })));
+const accounts = windows.flatMap((window) => budgetUnits.map((unit) => ({ unit, window, suffix: `|${unit}|${window}` })));
 
 /** A view of the state with the changes of this call laid over it. */
 interface Draft {
@@ -27,6 +27,7 @@ interface Draft {
   readonly rows: Map<LedgerRowKey, LedgerRow>;
   readonly reservations: Map<string, ReservationRow>;
   readonly entries: LedgerEntry[];
+  counted(key: LedgerRowKey): number;
   row(key: LedgerRowKey): LedgerRow | undefined;
   reservation(id: string): ReservationRow | undefined;
 }
@@ -55,14 +56,41 @@ function apply(draft: Draft, operation: LedgerOperation): LedgerOutcome {
       return close(draft, operation.reservationId, 'charged');
     case 'limit': {
       const { scope, unit, window, limit } = operation;
-      const key = rowKey(scope, unit, window);
-      const row = draft.row(key) ?? { scope, unit, window, period: periodAt(window, draft.nowMs), limit, spent: 0, reserved: 0 };
-      draft.rows.set(key, { ...row, limit });
+      const row = draft.row(rowKey(scope, unit, window)) ?? newRow(draft, scope, unit, window);
+      draft.rows.set(rowKey(scope, unit, window), { ...row, limit, inherited: false });
+      return { type: 'limited' };
+    }
+    case 'unlimit': {
+      const { scope, unit, window } = operation;
+      const row = draft.row(rowKey(scope, unit, window));
+      if (row === undefined) return { type: 'ignored', reason: 'unknown' };
+      draft.rows.set(rowKey(scope, unit, window), { ...row, limit: null, inherited: scope.kind === 'user' && scope.id !== everyUser.id });
       return { type: 'limited' };
     }
     default:
       return operation satisfies never;
   }
+}
+
+/** A row as it begins: with what was spent in its period before it was there. */
+function newRow(draft: Draft, scope: BudgetScope, unit: BudgetUnit, window: BudgetWindow): LedgerRow {
+  const spent = draft.counted(rowKey(scope, unit, window));
+  return { scope, unit, window, period: periodAt(window, draft.nowMs), limit: null, spent, reserved: 0 };
+}
+
+/** The row of a scope that pays. One of a user comes to be when there is a limit for every user. */
+function payingRow(draft: Draft, scope: BudgetScope, unit: BudgetUnit, window: BudgetWindow, key: LedgerRowKey): LedgerRow | undefined {
+  const row = draft.row(key);
+  if (row !== undefined || scope.kind !== 'user') return row;
+  const forAll = draft.row(rowKey(everyUser, unit, window));
+  if (forAll === undefined || forAll.limit === null) return undefined;
+  const created = { ...newRow(draft, scope, unit, window), inherited: true };
+  draft.rows.set(key, created);
+  return created;
+}
+
+function limitOf(draft: Draft, { limit, inherited, unit, window }: LedgerRow): number | null {
+  return inherited === true ? (draft.row(rowKey(everyUser, unit, window))?.limit ?? null) : limit;
 }
 
 function reserve(draft: Draft, operation: ReserveOperation): LedgerOutcome {
@@ -79,15 +107,16 @@ function reserve(draft: Draft, operation: ReserveOperation): LedgerOutcome {
   let maxWallMs = wallMs?.max ?? 0;
   for (const scope of operation.scopes) {
     const prefix = scopeKey(scope);
-    for (const { unit, suffix } of accounts) {
+    for (const { unit, window, suffix } of accounts) {
       const key = prefix + suffix;
-      const row = draft.row(key);
+      const row = payingRow(draft, scope, unit, window, key);
       if (row === undefined || held.includes(key)) continue;
       held.push(key);
-      if (row.limit === null) continue;
-      const available = row.limit - row.spent - row.reserved;
+      const limit = limitOf(draft, row);
+      if (limit === null) continue;
+      const available = limit - row.spent - row.reserved;
       const asked = least[unit] ?? 0;
-      if (asked > 0 && asked > available) return refuse(row, row.limit, asked, available);
+      if (asked > 0 && asked > available) return refuse(row, limit, asked, available);
       const spare = available - (fixed[unit] ?? 0);
       if (unit === 'wallMs') maxWallMs = Math.min(maxWallMs, spare);
       if (unit === 'tokens') maxTokens = Math.min(maxTokens, spare);
@@ -107,6 +136,7 @@ function reserve(draft: Draft, operation: ReserveOperation): LedgerOutcome {
     runId: operation.runId,
     state: 'open',
     amounts,
+    subject: subjectOf(operation.scopes, operation.model ?? null),
     rows: held,
     grantedTokens,
     grantedWallMs,
@@ -152,7 +182,7 @@ function correct(draft: Draft, reservation: ReservationRow, actual: BudgetAmount
       return row !== undefined && row.period === periodAt(row.window, reservation.closedAt ?? draft.nowMs);
     });
     for (const key of same) addTo(draft, key, {}, 0, unused);
-    record(draft, reservation, 'reconciliation', unused, same);
+    record(draft, reservation, 'reconciliation', unused, same, reservation.closedAt ?? draft.nowMs);
   }
   finish(draft, reservation, 'settled', actual);
   return { type: 'settled', amounts: actual, outcome: isLate ? 'late_usage' : 'settled' };
@@ -177,6 +207,7 @@ function createDraft(state: LedgerState, nowMs: number): Draft {
     rows,
     reservations,
     entries: [],
+    counted: (key) => state.counted?.get(key) ?? 0,
     reservation: (id) => reservations.get(id) ?? state.reservations.get(id),
     row(key) {
       const row = rows.get(key) ?? state.rows.get(key);
@@ -203,13 +234,16 @@ function record(
   kind: LedgerEntry['kind'],
   amounts: BudgetAmounts,
   keys: readonly LedgerRowKey[],
+  countsAt = draft.nowMs,
 ): void {
   if (budgetUnits.every((unit) => (amounts[unit] ?? 0) === 0)) return;
   const rows = keys.flatMap((key) => {
     const row = draft.row(key);
     return row !== undefined && (amounts[row.unit] ?? 0) !== 0 ? [{ key, period: row.period }] : [];
   });
-  draft.entries.push({ kind, reservationId: reservation.reservationId, runId: reservation.runId, amounts, rows });
+  const { reservationId, runId } = reservation;
+  const subject = reservation.subject ?? subjectOf(reservation.rows.map(scopeKeyOfRow).map(scopeOfKey), null);
+  draft.entries.push({ kind, reservationId, runId, amounts, subject, day: periodAt('day', countsAt), rows });
 }
 
 function finish(draft: Draft, reservation: ReservationRow, state: ReservationState, charged: BudgetAmounts): void {

@@ -15,6 +15,8 @@ export interface OrchestratorOptions {
   /** Name of the agent that serves when none is named. */
   readonly defaultAgent: string;
   readonly dispatch: DispatchSettings;
+  /** Told when a session was deleted, of which more is to be cleared away. */
+  readonly onRemoved?: () => void;
 }
 
 export interface Orchestrator {
@@ -34,7 +36,8 @@ export interface Orchestrator {
 const readyWithinMs = 2_000;
 
 /** Joins the parts of the engine. Opens and closes nothing: the caller owns the store, the bus, the models and the tools. */
-export function createOrchestrator({ engine, bus, agents, defaultAgent, dispatch }: OrchestratorOptions): Orchestrator {
+export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
+  const { engine, bus, agents, defaultAgent, dispatch, onRemoved = () => undefined } = options;
   const transcripts = createTranscripts(engine.store, engine.settings.transcriptChars);
   const dispatcher = createWorker({
     engine,
@@ -46,7 +49,7 @@ export function createOrchestrator({ engine, bus, agents, defaultAgent, dispatch
   });
   const { wake } = dispatcher;
   return {
-    sessions: createSessions({ engine, agents, defaultAgent, wake }),
+    sessions: createSessions({ engine, agents, defaultAgent, wake, onRemoved }),
     runs: createRuns({ engine, agents, transcripts, defaultAgent, dispatcher }),
     wake,
     start: () => dispatcher.start(),

@@ -1,4 +1,4 @@
-import type { Page, Session, SessionCreateRequest, SessionMessage } from '@nexus-agent/protocol';
+import type { Page, Session, SessionCreateRequest, SessionId, SessionMessage } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
 import { type CreateOptions, claimOf, idempotencyConflict, type Principal } from '#identity';
 import type { Wake } from '#runs/dispatch';
@@ -20,6 +20,11 @@ export interface Sessions {
   list(principal: Principal, page: PageRequest): Promise<Page<Session>>;
   /** Ends the session: no run may start in it any more, live ones are cancelled. */
   close(principal: Principal, sessionId: string): Promise<void>;
+  /**
+   * Ends the session and deletes it with everything of it: runs, journals, approvals, balances, files. True when it is gone; false
+   * when that has to wait for its live runs to end.
+   */
+  remove(principal: Principal, sessionId: string): Promise<boolean>;
   /** Newest run first, within a run in order; a page holds whole runs. */
   messages(principal: Principal, sessionId: string, page: PageRequest): Promise<Page<SessionMessage>>;
 }
@@ -30,10 +35,29 @@ export interface SessionsDependencies {
   /** Name of the agent that serves when none is named. */
   readonly defaultAgent: string;
   readonly wake: Wake;
+  /** Told when something was deleted of which more is to be cleared away. */
+  readonly onRemoved: () => void;
 }
 
-export function createSessions({ engine, agents, defaultAgent, wake }: SessionsDependencies): Sessions {
+export function createSessions({ engine, agents, defaultAgent, wake, onRemoved }: SessionsDependencies): Sessions {
   const { store } = engine;
+
+  async function close(principal: Principal, sessionId: string): Promise<SessionId> {
+    const { tenantId } = principal;
+    const row = await sessionRow(store, principal, sessionId);
+    await store.closeSession(tenantId, row.sessionId, closed);
+    // They have been asked to; whoever drives them is to hear of it at once.
+    for (const status of ['running', 'waiting', 'queued'] as const) {
+      let cursor: string | null = null;
+      do {
+        const filter = { sessionId: row.sessionId, status };
+        const page: PageOf<RunRow> = await store.listRuns(tenantId, filter, { limit: 100, ...(cursor === null ? {} : { cursor }) });
+        for (const run of page.items) await cancelRun({ store, wake }, run, closed);
+        cursor = page.nextCursor;
+      } while (cursor !== null);
+    }
+    return row.sessionId;
+  }
 
   return {
     async create(principal, request, options) {
@@ -57,19 +81,15 @@ export function createSessions({ engine, agents, defaultAgent, wake }: SessionsD
       return { data: await Promise.all(items.map((row) => viewOfSession(engine, row))), nextCursor };
     },
     async close(principal, sessionId) {
+      await close(principal, sessionId);
+    },
+    async remove(principal, sessionId) {
       const { tenantId } = principal;
-      const row = await sessionRow(store, principal, sessionId);
-      await store.closeSession(tenantId, row.sessionId, closed);
-      // They have been asked to; whoever drives them is to hear of it at once.
-      for (const status of ['running', 'waiting', 'queued'] as const) {
-        let cursor: string | null = null;
-        do {
-          const filter = { sessionId: row.sessionId, status };
-          const page: PageOf<RunRow> = await store.listRuns(tenantId, filter, { limit: 100, ...(cursor === null ? {} : { cursor }) });
-          for (const run of page.items) await cancelRun({ store, wake }, run, closed);
-          cursor = page.nextCursor;
-        } while (cursor !== null);
-      }
+      const id = await close(principal, sessionId);
+      const outcome = await store.removeSession(tenantId, id);
+      if (outcome === 'busy') await store.wantSessionRemoved(tenantId, id);
+      onRemoved();
+      return outcome !== 'busy';
     },
     async messages(principal, sessionId, page) {
       const row = await sessionRow(store, principal, sessionId);

@@ -31,6 +31,8 @@ export function runView(row: RunRow, budget?: BudgetView): Run {
     ...(row.status === 'failed' ? { resumable: row.resumable } : {}),
     ...(budget === undefined ? {} : { budget }),
     ...(row.traceId === null ? {} : { traceId: row.traceId }),
+    ...(row.user === null ? {} : { user: row.user }),
+    ...(row.project === null ? {} : { project: row.project }),
     createdAt: toTimestamp(row.createdAt),
     updatedAt: toTimestamp(row.updatedAt),
   };

@@ -1,8 +1,11 @@
 /** The door of storage: its contracts. Drivers are opened by `apps` through `#storage/drivers`. */
 export type {
+  Aged,
   AgentStore,
   AgentVersionRow,
+  AgingKind,
   ApprovalRow,
+  ClaimedRun,
   Commit,
   CommitResult,
   CommitStore,
@@ -19,12 +22,15 @@ export type {
   PageRequest,
   PlaceInLog,
   Queue,
+  Removal,
+  RetentionStore,
   RunPatch,
   RunRow,
   RunStore,
   SessionRow,
   Store,
   StoredEvent,
+  UsageQuery,
 } from '#storage/contract';
 export { createSharedClock, type SharedClock } from './shared-clock.ts';
 export { viewPage } from './view-page.ts';

@@ -1,15 +1,21 @@
-import type { Clock, IdSource, Timers } from '#core';
+import { type Clock, type IdSource, NexusError, type Timers } from '#core';
 import type { LedgerRules } from '#ledger';
 import { type BatchResult, commitBatch, createGroupCommit } from '#storage/commit';
 import type { Commit, Store } from '#storage/contract';
 import { type Driver, databaseNow } from '#storage/program';
 import {
   answerApproval,
+  claimJob,
   claimRuns,
   closeSession,
+  countAged,
+  countIdleSessions,
   definitionFiles,
   definitionHeads,
+  deleteAgent,
+  endRemoval,
   findDefinitions,
+  foldEntries,
   forgetNode,
   getAgent,
   getApproval,
@@ -24,23 +30,34 @@ import {
   listBudgets,
   listDecisions,
   listExpiredReservations,
+  listIdleSessions,
   listKeySecrets,
   listKeys,
   listLedgerEntries,
   listNodes,
+  listRemovals,
   listReservations,
   listRuns,
   listSessions,
+  listTenants,
+  measure,
   ownedRuns,
+  prune,
+  pruneWorkers,
   putAgent,
   putKey,
   readEvents,
+  releaseJob,
+  removeSession,
+  removeSome,
   reportNode,
   requestCancel,
   requeueRun,
   retireWorker,
   revokeKey,
   settleKeySecrets,
+  usage,
+  wantSessionRemoved,
 } from '#storage/tables';
 
 export interface StoreDependencies {
@@ -61,8 +78,13 @@ const defaultTransaction = { maxCommits: 256, maxCharacters: 4_000_000 };
 export function createStore(dependencies: StoreDependencies): Store {
   const { driver, ledgerRules, clock, timers, ids, timeoutMs, transaction = defaultTransaction } = dependencies;
   const { maxCommits, maxCharacters } = transaction;
-  const flush = (commits: readonly Commit[], withinMs: number): Promise<readonly BatchResult[]> =>
-    driver.write(() => commitBatch({ ledgerRules, ids, nowMs: clock.now(), maxCharacters }, commits), { withinMs });
+  const apply = (commits: readonly Commit[], alone: boolean, withinMs: number) =>
+    driver.write(() => commitBatch({ ledgerRules, ids, nowMs: clock.now(), maxCharacters, alone }, commits), { withinMs });
+  const flush = async (commits: readonly Commit[], withinMs: number): Promise<readonly BatchResult[]> => {
+    const results = (await apply(commits, false, withinMs)) ?? (await apply(commits, true, withinMs));
+    if (results === null) throw new NexusError('internal', 'a batch that has the books alone cannot ask for them');
+    return results;
+  };
   const group = createGroupCommit({ flush, maxCommits, timeoutMs, clock, timers });
   const { read, write } = driver;
   let closing: Promise<void> | undefined;
@@ -83,6 +105,7 @@ export function createStore(dependencies: StoreDependencies): Store {
     closeSession: (tenantId, sessionId, reason = 'the session was closed') => write(() => closeSession(tenantId, sessionId, reason)),
 
     putAgent: (row) => write(() => putAgent(row)),
+    deleteAgent: (tenantId, name) => write(() => deleteAgent(tenantId, name)),
     getAgent: (tenantId, name, version) => read(() => getAgent(tenantId, name, version)),
     listAgents: (tenantId, page, shared) => read(() => listAgents(tenantId, page, shared)),
 
@@ -94,6 +117,7 @@ export function createStore(dependencies: StoreDependencies): Store {
     listExpiredReservations: (nowMs, limit) => read(() => listExpiredReservations(nowMs, limit)),
     listReservations: (tenantId, filter) => read(() => listReservations(tenantId, filter)),
     listLedgerEntries: (tenantId, filter, page) => read(() => listLedgerEntries(tenantId, filter, page)),
+    usage: (tenantId, query, page) => read(() => usage(tenantId, query, page)),
 
     listDecisions: (tenantId, filter, page) => read(() => listDecisions(tenantId, filter, page)),
 
@@ -126,6 +150,23 @@ export function createStore(dependencies: StoreDependencies): Store {
     },
     ownedRuns: (workerId) => read(() => ownedRuns(workerId)),
     retireWorker: (workerId) => write(() => retireWorker(workerId)),
+
+    measure: (nowMs) => read(() => measure(nowMs)),
+    pool: () => driver.pool(),
+    claimJob: (name, owner, ttlMs) => write(() => claimJob(name, owner, ttlMs)),
+    releaseJob: (name, owner) => write(() => releaseJob(name, owner)),
+    listTenants: () => read(listTenants),
+    listIdleSessions: (tenantId, before, page) => read(() => listIdleSessions(tenantId, before, page)),
+    countIdleSessions: (tenantId, before, limit) => read(() => countIdleSessions(tenantId, before, limit)),
+    removeSession: (tenantId, sessionId, idleBefore) => write(() => removeSession(tenantId, sessionId, idleBefore)),
+    wantSessionRemoved: (tenantId, sessionId) => write(() => wantSessionRemoved(tenantId, sessionId)),
+    listRemovals: (before, limit) => read(() => listRemovals(before, limit)),
+    removeSome: (removal, limit) => write(() => removeSome(removal, limit)),
+    endRemoval: (removal) => write(() => endRemoval(removal)),
+    foldEntries: (tenantId, day, limit) => write(() => foldEntries(tenantId, day, limit)),
+    prune: (tenantId, kind, before, limit) => write(() => prune(tenantId, kind, before, limit)),
+    countAged: (tenantId, kind, before, limit) => read(() => countAged(tenantId, kind, before, limit)),
+    pruneWorkers: (before, limit) => write(() => pruneWorkers(before, limit)),
 
     close() {
       closing ??= group.close().then(() => driver.close());

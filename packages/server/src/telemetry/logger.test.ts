@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { NexusError } from '#core';
 import { createManualClock } from '#core/testing';
@@ -101,4 +102,66 @@ it('writes lines for people when asked', () => {
 it('has a silent twin', () => {
   silentLogger.child({}).error({}, 'nothing');
   expect(silentLogger.child({})).toBe(silentLogger);
+});
+
+/** Made up, and joined here so that no scanner takes this file for a leak. The second part must never be seen. */
+const letters = 'Ab9Cd8Ef7Gh6Ij5Kl4Mn3Op2Qr1St0Uv9Wx8Yz7A';
+const keys = fc.constantFrom<readonly [string, string]>(
+  ['sk-', letters],
+  ['sk-proj-', `${letters}_${letters}`],
+  ['sk-ant-api03-', `${letters}-${letters}AA`],
+  ['AIza', `SyA-9${letters.slice(0, 30)}`],
+  ['gsk_', letters],
+  ['xai-', letters],
+  ['AKIA', 'IOSFODNN7EXAMPLE'],
+  ['ghp_', letters.slice(0, 36)],
+  ['nx_01jd8z6q4ne7r9k2m5v8w0x3y6_', letters],
+  ['Bearer ', letters],
+  ['Authorization: Basic ', letters],
+  ['https://user:', `${letters}@host.example/path`],
+  ['postgres://user:', `${letters}@host:5432/db`],
+);
+/** Everywhere that a text can stand in a line. */
+const places: Record<string, (text: string) => readonly [object, string]> = {
+  message: (text) => [{}, text],
+  field: (text) => [{ note: text }, 'event'],
+  'name of a field': (text) => [{ [text]: 1 }, 'event'],
+  nested: (text) => [{ a: [{ b: { c: [text] } }] }, 'event'],
+  address: (text) => [{ url: new URL(`https://host.example/?said=${encodeURIComponent(text.toWellFormed())}`) }, 'event'],
+  error: (text) => [{ err: new Error(text) }, 'event'],
+  'cause of an error': (text) => [{ err: new Error('failed', { cause: new Error('inside', { cause: { said: [text] } }) }) }, 'event'],
+  'code of an error': (text) => [{ err: Object.assign(new Error('failed'), { code: text, name: text }) }, 'event'],
+  json: (text) => [{ note: JSON.stringify({ body: JSON.stringify({ said: text }) }) }, 'event'],
+};
+
+it('never writes a key of any shape, wherever it stands and wherever the text is cut [verifies telemetry.no-keys]', () => {
+  const filler = fc.oneof(
+    fc.string({ maxLength: 40 }),
+    // Where a line is cut, a key may be half inside.
+    fc.integer({ min: 1_900, max: 3_200 }).map((length) => 'x y '.repeat(length / 4)),
+  );
+  const around = fc.constantFrom([' ', ' '], ['"', '"'], ["'", "',"], ['=', '&'], ['(', ')'], ['\n', '\n'], [': ', ';']);
+  fc.assert(
+    fc.property(
+      keys,
+      fc.constantFrom(...Object.keys(places)),
+      filler,
+      around,
+      fc.integer({ min: 18, max: 200 }),
+      fc.boolean(),
+      ([shape, secret], place, before, [open, close], kept, pretty) => {
+        const { logger, lines } = capture({ pretty });
+        // As whole as it was, or with its end cut off by whoever wrote it down before.
+        const isWhole = kept >= secret.length || secret.includes('@');
+        const text = `${before}${open}${shape}${isWhole ? `${secret}${close}` : secret.slice(0, kept)}`;
+        const [fields, message] = places[place]?.(text) ?? [{}, text];
+        logger.info(fields, message);
+        logger.child(fields).error(fields, message);
+        const written = lines.join('');
+        const end = isWhole ? (secret.split('@')[0]?.length ?? 0) : kept;
+        for (let at = 0; at + 14 <= end; at += 7) expect(written).not.toContain(secret.slice(at, at + 14));
+      },
+    ),
+    { numRuns: 1_500 },
+  );
 });

@@ -1,10 +1,10 @@
 import { type DestinationStream, destination, type Level, pino } from 'pino';
-import { type Clock, redactFields, systemClock, toTimestamp } from '#core';
+import { type Clock, redactFields, redactText, systemClock, toTimestamp } from '#core';
 import { createPrettyStream } from './pretty.ts';
 
 export type LogLevel = Level | 'silent';
 
-/** A log of events: what happened as the message, with what as the fields. Fields are redacted before they are written. */
+/** A log of events: what happened as the message, with what as the fields. Both are redacted before they are written. */
 export interface Logger {
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
@@ -56,10 +56,10 @@ type Target = Pick<Logger, 'debug' | 'info' | 'warn' | 'error'> & { child(fields
 
 function wrap(target: Target): Logger {
   return {
-    debug: (fields, message) => target.debug(fields, message),
-    info: (fields, message) => target.info(fields, message),
-    warn: (fields, message) => target.warn(fields, message),
-    error: (fields, message) => target.error(fields, message),
+    debug: (fields, message) => target.debug(fields, redactText(message)),
+    info: (fields, message) => target.info(fields, redactText(message)),
+    warn: (fields, message) => target.warn(fields, redactText(message)),
+    error: (fields, message) => target.error(fields, redactText(message)),
     child: (fields) => wrap(target.child(redactFields(fields))),
   };
 }

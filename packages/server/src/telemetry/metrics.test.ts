@@ -31,8 +31,22 @@ it('shows everything it counts, in Prometheus text format', async () => {
   metrics.budgetOperation('refused');
   metrics.policyDecision('tool.execute', 'deny');
   metrics.approvalDecided('approve');
-  metrics.observeApprovalsWaiting(async () => 1);
-  metrics.observeApprovalsWaiting(async () => 4);
+  metrics.runRecovered(1_500);
+  metrics.connectionOpened();
+  metrics.requestRefused('unauthenticated');
+  metrics.retentionDeleted('sessions', 3);
+  metrics.observeStore({
+    measure: async () => ({
+      runs: { queued: 5, running: 1, waiting: 2 },
+      due: { count: 3, since: Date.now() - 10_000 },
+      approvalsWaiting: 4,
+      budgets: [
+        { scope: 'user', unit: 'tokens', used: 'under_half', count: 7, largest: 0.2 },
+        { scope: 'user', unit: 'tokens', used: 'under_100', count: 1, largest: 0.9 },
+      ],
+    }),
+    pool: () => ({ inUse: 2, idle: 1, waiting: 9 }),
+  });
   metrics.streamOpened();
   metrics.streamOpened();
   metrics.streamClosed({ outcome: 'lagged', durationMs: 20 });
@@ -46,7 +60,18 @@ it('shows everything it counts, in Prometheus text format', async () => {
     expect.arrayContaining([
       'nexus_runs_started_total 1',
       'nexus_runs_live 1',
-      'nexus_runs_recovered_total 1',
+      'nexus_runs_recovered_total 2',
+      'nexus_run_recovery_seconds_sum 1.5',
+      'nexus_runs{status="waiting"} 2',
+      'nexus_queue_depth 3',
+      'nexus_budget_limits{scope="user",unit="tokens",used="under_half"} 7',
+      'nexus_budget_utilization_ratio{scope="user",unit="tokens"} 0.9',
+      'nexus_database_connections{state="waiting"} 9',
+      'nexus_database_up 1',
+      'nexus_http_connections 1',
+      'nexus_auth_failures_total{error_type="unauthenticated"} 1',
+      'nexus_retention_deleted_total{kind="sessions"} 3',
+      expect.stringMatching(/^nexus_build_info\{version="",node="[\d.]+",database=""\} 1$/),
       'nexus_runs_finished_total{status="completed",error_type=""} 1',
       'nexus_runs_finished_total{status="failed",error_type="budget_exceeded"} 1',
       'gen_ai_invoke_agent_duration_seconds_sum{status="completed"} 1.5',
@@ -105,4 +130,25 @@ it('keeps the numbers of two instances apart', async () => {
   other.runStarted();
   expect((await other.scrape()).body).toContain('nexus_runs_started_total 1');
   other.close();
+});
+
+it('tells everything else while the database does not answer', async () => {
+  const cut = createMetrics();
+  let answers = true;
+  cut.observeStore({
+    measure: () =>
+      answers
+        ? Promise.resolve({ runs: { queued: 1 }, due: { count: 1, since: 0 }, approvalsWaiting: 1, budgets: [] })
+        : Promise.reject(new Error('gone')),
+    pool: () => ({ inUse: 0, idle: 0, waiting: 2 }),
+  });
+  expect((await cut.scrape()).body).toContain('nexus_approvals_waiting 1');
+  answers = false;
+  const { body } = await cut.scrape();
+  expect(body).toContain('nexus_database_up 0');
+  expect(body).toContain('nexus_database_connections{state="waiting"} 2');
+  expect(body).toContain('nexus_runs_started_total 0');
+  for (const stale of ['nexus_approvals_waiting ', 'nexus_runs{', 'nexus_queue_depth '])
+    expect(body).not.toMatch(new RegExp(`^${stale}`, 'm'));
+  cut.close();
 });

@@ -2,7 +2,8 @@ import type { ErrorCode, PolicyAction } from '@nexus-agent/protocol';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { type Clock, systemClock } from '#core';
 import { metricNames, operations } from './names.ts';
-import { registerProcessMetrics } from './process-metrics.ts';
+import { type BuildInfo, registerBuildInfo, registerProcessMetrics } from './process-metrics.ts';
+import { type ObservedStore, registerStoreMetrics } from './store-metrics.ts';
 
 /** What the system counts. No label carries the id of a run, session or tenant; open sets of names are bounded. */
 export interface Metrics {
@@ -10,8 +11,8 @@ export interface Metrics {
   runFinished(run: { status: 'completed' | 'failed' | 'cancelled'; durationMs: number; error?: ErrorCode }): void;
   /** A run entered (+1) or left (-1) this process; waiting runs are in none. */
   runLive(change: 1 | -1): void;
-  /** A run was taken over from a worker that stopped. */
-  runRecovered(): void;
+  /** A run was taken over from a worker that stopped, so long after the lease of that one had ended, where that is known. */
+  runRecovered(durationMs?: number): void;
   modelCompleted(call: {
     provider: string;
     model: string;
@@ -25,12 +26,18 @@ export interface Metrics {
   toolCompleted(call: { tool: string; durationMs: number; error?: ErrorCode }): void;
   budgetOperation(operation: 'reserved' | 'refused' | 'settled' | 'released' | 'expired'): void;
   policyDecision(action: PolicyAction, effect: 'allow' | 'deny' | 'require_approval'): void;
-  /** How many approvals wait, over all processes; asked at each scrape. */
-  observeApprovalsWaiting(count: () => Promise<number>): void;
+  /** What the database says of the work of all processes and tenants, and the connections to it; asked at each scrape. */
+  observeStore(store: ObservedStore): void;
   approvalDecided(decision: string): void;
   streamOpened(): void;
   streamClosed(stream: { outcome: 'completed' | 'disconnected' | 'lagged' | 'shutdown' | 'failed'; durationMs: number }): void;
   streamEvents(count: number): void;
+  connectionOpened(): void;
+  connectionClosed(): void;
+  /** A request that was not let in, by the code of its error. */
+  requestRefused(error: ErrorCode): void;
+  /** Rows, or sessions, that were deleted because they are no longer kept. */
+  retentionDeleted(kind: string, count: number): void;
   requestCompleted(request: { method: string; route: string; status: number; durationMs: number }): void;
   /** All metrics in Prometheus text format. */
   scrape(): Promise<{ contentType: string; body: string }>;
@@ -42,12 +49,15 @@ const fastBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
 /** As the conventions advise: 10 ms doubling up to 82 s. */
 const operationBuckets = Array.from({ length: 14 }, (_, index) => 0.01 * 2 ** index);
 const tokenBuckets = Array.from({ length: 14 }, (_, index) => 4 ** index);
+const recoveryBuckets = [0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60];
 const runBuckets = [0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600];
 
-export function createMetrics(clock: Clock = systemClock): Metrics {
+export function createMetrics(clock: Clock = systemClock, build: BuildInfo = { version: '', database: '' }): Metrics {
   const registry = new Registry();
+  registerBuildInfo(registry, build);
   const instruments = createInstruments(registry);
   const eventLoop = registerProcessMetrics(registry, clock);
+  let readStore = async (): Promise<void> => undefined;
   return {
     ...countRuns(instruments),
     ...countModelCalls(instruments),
@@ -55,18 +65,15 @@ export function createMetrics(clock: Clock = systemClock): Metrics {
     ...countDecisions(instruments),
     ...countStreams(instruments),
     ...countRequests(instruments),
-    observeApprovalsWaiting(count) {
-      registry.removeSingleMetric(metricNames.approvalsWaiting);
-      new Gauge({
-        name: metricNames.approvalsWaiting,
-        help: 'Approvals that wait for a person',
-        registers: [registry],
-        async collect() {
-          this.set(await count());
-        },
-      });
+    ...countConnections(instruments),
+    ...countRetention(instruments),
+    observeStore(store) {
+      readStore = registerStoreMetrics(registry, store, clock);
     },
-    scrape: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
+    async scrape() {
+      await readStore();
+      return { contentType: registry.contentType, body: await registry.metrics() };
+    },
     close: () => eventLoop.stop(),
   };
 }
@@ -88,6 +95,7 @@ function countRuns({ counter, gauge, histogram }: Instruments): Pick<Metrics, 'r
   const started = counter(metricNames.runsStarted, 'Runs started');
   const finished = counter(metricNames.runsFinished, 'Runs finished, by how', ['status', 'error_type']);
   const recovered = counter(metricNames.runsRecovered, 'Runs taken over from a worker that stopped');
+  const recovery = histogram(metricNames.recoveryDuration, 'From the end of a lost lease until its run goes on', recoveryBuckets);
   const live = gauge(metricNames.runsLive, 'Runs that this process works on');
   const duration = histogram(metricNames.runDuration, 'From start to end of a run, waiting included', runBuckets, ['status']);
   return {
@@ -97,7 +105,10 @@ function countRuns({ counter, gauge, histogram }: Instruments): Pick<Metrics, 'r
       duration.observe({ status }, durationMs / 1000);
     },
     runLive: (change) => live.inc(change),
-    runRecovered: () => recovered.inc(),
+    runRecovered(durationMs) {
+      recovered.inc();
+      if (durationMs !== undefined) recovery.observe(Math.max(0, durationMs) / 1000);
+    },
   };
 }
 
@@ -161,6 +172,21 @@ function countStreams({ counter, gauge, histogram }: Instruments): Pick<Metrics,
     },
     streamEvents: (count) => events.inc(count),
   };
+}
+
+function countConnections({ counter, gauge }: Instruments): Pick<Metrics, 'connectionOpened' | 'connectionClosed' | 'requestRefused'> {
+  const connections = gauge(metricNames.httpConnections, 'Connections of clients, streams among them');
+  const refused = counter(metricNames.authFailures, 'Requests that were not let in, by why', ['error_type']);
+  return {
+    connectionOpened: () => connections.inc(),
+    connectionClosed: () => connections.dec(),
+    requestRefused: (error) => refused.inc({ error_type: error }),
+  };
+}
+
+function countRetention({ counter }: Instruments): Pick<Metrics, 'retentionDeleted'> {
+  const deleted = counter(metricNames.retentionDeleted, 'What was deleted because it is no longer kept', ['kind']);
+  return { retentionDeleted: (kind, count) => deleted.inc({ kind }, count) };
 }
 
 function countRequests({ histogram }: Instruments): Pick<Metrics, 'requestCompleted'> {

@@ -3,6 +3,22 @@ import { Counter, Gauge, type Registry } from 'prom-client';
 import type { Clock } from '#core';
 import { metricNames } from './names.ts';
 
+export interface BuildInfo {
+  readonly version: string;
+  /** The kind of database that it runs on. */
+  readonly database: string;
+}
+
+/** Always 1: what runs stands in the labels. */
+export function registerBuildInfo(registry: Registry, { version, database }: BuildInfo): void {
+  new Gauge({
+    name: metricNames.buildInfo,
+    help: 'What runs: versions and the kind of database',
+    labelNames: ['version', 'node', 'database'],
+    registers: [registry],
+  }).set({ version, node: process.versions.node, database }, 1);
+}
+
 /** Values of the process itself, read at each scrape. Lag is of the time since the scrape before. */
 export function registerProcessMetrics(registry: Registry, clock: Clock): { stop(): void } {
   const registers = [registry];

@@ -17,5 +17,5 @@ export {
 } from '#tools/contract';
 export type { ToolFault } from '#tools/execution';
 export { createSandbox, type Sandbox, type SandboxRequest } from '#tools/sandbox';
-export { createSessionFolders, createWorkspaces } from '#tools/workspace';
+export { createSessionFolders, createWorkspaces, removeWorkspace } from '#tools/workspace';
 export { createToolService } from './service.ts';

@@ -1,4 +1,5 @@
-import type { Administration, Agents, Approvals, Budgets, Definitions, Models, Tools } from '#control';
+import type { ErrorCode } from '@nexus-agent/protocol';
+import type { Administration, Agents, Approvals, Budgets, Definitions, Models, Retention, Tools } from '#control';
 import type { Clock, IdSource, Timers } from '#core';
 import type { Keys } from '#identity';
 import type { Runs, Sessions } from '#runs';
@@ -16,6 +17,9 @@ export interface ApiMetrics {
   streamOpened(): void;
   streamClosed(stream: { outcome: StreamOutcome; durationMs: number }): void;
   streamEvents(count: number): void;
+  connectionOpened(): void;
+  connectionClosed(): void;
+  requestRefused(error: ErrorCode): void;
   /** All metrics in Prometheus text format. */
   scrape(): Promise<{ contentType: string; body: string }>;
 }
@@ -49,6 +53,7 @@ export interface ApiServices {
   readonly tools: Tools;
   readonly models: Models;
   readonly budgets: Budgets;
+  readonly retention: Retention;
   readonly keys: Keys;
   readonly definitions: Definitions;
 }

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { ApiLogger } from '#api/contract';
+import type { ApiLogger, ApiMetrics } from '#api/contract';
 import { NexusError } from '#core';
 import { type ProblemMapper, problemContentType } from './problems.ts';
 
@@ -11,13 +11,14 @@ export interface ErrorReplies {
 }
 
 /** Codes of requests that were not let in: who tries again and again is seen in the log. */
-const refusals: ReadonlySet<string> = new Set(['unauthenticated', 'forbidden']);
+const refusals: ReadonlySet<string> = new Set(['unauthenticated', 'forbidden', 'origin_not_allowed']);
 
-export function createErrorReplies(problemOf: ProblemMapper, logger: ApiLogger): ErrorReplies {
+export function createErrorReplies(problemOf: ProblemMapper, logger: ApiLogger, metrics: Pick<ApiMetrics, 'requestRefused'>): ErrorReplies {
   return {
     send(error, request, reply) {
       const { problem, headers } = problemOf(error, request.id);
       if (refusals.has(problem.code)) {
+        metrics.requestRefused(problem.code);
         const { route = 'unmatched' } = request.routeOptions.config;
         logger.warn(
           { requestId: request.id, code: problem.code, method: request.method, route, from: request.ip },

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Api, ApiDependencies, Route } from '#api/contract';
 import { NexusError, settlesWithin } from '#core';
 import { createApp } from './app.ts';
@@ -36,19 +36,26 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     metrics: options.metrics,
     clock,
     limits,
-    errors: createErrorReplies(options.problemOf, logger),
+    errors: createErrorReplies(options.problemOf, logger, options.metrics),
     inFlight,
     admit: createAdmission(options, cors, loopback ? rule : null),
   });
   const authenticate = createAuthenticator(services.keys, (headers) => loopback && rule.mayBeOperator(headers));
   registerRoutes(app, options.routes, { services, authenticate, logger });
   await app.ready();
+  const countConnections = (server: Server) =>
+    server.on('connection', (socket) => {
+      options.metrics.connectionOpened();
+      socket.once('close', () => options.metrics.connectionClosed());
+    });
+  countConnections(app.server);
 
   let listening: Listening | null = null;
   return {
     async listen() {
       if (!loopback) await requireActiveKey(services.keys, { host: config.host, nowMs: clock.now() });
       listening = await listen(app, { ...config, loopback, requestTimeoutMs: limits.requestTimeoutMs }, logger);
+      if (listening.second !== null) countConnections(listening.second);
       return { url: listening.url, port: listening.port };
     },
     async close(endStreams, drained) {

@@ -44,5 +44,20 @@ export function agentRoutes(): Route[] {
         body: await services.agents.get(principal, params.agent ?? '', ...(query.version === undefined ? [] : [query.version])),
       }),
     }),
+    route({
+      method: 'DELETE',
+      path: '/v1/agents/{agent}',
+      operationId: 'deleteAgent',
+      summary: 'Delete an agent that was stored; its versions that runs and sessions name stay for them',
+      tag,
+      scope: 'admin',
+      asks: { action: 'admin.agents', part: 'agents' },
+      params: { agent: 'name' },
+      responses: { 204: { description: 'Deleted' } },
+      async handle({ services, principal, params }) {
+        await services.agents.remove(principal, params.agent ?? '');
+        return { status: 204 };
+      },
+    }),
   ];
 }

@@ -1,17 +1,14 @@
-import { BudgetRow, BudgetScopeKind, page, SetBudgetRequest } from '@nexus-agent/protocol';
+import { BudgetRow, type BudgetScope, BudgetScopeKind, BudgetUnit, BudgetWindow, page, SetBudgetRequest } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import { type Call, pageQuery, pageRequest, type Route, type RouteAnswer, route } from '#api/contract';
 
 const tag = 'budgets';
 
-const BudgetsQuery = pageQuery.extend({
-  scope: z
-    .string()
-    .regex(/^(tenant|project|agent|user|session|run):.{1,200}$/, {
-      error: 'expected <kind>:<id>, such as session:ses_01h455vb4pex5vsknk084sn02q',
-    })
-    .optional(),
+const scope = z.string().regex(/^(tenant|project|agent|user|session|run):.{1,200}$/, {
+  error: 'expected <kind>:<id>, such as session:ses_01h455vb4pex5vsknk084sn02q',
 });
+const BudgetsQuery = pageQuery.extend({ scope: scope.optional() });
+const OneBudgetQuery = z.strictObject({ scope, unit: BudgetUnit, window: BudgetWindow.default('total') });
 
 const set = async ({ services, principal, body }: Call<SetBudgetRequest, undefined>): Promise<RouteAnswer> => ({
   status: 200,
@@ -44,17 +41,32 @@ export function budgetRoutes(): Route[] {
       query: BudgetsQuery,
       responses: { 200: { description: 'A page of balances', schema: page(BudgetRow) } },
       async handle({ services, principal, query }) {
-        const [kind, id] = splitOnce(query.scope ?? '');
-        const filter = query.scope === undefined ? {} : { scope: { kind: BudgetScopeKind.parse(kind), id } };
+        const filter = query.scope === undefined ? {} : { scope: budgetScopeOf(query.scope) };
         return { status: 200, body: await services.budgets.list(principal, filter, pageRequest(query)) };
       },
     }),
     route({ ...setBudget, method: 'PUT', operationId: 'setBudget' }),
     route({ ...setBudget, method: 'POST', operationId: 'setBudgetByPost' }),
+    route({
+      method: 'DELETE',
+      path: '/v1/budgets',
+      operationId: 'removeBudget',
+      summary: 'Take a limit away: the balance goes on counting, that of a user under the limit of every user',
+      tag,
+      scope: 'admin',
+      asks: { action: 'admin.budgets', part: 'budgets' },
+      query: OneBudgetQuery,
+      responses: { 204: { description: 'The limit is gone' } },
+      async handle({ services, principal, query }) {
+        await services.budgets.remove(principal, { ...query, scope: budgetScopeOf(query.scope) });
+        return { status: 204 };
+      },
+    }),
   ];
 }
 
-function splitOnce(text: string): [string, string] {
+/** The scope of a text that the query's schema has checked. */
+function budgetScopeOf(text: string): BudgetScope {
   const at = text.indexOf(':');
-  return [text.slice(0, at), text.slice(at + 1)];
+  return { kind: BudgetScopeKind.parse(text.slice(0, at)), id: text.slice(at + 1) };
 }

@@ -10,6 +10,7 @@ import { journalRoutes } from './journal.ts';
 import { keyRoutes } from './keys.ts';
 import { messageRoutes } from './messages.ts';
 import { modelRoutes } from './models.ts';
+import { retentionRoutes } from './retention.ts';
 import { runRoutes } from './runs.ts';
 import { sessionRoutes } from './sessions.ts';
 import { systemRoutes } from './system.ts';
@@ -29,6 +30,7 @@ const resources: readonly ((context: RouteContext) => Route[])[] = [
   toolRoutes,
   budgetRoutes,
   usageRoutes,
+  retentionRoutes,
   definitionRoutes,
   keyRoutes,
 ];

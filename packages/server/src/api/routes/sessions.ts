@@ -1,4 +1,5 @@
 import { page, Session, SessionCreateRequest } from '@nexus-agent/protocol';
+import { z } from 'zod';
 import { pageQuery, pageRequest, type Route, route } from '#api/contract';
 
 const tag = 'sessions';
@@ -50,17 +51,37 @@ export function sessionRoutes(): Route[] {
       }),
     }),
     route({
-      method: 'DELETE',
-      path: '/v1/sessions/{session}',
+      method: 'POST',
+      path: '/v1/sessions/{session}/close',
       operationId: 'closeSession',
       summary: 'Close a session: its live runs are cancelled and no new one may start',
       tag,
       scope: 'runs',
       params: { session: 'session' },
+      body: z.strictObject({}),
+      bodyOptional: true,
       responses: { 204: { description: 'Closed' } },
       async handle({ services, principal, params }) {
         await services.sessions.close(principal, params.session ?? '');
         return { status: 204 };
+      },
+    }),
+    route({
+      method: 'DELETE',
+      path: '/v1/sessions/{session}',
+      operationId: 'deleteSession',
+      summary: 'Close a session and delete it with everything of it: runs, journals, approvals, balances and files',
+      tag,
+      scope: 'runs',
+      params: { session: 'session' },
+      responses: {
+        204: { description: 'It is gone' },
+        202: { description: 'It is closed, its live runs are cancelled, and it goes when they have ended', schema: Session },
+      },
+      async handle({ services, principal, params }) {
+        const id = params.session ?? '';
+        if (await services.sessions.remove(principal, id)) return { status: 204 };
+        return { status: 202, body: await services.sessions.get(principal, id) };
       },
     }),
   ];

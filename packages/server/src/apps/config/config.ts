@@ -27,6 +27,7 @@ export const NexusConfig = z
     ...controlConfig,
     ...runsConfig,
     ...budgetConfig,
+    ...controlConfig,
     ...toolsConfig,
     ...telemetryConfig,
     ...clientConfig,

@@ -13,6 +13,7 @@ export function agentCommands({ program, action }: Registrar): void {
     .argument('<agent>')
     .option('--version <version>', 'an older version')
     .action(action(show));
+  agent.command('delete').description('delete an agent that was stored').argument('<agent>').action(action(remove));
   agent.command('put').description('store a definition from a YAML or JSON file').argument('<file>').action(action(put));
 }
 
@@ -34,6 +35,11 @@ async function show(context: CliContext, { version }: { version?: string }, name
     agent,
     () => `${context.out('dim', `# ${agent.version}, ${agent.source}`)}\n${clean(stringify(agent.definition)).trimEnd()}`,
   );
+}
+
+async function remove(context: CliContext, _options: object, name = ''): Promise<undefined> {
+  await withClient(context, (client) => client.agents.delete(name));
+  context.print({ name }, () => `${name} is deleted`);
 }
 
 async function put(context: CliContext, _options: object, path = ''): Promise<undefined> {

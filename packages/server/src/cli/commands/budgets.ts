@@ -1,11 +1,11 @@
-import type { BudgetRow, BudgetScope, BudgetWindow } from '@nexus-agent/protocol';
+import type { BudgetRow, BudgetScope, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
 import { Option } from 'commander';
 import { type LimitUnit, limitOf, limitUnits } from '../amounts.ts';
 import { type CliContext, withClient } from '../context.ts';
-import { amount } from '../describe-event.ts';
+import { amount as amountText } from '../describe-event.ts';
 import { UsageError } from '../exit-codes.ts';
-import { brief, usd } from '../style.ts';
-import { type Registrar, wholeNumber, withPages } from './command.ts';
+import { brief } from '../style.ts';
+import { type Registrar, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
 
 export function budgetCommands({ program, action }: Registrar): void {
@@ -16,17 +16,22 @@ export function budgetCommands({ program, action }: Registrar): void {
   budget
     .command('set')
     .description('set a limit')
-    .argument('<scope>', 'such as tenant:default or session:ses_…')
-    .argument('<limit>', 'US dollars such as 25, $25 or 0.50; with another unit 200000 or 200k, 90s or 10m')
-    .addOption(new Option('--unit <unit>', 'what is limited').choices(limitUnits).default('usd'))
-    .addOption(new Option('--window <window>').choices(['total', 'day', 'month']).default('total'))
+    .argument('<scope>', 'such as tenant:default, session:ses_… or user:ann; user:* is every user without a limit of their own')
+    .argument('<limit>', 'US dollars such as 25, $25 or 0.50; with another unit 200000 or 200k, 90s or 10m; none: counted only')
+    .addOption(unitOption())
+    .addOption(windowOption())
     .action(action(set));
   budget
-    .command('usage')
-    .description('what was spent, by day')
-    .option('--days <days>', 'how many days', wholeNumber, 30)
-    .action(action(usage));
+    .command('remove')
+    .description('take a limit away; what is spent goes on being counted')
+    .argument('<scope>')
+    .addOption(unitOption())
+    .addOption(windowOption())
+    .action(action(remove));
 }
+
+const unitOption = () => new Option('--unit <unit>', 'what is limited').choices(limitUnits).default('usd');
+const windowOption = () => new Option('--window <window>', 'in which time').choices(['total', 'day', 'month']).default('total');
 
 async function list(context: CliContext, options: PageFlags & { scope?: string }): Promise<undefined> {
   const scope = options.scope === undefined ? {} : { scope: await scopeOf(options.scope) };
@@ -35,29 +40,31 @@ async function list(context: CliContext, options: PageFlags & { scope?: string }
     `${row.scope.kind}:${brief(row.scope.id)}`,
     row.window === 'total' ? 'total' : `${row.window} ${row.period}`,
     limitText(row),
-    amount(row.unit, row.spent),
-    amount(row.unit, row.reserved),
+    amountText(row.unit, row.spent),
+    amountText(row.unit, row.reserved),
   ]);
 }
 
 async function set(context: CliContext, options: { unit: LimitUnit; window: BudgetWindow }, scope = '', limit = ''): Promise<undefined> {
   const { unit, window } = options;
-  const request = { scope: await scopeOf(scope), window, ...limitOf(limit, unit) };
+  const amount = limit === 'none' ? { unit: ledgerUnit(unit), limit: null } : limitOf(limit, unit);
+  const request = { scope: await scopeOf(scope), window, ...amount };
   const row = await withClient(context, (client) => client.budgets.set(request));
   context.print(
     row,
-    () => `${scope}: ${limitText(row)} ${row.window === 'total' ? 'in total' : `a ${row.window}`}, ${amount(row.unit, row.spent)} spent`,
+    () =>
+      `${scope}: ${limitText(row)} ${row.window === 'total' ? 'in total' : `a ${row.window}`}, ${amountText(row.unit, row.spent)} spent`,
   );
 }
 
-async function usage(context: CliContext, { days }: { days: number }): Promise<undefined> {
-  const page = await withClient(context, (client) => client.usage(days));
-  printPage(context, page, ['DAY', 'COST', 'TOKENS', 'TOOL CALLS'], (row) => [
-    row.day,
-    usd(row.costMicroUsd),
-    String(row.tokens),
-    String(row.toolCalls),
-  ]);
+async function remove(context: CliContext, { unit, window }: { unit: LimitUnit; window: BudgetWindow }, scope = ''): Promise<undefined> {
+  const which = { scope: await scopeOf(scope), unit: ledgerUnit(unit), window };
+  await withClient(context, (client) => client.budgets.remove(which));
+  context.print(which, () => `${scope}: the limit ${window === 'total' ? 'in total' : `a ${window}`} is gone`);
+}
+
+function ledgerUnit(unit: LimitUnit): BudgetUnit {
+  return unit === 'usd' ? 'costMicroUsd' : unit;
 }
 
 async function scopeOf(text: string): Promise<BudgetScope> {
@@ -69,6 +76,6 @@ async function scopeOf(text: string): Promise<BudgetScope> {
   return scope.data;
 }
 
-function limitText({ unit, limit }: BudgetRow): string {
-  return limit === undefined ? 'no limit' : amount(unit, limit);
+function limitText({ unit, limit, inherited }: BudgetRow): string {
+  return limit === undefined ? 'no limit' : `${amountText(unit, limit)}${inherited === true ? ' (*)' : ''}`;
 }

@@ -1,11 +1,12 @@
 import { text } from 'node:stream/consumers';
-import type { BudgetLimits, ChatRequest, WhileBusy } from '@nexus-agent/protocol';
+import type { ChatRequest, WhileBusy } from '@nexus-agent/protocol';
 import type { NexusClient } from '@nexus-agent/sdk';
 import type { Command } from 'commander';
 import type { Asker } from '../ask-approval.ts';
 import { type CliContext, withClient } from '../context.ts';
 import { exitCodes, UsageError } from '../exit-codes.ts';
-import { dollarOption, type Registrar, wholeNumber } from './command.ts';
+import { type BudgetFlags, budgetOf, withBudget } from './budget-flags.ts';
+import type { Registrar } from './command.ts';
 
 export function chatCommands({ program, action }: Registrar): void {
   withRunOptions(program.command('chat').description('talk with an agent; without a message, in turns'))
@@ -20,25 +21,25 @@ export function chatCommands({ program, action }: Registrar): void {
 const waysWhileBusy = ['queue', 'reject', 'interrupt', 'parallel'] satisfies WhileBusy[];
 
 function withRunOptions(command: Command): Command {
-  return command
+  const named = command
     .option('--agent <name>', 'agent to run')
     .option('--model <model>', 'model instead of the agent’s own')
     .option('--session <session>', 'go on in this session')
     .addOption(
       command.createOption('--while-busy <what>', 'while the session works on another run (default: queue)').choices(waysWhileBusy),
     )
-    .option('--budget-usd <amount>', 'limit of the run in US dollars', dollarOption)
-    .option('--budget-tokens <amount>', 'limit of the run in tokens', wholeNumber);
+    .option('--user <name>', 'whose budget pays, too')
+    .option('--project <name>', 'whose budget pays, too');
+  return withBudget(named, 'run');
 }
 
-interface RunOptions {
+interface RunOptions extends BudgetFlags {
   readonly agent?: string;
   readonly model?: string;
   readonly session?: string;
   readonly whileBusy?: WhileBusy;
-  /** In millionths. */
-  readonly budgetUsd?: number;
-  readonly budgetTokens?: number;
+  readonly user?: string;
+  readonly project?: string;
   readonly background?: boolean;
 }
 
@@ -110,18 +111,17 @@ async function withAsker<T>(context: CliContext, use: (asker: Asker | null) => P
   }
 }
 
-function requestOf(input: string, { agent, model, session, whileBusy, budgetUsd, budgetTokens }: RunOptions): ChatRequest {
-  const budget: BudgetLimits = {
-    ...(budgetUsd === undefined ? {} : { costMicroUsd: budgetUsd }),
-    ...(budgetTokens === undefined ? {} : { tokens: budgetTokens }),
-  };
+function requestOf(input: string, options: RunOptions): ChatRequest {
+  const { agent, model, session, whileBusy, user, project } = options;
   return {
     input,
     ...(agent === undefined ? {} : { agent }),
     ...(model === undefined ? {} : { model }),
     ...(session === undefined ? {} : { sessionId: session }),
     ...(whileBusy === undefined ? {} : { whileBusy }),
-    ...(Object.keys(budget).length === 0 ? {} : { budget }),
+    ...(user === undefined ? {} : { user }),
+    ...(project === undefined ? {} : { project }),
+    ...budgetOf(options),
   };
 }
 

@@ -1,5 +1,4 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { microUsdOf } from '../amounts.ts';
 import type { CliContext } from '../context.ts';
 
 /** What a command does, given its own options and its arguments. Gives the exit code; none means success. */
@@ -22,13 +21,4 @@ export function withPages(command: Command): Command {
 export function wholeNumber(text: string): number {
   if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
   return Number(text);
-}
-
-/** Millionths of a dollar, from an amount in dollars. */
-export function dollarOption(text: string): number {
-  try {
-    return microUsdOf(text);
-  } catch (error) {
-    throw new InvalidArgumentError(`${error instanceof Error ? error.message : error}.`);
-  }
 }

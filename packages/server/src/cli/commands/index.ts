@@ -10,10 +10,12 @@ import { doctorCommand } from './doctor.ts';
 import { keyCommands } from './keys.ts';
 import { migrateCommand } from './migrate.ts';
 import { modelCommands } from './models.ts';
+import { pruneCommand } from './prune.ts';
 import { runCommands } from './runs.ts';
 import { serveCommand } from './serve.ts';
 import { sessionCommands } from './sessions.ts';
 import { toolCommands } from './tools.ts';
+import { usageCommand } from './usage.ts';
 
 /** All commands, in the order in which help shows them. */
 export const commands: readonly ((registrar: Registrar) => void)[] = [
@@ -26,10 +28,12 @@ export const commands: readonly ((registrar: Registrar) => void)[] = [
   toolCommands,
   modelCommands,
   budgetCommands,
+  usageCommand,
   definitionCommands,
   keyCommands,
   doctorCommand,
   migrateCommand,
+  pruneCommand,
   configCommands,
   demoCommand,
 ];

@@ -147,6 +147,8 @@ function runText(run: Run, style: Style): string {
       ['session', run.sessionId],
       ['agent', `${run.agent} (${run.agentVersion})`],
       ['model', run.model],
+      ['user', run.user],
+      ['project', run.project],
       ['parent', run.parentRunId],
       ['waits for', run.waitingFor?.approvals?.join(' ') ?? run.waitingFor?.childRuns?.join(' ') ?? run.waitingFor?.behind],
       ['totals', totalsText(run.totals)],

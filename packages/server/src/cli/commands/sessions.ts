@@ -2,25 +2,28 @@ import type { PolicyShortForm, Session } from '@nexus-agent/protocol';
 import { type CliContext, withClient } from '../context.ts';
 import { amount } from '../describe-event.ts';
 import { brief, clean, fields, table } from '../style.ts';
-import { dollarOption, type Registrar, wholeNumber, withPages } from './command.ts';
+import { type BudgetFlags, budgetOf, withBudget } from './budget-flags.ts';
+import { type Registrar, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
 
 export function sessionCommands({ program, action }: Registrar): void {
   const session = program.command('sessions').description('sessions with their budgets and policies');
   withPages(session.command('list', { isDefault: true }).description('list sessions')).action(action(list));
-  session
-    .command('create')
-    .description('create a session')
+  withBudget(session.command('create').description('create a session'), 'session')
     .option('--agent <name>', 'agent of the session')
-    .option('--budget-usd <amount>', 'limit in US dollars', dollarOption)
-    .option('--budget-tokens <amount>', 'limit in tokens', wholeNumber)
-    .option('--budget-tool-calls <amount>', 'limit in tool calls', wholeNumber)
+    .option('--user <name>', 'whose budget pays, too')
+    .option('--project <name>', 'whose budget pays, too')
     .option('--allow <pattern...>', 'tools that may run')
     .option('--approve <pattern...>', 'tools that need a person')
     .option('--deny <pattern...>', 'tools that may not run')
     .action(action(create));
   session.command('show').description('show a session').argument('<session>').action(action(show));
   withPages(session.command('messages').description('show the conversation').argument('<session>')).action(action(messages));
+  session
+    .command('delete')
+    .description('delete a session with its runs, their journals and its files')
+    .argument('<session>')
+    .action(action(remove));
   session.command('close').description('close a session; its live runs are cancelled').argument('<session>').action(action(close));
 }
 
@@ -35,24 +38,17 @@ async function list(context: CliContext, options: PageFlags): Promise<undefined>
   ]);
 }
 
-interface CreateFlags {
+interface CreateFlags extends BudgetFlags {
   readonly agent?: string;
-  /** In millionths. */
-  readonly budgetUsd?: number;
-  readonly budgetTokens?: number;
-  readonly budgetToolCalls?: number;
+  readonly user?: string;
+  readonly project?: string;
   readonly allow?: string[];
   readonly approve?: string[];
   readonly deny?: string[];
 }
 
 async function create(context: CliContext, flags: CreateFlags): Promise<undefined> {
-  const { agent, budgetUsd, budgetTokens, budgetToolCalls, allow, approve, deny } = flags;
-  const budget = {
-    ...(budgetUsd === undefined ? {} : { costMicroUsd: budgetUsd }),
-    ...(budgetTokens === undefined ? {} : { tokens: budgetTokens }),
-    ...(budgetToolCalls === undefined ? {} : { toolCalls: budgetToolCalls }),
-  };
+  const { agent, user, project, allow, approve, deny } = flags;
   const policy: PolicyShortForm = {
     ...(allow === undefined ? {} : { allow }),
     ...(approve === undefined ? {} : { approve }),
@@ -61,7 +57,9 @@ async function create(context: CliContext, flags: CreateFlags): Promise<undefine
   const session = await withClient(context, (client) =>
     client.sessions.create({
       ...(agent === undefined ? {} : { agent }),
-      ...(Object.keys(budget).length === 0 ? {} : { budget }),
+      ...(user === undefined ? {} : { user }),
+      ...(project === undefined ? {} : { project }),
+      ...budgetOf(flags),
       ...(Object.keys(policy).length === 0 ? {} : { policy }),
     }),
   );
@@ -94,6 +92,14 @@ async function close(context: CliContext, _options: object, id = ''): Promise<un
   context.print({ id, status: 'closed' }, () => `${id} is closed`);
 }
 
+async function remove(context: CliContext, _options: object, id = ''): Promise<undefined> {
+  const left = await withClient(context, (client) => client.sessions.delete(id));
+  const isGone = left === undefined;
+  context.print({ id, status: isGone ? 'deleted' : 'closed' }, () =>
+    isGone ? `${id} is deleted` : `${id} is closed, and is deleted as soon as its runs, which are cancelled, have ended`,
+  );
+}
+
 function sessionText({ out }: CliContext, session: Session): string {
   const { limit, spent, reserved } = session.budget;
   const units = ['costMicroUsd', 'tokens', 'toolCalls', 'wallMs'] as const;
@@ -111,6 +117,8 @@ function sessionText({ out }: CliContext, session: Session): string {
       ['session', session.id],
       ['status', session.status],
       ['agent', `${session.agent} (${session.agentVersion})`],
+      ['user', session.user],
+      ['project', session.project],
       ['allow', allow?.join(' ')],
       ['approve', approve?.join(' ')],
       ['deny', deny?.join(' ')],

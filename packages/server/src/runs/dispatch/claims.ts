@@ -1,4 +1,4 @@
-import type { Queue, RunRow } from '#storage';
+import type { ClaimedRun, Queue } from '#storage';
 import type { Logger } from '#telemetry';
 import type { Lease } from './lease.ts';
 import type { Places } from './places.ts';
@@ -25,7 +25,7 @@ export interface ClaimsOptions {
   /** How long work is left to processes that drive far fewer runs. */
   readonly restMs: number;
   /** Takes a claimed run up. Never rejects. */
-  readonly take: (row: RunRow) => Promise<void>;
+  readonly take: (row: ClaimedRun) => Promise<void>;
   /** A run of this worker that it may not have heard of, or may drive at an earlier epoch. */
   readonly found: (claim: RunClaim) => void;
 }
@@ -65,7 +65,7 @@ export function createClaims({ store, lease, workerId, logger, places, restMs, t
     }
   }
 
-  async function claim(limit: number): Promise<readonly RunRow[]> {
+  async function claim(limit: number): Promise<readonly ClaimedRun[]> {
     if (inDoubt) for (const owned of await store.ownedRuns(workerId)) found(owned);
     inDoubt = true;
     const rows = await store.claimRuns(workerId, limit, lease.isBusier() ? restMs : 0);

@@ -2,7 +2,7 @@ import type { RunId, TenantId } from '@nexus-agent/protocol';
 import { describe, expect, it } from 'vitest';
 import { NexusError } from '#core';
 import { createManualTime, type ManualTime } from '#core/testing';
-import type { RunRow } from '#storage';
+import type { ClaimedRun, RunRow } from '#storage';
 import type { Logger } from '#telemetry';
 import { createClaims } from './claims.ts';
 import { createLease, type Lease } from './lease.ts';
@@ -233,7 +233,7 @@ describe('claims', () => {
       take: async ({ runId }) => void taken.push(runId),
       found: ({ runId }) => found.push(runId),
       store: {
-        claimRuns: async (_, limit, restMs) => (await options.claim(limit, restMs)) as RunRow[],
+        claimRuns: async (_, limit, restMs) => (await options.claim(limit, restMs)) as ClaimedRun[],
         ownedRuns: async () => options.owned ?? [],
       }, // of a row only what is looked at
     });

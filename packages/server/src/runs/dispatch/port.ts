@@ -19,6 +19,8 @@ export type Wake = (message: WakeMessage) => void;
 export interface AdoptOptions extends Pick<ExecutorOptions, 'context' | 'fence' | 'state' | 'opening'> {
   /** The run's span, when this process began it. */
   readonly span?: Span;
+  /** When the lease of whoever drove it before had ended. */
+  readonly lostAt?: number;
 }
 
 /**

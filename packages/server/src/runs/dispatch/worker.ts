@@ -3,7 +3,7 @@ import { createCountedCache, NexusError, settlesWithin } from '#core';
 import { type ChildCall, createRunSpans, type Executor, type ExecutorEnd, startExecutor } from '#runs/drive';
 import type { Transcripts } from '#runs/journal';
 import type { AgentSource, Engine, RunContext } from '#runs/steps';
-import type { RunRow } from '#storage';
+import type { ClaimedRun } from '#storage';
 import { type Claims, createClaims } from './claims.ts';
 import { type RunKey, runKey } from './keys.ts';
 import { createLease } from './lease.ts';
@@ -80,7 +80,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
       ...options,
       engine,
       channel: engine.hub.openLocal(key),
-      spans: createRunSpans(engine, options.context, options.state, options.span),
+      spans: createRunSpans(engine, options.context, options.state, options),
       leaseStands: () => lease.stands(),
       async startChild(parent, call) {
         if (await startChild(parent, call)) topic.wake({ tenantId: parent.tenantId, runId: call.childRunId });
@@ -119,7 +119,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     while (live.size > 0) await Promise.all([...live.values()].map((executor) => executor.done));
   }
 
-  async function take(row: RunRow): Promise<void> {
+  async function take(row: ClaimedRun): Promise<void> {
     try {
       const options = await takeRun({ engine, agents, transcripts }, row, (breaks.get(runKey(row)) ?? 0) >= settings.maxBreaks);
       if (options === null) {
@@ -127,7 +127,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
         claims.claimSoon(); // the next run of its session may be due
         return;
       }
-      const executor = adopt(options);
+      const executor = adopt({ ...options, ...(row.lostAt === null ? {} : { lostAt: row.lostAt }) });
       if (row.cancelRequested !== null) executor.cancel(row.cancelRequested);
     } catch (error) {
       logger.error({ runId: row.runId, err: error }, 'a claimed run could not be taken up');

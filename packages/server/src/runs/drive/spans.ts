@@ -39,9 +39,15 @@ export function startRunSpan(
 }
 
 /**
- * @param begun the run's own span, when this process created it; otherwise a new one continues the stored trace
+ * @param taken.span the run's own span, when this process created it; otherwise a new one continues the stored trace
+ * @param taken.lostAt when the lease of whoever drove it before had ended
  */
-export function createRunSpans(engine: Engine, context: RunContext, state: RunState, begun?: Span): RunSpans {
+export function createRunSpans(
+  engine: Engine,
+  context: RunContext,
+  state: RunState,
+  { span: begun, lostAt }: { readonly span?: Span; readonly lostAt?: number } = {},
+): RunSpans {
   const { tracer, metrics } = engine;
   const startedAt = engine.clock.now();
   const runSpan = begun ?? startRunSpan(tracer, { ...context, agent: context.agent.name }, context.traceparent ?? undefined);
@@ -59,7 +65,9 @@ export function createRunSpans(engine: Engine, context: RunContext, state: RunSt
         metrics.runStarted();
         break;
       case 'run.resumed':
-        if (event.data.reason === 'recovered') metrics.runRecovered();
+        // Also one whose work was between two calls as its process died.
+        if (lostAt !== undefined) metrics.runRecovered(engine.clock.now() - lostAt);
+        else if (event.data.reason === 'recovered') metrics.runRecovered();
         runSpan.setAttributes({ [names.recovered]: event.data.reason === 'recovered' });
         break;
       case 'step.started':

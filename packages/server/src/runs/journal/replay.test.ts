@@ -56,6 +56,8 @@ function rowOf(events: readonly JournalEvent[]): RunRow {
     cancelRequested: null,
     budget: null,
     traceId: null,
+    user: null,
+    project: null,
     createdAt: 0,
     updatedAt: 0,
   };

@@ -89,7 +89,8 @@ export async function beginRun(dependencies: BeginDependencies, draft: RunDraft,
 
 async function existing(engine: Engine, principal: Principal, runId: string): Promise<StartedRun> {
   const row = await engine.store.getRun(principal.tenantId, runId as RunId); // stored as a run's id
-  if (row === null) throw new NexusError('internal', 'the run of this idempotency key is gone');
+  if (row === null)
+    throw new NexusError('not_found', `the run that this idempotency key made, ${runId}, was deleted; use another key for a new one`);
   return { type: 'existing', row };
 }
 

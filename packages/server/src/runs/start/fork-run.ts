@@ -53,7 +53,13 @@ export async function forkRun(
     ledger: runLimits(runId, request.budget, agent.definition.budget),
     decisions: [decision.row],
   };
-  const row = newRun(engine, session, agent, runId, { model, budget: request.budget, traceId: span.traceId });
+  const row = newRun(engine, session, agent, runId, {
+    model,
+    budget: request.budget,
+    traceId: span.traceId,
+    user: original.user,
+    project: original.project,
+  });
   return beginRun(
     dependencies,
     { principal, base, session, isNewSession: false, row, created, forked: events, whileBusy: 'parallel', span },

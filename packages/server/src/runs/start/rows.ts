@@ -34,13 +34,16 @@ export function newSession(engine: Engine, principal: Principal, agent: AgentVer
 
 /** What is written for a new session besides its row: the rows of its budget, limited or only counted. */
 export function sessionLimits(sessionId: SessionId, budget: BudgetLimits | undefined): readonly LedgerOperation[] {
-  return limitOperations({ kind: 'session', id: sessionId }, budget ?? {});
+  return limitOperations({ kind: 'session', id: sessionId }, budget ?? {}, { fresh: true });
 }
 
 export interface NewRun {
   readonly model?: string | undefined;
   readonly budget?: BudgetLimits | undefined;
   readonly parentRunId?: RunId;
+  /** For whom it works, if not for those of the session. */
+  readonly user?: string | null | undefined;
+  readonly project?: string | null | undefined;
   readonly traceId: string | null;
 }
 
@@ -69,19 +72,26 @@ export function newRun(engine: Engine, session: SessionRow, agent: AgentVersionR
     cancelRequested: null,
     budget: given.budget ?? null,
     traceId: given.traceId,
+    user: given.user ?? session.user,
+    project: given.project ?? session.project,
     createdAt: now,
     updatedAt: now,
   };
 }
 
-/** The run's own limits: of each unit the least that is given. */
+/** A new run's own limits: of each unit the least that is given. */
 export function runLimits(runId: RunId, ...limits: readonly (BudgetLimits | undefined)[]): readonly LedgerOperation[] {
   const least: BudgetLimits = {};
   for (const unit of budgetUnits) {
     const values = limits.flatMap((entry) => (entry?.[unit] === undefined ? [] : [entry[unit]]));
     if (values.length > 0) least[unit] = Math.min(...values);
   }
-  return limitOperations({ kind: 'run', id: runId }, least, { unlimited: 'ignore' });
+  return limitOperations({ kind: 'run', id: runId }, least, { unlimited: 'ignore', fresh: true });
+}
+
+/** For whom a run works, as far as anybody was named. */
+export function payersOf({ user, project }: { readonly user?: string | null | undefined; readonly project?: string | null | undefined }) {
+  return { ...(typeof user === 'string' ? { user } : {}), ...(typeof project === 'string' ? { project } : {}) };
 }
 
 /** What a person said: the input, then what they attached. */

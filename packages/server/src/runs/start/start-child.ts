@@ -2,7 +2,7 @@ import type { JournalData, RunId } from '@nexus-agent/protocol';
 import { toTimestamp } from '#core';
 import type { ChildCall } from '#runs/drive';
 import { type AgentSource, type Engine, type RunContext, subagentOf } from '#runs/steps';
-import { newRun, runLimits } from './rows.ts';
+import { newRun, payersOf, runLimits } from './rows.ts';
 
 /**
  * Creates the run of a sub-agent call. Its id follows from the call, so doing this again finds it there. The caller wakes
@@ -24,6 +24,7 @@ export async function startChild(engine: Engine, agents: AgentSource, parent: Ru
     ...(budget === undefined ? {} : { budget }),
     history: [],
     principal: parent.charge.onBehalfOf,
+    ...payersOf(parent),
     ...(parent.deadlineAt === null ? {} : { deadlineAt: toTimestamp(parent.deadlineAt) }),
     parent: { runId: parent.runId, callId: call.callId, depth: parent.depth + 1 },
     ...(parent.traceparent === null ? {} : { traceparent: parent.traceparent }),
@@ -31,7 +32,13 @@ export async function startChild(engine: Engine, agents: AgentSource, parent: Ru
   const traceId = parent.traceparent?.split('-')[1] ?? null;
   await store.commit({
     tenantId: parent.tenantId,
-    createRun: newRun(engine, parent.session, agent, runId, { budget, parentRunId: parent.runId, traceId }),
+    createRun: newRun(engine, parent.session, agent, runId, {
+      budget,
+      parentRunId: parent.runId,
+      traceId,
+      user: parent.user,
+      project: parent.project,
+    }),
     ledger: runLimits(runId, budget, agent.definition.budget),
     events: [{ type: 'run.created', data: created }],
     idempotency: { key: `child:${runId}`, requestHash: runId, resourceId: runId },

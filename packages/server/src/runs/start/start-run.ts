@@ -5,7 +5,7 @@ import { startRunSpan } from '#runs/drive';
 import type { AgentVersionRow, Commit, SessionRow } from '#storage';
 import { beginRun, type RunDraft, type StartDependencies, type StartedRun } from './begin-run.ts';
 import { mayStart } from './may-start.ts';
-import { inputParts, newRun, newSession, requireModel, runLimits, sessionClosed, sessionLimits } from './rows.ts';
+import { inputParts, newRun, newSession, payersOf, requireModel, runLimits, sessionClosed, sessionLimits } from './rows.ts';
 
 export interface StartOptions extends CreateOptions {
   readonly traceparent?: string;
@@ -48,11 +48,13 @@ async function prepare(
     ...(request.budget === undefined ? {} : { budget: request.budget }),
     history: [],
     principal: principal.id,
+    ...payersOf({ user: request.user ?? session.user, project: request.project ?? session.project }),
     ...(deadlineAt === null ? {} : { deadlineAt }),
     traceparent: span.traceparent,
     decision: decision.record,
   };
-  const row = newRun(engine, session, agent, runId, { model: request.model, budget: request.budget, traceId: span.traceId });
+  const { model, budget, user, project } = request;
+  const row = newRun(engine, session, agent, runId, { model, budget, user, project, traceId: span.traceId });
   const base: Commit = {
     tenantId,
     ...claimOf(principal, options, 'run', request, runId),
@@ -71,7 +73,7 @@ async function sessionFor(
   const { tenantId } = principal;
   if (request.sessionId === undefined) {
     const agent = await agents.get(tenantId, request.agent ?? defaultAgent);
-    return { row: newSession(engine, principal, agent, {}), agent, fresh: true };
+    return { row: newSession(engine, principal, agent, payersOf(request)), agent, fresh: true };
   }
   const row = await engine.store.getSession(tenantId, request.sessionId as SessionId); // an unknown id is simply not found
   if (row === null) throw new NexusError('not_found', `there is no session ${request.sessionId}`);

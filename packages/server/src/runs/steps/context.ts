@@ -23,6 +23,9 @@ export interface RunContext {
   readonly session: SessionRow;
   readonly agent: AgentDefinition;
   readonly agentVersion: string;
+  /** For whom it works. */
+  readonly user: string | null;
+  readonly project: string | null;
   readonly parent: { readonly runId: RunId; readonly depth: number } | null;
   readonly depth: number;
   /** Who acts, for whom, who pays, and which policies hold: the same for every call of the run. */
@@ -37,7 +40,7 @@ export interface RunContext {
 }
 
 export interface ContextSource {
-  readonly row: Pick<RunRow, 'tenantId' | 'runId' | 'sessionId' | 'agent' | 'agentVersion' | 'model'>;
+  readonly row: Pick<RunRow, 'tenantId' | 'runId' | 'sessionId' | 'agent' | 'agentVersion' | 'model' | 'user' | 'project'>;
   readonly session: SessionRow;
   readonly principal: string;
   /** What the run is shown of its session. Null for one that does not say, which is shown its `history`. */
@@ -65,6 +68,8 @@ export async function createRunContext(
   const depth = source.parent?.depth ?? 0;
   const tools = await engine.tools.list(row.tenantId);
   const deadlineAt = source.deadlineAt === null ? null : Date.parse(source.deadlineAt);
+  const user = row.user ?? session.user;
+  const project = row.project ?? session.project;
   const parentRuns = source.parent === null ? [] : await ancestors(engine, row.tenantId, source.parent.runId as RunId); // a parent is a run
   return {
     tenantId: row.tenantId,
@@ -73,6 +78,8 @@ export async function createRunContext(
     session,
     agent: definition,
     agentVersion: row.agentVersion,
+    user,
+    project,
     parent: source.parent === null ? null : { runId: source.parent.runId as RunId, depth }, // a parent is a run
     depth,
     charge: {
@@ -85,9 +92,9 @@ export async function createRunContext(
       sessionPolicy: session.policy,
       scopes: scopesOf({
         tenantId: row.tenantId,
-        project: session.project,
+        project,
         agent: row.agent,
-        user: session.user,
+        user,
         session: row.sessionId,
         run: row.runId,
         parentRuns,

@@ -95,6 +95,7 @@ function assumedOutcome(operation: LedgerOperation): LedgerOutcome {
     case 'charge':
       return { type: 'settled', amounts: {}, outcome: 'charged_maximum' };
     case 'limit':
+    case 'unlimit':
       return { type: 'limited' };
   }
 }

@@ -50,6 +50,8 @@ function newRun(): RunRow {
     cancelRequested: null,
     budget: null,
     traceId: null,
+    user: null,
+    project: null,
     createdAt: 1,
     updatedAt: 1,
   };
@@ -72,7 +74,7 @@ it('takes no further commit once it holds the characters that a transaction may,
   });
   const commits = [commit(400), commit(400), commit(400), commit(1), commit(1)];
   const { result, inserted } = apply(commitBatch(context, commits));
-  expect(result.map(({ type }) => type)).toEqual(['committed', 'committed', 'committed']);
+  expect(result?.map(({ type }) => type)).toEqual(['committed', 'committed', 'committed']);
   expect(made).toBe(3);
   expect(inserted.run_events).toHaveLength(3);
   expect(inserted.runs).toHaveLength(3);
@@ -88,7 +90,7 @@ it('reads once, and once more for balances, and writes with one last request', (
     createRun: run,
     events: [said(1)],
     ledger: [
-      { type: 'limit', scope, unit: 'tokens', window: 'total', limit: 5 },
+      { type: 'limit', scope, unit: 'tokens', window: 'total', limit: 5, fresh: true },
       { type: 'reserve', reservationId: 'r', runId: run.runId, scopes: [scope], fixed: { tokens: 1 }, expiresAt: 1 },
     ],
   };
@@ -96,7 +98,7 @@ it('reads once, and once more for balances, and writes with one last request', (
   const tables = (request: Request | undefined) =>
     request?.type === 'all' ? request.requests.map((each) => ('table' in each ? each.table.name : each.type)) : request?.type;
   expect(trips.map(tables)).toEqual([
-    ['idempotency_keys', 'runs', 'reservations'],
+    ['gate', 'idempotency_keys', 'runs', 'reservations'],
     'select',
     ['idempotency_keys', 'runs', 'reservations', 'budgets', 'run_events'],
   ]);

@@ -6,6 +6,7 @@ import { claimHandler } from './claims.ts';
 import { createRunHandler } from './create-run.ts';
 import { decisionHandler } from './decisions.ts';
 import { eventHandler } from './events.ts';
+import { gateHandler } from './gate.ts';
 import type { Batch, Draft, Handler } from './handler.ts';
 import { ledgerHandler } from './ledger.ts';
 import { runHandler } from './runs.ts';
@@ -15,7 +16,9 @@ import { wakeHandler } from './wake.ts';
 import { createWorkingRuns } from './working-runs.ts';
 import { createWorkingSessions } from './working-sessions.ts';
 
-export interface BatchContext extends Omit<Batch, 'tenantId'> {
+export interface BatchContext extends Omit<Batch, 'tenantId' | 'books'> {
+  /** The books of the tenant are to be had for itself: asked for after a try without it said so. */
+  readonly alone?: boolean;
   /** A transaction takes no further commits once it holds this many characters of events. */
   readonly maxCharacters: number;
 }
@@ -31,6 +34,7 @@ function handlersOf(batch: Batch): readonly Handler[] {
   const working = createWorkingRuns(batch);
   const sessions = createWorkingSessions(batch, working);
   return [
+    gateHandler(batch),
     claimHandler(batch),
     createRunHandler(working),
     sessionHandler(batch),
@@ -46,13 +50,19 @@ function handlersOf(batch: Batch): readonly Handler[] {
 }
 
 /**
- * Applies commits of one tenant, in order, inside the caller's transaction. Locks are taken in one global order (sessions,
+ * Applies commits of one tenant, in order, inside the caller's transaction. Locks are taken in one global order (gate, sessions,
  * runs, reservations, budget rows, each sorted), so that concurrent batches, sweeps and claims cannot deadlock; then each
  * commit is decided in memory, and one that is refused, fenced, a duplicate or fails leaves no trace. Answers the commits
- * that the transaction has taken: those after them, if any, have not been decided.
+ * that the transaction has taken: those after them, if any, have not been decided. Null: nothing was done, as the books must be had
+ * `alone`.
  */
-export function* commitBatch(context: BatchContext, commits: readonly Commit[]): Program<readonly BatchResult[]> {
-  const batch: Batch = { ...context, tenantId: commits[0]?.tenantId ?? '' };
+export function* commitBatch(context: BatchContext, all: readonly Commit[]): Program<readonly BatchResult[] | null> {
+  // What is counted is read before anything is decided: a commit that counts comes first, so that nothing is booked before it.
+  const counting = all.findIndex((commit, index) => index > 0 && counts(commit));
+  const commits = counting < 0 ? all : all.slice(0, counting);
+  const [first] = commits;
+  const books = { alone: context.alone === true || (first !== undefined && counts(first)), mustBeAlone: false };
+  const batch: Batch = { ...context, tenantId: first?.tenantId ?? '', books };
   const handlers = handlersOf(batch);
   let failed: Map<Commit, unknown> | undefined;
   for (const commit of commits) {
@@ -70,6 +80,7 @@ export function* commitBatch(context: BatchContext, commits: readonly Commit[]):
     if (load) loads.push(load);
   }
   yield* together(loads);
+  if (books.mustBeAlone) return null;
   const results: BatchResult[] = [];
   let characters = 0;
   for (const commit of commits) {
@@ -82,6 +93,11 @@ export function* commitBatch(context: BatchContext, commits: readonly Commit[]):
   for (const handler of handlers) handler.write?.(writes);
   yield* together(writes, { last: true });
   return results;
+}
+
+/** Whether it changes limits that others read, or begins a balance with what was spent before. */
+function counts({ ledger = none }: Commit): boolean {
+  return ledger.some((operation) => operation.type === 'unlimit' || (operation.type === 'limit' && !operation.fresh));
 }
 
 const none: readonly never[] = [];

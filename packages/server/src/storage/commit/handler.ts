@@ -10,6 +10,12 @@ export interface Batch {
   readonly nowMs: number;
   readonly ids: IdSource;
   readonly ledgerRules: LedgerRules;
+  readonly books: {
+    /** The batch has the books of its tenant for itself, and may count what was spent. */
+    readonly alone: boolean;
+    /** Some of it can be decided only when it has. */
+    mustBeAlone: boolean;
+  };
 }
 
 /** What the handlers have made of a commit so far, for those that come after them and for its answer. */

@@ -20,6 +20,11 @@ export interface AgentStore {
   putAgent(row: AgentVersionRow): Promise<void>;
   getAgent(tenantId: TenantId, name: string, version?: string): Promise<AgentVersionRow | null>;
   /**
+   * Takes the name away; versions that runs or sessions still name stay. `in_use`: a run of it has not ended. `not_found`: nobody
+   * stored it by the API.
+   */
+  deleteAgent(tenantId: TenantId, name: string): Promise<'deleted' | 'in_use' | 'not_found'>;
+  /**
    * The current versions by name. With those that are `shared` by all tenants: what the tenant put itself and, but for that, the shared
    * ones; others from files are gone.
    */

@@ -12,8 +12,10 @@ export type {
   NodeRow,
 } from './definitions.ts';
 export type { IdentityStore, KeyRow, KeySecretRow, KeySecretsResult } from './identity.ts';
-export type { LedgerStore } from './ledger.ts';
+export type { LedgerStore, UsageQuery, UsageSum } from './ledger.ts';
+export type { BudgetUse, Measures, PoolState } from './measures.ts';
 export type { PageOf, PageRequest } from './pages.ts';
-export type { Queue, SignOfLife } from './queue.ts';
+export type { ClaimedRun, Queue, SignOfLife } from './queue.ts';
+export type { Aged, AgingKind, Removal, RetentionStore } from './retention.ts';
 export type { RunPatch, RunRow, RunStore, SessionRow, StoredEvent, Waiting } from './runs.ts';
 export type { Store } from './store.ts';

@@ -1,6 +1,21 @@
-import type { BudgetScope, RunId, TenantId } from '@nexus-agent/protocol';
+import type { BudgetScope, BudgetUnit, RunId, TenantId } from '@nexus-agent/protocol';
 import type { LedgerEntry, LedgerRow, ReservationRow } from '#ledger';
 import type { PageOf, PageRequest } from './pages.ts';
+
+export interface UsageQuery {
+  readonly by: 'day' | 'user' | 'agent' | 'model' | 'project';
+  /** UTC days, such as `2026-11-22`; both are in it. */
+  readonly from: string;
+  readonly to: string;
+}
+
+/** What was booked of one day, user, agent, model or project. */
+export interface UsageSum {
+  /** '' where nobody was named. */
+  readonly name: string;
+  readonly settlements: number;
+  readonly amounts: Readonly<Record<BudgetUnit, number>>;
+}
 
 /** The books. They are written by commits. */
 export interface LedgerStore {
@@ -19,4 +34,6 @@ export interface LedgerStore {
     filter: { runId?: RunId; after?: number },
     page: PageRequest,
   ): Promise<PageOf<LedgerEntry & { entryId: string; at: number }>>;
+  /** Sums that the database makes: days newest first, others by what cost most. */
+  usage(tenantId: TenantId, query: UsageQuery, page: PageRequest): Promise<PageOf<UsageSum>>;
 }

@@ -2,6 +2,12 @@ import type { RunId, TenantId } from '@nexus-agent/protocol';
 import type { DecisionRow } from './audit.ts';
 import type { RunRow } from './runs.ts';
 
+/** A run as it was claimed. */
+export interface ClaimedRun extends RunRow {
+  /** When the lease of whoever drove it had ended; null where it was given up, or that is not known. */
+  readonly lostAt: number | null;
+}
+
 /** What a worker hears when it renews its lease. */
 export interface SignOfLife {
   /** Which of its runs were asked to cancel. */
@@ -28,7 +34,7 @@ export interface Queue {
    * never get the same epoch. Tenants take turns, from one claim to the next: a tenant with work is served by one of as many claims
    * as there are tenants with work, whatever the others have waiting. With `restMs` what became due less than that ago is left to others.
    */
-  claimRuns(workerId: string, limit: number, restMs?: number): Promise<readonly RunRow[]>;
+  claimRuns(workerId: string, limit: number, restMs?: number): Promise<readonly ClaimedRun[]>;
   /** Running runs whose owner this worker is: what it may have claimed without hearing of it. */
   ownedRuns(workerId: string): Promise<readonly { readonly tenantId: TenantId; readonly runId: RunId; readonly epoch: number }[]>;
   /** Ends the worker's lease at once, so that others take over without waiting. */

@@ -64,6 +64,9 @@ export interface RunRow {
   readonly cancelRequested: string | null;
   readonly budget: BudgetLimits | null;
   readonly traceId: string | null;
+  /** For whom it works and pays, as it was asked or its session says; null for an earlier version's, which its session says. */
+  readonly user: string | null;
+  readonly project: string | null;
   readonly createdAt: number;
   readonly updatedAt: number;
 }

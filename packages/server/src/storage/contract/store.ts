@@ -5,7 +5,9 @@ import type { CommitStore } from './commit.ts';
 import type { DefinitionStore } from './definitions.ts';
 import type { IdentityStore } from './identity.ts';
 import type { LedgerStore } from './ledger.ts';
+import type { MeasureStore } from './measures.ts';
 import type { Queue } from './queue.ts';
+import type { RetentionStore } from './retention.ts';
 import type { RunStore } from './runs.ts';
 
 /**
@@ -20,6 +22,8 @@ export type Store = CommitStore &
   ApprovalStore &
   AuditStore &
   AgentStore &
+  RetentionStore &
+  MeasureStore &
   DefinitionStore &
   IdentityStore & {
     readonly dialect: 'sqlite' | 'postgres';

@@ -1,6 +1,7 @@
 import { Socket } from 'node:net';
 import type { Client, ClientConfig, QueryConfig, QueryResult } from 'pg';
 import { systemTimers } from '#core';
+import type { PoolState } from '#storage/contract';
 import type { Deadline } from './deadline.ts';
 import { DatabaseFailure, postgresFailure } from './failures.ts';
 
@@ -24,6 +25,7 @@ export interface TakenConnection {
 export interface Connections {
   /** Cut when the deadline passes before it is given back: what is being asked on it then fails. */
   take(deadline: Deadline): Promise<TakenConnection>;
+  state(): PoolState;
   /** Waits for those that are taken, each of which has a deadline, and then a second for the server to let go. */
   close(): Promise<void>;
 }
@@ -181,6 +183,7 @@ export function createConnections({ createClient, config, max, idleMs }: Connect
         },
       };
     },
+    state: () => ({ inUse: open - idle.length, idle: idle.length, waiting: waiting.length }),
     async close() {
       if (!closed) {
         closed = true;

@@ -36,7 +36,12 @@ export function createSqliteDialect(): DatabaseDialect {
   });
   return {
     builder: { db, dialect: parts },
-    migrationTypes: { text: 'text', clustered: ' without rowid' },
+    migrationTypes: {
+      text: 'text',
+      clustered: ' without rowid',
+      numberIn: (column, key) => `coalesce(json_extract(${column}, '$.${key}'), 0)`,
+      dayOf: (column) => `date(${column} / 1000, 'unixepoch')`,
+    },
   };
 }
 
@@ -53,7 +58,12 @@ export function createPostgresDialect(): DatabaseDialect {
   });
   return {
     builder: { db, dialect: parts },
-    migrationTypes: { text: 'text collate "C"', clustered: '' },
+    migrationTypes: {
+      text: 'text collate "C"',
+      clustered: '',
+      numberIn: (column, key) => `coalesce((${column}::json ->> '${key}')::bigint, 0)`,
+      dayOf: (column) => `to_char(to_timestamp(${column} / 1000) at time zone 'UTC', 'YYYY-MM-DD')`,
+    },
   };
 }
 

@@ -90,6 +90,8 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
       }
       case 'now':
         return { rows: [{ now: clock.now() }], changes: 0 };
+      case 'gate':
+        return { rows: [], changes: 0 };
       case 'all':
         return { rows: [], changes: 0, parts: request.requests.map(execute) };
       default:
@@ -148,6 +150,8 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
     dialect: 'sqlite',
     read: (start, limits) => repeating(() => drive(start()), limits?.withinMs),
     write: (start, limits) => repeating(() => transact(start()), limits?.withinMs),
+    // There is one, and it is asked from one thread, which waits for no other.
+    pool: () => ({ inUse: 0, idle: 1, waiting: 0 }),
     async close() {
       prepared.clear();
       if (database.isOpen) database.close();

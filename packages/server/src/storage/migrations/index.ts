@@ -6,9 +6,18 @@ import { leaseLengths } from './003-lease-lengths.ts';
 import { sessionLog } from './004-session-log.ts';
 import { sharedDefinitions } from './006-shared-definitions.ts';
 import { turnsAndRoles } from './007-turns-and-roles.ts';
+import { usageAndRetention } from './008-usage-and-retention.ts';
 import type { Migration, MigrationTypes } from './migration.ts';
 
-const migrations: readonly Migration[] = [initial, expiryCharges, leaseLengths, sessionLog, sharedDefinitions, turnsAndRoles];
+const migrations: readonly Migration[] = [
+  initial,
+  expiryCharges,
+  leaseLengths,
+  sessionLog,
+  sharedDefinitions,
+  turnsAndRoles,
+  usageAndRetention,
+];
 const schemaVersion = Math.max(...migrations.map(({ version }) => version));
 
 const schemaMigrations = defineTable('schema_migrations', { version: 'int', name: 'text', applied_at: 'int' });

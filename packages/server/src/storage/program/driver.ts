@@ -1,3 +1,4 @@
+import type { PoolState } from '#storage/contract';
 import type { Program } from './program.ts';
 
 /** How long a program may take, waiting and repeating included. Default: the driver's own limit. */
@@ -12,5 +13,6 @@ export interface Driver {
   read<R>(start: () => Program<R>, limits?: DriverLimits): Promise<R>;
   /** In one transaction; resolves after COMMIT. */
   write<R>(start: () => Program<R>, limits?: DriverLimits): Promise<R>;
+  pool(): PoolState;
   close(): Promise<void>;
 }

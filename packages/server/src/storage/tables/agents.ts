@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import type { AgentVersionRow, PageOf, PageRequest } from '#storage/contract';
 import {
   change,
@@ -13,6 +14,8 @@ import {
   startOf,
   storable,
 } from '#storage/program';
+import { runs } from './runs.ts';
+import { sessions } from './sessions.ts';
 
 export const agents = defineTable('agents', { tenant_id: 'text', name: 'text', current_version: 'text' });
 export const agentVersions = defineTable('agent_versions', {
@@ -47,7 +50,7 @@ function agentToRow(agent: AgentVersionRow): Stored {
   };
 }
 
-const { statement, query } = queriesOn(agents, agentVersions);
+const { statement, query } = queriesOn(agents, agentVersions, runs, sessions);
 
 const setCurrentVersion = statement('set_current_version', ({ db }, params: { tenant: string; name: string; version: string }) =>
   db
@@ -150,4 +153,50 @@ export function* listAgents(tenant: string, page: PageRequest, shared?: readonly
     (agent) => agent,
     ({ name }) => [name],
   );
+}
+
+export function* deleteAgent(tenant: string, name: string): Program<'deleted' | 'in_use' | 'not_found'> {
+  const current = yield* getAgent(tenant, name);
+  if (current === null || current.source !== 'api') return 'not_found';
+  const [user] = yield* query(({ db }) =>
+    db
+      .selectFrom('runs')
+      .select('run_id')
+      .where('tenant_id', '=', tenant)
+      .where('agent', '=', name)
+      .where('status', 'in', [sql.lit('queued'), sql.lit('running'), sql.lit('waiting')])
+      .limit(1),
+  );
+  if (user !== undefined) return 'in_use';
+  yield* query(({ db }) => db.deleteFrom('agents').where('tenant_id', '=', tenant).where('name', '=', name).returning('name'));
+  yield* query(({ db }) =>
+    db
+      .deleteFrom('agent_versions')
+      .where('tenant_id', '=', tenant)
+      .where('name', '=', name)
+      .where(({ not, exists, selectFrom }) =>
+        not(
+          exists(
+            selectFrom('runs')
+              .select(sql.lit(1).as('one'))
+              .whereRef('runs.tenant_id', '=', 'agent_versions.tenant_id')
+              .whereRef('runs.agent', '=', 'agent_versions.name')
+              .whereRef('runs.agent_version', '=', 'agent_versions.version'),
+          ),
+        ),
+      )
+      .where(({ not, exists, selectFrom }) =>
+        not(
+          exists(
+            selectFrom('sessions')
+              .select(sql.lit(1).as('one'))
+              .whereRef('sessions.tenant_id', '=', 'agent_versions.tenant_id')
+              .whereRef('sessions.agent', '=', 'agent_versions.name')
+              .whereRef('sessions.agent_version', '=', 'agent_versions.version'),
+          ),
+        ),
+      )
+      .returning('version'),
+  );
+  return 'deleted';
 }

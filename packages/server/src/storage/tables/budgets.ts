@@ -21,6 +21,7 @@ export const budgets = defineTable('budgets', {
   budget_window: 'text',
   period: 'text',
   limit_amount: 'int?',
+  inherited: 'int',
   spent: 'int',
   reserved: 'int',
 });
@@ -34,6 +35,7 @@ function ledgerRowFromRow(row: Balance): LedgerRow {
     window: row.budget_window as BudgetWindow,
     period: row.period,
     limit: row.limit_amount,
+    inherited: row.inherited === 1,
     spent: row.spent,
     reserved: row.reserved,
   };
@@ -47,6 +49,7 @@ function ledgerRowToRow(tenantId: string, row: LedgerRow): Stored {
     budget_window: row.window,
     period: row.period,
     limit_amount: row.limit,
+    inherited: row.inherited === true ? 1 : 0,
     spent: row.spent,
     reserved: row.reserved,
   };
@@ -97,14 +100,22 @@ export function* listBudgets(
 
 /** All rows of the scopes, locked in the order of scope, unit and window. */
 export function* lockBudgets(tenantId: string, scopes: Iterable<string>): Program<readonly LedgerRow[]> {
-  const rows = yield* selectMany(budgets, ['scope', 'unit', 'budget_window', 'period', 'limit_amount', 'spent', 'reserved'], {
+  return (yield* budgetsOf(tenantId, scopes, true)).map(ledgerRowFromRow);
+}
+
+/** The same, not locked: for limits that stand for others, which nobody changes while the books are shared. */
+export function* readBudgets(tenantId: string, scopes: Iterable<string>): Program<readonly LedgerRow[]> {
+  return (yield* budgetsOf(tenantId, scopes, false)).map(ledgerRowFromRow);
+}
+
+function budgetsOf(tenantId: string, scopes: Iterable<string>, lock: boolean): Program<readonly Balance[]> {
+  return selectMany(budgets, ['scope', 'unit', 'budget_window', 'period', 'limit_amount', 'inherited', 'spent', 'reserved'], {
     tenantId,
     key: 'scope',
     keys: scopes,
     orderBy: ['scope', 'unit', 'budget_window'],
-    lock: true,
+    lock,
   });
-  return rows.map(ledgerRowFromRow);
 }
 
 export function insertBudgets(tenantId: string, rows: readonly LedgerRow[]): Program<number> {
@@ -116,7 +127,7 @@ export function updateBudgets(tenantId: string, rows: readonly LedgerRow[]): Pro
   return updateMany(
     budgets,
     ['tenant_id', 'scope', 'unit', 'budget_window'],
-    ['period', 'limit_amount', 'spent', 'reserved'],
+    ['period', 'limit_amount', 'inherited', 'spent', 'reserved'],
     rows.map((row) => ledgerRowToRow(tenantId, row)),
   );
 }

@@ -1,4 +1,5 @@
 /** The door of the tables: what is read and written of each, with its queries. */
+import { ledgerDays } from './accounts.ts';
 import { agents, agentVersions } from './agents.ts';
 import { approvals } from './approvals.ts';
 import { budgets } from './budgets.ts';
@@ -9,11 +10,13 @@ import { keySecrets } from './key-secrets.ts';
 import { apiKeys } from './keys.ts';
 import { workers } from './queue.ts';
 import { ledgerEntries, reservations } from './reservations.ts';
+import { jobs, removals } from './retention.ts';
 import { runEvents } from './run-events.ts';
 import { runs } from './runs.ts';
 import { sessions } from './sessions.ts';
 
-export { getAgent, listAgents, putAgent } from './agents.ts';
+export { spentSoFar, usage } from './accounts.ts';
+export { deleteAgent, getAgent, listAgents, putAgent } from './agents.ts';
 export {
   answerApproval,
   approvalToRow,
@@ -22,7 +25,7 @@ export {
   insertApprovals,
   listApprovals,
 } from './approvals.ts';
-export { insertBudgets, listBudgets, lockBudgets, scopeText, updateBudgets } from './budgets.ts';
+export { insertBudgets, listBudgets, lockBudgets, readBudgets, scopeText, updateBudgets } from './budgets.ts';
 export { type ClaimRow, insertClaims, selectClaims } from './claims.ts';
 export { closeSession } from './closing.ts';
 export { decisionToRow, insertDecisions, listDecisions } from './decisions.ts';
@@ -37,6 +40,7 @@ export {
 } from './definitions.ts';
 export { listKeySecrets, putKey, settleKeySecrets } from './key-secrets.ts';
 export { getKey, listKeys, revokeKey } from './keys.ts';
+export { measure } from './measures.ts';
 export { cancelRequest, claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker } from './queue.ts';
 export {
   type EntryRow,
@@ -49,6 +53,22 @@ export {
   lockReservations,
   updateReservations,
 } from './reservations.ts';
+export {
+  claimJob,
+  countAged,
+  countIdleSessions,
+  endRemoval,
+  foldEntries,
+  listIdleSessions,
+  listRemovals,
+  listTenants,
+  prune,
+  pruneWorkers,
+  releaseJob,
+  removeSession,
+  removeSome,
+  wantSessionRemoved,
+} from './retention.ts';
 export { type EventRow, insertEvents, readEvents } from './run-events.ts';
 export {
   getRun,
@@ -74,10 +94,13 @@ export const tables = [
   budgets,
   definitions,
   idempotencyKeys,
+  jobs,
   keySecrets,
+  ledgerDays,
   ledgerEntries,
   nodes,
   policyDecisions,
+  removals,
   reservations,
   runEvents,
   runs,

@@ -1,6 +1,6 @@
 import type { RunId, TenantId } from '@nexus-agent/protocol';
 import { sql } from 'kysely';
-import type { DecisionRow, RunRow, SignOfLife } from '#storage/contract';
+import type { ClaimedRun, DecisionRow, SignOfLife } from '#storage/contract';
 import { change, databaseNow, defineTable, json, type Program, parseNullable, queriesOn, run, together } from '#storage/program';
 import { decisionToRow, insertDecisions } from './decisions.ts';
 import { runFromRow, runs } from './runs.ts';
@@ -10,7 +10,7 @@ import { pickInTurn } from './turns.ts';
 /** Workers and until when they hold their runs. `runs` is the queue itself. */
 export const workers = defineTable('workers', { worker_id: 'text', expires_at: 'int', lease_ms: 'int', live_runs: 'int' });
 
-const { statement } = queriesOn(runs, workers);
+const { statement, query } = queriesOn(runs, workers);
 
 interface WorkerParams extends Record<string, string | number> {
   worker: string;
@@ -160,13 +160,34 @@ export function* claimRuns(
   worker: string,
   limit: number,
   { restMs, after }: { readonly restMs: number; readonly after: string },
-): Program<{ readonly runs: readonly RunRow[]; readonly after: string }> {
+): Program<{ readonly runs: readonly ClaimedRun[]; readonly after: string }> {
   const now = yield* databaseNow();
   const owners = yield* run(lostWorkers, { now, latest: now + clockToleranceMs });
   const lost = owners.flatMap(({ owner }) => (owner === null ? [] : [owner]));
   const picked = yield* pickInTurn({ lost, due: now - restMs, limit, after });
+  const lostAt = lost.length === 0 ? new Map<string, number>() : yield* leaseEnds(lost, picked.keys);
   const taken = yield* together(picked.keys.map(({ tenant_id, run_id }) => run(takeRun, { tenant: tenant_id, id: run_id, worker, now })));
-  return { runs: taken.flat().map(runFromRow), after: picked.after };
+  const claimed = taken.flat().map((row) => ({ ...runFromRow(row), lostAt: lostAt.get(row.run_id) ?? null }));
+  return { runs: claimed, after: picked.after };
+}
+
+/** When the leases ended under which these were held; one that was given up has no end. */
+function* leaseEnds(lost: readonly string[], keys: readonly { readonly run_id: string }[]): Program<Map<string, number>> {
+  if (keys.length === 0) return new Map();
+  const rows = yield* query(({ db }) =>
+    db
+      .selectFrom('runs')
+      .innerJoin('workers', 'workers.worker_id', 'runs.lease_owner')
+      .select(['run_id', 'expires_at'])
+      .where('lease_owner', 'in', [...lost])
+      .where('expires_at', '>', 0)
+      .where(
+        'run_id',
+        'in',
+        keys.map((key) => key.run_id),
+      ),
+  );
+  return new Map(rows.map((row) => [row.run_id, row.expires_at]));
 }
 
 const lockRun = statement('lock_run', ({ db, dialect }, params: { tenant: string; id: string }) =>

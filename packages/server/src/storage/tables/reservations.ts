@@ -1,6 +1,6 @@
-import type { RunId, TenantId } from '@nexus-agent/protocol';
+import type { BudgetAmounts, RunId, TenantId } from '@nexus-agent/protocol';
 import { sql } from 'kysely';
-import type { LedgerEntry, ReservationRow } from '#ledger';
+import type { LedgerEntry, ReservationRow, Subject } from '#ledger';
 import type { PageOf, PageRequest } from '#storage/contract';
 import {
   beyond,
@@ -28,6 +28,7 @@ export const reservations = defineTable('reservations', {
   run_id: 'text?',
   state: 'text',
   amounts: 'text',
+  subject: 'text?',
   budget_rows: 'text',
   granted_tokens: 'int?',
   granted_wall_ms: 'int?',
@@ -41,8 +42,20 @@ export const ledgerEntries = defineTable('ledger_entries', {
   kind: 'text',
   reservation_id: 'text',
   run_id: 'text?',
-  amounts: 'text',
+  session_id: 'text?',
+  user_name: 'text?',
+  project: 'text?',
+  agent: 'text?',
+  model: 'text?',
+  /** The UTC day that it counts in. */
+  day: 'text',
+  cost_micro_usd: 'int',
+  tokens: 'int',
+  tool_calls: 'int',
+  wall_ms: 'int',
   budget_rows: 'text',
+  /** Its amounts are in the sums of its day. */
+  folded: 'int',
   at: 'int',
 });
 type Stored = Row<typeof reservations>;
@@ -54,6 +67,7 @@ function reservationFromRow(row: Stored): ReservationRow {
     runId: row.run_id,
     state: row.state as ReservationRow['state'],
     amounts: parse(row.amounts),
+    subject: parseNullable<Subject>(row.subject),
     rows: parse(row.budget_rows),
     grantedTokens: row.granted_tokens,
     grantedWallMs: row.granted_wall_ms,
@@ -70,6 +84,7 @@ function reservationToRow(tenantId: string, reservation: ReservationRow): Stored
     run_id: reservation.runId,
     state: reservation.state,
     amounts: json(reservation.amounts),
+    subject: jsonNullable(reservation.subject),
     budget_rows: json(reservation.rows),
     granted_tokens: reservation.grantedTokens,
     granted_wall_ms: reservation.grantedWallMs,
@@ -79,27 +94,45 @@ function reservationToRow(tenantId: string, reservation: ReservationRow): Stored
   };
 }
 
+function amountsOf(row: EntryRow): BudgetAmounts {
+  const all = { costMicroUsd: row.cost_micro_usd, tokens: row.tokens, toolCalls: row.tool_calls, wallMs: row.wall_ms };
+  return Object.fromEntries(Object.entries(all).filter(([, amount]) => amount !== 0));
+}
+
 function entryFromRow(row: EntryRow): LedgerEntry & { entryId: string; at: number } {
   return {
     entryId: row.entry_id,
     kind: row.kind as LedgerEntry['kind'],
     reservationId: row.reservation_id,
     runId: row.run_id,
-    amounts: parse(row.amounts),
+    amounts: amountsOf(row),
+    subject: { session: row.session_id, user: row.user_name, project: row.project, agent: row.agent, model: row.model },
+    day: row.day,
     rows: parse(row.budget_rows),
     at: row.at,
   };
 }
 
 export function entryToRow(tenantId: string, entryId: string, entry: LedgerEntry, at: number): EntryRow {
+  const { amounts, subject } = entry;
   return {
     tenant_id: tenantId,
     entry_id: entryId,
     kind: entry.kind,
     reservation_id: entry.reservationId,
     run_id: entry.runId,
-    amounts: json(entry.amounts),
+    session_id: subject.session,
+    user_name: subject.user,
+    project: subject.project,
+    agent: subject.agent,
+    model: subject.model,
+    day: entry.day,
+    cost_micro_usd: amounts.costMicroUsd ?? 0,
+    tokens: amounts.tokens ?? 0,
+    tool_calls: amounts.toolCalls ?? 0,
+    wall_ms: amounts.wallMs ?? 0,
     budget_rows: json(entry.rows),
+    folded: 0,
     at,
   };
 }

@@ -45,6 +45,8 @@ export const runs = defineTable('runs', {
   cancel_requested: 'text?',
   budget: 'text?',
   trace_id: 'text?',
+  user_name: 'text?',
+  project: 'text?',
   created_at: 'int',
   updated_at: 'int',
 });
@@ -73,6 +75,8 @@ export function runFromRow(row: StoredRun): RunRow {
     cancelRequested: parseNullable(row.cancel_requested),
     budget: parseNullable(row.budget),
     traceId: row.trace_id,
+    user: row.user_name,
+    project: row.project,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
   };
@@ -102,6 +106,8 @@ export function runToRow(run: RunRow): StoredRun {
     cancel_requested: jsonNullable(run.cancelRequested),
     budget: jsonNullable(run.budget),
     trace_id: run.traceId,
+    user_name: storable(run.user, 'user'),
+    project: storable(run.project, 'project'),
     created_at: run.createdAt,
     updated_at: run.updatedAt,
   };

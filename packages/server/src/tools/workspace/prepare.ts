@@ -43,6 +43,20 @@ export async function prepareWorkspace(options: PrepareWorkspaceOptions): Promis
   return path;
 }
 
+/**
+ * Deletes the session's folder, which is away at once and then cleared: links in it are deleted, not followed. What another death left
+ * half cleared goes, too; done again, it does nothing.
+ */
+export async function removeWorkspace({ root, sessionId }: Pick<PrepareWorkspaceOptions, 'root' | 'sessionId'>): Promise<void> {
+  if (!validSessionId.test(sessionId)) throw new NexusError('path_not_allowed', 'the session id cannot name a folder');
+  const removed = join(root, `.removed-${sessionId}`);
+  await rm(removed, { recursive: true, force: true });
+  await rename(join(root, sessionId), removed).catch((error: unknown) => {
+    if (!hasErrorCode(error, 'ENOENT')) throw error;
+  });
+  await rm(removed, { recursive: true, force: true });
+}
+
 async function isPrepared(path: string): Promise<boolean> {
   const stats = await lstat(path).catch((error: unknown) => {
     if (hasErrorCode(error, 'ENOENT')) return undefined;

@@ -1,0 +1,208 @@
+import type { RetentionRow, SessionId, TenantId } from '@nexus-agent/protocol';
+import { type Cancel, type Timers, toTimestamp } from '#core';
+import type { Principal } from '#identity';
+import type { Aged, AgingKind } from '#storage';
+import { type ClearingDependencies, createClearing, type GoOn } from './clearing.ts';
+
+const dayMs = 86_400_000;
+
+export interface RetentionSettings {
+  readonly sessionsDays: number;
+  readonly decisionsDays: number;
+  readonly idempotencyDays: number;
+  readonly reservationsDays: number;
+  readonly ledgerDays: number;
+  readonly balancesDays: number;
+  readonly workersDays: number;
+  readonly intervalMs: number;
+  readonly batchRows: number;
+  readonly pauseMs: number;
+  readonly readersMs: number;
+}
+
+export interface RetentionDependencies extends ClearingDependencies {
+  readonly timers: Pick<Timers, 'every' | 'sleep'>;
+  readonly logger: ClearingDependencies['logger'] & { info(fields: object, message: string): void };
+  readonly metrics: { retentionDeleted(kind: string, count: number): void };
+  readonly settings: RetentionSettings;
+  /** Names this process. */
+  readonly owner: string;
+}
+
+/** What is kept for how long, and its end. */
+export interface Retention {
+  /** What would go now, of the principal's tenant. */
+  preview(principal: Principal): Promise<readonly RetentionRow[]>;
+  /** Deletes it, in steps, until nothing is left or the signal ends it; `more` says where something is left. */
+  prune(principal: Principal, signal: AbortSignal): Promise<readonly RetentionRow[]>;
+}
+
+export interface RetentionJob extends Retention {
+  start(): void;
+  /** Looks at once whether something that was deleted is to be cleared away. */
+  wake(): void;
+  /** Ends between two steps. */
+  stop(): Promise<void>;
+  /** One look at everything, by the one process that has the job. False: another has it. */
+  pass(): Promise<boolean>;
+}
+
+const job = 'retention';
+/** Somebody else may take the job over so long after its holder was last heard of. */
+const jobMs = 60_000;
+/** What is found is counted no further. */
+const maxCount = 10_000;
+/** Sessions are looked at in pages of so many. */
+const sessionPage = 100;
+
+/**
+ * Deletes what is no longer kept. Each step is a small transaction of its own, with a pause after it, so that work goes on beside it, and
+ * leaves everything consistent: whatever ends it in the middle, the next look goes on. One process at a time does it.
+ */
+export function createRetention(dependencies: RetentionDependencies): RetentionJob {
+  const { store, clock, timers, logger, metrics, settings, owner } = dependencies;
+  const { batchRows, pauseMs } = settings;
+  const stopping = new AbortController();
+  let cancel: Cancel | undefined;
+  let running: Promise<unknown> | undefined;
+  let again = false;
+  const clearRemovals = createClearing(dependencies);
+
+  const kinds: readonly (readonly [AgingKind, number])[] = [
+    ['decisions', settings.decisionsDays],
+    ['idempotencyKeys', settings.idempotencyDays],
+    ['reservations', settings.reservationsDays],
+    ['ledgerEntries', settings.ledgerDays],
+    ['idleBalances', settings.balancesDays],
+  ];
+  const beforeOf = (days: number) => clock.now() - days * dayMs;
+
+  /** Repeats a step until it has no more to do; how much it did. */
+  async function inSteps(step: () => Promise<number>, goOn: GoOn): Promise<number> {
+    let done = 0;
+    for (;;) {
+      const now = await step();
+      done += now;
+      if (now < batchRows || !(await goOn())) return done;
+    }
+  }
+
+  async function removeIdle(tenantId: TenantId, goOn: GoOn): Promise<number> {
+    if (settings.sessionsDays === 0) return 0;
+    const before = beforeOf(settings.sessionsDays);
+    let removed = 0;
+    for (let after: SessionId | undefined; ; ) {
+      const found = await store.listIdleSessions(tenantId, before, { limit: sessionPage, ...(after === undefined ? {} : { after }) });
+      for (const sessionId of found) {
+        if ((await store.removeSession(tenantId, sessionId, before)) === 'removed') removed += 1;
+        if (!(await goOn())) return removed;
+      }
+      after = found.at(-1);
+      if (found.length < sessionPage) return removed;
+    }
+  }
+
+  async function pruneTenant(tenantId: TenantId, goOn: GoOn): Promise<Map<string, number>> {
+    const done = new Map<string, number>([['sessions', await removeIdle(tenantId, goOn)]]);
+    // Days that are over; entries are deleted once they are in the sums of theirs.
+    const today = toTimestamp(clock.now()).slice(0, 10);
+    await inSteps(() => store.foldEntries(tenantId, today, batchRows), goOn);
+    for (const [kind, keepDays] of kinds) {
+      if (keepDays === 0 || !(await goOn())) continue;
+      done.set(kind, await inSteps(() => store.prune(tenantId, kind, beforeOf(keepDays), batchRows), goOn));
+    }
+    for (const [kind, count] of done) if (count > 0) metrics.retentionDeleted(kind, count);
+    return done;
+  }
+
+  /** Rests; false when it is time to end. */
+  async function rest(signal: AbortSignal): Promise<boolean> {
+    await timers.sleep(pauseMs, signal).catch(() => undefined); // the signal says it, too
+    return !signal.aborted;
+  }
+
+  async function pass(): Promise<boolean> {
+    if (!(await store.claimJob(job, owner, jobMs))) return false;
+    let heldUntil = clock.monotonic() + jobMs / 2;
+    let held = true;
+    const goOn = async () => {
+      if (!(await rest(stopping.signal))) return false;
+      if (clock.monotonic() < heldUntil) return held;
+      held = await store.claimJob(job, owner, jobMs);
+      heldUntil = clock.monotonic() + jobMs / 2;
+      return held;
+    };
+    try {
+      await clearRemovals(goOn);
+      const total: Record<string, number> = {};
+      for (const tenantId of await store.listTenants()) {
+        if (!(await goOn())) return true;
+        for (const [kind, count] of await pruneTenant(tenantId, goOn)) total[kind] = (total[kind] ?? 0) + count;
+      }
+      if (settings.workersDays > 0)
+        total.workers = await inSteps(() => store.pruneWorkers(beforeOf(settings.workersDays), batchRows), goOn);
+      const gone = Object.fromEntries(Object.entries(total).filter(([, count]) => count > 0));
+      if (Object.keys(gone).length > 0) logger.info({ gone }, 'what is no longer kept was deleted');
+      return true;
+    } finally {
+      await store.releaseJob(job, owner).catch(() => undefined); // it ends by itself
+    }
+  }
+
+  function look(): void {
+    if (running !== undefined) {
+      again = true;
+      return;
+    }
+    running = pass()
+      .catch((error: unknown) => logger.error({ err: error }, 'what is no longer kept could not be deleted; it is tried again'))
+      .finally(() => {
+        running = undefined;
+        if (again && !stopping.signal.aborted) {
+          again = false;
+          look();
+        }
+      });
+  }
+
+  const row = (kind: RetentionRow['kind'], keepDays: number, { count, oldest }: Aged, more: boolean): RetentionRow => ({
+    kind,
+    keepDays,
+    count,
+    more,
+    ...(oldest === null ? {} : { oldest: toTimestamp(oldest) }),
+  });
+  const kept: Aged = { count: 0, oldest: null };
+
+  async function preview({ tenantId }: Principal): Promise<readonly RetentionRow[]> {
+    const { sessionsDays } = settings;
+    const sessions = sessionsDays === 0 ? kept : await store.countIdleSessions(tenantId, beforeOf(sessionsDays), maxCount);
+    const rows = [row('sessions', sessionsDays, sessions, sessions.count >= maxCount)];
+    for (const [kind, keepDays] of kinds) {
+      const aged = keepDays === 0 ? kept : await store.countAged(tenantId, kind, beforeOf(keepDays), maxCount);
+      rows.push(row(kind, keepDays, aged, aged.count >= maxCount));
+    }
+    return rows;
+  }
+
+  return {
+    preview,
+    async prune(principal, signal) {
+      const ended = AbortSignal.any([signal, stopping.signal]);
+      const done = await pruneTenant(principal.tenantId, () => rest(ended));
+      await clearRemovals(() => rest(ended));
+      return (await preview(principal)).map((left) => ({ ...left, count: done.get(left.kind) ?? 0, more: left.count > 0 }));
+    },
+    pass,
+    start() {
+      cancel ??= timers.every(settings.intervalMs, look);
+    },
+    wake: look,
+    async stop() {
+      cancel?.();
+      cancel = undefined;
+      stopping.abort();
+      await running;
+    },
+  };
+}

@@ -1,0 +1,59 @@
+import type { SessionId, TenantId } from '@nexus-agent/protocol';
+
+/** What goes by its age, row by row. What is still needed stays, however old: see `prune`. */
+export type AgingKind = 'decisions' | 'idempotencyKeys' | 'reservations' | 'ledgerEntries' | 'idleBalances';
+
+/** What is left of something that was deleted, and is still to go in steps. */
+export interface Removal {
+  readonly tenantId: TenantId;
+  /** `run`: its journal, approvals and closed reservations. `session`: its files. `wanted`: a session that is deleted once its runs have ended. */
+  readonly kind: 'run' | 'session' | 'wanted';
+  readonly id: string;
+}
+
+export interface Aged {
+  /** Counted up to the limit that was given. */
+  readonly count: number;
+  /** When the oldest of them came to be; null where that is not kept. */
+  readonly oldest: number | null;
+}
+
+/** Deletes what is no longer kept, in bounded steps, each a transaction of its own that leaves the rest consistent. */
+export interface RetentionStore {
+  /** Takes or renews the right to do a job until `ttlMs` from now, by the database's clock. False while another has it. */
+  claimJob(name: string, owner: string, ttlMs: number): Promise<boolean>;
+  /** Gives it up, so that another need not wait. */
+  releaseJob(name: string, owner: string): Promise<void>;
+  /** Every tenant that has anything. */
+  listTenants(): Promise<readonly TenantId[]>;
+  /** Sessions in which nothing has happened since then, with no run that has not ended; after `after` in the order of their ids. */
+  listIdleSessions(
+    tenantId: TenantId,
+    before: number,
+    page: { readonly limit: number; readonly after?: string },
+  ): Promise<readonly SessionId[]>;
+  countIdleSessions(tenantId: TenantId, before: number, limit: number): Promise<Aged>;
+  /**
+   * The session, its runs and their balances are gone for whoever looks, and what is left of them is noted as removals. `busy`: a run has
+   * not ended, something is reserved, or, with `idleBefore`, something has happened since.
+   */
+  removeSession(tenantId: TenantId, sessionId: SessionId, idleBefore?: number): Promise<'removed' | 'busy' | 'not_found'>;
+  /** Notes that a session is to be deleted once that can be. */
+  wantSessionRemoved(tenantId: TenantId, sessionId: SessionId): Promise<void>;
+  /** Those noted before then, oldest first. */
+  listRemovals(before: number, limit: number): Promise<readonly Removal[]>;
+  /** Deletes up to `limit` rows of a run; false when nothing is left. */
+  removeSome(removal: Removal, limit: number): Promise<boolean>;
+  endRemoval(removal: Removal): Promise<void>;
+  /** Adds up to `limit` entries of days before `day` to the sums of their days; how many. The books stay as they are. */
+  foldEntries(tenantId: TenantId, day: string, limit: number): Promise<number>;
+  /**
+   * Deletes up to `limit` of what is older; how many. Never what belongs to a run that has not ended, an open reservation, an entry that
+   * is not in the sums of its day or whose run is there, or a balance that somebody set a limit for.
+   */
+  prune(tenantId: TenantId, kind: AgingKind, before: number, limit: number): Promise<number>;
+  /** What `prune` would delete. */
+  countAged(tenantId: TenantId, kind: AgingKind, before: number, limit: number): Promise<Aged>;
+  /** Rows of processes that have long ended; how many. */
+  pruneWorkers(before: number, limit: number): Promise<number>;
+}

@@ -1,0 +1,90 @@
+import type { BudgetScopeKind, BudgetUnit } from '@nexus-agent/protocol';
+import { sql } from 'kysely';
+import { periodAt } from '#ledger';
+import type { BudgetUse, Measures } from '#storage/contract';
+import { type Program, queriesOn, together } from '#storage/program';
+import { approvals } from './approvals.ts';
+import { budgets } from './budgets.ts';
+import { runs } from './runs.ts';
+
+const { query } = queriesOn(runs, approvals, budgets);
+
+interface UseRow {
+  readonly scope_kind: string;
+  readonly unit: string;
+  readonly used: string;
+  readonly count: number;
+  readonly largest: number;
+}
+
+/** Each reads an index that is as small as the work at hand, or as what people have limited. */
+export function* measure(nowMs: number): Program<Measures> {
+  const [open, [due], [pending], uses] = yield* together([openRuns(), dueRuns(nowMs), pendingApprovals(), budgetUses(nowMs)]);
+  const runsOf = (status: string) => open.find((row) => row.status === status)?.count ?? 0;
+  return {
+    runs: { queued: runsOf('queued'), running: runsOf('running'), waiting: runsOf('waiting') },
+    due: { count: due?.count ?? 0, since: due?.since ?? null },
+    approvalsWaiting: pending?.count ?? 0,
+    budgets: uses.map((row) => ({
+      scope: row.scope_kind as BudgetScopeKind, // written by scopeKey
+      unit: row.unit as BudgetUnit, // as above
+      used: row.used as BudgetUse['used'], // from the query
+      count: row.count,
+      largest: row.largest,
+    })),
+  };
+}
+
+function openRuns(): Program<readonly { status: string; count: number }[]> {
+  return query(({ db }) =>
+    db
+      .selectFrom('runs')
+      .select((eb) => ['status', eb.fn.countAll<number>().as('count')])
+      .where('status', 'in', [sql.lit('queued'), sql.lit('running'), sql.lit('waiting')])
+      .groupBy('status'),
+  );
+}
+
+function dueRuns(nowMs: number): Program<readonly { count: number; since: number | null }[]> {
+  return query(({ db }) =>
+    db
+      .selectFrom('runs')
+      .select((eb) => [eb.fn.countAll<number>().as('count'), eb.fn.min('due_at').as('since')])
+      .where('due_at', '<=', nowMs)
+      .where('status', '=', 'queued'),
+  );
+}
+
+function pendingApprovals(): Program<readonly { count: number }[]> {
+  return query(({ db }) =>
+    db
+      .selectFrom('approvals')
+      .select((eb) => eb.fn.countAll<number>().as('count'))
+      .where('status', '=', sql.lit('pending')),
+  );
+}
+
+function budgetUses(nowMs: number): Program<readonly UseRow[]> {
+  const current = sql`(budget_window = 'total' or period = case budget_window when 'day' then ${periodAt('day', nowMs)} else ${periodAt('month', nowMs)} end)`;
+  const share = sql`case when limit_amount = 0 then 1.0 else (case when ${current} then spent else 0 end + reserved) * 1.0 / limit_amount end`;
+  return query(({ db }) =>
+    db
+      .selectFrom(
+        sql<{ scope_kind: string; unit: string; share: number }>`(
+          select case substr(scope, 1, 4) when 'tena' then 'tenant' when 'proj' then 'project' when 'agen' then 'agent' else 'user' end as scope_kind,
+            unit, ${share} as share from budgets
+          where limit_amount is not null and substr(scope, 1, 4) not in ('run:', 'sess')
+        )`.as('limits'),
+      )
+      .select((eb) => [
+        'scope_kind',
+        'unit',
+        sql<string>`case when share < 0.5 then 'under_half' when share < 0.8 then 'under_80' when share < 1 then 'under_100' else 'exhausted' end`.as(
+          'used',
+        ),
+        eb.fn.countAll<number>().as('count'),
+        sql<number>`cast(max(share) as double precision)`.as('largest'),
+      ])
+      .groupBy(['scope_kind', 'unit', 'used']),
+  );
+}
