@@ -48,7 +48,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   return {
     async listen() {
       if (!loopback) await requireActiveKey(services.keys, { host: config.host, nowMs: clock.now() });
-      listening = await listen(app, { ...config, loopback, requestTimeoutMs: limits.requestTimeoutMs }, logger);
+      listening = await listen(app, { ...config, loopback, limits }, logger);
       return { url: listening.url, port: listening.port };
     },
     async close(endStreams, drained) {
