@@ -372,4 +372,18 @@ export const serviceMutants: readonly Mutant[] = [
     by: "files.length === 0 && again === 'always' &&",
     tests: definitionTests,
   },
+  {
+    bug: 'context: a request that is larger than what may be asked in a minute is tried again and again',
+    file: `${server}/llm/dialects/overflow.ts`,
+    replace: 'return tooLargeForRate.test(message) ? told() : null;',
+    by: 'return null;',
+    tests: [`${server}/llm/dialects/overflow.test.ts`],
+  },
+  {
+    bug: 'context: a model that is not served takes the others of its list with it',
+    file: `${server}/llm/catalogue.ts`,
+    replace: 'if (found.length === 0 && fault !== undefined) throw fault.error;',
+    by: 'if (fault !== undefined) throw fault.error;',
+    tests: [`${server}/llm/service.test.ts`],
+  },
 ];
