@@ -117,7 +117,7 @@ export function describeRetention(subject: StoreSubject, open: () => Promise<Sto
       expect(await store.removeSession(tenantId, sessionId, Date.now() - day)).toBe('busy');
       // Of a resume and a deletion that race, one wins.
       const [requeued, removed] = await Promise.all([store.requeueRun(tenantId, runId), (await open()).removeSession(tenantId, sessionId)]);
-      expect([requeued, removed]).toEqual(requeued ? [true, 'busy'] : [false, 'removed']);
+      expect([requeued, removed]).toEqual(requeued ? ['requeued', 'busy'] : [false, 'removed']);
       expect((await store.getSession(tenantId, sessionId)) === null).toBe(!requeued);
     });
 
