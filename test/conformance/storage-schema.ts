@@ -22,6 +22,7 @@ export function describeSchema(name: StoreSubject['name']): void {
         { version: 2 },
         { version: 3 },
         { version: 4 },
+        { version: 5 },
         { version: 6 },
       ]);
       const session = sessionRow(newTenant());

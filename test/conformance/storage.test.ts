@@ -4,6 +4,7 @@ import { postgresSubject, type StoreSubject, sqliteSubject } from '../support/st
 import { verifies } from '../support/verifies.ts';
 import { describeClocks } from './storage-clocks.ts';
 import { describeDefinitions } from './storage-definitions.ts';
+import { describeFileStore } from './storage-files.ts';
 import { describeLedgerStore } from './storage-ledger.ts';
 import { describeLocks } from './storage-locks.ts';
 import { describeLedgerProcesses } from './storage-processes.ts';
@@ -29,6 +30,7 @@ function describeOn(subject: StoreSubject, fresh: () => Promise<StoreSubject>): 
     describeSessionLog(open);
     describeResourceStore(open);
     describeDefinitions(open, fresh);
+    describeFileStore(open);
     describeLedgerStore(subject, open);
     describeLedgerProcesses(subject, open);
     describeLocks(subject, open);
