@@ -23,7 +23,7 @@ export const house: Readonly<Record<string, Module>> = {
   core: { layer: 0 },
   telemetry: { layer: 1 },
   ledger: { layer: 1 },
-  storage: { layer: 1, knows: ['ledger'], rooms: ['contract', 'program', 'tables', 'commit'], drivers: ['drivers'] },
+  storage: { layer: 1, knows: ['ledger'], rooms: ['contract', 'program', 'tables', 'commit'], drivers: ['drivers', 'blobs'] },
   bus: { layer: 1, drivers: ['drivers'] },
   identity: { layer: 2 },
   budget: { layer: 2 },

@@ -1,12 +1,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { TenantId } from '@nexus-agent/protocol';
-import pg from 'pg';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { initial, tables } from '../../packages/server/src/storage/testing/index.ts';
 import { acquirePostgres } from '../support/postgres.ts';
+import { execute } from '../support/sql.ts';
 import { type DatabaseLocation, newTenant, openTestStore, type StoreSubject, sessionRow } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
 
@@ -91,24 +90,6 @@ async function emptyDatabase(name: StoreSubject['name']): Promise<DatabaseLocati
   if ('reason' in postgres) throw new Error(postgres.reason);
   onTestFinished(() => postgres.close());
   return { url: postgres.url };
-}
-
-async function execute({ url, dataDir = '' }: DatabaseLocation, sql: string): Promise<unknown[]> {
-  if (url === undefined) {
-    const database = new DatabaseSync(join(dataDir, 'nexus.db'));
-    try {
-      return database.prepare(sql).all();
-    } finally {
-      database.close();
-    }
-  }
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  try {
-    return (await client.query(sql)).rows;
-  } finally {
-    await client.end();
-  }
 }
 
 async function columnsOf(location: DatabaseLocation, table: string): Promise<string[]> {

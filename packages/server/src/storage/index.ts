@@ -35,5 +35,6 @@ export type {
   Store,
   StoredEvent,
 } from '#storage/contract';
+export { readBlob } from './read-blob.ts';
 export { createSharedClock, type SharedClock } from './shared-clock.ts';
 export { viewPage } from './view-page.ts';

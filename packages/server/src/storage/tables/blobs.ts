@@ -48,9 +48,14 @@ export function* finishBlob({ tenantId, sha256, bytes }: Blob, maxTenantBytes: n
   if (!isNew) return true;
   if ((yield* change(countBlob, { tenant: tenantId, bytes, most: maxTenantBytes })) > 0) return true;
   yield* change(forgetBlob, { tenant: tenantId, sha256 });
+  yield* change(forgetPieces, { tenant: tenantId, sha256 });
   return false;
 }
 
 const forgetBlob = statement('forget_blob', ({ db }, params: { tenant: string; sha256: string }) =>
   db.deleteFrom('blobs').where('tenant_id', '=', params.tenant).where('sha256', '=', params.sha256),
+);
+
+const forgetPieces = statement('forget_blob_pieces', ({ db }, params: { tenant: string; sha256: string }) =>
+  db.deleteFrom('blob_pieces').where('tenant_id', '=', params.tenant).where('sha256', '=', params.sha256),
 );
