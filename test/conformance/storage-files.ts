@@ -174,7 +174,9 @@ export function describeFileStore(open: () => Promise<Store>): void {
       await commit(tree, [write('a', '1')], first.runId);
       await commit(tree, [write('a', '2')], first.runId);
       await commit(tree, [write('a', '3')], second.runId);
-      expect((await store.listFileVersions(tenantId, treeId, first.runId)).map(({ version }) => version)).toEqual([2, 3]);
+      const last = `call_${calls}`;
+      expect(await store.listFileVersions(tenantId, treeId, [last, `call_${calls - 1}`, 'call_none'])).toEqual([3, 4]);
+      expect(await store.listFileVersions(tenantId, 'ses_other', [last])).toEqual([]);
       expect(await store.firstFileVersionSince(tenantId, treeId, first)).toBe(2);
       expect(await store.firstFileVersionSince(tenantId, treeId, second)).toBe(4);
       expect(await store.firstFileVersionSince(tenantId, treeId, runRow(tenantId, { sessionId, createdAt: 3_000 }))).toBeNull();

@@ -1,5 +1,4 @@
 import { hostname } from 'node:os';
-import { join } from 'node:path';
 import { type Api, createApi } from '#api';
 import type { NexusConfig } from '#apps/config';
 import { createReservationSweeper } from '#budget';
@@ -23,7 +22,7 @@ import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
 import { createSharedClock, type SharedClock, type Store } from '#storage';
 import { openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
-import { createFixedSource, createSandbox, createSessionFolders, createToolService, createWorkspaces, type Tool } from '#tools';
+import { createFixedSource, createSandbox, createToolService, type Tool } from '#tools';
 import { createBuiltinTools } from '#tools/sources';
 import { agentFolder, parseAgents } from './agent-folder.ts';
 import { builtInAgent, defaultAgentName, greeting } from './built-in-agent.ts';
@@ -35,6 +34,7 @@ import { egressOptions } from './egress.ts';
 import { setUpModels } from './models.ts';
 import { policyFolder } from './policy-folder.ts';
 import { proxyFor } from './proxy.ts';
+import { type OpenedFiles, openFiles } from './session-files.ts';
 
 export interface AllInOneOptions {
   readonly config: NexusConfig;
@@ -124,6 +124,8 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       );
     }
     const store = logCommits(options.wrapStore?.(opened) ?? opened, logger);
+    const files = await openFiles({ config, store, clock, timers: systemTimers, logger });
+    closers.push(() => files.close());
     const bus = await openBusOf(busKind(config), (error) => logger.warn({ err: error }, 'the bus lost its server'));
     closers.push(() => bus.close());
     const configured = options.models === undefined ? await setUpModels(config, clock) : null;
@@ -132,7 +134,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     if (models === null) throw new NexusError('internal', 'there are no models');
 
     const app = assemble({
-      ...{ options, config, clock, ids, logger, store, bus, secrets, models, closers },
+      ...{ options, config, clock, ids, logger, store, files, bus, secrets, models, closers },
     });
     const definitions = await openDefinitions({
       ...{ store: opened, clock, logger, policy: app.policy },
@@ -198,6 +200,7 @@ interface Parts {
   readonly ids: IdSource;
   readonly logger: Logger;
   readonly store: Store;
+  readonly files: OpenedFiles;
   readonly bus: Bus;
   readonly secrets: KeySecrets;
   readonly models: { readonly llm: ModelService; readonly defaultModels: readonly string[] };
@@ -205,7 +208,7 @@ interface Parts {
 }
 
 /** Joins what was opened into the engine. */
-function assemble({ options, config, clock, ids, logger, store, bus, secrets, models, closers }: Parts) {
+function assemble({ options, config, clock, ids, logger, store, files, bus, secrets, models, closers }: Parts) {
   const metrics = createMetrics(clock);
   closers.push(() => metrics.close());
   metrics.observeApprovalsWaiting(
@@ -223,20 +226,16 @@ function assemble({ options, config, clock, ids, logger, store, bus, secrets, mo
   closers.push(() => sandbox.close());
   const builtin = createBuiltinTools({
     sandbox,
-    workspaces: createWorkspaces({ limits: workspaceLimits(config) }),
+    workspaces: files.workspaces,
     http: { ...config.httpFetch, ...egressOptions(config.httpFetch.allowPrivate) },
   });
+  const { files: _files, ...toolLimits } = config.tools;
   const tools = createToolService({
     sources: [createFixedSource([...builtin, ...(options.tools ?? [])])],
     clock,
     timers: systemTimers,
-    workspaceOf: createSessionFolders({
-      root: join(config.dataDir, 'workspaces'),
-      seedFrom: config.workspaceSeed,
-      maxSeedBytes: config.workspace.maxSeedBytes,
-      maxSeedFiles: config.workspace.maxSeedFiles,
-    }),
-    ...config.tools,
+    folders: files.folders,
+    ...toolLimits,
     onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
   });
   closers.push(() => tools.close());
@@ -316,11 +315,6 @@ function storeOptions({ databaseUrl, dataDir, sqlite, postgres, storage }: Nexus
 function sandboxOptions({ sandbox }: NexusConfig) {
   const { maxThreads, maxQueued, idleMs, ...limits } = sandbox;
   return { limits, maxQueued, idleMs, ...(maxThreads === undefined ? {} : { maxThreads }) };
-}
-
-function workspaceLimits({ workspace }: NexusConfig) {
-  const { maxBytes, maxFiles, maxFileBytes, maxVisited } = workspace;
-  return { maxWorkspaceBytes: maxBytes, maxWorkspaceFiles: maxFiles, maxFileBytes, maxVisited };
 }
 
 const defaultTenant = 'default' as Parameters<Store['listApprovals']>[0]; // the tenant of the local operator

@@ -96,7 +96,7 @@ export function createStore(dependencies: StoreDependencies): Store {
     listFiles: (tenantId, treeId, range, page) => read(() => listFiles(tenantId, treeId, range, page)),
     listRemovedFiles: (tenantId, treeId, range, page) => read(() => listRemovedFiles(tenantId, treeId, range, page)),
     getFile: (tenantId, treeId, path, version) => read(() => getFile(tenantId, treeId, path, version)),
-    listFileVersions: (tenantId, treeId, runId) => read(() => listFileVersions(tenantId, treeId, runId)),
+    listFileVersions: (tenantId, treeId, callIds) => read(() => listFileVersions(tenantId, treeId, callIds)),
     firstFileVersionSince: (tenantId, treeId, run) => read(() => firstFileVersionSince(tenantId, treeId, run)),
 
     hasBlob: (tenantId, sha256) => read(() => hasBlob(tenantId, sha256)),

@@ -4,6 +4,7 @@ import { type CreateOptions, claimOf, idempotencyConflict, type Principal } from
 import { startRunSpan } from '#runs/drive';
 import { fold, forkEvents, readJournal, type Transcripts, toJournalEvent } from '#runs/journal';
 import type { RunRow, SessionRow } from '#storage';
+import { filesAsOf } from './fork-files.ts';
 import { mayStart } from './may-start.ts';
 import { inputParts, newRun, runLimits, sessionClosed } from './rows.ts';
 import type { StartDependencies } from './start-run.ts';
@@ -45,10 +46,12 @@ export async function forkRun(
     ...(request.input === undefined ? {} : { input: inputParts({ input: request.input }) }),
     principal: principal.id,
     forkOf: { runId: original.runId, afterSeq },
+    filesOf: runId,
     traceparent,
     decision: decision.record,
   });
-  const { events } = forkEvents(journal, created, request.afterSeq);
+  const { events, afterSeq } = forkEvents(journal, created, request.afterSeq);
+  const files = await filesAsOf(engine.store, original, journal, afterSeq);
   const row = newRun(engine, session, agent, runId, { model, budget: request.budget, traceId });
   const result = await engine.store.commit({
     tenantId,
@@ -59,6 +62,7 @@ export async function forkRun(
     ledger: runLimits(runId, request.budget, agent.definition.budget),
     decisions: [decision.row],
     events,
+    ...(files === null ? {} : { copyFiles: { sessionId: session.sessionId, from: files, to: runId } }),
   });
   if (result.type === 'duplicate') {
     if (!result.sameRequest) throw idempotencyConflict();

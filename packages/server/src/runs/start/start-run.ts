@@ -202,6 +202,7 @@ async function writeOwned(
   const newest = reading.runs.at(-1);
   const created = { ...draft.created, history: newest === undefined ? [] : [newest.runId], reading };
   const context = await createRunContext(engine, agents, transcripts, {
+    filesOf: undefined,
     row: queued,
     session,
     principal: principal.id,

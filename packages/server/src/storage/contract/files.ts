@@ -74,12 +74,8 @@ export interface FileStore {
   /** Paths that had a file after `after` and have none in the version that is read. */
   listRemovedFiles(tenantId: TenantId, treeId: string, range: FileRange, page: PageRequest): Promise<PageOf<string>>;
   getFile(tenantId: TenantId, treeId: string, path: string, version: number): Promise<FileRow | null>;
-  /** The versions that calls of a run made. */
-  listFileVersions(
-    tenantId: TenantId,
-    treeId: string,
-    runId: RunId,
-  ): Promise<readonly { readonly callId: string; readonly version: number }[]>;
+  /** The versions that these calls made. */
+  listFileVersions(tenantId: TenantId, treeId: string, callIds: readonly string[]): Promise<readonly number[]>;
   /** The first version that the run, or one that was created after it, made; null if there is none. */
   firstFileVersionSince(
     tenantId: TenantId,

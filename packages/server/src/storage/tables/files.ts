@@ -221,17 +221,25 @@ export function* listRemovedFiles(tenant: string, tree: string, { after, version
   );
 }
 
-export function* listFileVersions(tenant: string, tree: string, runId: string): Program<readonly { callId: string; version: number }[]> {
-  const rows = yield* query(({ db }) =>
-    db
-      .selectFrom('file_versions')
-      .select(['call_id', 'version'])
-      .where('tenant_id', '=', tenant)
-      .where('tree_id', '=', tree)
-      .where('run_id', '=', runId)
-      .orderBy('version'),
-  );
-  return rows.map(({ call_id, version }) => ({ callId: call_id ?? '', version })); // a run's versions name their calls
+/** So many calls are looked for at a time. */
+const maxCalls = 500;
+
+export function* listFileVersions(tenant: string, tree: string, callIds: readonly string[]): Program<readonly number[]> {
+  const versions: number[] = [];
+  for (let from = 0; from < callIds.length; from += maxCalls) {
+    const some = callIds.slice(from, from + maxCalls);
+    const rows = yield* query(({ db }) =>
+      db
+        .selectFrom('file_versions')
+        .select('version')
+        .where('tenant_id', '=', tenant)
+        .where('tree_id', '=', tree)
+        .where('call_id', 'in', some)
+        .orderBy('version'),
+    );
+    versions.push(...rows.map(({ version }) => version));
+  }
+  return versions;
 }
 
 export function* firstFileVersionSince(

@@ -1,0 +1,97 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { NexusConfig } from '#apps/config';
+import { type Clock, NexusError, type Timers } from '#core';
+import type { BlobStore, Store } from '#storage';
+import { createDatabaseBlobs, createS3Blobs, openFolderBlobs } from '#storage/blobs';
+import type { Logger } from '#telemetry';
+import { createWorkspaces, openSessionFiles, type SessionFiles, type Workspaces } from '#tools';
+
+export interface FileParts {
+  readonly config: NexusConfig;
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly logger: Logger;
+}
+
+export type FileStoreKind = BlobStore['kind'];
+
+/** Where the contents of files are kept. */
+export function fileStoreKind({ tools, databaseUrl }: NexusConfig): FileStoreKind {
+  return tools.files.store ?? (databaseUrl === undefined ? 'folder' : 'database');
+}
+
+/** How long a start waits to hear whether contents can be kept. */
+const startCheckMs = 3_000;
+
+/** Opens what is configured. Throws `config_invalid` for what is missing, and the folder's own fault. */
+export async function openBlobs({ config, store, clock, timers }: Omit<FileParts, 'logger'>): Promise<BlobStore> {
+  const { files } = config.tools;
+  switch (fileStoreKind(config)) {
+    case 'folder':
+      return openFolderBlobs(files.folder ?? join(config.dataDir, 'blobs'));
+    case 'database':
+      return createDatabaseBlobs({ table: store, ...files.database });
+    case 's3': {
+      const { endpoint, bucket, accessKeyId, secretAccessKey, sessionToken, ...rest } = files.s3;
+      if (endpoint === undefined || bucket === undefined || accessKeyId === undefined || secretAccessKey === undefined) {
+        const given = { endpoint, bucket, accessKeyId, secretAccessKey };
+        const missing = Object.entries(given).flatMap(([key, value]) => (value === undefined ? [`tools.files.s3.${key}`] : []));
+        throw new NexusError('config_invalid', `tools.files.store is s3, and there is no ${missing.join(', no ')}`);
+      }
+      const token = sessionToken === undefined ? {} : { sessionToken };
+      return createS3Blobs({ ...rest, endpoint, bucket, accessKeyId, secretAccessKey, ...token, clock, timers });
+    }
+  }
+}
+
+export interface OpenedFiles {
+  readonly blobs: BlobStore;
+  readonly workspaces: Workspaces;
+  readonly folders: SessionFiles;
+  close(): Promise<void>;
+}
+
+/** The files of sessions as tools and the API need them. Says in the log what will not work as it may be meant to. */
+export async function openFiles(parts: FileParts): Promise<OpenedFiles> {
+  const { config, store, clock, timers, logger } = parts;
+  const { maxBytes, maxFiles, maxFileBytes, maxVisited, maxSeedBytes, maxSeedFiles } = config.workspace;
+  const { maxChanged, idleMs } = config.tools.files;
+  const blobs = await openBlobs(parts);
+  if (blobs.kind === 'folder' && config.databaseUrl !== undefined)
+    logger.warn(
+      {},
+      'the files of sessions are kept in a folder of this machine, where other machines do not find them; see tools.files.store',
+    );
+  if (blobs.kind === 's3')
+    await blobs
+      .check(AbortSignal.timeout(startCheckMs))
+      .catch((error: unknown) => logger.error({ err: error }, 'the files of sessions cannot be kept'));
+  const workspaces = createWorkspaces({ maxVisited });
+  const folders = await openSessionFiles({
+    ...{ store, blobs, workspaces, idleMs, clock, timers },
+    root: join(config.dataDir, 'folders'),
+    limits: { maxBytes, maxFiles, maxFileBytes, maxChanged, maxSeedBytes, maxSeedFiles },
+    seedOf: async (tenantId, sessionId) => {
+      // Where versions before this one kept the files of a session, and nobody else does.
+      const former = join(config.dataDir, 'workspaces', tenantId, sessionId);
+      return (await isFolder(former)) ? former : config.workspaceSeed;
+    },
+    onError: (error) => logger.warn({ err: error }, 'a folder of session files could not be tidied up'),
+  });
+  return {
+    ...{ blobs, workspaces, folders },
+    async close() {
+      await folders.close();
+      await blobs.close();
+    },
+  };
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+}
