@@ -45,7 +45,7 @@ export interface Workspaces {
   ): Promise<void>;
   /** Makes room for a file: what is in the way of it goes, whatever it is. */
   clear(root: string, path: string): Promise<void>;
-  /** Removes what is there, with the folders that are empty then. Nothing there is no error. */
+  /** Removes the file there, whatever it is, with the folders that are empty then; a folder in its place stays if anything is in it. */
   remove(root: string, path: string): Promise<void>;
   /** Visits what is below the folder `path`, see {@link walkFolder}. */
   walk(root: string, path: string, options: { readonly recursive: boolean; readonly signal?: AbortSignal }): AsyncGenerator<WalkItem>;
@@ -109,12 +109,17 @@ export function createWorkspaces(options: WorkspacesOptions = {}): Workspaces {
     async remove(root, path) {
       const names = parseWorkspacePath(path);
       for (let depth = names.length; depth > 0; depth--) {
-        const { folder, missing } = await descend(root, names.slice(0, depth - 1), path, options);
+        const descent = await descend(root, names.slice(0, depth - 1), path, options).catch(ignoreObstacle);
+        if (descent === undefined) continue;
+        const { folder, missing } = descent;
         try {
           if (missing.length > 0) continue; // and so is what was in it
           const name = names[depth - 1] ?? '';
-          if (depth === names.length) await removeTree(folder, name);
-          else if (!(await removeEmptyFolder(folder, name))) return;
+          const found = await statEntry(folder, name);
+          if (found?.isDirectory()) {
+            if (!(await removeEmptyFolder(folder, name))) return;
+          } else if (depth < names.length) return;
+          else if (found !== undefined) await removeTree(folder, name);
         } finally {
           await folder.handle.close();
         }
@@ -177,6 +182,12 @@ async function atFile<T>(
   } finally {
     await descent?.folder.handle.close();
   }
+}
+
+/** Behind something that is no folder there is no file. */
+function ignoreObstacle(error: unknown): undefined {
+  if (error instanceof NexusError && (error.code === 'tool_input_invalid' || error.code === 'path_not_allowed')) return undefined;
+  throw error;
 }
 
 function isExecutable({ mode }: Stats): boolean {
