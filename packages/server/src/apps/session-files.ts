@@ -19,32 +19,38 @@ export type FileStoreKind = BlobStore['kind'];
 
 /** Where the contents of files are kept. */
 export function fileStoreKind({ tools, databaseUrl }: NexusConfig): FileStoreKind {
-  return tools.files.store ?? (databaseUrl === undefined ? 'folder' : 'database');
+  return tools.files.store ?? (databaseUrl?.startsWith('postgres') ? 'database' : 'folder');
+}
+
+export function folderOfBlobs({ tools, dataDir }: NexusConfig): string {
+  return tools.files.folder ?? join(dataDir, 'blobs');
+}
+
+/** Throws `config_invalid` for what is missing. */
+export function openS3Blobs(config: NexusConfig, time: Pick<FileParts, 'clock' | 'timers'>): BlobStore {
+  const { endpoint, bucket, accessKeyId, secretAccessKey, sessionToken, ...rest } = config.tools.files.s3;
+  if (endpoint === undefined || bucket === undefined || accessKeyId === undefined || secretAccessKey === undefined) {
+    const given = { endpoint, bucket, accessKeyId, secretAccessKey };
+    const missing = Object.entries(given).flatMap(([key, value]) => (value === undefined ? [`tools.files.s3.${key}`] : []));
+    throw new NexusError('config_invalid', `tools.files.store is s3, and there is no ${missing.join(', no ')}`);
+  }
+  const token = sessionToken === undefined ? {} : { sessionToken };
+  return createS3Blobs({ ...rest, ...token, endpoint, bucket, accessKeyId, secretAccessKey, ...time });
+}
+
+function openBlobs({ config, store, clock, timers }: FileParts): Promise<BlobStore> | BlobStore {
+  switch (fileStoreKind(config)) {
+    case 'folder':
+      return openFolderBlobs(folderOfBlobs(config));
+    case 'database':
+      return createDatabaseBlobs({ table: store, ...config.tools.files.database });
+    case 's3':
+      return openS3Blobs(config, { clock, timers });
+  }
 }
 
 /** How long a start waits to hear whether contents can be kept. */
 const startCheckMs = 3_000;
-
-/** Opens what is configured. Throws `config_invalid` for what is missing, and the folder's own fault. */
-export async function openBlobs({ config, store, clock, timers }: Omit<FileParts, 'logger'>): Promise<BlobStore> {
-  const { files } = config.tools;
-  switch (fileStoreKind(config)) {
-    case 'folder':
-      return openFolderBlobs(files.folder ?? join(config.dataDir, 'blobs'));
-    case 'database':
-      return createDatabaseBlobs({ table: store, ...files.database });
-    case 's3': {
-      const { endpoint, bucket, accessKeyId, secretAccessKey, sessionToken, ...rest } = files.s3;
-      if (endpoint === undefined || bucket === undefined || accessKeyId === undefined || secretAccessKey === undefined) {
-        const given = { endpoint, bucket, accessKeyId, secretAccessKey };
-        const missing = Object.entries(given).flatMap(([key, value]) => (value === undefined ? [`tools.files.s3.${key}`] : []));
-        throw new NexusError('config_invalid', `tools.files.store is s3, and there is no ${missing.join(', no ')}`);
-      }
-      const token = sessionToken === undefined ? {} : { sessionToken };
-      return createS3Blobs({ ...rest, endpoint, bucket, accessKeyId, secretAccessKey, ...token, clock, timers });
-    }
-  }
-}
 
 export interface OpenedFiles {
   readonly blobs: BlobStore;
@@ -59,7 +65,7 @@ export async function openFiles(parts: FileParts): Promise<OpenedFiles> {
   const { maxBytes, maxFiles, maxFileBytes, maxVisited, maxSeedBytes, maxSeedFiles } = config.workspace;
   const { maxChanged, idleMs } = config.tools.files;
   const blobs = await openBlobs(parts);
-  if (blobs.kind === 'folder' && config.databaseUrl !== undefined)
+  if (blobs.kind === 'folder' && config.databaseUrl?.startsWith('postgres'))
     logger.warn(
       {},
       'the files of sessions are kept in a folder of this machine, where other machines do not find them; see tools.files.store',

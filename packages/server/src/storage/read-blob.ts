@@ -6,7 +6,7 @@ import type { Blob, BlobStore } from '#storage/contract';
  * The content of a blob, none of it wrong unnoticed: the last piece is given once hash and length of the whole are right. Throws
  * what {@link BlobStore.get} throws, and `storage_unavailable` where something else is kept under the hash.
  */
-export async function* readBlob(blobs: BlobStore, blob: Blob, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+export async function* readBlob(blobs: Pick<BlobStore, 'get'>, blob: Blob, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
   const pieces = checkBlob(blob, blobs.get(blob, signal));
   let last: Uint8Array | undefined;
   for await (const piece of pieces) {

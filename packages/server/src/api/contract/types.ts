@@ -1,4 +1,4 @@
-import type { Agents, Approvals, Budgets, Definitions, Models, Tools } from '#control';
+import type { Agents, Approvals, Budgets, Definitions, Files, Models, Tools } from '#control';
 import type { Clock, IdSource, Timers } from '#core';
 import type { Keys } from '#identity';
 import type { Runs, Sessions } from '#runs';
@@ -45,6 +45,7 @@ export interface ApiServices {
   readonly runs: Runs;
   readonly approvals: Approvals;
   readonly agents: Agents;
+  readonly files: Files;
   readonly tools: Tools;
   readonly models: Models;
   readonly budgets: Budgets;
