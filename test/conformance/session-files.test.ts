@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { chmod, link, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -46,6 +46,7 @@ async function machine(name: string, options: Partial<Options> = {}) {
   const root = join(base, name);
   const workspaces = createWorkspaces();
   const files = await openSessionFiles({
+    name: randomUUID(),
     ...{ root, store, blobs, workspaces, limits, idleMs: 600_000, clock: systemClock, timers: systemTimers },
     seedOf: async () => undefined,
     onError: (error) => errors.push(error),

@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { NexusConfig } from '#apps/config';
 import { type Clock, NexusError, type Timers } from '#core';
@@ -6,6 +6,7 @@ import type { BlobStore, Store } from '#storage';
 import { createDatabaseBlobs, createS3Blobs, openFolderBlobs } from '#storage/blobs';
 import type { Logger } from '#telemetry';
 import { createWorkspaces, openSessionFiles, type SessionFiles, type Workspaces } from '#tools';
+import { isFolder } from './data-folder.ts';
 
 export interface FileParts {
   readonly config: NexusConfig;
@@ -78,6 +79,7 @@ export async function openFiles(parts: FileParts): Promise<OpenedFiles> {
   const folders = await openSessionFiles({
     ...{ store, blobs, workspaces, idleMs, clock, timers },
     root: join(config.dataDir, 'folders'),
+    name: randomBytes(9).toString('hex'),
     limits: { maxBytes, maxFiles, maxFileBytes, maxChanged, maxSeedBytes, maxSeedFiles },
     seedOf: async (tenantId, sessionId) => {
       // Where versions before this one kept the files of a session, and nobody else does.
@@ -93,11 +95,4 @@ export async function openFiles(parts: FileParts): Promise<OpenedFiles> {
       await blobs.close();
     },
   };
-}
-
-async function isFolder(path: string): Promise<boolean> {
-  return stat(path).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
 }

@@ -16,7 +16,6 @@ export type {
   FileContent,
   FileRow,
   FileStore,
-  FilesCommit,
   FilesCopy,
   FileTree,
   IdempotencyClaim,

@@ -98,7 +98,7 @@ export async function lendFolder(options: CallFolderOptions, stay: Stay): Promis
         await workspaces.withFile(path, changed, (file) => blobs.put(blob, () => readPieces(file), signal));
       }
     } else undone = [...touched, ...gone, ...others];
-    return { treeId: tree.treeId, version: tree.version, changes: writes.take(), note: noteOf(undone, request.mayWrite) };
+    return { treeId: tree.treeId, version: tree.version, changes: writes.take(), note: undoneNote(undone, request.mayWrite) };
   }
 
   /** What it did is undone by the next one that asks for the folder; what cannot be told makes a new folder necessary. */
@@ -138,7 +138,7 @@ export async function lendFolder(options: CallFolderOptions, stay: Stay): Promis
 
 const maxNoted = 10;
 
-function noteOf(paths: readonly string[], mayWrite: boolean): string {
+function undoneNote(paths: readonly string[], mayWrite: boolean): string {
   if (paths.length === 0) return '';
   const names = paths.slice(0, maxNoted).map((path) => JSON.stringify(path.slice(0, 200)));
   const more = paths.length > maxNoted ? `, and ${paths.length - maxNoted} more` : '';

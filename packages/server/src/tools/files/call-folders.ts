@@ -1,18 +1,16 @@
 import { join } from 'node:path';
 import type { SessionId, TenantId } from '@nexus-agent/protocol';
-import { type Clock, NexusError, type Timers } from '#core';
+import { type Clock, NexusError } from '#core';
 import type { BlobStore, FileStore } from '#storage';
 import type { CallFolder, CallFolders } from '#tools/contract';
 import type { Workspaces } from '#tools/workspace';
 import { type CallFolderOptions, lendFolder, shareFolder } from './call-folder.ts';
 import type { FileLimits } from './limits.ts';
-import { openOwnFolder } from './own-folder.ts';
+import { type OwnFolderOptions, openOwnFolder } from './own-folder.ts';
 import type { SeedLimits } from './seed.ts';
 import { TreeFolder, type TreeFolderOptions } from './tree-folder.ts';
 
-export interface SessionFilesOptions {
-  /** Folder on this machine for what can be made again; each process makes its own in it. */
-  readonly root: string;
+export interface SessionFilesOptions extends OwnFolderOptions {
   readonly store: FileStore;
   readonly blobs: BlobStore;
   readonly workspaces: Workspaces;
@@ -22,15 +20,14 @@ export interface SessionFilesOptions {
   /** A folder that no call used for so long is removed; it is made again when one does. */
   readonly idleMs: number;
   readonly clock: Clock;
-  readonly timers: Timers;
-  /** Hears what went wrong beside the calls. */
-  readonly onError: (error: unknown) => void;
 }
 
 export interface SessionFiles extends CallFolders {
   /** Removes every folder of this process. No call may be under way. */
   close(): Promise<void>;
 }
+
+const pausesMs = [100, 400, 1_500];
 
 interface Held {
   readonly folder: TreeFolder;
@@ -39,8 +36,8 @@ interface Held {
 
 /** The files of sessions on this machine: a folder for each tree that is in use, made from what is committed. */
 export async function openSessionFiles(options: SessionFilesOptions): Promise<SessionFiles> {
-  const { root, store, blobs, workspaces, limits, idleMs, clock, timers, onError } = options;
-  const own = await openOwnFolder(root, timers, onError);
+  const { store, blobs, workspaces, limits, idleMs, clock, timers, onError } = options;
+  const own = await openOwnFolder(options);
   const held = new Map<string, Held>();
   const background = new Set<Promise<unknown>>();
   let folders = 0;
@@ -66,6 +63,19 @@ export async function openSessionFiles(options: SessionFilesOptions): Promise<Se
     return made;
   }
 
+  /** A database or a store that is away for a moment fails no call. */
+  async function patiently<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    for (const pauseMs of pausesMs) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!(error instanceof NexusError) || !error.retryable || signal.aborted) throw error;
+      }
+      await timers.sleep(pauseMs, signal);
+    }
+    return work();
+  }
+
   const cancel = timers.every(Math.max(1_000, idleMs / 2), () => {
     for (const [name, { folder, usedAt }] of held) {
       if (!folder.gate.isEmpty || clock.monotonic() - usedAt < idleMs) continue;
@@ -80,7 +90,7 @@ export async function openSessionFiles(options: SessionFilesOptions): Promise<Se
       const found = find(tenantId, sessionId, treeId);
       const leave = await found.folder.gate.enter(!shared, signal);
       try {
-        const tree = await found.folder.sync(signal);
+        const tree = await patiently(() => found.folder.sync(signal), signal);
         const { folder } = found;
         const stay = { request, folder, tree, tenantId: tenantId as TenantId, leave }; // as above
         return shared ? shareFolder(forCalls, stay) : await lendFolder(forCalls, stay);

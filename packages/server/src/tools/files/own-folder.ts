@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { lstat, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Timers } from '#core';
@@ -15,12 +14,22 @@ export interface OwnFolder {
   close(): Promise<void>;
 }
 
+export interface OwnFolderOptions {
+  /** Holds those of all processes of this machine. */
+  readonly root: string;
+  /** Of this process, never used before. */
+  readonly name: string;
+  readonly timers: Timers;
+  /** Hears what could not be tidied up. */
+  readonly onError: (error: unknown) => void;
+}
+
 /**
  * Makes a folder below `root` that only this process uses: what an earlier one left half done, or one that was stopped may still
  * write, is never met. Those of processes that are gone are removed, now and later.
  */
-export async function openOwnFolder(root: string, timers: Timers, onError: (error: unknown) => void): Promise<OwnFolder> {
-  const path = join(root, randomBytes(9).toString('hex'));
+export async function openOwnFolder({ root, name, timers, onError }: OwnFolderOptions): Promise<OwnFolder> {
+  const path = join(root, name);
   const beat = join(path, beatFile);
   await mkdir(path, { recursive: true, mode: 0o700 });
   await writeFile(beat, '', { mode: 0o600 });

@@ -114,7 +114,7 @@ export class TreeFolder {
     const { tenantId, treeId } = this.#key;
     const tree = (await store.getFileTree(tenantId, treeId)) ?? (await this.#begin(signal));
     // A database that was set back, or a folder that somebody removed.
-    if (this.#path === null || tree.version < this.#version || !(await isFolder(this.#path))) await this.#renew();
+    if (this.#path === null || tree.version < this.#version || !(await stands(this.#path))) await this.#renew();
     const { path } = this;
     if (tree.version > this.#version) {
       const range = { after: this.#version, version: tree.version };
@@ -177,7 +177,7 @@ export class TreeFolder {
   }
 }
 
-async function isFolder(path: string): Promise<boolean> {
+async function stands(path: string): Promise<boolean> {
   return lstat(path).then(
     (found) => found.isDirectory(),
     () => false,
