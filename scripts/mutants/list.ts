@@ -1,8 +1,9 @@
 import { coreMutants } from './core.ts';
 import { edgeMutants } from './edges.ts';
+import { fileMutants } from './files.ts';
 import { runMutants } from './runs.ts';
 import { serviceMutants } from './services.ts';
 import { storageMutants } from './storage.ts';
 
 /** Every bug that `npm run verify:mutants` plants. Add to the file of its area. */
-export const mutants = [...coreMutants, ...storageMutants, ...serviceMutants, ...runMutants, ...edgeMutants];
+export const mutants = [...coreMutants, ...storageMutants, ...serviceMutants, ...runMutants, ...edgeMutants, ...fileMutants];

@@ -109,7 +109,8 @@ export function createS3Blobs(options: S3BlobsOptions): BlobStore {
     async put(blob, read, signal) {
       const known = await ask({ method: 'HEAD', blob, signal }, async (response) => {
         await response.body.dump();
-        if (response.statusCode === 404) return false;
+        // Who may not list a bucket is not told what is missing in it; and what is refused is told better where there is a body.
+        if (response.statusCode >= 400 && response.statusCode < 500 && response.statusCode !== 429) return false;
         if (response.statusCode !== 200) throw refusal(place, response.statusCode, '');
         return response.headers['content-length'] === String(blob.bytes);
       });
