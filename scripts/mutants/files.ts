@@ -28,6 +28,13 @@ export const fileMutants: readonly Mutant[] = [
     tests: fileTests,
   },
   {
+    bug: 'a folder that takes longer than one call to be brought never comes',
+    file: `${server}/tools/files/tree-folder.ts`,
+    replace: '      this.#ahead = new Map([...before, ...ahead]);\n',
+    by: '',
+    tests: folderTests,
+  },
+  {
     bug: 'a fork begins with the files from before the last write of its step',
     file: `${server}/runs/start/fork-files.ts`,
     replace: 'files.version), ...made) };',

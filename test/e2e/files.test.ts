@@ -102,6 +102,7 @@ it('a list of files has pages, and what is not there is said', async () => {
     ['files/content?path=%00', 404],
     ['files/content', 400],
     ['files?run=run_none', 404],
+    ['files?run=%00', 404],
     [`files?run=${(await ask(await newSession(), '[[sim say="other session"]]')).id}`, 404],
     ['files?cursor=nonsense', 400],
   ] as const) {

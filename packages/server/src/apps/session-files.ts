@@ -53,6 +53,33 @@ function openBlobs({ config, store, clock, timers }: FileParts): Promise<BlobSto
 /** How long a start waits to hear whether contents can be kept. */
 const startCheckMs = 3_000;
 
+/** A tool, or whoever fetches a file, is told what failed; so is the operator. */
+function logged(blobs: BlobStore, logger: Logger): BlobStore {
+  const tell = (error: unknown) => {
+    if (error instanceof NexusError && error.code === 'storage_unavailable')
+      logger.warn({ store: blobs.kind, err: error }, 'the content of a file could not be kept or read');
+  };
+  return {
+    ...blobs,
+    async put(blob, read, signal) {
+      try {
+        await blobs.put(blob, read, signal);
+      } catch (error) {
+        tell(error);
+        throw error;
+      }
+    },
+    async *get(blob, signal) {
+      try {
+        yield* blobs.get(blob, signal);
+      } catch (error) {
+        tell(error);
+        throw error;
+      }
+    },
+  };
+}
+
 export interface OpenedFiles {
   readonly blobs: BlobStore;
   readonly workspaces: Workspaces;
@@ -65,7 +92,7 @@ export async function openFiles(parts: FileParts): Promise<OpenedFiles> {
   const { config, store, clock, timers, logger } = parts;
   const { maxBytes, maxFiles, maxFileBytes, maxVisited, maxSeedBytes, maxSeedFiles } = config.workspace;
   const { maxChanged, idleMs } = config.tools.files;
-  const blobs = await openBlobs(parts);
+  const blobs = logged(await openBlobs(parts), logger);
   if (blobs.kind === 'folder' && config.databaseUrl?.startsWith('postgres'))
     logger.warn(
       {},

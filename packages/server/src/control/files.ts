@@ -35,7 +35,7 @@ export function createFiles({ store, blobs }: FilesDependencies): Files {
   }
 
   async function treeOfRun(tenantId: Principal['tenantId'], sessionId: SessionId, runId: string): Promise<string> {
-    const row = await store.getRun(tenantId, runId as RunId); // an unknown id is simply not found
+    const row = isText(runId) ? await store.getRun(tenantId, runId as RunId) : null; // an unknown id is simply not found
     if (row === null || row.sessionId !== sessionId) throw new NexusError('not_found', `the session ${sessionId} has no run ${runId}`);
     const [first] = await store.readEvents(tenantId, row.runId, { after: 0, limit: 1 });
     const { filesOf }: { filesOf?: string } = first === undefined ? {} : JSON.parse(first.data); // a journal begins with run.created
@@ -52,12 +52,17 @@ export function createFiles({ store, blobs }: FilesDependencies): Files {
     async get(principal, of, path) {
       const { tenantId } = principal;
       const tree = await treeOf(principal, of);
-      const row = tree === null ? null : await store.getFile(tenantId, tree.treeId, path, tree.version);
+      const row = tree === null || !isText(path) ? null : await store.getFile(tenantId, tree.treeId, path, tree.version);
       if (row === null) throw new NexusError('not_found', `there is no file ${JSON.stringify(path.slice(0, 200))}`);
       const { sha256, bytes } = row;
       return { file: fileView(row), read: (signal) => readBlob(blobs, { tenantId, sha256, bytes }, signal) };
     },
   };
+}
+
+/** Whether a database can be asked for it. */
+function isText(value: string): boolean {
+  return value.isWellFormed() && !value.includes('\u0000');
 }
 
 function fileView({ path, bytes, sha256, executable, runId, at }: FileRow): SessionFile {

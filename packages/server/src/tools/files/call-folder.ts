@@ -89,7 +89,7 @@ export async function lendFolder(options: CallFolderOptions, stay: Stay): Promis
       for (const { each: changed, isGone } of changes) {
         throwIfAborted(signal);
         const content = isGone ? null : await contentAt(changed);
-        if (content !== null) folder.stray(changed, content.sha256);
+        if (content !== null) folder.stray(changed, content);
         const known = await store.getFile(tenantId, tree.treeId, changed, tree.version);
         if (known?.sha256 === content?.sha256 && known?.executable === content?.executable) continue;
         writes.add({ path: changed, content }, known);

@@ -1,7 +1,7 @@
 import { lstat, mkdir, rm } from 'node:fs/promises';
 import type { SessionId, TenantId } from '@nexus-agent/protocol';
 import { type Clock, NexusError, throwIfAborted } from '#core';
-import { type BlobStore, type FileRow, type FileStore, type FileTree, readBlob } from '#storage';
+import { type BlobStore, type FileContent, type FileRow, type FileStore, type FileTree, readBlob } from '#storage';
 import type { Workspaces } from '#tools/workspace';
 import { Gate } from './gate.ts';
 import type { FileLimits, Size } from './limits.ts';
@@ -35,6 +35,8 @@ export interface PendingChanges {
 }
 
 const pageSize = 500;
+/** Files that are brought at the same time: each may be a request to another machine. */
+const maxPlaced = 8;
 /** How often a content is asked for that comes damaged. */
 const maxReads = 3;
 
@@ -49,8 +51,10 @@ export class TreeFolder {
   #path: string | null = null;
   /** The version that it holds, but for `#strayed`. */
   #version = 0;
-  /** Paths where something else lies, by the hash of it; null: nothing, or nobody knows what. */
+  /** Paths where something else lies, by {@link contentId}; null: nothing, or nobody knows what. */
   readonly #strayed = new Map<string, string | null>();
+  /** What was brought of a newer version before that broke off: a large one may take several calls to come. */
+  #ahead = new Map<string, string>();
   #syncing: Promise<unknown> = Promise.resolve();
   readonly #pending = new Set<PendingChanges>();
 
@@ -72,8 +76,8 @@ export class TreeFolder {
   }
 
   /** Notes that something else lies there than the version holds. */
-  stray(path: string, sha256: string | null): void {
-    this.#strayed.set(path, sha256);
+  stray(path: string, content: FileContent | null): void {
+    this.#strayed.set(path, content === null ? null : contentId(content));
   }
 
   /** By how much the changes will alter the whole that calls of this process are about to commit. */
@@ -124,10 +128,10 @@ export class TreeFolder {
         this.#strayed.delete(gone);
         this.#seen(gone, null);
       }
-      for await (const row of pages((page) => store.listFiles(tenantId, treeId, range, page))) {
-        await this.#place(row, signal);
-        this.#seen(row.path, row.sha256);
-      }
+      await this.#placeAll(
+        pages((page) => store.listFiles(tenantId, treeId, range, page)),
+        signal,
+      );
       this.#version = tree.version;
     }
     for (const strayed of [...this.#strayed.keys()]) {
@@ -151,13 +155,35 @@ export class TreeFolder {
     await this.drop();
     this.#version = 0;
     this.#strayed.clear();
+    this.#ahead.clear();
     const path = this.#options.newFolder();
     await mkdir(path, { recursive: true, mode: 0o700 });
     this.#path = path;
   }
 
+  /** Places what has come with a newer version, and keeps what it has done for the next call where it breaks off. */
+  async #placeAll(rows: AsyncIterable<FileRow>, signal: AbortSignal): Promise<void> {
+    const before = this.#ahead;
+    const ahead = new Map<string, string>();
+    try {
+      await inParallel(rows, maxPlaced, async (row) => {
+        const id = contentId(row);
+        if (before.get(row.path) !== id) await this.#place(row, signal);
+        before.delete(row.path);
+        ahead.set(row.path, id);
+        this.#seen(row.path, row.sha256);
+      });
+    } catch (error) {
+      this.#ahead = new Map([...before, ...ahead]);
+      throw error;
+    }
+    // Of a version in between, and gone by now.
+    for (const path of before.keys()) this.#strayed.set(path, null);
+    this.#ahead = new Map();
+  }
+
   async #place(row: FileRow, signal: AbortSignal): Promise<void> {
-    if (this.#strayed.get(row.path) === row.sha256) return void this.#strayed.delete(row.path);
+    if (this.#strayed.get(row.path) === contentId(row)) return void this.#strayed.delete(row.path);
     const { blobs, workspaces } = this.#options;
     const blob = { tenantId: this.#key.tenantId, sha256: row.sha256, bytes: row.bytes };
     const write = () => workspaces.write(this.path, row.path, readBlob(blobs, blob, signal), { executable: row.executable, signal });
@@ -175,6 +201,27 @@ export class TreeFolder {
       }
     }
   }
+}
+
+/** What a file is, as far as it is kept. */
+function contentId({ sha256, executable }: FileContent): string {
+  return executable ? `${sha256} x` : sha256;
+}
+
+/** Rejects with the first failure, once nothing is under way any more. */
+async function inParallel<T>(items: AsyncIterable<T>, most: number, work: (item: T) => Promise<void>): Promise<void> {
+  const running = new Set<Promise<void>>();
+  const failures: unknown[] = [];
+  for await (const item of items) {
+    if (failures.length > 0) break;
+    const done = work(item)
+      .catch((error: unknown) => void failures.push(error))
+      .finally(() => running.delete(done));
+    running.add(done);
+    if (running.size >= most) await Promise.race(running);
+  }
+  await Promise.all(running);
+  if (failures.length > 0) throw failures[0];
 }
 
 async function stands(path: string): Promise<boolean> {
