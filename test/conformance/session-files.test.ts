@@ -154,6 +154,26 @@ describe('what a tool writes', () => {
     expect([await one.see(), await other.see()]).toEqual([{ 'data/a.txt': 'hello' }, { 'data/a.txt': 'hello' }]);
   });
 
+  it('and what could not be kept is not there, though the tool went on without it [verifies files.blobs]', async () => {
+    let broken = false;
+    const failing: BlobStore = {
+      ...blobs,
+      put: (blob, read, signal) => (broken ? Promise.reject(new NexusError('storage_unavailable', 'full')) : blobs.put(blob, read, signal)),
+    };
+    const one = await machine('one', { blobs: failing });
+    const end = await one.call(
+      async (_input, { files }) => {
+        await files.write('a', Buffer.from('first'));
+        broken = true;
+        for (const path of ['a', 'b']) await files.write(path, Buffer.from('second')).catch(() => undefined);
+        return { type: 'ok', output: 'went on' };
+      },
+      { sharesFolder: true },
+    );
+    await commit(end);
+    expect(await (await machine('other')).see()).toEqual({ a: 'first' });
+  });
+
   it('in its folder is undone unless it is committed [verifies files.committed]', async () => {
     const one = await machine('one');
     await commit(await one.write('kept', '1'));
@@ -407,14 +427,14 @@ describe('the folder of a session', () => {
     const slow: BlobStore = {
       ...blobs,
       async *get(blob, signal) {
-        await systemTimers.sleep(40, signal);
+        await systemTimers.sleep(150, signal);
         yield* blobs.get(blob, signal);
       },
     };
     const other = await machine('other', { blobs: slow });
     const attempts: string[] = [];
-    while (attempts.at(-1) !== 'worked' && attempts.length < 20) {
-      const end = await other.work(async () => undefined, { sharesFolder: true }, { timeoutMs: 100 });
+    while (attempts.at(-1) !== 'worked' && attempts.length < 60) {
+      const end = await other.work(async () => undefined, { sharesFolder: true }, { timeoutMs: 400 });
       attempts.push(end.type === 'completed' ? end.output : end.error.code);
       // It goes on with what has come meanwhile, and without what has gone.
       if (attempts.length === 1)
@@ -424,7 +444,7 @@ describe('the folder of a session', () => {
     expect(attempts.at(-1)).toBe('worked');
     expect(await other.see()).toEqual(await one.see());
     expect(Object.keys(await other.see())).toHaveLength(30);
-  });
+  }, 60_000);
 
   it('begins with the seed, whichever machine is first, and with the same for all [verifies files.committed]', async () => {
     const seed = join(base, 'seed');

@@ -22,6 +22,8 @@ export interface CallFolderOptions {
 
 /** How long changes count as about to be committed, at most. */
 const commitMs = 60_000;
+/** A folder that holds more files and folders than so many times its files is not looked through to the end. */
+const foldersPerFile = 10;
 
 interface Stay {
   readonly request: FolderRequest;
@@ -58,10 +60,10 @@ export async function lendFolder(options: CallFolderOptions, stay: Stay): Promis
   const { limits, store, blobs, workspaces } = options;
   const { folder, leave, tree, tenantId, request } = stay;
   const { path } = folder;
-  const writes = createWrites(options, stay);
-  const maxVisited = 2 * limits.maxFiles + 1_000;
+  const maxVisited = foldersPerFile * limits.maxFiles;
   const before = await surveyFolder(path, maxVisited);
   const sinceMs = await fileSystemNow(path);
+  const writes = createWrites(options, stay);
 
   /** What the tool did; strange things are removed, and so are folders that hold nothing. */
   async function look(): Promise<{ touched: string[]; gone: string[]; others: readonly string[] }> {
@@ -162,8 +164,8 @@ function createWrites(options: CallFolderOptions, { request, folder, tree, tenan
   const pending: PendingChanges = { contents: new Map(), size: { files: 0, bytes: 0 }, expiresAt: Number.POSITIVE_INFINITY };
   folder.expect(pending);
 
-  /** Counts a change of what was `before` the call, or throws and counts nothing. */
-  function add(change: FileChange, before: { readonly bytes: number } | null): void {
+  /** Counts a change of what was `before` the call, or throws and counts nothing. Gives what takes it back. */
+  function add(change: FileChange, before: { readonly bytes: number } | null): () => void {
     requireFewChanges(limits, changes.has(change.path) ? changes.size : changes.size + 1);
     const earlier = changes.get(change.path);
     const size = sizeOfChange(earlier === undefined ? before : earlier.content, change);
@@ -172,6 +174,11 @@ function createWrites(options: CallFolderOptions, { request, folder, tree, tenan
     pending.size = { files: pending.size.files + size.files, bytes: pending.size.bytes + size.bytes };
     pending.contents.set(change.path, change.content?.sha256 ?? null);
     changes.set(change.path, change);
+    return () => {
+      pending.size = { files: pending.size.files - size.files, bytes: pending.size.bytes - size.bytes };
+      if (earlier === undefined) changes.delete(change.path);
+      else changes.set(change.path, earlier);
+    };
   }
 
   return {
@@ -191,14 +198,16 @@ function createWrites(options: CallFolderOptions, { request, folder, tree, tenan
       requireFileFits(limits, path, content.byteLength);
       const sha256 = createHash('sha256').update(content).digest('hex');
       const bytes = content.byteLength;
-      add({ path, content: { sha256, bytes, executable: before?.executable ?? false } }, before);
-      await blobs.put(
-        { tenantId, sha256, bytes },
-        async function* () {
-          yield content;
-        },
-        signal,
-      );
+      const takeBack = add({ path, content: { sha256, bytes, executable: before?.executable ?? false } }, before);
+      const read = async function* () {
+        yield content;
+      };
+      try {
+        await blobs.put({ tenantId, sha256, bytes }, read, signal);
+      } catch (error) {
+        takeBack(); // the tool may go on without it
+        throw error;
+      }
       return { created: before === null };
     },
   };
