@@ -43,6 +43,17 @@ export function describeSchema(name: StoreSubject['name']): void {
       await (await openTestStore(location)).close();
     });
 
+    it('that lacks a version before its last one is brought through it', async () => {
+      const location = await emptyDatabase(name);
+      await (await openTestStore(location)).close();
+      await execute(location, 'delete from schema_migrations where version = 5');
+      for (const table of ['file_trees', 'files', 'file_versions', 'blobs', 'blob_pieces', 'blob_usage'])
+        await execute(location, `drop table ${table}`);
+      const store = await openTestStore(location);
+      expect(await store.getFileTree(newTenant(), 'ses_1')).toBeNull();
+      await store.close();
+    });
+
     it('has exactly the columns that the queries know', async () => {
       const location = await emptyDatabase(name);
       await (await openTestStore(location)).close();
