@@ -23,6 +23,7 @@ export function describeSchema(name: StoreSubject['name']): void {
         { version: 4 },
         { version: 5 },
         { version: 6 },
+        { version: 7 },
       ]);
       const session = sessionRow(newTenant());
       const first = await openTestStore(location);

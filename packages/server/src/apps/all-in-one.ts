@@ -4,6 +4,7 @@ import type { NexusConfig } from '#apps/config';
 import { createReservationSweeper } from '#budget';
 import type { Bus } from '#bus';
 import {
+  createAdministration,
   createAgentCatalog,
   createAgents,
   createApprovals,
@@ -279,6 +280,7 @@ function assemble({ options, config, clock, ids, logger, store, files, bus, secr
     dispatch: config.runs,
   });
   const services = {
+    administration: createAdministration({ engine }),
     sessions: orchestrator.sessions,
     runs: orchestrator.runs,
     approvals: createApprovals({ engine, wake: orchestrator.wake }),
@@ -286,7 +288,7 @@ function assemble({ options, config, clock, ids, logger, store, files, bus, secr
     files: createFiles({ store, blobs: files.blobs }),
     tools: createTools({ engine, agents: catalog }),
     models: createModels({ llm: models.llm }),
-    budgets: createBudgets({ store, clock }),
+    budgets: createBudgets({ store, agents: catalog, clock }),
     keys: createKeys({ store, clock, ids, secrets }),
   };
   return { orchestrator, services, metrics, policy, catalog, workerId };

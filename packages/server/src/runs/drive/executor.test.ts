@@ -1,5 +1,5 @@
 import { afterEach, expect, it } from 'vitest';
-import { completed, openTestRuns, type TestRuns, type TestRunsOptions } from '#runs/testing';
+import { completed, openTestRuns, principal, type TestRuns, type TestRunsOptions } from '#runs/testing';
 import { makeTool } from '#tools/testing';
 
 let runs: TestRuns | undefined;
@@ -100,4 +100,24 @@ it('says nothing of what it gave up: whoever takes the run over knows that the o
   expect(await types(runId)).toEqual(before);
   expect(before.at(-1)).toBe('tool.started');
   expect(await row(runId)).toMatchObject({ status: 'queued', leaseOwner: null });
+});
+
+it('withdraws the question that comes with a lost run which was asked to cancel [verifies approval.withdrawn]', async () => {
+  const deaf = makeTool({ name: 'deaf', effects: 'once', timeoutMs: 3_600_000, execute: () => new Promise(() => undefined) });
+  const { start, until, row, types, engine } = await open({
+    settings: { heartbeatMs: 1_000 }, // the queue is looked at in between
+    tools: [deaf],
+    async *attempt() {
+      yield completed({ name: 'deaf' });
+    },
+  });
+  const runId = await start({});
+  await until(async () => (await types(runId)).includes('tool.started'));
+  // Its lease ends unseen, and its own next claim takes the run up: a person would be asked what became of the call.
+  await engine.store.retireWorker(engine.workerId);
+  await engine.store.requestCancel(principal.tenantId, runId, 'enough');
+  await until(async () => (await row(runId)).status === 'cancelled');
+  expect((await types(runId)).slice(-3)).toEqual(['approval.requested', 'budget.settled', 'run.cancelled']);
+  const { items } = await engine.store.listApprovals(principal.tenantId, { runId }, { limit: 10 });
+  expect(items).toMatchObject([{ kind: 'unknown_outcome', status: 'cancelled' }]);
 });

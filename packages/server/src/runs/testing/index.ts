@@ -41,7 +41,7 @@ export interface TestRunsOptions {
   /** Besides `helper`, which is offered every tool and may use it without asking. */
   readonly agents?: readonly (Partial<AgentDefinition> & Pick<AgentDefinition, 'name'>)[];
   /** Of the configuration's `runs`. */
-  readonly settings?: Partial<Engine['settings'] & { readonly maxLiveRuns: number }>;
+  readonly settings?: Partial<Engine['settings'] & { readonly maxLiveRuns: number; readonly heartbeatMs: number }>;
   /** What the model takes; by default far more than any test says. */
   readonly contextTokens?: number;
   /** Instead of the store's own methods. */
