@@ -227,6 +227,14 @@ export const requirements = {
   'sandbox.escape': { promise: 4, behaviour: 'Sandboxed code reaches no host object, file, clock of the host or network.' },
   'sandbox.output': { promise: 4, behaviour: 'An output flood is cut at its limit with a typed error.' },
   'sandbox.event-loop': { promise: 4, behaviour: "None of this stalls the server's event loop over 250 ms." },
+  'files.committed': { promise: 2, behaviour: 'Files that a tool writes are committed with its result, or never were.' },
+  'files.takeover': { promise: 2, behaviour: 'A process that takes a run over sees exactly the files that its journal knows.' },
+  'files.fork': { promise: 2, behaviour: 'A fork begins with the files as of its step; those of the original stay as they are.' },
+  'files.blobs': {
+    promise: 2,
+    behaviour: 'Contents are put before the commit that names them, and never given unless their hash is right.',
+  },
+  'files.bounded': { promise: 4, behaviour: 'Files have limits per file, call, session and tenant, and say so when one is met.' },
   'tools.workspace.confined': { promise: 4, behaviour: 'File tools stay inside the workspace, through links and races.' },
   'tools.http.private': {
     promise: 4,

@@ -1,9 +1,18 @@
 import { controlMutants } from './control.ts';
 import { coreMutants } from './core.ts';
 import { edgeMutants } from './edges.ts';
+import { fileMutants } from './files.ts';
 import { runMutants } from './runs.ts';
 import { serviceMutants } from './services.ts';
 import { storageMutants } from './storage.ts';
 
 /** Every bug that `npm run verify:mutants` plants. Add to the file of its area. */
-export const mutants = [...coreMutants, ...storageMutants, ...serviceMutants, ...runMutants, ...edgeMutants, ...controlMutants];
+export const mutants = [
+  ...coreMutants,
+  ...storageMutants,
+  ...serviceMutants,
+  ...runMutants,
+  ...edgeMutants,
+  ...controlMutants,
+  ...fileMutants,
+];

@@ -48,6 +48,8 @@ export interface Cluster {
   /** Lets tools that wait for this barrier go on. */
   release(barrier: string): void;
   start(options?: Pick<WorkerProcessOptions, 'holds' | 'claimsNothing'> & { readonly runs?: ConfigInput['runs'] }): Promise<WorkerProcess>;
+  /** The data folder of the process that was started last. */
+  dataDir(): string;
   /** Addresses of the processes that run now. */
   urls(): string[];
   /** Kills every process that still runs, for the next test: one that failed must not leave others behind that take runs over. */
@@ -62,6 +64,12 @@ const agent = AgentDefinition.parse({
   tools: ['probe_*'],
   policy: { allow: ['probe_read', 'probe_put', 'probe_pay'] },
 });
+const filing: AgentDefinition = {
+  ...agent,
+  name: 'filing',
+  tools: ['probe_*', 'fs_*', 'folder_*'],
+  policy: { allow: ['probe_*', 'fs_*', 'folder_*'] },
+};
 const careful: AgentDefinition = { ...agent, name: 'careful', policy: { allow: ['probe_read'], approve: ['probe_pay'] } };
 
 export interface ClusterOptions {
@@ -77,7 +85,7 @@ export interface ClusterOptions {
 
 export async function openCluster(
   database: 'sqlite' | 'postgres',
-  { tokensPerSecond = 400, drainMs = 5000, models, agents = [agent, careful], bus = 'auto' }: ClusterOptions = {},
+  { tokensPerSecond = 400, drainMs = 5000, models, agents = [agent, careful, filing], bus = 'auto' }: ClusterOptions = {},
 ): Promise<Cluster | { readonly reason: string }> {
   const postgres = database === 'postgres' ? await acquirePostgres() : undefined;
   if (postgres !== undefined && 'reason' in postgres) return postgres;
@@ -90,6 +98,7 @@ export async function openCluster(
   const simulator = await startSimulator({ knobs: { latencyMs: 20, tokensPerSecond } });
   const store = await openTestStore(postgres === undefined ? { dataDir } : { url: postgres.url });
   const workers = new Set<WorkerProcess>();
+  let folder = dataDir;
 
   return {
     databaseUrl: postgres?.url ?? null,
@@ -97,11 +106,13 @@ export async function openCluster(
     store,
     effects: () => readEffects(ledgerFile),
     release: (barrier) => writeFileSync(join(barrierDir, barrier), ''),
+    dataDir: () => folder,
     async start({ runs = shortLease, ...options } = {}) {
+      // Processes on one Postgres share no folder.
+      if (postgres !== undefined) folder = mkdtempSync(join(dataDir, 'node-'));
       const worker = await startWorker({
         config: {
-          // Processes on one Postgres share no folder.
-          dataDir: postgres === undefined ? dataDir : mkdtempSync(join(dataDir, 'node-')),
+          dataDir: folder,
           agentsDir: join(dataDir, 'agents'),
           port: 0,
           runs,

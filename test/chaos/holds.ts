@@ -17,6 +17,7 @@ import type { Commit, Store } from '../../packages/server/src/storage/index.ts';
  *     model:<step>:answered   the answer is whole and the engine has not seen its end
  *     tool:<probe>:entered    the tool runs and has not touched the outside world
  *     tool:<probe>:effected   it has, and has not returned
+ *     tool:<name>:written     a tool that works in the session's folder has written there, and has not returned
  */
 export interface Holds {
   /** Pending for as long as the run is held at this point. */
@@ -137,6 +138,7 @@ function nameOf(event: NewEvent, probes: Map<string, string>): string {
     case 'tool.requested': {
       const { input, callId } = event.data;
       if (typeof input === 'object' && input !== null && 'name' in input) probes.set(callId, String(input.name));
+      if (typeof input === 'object' && input !== null && 'path' in input) probes.set(callId, String(input.path));
       return `${event.type}:${probes.get(callId)}`;
     }
     case 'tool.started':

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { appendFileSync, closeSync, existsSync, fsyncSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EffectsClass } from '@nexus-agent/protocol';
@@ -25,6 +25,28 @@ interface ProbeOptions {
   readonly ledgerFile: string;
   readonly barrierDir: string;
   readonly reach: (runId: string, point: string) => Promise<void>;
+}
+
+/**
+ * `folder_put` (idempotent) and `folder_pay` (once) work in the folder of the session: they append to one file and make another.
+ * Points: `tool:<name>:entered`, `tool:<name>:written`.
+ */
+export function folderTools({ reach }: Pick<ProbeOptions, 'reach'>): Tool[] {
+  return (['idempotent', 'once'] as const).map((effects) => ({
+    name: effects === 'once' ? 'folder_pay' : 'folder_put',
+    description: 'Writes files of the session.',
+    inputSchema: { type: 'object', properties: { name: { type: 'string' } }, required: ['name'], additionalProperties: false },
+    effects,
+    permissions: ['fs.read', 'fs.write'],
+    timeoutMs: 60_000,
+    async execute({ name }, { runId, workspace }) {
+      await reach(runId, `tool:${name}:entered`);
+      appendFileSync(join(workspace, 'log.txt'), `${name}\n`);
+      writeFileSync(join(workspace, `${name}.txt`), String(name));
+      await reach(runId, `tool:${name}:written`);
+      return { type: 'ok', output: `${name} filed` };
+    },
+  }));
 }
 
 /** `probe_read` (effects none), `probe_put` (idempotent) and `probe_pay` (once). */

@@ -8,7 +8,7 @@ import { startAllInOne } from '../../packages/server/src/apps/index.ts';
 import { systemClock } from '../../packages/server/src/core/index.ts';
 import { createLogger } from '../../packages/server/src/telemetry/index.ts';
 import { createHolds, holdingModels, holdingStore } from './holds.ts';
-import { probeTools } from './probes.ts';
+import { folderTools, probeTools } from './probes.ts';
 
 export interface WorkerProcessOptions {
   readonly config: ConfigInput;
@@ -37,7 +37,7 @@ const app = await startAllInOne({
   config: resolveConfig({ env: {}, flags: options.config }),
   version: '0.0.0',
   logger: createLogger({ level: 'info', pretty: false }),
-  tools: probeTools({ ...options, reach: holds.reach }),
+  tools: [...probeTools({ ...options, reach: holds.reach }), ...folderTools({ reach: holds.reach })],
   ...(options.simulatorUrl === undefined
     ? {}
     : { models: holdingModels({ simulatorUrl: options.simulatorUrl, clock: systemClock, holds }) }),

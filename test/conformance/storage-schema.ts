@@ -1,12 +1,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { TenantId } from '@nexus-agent/protocol';
-import pg from 'pg';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { initial, tables } from '../../packages/server/src/storage/testing/index.ts';
 import { acquirePostgres } from '../support/postgres.ts';
+import { execute } from '../support/sql.ts';
 import { type DatabaseLocation, newTenant, openTestStore, type StoreSubject, sessionRow } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
 
@@ -22,6 +21,7 @@ export function describeSchema(name: StoreSubject['name']): void {
         { version: 2 },
         { version: 3 },
         { version: 4 },
+        { version: 5 },
         { version: 6 },
         { version: 7 },
         { version: 8 },
@@ -43,6 +43,17 @@ export function describeSchema(name: StoreSubject['name']): void {
       await expect(openTestStore(location)).rejects.toMatchObject({ code: 'schema_too_new', details: { found: 999 } });
       await execute(location, 'delete from schema_migrations where version = 999');
       await (await openTestStore(location)).close();
+    });
+
+    it('that lacks a version before its last one is brought through it', async () => {
+      const location = await emptyDatabase(name);
+      await (await openTestStore(location)).close();
+      await execute(location, 'delete from schema_migrations where version = 5');
+      for (const table of ['file_trees', 'files', 'file_versions', 'blobs', 'blob_pieces', 'blob_usage'])
+        await execute(location, `drop table ${table}`);
+      const store = await openTestStore(location);
+      expect(await store.getFileTree(newTenant(), 'ses_1')).toBeNull();
+      await store.close();
     });
 
     it('has exactly the columns that the queries know', async () => {
@@ -93,24 +104,6 @@ async function emptyDatabase(name: StoreSubject['name']): Promise<DatabaseLocati
   if ('reason' in postgres) throw new Error(postgres.reason);
   onTestFinished(() => postgres.close());
   return { url: postgres.url };
-}
-
-async function execute({ url, dataDir = '' }: DatabaseLocation, sql: string): Promise<unknown[]> {
-  if (url === undefined) {
-    const database = new DatabaseSync(join(dataDir, 'nexus.db'));
-    try {
-      return database.prepare(sql).all();
-    } finally {
-      database.close();
-    }
-  }
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  try {
-    return (await client.query(sql)).rows;
-  } finally {
-    await client.end();
-  }
 }
 
 async function columnsOf(location: DatabaseLocation, table: string): Promise<string[]> {

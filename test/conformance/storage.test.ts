@@ -5,6 +5,7 @@ import { verifies } from '../support/verifies.ts';
 import { describeAccounts } from './storage-accounts.ts';
 import { describeClocks } from './storage-clocks.ts';
 import { describeDefinitions } from './storage-definitions.ts';
+import { describeFileStore } from './storage-files.ts';
 import { describeLedgerStore } from './storage-ledger.ts';
 import { describeLocks } from './storage-locks.ts';
 import { describeLedgerProcesses } from './storage-processes.ts';
@@ -33,6 +34,7 @@ function describeOn(subject: StoreSubject, fresh: () => Promise<StoreSubject>): 
     describeTurns(open);
     describeResourceStore(open);
     describeDefinitions(open, fresh);
+    describeFileStore(open);
     describeLedgerStore(subject, open);
     describeAccounts(subject, open);
     describeRetention(subject, open);

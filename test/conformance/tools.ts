@@ -1,7 +1,15 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { NexusError, systemTimers } from '../../packages/server/src/core/index.ts';
-import type { AuthorizationVerdict, Tool, ToolCall, ToolPart, ToolResult, ToolService } from '../../packages/server/src/tools/index.ts';
-import { makeTool, makeToolCall, type Reader, readCall } from '../../packages/server/src/tools/testing/index.ts';
+import type {
+  AuthorizationVerdict,
+  CallFolders,
+  Tool,
+  ToolCall,
+  ToolPart,
+  ToolResult,
+  ToolService,
+} from '../../packages/server/src/tools/index.ts';
+import { makeTool, makeToolCall, plainFolders, type Reader, readCall } from '../../packages/server/src/tools/testing/index.ts';
 
 export interface ToolServiceSubject {
   /**
@@ -13,8 +21,7 @@ export interface ToolServiceSubject {
     readonly maxOutputChars: number;
     readonly maxProgressChars: number;
     readonly graceMs: number;
-    /** The folder of a session's files, by `<tenant>/<session>`. */
-    readonly workspaceOf: (tenantId: string, sessionId: string) => Promise<string>;
+    readonly folders: CallFolders;
   }): Promise<ToolService>;
 }
 
@@ -31,11 +38,11 @@ export function describeToolService(name: string, subject: ToolServiceSubject): 
     });
 
     const create = async (...tools: Tool[]) => {
-      const workspaceOf = async (tenantId: string, sessionId: string) => {
+      const folders = plainFolders(async (tenantId, sessionId) => {
         if (sessionId === 'ses_broken') throw new Error('EACCES: /srv/secret');
         return `/files/${tenantId}/${sessionId}`;
-      };
-      const service = await subject.create({ tools, maxOutputChars: 500, maxProgressChars: 1_000, graceMs: 40, workspaceOf });
+      });
+      const service = await subject.create({ tools, maxOutputChars: 500, maxProgressChars: 1_000, graceMs: 40, folders });
       open.push(service);
       return service;
     };
@@ -98,7 +105,7 @@ export function describeToolService(name: string, subject: ToolServiceSubject): 
       const call = makeToolCall({ traceparent, attempt: 3 });
       await run(
         {
-          execute: async (_input, { signal: _signal, authorize: _authorize, onOutput: _onOutput, ...context }) => {
+          execute: async (_input, { signal: _signal, authorize: _authorize, onOutput: _onOutput, files: _files, ...context }) => {
             seen = context;
             return { type: 'ok', output: '' };
           },

@@ -61,6 +61,16 @@ export const SessionReading = z.object({
 });
 export type SessionReading = z.infer<typeof SessionReading>;
 
+/** What a tool call had to do with files. Their contents are kept by their hashes. */
+const FilesOfCall = z.object({
+  /** Whose files: the session's, or those of a fork. */
+  of: z.string(),
+  /** The version of them that the call was shown. */
+  version: z.int().positive(),
+  /** What it changed, in the version that came with this event; `sha256` null: the file is gone. */
+  changed: z.array(z.object({ path: z.string(), sha256: z.string().nullable(), bytes: z.int() })).optional(),
+});
+
 export const journalSchemas = {
   /**
    * First event of every run. `reading` is what the run sees of its session; one that has to wait in the queue reads when it
@@ -81,6 +91,8 @@ export const journalSchemas = {
     deadlineAt: z.string().optional(),
     parent: z.object({ runId: z.string(), callId, depth: z.int() }).optional(),
     forkOf: z.object({ runId: z.string(), afterSeq: z.int() }).optional(),
+    /** Whose files it works on: a fork has its own. Those of the session when left out. */
+    filesOf: z.string().optional(),
     traceparent: z.string().optional(),
     decision: DecisionRecord.optional(),
   }),
@@ -178,6 +190,7 @@ export const journalSchemas = {
     error: ErrorInfo.optional(),
     costMicroUsd: z.int().optional(),
     durationMs: z.int().optional(),
+    files: FilesOfCall.optional(),
   }),
   'approval.requested': z.object({
     step,

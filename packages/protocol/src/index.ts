@@ -66,6 +66,7 @@ export {
   DefinitionSet,
   NodeStatus,
 } from './resources/definitions.ts';
+export { SessionFile } from './resources/files.ts';
 export { Key, KeyCreateRequest, KeyScope, Role } from './resources/keys.ts';
 export { SessionMessage } from './resources/messages.ts';
 export { ModelInfo } from './resources/models.ts';

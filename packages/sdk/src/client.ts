@@ -27,7 +27,7 @@ export function createNexusClient(options: NexusClientOptions) {
   const calls = createCalls(transport);
   return {
     chat: chat(transport),
-    sessions: sessions(calls),
+    sessions: sessions(calls, transport),
     runs: runs(calls, transport),
     approvals: approvals(calls),
     agents: agents(calls),

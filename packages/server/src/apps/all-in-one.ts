@@ -1,5 +1,4 @@
 import { hostname } from 'node:os';
-import { join } from 'node:path';
 import { type Api, createApi } from '#api';
 import type { NexusConfig } from '#apps/config';
 import { createReservationSweeper } from '#budget';
@@ -10,6 +9,7 @@ import {
   createAgents,
   createApprovals,
   createBudgets,
+  createFiles,
   createModels,
   createNodes,
   createRetention,
@@ -25,15 +25,7 @@ import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
 import { createSharedClock, type SharedClock, type Store } from '#storage';
 import { openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
-import {
-  createFixedSource,
-  createSandbox,
-  createSessionFolders,
-  createToolService,
-  createWorkspaces,
-  removeWorkspace,
-  type Tool,
-} from '#tools';
+import { createFixedSource, createSandbox, createToolService, type Tool } from '#tools';
 import { createBuiltinTools } from '#tools/sources';
 import { agentFolder, parseAgents } from './agent-folder.ts';
 import { trustAuthorities } from './authorities.ts';
@@ -46,6 +38,7 @@ import { egressOptions } from './egress.ts';
 import { setUpModels } from './models.ts';
 import { policyFolder } from './policy-folder.ts';
 import { proxyFor } from './proxy.ts';
+import { type OpenedFiles, openFiles } from './session-files.ts';
 
 export interface AllInOneOptions {
   readonly config: NexusConfig;
@@ -136,6 +129,8 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       );
     }
     const store = logCommits(options.wrapStore?.(opened) ?? opened, logger);
+    const files = await openFiles({ config, store, clock, timers: systemTimers, logger });
+    closers.push(() => files.close());
     const bus = await openBusOf(busKind(config), (error) => logger.warn({ err: error }, 'the bus lost its server'));
     closers.push(() => bus.close());
     const configured = options.models === undefined ? await setUpModels(config, clock, logger) : null;
@@ -144,7 +139,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     if (models === null) throw new NexusError('internal', 'there are no models');
 
     const app = assemble({
-      ...{ options, config, clock, ids, logger, store, bus, secrets, models, closers },
+      ...{ options, config, clock, ids, logger, store, files, bus, secrets, models, closers },
     });
     const definitions = await openDefinitions({
       ...{ store: opened, clock, logger, policy: app.policy },
@@ -225,6 +220,7 @@ interface Parts {
   readonly ids: IdSource;
   readonly logger: Logger;
   readonly store: Store;
+  readonly files: OpenedFiles;
   readonly bus: Bus;
   readonly secrets: KeySecrets;
   readonly models: { readonly llm: ModelService; readonly defaultModels: readonly string[] };
@@ -232,7 +228,7 @@ interface Parts {
 }
 
 /** Joins what was opened into the engine. */
-function assemble({ options, config, clock, ids, logger, store, bus, secrets, models, closers }: Parts) {
+function assemble({ options, config, clock, ids, logger, store, files, bus, secrets, models, closers }: Parts) {
   const metrics = createMetrics(clock, { version: options.version, database: store.dialect });
   closers.push(() => metrics.close());
   metrics.observeStore(store);
@@ -248,21 +244,16 @@ function assemble({ options, config, clock, ids, logger, store, bus, secrets, mo
   closers.push(() => sandbox.close());
   const builtin = createBuiltinTools({
     sandbox,
-    workspaces: createWorkspaces({ limits: workspaceLimits(config) }),
+    workspaces: files.workspaces,
     http: { ...config.httpFetch, ...egressOptions(config.httpFetch.allowPrivate) },
   });
-  const sessionFolders = {
-    root: join(config.dataDir, 'workspaces'),
-    seedFrom: config.workspaceSeed,
-    maxSeedBytes: config.workspace.maxSeedBytes,
-    maxSeedFiles: config.workspace.maxSeedFiles,
-  };
+  const { files: _files, ...toolLimits } = config.tools;
   const tools = createToolService({
     sources: [createFixedSource([...builtin, ...(options.tools ?? [])])],
     clock,
     timers: systemTimers,
-    workspaceOf: createSessionFolders(sessionFolders),
-    ...config.tools,
+    folders: files.folders,
+    ...toolLimits,
     onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
   });
   closers.push(() => tools.close());
@@ -280,7 +271,7 @@ function assemble({ options, config, clock, ids, logger, store, bus, secrets, mo
   const workerId = ids.next<string>('worker');
   const retention = createRetention({
     ...{ store, clock, logger, metrics, timers: systemTimers, settings: config.retention, owner: workerId },
-    removeFiles: (tenantId, sessionId) => removeWorkspace({ root: join(sessionFolders.root, tenantId), sessionId }),
+    removeFiles: files.removeFormer,
   });
   retention.start();
   closers.push(() => retention.stop());
@@ -318,6 +309,7 @@ function assemble({ options, config, clock, ids, logger, store, bus, secrets, mo
     runs: orchestrator.runs,
     approvals: createApprovals({ engine, wake: orchestrator.wake }),
     agents: createAgents({ catalog }),
+    files: createFiles({ store, blobs: files.blobs }),
     tools: createTools({ engine, agents: catalog }),
     models: createModels({ llm: models.llm }),
     budgets: createBudgets({ store, agents: catalog, clock }),
@@ -352,11 +344,6 @@ function storeOptions({ databaseUrl, dataDir, sqlite, postgres, storage }: Nexus
 function sandboxOptions({ sandbox }: NexusConfig) {
   const { maxThreads, maxQueued, idleMs, ...limits } = sandbox;
   return { limits, maxQueued, idleMs, ...(maxThreads === undefined ? {} : { maxThreads }) };
-}
-
-function workspaceLimits({ workspace }: NexusConfig) {
-  const { maxBytes, maxFiles, maxFileBytes, maxVisited } = workspace;
-  return { maxWorkspaceBytes: maxBytes, maxWorkspaceFiles: maxFiles, maxFileBytes, maxVisited };
 }
 
 /** What a process runs on, for its log: names and hosts, no credentials. */

@@ -20,6 +20,7 @@ import { requireFolder } from './definition-folder.ts';
 import { setUpModels, withVersion } from './models.ts';
 import { policyFolder } from './policy-folder.ts';
 import { proxyFor } from './proxy.ts';
+import { fileStoreKind, folderOfBlobs, openS3Blobs } from './session-files.ts';
 
 /** `warn` is worth knowing; only `fail` keeps Nexus Agent from working. */
 export interface SetupCheck {
@@ -32,7 +33,7 @@ const timeoutMs = 5_000;
 
 /**
  * Tries all that a start needs, as a start does, and says what is wrong: folders, database, bus, agents, policies and providers.
- * Changes nothing but that the data folder is made; the database is not migrated. Takes a few seconds at most.
+ * Changes nothing but that the data folder is made, and a blob in a bucket; the database is not migrated. Takes a few seconds at most.
  */
 export async function checkSetup(config: NexusConfig): Promise<SetupCheck[]> {
   // Before anything is connected to.
@@ -42,6 +43,7 @@ export async function checkSetup(config: NexusConfig): Promise<SetupCheck[]> {
     tried('database', () => checkDatabase(config)),
     checkBus(config),
     checkDefinitions(config),
+    tried('session files', () => checkFiles(config)),
     config.workspaceSeed === undefined ? [] : tried('workspace seed', () => checkSeed(config.workspaceSeed ?? '')),
     ...checkProviders(config),
     tried('models', () => checkModels(config)),
@@ -118,6 +120,25 @@ async function checkBus(config: NexusConfig): Promise<SetupCheck[]> {
   };
   const found = await check().catch((error: unknown) => ({ status: 'fail', detail: sentenceOf(error) }) as const);
   return found === null ? [] : [{ name: 'bus', ...found }];
+}
+
+/** What a server must do is tried on it: a small blob, always the same, is written and read. */
+async function checkFiles(config: NexusConfig): Promise<Finding> {
+  const kind = fileStoreKind(config);
+  if (kind === 'database') return { status: 'ok', detail: 'kept in the database' };
+  if (kind === 'folder') {
+    const detail = `kept in ${folderOfBlobs(config)}`;
+    if (!config.databaseUrl?.startsWith('postgres')) return { status: 'ok', detail };
+    return { status: 'warn', detail: `${detail}, where other machines do not find them; see tools.files.store` };
+  }
+  const blobs = openS3Blobs(config, { clock: systemClock, timers: systemTimers });
+  try {
+    await blobs.check(AbortSignal.timeout(timeoutMs));
+  } finally {
+    await blobs.close();
+  }
+  const { bucket, endpoint = '' } = config.tools.files.s3;
+  return { status: 'ok', detail: `kept in the bucket ${bucket} at ${new URL(endpoint).host}` };
 }
 
 async function openAndClose(kind: ReturnType<typeof busKind>): Promise<void> {

@@ -1,6 +1,7 @@
 import type { ReservationId, ToolExecuteResult } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
-import { checkArguments } from '#tools';
+import type { Commit } from '#storage';
+import { checkArguments, type ToolCallEnd } from '#tools';
 import type { ChargeContext } from './charge.ts';
 import { denialMessage } from './decisions.ts';
 import type { CallEngine } from './engine.ts';
@@ -68,9 +69,17 @@ export async function callToolDirectly(
   await store.commit({
     tenantId,
     ledger: [actual === null ? { type: 'release', reservationId } : { type: 'settle', reservationId, actual }],
+    ...filesOf(end, callId),
   });
   const durationMs = Math.round(end.durationMs);
   return end.type === 'completed'
     ? { status: 'ok', output: end.output, durationMs }
     : { status: 'error', output: '', error: end.error, durationMs };
+}
+
+/** What the call changed of files is written as it is paid for. */
+function filesOf(end: ToolCallEnd, callId: string): Pick<Commit, 'files'> {
+  if (end.type !== 'completed' || end.files === undefined || end.files.changes.length === 0) return {};
+  const { treeId, changes } = end.files;
+  return { files: [{ treeId, runId: null, callId, changes }] };
 }

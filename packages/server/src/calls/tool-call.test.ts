@@ -147,7 +147,7 @@ describe('a direct call', () => {
 
   it('releases what it reserved when the tool was never called', async () => {
     const tools = createTestToolService([makeTool({ permissions: ['fs.read'], maxCostMicroUsd: 500 })], {
-      workspaceOf: () => Promise.reject(new Error('the disk is gone')),
+      folders: { open: () => Promise.reject(new Error('the disk is gone')) },
     });
     const { call, commits } = direct(tools);
     expect(await call()).toMatchObject({ status: 'error', error: { code: 'tool_failed' } });

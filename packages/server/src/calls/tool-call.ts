@@ -55,6 +55,8 @@ export interface GrantedToolCall {
   readonly attempt: number;
   readonly idempotencyKey: string;
   readonly timeoutMs: number;
+  /** Whose files; the session's when left out. */
+  readonly filesOf?: string;
 }
 
 export interface ToolCallHooks {
@@ -87,6 +89,7 @@ export async function performTool(
       toolVersion: tool.version,
       input: call.input,
       timeoutMs: call.timeoutMs,
+      ...(call.filesOf === undefined ? {} : { filesOf: call.filesOf }),
       ...(hooks.traceparent === undefined ? {} : { traceparent: hooks.traceparent }),
     },
     { signal: hooks.signal },

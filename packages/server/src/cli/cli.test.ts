@@ -373,6 +373,22 @@ function answerFigures(events: readonly LogEvent[], nth: number): string {
 }
 
 describe('other resources', () => {
+  it('lists the files of a session, prints one and saves one', async () => {
+    await platform.agent('filer');
+    const { id } = await platform.ask<{ id: string }>('POST', '/v1/sessions', { agent: 'filer' });
+    expect((await nexus(`files list ${id}`)).out).toBe('none\n');
+    await platform.complete({ sessionId: id, input: `[[sim tools=fs_write(path="notes/a.md",content="grüße")]] ${say('ok')}` });
+    const listed = await nexus(`files list ${id}`);
+    expect(golden(listed.out)).toMatch(/^PATH +BYTES +CHANGED +BY +SHA-256\nnotes\/a\.md +7 +<time> +run_… +[0-9a-f]{12}\n$/);
+    expect(JSON.parse((await nexus(`files list ${id} --json`)).out)).toMatchObject({ data: [{ path: 'notes/a.md', bytes: 7 }] });
+    expect(await nexus(`files get ${id} notes/a.md`)).toMatchObject({ code: 0, out: 'grüße' });
+    const saved = await nexus(`files get ${id} notes/a.md --out copy.md`);
+    expect(saved).toMatchObject({ code: 0, out: 'saved notes/a.md as copy.md\n', saved: { 'copy.md': 'grüße' } });
+    expect(await nexus(`files get ${id} missing`)).toMatchObject({ code: 1, err: expect.stringContaining('there is no file "missing"') });
+    expect((await nexus(`files get ${id} notes/a.md --json`)).code).toBe(2);
+    expect((await nexus(`files list ${id} --run run_none`)).err).toContain('has no run run_none');
+  });
+
   it('creates and shows a session with its budget and policy', async () => {
     const { out } = await nexus('sessions create --budget-usd 0.5 --budget-tokens 9000 --allow fs_* code_js --approve fs_write');
     expect(golden(out)).toBe(

@@ -8,6 +8,8 @@ export interface CliResult {
   readonly code: number;
   readonly out: string;
   readonly err: string;
+  /** What it saved, by path. */
+  readonly saved: Readonly<Record<string, string>>;
 }
 
 export interface CliRunOptions {
@@ -28,6 +30,7 @@ export interface CliRunOptions {
 export async function runCli(argv: readonly string[], options: CliRunOptions = {}): Promise<CliResult> {
   let out = '';
   let err = '';
+  const saved: Record<string, string> = {};
   let interruptSent = false;
   const listeners = new Set<(signal: 'SIGINT') => void>();
   const hangups = new Set<(terminalIsGone: boolean) => void>();
@@ -47,8 +50,8 @@ export async function runCli(argv: readonly string[], options: CliRunOptions = {
   const io: CliIo = {
     stdout: {
       isTty: false,
-      write(text) {
-        out += text;
+      write(data) {
+        out += typeof data === 'string' ? data : Buffer.from(data).toString('utf8');
         watch();
       },
     },
@@ -63,6 +66,11 @@ export async function runCli(argv: readonly string[], options: CliRunOptions = {
     env: { NO_COLOR: '1', ...options.env },
     version: '0.0.0-test',
     readFile: async (path) => options.files?.[path] ?? null,
+    async writeFile(path, pieces) {
+      const all: Uint8Array[] = [];
+      for await (const piece of pieces) all.push(piece);
+      saved[path] = Buffer.concat(all).toString('utf8');
+    },
     onSignal(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
@@ -75,7 +83,7 @@ export async function runCli(argv: readonly string[], options: CliRunOptions = {
     loadApps: async () => ({ startAllInOne: unsupported, migrateStore: unsupported, runDemo: unsupported, checkSetup, ...options.apps }),
   };
   const code = await main(argv, io);
-  return { code, out, err };
+  return { code, out, err, saved };
 }
 
 /** Lines that arrive one after another, as from a keyboard. */

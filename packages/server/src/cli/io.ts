@@ -1,12 +1,12 @@
 import { closeSync, openSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { open, readFile, rename, rm } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import type { SetupCheck } from '#apps';
 import type { NexusConfig } from '#apps/config';
 import type { Style } from './style.ts';
 
 export interface Output {
-  write(text: string): void;
+  write(data: string | Uint8Array): void;
   readonly isTty: boolean;
 }
 
@@ -45,6 +45,8 @@ export interface CliIo {
   readonly version: string;
   /** Null when there is no such file. */
   readFile(path: string): Promise<string | null>;
+  /** The file appears once all of it is there; what stood in its place is replaced. */
+  writeFile(path: string, pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void>;
   /** Calls back at SIGINT and SIGTERM; gives the function that stops it. */
   onSignal(listener: (signal: 'SIGINT' | 'SIGTERM') => void): () => void;
   /** Calls back at SIGHUP, and says whether it came because the terminal is gone; gives the function that stops it. */
@@ -62,6 +64,7 @@ export function processIo(): CliIo {
     env: process.env,
     version: '0.1.0',
     readFile: readText,
+    writeFile: writePieces,
     onSignal(listener) {
       const onInterrupt = () => listener('SIGINT');
       const onTerminate = () => listener('SIGTERM');
@@ -100,7 +103,7 @@ function outputOf(stream: NodeJS.WriteStream): Output {
     if (error.code === 'EIO') return; // the terminal is gone: `onHangup` says so
     throw error;
   });
-  return { write: (text) => void stream.write(text), isTty: stream.isTTY === true };
+  return { write: (data) => void stream.write(data), isTty: stream.isTTY === true };
 }
 
 async function readText(path: string): Promise<string | null> {
@@ -109,6 +112,22 @@ async function readText(path: string): Promise<string | null> {
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
     // A failed read does not tell the path by itself.
+    throw error instanceof Error ? Object.assign(error, { path }) : error;
+  }
+}
+
+async function writePieces(path: string, pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void> {
+  const unfinished = `${path}.${process.pid}.part`;
+  try {
+    const file = await open(unfinished, 'wx');
+    try {
+      for await (const piece of pieces) await file.writeFile(piece);
+    } finally {
+      await file.close();
+    }
+    await rename(unfinished, path);
+  } catch (error) {
+    await rm(unfinished, { force: true });
     throw error instanceof Error ? Object.assign(error, { path }) : error;
   }
 }

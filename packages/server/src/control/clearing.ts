@@ -10,7 +10,7 @@ export interface ClearingDependencies {
   readonly clock: Clock;
   readonly logger: { error(fields: object, message: string): void };
   readonly settings: { readonly batchRows: number; readonly readersMs: number };
-  /** Deletes the files of a session; done again, it does nothing. */
+  /** Deletes what this machine keeps of a session beside the database; done again, it does nothing. */
   readonly removeFiles: (tenantId: TenantId, sessionId: SessionId) => Promise<void>;
 }
 
@@ -26,6 +26,7 @@ export function createClearing({ store, clock, logger, settings, removeFiles }: 
         return outcome !== 'busy';
       }
       case 'session':
+        while (await store.removeSome(removal, settings.batchRows)) if (!(await goOn())) return false;
         await removeFiles(tenantId, id as SessionId); // as above
         await store.endRemoval(removal);
         return true;

@@ -5,6 +5,7 @@ export { type Agents, createAgents } from './agents.ts';
 export { type Approvals, createApprovals } from './approvals.ts';
 export { type Budgets, createBudgets } from './budgets.ts';
 export { type Definitions, openDefinitions } from './definitions.ts';
+export { createFiles, type Files } from './files.ts';
 export { type DefinitionFolder, definitionsFingerprint, type UnreadEntry } from './followed-definitions.ts';
 export { createModels, type Models } from './models.ts';
 export { createNodes } from './nodes.ts';

@@ -5,6 +5,8 @@ export type {
   AgentVersionRow,
   AgingKind,
   ApprovalRow,
+  Blob,
+  BlobStore,
   ClaimedRun,
   Commit,
   CommitResult,
@@ -13,6 +15,12 @@ export type {
   DefinitionFile,
   DefinitionHead,
   DefinitionStore,
+  FileChange,
+  FileContent,
+  FileRow,
+  FileStore,
+  FilesCopy,
+  FileTree,
   IdempotencyClaim,
   IdentityStore,
   KeyRow,
@@ -32,5 +40,6 @@ export type {
   StoredEvent,
   UsageQuery,
 } from '#storage/contract';
+export { readBlob } from './read-blob.ts';
 export { createSharedClock, type SharedClock } from './shared-clock.ts';
 export { viewPage } from './view-page.ts';

@@ -3,8 +3,10 @@ export { createFixedSource } from '#tools/catalogue';
 export {
   type AuthorizationRequest,
   type AuthorizationVerdict,
+  type CallFolders,
   checkArguments,
   describeTool,
+  type FilesOfCall,
   selectTools,
   type Tool,
   type ToolCall,
@@ -16,6 +18,7 @@ export {
   type ToolService,
 } from '#tools/contract';
 export type { ToolFault } from '#tools/execution';
+export { openSessionFiles, type SessionFiles } from '#tools/files';
 export { createSandbox, type Sandbox, type SandboxRequest } from '#tools/sandbox';
-export { createSessionFolders, createWorkspaces, removeWorkspace } from '#tools/workspace';
+export { createWorkspaces, type Workspaces } from '#tools/workspace';
 export { createToolService } from './service.ts';

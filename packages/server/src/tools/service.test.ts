@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 import { createManualTime } from '#core/testing';
 import { createFixedSource, type Tool, type ToolFault } from '#tools';
 import { describeToolService } from '../../../../test/conformance/tools.ts';
-import { createTestToolService, makeTool, makeToolCall, readCall } from './testing/index.ts';
+import { createTestToolService, makeTool, makeToolCall, plainFolders, readCall } from './testing/index.ts';
 
 describeToolService('in process', {
   create: async ({ tools, ...options }) => createTestToolService(tools, options),
@@ -96,8 +96,8 @@ it('counts the making of the folder into the time, and begins no tool after it',
     ran = true;
     return { type: 'ok', output: '' };
   };
-  const workspaceOf = () => time.timers.sleep(5_000).then(() => '/late');
-  const service = createTestToolService([makeTool({ effects: 'once', permissions: ['fs.write'], execute })], { ...time, workspaceOf });
+  const folders = plainFolders(() => time.timers.sleep(5_000).then(() => '/late'));
+  const service = createTestToolService([makeTool({ effects: 'once', permissions: ['fs.write'], execute })], { ...time, folders });
   const reading = readCall(service, makeToolCall({ timeoutMs: 1_000 }));
   await time.advance(1_000);
   expect(await reading).toMatchObject({ error: { code: 'tool_timeout' }, durationMs: 1_000 }); // it never began: nothing is unknown

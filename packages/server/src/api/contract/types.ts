@@ -1,5 +1,5 @@
 import type { ErrorCode } from '@nexus-agent/protocol';
-import type { Administration, Agents, Approvals, Budgets, Definitions, Models, Retention, Tools } from '#control';
+import type { Administration, Agents, Approvals, Budgets, Definitions, Files, Models, Retention, Tools } from '#control';
 import type { Clock, IdSource, Timers } from '#core';
 import type { Keys } from '#identity';
 import type { Runs, Sessions } from '#runs';
@@ -52,6 +52,7 @@ export interface ApiServices {
   readonly runs: Runs;
   readonly approvals: Approvals;
   readonly agents: Agents;
+  readonly files: Files;
   readonly tools: Tools;
   readonly models: Models;
   readonly budgets: Budgets;

@@ -6,6 +6,7 @@ import { budgetRoutes } from './budgets.ts';
 import { chatRoutes } from './chat.ts';
 import type { RouteContext } from './context.ts';
 import { definitionRoutes } from './definitions.ts';
+import { fileRoutes } from './files.ts';
 import { journalRoutes } from './journal.ts';
 import { keyRoutes } from './keys.ts';
 import { messageRoutes } from './messages.ts';
@@ -21,6 +22,7 @@ import { usageRoutes } from './usage.ts';
 const resources: readonly ((context: RouteContext) => Route[])[] = [
   sessionRoutes,
   messageRoutes,
+  fileRoutes,
   chatRoutes,
   runRoutes,
   journalRoutes,

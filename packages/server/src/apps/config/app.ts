@@ -5,7 +5,7 @@ import { group, httpUrl, setting } from '#core';
 export const appConfig = {
   dataDir: setting(
     z.string().min(1).default('.nexus'),
-    'Holds the embedded database and session workspaces, and by default the folders of agents and policies.',
+    'Holds the embedded database, the files of sessions unless they are kept elsewhere, and by default the folders of agents and policies.',
     { environment: 'NEXUS_DATA_DIR' },
   ),
   agentsDir: setting(z.string().min(1).optional(), 'Folder of agent definitions (YAML).', {

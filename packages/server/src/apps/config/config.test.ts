@@ -52,6 +52,7 @@ it('reads every environment variable that sets a key', async () => {
     NEXUS_ALLOWED_HOSTS: 'h',
     NEXUS_KEY_SECRET: 'k'.repeat(32),
     NEXUS_DEFINITIONS_IMPORT: 'manual',
+    NEXUS_FILES_STORE: 's3',
   };
   const named = configSettings.filter(({ environment }) => environment !== undefined);
   expect(named.length).toBeGreaterThan(20);

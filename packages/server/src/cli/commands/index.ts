@@ -7,6 +7,7 @@ import { configCommands } from './config.ts';
 import { definitionCommands } from './definitions.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
+import { fileCommands } from './files.ts';
 import { keyCommands } from './keys.ts';
 import { migrateCommand } from './migrate.ts';
 import { modelCommands } from './models.ts';
@@ -23,6 +24,7 @@ export const commands: readonly ((registrar: Registrar) => void)[] = [
   chatCommands,
   sessionCommands,
   runCommands,
+  fileCommands,
   approvalCommands,
   agentCommands,
   toolCommands,

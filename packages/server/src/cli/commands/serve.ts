@@ -11,7 +11,7 @@ export function serveCommand({ program, action }: Registrar): void {
     .description('run the server until it is interrupted; SIGHUP reads agents and policies again')
     .option('--host <host>', 'address to bind (default 127.0.0.1)')
     .option('--port <port>', 'port (default 8080)', wholeNumber)
-    .option('--data-dir <folder>', 'folder of the embedded database and workspaces')
+    .option('--data-dir <folder>', 'folder of the embedded database and session files')
     .option('--database-url <url>', 'Postgres instead of the embedded database')
     .option('--redis-url <url>', 'Redis for fan-out between processes')
     .option('--log-level <level>', 'trace, debug, info, warn, error or silent')

@@ -78,6 +78,7 @@ function contextOf(
     principal: created.principal,
     reading: created.reading ?? reading ?? read,
     history: created.history,
+    filesOf: created.filesOf,
     parent: created.parent ?? null,
     deadlineAt: created.deadlineAt ?? null,
     traceparent: created.traceparent ?? null,

@@ -133,7 +133,8 @@ export class Effects {
     }
     this.#launch(callId, async () => {
       const span = spans.tool(start);
-      const call = { tool, input, callId, attempt, idempotencyKey, timeoutMs: wallMs };
+      const { filesOf } = context;
+      const call = { tool, input, callId, attempt, idempotencyKey, timeoutMs: wallMs, filesOf };
       const end = await performTool(engine, context.charge, call, {
         signal: stopping.signal,
         traceparent: span.traceparent,

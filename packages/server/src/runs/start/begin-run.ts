@@ -158,6 +158,7 @@ async function writeOwned(
     parent: null,
     deadlineAt: created.deadlineAt ?? null,
     traceparent: created.traceparent ?? null,
+    filesOf: created.filesOf,
   });
   const opening: NewEvent[] = [
     { type: 'run.created', data: created },

@@ -5,6 +5,7 @@ import { startRunSpan } from '#runs/drive';
 import { fold, forkEvents, readJournal, type Transcripts, toJournalEvent } from '#runs/journal';
 import type { Commit, RunRow, SessionRow } from '#storage';
 import { type BeginDependencies, beginRun, type StartedRun } from './begin-run.ts';
+import { filesAsOf } from './fork-files.ts';
 import { mayStart } from './may-start.ts';
 import { inputParts, newRun, requireModel, runLimits } from './rows.ts';
 
@@ -43,15 +44,18 @@ export async function forkRun(
     ...(request.input === undefined ? {} : { input: inputParts({ input: request.input }) }),
     principal: principal.id,
     forkOf: { runId: original.runId, afterSeq },
+    filesOf: runId,
     traceparent: span.traceparent,
     decision: decision.record,
   };
+  const files = await filesAsOf(engine.store, original, journal, afterSeq);
   const base: Commit = {
     tenantId,
     ...claimOf(principal, options, `fork:${original.runId}`, request, runId),
     openSession: session.sessionId,
     ledger: runLimits(runId, request.budget, agent.definition.budget),
     decisions: [decision.row],
+    ...(files === null ? {} : { copyFiles: { sessionId: session.sessionId, from: files, to: runId } }),
   };
   const row = newRun(engine, session, agent, runId, {
     model,

@@ -26,6 +26,7 @@ export async function startChild(engine: Engine, agents: AgentSource, parent: Ru
     principal: parent.charge.onBehalfOf,
     ...payersOf(parent),
     ...(parent.deadlineAt === null ? {} : { deadlineAt: toTimestamp(parent.deadlineAt) }),
+    ...(parent.filesOf === parent.sessionId ? {} : { filesOf: parent.filesOf }),
     parent: { runId: parent.runId, callId: call.callId, depth: parent.depth + 1 },
     ...(parent.traceparent === null ? {} : { traceparent: parent.traceparent }),
   };

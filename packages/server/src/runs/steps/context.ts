@@ -34,6 +34,8 @@ export interface RunContext {
   readonly targets: readonly ModelTarget[];
   /** Those of the targets that the agent's definition lists; a request may name another. */
   readonly declaredTargets: ReadonlySet<ModelTarget>;
+  /** Whose files it works on: the session's, or a fork's. */
+  readonly filesOf: string;
   readonly before: Transcript;
   readonly deadlineAt: number | null;
   readonly traceparent: string | null;
@@ -47,6 +49,8 @@ export interface ContextSource {
   readonly reading: SessionReading | null;
   readonly history: readonly string[];
   readonly parent: { readonly runId: string; readonly depth: number } | null;
+  /** As the run was created; undefined: those of the session. */
+  readonly filesOf: string | undefined;
   readonly deadlineAt: string | null;
   readonly traceparent: string | null;
 }
@@ -104,6 +108,7 @@ export async function createRunContext(
     tools: [...selectTools(tools, definition.tools), ...(depth < engine.settings.maxDepth ? definition.subagents.map(subagentTool) : [])],
     targets,
     declaredTargets: new Set(targets.filter((target) => models.has(modelOf(target)))),
+    filesOf: source.filesOf ?? row.sessionId,
     before: await turnsBefore(transcripts, source),
     deadlineAt,
     traceparent: source.traceparent,

@@ -8,6 +8,8 @@ import type { ApprovalRow, Commit, CommitResult, DecisionRow, RunPatch, Store } 
  */
 export interface Proposal {
   readonly ledger: readonly LedgerOperation[];
+  /** What finished calls changed of files. */
+  readonly files: NonNullable<Commit['files']>;
   readonly decisions: readonly DecisionRow[];
   readonly approvals: readonly ApprovalRow[];
   readonly closeApprovals: NonNullable<Commit['closeApprovals']>;
@@ -25,6 +27,7 @@ export function propose(
   const { events = [], ...rest } = parts;
   return {
     ledger: [],
+    files: [],
     decisions: [],
     approvals: [],
     closeApprovals: [],
@@ -39,6 +42,7 @@ export function merge(proposals: readonly Proposal[]): Proposal {
   const [only] = proposals;
   if (only !== undefined && proposals.length === 1) return only;
   const ledger: LedgerOperation[] = [];
+  const files: Proposal['files'][number][] = [];
   const decisions: DecisionRow[] = [];
   const approvals: ApprovalRow[] = [];
   const closeApprovals: Proposal['closeApprovals'][number][] = [];
@@ -47,6 +51,7 @@ export function merge(proposals: readonly Proposal[]): Proposal {
   let leaves: SessionId | undefined;
   for (const proposal of proposals) {
     ledger.push(...proposal.ledger);
+    files.push(...proposal.files);
     decisions.push(...proposal.decisions);
     approvals.push(...proposal.approvals);
     closeApprovals.push(...proposal.closeApprovals);
@@ -56,6 +61,7 @@ export function merge(proposals: readonly Proposal[]): Proposal {
   }
   return {
     ledger,
+    files,
     decisions,
     approvals,
     closeApprovals,
@@ -143,6 +149,7 @@ export function commitProposal(store: Store, fence: RunFence, lastSeq: number, p
     run: { runId: fence.runId, epoch: fence.epoch, owner: fence.owner, lastSeq, patch: proposal.patch },
     events: proposal.events,
     ledger: proposal.ledger,
+    ...(proposal.files.length === 0 ? {} : { files: proposal.files }),
     decisions: proposal.decisions,
     approvals: proposal.approvals,
     closeApprovals: proposal.closeApprovals,

@@ -24,7 +24,8 @@ export function proposeQuestion(
   const role = decision?.record.obligations?.flatMap((obligation) =>
     obligation.type === 'require_approval' && obligation.role !== undefined ? [obligation.role] : [],
   )[0];
-  const question = questionText(kind, call, input);
+  const writes = context.tools.some(({ name, permissions }) => name === call.name && permissions.includes('fs.write'));
+  const question = questionText(kind, call, input, writes);
   const row: ApprovalRow = {
     tenantId: context.tenantId,
     approvalId,
@@ -61,10 +62,10 @@ export function proposeQuestion(
   return propose({ approvals: [row], decisions: decision === null ? [] : [decision.row], events: [{ type: 'approval.requested', data }] });
 }
 
-function questionText(kind: ApprovalKind, call: ToolCallState, input: unknown): string {
+function questionText(kind: ApprovalKind, call: ToolCallState, input: unknown, writes: boolean): string {
   if (kind === 'tool_call') return `May ${call.name} run with exactly these arguments?`;
   if (kind === 'unknown_outcome')
-    return `${call.name} was started and its worker was lost. Did it take effect? Answer done (with its result), retry or fail.`;
+    return `${call.name} was started and its worker was lost. Did it take effect? Answer done (with its result), retry or fail.${writes ? ' What it wrote to the files of the session is undone in any case.' : ''}`;
   const question = typeof input === 'object' && input !== null && 'question' in input ? input.question : null;
   return typeof question === 'string' ? question : 'The agent asks for an answer.';
 }

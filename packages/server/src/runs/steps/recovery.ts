@@ -136,12 +136,19 @@ export async function collectChildren(engine: Engine, context: RunContext, state
     if (call.phase.type !== 'started' || childRunId === null || inFlight.has(call.callId)) continue;
     const child = await engine.store.getRun(context.tenantId, childRunId as RunId); // written by childRunId()
     if (child === null || !isTerminal(child.status)) continue;
+    const tree = await engine.store.getFileTree(context.tenantId, context.filesOf);
     proposals.push(
       proposeResult(
         state,
         call,
         child.status === 'completed'
-          ? { type: 'ok', output: child.output ?? '', costMicroUsd: child.totals.costMicroUsd }
+          ? {
+              type: 'ok',
+              output: child.output ?? '',
+              costMicroUsd: child.totals.costMicroUsd,
+              // What the sub-agent has written is in it.
+              ...(tree === null ? {} : { files: { of: tree.treeId, version: tree.version } }),
+            }
           : { type: 'error', error: child.error ?? { code: 'cancelled', message: 'the sub-agent was cancelled', retryable: false } },
       ),
     );

@@ -4,7 +4,13 @@ import { type Proposal, propose } from './proposal.ts';
 
 /** How a call ends, as the model is told. */
 export type ToolEnd =
-  | { readonly type: 'ok'; readonly output: string; readonly durationMs?: number; readonly costMicroUsd?: number }
+  | {
+      readonly type: 'ok';
+      readonly output: string;
+      readonly durationMs?: number;
+      readonly costMicroUsd?: number;
+      readonly files?: JournalData<'tool.completed'>['files'];
+    }
   | { readonly type: 'error' | 'denied' | 'cancelled'; readonly error: ErrorInfo; readonly durationMs?: number };
 
 export function failure(code: ErrorInfo['code'], message: string): ToolEnd {
@@ -31,6 +37,7 @@ export function proposeResult(state: RunState, call: ToolCallState, end: ToolEnd
     output,
     ...(end.type === 'ok' ? {} : { error: end.error }),
     ...(end.type === 'ok' && end.costMicroUsd !== undefined ? { costMicroUsd: end.costMicroUsd } : {}),
+    ...(end.type !== 'ok' || end.files === undefined ? {} : { files: end.files }),
     ...(end.durationMs === undefined ? {} : { durationMs: Math.round(end.durationMs) }),
   };
   return propose({ events: [{ type: 'tool.completed', data }] });

@@ -6,6 +6,7 @@ import { claimHandler } from './claims.ts';
 import { createRunHandler } from './create-run.ts';
 import { decisionHandler } from './decisions.ts';
 import { eventHandler } from './events.ts';
+import { fileHandler } from './files.ts';
 import { gateHandler } from './gate.ts';
 import type { Batch, Draft, Handler } from './handler.ts';
 import { ledgerHandler } from './ledger.ts';
@@ -41,6 +42,7 @@ function handlersOf(batch: Batch): readonly Handler[] {
     placeHandler(sessions, working),
     runHandler(batch, working),
     ledgerHandler(batch),
+    fileHandler(batch),
     eventHandler(batch, working),
     approvalHandler(batch),
     decisionHandler(batch),
@@ -51,7 +53,7 @@ function handlersOf(batch: Batch): readonly Handler[] {
 
 /**
  * Applies commits of one tenant, in order, inside the caller's transaction. Locks are taken in one global order (gate, sessions,
- * runs, reservations, budget rows, each sorted), so that concurrent batches, sweeps and claims cannot deadlock; then each
+ * runs, reservations, budget rows, trees of files, each sorted), so that concurrent batches, sweeps and claims cannot deadlock; then each
  * commit is decided in memory, and one that is refused, fenced, a duplicate or fails leaves no trace. Answers the commits
  * that the transaction has taken: those after them, if any, have not been decided. Null: nothing was done, as the books must be had
  * `alone`.

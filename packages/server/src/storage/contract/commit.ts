@@ -2,6 +2,7 @@ import type { BudgetRefusal, NewEvent, RunId, SessionId, TenantId } from '@nexus
 import type { LedgerOperation, LedgerOutcome } from '#ledger';
 import type { ApprovalRow } from './approvals.ts';
 import type { DecisionRow } from './audit.ts';
+import type { FilesCommit, FilesCopy } from './files.ts';
 import type { RunPatch, RunRow, SessionRow, StoredEvent } from './runs.ts';
 
 /** A POST that creates: the first use of the key wins, a later one learns what was created. */
@@ -68,6 +69,9 @@ export interface Commit {
    */
   readonly events?: readonly NewEvent[] | ((outcomes: readonly LedgerOutcome[]) => readonly NewEvent[]);
   readonly ledger?: readonly LedgerOperation[];
+  /** What tool calls changed of files, in order. Their trees exist, and the contents are kept already. */
+  readonly files?: readonly FilesCommit[];
+  readonly copyFiles?: FilesCopy;
   readonly decisions?: readonly DecisionRow[];
   readonly approvals?: readonly ApprovalRow[];
   /** Approvals of this run that no longer need an answer. */

@@ -1,6 +1,7 @@
 /** The door of what storage promises: a small port for each of its users, and all of them as one store. */
 export type { ApprovalAnswerResult, ApprovalRow, GivenAnswer } from './approvals.ts';
 export type { DecisionRow } from './audit.ts';
+export type { Blob, BlobStore, BlobTable } from './blobs.ts';
 export type { AgentStore, AgentVersionRow } from './catalogue.ts';
 export type { Commit, CommitResult, CommitStore, IdempotencyClaim, Placed, PlaceInLog } from './commit.ts';
 export type {
@@ -11,6 +12,7 @@ export type {
   DefinitionStore,
   NodeRow,
 } from './definitions.ts';
+export type { FileChange, FileContent, FileRange, FileRow, FileStore, FilesCommit, FilesCopy, FileTree } from './files.ts';
 export type { IdentityStore, KeyRow, KeySecretRow, KeySecretsResult } from './identity.ts';
 export type { LedgerStore, UsageQuery, UsageSum } from './ledger.ts';
 export type { BudgetUse, Measures, PoolState } from './measures.ts';

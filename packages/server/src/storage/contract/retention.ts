@@ -6,7 +6,7 @@ export type AgingKind = 'decisions' | 'idempotencyKeys' | 'reservations' | 'ledg
 /** What is left of something that was deleted, and is still to go in steps. */
 export interface Removal {
   readonly tenantId: TenantId;
-  /** `run`: its journal, approvals and closed reservations. `session`: its files. `wanted`: a session that is deleted once its runs have ended. */
+  /** `run`: its journal, approvals and closed reservations. `session`: its files, whose contents stay where they are kept. `wanted`: a session that is deleted once its runs have ended. */
   readonly kind: 'run' | 'session' | 'wanted';
   readonly id: string;
 }
@@ -42,7 +42,7 @@ export interface RetentionStore {
   wantSessionRemoved(tenantId: TenantId, sessionId: SessionId): Promise<void>;
   /** Those noted before then, oldest first. */
   listRemovals(before: number, limit: number): Promise<readonly Removal[]>;
-  /** Deletes up to `limit` rows of a run; false when nothing is left. */
+  /** Deletes up to `limit` rows of a run, or of the files of a session; false when nothing is left. */
   removeSome(removal: Removal, limit: number): Promise<boolean>;
   endRemoval(removal: Removal): Promise<void>;
   /** Adds up to `limit` entries of days before `day` to the sums of their days; how many. The books stay as they are. */

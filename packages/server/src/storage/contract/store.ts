@@ -1,8 +1,10 @@
 import type { ApprovalStore } from './approvals.ts';
 import type { AuditStore } from './audit.ts';
+import type { BlobTable } from './blobs.ts';
 import type { AgentStore } from './catalogue.ts';
 import type { CommitStore } from './commit.ts';
 import type { DefinitionStore } from './definitions.ts';
+import type { FileStore } from './files.ts';
 import type { IdentityStore } from './identity.ts';
 import type { LedgerStore } from './ledger.ts';
 import type { MeasureStore } from './measures.ts';
@@ -25,6 +27,8 @@ export type Store = CommitStore &
   RetentionStore &
   MeasureStore &
   DefinitionStore &
+  FileStore &
+  BlobTable &
   IdentityStore & {
     readonly dialect: 'sqlite' | 'postgres';
     /** Milliseconds since 1970 by the clock that all processes on this database share. */

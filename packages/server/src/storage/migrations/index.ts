@@ -4,6 +4,7 @@ import { initial } from './001-initial.ts';
 import { expiryCharges } from './002-expiry-charges.ts';
 import { leaseLengths } from './003-lease-lengths.ts';
 import { sessionLog } from './004-session-log.ts';
+import { sessionFiles } from './005-session-files.ts';
 import { sharedDefinitions } from './006-shared-definitions.ts';
 import { turnsAndRoles } from './007-turns-and-roles.ts';
 import { usageAndRetention } from './008-usage-and-retention.ts';
@@ -14,6 +15,7 @@ const migrations: readonly Migration[] = [
   expiryCharges,
   leaseLengths,
   sessionLog,
+  sessionFiles,
   sharedDefinitions,
   turnsAndRoles,
   usageAndRetention,
@@ -34,8 +36,7 @@ export function* migrateSchema(types: MigrationTypes, nowMs: number): Program<vo
     )`,
     params: [],
   };
-  const current = yield* currentVersion();
-  const pending = migrations.filter((migration) => migration.version > current);
+  const pending = yield* pendingMigrations();
   for (const migration of pending) {
     for (const sql of migration.statements(types)) yield { type: 'raw', sql, params: [] };
     yield* insertMany(schemaMigrations, [{ version: migration.version, name: migration.name, applied_at: nowMs }]);
@@ -44,26 +45,29 @@ export function* migrateSchema(types: MigrationTypes, nowMs: number): Program<vo
 
 /** Changes nothing; throws `config_invalid` unless the schema is that of this version. */
 export function* checkSchema(): Program<void> {
-  const found = yield* currentVersion();
-  if (found < schemaVersion) {
+  const [missing] = yield* pendingMigrations();
+  if (missing !== undefined) {
     throw new NexusError(
       'config_invalid',
-      `the database has schema version ${found}; the next start, or nexus migrate, brings it to ${schemaVersion}`,
+      `the schema of the database lacks version ${missing.version}; the next start, or nexus migrate, brings it to ${schemaVersion}`,
     );
   }
 }
 
-/** Version of the database's schema, 0 when there is none. Throws `schema_too_new` when this code does not know it. */
-function* currentVersion(): Program<number> {
-  const result = yield { type: 'raw', sql: 'select max(version) as version from schema_migrations', params: [] };
-  const [row] = result.rows as readonly { version: number | null }[]; // the query's only column
-  const version = row?.version ?? 0;
-  if (version > schemaVersion) {
+/**
+ * What the database has not been brought through yet, in order, also where a later version has come before an earlier one. Throws
+ * `schema_too_new` when it has been brought through what this code does not know.
+ */
+function* pendingMigrations(): Program<readonly Migration[]> {
+  const result = yield { type: 'raw', sql: 'select version from schema_migrations', params: [] };
+  const applied = (result.rows as readonly { version: number }[]).map(({ version }) => version); // the query's only column
+  const found = Math.max(0, ...applied);
+  if (found > schemaVersion) {
     throw new NexusError(
       'schema_too_new',
-      `the database has schema version ${version}, this program knows ${schemaVersion}; start a newer version of the program`,
-      { details: { found: version, known: schemaVersion } },
+      `the database has schema version ${found}, this program knows ${schemaVersion}; start a newer version of the program`,
+      { details: { found, known: schemaVersion } },
     );
   }
-  return version;
+  return migrations.filter(({ version }) => !applied.includes(version));
 }

@@ -2,10 +2,12 @@
 import { ledgerDays } from './accounts.ts';
 import { agents, agentVersions } from './agents.ts';
 import { approvals } from './approvals.ts';
+import { blobPieces, blobs, blobUsage } from './blobs.ts';
 import { budgets } from './budgets.ts';
 import { idempotencyKeys } from './claims.ts';
 import { policyDecisions } from './decisions.ts';
 import { definitions, nodes } from './definitions.ts';
+import { files, fileTrees, fileVersions } from './files.ts';
 import { keySecrets } from './key-secrets.ts';
 import { apiKeys } from './keys.ts';
 import { workers } from './queue.ts';
@@ -25,6 +27,7 @@ export {
   insertApprovals,
   listApprovals,
 } from './approvals.ts';
+export { finishBlob, getBlobPiece, hasBlob, putBlobPiece } from './blobs.ts';
 export { insertBudgets, listBudgets, lockBudgets, readBudgets, scopeText, updateBudgets } from './budgets.ts';
 export { type ClaimRow, insertClaims, selectClaims } from './claims.ts';
 export { closeSession } from './closing.ts';
@@ -38,6 +41,29 @@ export {
   listNodes,
   reportNode,
 } from './definitions.ts';
+export {
+  beginFileTree,
+  currentFilesNear,
+  filesAt,
+  fileToRow,
+  firstFileVersionSince,
+  firstVersion,
+  foldersOf,
+  getFile,
+  getFileTree,
+  insertFiles,
+  insertFileTrees,
+  insertFileVersions,
+  listFiles,
+  listFileVersions,
+  listRemovedFiles,
+  lockFileTrees,
+  replaceFiles,
+  type StoredFile,
+  type StoredTree,
+  type StoredVersion,
+  updateFileTrees,
+} from './files.ts';
 export { listKeySecrets, putKey, settleKeySecrets } from './key-secrets.ts';
 export { getKey, listKeys, revokeKey } from './keys.ts';
 export { measure } from './measures.ts';
@@ -91,8 +117,14 @@ export const tables = [
   agents,
   apiKeys,
   approvals,
+  blobPieces,
+  blobs,
+  blobUsage,
   budgets,
   definitions,
+  files,
+  fileTrees,
+  fileVersions,
   idempotencyKeys,
   jobs,
   keySecrets,

@@ -135,7 +135,30 @@ export function* listRemovals(before: number, limit: number): Program<readonly R
   return rows.map(({ tenant_id, kind, id }) => ({ tenantId: tenant_id as TenantId, kind: kind as Removal['kind'], id })); // written from these
 }
 
-export function* removeSome({ tenantId, id }: Removal, limit: number): Program<boolean> {
+export function* removeSome(removal: Removal, limit: number): Program<boolean> {
+  return removal.kind === 'session' ? yield* removeSomeFiles(removal, limit) : yield* removeSomeOfRun(removal, limit);
+}
+
+/** What names the contents of files; a tree goes once nothing of it is left. */
+function* removeSomeFiles({ tenantId, id }: Removal, limit: number): Program<boolean> {
+  const trees = yield* rowsOf(
+    sql<{ tree: string }>`select tree_id as tree from file_trees where tenant_id = ${tenantId} and session_id = ${id} limit 1`,
+  );
+  const [found] = trees;
+  if (found === undefined) return false;
+  const its = sql`tenant_id = ${tenantId} and tree_id = ${found.tree}`;
+  const files = yield* write(
+    sql`delete from files where ${its} and (path, version) in (select path, version from files where ${its} limit ${limit})`,
+  );
+  if (files >= limit) return true;
+  const versions = yield* write(
+    sql`delete from file_versions where ${its} and version in (select version from file_versions where ${its} limit ${limit})`,
+  );
+  if (versions < limit) yield* write(sql`delete from file_trees where ${its}`);
+  return true;
+}
+
+function* removeSomeOfRun({ tenantId, id }: Removal, limit: number): Program<boolean> {
   const events = yield* write(sql`delete from run_events where tenant_id = ${tenantId} and run_id = ${id} and seq in (
     select seq from run_events where tenant_id = ${tenantId} and run_id = ${id} order by seq limit ${limit})`);
   if (events >= limit) return true;

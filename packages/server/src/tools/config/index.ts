@@ -1,6 +1,6 @@
 /** The slice of the configuration that the tools own. */
 import { z } from 'zod';
-import { durationMs, group, setting } from '#core';
+import { durationMs, group, httpUrl, setting } from '#core';
 
 const mebibyte = 1024 * 1024;
 const bytes = () =>
@@ -17,14 +17,47 @@ export const toolsConfig = {
     ),
     maxProgressChars: setting(z.int().min(0).max(100_000_000).default(200_000), 'Most characters of progress that one call may send.'),
     graceMs: setting(durationMs().default(1_000), 'How long a tool may take to stop after it was told to.'),
+    files: group({
+      store: setting(
+        z.enum(['folder', 'database', 's3']).optional(),
+        'Where the contents of session files are kept: a folder of this machine, the database itself, or an S3-compatible server.',
+        { environment: 'NEXUS_FILES_STORE', otherwise: '`database` with Postgres, else `folder`' },
+      ),
+      folder: setting(z.string().min(1).optional(), 'The folder for `folder`.', { otherwise: '`blobs` in `dataDir`' }),
+      maxChanged: setting(z.int().min(1).max(100_000).default(1_000), 'Most files that one tool call may change.'),
+      idleMs: setting(
+        durationMs().min(1_000).default(600_000),
+        'The folder of a session that no tool used for so long is removed from this machine; its files are kept, and brought back when one does.',
+      ),
+      database: group({
+        maxBlobBytes: setting(bytes().default(16 * mebibyte), 'Largest file that `database` keeps.'),
+        maxTenantBytes: setting(
+          bytes().default(1024 * mebibyte),
+          'Most bytes that `database` keeps for a tenant, older versions of files included.',
+        ),
+      }),
+      s3: group({
+        endpoint: setting(httpUrl().optional(), 'Address of the server for `s3`.', { environment: 'NEXUS_S3_ENDPOINT' }),
+        region: setting(z.string().min(1).default('us-east-1'), 'Region that requests are signed for.', { environment: 'NEXUS_S3_REGION' }),
+        bucket: setting(z.string().min(1).optional(), 'Bucket, which must exist.', { environment: 'NEXUS_S3_BUCKET' }),
+        prefix: setting(z.string().default(''), 'Stands before the names of all objects.'),
+        accessKeyId: setting(z.string().min(1).optional(), 'Key that requests are signed with.', { environment: 'NEXUS_S3_ACCESS_KEY_ID' }),
+        secretAccessKey: setting(z.string().min(1).optional(), 'Its secret.', { environment: 'NEXUS_S3_SECRET_ACCESS_KEY', secret: true }),
+        sessionToken: setting(z.string().min(1).optional(), 'Token of a temporary key.', {
+          environment: 'NEXUS_S3_SESSION_TOKEN',
+          secret: true,
+        }),
+        timeoutMs: setting(durationMs().min(100).default(10_000), 'Longest wait for a connection, for an answer, and within one.'),
+      }),
+    }),
   }),
-  workspaceSeed: setting(z.string().min(1).optional(), 'Folder whose content each new session’s folder starts with.', {
+  workspaceSeed: setting(z.string().min(1).optional(), 'Folder whose content each new session starts with.', {
     environment: 'NEXUS_WORKSPACE_SEED',
   }),
   workspace: group({
-    maxBytes: setting(bytes().default(1024 * mebibyte), 'Most bytes that a session’s folder may hold for a write to be accepted.'),
-    maxFiles: setting(z.int().min(1).max(10_000_000).default(20_000), 'Most files of a session’s folder.'),
-    maxFileBytes: setting(bytes().default(16 * mebibyte), 'Largest file that one write may make.'),
+    maxBytes: setting(bytes().default(1024 * mebibyte), 'Most bytes that the files of a session may have for a write to be accepted.'),
+    maxFiles: setting(z.int().min(1).max(10_000_000).default(20_000), 'Most files of a session.'),
+    maxFileBytes: setting(bytes().default(16 * mebibyte), 'Largest file of a session.'),
     maxVisited: setting(z.int().min(1).max(10_000_000).default(20_000), 'Most entries that one listing or search visits.'),
     maxSeedBytes: setting(bytes().default(256 * mebibyte), 'Most bytes that `workspaceSeed` may hold.'),
     maxSeedFiles: setting(z.int().min(1).max(10_000_000).default(10_000), 'Most files that `workspaceSeed` may hold.'),

@@ -1,10 +1,13 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
 import type { ToolDescriptor } from './descriptor.ts';
+import type { FilesOfCall } from './files.ts';
 
 /** One call of a tool. Plain data. */
 export interface ToolCall {
   readonly tenantId: string;
   readonly sessionId: string;
+  /** Whose files it works on; the session's own when left out. */
+  readonly filesOf?: string;
   readonly runId: string;
   readonly callId: string;
   readonly attempt: number;
@@ -35,8 +38,14 @@ export type ToolPart =
 
 /** How a call ended: the last part, and the only one of its kind. */
 export type ToolCallEnd =
-  /** `output` is what the model reads. */
-  | { readonly type: 'completed'; readonly output: string; readonly costMicroUsd: number; readonly durationMs: number }
+  /** `output` is what the model reads. `files`, of a tool that has to do with files, are to be committed with it. */
+  | {
+      readonly type: 'completed';
+      readonly output: string;
+      readonly costMicroUsd: number;
+      readonly durationMs: number;
+      readonly files?: FilesOfCall;
+    }
   /** `error.message` says what was wrong and what would be right. `began`: the tool was called, so that it may have cost and done something. */
   | { readonly type: 'failed'; readonly error: ErrorInfo; readonly began: boolean; readonly durationMs: number };
 

@@ -1,11 +1,17 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
 import type { ToolDescriptor } from './descriptor.ts';
+import type { CallFiles } from './files.ts';
 import type { AuthorizationRequest, AuthorizationVerdict, ToolCall } from './service.ts';
 
 /** What a tool knows of the call that it serves. */
-export interface ToolContext extends Omit<ToolCall, 'toolName' | 'toolVersion' | 'input' | 'timeoutMs'> {
-  /** Folder of the session's files, which the file tools never leave; '' for a tool that declares no `fs.*` or `code.*` permission. */
+export interface ToolContext extends Omit<ToolCall, 'toolName' | 'toolVersion' | 'input' | 'timeoutMs' | 'filesOf'> {
+  /**
+   * Folder of the session's files, which the file tools never leave; '' for a tool that declares no `fs.*` or `code.*` permission.
+   * What a tool with `fs.write` leaves in it is committed with the result, and undone when the call fails.
+   */
   readonly workspace: string;
+  /** The other way to write files, for a tool with `fs.write`. */
+  readonly files: CallFiles;
   /** Fires when the tool must stop, and when the call is over. */
   readonly signal: AbortSignal;
   /** To be asked before the tool touches something outside its own arguments. The answer was decided by policy and recorded. */
@@ -22,6 +28,11 @@ export type ToolResult =
 
 /** A tool as its author writes it, in the process that runs it. */
 export interface Tool extends Omit<ToolDescriptor, 'version'> {
+  /**
+   * It changes nothing in its folder but by `files`, so that calls of it may use the folder at the same time. Without it a call has
+   * the folder to itself, and what it did there is looked for.
+   */
+  readonly sharesFolder?: true;
   execute(input: Record<string, unknown>, context: ToolContext): Promise<ToolResult>;
 }
 

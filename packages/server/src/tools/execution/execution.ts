@@ -8,7 +8,7 @@ export interface ToolExecutionOptions extends Partial<Pick<OutcomeRules, 'maxOut
   readonly catalogue: ToolCatalogue;
   readonly clock: Clock;
   readonly timers: Timers;
-  readonly workspaceOf: CallEnvironment['workspaceOf'];
+  readonly folders: CallEnvironment['folders'];
   readonly maxProgressChars?: number;
   readonly graceMs?: number;
 }

@@ -4,6 +4,9 @@ import {
   type AuthorizationAnswer,
   type AuthorizationRequest,
   type AuthorizationVerdict,
+  type CallFiles,
+  type CallFolder,
+  type CallFolders,
   checkArguments,
   type Tool,
   type ToolCall,
@@ -20,8 +23,7 @@ export interface CallEnvironment extends OutcomeRules {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly catalogue: ToolCatalogue;
-  /** Folder of a session's files; created when it is missing. */
-  readonly workspaceOf: (tenantId: string, sessionId: string) => Promise<string>;
+  readonly folders: CallFolders;
   /** Most characters of progress that one call may send. */
   readonly maxProgressChars: number;
   /** How long a tool may take to stop after it was told to. */
@@ -35,6 +37,11 @@ export interface CallEnvironment extends OutcomeRules {
 }
 
 const callIsOver = new NexusError('cancelled', 'the call is over');
+const noFiles: CallFiles = {
+  write: async () => {
+    throw new NexusError('path_not_allowed', 'a tool that does not declare fs.write changes no files');
+  },
+};
 const refusedAfterEnd: AuthorizationVerdict = { allowed: false, error: callIsOver.toInfo() };
 
 /** One call from its first read to its end, as the parts that its reader sees. Written out by hand: a call costs few promises. */
@@ -45,9 +52,11 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   readonly #parts = new PartQueue();
   readonly #controller = new AbortController();
   readonly #onOuterAbort = () => this.cancel();
-  #state: 'new' | 'preparing' | 'calling' | 'ended' = 'new';
+  #state: 'new' | 'preparing' | 'calling' | 'keeping' | 'ended' = 'new';
   #startedAt = 0;
   #tool: Tool | undefined;
+  #folder: CallFolder | undefined;
+  #keeping: AbortController | undefined;
   #cancelTimer: Cancel | undefined;
   #wanted: Map<string, (verdict: AuthorizationVerdict) => void> | undefined;
   #onEnd: (() => void)[] | undefined;
@@ -129,26 +138,36 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       );
     const checked = checkArguments(this.#environment.schemas, descriptor, input);
     if (checked.type === 'error') return this.#end(failed(checked.error));
-    if (!needsFiles(tool)) return this.#invoke(tool, checked.input, '');
-    this.#environment.workspaceOf(tenantId, sessionId).then(
-      (workspace) => this.#invoke(tool, checked.input, workspace),
+    if (!needsFiles(tool)) return this.#invoke(tool, checked.input);
+    const { filesOf } = this.#call;
+    const request = {
+      ...{ tenantId, sessionId, shared: tool.sharesFolder === true, mayWrite: tool.permissions.includes('fs.write') },
+      ...(filesOf === undefined ? {} : { filesOf }),
+    };
+    this.#environment.folders.open(request, this.#controller.signal).then(
+      (folder) => {
+        if (this.#state !== 'preparing') return folder.discard();
+        this.#folder = folder;
+        this.#invoke(tool, checked.input);
+      },
       (error: unknown) => this.#unprepared(error, 'the folder of the session cannot be made'),
     );
   }
 
   #unprepared(error: unknown, message: string) {
+    if (this.#state !== 'preparing') return;
     if (error instanceof NexusError) return this.#refuse(error);
     const { callId, toolName } = this.#call;
     this.#end(fault(this.#environment, { callId, tool: { name: toolName } }, error, message));
   }
 
-  #invoke(tool: Tool, input: Record<string, unknown>, workspace: string) {
+  #invoke(tool: Tool, input: Record<string, unknown>) {
     if (this.#state !== 'preparing') return;
     this.#state = 'calling';
     this.#tool = tool;
     let answer: Promise<ToolResult>;
     try {
-      answer = Promise.resolve(tool.execute(input, this.#contextWith(workspace))); // one written without types may give no promise
+      answer = Promise.resolve(tool.execute(input, this.#context())); // one written without types may give no promise
     } catch (error) {
       return this.#conclude({ type: 'threw', error });
     }
@@ -158,7 +177,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     );
   }
 
-  #contextWith(workspace: string): ToolContext {
+  #context(): ToolContext {
     const { tenantId, sessionId, runId, callId, attempt, idempotencyKey, traceparent } = this.#call;
     const { signal } = this.#controller;
     let left = this.#environment.maxProgressChars;
@@ -170,7 +189,8 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       attempt,
       idempotencyKey,
       ...(traceparent === undefined ? undefined : { traceparent }),
-      workspace,
+      workspace: this.#folder?.path ?? '',
+      files: this.#folder?.files ?? noFiles,
       signal,
       onOutput: (text) => {
         if (signal.aborted || left <= 0 || text === '') return;
@@ -211,9 +231,13 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   /** Tells the tool to stop. It may take the grace to do so; what has not begun ends at once. */
   #stop(reason: NexusError) {
     if (this.#state === 'ended' || this.#controller.signal.aborted) return;
-    if (this.#state !== 'calling') return this.#refuse(reason);
+    if (this.#state !== 'calling' && this.#state !== 'keeping') return this.#refuse(reason);
     this.#cancelTimer?.();
-    this.#cancelTimer = this.#environment.timers.after(this.#environment.graceMs, () => this.#conclude({ type: 'silent' }));
+    this.#cancelTimer = this.#environment.timers.after(this.#environment.graceMs, () => {
+      // An answer that came in time is not kept from its files by what it took to come, but by what they take.
+      if (this.#state === 'keeping') this.#keeping?.abort(reason);
+      else this.#conclude({ type: 'silent' });
+    });
     this.#abort(reason);
   }
 
@@ -225,7 +249,34 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   #conclude(outcome: Outcome): void {
     if (this.#state !== 'calling' || this.#tool === undefined) return;
     const { callId } = this.#call;
-    this.#end(conclude(this.#environment, { callId, tool: this.#tool, signal: this.#controller.signal }, outcome));
+    const conclusion = conclude(this.#environment, { callId, tool: this.#tool, signal: this.#controller.signal }, outcome);
+    const folder = this.#folder;
+    if (folder !== undefined && conclusion.type === 'completed') {
+      this.#keep(folder, conclusion);
+      return;
+    }
+    if (outcome.type === 'silent') folder?.abandon();
+    else folder?.discard();
+    this.#end(conclusion);
+  }
+
+  /** The call has gone well once the files that it wrote are kept. */
+  #keep(folder: CallFolder, conclusion: Extract<Conclusion, { type: 'completed' }>): void {
+    this.#state = 'keeping';
+    this.#keeping = new AbortController();
+    const { callId, toolName } = this.#call;
+    folder.keep(this.#keeping.signal).then(
+      ({ note, ...files }) => {
+        const output = note === '' ? conclusion.output : boundText(`${conclusion.output}\n${note}`, this.#environment.maxOutputChars);
+        this.#end({ ...conclusion, output, files });
+      },
+      (error: unknown) => {
+        const message = `${toolName} did its work, but the files that it wrote could not be kept`;
+        if (!(error instanceof NexusError))
+          return this.#end(fault(this.#environment, { callId, tool: { name: toolName } }, error, message));
+        this.#end(failed({ ...error.toInfo(), message: `${message}: ${error.message}` }));
+      },
+    );
   }
 
   #refuse(error: NexusError): void {

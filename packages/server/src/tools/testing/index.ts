@@ -3,13 +3,16 @@ import { systemClock, systemTimers } from '#core';
 import {
   type AuthorizationRequest,
   type AuthorizationVerdict,
+  type CallFolders,
   createFixedSource,
   createToolService,
+  createWorkspaces,
   type Tool,
   type ToolCall,
   type ToolCallEnd,
   type ToolPart,
   type ToolService,
+  type Workspaces,
 } from '#tools';
 
 export function makeTool(definition: Partial<Tool> = {}): Tool {
@@ -42,17 +45,42 @@ export function makeToolCall(changes: Partial<ToolCall> = {}): ToolCall {
 
 type ServiceOptions = Parameters<typeof createToolService>[0];
 
+/** Folders that are there, in which what a call writes stands at once and stays. */
+export function plainFolders(
+  folderOf: (tenantId: string, sessionId: string) => Promise<string>,
+  workspaces = createWorkspaces(),
+): CallFolders {
+  return {
+    async open({ tenantId, sessionId }) {
+      const path = await folderOf(tenantId, sessionId);
+      return {
+        path,
+        files: {
+          async write(file, content, signal) {
+            const created = (await workspaces.look(path, file)) === null;
+            await workspaces.write(path, file, content, signal === undefined ? {} : { signal });
+            return { created };
+          },
+        },
+        keep: async () => ({ treeId: sessionId, version: 1, changes: [], note: '' }),
+        discard: () => undefined,
+        abandon: () => undefined,
+      };
+    },
+  };
+}
+
 /** These tools in this process, under the time of the system. */
 export function createTestToolService(
   tools: readonly Tool[],
-  options: Partial<ServiceOptions> & { readonly workspace?: string } = {},
+  options: Partial<ServiceOptions> & { readonly workspace?: string; readonly workspaces?: Workspaces } = {},
 ): ToolService {
-  const { workspace = '/nonexistent', ...rest } = options;
+  const { workspace = '/nonexistent', workspaces, ...rest } = options;
   return createToolService({
     sources: [createFixedSource(tools)],
     clock: systemClock,
     timers: systemTimers,
-    workspaceOf: async () => workspace,
+    folders: plainFolders(async () => workspace, workspaces),
     ...rest,
   });
 }

@@ -1,5 +1,5 @@
 import { constants, type Stats } from 'node:fs';
-import { type FileHandle, lstat, mkdir, open, opendir, rename, unlink } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, opendir, rename, rm, rmdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { NexusError } from '#core';
 
@@ -100,6 +100,23 @@ export async function replaceEntry(folder: Folder, from: string, to: string, opt
 
 export async function removeFile(folder: Folder, name: string): Promise<void> {
   await unlink(folder.at(name)).catch(() => undefined); // it is gone or will be ignored: unfinished files are never shown
+}
+
+/** Removes what is at `name`, a folder with all that is in it; links are removed and not followed. */
+export async function removeTree(folder: Folder, name: string): Promise<void> {
+  await rm(folder.at(name), { recursive: true, force: true });
+}
+
+/** Whether there is no such folder afterwards. */
+export async function removeEmptyFolder(folder: Folder, name: string): Promise<boolean> {
+  return rmdir(folder.at(name)).then(
+    () => true,
+    (error: unknown) => {
+      if (hasErrorCode(error, 'ENOTEMPTY', 'EEXIST', 'ENOTDIR')) return false;
+      if (hasErrorCode(error, 'ENOENT')) return true;
+      throw error;
+    },
+  );
 }
 
 export interface FolderEntry {

@@ -1,3 +1,4 @@
+import type { Stats } from 'node:fs';
 import { throwIfAborted } from '#core';
 import { type Folder, type FolderEntry, type FolderOptions, hasErrorCode, openChild, openFile, readFolder, statEntry } from './folder.ts';
 import { unfinishedPrefix } from './path.ts';
@@ -13,6 +14,7 @@ export type WalkItem =
       /** Relative to the workspace, with `/`. */
       readonly path: string;
       readonly sizeBytes: number;
+      readonly stats: Stats;
       /** Opens the file for the time of `action`; valid until the walk goes on. */
       use<T>(action: (file: OpenFile) => Promise<T>): Promise<T>;
     }
@@ -24,6 +26,8 @@ export type WalkItem =
 interface WalkOptions extends FolderOptions {
   readonly recursive: boolean;
   readonly maxVisited: number;
+  /** Also what writes have not finished yet. */
+  readonly hidden?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -68,7 +72,7 @@ export async function* walkFolder(start: Folder, path: string, options: WalkOpti
         await leave();
         continue;
       }
-      if (entry.name.startsWith(unfinishedPrefix)) continue;
+      if (entry.name.startsWith(unfinishedPrefix) && !options.hidden) continue;
       if (left <= 0) {
         complete = false;
         break;
@@ -104,6 +108,7 @@ async function visit(
     type: 'file',
     path,
     sizeBytes: stats.size,
+    stats,
     async use(action) {
       const { handle, stats: opened } = await openFile(level.folder, entry.name, options);
       try {

@@ -10,28 +10,17 @@ import {
   openChild,
   openFile,
   openRoot,
+  removeEmptyFolder,
   removeFile,
+  removeTree,
   replaceEntry,
   requireRegular,
   statEntry,
 } from './folder.ts';
 import { parseWorkspacePath, unfinishedPrefix } from './path.ts';
-import { createUsageGuard, type UsageLimits, type WorkspaceUsage } from './usage.ts';
 import { type OpenFile, type WalkItem, walkFolder } from './walk.ts';
 
-export interface WorkspaceLimits extends UsageLimits {
-  /** Largest file that one write may make. */
-  readonly maxFileBytes: number;
-  /** Most entries that one walk visits. */
-  readonly maxVisited: number;
-}
-
-const defaultWorkspaceLimits: WorkspaceLimits = {
-  maxFileBytes: 16 * 1024 * 1024,
-  maxVisited: 20_000,
-  maxWorkspaceBytes: 1024 * 1024 * 1024,
-  maxWorkspaceFiles: 20_000,
-};
+const defaultMaxVisited = 20_000;
 
 /**
  * The files of sessions. Every path is relative to the session's folder `root`, which must exist, and nothing outside
@@ -42,51 +31,33 @@ const defaultWorkspaceLimits: WorkspaceLimits = {
 export interface Workspaces {
   /** Opens a regular file for the time of `action`. */
   withFile<T>(root: string, path: string, action: (file: OpenFile) => Promise<T>): Promise<T>;
-  /** Replaces or creates a file in one step, making missing folders. Cancelling leaves the old content. */
-  write(root: string, path: string, content: Uint8Array, signal?: AbortSignal): Promise<{ readonly created: boolean }>;
+  /** What stands where a file is to be written, null for nothing. Throws as {@link Workspaces.write} would. */
+  look(root: string, path: string): Promise<{ readonly bytes: number; readonly executable: boolean } | null>;
+  /**
+   * Replaces or creates a file in one step, making missing folders. Cancelling leaves the old content, as does content that breaks
+   * off. Whether it may be executed stays as it was unless `executable` says so.
+   */
+  write(
+    root: string,
+    path: string,
+    content: AsyncIterable<Uint8Array> | Uint8Array,
+    options?: { readonly executable?: boolean; readonly signal?: AbortSignal },
+  ): Promise<void>;
+  /** Makes room for a file: what is in the way of it goes, whatever it is. */
+  clear(root: string, path: string): Promise<void>;
+  /** Removes the file there, whatever it is, with the folders that are empty then; a folder in its place stays if anything is in it. */
+  remove(root: string, path: string): Promise<void>;
   /** Visits what is below the folder `path`, see {@link walkFolder}. */
   walk(root: string, path: string, options: { readonly recursive: boolean; readonly signal?: AbortSignal }): AsyncGenerator<WalkItem>;
 }
 
 export interface WorkspacesOptions extends FolderOptions {
-  readonly limits?: Partial<WorkspaceLimits>;
+  /** Most entries that one walk visits. */
+  readonly maxVisited?: number;
 }
 
 export function createWorkspaces(options: WorkspacesOptions = {}): Workspaces {
-  const limits = { ...defaultWorkspaceLimits, ...options.limits };
-  const usage = createUsageGuard(limits);
-
-  const measure = async (root: string): Promise<WorkspaceUsage> => {
-    const total = { bytes: 0, files: 0 };
-    const folder = await openRoot(root, options);
-    try {
-      const visits = walkFolder(folder, '', { ...options, recursive: true, maxVisited: limits.maxWorkspaceFiles * 2 });
-      for await (const item of visits) {
-        if (item.type === 'incomplete') break;
-        total.bytes += item.sizeBytes;
-        total.files += 1;
-      }
-      return total;
-    } finally {
-      await folder.handle.close();
-    }
-  };
-
-  /** `missing`: folders of the path below `folder` that are not there yet. They count like files. */
-  const planWrite = async ({ folder, missing }: Descent, name: string, content: Uint8Array, signal: AbortSignal | undefined) => {
-    throwIfAborted(signal);
-    const existing = missing.length > 0 ? undefined : await statEntry(folder, name);
-    if (existing !== undefined) requireReplaceable(existing, name);
-    const files = existing === undefined ? missing.length + 1 : 0;
-    const change = { bytes: content.byteLength - (existing?.size ?? 0), files };
-    const mode = existing === undefined ? 0o600 : existing.mode & 0o700;
-    const write = () =>
-      inNewFolders(folder, missing, options, async (target) => {
-        await replaceFile(target, name, { content, mode, signal, options });
-        return { created: existing === undefined };
-      });
-    return { change, write };
-  };
+  const { maxVisited = defaultMaxVisited } = options;
 
   return {
     async withFile(root, path, action) {
@@ -103,31 +74,55 @@ export function createWorkspaces(options: WorkspacesOptions = {}): Workspaces {
       });
     },
 
-    async write(root, path, content, signal) {
+    look: (root, path) =>
+      atFile(root, path, options, async ({ folder, missing }, name) => {
+        const found = missing.length > 0 ? undefined : await statEntry(folder, name);
+        if (found === undefined) return null;
+        requireReplaceable(found, name);
+        return { bytes: found.size, executable: isExecutable(found) };
+      }),
+
+    write: (root, path, content, { executable, signal } = {}) =>
+      atFile(root, path, options, async ({ folder, missing }, name) => {
+        throwIfAborted(signal);
+        const found = missing.length > 0 ? undefined : await statEntry(folder, name);
+        if (found !== undefined) requireReplaceable(found, name);
+        const mode = (executable ?? (found !== undefined && isExecutable(found))) ? 0o700 : 0o600;
+        await inNewFolders(folder, missing, options, (target) => replaceFile(target, name, { content, mode, signal, options }));
+      }),
+
+    async clear(root, path) {
       const names = parseWorkspacePath(path);
-      const name = names.at(-1);
-      if (name === undefined) throw new NexusError('tool_input_invalid', 'the path is the workspace itself; name a file in it');
-      if (content.byteLength > limits.maxFileBytes) {
-        throw new NexusError(
-          'payload_too_large',
-          `a file may have ${limits.maxFileBytes} bytes, this has ${content.byteLength}; write several files`,
-        );
+      for (const [index, name] of names.entries()) {
+        const isLast = index === names.length - 1;
+        const { folder, missing } = await descend(root, names.slice(0, index), path, options);
+        try {
+          const found = missing.length > 0 ? undefined : await statEntry(folder, name);
+          if (found === undefined) return;
+          if (isLast ? !found.isFile() || found.nlink > 1 : !found.isDirectory()) await removeTree(folder, name);
+        } finally {
+          await folder.handle.close();
+        }
       }
-      throwIfAborted(signal);
-      let descent: Descent | undefined;
-      try {
-        return await usage.write(
-          root,
-          async () => {
-            descent = await descend(root, names.slice(0, -1), path, options);
-            return planWrite(descent, name, content, signal);
-          },
-          () => measure(root),
-        );
-      } catch (error) {
-        throw toWorkspaceError(error, path);
-      } finally {
-        await descent?.folder.handle.close();
+    },
+
+    async remove(root, path) {
+      const names = parseWorkspacePath(path);
+      for (let depth = names.length; depth > 0; depth--) {
+        const descent = await descend(root, names.slice(0, depth - 1), path, options).catch(ignoreObstacle);
+        if (descent === undefined) continue;
+        const { folder, missing } = descent;
+        try {
+          if (missing.length > 0) continue; // and so is what was in it
+          const name = names[depth - 1] ?? '';
+          const found = await statEntry(folder, name);
+          if (found?.isDirectory()) {
+            if (!(await removeEmptyFolder(folder, name))) return;
+          } else if (depth < names.length) return;
+          else if (found !== undefined) await removeTree(folder, name);
+        } finally {
+          await folder.handle.close();
+        }
       }
     },
 
@@ -139,7 +134,7 @@ export function createWorkspaces(options: WorkspacesOptions = {}): Workspaces {
         yield* walkFolder(folder, names.join('/'), {
           ...options,
           recursive,
-          maxVisited: limits.maxVisited,
+          maxVisited,
           ...(signal === undefined ? {} : { signal }),
         });
       } catch (error) {
@@ -166,6 +161,37 @@ async function withFolder<T>(
   } finally {
     await folder.handle.close();
   }
+}
+
+/** Runs `action` with the innermost folder of the file's path that is there, and its name. */
+async function atFile<T>(
+  root: string,
+  path: string,
+  options: FolderOptions,
+  action: (descent: Descent, name: string) => Promise<T>,
+): Promise<T> {
+  const names = parseWorkspacePath(path);
+  const name = names.at(-1);
+  if (name === undefined) throw new NexusError('tool_input_invalid', 'the path is the workspace itself; name a file in it');
+  let descent: Descent | undefined;
+  try {
+    descent = await descend(root, names.slice(0, -1), path, options);
+    return await action(descent, name);
+  } catch (error) {
+    throw toWorkspaceError(error, path);
+  } finally {
+    await descent?.folder.handle.close();
+  }
+}
+
+/** Behind something that is no folder there is no file. */
+function ignoreObstacle(error: unknown): undefined {
+  if (error instanceof NexusError && (error.code === 'tool_input_invalid' || error.code === 'path_not_allowed')) return undefined;
+  throw error;
+}
+
+function isExecutable({ mode }: Stats): boolean {
+  return (mode & 0o100) !== 0;
 }
 
 /** The innermost folder of a path that is there, and the names below it that are not. */
@@ -238,7 +264,7 @@ function requireReplaceable(stats: Stats, name: string): void {
 }
 
 interface Replacement {
-  readonly content: Uint8Array;
+  readonly content: AsyncIterable<Uint8Array> | Uint8Array;
   readonly mode: number;
   readonly signal: AbortSignal | undefined;
   readonly options: FolderOptions;
@@ -250,7 +276,14 @@ async function replaceFile(folder: Folder, name: string, { content, mode, signal
   try {
     const handle = await createFile(folder, unfinished, mode);
     try {
-      await handle.writeFile(content, signal === undefined ? {} : { signal });
+      await handle.chmod(mode); // making it is subject to the umask
+      if (content instanceof Uint8Array) await handle.writeFile(content, signal === undefined ? {} : { signal });
+      else {
+        for await (const piece of content) {
+          throwIfAborted(signal);
+          await handle.writeFile(piece);
+        }
+      }
     } finally {
       await handle.close();
     }

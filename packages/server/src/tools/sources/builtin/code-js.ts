@@ -31,6 +31,7 @@ export function createCodeJsTool({ sandbox, workspaces }: CodeJsOptions): Tool {
     },
     effects: 'none',
     permissions: ['code.run', 'fs.read'],
+    sharesFolder: true,
     timeoutMs: 60_000,
     async execute(input, context) {
       const { code, files: paths = [], input: value } = input as { code: string; files?: string[]; input?: unknown }; // checked by the schema

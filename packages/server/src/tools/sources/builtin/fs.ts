@@ -18,7 +18,7 @@ const folderProperty = { type: 'string', description: 'Folder relative to the wo
 
 /** `fs_list`, `fs_read`, `fs_write` and `fs_search` on the workspace of the session that the call belongs to. */
 export function createFsTools({ workspaces }: { readonly workspaces: Workspaces }): readonly Tool[] {
-  return [listTool(workspaces), readTool(workspaces), writeTool(workspaces), searchTool(workspaces)];
+  return [listTool(workspaces), readTool(workspaces), writeTool(), searchTool(workspaces)];
 }
 
 function listTool(workspaces: Workspaces): Tool {
@@ -38,6 +38,7 @@ function listTool(workspaces: Workspaces): Tool {
     },
     effects: 'none',
     permissions: ['fs.read'],
+    sharesFolder: true,
     timeoutMs: 30_000,
     async execute(input, context) {
       const { path = '', recursive = false, pattern } = input as { path?: string; recursive?: boolean; pattern?: string }; // checked by the schema
@@ -77,6 +78,7 @@ function readTool(workspaces: Workspaces): Tool {
     },
     effects: 'none',
     permissions: ['fs.read'],
+    sharesFolder: true,
     timeoutMs: 30_000,
     async execute(input, context) {
       const { path, offset = 1, limit = limits.maxReadLines } = input as { path: string; offset?: number; limit?: number }; // checked by the schema
@@ -114,10 +116,12 @@ function readTool(workspaces: Workspaces): Tool {
   };
 }
 
-function writeTool(workspaces: Workspaces): Tool {
+function writeTool(): Tool {
   return {
     name: 'fs_write',
-    description: 'Writes a text file of the workspace, replacing what was there. Missing folders are made.',
+    description:
+      'Writes a text file of the workspace, replacing what was there. Missing folders are made. ' +
+      'Calls of the same step do not see it, later ones do.',
     inputSchema: {
       type: 'object',
       properties: { path: pathProperty, content: { type: 'string', description: 'The whole new content' } },
@@ -126,11 +130,12 @@ function writeTool(workspaces: Workspaces): Tool {
     },
     effects: 'idempotent',
     permissions: ['fs.write'],
+    sharesFolder: true,
     timeoutMs: 30_000,
     async execute(input, context) {
       const { path, content } = input as { path: string; content: string }; // checked by the schema
       const bytes = Buffer.from(content, 'utf8');
-      await workspaces.write(context.workspace, path, bytes, context.signal);
+      await context.files.write(path, bytes, context.signal);
       return ok(`wrote ${bytes.byteLength} bytes to ${path}`);
     },
   };
@@ -155,6 +160,7 @@ function searchTool(workspaces: Workspaces): Tool {
     },
     effects: 'none',
     permissions: ['fs.read'],
+    sharesFolder: true,
     timeoutMs: 60_000,
     async execute(input, context) {
       // Checked by the schema.

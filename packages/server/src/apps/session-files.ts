@@ -1,0 +1,130 @@
+import { randomBytes } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { NexusConfig } from '#apps/config';
+import { type Clock, NexusError, type Timers } from '#core';
+import type { BlobStore, Store } from '#storage';
+import { createDatabaseBlobs, createS3Blobs, openFolderBlobs } from '#storage/blobs';
+import type { Logger } from '#telemetry';
+import { createWorkspaces, openSessionFiles, type SessionFiles, type Workspaces } from '#tools';
+import { isFolder } from './data-folder.ts';
+
+export interface FileParts {
+  readonly config: NexusConfig;
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly logger: Logger;
+}
+
+export type FileStoreKind = BlobStore['kind'];
+
+/** Where the contents of files are kept. */
+export function fileStoreKind({ tools, databaseUrl }: NexusConfig): FileStoreKind {
+  return tools.files.store ?? (databaseUrl?.startsWith('postgres') ? 'database' : 'folder');
+}
+
+export function folderOfBlobs({ tools, dataDir }: NexusConfig): string {
+  return tools.files.folder ?? join(dataDir, 'blobs');
+}
+
+/** Throws `config_invalid` for what is missing. */
+export function openS3Blobs(config: NexusConfig, time: Pick<FileParts, 'clock' | 'timers'>): BlobStore {
+  const { endpoint, bucket, accessKeyId, secretAccessKey, sessionToken, ...rest } = config.tools.files.s3;
+  if (endpoint === undefined || bucket === undefined || accessKeyId === undefined || secretAccessKey === undefined) {
+    const given = { endpoint, bucket, accessKeyId, secretAccessKey };
+    const missing = Object.entries(given).flatMap(([key, value]) => (value === undefined ? [`tools.files.s3.${key}`] : []));
+    throw new NexusError('config_invalid', `tools.files.store is s3, and there is no ${missing.join(', no ')}`);
+  }
+  const token = sessionToken === undefined ? {} : { sessionToken };
+  return createS3Blobs({ ...rest, ...token, endpoint, bucket, accessKeyId, secretAccessKey, ...time });
+}
+
+function openBlobs({ config, store, clock, timers }: FileParts): Promise<BlobStore> | BlobStore {
+  switch (fileStoreKind(config)) {
+    case 'folder':
+      return openFolderBlobs(folderOfBlobs(config));
+    case 'database':
+      return createDatabaseBlobs({ table: store, ...config.tools.files.database });
+    case 's3':
+      return openS3Blobs(config, { clock, timers });
+  }
+}
+
+/** How long a start waits to hear whether contents can be kept. */
+const startCheckMs = 3_000;
+
+/** A tool, or whoever fetches a file, is told what failed; so is the operator. */
+function logged(blobs: BlobStore, logger: Logger): BlobStore {
+  const tell = (error: unknown) => {
+    if (error instanceof NexusError && error.code === 'storage_unavailable')
+      logger.warn({ store: blobs.kind, err: error }, 'the content of a file could not be kept or read');
+  };
+  return {
+    ...blobs,
+    async put(blob, read, signal) {
+      try {
+        await blobs.put(blob, read, signal);
+      } catch (error) {
+        tell(error);
+        throw error;
+      }
+    },
+    async *get(blob, signal) {
+      try {
+        yield* blobs.get(blob, signal);
+      } catch (error) {
+        tell(error);
+        throw error;
+      }
+    },
+  };
+}
+
+export interface OpenedFiles {
+  readonly blobs: BlobStore;
+  readonly workspaces: Workspaces;
+  readonly folders: SessionFiles;
+  /** Deletes what a version before this one kept of a session. */
+  readonly removeFormer: (tenantId: string, sessionId: string) => Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The files of sessions as tools and the API need them. Says in the log what will not work as it may be meant to. */
+export async function openFiles(parts: FileParts): Promise<OpenedFiles> {
+  const { config, store, clock, timers, logger } = parts;
+  const { maxBytes, maxFiles, maxFileBytes, maxVisited, maxSeedBytes, maxSeedFiles } = config.workspace;
+  const { maxChanged, idleMs } = config.tools.files;
+  const blobs = logged(await openBlobs(parts), logger);
+  if (blobs.kind === 'folder' && config.databaseUrl?.startsWith('postgres'))
+    logger.warn(
+      {},
+      'the files of sessions are kept in a folder of this machine, where other machines do not find them; see tools.files.store',
+    );
+  if (blobs.kind === 's3')
+    await blobs
+      .check(AbortSignal.timeout(startCheckMs))
+      .catch((error: unknown) => logger.error({ err: error }, 'the files of sessions cannot be kept'));
+  const workspaces = createWorkspaces({ maxVisited });
+  const formerFolder = (tenantId: string, sessionId: string) => join(config.dataDir, 'workspaces', tenantId, sessionId);
+  const folders = await openSessionFiles({
+    ...{ store, blobs, workspaces, idleMs, clock, timers },
+    root: join(config.dataDir, 'folders'),
+    name: randomBytes(9).toString('hex'),
+    limits: { maxBytes, maxFiles, maxFileBytes, maxChanged, maxSeedBytes, maxSeedFiles },
+    seedOf: async (tenantId, sessionId) => {
+      // Where versions before this one kept the files of a session, and nobody else does.
+      const former = formerFolder(tenantId, sessionId);
+      return (await isFolder(former)) ? former : config.workspaceSeed;
+    },
+    onError: (error) => logger.warn({ err: error }, 'a folder of session files could not be tidied up'),
+  });
+  return {
+    ...{ blobs, workspaces, folders },
+    removeFormer: (tenantId, sessionId) => rm(formerFolder(tenantId, sessionId), { recursive: true, force: true }),
+    async close() {
+      await folders.close();
+      await blobs.close();
+    },
+  };
+}

@@ -1,0 +1,4 @@
+/** The door of the blobs' drivers: only `apps` and tests choose one. */
+export { createDatabaseBlobs } from './database.ts';
+export { openFolderBlobs } from './folder.ts';
+export { createS3Blobs } from './s3.ts';

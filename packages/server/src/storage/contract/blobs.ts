@@ -1,0 +1,38 @@
+/** A content by its hash. The same content of two tenants is two blobs. */
+export interface Blob {
+  readonly tenantId: string;
+  /** SHA-256 in hex. */
+  readonly sha256: string;
+  readonly bytes: number;
+}
+
+/**
+ * Where the contents of files are kept: never changed, found by their hash. A blob is put before the commit that names it, so
+ * that one that nobody names may be left behind, which does no harm.
+ */
+export interface BlobStore {
+  readonly kind: 'folder' | 'database' | 's3';
+  /**
+   * Keeps it, durably once this resolves; one that is there already is left as it is. `read` is called once for each attempt.
+   * Throws `payload_too_large` for what the store has no room for, `storage_unavailable` when it cannot be reached.
+   */
+  put(blob: Blob, read: () => AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void>;
+  /**
+   * Its content in pieces, each of which may still turn out to be wrong: see `readBlob`. Throws `not_found` where there is none,
+   * and `storage_unavailable`.
+   */
+  get(blob: Blob, signal?: AbortSignal): AsyncIterable<Uint8Array>;
+  /** Whether it can be written and read. Throws what is wrong, in words for whoever set it up. */
+  check(signal?: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Blobs within the database. */
+export interface BlobTable {
+  hasBlob(tenantId: string, sha256: string): Promise<boolean>;
+  /** A piece of a blob that is not whole yet, as base64. The same piece again is ignored. */
+  putBlobPiece(tenantId: string, sha256: string, index: number, data: string): Promise<void>;
+  getBlobPiece(tenantId: string, sha256: string, index: number): Promise<string | null>;
+  /** Makes it a whole one, and counts it. False when the tenant's blobs would have more than `maxTenantBytes`. */
+  finishBlob(blob: Blob, maxTenantBytes: number): Promise<boolean>;
+}

@@ -1,0 +1,2 @@
+/** The door of session files: folders of what is committed, and what calls change in them. */
+export { openSessionFiles, type SessionFiles } from './call-folders.ts';

@@ -1,0 +1,58 @@
+import { type Mutant, server } from './mutant.ts';
+
+const storeTests = ['test/conformance/storage.test.ts'];
+const folderTests = ['test/conformance/session-files.test.ts'];
+const fileTests = ['test/e2e/files.test.ts'];
+
+/** Of the files of sessions, from the blob to the fork. */
+export const fileMutants: readonly Mutant[] = [
+  {
+    bug: 'a file stays where a later commit needs a folder',
+    file: `${server}/storage/commit/files.ts`,
+    replace: '  for (const folder of foldersOf(path)) end(tree, folder);\n',
+    by: '',
+    tests: storeTests,
+  },
+  {
+    bug: 'what is kept is believed without its hash',
+    file: `${server}/storage/read-blob.ts`,
+    replace: "  if (seen === bytes && hash.digest('hex') === sha256) return;",
+    by: '  if (seen === bytes) return;',
+    tests: ['test/conformance/blobs.test.ts'],
+  },
+  {
+    bug: 'a result is written without the files that came with it',
+    file: `${server}/runs/drive/tool-end.ts`,
+    replace: '  return propose({ files: [{ treeId, runId, callId: call.callId, changes }] });',
+    by: '  return propose({});',
+    tests: fileTests,
+  },
+  {
+    bug: 'a folder that takes longer than one call to be brought never comes',
+    file: `${server}/tools/files/tree-folder.ts`,
+    replace: '      this.#ahead = new Map([...before, ...ahead]);\n',
+    by: '',
+    tests: folderTests,
+  },
+  {
+    bug: 'a fork begins with the files from before the last write of its step',
+    file: `${server}/runs/start/fork-files.ts`,
+    replace: 'files.version), ...made) };',
+    by: 'files.version)) };',
+    tests: fileTests,
+  },
+  {
+    bug: 'what a failed call left in its folder is seen by the next',
+    file: `${server}/tools/files/call-folder.ts`,
+    replace: '    discard: () => options.afterwards(undo()),',
+    by: '    discard: leave,',
+    tests: folderTests,
+  },
+  {
+    bug: 'what a tool left in its folder counts before it is committed',
+    file: `${server}/tools/files/call-folder.ts`,
+    replace: '    for (const each of [...gone, ...touched]) folder.stray(each, null);\n    let undone',
+    by: '    let undone',
+    tests: folderTests,
+  },
+];
