@@ -251,6 +251,15 @@ export const requirements = {
   'stream.detach': { promise: 2, behaviour: 'Disconnecting detaches and the run goes on; only cancelling stops it.' },
 
   // Models
+  'provider.context.learned': {
+    promise: 2,
+    behaviour:
+      'A refusal as too long teaches what the model takes; the run summarises, sends again within a bound, and keeps it in its journal.',
+  },
+  'provider.newcomer': {
+    promise: 5,
+    behaviour: 'With one key or one local server every example and the default agent answer with the real model.',
+  },
   'provider.cut.error': { promise: 2, behaviour: 'A stream without its terminal event is an error or a fallback, never a short answer.' },
   'provider.stall.timeout': { promise: 2, behaviour: 'A stalled stream ends at the idle timeout, a slow one at the total deadline.' },
   'provider.malformed': { promise: 2, behaviour: 'Malformed data ends in provider_malformed.' },

@@ -17,9 +17,9 @@ export const edgeMutants: readonly Mutant[] = [
   },
   {
     bug: 'edge: a policy that cannot be read is passed over',
-    file: `${server}/apps/policy-folder.ts`,
+    file: `${server}/apps/definition-folder.ts`,
     replace: 'if (lost !== undefined) {',
-    by: 'if (lost === undefined && policiesDir === null) {',
+    by: "if (lost?.why === '') {",
     tests: folderTests,
   },
   {

@@ -37,11 +37,11 @@ export const runMutants: readonly Mutant[] = [
   {
     bug: 'the state moves on before the store has answered',
     file: `${runs}/drive/writer.ts`,
-    replace: '    const result = await commitProposal(engine.store, fence, this.#state.lastSeq, whole);\n',
-    by: `    const before = this.#state;
-    this.#state = foldNew(before, assumedEvents(proposal));
-    const result = await commitProposal(engine.store, fence, before.lastSeq, whole);
-    if (result.type === 'committed') this.#state = before;\n`,
+    replace: '      const answer = await commitProposal(engine.store, fence, lastSeq, whole);\n',
+    by: `      const before = this.#state;
+      this.#state = foldNew(before, assumedEvents(proposal));
+      const answer = await commitProposal(engine.store, fence, lastSeq, whole);
+      if (answer.type === 'committed') this.#state = before;\n`,
     tests: writerTests,
   },
   {
@@ -426,5 +426,33 @@ export const runMutants: readonly Mutant[] = [
     replace: 'if (isUnwritable(error) || !mayGoOn(clock.monotonic() - startedMs)) throw error;',
     by: 'throw error;',
     tests: writerTests,
+  },
+  {
+    bug: 'context: a call that was too long is not made again',
+    file: `${runs}/drive/facts.ts`,
+    replace: 'stopping.why === null && !mayFit(state, outcome)',
+    by: 'stopping.why === null',
+    tests: [`${runs}/drive/context.test.ts`, 'test/e2e/context.test.ts'],
+  },
+  {
+    bug: 'context: what a run learned of a model is forgotten by whoever goes on with it',
+    file: `${runs}/journal/transitions.ts`,
+    replace: 'const contexts = { ...state.contexts, [name]: Math.min(data.contextTokens, most) };',
+    by: 'const contexts = state.contexts ?? {};',
+    tests: [`${runs}/drive/context.test.ts`],
+  },
+  {
+    bug: 'context: each result is cut to what all of them may have together',
+    file: `${runs}/steps/shorten.ts`,
+    replace: 'if (size > share) return share;',
+    by: 'if (size > share) return total;',
+    tests: [`${runs}/steps/shorten.test.ts`, 'test/e2e/context.test.ts'],
+  },
+  {
+    bug: 'context: an answer is asked to be longer than what is left of the model',
+    file: `${runs}/steps/model-plan.ts`,
+    replace: 'left < call.request.maxOutputTokens ?',
+    by: 'left < 0 ?',
+    tests: ['test/e2e/context.test.ts'],
   },
 ];

@@ -149,8 +149,8 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'the secret of a key is not compared',
     file: `${server}/identity/keys.ts`,
-    replace: 'given.length !== kept.length || !timingSafeEqual(given, kept)',
-    by: 'given.length !== kept.length',
+    replace: 'a.length === b.length && timingSafeEqual(a, b)',
+    by: 'a.length === b.length',
     tests: sessionTests,
   },
   {
@@ -371,5 +371,19 @@ export const serviceMutants: readonly Mutant[] = [
     replace: "files.length === 0 && again !== 'always' &&",
     by: "files.length === 0 && again === 'always' &&",
     tests: definitionTests,
+  },
+  {
+    bug: 'context: a request that is larger than what may be asked in a minute is tried again and again',
+    file: `${server}/llm/dialects/overflow.ts`,
+    replace: 'return tooLargeForRate.test(message) ? told() : null;',
+    by: 'return null;',
+    tests: [`${server}/llm/dialects/overflow.test.ts`],
+  },
+  {
+    bug: 'context: a model that is not served takes the others of its list with it',
+    file: `${server}/llm/catalogue.ts`,
+    replace: 'if (found.length === 0 && fault !== undefined) throw fault.error;',
+    by: 'if (fault !== undefined) throw fault.error;',
+    tests: [`${server}/llm/service.test.ts`],
   },
 ];

@@ -204,7 +204,7 @@ it('lets a key do what its scopes say until it expires or is revoked [verifies a
 it('summarises a conversation that outgrows the model, in the journal, and loses no turn [verifies durability.compaction]', async () => {
   const sessionId = await server.session({ agent: 'small' });
   let compactions = 0;
-  for (let turn = 1; turn <= 6; turn++) {
+  for (let turn = 1; turn <= 9; turn++) {
     const sent = recorder.requests.length;
     const { run, events } = await server.finish({
       sessionId,
@@ -232,10 +232,10 @@ it('summarises a conversation that outgrows the model, in the journal, and loses
   }
   expect(compactions).toBeGreaterThan(1);
   const { body } = await server.call('GET', `/v1/sessions/${sessionId}/messages`);
-  expect(body.data).toHaveLength(12);
+  expect(body.data).toHaveLength(18);
 });
 
-it('says that a message is too long for the model, before and in a run [verifies durability.compaction]', async () => {
+it('says that a message is too long for the model, and shows it as much of a result as it takes [verifies durability.compaction]', async () => {
   const huge = 'word '.repeat(8_000);
   expect(await server.call('POST', '/v1/runs', { agent: 'small', input: huge })).toMatchObject({
     status: 422,
@@ -243,8 +243,11 @@ it('says that a message is too long for the model, before and in a run [verifies
   });
   await server.agent('small-tools', { models: ['sim/sim-small'], tools: ['flood'], maxOutputTokens: 1_000 });
   const { run, events } = await server.finish({ agent: 'small-tools', input: '[[sim tools=flood()]] [[sim say="{{result}}"]]' });
-  expect(run).toMatchObject({ status: 'failed', error: { code: 'context_overflow' }, resumable: false });
-  expect(one(events, 'tool.completed').data.status).toBe('ok');
+  expect(run).toMatchObject({
+    status: 'completed',
+    output: expect.stringMatching(/\[… \d+ of \d+ characters of this result are cut here/),
+  });
+  expect(one(events, 'tool.completed').data.output.length).toBeGreaterThan(run.output?.length ?? 0);
 });
 
 it('never replaces a conversation by a summary that the budget cut [verifies durability.compaction]', async () => {
@@ -254,7 +257,7 @@ it('never replaces a conversation by a summary that the budget cut [verifies dur
   const probeRun = await server.finish({ sessionId, input: `[[sim say="ok"]] ${padding}` });
   const summary = all(probeRun.events, 'model.started').find((event) => event.data.purpose === 'compaction');
   const summarised = all(probeRun.events, 'model.completed').find((event) => event.data.callId === summary?.data.callId);
-  expect(summary?.data.maxTokens).toBe(1_500);
+  expect(summary?.data.maxTokens).toBeLessThan(1_500);
   // So many tokens pay for what the summary reads and 20 of what it says.
   const slack = 16;
   const tokens = (summarised?.data.usage.inputTokens ?? 0) + slack + 20;

@@ -139,7 +139,11 @@ export const errorTable = {
     retryable: false,
     title: 'The model has no known price',
     when: 'The model has no price, and no policy lets it be called without one.',
-    details: { decisionId: 'the recorded decision' },
+    details: {
+      decisionId: 'the recorded decision',
+      model: 'the model',
+      configuration: 'lines for the configuration file that state a price',
+    },
   },
   approval_denied: {
     httpStatus: 403,
@@ -224,6 +228,8 @@ export const errorTable = {
     details: {
       inputTokens: 'the estimate of the request',
       contextTokens: 'what the model takes',
+      fitsTokens: 'what is left for the newest message',
+      fitsCharacters: 'so many characters of it would fit',
       provider: 'who refused it',
       model: 'the model',
       status: 'the HTTP status of the provider',

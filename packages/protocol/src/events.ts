@@ -138,6 +138,19 @@ export const journalSchemas = {
     to: z.object({ provider: z.string(), model: z.string() }),
     error: ErrorInfo,
   }),
+  /**
+   * A model takes fewer tokens than was thought: its server refused a request as too long, read only part of one (`cut`), or
+   * is known to take less than a request has that other models could not answer (`known`). From here on the run keeps to `contextTokens`; `inputTokens` is the estimate of what was sent.
+   */
+  'context.learned': z.object({
+    step,
+    callId,
+    provider: z.string(),
+    model: z.string(),
+    contextTokens: z.int().positive(),
+    inputTokens: z.int().nonnegative(),
+    reason: z.enum(['refused', 'cut', 'known']),
+  }),
   /** An answer that cannot end the run is asked for again: `message` is what the model is told. */
   'answer.refused': z.object({ step, message: z.string() }),
   'tool.requested': z.object({ step, callId, index: z.int().nonnegative(), name: z.string(), input: z.unknown() }),

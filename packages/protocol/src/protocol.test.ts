@@ -93,6 +93,7 @@ const pinnedJournal = [
   'model.completed',
   'model.failed',
   'route.fallback',
+  'context.learned',
   'answer.refused',
   'tool.requested',
   'tool.started',

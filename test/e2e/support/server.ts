@@ -52,6 +52,8 @@ export interface TestServerOptions {
   /** Where the providers `sim` and `sim-anthropic` send their requests; default: the simulator. */
   readonly modelUrl?: (simulatorUrl: string) => string;
   readonly retryDelayMs?: number;
+  /** Of the agent that is there by itself. */
+  readonly defaultModels?: readonly string[];
   /** Sizes by `provider/model`. */
   readonly models?: Readonly<Record<string, ModelSettings>>;
 }
@@ -84,7 +86,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   const app = await startAllInOne({
     config: resolveConfig({ env: {}, flags: flags as Record<string, never> }), // flags are a tree of plain values
     version: '0.0.0-test',
-    models: { llm, defaultModels: ['sim/sim-large'] },
+    models: { llm, defaultModels: options.defaultModels ?? ['sim/sim-large'] },
     tools: options.tools ?? [],
   });
   const seen = new Map<string, number>();

@@ -9,8 +9,11 @@ export const AgentDefinition = z
     name: Name,
     description: z.string().max(500).default(''),
     instructions: z.string().max(100_000).default(''),
-    /** Models in order of preference: the later ones are fallbacks before the first token. */
-    models: z.array(ModelRef).min(1).max(8),
+    /**
+     * Models in order of preference: the later ones are fallbacks before the first token. Those that are not served are passed over when
+     * others are. `default` stands for what is configured: one model of each provider.
+     */
+    models: z.array(ModelRef).min(1).max(8).default(['default']),
     /** Tools that the agent is offered, by name or pattern. What may run is decided by policy. */
     tools: z.array(z.string().min(1).max(100)).max(100).default([]),
     /** Agents that it may call as tools `agent_<name>`. */

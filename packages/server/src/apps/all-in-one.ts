@@ -36,6 +36,7 @@ import {
 } from '#tools';
 import { createBuiltinTools } from '#tools/sources';
 import { agentFolder, parseAgents } from './agent-folder.ts';
+import { trustAuthorities } from './authorities.ts';
 import { builtInAgent, defaultAgentName, greeting } from './built-in-agent.ts';
 import { busKind, openBusOf } from './bus-kind.ts';
 import { logCommits } from './commit-log.ts';
@@ -97,6 +98,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       createLogger({ level: config.log.level, clock, ...(config.log.pretty === undefined ? {} : { pretty: config.log.pretty }) });
     for (const note of options.notes ?? []) logger.warn({}, note);
     const ids = createIdSource(clock);
+    await trustAuthorities(config);
     await makeDataFolder(config.dataDir);
     const folders = { policies: policyFolder(config), agents: agentFolder(config) };
     const [adopted] = await Promise.all([
@@ -136,9 +138,9 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     const store = logCommits(options.wrapStore?.(opened) ?? opened, logger);
     const bus = await openBusOf(busKind(config), (error) => logger.warn({ err: error }, 'the bus lost its server'));
     closers.push(() => bus.close());
-    const configured = options.models === undefined ? await setUpModels(config, clock) : null;
+    const configured = options.models === undefined ? await setUpModels(config, clock, logger) : null;
     if (configured !== null) closers.push(() => configured.close());
-    const models = options.models ?? configured;
+    const models = options.models ?? (configured === null ? null : { llm: configured.llm, defaultModels: ['default'] });
     if (models === null) throw new NexusError('internal', 'there are no models');
 
     const app = assemble({
@@ -182,7 +184,9 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     });
     await app.orchestrator.start();
     const address = await api.listen();
-    logger.info({ version, url: address.url, ...factsOf(config), ...definitions.facts(), models: models.defaultModels }, 'ready');
+    logger.info({ version, url: address.url, ...factsOf(config), ...definitions.facts() }, 'ready');
+    const told = tellModels(models, logger);
+    closers.unshift(() => told); // ends when the connections of the providers do
     return {
       ...address,
       config,
@@ -198,6 +202,19 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
   } catch (error) {
     await closeAll().catch(() => undefined); // the first error says more
     throw error;
+  }
+}
+
+/** Says which models serve those who do not choose. The lists of servers are waited for, and nobody waits for this. */
+async function tellModels({ llm, defaultModels }: Parts['models'], logger: Logger): Promise<void> {
+  try {
+    const targets = await llm.resolve(defaultModels);
+    const models = targets.map(
+      ({ provider, model, price }) => `${provider}/${model}${price === null ? ' (no known price: state one under `prices`)' : ''}`,
+    );
+    logger.info({ models }, 'models for those who do not choose');
+  } catch (error) {
+    logger.warn({ err: error }, 'there is no model for those who do not choose');
   }
 }
 

@@ -11,11 +11,13 @@ import { listProviderModels } from '#llm/providers';
 import { createPolicyEngine, type PolicyEngine } from '#policy';
 import type { DefinitionFile, Store } from '#storage';
 import { openStore } from '#storage/drivers';
+import type { Logger } from '#telemetry';
 import { agentFolder, parseAgents } from './agent-folder.ts';
+import { trustAuthorities } from './authorities.ts';
 import { busKind, openBusOf } from './bus-kind.ts';
 import { makeDataFolder, readFolderKeySecret } from './data-folder.ts';
 import { requireFolder } from './definition-folder.ts';
-import { withVersion } from './models.ts';
+import { setUpModels, withVersion } from './models.ts';
 import { policyFolder } from './policy-folder.ts';
 import { proxyFor } from './proxy.ts';
 
@@ -33,6 +35,8 @@ const timeoutMs = 5_000;
  * Changes nothing but that the data folder is made; the database is not migrated. Takes a few seconds at most.
  */
 export async function checkSetup(config: NexusConfig): Promise<SetupCheck[]> {
+  // Before anything is connected to.
+  const authorities = config.tls.ca.length === 0 ? [] : [await tried('authorities', () => checkAuthorities(config))];
   const groups = await Promise.all([
     tried('data folder', () => checkDataFolder(config)),
     tried('database', () => checkDatabase(config)),
@@ -40,8 +44,9 @@ export async function checkSetup(config: NexusConfig): Promise<SetupCheck[]> {
     checkDefinitions(config),
     config.workspaceSeed === undefined ? [] : tried('workspace seed', () => checkSeed(config.workspaceSeed ?? '')),
     ...checkProviders(config),
+    tried('models', () => checkModels(config)),
   ]);
-  return groups.flat();
+  return [...authorities, ...groups.flat()];
 }
 
 type Finding = Omit<SetupCheck, 'name'>;
@@ -56,6 +61,11 @@ async function tried(name: string, check: () => Promise<Finding>): Promise<Setup
 
 function sentenceOf(error: unknown): string {
   return redactText(error instanceof Error ? error.message || ('code' in error ? String(error.code) : error.name) : String(error));
+}
+
+async function checkAuthorities(config: NexusConfig): Promise<Finding> {
+  await trustAuthorities(config);
+  return { status: 'ok', detail: `trusted besides the usual ones: ${config.tls.ca.join(', ')}` };
 }
 
 async function checkDataFolder({ dataDir }: NexusConfig): Promise<Finding> {
@@ -211,7 +221,12 @@ function checkProviders(config: NexusConfig): Promise<SetupCheck>[] {
             models: [],
           },
         ]),
-    ...compatible.map((server) => ({ ...server, dialect: 'openai' as const, keyNeeded: false, models: server.models.map(({ id }) => id) })),
+    ...compatible.map((server) => ({
+      ...server,
+      dialect: 'openai' as const,
+      keyNeeded: false,
+      models: (server.models ?? []).map(({ id }) => id),
+    })),
   ];
   if (named.length > 0) return named.map((provider) => tried(provider.name, () => checkProvider(provider, config)));
   const off = config.sim.enabled === 'off';
@@ -220,6 +235,50 @@ function checkProviders(config: NexusConfig): Promise<SetupCheck>[] {
     : 'none is configured: the simulator answers (set OPENAI_API_KEY or ANTHROPIC_API_KEY)';
   return [Promise.resolve({ name: 'providers', status: off ? 'fail' : 'warn', detail })];
 }
+
+/** Which models the agents get, as a start resolves them: what is passed over, and what has no price. */
+async function checkModels(config: NexusConfig): Promise<Finding> {
+  const { llm, close } = await setUpModels(config, systemClock, silent);
+  try {
+    const chosen = await llm.resolve(['default']);
+    const folder = agentFolder(config);
+    const definitions = await folder
+      .read()
+      .then(({ files }) => parseAgents(files, folder.path))
+      .catch(() => []); // what is wrong with them is told apart
+    const notes: string[] = [];
+    for (const { name, models } of definitions) {
+      const served = await Promise.all(
+        models.map((ref) =>
+          llm.resolve([ref]).then(
+            () => true,
+            () => false,
+          ),
+        ),
+      );
+      const missing = models.filter((_, index) => served[index] === false);
+      if (missing.length === models.length)
+        notes.push(`agent ${name} has no model that is served (${missing.join(', ')}); add \`default\` to its list`);
+      else if (missing.length > 0) notes.push(`agent ${name} passes over ${missing.join(', ')}`);
+    }
+    const names = chosen.map(({ provider, model }) => `${provider}/${model}`);
+    const priceless = chosen.filter(({ price }) => price === null).map(({ provider, model }) => `${provider}/${model}`);
+    for (const name of priceless)
+      notes.push(`${name} has no known price: state one under \`prices\`, or its calls are refused (price_unknown)`);
+    const isBad = priceless.length > 0 || notes.some((note) => note.includes('no model that is served'));
+    return { status: isBad ? 'warn' : 'ok', detail: [`by default ${names.join(', then ')}`, ...notes].join('; ') };
+  } finally {
+    await close();
+  }
+}
+
+const silent: Logger = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => silent,
+};
 
 interface ProviderToCheck {
   readonly name: string;

@@ -51,10 +51,12 @@ describe('the log', () => {
           agents: 1,
           policies: 0,
           providers: ['openai at api.openai.com through proxy.test:3128', 'far at models.test through proxy.test:3128'],
-          models: ['openai/gpt-5-mini', 'far/m'],
         },
       },
     ]);
+    await expect
+      .poll(() => lines(platform, 'models for those who do not choose'))
+      .toMatchObject([{ fields: { models: ['openai/gpt-5-mini', 'far/m (no known price: state one under `prices`)'] } }]);
     expectNoContent(platform);
   });
 

@@ -1,25 +1,37 @@
 import type { NexusConfig } from '#apps/config';
 import type { Clock } from '#core';
-import { createModelService, type ModelService, type ModelSettings, type Provider } from '#llm';
-import { createAnthropicProvider, createOpenAiCompatibleProvider, createOpenAiProvider, createSimProvider } from '#llm/providers';
+import { createModelService, type ModelPrice, type ModelService, type ModelSettings, type Provider } from '#llm';
+import {
+  createAnthropicProvider,
+  createOpenAiCompatibleProvider,
+  createOpenAiProvider,
+  createSimProvider,
+  freePrice,
+} from '#llm/providers';
+import type { Logger } from '#telemetry';
 import { isLoopback, type ProxyQuestion, proxyFor } from './proxy.ts';
 
 export interface ModelsSetup {
   readonly llm: ModelService;
-  /** What the built-in agent uses, in order of preference. */
-  readonly defaultModels: readonly string[];
   /** True when nothing but the simulator answers. */
   readonly simulated: boolean;
   close(): Promise<void>;
 }
 
 /** Models of the configured providers; the simulator stands in when there is none. */
-export async function setUpModels(config: NexusConfig, clock: Clock): Promise<ModelsSetup> {
+export async function setUpModels(config: NexusConfig, clock: Clock, logger: Logger): Promise<ModelsSetup> {
   const { openai, anthropic, compatible } = config.providers;
   const { maxAttempts, maxAttemptsPerTarget, baseDelayMs, maxDelayMs } = config.llm;
   const retry = { maxAttempts, maxAttemptsPerTarget, baseDelayMs, maxDelayMs };
   const providers: Provider[] = [];
-  const defaultModels: string[] = [];
+  const common = (name: string, server: ProviderSettings) => ({
+    ...requestOptions(server),
+    ...connectionOf(server, config),
+    clock,
+    onOmitted(model: string, features: readonly string[]) {
+      logger.warn({ provider: name, model, features }, 'a server refused features of requests, which are done without from now on');
+    },
+  });
   if (anthropic?.apiKey !== undefined) {
     const { apiKey, promptCaching, thinking } = anthropic;
     providers.push(
@@ -28,18 +40,23 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
         baseUrl: withVersion(anthropic.baseUrl),
         ...(promptCaching === undefined ? {} : { promptCaching }),
         ...(thinking === undefined ? {} : { thinking: thinking === 'adaptive' ? { type: 'adaptive' } : { type: 'enabled', ...thinking } }),
-        ...requestOptions(anthropic),
-        ...connectionOf(anthropic, config),
-        clock,
+        ...discoveryOf(anthropic.baseUrl),
+        ...common('anthropic', anthropic),
       }),
     );
-    defaultModels.push('anthropic/claude-sonnet-4-5');
   }
   if (openai?.apiKey !== undefined) {
     const { apiKey, baseUrl } = openai;
-    const reached = connectionOf(openai, config);
-    providers.push(createOpenAiProvider({ apiKey, baseUrl, ...bodyOptions(openai), ...requestOptions(openai), ...reached, clock }));
-    defaultModels.push('openai/gpt-5-mini');
+    providers.push(
+      createOpenAiProvider({
+        apiKey,
+        baseUrl,
+        freeUnlisted: isLoopback(baseUrl),
+        ...discoveryOf(baseUrl),
+        ...bodyOptions(openai),
+        ...common('openai', openai),
+      }),
+    );
   }
   for (const server of compatible) {
     providers.push(
@@ -47,17 +64,15 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
         name: server.name,
         baseUrl: server.baseUrl,
         ...(server.apiKey === undefined ? {} : { apiKey: server.apiKey }),
-        ...(isLoopback(server.baseUrl) ? { price: 'free' } : {}), // a server on this machine bills nobody
+        ...priceOf(server),
         countsTokens: server.countsTokens ?? isLoopback(server.baseUrl),
         ...(server.priceCatalogue === undefined ? {} : { priceCatalogue: server.priceCatalogue }),
-        models: server.models.map((model) => model.id),
+        ...(server.models === undefined ? {} : { models: server.models.map((model) => model.id) }),
+        discovers: isLoopback(server.baseUrl) || server.price === 'free' ? 'all' : 'sizes',
         ...bodyOptions(server),
-        ...requestOptions(server),
-        ...connectionOf(server, config),
-        clock,
+        ...common(server.name, server),
       }),
     );
-    defaultModels.push(...server.models.slice(0, 1).map((model) => `${server.name}/${model.id}`));
   }
 
   const simulated = config.sim.enabled === 'on' || (config.sim.enabled === 'auto' && providers.length === 0);
@@ -66,13 +81,11 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
     const timeouts = timeoutsOf({}, config);
     providers.push(createSimProvider({ name: 'sim', url: simulator.url, clock, timeouts }));
     providers.push(createSimProvider({ name: 'sim-anthropic', url: simulator.url, dialect: 'anthropic', clock, timeouts }));
-    defaultModels.push('sim/sim-large');
   }
 
-  const llm = createModelService({ providers, clock, random: Math.random, retry, models: modelSettings(config) });
+  const llm = createModelService({ providers, clock, random: Math.random, retry, models: modelSettings(config), logger });
   return {
     llm,
-    defaultModels: defaultModels.slice(0, 8),
     simulated: simulator !== null && providers.length === 2,
     async close() {
       await llm.close();
@@ -83,14 +96,38 @@ export async function setUpModels(config: NexusConfig, clock: Clock): Promise<Mo
 
 type Compatible = NexusConfig['providers']['compatible'][number];
 
-/** Headers, by names that no other spelling doubles, and what the server does not take. */
-function requestOptions(
-  server: Pick<Compatible, 'headers'> & { readonly omit?: Compatible['omit']; readonly models?: Compatible['models'] },
-) {
-  const { headers, omit = [], models = [] } = server;
+interface ProviderSettings extends ProviderConnection {
+  readonly headers?: Compatible['headers'];
+  readonly omit?: Compatible['omit'];
+  readonly models?: Compatible['models'];
+  readonly thinksUnseen?: boolean | undefined;
+}
+
+/** Headers, by names that no other spelling doubles, what the server does not take, and how its models think. */
+function requestOptions({ headers, omit = [], models = [], thinksUnseen }: ProviderSettings) {
   const lower = Object.entries(headers ?? {}).map(([name, value]) => [name.toLowerCase(), value]);
-  const ofModel = (id: string) => models.flatMap((model) => (model.id === id && 'omit' in model ? (model.omit ?? []) : []));
-  return { headers: Object.fromEntries(lower), omit: (model: string) => [...omit, ...ofModel(model)] };
+  return {
+    headers: Object.fromEntries(lower),
+    omit: (model: string) => [...omit, ...(settingsOf(models, model).omit ?? [])],
+    thinksUnseen: (model: string) => settingsOf(models, model).thinksUnseen ?? thinksUnseen,
+  };
+}
+
+type ModelEntry = Extract<NonNullable<Compatible['models']>[number], { readonly omit?: unknown }>;
+
+function settingsOf(models: NonNullable<Compatible['models']>, id: string): Partial<ModelEntry> {
+  return models.find((model) => model.id === id) ?? {};
+}
+
+/** A server on this machine bills nobody, unless it is said to. */
+function priceOf({ price, baseUrl }: Compatible): { readonly price?: ModelPrice | 'free' } {
+  if (price !== undefined) return { price: price === 'free' ? 'free' : wholePrice(price) };
+  return isLoopback(baseUrl) ? { price: 'free' } : {};
+}
+
+/** A machine of one's own lists what it serves; a gateway or a cloud under the name of a provider serves more than it lists. */
+function discoveryOf(baseUrl: string): { readonly discovers?: 'all' } {
+  return isLoopback(baseUrl) ? { discovers: 'all' } : {};
 }
 
 function bodyOptions({ maxTokensField, extraBody }: Pick<Compatible, 'maxTokensField' | 'extraBody'>) {
@@ -131,13 +168,8 @@ async function startSimulatorOf(clock: Clock) {
 function modelSettings(config: NexusConfig): Record<string, ModelSettings> {
   const settings: Record<string, ModelSettings> = {};
   for (const server of config.providers.compatible) {
-    for (const model of server.models) {
-      const { contextTokens, maxOutputTokens, imageTokens } = {
-        contextTokens: undefined,
-        maxOutputTokens: undefined,
-        imageTokens: undefined,
-        ...model,
-      };
+    for (const model of server.models ?? []) {
+      const { contextTokens, maxOutputTokens, imageTokens }: Partial<ModelEntry> = model;
       settings[`${server.name}/${model.id}`] = {
         ...(contextTokens === undefined ? {} : { contextTokens }),
         ...(maxOutputTokens === undefined ? {} : { maxOutputTokens }),
@@ -146,17 +178,18 @@ function modelSettings(config: NexusConfig): Record<string, ModelSettings> {
     }
   }
   for (const [ref, price] of Object.entries(config.prices)) {
-    settings[ref] = {
-      ...settings[ref],
-      price: {
-        inputMicroUsdPerMillion: price.inputMicroUsdPerMillion,
-        outputMicroUsdPerMillion: price.outputMicroUsdPerMillion,
-        cacheReadMicroUsdPerMillion: price.cacheReadMicroUsdPerMillion ?? price.inputMicroUsdPerMillion,
-        cacheWriteMicroUsdPerMillion: price.cacheWriteMicroUsdPerMillion ?? price.inputMicroUsdPerMillion,
-      },
-    };
+    settings[ref] = { ...settings[ref], price: price === 'free' ? freePrice : wholePrice(price) };
   }
   return settings;
+}
+
+function wholePrice(price: Exclude<NexusConfig['prices'][string], 'free'>): ModelPrice {
+  const { inputMicroUsdPerMillion, cacheReadMicroUsdPerMillion, cacheWriteMicroUsdPerMillion } = price;
+  return {
+    ...price,
+    cacheReadMicroUsdPerMillion: cacheReadMicroUsdPerMillion ?? inputMicroUsdPerMillion,
+    cacheWriteMicroUsdPerMillion: cacheWriteMicroUsdPerMillion ?? inputMicroUsdPerMillion,
+  };
 }
 
 export function withVersion(baseUrl: string): string {

@@ -2,6 +2,7 @@ import { afterEach, expect, it } from 'vitest';
 import { resolveConfig } from '#apps/config';
 import { parseConfigFile, systemClock } from '#core';
 import { call, makeRequest, startServer } from '#llm/testing';
+import { silentLogger } from '#telemetry/testing';
 import { setUpModels } from './models.ts';
 
 const open: { close(): Promise<void> }[] = [];
@@ -20,12 +21,13 @@ async function sent(model: string, text: string) {
   // biome-ignore lint/suspicious/noExplicitAny: the tests look at the members that they are about
   const requests: { url: string; headers: Record<string, unknown>; body: any }[] = [];
   const server = await startServer((request, response) => {
+    if (request.method === 'GET') return void response.writeHead(404).end();
     requests.push({ url: request.url ?? '', headers: request.headers, body: JSON.parse(request.body) });
     response.writeHead(200, { 'content-type': 'text/event-stream' });
     response.end(request.url?.includes('/messages') ? answers.messages : answers.chat);
   });
   const file = await parseConfigFile('nexus.config.yaml', text.replaceAll('URL', server.url));
-  const models = await setUpModels(resolveConfig({ file, env: {} }), systemClock);
+  const models = await setUpModels(resolveConfig({ file, env: {} }), systemClock, silentLogger);
   open.push(server, models);
   const outputSchema = { type: 'object', properties: { a: { type: 'string' } } };
   const tools = [{ name: 'f', description: 'f', inputSchema: { type: 'object' } }];

@@ -95,9 +95,15 @@ function accountName({ provider, model, simulator }: ModelTarget): string {
   return `${provider}/${simulator ? model.replace(/\?.*$/s, '') : model}`;
 }
 
-function refusedByPolicy({ record }: RecordedDecision, { price }: ModelTarget): ErrorInfo {
+function refusedByPolicy({ record }: RecordedDecision, { price, provider, model }: ModelTarget): ErrorInfo {
   const denied = record.effect === 'deny';
-  const code = price === null && denied ? ('price_unknown' as const) : ('policy_denied' as const);
+  if (price === null && denied) {
+    const name = `${provider}/${model}`;
+    const configuration = `prices:\n  ${JSON.stringify(name)}: { inputMicroUsdPerMillion: 250000, outputMicroUsdPerMillion: 2000000 }`;
+    const message = `no price is known for ${name}, so what it costs cannot be kept within a budget. State it in nexus.config.yaml, here as $0.25 and $2 per million tokens, or \`free\` for a machine of your own:\n${configuration}\n(${denialMessage(record)})`;
+    return { code: 'price_unknown', message, retryable: false, details: { decisionId: record.id, model: name, configuration } };
+  }
+  const code = 'policy_denied' as const;
   const message = denied ? denialMessage(record) : `policy asks for approval of ${record.resource}, which only tool calls support`;
   return { code, message, retryable: false, details: { decisionId: record.id } };
 }

@@ -16,6 +16,8 @@ export interface FailedAttempt<Call extends ModelCall = ModelCall> extends Grant
   readonly usage: Usage;
   /** The request reached the wire; otherwise nothing was used. */
   readonly sent: boolean;
+  /** Of a request that was too long: what the model takes, as is known now. */
+  readonly contextTokens?: number;
   /** What was streamed. */
   readonly content: readonly AssistantPart[];
   readonly durationMs: number;
@@ -134,6 +136,8 @@ async function findNext<Call extends ModelCall, Granted extends GrantedAttempt<C
   }
 }
 
+type FailedPart = Extract<ModelPart, { type: 'failed' }>;
+
 type MadeAttempt<Call extends ModelCall> =
   | (GrantedAttempt<Call> & { readonly type: 'completed'; readonly part: Extract<ModelPart, { type: 'completed' }> })
   | {
@@ -156,9 +160,10 @@ async function makeAttempt<Call extends ModelCall, Granted extends GrantedAttemp
   // The call is stopped a little before what was reserved, so that stopping it stays within the reservation.
   const timeoutMs = Math.max(1, grant.wallMs - Math.min(50, Math.floor(grant.wallMs / 10)));
 
-  function fail(error: ErrorInfo, usage: Usage, sent: boolean, retryAfterMs: number | null): MadeAttempt<Call> {
+  function fail({ error, usage, sent, retryAfterMs, contextTokens }: Omit<FailedPart, 'type'>): MadeAttempt<Call> {
     const durationMs = clock.monotonic() - startedMs;
-    const failure = { attempt, grant, error, usage, sent, content, durationMs };
+    const learned = contextTokens === undefined ? {} : { contextTokens };
+    const failure = { attempt, grant, error, usage, sent, ...learned, content, durationMs };
     return { type: 'failed', failure, retryAfterMs, remainingMs: timeoutMs - durationMs, sawText: content.length > 0 };
   }
 
@@ -186,10 +191,11 @@ async function makeAttempt<Call extends ModelCall, Granted extends GrantedAttemp
         inputCounts.learn(attempt.target, attempt.call.request, part.usage.inputTokens);
         return { type: 'completed', attempt, grant, part };
       case 'failed':
-        return fail(part.error, part.usage, part.sent, part.retryAfterMs);
+        return fail(part);
       default:
         part satisfies never;
     }
   }
-  return fail({ code: 'internal', message: 'the attempt ended without saying how', retryable: false }, noUsage, true, null);
+  const error: ErrorInfo = { code: 'internal', message: 'the attempt ended without saying how', retryable: false };
+  return fail({ error, usage: noUsage, sent: true, retryAfterMs: null });
 }

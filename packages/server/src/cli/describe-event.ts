@@ -21,6 +21,11 @@ export function describeEvent(event: WireEvent, style: Style): string[] {
         `  ${style('yellow', '↷')} fallback: ${modelName(from.provider, from.model)} → ${modelName(to.provider, to.model)} (${error.code})`,
       ];
     }
+    case 'context.learned': {
+      const { provider, model, contextTokens, reason } = event.data;
+      const how = reason === 'cut' ? 'read less than it was sent: it ' : '';
+      return [`  ${style('yellow', '↻')} ${modelName(provider, model)} ${how}takes about ${contextTokens} tokens`];
+    }
     case 'answer.refused':
       return [`  ${style('yellow', '↻')} asked again: ${brief(event.data.message, 160)}`];
     case 'tool.started':

@@ -1,6 +1,6 @@
 import { type Clock, NexusError } from '#core';
 import type { Provider } from '#llm/attempt';
-import type { ModelPrice, ModelTarget } from '#llm/contract';
+import { isSameTarget, type ModelPrice, type ModelTarget } from '#llm/contract';
 import { createModelFacts } from '#llm/pricing';
 
 /** What the configuration says of a model. */
@@ -30,6 +30,12 @@ const smallerOutputs: readonly (readonly [RegExp, number])[] = [
   [/^gpt-(3\.5|4-|4$)/, 4_096],
 ];
 
+/** Stands in a list of models for those that the platform uses when nobody chooses: one of each provider. */
+const defaultModelRef = 'default';
+const mostDefaults = 8;
+const howToConfigure =
+  'Set OPENAI_API_KEY or ANTHROPIC_API_KEY, or name a server under providers.compatible in nexus.config.yaml; `default` in the list of models of an agent stands for what is configured';
+
 /** Which models there are, and what is known of each. Configuration wins over the provider, the provider over the price catalogue. */
 export function createCatalogue(dependencies: {
   readonly providers: readonly Provider[];
@@ -37,6 +43,10 @@ export function createCatalogue(dependencies: {
   readonly models?: Readonly<Record<string, ModelSettings>>;
   /** Whether an answer of the model has gone on beyond its limit. */
   readonly ignoresLimits: (provider: string, model: string) => boolean;
+  /** How many tokens the model takes, as its server taught; undefined while it did not. */
+  /** A model of a list is not served; others of the list are. */
+  readonly onPassedOver: (ref: string) => void;
+  readonly learnedContext: (provider: string, model: string) => number | undefined;
 }): Catalogue {
   const { providers, clock, models: settings = {} } = dependencies;
   const facts = createModelFacts(clock);
@@ -46,7 +56,8 @@ export function createCatalogue(dependencies: {
     const limits = provider.limits(model);
     const fixedPrice = configured.price ?? provider.fixedPrice(model);
     const found = provider.catalogue === null ? { price: null } : await facts(provider.catalogue, model);
-    const contextTokens = configured.contextTokens ?? limits.contextTokens ?? found.contextTokens ?? defaultContextTokens;
+    const stated = configured.contextTokens ?? limits.contextTokens ?? found.contextTokens ?? defaultContextTokens;
+    const contextTokens = Math.min(stated, dependencies.learnedContext(provider.name, model) ?? stated);
     return {
       provider: provider.name,
       model,
@@ -57,7 +68,7 @@ export function createCatalogue(dependencies: {
       templateTokens: limits.templateTokens ?? defaultTemplateTokens,
       imageTokens: configured.imageTokens ?? limits.imageTokens ?? defaultImageTokens,
       ...(dependencies.ignoresLimits(provider.name, model) ? { ignoresLimits: true } : {}),
-      price: fixedPrice ?? found.price,
+      price: fixedPrice ?? found.price ?? provider.unlistedPrice,
       ...(fixedPrice !== null || found.priceTiers === undefined ? {} : { priceTiers: found.priceTiers }),
     };
   }
@@ -65,13 +76,40 @@ export function createCatalogue(dependencies: {
   async function resolveOne(ref: string): Promise<ModelTarget> {
     const slash = ref.indexOf('/');
     const named = slash === -1 ? undefined : providers.find((provider) => provider.name === ref.slice(0, slash));
-    if (named !== undefined && slash + 1 < ref.length) return target(named, ref.slice(slash + 1));
+    if (named !== undefined && slash + 1 < ref.length) {
+      const model = ref.slice(slash + 1);
+      if (named.serves(model)) return target(named, model);
+      throw await notFound(ref);
+    }
     const claiming = providers.find((provider) => provider.claims(ref));
     if (claiming !== undefined) return target(claiming, ref);
     const listing = await Promise.all(providers.map((provider) => provider.lists(ref)));
     const found = providers[listing.indexOf(true)];
     if (found !== undefined) return target(found, ref);
     throw await notFound(ref);
+  }
+
+  /** The models for those who do not choose: one of each provider, in their order. */
+  async function defaults(): Promise<readonly ModelTarget[]> {
+    const names = await Promise.all(providers.map((provider) => provider.defaultModel()));
+    const found = providers.flatMap((provider, index) => {
+      const model = names[index];
+      return model === undefined || model === null ? [] : [target(provider, model)];
+    });
+    if (found.length === 0) throw await notFound(defaultModelRef);
+    return (await Promise.all(found)).slice(0, mostDefaults);
+  }
+
+  async function resolve(refs: readonly string[]): Promise<readonly ModelTarget[]> {
+    const results = await Promise.allSettled(refs.map(async (ref) => (ref === defaultModelRef ? defaults() : [await resolveOne(ref)])));
+    const found = results.flatMap((result) => (result.status === 'fulfilled' ? result.value : []));
+    const failed = results.flatMap((result, index) =>
+      result.status === 'rejected' ? [{ ref: refs[index] ?? '', error: result.reason }] : [],
+    );
+    const fault = failed.find(({ error }) => !(error instanceof NexusError) || error.code !== 'model_not_found') ?? failed[0];
+    if (found.length === 0 && fault !== undefined) throw fault.error;
+    for (const { ref } of failed) dependencies.onPassedOver(ref);
+    return found.filter((target, index) => found.findIndex((other) => isSameTarget(other, target)) === index);
   }
 
   async function list(): Promise<readonly ModelTarget[]> {
@@ -84,13 +122,14 @@ export function createCatalogue(dependencies: {
   async function notFound(ref: string): Promise<NexusError> {
     const names = (await list()).slice(0, 20).map(({ provider, model }) => `${provider}/${model}`);
     const configured = providers.map((provider) => provider.name);
-    const hint = names.length === 0 ? `configured providers: ${configured.join(', ') || 'none'}` : `configured: ${names.join(', ')}`;
-    return new NexusError('model_not_found', `no provider serves the model ${ref}; ${hint}`, {
+    const hint = names.length === 0 ? `configured providers: ${configured.join(', ') || 'none'}` : `served here: ${names.join(', ')}`;
+    const what = ref === defaultModelRef ? 'no provider has a model to use by default' : `no provider serves the model ${ref}`;
+    return new NexusError('model_not_found', `${what}; ${hint}. ${howToConfigure}`, {
       details: { model: ref, configured: names },
     });
   }
 
-  return { resolve: (refs) => Promise.all(refs.map(resolveOne)), list };
+  return { resolve, list };
 }
 
 function usualOutputTokens(model: string): number {

@@ -265,6 +265,28 @@ describe('models', () => {
     expect((await llm.list()).map((target) => target.model)).toContain('sim-flaky');
   });
 
+  it('passes over what is not served where others of the list are, and says so once', async () => {
+    const notes: object[] = [];
+    const logger = { info: (fields: object) => void notes.push(fields), warn: () => undefined };
+    const served = createModelService({
+      providers: [createSimProvider({ url: simulator.url, clock: systemClock })],
+      clock: systemClock,
+      random: () => 0,
+      logger,
+    });
+    for (let count = 0; count < 2; count++) {
+      expect(await served.resolve(['openai/gpt-5-mini', 'sim/sim-small', 'nobody', 'default', 'sim/sim-large'])).toMatchObject([
+        { model: 'sim-small' },
+        { model: 'sim-large' },
+      ]);
+    }
+    expect(notes).toEqual([{ model: 'openai/gpt-5-mini' }, { model: 'nobody' }]);
+    await expect(served.resolve(['openai/gpt-5-mini', 'nobody'])).rejects.toMatchObject({
+      code: 'model_not_found',
+      message: expect.stringMatching(/serves the model openai\/gpt-5-mini; served here: sim\/.*Set OPENAI_API_KEY or ANTHROPIC_API_KEY/),
+    });
+  });
+
   it('lets the configuration set prices and limits', async () => {
     const price = {
       inputMicroUsdPerMillion: 1,
@@ -308,6 +330,10 @@ function scriptedProvider(next: () => Outcome): Provider {
     name: 'fake',
     simulator: true,
     thinksUnseen: () => false,
+    mayCut: false,
+    unlistedPrice: null,
+    serves: () => true,
+    defaultModel: async () => null,
     catalogue: null,
     fixedPrice: () => null,
     claims: () => false,

@@ -1,7 +1,8 @@
-import type { Clock } from '#core';
+import { type Clock, createCountedCache } from '#core';
 import { Attempt, type Provider } from '#llm/attempt';
 import type { ModelService } from '#llm/contract';
 import { defaultRetryPolicy, nextAttempt, type RetryPolicy } from '#llm/routing';
+import type { Logger } from '#telemetry';
 import { createCatalogue, type ModelSettings } from './catalogue.ts';
 
 export interface ModelServiceDependencies {
@@ -13,15 +14,33 @@ export interface ModelServiceDependencies {
   readonly retry?: Partial<RetryPolicy>;
   /** Prices and limits by `provider/model` or `provider/*`; they win over the catalogue. */
   readonly models?: Readonly<Record<string, ModelSettings>>;
+  /** Where it says what it found out of a model. */
+  readonly logger?: Pick<Logger, 'warn' | 'info'>;
 }
+
+/** Names of models come from requests: so many are remembered. */
+const mostNoted = 1_000;
+const unheard = { warn: () => undefined, info: () => undefined };
 
 /** The LLM service in this process. Closing it closes its providers. */
 export function createModelService(dependencies: ModelServiceDependencies): ModelService {
-  const { providers, clock, random } = dependencies;
+  const { providers, clock, random, logger: notes = unheard } = dependencies;
   /** Models whose answers went on beyond their limits, by provider and name, for as long as this process lives. */
   const ignoring = new Set<string>();
+  /** Those that were said to be passed over; as long. */
+  const passedOver = createCountedCache<string, true>(mostNoted);
+  /** What models take, where that turned out to be less than was thought; as long. */
+  const contexts = createCountedCache<string, number>(mostNoted);
   const keyOf = (provider: string, model: string) => `${provider}/${model}`;
-  const catalogue = createCatalogue({ ...dependencies, ignoresLimits: (...names) => ignoring.has(keyOf(...names)) });
+  const catalogue = createCatalogue({
+    ...dependencies,
+    ignoresLimits: (...names) => ignoring.has(keyOf(...names)),
+    onPassedOver(model) {
+      if (!passedOver.has(model)) notes.info({ model }, 'a model of a list is not served here and is passed over');
+      passedOver.set(model, true);
+    },
+    learnedContext: (...names) => contexts.get(keyOf(...names)),
+  });
   const policy = { ...defaultRetryPolicy, ...dependencies.retry };
   const byName = new Map(providers.map((provider) => [provider.name, provider]));
   return {
@@ -33,7 +52,22 @@ export function createModelService(dependencies: ModelServiceDependencies): Mode
     attempt: (message, { signal }) => ({
       [Symbol.asyncIterator]: () => {
         const { provider, model } = message.target;
-        return new Attempt(byName.get(provider), message, { signal, clock, onOverrun: () => ignoring.add(keyOf(provider, model)) });
+        const key = keyOf(provider, model);
+        return new Attempt(byName.get(provider), message, {
+          signal,
+          clock,
+          onOverrun() {
+            if (!ignoring.has(key)) notes.warn({ provider, model }, 'a model ignores the limit of its answers; policies may refuse it');
+            ignoring.add(key);
+          },
+          onContext(contextTokens, why) {
+            const known = contexts.get(key);
+            if (known !== undefined && known <= contextTokens) return;
+            contexts.set(key, contextTokens);
+            const said = why === 'cut' ? 'a server read less than it was sent, without a word' : 'a model takes less than was thought';
+            notes.warn({ provider, model, contextTokens, thoughtTokens: message.target.contextTokens }, said);
+          },
+        });
       },
     }),
     async close() {

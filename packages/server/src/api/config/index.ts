@@ -53,6 +53,10 @@ export const apiConfig = {
       durationMs().min(1000).default(60_000),
       'A request that takes longer to arrive whole is cut off, at the next look: at most 30 s later.',
     ),
+    keepAliveMs: setting(
+      durationMs().min(1000).default(620_000),
+      'How long a connection without a request is kept. It has to outlive what stands before the server: nginx keeps one for 60 or 75 s, load balancers of clouds for up to 600 s.',
+    ),
     answerGraceMs: setting(durationMs().default(5_000), 'How long requests in flight may take to be answered at shutdown.'),
     streamLagMs: setting(
       durationMs().min(10).default(30_000),

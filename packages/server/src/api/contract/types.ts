@@ -36,6 +36,8 @@ export interface ApiConfig {
     readonly bodyBytes: number;
     /** A request that takes longer to arrive whole is cut off, at the next look: at most 30 s later. */
     readonly requestTimeoutMs: number;
+    /** How long a connection without a request is kept: longer than what stands before the server keeps it. */
+    readonly keepAliveMs: number;
     /** How long requests in flight may take to be answered at shutdown. */
     readonly answerGraceMs: number;
     readonly streamLagMs: number;

@@ -19,7 +19,7 @@ declare module 'fastify' {
 }
 
 export interface AppOptions extends Pick<ApiDependencies, 'ids' | 'clock' | 'metrics'> {
-  readonly limits: Pick<ApiConfig['limits'], 'bodyBytes' | 'requestTimeoutMs'>;
+  readonly limits: Pick<ApiConfig['limits'], 'bodyBytes' | 'requestTimeoutMs' | 'keepAliveMs'>;
   readonly errors: ErrorReplies;
   readonly inFlight: InFlight;
   /**
@@ -29,13 +29,19 @@ export interface AppOptions extends Pick<ApiDependencies, 'ids' | 'clock' | 'met
   readonly admit: (request: IncomingMessage, response: ServerResponse) => OutgoingHttpHeaders | null;
 }
 
+export type ArrivalLimits = Pick<ApiConfig['limits'], 'requestTimeoutMs' | 'keepAliveMs'>;
+
 const requestIdPattern = /^[A-Za-z0-9_.:-]{1,100}$/;
 /**
  * Node looks for requests that take too long each 30 s, here more often when the limit itself is shorter. It is told at
  * construction: only then is its own limit for headers, 60 s, cut to the one for the whole request.
  */
-export function arrivalLimits(requestTimeoutMs: number) {
-  return { requestTimeout: requestTimeoutMs, connectionsCheckingInterval: Math.min(30_000, requestTimeoutMs) };
+export function arrivalLimits({ requestTimeoutMs, keepAliveMs }: ArrivalLimits) {
+  return {
+    requestTimeout: requestTimeoutMs,
+    connectionsCheckingInterval: Math.min(30_000, requestTimeoutMs),
+    keepAliveTimeout: keepAliveMs,
+  };
 }
 
 /** No setting: ids and names are shorter, and what is longer is no resource of ours. */
@@ -51,7 +57,8 @@ export function createApp(options: AppOptions): FastifyInstance {
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     requestTimeout: limits.requestTimeoutMs,
-    http: arrivalLimits(limits.requestTimeoutMs),
+    keepAliveTimeout: limits.keepAliveMs,
+    http: arrivalLimits(limits),
     genReqId: (request) => {
       const given = request.headers['x-request-id'];
       return typeof given === 'string' && requestIdPattern.test(given) ? given : options.ids.next<string>('request');

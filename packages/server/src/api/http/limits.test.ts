@@ -42,3 +42,28 @@ it('waits at shutdown for requests in flight, and no longer than the grace', asy
   expect(performance.now() - startedAt).toBeGreaterThan(140);
   expect(await answer).toBe('');
 }, 5_000);
+
+it('keeps a connection without requests longer than proxies do, on each address, and longer than a request may take', async () => {
+  const platform = await startTestPlatform({ config: { limits: { requestTimeoutMs: 1_000 } } });
+  try {
+    const ask = 'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n';
+    const kept = ['127.0.0.1', '::1'].map(async (host) => {
+      const socket = connect({ host, port: platform.port });
+      let received = '';
+      socket.on('data', (chunk) => {
+        received += chunk;
+      });
+      const answers = () => received.match(/HTTP\/1\.1 200/g)?.length ?? 0;
+      socket.write(ask);
+      await expect.poll(answers).toBe(1);
+      await new Promise((resolve) => setTimeout(resolve, 3_500));
+      socket.write(ask);
+      await expect.poll(answers).toBe(2);
+      socket.destroy();
+      return Number(/keep-alive: timeout=(\d+)/i.exec(received)?.[1]);
+    });
+    for (const seconds of await Promise.all(kept)) expect(seconds).toBeGreaterThan(600);
+  } finally {
+    await platform.close();
+  }
+}, 15_000);

@@ -5,7 +5,7 @@ import type { FastifyInstance } from 'fastify';
 import { type ApiConfig, type ApiDependencies, localOperator } from '#api/contract';
 import { NexusError } from '#core';
 import type { Keys } from '#identity';
-import { arrivalLimits } from './app.ts';
+import { type ArrivalLimits, arrivalLimits } from './app.ts';
 
 /** Connections that may wait to be accepted. No setting: the system caps it at what it was told itself. */
 const backlog = 4096;
@@ -37,12 +37,12 @@ export interface Listening {
 /** Binds the configured address; a loopback host on both address families, where the machine has both. */
 export async function listen(
   app: FastifyInstance,
-  config: Pick<ApiConfig, 'host' | 'port'> & { readonly loopback: boolean; readonly requestTimeoutMs: number },
+  config: Pick<ApiConfig, 'host' | 'port'> & { readonly loopback: boolean; readonly limits: ArrivalLimits },
   logger: ApiDependencies['logger'],
 ): Promise<Listening> {
   const host = config.host === 'localhost' ? '127.0.0.1' : config.host.replace(/^\[|\]$/g, '');
   const port = await bind(app, host, config.port);
-  const second = config.loopback && host === '127.0.0.1' ? await bindSecond(app, port, config.requestTimeoutMs, logger) : null;
+  const second = config.loopback && host === '127.0.0.1' ? await bindSecond(app, port, config.limits, logger) : null;
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
   return { url, port, second };
 }
@@ -74,14 +74,9 @@ async function bind(app: FastifyInstance, host: string, port: number): Promise<n
 }
 
 /** The same API on ::1. Machines without IPv6 do without it. */
-function bindSecond(
-  app: FastifyInstance,
-  port: number,
-  requestTimeoutMs: number,
-  logger: ApiDependencies['logger'],
-): Promise<Server | null> {
+function bindSecond(app: FastifyInstance, port: number, limits: ArrivalLimits, logger: ApiDependencies['logger']): Promise<Server | null> {
   return new Promise((resolve) => {
-    const server = createServer(arrivalLimits(requestTimeoutMs), (request, response) => app.routing(request, response));
+    const server = createServer(arrivalLimits(limits), (request, response) => app.routing(request, response));
     server.on('clientError', (_error, socket) => void socket.destroy());
     server.once('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'EADDRINUSE')

@@ -54,7 +54,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   return {
     async listen() {
       if (!loopback) await requireActiveKey(services.keys, { host: config.host, nowMs: clock.now() });
-      listening = await listen(app, { ...config, loopback, requestTimeoutMs: limits.requestTimeoutMs }, logger);
+      listening = await listen(app, { ...config, loopback, limits }, logger);
       if (listening.second !== null) countConnections(listening.second);
       return { url: listening.url, port: listening.port };
     },

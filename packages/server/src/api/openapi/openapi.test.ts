@@ -49,6 +49,6 @@ it('has components that are valid JSON Schema 2020-12', () => {
 });
 
 it('tells what may be sent from what is answered: defaults may be left out', () => {
-  expect(document.components.schemas.AgentDefinitionInput?.required).toEqual(['name', 'models']);
+  expect(document.components.schemas.AgentDefinitionInput?.required).toEqual(['name']);
   expect(document.components.schemas.AgentDefinition?.required).toContain('maxSteps');
 });

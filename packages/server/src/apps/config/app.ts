@@ -12,6 +12,20 @@ export const appConfig = {
     environment: 'NEXUS_AGENTS_DIR',
     otherwise: '`agents` in `dataDir`',
   }),
+  tls: group({
+    ca: setting(
+      z
+        .union([
+          z
+            .string()
+            .min(1)
+            .transform((path) => [path]),
+          z.array(z.string().min(1)),
+        ])
+        .default([]),
+      'Files (PEM) with certificates of authorities that are trusted besides the usual ones: for providers, proxies and databases behind an authority of your own. What `NODE_EXTRA_CA_CERTS` names is trusted, too.',
+    ),
+  }),
 };
 
 /** Of the command line, not of the server. */

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { resolveConfig } from '#apps/config';
 import { systemClock, systemTimers } from '#core';
 import { createTestEngine } from '#policy/testing';
+import { silentLogger } from '#telemetry/testing';
 import { createSandbox } from '#tools';
 import { agentFolder, parseAgents } from '../agent-folder.ts';
 import { setUpModels } from '../models.ts';
@@ -33,7 +34,7 @@ function table(path: string): Table {
 
 const models = { current: undefined as Awaited<ReturnType<typeof setUpModels>> | undefined };
 beforeAll(async () => {
-  models.current = await setUpModels(resolveConfig({ env: {} }), systemClock);
+  models.current = await setUpModels(resolveConfig({ env: {} }), systemClock, silentLogger);
 });
 afterAll(() => models.current?.close());
 
@@ -46,7 +47,10 @@ it('has agents that are valid, whose models are served, and whose sub-agents are
   const policy = createTestEngine();
   for (const agent of agents) {
     policy.check(agent.policy ?? {});
-    expect(await models.current?.llm.resolve(agent.models), agent.name).toHaveLength(agent.models.length);
+    const served = (await models.current?.llm.resolve(agent.models)) ?? [];
+    expect(`${served[0]?.provider}/${served[0]?.model}`, agent.name).toBe(
+      agent.models[0] === 'default' ? 'sim/sim-large' : agent.models[0],
+    );
     for (const name of agent.subagents) {
       expect(agents.map((other) => other.name)).toContain(name);
       const decision = policy.decide({

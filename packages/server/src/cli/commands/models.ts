@@ -9,7 +9,11 @@ export function modelCommands({ program, action }: Registrar): void {
 }
 
 async function list(context: CliContext): Promise<undefined> {
-  const page = await withClient(context, (client) => client.models.list());
+  const { page, agents } = await withClient(context, async (client) => ({
+    page: await client.models.list(),
+    // A key may be allowed to see the models and not the agents.
+    agents: await client.agents.list({ limit: 100 }).catch(() => ({ data: [] })),
+  }));
   printPage(context, page, ['MODEL', 'CONTEXT', 'PER MILLION IN', 'OUT', ''], (model) => [
     model.id,
     String(model.contextTokens),
@@ -17,4 +21,10 @@ async function list(context: CliContext): Promise<undefined> {
     model.price === undefined ? '' : usd(model.price.outputMicroUsdPerMillion),
     model.simulator ? 'simulator' : '',
   ]);
+  const listed = new Set(page.data.flatMap(({ id }) => [id, id.replace(/:latest$/, '')]));
+  for (const { name, definition } of agents.data) {
+    const others = definition.models.filter((ref) => ref !== 'default' && ref.includes('/') && !listed.has(ref.replace(/\?.*$/s, '')));
+    if (others.length > 0)
+      context.note(context.err('dim', `not listed, and passed over where it is not served: ${others.join(', ')} (agent ${name})`));
+  }
 }

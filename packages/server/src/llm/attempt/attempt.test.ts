@@ -39,6 +39,10 @@ function createFake(open: (events: ProviderEvents) => void = () => undefined) {
     name: 'fake',
     simulator: true,
     thinksUnseen: () => false,
+    mayCut: false,
+    unlistedPrice: null,
+    serves: () => true,
+    defaultModel: async () => null,
     catalogue: null,
     fixedPrice: () => null,
     claims: () => false,
@@ -68,7 +72,7 @@ function createFake(open: (events: ProviderEvents) => void = () => undefined) {
 }
 
 function attemptAt(provider: Provider | undefined, signal = new AbortController().signal) {
-  return new Attempt(provider, message, { signal, clock: systemClock, onOverrun: () => undefined });
+  return new Attempt(provider, message, { signal, clock: systemClock, onOverrun: () => undefined, onContext: () => undefined });
 }
 
 async function readAll(attempt: Attempt): Promise<ModelPart[]> {

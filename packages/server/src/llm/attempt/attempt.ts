@@ -1,6 +1,7 @@
 import { abortError, type Clock, NexusError } from '#core';
 import type { AttemptMessage, ModelPart } from '#llm/contract';
 import { answerUsage, failureUsage, overrunUsage } from './account.ts';
+import { contextFromRefusal, contextFromUsage } from './context.ts';
 import type { Provider } from './provider.ts';
 import { type ReadItem, type Reading, startReading } from './reading.ts';
 
@@ -9,6 +10,8 @@ interface AttemptOptions {
   readonly clock: Clock;
   /** The answer went on beyond its limit. */
   readonly onOverrun: () => void;
+  /** The model takes fewer tokens than its target says. */
+  readonly onContext: (contextTokens: number, why: 'refused' | 'cut') => void;
 }
 
 type PartResult = IteratorResult<ModelPart, undefined>;
@@ -25,6 +28,7 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
   readonly #signal: AbortSignal;
   readonly #clock: Clock;
   readonly #onOverrun: () => void;
+  readonly #onContext: AttemptOptions['onContext'];
   readonly #onAbort = () => this.#reading?.cancel(abortError(this.#signal));
   #state: 'new' | 'open' | 'ended' = 'new';
   #reading: Reading | null = null;
@@ -38,6 +42,7 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
     this.#signal = options.signal;
     this.#clock = options.clock;
     this.#onOverrun = options.onOverrun;
+    this.#onContext = options.onContext;
   }
 
   next(): Promise<PartResult> {
@@ -98,10 +103,14 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
     const usage = answer.overran ? overrunUsage(this.#terms, progress) : answerUsage(this.#terms, progress);
     const overran = answer.overran === true || usage.outputTokens > maxOutputTokens;
     if (overran) this.#onOverrun();
+    const contextTokens = this.#provider?.mayCut === true ? contextFromUsage(this.#terms, progress.usage) : undefined;
+    if (contextTokens !== undefined) this.#onContext(contextTokens, 'cut');
+    const learned = contextTokens === undefined ? {} : { contextTokens };
     const durationMs = Math.round(this.#clock.monotonic() - this.#startedMs);
     const timeToFirstTokenMs = this.#firstDeltaMs === null ? null : Math.round(this.#firstDeltaMs);
     this.#release();
-    return { done: false, value: { type: 'completed', ...answer, ...(overran ? { overran } : {}), usage, timeToFirstTokenMs, durationMs } };
+    const found = { ...(overran ? { overran } : {}), ...learned };
+    return { done: false, value: { type: 'completed', ...answer, ...found, usage, timeToFirstTokenMs, durationMs } };
   }
 
   #fail(failure: NexusError): PartResult {
@@ -110,7 +119,10 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
     const error = failure.toInfo();
     const usage = failureUsage(this.#terms, progress, failure);
     const retryAfterMs = failure.retryAfterMs ?? null;
-    return { done: false, value: { type: 'failed', error, retryAfterMs, usage, sent: progress.sent } };
+    const contextTokens = contextFromRefusal(this.#terms, error);
+    if (contextTokens !== undefined) this.#onContext(contextTokens, 'refused');
+    const learned = contextTokens === undefined ? {} : { contextTokens };
+    return { done: false, value: { type: 'failed', error, retryAfterMs, usage, sent: progress.sent, ...learned } };
   }
 
   #progress() {

@@ -52,10 +52,18 @@ export interface Provider {
   claims(model: string): boolean;
   /** Whether the list of {@link models} has the model. Never throws. */
   lists(model: string): Promise<boolean>;
+  /** For models that the catalogue does not know; null: then none is known. */
+  readonly unlistedPrice: ModelPrice | null;
+  /** False when the server's own list, as far as it was read, does not have the model. Asks nobody. */
+  serves(model: string): boolean;
+  /** The model for those who do not choose one; null when there is none to be had. Never throws. */
+  defaultModel(): Promise<string | null>;
   /** Names of models for people to choose from; others may work too. Never throws. */
   models(): Promise<readonly string[]>;
   /** Whether the model may write tokens that are billed and not streamed; true unless it is known not to. */
   thinksUnseen(model: string): boolean;
+  /** Its servers may read less than they are sent without a word. */
+  readonly mayCut: boolean;
   limits(model: string): Partial<Pick<ModelTarget, 'contextTokens' | 'maxOutputTokens' | 'imageTokens' | 'templateTokens'>>;
   /** The most input tokens that a request can have by a count of the provider's own; null when there is none. Never rejects. */
   countInput(call: Pick<ProviderCall, 'model' | 'request'>, signal: AbortSignal): Promise<number | null>;

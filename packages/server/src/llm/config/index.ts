@@ -104,6 +104,13 @@ function connection() {
   };
 }
 
+const thinksUnseen = () =>
+  setting(
+    z.boolean().optional(),
+    'Whether models may write tokens that are billed and not streamed: what is not known of an answer then counts as its limit.',
+    { otherwise: 'false for what is free and for OpenAI’s models before GPT-5, else true' },
+  );
+
 const compatibleModel = z.union([
   z
     .string()
@@ -115,14 +122,18 @@ const compatibleModel = z.union([
     maxOutputTokens: z.int().positive().optional(),
     imageTokens: z.int().positive().optional(),
     omit: z.array(z.enum(chatFeatures)).optional(),
+    thinksUnseen: z.boolean().optional(),
   }),
 ]);
 
-const price = z.strictObject({
+const pricePerMillion = z.strictObject({
   inputMicroUsdPerMillion: z.int().nonnegative(),
   outputMicroUsdPerMillion: z.int().nonnegative(),
   cacheReadMicroUsdPerMillion: z.int().nonnegative().optional(),
   cacheWriteMicroUsdPerMillion: z.int().nonnegative().optional(),
+});
+const price = z.union([z.literal('free'), pricePerMillion], {
+  error: 'expected `free` or { inputMicroUsdPerMillion, outputMicroUsdPerMillion } in millionths of a dollar: 250000 is $0.25',
 });
 
 export const llmConfig = {
@@ -133,6 +144,7 @@ export const llmConfig = {
         maxTokensField: maxTokensField('max_completion_tokens'),
         extraBody: extraBody(),
         omit: chatOmit(),
+        thinksUnseen: thinksUnseen(),
       })
       .optional(),
     anthropic: z
@@ -164,8 +176,9 @@ export const llmConfig = {
             apiKey: setting(z.string().min(1).optional(), 'Many local servers need none.', { secret: true }),
             ...connection(),
             models: setting(
-              z.array(compatibleModel).min(1),
-              'Names, or `{ id, contextTokens, maxOutputTokens, imageTokens, omit }` where the sizes are not known or a model takes less than the others. `imageTokens`: the most that one image counts, 16,384 unless it is said.',
+              z.array(compatibleModel).min(1).optional(),
+              'Names, or `{ id, contextTokens, maxOutputTokens, imageTokens, omit, thinksUnseen }` where the sizes are not known or a model differs from the others. The first serves those who do not choose. `imageTokens`: the most that one image counts, 16,384 unless it is said.',
+              { otherwise: 'what the server lists at `/models`' },
             ),
             headers: headers(),
             maxTokensField: maxTokensField('max_tokens'),
@@ -175,6 +188,12 @@ export const llmConfig = {
               z.boolean().optional(),
               'It has the `/tokenize` of vLLM or llama.cpp, which is asked before a budget refuses a call for what its input may cost.',
               { otherwise: 'true on loopback' },
+            ),
+            thinksUnseen: thinksUnseen(),
+            price: setting(
+              price.optional(),
+              'Of all its models, as in `prices`; `free` for a machine of your own elsewhere in the network.',
+              { otherwise: '`free` on loopback, else by `priceCatalogue`, else not known' },
             ),
             priceCatalogue: setting(z.string().min(1).optional(), 'Name of the provider in the price list, such as `groq` or `mistral`.'),
           }),
@@ -198,7 +217,7 @@ export const llmConfig = {
   }),
   prices: setting(
     z.record(z.string(), price).default({}),
-    'Prices by `provider/model`, before those of the price list: `{ inputMicroUsdPerMillion, outputMicroUsdPerMillion, cacheReadMicroUsdPerMillion, cacheWriteMicroUsdPerMillion }`.',
+    'Prices by `provider/model`, or `provider/*` for all of its models, before those of the price list: `free`, or `{ inputMicroUsdPerMillion, outputMicroUsdPerMillion, cacheReadMicroUsdPerMillion, cacheWriteMicroUsdPerMillion }` in millionths of a dollar (250000 is $0.25).',
   ),
   sim: group({
     enabled: setting(

@@ -20,6 +20,8 @@ export type ModelPart =
   | (Answer & {
       readonly type: 'completed';
       readonly usage: Usage;
+      /** The server read less than it was sent, and took at most so many tokens: what it has forgotten is to be summarised. */
+      readonly contextTokens?: number;
       readonly timeToFirstTokenMs: number | null;
       readonly durationMs: number;
     })
@@ -32,6 +34,8 @@ export type ModelPart =
       readonly usage: Usage;
       /** The request reached the wire: the provider may charge for it. */
       readonly sent: boolean;
+      /** Of a request that was too long: so many tokens of a request and its answer the model takes, as far as is known now. */
+      readonly contextTokens?: number;
     };
 
 /** One attempt at one target. */

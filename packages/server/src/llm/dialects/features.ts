@@ -39,7 +39,11 @@ export interface Omissions {
   remember(model: string, features: readonly RequestFeature[]): void;
 }
 
-export function createOmissions(configured: (model: string) => readonly RequestFeature[] = () => []): Omissions {
+/** @param onLearned called when a feature of a model is given up that was not before */
+export function createOmissions(
+  configured: (model: string) => readonly RequestFeature[] = () => [],
+  onLearned: (model: string, features: readonly RequestFeature[]) => void = () => undefined,
+): Omissions {
   const learned = new Map<string, ReadonlySet<RequestFeature>>();
   let tried: readonly RequestFeature[] = [];
   const known = (model: string) => learned.get(model) ?? new Set(configured(model));
@@ -55,7 +59,10 @@ export function createOmissions(configured: (model: string) => readonly RequestF
       }
     },
     remember(model, features) {
-      learned.set(model, new Set([...known(model), ...features]));
+      const before = known(model);
+      const added = features.filter((feature) => !before.has(feature));
+      if (added.length > 0) onLearned(model, added);
+      learned.set(model, new Set([...before, ...features]));
     },
   };
 }

@@ -1,6 +1,7 @@
 import type { ErrorCode } from '@nexus-agent/protocol';
 import { NexusError, redactForeignText } from '#core';
 import { asRecord, carriesSomething } from './json.ts';
+import { readOverflow } from './overflow.ts';
 
 /** What a provider said of a failure: in an HTTP answer, or (without a status) in an event of its stream. */
 export interface ProviderFailure {
@@ -13,14 +14,12 @@ export interface ProviderFailure {
   readonly requestId?: string;
 }
 
-const overflowPattern =
-  /context[ _-]?(length|window|size)|maximum context|prompt is too long|input is too long|too many (input )?tokens|exceed_context_size/i;
-
 /** A provider's failure as one of our errors; its text is kept only where it helps, cut, and without anything like a key. */
 export function providerError(failure: ProviderFailure): NexusError {
   const told = readBody(failure.body);
   const status = failure.status ?? told.status;
-  const code = codeFor(status, told);
+  const overflow = readOverflow({ ...told, status });
+  const code = overflow === null ? codeFor(status, told) : 'context_overflow';
   const shown = code === 'provider_auth' || told.message === '' ? '' : `: ${brief(told.message)}`;
   const noCredit = told.type.includes('insufficient_quota');
   return new NexusError(code, `${failure.provider} ${phraseFor(code, status)}${shown}`, {
@@ -30,6 +29,7 @@ export function providerError(failure: ProviderFailure): NexusError {
       ...(status === undefined ? {} : { status }),
       ...(told.type === '' ? {} : { providerCode: brief(told.type).slice(0, 100) }),
       ...(told.field === '' ? {} : { field: brief(told.field).slice(0, 100) }),
+      ...overflow,
       ...(failure.requestId === undefined ? {} : { requestId: failure.requestId.slice(0, 100) }),
     },
     ...(failure.retryAfterMs === undefined ? {} : { retryAfterMs: failure.retryAfterMs }),
@@ -51,12 +51,11 @@ interface Told {
   /** The member of the request that is meant, where the provider names one apart. */
   readonly field: string;
   readonly status: number | undefined;
+  readonly error: Readonly<Record<string, unknown>>;
 }
 
 function codeFor(status: number | undefined, told: Told): ErrorCode {
   const words = told.type;
-  const mayOverflow = status === undefined || status === 400 || status === 422 || status === 500;
-  if (status === 413 || (mayOverflow && (overflowPattern.test(words) || overflowPattern.test(told.message)))) return 'context_overflow';
   if (status === undefined) {
     if (/rate_limit|too_many_requests|insufficient_quota|resource_exhausted/.test(words)) return 'provider_rate_limited';
     if (/authentication|permission|invalid_api_key|billing/.test(words)) return 'provider_auth';
@@ -94,7 +93,7 @@ function phraseFor(code: ErrorCode, status: number | undefined): string {
 
 function readBody(body: unknown): Told {
   const outer = firstRecord(body);
-  if (outer === null) return { message: '', type: '', field: '', status: undefined };
+  if (outer === null) return { message: '', type: '', field: '', status: undefined, error: {} };
   const error = firstRecord(outer.error) ?? firstRecord(outer.errors) ?? outer;
   const plain = typeof outer.error === 'string' ? outer.error : ''; // Ollama: {"error":"…"}
   const said = [error.message, plain, outer.detail, error.detail, error.msg].map((value) => sayings(value, 0));
@@ -106,6 +105,7 @@ function readBody(body: unknown): Told {
     type: words.join(' ').toLowerCase(),
     field: typeof error.param === 'string' ? error.param : '',
     status: typeof status === 'number' ? status : undefined,
+    error,
   };
 }
 

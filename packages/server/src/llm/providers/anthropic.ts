@@ -17,7 +17,7 @@ export interface AnthropicProviderOptions extends CommonProviderOptions {
 /** Anthropic, by Messages. */
 export function createAnthropicProvider(options: AnthropicProviderOptions): Provider {
   const { name = 'anthropic', clock, thinking } = options;
-  const omissions = createOmissions(options.omit);
+  const omissions = createOmissions(options.omit, options.onOmitted);
   const dialect: AnthropicMessagesOptions = {
     provider: name,
     omissions,
@@ -37,7 +37,9 @@ export function createAnthropicProvider(options: AnthropicProviderOptions): Prov
     counter: countByAnthropic,
     templateTokens: hostedTemplateTokens,
     // Thinking is streamed, also where it is only summed up or encrypted; without it there is none.
-    showsAll: () => thinking === undefined,
+    showsAll: (model) => !(options.thinksUnseen?.(model) ?? thinking !== undefined),
+    preferredModel: 'claude-sonnet-4-5',
+    ...(options.discovers === undefined ? {} : { discovers: options.discovers }),
     clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),

@@ -29,7 +29,7 @@ export interface OpenAiCompatibleProviderOptions extends CommonProviderOptions {
 export function createOpenAiCompatibleProvider(options: OpenAiCompatibleProviderOptions): Provider {
   const price = options.price === 'free' ? freePrice : (options.price ?? null);
   const { name, clock } = options;
-  const omissions = createOmissions(options.omit);
+  const omissions = createOmissions(options.omit, options.onOmitted);
   const provider = createHttpProvider({
     name,
     simulator: false,
@@ -45,7 +45,9 @@ export function createOpenAiCompatibleProvider(options: OpenAiCompatibleProvider
     headers: { ...(options.apiKey === undefined ? {} : { authorization: `Bearer ${options.apiKey.trim()}` }), ...options.headers },
     // A gateway may serve models that reason unseen; a machine of one's own shows what its models write.
     ...(options.countsTokens === true ? { counter: createServerCounter() } : {}),
-    showsAll: () => options.price === 'free',
+    showsAll: (model) => !(options.thinksUnseen?.(model) ?? price !== freePrice),
+    ...(options.discovers === undefined ? {} : { discovers: options.discovers }),
+    mayCut: true,
     clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),

@@ -2,7 +2,7 @@ import type { Provider } from '#llm/attempt';
 import { createOmissions, createOpenAiChat, openAiRefusals } from '#llm/dialects';
 import { createHttpProvider } from '#llm/transport';
 import { createVocabularyCounter } from './counters.ts';
-import { type CommonProviderOptions, hostedTemplateTokens } from './options.ts';
+import { type CommonProviderOptions, freePrice, hostedTemplateTokens } from './options.ts';
 import { resendWithoutRefused } from './resend.ts';
 import { createTokenizer } from './tokenizer.ts';
 import type { Vocabulary } from './tokenizer-worker.ts';
@@ -15,6 +15,8 @@ export interface OpenAiProviderOptions extends CommonProviderOptions {
   readonly maxTokensField?: 'max_tokens' | 'max_completion_tokens';
   /** Members of every request body beyond the common format. */
   readonly extraBody?: Readonly<Record<string, unknown>>;
+  /** Models that the price list does not have cost nothing: those of a machine of one's own. */
+  readonly freeUnlisted?: boolean;
 }
 
 /**
@@ -38,7 +40,7 @@ function vocabularyOf(model: string): Vocabulary | null {
 /** OpenAI, by Chat Completions. */
 export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
   const { name = 'openai', clock, extraBody } = options;
-  const omissions = createOmissions(options.omit);
+  const omissions = createOmissions(options.omit, options.onOmitted);
   const tokenizer = createTokenizer();
   const provider = createHttpProvider({
     name,
@@ -57,7 +59,10 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
     imageTokens,
     counter: createVocabularyCounter(tokenizer, { vocabularyOf, imageTokens }),
     templateTokens: hostedTemplateTokens,
-    showsAll: (model) => /^(gpt-3\.5|gpt-4|chatgpt-4)/.test(model),
+    showsAll: (model) => !(options.thinksUnseen?.(model) ?? !/^(gpt-3\.5|gpt-4|chatgpt-4)/.test(model)),
+    preferredModel: 'gpt-5-mini',
+    ...(options.freeUnlisted === true ? { unlistedPrice: freePrice } : {}),
+    ...(options.discovers === undefined ? {} : { discovers: options.discovers }),
     clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),

@@ -1,6 +1,7 @@
 import type { Clock } from '#core';
 import type { ModelPrice } from '#llm/contract';
 import type { RequestFeature } from '#llm/dialects';
+import type { Discovery } from '#llm/transport';
 
 export interface ProviderTimeouts {
   readonly connectTimeoutMs?: number;
@@ -22,6 +23,12 @@ export interface CommonProviderOptions {
   readonly proxy?: string;
   /** Sent with every request, for gateways in between. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** Asks for the server's list of models at once, for their sizes; with `all`, what it lacks is not served. */
+  readonly discovers?: Discovery;
+  /** Whether a model may write tokens that are billed and not streamed; undefined: as is known of it. */
+  readonly thinksUnseen?: (model: string) => boolean | undefined;
+  /** A feature of requests was refused by the server and is done without from now on. */
+  readonly onOmitted?: (model: string, features: readonly RequestFeature[]) => void;
   /** What the server does not take of requests for a model; what is not said is found out by its first refusal. */
   readonly omit?: (model: string) => readonly RequestFeature[];
 }

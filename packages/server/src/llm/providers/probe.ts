@@ -25,7 +25,7 @@ export async function listProviderModels(options: ProbeOptions): Promise<readonl
   const reach = { provider: name, baseUrl, clock, connectTimeoutMs: timeoutMs };
   const transport = createTransport({ ...reach, ...(proxy === undefined ? {} : { proxy }) });
   try {
-    return readModelList(await transport.json({ path: '/models', headers, timeoutMs }));
+    return readModelList(await transport.json({ path: '/models', headers, timeoutMs })).map(({ id }) => id);
   } catch (error) {
     throw error instanceof NexusError ? error : unreachable(name, error, timeoutMs);
   } finally {

@@ -52,6 +52,7 @@ export function createSimProvider(options: SimProviderOptions): Provider {
     listedName: plainName,
     counter: options.dialect === 'anthropic' ? countByAnthropic : createServerCounter(),
     templateTokens: hostedTemplateTokens,
+    ...(options.dialect === 'anthropic' ? {} : { preferredModel: 'sim-large' }),
     showsAll: () => true,
     clock,
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),

@@ -78,10 +78,11 @@ function isSummaryRequest(request: InboundRequest): boolean {
   return request.tools.length === 0 && /\b(summari[sz]e|compress)\b.*\bconversation|\bconversation.*\bsummar/is.test(request.system);
 }
 
+/** Directives that it quotes are not to be taken for those of a person. */
 function summarise(text: string): string {
   const lines = text.split('\n').filter((line) => line.trim() !== '');
   const kept = lines.length <= 12 ? lines : [...lines.slice(0, 6), ...lines.slice(-6)];
-  return `Summary by the simulator of ${lines.length} lines:\n${kept.map((line) => `- ${line.trim().slice(0, 160)}`).join('\n')}`;
+  return `Summary by the simulator of ${lines.length} lines:\n${kept.map((line) => `- ${line.trim().slice(0, 160).replaceAll('[[sim', '[sim')}`).join('\n')}`;
 }
 
 /** Numbers of the last tool result, for schemas that ask for some. */

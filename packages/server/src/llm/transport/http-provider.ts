@@ -1,10 +1,13 @@
 import type { Clock } from '#core';
 import type { Provider, ProviderCall, ProviderEvents, ProviderStream } from '#llm/attempt';
 import type { DeltaKind, ModelPrice, ModelRequest } from '#llm/contract';
-import { asRecord, asString, type UpstreamDialect } from '#llm/dialects';
+import { asRecord, type UpstreamDialect } from '#llm/dialects';
 import { ReceivedTokens } from '#llm/tokens';
 import { type AnswerReader, createAnswerReader } from './answer.ts';
 import { type AnswerHead, createTransport, type JsonQuestion, type Transport } from './http.ts';
+import { createModelList, firstChatModel, isListed } from './model-list.ts';
+
+export type Discovery = 'sizes' | 'all';
 
 /** A request whose input is to be counted, and the way to ask the server. */
 export interface CountQuestion {
@@ -29,6 +32,15 @@ export interface HttpProviderOptions {
   readonly dialect: UpstreamDialect;
   /** Headers of every request; the credentials are among them. */
   readonly headers: Readonly<Record<string, string>>;
+  /**
+   * `sizes`: asks for the server's list at once, for what it says of sizes. `all`: and believes it, so that what it lacks is not served;
+   * gateways serve much that they do not list.
+   */
+  readonly discovers?: Discovery;
+  /** What the provider is asked for by those who do not choose, where it serves that. Without it: the first that it lists. */
+  readonly preferredModel?: string;
+  /** A price for models that the catalogue does not know. */
+  readonly unlistedPrice?: ModelPrice;
   /** Configured models. When absent, the server's own list is asked for and kept for a minute. */
   readonly modelNames?: readonly string[];
   /** Bare names that mean this provider although no list names them. */
@@ -37,6 +49,8 @@ export interface HttpProviderOptions {
   readonly listedName?: (model: string) => string;
   /** Models that are known to stream every token that they write. */
   readonly showsAll: (model: string) => boolean;
+  /** Servers that read less than they are sent, without a word. Default: not so. */
+  readonly mayCut?: boolean;
   readonly contextTokens?: number;
   readonly maxOutputTokens?: number;
   /** The most input tokens that one image counts. */
@@ -55,7 +69,6 @@ const bytesPerToken = 1_024;
 const countTimeoutMs = 5_000;
 /** A server that does not count is asked again after so long. */
 const countRestMs = 600_000;
-const listTtlMs = 60_000;
 const listTimeoutMs = 3_000;
 
 /** A provider that is reached over HTTP in one wire format. */
@@ -64,30 +77,39 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
   const proxy = options.proxy === undefined ? {} : { proxy: options.proxy };
   const transport = createTransport({ provider: name, baseUrl: options.baseUrl, clock, ...proxy, ...options.timeouts });
   const listedName = options.listedName ?? ((model: string) => model);
-  let listed: { readonly names: Promise<readonly string[]>; readonly atMs: number } | null = null;
-
-  async function models(): Promise<readonly string[]> {
-    if (options.modelNames !== undefined) return options.modelNames;
-    if (listed === null || clock.monotonic() - listed.atMs > listTtlMs) {
-      const names = transport.json({ path: '/models', headers: options.headers, timeoutMs: listTimeoutMs }).then(readModelList, () => []);
-      listed = { names, atMs: clock.monotonic() };
-    }
-    return listed.names;
-  }
+  const list = createModelList(() => transport.json({ path: '/models', headers: options.headers, timeoutMs: listTimeoutMs }), clock);
+  const { modelNames, preferredModel } = options;
+  const names = async () => modelNames ?? (await list.read()).map(({ id }) => id);
+  // Sizes, too, are only on a list; nobody waits for it.
+  if (options.discovers !== undefined) void list.read();
 
   return {
     name,
     simulator: options.simulator,
     catalogue: options.catalogue,
     fixedPrice: options.fixedPrice ?? (() => null),
-    models,
-    claims: (model) => options.claimPattern?.test(model) === true || options.modelNames?.includes(listedName(model)) === true,
+    unlistedPrice: options.unlistedPrice ?? null,
+    models: names,
+    claims: (model) => options.claimPattern?.test(model) === true || modelNames?.includes(listedName(model)) === true,
     async lists(model) {
-      return (await models()).includes(listedName(model));
+      return (await names()).includes(listedName(model));
+    },
+    serves(model) {
+      const known = options.discovers === 'all' && modelNames?.includes(model) !== true ? list.known() : null;
+      return known === null || known.length === 0 || isListed(known, listedName(model));
+    },
+    async defaultModel() {
+      if (modelNames !== undefined) return modelNames[0] ?? null;
+      if (options.discovers === undefined) return preferredModel ?? null;
+      if (preferredModel !== undefined && options.discovers === 'sizes') return preferredModel;
+      const listed = await list.read();
+      if (preferredModel !== undefined && (listed.length === 0 || isListed(listed, preferredModel))) return preferredModel;
+      return firstChatModel(listed);
     },
     thinksUnseen: (model) => !options.showsAll(listedName(model)),
+    mayCut: options.mayCut ?? false,
     limits: (model) => ({
-      ...(options.contextTokens === undefined ? {} : { contextTokens: options.contextTokens }),
+      ...sizeOf(list.known()?.find(({ id }) => id === model || id === `${model}:latest`)?.contextTokens ?? options.contextTokens),
       ...(options.maxOutputTokens === undefined ? {} : { maxOutputTokens: options.maxOutputTokens }),
       ...(options.templateTokens === undefined ? {} : { templateTokens: options.templateTokens }),
       ...(options.imageTokens === undefined ? {} : { imageTokens: options.imageTokens(listedName(model)) }),
@@ -115,6 +137,10 @@ function createCounting(transport: Transport, { counter, dialect, headers, clock
     if (!signal.aborted) restsUntil = clock.monotonic() + countRestMs;
     return null;
   };
+}
+
+function sizeOf(contextTokens: number | undefined) {
+  return contextTokens === undefined ? {} : { contextTokens };
 }
 
 /** Sends a request, and turns the bytes of its answer into deltas and the answer. */
@@ -234,9 +260,4 @@ function mergeDeltas(emit: (kind: DeltaKind, text: string) => void) {
     },
     flush,
   };
-}
-
-export function readModelList(body: unknown): readonly string[] {
-  const data = asRecord(body)?.data;
-  return (Array.isArray(data) ? data : []).map((item) => asString(asRecord(item)?.id)).filter((id) => id !== '');
 }

@@ -84,6 +84,8 @@ export interface Transport {
 const maxErrorBodyBytes = 64 * 1024;
 const maxJsonBytes = 8_000_000;
 const lingerMs = 500;
+/** Servers in Python close a connection after 5 s without a request: one that they may be closing is not used again. */
+const keepAliveMs = 4_000;
 /** Node fires a timer of more than this at once. */
 const maxTimerMs = 2_147_483_647;
 
@@ -138,7 +140,7 @@ interface OpenedPool {
 function openPool(base: URL, { proxy: address, connectTimeoutMs: timeout = 10_000 }: TransportOptions): OpenedPool {
   const path = base.pathname.replace(/\/+$/, '');
   // Our own timers: undici's are a second coarse and cannot tell which limit was hit.
-  const common = { headersTimeout: 0, bodyTimeout: 0, keepAliveTimeout: 10_000 };
+  const common = { headersTimeout: 0, bodyTimeout: 0, keepAliveTimeout: keepAliveMs };
   if (address === undefined) {
     return { pool: new Pool(base.origin, { ...common, connect: { timeout } }), pathPrefix: path, headers: {}, forwarder: null };
   }

@@ -1,4 +1,5 @@
 /** The door of transport: providers that are reached over HTTP. */
 export { createTransport } from './http.ts';
-export { type CountQuestion, createHttpProvider, type InputCounter, readModelList } from './http-provider.ts';
+export { type CountQuestion, createHttpProvider, type Discovery, type InputCounter } from './http-provider.ts';
+export { readModelList } from './model-list.ts';
 export { ProxyError } from './proxy.ts';

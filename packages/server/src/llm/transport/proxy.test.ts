@@ -3,8 +3,8 @@ import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createManualClock } from '#core/testing';
 import type { Provider } from '#llm/attempt';
 import { createOpenAiCompatibleProvider } from '#llm/providers';
-import { makeRequest, startServer } from '#llm/testing';
-import { startProxy, startSecureServer, type TestProxyOptions, trustTestCertificate } from './proxies.testkit.ts';
+import { makeRequest, startSecureServer, startServer } from '#llm/testing';
+import { startProxy, type TestProxyOptions, trustTestCertificate } from './proxies.testkit.ts';
 
 beforeAll(trustTestCertificate);
 

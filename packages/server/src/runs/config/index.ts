@@ -88,10 +88,14 @@ const runs = z
       z.number().min(0.1).max(1).default(0.85),
       'Part of a model’s context that a request may fill before old turns are summarised.',
     ),
-    summaryTokens: setting(z.int().min(100).max(100_000).default(1_500), 'Most tokens of such a summary.'),
+    summaryTokens: setting(
+      z.int().min(100).max(100_000).optional(),
+      'Most tokens of such a summary. Never more than a sixth of the room that the model has for a conversation.',
+      { otherwise: '1500, and more for models of more than 60,000 tokens, up to 8000' },
+    ),
     keepShare: setting(
       z.number().min(0.05).max(0.95).default(0.4),
-      'Part of what a request may have that is left, instructions and summary included, when old turns were summarised.',
+      'Part of the room for a conversation that is filled, summary included, when old turns were summarised.',
     ),
   })
   .refine((value) => value.heartbeatMs * 2 <= value.leaseMs, {

@@ -9,8 +9,9 @@ import {
   proposeModelAttempt,
   type RunContext,
   type Start,
+  tooSmallFor,
 } from '#runs/steps';
-import { proposeFailures, proposeFallback } from './model-outcome.ts';
+import { proposeFailures, proposeFallback, proposeLearned } from './model-outcome.ts';
 import type { AttemptReport } from './reports.ts';
 import type { Stopping } from './stopping.ts';
 import type { RunWriter } from './writer.ts';
@@ -31,6 +32,13 @@ export async function grantAttempt(
   if (stopping.why !== null) {
     if (request.failures.length > 0 && (await writer.commit(failures)).type !== 'committed') return false;
     answer({ type: 'refused', error: stoppingError, final: true });
+    return true;
+  }
+  const contextTokens = tooSmallFor(request.plan, request.target);
+  if (contextTokens !== null) {
+    const learned = proposeLearned({ call: request.plan, target: request.target }, contextTokens, 'known');
+    if ((await writer.commit(merge([failures, learned]))).type !== 'committed') return false;
+    answer({ type: 'refused', error: tooSmall(request, contextTokens), final: false });
     return true;
   }
   const planned = planRunAttempt(engine, context, request.plan, request.target, request.attempt);
@@ -66,6 +74,11 @@ export async function lowerModelStart(
   const planned = planRunAttempt(engine, context, call, target, attempt);
   if (planned.type === 'impossible') return null;
   return { proposal: proposeModelAttempt(planned.attempt), effect: { type: 'model', attempt: planned.attempt } };
+}
+
+function tooSmall({ target, plan }: AttemptReport['request'], contextTokens: number): ErrorInfo {
+  const message = `${target.provider}/${target.model} takes about ${contextTokens} tokens and the conversation has about ${plan.fittedTokens}`;
+  return { code: 'context_overflow', message, retryable: false, details: { contextTokens, inputTokens: plan.fittedTokens } };
 }
 
 function errorOf({ why }: Stopping): ErrorInfo {

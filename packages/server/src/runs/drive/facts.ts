@@ -27,7 +27,7 @@ export async function collectFacts(
   for (const report of reports) {
     switch (report.type) {
       case 'model':
-        facts.push(...modelFacts(context, stopping, report.outcome));
+        facts.push(...modelFacts(input, report.outcome));
         break;
       case 'tool': {
         const stopped = stopping.why !== null && stopping.why.type !== 'drain';
@@ -55,14 +55,27 @@ async function newsFromOutside(engine: Engine, context: RunContext, state: RunSt
   return [await collectApprovals(engine, context, state), await collectChildren(engine, context, state, inFlight)];
 }
 
-function modelFacts(context: RunContext, stopping: Stopping, reported: RunModelOutcome): Proposal[] {
+function modelFacts({ context, state, stopping }: FactsInput, reported: RunModelOutcome): Proposal[] {
   const outcome = checkSummary(reported);
   if (outcome.type === 'failed') {
-    if (stopping.why === null) stopping.request({ type: 'fail', error: outcome.error, resumable: isResumable(outcome.error) });
+    if (stopping.why === null && !mayFit(state, outcome))
+      stopping.request({ type: 'fail', error: outcome.error, resumable: isResumable(outcome.error) });
     return [proposeFailures(outcome.failures)];
   }
   const answer = proposeAnswer(outcome);
   return outcome.attempt.call.purpose === 'compaction' ? [answer] : [answer, proposeRequestedTools(context, outcome)];
+}
+
+/** So often in a row may a request be too long before the run gives up; each time it is made shorter by what was learned. */
+const maxOverflows = 6;
+
+/** Whether the call can be made again with less text: it was too long for a model that said so, and nobody has seen anything of an answer. */
+function mayFit(state: RunState, { failures, error }: Extract<RunModelOutcome, { type: 'failed' }>): boolean {
+  if (error.code === 'cancelled' || failures.some(({ content }) => content.length > 0)) return false;
+  const known = state.overflows;
+  const before = known?.callId === state.model?.callId && known !== undefined;
+  const learned = failures.filter(({ contextTokens }) => contextTokens !== undefined).length;
+  return (before || learned > 0) && (known?.running ?? 0) + learned <= maxOverflows;
 }
 
 /** Whether another try, perhaps much later, may do better. */

@@ -1,4 +1,4 @@
-import type { ErrorInfo } from '@nexus-agent/protocol';
+import type { ErrorInfo, JournalData } from '@nexus-agent/protocol';
 import { modelAmounts } from '#calls';
 import type { ModelTarget } from '#llm';
 import { toolCallId } from '#runs/journal';
@@ -29,7 +29,8 @@ export function checkSummary(outcome: RunModelOutcome): RunModelOutcome {
 /** Journals the failed attempts and settles each at what it used; one that never left this process costs nothing. */
 export function proposeFailures(failures: readonly FailedRunAttempt[]): Proposal {
   return merge(
-    failures.flatMap(({ attempt, grant, error, usage, sent, content, durationMs }) => {
+    failures.flatMap((failure) => {
+      const { attempt, grant, error, usage, sent, content, durationMs } = failure;
       const { call, target, reserve } = attempt;
       const event = propose({
         events: [
@@ -51,6 +52,7 @@ export function proposeFailures(failures: readonly FailedRunAttempt[]): Proposal
       });
       return [
         event,
+        proposeLearned(attempt, failure.contextTokens, 'refused'),
         sent ? settle(reserve.reservationId, modelAmounts(attempt, grant, usage, durationMs)) : release(reserve.reservationId),
       ];
     }),
@@ -87,8 +89,21 @@ export function proposeAnswer(outcome: Extract<RunModelOutcome, { type: 'complet
         },
       ],
     }),
+    proposeLearned(attempt, part.contextTokens, 'cut'),
     settle(reserve.reservationId, actual),
   ]);
+}
+
+/** Journals what a model takes, as its server taught; nothing when it taught nothing. */
+export function proposeLearned(
+  { call, target }: Pick<FailedRunAttempt['attempt'], 'call' | 'target'>,
+  contextTokens: number | undefined,
+  reason: JournalData<'context.learned'>['reason'],
+): Proposal {
+  if (contextTokens === undefined) return propose({});
+  const { step, callId, fittedTokens: inputTokens } = call;
+  const { provider, model } = target;
+  return propose({ events: [{ type: 'context.learned', data: { step, callId, provider, model, contextTokens, inputTokens, reason } }] });
 }
 
 /** Journals that another target takes the call over; nothing for another attempt at the same one. */

@@ -98,6 +98,11 @@ class RandomEngine {
     };
     if (this.chance(5) === 0) {
       this.emit({ type: 'model.failed', data: { step, callId, attempt, provider, model: name, error, usage } }, settled);
+      if (this.chance(3) === 0) {
+        const contextTokens = 1_000 + this.chance(9_000);
+        const reason = this.chance(2) === 0 ? ('refused' as const) : ('known' as const);
+        this.emit({ type: 'context.learned', data: { step, callId, provider, model: name, contextTokens, inputTokens: 9, reason } });
+      }
       if (this.chance(2) === 0) this.startModel(step, attempt + 1);
       else {
         this.inFlight.delete(callId);

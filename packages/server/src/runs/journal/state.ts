@@ -102,6 +102,10 @@ export interface RunState {
   } | null;
   /** How many answers were refused and asked for again; `isOpen` until the next one is asked for. Absent while there were none. */
   readonly refused?: { readonly count: number; readonly isOpen: boolean };
+  /** How many tokens models take, by `provider/model`, where less than was thought. Absent while nothing was learned. */
+  readonly contexts?: Readonly<Record<string, number>>;
+  /** Requests that were too long: all of them, those since the last answer, and the call of the last. Absent while there were none. */
+  readonly overflows?: { readonly count: number; readonly running: number; readonly callId: string };
   readonly calls: readonly ToolCallState[];
   /** One entry per finished step with tools: what was called and what came back. Repetition is a loop. */
   readonly signatures: readonly string[];

@@ -45,7 +45,10 @@ export async function loadState(store: EventReader, tenantId: TenantId, runId: R
 }
 
 /** The whole conversation as the model is to see it: the summary in place of what it replaces, then every later turn. */
-export function conversation(before: Transcript, state: RunState): { messages: readonly Message[]; summary: Summary | null } {
+export function conversation(
+  before: Transcript,
+  state: Pick<RunState, 'messages' | 'summary'>,
+): { messages: readonly Message[]; summary: Summary | null } {
   const summary = state.summary ?? before.summary;
   const all = before.messages.length === 0 ? state.messages : [...before.messages, ...state.messages];
   if (summary === null) return { messages: all, summary };

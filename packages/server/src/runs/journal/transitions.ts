@@ -93,6 +93,8 @@ function applyEvent(state: RunState, event: JournalEvent): RunState {
         model: state.model === null ? null : { ...state.model, phase: 'failed' },
         totals: addUsage(state.totals, event.data.usage?.inputTokens ?? 0, event.data.usage?.outputTokens ?? 0),
       };
+    case 'context.learned':
+      return learnContext(state, event.data);
     case 'answer.refused':
       return {
         ...state,
@@ -167,6 +169,20 @@ function applyEvent(state: RunState, event: JournalEvent): RunState {
   }
 }
 
+/** Of a size at which a request was refused that should have fitted. */
+const refusedShare = 0.8;
+
+/** Only ever less: what was refused once is not tried again, and each refusal makes it less. */
+function learnContext(state: RunState, data: Extract<JournalEvent, { type: 'context.learned' }>['data']): RunState {
+  const name = `${data.provider}/${data.model}`;
+  const known = state.contexts?.[name] ?? Number.POSITIVE_INFINITY;
+  const most = data.reason === 'refused' && Number.isFinite(known) ? Math.floor(known * refusedShare) : known;
+  const contexts = { ...state.contexts, [name]: Math.min(data.contextTokens, most) };
+  if (data.reason === 'cut') return { ...state, contexts };
+  const { count, running } = state.overflows ?? { count: 0, running: 0 };
+  return { ...state, contexts, overflows: { count: count + 1, running: running + 1, callId: data.callId } };
+}
+
 /** Absent, and not undefined or null, where there is none: the hashes of older journals stay what they were. */
 function readingOf({ reading }: { readonly reading?: SessionReading | undefined }): Pick<RunState, 'reading'> {
   return reading === undefined ? {} : { reading };
@@ -203,6 +219,7 @@ function afterModel(state: RunState, data: Extract<JournalEvent, { type: 'model.
     ...state,
     totals,
     model: null,
+    ...(state.overflows === undefined ? {} : { overflows: { ...state.overflows, running: 0 } }),
     answer: {
       content: data.content,
       finishReason: data.finishReason,

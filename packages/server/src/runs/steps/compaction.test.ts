@@ -2,11 +2,12 @@ import type { Message } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { estimateInputTokens } from '#llm';
-import { conversation, initialState, type Summary } from '#runs/journal';
-import { planCompaction } from './compaction.ts';
+import { conversation, type Summary } from '#runs/journal';
+import { fitSizes, planCompaction, shortenSummary } from './compaction.ts';
+import { shortenMessages } from './shorten.ts';
 
-const limitTokens = 6_000;
-const settings = { summaryTokens: 1_500, keepShare: 0.4 };
+const settings = { compactAt: 0.85, keepShare: 0.4 };
+const overheadTokens = 500;
 
 /** Turns as a session has them: a question, then answers that may call tools, each call with its result. */
 const turn = fc
@@ -46,22 +47,30 @@ const turn = fc
           ]),
     ]),
   ]);
-const messages = fc.array(turn, { minLength: 1, maxLength: 25 }).map((turns) => turns.flat());
+/** Ends with the person, as what is asked does. */
+const messages = fc
+  .tuple(fc.array(turn, { minLength: 1, maxLength: 25 }), fc.integer({ min: 1, max: 200 }))
+  .map(([turns, words]): Message[] => [...turns.flat(), { role: 'user', content: [{ type: 'text', text: 'so then '.repeat(words) }] }]);
 const size = (list: readonly Message[]) => estimateInputTokens({ system: '', messages: list, tools: [] });
 
 /** Summarises until the conversation fits, as the engine does over several calls. */
-function compact(all: readonly Message[]): { summary: Summary | null; outcome: 'none' | 'impossible'; calls: number } {
+function compact(raw: readonly Message[], contextTokens: number) {
+  const sizes = fitSizes(contextTokens, 4_096, overheadTokens, settings);
+  const all = shortenMessages(raw, {
+    resultTokens: Math.floor(sizes.roomTokens * 0.45),
+    argumentTokens: Math.floor(sizes.roomTokens * 0.2),
+  });
   let summary: Summary | null = null;
   for (let calls = 0; ; calls++) {
-    const plan = planCompaction(all, summary, limitTokens, 500, settings);
-    if (plan.type !== 'summarise') return { summary, outcome: plan.type, calls };
+    const plan = planCompaction(all, summary, sizes);
+    if (plan.type !== 'summarise') return { all, sizes, summary, plan, calls };
     // A summary only ever stands for more, reads no more than the model takes, and never parts a result from its call.
     expect(plan.replaces).toBeGreaterThan(summary?.replaces ?? 0);
     expect(plan.replaces).toBeLessThan(all.length);
     expect(all[plan.replaces]?.role).not.toBe('tool');
-    expect(estimateInputTokens(plan.request)).toBeLessThanOrEqual(limitTokens);
+    expect(estimateInputTokens(plan.request) + plan.request.maxOutputTokens).toBeLessThanOrEqual(contextTokens);
     expect(calls).toBeLessThan(all.length);
-    summary = { text: 'the gist '.repeat(300), replaces: plan.replaces };
+    summary = { text: 'the gist of it '.repeat(sizes.summaryTokens / 4), replaces: plan.replaces };
   }
 }
 
@@ -73,27 +82,73 @@ function withoutNote([first, ...rest]: readonly Message[]): readonly Message[] {
 }
 
 describe('planning to summarise', () => {
-  it('fits every conversation or says that it cannot, in calls that fit themselves [verifies durability.compaction]', () => {
+  it.each([4_096, 8_192, 32_000])('fits every conversation into a model of %i tokens, in calls that fit themselves', (contextTokens) => {
     let summarised = 0;
     fc.assert(
-      fc.property(messages, (all) => {
-        const { summary, outcome, calls } = compact(all);
-        const seen = conversation({ messages: all, summary: null }, { ...initialState, messages: [], summary });
-        // Nothing is lost: what the summary does not stand for is there, as it was.
+      fc.property(messages, (raw) => {
+        const { all, sizes, summary, plan, calls } = compact(raw, contextTokens);
+        if (plan.type !== 'none') throw new Error(`${plan.type}: ${JSON.stringify(plan)}`);
+        const shown = summary === null ? null : { ...summary, text: shortenSummary(summary.text, plan.summaryTokens) };
+        const seen = conversation({ messages: all, summary: shown }, { messages: [], summary: null });
+        expect(overheadTokens + size(seen.messages)).toBeLessThanOrEqual(sizes.limitTokens);
+        // What the summary does not stand for is there, as it was.
         const kept = all.slice(summary?.replaces ?? 0);
-        if (outcome === 'none') expect(500 + size(kept)).toBeLessThanOrEqual(limitTokens + 16);
         expect(summary === null ? seen.messages : withoutNote(seen.messages)).toEqual(kept);
         if (calls > 0) summarised += 1;
       }),
-      { numRuns: 150 },
+      { numRuns: 80 },
     );
-    expect(summarised).toBeGreaterThan(30);
+    expect(summarised).toBeGreaterThan(contextTokens > 20_000 ? 0 : 20);
   });
 
-  it('leaves what fits alone, and names a turn that can be neither kept nor read', () => {
-    const short: Message[] = [{ role: 'user', content: [{ type: 'text', text: 'hello' }] }];
-    expect(planCompaction(short, null, limitTokens, 500, settings)).toEqual({ type: 'none' });
-    const huge: Message[] = [{ role: 'user', content: [{ type: 'text', text: 'word '.repeat(20_000) }] }];
-    expect(planCompaction(huge, null, limitTokens, 500, settings)).toEqual({ type: 'impossible' });
+  it('leaves what fits alone, and names a message that can be neither kept nor read', () => {
+    const sizes = fitSizes(8_000, 4_096, overheadTokens, settings);
+    const say = (text: string): Message => ({ role: 'user', content: [{ type: 'text', text }] });
+    expect(planCompaction([say('hello')], null, sizes)).toMatchObject({ type: 'none' });
+    const huge = say('word '.repeat(20_000));
+    expect(planCompaction([huge], null, sizes)).toEqual({ type: 'impossible', neededTokens: size([huge]), leftTokens: sizes.newestTokens });
+  });
+
+  it('reads an old message that is too long for one request with its middle left out, and says so', () => {
+    const sizes = fitSizes(4_096, 4_096, 300, settings);
+    const long: Message = { role: 'user', content: [{ type: 'text', text: `BEGIN ${'word '.repeat(3_000)}END` }] };
+    const answer: Message = { role: 'assistant', content: [{ type: 'text', text: 'read' }] };
+    const next: Message = { role: 'user', content: [{ type: 'text', text: 'and now?' }] };
+    const plan = planCompaction([long, answer, next], null, sizes);
+    if (plan.type !== 'summarise') throw new Error(plan.type);
+    const told = JSON.stringify(plan.request.messages);
+    expect(told).toMatch(/BEGIN.*\[… \d+ of \d+ characters, which do not fit, are left out here …\].*END/);
+    expect(estimateInputTokens(plan.request)).toBeLessThan(4_096 - plan.request.maxOutputTokens);
+  });
+
+  it('shortens a summary rather than to fail, when the newest message needs its place', () => {
+    const sizes = fitSizes(4_096, 4_096, 300, settings);
+    const newest: Message = { role: 'user', content: [{ type: 'text', text: 'w '.repeat(sizes.newestTokens - sizes.leastSummary - 150) }] };
+    const summary = { text: 'the gist '.repeat(2_000), replaces: 0 };
+    const plan = planCompaction([newest], summary, sizes);
+    expect(plan).toMatchObject({ type: 'none' });
+    if (plan.type !== 'none') throw new Error(plan.type);
+    expect(plan.summaryTokens).toBeLessThan(sizes.mostSummary);
+    const shown = conversation(
+      { messages: [newest], summary: { ...summary, text: shortenSummary(summary.text, plan.summaryTokens) } },
+      { messages: [], summary: null },
+    );
+    expect(300 + size(shown.messages)).toBeLessThanOrEqual(4_096 - 512);
+  });
+});
+
+describe('the sizes', () => {
+  it('scale with the model', () => {
+    const sizes = [2_048, 4_096, 128_000, 1_000_000].map((contextTokens) => fitSizes(contextTokens, 4_096, 300, settings));
+    expect(sizes.map(({ summaryTokens }) => summaryTokens)).toEqual([154, 359, 2_617, 8_000]);
+    for (const { summaryTokens, mostSummary, leastSummary, roomTokens } of sizes) {
+      expect(summaryTokens * 2).toBeLessThanOrEqual(mostSummary);
+      expect(leastSummary + mostSummary).toBeLessThan(roomTokens / 2);
+    }
+  });
+
+  it('keep to what the configuration says of a summary, within what the model has room for', () => {
+    const of = (contextTokens: number) => fitSizes(contextTokens, 4_096, 300, { ...settings, summaryTokens: 500 }).summaryTokens;
+    expect([of(4_096), of(128_000)]).toEqual([359, 500]);
   });
 });

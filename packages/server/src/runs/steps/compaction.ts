@@ -1,66 +1,134 @@
 import type { Message } from '@nexus-agent/protocol';
-import { estimateInputTokens, type ModelRequest } from '#llm';
+import { estimateInputTokens, estimateTextTokens, type ModelRequest } from '#llm';
 import type { Summary } from '#runs/journal';
+import { shortenText } from './shorten.ts';
 
 export interface CompactionSettings {
-  /** Most tokens of a summary. */
-  readonly summaryTokens: number;
-  /** Part of what a request may have that is left, instructions and summary included, when old turns were summarised. */
+  /** Part of a model's context that a request may fill before old turns are summarised. */
+  readonly compactAt: number;
+  /** Most tokens of a summary; undefined: by the size of the model. */
+  readonly summaryTokens?: number | undefined;
+  /** Part of the room of a conversation that is filled when old turns were summarised, summary included. */
   readonly keepShare: number;
+}
+
+/** How a conversation is fitted into a model, in tokens by our estimate. */
+export interface FitSizes {
+  /** Most that instructions, tools and conversation have together. */
+  readonly limitTokens: number;
+  /** What of it is left for the conversation. */
+  readonly roomTokens: number;
+  /** What the newest message may fill that cannot be left out: more than the usual room, at the cost of a shorter answer. */
+  readonly newestTokens: number;
+  /** Most tokens that a summary is asked to have. */
+  readonly summaryTokens: number;
+  /** What a summary may fill of the room: less when it must, never less than `leastSummary`. */
+  readonly mostSummary: number;
+  readonly leastSummary: number;
+  /** What the conversation is brought down to. */
+  readonly keepTokens: number;
+  /** Most that a request for a summary reads, beside its instructions. */
+  readonly readTokens: number;
 }
 
 const instructions = `You compress conversations between a user, an assistant and its tools so that the assistant can go on with less text.
 Write down, in plain sentences: what the user wants (the newest request word for word), what was decided and why, every fact, number, name,
 file and identifier that may still matter, what each tool call found, and what is left to do. Add nothing. Leave out greetings.`;
 
+const largeSummaryTokens = 8_000;
+const usualSummaryTokens = 1_500;
+
+/**
+ * The sizes for a model of this context: all of them are parts of it, so that a small model keeps as much of its conversation, in
+ * proportion, as a large one.
+ *
+ * @param overheadTokens of instructions and tools, which every request carries
+ */
+export function fitSizes(contextTokens: number, maxOutputTokens: number, overheadTokens: number, settings: CompactionSettings): FitSizes {
+  const usable = Math.floor(contextTokens * settings.compactAt);
+  const most = contextTokens - Math.min(maxOutputTokens, Math.floor(contextTokens / 8));
+  const usual = usable - Math.min(maxOutputTokens, Math.floor(contextTokens / 4));
+  // Where instructions and tools take most of it, answers have to be short.
+  const limitTokens = overheadTokens > usual / 2 ? most : usual;
+  const roomTokens = limitTokens - overheadTokens;
+  const scaled = Math.min(largeSummaryTokens, Math.max(Math.floor(limitTokens / 40), usualSummaryTokens));
+  // Our estimate of a text is about twice its tokens.
+  const summaryTokens = Math.max(16, Math.min(settings.summaryTokens ?? scaled, Math.floor(roomTokens / 6)));
+  return {
+    limitTokens,
+    roomTokens,
+    newestTokens: most - overheadTokens,
+    summaryTokens,
+    mostSummary: Math.floor(roomTokens / 3),
+    leastSummary: Math.floor(roomTokens / 8),
+    keepTokens: Math.floor(roomTokens * settings.keepShare),
+    readTokens: usable - sizeOf(instructions) - summaryTokens,
+  };
+}
+
 export type CompactionPlan =
-  | { readonly type: 'none' }
+  /** It fits, with a summary (if there is one) of at most so many tokens. */
+  | { readonly type: 'none'; readonly summaryTokens: number }
   | {
       readonly type: 'summarise';
       readonly request: Pick<ModelRequest, 'system' | 'messages' | 'tools' | 'maxOutputTokens'>;
       readonly replaces: number;
     }
-  /** Nothing can be left out: a single turn is larger than the model. */
-  | { readonly type: 'impossible' };
+  /** What cannot be left out, the newest message or the newest calls with their results, is larger than what is left for it. */
+  | { readonly type: 'impossible'; readonly neededTokens: number; readonly leftTokens: number };
 
 /**
  * Decides whether old turns must be summarised before a call, and which. Turns are only split where no tool result is
  * parted from its call; the newest turns stay as they are; one call never reads more than the model takes, so a very
- * long history is summarised in several calls, oldest first.
- *
- * @param limitTokens most input tokens that a request may have
- * @param overheadTokens tokens of instructions and tools, which every request carries
+ * long history is summarised in several calls, oldest first, and what is too long by itself is read with its middle left out.
  */
-export function planCompaction(
-  all: readonly Message[],
-  summary: Summary | null,
-  limitTokens: number,
-  overheadTokens: number,
-  { summaryTokens, keepShare }: CompactionSettings,
-): CompactionPlan {
-  const start = summary?.replaces ?? 0;
-  const size = (messages: readonly Message[]) => estimateInputTokens({ system: '', messages, tools: [] });
-  const sizes = all.map((message) => size([message]));
-  const sum = (from: number, to: number) => sizes.slice(from, to).reduce((total, tokens) => total + tokens, 0);
-  const summarySize = summary === null ? 0 : size([textMessage(summary.text)]);
-  if (overheadTokens + summarySize + sum(start, all.length) <= limitTokens) return { type: 'none' };
+export function planCompaction(all: readonly Message[], summary: Summary | null, sizes: FitSizes): CompactionPlan {
+  const start = Math.min(summary?.replaces ?? 0, all.length);
+  const counted = all.map((message) => estimateInputTokens({ system: '', messages: [message], tools: [] }));
+  const rest: number[] = [0]; // of the newest messages, by how many
+  for (let index = all.length - 1; index >= start; index--) rest.push((rest.at(-1) ?? 0) + (counted[index] ?? 0));
+  const from = (index: number) => rest[all.length - index] ?? 0;
+  const summarySize = summary === null ? 0 : Math.min(sizeOf(summary.text), sizes.mostSummary);
+  const { roomTokens } = sizes;
+  if (summarySize + from(start) <= roomTokens) return { type: 'none', summaryTokens: sizes.mostSummary - aroundTokens };
 
   const boundaries: number[] = [];
   for (let index = start + 1; index < all.length; index++) if (all[index]?.role !== 'tool') boundaries.push(index);
-  const readable = limitTokens - size([textMessage(instructions)]) - summaryTokens - summarySize;
-  const fitting = boundaries.filter((index) => sum(start, index) <= readable);
-  const enough = fitting.find((index) => overheadTokens + summaryTokens + sum(index, all.length) <= limitTokens * keepShare);
-  const replaces = enough ?? fitting.at(-1);
-  if (replaces === undefined) return { type: 'impossible' };
-  const text = [
-    ...(summary === null ? [] : [`Summary of what came before:\n${summary.text}`]),
-    ...all.slice(start, replaces).map(render),
-  ].join('\n\n');
-  return {
-    type: 'summarise',
-    replaces,
-    request: { system: instructions, messages: [textMessage(text)], tools: [], maxOutputTokens: summaryTokens },
-  };
+  const last = boundaries.at(-1);
+  const neededTokens = from(last ?? start);
+  // Something is or will be summarised, unless this is all there is.
+  const leftTokens = sizes.newestTokens - (last === undefined && summary === null ? 0 : sizes.leastSummary);
+  if (neededTokens > leftTokens) return { type: 'impossible', neededTokens, leftTokens };
+  const [first] = boundaries;
+  if (first === undefined)
+    return { type: 'none', summaryTokens: Math.max(0, Math.min(sizes.mostSummary, sizes.newestTokens - neededTokens) - aroundTokens) };
+
+  const readable = sizes.readTokens - summarySize;
+  const fitting = boundaries.filter((index) => from(start) - from(index) <= readable);
+  const enough = fitting.find((index) => sizes.summaryTokens + from(index) <= sizes.keepTokens);
+  const replaces = enough ?? fitting.at(-1) ?? first;
+  return { type: 'summarise', replaces, request: summaryRequest(all.slice(start, replaces), summary, sizes) };
+}
+
+function summaryRequest(messages: readonly Message[], summary: Summary | null, sizes: FitSizes) {
+  const told = summary === null ? [] : [`Summary of what came before:\n${shortenSummary(summary.text, sizes.mostSummary)}`];
+  const left = Math.max(64, sizes.readTokens - told.reduce((sum, text) => sum + sizeOf(text), 0));
+  const texts = messages.map(render).join('\n\n');
+  const note = (cut: number) => `[… ${cut} of ${texts.length} characters, which do not fit, are left out here …]`;
+  const text = [...told, shortenText(texts, left, note)].join('\n\n');
+  return { system: instructions, messages: [textMessage(text)], tools: [], maxOutputTokens: sizes.summaryTokens };
+}
+
+/** A summary that is longer than it may be loses its end. */
+export function shortenSummary(text: string, maxTokens: number): string {
+  return shortenText(text, maxTokens, (cut) => `[… ${cut} characters of the summary are left out …]`);
+}
+
+/** What a message has around its text, and what is said of a summary before it. */
+const aroundTokens = 64;
+
+function sizeOf(text: string): number {
+  return estimateTextTokens(text) + aroundTokens;
 }
 
 function textMessage(text: string): Message {

@@ -14,6 +14,7 @@ export {
   proposeDeniedModel,
   proposeModelAttempt,
   type RunModelAttempt,
+  tooSmallFor,
 } from './model-plan.ts';
 export { assumedEvents, charge, commitProposal, merge, type Proposal, propose, type RunFence, release, settle } from './proposal.ts';
 export { proposeQuestion } from './questions.ts';

@@ -44,6 +44,8 @@ export interface TestRunsOptions {
   readonly settings?: Partial<Engine['settings'] & Record<'maxLiveRuns' | 'leaseMs' | 'heartbeatMs' | 'pollMs', number>>;
   /** What the model takes; by default far more than any test says. */
   readonly contextTokens?: number;
+  /** Sizes of the models that it falls back to, named `m2` and on. */
+  readonly fallbacks?: readonly number[];
   /** Instead of the store's own methods. */
   readonly wrap?: (store: Store) => Partial<Store>;
 }
@@ -127,7 +129,10 @@ export async function openTestRuns(options: TestRunsOptions = {}): Promise<TestR
     };
   const llm: ModelService = {
     ...createModelService({ providers: [], clock, random: () => 1 }),
-    resolve: async () => [{ ...target, contextTokens: options.contextTokens ?? target.contextTokens }],
+    resolve: async () => [
+      { ...target, contextTokens: options.contextTokens ?? target.contextTokens },
+      ...(options.fallbacks ?? []).map((contextTokens, index) => ({ ...target, model: `m${index + 2}`, contextTokens })),
+    ],
     attempt: (message, given) => attempt(message, given),
   };
   const rows = [{ name: 'helper' }, ...(options.agents ?? [])].map((definition) => rowOf(definition));
