@@ -57,7 +57,8 @@ describe('administration is decided by policy', () => {
     const asked: string[] = [];
     for (const [path, methods] of Object.entries<Record<string, { operationId: string }>>(document.paths)) {
       for (const [method, { operationId }] of Object.entries(methods)) {
-        const url = path.replace('{key}', 'key_01h455vb4pex5vsknk084sn02q').replace(/\{\w+\}/g, 'x');
+        const query = operationId === 'removeBudget' ? '?scope=user:ada&unit=tokens' : '';
+        const url = `${path.replace('{key}', 'key_01h455vb4pex5vsknk084sn02q').replace(/\{\w+\}/g, 'x')}${query}`;
         const body = method === 'get' ? undefined : (samples[operationId] ?? {});
         const without = await server.call(method.toUpperCase(), url, body, limited);
         if (without.body?.detail?.includes('lacks the scope "admin"') !== true) continue;
