@@ -5,6 +5,7 @@ import { verifies } from '../support/verifies.ts';
 import { describeClocks } from './storage-clocks.ts';
 import { describeDefinitions } from './storage-definitions.ts';
 import { describeLedgerStore } from './storage-ledger.ts';
+import { describeLimits } from './storage-limits.ts';
 import { describeLocks } from './storage-locks.ts';
 import { describeLedgerProcesses } from './storage-processes.ts';
 import { describeResourceStore } from './storage-resources.ts';
@@ -30,6 +31,7 @@ function describeOn(subject: StoreSubject, fresh: () => Promise<StoreSubject>): 
     describeResourceStore(open);
     describeDefinitions(open, fresh);
     describeLedgerStore(subject, open);
+    describeLimits(open);
     describeLedgerProcesses(subject, open);
     describeLocks(subject, open);
     describeClocks(subject, open);

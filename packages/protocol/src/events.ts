@@ -78,7 +78,8 @@ export const journalSchemas = {
     principal: z.string(),
     deadlineAt: z.string().optional(),
     parent: z.object({ runId: z.string(), callId, depth: z.int() }).optional(),
-    forkOf: z.object({ runId: z.string(), afterSeq: z.int() }).optional(),
+    /** `copied`: so many events after this one are the original's. They were paid for there and count in no totals here. */
+    forkOf: z.object({ runId: z.string(), afterSeq: z.int(), copied: z.int().optional() }).optional(),
     traceparent: z.string().optional(),
     decision: DecisionRecord.optional(),
   }),
@@ -97,6 +98,8 @@ export const journalSchemas = {
     clamped: z.boolean().optional(),
     timeoutMs: z.int().optional(),
     reservationId: z.string(),
+    /** What of the reservation is for the input. */
+    inputTokens: z.int().optional(),
     decision: DecisionRecord,
   }),
   'model.completed': z.object({
@@ -144,6 +147,8 @@ export const journalSchemas = {
     step,
     callId,
     attempt: z.int().positive(),
+    /** An attempt after the first that was reserved for itself: it is one more call in the totals. */
+    counted: z.literal(true).optional(),
     name: z.string(),
     effects: effectsClass,
     input: z.unknown(),
@@ -196,6 +201,8 @@ export const journalSchemas = {
     reservationId: z.string(),
     amounts: BudgetAmounts,
     outcome: z.enum(['settled', 'released', 'charged_maximum', 'late_usage', 'overrun']),
+    /** What this adds to the totals, beside the cost: a call that did not end says nothing of its use itself. */
+    adds: z.object({ inputTokens: z.int().optional(), outputTokens: z.int().optional(), toolCalls: z.int().optional() }).optional(),
   }),
   'budget.refused': z.object({
     step: step.optional(),

@@ -31,16 +31,19 @@ export function scopesOf(names: ScopeNames): readonly BudgetScope[] {
 
 /**
  * Operations that give a scope its rows. A unit without a limit is counted but not limited, so that what was spent can
- * be shown: pass `unlimited: 'ignore'` to leave such units out of the ledger altogether.
+ * be shown: pass `unlimited: 'ignore'` to leave such units out of the ledger altogether. `fresh`: the scope comes to be with the
+ * same change, so that nothing can be reserved in it yet.
  */
 export function limitOperations(
   scope: BudgetScope,
   limits: BudgetLimits,
-  options: { readonly window?: BudgetWindow; readonly unlimited?: 'count' | 'ignore' } = {},
+  options: { readonly window?: BudgetWindow; readonly unlimited?: 'count' | 'ignore'; readonly fresh?: boolean } = {},
 ): readonly LedgerOperation[] {
-  const { window = 'total', unlimited = 'count' } = options;
+  const { window = 'total', unlimited = 'count', fresh = false } = options;
   return budgetUnits.flatMap((unit) => {
     const limit = limits[unit] ?? null;
-    return limit === null && unlimited === 'ignore' ? [] : [{ type: 'limit' as const, scope, unit, window, limit }];
+    return limit === null && unlimited === 'ignore'
+      ? []
+      : [{ type: 'limit' as const, scope, unit, window, limit, ...(fresh ? { fresh } : {}) }];
   });
 }

@@ -116,7 +116,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
   async function write(round: Round): Promise<ExecutorEnd | null> {
     const before = merge(round.written);
     const all = round.starts.length === 0 ? before : merge([...round.written, ...round.starts.map((start) => start.proposal)]);
-    const result = await writer.commit(all, round.totals);
+    const result = await writer.commit(all);
     if (result.type === 'refused') return writeSingly(before, round.starts, result.refusal);
     if (result.type !== 'committed') return 'lost';
     let used = before.ledger.length;

@@ -28,7 +28,8 @@ export function proposeToolEnd(
   if (end.type === 'failed' && end.error.code === 'tool_outcome_unknown' && !stopped)
     return proposeQuestion(engine, context, state, call, 'unknown_outcome', start.input, null);
   const actual = toolAmounts(start.tool, end, wallMs);
-  const paid = actual === null ? release(start.reservationId) : settle(start.reservationId, actual);
+  const paid =
+    actual === null ? release(start.reserve.reservationId, { adds: { toolCalls: -1 } }) : settle(start.reserve.reservationId, actual);
   return merge([proposeResult(state, call, journalled(end)), paid]);
 }
 

@@ -27,7 +27,7 @@ const notCopied: ReadonlySet<JournalEvent['type']> = new Set([
  */
 export function forkEvents(
   journal: readonly JournalEvent[],
-  created: (afterSeq: number) => JournalData<'run.created'>,
+  created: (forked: { readonly afterSeq: number; readonly copied: number }) => JournalData<'run.created'>,
   afterSeq: number | undefined,
 ): { readonly events: readonly NewEvent[]; readonly afterSeq: number } {
   const points: number[] = [];
@@ -57,5 +57,5 @@ export function forkEvents(
   const kept = journal
     .filter((event) => event.seq <= chosen && !notCopied.has(event.type) && !isRefused(event))
     .map(({ type, data }) => ({ type, data }) as NewEvent); // the pair was an event's
-  return { events: [{ type: 'run.created', data: created(chosen) }, ...kept], afterSeq: chosen };
+  return { events: [{ type: 'run.created', data: created({ afterSeq: chosen, copied: kept.length }) }, ...kept], afterSeq: chosen };
 }

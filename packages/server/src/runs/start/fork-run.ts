@@ -37,14 +37,14 @@ export async function forkRun(
   const decision = await mayStart(engine, principal, { runId, agent: agent.name, sessionId: session.sessionId });
   const reading = await readingOfOriginal(transcripts, original, journal);
   const { parent: _parent, deadlineAt: _deadline, budget: _budget, model: _model, ...kept } = first.data;
-  const created = (afterSeq: number): JournalData<'run.created'> => ({
+  const created = (forked: { afterSeq: number; copied: number }): JournalData<'run.created'> => ({
     ...kept,
     ...(reading === undefined ? {} : { reading }),
     ...(model === undefined ? {} : { model }),
     ...(request.budget === undefined ? {} : { budget: request.budget }),
     ...(request.input === undefined ? {} : { input: inputParts({ input: request.input }) }),
     principal: principal.id,
-    forkOf: { runId: original.runId, afterSeq },
+    forkOf: { runId: original.runId, ...forked },
     traceparent,
     decision: decision.record,
   });

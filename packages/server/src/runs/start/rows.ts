@@ -34,7 +34,7 @@ export function newSession(engine: Engine, principal: Principal, agent: AgentVer
 
 /** What is written for a new session besides its row: the rows of its budget, limited or only counted. */
 export function sessionLimits(sessionId: SessionId, budget: BudgetLimits | undefined): readonly LedgerOperation[] {
-  return limitOperations({ kind: 'session', id: sessionId }, budget ?? {});
+  return limitOperations({ kind: 'session', id: sessionId }, budget ?? {}, { fresh: true });
 }
 
 export interface NewRun {
@@ -74,14 +74,14 @@ export function newRun(engine: Engine, session: SessionRow, agent: AgentVersionR
   };
 }
 
-/** The run's own limits: of each unit the least that is given. */
+/** A new run's own limits: of each unit the least that is given. */
 export function runLimits(runId: RunId, ...limits: readonly (BudgetLimits | undefined)[]): readonly LedgerOperation[] {
   const least: BudgetLimits = {};
   for (const unit of budgetUnits) {
     const values = limits.flatMap((entry) => (entry?.[unit] === undefined ? [] : [entry[unit]]));
     if (values.length > 0) least[unit] = Math.min(...values);
   }
-  return limitOperations({ kind: 'run', id: runId }, least, { unlimited: 'ignore' });
+  return limitOperations({ kind: 'run', id: runId }, least, { unlimited: 'ignore', fresh: true });
 }
 
 /** What a person said: the input, then what they attached. */

@@ -233,6 +233,7 @@ async function writeOwned(
     ledger: [...(base.ledger ?? []), ...proposal.ledger],
     decisions,
     events: (outcomes) => [...opening, ...proposal.events(outcomes.slice(limits))],
+    totals: (events) => foldNew(initialState, events).totals,
   });
   switch (result.type) {
     case 'duplicate':

@@ -2,9 +2,10 @@ import type { ErrorInfo, ReservationId } from '@nexus-agent/protocol';
 import { decideForAgent, decideTool, denialMessage, type RecordedDecision, reserveTool, timeLeft } from '#calls';
 import type { RunState, ToolCallState } from '#runs/journal';
 import { checkArguments, type ToolDescriptor } from '#tools';
+import { chargeOpen } from './charging.ts';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
-import { charge, merge, type Proposal, propose } from './proposal.ts';
+import { merge, type Proposal, propose } from './proposal.ts';
 import { proposeQuestion } from './questions.ts';
 import { childRunId, subagentOf } from './subagents.ts';
 import { failure, proposeResult } from './tool-result.ts';
@@ -45,7 +46,7 @@ function planDecided(engine: Engine, context: RunContext, state: RunState, call:
       return written(
         merge([
           proposeResult(state, call, { type: 'ok', output: result ?? `A person confirmed that this took effect${because}` }),
-          paid(call),
+          paid(state, call),
         ]),
       );
     case 'fail':
@@ -56,7 +57,7 @@ function planDecided(engine: Engine, context: RunContext, state: RunState, call:
             call,
             failure('tool_outcome_unknown', `it is not known whether this took effect, and it was not tried again${because}`),
           ),
-          paid(call),
+          paid(state, call),
         ]),
       );
     case 'deny': {
@@ -114,11 +115,7 @@ function decideAndStart(
   const attempt = (call.attempt?.attempt ?? 0) + 1;
   const timeoutMs = timeLeft(engine, context.charge, tool.timeoutMs);
   const earlier = call.attempt?.reservationId ?? null;
-  const open = earlier !== null && earlier in state.openReservations;
-  // A person may have taken days to say that it is to be tried again: that is paid for anew.
-  const retry = call.phase.type === 'decided' && call.phase.decision === 'retry';
-  const held = open && !retry ? earlier : null;
-  const reservationId = (held ?? engine.ids.next<ReservationId>('reservation')) as ReservationId; // a held one was written from such an id
+  const reservationId = engine.ids.next<ReservationId>('reservation');
   const reserve = reserveTool(engine, context.charge, tool, { reservationId, timeoutMs, wall: child === null });
   return {
     type: 'start',
@@ -130,9 +127,8 @@ function decideAndStart(
       idempotencyKey: call.attempt?.idempotencyKey ?? call.callId,
       decision,
       childDecision,
-      reserve: held === null ? reserve : null,
-      superseded: open && retry ? earlier : null,
-      reservationId,
+      reserve,
+      superseded: earlier !== null && earlier in state.openReservations ? earlier : null,
       childRunId: child === null ? null : childRunId(context.runId, call.callId),
     },
   };
@@ -152,7 +148,7 @@ function written(proposal: Proposal): ToolPlan {
 }
 
 /** The attempt may have done its work: what was reserved for it is charged. */
-function paid(call: ToolCallState): Proposal {
+function paid(state: RunState, call: ToolCallState): Proposal {
   const reservationId = call.attempt?.reservationId ?? null;
-  return reservationId === null ? propose({}) : charge(reservationId);
+  return reservationId === null ? propose({}) : chargeOpen(state, reservationId);
 }

@@ -88,7 +88,7 @@ it('reads once, and once more for balances, and writes with one last request', (
     createRun: run,
     events: [said(1)],
     ledger: [
-      { type: 'limit', scope, unit: 'tokens', window: 'total', limit: 5 },
+      { type: 'limit', scope, unit: 'tokens', window: 'total', limit: 5, fresh: true },
       { type: 'reserve', reservationId: 'r', runId: run.runId, scopes: [scope], fixed: { tokens: 1 }, expiresAt: 1 },
     ],
   };
@@ -96,7 +96,7 @@ it('reads once, and once more for balances, and writes with one last request', (
   const tables = (request: Request | undefined) =>
     request?.type === 'all' ? request.requests.map((each) => ('table' in each ? each.table.name : each.type)) : request?.type;
   expect(trips.map(tables)).toEqual([
-    ['idempotency_keys', 'runs', 'reservations'],
+    ['gate', 'idempotency_keys', 'runs', 'reservations'],
     'select',
     ['idempotency_keys', 'runs', 'reservations', 'budgets', 'run_events'],
   ]);

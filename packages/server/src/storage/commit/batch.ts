@@ -6,6 +6,7 @@ import { claimHandler } from './claims.ts';
 import { createRunHandler } from './create-run.ts';
 import { decisionHandler } from './decisions.ts';
 import { eventHandler } from './events.ts';
+import { gateHandler } from './gate.ts';
 import type { Batch, Draft, Handler } from './handler.ts';
 import { ledgerHandler } from './ledger.ts';
 import { runHandler } from './runs.ts';
@@ -31,6 +32,7 @@ function handlersOf(batch: Batch): readonly Handler[] {
   const working = createWorkingRuns(batch);
   const sessions = createWorkingSessions(batch, working);
   return [
+    gateHandler(batch),
     claimHandler(batch),
     createRunHandler(working),
     sessionHandler(batch),
@@ -46,7 +48,7 @@ function handlersOf(batch: Batch): readonly Handler[] {
 }
 
 /**
- * Applies commits of one tenant, in order, inside the caller's transaction. Locks are taken in one global order (sessions,
+ * Applies commits of one tenant, in order, inside the caller's transaction. Locks are taken in one global order (gate, sessions,
  * runs, reservations, budget rows, each sorted), so that concurrent batches, sweeps and claims cannot deadlock; then each
  * commit is decided in memory, and one that is refused, fenced, a duplicate or fails leaves no trace. Answers the commits
  * that the transaction has taken: those after them, if any, have not been decided.

@@ -1,13 +1,14 @@
-import type { BudgetRefusal } from '@nexus-agent/protocol';
-import { type LedgerOutcome, type LedgerRow, type ReservationRow, rowKey, scopeKeyOfRow } from '#ledger';
+import { type LedgerRow, type ReservationRow, rowKey, scopeKeyOfRow } from '#ledger';
 import { type Program, storable } from '#storage/program';
 import {
+  closeReservations,
   type EntryRow,
   entryToRow,
   insertBudgets,
   insertEntries,
   insertReservations,
   lockBudgets,
+  lockOpenReservations,
   lockReservations,
   scopeText,
   updateBudgets,
@@ -16,28 +17,44 @@ import {
 import type { Batch, Handler } from './handler.ts';
 import { WorkingRows } from './working-rows.ts';
 
+/** What the operations of a batch need, as far as they say. */
+interface Wanted {
+  readonly reservationIds: string[];
+  readonly scopes: Set<string>;
+  /** Rows that may come to be in scopes where work may be in flight. */
+  readonly limits: Set<string>;
+}
+
 /** Operations on budgets, decided by the ledger's rules on the locked reservations and balances. */
 export function ledgerHandler({ tenantId, nowMs, ids, ledgerRules }: Batch): Handler {
-  const reservationIds: string[] = [];
-  const scopes = new Set<string>();
+  const wanted: Wanted = { reservationIds: [], scopes: new Set(), limits: new Set() };
   const reservations = new WorkingRows<ReservationRow>();
   const balances = new WorkingRows<LedgerRow>();
   const entries: EntryRow[] = [];
   const state = { rows: balances.all, reservations: reservations.all };
   return {
     want({ ledger: operations = [] }) {
+      const { reservationIds, scopes, limits } = wanted;
+      const wantReservation = (id: string) => reservationIds.push(storable(id, 'reservation id'));
       for (const operation of operations) {
-        if (operation.type === 'limit') scopes.add(scopeText(operation.scope));
-        else reservationIds.push(storable(operation.reservationId, 'reservation id'));
-        if (operation.type === 'reserve') for (const scope of operation.scopes) scopes.add(scopeText(scope));
+        if (operation.type === 'limit') {
+          scopes.add(scopeText(operation.scope));
+          if (!operation.fresh) limits.add(rowKey(operation.scope, operation.unit, operation.window));
+          continue;
+        }
+        wantReservation(operation.reservationId);
+        if (operation.type === 'reserve') {
+          for (const scope of operation.scopes) scopes.add(scopeText(scope));
+          for (const id of operation.beside ?? []) wantReservation(id);
+        } else if ('heir' in operation && operation.heir !== undefined) wantReservation(operation.heir);
       }
     },
-    load: () => (reservationIds.length + scopes.size > 0 ? load(tenantId, reservationIds, scopes, reservations, balances) : undefined),
+    load: () => (wanted.reservationIds.length + wanted.scopes.size > 0 ? load(tenantId, wanted, reservations, balances) : undefined),
     decide({ ledger: operations }, draft) {
       if (!operations?.length) return undefined;
       const change = ledgerRules(state, operations, nowMs);
-      const refusal = refusalOf(change.outcomes);
-      if (refusal) return { type: 'refused', refusal };
+      const refused = change.outcomes.find((outcome) => outcome.type === 'refused');
+      if (refused) return refused;
       draft.outcomes = change.outcomes;
       const booked = change.entries.map((entry) => entryToRow(tenantId, ids.next('ledgerEntry'), entry, nowMs));
       return () => {
@@ -47,9 +64,12 @@ export function ledgerHandler({ tenantId, nowMs, ids, ledgerRules }: Batch): Han
       };
     },
     write(writes) {
-      const [reserved, closed] = [reservations.created(), reservations.changed()];
+      const [reserved, changed] = [reservations.created(), reservations.changed()];
+      const isOpen = ({ state }: ReservationRow) => state === 'open';
+      const [held, closed] = [changed.filter(isOpen), changed.filter((reservation) => !isOpen(reservation))];
       if (reserved.length > 0) writes.push(insertReservations(tenantId, reserved));
-      if (closed.length > 0) writes.push(updateReservations(tenantId, closed));
+      if (held.length > 0) writes.push(updateReservations(tenantId, held));
+      if (closed.length > 0) writes.push(closeReservations(tenantId, closed));
       const [opened, moved] = [balances.created(), balances.changed()];
       if (opened.length > 0) writes.push(insertBudgets(tenantId, opened));
       if (moved.length > 0) writes.push(updateBudgets(tenantId, moved));
@@ -58,22 +78,20 @@ export function ledgerHandler({ tenantId, nowMs, ids, ledgerRules }: Batch): Han
   };
 }
 
-/** The balances that a reservation holds something in are known only when it has been read. */
+/** The balances that a reservation holds something in are known only when it has been read; for a new limit, all that are open. */
 function* load(
   tenantId: string,
-  ids: readonly string[],
-  scopes: Set<string>,
+  { reservationIds, scopes, limits }: Wanted,
   reservations: WorkingRows<ReservationRow>,
   balances: WorkingRows<LedgerRow>,
 ): Program<void> {
-  for (const reservation of yield* lockReservations(tenantId, ids)) {
+  for (const reservation of yield* lockReservations(tenantId, reservationIds)) {
     reservations.load(reservation.reservationId, reservation);
+    for (const scope of reservation.scopes ?? []) scopes.add(scope);
     for (const key of reservation.rows) scopes.add(scopeKeyOfRow(key));
   }
   for (const row of yield* lockBudgets(tenantId, scopes)) balances.load(rowKey(row.scope, row.unit, row.window), row);
-}
-
-function refusalOf(outcomes: readonly LedgerOutcome[]): BudgetRefusal | undefined {
-  for (const outcome of outcomes) if (outcome.type === 'refused') return outcome.refusal;
-  return undefined;
+  if ([...limits].every((key) => balances.all.has(key))) return;
+  for (const reservation of yield* lockOpenReservations(tenantId))
+    if (!reservations.all.has(reservation.reservationId)) reservations.load(reservation.reservationId, reservation);
 }

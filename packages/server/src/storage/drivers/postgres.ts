@@ -26,6 +26,8 @@ export interface PostgresOptions {
 
 /** Any number, the same in every version: it names the right to migrate. */
 const migrationLock = 4_815_162_342;
+/** The same in every version: two keys with the same hash only wait for each other for nothing. */
+const gateSeed = 2_718_281_828;
 const poolerNotice =
   'a pooler in transaction mode stands before the database: settings go with each transaction, and notifications do not pass, so that ' +
   'other processes hear of changes by looking; a direct connection or NEXUS_REDIS_URL makes live text fast again';
@@ -57,6 +59,10 @@ export async function openPostgres(options: PostgresOptions): Promise<Driver> {
         return prepared(connection, postgresSets.select(request), [request.tenantId, request.keys]);
       case 'now':
         return prepared(connection, 'select (extract(epoch from clock_timestamp()) * 1000)::bigint as now', []);
+      case 'gate':
+        return prepared(connection, `select pg_advisory_xact_lock${request.shared ? '_shared' : ''}(hashtextextended($1, ${gateSeed}))`, [
+          request.key,
+        ]);
       case 'all':
         return { rows: [], changes: 0, parts: await inOrder(request.requests.map((each) => execute(connection, each))) };
       default:

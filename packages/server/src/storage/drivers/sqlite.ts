@@ -90,6 +90,8 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
       }
       case 'now':
         return { rows: [{ now: clock.now() }], changes: 0 };
+      case 'gate':
+        return { rows: [], changes: 0 };
       case 'all':
         return { rows: [], changes: 0, parts: request.requests.map(execute) };
       default:

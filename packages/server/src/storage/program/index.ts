@@ -6,6 +6,7 @@ export {
   databaseNow,
   type Params,
   type Program,
+  passGate,
   type QueryBuilder,
   type Request,
   type Result,

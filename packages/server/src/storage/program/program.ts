@@ -66,6 +66,8 @@ export type Request =
       readonly lock: boolean;
     }
   | { readonly type: 'now' }
+  /** Waits until the transaction may go on beside others that asked for the same key: many that share it, or one that does not. */
+  | { readonly type: 'gate'; readonly key: string; readonly shared: boolean }
   /** Run in order and sent together; answered by `parts`. With `last`, nothing follows: the driver may send the end of the transaction with them. */
   | { readonly type: 'all'; readonly requests: readonly Request[]; readonly last: boolean };
 
@@ -75,6 +77,11 @@ export function* databaseNow(): Program<number> {
   const [row] = result.rows as readonly { now: number }[]; // both drivers answer with this one row
   if (row === undefined) throw new Error('the database did not tell the time');
   return Number(row.now);
+}
+
+/** Passes the gate of a key until the transaction ends, see {@link Request}. SQLite has one writer and needs none. */
+export function* passGate(key: string, { shared }: { readonly shared: boolean }): Program<void> {
+  yield { type: 'gate', key, shared };
 }
 
 type Results<P extends readonly Program<unknown>[]> = { [K in keyof P]: P[K] extends Program<infer R> ? R : never };

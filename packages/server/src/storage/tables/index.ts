@@ -38,6 +38,7 @@ export { listKeySecrets, putKey, settleKeySecrets } from './key-secrets.ts';
 export { getKey, listKeys, revokeKey } from './keys.ts';
 export { cancelRequest, claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker } from './queue.ts';
 export {
+  closeReservations,
   type EntryRow,
   entryToRow,
   insertEntries,
@@ -45,6 +46,7 @@ export {
   listExpiredReservations,
   listLedgerEntries,
   listReservations,
+  lockOpenReservations,
   lockReservations,
   updateReservations,
 } from './reservations.ts';
