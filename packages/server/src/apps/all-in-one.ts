@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { type Api, createApi } from '#api';
 import type { NexusConfig } from '#apps/config';
-import { createReservationSweeper } from '#budget';
+import { createAdmission, createReservationSweeper } from '#budget';
 import type { Bus } from '#bus';
 import {
   createAgentCatalog,
@@ -205,7 +205,9 @@ interface Parts {
 }
 
 /** Joins what was opened into the engine. */
-function assemble({ options, config, clock, ids, logger, store, bus, secrets, models, closers }: Parts) {
+function assemble({ options, config, clock, ids, logger, store: unheard, bus, secrets, models, closers }: Parts) {
+  const admission = createAdmission({ clock, timers: systemTimers, settings: config.budget });
+  const store = admission.observe(unheard);
   const metrics = createMetrics(clock);
   closers.push(() => metrics.close());
   metrics.observeApprovalsWaiting(
@@ -267,6 +269,7 @@ function assemble({ options, config, clock, ids, logger, store, bus, secrets, mo
     logger,
     tracer,
     metrics,
+    admission,
     workerId,
     settings: config.runs,
   };

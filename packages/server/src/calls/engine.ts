@@ -1,3 +1,4 @@
+import type { Admission } from '#budget';
 import type { Clock, IdSource, SchemaValidator, Timers } from '#core';
 import type { InputCounts, ModelService } from '#llm';
 import type { PolicyEngine } from '#policy';
@@ -28,5 +29,7 @@ export interface CallEngine {
   readonly logger: Logger;
   readonly tracer: Tracer;
   readonly metrics: Metrics;
+  /** Where calls wait for what others hold of their budget. It hears of what is given back by the store. */
+  readonly admission: Admission;
   readonly settings: CallSettings;
 }

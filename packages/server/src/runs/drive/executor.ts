@@ -1,4 +1,5 @@
-import type { BudgetRefusal, JournalEvent, RunId } from '@nexus-agent/protocol';
+import type { JournalEvent, RunId } from '@nexus-agent/protocol';
+import { modelNeeds, needsOf } from '#budget';
 import { type Cancel, NexusError } from '#core';
 import type { LedgerOutcome } from '#ledger';
 import type { CallIds, RunLimits, RunState } from '#runs/journal';
@@ -22,7 +23,7 @@ import { grantAttempt, lowerModelStart } from './attempts.ts';
 import { type ChildCall, Effects } from './effects.ts';
 import { collectFacts } from './facts.ts';
 import { createPatience } from './patience.ts';
-import { Mailbox } from './reports.ts';
+import { type AttemptReport, Mailbox } from './reports.ts';
 import type { RunSpans } from './spans.ts';
 import { Stopping } from './stopping.ts';
 import { RunWriter } from './writer.ts';
@@ -100,6 +101,9 @@ export function startExecutor(options: ExecutorOptions): Executor {
   });
   const writer = new RunWriter({ ...options, patience });
   const effects = new Effects({ ...options, mailbox, stopping, patience });
+  const place = engine.admission.join(context.tenantId, () => mailbox.ring());
+  /** Further attempts of model calls that wait for their turn to ask the budget. */
+  let waiting: AttemptReport[] = [];
   const { inFlight } = effects;
 
   /** Effects are under way that will report back, or have some time left to do so. */
@@ -117,24 +121,23 @@ export function startExecutor(options: ExecutorOptions): Executor {
     const before = merge(round.written);
     const all = round.starts.length === 0 ? before : merge([...round.written, ...round.starts.map((start) => start.proposal)]);
     const result = await writer.commit(all);
-    if (result.type === 'refused') return writeSingly(before, round.starts, result.refusal);
+    if (result.type === 'refused') return writeSingly(before, round.starts);
     if (result.type !== 'committed') return 'lost';
     let used = before.ledger.length;
     for (const start of round.starts) {
       begin(start, result.outcomes[used]);
       used += start.proposal.ledger.length;
     }
+    if (round.starts.length > 0) place.done();
     return round.end;
   }
 
   /** A budget refused the whole: what finished is written for itself, then each start has its own try until one is refused. */
-  async function writeSingly(before: Proposal, starts: readonly Start[], refusal: BudgetRefusal): Promise<ExecutorEnd | null> {
+  async function writeSingly(before: Proposal, starts: readonly Start[]): Promise<ExecutorEnd | null> {
     if ((await writer.commit(before)).type !== 'committed') return 'lost';
-    let refused = refusal;
-    let purpose = starts[0]?.effect.type ?? 'model';
     for (let start of starts) {
       let result = await writer.commit(start.proposal);
-      const lower = result.type === 'refused' ? await lowerModelStart({ engine, context, stopping }, start, result.refusal) : null;
+      const lower = result.type === 'refused' ? await lowerModelStart({ engine, context, stopping, place }, start, result.refusal) : null;
       if (lower !== null) {
         start = lower;
         result = await writer.commit(start.proposal);
@@ -144,12 +147,14 @@ export function startExecutor(options: ExecutorOptions): Executor {
         continue;
       }
       if (result.type !== 'refused') return 'lost';
-      refused = result.refusal;
-      purpose = start.effect.type;
-      break;
+      const { waitedMs } = place;
+      if (place.refused(result)) return null;
+      place.done();
+      // What already runs may finish; its results are kept for when the run is resumed.
+      stopping.after(budgetStop(result.refusal, start.effect.type, waitedMs));
+      return null;
     }
-    // What already runs may finish; its results are kept for when the run is resumed.
-    stopping.after(budgetStop(refused, purpose));
+    place.done();
     return null;
   }
 
@@ -166,10 +171,28 @@ export function startExecutor(options: ExecutorOptions): Executor {
     return [opening.proposal];
   }
 
+  /** Grants or refuses further attempts, unless it is not the turn of this run. */
+  async function grantWaiting(): Promise<'lost' | 'done'> {
+    const requests = waiting;
+    waiting = [];
+    for (const report of requests) {
+      if (stopping.why === null && !place.mayAsk(modelNeeds(context.charge.scopes))) {
+        waiting.push(report);
+        continue;
+      }
+      const result = await grantAttempt({ engine, context, writer, stopping, place }, report);
+      if (result === 'lost') return 'lost';
+      if (result !== 'answered') waiting.push(result.waits);
+    }
+    return 'done';
+  }
+
   async function loop(): Promise<ExecutorEnd> {
     let pending = open();
     for (;;) {
-      if (pending.length === 0 && mailbox.isEmpty && (stopping.why === null || working())) await mailbox.wait(stopping.leftMs());
+      const hasTurn = stopping.why === null ? place.isDue : waiting.length > 0;
+      const isIdle = pending.length === 0 && mailbox.isEmpty && !hasTurn;
+      if (isIdle && (stopping.why === null || working())) await mailbox.wait(stopping.leftMs());
       // Calls that end in the same turn of the event loop share a commit.
       if (inFlight.size > 0 && pending.length === 0 && stopping.why === null) await timers.soon();
       if (abandoned) return 'lost';
@@ -178,12 +201,16 @@ export function startExecutor(options: ExecutorOptions): Executor {
       const underWay = new Set(inFlight.keys());
       const input = { engine, context, state: writer.state, inFlight: underWay, stopping };
       const { facts, attempts } = await patience(() => collectFacts(input, reports));
-      for (const request of attempts) if (!(await grantAttempt({ engine, context, writer, stopping }, request))) return 'lost';
+      waiting.push(...attempts);
+      if ((await grantWaiting()) === 'lost') return 'lost';
       const { state } = writer;
-      const round = decideRound({ engine, context, state, limits, inFlight: underWay, stop: stopping.why, working: working(underWay) }, [
-        ...pending,
-        ...facts,
-      ]);
+      const current = { engine, context, state, limits, inFlight: underWay, stop: stopping.why, working: working(underWay) };
+      const whole = !place.isOver;
+      let round = decideRound({ ...current, whole, held: false }, [...pending, ...facts]);
+      const needs = round.starts.flatMap(({ effect }) => needsOf((effect.type === 'model' ? effect.attempt : effect.start).reserve));
+      if (needs.length > 0 && !place.mayAsk(needs)) round = decideRound({ ...current, whole, held: true }, [...pending, ...facts]);
+      // What it stood in line for is not wanted any more.
+      else if (needs.length === 0 && waiting.length === 0) place.done();
       if (round.stop !== null) stopping.request(round.stop);
       pending = [];
       if (round.end === null && round.starts.length === 0 && assumedEvents(merge(round.written)).length === 0) continue;
@@ -210,6 +237,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
       if (isUnwritable(error)) end = 'broken';
     } finally {
       cancelDeadline?.();
+      place.close();
       if (end === 'lost' || end === 'broken') stopping.abort(new NexusError('lease_lost', 'another worker took the run over'));
       await effects.settle(settings.stopGraceMs);
       channel.close();

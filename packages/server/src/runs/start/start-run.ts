@@ -1,5 +1,6 @@
-import type { ChatRequest, JournalData, NewEvent, RunId, SessionId, WhileBusy } from '@nexus-agent/protocol';
-import { lowerInputBound, refusalError } from '#calls';
+import type { BudgetRefusal, ChatRequest, JournalData, NewEvent, RunId, SessionId, WhileBusy } from '@nexus-agent/protocol';
+import { inTurn, modelNeeds, scopesOf } from '#budget';
+import { lowerInputBound, refusalError, withWait } from '#calls';
 import { NexusError, toTimestamp } from '#core';
 import { type CreateOptions, claimOf, idempotencyConflict, type Principal } from '#identity';
 import type { AdoptOptions } from '#runs/dispatch';
@@ -14,13 +15,15 @@ import {
   proposeModelAttempt,
   type RunContext,
 } from '#runs/steps';
-import type { AgentVersionRow, Commit, PlaceInLog, RunRow, SessionRow } from '#storage';
+import type { AgentVersionRow, Commit, DecisionRow, PlaceInLog, RunRow, SessionRow } from '#storage';
 import type { Span } from '#telemetry';
 import { mayStart } from './may-start.ts';
 import { inputParts, newRun, newSession, runLimits, sessionBusy, sessionClosed, sessionLimits } from './rows.ts';
 
 export interface StartOptions extends CreateOptions {
   readonly traceparent?: string;
+  /** Ends the wait for what others hold of the budget; what was written stays. */
+  readonly signal?: AbortSignal;
 }
 
 export interface StartDependencies {
@@ -77,11 +80,8 @@ export async function startRun(
 ): Promise<StartedRun> {
   const draft = await prepare(dependencies, principal, request, options);
   try {
-    for (let moves = 0; here && moves <= maxMoves; moves++) {
-      const owned = await writeOwned(dependencies, draft);
-      if (owned === 'busy') break;
-      if (owned !== 'moved' && owned !== 'cheaper') return owned;
-    }
+    const begun = here ? await begin(dependencies, draft, options.signal) : 'busy';
+    if (begun !== 'busy') return begun;
     const queued = await writeQueued(dependencies, draft);
     draft.span.end();
     return queued;
@@ -93,6 +93,39 @@ export async function startRun(
       return { type: 'in_doubt', runId: draft.row.runId, error };
     throw error;
   }
+}
+
+/** Waits for its turn where only what others hold of the budget stands in its way. */
+async function begin(dependencies: StartDependencies, draft: Draft, signal: AbortSignal | undefined): Promise<StartedRun | 'busy'> {
+  const { engine } = dependencies;
+  const { row, session } = draft;
+  const { tenantId } = row;
+  const { user, project } = session;
+  const scopes = scopesOf({ tenantId, project, agent: row.agent, user, session: row.sessionId });
+  const ask = async ({ isLast }: { readonly isLast: boolean }): Promise<StartedRun | Refused | 'busy'> => {
+    for (let moves = 0; moves <= maxMoves; moves++) {
+      const owned = await writeOwned(dependencies, draft, !isLast);
+      if (owned !== 'moved' && owned !== 'cheaper') return owned;
+    }
+    return 'busy';
+  };
+  const refusedBy = (answer: Awaited<ReturnType<typeof ask>>) => (answer !== 'busy' && answer.type === 'refused' ? answer : null);
+  const { answer, waitedMs } = await inTurn(engine.admission, { tenantId, needs: modelNeeds(scopes), signal }, ask, refusedBy);
+  if (answer === 'busy' || answer.type !== 'refused') return answer;
+  engine.metrics.budgetOperation('refused');
+  await engine.store.commit({ tenantId, decisions: answer.decisions });
+  const refusal = withWait(answer.refusal, waitedMs);
+  const { unit, scope } = refusal;
+  engine.logger.info({ runId: row.runId, unit, scope: scope.kind }, 'a budget refused');
+  throw new NexusError('budget_exceeded', refusalError(refusal, 'model').message, { details: { ...refusal } });
+}
+
+/** The budget does not afford the first call; nothing was written. */
+interface Refused {
+  readonly type: 'refused';
+  readonly refusal: BudgetRefusal;
+  readonly held?: true;
+  readonly decisions: readonly DecisionRow[];
 }
 
 async function prepare(
@@ -192,7 +225,8 @@ function placeInQueue({ whileBusy, created }: Draft, reason: string): PlaceInLog
 async function writeOwned(
   { engine, agents, transcripts }: StartDependencies,
   draft: Draft,
-): Promise<StartedRun | 'moved' | 'busy' | 'cheaper'> {
+  whole: boolean,
+): Promise<StartedRun | Refused | 'moved' | 'busy' | 'cheaper'> {
   const { principal, base, session, isNewSession, row: queued, span } = draft;
   const { store, workerId } = engine;
   const { tenantId } = principal;
@@ -216,7 +250,7 @@ async function writeOwned(
     { type: 'run.created', data: created },
     { type: 'run.started', data: { workerId, epoch: 1 } },
   ];
-  const attempt = planFirstAttempt(engine, context, opening);
+  const attempt = planFirstAttempt(engine, context, opening, whole);
   if (attempt.type === 'impossible') {
     const { code, message, details } = attempt.error;
     const decisions = [...(base.decisions ?? []), ...(attempt.decision === null ? [] : [attempt.decision.row])];
@@ -239,14 +273,9 @@ async function writeOwned(
     case 'duplicate':
       if (!result.sameRequest) throw idempotencyConflict();
       return existing(engine, principal, result.resourceId);
-    case 'refused': {
+    case 'refused':
       if (await lowerInputBound(engine, attempt.attempt, result.refusal, new AbortController().signal)) return 'cheaper';
-      engine.metrics.budgetOperation('refused');
-      const { unit, scope } = result.refusal;
-      engine.logger.info({ runId: row.runId, unit, scope: scope.kind }, 'a budget refused');
-      await store.commit({ tenantId, decisions });
-      throw new NexusError('budget_exceeded', refusalError(result.refusal, 'model').message, { details: { ...result.refusal } });
-    }
+      return { ...result, decisions };
     case 'closed':
       throw sessionClosed(row.sessionId);
     case 'moved':
@@ -272,10 +301,10 @@ async function writeOwned(
   }
 }
 
-function planFirstAttempt(engine: Engine, context: RunContext, opening: readonly NewEvent[]) {
+function planFirstAttempt(engine: Engine, context: RunContext, opening: readonly NewEvent[], whole: boolean) {
   const planned = planModelCall(engine, context, foldNew(initialState, opening), { step: 1, newStep: true });
   if (planned.type === 'impossible') return planned;
   const [target] = context.targets;
   if (target === undefined) throw new NexusError('model_not_found', `agent ${context.agent.name} has no model`);
-  return planRunAttempt(engine, context, planned.call, target, 1);
+  return planRunAttempt(engine, context, planned.call, target, { attempt: 1, whole });
 }

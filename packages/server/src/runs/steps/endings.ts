@@ -1,5 +1,5 @@
 import { type BudgetRefusal, type ErrorInfo, isTerminal, type MessageId, type NewEvent } from '@nexus-agent/protocol';
-import { refusalError } from '#calls';
+import { refusalError, withWait } from '#calls';
 import { foldNew, type RunState, stateHash } from '#runs/journal';
 import { chargeAllOpen } from './charging.ts';
 import type { RunContext } from './context.ts';
@@ -17,7 +17,9 @@ export type Stop =
     }
   | { readonly type: 'drain' };
 
-export function budgetStop(refusal: BudgetRefusal, purpose: 'model' | 'tool'): Extract<Stop, { type: 'fail' }> {
+/** @param waitedMs so long it waited for what others held; 0 when it did not */
+export function budgetStop(refused: BudgetRefusal, purpose: 'model' | 'tool', waitedMs: number): Extract<Stop, { type: 'fail' }> {
+  const refusal = withWait(refused, waitedMs);
   return { type: 'fail', resumable: true, error: refusalError(refusal, purpose), refusal: { purpose, refusal } };
 }
 

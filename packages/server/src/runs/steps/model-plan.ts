@@ -98,8 +98,14 @@ function nextAttempt(state: RunState, callId: string): number {
 }
 
 /** Decides and sizes an attempt of a run's call at one of its targets. */
-export function planRunAttempt(engine: Engine, context: RunContext, call: ModelCallPlan, target: ModelTarget, attempt: number) {
-  return planModelAttempt(engine, context.charge, call, target, { attempt, declared: context.declaredTargets.has(target) });
+export function planRunAttempt(
+  engine: Engine,
+  context: RunContext,
+  call: ModelCallPlan,
+  target: ModelTarget,
+  { attempt, whole }: { readonly attempt: number; readonly whole: boolean },
+) {
+  return planModelAttempt(engine, context.charge, call, target, { attempt, whole, declared: context.declaredTargets.has(target) });
 }
 
 /** Reserves and announces an attempt. `model.started` is its last event: what is streamed is numbered after it. */

@@ -37,6 +37,10 @@ export interface RoundInput {
   readonly stop: Stop | null;
   /** Effects are under way that are worth waiting for, although the run is to stop. */
   readonly working: boolean;
+  /** Its turn to ask the budget has not come: nothing is started. */
+  readonly held: boolean;
+  /** It may still wait for what others hold, and takes no less for now. */
+  readonly whole: boolean;
 }
 
 /** Decides, from the state as it will be after `facts`, what else to write and what to start. Writes and starts nothing. */
@@ -52,6 +56,7 @@ export function decideRound(input: RoundInput, facts: readonly Proposal[]): Roun
   const stopped = (stop: Stop): Round => (input.inFlight.size > 0 ? going(stop) : stopRound(input, written, stop, draft));
   for (;;) {
     const action = nextAction(draft, limits, busy);
+    if (input.held && (action.type === 'tools' || action.type === 'model')) return going();
     switch (action.type) {
       case 'tools':
         for (const call of action.calls) {
@@ -97,12 +102,12 @@ export function decideRound(input: RoundInput, facts: readonly Proposal[]): Roun
   }
 }
 
-function planModel({ engine, context }: RoundInput, draft: RunState, at: Extract<NextAction, { type: 'model' }>) {
+function planModel({ engine, context, whole }: RoundInput, draft: RunState, at: Extract<NextAction, { type: 'model' }>) {
   const planned = planModelCall(engine, context, draft, at);
   if (planned.type === 'impossible') return planned;
   const target = context.targets[0];
   if (target === undefined) throw new NexusError('model_not_found', `agent ${context.agent.name} has no model`);
-  return planRunAttempt(engine, context, planned.call, target, planned.call.firstAttempt);
+  return planRunAttempt(engine, context, planned.call, target, { attempt: planned.call.firstAttempt, whole });
 }
 
 function proposeWaiting(context: RunContext, { approvals, childRuns, dueAt }: Extract<NextAction, { type: 'wait' }>): Proposal {
