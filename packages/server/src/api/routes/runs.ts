@@ -20,10 +20,11 @@ export function runRoutes(): Route[] {
       body: RunCreateRequest,
       idempotent: true,
       responses: accepted,
-      async handle({ services, principal, body, idempotencyKey, traceparent }) {
+      async handle({ services, principal, body, idempotencyKey, traceparent, signal }) {
         const { run, created } = await services.runs.start(principal, body, {
           ...(idempotencyKey === null ? {} : { idempotencyKey }),
           ...(traceparent === null ? {} : { traceparent }),
+          signal: signal(),
         });
         return { status: 202, body: run, replayed: !created };
       },
