@@ -1,5 +1,5 @@
 import { afterEach, expect, it } from 'vitest';
-import { completed, openTestRuns, type TestRuns, type TestRunsOptions } from '#runs/testing';
+import { completed, openTestRuns, principal, type TestRuns, type TestRunsOptions } from '#runs/testing';
 import { makeTool } from '#tools/testing';
 
 let runs: TestRuns | undefined;
@@ -100,4 +100,70 @@ it('says nothing of what it gave up: whoever takes the run over knows that the o
   expect(await types(runId)).toEqual(before);
   expect(before.at(-1)).toBe('tool.started');
   expect(await row(runId)).toMatchObject({ status: 'queued', leaseOwner: null });
+});
+
+it('runs its tools side by side under a limit of time that each of them could use up [verifies budget.wall.union]', async () => {
+  let running = 0;
+  let most = 0;
+  const slow = makeTool({
+    name: 'slow',
+    timeoutMs: 30_000,
+    async execute(input) {
+      running += 1;
+      most = Math.max(most, running);
+      await opened.time.timers.sleep(Number(input.ms));
+      running -= 1;
+      return { type: 'ok', output: 'done' };
+    },
+  });
+  let asked = 0;
+  const opened = await open({
+    tools: [slow],
+    async *attempt() {
+      asked += 1;
+      yield asked === 1 ? completed(...[100, 400, 200, 100].map((ms) => ({ name: 'slow', input: { ms } }))) : completed('done');
+    },
+  });
+  const runId = await opened.start({ budget: { wallMs: 20_000 } });
+  await opened.until(async () => (await opened.row(runId)).status !== 'running');
+  expect(await opened.row(runId)).toMatchObject({ status: 'completed', totals: { toolCalls: 4 } });
+  expect(most).toBe(4);
+  const { items } = await opened.engine.store.listBudgets(
+    principal.tenantId,
+    { scopes: [{ kind: 'run', id: runId }] },
+    opened.time.clock.now(),
+    { limit: 9 },
+  );
+  const wall = items.find(({ unit }) => unit === 'wallMs');
+  expect(wall?.reserved).toBe(0);
+  expect(wall?.spent).toBeGreaterThanOrEqual(400);
+  expect(wall?.spent).toBeLessThan(500);
+});
+
+it('ends a tool when the time of the budget is over that it shares with others', async () => {
+  const opened = await open({
+    tools: [
+      makeTool({
+        name: 'slow',
+        timeoutMs: 30_000,
+        async execute(input, { signal }) {
+          await opened.time.timers.sleep(Number(input.ms), signal);
+          return { type: 'ok', output: 'done' };
+        },
+      }),
+    ],
+    async *attempt() {
+      yield completed({ name: 'slow', input: { ms: 100 } }, { name: 'slow', input: { ms: 60_000 } });
+    },
+  });
+  const runId = await opened.start({ budget: { wallMs: 2_000 } });
+  await opened.until(async () => (await opened.row(runId)).status !== 'running');
+  const { items } = await opened.engine.store.listBudgets(
+    principal.tenantId,
+    { scopes: [{ kind: 'run', id: runId }] },
+    opened.time.clock.now(),
+    { limit: 9 },
+  );
+  expect(items.find(({ unit }) => unit === 'wallMs')).toMatchObject({ spent: 2_000, reserved: 0 });
+  expect(await opened.row(runId)).toMatchObject({ status: 'failed', error: { code: 'budget_exceeded', details: { unit: 'wallMs' } } });
 });

@@ -60,7 +60,7 @@ export function decideRound(input: RoundInput, facts: readonly Proposal[]): Roun
     switch (action.type) {
       case 'tools':
         for (const call of action.calls) {
-          const plan = planTool(engine, context, draft, call);
+          const plan = planTool(engine, context, draft, call, busy);
           const proposal = plan.type === 'start' ? proposeToolStart(engine, context, draft, plan.start) : plan.proposal;
           if (plan.type === 'start') {
             busy.add(call.callId);

@@ -1,6 +1,6 @@
 import type { ErrorInfo, ReservationId } from '@nexus-agent/protocol';
 import { decideForAgent, decideTool, denialMessage, type RecordedDecision, reserveTool, timeLeft } from '#calls';
-import type { RunState, ToolCallState } from '#runs/journal';
+import type { CallIds, RunState, ToolCallState } from '#runs/journal';
 import { checkArguments, type ToolDescriptor } from '#tools';
 import { chargeOpen } from './charging.ts';
 import type { RunContext } from './context.ts';
@@ -16,30 +16,41 @@ export type ToolPlan =
   /** Nothing is to be run: an error, a denial or a question goes straight into the journal. */
   | { readonly type: 'written'; readonly proposal: Proposal };
 
-/** What becomes of a requested or decided call. Every path that leads to `start` has asked policy about the very arguments that will run. */
-export function planTool(engine: Engine, context: RunContext, state: RunState, call: ToolCallState): ToolPlan {
+/**
+ * What becomes of a requested or decided call. Every path that leads to `start` has asked policy about the very arguments that will run.
+ *
+ * @param busy calls that go on beside it
+ */
+export function planTool(engine: Engine, context: RunContext, state: RunState, call: ToolCallState, busy: CallIds): ToolPlan {
   const tool = context.tools.find((candidate) => candidate.name === call.name);
   if (tool === undefined) {
     const known = context.tools.map((candidate) => candidate.name).join(', ') || 'none';
     return written(proposeResult(state, call, failure('tool_not_found', `there is no tool "${call.name}"; the tools are: ${known}`)));
   }
-  if (call.phase.type === 'decided') return planDecided(engine, context, state, call, tool);
+  if (call.phase.type === 'decided') return planDecided(engine, context, state, call, tool, busy);
   if (call.invalidInput !== null) {
     const message = `the arguments of ${call.name} are not valid JSON, or nested too deeply: ${call.invalidInput.slice(0, 200)}`;
     return written(proposeResult(state, call, failure('tool_input_invalid', message)));
   }
-  return decideAndStart(engine, context, state, call, tool, call.attempt?.input ?? call.input, approvalOf(call));
+  return decideAndStart(engine, context, state, call, tool, call.attempt?.input ?? call.input, approvalOf(call), busy);
 }
 
-function planDecided(engine: Engine, context: RunContext, state: RunState, call: ToolCallState, tool: ToolDescriptor): ToolPlan {
+function planDecided(
+  engine: Engine,
+  context: RunContext,
+  state: RunState,
+  call: ToolCallState,
+  tool: ToolDescriptor,
+  busy: CallIds,
+): ToolPlan {
   if (call.phase.type !== 'decided') return { type: 'written', proposal: propose({}) };
   const { kind, decision, note, result, decidedBy } = call.phase;
   const because = note === null ? '' : `: ${note}`;
   switch (decision) {
     case 'approve':
-      return decideAndStart(engine, context, state, call, tool, call.phase.arguments ?? call.input, approvalOf(call));
+      return decideAndStart(engine, context, state, call, tool, call.phase.arguments ?? call.input, approvalOf(call), busy);
     case 'retry':
-      return decideAndStart(engine, context, state, call, tool, call.attempt?.input ?? call.input, approvalOf(call));
+      return decideAndStart(engine, context, state, call, tool, call.attempt?.input ?? call.input, approvalOf(call), busy);
     case 'answer':
       return written(proposeResult(state, call, { type: 'ok', output: result ?? '' }));
     case 'done':
@@ -84,6 +95,7 @@ function decideAndStart(
   tool: ToolDescriptor,
   rawInput: unknown,
   approved: { readonly by: string; readonly role?: string } | null,
+  busy: CallIds,
 ): ToolPlan {
   const checked = checkArguments(engine.schemas, tool, rawInput);
   if (checked.type === 'error') return written(proposeResult(state, call, checked));
@@ -116,7 +128,12 @@ function decideAndStart(
   const timeoutMs = timeLeft(engine, context.charge, tool.timeoutMs);
   const earlier = call.attempt?.reservationId ?? null;
   const reservationId = engine.ids.next<ReservationId>('reservation');
-  const reserve = reserveTool(engine, context.charge, tool, { reservationId, timeoutMs, wall: child === null });
+  const reserve = reserveTool(engine, context.charge, tool, {
+    reservationId,
+    timeoutMs,
+    wall: child === null,
+    beside: besideOf(state, busy),
+  });
   return {
     type: 'start',
     start: {
@@ -132,6 +149,15 @@ function decideAndStart(
       childRunId: child === null ? null : childRunId(context.runId, call.callId),
     },
   };
+}
+
+/** Reservations of the calls that go on now and hold time. A sub-agent holds none for its parent. */
+function besideOf(state: RunState, busy: CallIds): readonly string[] {
+  return state.calls.flatMap(({ callId, phase, attempt }) =>
+    phase.type === 'started' && busy.has(callId) && attempt?.childRunId === null && attempt.reservationId !== null
+      ? [attempt.reservationId]
+      : [],
+  );
 }
 
 function denied(state: RunState, call: ToolCallState, decision: RecordedDecision): Proposal {
