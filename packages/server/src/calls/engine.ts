@@ -9,6 +9,8 @@ import type { ToolService } from '#tools';
 export interface CallSettings {
   /** A model call is refused when less than this many output tokens can be afforded. */
   readonly minUsefulTokens: number;
+  /** What a model call can have used when its process is lost is kept on record so far ahead of what has come. */
+  readonly aheadTokens: number;
   /** A reservation outlives its call's deadline by this much before the sweeper may charge it. */
   readonly reservationSlackMs: number;
 }

@@ -135,7 +135,7 @@ export function proposeModelAttempt(attempt: RunModelAttempt): Proposal {
           ...(grant.maxTokens < attempt.askedTokens ? { clamped: true } : {}),
           timeoutMs: grant.wallMs,
           reservationId: reserve.reservationId,
-          inputTokens: call.inputTokens,
+          inputTokens: attempt.inputTokens,
           decision: decision.record,
         },
       });
