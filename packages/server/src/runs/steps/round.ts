@@ -1,7 +1,7 @@
 import { NexusError } from '#core';
 import { type CallIds, foldNew, type NextAction, nextAction, type RunLimits, type RunState } from '#runs/journal';
 import type { RunPatch } from '#storage';
-import { chargeAllOpen } from './charging.ts';
+import { chargeAllOpen, chargeOpen } from './charging.ts';
 import type { RunContext } from './context.ts';
 import { checkAnswer, closeOpenWork, completedEvents, endingPatch, newMessageId, type Stop, stoppedEvents, withEnding } from './endings.ts';
 import type { Engine } from './engine.ts';
@@ -61,6 +61,11 @@ export function decideRound(input: RoundInput, facts: readonly Proposal[]): Roun
       case 'tools':
         for (const call of action.calls) {
           const plan = planTool(engine, context, draft, call, busy);
+          if (plan.type === 'start' && plan.start.superseded !== null) {
+            const paid = chargeOpen(draft, plan.start.superseded);
+            written.push(paid);
+            draft = foldNew(draft, assumedEvents(paid));
+          }
           const proposal = plan.type === 'start' ? proposeToolStart(engine, context, draft, plan.start) : plan.proposal;
           if (plan.type === 'start') {
             busy.add(call.callId);

@@ -5,7 +5,7 @@ import type { RunState, ToolCallState } from '#runs/journal';
 import type { ToolDescriptor } from '#tools';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
-import { charge, merge, type Proposal, propose, settle } from './proposal.ts';
+import { merge, type Proposal, propose, settle } from './proposal.ts';
 
 /** A tool call that policy allows and that is about to be reserved and started. */
 export interface ToolStart {
@@ -19,7 +19,7 @@ export interface ToolStart {
   readonly childDecision: RecordedDecision | null;
   /** Each attempt may reach the world, and is paid for. */
   readonly reserve: ReserveOperation;
-  /** Reservation of an earlier attempt that may have done its work: charged when this one begins. */
+  /** Reservation of an earlier attempt that may have done its work: to be charged before this one asks for more. */
   readonly superseded: string | null;
   readonly childRunId: RunId | null;
 }
@@ -61,5 +61,5 @@ export function proposeToolStart(engine: Engine, context: RunContext, state: Run
     },
   });
   if (start.childRunId !== null) return merge([reserved, settle(reservationId, { toolCalls: 1 })]);
-  return start.superseded === null ? reserved : merge([reserved, charge(start.superseded)]);
+  return reserved;
 }
