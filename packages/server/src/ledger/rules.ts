@@ -284,10 +284,11 @@ function createDraft(state: LedgerState, nowMs: number): Draft {
     entries: [],
     reservation: (id) => reservations.get(id) ?? state.reservations.get(id),
     *openReservations() {
-      for (const id of new Set([...state.reservations.keys(), ...reservations.keys()])) {
-        const reservation = reservations.get(id) ?? state.reservations.get(id);
-        if (reservation?.state === 'open') yield reservation;
+      for (const [id, stored] of state.reservations) {
+        const reservation = reservations.get(id) ?? stored;
+        if (reservation.state === 'open') yield reservation;
       }
+      for (const [id, reservation] of reservations) if (!state.reservations.has(id) && reservation.state === 'open') yield reservation;
     },
     row(key) {
       const row = rows.get(key) ?? state.rows.get(key);
