@@ -67,7 +67,8 @@ export const requirements = {
   },
   'budget.kill.bounded': {
     promise: 1,
-    behaviour: 'Work that a kill cut off is charged the least that is known to be enough: never less than is billed, never more than was held.',
+    behaviour:
+      'Work that a kill cut off is charged the least that is known to be enough: never less than is billed, never more than was held.',
   },
   'budget.repeat.counted': {
     promise: 1,

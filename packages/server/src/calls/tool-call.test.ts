@@ -28,7 +28,7 @@ function engineOf(tools: CallEngine['tools'], commit: () => Promise<unknown>): C
     ids: { next: () => 'id_1' },
     metrics: { policyDecision: silent },
     clock: { now: () => 0 },
-    logger: { error: silent, warn: silent },
+    logger: { error: silent, warn: silent, info: silent },
     store: { commit },
     timers: systemTimers,
     admission: createAdmission({ clock: systemClock, timers: systemTimers, settings: { waitForReservedMs: 0, pollReservedMs: 1_000 } }),
