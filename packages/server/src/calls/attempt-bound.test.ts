@@ -72,6 +72,12 @@ it('is not written for an answer that comes in one piece, is short, or may be us
   expect(small.written).toEqual([]);
 });
 
+it('is the whole grant for an answer that uses it up, or is counted as more', async () => {
+  const { come, written } = open({ maxTokens: 1_000 });
+  for (const tokens of [40, 80, 350, 500, 800, 999, 1_300, 1_700]) expect((await come(tokens)).goes()).toBe(true);
+  expect(written.map(({ tokens }) => tokens)).toEqual([680, 990, 1_100]);
+});
+
 it('lies further ahead of a server that sends in bursts', async () => {
   const { come, written, time } = open();
   await come(1_000);

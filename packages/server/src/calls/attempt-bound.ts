@@ -54,10 +54,12 @@ export class AttemptBound {
   }
 
   /** Notes what has come so far. True, or resolves so, when more may be read; false when the attempt must end. */
-  came(tokens: number): true | Promise<boolean> {
-    this.#note(tokens);
+  came(most: number): true | Promise<boolean> {
+    this.#note(most);
     if (!this.#comesBitByBit) return true;
     const { grant, record } = this.#options;
+    // What is counted on the high side may be more than was granted, which nothing is charged beyond.
+    const tokens = Math.min(most, grant.maxTokens);
     const ahead = Math.max(record.aheadTokens, 2 * this.#largestBurst, Math.ceil(tokens / 4));
     const wanted = Math.min(grant.maxTokens, tokens + ahead);
     const isUseful = this.#isWritten ? this.#limit < grant.maxTokens && tokens + ahead / 2 > this.#limit : wanted < grant.maxTokens;
