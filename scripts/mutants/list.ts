@@ -1,3 +1,4 @@
+import { budgetMutants } from './budgets.ts';
 import { coreMutants } from './core.ts';
 import { edgeMutants } from './edges.ts';
 import { runMutants } from './runs.ts';
@@ -5,4 +6,4 @@ import { serviceMutants } from './services.ts';
 import { storageMutants } from './storage.ts';
 
 /** Every bug that `npm run verify:mutants` plants. Add to the file of its area. */
-export const mutants = [...coreMutants, ...storageMutants, ...serviceMutants, ...runMutants, ...edgeMutants];
+export const mutants = [...coreMutants, ...storageMutants, ...serviceMutants, ...runMutants, ...edgeMutants, ...budgetMutants];
