@@ -128,6 +128,8 @@ export interface LedgerState {
   readonly rows: ReadonlyMap<LedgerRowKey, LedgerRow>;
   /** Those that the operations name; for a limit on a new row of a scope that is not `fresh`, also all that are open in it. */
   readonly reservations: ReadonlyMap<string, ReservationRow>;
+  /** Ids of those among them that a scope pays for, and maybe others; all of them are looked through where this is absent. */
+  readonly paidBy?: (scopeKey: string) => Iterable<string>;
 }
 
 export interface LedgerChange {

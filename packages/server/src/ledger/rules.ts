@@ -29,7 +29,8 @@ interface Draft {
   readonly entries: LedgerEntry[];
   row(key: LedgerRowKey): LedgerRow | undefined;
   reservation(id: string): ReservationRow | undefined;
-  openReservations(): Iterable<ReservationRow>;
+  /** Open reservations that a scope pays for. */
+  openIn(scopeKey: string): Iterable<ReservationRow>;
 }
 
 /** The ledger's arithmetic. Pure: the store calls it under the locks of all rows that the operations may touch. */
@@ -78,9 +79,7 @@ function setLimit(draft: Draft, operation: Extract<LedgerOperation, { type: 'lim
   }
   let reserved = 0;
   if (!fresh) {
-    const paying = scopeKey(scope);
-    for (const reservation of draft.openReservations()) {
-      if (!scopesOf(reservation).includes(paying)) continue;
+    for (const reservation of draft.openIn(scopeKey(scope))) {
       reserved += reservation.amounts[unit] ?? 0;
       draft.reservations.set(reservation.reservationId, { ...reservation, rows: [...reservation.rows, key] });
     }
@@ -283,12 +282,12 @@ function createDraft(state: LedgerState, nowMs: number): Draft {
     reservations,
     entries: [],
     reservation: (id) => reservations.get(id) ?? state.reservations.get(id),
-    *openReservations() {
-      for (const [id, stored] of state.reservations) {
-        const reservation = reservations.get(id) ?? stored;
-        if (reservation.state === 'open') yield reservation;
+    *openIn(scope) {
+      const stored = state.paidBy?.(scope) ?? state.reservations.keys();
+      for (const id of new Set([...stored, ...reservations.keys()])) {
+        const reservation = reservations.get(id) ?? state.reservations.get(id);
+        if (reservation?.state === 'open' && scopesOf(reservation).includes(scope)) yield reservation;
       }
-      for (const [id, reservation] of reservations) if (!state.reservations.has(id) && reservation.state === 'open') yield reservation;
     },
     row(key) {
       const row = rows.get(key) ?? state.rows.get(key);

@@ -31,7 +31,16 @@ export function ledgerHandler({ tenantId, nowMs, ids, ledgerRules }: Batch): Han
   const reservations = new WorkingRows<ReservationRow>();
   const balances = new WorkingRows<LedgerRow>();
   const entries: EntryRow[] = [];
-  const state = { rows: balances.all, reservations: reservations.all };
+  /** Only where a limit may be new is it asked who pays for what. */
+  const paid = new Map<string, Set<string>>();
+  const index = ({ reservationId, scopes = [], rows }: ReservationRow) => {
+    for (const scope of [...scopes, ...rows.map(scopeKeyOfRow)]) {
+      const ids = paid.get(scope);
+      if (ids) ids.add(reservationId);
+      else paid.set(scope, new Set([reservationId]));
+    }
+  };
+  const state = { rows: balances.all, reservations: reservations.all, paidBy: (scope: string) => paid.get(scope) ?? [] };
   return {
     want({ ledger: operations = [] }) {
       const { reservationIds, scopes, limits } = wanted;
@@ -49,7 +58,8 @@ export function ledgerHandler({ tenantId, nowMs, ids, ledgerRules }: Batch): Han
         } else if ('heir' in operation && operation.heir !== undefined) wantReservation(operation.heir);
       }
     },
-    load: () => (wanted.reservationIds.length + wanted.scopes.size > 0 ? load(tenantId, wanted, reservations, balances) : undefined),
+    load: () =>
+      wanted.reservationIds.length + wanted.scopes.size > 0 ? load(tenantId, wanted, { reservations, balances, index }) : undefined,
     decide({ ledger: operations }, draft) {
       if (!operations?.length) return undefined;
       const change = ledgerRules(state, operations, nowMs);
@@ -58,7 +68,10 @@ export function ledgerHandler({ tenantId, nowMs, ids, ledgerRules }: Batch): Han
       draft.outcomes = change.outcomes;
       const booked = change.entries.map((entry) => entryToRow(tenantId, ids.next('ledgerEntry'), entry, nowMs));
       return () => {
-        for (const [id, reservation] of change.reservations) reservations.set(id, reservation);
+        for (const [id, reservation] of change.reservations) {
+          reservations.set(id, reservation);
+          if (wanted.limits.size > 0) index(reservation);
+        }
         for (const [key, row] of change.rows) balances.set(key, row);
         entries.push(...booked);
       };
@@ -82,8 +95,15 @@ export function ledgerHandler({ tenantId, nowMs, ids, ledgerRules }: Batch): Han
 function* load(
   tenantId: string,
   { reservationIds, scopes, limits }: Wanted,
-  reservations: WorkingRows<ReservationRow>,
-  balances: WorkingRows<LedgerRow>,
+  {
+    reservations,
+    balances,
+    index,
+  }: {
+    readonly reservations: WorkingRows<ReservationRow>;
+    readonly balances: WorkingRows<LedgerRow>;
+    readonly index: (reservation: ReservationRow) => void;
+  },
 ): Program<void> {
   for (const reservation of yield* lockReservations(tenantId, reservationIds)) {
     reservations.load(reservation.reservationId, reservation);
@@ -94,4 +114,5 @@ function* load(
   if ([...limits].every((key) => balances.all.has(key))) return;
   for (const reservation of yield* lockOpenReservations(tenantId))
     if (!reservations.all.has(reservation.reservationId)) reservations.load(reservation.reservationId, reservation);
+  for (const reservation of reservations.all.values()) index(reservation);
 }
