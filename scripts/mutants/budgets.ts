@@ -67,8 +67,8 @@ export const budgetMutants: readonly Mutant[] = [
   {
     bug: 'budgets: tools of a run take their time one after the other',
     file: `${server}/runs/steps/tool-plan.ts`,
-    replace: 'beside: besideOf(state, busy) }',
-    by: 'beside: [] }',
+    replace: 'beside: besideOf(state, busy),',
+    by: 'beside: [],',
     tests: executorTests,
   },
 ];

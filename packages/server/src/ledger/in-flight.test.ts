@@ -1,4 +1,5 @@
 import type { BudgetScope } from '@nexus-agent/protocol';
+import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { limitOperations } from '#budget';
 import type { LedgerEntry, LedgerOperation, LedgerOutcome, LedgerRow, ReservationRow, ReserveOperation } from './contract.ts';
@@ -169,4 +170,49 @@ it('takes of the time beside only what goes beyond it', () => {
   expect(ledger.balance(run, 'wallMs')).toEqual([0, 5_000]);
   // One that has ended holds nothing for others.
   expect(ledger.one(reserve('c', { wallMs: { min: 100, max: 2_000 }, beside: ['b'] }))).toMatchObject({ amounts: { wallMs: 2_000 } });
+});
+
+it('keeps its sums whatever time is taken, left and charged side by side [verifies budget.wall.union]', () => {
+  const step = fc.record({
+    type: fc.constantFrom('reserve', 'reserve', 'reserve', 'settle', 'settle', 'release', 'charge', 'limit'),
+    id: fc.nat(7),
+    other: fc.nat(7),
+    ms: fc.integer({ min: 0, max: 900 }),
+    laterMs: fc.nat(200),
+  });
+  const wall = (limited: number): LedgerOperation => ({ type: 'limit', scope: run, unit: 'wallMs', window: 'total', limit: limited });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const ledger = createLedger(wall(2_000));
+      let now = start;
+      let ids = 0;
+      const named = new Map<number, string>();
+      const open = () => [...ledger.reservations.values()].filter(({ state }) => state === 'open');
+      for (const { type, id, other, ms, laterMs } of steps) {
+        now += laterMs;
+        const name = named.get(id) ?? '';
+        const heir = named.get(other) ?? '';
+        const held = ledger.reservations.get(name)?.amounts.wallMs ?? 0;
+        if (type === 'reserve') {
+          const made = `n${ids++}`;
+          const beside = open().map(({ reservationId }) => reservationId);
+          const outcome = ledger.one(reserve(made, { scopes: [run, user], wallMs: { min: 10, max: 10 + ms }, beside }), now);
+          if (outcome.type === 'reserved') named.set(id, made);
+        } else if (type === 'settle') ledger.one({ type, reservationId: name, actual: { wallMs: Math.min(ms, held) }, heir }, now);
+        else if (type === 'release') ledger.one({ type, reservationId: name, heir }, now);
+        else if (type === 'charge') ledger.one({ type, reservationId: name }, now);
+        else ledger.one({ ...wall(5_000), scope: user } as LedgerOperation, now);
+        for (const scope of [run, user]) {
+          const balance = ledger.balance(scope, 'wallMs');
+          if (balance === undefined) continue;
+          const [spent = 0, reserved = 0] = balance;
+          const booked = ledger.entries.filter(({ rows }) => rows.some(({ key }) => key === rowKey(scope, 'wallMs', 'total')));
+          expect(reserved).toBe(open().reduce((sum, { amounts }) => sum + (amounts.wallMs ?? 0), 0));
+          expect(spent).toBe(booked.reduce((sum, { amounts }) => sum + (amounts.wallMs ?? 0), 0));
+          expect(spent + reserved).toBeLessThanOrEqual(scope === run ? 2_000 : 5_000);
+        }
+      }
+    }),
+    { numRuns: 200 },
+  );
 });

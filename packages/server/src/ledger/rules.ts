@@ -186,7 +186,7 @@ function settle(
 /** Ends what a reservation holds and books what was used; time that is left goes to the heir, in the same rows. */
 function giveBack(draft: Draft, reservation: ReservationRow, used: BudgetAmounts, heirId: string | undefined): void {
   let { amounts } = reservation;
-  const heir = heirId === undefined ? undefined : draft.reservation(heirId);
+  const heir = heirId === undefined || heirId === reservation.reservationId ? undefined : draft.reservation(heirId);
   const leftMs = (amounts.wallMs ?? 0) - (used.wallMs ?? 0);
   if (heir?.state === 'open' && leftMs > 0 && isHeldAlike(heir, reservation)) {
     amounts = { ...amounts, wallMs: (amounts.wallMs ?? 0) - leftMs };
