@@ -51,31 +51,35 @@ it('does nothing any more for a run that is taken up after its deadline', async 
   expect(asked).toBe(0);
 });
 
-it('lets what was paid for finish when a budget refuses what comes after it', async () => {
-  const ends: string[] = [];
-  const slow = makeTool({
-    name: 'slow',
-    async execute(_input, { signal }) {
-      await opened.time.timers.sleep(3_000);
-      ends.push(signal.aborted ? 'told to stop' : 'in peace');
-      return { type: 'ok', output: 'done' };
-    },
-  });
-  const opened = await open({
-    tools: [slow],
-    async *attempt() {
-      yield completed({ name: 'slow' }, { name: 'slow' });
-    },
-  });
-  const runId = await opened.start({ budget: { toolCalls: 1 } });
-  await opened.until(async () => (await opened.row(runId)).status === 'failed');
-  expect(ends).toEqual(['in peace']);
-  expect((await opened.types(runId)).filter((type) => type === 'tool.started' || type === 'tool.completed')).toEqual([
-    'tool.started',
-    'tool.completed',
-  ]);
-  expect(await opened.row(runId)).toMatchObject({ error: { code: 'budget_exceeded' }, resumable: true });
-});
+it.each([0, 30_000])(
+  'lets what was paid for finish when a budget refuses what comes after it, at once or after a wait of %i ms',
+  async (waitForReservedMs) => {
+    const ends: string[] = [];
+    const slow = makeTool({
+      name: 'slow',
+      async execute(_input, { signal }) {
+        await opened.time.timers.sleep(3_000);
+        ends.push(signal.aborted ? 'told to stop' : 'in peace');
+        return { type: 'ok', output: 'done' };
+      },
+    });
+    const opened = await open({
+      tools: [slow],
+      budget: { waitForReservedMs },
+      async *attempt() {
+        yield completed({ name: 'slow' }, { name: 'slow' });
+      },
+    });
+    const runId = await opened.start({ budget: { toolCalls: 1 } });
+    await opened.until(async () => (await opened.row(runId)).status === 'failed');
+    expect(ends).toEqual(['in peace']);
+    expect((await opened.types(runId)).filter((type) => type === 'tool.started' || type === 'tool.completed')).toEqual([
+      'tool.started',
+      'tool.completed',
+    ]);
+    expect(await opened.row(runId)).toMatchObject({ error: { code: 'budget_exceeded' }, resumable: true });
+  },
+);
 
 it('says nothing of what it gave up: whoever takes the run over knows that the outcome is unknown', async () => {
   let begun = 0;
