@@ -40,12 +40,15 @@ function open({ limit = 100, waitForReservedMs = 10_000 } = {}) {
   let ids = 0;
 
   /** Asks in turn; answers with what ends it again, or how long it waited to be refused. */
-  async function take(tokens: number, { scopes = [user], signal }: { scopes?: readonly BudgetScope[]; signal?: AbortSignal } = {}) {
+  async function take(
+    tokens: number,
+    { scopes = [user], signal, atMostMs }: { scopes?: readonly BudgetScope[]; signal?: AbortSignal; atMostMs?: number } = {},
+  ) {
     const reservationId = `r${ids++}`;
     const reserve = { type: 'reserve', reservationId, runId: null, scopes, fixed: { tokens }, expiresAt: 0 } as const;
     const { answer, waitedMs } = await inTurn(
       admission,
-      { tenantId, needs: needsOf(reserve), signal },
+      { tenantId, needs: needsOf(reserve), signal, atMostMs },
       () => store.commit({ tenantId, ledger: [reserve] }),
       (given) => (given.type === 'refused' ? given : null),
     );
@@ -112,7 +115,9 @@ it('ends every wait, and says how long it was', async () => {
   const second = take(90);
   await time.advance(1_000);
   const third = take(90);
+  const hurried = take(90, { atMostMs: 500 });
   await time.advance(2_050);
+  expect(await hurried).toMatchObject({ granted: false, waitedMs: 504 });
   expect(await second).toMatchObject({ granted: false, waitedMs: 3_004 });
   await time.advance(1_000);
   expect(await third).toMatchObject({ granted: false, waitedMs: 3_004 });

@@ -32,8 +32,9 @@ export interface Admission {
    * The place of somebody who makes calls, one after the other.
    *
    * @param onTurn it may be its turn: {@link Place.mayAsk} says so
+   * @param atMostMs how long it has time, if that is less than calls wait by the settings
    */
-  join(tenantId: TenantId, onTurn: () => void): Place;
+  join(tenantId: TenantId, onTurn: () => void, atMostMs?: number): Place;
   /** The store, with an ear for what comes free by its commits. */
   observe<S extends CommitStore>(store: S): S;
   /** From now on nobody waits. */
@@ -113,7 +114,8 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
   }
 
   return {
-    join(tenantId, onTurn) {
+    join(tenantId, onTurn, atMostMs = Number.POSITIVE_INFINITY) {
+      const waitMs = Math.min(settings.waitForReservedMs, atMostMs);
       const book = books.get(tenantId) ?? { lines: new Map(), joined: 0, freed: 0 };
       books.set(tenantId, book);
       book.joined += 1;
@@ -122,7 +124,7 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
       let isDue = false;
       let seen = book.freed;
       let endWait: Cancel | undefined;
-      const isOver = () => closed || (since !== null && clock.monotonic() - since >= settings.waitForReservedMs);
+      const isOver = () => closed || (since !== null && clock.monotonic() - since >= waitMs);
       const waiting: Waiting = {
         wake() {
           isDue = true;
@@ -134,7 +136,7 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
         if (line?.key === key) return;
         if (line !== null) leave(book, line, waiting);
         since ??= clock.monotonic();
-        endWait ??= timers.after(settings.waitForReservedMs, () => waiting.wake());
+        endWait ??= timers.after(waitMs, () => waiting.wake());
         everybody.add(waiting);
         isDue = false;
         line = enter(book, key, waiting);
@@ -152,7 +154,7 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
 
       return {
         mayAsk(needs) {
-          if (line === null && !isOver() && settings.waitForReservedMs > 0) {
+          if (line === null && !isOver() && waitMs > 0) {
             const crowded = needs.map(keyOf).find((key) => book.lines.has(key));
             if (crowded !== undefined) lineUp(crowded);
           }
@@ -161,7 +163,7 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
           return true;
         },
         refused({ refusal, held }) {
-          if (!held || isOver() || settings.waitForReservedMs <= 0) return false;
+          if (!held || isOver() || waitMs <= 0) return false;
           lineUp(keyOf(refusal));
           // What came free while the ledger was asked may have been too late for it.
           isDue = book.freed !== seen;
@@ -222,18 +224,26 @@ export function modelNeeds(scopes: readonly BudgetScope[]): Need[] {
   return scopes.flatMap((scope) => (['tokens', 'costMicroUsd', 'wallMs'] as const).map((unit) => ({ scope, unit })));
 }
 
+interface TurnOptions {
+  readonly tenantId: TenantId;
+  readonly needs: readonly Need[];
+  readonly signal?: AbortSignal | undefined;
+  /** As {@link Admission.join} has it. */
+  readonly atMostMs?: number | undefined;
+}
+
 /**
  * Asks in turn until it is granted, refused for good, or the time for waiting is over. `isLast`: what is refused now is refused,
  * so that less is to be taken than is wanted. Rejects with the reason of the signal when that ends the wait.
  */
 export async function inTurn<Answer>(
   admission: Admission,
-  { tenantId, needs, signal }: { readonly tenantId: TenantId; readonly needs: readonly Need[]; readonly signal?: AbortSignal | undefined },
+  { tenantId, needs, signal, atMostMs }: TurnOptions,
   ask: (options: { readonly isLast: boolean }) => Promise<Answer>,
   refusedBy: (answer: Answer) => Refused | null,
 ): Promise<{ readonly answer: Answer; readonly waitedMs: number }> {
   let wake: () => void = () => undefined;
-  const place = admission.join(tenantId, () => wake());
+  const place = admission.join(tenantId, () => wake(), atMostMs);
   const onAbort = () => wake();
   signal?.addEventListener('abort', onAbort);
   try {

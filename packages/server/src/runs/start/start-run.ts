@@ -101,6 +101,8 @@ async function begin(dependencies: StartDependencies, draft: Draft, signal: Abor
   const { row, session } = draft;
   const { tenantId } = row;
   const { user, project } = session;
+  const { deadlineAt } = draft.created;
+  const atMostMs = deadlineAt === undefined ? undefined : Math.max(0, Date.parse(deadlineAt) - engine.clock.now());
   const scopes = scopesOf({ tenantId, project, agent: row.agent, user, session: row.sessionId });
   const ask = async ({ isLast }: { readonly isLast: boolean }): Promise<StartedRun | Refused | 'busy'> => {
     for (let moves = 0; moves <= maxMoves; moves++) {
@@ -110,7 +112,7 @@ async function begin(dependencies: StartDependencies, draft: Draft, signal: Abor
     return 'busy';
   };
   const refusedBy = (answer: Awaited<ReturnType<typeof ask>>) => (answer !== 'busy' && answer.type === 'refused' ? answer : null);
-  const { answer, waitedMs } = await inTurn(engine.admission, { tenantId, needs: modelNeeds(scopes), signal }, ask, refusedBy);
+  const { answer, waitedMs } = await inTurn(engine.admission, { tenantId, needs: modelNeeds(scopes), signal, atMostMs }, ask, refusedBy);
   if (answer === 'busy' || answer.type !== 'refused') return answer;
   engine.metrics.budgetOperation('refused');
   await engine.store.commit({ tenantId, decisions: answer.decisions });
