@@ -27,6 +27,7 @@ function createLedger(...limits: readonly LedgerOperation[]) {
   for (const limit of limits) one(limit);
   return {
     one,
+    rows,
     reservations,
     entries,
     balance(scope: BudgetScope, unit: 'tokens' | 'costMicroUsd' | 'toolCalls' | 'wallMs') {
@@ -60,6 +61,15 @@ it('counts what is in flight against a limit that is set meanwhile, and settles 
   expect(ledger.balance(user, 'tokens')).toEqual([580, 400]);
   ledger.one({ type: 'charge', reservationId: 'b' });
   expect(ledger.balance(user, 'tokens')).toEqual([980, 0]);
+});
+
+it('counts once what is in flight in a row that was taken away and comes again', () => {
+  const ledger = createLedger(limit(user, 1_000));
+  ledger.one(reserve('a', { fixed: { tokens: 600 } }));
+  ledger.rows.delete(rowKey(user, 'tokens', 'total'));
+  ledger.one(limit(user, 900));
+  ledger.one({ type: 'settle', reservationId: 'a', actual: { tokens: 500 } });
+  expect(ledger.balance(user, 'tokens')).toEqual([500, 0]);
 });
 
 it('goes on refusing below what is in flight already, and lets that end', () => {

@@ -81,7 +81,8 @@ function setLimit(draft: Draft, operation: Extract<LedgerOperation, { type: 'lim
   if (!fresh) {
     for (const reservation of draft.openIn(scopeKey(scope))) {
       reserved += reservation.amounts[unit] ?? 0;
-      draft.reservations.set(reservation.reservationId, { ...reservation, rows: [...reservation.rows, key] });
+      if (!reservation.rows.includes(key))
+        draft.reservations.set(reservation.reservationId, { ...reservation, rows: [...reservation.rows, key] });
     }
   }
   draft.rows.set(key, { scope, unit, window, period: periodAt(window, draft.nowMs), limit, spent: 0, reserved });
