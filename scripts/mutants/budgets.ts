@@ -45,7 +45,7 @@ export const budgetMutants: readonly Mutant[] = [
   },
   {
     bug: 'budgets: a run that writes something while it waits loses its place and is never told again',
-    file: `${server}/runs/drive/executor.ts`,
+    file: `${server}/runs/drive/asking.ts`,
     replace: 'if (round.starts.length > 0) place.done();',
     by: 'place.done();',
     tests: executorTests,

@@ -54,18 +54,18 @@ export const runMutants: readonly Mutant[] = [
   },
   {
     bug: 'what a budget refused begins all the same',
-    file: `${runs}/drive/executor.ts`,
-    replace: "    if (result.type === 'refused') return writeSingly(before, round.starts);\n",
-    by: `    if (result.type === 'refused') {
-      for (const start of round.starts) begin(start, undefined);
-      return writeSingly(before, []);
-    }\n`,
+    file: `${runs}/drive/asking.ts`,
+    replace: "  if (result.type === 'refused') return writeSingly(parts, before, round.starts);\n",
+    by: `  if (result.type === 'refused') {
+    for (const start of round.starts) begin(start, undefined);
+    return writeSingly(parts, before, []);
+  }\n`,
     tests: ['test/e2e/budgets.test.ts'],
   },
   {
     bug: 'a start that is refused by itself begins all the same',
-    file: `${runs}/drive/executor.ts`,
-    replace: "      if (result.type === 'committed') {\n        begin(start, result.outcomes[0]);\n        continue;\n      }\n",
+    file: `${runs}/drive/asking.ts`,
+    replace: "    if (result.type === 'committed') {\n      begin(start, result.outcomes[0]);\n      continue;\n    }\n",
     by: "      begin(start, undefined);\n      if (result.type === 'committed') continue;\n",
     tests: ['test/e2e/budgets.test.ts'],
   },
@@ -85,7 +85,7 @@ export const runMutants: readonly Mutant[] = [
   },
   {
     bug: 'a budget that is used up stops what was paid for',
-    file: `${runs}/drive/executor.ts`,
+    file: `${runs}/drive/asking.ts`,
     replace: 'stopping.after(budgetStop(result.refusal, start.effect.type, waitedMs));',
     by: 'stopping.request(budgetStop(result.refusal, start.effect.type, waitedMs));',
     tests: executorTests,

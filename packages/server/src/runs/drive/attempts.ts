@@ -1,5 +1,5 @@
 import type { BudgetRefusal, ErrorInfo } from '@nexus-agent/protocol';
-import type { Place } from '#budget';
+import { modelNeeds, type Place } from '#budget';
 import { lowerInputBound, modelGrant } from '#calls';
 import {
   budgetStop,
@@ -18,23 +18,50 @@ import type { RunWriter } from './writer.ts';
 
 const stoppingError: ErrorInfo = { code: 'cancelled', message: 'the run is stopping', retryable: false };
 
+export interface AttemptParts {
+  readonly engine: Engine;
+  readonly context: RunContext;
+  readonly writer: RunWriter;
+  readonly stopping: Stopping;
+  /** Of the run, before its budgets. */
+  readonly place: Place;
+}
+
+/** Further attempts of model calls, granted or refused as they are asked for, unless they wait for the turn of their run. */
+export class WaitingAttempts {
+  readonly #parts: AttemptParts;
+  #reports: readonly AttemptReport[] = [];
+
+  constructor(parts: AttemptParts) {
+    this.#parts = parts;
+  }
+
+  get any(): boolean {
+    return this.#reports.length > 0;
+  }
+
+  async grant(more: readonly AttemptReport[]): Promise<'lost' | 'done'> {
+    const { stopping, place, context } = this.#parts;
+    const waiting: AttemptReport[] = [];
+    for (const report of [...this.#reports, ...more]) {
+      const isHeld = stopping.why === null && !place.mayAsk(modelNeeds(context.charge.scopes));
+      const result = isHeld ? { waits: report } : await grantAttempt(this.#parts, report);
+      if (result === 'lost') return 'lost';
+      if (result !== 'answered') waiting.push(result.waits);
+    }
+    this.#reports = waiting;
+    return 'done';
+  }
+}
+
 /** `lost`: the run is another worker's. The call then has no answer, and is told so when the effects are settled. */
-export type AttemptResult = 'answered' | 'lost' | { readonly waits: AttemptReport };
+type AttemptResult = 'answered' | 'lost' | { readonly waits: AttemptReport };
 
 /**
  * Grants or refuses another attempt of a model call; its failures so far are written with it. While only what others hold
  * stands in its way it waits: it is to be asked for again when the place of the run is due.
  */
-export async function grantAttempt(
-  parts: {
-    readonly engine: Engine;
-    readonly context: RunContext;
-    readonly writer: RunWriter;
-    readonly stopping: Stopping;
-    readonly place: Place;
-  },
-  report: AttemptReport,
-): Promise<AttemptResult> {
+async function grantAttempt(parts: AttemptParts, report: AttemptReport): Promise<AttemptResult> {
   const { type, request, answer } = report;
   const { engine, context, writer, stopping, place } = parts;
   const failures = proposeFailures(request.failures);
@@ -72,7 +99,7 @@ export async function grantAttempt(
 
 /** The start of a model call that a budget refused, once its input was counted and is known to cost less; null when nothing is gained. */
 export async function lowerModelStart(
-  { engine, context, stopping, place }: Omit<Parameters<typeof grantAttempt>[0], 'writer'>,
+  { engine, context, stopping, place }: Omit<AttemptParts, 'writer'>,
   { effect }: Start,
   refusal: BudgetRefusal,
 ): Promise<Start | null> {

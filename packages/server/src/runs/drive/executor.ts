@@ -1,11 +1,10 @@
 import type { JournalEvent, RunId } from '@nexus-agent/protocol';
-import { modelNeeds, needsOf } from '#budget';
+import { needsOf } from '#budget';
 import { type Cancel, NexusError } from '#core';
 import type { LedgerOutcome } from '#ledger';
 import type { CallIds, RunLimits, RunState } from '#runs/journal';
 import {
   assumedEvents,
-  budgetStop,
   decideRound,
   type Engine,
   isUnwritable,
@@ -19,11 +18,12 @@ import {
 } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
 import type { StoredEvent } from '#storage';
-import { grantAttempt, lowerModelStart } from './attempts.ts';
+import { type AskingParts, writeRound } from './asking.ts';
+import { WaitingAttempts } from './attempts.ts';
 import { type ChildCall, Effects } from './effects.ts';
 import { collectFacts } from './facts.ts';
 import { createPatience } from './patience.ts';
-import { type AttemptReport, Mailbox } from './reports.ts';
+import { Mailbox } from './reports.ts';
 import type { RunSpans } from './spans.ts';
 import { Stopping } from './stopping.ts';
 import { RunWriter } from './writer.ts';
@@ -102,8 +102,8 @@ export function startExecutor(options: ExecutorOptions): Executor {
   const writer = new RunWriter({ ...options, patience });
   const effects = new Effects({ ...options, mailbox, stopping, patience });
   const place = engine.admission.join(context.tenantId, () => mailbox.ring());
-  /** Further attempts of model calls that wait for their turn to ask the budget. */
-  let waiting: AttemptReport[] = [];
+  const parts: AskingParts = { engine, context, writer, stopping, place, begin };
+  const waiting = new WaitingAttempts(parts);
   const { inFlight } = effects;
 
   /** Effects are under way that will report back, or have some time left to do so. */
@@ -114,48 +114,6 @@ export function startExecutor(options: ExecutorOptions): Executor {
   function begin(start: Start, outcome: LedgerOutcome | undefined): void {
     const { lastSeq, step } = writer.state;
     effects.begin(start, outcome, { seq: lastSeq, step });
-  }
-
-  /** Writes a round, moves the state on and starts what was announced. */
-  async function write(round: Round): Promise<ExecutorEnd | null> {
-    const before = merge(round.written);
-    const all = round.starts.length === 0 ? before : merge([...round.written, ...round.starts.map((start) => start.proposal)]);
-    const result = await writer.commit(all);
-    if (result.type === 'refused') return writeSingly(before, round.starts);
-    if (result.type !== 'committed') return 'lost';
-    let used = before.ledger.length;
-    for (const start of round.starts) {
-      begin(start, result.outcomes[used]);
-      used += start.proposal.ledger.length;
-    }
-    if (round.starts.length > 0) place.done();
-    return round.end;
-  }
-
-  /** A budget refused the whole: what finished is written for itself, then each start has its own try until one is refused. */
-  async function writeSingly(before: Proposal, starts: readonly Start[]): Promise<ExecutorEnd | null> {
-    if ((await writer.commit(before)).type !== 'committed') return 'lost';
-    for (let start of starts) {
-      let result = await writer.commit(start.proposal);
-      const lower = result.type === 'refused' ? await lowerModelStart({ engine, context, stopping, place }, start, result.refusal) : null;
-      if (lower !== null) {
-        start = lower;
-        result = await writer.commit(start.proposal);
-      }
-      if (result.type === 'committed') {
-        begin(start, result.outcomes[0]);
-        continue;
-      }
-      if (result.type !== 'refused') return 'lost';
-      const { waitedMs } = place;
-      if (place.refused(result)) return null;
-      place.done();
-      // What already runs may finish; its results are kept for when the run is resumed.
-      stopping.after(budgetStop(result.refusal, start.effect.type, waitedMs));
-      return null;
-    }
-    place.done();
-    return null;
   }
 
   function open(): Proposal[] {
@@ -171,26 +129,10 @@ export function startExecutor(options: ExecutorOptions): Executor {
     return [opening.proposal];
   }
 
-  /** Grants or refuses further attempts, unless it is not the turn of this run. */
-  async function grantWaiting(): Promise<'lost' | 'done'> {
-    const requests = waiting;
-    waiting = [];
-    for (const report of requests) {
-      if (stopping.why === null && !place.mayAsk(modelNeeds(context.charge.scopes))) {
-        waiting.push(report);
-        continue;
-      }
-      const result = await grantAttempt({ engine, context, writer, stopping, place }, report);
-      if (result === 'lost') return 'lost';
-      if (result !== 'answered') waiting.push(result.waits);
-    }
-    return 'done';
-  }
-
   async function loop(): Promise<ExecutorEnd> {
     let pending = open();
     for (;;) {
-      const hasTurn = stopping.why === null ? place.isDue : waiting.length > 0;
+      const hasTurn = stopping.why === null ? place.isDue : waiting.any;
       const isIdle = pending.length === 0 && mailbox.isEmpty && !hasTurn;
       if (isIdle && (stopping.why === null || working())) await mailbox.wait(stopping.leftMs());
       // Calls that end in the same turn of the event loop share a commit.
@@ -201,8 +143,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
       const underWay = new Set(inFlight.keys());
       const input = { engine, context, state: writer.state, inFlight: underWay, stopping };
       const { facts, attempts } = await patience(() => collectFacts(input, reports));
-      waiting.push(...attempts);
-      if ((await grantWaiting()) === 'lost') return 'lost';
+      if ((await waiting.grant(attempts)) === 'lost') return 'lost';
       const { state } = writer;
       const current = { engine, context, state, limits, inFlight: underWay, stop: stopping.why, working: working(underWay) };
       const whole = !place.isOver;
@@ -210,11 +151,11 @@ export function startExecutor(options: ExecutorOptions): Executor {
       const needs = round.starts.flatMap(({ effect }) => needsOf((effect.type === 'model' ? effect.attempt : effect.start).reserve));
       if (needs.length > 0 && !place.mayAsk(needs)) round = decideRound({ ...current, whole, held: true }, [...pending, ...facts]);
       // What it stood in line for is not wanted any more.
-      else if (needs.length === 0 && waiting.length === 0) place.done();
+      else if (needs.length === 0 && !waiting.any) place.done();
       if (round.stop !== null) stopping.request(round.stop);
       pending = [];
       if (round.end === null && round.starts.length === 0 && assumedEvents(merge(round.written)).length === 0) continue;
-      const end = await write(round);
+      const end = await writeRound(parts, round);
       if (end !== null) return end;
     }
   }
