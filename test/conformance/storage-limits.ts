@@ -75,9 +75,9 @@ export function describeLimits(open: () => Promise<Store>): void {
             await world.end();
           },
         ),
-        { numRuns: 25, endOnFailure: true },
+        { numRuns: 15, endOnFailure: true },
       );
-    });
+    }, 60_000);
   });
 }
 
