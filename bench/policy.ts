@@ -14,13 +14,13 @@ const figures: Figure[] = [];
 
 function operatorSet(count: number, scoped: boolean): PolicySource[] {
   const relevant = [
-    'forbid (principal, action == Action::"tool.execute", resource == Tool::"fs_read") when { context.arguments has path && context.arguments.path like "/secret/*" };',
+    'forbid (principal, action == Action::"tool.execute", resource == Tool::"fs_read") when { context.arguments has path && context.arguments.path like "secret/*" };',
     '@obligation("cap_tokens:500") permit (principal is Agent, action == Action::"tool.execute", resource == Tool::"fs_read") when { principal.tenant == "acme" };',
   ];
   const others = Array.from({ length: count - relevant.length }, (_, index) =>
     scoped
-      ? `permit (principal is Agent, action == Action::"tool.execute", resource == Tool::"tool_${index}") when { context.arguments has path && context.arguments.path like "/area${index}/*" };`
-      : `permit (principal is Agent, action == Action::"tool.execute", resource) when { context.arguments has path && context.arguments.path like "/area${index}/*" };`,
+      ? `permit (principal is Agent, action == Action::"tool.execute", resource == Tool::"tool_${index}") when { context.arguments has path && context.arguments.path like "area${index}/*" };`
+      : `permit (principal is Agent, action == Action::"tool.execute", resource) when { context.arguments has path && context.arguments.path like "area${index}/*" };`,
   );
   return [{ name: 'bench', text: [...relevant, ...others].join('\n') }];
 }

@@ -95,6 +95,11 @@ export const requirements = {
   'budget.child.carved': { promise: 1, behaviour: "A sub-agent's budget is carved from its parent's and the rest returns." },
   'budget.price.unknown': { promise: 1, behaviour: 'A model without a known price is refused by default, never taken as free.' },
 
+  'budget.scope.known': {
+    promise: 1,
+    behaviour: 'A limit of an agent, session, run or tenant that is not there is refused with the nearest name.',
+  },
+
   // Durability
   'durability.kill.every-boundary': {
     promise: 2,
@@ -121,6 +126,14 @@ export const requirements = {
     promise: 2,
     behaviour: 'The event log of a run has no gap and no duplicate, and no acknowledged event is lost.',
   },
+  'run.background.any': {
+    promise: 0,
+    behaviour: 'A background run is driven by whichever process has time: one that is busy leaves it to one that is not.',
+  },
+  'run.turns': {
+    promise: 0,
+    behaviour: 'A single run of a tenant is taken with the next claim, whatever another tenant has waiting, on both databases.',
+  },
   'session.queue.race': {
     promise: 0,
     behaviour: 'Runs of one session that race work one at a time, and each of them begins, with two processes on both databases.',
@@ -138,9 +151,18 @@ export const requirements = {
     promise: 2,
     behaviour: 'Replaying a journal gives the recorded state, for every run that the tests record.',
   },
+  'run.fork.as-start': {
+    promise: 3,
+    behaviour: 'A fork is held to what a run is held to when it is started: input, agent, model, policy, session and budget.',
+  },
+  'run.resume.closed': { promise: 2, behaviour: 'Nothing is resumed into a session that is closed, also when both happen at once.' },
   'durability.fork': { promise: 2, behaviour: 'A fork starts from a step with edits and leaves the original as it was.' },
   'durability.drain': { promise: 2, behaviour: 'On SIGTERM a worker hands its runs over and ends; none is lost.' },
   'durability.cancel': { promise: 2, behaviour: 'Cancelling stops the upstream request and the tools, and the run ends cancelled.' },
+  'durability.cancel.elsewhere': {
+    promise: 2,
+    behaviour: 'A cancel reaches the process that drives the run within a second, also where no bus joins them.',
+  },
   'durability.wait.no-memory': { promise: 2, behaviour: 'A waiting run survives a restart of every process.' },
   'durability.compaction': { promise: 2, behaviour: 'A context that outgrows the model is summarised and journalled, never cut silently.' },
   'durability.limits': { promise: 2, behaviour: 'Step limits, deadlines and loop detection end a run in a stated way.' },
@@ -154,6 +176,16 @@ export const requirements = {
   'policy.arguments.actual': { promise: 3, behaviour: 'A tool call is decided on the arguments it runs with, each time.' },
   'policy.slice.full': { promise: 3, behaviour: 'Deciding on a slice of the policies gives the answer of the full set.' },
   'policy.schema.validated': { promise: 3, behaviour: 'A policy that does not fit the schema is refused with the place of the fault.' },
+  'policy.one-form': {
+    promise: 3,
+    behaviour:
+      'Hosts and paths of files are compared in one form; a policy that writes them in another, so that it would never apply, is refused.',
+  },
+  'policy.asked': {
+    promise: 3,
+    behaviour:
+      'Every action that a policy can name is asked: administration before it is done, and what nothing asks is refused when a policy is loaded.',
+  },
   'policy.obligation.unknown': { promise: 3, behaviour: 'An obligation that is not known denies.' },
   'policy.obligation.cap-tokens': { promise: 3, behaviour: 'cap_tokens bounds the output that a model call asks for.' },
   'policy.short-form': {
@@ -166,7 +198,19 @@ export const requirements = {
     promise: 3,
     behaviour: 'An approval lets exactly the approved arguments through, and is decided again after the answer.',
   },
+  'approval.once': { promise: 3, behaviour: 'An approval has one answer and one decision that permits it, however often it is answered.' },
+  'approval.withdrawn': {
+    promise: 3,
+    behaviour: 'A question that nobody needs answered any more is closed, also one that is asked and withdrawn at once.',
+  },
+  'approval.role': {
+    promise: 3,
+    behaviour:
+      'An approval that asks for a role is answered by who has it or by the owner, and by nobody else; the refusal says who could.',
+  },
   'approval.deadline': { promise: 3, behaviour: 'An approval that nobody answers takes its default at its deadline.' },
+
+  'agents.own': { promise: 3, behaviour: 'An agent that a tenant put stays its current one, whoever reads and whatever the files say.' },
 
   // Sandbox and tools
   'sandbox.fuel.deterministic': { promise: 4, behaviour: 'Fuel stops the same code at the same count each time.' },

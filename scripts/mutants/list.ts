@@ -1,4 +1,5 @@
 import { budgetMutants } from './budgets.ts';
+import { controlMutants } from './control.ts';
 import { coreMutants } from './core.ts';
 import { edgeMutants } from './edges.ts';
 import { runMutants } from './runs.ts';
@@ -6,4 +7,12 @@ import { serviceMutants } from './services.ts';
 import { storageMutants } from './storage.ts';
 
 /** Every bug that `npm run verify:mutants` plants. Add to the file of its area. */
-export const mutants = [...coreMutants, ...storageMutants, ...serviceMutants, ...runMutants, ...edgeMutants, ...budgetMutants];
+export const mutants = [
+  ...coreMutants,
+  ...storageMutants,
+  ...serviceMutants,
+  ...runMutants,
+  ...edgeMutants,
+  ...controlMutants,
+  ...budgetMutants,
+];

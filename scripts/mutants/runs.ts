@@ -186,15 +186,15 @@ export const runMutants: readonly Mutant[] = [
   {
     bug: 'a place that a refused run held stays taken',
     file: `${runs}/service.ts`,
-    replace: '        leave?.();\n',
+    replace: '      leave?.();\n',
     by: '',
     tests: workerTests,
   },
   {
     bug: 'a process drives new runs although its lease has ended',
     file: `${runs}/dispatch/worker.ts`,
-    replace: ' || !lease.stands() ?',
-    by: ' ?',
+    replace: ' || !lease.stands() ||',
+    by: ' ||',
     tests: workerTests,
   },
   {
@@ -276,7 +276,7 @@ export const runMutants: readonly Mutant[] = [
   },
   {
     bug: 'a run that may have been written is not reported',
-    file: `${runs}/start/start-run.ts`,
+    file: `${runs}/start/begin-run.ts`,
     replace: "      return { type: 'in_doubt', runId: draft.row.runId, error };\n",
     by: '      throw error;\n',
     tests: startTests,

@@ -340,8 +340,8 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'an approval is answered after its deadline',
     file: `${server}/control/approvals.ts`,
-    replace: "row.status === 'pending' && row.deadlineAt <= clock.now()",
-    by: "row.status === 'pending' && row.deadlineAt <= 0",
+    replace: 'if (row.deadlineAt <= clock.now())',
+    by: 'if (row.deadlineAt <= 0)',
     tests: approvalTests,
   },
   {
@@ -354,8 +354,8 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'policy is not asked whether a person may decide',
     file: `${server}/control/approvals.ts`,
-    replace: '      await mayDecide(principal, row, answer);\n',
-    by: '',
+    replace: "if (decision.record.effect === 'allow') return decision.row;",
+    by: 'return decision.row;',
     tests: approvalTests,
   },
   {

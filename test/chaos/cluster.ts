@@ -71,11 +71,13 @@ export interface ClusterOptions {
   readonly models?: Pick<ConfigInput, 'providers' | 'prices'>;
   readonly agents?: readonly AgentDefinition[];
   readonly drainMs?: number;
+  /** What joins the processes; by default what the product chooses. */
+  readonly bus?: ConfigInput['bus'];
 }
 
 export async function openCluster(
   database: 'sqlite' | 'postgres',
-  { tokensPerSecond = 400, drainMs = 5000, models, agents = [agent, careful] }: ClusterOptions = {},
+  { tokensPerSecond = 400, drainMs = 5000, models, agents = [agent, careful], bus = 'auto' }: ClusterOptions = {},
 ): Promise<Cluster | { readonly reason: string }> {
   const postgres = database === 'postgres' ? await acquirePostgres() : undefined;
   if (postgres !== undefined && 'reason' in postgres) return postgres;
@@ -104,6 +106,7 @@ export async function openCluster(
           port: 0,
           runs,
           drainMs,
+          bus,
           ...(postgres === undefined ? {} : { databaseUrl: postgres.url }),
           ...models,
         },

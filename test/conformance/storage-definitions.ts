@@ -109,6 +109,7 @@ export function describeDefinitions(open: () => Promise<Store>, fresh: () => Pro
       hash: 'ab',
       secretId,
       scopes: ['runs'],
+      roles: [],
       createdAt: 1,
       expiresAt: null,
       revokedAt: null,

@@ -1,6 +1,6 @@
 import type { AgentDefinition } from '@nexus-agent/protocol';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { DecisionRow, KeyRow, PageOf, PageRequest, Store } from '../../packages/server/src/storage/index.ts';
+import type { AgentVersionRow, DecisionRow, KeyRow, PageOf, PageRequest, Store } from '../../packages/server/src/storage/index.ts';
 import { all } from '../support/ledger-invariants.ts';
 import { ids, newTenant, runRow, sessionRow } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
@@ -52,6 +52,36 @@ export function describeResourceStore(open: () => Promise<Store>): void {
       ]);
     });
 
+    it(`never replaces an agent that its tenant put, and lists it among those that all have ${verifies('agents.own')}`, async () => {
+      const tenantId = newTenant();
+      const agent = (name: string, version: string, source: AgentVersionRow['source']): AgentVersionRow => ({
+        ...{ tenantId, name, version, source, definition: definition(name, version), createdAt: 1 },
+      });
+      const shared = ['alpha', 'beta', 'delta', 'gamma'].map((name) => agent(name, 'agv_file', 'file'));
+      const list = (limit: number) => all((page) => store.listAgents(tenantId, { ...page, limit }, shared));
+      expect(await list(2)).toEqual(shared);
+      expect(await store.getAgent(tenantId, 'alpha')).toBeNull(); // reading has stored nothing
+      await store.putAgent(agent('beta', 'agv_own', 'api'));
+      await store.putAgent(agent('epsilon', 'agv_own', 'api'));
+      await Promise.all([...shared, agent('beta', 'agv_newer', 'file')].map((row) => store.putAgent(row)));
+      for (const limit of [1, 2, 3, 100]) {
+        expect((await list(limit)).map(({ name, version }) => [name, version])).toEqual([
+          ['alpha', 'agv_file'],
+          ['beta', 'agv_own'],
+          ['delta', 'agv_file'],
+          ['epsilon', 'agv_own'],
+          ['gamma', 'agv_file'],
+        ]);
+      }
+      expect(await store.getAgent(tenantId, 'beta')).toMatchObject({ version: 'agv_own', source: 'api' });
+      // What is put with the content of a file is the tenant's own all the same.
+      await store.putAgent(agent('gamma', 'agv_file', 'api'));
+      await store.putAgent(agent('gamma', 'agv_newer', 'file'));
+      expect(await store.getAgent(tenantId, 'gamma')).toMatchObject({ version: 'agv_file', source: 'api' });
+      await store.putAgent(agent('alpha', 'agv_newer', 'file'));
+      expect(await store.getAgent(tenantId, 'alpha')).toMatchObject({ version: 'agv_newer', source: 'file' });
+    });
+
     it('finds a key by its id alone and revokes it once', async () => {
       const key: KeyRow = {
         tenantId: newTenant(),
@@ -60,6 +90,7 @@ export function describeResourceStore(open: () => Promise<Store>): void {
         hash: 'ab',
         secretId: null,
         scopes: ['runs', 'admin'],
+        roles: ['lead', 'night.shift'],
         createdAt: 1,
         expiresAt: null,
         revokedAt: null,

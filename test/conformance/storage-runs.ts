@@ -1,6 +1,6 @@
 import type { NewEvent, RunId } from '@nexus-agent/protocol';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { ApprovalRow, RunRow, Store } from '../../packages/server/src/storage/index.ts';
+import type { ApprovalRow, DecisionRow, RunRow, SessionRow, Store } from '../../packages/server/src/storage/index.ts';
 import { ids, newTenant, runRow, sessionRow } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
 
@@ -20,6 +20,11 @@ export function describeRunStore(open: () => Promise<Store>): void {
     const result = await store.commit({ tenantId: run.tenantId, createRun: run, events: [stepStarted(1)] });
     expect(result.type).toBe('committed');
     return { ...run, lastSeq: 1 };
+  }
+  /** The same in a session that exists. */
+  async function inSession(session: SessionRow): Promise<RunRow> {
+    await store.commit({ tenantId: session.tenantId, sessions: [session] });
+    return running(worker(), { tenantId: session.tenantId, sessionId: session.sessionId });
   }
   const append = (run: RunRow, lastSeq: number, patch = {}, fields: { epoch?: number; owner?: string } = {}) =>
     store.commit({
@@ -309,14 +314,58 @@ export function describeRunStore(open: () => Promise<Store>): void {
       expect(await claim(run, worker())).toMatchObject({ epoch: 3, cancelRequested: 'stop' });
     });
 
-    it('requeues a failed run that can be resumed, once', async () => {
-      const run = await running(worker());
-      expect(await store.requeueRun(run.tenantId, run.runId)).toBe(false);
+    it(`requeues a failed run that can be resumed, once, with the decision that permits it ${verifies('run.resume.closed')}`, async () => {
+      const session = sessionRow(newTenant());
+      const run = await inSession(session);
+      const requeue = (permit?: DecisionRow) => store.requeueRun(run.tenantId, run.runId, permit);
+      const permits = ['dec_1', 'dec_2', 'dec_3'].map((id) => decision(id, run.runId));
+      const decisions = async () => (await store.listDecisions(run.tenantId, { runId: run.runId }, { limit: 10 })).items.length;
+      expect(await requeue(permits[0])).toBe('not_resumable');
       await append(run, 1, { status: 'failed', resumable: true, error: { code: 'budget_exceeded', message: 'too dear' } });
       expect(await current(run)).toMatchObject({ status: 'failed', leaseOwner: null, error: { code: 'budget_exceeded' } });
-      expect(await store.requeueRun(run.tenantId, run.runId)).toBe(true);
-      expect(await store.requeueRun(run.tenantId, run.runId)).toBe(false);
+      expect(await decisions()).toBe(0);
+      expect((await Promise.all([requeue(permits[1]), requeue(permits[2])])).sort()).toEqual(['not_resumable', 'requeued']);
+      expect(await decisions()).toBe(1);
       expect(await claim(run, worker())).toMatchObject({ epoch: 2, status: 'running' });
+      expect(await store.requeueRun(run.tenantId, runRow(run.tenantId).runId)).toBe('not_resumable');
+    });
+
+    it(`requeues nothing into a session that is closed, also at the same time ${verifies('run.resume.closed')}`, async () => {
+      for (let round = 0; round < 10; round++) {
+        const session = sessionRow(newTenant());
+        const run = await inSession(session);
+        await append(run, 1, { status: 'failed', resumable: true });
+        const [requeued] = await Promise.all([
+          store.requeueRun(run.tenantId, run.runId, decision('dec_1', run.runId)),
+          store.closeSession(session.tenantId, session.sessionId, 'over'),
+        ]);
+        const row = await current(run);
+        // Either it came first, and is asked to cancel, or it was too late.
+        if (requeued === 'requeued') expect(row).toMatchObject({ status: 'queued', cancelRequested: 'over' });
+        else expect([requeued, row.status]).toEqual(['closed', 'failed']);
+        expect(await store.requeueRun(run.tenantId, run.runId)).not.toBe('requeued');
+        expect((await store.listDecisions(run.tenantId, {}, { limit: 10 })).items).toHaveLength(requeued === 'requeued' ? 1 : 0);
+      }
+    });
+
+    it('closes a session with all that is open in it, and withdraws the questions of what failed there', async () => {
+      const session = sessionRow(newTenant());
+      const open = await Promise.all([inSession(session), inSession(session), inSession(session)]);
+      const [driven, waiting, failed] = open;
+      const others = await running(worker(), { tenantId: session.tenantId });
+      const question = approvalRow(failed);
+      await store.commit({ tenantId: session.tenantId, approvals: [question, approvalRow(others)] });
+      await append(waiting, 1, { status: 'waiting', waiting: { reason: 'child' }, leaseOwner: null });
+      await append(failed, 1, { status: 'failed', resumable: true });
+      expect(await store.closeSession(session.tenantId, session.sessionId, 'over')).toBe(true);
+      expect((await store.heartbeat(driven.leaseOwner ?? '', 60_000)).cancelRequested).toEqual([
+        { tenantId: session.tenantId, runId: driven.runId, reason: 'over' },
+      ]);
+      expect(await claim(waiting, worker())).toMatchObject({ cancelRequested: 'over' });
+      expect(await current(failed)).toMatchObject({ status: 'failed', cancelRequested: null });
+      expect(await store.getApproval(session.tenantId, question.approvalId)).toMatchObject({ status: 'cancelled' });
+      expect((await store.listApprovals(session.tenantId, { status: 'pending' }, { limit: 10 })).items).toHaveLength(1);
+      expect(await current(others)).toMatchObject({ cancelRequested: null });
     });
   });
 
@@ -343,12 +392,15 @@ export function describeRunStore(open: () => Promise<Store>): void {
           answer: { arguments: { path: 'b' }, note: 'fine' },
           decidedBy,
           at: 5,
+          permit: decision(`pdc_${decidedBy}_${approval.approvalId}`, run.runId),
         });
       const answers = await Promise.all([answer('ann'), answer('bob')]);
       expect(answers.map((each) => each.type).sort()).toEqual(['already', 'decided']);
       const decided = await store.getApproval(run.tenantId, approval.approvalId);
       expect(answers.every((each) => each.type !== 'not_found' && each.approval.decidedBy === decided?.decidedBy)).toBe(true);
       expect(decided).toMatchObject({ status: 'decided', decision: 'approve', answer: { arguments: { path: 'b' }, note: 'fine' } });
+      const { items } = await store.listDecisions(run.tenantId, { runId: run.runId }, { limit: 10 });
+      expect(items.map(({ id }) => id)).toEqual([`pdc_${decided?.decidedBy}_${approval.approvalId}`]);
       expect(await claim(run, worker())).toMatchObject({ epoch: 2 });
       expect(
         await store.answerApproval(newTenant(), approval.approvalId, { decision: 'deny', answer: null, decidedBy: 'eve', at: 5 }),
@@ -370,6 +422,18 @@ export function describeRunStore(open: () => Promise<Store>): void {
         dueAt: null,
       });
       expect(await claim(run, worker())).toMatchObject({ epoch: 2 });
+    });
+
+    it(`closes one that is asked and withdrawn in the same commit ${verifies('approval.withdrawn')}`, async () => {
+      const run = await running(worker());
+      const [asked, kept] = [approvalRow(run), approvalRow(run)];
+      await store.commit({
+        tenantId: run.tenantId,
+        approvals: [asked, kept],
+        closeApprovals: [{ approvalId: asked.approvalId, status: 'cancelled' }],
+      });
+      expect(await store.getApproval(run.tenantId, asked.approvalId)).toEqual({ ...asked, status: 'cancelled' });
+      expect((await store.listApprovals(run.tenantId, { status: 'pending' }, { limit: 10 })).items).toEqual([kept]);
     });
 
     it('closes an approval with the commit, unless it was answered first', async () => {
@@ -406,5 +470,12 @@ function approvalRow(run: RunRow): ApprovalRow {
     decidedBy: null,
     decidedAt: null,
     createdAt: 1,
+  };
+}
+
+function decision(id: string, runId: RunId): DecisionRow {
+  return {
+    ...{ id, runId, callId: null, argumentsHash: null, at: 5 },
+    ...{ effect: 'allow', action: 'approval.grant', principal: 'User::"ann"', resource: 'Approval::"x"', reasons: [], policyVersion: '1' },
   };
 }

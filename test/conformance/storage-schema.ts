@@ -23,6 +23,7 @@ export function describeSchema(name: StoreSubject['name']): void {
         { version: 3 },
         { version: 4 },
         { version: 6 },
+        { version: 7 },
         { version: 9 },
       ]);
       const session = sessionRow(newTenant());

@@ -12,6 +12,7 @@ import { describeResourceStore } from './storage-resources.ts';
 import { describeRunStore } from './storage-runs.ts';
 import { describeSchema } from './storage-schema.ts';
 import { describeSessionLog } from './storage-sessions.ts';
+import { describeTurns } from './storage-turns.ts';
 
 function describeOn(subject: StoreSubject, fresh: () => Promise<StoreSubject>): void {
   const opened: Store[] = [];
@@ -28,6 +29,7 @@ function describeOn(subject: StoreSubject, fresh: () => Promise<StoreSubject>): 
     describeSchema(subject.name);
     describeRunStore(open);
     describeSessionLog(open);
+    describeTurns(open);
     describeResourceStore(open);
     describeDefinitions(open, fresh);
     describeLedgerStore(subject, open);

@@ -61,11 +61,11 @@ async function start(fault: (call: { readonly name: keyof Store; readonly commit
   return { app, sim };
 }
 
-async function begin(app: AllInOne): Promise<string> {
+async function begin(app: AllInOne, input = '[[sim say="hello"]]'): Promise<string> {
   const response = await fetch(`${app.url}/v1/runs`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ input: '[[sim say="hello"]]' }),
+    body: JSON.stringify({ input }),
   });
   expect(response.status).toBe(202);
   return ((await response.json()) as { id: string }).id; // a run, by its status
@@ -118,16 +118,16 @@ it('a claim whose answer is lost does not leave its runs behind', async () => {
     lost += 1;
     return new NexusError('storage_unavailable', 'the connection broke');
   });
-  const first = await begin(app);
-  await until(app, first, 'completed');
+  const id = await begin(app, '[[sim tools=ask_human(question="?")]] [[sim say="hello"]]');
+  await until(app, id, 'waiting');
+  const [approval] = (await app.store.listApprovals(tenant, { status: 'pending' }, { limit: 1 })).items;
   armed = true;
-  const response = await fetch(`${app.url}/v1/runs/${first}/fork`, {
+  const response = await fetch(`${app.url}/v1/approvals/${approval?.approvalId}`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: '{}',
+    body: JSON.stringify({ decision: 'answer', result: 'yes' }),
   });
-  const { id } = (await response.json()) as { id: string }; // a run, by its status
-  expect(response.status).toBe(202);
+  expect(response.status).toBe(200);
   await until(app, id, 'completed');
   expect(lost).toBe(3);
   expect(await auditLedger(app.store, tenant)).toEqual([]);

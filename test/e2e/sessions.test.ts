@@ -101,6 +101,34 @@ it('forks before a model call with edits and leaves the original as it was [veri
   expect(refused.body.details.points).not.toContain(inTool);
 });
 
+it('holds a fork to all that a run is held to when it is started [verifies run.fork.as-start]', async () => {
+  const { run } = await server.finish({ agent: 'free', input: '[[sim tools=probe(label="a")]] [[sim say="first"]]' });
+  const runs = async () => (await server.call('GET', `/v1/runs?sessionId=${run.sessionId}`)).body.data.length;
+  const fork = (body: unknown) => server.call('POST', `/v1/runs/${run.id}/fork`, body);
+  const start = (body: object) => server.call('POST', '/v1/runs', { agent: 'free', input: 'x', sessionId: run.sessionId, ...body });
+  for (const [wrong, status, code] of [
+    [{ model: 'nobody/nothing' }, 404, 'model_not_found'],
+    [{ model: 'sim-anthropic/sim-small' }, 202, undefined],
+    [{ budget: { tokens: 5 } }, 402, 'budget_exceeded'],
+    [{ budget: { costMicroUsd: -1 } }, 400, 'invalid_request'],
+    [{ input: '' }, 400, 'invalid_request'],
+    [{ input: 'x'.repeat(1_000_001) }, 400, 'invalid_request'],
+    [{ input: [] }, 400, 'invalid_request'],
+  ] as const) {
+    const [before, forked] = [await runs(), await fork(wrong)];
+    const after = await runs();
+    const started = await start(wrong);
+    expect([forked.status, forked.body.code], JSON.stringify(wrong).slice(0, 80)).toEqual([status, code]);
+    expect([started.status, started.body.code], JSON.stringify(wrong).slice(0, 80)).toEqual([status, code]);
+    expect(after - before).toBe(status === 202 ? 1 : 0); // what is refused does not exist
+    for (const { body } of [forked, started]) if (status === 202) await server.until(body.id, 'completed', 'failed');
+  }
+  // The money that it may spend is kept for it before it exists, in one step with its creation.
+  const { spent } = (await server.call('GET', `/v1/sessions/${run.sessionId}`)).body.budget;
+  await server.call('PUT', '/v1/budgets', { scope: { kind: 'session', id: run.sessionId }, unit: 'tokens', limit: spent.tokens + 1 });
+  expect(await fork({})).toMatchObject({ status: 402, body: { code: 'budget_exceeded', details: { scope: { kind: 'session' } } } });
+});
+
 it('forks a run that was resumed after its answer was refused', async () => {
   await server.agent('plain', { tools: [] });
   const { run } = await server.finish({ agent: 'plain', input: '[[sim say="word" tokens=9000]]', budget: { tokens: 3_000 } });

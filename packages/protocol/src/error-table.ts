@@ -42,7 +42,7 @@ export const errorTable = {
     retryable: false,
     title: 'The key does not permit this',
     when: 'The key lacks the scope of the endpoint, or its owner the role that an approval or a key for another tenant asks for.',
-    details: { scope: 'the scope that the key lacks' },
+    details: { scope: 'the scope that the key lacks', role: 'the role that the approval asks for', has: 'the roles of the key' },
   },
   origin_not_allowed: {
     httpStatus: 403,
@@ -114,7 +114,7 @@ export const errorTable = {
     grpcStatus: 'PERMISSION_DENIED',
     retryable: false,
     title: 'Policy does not allow this',
-    when: 'A policy forbids, or none permits, a run, a model or tool call, a host, or an answer to an approval.',
+    when: 'A policy forbids, or none permits, a run, a model or tool call, a host, an answer to an approval, or something administrative.',
     details: { decisionId: 'the recorded decision', reasons: 'ids of the policies that determined it' },
   },
   budget_exceeded: {

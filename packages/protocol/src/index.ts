@@ -54,7 +54,7 @@ export {
   SessionId,
   TenantId,
 } from './ids.ts';
-export { DecisionRecord, PolicyAction, PolicyObligation, PolicyShortForm } from './policy.ts';
+export { AdminAction, DecisionRecord, PolicyAction, PolicyObligation, PolicyShortForm, SystemPart } from './policy.ts';
 export { Agent, AgentDefinition } from './resources/agents.ts';
 export { Approval, ApprovalAnswer } from './resources/approvals.ts';
 export { BudgetRow, SetBudgetRequest } from './resources/budgets.ts';
@@ -66,7 +66,7 @@ export {
   DefinitionSet,
   NodeStatus,
 } from './resources/definitions.ts';
-export { Key, KeyCreateRequest, KeyScope } from './resources/keys.ts';
+export { Key, KeyCreateRequest, KeyScope, Role } from './resources/keys.ts';
 export { SessionMessage } from './resources/messages.ts';
 export { ModelInfo } from './resources/models.ts';
 export { ModelRef, Name } from './resources/names.ts';

@@ -1,17 +1,22 @@
 import { z } from 'zod';
 
-/** What a principal may be allowed to do. Everything is denied unless a policy permits it. */
+/** What is administered: each route that changes it, or shows what only administrators may see, asks for one of these. */
+export const AdminAction = z.enum(['admin.read', 'admin.agents', 'admin.budgets', 'admin.definitions', 'admin.keys']);
+export type AdminAction = z.infer<typeof AdminAction>;
+
+/** The parts of the system that are administered: the resources of those actions. */
+export const SystemPart = z.enum(['agents', 'budgets', 'definitions', 'keys', 'metrics']);
+export type SystemPart = z.infer<typeof SystemPart>;
+
+/** What a principal may be allowed to do, and is asked each time. Everything is denied unless a policy permits it. */
 export const PolicyAction = z.enum([
   'run.start',
   'model.invoke',
   'tool.execute',
-  'memory.read',
-  'memory.write',
   'net.egress',
   'secret.use',
   'approval.grant',
-  'admin.read',
-  'admin.write',
+  ...AdminAction.options,
 ]);
 export type PolicyAction = z.infer<typeof PolicyAction>;
 
@@ -19,7 +24,7 @@ const pattern = z
   .string()
   .min(1)
   .max(200)
-  .regex(/^(tool:|model:|net:)?[A-Za-z0-9_.:/*@-]+$/, {
+  .regex(/^(tool:|model:|net:)?[A-Za-z0-9_.:/*@[\]-]+$/, {
     error: 'expected a tool name or pattern such as fs_read, fs_*, model:gpt-* or net:example.com',
   });
 

@@ -2,11 +2,16 @@ import { z } from 'zod';
 
 export const KeyScope = z.enum(['runs', 'approvals', 'admin']);
 export type KeyScope = z.infer<typeof KeyScope>;
+/** A name that policies can ask for, as in `require_approval:role=lead`. */
+export const Role = z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, { error: 'expected 1 to 64 letters, digits, dots, - or _, such as lead' });
+
 export const KeyCreateRequest = z
   .strictObject({
     name: z.string().min(1).max(100),
     tenant: z.string().optional(),
     scopes: z.array(KeyScope).min(1).default(['runs', 'approvals']),
+    /** What its holder may answer for, besides the role that follows from the scopes: `admin`, else `developer`. */
+    roles: z.array(Role).max(20).default([]),
     expiresAt: z.iso.datetime().optional(),
   })
   .meta({ id: 'KeyCreateRequest' });
@@ -17,6 +22,8 @@ export const Key = z
     name: z.string(),
     tenant: z.string(),
     scopes: z.array(KeyScope),
+    /** All that policies see of it, with the one that follows from the scopes. */
+    roles: z.array(z.string()),
     createdAt: z.string(),
     expiresAt: z.string().optional(),
     revokedAt: z.string().optional(),

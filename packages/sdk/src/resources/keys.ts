@@ -4,7 +4,7 @@ import { at, type CallOptions, type Calls, type CreateOptions, type PageOptions,
 const path = '/v1/keys';
 
 /** The server fills in the scopes. */
-type KeyInput = Omit<KeyCreateRequest, 'scopes'> & Partial<Pick<KeyCreateRequest, 'scopes'>>;
+type KeyInput = Omit<KeyCreateRequest, 'scopes' | 'roles'> & Partial<Pick<KeyCreateRequest, 'scopes' | 'roles'>>;
 
 export function keys(calls: Calls) {
   return {

@@ -199,7 +199,8 @@ describe('resources', () => {
       data: expect.arrayContaining([expect.objectContaining({ action: 'run.start', effect: 'allow' })]),
     });
     expect(await (await post(`/v1/runs/${id}/replay`)).json()).toMatchObject({ events: lastSeq, matches: true });
-    expect((await post(`/v1/runs/${id}/fork`, { model: 'sim/sim-small' })).status).toBe(202);
+    expect((await post(`/v1/runs/${id}/fork`, { model: 'sim/sim-large' })).status).toBe(202);
+    expect(await problem(await post(`/v1/runs/${id}/fork`, { model: 'sim/sim-small' }))).toMatchObject({ code: 'policy_denied' });
     expect(await problem(await post(`/v1/runs/${id}/resume`))).toMatchObject({ code: 'conflict' });
     expect(await (await post(`/v1/runs/${id}/cancel`, { reason: 'enough' })).json()).toMatchObject({ status: 'completed' });
     expect(await (await get('/v1/runs?status=completed')).json()).toMatchObject({

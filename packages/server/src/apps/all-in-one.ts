@@ -5,6 +5,7 @@ import type { NexusConfig } from '#apps/config';
 import { createAdmission, createReservationSweeper } from '#budget';
 import type { Bus } from '#bus';
 import {
+  createAdministration,
   createAgentCatalog,
   createAgents,
   createApprovals,
@@ -282,13 +283,14 @@ function assemble({ options, config, clock, ids, logger, store: unheard, bus, se
     dispatch: config.runs,
   });
   const services = {
+    administration: createAdministration({ engine }),
     sessions: orchestrator.sessions,
     runs: orchestrator.runs,
     approvals: createApprovals({ engine, wake: orchestrator.wake }),
     agents: createAgents({ catalog }),
     tools: createTools({ engine, agents: catalog }),
     models: createModels({ llm: models.llm }),
-    budgets: createBudgets({ store, clock }),
+    budgets: createBudgets({ store, agents: catalog, clock }),
     keys: createKeys({ store, clock, ids, secrets }),
   };
   return { orchestrator, services, metrics, policy, catalog, workerId };

@@ -167,8 +167,13 @@ describe('run', () => {
 
   it('tells refusals by policy from other failures [verifies cli.exit-codes]', async () => {
     expect((await nexus('run hello --model sim-anthropic/sim-small')).code).toBe(3);
-    const fork = await nexus(`runs fork ${await finishRun('hello')} --model sim-anthropic/sim-small`);
-    const failed = await nexus(`runs watch ${fork.out.trim()}`);
+    expect((await nexus(`runs fork ${await finishRun('hello')} --model sim-anthropic/sim-small`)).code).toBe(3);
+    // One that waits for its session is refused when it begins.
+    const working = await platform.ask<Run>('POST', '/v1/runs', { input: 'hello', model: 'sim/sim-large?stall=0' });
+    const request = { sessionId: working.sessionId, input: 'hello', model: 'sim-anthropic/sim-small' };
+    const { id } = await platform.ask<Run>('POST', '/v1/runs', request);
+    await platform.ask('POST', `/v1/runs/${working.id}/cancel`);
+    const failed = await nexus(`runs watch ${id}`);
     expect(failed.code).toBe(3);
     expect(failed.err).toContain('✗ failed: policy_denied, ');
     const mend = platform.faults.fail('commit', new Error('the disk is full'));
@@ -337,7 +342,7 @@ describe('the journal of a run', () => {
     expect(printed.map((line) => JSON.parse(line))).toEqual(events);
     const { stateHash } = await platform.ask<ReplayResult>('POST', `/v1/runs/${id}/replay`);
     expect((await nexus(`runs replay ${id}`)).out).toBe(`${events.length} events · the journal gives the recorded state · ${stateHash}\n`);
-    expect((await nexus(`runs fork ${id} --model sim/sim-small`)).out).toMatch(/^run_/);
+    expect((await nexus(`runs fork ${id} --model sim/sim-large`)).out).toMatch(/^run_/);
     expect((await nexus(`runs decisions ${id}`)).out).toMatch(/^allow +model\.invoke/m);
     expect((await nexus(`runs resume ${id}`)).code).toBe(1);
     const silentId = await startRun(silent);
@@ -469,11 +474,11 @@ describe('other resources', () => {
   });
 
   it('makes, lists and revokes keys; only the secret is data', async () => {
-    const made = await nexus('keys create --name ops --scope runs approvals');
+    const made = await nexus('keys create --name ops --scope runs approvals --role lead night');
     expect(made.out).toMatch(/^nx_[0-9a-z]{26}_[\w-]{43}\n$/);
     const id = /key_\w+/.exec(made.err)?.[0];
     expect((await nexus(`keys revoke ${id}`)).code).toBe(0);
-    expect((await nexus('keys')).out).toMatch(new RegExp(`${id} +ops +runs approvals +revoked`));
+    expect((await nexus('keys')).out).toMatch(new RegExp(`${id} +ops +runs approvals +developer lead night +revoked`));
   });
 });
 

@@ -1,6 +1,6 @@
 import { type AgentDefinition, AgentDefinition as AgentDefinitionSchema, type PolicyShortForm, type TenantId } from '@nexus-agent/protocol';
 import { LRUCache } from 'lru-cache';
-import { type Clock, canonicalJson, createCountedCache, derivedId, NexusError } from '#core';
+import { type Clock, canonicalJson, closest, createCountedCache, derivedId, NexusError } from '#core';
 import type { PolicyEngine } from '#policy';
 import type { AgentSource } from '#runs';
 import type { AgentStore, AgentVersionRow, PageOf, PageRequest } from '#storage';
@@ -9,6 +9,9 @@ import type { AgentStore, AgentVersionRow, PageOf, PageRequest } from '#storage'
 const maxCacheChars = 16_000_000;
 /** How many versions are remembered as stored; a forgotten one is written again, which changes nothing. */
 const maxKnownStored = 10_000;
+/** Agents among which a misspelt name is looked for, and of which one that is like none is told. */
+const maxNamed = 1_000;
+const maxListed = 20;
 
 export interface AgentCatalog extends AgentSource {
   /** Stores a definition and makes it the current one of its name. Throws for a policy that does not compile. */
@@ -53,6 +56,7 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
     maxSize: maxCacheChars,
     sizeCalculation: ({ definition }) => JSON.stringify(definition).length,
   });
+  const since = clock.now();
   const stored = createCountedCache<string, true>(maxKnownStored);
 
   function remember(row: AgentVersionRow): AgentVersionRow {
@@ -79,6 +83,19 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
     return remember(row);
   }
 
+  /** The tenant's agents as they stand; reading changes nothing: what is shared is stored when it is used. */
+  function list(tenantId: TenantId, page: PageRequest): Promise<PageOf<AgentVersionRow>> {
+    const rows = [...shared].map(([name, agent]) => ({ ...agent, tenantId, name, createdAt: since }));
+    return store.listAgents(tenantId, page, rows);
+  }
+
+  async function unknownAgent(tenantId: TenantId, name: string, version: string | undefined): Promise<NexusError> {
+    const names = (await list(tenantId, { limit: maxNamed })).items.map((agent) => agent.name);
+    const near = names.includes(name) ? null : closest(name, names);
+    const help = near === null ? `known are ${names.slice(0, maxListed).join(', ') || 'none'}` : `did you mean "${near}"?`;
+    return new NexusError('not_found', `there is no agent "${name}"${version === undefined ? '' : ` of version ${version}`}; ${help}`);
+  }
+
   return {
     async get(tenantId, name, version) {
       const known = version === undefined ? undefined : versions.get(`${tenantId}/${name}/${version}`);
@@ -89,10 +106,7 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
       const common = shared.get(name);
       const row = common !== undefined && (version === undefined || common.version === version) ? await adopt(tenantId, common) : null;
       if (row === null) {
-        throw new NexusError(
-          'not_found',
-          `there is no agent "${name}"${version === undefined ? '' : ` of version ${version}`}; known are ${[...shared.keys()].join(', ') || 'none'}`,
-        );
+        throw await unknownAgent(tenantId, name, version);
       }
       return row;
     },
@@ -110,18 +124,7 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
       await store.putAgent(row);
       return remember(row);
     },
-    async list(tenantId, page) {
-      const common = shared;
-      await Promise.all([...common.values()].map((found) => adopt(tenantId, found)));
-      const { items, nextCursor } = await store.listAgents(tenantId, page);
-      // The database also names agents that are gone, and those that a node of another version has just seen.
-      const current = items.map(async (row) => {
-        const found = common.get(row.name);
-        if (row.source === 'api' || found?.version === row.version) return [row];
-        return found === undefined ? [] : [await adopt(tenantId, found)];
-      });
-      return { items: (await Promise.all(current)).flat(), nextCursor };
-    },
+    list,
     prepareShared(agents) {
       for (const { name, policy: form } of agents) if (form !== undefined) checkForm(policy, name, form);
       const next = new Map([...builtIn, ...agents.map((definition) => sharedAgent(definition, 'file'))]);

@@ -1,8 +1,8 @@
-import type { RunId, SessionId } from '@nexus-agent/protocol';
+import type { RunId, SessionId, TenantId } from '@nexus-agent/protocol';
 import { afterEach, expect, it } from 'vitest';
 import { createPolicyEngine } from '#policy';
 import { openTestRuns, principal, type TestRuns } from '#runs/testing';
-import type { ApprovalRow } from '#storage';
+import type { ApprovalRow, KeyRow } from '#storage';
 import { createApprovals } from './approvals.ts';
 
 let runs: TestRuns | undefined;
@@ -69,7 +69,11 @@ it('comes too late from the deadline on, also while nobody has closed the questi
 
 it('needs the role that the question asks for, or the owner', async () => {
   const { approve, status, woken } = await open({ role: 'lead' });
-  await expect(approve(developer)).rejects.toMatchObject({ code: 'forbidden' });
+  await expect(approve(developer)).rejects.toMatchObject({
+    code: 'forbidden',
+    message: expect.stringContaining('asks for the role lead, and you have developer; no key has it yet: nexus keys create'),
+    details: { role: 'lead', has: ['developer'] },
+  });
   expect([await status(), woken]).toEqual(['pending', []]);
   expect(await approve({ ...developer, roles: ['lead'] })).toMatchObject({ decidedBy: 'bob' });
   await runs?.close();
@@ -83,4 +87,48 @@ it('is decided by policy, which is recorded whichever way it goes', async () => 
   expect([await status(), woken]).toEqual(['pending', []]);
   const { items } = await engine.store.listDecisions(tenantId, {}, { limit: 10 });
   expect(items).toMatchObject([{ action: 'approval.grant', effect: 'deny', callId: 'call_1' }]);
+});
+
+it('says which keys could answer a question that asks for a role', async () => {
+  const { approve, engine, time } = await open({ role: 'lead' });
+  const key = (name: string, fields: Partial<KeyRow>): KeyRow => ({
+    ...{
+      tenantId,
+      keyId: `key_${name}`,
+      name,
+      hash: '',
+      secretId: null,
+      scopes: ['approvals'],
+      roles: ['lead'],
+      createdAt: 1,
+      expiresAt: null,
+      revokedAt: null,
+    },
+    ...fields,
+  });
+  const now = time.clock.now();
+  for (const row of [
+    key('revoked', { revokedAt: 1 }),
+    key('expired', { expiresAt: now }),
+    key('elsewhere', { tenantId: 'other' as TenantId }), // a name is enough
+    key('no-scope', { scopes: ['runs'] }),
+    key('other-role', { roles: ['night'] }),
+    key('good', {}),
+    key('chief', { roles: ['owner'], scopes: ['admin'] }),
+  ])
+    await engine.store.putKey(row);
+  await expect(approve(developer)).rejects.toMatchObject({
+    message: expect.stringMatching(
+      /it can be answered with the keys (good \(key_good\), chief \(key_chief\)|chief .*, good .*), or by the owner$/,
+    ),
+  });
+});
+
+it('records one decision for one answer, however often it is given [verifies approval.once]', async () => {
+  const { approve, engine } = await open();
+  const answers = await Promise.allSettled([approve(), approve(), approve()]);
+  expect(answers.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+  await expect(approve()).rejects.toMatchObject({ code: 'conflict' });
+  const { items } = await engine.store.listDecisions(tenantId, {}, { limit: 10 });
+  expect(items).toMatchObject([{ action: 'approval.grant', effect: 'allow' }]);
 });

@@ -1,9 +1,9 @@
 import type { Approval, ApprovalAnswer, ApprovalDecision, ApprovalKind, Page } from '@nexus-agent/protocol';
 import { type CallEngine, denialMessage, recordDecision } from '#calls';
 import { NexusError, toTimestamp } from '#core';
-import type { Principal } from '#identity';
+import { type Principal, rolesOf } from '#identity';
 import type { Wake } from '#runs';
-import { type ApprovalRow, type PageRequest, viewPage } from '#storage';
+import { type ApprovalRow, type DecisionRow, type KeyRow, type PageOf, type PageRequest, viewPage } from '#storage';
 
 /** What waits, or waited, for a person. */
 export interface Approvals {
@@ -33,8 +33,8 @@ export function createApprovals({ engine, wake }: { readonly engine: CallEngine;
     return row;
   }
 
-  /** Asks policy whether this person may decide, and records the answer. */
-  async function mayDecide(principal: Principal, row: ApprovalRow, answer: ApprovalAnswer): Promise<void> {
+  /** Asks policy whether this person may decide. A refusal is recorded here, a permit together with the answer that it lets through. */
+  async function mayDecide(principal: Principal, row: ApprovalRow, answer: ApprovalAnswer): Promise<DecisionRow> {
     const decision = recordDecision(
       engine,
       { runId: row.runId, callId: row.callId },
@@ -49,8 +49,9 @@ export function createApprovals({ engine, wake }: { readonly engine: CallEngine;
         context: { sessionId: row.sessionId, ...(answer.arguments === undefined ? {} : { arguments: answer.arguments }) },
       },
     );
+    if (decision.record.effect === 'allow') return decision.row;
     await store.commit({ tenantId: principal.tenantId, decisions: [decision.row] });
-    if (decision.record.effect !== 'allow') throw new NexusError('policy_denied', denialMessage(decision.record));
+    throw new NexusError('policy_denied', denialMessage(decision.record));
   }
 
   return {
@@ -60,13 +61,13 @@ export function createApprovals({ engine, wake }: { readonly engine: CallEngine;
     get: async (principal, approvalId) => approvalView(await rowOf(principal, approvalId)),
     async answer(principal, approvalId, answer) {
       const row = await rowOf(principal, approvalId);
-      if (row.status === 'pending' && row.deadlineAt <= clock.now())
+      if (row.status !== 'pending') throw answered(row);
+      if (row.deadlineAt <= clock.now())
         throw new NexusError('conflict', `approval ${approvalId} was to be answered before its deadline; ${row.defaultDecision} stands`);
       checkAnswer(row, answer);
-      if (row.role !== null && !principal.roles.includes(row.role) && !principal.roles.includes('owner')) {
-        throw new NexusError('forbidden', `this approval asks for the role ${row.role}`);
-      }
-      await mayDecide(principal, row, answer);
+      if (row.role !== null && !principal.roles.includes(row.role) && !principal.roles.includes('owner'))
+        throw await lacksRole(engine, principal, row.role);
+      const permit = await mayDecide(principal, row, answer);
       const result = await store.answerApproval(principal.tenantId, approvalId, {
         decision: answer.decision,
         answer: {
@@ -76,17 +77,47 @@ export function createApprovals({ engine, wake }: { readonly engine: CallEngine;
         },
         decidedBy: principal.id,
         at: clock.now(),
+        permit,
       });
       if (result.type === 'not_found') throw new NexusError('not_found', `there is no approval ${approvalId}`);
-      if (result.type === 'already') {
-        const { status, decision } = result.approval;
-        const as = decision === null ? '' : ` (${decision})`;
-        throw new NexusError('conflict', `approval ${approvalId} is ${status}${as} and cannot be answered again`);
-      }
+      if (result.type === 'already') throw answered(result.approval);
       wake({ tenantId: principal.tenantId, runId: row.runId });
       return approvalView(result.approval);
     },
   };
+}
+
+function answered({ approvalId, status, decision }: ApprovalRow): NexusError {
+  const as = decision === null ? '' : ` (${decision})`;
+  return new NexusError('conflict', `approval ${approvalId} is ${status}${as} and cannot be answered again`);
+}
+
+/** Most keys that a refusal names. */
+const maxNamed = 5;
+
+/** Says who could answer instead. */
+async function lacksRole({ store, clock }: Pick<CallEngine, 'store' | 'clock'>, principal: Principal, role: string): Promise<NexusError> {
+  const holders: string[] = [];
+  let cursor: string | null = null;
+  do {
+    const page: PageOf<KeyRow> = await store.listKeys(principal.tenantId, { limit: 200, ...(cursor === null ? {} : { cursor }) });
+    for (const key of page.items) {
+      const isValid = key.revokedAt === null && (key.expiresAt === null || key.expiresAt > clock.now());
+      const mayAnswer = key.scopes.some((scope) => scope === 'approvals' || scope === 'admin');
+      const roles = rolesOf(key);
+      if (isValid && mayAnswer && (roles.includes(role) || roles.includes('owner'))) holders.push(`${key.name} (${key.keyId})`);
+    }
+    cursor = page.nextCursor;
+  } while (cursor !== null && holders.length < maxNamed);
+  const who =
+    holders.length === 0
+      ? `no key has it yet: nexus keys create --name <who> --scope approvals --role ${role}`
+      : `it can be answered with the keys ${holders.slice(0, maxNamed).join(', ')}`;
+  return new NexusError(
+    'forbidden',
+    `this approval asks for the role ${role}, and you have ${principal.roles.join(', ') || 'none'}; ${who}, or by the owner`,
+    { details: { role, has: [...principal.roles] } },
+  );
 }
 
 function checkAnswer(row: ApprovalRow, answer: ApprovalAnswer): void {

@@ -1,4 +1,5 @@
 /** The door of control: what is administered. */
+export { type Administration, createAdministration } from './administration.ts';
 export { createAgentCatalog } from './agent-catalog.ts';
 export { type Agents, createAgents } from './agents.ts';
 export { type Approvals, createApprovals } from './approvals.ts';

@@ -2,6 +2,7 @@
 export { abortError, throwIfAborted } from './abort.ts';
 export { createCountedCache } from './bounded-cache.ts';
 export { type Clock, systemClock, toTimestamp } from './clock.ts';
+export { closest } from './closest.ts';
 export { NexusError, toErrorInfo } from './errors.ts';
 export { createIdSource, derivedId, type IdSource } from './ids.ts';
 export { canonicalJson, isTooDeep, maxJsonDepth, sha256 } from './json.ts';

@@ -26,7 +26,7 @@ async function node(options: { configured?: string; adopted?: Uint8Array } = {})
   const keys = createKeys({ store, clock, ids, secrets });
   return {
     secrets,
-    make: async () => (await keys.create(owner, { name: 'k', scopes: ['runs'] })).secret ?? '',
+    make: async () => (await keys.create(owner, { name: 'k', scopes: ['runs'], roles: [] })).secret ?? '',
     opens: async (secret: string) => (await keys.authenticate(secret)) !== null,
     revoke: (id: string) => keys.revoke(owner, id),
   };
@@ -37,7 +37,17 @@ async function oldKey(bytes: Uint8Array): Promise<string> {
   const keyId = ids.next<string>('key');
   const rest = 'r'.repeat(43);
   const hash = createHmac('sha256', bytes).update(rest).digest('hex');
-  const row = { keyId, hash, name: 'old', secretId: null, scopes: ['runs' as const], createdAt: 1, expiresAt: null, revokedAt: null };
+  const row = {
+    keyId,
+    hash,
+    name: 'old',
+    secretId: null,
+    scopes: ['runs' as const],
+    roles: [],
+    createdAt: 1,
+    expiresAt: null,
+    revokedAt: null,
+  };
   await store.putKey({ tenantId: owner.tenantId, ...row });
   return `nx_${keyId.slice(4)}_${rest}`;
 }

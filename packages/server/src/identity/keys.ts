@@ -42,6 +42,7 @@ export function createKeys({ store, clock, ids, secrets }: KeysDependencies): Ke
       if (tenant.data !== principal.tenantId && !principal.roles.includes('owner')) {
         throw new NexusError('forbidden', 'only an owner may create keys for another tenant');
       }
+      checkRoles(principal, request);
       const keyId = ids.next<string>('key');
       const secret = randomBytes(32).toString('base64url');
       const row = {
@@ -51,6 +52,7 @@ export function createKeys({ store, clock, ids, secrets }: KeysDependencies): Ke
         hash: hashUnder(secrets.current, secret),
         secretId: secrets.current.fingerprint,
         scopes: request.scopes,
+        roles: [...new Set(request.roles)].filter((role) => role !== roleOf(request.scopes)),
         createdAt: clock.now(),
         expiresAt: request.expiresAt === undefined ? null : Date.parse(request.expiresAt),
         revokedAt: null,
@@ -91,9 +93,27 @@ export function createKeys({ store, clock, ids, secrets }: KeysDependencies): Ke
       if (row === null || row.revokedAt !== null || (row.expiresAt !== null && row.expiresAt <= clock.now())) return null;
       const matched = matches(row, rest) ?? ((await secrets.refresh()) && matches(row, rest));
       if (matched !== true) return null;
-      return { tenantId: row.tenantId, id: row.keyId, scopes: row.scopes, roles: row.scopes.includes('admin') ? ['admin'] : ['developer'] };
+      return { tenantId: row.tenantId, id: row.keyId, scopes: row.scopes, roles: rolesOf(row) };
     },
   };
+}
+
+/** The role that follows from what a key may do. */
+function roleOf(scopes: KeyRow['scopes']): 'admin' | 'developer' {
+  return scopes.includes('admin') ? 'admin' : 'developer';
+}
+
+/** All roles of a key, first the one that follows from its scopes. */
+export function rolesOf({ scopes, roles }: Pick<KeyRow, 'scopes' | 'roles'>): string[] {
+  return [roleOf(scopes), ...roles];
+}
+
+/** An owner stands in for every role, in every tenant: only an owner makes another one. */
+function checkRoles(principal: Principal, { roles, scopes }: Pick<KeyCreateRequest, 'roles' | 'scopes'>): void {
+  if (roles.includes('owner') && !principal.roles.includes('owner'))
+    throw new NexusError('forbidden', `only an owner may give the role owner; this key has ${principal.roles.join(', ')}`);
+  if (roles.includes('admin') && !scopes.includes('admin'))
+    throw new NexusError('invalid_request', 'roles: admin comes with the scope admin; add that scope, or leave the role out');
 }
 
 function hashUnder({ bytes }: KeySecret, secret: string): string {
@@ -111,6 +131,7 @@ function keyView(row: KeyRow, secret?: string): Key {
     name: row.name,
     tenant: row.tenantId,
     scopes: [...row.scopes],
+    roles: rolesOf(row),
     createdAt: toTimestamp(row.createdAt),
     ...(row.expiresAt === null ? {} : { expiresAt: toTimestamp(row.expiresAt) }),
     ...(row.revokedAt === null ? {} : { revokedAt: toTimestamp(row.revokedAt) }),

@@ -5,7 +5,7 @@ import { createModelService, type ModelPart, type ModelService, type Provider } 
 import { createAnthropicProvider, createOpenAiCompatibleProvider, createOpenAiProvider, createSimProvider } from '#llm/providers';
 import { type Simulator, startSimulator } from '#llm/sim';
 import { call, grant, makeRequest, recordGate, startServer } from '#llm/testing';
-import { boundInputTokens } from '#llm/tokens';
+import { InputCounts } from '#llm/tokens';
 
 const timeouts = { firstByteTimeoutMs: 300, idleTimeoutMs: 300, connectTimeoutMs: 1_000 };
 const script = '[[sim say="one two three four five six seven eight"]]';
@@ -131,7 +131,7 @@ describe.each(['openai', 'anthropic'] as const)('faults of a provider that speak
   it('a stream without usage is counted, never free [verifies provider.usage]', async () => {
     const gate = recordGate();
     const { last } = await call(llm, makeRequest(script), { models: ['sim-large?noUsage=1'], gate });
-    expect(last).toMatchObject({ type: 'completed', usage: { inputTokens: boundInputTokens(last.target, makeRequest(script)) } });
+    expect(last).toMatchObject({ type: 'completed', usage: { inputTokens: new InputCounts().bound(last.target, makeRequest(script)) } });
     expect(last.usage.outputTokens).toBeGreaterThanOrEqual(8);
   });
 

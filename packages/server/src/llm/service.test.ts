@@ -7,7 +7,7 @@ import type { Answer, AttemptMessage, ModelPart } from '#llm/contract';
 import { createSimProvider } from '#llm/providers';
 import { type Simulator, startSimulator } from '#llm/sim';
 import { call, grant, makeRequest, recordGate, until } from '#llm/testing';
-import { boundInputTokens } from '#llm/tokens';
+import { InputCounts } from '#llm/tokens';
 
 let simulator: Simulator;
 let llm: ModelService;
@@ -106,7 +106,7 @@ describe('retry and fallback', () => {
       target: { model: 'sim-large?cut=3' },
     });
     expect(last.usage.outputTokens).toBeGreaterThanOrEqual(3);
-    expect(last.usage.inputTokens).toBe(boundInputTokens(last.target, freshRequest('[[sim say="one two three four five six"]]')));
+    expect(last.usage.inputTokens).toBe(new InputCounts().bound(last.target, freshRequest('[[sim say="one two three four five six"]]')));
     expect(gate.log).toHaveLength(1);
   });
 

@@ -4,10 +4,10 @@ import { NexusError } from '#core';
 import type { CreateOptions, Principal } from '#identity';
 import type { Dispatcher } from '#runs/dispatch';
 import { replayRun, type Transcripts } from '#runs/journal';
-import { forkRun, type Interrupted, mayStart, type StartOptions, startRun } from '#runs/start';
+import { forkRun, type Interrupted, mayStart, type StartedRun, type StartOptions, sessionClosed, startRun } from '#runs/start';
 import type { AgentSource, Engine } from '#runs/steps';
 import { follow, type StreamCursor, type StreamFrame, wireJson } from '#runs/stream';
-import { type PageRequest, viewPage } from '#storage';
+import { type PageRequest, type RunRow, viewPage } from '#storage';
 import { cancelRun } from './cancel.ts';
 import { openSession, runRow } from './lookup.ts';
 import { runView, viewOfRun } from './views.ts';
@@ -68,31 +68,39 @@ export function createRuns(dependencies: RunsDependencies): Runs {
     for (const runId of runIds) await cancelRun({ store, wake }, await runRow(store, principal, runId), reason);
   }
 
-  return {
-    async start(principal, request, options) {
-      const leave = dispatcher.hold();
-      try {
-        const started = await startRun(dependencies, principal, request, { ...options, here: leave !== null });
-        const { tenantId } = principal;
-        switch (started.type) {
-          case 'owned':
-            dispatcher.adopt(started.adopt);
-            break;
-          case 'queued':
-            wake({ tenantId, runId: started.row.runId });
-            if (started.interrupted !== null) await tellInterrupted(principal, started.interrupted);
-            break;
-          case 'in_doubt':
-            dispatcher.disown({ tenantId, runId: started.runId, epoch: 1 });
-            throw started.error;
-          case 'existing':
-            break;
-        }
-        return { run: runView(started.row), created: started.type !== 'existing' };
-      } finally {
-        leave?.();
+  /** Begins a run here if there is room for it, and sees to it that somebody drives it. */
+  async function begin(
+    principal: Principal,
+    background: boolean,
+    write: (here: boolean) => Promise<StartedRun>,
+  ): Promise<{ run: Run; created: boolean }> {
+    const { tenantId } = principal;
+    const leave = dispatcher.hold({ background });
+    try {
+      const started = await write(leave !== null);
+      switch (started.type) {
+        case 'owned':
+          dispatcher.adopt(started.adopt);
+          break;
+        case 'queued':
+          wake({ tenantId, runId: started.row.runId });
+          if (started.interrupted !== null) await tellInterrupted(principal, started.interrupted);
+          break;
+        case 'in_doubt':
+          dispatcher.disown({ tenantId, runId: started.runId, epoch: 1 });
+          throw started.error;
+        case 'existing':
+          break;
       }
-    },
+      return { run: runView(started.row), created: started.type !== 'existing' };
+    } finally {
+      leave?.();
+    }
+  }
+
+  return {
+    start: (principal, request, options) =>
+      begin(principal, options.background === true, (here) => startRun(dependencies, principal, request, { ...options, here })),
     get: async (principal, runId) => viewOfRun(engine, await runRow(store, principal, runId)),
     async list(principal, { sessionId, status }, page) {
       const filter = {
@@ -109,22 +117,18 @@ export function createRuns(dependencies: RunsDependencies): Runs {
       const { tenantId } = principal;
       const row = await runRow(store, principal, runId);
       await openSession(store, principal, row.sessionId);
-      const decision = await mayStart(engine, principal, row);
-      await store.commit({ tenantId, decisions: [decision.row] });
-      if (!(await store.requeueRun(tenantId, row.runId))) {
-        const why = row.status === 'failed' ? ' and cannot be resumed' : '';
-        throw new NexusError('conflict', `run ${runId} is ${row.status}${why}; only a failed run that is resumable can be resumed`);
-      }
+      if (row.status !== 'failed' || !row.resumable) throw notResumable(row);
+      const { row: permit } = await mayStart(engine, principal, row);
+      const result = await store.requeueRun(tenantId, row.runId, permit);
+      if (result === 'closed') throw sessionClosed(row.sessionId);
+      if (result === 'not_resumable') throw notResumable(await runRow(store, principal, runId));
       wake({ tenantId, runId: row.runId });
       return viewOfRun(engine, await runRow(store, principal, runId));
     },
     async fork(principal, runId, request, options) {
       const original = await runRow(store, principal, runId);
       const session = await openSession(store, principal, original.sessionId);
-      const forked = await forkRun(dependencies, principal, { original, session }, request, options);
-      if (forked.type === 'existing') return { run: await viewOfRun(engine, await runRow(store, principal, forked.runId)), created: false };
-      wake({ tenantId: principal.tenantId, runId: forked.row.runId });
-      return { run: runView(forked.row), created: true };
+      return begin(principal, true, (here) => forkRun(dependencies, principal, { original, session }, request, { ...options, here }));
     },
     replay: async (principal, runId) => replayRun(store, principal.tenantId, await runRow(store, principal, runId)),
     async events(principal, runId, range) {
@@ -151,4 +155,9 @@ export function createRuns(dependencies: RunsDependencies): Runs {
       return viewPage(await store.listDecisions(principal.tenantId, { runId: row.runId }, page), (decision) => decision);
     },
   };
+}
+
+function notResumable({ runId, status }: RunRow): NexusError {
+  const why = status === 'failed' ? ' and cannot be resumed' : '';
+  return new NexusError('conflict', `run ${runId} is ${status}${why}; only a failed run that is resumable can be resumed`);
 }

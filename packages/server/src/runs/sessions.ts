@@ -10,6 +10,9 @@ import { cancelRun } from './cancel.ts';
 import { sessionRow } from './lookup.ts';
 import { sessionView, untouchedBudget, viewOfSession } from './views.ts';
 
+/** Why runs end whose session does. */
+const closed = 'the session was closed';
+
 /** Conversations, with their budgets and policies. Every method throws `not_found` for a session that the tenant does not have. */
 export interface Sessions {
   create(principal: Principal, request: SessionCreateRequest, options: CreateOptions): Promise<{ session: Session; created: boolean }>;
@@ -56,13 +59,14 @@ export function createSessions({ engine, agents, defaultAgent, wake }: SessionsD
     async close(principal, sessionId) {
       const { tenantId } = principal;
       const row = await sessionRow(store, principal, sessionId);
-      await store.closeSession(tenantId, row.sessionId);
+      await store.closeSession(tenantId, row.sessionId, closed);
+      // They have been asked to; whoever drives them is to hear of it at once.
       for (const status of ['running', 'waiting', 'queued'] as const) {
         let cursor: string | null = null;
         do {
           const filter = { sessionId: row.sessionId, status };
           const page: PageOf<RunRow> = await store.listRuns(tenantId, filter, { limit: 100, ...(cursor === null ? {} : { cursor }) });
-          for (const run of page.items) await cancelRun({ store, wake }, run, 'the session was closed');
+          for (const run of page.items) await cancelRun({ store, wake }, run, closed);
           cursor = page.nextCursor;
         } while (cursor !== null);
       }

@@ -66,6 +66,8 @@ export function createStore(dependencies: StoreDependencies): Store {
   const group = createGroupCommit({ flush, maxCommits, timeoutMs, clock, timers });
   const { read, write } = driver;
   let closing: Promise<void> | undefined;
+  /** The tenant that had the last turn of the queue here. */
+  let lastTurn = '';
 
   return {
     dialect: driver.dialect,
@@ -78,11 +80,11 @@ export function createStore(dependencies: StoreDependencies): Store {
 
     getSession: (tenantId, sessionId) => read(() => getSession(tenantId, sessionId)),
     listSessions: (tenantId, page) => read(() => listSessions(tenantId, page)),
-    closeSession: (tenantId, sessionId) => write(() => closeSession(tenantId, sessionId)),
+    closeSession: (tenantId, sessionId, reason = 'the session was closed') => write(() => closeSession(tenantId, sessionId, reason)),
 
     putAgent: (row) => write(() => putAgent(row)),
     getAgent: (tenantId, name, version) => read(() => getAgent(tenantId, name, version)),
-    listAgents: (tenantId, page) => read(() => listAgents(tenantId, page)),
+    listAgents: (tenantId, page, shared) => read(() => listAgents(tenantId, page, shared)),
 
     getApproval: (tenantId, approvalId) => read(() => getApproval(tenantId, approvalId)),
     listApprovals: (tenantId, filter, page) => read(() => listApprovals(tenantId, filter, page)),
@@ -111,13 +113,16 @@ export function createStore(dependencies: StoreDependencies): Store {
     listNodes: (seenSince) => read(() => listNodes(seenSince)),
 
     requestCancel: (tenantId, runId, reason) => write(() => requestCancel(tenantId, runId, reason)),
-    requeueRun: (tenantId, runId) => write(() => requeueRun(tenantId, runId)),
+    requeueRun: (tenantId, runId, permit) => write(() => requeueRun(tenantId, runId, permit)),
 
     // One that does not come through leaves time for another before the lease ends.
-    heartbeat: (workerId, leaseMs) =>
-      write(() => heartbeat(workerId, leaseMs), { withinMs: Math.min(timeoutMs, Math.max(1_000, leaseMs / 2)) }),
-    async claimRuns(workerId, limit) {
-      return (await read(hasClaimable)) ? write(() => claimRuns(workerId, limit)) : [];
+    heartbeat: (workerId, leaseMs, liveRuns = 0) =>
+      write(() => heartbeat(workerId, leaseMs, liveRuns), { withinMs: Math.min(timeoutMs, Math.max(1_000, leaseMs / 2)) }),
+    async claimRuns(workerId, limit, restMs = 0) {
+      if (!(await read(() => hasClaimable(restMs)))) return [];
+      const claimed = await write(() => claimRuns(workerId, limit, { restMs, after: lastTurn }));
+      lastTurn = claimed.after;
+      return claimed.runs;
     },
     ownedRuns: (workerId) => read(() => ownedRuns(workerId)),
     retireWorker: (workerId) => write(() => retireWorker(workerId)),

@@ -1,4 +1,14 @@
 /** What the rooms of the API agree on: what a route is, and what the API is given. */
 export { localOperator } from './operator.ts';
-export { type Call, pageQuery, pageRequest, type Route, type RouteAnswer, type RouteResponse, route, wholePage } from './route.ts';
+export {
+  type AdminQuestion,
+  type Call,
+  pageQuery,
+  pageRequest,
+  type Route,
+  type RouteAnswer,
+  type RouteResponse,
+  route,
+  wholePage,
+} from './route.ts';
 export type { Api, ApiConfig, ApiDependencies, ApiLogger, ApiMetrics, ApiServices, StreamOutcome } from './types.ts';

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { IdKind, KeyScope, Page } from '@nexus-agent/protocol';
+import type { AdminAction, IdKind, KeyScope, Page, SystemPart } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import type { Principal } from '#identity';
 import type { ApiServices } from './types.ts';
@@ -35,18 +35,32 @@ export interface RouteResponse {
   readonly events?: z.ZodType;
 }
 
+/** What an administrative route asks policy before it does anything. */
+export interface AdminQuestion<Body> {
+  readonly action: AdminAction;
+  readonly part: SystemPart;
+  /** What policies may read of it; by default what the path names and the body says. */
+  arguments?(body: Body): Readonly<Record<string, unknown>>;
+}
+
+/** Whoever administers needs the scope, and is asked for: no administrative route can be written that asks nothing. */
+type Admission<Body> =
+  | { readonly scope: Exclude<KeyScope, 'admin'> | 'public' | 'any'; readonly asks?: never }
+  | { readonly scope: 'admin'; readonly asks: AdminQuestion<Body> };
+
 /**
  * One endpoint: the table of these is both what the server registers and what the OpenAPI document is made from.
  * `scope` `public` needs no authentication; `any` needs it but no particular scope.
  */
-export interface Route<Body = unknown, Query = unknown> {
+export type Route<Body = unknown, Query = unknown> = Admission<Body> & RouteParts<Body, Query>;
+
+interface RouteParts<Body, Query> {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** With `{name}` for parameters. */
   readonly path: string;
   readonly operationId: string;
   readonly summary: string;
   readonly tag: string;
-  readonly scope: KeyScope | 'public' | 'any';
   /** Parameters that are ids: a text that is not one is `not_found` before anything is asked. */
   readonly params?: Readonly<Record<string, IdKind | 'name'>>;
   readonly body?: z.ZodType<Body>;

@@ -1,4 +1,4 @@
-import type { Agents, Approvals, Budgets, Definitions, Models, Tools } from '#control';
+import type { Administration, Agents, Approvals, Budgets, Definitions, Models, Tools } from '#control';
 import type { Clock, IdSource, Timers } from '#core';
 import type { Keys } from '#identity';
 import type { Runs, Sessions } from '#runs';
@@ -41,6 +41,7 @@ export interface ApiConfig {
 
 /** What layer 3 offers, a service for each resource. */
 export interface ApiServices {
+  readonly administration: Administration;
   readonly sessions: Sessions;
   readonly runs: Runs;
   readonly approvals: Approvals;

@@ -1,7 +1,15 @@
 import type { ServerResponse } from 'node:http';
 import { idPrefixes, isTypeId } from '@nexus-agent/protocol';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { type ApiLogger, type ApiServices, type Call, localOperator, type Route, type RouteAnswer } from '#api/contract';
+import {
+  type AdminQuestion,
+  type ApiLogger,
+  type ApiServices,
+  type Call,
+  localOperator,
+  type Route,
+  type RouteAnswer,
+} from '#api/contract';
 import { NexusError, parseRequest, parseTraceparent } from '#core';
 import { type Authenticate, requireScope } from './authenticate.ts';
 
@@ -37,7 +45,11 @@ function register(app: FastifyInstance, route: Route, { services, authenticate, 
             request.principal = principal;
           },
         }),
-    handler: async (request, reply) => send(await route.handle(callOf(route, services, request, reply.raw)), reply, logger),
+    handler: async (request, reply) => {
+      const call = callOf(route, services, request, reply.raw);
+      if (route.scope === 'admin') await services.administration.ask(call.principal, route.asks, argumentsOf(route.asks, call));
+      return send(await route.handle(call), reply, logger);
+    },
   });
 }
 
@@ -62,6 +74,11 @@ function callOf(route: Route, services: ApiServices, request: FastifyRequest, re
     },
     services,
   };
+}
+
+function argumentsOf(asks: AdminQuestion<unknown>, { body, params }: Call<unknown, unknown>): Readonly<Record<string, unknown>> {
+  if (asks.arguments !== undefined) return asks.arguments(body);
+  return { ...params, ...(body as Readonly<Record<string, unknown>> | undefined) }; // all bodies are objects
 }
 
 function send(answer: RouteAnswer, reply: FastifyReply, logger: ApiLogger): FastifyReply {

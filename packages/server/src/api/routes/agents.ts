@@ -24,6 +24,7 @@ export function agentRoutes(): Route[] {
       summary: 'Store an agent definition and make it the current version of its name; the same content is the same version',
       tag,
       scope: 'admin',
+      asks: { action: 'admin.agents', part: 'agents' },
       body: AgentDefinition,
       responses: { 201: { description: 'The agent', schema: Agent } },
       handle: async ({ services, principal, body }) => ({ status: 201, body: await services.agents.put(principal, body) }),

@@ -22,6 +22,11 @@ const setBudget = {
   summary: 'Set the limit of a scope, unit and window',
   tag,
   scope: 'admin',
+  asks: {
+    action: 'admin.budgets',
+    part: 'budgets',
+    arguments: ({ scope, ...limit }: SetBudgetRequest) => ({ ...limit, scope: `${scope.kind}:${scope.id}` }),
+  },
   body: SetBudgetRequest,
   responses: { 200: { description: 'The balance', schema: BudgetRow } },
   handle: set,

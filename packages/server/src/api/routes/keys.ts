@@ -14,6 +14,7 @@ export function keyRoutes(context: RouteContext): Route[] {
       summary: 'Create an API key; its secret is shown this once',
       tag,
       scope: 'admin',
+      asks: { action: 'admin.keys', part: 'keys' },
       body: KeyCreateRequest,
       idempotent: true,
       responses: { 201: { description: 'The key with its secret', schema: Key } },
@@ -32,6 +33,7 @@ export function keyRoutes(context: RouteContext): Route[] {
       summary: 'List API keys, without secrets',
       tag,
       scope: 'admin',
+      asks: { action: 'admin.read', part: 'keys' },
       query: pageQuery,
       responses: { 200: { description: 'A page of keys', schema: page(Key) } },
       handle: async ({ services, principal, query }) => ({ status: 200, body: await services.keys.list(principal, pageRequest(query)) }),
@@ -43,6 +45,7 @@ export function keyRoutes(context: RouteContext): Route[] {
       summary: 'Revoke an API key at once',
       tag,
       scope: 'admin',
+      asks: { action: 'admin.keys', part: 'keys' },
       params: { key: 'key' },
       responses: { 204: { description: 'Revoked' } },
       async handle({ services, principal, params }) {

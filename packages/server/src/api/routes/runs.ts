@@ -14,7 +14,7 @@ export function runRoutes(): Route[] {
       method: 'POST',
       path: '/v1/runs',
       operationId: 'createRun',
-      summary: 'Start a run in the background',
+      summary: 'Start a run in the background, in whichever process has time for it',
       tag,
       scope: 'runs',
       body: RunCreateRequest,
@@ -22,6 +22,7 @@ export function runRoutes(): Route[] {
       responses: accepted,
       async handle({ services, principal, body, idempotencyKey, traceparent, signal }) {
         const { run, created } = await services.runs.start(principal, body, {
+          background: true,
           ...(idempotencyKey === null ? {} : { idempotencyKey }),
           ...(traceparent === null ? {} : { traceparent }),
           signal: signal(),

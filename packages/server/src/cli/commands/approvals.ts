@@ -44,10 +44,11 @@ export function approvalCommands({ program, action }: Registrar): void {
 async function list(context: CliContext, options: PageFlags & { status: Approval['status'] | 'all' }): Promise<undefined> {
   const filter = { ...pageFlags(options), ...(options.status === 'all' ? {} : { status: options.status }) };
   const page = await withClient(context, (client) => client.approvals.list(filter));
-  printPage(context, page, ['ID', 'STATUS', 'WHAT', 'UNTIL', 'RUN'], (approval) => [
+  printPage(context, page, ['ID', 'STATUS', 'WHAT', 'ROLE', 'UNTIL', 'RUN'], (approval) => [
     approval.id,
     approval.decision ?? approval.status,
     approval.kind === 'question' ? brief(approval.question ?? '', 70) : `${approval.toolName} ${brief(approval.arguments, 60)}`,
+    approval.role ?? '',
     approval.deadlineAt,
     approval.runId,
   ]);
@@ -102,7 +103,7 @@ function approvalText({ out }: CliContext, approval: Approval): string {
       ['run', approval.runId],
       ['tool', approval.toolName],
       ['question', approval.question === undefined ? undefined : clean(approval.question)],
-      ['role', approval.role],
+      ['asks for', approval.role === undefined ? undefined : `the role ${approval.role}, or the owner`],
       ['choices', approval.choices.join(', ')],
       ['until', `${approval.deadlineAt}, then ${approval.defaultDecision}`],
       ['decided by', approval.decidedBy],

@@ -13,6 +13,7 @@ export function keyCommands({ program, action }: Registrar): void {
     .description('create a key; its secret is shown this once')
     .requiredOption('--name <name>', 'what it is for')
     .addOption(new Option('--scope <scope...>', 'what it may do').choices(['runs', 'approvals', 'admin']))
+    .option('--role <role...>', 'what its holder may answer for, such as lead')
     .option('--expires <time>', 'RFC 3339 time')
     .action(action(create));
   key.command('revoke').description('revoke a key at once').argument('<key>').action(action(revoke));
@@ -20,25 +21,30 @@ export function keyCommands({ program, action }: Registrar): void {
 
 async function list(context: CliContext, options: PageFlags): Promise<undefined> {
   const page = await withClient(context, (client) => client.keys.list(pageFlags(options)));
-  printPage(context, page, ['ID', 'NAME', 'SCOPES', 'STATE', 'CREATED'], (key) => [
+  printPage(context, page, ['ID', 'NAME', 'SCOPES', 'ROLES', 'STATE', 'CREATED'], (key) => [
     key.id,
     brief(key.name, 40),
     key.scopes.join(' '),
+    brief(key.roles.join(' '), 40),
     key.revokedAt !== undefined ? 'revoked' : key.expiresAt === undefined ? 'active' : `until ${key.expiresAt}`,
     key.createdAt,
   ]);
 }
 
-async function create(context: CliContext, options: { name: string; scope?: KeyScope[]; expires?: string }): Promise<undefined> {
+async function create(
+  context: CliContext,
+  options: { name: string; scope?: KeyScope[]; role?: string[]; expires?: string },
+): Promise<undefined> {
   const key = await withClient(context, (client) =>
     client.keys.create({
       name: options.name,
       ...(options.scope === undefined ? {} : { scopes: options.scope }),
+      ...(options.role === undefined ? {} : { roles: options.role }),
       ...(options.expires === undefined ? {} : { expiresAt: options.expires }),
     }),
   );
   context.print(key, () => key.secret ?? '');
-  context.note(context.err('dim', `${key.id} · ${key.scopes.join(', ')} · the secret is not shown again`));
+  context.note(context.err('dim', `${key.id} · ${key.scopes.join(', ')} · as ${key.roles.join(', ')} · the secret is not shown again`));
 }
 
 async function revoke(context: CliContext, _options: object, id = ''): Promise<undefined> {

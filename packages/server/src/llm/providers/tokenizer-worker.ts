@@ -31,7 +31,7 @@ async function vocabulary(name: Vocabulary): Promise<Encode> {
   return encode;
 }
 
-function countTokens(encode: Encode, text: string): number {
+function tokensOf(encode: Encode, text: string): number {
   let tokens = 0;
   let from = 0;
   for (const { index, 0: run } of text.matchAll(longRuns)) {
@@ -43,5 +43,5 @@ function countTokens(encode: Encode, text: string): number {
 
 parentPort?.on('message', async ({ id, vocabulary: name, texts }: CountJob) => {
   const encode = await vocabulary(name);
-  parentPort?.postMessage({ id, counts: texts.map((text) => countTokens(encode, text.toWellFormed())) } satisfies CountedJob);
+  parentPort?.postMessage({ id, counts: texts.map((text) => tokensOf(encode, text.toWellFormed())) } satisfies CountedJob);
 });

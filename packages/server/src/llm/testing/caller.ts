@@ -1,7 +1,7 @@
 import { type ErrorInfo, noUsage, type Usage } from '@nexus-agent/protocol';
 import { systemTimers, toErrorInfo } from '#core';
 import type { AttemptFailure, ModelPart, ModelRequest, ModelService, ModelTarget } from '#llm/contract';
-import { boundInputTokens } from '#llm/tokens';
+import { InputCounts } from '#llm/tokens';
 
 /** What a caller grants an attempt. */
 export type Grant =
@@ -111,7 +111,7 @@ export async function call(service: ModelService, request: ModelRequest, options
       const startedMs = performance.now();
       const { last, seen } = await readAttempt(
         service,
-        { ...granted, inputTokens: boundInputTokens(target, request), request, target },
+        { ...granted, inputTokens: new InputCounts().bound(target, request), request, target },
         { ...options, signal },
         parts,
       );

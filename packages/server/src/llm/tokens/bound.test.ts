@@ -1,8 +1,9 @@
 import type { Message } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { ModelInput } from '#llm/contract';
 import { realTokenizers } from '../../../../../test/support/tokenizers.ts';
-import { boundInputTokens, boundJsonTokens, boundTextTokens } from './bound.ts';
+import { boundFrameTokens } from './bound.ts';
 import { InputCounts } from './counts.ts';
 import { leastInputTokens } from './least.ts';
 
@@ -38,6 +39,8 @@ const hostileText = fc
 
 const target = { provider: 'p', model: 'm', imageTokens: 1_500, templateTokens: 32 };
 const request = { system: '', messages: [], tools: [] };
+const boundInputTokens = (at: typeof target, asked: ModelInput) => new InputCounts().bound(at, asked);
+const boundTextTokens = (system: string) => boundFrameTokens(target, { ...request, system }) - boundFrameTokens(target, request);
 
 describe.each(Object.entries(realTokenizers))('the bound for a text, beside %s', (_name, count) => {
   it('is never below its tokens [verifies budget.input.bound]', () => {
@@ -104,8 +107,8 @@ describe('the bound of a request', () => {
   });
 
   it('takes JSON as it is shown at its widest', () => {
-    expect(boundJsonTokens({ a: ['é'] })).toBe('{\n    "a": [\n        "\\u00e9"\n    ]\n}'.length);
-    expect(boundJsonTokens(undefined)).toBe(0);
+    const of = (outputSchema: Record<string, unknown>) => boundFrameTokens(target, { ...request, outputSchema });
+    expect(of({ a: ['é'] }) - of({})).toBe(2 * ('{\n    "a": [\n        "\\u00e9"\n    ]\n}'.length - '{}'.length));
   });
 });
 

@@ -21,13 +21,13 @@ const schemaPreambleTokens = 500;
  * of less than a byte, and those of characters (Llama 2, Gemma) fall back to bytes. Some put the text into a compatible form first,
  * in which one character may become eighteen.
  */
-export function boundTextTokens(text: string): number {
+function boundTextTokens(text: string): number {
   const bytes = Buffer.byteLength(text);
   return bytes === text.length ? bytes : Math.max(bytes, Buffer.byteLength(text.normalize('NFKC')));
 }
 
 /** The same for what templates show as JSON: on many lines, and with what is not ASCII escaped. */
-export function boundJsonTokens(value: unknown): number {
+function boundJsonTokens(value: unknown): number {
   return escapedLength(JSON.stringify(value, null, 4) ?? '');
 }
 
@@ -87,7 +87,10 @@ function boundSchema(schema: object): number {
   return bound;
 }
 
-/** Of everything in a request but its messages. */
+/**
+ * The most tokens of everything in a request but its messages, whatever the model makes of it: its bytes, and what servers add. About
+ * four times what prose has.
+ */
 export function boundFrameTokens({ templateTokens }: BoundTarget, request: Omit<ModelInput, 'messages'>): number {
   let tokens = templateTokens + boundTextTokens(request.system);
   if (request.tools.length > 0) tokens += toolsPreambleTokens;
@@ -99,17 +102,8 @@ export function boundFrameTokens({ templateTokens }: BoundTarget, request: Omit<
   return tokens;
 }
 
+/** The same of a message; each is measured once. */
 export function boundMessageTokens({ imageTokens }: BoundTarget, message: Message): number {
   const { tokens, images } = boundMessage(message);
   return tokens + images * imageTokens;
-}
-
-/**
- * The most tokens that a request can be charged for as its input, whatever the model makes of it: its bytes, and what servers add.
- * About four times what prose has. Each message is measured once.
- */
-export function boundInputTokens(target: BoundTarget, request: ModelInput): number {
-  let tokens = boundFrameTokens(target, request);
-  for (const message of request.messages) tokens += boundMessageTokens(target, message);
-  return tokens;
 }

@@ -1,5 +1,4 @@
 /** The door of tokens: how many tokens a text, a message or a request stands for. */
-export { boundInputTokens } from './bound.ts';
 export { InputCounts } from './counts.ts';
 export { estimateInputTokens, estimateTextTokens } from './estimate.ts';
 export { leastInputTokens } from './least.ts';

@@ -4,7 +4,8 @@ import { type Cedar, cedarRuntime } from './cedar.ts';
 import { defaultPolicies } from './defaults.ts';
 import { noObligations, parseObligations, type StatedObligations } from './obligations.ts';
 import { type Analysis, analyse, type Reads, UnreadableArgument } from './reads.ts';
-import { type ArgumentTypes, schemaText, type ValueKind } from './schema.ts';
+import { type ArgumentTypes, actionGroups, schemaText, type ValueKind } from './schema.ts';
+import { misspelling } from './spelling.ts';
 import type { PolicySource } from './types.ts';
 
 /** What a policy's scope asks for; absent means anything. */
@@ -91,6 +92,8 @@ function parseSource(cedar: Cedar, source: PolicySource): ParsedPolicy[] {
     if (answer.type === 'failure') throw invalid(`${source.name}:${place}`, describe(answer.errors));
     const json = answer.json;
     checkAnnotations(`${source.name}:${place}`, json);
+    const wrong = misspelling(json);
+    if (wrong !== null) throw invalid(`${source.name}:${place}`, wrong);
     const prefix = source.name === defaultPolicies.name ? 'default' : `operator:${source.name}`;
     return {
       id: `${prefix}:${json.annotations?.id ?? index}`,
@@ -159,7 +162,8 @@ function validateSource(cedar: Cedar, source: PolicySource, schema: string): voi
 }
 
 function scopeOf(json: PolicyJson): Scope {
-  const actions = json.action.op === 'All' ? undefined : new Set(actionEntities(json.action).map((entity) => uidOf(entity).id));
+  const actions =
+    json.action.op === 'All' ? undefined : new Set(actionEntities(json.action).flatMap((entity) => actionsOf(uidOf(entity).id)));
   const principal = entityScope(json.principal);
   const resource = entityScope(json.resource);
   return {
@@ -174,6 +178,10 @@ function scopeOf(json: PolicyJson): Scope {
 function actionEntities(constraint: Exclude<PolicyJson['action'], { op: 'All' }>): EntityUidJson[] {
   if ('entities' in constraint) return constraint.entities;
   return 'entity' in constraint ? [constraint.entity] : [];
+}
+
+function actionsOf(id: string): readonly string[] {
+  return actionGroups[id] ?? [id];
 }
 
 /** `in` is left to Cedar: an entity may belong to a group of another type. */

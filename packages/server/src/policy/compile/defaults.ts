@@ -31,7 +31,7 @@ when { resource has role && !principal.roles.contains(resource.role) && !princip
 
 // Owners and administrators run the installation.
 @id("admin-administers")
-permit (principal is User, action in [Action::"admin.read", Action::"admin.write"], resource is System)
+permit (principal is User, action in Action::"admin", resource is System)
 when { principal.roles.containsAny(["owner", "admin"]) };
 `,
 };

@@ -2,8 +2,9 @@
 export { cedarRuntime } from './cedar.ts';
 export { type CompiledPolicy, type CompiledSources, compileSources } from './compile.ts';
 export { defaultPolicies } from './defaults.ts';
+export { hostPattern } from './hosts.ts';
 export { noObligations, type StatedObligations, settleObligations } from './obligations.ts';
 export { type Reads, unionOfReads } from './reads.ts';
 export { type ResourceFacts, resourceFacts } from './resource.ts';
 export { type ArgumentTypes, contextFacts, resourceAttributes, schemaText, type ValueKind } from './schema.ts';
-export type { DecisionRequest, PolicySource } from './types.ts';
+export { type DecisionRequest, InvalidRequest, type PolicySource } from './types.ts';

@@ -1,4 +1,5 @@
-import type { DecisionRequest } from './types.ts';
+import { authorityOf, hostAndPort } from './hosts.ts';
+import { type DecisionRequest, InvalidRequest } from './types.ts';
 
 /** The resource as policies see it. */
 export interface ResourceFacts {
@@ -8,7 +9,7 @@ export interface ResourceFacts {
   readonly derived: Readonly<Record<string, string>>;
 }
 
-/** Host names are compared without case and without the final dot of a fully qualified name. */
+/** Throws {@link InvalidRequest} for what is no host: nothing could be said of it. */
 export function resourceFacts({ type, id, attributes }: DecisionRequest['resource']): ResourceFacts {
   switch (type) {
     case 'Model': {
@@ -16,11 +17,11 @@ export function resourceFacts({ type, id, attributes }: DecisionRequest['resourc
       return { type, id, derived: { ref: id, provider: slash < 0 ? '' : id.slice(0, slash), model: id.slice(slash + 1) } };
     }
     case 'Host': {
-      const lower = id.toLowerCase();
-      const [, host = lower, portText] = /^(\[[^\]]*\]|[^:]*)(?::(\d+))?$/.exec(lower) ?? [];
-      const name = host.replace(/^\[|\]$/g, '').replace(/\.$/, '');
-      const port = portText ?? (typeof attributes?.port === 'number' ? String(attributes.port) : undefined);
-      return { type, id: lower, derived: { name, authority: port === undefined ? name : `${name}:${port}` } };
+      const host = hostAndPort(id);
+      if (host === null) throw new InvalidRequest(`${JSON.stringify(id.slice(0, 200))} is no host`);
+      const port = host.port ?? (typeof attributes?.port === 'number' ? attributes.port : undefined);
+      const authority = authorityOf(port === undefined ? { name: host.name } : { name: host.name, port });
+      return { type, id: host.name, derived: { name: host.name, authority } };
     }
     case 'Approval':
       return { type, id, derived: { id } };

@@ -1,3 +1,4 @@
+import { AdminAction, type PolicyAction } from '@nexus-agent/protocol';
 import type { DecisionRequest } from './types.ts';
 
 /** How a value of a request is declared to Cedar. `Presence` is an argument that policies test only with `has`. */
@@ -19,7 +20,6 @@ export const resourceAttributes: Record<ResourceType, Readonly<Record<string, Va
   Agent: { declared: 'Boolean' },
   Approval: { kind: 'String', role: 'String', tool: 'String' },
   Host: { scheme: 'String', port: 'Long' },
-  Memory: {},
   Model: { declared: 'Boolean', simulator: 'Boolean', contextTokens: 'Long', ignoresLimits: 'Boolean' },
   Secret: {},
   System: {},
@@ -41,22 +41,24 @@ const derivedAttributes: Record<ResourceType | 'User', string> = {
   User: 'name: String, tenant: String, roles: Set<String>',
   Approval: 'id: String',
   Host: 'name: String, authority: String',
-  Memory: 'name: String',
   Model: 'ref: String, provider: String, model: String',
   Secret: 'name: String',
   System: 'name: String',
   Tool: 'name: String',
 };
 
+/** Actions that are named together, by `action in Action::"admin"`. */
+export const actionGroups: Readonly<Record<string, readonly PolicyAction[]>> = { admin: AdminAction.options };
+
 const actions = `
 action "run.start" appliesTo { principal: [User, Agent], resource: [Agent], context: Context };
 action "model.invoke" appliesTo { principal: [User, Agent], resource: [Model], context: Context };
 action "tool.execute" appliesTo { principal: [User, Agent], resource: [Tool], context: Context };
-action "memory.read", "memory.write" appliesTo { principal: [User, Agent], resource: [Memory], context: Context };
 action "net.egress" appliesTo { principal: [User, Agent], resource: [Host], context: Context };
 action "secret.use" appliesTo { principal: [User, Agent], resource: [Secret], context: Context };
 action "approval.grant" appliesTo { principal: [User], resource: [Approval], context: Context };
-action "admin.read", "admin.write" appliesTo { principal: [User], resource: [System], context: Context };
+action "admin";
+action ${AdminAction.options.map((action) => JSON.stringify(action)).join(', ')} in ["admin"] appliesTo { principal: [User], resource: [System], context: Context };
 `;
 
 /** Types of `context.arguments.<name>`, found by how the policies use them. */

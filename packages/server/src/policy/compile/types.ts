@@ -14,7 +14,7 @@ export interface DecisionRequest {
   readonly action: PolicyAction;
   /** `Tool::"fs_read"`, `Model::"sim/sim-large"`, `Host::"example.com"`, `Agent::"chat"`, `Approval::"apr_…"`. */
   readonly resource: {
-    readonly type: 'Tool' | 'Model' | 'Host' | 'Agent' | 'Approval' | 'Secret' | 'Memory' | 'System';
+    readonly type: 'Tool' | 'Model' | 'Host' | 'Agent' | 'Approval' | 'Secret' | 'System';
     readonly id: string;
     readonly attributes?: Readonly<Record<string, PolicyValue>>;
   };
@@ -35,6 +35,9 @@ export interface DecisionRequest {
   readonly agentPolicy?: PolicyShortForm;
   readonly sessionPolicy?: PolicyShortForm;
 }
+
+/** A request that cannot be put to Cedar: some value is not what it is declared to be. */
+export class InvalidRequest extends Error {}
 
 export interface PolicySource {
   readonly name: string;

@@ -1,3 +1,4 @@
+import { AdminAction } from '@nexus-agent/protocol';
 import { describe, expect, it } from 'vitest';
 import { createManualClock } from '#core/testing';
 import { createTestEngine, hostRequest, modelRequest, toolRequest, userRequest } from '#policy/testing';
@@ -18,10 +19,6 @@ describe('the defaults', () => {
       reasons: ['default-deny'],
       policyVersion: engine.version,
     });
-  });
-
-  it.each(['memory.read', 'memory.write'] as const)('denies %s', (action) => {
-    expect(engine.decide(toolRequest('', { action, resource: { type: 'Memory', id: 'notes' } })).reasons).toEqual(['default-deny']);
   });
 
   it('denies hosts and secrets', () => {
@@ -71,9 +68,23 @@ describe('the defaults', () => {
   });
 
   it('lets only owners and administrators administer', () => {
-    const resource = { type: 'System', id: 'policies' } as const;
-    expect(engine.decide(userRequest({ action: 'admin.write', resource })).effect).toBe('deny');
-    expect(engine.decide(userRequest({ action: 'admin.write', resource, roles: ['admin'] })).effect).toBe('allow');
+    const resource = { type: 'System', id: 'keys' } as const;
+    for (const action of AdminAction.options) {
+      expect(engine.decide(userRequest({ action, resource })).effect).toBe('deny');
+      expect(engine.decide(userRequest({ action, resource, roles: ['developer', 'lead'] })).reasons).toEqual(['default-deny']);
+      expect(engine.decide(userRequest({ action, resource, roles: ['admin'] })).effect).toBe('allow');
+      expect(engine.decide(userRequest({ action, resource, roles: ['owner'] })).reasons).toEqual(['default:admin-administers']);
+    }
+  });
+
+  it('lets operators speak of one administrative action, or of all together', () => {
+    const admin = (action: AdminAction) => userRequest({ action, resource: { type: 'System', id: 'keys' }, roles: ['admin'] });
+    const keys = engineWith('forbid (principal, action == Action::"admin.keys", resource) unless { principal.roles.contains("owner") };');
+    expect([keys.decide(admin('admin.keys')).effect, keys.decide(admin('admin.agents')).effect]).toEqual(['deny', 'allow']);
+    const all = engineWith('@id("frozen") forbid (principal, action in Action::"admin", resource);');
+    for (const action of AdminAction.options) expect(all.decide(admin(action)).reasons).toEqual(['operator:ops.cedar:frozen']);
+    const both = engineWith('forbid (principal, action in [Action::"admin", Action::"run.start"], resource);');
+    expect(both.decide(admin('admin.budgets')).effect).toBe('deny');
   });
 });
 
@@ -133,9 +144,9 @@ describe('failing closed', () => {
 describe('what policies can read', () => {
   it('decides on the actual arguments, each time [verifies policy.arguments.actual]', () => {
     const engine = engineWith(`permit (principal, action == Action::"tool.execute", resource == Tool::"fs_read")
-      when { context.arguments has path && context.arguments.path like "/reports/*" };`);
+      when { context.arguments has path && context.arguments.path like "reports/*" };`);
     const effectOf = (path: string) => engine.decide(toolRequest('fs_read', { context: { arguments: { path, limit: 3 } } })).effect;
-    expect([effectOf('/reports/a'), effectOf('/etc/passwd'), effectOf('/reports/b'), effectOf('/etc/passwd')]).toEqual([
+    expect([effectOf('reports/a'), effectOf('/etc/passwd'), effectOf('reports/b'), effectOf('/etc/passwd')]).toEqual([
       'allow',
       'deny',
       'allow',
@@ -183,6 +194,35 @@ describe('what policies can read', () => {
     ).toBe('allow');
     expect(engine.decide(toolRequest('', { action: 'run.start', resource: { type: 'Agent', id: 'chat' } })).effect).toBe('allow');
     expect(engine.decide(toolRequest('', { action: 'run.start', resource: { type: 'Agent', id: 'other' } })).effect).toBe('deny');
+  });
+});
+
+describe('hosts are compared in one form, however they are written', () => {
+  const engine = engineWith(`
+    permit (principal, action == Action::"net.egress", resource);
+    @id("name") forbid (principal, action, resource == Host::"evil.example");
+    @id("other-letters") forbid (principal, action, resource == Host::"xn--bcher-kva.example");
+    @id("address") forbid (principal, action, resource == Host::"127.0.0.1");
+    @id("v6") forbid (principal, action == Action::"net.egress", resource) when { resource.authority == "[::1]:443" };`);
+
+  it.each([
+    ['Evil.Example', 'name'],
+    ['evil.example.', 'name'],
+    ['evil.example..', 'name'],
+    ['evil.example:8443', 'name'],
+    ['EVIL.example.:80', 'name'],
+    ['evi%6c.example', 'name'],
+    ['b\u00fccher.example', 'other-letters'],
+    ['0x7f.1', 'address'],
+    ['[0:0::1]:443', 'v6'],
+  ])('%s [verifies policy.one-form]', (host, id) => {
+    expect(engine.decide(hostRequest(host))).toMatchObject({ effect: 'deny', reasons: [`operator:ops.cedar:${id}`] });
+  });
+
+  it('and what is no host is denied, whatever is permitted', () => {
+    expect(engine.decide(hostRequest('good.example')).effect).toBe('allow');
+    for (const host of ['', 'https://good.example', 'good.example/x', 'a b', '[::1'])
+      expect(engine.decide(hostRequest(host))).toMatchObject({ effect: 'deny', reasons: ['invalid-request'] });
   });
 });
 

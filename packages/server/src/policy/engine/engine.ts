@@ -6,6 +6,7 @@ import {
   compileSources,
   type DecisionRequest,
   defaultPolicies,
+  InvalidRequest,
   type PolicySource,
   type ResourceFacts,
   resourceFacts,
@@ -14,7 +15,7 @@ import {
 import { checkShortForm, compileAgentForm, compileSessionForm, type FormPolicy } from '#policy/forms';
 import { createFormCache, createMemo, createSliceCache, maxMemoKeyChars } from './caches.ts';
 import { effectOf } from './effect.ts';
-import { InvalidRequest, projectRequest } from './request.ts';
+import { projectRequest } from './request.ts';
 import { createSlice, type Slice } from './slice.ts';
 import type { Decision, PolicyEngine } from './types.ts';
 

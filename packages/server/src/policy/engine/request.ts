@@ -4,6 +4,7 @@ import {
   type ArgumentTypes,
   contextFacts,
   type DecisionRequest,
+  InvalidRequest,
   type Reads,
   type ResourceFacts,
   resourceAttributes,
@@ -11,9 +12,6 @@ import {
 } from '#policy/compile';
 
 type Attributes = Record<string, CedarValueJson>;
-
-/** A request that cannot be put to Cedar: some value is not of its declared type. */
-export class InvalidRequest extends Error {}
 
 /** The part of a Cedar call that depends on the request. */
 export type CedarRequest = Pick<StatefulAuthorizationCall, 'principal' | 'action' | 'resource' | 'context' | 'entities'>;

@@ -45,6 +45,100 @@ it.each([
     'ops.cedar:2:1',
     'as Long at ops.cedar:1:1',
   ],
+  [
+    'an action that nothing asks yet',
+    'permit (principal, action == Action::"memory.read", resource);',
+    'ops.cedar:1:1',
+    'nothing asks Action::"memory.read" yet',
+  ],
+  [
+    'one among others',
+    'forbid (principal, action in [Action::"tool.execute", Action::"memory.write"], resource);',
+    'ops.cedar:1:1',
+    'memory.write',
+  ],
+  [
+    'one in a condition',
+    'forbid (principal, action, resource) when { action == Action::"memory.write" };',
+    'ops.cedar:1:1',
+    'memory.write',
+  ],
+  ['a misspelt action', 'forbid (principal, action == Action::"tool.exeute", resource);', 'ops.cedar:1:1', 'did you mean "tool.execute"?'],
+  [
+    'administration as a whole that is not named as a group',
+    'forbid (principal, action == Action::"admin.write", resource);',
+    'ops.cedar:1:1',
+    'action in Action::"admin"',
+  ],
+  ['a group as an action', 'forbid (principal, action == Action::"admin", resource);', 'ops.cedar:1', 'applicable action'],
+  ['a part that is not administered', 'forbid (principal, action, resource == System::"key");', 'ops.cedar:1:1', 'did you mean "keys"?'],
+  [
+    'a host in capitals',
+    `${permitAll}\nforbid (principal, action, resource == Host::"Evil.example");`,
+    'ops.cedar:2:1',
+    'compared as Host::"evil.example"',
+  ],
+  ['a host with its final dot', 'forbid (principal, action, resource in Host::"evil.example.");', 'ops.cedar:1:1', 'Host::"evil.example"'],
+  [
+    'a host of other letters',
+    'forbid (principal, action, resource) when { resource == Host::"b\u00fccher.example" };',
+    'ops.cedar:1:1',
+    'Host::"xn--bcher-kva.example"',
+  ],
+  ['an escaped host', 'forbid (principal, action, resource == Host::"evi%6c.example");', 'ops.cedar:1:1', 'Host::"evil.example"'],
+  ['a host with a port', 'forbid (principal, action, resource == Host::"evil.example:8443");', 'ops.cedar:1:1', 'resource.port == 8443'],
+  ['an address that is written otherwise', 'forbid (principal, action, resource == Host::"[0:0::1]");', 'ops.cedar:1:1', 'Host::"::1"'],
+  ['a URL for a host', 'forbid (principal, action, resource == Host::"https://evil.example/");', 'ops.cedar:1:1', 'is no host'],
+  [
+    'the name of a host in capitals',
+    'forbid (principal, action == Action::"net.egress", resource) when { resource.name == "Evil.example" };',
+    'ops.cedar:1:1',
+    '"evil.example"',
+  ],
+  [
+    'the same the other way round',
+    'forbid (principal, action, resource is Host) when { "Evil.example" == resource.name };',
+    'ops.cedar:1:1',
+    '"evil.example"',
+  ],
+  [
+    'the same in a list',
+    'forbid (principal, action, resource is Host) when { ["a.example", "Evil.example"].contains(resource.name) };',
+    'ops.cedar:1:1',
+    '"evil.example"',
+  ],
+  [
+    'the same under a test of its type',
+    'forbid (principal, action, resource) when { resource is Host && resource.name == "Evil.example" };',
+    'ops.cedar:1:1',
+    '"evil.example"',
+  ],
+  [
+    'a pattern in capitals',
+    'forbid (principal, action == Action::"net.egress", resource) when { resource.name like "*.Evil.example" };',
+    'ops.cedar:1:1',
+    '"*.evil.example"',
+  ],
+  [
+    'a pattern of a URL',
+    'forbid (principal, action == Action::"net.egress", resource) when { resource.authority like "https://*" };',
+    'ops.cedar:1:1',
+    'no host',
+  ],
+  [
+    'a name with a port',
+    'forbid (principal, action == Action::"net.egress", resource) when { resource.name == "evil.example:443" };',
+    'ops.cedar:1:1',
+    'resource.authority',
+  ],
+  ['an agent in capitals', 'forbid (principal == Agent::"Chat Bot", action, resource);', 'ops.cedar:1:1', 'Agent::"chat-bot"'],
+  ['a model without its provider', 'forbid (principal, action, resource == Model::"gpt-9");', 'ops.cedar:1:1', 'resource.model == "gpt-9"'],
+  ...['/etc/x', './data/a', 'data//a', 'data/../a', 'data/', 'data/./*'].map((path): [string, string, string, string] => [
+    `the path ${path} of a file`,
+    `forbid (principal, action, resource == Tool::"fs_read") when { context.arguments has path && context.arguments.path like "${path}" };`,
+    'ops.cedar:1:1',
+    'by its plain path',
+  ]),
   ['two policies of one id', `@id("a") ${permitAll} @id("a") ${permitAll}`, '', 'operator:ops.cedar:a'],
 ])('refuses %s, naming the place, and keeps the old policies [verifies policy.schema.validated]', (_, text, place, what) => {
   const engine = createTestEngine({ sources: [{ name: 'old', text: permitAll }] });
@@ -129,4 +223,15 @@ it('accepts the examples of the handbook, together', async () => {
 
 it('ships defaults that are valid', () => {
   expect(() => createTestEngine({ sources: [{ name: 'a copy of the defaults', text: defaultPolicies.text }] })).not.toThrow();
+});
+
+it('takes hosts and paths in the form in which they are compared [verifies policy.one-form]', () => {
+  const text = `
+    forbid (principal, action, resource == Host::"evil.example");
+    forbid (principal, action, resource) when { resource in [Host::"::1", Host::"xn--bcher-kva.example"] };
+    forbid (principal, action == Action::"net.egress", resource) when { resource.name like "*.evil.example" || resource.authority == "[::1]:443" };
+    forbid (principal, action, resource is Tool) when { resource.name == "Some.Tool" };
+    forbid (principal, action, resource == Tool::"fs_read") when { context.arguments has path && context.arguments.path like "data/*.csv" };
+    forbid (principal, action, resource == Tool::"other") when { context.arguments has path && context.arguments.path like "/etc/*" };`;
+  expect(() => createTestEngine({ sources: [{ name: 'ops', text }] })).not.toThrow();
 });

@@ -122,3 +122,28 @@ describe('the Cedar text of a short form', () => {
     expect(() => engine.check(form)).not.toThrow();
   });
 });
+
+describe('hosts of a short form', () => {
+  it.each([
+    ['net:Example.COM', 'example.com'],
+    ['net:example.com.', 'EXAMPLE.com'],
+    ['net:*.Example.com:8443', 'a.example.com:8443'],
+    ['net:0:0:0:0:0:0:0:1', '[::1]'],
+    ['net:[0::1]:8443', '[::1]:8443'],
+    ['net:127.1', '127.0.0.1'],
+  ])('%s meets %s', (entry, host) => {
+    const engine = createTestEngine();
+    expect(() => engine.check({ allow: [entry] })).not.toThrow();
+    expect(engine.decide(hostRequest(host, { agentPolicy: { allow: [entry] } })).effect).toBe('allow');
+    expect(engine.decide(hostRequest(host, { agentPolicy: { allow: ['net:*'], deny: [entry] } })).effect).toBe('deny');
+  });
+
+  it.each(['net:https://example.com', 'net:example.com/path', 'net:user@example.com', 'net:example.com:99999'])(
+    '%s names none: it is refused when it is stored, and one of old meets nothing',
+    (entry) => {
+      const engine = createTestEngine();
+      expect(() => engine.check({ deny: [entry] })).toThrow(/deny\[0\]: .* names no host; .*net:example\.com/);
+      expect(engine.decide(hostRequest('example.com', { agentPolicy: { allow: [entry] } })).effect).toBe('deny');
+    },
+  );
+});

@@ -1,6 +1,6 @@
 import { PolicyShortForm } from '@nexus-agent/protocol';
 import { matchesWildcard, NexusError } from '#core';
-import { type CompiledPolicy, noObligations, type Reads, type ResourceFacts, type StatedObligations } from '#policy/compile';
+import { type CompiledPolicy, hostPattern, noObligations, type Reads, type ResourceFacts, type StatedObligations } from '#policy/compile';
 
 /** A policy that a short form stands for. `mayApply` leaves it out of slices where it certainly says nothing. */
 export interface FormPolicy extends CompiledPolicy {
@@ -22,8 +22,21 @@ const scopes = {
 
 const approval: StatedObligations = { requireApproval: {}, unknown: [] };
 
-/** Throws `invalid_request` when it is not a short form. */
+/** Throws `invalid_request` when it is not a short form, or names a host that there cannot be. */
 export function checkShortForm(form: PolicyShortForm): void {
+  checkShape(form);
+  for (const list of ['allow', 'approve', 'deny'] as const) {
+    form[list]?.forEach((text, index) => {
+      if (text.startsWith('net:') && hostPattern(text.slice('net:'.length)) === null)
+        throw new NexusError(
+          'invalid_request',
+          `policy ${list}[${index}]: ${text} names no host; give a name without scheme and path, such as net:example.com, net:*.example.com or net:example.com:8443`,
+        );
+    });
+  }
+}
+
+function checkShape(form: PolicyShortForm): void {
   const parsed = PolicyShortForm.safeParse(form);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
@@ -36,7 +49,7 @@ export function checkShortForm(form: PolicyShortForm): void {
  * `allow` makes the list complete: the models of the definition that it does not match are then forbidden.
  */
 export function compileAgentForm(form: PolicyShortForm): FormPolicy[] {
-  checkShortForm(form);
+  checkShape(form);
   const allow = entriesOf(form.allow);
   const approve = entriesOf(form.approve);
   return [
@@ -53,7 +66,7 @@ export function compileAgentForm(form: PolicyShortForm): FormPolicy[] {
  * permitted otherwise.
  */
 export function compileSessionForm(form: PolicyShortForm): FormPolicy[] {
-  checkShortForm(form);
+  checkShape(form);
   const allow = entriesOf(form.allow);
   const approve = entriesOf(form.approve);
   const listed = [...allow, ...approve];
@@ -70,7 +83,9 @@ function entriesOf(patterns: readonly string[] | undefined): Entry[] {
   return (patterns ?? []).map((text) => {
     const [, prefix, rest] = /^(?:(tool|model|net):)?(.*)$/s.exec(text) ?? [];
     const kind = prefix === 'model' || prefix === 'net' ? prefix : 'tool';
-    return { kind, pattern: kind === 'net' ? (rest ?? '').toLowerCase() : (rest ?? '') };
+    const pattern = rest ?? '';
+    // What names no host was stored before that was refused; it matches nothing.
+    return { kind, pattern: kind === 'net' ? (hostPattern(pattern) ?? pattern.toLowerCase()) : pattern };
   });
 }
 

@@ -8,8 +8,14 @@ const runs = z
       durationMs().min(500).default(3000),
       'A process that does not renew its lease for so long is taken for dead, and its runs are taken over.',
     ),
-    heartbeatMs: setting(durationMs().min(50).default(750), 'How often a process renews its lease; at most half of `runs.leaseMs`.'),
-    pollMs: setting(durationMs().min(10).default(500), 'How often the queue is looked at when nobody wakes the process.'),
+    heartbeatMs: setting(
+      durationMs().min(50).default(500),
+      'How often a process renews its lease and hears of cancelled runs; at most half of `runs.leaseMs`.',
+    ),
+    pollMs: setting(
+      durationMs().min(10).default(500),
+      'How often the queue is looked at when nobody wakes the process; so long a busy process leaves new work to one that is not.',
+    ),
     maxLiveRuns: setting(
       z.int().min(1).max(1_000_000).default(12_000),
       'Most runs that one process drives at once; others wait in the queue.',

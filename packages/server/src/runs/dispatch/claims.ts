@@ -22,6 +22,8 @@ export interface ClaimsOptions {
   readonly workerId: string;
   readonly logger: Logger;
   readonly places: Places;
+  /** How long work is left to processes that drive far fewer runs. */
+  readonly restMs: number;
   /** Takes a claimed run up. Never rejects. */
   readonly take: (row: RunRow) => Promise<void>;
   /** A run of this worker that it may not have heard of, or may drive at an earlier epoch. */
@@ -29,7 +31,7 @@ export interface ClaimsOptions {
 }
 
 /** Claims what nobody drives: queued, due, or owned by a worker whose lease ended. */
-export function createClaims({ store, lease, workerId, logger, places, take, found }: ClaimsOptions): Claims {
+export function createClaims({ store, lease, workerId, logger, places, restMs, take, found }: ClaimsOptions): Claims {
   let again = false;
   /** The queue was to be looked into, and nothing could be taken. */
   let full = false;
@@ -66,7 +68,7 @@ export function createClaims({ store, lease, workerId, logger, places, take, fou
   async function claim(limit: number): Promise<readonly RunRow[]> {
     if (inDoubt) for (const owned of await store.ownedRuns(workerId)) found(owned);
     inDoubt = true;
-    const rows = await store.claimRuns(workerId, limit);
+    const rows = await store.claimRuns(workerId, limit, lease.isBusier() ? restMs : 0);
     inDoubt = false;
     return rows;
   }

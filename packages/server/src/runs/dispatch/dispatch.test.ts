@@ -25,10 +25,11 @@ describe('a lease', () => {
       clock: time.clock,
       workerId: 'w',
       settings,
+      liveRuns: () => 0,
       store: {
         async heartbeat() {
           await heartbeat();
-          return { cancelRequested: [{ ...claimOf('x'), reason: 'enough' }] };
+          return { cancelRequested: [{ ...claimOf('x'), reason: 'enough' }], leastElsewhere: null };
         },
       },
       onCancel: ({ reason }) => cancelled.push(reason),
@@ -79,7 +80,8 @@ describe('a lease', () => {
       clock: { now: () => at.wall, monotonic: () => at.monotonic },
       workerId: 'w',
       settings,
-      store: { heartbeat: async () => ({ cancelRequested: [] }) },
+      liveRuns: () => 0,
+      store: { heartbeat: async () => ({ cancelRequested: [], leastElsewhere: null }) },
       onCancel: () => undefined,
     });
     for (const passed of [
@@ -93,6 +95,40 @@ describe('a lease', () => {
       expect(lease.stands()).toBe(false);
       expect(lease.isLate()).toBe(true);
     }
+  });
+
+  it('says how many runs are driven, and tells whether another process has far fewer', async () => {
+    const said: unknown[] = [];
+    let live = 0;
+    let leastElsewhere: number | null = null;
+    const lease = createLease({
+      clock: createManualTime().clock,
+      workerId: 'w',
+      settings,
+      liveRuns: () => live,
+      store: {
+        async heartbeat(_worker, _lease, liveRuns) {
+          said.push(liveRuns);
+          return { cancelRequested: [], leastElsewhere };
+        },
+      },
+      onCancel: () => undefined,
+    });
+    live = 1_000;
+    await lease.beat();
+    expect(lease.isBusier()).toBe(false); // alone
+    leastElsewhere = 0;
+    await lease.beat();
+    expect(lease.isBusier()).toBe(true);
+    live = 4;
+    expect(lease.isBusier()).toBe(false);
+    leastElsewhere = 50;
+    await lease.beat();
+    live = 105;
+    expect(lease.isBusier()).toBe(true);
+    live = 104;
+    expect(lease.isBusier()).toBe(false);
+    expect(said).toEqual([1_000, 1_000, 4]);
   });
 
   it('tells which runs were asked to cancel with every beat', async () => {
@@ -170,9 +206,10 @@ describe('runs that a worker owns and does not drive', () => {
 
 describe('claims', () => {
   function claims(options: {
-    claim: (limit: number) => Promise<readonly RunClaim[]>;
+    claim: (limit: number, restMs: number | undefined) => Promise<readonly RunClaim[]>;
     owned?: readonly RunClaim[];
     late?: boolean;
+    busier?: boolean;
     room?: number | (() => number);
   }) {
     const taken: string[] = [];
@@ -181,15 +218,24 @@ describe('claims', () => {
     const most = 10_000;
     const places = createPlaces({ most, live: () => most - room(), freed: () => undefined });
     let beats = 0;
-    const lease: Lease = { beat: async () => void beats++, stands: () => true, isLate: () => options.late === true };
+    const lease: Lease = {
+      beat: async () => void beats++,
+      stands: () => true,
+      isBusier: () => options.busier === true,
+      isLate: () => options.late === true,
+    };
     const subject = createClaims({
       lease,
       workerId: 'w',
       logger: quiet,
       places,
+      restMs: 500,
       take: async ({ runId }) => void taken.push(runId),
       found: ({ runId }) => found.push(runId),
-      store: { claimRuns: async (_, limit) => (await options.claim(limit)) as RunRow[], ownedRuns: async () => options.owned ?? [] }, // of a row only what is looked at
+      store: {
+        claimRuns: async (_, limit, restMs) => (await options.claim(limit, restMs)) as RunRow[],
+        ownedRuns: async () => options.owned ?? [],
+      }, // of a row only what is looked at
     });
     return { subject, taken, found, places, beats: () => beats };
   }
@@ -316,6 +362,25 @@ describe('claims', () => {
     subject.claimSoon();
     await expect.poll(beats).toBe(1);
     await subject.stop();
+  });
+
+  it('leave what came to the queue just now to others where those have far fewer runs', async () => {
+    for (const [busier, expected] of [
+      [true, 500],
+      [false, 0],
+    ] as const) {
+      const rests: unknown[] = [];
+      const { subject } = claims({
+        busier,
+        async claim(_, restMs) {
+          rests.push(restMs);
+          return [];
+        },
+      });
+      subject.claimSoon();
+      await expect.poll(() => rests).toEqual([expected]);
+      await subject.stop();
+    }
   });
 
   it('claim nothing once they are stopped', async () => {

@@ -11,6 +11,8 @@ export interface Lease {
   beat(): Promise<void>;
   /** Whether nobody else may have taken this worker for dead yet. */
   stands(): boolean;
+  /** Whether another process drives far fewer runs than this one, as of the last sign of life. */
+  isBusier(): boolean;
   /** Whether the last sign of life is so old that a claim must not be made before another one. */
   isLate(): boolean;
 }
@@ -20,21 +22,28 @@ export interface LeaseOptions {
   readonly clock: Clock;
   readonly workerId: string;
   readonly settings: Pick<DispatchSettings, 'leaseMs' | 'heartbeatMs'>;
+  /** How many runs are driven here. */
+  readonly liveRuns: () => number;
   /** Hears of each run of this worker that somebody asked to cancel, with each beat again. */
   readonly onCancel: (run: { readonly tenantId: TenantId; readonly runId: RunId; readonly reason: string }) => void;
 }
 
+/** A difference of so many runs is none. */
+const evenRuns = 4;
+
 /** The sign of life of a worker: one row in the store that every lease of its runs hangs on. */
-export function createLease({ store, clock, workerId, settings, onCancel }: LeaseOptions): Lease {
+export function createLease({ store, clock, workerId, settings, liveRuns, onCancel }: LeaseOptions): Lease {
   let lastBeat = { monotonic: Number.NEGATIVE_INFINITY, wall: Number.NEGATIVE_INFINITY };
+  let leastElsewhere: number | null = null;
   // By both clocks: one stands still while a machine sleeps, the other may be set.
   const sinceBeat = () => Math.max(clock.monotonic() - lastBeat.monotonic, clock.now() - lastBeat.wall);
   async function renew(): Promise<void> {
     // The lease counts from before the request, however long its answer takes.
     const sentAt = { monotonic: clock.monotonic(), wall: clock.now() };
-    const { cancelRequested } = await store.heartbeat(workerId, settings.leaseMs);
+    const heard = await store.heartbeat(workerId, settings.leaseMs, liveRuns());
     lastBeat = sentAt;
-    for (const run of cancelRequested) onCancel(run);
+    leastElsewhere = heard.leastElsewhere;
+    for (const run of heard.cancelRequested) onCancel(run);
   }
 
   return {
@@ -47,6 +56,7 @@ export function createLease({ store, clock, workerId, settings, onCancel }: Leas
       }
     },
     stands: () => sinceBeat() < settings.leaseMs,
+    isBusier: () => leastElsewhere !== null && liveRuns() > 2 * leastElsewhere + evenRuns,
     isLate: () => sinceBeat() > settings.heartbeatMs * 2,
   };
 }

@@ -31,9 +31,9 @@ export interface Dispatcher {
   readonly liveRuns: number;
   /**
    * A place for a run that is accepted now, to be given back by calling it once the run is adopted or will not be. Null when this
-   * process is not to drive it.
+   * process is not to drive it: it has no room, or nobody waits at it for the run (`background`) and another process is less busy.
    */
-  hold(): (() => void) | null;
+  hold(run: { readonly background: boolean }): (() => void) | null;
   /** Drives a run that was just written with this process as its owner. */
   adopt(options: AdoptOptions): void;
   /** A run that this process may own without driving it, as the answer to its creation was lost: it goes to the queue. */
@@ -49,7 +49,7 @@ export interface DispatchSettings {
   /** A worker that does not renew its lease for so long is taken for dead. */
   readonly leaseMs: number;
   readonly heartbeatMs: number;
-  /** How often the queue is looked at when nobody wakes the worker. */
+  /** How often the queue is looked at when nobody wakes the worker; so long a busy one leaves work to others. */
   readonly pollMs: number;
   readonly maxLiveRuns: number;
   /** How long a run rests in the queue that could not be taken up or written here. */

@@ -313,6 +313,7 @@ it('gives back a run that it owns at a later epoch than it drives', async () => 
   let lose = false;
   let claims = 0;
   const { start, until, row, engine } = await open({
+    settings: { heartbeatMs: 1_000 }, // the queue is looked at in between
     async *attempt() {
       asked += 1;
       if (asked === 1) await gate;

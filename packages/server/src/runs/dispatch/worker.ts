@@ -49,6 +49,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     clock,
     workerId,
     settings,
+    liveRuns: () => live.size,
     onCancel: (run) => live.get(runKey(run))?.cancel(run.reason),
   });
   const places = createPlaces({ most: settings.maxLiveRuns, live: () => live.size, freed: () => claims.madeRoom() });
@@ -58,6 +59,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     workerId,
     logger,
     places,
+    restMs: settings.pollMs,
     take,
     found: undriven.add,
   });
@@ -84,6 +86,8 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
         if (await startChild(parent, call)) topic.wake({ tenantId: parent.tenantId, runId: call.childRunId });
       },
     });
+    // One of an earlier epoch can write nothing any more: what it has under way is not waited for.
+    live.get(key)?.abandon();
     live.set(key, executor);
     engine.metrics.runLive(1);
     const ending = executor.done.then(async (end) => {
@@ -146,7 +150,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     get liveRuns() {
       return live.size;
     },
-    hold: () => (draining || places.free <= 0 || !lease.stands() ? null : places.hold(1)),
+    hold: ({ background }) => (draining || places.free <= 0 || !lease.stands() || (background && lease.isBusier()) ? null : places.hold(1)),
     adopt: (options) => void adopt(options),
     disown: (claim) => undriven.add(claim),
     wake: topic.wake,

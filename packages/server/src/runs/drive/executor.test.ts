@@ -171,3 +171,23 @@ it('ends a tool when the time of the budget is over that it shares with others',
   expect(items.find(({ unit }) => unit === 'wallMs')).toMatchObject({ spent: 2_000, reserved: 0 });
   expect(await opened.row(runId)).toMatchObject({ status: 'failed', error: { code: 'budget_exceeded', details: { unit: 'wallMs' } } });
 });
+
+it('withdraws the question that comes with a lost run which was asked to cancel [verifies approval.withdrawn]', async () => {
+  const deaf = makeTool({ name: 'deaf', effects: 'once', timeoutMs: 3_600_000, execute: () => new Promise(() => undefined) });
+  const { start, until, row, types, engine } = await open({
+    settings: { heartbeatMs: 1_000 }, // the queue is looked at in between
+    tools: [deaf],
+    async *attempt() {
+      yield completed({ name: 'deaf' });
+    },
+  });
+  const runId = await start({});
+  await until(async () => (await types(runId)).includes('tool.started'));
+  // Its lease ends unseen, and its own next claim takes the run up: a person would be asked what became of the call.
+  await engine.store.retireWorker(engine.workerId);
+  await engine.store.requestCancel(principal.tenantId, runId, 'enough');
+  await until(async () => (await row(runId)).status === 'cancelled');
+  expect((await types(runId)).slice(-3)).toEqual(['approval.requested', 'budget.settled', 'run.cancelled']);
+  const { items } = await engine.store.listApprovals(principal.tenantId, { runId }, { limit: 10 });
+  expect(items).toMatchObject([{ kind: 'unknown_outcome', status: 'cancelled' }]);
+});

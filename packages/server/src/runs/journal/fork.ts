@@ -1,4 +1,4 @@
-import type { JournalData, JournalEvent, NewEvent } from '@nexus-agent/protocol';
+import type { JournalEvent, NewEvent } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
 import { nextAction, noLimits } from './next-action.ts';
 import { initialState } from './state.ts';
@@ -20,14 +20,13 @@ const notCopied: ReadonlySet<JournalEvent['type']> = new Set([
 ]);
 
 /**
- * The journal that a fork begins with: its own `run.created`, then the steps of the original up to `afterSeq`. A fork
+ * What the journal of a fork begins with after its own `run.created`: the steps of the original up to `afterSeq`. A fork
  * can begin only where nothing is under way, that is before a model call.
  *
  * @param afterSeq default: before the last model call
  */
 export function forkEvents(
   journal: readonly JournalEvent[],
-  created: (forked: { readonly afterSeq: number; readonly copied: number }) => JournalData<'run.created'>,
   afterSeq: number | undefined,
 ): { readonly events: readonly NewEvent[]; readonly afterSeq: number } {
   const points: number[] = [];
@@ -57,5 +56,5 @@ export function forkEvents(
   const kept = journal
     .filter((event) => event.seq <= chosen && !notCopied.has(event.type) && !isRefused(event))
     .map(({ type, data }) => ({ type, data }) as NewEvent); // the pair was an event's
-  return { events: [{ type: 'run.created', data: created({ afterSeq: chosen, copied: kept.length }) }, ...kept], afterSeq: chosen };
+  return { events: kept, afterSeq: chosen };
 }

@@ -125,7 +125,7 @@ describe('fork points', () => {
         const points: number[] = [];
         for (const { seq } of events) {
           try {
-            forkEvents(events, () => first.data, seq);
+            forkEvents(events, seq);
             points.push(seq);
           } catch {
             // nothing can begin here
@@ -133,13 +133,13 @@ describe('fork points', () => {
         }
         expect(points[0]).toBe(1);
         const seq = points[pick % points.length] ?? 1;
-        const forked = foldNew(initialState, forkEvents(events, () => first.data, seq).events);
+        const forked = foldNew(initialState, [{ type: 'run.created', data: first.data }, ...forkEvents(events, seq).events]);
         const original = fold(events.slice(0, seq));
         expect(forked.messages).toEqual(original.messages);
         expect(forked.step).toBe(original.step);
         expect(forked.status).toBe('queued');
         expect(['model', 'fail']).toContain(nextAction(forked, testLimits, new Set()).type);
-        expect(forkEvents(events, () => first.data, undefined).afterSeq).toBe(points.at(-1));
+        expect(forkEvents(events, undefined).afterSeq).toBe(points.at(-1));
       }),
       { numRuns: 60 },
     );

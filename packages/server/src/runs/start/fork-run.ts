@@ -1,27 +1,25 @@
 import type { JournalData, JournalEvent, RunForkRequest, RunId } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
-import { type CreateOptions, claimOf, idempotencyConflict, type Principal } from '#identity';
+import { type CreateOptions, claimOf, type Principal } from '#identity';
 import { startRunSpan } from '#runs/drive';
 import { fold, forkEvents, readJournal, type Transcripts, toJournalEvent } from '#runs/journal';
-import type { RunRow, SessionRow } from '#storage';
+import type { Commit, RunRow, SessionRow } from '#storage';
+import { type BeginDependencies, beginRun, type StartedRun } from './begin-run.ts';
 import { mayStart } from './may-start.ts';
-import { inputParts, newRun, runLimits, sessionClosed } from './rows.ts';
-import type { StartDependencies } from './start-run.ts';
+import { inputParts, newRun, requireModel, runLimits } from './rows.ts';
 
-export type Forked =
-  /** Written and in the queue: the caller wakes it. */
-  | { readonly type: 'forked'; readonly row: RunRow }
-  /** The same request under the same idempotency key made this run before. */
-  | { readonly type: 'existing'; readonly runId: string };
-
-/** Writes a new run that goes on from an event of another one, which stays as it is. Throws `invalid_request` where a run cannot be forked. */
+/**
+ * Begins a new run that goes on from an event of another one, which stays as it is; everything that holds for a run that is started holds
+ * for it: see {@link beginRun}. Throws `invalid_request` where a run cannot be forked.
+ */
 export async function forkRun(
-  { engine, agents, transcripts }: Omit<StartDependencies, 'defaultAgent'>,
+  dependencies: BeginDependencies,
   principal: Principal,
   source: { readonly original: RunRow; readonly session: SessionRow },
   request: RunForkRequest,
-  options: CreateOptions,
-): Promise<Forked> {
+  { here, ...options }: CreateOptions & { readonly here: boolean },
+): Promise<StartedRun> {
+  const { engine, agents, transcripts } = dependencies;
   const { original, session } = source;
   const { tenantId } = principal;
   const journal: JournalEvent[] = [];
@@ -31,42 +29,36 @@ export async function forkRun(
   const agent = await agents.get(tenantId, original.agent, original.agentVersion);
   const runId = engine.ids.next<RunId>('run');
   const model = request.model ?? original.model ?? undefined;
-  const span = startRunSpan(engine.tracer, { runId, tenantId, sessionId: session.sessionId, agent: agent.name }, undefined);
-  span.end();
-  const { traceparent, traceId } = span;
+  await requireModel(engine, model);
   const decision = await mayStart(engine, principal, { runId, agent: agent.name, sessionId: session.sessionId });
   const reading = await readingOfOriginal(transcripts, original, journal);
+  const span = startRunSpan(engine.tracer, { runId, tenantId, sessionId: session.sessionId, agent: agent.name }, undefined);
   const { parent: _parent, deadlineAt: _deadline, budget: _budget, model: _model, ...kept } = first.data;
-  const created = (forked: { afterSeq: number; copied: number }): JournalData<'run.created'> => ({
+  const { afterSeq, events } = forkEvents(journal, request.afterSeq);
+  const created: JournalData<'run.created'> = {
     ...kept,
     ...(reading === undefined ? {} : { reading }),
     ...(model === undefined ? {} : { model }),
     ...(request.budget === undefined ? {} : { budget: request.budget }),
     ...(request.input === undefined ? {} : { input: inputParts({ input: request.input }) }),
     principal: principal.id,
-    forkOf: { runId: original.runId, ...forked },
-    traceparent,
+    forkOf: { runId: original.runId, afterSeq, copied: events.length },
+    traceparent: span.traceparent,
     decision: decision.record,
-  });
-  const { events } = forkEvents(journal, created, request.afterSeq);
-  const row = newRun(engine, session, agent, runId, { model, budget: request.budget, traceId });
-  const result = await engine.store.commit({
+  };
+  const base: Commit = {
     tenantId,
     ...claimOf(principal, options, `fork:${original.runId}`, request, runId),
     openSession: session.sessionId,
-    place: { whileBusy: 'begin' },
-    createRun: row,
     ledger: runLimits(runId, request.budget, agent.definition.budget),
     decisions: [decision.row],
-    events,
-  });
-  if (result.type === 'duplicate') {
-    if (!result.sameRequest) throw idempotencyConflict();
-    return { type: 'existing', runId: result.resourceId };
-  }
-  if (result.type === 'closed') throw sessionClosed(session.sessionId);
-  if (result.type !== 'committed') throw new NexusError('internal', `the fork could not be written (${result.type})`);
-  return { type: 'forked', row: { ...row, lastSeq: result.events.length, createdAt: result.placed?.createdAt ?? row.createdAt } };
+  };
+  const row = newRun(engine, session, agent, runId, { model, budget: request.budget, traceId: span.traceId });
+  return beginRun(
+    dependencies,
+    { principal, base, session, isNewSession: false, row, created, forked: events, whileBusy: 'parallel', span },
+    here,
+  );
 }
 
 /** What the original was shown, or would have been. */

@@ -29,7 +29,7 @@ async function openBusy() {
   });
   runs = opened;
   const { session } = await opened.orchestrator.sessions.create(principal, { agent: 'careful' }, {});
-  const start = (input: string, whileBusy?: WhileBusy, more: { agent?: string; deadlineMs?: number } = {}) =>
+  const start = (input: string, whileBusy?: WhileBusy, more: { agent?: string; deadlineMs?: number; budget?: { tokens: number } } = {}) =>
     opened.orchestrator.runs
       .start(principal, { sessionId: session.id, input, ...(whileBusy === undefined ? {} : { whileBusy }), ...more }, {})
       .then(({ run }) => ({ ...run, id: run.id as RunId })); // as the engine numbered it
@@ -166,4 +166,21 @@ it('lets each of many runs that are started at once work by itself, and forgets 
   }
   for (const { id } of started) await is(id, 'completed');
   expect([...order].sort()).toEqual([...names].sort());
+});
+
+it('exists and fails, to be resumed, where its budget refuses its first call once it has waited; one that begins at once is refused', async () => {
+  const { start, release, is, row, types, engine } = await openBusy();
+  const budget = { tokens: 1 };
+  const opened = runs as TestRuns; // opened above
+  await expect(opened.orchestrator.runs.start(principal, { input: 'alone', budget }, {})).rejects.toMatchObject({
+    code: 'budget_exceeded',
+  });
+  expect((await engine.store.listRuns(principal.tenantId, {}, { limit: 10 })).items).toEqual([]);
+  await start('one');
+  const waiting = await start('two', 'queue', { budget });
+  expect(waiting.status).toBe('queued');
+  await release('one');
+  await is(waiting.id, 'failed');
+  expect(await row(waiting.id)).toMatchObject({ error: { code: 'budget_exceeded' }, resumable: true });
+  expect((await types(waiting.id)).slice(-2)).toEqual(['budget.refused', 'run.failed']);
 });

@@ -90,6 +90,11 @@ export function inputParts(request: Pick<ChatRequest, 'input' | 'attachments'>):
   return [...parts, ...(request.attachments ?? [])];
 }
 
+/** Throws `model_not_found` for a model that nobody serves, whether or not the run begins at once. */
+export async function requireModel(engine: Pick<Engine, 'llm'>, model: string | undefined): Promise<void> {
+  if (model !== undefined) await engine.llm.resolve([model]);
+}
+
 export function sessionClosed(sessionId: string): NexusError {
   return new NexusError('conflict', `session ${sessionId} is closed; create another one`);
 }

@@ -43,7 +43,7 @@ export interface TestRunsOptions {
   /** Besides `helper`, which is offered every tool and may use it without asking. */
   readonly agents?: readonly (Partial<AgentDefinition> & Pick<AgentDefinition, 'name'>)[];
   /** Of the configuration's `runs`. */
-  readonly settings?: Partial<Engine['settings'] & { readonly maxLiveRuns: number }>;
+  readonly settings?: Partial<Engine['settings'] & { readonly maxLiveRuns: number; readonly heartbeatMs: number }>;
   /** Of the configuration's `budget`. */
   readonly budget?: { readonly waitForReservedMs?: number };
   /** What the model takes; by default far more than any test says. */

@@ -1,4 +1,5 @@
 import type { ApprovalDecision, ApprovalKind, RunId, SessionId, TenantId } from '@nexus-agent/protocol';
+import type { DecisionRow } from './audit.ts';
 import type { PageOf, PageRequest } from './pages.ts';
 
 export interface ApprovalRow {
@@ -22,6 +23,15 @@ export interface ApprovalRow {
   readonly createdAt: number;
 }
 
+export interface GivenAnswer {
+  readonly decision: ApprovalDecision;
+  readonly answer: ApprovalRow['answer'];
+  readonly decidedBy: string;
+  readonly at: number;
+  /** That this person may answer. */
+  readonly permit?: DecisionRow;
+}
+
 export type ApprovalAnswerResult =
   | { readonly type: 'decided'; readonly approval: ApprovalRow }
   | { readonly type: 'not_found' }
@@ -35,10 +45,9 @@ export interface ApprovalStore {
     filter: { status?: ApprovalRow['status']; runId?: RunId },
     page: PageRequest,
   ): Promise<PageOf<ApprovalRow>>;
-  /** Stores the answer of a pending approval and makes its run due. Once only: a second answer gets `already`. */
-  answerApproval(
-    tenantId: TenantId,
-    approvalId: string,
-    answer: { decision: ApprovalDecision; answer: ApprovalRow['answer']; decidedBy: string; at: number },
-  ): Promise<ApprovalAnswerResult>;
+  /**
+   * Stores the answer of a pending approval, with the policy decision that permits it, and makes its run due. Once only: a second
+   * answer gets `already`, and nothing of it is kept.
+   */
+  answerApproval(tenantId: TenantId, approvalId: string, answer: GivenAnswer): Promise<ApprovalAnswerResult>;
 }

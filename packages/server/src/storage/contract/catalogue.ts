@@ -19,5 +19,9 @@ export interface AgentStore {
    */
   putAgent(row: AgentVersionRow): Promise<void>;
   getAgent(tenantId: TenantId, name: string, version?: string): Promise<AgentVersionRow | null>;
-  listAgents(tenantId: TenantId, page: PageRequest): Promise<PageOf<AgentVersionRow>>;
+  /**
+   * The current versions by name. With those that are `shared` by all tenants: what the tenant put itself and, but for that, the shared
+   * ones; others from files are gone.
+   */
+  listAgents(tenantId: TenantId, page: PageRequest, shared?: readonly AgentVersionRow[]): Promise<PageOf<AgentVersionRow>>;
 }

@@ -10,6 +10,8 @@ export interface KeyRow {
   /** Fingerprint of the server secret that it was hashed under; null for keys of an earlier version, which did not say. */
   readonly secretId: string | null;
   readonly scopes: readonly KeyScope[];
+  /** Besides those that follow from the scopes. */
+  readonly roles: readonly string[];
   readonly createdAt: number;
   readonly expiresAt: number | null;
   readonly revokedAt: number | null;

@@ -1,5 +1,5 @@
 /** The door of what storage promises: a small port for each of its users, and all of them as one store. */
-export type { ApprovalAnswerResult, ApprovalRow } from './approvals.ts';
+export type { ApprovalAnswerResult, ApprovalRow, GivenAnswer } from './approvals.ts';
 export type { DecisionRow } from './audit.ts';
 export type { AgentStore, AgentVersionRow } from './catalogue.ts';
 export type { Commit, CommitResult, CommitStore, IdempotencyClaim, Placed, PlaceInLog } from './commit.ts';
@@ -14,6 +14,6 @@ export type {
 export type { IdentityStore, KeyRow, KeySecretRow, KeySecretsResult } from './identity.ts';
 export type { LedgerStore } from './ledger.ts';
 export type { PageOf, PageRequest } from './pages.ts';
-export type { Queue } from './queue.ts';
+export type { Queue, SignOfLife } from './queue.ts';
 export type { RunPatch, RunRow, RunStore, SessionRow, StoredEvent, Waiting } from './runs.ts';
 export type { Store } from './store.ts';

@@ -1,23 +1,34 @@
 import type { RunId, TenantId } from '@nexus-agent/protocol';
+import type { DecisionRow } from './audit.ts';
 import type { RunRow } from './runs.ts';
+
+/** What a worker hears when it renews its lease. */
+export interface SignOfLife {
+  /** Which of its runs were asked to cancel. */
+  readonly cancelRequested: readonly { readonly tenantId: TenantId; readonly runId: RunId; readonly reason: string }[];
+  /** The fewest runs that another live worker drives; null where there is no other. */
+  readonly leastElsewhere: number | null;
+}
 
 /** Who drives which run. Times are compared by the database's clock. */
 export interface Queue {
   /** Asks for a run to be cancelled and makes it due. False when it has already ended or does not exist. The first reason stays. */
   requestCancel(tenantId: TenantId, runId: RunId, reason: string): Promise<boolean>;
-  /** Puts a failed, resumable run back into the queue. False when it is not one. */
-  requeueRun(tenantId: TenantId, runId: RunId): Promise<boolean>;
+  /**
+   * Puts a failed, resumable run back into the queue, with the policy decision that permits it; `not_resumable` when it is not one,
+   * `closed` when its session is not active: then nothing is kept.
+   */
+  requeueRun(tenantId: TenantId, runId: RunId, permit?: DecisionRow): Promise<'requeued' | 'closed' | 'not_resumable'>;
 
-  /** Renews the worker's lease on all its runs, by the database's clock. Says which of its runs were asked to cancel. */
-  heartbeat(
-    workerId: string,
-    leaseMs: number,
-  ): Promise<{ cancelRequested: readonly { tenantId: TenantId; runId: RunId; reason: string }[] }>;
+  /** Renews the worker's lease on all its runs, by the database's clock, and says how many runs it drives. */
+  heartbeat(workerId: string, leaseMs: number, liveRuns?: number): Promise<SignOfLife>;
   /**
    * Takes over up to `limit` runs that nobody drives: queued and due, waiting and due, or running under a worker whose
-   * lease ended, or lies further ahead than it is long. Each gets `workerId` as owner, epoch + 1 and status `running`. Two workers never get the same epoch.
+   * lease ended, or lies further ahead than it is long. Each gets `workerId` as owner, epoch + 1 and status `running`. Two workers
+   * never get the same epoch. Tenants take turns, from one claim to the next: a tenant with work is served by one of as many claims
+   * as there are tenants with work, whatever the others have waiting. With `restMs` what became due less than that ago is left to others.
    */
-  claimRuns(workerId: string, limit: number): Promise<readonly RunRow[]>;
+  claimRuns(workerId: string, limit: number, restMs?: number): Promise<readonly RunRow[]>;
   /** Running runs whose owner this worker is: what it may have claimed without hearing of it. */
   ownedRuns(workerId: string): Promise<readonly { readonly tenantId: TenantId; readonly runId: RunId; readonly epoch: number }[]>;
   /** Ends the worker's lease at once, so that others take over without waiting. */

@@ -94,6 +94,9 @@ export interface RunStore {
 
   getSession(tenantId: TenantId, sessionId: SessionId): Promise<SessionRow | null>;
   listSessions(tenantId: TenantId, page: PageRequest): Promise<PageOf<SessionRow>>;
-  /** False when there was no such active session. */
-  closeSession(tenantId: TenantId, sessionId: SessionId): Promise<boolean>;
+  /**
+   * Ends the session, asks all that is open in it to cancel, and withdraws the questions of what failed there, at once. False when there
+   * was no such active session.
+   */
+  closeSession(tenantId: TenantId, sessionId: SessionId, reason?: string): Promise<boolean>;
 }

@@ -5,10 +5,19 @@ import { expiryCharges } from './002-expiry-charges.ts';
 import { leaseLengths } from './003-lease-lengths.ts';
 import { sessionLog } from './004-session-log.ts';
 import { sharedDefinitions } from './006-shared-definitions.ts';
+import { turnsAndRoles } from './007-turns-and-roles.ts';
 import { limitsInFlight } from './009-limits-in-flight.ts';
 import type { Migration, MigrationTypes } from './migration.ts';
 
-const migrations: readonly Migration[] = [initial, expiryCharges, leaseLengths, sessionLog, sharedDefinitions, limitsInFlight];
+const migrations: readonly Migration[] = [
+  initial,
+  expiryCharges,
+  leaseLengths,
+  sessionLog,
+  sharedDefinitions,
+  turnsAndRoles,
+  limitsInFlight,
+];
 const schemaVersion = Math.max(...migrations.map(({ version }) => version));
 
 const schemaMigrations = defineTable('schema_migrations', { version: 'int', name: 'text', applied_at: 'int' });

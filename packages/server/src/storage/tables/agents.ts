@@ -125,9 +125,10 @@ export function* getAgent(tenant: string, name: string, version?: string): Progr
   return row ? agentFromRow(row) : null;
 }
 
-/** Current versions by name. */
-export function* listAgents(tenant: string, page: PageRequest): Program<PageOf<AgentVersionRow>> {
+/** Current versions by name: all, or what the tenant put itself with those that all tenants have. */
+export function* listAgents(tenant: string, page: PageRequest, shared?: readonly AgentVersionRow[]): Program<PageOf<AgentVersionRow>> {
   const position = startOf(page, ['string']);
+  const after = position === undefined ? '' : String(position[0]);
   const rows = yield* query(({ db }) => {
     let select = db
       .selectFrom('agents as a')
@@ -136,8 +137,17 @@ export function* listAgents(tenant: string, page: PageRequest): Program<PageOf<A
       )
       .selectAll('v')
       .where('a.tenant_id', '=', tenant);
-    if (position) select = select.where('a.name', '>', String(position[0]));
+    if (position) select = select.where('a.name', '>', after);
+    if (shared) select = select.where('v.source', '=', 'api');
     return select.orderBy('a.name').limit(page.limit + 1);
   });
-  return cutPage(rows, page.limit, agentFromRow, (row) => [row.name]);
+  const agents = new Map(shared?.flatMap((agent) => (agent.name > after ? [[agent.name, agent] as const] : [])));
+  for (const agent of rows.map(agentFromRow)) agents.set(agent.name, agent);
+  const sorted = [...agents.values()].sort((one, other) => (one.name < other.name ? -1 : 1)).slice(0, page.limit + 1);
+  return cutPage(
+    sorted,
+    page.limit,
+    (agent) => agent,
+    ({ name }) => [name],
+  );
 }

@@ -1,5 +1,5 @@
-import type { ApprovalDecision, RunId } from '@nexus-agent/protocol';
-import type { ApprovalAnswerResult, ApprovalRow, PageOf, PageRequest } from '#storage/contract';
+import type { RunId } from '@nexus-agent/protocol';
+import type { ApprovalAnswerResult, ApprovalRow, GivenAnswer, PageOf, PageRequest } from '#storage/contract';
 import {
   beyond,
   byKey,
@@ -18,6 +18,7 @@ import {
   startOf,
   storable,
 } from '#storage/program';
+import { decisionToRow, insertDecisions } from './decisions.ts';
 import { lockAndWakeRun } from './queue.ts';
 
 export const approvals = defineTable('approvals', {
@@ -138,11 +139,7 @@ const decide = statement('decide_approval', ({ db }, params: AnswerParams) =>
 );
 
 /** Approvals change only under the lock of their run, which commits take first too. */
-export function* answerApproval(
-  tenant: string,
-  id: string,
-  answer: { decision: ApprovalDecision; answer: ApprovalRow['answer']; decidedBy: string; at: number },
-): Program<ApprovalAnswerResult> {
+export function* answerApproval(tenant: string, id: string, answer: GivenAnswer): Program<ApprovalAnswerResult> {
   const found = yield* getApproval(tenant, id);
   if (!found) return { type: 'not_found' };
   if (found.status !== 'pending') return { type: 'already', approval: found };
@@ -157,6 +154,7 @@ export function* answerApproval(
       at: answer.at,
     });
     decided = written > 0;
+    if (decided && answer.permit !== undefined) yield* insertDecisions([decisionToRow(tenant, answer.permit)]);
   });
   const approval = (yield* getApproval(tenant, id)) ?? found;
   return { type: decided ? 'decided' : 'already', approval };

@@ -24,6 +24,7 @@ export {
 } from './approvals.ts';
 export { insertBudgets, listBudgets, lockBudgets, scopeText, updateBudgets } from './budgets.ts';
 export { type ClaimRow, insertClaims, selectClaims } from './claims.ts';
+export { closeSession } from './closing.ts';
 export { decisionToRow, insertDecisions, listDecisions } from './decisions.ts';
 export {
   definitionFiles,
@@ -64,7 +65,7 @@ export {
   type StoredRun,
   updateRuns,
 } from './runs.ts';
-export { closeSession, getSession, insertSessions, listSessions, lockSessions, sessionToRow } from './sessions.ts';
+export { getSession, insertSessions, listSessions, lockSessions, sessionToRow } from './sessions.ts';
 
 /** All of them, as this version of the program knows them. */
 export const tables = [

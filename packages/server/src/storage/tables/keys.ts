@@ -24,6 +24,7 @@ export const apiKeys = defineTable('api_keys', {
   created_at: 'int',
   expires_at: 'int?',
   revoked_at: 'int?',
+  roles: 'text',
 });
 type Stored = Row<typeof apiKeys>;
 
@@ -35,6 +36,7 @@ function keyFromRow(row: Stored): KeyRow {
     hash: row.hash,
     secretId: row.secret_id,
     scopes: parse(row.scopes),
+    roles: parse(row.roles),
     createdAt: row.created_at,
     expiresAt: row.expires_at,
     revokedAt: row.revoked_at,
@@ -49,6 +51,7 @@ function keyToRow(key: KeyRow): Stored {
     hash: key.hash,
     secret_id: key.secretId,
     scopes: json(key.scopes),
+    roles: json(key.roles),
     created_at: key.createdAt,
     expires_at: key.expiresAt,
     revoked_at: key.revokedAt,

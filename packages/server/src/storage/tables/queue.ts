@@ -1,21 +1,39 @@
 import type { RunId, TenantId } from '@nexus-agent/protocol';
 import { sql } from 'kysely';
-import type { RunRow } from '#storage/contract';
-import { change, databaseNow, defineTable, json, type Program, parseNullable, queriesOn, run } from '#storage/program';
-import { runFromRow, runs, type StoredRun } from './runs.ts';
+import type { DecisionRow, RunRow, SignOfLife } from '#storage/contract';
+import { change, databaseNow, defineTable, json, type Program, parseNullable, queriesOn, run, together } from '#storage/program';
+import { decisionToRow, insertDecisions } from './decisions.ts';
+import { runFromRow, runs } from './runs.ts';
+import { lockSessions } from './sessions.ts';
+import { pickInTurn } from './turns.ts';
 
 /** Workers and until when they hold their runs. `runs` is the queue itself. */
-export const workers = defineTable('workers', { worker_id: 'text', expires_at: 'int', lease_ms: 'int' });
+export const workers = defineTable('workers', { worker_id: 'text', expires_at: 'int', lease_ms: 'int', live_runs: 'int' });
 
-const { statement, query } = queriesOn(runs, workers);
+const { statement } = queriesOn(runs, workers);
 
-type RunKey = Pick<StoredRun, 'tenant_id' | 'run_id'>;
+interface WorkerParams extends Record<string, string | number> {
+  worker: string;
+  expiresAt: number;
+  leaseMs: number;
+  liveRuns: number;
+}
 
-const renewWorker = statement('renew_worker', ({ db }, params: { worker: string; expiresAt: number; leaseMs: number }) =>
+const renewWorker = statement('renew_worker', ({ db }, params: WorkerParams) =>
   db
     .insertInto('workers')
-    .values({ worker_id: params.worker, expires_at: params.expiresAt, lease_ms: params.leaseMs })
-    .onConflict((conflict) => conflict.column('worker_id').doUpdateSet({ expires_at: params.expiresAt, lease_ms: params.leaseMs })),
+    .values({ worker_id: params.worker, expires_at: params.expiresAt, lease_ms: params.leaseMs, live_runs: params.liveRuns })
+    .onConflict((conflict) =>
+      conflict.column('worker_id').doUpdateSet({ expires_at: params.expiresAt, lease_ms: params.leaseMs, live_runs: params.liveRuns }),
+    ),
+);
+
+const leastLoad = statement('least_load', ({ db }, params: { worker: string; now: number }) =>
+  db
+    .selectFrom('workers')
+    .select((eb) => eb.fn.min('live_runs').as('live_runs'))
+    .where('worker_id', '!=', params.worker)
+    .where('expires_at', '>', params.now),
 );
 
 const cancelledRunsOf = statement('cancelled_runs_of', ({ db }, params: { worker: string }) =>
@@ -26,19 +44,17 @@ const cancelledRunsOf = statement('cancelled_runs_of', ({ db }, params: { worker
     .where('cancel_requested', 'is not', null),
 );
 
-export function* heartbeat(
-  worker: string,
-  leaseMs: number,
-): Program<{ cancelRequested: readonly { tenantId: TenantId; runId: RunId; reason: string }[] }> {
+export function* heartbeat(worker: string, leaseMs: number, liveRuns: number): Program<SignOfLife> {
   const now = yield* databaseNow();
-  yield* change(renewWorker, { worker, expiresAt: now + leaseMs, leaseMs });
-  const rows = yield* run(cancelledRunsOf, { worker });
+  yield* change(renewWorker, { worker, expiresAt: now + leaseMs, leaseMs, liveRuns });
+  const [rows, [least]] = yield* together([run(cancelledRunsOf, { worker }), run(leastLoad, { worker, now })]);
   return {
     cancelRequested: rows.map((row) => ({
       tenantId: row.tenant_id as TenantId, // written from a branded id
       runId: row.run_id as RunId, // written from a branded id
       reason: parseNullable<string>(row.cancel_requested) ?? '', // never null: see the query
     })),
+    leastElsewhere: least?.live_runs ?? null,
   };
 }
 
@@ -57,7 +73,7 @@ export function* ownedRuns(worker: string): Program<readonly { tenantId: TenantI
 }
 
 export function* retireWorker(worker: string): Program<void> {
-  yield* change(renewWorker, { worker, expiresAt: 0, leaseMs: 0 });
+  yield* change(renewWorker, { worker, expiresAt: 0, leaseMs: 0, liveRuns: 0 });
 }
 
 /** Clocks are corrected by less than this, or are wrong. */
@@ -111,12 +127,6 @@ const lostWorkers = statement('lost_workers', ({ db }, params: { now: number; la
     ),
 );
 
-const dueRuns = statement('due_runs', ({ db, dialect }, params: { now: number; limit: number }) =>
-  dialect.skipLocked(
-    db.selectFrom('runs').select(['tenant_id', 'run_id']).where('due_at', '<=', params.now).orderBy('due_at').limit(params.limit),
-  ),
-);
-
 const takeRun = statement('take_run', ({ db }, params: { tenant: string; id: string; worker: string; now: number }) =>
   db
     .updateTable('runs')
@@ -133,44 +143,30 @@ const takeRun = statement('take_run', ({ db }, params: { tenant: string; id: str
     .returningAll(),
 );
 
-const anyDue = statement('any_due', ({ db }, params: { now: number }) =>
+const anyDue = statement('any_due', ({ db }, params: { due: number }) =>
   // Without the order Postgres may prefer to read the whole table, where it expects many due runs.
-  db.selectFrom('runs').select('run_id').where('due_at', '<=', params.now).orderBy('due_at').limit(1),
+  db.selectFrom('runs').select('run_id').where('due_at', '<=', params.due).orderBy('due_at').limit(1),
 );
 
 /** True when a claim would probably find something: an idle poll must not take the write lock. */
-export function* hasClaimable(): Program<boolean> {
+export function* hasClaimable(restMs: number): Program<boolean> {
   const now = yield* databaseNow();
-  if ((yield* run(anyDue, { now })).length > 0) return true;
+  if ((yield* run(anyDue, { due: now - restMs })).length > 0) return true;
   return (yield* run(lostWorkers, { now, latest: now + clockToleranceMs })).length > 0;
 }
 
-export function* claimRuns(worker: string, limit: number): Program<readonly RunRow[]> {
+/** Tenants take turns from the one after `after` on; see {@link pickInTurn}. */
+export function* claimRuns(
+  worker: string,
+  limit: number,
+  { restMs, after }: { readonly restMs: number; readonly after: string },
+): Program<{ readonly runs: readonly RunRow[]; readonly after: string }> {
   const now = yield* databaseNow();
-  const lost = (yield* run(lostWorkers, { now, latest: now + clockToleranceMs })).flatMap(({ owner }) => (owner === null ? [] : [owner]));
-  const abandoned: readonly RunKey[] = lost.length === 0 ? [] : yield* abandonedRuns(lost, limit);
-  const room = limit - abandoned.length;
-  const due: readonly RunKey[] = room > 0 ? yield* run(dueRuns, { now, limit: room }) : [];
-  const claimed: RunRow[] = [];
-  for (const { tenant_id, run_id } of [...abandoned, ...due]) {
-    const [row] = yield* run(takeRun, { tenant: tenant_id, id: run_id, worker, now });
-    if (row) claimed.push(runFromRow(row));
-  }
-  return claimed;
-}
-
-function abandonedRuns(lost: readonly string[], limit: number): Program<readonly RunKey[]> {
-  return query(({ db, dialect }) =>
-    dialect.skipLocked(
-      db
-        .selectFrom('runs')
-        .select(['tenant_id', 'run_id'])
-        .where('lease_owner', 'in', [...lost])
-        .where('status', '=', 'running')
-        .orderBy('updated_at')
-        .limit(limit),
-    ),
-  );
+  const owners = yield* run(lostWorkers, { now, latest: now + clockToleranceMs });
+  const lost = owners.flatMap(({ owner }) => (owner === null ? [] : [owner]));
+  const picked = yield* pickInTurn({ lost, due: now - restMs, limit, after });
+  const taken = yield* together(picked.keys.map(({ tenant_id, run_id }) => run(takeRun, { tenant: tenant_id, id: run_id, worker, now })));
+  return { runs: taken.flat().map(runFromRow), after: picked.after };
 }
 
 const lockRun = statement('lock_run', ({ db, dialect }, params: { tenant: string; id: string }) =>
@@ -241,7 +237,18 @@ const requeue = statement('requeue_run', ({ db }, params: { tenant: string; id: 
     .where('resumable', '=', 1),
 );
 
-export function* requeueRun(tenant: string, id: string): Program<boolean> {
+const sessionOfRun = statement('session_of_run', ({ db }, params: { tenant: string; id: string }) =>
+  db.selectFrom('runs').select('session_id').where('tenant_id', '=', params.tenant).where('run_id', '=', params.id),
+);
+
+/** Under the lock of its session: one that is closed at the same time either comes before and stops it, or finds the run open. */
+export function* requeueRun(tenant: string, id: string, permit?: DecisionRow): Program<'requeued' | 'closed' | 'not_resumable'> {
+  const [found] = yield* run(sessionOfRun, { tenant, id });
+  if (!found) return 'not_resumable';
+  const [session] = yield* lockSessions(tenant, [found.session_id]);
+  if (session?.status !== 'active') return 'closed';
   yield* run(lockRun, { tenant, id });
-  return (yield* change(requeue, { tenant, id, now: yield* databaseNow() })) > 0;
+  if ((yield* change(requeue, { tenant, id, now: yield* databaseNow() })) === 0) return 'not_resumable';
+  if (permit !== undefined) yield* insertDecisions([decisionToRow(tenant, permit)]);
+  return 'requeued';
 }

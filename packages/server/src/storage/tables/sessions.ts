@@ -95,7 +95,8 @@ const closeSessionById = statement('close_session', ({ db }, params: { tenant: s
     .where('status', '=', 'active'),
 );
 
-export function* closeSession(tenant: string, id: string): Program<boolean> {
+/** Only its row: see `closeSession`. */
+export function* endSession(tenant: string, id: string): Program<boolean> {
   return (yield* change(closeSessionById, { tenant, id })) > 0;
 }
 

@@ -41,9 +41,9 @@ export function requireAllowedUrl(url: URL, options: EgressOptions): void {
   }
 }
 
-/** The host without the brackets of IPv6 and without a final dot. */
+/** The host without the brackets of IPv6 and without final dots. */
 export function hostnameOf(url: URL): string {
-  return url.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '');
+  return url.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.+$/, '');
 }
 
 export function portOf(url: URL): number {
@@ -59,7 +59,7 @@ export function createEgressAgent(options: EgressOptions): Agent {
   const { resolve = resolveBySystem, allowPrivate, connectTimeoutMs = 10_000 } = options;
 
   const connect: buildConnector.connector = (target, callback) => {
-    const hostname = target.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.$/, '');
+    const hostname = target.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.+$/, '');
     const port = Number(target.port) || (target.protocol === 'https:' ? 443 : 80);
     const granted = allowPrivate?.(hostname, port) === true;
     // A lookup does not take place for addresses.

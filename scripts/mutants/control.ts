@@ -1,0 +1,94 @@
+import { type Mutant, server } from './mutant.ts';
+
+const turns = `${server}/storage/tables/turns.ts`;
+const storeTests = ['test/conformance/storage.test.ts'];
+const hosts = `${server}/policy/compile/hosts.ts`;
+const hostTests = [`${server}/policy/compile/hosts.test.ts`, `${server}/policy/engine/engine.test.ts`];
+
+/** Of what keeps tenants, people and administrators within their bounds: turns in the queue, policy, roles, sessions that are closed. */
+export const controlMutants: readonly Mutant[] = [
+  {
+    bug: 'control: the first tenant takes a whole claim',
+    file: turns,
+    replace: 'Math.max(1, Math.floor(room / waiting.length))',
+    by: 'room',
+    tests: storeTests,
+  },
+  {
+    bug: 'control: who has nothing left ends the turns of the others',
+    file: turns,
+    replace: 'waiting = [...waiting.slice(turn.length), ...turn.filter(',
+    by: 'waiting = [...turn.filter(',
+    tests: storeTests,
+  },
+  {
+    bug: 'control: the turns begin anew with each claim',
+    file: turns,
+    replace: 'if (turn.length < waiting.length && last !== undefined) after = last;',
+    by: '',
+    tests: storeTests,
+  },
+  {
+    bug: 'control: a busy process takes what came just now',
+    file: `${server}/runs/dispatch/claims.ts`,
+    replace: 'lease.isBusier() ? restMs : 0',
+    by: '0',
+    tests: [`${server}/runs/dispatch/dispatch.test.ts`],
+  },
+  {
+    bug: 'control: a final dot makes another host',
+    file: hosts,
+    replace: "const name = url.hostname.replace(/^\\[(.*)\\]$/, '$1').replace(/\\.+$/, '');",
+    by: "const name = url.hostname.replace(/^\\[(.*)\\]$/, '$1');",
+    tests: hostTests,
+  },
+  {
+    bug: 'control: a policy that writes a host otherwise is taken, and never applies',
+    file: `${server}/policy/compile/spelling.ts`,
+    replace: 'return host.name === id ? null :',
+    by: 'return host.name !== null ? null :',
+    tests: [`${server}/policy/engine/sources.test.ts`],
+  },
+  {
+    bug: 'control: whoever policy refuses administers all the same',
+    file: `${server}/control/administration.ts`,
+    replace: '      if (isAllowed) return;\n',
+    by: '      if (isAllowed || row.at > 0) return;\n',
+    tests: [`${server}/control/administration.test.ts`],
+  },
+  {
+    bug: 'control: a repeated answer to an approval records another permit',
+    file: `${server}/storage/tables/approvals.ts`,
+    replace: 'if (decided && answer.permit',
+    by: 'if (answer.permit',
+    tests: storeTests,
+  },
+  {
+    bug: 'control: an administrator makes himself an owner',
+    file: `${server}/identity/keys.ts`,
+    replace: "if (roles.includes('owner') && !principal.roles.includes('owner'))",
+    by: "if (roles.includes('owner') && principal.roles.length === 0)",
+    tests: ['test/e2e/administration.test.ts'],
+  },
+  {
+    bug: 'control: a run is resumed into a session that is closed',
+    file: `${server}/storage/tables/queue.ts`,
+    replace: "  if (session?.status !== 'active') return 'closed';\n",
+    by: "  if (session === undefined) return 'closed';\n",
+    tests: storeTests,
+  },
+  {
+    bug: 'control: what is open in a session goes on after it was closed',
+    file: `${server}/storage/tables/closing.ts`,
+    replace: '...open.flatMap((runId) => cancelRequest(tenant, runId, reason, now)),',
+    by: '',
+    tests: storeTests,
+  },
+  {
+    bug: 'control: a fork is written without the money that it needs',
+    file: `${server}/runs/start/begin-run.ts`,
+    replace: '  for (let moves = 0; here && moves',
+    by: '  for (let moves = 0; here && draft.forked === null && moves',
+    tests: ['test/e2e/sessions.test.ts'],
+  },
+];
