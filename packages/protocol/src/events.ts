@@ -78,8 +78,9 @@ export const journalSchemas = {
     principal: z.string(),
     deadlineAt: z.string().optional(),
     parent: z.object({ runId: z.string(), callId, depth: z.int() }).optional(),
-    /** `copied`: so many events after this one are the original's. They were paid for there and count in no totals here. */
-    forkOf: z.object({ runId: z.string(), afterSeq: z.int(), copied: z.int().optional() }).optional(),
+    forkOf: z.object({ runId: z.string(), afterSeq: z.int() }).optional(),
+    /** Of a fork: so many events after this one are the original's. They were paid for there and count in no totals here. */
+    copied: z.int().optional(),
     traceparent: z.string().optional(),
     decision: DecisionRecord.optional(),
   }),

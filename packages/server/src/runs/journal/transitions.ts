@@ -23,7 +23,7 @@ export function fold(events: Iterable<JournalEvent>, from: RunState = initialSta
     }
     state = applyEvent(state, event);
     // What a fork begins with was paid for by the original.
-    const copied = state.created?.forkOf?.copied;
+    const copied = state.created?.copied;
     if (copied !== undefined && event.seq <= copied + 1) state = { ...state, totals: emptyTotals };
     lastSeq = event.seq;
   }

@@ -42,7 +42,8 @@ export async function forkRun(
     ...(request.budget === undefined ? {} : { budget: request.budget }),
     ...(request.input === undefined ? {} : { input: inputParts({ input: request.input }) }),
     principal: principal.id,
-    forkOf: { runId: original.runId, afterSeq, copied: events.length },
+    forkOf: { runId: original.runId, afterSeq },
+    copied: events.length,
     traceparent: span.traceparent,
     decision: decision.record,
   };
