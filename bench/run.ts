@@ -24,6 +24,7 @@ const benches: readonly { readonly name: string; readonly quick: readonly string
   { name: 'agent-run', quick: ['--runs', '100', '--rounds', '1', '--warmup', '200'] },
   { name: 'sessions', quick: ['--count', '1000'] },
   { name: 'reservations', quick: ['--seconds', '1'] },
+  { name: 'admission', quick: ['--latency', '50'] },
   { name: 'streams', quick: ['--seconds', '1', '--subscribers', '10'] },
   { name: 'memory', quick: ['--streamed', '200', '--background', '500'] },
 ];

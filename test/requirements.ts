@@ -73,6 +73,28 @@ export const requirements = {
     promise: 1,
     behaviour: 'Use that is not known is charged; free is only what was not sent or what the provider refused.',
   },
+  'budget.limit.in-flight': {
+    promise: 1,
+    behaviour: 'A limit that is set while work is in flight counts what that holds and books what it uses, exactly, also under races.',
+  },
+  'budget.kill.bounded': {
+    promise: 1,
+    behaviour:
+      'Work that a kill cut off is charged the least that is known to be enough: never less than is billed, never more than was held.',
+  },
+  'budget.repeat.counted': {
+    promise: 1,
+    behaviour: 'Each attempt of a call that may reach the world is reserved and counted, and refused when the budget has no more.',
+  },
+  'budget.totals.ledger': {
+    promise: 1,
+    behaviour: 'The totals of a run in its events, its row and its view are those of its ledger, whoever closed its reservations.',
+  },
+  'budget.wall.union': { promise: 1, behaviour: 'Time that calls of a run take side by side is held and booked once.' },
+  'budget.admission.waits': {
+    promise: 1,
+    behaviour: 'A call that only reservations of others stand in the way of waits for them, in turn and for a bounded time.',
+  },
   'budget.tool.reserved': { promise: 1, behaviour: 'Every tool call is reserved before it runs and settled after.' },
   'budget.cancel.leaks-nothing': {
     promise: 1,

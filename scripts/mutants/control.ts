@@ -87,8 +87,8 @@ export const controlMutants: readonly Mutant[] = [
   {
     bug: 'control: a fork is written without the money that it needs',
     file: `${server}/runs/start/begin-run.ts`,
-    replace: '  for (let moves = 0; here && moves',
-    by: '  for (let moves = 0; here && draft.forked === null && moves',
+    replace: 'const begun = here ? await',
+    by: 'const begun = here && draft.forked === null ? await',
     tests: ['test/e2e/sessions.test.ts'],
   },
 ];

@@ -1,3 +1,4 @@
+import { budgetMutants } from './budgets.ts';
 import { controlMutants } from './control.ts';
 import { coreMutants } from './core.ts';
 import { edgeMutants } from './edges.ts';
@@ -15,4 +16,5 @@ export const mutants = [
   ...edgeMutants,
   ...controlMutants,
   ...fileMutants,
+  ...budgetMutants,
 ];

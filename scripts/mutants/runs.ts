@@ -35,36 +35,37 @@ export const runMutants: readonly Mutant[] = [
     tests: stoppingTests,
   },
   {
-    bug: 'the state moves on before the store has answered',
+    bug: 'the state moves on although the store did not take the change',
     file: `${runs}/drive/writer.ts`,
-    replace: '      const answer = await commitProposal(engine.store, fence, lastSeq, whole);\n',
-    by: `      const before = this.#state;
-      this.#state = foldNew(before, assumedEvents(proposal));
-      const answer = await commitProposal(engine.store, fence, lastSeq, whole);
-      if (answer.type === 'committed') this.#state = before;\n`,
+    replace: "    if (result.type !== 'committed') return result;\n",
+    by: `    if (result.type !== 'committed') {
+      const early = proposal.events([]).map((event, index) => ({ ...event, seq: lastSeq + 1 + index, at: 0 }) as JournalEvent);
+      this.#state = fold(early, state);
+      return result;
+    }\n`,
     tests: writerTests,
   },
   {
     bug: 'a write carries the totals of the round before it',
-    file: `${runs}/drive/writer.ts`,
-    replace: 'totals = foldNew(this.#state, assumedEvents(proposal)).totals',
-    by: 'totals = this.#state.totals',
-    tests: writerTests,
+    file: `${runs}/steps/proposal.ts`,
+    replace: 'totals: (events) => foldNew(state, events).totals,',
+    by: 'totals: () => state.totals,',
+    tests: [`${runs}/drive/totals.test.ts`],
   },
   {
     bug: 'what a budget refused begins all the same',
-    file: `${runs}/drive/executor.ts`,
-    replace: "    if (result.type === 'refused') return writeSingly(before, round.starts, result.refusal);\n",
-    by: `    if (result.type === 'refused') {
-      for (const start of round.starts) begin(start, undefined);
-      return writeSingly(before, [], result.refusal);
-    }\n`,
+    file: `${runs}/drive/asking.ts`,
+    replace: "  if (result.type === 'refused') return writeSingly(parts, before, round.starts);\n",
+    by: `  if (result.type === 'refused') {
+    for (const start of round.starts) begin(start, undefined);
+    return writeSingly(parts, before, []);
+  }\n`,
     tests: ['test/e2e/budgets.test.ts'],
   },
   {
     bug: 'a start that is refused by itself begins all the same',
-    file: `${runs}/drive/executor.ts`,
-    replace: "      if (result.type === 'committed') {\n        begin(start, result.outcomes[0]);\n        continue;\n      }\n",
+    file: `${runs}/drive/asking.ts`,
+    replace: "    if (result.type === 'committed') {\n      begin(start, result.outcomes[0]);\n      continue;\n    }\n",
     by: "      begin(start, undefined);\n      if (result.type === 'committed') continue;\n",
     tests: ['test/e2e/budgets.test.ts'],
   },
@@ -84,9 +85,9 @@ export const runMutants: readonly Mutant[] = [
   },
   {
     bug: 'a budget that is used up stops what was paid for',
-    file: `${runs}/drive/executor.ts`,
-    replace: 'stopping.after(budgetStop(refused, purpose));',
-    by: 'stopping.request(budgetStop(refused, purpose));',
+    file: `${runs}/drive/asking.ts`,
+    replace: 'stopping.after(budgetStop(result.refusal, start.effect.type, waitedMs));',
+    by: 'stopping.request(budgetStop(result.refusal, start.effect.type, waitedMs));',
     tests: executorTests,
   },
   {
@@ -107,7 +108,7 @@ export const runMutants: readonly Mutant[] = [
     bug: 'failures of a call are not written when the run is stopping',
     file: `${runs}/drive/attempts.ts`,
     replace:
-      "    if (request.failures.length > 0 && (await writer.commit(failures)).type !== 'committed') return false;\n    answer({ type: 'refused', error: stoppingError, final: true });",
+      "    if (request.failures.length > 0 && (await writer.commit(failures)).type !== 'committed') return 'lost';\n    answer({ type: 'refused', error: stoppingError, final: true });",
     by: "    answer({ type: 'refused', error: stoppingError, final: true });",
     tests: attemptTests,
   },
@@ -199,7 +200,7 @@ export const runMutants: readonly Mutant[] = [
   {
     bug: 'what a run held is not charged when it cannot go on',
     file: `${runs}/dispatch/take-run.ts`,
-    replace: '    ...Object.keys(state.openReservations).map(charge),\n',
+    replace: '    ...chargeAllOpen(state),\n',
     by: '',
     tests: workerTests,
   },

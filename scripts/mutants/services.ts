@@ -93,7 +93,7 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'the arguments of calls are not counted',
     file: `${server}/llm/transport/http-provider.ts`,
-    replace: 'onArguments: (text) => tokens.add(text),',
+    replace: 'onArguments: came,',
     by: 'onArguments: () => undefined,',
     tests: overrunTests,
   },
@@ -317,10 +317,10 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'a direct call takes effect before it is reserved',
     file: `${server}/calls/direct-tool.ts`,
-    replace: '  const reserved = await store.commit({ tenantId, decisions: [decision.row], ledger: [reserve] });\n',
+    replace: '  const plan = () => reserveTool(',
     by: `  const early = { tool, input: checked.input, callId, attempt: 1, idempotencyKey: callId, timeoutMs: tool.timeoutMs };
   await performTool(engine, charge, early, { signal, onOutput: () => undefined });
-  const reserved = await store.commit({ tenantId, decisions: [decision.row], ledger: [reserve] });\n`,
+  const plan = () => reserveTool(`,
     tests: directTests,
   },
   {

@@ -114,8 +114,8 @@ function auditToolCalls(journal: readonly JournalEvent[], effects: readonly Effe
   return problems;
 }
 
-/** Nothing is left reserved, and the journal, the run's totals and the ledger name the same cost. */
-async function auditReservations(cluster: Cluster, runId: RunId, journal: readonly JournalEvent[]): Promise<string[]> {
+/** Nothing is left reserved, and the journal, the run's row and the ledger name the same cost, tokens and calls. */
+export async function auditReservations(cluster: Cluster, runId: RunId, journal: readonly JournalEvent[]): Promise<string[]> {
   const problems: string[] = [];
   const reservations = await cluster.store.listReservations(tenantId, { runId });
   for (const { reservationId, state } of reservations) if (state === 'open') problems.push(`${reservationId} is still open`);
@@ -123,9 +123,18 @@ async function auditReservations(cluster: Cluster, runId: RunId, journal: readon
   for (const { reservationId } of reservations) if (!reserved.has(reservationId)) problems.push(`${reservationId} is not in the journal`);
   if (reserved.size !== reservations.length)
     problems.push(`${reserved.size} reservations in the journal, ${reservations.length} in the ledger`);
-  const charged = reservations.reduce((sum, { charged }) => sum + (charged?.costMicroUsd ?? 0), 0);
   const row = await cluster.store.getRun(tenantId, runId);
-  if (row?.totals.costMicroUsd !== charged) problems.push(`its totals say ${row?.totals.costMicroUsd} micro-USD, the ledger ${charged}`);
+  const { items: entries } = await cluster.store.listLedgerEntries(tenantId, { runId }, { limit: 1000 });
+  const { inputTokens = 0, outputTokens = 0, costMicroUsd = 0, toolCalls = 0 } = row?.totals ?? {};
+  for (const [unit, total] of Object.entries({ tokens: inputTokens + outputTokens, costMicroUsd, toolCalls } as const)) {
+    const key = unit as 'tokens' | 'costMicroUsd' | 'toolCalls'; // of the literal above
+    const booked = entries.reduce((sum, { amounts }) => sum + (amounts[key] ?? 0), 0);
+    const charged = reservations.reduce((sum, { charged }) => sum + (charged?.[key] ?? 0), 0);
+    if (total !== booked || total !== charged)
+      problems.push(`its totals say ${total} ${unit}, the ledger ${booked}, its reservations ${charged}`);
+  }
+  const end = journal.findLast((event) => event.type === 'run.completed' || event.type === 'run.failed' || event.type === 'run.cancelled');
+  if (!isDeepStrictEqual(end?.data.totals, row?.totals)) problems.push('the totals of its last event are not those of its row');
   return problems;
 }
 

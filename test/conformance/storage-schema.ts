@@ -25,6 +25,7 @@ export function describeSchema(name: StoreSubject['name']): void {
         { version: 6 },
         { version: 7 },
         { version: 8 },
+        { version: 9 },
       ]);
       const session = sessionRow(newTenant());
       const first = await openTestStore(location);

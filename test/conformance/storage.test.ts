@@ -7,6 +7,7 @@ import { describeClocks } from './storage-clocks.ts';
 import { describeDefinitions } from './storage-definitions.ts';
 import { describeFileStore } from './storage-files.ts';
 import { describeLedgerStore } from './storage-ledger.ts';
+import { describeLimits } from './storage-limits.ts';
 import { describeLocks } from './storage-locks.ts';
 import { describeLedgerProcesses } from './storage-processes.ts';
 import { describeResourceStore } from './storage-resources.ts';
@@ -38,6 +39,7 @@ function describeOn(subject: StoreSubject, fresh: () => Promise<StoreSubject>): 
     describeLedgerStore(subject, open);
     describeAccounts(subject, open);
     describeRetention(subject, open);
+    describeLimits(open);
     describeLedgerProcesses(subject, open);
     describeLocks(subject, open);
     describeClocks(subject, open);

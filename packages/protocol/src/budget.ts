@@ -52,6 +52,8 @@ export const BudgetRefusal = z
     limit: z.int(),
     asked: z.int(),
     available: z.int(),
+    /** So long it waited for what other calls held. */
+    waitedMs: z.int().optional(),
   })
   .meta({ id: 'BudgetRefusal' });
 export type BudgetRefusal = z.infer<typeof BudgetRefusal>;

@@ -93,6 +93,8 @@ export const journalSchemas = {
     forkOf: z.object({ runId: z.string(), afterSeq: z.int() }).optional(),
     /** Whose files it works on: a fork has its own. Those of the session when left out. */
     filesOf: z.string().optional(),
+    /** Of a fork: so many events after this one are the original's. They were paid for there and count in no totals here. */
+    copied: z.int().optional(),
     traceparent: z.string().optional(),
     decision: DecisionRecord.optional(),
   }),
@@ -111,6 +113,8 @@ export const journalSchemas = {
     clamped: z.boolean().optional(),
     timeoutMs: z.int().optional(),
     reservationId: z.string(),
+    /** What of the reservation is for the input. */
+    inputTokens: z.int().optional(),
     decision: DecisionRecord,
   }),
   'model.completed': z.object({
@@ -171,6 +175,8 @@ export const journalSchemas = {
     step,
     callId,
     attempt: z.int().positive(),
+    /** An attempt after the first that was reserved for itself: it is one more call in the totals. */
+    counted: z.literal(true).optional(),
     name: z.string(),
     effects: effectsClass,
     input: z.unknown(),
@@ -224,6 +230,8 @@ export const journalSchemas = {
     reservationId: z.string(),
     amounts: BudgetAmounts,
     outcome: z.enum(['settled', 'released', 'charged_maximum', 'late_usage', 'overrun']),
+    /** What this adds to the totals, beside the cost: a call that did not end says nothing of its use itself. */
+    adds: z.object({ inputTokens: z.int().optional(), outputTokens: z.int().optional(), toolCalls: z.int().optional() }).optional(),
   }),
   'budget.refused': z.object({
     step: step.optional(),

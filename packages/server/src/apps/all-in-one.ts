@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { type Api, createApi } from '#api';
 import type { NexusConfig } from '#apps/config';
-import { createReservationSweeper } from '#budget';
+import { createAdmission, createReservationSweeper } from '#budget';
 import type { Bus } from '#bus';
 import {
   createAdministration,
@@ -228,7 +228,9 @@ interface Parts {
 }
 
 /** Joins what was opened into the engine. */
-function assemble({ options, config, clock, ids, logger, store, files, bus, secrets, models, closers }: Parts) {
+function assemble({ options, config, clock, ids, logger, store: unheard, files, bus, secrets, models, closers }: Parts) {
+  const admission = createAdmission({ clock, timers: systemTimers, settings: config.budget });
+  const store = admission.observe(unheard);
   const metrics = createMetrics(clock, { version: options.version, database: store.dialect });
   closers.push(() => metrics.close());
   metrics.observeStore(store);
@@ -291,6 +293,7 @@ function assemble({ options, config, clock, ids, logger, store, files, bus, secr
     logger,
     tracer,
     metrics,
+    admission,
     workerId,
     settings: config.runs,
   };

@@ -1,16 +1,17 @@
 import type { ReservationId, ToolExecuteResult } from '@nexus-agent/protocol';
+import { inTurn, needsOf } from '#budget';
 import { NexusError } from '#core';
 import type { Commit } from '#storage';
 import { checkArguments, type ToolCallEnd } from '#tools';
 import type { ChargeContext } from './charge.ts';
 import { denialMessage } from './decisions.ts';
 import type { CallEngine } from './engine.ts';
-import { refusalError } from './refusal.ts';
+import { refusalError, withWait } from './refusal.ts';
 import { decideTool, performTool, reserveTool, toolAmounts } from './tool-call.ts';
 
 /**
  * Runs one tool without a run: decide, reserve, do, settle. The decision and the reservation are durable before the tool
- * starts. A call that needs approval is refused, for there is no run that could wait. Aborting the signal cancels the tool;
+ * starts; where only what others hold stands in its way, it waits for its turn. A call that needs approval is refused, for there is no run that could wait. Aborting the signal cancels the tool;
  * what it used is settled all the same.
  *
  * Throws `tool_not_found`, `tool_input_invalid`, `invalid_request` for a tool that asks people, `policy_denied` and
@@ -50,14 +51,20 @@ export async function callToolDirectly(
   }
 
   const reservationId = engine.ids.next<ReservationId>('reservation');
-  const reserve = reserveTool(engine, charge, tool, { reservationId, timeoutMs: tool.timeoutMs, wall: true });
-  const reserved = await store.commit({ tenantId, decisions: [decision.row], ledger: [reserve] });
+  const plan = () => reserveTool(engine, charge, tool, { reservationId, timeoutMs: tool.timeoutMs, wall: true });
+  const { answer: reserved, waitedMs } = await inTurn(
+    engine.admission,
+    { tenantId, needs: needsOf(plan()), signal },
+    () => store.commit({ tenantId, decisions: [decision.row], ledger: [plan()] }),
+    (answer) => (answer.type === 'refused' ? answer : null),
+  );
   if (reserved.type === 'refused') {
     await store.commit({ tenantId, decisions: [decision.row] });
-    const { unit, scope } = reserved.refusal;
+    const refusal = withWait(reserved.refusal, waitedMs);
+    const { unit, scope } = refusal;
     engine.logger.info({ callId, unit, scope: scope.kind }, 'a budget refused');
-    const { code, message } = refusalError(reserved.refusal, 'tool');
-    throw new NexusError(code, message, { details: { ...reserved.refusal } });
+    const { code, message } = refusalError(refusal, 'tool');
+    throw new NexusError(code, message, { details: { ...refusal } });
   }
   if (reserved.type !== 'committed') throw new NexusError('internal', `the reservation could not be written (${reserved.type})`);
   const [outcome] = reserved.outcomes;

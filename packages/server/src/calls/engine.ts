@@ -1,3 +1,4 @@
+import type { Admission } from '#budget';
 import type { Clock, IdSource, SchemaValidator, Timers } from '#core';
 import type { InputCounts, ModelService } from '#llm';
 import type { PolicyEngine } from '#policy';
@@ -8,6 +9,8 @@ import type { ToolService } from '#tools';
 export interface CallSettings {
   /** A model call is refused when less than this many output tokens can be afforded. */
   readonly minUsefulTokens: number;
+  /** What a model call can have used when its process is lost is kept on record so far ahead of what has come. */
+  readonly aheadTokens: number;
   /** A reservation outlives its call's deadline by this much before the sweeper may charge it. */
   readonly reservationSlackMs: number;
 }
@@ -28,5 +31,7 @@ export interface CallEngine {
   readonly logger: Logger;
   readonly tracer: Tracer;
   readonly metrics: Metrics;
+  /** Where calls wait for what others hold of their budget. It hears of what is given back by the store. */
+  readonly admission: Admission;
   readonly settings: CallSettings;
 }

@@ -35,13 +35,14 @@ export type PlannedAttempt<Call extends ModelCall> =
  * Decides an attempt by policy and sizes its reservation. Called for the first attempt and for each retry or fallback.
  *
  * @param declared whether whoever set the rules lists this target; a request may name another
+ * @param whole to be refused, rather than granted fewer tokens, because of what others hold
  */
 export function planModelAttempt<Call extends ModelCall>(
   engine: CallEngine,
   charge: ChargeContext,
   call: Call,
   target: ModelTarget,
-  { attempt, declared }: { readonly attempt: number; readonly declared: boolean },
+  { attempt, declared, whole = false }: { readonly attempt: number; readonly declared: boolean; readonly whole?: boolean },
 ): PlannedAttempt<Call> {
   const { price } = target;
   const inputTokens = engine.inputCounts.bound(target, call.request);
@@ -83,6 +84,7 @@ export function planModelAttempt<Call extends ModelCall>(
         model: accountName(target),
         fixed: { tokens: inputTokens, costMicroUsd: inputCost },
         tokens: { min: Math.min(engine.settings.minUsefulTokens, askedTokens), max: askedTokens, costMicroUsdPerMillion: outputRate },
+        ...(whole ? { whole } : {}),
         wallMs: { min: Math.min(1_000, timeoutMs), max: timeoutMs },
         expiresAt: now + timeoutMs + engine.settings.reservationSlackMs,
       },

@@ -1,6 +1,7 @@
 import { type AssistantPart, type ErrorInfo, noUsage, type Usage } from '@nexus-agent/protocol';
 import { toErrorInfo } from '#core';
 import { type AttemptFailure, isSameTarget, type ModelPart, type ModelTarget } from '#llm';
+import { AttemptBound, type BoundRecord } from './attempt-bound.ts';
 import type { CallEngine } from './engine.ts';
 import type { ModelAttempt, ModelCall, ModelGrant } from './model-attempt.ts';
 
@@ -57,6 +58,8 @@ export interface ModelCallHooks<Call extends ModelCall, Granted extends GrantedA
   readonly nextAttempt: (wish: AttemptWish<Call>) => Promise<AttemptAnswer<Granted>>;
   readonly onBegin: (granted: Granted) => void;
   readonly onDelta: (kind: 'text' | 'reasoning', text: string) => void;
+  /** Where it is kept on record how much an attempt can have used, so that a kill costs no more than that. */
+  readonly bound?: BoundRecord;
 }
 
 /**
@@ -149,7 +152,7 @@ type MadeAttempt<Call extends ModelCall> =
     };
 
 async function makeAttempt<Call extends ModelCall, Granted extends GrantedAttempt<Call>>(
-  { llm, clock, inputCounts }: Pick<CallEngine, 'llm' | 'clock' | 'inputCounts'>,
+  { llm, clock, timers, inputCounts }: Pick<CallEngine, 'llm' | 'clock' | 'timers' | 'inputCounts'>,
   granted: Granted,
   hooks: ModelCallHooks<Call, Granted>,
 ): Promise<MadeAttempt<Call>> {
@@ -167,6 +170,8 @@ async function makeAttempt<Call extends ModelCall, Granted extends GrantedAttemp
     return { type: 'failed', failure, retryAfterMs, remainingMs: timeoutMs - durationMs, sawText: content.length > 0 };
   }
 
+  const { bound: record } = hooks;
+  const bound = record === undefined ? null : new AttemptBound({ attempt, grant, record, clock, timers, signal });
   hooks.onBegin(granted);
   const message = {
     target: attempt.target,
@@ -187,10 +192,19 @@ async function makeAttempt<Call extends ModelCall, Granted extends GrantedAttemp
         else content.push({ type: kind, text: part.text });
         break;
       }
+      case 'progress': {
+        const goes = bound?.came(part.outputTokens) ?? true;
+        if (bound === null || goes === true || (await goes)) break;
+        const usage = { ...noUsage, inputTokens: attempt.inputTokens, outputTokens: bound.limit };
+        const error: ErrorInfo = { code: 'lease_lost', message: 'what was reserved for the call was closed', retryable: false };
+        return fail({ error, usage, sent: true, retryAfterMs: null });
+      }
       case 'completed':
+        bound?.end();
         inputCounts.learn(attempt.target, attempt.call.request, part.usage.inputTokens);
         return { type: 'completed', attempt, grant, part };
       case 'failed':
+        bound?.end();
         return fail(part);
       default:
         part satisfies never;

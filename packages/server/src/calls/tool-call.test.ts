@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { createSchemaValidator, NexusError, systemTimers } from '#core';
+import { createAdmission } from '#budget';
+import { createSchemaValidator, NexusError, systemClock, systemTimers } from '#core';
 import type { ToolCallEnd, ToolPart } from '#tools';
 import { createTestToolService, makeTool } from '../tools/testing/index.ts';
 import type { ChargeContext } from './charge.ts';
@@ -30,6 +31,7 @@ function engineOf(tools: CallEngine['tools'], commit: () => Promise<unknown>): C
     logger: { error: silent, warn: silent, info: silent },
     store: { commit },
     timers: systemTimers,
+    admission: createAdmission({ clock: systemClock, timers: systemTimers, settings: { waitForReservedMs: 0, pollReservedMs: 1_000 } }),
   };
   return parts as unknown as CallEngine; // what performTool touches
 }

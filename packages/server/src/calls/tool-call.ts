@@ -26,12 +26,18 @@ export function decideTool(
  * Reserves one tool call with the most that it may cost.
  *
  * @param wall whether its time counts: a sub-agent pays for its own
+ * @param beside reservations of calls of the same run that go on: their time is shared
  */
 export function reserveTool(
   engine: CallEngine,
   charge: ChargeContext,
   tool: ToolDescriptor,
-  { reservationId, timeoutMs, wall }: { readonly reservationId: ReservationId; readonly timeoutMs: number; readonly wall: boolean },
+  {
+    reservationId,
+    timeoutMs,
+    wall,
+    beside = [],
+  }: { readonly reservationId: ReservationId; readonly timeoutMs: number; readonly wall: boolean; readonly beside?: readonly string[] },
 ): ReserveOperation {
   return {
     type: 'reserve',
@@ -39,7 +45,7 @@ export function reserveTool(
     runId: charge.runId,
     scopes: charge.scopes,
     fixed: { toolCalls: 1, ...(tool.maxCostMicroUsd === undefined ? {} : { costMicroUsd: tool.maxCostMicroUsd }) },
-    ...(wall ? { wallMs: { min: Math.min(100, timeoutMs), max: timeoutMs } } : {}),
+    ...(wall ? { wallMs: { min: Math.min(100, timeoutMs), max: timeoutMs }, beside } : {}),
     expiresAt: engine.clock.now() + timeoutMs + engine.settings.reservationSlackMs,
   };
 }

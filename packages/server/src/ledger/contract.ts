@@ -39,11 +39,17 @@ export interface ReservationRow {
   readonly amounts: BudgetAmounts;
   /** Whom it is for, whether or not they have rows; null for one that was made before that was kept. */
   readonly subject: Subject | null;
-  /** The rows it holds `amounts` in. */
+  /** Keys of all scopes that pay, whether or not they had rows. Absent for one of an earlier version: those of its `rows`. */
+  readonly scopes?: readonly string[];
+  /** The rows it holds `amounts` in: while it is open, all rows of its scopes. */
   readonly rows: readonly LedgerRowKey[];
   /** What a reserve with a range was granted; a duplicate reserve gets the same answer. */
   readonly grantedTokens: number | null;
   readonly grantedWallMs: number | null;
+  /** Until when its time, with that of the work beside it, is paid for. Absent without a range of time. */
+  readonly wallUntil?: number;
+  /** The most that the work can have used although its holder may be lost: a charge takes no more. */
+  readonly bound?: BudgetAmounts;
   readonly expiresAt: number;
   /** What was charged in the end, null while open. */
   readonly charged: BudgetAmounts | null;
@@ -67,21 +73,33 @@ export interface ReserveOperation {
   readonly fixed: BudgetAmounts;
   readonly tokens?: { readonly min: number; readonly max: number; readonly costMicroUsdPerMillion: number };
   readonly wallMs?: { readonly min: number; readonly max: number };
+  /**
+   * Open reservations of work of the same run that goes on beside this. Its time is theirs: only what goes beyond what they
+   * hold is taken, and whoever ends first leaves what it holds to another (`heir`).
+   */
+  readonly beside?: readonly string[];
+  /** Refuses, as `held`, rather than to grant fewer tokens only because others hold reservations. */
+  readonly whole?: boolean;
   /** When the sweeper may charge it, because whoever holds it is gone. */
   readonly expiresAt: number;
 }
 
 export type LedgerOperation =
   | ReserveOperation
-  /** Charges what the work really used. After a `charge` the difference is booked and flagged. */
-  | { readonly type: 'settle'; readonly reservationId: string; readonly actual: BudgetAmounts }
+  /**
+   * Charges what the work really used. After a `charge` the difference is booked and flagged. The time that it held and did
+   * not use goes to the `heir`, where one is named that is still open.
+   */
+  | { readonly type: 'settle'; readonly reservationId: string; readonly actual: BudgetAmounts; readonly heir?: string }
   /** Gives everything back: the work never started. */
-  | { readonly type: 'release'; readonly reservationId: string }
-  /** Charges the whole reservation: the work may have started and its use is unknown. */
-  | { readonly type: 'charge'; readonly reservationId: string }
+  | { readonly type: 'release'; readonly reservationId: string; readonly heir?: string }
+  /** Charges the least that is known to be enough: the work may have started and its use is unknown. At most the whole, `bound` and `atMost`. */
+  | { readonly type: 'charge'; readonly reservationId: string; readonly atMost?: BudgetAmounts }
+  /** Says what the work can have used at most from now on, should its holder be lost. Stands in place of what was said before. */
+  | { readonly type: 'bound'; readonly reservationId: string; readonly atMost: BudgetAmounts }
   /**
    * Creates the row or changes its limit. A limit below what is spent and reserved only stops further reserves. A new row
-   * counts what was spent in its scope; `fresh` says that the scope comes to be with this change, so that nothing can have been.
+   * counts what was spent and is reserved in its scope; `fresh` says that the scope comes to be with this change, so that nothing can have been.
    */
   | {
       readonly type: 'limit';
@@ -107,14 +125,16 @@ export type LedgerOutcome =
       readonly wallMs: number | null;
       readonly duplicate: boolean;
     }
-  | { readonly type: 'refused'; readonly refusal: BudgetRefusal }
+  /** `held`: others hold what is missing, and may give it back. */
+  | { readonly type: 'refused'; readonly refusal: BudgetRefusal; readonly held?: true }
   | {
       readonly type: 'settled';
       readonly amounts: BudgetAmounts;
       readonly outcome: 'settled' | 'released' | 'charged_maximum' | 'late_usage' | 'overrun';
     }
-  /** The id was settled, released or charged before, or never existed: nothing was changed. */
-  | { readonly type: 'ignored'; readonly reason: 'already_final' | 'unknown' }
+  /** The id was settled, released or charged before, or never existed: nothing was changed. `charged` is what a charge took that came first. */
+  | { readonly type: 'ignored'; readonly reason: 'already_final' | 'unknown'; readonly charged?: BudgetAmounts }
+  | { readonly type: 'bounded' }
   | { readonly type: 'limited' };
 
 /** An entry of the ledger: one charge, and the rows (with their period) that it was added to. */
@@ -134,7 +154,10 @@ export interface LedgerState {
   readonly rows: ReadonlyMap<LedgerRowKey, LedgerRow>;
   /** What the ledger says was spent so far in the period of rows that do not exist. */
   readonly counted?: ReadonlyMap<LedgerRowKey, number>;
+  /** Those that the operations name; for a row that may come to be in a scope that is not `fresh`, also all that are open in it. */
   readonly reservations: ReadonlyMap<string, ReservationRow>;
+  /** Ids of those among them that a scope pays for, and maybe others; all of them are looked through where this is absent. */
+  readonly paidBy?: (scopeKey: string) => Iterable<string>;
 }
 
 export interface LedgerChange {

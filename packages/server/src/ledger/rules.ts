@@ -30,6 +30,8 @@ interface Draft {
   counted(key: LedgerRowKey): number;
   row(key: LedgerRowKey): LedgerRow | undefined;
   reservation(id: string): ReservationRow | undefined;
+  /** Open reservations that a scope pays for. */
+  openIn(scopeKey: string): Iterable<ReservationRow>;
 }
 
 /** The ledger's arithmetic. Pure: the store calls it under the locks of all rows that the operations may touch. */
@@ -49,16 +51,16 @@ function apply(draft: Draft, operation: LedgerOperation): LedgerOutcome {
     case 'reserve':
       return reserve(draft, operation);
     case 'settle':
-      return settle(draft, operation.reservationId, checked(operation.actual));
+      return settle(draft, operation, checked(operation.actual));
     case 'release':
-      return close(draft, operation.reservationId, 'released');
+      return release(draft, operation);
     case 'charge':
-      return close(draft, operation.reservationId, 'charged');
-    case 'limit': {
-      const { scope, unit, window, limit } = operation;
-      const row = draft.row(rowKey(scope, unit, window)) ?? newRow(draft, scope, unit, window);
-      draft.rows.set(rowKey(scope, unit, window), { ...row, limit, inherited: false });
-      return { type: 'limited' };
+      return charge(draft, operation);
+    case 'bound': {
+      const reservation = draft.reservation(operation.reservationId);
+      if (reservation?.state !== 'open') return closed(reservation);
+      draft.reservations.set(reservation.reservationId, { ...reservation, bound: checked(operation.atMost) });
+      return { type: 'bounded' };
     }
     case 'unlimit': {
       const { scope, unit, window } = operation;
@@ -67,15 +69,39 @@ function apply(draft: Draft, operation: LedgerOperation): LedgerOutcome {
       draft.rows.set(rowKey(scope, unit, window), { ...row, limit: null, inherited: scope.kind === 'user' && scope.id !== everyUser.id });
       return { type: 'limited' };
     }
+    case 'limit':
+      return setLimit(draft, operation);
     default:
       return operation satisfies never;
   }
 }
 
-/** A row as it begins: with what was spent in its period before it was there. */
-function newRow(draft: Draft, scope: BudgetScope, unit: BudgetUnit, window: BudgetWindow): LedgerRow {
-  const spent = draft.counted(rowKey(scope, unit, window));
-  return { scope, unit, window, period: periodAt(window, draft.nowMs), limit: null, spent, reserved: 0 };
+/** A limit covers what was spent in its period before it was there, and what is in flight. */
+function setLimit(draft: Draft, operation: Extract<LedgerOperation, { type: 'limit' }>): LedgerOutcome {
+  const { scope, unit, window, limit, fresh = false } = operation;
+  const key = rowKey(scope, unit, window);
+  const row = draft.row(key) ?? newRow(draft, { scope, unit, window, fresh });
+  draft.rows.set(key, { ...row, limit, inherited: false });
+  return { type: 'limited' };
+}
+
+interface NewRow extends Pick<LedgerRow, 'scope' | 'unit' | 'window'> {
+  /** Nothing can have been spent or reserved in the scope. */
+  readonly fresh: boolean;
+}
+
+/** A row as it begins: with what was spent in its period, and what open reservations hold in its scope, which are settled with it. */
+function newRow(draft: Draft, { scope, unit, window, fresh }: NewRow): LedgerRow {
+  const key = rowKey(scope, unit, window);
+  let reserved = 0;
+  if (!fresh) {
+    for (const reservation of draft.openIn(scopeKey(scope))) {
+      reserved += reservation.amounts[unit] ?? 0;
+      if (!reservation.rows.includes(key))
+        draft.reservations.set(reservation.reservationId, { ...reservation, rows: [...reservation.rows, key] });
+    }
+  }
+  return { scope, unit, window, period: periodAt(window, draft.nowMs), limit: null, spent: draft.counted(key), reserved };
 }
 
 /** The row of a scope that pays. One of a user comes to be when there is a limit for every user. */
@@ -84,7 +110,7 @@ function payingRow(draft: Draft, scope: BudgetScope, unit: BudgetUnit, window: B
   if (row !== undefined || scope.kind !== 'user') return row;
   const forAll = draft.row(rowKey(everyUser, unit, window));
   if (forAll === undefined || forAll.limit === null) return undefined;
-  const created = { ...newRow(draft, scope, unit, window), inherited: true };
+  const created = { ...newRow(draft, { scope, unit, window, fresh: false }), inherited: true };
   draft.rows.set(key, created);
   return created;
 }
@@ -93,18 +119,28 @@ function limitOf(draft: Draft, { limit, inherited, unit, window }: LedgerRow): n
   return inherited === true ? (draft.row(rowKey(everyUser, unit, window))?.limit ?? null) : limit;
 }
 
+function scopesOf({ scopes, rows }: ReservationRow): readonly string[] {
+  return scopes ?? [...new Set(rows.map(scopeKeyOfRow))];
+}
+
 function reserve(draft: Draft, operation: ReserveOperation): LedgerOutcome {
   const earlier = draft.reservation(operation.reservationId);
   if (earlier !== undefined) return granted(earlier, true);
   const fixed = checked(operation.fixed);
-  const { tokens, wallMs } = operation;
+  const { tokens, wallMs: wholeWallMs, beside = [], whole = false } = operation;
   if (tokens !== undefined) checkRange(tokens.min, tokens.max, tokens.costMicroUsdPerMillion);
-  if (wallMs !== undefined) checkRange(wallMs.min, wallMs.max, 0);
-  const least = withRanges(fixed, tokens && { count: tokens.min, price: tokens.costMicroUsdPerMillion }, wallMs?.min);
+  if (wholeWallMs !== undefined) checkRange(wholeWallMs.min, wholeWallMs.max, 0);
+  const paidMs = Math.min(wholeWallMs?.max ?? 0, timePaidBeside(draft, beside));
+  const wallMs = wholeWallMs && { min: Math.max(0, wholeWallMs.min - paidMs), max: wholeWallMs.max - paidMs };
+  const price = tokens?.costMicroUsdPerMillion ?? 0;
+  const least = withRanges(fixed, tokens && { count: tokens.min, price }, wallMs?.min);
 
   const held: LedgerRowKey[] = [];
   let maxTokens = tokens?.max ?? 0;
   let maxWallMs = wallMs?.max ?? 0;
+  /** As many as there would be without what others hold, and the row that has the least now. */
+  let freeTokens = maxTokens;
+  let scarce: { readonly row: LedgerRow; readonly limit: number } | null = null;
   for (const scope of operation.scopes) {
     const prefix = scopeKey(scope);
     for (const { unit, window, suffix } of accounts) {
@@ -119,27 +155,35 @@ function reserve(draft: Draft, operation: ReserveOperation): LedgerOutcome {
       if (asked > 0 && asked > available) return refuse(row, limit, asked, available);
       const spare = available - (fixed[unit] ?? 0);
       if (unit === 'wallMs') maxWallMs = Math.min(maxWallMs, spare);
-      if (unit === 'tokens') maxTokens = Math.min(maxTokens, spare);
-      if (unit === 'costMicroUsd' && tokens) maxTokens = Math.min(maxTokens, tokensForCost(spare, tokens.costMicroUsdPerMillion));
+      if (tokens === undefined || (unit !== 'tokens' && unit !== 'costMicroUsd')) continue;
+      const affords = (amount: number) => (unit === 'tokens' ? amount : tokensForCost(amount, price));
+      freeTokens = Math.min(freeTokens, affords(spare + row.reserved));
+      if (affords(spare) >= maxTokens) continue;
+      maxTokens = affords(spare);
+      scarce = { row, limit };
     }
   }
+  if (whole && scarce !== null && freeTokens > maxTokens) {
+    const { row, limit } = scarce;
+    const asked = withRanges(fixed, { count: freeTokens, price }, undefined)[row.unit] ?? 0;
+    return refuse(row, limit, asked, limit - row.spent - row.reserved);
+  }
   const grantedTokens = tokens ? Math.max(maxTokens, tokens.min) : null;
-  const grantedWallMs = wallMs ? Math.max(maxWallMs, wallMs.min) : null;
-  const amounts = withRanges(
-    fixed,
-    tokens && grantedTokens !== null ? { count: grantedTokens, price: tokens.costMicroUsdPerMillion } : undefined,
-    grantedWallMs ?? undefined,
-  );
+  const takenMs = wallMs && Math.max(maxWallMs, wallMs.min);
+  const amounts = withRanges(fixed, grantedTokens === null ? undefined : { count: grantedTokens, price }, takenMs);
   for (const key of held) addTo(draft, key, amounts, 1, undefined);
+  const grantedWallMs = takenMs === undefined ? null : paidMs + takenMs;
   const reservation: ReservationRow = {
     reservationId: operation.reservationId,
     runId: operation.runId,
     state: 'open',
     amounts,
     subject: subjectOf(operation.scopes, operation.model ?? null),
+    scopes: [...new Set(operation.scopes.map(scopeKey))],
     rows: held,
     grantedTokens,
     grantedWallMs,
+    ...(grantedWallMs === null ? {} : { wallUntil: draft.nowMs + grantedWallMs }),
     expiresAt: operation.expiresAt,
     charged: null,
     closedAt: null,
@@ -148,17 +192,49 @@ function reserve(draft: Draft, operation: ReserveOperation): LedgerOutcome {
   return granted(reservation, false);
 }
 
-function settle(draft: Draft, id: string, actual: BudgetAmounts): LedgerOutcome {
-  const reservation = draft.reservation(id);
-  if (reservation === undefined) return { type: 'ignored', reason: 'unknown' };
-  if (reservation.state === 'open') {
-    const overrun = budgetUnits.some((unit) => (actual[unit] ?? 0) > (reservation.amounts[unit] ?? 0));
-    for (const key of reservation.rows) addTo(draft, key, reservation.amounts, -1, actual);
-    record(draft, reservation, overrun ? 'overrun' : 'settlement', actual, reservation.rows);
-    finish(draft, reservation, 'settled', actual);
-    return { type: 'settled', amounts: actual, outcome: overrun ? 'overrun' : 'settled' };
+/** So long from now is paid for by work of the same run that goes on. */
+function timePaidBeside(draft: Draft, beside: readonly string[]): number {
+  let paidMs = 0;
+  for (const id of beside) {
+    const other = draft.reservation(id);
+    if (other?.state === 'open') paidMs = Math.max(paidMs, (other.wallUntil ?? 0) - draft.nowMs);
   }
-  return reservation.state === 'charged' ? correct(draft, reservation, actual) : { type: 'ignored', reason: 'already_final' };
+  return paidMs;
+}
+
+function settle(
+  draft: Draft,
+  { reservationId, heir }: { readonly reservationId: string; readonly heir?: string },
+  actual: BudgetAmounts,
+): LedgerOutcome {
+  const reservation = draft.reservation(reservationId);
+  if (reservation?.state === 'charged') return correct(draft, reservation, actual);
+  if (reservation?.state !== 'open') return closed(reservation);
+  const overrun = budgetUnits.some((unit) => (actual[unit] ?? 0) > (reservation.amounts[unit] ?? 0));
+  giveBack(draft, reservation, actual, heir);
+  record(draft, reservation, overrun ? 'overrun' : 'settlement', actual, reservation.rows);
+  finish(draft, reservation, 'settled', actual);
+  return { type: 'settled', amounts: actual, outcome: overrun ? 'overrun' : 'settled' };
+}
+
+/** Ends what a reservation holds and books what was used; time that is left goes to the heir, in the same rows. */
+function giveBack(draft: Draft, reservation: ReservationRow, used: BudgetAmounts, heirId: string | undefined): void {
+  let { amounts } = reservation;
+  const heir = heirId === undefined || heirId === reservation.reservationId ? undefined : draft.reservation(heirId);
+  const leftMs = (amounts.wallMs ?? 0) - (used.wallMs ?? 0);
+  if (heir?.state === 'open' && leftMs > 0 && isHeldAlike(heir, reservation)) {
+    amounts = { ...amounts, wallMs: (amounts.wallMs ?? 0) - leftMs };
+    draft.reservations.set(heir.reservationId, {
+      ...heir,
+      amounts: { ...heir.amounts, wallMs: (heir.amounts.wallMs ?? 0) + leftMs },
+      wallUntil: Math.max(heir.wallUntil ?? 0, reservation.wallUntil ?? 0),
+    });
+  }
+  for (const key of reservation.rows) addTo(draft, key, amounts, -1, used);
+}
+
+function isHeldAlike(one: ReservationRow, other: ReservationRow): boolean {
+  return one.rows.length === other.rows.length && one.rows.every((key) => other.rows.includes(key));
 }
 
 /** Books the difference between what was charged while the use was unknown and what the work really used. */
@@ -171,13 +247,15 @@ function correct(draft: Draft, reservation: ReservationRow, actual: BudgetAmount
     if (difference < 0) unused[unit] = difference;
   }
   const isLate = budgetUnits.some((unit) => late[unit] !== undefined);
+  // Also where a limit was set since it was charged: that began with the charge.
+  const paying = rowsOf(draft, reservation);
   if (isLate) {
-    for (const key of reservation.rows) addTo(draft, key, {}, 0, late);
-    record(draft, reservation, 'late_usage', late, reservation.rows);
+    for (const key of paying) addTo(draft, key, {}, 0, late);
+    record(draft, reservation, 'late_usage', late, paying);
   }
   if (budgetUnits.some((unit) => unused[unit] !== undefined)) {
     // A window that has ended since keeps its charge: giving it back to the next one would raise that one's limit.
-    const same = reservation.rows.filter((key) => {
+    const same = paying.filter((key) => {
       const row = draft.row(key);
       return row !== undefined && row.period === periodAt(row.window, reservation.closedAt ?? draft.nowMs);
     });
@@ -188,15 +266,45 @@ function correct(draft: Draft, reservation: ReservationRow, actual: BudgetAmount
   return { type: 'settled', amounts: actual, outcome: isLate ? 'late_usage' : 'settled' };
 }
 
-function close(draft: Draft, id: string, how: 'released' | 'charged'): LedgerOutcome {
-  const reservation = draft.reservation(id);
+function rowsOf(draft: Draft, reservation: ReservationRow): readonly LedgerRowKey[] {
+  const all = scopesOf(reservation).flatMap((scope) => accounts.map(({ suffix }) => scope + suffix));
+  return all.filter((key) => draft.row(key) !== undefined);
+}
+
+/** After a charge it is known that nothing was used, which is a correction like any other. */
+function release(draft: Draft, { reservationId, heir }: Extract<LedgerOperation, { type: 'release' }>): LedgerOutcome {
+  const reservation = draft.reservation(reservationId);
+  if (reservation?.state === 'charged') {
+    correct(draft, reservation, {});
+    return { type: 'settled', amounts: {}, outcome: 'released' };
+  }
+  if (reservation?.state !== 'open') return closed(reservation);
+  giveBack(draft, reservation, {}, heir);
+  finish(draft, reservation, 'released', {});
+  return { type: 'settled', amounts: {}, outcome: 'released' };
+}
+
+function charge(draft: Draft, { reservationId, atMost = {} }: Extract<LedgerOperation, { type: 'charge' }>): LedgerOutcome {
+  const reservation = draft.reservation(reservationId);
+  if (reservation?.state !== 'open') return closed(reservation);
+  const amounts: Partial<Record<BudgetUnit, number>> = {};
+  const bound = reservation.bound ?? {};
+  checked(atMost);
+  for (const unit of budgetUnits) {
+    const whole = reservation.amounts[unit];
+    if (whole !== undefined) amounts[unit] = Math.min(whole, bound[unit] ?? whole, atMost[unit] ?? whole);
+  }
+  giveBack(draft, reservation, amounts, undefined);
+  record(draft, reservation, 'charged_maximum', amounts, reservation.rows);
+  finish(draft, reservation, 'charged', amounts);
+  return { type: 'settled', amounts, outcome: 'charged_maximum' };
+}
+
+/** What is said of an operation that comes too late. */
+function closed(reservation: ReservationRow | undefined): LedgerOutcome {
   if (reservation === undefined) return { type: 'ignored', reason: 'unknown' };
-  if (reservation.state !== 'open') return { type: 'ignored', reason: 'already_final' };
-  const amounts = how === 'charged' ? reservation.amounts : {};
-  for (const key of reservation.rows) addTo(draft, key, reservation.amounts, -1, amounts);
-  if (how === 'charged') record(draft, reservation, 'charged_maximum', amounts, reservation.rows);
-  finish(draft, reservation, how, amounts);
-  return { type: 'settled', amounts, outcome: how === 'charged' ? 'charged_maximum' : 'released' };
+  const { state, charged } = reservation;
+  return { type: 'ignored', reason: 'already_final', ...(state === 'charged' && charged !== null ? { charged } : {}) };
 }
 
 function createDraft(state: LedgerState, nowMs: number): Draft {
@@ -209,6 +317,13 @@ function createDraft(state: LedgerState, nowMs: number): Draft {
     entries: [],
     counted: (key) => state.counted?.get(key) ?? 0,
     reservation: (id) => reservations.get(id) ?? state.reservations.get(id),
+    *openIn(scope) {
+      const stored = state.paidBy?.(scope) ?? state.reservations.keys();
+      for (const id of new Set([...stored, ...reservations.keys()])) {
+        const reservation = reservations.get(id) ?? state.reservations.get(id);
+        if (reservation?.state === 'open' && scopesOf(reservation).includes(scope)) yield reservation;
+      }
+    },
     row(key) {
       const row = rows.get(key) ?? state.rows.get(key);
       if (row === undefined || row.window === 'total') return row;
@@ -258,7 +373,7 @@ function granted(reservation: ReservationRow, duplicate: boolean): LedgerOutcome
 function refuse(row: LedgerRow, limit: number, asked: number, available: number): LedgerOutcome {
   const { scope, unit, window } = row;
   const refusal: BudgetRefusal = { scope, unit, window, limit, asked, available: Math.max(0, available) };
-  return { type: 'refused', refusal };
+  return { type: 'refused', refusal, ...(asked <= available + row.reserved ? { held: true } : {}) };
 }
 
 function nothing(outcome: LedgerOutcome): LedgerChange {

@@ -67,6 +67,9 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
       const inTime = await settlesWithin(engine.timers, isAnswered, readyWithinMs);
       return inTime && (await isAnswered) ? { ready: true } : { ready: false, reason: 'the database does not answer' };
     },
-    drain: (timeoutMs) => dispatcher.drain(timeoutMs),
+    drain(timeoutMs) {
+      engine.admission.close();
+      return dispatcher.drain(timeoutMs);
+    },
   };
 }

@@ -32,6 +32,7 @@ export function chatRoutes(context: RouteContext): Route[] {
     const { run, created } = await services.runs.start(principal, request, {
       ...(idempotencyKey === null ? {} : { idempotencyKey }),
       ...(traceparent === null ? {} : { traceparent }),
+      signal: call.signal(),
     });
     return streamAnswer(context, call, run, { cursor, replayed: !created });
   }

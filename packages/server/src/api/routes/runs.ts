@@ -20,11 +20,12 @@ export function runRoutes(): Route[] {
       body: RunCreateRequest,
       idempotent: true,
       responses: accepted,
-      async handle({ services, principal, body, idempotencyKey, traceparent }) {
+      async handle({ services, principal, body, idempotencyKey, traceparent, signal }) {
         const { run, created } = await services.runs.start(principal, body, {
           background: true,
           ...(idempotencyKey === null ? {} : { idempotencyKey }),
           ...(traceparent === null ? {} : { traceparent }),
+          signal: signal(),
         });
         return { status: 202, body: run, replayed: !created };
       },

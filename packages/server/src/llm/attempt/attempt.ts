@@ -68,13 +68,8 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
     const { target, request, maxOutputTokens, timeoutMs, traceparent } = this.#terms;
     if (this.#provider === undefined) throw new NexusError('model_not_found', `no provider named ${target.provider} is configured`);
     this.#startedMs = this.#clock.monotonic();
-    this.#reading = startReading(this.#provider, {
-      model: target.model,
-      request,
-      maxOutputTokens,
-      timeoutMs,
-      ...(traceparent === undefined ? {} : { traceparent }),
-    });
+    const call = { model: target.model, request, maxOutputTokens, timeoutMs, ...(traceparent === undefined ? {} : { traceparent }) };
+    this.#reading = startReading(this.#provider, call, { progress: !target.thinksUnseen });
     this.#signal.addEventListener('abort', this.#onAbort, { once: true });
     return this.#reading;
   }
@@ -85,6 +80,8 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
       case 'delta':
         this.#firstDeltaMs ??= this.#clock.monotonic() - this.#startedMs;
         return { done: false, value: { type: item.kind === 'text' ? 'text.delta' : 'reasoning.delta', text: item.text } };
+      case 'progress':
+        return { done: false, value: { type: 'progress', outputTokens: item.tokens } };
       case 'done':
         return this.#complete(item.answer);
       case 'failed':

@@ -30,6 +30,8 @@ export interface ProviderEvents {
   delta(kind: DeltaKind, text: string): void;
   done(answer: Answer): void;
   failed(error: NexusError): void;
+  /** So many tokens have come at most, also of what is no delta; now and then, behind the deltas that they are in. */
+  progress?(tokens: number): void;
 }
 
 export interface ProviderStream {

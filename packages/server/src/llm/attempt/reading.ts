@@ -4,6 +4,7 @@ import type { Progress, Provider, ProviderCall } from './provider.ts';
 
 export type ReadItem =
   | { readonly type: 'delta'; readonly kind: DeltaKind; readonly text: string }
+  | { readonly type: 'progress'; readonly tokens: number }
   | { readonly type: 'done'; readonly answer: Answer }
   | { readonly type: 'failed'; readonly error: NexusError };
 
@@ -20,7 +21,7 @@ export interface Reading {
 const highWaterChars = 64_000;
 
 /** Turns a provider's callbacks into items. What piles up while the consumer is busy is merged, so the queue holds few items. */
-export function startReading(provider: Provider, call: ProviderCall): Reading {
+export function startReading(provider: Provider, call: ProviderCall, { progress }: { readonly progress: boolean }): Reading {
   const queue: ReadItem[] = [];
   let waiting: ((item: ReadItem) => void) | null = null;
   let last: ReadItem | null = null;
@@ -29,7 +30,7 @@ export function startReading(provider: Provider, call: ProviderCall): Reading {
 
   function put(item: ReadItem): void {
     if (last !== null) return;
-    if (item.type !== 'delta') last = item;
+    if (item.type === 'done' || item.type === 'failed') last = item;
     if (waiting !== null) {
       const resolve = waiting;
       waiting = null;
@@ -39,6 +40,8 @@ export function startReading(provider: Provider, call: ProviderCall): Reading {
     const tail = queue.at(-1);
     if (item.type === 'delta' && tail?.type === 'delta' && tail.kind === item.kind) {
       queue[queue.length - 1] = { type: 'delta', kind: item.kind, text: tail.text + item.text };
+    } else if (item.type === 'progress' && tail?.type === 'progress') {
+      queue[queue.length - 1] = item;
     } else {
       queue.push(item);
     }
@@ -54,6 +57,7 @@ export function startReading(provider: Provider, call: ProviderCall): Reading {
     delta: (kind, text) => put({ type: 'delta', kind, text }),
     done: (answer) => put({ type: 'done', answer }),
     failed: (error) => put({ type: 'failed', error }),
+    ...(progress ? { progress: (tokens: number) => put({ type: 'progress', tokens }) } : {}),
   });
 
   return {

@@ -17,6 +17,8 @@ export interface Answer {
 export type ModelPart =
   | { readonly type: 'text.delta'; readonly text: string }
   | { readonly type: 'reasoning.delta'; readonly text: string }
+  /** So many output tokens have come at most, arguments of tools included. Now and then, and of models that show all they write only. */
+  | { readonly type: 'progress'; readonly outputTokens: number }
   | (Answer & {
       readonly type: 'completed';
       readonly usage: Usage;

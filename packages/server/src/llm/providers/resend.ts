@@ -39,6 +39,7 @@ export function resendWithoutRefused(
                 remember();
                 events.delta(kind, text);
               },
+              ...(events.progress === undefined ? {} : { progress: events.progress }),
               done(answer) {
                 remember();
                 events.done(answer);

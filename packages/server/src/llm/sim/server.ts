@@ -160,7 +160,10 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
       const context = contextOf(asked, said, { text, name, noUsage: armed.noUsage, created: Math.floor(clock.now() / 1000) });
       const rendered = dialect.render(said, context);
       if (asked.stream)
-        sendStream(response, { ...rendered, error: dialect.errorEvent('the simulator failed as it was told to') }, armed, onFault);
+        sendStream(response, { ...rendered, error: dialect.errorEvent('the simulator failed as it was told to') }, armed, {
+          onFault,
+          onChunks: (sent) => stats.streamed(key, sent),
+        });
       else sendJson(response, 200, rendered.body);
     };
     if (armed.latencyMs > 0) {

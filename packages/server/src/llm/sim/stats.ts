@@ -14,6 +14,8 @@ export interface SimulatorStats {
   readonly activeRequests: number;
   /** How many requests came with each idempotency key, oldest first; the last 10,000 keys are kept. */
   readonly idempotencyKeys: ReadonlyMap<string, number>;
+  /** How many content chunks were streamed for each of these keys: what a provider bills, whoever reads it. */
+  readonly chunks: ReadonlyMap<string, number>;
 }
 
 const maxKeys = 10_000;
@@ -21,6 +23,7 @@ const maxKeys = 10_000;
 export function createStats() {
   const models = new Map<string, ModelStats>();
   const keys = new Map<string, number>();
+  const chunks = new Map<string, number>();
   let openConnections = 0;
   let activeRequests = 0;
   return {
@@ -38,8 +41,12 @@ export function createStats() {
       if (keys.size > maxKeys) {
         const oldest = keys.keys().next();
         if (!oldest.done) keys.delete(oldest.value);
+        if (!oldest.done) chunks.delete(oldest.value);
       }
       return count;
+    },
+    streamed(key: string, count: number): void {
+      chunks.set(key, (chunks.get(key) ?? 0) + count);
     },
     end(model: string, how: 'completed' | 'aborted' | 'faulted'): void {
       activeRequests -= 1;
@@ -51,6 +58,7 @@ export function createStats() {
       openConnections,
       activeRequests,
       idempotencyKeys: new Map(keys),
+      chunks: new Map(chunks),
     }),
   };
 }

@@ -5,12 +5,12 @@ import type { Knobs } from './knobs.ts';
 type Fault = 'cut' | 'die' | 'stall' | 'malformed' | 'inband' | 'flood';
 const faults: readonly Fault[] = ['cut', 'die', 'stall', 'malformed', 'inband', 'flood'];
 
-/** Sends an answer as a stream at the knobs' pace, and breaks it where they say. `rendered.error` is the event for a failure in the middle; `onFault` is told before a fault of ours ends the response. */
+/** Sends an answer as a stream at the knobs' pace, and breaks it where they say. `rendered.error` is the event for a failure in the middle; `onFault` is told before a fault of ours ends the response, `onChunks` how many chunks of content are on their way. */
 export function sendStream(
   response: ServerResponse,
   rendered: Rendered & { readonly error: string },
   knobs: Knobs,
-  onFault: () => void,
+  { onFault, onChunks }: { readonly onFault: () => void; readonly onChunks: (count: number) => void },
 ): void {
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store' });
   const fault = faults
@@ -59,6 +59,7 @@ export function sendStream(
 
   if (knobs.tokensPerSecond <= 0) {
     const text = rendered.open + chunks.join('');
+    onChunks(chunks.length);
     if (fault === undefined) response.end(text + rendered.close);
     else response.write(text, finish);
     return;
@@ -71,7 +72,10 @@ export function sendStream(
   const tick = () => {
     if (response.destroyed) return;
     const due = Math.min(chunks.length, Math.floor(((performance.now() - startedMs) / 1000) * knobs.tokensPerSecond) + 1);
-    if (due > sent) response.write(chunks.slice(sent, due).join(''));
+    if (due > sent) {
+      onChunks(due - sent);
+      response.write(chunks.slice(sent, due).join(''));
+    }
     sent = Math.max(sent, due);
     if (sent >= chunks.length) return finish();
     const nextMs = startedMs + (sent / knobs.tokensPerSecond) * 1000;

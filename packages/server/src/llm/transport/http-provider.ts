@@ -2,7 +2,7 @@ import type { Clock } from '#core';
 import type { Provider, ProviderCall, ProviderEvents, ProviderStream } from '#llm/attempt';
 import type { DeltaKind, ModelPrice, ModelRequest } from '#llm/contract';
 import { asRecord, type UpstreamDialect } from '#llm/dialects';
-import { ReceivedTokens } from '#llm/tokens';
+import { estimateTextTokens, ReceivedTokens } from '#llm/tokens';
 import { type AnswerReader, createAnswerReader } from './answer.ts';
 import { type AnswerHead, createTransport, type JsonQuestion, type Transport } from './http.ts';
 import { createModelList, firstChatModel, isListed } from './model-list.ts';
@@ -69,6 +69,8 @@ const bytesPerToken = 1_024;
 const countTimeoutMs = 5_000;
 /** A server that does not count is asked again after so long. */
 const countRestMs = 600_000;
+/** So many more tokens are worth telling of. */
+const progressTokens = 32;
 const listTimeoutMs = 3_000;
 
 /** A provider that is reached over HTTP in one wire format. */
@@ -154,12 +156,19 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
     provider: name,
     model,
     onDelta(kind, text) {
-      tokens.add(text);
+      came(text);
       merger.add(kind, text);
     },
-    onArguments: (text) => tokens.add(text),
+    onArguments: came,
     answered: () => told,
   });
+  /** Of all pieces, each rounded up; and as much of that as was told. */
+  let most = 0;
+  let toldOf = 0;
+  function came(text: string): void {
+    tokens.add(text);
+    most += estimateTextTokens(text);
+  }
   /** More has come than was granted: what follows is not read. */
   let overran = false;
   /** It came in one piece. */
@@ -213,7 +222,10 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
         } finally {
           merger.flush();
         }
-        if (overran || decoder.finished) finish();
+        if (overran || decoder.finished) return finish();
+        if (most < toldOf + progressTokens) return;
+        toldOf = most;
+        events.progress?.(most);
       },
       end() {
         try {

@@ -79,6 +79,12 @@ const runs = z
       z.int().min(1).max(100_000).default(16),
       'A model call is refused when the budget affords less than so many output tokens.',
     ),
+    aheadTokens: setting(
+      z.int().min(64).max(1_000_000).default(512),
+      'A model call that a kill cuts off is charged at most so many tokens more than had come, or twice the largest burst, or a quarter ' +
+        'of what came; one of a model that may think unseen is charged its whole reservation. More: fewer writes, and room for a server ' +
+        'that goes on for longer when its client is gone.',
+    ),
     stopGraceMs: setting(durationMs().default(2_000), 'How long model and tool calls may take to stop after they were told to.'),
     reservationSlackMs: setting(
       durationMs().default(30_000),

@@ -3,7 +3,7 @@ import { NexusError, toErrorInfo } from '#core';
 import { loadState, type RunState, type Transcripts } from '#runs/journal';
 import {
   type AgentSource,
-  charge,
+  chargeAllOpen,
   commitProposal,
   createRunContext,
   type Engine,
@@ -96,10 +96,10 @@ async function endTaken(
   const patch = { status: 'failed' as const, error, resumable: true, leaseOwner: null, dueAt: null, waiting: null };
   const before = merge([
     propose({ events: [resumedEvent(state, engine.workerId, row.epoch, reading)] }),
-    ...Object.keys(state.openReservations).map(charge),
+    ...chargeAllOpen(state),
     propose({ patch, wake: row.parentRunId === null ? [] : [row.parentRunId], leaves: row.sessionId }),
   ]);
   const ending = withEnding(state, before, (last) => ({ events: stoppedEvents(last, { type: 'fail', error, resumable: true }) }));
-  await commitProposal(engine.store, fence, state.lastSeq, ending);
+  await commitProposal(engine.store, fence, state, ending);
   return null;
 }

@@ -18,6 +18,7 @@ import type { Patience } from './patience.ts';
 import type { AttemptRequest, Mailbox, Report } from './reports.ts';
 import type { RunSpans } from './spans.ts';
 import type { Stopping } from './stopping.ts';
+import { WallTime } from './wall-time.ts';
 
 export interface ChildCall {
   readonly callId: string;
@@ -45,6 +46,7 @@ export interface EffectsOptions {
 export class Effects {
   readonly #options: EffectsOptions;
   readonly #running = new Map<string, Promise<void>>();
+  readonly #wall = new WallTime();
   /** How model calls hear that nobody is left to grant them another attempt. */
   #unanswered: Set<(error: NexusError) => void> | null = null;
 
@@ -131,6 +133,8 @@ export class Effects {
       this.#beginChild({ callId, childRunId, toolName: tool.name, input });
       return;
     }
+    const beganMs = engine.clock.monotonic();
+    this.#wall.begin(callId, start.reserve.reservationId, outcome?.type === 'reserved' ? (outcome.amounts.wallMs ?? 0) : 0, beganMs);
     this.#launch(callId, async () => {
       const span = spans.tool(start);
       const { filesOf } = context;
@@ -141,7 +145,10 @@ export class Effects {
         onOutput: (text) => channel.output({ step, callId, text }),
       });
       span.end(end);
-      return { type: 'tool', start, wallMs, end };
+      const isUnknown = end.type === 'failed' && end.error.code === 'tool_outcome_unknown';
+      const began = end.type === 'completed' || end.began;
+      const used = this.#wall.end(callId, beganMs + end.durationMs, began, isUnknown);
+      return { type: 'tool', start, used, end };
     });
   }
 

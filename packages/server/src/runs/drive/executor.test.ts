@@ -51,31 +51,35 @@ it('does nothing any more for a run that is taken up after its deadline', async 
   expect(asked).toBe(0);
 });
 
-it('lets what was paid for finish when a budget refuses what comes after it', async () => {
-  const ends: string[] = [];
-  const slow = makeTool({
-    name: 'slow',
-    async execute(_input, { signal }) {
-      await opened.time.timers.sleep(3_000);
-      ends.push(signal.aborted ? 'told to stop' : 'in peace');
-      return { type: 'ok', output: 'done' };
-    },
-  });
-  const opened = await open({
-    tools: [slow],
-    async *attempt() {
-      yield completed({ name: 'slow' }, { name: 'slow' });
-    },
-  });
-  const runId = await opened.start({ budget: { toolCalls: 1 } });
-  await opened.until(async () => (await opened.row(runId)).status === 'failed');
-  expect(ends).toEqual(['in peace']);
-  expect((await opened.types(runId)).filter((type) => type === 'tool.started' || type === 'tool.completed')).toEqual([
-    'tool.started',
-    'tool.completed',
-  ]);
-  expect(await opened.row(runId)).toMatchObject({ error: { code: 'budget_exceeded' }, resumable: true });
-});
+it.each([0, 30_000])(
+  'lets what was paid for finish when a budget refuses what comes after it, at once or after a wait of %i ms',
+  async (waitForReservedMs) => {
+    const ends: string[] = [];
+    const slow = makeTool({
+      name: 'slow',
+      async execute(_input, { signal }) {
+        await opened.time.timers.sleep(3_000);
+        ends.push(signal.aborted ? 'told to stop' : 'in peace');
+        return { type: 'ok', output: 'done' };
+      },
+    });
+    const opened = await open({
+      tools: [slow],
+      budget: { waitForReservedMs },
+      async *attempt() {
+        yield completed({ name: 'slow' }, { name: 'slow' });
+      },
+    });
+    const runId = await opened.start({ budget: { toolCalls: 1 } });
+    await opened.until(async () => (await opened.row(runId)).status === 'failed');
+    expect(ends).toEqual(['in peace']);
+    expect((await opened.types(runId)).filter((type) => type === 'tool.started' || type === 'tool.completed')).toEqual([
+      'tool.started',
+      'tool.completed',
+    ]);
+    expect(await opened.row(runId)).toMatchObject({ error: { code: 'budget_exceeded' }, resumable: true });
+  },
+);
 
 it('says nothing of what it gave up: whoever takes the run over knows that the outcome is unknown', async () => {
   let begun = 0;
@@ -100,6 +104,72 @@ it('says nothing of what it gave up: whoever takes the run over knows that the o
   expect(await types(runId)).toEqual(before);
   expect(before.at(-1)).toBe('tool.started');
   expect(await row(runId)).toMatchObject({ status: 'queued', leaseOwner: null });
+});
+
+it('runs its tools side by side under a limit of time that each of them could use up [verifies budget.wall.union]', async () => {
+  let running = 0;
+  let most = 0;
+  const slow = makeTool({
+    name: 'slow',
+    timeoutMs: 30_000,
+    async execute(input) {
+      running += 1;
+      most = Math.max(most, running);
+      await opened.time.timers.sleep(Number(input.ms));
+      running -= 1;
+      return { type: 'ok', output: 'done' };
+    },
+  });
+  let asked = 0;
+  const opened = await open({
+    tools: [slow],
+    async *attempt() {
+      asked += 1;
+      yield asked === 1 ? completed(...[100, 400, 200, 100].map((ms) => ({ name: 'slow', input: { ms } }))) : completed('done');
+    },
+  });
+  const runId = await opened.start({ budget: { wallMs: 20_000 } });
+  await opened.until(async () => (await opened.row(runId)).status !== 'running');
+  expect(await opened.row(runId)).toMatchObject({ status: 'completed', totals: { toolCalls: 4 } });
+  expect(most).toBe(4);
+  const { items } = await opened.engine.store.listBudgets(
+    principal.tenantId,
+    { scopes: [{ kind: 'run', id: runId }] },
+    opened.time.clock.now(),
+    { limit: 9 },
+  );
+  const wall = items.find(({ unit }) => unit === 'wallMs');
+  expect(wall?.reserved).toBe(0);
+  expect(wall?.spent).toBeGreaterThanOrEqual(400);
+  expect(wall?.spent).toBeLessThan(500);
+});
+
+it('ends a tool when the time of the budget is over that it shares with others', async () => {
+  const opened = await open({
+    tools: [
+      makeTool({
+        name: 'slow',
+        timeoutMs: 30_000,
+        async execute(input, { signal }) {
+          await opened.time.timers.sleep(Number(input.ms), signal);
+          return { type: 'ok', output: 'done' };
+        },
+      }),
+    ],
+    async *attempt() {
+      yield completed({ name: 'slow', input: { ms: 100 } }, { name: 'slow', input: { ms: 60_000 } });
+    },
+  });
+  const runId = await opened.start({ budget: { wallMs: 2_000 } });
+  await opened.until(async () => (await opened.row(runId)).status !== 'running');
+  const { items } = await opened.engine.store.listBudgets(
+    principal.tenantId,
+    { scopes: [{ kind: 'run', id: runId }] },
+    opened.time.clock.now(),
+    { limit: 9 },
+  );
+  expect(items.find(({ unit }) => unit === 'wallMs')).toMatchObject({ spent: 2_000, reserved: 0 });
+  expect(await opened.row(runId)).toMatchObject({ status: 'failed', error: { code: 'budget_exceeded', details: { unit: 'wallMs' } } });
 });
 
 it('withdraws the question that comes with a lost run which was asked to cancel [verifies approval.withdrawn]', async () => {

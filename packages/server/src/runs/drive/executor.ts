@@ -1,10 +1,10 @@
-import type { BudgetRefusal, JournalEvent, RunId } from '@nexus-agent/protocol';
+import type { JournalEvent, RunId } from '@nexus-agent/protocol';
+import { needsOf } from '#budget';
 import { type Cancel, NexusError } from '#core';
 import type { LedgerOutcome } from '#ledger';
 import type { CallIds, RunLimits, RunState } from '#runs/journal';
 import {
   assumedEvents,
-  budgetStop,
   decideRound,
   type Engine,
   isUnwritable,
@@ -18,7 +18,8 @@ import {
 } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
 import type { StoredEvent } from '#storage';
-import { grantAttempt, lowerModelStart } from './attempts.ts';
+import { type AskingParts, writeRound } from './asking.ts';
+import { WaitingAttempts } from './attempts.ts';
 import { type ChildCall, Effects } from './effects.ts';
 import { collectFacts } from './facts.ts';
 import { createPatience } from './patience.ts';
@@ -100,6 +101,9 @@ export function startExecutor(options: ExecutorOptions): Executor {
   });
   const writer = new RunWriter({ ...options, patience });
   const effects = new Effects({ ...options, mailbox, stopping, patience });
+  const place = engine.admission.join(context.tenantId, () => mailbox.ring());
+  const parts: AskingParts = { engine, context, writer, stopping, place, begin };
+  const waiting = new WaitingAttempts(parts);
   const { inFlight } = effects;
 
   /** Effects are under way that will report back, or have some time left to do so. */
@@ -110,47 +114,6 @@ export function startExecutor(options: ExecutorOptions): Executor {
   function begin(start: Start, outcome: LedgerOutcome | undefined): void {
     const { lastSeq, step } = writer.state;
     effects.begin(start, outcome, { seq: lastSeq, step });
-  }
-
-  /** Writes a round, moves the state on and starts what was announced. */
-  async function write(round: Round): Promise<ExecutorEnd | null> {
-    const before = merge(round.written);
-    const all = round.starts.length === 0 ? before : merge([...round.written, ...round.starts.map((start) => start.proposal)]);
-    const result = await writer.commit(all, round.totals);
-    if (result.type === 'refused') return writeSingly(before, round.starts, result.refusal);
-    if (result.type !== 'committed') return 'lost';
-    let used = before.ledger.length;
-    for (const start of round.starts) {
-      begin(start, result.outcomes[used]);
-      used += start.proposal.ledger.length;
-    }
-    return round.end;
-  }
-
-  /** A budget refused the whole: what finished is written for itself, then each start has its own try until one is refused. */
-  async function writeSingly(before: Proposal, starts: readonly Start[], refusal: BudgetRefusal): Promise<ExecutorEnd | null> {
-    if ((await writer.commit(before)).type !== 'committed') return 'lost';
-    let refused = refusal;
-    let purpose = starts[0]?.effect.type ?? 'model';
-    for (let start of starts) {
-      let result = await writer.commit(start.proposal);
-      const lower = result.type === 'refused' ? await lowerModelStart({ engine, context, stopping }, start, result.refusal) : null;
-      if (lower !== null) {
-        start = lower;
-        result = await writer.commit(start.proposal);
-      }
-      if (result.type === 'committed') {
-        begin(start, result.outcomes[0]);
-        continue;
-      }
-      if (result.type !== 'refused') return 'lost';
-      refused = result.refusal;
-      purpose = start.effect.type;
-      break;
-    }
-    // What already runs may finish; its results are kept for when the run is resumed.
-    stopping.after(budgetStop(refused, purpose));
-    return null;
   }
 
   function open(): Proposal[] {
@@ -169,7 +132,9 @@ export function startExecutor(options: ExecutorOptions): Executor {
   async function loop(): Promise<ExecutorEnd> {
     let pending = open();
     for (;;) {
-      if (pending.length === 0 && mailbox.isEmpty && (stopping.why === null || working())) await mailbox.wait(stopping.leftMs());
+      const hasTurn = stopping.why === null ? place.isDue : waiting.any;
+      const isIdle = pending.length === 0 && mailbox.isEmpty && !hasTurn;
+      if (isIdle && (stopping.why === null || working())) await mailbox.wait(stopping.leftMs());
       // Calls that end in the same turn of the event loop share a commit.
       if (inFlight.size > 0 && pending.length === 0 && stopping.why === null) await timers.soon();
       if (abandoned) return 'lost';
@@ -178,16 +143,19 @@ export function startExecutor(options: ExecutorOptions): Executor {
       const underWay = new Set(inFlight.keys());
       const input = { engine, context, state: writer.state, inFlight: underWay, stopping };
       const { facts, attempts } = await patience(() => collectFacts(input, reports));
-      for (const request of attempts) if (!(await grantAttempt({ engine, context, writer, stopping }, request))) return 'lost';
+      if ((await waiting.grant(attempts)) === 'lost') return 'lost';
       const { state } = writer;
-      const round = decideRound({ engine, context, state, limits, inFlight: underWay, stop: stopping.why, working: working(underWay) }, [
-        ...pending,
-        ...facts,
-      ]);
+      const current = { engine, context, state, limits, inFlight: underWay, stop: stopping.why, working: working(underWay) };
+      const whole = !place.isOver;
+      let round = decideRound({ ...current, whole, held: false }, [...pending, ...facts]);
+      const needs = round.starts.flatMap(({ effect }) => needsOf((effect.type === 'model' ? effect.attempt : effect.start).reserve));
+      if (needs.length > 0 && !place.mayAsk(needs)) round = decideRound({ ...current, whole, held: true }, [...pending, ...facts]);
+      // What it stood in line for is not wanted any more.
+      else if (needs.length === 0 && !waiting.any) place.done();
       if (round.stop !== null) stopping.request(round.stop);
       pending = [];
       if (round.end === null && round.starts.length === 0 && assumedEvents(merge(round.written)).length === 0) continue;
-      const end = await write(round);
+      const end = await writeRound(parts, round);
       if (end !== null) return end;
     }
   }
@@ -210,6 +178,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
       if (isUnwritable(error)) end = 'broken';
     } finally {
       cancelDeadline?.();
+      place.close();
       if (end === 'lost' || end === 'broken') stopping.abort(new NexusError('lease_lost', 'another worker took the run over'));
       await effects.settle(settings.stopGraceMs);
       channel.close();

@@ -31,7 +31,7 @@ export async function collectFacts(
         break;
       case 'tool': {
         const stopped = stopping.why !== null && stopping.why.type !== 'drain';
-        facts.push(proposeToolEnd(engine, context, state, report.start, report.wallMs, report.end, stopped));
+        facts.push(proposeToolEnd(engine, context, state, report.start, report.used, report.end, stopped));
         break;
       }
       case 'childless':

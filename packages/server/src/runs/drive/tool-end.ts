@@ -14,6 +14,7 @@ import {
   type ToolStart,
 } from '#runs/steps';
 import type { FilesOfCall, ToolCallEnd } from '#tools';
+import type { TimeUsed } from './wall-time.ts';
 
 /** Journals what a tool gave and settles it. A `once` tool that was cut off may have taken effect: a person is asked. */
 export function proposeToolEnd(
@@ -21,7 +22,7 @@ export function proposeToolEnd(
   context: RunContext,
   state: RunState,
   start: ToolStart,
-  wallMs: number,
+  { wallMs, heir }: TimeUsed,
   end: ToolCallEnd,
   stopped: boolean,
 ): Proposal {
@@ -29,7 +30,10 @@ export function proposeToolEnd(
   if (end.type === 'failed' && end.error.code === 'tool_outcome_unknown' && !stopped)
     return proposeQuestion(engine, context, state, call, 'unknown_outcome', start.input, null);
   const actual = toolAmounts(start.tool, end, wallMs);
-  const paid = actual === null ? release(start.reservationId) : settle(start.reservationId, actual);
+  const paid =
+    actual === null
+      ? release(start.reserve.reservationId, { heir, adds: { toolCalls: -1 } })
+      : settle(start.reserve.reservationId, { ...actual, wallMs }, { heir });
   return merge([proposeResult(state, call, journalled(end)), paid, proposeFiles(context, start, end)]);
 }
 

@@ -1,7 +1,7 @@
 import type { JournalEvent, RunId } from '@nexus-agent/protocol';
 import type { LedgerOutcome } from '#ledger';
-import { fold, foldNew, type RunState } from '#runs/journal';
-import { assumedEvents, commitProposal, type Engine, type Proposal, type RunFence } from '#runs/steps';
+import { fold, type RunState } from '#runs/journal';
+import { commitProposal, type Engine, type Proposal, type RunFence } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
 import type { CommitResult } from '#storage';
 import type { Patience } from './patience.ts';
@@ -39,17 +39,17 @@ export class RunWriter {
 
   /**
    * Writes under the fence, folds what was written and tells the followers. While the store does not answer it is asked again, and
-   * what it had written unheard counts as written. `totals` are those of the state afterwards, where the caller knows them. Throws
+   * what it had written unheard counts as written. Throws
    * what the store throws in the end; the state is then as before.
    */
-  async commit(proposal: Proposal, totals = foldNew(this.#state, assumedEvents(proposal)).totals): Promise<CommitResult> {
+  async commit(proposal: Proposal): Promise<CommitResult> {
     const { engine, fence, channel, spans, patience } = this.#options;
-    const { lastSeq } = this.#state;
-    const patch = { ...proposal.patch, totals };
+    const state = this.#state;
+    const { lastSeq } = state;
+    const { patch } = proposal;
     let decided: Unheard['decided'] = null;
     const whole = {
       ...proposal,
-      patch,
       events(outcomes: readonly LedgerOutcome[]) {
         const events = proposal.events(outcomes);
         decided = { events, outcomes };
@@ -59,7 +59,7 @@ export class RunWriter {
     let attempts = 0;
     const result = await patience(async () => {
       attempts += 1;
-      const answer = await commitProposal(engine.store, fence, lastSeq, whole);
+      const answer = await commitProposal(engine.store, fence, state, whole);
       return answer.type === 'fenced' && attempts > 1 ? this.#lookUp({ fence, lastSeq, patch, decided }) : answer;
     });
     if (result.type !== 'committed') return result;

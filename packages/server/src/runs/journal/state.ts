@@ -26,6 +26,8 @@ export interface ModelCallState {
   readonly maxTokens: number;
   readonly clamped: boolean;
   readonly reservationId: string;
+  /** What of the reservation is for the input; absent in older journals. */
+  readonly inputTokens?: number;
   readonly phase: 'started' | 'failed';
 }
 

@@ -1,7 +1,7 @@
 import type { JournalEvent, Message, NewEvent, RunTotals, SessionReading, ToolCallPart } from '@nexus-agent/protocol';
 import { canonicalJson, derivedId, NexusError, sha256 } from '#core';
 import { withSomethingSaid } from './spoken.ts';
-import { initialState, type RunState, type ToolCallPhase, type ToolCallState } from './state.ts';
+import { emptyTotals, initialState, type RunState, type ToolCallPhase, type ToolCallState } from './state.ts';
 
 /**
  * The state after one more event: pure, total over the event union, and the only way a state ever changes. Live runs,
@@ -22,6 +22,9 @@ export function fold(events: Iterable<JournalEvent>, from: RunState = initialSta
       throw new NexusError('replay_diverged', `event ${event.seq} cannot follow event ${lastSeq} of the journal`);
     }
     state = applyEvent(state, event);
+    // What a fork begins with was paid for by the original.
+    const copied = state.created?.copied;
+    if (copied !== undefined && event.seq <= copied + 1) state = { ...state, totals: emptyTotals };
     lastSeq = event.seq;
   }
   return { ...state, lastSeq };
@@ -67,7 +70,7 @@ function applyEvent(state: RunState, event: JournalEvent): RunState {
       return refused === undefined ? next : { ...next, refused: { ...refused, isOpen: false } };
     }
     case 'model.started': {
-      const { callId, attempt, purpose, provider, model, maxTokens, clamped, reservationId } = event.data;
+      const { callId, attempt, purpose, provider, model, maxTokens, clamped, reservationId, inputTokens } = event.data;
       return {
         ...state,
         model: {
@@ -80,6 +83,7 @@ function applyEvent(state: RunState, event: JournalEvent): RunState {
           maxTokens,
           clamped: clamped ?? false,
           reservationId,
+          ...(inputTokens === undefined ? {} : { inputTokens }),
           phase: 'started',
         },
         totals: { ...state.totals, modelCalls: state.totals.modelCalls + 1 },
@@ -105,13 +109,13 @@ function applyEvent(state: RunState, event: JournalEvent): RunState {
     case 'tool.requested':
       return requestTool(state, event.data);
     case 'tool.started': {
-      const { attempt, effects, input, idempotencyKey, reservationId, childRunId } = event.data;
+      const { attempt, counted, effects, input, idempotencyKey, reservationId, childRunId } = event.data;
       const next = updateCall(state, event.data.callId, (call) => ({
         ...call,
         phase: { type: 'started' },
         attempt: { attempt, effects, input, idempotencyKey, reservationId: reservationId ?? null, childRunId: childRunId ?? null },
       }));
-      return attempt > 1 ? next : { ...next, totals: { ...next.totals, toolCalls: next.totals.toolCalls + 1 } };
+      return attempt > 1 && !counted ? next : { ...next, totals: { ...next.totals, toolCalls: next.totals.toolCalls + 1 } };
     }
     case 'tool.completed':
       return completeTool(state, event.data.callId, event.data.output, event.data.status !== 'ok');
@@ -141,9 +145,12 @@ function applyEvent(state: RunState, event: JournalEvent): RunState {
     case 'budget.reserved':
       return { ...state, openReservations: { ...state.openReservations, [event.data.reservationId]: event.data.amounts } };
     case 'budget.settled': {
-      const { [event.data.reservationId]: _, ...open } = state.openReservations;
-      const costMicroUsd = state.totals.costMicroUsd + (event.data.amounts.costMicroUsd ?? 0);
-      return { ...state, openReservations: open, totals: { ...state.totals, costMicroUsd } };
+      const { reservationId, amounts, adds = {} } = event.data;
+      const { [reservationId]: _, ...open } = state.openReservations;
+      const totals = addUsage(state.totals, adds.inputTokens ?? 0, adds.outputTokens ?? 0);
+      const toolCalls = totals.toolCalls + (adds.toolCalls ?? 0);
+      const costMicroUsd = totals.costMicroUsd + (amounts.costMicroUsd ?? 0);
+      return { ...state, openReservations: open, totals: { ...totals, toolCalls, costMicroUsd } };
     }
     case 'step.restarted':
       if (event.data.kind === 'tool') return setPhase(state, event.data.callId, { type: 'requested' });

@@ -1,5 +1,6 @@
-import type { JournalData, NewEvent, RunId, WhileBusy } from '@nexus-agent/protocol';
-import { lowerInputBound, refusalError } from '#calls';
+import type { BudgetRefusal, JournalData, NewEvent, RunId, WhileBusy } from '@nexus-agent/protocol';
+import { inTurn, modelNeeds, scopesOf } from '#budget';
+import { lowerInputBound, refusalError, withWait } from '#calls';
 import { NexusError } from '#core';
 import { idempotencyConflict, type Principal } from '#identity';
 import type { AdoptOptions } from '#runs/dispatch';
@@ -13,7 +14,7 @@ import {
   proposeModelAttempt,
   type RunContext,
 } from '#runs/steps';
-import type { Commit, PlaceInLog, RunRow, SessionRow } from '#storage';
+import type { Commit, DecisionRow, PlaceInLog, RunRow, SessionRow } from '#storage';
 import type { Span } from '#telemetry';
 import { sessionBusy, sessionClosed } from './rows.ts';
 
@@ -66,14 +67,12 @@ const maxMoves = 3;
  * run is the caller's.
  *
  * @param here whether this process has room to drive it
+ * @param signal ends the wait for what others hold of the budget
  */
-export async function beginRun(dependencies: BeginDependencies, draft: RunDraft, here: boolean): Promise<StartedRun> {
+export async function beginRun(dependencies: BeginDependencies, draft: RunDraft, here: boolean, signal?: AbortSignal): Promise<StartedRun> {
   try {
-    for (let moves = 0; here && moves <= maxMoves; moves++) {
-      const owned = await writeOwned(dependencies, draft);
-      if (owned === 'busy') break;
-      if (owned !== 'moved' && owned !== 'cheaper') return owned;
-    }
+    const begun = here ? await beginHere(dependencies, draft, signal) : 'busy';
+    if (begun !== 'busy') return begun;
     const queued = await writeQueued(dependencies, draft);
     draft.span.end();
     return queued;
@@ -85,6 +84,41 @@ export async function beginRun(dependencies: BeginDependencies, draft: RunDraft,
       return { type: 'in_doubt', runId: draft.row.runId, error };
     throw error;
   }
+}
+
+/** Waits for its turn where only what others hold of the budget stands in its way. */
+async function beginHere(dependencies: BeginDependencies, draft: RunDraft, signal: AbortSignal | undefined): Promise<StartedRun | 'busy'> {
+  const { engine } = dependencies;
+  const { row, session } = draft;
+  const { tenantId } = row;
+  const { user, project } = session;
+  const { deadlineAt } = draft.created;
+  const atMostMs = deadlineAt === undefined ? undefined : Math.max(0, Date.parse(deadlineAt) - engine.clock.now());
+  const scopes = scopesOf({ tenantId, project, agent: row.agent, user, session: row.sessionId });
+  const ask = async ({ isLast }: { readonly isLast: boolean }): Promise<StartedRun | Refused | 'busy'> => {
+    for (let moves = 0; moves <= maxMoves; moves++) {
+      const owned = await writeOwned(dependencies, draft, !isLast);
+      if (owned !== 'moved' && owned !== 'cheaper') return owned;
+    }
+    return 'busy';
+  };
+  const refusedBy = (answer: Awaited<ReturnType<typeof ask>>) => (answer !== 'busy' && answer.type === 'refused' ? answer : null);
+  const { answer, waitedMs } = await inTurn(engine.admission, { tenantId, needs: modelNeeds(scopes), signal, atMostMs }, ask, refusedBy);
+  if (answer === 'busy' || answer.type !== 'refused') return answer;
+  const refusal = withWait(answer.refusal, waitedMs);
+  const { unit, scope } = refusal;
+  engine.logger.info({ runId: row.runId, unit, scope: scope.kind }, 'a budget refused');
+  engine.metrics.budgetOperation('refused');
+  await engine.store.commit({ tenantId, decisions: answer.decisions });
+  throw new NexusError('budget_exceeded', refusalError(refusal, 'model').message, { details: { ...refusal } });
+}
+
+/** The budget does not afford the first call; nothing was written. */
+interface Refused {
+  readonly type: 'refused';
+  readonly refusal: BudgetRefusal;
+  readonly held?: true;
+  readonly decisions: readonly DecisionRow[];
 }
 
 async function existing(engine: Engine, principal: Principal, runId: string): Promise<StartedRun> {
@@ -137,7 +171,8 @@ function placeInQueue({ whileBusy, created, forked }: RunDraft, reason: string):
 async function writeOwned(
   { engine, agents, transcripts }: BeginDependencies,
   draft: RunDraft,
-): Promise<StartedRun | 'moved' | 'busy' | 'cheaper'> {
+  whole: boolean,
+): Promise<StartedRun | Refused | 'moved' | 'busy' | 'cheaper'> {
   const { principal, base, session, isNewSession, row: queued, span } = draft;
   const { store, workerId } = engine;
   const { tenantId } = principal;
@@ -165,7 +200,7 @@ async function writeOwned(
     ...(draft.forked ?? []),
     { type: 'run.started', data: { workerId, epoch: 1 } },
   ];
-  const attempt = planAttempt(engine, context, opening);
+  const attempt = planAttempt(engine, context, opening, whole);
   if (attempt.type === 'impossible') {
     const { code, message, details } = attempt.error;
     const decisions = [...(base.decisions ?? []), ...(attempt.decision === null ? [] : [attempt.decision.row])];
@@ -183,19 +218,15 @@ async function writeOwned(
     ledger: [...(base.ledger ?? []), ...proposal.ledger],
     decisions,
     events: (outcomes) => [...opening, ...proposal.events(outcomes.slice(limits))],
+    totals: (events) => foldNew(initialState, events).totals,
   });
   switch (result.type) {
     case 'duplicate':
       if (!result.sameRequest) throw idempotencyConflict();
       return existing(engine, principal, result.resourceId);
-    case 'refused': {
+    case 'refused':
       if (await lowerInputBound(engine, attempt.attempt, result.refusal, new AbortController().signal)) return 'cheaper';
-      const { unit, scope } = result.refusal;
-      engine.logger.info({ runId: row.runId, unit, scope: scope.kind }, 'a budget refused');
-      engine.metrics.budgetOperation('refused');
-      await store.commit({ tenantId, decisions });
-      throw new NexusError('budget_exceeded', refusalError(result.refusal, 'model').message, { details: { ...result.refusal } });
-    }
+      return { ...result, decisions };
     case 'closed':
       throw sessionClosed(row.sessionId);
     case 'moved':
@@ -223,7 +254,7 @@ async function writeOwned(
   }
 }
 
-function planAttempt(engine: Engine, context: RunContext, opening: readonly NewEvent[]) {
+function planAttempt(engine: Engine, context: RunContext, opening: readonly NewEvent[], whole: boolean) {
   const state = foldNew(initialState, opening);
   const { maxSteps, maxParallelTools } = context.agent;
   const action = nextAction(state, { maxSteps, maxParallelTools, maxEqualSteps: engine.settings.maxEqualSteps }, new Set());
@@ -233,5 +264,5 @@ function planAttempt(engine: Engine, context: RunContext, opening: readonly NewE
   if (planned.type === 'impossible') return planned;
   const [target] = context.targets;
   if (target === undefined) throw new NexusError('model_not_found', `agent ${context.agent.name} has no model`);
-  return planRunAttempt(engine, context, planned.call, target, 1);
+  return planRunAttempt(engine, context, planned.call, target, { attempt: 1, whole });
 }

@@ -45,6 +45,7 @@ export async function forkRun(
     principal: principal.id,
     forkOf: { runId: original.runId, afterSeq },
     filesOf: runId,
+    copied: events.length,
     traceparent: span.traceparent,
     decision: decision.record,
   };

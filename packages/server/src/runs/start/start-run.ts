@@ -11,6 +11,8 @@ export interface StartOptions extends CreateOptions {
   readonly traceparent?: string;
   /** Nobody waits at this process for the run: any other may drive it as well. */
   readonly background?: boolean;
+  /** Ends the wait for what others hold of the budget; what was written stays. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -22,7 +24,7 @@ export async function startRun(
   request: ChatRequest,
   { here, ...options }: StartOptions & { readonly here: boolean },
 ): Promise<StartedRun> {
-  return beginRun(dependencies, await prepare(dependencies, principal, request, options), here);
+  return beginRun(dependencies, await prepare(dependencies, principal, request, options), here, options.signal);
 }
 
 async function prepare(

@@ -1,9 +1,10 @@
 import { type BudgetRefusal, type ErrorInfo, isTerminal, type MessageId, type NewEvent } from '@nexus-agent/protocol';
-import { refusalError } from '#calls';
+import { refusalError, withWait } from '#calls';
 import { foldNew, type RunState, stateHash } from '#runs/journal';
+import { chargeAllOpen } from './charging.ts';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
-import { charge, merge, type Proposal, propose } from './proposal.ts';
+import { merge, type Proposal, propose } from './proposal.ts';
 
 /** Why a run stops before its answer. `drain`: this process shuts down and another one is to go on. */
 export type Stop =
@@ -16,7 +17,9 @@ export type Stop =
     }
   | { readonly type: 'drain' };
 
-export function budgetStop(refusal: BudgetRefusal, purpose: 'model' | 'tool'): Extract<Stop, { type: 'fail' }> {
+/** @param waitedMs so long it waited for what others held; 0 when it did not */
+export function budgetStop(refused: BudgetRefusal, purpose: 'model' | 'tool', waitedMs: number): Extract<Stop, { type: 'fail' }> {
+  const refusal = withWait(refused, waitedMs);
   return { type: 'fail', resumable: true, error: refusalError(refusal, purpose), refusal: { purpose, refusal } };
 }
 
@@ -68,7 +71,7 @@ export function stoppedEvents(last: RunState, stop: Exclude<Stop, { type: 'drain
 
 /** What is left open when a run stops: reservations of calls that did not report back are charged, questions are withdrawn unless the run may go on. */
 export function closeOpenWork(state: RunState, keepQuestions: boolean): Proposal {
-  const charges = Object.keys(state.openReservations).map(charge);
+  const charges = chargeAllOpen(state);
   if (keepQuestions) return merge([propose({}), ...charges]);
   const approvals = state.calls.flatMap((call) =>
     call.phase.type === 'awaiting' ? [{ approvalId: call.phase.approvalId, status: 'cancelled' as const }] : [],

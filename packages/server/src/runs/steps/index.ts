@@ -4,6 +4,7 @@
  * written (a `Start`: a proposal with its `Effect`, a model or tool call). Deciding goes on with a draft of the state, as if the ledger
  * granted everything (`assumedEvents`); when it does not, nothing of the round is written as one, and `drive` writes each part by itself.
  */
+export { chargeAllOpen } from './charging.ts';
 export { type AgentSource, createRunContext, type RunContext } from './context.ts';
 export { budgetStop, type Stop, stoppedEvents, withEnding } from './endings.ts';
 export type { Engine } from './engine.ts';
@@ -16,7 +17,7 @@ export {
   type RunModelAttempt,
   tooSmallFor,
 } from './model-plan.ts';
-export { assumedEvents, charge, commitProposal, merge, type Proposal, propose, type RunFence, release, settle } from './proposal.ts';
+export { assumedEvents, commitProposal, merge, type Proposal, propose, type RunFence, release, settle } from './proposal.ts';
 export { proposeQuestion } from './questions.ts';
 export { collectApprovals, collectChildren, isUnwritable, proposeRecovery, resumedEvent } from './recovery.ts';
 export { decideRound, type Round, type Start } from './round.ts';

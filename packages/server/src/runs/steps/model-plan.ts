@@ -116,12 +116,18 @@ function nextAttempt(state: RunState, callId: string): number {
 }
 
 /** Decides and sizes an attempt of a run's call at one of its targets. */
-export function planRunAttempt(engine: Engine, context: RunContext, call: ModelCallPlan, target: ModelTarget, attempt: number) {
+export function planRunAttempt(
+  engine: Engine,
+  context: RunContext,
+  call: ModelCallPlan,
+  target: ModelTarget,
+  { attempt, whole }: { readonly attempt: number; readonly whole: boolean },
+) {
   // An answer is never asked to be longer than what the request leaves of the model: some servers refuse that.
   const left = Math.max(1, sizeFor(target, call.contexts) - call.fittedTokens);
   const request = left < call.request.maxOutputTokens ? { ...call.request, maxOutputTokens: left } : call.request;
   const declared = context.declaredTargets.has(target);
-  return planModelAttempt(engine, context.charge, { ...call, request }, target, { attempt, declared });
+  return planModelAttempt(engine, context.charge, { ...call, request }, target, { attempt, whole, declared });
 }
 
 /** How many tokens the target takes, when it is known to take less than this call has: it is not worth an attempt. */
@@ -157,6 +163,7 @@ export function proposeModelAttempt(attempt: RunModelAttempt): Proposal {
           ...(grant.maxTokens < attempt.askedTokens ? { clamped: true } : {}),
           timeoutMs: grant.wallMs,
           reservationId: reserve.reservationId,
+          inputTokens: attempt.inputTokens,
           decision: decision.record,
         },
       });

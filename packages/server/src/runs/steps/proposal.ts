@@ -1,5 +1,6 @@
-import type { BudgetAmounts, NewEvent, RunId, SessionId, TenantId } from '@nexus-agent/protocol';
+import type { BudgetAmounts, JournalData, NewEvent, RunId, SessionId, TenantId } from '@nexus-agent/protocol';
 import type { LedgerOperation, LedgerOutcome } from '#ledger';
+import { foldNew, type RunState } from '#runs/journal';
 import type { ApprovalRow, Commit, CommitResult, DecisionRow, RunPatch, Store } from '#storage';
 
 /**
@@ -103,6 +104,8 @@ function assumedOutcome(operation: LedgerOperation): LedgerOutcome {
     case 'limit':
     case 'unlimit':
       return { type: 'limited' };
+    case 'bound':
+      return { type: 'bounded' };
   }
 }
 
@@ -111,27 +114,53 @@ export function assumedEvents(proposal: Proposal): readonly NewEvent[] {
 }
 
 /** Ends a reservation with what was really used. */
-export function settle(reservationId: string, actual: BudgetAmounts): Proposal {
-  return finishing({ type: 'settle', reservationId, actual });
+export function settle(reservationId: string, actual: BudgetAmounts, options: { readonly heir?: string | undefined } = {}): Proposal {
+  return finishing({ type: 'settle', reservationId, actual, ...heirOf(options) });
 }
 
-/** Ends the reservation of work that never started. */
-export function release(reservationId: string): Proposal {
-  return finishing({ type: 'release', reservationId });
+/** Ends the reservation of work that never started. `adds`: what that takes from the totals. */
+export function release(reservationId: string, options: { readonly heir?: string | undefined; readonly adds?: Additions } = {}): Proposal {
+  return finishing({ type: 'release', reservationId, ...heirOf(options) }, () => options.adds);
 }
 
-/** Ends the reservation of work whose use nobody knows: its maximum is charged. */
-export function charge(reservationId: string): Proposal {
-  return finishing({ type: 'charge', reservationId });
+/**
+ * Ends the reservation of work whose use nobody knows: the least that is known to be enough is charged. Where the sweeper came
+ * first, what it charged is journalled.
+ *
+ * @param inputTokens of a model call: what of its tokens was for the input
+ */
+export function charge(
+  reservationId: string,
+  { atMost, inputTokens = 0 }: { readonly atMost?: BudgetAmounts; readonly inputTokens?: number | undefined } = {},
+): Proposal {
+  return finishing({ type: 'charge', reservationId, ...(atMost === undefined ? {} : { atMost }) }, ({ tokens = 0 }) => {
+    const input = Math.min(inputTokens, tokens);
+    return tokens === 0 ? undefined : { inputTokens: input, outputTokens: tokens - input };
+  });
 }
 
-function finishing(operation: Extract<LedgerOperation, { type: 'settle' | 'release' | 'charge' }>): Proposal {
+type Additions = JournalData<'budget.settled'>['adds'];
+
+function heirOf({ heir }: { readonly heir?: string | undefined }) {
+  return heir === undefined ? {} : { heir };
+}
+
+function finishing(
+  operation: Extract<LedgerOperation, { type: 'settle' | 'release' | 'charge' }>,
+  addsOf: (amounts: BudgetAmounts) => Additions = () => undefined,
+): Proposal {
+  const { reservationId } = operation;
+  const settled = (amounts: BudgetAmounts, outcome: JournalData<'budget.settled'>['outcome']): NewEvent => {
+    const adds = addsOf(amounts);
+    return { type: 'budget.settled', data: { reservationId, amounts, outcome, ...(adds === undefined ? {} : { adds }) } };
+  };
   return propose({
     ledger: [operation],
-    events: ([outcome]) =>
-      outcome?.type === 'settled'
-        ? [{ type: 'budget.settled', data: { reservationId: operation.reservationId, amounts: outcome.amounts, outcome: outcome.outcome } }]
-        : [],
+    events([outcome]) {
+      if (outcome?.type === 'settled') return [settled(outcome.amounts, outcome.outcome)];
+      if (outcome?.type === 'ignored' && outcome.charged !== undefined) return [settled(outcome.charged, 'charged_maximum')];
+      return [];
+    },
   });
 }
 
@@ -143,11 +172,13 @@ export interface RunFence {
   readonly owner: string;
 }
 
-export function commitProposal(store: Store, fence: RunFence, lastSeq: number, proposal: Proposal): Promise<CommitResult> {
+/** @param state as it is before, at the end of the journal */
+export function commitProposal(store: Store, fence: RunFence, state: RunState, proposal: Proposal): Promise<CommitResult> {
   return store.commit({
     tenantId: fence.tenantId,
-    run: { runId: fence.runId, epoch: fence.epoch, owner: fence.owner, lastSeq, patch: proposal.patch },
+    run: { runId: fence.runId, epoch: fence.epoch, owner: fence.owner, lastSeq: state.lastSeq, patch: proposal.patch },
     events: proposal.events,
+    totals: (events) => foldNew(state, events).totals,
     ledger: proposal.ledger,
     ...(proposal.files.length === 0 ? {} : { files: proposal.files }),
     decisions: proposal.decisions,

@@ -2,9 +2,10 @@ import { isTerminal, type JournalData, type NewEvent, type RunId, type SessionRe
 import { NexusError } from '#core';
 import type { CallIds, RunState, ToolCallState } from '#runs/journal';
 import type { ApprovalRow } from '#storage';
+import { chargeOpen } from './charging.ts';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
-import { charge, merge, type Proposal, propose } from './proposal.ts';
+import { merge, type Proposal, propose } from './proposal.ts';
 import { proposeQuestion } from './questions.ts';
 import { proposeResult } from './tool-result.ts';
 
@@ -35,8 +36,8 @@ function isLost(call: ToolCallState): boolean {
 
 /**
  * What is known of the calls that were in flight when the last worker was lost. A model attempt may have been billed:
- * it is charged its reservation and made again. A tool call whose effects allow it starts again under the same
- * idempotency key and reservation. One that may not be repeated is put to a person.
+ * it is charged for what it can have used and made again. A tool call whose effects allow it starts again under the same
+ * idempotency key, as another call that is paid for. One that may not be repeated is put to a person.
  */
 export function proposeRecovery(engine: Engine, context: RunContext, state: RunState): Proposal {
   const proposals: Proposal[] = [];
@@ -57,7 +58,7 @@ export function proposeRecovery(engine: Engine, context: RunContext, state: RunS
           },
         ],
       }),
-      charge(model.reservationId),
+      chargeOpen(state, model.reservationId),
     );
   }
   for (const call of state.calls.filter(isLost)) {

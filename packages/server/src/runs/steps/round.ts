@@ -1,7 +1,7 @@
-import type { RunTotals } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
 import { type CallIds, foldNew, type NextAction, nextAction, type RunLimits, type RunState } from '#runs/journal';
 import type { RunPatch } from '#storage';
+import { chargeAllOpen, chargeOpen } from './charging.ts';
 import type { RunContext } from './context.ts';
 import { checkAnswer, closeOpenWork, completedEvents, endingPatch, newMessageId, type Stop, stoppedEvents, withEnding } from './endings.ts';
 import type { Engine } from './engine.ts';
@@ -23,8 +23,6 @@ export interface Round {
   readonly written: readonly Proposal[];
   readonly starts: readonly Start[];
   readonly end: 'ended' | 'waiting' | 'handed_over' | null;
-  /** As they are once it is written. */
-  readonly totals: RunTotals;
   /** Found while deciding: the run is to stop, though effects are still under way. */
   readonly stop: Stop | null;
 }
@@ -39,6 +37,10 @@ export interface RoundInput {
   readonly stop: Stop | null;
   /** Effects are under way that are worth waiting for, although the run is to stop. */
   readonly working: boolean;
+  /** Its turn to ask the budget has not come: nothing is started. */
+  readonly held: boolean;
+  /** It may still wait for what others hold, and takes no less for now. */
+  readonly whole: boolean;
 }
 
 /** Decides, from the state as it will be after `facts`, what else to write and what to start. Writes and starts nothing. */
@@ -47,17 +49,23 @@ export function decideRound(input: RoundInput, facts: readonly Proposal[]): Roun
   const written = [...facts];
   const starts: Start[] = [];
   let draft = foldNew(input.state, assumedEvents(merge(facts)));
-  const going = (stop: Stop | null = null): Round => ({ written, starts, end: null, totals: draft.totals, stop });
+  const going = (stop: Stop | null = null): Round => ({ written, starts, end: null, stop });
   if (input.stop !== null) return input.working ? going() : stopRound(input, written, input.stop, draft);
 
   const busy = new Set(input.inFlight.keys());
   const stopped = (stop: Stop): Round => (input.inFlight.size > 0 ? going(stop) : stopRound(input, written, stop, draft));
   for (;;) {
     const action = nextAction(draft, limits, busy);
+    if (input.held && (action.type === 'tools' || action.type === 'model')) return going();
     switch (action.type) {
       case 'tools':
         for (const call of action.calls) {
-          const plan = planTool(engine, context, draft, call);
+          const plan = planTool(engine, context, draft, call, busy);
+          if (plan.type === 'start' && plan.start.superseded !== null) {
+            const paid = chargeOpen(draft, plan.start.superseded);
+            written.push(paid);
+            draft = foldNew(draft, assumedEvents(paid));
+          }
           const proposal = plan.type === 'start' ? proposeToolStart(engine, context, draft, plan.start) : plan.proposal;
           if (plan.type === 'start') {
             busy.add(call.callId);
@@ -99,12 +107,12 @@ export function decideRound(input: RoundInput, facts: readonly Proposal[]): Roun
   }
 }
 
-function planModel({ engine, context }: RoundInput, draft: RunState, at: Extract<NextAction, { type: 'model' }>) {
+function planModel({ engine, context, whole }: RoundInput, draft: RunState, at: Extract<NextAction, { type: 'model' }>) {
   const planned = planModelCall(engine, context, draft, at);
   if (planned.type === 'impossible') return planned;
   const target = context.targets[0];
   if (target === undefined) throw new NexusError('model_not_found', `agent ${context.agent.name} has no model`);
-  return planRunAttempt(engine, context, planned.call, target, planned.call.firstAttempt);
+  return planRunAttempt(engine, context, planned.call, target, { attempt: planned.call.firstAttempt, whole });
 }
 
 function proposeWaiting(context: RunContext, { approvals, childRuns, dueAt }: Extract<NextAction, { type: 'wait' }>): Proposal {
@@ -121,24 +129,22 @@ function proposeWaiting(context: RunContext, { approvals, childRuns, dueAt }: Ex
 function finishRound(input: RoundInput, written: readonly Proposal[], draft: RunState, text: string, output: unknown): Round {
   const messageId = newMessageId(input.engine);
   const { lease, ...others } = endingPatch(input.context);
-  const patch: RunPatch = { ...lease, status: 'completed', totals: draft.totals, step: draft.step, output: text };
+  const patch: RunPatch = { ...lease, status: 'completed', step: draft.step, output: text };
   const message = { messageId, text, ...(output === undefined ? {} : { output }) };
-  const last = merge([...written, propose({ ...others, patch })]);
+  const last = merge([...written, ...chargeAllOpen(draft), propose({ ...others, patch })]);
   const ending = withEnding(input.state, last, (end) => ({ events: completedEvents(end, message) }));
-  return { written: [ending], starts: [], end: 'ended', totals: draft.totals, stop: null };
+  return { written: [ending], starts: [], end: 'ended', stop: null };
 }
 
 function stopRound(input: RoundInput, written: readonly Proposal[], why: Stop, draft: RunState): Round {
-  const { totals } = draft;
   if (why.type === 'drain') {
     const patch: RunPatch = { status: 'queued', leaseOwner: null, dueAt: input.engine.clock.now() };
-    return { written: [...written, propose({ patch })], starts: [], end: 'handed_over', totals, stop: null };
+    return { written: [...written, propose({ patch })], starts: [], end: 'handed_over', stop: null };
   }
   const { lease, ...others } = endingPatch(input.context);
   const patch: RunPatch = {
     ...lease,
     status: why.type === 'cancel' ? 'cancelled' : 'failed',
-    totals,
     step: draft.step,
     error: why.type === 'cancel' ? null : why.error,
     resumable: why.type === 'fail' && why.resumable,
@@ -146,5 +152,5 @@ function stopRound(input: RoundInput, written: readonly Proposal[], why: Stop, d
   const closing = closeOpenWork(draft, why.type === 'fail' && why.resumable);
   const last = merge([...written, closing, propose({ ...others, patch })]);
   const ending = withEnding(input.state, last, (end) => ({ events: stoppedEvents(end, why) }));
-  return { written: [ending], starts: [], end: 'ended', totals, stop: null };
+  return { written: [ending], starts: [], end: 'ended', stop: null };
 }

@@ -1,10 +1,11 @@
 import type { ErrorInfo, ReservationId } from '@nexus-agent/protocol';
 import { decideForAgent, decideTool, denialMessage, type RecordedDecision, reserveTool, timeLeft } from '#calls';
-import type { RunState, ToolCallState } from '#runs/journal';
+import type { CallIds, RunState, ToolCallState } from '#runs/journal';
 import { checkArguments, type ToolDescriptor } from '#tools';
+import { chargeOpen } from './charging.ts';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
-import { charge, merge, type Proposal, propose } from './proposal.ts';
+import { merge, type Proposal, propose } from './proposal.ts';
 import { proposeQuestion } from './questions.ts';
 import { childRunId, subagentOf } from './subagents.ts';
 import { failure, proposeResult } from './tool-result.ts';
@@ -15,37 +16,48 @@ export type ToolPlan =
   /** Nothing is to be run: an error, a denial or a question goes straight into the journal. */
   | { readonly type: 'written'; readonly proposal: Proposal };
 
-/** What becomes of a requested or decided call. Every path that leads to `start` has asked policy about the very arguments that will run. */
-export function planTool(engine: Engine, context: RunContext, state: RunState, call: ToolCallState): ToolPlan {
+/**
+ * What becomes of a requested or decided call. Every path that leads to `start` has asked policy about the very arguments that will run.
+ *
+ * @param busy calls that go on beside it
+ */
+export function planTool(engine: Engine, context: RunContext, state: RunState, call: ToolCallState, busy: CallIds): ToolPlan {
   const tool = context.tools.find((candidate) => candidate.name === call.name);
   if (tool === undefined) {
     const known = context.tools.map((candidate) => candidate.name).join(', ') || 'none';
     return written(proposeResult(state, call, failure('tool_not_found', `there is no tool "${call.name}"; the tools are: ${known}`)));
   }
-  if (call.phase.type === 'decided') return planDecided(engine, context, state, call, tool);
+  if (call.phase.type === 'decided') return planDecided(engine, context, state, call, tool, busy);
   if (call.invalidInput !== null) {
     const message = `the arguments of ${call.name} are not valid JSON, or nested too deeply: ${call.invalidInput.slice(0, 200)}`;
     return written(proposeResult(state, call, failure('tool_input_invalid', message)));
   }
-  return decideAndStart(engine, context, state, call, tool, call.attempt?.input ?? call.input, approvalOf(call));
+  return decideAndStart(engine, context, state, call, tool, call.attempt?.input ?? call.input, approvalOf(call), busy);
 }
 
-function planDecided(engine: Engine, context: RunContext, state: RunState, call: ToolCallState, tool: ToolDescriptor): ToolPlan {
+function planDecided(
+  engine: Engine,
+  context: RunContext,
+  state: RunState,
+  call: ToolCallState,
+  tool: ToolDescriptor,
+  busy: CallIds,
+): ToolPlan {
   if (call.phase.type !== 'decided') return { type: 'written', proposal: propose({}) };
   const { kind, decision, note, result, decidedBy } = call.phase;
   const because = note === null ? '' : `: ${note}`;
   switch (decision) {
     case 'approve':
-      return decideAndStart(engine, context, state, call, tool, call.phase.arguments ?? call.input, approvalOf(call));
+      return decideAndStart(engine, context, state, call, tool, call.phase.arguments ?? call.input, approvalOf(call), busy);
     case 'retry':
-      return decideAndStart(engine, context, state, call, tool, call.attempt?.input ?? call.input, approvalOf(call));
+      return decideAndStart(engine, context, state, call, tool, call.attempt?.input ?? call.input, approvalOf(call), busy);
     case 'answer':
       return written(proposeResult(state, call, { type: 'ok', output: result ?? '' }));
     case 'done':
       return written(
         merge([
           proposeResult(state, call, { type: 'ok', output: result ?? `A person confirmed that this took effect${because}` }),
-          paid(call),
+          paid(state, call),
         ]),
       );
     case 'fail':
@@ -56,7 +68,7 @@ function planDecided(engine: Engine, context: RunContext, state: RunState, call:
             call,
             failure('tool_outcome_unknown', `it is not known whether this took effect, and it was not tried again${because}`),
           ),
-          paid(call),
+          paid(state, call),
         ]),
       );
     case 'deny': {
@@ -83,6 +95,7 @@ function decideAndStart(
   tool: ToolDescriptor,
   rawInput: unknown,
   approved: { readonly by: string; readonly role?: string } | null,
+  busy: CallIds,
 ): ToolPlan {
   const checked = checkArguments(engine.schemas, tool, rawInput);
   if (checked.type === 'error') return written(proposeResult(state, call, checked));
@@ -114,12 +127,13 @@ function decideAndStart(
   const attempt = (call.attempt?.attempt ?? 0) + 1;
   const timeoutMs = timeLeft(engine, context.charge, tool.timeoutMs);
   const earlier = call.attempt?.reservationId ?? null;
-  const open = earlier !== null && earlier in state.openReservations;
-  // A person may have taken days to say that it is to be tried again: that is paid for anew.
-  const retry = call.phase.type === 'decided' && call.phase.decision === 'retry';
-  const held = open && !retry ? earlier : null;
-  const reservationId = (held ?? engine.ids.next<ReservationId>('reservation')) as ReservationId; // a held one was written from such an id
-  const reserve = reserveTool(engine, context.charge, tool, { reservationId, timeoutMs, wall: child === null });
+  const reservationId = engine.ids.next<ReservationId>('reservation');
+  const reserve = reserveTool(engine, context.charge, tool, {
+    reservationId,
+    timeoutMs,
+    wall: child === null,
+    beside: besideOf(state, busy),
+  });
   return {
     type: 'start',
     start: {
@@ -130,12 +144,20 @@ function decideAndStart(
       idempotencyKey: call.attempt?.idempotencyKey ?? call.callId,
       decision,
       childDecision,
-      reserve: held === null ? reserve : null,
-      superseded: open && retry ? earlier : null,
-      reservationId,
+      reserve,
+      superseded: earlier !== null && earlier in state.openReservations ? earlier : null,
       childRunId: child === null ? null : childRunId(context.runId, call.callId),
     },
   };
+}
+
+/** Reservations of the calls that go on now and hold time. A sub-agent holds none for its parent. */
+function besideOf(state: RunState, busy: CallIds): readonly string[] {
+  return state.calls.flatMap(({ callId, phase, attempt }) =>
+    phase.type === 'started' && busy.has(callId) && attempt?.childRunId === null && attempt.reservationId !== null
+      ? [attempt.reservationId]
+      : [],
+  );
 }
 
 function denied(state: RunState, call: ToolCallState, decision: RecordedDecision): Proposal {
@@ -152,7 +174,7 @@ function written(proposal: Proposal): ToolPlan {
 }
 
 /** The attempt may have done its work: what was reserved for it is charged. */
-function paid(call: ToolCallState): Proposal {
+function paid(state: RunState, call: ToolCallState): Proposal {
   const reservationId = call.attempt?.reservationId ?? null;
-  return reservationId === null ? propose({}) : charge(reservationId);
+  return reservationId === null ? propose({}) : chargeOpen(state, reservationId);
 }

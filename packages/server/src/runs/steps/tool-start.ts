@@ -5,7 +5,7 @@ import type { RunState, ToolCallState } from '#runs/journal';
 import type { ToolDescriptor } from '#tools';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
-import { charge, merge, type Proposal, propose, settle } from './proposal.ts';
+import { merge, type Proposal, propose, settle } from './proposal.ts';
 
 /** A tool call that policy allows and that is about to be reserved and started. */
 export interface ToolStart {
@@ -17,10 +17,9 @@ export interface ToolStart {
   readonly decision: RecordedDecision;
   /** For a sub-agent: that its run may start. */
   readonly childDecision: RecordedDecision | null;
-  /** Null when an earlier attempt's reservation, still open, pays for this one too. */
-  readonly reserve: ReserveOperation | null;
-  readonly reservationId: string;
-  /** Of an earlier attempt that may have done its work: charged when this one begins. */
+  /** Each attempt may reach the world, and is paid for. */
+  readonly reserve: ReserveOperation;
+  /** Reservation of an earlier attempt that may have done its work: to be charged before this one asks for more. */
   readonly superseded: string | null;
   readonly childRunId: RunId | null;
 }
@@ -33,9 +32,10 @@ export function grantedWallMs(engine: Engine, context: RunContext, start: ToolSt
 
 /** Reserves and announces an attempt of a tool call. A sub-agent pays for itself, so its call is settled at once. */
 export function proposeToolStart(engine: Engine, context: RunContext, state: RunState, start: ToolStart): Proposal {
-  const { call, tool, decision, childDecision, reserve, reservationId } = start;
+  const { call, tool, decision, childDecision, reserve } = start;
+  const { reservationId } = reserve;
   const reserved = propose({
-    ledger: reserve === null ? [] : [reserve],
+    ledger: [reserve],
     decisions: childDecision === null ? [decision.row] : [decision.row, childDecision.row],
     events([outcome]) {
       const events: NewEvent[] =
@@ -46,6 +46,7 @@ export function proposeToolStart(engine: Engine, context: RunContext, state: Run
           step: state.step,
           callId: call.callId,
           attempt: start.attempt,
+          ...(start.attempt > 1 ? { counted: true as const } : {}),
           name: tool.name,
           effects: tool.effects,
           input: start.input,
@@ -60,5 +61,5 @@ export function proposeToolStart(engine: Engine, context: RunContext, state: Run
     },
   });
   if (start.childRunId !== null) return merge([reserved, settle(reservationId, { toolCalls: 1 })]);
-  return start.superseded === null ? reserved : merge([reserved, charge(start.superseded)]);
+  return reserved;
 }

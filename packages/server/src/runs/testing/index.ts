@@ -8,6 +8,8 @@ import {
   type RunId,
   type TenantId,
 } from '@nexus-agent/protocol';
+import { createAdmission } from '#budget';
+import { budgetConfig } from '#budget/config';
 import { openBus } from '#bus/drivers';
 import { createIdSource, createSchemaValidator, NexusError } from '#core';
 import { createManualTime, type ManualTime } from '#core/testing';
@@ -42,6 +44,8 @@ export interface TestRunsOptions {
   readonly agents?: readonly (Partial<AgentDefinition> & Pick<AgentDefinition, 'name'>)[];
   /** Of the configuration's `runs`. */
   readonly settings?: Partial<Engine['settings'] & Record<'maxLiveRuns' | 'leaseMs' | 'heartbeatMs' | 'pollMs', number>>;
+  /** Of the configuration's `budget`. */
+  readonly budget?: { readonly waitForReservedMs?: number };
   /** What the model takes; by default far more than any test says. */
   readonly contextTokens?: number;
   /** Sizes of the models that it falls back to, named `m2` and on. */
@@ -116,7 +120,9 @@ export async function openTestRuns(options: TestRunsOptions = {}): Promise<TestR
   const { clock, timers } = time;
   const ids = createIdSource(clock);
   const real = await openStore({ url: 'sqlite::memory:', ledgerRules, clock, timers, ids });
-  const store: Store = { ...real, ...options.wrap?.(real) };
+  const budget = budgetConfig.budget.parse({ ...options.budget });
+  const admission = createAdmission({ clock, timers, settings: budget });
+  const store: Store = admission.observe({ ...real, ...options.wrap?.(real) });
   const bus = await openBus({ kind: 'memory', onError: () => undefined });
   const settings = runsConfig.runs.parse({ ...options.settings });
   const hub = createStreamHub({ bus, clock, timers, settings: { ...settings.stream, coalesceMs: 0 } });
@@ -157,6 +163,7 @@ export async function openTestRuns(options: TestRunsOptions = {}): Promise<TestR
     logger: silentLogger,
     tracer: createTracer({ serviceName: 'test', serviceVersion: '0', clock, timers, logger: silentLogger }),
     metrics,
+    admission,
     workerId: 'worker_1',
     settings,
   };

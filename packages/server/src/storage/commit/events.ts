@@ -1,5 +1,6 @@
 import { NexusError } from '#core';
 import type { StoredEvent } from '#storage/contract';
+import { json } from '#storage/program';
 import { type EventRow, insertEvents } from '#storage/tables';
 import type { Batch, Handler } from './handler.ts';
 import type { WorkingRuns } from './working-runs.ts';
@@ -8,7 +9,7 @@ import type { WorkingRuns } from './working-runs.ts';
 export function eventHandler({ tenantId, nowMs }: Batch, runs: WorkingRuns): Handler {
   const appended: EventRow[] = [];
   return {
-    decide({ events: given = [], createRun, run }, draft) {
+    decide({ events: given = [], totals: totalsOf, createRun, run }, draft) {
       const news = typeof given === 'function' ? given(draft.outcomes) : given;
       if (news.length === 0) return undefined;
       const target = createRun ?? run;
@@ -23,10 +24,12 @@ export function eventHandler({ tenantId, nowMs }: Batch, runs: WorkingRuns): Han
         }),
       );
       draft.events = stored;
+      const totals = totalsOf === undefined ? undefined : json(totalsOf(news));
       return () => {
         for (const { seq, type, at, data } of stored) appended.push({ tenant_id: tenantId, run_id: runId, seq, type, at, data });
         const row = runs.find(runId); // it was set by this commit, as new or as fenced
         if (row) row.last_seq = lastSeq + stored.length;
+        if (row && totals !== undefined) row.totals = totals;
       };
     },
     write(writes) {

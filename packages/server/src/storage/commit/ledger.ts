@@ -1,8 +1,7 @@
-import { type BudgetRefusal, BudgetWindow, budgetUnits } from '@nexus-agent/protocol';
+import { BudgetWindow, budgetUnits } from '@nexus-agent/protocol';
 import {
   everyUser,
   type LedgerOperation,
-  type LedgerOutcome,
   type LedgerRow,
   type LedgerRowKey,
   periodAt,
@@ -14,12 +13,14 @@ import {
 } from '#ledger';
 import { type Program, storable, together } from '#storage/program';
 import {
+  closeReservations,
   type EntryRow,
   entryToRow,
   insertBudgets,
   insertEntries,
   insertReservations,
   lockBudgets,
+  lockOpenReservations,
   lockReservations,
   readBudgets,
   scopeText,
@@ -30,44 +31,62 @@ import {
 import type { Batch, Handler } from './handler.ts';
 import { WorkingRows } from './working-rows.ts';
 
+type NewLimit = Extract<LedgerOperation, { type: 'limit' }>;
+
+/** What the operations of a batch need, as far as they say. */
+interface Wanted {
+  readonly reservationIds: string[];
+  readonly scopes: Set<string>;
+  /** Those of the scopes that are users: each may be under the limit of {@link everyUser}. */
+  readonly users: Set<string>;
+  /** In scopes where something may have been spent or be in flight. */
+  readonly limits: NewLimit[];
+}
+
 /** Operations on budgets, decided by the ledger's rules on the locked reservations and balances. */
 export function ledgerHandler(batch: Batch): Handler {
   const { tenantId, nowMs, ids, ledgerRules } = batch;
-  const reservationIds: string[] = [];
-  const scopes = new Set<string>();
+  const wanted: Wanted = { reservationIds: [], scopes: new Set(), users: new Set(), limits: [] };
   const reservations = new WorkingRows<ReservationRow>();
   const balances = new WorkingRows<LedgerRow>();
   const entries: EntryRow[] = [];
-  const limits: CountedLimit[] = [];
-  const users = new Set<string>();
   const counted = new Map<LedgerRowKey, number>();
-  const state = { rows: balances.all, reservations: reservations.all, counted };
+  const open = createOpenIndex();
+  const state = { rows: balances.all, reservations: reservations.all, counted, paidBy: open.paidBy };
   return {
     want({ ledger: operations = [] }) {
+      const { reservationIds, scopes, users, limits } = wanted;
+      const wantReservation = (id: string) => reservationIds.push(storable(id, 'reservation id'));
       for (const operation of operations) {
-        if (operation.type === 'limit' || operation.type === 'unlimit') scopes.add(scopeText(operation.scope));
-        else reservationIds.push(storable(operation.reservationId, 'reservation id'));
-        if (operation.type === 'limit' && !operation.fresh) limits.push(operation);
-        if (operation.type !== 'reserve') continue;
-        for (const scope of operation.scopes) {
-          scopes.add(scopeText(scope));
-          if (scope.kind === 'user') users.add(scopeText(scope));
+        if (operation.type === 'limit' || operation.type === 'unlimit') {
+          scopes.add(scopeText(operation.scope));
+          if (operation.type === 'limit' && !operation.fresh) limits.push(operation);
+          continue;
         }
+        wantReservation(operation.reservationId);
+        if (operation.type === 'reserve') {
+          for (const scope of operation.scopes) {
+            scopes.add(scopeText(scope));
+            if (scope.kind === 'user') users.add(scopeText(scope));
+          }
+          for (const id of operation.beside ?? []) wantReservation(id);
+        } else if ('heir' in operation && operation.heir !== undefined) wantReservation(operation.heir);
       }
     },
     load: () =>
-      reservationIds.length + scopes.size > 0
-        ? load(batch, { reservationIds, scopes, users, limits }, { reservations, balances, counted })
-        : undefined,
+      wanted.reservationIds.length + wanted.scopes.size > 0 ? load(batch, wanted, { reservations, balances, counted, open }) : undefined,
     decide({ ledger: operations }, draft) {
       if (!operations?.length) return undefined;
       const change = ledgerRules(state, operations, nowMs);
-      const refusal = refusalOf(change.outcomes);
-      if (refusal) return { type: 'refused', refusal };
+      const refused = change.outcomes.find((outcome) => outcome.type === 'refused');
+      if (refused) return refused;
       draft.outcomes = change.outcomes;
       const booked = change.entries.map((entry) => entryToRow(tenantId, ids.next('ledgerEntry'), entry, nowMs));
       return () => {
-        for (const [id, reservation] of change.reservations) reservations.set(id, reservation);
+        for (const [id, reservation] of change.reservations) {
+          reservations.set(id, reservation);
+          open.add(reservation);
+        }
         for (const [key, row] of change.rows) balances.set(key, row);
         entries.push(...booked);
         // The balance of a user may yet come to be in this batch.
@@ -85,9 +104,12 @@ export function ledgerHandler(batch: Batch): Handler {
       };
     },
     write(writes) {
-      const [reserved, closed] = [reservations.created(), reservations.changed()];
+      const [reserved, changed] = [reservations.created(), reservations.changed()];
+      const isOpen = ({ state }: ReservationRow) => state === 'open';
+      const [held, closed] = [changed.filter(isOpen), changed.filter((reservation) => !isOpen(reservation))];
       if (reserved.length > 0) writes.push(insertReservations(tenantId, reserved));
-      if (closed.length > 0) writes.push(updateReservations(tenantId, closed));
+      if (held.length > 0) writes.push(updateReservations(tenantId, held));
+      if (closed.length > 0) writes.push(closeReservations(tenantId, closed));
       const [opened, moved] = [balances.created(), balances.changed()];
       if (opened.length > 0) writes.push(insertBudgets(tenantId, opened));
       if (moved.length > 0) writes.push(updateBudgets(tenantId, moved));
@@ -98,26 +120,43 @@ export function ledgerHandler(batch: Batch): Handler {
 
 const windows = BudgetWindow.options;
 
-type CountedLimit = Extract<LedgerOperation, { type: 'limit' }>;
+/** Who pays for what that is open. It is asked only where a row may be new, and only then is it kept. */
+function createOpenIndex() {
+  const paid = new Map<string, Set<string>>();
+  let kept = false;
+  return {
+    paidBy: (scope: string): Iterable<string> => paid.get(scope) ?? [],
+    keep() {
+      kept = true;
+    },
+    add({ reservationId, scopes = [], rows }: ReservationRow) {
+      if (!kept) return;
+      for (const scope of [...scopes, ...rows.map(scopeKeyOfRow)]) {
+        const ids = paid.get(scope);
+        if (ids) ids.add(reservationId);
+        else paid.set(scope, new Set([reservationId]));
+      }
+    },
+  };
+}
 
-/** The balances that a reservation holds something in are known only when it has been read. */
+/**
+ * The balances that a reservation holds something in are known only when it has been read. One that comes to be here begins with what was
+ * spent before, and with all that is open.
+ */
 function* load(
   batch: Batch,
-  wanted: {
-    readonly reservationIds: readonly string[];
-    readonly scopes: Set<string>;
-    readonly users: ReadonlySet<string>;
-    readonly limits: readonly CountedLimit[];
-  },
+  wanted: Wanted,
   found: {
     readonly reservations: WorkingRows<ReservationRow>;
     readonly balances: WorkingRows<LedgerRow>;
     readonly counted: Map<LedgerRowKey, number>;
+    readonly open: ReturnType<typeof createOpenIndex>;
   },
 ): Program<void> {
   const { tenantId, books } = batch;
   const { scopes, users } = wanted;
-  const { reservations, balances } = found;
+  const { reservations, balances, open } = found;
   const forAll = scopeKey(everyUser);
   const [locked, defaults] = yield* together([
     lockReservations(tenantId, wanted.reservationIds),
@@ -126,25 +165,27 @@ function* load(
   ]);
   for (const reservation of locked) {
     reservations.load(reservation.reservationId, reservation);
+    for (const scope of reservation.scopes ?? []) scopes.add(scope);
     for (const key of reservation.rows) scopes.add(scopeKeyOfRow(key));
   }
   const rows = yield* lockBudgets(tenantId, scopes);
   for (const row of [...defaults, ...rows]) balances.load(rowKey(row.scope, row.unit, row.window), row);
-  // Balances that may come to be here, and begin with what was spent before.
-  const begins: Omit<CountedLimit, 'type' | 'limit'>[] = [...wanted.limits];
+  const begins: Omit<NewLimit, 'type' | 'limit'>[] = [...wanted.limits];
   for (const { scope, unit, window, limit } of [...balances.all.values(), ...wanted.limits]) {
     if (limit === null || scopeKey(scope) !== forAll) continue;
     for (const user of users) begins.push({ scope: scopeOfKey(user), unit, window });
   }
-  for (const { scope, unit, window } of begins) {
-    const key = rowKey(scope, unit, window);
-    if (balances.all.has(key)) continue;
-    if (books.alone) found.counted.set(key, (yield* spentSoFar(tenantId, scope, window, batch.nowMs))[unit]);
-    else books.mustBeAlone = true;
+  const fresh = begins.filter(({ scope, unit, window }) => !balances.all.has(rowKey(scope, unit, window)));
+  if (fresh.length === 0) return;
+  if (!books.alone) {
+    books.mustBeAlone = true;
+    return;
   }
-}
-
-function refusalOf(outcomes: readonly LedgerOutcome[]): BudgetRefusal | undefined {
-  for (const outcome of outcomes) if (outcome.type === 'refused') return outcome.refusal;
-  return undefined;
+  for (const { scope, unit, window } of fresh) {
+    found.counted.set(rowKey(scope, unit, window), (yield* spentSoFar(tenantId, scope, window, batch.nowMs))[unit]);
+  }
+  for (const reservation of yield* lockOpenReservations(tenantId))
+    if (!reservations.all.has(reservation.reservationId)) reservations.load(reservation.reservationId, reservation);
+  open.keep();
+  for (const reservation of reservations.all.values()) open.add(reservation);
 }

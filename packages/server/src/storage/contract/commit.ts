@@ -1,4 +1,4 @@
-import type { BudgetRefusal, NewEvent, RunId, SessionId, TenantId } from '@nexus-agent/protocol';
+import type { BudgetRefusal, NewEvent, RunId, RunTotals, SessionId, TenantId } from '@nexus-agent/protocol';
 import type { LedgerOperation, LedgerOutcome } from '#ledger';
 import type { ApprovalRow } from './approvals.ts';
 import type { DecisionRow } from './audit.ts';
@@ -68,6 +68,8 @@ export interface Commit {
    * the transaction, and again when that is repeated: it must be pure.
    */
   readonly events?: readonly NewEvent[] | ((outcomes: readonly LedgerOutcome[]) => readonly NewEvent[]);
+  /** The totals of the run once these events are appended: of what really came of the ledger. Pure, as `events`. */
+  readonly totals?: (events: readonly NewEvent[]) => RunTotals;
   readonly ledger?: readonly LedgerOperation[];
   /** What tool calls changed of files, in order. Their trees exist, and the contents are kept already. */
   readonly files?: readonly FilesCommit[];
@@ -98,7 +100,8 @@ export type CommitResult =
   | { readonly type: 'moved' }
   /** Others of the session are at work, last this one. */
   | { readonly type: 'busy'; readonly runId: RunId }
-  | { readonly type: 'refused'; readonly refusal: BudgetRefusal }
+  /** `held`: others hold what is missing, and may give it back. */
+  | { readonly type: 'refused'; readonly refusal: BudgetRefusal; readonly held?: true }
   | { readonly type: 'duplicate'; readonly resourceId: string; readonly sameRequest: boolean };
 
 /** The one way in which runs move, money is booked, and approvals and decisions come to be. */

@@ -8,6 +8,7 @@ import { sessionFiles } from './005-session-files.ts';
 import { sharedDefinitions } from './006-shared-definitions.ts';
 import { turnsAndRoles } from './007-turns-and-roles.ts';
 import { usageAndRetention } from './008-usage-and-retention.ts';
+import { limitsInFlight } from './009-limits-in-flight.ts';
 import type { Migration, MigrationTypes } from './migration.ts';
 
 const migrations: readonly Migration[] = [
@@ -19,6 +20,7 @@ const migrations: readonly Migration[] = [
   sharedDefinitions,
   turnsAndRoles,
   usageAndRetention,
+  limitsInFlight,
 ];
 const schemaVersion = Math.max(...migrations.map(({ version }) => version));
 

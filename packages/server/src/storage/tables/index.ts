@@ -69,6 +69,7 @@ export { getKey, listKeys, revokeKey } from './keys.ts';
 export { measure } from './measures.ts';
 export { cancelRequest, claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker } from './queue.ts';
 export {
+  closeReservations,
   type EntryRow,
   entryToRow,
   insertEntries,
@@ -76,6 +77,7 @@ export {
   listExpiredReservations,
   listLedgerEntries,
   listReservations,
+  lockOpenReservations,
   lockReservations,
   updateReservations,
 } from './reservations.ts';

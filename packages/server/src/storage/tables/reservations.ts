@@ -35,6 +35,9 @@ export const reservations = defineTable('reservations', {
   expires_at: 'int',
   charged: 'text?',
   closed_at: 'int?',
+  scopes: 'text?',
+  wall_until: 'int?',
+  bound: 'text?',
 });
 export const ledgerEntries = defineTable('ledger_entries', {
   tenant_id: 'text',
@@ -74,6 +77,9 @@ function reservationFromRow(row: Stored): ReservationRow {
     expiresAt: row.expires_at,
     charged: parseNullable(row.charged),
     closedAt: row.closed_at,
+    ...(row.scopes === null ? {} : { scopes: parse(row.scopes) }),
+    ...(row.wall_until === null ? {} : { wallUntil: row.wall_until }),
+    ...(row.bound === null ? {} : { bound: parse(row.bound) }),
   };
 }
 
@@ -91,6 +97,9 @@ function reservationToRow(tenantId: string, reservation: ReservationRow): Stored
     expires_at: reservation.expiresAt,
     charged: jsonNullable(reservation.charged),
     closed_at: reservation.closedAt,
+    scopes: jsonNullable(reservation.scopes),
+    wall_until: reservation.wallUntil ?? null,
+    bound: jsonNullable(reservation.bound),
   };
 }
 
@@ -206,16 +215,43 @@ export function* lockReservations(tenantId: string, ids: readonly string[]): Pro
   return rows.map(reservationFromRow);
 }
 
+// As above.
+const openReservations = statement('open_reservations', ({ db, dialect }, params: { tenant: string }) =>
+  dialect.forUpdate(
+    db
+      .selectFrom('reservations')
+      .selectAll()
+      .where('tenant_id', '=', params.tenant)
+      .where('state', '=', sql.lit('open'))
+      .orderBy('reservation_id'),
+  ),
+);
+
+/** All that are open, locked. */
+export function* lockOpenReservations(tenant: string): Program<readonly ReservationRow[]> {
+  return (yield* run(openReservations, { tenant })).map(reservationFromRow);
+}
+
 export function insertReservations(tenantId: string, rows: readonly ReservationRow[]): Program<number> {
   return insertMany(reservations, rows.map((row) => reservationToRow(tenantId, row)).sort(byKey('reservation_id')));
 }
 
 /** Writes how locked reservations ended. */
+export function closeReservations(tenantId: string, rows: readonly ReservationRow[]): Program<number> {
+  return updateMany(
+    reservations,
+    ['tenant_id', 'reservation_id'],
+    ['state', 'amounts', 'charged', 'closed_at'],
+    rows.map((row) => reservationToRow(tenantId, row)),
+  );
+}
+
+/** Writes what locked reservations hold now, and where. */
 export function updateReservations(tenantId: string, rows: readonly ReservationRow[]): Program<number> {
   return updateMany(
     reservations,
     ['tenant_id', 'reservation_id'],
-    ['state', 'charged', 'closed_at'],
+    ['amounts', 'budget_rows', 'wall_until', 'bound'],
     rows.map((row) => reservationToRow(tenantId, row)),
   );
 }

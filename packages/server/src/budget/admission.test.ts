@@ -1,0 +1,215 @@
+import { type BudgetScope, TenantId } from '@nexus-agent/protocol';
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { createManualTime } from '#core/testing';
+import { type LedgerOperation, type LedgerRow, ledgerRules, type ReservationRow } from '#ledger';
+import type { Commit, CommitResult, CommitStore } from '#storage';
+import { createAdmission, inTurn, limitOperations, needsOf } from './index.ts';
+
+const tenantId = TenantId.parse('acme');
+const user: BudgetScope = { kind: 'user', id: 'u' };
+const other: BudgetScope = { kind: 'user', id: 'v' };
+
+/** A ledger whose commits take a moment, as those of a database do; and callers that line up before it. */
+function open({ limit = 100, waitForReservedMs = 10_000 } = {}) {
+  const time = createManualTime();
+  const rows = new Map<string, LedgerRow>();
+  const reservations = new Map<string, ReservationRow>();
+  let most = 0;
+  const book = (ledger: readonly LedgerOperation[]) => {
+    const change = ledgerRules({ rows, reservations }, ledger, 0);
+    for (const [key, row] of change.rows) rows.set(key, row);
+    for (const [id, reservation] of change.reservations) reservations.set(id, reservation);
+    for (const row of rows.values()) if (row.limit !== null) most = Math.max(most, row.spent + row.reserved - row.limit);
+    return change.outcomes;
+  };
+  for (const scope of [user, other]) book(limitOperations(scope, { tokens: limit }));
+  let asked = 0;
+  const database: CommitStore = {
+    async commit({ ledger = [] }: Commit): Promise<CommitResult> {
+      asked += 1;
+      const outcomes = book(ledger);
+      const refused = outcomes.find((outcome) => outcome.type === 'refused');
+      // Answers come in another order than what was decided.
+      await time.timers.sleep(refused === undefined ? 1 : 4);
+      return refused ?? { type: 'committed', at: 0, events: [], outcomes };
+    },
+  };
+  const admission = createAdmission({ ...time, settings: { waitForReservedMs, pollReservedMs: 500 } });
+  const store = admission.observe(database);
+  let ids = 0;
+
+  /** Asks in turn; answers with what ends it again, or how long it waited to be refused. */
+  async function take(
+    tokens: number,
+    { scopes = [user], signal, atMostMs }: { scopes?: readonly BudgetScope[]; signal?: AbortSignal; atMostMs?: number } = {},
+  ) {
+    const reservationId = `r${ids++}`;
+    const reserve = { type: 'reserve', reservationId, runId: null, scopes, fixed: { tokens }, expiresAt: 0 } as const;
+    const { answer, waitedMs } = await inTurn(
+      admission,
+      { tenantId, needs: needsOf(reserve), signal, atMostMs },
+      () => store.commit({ tenantId, ledger: [reserve] }),
+      (given) => (given.type === 'refused' ? given : null),
+    );
+    const settle: LedgerOperation = { type: 'settle', reservationId, actual: { tokens: Math.ceil(tokens / 10) } };
+    return {
+      waitedMs,
+      granted: answer.type === 'committed',
+      settle: () => store.commit({ tenantId, ledger: [settle] }),
+      /** By another process: nobody here hears of it. */
+      settleElsewhere: () => book([settle]),
+    };
+  }
+  return { time, take, admission, asked: () => asked, overspent: () => most };
+}
+
+/** What came of calls so far, in the order in which it came. */
+function watch() {
+  const came: string[] = [];
+  const note = (name: string, call: ReturnType<ReturnType<typeof open>['take']>) => {
+    void call.then(({ granted }) => came.push(granted ? name : `no ${name}`));
+    return call;
+  };
+  return { came, note };
+}
+
+it('lets calls go in the order in which they came, so that small ones do not starve a large one [verifies budget.admission.waits]', async () => {
+  const { time, take } = open();
+  const { came, note } = watch();
+  const first = note('first', take(60));
+  await time.advance(5);
+  const large = note('large', take(90));
+  await time.advance(5);
+  const all = [large, note('small', take(20)), note('tiny', take(1))];
+  await time.advance(400);
+  expect(came).toEqual(['first']);
+  void (await first).settle();
+  await time.advance(50);
+  expect(came).toEqual(['first', 'large']);
+  void (await all[0])?.settle();
+  await time.advance(50);
+  expect(came).toEqual(['first', 'large', 'small', 'tiny']);
+  expect((await all[2])?.waitedMs).toBeGreaterThan(400);
+});
+
+it('refuses at once what the budget has no more, and what needs nothing of the kind does not wait', async () => {
+  const { time, take } = open();
+  const { came, note } = watch();
+  note('first', take(60));
+  await time.advance(5);
+  note('waits', take(90));
+  note('elsewhere', take(90, { scopes: [other] }));
+  await time.advance(5);
+  expect(came).toEqual(['first', 'elsewhere']);
+  const { time: later, take: again } = open();
+  const refused = again(101);
+  await later.advance(5);
+  expect(await refused).toMatchObject({ granted: false, waitedMs: 0 });
+});
+
+it('ends every wait, and says how long it was', async () => {
+  const { time, take } = open({ waitForReservedMs: 3_000 });
+  const first = take(60);
+  await time.advance(5);
+  const second = take(90);
+  await time.advance(1_000);
+  const third = take(90);
+  const hurried = take(90, { atMostMs: 500 });
+  await time.advance(2_050);
+  expect(await hurried).toMatchObject({ granted: false, waitedMs: 504 });
+  expect(await second).toMatchObject({ granted: false, waitedMs: 3_004 });
+  await time.advance(1_000);
+  expect(await third).toMatchObject({ granted: false, waitedMs: 3_004 });
+  expect((await first).granted).toBe(true);
+  expect(time.pending).toBe(0);
+});
+
+it('hears of what another process gives back, without asking for each that waits', async () => {
+  const { time, take, asked } = open();
+  const first = take(60);
+  await time.advance(5);
+  const waiting = [take(90)];
+  await time.advance(5);
+  waiting.push(take(5), take(6));
+  await time.advance(2_000);
+  const before = asked();
+  expect(before).toBeLessThan(10);
+  (await first).settleElsewhere();
+  await time.advance(510);
+  expect((await waiting[0])?.granted).toBe(true);
+});
+
+it('does not miss what comes free while the ledger is asked', async () => {
+  const { time, take, asked } = open();
+  const first = await Promise.all([take(60), time.advance(5)]).then(([call]) => call);
+  const second = take(90);
+  // It is refused within this moment, and hears of it when the money is free already.
+  void first.settle();
+  await time.advance(10);
+  expect((await second).granted).toBe(true);
+  expect(asked()).toBeLessThanOrEqual(4);
+});
+
+it('leaves the line to the others when its caller goes or everything ends', async () => {
+  const { time, take, admission } = open();
+  const first = take(60);
+  await time.advance(5);
+  const leaving = new AbortController();
+  const left = take(90, { signal: leaving.signal });
+  const behind = take(40);
+  const last = take(41);
+  await time.advance(5);
+  leaving.abort(new Error('gone'));
+  await expect(left).rejects.toMatchObject({ code: 'cancelled' });
+  await time.advance(5);
+  expect((await behind).granted).toBe(true);
+  admission.close();
+  await time.advance(5);
+  expect((await last).granted).toBe(false);
+  expect((await first).granted).toBe(true);
+  const late = take(90);
+  await time.advance(5);
+  expect(await late).toMatchObject({ granted: false, waitedMs: 0 });
+  expect(time.pending).toBe(0);
+});
+
+it('overspends nothing and leaves nobody behind, whatever comes and goes', async () => {
+  const call = fc.record({
+    tokens: fc.integer({ min: 1, max: 110 }),
+    scopes: fc.subarray([user, other], { minLength: 1 }),
+    afterMs: fc.nat(300),
+    worksMs: fc.nat(2_000),
+    leavesMs: fc.option(fc.nat(4_000), { freq: 6 }),
+    elsewhere: fc.boolean(),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(call, { minLength: 2, maxLength: 25 }), async (calls) => {
+      const { time, take, overspent } = open({ waitForReservedMs: 4_000 });
+      let ended = 0;
+      const all = calls.map(async ({ tokens, scopes, afterMs, worksMs, leavesMs, elsewhere }) => {
+        await time.timers.sleep(afterMs);
+        const leaving = new AbortController();
+        const cancel = leavesMs === null ? () => undefined : time.timers.after(leavesMs, () => leaving.abort());
+        try {
+          const taken = await take(tokens, { scopes, signal: leaving.signal });
+          expect(taken.waitedMs).toBeLessThanOrEqual(4_050);
+          if (!taken.granted) return;
+          await time.timers.sleep(worksMs);
+          if (elsewhere) taken.settleElsewhere();
+          else await taken.settle();
+        } catch (error) {
+          if (!leaving.signal.aborted) throw error;
+        } finally {
+          cancel();
+          ended += 1;
+        }
+      });
+      for (let round = 0; ended < calls.length && round < 200; round++) await time.advance(100);
+      await Promise.all(all);
+      expect(overspent()).toBe(0);
+      expect(time.pending).toBe(0);
+    }),
+    { numRuns: 40 },
+  );
+});
