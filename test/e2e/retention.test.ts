@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterEach(() => server.verifyRuns());
 afterAll(() => server.close());
 
-const folderOf = (sessionId: string) => join(server.app.config.dataDir, 'workspaces', 'default', sessionId);
+const formerFolderOf = (sessionId: string) => join(server.app.config.dataDir, 'workspaces', 'default', sessionId);
 
 it('deletes a session with everything of it [verifies session.delete]', async () => {
   const sessionId = await server.session({ agent: 'free', user: 'ann' });
@@ -24,7 +24,10 @@ it('deletes a session with everything of it [verifies session.delete]', async ()
   const outside = join(server.app.config.dataDir, 'kept');
   mkdirSync(outside);
   writeFileSync(join(outside, 'b.txt'), 'kept');
-  symlinkSync(outside, join(folderOf(sessionId), 'link'));
+  // Where a version before this one kept the files of sessions.
+  mkdirSync(formerFolderOf(sessionId), { recursive: true });
+  symlinkSync(outside, join(formerFolderOf(sessionId), 'link'));
+  expect((await server.call('GET', `/v1/sessions/${sessionId}/files`)).body.data).toMatchObject([{ path: 'a.txt' }]);
   const usage = await server.call('GET', '/v1/usage?by=user');
 
   expect((await server.call('DELETE', `/v1/sessions/${sessionId}`)).status).toBe(204);
@@ -43,7 +46,10 @@ it('deletes a session with everything of it [verifies session.delete]', async ()
   expect(repeated.status).toBe(404);
   expect((await server.call('GET', `/v1/budgets?scope=session:${sessionId}`)).body.data).toEqual([]);
   expect((await server.call('DELETE', `/v1/sessions/${sessionId}`)).status).toBe(404);
-  await expect.poll(() => existsSync(folderOf(sessionId))).toBe(false);
+  await expect.poll(() => existsSync(formerFolderOf(sessionId))).toBe(false);
+  expect((await server.call('GET', `/v1/sessions/${sessionId}/files`)).status).toBe(404);
+  const tree = () => server.app.store.getFileTree('default' as never, sessionId); // it is such an id
+  await expect.poll(tree).toBeNull();
   expect(existsSync(join(outside, 'b.txt'))).toBe(true);
   // What was spent stays spent.
   expect((await server.call('GET', '/v1/usage?by=user')).body).toEqual(usage.body);

@@ -63,6 +63,16 @@ it('counts what is in flight against a limit that is set meanwhile, and settles 
   expect(ledger.balance(user, 'tokens')).toEqual([980, 0]);
 });
 
+it('counts what is in flight for a user who comes under the limit of every user [verifies budget.limit.in-flight]', () => {
+  const ledger = createLedger();
+  ledger.one(reserve('a', { fixed: { tokens: 600 } }));
+  ledger.one(limit({ kind: 'user', id: '*' }, 1_000));
+  expect(ledger.one(reserve('b', { fixed: { tokens: 401 } }))).toMatchObject({ type: 'refused', refusal: { scope: user, available: 400 } });
+  ledger.one(reserve('b', { fixed: { tokens: 400 } }));
+  ledger.one({ type: 'settle', reservationId: 'a', actual: { tokens: 580 } });
+  expect(ledger.balance(user, 'tokens')).toEqual([580, 400]);
+});
+
 it('counts once what is in flight in a row that was taken away and comes again', () => {
   const ledger = createLedger(limit(user, 1_000));
   ledger.one(reserve('a', { fixed: { tokens: 600 } }));
