@@ -1,5 +1,7 @@
 /**
- * Every requirement has a test and every citation names a requirement.
+ * Every requirement has a test, every citation names a requirement, and every section of the guide says which show what it claims:
+ *
+ *   <!-- shown by: budget.billed, budget.usage -->
  *
  *   node scripts/checks/requirements.ts [--list]     --list prints each requirement with the tests that cite it
  *
@@ -32,6 +34,16 @@ const ids = Object.keys(requirements) as RequirementId[];
 for (const id of ids) {
   if (!cited.has(id))
     findings.push({ rule: 'untested-requirement', file: 'test/requirements.ts', message: `${id}: ${requirements[id].behaviour}` });
+}
+const guide = 'docs/guide.md';
+for (const { 1: heading = '', 2: body = '', index } of readText(root, guide).matchAll(/^##+ (.+)\n([\s\S]*?)(?=^##+ |$(?![\s\S]))/gm)) {
+  const line = lineOf(readText(root, guide), index);
+  const shown = [...body.matchAll(/<!-- shown by: (.+?) -->/g)].flatMap(([, list = '']) => list.split(/,\s*/));
+  if (shown.length === 0)
+    findings.push({ rule: 'unshown-claims', file: guide, line, message: `"${heading}" does not say which tests show it` });
+  for (const id of shown)
+    if (!(id in requirements))
+      findings.push({ rule: 'unknown-requirement', file: guide, line, message: `${id} is not in test/requirements.ts` });
 }
 if (process.argv.includes('--list')) {
   for (const id of ids)

@@ -268,6 +268,20 @@ export const violations: readonly Violation[] = [
     caught: /planted\.test\.ts:1 {2}unknown-requirement {2}planted\.nothing/,
   },
   {
+    gate: 'section of the guide whose claims no test shows',
+    step: 'requirements',
+    file: 'docs/guide.md',
+    plant: (before) => `${before}\n## Planted\n\nIt flies.\n`,
+    caught: /unshown-claims {2}"Planted" does not say which tests show it/,
+  },
+  {
+    gate: 'section of the guide that names no requirement',
+    step: 'requirements',
+    file: 'docs/guide.md',
+    plant: (before) => before.replace('<!-- shown by: ', '<!-- shown by: planted.nothing, '),
+    caught: /docs\/guide\.md:\d+ {2}unknown-requirement {2}planted\.nothing/,
+  },
+  {
     gate: 'failing test',
     step: 'tests',
     file: 'packages/protocol/src/planted-fails.test.ts',
