@@ -5,7 +5,8 @@
  *
  * A ```sh block runs when the line before it is `<!-- ci -->`. The blocks of one page run in order, each in a shell of its own, from the
  * root of the repository, with a data directory that the page has for itself and the port of NEXUS_PORT (8080, which must then be free). `<!-- ci serve -->` marks a block whose last command keeps
- * running: it is left in the background until /readyz answers, and stopped after the page. A block fails on the first command that fails.
+ * running: it is left in the background until /readyz answers, and stopped after the page. Further lines of the comment run first, in the same
+ * shell, or alone where no block follows; a placeholder such as `<session>` stands for what the function `session` that they define prints. A block fails on the first command that fails.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -31,11 +32,10 @@ const pages = listFiles(root)
   .filter(({ snippets }) => snippets.length > 0);
 
 function snippetsOf(file: string, text: string): Snippet[] {
-  return [...text.matchAll(/^<!-- ci( serve)? -->\n+```sh\n([\s\S]*?)^```/gm)].map((match) => ({
-    place: `${file}:${lineOf(text, match.index)}`,
-    serves: match[1] !== undefined,
-    script: (match[2] ?? '').replace(/^\$ /gm, ''),
-  }));
+  return [...text.matchAll(/^<!-- ci( serve)?(?: |\n([\s\S]*?))-->\n+(?:```sh\n([\s\S]*?)^```)?/gm)].map((match) => {
+    const shown = (match[3] ?? '').replace(/^\$ /gm, '').replace(/<([a-z]+)>/g, '"$($1)"');
+    return { place: `${file}:${lineOf(text, match.index)}`, serves: match[1] !== undefined, script: `${match[2] ?? ''}${shown}` };
+  });
 }
 
 let passed = 0;
