@@ -12,8 +12,8 @@ help: ## List the targets
 demo: ## See a governed, durable agent run: tools, approval, budget, fallback, crash and takeover
 	@$(NEXUS) demo
 
-test: ## Run all tests
-	@$(RUN) vitest run
+test: ## Run the tests, but for those that kill processes again and again (npm run test:long)
+	@$(RUN) vitest run --project units --project system
 
 dev: ## Serve from source and start again on every change
 	@$(RUN) node --watch --conditions=nexus-source packages/server/bin/nexus.mjs serve

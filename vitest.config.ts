@@ -1,8 +1,9 @@
 import { defineConfig } from 'vitest/config';
 
 /**
- * Two projects, one after the other. `units` shares its threads between files. What starts processes, measures the event loop or
- * waits for leases runs afterwards, a file at a time, so that no two of them starve each other on a small machine.
+ * Three projects, one after the other. `units` shares its threads between files. What starts processes, measures the event loop or
+ * waits for leases runs afterwards, a file at a time, so that no two of them starve each other on a small machine: as `system`, or as
+ * `long` where it kills and starts processes again and again, which `npm run test:long` does.
  */
 const conditions = ['nexus-source'];
 const shared = {
@@ -15,6 +16,7 @@ const heavy = [
   'packages/server/src/tools/sandbox/*.test.ts',
   'packages/server/src/llm/faults.test.ts',
 ];
+const long = ['test/chaos/{billing,boundaries,files,lost-answers,paid,random,without-a-bus}.test.ts', 'test/e2e/{newcomer,nodes}.test.ts'];
 const test = { pool: 'threads', isolate: false, testTimeout: 20_000 } as const;
 
 export default defineConfig({
@@ -25,7 +27,8 @@ export default defineConfig({
         ...shared,
         test: { ...test, name: 'units', include: ['packages/*/src/**/*.test.ts'], exclude: heavy, sequence: { groupOrder: 0 } },
       },
-      { ...shared, test: { ...test, name: 'system', include: heavy, fileParallelism: false, sequence: { groupOrder: 1 } } },
+      { ...shared, test: { ...test, name: 'system', include: heavy, exclude: long, fileParallelism: false, sequence: { groupOrder: 1 } } },
+      { ...shared, test: { ...test, name: 'long', include: long, fileParallelism: false, sequence: { groupOrder: 2 } } },
     ],
   },
 });

@@ -45,6 +45,8 @@ describe.each(['sqlite', 'postgres'] as const)('a provider that bills what it di
           compatible: [{ name: 'bill', baseUrl: `${biller.url}/v1`, apiKey: 'k', models: ['m'], countsTokens: true }],
           anthropic: { apiKey: 'k', baseUrl: biller.url },
         },
+        // As long as an answer takes here.
+        budget: { waitForReservedMs: 4_000 },
         prices: { 'bill/m': billedPrice, 'anthropic/claude-m': billedPrice },
       },
     });

@@ -76,7 +76,7 @@ export interface ClusterOptions {
   /** Pace of the simulator's answers. */
   readonly tokensPerSecond?: number;
   /** Providers and prices instead of the simulator, and agents that ask them. */
-  readonly models?: Pick<ConfigInput, 'providers' | 'prices'>;
+  readonly models?: Pick<ConfigInput, 'providers' | 'prices' | 'budget'>;
   readonly agents?: readonly AgentDefinition[];
   readonly drainMs?: number;
   /** What joins the processes; by default what the product chooses. */
