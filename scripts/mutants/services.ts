@@ -21,6 +21,13 @@ const resendTests = [`${server}/llm/providers/resend.test.ts`];
 /** Of `identity`, `llm`, `tools`, `calls` and `control`. */
 export const serviceMutants: readonly Mutant[] = [
   {
+    bug: 'blanks that nobody sent lower the bound of instructions',
+    file: `${server}/llm/tokens/least.ts`,
+    replace: "text.trim().replaceAll(/\\s+/gu, ' ')",
+    by: 'text',
+    tests: boundTests,
+  },
+  {
     bug: 'the bound of a text is its bytes in the form that it came in',
     file: `${server}/llm/tokens/bound.ts`,
     replace: "Math.max(bytes, Buffer.byteLength(text.normalize('NFKC')))",
@@ -37,8 +44,8 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'a count is believed below what the words have at least',
     file: `${server}/llm/tokens/counts.ts`,
-    replace: 'Math.max(counted, leastInputTokens(request)) + slackTokens',
-    by: 'counted + slackTokens',
+    replace: 'if (counted < leastInputTokens(request)) return;',
+    by: '',
     tests: boundTests,
   },
   {

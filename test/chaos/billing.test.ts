@@ -10,8 +10,11 @@ import { type Cluster, openCluster, steadyLease, until } from './cluster.ts';
 const runs = Number(process.env.NEXUS_TEST_BILLED_RUNS ?? 60);
 const processes = 3;
 const maxOutputTokens = 200;
-/** What a server writes beyond its limit before it hears that nobody reads: it writes a token every 3 ms here. */
-const chunkTokens = 100;
+/**
+ * What a server writes beyond its limit before it hears that nobody reads: it writes a token every 3 ms here, for as long as three
+ * processes with so much to do take to come to it.
+ */
+const chunkTokens = runs < 500 ? 100 : 600;
 const tenantId = TenantId.parse('default');
 
 const agent = AgentDefinition.parse({

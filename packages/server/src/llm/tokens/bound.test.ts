@@ -146,10 +146,17 @@ describe('what was counted', () => {
     expect(counts.bound(target, ask('something else'))).toBeGreaterThan(950);
   });
 
-  it('is never believed below what the words have at least', () => {
+  it('is not believed below what the words have at least, and says nothing of other conversations then', () => {
     const counts = new InputCounts();
     for (const lie of [0, 1, 40]) counts.learn(target, of(first), lie);
-    expect(counts.bound(target, of(first))).toBeGreaterThanOrEqual(leastInputTokens(of(first)));
+    for (const asked of [of(first), of(third)]) expect(counts.bound(target, asked)).toBe(boundInputTokens(target, asked));
+  });
+
+  it('is not misled by blanks, which nobody may have sent', () => {
+    const counts = new InputCounts();
+    const tools = [{ name: 'look_up', description: 'Looks up', inputSchema: { type: 'object', description: 'x'.repeat(4_000) } }];
+    counts.learn(target, { ...of(say(' '.repeat(30_000)), say(`hello${'\n'.repeat(30_000)}`)), tools }, 950);
+    expect(counts.bound(target, { ...of(say('hm')), tools })).toBeGreaterThan(950);
   });
 
   it('stays a bound for every tokenizer, whatever was counted before', () => {

@@ -53,12 +53,13 @@ export class InputCounts {
 
   /**
    * Learns how many tokens a request has at a target: what its provider charged for, or what a counter said. A count below what
-   * the words have at least is raised to that.
+   * the words have at least says nothing, neither of them nor of others.
    */
   learn(target: CountedTarget, request: ModelInput, counted: number): void {
+    if (counted < leastInputTokens(request)) return;
     const asked = this.#nameOf(target, request);
     const { messages } = request;
-    const tokens = Math.max(counted, leastInputTokens(request)) + slackTokens;
+    const tokens = counted + slackTokens;
     const last = this.#chain.namesOf(messages).at(-1);
     if (last !== undefined) this.#requests.set(asked + last, tokens);
     let rest = tokens;

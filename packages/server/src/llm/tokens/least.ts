@@ -14,13 +14,18 @@ export function leastMessageTokens(message: Message): number {
   if (least === undefined) {
     const tokens = new ReceivedTokens();
     for (const part of message.content) {
-      if (part.type === 'text') tokens.add(part.text);
-      else if (part.type === 'tool_result') tokens.add(part.output);
+      if (part.type === 'text') tokens.add(withoutBlanks(part.text));
+      else if (part.type === 'tool_result') tokens.add(withoutBlanks(part.output));
     }
     least = tokens.least;
     messageLeast.set(message, least);
   }
   return least;
+}
+
+/** Blanks may be left out of what is sent, and some servers make one of many. */
+function withoutBlanks(text: string): string {
+  return text.trim().replaceAll(/\s+/gu, ' ');
 }
 
 /** Of instructions and descriptions, which come again with every request. */
@@ -30,7 +35,7 @@ function leastOf(text: string): number {
   let least = textLeast.get(text);
   if (least === undefined) {
     const tokens = new ReceivedTokens();
-    tokens.add(text);
+    tokens.add(withoutBlanks(text));
     least = tokens.least;
     textLeast.set(text, least);
   }
