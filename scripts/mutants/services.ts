@@ -23,14 +23,14 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'blanks that nobody sent lower the bound of instructions',
     file: `${server}/llm/tokens/least.ts`,
-    replace: "text.trim().replaceAll(/\\s+/gu, ' ')",
-    by: 'text',
+    replace: ".trim().replaceAll(/\\s+/gu, ' ')",
+    by: '',
     tests: boundTests,
   },
   {
     bug: 'the bound of a text is its bytes in the form that it came in',
     file: `${server}/llm/tokens/bound.ts`,
-    replace: "Math.max(bytes, Buffer.byteLength(text.normalize('NFKC')))",
+    replace: 'Math.max(bytes, compatibleBytes(text))',
     by: 'bytes',
     tests: boundTests,
   },
@@ -51,8 +51,8 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'a count holds for other instructions',
     file: `${server}/llm/tokens/counts.ts`,
-    replace: 'const parts = [provider, model, system];',
-    by: 'const parts = [provider, model];',
+    replace: 'const parts = [tenantId, target.provider, target.model, system];',
+    by: 'const parts = [tenantId, target.provider, target.model];',
     tests: boundTests,
   },
   {
@@ -72,14 +72,14 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'a budget refuses without having the input counted',
     file: `${server}/calls/input-count.ts`,
-    replace: 'return inputCounts.bound(target, request) < inputTokens;',
+    replace: 'return inputCounts.bound(asked) < inputTokens;',
     by: 'return false;',
     tests: ['test/e2e/budgets.test.ts'],
   },
   {
     bug: 'a counter that fails is asked again at once',
     file: `${server}/llm/transport/http-provider.ts`,
-    replace: 'if (!signal.aborted) restsUntil = clock.monotonic() + countRestMs;',
+    replace: 'restsUntil = clock.monotonic() + countRestMs;',
     by: '',
     tests: [`${server}/llm/providers/counters.test.ts`],
   },

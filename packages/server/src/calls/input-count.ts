@@ -8,15 +8,16 @@ import type { ModelAttempt } from './model-attempt.ts';
  */
 export async function lowerInputBound(
   { llm, inputCounts }: Pick<CallEngine, 'llm' | 'inputCounts'>,
-  { target, call, inputTokens }: Pick<ModelAttempt, 'target' | 'call' | 'inputTokens'>,
+  { tenantId, target, call, inputTokens }: Pick<ModelAttempt, 'tenantId' | 'target' | 'call' | 'inputTokens'>,
   { unit }: Pick<BudgetRefusal, 'unit'>,
   signal: AbortSignal,
 ): Promise<boolean> {
   if (unit !== 'tokens' && unit !== 'costMicroUsd') return false;
   const { request } = call;
-  if (inputCounts.isCounted(target, request)) return false;
+  const asked = { tenantId, target, request };
+  if (inputCounts.isCounted(asked)) return false;
   const counted = await llm.countInput({ target, request }, { signal });
   if (counted === null) return false;
-  inputCounts.learn(target, request, counted);
-  return inputCounts.bound(target, request) < inputTokens;
+  inputCounts.learn(asked, counted);
+  return inputCounts.bound(asked) < inputTokens;
 }

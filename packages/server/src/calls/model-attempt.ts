@@ -1,4 +1,4 @@
-import type { BudgetAmounts, ErrorInfo, ReservationId, Usage } from '@nexus-agent/protocol';
+import type { BudgetAmounts, ErrorInfo, ReservationId, TenantId, Usage } from '@nexus-agent/protocol';
 import type { LedgerOutcome, ReserveOperation } from '#ledger';
 import { costMicroUsd, type ModelRequest, type ModelTarget, reserveMicroUsd } from '#llm';
 import type { ChargeContext } from './charge.ts';
@@ -17,6 +17,7 @@ export interface ModelCall {
 
 /** One attempt of it at one model, decided and ready to be reserved. */
 export interface ModelAttempt<Call extends ModelCall = ModelCall> {
+  readonly tenantId: TenantId;
   readonly call: Call;
   readonly target: ModelTarget;
   readonly attempt: number;
@@ -45,7 +46,8 @@ export function planModelAttempt<Call extends ModelCall>(
   { attempt, declared, whole = false }: { readonly attempt: number; readonly declared: boolean; readonly whole?: boolean },
 ): PlannedAttempt<Call> {
   const { price } = target;
-  const inputTokens = engine.inputCounts.bound(target, call.request);
+  const { tenantId } = charge;
+  const inputTokens = engine.inputCounts.bound({ tenantId, target, request: call.request });
   const inputCost = reserveMicroUsd(target, inputTokens, 0) ?? 0;
   const outputRate = (reserveMicroUsd(target, inputTokens, 1_000_000) ?? 0) - inputCost;
   const asked = Math.min(call.request.maxOutputTokens, target.maxOutputTokens);
@@ -70,6 +72,7 @@ export function planModelAttempt<Call extends ModelCall>(
   return {
     type: 'planned',
     attempt: {
+      tenantId,
       call,
       target,
       attempt,

@@ -201,7 +201,7 @@ async function makeAttempt<Call extends ModelCall, Granted extends GrantedAttemp
       }
       case 'completed':
         bound?.end();
-        inputCounts.learn(attempt.target, attempt.call.request, part.usage.inputTokens);
+        inputCounts.learn({ tenantId: attempt.tenantId, target: attempt.target, request: attempt.call.request }, part.usage.inputTokens);
         return { type: 'completed', attempt, grant, part };
       case 'failed':
         bound?.end();

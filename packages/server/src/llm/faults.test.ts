@@ -131,7 +131,10 @@ describe.each(['openai', 'anthropic'] as const)('faults of a provider that speak
   it('a stream without usage is counted, never free [verifies provider.usage]', async () => {
     const gate = recordGate();
     const { last } = await call(llm, makeRequest(script), { models: ['sim-large?noUsage=1'], gate });
-    expect(last).toMatchObject({ type: 'completed', usage: { inputTokens: new InputCounts().bound(last.target, makeRequest(script)) } });
+    expect(last).toMatchObject({
+      type: 'completed',
+      usage: { inputTokens: new InputCounts().bound({ tenantId: 't', target: last.target, request: makeRequest(script) }) },
+    });
     expect(last.usage.outputTokens).toBeGreaterThanOrEqual(8);
   });
 

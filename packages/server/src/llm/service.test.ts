@@ -106,7 +106,13 @@ describe('retry and fallback', () => {
       target: { model: 'sim-large?cut=3' },
     });
     expect(last.usage.outputTokens).toBeGreaterThanOrEqual(3);
-    expect(last.usage.inputTokens).toBe(new InputCounts().bound(last.target, freshRequest('[[sim say="one two three four five six"]]')));
+    expect(last.usage.inputTokens).toBe(
+      new InputCounts().bound({
+        tenantId: 't',
+        target: last.target,
+        request: freshRequest('[[sim say="one two three four five six"]]'),
+      }),
+    );
     expect(gate.log).toHaveLength(1);
   });
 

@@ -76,9 +76,13 @@ function callOf(route: Route, services: ApiServices, request: FastifyRequest, re
   };
 }
 
-function argumentsOf(asks: AdminQuestion<unknown>, { body, params }: Call<unknown, unknown>): Readonly<Record<string, unknown>> {
+function argumentsOf(asks: AdminQuestion<unknown>, { body, params, query }: Call<unknown, unknown>): Readonly<Record<string, unknown>> {
   if (asks.arguments !== undefined) return asks.arguments(body);
-  return { ...params, ...(body as Readonly<Record<string, unknown>> | undefined) }; // all bodies are objects
+  return {
+    ...(query as Readonly<Record<string, unknown>> | undefined),
+    ...params,
+    ...(body as Readonly<Record<string, unknown>> | undefined),
+  }; // all bodies are objects
 }
 
 function send(answer: RouteAnswer, reply: FastifyReply, logger: ApiLogger): FastifyReply {

@@ -13,7 +13,7 @@ const counted = ['model', 'messages', 'system', 'tools', 'tool_choice', 'thinkin
 export const countByAnthropic: InputCounter = async ({ body, post }) => {
   const asked = Object.fromEntries(Object.entries(body).filter(([name]) => counted.includes(name)));
   const said = asRecord<{ input_tokens: unknown }>(await post({ path: '/messages/count_tokens', body: asked }))?.input_tokens;
-  return typeof said === 'number' ? said + Math.ceil(said / 64) + 16 : null;
+  return typeof said === 'number' ? said + Math.ceil(said / 64) + 16 : Number.NaN;
 };
 
 /**

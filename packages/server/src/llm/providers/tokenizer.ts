@@ -5,8 +5,11 @@ import type { CountedJob, CountJob, Vocabulary } from './tokenizer-worker.ts';
 const workerUrl = new URL(import.meta.url.endsWith('.ts') ? './tokenizer-worker.ts' : './tokenizer-worker.js', import.meta.url);
 const limits = { maxOldGenerationSizeMb: 512, maxYoungGenerationSizeMb: 64 };
 
+/** About half a second of work: more would keep others waiting for their counts. */
+const maxChars = 500_000;
+
 export interface Tokenizer {
-  /** Tokens of each text; null when it takes longer than `timeoutMs`, or the thread broke. Aborting the signal gives null at once. */
+  /** Tokens of each text; null when they are more than 500,000 characters, when it takes longer than `timeoutMs`, or the thread broke. Aborting the signal gives null at once. */
   count(vocabulary: Vocabulary, texts: readonly string[], signal: AbortSignal): Promise<readonly number[] | null>;
   close(): Promise<void>;
 }
@@ -43,7 +46,8 @@ export function createTokenizer({ timeoutMs = 5_000, idleMs = 60_000 } = {}): To
 
   return {
     count(vocabulary, texts, signal) {
-      if (signal.aborted) return Promise.resolve(null);
+      const chars = texts.reduce((sum, text) => sum + text.length, 0);
+      if (signal.aborted || chars > maxChars) return Promise.resolve(null);
       clearTimeout(idle);
       thread ??= start();
       thread.ref();

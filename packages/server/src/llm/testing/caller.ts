@@ -111,7 +111,7 @@ export async function call(service: ModelService, request: ModelRequest, options
       const startedMs = performance.now();
       const { last, seen } = await readAttempt(
         service,
-        { ...granted, inputTokens: new InputCounts().bound(target, request), request, target },
+        { ...granted, inputTokens: new InputCounts().bound({ tenantId: 't', target, request }), request, target },
         { ...options, signal },
         parts,
       );

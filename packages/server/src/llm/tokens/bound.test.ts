@@ -39,7 +39,10 @@ const hostileText = fc
 
 const target = { provider: 'p', model: 'm', imageTokens: 1_500, templateTokens: 32 };
 const request = { system: '', messages: [], tools: [] };
-const boundInputTokens = (at: typeof target, asked: ModelInput) => new InputCounts().bound(at, asked);
+const boundInputTokens = (at: typeof target, asked: ModelInput) => new InputCounts().bound({ tenantId: 't', target: at, request: asked });
+const boundBy = (counts: InputCounts, asked: ModelInput, tenantId = 't') => counts.bound({ tenantId, target, request: asked });
+const learnBy = (counts: InputCounts, asked: ModelInput, counted: number) =>
+  counts.learn({ tenantId: 't', target, request: asked }, counted);
 const boundTextTokens = (system: string) => boundFrameTokens(target, { ...request, system }) - boundFrameTokens(target, request);
 
 describe.each(Object.entries(realTokenizers))('the bound for a text, beside %s', (_name, count) => {
@@ -90,6 +93,42 @@ describe.each(Object.entries(realTokenizers))('the bound for a text, beside %s',
   });
 });
 
+describe('the bound for marks without end', () => {
+  const marks = fc.constantFrom(
+    '\u0301',
+    '\u0316',
+    '\u0327',
+    '\u05b0',
+    '\u0f71',
+    '\u0345',
+    '\u3099',
+    'a',
+    'e',
+    '각',
+    '\u1100',
+    '\u1161',
+    '\u{1d15e}',
+    '\u{fb2c}',
+    '\u{fdfa}',
+  );
+  it('is never below their compatible form', () => {
+    fc.assert(
+      fc.property(fc.array(marks, { maxLength: 300 }), (parts) => {
+        const text = parts.join('');
+        expect(boundTextTokens(text)).toBeGreaterThanOrEqual(Buffer.byteLength(text.normalize('NFKC')));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('takes time in proportion to them', () => {
+    const text = `a${'\u0301'.repeat(200_000)}${'\u0316'.repeat(200_000)}`;
+    const startedAt = performance.now();
+    expect(boundTextTokens(text)).toBeGreaterThanOrEqual(800_000);
+    expect(performance.now() - startedAt).toBeLessThan(1_000);
+  });
+});
+
 describe('the bound of a request', () => {
   it('counts every part of it', () => {
     const none = boundInputTokens(target, request);
@@ -119,44 +158,56 @@ describe('what was counted', () => {
 
   it('bounds the next request by the same words, and the bytes of what came since', () => {
     const counts = new InputCounts();
-    const before = counts.bound(target, of(first, second));
+    const before = boundBy(counts, of(first, second));
     expect(before).toBe(boundInputTokens(target, of(first, second)));
-    counts.learn(target, of(first, second), 1_100);
-    expect(counts.bound(target, of(first, second))).toBe(1_116);
+    learnBy(counts, of(first, second), 1_100);
+    expect(boundBy(counts, of(first, second))).toBe(1_116);
     const since = boundInputTokens(target, of(third)) - boundInputTokens(target, of());
-    expect(counts.bound(target, of(first, second, third))).toBe(1_116 + since);
+    expect(boundBy(counts, of(first, second, third))).toBe(1_116 + since);
   });
 
   it('says nothing of another model, other instructions, or a conversation that was cut', () => {
     const counts = new InputCounts();
-    counts.learn(target, of(first, second), 1_100);
-    const unknown = (at: typeof target, asked: ReturnType<typeof of>) => expect(counts.bound(at, asked)).toBe(boundInputTokens(at, asked));
+    learnBy(counts, of(first, second), 1_100);
+    const unknown = (at: typeof target, asked: ReturnType<typeof of>) =>
+      expect(counts.bound({ tenantId: 't', target: at, request: asked })).toBe(boundInputTokens(at, asked));
     unknown({ ...target, model: 'other' }, of(first, second));
     unknown(target, { ...of(first, second), system: 'Be long.' });
-    expect(counts.bound(target, of(second))).toBeGreaterThan(1_116);
-    expect(counts.bound(target, of(second, first))).toBeGreaterThan(1_116);
+    expect(boundBy(counts, of(second))).toBeGreaterThan(1_116);
+    expect(boundBy(counts, of(second, first))).toBeGreaterThan(1_116);
   });
 
   it('bounds instructions and tools in other conversations by what the messages leave of it', () => {
     const counts = new InputCounts();
     const tools = [{ name: 'look_up', description: 'Looks up', inputSchema: { type: 'object', description: 'x'.repeat(4_000) } }];
     const ask = (text: string) => ({ ...of(say(text)), tools });
-    counts.learn(target, ask('hello there, who are you?'), 950);
-    expect(counts.bound(target, ask('something else'))).toBeLessThan(1_050);
-    expect(counts.bound(target, ask('something else'))).toBeGreaterThan(950);
+    learnBy(counts, ask('hello there, who are you?'), 950);
+    expect(boundBy(counts, ask('something else'))).toBeLessThan(1_050);
+    expect(boundBy(counts, ask('something else'))).toBeGreaterThan(950);
   });
 
   it('is not believed below what the words have at least, and says nothing of other conversations then', () => {
     const counts = new InputCounts();
-    for (const lie of [0, 1, 40]) counts.learn(target, of(first), lie);
-    for (const asked of [of(first), of(third)]) expect(counts.bound(target, asked)).toBe(boundInputTokens(target, asked));
+    for (const lie of [0, 1, 40]) learnBy(counts, of(first), lie);
+    for (const asked of [of(first), of(third)]) expect(boundBy(counts, asked)).toBe(boundInputTokens(target, asked));
   });
 
   it('is not misled by blanks, which nobody may have sent', () => {
     const counts = new InputCounts();
     const tools = [{ name: 'look_up', description: 'Looks up', inputSchema: { type: 'object', description: 'x'.repeat(4_000) } }];
-    counts.learn(target, { ...of(say(' '.repeat(30_000)), say(`hello${'\n'.repeat(30_000)}`)), tools }, 950);
-    expect(counts.bound(target, { ...of(say('hm')), tools })).toBeGreaterThan(950);
+    learnBy(counts, { ...of(say(' '.repeat(30_000)), say(`hello${'\n'.repeat(30_000)}`)), tools }, 950);
+    expect(boundBy(counts, { ...of(say('hm')), tools })).toBeGreaterThan(950);
+  });
+
+  it('says nothing to other tenants, and is put right by the next count that shows it to be too low', () => {
+    const counts = new InputCounts();
+    const tools = [{ name: 'look_up', description: 'Looks up', inputSchema: { type: 'object', description: 'x '.repeat(4_000) } }];
+    const ask = (text: string) => ({ ...of(say(text)), tools });
+    learnBy(counts, ask('a lie'), 60);
+    expect(boundBy(counts, ask('hm'))).toBeLessThan(200);
+    expect(boundBy(counts, ask('hm'), 'other')).toBeGreaterThan(8_000);
+    learnBy(counts, ask('the truth'), 4_000);
+    expect(boundBy(counts, ask('hm'))).toBeGreaterThan(4_000);
   });
 
   it('stays a bound for every tokenizer, whatever was counted before', () => {
@@ -170,12 +221,12 @@ describe('what was counted', () => {
           for (let length = 1; length <= messages.length; length++) {
             const asked = { system, messages: messages.slice(0, length), tools: [] };
             const tokens = measure(asked.messages);
-            expect(counts.bound(target, asked)).toBeGreaterThanOrEqual(tokens);
-            counts.learn(target, asked, tokens);
+            expect(boundBy(counts, asked)).toBeGreaterThanOrEqual(tokens);
+            learnBy(counts, asked, tokens);
             const [alone] = messages.slice(length - 1);
             if (alone !== undefined) {
               const other = { system, messages: [alone], tools: [] };
-              expect(counts.bound(target, other)).toBeGreaterThanOrEqual(measure(other.messages));
+              expect(boundBy(counts, other)).toBeGreaterThanOrEqual(measure(other.messages));
             }
           }
         }),

@@ -6,6 +6,14 @@ import { leastInputTokens, leastMessageTokens } from './least.ts';
 
 type CountedTarget = Pick<ModelTarget, 'provider' | 'model' | 'imageTokens' | 'templateTokens'>;
 
+/** Whose request it is, and what is asked. */
+export interface CountedRequest {
+  /** What one tenant's accounts say bounds no other's requests. */
+  readonly tenantId: string;
+  readonly target: CountedTarget;
+  readonly request: ModelInput;
+}
+
 /** What a server's own words in a request may differ by from one call to the next: a date, a name. */
 const slackTokens = 16;
 const maxFrames = 1_000;
@@ -29,8 +37,8 @@ export class InputCounts {
   readonly #chain = new MessageChain();
 
   /** The most tokens that the input of a request can have at a target. */
-  bound(target: CountedTarget, request: ModelInput): number {
-    const asked = this.#nameOf(target, request);
+  bound({ tenantId, target, request }: CountedRequest): number {
+    const asked = this.#nameOf({ tenantId, target, request });
     const { messages } = request;
     const frame = Math.min(boundFrameTokens(target, request), this.#frames.get(asked) ?? Number.POSITIVE_INFINITY);
     const names = this.#chain.namesOf(messages);
@@ -46,30 +54,37 @@ export class InputCounts {
   }
 
   /** Whether a count of the whole request is known already. */
-  isCounted(target: CountedTarget, request: ModelInput): boolean {
-    const last = this.#chain.namesOf(request.messages).at(-1);
-    return last !== undefined && this.#requests.has(this.#nameOf(target, request) + last);
+  isCounted(counted: CountedRequest): boolean {
+    const last = this.#chain.namesOf(counted.request.messages).at(-1);
+    return last !== undefined && this.#requests.has(this.#nameOf(counted) + last);
   }
 
   /**
    * Learns how many tokens a request has at a target: what its provider charged for, or what a counter said. A count below what
    * the words have at least says nothing, neither of them nor of others.
    */
-  learn(target: CountedTarget, request: ModelInput, counted: number): void {
+  learn({ tenantId, target, request }: CountedRequest, counted: number): void {
     if (counted < leastInputTokens(request)) return;
-    const asked = this.#nameOf(target, request);
+    const asked = this.#nameOf({ tenantId, target, request });
     const { messages } = request;
     const tokens = counted + slackTokens;
     const last = this.#chain.namesOf(messages).at(-1);
     if (last !== undefined) this.#requests.set(asked + last, tokens);
     let rest = tokens;
-    for (const message of messages) rest -= leastMessageTokens(message);
-    this.#frames.set(asked, Math.max(0, Math.min(rest, this.#frames.get(asked) ?? rest)));
+    /** What the instructions and tools have at least by this count. */
+    let leastRest = counted;
+    for (const message of messages) {
+      rest -= leastMessageTokens(message);
+      leastRest -= boundMessageTokens(target, message);
+    }
+    const known = this.#frames.get(asked);
+    // A count that shows an earlier one to have been too low stands in its place.
+    this.#frames.set(asked, known === undefined || rest < known || leastRest > known ? Math.max(0, rest) : known);
   }
 
-  /** A name for a target and the instructions, tools and schema of a request: equal ones have the same. */
-  #nameOf({ provider, model }: CountedTarget, { system, tools, outputSchema }: ModelInput): string {
-    const parts = [provider, model, system];
+  /** A name for a tenant, a target and the instructions, tools and schema of a request: equal ones have the same. */
+  #nameOf({ tenantId, target, request: { system, tools, outputSchema } }: CountedRequest): string {
+    const parts = [tenantId, target.provider, target.model, system];
     for (const { name, description, inputSchema } of tools) parts.push(name, description, this.#schemaName(inputSchema));
     if (outputSchema !== undefined) parts.push(this.#schemaName(outputSchema));
     return sha256(JSON.stringify(parts));

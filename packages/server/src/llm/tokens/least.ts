@@ -23,9 +23,12 @@ export function leastMessageTokens(message: Message): number {
   return least;
 }
 
+/** What follows adds to what there is at least, and would take its time. */
+const maxCountedChars = 50_000;
+
 /** Blanks may be left out of what is sent, and some servers make one of many. */
 function withoutBlanks(text: string): string {
-  return text.trim().replaceAll(/\s+/gu, ' ');
+  return text.slice(0, maxCountedChars).trim().replaceAll(/\s+/gu, ' ');
 }
 
 /** Of instructions and descriptions, which come again with every request. */

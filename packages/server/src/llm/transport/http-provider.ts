@@ -1,4 +1,4 @@
-import type { Clock } from '#core';
+import { type Clock, NexusError } from '#core';
 import type { Provider, ProviderCall, ProviderEvents, ProviderStream } from '#llm/attempt';
 import type { DeltaKind, ModelPrice, ModelRequest } from '#llm/contract';
 import { asRecord, type UpstreamDialect } from '#llm/dialects';
@@ -68,7 +68,7 @@ const bytesPerToken = 1_024;
 /** A count is for not being refused: whoever waits for it could have been told no. */
 const countTimeoutMs = 5_000;
 /** A server that does not count is asked again after so long. */
-const countRestMs = 600_000;
+const countRestMs = 60_000;
 /** So many more tokens are worth telling of. */
 const progressTokens = 32;
 const listTimeoutMs = 3_000;
@@ -132,11 +132,14 @@ function createCounting(transport: Transport, { counter, dialect, headers, clock
         asRecord<Record<string, unknown>>(JSON.parse(dialect.encode(request, { model, maxOutputTokens: request.maxOutputTokens }))) ?? {};
       const post: CountQuestion['post'] = (question) => transport.json({ ...question, headers, timeoutMs: countTimeoutMs, signal });
       const counted = await counter({ model, request, body, signal, post });
-      if (counted !== null && Number.isSafeInteger(counted) && counted > 0) return counted;
-    } catch {
-      // Nobody is told: the bound that was known before holds.
+      // Null: it cannot count this one, which says nothing of others.
+      if (counted === null || (Number.isSafeInteger(counted) && counted > 0)) return counted;
+    } catch (error) {
+      // Nobody is told: the bound that was known before holds. A request that is refused says nothing of others either.
+      const status = error instanceof NexusError ? error.details?.status : undefined;
+      if (signal.aborted || status === 400 || status === 413 || status === 422) return null;
     }
-    if (!signal.aborted) restsUntil = clock.monotonic() + countRestMs;
+    restsUntil = clock.monotonic() + countRestMs;
     return null;
   };
 }
