@@ -236,3 +236,14 @@ it('keeps its sums whatever time is taken, left and charged side by side [verifi
     { numRuns: 200 },
   );
 });
+
+it('charges work that is lost for the time that has passed, and no more than it was granted [verifies budget.kill.bounded]', () => {
+  const ledger = createLedger(...limitOperations(run, { wallMs: 900_000 }));
+  const lost = (id: string) => ledger.one(reserve(id, { wallMs: { min: 1_000, max: 600_000 } }));
+  lost('a');
+  ledger.one({ type: 'charge', reservationId: 'a' }, start + 5_000);
+  expect(ledger.balance(run, 'wallMs')).toEqual([6_000, 0]);
+  lost('b');
+  ledger.one({ type: 'charge', reservationId: 'b' }, start + 3_600_000);
+  expect(ledger.balance(run, 'wallMs')).toEqual([606_000, 0]);
+});

@@ -294,10 +294,20 @@ function charge(draft: Draft, { reservationId, atMost = {} }: Extract<LedgerOper
     const whole = reservation.amounts[unit];
     if (whole !== undefined) amounts[unit] = Math.min(whole, bound[unit] ?? whole, atMost[unit] ?? whole);
   }
+  if (amounts.wallMs !== undefined) amounts.wallMs = Math.min(amounts.wallMs, elapsedMs(draft, reservation));
   giveBack(draft, reservation, amounts, undefined);
   record(draft, reservation, 'charged_maximum', amounts, reservation.rows);
   finish(draft, reservation, 'charged', amounts);
   return { type: 'settled', amounts, outcome: 'charged_maximum' };
+}
+
+/** What the clocks of whoever works and whoever charges may differ by. */
+const clockSlackMs = 1_000;
+
+/** The time since it was made, where it holds neither another's time nor shares it. */
+function elapsedMs({ nowMs }: Draft, { amounts, grantedWallMs, wallUntil }: ReservationRow): number {
+  if (wallUntil === undefined || grantedWallMs === null || amounts.wallMs !== grantedWallMs) return Number.POSITIVE_INFINITY;
+  return Math.max(0, nowMs - (wallUntil - grantedWallMs)) + clockSlackMs;
 }
 
 /** What is said of an operation that comes too late. */

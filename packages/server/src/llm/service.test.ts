@@ -216,7 +216,7 @@ describe('ending a stream', () => {
     await until(() => simulator.stats().activeRequests === 0, 'the upstream request ends after break');
 
     const parts = llm.attempt(message, { signal })[Symbol.asyncIterator]();
-    await parts.next();
+    for (let next = await parts.next(); next.value?.type !== 'progress'; next = await parts.next()) expect(next.done).toBe(false);
     const pending = parts.next();
     await until(() => simulator.stats().activeRequests === 1, 'the request is under way');
     await parts.return?.();

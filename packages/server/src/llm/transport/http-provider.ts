@@ -69,8 +69,9 @@ const bytesPerToken = 1_024;
 const countTimeoutMs = 5_000;
 /** A server that does not count is asked again after so long. */
 const countRestMs = 60_000;
-/** So many more tokens are worth telling of. */
+/** So many more tokens are worth telling of; fewer at first, as a short answer that is lost should not cost a long one. */
 const progressTokens = 32;
+const firstProgressTokens = 4;
 const listTimeoutMs = 3_000;
 
 /** A provider that is reached over HTTP in one wire format. */
@@ -226,7 +227,7 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
           merger.flush();
         }
         if (overran || decoder.finished) return finish();
-        if (most < toldOf + progressTokens) return;
+        if (most < toldOf + (toldOf < progressTokens ? firstProgressTokens : progressTokens)) return;
         toldOf = most;
         events.progress?.(most);
       },
