@@ -35,6 +35,7 @@ import { logCommits } from './commit-log.ts';
 import { makeDataFolder, readFolderKeySecret } from './data-folder.ts';
 import { requireFolder } from './definition-folder.ts';
 import { egressOptions } from './egress.ts';
+import { requireFreePort } from './free-port.ts';
 import { setUpModels } from './models.ts';
 import { policyFolder } from './policy-folder.ts';
 import { proxyFor } from './proxy.ts';
@@ -141,6 +142,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     const app = assemble({
       ...{ options, config, clock, ids, logger, store, files, bus, secrets, models, closers },
     });
+    await requireFreePort(config);
     const definitions = await openDefinitions({
       ...{ store: opened, clock, logger, policy: app.policy },
       timers: systemTimers,

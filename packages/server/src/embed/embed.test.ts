@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { collectText, createNexusClient } from '@nexus-agent/sdk';
@@ -48,4 +48,24 @@ it('says every fault of its configuration, reads nothing else, and leaves nothin
   } finally {
     delete process.env.NEXUS_PORT;
   }
+});
+
+it('changes nothing that a running server works by when its port is taken', async () => {
+  const agentsDir = join(dataDir, 'first');
+  const otherDir = join(dataDir, 'other');
+  for (const [folder, name] of [
+    [agentsDir, 'one'],
+    [otherDir, 'two'],
+  ] as const) {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, `${name}.yaml`), `{ name: ${name}, models: [sim/sim-large] }`);
+  }
+  nexus = await startNexus({ config: { port: 0, dataDir, agentsDir }, log: 'silent' });
+  const port = Number(new URL(nexus.url).port);
+  const second = startNexus({ config: { port, dataDir, agentsDir: otherDir }, log: 'silent' });
+  await expect(second).rejects.toThrow(`port ${port} on 127.0.0.1 is in use`);
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  const { data } = await createNexusClient({ baseUrl: nexus.url }).agents.list();
+  expect(data.map(({ name }) => name)).toEqual(expect.arrayContaining(['one']));
+  expect(data.map(({ name }) => name)).not.toContain('two');
 });
