@@ -130,6 +130,11 @@ describe.each([
   ['policiesDir', 'NEXUS_POLICIES_DIR'],
   ['workspaceSeed', 'NEXUS_WORKSPACE_SEED'],
 ])('%s', (key, variable) => {
+  it.each(['', '\n// forbid (principal, action, resource);\n'])('stops the start when a file holds no policy: %j', async (text) => {
+    await folderOf('policies', { 'cut.cedar': text });
+    await expect(start()).rejects.toThrow('cut.cedar in');
+  });
+
   it('stops the start when it names no folder', async () => {
     const file = join(dataDir, 'file');
     await writeFile(file, '');
@@ -229,6 +234,22 @@ describe('a change of a folder', () => {
     await rm(join(folder, 'more.cedar'));
     await until('the end of the fault', async () => (await definitions(server)).policies.folder.state === 'active');
     expect((await definitions(server)).policies).toMatchObject({ inUse: 1, policyVersion });
+  });
+
+  it('that cuts a file short keeps what was: its forbids do not go with it [verifies nodes.definitions.broken]', async () => {
+    const folder = await folderOf('policies', {
+      'ops.cedar': permitAll,
+      'no.cedar': 'forbid (principal, action == Action::"run.start", resource);',
+    });
+    const { app } = await start({ policiesDir: folder });
+    await writeFile(join(folder, 'no.cedar'), '');
+    await expect.poll(async () => JSON.stringify(await (await fetch(`${app.url}/v1/definitions`)).json())).toContain('no.cedar in');
+    const decided = await fetch(`${app.url}/v1/runs`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '{"input":"hi"}',
+    });
+    expect(decided.status).toBe(403);
   });
 
   it('is imported only when that is asked for, where the configuration says so', async () => {
