@@ -9,6 +9,13 @@ const proxyTests = [`${server}/llm/transport/proxy.test.ts`];
 /** Of what a user or an operator touches first: `api`, `apps`, `cli`, the proxy and the client. */
 export const edgeMutants: readonly Mutant[] = [
   {
+    bug: 'edge: policies are blind to what a query names',
+    file: `${server}/api/http/register.ts`,
+    replace: '...(query as Readonly<Record<string, unknown>> | undefined), ',
+    by: '',
+    tests: ['test/e2e/administration.test.ts'],
+  },
+  {
     bug: 'edge: an EventSource that has seen the end of a run comes back for ever',
     file: `${server}/api/routes/stream.ts`,
     replace: 'cursor.seq >= run.lastSeq',

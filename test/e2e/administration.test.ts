@@ -15,6 +15,9 @@ when { principal.roles.contains("clerk") && context.arguments has roles && conte
 @id("clerks-spend-little")
 forbid (principal, action == Action::"admin.budgets", resource)
 when { principal.roles.contains("clerk") && context.arguments has limit && context.arguments.limit > 1000 };
+@id("the-tenant-is-nobodys")
+forbid (principal, action == Action::"admin.budgets", resource)
+when { principal.roles.contains("clerk") && context.arguments has scope && context.arguments.scope like "tenant:*" };
 @id("lead-only") @obligation("require_approval:role=lead")
 permit (principal is Agent, action == Action::"tool.execute", resource is Tool) when { resource.name == "probe" };`;
 
@@ -42,6 +45,14 @@ const decisions = async (action: string) =>
   (await server.app.store.listDecisions(tenant, {}, { limit: 1_000 })).items.filter((row) => row.action === action);
 
 describe('administration is decided by policy', () => {
+  it('on what a limit is of, also where it is taken away [verifies policy.arguments.actual]', async () => {
+    const clerk = await key({ scopes: ['admin'], roles: ['clerk'] });
+    const limit = { scope: { kind: 'tenant', id: 'default' }, unit: 'tokens', limit: 1_000 };
+    expect((await server.call('PUT', '/v1/budgets', limit, clerk)).status).toBe(403);
+    expect((await server.call('DELETE', '/v1/budgets?scope=tenant:default&unit=tokens', undefined, clerk)).status).toBe(403);
+    expect((await server.call('DELETE', '/v1/budgets?scope=user:ida&unit=tokens', undefined, clerk)).status).not.toBe(403);
+  });
+
   it('on every route that needs the scope admin; what is refused is not done [verifies policy.asked]', async () => {
     const admin = await key({ scopes: ['admin'] });
     const limited = await key({ scopes: ['runs', 'approvals'] });
