@@ -11,7 +11,7 @@ export const edgeMutants: readonly Mutant[] = [
   {
     bug: 'edge: policies are blind to what a query names',
     file: `${server}/api/http/register.ts`,
-    replace: '...(query as Readonly<Record<string, unknown>> | undefined), ',
+    replace: '...(query as Readonly<Record<string, unknown>> | undefined),',
     by: '',
     tests: ['test/e2e/administration.test.ts'],
   },
