@@ -12,5 +12,7 @@ export const limitsInFlight: Migration = {
     'alter table reservations add column wall_until bigint',
     `alter table reservations add column bound ${text}`,
     "create index reservations_in_flight on reservations (tenant_id, reservation_id) where state = 'open'",
+    // A user who comes under the limit of every user begins with what they spent today.
+    'create index ledger_entries_user on ledger_entries (tenant_id, user_name, day) where folded = 0',
   ],
 };
