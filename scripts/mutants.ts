@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { copyTree } from './gates/copy.ts';
 import { steps } from './gates/steps.ts';
 import { mutants } from './mutants/list.ts';
-import type { Mutant } from './mutants/mutant.ts';
+import { type Mutant, placesOf } from './mutants/mutant.ts';
 
 /** For one test file, which ends at its first failure; tests that hang fail by their own limits long before. */
 const timeoutMs = 120_000;
@@ -67,8 +67,9 @@ function judge(files: readonly string[]): { readonly passed: boolean; readonly w
 }
 
 /** The source with the bug in the one place where it belongs. */
-function plant({ replace, by }: Mutant, source: string): string {
-  const places = source.split(replace).length - 1;
+function plant(mutant: Mutant, source: string): string {
+  const { replace, by } = mutant;
+  const places = placesOf(mutant, source);
   if (places !== 1) throw new Error(`${places === 0 ? 'NOT FOUND' : `${places} places have`}: ${JSON.stringify(replace)}`);
   return source.split(replace).join(by);
 }

@@ -49,6 +49,7 @@ export const steps: readonly Step[] = [
   },
   { name: 'text', shows: 'file lengths, machine traces, unfinished work, skipped tests, links', command: ['scripts/checks/text.ts'] },
   { name: 'map', shows: "what the newcomer's map names is there, four files a row", command: ['scripts/checks/newcomer-map.ts'] },
+  { name: 'mutants', shows: 'each bug that proves a test can still be planted', command: ['scripts/checks/mutants.ts'] },
   {
     name: 'openapi',
     shows: 'docs/openapi.json is what the routes and schemas say',

@@ -11,4 +11,9 @@ export interface Mutant {
   readonly tests: readonly string[];
 }
 
+/** In how many places of the source the bug could be planted: it takes one. */
+export function placesOf({ replace }: Mutant, source: string): number {
+  return source.split(replace).length - 1;
+}
+
 export const server = 'packages/server/src';

@@ -31,6 +31,13 @@ export const documentViolations: readonly Violation[] = [
     caught: /tools\/config\/planted\.ts:1 {2}config /,
   },
   {
+    gate: 'bug that can no longer be planted',
+    step: 'mutants',
+    file: `${server}/storage/commit/gate.ts`,
+    plant: (before) => before.replace('!books.alone', 'books.alone === false'),
+    caught: /storage\/commit\/gate\.ts {2}mutant-place /,
+  },
+  {
     gate: 'error code that nothing raises',
     step: 'errors',
     file: `${server}/api/http/guard.ts`,
