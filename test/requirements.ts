@@ -95,6 +95,10 @@ export const requirements = {
     promise: 1,
     behaviour: 'A call that only reservations of others stand in the way of waits for them, in turn and for a bounded time.',
   },
+  'budget.admission.passes': {
+    promise: 1,
+    behaviour: 'While a large call waits, smaller ones that fit go before it, until it has waited for half of its time.',
+  },
   'budget.tool.reserved': { promise: 1, behaviour: 'Every tool call is reserved before it runs and settled after.' },
   'budget.cancel.leaks-nothing': {
     promise: 1,

@@ -74,23 +74,77 @@ function watch() {
   return { came, note };
 }
 
-it('lets calls go in the order in which they came, so that small ones do not starve a large one [verifies budget.admission.waits]', async () => {
+it('lets calls of one size go in the order in which they came [verifies budget.admission.waits]', async () => {
   const { time, take } = open();
+  const { came, note } = watch();
+  const first = note('first', take(60));
+  await time.advance(5);
+  const second = note('second', take(50));
+  await time.advance(5);
+  const third = note('third', take(50));
+  await time.advance(5);
+  void (await first).settle();
+  await time.advance(5);
+  expect(came).toEqual(['first', 'second']);
+  void (await second).settle();
+  await time.advance(5);
+  expect((await third).waitedMs).toBeGreaterThan(0);
+  expect(came).toEqual(['first', 'second', 'third']);
+});
+
+it('lets what fits pass a large one that waits, until that has waited for half of its time [verifies budget.admission.passes]', async () => {
+  const { time, take } = open({ waitForReservedMs: 10_000 });
   const { came, note } = watch();
   const first = note('first', take(60));
   await time.advance(5);
   const large = note('large', take(90));
   await time.advance(5);
-  const all = [large, note('small', take(20)), note('tiny', take(1))];
-  await time.advance(400);
-  expect(came).toEqual(['first']);
-  void (await first).settle();
+  note('small', take(20));
+  const medium = note('medium', take(30));
+  note('tiny', take(1));
   await time.advance(50);
-  expect(came).toEqual(['first', 'large']);
-  void (await all[0])?.settle();
+  expect(came).toEqual(['first', 'small', 'tiny']);
+  await time.advance(5_000);
+  note('late', take(2));
   await time.advance(50);
-  expect(came).toEqual(['first', 'large', 'small', 'tiny']);
-  expect((await all[2])?.waitedMs).toBeGreaterThan(400);
+  expect(came).toHaveLength(3);
+  void (await first).settle(); // 21 held and 6 spent: neither of those that wait for 90 and 30 is alone in this
+  await time.advance(50);
+  expect(came).toEqual(['first', 'small', 'tiny']);
+  await time.advance(5_000);
+  expect(came.slice(3).toSorted()).toEqual(['late', 'medium', 'no large']);
+  expect(await large).toMatchObject({ granted: false, waitedMs: 10_004 });
+  expect((await medium).waitedMs).toBeGreaterThan(9_900);
+});
+
+it('asks for those behind a large one only where they may fit, and once to learn what they want', async () => {
+  const { time, take, asked } = open({ waitForReservedMs: 10_000 });
+  const first = take(60);
+  await time.advance(5);
+  void take(95);
+  await time.advance(5);
+  for (let place = 0; place < 20; place++) void take(50);
+  await time.advance(450);
+  expect(asked()).toBe(22);
+  await time.advance(2_000);
+  expect(asked()).toBe(26); // the first one, twice a second
+  (await first).settleElsewhere();
+  await time.advance(3_000);
+  expect(asked()).toBeLessThanOrEqual(36);
+});
+
+it('gives the first one its turn although the one that has it does not ask', async () => {
+  const { time, take, admission } = open();
+  const first = take(60);
+  await time.advance(5);
+  const large = take(90);
+  await time.advance(10);
+  const idle = admission.join(tenantId, () => undefined);
+  expect(idle.mayAsk([{ scope: user, unit: 'tokens' }])).toBe(true);
+  (await first).settleElsewhere();
+  await time.advance(1_510);
+  expect((await large).granted).toBe(true);
+  idle.close();
 });
 
 it('refuses at once what the budget has no more, and what needs nothing of the kind does not wait', async () => {
@@ -131,7 +185,7 @@ it('hears of what another process gives back, without asking for each that waits
   await time.advance(5);
   const waiting = [take(90)];
   await time.advance(5);
-  waiting.push(take(5), take(6));
+  waiting.push(take(45), take(46));
   await time.advance(2_000);
   const before = asked();
   expect(before).toBeLessThan(10);

@@ -2,6 +2,7 @@ import type { BudgetRefusal, BudgetScope, BudgetUnit, TenantId } from '@nexus-ag
 import { abortError, type Cancel, type Clock, type Timers } from '#core';
 import { type LedgerOperation, type ReserveOperation, scopeKey } from '#ledger';
 import type { CommitStore } from '#storage';
+import { type Line, openLine, type Waiting } from './line.ts';
 
 export interface AdmissionSettings {
   /** How long a call waits at most for what others hold; 0: it is refused at once. */
@@ -23,9 +24,10 @@ interface Refused {
 }
 
 /**
- * Where calls wait that only reservations of others stand in the way of. They line up for the scope and unit that refused them:
- * only the first asks, when something came free or after a while, and whoever needs the same later goes behind. What is free is
- * decided by the ledger alone: a line gives nothing but the order of asking, and is of this process.
+ * Where calls wait that only reservations of others stand in the way of. They line up for the scope and unit that refused them, and
+ * ask one after the other when something came free or after a while. Whoever is refused lets those behind it try that may fit into
+ * what is left, until it has waited for half of its time: from then on what comes free is kept for it. What is free is decided by the
+ * ledger alone: a line gives nothing but the order of asking, and is of this process.
  */
 export interface Admission {
   /**
@@ -57,22 +59,12 @@ export interface Place {
   close(): void;
 }
 
-interface Line {
-  readonly key: string;
-  readonly places: Waiting[];
-  readonly endPoll: Cancel;
-}
-
 /** The lines of a tenant, for as long as anybody of it may wait. */
 interface Book {
   readonly lines: Map<string, Line>;
   joined: number;
   /** Grows whenever something comes free, so that who is refused knows whether that was before or after. */
   freed: number;
-}
-
-interface Waiting {
-  wake(): void;
 }
 
 export interface AdmissionOptions {
@@ -90,27 +82,13 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
     const book = books.get(tenantId);
     if (book === undefined) return;
     book.freed += 1;
-    for (const line of [...book.lines.values()]) line.places[0]?.wake();
+    for (const line of [...book.lines.values()]) line.freed();
   }
 
-  function enter(book: Book, key: string, place: Waiting): Line {
-    let line = book.lines.get(key);
-    if (line === undefined) {
-      const places: Waiting[] = [];
-      line = { key, places, endPoll: timers.every(settings.pollReservedMs, () => places[0]?.wake()) };
-      book.lines.set(key, line);
-    }
-    line.places.push(place);
+  function lineOf(book: Book, key: string): Line {
+    const line = book.lines.get(key) ?? openLine(timers, settings.pollReservedMs);
+    book.lines.set(key, line);
     return line;
-  }
-
-  function leave(book: Book, line: Line, place: Waiting): void {
-    const at = line.places.indexOf(place);
-    line.places.splice(at, 1);
-    if (line.places.length === 0) {
-      line.endPoll();
-      book.lines.delete(line.key);
-    } else if (at === 0) line.places[0]?.wake();
   }
 
   return {
@@ -120,34 +98,52 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
       books.set(tenantId, book);
       book.joined += 1;
       let line: Line | null = null;
+      let lineKey = '';
       let since: number | null = null;
       let isDue = false;
       let seen = book.freed;
       let endWait: Cancel | undefined;
-      const isOver = () => closed || (since !== null && clock.monotonic() - since >= waitMs);
+      let asked: number | null = null;
+      const hasWaited = (ms: number) => since !== null && clock.monotonic() - since >= ms;
+      const isOver = () => closed || hasWaited(waitMs);
       const waiting: Waiting = {
+        get asked() {
+          return asked;
+        },
+        get isPatient() {
+          return hasWaited(waitMs / 2);
+        },
         wake() {
           isDue = true;
           onTurn();
         },
       };
 
-      function lineUp(key: string): void {
-        if (line?.key === key) return;
-        if (line !== null) leave(book, line, waiting);
+      function leaveLine(): void {
+        line?.leave(waiting);
+        if (line?.isEmpty) book.lines.delete(lineKey);
+        line = null;
+      }
+
+      function lineUp(key: string): Line {
+        if (line !== null && lineKey === key) return line;
+        leaveLine();
         since ??= clock.monotonic();
         endWait ??= timers.after(waitMs, () => waiting.wake());
         everybody.add(waiting);
         isDue = false;
-        line = enter(book, key, waiting);
+        asked = null;
+        line = lineOf(book, key);
+        lineKey = key;
+        line.enter(waiting);
+        return line;
       }
 
       function done(): void {
         endWait?.();
         endWait = undefined;
         everybody.delete(waiting);
-        if (line !== null) leave(book, line, waiting);
-        line = null;
+        leaveLine();
         since = null;
         isDue = false;
       }
@@ -156,7 +152,7 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
         mayAsk(needs) {
           if (line === null && !isOver() && waitMs > 0) {
             const crowded = needs.map(keyOf).find((key) => book.lines.has(key));
-            if (crowded !== undefined) lineUp(crowded);
+            if (crowded !== undefined) lineUp(crowded).letTry(waiting);
           }
           if (line !== null && !isDue && !isOver()) return false;
           seen = book.freed;
@@ -164,9 +160,11 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
         },
         refused({ refusal, held }) {
           if (!held || isOver() || waitMs <= 0) return false;
-          lineUp(keyOf(refusal));
+          const own = lineUp(keyOf(refusal));
+          isDue = false;
+          asked = refusal.asked;
           // What came free while the ledger was asked may have been too late for it.
-          isDue = book.freed !== seen;
+          own.refused(waiting, { available: refusal.available, freed: book.freed !== seen });
           return true;
         },
         done,
