@@ -2,7 +2,7 @@ import type { BudgetRefusal, BudgetScope, BudgetUnit, TenantId } from '@nexus-ag
 import { abortError, type Cancel, type Clock, type Timers } from '#core';
 import { type LedgerOperation, type ReserveOperation, scopeKey } from '#ledger';
 import type { CommitStore } from '#storage';
-import { type Line, openLine, type Waiting } from './line.ts';
+import { type InLine, type Line, openLine } from './line.ts';
 
 export interface AdmissionSettings {
   /** How long a call waits at most for what others hold; 0: it is refused at once. */
@@ -75,7 +75,7 @@ export interface AdmissionOptions {
 
 export function createAdmission({ clock, timers, settings }: AdmissionOptions): Admission {
   const books = new Map<TenantId, Book>();
-  const everybody = new Set<Waiting>();
+  const everybody = new Set<InLine>();
   let closed = false;
 
   function freed(tenantId: TenantId): void {
@@ -106,7 +106,7 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
       let asked: number | null = null;
       const hasWaited = (ms: number) => since !== null && clock.monotonic() - since >= ms;
       const isOver = () => closed || hasWaited(waitMs);
-      const waiting: Waiting = {
+      const waiting: InLine = {
         get asked() {
           return asked;
         },

@@ -1,7 +1,7 @@
 import type { Timers } from '#core';
 
 /** Somebody in a line. */
-export interface Waiting {
+export interface InLine {
   /** What it was refused when it asked last; null: it has not asked for this. */
   readonly asked: number | null;
   /** It has waited for so long that nobody behind it goes before it. */
@@ -18,21 +18,21 @@ export interface Waiting {
 export interface Line {
   readonly isEmpty: boolean;
   /** It stands behind all others. */
-  enter(place: Waiting): void;
-  leave(place: Waiting): void;
+  enter(place: InLine): void;
+  leave(place: InLine): void;
   /** It may ask at once, if nobody's turn it is and the first one allows it. */
-  letTry(place: Waiting): void;
+  letTry(place: InLine): void;
   /** So much is `available` and that is not enough for it; `freed`: something has come free since it asked. */
-  refused(place: Waiting, answer: { readonly available: number; readonly freed: boolean }): void;
+  refused(place: InLine, answer: { readonly available: number; readonly freed: boolean }): void;
   /** Something may have come free. */
   freed(): void;
 }
 
 /** @param pollMs how often the first one asks although nobody said that anything came free */
 export function openLine(timers: Pick<Timers, 'every'>, pollMs: number): Line {
-  const places: Waiting[] = [];
-  let turn: Waiting | null = null;
-  let slow: Waiting | null = null;
+  const places: InLine[] = [];
+  let turn: InLine | null = null;
+  let slow: InLine | null = null;
   let available = 0;
   let hasFreed = false;
   const endPoll = timers.every(pollMs, () => {
@@ -42,7 +42,7 @@ export function openLine(timers: Pick<Timers, 'every'>, pollMs: number): Line {
     if (slow === null || isSlow) give(places[0]);
   });
 
-  function give(place: Waiting | undefined): void {
+  function give(place: InLine | undefined): void {
     turn = place ?? null;
     place?.wake();
   }
@@ -51,7 +51,7 @@ export function openLine(timers: Pick<Timers, 'every'>, pollMs: number): Line {
   function passOn(from: number): void {
     const fromFirst = from === 0 || hasFreed;
     hasFreed = false;
-    const mayFit = ({ asked }: Waiting) => asked === null || asked <= available;
+    const mayFit = ({ asked }: InLine) => asked === null || asked <= available;
     if (fromFirst) give(places[0]);
     else give(places[0]?.isPatient ? undefined : places.slice(from).find(mayFit));
   }
