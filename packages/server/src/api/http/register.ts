@@ -69,7 +69,9 @@ function callOf(route: Route, services: ApiServices, request: FastifyRequest, re
     traceparent: typeof trace === 'string' && parseTraceparent(trace) !== undefined ? trace : null,
     signal: () => {
       const controller = new AbortController();
-      response.on('close', () => controller.abort(new NexusError('cancelled', 'the client went away')));
+      response.on('close', () => {
+        if (!response.writableFinished) controller.abort(new NexusError('cancelled', 'the client went away'));
+      });
       return controller.signal;
     },
     services,

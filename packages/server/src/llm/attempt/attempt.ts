@@ -57,7 +57,7 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
   }
 
   return(): Promise<PartResult> {
-    this.#reading?.cancel(new NexusError('cancelled', 'the reader left the stream'));
+    if (this.#state === 'open') this.#reading?.cancel(new NexusError('cancelled', 'the reader left the stream'));
     this.#release();
     return Promise.resolve(end);
   }

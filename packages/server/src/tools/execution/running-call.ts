@@ -86,6 +86,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   }
 
   cancel(why = `the call of ${this.#call.toolName} was cancelled`): void {
+    if (this.#state === 'ended') return;
     this.#stop(new NexusError('cancelled', why));
   }
 
