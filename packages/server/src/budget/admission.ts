@@ -150,7 +150,7 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
 
       return {
         mayAsk(needs) {
-          if (line === null && !isOver() && waitMs > 0) {
+          if (line === null && book.lines.size > 0 && !isOver() && waitMs > 0) {
             const crowded = needs.map(keyOf).find((key) => book.lines.has(key));
             if (crowded !== undefined) lineUp(crowded).letTry(waiting);
           }
