@@ -214,7 +214,14 @@ export const requirements = {
     behaviour:
       'Every action that a policy can name is asked: administration before it is done, and what nothing asks is refused when a policy is loaded.',
   },
-  'policy.obligation.unknown': { promise: 3, behaviour: 'An obligation that is not known denies.' },
+  'policy.obligation.unknown': {
+    promise: 3,
+    behaviour: 'A policy with an obligation that is not known is refused when it is loaded; one that is in force already denies.',
+  },
+  'tools.given.checked': {
+    promise: 3,
+    behaviour: 'A tool whose definition is wrong in any field is refused at the start, with the place and what would be right.',
+  },
   'policy.obligation.cap-tokens': { promise: 3, behaviour: 'cap_tokens bounds the output that a model call asks for.' },
   'policy.short-form': {
     promise: 3,
@@ -222,6 +229,11 @@ export const requirements = {
   },
   'policy.explains': { promise: 3, behaviour: 'A denial names the policies that decided and what the caller may do.' },
   'approval.restart': { promise: 3, behaviour: 'An approval survives a restart, and its answer continues the run.' },
+  'approval.refused-stays': {
+    promise: 3,
+    behaviour:
+      'An answer that allows what could not run (arguments that do not fit, or that the policies now in force forbid) is refused with the reason, and the question waits on.',
+  },
   'approval.exact-arguments': {
     promise: 3,
     behaviour: 'An approval lets exactly the approved arguments through, and is decided again after the answer.',

@@ -253,7 +253,7 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
   });
   const { files: _files, ...toolLimits } = config.tools;
   const tools = createToolService({
-    sources: [createFixedSource([...builtin, ...(options.tools ?? [])])],
+    sources: [createFixedSource(options.tools === undefined ? [] : options.tools, builtin)],
     clock,
     timers: systemTimers,
     folders: files.folders,
@@ -312,7 +312,7 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
     administration: createAdministration({ engine }),
     sessions: orchestrator.sessions,
     runs: orchestrator.runs,
-    approvals: createApprovals({ engine, wake: orchestrator.wake }),
+    approvals: createApprovals({ engine, wake: orchestrator.wake, checkApprovedCall: orchestrator.checkApprovedCall }),
     agents: createAgents({ catalog }),
     files: createFiles({ store, blobs: files.blobs }),
     tools: createTools({ engine, agents: catalog }),

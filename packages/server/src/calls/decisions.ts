@@ -13,10 +13,13 @@ export interface RecordedDecision {
 
 type DecidingEngine = Pick<CallEngine, 'policy' | 'ids' | 'metrics' | 'clock'>;
 
+/** Who acts, for whom, and which policies hold. */
+export type Actor = Pick<ChargeContext, 'tenantId' | 'sessionId' | 'runId' | 'agent' | 'onBehalfOf' | 'agentPolicy' | 'sessionPolicy'>;
+
 /** Asks policy whether the agent of a charge context may do something, and numbers the answer. */
 export function decideForAgent(
   engine: DecidingEngine,
-  charge: ChargeContext,
+  charge: Actor,
   callId: string | null,
   request: Pick<DecisionRequest, 'action' | 'resource' | 'context'>,
 ): RecordedDecision {

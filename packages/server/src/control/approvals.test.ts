@@ -41,7 +41,11 @@ async function open(fields: Partial<ApprovalRow> = {}, policies = '') {
     ...fields,
   };
   await engine.store.commit({ tenantId, approvals: [row] });
-  const approvals = createApprovals({ engine, wake: ({ runId }) => void woken.push(runId) });
+  const approvals = createApprovals({
+    engine,
+    wake: ({ runId }) => void woken.push(runId),
+    checkApprovedCall: opened.orchestrator.checkApprovedCall,
+  });
   const approve = (by = principal) => approvals.answer(by, row.approvalId, { decision: 'approve' });
   const status = async () => (await approvals.get(principal, row.approvalId)).status;
   return { time, engine, woken, approve, status };

@@ -2,7 +2,7 @@ import type { Approval, ApprovalAnswer, ApprovalDecision, ApprovalKind, Page } f
 import { type CallEngine, denialMessage, recordDecision } from '#calls';
 import { NexusError, toTimestamp } from '#core';
 import { type Principal, rolesOf } from '#identity';
-import type { Wake } from '#runs';
+import type { ApprovedCall, Wake } from '#runs';
 import { type ApprovalRow, type DecisionRow, type KeyRow, type PageOf, type PageRequest, viewPage } from '#storage';
 
 /** What waits, or waited, for a person. */
@@ -12,7 +12,8 @@ export interface Approvals {
   /**
    * Answers a question; its run goes on, whichever process drives it. Throws `invalid_request` for an answer that does not
    * fit the question, `conflict` when it was answered before or its deadline has passed, `forbidden` without the role that
-   * the question asks for, `policy_denied` when policy does not let this person decide.
+   * the question asks for, `policy_denied` when policy does not let this person decide, or would not let the call run that they
+   * allow, `tool_input_invalid` when edited arguments do not fit the tool. After each of these the question waits as before.
    */
   answer(principal: Principal, approvalId: string, answer: ApprovalAnswer): Promise<Approval>;
 }
@@ -24,7 +25,14 @@ const choicesOf: Readonly<Record<ApprovalKind, readonly ApprovalDecision[]>> = {
   question: ['answer', 'deny'],
 };
 
-export function createApprovals({ engine, wake }: { readonly engine: CallEngine; readonly wake: Wake }): Approvals {
+export interface ApprovalsDependencies {
+  readonly engine: CallEngine;
+  readonly wake: Wake;
+  /** Throws when the call would not run once it is allowed: see `checkApprovedCall`. */
+  readonly checkApprovedCall: (call: ApprovedCall) => Promise<void>;
+}
+
+export function createApprovals({ engine, wake, checkApprovedCall }: ApprovalsDependencies): Approvals {
   const { store, clock } = engine;
 
   async function rowOf(principal: Principal, approvalId: string): Promise<ApprovalRow> {
@@ -68,6 +76,12 @@ export function createApprovals({ engine, wake }: { readonly engine: CallEngine;
       if (row.role !== null && !principal.roles.includes(row.role) && !principal.roles.includes('owner'))
         throw await lacksRole(engine, principal, row.role);
       const permit = await mayDecide(principal, row, answer);
+      if (row.kind !== 'question' && (answer.decision === 'approve' || answer.decision === 'retry'))
+        await checkApprovedCall({
+          approval: row,
+          by: principal.id,
+          ...(answer.arguments === undefined ? {} : { arguments: answer.arguments }),
+        });
       const result = await store.answerApproval(principal.tenantId, approvalId, {
         decision: answer.decision,
         answer: {
