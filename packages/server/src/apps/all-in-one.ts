@@ -152,8 +152,8 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       importing: config.definitions.import,
       pollMs: config.definitions.pollMs,
       kinds: {
-        policies: { folder: folders.policies, prepare: async (files) => app.policy.prepare(files) },
-        agents: { folder: folders.agents, prepare: async (files, place) => app.catalog.prepareShared(await parseAgents(files, place)) },
+        policies: { folder: folders.policies, prepare: async (files, about) => app.policy.prepare(files, about) },
+        agents: { folder: folders.agents, prepare: async (files, about) => app.catalog.prepareShared(await parseAgents(files, about.place), about) },
       },
     });
     closers.push(() => definitions.close());

@@ -25,11 +25,18 @@ export interface DefinitionFolder {
   read(): Promise<FolderContent>;
 }
 
+export interface DefinitionsOrigin {
+  /** Where the files lie, for errors. */
+  readonly place: string;
+  /** They come from the database, where they were put by whichever version of this program took them. */
+  readonly inForce: boolean;
+}
+
 export interface FollowedOptions {
   readonly kind: DefinitionKind;
   readonly folder: DefinitionFolder;
-  /** Checks the files, of which `place` says for errors where they lie; what comes back puts them to use at once. */
-  readonly prepare: (files: readonly DefinitionFile[], place: string) => Promise<{ use(): void }>;
+  /** Checks the files; what comes back puts them to use at once. */
+  readonly prepare: (files: readonly DefinitionFile[], about: DefinitionsOrigin) => Promise<{ use(): void }>;
   readonly store: Pick<DefinitionStore, 'findDefinitions' | 'definitionFiles' | 'importDefinitions'>;
   readonly clock: Clock;
   readonly timers: Pick<Timers, 'sleep'>;
@@ -157,7 +164,7 @@ export class FollowedDefinitions {
       const files = await store.definitionFiles(kind, head.version);
       if (files === null) return; // there are far newer ones by now
       try {
-        (await this.#prepare(files, `version ${head.version}`)).use();
+        (await this.#prepare(files, { place: `version ${head.version}`, inForce: true })).use();
       } catch (error) {
         this.#head = head;
         this.#followed = head.version;
@@ -210,7 +217,7 @@ export class FollowedDefinitions {
         logger.warn({ kind, folder: folder.path, inUse: this.#inUse }, 'the folder holds no definitions; the ones in use stay');
       return;
     }
-    const prepared = await this.#prepare(files, folder.path);
+    const prepared = await this.#prepare(files, { place: folder.path, inForce: false });
     if (importing === 'auto' || again === 'always') {
       const origin = this.#origin;
       const result = await store.importDefinitions({ kind, fingerprint, files, origin, importedAt: clock.now(), again });
@@ -226,9 +233,9 @@ export class FollowedDefinitions {
     await this.#judgeFolder();
   }
 
-  async #prepare(files: readonly DefinitionFile[], place: string): Promise<{ use(): void }> {
+  async #prepare(files: readonly DefinitionFile[], about: DefinitionsOrigin): Promise<{ use(): void }> {
     try {
-      return await this.#options.prepare(files, place);
+      return await this.#options.prepare(files, about);
     } catch (cause) {
       throw new NexusError('config_invalid', cause instanceof Error ? cause.message : 'they cannot be used', { cause });
     }

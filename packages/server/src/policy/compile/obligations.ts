@@ -1,4 +1,5 @@
 import type { PolicyObligation } from '@nexus-agent/protocol';
+import { closest } from '#core';
 
 /** Obligations of one policy as its annotation states them. `unknown` lists what cannot be met, which denies. */
 export interface StatedObligations {
@@ -20,7 +21,19 @@ function parseOne(text: string): StatedObligations {
   if (role !== undefined) return { requireApproval: { role }, unknown: [] };
   const maxTokens = Number(/^cap_tokens:([1-9][0-9]{0,11})$/.exec(text)?.[1]);
   if (maxTokens > 0) return { maxTokens, unknown: [] };
-  return { unknown: [`unknown obligation "${text}"`] };
+  return { unknown: [`unknown obligation "${text.slice(0, 100)}"; ${rightObligation(text)}`] };
+}
+
+function rightObligation(text: string): string {
+  const [word = ''] = text.split(/[:=]/);
+  switch (closest(word.trim(), ['require_approval', 'cap_tokens'])) {
+    case 'require_approval':
+      return 'an approval is asked for by require_approval, or require_approval:role=<role> with a role of 1 to 64 letters, digits, dots, - or _';
+    case 'cap_tokens':
+      return 'a cap is a whole number of tokens from 1, as in cap_tokens:500';
+    default:
+      return 'known are require_approval, require_approval:role=<role> and cap_tokens:<tokens>';
+  }
 }
 
 /**
