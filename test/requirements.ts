@@ -209,6 +209,11 @@ export const requirements = {
     behaviour:
       'Hosts and paths of files are compared in one form; a policy that writes them in another, so that it would never apply, is refused.',
   },
+  'keys.grant': {
+    promise: 3,
+    behaviour:
+      'A key gives only scopes and roles that it has itself, unless it is an owner; roles are the same in capital and small letters.',
+  },
   'policy.asked': {
     promise: 3,
     behaviour:
@@ -246,7 +251,7 @@ export const requirements = {
   'approval.role': {
     promise: 3,
     behaviour:
-      'An approval that asks for a role is answered by who has it or by the owner, and by nobody else; the refusal says who could.',
+      "An approval that asks for a role is answered by who has it or by the owner, and by nobody else; the refusal names the role and nobody's keys.",
   },
   'approval.deadline': { promise: 3, behaviour: 'An approval that nobody answers takes its default at its deadline.' },
 

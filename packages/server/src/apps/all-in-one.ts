@@ -153,7 +153,10 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       pollMs: config.definitions.pollMs,
       kinds: {
         policies: { folder: folders.policies, prepare: async (files, about) => app.policy.prepare(files, about) },
-        agents: { folder: folders.agents, prepare: async (files, about) => app.catalog.prepareShared(await parseAgents(files, about.place), about) },
+        agents: {
+          folder: folders.agents,
+          prepare: async (files, about) => app.catalog.prepareShared(await parseAgents(files, about.place), about),
+        },
       },
     });
     closers.push(() => definitions.close());

@@ -1,9 +1,9 @@
 import type { Approval, ApprovalAnswer, ApprovalDecision, ApprovalKind, Page } from '@nexus-agent/protocol';
 import { type CallEngine, denialMessage, recordDecision } from '#calls';
 import { NexusError, toTimestamp } from '#core';
-import { type Principal, rolesOf } from '#identity';
+import type { Principal } from '#identity';
 import type { ApprovedCall, Wake } from '#runs';
-import { type ApprovalRow, type DecisionRow, type KeyRow, type PageOf, type PageRequest, viewPage } from '#storage';
+import { type ApprovalRow, type DecisionRow, type PageRequest, viewPage } from '#storage';
 
 /** What waits, or waited, for a person. */
 export interface Approvals {
@@ -52,7 +52,7 @@ export function createApprovals({ engine, wake, checkApprovedCall }: ApprovalsDe
         resource: {
           type: 'Approval',
           id: row.approvalId,
-          attributes: { tool: row.toolName, kind: row.kind, ...(row.role === null ? {} : { role: row.role }) },
+          attributes: { tool: row.toolName, kind: row.kind, ...(row.role === null ? {} : { role: row.role.toLowerCase() }) },
         },
         context: { sessionId: row.sessionId, ...(answer.arguments === undefined ? {} : { arguments: answer.arguments }) },
       },
@@ -73,8 +73,8 @@ export function createApprovals({ engine, wake, checkApprovedCall }: ApprovalsDe
       if (row.deadlineAt <= clock.now())
         throw new NexusError('conflict', `approval ${approvalId} was to be answered before its deadline; ${row.defaultDecision} stands`);
       checkAnswer(row, answer);
-      if (row.role !== null && !principal.roles.includes(row.role) && !principal.roles.includes('owner'))
-        throw await lacksRole(engine, principal, row.role);
+      const role = row.role?.toLowerCase();
+      if (role !== undefined && !principal.roles.includes(role) && !principal.roles.includes('owner')) throw lacksRole(principal, role);
       const permit = await mayDecide(principal, row, answer);
       if (row.kind !== 'question' && (answer.decision === 'approve' || answer.decision === 'retry'))
         await checkApprovedCall({
@@ -106,30 +106,12 @@ function answered({ approvalId, status, decision }: ApprovalRow): NexusError {
   return new NexusError('conflict', `approval ${approvalId} is ${status}${as} and cannot be answered again`);
 }
 
-/** Most keys that a refusal names. */
-const maxNamed = 5;
-
-/** Says who could answer instead. */
-async function lacksRole({ store, clock }: Pick<CallEngine, 'store' | 'clock'>, principal: Principal, role: string): Promise<NexusError> {
-  const holders: string[] = [];
-  let cursor: string | null = null;
-  do {
-    const page: PageOf<KeyRow> = await store.listKeys(principal.tenantId, { limit: 200, ...(cursor === null ? {} : { cursor }) });
-    for (const key of page.items) {
-      const isValid = key.revokedAt === null && (key.expiresAt === null || key.expiresAt > clock.now());
-      const mayAnswer = key.scopes.some((scope) => scope === 'approvals' || scope === 'admin');
-      const roles = rolesOf(key);
-      if (isValid && mayAnswer && (roles.includes(role) || roles.includes('owner'))) holders.push(`${key.name} (${key.keyId})`);
-    }
-    cursor = page.nextCursor;
-  } while (cursor !== null && holders.length < maxNamed);
-  const who =
-    holders.length === 0
-      ? `no key has it yet: nexus keys create --name <who> --scope approvals --role ${role}`
-      : `it can be answered with the keys ${holders.slice(0, maxNamed).join(', ')}`;
+/** Does not say who has the role: whoever may not answer need not know whose keys there are. */
+function lacksRole(principal: Principal, role: string): NexusError {
+  const has = principal.roles.join(', ') || 'none';
   return new NexusError(
     'forbidden',
-    `this approval asks for the role ${role}, and you have ${principal.roles.join(', ') || 'none'}; ${who}, or by the owner`,
+    `this approval asks for the role ${role}, and you have ${has}; a key with that role can answer, or the owner, who can make one: nexus keys create --name <who> --scope approvals --role ${role}`,
     { details: { role, has: [...principal.roles] } },
   );
 }

@@ -18,7 +18,8 @@ export function parseObligations(annotation: string): StatedObligations {
 function parseOne(text: string): StatedObligations {
   if (text === 'require_approval') return { requireApproval: {}, unknown: [] };
   const role = /^require_approval:role=([A-Za-z0-9_.-]{1,64})$/.exec(text)?.[1];
-  if (role !== undefined) return { requireApproval: { role }, unknown: [] };
+  // Roles are compared in small letters.
+  if (role !== undefined) return { requireApproval: { role: role.toLowerCase() }, unknown: [] };
   const maxTokens = Number(/^cap_tokens:([1-9][0-9]{0,11})$/.exec(text)?.[1]);
   if (maxTokens > 0) return { maxTokens, unknown: [] };
   return { unknown: [`unknown obligation "${text.slice(0, 100)}"; ${rightObligation(text)}`] };
@@ -77,5 +78,6 @@ export function settleObligations(
 /** An owner stands in for every role. */
 function satisfies(approved: { readonly role?: string } | undefined, role: string | undefined): boolean {
   if (approved === undefined) return false;
-  return role === undefined || approved.role === role || approved.role === 'owner';
+  const given = approved.role?.toLowerCase();
+  return role === undefined || given === role || given === 'owner';
 }

@@ -271,10 +271,15 @@ describe('obligations', () => {
   it.each(['encrypt', 'cap_tokens:0', 'cap_tokens:many', 'require_approval:role=', 'require_approval:rule=lead', ''])(
     'refuses an unknown obligation when it is loaded, and denies where it is in force: "%s" [verifies policy.obligation.unknown]',
     (text) => {
-      const sources = [{ name: 'ops.cedar', text: `@obligation("${text}") permit (principal, action == Action::"tool.execute", resource);` }];
+      const sources = [
+        { name: 'ops.cedar', text: `@obligation("${text}") permit (principal, action == Action::"tool.execute", resource);` },
+      ];
       const engine = engineWith('');
       expect(() => engine.prepare(sources)).toThrow(
-        expect.objectContaining({ code: 'invalid_request', message: expect.stringMatching(/^policy ops\.cedar:1:1: unknown obligation ".*"; /) }),
+        expect.objectContaining({
+          code: 'invalid_request',
+          message: expect.stringMatching(/^policy ops\.cedar:1:1: unknown obligation ".*"; /),
+        }),
       );
       engine.prepare(sources, { inForce: true }).use();
       expect(engine.decide(toolRequest('t', { context: { approved: { by: 'ada', role: 'owner' } } }))).toMatchObject({

@@ -50,12 +50,15 @@ describe('an agent', () => {
     expect(engine.decide(modelRequest('openai/gpt-9', { agentPolicy: withModels, priceKnown: false })).effect).toBe('deny');
   });
 
-  it.each(['model:gpt-*', 'net:*'])('is refused with %s under approve when it is stored, for nobody can give that approval [verifies policy.asked]', (entry) => {
-    expect(() => engine.check({ approve: ['fs_write', entry] })).toThrow(
-      expect.objectContaining({ code: 'invalid_request', message: expect.stringMatching(/^policy approve\[1\]: only tool calls wait/) }),
-    );
-    engine.check({ approve: ['fs_write', 'tool:http_fetch', '*'] });
-  });
+  it.each(['model:gpt-*', 'net:*'])(
+    'is refused with %s under approve when it is stored, for nobody can give that approval [verifies policy.asked]',
+    (entry) => {
+      expect(() => engine.check({ approve: ['fs_write', entry] })).toThrow(
+        expect.objectContaining({ code: 'invalid_request', message: expect.stringMatching(/^policy approve\[1\]: only tool calls wait/) }),
+      );
+      engine.check({ approve: ['fs_write', 'tool:http_fetch', '*'] });
+    },
+  );
 
   it('that was stored with a model under approve is denied it', () => {
     expect(engine.decide(modelRequest('openai/gpt-9', { agentPolicy: { approve: ['model:gpt-*'] } })).effect).toBe('require_approval');
