@@ -317,6 +317,10 @@ export const requirements = {
 
   // Several nodes over one database
   'nodes.keys': { promise: 3, behaviour: 'An API key that is made on one node works on every other node of the database.' },
+  'nodes.definitions.look': {
+    promise: 3,
+    behaviour: 'A command that only looks at a database imports no policies and agents of another folder into it.',
+  },
   'nodes.definitions.order': {
     promise: 3,
     behaviour: 'Policies and agents are imported as versions, and a node that starts with an earlier version does not bring it back.',

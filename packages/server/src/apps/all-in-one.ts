@@ -52,6 +52,11 @@ export interface AllInOneOptions {
   readonly tools?: readonly Tool[];
   /** Models instead of the configured providers: for embedding, and for tests. */
   readonly models?: { readonly llm: ModelService; readonly defaultModels: readonly string[] };
+  /**
+   * It serves one command that only looks: folders of policies and agents that are not those in force are left alone, and what is in
+   * force decides.
+   */
+  readonly onlyLooks?: boolean;
   /** Stands between the engine and its store, for instance to observe commits: for embedding, and for tests. */
   readonly wrapStore?: (store: Store) => Store;
 }
@@ -149,7 +154,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       nodes: createNodes({ store: opened, clock, logger, secrets, node: { id: app.workerId, name: `${hostname()}/${process.pid}` } }),
       machine: hostname(),
       alone: config.databaseUrl === undefined,
-      importing: config.definitions.import,
+      importing: options.onlyLooks === true && config.definitions.import === 'auto' ? 'own' : config.definitions.import,
       pollMs: config.definitions.pollMs,
       kinds: {
         policies: { folder: folders.policies, prepare: async (files, about) => app.policy.prepare(files, about) },

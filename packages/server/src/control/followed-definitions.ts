@@ -41,8 +41,8 @@ export interface FollowedOptions {
   readonly clock: Clock;
   readonly timers: Pick<Timers, 'sleep'>;
   readonly logger: Logger;
-  /** Whether new files are imported without being asked. */
-  readonly importing: 'auto' | 'manual';
+  /** Whether new files are imported without being asked; `own`: only where nothing is active yet, or what is came from this folder. */
+  readonly importing: 'auto' | 'own' | 'manual';
   /** The machine, for people. */
   readonly machine: string;
   /** No other machine shares the database: if its active version came from this folder, what the folder holds at a start is newer. */
@@ -218,7 +218,8 @@ export class FollowedDefinitions {
       return;
     }
     const prepared = await this.#prepare(files, { place: folder.path, inForce: false });
-    if (importing === 'auto' || again === 'always') {
+    const isOwn = this.#head === null || this.#head.origin === this.#origin;
+    if (importing === 'auto' || (importing === 'own' && isOwn) || again === 'always') {
       const origin = this.#origin;
       const result = await store.importDefinitions({ kind, fingerprint, files, origin, importedAt: clock.now(), again });
       this.#head = result.head;
