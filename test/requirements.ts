@@ -255,6 +255,11 @@ export const requirements = {
   },
   'approval.deadline': { promise: 3, behaviour: 'An approval that nobody answers takes its default at its deadline.' },
 
+  'agents.names': {
+    promise: 3,
+    behaviour:
+      'A tool, agent or model that a definition names and that there is not is told where the definition is stored or loaded, with the nearest name.',
+  },
   'agents.own': { promise: 3, behaviour: 'An agent that a tenant put stays its current one, whoever reads and whatever the files say.' },
 
   // Sandbox and tools

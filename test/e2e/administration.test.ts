@@ -217,6 +217,16 @@ describe('roles of keys', () => {
 });
 
 describe("agents of one's own", () => {
+  it('are stored with warnings where they name what there is not [verifies agents.names]', async () => {
+    const put = (body: object) => server.call('POST', '/v1/agents', { name: 'misspelt', models: ['sim/sim-large'], ...body });
+    expect((await put({ tools: ['fs_raed'], subagents: ['askin'] })).body.warnings).toEqual([
+      'tools[0]: there is no tool "fs_raed"; did you mean "fs_read"?',
+      'subagents[0]: there is no agent "askin"; did you mean "asking"?',
+    ]);
+    const right = await put({ tools: ['fs_read'], subagents: ['asking'] });
+    expect([right.status, right.body.warnings]).toEqual([201, undefined]);
+  });
+
   it('are what they are, whoever reads the list [verifies agents.own]', async () => {
     const own = { name: 'chat', models: ['sim/sim-large'], instructions: 'mine' };
     const { body: put } = await server.call('POST', '/v1/agents', own);

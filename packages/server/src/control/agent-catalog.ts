@@ -1,6 +1,6 @@
 import { type AgentDefinition, AgentDefinition as AgentDefinitionSchema, type PolicyShortForm, type TenantId } from '@nexus-agent/protocol';
 import { LRUCache } from 'lru-cache';
-import { type Clock, canonicalJson, closest, createCountedCache, derivedId, NexusError } from '#core';
+import { type Clock, canonicalJson, closest, createCountedCache, derivedId, NexusError, parseRequest } from '#core';
 import type { PolicyEngine } from '#policy';
 import type { AgentSource } from '#runs';
 import type { AgentStore, AgentVersionRow, PageOf, PageRequest } from '#storage';
@@ -113,7 +113,7 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
       return row;
     },
     async put(tenantId, definition) {
-      const parsed = AgentDefinitionSchema.parse(definition);
+      const parsed = parseRequest(AgentDefinitionSchema, definition, 'agent');
       if (parsed.policy !== undefined) policy.check(parsed.policy);
       const row: AgentVersionRow = {
         tenantId,
