@@ -110,7 +110,7 @@ function roleOf(scopes: KeyRow['scopes']): 'admin' | 'developer' {
 }
 
 /** All roles of a key, first the one that follows from its scopes. */
-export function rolesOf({ scopes, roles }: Pick<KeyRow, 'scopes' | 'roles'>): string[] {
+function rolesOf({ scopes, roles }: Pick<KeyRow, 'scopes' | 'roles'>): string[] {
   return [...new Set([roleOf(scopes), ...roles.map(oneForm)])];
 }
 

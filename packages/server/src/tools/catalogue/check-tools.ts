@@ -8,7 +8,7 @@ const permissions = ['fs.read', 'fs.write', 'net.egress', 'code.run', 'human', '
 const maxTimeoutMs = 86_400_000;
 const maxShown = 20;
 
-const schema = expecting("a JSON Schema of an object, such as { type: 'object', properties: {} }", (value) => isRecord(value));
+const schema = expecting("a JSON Schema of an object, such as { type: 'object', properties: {} }", (value) => asObject(value) !== null);
 
 /** A tool as its author writes it, perhaps without types: what is not checked here would be found by a model. */
 const AuthoredTool = z.strictObject({
@@ -50,7 +50,7 @@ export function trustTools(tools: readonly Tool[]): void {
  * may be an object of a class, with more in it than its fields; a field whose name is only nearly right is refused there too.
  */
 export function checkTools(tools: unknown, others: readonly Tool[] = []): asserts tools is readonly Tool[] {
-  if (!Array.isArray(tools)) throw new NexusError('config_invalid', `tools: expected a list of tools, got ${kindOf(tools)}`);
+  if (!Array.isArray(tools)) throw new NexusError('config_invalid', `tools: expected a list of tools, got ${shownKind(tools)}`);
   const validator = createSchemaValidator();
   const faults = tools.flatMap((tool, index) => (sound.has(tool) ? [] : faultsOf(tool, index, validator)));
   const placeOf = new Map<unknown, string>(others.map(({ name }) => [name, 'one that is there already']));
@@ -68,11 +68,12 @@ export function checkTools(tools: unknown, others: readonly Tool[] = []): assert
 }
 
 function faultsOf(tool: unknown, index: number, validator: ReturnType<typeof createSchemaValidator>): string[] {
-  if (!isRecord(tool)) return [`tools[${index}]: expected a tool, got ${kindOf(tool)}`];
+  const given = asObject(tool);
+  if (given === null) return [`tools[${index}]: expected a tool, got ${shownKind(tool)}`];
   const name = fieldOf(tool, 'name');
   const place = `tools[${index}]${typeof name === 'string' ? ` (${name.slice(0, 64)})` : ''}`;
-  const isPlain = [Object.prototype, null].includes(Object.getPrototypeOf(tool));
-  const fields = isPlain ? { ...tool } : fieldsOfClass(tool);
+  const isPlain = [Object.prototype, null].includes(Object.getPrototypeOf(given));
+  const fields = isPlain ? { ...given } : fieldsOfClass(given);
   const parsed = AuthoredTool.safeParse(fields);
   const issues = parsed.success ? [] : explainIssues(parsed.error, AuthoredTool, fields);
   return [
@@ -95,14 +96,15 @@ function sameWord(name: string, field: string): boolean {
 }
 
 function faultOfSchema(value: unknown, field: string, validator: ReturnType<typeof createSchemaValidator>, place: string): string[] {
-  if (!isRecord(value)) return []; // said already, or not there
+  const given = asObject(value);
+  if (given === null) return []; // said already, or not there
   try {
-    validator.check(value, {});
+    validator.check(given, {});
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
     return [`${place}.${field}: is no JSON Schema: ${cause.slice(0, 200)}`];
   }
-  const { type } = value;
+  const { type } = given;
   if (field === 'outputSchema' || type === 'object') return [];
   return [`${place}.${field}.type: expected "object", for arguments have names; got ${JSON.stringify(type) ?? 'nothing'}`];
 }
@@ -129,14 +131,14 @@ function isWhole(value: unknown, least: number, most: number): boolean {
   return Number.isInteger(value) && Number(value) >= least && Number(value) <= most;
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+function asObject(value: unknown): Record<string, unknown> | null {
+  return typeof value !== 'object' || Array.isArray(value) ? null : (value as Record<string, unknown> | null); // any object can be read by key
 }
 
 function fieldOf(value: unknown, field: string): unknown {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[field] : undefined; // any object can be read by key
+  return asObject(value)?.[field];
 }
 
-function kindOf(value: unknown): string {
+function shownKind(value: unknown): string {
   return value === null ? 'null' : Array.isArray(value) ? 'a list' : typeof value === 'object' ? 'an object' : typeof value;
 }
