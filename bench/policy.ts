@@ -15,7 +15,7 @@ const figures: Figure[] = [];
 function operatorSet(count: number, scoped: boolean): PolicySource[] {
   const relevant = [
     'forbid (principal, action == Action::"tool.execute", resource == Tool::"fs_read") when { context.arguments has path && context.arguments.path like "secret/*" };',
-    '@obligation("cap_tokens:500") permit (principal is Agent, action == Action::"tool.execute", resource == Tool::"fs_read") when { principal.tenant == "acme" };',
+    '@obligation("require_approval") permit (principal is Agent, action == Action::"tool.execute", resource == Tool::"fs_read") when { principal.tenant == "acme" };',
   ];
   const others = Array.from({ length: count - relevant.length }, (_, index) =>
     scoped

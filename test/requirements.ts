@@ -213,12 +213,24 @@ export const requirements = {
     behaviour:
       'Hosts and paths of files are compared in one form; a policy that writes them in another, so that it would never apply, is refused.',
   },
+  'keys.grant': {
+    promise: 3,
+    behaviour:
+      'A key gives only scopes and roles that it has itself, unless it is an owner; roles are the same in capital and small letters.',
+  },
   'policy.asked': {
     promise: 3,
     behaviour:
       'Every action that a policy can name is asked: administration before it is done, and what nothing asks is refused when a policy is loaded.',
   },
-  'policy.obligation.unknown': { promise: 3, behaviour: 'An obligation that is not known denies.' },
+  'policy.obligation.unknown': {
+    promise: 3,
+    behaviour: 'A policy with an obligation that is not known is refused when it is loaded; one that is in force already denies.',
+  },
+  'tools.given.checked': {
+    promise: 3,
+    behaviour: 'A tool whose definition is wrong in any field is refused at the start, with the place and what would be right.',
+  },
   'policy.obligation.cap-tokens': { promise: 3, behaviour: 'cap_tokens bounds the output that a model call asks for.' },
   'policy.short-form': {
     promise: 3,
@@ -226,6 +238,11 @@ export const requirements = {
   },
   'policy.explains': { promise: 3, behaviour: 'A denial names the policies that decided and what the caller may do.' },
   'approval.restart': { promise: 3, behaviour: 'An approval survives a restart, and its answer continues the run.' },
+  'approval.refused-stays': {
+    promise: 3,
+    behaviour:
+      'An answer that allows what could not run (arguments that do not fit, or that the policies now in force forbid) is refused with the reason, and the question waits on.',
+  },
   'approval.exact-arguments': {
     promise: 3,
     behaviour: 'An approval lets exactly the approved arguments through, and is decided again after the answer.',
@@ -238,10 +255,15 @@ export const requirements = {
   'approval.role': {
     promise: 3,
     behaviour:
-      'An approval that asks for a role is answered by who has it or by the owner, and by nobody else; the refusal says who could.',
+      "An approval that asks for a role is answered by who has it or by the owner, and by nobody else; the refusal names the role and nobody's keys.",
   },
   'approval.deadline': { promise: 3, behaviour: 'An approval that nobody answers takes its default at its deadline.' },
 
+  'agents.names': {
+    promise: 3,
+    behaviour:
+      'A tool, agent or model that a definition names and that there is not is told where the definition is stored or loaded, with the nearest name.',
+  },
   'agents.own': { promise: 3, behaviour: 'An agent that a tenant put stays its current one, whoever reads and whatever the files say.' },
 
   // Sandbox and tools
@@ -304,6 +326,10 @@ export const requirements = {
 
   // Several nodes over one database
   'nodes.keys': { promise: 3, behaviour: 'An API key that is made on one node works on every other node of the database.' },
+  'nodes.definitions.look': {
+    promise: 3,
+    behaviour: 'A command that only looks at a database imports no policies and agents of another folder into it.',
+  },
   'nodes.definitions.order': {
     promise: 3,
     behaviour: 'Policies and agents are imported as versions, and a node that starts with an earlier version does not bring it back.',

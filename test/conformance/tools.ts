@@ -142,8 +142,8 @@ export function describeToolService(name: string, subject: ToolServiceSubject): 
       expect(ran).toBe(false);
     });
 
-    it('answers with an error when the schema of the tool is broken', async () => {
-      expect(await run({ inputSchema: { type: 'nonsense' } })).toMatchObject({ type: 'failed', error: { code: 'config_invalid' } });
+    it('refuses a tool whose schema is broken before anything is called', async () => {
+      await expect(run({ inputSchema: { type: 'nonsense' } })).rejects.toMatchObject({ code: 'config_invalid' });
     });
 
     it('gives text as it is and other values as JSON', async () => {

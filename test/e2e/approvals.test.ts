@@ -7,8 +7,26 @@ import { createProbe } from './support/tools.ts';
 
 const probe = createProbe();
 let server: TestServer;
+const folder = () => server.app.config.policiesDir;
+const forbidding = (tool: string, when = '') =>
+  `@id("no-${tool}") forbid (principal, action == Action::"tool.execute", resource == Tool::"${tool}") ${when};`;
+
+/** While `during` goes on, the operator's policies have this one besides. */
+async function under(policy: string, during: () => Promise<void>): Promise<void> {
+  writeFileSync(join(folder(), 'later.cedar'), policy);
+  await server.app.reload();
+  try {
+    await during();
+  } finally {
+    rmSync(join(folder(), 'later.cedar'));
+    await server.app.reload();
+  }
+}
+
 beforeAll(async () => {
   server = await startTestServer({ tools: probe.tools });
+  mkdirSync(folder(), { recursive: true });
+  writeFileSync(join(folder(), 'base.cedar'), forbidding('never'));
   await server.agent('asking', { policy: { approve: ['probe'], allow: ['ask_human', 'send'] } });
 });
 afterEach(() => server.verifyRuns());
@@ -58,12 +76,65 @@ it('lets exactly the edited arguments through [verifies approval.exact-arguments
   expect(new Set(items.filter((row) => row.action === 'tool.execute').map((row) => row.argumentsHash)).size).toBe(2);
 });
 
-it('tells the model when edited arguments do not fit, and when a person denies', async () => {
+it('leaves a question open when the call that is allowed would not run, and says why [verifies approval.refused-stays]', async () => {
   const before = probe.calls.length;
-  const unfit = await asked();
-  await server.call('POST', `/v1/approvals/${unfit.approvalId}`, { decision: 'approve', arguments: { label: 7 } });
-  await server.until(unfit.runId, 'completed');
-  expect(one(await server.events(unfit.runId), 'tool.completed').data.error?.code).toBe('tool_input_invalid');
+  const { runId, approvalId } = await asked();
+  const answer = (body: object) => server.call('POST', `/v1/approvals/${approvalId}`, body);
+  const status = async () => (await server.call('GET', `/v1/approvals/${approvalId}`)).body.status;
+  expect(await answer({ decision: 'approve', arguments: { label: 7 } })).toMatchObject({
+    status: 400,
+    body: { code: 'tool_input_invalid', detail: expect.stringMatching(/"label" expected string, found number 7; approval .* still waits/) },
+  });
+  expect(await answer({ decision: 'approve', arguments: { label: 'draft', unknown: true } })).toMatchObject({ status: 400 });
+  expect(await status()).toBe('pending');
+  await under(forbidding('probe', 'when { context.arguments has label && context.arguments.label == "secret" }'), async () => {
+    expect(await answer({ decision: 'approve', arguments: { label: 'secret' } })).toMatchObject({
+      status: 403,
+      body: { code: 'policy_denied', detail: expect.stringMatching(/operator:later\.cedar:no-probe.*still waits/) },
+    });
+    expect(await status()).toBe('pending');
+    const { items } = await server.app.store.listDecisions(tenant, { runId: runId as never }, { limit: 100 }); // the run's own id
+    expect(items.filter(({ effect }) => effect === 'deny')).toMatchObject([{ action: 'tool.execute', resource: 'Tool::"probe"' }]);
+    expect(await answer({ decision: 'approve', arguments: { label: 'mended' } })).toMatchObject({ status: 200 });
+    expect(await server.until(runId, 'completed')).toMatchObject({ output: 'mended' });
+    expect(probe.calls).toHaveLength(before + 1);
+  });
+});
+
+it('asks the policies in force when an approval is answered, and not those of the question [verifies approval.refused-stays]', async () => {
+  const { runId, approvalId } = await asked();
+  await under(forbidding('probe'), async () => {
+    const refused = await server.call('POST', `/v1/approvals/${approvalId}`, { decision: 'approve' });
+    expect(refused).toMatchObject({ status: 403, body: { code: 'policy_denied' } });
+    expect(await server.call('POST', `/v1/approvals/${approvalId}`, { decision: 'deny' })).toMatchObject({ status: 200 });
+    await server.until(runId, 'completed');
+  });
+});
+
+it('takes one of two answers that come at once, and none of a run that was cancelled meanwhile', async () => {
+  const { runId, approvalId } = await asked();
+  const answer = (body: object, id = approvalId) => server.call('POST', `/v1/approvals/${id}`, body);
+  const before = probe.calls.length;
+  const both = await Promise.all([
+    answer({ decision: 'approve', arguments: { label: 'one' } }),
+    answer({ decision: 'approve', arguments: { label: 'two' } }),
+  ]);
+  expect(both.map(({ status }) => status).sort()).toEqual([200, 409]);
+  const winner = both.find(({ status }) => status === 200)?.body.arguments.label;
+  expect(await server.until(runId, 'completed')).toMatchObject({ output: winner });
+  expect(probe.calls).toHaveLength(before + 1);
+  const other = await asked();
+  const [given] = await Promise.all([
+    answer({ decision: 'approve', arguments: { label: 'late' } }, other.approvalId),
+    server.call('POST', `/v1/runs/${other.runId}/cancel`, {}),
+  ]);
+  expect([200, 409]).toContain(given.status);
+  await server.until(other.runId, 'cancelled', 'completed');
+  expect((await answer({ decision: 'approve' }, other.approvalId)).status).toBe(409);
+});
+
+it('tells the model when a person denies', async () => {
+  const before = probe.calls.length;
   const denied = await asked();
   await server.call('POST', `/v1/approvals/${denied.approvalId}`, { decision: 'deny', note: 'not today' });
   expect((await server.until(denied.runId, 'completed')).output).toContain('not today');

@@ -16,6 +16,7 @@ export const PolicyAction = z.enum([
   'net.egress',
   'secret.use',
   'approval.grant',
+  'session.delete',
   ...AdminAction.options,
 ]);
 export type PolicyAction = z.infer<typeof PolicyAction>;

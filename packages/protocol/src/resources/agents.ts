@@ -39,6 +39,8 @@ export const Agent = z
     createdAt: z.string(),
     source: z.enum(['file', 'api', 'built-in']),
     definition: AgentDefinition,
+    /** Names in the definition that nothing has yet, as sentences; only in the answer to its being stored. */
+    warnings: z.array(z.string()).optional(),
   })
   .meta({ id: 'Agent' });
 export type Agent = z.infer<typeof Agent>;

@@ -2,8 +2,11 @@ import { z } from 'zod';
 
 export const KeyScope = z.enum(['runs', 'approvals', 'admin']);
 export type KeyScope = z.infer<typeof KeyScope>;
-/** A name that policies can ask for, as in `require_approval:role=lead`. */
-export const Role = z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, { error: 'expected 1 to 64 letters, digits, dots, - or _, such as lead' });
+/** A name that policies can ask for, as in `require_approval:role=lead`; the same in capital and small letters. */
+export const Role = z
+  .string()
+  .regex(/^[A-Za-z0-9_.-]{1,64}$/, { error: 'expected 1 to 64 letters, digits, dots, - or _, such as lead' })
+  .toLowerCase();
 
 export const KeyCreateRequest = z
   .strictObject({

@@ -1,7 +1,7 @@
 import { AgentDefinition } from '@nexus-agent/protocol';
 import type { NexusConfig } from '#apps/config';
 import type { DefinitionFolder } from '#control';
-import { NexusError } from '#core';
+import { explainIssues, NexusError, summarise } from '#core';
 import type { DefinitionFile } from '#storage';
 import { createDefinitionFolder } from './definition-folder.ts';
 
@@ -44,6 +44,6 @@ async function parseAgentFile(path: string, text: string): Promise<AgentDefiniti
   }
   const result = AgentDefinition.safeParse(raw);
   if (result.success) return result.data;
-  const issues = result.error.issues.map((issue) => `${issue.path.join('.') || 'the document'}: ${issue.message}`).join('; ');
-  throw new NexusError('config_invalid', `${path}: ${issues}`);
+  const issues = explainIssues(result.error, AgentDefinition, raw);
+  throw new NexusError('config_invalid', `${path}: ${summarise(issues)}`);
 }

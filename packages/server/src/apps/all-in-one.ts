@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import type { AgentDefinition } from '@nexus-agent/protocol';
 import { type Api, createApi } from '#api';
 import type { NexusConfig } from '#apps/config';
 import { createAdmission, createReservationSweeper } from '#budget';
@@ -14,6 +15,8 @@ import {
   createNodes,
   createRetention,
   createTools,
+  type DefinitionsOrigin,
+  notesOnAgent,
   openDefinitions,
 } from '#control';
 import { type Clock, createIdSource, createSchemaValidator, type IdSource, NexusError, systemClock, systemTimers } from '#core';
@@ -22,10 +25,10 @@ import { ledgerRules } from '#ledger';
 import { InputCounts, type ModelService } from '#llm';
 import { createPolicyEngine } from '#policy';
 import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
-import { createSharedClock, type SharedClock, type Store } from '#storage';
+import { createSharedClock, type DefinitionFile, type SharedClock, type Store } from '#storage';
 import { openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
-import { createFixedSource, createSandbox, createToolService, type Tool } from '#tools';
+import { createFixedSource, createSandbox, createToolService, type Tool, type ToolService } from '#tools';
 import { createBuiltinTools } from '#tools/sources';
 import { agentFolder, parseAgents } from './agent-folder.ts';
 import { trustAuthorities } from './authorities.ts';
@@ -52,6 +55,11 @@ export interface AllInOneOptions {
   readonly tools?: readonly Tool[];
   /** Models instead of the configured providers: for embedding, and for tests. */
   readonly models?: { readonly llm: ModelService; readonly defaultModels: readonly string[] };
+  /**
+   * It serves one command that only looks: folders of policies and agents that are not those in force are left alone, and what is in
+   * force decides.
+   */
+  readonly onlyLooks?: boolean;
   /** Stands between the engine and its store, for instance to observe commits: for embedding, and for tests. */
   readonly wrapStore?: (store: Store) => Store;
 }
@@ -149,11 +157,11 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       nodes: createNodes({ store: opened, clock, logger, secrets, node: { id: app.workerId, name: `${hostname()}/${process.pid}` } }),
       machine: hostname(),
       alone: config.databaseUrl === undefined,
-      importing: config.definitions.import,
+      importing: options.onlyLooks === true && config.definitions.import === 'auto' ? 'own' : config.definitions.import,
       pollMs: config.definitions.pollMs,
       kinds: {
-        policies: { folder: folders.policies, prepare: async (files) => app.policy.prepare(files) },
-        agents: { folder: folders.agents, prepare: async (files, place) => app.catalog.prepareShared(await parseAgents(files, place)) },
+        policies: { folder: folders.policies, prepare: async (files, about) => app.policy.prepare(files, about) },
+        agents: { folder: folders.agents, prepare: (files, about) => prepareAgents(app, files, about, logger) },
       },
     });
     closers.push(() => definitions.close());
@@ -215,6 +223,30 @@ async function tellModels({ llm, defaultModels }: Parts['models'], logger: Logge
   }
 }
 
+async function prepareAgents(
+  { catalog, tools }: Pick<ReturnType<typeof assemble>, 'catalog' | 'tools'>,
+  files: readonly DefinitionFile[],
+  about: DefinitionsOrigin,
+  logger: Logger,
+): Promise<{ use(): void }> {
+  const agents = await parseAgents(files, about.place);
+  const prepared = catalog.prepareShared(agents, about);
+  await tellNotes(agents, tools, logger);
+  return prepared;
+}
+
+/** Says what agents of files name that there is not: a misspelt tool is missed only by the first run that needs it. */
+async function tellNotes(agents: readonly AgentDefinition[], tools: Pick<ToolService, 'list'>, logger: Logger): Promise<void> {
+  const known = {
+    tools: (await tools.list('default')).map(({ name }) => name),
+    agents: [defaultAgentName, ...agents.map(({ name }) => name)],
+  };
+  for (const definition of agents) {
+    const notes = notesOnAgent(definition, known);
+    if (notes.length > 0) logger.warn({ agent: definition.name, notes }, 'an agent names what there is not');
+  }
+}
+
 interface Parts {
   readonly options: AllInOneOptions;
   readonly config: NexusConfig;
@@ -253,7 +285,7 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
   });
   const { files: _files, ...toolLimits } = config.tools;
   const tools = createToolService({
-    sources: [createFixedSource([...builtin, ...(options.tools ?? [])])],
+    sources: [createFixedSource(options.tools === undefined ? [] : options.tools, builtin)],
     clock,
     timers: systemTimers,
     folders: files.folders,
@@ -312,8 +344,8 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
     administration: createAdministration({ engine }),
     sessions: orchestrator.sessions,
     runs: orchestrator.runs,
-    approvals: createApprovals({ engine, wake: orchestrator.wake }),
-    agents: createAgents({ catalog }),
+    approvals: createApprovals({ engine, wake: orchestrator.wake, checkApprovedCall: orchestrator.checkApprovedCall }),
+    agents: createAgents({ catalog, tools }),
     files: createFiles({ store, blobs: files.blobs }),
     tools: createTools({ engine, agents: catalog }),
     models: createModels({ llm: models.llm }),
@@ -321,7 +353,7 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
     retention,
     keys: createKeys({ store, clock, ids, secrets }),
   };
-  return { orchestrator, services, metrics, policy, catalog, workerId };
+  return { orchestrator, services, metrics, policy, catalog, tools, workerId };
 }
 
 /** How often the clock of this process is compared with the database's. */

@@ -13,10 +13,13 @@ export interface RecordedDecision {
 
 type DecidingEngine = Pick<CallEngine, 'policy' | 'ids' | 'metrics' | 'clock'>;
 
+/** Who acts, for whom, and which policies hold. */
+export type Actor = Pick<ChargeContext, 'tenantId' | 'sessionId' | 'runId' | 'agent' | 'onBehalfOf' | 'agentPolicy' | 'sessionPolicy'>;
+
 /** Asks policy whether the agent of a charge context may do something, and numbers the answer. */
 export function decideForAgent(
   engine: DecidingEngine,
-  charge: ChargeContext,
+  charge: Actor,
   callId: string | null,
   request: Pick<DecisionRequest, 'action' | 'resource' | 'context'>,
 ): RecordedDecision {
@@ -53,6 +56,8 @@ export function recordDecision(
 /** Why something was denied and what can be done about it, in words for people and models. */
 export function denialMessage(record: DecisionRecord): string {
   const { errors = [], reasons } = record;
+  if (record.effect === 'require_approval')
+    return `policy asks for approval of ${record.action} on ${record.resource} (${reasons.join(', ')}), which only tool calls support`;
   const why = errors.length > 0 ? `the evaluation failed: ${errors.join('; ')}` : reasons.join(', ');
   return `policy does not allow ${record.action} on ${record.resource} (${why}); ${remedy(record)}`;
 }

@@ -101,16 +101,14 @@ function accountName({ provider, model, simulator }: ModelTarget): string {
 }
 
 function refusedByPolicy({ record }: RecordedDecision, { price, provider, model }: ModelTarget): ErrorInfo {
-  const denied = record.effect === 'deny';
-  if (price === null && denied) {
+  if (price === null && record.effect === 'deny') {
     const name = `${provider}/${model}`;
     const configuration = `prices:\n  ${JSON.stringify(name)}: { inputMicroUsdPerMillion: 250000, outputMicroUsdPerMillion: 2000000 }`;
     const message = `no price is known for ${name}, so what it costs cannot be kept within a budget. State it in nexus.config.yaml, here as $0.25 and $2 per million tokens, or \`free\` for a machine of your own:\n${configuration}\n(${denialMessage(record)})`;
     return { code: 'price_unknown', message, retryable: false, details: { decisionId: record.id, model: name, configuration } };
   }
   const code = 'policy_denied' as const;
-  const message = denied ? denialMessage(record) : `policy asks for approval of ${record.resource}, which only tool calls support`;
-  return { code, message, retryable: false, details: { decisionId: record.id } };
+  return { code, message: denialMessage(record), retryable: false, details: { decisionId: record.id } };
 }
 
 /** How long something may take that has a limit of its own and ends with the deadline of its charge context; at least 1 ms. */

@@ -4,13 +4,13 @@ import type { ReserveOperation } from '#ledger';
 import type { DecisionRequest } from '#policy';
 import type { AuthorizationRequest, AuthorizationVerdict, ToolCallEnd, ToolDescriptor } from '#tools';
 import type { ChargeContext } from './charge.ts';
-import { decideForAgent, denialMessage, type RecordedDecision } from './decisions.ts';
+import { type Actor, decideForAgent, denialMessage, type RecordedDecision } from './decisions.ts';
 import type { CallEngine } from './engine.ts';
 
 /** Asks policy about a tool call with exactly the arguments that will run. */
 export function decideTool(
   engine: CallEngine,
-  charge: ChargeContext,
+  charge: Actor,
   callId: string,
   tool: ToolDescriptor,
   context: DecisionRequest['context'] & { readonly arguments: Record<string, unknown>; readonly step: number },

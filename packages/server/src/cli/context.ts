@@ -70,7 +70,7 @@ const probeTimeoutMs = 1500;
 async function connect(context: CliContext, { autoEmbed = false } = {}): Promise<Connection> {
   const { environmentNotes } = await import('#apps/config');
   for (const note of environmentNotes(context.io.env)) context.note(context.err('dim', note));
-  if (context.options.embedded === true) return startEmbedded(context);
+  if (context.options.embedded === true) return startEmbedded(context, !autoEmbed);
   const [config, { clientUrl }, { createNexusClient }] = await Promise.all([
     loadConfig(context),
     import('#apps/config'),
@@ -81,7 +81,7 @@ async function connect(context: CliContext, { autoEmbed = false } = {}): Promise
   const client = createNexusClient({ baseUrl: url, ...(apiKey === undefined ? {} : { apiKey }) });
   if (autoEmbed && config.client.url === undefined && !(await answers(client))) {
     context.note(context.err('dim', `no server at ${url}: starting one inside this command (it ends with it)`));
-    return startEmbedded(context);
+    return startEmbedded(context, false);
   }
   return { client, url, close: async () => undefined };
 }
@@ -97,10 +97,11 @@ async function answers(client: NexusClient): Promise<boolean> {
   }
 }
 
-async function startEmbedded(context: CliContext): Promise<Connection> {
+/** A command that starts work (`autoEmbed`) takes over what the folders hold; one that looks does not change by which rules others work. */
+async function startEmbedded(context: CliContext, onlyLooks: boolean): Promise<Connection> {
   const config = await loadConfig(context, { host: '127.0.0.1', port: 0, log: { level: 'error' } });
   const [{ startAllInOne }, { createNexusClient }] = await Promise.all([context.io.loadApps(), import('@nexus-agent/sdk')]);
-  const app = await startAllInOne({ config, version: context.io.version });
+  const app = await startAllInOne({ config, version: context.io.version, onlyLooks });
   return { client: createNexusClient({ baseUrl: app.url }), url: app.url, close: () => app.close() };
 }
 

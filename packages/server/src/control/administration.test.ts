@@ -43,7 +43,7 @@ it('fails closed: what cannot be recorded, judged or met is refused', async () =
   await erring.ask(principal, question, { limit: 5 });
   await expect(erring.ask(principal, question, { limit: 'much' })).rejects.toMatchObject({ code: 'policy_denied' });
   await runs?.close();
-  const owing = await open('@advice @obligation("require_approval") permit (principal, action == Action::"admin.agents", resource);');
+  const owing = await open('@advice @obligation("require_approval") permit (principal, action, resource);');
   await expect(owing.ask(principal, question, {})).rejects.toMatchObject({
     code: 'policy_denied',
     message: expect.stringContaining('only tool calls'),

@@ -38,11 +38,7 @@ export function createAdministration({
       // Metrics are read every few seconds.
       if (!isAllowed || action !== 'admin.read') await engine.store.commit({ tenantId: principal.tenantId, decisions: [row] });
       if (isAllowed) return;
-      const message =
-        record.effect === 'deny'
-          ? denialMessage(record)
-          : `policy asks for approval of ${action} on ${record.resource}, which only tool calls support`;
-      throw new NexusError('policy_denied', message, { details: { decisionId: record.id, reasons: record.reasons } });
+      throw new NexusError('policy_denied', denialMessage(record), { details: { decisionId: record.id, reasons: record.reasons } });
     },
   };
 }

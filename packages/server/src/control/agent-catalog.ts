@@ -1,6 +1,6 @@
 import { type AgentDefinition, AgentDefinition as AgentDefinitionSchema, type PolicyShortForm, type TenantId } from '@nexus-agent/protocol';
 import { LRUCache } from 'lru-cache';
-import { type Clock, canonicalJson, closest, createCountedCache, derivedId, NexusError } from '#core';
+import { type Clock, canonicalJson, closest, createCountedCache, derivedId, NexusError, parseRequest } from '#core';
 import type { PolicyEngine } from '#policy';
 import type { AgentSource } from '#runs';
 import type { AgentStore, AgentVersionRow, PageOf, PageRequest } from '#storage';
@@ -20,10 +20,10 @@ export interface AgentCatalog extends AgentSource {
   /** Deletes one that was stored; a shared one of its name is there again. Throws `not_found`, and `conflict` while a run of it lives. */
   remove(tenantId: TenantId, name: string): Promise<void>;
   /**
-   * Checks agents that every tenant has; throws for a policy that does not compile. What comes back puts them in the place of the
+   * Checks agents that every tenant has; throws for a policy that does not compile, unless they are in force already (and it denies). What comes back puts them in the place of the
    * current ones, at once. A run keeps the version that it began with, also of an agent that is gone.
    */
-  prepareShared(agents: readonly AgentDefinition[]): { use(): void };
+  prepareShared(agents: readonly AgentDefinition[], options?: { readonly inForce?: boolean }): { use(): void };
 }
 
 export interface AgentCatalogOptions {
@@ -113,7 +113,7 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
       return row;
     },
     async put(tenantId, definition) {
-      const parsed = AgentDefinitionSchema.parse(definition);
+      const parsed = parseRequest(AgentDefinitionSchema, definition, 'agent');
       if (parsed.policy !== undefined) policy.check(parsed.policy);
       const row: AgentVersionRow = {
         tenantId,
@@ -136,8 +136,8 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
       for (const key of versions.keys()) if (key.startsWith(`${tenantId}/${name}/`)) versions.delete(key);
     },
     list,
-    prepareShared(agents) {
-      for (const { name, policy: form } of agents) if (form !== undefined) checkForm(policy, name, form);
+    prepareShared(agents, { inForce = false } = {}) {
+      for (const { name, policy: form } of agents) if (form !== undefined && !inForce) checkForm(policy, name, form);
       const next = new Map([...builtIn, ...agents.map((definition) => sharedAgent(definition, 'file'))]);
       return {
         use() {

@@ -2,24 +2,39 @@ import type { Agent, AgentDefinition, Page } from '@nexus-agent/protocol';
 import { toTimestamp } from '#core';
 import type { Principal } from '#identity';
 import { type AgentVersionRow, type PageRequest, viewPage } from '#storage';
+import type { ToolService } from '#tools';
 import type { AgentCatalog } from './agent-catalog.ts';
+import { type KnownNames, notesOnAgent } from './agent-notes.ts';
 
 /** Agents as people administer them. */
 export interface Agents {
   list(principal: Principal, page: PageRequest): Promise<Page<Agent>>;
   /** The current version, or the one named. Throws `not_found`. */
   get(principal: Principal, name: string, version?: string): Promise<Agent>;
+  /** What comes back has `warnings` where the definition names what there is not. */
   put(principal: Principal, definition: AgentDefinition): Promise<Agent>;
   /** Deletes an agent that was stored. Throws `not_found`, and `conflict` while a run of it lives or for one from a file. */
   remove(principal: Principal, name: string): Promise<void>;
 }
 
-export function createAgents({ catalog }: { readonly catalog: AgentCatalog }): Agents {
+/** Most agents that a misspelt name is compared with. */
+const maxNamed = 1_000;
+
+export function createAgents({ catalog, tools }: { readonly catalog: AgentCatalog; readonly tools: Pick<ToolService, 'list'> }): Agents {
+  async function knownTo({ tenantId }: Principal): Promise<KnownNames> {
+    const [agents, known] = await Promise.all([catalog.list(tenantId, { limit: maxNamed }), tools.list(tenantId)]);
+    return { agents: agents.items.map(({ name }) => name), tools: known.map(({ name }) => name) };
+  }
+
   return {
     list: async (principal, page) => viewPage(await catalog.list(principal.tenantId, page), agentView),
     get: async (principal, name, version) => agentView(await catalog.get(principal.tenantId, name, version)),
     remove: (principal, name) => catalog.remove(principal.tenantId, name),
-    put: async (principal, definition) => agentView(await catalog.put(principal.tenantId, definition)),
+    async put(principal, definition) {
+      const row = await catalog.put(principal.tenantId, definition);
+      const warnings = notesOnAgent(row.definition, await knownTo(principal));
+      return { ...agentView(row), ...(warnings.length === 0 ? {} : { warnings }) };
+    },
   };
 }
 

@@ -1,9 +1,9 @@
 import type { Approval, ApprovalAnswer, ApprovalDecision, ApprovalKind, Page } from '@nexus-agent/protocol';
 import { type CallEngine, denialMessage, recordDecision } from '#calls';
 import { NexusError, toTimestamp } from '#core';
-import { type Principal, rolesOf } from '#identity';
-import type { Wake } from '#runs';
-import { type ApprovalRow, type DecisionRow, type KeyRow, type PageOf, type PageRequest, viewPage } from '#storage';
+import type { Principal } from '#identity';
+import type { ApprovedCall, Wake } from '#runs';
+import { type ApprovalRow, type DecisionRow, type PageRequest, viewPage } from '#storage';
 
 /** What waits, or waited, for a person. */
 export interface Approvals {
@@ -12,7 +12,8 @@ export interface Approvals {
   /**
    * Answers a question; its run goes on, whichever process drives it. Throws `invalid_request` for an answer that does not
    * fit the question, `conflict` when it was answered before or its deadline has passed, `forbidden` without the role that
-   * the question asks for, `policy_denied` when policy does not let this person decide.
+   * the question asks for, `policy_denied` when policy does not let this person decide, or would not let the call run that they
+   * allow, `tool_input_invalid` when edited arguments do not fit the tool. After each of these the question waits as before.
    */
   answer(principal: Principal, approvalId: string, answer: ApprovalAnswer): Promise<Approval>;
 }
@@ -24,7 +25,14 @@ const choicesOf: Readonly<Record<ApprovalKind, readonly ApprovalDecision[]>> = {
   question: ['answer', 'deny'],
 };
 
-export function createApprovals({ engine, wake }: { readonly engine: CallEngine; readonly wake: Wake }): Approvals {
+export interface ApprovalsDependencies {
+  readonly engine: CallEngine;
+  readonly wake: Wake;
+  /** Throws when the call would not run once it is allowed: see `checkApprovedCall`. */
+  readonly checkApprovedCall: (call: ApprovedCall) => Promise<void>;
+}
+
+export function createApprovals({ engine, wake, checkApprovedCall }: ApprovalsDependencies): Approvals {
   const { store, clock } = engine;
 
   async function rowOf(principal: Principal, approvalId: string): Promise<ApprovalRow> {
@@ -44,7 +52,7 @@ export function createApprovals({ engine, wake }: { readonly engine: CallEngine;
         resource: {
           type: 'Approval',
           id: row.approvalId,
-          attributes: { tool: row.toolName, kind: row.kind, ...(row.role === null ? {} : { role: row.role }) },
+          attributes: { tool: row.toolName, kind: row.kind, ...(row.role === null ? {} : { role: row.role.toLowerCase() }) },
         },
         context: { sessionId: row.sessionId, ...(answer.arguments === undefined ? {} : { arguments: answer.arguments }) },
       },
@@ -65,9 +73,15 @@ export function createApprovals({ engine, wake }: { readonly engine: CallEngine;
       if (row.deadlineAt <= clock.now())
         throw new NexusError('conflict', `approval ${approvalId} was to be answered before its deadline; ${row.defaultDecision} stands`);
       checkAnswer(row, answer);
-      if (row.role !== null && !principal.roles.includes(row.role) && !principal.roles.includes('owner'))
-        throw await lacksRole(engine, principal, row.role);
+      const role = row.role?.toLowerCase();
+      if (role !== undefined && !principal.roles.includes(role) && !principal.roles.includes('owner')) throw lacksRole(principal, role);
       const permit = await mayDecide(principal, row, answer);
+      if (row.kind !== 'question' && (answer.decision === 'approve' || answer.decision === 'retry'))
+        await checkApprovedCall({
+          approval: row,
+          by: principal.id,
+          ...(answer.arguments === undefined ? {} : { arguments: answer.arguments }),
+        });
       const result = await store.answerApproval(principal.tenantId, approvalId, {
         decision: answer.decision,
         answer: {
@@ -92,30 +106,12 @@ function answered({ approvalId, status, decision }: ApprovalRow): NexusError {
   return new NexusError('conflict', `approval ${approvalId} is ${status}${as} and cannot be answered again`);
 }
 
-/** Most keys that a refusal names. */
-const maxNamed = 5;
-
-/** Says who could answer instead. */
-async function lacksRole({ store, clock }: Pick<CallEngine, 'store' | 'clock'>, principal: Principal, role: string): Promise<NexusError> {
-  const holders: string[] = [];
-  let cursor: string | null = null;
-  do {
-    const page: PageOf<KeyRow> = await store.listKeys(principal.tenantId, { limit: 200, ...(cursor === null ? {} : { cursor }) });
-    for (const key of page.items) {
-      const isValid = key.revokedAt === null && (key.expiresAt === null || key.expiresAt > clock.now());
-      const mayAnswer = key.scopes.some((scope) => scope === 'approvals' || scope === 'admin');
-      const roles = rolesOf(key);
-      if (isValid && mayAnswer && (roles.includes(role) || roles.includes('owner'))) holders.push(`${key.name} (${key.keyId})`);
-    }
-    cursor = page.nextCursor;
-  } while (cursor !== null && holders.length < maxNamed);
-  const who =
-    holders.length === 0
-      ? `no key has it yet: nexus keys create --name <who> --scope approvals --role ${role}`
-      : `it can be answered with the keys ${holders.slice(0, maxNamed).join(', ')}`;
+/** Does not say who has the role: whoever may not answer need not know whose keys there are. */
+function lacksRole(principal: Principal, role: string): NexusError {
+  const has = principal.roles.join(', ') || 'none';
   return new NexusError(
     'forbidden',
-    `this approval asks for the role ${role}, and you have ${principal.roles.join(', ') || 'none'}; ${who}, or by the owner`,
+    `this approval asks for the role ${role}, and you have ${has}; a key with that role can answer, or the owner, who can make one: nexus keys create --name <who> --scope approvals --role ${role}`,
     { details: { role, has: [...principal.roles] } },
   );
 }

@@ -123,6 +123,16 @@ describe('a node that starts', () => {
     expect(restarted.says(/differs/)).toMatchObject([{ level: 'warn', fields: { holds: 'version 1', active: 2, from: 'new:/new' } }]);
   });
 
+  it('that only looks leaves what decides as it is, unless that came from its own folder or there is nothing [verifies nodes.definitions.look]', async () => {
+    const own = folderOf('a', 'one');
+    expect((await node(own, { importing: 'own' })).by()).toBe('one');
+    const other = await node(folderOf('other', 'two'), { importing: 'own' });
+    expect([other.by(), await version()]).toEqual(['one', 1]);
+    expect(other.set.view()).toMatchObject({ inUse: 1, folder: { state: 'never-imported' } });
+    own.put('three');
+    expect((await node(own, { importing: 'own' })).by()).toBe('three');
+  });
+
   it('imports what its folder holds now, whatever that is, where the active version came from it and no other machine is there', async () => {
     const source = folderOf('a', 'one');
     await node(source, { alone: true });

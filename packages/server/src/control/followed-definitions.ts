@@ -25,17 +25,24 @@ export interface DefinitionFolder {
   read(): Promise<FolderContent>;
 }
 
+export interface DefinitionsOrigin {
+  /** Where the files lie, for errors. */
+  readonly place: string;
+  /** They come from the database, where they were put by whichever version of this program took them. */
+  readonly inForce: boolean;
+}
+
 export interface FollowedOptions {
   readonly kind: DefinitionKind;
   readonly folder: DefinitionFolder;
-  /** Checks the files, of which `place` says for errors where they lie; what comes back puts them to use at once. */
-  readonly prepare: (files: readonly DefinitionFile[], place: string) => Promise<{ use(): void }>;
+  /** Checks the files; what comes back puts them to use at once. */
+  readonly prepare: (files: readonly DefinitionFile[], about: DefinitionsOrigin) => Promise<{ use(): void }>;
   readonly store: Pick<DefinitionStore, 'findDefinitions' | 'definitionFiles' | 'importDefinitions'>;
   readonly clock: Clock;
   readonly timers: Pick<Timers, 'sleep'>;
   readonly logger: Logger;
-  /** Whether new files are imported without being asked. */
-  readonly importing: 'auto' | 'manual';
+  /** Whether new files are imported without being asked; `own`: only where nothing is active yet, or what is came from this folder. */
+  readonly importing: 'auto' | 'own' | 'manual';
   /** The machine, for people. */
   readonly machine: string;
   /** No other machine shares the database: if its active version came from this folder, what the folder holds at a start is newer. */
@@ -157,7 +164,7 @@ export class FollowedDefinitions {
       const files = await store.definitionFiles(kind, head.version);
       if (files === null) return; // there are far newer ones by now
       try {
-        (await this.#prepare(files, `version ${head.version}`)).use();
+        (await this.#prepare(files, { place: `version ${head.version}`, inForce: true })).use();
       } catch (error) {
         this.#head = head;
         this.#followed = head.version;
@@ -210,8 +217,9 @@ export class FollowedDefinitions {
         logger.warn({ kind, folder: folder.path, inUse: this.#inUse }, 'the folder holds no definitions; the ones in use stay');
       return;
     }
-    const prepared = await this.#prepare(files, folder.path);
-    if (importing === 'auto' || again === 'always') {
+    const prepared = await this.#prepare(files, { place: folder.path, inForce: false });
+    const isOwn = this.#head === null || this.#head.origin === this.#origin;
+    if (importing === 'auto' || (importing === 'own' && isOwn) || again === 'always') {
       const origin = this.#origin;
       const result = await store.importDefinitions({ kind, fingerprint, files, origin, importedAt: clock.now(), again });
       this.#head = result.head;
@@ -226,9 +234,9 @@ export class FollowedDefinitions {
     await this.#judgeFolder();
   }
 
-  async #prepare(files: readonly DefinitionFile[], place: string): Promise<{ use(): void }> {
+  async #prepare(files: readonly DefinitionFile[], about: DefinitionsOrigin): Promise<{ use(): void }> {
     try {
-      return await this.#options.prepare(files, place);
+      return await this.#options.prepare(files, about);
     } catch (cause) {
       throw new NexusError('config_invalid', cause instanceof Error ? cause.message : 'they cannot be used', { cause });
     }

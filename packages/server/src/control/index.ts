@@ -1,12 +1,13 @@
 /** The door of control: what is administered. */
 export { type Administration, createAdministration } from './administration.ts';
 export { createAgentCatalog } from './agent-catalog.ts';
+export { notesOnAgent } from './agent-notes.ts';
 export { type Agents, createAgents } from './agents.ts';
 export { type Approvals, createApprovals } from './approvals.ts';
 export { type Budgets, createBudgets } from './budgets.ts';
 export { type Definitions, openDefinitions } from './definitions.ts';
 export { createFiles, type Files } from './files.ts';
-export { type DefinitionFolder, definitionsFingerprint, type UnreadEntry } from './followed-definitions.ts';
+export { type DefinitionFolder, type DefinitionsOrigin, definitionsFingerprint, type UnreadEntry } from './followed-definitions.ts';
 export { createModels, type Models } from './models.ts';
 export { createNodes } from './nodes.ts';
 export { createRetention, type Retention } from './retention.ts';

@@ -6,6 +6,15 @@ import { afterEach, expect, it } from 'vitest';
 import { NexusError, type RunningNexus, startNexus, type Tool } from './index.ts';
 
 const dataDir = mkdtempSync(join(tmpdir(), 'nexus-embed-'));
+const own: Tool = {
+  name: 'own',
+  description: 'for tests',
+  inputSchema: { type: 'object' },
+  effects: 'once',
+  permissions: [],
+  timeoutMs: 1_000,
+  execute: async () => ({ type: 'ok', output: '' }),
+};
 let nexus: RunningNexus | undefined;
 afterEach(async () => {
   await nexus?.close();
@@ -68,4 +77,32 @@ it('changes nothing that a running server works by when its port is taken', asyn
   const { data } = await createNexusClient({ baseUrl: nexus.url }).agents.list();
   expect(data.map(({ name }) => name)).toEqual(expect.arrayContaining(['one']));
   expect(data.map(({ name }) => name)).not.toContain('two');
+});
+
+it.each<[string, object, RegExp]>([
+  ['an option that there is not', { tool: [] }, /^there is no option tool; did you mean tools\?$/],
+  [
+    'a setting outside of config',
+    { dataDirectory: dataDir },
+    /^there is no option dataDirectory; known are config, tools, log; settings belong under config$/,
+  ],
+  ['a level of the log that there is not', { log: 'wran' }, /^log: there is no level "wran"; did you mean "warn"\?$/],
+  ['tools that are no list', { tools: {} }, /^tools: expected a list of tools, got an object$/],
+  [
+    'a tool whose rule of safety is misspelt',
+    { tools: [{ ...own, effects: 'onec' }] },
+    /^tools\[0\] \(own\)\.effects: .* did you mean "once"\?$/,
+  ],
+  [
+    'a tool with the name of a built-in one',
+    { tools: [{ ...own, name: 'fs_read' }] },
+    /^two tools are named fs_read, tools\[0\] and one that is there already; rename one$/,
+  ],
+])('refuses %s at the start [verifies tools.given.checked]', async (_, options, message) => {
+  const folder = mkdtempSync(join(tmpdir(), 'nexus-embed-'));
+  const started = startNexus({ config: { port: 0, dataDir: folder }, log: 'silent', ...options });
+  await expect(started.finally(() => rmSync(folder, { recursive: true, force: true }))).rejects.toMatchObject({
+    code: 'config_invalid',
+    message: expect.stringMatching(message),
+  });
 });

@@ -10,10 +10,13 @@ import type { Principal } from './principal.ts';
 const format = /^nx_([0-7][0-9a-hjkmnp-tv-z]{25})_([A-Za-z0-9_-]{43})$/;
 
 export interface Keys {
-  /** A repeat under the same idempotency key gives the key again without its secret, which is not kept. */
+  /**
+   * A repeat under the same idempotency key gives the key again without its secret, which is not kept. Throws `forbidden` for a scope
+   * or role that the principal does not have, unless it is an owner.
+   */
   create(principal: Principal, request: KeyCreateRequest, options?: CreateOptions): Promise<Key>;
   list(principal: Principal, page: PageRequest): Promise<Page<Key>>;
-  /** Throws `not_found` for a key that the tenant does not have. */
+  /** Throws `not_found` for a key that the tenant does not have, and `forbidden` for an owner's, unless an owner revokes it. */
   revoke(principal: Principal, keyId: string): Promise<void>;
   /** The principal of an API key, or null when the key is unknown, wrong, expired or revoked. */
   authenticate(secret: string): Promise<Principal | null>;
@@ -42,7 +45,7 @@ export function createKeys({ store, clock, ids, secrets }: KeysDependencies): Ke
       if (tenant.data !== principal.tenantId && !principal.roles.includes('owner')) {
         throw new NexusError('forbidden', 'only an owner may create keys for another tenant');
       }
-      checkRoles(principal, request);
+      checkGrant(principal, request);
       const keyId = ids.next<string>('key');
       const secret = randomBytes(32).toString('base64url');
       const row = {
@@ -52,7 +55,7 @@ export function createKeys({ store, clock, ids, secrets }: KeysDependencies): Ke
         hash: hashUnder(secrets.current, secret),
         secretId: secrets.current.fingerprint,
         scopes: request.scopes,
-        roles: [...new Set(request.roles)].filter((role) => role !== roleOf(request.scopes)),
+        roles: [...new Set(request.roles.map(oneForm))].filter((role) => role !== roleOf(request.scopes)),
         createdAt: clock.now(),
         expiresAt: request.expiresAt === undefined ? null : Date.parse(request.expiresAt),
         revokedAt: null,
@@ -82,6 +85,9 @@ export function createKeys({ store, clock, ids, secrets }: KeysDependencies): Ke
     },
 
     async revoke(principal, keyId) {
+      const row = await store.getKey(keyId);
+      if (row?.tenantId === principal.tenantId && rolesOf(row).includes('owner') && !principal.roles.includes('owner'))
+        throw new NexusError('forbidden', `key ${keyId} is an owner's, which only an owner may revoke`);
       if (!(await store.revokeKey(principal.tenantId, keyId, clock.now()))) throw new NexusError('not_found', `there is no key ${keyId}`);
     },
 
@@ -104,16 +110,39 @@ function roleOf(scopes: KeyRow['scopes']): 'admin' | 'developer' {
 }
 
 /** All roles of a key, first the one that follows from its scopes. */
-export function rolesOf({ scopes, roles }: Pick<KeyRow, 'scopes' | 'roles'>): string[] {
-  return [roleOf(scopes), ...roles];
+function rolesOf({ scopes, roles }: Pick<KeyRow, 'scopes' | 'roles'>): string[] {
+  return [...new Set([roleOf(scopes), ...roles.map(oneForm)])];
 }
 
-/** An owner stands in for every role, in every tenant: only an owner makes another one. */
-function checkRoles(principal: Principal, { roles, scopes }: Pick<KeyCreateRequest, 'roles' | 'scopes'>): void {
-  if (roles.includes('owner') && !principal.roles.includes('owner'))
-    throw new NexusError('forbidden', `only an owner may give the role owner; this key has ${principal.roles.join(', ')}`);
-  if (roles.includes('admin') && !scopes.includes('admin'))
+/** Roles are compared in small letters: whoever is `Owner` is an owner. */
+function oneForm(role: string): string {
+  return role.toLowerCase();
+}
+
+/**
+ * Nobody climbs by a key that they make: it can have only what its maker has. An owner stands in for every role, in every tenant, and an
+ * administrator for every scope.
+ */
+function checkGrant(principal: Principal, { roles, scopes }: Pick<KeyCreateRequest, 'roles' | 'scopes'>): void {
+  const wanted = roles.map(oneForm);
+  if (wanted.includes('admin') && !scopes.includes('admin'))
     throw new NexusError('invalid_request', 'roles: admin comes with the scope admin; add that scope, or leave the role out');
+  if (principal.roles.includes('owner')) return;
+  const scope = scopes.find((each) => !principal.scopes.includes(each) && !principal.scopes.includes('admin'));
+  if (scope !== undefined)
+    throw new NexusError(
+      'forbidden',
+      `scopes: a key can only give what it has itself, and this one has ${principal.scopes.join(', ')}, not ${scope}`,
+    );
+  const has = new Set([...principal.roles, roleOf(scopes), 'developer']);
+  const role = wanted.find((each) => !has.has(each));
+  if (role === 'owner')
+    throw new NexusError('forbidden', `only an owner may give the role owner; this key has ${principal.roles.join(', ')}`);
+  if (role !== undefined)
+    throw new NexusError(
+      'forbidden',
+      `roles: a key can only give roles that it has itself, and this one has ${principal.roles.join(', ')}, not ${role}; an owner can`,
+    );
 }
 
 function hashUnder({ bytes }: KeySecret, secret: string): string {

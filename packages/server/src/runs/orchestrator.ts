@@ -5,6 +5,7 @@ import { createWorker, type DispatchSettings, type Wake } from '#runs/dispatch';
 import { createTranscripts } from '#runs/journal';
 import { startChild } from '#runs/start';
 import type { AgentSource, Engine } from '#runs/steps';
+import { type ApprovedCall, checkApprovedCall } from './approved-call.ts';
 import { createRuns, type Runs } from './service.ts';
 import { createSessions, type Sessions } from './sessions.ts';
 
@@ -24,6 +25,8 @@ export interface Orchestrator {
   readonly runs: Runs;
   /** Tells a run, wherever it is driven, that something it may wait for has changed. */
   readonly wake: Wake;
+  /** Throws when a call would not run that a person is about to allow; see {@link checkApprovedCall}. */
+  checkApprovedCall(call: ApprovedCall): Promise<void>;
   /** Begins to claim runs. Until then only what is read works. */
   start(): Promise<void>;
   readonly liveRuns: number;
@@ -52,6 +55,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
     sessions: createSessions({ engine, agents, defaultAgent, wake, onRemoved }),
     runs: createRuns({ engine, agents, transcripts, defaultAgent, dispatcher }),
     wake,
+    checkApprovedCall: (call) => checkApprovedCall({ engine, agents }, call),
     start: () => dispatcher.start(),
     get liveRuns() {
       return dispatcher.liveRuns;

@@ -1,11 +1,12 @@
 import type { Page, Session, SessionCreateRequest, SessionId, SessionMessage } from '@nexus-agent/protocol';
+import { denialMessage, recordDecision } from '#calls';
 import { NexusError } from '#core';
 import { type CreateOptions, claimOf, idempotencyConflict, type Principal } from '#identity';
 import type { Wake } from '#runs/dispatch';
 import { listMessages } from '#runs/journal';
 import { newSession, sessionLimits } from '#runs/start';
 import type { AgentSource, Engine } from '#runs/steps';
-import type { PageOf, PageRequest, RunRow } from '#storage';
+import type { PageOf, PageRequest, RunRow, SessionRow } from '#storage';
 import { cancelRun } from './cancel.ts';
 import { sessionRow } from './lookup.ts';
 import { sessionView, untouchedBudget, viewOfSession } from './views.ts';
@@ -22,7 +23,7 @@ export interface Sessions {
   close(principal: Principal, sessionId: string): Promise<void>;
   /**
    * Ends the session and deletes it with everything of it: runs, journals, approvals, balances, files. True when it is gone; false
-   * when that has to wait for its live runs to end.
+   * when that has to wait for its live runs to end. Asks policy first, and records what it says; throws `policy_denied`.
    */
   remove(principal: Principal, sessionId: string): Promise<boolean>;
   /** Newest run first, within a run in order; a page holds whole runs. */
@@ -85,6 +86,7 @@ export function createSessions({ engine, agents, defaultAgent, wake, onRemoved }
     },
     async remove(principal, sessionId) {
       const { tenantId } = principal;
+      await mayDelete(engine, principal, await sessionRow(store, principal, sessionId));
       const id = await close(principal, sessionId);
       const outcome = await store.removeSession(tenantId, id);
       if (outcome === 'busy') await store.wantSessionRemoved(tenantId, id);
@@ -96,4 +98,25 @@ export function createSessions({ engine, agents, defaultAgent, wake, onRemoved }
       return listMessages(store, principal.tenantId, row.sessionId, page);
     },
   };
+}
+
+/** What is gone cannot be looked at any more: that it was permitted is recorded before. */
+async function mayDelete(engine: Engine, principal: Principal, { sessionId, agent, user, project }: SessionRow): Promise<void> {
+  const { record, row } = recordDecision(
+    engine,
+    { runId: null, callId: null },
+    {
+      principal: { type: 'User', id: principal.id, tenant: principal.tenantId, roles: principal.roles },
+      action: 'session.delete',
+      resource: {
+        type: 'Session',
+        id: sessionId,
+        attributes: { agent, ...(user === null ? {} : { user }), ...(project === null ? {} : { project }) },
+      },
+      context: { sessionId },
+    },
+  );
+  await engine.store.commit({ tenantId: principal.tenantId, decisions: [row] });
+  if (record.effect !== 'allow')
+    throw new NexusError('policy_denied', denialMessage(record), { details: { decisionId: record.id, reasons: record.reasons } });
 }

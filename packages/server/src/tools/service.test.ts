@@ -12,7 +12,7 @@ describeToolService('in process', {
 
 it('refuses two tools of one name and a name that models cannot use', async () => {
   const create = (...names: string[]) => createFixedSource(names.map((name) => makeTool({ name })));
-  expect(() => create('a', 'a')).toThrow(/two tools are named a/);
+  expect(() => create('a', 'a')).toThrow(/two tools are named a, tools\[1\] and tools\[0\]; rename one/);
   expect(() => create('a b')).toThrow(/is no tool name/);
   const service = createTestToolService([], { sources: [create('a'), create('a')] });
   await expect(service.list('ten_1')).rejects.toMatchObject({ code: 'config_invalid' });

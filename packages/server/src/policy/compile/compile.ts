@@ -40,10 +40,15 @@ const annotations = new Set(['id', 'description', 'obligation', 'advice']);
 
 const maxSourceChars = 2_000_000;
 
+export interface CompileOptions {
+  /** They were taken before, perhaps by a version that was less exact: an obligation that is not known is left to the decision, which denies. */
+  readonly inForce?: boolean;
+}
+
 /** Parses and validates all sources together. Throws `invalid_request` naming the source, the place and what is wrong. */
-export function compileSources(sources: readonly PolicySource[]): CompiledSources {
+export function compileSources(sources: readonly PolicySource[], { inForce = false }: CompileOptions = {}): CompiledSources {
   const { cedar } = cedarRuntime();
-  const parsed = sources.flatMap((source) => parseSource(cedar, source));
+  const parsed = sources.flatMap((source) => parseSource(cedar, source, inForce));
   requireUnique(
     sources.map(({ name }) => name),
     (name) => `two policy sources are named "${name}"`,
@@ -64,7 +69,7 @@ export function compileSources(sources: readonly PolicySource[]): CompiledSource
       text,
       scope: scopeOf(json),
       reads: analysis.reads,
-      obligations: json.annotations?.obligation === undefined ? noObligations : parseObligations(json.annotations.obligation ?? ''),
+      obligations: obligationsOf(json),
       advice: json.annotations !== undefined && 'advice' in json.annotations,
     })),
   };
@@ -78,7 +83,7 @@ interface ParsedPolicy {
   readonly place: string;
 }
 
-function parseSource(cedar: Cedar, source: PolicySource): ParsedPolicy[] {
+function parseSource(cedar: Cedar, source: PolicySource, inForce: boolean): ParsedPolicy[] {
   if (source.text.length > maxSourceChars) throw invalid(source.name, `it is longer than ${maxSourceChars} characters`);
   const parts = cedar.policySetTextToParts(source.text);
   if (parts.type === 'failure') throw invalid(placeOf(source, parts.errors[0]), describe(parts.errors));
@@ -91,7 +96,7 @@ function parseSource(cedar: Cedar, source: PolicySource): ParsedPolicy[] {
     const answer = cedar.policyToJson(text);
     if (answer.type === 'failure') throw invalid(`${source.name}:${place}`, describe(answer.errors));
     const json = answer.json;
-    checkAnnotations(`${source.name}:${place}`, json);
+    checkAnnotations(`${source.name}:${place}`, json, inForce);
     const wrong = misspelling(json);
     if (wrong !== null) throw invalid(`${source.name}:${place}`, wrong);
     const prefix = source.name === defaultPolicies.name ? 'default' : `operator:${source.name}`;
@@ -114,7 +119,24 @@ function inSourceOrder(listed: readonly string[]): string[] {
     .map(({ text }) => text);
 }
 
-function checkAnnotations(place: string, json: PolicyJson): void {
+/** `@obligation` alone, without a text, is one that is not known. */
+function obligationsOf({ annotations }: PolicyJson): StatedObligations {
+  return annotations !== undefined && 'obligation' in annotations ? parseObligations(annotations.obligation ?? '') : noObligations;
+}
+
+/** Obligations that nothing meets where the policy applies: an approval that nobody can give, a cap on what has no tokens. */
+function unmet({ requireApproval, maxTokens }: StatedObligations, actions: ReadonlySet<string> | undefined): string[] {
+  if (actions === undefined) return [];
+  const named = [...actions].join(', ');
+  return [
+    ...(requireApproval !== undefined && !actions.has('tool.execute')
+      ? [`only tool.execute waits for an approval; on ${named} this would deny. Use a forbid, or ask before the tools that lead there`]
+      : []),
+    ...(maxTokens !== undefined && !actions.has('model.invoke') ? [`cap_tokens holds model.invoke; on ${named} it would do nothing`] : []),
+  ];
+}
+
+function checkAnnotations(place: string, json: PolicyJson, inForce: boolean): void {
   const stated = json.annotations ?? {};
   for (const name of Object.keys(stated)) {
     if (!annotations.has(name))
@@ -123,6 +145,10 @@ function checkAnnotations(place: string, json: PolicyJson): void {
   if (json.effect === 'forbid' && ('obligation' in stated || 'advice' in stated))
     throw invalid(place, 'a forbid can have neither @obligation nor @advice: it denies whatever is owed');
   if ('advice' in stated && !('obligation' in stated)) throw invalid(place, '@advice without @obligation does nothing');
+  if (inForce) return;
+  const obligations = obligationsOf(json);
+  const [wrong] = [...obligations.unknown, ...unmet(obligations, scopeOf(json).actions)];
+  if (wrong !== undefined) throw invalid(place, wrong);
 }
 
 function analyseAt(place: string, json: PolicyJson): Analysis {

@@ -29,6 +29,10 @@ permit (principal is User, action == Action::"approval.grant", resource is Appro
 forbid (principal is User, action == Action::"approval.grant", resource is Approval)
 when { resource has role && !principal.roles.contains(resource.role) && !principal.roles.contains("owner") };
 
+// A person may delete the tenant's sessions: the key's scopes are checked before this.
+@id("user-deletes-sessions")
+permit (principal is User, action == Action::"session.delete", resource is Session);
+
 // Owners and administrators run the installation.
 @id("admin-administers")
 permit (principal is User, action in Action::"admin", resource is System)

@@ -1,6 +1,6 @@
 /** The door of compile: what policies may say, and policies that were read, checked and made ready to be asked. */
 export { cedarRuntime } from './cedar.ts';
-export { type CompiledPolicy, type CompiledSources, compileSources } from './compile.ts';
+export { type CompiledPolicy, type CompiledSources, type CompileOptions, compileSources } from './compile.ts';
 export { defaultPolicies } from './defaults.ts';
 export { hostPattern } from './hosts.ts';
 export { noObligations, type StatedObligations, settleObligations } from './obligations.ts';

@@ -1,4 +1,5 @@
 import type { PolicyObligation } from '@nexus-agent/protocol';
+import { closest } from '#core';
 
 /** Obligations of one policy as its annotation states them. `unknown` lists what cannot be met, which denies. */
 export interface StatedObligations {
@@ -17,10 +18,23 @@ export function parseObligations(annotation: string): StatedObligations {
 function parseOne(text: string): StatedObligations {
   if (text === 'require_approval') return { requireApproval: {}, unknown: [] };
   const role = /^require_approval:role=([A-Za-z0-9_.-]{1,64})$/.exec(text)?.[1];
-  if (role !== undefined) return { requireApproval: { role }, unknown: [] };
+  // Roles are compared in small letters.
+  if (role !== undefined) return { requireApproval: { role: role.toLowerCase() }, unknown: [] };
   const maxTokens = Number(/^cap_tokens:([1-9][0-9]{0,11})$/.exec(text)?.[1]);
   if (maxTokens > 0) return { maxTokens, unknown: [] };
-  return { unknown: [`unknown obligation "${text}"`] };
+  return { unknown: [`unknown obligation "${text.slice(0, 100)}"; ${rightObligation(text)}`] };
+}
+
+function rightObligation(text: string): string {
+  const [word = ''] = text.split(/[:=]/);
+  switch (closest(word.trim(), ['require_approval', 'cap_tokens'])) {
+    case 'require_approval':
+      return 'an approval is asked for by require_approval, or require_approval:role=<role> with a role of 1 to 64 letters, digits, dots, - or _';
+    case 'cap_tokens':
+      return 'a cap is a whole number of tokens from 1, as in cap_tokens:500';
+    default:
+      return 'known are require_approval, require_approval:role=<role> and cap_tokens:<tokens>';
+  }
 }
 
 /**
@@ -64,5 +78,6 @@ export function settleObligations(
 /** An owner stands in for every role. */
 function satisfies(approved: { readonly role?: string } | undefined, role: string | undefined): boolean {
   if (approved === undefined) return false;
-  return role === undefined || approved.role === role || approved.role === 'owner';
+  const given = approved.role?.toLowerCase();
+  return role === undefined || given === role || given === 'owner';
 }

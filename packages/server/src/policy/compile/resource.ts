@@ -24,6 +24,7 @@ export function resourceFacts({ type, id, attributes }: DecisionRequest['resourc
       return { type, id: host.name, derived: { name: host.name, authority } };
     }
     case 'Approval':
+    case 'Session':
       return { type, id, derived: { id } };
     default:
       return { type, id, derived: { name: id } };

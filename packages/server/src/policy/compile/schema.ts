@@ -22,6 +22,7 @@ export const resourceAttributes: Record<ResourceType, Readonly<Record<string, Va
   Host: { scheme: 'String', port: 'Long' },
   Model: { declared: 'Boolean', simulator: 'Boolean', contextTokens: 'Long', ignoresLimits: 'Boolean' },
   Secret: {},
+  Session: { agent: 'String', user: 'String', project: 'String' },
   System: {},
   Tool: { effects: 'String', permissions: 'Strings' },
 };
@@ -43,6 +44,7 @@ const derivedAttributes: Record<ResourceType | 'User', string> = {
   Host: 'name: String, authority: String',
   Model: 'ref: String, provider: String, model: String',
   Secret: 'name: String',
+  Session: 'id: String',
   System: 'name: String',
   Tool: 'name: String',
 };
@@ -57,6 +59,7 @@ action "tool.execute" appliesTo { principal: [User, Agent], resource: [Tool], co
 action "net.egress" appliesTo { principal: [User, Agent], resource: [Host], context: Context };
 action "secret.use" appliesTo { principal: [User, Agent], resource: [Secret], context: Context };
 action "approval.grant" appliesTo { principal: [User], resource: [Approval], context: Context };
+action "session.delete" appliesTo { principal: [User], resource: [Session], context: Context };
 action "admin";
 action ${AdminAction.options.map((action) => JSON.stringify(action)).join(', ')} in ["admin"] appliesTo { principal: [User], resource: [System], context: Context };
 `;

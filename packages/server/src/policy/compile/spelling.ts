@@ -71,7 +71,8 @@ class Statements {
     }
     for (const [operator, operand] of Object.entries(node)) {
       if (operator === '==' || operator === '!=') this.#compare(operand.left, operand.right);
-      else if (operator === 'contains') this.#compare(operand.right, operand.left);
+      else if (operator === 'contains' || operator === 'containsAny' || operator === 'containsAll')
+        this.#compare(operand.right, operand.left);
       else if (operator === 'like') this.#like(operand.left, operand.pattern);
       else if (operator === 'is' && operand.entity_type === 'Host') this.speaksOfHosts = true;
       this.#walk(operand);
@@ -148,6 +149,8 @@ function unknown(name: string, id: string, known: readonly string[]): string {
   return `there is no ${name}; ${near === null ? `known are ${known.join(', ')}` : `did you mean ${JSON.stringify(near)}?`}`;
 }
 
+const rolePaths = ['principal.roles', 'resource.role', 'context.approved.role'];
+
 /** Tools that take a path of the session's files, which has one spelling: see `parseWorkspacePath`. */
 const fileTool = /^fs_/;
 
@@ -160,6 +163,8 @@ function wrongComparison(said: Statements, of: string, text: string, isPattern: 
       return `${of} never is ${JSON.stringify(text)}, for it has no port; compare resource.authority`;
     return `${of} never is ${JSON.stringify(text)}; ${right === null ? 'that is no host' : `hosts are compared as ${JSON.stringify(right)}`}`;
   }
+  if (rolePaths.includes(of) && text !== text.toLowerCase())
+    return `${of} never is ${JSON.stringify(text)}: roles are compared in small letters, as ${JSON.stringify(text.toLowerCase())}`;
   const isOfFiles = said.resources.length > 0 && said.resources.every(({ type, id }) => type === 'Tool' && fileTool.test(id));
   if (isOfFiles && of === 'context.arguments.path') {
     const right = plainPath(text);

@@ -14,7 +14,7 @@ export interface DecisionRequest {
   readonly action: PolicyAction;
   /** `Tool::"fs_read"`, `Model::"sim/sim-large"`, `Host::"example.com"`, `Agent::"chat"`, `Approval::"apr_…"`. */
   readonly resource: {
-    readonly type: 'Tool' | 'Model' | 'Host' | 'Agent' | 'Approval' | 'Secret' | 'System';
+    readonly type: 'Tool' | 'Model' | 'Host' | 'Agent' | 'Approval' | 'Session' | 'Secret' | 'System';
     readonly id: string;
     readonly attributes?: Readonly<Record<string, PolicyValue>>;
   };

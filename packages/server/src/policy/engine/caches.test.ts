@@ -62,7 +62,7 @@ it('evaluates a question that is too long to remember each time', () => {
 });
 
 it('lets nobody change an answer that is remembered', () => {
-  const text = '@obligation("cap_tokens:5") permit (principal, action == Action::"tool.execute", resource);';
+  const text = '@obligation("cap_tokens:5") permit (principal, action, resource);';
   const answer = createTestEngine({ sources: [{ name: 'ops', text }] }).decide(toolRequest('t'));
   expect(answer.obligations).toEqual([{ type: 'cap_tokens', maxTokens: 5 }]);
   for (const part of [answer, answer.reasons, answer.obligations, answer.obligations?.[0]]) expect(Object.isFrozen(part)).toBe(true);

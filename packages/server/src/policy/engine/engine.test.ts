@@ -228,7 +228,7 @@ describe('hosts are compared in one form, however they are written', () => {
 
 describe('obligations', () => {
   function decideWith(...obligations: string[]) {
-    const permits = obligations.map((text) => `@obligation("${text}") permit (principal, action == Action::"tool.execute", resource);`);
+    const permits = obligations.map((text) => `@obligation("${text}") permit (principal, action, resource);`);
     const engine = engineWith(permits.join('\n'));
     return (approved?: { by: string; role?: string }) =>
       engine.decide(toolRequest('t', { context: approved === undefined ? {} : { approved } }));
@@ -269,14 +269,38 @@ describe('obligations', () => {
   });
 
   it.each(['encrypt', 'cap_tokens:0', 'cap_tokens:many', 'require_approval:role=', 'require_approval:rule=lead', ''])(
-    'denies on an unknown obligation: "%s" [verifies policy.obligation.unknown]',
+    'refuses an unknown obligation when it is loaded, and denies where it is in force: "%s" [verifies policy.obligation.unknown]',
     (text) => {
-      expect(decideWith(text, 'cap_tokens:5')({ by: 'ada', role: 'owner' })).toMatchObject({
+      const sources = [
+        { name: 'ops.cedar', text: `@obligation("${text}") permit (principal, action == Action::"tool.execute", resource);` },
+      ];
+      const engine = engineWith('');
+      expect(() => engine.prepare(sources)).toThrow(
+        expect.objectContaining({
+          code: 'invalid_request',
+          message: expect.stringMatching(/^policy ops\.cedar:1:1: unknown obligation ".*"; /),
+        }),
+      );
+      engine.prepare(sources, { inForce: true }).use();
+      expect(engine.decide(toolRequest('t', { context: { approved: { by: 'ada', role: 'owner' } } }))).toMatchObject({
         effect: 'deny',
         errors: [expect.stringContaining('unknown obligation')],
       });
     },
   );
+
+  it.each([
+    ['require_aproval', 'an approval is asked for by require_approval'],
+    ['cap_token:5', 'a cap is a whole number of tokens from 1, as in cap_tokens:500'],
+    ['log_full', 'known are require_approval, require_approval:role=<role> and cap_tokens:<tokens>'],
+    ['require_approval:role=a, require_approval:role=b', 'one approval cannot be given by the roles a and b at once'],
+  ])('says what would be right instead of %s', (text, right) => {
+    expect(() => engineWith(`@obligation("${text}") permit (principal, action, resource);`)).toThrow(right);
+  });
+
+  it('takes an annotation without a text for an obligation that is not known', () => {
+    expect(() => engineWith('@obligation permit (principal, action, resource);')).toThrow(/unknown obligation ""/);
+  });
 
   it('a forbid wins over every approval, on the arguments that were approved', () => {
     const engine = engineWith(`@obligation("require_approval") permit (principal, action == Action::"tool.execute", resource);

@@ -2,6 +2,7 @@ import type { PolicyShortForm } from '@nexus-agent/protocol';
 import { type Clock, canonicalJson, sha256 } from '#core';
 import {
   type CompiledSources,
+  type CompileOptions,
   cedarRuntime,
   compileSources,
   type DecisionRequest,
@@ -127,8 +128,8 @@ export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
         return { ...describeRequest(current, request, request.resource), effect: 'deny', reasons: [reason], errors: [message] };
       }
     },
-    prepare(sources) {
-      const next = createGeneration(sources, memoEntries);
+    prepare(sources, options = {}) {
+      const next = createGeneration(sources, memoEntries, options);
       return {
         use() {
           generation = next;
@@ -139,9 +140,9 @@ export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
   };
 }
 
-function createGeneration(sources: readonly PolicySource[], memoEntries: number): Generation {
+function createGeneration(sources: readonly PolicySource[], memoEntries: number, options: CompileOptions = {}): Generation {
   const all = [defaultPolicies, ...sources];
-  const compiled = once(() => compileSources(all));
+  const compiled = once(() => compileSources(all, options));
   if (sources.length > 0) compiled();
   return {
     version: sha256(canonicalJson([schemaText(new Map()), all.map(({ name, text }) => [name, text])])).slice(0, 16),

@@ -80,7 +80,7 @@ function projectContext(context: DecisionRequest['context'], reads: Reads, argum
     const { by, role } = context.approved;
     facts.approved = {
       by: convert('approved.by', by, 'String'),
-      ...(role === undefined ? {} : { role: convert('approved.role', role, 'String') }),
+      ...(role === undefined ? {} : { role: convert('approved.role', role.toLowerCase(), 'String') }),
     };
   }
   return facts;

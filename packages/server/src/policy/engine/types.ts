@@ -1,5 +1,5 @@
 import type { DecisionRecord, PolicyShortForm } from '@nexus-agent/protocol';
-import type { DecisionRequest, PolicySource } from '#policy/compile';
+import type { CompileOptions, DecisionRequest, PolicySource } from '#policy/compile';
 
 /** The answer, without the record's id (the caller numbers it). */
 export type Decision = Omit<DecisionRecord, 'id'>;
@@ -13,7 +13,7 @@ export interface PolicyEngine {
    * Validates operator policies against the schema; throws `invalid_request` naming the policy and the place. What comes back puts them
    * in the place of the current ones, at once: each decision is by the ones or the others.
    */
-  prepare(sources: readonly PolicySource[]): { use(): void };
+  prepare(sources: readonly PolicySource[], options?: CompileOptions): { use(): void };
   /** Compiles a short form, for checking it when it is stored. Throws `invalid_request`. */
   check(form: PolicyShortForm): void;
 }

@@ -50,7 +50,17 @@ describe('an agent', () => {
     expect(engine.decide(modelRequest('openai/gpt-9', { agentPolicy: withModels, priceKnown: false })).effect).toBe('deny');
   });
 
-  it('asks before a model that it lists under approve', () => {
+  it.each(['model:gpt-*', 'net:*'])(
+    'is refused with %s under approve when it is stored, for nobody can give that approval [verifies policy.asked]',
+    (entry) => {
+      expect(() => engine.check({ approve: ['fs_write', entry] })).toThrow(
+        expect.objectContaining({ code: 'invalid_request', message: expect.stringMatching(/^policy approve\[1\]: only tool calls wait/) }),
+      );
+      engine.check({ approve: ['fs_write', 'tool:http_fetch', '*'] });
+    },
+  );
+
+  it('that was stored with a model under approve is denied it', () => {
     expect(engine.decide(modelRequest('openai/gpt-9', { agentPolicy: { approve: ['model:gpt-*'] } })).effect).toBe('require_approval');
   });
 
@@ -96,7 +106,7 @@ describe('a session', () => {
 describe('the Cedar text of a short form', () => {
   const form = {
     allow: ['fs_*', 'model:gpt-*', 'net:*.example.com'],
-    approve: ['fs_write', 'model:a'],
+    approve: ['fs_write'],
     deny: ['fs_delete', 'model:b', 'net:c'],
   };
 

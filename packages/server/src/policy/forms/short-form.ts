@@ -22,11 +22,16 @@ const scopes = {
 
 const approval: StatedObligations = { requireApproval: {}, unknown: [] };
 
-/** Throws `invalid_request` when it is not a short form, or names a host that there cannot be. */
+/** Throws `invalid_request` when it is not a short form, names a host that there cannot be, or asks for an approval that nobody can give. */
 export function checkShortForm(form: PolicyShortForm): void {
   checkShape(form);
   for (const list of ['allow', 'approve', 'deny'] as const) {
     form[list]?.forEach((text, index) => {
+      if (list === 'approve' && /^(net|model):/.test(text))
+        throw new NexusError(
+          'invalid_request',
+          `policy approve[${index}]: only tool calls wait for an approval, so that ${text} would never be allowed; put it under allow, and under approve the tools that lead there, such as http_fetch`,
+        );
       if (text.startsWith('net:') && hostPattern(text.slice('net:'.length)) === null)
         throw new NexusError(
           'invalid_request',

@@ -5,9 +5,9 @@ import { NexusError } from '#core';
 import type { ModelTarget } from '#llm';
 import { emptyTranscript, type Transcript, type Transcripts } from '#runs/journal';
 import type { AgentVersionRow, RunRow, SessionRow } from '#storage';
-import { selectTools, type ToolDescriptor } from '#tools';
+import type { ToolDescriptor } from '#tools';
 import type { Engine } from './engine.ts';
-import { subagentTool } from './subagents.ts';
+import { toolsOf } from './judge-call.ts';
 
 /** Where the definitions of agents come from. */
 export interface AgentSource {
@@ -105,7 +105,7 @@ export async function createRunContext(
       }),
       deadlineAt,
     },
-    tools: [...selectTools(tools, definition.tools), ...(depth < engine.settings.maxDepth ? definition.subagents.map(subagentTool) : [])],
+    tools: toolsOf(definition, tools, { depth, maxDepth: engine.settings.maxDepth }),
     targets,
     declaredTargets: new Set(targets.filter((target) => models.has(modelOf(target)))),
     filesOf: source.filesOf ?? row.sessionId,

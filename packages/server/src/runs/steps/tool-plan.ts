@@ -1,13 +1,14 @@
 import type { ErrorInfo, ReservationId } from '@nexus-agent/protocol';
-import { decideForAgent, decideTool, denialMessage, type RecordedDecision, reserveTool, timeLeft } from '#calls';
+import { denialMessage, type RecordedDecision, reserveTool, timeLeft } from '#calls';
 import type { CallIds, RunState, ToolCallState } from '#runs/journal';
-import { checkArguments, type ToolDescriptor } from '#tools';
+import type { ToolDescriptor } from '#tools';
 import { chargeOpen } from './charging.ts';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
+import { judgeCall } from './judge-call.ts';
 import { merge, type Proposal, propose } from './proposal.ts';
 import { proposeQuestion } from './questions.ts';
-import { childRunId, subagentOf } from './subagents.ts';
+import { childRunId } from './subagents.ts';
 import { failure, proposeResult } from './tool-result.ts';
 import type { ToolStart } from './tool-start.ts';
 
@@ -97,33 +98,17 @@ function decideAndStart(
   approved: { readonly by: string; readonly role?: string } | null,
   busy: CallIds,
 ): ToolPlan {
-  const checked = checkArguments(engine.schemas, tool, rawInput);
-  if (checked.type === 'error') return written(proposeResult(state, call, checked));
-  const decision = decideTool(engine, context.charge, call.callId, tool, {
-    arguments: checked.input,
-    step: state.step,
-    ...(approved === null ? {} : { approved }),
-  });
-  if (decision.record.effect === 'deny') {
-    return written(denied(state, call, decision));
+  const judged = judgeCall(engine, context, { callId: call.callId, step: state.step, tool, rawInput, approved });
+  if (judged.type === 'unfit') return written(proposeResult(state, call, { type: 'error', error: judged.error }));
+  const { decision } = judged;
+  if (judged.type === 'denied') {
+    const allowed = propose({ decisions: decision === judged.denial ? [] : [decision.row] });
+    return written(merge([allowed, denied(state, call, judged.denial)]));
   }
-  if (decision.record.effect === 'require_approval')
-    return written(proposeQuestion(engine, context, state, call, 'tool_call', checked.input, decision));
-  if (tool.kind === 'question') return written(proposeQuestion(engine, context, state, call, 'question', checked.input, decision));
-
-  const child = subagentOf(tool.name);
-  const childDecision =
-    child === null
-      ? null
-      : decideForAgent(engine, context.charge, call.callId, {
-          action: 'run.start',
-          resource: { type: 'Agent', id: child, attributes: { declared: context.agent.subagents.includes(child) } },
-          context: {},
-        });
-  if (childDecision !== null && childDecision.record.effect !== 'allow') {
-    const allowed = propose({ decisions: [decision.row] });
-    return written(merge([allowed, denied(state, call, childDecision)]));
-  }
+  const { input } = judged;
+  if (judged.type === 'to_be_approved') return written(proposeQuestion(engine, context, state, call, 'tool_call', input, decision));
+  if (tool.kind === 'question') return written(proposeQuestion(engine, context, state, call, 'question', input, decision));
+  const { child, childDecision } = judged;
   const attempt = (call.attempt?.attempt ?? 0) + 1;
   const timeoutMs = timeLeft(engine, context.charge, tool.timeoutMs);
   const earlier = call.attempt?.reservationId ?? null;
@@ -139,7 +124,7 @@ function decideAndStart(
     start: {
       call,
       tool,
-      input: checked.input,
+      input,
       attempt,
       idempotencyKey: call.attempt?.idempotencyKey ?? call.callId,
       decision,

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { describeTool, type Tool, type ToolDescriptor, type ToolSource } from '#tools/contract';
-import { requireNames } from './fixed-source.ts';
+import { checkTools } from './check-tools.ts';
 
 export interface CataloguedTool {
   readonly tool: Tool;
@@ -14,7 +14,7 @@ export interface TenantTools {
 }
 
 export interface ToolCatalogue {
-  /** Asks the sources. Rejects with `config_invalid` for names that are malformed or used twice. */
+  /** Asks the sources. Rejects with `config_invalid` that says what is wrong with their tools, such as a name that is used twice. */
   load(tenantId: string): Promise<TenantTools>;
   /** What was last loaded, if it is still known. */
   peek(tenantId: string): TenantTools | undefined;
@@ -53,7 +53,7 @@ export function createToolCatalogue(sources: readonly ToolSource[]): ToolCatalog
       const known = tenants.get(tenantId);
       if (known?.lists.every((list, index) => list === lists[index])) return known.tools;
       const all = lists.flat();
-      requireNames(all);
+      checkTools(all);
       const entries = all.map(describe);
       const byName = new Map(entries.map((entry) => [entry.descriptor.name, entry]));
       const tools: TenantTools = { descriptors: entries.map(({ descriptor }) => descriptor), find: (name) => byName.get(name) };

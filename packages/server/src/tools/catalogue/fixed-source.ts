@@ -1,21 +1,10 @@
-import { NexusError } from '#core';
 import type { Tool, ToolSource } from '#tools/contract';
+import { checkTools, trustTools } from './check-tools.ts';
 
-const validName = /^[A-Za-z0-9_.-]{1,64}$/;
-
-/** The same tools for every tenant. Throws `config_invalid` for a name that is malformed or used twice. */
-export function createFixedSource(tools: readonly Tool[]): ToolSource {
-  requireNames(tools);
+/** The same tools for every tenant: those that are built in, then those that are given. Throws `config_invalid` that says all that is wrong. */
+export function createFixedSource(given: readonly Tool[], builtIn: readonly Tool[] = []): ToolSource {
+  trustTools(builtIn);
+  checkTools(given, builtIn);
+  const tools = [...builtIn, ...given];
   return { tools: async () => tools };
-}
-
-export function requireNames(tools: readonly Tool[]): void {
-  const names = new Set<string>();
-  for (const { name } of tools) {
-    if (!validName.test(name)) {
-      throw new NexusError('config_invalid', `"${name}" is no tool name: use 1 to 64 of the characters A-Z a-z 0-9 _ . -`);
-    }
-    if (names.has(name)) throw new NexusError('config_invalid', `two tools are named ${name}; rename one`);
-    names.add(name);
-  }
 }

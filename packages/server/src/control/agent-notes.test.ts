@@ -1,0 +1,26 @@
+import { AgentDefinition } from '@nexus-agent/protocol';
+import { expect, it } from 'vitest';
+import { notesOnAgent } from './agent-notes.ts';
+
+const known = { tools: ['fs_read', 'fs_write', 'http_fetch'], agents: ['chat', 'writer'] };
+const notes = (definition: object) => notesOnAgent(AgentDefinition.parse({ name: 'a', models: ['sim/sim-large'], ...definition }), known);
+
+it.each<[object, string[]]>([
+  [
+    { tools: ['fs_*', 'http_fetch'], subagents: ['writer'], policy: { allow: ['*', 'agent_writer', 'net:*'], deny: ['tool:fs_write'] } },
+    [],
+  ],
+  [{ tools: ['fs_raed'] }, ['tools[0]: there is no tool "fs_raed"; did you mean "fs_read"?']],
+  [{ tools: ['mail_*'] }, ['tools[0]: "mail_*" matches no tool that there is; known are fs_read, fs_write, http_fetch']],
+  [{ subagents: ['chat', 'wirter'] }, ['subagents[1]: there is no agent "wirter"; did you mean "writer"?']],
+  [{ policy: { deny: ['fs_wirte'] } }, ['policy.deny[0]: there is no tool "fs_wirte"; did you mean "fs_write"?']],
+  [{ policy: { allow: ['agent_writer'] } }, ['policy.allow[0]: there is no tool "agent_writer"; known are fs_read, fs_write, http_fetch']],
+  [{ policy: { allow: ['model:sim-large', 'model:sim/*'] } }, []],
+  [
+    { policy: { allow: ['model:gpt-9'] } },
+    ['policy.allow[0]: there is no model of this agent "gpt-9"; known are sim/sim-large, sim-large'],
+  ],
+  [{ models: ['default'], policy: { allow: ['model:gpt-9'] } }, []],
+])('of %j says %j [verifies agents.names]', (definition, expected) => {
+  expect(notes(definition)).toEqual(expected);
+});

@@ -1,0 +1,40 @@
+import type { AgentDefinition } from '@nexus-agent/protocol';
+import { closest, matchesWildcard } from '#core';
+
+/** What there is on this node; another may have more. */
+export interface KnownNames {
+  readonly tools: readonly string[];
+  readonly agents: readonly string[];
+}
+
+/**
+ * Names in a definition that nothing here has, each with its place and the nearest name. Notes and no faults: the tool, agent or model may
+ * come later or be of another node. A misspelt one, though, would be missed only by the first run that needs it.
+ */
+export function notesOnAgent(definition: AgentDefinition, known: KnownNames): string[] {
+  const callable = [...known.tools, ...definition.subagents.map((name) => `agent_${name}`)];
+  const models = definition.models.flatMap((ref) => [ref, ref.slice(ref.indexOf('/') + 1)]);
+  const notes = [
+    ...definition.tools.map((pattern, index) => missing(`tools[${index}]`, 'tool', pattern, known.tools)),
+    ...definition.subagents.map((name, index) => missing(`subagents[${index}]`, 'agent', name, known.agents)),
+  ];
+  for (const list of ['allow', 'approve', 'deny'] as const) {
+    for (const [index, entry] of (definition.policy?.[list] ?? []).entries()) {
+      const place = `policy.${list}[${index}]`;
+      if (entry.startsWith('net:')) continue;
+      if (!entry.startsWith('model:')) notes.push(missing(place, 'tool', entry.replace(/^tool:/, ''), callable));
+      else if (!definition.models.includes('default'))
+        notes.push(missing(place, 'model of this agent', entry.slice('model:'.length), models));
+    }
+  }
+  return notes.filter((note) => note !== null);
+}
+
+function missing(place: string, what: string, pattern: string, names: readonly string[]): string | null {
+  if (names.some((name) => matchesWildcard(pattern, name))) return null;
+  const near = closest(pattern, names);
+  const help = near === null ? `known are ${names.slice(0, 20).join(', ') || 'none'}` : `did you mean "${near}"?`;
+  return pattern.includes('*')
+    ? `${place}: "${pattern}" matches no ${what} that there is; ${help}`
+    : `${place}: there is no ${what} "${pattern}"; ${help}`;
+}
