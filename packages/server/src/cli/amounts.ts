@@ -21,11 +21,11 @@ function microUsdOf(text: string): number {
 }
 
 const multiples: Readonly<Record<string, number>> = { '': 1, k: 1e3, m: 1e6 };
-const durations: Readonly<Record<string, number>> = { '': 1, ms: 1, s: 1e3, m: 60e3, h: 3600e3, d: 86_400e3 };
+const durations: Readonly<Record<string, number>> = { ms: 1, s: 1e3, m: 60e3, h: 3600e3, d: 86_400e3 };
 
 /**
  * A limit in the unit of the ledger: money in dollars, but whole millionths where `costMicroUsd` itself was asked for; counts
- * such as `200000` or `200k`; times such as `90s`, `10m` or whole milliseconds. Throws for what is none.
+ * such as `200000` or `200k`; times such as `90s`, `10m` or `500ms`. Throws for what is none.
  */
 export function limitOf(text: string, unit: LimitUnit): { readonly unit: BudgetUnit; readonly limit: number } {
   switch (unit) {
@@ -43,7 +43,7 @@ export function limitOf(text: string, unit: LimitUnit): { readonly unit: BudgetU
         limit: scaled(text, multiples, `a whole number of ${unit === 'tokens' ? 'tokens' : 'tool calls'} such as 200000 or 200k`),
       };
     case 'wallMs':
-      return { unit, limit: scaled(text, durations, 'a time such as 90s, 10m or 2h, or whole milliseconds') };
+      return { unit, limit: scaled(text, durations, 'a time with its unit, such as 90s, 10m, 2h or 500ms') };
   }
 }
 

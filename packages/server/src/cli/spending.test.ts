@@ -24,7 +24,7 @@ it('limits a run in money, counts and time, each with its unit, and runs it for 
     budget: { limit: { costMicroUsd: 2_000_000, tokens: 200_000, toolCalls: 4, wallMs: 600_000 } },
   });
   expect((await nexus(`runs show ${out.trim()}`)).out).toMatch(/^user +ann$/m);
-  expect((await nexus('run hello --budget-time 10')).err).toContain('a time with its unit such as 90s');
+  expect((await nexus('run hello --budget-time 10')).err).toContain('a time with its unit, such as 90s');
   expect((await nexus('run hello --user *')).err).toContain('* stands for every user');
   const session = await nexus('sessions create --user ann --project web --budget-time 90s');
   expect(session.out).toMatch(/^user +ann$/m);

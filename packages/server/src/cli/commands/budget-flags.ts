@@ -23,8 +23,6 @@ export function withBudget(command: Command, of: string): Command {
 function amountIn(unit: LimitUnit): (text: string) => number {
   return (text) => {
     try {
-      if (unit === 'wallMs' && /^\s*[\d.]+\s*$/.test(text))
-        throw new Error(`expected a time with its unit such as 90s, 10m or 500ms, got ${text}`);
       return limitOf(text, unit).limit;
     } catch (error) {
       throw new InvalidArgumentError(`${error instanceof Error ? error.message : error}.`);
