@@ -61,6 +61,12 @@ describe('the database', () => {
     expect(await found('database')).toMatch(/^fail embedded, in .*; the database has schema version 999/);
   });
 
+  it('that nothing has started on yet is no fault', async () => {
+    await writeFile(join(dataDir, 'nexus.db'), '');
+    expect(await found('policies')).toMatch(/^ok 0 policy files in /);
+    expect(await found('key secret')).toBe('ok kept in the database');
+  });
+
   it('of Postgres is told with the reason, and without its password', async () => {
     const detail = await found('database', { databaseUrl: 'postgres://user:secret-word@127.0.0.1:9/d' });
     expect(detail).toMatch(/^fail Postgres at 127\.0\.0\.1:9 cannot be used: .*ECONNREFUSED/);

@@ -201,8 +201,14 @@ async function openShared({ databaseUrl, dataDir }: NexusConfig): Promise<Shared
       store: await openStore({ ...common, ...(databaseUrl === undefined ? { dataDir } : { url: databaseUrl, maxConnections: 1 }) }),
     };
   } catch (error) {
-    return { type: 'unread', error };
+    return hasNoSchema(error) ? { type: 'none' } : { type: 'unread', error };
   }
+}
+
+/** Nothing has ever started on the database. */
+function hasNoSchema(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return /no such table: schema_migrations|"schema_migrations" does not exist/.test(error.message) || hasNoSchema(error.cause);
 }
 
 /** What could not be looked at is not well. */

@@ -63,6 +63,9 @@ it('says what would be deleted, and deletes it', async () => {
   const preview = await nexus('prune --dry-run');
   expect(preview.out).toMatch(/^KIND +KEPT +WOULD GO +OLDEST$/m);
   expect(preview.out).toMatch(/^sessions +90 days +0$/m);
+  const files = { 'keeps.yaml': 'retention: { sessionsDays: 5 }\n' };
+  const configured = await nexus('prune --dry-run --config keeps.yaml', { files });
+  expect(configured.err).toContain('the server goes by its own configuration, in which retention.sessionsDays differ');
   expect((await nexus('prune')).out).toMatch(/^decisions +365 days +0$/m);
   const { id } = JSON.parse((await nexus('sessions create --json')).out);
   expect((await nexus(`sessions delete ${id}`)).out).toContain(`${id} is deleted`);
