@@ -1,5 +1,6 @@
 /** The door of core: time, ids, errors, cancellation. No I/O. */
 export { abortError, throwIfAborted } from './abort.ts';
+export { type LimitUnit, limitOf, limitUnits } from './amounts.ts';
 export { createCountedCache } from './bounded-cache.ts';
 export { type Clock, systemClock, toTimestamp } from './clock.ts';
 export { closest } from './closest.ts';

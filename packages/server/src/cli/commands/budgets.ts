@@ -1,6 +1,7 @@
 import type { BudgetRow, BudgetScope, BudgetScopeKind, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
 import { Option } from 'commander';
-import { type LimitUnit, limitOf, limitUnits } from '../amounts.ts';
+import type { LimitUnit } from '#core';
+import { typedAmount } from '../amounts.ts';
 import { type CliContext, withClient } from '../context.ts';
 import { amount as amountText } from '../describe-event.ts';
 import { UsageError } from '../exit-codes.ts';
@@ -40,6 +41,7 @@ export function budgetCommands({ program, action }: Registrar): void {
     .action(action(remove));
 }
 
+const limitUnits = ['usd', 'costMicroUsd', 'tokens', 'toolCalls', 'wallMs'] satisfies LimitUnit[];
 const unitOption = () => new Option('--unit <unit>', 'what is limited').choices(limitUnits).default('usd');
 const windowOption = () => new Option('--window <window>', 'in which time').choices(['total', 'day', 'month']).default('total');
 
@@ -70,7 +72,7 @@ async function list(context: CliContext, options: PageFlags & { scope?: string; 
 
 async function set(context: CliContext, options: { unit: LimitUnit; window: BudgetWindow }, scope = '', limit = ''): Promise<undefined> {
   const { unit, window } = options;
-  const amount = limit === 'none' ? { unit: ledgerUnit(unit), limit: null } : limitOf(limit, unit);
+  const amount = limit === 'none' ? { unit: ledgerUnit(unit), limit: null } : await typedAmount(limit, unit, '<limit>');
   const request = { scope: await scopeOf(scope), window, ...amount };
   const row = await withClient(context, (client) => client.budgets.set(request));
   context.print(

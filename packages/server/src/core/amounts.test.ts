@@ -93,7 +93,7 @@ describe('a limit', () => {
           const { limit } = limitOf(text, unit);
           expect(Number.isSafeInteger(limit) && limit >= 0).toBe(true);
         } catch (error) {
-          expect(error).toMatchObject({ code: 'usage' });
+          expect(error).toMatchObject({ code: 'invalid_request' });
         }
       }),
     );
