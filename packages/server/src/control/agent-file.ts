@@ -8,7 +8,7 @@ export async function parseAgentFile(path: string, text: string): Promise<AgentD
   try {
     raw = parse(text);
   } catch (error) {
-    const why = error instanceof Error ? error.message.split('\n')[0] : 'unreadable';
+    const why = error instanceof Error ? error.message.split('\n')[0]?.replace(/:$/, '') : 'unreadable';
     throw new NexusError('config_invalid', `${path} is not valid YAML: ${why}`, { cause: error });
   }
   let value: unknown;

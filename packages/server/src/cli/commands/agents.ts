@@ -21,7 +21,7 @@ async function list(context: CliContext, options: PageFlags): Promise<undefined>
   printPage(context, page, ['NAME', 'VERSION', 'MODELS', 'SOURCE', 'DESCRIPTION'], (agent) => [
     agent.name,
     agent.version,
-    agent.definition.models.join(' '),
+    brief(agent.definition.models.join(' '), 40),
     agent.source,
     brief(agent.definition.description, 60),
   ]);

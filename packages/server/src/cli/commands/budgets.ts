@@ -64,7 +64,7 @@ async function list(context: CliContext, options: PageFlags & { scope?: string; 
   const notes = [
     ...(page.data.some(({ inherited }) => inherited) ? ['(*) the limit is that of user:*'] : []),
     ...(scope === undefined && kind === undefined
-      ? ['of sessions and runs: --kind session run; what each user spent: nexus usage --by user']
+      ? ['those of sessions and runs: --kind session run', 'what each user spent: nexus usage --by user']
       : []),
   ];
   if (notes.length > 0) context.note(context.err('dim', notes.join('\n')));
