@@ -23,6 +23,13 @@ export const budgetMutants: readonly Mutant[] = [
     tests: ledgerTests,
   },
   {
+    bug: 'budgets: what is inherited counts as taken away',
+    file: `${server}/ledger/rules.ts`,
+    replace: 'if (row.limit === null && (row.inherited === true || !underAll))',
+    by: 'if (row.limit === null && !underAll)',
+    tests: [`${server}/cli/budget-limits.test.ts`],
+  },
+  {
     bug: 'budgets: a charge takes the whole reservation although its work can have used less',
     file: `${server}/ledger/rules.ts`,
     replace: 'bound[unit] ?? whole',

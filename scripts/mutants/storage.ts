@@ -8,6 +8,13 @@ const groupTests = [`${commit}/group.test.ts`];
 
 export const storageMutants: readonly Mutant[] = [
   {
+    bug: 'retention: what goes with its session is not foretold',
+    file: `${server}/storage/tables/retention.ts`,
+    replace: '    soon: entriesSoonOld,\n',
+    by: '',
+    tests: [`${server}/control/retention.test.ts`],
+  },
+  {
     bug: 'a repeated creation is told that its session has been closed since',
     file: `${commit}/batch.ts`,
     replace: '    claimHandler(batch),\n    createRunHandler(working),\n    sessionHandler(batch),\n',

@@ -178,7 +178,10 @@ export function describeRetention(subject: StoreSubject, open: () => Promise<Sto
       expect(await auditCounted(timed, tenantId, clock.now())).toEqual([]);
 
       const later = clock.now() + day;
-      expect(await timed.countAged(tenantId, 'ledgerEntries', later, 100)).toEqual({ count: 33, oldest: Date.UTC(2026, 10, 3) });
+      // Also what has yet to be added to the sums of its day, and what is of a run whose session goes first.
+      const counted = (idleBefore: number | null) => timed.countAged(tenantId, 'ledgerEntries', { before: later, idleBefore }, 100);
+      expect(await counted(null)).toEqual({ count: 36, oldest: Date.UTC(2026, 10, 3) });
+      expect((await counted(run.createdAt)).count).toBe(36);
       expect(await timed.prune(tenantId, 'ledgerEntries', later, 30)).toBe(30);
       expect(await books()).toEqual(before);
       expect(await timed.prune(tenantId, 'ledgerEntries', later, 30)).toBe(3);
@@ -225,7 +228,7 @@ export function describeRetention(subject: StoreSubject, open: () => Promise<Sto
         decisions: [decision(null, now - 10)],
         idempotency: { key: 'old', requestHash: 'h', resourceId: 'r' },
       });
-      expect(await store.countAged(tenantId, 'decisions', now, 100)).toEqual({ count: 3, oldest: now - 10 });
+      expect(await store.countAged(tenantId, 'decisions', { before: now, idleBefore: null }, 100)).toEqual({ count: 3, oldest: now - 10 });
       expect(await store.prune(tenantId, 'decisions', now, 2)).toBe(2);
       expect(await store.prune(tenantId, 'decisions', now, 2)).toBe(1);
       expect((await store.listDecisions(tenantId, {}, { limit: 10 })).items.map(({ runId, at }) => [runId, at])).toEqual([

@@ -29,12 +29,21 @@ const body = fc.oneof(
       code: fc.oneof({ weight: 4, arbitrary: fc.constantFrom(...Object.keys(errorTable)) }, fc.constantFrom('nonsense', 'toString')),
       retryable: fc.boolean(),
       instance: fc.string(),
-      details: fc.dictionary(fc.string(), fc.jsonValue()),
+      details: fc.dictionary(fc.oneof(fc.string(), fc.constant('__proto__')), fc.jsonValue()),
       more: fc.string(),
     },
     { requiredKeys: ['type', 'title', 'status', 'detail', 'code', 'retryable'] },
   ),
 );
+
+it('takes no prototype from the details of a problem', async () => {
+  const text =
+    '{"type":"t","title":"t","status":400,"detail":"d","code":"conflict","retryable":false,"details":{"__proto__":{"x":1},"y":2}}';
+  const { details } = (await errorOf(new Response(text, { status: 400 }))).problem;
+  expect(JSON.stringify(details)).toBe('{"y":2}');
+  expect(Object.assign({}, details)).not.toHaveProperty('x');
+  expect(Problem.parse(JSON.parse(text)).details).toEqual(details);
+});
 
 it('reads a problem exactly as the schema of the protocol does, and everything else by its status', async () => {
   await fc.assert(

@@ -79,8 +79,16 @@ function readProblem(text: string): Problem | null {
   if (typeof status !== 'number' || !Number.isSafeInteger(status) || !isErrorCode(code)) return null;
   if (instance !== undefined && typeof instance !== 'string') return null;
   if (details !== undefined && !isRecord(details)) return null;
-  const extras = { ...(instance === undefined ? {} : { instance }), ...(details === undefined ? {} : { details }) };
+  const extras = {
+    ...(instance === undefined ? {} : { instance }),
+    ...(details === undefined ? {} : { details: withoutPrototype(details) }),
+  };
   return { type, title, status, detail, code, retryable, ...extras };
+}
+
+/** As the schema reads it: JSON may hold a member `__proto__`, which whoever copies the details would take for their prototype. */
+function withoutPrototype({ ['__proto__']: _, ...details }: Record<string, unknown>): Record<string, unknown> {
+  return details;
 }
 
 function isErrorCode(value: unknown): value is ErrorCode {

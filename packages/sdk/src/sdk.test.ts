@@ -17,7 +17,7 @@ afterEach(async () => {
 type Handler = (request: IncomingMessage, response: ServerResponse, count: number) => void;
 
 /** A server that answers by script, and a client of it with short waits. */
-async function serve(handler: Handler) {
+async function serve(handler: Handler, apiKey = 'nx_a_b') {
   const seen: IncomingMessage[] = [];
   const server = createServer((request, response) => {
     seen.push(request);
@@ -28,11 +28,32 @@ async function serve(handler: Handler) {
   const { port } = server.address() as AddressInfo; // a TCP server has such an address
   const client = createNexusClient({
     baseUrl: `http://127.0.0.1:${port}/`,
-    apiKey: 'nx_a_b',
+    apiKey,
     retry: { maxAttempts: 4, baseMs: 1, maxMs: 5 },
   });
   return { client, seen };
 }
+
+it('says that a key cannot be one, and never repeats it', async () => {
+  for (const apiKey of ['nx_a_s3cret\nnx', 'nx_a s3cret', 'nx_s3cret\u2026', '  ']) {
+    const client = createNexusClient({ baseUrl: 'http://127.0.0.1:1', apiKey });
+    const error = await client.runs.list().catch((fault: unknown) => fault);
+    expect(error).toMatchObject({ code: 'unauthenticated', message: expect.stringContaining('the API key holds a blank, a line break') });
+    expect(String(error)).not.toContain('s3cret');
+  }
+  // As read from a file.
+  const { client, seen } = await serve((_request, response) => response.end('{"data":[],"nextCursor":null}'), 'nx_a_b\n');
+  await client.runs.list();
+  expect(seen[0]?.headers.authorization).toBe('Bearer nx_a_b');
+});
+
+it('tells an address that is not of a Nexus server', async () => {
+  const { client } = await serve((_request, response) => response.end('<html>'));
+  await expect(client.runs.list()).rejects.toMatchObject({
+    code: 'internal',
+    message: expect.stringContaining('something else than JSON'),
+  });
+});
 
 const runId = 'run_1';
 const delta = (seq: number, offset: number, text: string) => ({

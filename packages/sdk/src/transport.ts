@@ -43,13 +43,14 @@ export function createTransport(options: TransportOptions): Transport {
       const parameters = new URLSearchParams();
       for (const [name, value] of Object.entries(query)) if (value !== undefined) parameters.set(name, String(value));
       const search = parameters.size === 0 ? '' : `?${parameters}`;
+      const authorization = authorizationOf(options.apiKey);
       let response: Response;
       try {
         response = await send(`${base}${path}${search}`, {
           method,
           headers: {
             ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-            ...(options.apiKey === undefined ? {} : { authorization: `Bearer ${options.apiKey}` }),
+            ...authorization,
             ...headers,
           },
           ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -67,7 +68,7 @@ export function createTransport(options: TransportOptions): Transport {
         try {
           const response = await transport.send(path, request);
           const text = await response.text();
-          return (text === '' ? undefined : JSON.parse(text)) as T; // the server's schema for this path
+          return (text === '' ? undefined : parsed(text, base)) as T; // the server's schema for this path
         } catch (error) {
           request.signal?.throwIfAborted();
           if (!request.repeatable || attempt >= retry.maxAttempts || !isRetryable(error)) throw error;
@@ -77,6 +78,27 @@ export function createTransport(options: TransportOptions): Transport {
     },
   };
   return transport;
+}
+
+/** The header of a key. The runtime would repeat a key in its error that no header can hold. */
+function authorizationOf(apiKey: string | undefined): Record<string, string> {
+  if (apiKey === undefined) return {};
+  const key = apiKey.trim();
+  if (!/^[\x21-\x7e]+$/.test(key)) {
+    throw localError(
+      'unauthenticated',
+      'the API key holds a blank, a line break or another character that no key has; check how it is set',
+    );
+  }
+  return { authorization: `Bearer ${key}` };
+}
+
+function parsed(text: string, base: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw localError('internal', `${base} answered with something else than JSON; check that it is the address of a Nexus server`, cause);
+  }
 }
 
 export function isRetryable(error: unknown): boolean {

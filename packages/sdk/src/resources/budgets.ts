@@ -1,4 +1,4 @@
-import type { BudgetRow, BudgetScope, Page, SetBudgetRequest } from '@nexus-agent/protocol';
+import type { BudgetRow, BudgetScope, BudgetScopeKind, Page, SetBudgetRequest } from '@nexus-agent/protocol';
 import { type CallOptions, type Calls, type PageOptions, paging } from '../calls.ts';
 
 const path = '/v1/budgets';
@@ -8,10 +8,14 @@ type BudgetInput = Omit<SetBudgetRequest, 'window'> & Partial<Pick<SetBudgetRequ
 
 export function budgets(calls: Calls) {
   return {
-    list: (filter: PageOptions & { scope?: BudgetScope } = {}) =>
+    list: (filter: PageOptions & { scope?: BudgetScope; kinds?: readonly BudgetScopeKind[] } = {}) =>
       calls.get<Page<BudgetRow>>(
         path,
-        { ...paging(filter), scope: filter.scope === undefined ? undefined : `${filter.scope.kind}:${filter.scope.id}` },
+        {
+          ...paging(filter),
+          scope: filter.scope === undefined ? undefined : `${filter.scope.kind}:${filter.scope.id}`,
+          kind: filter.kinds?.join(','),
+        },
         filter,
       ),
     /** Takes a limit away; what is spent goes on being counted. */

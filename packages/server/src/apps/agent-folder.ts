@@ -1,7 +1,7 @@
-import { AgentDefinition } from '@nexus-agent/protocol';
+import type { AgentDefinition } from '@nexus-agent/protocol';
 import type { NexusConfig } from '#apps/config';
-import type { DefinitionFolder } from '#control';
-import { explainIssues, NexusError, summarise } from '#core';
+import { type DefinitionFolder, parseAgentFile } from '#control';
+import { NexusError } from '#core';
 import type { DefinitionFile } from '#storage';
 import { createDefinitionFolder } from './definition-folder.ts';
 
@@ -31,19 +31,4 @@ export async function parseAgents(files: readonly DefinitionFile[], place: strin
     definitions.push(definition);
   }
   return definitions;
-}
-
-async function parseAgentFile(path: string, text: string): Promise<AgentDefinition> {
-  const { parse } = await import('yaml');
-  let raw: unknown;
-  try {
-    raw = parse(text);
-  } catch (error) {
-    const why = error instanceof Error ? error.message.split('\n')[0] : 'unreadable';
-    throw new NexusError('config_invalid', `${path} is not valid YAML: ${why}`, { cause: error });
-  }
-  const result = AgentDefinition.safeParse(raw);
-  if (result.success) return result.data;
-  const issues = explainIssues(result.error, AgentDefinition, raw);
-  throw new NexusError('config_invalid', `${path}: ${summarise(issues)}`);
 }

@@ -1,6 +1,7 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type ConfigInput, resolveConfig } from '#apps/config';
 import { startTestPlatform } from '#apps/testing';
@@ -39,6 +40,31 @@ describe('the database', () => {
   it('that is none is told', async () => {
     await writeFile(join(dataDir, 'nexus.db'), 'not a database '.repeat(1_000));
     expect(await found('database')).toMatch(/^fail .*nexus\.db cannot be opened: .*not a database/);
+  });
+
+  it('that cannot be read leaves nothing ticked that is kept in it', async () => {
+    await writeFile(join(dataDir, 'nexus.db'), 'not a database '.repeat(1_000));
+    for (const name of ['policies', 'agents', 'key secret']) expect(await found(name)).toMatch(/^warn .*as the database cannot be read/);
+  });
+
+  it('of another version of the program is told: an older one is brought up to date, a newer one is refused', async () => {
+    await (await startTestPlatform({ dataDir })).close();
+    const change = (statement: string) => {
+      const database = new DatabaseSync(join(dataDir, 'nexus.db'));
+      database.exec(statement);
+      database.close();
+    };
+    change('create table kept as select * from schema_migrations; delete from schema_migrations where version > 1');
+    expect(await found('database')).toMatch(/^warn embedded, in .*; the schema of the database lacks version 2; the next start, /);
+    expect(await found('policies')).toMatch(/^warn /);
+    change('insert into schema_migrations (version, name, applied_at) select 999, name, applied_at from kept limit 1');
+    expect(await found('database')).toMatch(/^fail embedded, in .*; the database has schema version 999/);
+  });
+
+  it('that nothing has started on yet is no fault', async () => {
+    await writeFile(join(dataDir, 'nexus.db'), '');
+    expect(await found('policies')).toMatch(/^ok 0 policy files in /);
+    expect(await found('key secret')).toBe('ok kept in the database');
   });
 
   it('of Postgres is told with the reason, and without its password', async () => {
@@ -100,11 +126,27 @@ describe('what all nodes share', () => {
     await (await startOnce()).close();
     expect(await found('policies')).toMatch(/^ok 1 policy file in .*; active as version 1$/);
     await put(`${policy} // more`);
-    expect(await found('policies')).toMatch(/^warn .*; never imported: a start imports it in the place of version 1, imported from /);
+    expect(await found('policies')).toMatch(
+      /^warn .*; never imported: a start, or a server that runs, takes it over in the place of version 1, imported from /,
+    );
     await (await startOnce()).close();
     await put(policy);
+    // Where the database is embedded, what the active version came from is taken over, also if it is older.
     expect(await found('policies')).toMatch(
+      /^warn .*; it is version 1: a start, or a server that runs, takes it over in the place of version 2, /,
+    );
+    const elsewhere = join(dataDir, 'elsewhere');
+    await cp(join(dataDir, 'policies'), elsewhere, { recursive: true });
+    expect(await found('policies', { policiesDir: elsewhere })).toMatch(
       /^warn .*; it is version 1, and version 2, imported from .*, decides; nexus definitions import policies makes it active again$/,
+    );
+    const byHand: ConfigInput = { definitions: { import: 'manual' } };
+    expect(await found('policies', byHand)).toMatch(
+      /^warn .*; it is version 1, and version 2, .*, decides; nexus definitions import policies/,
+    );
+    await put(`${policy} // new`);
+    expect(await found('policies', byHand)).toMatch(
+      /^warn .*; never imported, and version 2, .*, decides; nexus definitions import policies/,
     );
     await rm(join(dataDir, 'policies'), { recursive: true });
     expect(await found('policies')).toMatch(/^ok 0 policy files in .*; version 2, imported from .*, decides$/);

@@ -1,5 +1,6 @@
 import { constants, existsSync } from 'node:fs';
 import { access } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { AgentDefinition, DefinitionKind } from '@nexus-agent/protocol';
 import type { NexusConfig } from '#apps/config';
@@ -38,17 +39,22 @@ const timeoutMs = 5_000;
 export async function checkSetup(config: NexusConfig): Promise<SetupCheck[]> {
   // Before anything is connected to.
   const authorities = config.tls.ca.length === 0 ? [] : [await tried('authorities', () => checkAuthorities(config))];
-  const groups = await Promise.all([
-    tried('data folder', () => checkDataFolder(config)),
-    tried('database', () => checkDatabase(config)),
-    checkBus(config),
-    checkDefinitions(config),
-    tried('session files', () => checkFiles(config)),
-    config.workspaceSeed === undefined ? [] : tried('workspace seed', () => checkSeed(config.workspaceSeed ?? '')),
-    ...checkProviders(config),
-    tried('models', () => checkModels(config)),
-  ]);
-  return [...authorities, ...groups.flat()];
+  const shared = await openShared(config);
+  try {
+    const groups = await Promise.all([
+      tried('data folder', () => checkDataFolder(config)),
+      tried('database', () => checkDatabase(config, shared)),
+      checkBus(config),
+      checkDefinitions(config, shared),
+      tried('session files', () => checkFiles(config)),
+      config.workspaceSeed === undefined ? [] : tried('workspace seed', () => checkSeed(config.workspaceSeed ?? '')),
+      ...checkProviders(config),
+      tried('models', () => checkModels(config)),
+    ]);
+    return [...authorities, ...groups.flat()];
+  } finally {
+    if (shared.type === 'open') await shared.store.close();
+  }
 }
 
 type Finding = Omit<SetupCheck, 'name'>;
@@ -84,7 +90,20 @@ async function checkDataFolder({ dataDir }: NexusConfig): Promise<Finding> {
 }
 
 /** Opened for reading alone: a start would bring its schema up to date. */
-async function checkDatabase({ databaseUrl, dataDir }: NexusConfig): Promise<Finding> {
+async function checkDatabase({ databaseUrl, dataDir }: NexusConfig, shared: Shared): Promise<Finding> {
+  const schema = shared.type === 'unread' && isAboutSchema(shared.error) ? shared.error : undefined;
+  const found = await lookAtDatabase({ databaseUrl, dataDir });
+  if (found.status !== 'ok' || schema === undefined) return found;
+  const status = schema.code === 'schema_too_new' ? 'fail' : 'warn';
+  return { status, detail: `${found.detail}; ${schema.message}` };
+}
+
+/** A start brings an old schema up to date, and refuses a new one. */
+function isAboutSchema(error: unknown): error is NexusError {
+  return error instanceof NexusError && (error.code === 'schema_too_new' || error.message.startsWith('the schema of the database'));
+}
+
+async function lookAtDatabase({ databaseUrl, dataDir }: Pick<NexusConfig, 'databaseUrl' | 'dataDir'>): Promise<Finding> {
   if (databaseUrl === 'sqlite::memory:') return { status: 'warn', detail: 'embedded in memory: all is lost at the end of the process' };
   if (databaseUrl !== undefined) {
     const { hostname, port, pathname } = new URL(databaseUrl);
@@ -147,55 +166,89 @@ async function openAndClose(kind: ReturnType<typeof busKind>): Promise<void> {
 }
 
 /** The short forms of agents are held against the same engine as the policies, and both kinds against what is active on all nodes. */
-async function checkDefinitions(config: NexusConfig): Promise<SetupCheck[]> {
+async function checkDefinitions(config: NexusConfig, shared: Shared): Promise<SetupCheck[]> {
   const policy = createPolicyEngine({ clock: systemClock, memoEntries: 1 });
-  const shared = await openShared(config);
+  const policies = await tried('policies', async () => {
+    const folder = policyFolder(config);
+    const { files, unread } = await folder.read();
+    policy.prepare(files);
+    const finding = folderFinding(config.policiesDir, files.length, 'policy file', unread);
+    return compared(finding, { kind: 'policies', files, path: folder.path }, config, shared);
+  });
+  const agents = await tried('agents', async () => {
+    const folder = agentFolder(config);
+    const { files, unread } = await folder.read();
+    for (const definition of await parseAgents(files, folder.path)) checkAgentPolicy(policy, definition);
+    const finding = folderFinding(config.agentsDir, files.length, 'agent', unread);
+    return compared(finding, { kind: 'agents', files, path: folder.path }, config, shared);
+  });
+  return [policies, agents, await tried('key secret', () => checkKeySecret(config, shared))];
+}
+
+/** The database as other nodes have left it. `none`: it is made at the first start. `unread`: it cannot be asked. */
+type Shared =
+  | { readonly type: 'open'; readonly store: Store }
+  | { readonly type: 'none' }
+  | { readonly type: 'unread'; readonly error: unknown };
+
+async function openShared({ databaseUrl, dataDir }: NexusConfig): Promise<Shared> {
+  if (databaseUrl === undefined && !existsSync(join(dataDir, 'nexus.db'))) return { type: 'none' };
+  if (databaseUrl === 'sqlite::memory:') return { type: 'none' };
+  const common = { ledgerRules, clock: systemClock, timers: systemTimers, ids: createIdSource(systemClock), asIs: true, timeoutMs };
   try {
-    const policies = await tried('policies', async () => {
-      const { files, unread } = await policyFolder(config).read();
-      policy.prepare(files);
-      return compared(folderFinding(config.policiesDir, files.length, 'policy file', unread), 'policies', files, shared);
-    });
-    const agents = await tried('agents', async () => {
-      const folder = agentFolder(config);
-      const { files, unread } = await folder.read();
-      for (const definition of await parseAgents(files, folder.path)) checkAgentPolicy(policy, definition);
-      return compared(folderFinding(config.agentsDir, files.length, 'agent', unread), 'agents', files, shared);
-    });
-    return [policies, agents, await tried('key secret', () => checkKeySecret(config, shared))];
-  } finally {
-    await shared?.close();
+    return {
+      type: 'open',
+      store: await openStore({ ...common, ...(databaseUrl === undefined ? { dataDir } : { url: databaseUrl, maxConnections: 1 }) }),
+    };
+  } catch (error) {
+    return hasNoSchema(error) ? { type: 'none' } : { type: 'unread', error };
   }
 }
 
-/** The database as other nodes have left it; null where it cannot be asked, which the check of the database explains. */
-async function openShared({ databaseUrl, dataDir }: NexusConfig): Promise<Store | null> {
-  if (databaseUrl === undefined && !existsSync(join(dataDir, 'nexus.db'))) return null;
-  if (databaseUrl === 'sqlite::memory:') return null;
-  const common = { ledgerRules, clock: systemClock, timers: systemTimers, ids: createIdSource(systemClock), asIs: true, timeoutMs };
-  return openStore({ ...common, ...(databaseUrl === undefined ? { dataDir } : { url: databaseUrl, maxConnections: 1 }) }).catch(() => null);
+/** Nothing has ever started on the database. */
+function hasNoSchema(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return /no such table: schema_migrations|"schema_migrations" does not exist/.test(error.message) || hasNoSchema(error.cause);
 }
 
+/** What could not be looked at is not well. */
+const notCompared = 'not held against what is active, as the database cannot be read (see there)';
+
 /** What of the folder will decide. */
-async function compared(finding: Finding, kind: DefinitionKind, files: readonly DefinitionFile[], shared: Store | null): Promise<Finding> {
-  const head = (await shared?.definitionHeads())?.find((each) => each.kind === kind);
-  if (shared === null || head === undefined) return finding;
+async function compared(
+  finding: Finding,
+  { kind, files, path }: { readonly kind: DefinitionKind; readonly files: readonly DefinitionFile[]; readonly path: string },
+  { databaseUrl, definitions }: Pick<NexusConfig, 'databaseUrl' | 'definitions'>,
+  shared: Shared,
+): Promise<Finding> {
+  if (shared.type === 'unread') return { status: 'warn', detail: `${finding.detail}; ${notCompared}` };
+  const byHand = definitions.import === 'manual';
+  const makesActive = `nexus definitions import ${kind} makes it active`;
+  const head = shared.type === 'none' ? undefined : (await shared.store.definitionHeads()).find((each) => each.kind === kind);
+  if (shared.type === 'none' || head === undefined) {
+    if (!byHand || files.length === 0) return finding;
+    return { status: 'warn', detail: `${finding.detail}; never imported, and nothing is by itself (definitions.import): ${makesActive}` };
+  }
   const active = `version ${head.version}, imported from ${head.origin}`;
   const fingerprint = definitionsFingerprint(files);
   if (head.fingerprint === fingerprint) return { ...finding, detail: `${finding.detail}; active as version ${head.version}` };
   if (files.length === 0) return { ...finding, detail: `${finding.detail}; ${active}, decides` };
-  const known = await shared.findDefinitions(kind, fingerprint);
-  const differs =
-    known === null
-      ? `never imported: a start imports it in the place of ${active}`
-      : `it is version ${known.version}, and ${active}, decides; nexus definitions import ${kind} makes it active again`;
+  const known = await shared.store.findDefinitions(kind, fingerprint);
+  // As a start decides it: see `openDefinitions`.
+  const isOwn = databaseUrl === undefined && head.origin === `${hostname()}:${path}`;
+  const takesOver = !byHand && (known === null || isOwn);
+  const what = known === null ? 'never imported' : `it is version ${known.version}`;
+  const differs = takesOver
+    ? `${what}: a start, or a server that runs, takes it over in the place of ${active}`
+    : `${what}, and ${active}, decides; ${makesActive}${known === null ? '' : ' again'}`;
   return { status: 'warn', detail: `${finding.detail}; ${differs}` };
 }
 
-async function checkKeySecret({ auth, dataDir }: NexusConfig, shared: Store | null): Promise<Finding> {
+async function checkKeySecret({ auth, dataDir }: NexusConfig, shared: Shared): Promise<Finding> {
   await readFolderKeySecret(dataDir); // is damaged, or is not
   const own = auth.keySecret === undefined ? null : keySecretFingerprint(Buffer.from(auth.keySecret));
-  const secrets = (await shared?.listKeySecrets()) ?? [];
+  if (shared.type === 'unread') return { status: 'warn', detail: 'not looked at, as the database cannot be read (see there)' };
+  const secrets = shared.type === 'open' ? await shared.store.listKeySecrets() : [];
   const other = secrets.find(({ origin, fingerprint }) => origin === 'configured' && fingerprint !== own);
   if (other !== undefined) {
     return {

@@ -16,7 +16,7 @@ export async function makeDataFolder(dataDir: string): Promise<void> {
 
 const denied = (folder: string) => `this user may not make ${folder}; change the owner of the folder above, or name another`;
 const faults: Readonly<Record<string, (folder: string) => string>> = {
-  EEXIST: (folder) => `${folder} is a file and not a folder; name another`,
+  EEXIST: (folder) => `${folder} is there and is no folder; name another`,
   ENOTDIR: (folder) => `${folder} leads through a file as if that were a folder; name another`,
   ENOENT: (folder) => `${folder} cannot be made where it is to be; name another`,
   EACCES: denied,

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
+import { boundHost, portInUse } from '#api';
 import type { NexusConfig } from '#apps/config';
-import { NexusError } from '#core';
 
 /**
  * Throws `unavailable` when another process listens at the address: asked before a start changes what other processes work by, such as
@@ -11,13 +11,11 @@ export async function requireFreePort({ host, port }: Pick<NexusConfig, 'host' |
   if (port === 0) return;
   const probe = createServer();
   try {
-    probe.listen({ port, host: host === 'localhost' ? '127.0.0.1' : host.replace(/^\[|\]$/g, ''), exclusive: true });
+    probe.listen({ port, host: boundHost(host), exclusive: true });
     await once(probe, 'listening');
   } catch (error) {
     if (!(error instanceof Error) || !('code' in error) || error.code !== 'EADDRINUSE') return;
-    throw new NexusError('unavailable', `port ${port} on ${host} is in use; stop what uses it or choose another with --port`, {
-      cause: error,
-    });
+    throw portInUse({ host, port }, error);
   } finally {
     if (probe.listening) {
       probe.close();

@@ -66,6 +66,7 @@ export async function runCli(argv: readonly string[], options: CliRunOptions = {
     env: { NO_COLOR: '1', ...options.env },
     version: '0.0.0-test',
     readFile: async (path) => options.files?.[path] ?? null,
+    filesBeside: async () => Object.keys(options.files ?? {}),
     async writeFile(path, pieces) {
       const all: Uint8Array[] = [];
       for await (const piece of pieces) all.push(piece);

@@ -46,13 +46,20 @@ export async function loadConfig({ io, options }: CliContext, flags: ConfigInput
   const named = options.config ?? (io.env.NEXUS_CONFIG || undefined);
   const path = named ?? 'nexus.config.yaml';
   const text = await io.readFile(path);
-  if (text === null && named !== undefined) throw new UsageError(`there is no configuration file ${path}`);
+  if (text === null && named !== undefined) throw await noSuchFile(io, path, 'configuration file');
   const client = options.url === undefined ? {} : { client: { url: options.url } };
   return resolveConfig({
     env: io.env,
     flags: { ...flags, ...client },
     ...(text === null ? {} : { file: await parseConfigFile(path, text) }),
   });
+}
+
+/** A file that was named and is not there, with the nearest one that is. */
+export async function noSuchFile(io: CliIo, path: string, what: string): Promise<UsageError> {
+  const [{ closest }, names] = await Promise.all([import('#core'), io.filesBeside(path)]);
+  const near = closest(path, names);
+  return new UsageError(`there is no ${what} ${path}${near === null ? '' : `; did you mean ${near}?`}`);
 }
 
 export interface Connection {

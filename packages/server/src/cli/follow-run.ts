@@ -71,7 +71,7 @@ export async function followRun(
       if (runId !== null) context.note(`\ndetached; the run goes on: nexus runs watch ${runId}`);
       return leave.abort();
     }
-    context.note(`\ncancelling ${runId}; press Ctrl-C again to leave at once`);
+    context.note(`\ncancelling ${runId}; press Ctrl-C again to leave at once (then: nexus runs watch ${runId})`);
     cancelling = client.runs.cancel(runId, 'interrupted at the terminal').catch((error: unknown) => {
       context.note(`the run could not be cancelled: ${error instanceof Error ? error.message : String(error)}`);
       leave.abort();
@@ -97,7 +97,10 @@ export async function followRun(
       if (event.type === 'run.failed') code = exitCodeOf(event.data.error.code);
     }
   } catch (error) {
-    if (!leave.signal.aborted) throw error;
+    if (!leave.signal.aborted) {
+      if (runId !== null) context.note(`\nlost sight of the run, which a server goes on with: nexus runs watch ${runId}`);
+      throw error;
+    }
   } finally {
     interrupts.stop();
     await cancelling;

@@ -1,8 +1,10 @@
-import { closeSync, openSync } from 'node:fs';
-import { open, readFile, rename, rm } from 'node:fs/promises';
+import { closeSync, existsSync, openSync } from 'node:fs';
+import { open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { SetupCheck } from '#apps';
 import type { NexusConfig } from '#apps/config';
+import { UsageError } from './exit-codes.ts';
 import type { Style } from './style.ts';
 
 export interface Output {
@@ -45,6 +47,8 @@ export interface CliIo {
   readonly version: string;
   /** Null when there is no such file. */
   readFile(path: string): Promise<string | null>;
+  /** The files beside one that is not there, by the same folder. */
+  filesBeside(path: string): Promise<readonly string[]>;
   /** The file appears once all of it is there; what stood in its place is replaced. */
   writeFile(path: string, pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void>;
   /** Calls back at SIGINT and SIGTERM; gives the function that stops it. */
@@ -64,6 +68,7 @@ export function processIo(): CliIo {
     env: process.env,
     version: '0.1.0',
     readFile: readText,
+    filesBeside: namesBeside,
     writeFile: writePieces,
     onSignal(listener) {
       const onInterrupt = () => listener('SIGINT');
@@ -116,9 +121,16 @@ async function readText(path: string): Promise<string | null> {
   }
 }
 
+async function namesBeside(path: string): Promise<readonly string[]> {
+  const folder = dirname(path);
+  const names = await readdir(folder).catch(() => []);
+  return path.includes('/') ? names.map((name) => join(folder, name)) : names;
+}
+
 async function writePieces(path: string, pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void> {
   const unfinished = `${path}.${process.pid}.part`;
   try {
+    if (!existsSync(dirname(path))) throw new UsageError(`there is no folder ${dirname(path)} to save ${basename(path)} in; make it first`);
     const file = await open(unfinished, 'wx');
     try {
       for await (const piece of pieces) await file.writeFile(piece);

@@ -38,7 +38,13 @@ async function checkServer(config: NexusConfig): Promise<SetupCheck> {
   try {
     const { version } = await createNexusClient({ baseUrl: url }).health({ signal: AbortSignal.timeout(timeoutMs) });
     return { name, status: 'ok', detail: `version ${version} answers at ${url}` };
-  } catch {
+  } catch (error) {
+    if (config.client.url !== undefined)
+      return {
+        name,
+        status: 'warn',
+        detail: `none answers at ${url}, which commands talk to (client.url, NEXUS_URL, --url): ${messageOf(error)}`,
+      };
     const free = await portIsFree(config.host, config.port);
     return free
       ? { name, status: 'ok', detail: `none at ${url}; port ${config.port} is free (nexus serve starts one)` }

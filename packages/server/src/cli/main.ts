@@ -18,12 +18,26 @@ export async function main(argv: readonly string[], io: CliIo = processIo()): Pr
   }
 }
 
+/** The message of commander where it has printed help because there was no command. */
+const helpInstead = '(outputHelp)';
+
+/** A program that asked for JSON reads an error there, too. */
+function printUsageError(detail: string, io: CliIo, argv: readonly string[]): void {
+  if (!argv.includes('--json')) return;
+  io.stdout.write(`${JSON.stringify({ error: { code: 'usage', detail: clean(detail).trimEnd() } }, null, 2)}\n`);
+}
+
 function report(error: unknown, io: CliIo, argv: readonly string[]): number {
   // Commander has already printed its message, or the help that was asked for.
-  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return exitCodes.ok;
+    if (error.message !== helpInstead) printUsageError(error.message.replace(/^error: /, ''), io, argv);
+    return exitCodes.usage;
+  }
   const style = createStyle(io.stderr, io.env, !argv.includes('--no-color'));
   const message = clean(systemErrorText(error) ?? (error instanceof Error ? error.message : String(error)));
   if (error instanceof UsageError) {
+    printUsageError(message, io, argv);
     io.stderr.write(`${style('red', 'error:')} ${message}\n`);
     return exitCodes.usage;
   }

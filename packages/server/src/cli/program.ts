@@ -3,7 +3,7 @@ import type { Action } from './commands/command.ts';
 import { commands } from './commands/index.ts';
 import { createContext, type GlobalOptions } from './context.ts';
 import type { CliIo } from './io.ts';
-import { addHelpCommand, refuseUnknownCommands } from './unknown-command.ts';
+import { addHelpCommand, refuseUnknownCommands, withNearestChoice } from './unknown-command.ts';
 
 /** The commands and the options that all of them take. Everything that talks to a server does so through the SDK. */
 export function createProgram(io: CliIo, argv: readonly string[], finish: (code: number) => void): Command {
@@ -17,8 +17,13 @@ export function createProgram(io: CliIo, argv: readonly string[], finish: (code:
     .option('--no-color', 'print without colours')
     .showHelpAfterError('(nexus help <command> shows what it takes)')
     .showSuggestionAfterError()
+    .configureHelp({ showGlobalOptions: true })
     .exitOverride()
-    .configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: (text) => io.stderr.write(text) });
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      outputError: (text, write) => write(withNearestChoice(text)),
+    });
 
   /** Runs the action with what commander parsed: arguments first, then options and the command. */
   const action =

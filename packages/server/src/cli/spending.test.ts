@@ -24,7 +24,7 @@ it('limits a run in money, counts and time, each with its unit, and runs it for 
     budget: { limit: { costMicroUsd: 2_000_000, tokens: 200_000, toolCalls: 4, wallMs: 600_000 } },
   });
   expect((await nexus(`runs show ${out.trim()}`)).out).toMatch(/^user +ann$/m);
-  expect((await nexus('run hello --budget-time 10')).err).toContain('a time with its unit such as 90s');
+  expect((await nexus('run hello --budget-time 10')).err).toContain('a time with its unit, such as 90s');
   expect((await nexus('run hello --user *')).err).toContain('* stands for every user');
   const session = await nexus('sessions create --user ann --project web --budget-time 90s');
   expect(session.out).toMatch(/^user +ann$/m);
@@ -63,6 +63,9 @@ it('says what would be deleted, and deletes it', async () => {
   const preview = await nexus('prune --dry-run');
   expect(preview.out).toMatch(/^KIND +KEPT +WOULD GO +OLDEST$/m);
   expect(preview.out).toMatch(/^sessions +90 days +0$/m);
+  const files = { 'keeps.yaml': 'retention: { sessionsDays: 5 }\n' };
+  const configured = await nexus('prune --dry-run --config keeps.yaml', { files });
+  expect(configured.err).toContain('the server goes by its own configuration, in which retention.sessionsDays differ');
   expect((await nexus('prune')).out).toMatch(/^decisions +365 days +0$/m);
   const { id } = JSON.parse((await nexus('sessions create --json')).out);
   expect((await nexus(`sessions delete ${id}`)).out).toContain(`${id} is deleted`);

@@ -53,7 +53,7 @@ it('leaves errors of other kinds alone', () => {
 
 it('tells a data folder that is a file, and makes one with all above it', async () => {
   await expect(startTestPlatform({ dataDir: join(folder, 'file') })).rejects.toThrow(
-    /^dataDir \(NEXUS_DATA_DIR.*is a file and not a folder/,
+    /^dataDir \(NEXUS_DATA_DIR.*is there and is no folder/,
   );
   const platform = await startTestPlatform({ dataDir: join(folder, 'a', 'b', 'c') });
   await platform.close();

@@ -40,10 +40,23 @@ export function addHelpCommand(program: Command): void {
     });
 }
 
-/** What commander says of an unknown command, which it does only where no default command takes the word. */
 function unknownCommandText(group: Command, word: string): string {
+  const names = group.commands.map((command) => command.name());
+  return `${unknownWordText(word, names)}(commands of ${nameOf(group)}: ${names.join(', ')})\n`;
+}
+
+/** An error of commander; one that says which words are allowed is told with the nearest of them. */
+export function withNearestChoice(text: string): string {
+  const [, word, choices] = /'([^']*)' is invalid\b.*?\. Allowed choices are (.*)\.\s*$/.exec(text) ?? [];
+  if (word === undefined || choices === undefined) return text;
+  const [, nearest = ''] = /(\(Did you mean .*\)\n)/.exec(unknownWordText(word, choices.split(', '))) ?? [];
+  return `${text}${nearest}`;
+}
+
+/** What commander says of an unknown command, which it does only where no default command takes the word. */
+function unknownWordText(word: string, names: readonly string[]): string {
   let text = '';
-  const probe = new Command(group.name())
+  const probe = new Command()
     .showSuggestionAfterError()
     .helpOption(false)
     .helpCommand(false)
@@ -54,13 +67,13 @@ function unknownCommandText(group: Command, word: string): string {
       },
       writeOut: () => undefined,
     });
-  for (const command of group.commands) probe.command(command.name());
+  for (const name of names) probe.command(name);
   try {
-    probe.parse([word], { from: 'user' });
+    probe.parse(['--', word], { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
   }
-  return `${text}(commands of ${nameOf(group)}: ${group.commands.map((command) => command.name()).join(', ')})\n`;
+  return text;
 }
 
 function nameOf(command: Command): string {

@@ -1,27 +1,48 @@
-import type { BudgetRow, BudgetScope, BudgetUnit, BudgetWindow, Page, SetBudgetRequest, UsageRow } from '@nexus-agent/protocol';
+import type {
+  BudgetRow,
+  BudgetScope,
+  BudgetScopeKind,
+  BudgetUnit,
+  BudgetWindow,
+  Page,
+  SetBudgetRequest,
+  UsageRow,
+} from '@nexus-agent/protocol';
 import { type Clock, NexusError } from '#core';
 import type { Principal } from '#identity';
-import { everyUser, type LedgerRow, rowKey } from '#ledger';
+import { everyUser, type LedgerRow, rowKey, scopeKey } from '#ledger';
 import type { AgentSource } from '#runs';
 import { type CommitStore, type LedgerStore, type PageRequest, type UsageQuery, viewPage } from '#storage';
 import { type KnownScopes, requireKnownScope } from './budget-scopes.ts';
 
 /** Limits, and what was spent of them. */
 export interface Budgets {
-  list(principal: Principal, filter: { scope?: BudgetScope }, page: PageRequest): Promise<Page<BudgetRow>>;
+  /** Balances by scope; of a user who is named also those that have yet to begin under the limit of every user. */
+  list(principal: Principal, filter: BudgetListFilter, page: PageRequest): Promise<Page<BudgetRow>>;
   /** Sets the limit of a scope, unit and window at once; what was spent in the window counts. Throws `not_found` for a scope that there is not. */
   set(principal: Principal, request: SetBudgetRequest): Promise<BudgetRow>;
-  /** Takes the limit away: the balance goes on counting, that of a user under the limit of every user. Throws `not_found`. */
-  remove(
-    principal: Principal,
-    of: { readonly scope: BudgetScope; readonly unit: BudgetUnit; readonly window: BudgetWindow },
-  ): Promise<void>;
+  /**
+   * Takes the limit away: the balance goes on counting, that of a user under the limit of every user. Throws `not_found` where the
+   * scope has none of its own.
+   */
+  remove(principal: Principal, of: LimitName): Promise<void>;
   /** What was charged, summed by the database: days newest first, others by what cost most. */
   usage(principal: Principal, query: UsageQuery, page: PageRequest): Promise<Page<UsageRow>>;
 }
 
+export interface LimitName {
+  readonly scope: BudgetScope;
+  readonly unit: BudgetUnit;
+  readonly window: BudgetWindow;
+}
+
+export interface BudgetListFilter {
+  readonly scope?: BudgetScope;
+  readonly kinds?: readonly BudgetScopeKind[];
+}
+
 export interface BudgetsDependencies {
-  readonly store: CommitStore & Pick<LedgerStore, 'listBudgets' | 'usage'> & KnownScopes['store'];
+  readonly store: CommitStore & Pick<LedgerStore, 'listBudgets' | 'spentIn' | 'usage'> & KnownScopes['store'];
   readonly agents: AgentSource;
   readonly clock: Clock;
 }
@@ -40,15 +61,54 @@ export function createBudgets({ store, agents, clock }: BudgetsDependencies): Bu
     };
   }
 
+  /** Limits of every user for one who has no balance there yet, as none was asked for since: it will begin with what was spent. */
+  async function yetToBegin(
+    principal: Principal,
+    scope: BudgetScope,
+    own: readonly Pick<LedgerRow, 'unit' | 'window'>[],
+  ): Promise<BudgetRow[]> {
+    if (scope.kind !== everyUser.kind || scope.id === everyUser.id) return [];
+    const rows: BudgetRow[] = [];
+    for (const { unit, window, period, limit } of await rowsOf(principal, everyUser)) {
+      if (limit === null || own.some((row) => row.unit === unit && row.window === window)) continue;
+      const spent = await store.spentIn(principal.tenantId, scope, window, clock.now());
+      rows.push({ scope, unit, window, period, limit, inherited: true, spent: spent[unit], reserved: 0 });
+    }
+    return rows;
+  }
+
+  /** Why there is nothing to take away. */
+  async function withoutLimit(principal: Principal, { scope, unit, window }: LimitName): Promise<string> {
+    const own = (await rowsOf(principal, scope)).filter(({ limit }) => limit !== null);
+    const isUser = scope.kind === everyUser.kind && scope.id !== everyUser.id;
+    const forAll = isUser ? (await rowsOf(principal, everyUser)).find((row) => row.unit === unit && row.window === window) : undefined;
+    return [
+      `${scopeKey(scope)} has no limit of its own in ${limitText({ unit, window })}`,
+      ...(typeof forAll?.limit === 'number'
+        ? [`it is under that of ${scopeKey(everyUser)}, from which a limit of null frees it: nexus budgets set ${scopeKey(scope)} none`]
+        : []),
+      ...(own.length > 0 ? [`it has one in ${own.map(limitText).join(' and in ')}`] : []),
+    ].join('; ');
+  }
+
   return {
-    async list(principal, { scope }, page) {
-      const rows = await store.listBudgets(principal.tenantId, scope === undefined ? {} : { scopes: [scope] }, clock.now(), page);
-      return viewPage(rows, await viewOf(principal, rows.items));
+    async list(principal, { scope, kinds }, page) {
+      const filter = { ...(scope === undefined ? {} : { scopes: [scope] }), ...(kinds === undefined ? {} : { kinds }) };
+      const rows = await store.listBudgets(principal.tenantId, filter, clock.now(), page);
+      const view = viewPage(rows, await viewOf(principal, rows.items));
+      if (scope === undefined || view.nextCursor !== null) return view;
+      const own = page.cursor === undefined ? view.data : await rowsOf(principal, scope);
+      return { ...view, data: [...view.data, ...(await yetToBegin(principal, scope, own))] };
     },
     async set(principal, { scope, unit, window, limit }) {
       await requireKnownScope({ store, agents }, principal, scope);
-      if (scope.id === everyUser.id && scope.kind !== everyUser.kind)
-        throw new NexusError('invalid_request', `there is no limit for every ${scope.kind}: only user:* stands for all of its kind`);
+      if (scope.id.includes('*') && scopeKey(scope) !== scopeKey(everyUser)) {
+        const named = `${scopeKey(scope)} would be the limit of one whose name is written like that`;
+        throw new NexusError(
+          'invalid_request',
+          `${named}: only user:* is a pattern, for each user; name every other ${scope.kind} in full`,
+        );
+      }
       await store.commit({ tenantId: principal.tenantId, ledger: [{ type: 'limit', scope, unit, window, limit }] });
       const rows = await rowsOf(principal, scope);
       const row = rows.find((item) => item.unit === unit && item.window === window);
@@ -58,7 +118,7 @@ export function createBudgets({ store, agents, clock }: BudgetsDependencies): Bu
     async remove(principal, { scope, unit, window }) {
       const result = await store.commit({ tenantId: principal.tenantId, ledger: [{ type: 'unlimit', scope, unit, window }] });
       const [outcome] = result.type === 'committed' ? result.outcomes : [];
-      if (outcome?.type !== 'limited') throw new NexusError('not_found', `${rowKey(scope, unit, window)} has no balance, and so no limit`);
+      if (outcome?.type !== 'limited') throw new NexusError('not_found', await withoutLimit(principal, { scope, unit, window }));
     },
     async usage({ tenantId }, query, page) {
       return viewPage(await store.usage(tenantId, query, page), ({ name, settlements, amounts }) => ({
@@ -68,4 +128,8 @@ export function createBudgets({ store, agents, clock }: BudgetsDependencies): Bu
       }));
     },
   };
+}
+
+function limitText({ unit, window }: Pick<LimitName, 'unit' | 'window'>): string {
+  return `${unit} ${window === 'total' ? 'in total' : `a ${window}`}`;
 }

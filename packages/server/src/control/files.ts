@@ -1,7 +1,7 @@
 import type { Page, RunId, SessionFile, SessionId } from '@nexus-agent/protocol';
-import { NexusError, toTimestamp } from '#core';
+import { closest, NexusError, toTimestamp } from '#core';
 import type { Principal } from '#identity';
-import { type BlobStore, type FileRow, type FileStore, type PageRequest, type RunStore, readBlob, viewPage } from '#storage';
+import { type BlobStore, type FileRow, type FileStore, type FileTree, type PageRequest, type RunStore, readBlob, viewPage } from '#storage';
 
 /** Which files: those of a session, or with `run` those that the run works on, which a fork has for itself. */
 export interface FilesOf {
@@ -42,6 +42,16 @@ export function createFiles({ store, blobs }: FilesDependencies): Files {
     return filesOf ?? sessionId;
   }
 
+  async function nearest(tenantId: Principal['tenantId'], tree: FileTree | null, path: string): Promise<string> {
+    if (tree === null) return '; no tool has written one';
+    const { items } = await store.listFiles(tenantId, tree.treeId, { after: 0, version: tree.version }, { limit: 200 });
+    const near = closest(
+      path.slice(0, 200),
+      items.map((file) => file.path),
+    );
+    return near === null ? '' : `; did you mean ${JSON.stringify(near)}?`;
+  }
+
   return {
     async list(principal, of, page) {
       const tree = await treeOf(principal, of);
@@ -53,7 +63,8 @@ export function createFiles({ store, blobs }: FilesDependencies): Files {
       const { tenantId } = principal;
       const tree = await treeOf(principal, of);
       const row = tree === null || !isText(path) ? null : await store.getFile(tenantId, tree.treeId, path, tree.version);
-      if (row === null) throw new NexusError('not_found', `there is no file ${JSON.stringify(path.slice(0, 200))}`);
+      if (row === null)
+        throw new NexusError('not_found', `there is no file ${JSON.stringify(path.slice(0, 200))}${await nearest(tenantId, tree, path)}`);
       const { sha256, bytes } = row;
       return { file: fileView(row), read: (signal) => readBlob(blobs, { tenantId, sha256, bytes }, signal) };
     },

@@ -1,6 +1,7 @@
 /** The door of control: what is administered. */
 export { type Administration, createAdministration } from './administration.ts';
 export { createAgentCatalog } from './agent-catalog.ts';
+export { parseAgentFile } from './agent-file.ts';
 export { notesOnAgent } from './agent-notes.ts';
 export { type Agents, createAgents } from './agents.ts';
 export { type Approvals, createApprovals } from './approvals.ts';

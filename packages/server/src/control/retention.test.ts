@@ -26,14 +26,14 @@ async function open({
   runs = opened;
   const { time, engine } = opened;
   const files: string[] = [];
-  const retention = (owner: string, store: Partial<Store> = {}) =>
+  const retention = (owner: string, store: Partial<Store> = {}, more: Partial<RetentionSettings> = {}) =>
     createRetention({
       store: { ...engine.store, ...wrap, ...store },
       clock: time.clock,
       timers: time.timers,
       logger: silentLogger,
       metrics: engine.metrics,
-      settings: { ...controlConfig.retention.parse({}), pauseMs: 0, ...settings },
+      settings: { ...controlConfig.retention.parse({}), pauseMs: 0, ...settings, ...more },
       owner,
       removeFiles: removeFiles ?? (async (_tenant, sessionId) => void files.push(sessionId)),
     });
@@ -126,9 +126,13 @@ it('is done by one process at a time, and ends between two steps when it is told
   await time.advance(1_000);
   await Promise.all([looked, stopped]);
   expect(deleted).toBe(2);
-  expect(await engine.store.countAged(tenantId, 'idempotencyKeys', time.clock.now() - day, 10)).toMatchObject({ count: 3 });
+  expect(await engine.store.countAged(tenantId, 'idempotencyKeys', { before: time.clock.now() - day, idleBefore: null }, 10)).toMatchObject(
+    { count: 3 },
+  );
   expect(await look(retention('two'))).toBe(true);
-  expect(await engine.store.countAged(tenantId, 'idempotencyKeys', time.clock.now() - day, 10)).toMatchObject({ count: 0 });
+  expect(await engine.store.countAged(tenantId, 'idempotencyKeys', { before: time.clock.now() - day, idleBefore: null }, 10)).toMatchObject(
+    { count: 0 },
+  );
 });
 
 it('says what would go, deletes it for whoever asks, and keeps for ever what is to be kept', async () => {
@@ -144,7 +148,12 @@ it('says what would go, deletes it for whoever asks, and keeps for ever what is 
     sessions: [10, 1, false],
     decisions: [0, 0, false],
     reservations: [5, 1, false],
+    // Although nothing has been added to the sums of its day yet, and its run is still there.
+    ledgerEntries: [40, 1, false],
   });
+  const counts = async (sessionsDays: number) => rowsOf(await retention('one', {}, { sessionsDays }).preview(principal)).ledgerEntries?.[1];
+  expect(await counts(0)).toBe(0);
+  expect(await counts(60)).toBe(0);
   expect(rowsOf(await job.preview({ ...principal, tenantId: 'other' as TenantId }))).toMatchObject({ sessions: [10, 0, false] });
   let done: Awaited<ReturnType<typeof job.prune>> | undefined;
   void job.prune(principal, new AbortController().signal).then((rows) => {

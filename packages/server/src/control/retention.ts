@@ -179,7 +179,8 @@ export function createRetention(dependencies: RetentionDependencies): RetentionJ
     const sessions = sessionsDays === 0 ? kept : await store.countIdleSessions(tenantId, beforeOf(sessionsDays), maxCount);
     const rows = [row('sessions', sessionsDays, sessions, sessions.count >= maxCount)];
     for (const [kind, keepDays] of kinds) {
-      const aged = keepDays === 0 ? kept : await store.countAged(tenantId, kind, beforeOf(keepDays), maxCount);
+      const range = { before: beforeOf(keepDays), idleBefore: sessionsDays === 0 ? null : beforeOf(sessionsDays) };
+      const aged = keepDays === 0 ? kept : await store.countAged(tenantId, kind, range, maxCount);
       rows.push(row(kind, keepDays, aged, aged.count >= maxCount));
     }
     return rows;

@@ -1,5 +1,6 @@
 /** The door of core: time, ids, errors, cancellation. No I/O. */
 export { abortError, throwIfAborted } from './abort.ts';
+export { type LimitUnit, limitOf, limitUnits } from './amounts.ts';
 export { createCountedCache } from './bounded-cache.ts';
 export { type Clock, systemClock, toTimestamp } from './clock.ts';
 export { closest } from './closest.ts';
@@ -9,7 +10,7 @@ export { canonicalJson, isTooDeep, maxJsonDepth, sha256 } from './json.ts';
 export { createSchemaValidator, type JsonSchema, type SchemaIssue, type SchemaValidator } from './json-schema.ts';
 export { toProblem } from './problem.ts';
 export { redactFields, redactForeignText, redactText } from './redact.ts';
-export { parseConfigFile } from './settings/file.ts';
+export { isTree, parseConfigFile } from './settings/file.ts';
 export { redactSettings } from './settings/redact.ts';
 export { durationMs, group, httpUrl, setting, settingsOf } from './settings/setting.ts';
 export { type ConfigSources, readConfig } from './settings/sources.ts';

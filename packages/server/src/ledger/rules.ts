@@ -66,7 +66,10 @@ function apply(draft: Draft, operation: LedgerOperation): LedgerOutcome {
       const { scope, unit, window } = operation;
       const row = draft.row(rowKey(scope, unit, window));
       if (row === undefined) return { type: 'ignored', reason: 'unknown' };
-      draft.rows.set(rowKey(scope, unit, window), { ...row, limit: null, inherited: scope.kind === 'user' && scope.id !== everyUser.id });
+      const underAll = scope.kind === 'user' && scope.id !== everyUser.id;
+      // There is none of its own; `null` is one for a user, whom it frees from that of every user.
+      if (row.limit === null && (row.inherited === true || !underAll)) return { type: 'ignored', reason: 'unknown' };
+      draft.rows.set(rowKey(scope, unit, window), { ...row, limit: null, inherited: underAll });
       return { type: 'limited' };
     }
     case 'limit':

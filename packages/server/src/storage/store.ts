@@ -67,6 +67,7 @@ import {
   retireWorker,
   revokeKey,
   settleKeySecrets,
+  spentSoFar,
   usage,
   wantSessionRemoved,
 } from '#storage/tables';
@@ -141,6 +142,7 @@ export function createStore(dependencies: StoreDependencies): Store {
     listExpiredReservations: (nowMs, limit) => read(() => listExpiredReservations(nowMs, limit)),
     listReservations: (tenantId, filter) => read(() => listReservations(tenantId, filter)),
     listLedgerEntries: (tenantId, filter, page) => read(() => listLedgerEntries(tenantId, filter, page)),
+    spentIn: (tenantId, scope, window, nowMs) => read(() => spentSoFar(tenantId, scope, window, nowMs)),
     usage: (tenantId, query, page) => read(() => usage(tenantId, query, page)),
 
     listDecisions: (tenantId, filter, page) => read(() => listDecisions(tenantId, filter, page)),

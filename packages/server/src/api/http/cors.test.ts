@@ -55,6 +55,27 @@ describe('a page of a configured origin', () => {
     }
   });
 
+  it('may read every header that an answer means something by: the run of a stream, the name and hash of a file', async () => {
+    await platform.agent('writer');
+    const input = '[[sim tools=fs_write(path="a.txt",content="x")]] [[sim say="done"]]';
+    const runId = await platform.complete({ agent: 'writer', input });
+    const { sessionId } = await platform.ask<{ sessionId: string }>('GET', `/v1/runs/${runId}`);
+    const headers = { origin: app, authorization: `Bearer ${key}` };
+    // What the standard lets a page read, what it is not for, and what belongs to the connection.
+    const besides =
+      /^(cache-control|content-(type|length|security-policy)|vary|access-control-.*|x-content-type-options|referrer-policy|date|connection|keep-alive|transfer-encoding|x-accel-buffering|cross-origin-.*|x-frame-options)$/;
+    for (const path of [`/v1/runs/${runId}/events`, `/v1/sessions/${sessionId}/files/content?path=a.txt`, '/v1/sessions']) {
+      const answer = await send('GET', path, { ...headers, accept: path.endsWith('events') ? 'text/event-stream' : '*/*' });
+      expect(answer.status).toBe(200);
+      const exposed = String(answer.headers['access-control-expose-headers']).split(', ');
+      for (const name of Object.keys(answer.headers)) if (!besides.test(name)) expect(exposed, path).toContain(name);
+    }
+    const again = { ...asks, 'access-control-request-headers': 'if-none-match' };
+    expect((await send('OPTIONS', '/v1/sessions', { origin: app, ...again })).headers['access-control-allow-headers']).toContain(
+      'if-none-match',
+    );
+  });
+
   it('reads streams and errors too', async () => {
     const headers = { origin: app, authorization: `Bearer ${key}` };
     const runId = await platform.complete({ input: 'hello' });

@@ -1,3 +1,4 @@
 /** HTTP: from a socket to a route and back. */
+export { boundHost, portInUse } from './listen.ts';
 export { createProblemMapper } from './problems.ts';
 export { createHttpServer } from './server.ts';

@@ -40,7 +40,7 @@ export async function listen(
   config: Pick<ApiConfig, 'host' | 'port'> & { readonly loopback: boolean; readonly limits: ArrivalLimits },
   logger: ApiDependencies['logger'],
 ): Promise<Listening> {
-  const host = config.host === 'localhost' ? '127.0.0.1' : config.host.replace(/^\[|\]$/g, '');
+  const host = boundHost(config.host);
   const port = await bind(app, host, config.port);
   const second = config.loopback && host === '127.0.0.1' ? await bindSecond(app, port, config.limits, logger) : null;
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
@@ -55,16 +55,22 @@ const bindFaults: Readonly<Record<string, string>> = {
   EAI_AGAIN: unresolved,
 };
 
+/** What is said where another process listens at an address. */
+export function portInUse({ host, port }: Pick<ApiConfig, 'host' | 'port'>, cause: unknown): NexusError {
+  return new NexusError('unavailable', `port ${port} on ${host} is in use; stop what uses it or choose another with --port`, { cause });
+}
+
+/** A host as the system takes it. */
+export function boundHost(host: string): string {
+  return host === 'localhost' ? '127.0.0.1' : host.replace(/^\[|\]$/g, '');
+}
+
 async function bind(app: FastifyInstance, host: string, port: number): Promise<number> {
   try {
     await app.listen({ host, port, backlog });
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : '';
-    if (code === 'EADDRINUSE') {
-      throw new NexusError('unavailable', `port ${port} on ${host} is in use; stop what uses it or choose another with --port`, {
-        cause: error,
-      });
-    }
+    if (code === 'EADDRINUSE') throw portInUse({ host, port }, error);
     const why = bindFaults[String(code)];
     if (why === undefined) throw error;
     throw new NexusError('config_invalid', `cannot listen on ${host}:${port} (${code}): ${why}`, { cause: error });

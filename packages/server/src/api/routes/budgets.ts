@@ -7,7 +7,17 @@ const tag = 'budgets';
 const scope = z.string().regex(/^(tenant|project|agent|user|session|run):.{1,200}$/, {
   error: 'expected <kind>:<id>, such as session:ses_01h455vb4pex5vsknk084sn02q',
 });
-const BudgetsQuery = pageQuery.extend({ scope: scope.optional() });
+const kinds = BudgetScopeKind.options.join('|');
+const BudgetsQuery = pageQuery.extend({
+  scope: scope.optional(),
+  kind: z
+    .string()
+    .regex(new RegExp(`^(${kinds})(,(${kinds}))*$`), {
+      error: `expected kinds of scopes with commas between them: ${kinds.replaceAll('|', ', ')}`,
+    })
+    .optional()
+    .meta({ description: 'Only scopes of these kinds, such as `tenant,project,agent,user`' }),
+});
 const OneBudgetQuery = z.strictObject({ scope, unit: BudgetUnit, window: BudgetWindow.default('total') });
 
 const set = async ({ services, principal, body }: Call<SetBudgetRequest, undefined>): Promise<RouteAnswer> => ({
@@ -41,7 +51,10 @@ export function budgetRoutes(): Route[] {
       query: BudgetsQuery,
       responses: { 200: { description: 'A page of balances', schema: page(BudgetRow) } },
       async handle({ services, principal, query }) {
-        const filter = query.scope === undefined ? {} : { scope: budgetScopeOf(query.scope) };
+        const filter = {
+          ...(query.scope === undefined ? {} : { scope: budgetScopeOf(query.scope) }),
+          ...(query.kind === undefined ? {} : { kinds: query.kind.split(',').map((kind) => BudgetScopeKind.parse(kind)) }),
+        };
         return { status: 200, body: await services.budgets.list(principal, filter, pageRequest(query)) };
       },
     }),

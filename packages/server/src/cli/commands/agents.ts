@@ -1,5 +1,4 @@
-import { type CliContext, withClient } from '../context.ts';
-import { UsageError } from '../exit-codes.ts';
+import { type CliContext, noSuchFile, withClient } from '../context.ts';
 import { brief, clean } from '../style.ts';
 import { type Registrar, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
@@ -22,7 +21,7 @@ async function list(context: CliContext, options: PageFlags): Promise<undefined>
   printPage(context, page, ['NAME', 'VERSION', 'MODELS', 'SOURCE', 'DESCRIPTION'], (agent) => [
     agent.name,
     agent.version,
-    agent.definition.models.join(' '),
+    brief(agent.definition.models.join(' '), 40),
     agent.source,
     brief(agent.definition.description, 60),
   ]);
@@ -44,20 +43,9 @@ async function remove(context: CliContext, _options: object, name = ''): Promise
 
 async function put(context: CliContext, _options: object, path = ''): Promise<undefined> {
   const text = await context.io.readFile(path);
-  if (text === null) throw new UsageError(`there is no file ${path}`);
-  const [{ AgentDefinition }, { parse }, { explainIssues, summarise }] = await Promise.all([
-    import('@nexus-agent/protocol'),
-    import('yaml'),
-    import('#core'),
-  ]);
-  let value: unknown;
-  try {
-    value = parse(text);
-  } catch (error) {
-    throw new UsageError(`${path} is not valid YAML: ${error instanceof Error ? (error.message.split('\n')[0] ?? '') : ''}`);
-  }
-  const definition = AgentDefinition.safeParse(value);
-  if (!definition.success) throw new UsageError(`${path}: ${summarise(explainIssues(definition.error, AgentDefinition, value))}`);
-  const agent = await withClient(context, (client) => client.agents.put(definition.data));
+  if (text === null) throw await noSuchFile(context.io, path, 'file');
+  const { parseAgentFile } = await import('#control');
+  const definition = await parseAgentFile(path, text);
+  const agent = await withClient(context, (client) => client.agents.put(definition));
   context.print(agent, () => `${agent.name} ${agent.version}`);
 }

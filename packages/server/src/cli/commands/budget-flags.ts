@@ -1,45 +1,38 @@
-import type { BudgetLimits, BudgetUnit } from '@nexus-agent/protocol';
-import { type Command, InvalidArgumentError } from 'commander';
-import { type LimitUnit, limitOf } from '../amounts.ts';
+import type { BudgetLimits } from '@nexus-agent/protocol';
+import type { Command } from 'commander';
+import type { LimitUnit } from '#core';
+import { typedAmount } from '../amounts.ts';
 
-/** Amounts in the units of the ledger. */
+/** Amounts as they were typed. */
 export interface BudgetFlags {
-  readonly budgetUsd?: number;
-  readonly budgetTokens?: number;
-  readonly budgetToolCalls?: number;
-  readonly budgetTime?: number;
+  readonly budgetUsd?: string;
+  readonly budgetTokens?: string;
+  readonly budgetToolCalls?: string;
+  readonly budgetTime?: string;
 }
 
 /** The limits of something that is created, each with the unit that people give it. */
 export function withBudget(command: Command, of: string): Command {
   return command
-    .option('--budget-usd <amount>', `limit of the ${of} in US dollars`, amountIn('usd'))
-    .option('--budget-tokens <amount>', `limit of the ${of} in tokens, such as 200000 or 200k`, amountIn('tokens'))
-    .option('--budget-tool-calls <amount>', `limit of the ${of} in tool calls`, amountIn('toolCalls'))
-    .option('--budget-time <time>', `limit of the ${of} in time at work, such as 90s or 10m`, amountIn('wallMs'));
+    .option('--budget-usd <amount>', `limit of the ${of} in US dollars, such as 0.50`)
+    .option('--budget-tokens <amount>', `limit of the ${of} in tokens, such as 200000 or 200k`)
+    .option('--budget-tool-calls <amount>', `limit of the ${of} in tool calls`)
+    .option('--budget-time <time>', `limit of the ${of} in time at work, such as 90s or 10m`);
 }
 
-/** Reads an amount, or says what would be one. */
-function amountIn(unit: LimitUnit): (text: string) => number {
-  return (text) => {
-    try {
-      if (unit === 'wallMs' && /^\s*[\d.]+\s*$/.test(text))
-        throw new Error(`expected a time with its unit such as 90s, 10m or 500ms, got ${text}`);
-      return limitOf(text, unit).limit;
-    } catch (error) {
-      throw new InvalidArgumentError(`${error instanceof Error ? error.message : error}.`);
-    }
-  };
-}
-
-/** The limits that were given; none when none was. */
-export function budgetOf({ budgetUsd, budgetTokens, budgetToolCalls, budgetTime }: BudgetFlags): { budget?: BudgetLimits } {
-  const given: Readonly<Record<BudgetUnit, number | undefined>> = {
-    costMicroUsd: budgetUsd,
-    tokens: budgetTokens,
-    toolCalls: budgetToolCalls,
-    wallMs: budgetTime,
-  };
-  const budget = Object.fromEntries(Object.entries(given).filter(([, amount]) => amount !== undefined));
+/** The limits that were given; none when none was. Throws a usage error for what is no amount. */
+export async function budgetOf({ budgetUsd, budgetTokens, budgetToolCalls, budgetTime }: BudgetFlags): Promise<{ budget?: BudgetLimits }> {
+  const given: readonly (readonly [LimitUnit, string, string | undefined])[] = [
+    ['usd', '--budget-usd', budgetUsd],
+    ['tokens', '--budget-tokens', budgetTokens],
+    ['toolCalls', '--budget-tool-calls', budgetToolCalls],
+    ['wallMs', '--budget-time', budgetTime],
+  ];
+  const budget: BudgetLimits = {};
+  for (const [unit, option, text] of given) {
+    if (text === undefined) continue;
+    const { unit: stored, limit } = await typedAmount(text, unit, option);
+    budget[stored] = limit;
+  }
   return Object.keys(budget).length === 0 ? {} : { budget };
 }

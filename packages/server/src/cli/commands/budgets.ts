@@ -1,6 +1,7 @@
-import type { BudgetRow, BudgetScope, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
+import type { BudgetRow, BudgetScope, BudgetScopeKind, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
 import { Option } from 'commander';
-import { type LimitUnit, limitOf, limitUnits } from '../amounts.ts';
+import type { LimitUnit } from '#core';
+import { typedAmount } from '../amounts.ts';
 import { type CliContext, withClient } from '../context.ts';
 import { amount as amountText } from '../describe-event.ts';
 import { UsageError } from '../exit-codes.ts';
@@ -10,13 +11,23 @@ import { type PageFlags, pageFlags, printPage } from './lists.ts';
 
 export function budgetCommands({ program, action }: Registrar): void {
   const budget = program.command('budgets').description('limits and balances');
-  withPages(budget.command('list', { isDefault: true }).description('list balances'))
+  withPages(budget.command('list', { isDefault: true }).description('list limits and balances'))
     .option('--scope <kind:id>', 'only of this scope')
+    .addOption(
+      new Option('--kind <kind...>', 'of these kinds of scopes (default: tenant, project, agent and user)').choices([
+        ...wideKinds,
+        'session',
+        'run',
+      ]),
+    )
     .action(action(list));
   budget
     .command('set')
     .description('set a limit')
-    .argument('<scope>', 'such as tenant:default, session:ses_… or user:ann; user:* is every user without a limit of their own')
+    .argument(
+      '<scope>',
+      'such as tenant:default, session:ses_… or user:ann; user:* is every user without a limit of their own, and the only pattern',
+    )
     .argument('<limit>', 'US dollars such as 25, $25 or 0.50; with another unit 200000 or 200k, 90s or 10m; none: counted only')
     .addOption(unitOption())
     .addOption(windowOption())
@@ -30,12 +41,18 @@ export function budgetCommands({ program, action }: Registrar): void {
     .action(action(remove));
 }
 
+const limitUnits = ['usd', 'costMicroUsd', 'tokens', 'toolCalls', 'wallMs'] satisfies LimitUnit[];
 const unitOption = () => new Option('--unit <unit>', 'what is limited').choices(limitUnits).default('usd');
 const windowOption = () => new Option('--window <window>', 'in which time').choices(['total', 'day', 'month']).default('total');
 
-async function list(context: CliContext, options: PageFlags & { scope?: string }): Promise<undefined> {
-  const scope = options.scope === undefined ? {} : { scope: await scopeOf(options.scope) };
-  const page = await withClient(context, (client) => client.budgets.list({ ...pageFlags(options), ...scope }));
+/** What operators limit; each session has balances of its own besides, which would bury them. */
+const wideKinds = ['tenant', 'project', 'agent', 'user'] as const satisfies BudgetScopeKind[];
+
+async function list(context: CliContext, options: PageFlags & { scope?: string; kind?: BudgetScopeKind[] }): Promise<undefined> {
+  const { scope, kind } = options;
+  const filter =
+    scope === undefined ? { kinds: kind ?? wideKinds } : { scope: await scopeOf(scope), ...(kind === undefined ? {} : { kinds: kind }) };
+  const page = await withClient(context, (client) => client.budgets.list({ ...pageFlags(options), ...filter }));
   printPage(context, page, ['SCOPE', 'WINDOW', 'LIMIT', 'SPENT', 'RESERVED'], (row) => [
     `${row.scope.kind}:${brief(row.scope.id)}`,
     row.window === 'total' ? 'total' : `${row.window} ${row.period}`,
@@ -43,11 +60,19 @@ async function list(context: CliContext, options: PageFlags & { scope?: string }
     amountText(row.unit, row.spent),
     amountText(row.unit, row.reserved),
   ]);
+  if (context.options.json === true) return;
+  const notes = [
+    ...(page.data.some(({ inherited }) => inherited) ? ['(*) the limit is that of user:*'] : []),
+    ...(scope === undefined && kind === undefined
+      ? ['those of sessions and runs: --kind session run', 'what each user spent: nexus usage --by user']
+      : []),
+  ];
+  if (notes.length > 0) context.note(context.err('dim', notes.join('\n')));
 }
 
 async function set(context: CliContext, options: { unit: LimitUnit; window: BudgetWindow }, scope = '', limit = ''): Promise<undefined> {
   const { unit, window } = options;
-  const amount = limit === 'none' ? { unit: ledgerUnit(unit), limit: null } : limitOf(limit, unit);
+  const amount = limit === 'none' ? { unit: ledgerUnit(unit), limit: null } : await typedAmount(limit, unit, '<limit>');
   const request = { scope: await scopeOf(scope), window, ...amount };
   const row = await withClient(context, (client) => client.budgets.set(request));
   context.print(

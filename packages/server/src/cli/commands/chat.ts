@@ -1,5 +1,5 @@
 import { text } from 'node:stream/consumers';
-import type { ChatRequest, WhileBusy } from '@nexus-agent/protocol';
+import type { BudgetLimits, ChatRequest, WhileBusy } from '@nexus-agent/protocol';
 import type { NexusClient } from '@nexus-agent/sdk';
 import type { Command } from 'commander';
 import type { Asker } from '../ask-approval.ts';
@@ -45,7 +45,9 @@ interface RunOptions extends BudgetFlags {
 
 /** `nexus run`: one task, to its end. */
 async function runOnce(context: CliContext, options: RunOptions, ...words: string[]): Promise<number> {
-  const request = requestOf(await inputOf(context, words), options);
+  const input = await inputOf(context, words);
+  if (input.trim() === '') throw new UsageError("say what is to be done: nexus run 'the task', or - to read it from standard input");
+  const request = requestOf(input, options, await budgetOf(options));
   if (options.background === true) {
     return withClient(context, async (client) => {
       const run = await client.runs.create(request);
@@ -55,7 +57,12 @@ async function runOnce(context: CliContext, options: RunOptions, ...words: strin
   }
   return withClient(
     context,
-    async (client) => withAsker(context, (asker) => turn(context, client, request, asker).then(({ code }) => code)),
+    async (client) => {
+      const { code, sessionId } = await withAsker(context, (asker) => turn(context, client, request, asker));
+      if (code === exitCodes.interrupted && sessionId !== null)
+        context.note(context.err('dim', `go on in its session with: nexus run --session ${sessionId} …`));
+      return code;
+    },
     { autoEmbed: true },
   );
 }
@@ -64,6 +71,7 @@ async function runOnce(context: CliContext, options: RunOptions, ...words: strin
 async function chat(context: CliContext, options: RunOptions, ...words: string[]): Promise<number> {
   const interactive = context.io.stdin.isTTY === true && words.length === 0;
   if (!interactive) return runOnce(context, options, ...(words.length === 0 ? ['-'] : words));
+  const budget = await budgetOf(options);
   return withClient(
     context,
     (client) =>
@@ -79,7 +87,7 @@ async function chat(context: CliContext, options: RunOptions, ...words: string[]
             return exitCodes.ok;
           }
           if (message.trim() === '') continue;
-          const request = requestOf(message, { ...options, ...(session === undefined ? {} : { session }) });
+          const request = requestOf(message, { ...options, ...(session === undefined ? {} : { session }) }, budget);
           try {
             const result = await turn(context, client, request, asker);
             session = result.sessionId ?? session;
@@ -111,7 +119,7 @@ async function withAsker<T>(context: CliContext, use: (asker: Asker | null) => P
   }
 }
 
-function requestOf(input: string, options: RunOptions): ChatRequest {
+function requestOf(input: string, options: RunOptions, budget: { budget?: BudgetLimits }): ChatRequest {
   const { agent, model, session, whileBusy, user, project } = options;
   return {
     input,
@@ -121,7 +129,7 @@ function requestOf(input: string, options: RunOptions): ChatRequest {
     ...(whileBusy === undefined ? {} : { whileBusy }),
     ...(user === undefined ? {} : { user }),
     ...(project === undefined ? {} : { project }),
-    ...budgetOf(options),
+    ...budget,
   };
 }
 

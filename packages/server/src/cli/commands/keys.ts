@@ -1,5 +1,5 @@
 import type { KeyScope } from '@nexus-agent/protocol';
-import { Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { type CliContext, withClient } from '../context.ts';
 import { brief } from '../style.ts';
 import { type Registrar, withPages } from './command.ts';
@@ -14,9 +14,16 @@ export function keyCommands({ program, action }: Registrar): void {
     .requiredOption('--name <name>', 'what it is for')
     .addOption(new Option('--scope <scope...>', 'what it may do').choices(['runs', 'approvals', 'admin']))
     .option('--role <role...>', 'what its holder may answer for, such as lead')
-    .option('--expires <time>', 'RFC 3339 time')
+    .option('--expires <time>', 'when it ends, such as 2027-01-31T12:00:00Z; default: never', moment)
     .action(action(create));
   key.command('revoke').description('revoke a key at once').argument('<key>').action(action(revoke));
+}
+
+/** A moment with its zone, as the API takes it. */
+function moment(text: string): string {
+  if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/i.test(text) || Number.isNaN(Date.parse(text)))
+    throw new InvalidArgumentError(`expected a day, a time and a zone, such as 2027-01-31T12:00:00Z or 2027-01-31T12:00:00+01:00.`);
+  return new Date(text).toISOString();
 }
 
 async function list(context: CliContext, options: PageFlags): Promise<undefined> {

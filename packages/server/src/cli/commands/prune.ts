@@ -1,12 +1,12 @@
 import type { RetentionRow } from '@nexus-agent/protocol';
-import { type CliContext, withClient } from '../context.ts';
+import { type CliContext, loadConfig, withClient } from '../context.ts';
 import type { Registrar } from './command.ts';
 import { printPage } from './lists.ts';
 
 export function pruneCommand({ program, action }: Registrar): void {
   program
     .command('prune')
-    .description('delete what is older than it is kept (retention.* of the configuration) now')
+    .description('delete what is older than it is kept (retention.* of the configuration of the server) now')
     .option('--dry-run', 'say what would go, and delete nothing')
     .action(action(prune));
 }
@@ -20,4 +20,28 @@ async function prune(context: CliContext, { dryRun = false }: { dryRun?: boolean
     `${row.count}${dryRun && row.more ? ' or more' : ''}`,
     dryRun ? (row.oldest ?? '') : row.more ? 'some' : '',
   ]);
+  const differing = await notAsConfigured(context, page.data);
+  if (differing.length > 0)
+    context.note(
+      context.err(
+        'dim',
+        `the server goes by its own configuration, in which ${differing.join(', ')} differ; --embedded goes by the one here`,
+      ),
+    );
 }
+
+/** Kinds that the configuration named here would keep for another time than the server that was asked. */
+async function notAsConfigured(context: CliContext, rows: readonly RetentionRow[]): Promise<string[]> {
+  if (context.options.config === undefined && (context.io.env.NEXUS_CONFIG ?? '') === '') return [];
+  const { retention } = await loadConfig(context);
+  return rows.filter(({ kind, keepDays }) => keepDays !== retention[settingOf[kind]]).map(({ kind }) => `retention.${settingOf[kind]}`);
+}
+
+const settingOf = {
+  sessions: 'sessionsDays',
+  decisions: 'decisionsDays',
+  idempotencyKeys: 'idempotencyDays',
+  reservations: 'reservationsDays',
+  ledgerEntries: 'ledgerDays',
+  idleBalances: 'balancesDays',
+} as const satisfies Record<RetentionRow['kind'], string>;

@@ -1,5 +1,6 @@
 import type { Run, RunForkRequest, RunStatus, WireEvent } from '@nexus-agent/protocol';
 import type { NexusClient } from '@nexus-agent/sdk';
+import { Option } from 'commander';
 import { type CliContext, withClient } from '../context.ts';
 import { describeEvent, totalsText } from '../describe-event.ts';
 import { exitCodeOf, exitCodes } from '../exit-codes.ts';
@@ -11,7 +12,7 @@ export function runCommands({ program, action }: Registrar): void {
   const group = program.command('runs').description('runs and their journals');
   withPages(group.command('list', { isDefault: true }).description('list runs'))
     .option('--session <session>', 'only of this session')
-    .option('--status <status>', 'only with this status')
+    .addOption(new Option('--status <status>', 'only with this status').choices(statuses))
     .action(action(list));
   group.command('show').description('show a run with its timeline').argument('<run>').action(action(show));
   group
@@ -39,6 +40,8 @@ export function runCommands({ program, action }: Registrar): void {
   group.command('replay').description('replay the journal and compare the state').argument('<run>').action(action(replay));
   withPages(group.command('decisions').description('what policy decided, and why').argument('<run>')).action(action(decisions));
 }
+
+const statuses = ['queued', 'running', 'waiting', 'completed', 'failed', 'cancelled'] satisfies RunStatus[];
 
 async function list(context: CliContext, options: PageFlags & { session?: string; status?: RunStatus }): Promise<undefined> {
   const { session, status } = options;

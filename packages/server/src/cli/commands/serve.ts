@@ -1,3 +1,4 @@
+import { Option } from 'commander';
 import type { ConfigInput } from '#apps/config';
 import { type CliContext, loadConfig } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
@@ -14,9 +15,11 @@ export function serveCommand({ program, action }: Registrar): void {
     .option('--data-dir <folder>', 'folder of the embedded database and session files')
     .option('--database-url <url>', 'Postgres instead of the embedded database')
     .option('--redis-url <url>', 'Redis for fan-out between processes')
-    .option('--log-level <level>', 'trace, debug, info, warn, error or silent')
+    .addOption(new Option('--log-level <level>', 'what the log says').choices(logLevels))
     .action(action(serve));
 }
+
+const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
 
 interface ServeOptions {
   readonly host?: string;
@@ -24,7 +27,7 @@ interface ServeOptions {
   readonly dataDir?: string;
   readonly databaseUrl?: string;
   readonly redisUrl?: string;
-  readonly logLevel?: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent';
+  readonly logLevel?: (typeof logLevels)[number];
 }
 
 /** `nexus serve`: until it is told to stop; then it drains. */

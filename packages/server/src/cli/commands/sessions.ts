@@ -54,12 +54,13 @@ async function create(context: CliContext, flags: CreateFlags): Promise<undefine
     ...(approve === undefined ? {} : { approve }),
     ...(deny === undefined ? {} : { deny }),
   };
+  const budget = await budgetOf(flags);
   const session = await withClient(context, (client) =>
     client.sessions.create({
       ...(agent === undefined ? {} : { agent }),
       ...(user === undefined ? {} : { user }),
       ...(project === undefined ? {} : { project }),
-      ...budgetOf(flags),
+      ...budget,
       ...(Object.keys(policy).length === 0 ? {} : { policy }),
     }),
   );

@@ -14,7 +14,9 @@ export async function parseConfigFile(path: string, text: string): Promise<Confi
   const { parseDocument } = await import('yaml');
   const document = parseDocument(text, { prettyErrors: true });
   const invalid = (fault: Error) =>
-    new NexusError('config_invalid', `${path} is not valid YAML: ${fault.message.split('\n')[0] ?? ''}`, { cause: fault });
+    new NexusError('config_invalid', `${path} is not valid YAML: ${fault.message.split('\n')[0]?.replace(/:$/, '') ?? ''}`, {
+      cause: fault,
+    });
   const [fault] = document.errors;
   if (fault !== undefined) throw invalid(fault);
   let value: unknown;

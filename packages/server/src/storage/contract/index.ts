@@ -14,7 +14,7 @@ export type {
 } from './definitions.ts';
 export type { FileChange, FileContent, FileRange, FileRow, FileStore, FilesCommit, FilesCopy, FileTree } from './files.ts';
 export type { IdentityStore, KeyRow, KeySecretRow, KeySecretsResult } from './identity.ts';
-export type { LedgerStore, UsageQuery, UsageSum } from './ledger.ts';
+export type { BudgetFilter, LedgerStore, UsageQuery, UsageSum } from './ledger.ts';
 export type { BudgetUse, Measures, PoolState } from './measures.ts';
 export type { PageOf, PageRequest } from './pages.ts';
 export type { ClaimedRun, Queue, SignOfLife } from './queue.ts';

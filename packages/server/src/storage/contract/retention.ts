@@ -52,8 +52,16 @@ export interface RetentionStore {
    * is not in the sums of its day or whose run is there, or a balance that somebody set a limit for.
    */
   prune(tenantId: TenantId, kind: AgingKind, before: number, limit: number): Promise<number>;
-  /** What `prune` would delete. */
-  countAged(tenantId: TenantId, kind: AgingKind, before: number, limit: number): Promise<Aged>;
+  /**
+   * What `prune` would delete once entries are in the sums of their days, and the sessions that are idle since `idleBefore` gone (null:
+   * none go). `before` lies at least a day back.
+   */
+  countAged(
+    tenantId: TenantId,
+    kind: AgingKind,
+    range: { readonly before: number; readonly idleBefore: number | null },
+    limit: number,
+  ): Promise<Aged>;
   /** Rows of processes that have long ended; how many. */
   pruneWorkers(before: number, limit: number): Promise<number>;
 }

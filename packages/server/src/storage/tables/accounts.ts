@@ -35,7 +35,7 @@ const amountColumns = sql.raw(Object.values(columnOf).join(', '));
 
 /**
  * What was booked of a scope in the period of each window that is current: read in one statement, so that entries that are folded
- * at the same time are neither missed nor counted twice. The caller has passed the gate of the tenant alone.
+ * at the same time are neither missed nor counted twice. It is exact for a caller that has passed the gate of the tenant alone.
  */
 export function* spentSoFar(
   tenant: string,

@@ -1,6 +1,6 @@
 import type { BudgetScope, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
 import { type LedgerRow, periodAt, scopeKey, scopeOfKey } from '#ledger';
-import type { PageOf, PageRequest } from '#storage/contract';
+import type { BudgetFilter, PageOf, PageRequest } from '#storage/contract';
 import {
   cutPage,
   defineTable,
@@ -63,17 +63,16 @@ export function scopeText(scope: BudgetScope): string {
 const { query } = queriesOn(budgets);
 
 /** In the order of scope, unit, window. A balance of a period that has ended reads as the next write will leave it: nothing spent. */
-export function* listBudgets(
-  tenant: string,
-  filter: { scopes?: readonly BudgetScope[] },
-  nowMs: number,
-  page: PageRequest,
-): Program<PageOf<LedgerRow>> {
-  if (filter.scopes?.length === 0) return { items: [], nextCursor: null };
+export function* listBudgets(tenant: string, filter: BudgetFilter, nowMs: number, page: PageRequest): Program<PageOf<LedgerRow>> {
+  const { scopes, kinds } = filter;
+  if (scopes?.length === 0 || kinds?.length === 0) return { items: [], nextCursor: null };
   const position = startOf(page, ['string', 'string', 'string']);
   const rows = yield* query(({ db }) => {
     let select = db.selectFrom('budgets').selectAll().where('tenant_id', '=', tenant);
-    if (filter.scopes !== undefined) select = select.where('scope', 'in', filter.scopes.map(scopeText));
+    if (scopes !== undefined) select = select.where('scope', 'in', scopes.map(scopeText));
+    // Ranges of the key, `;` being what comes after `:`, so that millions of sessions are passed over.
+    if (kinds !== undefined)
+      select = select.where((eb) => eb.or(kinds.map((kind) => eb.and([eb('scope', '>=', `${kind}:`), eb('scope', '<', `${kind};`)]))));
     if (position) {
       const [scope, unit, window] = position.map(String);
       select = select.where((eb) =>

@@ -54,7 +54,7 @@ export function* listTenants(): Program<readonly TenantId[]> {
   return [...found].sort() as TenantId[]; // written from branded ids
 }
 
-function idle(tenant: string, before: number) {
+function idle(tenant: string | RawBuilder<unknown>, before: number) {
   return sql`from sessions s where s.tenant_id = ${tenant} and s.created_at < ${before} and not exists (
     select 1 from runs r where r.tenant_id = s.tenant_id and r.session_id = s.session_id
     and (r.updated_at >= ${before} or r.created_at >= ${before} or r.status in ${live}))`;
@@ -240,6 +240,8 @@ interface Aging {
   /** Milliseconds since 1970. */
   readonly at: string | null;
   readonly old: (before: number) => RawBuilder<unknown>;
+  /** What will be `old` when its turn comes, where other things go first. */
+  readonly soon?: (before: number, idleBefore: number | null) => RawBuilder<unknown>;
 }
 
 const ended = sql`(t.run_id is null or not exists (
@@ -261,6 +263,7 @@ const aging: Readonly<Record<AgingKind, Aging>> = {
     at: 'at',
     old: (before) => sql`t.at < ${before} and t.folded = 1 and not exists (
       select 1 from runs r where r.tenant_id = t.tenant_id and r.run_id = t.run_id)`,
+    soon: entriesSoonOld,
   },
   // Balances of users under the limit of every user: they begin again with what was spent, whenever that is needed.
   idleBalances: {
@@ -284,10 +287,24 @@ export function* prune(tenant: string, kind: AgingKind, before: number, limit: n
     select ${columns} from ${sql.table(table)} t where t.tenant_id = ${tenant} and ${old(before)} limit ${limit})`);
 }
 
-export function* countAged(tenant: string, kind: AgingKind, before: number, limit: number): Program<Aged> {
-  const { table, at, old } = aging[kind];
+export function* countAged(
+  tenant: string,
+  kind: AgingKind,
+  { before, idleBefore }: { readonly before: number; readonly idleBefore: number | null },
+  limit: number,
+): Program<Aged> {
+  const { table, at, old, soon = old } = aging[kind];
   const time = at === null ? sql`cast(null as bigint)` : sql.ref(`t.${at}`);
-  return yield* aged(sql`select ${time} as at from ${sql.table(table)} t where t.tenant_id = ${tenant} and ${old(before)} limit ${limit}`);
+  const found = sql`select ${time} as at from ${sql.table(table)} t where t.tenant_id = ${tenant} and ${soon(before, idleBefore)}`;
+  return yield* aged(sql`${found} limit ${limit}`);
+}
+
+/** Entries whose run is gone, or in a session that goes first. */
+function entriesSoonOld(before: number, idleBefore: number | null): RawBuilder<unknown> {
+  const itsRun = sql`select 1 from runs r where r.tenant_id = t.tenant_id and r.run_id = t.run_id`;
+  if (idleBefore === null) return sql`t.at < ${before} and not exists (${itsRun})`;
+  const goes = sql`exists (select 1 ${idle(sql.ref('t.tenant_id'), idleBefore)} and s.session_id = r.session_id)`;
+  return sql`t.at < ${before} and not exists (${itsRun} and not ${goes})`;
 }
 
 export function* pruneWorkers(before: number, limit: number): Program<number> {

@@ -65,7 +65,7 @@ describe('a limit', () => {
     ['200k', 'tokens', 'tokens', 200_000],
     ['1.5M', 'tokens', 'tokens', 1_500_000],
     ['30', 'toolCalls', 'toolCalls', 30],
-    ['1500', 'wallMs', 'wallMs', 1_500],
+    ['1500ms', 'wallMs', 'wallMs', 1_500],
     ['90s', 'wallMs', 'wallMs', 90_000],
     ['1.5h', 'wallMs', 'wallMs', 5_400_000],
     ['10m', 'wallMs', 'wallMs', 600_000],
@@ -79,6 +79,7 @@ describe('a limit', () => {
     ['5usd', 'toolCalls'],
     ['1.5', 'tokens'],
     ['10x', 'wallMs'],
+    ['1500', 'wallMs'],
     ['2000000000000', 'tokens'],
     ['', 'tokens'],
   ] as const)('of "%s" in %s is refused', (text, unit) => {
@@ -92,7 +93,7 @@ describe('a limit', () => {
           const { limit } = limitOf(text, unit);
           expect(Number.isSafeInteger(limit) && limit >= 0).toBe(true);
         } catch (error) {
-          expect(error).toMatchObject({ code: 'usage' });
+          expect(error).toMatchObject({ code: 'invalid_request' });
         }
       }),
     );

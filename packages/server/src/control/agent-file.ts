@@ -1,0 +1,48 @@
+import { AgentDefinition, type BudgetUnit } from '@nexus-agent/protocol';
+import { explainIssues, isTree, limitOf, limitUnits, NexusError, summarise } from '#core';
+
+/** The agent of a YAML or JSON file, amounts of whose budget may have their units. Throws `config_invalid` that names the file. */
+export async function parseAgentFile(path: string, text: string): Promise<AgentDefinition> {
+  const { parse } = await import('yaml');
+  let raw: unknown;
+  try {
+    raw = parse(text);
+  } catch (error) {
+    const why = error instanceof Error ? error.message.split('\n')[0]?.replace(/:$/, '') : 'unreadable';
+    throw new NexusError('config_invalid', `${path} is not valid YAML: ${why}`, { cause: error });
+  }
+  let value: unknown;
+  try {
+    value = withPlainAmounts(raw);
+  } catch (error) {
+    throw new NexusError('config_invalid', `${path}: ${error instanceof Error ? error.message : error}`, { cause: error });
+  }
+  const result = AgentDefinition.safeParse(value);
+  if (result.success) return result.data;
+  throw new NexusError('config_invalid', `${path}: ${summarise(explainIssues(result.error, AgentDefinition, value))}`);
+}
+
+/** As people write them, `{ usd: 0.50, tokens: 200k, wallMs: 10m }`, in the units of the ledger. What it does not know stays for the schema. */
+function withPlainAmounts(raw: unknown): unknown {
+  if (!isTree(raw) || !isTree(raw.budget)) return raw;
+  const budget = new Map<string, unknown>();
+  const put = (key: BudgetUnit | string, amount: unknown) => {
+    if (budget.has(key)) throw new Error(`budget: usd and ${key} are the same limit; give one of them`);
+    budget.set(key, amount);
+  };
+  for (const [key, written] of Object.entries(raw.budget)) {
+    const unit = limitUnits.find((each) => each === key);
+    const isAmount = typeof written === 'string' || (unit === 'usd' && typeof written === 'number');
+    if (unit === undefined || !isAmount) {
+      put(key, written);
+      continue;
+    }
+    try {
+      const { unit: stored, limit } = limitOf(String(written), unit);
+      put(stored, limit);
+    } catch (error) {
+      throw error instanceof NexusError ? new Error(`budget.${key}: ${error.message}`, { cause: error }) : error;
+    }
+  }
+  return { ...raw, budget: Object.fromEntries(budget) };
+}
