@@ -233,6 +233,14 @@ describe('a refusal of a request that is too long', () => {
     ['TensorRT-LLM', { message: 'Prompt length (5230) exceeds maximum input length (4096).' }, 4_096, 5_230],
     ['DashScope', openAi('Range of input length should be [1, 6000]', { code: 'invalid_parameter_error' }), 6_000, undefined],
     ['MiniMax', openAi('invalid params, context window exceeds limit'), undefined, undefined],
+    [
+      'OpenAI, too many messages',
+      openAi("Invalid 'messages': array too long. Expected an array with maximum length 2048, but got an array with length 2050 instead.", {
+        code: 'array_above_max_length',
+      }),
+      undefined,
+      undefined,
+    ],
     ['Z.ai', { error: { code: '1261', message: 'Prompt exceeds max length' } }, undefined, undefined],
   ])('is understood in the words of %s', (_who, body, contextTokens, requestTokens) => {
     const error = of(body);
@@ -281,6 +289,14 @@ describe('a refusal of a request that is too long', () => {
       openAi('Rate limit reached for m on tokens per min (TPM): Limit 6000, Used 5800, Requested 900. Please try again in 7s.'),
       429,
       'provider_rate_limited',
+    ],
+    [
+      'too long a description',
+      openAi("Invalid 'tools[2].function.description': string too long. Expected a string with maximum length 1024.", {
+        code: 'string_above_max_length',
+      }),
+      400,
+      'provider_rejected',
     ],
     ['something else', openAi("Unknown parameter: 'context'."), 400, 'provider_rejected'],
     ['a key', openAi('This key has no access to the long context window'), 401, 'provider_auth'],

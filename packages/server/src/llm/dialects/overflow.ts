@@ -28,9 +28,13 @@ const phrases: readonly RegExp[] = [
   /too many (?:input |prompt )?tokens|input tokens? exceed/i,
   /input token count|prompt token count|prompt length.{0,30}exceeds|longer than the maximum model length/i,
   /maximum prompt length is|maximum input length|exceeded model token limit|maximum supported sequence length/i,
+  /'messages': array too long/i,
   /reduce the length of (?:the|your) (?:messages|prompt|input)|too large for model/i,
   /`?inputs`? (?:tokens \+ `?max_new_tokens`? must be|must have less than)|range of input length should be/i,
 ];
+
+/** The tools have a limit of their own: no conversation is too long for it. */
+const isOfTools = /invalid '(tools|functions)\b/i;
 
 /** A request that is larger than what may be asked in a minute cannot pass at any time. */
 const tooLargeForRate = /request too large/i;
@@ -65,6 +69,7 @@ export function readOverflow(words: OverflowWords): Overflow | null {
   if (status === 413) return told();
   if (status === 429) return tooLargeForRate.test(message) ? told() : null;
   if (status !== undefined && status !== 400 && status !== 422 && status !== 500) return null;
+  if (isOfTools.test(message)) return null;
   if (codes.test(type)) return told();
   return phrases.some((phrase) => phrase.test(message) || phrase.test(type)) ? told() : null;
 }

@@ -1,5 +1,6 @@
 import type { ErrorInfo, JournalData } from '@nexus-agent/protocol';
 import { modelAmounts } from '#calls';
+import { isBlank } from '#core';
 import type { ModelTarget } from '#llm';
 import { toolCallId } from '#runs/journal';
 import { merge, type Proposal, propose, type RunContext, release, settle } from '#runs/steps';
@@ -10,7 +11,7 @@ import type { AttemptRequest } from './reports.ts';
 export function checkSummary(outcome: RunModelOutcome): RunModelOutcome {
   if (outcome.type === 'failed' || outcome.attempt.call.purpose !== 'compaction') return outcome;
   const { attempt, grant, part } = outcome;
-  const empty = !part.content.some((piece) => piece.type === 'text' && piece.text.trim() !== '');
+  const empty = !part.content.some((piece) => piece.type === 'text' && !isBlank(piece.text));
   const cut = part.finishReason === 'length' && grant.maxTokens < attempt.askedTokens;
   if (!empty && !cut) return outcome;
   const error: ErrorInfo = cut
