@@ -1,4 +1,4 @@
-import type { Message, RunId, SessionId, WhileBusy } from '@nexus-agent/protocol';
+import { type Message, noUsage, type RunId, type SessionId, type WhileBusy } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { conversation, createTranscripts, fold, loadState, type Summary, toJournalEvent } from '#runs/journal';
@@ -215,6 +215,35 @@ describe('what a run is shown of its session', () => {
       expect.stringMatching(/failed.*the server is ill/),
       'user: #2 say',
     ]);
+  });
+
+  it('leaves out what a provider refused to read, so that the session goes on, and keeps what was done', async () => {
+    const refuse = (text: string) => ({
+      type: 'failed' as const,
+      error: { code: 'content_filtered' as const, message: text, retryable: false, details: { status: 400 } },
+      retryAfterMs: null,
+      usage: noUsage,
+      sent: true,
+    });
+    const talk = await openTalk({
+      async *attempt({ request: { messages } }) {
+        const all = lines(messages).join('\n');
+        if (all.includes('wrote bomb') || all.includes('#1 say')) yield refuse('it triggers a policy');
+        else if (messages.at(-1)?.role === 'tool' || !all.endsWith('work')) yield completed(lines(messages).join(' | '));
+        else yield completed({ name: 'write', input: { mark: 'bomb' } });
+      },
+    });
+    const [first, second] = [await talk.ask('say'), await talk.ask('work')];
+    expect((await talk.row(first.runId)).status).toBe('failed');
+    expect((await talk.row(second.runId)).status).toBe('failed');
+    const last = await talk.ask('guarded');
+    const { output } = await talk.row(last.runId);
+    expect(output).toMatch(
+      /user: \(What was asked here is left out.*user: #2 work \| assistant: {1,2}\| tool: \(The call was made\..*#3 guarded/,
+    );
+    // People go on seeing it.
+    const shown = await talk.orchestrator.sessions.messages(principal, talk.sessionId, { limit: 100 });
+    expect(JSON.stringify(shown)).toContain('wrote bomb');
   });
 
   it('has both of two runs that began at once', async () => {
