@@ -1,6 +1,6 @@
 import type { AssistantPart, JournalEvent, Message, RunReading, SessionReading, ToolCallPart, ToolResultPart } from '@nexus-agent/protocol';
 import { isTerminal } from '@nexus-agent/protocol';
-import { withSomethingSaid } from './spoken.ts';
+import { changedArguments, withSomethingSaid } from './spoken.ts';
 import { initialState, type RunState, type Summary, type ToolCallState } from './state.ts';
 import { transition } from './transitions.ts';
 
@@ -120,7 +120,9 @@ function resultOf(state: RunState, { providerCallId, name }: ToolCallPart, index
   const named = { type: 'tool_result' as const, providerCallId, name };
   if (call?.phase.type === 'completed') return { ...named, output: call.phase.output, isError: call.phase.isError };
   const ended = isTerminal(state.status);
-  return { ...named, output: ended ? cutOff(state, call) : pending(call), isError: ended };
+  const changed = call === undefined ? null : changedArguments(call);
+  const said = ended ? cutOff(state, call) : pending(call);
+  return { ...named, output: changed === null ? said : `${said} ${changed}`, isError: ended };
 }
 
 function cutOff({ status }: RunState, call: ToolCallState | undefined): string {
