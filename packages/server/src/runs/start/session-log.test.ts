@@ -14,8 +14,10 @@ type Kind = (typeof kinds)[number];
 
 const ended = ['completed', 'failed', 'cancelled'];
 
+const namesIn = (text: string) => [...new Set(text.match(/#\d+(-\d)?/g))].join(' ');
+
 /** A session whose model does what the text of each request says, and whose writes are counted. */
-async function openTalk(options: TestRunsOptions = {}, padding = '') {
+async function openTalk(options: TestRunsOptions = {}, padding = '', summarise = namesIn) {
   const written: string[] = [];
   const seen = new Map<string, readonly Message[]>();
   let isMended = false;
@@ -42,7 +44,7 @@ async function openTalk(options: TestRunsOptions = {}, padding = '') {
     async *attempt({ request: { messages, tools } }, { signal }) {
       if (tools.length === 0) {
         // Asked for a summary, the model keeps what was done and who asked.
-        yield completed([...new Set(textOf(messages[0]).match(/#\d+(-\d)?/g))].join(' '));
+        yield completed(summarise(textOf(messages[0])));
         return;
       }
       const at = messages.findLastIndex(({ role }) => role === 'user');
@@ -486,6 +488,30 @@ describe('whatever became of the runs before', () => {
       { numRuns: 25 },
     );
   }, 120_000);
+
+  it.each([
+    ['told word for word where there is room', 16_000, 0],
+    ['counted where there is none', 4_000, 8],
+  ])('each effect is %s, whatever a summary leaves out [verifies session.log.exact]', async (_how, contextTokens, leastCounted) => {
+    const forgetful = () => 'They talked about this and that.';
+    const talk = await openTalk({ contextTokens }, ` ${'word '.repeat(700)}`, forgetful);
+    for (let round = 0; round < 8; round++) {
+      await talk.ask('two');
+      await talk.ask('say');
+      await talk.ask('say');
+    }
+    const probe = await talk.ask('say');
+    const shown = talk.seen.get(probe.name) ?? [];
+    const [summary = ''] = lines(shown);
+    expect(summary).toContain('They talked about this and that.');
+    expect(summary.match(/They talked/g)).toHaveLength(1);
+    const counted = Number(/write \((\d+)\)/.exec(summary)?.[1] ?? 0);
+    const told = new Set([...marksOf(shown), ...[...summary.matchAll(/^- write \{"mark":"(.*?)"\}: wrote \1$/gm)].map(([, mark]) => mark)]);
+    expect(counted).toBeGreaterThanOrEqual(leastCounted);
+    expect(counted + told.size).toBe(talk.written.length);
+    if (leastCounted === 0) expect(told).toEqual(new Set(talk.written));
+    await expectSame(talk);
+  });
 
   it('each effect is told or summed up, where the model takes little', async () => {
     let summaries = 0;

@@ -8,6 +8,7 @@ export { chargeAllOpen } from './charging.ts';
 export { type AgentSource, createRunContext, type RunContext } from './context.ts';
 export { budgetStop, type Stop, stoppedEvents, withEnding } from './endings.ts';
 export type { Engine } from './engine.ts';
+export { joinSummary } from './kept-effects.ts';
 export {
   type ModelCallPlan,
   planModelCall,
