@@ -140,8 +140,18 @@ function keptParts(content: readonly AssistantPart[], recipient: GivenBy): Assis
     return part.type === 'tool_call' || part.givenBy === undefined || isGivenBy(part, recipient);
   });
   const isLoose = (part: AssistantPart) => part.type === 'reasoning' && part.givenBy === undefined;
-  const ordered = [...sent.filter(isLoose), ...sent.filter((part) => !isLoose(part))];
+  const proven = sent.some((part) => part.type === 'reasoning' && isGivenBy(part, recipient));
+  const front = [...sent.filter(isLoose), ...sent.filter((part) => !isLoose(part))];
+  const ordered = proven ? front : callsLast(front);
   return ordered.slice(0, ordered.findLastIndex((part) => part.type !== 'reasoning') + 1);
+}
+
+/** Text that came after a call is said before it: a server that wants the results right after their calls takes no text between. */
+function callsLast(parts: readonly AssistantPart[]): AssistantPart[] {
+  const at = parts.findIndex(({ type }) => type === 'tool_call');
+  if (at === -1) return [...parts];
+  const after = parts.slice(at);
+  return [...parts.slice(0, at), ...after.filter(({ type }) => type === 'text'), ...after.filter(({ type }) => type !== 'text')];
 }
 
 /** Whether the recipient is the model that is known to have given the part. */

@@ -43,6 +43,8 @@ export const strictAnthropic: StrictCheck = (text) => {
       open = [];
     } else {
       if (results.length > 0) fault('a result of the assistant', at);
+      if (types.includes('tool_use') && types.lastIndexOf('text') > types.indexOf('tool_use'))
+        fault('text between calls and their results', at);
       const loose = types.findLastIndex((type) => /thinking/.test(type)) > types.findIndex((type) => !/thinking/.test(type));
       if (loose) fault('thinking after other content', at);
       if (types.every((type) => /thinking/.test(type))) fault('nothing but thinking', at);
