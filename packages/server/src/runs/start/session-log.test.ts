@@ -337,6 +337,37 @@ describe('what a run is shown of its session', () => {
   });
 });
 
+it('tells what became of a run that failed and was resumed [verifies session.log.exact]', async () => {
+  const talk = await openTalk();
+  const { runId } = await talk.ask('fail');
+  await talk.ask('say');
+  talk.mend(true);
+  await talk.orchestrator.runs.resume(principal, runId);
+  await talk.until(async () => (await talk.row(runId)).status === 'completed');
+  const { name } = await talk.ask('say');
+  expect(lines(talk.seen.get(name)).slice(2)).toEqual([
+    'tool: wrote #1-1',
+    'assistant: did #1',
+    'user: #2 say',
+    'assistant: said #2',
+    'user: #3 say',
+  ]);
+});
+
+it('tells all that a fork did, also before it was resumed', async () => {
+  const talk = await openTalk();
+  const original = await talk.ask('fail');
+  const { run } = await talk.orchestrator.runs.fork(principal, original.runId, { afterSeq: 1 }, {});
+  const runId = run.id as RunId; // as the engine numbered it
+  await talk.until(async () => (await talk.row(runId)).status === 'failed');
+  talk.mend(true);
+  await talk.orchestrator.runs.resume(principal, runId);
+  await talk.until(async () => (await talk.row(runId)).status === 'completed');
+  const { name } = await talk.ask('say');
+  expect(marksOf(talk.seen.get(name) ?? [])).toEqual(['#1-1', '#1-1']);
+  expect(talk.written).toEqual(['#1-1', '#1-1']);
+});
+
 describe('reading a long session', () => {
   /** The runs whose journals are read while the last of so many begins. */
   async function readsOfLast(count: number, options: TestRunsOptions, padding = '') {

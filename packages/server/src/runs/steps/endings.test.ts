@@ -60,6 +60,18 @@ describe('an answer without a word', () => {
     expect(asked).toHaveLength(2);
   });
 
+  it('ends no run, whatever was done, that was cut before there was one', async () => {
+    const cut = { ...completed(), finishReason: 'length' } as const;
+    let asked = 0;
+    const { run } = await answering([], {
+      async *attempt() {
+        asked += 1;
+        yield asked === 1 ? completed({ name: 'work' }) : asked === 2 ? cut : completed('at last');
+      },
+    });
+    expect((await run('helper')).row).toMatchObject({ status: 'completed', output: 'at last' });
+  });
+
   it('says what it was spent on where the model only thought, and how it gets more', async () => {
     const cut = { ...completed(), finishReason: 'length' } as const;
     const { run } = await answering([], {
