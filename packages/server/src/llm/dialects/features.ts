@@ -113,13 +113,8 @@ function hasEarlierImages({ messages }: ModelRequest): boolean {
 }
 
 function beforeNewest(messages: readonly Message[]): readonly Message[] {
-  return messages.slice(
-    0,
-    Math.max(
-      0,
-      messages.findLastIndex(({ role }) => role === 'user'),
-    ),
-  );
+  const newest = messages.findLastIndex(({ role }) => role === 'user');
+  return newest === -1 ? [] : messages.slice(0, newest);
 }
 
 const imageGone: UserPart = { type: 'text', text: '(Here was an image, which you cannot be shown.)' };
