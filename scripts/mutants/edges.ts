@@ -52,10 +52,10 @@ export const edgeMutants: readonly Mutant[] = [
   },
   {
     bug: 'edge: a limit in dollars is taken for millionths',
-    file: `${server}/cli/amounts.ts`,
+    file: `${server}/core/amounts.ts`,
     replace: "return { unit: 'costMicroUsd', limit: microUsdOf(text) };",
     by: "return { unit: 'costMicroUsd', limit: Math.round(microUsdOf(text) / 1_000_000) };",
-    tests: [`${server}/cli/amounts.test.ts`],
+    tests: [`${server}/core/amounts.test.ts`],
   },
   {
     bug: 'edge: the log repeats what a provider answered',

@@ -1,5 +1,6 @@
 import { budgetMutants } from './budgets.ts';
 import { controlMutants } from './control.ts';
+import { conversationMutants } from './conversations.ts';
 import { coreMutants } from './core.ts';
 import { edgeMutants } from './edges.ts';
 import { fileMutants } from './files.ts';
@@ -17,4 +18,5 @@ export const mutants = [
   ...controlMutants,
   ...fileMutants,
   ...budgetMutants,
+  ...conversationMutants,
 ];

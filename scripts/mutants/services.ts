@@ -340,7 +340,7 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'an approval is answered without the role that it asks for',
     file: `${server}/control/approvals.ts`,
-    replace: "row.role !== null && !principal.roles.includes(row.role) && !principal.roles.includes('owner')",
+    replace: "role !== undefined && !principal.roles.includes(role) && !principal.roles.includes('owner')",
     by: 'row.role !== row.role',
     tests: approvalTests,
   },

@@ -156,6 +156,21 @@ describe('a call and its result', () => {
     ]);
   });
 
+  it.each(wires)('are 200 at once, and %s takes them', (_wire, dialect, strict) => {
+    const ids = Array.from({ length: 200 }, (_, at) => `${at}`);
+    const messages: Message[] = [
+      user('go'),
+      { role: 'assistant', content: ids.map((made) => ({ type: 'tool_call', providerCallId: made, name: 'f', input: {} })) },
+      {
+        role: 'tool',
+        content: ids.map((made) => ({ type: 'tool_result', providerCallId: made, name: 'f', output: `gave ${made}`, isError: false })),
+      },
+    ];
+    const body = dialect.encode(makeRequest('', { messages }), call);
+    expect(strict(body)).toEqual([]);
+    for (const made of ids) expect(body).toContain(`"gave ${made}"`);
+  });
+
   it('that never ended is answered as such', () => {
     const [cut] = toolTurn([]);
     const sent = messagesOf(openai, [user('go'), ...(cut === undefined ? [] : [cut]), user('and?')]);
@@ -324,6 +339,34 @@ describe('a tool', () => {
     const piece = { index: 0, id: 'a', function: { name: sent, arguments: '{}' } };
     decoder?.event('', JSON.stringify({ id: 'r', choices: [{ index: 0, delta: { tool_calls: [piece] }, finish_reason: 'tool_calls' }] }));
     expect(decoder?.answer().content).toMatchObject([{ name: 'fs.list' }]);
+  });
+
+  it('is given what Anthropic knows under other names by its own', () => {
+    const own = ['$filter', 'exists[parent]', 'x'.repeat(80), 'plain.one'];
+    const properties = Object.fromEntries(own.map((member) => [member, { type: 'string' }]));
+    const tools = [{ name: 'f', description: 'finds', inputSchema: { type: 'object', properties, required: own } }];
+    const input = Object.fromEntries(own.map((member, at) => [member, `${at}`]));
+    const history: Message[] = [
+      user('go'),
+      { role: 'assistant', content: [{ type: 'tool_call', providerCallId: 'a', name: 'f', input: { ...input, 'made up': 1 } }] },
+    ];
+    const text = anthropic?.encode(makeRequest('', { messages: history, tools }), call) ?? '';
+    expect(strictAnthropic(text)).toEqual([]);
+    const body = JSON.parse(text);
+    const sent = Object.keys(body.tools[0].input_schema.properties);
+    expect(body.tools[0].input_schema.required).toEqual(sent);
+    expect(Object.keys(body.messages[1].content[0].input)).toEqual([...sent, 'made up']);
+    const decoder = anthropic?.decoder({ provider: 'p', model: 'm', onDelta: () => undefined });
+    const block = { type: 'tool_use', id: 'b', name: 'f', input: Object.fromEntries(sent.map((member, at) => [member, `${at}`])) };
+    for (const data of [
+      { type: 'message_start', message: {} },
+      { type: 'content_block_start', index: 0, content_block: block },
+      { type: 'content_block_stop', index: 0 },
+      { type: 'message_delta', delta: { stop_reason: 'tool_use' } },
+      { type: 'message_stop' },
+    ])
+      decoder?.event(data.type, JSON.stringify(data));
+    expect(decoder?.answer().content).toMatchObject([{ name: 'f', input }]);
   });
 
   it('that a conversation used is named to Anthropic although there is none any more', () => {

@@ -1,3 +1,5 @@
+import type { Message, UserPart } from '@nexus-agent/protocol';
+import { cutText, isBlank } from '#core';
 import type { ModelRequest } from '#llm/contract';
 
 /**
@@ -5,7 +7,9 @@ import type { ModelRequest } from '#llm/contract';
  * sent. `responseFormatWithTools`: the format of the answer beside tools. `reasoning`: reasoning that goes back to who gave it.
  * `callsWithoutReasoning`, `callsWithoutSignature`: what other models said and called in the conversation, which gets a stand-in
  * for what it lacks. `userAfterTool`: a user's message right after a tool's result. `systemMessage`: instructions as a message of their
- * own.
+ * own. `parallelCalls`: several calls in one message. `nullContent`: calls without a text beside them. `longDescriptions`: more than
+ * {@link maxShortDescription} characters of a tool's description. `earlierImages`: images before the newest message of a person, in place of
+ * which is said that they were there.
  */
 export type RequestFeature =
   | 'streamOptions'
@@ -19,7 +23,11 @@ export type RequestFeature =
   | 'callsWithoutReasoning'
   | 'callsWithoutSignature'
   | 'userAfterTool'
-  | 'systemMessage';
+  | 'systemMessage'
+  | 'parallelCalls'
+  | 'nullContent'
+  | 'longDescriptions'
+  | 'earlierImages';
 
 /** How a refusal tells which feature is in the way. */
 export interface FeatureRefusal {
@@ -29,6 +37,8 @@ export interface FeatureRefusal {
   readonly isIn: (request: ModelRequest) => boolean;
   /** The fault lies with this conversation, not with the server: nothing is remembered. */
   readonly once?: true;
+  /** Other statuses than 400 and 422 with which servers say it. */
+  readonly statuses?: readonly number[];
 }
 
 /** Which features a provider's requests do without, by model: what was configured, and what was found out in this process. */
@@ -67,14 +77,76 @@ export function createOmissions(
   };
 }
 
-/** The feature that the words of a refusal mean, among those that the request still had. */
+const usualStatuses: readonly unknown[] = [400, 422];
+
+/** The feature that a refusal means, by its status and its words, among those that the request still had. */
 export function refusedFeature(
   refusals: readonly FeatureRefusal[],
-  words: string,
+  { status, words }: { readonly status: unknown; readonly words: string },
   request: ModelRequest,
   omitted: ReadonlySet<RequestFeature>,
 ): FeatureRefusal | undefined {
-  return refusals.find((refusal) => !omitted.has(refusal.feature) && refusal.isIn(request) && refusal.words.test(words));
+  return refusals.find(
+    (refusal) =>
+      (usualStatuses.includes(status) || refusal.statuses?.some((other) => other === status) === true) &&
+      !omitted.has(refusal.feature) &&
+      refusal.isIn(request) &&
+      refusal.words.test(words),
+  );
+}
+
+/** An image that a server cannot take stays in the conversation: without it there, every later message would be refused as well. */
+export const imageRefusals: readonly FeatureRefusal[] = [
+  {
+    feature: 'earlierImages',
+    words:
+      /\b(image|vision|multi-?modal)\w*\b.*\b(not (support|available|allow|permit)|unsupported|only supported)|\b(not?|n't)\b.*\b((image|vision|multi-?modal) ?(input|model|support)|support\w* (image|vision))|unknown variant .?image_url|at most 0 image|missing data required for image|\bcontent\b.*\bmust be a string/i,
+    isIn: hasEarlierImages,
+    statuses: [404, 415, 500],
+  },
+  // One that cannot be read or fetched any more says nothing of the next one.
+  { feature: 'earlierImages', words: /\bimages?\b|image_url|\bdownload/i, isIn: hasEarlierImages, once: true },
+];
+
+function hasEarlierImages({ messages }: ModelRequest): boolean {
+  return beforeNewest(messages).some(({ role, content }) => role === 'user' && content.some(({ type }) => type === 'image'));
+}
+
+function beforeNewest(messages: readonly Message[]): readonly Message[] {
+  const newest = messages.findLastIndex(({ role }) => role === 'user');
+  return newest === -1 ? [] : messages.slice(0, newest);
+}
+
+const imageGone: UserPart = { type: 'text', text: '(Here was an image, which you cannot be shown.)' };
+
+/** The conversation as a server takes it that does without earlier images, where it is to. */
+export function shownConversation({ messages }: ModelRequest, omitted: ReadonlySet<RequestFeature>): readonly Message[] {
+  if (!omitted.has('earlierImages')) return messages;
+  const earlier = beforeNewest(messages);
+  const told = earlier.map((message): Message => {
+    if (message.role !== 'user') return message;
+    return { role: 'user', content: message.content.map((part) => (part.type === 'image' ? imageGone : part)) };
+  });
+  return [...told, ...messages.slice(earlier.length)];
+}
+
+export const descriptionRefusal: FeatureRefusal = {
+  feature: 'longDescriptions',
+  words: /\bdescription\b.*(too long|maximum length|at most)|(too long|maximum length|at most)\b.*\bdescription\b/i,
+  isIn: ({ tools }) => tools.some(({ description }) => description.length > maxShortDescription),
+};
+
+/** So many characters of a description are taken by servers that do not take more. */
+const maxShortDescription = 1_024;
+
+/** Members of a tool that say what it is for; none where nothing is said. */
+export function descriptionFor(
+  { description }: ModelRequest['tools'][number],
+  omitted: ReadonlySet<RequestFeature>,
+): { readonly description?: string } {
+  if (isBlank(description)) return {};
+  const cut = omitted.has('longDescriptions') && description.length > maxShortDescription;
+  return { description: cut ? `${cutText(description, maxShortDescription - 1)}…` : description };
 }
 
 export const hasFormat = (request: ModelRequest) => request.outputSchema !== undefined;

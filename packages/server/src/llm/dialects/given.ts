@@ -1,6 +1,7 @@
 import type { AssistantPart, GivenBy } from '@nexus-agent/protocol';
 import { isTooDeep } from '#core';
 import { asRecord, asString } from './json.ts';
+import { renamed } from './normalise.ts';
 import type { StreamContext, StreamDecoder } from './upstream.ts';
 
 /** A member of a call that some servers of the OpenAI format give and want back: Gemini's proof of its thinking. */
@@ -15,10 +16,12 @@ const reasoningField = /"(reasoning(?:_content|_text)?)"\s*:\s*"[^"]/;
  * names that they have here.
  *
  * @param toolNames our names by those on the wire, where they differ
+ * @param members the same, for members of the tools' inputs
  */
 export function markGiven(
   create: (context: StreamContext) => StreamDecoder,
   toolNames: ReadonlyMap<string, string>,
+  members: ReadonlyMap<string, string> = new Map(),
 ): (context: StreamContext) => StreamDecoder {
   return (context) => {
     const decoder = create(context);
@@ -33,7 +36,9 @@ export function markGiven(
       const at = opaque.findIndex(({ id, name }) => (id === '' ? name === part.name : id === part.providerCallId));
       const [found] = at === -1 ? [] : opaque.splice(at, 1);
       const name = toolNames.get(part.name) ?? part.name;
-      return { ...part, name, ...(found === undefined ? {} : { opaque: found.members, givenBy }) };
+      const given = members.size === 0 ? null : asRecord(part.input);
+      const input = given === null ? part.input : renamed(given, (member) => members.get(member) ?? member);
+      return { ...part, name, input, ...(found === undefined ? {} : { opaque: found.members, givenBy }) };
     }
 
     function look(data: string): void {

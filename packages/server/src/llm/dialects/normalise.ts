@@ -1,5 +1,5 @@
 import type { AssistantPart, GivenBy, Message, ReasoningPart, ToolCallPart, ToolResultPart, UserPart } from '@nexus-agent/protocol';
-import { sha256 } from '#core';
+import { isBlank, sha256 } from '#core';
 import { toolInput } from './upstream.ts';
 
 /** A call under the id and the name that it has on the wire. */
@@ -36,14 +36,6 @@ const noBeginning = '(The conversation begins with an answer.)';
 const goOn = 'Go on.';
 const noOutput = '(no output)';
 const noResult = '(no result: the call was not finished)';
-
-// Servers in Python and Rust take more for white space than `trim` does, some control characters among it.
-const visible = /[^\s\p{Cc}]/u;
-
-/** True for text that servers refuse as a message of its own. */
-export function isBlank(text: string): boolean {
-  return !visible.test(text);
-}
 
 interface OpenCall {
   readonly id: string;
@@ -148,8 +140,18 @@ function keptParts(content: readonly AssistantPart[], recipient: GivenBy): Assis
     return part.type === 'tool_call' || part.givenBy === undefined || isGivenBy(part, recipient);
   });
   const isLoose = (part: AssistantPart) => part.type === 'reasoning' && part.givenBy === undefined;
-  const ordered = [...sent.filter(isLoose), ...sent.filter((part) => !isLoose(part))];
+  const proven = sent.some((part) => part.type === 'reasoning' && isGivenBy(part, recipient));
+  const front = [...sent.filter(isLoose), ...sent.filter((part) => !isLoose(part))];
+  const ordered = proven ? front : callsLast(front);
   return ordered.slice(0, ordered.findLastIndex((part) => part.type !== 'reasoning') + 1);
+}
+
+/** Text that came after a call is said before it: a server that wants the results right after their calls takes no text between. */
+function callsLast(parts: readonly AssistantPart[]): AssistantPart[] {
+  const at = parts.findIndex(({ type }) => type === 'tool_call');
+  if (at === -1) return [...parts];
+  const after = parts.slice(at);
+  return [...parts.slice(0, at), ...after.filter(({ type }) => type === 'text'), ...after.filter(({ type }) => type !== 'text')];
 }
 
 /** Whether the recipient is the model that is known to have given the part. */
@@ -173,6 +175,19 @@ export function wireName(name: string): string {
   if (legalName.test(name)) return name;
   const clean = name.slice(0, 50).replace(/[^a-zA-Z0-9_-]/g, '_');
   return `${/^[a-zA-Z_]/.test(clean) ? clean : `tool_${clean}`}_${sha256(name).slice(0, 8)}`;
+}
+
+/** What Anthropic takes for a member of a tool's input. */
+const legalMember = /^[a-zA-Z0-9_.-]{1,64}$/;
+
+/** The name of a member of a tool's input on a wire that takes few characters in it: its own where it is legal. */
+export function wireMember(name: string): string {
+  return legalMember.test(name) ? name : `${name.slice(0, 50).replace(/[^a-zA-Z0-9_.-]/g, '_')}_${sha256(name).slice(0, 8)}`;
+}
+
+/** The record with other names for its members. */
+export function renamed<Value>(record: Readonly<Record<string, Value>>, name: (own: string) => string): Record<string, Value> {
+  return Object.fromEntries(Object.entries(record).map(([own, value]) => [name(own), value]));
 }
 
 /**

@@ -233,6 +233,32 @@ describe('a refusal of a request that is too long', () => {
     ['TensorRT-LLM', { message: 'Prompt length (5230) exceeds maximum input length (4096).' }, 4_096, 5_230],
     ['DashScope', openAi('Range of input length should be [1, 6000]', { code: 'invalid_parameter_error' }), 6_000, undefined],
     ['MiniMax', openAi('invalid params, context window exceeds limit'), undefined, undefined],
+    [
+      'OpenAI, too many messages',
+      openAi("Invalid 'messages': array too long. Expected an array with maximum length 2048, but got an array with length 2050 instead.", {
+        code: 'array_above_max_length',
+      }),
+      undefined,
+      undefined,
+    ],
+    ['llama-cpp-python', openAi('Requested tokens (5230) exceed context window of 4096'), 4_096, 5_230],
+    [
+      'Cloudflare',
+      openAi('The estimated number of input and maximum output tokens (34000) exceeded this model context window limit (32000).'),
+      32_000,
+      34_000,
+    ],
+    ['watsonx', openAi('the number of input tokens 5230 cannot exceed the total tokens limit 4096 for this model'), 4_096, 5_230],
+    ['Volcengine', openAi('Input length 100000 exceeds the maximum length 98304.'), 98_304, 100_000],
+    ['Volcengine, images', openAi('Total tokens of image and text exceed max message tokens.'), undefined, undefined],
+    ['SiliconFlow', openAi('length of prompt_tokens (5230) must be less than max_seq_len (4096).'), 4_096, 5_230],
+    ['Together', openAi('The input (5230 tokens) exceeds the maximum allowed input length of 4096 tokens.'), 4_096, 5_230],
+    ['a gateway', openAi('Your prompt contains 5230 tokens, which exceeds the 4096 token limit'), 4_096, 5_230],
+    ['another gateway', openAi('The prompt (total 5230 tokens) exceeds the model limit of 4096 tokens'), 4_096, 5_230],
+    ['a short-spoken one', openAi('Input too long: 5230 tokens, limit 4096'), 4_096, 5_230],
+    ['StepFun', openAi('The total length of the prompt and completion is too long: 5230 > 4096'), 4_096, 5_230],
+    ['a local server', openAi('prompt token length (5230) + max_tokens (1000) > max context (4096)'), 4_096, 5_230],
+    ['another local server', openAi('requested 5230 tokens but the max is 4096 (n_ctx)'), 4_096, 5_230],
     ['Z.ai', { error: { code: '1261', message: 'Prompt exceeds max length' } }, undefined, undefined],
   ])('is understood in the words of %s', (_who, body, contextTokens, requestTokens) => {
     const error = of(body);
@@ -281,6 +307,28 @@ describe('a refusal of a request that is too long', () => {
       openAi('Rate limit reached for m on tokens per min (TPM): Limit 6000, Used 5800, Requested 900. Please try again in 7s.'),
       429,
       'provider_rate_limited',
+    ],
+    [
+      'too long a description',
+      openAi("Invalid 'tools[2].function.description': string too long. Expected a string with maximum length 1024.", {
+        code: 'string_above_max_length',
+      }),
+      400,
+      'provider_rejected',
+    ],
+    [
+      'too long an answer (Bedrock)',
+      openAi(
+        'The maximum tokens you requested exceeds the model limit of 2048. Try again with a maximum tokens value that is lower than 2048.',
+      ),
+      400,
+      'provider_rejected',
+    ],
+    [
+      'an image that is too large',
+      anthropic('messages.0.content.1.image.source.base64: image exceeds 5 MB maximum: 5326788 bytes > 5242880 bytes'),
+      400,
+      'provider_rejected',
     ],
     ['something else', openAi("Unknown parameter: 'context'."), 400, 'provider_rejected'],
     ['a key', openAi('This key has no access to the long context window'), 401, 'provider_auth'],

@@ -28,9 +28,18 @@ const phrases: readonly RegExp[] = [
   /too many (?:input |prompt )?tokens|input tokens? exceed/i,
   /input token count|prompt token count|prompt length.{0,30}exceeds|longer than the maximum model length/i,
   /maximum prompt length is|maximum input length|exceeded model token limit|maximum supported sequence length/i,
+  /'messages': array too long/i,
+  /(?:input|prompt|conversation|message)s? too long|prompt and completion (?:is|are) too long/i,
+  /\b(?:input|prompt)[ _]?(?:tokens?|length)\b.{0,40}\b(?:exceed|must be less than|greater than|longer than)/i,
+  /\b(?:input|prompt|request)\b.{0,60}\bexceeds? the (?:maximum (?:allowed )?(?:input length|number of tokens)|model limit|[\d,]+ token limit)/i,
+  /max(?:imum)? message tokens|message token length exceed|exceeds maximum sequence length|> max(?:imum)? context\b|\(n_ctx\)/i,
+  /maximum of [\d,]+ input tokens/i,
   /reduce the length of (?:the|your) (?:messages|prompt|input)|too large for model/i,
   /`?inputs`? (?:tokens \+ `?max_new_tokens`? must be|must have less than)|range of input length should be/i,
 ];
+
+/** The tools have a limit of their own: no conversation is too long for it. */
+const isOfTools = /invalid '(tools|functions)\b/i;
 
 /** A request that is larger than what may be asked in a minute cannot pass at any time. */
 const tooLargeForRate = /request too large/i;
@@ -49,6 +58,17 @@ const sizes: readonly RegExp[] = [
   /supports up to ([\d,]+)/i,
   /model token limit: ([\d,]+)/i,
   /limit:? ([\d,]+), requested/i,
+  /(?:window|tokens) limit \(?([\d,]+)/i,
+  /exceeds (?:the )?maximum (?:sequence )?length(?: of)? ([\d,]+)/i,
+  /max_seq_len \(([\d,]+)/i,
+  /input length of ([\d,]+) tokens/i,
+  /the ([\d,]+) token limit/i,
+  /number of tokens \(([\d,]+)/i,
+  /maximum of ([\d,]+) input tokens/i,
+  /max(?:imum)? context \(([\d,]+)/i,
+  /the max is ([\d,]+)/i,
+  /, limit ([\d,]+)$/i,
+  /too long: [\d,]+ > ([\d,]+)/i,
   /limit (?:of|is) ([\d,]+)/i,
   /must be <= ([\d,]+)/i,
   /less than ([\d,]+) tokens/i,
@@ -65,6 +85,7 @@ export function readOverflow(words: OverflowWords): Overflow | null {
   if (status === 413) return told();
   if (status === 429) return tooLargeForRate.test(message) ? told() : null;
   if (status !== undefined && status !== 400 && status !== 422 && status !== 500) return null;
+  if (isOfTools.test(message)) return null;
   if (codes.test(type)) return told();
   return phrases.some((phrase) => phrase.test(message) || phrase.test(type)) ? told() : null;
 }

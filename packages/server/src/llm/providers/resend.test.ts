@@ -83,6 +83,17 @@ const called: Message[] = [
   { role: 'assistant', content: [{ type: 'tool_call', providerCallId: 'x', name: 'fs_list', input: {} }] },
   { role: 'tool', content: [{ type: 'tool_result', providerCallId: 'x', name: 'fs_list', output: 'a', isError: false }] },
 ];
+const twoCalls: Message[] = [
+  user('go'),
+  { role: 'assistant', content: ['x', 'y'].map((id) => ({ type: 'tool_call', providerCallId: id, name: 'fs_list', input: { id } })) },
+  {
+    role: 'tool',
+    content: ['x', 'y'].map((id) => ({ type: 'tool_result', providerCallId: id, name: 'fs_list', output: id, isError: false })),
+  },
+];
+const image = { type: 'image', mediaType: 'image/png', data: { base64: 'AAAA' } } as const;
+const looking: Message = { role: 'user', content: [{ type: 'text', text: 'look' }, image] };
+const seen: Message[] = [looking, { role: 'assistant', content: [{ type: 'text', text: 'a cat' }] }, user('and now?')];
 const thoughtful: Message[] = [
   user('go'),
   {
@@ -197,6 +208,57 @@ const rows: readonly (readonly [string, Create, Partial<ModelRequest>, (body: Bo
     (body) => 'output_config' in body,
     says('output_config: Extra inputs are not permitted'),
   ],
+  [
+    'calls at once, told one after another',
+    compatible,
+    { messages: twoCalls },
+    (body) => answersOf(body).some((item) => item.tool_calls?.length > 1),
+    says('This model only supports single tool-calls at once!'),
+  ],
+  [
+    'calls without a text',
+    compatible,
+    { messages: called },
+    (body) => answersOf(body).some((item) => item.content === null),
+    { status: 422, body: { detail: [{ loc: ['body', 'messages', 1, 'content'], msg: 'Input should be a valid string' }] } },
+  ],
+  [
+    'a long description',
+    openai,
+    { tools: [{ name: 'fs_list', description: 'lists '.repeat(400), inputSchema: {} }] },
+    (body) => body.tools[0].function.description.length > 1_024,
+    {
+      status: 400,
+      body: {
+        error: {
+          message:
+            "Invalid 'tools[0].function.description': string too long. Expected a string with maximum length 1024, but got a string with length 2400 instead.",
+          param: 'tools[0].function.description',
+          code: 'string_above_max_length',
+        },
+      },
+    },
+  ],
+  ...(
+    [
+      ['unknown variant `image_url`, expected `text` at line 1 column 80', 400],
+      ['No endpoints found that support image input', 404],
+      ['image input is not supported - hint: if this is unexpected, you may need to provide the mmproj', 500],
+      ['At most 0 image(s) may be provided in one request.', 400],
+      ['m is not a multimodal model', 400],
+      ["'messages.1' : for 'role:user' the following must be satisfied[('messages.1.content' : value must be a string)]", 400],
+      ['Invalid content type. image_url is only supported by certain models.', 400],
+    ] as const
+  ).map(
+    ([words, status]) =>
+      [
+        `images of the past: ${words}`,
+        compatible,
+        { messages: seen },
+        (body: Body) => JSON.stringify(body.messages).includes('image_url'),
+        says(words, status),
+      ] as const,
+  ),
   ['thinking', anthropic, {}, (body) => 'thinking' in body, says('adaptive thinking is not supported on this model')],
   [
     'marks for a cache',
@@ -268,6 +330,27 @@ describe('a refusal stands', () => {
     expect(bodies.map((body) => 'stream_options' in body)).toEqual([true, false, true, false]);
   });
 
+  it('of an image that the newest message has: nobody would see that it was left out', async () => {
+    const { ask, bodies } = await serve(compatible, (body) =>
+      JSON.stringify(body.messages).includes('image_url') ? says('m is not a multimodal model') : null,
+    );
+    expect(await ask({ messages: [looking] })).toMatchObject({ last: { error: { code: 'provider_rejected' } } });
+    expect(bodies).toHaveLength(1);
+    expect(await ask({ messages: [...seen, looking] })).toMatchObject({ last: { error: { code: 'provider_rejected' } } });
+  });
+
+  it('of one image of the past, without changing the next conversation', async () => {
+    const { ask, bodies } = await serve(anthropic, (body) =>
+      JSON.stringify(body.messages).includes('AAAA')
+        ? says('messages.0.content.1.image.source.base64.data: Could not process image')
+        : null,
+    );
+    expect(await ask({ messages: seen })).toMatchObject({ text: 'ok' });
+    expect(bodies[1].messages[0].content).toMatchObject([{ text: 'look' }, { text: expect.stringContaining('image') }]);
+    await ask({ messages: [{ role: 'user', content: [{ ...image, data: { base64: 'BBBB' } }] }, ...seen.slice(1)] });
+    expect(JSON.stringify(bodies[2].messages)).toContain('BBBB');
+  });
+
   it('of thinking that one conversation holds, without changing the next one', async () => {
     const thought = { type: 'reasoning' as const, text: 't', signature: 'bad', givenBy: { provider: 'p', model: 'm' } };
     const messages: Message[] = [user('go'), { role: 'assistant', content: [thought, { type: 'text', text: 'so' }] }, user('and?')];
@@ -306,6 +389,16 @@ it('keeps to the time of the attempt over both requests', async () => {
   const { last } = await call(llm, makeRequest('go'), { models: ['p/m'], gate: recordGate(() => grant(600)) });
   expect(last).toMatchObject({ error: { code: 'provider_timeout' } });
   expect(performance.now() - startedMs).toBeLessThan(850);
+});
+
+it('tells calls that were made at once one after another, each with its result', async () => {
+  const { ask, bodies } = await serve(compatible, (body) =>
+    answersOf(body).some((item) => item.tool_calls?.length > 1) ? says('This model only supports single tool-calls at once!') : null,
+  );
+  await ask({ messages: twoCalls });
+  const told = bodies[1].messages.slice(2).map((message: Body) => message.tool_calls?.[0].id ?? message.tool_call_id);
+  expect(told).toEqual(['c00000001', 'c00000001', 'c00000002', 'c00000002']);
+  expect(bodies[1].messages.slice(3).map(({ content }: Body) => content)).toEqual(['x', null, 'y']);
 });
 
 describe('a strict server', () => {

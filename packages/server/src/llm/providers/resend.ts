@@ -1,4 +1,5 @@
-import type { Clock } from '#core';
+import type { ErrorCode } from '@nexus-agent/protocol';
+import type { Clock, NexusError } from '#core';
 import type { Provider } from '#llm/attempt';
 import { type FeatureRefusal, type Omissions, refusedFeature } from '#llm/dialects';
 
@@ -46,11 +47,12 @@ export function resendWithoutRefused(
               },
               failed(error) {
                 const omitted = new Set([...omissions.of(call.model), ...features]);
-                const found = isRefusal(error.details?.status)
-                  ? refusedFeature(refusals, `${error.message} ${String(error.details?.field ?? '')}`, call.request, omitted)
-                  : undefined;
                 const remainingMs = deadline - clock.monotonic();
-                if (found === undefined || error.code !== 'provider_rejected' || remainingMs <= 0 || aborted) return events.failed(error);
+                const found =
+                  refusing.has(error.code) && remainingMs > 0 && !aborted
+                    ? refusedFeature(refusals, wordsOf(error), call.request, omitted)
+                    : undefined;
+                if (found === undefined) return events.failed(error);
                 tried.push(found);
                 stream = send(remainingMs);
               },
@@ -73,6 +75,9 @@ export function resendWithoutRefused(
   };
 }
 
-function isRefusal(status: unknown): boolean {
-  return status === 400 || status === 422;
+/** Some servers fail over what they do not take. */
+const refusing: ReadonlySet<ErrorCode> = new Set(['provider_rejected', 'provider_unavailable']);
+
+function wordsOf({ message, details }: NexusError) {
+  return { status: details?.status, words: `${message} ${String(details?.field ?? '')}` };
 }

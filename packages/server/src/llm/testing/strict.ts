@@ -43,6 +43,8 @@ export const strictAnthropic: StrictCheck = (text) => {
       open = [];
     } else {
       if (results.length > 0) fault('a result of the assistant', at);
+      if (types.includes('tool_use') && types.lastIndexOf('text') > types.indexOf('tool_use'))
+        fault('text between calls and their results', at);
       const loose = types.findLastIndex((type) => /thinking/.test(type)) > types.findIndex((type) => !/thinking/.test(type));
       if (loose) fault('thinking after other content', at);
       if (types.every((type) => /thinking/.test(type))) fault('nothing but thinking', at);
@@ -56,6 +58,8 @@ export const strictAnthropic: StrictCheck = (text) => {
   for (const tool of body.tools ?? []) {
     if (!/^[a-zA-Z0-9_-]{1,128}$/.test(tool.name)) faults.push(`tools: ${tool.name}`);
     if (tool.input_schema.type !== 'object') faults.push('tools: the input must be an object');
+    for (const name of Object.keys(tool.input_schema.properties ?? {}))
+      if (!/^[a-zA-Z0-9_.-]{1,64}$/.test(name)) faults.push(`tools: property ${name}`);
     for (const word of ['oneOf', 'anyOf', 'allOf']) if (word in tool.input_schema) faults.push(`tools: ${word} at the top`);
   }
   const format = body.output_config?.format;
@@ -87,6 +91,7 @@ export const strictOpenAi: StrictCheck = (text) => {
       const calls: Body[] = message.tool_calls ?? [];
       if (message.content === null && calls.length === 0) fault('neither content nor calls');
       if (message.tool_calls !== undefined && calls.length === 0) fault('no calls in the list');
+      if (calls.length > 128) fault(`${calls.length} calls, and 128 at most`);
       if (typeof message.content === 'string' && blank.test(message.content)) fault('blank content');
       for (const call of calls) {
         if (call.id.length < 1 || call.id.length > 40) fault(`id ${call.id}`);

@@ -1,6 +1,6 @@
 import { type JournalEvent, noUsage, type RunId } from '@nexus-agent/protocol';
 import { afterEach, expect, it } from 'vitest';
-import type { ModelPart } from '#llm';
+import { estimateInputTokens, type ModelPart } from '#llm';
 import { loadState } from '#runs/journal';
 import { completed, openTestRuns, principal, type TestRuns, type TestRunsOptions } from '#runs/testing';
 import { makeTool } from '#tools/testing';
@@ -157,4 +157,32 @@ it('fits the model that is asked first, and one to fall back to only when it is 
   expect(asked.slice(0, 6)).toEqual(['m', 'm', 'm', 'm', 'm', 'm']);
   expect(asked.slice(6).filter((name) => name.startsWith('m2'))).toContain('m2 summary');
   expect(await events(opened, runId, 'context.learned')).toMatchObject([{ data: { model: 'm2', contextTokens: 3_000, reason: 'known' } }]);
+});
+
+it('is made shorter with each refusal, also where the server says the same size each time', async () => {
+  const { asked, attempt } = reader(4, 4_000, 4_000);
+  const opened = await open({ attempt, tools: [page], agents: [agent] });
+  const runId = await opened.start({ agent: 'reader' });
+  expect(await ended(opened, runId)).toMatchObject({ status: 'completed', output: 'all read' });
+  const learned = (await loadState(opened.engine.store, principal.tenantId, runId)).contexts?.['p/m'];
+  expect(learned).toBeLessThan(4_000);
+  expect(asked.filter((message) => charsOf(message) > 4_000).length).toBeGreaterThan(1);
+});
+
+it('stays within the model when its summaries are far longer than they were asked to be', async () => {
+  const sizes: number[] = [];
+  let read = 0;
+  const opened = await open({
+    contextTokens: 4_000,
+    tools: [page],
+    agents: [agent],
+    async *attempt(message) {
+      sizes.push(estimateInputTokens(message.request));
+      if (isSummary(message)) yield completed('fact after fact '.repeat(3_000));
+      else yield ++read > 6 ? completed('all read') : completed({ name: 'page', input: { at: read } });
+    },
+  });
+  const runId = await opened.start({ agent: 'reader' });
+  expect(await ended(opened, runId)).toMatchObject({ status: 'completed', output: 'all read' });
+  expect(Math.max(...sizes)).toBeLessThanOrEqual(4_000);
 });

@@ -1,18 +1,25 @@
-import type { ErrorInfo, JournalData } from '@nexus-agent/protocol';
+import type { AssistantPart, ErrorInfo, JournalData } from '@nexus-agent/protocol';
 import { modelAmounts } from '#calls';
+import { isBlank } from '#core';
 import type { ModelTarget } from '#llm';
 import { toolCallId } from '#runs/journal';
-import { merge, type Proposal, propose, type RunContext, release, settle } from '#runs/steps';
+import { joinSummary, merge, type Proposal, propose, type RunContext, release, settle } from '#runs/steps';
 import type { FailedRunAttempt, RunModelOutcome } from './model-call.ts';
 import type { AttemptRequest } from './reports.ts';
+
+/** The text of a summary, with the calls that it has to keep: a model may leave out what must not be done twice. */
+function withKeptEffects(content: readonly AssistantPart[], kept: string): readonly AssistantPart[] {
+  const said = content.map((part) => (part.type === 'text' ? part.text : '')).join('');
+  return [{ type: 'text', text: joinSummary(said, kept) }, ...content.filter(({ type }) => type === 'reasoning')];
+}
 
 /** A summary replaces what it sums up, so one that is empty, or that the budget cut short, is no answer: nothing may be lost by it. */
 export function checkSummary(outcome: RunModelOutcome): RunModelOutcome {
   if (outcome.type === 'failed' || outcome.attempt.call.purpose !== 'compaction') return outcome;
   const { attempt, grant, part } = outcome;
-  const empty = !part.content.some((piece) => piece.type === 'text' && piece.text.trim() !== '');
+  const empty = !part.content.some((piece) => piece.type === 'text' && !isBlank(piece.text));
   const cut = part.finishReason === 'length' && grant.maxTokens < attempt.askedTokens;
-  if (!empty && !cut) return outcome;
+  if (!empty && !cut) return { ...outcome, part: { ...part, content: withKeptEffects(part.content, attempt.call.keptEffects ?? '') } };
   const error: ErrorInfo = cut
     ? {
         code: 'budget_exceeded',

@@ -1,6 +1,6 @@
 import type { AssistantPart, JournalEvent, Message, RunReading, SessionReading, ToolCallPart, ToolResultPart } from '@nexus-agent/protocol';
 import { isTerminal } from '@nexus-agent/protocol';
-import { withSomethingSaid } from './spoken.ts';
+import { changedArguments, withSomethingSaid } from './spoken.ts';
 import { initialState, type RunState, type Summary, type ToolCallState } from './state.ts';
 import { transition } from './transitions.ts';
 
@@ -54,7 +54,8 @@ export class TurnReader {
 }
 
 function turnMessages(state: RunState, reason: string | null, copied: number): readonly Message[] {
-  const messages = state.messages.filter((_, index) => index === 0 || index >= copied).map(withSomethingSaid);
+  const told = isRefusedText(state) ? withoutUnanswered(state.messages) : state.messages;
+  const messages = told.filter((_, index) => index === 0 || index >= copied).map(withSomethingSaid);
   const last = messages.at(-1);
   const asked = last?.role === 'assistant' ? last.content.filter((part) => part.type === 'tool_call') : [];
   if (asked.length > 0) messages.push({ role: 'tool', content: asked.map((part, index) => resultOf(state, part, index)) });
@@ -64,6 +65,24 @@ function turnMessages(state: RunState, reason: string | null, copied: number): r
   const end = messages.at(-1);
   if (end?.role === 'assistant') return [...messages.slice(0, -1), { role: 'assistant', content: [...end.content, said] }];
   return [...messages, { role: 'assistant', content: [said] }];
+}
+
+/** Its provider refused to read it, and not only to answer it: what was refused once would be refused with every later message. */
+function isRefusedText({ status, error }: RunState): boolean {
+  return status === 'failed' && error?.code === 'content_filtered' && error.details?.status !== undefined;
+}
+
+const refusedInput = '(What was asked here is left out: the provider of the model refused to read it.)';
+const refusedResult = '(The call was made. What it gave is left out: the provider of the model refused to read it.)';
+
+/** The messages, with a note in place of what came after the last answer of the model: nothing before was refused. */
+function withoutUnanswered(messages: readonly Message[]): readonly Message[] {
+  const answered = messages.findLastIndex(({ role }) => role === 'assistant');
+  return messages.map((message, index): Message => {
+    if (index <= answered || message.role === 'assistant') return message;
+    if (message.role === 'user') return { role: 'user', content: [{ type: 'text', text: refusedInput }] };
+    return { role: 'tool', content: message.content.map((result) => ({ ...result, output: refusedResult })) };
+  });
 }
 
 /** How the run stands, in the words of the assistant; null when its own last word says it. */
@@ -101,7 +120,9 @@ function resultOf(state: RunState, { providerCallId, name }: ToolCallPart, index
   const named = { type: 'tool_result' as const, providerCallId, name };
   if (call?.phase.type === 'completed') return { ...named, output: call.phase.output, isError: call.phase.isError };
   const ended = isTerminal(state.status);
-  return { ...named, output: ended ? cutOff(state, call) : pending(call), isError: ended };
+  const changed = call === undefined ? null : changedArguments(call);
+  const said = ended ? cutOff(state, call) : pending(call);
+  return { ...named, output: changed === null ? said : `${said} ${changed}`, isError: ended };
 }
 
 function cutOff({ status }: RunState, call: ToolCallState | undefined): string {

@@ -88,6 +88,19 @@ describe('a run that is started while another one of its session works', () => {
     expect(await types(first.id)).toContain('run.cancelled');
   });
 
+  it('cancels the other while that one waits for its sub-agent, and the sub-agent with it', async () => {
+    const { start, release, is, engine } = await openBusy();
+    const first = await start('delegate', 'queue', { agent: 'boss' });
+    await is(first.id, 'waiting');
+    const second = await start('two', 'interrupt');
+    await is(first.id, 'cancelled');
+    await release('two');
+    await is(second.id, 'completed');
+    const { items } = await engine.store.listRuns(principal.tenantId, { parentRunId: first.id }, { limit: 10 });
+    for (const { runId } of items) await is(runId, 'cancelled');
+    expect(items).toHaveLength(1);
+  });
+
   it('works beside it where it wants to', async () => {
     const { start, release, is } = await openBusy();
     const first = await start('one');

@@ -1,4 +1,4 @@
-import type { Message, RunId, SessionId, WhileBusy } from '@nexus-agent/protocol';
+import { type Message, noUsage, type RunId, type SessionId, type WhileBusy } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { conversation, createTranscripts, fold, loadState, type Summary, toJournalEvent } from '#runs/journal';
@@ -14,8 +14,10 @@ type Kind = (typeof kinds)[number];
 
 const ended = ['completed', 'failed', 'cancelled'];
 
+const namesIn = (text: string) => [...new Set(text.match(/#\d+(-\d)?/g))].join(' ');
+
 /** A session whose model does what the text of each request says, and whose writes are counted. */
-async function openTalk(options: TestRunsOptions = {}, padding = '') {
+async function openTalk(options: TestRunsOptions = {}, padding = '', summarise = namesIn) {
   const written: string[] = [];
   const seen = new Map<string, readonly Message[]>();
   let isMended = false;
@@ -42,7 +44,7 @@ async function openTalk(options: TestRunsOptions = {}, padding = '') {
     async *attempt({ request: { messages, tools } }, { signal }) {
       if (tools.length === 0) {
         // Asked for a summary, the model keeps what was done and who asked.
-        yield completed([...new Set(textOf(messages[0]).match(/#\d+(-\d)?/g))].join(' '));
+        yield completed(summarise(textOf(messages[0])));
         return;
       }
       const at = messages.findLastIndex(({ role }) => role === 'user');
@@ -217,6 +219,35 @@ describe('what a run is shown of its session', () => {
     ]);
   });
 
+  it('leaves out what a provider refused to read, so that the session goes on, and keeps what was done', async () => {
+    const refuse = (text: string) => ({
+      type: 'failed' as const,
+      error: { code: 'content_filtered' as const, message: text, retryable: false, details: { status: 400 } },
+      retryAfterMs: null,
+      usage: noUsage,
+      sent: true,
+    });
+    const talk = await openTalk({
+      async *attempt({ request: { messages } }) {
+        const all = lines(messages).join('\n');
+        if (all.includes('wrote bomb') || all.includes('#1 say')) yield refuse('it triggers a policy');
+        else if (messages.at(-1)?.role === 'tool' || !all.endsWith('work')) yield completed(lines(messages).join(' | '));
+        else yield completed({ name: 'write', input: { mark: 'bomb' } });
+      },
+    });
+    const [first, second] = [await talk.ask('say'), await talk.ask('work')];
+    expect((await talk.row(first.runId)).status).toBe('failed');
+    expect((await talk.row(second.runId)).status).toBe('failed');
+    const last = await talk.ask('guarded');
+    const { output } = await talk.row(last.runId);
+    expect(output).toMatch(
+      /user: \(What was asked here is left out.*user: #2 work \| assistant: {1,2}\| tool: \(The call was made\..*#3 guarded/,
+    );
+    // People go on seeing it.
+    const shown = await talk.orchestrator.sessions.messages(principal, talk.sessionId, { limit: 100 });
+    expect(JSON.stringify(shown)).toContain('wrote bomb');
+  });
+
   it('has both of two runs that began at once', async () => {
     const talk = await openTalk();
     const both = await Promise.all([talk.begin('work'), talk.begin('work')]);
@@ -304,6 +335,37 @@ describe('what a run is shown of its session', () => {
     expect(marksOf(shown)).toEqual(['#1-1']);
     expect(lines(shown).filter((line) => line === 'assistant: did #1')).toHaveLength(2);
   });
+});
+
+it('tells what became of a run that failed and was resumed [verifies session.log.exact]', async () => {
+  const talk = await openTalk();
+  const { runId } = await talk.ask('fail');
+  await talk.ask('say');
+  talk.mend(true);
+  await talk.orchestrator.runs.resume(principal, runId);
+  await talk.until(async () => (await talk.row(runId)).status === 'completed');
+  const { name } = await talk.ask('say');
+  expect(lines(talk.seen.get(name)).slice(2)).toEqual([
+    'tool: wrote #1-1',
+    'assistant: did #1',
+    'user: #2 say',
+    'assistant: said #2',
+    'user: #3 say',
+  ]);
+});
+
+it('tells all that a fork did, also before it was resumed', async () => {
+  const talk = await openTalk();
+  const original = await talk.ask('fail');
+  const { run } = await talk.orchestrator.runs.fork(principal, original.runId, { afterSeq: 1 }, {});
+  const runId = run.id as RunId; // as the engine numbered it
+  await talk.until(async () => (await talk.row(runId)).status === 'failed');
+  talk.mend(true);
+  await talk.orchestrator.runs.resume(principal, runId);
+  await talk.until(async () => (await talk.row(runId)).status === 'completed');
+  const { name } = await talk.ask('say');
+  expect(marksOf(talk.seen.get(name) ?? [])).toEqual(['#1-1', '#1-1']);
+  expect(talk.written).toEqual(['#1-1', '#1-1']);
 });
 
 describe('reading a long session', () => {
@@ -457,6 +519,30 @@ describe('whatever became of the runs before', () => {
       { numRuns: 25 },
     );
   }, 120_000);
+
+  it.each([
+    ['told word for word where there is room', 16_000, 0],
+    ['counted where there is none', 4_000, 8],
+  ])('each effect is %s, whatever a summary leaves out [verifies session.log.exact]', async (_how, contextTokens, leastCounted) => {
+    const forgetful = () => 'They talked about this and that.';
+    const talk = await openTalk({ contextTokens }, ` ${'word '.repeat(700)}`, forgetful);
+    for (let round = 0; round < 8; round++) {
+      await talk.ask('two');
+      await talk.ask('say');
+      await talk.ask('say');
+    }
+    const probe = await talk.ask('say');
+    const shown = talk.seen.get(probe.name) ?? [];
+    const [summary = ''] = lines(shown);
+    expect(summary).toContain('They talked about this and that.');
+    expect(summary.match(/They talked/g)).toHaveLength(1);
+    const counted = Number(/write \((\d+)\)/.exec(summary)?.[1] ?? 0);
+    const told = new Set([...marksOf(shown), ...[...summary.matchAll(/^- write \{"mark":"(.*?)"\}: wrote \1$/gm)].map(([, mark]) => mark)]);
+    expect(counted).toBeGreaterThanOrEqual(leastCounted);
+    expect(counted + told.size).toBe(talk.written.length);
+    if (leastCounted === 0) expect(told).toEqual(new Set(talk.written));
+    await expectSame(talk);
+  });
 
   it('each effect is told or summed up, where the model takes little', async () => {
     let summaries = 0;

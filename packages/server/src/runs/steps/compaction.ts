@@ -1,6 +1,7 @@
 import type { Message } from '@nexus-agent/protocol';
 import { estimateInputTokens, estimateTextTokens, type ModelRequest } from '#llm';
 import type { Summary } from '#runs/journal';
+import { joinSummary, splitSummary } from './kept-effects.ts';
 import { shortenText } from './shorten.ts';
 
 export interface CompactionSettings {
@@ -25,6 +26,8 @@ export interface FitSizes {
   /** What a summary may fill of the room: less when it must, never less than `leastSummary`. */
   readonly mostSummary: number;
   readonly leastSummary: number;
+  /** What of it the calls may fill that are kept word for word. */
+  readonly keptTokens: number;
   /** What the conversation is brought down to. */
   readonly keepTokens: number;
   /** Most that a request for a summary reads, beside its instructions. */
@@ -61,6 +64,7 @@ export function fitSizes(contextTokens: number, maxOutputTokens: number, overhea
     summaryTokens,
     mostSummary: Math.floor(roomTokens / 3),
     leastSummary: Math.floor(roomTokens / 8),
+    keptTokens: Math.floor(roomTokens / 12),
     keepTokens: Math.floor(roomTokens * settings.keepShare),
     readTokens: usable - sizeOf(instructions) - summaryTokens,
   };
@@ -73,6 +77,8 @@ export type CompactionPlan =
       readonly type: 'summarise';
       readonly request: Pick<ModelRequest, 'system' | 'messages' | 'tools' | 'maxOutputTokens'>;
       readonly replaces: number;
+      /** The messages that the summary is to stand for, beside those of the one before. */
+      readonly messages: readonly Message[];
     }
   /** What cannot be left out, the newest message or the newest calls with their results, is larger than what is left for it. */
   | { readonly type: 'impossible'; readonly neededTokens: number; readonly leftTokens: number };
@@ -107,7 +113,8 @@ export function planCompaction(all: readonly Message[], summary: Summary | null,
   const fitting = boundaries.filter((index) => from(start) - from(index) <= readable);
   const enough = fitting.find((index) => sizes.summaryTokens + from(index) <= sizes.keepTokens);
   const replaces = enough ?? fitting.at(-1) ?? first;
-  return { type: 'summarise', replaces, request: summaryRequest(all.slice(start, replaces), summary, sizes) };
+  const messages = all.slice(start, replaces);
+  return { type: 'summarise', replaces, messages, request: summaryRequest(messages, summary, sizes) };
 }
 
 function summaryRequest(messages: readonly Message[], summary: Summary | null, sizes: FitSizes) {
@@ -119,9 +126,13 @@ function summaryRequest(messages: readonly Message[], summary: Summary | null, s
   return { system: instructions, messages: [textMessage(text)], tools: [], maxOutputTokens: sizes.summaryTokens };
 }
 
-/** A summary that is longer than it may be loses its end. */
+/** A summary that is longer than it may be loses of what its model wrote before it loses of the calls that are kept in it. */
 export function shortenSummary(text: string, maxTokens: number): string {
-  return shortenText(text, maxTokens, (cut) => `[… ${cut} characters of the summary are left out …]`);
+  const note = (cut: number) => `[… ${cut} characters of the summary are left out …]`;
+  if (estimateTextTokens(text) <= maxTokens) return text;
+  const { said, kept } = splitSummary(text);
+  const left = maxTokens - estimateTextTokens(kept) - 2;
+  return kept === '' || left < 32 ? shortenText(text, maxTokens, note) : joinSummary(shortenText(said, left, note), kept);
 }
 
 /** What a message has around its text, and what is said of a summary before it. */

@@ -54,6 +54,34 @@ describe('an answer without a word', () => {
     expect(asked).toHaveLength(3);
   });
 
+  it.each([' \n', '\u200b\ufeff', '\u0000'])('is one that nobody sees, too: %j', async (silence) => {
+    const { asked, run } = await answering([silence, 'at last']);
+    expect((await run('helper')).row).toMatchObject({ status: 'completed', output: 'at last' });
+    expect(asked).toHaveLength(2);
+  });
+
+  it('ends no run, whatever was done, that was cut before there was one', async () => {
+    const cut = { ...completed(), finishReason: 'length' } as const;
+    let asked = 0;
+    const { run } = await answering([], {
+      async *attempt() {
+        asked += 1;
+        yield asked === 1 ? completed({ name: 'work' }) : asked === 2 ? cut : completed('at last');
+      },
+    });
+    expect((await run('helper')).row).toMatchObject({ status: 'completed', output: 'at last' });
+  });
+
+  it('says what it was spent on where the model only thought, and how it gets more', async () => {
+    const cut = { ...completed(), finishReason: 'length' } as const;
+    const { run } = await answering([], {
+      async *attempt() {
+        yield { ...cut, content: [{ type: 'reasoning', text: 'hm' }] } as typeof cut;
+      },
+    });
+    expect((await run('helper')).row.error).toMatchObject({ message: expect.stringMatching(/all of the \d+ tokens.*maxOutputTokens/) });
+  });
+
   it('fails the run once it was asked for again as often as the settings say', async () => {
     const { asked, run } = await answering([''], { settings: { maxRepairs: 1 } });
     expect((await run('helper')).row).toMatchObject({ status: 'failed', resumable: true, error: { code: 'provider_malformed' } });
@@ -79,6 +107,26 @@ describe('an answer that does not fit the output schema', () => {
     const { asked, run } = await answering(['seven'], { settings });
     expect((await run(agent)).row).toMatchObject({ status: 'failed', resumable: true, error: { code: 'output_invalid' } });
     expect(asked).toHaveLength(calls);
+  });
+
+  const fence = '```';
+  it.each([
+    ['in a fence', `${fence}json\n{"total":7}\n${fence}`],
+    ['in a fence within prose', `Here it is:\n\n${fence}\n{"total":7}\n${fence}\nI hope that it helps.`],
+    ['after thinking aloud', '<think>\nseven {"total":8}\n</think>\n\n{"total":7}'],
+    ['after a mark of its encoding', '\ufeff{"total":7}\n'],
+  ])('is none that only has something around it: %s', async (_where, text) => {
+    const { asked, run } = await answering([text]);
+    expect((await run('typed')).row).toMatchObject({ status: 'completed', output: '{"total":7}' });
+    expect(asked).toHaveLength(1);
+  });
+
+  it.each([
+    ['of several', `${fence}\n{"total":7}\n${fence}\nor\n${fence}\n{"total":8}\n${fence}`],
+    ['of another shape', `${fence}\n{"sum":7}\n${fence}`],
+  ])('is not made to fit by what is in a fence: %s', async (_what, text) => {
+    const { run } = await answering([text, '{"total":9}']);
+    expect((await run('typed')).row).toMatchObject({ output: '{"total":9}', step: 2 });
   });
 
   it('may not be silence, whatever was done', async () => {

@@ -1,5 +1,6 @@
 import { type BudgetRefusal, type ErrorInfo, isTerminal, type MessageId, type NewEvent } from '@nexus-agent/protocol';
 import { refusalError, withWait } from '#calls';
+import { isBlank } from '#core';
 import { foldNew, type RunState, stateHash } from '#runs/journal';
 import { chargeAllOpen } from './charging.ts';
 import type { RunContext } from './context.ts';
@@ -88,7 +89,8 @@ export function endingPatch(
 }
 
 export type FinalAnswer =
-  | { readonly type: 'ok'; readonly output?: unknown }
+  /** `text` is what the run gives: without what stands around a value that fits the schema. */
+  | { readonly type: 'ok'; readonly text: string; readonly output?: unknown }
   /** Asked for again, in these words. */
   | { readonly type: 'again'; readonly message: string }
   | { readonly type: 'error'; readonly stop: Stop };
@@ -111,25 +113,44 @@ export function checkAnswer(engine: Engine, context: RunContext, state: RunState
       },
     };
   }
-  const isSilent = text === '';
-  if (isSilent && outputSchema === undefined && state.signatures.length > 0 && state.answer?.finishReason !== 'length')
-    return { type: 'ok' };
+  const isSilent = isBlank(text);
+  const isCut = state.answer?.finishReason === 'length';
+  if (isSilent && outputSchema === undefined && state.signatures.length > 0 && !isCut) return { type: 'ok', text };
   if (isSilent) {
-    const message = 'the model ended its turn without an answer';
+    const message = isCut
+      ? `the model used all of the ${state.answer?.maxTokens} tokens that it had and did not come to an answer; a larger maxOutputTokens of the agent gives it more`
+      : 'the model ended its turn without an answer';
+    if (mayAsk && isCut)
+      return { type: 'again', message: 'You used all of your tokens before you came to an answer. Give a short answer now.' };
     if (mayAsk) return { type: 'again', message: 'You ended your turn without an answer. Give your answer now.' };
     return { type: 'error', stop: { type: 'fail', resumable: true, error: { code: 'provider_malformed', message, retryable: true } } };
   }
-  if (outputSchema === undefined) return { type: 'ok' };
-  let output: unknown;
-  try {
-    output = JSON.parse(text);
-  } catch {
-    return invalid('the answer is not JSON', mayAsk);
-  }
+  if (outputSchema === undefined) return { type: 'ok', text };
+  const found = jsonIn(text);
+  if (found === null) return invalid('the answer is not JSON', mayAsk);
+  const { output } = found;
   const issues = engine.schemas.check(outputSchema, output);
-  if (issues.length === 0) return { type: 'ok', output };
+  if (issues.length === 0) return { type: 'ok', ...found };
   const list = issues.map((issue) => `${issue.path}: expected ${issue.expected}, got ${issue.actual}`).join('; ');
   return invalid(`the answer does not fit the output schema: ${list}`, mayAsk);
+}
+
+/**
+ * The one JSON value that an answer gives, with the text of it. Models put a code fence around it, or think aloud before it, on servers
+ * that do not hold them to the format. Prose with several fences says nothing for certain.
+ */
+function jsonIn(text: string): { readonly text: string; readonly output: unknown } | null {
+  const said = text.replace(/^\uFEFF?\s*<think>[\s\S]*?<\/think>/, '').replace(/^\uFEFF/, '');
+  const fences = said.split(/^[ \t]*```.*$/m);
+  const candidates = [said, ...(fences.length === 3 ? [fences[1] ?? ''] : [])].map((candidate) => candidate.trim());
+  for (const candidate of candidates) {
+    try {
+      return { text: candidate, output: JSON.parse(candidate) };
+    } catch {
+      // the next one, or none
+    }
+  }
+  return null;
 }
 
 /** Most characters of what is wrong that the model is told. */

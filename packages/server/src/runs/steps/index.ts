@@ -9,6 +9,7 @@ export { type AgentSource, createRunContext, type RunContext } from './context.t
 export { budgetStop, type Stop, stoppedEvents, withEnding } from './endings.ts';
 export type { Engine } from './engine.ts';
 export { judgeCall, toolsOf } from './judge-call.ts';
+export { joinSummary } from './kept-effects.ts';
 export {
   type ModelCallPlan,
   planModelCall,

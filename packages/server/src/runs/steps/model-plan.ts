@@ -7,6 +7,7 @@ import { fitSizes, planCompaction, shortenSummary } from './compaction.ts';
 import type { RunContext } from './context.ts';
 import { type Impossible, impossible, instructionsTooLong, newestTooLong } from './does-not-fit.ts';
 import type { Engine } from './engine.ts';
+import { keptEffects, splitSummary } from './kept-effects.ts';
 import { type Proposal, propose } from './proposal.ts';
 import { shortenMessages } from './shorten.ts';
 
@@ -15,6 +16,8 @@ export interface ModelCallPlan extends ModelCall {
   readonly newStep: boolean;
   readonly purpose: 'answer' | 'compaction';
   readonly replacesMessages: number | null;
+  /** What a summary has to say beside what its model writes. */
+  readonly keptEffects?: string;
   readonly firstAttempt: number;
   /** What it fills of a model's context, by our estimate; what is reserved is a bound. */
   readonly fittedTokens: number;
@@ -62,6 +65,12 @@ export function planModelCall(
         callId,
         purpose: 'compaction',
         replacesMessages: compaction.replaces,
+        keptEffects: keptEffects(
+          compaction.messages,
+          splitSummary(summary?.text ?? '').kept,
+          (name) => context.tools.find((tool) => tool.name === name)?.effects,
+          sizes.keptTokens,
+        ),
         firstAttempt: nextAttempt(state, callId),
         request,
         fittedTokens: estimateInputTokens(request),

@@ -87,7 +87,7 @@ export function decideRound(input: RoundInput, facts: readonly Proposal[]): Roun
       }
       case 'finish': {
         const answer = checkAnswer(engine, context, draft, action.text);
-        if (answer.type === 'ok') return finishRound(input, written, draft, action.text, answer.output);
+        if (answer.type === 'ok') return finishRound(input, written, draft, answer.text, answer.output);
         if (answer.type === 'error') return stopRound(input, written, answer.stop, draft);
         const again = propose({ events: [{ type: 'answer.refused', data: { step: draft.step, message: answer.message } }] });
         written.push(again);

@@ -65,6 +65,15 @@ describe('what a step brings in', () => {
     });
   });
 
+  it('is cut to the room that results leave which stay whole', () => {
+    const whole = 'row,'.repeat(200);
+    const shown = outputs(shortenMessages([step(whole, whole, whole, 'row,'.repeat(12_000), 'row,'.repeat(12_000))], limits));
+    expect(shown.slice(0, 3)).toEqual([whole, whole, whole]);
+    const sizes = shown.map(estimateTextTokens);
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThanOrEqual(limits.resultTokens);
+    expect(sizes[3]).toBeGreaterThan(estimateTextTokens(whole));
+  });
+
   it('is cut in the same way each time, into the same object', () => {
     const messages = [step('row,'.repeat(30_000))];
     expect(shortenMessages(messages, limits)[0]).toBe(shortenMessages(messages, limits)[0]);

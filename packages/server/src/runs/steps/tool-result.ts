@@ -1,5 +1,5 @@
 import type { ErrorInfo, JournalData } from '@nexus-agent/protocol';
-import type { RunState, ToolCallState } from '#runs/journal';
+import { changedArguments, type RunState, type ToolCallState } from '#runs/journal';
 import { type Proposal, propose } from './proposal.ts';
 
 /** How a call ends, as the model is told. */
@@ -19,7 +19,7 @@ export function failure(code: ErrorInfo['code'], message: string): ToolEnd {
 
 /** Journals the end of a call. A failure becomes a result that tells the model what was wrong. */
 export function proposeResult(state: RunState, call: ToolCallState, end: ToolEnd): Proposal {
-  const output =
+  const given =
     end.type === 'ok'
       ? end.output
       : JSON.stringify({
@@ -29,6 +29,8 @@ export function proposeResult(state: RunState, call: ToolCallState, end: ToolEnd
             ...(end.error.details === undefined ? {} : { details: end.error.details }),
           },
         });
+  const changed = changedArguments(state.calls.find(({ callId }) => callId === call.callId) ?? call);
+  const output = changed === null ? given : `${given}\n\n${changed}`;
   const data: JournalData<'tool.completed'> = {
     step: state.step,
     callId: call.callId,

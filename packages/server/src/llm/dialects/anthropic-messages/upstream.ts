@@ -1,19 +1,25 @@
 import type { UserPart } from '@nexus-agent/protocol';
+import { isBlank } from '#core';
 import type { ModelRequest } from '#llm/contract';
 import {
   createOmissions,
+  descriptionFor,
+  descriptionRefusal,
   type FeatureRefusal,
   hasFormat,
   hasFormatWithTools,
   hasReasoning,
   hasTemperature,
+  imageRefusals,
   instructionsFor,
   type Omissions,
   type RequestFeature,
   sendsFormat,
+  shownConversation,
 } from '../features.ts';
 import { markGiven } from '../given.ts';
-import { isBlank, normaliseConversation, toWireJson, type WireAnswerPart, type WireTurn, wireName } from '../normalise.ts';
+import { asRecord } from '../json.ts';
+import { normaliseConversation, renamed, toWireJson, type WireAnswerPart, type WireTurn, wireMember, wireName } from '../normalise.ts';
 import { answerSchema, toolSchema } from '../schema.ts';
 import type { UpstreamDialect } from '../upstream.ts';
 import { createMessagesDecoder, redactedMark } from './decode.ts';
@@ -48,6 +54,8 @@ export function anthropicRefusals({ promptCaching, thinking }: AnthropicMessages
     // One conversation with thinking that the server does not take back says nothing of the next one.
     { feature: 'reasoning', words: /signature|thinking\W+(or\W+redacted_thinking\W+)?blocks?/i, isIn: hasReasoning, once: true },
     { feature: 'thinking', words: /\bthinking\b/i, isIn: () => thinking !== undefined },
+    ...imageRefusals,
+    descriptionRefusal,
     { feature: 'responseFormatWithTools', words: formatWords, isIn: hasFormatWithTools },
     { feature: 'responseFormat', words: formatWords, isIn: hasFormat },
   ];
@@ -60,15 +68,21 @@ const minThinkingTokens = 1_024;
 export function createAnthropicMessages(options: AnthropicMessagesOptions): UpstreamDialect {
   const { provider = '', omissions = createOmissions() } = options;
   const toolNames = new Map<string, string>();
+  const members = new Map<string, string>();
+  /** Members of tools' inputs, and of no others: nobody looks at what else a model made up. */
+  const memberOnWire = (own: string) => (members.get(wireMember(own)) === own ? wireMember(own) : own);
   return {
     path: messagesPath,
     encode(request, { model, maxOutputTokens }) {
       const omitted = omissions.of(model);
       const caching = options.promptCaching && !omitted.has('promptCaching');
-      const turns = normaliseConversation(request.messages, { provider, model });
-      const messages = turns.map((turn) => encodeTurn(turn, omitted));
-      for (const { name } of request.tools) if (wireName(name) !== name) toolNames.set(wireName(name), name);
-      const tools = encodeTools(request, turns);
+      const turns = normaliseConversation(shownConversation(request, omitted), { provider, model });
+      for (const { name, inputSchema } of request.tools) {
+        if (wireName(name) !== name) toolNames.set(wireName(name), name);
+        for (const own of membersOf(inputSchema)) if (wireMember(own) !== own) members.set(wireMember(own), own);
+      }
+      const messages = turns.map((turn) => encodeTurn(turn, omitted, memberOnWire));
+      const tools = encodeTools(request, turns, omitted);
       const thinking = omitted.has('thinking') || breaksThinking(messages) ? undefined : encodeThinking(options, maxOutputTokens);
       const format =
         sendsFormat(request, omitted) && request.outputSchema !== undefined ? answerSchema(request.outputSchema, 'closed') : null;
@@ -89,7 +103,7 @@ export function createAnthropicMessages(options: AnthropicMessagesOptions): Upst
       };
       return toWireJson(body);
     },
-    decoder: options.provider === undefined ? createMessagesDecoder : markGiven(createMessagesDecoder, toolNames),
+    decoder: options.provider === undefined ? createMessagesDecoder : markGiven(createMessagesDecoder, toolNames, members),
   };
 }
 
@@ -112,8 +126,12 @@ function breaksThinking(messages: readonly MessageDraft[]): boolean {
 }
 
 /** The tools; where there are none any more, those that the conversation has calls of, as the format insists on them. */
-function encodeTools(request: ModelRequest, turns: readonly WireTurn[]): Pick<AnthropicRequest, 'tools' | 'tool_choice'> {
-  if (request.tools.length > 0) return { tools: request.tools.map(encodeTool) };
+function encodeTools(
+  request: ModelRequest,
+  turns: readonly WireTurn[],
+  omitted: ReadonlySet<RequestFeature>,
+): Pick<AnthropicRequest, 'tools' | 'tool_choice'> {
+  if (request.tools.length > 0) return { tools: request.tools.map((tool) => encodeTool(tool, omitted)) };
   const called = turns.flatMap((turn) =>
     turn.role === 'user' ? [] : turn.parts.flatMap((part) => (part.type === 'call' ? part.name : [])),
   );
@@ -122,8 +140,20 @@ function encodeTools(request: ModelRequest, turns: readonly WireTurn[]): Pick<An
   return { tools, tool_choice: { type: 'none' } };
 }
 
-function encodeTool({ name, description, inputSchema }: ModelRequest['tools'][number]): AnthropicTool {
-  return { name: wireName(name), ...(isBlank(description) ? {} : { description }), input_schema: toolSchema(inputSchema) };
+function encodeTool(tool: ModelRequest['tools'][number], omitted: ReadonlySet<RequestFeature>): AnthropicTool {
+  return { name: wireName(tool.name), ...descriptionFor(tool, omitted), input_schema: inputOnWire(tool.inputSchema) };
+}
+
+function membersOf(schema: Record<string, unknown>): string[] {
+  return Object.keys(asRecord(toolSchema(schema).properties) ?? {});
+}
+
+/** The schema of an input whose members have names that the format takes. */
+function inputOnWire(whole: Record<string, unknown>): Record<string, unknown> {
+  const schema = toolSchema(whole);
+  if (membersOf(whole).every((own) => wireMember(own) === own)) return schema;
+  const required = Array.isArray(schema.required) ? { required: schema.required.map((own) => wireMember(String(own))) } : {};
+  return { ...schema, properties: renamed(asRecord(schema.properties) ?? {}, wireMember), ...required };
 }
 
 interface MessageDraft {
@@ -132,9 +162,9 @@ interface MessageDraft {
 }
 
 /** Results come first: the format wants them right after their calls. */
-function encodeTurn(turn: WireTurn, omitted: ReadonlySet<RequestFeature>): MessageDraft {
+function encodeTurn(turn: WireTurn, omitted: ReadonlySet<RequestFeature>, memberOnWire: (own: string) => string): MessageDraft {
   if (turn.role === 'assistant') {
-    return { role: 'assistant', content: turn.parts.flatMap((part) => encodeAnswerPart(part, omitted)) };
+    return { role: 'assistant', content: turn.parts.flatMap((part) => encodeAnswerPart(part, omitted, memberOnWire)) };
   }
   const results = turn.results.map(
     ({ id, output, isError }): AnthropicBlock => ({
@@ -154,7 +184,11 @@ function encodeInputPart(part: UserPart): AnthropicBlock {
   return { type: 'image', source };
 }
 
-function encodeAnswerPart(part: WireAnswerPart, omitted: ReadonlySet<RequestFeature>): AnthropicBlock[] {
+function encodeAnswerPart(
+  part: WireAnswerPart,
+  omitted: ReadonlySet<RequestFeature>,
+  memberOnWire: (own: string) => string,
+): AnthropicBlock[] {
   switch (part.type) {
     case 'text':
       return [{ type: 'text', text: part.text }];
@@ -164,7 +198,7 @@ function encodeAnswerPart(part: WireAnswerPart, omitted: ReadonlySet<RequestFeat
       if (part.signature.startsWith(redactedMark)) return [{ type: 'redacted_thinking', data: part.signature.slice(redactedMark.length) }];
       return [{ type: 'thinking', thinking: part.text, signature: part.signature }];
     case 'call':
-      return [{ type: 'tool_use', id: part.id, name: part.name, input: part.input }];
+      return [{ type: 'tool_use', id: part.id, name: part.name, input: renamed(part.input, memberOnWire) }];
     default:
       return part satisfies never;
   }

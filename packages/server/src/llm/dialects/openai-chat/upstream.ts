@@ -1,7 +1,10 @@
 import type { GivenBy, UserPart } from '@nexus-agent/protocol';
+import { isBlank } from '#core';
 import type { ModelRequest } from '#llm/contract';
 import {
   createOmissions,
+  descriptionFor,
+  descriptionRefusal,
   type FeatureRefusal,
   hasAnswers,
   hasCalls,
@@ -9,13 +12,15 @@ import {
   hasFormatWithTools,
   hasReasoning,
   hasTemperature,
+  imageRefusals,
   instructionsFor,
   type Omissions,
   type RequestFeature,
   sendsFormat,
+  shownConversation,
 } from '../features.ts';
 import { markGiven, opaqueMember } from '../given.ts';
-import { isBlank, isGivenBy, normaliseConversation, toWireJson, type WireAnswerPart, type WireTurn, wireName } from '../normalise.ts';
+import { isGivenBy, normaliseConversation, toWireJson, type WireAnswerPart, type WireResult, wireName } from '../normalise.ts';
 import { answerSchema, toolSchema } from '../schema.ts';
 import type { UpstreamDialect } from '../upstream.ts';
 import { createChatDecoder } from './decode.ts';
@@ -55,6 +60,10 @@ export const openAiRefusals: readonly FeatureRefusal[] = [
     words: /system (role|message|prompt)s?\b.*not|developer instruction/i,
     isIn: (request) => !isBlank(request.system),
   },
+  { feature: 'parallelCalls', words: /single tool.?calls? at once|(parallel|multiple) tool.?calls?\b.*not/i, isIn: hasCalls },
+  descriptionRefusal,
+  ...imageRefusals,
+  { feature: 'nullContent', words: /\bcontent\b.*(valid string|be a string|\bnull\b|\bnone\b|missing|required)/i, isIn: hasCalls },
   { feature: 'responseFormatWithTools', words: formatWords, isIn: hasFormatWithTools },
   { feature: 'responseFormat', words: formatWords, isIn: hasFormat },
   { feature: 'temperature', words: /temperature/i, isIn: hasTemperature },
@@ -76,7 +85,7 @@ export function createOpenAiChat(options: OpenAiChatOptions): UpstreamDialect {
       const body: OpenAiRequest = {
         model,
         messages: encodeMessages(request, { provider, model }, omitted),
-        ...(request.tools.length === 0 ? {} : { tools: request.tools.map(encodeTool) }),
+        ...(request.tools.length === 0 ? {} : { tools: request.tools.map((tool) => encodeTool(tool, omitted)) }),
         [limit]: maxOutputTokens,
         ...(request.temperature === undefined || omitted.has('temperature') ? {} : { temperature: request.temperature }),
         ...(format === undefined ? {} : { response_format: responseFormat(format) }),
@@ -89,10 +98,11 @@ export function createOpenAiChat(options: OpenAiChatOptions): UpstreamDialect {
   };
 }
 
-function encodeTool({ name, description, inputSchema }: ModelRequest['tools'][number]): OpenAiTool {
+function encodeTool(tool: ModelRequest['tools'][number], omitted: ReadonlySet<RequestFeature>): OpenAiTool {
+  const { name, inputSchema } = tool;
   return {
     type: 'function',
-    function: { name: wireName(name), ...(isBlank(description) ? {} : { description }), parameters: toolSchema(inputSchema) },
+    function: { name: wireName(name), ...descriptionFor(tool, omitted), parameters: toolSchema(inputSchema) },
   };
 }
 
@@ -103,28 +113,49 @@ function responseFormat(whole: Record<string, unknown>): NonNullable<OpenAiReque
 
 function encodeMessages(request: ModelRequest, recipient: GivenBy, omitted: ReadonlySet<RequestFeature>): OpenAiMessage[] {
   const system = instructionsFor(request, sendsFormat(request, omitted));
-  const turns = normaliseConversation(request.messages, recipient);
+  const turns = normaliseConversation(shownConversation(request, omitted), recipient);
   const apart = !isBlank(system) && !omitted.has('systemMessage');
   if (!isBlank(system) && !apart) turns[0]?.parts.unshift({ type: 'text', text: `${system}\n` });
   const messages: OpenAiMessage[] = apart ? [{ role: 'system', content: system }] : [];
-  for (const turn of turns) messages.push(...encodeTurn(turn, recipient, omitted));
+  const mostCalls = omitted.has('parallelCalls') ? 1 : maxCalls;
+  for (const [index, turn] of turns.entries()) {
+    if (turn.role === 'assistant') {
+      const next = turns[index + 1];
+      const results = next?.role === 'user' ? next.results.map(encodeResult) : [];
+      let told = 0;
+      for (const parts of splitCalls(turn.parts, mostCalls)) {
+        const calls = parts.filter(({ type }) => type === 'call').length;
+        messages.push(encodeAnswer(parts, recipient, omitted), ...results.slice(told, told + calls));
+        told += calls;
+      }
+    } else if (turn.parts.length > 0) {
+      if (turn.results.length > 0 && omitted.has('userAfterTool')) messages.push({ role: 'assistant', content: 'Understood.' });
+      messages.push({ role: 'user', content: encodeUser(turn.parts) });
+    }
+  }
   return messages;
 }
 
-function encodeTurn(turn: WireTurn, recipient: GivenBy, omitted: ReadonlySet<RequestFeature>): OpenAiMessage[] {
-  if (turn.role === 'assistant') return [encodeAnswer(turn.parts, recipient, omitted)];
-  const results = turn.results.map(
-    // The format has no error flag, so the text must say it.
-    ({ id, output, isError }): OpenAiMessage => ({
-      role: 'tool',
-      tool_call_id: id,
-      content: isError && !/^error\b/i.test(output) ? `Error: ${output}` : output,
-    }),
-  );
-  if (turn.parts.length === 0) return results;
-  const between: OpenAiMessage[] =
-    results.length > 0 && omitted.has('userAfterTool') ? [{ role: 'assistant', content: 'Understood.' }] : [];
-  return [...results, ...between, { role: 'user', content: encodeUser(turn.parts) }];
+/** OpenAI takes no more calls in one message, although its models make more. */
+const maxCalls = 128;
+
+/** An answer as messages of so many calls at most; each is followed by their results. */
+function splitCalls(parts: readonly WireAnswerPart[], most: number): WireAnswerPart[][] {
+  const pieces: WireAnswerPart[][] = [[]];
+  let calls = 0;
+  for (const part of parts) {
+    if (part.type === 'call') {
+      if (calls > 0 && calls % most === 0) pieces.push([]);
+      calls += 1;
+    }
+    pieces.at(-1)?.push(part);
+  }
+  return pieces;
+}
+
+/** The format has no error flag, so the text must say it. */
+function encodeResult({ id, output, isError }: WireResult): OpenAiMessage {
+  return { role: 'tool', tool_call_id: id, content: isError && !/^error\b/i.test(output) ? `Error: ${output}` : output };
 }
 
 /** Stand-ins for what calls of other models lack, where a server insists on something: the second is what Gemini names for it. */
@@ -145,7 +176,7 @@ function encodeAnswer(parts: readonly WireAnswerPart[], recipient: GivenBy, omit
   const own = parts.filter((part) => part.type === 'reasoning' && isGivenBy(part, recipient));
   return {
     role: 'assistant',
-    content: text === '' ? null : text,
+    content: text === '' && !omitted.has('nullContent') ? null : text,
     ...encodeReasoning(own, calls.length > 0, omitted),
     ...(calls.length === 0 ? {} : { tool_calls: calls }),
   };
