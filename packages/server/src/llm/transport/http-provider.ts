@@ -163,7 +163,7 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
       came(text);
       merger.add(kind, text);
     },
-    onArguments: came,
+    onCallText: came,
     answered: () => told,
   });
   /** Of all pieces, each rounded up; and as much of that as was told. */
@@ -249,7 +249,9 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
     progress: () => ({
       sent,
       usage: decoder.usage(),
+      accounted: decoder.isAccounted(),
       final: whole || decoder.finished,
+      begun: decoder.begun,
       streamedTokens: decoder.streamedTokens(),
       receivedTokens: tokens.least,
     }),
