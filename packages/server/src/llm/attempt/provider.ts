@@ -70,7 +70,10 @@ export interface Provider {
   thinksUnseen(model: string): boolean;
   /** Its servers may read less than they are sent without a word. */
   readonly mayCut: boolean;
-  limits(model: string): Partial<Pick<ModelTarget, 'contextTokens' | 'maxOutputTokens' | 'imageTokens' | 'templateTokens'>>;
+  limits(model: string): Partial<Pick<ModelTarget, 'contextTokens' | 'maxOutputTokens' | 'imageTokens' | 'templateTokens'>> & {
+    /** The most tokens of what is in the body of every request, whatever is asked. */
+    readonly bodyTokens?: number;
+  };
   /** The most input tokens that a request can have by a count of the provider's own; null when there is none. Never rejects. */
   countInput(call: Pick<ProviderCall, 'model' | 'request'>, signal: AbortSignal): Promise<number | null>;
   open(call: ProviderCall, events: ProviderEvents): ProviderStream;

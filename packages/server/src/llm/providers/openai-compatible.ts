@@ -48,6 +48,7 @@ export function createOpenAiCompatibleProvider(options: OpenAiCompatibleProvider
     showsAll: (model) => !(options.thinksUnseen?.(model) ?? price !== freePrice),
     ...(options.discovers === undefined ? {} : { discovers: options.discovers }),
     mayCut: true,
+    ...(options.extraBody === undefined ? {} : { extraBody: options.extraBody }),
     clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),

@@ -36,6 +36,11 @@ export interface CommonProviderOptions {
 /** OpenAI and Anthropic charge a request of one word with less than ten tokens. */
 export const hostedTemplateTokens = 32;
 
+/** Whether an address is of the provider itself: what stands under its name elsewhere may serve any model, with a template of its own. */
+export function isHosted(baseUrl: string, ownUrl: string): boolean {
+  return URL.parse(baseUrl)?.host === URL.parse(ownUrl)?.host;
+}
+
 export const freePrice: ModelPrice = {
   inputMicroUsdPerMillion: 0,
   outputMicroUsdPerMillion: 0,

@@ -186,6 +186,23 @@ describe('what was counted', () => {
     expect(boundBy(counts, ask('something else'))).toBeGreaterThan(950);
   });
 
+  it('says nothing of a conversation with calls of tools that are gone, which some wires list all the same', () => {
+    const counts = new InputCounts();
+    learnBy(counts, of(first), 600);
+    const call: Message = { role: 'assistant', content: [{ type: 'tool_call', providerCallId: 'c', name: 'look_up', input: {} }] };
+    const result: Message = {
+      role: 'tool',
+      content: [{ type: 'tool_result', providerCallId: 'c', name: 'look_up', output: 'fine', isError: false }],
+    };
+    const tools = [{ name: 'look_up', description: 'No longer available.', inputSchema: { type: 'object', properties: {} } }];
+    const asked = of(first, call, result);
+    const listed = boundInputTokens(target, { ...asked, tools }) - boundInputTokens(target, asked);
+    // What is listed in their place is no more than what they would be.
+    expect(listed).toBeLessThanOrEqual(0);
+    expect(boundBy(counts, asked)).toBe(boundInputTokens(target, asked));
+    expect(boundInputTokens(target, asked)).toBeGreaterThan(boundInputTokens(target, of(first)) + 1_000);
+  });
+
   it('is not believed below what the words have at least, and says nothing of other conversations then', () => {
     const counts = new InputCounts();
     for (const lie of [0, 1, 40]) learnBy(counts, of(first), lie);

@@ -1,7 +1,7 @@
 import type { Message } from '@nexus-agent/protocol';
 import { createCountedCache, sha256 } from '#core';
 import type { ModelInput, ModelTarget } from '#llm/contract';
-import { boundFrameTokens, boundMessageTokens } from './bound.ts';
+import { boundFrameTokens, boundMessageTokens, withdrawnTools } from './bound.ts';
 import { leastInputTokens, leastMessageTokens } from './least.ts';
 
 type CountedTarget = Pick<ModelTarget, 'provider' | 'model' | 'imageTokens' | 'templateTokens'>;
@@ -83,8 +83,9 @@ export class InputCounts {
   }
 
   /** A name for a tenant, a target and the instructions, tools and schema of a request: equal ones have the same. */
-  #nameOf({ tenantId, target, request: { system, tools, outputSchema } }: CountedRequest): string {
-    const parts = [tenantId, target.provider, target.model, system];
+  #nameOf({ tenantId, target, request }: CountedRequest): string {
+    const { system, tools, outputSchema } = request;
+    const parts = [tenantId, target.provider, target.model, system, ...withdrawnTools(request)];
     for (const { name, description, inputSchema } of tools) parts.push(name, description, this.#schemaName(inputSchema));
     if (outputSchema !== undefined) parts.push(this.#schemaName(outputSchema));
     return sha256(JSON.stringify(parts));
