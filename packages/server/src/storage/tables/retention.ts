@@ -254,13 +254,14 @@ const aging: Readonly<Record<AgingKind, Aging>> = {
     at: 'closed_at',
     old: (before) => sql`t.closed_at < ${before} and t.state <> 'open' and ${ended}`,
   },
-  // What a run has booked is counted from its entries as long as it is there.
+  // What a run has booked is counted from its entries as long as it is there, and what its session booked without one likewise.
   ledgerEntries: {
     table: 'ledger_entries',
     key: ['at', 'entry_id'],
     at: 'at',
     old: (before) => sql`t.at < ${before} and t.folded = 1 and not exists (
-      select 1 from runs r where r.tenant_id = t.tenant_id and r.run_id = t.run_id)`,
+      select 1 from runs r where r.tenant_id = t.tenant_id and r.run_id = t.run_id) and (t.run_id is not null or not exists (
+      select 1 from sessions s where s.tenant_id = t.tenant_id and s.session_id = t.session_id))`,
   },
   // Balances of users under the limit of every user: they begin again with what was spent, whenever that is needed.
   idleBalances: {
