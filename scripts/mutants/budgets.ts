@@ -9,13 +9,6 @@ const totalsTests = [`${server}/runs/drive/totals.test.ts`];
 /** Of what a budget holds and grants: the ledger, waiting, what a kill costs, totals. */
 export const budgetMutants: readonly Mutant[] = [
   {
-    bug: 'budgets: money moves while a limit may be new',
-    file: `${server}/storage/commit/gate.ts`,
-    replace: '!operation.fresh)) shared = false;',
-    by: '!operation.fresh)) shared = true;',
-    tests: ['test/conformance/storage.test.ts'],
-  },
-  {
     bug: 'budgets: a limit that is set meanwhile does not know what is in flight',
     file: `${server}/ledger/rules.ts`,
     replace: '      reserved += reservation.amounts[unit] ?? 0;\n',

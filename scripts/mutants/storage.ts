@@ -17,8 +17,8 @@ export const storageMutants: readonly Mutant[] = [
   {
     bug: 'events are made before the budget has answered, and do not know what was granted',
     file: `${commit}/batch.ts`,
-    replace: '    ledgerHandler(batch),\n    eventHandler(batch, working),\n',
-    by: '    eventHandler(batch, working),\n    ledgerHandler(batch),\n',
+    replace: '    ledgerHandler(batch),\n    fileHandler(batch),\n    eventHandler(batch, working),\n',
+    by: '    eventHandler(batch, working),\n    ledgerHandler(batch),\n    fileHandler(batch),\n',
     tests: conformance,
   },
   {
@@ -150,8 +150,15 @@ export const storageMutants: readonly Mutant[] = [
   {
     bug: 'a limit that is set at noon counts the day from zero',
     file: `${server}/ledger/rules.ts`,
-    replace: 'const spent = draft.counted(rowKey(scope, unit, window));',
-    by: 'const spent = 0;',
+    replace: 'limit: null, spent: draft.counted(key), reserved };',
+    by: 'limit: null, spent: 0, reserved };',
+    tests: conformance,
+  },
+  {
+    bug: 'what a session booked without a run is forgotten after its days',
+    file: `${server}/storage/tables/retention.ts`,
+    replace: '(t.run_id is not null or not exists (',
+    by: '(1 = 1 or not exists (',
     tests: conformance,
   },
   {

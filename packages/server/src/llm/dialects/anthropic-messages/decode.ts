@@ -62,7 +62,7 @@ export function createMessagesDecoder(context: StreamContext): StreamDecoder {
     if (outputTokens !== undefined) accounted.told(outputTokens, message.pieces());
   }
 
-  function readPart(event: Members, name: string): void {
+  function readPart(event: Members, name: string) {
     switch (event.type ?? name) {
       case 'content_block_delta':
         return message.delta(event.index, event.delta);
