@@ -163,6 +163,20 @@ export const serviceMutants: readonly Mutant[] = [
     tests: hostileAccountTests,
   },
   {
+    bug: 'a dearer tier costs what the list says of the ordinary one',
+    file: `${server}/llm/providers/openai.ts`,
+    replace: "isListPriced(extraBody) ? 'openai' : null",
+    by: "'openai'",
+    tests: modelSetupTests,
+  },
+  {
+    bug: 'a paid tool that says nothing of its cost is free',
+    file: `${server}/tools/execution/outcome.ts`,
+    replace: 'const { costMicroUsd: cost = Number.NaN } = result;',
+    by: 'const { costMicroUsd: cost = 0 } = result;',
+    tests: [`${server}/tools/service.test.ts`],
+  },
+  {
     bug: 'members of every request are not in the bound of the input',
     file: `${server}/llm/transport/http-provider.ts`,
     replace: '...(bodyTokens === 0 ? {} : { bodyTokens }),',

@@ -218,6 +218,16 @@ describe('what a call is bounded by', () => {
     expect(await written('anthropic/n')).toBe(7);
   });
 
+  it('has no price by the list where members of the requests make it another', async () => {
+    const priceOf = async (extraBody: Record<string, unknown>, prices: ConfigInput['prices'] = {}) =>
+      (await targetOf({ prices, providers: { openai: { apiKey: 'k', extraBody } } }, 'openai/gpt-4o'))?.price;
+    expect(await priceOf({ top_p: 1, service_tier: 'flex' })).not.toBeNull();
+    for (const apart of [{ service_tier: 'priority' }, { service_tier: 'auto' }, { web_search_options: {} }]) {
+      expect(await priceOf(apart)).toBeNull();
+      expect(await priceOf(apart, { 'openai/gpt-4o': price })).toMatchObject(price);
+    }
+  });
+
   it('names the price that is spelt most like a model that has none', async () => {
     const compatible = [{ name: 'gate', baseUrl: 'http://10.1.1.1/v1', models: ['large-2', 'other'] }];
     const flags = { providers: { compatible }, prices: { 'gate/large2': price, 'gate/small': price } };

@@ -133,6 +133,15 @@ describe('accounts of a stream of Chat Completions', () => {
     expect(last.usage).toMatchObject({ inputTokens: 50, cacheReadTokens: 50, cacheWriteTokens: 0 });
   });
 
+  it.each([
+    ['within the prompt', { prompt_tokens_details: { cached_tokens: 20, cache_creation_tokens: 25 } }, 50, 20, 25],
+    ['within the prompt, by names of the other format', { cache_read_input_tokens: 20, cache_creation_input_tokens: 25 }, 50, 20, 25],
+    ['apart from the prompt', { cache_read_input_tokens: 400, cache_creation_input_tokens: 25 }, 475, 400, 25],
+  ])('count what a gateway says of the cache %s', async (_where, cache, inputTokens, cacheReadTokens, cacheWriteTokens) => {
+    const last = await stream('openai', 'shows all', ...spoken, stop, used(counts(50, 60, cache)), '[DONE]');
+    expect(last.usage).toMatchObject({ inputTokens, cacheReadTokens, cacheWriteTokens });
+  });
+
   it('of more than the limit are booked, and say that it was ignored', async () => {
     const last = await stream('openai', 'shows all', ...spoken, stop, used(counts(50, 9_000)), '[DONE]');
     expect(last).toMatchObject({ type: 'completed', overran: true, usage: { outputTokens: 9_000 } });

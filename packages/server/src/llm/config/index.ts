@@ -40,7 +40,7 @@ const extraBody = () =>
         error: `expected other members than ${ownMembers.join(', ')}, which the platform sets itself`,
       })
       .optional(),
-    'Members of every request beyond the common format. What a request has itself comes before. Never shown.',
+    'Members of every request beyond the common format. What a request has itself comes before. They count as input in full; with `service_tier` (but for `default` and `flex`), `web_search_options` or `plugins` the price list does not hold, and prices are to be stated. Never shown.',
     { secret: true },
   );
 

@@ -53,10 +53,15 @@ function readChatUsage(usage: Members): Usage | null {
   const reasoning = asCount(outputDetails.reasoning_tokens) ?? 0;
   // Some servers leave reasoning out of completion_tokens: it is more than them, or the total shows it, by itself with some (Gemini).
   const outputTokens = Math.max(completion, (total ?? 0) - prompt, reasoning > completion ? completion + reasoning : 0);
-  const cacheReadTokens = Math.min(prompt, asCount(inputDetails.cached_tokens) ?? asCount(usage.prompt_cache_hit_tokens) ?? 0);
-  const cacheWriteTokens = Math.min(prompt - cacheReadTokens, asCount(inputDetails.cache_write_tokens) ?? 0);
+  // Gateways to Anthropic's models keep its names, and some leave the cache out of the prompt as it does.
+  const [readApart, writtenApart] = [asCount(usage.cache_read_input_tokens) ?? 0, asCount(usage.cache_creation_input_tokens) ?? 0];
+  const inputTokens = readApart + writtenApart > prompt ? prompt + readApart + writtenApart : prompt;
+  const read = asCount(inputDetails.cached_tokens) ?? asCount(usage.prompt_cache_hit_tokens) ?? readApart;
+  const written = asCount(inputDetails.cache_write_tokens) ?? asCount(inputDetails.cache_creation_tokens) ?? writtenApart;
+  const cacheReadTokens = Math.min(inputTokens, read);
+  const cacheWriteTokens = Math.min(inputTokens - cacheReadTokens, written);
   return {
-    inputTokens: prompt,
+    inputTokens,
     outputTokens,
     cacheReadTokens,
     cacheWriteTokens,

@@ -2,7 +2,7 @@ import type { Provider } from '#llm/attempt';
 import { createOmissions, createOpenAiChat, openAiRefusals } from '#llm/dialects';
 import { createHttpProvider } from '#llm/transport';
 import { createVocabularyCounter } from './counters.ts';
-import { type CommonProviderOptions, freePrice, hostedTemplateTokens, isHosted } from './options.ts';
+import { type CommonProviderOptions, freePrice, hostedTemplateTokens, isHosted, isListPriced } from './options.ts';
 import { resendWithoutRefused } from './resend.ts';
 import { createTokenizer } from './tokenizer.ts';
 import type { Vocabulary } from './tokenizer-worker.ts';
@@ -47,7 +47,7 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
   const provider = createHttpProvider({
     name,
     simulator: false,
-    catalogue: 'openai',
+    catalogue: isListPriced(extraBody) ? 'openai' : null,
     baseUrl,
     dialect: createOpenAiChat({
       provider: name,
