@@ -177,6 +177,20 @@ export const serviceMutants: readonly Mutant[] = [
     tests: [`${server}/tools/service.test.ts`],
   },
   {
+    bug: 'an answer in one event that is too long to be read costs no more than was granted',
+    file: `${server}/llm/transport/http-provider.ts`,
+    replace: 'isCutShort = true;',
+    by: '',
+    tests: hostileAccountTests,
+  },
+  {
+    bug: 'what a server adds of its own to requests is forgotten',
+    file: `${server}/llm/tokens/counts.ts`,
+    replace: ' + this.#surplusOf({ tenantId, target, request })',
+    by: '',
+    tests: boundTests,
+  },
+  {
     bug: 'members of every request are not in the bound of the input',
     file: `${server}/llm/transport/http-provider.ts`,
     replace: '...(bodyTokens === 0 ? {} : { bodyTokens }),',

@@ -188,6 +188,26 @@ describe('what a server writes without text', () => {
   });
 });
 
+describe('an answer that is too long to be read', () => {
+  const prose = 'many words '.repeat(400_000);
+
+  it.each<[string, (response: ServerResponse) => void]>([
+    ['an event', (response) => response.writeHead(200, { 'content-type': 'text/event-stream' }).end(sse(role, said(prose)))],
+    [
+      'a document',
+      (response) => {
+        const choices = [{ index: 0, message: { role: 'assistant', content: prose }, finish_reason: 'stop' }];
+        response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ choices }));
+      },
+    ],
+  ])('is charged for what came of it, as %s, and not asked for again', async (_what, answer) => {
+    const last = await ask('openai', 'shows all', answer);
+    expect(last).toMatchObject({ type: 'failed', error: { code: 'provider_malformed', retryable: false } });
+    // As much as was let in: 3,024,000 bytes.
+    expect(last.usage.outputTokens).toBeGreaterThan(400_000);
+  });
+});
+
 describe('accounts of a stream of Messages', () => {
   it('are of the whole answer at its end', async () => {
     const last = await stream('anthropic', 'may think unseen', begun(), ...written, ...ended({ output_tokens: 90 }));

@@ -116,6 +116,7 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
     this.#release();
     const error = failure.toInfo();
     const { usage, assumed } = failureUse(this.#terms, progress, failure);
+    if (usage.outputTokens > this.#terms.maxOutputTokens) this.#onOverrun();
     const retryAfterMs = failure.retryAfterMs ?? null;
     const contextTokens = contextFromRefusal(this.#terms, error);
     if (contextTokens !== undefined) this.#onContext(contextTokens, 'refused');

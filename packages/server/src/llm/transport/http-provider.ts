@@ -202,6 +202,8 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
     },
   };
   let reader: AnswerReader | null = null;
+  /** It was read no further for what came. */
+  let isCutShort = false;
   let sent = false;
 
   function finish(): void {
@@ -236,6 +238,9 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
       data(chunk) {
         try {
           reader?.push(chunk);
+        } catch (error) {
+          isCutShort = true;
+          throw error;
         } finally {
           merger.flush();
         }
@@ -266,9 +271,17 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
       final: whole || decoder.finished,
       begun: decoder.begun,
       streamedTokens: decoder.streamedTokens(),
-      receivedTokens: tokens.least,
+      receivedTokens: tokens.least + (isCutShort ? unreadTokens(reader?.unreadBytes ?? 0) : 0),
     }),
   };
+}
+
+/** More than any answer that was asked for holds; below it, what is not read is the frame of an event. */
+const leastUnreadBytes = 1_000_000;
+
+/** What was sent in an event that is too long to be read, taken for prose. */
+function unreadTokens(bytes: number): number {
+  return bytes < leastUnreadBytes ? 0 : Math.floor(bytes / 4);
 }
 
 /** Deltas of one network chunk are passed on as one: fewer wake-ups, same text. */
