@@ -1,11 +1,12 @@
 import type { ServerResponse } from 'node:http';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '#core';
-import { createModelService } from '#llm';
+import { createModelService, type ModelService } from '#llm';
 import { createAnthropicProvider, createOpenAiCompatibleProvider } from '#llm/providers';
 import { call, grant, makeRequest, recordGate, startServer } from '#llm/testing';
 
 const open: { close(): Promise<void> }[] = [];
+let asked: ModelService | undefined;
 afterEach(async () => {
   for (const item of open.splice(0).reverse()) await item.close();
 });
@@ -46,6 +47,7 @@ async function ask(wire: Wire, thinks: Thinks, answer: (response: ServerResponse
   const provider = wire === 'openai' ? createOpenAiCompatibleProvider({ ...common, price: 'free' }) : createAnthropicProvider(common);
   const llm = createModelService({ providers: [provider], clock: systemClock, random: () => 0, retry: { maxAttempts: 1 } });
   open.push(llm);
+  asked = llm;
   const gate = recordGate(() => grant(5_000, limit));
   const { last } = await call(llm, makeRequest('hi'), { models: ['p/m'], gate });
   return last;
@@ -205,6 +207,7 @@ describe('an answer that is too long to be read', () => {
     expect(last).toMatchObject({ type: 'failed', error: { code: 'provider_malformed', retryable: false } });
     // As much as was let in: 3,024,000 bytes.
     expect(last.usage.outputTokens).toBeGreaterThan(400_000);
+    expect(await asked?.resolve(['p/m'])).toMatchObject([{ ignoresLimits: true }]);
   });
 });
 
