@@ -1,4 +1,4 @@
-import { type Clock, NexusError } from '#core';
+import { type Clock, closest, NexusError } from '#core';
 import type { Provider } from '#llm/attempt';
 import { isSameTarget, type ModelPrice, type ModelTarget } from '#llm/contract';
 import { createModelFacts } from '#llm/pricing';
@@ -43,13 +43,14 @@ export function createCatalogue(dependencies: {
   readonly models?: Readonly<Record<string, ModelSettings>>;
   /** Whether an answer of the model has gone on beyond its limit. */
   readonly ignoresLimits: (provider: string, model: string) => boolean;
-  /** How many tokens the model takes, as its server taught; undefined while it did not. */
   /** A model of a list is not served; others of the list are. */
   readonly onPassedOver: (ref: string) => void;
+  /** How many tokens the model takes, as its server taught; undefined while it did not. */
   readonly learnedContext: (provider: string, model: string) => number | undefined;
 }): Catalogue {
   const { providers, clock, models: settings = {} } = dependencies;
   const facts = createModelFacts(clock);
+  const priced = Object.keys(settings).filter((name) => settings[name]?.price !== undefined);
 
   async function target(provider: Provider, model: string): Promise<ModelTarget> {
     const configured = { ...settings[`${provider.name}/*`], ...settings[`${provider.name}/${model}`] };
@@ -58,6 +59,8 @@ export function createCatalogue(dependencies: {
     const found = provider.catalogue === null ? { price: null } : await facts(provider.catalogue, model);
     const stated = configured.contextTokens ?? limits.contextTokens ?? found.contextTokens ?? defaultContextTokens;
     const contextTokens = Math.min(stated, dependencies.learnedContext(provider.name, model) ?? stated);
+    const price = fixedPrice ?? found.price ?? provider.unlistedPrice;
+    const nearPrice = price === null ? closest(`${provider.name}/${model}`, priced) : null;
     return {
       provider: provider.name,
       model,
@@ -65,10 +68,11 @@ export function createCatalogue(dependencies: {
       maxOutputTokens: Math.min(configured.maxOutputTokens ?? limits.maxOutputTokens ?? usualOutputTokens(model), contextTokens),
       simulator: provider.simulator,
       thinksUnseen: provider.thinksUnseen(model),
-      templateTokens: limits.templateTokens ?? defaultTemplateTokens,
+      templateTokens: (limits.templateTokens ?? defaultTemplateTokens) + (limits.bodyTokens ?? 0),
       imageTokens: configured.imageTokens ?? limits.imageTokens ?? defaultImageTokens,
       ...(dependencies.ignoresLimits(provider.name, model) ? { ignoresLimits: true } : {}),
-      price: fixedPrice ?? found.price ?? provider.unlistedPrice,
+      price,
+      ...(nearPrice === null ? {} : { nearPrice }),
       ...(fixedPrice !== null || found.priceTiers === undefined ? {} : { priceTiers: found.priceTiers }),
     };
   }

@@ -10,6 +10,8 @@ export interface AnswerReader {
   push(chunk: Buffer): void;
   /** The body ended as it should. */
   end(): void;
+  /** Bytes since the last event that was whole: of one that is read no further, it may be all of the answer. */
+  readonly unreadBytes: number;
 }
 
 export interface AnswerReaderOptions {
@@ -35,11 +37,15 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
   const sse = createSseDecoder({
     maxEventChars,
     decodeUtf8: (bytes) => utf8.write(bytes),
-    onEvent: (event, data) => decoder.event(event, data),
+    onEvent(event, data) {
+      unread = 0;
+      decoder.event(event, data);
+    },
   });
   let kind: BodyKind | null = null;
   let chunks: Buffer[] = []; // of a body whose kind is not known yet, or of a document
   let received = 0;
+  let unread = 0;
 
   function pushStream(chunk: Buffer): void {
     try {
@@ -47,7 +53,7 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
     } catch (cause) {
       if (!(cause instanceof SseTooLargeError)) throw cause;
       const message = `${provider} sent an event of more than ${cause.maxEventChars} characters`;
-      throw new NexusError('provider_malformed', message, { details, cause });
+      throw new NexusError('provider_malformed', message, { details, cause, retryable: false });
     }
   }
 
@@ -64,13 +70,17 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
   return {
     push(chunk) {
       received += chunk.length;
+      unread += chunk.length;
       if (received > maxBytes) {
         const message = `${provider} goes on after ${maxBytes} bytes of an answer of ${options.maxOutputTokens} tokens`;
-        throw new NexusError('provider_malformed', message, { details });
+        throw new NexusError('provider_malformed', message, { details, retryable: false });
       }
       if (kind === 'stream') return pushStream(chunk);
       chunks.push(chunk);
       if (kind === null) decide(false);
+    },
+    get unreadBytes() {
+      return unread;
     },
     end() {
       if (kind === null) decide(true);

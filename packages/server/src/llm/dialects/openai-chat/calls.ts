@@ -20,7 +20,7 @@ interface OpenCall {
  * without a name continues a call, and a new name opens one. The same name again continues a call whose arguments are not
  * whole, and opens another after them.
  */
-export function createCallPieces(assembler: Assembler, onArguments?: (piece: string) => void): CallPieces {
+export function createCallPieces(assembler: Assembler, onWritten?: (piece: string) => void): CallPieces {
   const byBoth = new Map<string, OpenCall>();
   const byIndex = new Map<number, OpenCall>();
   const byId = new Map<string, OpenCall>();
@@ -63,7 +63,7 @@ export function createCallPieces(assembler: Assembler, onArguments?: (piece: str
     } else if (scanner.whole && piece === draft.arguments) return;
     draft.arguments += piece;
     scanner.add(piece);
-    onArguments?.(piece);
+    onWritten?.(piece);
   }
 
   return {
@@ -80,6 +80,7 @@ export function createCallPieces(assembler: Assembler, onArguments?: (piece: str
         const ownName = name === '' && found?.named === true ? found.draft.name : name;
         count += 1;
         call = { draft: assembler.toolCall(made, ownName), id, scanner: createValueScanner(), named: false };
+        onWritten?.(ownName);
       } else if (name !== '') {
         call.draft.name = name;
         call.named = call.scanner.whole;
