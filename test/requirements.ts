@@ -213,6 +213,10 @@ export const requirements = {
     behaviour:
       'Hosts and paths of files are compared in one form; a policy that writes them in another, so that it would never apply, is refused.',
   },
+  'keys.revoked.stream': {
+    promise: 3,
+    behaviour: 'A reader whose key is revoked or expires in the middle of a stream is told so and reads no further; the run goes on.',
+  },
   'keys.grant': {
     promise: 3,
     behaviour:

@@ -235,14 +235,14 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'a revoked key is accepted',
     file: `${server}/identity/keys.ts`,
-    replace: 'row.revokedAt !== null || ',
-    by: '',
+    replace: 'return revokedAt === null && (',
+    by: 'return (',
     tests: sessionTests,
   },
   {
     bug: 'an expired key is accepted',
     file: `${server}/identity/keys.ts`,
-    replace: ' || (row.expiresAt !== null && row.expiresAt <= clock.now())',
+    replace: ' && (expiresAt === null || expiresAt > clock.now())',
     by: '',
     tests: sessionTests,
   },

@@ -153,6 +153,21 @@ describe('roles of keys', () => {
     await server.call('POST', `/v1/runs/${runId}/cancel`);
   });
 
+  it('read no further once their key is revoked [verifies keys.revoked.stream]', async () => {
+    await server.agent('slow', { models: ['sim/sim-large?latencyMs=700'] });
+    const made = (await server.call('POST', '/v1/keys', { name: 'reader', scopes: ['runs'] })).body;
+    const response = await fetch(`${server.app.url}/v1/agents/chat/stream`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${made.secret}` },
+      body: JSON.stringify({ agent: 'slow', input: '[[sim tools=fs_list()]] [[sim tools=fs_list()]] [[sim say="nothing for them"]]' }),
+    });
+    expect((await server.call('DELETE', `/v1/keys/${made.id}`)).status).toBe(204);
+    const text = await response.text();
+    expect(text).toMatch(/event: error\ndata: .*"code":"unauthenticated"/);
+    expect(text).not.toContain('run.completed');
+    await server.until(response.headers.get('nexus-run-id') ?? '', 'completed');
+  });
+
   it('are one, however they are written [verifies keys.grant]', async () => {
     const lead = await key({ name: 'Lead', roles: ['LEAD', 'lead'] });
     const { runId, approvalId } = await asked();

@@ -252,6 +252,16 @@ describe('a change of a folder', () => {
     expect(decided.status).toBe(403);
   });
 
+  it('is not imported by what only looks, where others are in force [verifies nodes.definitions.look]', async () => {
+    await folderOf('agents', { 'a.yaml': agent('a') });
+    await (await start()).close();
+    const other = await folderOf('other', { 'b.yaml': agent('b') });
+    platform = await startTestPlatform({ dataDir, config: { agentsDir: other }, onlyLooks: true });
+    expect(await agentNames(platform)).toEqual(['a', 'chat']);
+    await platform.close();
+    expect(await agentNames(await start({ agentsDir: other }))).toEqual(['b', 'chat']);
+  });
+
   it('is imported only when that is asked for, where the configuration says so', async () => {
     const folder = await folderOf('agents', { 'a.yaml': agent('a') });
     const server = await start({ definitions: { import: 'manual', pollMs: 50 } });
@@ -260,6 +270,27 @@ describe('a change of a folder', () => {
     expect([await agentNames(server), (await definitions(server)).agents.folder.state]).toEqual([['chat'], 'never-imported']);
     await server.ask('POST', '/v1/definitions/agents/import');
     expect(await agentNames(server)).toEqual(['a', 'b', 'chat']);
+  });
+
+  it('that an earlier version took decide on, and are refused only where they are loaded anew [verifies policy.obligation.unknown]', async () => {
+    const server = await start({ definitions: { pollMs: 50 } });
+    const files = [{ name: 'old.cedar', text: '@obligation("log_full") permit (principal, action == Action::"run.start", resource);' }];
+    await server.app.store.importDefinitions({ kind: 'policies', fingerprint: 'f', origin: 'older:/p', importedAt: 1, again: null, files });
+    await until('the version', async () => (await definitions(server)).policies.inUse === 1);
+    expect((await fetch(`${server.url}/readyz`)).status).toBe(200);
+    const denied = await fetch(`${server.url}/v1/runs`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '{"input":"hi"}',
+    });
+    expect([denied.status, await denied.text()]).toEqual([403, expect.stringContaining('unknown obligation')]);
+    const folder = await folderOf('policies', { 'old.cedar': files[0]?.text ?? '' });
+    await server.app.reload();
+    expect((await definitions(server)).policies.folder).toMatchObject({
+      path: folder,
+      state: 'broken',
+      fault: expect.stringContaining('log_full'),
+    });
   });
 
   it('of another node that this program cannot use leaves this one not ready, with the reason', async () => {

@@ -94,7 +94,8 @@ async function readEntry(
     if (!wanted) return { why: `its name ends with none of ${extensions.join(', ')}`, suspicious: looksLikeDefinition(name) };
     if (!about.isFile()) return { why: 'it is no regular file', suspicious: true };
     if (about.size > maxBytes) return { why: `it has ${about.size} bytes, and at most ${maxBytes} are read`, suspicious: true };
-    return { text: await readFile(path, 'utf8') };
+    // Editors put a mark of the byte order in front, which is no part of the text.
+    return { text: (await readFile(path, 'utf8')).replace(/^\uFEFF/, '') };
   } catch (error) {
     const code = codeOf(error);
     const why =

@@ -32,7 +32,7 @@ async function open(execute: (opened: TestRuns) => ReturnType<Tool['execute']>) 
   const { store } = engine;
   await store.commit({ tenantId, ledger: [{ type: 'limit', scope: session, unit: 'toolCalls', window: 'total', limit: 2 }] });
   return {
-    call: (signal = new AbortController().signal) => callToolDirectly(engine, charge, { name: 'probe', input: {} }, signal),
+    call: (signal = new AbortController().signal) => callToolDirectly(engine, charge, { name: 'probe', input: {}, offered: ['*'] }, signal),
     async books() {
       const { items } = await store.listBudgets(tenantId, { scopes: [session] }, 0, { limit: 10 });
       const calls = items.find(({ unit }) => unit === 'toolCalls');

@@ -2,7 +2,7 @@ import type { ReservationId, ToolExecuteResult } from '@nexus-agent/protocol';
 import { inTurn, needsOf } from '#budget';
 import { NexusError } from '#core';
 import type { Commit } from '#storage';
-import { checkArguments, type ToolCallEnd } from '#tools';
+import { checkArguments, selectTools, type ToolCallEnd } from '#tools';
 import type { ChargeContext } from './charge.ts';
 import { denialMessage } from './decisions.ts';
 import type { CallEngine } from './engine.ts';
@@ -20,16 +20,24 @@ import { decideTool, performTool, reserveTool, toolAmounts } from './tool-call.t
 export async function callToolDirectly(
   engine: CallEngine,
   charge: ChargeContext,
-  request: { readonly name: string; readonly input: Record<string, unknown> },
+  request: {
+    readonly name: string;
+    readonly input: Record<string, unknown>;
+    /** What the agent is offered, by name or pattern: it has no more here than in a run. */
+    readonly offered: readonly string[];
+  },
   signal: AbortSignal,
 ): Promise<ToolExecuteResult> {
   const { store } = engine;
   const { tenantId } = charge;
-  const tools = await engine.tools.list(tenantId);
+  const tools = selectTools(await engine.tools.list(tenantId), request.offered);
   const tool = tools.find(({ name }) => name === request.name);
   if (tool === undefined) {
     const known = tools.map(({ name }) => name);
-    throw new NexusError('tool_not_found', `there is no tool "${request.name}"; the tools are ${known.join(', ')}`);
+    throw new NexusError(
+      'tool_not_found',
+      `there is no tool "${request.name}" that agent ${charge.agent} is offered; it is offered ${known.join(', ') || 'none'}`,
+    );
   }
   if (tool.kind === 'question')
     throw new NexusError('invalid_request', `${tool.name} asks a person in the course of a run and cannot be called by itself`);

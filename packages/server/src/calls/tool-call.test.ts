@@ -137,7 +137,12 @@ describe('a direct call', () => {
     };
     const charged = { ...charge, scopes: [], deadlineAt: null } as unknown as ChargeContext; // ids of tests
     const call = () =>
-      callToolDirectly(recorded as unknown as CallEngine, charged, { name: 'probe', input: {} }, new AbortController().signal);
+      callToolDirectly(
+        recorded as unknown as CallEngine,
+        charged,
+        { name: 'probe', input: {}, offered: ['*'] },
+        new AbortController().signal,
+      );
     return { call, asked, commits };
   }
 

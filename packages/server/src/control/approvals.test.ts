@@ -1,4 +1,4 @@
-import type { RunId, SessionId } from '@nexus-agent/protocol';
+import type { ApprovalAnswer, RunId, SessionId } from '@nexus-agent/protocol';
 import { afterEach, expect, it } from 'vitest';
 import { createPolicyEngine } from '#policy';
 import { openTestRuns, principal, type TestRuns } from '#runs/testing';
@@ -47,8 +47,9 @@ async function open(fields: Partial<ApprovalRow> = {}, policies = '') {
     checkApprovedCall: opened.orchestrator.checkApprovedCall,
   });
   const approve = (by = principal) => approvals.answer(by, row.approvalId, { decision: 'approve' });
+  const answer = (given: ApprovalAnswer) => approvals.answer(principal, row.approvalId, given);
   const status = async () => (await approvals.get(principal, row.approvalId)).status;
-  return { time, engine, woken, approve, status };
+  return { time, engine, woken, approve, answer, status };
 }
 
 it('wakes the run at once, wherever it is driven', async () => {
@@ -110,4 +111,10 @@ it('records one decision for one answer, however often it is given [verifies app
   await expect(approve()).rejects.toMatchObject({ code: 'conflict' });
   const { items } = await engine.store.listDecisions(tenantId, {}, { limit: 10 });
   expect(items).toMatchObject([{ action: 'approval.grant', effect: 'allow' }]);
+});
+
+it('takes no result with an answer that has none: it would be lost', async () => {
+  const { answer, status } = await open();
+  await expect(answer({ decision: 'approve', result: 'x' })).rejects.toMatchObject({ code: 'invalid_request' });
+  expect(await status()).toBe('pending');
 });

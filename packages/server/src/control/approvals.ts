@@ -126,6 +126,8 @@ function checkAnswer(row: ApprovalRow, answer: ApprovalAnswer): void {
   }
   if (answer.arguments !== undefined && answer.decision !== 'approve')
     throw new NexusError('invalid_request', 'arguments: only an approve may edit the arguments');
+  if (answer.result !== undefined && answer.decision !== 'answer' && answer.decision !== 'done')
+    throw new NexusError('invalid_request', `result: only answer and done have one; what ${answer.decision} says goes into \`note\``);
   if (answer.decision === 'answer' && answer.result === undefined)
     throw new NexusError('invalid_request', 'result: an answer needs its text in `result`');
 }

@@ -22,12 +22,15 @@ export interface Tools {
 }
 
 export function createTools({ engine, agents }: { readonly engine: CallEngine; readonly agents: AgentSource }): Tools {
-  async function chargeOf(principal: Principal, sessionId: string): Promise<ChargeContext> {
+  async function chargeOf(
+    principal: Principal,
+    sessionId: string,
+  ): Promise<{ readonly charge: ChargeContext; readonly offered: readonly string[] }> {
     const session = await engine.store.getSession(principal.tenantId, sessionId as SessionId); // an unknown id is simply not found
     if (session === null) throw new NexusError('not_found', `there is no session ${sessionId}`);
     if (session.status === 'closed') throw new NexusError('conflict', `session ${sessionId} is closed`);
     const agent = await agents.get(principal.tenantId, session.agent, session.agentVersion);
-    return {
+    const charge: ChargeContext = {
       tenantId: principal.tenantId,
       sessionId: session.sessionId,
       runId: null,
@@ -44,13 +47,14 @@ export function createTools({ engine, agents }: { readonly engine: CallEngine; r
       }),
       deadlineAt: null,
     };
+    return { charge, offered: agent.definition.tools };
   }
 
   return {
     list: async ({ tenantId }) => (await engine.tools.list(tenantId)).map(toolView),
     async execute(principal, name, request, signal) {
-      const charge = await chargeOf(principal, request.sessionId);
-      return callToolDirectly(engine, charge, { name, input: request.input }, signal);
+      const { charge, offered } = await chargeOf(principal, request.sessionId);
+      return callToolDirectly(engine, charge, { name, input: request.input, offered }, signal);
     },
   };
 }

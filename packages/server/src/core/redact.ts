@@ -32,6 +32,28 @@ const keyShapes = [
   /xai-[\w-]{16}[\w-]*/,
   /pplx-[\w-]{16}[\w-]*/,
   /r8_[A-Za-z0-9]{16}[A-Za-z0-9]*/,
+  // Together, Fireworks, Cerebras, NVIDIA, Voyage, Tavily, LangSmith, E2B, ElevenLabs.
+  /tgp_v\d_[\w-]{16}[\w-]*/,
+  /fw_[A-Za-z0-9]{20}[A-Za-z0-9]*/,
+  /csk-[A-Za-z0-9]{16}[A-Za-z0-9]*/,
+  /nvapi-[\w-]{16}[\w-]*/,
+  /pa-[\w-]{40}[\w-]*/,
+  /tvly-[\w-]{16}[\w-]*/,
+  /lsv2_[a-z]{2}_[a-z0-9]{16}[a-z0-9_]*/,
+  /e2b_[a-z0-9]{32}[a-z0-9]*/,
+  /sk_[A-Za-z0-9]{32}[A-Za-z0-9]*/,
+  // DigitalOcean, SendGrid, Twilio, Telegram, PyPI, Vault, Databricks, Linear, Notion, Shopify, Supabase.
+  /do[opr]_v1_[a-f0-9]{32}[a-f0-9]*/,
+  /SG\.[\w-]{16}[\w-]*\.[\w-]{16}[\w-]*/,
+  /SK[a-f0-9]{32}/,
+  /\d{8}\d{0,4}:AA[\w-]{30}[\w-]*/,
+  /pypi-[\w-]{32}[\w-]*/,
+  /hv[sbr]\.[\w-]{24}[\w-]*/,
+  /dapi[a-f0-9]{32}/,
+  /lin_api_[A-Za-z0-9]{16}[A-Za-z0-9]*/,
+  /ntn_[A-Za-z0-9]{32}[A-Za-z0-9]*/,
+  /shp[a-z]{2}_[a-fA-F0-9]{32}/,
+  /sbp_[a-f0-9]{32}[a-f0-9]*/,
   // JSON Web Tokens, signed or encrypted.
   /eyJ[\w-]{8}[\w-]*(?:\.[\w-]+){0,4}/,
 ];
@@ -43,7 +65,16 @@ const keys = new RegExp(`${start}(?:${keyShapes.map(({ source }) => source).join
 const credentials = new RegExp(`${start}(Bearer|Basic)(\\s+|%20|\\+)[A-Za-z0-9._~+/=*-]{8}[A-Za-z0-9._~+/=*-]*`, 'gi');
 /** `api-key: 0123…`, `"password":"…"`, `&token=…`. A value without a digit is more often a sentence than a secret. */
 const assignments =
-  /((?:api|access|private|secret|account|subscription)[-_ ]?key|password|passwd|pwd|secret|token)(\\?["']?\s*[:=]\s*\\?["']?)(?=[^\s"',;&\\\d]{0,200}\d)[^\s"',;&\\]{6}[^\s"',;&\\]*/gi;
+  /((?:api|access|private|secret|account|subscription)[-_ ]?key|password|passwd|pwd|secret|token)(\\?["']?\s*[:=]\s*\\?["']?|\\?["']\s*,\s*\\?["'])(?=[^\s"',;&\\\d]{0,200}\d)[^\s"',;&\\]{6}[^\s"',;&\\]*/gi;
+/** `password=…` as connection strings write it, also of letters only. */
+const passwords = /((?:password|passwd|pwd)=)[^\s"',;&\\]{4}[^\s"',;&\\]*/gi;
+/** `?key=…`, `&sig=…`. */
+const parameters = /([?&](?:key|sig|signature|x-amz-signature|code)=)[^\s"'<>&#\\]{16}[^\s"'<>&#\\]*/gi;
+/** Lines of headers: `Authorization: Token …`, `Cookie: name=value; …`. */
+const schemes = 'ApiKey|AWS4-HMAC-SHA256|Digest|Hawk|HMAC|Key|Negotiate|NTLM|OAuth|SharedKey|Signature|Token';
+const authorizationLines = new RegExp(`(authorization\\s*[:=]\\s*(?:${schemes})) [^\\r\\n\\\\]{6,2000}`, 'gi');
+const quotedAuthorizations = new RegExp(`(authorization\\\\?["']\\s*[:=,]\\s*\\\\?["'](?:${schemes})) [^\\r\\n"'\\\\]{6,2000}`, 'gi');
+const cookies = /((?:set-)?cookie\\?["']?\s*[:=]\s*\\?["']?)[\w.-]{1,100}=[^\r\n"'\\]{4,4000}/gi;
 /** With a bare slash in it, which no address may have, a password is what a person gets wrong, and then told of. A port is none. */
 const urlPasswords = /(:\\?\/\\?\/[^\s/:@]*:)(?:[^\s/]+@|(?!\d{1,5}\\?[/?#])[^\s"'<>@:]{1,200}@)/g;
 /** The same within the parameters of another address. */
@@ -55,7 +86,12 @@ const endOfKey = /-----END[A-Z0-9 ]{0,60}(?:-----)?/g;
 export function redactText(text: string): string {
   return maskUrlPasswords(withoutPrivateKeys(text))
     .replace(credentials, `$1$2${removed}`)
+    .replace(authorizationLines, `$1 ${removed}`)
+    .replace(quotedAuthorizations, `$1 ${removed}`)
+    .replace(cookies, `$1${removed}`)
     .replace(assignments, `$1$2${removed}`)
+    .replace(passwords, `$1${removed}`)
+    .replace(parameters, `$1${removed}`)
     .replace(keys, removed);
 }
 

@@ -1,6 +1,6 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type Key, type KeyCreateRequest, type Page, TenantId } from '@nexus-agent/protocol';
-import { type Clock, type IdSource, NexusError, toTimestamp } from '#core';
+import { type Clock, createCountedCache, type IdSource, NexusError, toTimestamp } from '#core';
 import type { CommitStore, IdentityStore, KeyRow, PageRequest } from '#storage';
 import { type CreateOptions, claimOf, idempotencyConflict } from './idempotency.ts';
 import type { KeySecret, KeySecrets } from './key-secrets.ts';
@@ -8,6 +8,9 @@ import type { Principal } from './principal.ts';
 
 /** `nx_<key id without its prefix>_<32 random bytes>`: the id finds the row, the rest is compared with its hash. */
 const format = /^nx_([0-7][0-9a-hjkmnp-tv-z]{25})_([A-Za-z0-9_-]{43})$/;
+
+const lookMs = 1_000;
+const maxLooks = 1_000;
 
 export interface Keys {
   /**
@@ -20,6 +23,8 @@ export interface Keys {
   revoke(principal: Principal, keyId: string): Promise<void>;
   /** The principal of an API key, or null when the key is unknown, wrong, expired or revoked. */
   authenticate(secret: string): Promise<Principal | null>;
+  /** Whether the key of a principal still stands, as of at most a second ago: for what goes on after its request was let in. */
+  stillStands(principal: Principal): Promise<boolean>;
 }
 
 export interface KeysDependencies {
@@ -37,6 +42,13 @@ export function createKeys({ store, clock, ids, secrets }: KeysDependencies): Ke
     if (candidates.some((secret) => sameHash(hashUnder(secret, given), row.hash))) return true;
     return row.secretId === null || candidates.length === 0 ? null : false;
   }
+
+  function stands({ revokedAt, expiresAt }: KeyRow): boolean {
+    return revokedAt === null && (expiresAt === null || expiresAt > clock.now());
+  }
+
+  /** One look for all that goes on under a key. */
+  const looks = createCountedCache<string, { readonly at: number; readonly answer: Promise<boolean> }>(maxLooks);
 
   return {
     async create(principal, request, options = {}) {
@@ -96,10 +108,17 @@ export function createKeys({ store, clock, ids, secrets }: KeysDependencies): Ke
       if (match === null) return null;
       const [, suffix = '', rest = ''] = match;
       const row = await store.getKey(`key_${suffix}`);
-      if (row === null || row.revokedAt !== null || (row.expiresAt !== null && row.expiresAt <= clock.now())) return null;
+      if (row === null || !stands(row)) return null;
       const matched = matches(row, rest) ?? ((await secrets.refresh()) && matches(row, rest));
       if (matched !== true) return null;
       return { tenantId: row.tenantId, id: row.keyId, scopes: row.scopes, roles: rolesOf(row) };
+    },
+    stillStands({ id }) {
+      const last = looks.get(id);
+      if (last !== undefined && clock.monotonic() - last.at < lookMs) return last.answer;
+      const answer = store.getKey(id).then((row) => row !== null && stands(row));
+      looks.set(id, { at: clock.monotonic(), answer });
+      return answer;
     },
   };
 }

@@ -1,6 +1,7 @@
 import { isTerminal, type Run, WireEvent } from '@nexus-agent/protocol';
-import type { Call, RouteAnswer, RouteResponse } from '#api/contract';
-import type { StreamCursor } from '#runs';
+import { type Call, localOperator, type RouteAnswer, type RouteResponse } from '#api/contract';
+import { NexusError } from '#core';
+import type { StreamCursor, StreamFrame } from '#runs';
 import type { RouteContext } from './context.ts';
 
 /** What a route that streams may answer, besides the error table. */
@@ -26,6 +27,20 @@ export function streamAnswer(
   const names = { 'nexus-run-id': run.id, 'nexus-session-id': run.sessionId };
   const headers = { ...names, ...(replayed ? { 'idempotent-replayed': 'true' } : {}) };
   if (isTerminal(run.status) && cursor.seq >= run.lastSeq) return { status: 204, headers };
-  const follow = (signal: AbortSignal) => services.runs.follow(principal, run.id, cursor, { signal });
+  const follow = (signal: AbortSignal) => {
+    const frames = services.runs.follow(principal, run.id, cursor, { signal });
+    return principal === localOperator ? frames : whileKeyStands(frames, () => services.keys.stillStands(principal));
+  };
   return { stream: (response) => context.openStream({ runId: run.id, requestId, cursor, headers, follow }, response) };
+}
+
+/** A key that is revoked, or expires, reads no further. A database that does not answer is no reason to cut readers off. */
+async function* whileKeyStands(
+  batches: AsyncIterable<readonly StreamFrame[]>,
+  stands: () => Promise<boolean>,
+): AsyncIterable<readonly StreamFrame[]> {
+  for await (const frames of batches) {
+    if (!(await stands().catch(() => true))) throw new NexusError('unauthenticated', 'the API key was revoked or has expired');
+    yield frames;
+  }
 }

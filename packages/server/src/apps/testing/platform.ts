@@ -10,6 +10,8 @@ import { metricValue } from './metrics.ts';
 import { createStoreFaults, type StoreFaults } from './store-faults.ts';
 
 export interface TestPlatformOptions {
+  /** As a command does that only looks. */
+  readonly onlyLooks?: boolean;
   readonly config?: ConfigInput;
   /** Tools besides the built-in ones. */
   readonly tools?: readonly Tool[];
@@ -49,7 +51,12 @@ export type LogEvent = Extract<WireEvent, { seq: number }>;
 const patienceMs = 15_000;
 
 /** Starts the platform on a free port. Live runs are given up at once when it closes. */
-export async function startTestPlatform({ config, tools = [], dataDir }: TestPlatformOptions = {}): Promise<TestPlatform> {
+export async function startTestPlatform({
+  config,
+  tools = [],
+  dataDir,
+  onlyLooks = false,
+}: TestPlatformOptions = {}): Promise<TestPlatform> {
   const folder = dataDir ?? (await mkdtemp(join(tmpdir(), 'nexus-test-')));
   const { logger, lines } = createKeptLog();
   const faults = createStoreFaults();
@@ -60,6 +67,7 @@ export async function startTestPlatform({ config, tools = [], dataDir }: TestPla
     version: '0.0.0-test',
     logger,
     tools,
+    onlyLooks,
     wrapStore: (store) => faults.wrap(store),
   }).catch(async (error: unknown) => {
     await removeFolder();

@@ -5,8 +5,8 @@
 function hostName(text: string): string | null {
   const bare = text.replace(/^\[(.*)\]$/s, '$1');
   const isV6 = bare.includes(':');
-  // A URL drops what a host cannot hold, such as a tab, and takes a backslash for a slash.
-  if (bare === '' || /[\s\\/?#@]/.test(bare)) return null;
+  // A URL drops what a host cannot hold, such as a tab, takes a backslash for a slash, and takes a star as it is.
+  if (bare === '' || /[\s\\/?#@*]/.test(bare)) return null;
   const url = URL.parse(`http://${isV6 ? `[${bare}]` : bare}/`);
   if (url === null || url.port !== '') return null;
   const name = url.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.+$/, '');

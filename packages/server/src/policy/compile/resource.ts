@@ -7,6 +7,8 @@ export interface ResourceFacts {
   readonly id: string;
   /** Attributes that follow from the id. */
   readonly derived: Readonly<Record<string, string>>;
+  /** Of a host, where the id or an attribute has it. */
+  readonly port?: number;
 }
 
 /** Throws {@link InvalidRequest} for what is no host: nothing could be said of it. */
@@ -21,7 +23,7 @@ export function resourceFacts({ type, id, attributes }: DecisionRequest['resourc
       if (host === null) throw new InvalidRequest(`${JSON.stringify(id.slice(0, 200))} is no host`);
       const port = host.port ?? (typeof attributes?.port === 'number' ? attributes.port : undefined);
       const authority = authorityOf(port === undefined ? { name: host.name } : { name: host.name, port });
-      return { type, id: host.name, derived: { name: host.name, authority } };
+      return { type, id: host.name, derived: { name: host.name, authority }, ...(port === undefined ? {} : { port }) };
     }
     case 'Approval':
     case 'Session':

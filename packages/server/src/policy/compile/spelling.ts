@@ -116,6 +116,8 @@ function wrongEntity({ type, id }: Entity): string | null {
     case 'Action':
       return wrongAction(id);
     case 'Host': {
+      if (id.includes('*'))
+        return `${uid(type, id)} never applies, for only \`like\` knows wildcards; write resource is Host with resource.name like ${JSON.stringify(id)}`;
       const host = hostAndPort(id);
       if (host === null) return `${uid(type, id)} is no host; write a name or an address, such as Host::"example.com"`;
       if (host.port !== undefined)
@@ -125,7 +127,14 @@ function wrongEntity({ type, id }: Entity): string | null {
     case 'Agent':
       if (/^[a-z][a-z0-9_-]*$/.test(id)) return null;
       return `${uid(type, id)} never applies: names of agents have small letters, digits, - and _, as in ${uid(type, id.toLowerCase().replace(/[^a-z0-9_-]+/g, '-'))}`;
+    case 'Tool':
+      if (/^[A-Za-z0-9_.-]{1,64}$/.test(id)) return null;
+      return id.includes('*')
+        ? `${uid(type, id)} never applies, for only \`like\` knows wildcards; write resource is Tool with resource.name like ${JSON.stringify(id)}`
+        : `${uid(type, id)} never applies: names of tools have 1 to 64 letters, digits, dots, - and _`;
     case 'Model':
+      if (id.includes('*'))
+        return `${uid(type, id)} never applies, for only \`like\` knows wildcards; write resource is Model with resource.ref like ${JSON.stringify(id)}`;
       if (id.includes('/')) return null;
       return `${uid(type, id)} never applies: write it with its provider, as in Model::"openai/${id}", or compare resource.model == ${JSON.stringify(id)}`;
     case 'System':
@@ -163,6 +172,10 @@ function wrongComparison(said: Statements, of: string, text: string, isPattern: 
       return `${of} never is ${JSON.stringify(text)}, for it has no port; compare resource.authority`;
     return `${of} never is ${JSON.stringify(text)}; ${right === null ? 'that is no host' : `hosts are compared as ${JSON.stringify(right)}`}`;
   }
+  if (of === 'resource.ref' && !isPattern && !text.includes('/'))
+    return `${of} never is ${JSON.stringify(text)}, for it has the provider, as in ${JSON.stringify(`openai/${text}`)}; compare resource.model`;
+  if (of === 'principal.name' && text !== text.toLowerCase())
+    return `${of} never is ${JSON.stringify(text)}: names of agents and ids of keys have small letters`;
   if (rolePaths.includes(of) && text !== text.toLowerCase())
     return `${of} never is ${JSON.stringify(text)}: roles are compared in small letters, as ${JSON.stringify(text.toLowerCase())}`;
   const isOfFiles = said.resources.length > 0 && said.resources.every(({ type, id }) => type === 'Tool' && fileTool.test(id));

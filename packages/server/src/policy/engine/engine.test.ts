@@ -226,6 +226,28 @@ describe('hosts are compared in one form, however they are written', () => {
   });
 });
 
+it('a port is known to policies wherever a tool writes it [verifies policy.one-form]', () => {
+  const engine = engineWith(
+    'forbid (principal, action == Action::"net.egress", resource) when { resource has port && resource.port == 443 };',
+  );
+  const effectOf = (id: string, attributes = {}) =>
+    engine.decide(hostRequest(id, { agentPolicy: { allow: ['net:*'] }, resource: { type: 'Host', id, attributes } })).effect;
+  expect([effectOf('a.example:443'), effectOf('a.example', { port: 443 }), effectOf('[::1]:443'), effectOf('a.example:80')]).toEqual([
+    'deny',
+    'deny',
+    'deny',
+    'allow',
+  ]);
+  expect(effectOf('*.a.example')).toBe('deny');
+});
+
+it('an argument may have any name, also one that objects have by themselves', () => {
+  const engine = engineWith('forbid (principal, action == Action::"tool.execute", resource) when { context.arguments has "__proto__" };');
+  const decide = (text: string) =>
+    engine.decide(toolRequest('t', { agentPolicy: { allow: ['*'] }, context: { arguments: JSON.parse(text) } })).effect;
+  expect([decide('{"__proto__":1}'), decide('{}')]).toEqual(['deny', 'allow']);
+});
+
 describe('obligations', () => {
   function decideWith(...obligations: string[]) {
     const permits = obligations.map((text) => `@obligation("${text}") permit (principal, action, resource);`);

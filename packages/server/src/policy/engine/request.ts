@@ -34,7 +34,7 @@ export function projectRequest(
   const resourceUid = { type: resource.type, id: resource.id };
   const resourceValues: Attributes = { ...resource.derived };
   for (const [name, kind] of Object.entries(resourceAttributes[resource.type])) {
-    const value = request.resource.attributes?.[name];
+    const value = name === 'port' ? resource.port : request.resource.attributes?.[name];
     if (value === undefined) continue;
     const converted = convert(`resource attribute ${name}`, value, kind);
     if (reads.everything || reads.resource.has(name)) resourceValues[name] = converted;
@@ -88,19 +88,20 @@ function projectContext(context: DecisionRequest['context'], reads: Reads, argum
 
 /** Top-level arguments that policies read, as the type they read them as; one of another type cannot be judged. */
 function projectArguments(value: unknown, reads: Reads, types: ArgumentTypes): Attributes {
-  const projected: Attributes = {};
+  // Pairs, since an argument may be called `__proto__`.
+  const projected: [string, CedarValueJson][] = [];
   if (value === null || typeof value !== 'object' || Array.isArray(value)) {
-    if (value === undefined || types.size === 0) return projected;
+    if (value === undefined || types.size === 0) return Object.fromEntries(projected);
     if (reads.everything || reads.arguments.size > 0) throw new InvalidRequest('the arguments are not an object');
-    return projected;
+    return Object.fromEntries(projected);
   }
   for (const name of reads.everything ? types.keys() : reads.arguments) {
     const kind = types.get(name);
     if (kind === undefined || !Object.hasOwn(value, name)) continue;
     const argument = (value as Record<string, unknown>)[name]; // an object has string keys
-    if (argument !== undefined) projected[name] = convert(`argument ${name}`, argument, kind);
+    if (argument !== undefined) projected.push([name, convert(`argument ${name}`, argument, kind)]);
   }
-  return projected;
+  return Object.fromEntries(projected);
 }
 
 function convert(what: string, value: unknown, kind: ValueKind): CedarValueJson {
