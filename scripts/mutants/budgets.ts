@@ -23,6 +23,13 @@ export const budgetMutants: readonly Mutant[] = [
     tests: ledgerTests,
   },
   {
+    bug: 'budgets: a failed attempt holds its reservation while it waits behind others',
+    file: `${server}/runs/drive/attempts.ts`,
+    replace: '    if (request.failures.length === 0) return { waits: report };\n',
+    by: '    if (request.failures.length >= 0) return { waits: report };\n',
+    tests: [`${server}/runs/drive/attempts.test.ts`],
+  },
+  {
     bug: 'budgets: what is inherited counts as taken away',
     file: `${server}/ledger/rules.ts`,
     replace: 'if (row.limit === null && (row.inherited === true || !underAll))',
