@@ -146,7 +146,8 @@ export function describeAccounts(subject: StoreSubject, open: () => Promise<Stor
       const tenantId = newTenant();
       // So that other tenants of the same database, which are measured with it, change nothing.
       const usesOf = async (used: string) =>
-        (await timed.measure(clock.now())).budgets.find((row) => row.scope === 'user' && row.unit === 'tokens' && row.used === used)?.count ?? 0;
+        (await timed.measure(clock.now())).budgets.find((row) => row.scope === 'user' && row.unit === 'tokens' && row.used === used)
+          ?.count ?? 0;
       const uses = async () => [await usesOf('under_half'), await usesOf('under_80'), await usesOf('exhausted')];
       const [low = 0, middle = 0, full = 0] = await uses();
       await timed.commit({ tenantId, ledger: [limit(everyUser, 10, 'day'), limit(user('max'), null, 'day')] });
