@@ -243,13 +243,13 @@ describe('a stream', () => {
 
   it('ends when aborted or left, and closes its connection', async () => {
     const closed: string[] = [];
+    const abort = new AbortController();
     const { client } = await serve((_request, response) => {
       response.on('close', () => closed.push('closed'));
       response.writeHead(200, { 'nexus-run-id': runId }).write(script.slice(0, 2).map(text).join(''));
+      setTimeout(() => abort.abort(new Error('enough')), 30);
     });
-    const abort = new AbortController();
     const reading = drain(client.runs.stream(runId, { signal: abort.signal }));
-    setTimeout(() => abort.abort(new Error('enough')), 30);
     await expect(reading).rejects.toThrow('enough');
     for await (const event of client.runs.stream(runId)) if (event.type === 'model.started') break;
     await expect.poll(() => closed).toHaveLength(2);
