@@ -23,6 +23,20 @@ export const budgetMutants: readonly Mutant[] = [
     tests: ledgerTests,
   },
   {
+    bug: 'budgets: a failed attempt holds its reservation while it waits behind others',
+    file: `${server}/runs/drive/attempts.ts`,
+    replace: '    if (request.failures.length === 0) return { waits: report };\n',
+    by: '    if (request.failures.length >= 0) return { waits: report };\n',
+    tests: [`${server}/runs/drive/attempts.test.ts`],
+  },
+  {
+    bug: 'budgets: users under the limit of every user are not measured',
+    file: `${server}/storage/tables/measures.ts`,
+    replace: 'and b.inherited = 1',
+    by: 'and b.inherited = 2',
+    tests: ['test/conformance/storage.test.ts'],
+  },
+  {
     bug: 'budgets: what is inherited counts as taken away',
     file: `${server}/ledger/rules.ts`,
     replace: 'if (row.limit === null && (row.inherited === true || !underAll))',

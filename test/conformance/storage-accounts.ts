@@ -140,6 +140,32 @@ export function describeAccounts(subject: StoreSubject, open: () => Promise<Stor
       expect(await auditCounted(store, tenantId)).toEqual([]);
     });
 
+    it(`are measured with the limit that holds: that of every user for those without one, in its current window ${verifies('telemetry.metrics')}`, async () => {
+      const clock = createManualClock(Date.UTC(2026, 10, 29, 12));
+      const timed = await subject.open(clock);
+      const tenantId = newTenant();
+      // So that other tenants of the same database, which are measured with it, change nothing.
+      const usesOf = async (used: string) =>
+        (await timed.measure(clock.now())).budgets.find((row) => row.scope === 'user' && row.unit === 'tokens' && row.used === used)
+          ?.count ?? 0;
+      const uses = async () => [await usesOf('under_half'), await usesOf('under_80'), await usesOf('exhausted')];
+      const [low = 0, middle = 0, full = 0] = await uses();
+      await timed.commit({ tenantId, ledger: [limit(everyUser, 10, 'day'), limit(user('max'), null, 'day')] });
+      for (const [name, tokens] of [
+        ['ann', 10],
+        ['bob', 6],
+        ['eve', 1],
+        ['max', 500],
+      ] as const)
+        await timed.commit({ tenantId, ledger: call(name, [user(name)], tokens) });
+      expect(await uses()).toEqual([low + 2, middle + 1, full + 1]); // that of every user itself, and eve; bob; ann
+      clock.advance(86_400_000);
+      expect(await uses()).toEqual([low + 4, middle, full]);
+      await timed.commit({ tenantId, ledger: [{ type: 'unlimit', scope: everyUser, unit: 'tokens', window: 'day' }] });
+      expect(await uses()).toEqual([low, middle, full]);
+      await timed.close();
+    });
+
     it(`hold each user without a limit of their own to that of every user ${verifies('budget.user.default')}`, async () => {
       const tenantId = newTenant();
       const spend = (id: string, name: string, tokens: number) =>

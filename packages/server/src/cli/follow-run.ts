@@ -98,7 +98,7 @@ export async function followRun(
     }
   } catch (error) {
     if (!leave.signal.aborted) {
-      if (runId !== null) context.note(`\nlost sight of the run, which a server goes on with: nexus runs watch ${runId}`);
+      if (runId !== null) context.note(`\nlost sight of the run; it goes on where a server runs: nexus runs watch ${runId}`);
       throw error;
     }
   } finally {

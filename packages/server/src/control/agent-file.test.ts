@@ -17,7 +17,7 @@ it.each([
 });
 
 it.each([
-  ['{ usd: -1 }', 'a.yaml: budget.usd: expected an amount in US dollars such as 0.50, $25 or 25usd, got -1'],
+  ['{ usd: -1 }', 'a.yaml: budget.usd: expected an amount in US dollars such as 0.50, $25 or 25usd, got "-1"'],
   ['{ usd: 1e-9 }', 'budget.usd: expected an amount in US dollars'],
   ['{ usd: 1, costMicroUsd: 1 }', 'usd and costMicroUsd are the same limit'],
   ['{ costMicroUsd: 0.5 }', 'budget.costMicroUsd: expected int'],

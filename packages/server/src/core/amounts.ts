@@ -14,7 +14,10 @@ function microUsdOf(text: string): number {
   const found = /^(\$)?\s*(\d{1,9}|\d{1,3}(?:,\d{3})+)?(?:\.(\d{0,20}))?\s*(usd|dollars?)?$/i.exec(text.trim());
   const [, , whole = '', fraction = ''] = found ?? [];
   if (found === null || whole + fraction === '') {
-    throw new NexusError('invalid_request', `expected an amount in US dollars such as 0.50, $25 or 25usd, got ${text}`);
+    throw new NexusError(
+      'invalid_request',
+      `expected an amount in US dollars such as 0.50, $25 or 25usd, got ${JSON.stringify(text.slice(0, 40))}`,
+    );
   }
   if (fraction.replace(/0+$/, '').length > 6) throw new NexusError('invalid_request', 'the smallest amount is a millionth of a dollar');
   return checked(Number(whole.replaceAll(',', '')) * 1_000_000 + Number(fraction.slice(0, 6).padEnd(6, '0')));
@@ -53,7 +56,8 @@ export function limitOf(text: string, unit: LimitUnit): { readonly unit: BudgetU
 function scaled(text: string, factors: Readonly<Record<string, number>>, expected: string): number {
   const [, digits = '', suffix = ''] = /^(\d{1,13}(?:\.\d{1,6})?)\s*([a-z]*)$/.exec(text.trim().toLowerCase()) ?? [];
   const amount = Number(digits) * (factors[suffix] ?? Number.NaN);
-  if (digits === '' || !Number.isSafeInteger(amount)) throw new NexusError('invalid_request', `expected ${expected}, got ${text}`);
+  if (digits === '' || !Number.isSafeInteger(amount))
+    throw new NexusError('invalid_request', `expected ${expected}, got ${JSON.stringify(text.slice(0, 40))}`);
   return checked(amount);
 }
 

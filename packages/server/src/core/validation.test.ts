@@ -34,3 +34,14 @@ it('explains a bounded number of faults at bounded length, in bounded time', () 
 it('finds the field that was meant', () => {
   expect(refusal({ name: 'a', max_token: 5 }).message).toBe('body: max_token: unknown field; did you mean "maxTokens"?');
 });
+
+it.each([
+  [z.string().min(1), '', 'expected a text that is not empty, got ""'],
+  [z.string().min(3), 'a', 'expected string of at least 3 characters, got "a"'],
+  [z.array(z.string()).max(1), ['a', 'b'], 'expected array of at most 1 items, got ["a","b"]'],
+  [z.number().max(65_535), 99_999, 'expected number of at most 65535, got 99999'],
+  [z.number().gt(0), 0, 'expected number of more than 0, got 0'],
+  [z.string().min(1, { error: 'expected a name' }), '', 'expected a name, got ""'],
+])('says in words what a size has to be', (schema, value, message) => {
+  expect(() => parseRequest(z.object({ it: schema }), { it: value }, 'body')).toThrow(`body: it: ${message}`);
+});

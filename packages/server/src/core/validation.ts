@@ -65,8 +65,23 @@ function explain(
   if (issue.code === 'invalid_value') {
     return [at(path, `expected ${issue.values.map((item) => JSON.stringify(item)).join(' or ')}`, value, options)];
   }
-  return [at(path, issue.message.replace(/^(Invalid input|Invalid string|Too small|Too big): /, ''), value, options)];
+  return [at(path, inWords(issue.message), value, options)];
 }
+
+/** What zod says of a size, without signs. */
+function inWords(message: string): string {
+  return message
+    .replace(/^(Invalid input|Invalid string|Too small|Too big): /, '')
+    .replace(/^expected string to have >=1 characters$/, 'expected a text that is not empty')
+    .replace(/^(expected \w+) to (?:have|be) ([<>]=?)(?=\S)/, (_, expected, sign) => `${expected} ${boundWords[sign] ?? sign}`);
+}
+
+const boundWords: Readonly<Record<string, string>> = {
+  '>=': 'of at least ',
+  '<=': 'of at most ',
+  '>': 'of more than ',
+  '<': 'of less than ',
+};
 
 /** The branch of a union that the value was meant for: the one that only failed inside, the deepest first. */
 function closestBranch(branches: readonly (readonly Issue[])[]): readonly Issue[] | null {

@@ -70,6 +70,31 @@ it('is paid for when it was sent, and costs nothing when it was not', async () =
   ]);
 });
 
+it('holds nothing of what failed while it stands in line behind those that wait for it [verifies budget.admission.waits]', async () => {
+  let tries = 0;
+  const opened = await open({
+    budget: { waitForReservedMs: 10_000 },
+    async *attempt() {
+      tries += 1;
+      if (tries === 1) await opened.time.timers.sleep(7_000); // the other has become impatient by then
+      yield tries === 1 ? down(false) : completed('done');
+    },
+  });
+  const { engine, start, until, row, time } = opened;
+  const { tenantId } = principal;
+  const scope = { kind: 'user', id: 'ann' } as const;
+  await engine.store.commit({ tenantId, ledger: [{ type: 'limit', scope, unit: 'tokens', window: 'total', limit: 2_000 }] });
+  const first = start({ user: 'ann' });
+  await until(() => tries === 1);
+  const second = start({ user: 'ann' });
+  const begun = time.clock.now();
+  await until(
+    async () => (await engine.store.listRuns(tenantId, {}, { limit: 9 })).items.filter(({ status }) => status === 'completed').length === 2,
+  );
+  expect(time.clock.now() - begun).toBeLessThan(9_000);
+  for (const runId of [await first, await second]) expect((await row(runId)).status).toBe('completed');
+});
+
 it('is not made while the run is given back, and what failed before is written', async () => {
   let tries = 0;
   const opened = await open({

@@ -46,12 +46,20 @@ export class WaitingAttempts {
     const waiting: AttemptReport[] = [];
     for (const report of [...this.#reports, ...more]) {
       const isHeld = stopping.why === null && !place.mayAsk(modelNeeds(context.charge.scopes));
-      const result = isHeld ? { waits: report } : await grantAttempt(this.#parts, report);
+      const result = isHeld ? await this.#lineUp(report) : await grantAttempt(this.#parts, report);
       if (result === 'lost') return 'lost';
       if (result !== 'answered') waiting.push(result.waits);
     }
     this.#reports = waiting;
     return 'done';
+  }
+
+  /** What failed is settled first: those in line before it may wait for what it holds. */
+  async #lineUp(report: AttemptReport): Promise<AttemptResult> {
+    const { request } = report;
+    if (request.failures.length === 0) return { waits: report };
+    if ((await this.#parts.writer.commit(proposeFailures(request.failures))).type !== 'committed') return 'lost';
+    return { waits: { ...report, request: { ...request, failures: [] } } };
   }
 }
 

@@ -1,5 +1,5 @@
 import type { BudgetScopeKind, BudgetUnit } from '@nexus-agent/protocol';
-import { sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import { periodAt } from '#ledger';
 import type { BudgetUse, Measures } from '#storage/contract';
 import { type Program, queriesOn, together } from '#storage/program';
@@ -64,16 +64,23 @@ function pendingApprovals(): Program<readonly { count: number }[]> {
   );
 }
 
+/** Limits that are set, and for each user without one of their own that of every user. */
 function budgetUses(nowMs: number): Program<readonly UseRow[]> {
-  const current = sql`(budget_window = 'total' or period = case budget_window when 'day' then ${periodAt('day', nowMs)} else ${periodAt('month', nowMs)} end)`;
-  const share = sql`case when limit_amount = 0 then 1.0 else (case when ${current} then spent else 0 end + reserved) * 1.0 / limit_amount end`;
+  const current = sql`(b.budget_window = 'total' or b.period = case b.budget_window when 'day' then ${periodAt('day', nowMs)} else ${periodAt('month', nowMs)} end)`;
+  const shareOf = (limit: RawBuilder<unknown>) =>
+    sql`case when ${limit} = 0 then 1.0 else (case when ${current} then b.spent else 0 end + b.reserved) * 1.0 / ${limit} end`;
   return query(({ db }) =>
     db
       .selectFrom(
         sql<{ scope_kind: string; unit: string; share: number }>`(
-          select case substr(scope, 1, 4) when 'tena' then 'tenant' when 'proj' then 'project' when 'agen' then 'agent' else 'user' end as scope_kind,
-            unit, ${share} as share from budgets
-          where limit_amount is not null and substr(scope, 1, 4) not in ('run:', 'sess')
+          select case substr(b.scope, 1, 4) when 'tena' then 'tenant' when 'proj' then 'project' when 'agen' then 'agent' else 'user' end as scope_kind,
+            b.unit, ${shareOf(sql`b.limit_amount`)} as share from budgets b
+          where b.limit_amount is not null and substr(b.scope, 1, 4) not in ('run:', 'sess')
+          union all
+          select 'user' as scope_kind, b.unit, ${shareOf(sql`shared.limit_amount`)} as share from budgets shared
+          join budgets b on b.tenant_id = shared.tenant_id and b.scope >= 'user:' and b.scope < 'user;'
+            and b.unit = shared.unit and b.budget_window = shared.budget_window and b.inherited = 1
+          where shared.limit_amount is not null and shared.scope = 'user:*'
         )`.as('limits'),
       )
       .select((eb) => [
