@@ -97,7 +97,7 @@ it('a turn that ends without an answer is no answer', async () => {
 });
 
 it('a text that no database could keep as such is kept and given back', async () => {
-  for (const text of ['a\u0000b', 'a\ud800b', '\u2028\u2029\ufeff', '\ud83d']) {
+  for (const text of ['a\u0000b', 'a\ud800b', 'a\u2028\u2029\ufeff', '\ud83d']) {
     const { run } = await answer(chat({ text, usage }));
     expect(run).toMatchObject({ status: 'completed', output: text.toWellFormed() }); // half a character is no text
   }
