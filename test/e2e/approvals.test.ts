@@ -98,7 +98,7 @@ it('leaves a question open when the call that is allowed would not run, and says
     const { items } = await server.app.store.listDecisions(tenant, { runId: runId as never }, { limit: 100 }); // the run's own id
     expect(items.filter(({ effect }) => effect === 'deny')).toMatchObject([{ action: 'tool.execute', resource: 'Tool::"probe"' }]);
     expect(await answer({ decision: 'approve', arguments: { label: 'mended' } })).toMatchObject({ status: 200 });
-    expect(await server.until(runId, 'completed')).toMatchObject({ output: expect.stringContaining('mended') });
+    expect(await server.until(runId, 'completed')).toMatchObject({ output: expect.stringMatching(/^mended\s/) });
     expect(probe.calls).toHaveLength(before + 1);
   });
 });
@@ -123,7 +123,7 @@ it('takes one of two answers that come at once, and none of a run that was cance
   ]);
   expect(both.map(({ status }) => status).sort()).toEqual([200, 409]);
   const winner = both.find(({ status }) => status === 200)?.body.arguments.label;
-  expect(await server.until(runId, 'completed')).toMatchObject({ output: expect.stringContaining(winner) });
+  expect(await server.until(runId, 'completed')).toMatchObject({ output: expect.stringMatching(`^${winner}\\s`) });
   expect(probe.calls).toHaveLength(before + 1);
   const other = await asked();
   const [given] = await Promise.all([

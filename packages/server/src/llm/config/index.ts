@@ -59,6 +59,7 @@ const chatFeatures = [
   'userAfterTool',
   'systemMessage',
   'parallelCalls',
+  'callsWithoutTools',
   'nullContent',
   'longDescriptions',
   'earlierImages',
@@ -70,7 +71,7 @@ const found = 'What is not named is found out by the first refusal that names it
 const chatOmit = () =>
   setting(
     z.array(z.enum(chatFeatures)).optional(),
-    `${omitted}, \`streamOptions\`, \`reasoning\` (what the model thought, sent back to it); \`callsWithoutReasoning\` and \`callsWithoutSignature\` (calls that another model made: a stand-in is sent for what they lack), \`userAfterTool\` (a user’s message right after a result: one of the assistant is put between), \`systemMessage\` (the instructions are put before the first message), \`parallelCalls\` (several calls of one answer: they are told one after another), \`nullContent\` (calls without a text: the text is then empty), \`longDescriptions\` (a tool’s description is cut after 1,024 characters), \`earlierImages\` (images before the newest message: it is said that they were there). ${found}`,
+    `${omitted}, \`streamOptions\`, \`reasoning\` (what the model thought, sent back to it); \`callsWithoutReasoning\` and \`callsWithoutSignature\` (calls that another model made: a stand-in is sent for what they lack), \`userAfterTool\` (a user’s message right after a result: one of the assistant is put between), \`systemMessage\` (the instructions are put before the first message), \`parallelCalls\` (several calls of one answer: they are told one after another), \`callsWithoutTools\` (calls where no tools are offered any more: those that were called are named), \`nullContent\` (calls without a text: the text is then empty), \`longDescriptions\` (a tool’s description is cut after 1,024 characters), \`earlierImages\` (images before the newest message: it is said that they were there). ${found}`,
   );
 
 /** Provider credentials and the address that they are sent to. */

@@ -1,13 +1,14 @@
 import type { Message, UserPart } from '@nexus-agent/protocol';
 import { cutText, isBlank } from '#core';
 import type { ModelRequest } from '#llm/contract';
+import type { WireTurn } from './normalise.ts';
 
 /**
  * What requests have that not every server takes. `maxTokensField`: the name of the limit, instead of which its other name is
  * sent. `responseFormatWithTools`: the format of the answer beside tools. `reasoning`: reasoning that goes back to who gave it.
  * `callsWithoutReasoning`, `callsWithoutSignature`: what other models said and called in the conversation, which gets a stand-in
  * for what it lacks. `userAfterTool`: a user's message right after a tool's result. `systemMessage`: instructions as a message of their
- * own. `parallelCalls`: several calls in one message. `nullContent`: calls without a text beside them. `longDescriptions`: more than
+ * own. `parallelCalls`: several calls in one message. `callsWithoutTools`: calls in a conversation that offers no tools any more. `nullContent`: calls without a text beside them. `longDescriptions`: more than
  * {@link maxShortDescription} characters of a tool's description. `earlierImages`: images before the newest message of a person, in place of
  * which is said that they were there.
  */
@@ -25,6 +26,7 @@ export type RequestFeature =
   | 'userAfterTool'
   | 'systemMessage'
   | 'parallelCalls'
+  | 'callsWithoutTools'
   | 'nullContent'
   | 'longDescriptions'
   | 'earlierImages';
@@ -115,6 +117,14 @@ function hasEarlierImages({ messages }: ModelRequest): boolean {
 function beforeNewest(messages: readonly Message[]): readonly Message[] {
   const newest = messages.findLastIndex(({ role }) => role === 'user');
   return newest === -1 ? [] : messages.slice(0, newest);
+}
+
+/** The tools that the conversation has calls of, for formats that insist on them where there are none any more. */
+export function formerTools(turns: readonly WireTurn[]): ModelRequest['tools'] {
+  const called = turns.flatMap((turn) =>
+    turn.role === 'user' ? [] : turn.parts.flatMap((part) => (part.type === 'call' ? part.name : [])),
+  );
+  return [...new Set(called)].map((name) => ({ name, description: 'No longer available.', inputSchema: {} }));
 }
 
 const imageGone: UserPart = { type: 'text', text: '(Here was an image, which you cannot be shown.)' };

@@ -216,6 +216,13 @@ const rows: readonly (readonly [string, Create, Partial<ModelRequest>, (body: Bo
     says('This model only supports single tool-calls at once!'),
   ],
   [
+    'calls of tools that are not offered any more',
+    compatible,
+    { messages: [...called, user('and?')] },
+    (body) => !('tools' in body),
+    says("litellm.UnsupportedParamsError: Bedrock doesn't support tool calling without `tools=` param specified."),
+  ],
+  [
     'calls without a text',
     compatible,
     { messages: called },

@@ -8,7 +8,7 @@ import {
   type UserPart,
 } from '@nexus-agent/protocol';
 import { limitOperations } from '#budget';
-import { NexusError } from '#core';
+import { isBlank, NexusError } from '#core';
 import type { Principal } from '#identity';
 import type { LedgerOperation } from '#ledger';
 import { emptyTotals } from '#runs/journal';
@@ -94,10 +94,13 @@ export function payersOf({ user, project }: { readonly user?: string | null | un
   return { ...(typeof user === 'string' ? { user } : {}), ...(typeof project === 'string' ? { project } : {}) };
 }
 
-/** What a person said: the input, then what they attached. */
+/** What a person said: the input, then what they attached. Throws `invalid_request` for what nobody could see. */
 export function inputParts(request: Pick<ChatRequest, 'input' | 'attachments'>): UserPart[] {
   const parts: UserPart[] = typeof request.input === 'string' ? [{ type: 'text', text: request.input }] : request.input;
-  return [...parts, ...(request.attachments ?? [])];
+  const all = [...parts, ...(request.attachments ?? [])];
+  if (all.every((part) => part.type === 'text' && isBlank(part.text)))
+    throw new NexusError('invalid_request', 'input: expected text or an image, but there is nothing in it that anybody could see');
+  return all;
 }
 
 /** Throws `model_not_found` for a model that nobody serves, whether or not the run begins at once. */

@@ -57,3 +57,12 @@ it('does not begin in a session that is closed between the look at it and the wr
   }
   expect((await opened.engine.store.listRuns(tenantId, {}, { limit: 10 })).items).toEqual([]);
 });
+
+it.each([' \n', '\u200b', '\u0000'])('is refused where nobody could see what is asked: %j', async (input) => {
+  const opened = await open();
+  await expect(opened.start({ input })).rejects.toMatchObject({ code: 'invalid_request', message: expect.stringContaining('input') });
+  await expect(opened.start({ input: [{ type: 'text', text: input }] })).rejects.toMatchObject({ code: 'invalid_request' });
+  const image = { type: 'image' as const, mediaType: 'image/png' as const, data: { base64: 'AAAA' } };
+  await expect(opened.start({ input: [{ type: 'text', text: input }, image] })).resolves.toMatch(/^run_/);
+  expect((await opened.engine.store.listRuns(tenantId, {}, { limit: 10 })).items).toHaveLength(1);
+});

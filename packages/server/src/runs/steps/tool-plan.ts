@@ -30,7 +30,10 @@ export function planTool(engine: Engine, context: RunContext, state: RunState, c
   }
   if (call.phase.type === 'decided') return planDecided(engine, context, state, call, tool, busy);
   if (call.invalidInput !== null) {
-    const message = `the arguments of ${call.name} are not valid JSON, or nested too deeply: ${call.invalidInput.slice(0, 200)}`;
+    const message =
+      state.answer?.finishReason === 'length'
+        ? `the arguments of ${call.name} were cut, as the whole answer may have ${state.answer.maxTokens} tokens: nothing was done; call it again with less at a time`
+        : `the arguments of ${call.name} are not valid JSON, or nested too deeply: ${call.invalidInput.slice(0, 200)}`;
     return written(proposeResult(state, call, failure('tool_input_invalid', message)));
   }
   return decideAndStart(engine, context, state, call, tool, call.attempt?.input ?? call.input, approvalOf(call), busy);

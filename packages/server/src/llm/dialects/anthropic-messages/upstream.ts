@@ -6,6 +6,7 @@ import {
   descriptionFor,
   descriptionRefusal,
   type FeatureRefusal,
+  formerTools,
   hasFormat,
   hasFormatWithTools,
   hasReasoning,
@@ -132,11 +133,9 @@ function encodeTools(
   omitted: ReadonlySet<RequestFeature>,
 ): Pick<AnthropicRequest, 'tools' | 'tool_choice'> {
   if (request.tools.length > 0) return { tools: request.tools.map((tool) => encodeTool(tool, omitted)) };
-  const called = turns.flatMap((turn) =>
-    turn.role === 'user' ? [] : turn.parts.flatMap((part) => (part.type === 'call' ? part.name : [])),
-  );
-  if (called.length === 0) return {};
-  const tools = [...new Set(called)].map((name) => ({ name, description: 'No longer available.', input_schema: toolSchema({}) }));
+  const former = formerTools(turns);
+  if (former.length === 0) return {};
+  const tools = former.map((tool) => encodeTool(tool, omitted));
   return { tools, tool_choice: { type: 'none' } };
 }
 

@@ -6,6 +6,7 @@ import {
   descriptionFor,
   descriptionRefusal,
   type FeatureRefusal,
+  formerTools,
   hasAnswers,
   hasCalls,
   hasFormat,
@@ -20,7 +21,15 @@ import {
   shownConversation,
 } from '../features.ts';
 import { markGiven, opaqueMember } from '../given.ts';
-import { isGivenBy, normaliseConversation, toWireJson, type WireAnswerPart, type WireResult, wireName } from '../normalise.ts';
+import {
+  isGivenBy,
+  normaliseConversation,
+  toWireJson,
+  type WireAnswerPart,
+  type WireResult,
+  type WireTurn,
+  wireName,
+} from '../normalise.ts';
 import { answerSchema, toolSchema } from '../schema.ts';
 import type { UpstreamDialect } from '../upstream.ts';
 import { createChatDecoder } from './decode.ts';
@@ -60,6 +69,11 @@ export const openAiRefusals: readonly FeatureRefusal[] = [
     words: /system (role|message|prompt)s?\b.*not|developer instruction/i,
     isIn: (request) => !isBlank(request.system),
   },
+  {
+    feature: 'callsWithoutTools',
+    words: /without .{0,3}tools\b|(expects?|requires?) (the )?.{0,3}tools\b|tools\W{0,3} (param|must be|is required)/i,
+    isIn: (request) => request.tools.length === 0 && hasCalls(request),
+  },
   { feature: 'parallelCalls', words: /single tool.?calls? at once|(parallel|multiple) tool.?calls?\b.*not/i, isIn: hasCalls },
   descriptionRefusal,
   ...imageRefusals,
@@ -81,11 +95,12 @@ export function createOpenAiChat(options: OpenAiChatOptions): UpstreamDialect {
       const omitted = omissions.of(model);
       const format = sendsFormat(request, omitted) ? request.outputSchema : undefined;
       for (const { name } of request.tools) if (wireName(name) !== name) toolNames.set(wireName(name), name);
+      const turns = normaliseConversation(shownConversation(request, omitted), { provider, model });
       const limit = omitted.has('maxTokensField') ? otherField[options.maxTokensField] : options.maxTokensField;
       const body: OpenAiRequest = {
         model,
-        messages: encodeMessages(request, { provider, model }, omitted),
-        ...(request.tools.length === 0 ? {} : { tools: request.tools.map((tool) => encodeTool(tool, omitted)) }),
+        messages: encodeMessages(request, turns, { provider, model }, omitted),
+        ...encodeTools(request, turns, omitted),
         [limit]: maxOutputTokens,
         ...(request.temperature === undefined || omitted.has('temperature') ? {} : { temperature: request.temperature }),
         ...(format === undefined ? {} : { response_format: responseFormat(format) }),
@@ -96,6 +111,16 @@ export function createOpenAiChat(options: OpenAiChatOptions): UpstreamDialect {
     },
     decoder: options.provider === undefined ? createChatDecoder : markGiven(createChatDecoder, toolNames),
   };
+}
+
+function encodeTools(
+  request: ModelRequest,
+  turns: readonly WireTurn[],
+  omitted: ReadonlySet<RequestFeature>,
+): Pick<OpenAiRequest, 'tools' | 'tool_choice'> {
+  if (request.tools.length > 0) return { tools: request.tools.map((tool) => encodeTool(tool, omitted)) };
+  const former = omitted.has('callsWithoutTools') ? formerTools(turns) : [];
+  return former.length === 0 ? {} : { tools: former.map((tool) => encodeTool(tool, omitted)), tool_choice: 'none' };
 }
 
 function encodeTool(tool: ModelRequest['tools'][number], omitted: ReadonlySet<RequestFeature>): OpenAiTool {
@@ -111,9 +136,13 @@ function responseFormat(whole: Record<string, unknown>): NonNullable<OpenAiReque
   return { type: 'json_schema', json_schema: { name: 'output', schema, ...(strict ? { strict: true } : {}) } };
 }
 
-function encodeMessages(request: ModelRequest, recipient: GivenBy, omitted: ReadonlySet<RequestFeature>): OpenAiMessage[] {
+function encodeMessages(
+  request: ModelRequest,
+  turns: readonly WireTurn[],
+  recipient: GivenBy,
+  omitted: ReadonlySet<RequestFeature>,
+): OpenAiMessage[] {
   const system = instructionsFor(request, sendsFormat(request, omitted));
-  const turns = normaliseConversation(shownConversation(request, omitted), recipient);
   const apart = !isBlank(system) && !omitted.has('systemMessage');
   if (!isBlank(system) && !apart) turns[0]?.parts.unshift({ type: 'text', text: `${system}\n` });
   const messages: OpenAiMessage[] = apart ? [{ role: 'system', content: system }] : [];

@@ -8,6 +8,7 @@ export interface OpenAiRequest {
   readonly model: string;
   readonly messages: readonly OpenAiMessage[];
   readonly tools?: readonly OpenAiTool[];
+  readonly tool_choice?: 'none';
   readonly max_tokens?: number;
   readonly max_completion_tokens?: number;
   readonly temperature?: number;
