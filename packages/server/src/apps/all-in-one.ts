@@ -308,6 +308,7 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
   const retention = createRetention({
     ...{ store, clock, logger, metrics, timers: systemTimers, settings: config.retention, owner: workerId },
     removeFiles: files.removeFormer,
+    removeContent: files.blobs.removeContent,
   });
   retention.start();
   closers.push(() => retention.stop());
