@@ -224,4 +224,25 @@ export const storageMutants: readonly Mutant[] = [
     by: '',
     tests: conformance,
   },
+  {
+    bug: 'nodes: a bus that only listens never notices that its connection is dead',
+    file: `${server}/bus/drivers/postgres.ts`,
+    replace: '      onFailed(error);\n      socket.destroy();\n',
+    by: '      onFailed(error);\n',
+    tests: ['test/conformance/bus.test.ts'],
+  },
+  {
+    bug: 'nodes: the end of a process waits for a bus that says nothing',
+    file: `${server}/bus/drivers/postgres.ts`,
+    replace: '      const cancel = systemTimers.after(goodbyeMs, () => socket.destroy());\n      await flushing;\n      cancel();\n',
+    by: '      await flushing;\n',
+    tests: ['test/conformance/bus.test.ts'],
+  },
+  {
+    bug: 'nodes: an outage in which reads are answered ends with each of them',
+    file: `${server}/apps/outages.ts`,
+    replace: '      if (now - lastFailure < quietMs) return;\n',
+    by: '',
+    tests: [`${server}/apps/outages.test.ts`],
+  },
 ];

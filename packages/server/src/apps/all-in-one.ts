@@ -40,6 +40,7 @@ import { requireFolder } from './definition-folder.ts';
 import { egressOptions } from './egress.ts';
 import { requireFreePort } from './free-port.ts';
 import { setUpModels } from './models.ts';
+import { createOutage, createStoreOutages } from './outages.ts';
 import { policyFolder } from './policy-folder.ts';
 import { proxyFor } from './proxy.ts';
 import { type OpenedFiles, openFiles } from './session-files.ts';
@@ -95,9 +96,11 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     if (failures.length > 0) throw new AggregateError(failures, 'not everything could be closed');
   };
   try {
-    const logger =
+    const log =
       options.logger ??
       createLogger({ level: config.log.level, clock, ...(config.log.pretty === undefined ? {} : { pretty: config.log.pretty }) });
+    const outages = createStoreOutages({ logger: log, clock });
+    const { logger } = outages;
     for (const note of options.notes ?? []) logger.warn({}, note);
     const ids = createIdSource(clock);
     await trustAuthorities(config);
@@ -109,7 +112,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       folders.agents.read(),
       config.workspaceSeed === undefined ? undefined : requireFolder(config.workspaceSeed, 'workspaceSeed (NEXUS_WORKSPACE_SEED)'),
     ]);
-    const opened = await openStore({
+    const unwatched = await openStore({
       ...storeOptions(config),
       ledgerRules,
       clock,
@@ -121,6 +124,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       logger.error({ err: error }, 'the database could not be opened');
       throw error;
     });
+    const opened = outages.watch(unwatched);
     closers.push(() => opened.close());
     await clock.follow(() => opened.now());
     closers.push(keepFollowing(clock, opened, logger));
@@ -140,7 +144,13 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     const store = logCommits(options.wrapStore?.(opened) ?? opened, logger);
     const files = await openFiles({ config, store, clock, timers: systemTimers, logger });
     closers.push(() => files.close());
-    const bus = await openBusOf(busKind(config), (error) => logger.warn({ err: error }, 'the bus lost its server'));
+    const bus = await openBusOf(busKind(config), {
+      outage: createOutage({
+        ...{ logger, clock, name: `bus (${busKind(config).kind})` },
+        meanwhile: 'other processes hear of changes later, by looking',
+      }),
+      onError: (error) => logger.error({ err: error }, 'a listener of the bus failed'),
+    });
     closers.push(() => bus.close());
     const configured = options.models === undefined ? await setUpModels(config, clock, logger) : null;
     if (configured !== null) closers.push(() => configured.close());

@@ -2,17 +2,15 @@ import { randomUUID } from 'node:crypto';
 import type { Redis as RedisConnection } from 'ioredis';
 import type { Bus } from '../contract.ts';
 import { createMemoryBus } from './memory.ts';
-import type { RemoteBusOptions } from './remote.ts';
+import { answerTimeoutMs, keepAsking, type RemoteBusOptions } from './remote.ts';
 
 const prefix = 'nexus:bus:';
-/** For the connection, and for the answer to a command: a server that takes the connection and says nothing must hold nobody up. */
-const answerTimeoutMs = 5_000;
 
 /**
  * The bus over Redis publish/subscribe, a channel for each topic that somebody listens to. Both connections come back
  * by themselves and subscribe again; what is published while Redis is away reaches this process only.
  */
-export async function createRedisBus({ url, onError }: RemoteBusOptions): Promise<Bus> {
+export async function createRedisBus({ url, onError, onFailed, onWorked }: RemoteBusOptions): Promise<Bus> {
   const { Redis } = await import('ioredis');
   const local = createMemoryBus({ onError });
   const self = `${randomUUID()} `;
@@ -28,8 +26,8 @@ export async function createRedisBus({ url, onError }: RemoteBusOptions): Promis
   // Its subscriptions made while Redis is away are sent when it is back.
   const subscriber = new Redis(url, { ...options, enableOfflineQueue: true, maxRetriesPerRequest: null });
   const listeners = new Map<string, number>();
-  publisher.on('error', onError);
-  subscriber.on('error', onError);
+  publisher.on('error', onFailed);
+  subscriber.on('error', onFailed);
   subscriber.on('message', (name: string, payload: string) => {
     if (!payload.startsWith(self)) local.deliver(name.slice(prefix.length), payload.slice(self.length));
   });
@@ -40,18 +38,24 @@ export async function createRedisBus({ url, onError }: RemoteBusOptions): Promis
     subscriber.disconnect();
     throw error;
   }
+  // One that only listens has nothing that it waits for: asked, it does, and is given up when nothing comes.
+  const both = [publisher, subscriber];
+  const stopAsking = keepAsking(() => Promise.all(both.map((connection) => connection.status === 'ready' && connection.ping())), {
+    worked: () => both.every(({ status }) => status === 'ready') && onWorked(),
+    failed: onFailed,
+  });
 
   return {
     spansProcesses: true,
     publish(topic, message) {
       local.deliver(topic, message);
-      if (publisher.status === 'ready') publisher.publish(prefix + topic, self + message).catch(onError);
+      if (publisher.status === 'ready') publisher.publish(prefix + topic, self + message).catch(onFailed);
     },
     subscribe(topic, listener) {
       const end = local.subscribe(topic, listener);
       const count = listeners.get(topic) ?? 0;
       listeners.set(topic, count + 1);
-      if (count === 0) subscriber.subscribe(prefix + topic).catch(onError);
+      if (count === 0) subscriber.subscribe(prefix + topic).catch(onFailed);
       let ended = false;
       return () => {
         if (ended) return;
@@ -61,12 +65,13 @@ export async function createRedisBus({ url, onError }: RemoteBusOptions): Promis
         if (left > 0) listeners.set(topic, left);
         else {
           listeners.delete(topic);
-          subscriber.unsubscribe(prefix + topic).catch(onError);
+          subscriber.unsubscribe(prefix + topic).catch(onFailed);
         }
       };
     },
     async close() {
-      await Promise.all([publisher, subscriber].map(leave));
+      stopAsking();
+      await Promise.all(both.map(leave));
       await local.close();
     },
   };
