@@ -245,4 +245,25 @@ export const storageMutants: readonly Mutant[] = [
     by: '',
     tests: [`${server}/apps/outages.test.ts`],
   },
+  {
+    bug: 'nodes: a process that ends waits for a database that says nothing',
+    file: `${server}/apps/all-in-one.ts`,
+    replace: '    if (outages.isAway()) store.giveUp();\n',
+    by: '',
+    tests: ['test/e2e/outages.test.ts'],
+  },
+  {
+    bug: 'nodes: a process whose database takes no changes says that it is ready',
+    file: `${server}/runs/orchestrator.ts`,
+    replace: 'return dispatcher.leaseStands ? { ready: true }',
+    by: 'return dispatcher !== undefined ? { ready: true }',
+    tests: ['test/e2e/outages.test.ts'],
+  },
+  {
+    bug: 'nodes: what is written to a database file that was deleted counts as written',
+    file: `${server}/storage/drivers/sqlite.ts`,
+    replace: '    requireFiles();\n    prepare(',
+    by: '    prepare(',
+    tests: [`${server}/storage/drivers/sqlite.test.ts`],
+  },
 ];

@@ -19,6 +19,7 @@ export interface OutageOptions {
 
 /** What answers reads and refuses writes is not well: so long nothing may have failed for an outage to be over. */
 const quietMs = 3_000;
+const awayMs = 2_000;
 
 /** Says once that an outage has begun, and why, and once that it is over, and how long it took. */
 export function createOutage({ logger, clock, name, meanwhile }: OutageOptions): Outage {
@@ -59,6 +60,8 @@ function reasonOf(error: unknown): string {
 export interface StoreOutages {
   /** The store, which tells here when it cannot be used. */
   watch(store: Store): Store;
+  /** Something is asked of the database, and it has answered nothing for a while. */
+  isAway(): boolean;
   /** The log, in which everybody's failures for want of the database are details. */
   readonly logger: Logger;
 }
@@ -67,8 +70,17 @@ export interface StoreOutages {
 export function createStoreOutages({ logger, clock }: Pick<OutageOptions, 'logger' | 'clock'>): StoreOutages {
   const outage = createOutage({ logger, clock, name: 'database', meanwhile: 'runs wait and requests are refused' });
   const told = new WeakSet<object>();
+  let pending = 0;
+  /** When it last answered, or was asked after everything had been answered. */
+  let lastWord = 0;
+  const worked = () => {
+    pending -= 1;
+    lastWord = clock.monotonic();
+    outage.worked();
+  };
   const failed = (error: unknown) => {
-    if (!(error instanceof NexusError) || error.code !== 'storage_unavailable') return outage.worked();
+    if (!(error instanceof NexusError) || error.code !== 'storage_unavailable') return worked();
+    pending -= 1;
     for (let each: unknown = error; typeof each === 'object' && each !== null; each = each instanceof Error ? each.cause : null)
       told.add(each);
     outage.failed(error);
@@ -84,7 +96,11 @@ export function createStoreOutages({ logger, clock }: Pick<OutageOptions, 'logge
           if (typeof value !== 'function' || name === 'close') return value;
           const call = (...given: unknown[]): unknown => {
             const result: unknown = value(...given);
-            if (result instanceof Promise) result.then(outage.worked, failed);
+            if (result instanceof Promise) {
+              if (pending === 0) lastWord = clock.monotonic();
+              pending += 1;
+              result.then(worked, failed);
+            }
             return result;
           };
           watched.set(name, call);
@@ -92,6 +108,7 @@ export function createStoreOutages({ logger, clock }: Pick<OutageOptions, 'logge
         },
       });
     },
+    isAway: () => pending > 0 && clock.monotonic() - lastWord > awayMs,
     logger: quiet(logger, (error) => typeof error === 'object' && error !== null && told.has(error)),
   };
 }

@@ -203,6 +203,7 @@ export function createStore(dependencies: StoreDependencies): Store {
     countAged: (tenantId, kind, before, limit) => read(() => countAged(tenantId, kind, before, limit)),
     pruneWorkers: (before, limit) => write(() => pruneWorkers(before, limit)),
 
+    giveUp: () => driver.giveUp(),
     close() {
       closing ??= group.close().then(() => driver.close());
       return closing;

@@ -34,5 +34,7 @@ export type Store = CommitStore &
     readonly dialect: 'sqlite' | 'postgres';
     /** Milliseconds since 1970 by the clock that all processes on this database share. */
     now(): Promise<number>;
+    /** Asks nothing of the database any more: what waits for it fails at once with `storage_unavailable`, and so does what comes. */
+    giveUp(): void;
     close(): Promise<void>;
   };
