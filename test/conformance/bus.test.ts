@@ -1,4 +1,5 @@
 import { connect, createServer, type Socket } from 'node:net';
+import { Redis } from 'ioredis';
 import pg from 'pg';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import { openBus } from '../../packages/server/src/bus/drivers/index.ts';
@@ -160,4 +161,38 @@ if ('reason' in redis) {
   describeBus('redis', { open: () => openBus({ kind: 'redis', url: redis.url, onError }) });
   itEndsWithoutAnswer('redis', redis.url);
   itNoticesSilence('redis', redis.url);
+
+  it('a redis bus whose rights are taken away goes on, and hears again when it has them back', { timeout: 40_000 }, async () => {
+    const admin = new Redis(redis.url);
+    const user = (...rules: string[]) => admin.call('ACL', 'SETUSER', 'nexus-bus-test', ...rules);
+    await user('reset', 'on', '>secret', '~*', 'allchannels', '+@all');
+    const own = new URL(redis.url);
+    own.username = 'nexus-bus-test';
+    own.password = 'secret';
+    const failures: unknown[] = [];
+    const onFailed = (error: unknown) => failures.push(error);
+    const receiver = await openBus({ kind: 'redis', url: own.href, onError, onFailed });
+    const sender = await openBus({ kind: 'redis', url: redis.url, onError });
+    let heard = 0;
+    receiver.subscribe('rights', () => {
+      heard += 1;
+    });
+    const hears = (timeout: number) =>
+      vi.waitFor(
+        () => {
+          sender.publish('rights', 'x');
+          expect(heard).toBeGreaterThan(0);
+        },
+        { timeout, interval: 50 },
+      );
+    await hears(5_000);
+    await user('resetchannels'); // the server ends connections that listen to what they may not
+    await vi.waitFor(() => expect(failures.map(String).join()).toMatch(/NOPERM/), 10_000);
+    heard = 0;
+    await user('allchannels');
+    await hears(20_000);
+    await Promise.all([receiver.close(), sender.close()]);
+    await admin.call('ACL', 'DELUSER', 'nexus-bus-test');
+    admin.disconnect();
+  });
 }

@@ -23,11 +23,25 @@ export async function createRedisBus({ url, onError, onFailed, onWorked }: Remot
     retryStrategy: (attempt: number) => Math.min(5000, 50 * 2 ** Math.min(attempt, 7)),
   };
   const publisher = new Redis(url, options);
-  // Its subscriptions made while Redis is away are sent when it is back.
-  const subscriber = new Redis(url, { ...options, enableOfflineQueue: true, maxRetriesPerRequest: null });
+  // Subscribing again by itself, it would end the process where that is refused, and never try again.
+  const subscriber = new Redis(url, { ...options, autoResubscribe: false });
   const listeners = new Map<string, number>();
+  /** Topics that the server has confirmed on the connection that stands. */
+  const confirmed = new Set<string>();
+
+  /** Asks for the topics that somebody listens to and that are not confirmed. */
+  async function subscribeMissing(): Promise<void> {
+    if (subscriber.status !== 'ready') return;
+    const missing = [...listeners.keys()].filter((topic) => !confirmed.has(topic));
+    if (missing.length === 0) return;
+    await subscriber.subscribe(...missing.map((topic) => prefix + topic));
+    for (const topic of missing) if (listeners.has(topic)) confirmed.add(topic);
+  }
+
   publisher.on('error', onFailed);
   subscriber.on('error', onFailed);
+  subscriber.on('close', () => confirmed.clear());
+  subscriber.on('ready', () => void subscribeMissing().catch(onFailed));
   subscriber.on('message', (name: string, payload: string) => {
     if (!payload.startsWith(self)) local.deliver(name.slice(prefix.length), payload.slice(self.length));
   });
@@ -40,10 +54,13 @@ export async function createRedisBus({ url, onError, onFailed, onWorked }: Remot
   }
   // One that only listens has nothing that it waits for: asked, it does, and is given up when nothing comes.
   const both = [publisher, subscriber];
-  const stopAsking = keepAsking(() => Promise.all(both.map((connection) => connection.status === 'ready' && connection.ping())), {
-    worked: () => both.every(({ status }) => status === 'ready') && onWorked(),
-    failed: onFailed,
-  });
+  const stopAsking = keepAsking(
+    () => Promise.all([...both.map((connection) => connection.status === 'ready' && connection.ping()), subscribeMissing()]),
+    {
+      worked: () => both.every(({ status }) => status === 'ready') && onWorked(),
+      failed: onFailed,
+    },
+  );
 
   return {
     spansProcesses: true,
@@ -55,7 +72,7 @@ export async function createRedisBus({ url, onError, onFailed, onWorked }: Remot
       const end = local.subscribe(topic, listener);
       const count = listeners.get(topic) ?? 0;
       listeners.set(topic, count + 1);
-      if (count === 0) subscriber.subscribe(prefix + topic).catch(onFailed);
+      if (count === 0) subscribeMissing().catch(onFailed);
       let ended = false;
       return () => {
         if (ended) return;
@@ -65,7 +82,8 @@ export async function createRedisBus({ url, onError, onFailed, onWorked }: Remot
         if (left > 0) listeners.set(topic, left);
         else {
           listeners.delete(topic);
-          subscriber.unsubscribe(prefix + topic).catch(onFailed);
+          confirmed.delete(topic);
+          if (subscriber.status === 'ready') subscriber.unsubscribe(prefix + topic).catch(onFailed);
         }
       };
     },
