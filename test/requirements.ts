@@ -195,6 +195,10 @@ export const requirements = {
     promise: 2,
     behaviour: 'A deletion that is cut off in the middle leaves nothing half readable, and the next look finishes it.',
   },
+  'files.contents': {
+    promise: 2,
+    behaviour: 'What files held is removed once no file of any session has it, and never under a process that is writing the same.',
+  },
   'session.delete': {
     promise: 2,
     behaviour: 'A deleted session is gone with its runs, journals, approvals, balances and files, once its live runs have ended.',

@@ -2,6 +2,7 @@ import { type Mutant, server } from './mutant.ts';
 
 const storeTests = ['test/conformance/storage.test.ts'];
 const folderTests = ['test/conformance/session-files.test.ts'];
+const contentTests = ['test/conformance/contents.test.ts'];
 const fileTests = ['test/e2e/files.test.ts'];
 
 /** Of the files of sessions, from the blob to the fork. */
@@ -54,5 +55,33 @@ export const fileMutants: readonly Mutant[] = [
     replace: '    for (const each of [...gone, ...touched]) folder.stray(each, null);\n    let undone',
     by: '    let undone',
     tests: folderTests,
+  },
+  {
+    bug: 'a content that is there already is put without being touched',
+    file: `${server}/storage/blobs/kept.ts`,
+    replace: '      await touch(blob, signal);\n',
+    by: '',
+    tests: contentTests,
+  },
+  {
+    bug: 'a content that is being removed is taken for one that is there',
+    file: `${server}/storage/tables/contents.ts`,
+    replace: "  if (noted.some(({ kind, at }) => kind === 'leaving' && at + removingMs > now)) return null;\n",
+    by: '',
+    tests: contentTests,
+  },
+  {
+    bug: 'a content is removed that another session has',
+    file: `${server}/storage/tables/contents.ts`,
+    replace: "  if (named !== undefined) return 'kept';\n",
+    by: '',
+    tests: contentTests,
+  },
+  {
+    bug: 'a process that stood still goes on removing what was written meanwhile',
+    file: `${server}/storage/blobs/kept.ts`,
+    replace: "      if (tookMs > removingMs / 4) return 'busy';\n",
+    by: '',
+    tests: contentTests,
   },
 ];

@@ -101,6 +101,12 @@ describe('blobs: the database', () => {
     await put(1_000);
     await put(500);
     await put(501, 'ten_2');
+    // What is removed gives its room back, once.
+    for (const size of [1_000, 1_000, 500]) await blobs.remove(blobOf(noise(size)));
+    await put(999);
+    await put(501);
+    await expect(put(1)).rejects.toMatchObject({ code: 'payload_too_large' });
+    expect(await execute(subject.location, 'select bytes from blob_usage order by tenant_id')).toEqual([{ bytes: 1_500 }, { bytes: 501 }]);
     await table.close();
     await subject.close();
   });

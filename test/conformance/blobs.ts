@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { afterAll, describe, expect, it } from 'vitest';
-import { type Blob, type BlobStore, readBlob } from '../../packages/server/src/storage/index.ts';
+import { type Blob, type BlobDriver, readBlob } from '../../packages/server/src/storage/index.ts';
 
 export interface BlobSubject {
   readonly name: string;
-  open(): Promise<BlobStore>;
+  open(): Promise<BlobDriver>;
   /** Puts other bytes in the place of the blob's. */
   damage(blob: Blob, bytes: Buffer): Promise<void>;
   close(): Promise<void>;
@@ -34,10 +34,10 @@ export function noise(bytes: number): Buffer {
   return Buffer.concat(parts).subarray(0, bytes);
 }
 
-/** What every {@link BlobStore} must do. */
+/** What every {@link BlobDriver} must do. */
 export function describeBlobs(subject: BlobSubject): void {
   describe(`blobs: ${subject.name}`, () => {
-    const opened: BlobStore[] = [];
+    const opened: BlobDriver[] = [];
     const open = async () => {
       const store = await subject.open();
       opened.push(store);
@@ -119,6 +119,24 @@ export function describeBlobs(subject: BlobSubject): void {
       await expect(contentOf(readBlob(store, blobOf(content)))).rejects.toMatchObject({ code: 'not_found' });
       await store.put(blobOf(content), piecesOf(content));
       await expect(contentOf(readBlob(store, blobOf(content), stopped))).rejects.toMatchObject({ code: 'cancelled' });
+    });
+
+    it('removes what is there, what was never whole, and what is not there', async () => {
+      const store = await open();
+      const [whole, part] = [noise(250_000), noise(450_000)];
+      await store.put(blobOf(whole), piecesOf(whole));
+      const broken = async function* () {
+        yield part.subarray(0, 300_000);
+        throw new Error('the source broke off');
+      };
+      await expect(store.put(blobOf(part), broken)).rejects.toThrow();
+      for (const content of [whole, part, noise(7)]) {
+        await store.remove(blobOf(content));
+        await expect(contentOf(readBlob(store, blobOf(content)))).rejects.toMatchObject({ code: 'not_found' });
+      }
+      await store.put(blobOf(whole), piecesOf(whole));
+      expect((await contentOf(readBlob(store, blobOf(whole)))).equals(whole)).toBe(true);
+      await expect(store.remove(blobOf(whole), AbortSignal.abort())).rejects.toMatchObject({ code: 'cancelled' });
     });
 
     it('says that it works', async () => {

@@ -241,6 +241,31 @@ onPostgres('what a database says for a while', () => {
     }
   });
 
+  it('tables that a newer version has changed beside it (0A000) cost an older one nothing', async () => {
+    const store = await open(url);
+    closers.push(() => store.close());
+    const session = sessionRow(newTenant());
+    const { tenantId, sessionId } = session;
+    const use = async () => {
+      expect(await write(store, tenantId)).toMatchObject({ type: 'committed' });
+      expect(await store.getSession(tenantId, sessionId)).toMatchObject({ sessionId });
+      expect((await store.listRuns(tenantId, {}, { limit: 5 })).items).toEqual([]);
+      expect((await store.heartbeat('wrk_old', 1_000)).cancelRequested).toEqual([]);
+      expect(await store.claimRuns('wrk_old', 1)).toEqual([]);
+    };
+    const tables = ['sessions', 'runs', 'run_events', 'workers', 'agents', 'agent_versions', 'api_keys', 'budgets', 'reservations'];
+    const change = (how: string) => administer((client) => client.query(tables.map((name) => `alter table ${name} ${how}`).join(';')));
+    await store.commit({ tenantId, sessions: [session] });
+    await use();
+    await change('add column later text');
+    try {
+      await use();
+    } finally {
+      await change('drop column later');
+    }
+    await use();
+  });
+
   it('too many connections (53300) are an outage', async () => {
     const name = new URL(url).pathname.slice(1);
     const store = await open(url, { maxConnections: 1 });

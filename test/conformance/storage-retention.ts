@@ -69,7 +69,7 @@ export function describeRetention(subject: StoreSubject, open: () => Promise<Sto
   async function clear(of: Store, tenantId: TenantId, limit: number): Promise<number> {
     let steps = 0;
     for (const removal of (await of.listRemovals(Date.now() + day, 1000)).filter((one) => one.tenantId === tenantId)) {
-      if (removal.kind === 'run') while (await of.removeSome(removal, limit)) steps += 1;
+      if (removal.kind === 'run') while (await of.removeSome(removal, limit, day)) steps += 1;
       await of.endRemoval(removal);
     }
     return steps;
@@ -91,7 +91,7 @@ export function describeRetention(subject: StoreSubject, open: () => Promise<Sto
       // What ends the clearing in the middle is no harm: another process goes on.
       const [removal] = (await store.listRemovals(Date.now() + day, 1000)).filter((one) => one.tenantId === tenantId && one.kind === 'run');
       if (removal === undefined) throw new Error('nothing is to be cleared');
-      expect(await store.removeSome(removal, 10)).toBe(true);
+      expect(await store.removeSome(removal, 10, day)).toBe(true);
       expect(await eventsOf(tenantId, gone.runId)).toBe(15);
       expect(await clear(await open(), tenantId, 10)).toBe(1);
       expect(await eventsOf(tenantId, gone.runId)).toBe(0);

@@ -1,6 +1,8 @@
-import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { execute } from '../support/sql.ts';
 import { startTestServer, type TestServer } from './support/server.ts';
 import { readStream } from './support/stream.ts';
 
@@ -101,6 +103,28 @@ it('says what would go, by kind, and deletes it for who administers', async () =
     ['reservations', 30, 0],
     ['ledgerEntries', 90, 0],
     ['idleBalances', 90, 0],
+    ['contents', 1, 0],
   ]);
   expect(await server.call('POST', '/v1/retention/prune')).toMatchObject({ status: 200, body: { data: expect.any(Array) } });
+});
+
+it('removes what the files of a deleted session held a day later, not what another session has [verifies files.contents]', async () => {
+  const { dataDir } = server.app.config;
+  const kept = () =>
+    readdirSync(join(dataDir, 'blobs', 'default'), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const write = (path: string, content: string) => `[[sim tools=fs_write(path="${path}",content="${content}")]] done`;
+  const before = kept().length;
+  const [gone, stays] = [await server.session({ agent: 'free' }), await server.session({ agent: 'free' })];
+  for (const sessionId of [gone, stays]) await server.finish({ sessionId, input: write('s.txt', 'both have this') });
+  await server.finish({ sessionId: gone, input: write('a.txt', 'first') });
+  await server.finish({ sessionId: gone, input: write('a.txt', 'second') });
+  expect(kept()).toHaveLength(before + 3);
+  await server.call('DELETE', `/v1/sessions/${gone}`);
+  await expect.poll(() => server.app.store.getFileTree('default' as never, gone)).toBeNull(); // it is such an id
+  expect(kept()).toHaveLength(before + 3);
+  await execute({ dataDir }, "update removals set at = at - 86400000 where kind = 'content'");
+  // Nothing of the sessions that were deleted before is left either.
+  const hash = createHash('sha256').update('both have this').digest('hex');
+  await expect.poll(() => kept().map(({ name }) => name)).toEqual([hash]);
+  expect((await server.call('GET', `/v1/sessions/${stays}/files/content?path=s.txt`)).body).toBe('both have this');
 });

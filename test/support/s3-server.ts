@@ -38,7 +38,7 @@ const bucket = 'files';
 const accessKeyId = 'AKIDTEST';
 const secretAccessKey = 'a-secret+of/the=test';
 
-/** Objects of one bucket by PUT, GET and HEAD: signatures, hashes and ranges are checked as S3 does. */
+/** Objects of one bucket by PUT, GET, HEAD and DELETE: signatures, hashes and ranges are checked as S3 does. */
 export async function startS3Server(): Promise<S3Server> {
   const objects = new Map<string, Buffer>();
   const requests: string[] = [];
@@ -63,6 +63,10 @@ export async function startS3Server(): Promise<S3Server> {
         return refuse(response, 400, 'XAmzContentSHA256Mismatch');
       objects.set(key, body);
       return void response.writeHead(200, { etag: '"x"' }).end();
+    }
+    if (method === 'DELETE') {
+      objects.delete(key);
+      return void response.writeHead(204).end();
     }
     const object = objects.get(key);
     if (object === undefined) return refuse(response, 404, 'NoSuchKey', method);

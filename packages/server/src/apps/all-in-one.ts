@@ -40,6 +40,7 @@ import { requireFolder } from './definition-folder.ts';
 import { egressOptions } from './egress.ts';
 import { requireFreePort } from './free-port.ts';
 import { setUpModels } from './models.ts';
+import { createOutage, createStoreOutages, type StoreOutages } from './outages.ts';
 import { policyFolder } from './policy-folder.ts';
 import { proxyFor } from './proxy.ts';
 import { type OpenedFiles, openFiles } from './session-files.ts';
@@ -83,21 +84,13 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
   const clock = createSharedClock(options.clock ?? systemClock);
   const closers: (() => Promise<void> | void)[] = [];
   let closing: Promise<void> | undefined;
-  const closeAll = async () => {
-    const failures: unknown[] = [];
-    for (const close of closers.splice(0).reverse()) {
-      try {
-        await close();
-      } catch (error) {
-        failures.push(error); // what is left must be closed all the same
-      }
-    }
-    if (failures.length > 0) throw new AggregateError(failures, 'not everything could be closed');
-  };
+  const closeAll = (logger?: Logger) => closeInTurn(closers.splice(0).reverse(), logger);
   try {
-    const logger =
+    const log =
       options.logger ??
       createLogger({ level: config.log.level, clock, ...(config.log.pretty === undefined ? {} : { pretty: config.log.pretty }) });
+    const outages = createStoreOutages({ logger: log, clock });
+    const { logger } = outages;
     for (const note of options.notes ?? []) logger.warn({}, note);
     const ids = createIdSource(clock);
     await trustAuthorities(config);
@@ -109,7 +102,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       folders.agents.read(),
       config.workspaceSeed === undefined ? undefined : requireFolder(config.workspaceSeed, 'workspaceSeed (NEXUS_WORKSPACE_SEED)'),
     ]);
-    const opened = await openStore({
+    const unwatched = await openStore({
       ...storeOptions(config),
       ledgerRules,
       clock,
@@ -121,7 +114,12 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       logger.error({ err: error }, 'the database could not be opened');
       throw error;
     });
-    closers.push(() => opened.close());
+    const opened = outages.watch(unwatched);
+    let stopLooking: () => void = () => undefined;
+    closers.push(async () => {
+      await opened.close();
+      stopLooking();
+    });
     await clock.follow(() => opened.now());
     closers.push(keepFollowing(clock, opened, logger));
     const { keySecret } = config.auth;
@@ -140,7 +138,13 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     const store = logCommits(options.wrapStore?.(opened) ?? opened, logger);
     const files = await openFiles({ config, store, clock, timers: systemTimers, logger });
     closers.push(() => files.close());
-    const bus = await openBusOf(busKind(config), (error) => logger.warn({ err: error }, 'the bus lost its server'));
+    const bus = await openBusOf(busKind(config), {
+      outage: createOutage({
+        ...{ logger, clock, name: `bus (${busKind(config).kind})` },
+        meanwhile: 'other processes hear of changes later, by looking',
+      }),
+      onError: (error) => logger.error({ err: error }, 'a listener of the bus failed'),
+    });
     closers.push(() => bus.close());
     const configured = options.models === undefined ? await setUpModels(config, clock, logger) : null;
     if (configured !== null) closers.push(() => configured.close());
@@ -183,8 +187,10 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     // Closed in this order: no new requests while live runs finish, then what the runs needed.
     closers.push(async () => {
       logger.info({ drainMs: config.drainMs }, 'draining');
-      const drained = app.orchestrator.drain(config.drainMs);
-      await Promise.all([drained, api.close(drained)]);
+      const drained = app.orchestrator.drain(config.drainMs, () => {
+        stopLooking = giveUpWhenAway(unwatched, outages);
+      });
+      await allOf([drained, api.close(drained)]);
       logger.info({}, 'drained');
     });
     await app.orchestrator.start();
@@ -200,7 +206,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       simulated: configured?.simulated ?? false,
       reload: () => definitions.reload(),
       close: () => {
-        closing ??= closeAll();
+        closing ??= closeAll(logger);
         return closing;
       },
     };
@@ -208,6 +214,36 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     await closeAll().catch(() => undefined); // the first error says more
     throw error;
   }
+}
+
+async function closeInTurn(closers: readonly (() => Promise<void> | void)[], logger?: Logger): Promise<void> {
+  const failures: unknown[] = [];
+  for (const close of closers) {
+    try {
+      await close();
+    } catch (error) {
+      failures.push(error); // what is left must be closed all the same
+    }
+  }
+  const others = failures.filter((error) => !(error instanceof NexusError && error.code === 'storage_unavailable'));
+  if (failures.length > others.length)
+    logger?.warn({}, 'the database could not be told that this process ends: others take its runs over once its lease has ended');
+  if (others.length > 0) throw new AggregateError(others, 'not everything could be closed');
+}
+
+/** Waits for all, then throws the first failure. */
+async function allOf(works: readonly Promise<unknown>[]): Promise<void> {
+  for (const each of await Promise.allSettled(works)) if (each.status === 'rejected') throw each.reason;
+}
+
+/** How often a process that ends looks whether its database says something. */
+const lookMs = 250;
+
+/** Nobody drives anything here any more: what is left to tell a database that says nothing is not waited for. */
+function giveUpWhenAway(store: Pick<Store, 'giveUp'>, outages: Pick<StoreOutages, 'isAway'>): () => void {
+  return systemTimers.every(lookMs, () => {
+    if (outages.isAway()) store.giveUp();
+  });
 }
 
 /** Says which models serve those who do not choose. The lists of servers are waited for, and nobody waits for this. */
@@ -308,6 +344,7 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
   const retention = createRetention({
     ...{ store, clock, logger, metrics, timers: systemTimers, settings: config.retention, owner: workerId },
     removeFiles: files.removeFormer,
+    removeContent: files.blobs.removeContent,
   });
   retention.start();
   closers.push(() => retention.stop());

@@ -2,6 +2,7 @@ import type { NexusConfig } from '#apps/config';
 import type { Bus } from '#bus';
 import { openBus } from '#bus/drivers';
 import { NexusError, redactText } from '#core';
+import type { Outage } from './outages.ts';
 
 /** What carries live messages between processes, by what is configured. Throws `config_invalid` where an address is missing. */
 export function busKind(config: NexusConfig): { readonly kind: 'memory' } | { readonly kind: 'postgres' | 'redis'; readonly url: string } {
@@ -20,16 +21,19 @@ export function busKind(config: NexusConfig): { readonly kind: 'memory' } | { re
 }
 
 /** Opens a bus. Throws `storage_unavailable` that says which server could not be used, and why. */
-export async function openBusOf(kind: ReturnType<typeof busKind>, onError: (error: unknown) => void): Promise<Bus> {
+export async function openBusOf(
+  kind: ReturnType<typeof busKind>,
+  { outage, onError }: { readonly outage: Outage; readonly onError: (error: unknown) => void },
+): Promise<Bus> {
   // A driver tells what happens to its connections by the side: until it is open, that is why it cannot be.
   let opened = false;
   let told: unknown = null;
-  const tell = (error: unknown) => {
-    if (opened) onError(error);
+  const onFailed = (error: unknown) => {
+    if (opened) outage.failed(error);
     else told ??= error;
   };
   try {
-    const bus = await openBus({ ...kind, onError: tell });
+    const bus = await openBus({ ...kind, onError, onFailed, onWorked: () => outage.worked() });
     opened = true;
     return bus;
   } catch (error) {

@@ -161,7 +161,7 @@ async function checkFiles(config: NexusConfig): Promise<Finding> {
 }
 
 async function openAndClose(kind: ReturnType<typeof busKind>): Promise<void> {
-  const bus = await openBusOf(kind, () => undefined);
+  const bus = await openBusOf(kind, { outage: { failed: () => undefined, worked: () => undefined }, onError: () => undefined });
   await bus.close();
 }
 

@@ -3,8 +3,8 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { NexusConfig } from '#apps/config';
 import { type Clock, NexusError, type Timers } from '#core';
-import type { BlobStore, Store } from '#storage';
-import { createDatabaseBlobs, createS3Blobs, openFolderBlobs } from '#storage/blobs';
+import type { BlobDriver, BlobStore, Store } from '#storage';
+import { createDatabaseBlobs, createKeptBlobs, createS3Blobs, type KeptBlobs, openFolderBlobs } from '#storage/blobs';
 import type { Logger } from '#telemetry';
 import { createWorkspaces, openSessionFiles, type SessionFiles, type Workspaces } from '#tools';
 import { isFolder } from './data-folder.ts';
@@ -29,7 +29,7 @@ export function folderOfBlobs({ tools, dataDir }: NexusConfig): string {
 }
 
 /** Throws `config_invalid` for what is missing. */
-export function openS3Blobs(config: NexusConfig, time: Pick<FileParts, 'clock' | 'timers'>): BlobStore {
+export function openS3Blobs(config: NexusConfig, time: Pick<FileParts, 'clock' | 'timers'>): BlobDriver {
   const { endpoint, bucket, accessKeyId, secretAccessKey, sessionToken, ...rest } = config.tools.files.s3;
   if (endpoint === undefined || bucket === undefined || accessKeyId === undefined || secretAccessKey === undefined) {
     const given = { endpoint, bucket, accessKeyId, secretAccessKey };
@@ -40,7 +40,7 @@ export function openS3Blobs(config: NexusConfig, time: Pick<FileParts, 'clock' |
   return createS3Blobs({ ...rest, ...token, endpoint, bucket, accessKeyId, secretAccessKey, ...time });
 }
 
-function openBlobs({ config, store, clock, timers }: FileParts): Promise<BlobStore> | BlobStore {
+function openBlobs({ config, store, clock, timers }: FileParts): Promise<BlobDriver> | BlobDriver {
   switch (fileStoreKind(config)) {
     case 'folder':
       return openFolderBlobs(folderOfBlobs(config));
@@ -55,7 +55,7 @@ function openBlobs({ config, store, clock, timers }: FileParts): Promise<BlobSto
 const startCheckMs = 3_000;
 
 /** A tool, or whoever fetches a file, is told what failed; so is the operator. */
-function logged(blobs: BlobStore, logger: Logger): BlobStore {
+function logged(blobs: KeptBlobs, logger: Logger): KeptBlobs {
   const tell = (error: unknown) => {
     if (error instanceof NexusError && error.code === 'storage_unavailable')
       logger.warn({ store: blobs.kind, err: error }, 'the content of a file could not be kept or read');
@@ -81,8 +81,10 @@ function logged(blobs: BlobStore, logger: Logger): BlobStore {
   };
 }
 
+const dayMs = 86_400_000;
+
 export interface OpenedFiles {
-  readonly blobs: BlobStore;
+  readonly blobs: KeptBlobs;
   readonly workspaces: Workspaces;
   readonly folders: SessionFiles;
   /** Deletes what a version before this one kept of a session. */
@@ -95,7 +97,8 @@ export async function openFiles(parts: FileParts): Promise<OpenedFiles> {
   const { config, store, clock, timers, logger } = parts;
   const { maxBytes, maxFiles, maxFileBytes, maxVisited, maxSeedBytes, maxSeedFiles } = config.workspace;
   const { maxChanged, idleMs } = config.tools.files;
-  const blobs = logged(await openBlobs(parts), logger);
+  const keepMs = config.retention.contentsDays * dayMs;
+  const blobs = logged(createKeptBlobs({ driver: await openBlobs(parts), ...{ store, clock, timers, keepMs } }), logger);
   if (blobs.kind === 'folder' && config.databaseUrl?.startsWith('postgres'))
     logger.warn(
       {},

@@ -35,6 +35,7 @@ async function open({
       metrics: engine.metrics,
       settings: { ...controlConfig.retention.parse({}), pauseMs: 0, ...settings, ...more },
       owner,
+      removeContent: async () => 'kept',
       removeFiles: removeFiles ?? (async (_tenant, sessionId) => void files.push(sessionId)),
     });
   const job = retention('one');
@@ -90,11 +91,11 @@ it('goes on where it was cut off, whatever fails in between, and holds up nothin
   await time.advance(11 * day);
   let steps = 0;
   const failing = retention('one', {
-    removeSome: (removal, limit) => {
+    removeSome: (removal, limit, keepMs) => {
       steps += 1;
       return broken && steps % 2 === 0
         ? Promise.reject(new NexusError('storage_unavailable', 'gone'))
-        : engine.store.removeSome(removal, limit);
+        : engine.store.removeSome(removal, limit, keepMs);
     },
   });
   for (let looks = 0; looks < 4; looks++) await look(failing);

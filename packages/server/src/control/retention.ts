@@ -1,8 +1,8 @@
 import type { RetentionRow, SessionId, TenantId } from '@nexus-agent/protocol';
 import { type Cancel, type Timers, toTimestamp } from '#core';
 import type { Principal } from '#identity';
-import type { Aged, AgingKind } from '#storage';
-import { type ClearingDependencies, createClearing, type GoOn } from './clearing.ts';
+import type { Aged, AgingKind, ContentTable } from '#storage';
+import { type Cleared, type ClearingDependencies, createClearing, type GoOn } from './clearing.ts';
 
 const dayMs = 86_400_000;
 
@@ -13,6 +13,7 @@ export interface RetentionSettings {
   readonly reservationsDays: number;
   readonly ledgerDays: number;
   readonly balancesDays: number;
+  readonly contentsDays: number;
   readonly workersDays: number;
   readonly intervalMs: number;
   readonly batchRows: number;
@@ -21,6 +22,7 @@ export interface RetentionSettings {
 }
 
 export interface RetentionDependencies extends ClearingDependencies {
+  readonly store: ClearingDependencies['store'] & Pick<ContentTable, 'countContents'>;
   readonly timers: Pick<Timers, 'every' | 'sleep'>;
   readonly logger: ClearingDependencies['logger'] & { info(fields: object, message: string): void };
   readonly metrics: { retentionDeleted(kind: string, count: number): void };
@@ -115,6 +117,13 @@ export function createRetention(dependencies: RetentionDependencies): RetentionJ
     return done;
   }
 
+  async function clear(goOn: GoOn, signal: AbortSignal): Promise<Cleared> {
+    const cleared = await clearRemovals(goOn, signal);
+    const count = totalOf(cleared);
+    if (count > 0) metrics.retentionDeleted('contents', count);
+    return cleared;
+  }
+
   /** Rests; false when it is time to end. */
   async function rest(signal: AbortSignal): Promise<boolean> {
     await timers.sleep(pauseMs, signal).catch(() => undefined); // the signal says it, too
@@ -133,8 +142,8 @@ export function createRetention(dependencies: RetentionDependencies): RetentionJ
       return held;
     };
     try {
-      await clearRemovals(goOn);
-      const total: Record<string, number> = {};
+      const cleared = await clear(goOn, stopping.signal);
+      const total: Record<string, number> = { contents: totalOf(cleared) };
       for (const tenantId of await store.listTenants()) {
         if (!(await goOn())) return true;
         for (const [kind, count] of await pruneTenant(tenantId, goOn)) total[kind] = (total[kind] ?? 0) + count;
@@ -165,33 +174,15 @@ export function createRetention(dependencies: RetentionDependencies): RetentionJ
       });
   }
 
-  const row = (kind: RetentionRow['kind'], keepDays: number, { count, oldest }: Aged, more: boolean): RetentionRow => ({
-    kind,
-    keepDays,
-    count,
-    more,
-    ...(oldest === null ? {} : { oldest: toTimestamp(oldest) }),
-  });
-  const kept: Aged = { count: 0, oldest: null };
-
-  async function preview({ tenantId }: Principal): Promise<readonly RetentionRow[]> {
-    const { sessionsDays } = settings;
-    const sessions = sessionsDays === 0 ? kept : await store.countIdleSessions(tenantId, beforeOf(sessionsDays), maxCount);
-    const rows = [row('sessions', sessionsDays, sessions, sessions.count >= maxCount)];
-    for (const [kind, keepDays] of kinds) {
-      const range = { before: beforeOf(keepDays), idleBefore: sessionsDays === 0 ? null : beforeOf(sessionsDays) };
-      const aged = keepDays === 0 ? kept : await store.countAged(tenantId, kind, range, maxCount);
-      rows.push(row(kind, keepDays, aged, aged.count >= maxCount));
-    }
-    return rows;
-  }
+  const preview = (principal: Principal) => previewOf(principal.tenantId, kinds, dependencies);
 
   return {
     preview,
     async prune(principal, signal) {
       const ended = AbortSignal.any([signal, stopping.signal]);
       const done = await pruneTenant(principal.tenantId, () => rest(ended));
-      await clearRemovals(() => rest(ended));
+      const cleared = await clear(() => rest(ended), ended);
+      done.set('contents', cleared.get(principal.tenantId) ?? 0);
       return (await preview(principal)).map((left) => ({ ...left, count: done.get(left.kind) ?? 0, more: left.count > 0 }));
     },
     pass,
@@ -206,4 +197,34 @@ export function createRetention(dependencies: RetentionDependencies): RetentionJ
       await running;
     },
   };
+}
+
+function totalOf(cleared: Cleared): number {
+  return [...cleared.values()].reduce((sum, each) => sum + each, 0);
+}
+
+async function previewOf(
+  tenantId: TenantId,
+  kinds: readonly (readonly [AgingKind, number])[],
+  { store, clock, settings }: Pick<RetentionDependencies, 'store' | 'clock' | 'settings'>,
+): Promise<readonly RetentionRow[]> {
+  const row = (kind: RetentionRow['kind'], keepDays: number, { count, oldest }: Aged): RetentionRow => ({
+    kind,
+    keepDays,
+    count,
+    more: count >= maxCount,
+    ...(oldest === null ? {} : { oldest: toTimestamp(oldest) }),
+  });
+  const before = (days: number) => clock.now() - days * dayMs;
+  const older = async (keepDays: number, count: () => Promise<Aged>): Promise<Aged> =>
+    keepDays === 0 ? { count: 0, oldest: null } : count();
+  const { sessionsDays, contentsDays } = settings;
+  const idleBefore = sessionsDays === 0 ? null : before(sessionsDays);
+  const idle = await older(sessionsDays, () => store.countIdleSessions(tenantId, before(sessionsDays), maxCount));
+  const rows = [row('sessions', sessionsDays, idle)];
+  for (const [kind, keepDays] of kinds) {
+    const range = { before: before(keepDays), idleBefore };
+    rows.push(row(kind, keepDays, await older(keepDays, () => store.countAged(tenantId, kind, range, maxCount))));
+  }
+  return [...rows, row('contents', contentsDays, await store.countContents(tenantId, maxCount))];
 }

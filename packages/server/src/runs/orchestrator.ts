@@ -32,8 +32,8 @@ export interface Orchestrator {
   readonly liveRuns: number;
   /** False while draining, or when the database does not answer within two seconds. */
   ready(): Promise<{ readonly ready: boolean; readonly reason?: string }>;
-  /** Starts nothing new, lets calls in flight finish for `timeoutMs`, gives the rest up to other processes, and ends the lease. */
-  drain(timeoutMs: number): Promise<void>;
+  /** Starts nothing new, lets calls in flight finish for `timeoutMs`, gives the rest up to other processes, and ends the lease; see `Dispatcher`. */
+  drain(timeoutMs: number, onLeft?: () => void): Promise<void>;
 }
 
 const readyWithinMs = 2_000;
@@ -69,11 +69,13 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
       );
       // Who asks has less patience than whoever wants work done.
       const inTime = await settlesWithin(engine.timers, isAnswered, readyWithinMs);
-      return inTime && (await isAnswered) ? { ready: true } : { ready: false, reason: 'the database does not answer' };
+      if (!inTime || !(await isAnswered)) return { ready: false, reason: 'the database does not answer' };
+      // One that is read-only or full answers what is read.
+      return dispatcher.leaseStands ? { ready: true } : { ready: false, reason: 'the database takes no changes' };
     },
-    drain(timeoutMs) {
+    drain(timeoutMs, onLeft) {
       engine.admission.close();
-      return dispatcher.drain(timeoutMs);
+      return dispatcher.drain(timeoutMs, onLeft);
     },
   };
 }

@@ -10,6 +10,7 @@ import {
   claimRuns,
   closeSession,
   countAged,
+  countContents,
   countIdleSessions,
   definitionFiles,
   definitionHeads,
@@ -59,6 +60,7 @@ import {
   putKey,
   readEvents,
   releaseJob,
+  removeBlob,
   removeSession,
   removeSome,
   reportNode,
@@ -68,6 +70,8 @@ import {
   revokeKey,
   settleKeySecrets,
   spentSoFar,
+  takeContent,
+  touchContent,
   usage,
   wantSessionRemoved,
 } from '#storage/tables';
@@ -129,6 +133,11 @@ export function createStore(dependencies: StoreDependencies): Store {
     getBlobPiece: (tenantId, sha256, index) => read(() => getBlobPiece(tenantId, sha256, index)),
     finishBlob: (blob, maxTenantBytes) => write(() => finishBlob(blob, maxTenantBytes, clock.now())),
 
+    removeBlob: (tenantId, sha256) => write(() => removeBlob(tenantId, sha256)),
+    touchContent: (content, keepMs, removingMs) => write(() => touchContent(content, keepMs, removingMs)),
+    takeContent: (removal, removingMs) => write(() => takeContent(removal, removingMs)),
+    countContents: (tenantId, limit) => read(() => countContents(tenantId, limit)),
+
     putAgent: (row) => write(() => putAgent(row)),
     deleteAgent: (tenantId, name) => write(() => deleteAgent(tenantId, name)),
     getAgent: (tenantId, name, version) => read(() => getAgent(tenantId, name, version)),
@@ -187,13 +196,14 @@ export function createStore(dependencies: StoreDependencies): Store {
     removeSession: (tenantId, sessionId, idleBefore) => write(() => removeSession(tenantId, sessionId, idleBefore)),
     wantSessionRemoved: (tenantId, sessionId) => write(() => wantSessionRemoved(tenantId, sessionId)),
     listRemovals: (before, limit) => read(() => listRemovals(before, limit)),
-    removeSome: (removal, limit) => write(() => removeSome(removal, limit)),
+    removeSome: (removal, limit, keepMs) => write(() => removeSome(removal, limit, keepMs)),
     endRemoval: (removal) => write(() => endRemoval(removal)),
     foldEntries: (tenantId, day, limit) => write(() => foldEntries(tenantId, day, limit)),
     prune: (tenantId, kind, before, limit) => write(() => prune(tenantId, kind, before, limit)),
     countAged: (tenantId, kind, before, limit) => read(() => countAged(tenantId, kind, before, limit)),
     pruneWorkers: (before, limit) => write(() => pruneWorkers(before, limit)),
 
+    giveUp: () => driver.giveUp(),
     close() {
       closing ??= group.close().then(() => driver.close());
       return closing;

@@ -1,43 +1,47 @@
 import { randomUUID } from 'node:crypto';
+import { Socket } from 'node:net';
 import type { Client } from 'pg';
 import { systemTimers } from '#core';
 import type { Bus } from '../contract.ts';
 import { createMemoryBus } from './memory.ts';
-import type { RemoteBusOptions } from './remote.ts';
+import { answerTimeoutMs, closed, keepAsking, type RemoteBusOptions } from './remote.ts';
 
 const channel = 'nexus_bus';
 /** Postgres refuses payloads of 8000 bytes. */
 const maxPayloadBytes = 7900;
 const maxQueued = 10_000;
-/** A server that takes the connection and says nothing must not hold up the next attempt, nor the end of the process. */
-const connectTimeoutMs = 5_000;
+/** What is still to be sent when the bus is closed has so long. */
+const goodbyeMs = 1_000;
 
 /**
  * The bus over `LISTEN`/`NOTIFY`: one connection listens and publishes for the whole process. A message that does not
  * fit a notification is not sent to other processes, whose subscribers then tail the log; the same happens while the
- * connection is lost, which is retried for as long as the bus is open.
+ * connection is lost, or says nothing when it is asked; it is opened again for as long as the bus is open.
  */
-export async function createPostgresBus({ url, onError }: RemoteBusOptions): Promise<Bus> {
+export async function createPostgresBus({ url, onError, onFailed, onWorked }: RemoteBusOptions): Promise<Bus> {
   const { default: pg } = await import('pg');
   const local = createMemoryBus({ onError });
   const self = randomUUID();
   const closing = new AbortController();
   let client: Client | undefined;
+  let socket = new Socket();
   let queue: string[] = [];
   let sent = 0;
   let flushing: Promise<void> | undefined;
   let reconnecting: Promise<void> | undefined;
 
   async function connect(): Promise<void> {
+    const own = new Socket();
     const created = new pg.Client({
+      stream: () => own,
       connectionString: url,
       keepAlive: true,
       application_name: 'nexus-agent bus',
-      connectionTimeoutMillis: connectTimeoutMs,
+      connectionTimeoutMillis: answerTimeoutMs,
     });
     created.on('notification', ({ payload }) => receive(payload));
     created.on('error', (error) => {
-      onError(error);
+      onFailed(error);
       lose(created);
     });
     created.on('end', () => lose(created));
@@ -46,10 +50,12 @@ export async function createPostgresBus({ url, onError }: RemoteBusOptions): Pro
       await created.query(`listen ${channel}`);
     } catch (error) {
       created.removeAllListeners('end');
-      await created.end().catch(() => {}); // it never connected
+      own.destroy();
       throw error;
     }
     client = created;
+    socket = own;
+    onWorked();
   }
 
   function receive(payload: string | undefined): void {
@@ -73,7 +79,7 @@ export async function createPostgresBus({ url, onError }: RemoteBusOptions): Pro
         await systemTimers.sleep(Math.min(5000, 50 * 2 ** attempt) * (0.5 + Math.random()), closing.signal);
         await connect();
       } catch (error) {
-        if (!closing.signal.aborted) onError(error);
+        if (!closing.signal.aborted) onFailed(error);
       }
     }
   }
@@ -88,7 +94,7 @@ export async function createPostgresBus({ url, onError }: RemoteBusOptions): Pro
         try {
           await client.query('select pg_notify($1, m) from unnest($2::text[]) as m', [channel, batch]);
         } catch (error) {
-          onError(error);
+          if (!closing.signal.aborted) onFailed(error);
         }
       }
     } finally {
@@ -97,6 +103,14 @@ export async function createPostgresBus({ url, onError }: RemoteBusOptions): Pro
   }
 
   await connect();
+  const stopAsking = keepAsking(async () => client?.query('select 1'), {
+    worked: () => client !== undefined && onWorked(),
+    failed(error) {
+      if (client === undefined) return; // known already
+      onFailed(error);
+      socket.destroy();
+    },
+  });
   return {
     spansProcesses: true,
     subscribe: local.subscribe,
@@ -111,11 +125,17 @@ export async function createPostgresBus({ url, onError }: RemoteBusOptions): Pro
     },
     async close() {
       closing.abort();
+      stopAsking();
+      const cancel = systemTimers.after(goodbyeMs, () => socket.destroy());
       await flushing;
+      cancel();
       await reconnecting;
       const last = client;
       client = undefined;
-      await last?.end();
+      if (last !== undefined) {
+        last.end().catch(() => undefined); // it is gone either way
+        await closed(socket, goodbyeMs);
+      }
       await local.close();
     },
   };

@@ -2,17 +2,15 @@ import { randomUUID } from 'node:crypto';
 import type { Redis as RedisConnection } from 'ioredis';
 import type { Bus } from '../contract.ts';
 import { createMemoryBus } from './memory.ts';
-import type { RemoteBusOptions } from './remote.ts';
+import { answerTimeoutMs, keepAsking, type RemoteBusOptions } from './remote.ts';
 
 const prefix = 'nexus:bus:';
-/** For the connection, and for the answer to a command: a server that takes the connection and says nothing must hold nobody up. */
-const answerTimeoutMs = 5_000;
 
 /**
  * The bus over Redis publish/subscribe, a channel for each topic that somebody listens to. Both connections come back
  * by themselves and subscribe again; what is published while Redis is away reaches this process only.
  */
-export async function createRedisBus({ url, onError }: RemoteBusOptions): Promise<Bus> {
+export async function createRedisBus({ url, onError, onFailed, onWorked }: RemoteBusOptions): Promise<Bus> {
   const { Redis } = await import('ioredis');
   const local = createMemoryBus({ onError });
   const self = `${randomUUID()} `;
@@ -25,11 +23,25 @@ export async function createRedisBus({ url, onError }: RemoteBusOptions): Promis
     retryStrategy: (attempt: number) => Math.min(5000, 50 * 2 ** Math.min(attempt, 7)),
   };
   const publisher = new Redis(url, options);
-  // Its subscriptions made while Redis is away are sent when it is back.
-  const subscriber = new Redis(url, { ...options, enableOfflineQueue: true, maxRetriesPerRequest: null });
+  // Subscribing again by itself, it would end the process where that is refused, and never try again.
+  const subscriber = new Redis(url, { ...options, autoResubscribe: false });
   const listeners = new Map<string, number>();
-  publisher.on('error', onError);
-  subscriber.on('error', onError);
+  /** Topics that the server has confirmed on the connection that stands. */
+  const confirmed = new Set<string>();
+
+  /** Asks for the topics that somebody listens to and that are not confirmed. */
+  async function subscribeMissing(): Promise<void> {
+    if (subscriber.status !== 'ready') return;
+    const missing = [...listeners.keys()].filter((topic) => !confirmed.has(topic));
+    if (missing.length === 0) return;
+    await subscriber.subscribe(...missing.map((topic) => prefix + topic));
+    for (const topic of missing) if (listeners.has(topic)) confirmed.add(topic);
+  }
+
+  publisher.on('error', onFailed);
+  subscriber.on('error', onFailed);
+  subscriber.on('close', () => confirmed.clear());
+  subscriber.on('ready', () => void subscribeMissing().catch(onFailed));
   subscriber.on('message', (name: string, payload: string) => {
     if (!payload.startsWith(self)) local.deliver(name.slice(prefix.length), payload.slice(self.length));
   });
@@ -40,18 +52,27 @@ export async function createRedisBus({ url, onError }: RemoteBusOptions): Promis
     subscriber.disconnect();
     throw error;
   }
+  // One that only listens has nothing that it waits for: asked, it does, and is given up when nothing comes.
+  const both = [publisher, subscriber];
+  const stopAsking = keepAsking(
+    () => Promise.all([...both.map((connection) => connection.status === 'ready' && connection.ping()), subscribeMissing()]),
+    {
+      worked: () => both.every(({ status }) => status === 'ready') && onWorked(),
+      failed: onFailed,
+    },
+  );
 
   return {
     spansProcesses: true,
     publish(topic, message) {
       local.deliver(topic, message);
-      if (publisher.status === 'ready') publisher.publish(prefix + topic, self + message).catch(onError);
+      if (publisher.status === 'ready') publisher.publish(prefix + topic, self + message).catch(onFailed);
     },
     subscribe(topic, listener) {
       const end = local.subscribe(topic, listener);
       const count = listeners.get(topic) ?? 0;
       listeners.set(topic, count + 1);
-      if (count === 0) subscriber.subscribe(prefix + topic).catch(onError);
+      if (count === 0) subscribeMissing().catch(onFailed);
       let ended = false;
       return () => {
         if (ended) return;
@@ -61,12 +82,14 @@ export async function createRedisBus({ url, onError }: RemoteBusOptions): Promis
         if (left > 0) listeners.set(topic, left);
         else {
           listeners.delete(topic);
-          subscriber.unsubscribe(prefix + topic).catch(onError);
+          confirmed.delete(topic);
+          if (subscriber.status === 'ready') subscriber.unsubscribe(prefix + topic).catch(onFailed);
         }
       };
     },
     async close() {
-      await Promise.all([publisher, subscriber].map(leave));
+      stopAsking();
+      await Promise.all(both.map(leave));
       await local.close();
     },
   };

@@ -44,4 +44,5 @@ const settingOf = {
   reservations: 'reservationsDays',
   ledgerEntries: 'ledgerDays',
   idleBalances: 'balancesDays',
+  contents: 'contentsDays',
 } as const satisfies Record<RetentionRow['kind'], string>;

@@ -39,6 +39,10 @@ export const controlConfig = {
       days(90),
       'A balance under the limit of every user goes so many days after its user last spent anything; it comes back with what was spent.',
     ),
+    contentsDays: setting(
+      z.int().min(1).max(36_500).default(1),
+      'What files held goes so many days after no file of any session has it any more, and after it was last written: so long a backup of the database stays usable.',
+    ),
     workersDays: setting(days(1), 'How long the rows of ended processes are kept.'),
     intervalMs: setting(durationMs().min(100).default(600_000), 'How often one of the processes looks for what is old.'),
     batchRows: setting(z.int().min(1).max(10_000).default(500), 'Most rows that one step deletes.'),

@@ -31,6 +31,8 @@ export interface Dispatcher {
   /** Begins to claim runs. Rejects when the store does not take its first sign of life. */
   start(): Promise<void>;
   readonly liveRuns: number;
+  /** The database took a sign of life of this process lately. */
+  readonly leaseStands: boolean;
   /**
    * A place for a run that is accepted now, to be given back by calling it once the run is adopted or will not be. Null when this
    * process is not to drive it: it has no room, or nobody waits at it for the run (`background`) and another process is less busy.
@@ -43,8 +45,11 @@ export interface Dispatcher {
   /** Tells the run's owner, wherever it is, and claims the run here when nobody drives it. Never throws, never waits. */
   readonly wake: Wake;
   readonly draining: boolean;
-  /** Starts nothing new, lets calls in flight finish for `timeoutMs`, gives the rest up, and ends the lease. */
-  drain(timeoutMs: number): Promise<void>;
+  /**
+   * Starts nothing new, lets calls in flight finish for `timeoutMs`, gives the rest up, and ends the lease. `onLeft` is called once
+   * nothing is driven here any more, or the time is over: what follows waits for the database alone.
+   */
+  drain(timeoutMs: number, onLeft?: () => void): Promise<void>;
 }
 
 export interface DispatchSettings {

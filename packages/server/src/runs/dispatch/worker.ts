@@ -115,10 +115,6 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     if (end === 'handed_over') topic.publish({ tenantId, runId });
   }
 
-  async function noneLive(): Promise<void> {
-    while (live.size > 0) await Promise.all([...live.values()].map((executor) => executor.done));
-  }
-
   async function take(row: ClaimedRun): Promise<void> {
     try {
       const options = await takeRun({ engine, agents, transcripts }, row, (breaks.get(runKey(row)) ?? 0) >= settings.maxBreaks);
@@ -150,6 +146,9 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     get liveRuns() {
       return live.size;
     },
+    get leaseStands() {
+      return lease.stands();
+    },
     hold: ({ background }) => (draining || places.free <= 0 || !lease.stands() || (background && lease.isBusier()) ? null : places.hold(1)),
     adopt: (options) => void adopt(options),
     disown: (claim) => undriven.add(claim),
@@ -157,11 +156,14 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     get draining() {
       return draining;
     },
-    async drain(timeoutMs) {
+    async drain(timeoutMs, onLeft = () => undefined) {
       draining = true;
-      await claims.stop();
+      // What is being claimed is drained as it comes.
+      const claimed = claims.stop();
       for (const executor of live.values()) executor.drain();
-      const ended = noneLive();
+      const left = noneOf(live);
+      const ended = Promise.all([claimed, left]).then(() => noneOf(live));
+      void settlesWithin(timers, left, timeoutMs).then(onLeft);
       const inTime = await settlesWithin(timers, ended, timeoutMs);
       drained = true;
       if (!inTime) for (const executor of live.values()) executor.abandon();
@@ -172,4 +174,9 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
       await store.retireWorker(workerId);
     },
   };
+}
+
+/** Resolves once none is driven, also of those that come meanwhile. */
+async function noneOf(live: ReadonlyMap<RunKey, Executor>): Promise<void> {
+  while (live.size > 0) await Promise.all([...live.values()].map((executor) => executor.done));
 }

@@ -1,5 +1,5 @@
 import { NexusError, throwIfAborted } from '#core';
-import type { BlobStore, BlobTable } from '#storage/contract';
+import type { BlobDriver, BlobTable } from '#storage/contract';
 import { checkBlob } from '../read-blob.ts';
 import { checkStore } from './check.ts';
 
@@ -15,8 +15,8 @@ export interface DatabaseBlobsOptions {
 }
 
 /** Blobs in the database itself, bounded: for installations that have no other place that all machines share. */
-export function createDatabaseBlobs({ table, maxBlobBytes, maxTenantBytes }: DatabaseBlobsOptions): BlobStore {
-  const store: BlobStore = {
+export function createDatabaseBlobs({ table, maxBlobBytes, maxTenantBytes }: DatabaseBlobsOptions): BlobDriver {
+  const store: BlobDriver = {
     kind: 'database',
     async put(blob, read, signal) {
       const { tenantId, sha256, bytes } = blob;
@@ -47,6 +47,10 @@ export function createDatabaseBlobs({ table, maxBlobBytes, maxTenantBytes }: Dat
         if (data === null) throw new NexusError('not_found', 'the content of a file is not where it was kept');
         yield Buffer.from(data, 'base64');
       }
+    },
+    async remove({ tenantId, sha256 }, signal) {
+      throwIfAborted(signal);
+      await table.removeBlob(tenantId, sha256);
     },
     check: (signal) => checkStore(store, signal),
     close: async () => undefined,

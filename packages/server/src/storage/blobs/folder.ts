@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { NexusError, throwIfAborted } from '#core';
-import type { Blob, BlobStore } from '#storage/contract';
+import type { Blob, BlobDriver } from '#storage/contract';
 import { checkBlob } from '../read-blob.ts';
 import { checkStore } from './check.ts';
 
@@ -11,16 +11,17 @@ const chunkBytes = 128 * 1024;
 const staleMs = 60 * 60_000;
 
 /** Blobs as files of a folder, for processes of one machine. */
-export async function openFolderBlobs(root: string): Promise<BlobStore> {
+export async function openFolderBlobs(root: string): Promise<BlobDriver> {
   const unfinished = join(root, 'unfinished');
   await reported(root, async () => {
     await mkdir(unfinished, { recursive: true, mode: 0o700 });
     await removeStale(unfinished);
   });
-  const folderOf = ({ tenantId, sha256 }: Blob) => join(root, tenantId, sha256.slice(0, 2));
-  const pathOf = (blob: Blob) => join(folderOf(blob), blob.sha256);
+  type Name = Pick<Blob, 'tenantId' | 'sha256'>;
+  const folderOf = ({ tenantId, sha256 }: Name) => join(root, tenantId, sha256.slice(0, 2));
+  const pathOf = (blob: Name) => join(folderOf(blob), blob.sha256);
 
-  const store: BlobStore = {
+  const store: BlobDriver = {
     kind: 'folder',
     async put(blob, read, signal) {
       await reported(root, async () => {
@@ -60,6 +61,10 @@ export async function openFolderBlobs(root: string): Promise<BlobStore> {
       } finally {
         await file.close();
       }
+    },
+    async remove(blob, signal) {
+      throwIfAborted(signal);
+      await reported(root, () => rm(pathOf(blob), { force: true }));
     },
     check: (signal) => checkStore(store, signal),
     close: async () => undefined,

@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import { AwsV4Signer } from 'aws4fetch';
 import { type Dispatcher, Pool } from 'undici';
 import { type Clock, NexusError, type Timers, throwIfAborted } from '#core';
-import type { Blob, BlobStore } from '#storage/contract';
+import type { Blob, BlobDriver } from '#storage/contract';
 import { checkBlob } from '../read-blob.ts';
 import { checkStore } from './check.ts';
 
@@ -29,10 +29,13 @@ const firstPauseMs = 100;
 const minBytesPerMs = 20;
 const maxErrorBytes = 4_096;
 
-type Method = 'PUT' | 'GET' | 'HEAD';
+type Method = 'PUT' | 'GET' | 'HEAD' | 'DELETE';
+type Name = Pick<Blob, 'tenantId' | 'sha256'>;
 interface S3Request {
   readonly method: Method;
-  readonly blob: Blob;
+  readonly blob: Name;
+  /** Of the body that is sent. */
+  readonly bytes?: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: () => AsyncIterable<Uint8Array>;
   readonly signal: AbortSignal | undefined;
@@ -40,7 +43,7 @@ interface S3Request {
 type S3Response = Dispatcher.ResponseData;
 
 /** Blobs as objects of a bucket. The hash of a blob is signed with it, so that the server checks what it is sent. */
-export function createS3Blobs(options: S3BlobsOptions): BlobStore {
+export function createS3Blobs(options: S3BlobsOptions): BlobDriver {
   const { endpoint, bucket, prefix, timeoutMs, timers } = options;
   const base = new URL(endpoint);
   const pool = new Pool(base.origin, {
@@ -50,7 +53,7 @@ export function createS3Blobs(options: S3BlobsOptions): BlobStore {
     connections: 32,
   });
   const place = `bucket ${bucket} at ${base.host}`;
-  const urlOf = ({ tenantId, sha256 }: Blob) => {
+  const urlOf = ({ tenantId, sha256 }: Name) => {
     const names = [bucket, ...prefix.split('/'), tenantId, sha256.slice(0, 2), sha256].filter((name) => name !== '');
     return new URL(`${base.pathname.replace(/\/$/, '')}/${names.map(encodeURIComponent).join('/')}`, base);
   };
@@ -84,7 +87,7 @@ export function createS3Blobs(options: S3BlobsOptions): BlobStore {
     for (let attempt = 1; ; attempt++) {
       throwIfAborted(request.signal);
       // Sending has no pause of its own to be measured by.
-      const limitMs = timeoutMs + (request.method === 'PUT' ? request.blob.bytes / minBytesPerMs : 0);
+      const limitMs = timeoutMs + (request.bytes ?? 0) / minBytesPerMs;
       const controller = new AbortController();
       // The caller's signal also ends a body that is read later.
       const signal = request.signal === undefined ? controller.signal : AbortSignal.any([request.signal, controller.signal]);
@@ -104,7 +107,7 @@ export function createS3Blobs(options: S3BlobsOptions): BlobStore {
     }
   }
 
-  const store: BlobStore = {
+  const store: BlobDriver = {
     kind: 's3',
     async put(blob, read, signal) {
       const known = await ask({ method: 'HEAD', blob, signal }, async (response) => {
@@ -116,7 +119,7 @@ export function createS3Blobs(options: S3BlobsOptions): BlobStore {
       });
       if (known) return;
       const headers = { 'content-length': String(blob.bytes), 'content-type': 'application/octet-stream' };
-      await ask({ method: 'PUT', blob, headers, body: () => checkBlob(blob, read()), signal }, async (response) => {
+      await ask({ method: 'PUT', blob, bytes: blob.bytes, headers, body: () => checkBlob(blob, read()), signal }, async (response) => {
         if (response.statusCode === 200) return void (await response.body.dump());
         throw refusal(place, response.statusCode, await beginningOf(response));
       });
@@ -139,6 +142,14 @@ export function createS3Blobs(options: S3BlobsOptions): BlobStore {
         }
         await timers.sleep(firstPauseMs * 2 ** (attempt - 1), signal);
       }
+    },
+    async remove(blob, signal) {
+      await ask({ method: 'DELETE', blob, signal }, async (response) => {
+        const text = await beginningOf(response);
+        const { statusCode } = response;
+        if (statusCode === 200 || statusCode === 204 || (statusCode === 404 && !/<Code>NoSuchBucket</.test(text))) return;
+        throw refusal(place, statusCode, text);
+      });
     },
     check: (signal) => checkStore(store, signal),
     close: () => pool.destroy(),

@@ -1,3 +1,5 @@
+import type { Aged, Removal } from './retention.ts';
+
 /** A content by its hash. The same content of two tenants is two blobs. */
 export interface Blob {
   readonly tenantId: string;
@@ -27,6 +29,31 @@ export interface BlobStore {
   close(): Promise<void>;
 }
 
+/** A place where blobs can be kept. */
+export interface BlobDriver extends BlobStore {
+  /**
+   * Deletes it for good, with what is left of one that was never whole; one that is not there is no error. Whether somebody needs
+   * it is for the caller to know. Throws `storage_unavailable` while it may still be there.
+   */
+  remove(blob: Pick<Blob, 'tenantId' | 'sha256'>, signal?: AbortSignal): Promise<void>;
+}
+
+/**
+ * Which contents are to be looked at again, as nobody may need them then: those that were put, and those that were named by files that
+ * are gone. By the database's clock.
+ */
+export interface ContentTable {
+  /** It stays for at least half of `keepMs`; until when, or null: it is being removed at this moment. */
+  touchContent(content: Pick<Blob, 'tenantId' | 'sha256'>, keepMs: number, removingMs: number): Promise<number | null>;
+  /**
+   * The right to remove a content that is due, for `removingMs`. `kept`: a file names it, or somebody touched it. `busy`: another has
+   * had that right for less than `removingMs`.
+   */
+  takeContent(removal: Removal, removingMs: number): Promise<'taken' | 'kept' | 'busy'>;
+  /** Contents of a tenant that `takeContent` would give, counted up to `limit`. */
+  countContents(tenantId: string, limit: number): Promise<Aged>;
+}
+
 /** Blobs within the database. */
 export interface BlobTable {
   hasBlob(tenantId: string, sha256: string): Promise<boolean>;
@@ -35,4 +62,6 @@ export interface BlobTable {
   getBlobPiece(tenantId: string, sha256: string, index: number): Promise<string | null>;
   /** Makes it a whole one, and counts it. False when the tenant's blobs would have more than `maxTenantBytes`. */
   finishBlob(blob: Blob, maxTenantBytes: number): Promise<boolean>;
+  /** Deletes it, whole or not, and gives its room back. */
+  removeBlob(tenantId: string, sha256: string): Promise<void>;
 }

@@ -1,7 +1,7 @@
 /** The door of what storage promises: a small port for each of its users, and all of them as one store. */
 export type { ApprovalAnswerResult, ApprovalRow, GivenAnswer } from './approvals.ts';
 export type { DecisionRow } from './audit.ts';
-export type { Blob, BlobStore, BlobTable } from './blobs.ts';
+export type { Blob, BlobDriver, BlobStore, BlobTable, ContentTable } from './blobs.ts';
 export type { AgentStore, AgentVersionRow } from './catalogue.ts';
 export type { Commit, CommitResult, CommitStore, IdempotencyClaim, Placed, PlaceInLog } from './commit.ts';
 export type {

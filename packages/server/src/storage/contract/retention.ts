@@ -6,8 +6,11 @@ export type AgingKind = 'decisions' | 'idempotencyKeys' | 'reservations' | 'ledg
 /** What is left of something that was deleted, and is still to go in steps. */
 export interface Removal {
   readonly tenantId: TenantId;
-  /** `run`: its journal, approvals and closed reservations. `session`: its files, whose contents stay where they are kept. `wanted`: a session that is deleted once its runs have ended. */
-  readonly kind: 'run' | 'session' | 'wanted';
+  /**
+   * `run`: its journal, approvals and closed reservations. `session`: its files. `wanted`: a session that is deleted once its runs have
+   * ended. `content`: what a file held, by its hash, to be looked at when it is due. `leaving`: one that is being removed.
+   */
+  readonly kind: 'run' | 'session' | 'wanted' | 'content' | 'leaving';
   readonly id: string;
 }
 
@@ -40,10 +43,10 @@ export interface RetentionStore {
   removeSession(tenantId: TenantId, sessionId: SessionId, idleBefore?: number): Promise<'removed' | 'busy' | 'not_found'>;
   /** Notes that a session is to be deleted once that can be. */
   wantSessionRemoved(tenantId: TenantId, sessionId: SessionId): Promise<void>;
-  /** Those noted before then, oldest first. */
+  /** Those noted before then, and contents that are due then, oldest first. */
   listRemovals(before: number, limit: number): Promise<readonly Removal[]>;
-  /** Deletes up to `limit` rows of a run, or of the files of a session; false when nothing is left. */
-  removeSome(removal: Removal, limit: number): Promise<boolean>;
+  /** Deletes up to `limit` rows of a run, or of the files of a session, whose contents are then due in `keepMs`; false when nothing is left. */
+  removeSome(removal: Removal, limit: number, keepMs: number): Promise<boolean>;
   endRemoval(removal: Removal): Promise<void>;
   /** Adds up to `limit` entries of days before `day` to the sums of their days; how many. The books stay as they are. */
   foldEntries(tenantId: TenantId, day: string, limit: number): Promise<number>;

@@ -1,6 +1,6 @@
 import type { ApprovalStore } from './approvals.ts';
 import type { AuditStore } from './audit.ts';
-import type { BlobTable } from './blobs.ts';
+import type { BlobTable, ContentTable } from './blobs.ts';
 import type { AgentStore } from './catalogue.ts';
 import type { CommitStore } from './commit.ts';
 import type { DefinitionStore } from './definitions.ts';
@@ -29,9 +29,12 @@ export type Store = CommitStore &
   DefinitionStore &
   FileStore &
   BlobTable &
+  ContentTable &
   IdentityStore & {
     readonly dialect: 'sqlite' | 'postgres';
     /** Milliseconds since 1970 by the clock that all processes on this database share. */
     now(): Promise<number>;
+    /** Asks nothing of the database any more: what waits for it fails at once with `storage_unavailable`, and so does what comes. */
+    giveUp(): void;
     close(): Promise<void>;
   };

@@ -26,6 +26,8 @@ export interface Connections {
   /** Cut when the deadline passes before it is given back: what is being asked on it then fails. */
   take(deadline: Deadline): Promise<TakenConnection>;
   state(): PoolState;
+  /** Cuts them all; nothing is asked on any any more. */
+  giveUp(): void;
   /** Waits for those that are taken, each of which has a deadline, and then a second for the server to let go. */
   close(): Promise<void>;
 }
@@ -120,27 +122,6 @@ export function createConnections({ createClient, config, max, idleMs }: Connect
     for (const session of idle.splice(0)) discard(session, false);
   }
 
-  function wait(deadline: Deadline): Promise<Session | null> {
-    return new Promise((resolve, reject) => {
-      const cancel = systemTimers.after(deadline.leftMs(), () => {
-        const at = waiting.indexOf(entry);
-        if (at >= 0) waiting.splice(at, 1);
-        entry.fail(new DatabaseFailure('outage', `no connection to the database became free within ${Math.round(deadline.totalMs)} ms`));
-      });
-      const entry: Waiting = {
-        give(session) {
-          cancel();
-          resolve(session);
-        },
-        fail(failure) {
-          cancel();
-          reject(failure);
-        },
-      };
-      waiting.push(entry);
-    });
-  }
-
   async function sessionFor(deadline: Deadline): Promise<Session> {
     if (closed) throw new DatabaseFailure('outage', 'the store is closed');
     if (deadline.leftMs() === 0) throw silence('did not answer', deadline);
@@ -152,7 +133,16 @@ export function createConnections({ createClient, config, max, idleMs }: Connect
       open += 1;
       return connect(deadline);
     }
-    return (await wait(deadline)) ?? connect(deadline);
+    return (await waitIn(waiting, deadline)) ?? connect(deadline);
+  }
+
+  /** Nobody is let in any more. */
+  function refuse(): void {
+    if (closed) return;
+    closed = true;
+    stopReaping();
+    for (const entry of waiting.splice(0)) entry.fail(new DatabaseFailure('outage', 'the store is closed'));
+    for (const session of idle.splice(0)) discard(session, true);
   }
 
   return {
@@ -184,18 +174,39 @@ export function createConnections({ createClient, config, max, idleMs }: Connect
       };
     },
     state: () => ({ inUse: open - idle.length, idle: idle.length, waiting: waiting.length }),
+    giveUp() {
+      refuse();
+      for (const socket of sockets) socket.destroy();
+    },
     async close() {
-      if (!closed) {
-        closed = true;
-        stopReaping();
-        for (const entry of waiting.splice(0)) entry.fail(new DatabaseFailure('outage', 'the store is closed'));
-        for (const session of idle.splice(0)) discard(session, true);
-      }
+      refuse();
       if (open === 0) empty();
       await emptied;
       await Promise.all([...sockets].map((socket) => new Promise<void>((resolve) => socket.once('close', () => resolve()))));
     },
   };
+}
+
+/** For a connection that another gives back, or for room to open one. */
+function waitIn(waiting: Waiting[], deadline: Deadline): Promise<Session | null> {
+  return new Promise((resolve, reject) => {
+    const cancel = systemTimers.after(deadline.leftMs(), () => {
+      const at = waiting.indexOf(entry);
+      if (at >= 0) waiting.splice(at, 1);
+      entry.fail(new DatabaseFailure('outage', `no connection to the database became free within ${Math.round(deadline.totalMs)} ms`));
+    });
+    const entry: Waiting = {
+      give(session) {
+        cancel();
+        resolve(session);
+      },
+      fail(failure) {
+        cancel();
+        reject(failure);
+      },
+    };
+    waiting.push(entry);
+  });
 }
 
 /** Rejects with a {@link DatabaseFailure} and leaves nothing open when the server does not let us in. */

@@ -164,6 +164,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Driver> {
       return withRetries(retrying(deadline), () => transact(deadline, start));
     },
     pool: () => connections.state(),
+    giveUp: () => connections.giveUp(),
     close: () => connections.close(),
   };
 }

@@ -2,14 +2,15 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { Clock } from '#core';
-import type { Driver, Program, Request, Result, Value } from '#storage/program';
+import type { Driver, DriverLimits, Program, Request, Result, Value } from '#storage/program';
 import { checkSchema, migrateSchema } from '../migrations/index.ts';
 import { createCompiler } from './compile.ts';
 import { deadlineIn } from './deadline.ts';
 import { createSqliteDialect, sqliteSets } from './dialects.ts';
-import { sqliteFailure } from './failures.ts';
+import { DatabaseFailure, sqliteFailure } from './failures.ts';
 import { explainSqlite } from './openings.ts';
 import { withRetries } from './retry.ts';
+import { watchSqliteFiles } from './sqlite-files.ts';
 
 export interface SqliteOptions {
   /** The directory of the database file, made when missing. Absent: in memory. */
@@ -114,7 +115,16 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
     return step.value;
   }
 
+  let requireFiles: () => void = () => undefined;
+  let givenUp = false;
+  const whileOpen = <R>(work: () => R, { withinMs }: DriverLimits = {}) =>
+    repeating(() => {
+      if (givenUp) throw new DatabaseFailure('outage', 'the store is closed');
+      return work();
+    }, withinMs);
+
   function transact<R>(program: Program<R>): R {
+    requireFiles();
     prepare('begin immediate').statement.run();
     try {
       const result = drive(program);
@@ -141,6 +151,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
         pragma cache_size = -16000; pragma temp_store = memory; pragma journal_size_limit = 67108864;`);
     });
     await repeating(() => transact(options.asIs ? checkSchema() : migrateSchema(dialect.migrationTypes, clock.now())));
+    if (options.dataDir !== undefined) requireFiles = watchSqliteFiles(path);
   } catch (error) {
     database.close();
     throw explainSqlite(error, { path, folder });
@@ -148,8 +159,11 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
 
   return {
     dialect: 'sqlite',
-    read: (start, limits) => repeating(() => drive(start()), limits?.withinMs),
-    write: (start, limits) => repeating(() => transact(start()), limits?.withinMs),
+    read: (start, limits) => whileOpen(() => drive(start()), limits),
+    write: (start, limits) => whileOpen(() => transact(start()), limits),
+    giveUp() {
+      givenUp = true;
+    },
     // There is one, and it is asked from one thread, which waits for no other.
     pool: () => ({ inUse: 0, idle: 1, waiting: 0 }),
     async close() {

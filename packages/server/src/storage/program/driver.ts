@@ -14,5 +14,7 @@ export interface Driver {
   /** In one transaction; resolves after COMMIT. */
   write<R>(start: () => Program<R>, limits?: DriverLimits): Promise<R>;
   pool(): PoolState;
+  /** Asks nothing of the database any more: what waits for it fails at once, and so does what comes. */
+  giveUp(): void;
   close(): Promise<void>;
 }

@@ -1,5 +1,5 @@
 /** The door of programs: how queries are written, once for both databases, and what a driver must do with them. */
-export type { Driver } from './driver.ts';
+export type { Driver, DriverLimits } from './driver.ts';
 export { beyond, cutPage, startOf } from './paging.ts';
 export {
   type DialectParts,

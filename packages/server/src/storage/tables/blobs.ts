@@ -52,6 +52,17 @@ export function* finishBlob({ tenantId, sha256, bytes }: Blob, maxTenantBytes: n
   return false;
 }
 
+const takeBlob = statement('take_blob', ({ db }, params: { tenant: string; sha256: string }) =>
+  db.deleteFrom('blobs').where('tenant_id', '=', params.tenant).where('sha256', '=', params.sha256).returning('bytes'),
+);
+
+/** Of two at once, one finds it and gives its room back. */
+export function* removeBlob(tenant: string, sha256: string): Program<void> {
+  const [taken] = yield* run(takeBlob, { tenant, sha256 });
+  if (taken !== undefined) yield* change(countBlob, { tenant, bytes: -taken.bytes, most: Number.MAX_SAFE_INTEGER });
+  yield* change(forgetPieces, { tenant, sha256 });
+}
+
 const forgetBlob = statement('forget_blob', ({ db }, params: { tenant: string; sha256: string }) =>
   db.deleteFrom('blobs').where('tenant_id', '=', params.tenant).where('sha256', '=', params.sha256),
 );

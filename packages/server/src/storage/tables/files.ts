@@ -1,8 +1,10 @@
 import type { RunId } from '@nexus-agent/protocol';
+import type { Kysely } from 'kysely';
 import type { FileContent, FileRange, FileRow, FileTree, PageOf, PageRequest } from '#storage/contract';
 import {
   byKey,
   cutPage,
+  type DatabaseOf,
   defineTable,
   insertMany,
   type Program,
@@ -120,31 +122,30 @@ export function filesAt(tenant: string, tree: string, version: number): Program<
   );
 }
 
+/** The files that a version of a tree holds, each with who wrote it. */
+function filesIn(
+  db: Kysely<DatabaseOf<typeof files | typeof fileVersions>>,
+  { tenant, tree, version }: { readonly tenant: string; readonly tree: string; readonly version: number },
+) {
+  return db
+    .selectFrom('files')
+    .innerJoin('file_versions', (join) =>
+      join
+        .onRef('file_versions.tenant_id', '=', 'files.tenant_id')
+        .onRef('file_versions.tree_id', '=', 'files.tree_id')
+        .onRef('file_versions.version', '=', 'files.version'),
+    )
+    .select(['files.path', 'files.version', 'files.sha256', 'files.bytes', 'files.executable', 'file_versions.run_id', 'file_versions.at'])
+    .where('files.tenant_id', '=', tenant)
+    .where('files.tree_id', '=', tree)
+    .where('files.version', '<=', version)
+    .where((is) => is.or([is('files.replaced', 'is', null), is('files.replaced', '>', version)]));
+}
+
 export function* listFiles(tenant: string, tree: string, { after, version }: FileRange, page: PageRequest): Program<PageOf<FileRow>> {
   const position = startOf(page, ['string']);
   const rows = yield* query(({ db }) => {
-    let select = db
-      .selectFrom('files')
-      .innerJoin('file_versions', (join) =>
-        join
-          .onRef('file_versions.tenant_id', '=', 'files.tenant_id')
-          .onRef('file_versions.tree_id', '=', 'files.tree_id')
-          .onRef('file_versions.version', '=', 'files.version'),
-      )
-      .select([
-        'files.path',
-        'files.version',
-        'files.sha256',
-        'files.bytes',
-        'files.executable',
-        'file_versions.run_id',
-        'file_versions.at',
-      ])
-      .where('files.tenant_id', '=', tenant)
-      .where('files.tree_id', '=', tree)
-      .where('files.version', '>', after)
-      .where('files.version', '<=', version)
-      .where((is) => is.or([is('files.replaced', 'is', null), is('files.replaced', '>', version)]));
+    let select = filesIn(db, { tenant, tree, version }).where('files.version', '>', after);
     if (position) select = select.where('files.path', '>', String(position[0]));
     return select.orderBy('files.path').limit(page.limit + 1);
   });
@@ -158,30 +159,7 @@ function fileFromRow({ path, version, sha256, bytes, executable, run_id, at }: F
 }
 
 export function* getFile(tenant: string, tree: string, path: string, version: number): Program<FileRow | null> {
-  const [row] = yield* query(({ db }) =>
-    db
-      .selectFrom('files')
-      .innerJoin('file_versions', (join) =>
-        join
-          .onRef('file_versions.tenant_id', '=', 'files.tenant_id')
-          .onRef('file_versions.tree_id', '=', 'files.tree_id')
-          .onRef('file_versions.version', '=', 'files.version'),
-      )
-      .select([
-        'files.path',
-        'files.version',
-        'files.sha256',
-        'files.bytes',
-        'files.executable',
-        'file_versions.run_id',
-        'file_versions.at',
-      ])
-      .where('files.tenant_id', '=', tenant)
-      .where('files.tree_id', '=', tree)
-      .where('files.path', '=', path)
-      .where('files.version', '<=', version)
-      .where((is) => is.or([is('files.replaced', 'is', null), is('files.replaced', '>', version)])),
-  );
+  const [row] = yield* query(({ db }) => filesIn(db, { tenant, tree, version }).where('files.path', '=', path));
   return row === undefined ? null : fileFromRow(row);
 }
 

@@ -27,10 +27,11 @@ export {
   insertApprovals,
   listApprovals,
 } from './approvals.ts';
-export { finishBlob, getBlobPiece, hasBlob, putBlobPiece } from './blobs.ts';
+export { finishBlob, getBlobPiece, hasBlob, putBlobPiece, removeBlob } from './blobs.ts';
 export { insertBudgets, listBudgets, lockBudgets, readBudgets, scopeText, updateBudgets } from './budgets.ts';
 export { type ClaimRow, insertClaims, selectClaims } from './claims.ts';
 export { closeSession } from './closing.ts';
+export { countContents, takeContent, touchContent } from './contents.ts';
 export { decisionToRow, insertDecisions, listDecisions } from './decisions.ts';
 export {
   definitionFiles,

@@ -1,10 +1,12 @@
 import type { SessionId, TenantId } from '@nexus-agent/protocol';
 import { type RawBuilder, sql } from 'kysely';
 import type { Aged, AgingKind, Removal } from '#storage/contract';
-import { databaseNow, defineTable, json, type Program, type QueryBuilder, queriesOn, type Row, selectMany } from '#storage/program';
+import { databaseNow, defineTable, json, type Program, queriesOn, type Row, selectMany } from '#storage/program';
 import { ledgerDays } from './accounts.ts';
+import { noteContents } from './contents.ts';
 import { ledgerEntries } from './reservations.ts';
 import { sessions } from './sessions.ts';
+import { rowsOf, write } from './statements.ts';
 
 /** Who does a job of which there is one in all processes. */
 export const jobs = defineTable('jobs', { name: 'text', owner: 'text', expires_at: 'int' });
@@ -12,17 +14,6 @@ export const jobs = defineTable('jobs', { name: 'text', owner: 'text', expires_a
 export const removals = defineTable('removals', { tenant_id: 'text', kind: 'text', id: 'text', at: 'int' });
 
 const { query } = queriesOn(jobs, removals, ledgerDays, ledgerEntries, sessions);
-
-/** Runs a statement that is written as text; the number of rows that it wrote. */
-function* write(statement: RawBuilder<unknown>): Program<number> {
-  const result = yield { type: 'query', build: ({ db }: QueryBuilder) => ({ compile: () => statement.compile(db) }) };
-  return result.changes;
-}
-
-function* rowsOf<R>(statement: RawBuilder<R>): Program<readonly R[]> {
-  const result = yield { type: 'query', build: ({ db }: QueryBuilder) => ({ compile: () => statement.compile(db) }) };
-  return result.rows as readonly R[]; // the columns that the statement names
-}
 
 const live = sql`('queued', 'running', 'waiting')`;
 
@@ -135,22 +126,22 @@ export function* listRemovals(before: number, limit: number): Program<readonly R
   return rows.map(({ tenant_id, kind, id }) => ({ tenantId: tenant_id as TenantId, kind: kind as Removal['kind'], id })); // written from these
 }
 
-export function* removeSome(removal: Removal, limit: number): Program<boolean> {
-  return removal.kind === 'session' ? yield* removeSomeFiles(removal, limit) : yield* removeSomeOfRun(removal, limit);
+export function* removeSome(removal: Removal, limit: number, keepMs: number): Program<boolean> {
+  return removal.kind === 'session' ? yield* removeSomeFiles(removal, limit, keepMs) : yield* removeSomeOfRun(removal, limit);
 }
 
-/** What names the contents of files; a tree goes once nothing of it is left. */
-function* removeSomeFiles({ tenantId, id }: Removal, limit: number): Program<boolean> {
+/** What names the contents of files, each of which is then looked at when it is due; a tree goes once nothing of it is left. */
+function* removeSomeFiles({ tenantId, id }: Removal, limit: number, keepMs: number): Program<boolean> {
   const trees = yield* rowsOf(
     sql<{ tree: string }>`select tree_id as tree from file_trees where tenant_id = ${tenantId} and session_id = ${id} limit 1`,
   );
   const [found] = trees;
   if (found === undefined) return false;
   const its = sql`tenant_id = ${tenantId} and tree_id = ${found.tree}`;
-  const files = yield* write(
-    sql`delete from files where ${its} and (path, version) in (select path, version from files where ${its} limit ${limit})`,
-  );
-  if (files >= limit) return true;
+  const files = yield* rowsOf(sql<{ sha256: string }>`delete from files
+    where ${its} and (path, version) in (select path, version from files where ${its} limit ${limit}) returning sha256`);
+  yield* noteContents(tenantId, new Set(files.map(({ sha256 }) => sha256)), keepMs);
+  if (files.length >= limit) return true;
   const versions = yield* write(
     sql`delete from file_versions where ${its} and version in (select version from file_versions where ${its} limit ${limit})`,
   );

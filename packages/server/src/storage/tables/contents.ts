@@ -1,0 +1,68 @@
+/** Which contents of files are to be looked at again: see `ContentTable`. They are noted among the removals, `at` says when. */
+import { type RawBuilder, sql } from 'kysely';
+import type { Aged, Removal } from '#storage/contract';
+import { databaseNow, type Program } from '#storage/program';
+import { rowsOf, write } from './statements.ts';
+
+type Hash = { readonly tenantId: string; readonly sha256: string };
+
+/** Notes that contents are due then, unless they are due later or in the last half of that time already. */
+function note(
+  tenant: string,
+  hashes: readonly string[],
+  { now, keepMs }: { readonly now: number; readonly keepMs: number },
+): Program<number> {
+  const due = now + keepMs;
+  const rows = sql.join(hashes.map((hash) => sql`(${tenant}, 'content', ${hash}, ${due})`));
+  return write(sql`insert into removals (tenant_id, kind, id, at) values ${rows}
+    on conflict (tenant_id, kind, id) do update set at = excluded.at where removals.at < ${now + Math.ceil(keepMs / 2)}`);
+}
+
+/** Rows of one statement. */
+const maxNoted = 200;
+
+/** What no file may name any more. In one order everywhere, so that two transactions never wait for each other in a ring. */
+export function* noteContents(tenant: string, hashes: ReadonlySet<string>, keepMs: number): Program<void> {
+  const now = yield* databaseNow();
+  const sorted = [...hashes].sort();
+  for (let from = 0; from < sorted.length; from += maxNoted) yield* note(tenant, sorted.slice(from, from + maxNoted), { now, keepMs });
+}
+
+/** Whoever takes a content locks its note first, so that of a touch and a removal at once the later one sees the earlier. */
+export function* touchContent({ tenantId, sha256 }: Hash, keepMs: number, removingMs: number): Program<number | null> {
+  const now = yield* databaseNow();
+  yield* note(tenantId, [sha256], { now, keepMs });
+  const noted = yield* rowsOf(sql<{ kind: string; at: number }>`select kind, at from removals
+    where tenant_id = ${tenantId} and id = ${sha256} and kind in ('content', 'leaving')`);
+  if (noted.some(({ kind, at }) => kind === 'leaving' && at + removingMs > now)) return null;
+  // Its remover was lost, and would stop if it came back.
+  yield* write(
+    sql`delete from removals where tenant_id = ${tenantId} and kind = 'leaving' and id = ${sha256} and at <= ${now - removingMs}`,
+  );
+  return Math.max(...noted.flatMap(({ kind, at }) => (kind === 'content' ? [at] : [])));
+}
+
+export function* takeContent({ tenantId, kind, id }: Removal, removingMs: number): Program<'taken' | 'kept' | 'busy'> {
+  const now = yield* databaseNow();
+  if (kind === 'leaving') {
+    const again = yield* write(sql`update removals set at = ${now}
+      where tenant_id = ${tenantId} and kind = 'leaving' and id = ${id} and at <= ${now - removingMs}`);
+    return again > 0 ? 'taken' : 'busy';
+  }
+  const due = yield* write(sql`delete from removals where tenant_id = ${tenantId} and kind = 'content' and id = ${id} and at <= ${now}`);
+  if (due === 0) return 'kept';
+  const [named] = yield* rowsOf(sql`select 1 as one from files where tenant_id = ${tenantId} and sha256 = ${id} limit 1`);
+  if (named !== undefined) return 'kept';
+  const taken = yield* write(sql`insert into removals (tenant_id, kind, id, at) values (${tenantId}, 'leaving', ${id}, ${now})
+    on conflict do nothing`);
+  return taken > 0 ? 'taken' : 'busy';
+}
+
+export function* countContents(tenant: string, limit: number): Program<Aged> {
+  const now = yield* databaseNow();
+  const due: RawBuilder<unknown> = sql`select 1 as one from removals t where t.tenant_id = ${tenant} and t.at <= ${now}
+    and (t.kind = 'leaving' or t.kind = 'content' and not exists (
+      select 1 from files f where f.tenant_id = t.tenant_id and f.sha256 = t.id)) limit ${limit}`;
+  const [row] = yield* rowsOf(sql<{ count: number }>`select count(*) as count from (${due}) as due`);
+  return { count: row?.count ?? 0, oldest: null };
+}
