@@ -35,7 +35,9 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
   const sse = createSseDecoder({
     maxEventChars,
     decodeUtf8: (bytes) => utf8.write(bytes),
-    onEvent: (event, data) => decoder.event(event, data),
+    onEvent(event, data) {
+      for (const part of eventsIn(data)) decoder.event(event, part);
+    },
   });
   let kind: BodyKind | null = null;
   let chunks: Buffer[] = []; // of a body whose kind is not known yet, or of a document
@@ -55,7 +57,7 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
     const head = withoutBlank(Buffer.concat(chunks));
     chunks = head.length === 0 ? [] : [head];
     kind = sniffBody(head, options.contentType, ended);
-    if (kind === 'foreign') throw foreignAnswer(options);
+    if (kind === 'foreign') throw foreignAnswer(options, head);
     if (kind !== 'stream') return;
     chunks = [];
     pushStream(head);
@@ -74,7 +76,7 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
     },
     end() {
       if (kind === null) decide(true);
-      if (kind === 'document') return readDocument(options, Buffer.concat(chunks).toString('utf8'));
+      if (kind === 'document') return readWhole(options, Buffer.concat(chunks).toString('utf8'));
       try {
         pushStream(unfinishedLine); // servers leave out the blank line after their last event
       } catch (error) {
@@ -83,6 +85,31 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
       }
     },
   };
+}
+
+/** The data of an event; of several, where a server leaves out the blank lines between them or puts the name of the field twice. */
+function eventsIn(data: string): readonly string[] {
+  if (!data.includes('\n') && !data.startsWith('data:')) return [data];
+  const lines = linesOf(data).map((line) => (line.startsWith('data:') ? line.slice(5).trim() : line));
+  return lines.length === 1 || lines.every((line) => isObject(line) || line === '[DONE]') ? lines : [data];
+}
+
+function linesOf(text: string): readonly string[] {
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+}
+
+function isObject(line: string): boolean {
+  return line.startsWith('{') && line.endsWith('}');
+}
+
+/** JSON in one piece, or in lines of which each is an event. */
+function readWhole(options: AnswerReaderOptions, text: string): void {
+  const lines = linesOf(text);
+  if (lines.length < 2 || !lines.every(isObject)) readDocument(options, text);
+  else for (const line of lines) options.decoder.event('', line);
 }
 
 function readDocument({ provider, model, decoder }: AnswerReaderOptions, text: string): void {
@@ -105,9 +132,8 @@ function readDocument({ provider, model, decoder }: AnswerReaderOptions, text: s
   decoder.document(body);
 }
 
-function foreignAnswer({ provider, model, contentType, status }: AnswerReaderOptions): NexusError {
-  const kind = contentType.split(';')[0]?.slice(0, 80) || 'no content type';
-  return new NexusError('provider_malformed', `${provider} answered with ${kind} (status ${status}) instead of an event stream`, {
-    details: { provider, model, status },
-  });
+function foreignAnswer({ provider, model, contentType, status }: AnswerReaderOptions, head: Buffer): NexusError {
+  const kind = head[0] === 0x3c ? 'a page' : contentType.split(';')[0]?.slice(0, 80) || 'no content type';
+  const said = `${provider} answered with ${kind} (status ${status}) instead of an event stream; check the base URL`;
+  return new NexusError('provider_malformed', said, { details: { provider, model, status } });
 }
