@@ -49,7 +49,7 @@ export function failureUsage(terms: AttemptTerms, progress: Progress, error: Nex
 }
 
 /**
- * Whether a provider's answer says that it did not do the work. A status below 500 does, but for a time-out; one above may come
+ * Whether a provider's answer says that it did not do the work. A status below 500 does, a redirect too, but for a time-out; one above may come
  * from a proxy that gave up on work that goes on, unless the provider's own error says that it had no room or is not available.
  */
 function isRefusal({ details, retryAfterMs }: NexusError): boolean {
@@ -58,7 +58,7 @@ function isRefusal({ details, retryAfterMs }: NexusError): boolean {
   if (/overloaded|rate_limit|too_many_requests|insufficient_quota/.test(words)) return true;
   if (typeof status !== 'number') return false;
   if (status === 503) return words !== '' || retryAfterMs !== undefined;
-  return status === 529 || (status >= 400 && status < 500 && status !== 408 && status !== 499);
+  return status === 529 || (status >= 300 && status < 500 && status !== 408 && status !== 499);
 }
 
 function believed(terms: AttemptTerms, { receivedTokens }: Progress, usage: Usage): Usage {

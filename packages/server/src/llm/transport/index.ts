@@ -2,4 +2,3 @@
 export { createTransport } from './http.ts';
 export { type CountQuestion, createHttpProvider, type Discovery, type InputCounter } from './http-provider.ts';
 export { readModelList } from './model-list.ts';
-export { ProxyError } from './proxy.ts';
