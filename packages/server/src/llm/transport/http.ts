@@ -151,9 +151,7 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
   let refused: Refusal | null = null;
   let body: BodyPipe | null = null;
   let started = false;
-  let answering = false; // a byte of an answer came
-  let sentMs = Number.NEGATIVE_INFINITY;
-  let resent = false;
+  const loss = watchLoss(setup);
   const waiting = watchTime(setup, request.timeoutMs, (limit, what) => {
     fail(new NexusError('provider_timeout', `${provider} ${what}`, { details: { provider, model: request.model, limit } }));
   });
@@ -223,26 +221,14 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
     else if (!paused) controller?.resume();
   }
 
-  /** The request went out on a connection that the server had given up: it is sent once more, as nobody can have read it. */
-  function resend(error: Error): boolean {
-    if (settled || answering || resent || setup.clock.monotonic() - sentMs > resendWithinMs) return false;
-    if (!setup.connections.lostWhenReused(error)) return false;
-    resent = true;
-    controller = null;
-    send();
-    return true;
-  }
-
   const exchange: Dispatcher.DispatchHandler = {
     onRequestStart(received) {
       controller = received;
-      sentMs = setup.clock.monotonic();
+      loss.sent();
       if (aborted) received.abort(new Error('aborted by the client'));
       else handler.sent();
     },
-    onResponseStarted() {
-      answering = true;
-    },
+    onResponseStarted: loss.answered,
     onResponseStart(_controller, status, headers) {
       if (status < 200 || settled) return; // 1xx is not the answer
       started = true;
@@ -262,13 +248,15 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
     },
     onResponseError(_controller, error) {
       clearTimeout(linger);
-      if (resend(error) || !settle()) return;
+      if (!settled && loss.maySendAgain(error)) return send();
+      if (!settle()) return;
       if (refused !== null) handler.error(refused.error());
       else handler.error(socketError(setup, request, started, error));
     },
   };
 
   function send(): void {
+    controller = null;
     const headers = { accept: 'text/event-stream', 'content-type': 'application/json', ...setup.connections.headers, ...request.headers };
     setup.connections.pool.dispatch({ method: 'POST', path: setup.path, headers, body: request.body }, exchange);
   }
@@ -298,6 +286,28 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
       if (paused || congested) controller?.resume();
       linger = setTimeout(() => controller?.abort(new Error('the response did not end')), lingerMs);
       linger.unref();
+    },
+  };
+}
+
+/** Of one request: whether it went out on a connection that the server had given up, so that nobody can have read it. */
+function watchLoss({ clock, connections }: Pick<StreamSetup, 'clock' | 'connections'>) {
+  let sentMs = Number.NEGATIVE_INFINITY;
+  let answering = false;
+  let resent = false;
+  return {
+    sent(): void {
+      sentMs = clock.monotonic();
+    },
+    /** A byte of an answer came. */
+    answered(): void {
+      answering = true;
+    },
+    /** True once at most. */
+    maySendAgain(error: Error): boolean {
+      if (answering || resent || clock.monotonic() - sentMs > resendWithinMs || !connections.lostWhenReused(error)) return false;
+      resent = true;
+      return true;
     },
   };
 }
