@@ -12,6 +12,8 @@ export interface ProviderFailure {
   readonly body: unknown;
   readonly retryAfterMs?: number;
   readonly requestId?: string;
+  /** What may be wrong, for the end of the message. */
+  readonly hint?: string;
 }
 
 /** A provider's failure as one of our errors; its text is kept only where it helps, cut, and without anything like a key. */
@@ -22,7 +24,8 @@ export function providerError(failure: ProviderFailure): NexusError {
   const code = overflow === null ? codeFor(status, told) : 'context_overflow';
   const shown = code === 'provider_auth' || told.message === '' ? '' : `: ${brief(told.message)}`;
   const noCredit = told.type.includes('insufficient_quota');
-  return new NexusError(code, `${failure.provider} ${phraseFor(code, status)}${shown}`, {
+  const hint = failure.hint === undefined ? '' : `; ${failure.hint}`;
+  return new NexusError(code, `${failure.provider} ${phraseFor(code, status)}${shown}${hint}`, {
     details: {
       provider: failure.provider,
       model: failure.model,

@@ -133,7 +133,9 @@ function readDocument({ provider, model, decoder }: AnswerReaderOptions, text: s
 }
 
 function foreignAnswer({ provider, model, contentType, status }: AnswerReaderOptions, head: Buffer): NexusError {
-  const kind = head[0] === 0x3c ? 'a page' : contentType.split(';')[0]?.slice(0, 80) || 'no content type';
+  const isPage = head[0] === 0x3c;
+  const kind = isPage ? 'a page' : contentType.split(';')[0]?.slice(0, 80) || 'no content type';
   const said = `${provider} answered with ${kind} (status ${status}) instead of an event stream; check the base URL`;
-  return new NexusError('provider_malformed', said, { details: { provider, model, status } });
+  // A page is what stands at that address; a line of text may come from a proxy that has no server at the moment.
+  return new NexusError('provider_malformed', said, { details: { provider, model, status }, ...(isPage ? { retryable: false } : {}) });
 }

@@ -3,6 +3,7 @@ import { type Clock, NexusError, redactForeignText } from '#core';
 import { providerError } from '#llm/dialects';
 import { type Connections, openConnections } from './connections.ts';
 import { type BodyPipe, createBodyPipe, readEncodings } from './encodings.ts';
+import { versionHint } from './model-list.ts';
 import { proxyRefusal } from './proxy.ts';
 import { proxyFailure, reachError } from './reach.ts';
 import { readRetryAfterMs } from './retry-after.ts';
@@ -384,7 +385,8 @@ function createRefusal(setup: StreamSetup, request: TransportRequest, { contentT
       if (told.status === 407 && forwarder !== null) return proxyFailure(setup, proxyRefusal(forwarder, 407), model);
       if (told.status < 400) return redirected(setup, model, told.status, location);
       const body = parseBody(Buffer.concat(chunks).subarray(0, maxErrorBodyBytes).toString('utf8'));
-      return providerError({ provider, model, body, ...told });
+      const isWrongPlace = (told.status === 404 || told.status === 405) && new URL(setup.baseUrl).pathname === '/';
+      return providerError({ provider, model, body, ...told, ...(isWrongPlace ? { hint: versionHint } : {}) });
     },
   };
 }

@@ -9,18 +9,18 @@ export interface Way {
   readonly proxy?: string;
 }
 
-/** What the codes of connections mean. */
-const meanings: readonly (readonly [RegExp, string])[] = [
+/** What the codes of connections mean, and which of it does not pass by itself. */
+const meanings: readonly (readonly [codes: RegExp, meaning: string, lasts?: 'lasts'])[] = [
   [/^ECONNREFUSED$/, 'nothing listens there'],
   [/^(ENOTFOUND|EAI_AGAIN)$/, 'no address is known of that host'],
   [/^(ECONNRESET|EPIPE|UND_ERR_SOCKET)$/, 'the connection was closed without an answer'],
   [/^(EHOSTUNREACH|ENETUNREACH|EADDRNOTAVAIL|EINVAL)$/, 'there is no way to that address'],
-  [/^(HPE_|HTTPParserError|bad )/, 'what answers there does not speak HTTP that can be read'],
-  [/^UND_ERR_HEADERS_OVERFLOW$/, 'the head of its answer is larger than 64 KB'],
-  [/^CERT_HAS_EXPIRED$/, 'its certificate has expired'],
-  [/^ERR_TLS_CERT_ALTNAME_INVALID$/, 'its certificate is that of another host'],
-  [/CERT|^UNABLE_TO_|ISSUER/, 'its certificate comes from no authority that is trusted here: name its file under tls.ca'],
-  [/^(EPROTO|ERR_SSL_)/, 'it does not speak TLS that can be read: is it http instead of https?'],
+  [/^(HPE_|HTTPParserError|bad )/, 'what answers there does not speak HTTP that can be read', 'lasts'],
+  [/^UND_ERR_HEADERS_OVERFLOW$/, 'the head of its answer is larger than 64 KB', 'lasts'],
+  [/^CERT_HAS_EXPIRED$/, 'its certificate has expired', 'lasts'],
+  [/^ERR_TLS_CERT_ALTNAME_INVALID$/, 'its certificate is that of another host', 'lasts'],
+  [/CERT|^UNABLE_TO_|ISSUER/, 'its certificate comes from no authority that is trusted here: name its file under tls.ca', 'lasts'],
+  [/^(EPROTO|ERR_SSL_)/, 'it does not speak TLS that can be read: is it http instead of https?', 'lasts'],
 ];
 
 /** An error of the way to a provider, with the place that was tried and what is wrong. `model` is undefined where none was asked. */
@@ -33,9 +33,13 @@ export function reachError(way: Way, cause: Error, model?: string): NexusError {
     const message = `no connection to ${provider} in time at ${place(way)}`;
     return new NexusError('provider_timeout', message, { details: { ...details, limit: 'connect' }, cause });
   }
-  const meaning = meanings.find(([pattern]) => pattern.test(code))?.[1];
+  const [, meaning, lasts] = meanings.find(([pattern]) => pattern.test(code)) ?? [];
   const what = `${provider} cannot be reached at ${place(way)} (${code})${meaning === undefined ? '' : `: ${meaning}`}`;
-  return new NexusError('provider_unavailable', `${what}; check the base URL and the network`, { details, cause });
+  return new NexusError('provider_unavailable', `${what}; check the base URL and the network`, {
+    details,
+    cause,
+    ...(lasts === undefined ? {} : { retryable: false }),
+  });
 }
 
 export function proxyFailure({ provider }: Way, cause: ProxyError, model?: string): NexusError {
