@@ -9,7 +9,7 @@ export interface ConnectionOptions {
 }
 
 /** Connections to one server. */
-export interface Connections {
+export interface ProviderConnections {
   readonly pool: Pool;
   /** Before the path of each request. */
   readonly pathPrefix: string;
@@ -27,7 +27,7 @@ const keepAliveMs = 4_000;
 const maxHeaderSize = 64 * 1024;
 
 /** Connections to the server, to a proxy that passes them on (`https`), or to one that asks the server itself (`http`). */
-export function openConnections({ baseUrl, proxy: address, connectTimeoutMs: timeout = 10_000 }: ConnectionOptions): Connections {
+export function openConnections({ baseUrl, proxy: address, connectTimeoutMs: timeout = 10_000 }: ConnectionOptions): ProviderConnections {
   const base = new URL(baseUrl);
   const path = base.pathname.replace(/\/+$/, '');
   const lost = new WeakSet<Error>();

@@ -1,7 +1,7 @@
 import type { Dispatcher } from 'undici';
 import { type Clock, NexusError, redactForeignText } from '#core';
 import { providerError } from '#llm/dialects';
-import { type Connections, openConnections } from './connections.ts';
+import { openConnections, type ProviderConnections } from './connections.ts';
 import { type BodyPipe, createBodyPipe, readEncodings } from './encodings.ts';
 import { versionHint } from './model-list.ts';
 import { proxyRefusal } from './proxy.ts';
@@ -135,7 +135,7 @@ export function createTransport(options: TransportOptions): Transport {
 
 interface StreamSetup extends TransportOptions {
   readonly idleTimeoutMs: number;
-  readonly connections: Connections;
+  readonly connections: ProviderConnections;
   readonly path: string;
 }
 

@@ -28,7 +28,7 @@ export function reachError(way: Way, cause: Error, model?: string): NexusError {
   const { provider } = way;
   const details = { provider, ...(model === undefined ? {} : { model }) };
   if (cause instanceof ProxyError) return proxyFailure(way, cause, model);
-  const code = codeOf(cause);
+  const code = causeCode(cause);
   if (code === 'UND_ERR_CONNECT_TIMEOUT') {
     const message = `no connection to ${provider} in time at ${place(way)}`;
     return new NexusError('provider_timeout', message, { details: { ...details, limit: 'connect' }, cause });
@@ -55,7 +55,7 @@ function place({ baseUrl, proxy }: Way): string {
   return proxy === undefined ? origin : `${origin} through the proxy ${proxyName(new URL(proxy))}`;
 }
 
-function codeOf(cause: Error): string {
+function causeCode(cause: Error): string {
   if (/^bad (response|upgrade)$/.test(cause.message)) return cause.message;
   return 'code' in cause && typeof cause.code === 'string' ? cause.code : cause.name;
 }
