@@ -29,6 +29,13 @@ export const serviceMutants: readonly Mutant[] = [
     tests: shapeTests,
   },
   {
+    bug: 'a comment that a gateway made an event ends an answer',
+    file: `${server}/llm/dialects/upstream.ts`,
+    replace: '/^\\s*:/.test(data) || ',
+    by: '',
+    tests: shapeTests,
+  },
+  {
     bug: 'a call that only the whole message has is lost',
     file: `${server}/llm/dialects/openai-chat/calls.ts`,
     replace: 'const call = calls[place] ?? open(id, name, responseId);',

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { resolveConfig } from '#apps/config';
+import { createKeptLog } from '#apps/testing';
 import { systemClock } from '#core';
 import { call, makeRequest, startServer } from '#llm/testing';
 import { silentLogger } from '#telemetry/testing';
@@ -108,6 +109,19 @@ describe('a name that no server has', () => {
       error: { message: 'local refused the request (status 404): 404 page not found; does its base URL lack the version, such as /v1?' },
     });
   });
+});
+
+it.each(['OPENAI', 'ANTHROPIC'])('an address of %s without a key is not passed over in silence', async (name) => {
+  const { logger, lines } = createKeptLog();
+  const env = { [`${name}_BASE_URL`]: 'http://127.0.0.1:9/v1?key=secret-word' };
+  open.push(await setUpModels(resolveConfig({ env }), systemClock, logger));
+  expect(lines.map(({ level, message }) => [level, message])).toEqual([
+    [
+      'warn',
+      `${name.toLowerCase()} has an address and no key, and is not used: set ${name}_API_KEY, to any word where the server wants none`,
+    ],
+  ]);
+  expect(JSON.stringify(lines)).not.toContain('secret-word');
 });
 
 describe('what cannot be sent is refused when it is read', () => {

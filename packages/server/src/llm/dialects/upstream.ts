@@ -54,8 +54,8 @@ export function isEndMark(data: string): boolean {
  * but for an event that is called `error`: that is the error of the provider.
  */
 export function parseEvent<Wire>(context: StreamContext, name: string, data: string): Unread<Wire> | null {
-  if (data.trim() === '' || isHeartbeat(name) || (data.length <= longestMark && isHeartbeat(data.replace(/^[\s:]+/, '').trim())))
-    return null;
+  // Some gateways make an event of a comment.
+  if (data.trim() === '' || /^\s*:/.test(data) || isHeartbeat(name) || isHeartbeat(data)) return null;
   if (data.length > maxFlatChars && isTooDeep(data)) throw notUnderstood(context, 'an event that is nested too deeply');
   let value: unknown;
   try {
@@ -76,7 +76,7 @@ export function reportedError({ provider, model, answered }: StreamContext, body
 }
 
 function isHeartbeat(word: string): boolean {
-  return word !== '' && /^(ping|pong|heart-?beat|keep-?alive)$/i.test(word);
+  return word.length <= longestMark && /^\s*(ping|pong|heart-?beat|keep-?alive)\s*$/i.test(word);
 }
 
 function malformed(context: StreamContext, what: string, cause?: unknown): NexusError {

@@ -42,7 +42,10 @@ describe('text', () => {
     ['beside an empty delta', sse(choice({ delta: {}, text: 'Hello world', finish_reason: 'stop' }), '[DONE]')],
     ['in choices whose places are texts', sse({ choices: [{ index: '0', delta: { content: 'Hello ' } }] }, said('world'), over, '[DONE]')],
     ['that is said again as a whole at the end', sse(said('Hello '), said('world'), delta({ content: 'Hello world' }, 'stop'), '[DONE]')],
-    ['after signs of life that are words', `data: ping\n\ndata: : keep-alive\n\n${sse([], said('Hello world'), over, '[DONE]')}`],
+    [
+      'after signs of life that are words',
+      `data: ping\n\ndata: : OPENROUTER PROCESSING\n\n${sse([], said('Hello world'), over, '[DONE]')}`,
+    ],
     ['before an end mark of another spelling', sse(said('Hello world'), '[done]')],
     ['without blank lines between events', `data: ${JSON.stringify(said('Hello world'))}\ndata: ${JSON.stringify(over)}\ndata: [DONE]\n\n`],
     ['behind the name of the field twice', `data: ${sse(said('Hello world'))}data: ${sse(over)}data: data: [DONE]\n\n`],
