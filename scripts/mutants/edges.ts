@@ -80,6 +80,13 @@ export const edgeMutants: readonly Mutant[] = [
     tests: connectionTests,
   },
   {
+    bug: 'edge: a counter is asked without the query of the address',
+    file: `${server}/llm/transport/http.ts`,
+    replace: '+ base.search : whole(path)',
+    by: ': whole(path)',
+    tests: [`${server}/llm/providers/counters.test.ts`],
+  },
+  {
     bug: 'edge: a redirect is charged as if it had been worked on',
     file: `${server}/llm/attempt/account.ts`,
     replace: '(status >= 300 && status < 500',
