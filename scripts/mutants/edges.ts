@@ -87,6 +87,13 @@ export const edgeMutants: readonly Mutant[] = [
     tests: [`${server}/llm/providers/counters.test.ts`],
   },
   {
+    bug: 'edge: a call that was left before it was connected is sent all the same',
+    file: `${server}/llm/transport/http.ts`,
+    replace: 'if (aborted) received.abort(',
+    by: 'if (aborted && !settled) received.abort(',
+    tests: connectionTests,
+  },
+  {
     bug: 'edge: a redirect is charged as if it had been worked on',
     file: `${server}/llm/attempt/account.ts`,
     replace: '(status >= 300 && status < 500',

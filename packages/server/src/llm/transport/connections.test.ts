@@ -118,6 +118,18 @@ describe('a connection that was kept', () => {
   });
 });
 
+it('a call that is left before there is a connection is never sent', async () => {
+  const server = await startRawServer((socket) => socket.write(answer));
+  const provider = createOpenAiCompatibleProvider({ name: 'p', baseUrl: server.url, clock: systemClock });
+  open.push(server, provider);
+  const fail = () => expect.unreachable('nothing is told after it was left');
+  const call = { model: 'm', request: makeRequest('x'), maxOutputTokens: 10, timeoutMs: 1_000 };
+  provider.open(call, { delta: fail, done: fail, failed: fail }).abort();
+  await expect.poll(() => server.connections).toBe(1);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(server.requests).toEqual([]);
+});
+
 describe('what is wrong with the way to a provider', () => {
   it.each<[string, string, string]>([
     ['bytes that are no HTTP', 'SSH-2.0-OpenSSH_9\r\n', 'does not speak HTTP that can be read'],
