@@ -36,6 +36,13 @@ export const serviceMutants: readonly Mutant[] = [
     tests: shapeTests,
   },
   {
+    bug: 'a cut answer takes the arguments of calls that were whole',
+    file: `${server}/llm/dialects/assembler.ts`,
+    replace: 'cut && index === drafts.length - 1',
+    by: 'cut',
+    tests: shapeTests,
+  },
+  {
     bug: 'a call that only the whole message has is lost',
     file: `${server}/llm/dialects/openai-chat/calls.ts`,
     replace: 'const call = calls[place] ?? open(id, name, responseId);',

@@ -158,6 +158,16 @@ describe('a call', () => {
     expect(nested.calls).toMatchObject([{ input: { a: { a: { a: 1 } } } }]);
   });
 
+  it('without arguments is whole where another follows, and may not be where the answer was cut', async () => {
+    const calls = [part('x', 'list', ''), part('y', 'read', '', { index: 1 })];
+    const cut = await read(sse(piece(...calls), delta({}, 'length'), '[DONE]'));
+    expect(cut.calls).toMatchObject([
+      { name: 'list', input: {} },
+      { name: 'read', input: null, invalidInput: '' },
+    ]);
+    expect(cut.calls[0]).not.toHaveProperty('invalidInput');
+  });
+
   it.each<[string, readonly unknown[], string]>([
     [
       'of a kind that nobody knows',
