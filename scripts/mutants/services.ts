@@ -164,7 +164,7 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'a broken gateway is taken for a refusal',
     file: `${server}/llm/attempt/account.ts`,
-    replace: 'status >= 400 && status < 500 && status !== 408',
+    replace: 'status >= 300 && status < 500 && status !== 408',
     by: 'status >= 400 && status !== 408',
     tests: accountTests,
   },
