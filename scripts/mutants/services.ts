@@ -10,6 +10,8 @@ const executionTests = [`${server}/tools/service.test.ts`];
 const decodeTests = [`${server}/llm/dialects/decode.test.ts`];
 const answerTests = [`${server}/llm/transport/answer.test.ts`];
 const routingTests = [`${server}/llm/routing/next.test.ts`];
+const hostileAccountTests = [`${server}/llm/accounts.test.ts`];
+const modelSetupTests = [`${server}/apps/models.test.ts`];
 const accountTests = [`${server}/llm/attempt/account.test.ts`];
 const overrunTests = [`${server}/llm/overrun.test.ts`];
 const boundTests = [`${server}/llm/tokens/bound.test.ts`];
@@ -94,8 +96,8 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'a count holds for other instructions',
     file: `${server}/llm/tokens/counts.ts`,
-    replace: 'const parts = [tenantId, target.provider, target.model, system];',
-    by: 'const parts = [tenantId, target.provider, target.model];',
+    replace: 'const parts = [tenantId, target.provider, target.model, system, ...withdrawnTools(request)];',
+    by: 'const parts = [tenantId, target.provider, target.model, ...withdrawnTools(request)];',
     tests: boundTests,
   },
   {
@@ -143,8 +145,8 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'the arguments of calls are not counted',
     file: `${server}/llm/transport/http-provider.ts`,
-    replace: 'onArguments: came,',
-    by: 'onArguments: () => undefined,',
+    replace: 'onCallText: came,',
+    by: 'onCallText: () => undefined,',
     tests: overrunTests,
   },
   {
@@ -162,10 +164,101 @@ export const serviceMutants: readonly Mutant[] = [
     tests: receivedTests,
   },
   {
+    bug: 'an account that came in the middle of an answer is taken for one of all of it',
+    file: `${server}/llm/attempt/account.ts`,
+    replace: 'used(terms, progress, progress.accounted ? ',
+    by: 'used(terms, progress, progress.usage !== null ? ',
+    tests: hostileAccountTests,
+  },
+  {
+    bug: 'accounts of each piece alone are taken for one that grows',
+    file: `${server}/llm/dialects/usage.ts`,
+    replace: 'return this.#stalls <= mostStalls && ',
+    by: 'return ',
+    tests: hostileAccountTests,
+  },
+  {
+    bug: 'thinking that only the total shows is free',
+    file: `${server}/llm/dialects/usage.ts`,
+    replace: 'Math.max(completion, (total ?? 0) - prompt, ',
+    by: 'Math.max(completion, ',
+    tests: hostileAccountTests,
+  },
+  {
+    bug: 'an answer that had begun is free when the server then has no room',
+    file: `${server}/llm/attempt/account.ts`,
+    replace: ' && !begun',
+    by: '',
+    tests: hostileAccountTests,
+  },
+  {
+    bug: 'the input of a call that is given where its block begins is not counted',
+    file: `${server}/llm/dialects/anthropic-messages/decode.ts`,
+    replace: "if (initial !== '{}') context.onCallText?.(initial);",
+    by: '',
+    tests: hostileAccountTests,
+  },
+  {
+    bug: 'nobody is told that a count was assumed',
+    file: `${server}/llm/attempt/attempt.ts`,
+    replace: 'return assumed.length === 0 ? {} : { assumed };',
+    by: 'return assumed.length > 2 ? { assumed } : {};',
+    tests: hostileAccountTests,
+  },
+  {
+    bug: 'a dearer tier costs what the list says of the ordinary one',
+    file: `${server}/llm/providers/openai.ts`,
+    replace: "isListPriced(extraBody) ? 'openai' : null",
+    by: "'openai'",
+    tests: modelSetupTests,
+  },
+  {
+    bug: 'a paid tool that says nothing of its cost is free',
+    file: `${server}/tools/execution/outcome.ts`,
+    replace: 'const { costMicroUsd: cost = Number.NaN } = result;',
+    by: 'const { costMicroUsd: cost = 0 } = result;',
+    tests: [`${server}/tools/service.test.ts`],
+  },
+  {
+    bug: 'an answer in one event that is too long to be read costs no more than was granted',
+    file: `${server}/llm/transport/http-provider.ts`,
+    replace: 'isCutShort = true;',
+    by: '',
+    tests: hostileAccountTests,
+  },
+  {
+    bug: 'what a server adds of its own to requests is forgotten',
+    file: `${server}/llm/tokens/counts.ts`,
+    replace: ' + this.#surplusOf({ tenantId, target, request })',
+    by: '',
+    tests: boundTests,
+  },
+  {
+    bug: 'members of every request are not in the bound of the input',
+    file: `${server}/llm/transport/http-provider.ts`,
+    replace: '...(bodyTokens === 0 ? {} : { bodyTokens }),',
+    by: '',
+    tests: modelSetupTests,
+  },
+  {
+    bug: 'tools that are gone are not in the bound, though a wire lists them',
+    file: `${server}/llm/tokens/bound.ts`,
+    replace: 'if (request.tools.length + withdrawn.length > 0)',
+    by: 'if (request.tools.length > 0)',
+    tests: boundTests,
+  },
+  {
+    bug: 'writing to the cache costs no more than the input where no price says so',
+    file: `${server}/apps/models.ts`,
+    replace: "ref.startsWith('anthropic/') ? 1.25 : 1",
+    by: '1',
+    tests: modelSetupTests,
+  },
+  {
     bug: 'a broken gateway is taken for a refusal',
     file: `${server}/llm/attempt/account.ts`,
     replace: 'status >= 300 && status < 500 && status !== 408',
-    by: 'status >= 400 && status !== 408',
+    by: 'status >= 300 && status !== 408',
     tests: accountTests,
   },
   {
@@ -178,8 +271,8 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'an account that says less than was received is believed',
     file: `${server}/llm/attempt/account.ts`,
-    replace: 'outputTokens: Math.max(usage.outputTokens, receivedTokens),',
-    by: 'outputTokens: usage.outputTokens,',
+    replace: 'outputTokens: Math.max(outputTokens, leastOutput) };',
+    by: 'outputTokens };',
     tests: accountTests,
   },
   {

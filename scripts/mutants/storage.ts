@@ -25,7 +25,7 @@ export const storageMutants: readonly Mutant[] = [
     bug: 'events are made before the budget has answered, and do not know what was granted',
     file: `${commit}/batch.ts`,
     replace: '    ledgerHandler(batch),\n    fileHandler(batch),\n    eventHandler(batch, working),\n',
-    by: '    fileHandler(batch),\n    eventHandler(batch, working),\n    ledgerHandler(batch),\n',
+    by: '    eventHandler(batch, working),\n    ledgerHandler(batch),\n    fileHandler(batch),\n',
     tests: conformance,
   },
   {
@@ -157,8 +157,15 @@ export const storageMutants: readonly Mutant[] = [
   {
     bug: 'a limit that is set at noon counts the day from zero',
     file: `${server}/ledger/rules.ts`,
-    replace: 'spent: draft.counted(key), reserved };',
-    by: 'spent: 0, reserved };',
+    replace: 'limit: null, spent: draft.counted(key), reserved };',
+    by: 'limit: null, spent: 0, reserved };',
+    tests: conformance,
+  },
+  {
+    bug: 'what a session booked without a run is forgotten after its days',
+    file: `${server}/storage/tables/retention.ts`,
+    replace: '(t.run_id is not null or not exists (\n      select 1 from sessions s',
+    by: '(1 = 1 or not exists (\n      select 1 from sessions s',
     tests: conformance,
   },
   {

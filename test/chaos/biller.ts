@@ -16,6 +16,11 @@ const manners = [
   'negative usage',
   'usage as text',
   'usage of the first token',
+  'usage in the middle',
+  'usage of each token',
+  'usage that shrinks',
+  'thinking in the total alone',
+  'begins and has no room',
   'goes on beyond the limit',
   'cut',
   'malformed',
@@ -84,7 +89,7 @@ export async function startBiller(random: () => number): Promise<Biller> {
     const inputTokens = countInput(body, wire === openAi ? 'o200k_base' : 'claude 2');
     const manner = pick(
       random,
-      manners.filter((name) => wire === openAi || !name.startsWith('thinks')),
+      manners.filter((name) => wire === openAi || !(thinksFirst(name) || name === 'usage of each token')),
     );
     let outputTokens = 0;
     const billed = () => bills.push({ manner, maxTokens, inputTokens, outputTokens });
@@ -128,13 +133,20 @@ export async function startBiller(random: () => number): Promise<Biller> {
     };
     const accounts = manner === 'no usage' ? null : inputTokens;
     send(...wire.begin(accounts));
-    if (manner.startsWith('thinks')) for (let token = 0; token < maxTokens - wanted; token++) generate();
-    const most = manner === 'goes on beyond the limit' ? maxTokens + 1_000 : manner.startsWith('thinks') ? maxTokens : wanted;
+    if (thinksFirst(manner)) for (let token = 0; token < maxTokens - wanted; token++) generate();
+    if (manner === 'begins and has no room') {
+      send({ error: { message: 'slow down', type: 'rate_limit_error' } });
+      response.end();
+      return void billed();
+    }
+    const most = manner === 'goes on beyond the limit' ? maxTokens + 1_000 : thinksFirst(manner) ? maxTokens : wanted;
     const breaksAt = ['cut', 'malformed', 'stalls', 'thinks unseen and is cut'].includes(manner)
       ? outputTokens + Math.floor(wanted / 2)
       : most;
     while (outputTokens < Math.min(most, breaksAt) && !response.destroyed) {
-      send(wire.piece(generate()));
+      send(wire.piece(generate(), manner === 'usage of each token' ? { inputTokens, outputTokens: 1 } : null));
+      if (manner === 'usage in the middle' && outputTokens === Math.ceil(wanted / 2)) send(wire.told({ inputTokens, outputTokens }));
+      if (manner === 'usage that shrinks' && outputTokens === wanted) send(wire.told({ inputTokens, outputTokens }));
       // A token at a time, so that whoever leaves is heard; beyond the limit as slowly as a model.
       if (outputTokens % 8 === 0 || outputTokens >= maxTokens) await sleep(outputTokens >= maxTokens ? 3 : 0);
     }
@@ -156,6 +168,11 @@ export async function startBiller(random: () => number): Promise<Biller> {
       'negative usage': { inputTokens: -inputTokens, outputTokens: -outputTokens },
       'usage as text': { inputTokens: `${inputTokens}`, outputTokens: `${outputTokens}` },
       'usage of the first token': { inputTokens, outputTokens: 1 },
+      'usage in the middle': null,
+      'usage of each token': null,
+      'usage that shrinks': { inputTokens: 10, outputTokens: 1 },
+      // What was sent is all that is said to be the completion.
+      'thinking in the total alone': { inputTokens, outputTokens: wanted, totalTokens: inputTokens + outputTokens },
     };
     const said = manner in usages ? usages[manner as keyof typeof usages] : { inputTokens, outputTokens };
     send(...wire.end(said, outputTokens >= maxTokens));
@@ -175,13 +192,19 @@ export async function startBiller(random: () => number): Promise<Biller> {
   };
 }
 
-type Said = { readonly inputTokens: unknown; readonly outputTokens: unknown } | null;
+type Said = { readonly inputTokens: unknown; readonly outputTokens: unknown; readonly totalTokens?: number } | null;
+
+/** Most of its tokens nobody sees. */
+function thinksFirst(manner: Manner): boolean {
+  return manner.startsWith('think') || manner === 'begins and has no room';
+}
 
 const openAiUsage = (said: Said) =>
-  said === null ? {} : { usage: { prompt_tokens: said.inputTokens, completion_tokens: said.outputTokens } };
+  said === null ? {} : { usage: { prompt_tokens: said.inputTokens, completion_tokens: said.outputTokens, total_tokens: said.totalTokens } };
 const openAi = {
   begin: () => [{ choices: [{ index: 0, delta: { role: 'assistant' } }] }],
-  piece: (text: string) => ({ choices: [{ index: 0, delta: { content: text } }] }),
+  piece: (text: string, said: Said) => ({ choices: [{ index: 0, delta: { content: text } }], ...openAiUsage(said) }),
+  told: (said: Said) => ({ choices: [], ...openAiUsage(said) }),
   end: (said: Said, full: boolean) => [
     { choices: [{ index: 0, delta: {}, finish_reason: full ? 'length' : 'stop' }] },
     ...(said === null ? [] : [{ choices: [], ...openAiUsage(said) }]),
@@ -200,7 +223,8 @@ const anthropic = {
     { type: 'message_start', message: inputTokens === null ? {} : { usage: { input_tokens: inputTokens, output_tokens: 1 } } },
     { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } },
   ],
-  piece: (text: string) => ({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text } }),
+  piece: (text: string, _said: Said) => ({ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text } }),
+  told: (said: Said) => ({ type: 'message_delta', delta: {}, ...anthropicUsage(said) }),
   end: (said: Said, full: boolean) => [
     { type: 'content_block_stop', index: 0 },
     { type: 'message_delta', delta: { stop_reason: full ? 'max_tokens' : 'end_turn' }, ...anthropicUsage(said) },

@@ -209,6 +209,27 @@ export function describeRetention(subject: StoreSubject, open: () => Promise<Sto
       await Promise.all([timed.close(), second.close()]);
     });
 
+    it(`keeps what a session booked without a run, so that a limit that comes later begins with it ${verifies('retention.books')}`, async () => {
+      const clock = createManualClock(Date.UTC(2026, 10, 2, 12));
+      const timed = await subject.open(clock);
+      const tenantId = newTenant();
+      const session = sessionRow(tenantId, {});
+      const scopes: BudgetScope[] = [
+        { kind: 'session', id: session.sessionId },
+        { kind: 'tenant', id: tenantId },
+      ];
+      await timed.commit({ tenantId, sessions: [session], ledger: call('tool', scopes, 40, null) });
+      await timed.commit({ tenantId, ledger: call('elsewhere', [{ kind: 'tenant', id: tenantId }], 9, null) });
+      clock.advance(2 * day);
+      await timed.foldEntries(tenantId, new Date(clock.now()).toISOString().slice(0, 10), 100);
+      expect(await timed.prune(tenantId, 'ledgerEntries', clock.now(), 10)).toBe(1);
+      const limit = { type: 'limit', scope: scopes[0] as BudgetScope, unit: 'tokens', window: 'total', limit: 100 } as const;
+      await timed.commit({ tenantId, ledger: [limit] });
+      const { items } = await timed.listBudgets(tenantId, { scopes: [limit.scope] }, clock.now(), { limit: 10 });
+      expect(items).toMatchObject([{ spent: 40, reserved: 0 }]);
+      await timed.close();
+    });
+
     it(`deletes by age up to a limit, of one tenant, and nothing that is still needed ${verifies('retention.bounded')}`, async () => {
       const [tenantId, other] = [newTenant(), newTenant()];
       const now = Date.now();

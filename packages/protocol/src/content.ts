@@ -82,6 +82,10 @@ export const Usage = z.object({
 });
 export type Usage = z.infer<typeof Usage>;
 
+/** A count of tokens that the provider did not give, or gave lower than it can be: what is charged is the most that is possible. */
+export const AssumedCount = z.enum(['inputTokens', 'outputTokens']);
+export type AssumedCount = z.infer<typeof AssumedCount>;
+
 /** Of a call that used nothing, or of which nothing is known. */
 export const noUsage: Usage = { inputTokens: 0, outputTokens: 0, cacheReadTokens: 0, cacheWriteTokens: 0, reasoningTokens: 0 };
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { BudgetAmounts, BudgetLimits, BudgetRefusal } from './budget.ts';
-import { AssistantPart, FinishReason, Usage, UserPart } from './content.ts';
+import { AssistantPart, AssumedCount, FinishReason, Usage, UserPart } from './content.ts';
 import { ErrorInfo, Problem } from './errors.ts';
 import { DecisionRecord } from './policy.ts';
 
@@ -129,6 +129,8 @@ export const journalSchemas = {
     /** The server went on beyond its limit of tokens; the answer is what had come when it was stopped, or its account says so. */
     overran: z.literal(true).optional(),
     usage: Usage,
+    /** Counts of the usage that the provider did not give, or gave lower than they can be: the most that is possible is charged. */
+    assumed: z.array(AssumedCount).optional(),
     costMicroUsd: z.int(),
     timeToFirstTokenMs: z.int().optional(),
     durationMs: z.int(),
@@ -144,6 +146,7 @@ export const journalSchemas = {
     model: z.string(),
     error: ErrorInfo,
     usage: Usage.optional(),
+    assumed: z.array(AssumedCount).optional(),
     /** What had been streamed; void, but kept so that every reader can be shown the same. */
     content: z.array(AssistantPart).optional(),
   }),

@@ -12,6 +12,7 @@ export {
 } from './budget.ts';
 export {
   AssistantPart,
+  AssumedCount,
   FinishReason,
   GivenBy,
   ImagePart,

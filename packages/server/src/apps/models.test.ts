@@ -168,3 +168,70 @@ describe('the list of a server', () => {
     expect(await openai('default')).toBe('openai/large:latest 9000');
   });
 });
+
+describe('what a call is bounded by', () => {
+  const price = { inputMicroUsdPerMillion: 1_000_001, outputMicroUsdPerMillion: 2_000_000 };
+
+  async function targetOf(flags: ConfigInput, ref: string) {
+    const models = await setUpModels(resolveConfig({ env: {}, flags }), systemClock, silentLogger);
+    open.push(models);
+    return (await models.llm.resolve([ref]))[0];
+  }
+
+  it('has what every request says besides, as models may be shown it', async () => {
+    const server = (extraBody: object) => ({
+      providers: { compatible: [{ name: 'gate', baseUrl: 'http://10.1.1.1/v1', models: ['m'], extraBody: { ...extraBody } }] },
+    });
+    const documents = Array.from({ length: 50 }, (_, index) => ({ title: `t${index}`, text: 'words of a document '.repeat(20) }));
+    const [plain, wordy] = [await targetOf(server({}), 'gate/m'), await targetOf(server({ documents }), 'gate/m')];
+    const more = (wordy?.templateTokens ?? 0) - (plain?.templateTokens ?? 0);
+    expect(more).toBeGreaterThanOrEqual(JSON.stringify(documents).length);
+  });
+
+  it('allows for the templates and images of any model where another server stands under the name of a provider', async () => {
+    const openai = (baseUrl: string) => targetOf({ providers: { openai: { apiKey: 'k', baseUrl } } }, 'openai/qwen-vl');
+    const [own, other] = [await openai('https://api.openai.com/v1'), await openai('http://10.1.1.1/v1')];
+    expect(other?.templateTokens ?? 0).toBeGreaterThan(own?.templateTokens ?? 0);
+    expect(other?.imageTokens ?? 0).toBeGreaterThan(own?.imageTokens ?? 0);
+    const anthropic = (baseUrl: string) => targetOf({ providers: { anthropic: { apiKey: 'k', baseUrl } } }, 'anthropic/glm');
+    const [theirs, foreign] = [await anthropic('https://api.anthropic.com'), await anthropic('http://10.1.1.1')];
+    expect(foreign?.templateTokens ?? 0).toBeGreaterThan(theirs?.templateTokens ?? 0);
+    expect(foreign?.imageTokens ?? 0).toBeGreaterThan(theirs?.imageTokens ?? 0);
+  });
+
+  it('is told whether models of Anthropic’s format think unseen', async () => {
+    const thinking = async (own: object) =>
+      (await targetOf({ providers: { anthropic: { apiKey: 'k', ...own } } }, 'anthropic/m'))?.thinksUnseen;
+    expect(await thinking({})).toBe(false);
+    expect(await thinking({ thinking: 'adaptive' })).toBe(true);
+    expect(await thinking({ thinksUnseen: true })).toBe(true);
+    expect(await thinking({ thinking: 'adaptive', thinksUnseen: false })).toBe(false);
+  });
+
+  it('has what writing to the cache costs where the configured price does not say it', async () => {
+    const prices = { 'anthropic/m': price, 'gate/m': price, 'anthropic/n': { ...price, cacheWriteMicroUsdPerMillion: 7 } };
+    const compatible = [{ name: 'gate', baseUrl: 'http://10.1.1.1/v1', models: ['m'] }];
+    const written = async (ref: string) =>
+      (await targetOf({ prices, providers: { compatible, anthropic: { apiKey: 'k' } } }, ref))?.price?.cacheWriteMicroUsdPerMillion;
+    expect(await written('anthropic/m')).toBe(1_250_002);
+    expect(await written('gate/m')).toBe(price.inputMicroUsdPerMillion);
+    expect(await written('anthropic/n')).toBe(7);
+  });
+
+  it('has no price by the list where members of the requests make it another', async () => {
+    const priceOf = async (extraBody: Record<string, unknown>, prices: ConfigInput['prices'] = {}) =>
+      (await targetOf({ prices, providers: { openai: { apiKey: 'k', extraBody } } }, 'openai/gpt-4o'))?.price;
+    expect(await priceOf({ top_p: 1, service_tier: 'flex' })).not.toBeNull();
+    for (const apart of [{ service_tier: 'priority' }, { service_tier: 'auto' }, { web_search_options: {} }]) {
+      expect(await priceOf(apart)).toBeNull();
+      expect(await priceOf(apart, { 'openai/gpt-4o': price })).toMatchObject(price);
+    }
+  });
+
+  it('names the price that is spelt most like a model that has none', async () => {
+    const compatible = [{ name: 'gate', baseUrl: 'http://10.1.1.1/v1', models: ['large-2', 'other'] }];
+    const flags = { providers: { compatible }, prices: { 'gate/large2': price, 'gate/small': price } };
+    expect(await targetOf(flags, 'gate/large-2')).toMatchObject({ price: null, nearPrice: 'gate/large2' });
+    expect(await targetOf({ ...flags, prices: {} }, 'gate/other')).not.toHaveProperty('nearPrice');
+  });
+});

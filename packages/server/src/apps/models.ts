@@ -191,17 +191,18 @@ function modelSettings(config: NexusConfig): Record<string, ModelSettings> {
     }
   }
   for (const [ref, price] of Object.entries(config.prices)) {
-    settings[ref] = { ...settings[ref], price: price === 'free' ? freePrice : wholePrice(price) };
+    settings[ref] = { ...settings[ref], price: price === 'free' ? freePrice : wholePrice(price, ref.startsWith('anthropic/') ? 1.25 : 1) };
   }
   return settings;
 }
 
-function wholePrice(price: Exclude<NexusConfig['prices'][string], 'free'>): ModelPrice {
+/** @param cacheWriteFactor what writing to the cache costs of the price of the input where nobody says it */
+function wholePrice(price: Exclude<NexusConfig['prices'][string], 'free'>, cacheWriteFactor = 1): ModelPrice {
   const { inputMicroUsdPerMillion, cacheReadMicroUsdPerMillion, cacheWriteMicroUsdPerMillion } = price;
   return {
     ...price,
     cacheReadMicroUsdPerMillion: cacheReadMicroUsdPerMillion ?? inputMicroUsdPerMillion,
-    cacheWriteMicroUsdPerMillion: cacheWriteMicroUsdPerMillion ?? inputMicroUsdPerMillion,
+    cacheWriteMicroUsdPerMillion: cacheWriteMicroUsdPerMillion ?? Math.ceil(inputMicroUsdPerMillion * cacheWriteFactor),
   };
 }
 

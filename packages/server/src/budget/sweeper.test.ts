@@ -41,6 +41,26 @@ it('sweeps at each interval until it is stopped, and survives a sweep that fails
   expect(sweeps).toBe(3);
 });
 
+it('goes on until nothing has expired, a page at a time', async () => {
+  const open = new Set(Array.from({ length: 1_203 }, (_, index) => `r${index}`));
+  const sweeper = createReservationSweeper({
+    ...createManualTime(),
+    intervalMs: 1000,
+    logger: { info: () => undefined, error: () => undefined },
+    store: {
+      listExpiredReservations: async (_now, limit) =>
+        [...open].slice(0, limit).map((reservationId) => ({ tenantId, reservation: { reservationId } as ReservationRow })), // as above
+      async commit({ ledger = [] }) {
+        for (const operation of ledger) if ('reservationId' in operation) open.delete(operation.reservationId);
+        const outcomes = ledger.map(() => ({ type: 'settled', amounts: {}, outcome: 'charged_maximum' }) as const);
+        return { type: 'committed', at: 0, events: [], outcomes };
+      },
+    },
+  });
+  expect(await sweeper.sweep()).toBe(1_203);
+  expect(open.size).toBe(0);
+});
+
 it('closes what can be closed beside a reservation that cannot, and says which', async () => {
   const open = new Map(['a', 'b', 'broken', 'c', 'd'].map((id) => [id, id < 'c' ? tenantId : TenantId.parse('other')]));
   const logged: object[] = [];

@@ -17,24 +17,26 @@ type DecidingEngine = Pick<CallEngine, 'policy' | 'ids' | 'metrics' | 'clock'>;
 export type Actor = Pick<ChargeContext, 'tenantId' | 'sessionId' | 'runId' | 'agent' | 'onBehalfOf' | 'agentPolicy' | 'sessionPolicy'>;
 
 /** Asks policy whether the agent of a charge context may do something, and numbers the answer. */
-export function decideForAgent(
-  engine: DecidingEngine,
-  charge: Actor,
-  callId: string | null,
-  request: Pick<DecisionRequest, 'action' | 'resource' | 'context'>,
-): RecordedDecision {
-  return recordDecision(
-    engine,
-    { runId: charge.runId, callId },
-    {
-      principal: { type: 'Agent', id: charge.agent, tenant: charge.tenantId },
-      action: request.action,
-      resource: request.resource,
-      context: { ...request.context, sessionId: charge.sessionId, onBehalfOf: charge.onBehalfOf },
-      ...(charge.agentPolicy === null ? {} : { agentPolicy: charge.agentPolicy }),
-      ...(charge.sessionPolicy === null ? {} : { sessionPolicy: charge.sessionPolicy }),
-    },
-  );
+export function decideForAgent(engine: DecidingEngine, charge: Actor, callId: string | null, request: AgentRequest): RecordedDecision {
+  return recordDecision(engine, { runId: charge.runId, callId }, ofAgent(charge, request));
+}
+
+/** Whether policy would deny something to the agent of a charge context: for telling why it did. Nothing is recorded. */
+export function wouldDeny({ policy }: Pick<CallEngine, 'policy'>, charge: Actor, request: AgentRequest): boolean {
+  return policy.decide(ofAgent(charge, request)).effect === 'deny';
+}
+
+type AgentRequest = Pick<DecisionRequest, 'action' | 'resource' | 'context'>;
+
+function ofAgent(charge: Actor, { action, resource, context }: AgentRequest): DecisionRequest {
+  return {
+    principal: { type: 'Agent', id: charge.agent, tenant: charge.tenantId },
+    action,
+    resource,
+    context: { ...context, sessionId: charge.sessionId, onBehalfOf: charge.onBehalfOf },
+    ...(charge.agentPolicy === null ? {} : { agentPolicy: charge.agentPolicy }),
+    ...(charge.sessionPolicy === null ? {} : { sessionPolicy: charge.sessionPolicy }),
+  };
 }
 
 /** Asks policy and gives the answer a number and the row that records it. Writes nothing. */

@@ -2,7 +2,7 @@ import type { BudgetAmounts, ErrorInfo, ReservationId, TenantId, Usage } from '@
 import type { LedgerOutcome, ReserveOperation } from '#ledger';
 import { costMicroUsd, type ModelRequest, type ModelTarget, reserveMicroUsd } from '#llm';
 import type { ChargeContext } from './charge.ts';
-import { decideForAgent, denialMessage, type RecordedDecision } from './decisions.ts';
+import { decideForAgent, denialMessage, type RecordedDecision, wouldDeny } from './decisions.ts';
 import type { CallEngine } from './engine.ts';
 
 /** A model call that is wanted, whichever target answers it in the end. */
@@ -51,10 +51,10 @@ export function planModelAttempt<Call extends ModelCall>(
   const inputCost = reserveMicroUsd(target, inputTokens, 0) ?? 0;
   const outputRate = (reserveMicroUsd(target, inputTokens, 1_000_000) ?? 0) - inputCost;
   const asked = Math.min(call.request.maxOutputTokens, target.maxOutputTokens);
-  const decision = decideForAgent(engine, charge, call.callId, {
-    action: 'model.invoke',
+  const question = {
+    action: 'model.invoke' as const,
     resource: {
-      type: 'Model',
+      type: 'Model' as const,
       id: `${target.provider}/${target.model}`,
       attributes: { declared, simulator: target.simulator, ignoresLimits: target.ignoresLimits === true },
     },
@@ -63,8 +63,16 @@ export function planModelAttempt<Call extends ModelCall>(
       priceKnown: price !== null,
       step: call.step,
     },
-  });
-  if (decision.record.effect !== 'allow') return { type: 'impossible', decision, error: refusedByPolicy(decision, target) };
+  };
+  const decision = decideForAgent(engine, charge, call.callId, question);
+  if (decision.record.effect !== 'allow') {
+    // The price is the cause where nothing else is: a policy that denies the model itself would go on to do so.
+    const wantsPrice =
+      price === null &&
+      decision.record.effect === 'deny' &&
+      !wouldDeny(engine, charge, { ...question, context: { ...question.context, priceKnown: true } });
+    return { type: 'impossible', decision, error: wantsPrice ? priceUnknown(decision, target) : refusedByPolicy(decision) };
+  }
   const caps = decision.record.obligations?.flatMap((obligation) => (obligation.type === 'cap_tokens' ? [obligation.maxTokens] : [])) ?? [];
   const askedTokens = Math.min(asked, ...caps);
   const now = engine.clock.now();
@@ -100,13 +108,15 @@ function accountName({ provider, model, simulator }: ModelTarget): string {
   return `${provider}/${simulator ? model.replace(/\?.*$/s, '') : model}`;
 }
 
-function refusedByPolicy({ record }: RecordedDecision, { price, provider, model }: ModelTarget): ErrorInfo {
-  if (price === null && record.effect === 'deny') {
-    const name = `${provider}/${model}`;
-    const configuration = `prices:\n  ${JSON.stringify(name)}: { inputMicroUsdPerMillion: 250000, outputMicroUsdPerMillion: 2000000 }`;
-    const message = `no price is known for ${name}, so what it costs cannot be kept within a budget. State it in nexus.config.yaml, here as $0.25 and $2 per million tokens, or \`free\` for a machine of your own:\n${configuration}\n(${denialMessage(record)})`;
-    return { code: 'price_unknown', message, retryable: false, details: { decisionId: record.id, model: name, configuration } };
-  }
+function priceUnknown({ record }: RecordedDecision, { nearPrice, provider, model }: ModelTarget): ErrorInfo {
+  const name = `${provider}/${model}`;
+  const configuration = `prices:\n  ${JSON.stringify(name)}: { inputMicroUsdPerMillion: 250000, outputMicroUsdPerMillion: 2000000 }`;
+  const near = nearPrice === undefined ? '' : ` There is one for ${JSON.stringify(nearPrice)}: was that meant?`;
+  const message = `no price is known for ${name}, so what it costs cannot be kept within a budget.${near} State it in nexus.config.yaml, here as $0.25 and $2 per million tokens, or \`free\` for a machine of your own:\n${configuration}`;
+  return { code: 'price_unknown', message, retryable: false, details: { decisionId: record.id, model: name, configuration } };
+}
+
+function refusedByPolicy({ record }: RecordedDecision): ErrorInfo {
   const code = 'policy_denied' as const;
   return { code, message: denialMessage(record), retryable: false, details: { decisionId: record.id } };
 }

@@ -1,4 +1,4 @@
-import { type AssistantPart, type ErrorInfo, noUsage, type Usage } from '@nexus-agent/protocol';
+import { type AssistantPart, type AssumedCount, type ErrorInfo, noUsage, type Usage } from '@nexus-agent/protocol';
 import { toErrorInfo } from '#core';
 import { type AttemptFailure, isSameTarget, type ModelPart, type ModelTarget } from '#llm';
 import { AttemptBound, type BoundRecord } from './attempt-bound.ts';
@@ -15,6 +15,8 @@ export interface GrantedAttempt<Call extends ModelCall = ModelCall> {
 export interface FailedAttempt<Call extends ModelCall = ModelCall> extends GrantedAttempt<Call> {
   readonly error: ErrorInfo;
   readonly usage: Usage;
+  /** Counts of it that the provider did not give. */
+  readonly assumed?: readonly AssumedCount[];
   /** The request reached the wire; otherwise nothing was used. */
   readonly sent: boolean;
   /** Of a request that was too long: what the model takes, as is known now. */
@@ -163,10 +165,10 @@ async function makeAttempt<Call extends ModelCall, Granted extends GrantedAttemp
   // The call is stopped a little before what was reserved, so that stopping it stays within the reservation.
   const timeoutMs = Math.max(1, grant.wallMs - Math.min(50, Math.floor(grant.wallMs / 10)));
 
-  function fail({ error, usage, sent, retryAfterMs, contextTokens }: Omit<FailedPart, 'type'>): MadeAttempt<Call> {
+  function fail({ error, usage, assumed, sent, retryAfterMs, contextTokens }: Omit<FailedPart, 'type'>): MadeAttempt<Call> {
     const durationMs = clock.monotonic() - startedMs;
-    const learned = contextTokens === undefined ? {} : { contextTokens };
-    const failure = { attempt, grant, error, usage, sent, ...learned, content, durationMs };
+    const found = { ...(assumed === undefined ? {} : { assumed }), ...(contextTokens === undefined ? {} : { contextTokens }) };
+    const failure = { attempt, grant, error, usage, sent, ...found, content, durationMs };
     return { type: 'failed', failure, retryAfterMs, remainingMs: timeoutMs - durationMs, sawText: content.length > 0 };
   }
 
@@ -197,11 +199,13 @@ async function makeAttempt<Call extends ModelCall, Granted extends GrantedAttemp
         if (bound === null || goes === true || (await goes)) break;
         const usage = { ...noUsage, inputTokens: attempt.inputTokens, outputTokens: bound.limit };
         const error: ErrorInfo = { code: 'lease_lost', message: 'what was reserved for the call was closed', retryable: false };
-        return fail({ error, usage, sent: true, retryAfterMs: null });
+        return fail({ error, usage, assumed: ['inputTokens', 'outputTokens'], sent: true, retryAfterMs: null });
       }
       case 'completed':
         bound?.end();
-        inputCounts.learn({ tenantId: attempt.tenantId, target: attempt.target, request: attempt.call.request }, part.usage.inputTokens);
+        // A bound teaches nothing.
+        if (part.assumed?.includes('inputTokens') !== true)
+          inputCounts.learn({ tenantId: attempt.tenantId, target: attempt.target, request: attempt.call.request }, part.usage.inputTokens);
         return { type: 'completed', attempt, grant, part };
       case 'failed':
         bound?.end();

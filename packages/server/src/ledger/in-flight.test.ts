@@ -192,6 +192,51 @@ it('takes of the time beside only what goes beyond it', () => {
   expect(ledger.one(reserve('c', { wallMs: { min: 100, max: 2_000 }, beside: ['b'] }))).toMatchObject({ amounts: { wallMs: 2_000 } });
 });
 
+it('leaves the time that is paid for to the heir until it ends, however long that is', () => {
+  const ledger = createLedger(...limitOperations(run, { wallMs: 20_000 }));
+  ledger.one(reserve('a', { wallMs: { min: 100, max: 1_000 } }));
+  ledger.one(reserve('b', { wallMs: { min: 100, max: 3_000 }, beside: ['a'] }));
+  ledger.one({ type: 'settle', reservationId: 'b', actual: { wallMs: 100 }, heir: 'a' }, start + 100);
+  expect(ledger.one(reserve('c', { wallMs: { min: 100, max: 2_500 }, beside: ['a'] }), start + 100)).toMatchObject({
+    wallMs: 2_500,
+    amounts: { wallMs: 0 },
+  });
+});
+
+it('leaves no time to an heir for whom others pay', () => {
+  const ledger = createLedger(...limitOperations(run, { wallMs: 20_000 }), ...limitOperations(user, { wallMs: 20_000 }));
+  ledger.one(reserve('a', { wallMs: { min: 100, max: 1_000 } }));
+  ledger.one(reserve('b', { scopes: [run], wallMs: { min: 100, max: 3_000 } }));
+  ledger.one({ type: 'settle', reservationId: 'b', actual: { wallMs: 100 }, heir: 'a' }, start + 100);
+  expect([ledger.balance(run, 'wallMs'), ledger.balance(user, 'wallMs')]).toEqual([
+    [100, 1_000],
+    [0, 1_000],
+  ]);
+  ledger.one({ type: 'release', reservationId: 'a' }, start + 200);
+  expect([ledger.balance(run, 'wallMs'), ledger.balance(user, 'wallMs')]).toEqual([
+    [100, 0],
+    [0, 0],
+  ]);
+});
+
+it('gives a user no row for a limit of every user that was taken away', () => {
+  const everybody: BudgetScope = { kind: 'user', id: '*' };
+  const ledger = createLedger(limit(everybody, 1_000), { type: 'unlimit', scope: everybody, unit: 'tokens', window: 'total' });
+  ledger.one(reserve('a', { fixed: { tokens: 600 } }));
+  expect(ledger.balance(user, 'tokens')).toBeUndefined();
+});
+
+it('opens no window that has ended for a clock that lags behind', () => {
+  const midnight = Date.UTC(2026, 10, 23);
+  const ledger = createLedger();
+  ledger.one({ type: 'limit', scope: user, unit: 'tokens', window: 'day', limit: 50 }, midnight + 10);
+  ledger.one(reserve('a', { fixed: { tokens: 40 } }), midnight + 10);
+  ledger.one({ type: 'settle', reservationId: 'a', actual: { tokens: 40 } }, midnight + 20);
+  expect(ledger.one(reserve('b', { fixed: { tokens: 20 } }), midnight - 5)).toMatchObject({ type: 'refused', refusal: { available: 10 } });
+  // The next day is another one, and the last of a month ends with it.
+  expect(ledger.one(reserve('c', { fixed: { tokens: 50 } }), midnight + 86_400_000).type).toBe('reserved');
+});
+
 it('keeps its sums whatever time is taken, left and charged side by side [verifies budget.wall.union]', () => {
   const step = fc.record({
     type: fc.constantFrom('reserve', 'reserve', 'reserve', 'settle', 'settle', 'release', 'charge', 'limit'),

@@ -1,4 +1,4 @@
-import { type Clock, NexusError } from '#core';
+import { type Clock, closest, NexusError } from '#core';
 import type { Provider } from '#llm/attempt';
 import { isSameTarget, type ModelPrice, type ModelTarget } from '#llm/contract';
 import { createModelFacts } from '#llm/pricing';
@@ -51,6 +51,7 @@ export function createCatalogue(dependencies: {
 }): Catalogue {
   const { providers, clock, models: settings = {} } = dependencies;
   const facts = createModelFacts(clock);
+  const priced = Object.keys(settings).filter((name) => settings[name]?.price !== undefined);
 
   async function target(provider: Provider, model: string): Promise<ModelTarget> {
     const configured = { ...settings[`${provider.name}/*`], ...settings[`${provider.name}/${model}`] };
@@ -59,6 +60,8 @@ export function createCatalogue(dependencies: {
     const found = provider.catalogue === null ? { price: null } : await facts(provider.catalogue, model);
     const stated = configured.contextTokens ?? limits.contextTokens ?? found.contextTokens ?? defaultContextTokens;
     const contextTokens = Math.min(stated, dependencies.learnedContext(provider.name, model) ?? stated);
+    const price = fixedPrice ?? found.price ?? provider.unlistedPrice;
+    const nearPrice = price === null ? closest(`${provider.name}/${model}`, priced) : null;
     return {
       provider: provider.name,
       model,
@@ -66,10 +69,11 @@ export function createCatalogue(dependencies: {
       maxOutputTokens: Math.min(configured.maxOutputTokens ?? limits.maxOutputTokens ?? usualOutputTokens(model), contextTokens),
       simulator: provider.simulator,
       thinksUnseen: provider.thinksUnseen(model),
-      templateTokens: limits.templateTokens ?? defaultTemplateTokens,
+      templateTokens: (limits.templateTokens ?? defaultTemplateTokens) + (limits.bodyTokens ?? 0),
       imageTokens: configured.imageTokens ?? limits.imageTokens ?? defaultImageTokens,
       ...(dependencies.ignoresLimits(provider.name, model) ? { ignoresLimits: true } : {}),
-      price: fixedPrice ?? found.price ?? provider.unlistedPrice,
+      price,
+      ...(nearPrice === null ? {} : { nearPrice }),
       ...(fixedPrice !== null || found.priceTiers === undefined ? {} : { priceTiers: found.priceTiers }),
     };
   }

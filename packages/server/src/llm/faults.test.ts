@@ -70,7 +70,7 @@ describe.each(['openai', 'anthropic'] as const)('faults of a provider that speak
     ['stall=0', 'provider_timeout', 2],
     ['malformed=0', 'provider_malformed', 2],
     ['inband=0', 'provider_unavailable', 2],
-    ['flood=0', 'provider_malformed', 2],
+    ['flood=0', 'provider_malformed', 1],
     ['latencyMs=2000', 'provider_timeout', 2],
     ['status=500', 'provider_unavailable', 2],
     ['status=503', 'provider_unavailable', 2],

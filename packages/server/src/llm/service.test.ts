@@ -355,7 +355,7 @@ function scriptedProvider(next: () => Outcome): Provider {
         pause() {},
         resume() {},
         abort() {},
-        progress: () => ({ sent: true, usage: null, final: false, streamedTokens: 3, receivedTokens: 1 }),
+        progress: () => ({ sent: true, usage: null, accounted: false, final: false, begun: true, streamedTokens: 3, receivedTokens: 1 }),
       };
     },
     close: async () => undefined,

@@ -43,9 +43,9 @@ it('tells the cause of an unexpected failure to the log only', async () => {
   expect(faults).toEqual([{ toolName: 'probe', callId: 'call_1', error: cause }]);
 });
 
-it('books the most that a call may cost when the reported cost makes no sense', async () => {
-  for (const costMicroUsd of [Number.NaN, -1, 0.5, Number.POSITIVE_INFINITY]) {
-    const odd = makeTool({ maxCostMicroUsd: 50, execute: async () => ({ type: 'ok', output: '', costMicroUsd }) });
+it('books the most that a call may cost when the cost is not reported, or makes no sense', async () => {
+  for (const cost of [{}, ...[Number.NaN, -1, 0.5, Number.POSITIVE_INFINITY].map((costMicroUsd) => ({ costMicroUsd }))]) {
+    const odd = makeTool({ maxCostMicroUsd: 50, execute: async () => ({ type: 'ok', output: '', ...cost }) });
     expect(await readCall(createTestToolService([odd]), makeToolCall())).toMatchObject({ type: 'completed', costMicroUsd: 50 });
   }
 });

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { NexusError } from '#core';
 import { makeRequest } from '#llm/testing';
 import { leastInputTokens } from '#llm/tokens';
-import { type AttemptTerms, answerUsage, failureUsage, overrunUsage } from './account.ts';
+import { type AttemptTerms, answerUse, failureUse, overrunUse } from './account.ts';
 import type { Progress } from './provider.ts';
 
 const request = makeRequest('a question that takes some tokens '.repeat(40));
@@ -22,10 +22,16 @@ function terms(thinksUnseen: boolean): AttemptTerms {
 }
 const [showsAll, mayThink] = [terms(false), terms(true)];
 
+const answerUsage = (...given: Parameters<typeof answerUse>) => answerUse(...given).usage;
+const failureUsage = (...given: Parameters<typeof failureUse>) => failureUse(...given).usage;
+const overrunUsage = (...given: Parameters<typeof overrunUse>) => overrunUse(...given).usage;
+
 const progress = (known: Partial<Progress> = {}): Progress => ({
   sent: true,
   usage: null,
+  accounted: known.usage !== undefined,
   final: false,
+  begun: (known.streamedTokens ?? 0) > 0,
   streamedTokens: 0,
   receivedTokens: 0,
   ...known,
@@ -75,6 +81,7 @@ describe('a failed attempt', () => {
     ['status 400', failure(400)],
     ['status 401', failure(401)],
     ['status 404', failure(404)],
+    ['a redirect', failure(301)],
     ['status 413', failure(413)],
     ['status 429', failure(429)],
     ['status 529', failure(529)],
@@ -127,7 +134,9 @@ describe('a failed attempt', () => {
 it('is never charged less than was received, nor than the provider says, whatever became of it [verifies budget.unknown.charged]', () => {
   const progresses = fc.record({
     sent: fc.constant(true),
+    accounted: fc.boolean(),
     final: fc.boolean(),
+    begun: fc.boolean(),
     usage: fc.option(fc.record({ inputTokens: fc.nat(2_000), outputTokens: fc.nat(2_000) }).map((some) => ({ ...noUsage, ...some }))),
     streamedTokens: fc.nat(2_000),
     receivedTokens: fc.nat(600),

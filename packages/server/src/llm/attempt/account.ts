@@ -1,4 +1,4 @@
-import { noUsage, type Usage } from '@nexus-agent/protocol';
+import { type AssumedCount, noUsage, type Usage } from '@nexus-agent/protocol';
 import type { NexusError } from '#core';
 import type { AttemptMessage } from '#llm/contract';
 import { leastInputTokens } from '#llm/tokens';
@@ -10,24 +10,26 @@ export type AttemptTerms = Pick<AttemptMessage, 'request' | 'target' | 'inputTok
 /** What may still have been on its way when a stream ended that showed everything the model wrote. */
 const inFlightTokens = 64;
 
+/** What an attempt is charged for, and which of its counts the provider did not give, or gave lower than they can be. */
+export interface AttemptUse {
+  readonly usage: Usage;
+  readonly assumed: readonly AssumedCount[];
+}
+
 /**
- * What an answer used: what the provider said, but never less than was received; else the most that can have been sent, and an estimate of
- * what was received, or the whole limit where the model may have thought unseen.
+ * What an answer used: what the provider said of all of it, but never less than was received; else the most that can have been sent, and an
+ * estimate of what was received, or the whole limit where the model may have thought unseen.
  */
-export function answerUsage(terms: AttemptTerms, progress: Progress): Usage {
-  const { usage } = progress;
-  if (usage !== null) return believed(terms, progress, usage);
-  return { ...noUsage, inputTokens: terms.inputTokens, outputTokens: unstatedOutput(terms, progress, 0) };
+export function answerUse(terms: AttemptTerms, progress: Progress): AttemptUse {
+  return used(terms, progress, progress.accounted ? progress.receivedTokens : unstatedOutput(terms, progress, 0));
 }
 
 /**
  * What an answer used that was stopped because the server went on beyond its limit: what came, however it is counted, and never
  * less than the limit. What the server said before the end says little.
  */
-export function overrunUsage(terms: AttemptTerms, progress: Progress): Usage {
-  const { inputTokens, outputTokens, ...rest } = progress.usage ?? { ...noUsage, inputTokens: 0 };
-  const output = Math.max(outputTokens, progress.streamedTokens, terms.maxOutputTokens);
-  return { ...rest, inputTokens: plausibleInput(terms, inputTokens), outputTokens: output };
+export function overrunUse(terms: AttemptTerms, progress: Progress): AttemptUse {
+  return used(terms, progress, Math.max(progress.streamedTokens, terms.maxOutputTokens));
 }
 
 /**
@@ -35,21 +37,16 @@ export function overrunUsage(terms: AttemptTerms, progress: Progress): Usage {
  * stream that broke or was left says too little of its output, so that is raised to what may have been made of it: all of the
  * limit when nothing of it was seen or the model may think unseen, else what was seen.
  */
-export function failureUsage(terms: AttemptTerms, progress: Progress, error: NexusError): Usage {
-  if (!progress.sent) return noUsage;
-  const { usage, streamedTokens } = progress;
-  if (usage === null && streamedTokens === 0 && isRefusal(error)) return noUsage;
-  if (usage !== null && (progress.final || error.code === 'content_filtered')) return believed(terms, progress, usage);
-  const { inputTokens, outputTokens, ...rest } = usage ?? { ...noUsage, inputTokens: 0 };
-  return {
-    ...rest,
-    inputTokens: plausibleInput(terms, inputTokens),
-    outputTokens: Math.max(outputTokens, unstatedOutput(terms, progress, inFlightTokens)),
-  };
+export function failureUse(terms: AttemptTerms, progress: Progress, error: NexusError): AttemptUse {
+  const { sent, begun, usage, streamedTokens, accounted, final } = progress;
+  const refused = usage === null && streamedTokens === 0 && !begun && isRefusal(error);
+  if (!sent || refused) return { usage: noUsage, assumed: [] };
+  const whole = accounted && (final || error.code === 'content_filtered');
+  return used(terms, progress, whole ? progress.receivedTokens : unstatedOutput(terms, progress, inFlightTokens));
 }
 
 /**
- * Whether a provider's answer says that it did not do the work. A status below 500 does, a redirect too, but for a time-out; one above may come
+ * Whether a provider's answer says that it did not do the work. A status from 300 to 499 does, but for a time-out; one above may come
  * from a proxy that gave up on work that goes on, unless the provider's own error says that it had no room or is not available.
  */
 function isRefusal({ details, retryAfterMs }: NexusError): boolean {
@@ -58,15 +55,16 @@ function isRefusal({ details, retryAfterMs }: NexusError): boolean {
   if (/overloaded|rate_limit|too_many_requests|insufficient_quota/.test(words)) return true;
   if (typeof status !== 'number') return false;
   if (status === 503) return words !== '' || retryAfterMs !== undefined;
+  // A redirect is not followed: whoever gave it has done nothing.
   return status === 529 || (status >= 300 && status < 500 && status !== 408 && status !== 499);
 }
 
-function believed(terms: AttemptTerms, { receivedTokens }: Progress, usage: Usage): Usage {
-  return {
-    ...usage,
-    inputTokens: plausibleInput(terms, usage.inputTokens),
-    outputTokens: Math.max(usage.outputTokens, receivedTokens),
-  };
+/** What the provider said, but of the output no less than there was, as far as is known here. */
+function used(terms: AttemptTerms, progress: Progress, leastOutput: number): AttemptUse {
+  const { inputTokens, outputTokens, ...rest } = progress.usage ?? { ...noUsage, inputTokens: terms.inputTokens };
+  const usage = { ...rest, inputTokens: plausibleInput(terms, inputTokens), outputTokens: Math.max(outputTokens, leastOutput) };
+  const assumed = (['inputTokens', 'outputTokens'] as const).filter((count) => usage[count] > (progress.usage?.[count] ?? -1));
+  return { usage, assumed };
 }
 
 /** What is said of the input, unless the words that were sent have more tokens whatever the model makes of them: that is no account. */

@@ -33,7 +33,7 @@ function createFake(open: (events: ProviderEvents) => void = () => undefined) {
     pause: () => seen.push('pause'),
     resume: () => seen.push('resume'),
     abort: () => seen.push('abort'),
-    progress: () => ({ sent: true, usage: null, final: false, streamedTokens: 3, receivedTokens: 2 }),
+    progress: () => ({ sent: true, usage: null, accounted: false, final: false, begun: true, streamedTokens: 3, receivedTokens: 2 }),
   };
   const provider: Provider = {
     name: 'fake',

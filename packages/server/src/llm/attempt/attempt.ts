@@ -1,8 +1,9 @@
+import type { AssumedCount } from '@nexus-agent/protocol';
 import { abortError, type Clock, NexusError } from '#core';
 import type { AttemptMessage, ModelPart } from '#llm/contract';
-import { answerUsage, failureUsage, overrunUsage } from './account.ts';
+import { answerUse, failureUse, overrunUse } from './account.ts';
 import { contextFromRefusal, contextFromUsage } from './context.ts';
-import type { Provider } from './provider.ts';
+import type { Progress, Provider } from './provider.ts';
 import { type ReadItem, type Reading, startReading } from './reading.ts';
 
 interface AttemptOptions {
@@ -97,7 +98,7 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
       return this.#fail(new NexusError('content_filtered', `${target.provider} withheld the answer of ${target.model}`));
     }
     const progress = this.#progress();
-    const usage = answer.overran ? overrunUsage(this.#terms, progress) : answerUsage(this.#terms, progress);
+    const { usage, assumed } = answer.overran ? overrunUse(this.#terms, progress) : answerUse(this.#terms, progress);
     const overran = answer.overran === true || usage.outputTokens > maxOutputTokens;
     if (overran) this.#onOverrun();
     const contextTokens = this.#provider?.mayCut === true ? contextFromUsage(this.#terms, progress.usage) : undefined;
@@ -106,7 +107,7 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
     const durationMs = Math.round(this.#clock.monotonic() - this.#startedMs);
     const timeToFirstTokenMs = this.#firstDeltaMs === null ? null : Math.round(this.#firstDeltaMs);
     this.#release();
-    const found = { ...(overran ? { overran } : {}), ...learned };
+    const found = { ...(overran ? { overran } : {}), ...assumedIn(assumed), ...learned };
     return { done: false, value: { type: 'completed', ...answer, ...found, usage, timeToFirstTokenMs, durationMs } };
   }
 
@@ -114,22 +115,37 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
     const progress = this.#progress();
     this.#release();
     const error = failure.toInfo();
-    const usage = failureUsage(this.#terms, progress, failure);
+    const { usage, assumed } = failureUse(this.#terms, progress, failure);
+    if (usage.outputTokens > this.#terms.maxOutputTokens) this.#onOverrun();
     const retryAfterMs = failure.retryAfterMs ?? null;
     const contextTokens = contextFromRefusal(this.#terms, error);
     if (contextTokens !== undefined) this.#onContext(contextTokens, 'refused');
     const learned = contextTokens === undefined ? {} : { contextTokens };
-    return { done: false, value: { type: 'failed', error, retryAfterMs, usage, sent: progress.sent, ...learned } };
+    return { done: false, value: { type: 'failed', error, retryAfterMs, usage, ...assumedIn(assumed), sent: progress.sent, ...learned } };
   }
 
   #progress() {
-    return this.#reading?.progress() ?? { sent: false, usage: null, final: false, streamedTokens: 0, receivedTokens: 0 };
+    return this.#reading?.progress() ?? nothingSent;
   }
 
   #release(): void {
     this.#state = 'ended';
     this.#signal.removeEventListener('abort', this.#onAbort);
   }
+}
+
+const nothingSent: Progress = {
+  sent: false,
+  usage: null,
+  accounted: false,
+  final: false,
+  begun: false,
+  streamedTokens: 0,
+  receivedTokens: 0,
+};
+
+function assumedIn(assumed: readonly AssumedCount[]) {
+  return assumed.length === 0 ? {} : { assumed };
 }
 
 function asNexusError(error: unknown): NexusError {

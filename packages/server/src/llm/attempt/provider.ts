@@ -17,8 +17,12 @@ export interface Progress {
   readonly sent: boolean;
   /** From the provider; null when it did not say. */
   readonly usage: Usage | null;
-  /** That account is of the whole answer, and not of what there was of it so far. */
+  /** That account is of all that has come of the answer, and not of the prompt or a part of it alone. */
+  readonly accounted: boolean;
+  /** Nothing more of the answer is to come. */
   readonly final: boolean;
+  /** The provider had begun to answer: it has not refused the request. */
+  readonly begun: boolean;
   /** Estimate, on the high side, of the output tokens received. */
   readonly streamedTokens: number;
   /** The output tokens received, at least. */
@@ -68,7 +72,10 @@ export interface Provider {
   thinksUnseen(model: string): boolean;
   /** Its servers may read less than they are sent without a word. */
   readonly mayCut: boolean;
-  limits(model: string): Partial<Pick<ModelTarget, 'contextTokens' | 'maxOutputTokens' | 'imageTokens' | 'templateTokens'>>;
+  limits(model: string): Partial<Pick<ModelTarget, 'contextTokens' | 'maxOutputTokens' | 'imageTokens' | 'templateTokens'>> & {
+    /** The most tokens of what is in the body of every request, whatever is asked. */
+    readonly bodyTokens?: number;
+  };
   /** The most input tokens that a request can have by a count of the provider's own; null when there is none. Never rejects. */
   countInput(call: Pick<ProviderCall, 'model' | 'request'>, signal: AbortSignal): Promise<number | null>;
   open(call: ProviderCall, events: ProviderEvents): ProviderStream;

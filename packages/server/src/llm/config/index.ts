@@ -56,7 +56,7 @@ const extraBody = () =>
         error: `expected other members than ${ownMembers.join(', ')}, which the platform sets itself`,
       })
       .optional(),
-    'Members of every request beyond the common format. What a request has itself comes before. Never shown.',
+    'Members of every request beyond the common format. What a request has itself comes before. They count as input in full; with `service_tier` (but for `default` and `flex`), `web_search_options` or `plugins` the price list does not hold, and prices are to be stated. Never shown.',
     { secret: true },
   );
 
@@ -124,11 +124,11 @@ function connection() {
   };
 }
 
-const thinksUnseen = () =>
+const thinksUnseen = (otherwise = 'false for what is free and for OpenAI’s models before GPT-5, else true') =>
   setting(
     z.boolean().optional(),
     'Whether models may write tokens that are billed and not streamed: what is not known of an answer then counts as its limit.',
-    { otherwise: 'false for what is free and for OpenAI’s models before GPT-5, else true' },
+    { otherwise },
   );
 
 const compatibleModel = z.union([
@@ -179,6 +179,7 @@ export const llmConfig = {
           { otherwise: 'the model’s own way' },
         ),
         omit: setting(z.array(z.enum(formatFeatures)).optional(), `${omitted}. ${found}`),
+        thinksUnseen: thinksUnseen('true where `thinking` is set, else false: what Anthropic’s models think is streamed'),
       })
       .optional(),
     compatible: setting(
@@ -237,7 +238,7 @@ export const llmConfig = {
   }),
   prices: setting(
     z.record(z.string(), price).default({}),
-    'Prices by `provider/model`, or `provider/*` for all of its models, before those of the price list: `free`, or `{ inputMicroUsdPerMillion, outputMicroUsdPerMillion, cacheReadMicroUsdPerMillion, cacheWriteMicroUsdPerMillion }` in millionths of a dollar (250000 is $0.25).',
+    'Prices by `provider/model`, or `provider/*` for all of its models, before those of the price list: `free`, or `{ inputMicroUsdPerMillion, outputMicroUsdPerMillion, cacheReadMicroUsdPerMillion, cacheWriteMicroUsdPerMillion }` in millionths of a dollar (250000 is $0.25). Without prices of the cache the input costs what it costs, and writing it to the cache of `anthropic` a quarter more, as published.',
   ),
   sim: group({
     enabled: setting(

@@ -1,4 +1,4 @@
-import type { AssistantPart, ErrorInfo, FinishReason, Usage } from '@nexus-agent/protocol';
+import type { AssistantPart, AssumedCount, ErrorInfo, FinishReason, Usage } from '@nexus-agent/protocol';
 import type { ModelRequest } from './request.ts';
 import type { ModelTarget } from './target.ts';
 
@@ -22,6 +22,8 @@ export type ModelPart =
   | (Answer & {
       readonly type: 'completed';
       readonly usage: Usage;
+      /** Counts of `usage` that the provider did not give, or gave lower than they can be: the most that is possible stands in their place. */
+      readonly assumed?: readonly AssumedCount[];
       /** The server read less than it was sent, and took at most so many tokens: what it has forgotten is to be summarised. */
       readonly contextTokens?: number;
       readonly timeToFirstTokenMs: number | null;
@@ -34,6 +36,8 @@ export type ModelPart =
       readonly retryAfterMs: number | null;
       /** The best knowledge of what the attempt used: from the provider, else counted from what was streamed. */
       readonly usage: Usage;
+      /** As in `completed`. */
+      readonly assumed?: readonly AssumedCount[];
       /** The request reached the wire: the provider may charge for it. */
       readonly sent: boolean;
       /** Of a request that was too long: so many tokens of a request and its answer the model takes, as far as is known now. */

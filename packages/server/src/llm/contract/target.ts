@@ -15,6 +15,8 @@ export interface ModelTarget {
   readonly ignoresLimits?: true;
   /** Null: no price is known. What then happens is a policy decision (default: deny), never zero. */
   readonly price: ModelPrice | null;
+  /** Where no price is known: the name in the configured prices that is spelt most like this one. */
+  readonly nearPrice?: string;
   /** Lower prices for smaller calls, by rising size: the first that fits is exact. Absent: `price` holds for every size. */
   readonly priceTiers?: readonly PriceTier[];
 }

@@ -76,6 +76,10 @@ export function markGiven(
         return { ...answer, content: withDetails(answer.content).map(mark) };
       },
       usage: () => decoder.usage(),
+      isAccounted: () => decoder.isAccounted(),
+      get begun() {
+        return decoder.begun;
+      },
       streamedTokens: () => decoder.streamedTokens(),
     };
   };

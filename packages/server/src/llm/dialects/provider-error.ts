@@ -93,6 +93,8 @@ function phraseFor(code: ErrorCode, status: number | undefined): string {
     case 'provider_timeout':
       return `timed out${suffix}`;
     default:
+      if (status !== undefined && status >= 300 && status < 400)
+        return `redirects elsewhere${suffix}, which is not followed; its base URL has to be where it leads to`;
       return `refused the request${suffix}`;
   }
 }

@@ -25,7 +25,7 @@ function decode(dialect: UpstreamDialect, chunks: readonly Buffer[]): Decoded {
     onDelta: (kind, text) => {
       deltas[kind] += text;
     },
-    onArguments: () => undefined,
+    onCallText: () => undefined,
   });
   const sse = createSseDecoder({ maxEventChars: 4_000_000, onEvent: decoder.event });
   let answer: Answer | null = null;

@@ -8,8 +8,8 @@ export interface StreamContext {
   readonly provider: string;
   readonly model: string;
   readonly onDelta: (kind: DeltaKind, text: string) => void;
-  /** Called with each piece of the arguments of tool calls. */
-  readonly onArguments?: (text: string) => void;
+  /** Called with each piece of what the model wrote to make tool calls: names and arguments. */
+  readonly onCallText?: (text: string) => void;
   /** What the head of the answer says that belongs to an error in its body. */
   readonly answered?: () => Pick<ProviderFailure, 'retryAfterMs' | 'requestId'>;
 }
@@ -27,6 +27,10 @@ export interface StreamDecoder {
   partial(): Answer;
   /** What the provider said it used, so far; null when it did not say. */
   usage(): Usage | null;
+  /** Whether that is said of all of the answer that has come, its output included. */
+  isAccounted(): boolean;
+  /** Whether anything of an answer has come, be it that it begins: the model is at work then. */
+  readonly begun: boolean;
   /** Estimate of the output tokens received so far. */
   streamedTokens(): number;
 }

@@ -11,11 +11,37 @@ export function readUsage(value: unknown): Usage | null {
   return read === null || read.inputTokens === 0 ? null : read;
 }
 
-/** The account that stands when a stream gives several: its counts only grow, and one that says less is not of the whole. */
+/** The account that stands when a stream gives several: its counts only grow, and one that says less of something is not of all of it. */
 export function laterUsage(earlier: Usage | null, later: Usage | null): Usage | null {
   if (earlier === null || later === null) return later ?? earlier;
-  return later.inputTokens + later.outputTokens >= earlier.inputTokens + earlier.outputTokens ? later : earlier;
+  const { inputTokens, cacheReadTokens, cacheWriteTokens } = later.inputTokens >= earlier.inputTokens ? later : earlier;
+  const { outputTokens, reasoningTokens } = later.outputTokens >= earlier.outputTokens ? later : earlier;
+  return { inputTokens, cacheReadTokens, cacheWriteTokens, outputTokens, reasoningTokens };
 }
+
+/** Tells whether the accounts of a stream are of the whole answer, or of a part of it: its beginning, or each piece by itself. */
+export class AccountedPieces {
+  #outputTokens: number | null = null;
+  #pieces = 0;
+  /** Pieces came, and the count did not grow with them. Once may be: what a server held back belongs to what it had counted. */
+  #stalls = 0;
+
+  /** @param pieces so many pieces of the answer had come with the account, or before it */
+  told(outputTokens: number, pieces: number): void {
+    const before = this.#outputTokens;
+    if (before !== null && pieces > this.#pieces && outputTokens <= before) this.#stalls += outputTokens < before ? mostStalls + 1 : 1;
+    this.#outputTokens = Math.max(before ?? 0, outputTokens);
+    this.#pieces = pieces;
+  }
+
+  /** @param pieces so many have come by now */
+  areWhole(pieces: number): boolean {
+    if (this.#outputTokens === null || pieces > this.#pieces) return false;
+    return this.#stalls <= mostStalls && (this.#outputTokens > 0 || pieces === 0);
+  }
+}
+
+const mostStalls = 1;
 
 function readChatUsage(usage: Members): Usage | null {
   const total = asCount(usage.total_tokens);
@@ -25,12 +51,17 @@ function readChatUsage(usage: Members): Usage | null {
   const inputDetails = asRecord(usage.prompt_tokens_details) ?? {};
   const outputDetails = asRecord(usage.completion_tokens_details) ?? {};
   const reasoning = asCount(outputDetails.reasoning_tokens) ?? 0;
-  // Some servers leave reasoning out of completion_tokens; their total then shows it.
-  const outputTokens = Math.max(completion, Math.min((total ?? 0) - prompt, completion + reasoning));
-  const cacheReadTokens = Math.min(prompt, asCount(inputDetails.cached_tokens) ?? asCount(usage.prompt_cache_hit_tokens) ?? 0);
-  const cacheWriteTokens = Math.min(prompt - cacheReadTokens, asCount(inputDetails.cache_write_tokens) ?? 0);
+  // Some servers leave reasoning out of completion_tokens: it is more than them, or the total shows it, by itself with some (Gemini).
+  const outputTokens = Math.max(completion, (total ?? 0) - prompt, reasoning > completion ? completion + reasoning : 0);
+  // Gateways to Anthropic's models keep its names, and some leave the cache out of the prompt as it does.
+  const [readApart, writtenApart] = [asCount(usage.cache_read_input_tokens) ?? 0, asCount(usage.cache_creation_input_tokens) ?? 0];
+  const inputTokens = readApart + writtenApart > prompt ? prompt + readApart + writtenApart : prompt;
+  const read = asCount(inputDetails.cached_tokens) ?? asCount(usage.prompt_cache_hit_tokens) ?? readApart;
+  const written = asCount(inputDetails.cache_write_tokens) ?? asCount(inputDetails.cache_creation_tokens) ?? writtenApart;
+  const cacheReadTokens = Math.min(inputTokens, read);
+  const cacheWriteTokens = Math.min(inputTokens - cacheReadTokens, written);
   return {
-    inputTokens: prompt,
+    inputTokens,
     outputTokens,
     cacheReadTokens,
     cacheWriteTokens,

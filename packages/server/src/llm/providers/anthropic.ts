@@ -2,7 +2,7 @@ import type { Provider } from '#llm/attempt';
 import { type AnthropicMessagesOptions, anthropicRefusals, createAnthropicMessages, createOmissions } from '#llm/dialects';
 import { createHttpProvider } from '#llm/transport';
 import { countByAnthropic } from './counters.ts';
-import { type CommonProviderOptions, hostedTemplateTokens } from './options.ts';
+import { type CommonProviderOptions, hostedTemplateTokens, isHosted } from './options.ts';
 import { resendWithoutRefused } from './resend.ts';
 
 export interface AnthropicProviderOptions extends CommonProviderOptions {
@@ -14,9 +14,12 @@ export interface AnthropicProviderOptions extends CommonProviderOptions {
   readonly thinking?: AnthropicMessagesOptions['thinking'];
 }
 
+const ownUrl = 'https://api.anthropic.com/v1';
+const claude = /^claude-/;
+
 /** Anthropic, by Messages. */
 export function createAnthropicProvider(options: AnthropicProviderOptions): Provider {
-  const { name = 'anthropic', clock, thinking } = options;
+  const { name = 'anthropic', baseUrl = ownUrl, clock, thinking } = options;
   const omissions = createOmissions(options.omit, options.onOmitted);
   const dialect: AnthropicMessagesOptions = {
     provider: name,
@@ -28,14 +31,14 @@ export function createAnthropicProvider(options: AnthropicProviderOptions): Prov
     name,
     simulator: false,
     catalogue: 'anthropic',
-    baseUrl: options.baseUrl ?? 'https://api.anthropic.com/v1',
+    baseUrl,
     dialect: createAnthropicMessages(dialect),
     headers: { 'x-api-key': options.apiKey.trim(), 'anthropic-version': '2023-06-01', ...options.headers },
-    claimPattern: /^claude-/,
+    claimPattern: claude,
     // A token for 750 pixels, of at most 2,576 on the longer side for the latest models, which is 4,784 as published.
-    imageTokens: () => 4_800,
+    imageTokens: (model) => (isHosted(baseUrl, ownUrl) || claude.test(model) ? 4_800 : undefined),
     counter: countByAnthropic,
-    templateTokens: hostedTemplateTokens,
+    ...(isHosted(baseUrl, ownUrl) ? { templateTokens: hostedTemplateTokens } : {}),
     // Thinking is streamed, also where it is only summed up or encrypted; without it there is none.
     showsAll: (model) => !(options.thinksUnseen?.(model) ?? thinking !== undefined),
     preferredModel: 'claude-sonnet-4-5',

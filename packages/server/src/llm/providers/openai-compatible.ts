@@ -3,7 +3,7 @@ import type { ModelPrice } from '#llm/contract';
 import { createOmissions, createOpenAiChat, openAiRefusals } from '#llm/dialects';
 import { createHttpProvider } from '#llm/transport';
 import { createServerCounter } from './counters.ts';
-import { type CommonProviderOptions, freePrice } from './options.ts';
+import { type CommonProviderOptions, freePrice, isListPriced } from './options.ts';
 import { resendWithoutRefused } from './resend.ts';
 
 export interface OpenAiCompatibleProviderOptions extends CommonProviderOptions {
@@ -33,7 +33,7 @@ export function createOpenAiCompatibleProvider(options: OpenAiCompatibleProvider
   const provider = createHttpProvider({
     name,
     simulator: false,
-    catalogue: options.priceCatalogue ?? null,
+    catalogue: isListPriced(options.extraBody) ? (options.priceCatalogue ?? null) : null,
     fixedPrice: () => price,
     baseUrl: options.baseUrl,
     dialect: createOpenAiChat({
@@ -48,6 +48,7 @@ export function createOpenAiCompatibleProvider(options: OpenAiCompatibleProvider
     showsAll: (model) => !(options.thinksUnseen?.(model) ?? price !== freePrice),
     ...(options.discovers === undefined ? {} : { discovers: options.discovers }),
     mayCut: true,
+    ...(options.extraBody === undefined ? {} : { extraBody: options.extraBody }),
     clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),

@@ -2,7 +2,7 @@ import type { Provider } from '#llm/attempt';
 import { createOmissions, createOpenAiChat, openAiRefusals } from '#llm/dialects';
 import { createHttpProvider } from '#llm/transport';
 import { createVocabularyCounter } from './counters.ts';
-import { type CommonProviderOptions, freePrice, hostedTemplateTokens } from './options.ts';
+import { type CommonProviderOptions, freePrice, hostedTemplateTokens, isHosted, isListPriced } from './options.ts';
 import { resendWithoutRefused } from './resend.ts';
 import { createTokenizer } from './tokenizer.ts';
 import type { Vocabulary } from './tokenizer-worker.ts';
@@ -37,16 +37,18 @@ function vocabularyOf(model: string): Vocabulary | null {
   return /^(gpt-4|gpt-3\.5)/.test(model) ? 'cl100k_base' : null;
 }
 
+const ownUrl = 'https://api.openai.com/v1';
+
 /** OpenAI, by Chat Completions. */
 export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
-  const { name = 'openai', clock, extraBody } = options;
+  const { name = 'openai', baseUrl = ownUrl, clock, extraBody } = options;
   const omissions = createOmissions(options.omit, options.onOmitted);
   const tokenizer = createTokenizer();
   const provider = createHttpProvider({
     name,
     simulator: false,
-    catalogue: 'openai',
-    baseUrl: options.baseUrl ?? 'https://api.openai.com/v1',
+    catalogue: isListPriced(extraBody) ? 'openai' : null,
+    baseUrl,
     dialect: createOpenAiChat({
       provider: name,
       omissions,
@@ -56,9 +58,10 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
     headers: { authorization: `Bearer ${options.apiKey.trim()}`, ...options.headers },
     claimPattern: /^(gpt-|chatgpt-|codex-|o\d)/,
     // Reasoning of the later models is billed and not shown.
-    imageTokens,
+    imageTokens: (model) => (isHosted(baseUrl, ownUrl) || vocabularyOf(model) !== null ? imageTokens(model) : undefined),
     counter: createVocabularyCounter(tokenizer, { vocabularyOf, imageTokens }),
-    templateTokens: hostedTemplateTokens,
+    ...(isHosted(baseUrl, ownUrl) ? { templateTokens: hostedTemplateTokens } : {}),
+    ...(extraBody === undefined ? {} : { extraBody }),
     showsAll: (model) => !(options.thinksUnseen?.(model) ?? !/^(gpt-3\.5|gpt-4|chatgpt-4)/.test(model)),
     preferredModel: 'gpt-5-mini',
     ...(options.freeUnlisted === true ? { unlistedPrice: freePrice } : {}),

@@ -33,8 +33,25 @@ export interface CommonProviderOptions {
   readonly omit?: (model: string) => readonly RequestFeature[];
 }
 
+/** What of a request makes it cost something else than the price list says. */
+const pricedApart = ['service_tier', 'web_search_options', 'plugins'];
+
+/** Whether prices of the list hold for requests with these members. */
+export function isListPriced(extraBody: Readonly<Record<string, unknown>> = {}): boolean {
+  return pricedApart.every((name) => extraBody[name] === undefined || (name === 'service_tier' && isOrdinaryTier(extraBody[name])));
+}
+
+function isOrdinaryTier(tier: unknown): boolean {
+  return tier === 'default' || tier === 'flex';
+}
+
 /** OpenAI and Anthropic charge a request of one word with less than ten tokens. */
 export const hostedTemplateTokens = 32;
+
+/** Whether an address is of the provider itself: what stands under its name elsewhere may serve any model, with a template of its own. */
+export function isHosted(baseUrl: string, ownUrl: string): boolean {
+  return URL.parse(baseUrl)?.host === URL.parse(ownUrl)?.host;
+}
 
 export const freePrice: ModelPrice = {
   inputMicroUsdPerMillion: 0,

@@ -37,7 +37,7 @@ const hostileText = fc
   )
   .map((parts) => parts.join('').toWellFormed());
 
-const target = { provider: 'p', model: 'm', imageTokens: 1_500, templateTokens: 32 };
+const target = { provider: 'p', model: 'm', contextTokens: 100_000, imageTokens: 1_500, templateTokens: 32 };
 const request = { system: '', messages: [], tools: [] };
 const boundInputTokens = (at: typeof target, asked: ModelInput) => new InputCounts().bound({ tenantId: 't', target: at, request: asked });
 const boundBy = (counts: InputCounts, asked: ModelInput, tenantId = 't') => counts.bound({ tenantId, target, request: asked });
@@ -186,10 +186,53 @@ describe('what was counted', () => {
     expect(boundBy(counts, ask('something else'))).toBeGreaterThan(950);
   });
 
+  it('says nothing of a conversation with calls of tools that are gone, which some wires list all the same', () => {
+    const counts = new InputCounts();
+    learnBy(counts, of(first), 600);
+    const call: Message = { role: 'assistant', content: [{ type: 'tool_call', providerCallId: 'c', name: 'look_up', input: {} }] };
+    const result: Message = {
+      role: 'tool',
+      content: [{ type: 'tool_result', providerCallId: 'c', name: 'look_up', output: 'fine', isError: false }],
+    };
+    const tools = [{ name: 'look_up', description: 'No longer available.', inputSchema: { type: 'object', properties: {} } }];
+    const asked = of(first, call, result);
+    const listed = boundInputTokens(target, { ...asked, tools }) - boundInputTokens(target, asked);
+    // What is listed in their place is no more than what they would be.
+    expect(listed).toBeLessThanOrEqual(0);
+    expect(boundBy(counts, asked)).toBe(boundInputTokens(target, asked));
+    expect(boundInputTokens(target, asked)).toBeGreaterThan(boundInputTokens(target, of(first)) + 1_000);
+  });
+
   it('is not believed below what the words have at least, and says nothing of other conversations then', () => {
     const counts = new InputCounts();
     for (const lie of [0, 1, 40]) learnBy(counts, of(first), lie);
     for (const asked of [of(first), of(third)]) expect(boundBy(counts, asked)).toBe(boundInputTokens(target, asked));
+  });
+
+  it('raises the bound of other requests where a server adds words of its own [verifies budget.input.bound]', () => {
+    const counts = new InputCounts();
+    const other = { ...of(third), system: 'Be quick.' };
+    const known = boundInputTokens(target, other);
+    learnBy(counts, of(first), boundInputTokens(target, of(first)) + 9_000);
+    expect(boundBy(counts, other)).toBe(known + 9_000);
+    expect(boundBy(counts, other, 'other')).toBe(known);
+    // It does less of it, and no request is longer than its model takes.
+    for (let time = 0; time < 20; time++) learnBy(counts, of(third), 200);
+    expect(boundBy(counts, other)).toBeLessThan(known + 100);
+    learnBy(counts, of(first), 90_000_000);
+    expect(boundBy(counts, other)).toBe(known + target.contextTokens);
+  });
+
+  it('takes what images cost beyond their bound for what images cost', () => {
+    const counts = new InputCounts();
+    const image: Message = { role: 'user', content: [{ type: 'image', mediaType: 'image/png', data: { base64: 'AAAA' } }] };
+    learnBy(counts, of(first, image), boundInputTokens(target, of(first, image)) + 9_000);
+    const [plain, seen] = [
+      { ...of(third), system: 'Be quick.' },
+      { ...of(third, image), system: 'Be quick.' },
+    ];
+    expect(boundBy(counts, plain)).toBe(boundInputTokens(target, plain));
+    expect(boundBy(counts, seen)).toBe(boundInputTokens(target, seen) + 9_000);
   });
 
   it('is not misled by blanks, which nobody may have sent', () => {

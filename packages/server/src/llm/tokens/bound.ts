@@ -46,7 +46,7 @@ function compatibleBytes(text: string): number {
 }
 
 /** The same for what templates show as JSON: on many lines, and with what is not ASCII escaped. */
-function boundJsonTokens(value: unknown): number {
+export function boundJsonTokens(value: unknown): number {
   return escapedLength(JSON.stringify(value, null, 4) ?? '');
 }
 
@@ -54,6 +54,16 @@ function escapedLength(json: string): number {
   let length = json.length;
   for (let index = 0; index < json.length; index++) if (json.charCodeAt(index) >= 0x80) length += 5;
   return length;
+}
+
+/** What a wire puts in the place of a tool that is no longer there: a name, a sentence and an empty schema. */
+const withdrawnToolTokens = 192;
+
+/** The tools that the conversation has calls of although it has none any more, by name: some wires insist on having them listed. */
+export function withdrawnTools({ tools, messages }: Pick<ModelInput, 'tools' | 'messages'>): readonly string[] {
+  if (tools.length > 0) return [];
+  const names = messages.flatMap(({ content }) => content.flatMap((part) => (part.type === 'tool_call' ? part.name : [])));
+  return [...new Set(names)].sort();
 }
 
 const messageBounds = new WeakMap<Message, { readonly tokens: number; readonly images: number }>();
@@ -107,12 +117,14 @@ function boundSchema(schema: object): number {
 }
 
 /**
- * The most tokens of everything in a request but its messages, whatever the model makes of it: its bytes, and what servers add. About
+ * The most tokens of everything in a request but its messages (and of what a wire adds for the calls in them), whatever the model makes of it: its bytes, and what servers add. About
  * four times what prose has.
  */
-export function boundFrameTokens({ templateTokens }: BoundTarget, request: Omit<ModelInput, 'messages'>): number {
+export function boundFrameTokens({ templateTokens }: BoundTarget, request: ModelInput): number {
   let tokens = templateTokens + boundTextTokens(request.system);
-  if (request.tools.length > 0) tokens += toolsPreambleTokens;
+  const withdrawn = withdrawnTools(request);
+  if (request.tools.length + withdrawn.length > 0) tokens += toolsPreambleTokens;
+  for (const name of withdrawn) tokens += withdrawnToolTokens + boundTextTokens(name);
   for (const { name, description, inputSchema } of request.tools) {
     tokens += toolTokens + boundTextTokens(name) + boundJsonTokens(description) + boundSchema(inputSchema);
   }

@@ -1,10 +1,10 @@
 import type { Message } from '@nexus-agent/protocol';
 import { createCountedCache, sha256 } from '#core';
 import type { ModelInput, ModelTarget } from '#llm/contract';
-import { boundFrameTokens, boundMessageTokens } from './bound.ts';
+import { boundFrameTokens, boundMessageTokens, withdrawnTools } from './bound.ts';
 import { leastInputTokens, leastMessageTokens } from './least.ts';
 
-type CountedTarget = Pick<ModelTarget, 'provider' | 'model' | 'imageTokens' | 'templateTokens'>;
+type CountedTarget = Pick<ModelTarget, 'provider' | 'model' | 'contextTokens' | 'imageTokens' | 'templateTokens'>;
 
 /** Whose request it is, and what is asked. */
 export interface CountedRequest {
@@ -33,6 +33,8 @@ export class InputCounts {
   readonly #requests = createCountedCache<string, number>(maxConversations);
   /** Tokens of everything but the messages, by target and frame. */
   readonly #frames = createCountedCache<string, number>(maxFrames);
+  /** What a server has charged beyond the bound of the words that it was sent, by target; with images it may be for them. */
+  readonly #surpluses = createCountedCache<string, number>(maxFrames);
   readonly #schemaNames = new WeakMap<object, string>();
   readonly #chain = new MessageChain();
 
@@ -40,7 +42,8 @@ export class InputCounts {
   bound({ tenantId, target, request }: CountedRequest): number {
     const asked = this.#nameOf({ tenantId, target, request });
     const { messages } = request;
-    const frame = Math.min(boundFrameTokens(target, request), this.#frames.get(asked) ?? Number.POSITIVE_INFINITY);
+    const framed = boundFrameTokens(target, request) + this.#surplusOf({ tenantId, target, request });
+    const frame = Math.min(framed, this.#frames.get(asked) ?? Number.POSITIVE_INFINITY);
     const names = this.#chain.namesOf(messages);
     let least = Number.POSITIVE_INFINITY;
     let since = 0;
@@ -77,14 +80,28 @@ export class InputCounts {
       rest -= leastMessageTokens(message);
       leastRest -= boundMessageTokens(target, message);
     }
+    this.#learnSurplus({ tenantId, target, request }, leastRest - boundFrameTokens(target, request));
     const known = this.#frames.get(asked);
     // A count that shows an earlier one to have been too low stands in its place.
     this.#frames.set(asked, known === undefined || rest < known || leastRest > known ? Math.max(0, rest) : known);
   }
 
+  /** Servers that put words of their own into requests go on doing so. Less than before is a sign that they do less. */
+  #learnSurplus(counted: CountedRequest, excess: number): void {
+    const [name] = surplusNames(counted);
+    const known = this.#surpluses.get(name) ?? 0;
+    const surplus = Math.min(counted.target.contextTokens, Math.max(excess, Math.floor(known / 2)));
+    if (surplus > 0 || known > 0) this.#surpluses.set(name, surplus);
+  }
+
+  #surplusOf(counted: CountedRequest): number {
+    return Math.max(...surplusNames(counted).map((name) => this.#surpluses.get(name) ?? 0));
+  }
+
   /** A name for a tenant, a target and the instructions, tools and schema of a request: equal ones have the same. */
-  #nameOf({ tenantId, target, request: { system, tools, outputSchema } }: CountedRequest): string {
-    const parts = [tenantId, target.provider, target.model, system];
+  #nameOf({ tenantId, target, request }: CountedRequest): string {
+    const { system, tools, outputSchema } = request;
+    const parts = [tenantId, target.provider, target.model, system, ...withdrawnTools(request)];
     for (const { name, description, inputSchema } of tools) parts.push(name, description, this.#schemaName(inputSchema));
     if (outputSchema !== undefined) parts.push(this.#schemaName(outputSchema));
     return sha256(JSON.stringify(parts));
@@ -98,6 +115,13 @@ export class InputCounts {
     }
     return name;
   }
+}
+
+/** What was learned with images holds for requests with images, what was learned without for all. */
+function surplusNames({ tenantId, target: { provider, model }, request: { messages } }: CountedRequest): [string, ...string[]] {
+  const plain = `${tenantId} ${provider}/${model}`;
+  const hasImages = messages.some(({ content }) => content.some(({ type }) => type === 'image'));
+  return hasImages ? [`${plain} with images`, plain] : [plain];
 }
 
 /** Names for the beginnings of conversations, as a hash of what was said and of the name before it. Each message is read once. */

@@ -1,4 +1,5 @@
 /** The door of tokens: how many tokens a text, a message or a request stands for. */
+export { boundJsonTokens } from './bound.ts';
 export { InputCounts } from './counts.ts';
 export { estimateInputTokens, estimateTextTokens } from './estimate.ts';
 export { leastInputTokens } from './least.ts';

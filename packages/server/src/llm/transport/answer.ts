@@ -10,6 +10,8 @@ export interface AnswerReader {
   push(chunk: Buffer): void;
   /** The body ended as it should. */
   end(): void;
+  /** Bytes since the last event that was whole: of one that is read no further, it may be all of the answer. */
+  readonly unreadBytes: number;
 }
 
 export interface AnswerReaderOptions {
@@ -36,12 +38,14 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
     maxEventChars,
     decodeUtf8: (bytes) => utf8.write(bytes),
     onEvent(event, data) {
+      unread = 0;
       for (const part of eventsIn(data)) decoder.event(event, part);
     },
   });
   let kind: BodyKind | null = null;
   let chunks: Buffer[] = []; // of a body whose kind is not known yet, or of a document
   let received = 0;
+  let unread = 0;
 
   function pushStream(chunk: Buffer): void {
     try {
@@ -49,7 +53,7 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
     } catch (cause) {
       if (!(cause instanceof SseTooLargeError)) throw cause;
       const message = `${provider} sent an event of more than ${cause.maxEventChars} characters`;
-      throw new NexusError('provider_malformed', message, { details, cause });
+      throw new NexusError('provider_malformed', message, { details, cause, retryable: false });
     }
   }
 
@@ -66,13 +70,17 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
   return {
     push(chunk) {
       received += chunk.length;
+      unread += chunk.length;
       if (received > maxBytes) {
         const message = `${provider} goes on after ${maxBytes} bytes of an answer of ${options.maxOutputTokens} tokens`;
-        throw new NexusError('provider_malformed', message, { details });
+        throw new NexusError('provider_malformed', message, { details, retryable: false });
       }
       if (kind === 'stream') return pushStream(chunk);
       chunks.push(chunk);
       if (kind === null) decide(false);
+    },
+    get unreadBytes() {
+      return unread;
     },
     end() {
       if (kind === null) decide(true);

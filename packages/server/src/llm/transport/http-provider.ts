@@ -2,7 +2,7 @@ import { type Clock, NexusError } from '#core';
 import type { Provider, ProviderCall, ProviderEvents, ProviderStream } from '#llm/attempt';
 import type { DeltaKind, ModelPrice, ModelRequest } from '#llm/contract';
 import { asRecord, type UpstreamDialect } from '#llm/dialects';
-import { estimateTextTokens, ReceivedTokens } from '#llm/tokens';
+import { boundJsonTokens, estimateTextTokens, ReceivedTokens } from '#llm/tokens';
 import { type AnswerReader, createAnswerReader } from './answer.ts';
 import { type AnswerHead, createTransport, type JsonQuestion, type Transport } from './http.ts';
 import { createModelList, describeTrouble, firstChatModel, isListed, type ListedModel, nearestModel } from './model-list.ts';
@@ -54,9 +54,11 @@ export interface HttpProviderOptions {
   readonly contextTokens?: number;
   readonly maxOutputTokens?: number;
   /** The most input tokens that one image counts. */
-  readonly imageTokens?: (model: string) => number;
+  readonly imageTokens?: (model: string) => number | undefined;
   /** The most tokens that the server puts around every request. */
   readonly templateTokens?: number;
+  /** Members of every request that are none of the platform's own: what they say may reach the model. */
+  readonly extraBody?: Readonly<Record<string, unknown>>;
   readonly counter?: InputCounter;
   readonly timeouts?: { readonly connectTimeoutMs?: number; readonly firstByteTimeoutMs?: number; readonly idleTimeoutMs?: number };
   readonly clock: Clock;
@@ -82,6 +84,7 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
   const listedName = options.listedName ?? ((model: string) => model);
   const list = createModelList(() => transport.json({ path: '/models', headers: options.headers, timeoutMs: listTimeoutMs }), clock);
   const { modelNames, preferredModel } = options;
+  const bodyTokens = bodyTokensOf(options);
   const names = async () => modelNames ?? (await list.read()).map(({ id }) => id);
   // Sizes, too, are only on a list; nobody waits for it.
   if (options.discovers !== undefined) void list.read();
@@ -115,12 +118,16 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
     },
     thinksUnseen: (model) => !options.showsAll(listedName(model)),
     mayCut: options.mayCut ?? false,
-    limits: (model) => ({
-      ...sizeOf(list.known()?.find(({ id }) => id === model || id === `${model}:latest`)?.contextTokens ?? options.contextTokens),
-      ...(options.maxOutputTokens === undefined ? {} : { maxOutputTokens: options.maxOutputTokens }),
-      ...(options.templateTokens === undefined ? {} : { templateTokens: options.templateTokens }),
-      ...(options.imageTokens === undefined ? {} : { imageTokens: options.imageTokens(listedName(model)) }),
-    }),
+    limits(model) {
+      const imageTokens = options.imageTokens?.(listedName(model));
+      return {
+        ...sizeOf(list.known()?.find(({ id }) => id === model || id === `${model}:latest`)?.contextTokens ?? options.contextTokens),
+        ...(options.maxOutputTokens === undefined ? {} : { maxOutputTokens: options.maxOutputTokens }),
+        ...(options.templateTokens === undefined ? {} : { templateTokens: options.templateTokens }),
+        ...(bodyTokens === 0 ? {} : { bodyTokens }),
+        ...(imageTokens === undefined ? {} : { imageTokens }),
+      };
+    },
     countInput: createCounting(transport, options),
     open(call, events) {
       const failed = (error: NexusError) => events.failed(withListed(error, listedName(call.model), list.known() ?? []));
@@ -131,7 +138,8 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
 }
 
 /** Asks the provider's counter, which may fail: a server that has none, or does not answer in time, is left alone for a while. */
-function createCounting(transport: Transport, { counter, dialect, headers, clock }: HttpProviderOptions): Provider['countInput'] {
+function createCounting(transport: Transport, options: HttpProviderOptions): Provider['countInput'] {
+  const { counter, dialect, headers, clock } = options;
   let restsUntil = Number.NEGATIVE_INFINITY;
   return async ({ model, request }, signal) => {
     if (counter === undefined || clock.monotonic() < restsUntil) return null;
@@ -141,7 +149,8 @@ function createCounting(transport: Transport, { counter, dialect, headers, clock
       const post: CountQuestion['post'] = (question) => transport.json({ ...question, headers, timeoutMs: countTimeoutMs, signal });
       const counted = await counter({ model, request, body, signal, post });
       // Null: it cannot count this one, which says nothing of others.
-      if (counted === null || (Number.isSafeInteger(counted) && counted > 0)) return counted;
+      if (counted === null) return null;
+      if (Number.isSafeInteger(counted) && counted > 0) return counted + bodyTokensOf(options);
     } catch (error) {
       // Nobody is told: the bound that was known before holds. A request that is refused says nothing of others either.
       const status = error instanceof NexusError ? error.details?.status : undefined;
@@ -164,6 +173,10 @@ function withListed(error: NexusError, model: string, listed: readonly ListedMod
   return new NexusError(code, `${message}; it lists ${shown.join(', ')}`, { details, retryable, cause });
 }
 
+function bodyTokensOf({ extraBody }: HttpProviderOptions): number {
+  return extraBody === undefined ? 0 : boundJsonTokens(extraBody);
+}
+
 function sizeOf(contextTokens: number | undefined) {
   return contextTokens === undefined ? {} : { contextTokens };
 }
@@ -182,7 +195,7 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
       came(text);
       merger.add(kind, text);
     },
-    onArguments: came,
+    onCallText: came,
     answered: () => told,
   });
   /** Of all pieces, each rounded up; and as much of that as was told. */
@@ -208,6 +221,8 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
     },
   };
   let reader: AnswerReader | null = null;
+  /** It was read no further for what came. */
+  let isCutShort = false;
   let sent = false;
 
   function finish(): void {
@@ -242,6 +257,9 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
       data(chunk) {
         try {
           reader?.push(chunk);
+        } catch (error) {
+          isCutShort = true;
+          throw error;
         } finally {
           merger.flush();
         }
@@ -268,11 +286,21 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
     progress: () => ({
       sent,
       usage: decoder.usage(),
+      accounted: decoder.isAccounted(),
       final: whole || decoder.finished,
+      begun: decoder.begun,
       streamedTokens: decoder.streamedTokens(),
-      receivedTokens: tokens.least,
+      receivedTokens: tokens.least + (isCutShort ? unreadTokens(reader?.unreadBytes ?? 0) : 0),
     }),
   };
+}
+
+/** More than any answer that was asked for holds; below it, what is not read is the frame of an event. */
+const leastUnreadBytes = 1_000_000;
+
+/** What was sent in an event that is too long to be read, taken for prose. */
+function unreadTokens(bytes: number): number {
+  return bytes < leastUnreadBytes ? 0 : Math.floor(bytes / 4);
 }
 
 /** Deltas of one network chunk are passed on as one: fewer wake-ups, same text. */

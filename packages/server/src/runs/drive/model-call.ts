@@ -51,6 +51,12 @@ export async function streamModelCall(
     },
   });
   channel.flush();
+  if (outcome.type === 'completed' && outcome.part.usage.inputTokens > outcome.attempt.inputTokens) {
+    const { attempt, part } = outcome;
+    const { provider, model } = attempt.target;
+    const facts = { runId: context.runId, callId, provider, model, inputTokens: part.usage.inputTokens, boundTokens: attempt.inputTokens };
+    engine.logger.warn(facts, 'a server charged more input than it can have been sent; later calls reserve as much more');
+  }
   if (outcome.type === 'completed' && outcome.part.overran) {
     const { attempt, grant, part } = outcome;
     const { provider, model } = attempt.target;

@@ -1,4 +1,4 @@
-import type { AssistantPart, ErrorInfo, JournalData } from '@nexus-agent/protocol';
+import type { AssistantPart, AssumedCount, ErrorInfo, JournalData } from '@nexus-agent/protocol';
 import { modelAmounts } from '#calls';
 import { isBlank } from '#core';
 import type { ModelTarget } from '#llm';
@@ -28,8 +28,9 @@ export function checkSummary(outcome: RunModelOutcome): RunModelOutcome {
         details: { unit: 'tokens', granted: grant.maxTokens },
       }
     : { code: 'provider_malformed', message: 'the model gave no summary of the conversation', retryable: true };
-  const { usage, durationMs } = part;
-  const failure: FailedRunAttempt = { attempt, grant, error, usage, sent: true, content: [], durationMs };
+  const { usage, assumed, durationMs } = part;
+  const own = assumed === undefined ? {} : { assumed };
+  const failure: FailedRunAttempt = { attempt, grant, error, usage, ...own, sent: true, content: [], durationMs };
   return { type: 'failed', failures: [...outcome.failures, failure], error };
 }
 
@@ -37,7 +38,7 @@ export function checkSummary(outcome: RunModelOutcome): RunModelOutcome {
 export function proposeFailures(failures: readonly FailedRunAttempt[]): Proposal {
   return merge(
     failures.flatMap((failure) => {
-      const { attempt, grant, error, usage, sent, content, durationMs } = failure;
+      const { attempt, grant, error, usage, assumed, sent, content, durationMs } = failure;
       const { call, target, reserve } = attempt;
       const event = propose({
         events: [
@@ -50,7 +51,7 @@ export function proposeFailures(failures: readonly FailedRunAttempt[]): Proposal
               provider: target.provider,
               model: target.model,
               error,
-              ...(sent ? { usage } : {}),
+              ...(sent ? { usage, ...assumedIn(assumed) } : {}),
               // What a summary said is shown to nobody.
               ...(content.length === 0 || call.purpose !== 'answer' ? {} : { content: [...content] }),
             },
@@ -64,6 +65,10 @@ export function proposeFailures(failures: readonly FailedRunAttempt[]): Proposal
       ];
     }),
   );
+}
+
+function assumedIn(assumed: FailedRunAttempt['assumed']): { readonly assumed?: AssumedCount[] } {
+  return assumed === undefined ? {} : { assumed: [...assumed] };
 }
 
 /** Journals an answer and settles it. */
@@ -88,6 +93,7 @@ export function proposeAnswer(outcome: Extract<RunModelOutcome, { type: 'complet
             finishReason: part.finishReason,
             ...(part.overran ? { overran: part.overran } : {}),
             usage: part.usage,
+            ...assumedIn(part.assumed),
             costMicroUsd: actual.costMicroUsd,
             ...(part.timeToFirstTokenMs === null ? {} : { timeToFirstTokenMs: Math.round(part.timeToFirstTokenMs) }),
             durationMs: Math.round(part.durationMs),

@@ -71,6 +71,20 @@ it('are those of the ledger when an attempt fails, or never leaves, after it was
   });
 });
 
+it('have an attempt that failed before the budget refused the next one', async () => {
+  const opened = await open({
+    async *attempt() {
+      const error = { code: 'provider_unavailable', message: 'down', retryable: true } as const;
+      yield { type: 'failed', error, retryAfterMs: null, usage: { ...noUsage, inputTokens: 400, outputTokens: 580 }, sent: true };
+    },
+  });
+  expect(await opened.ended(await opened.start({ budget: { tokens: 1_000 } }))).toMatchObject({
+    status: 'failed',
+    outcomes: ['settled'],
+    booked: { tokens: 980 },
+  });
+});
+
 it('have what the sweeper charged for a tool that never comes back, and its event', async () => {
   let entered = false;
   const stuck = Promise.withResolvers<void>();

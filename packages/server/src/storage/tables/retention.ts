@@ -256,13 +256,14 @@ const aging: Readonly<Record<AgingKind, Aging>> = {
     at: 'closed_at',
     old: (before) => sql`t.closed_at < ${before} and t.state <> 'open' and ${ended}`,
   },
-  // What a run has booked is counted from its entries as long as it is there.
+  // What a run has booked is counted from its entries as long as it is there, and what its session booked without one likewise.
   ledgerEntries: {
     table: 'ledger_entries',
     key: ['at', 'entry_id'],
     at: 'at',
     old: (before) => sql`t.at < ${before} and t.folded = 1 and not exists (
-      select 1 from runs r where r.tenant_id = t.tenant_id and r.run_id = t.run_id)`,
+      select 1 from runs r where r.tenant_id = t.tenant_id and r.run_id = t.run_id) and (t.run_id is not null or not exists (
+      select 1 from sessions s where s.tenant_id = t.tenant_id and s.session_id = t.session_id))`,
     soon: entriesSoonOld,
   },
   // Balances of users under the limit of every user: they begin again with what was spent, whenever that is needed.
@@ -299,12 +300,16 @@ export function* countAged(
   return yield* aged(sql`${found} limit ${limit}`);
 }
 
-/** Entries whose run is gone, or in a session that goes first. */
+/** Entries whose run is gone, or their session where they have none; or in a session that goes first. */
 function entriesSoonOld(before: number, idleBefore: number | null): RawBuilder<unknown> {
-  const itsRun = sql`select 1 from runs r where r.tenant_id = t.tenant_id and r.run_id = t.run_id`;
-  if (idleBefore === null) return sql`t.at < ${before} and not exists (${itsRun})`;
-  const goes = sql`exists (select 1 ${idle(sql.ref('t.tenant_id'), idleBefore)} and s.session_id = r.session_id)`;
-  return sql`t.at < ${before} and not exists (${itsRun} and not ${goes})`;
+  const goes = (sessionId: string) =>
+    idleBefore === null
+      ? sql`1 = 0`
+      : sql`exists (select 1 ${idle(sql.ref('t.tenant_id'), idleBefore)} and s.session_id = ${sql.ref(sessionId)})`;
+  return sql`t.at < ${before} and not exists (
+    select 1 from runs r where r.tenant_id = t.tenant_id and r.run_id = t.run_id and not ${goes('r.session_id')})
+    and (t.run_id is not null or not exists (
+    select 1 from sessions own where own.tenant_id = t.tenant_id and own.session_id = t.session_id and not ${goes('own.session_id')}))`;
 }
 
 export function* pruneWorkers(before: number, limit: number): Program<number> {

@@ -22,6 +22,7 @@ export interface ToolContext extends Omit<ToolCall, 'toolName' | 'toolVersion' |
 
 /** What a tool gives. `output` is what the model reads; a value other than text is sent as JSON. */
 export type ToolResult =
+  /** `costMicroUsd`: what the call cost beyond itself; left out, the most that the tool may cost is booked. */
   | { readonly type: 'ok'; readonly output: unknown; readonly costMicroUsd?: number }
   /** A failure that the model can act on: `error.message` says what was wrong and what would be right. */
   | { readonly type: 'error'; readonly error: ErrorInfo };

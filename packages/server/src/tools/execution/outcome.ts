@@ -98,8 +98,8 @@ function interrupted({ tool, signal }: ConcludedCall): ErrorInfo {
   };
 }
 
-/** A cost that makes no sense is booked as the most that the call may cost: never too little. */
+/** A cost that is not said, or makes no sense, is booked as the most that the call may cost: never too little. */
 function costOf(tool: Tool, result: ToolResult & { type: 'ok' }): number {
-  const cost = result.costMicroUsd ?? 0;
+  const { costMicroUsd: cost = Number.NaN } = result;
   return Number.isSafeInteger(cost) && cost >= 0 ? cost : (tool.maxCostMicroUsd ?? 0);
 }

@@ -5,7 +5,7 @@ import { argumentText, asCount, asRecord, asString, carriesSomething } from '../
 import { readTextPieces, shownWord } from '../parts.ts';
 import { isErrorReport } from '../provider-error.ts';
 import { isEndMark, notUnderstood, parseEvent, reportedError, type StreamContext, type StreamDecoder, streamCut } from '../upstream.ts';
-import { readUsage } from '../usage.ts';
+import { AccountedPieces, readUsage } from '../usage.ts';
 import type { AnthropicBlock, AnthropicDelta, AnthropicEvent, AnthropicStop } from './wire.ts';
 
 type Members = Readonly<Record<string, unknown>>;
@@ -18,14 +18,15 @@ export function createMessagesDecoder(context: StreamContext): StreamDecoder {
   const message = createBlockReader(context);
   let stopReason = '';
   let done = false;
+  let begun = false;
   let counts: Members = {};
-  let outputTold = false;
+  const accounted = new AccountedPieces();
 
-  /** @param atStart before there was an answer: what is said of the output then is not its account */
-  function readCounts(value: unknown, atStart = false): void {
+  /** What is said of the input, and as far as anybody knows of the output; where an answer starts its account is yet to come. */
+  function readCounts(value: unknown): number | undefined {
     const told = asRecord(value) ?? {};
     counts = { ...counts, ...laterCounts(counts, told) };
-    if (!atStart && asCount(told.output_tokens ?? told.completion_tokens) !== undefined) outputTold = true;
+    return asCount(told.output_tokens ?? told.completion_tokens);
   }
 
   function readBlocks(content: unknown): void {
@@ -42,18 +43,26 @@ export function createMessagesDecoder(context: StreamContext): StreamDecoder {
     if (typeof reason === 'string') stopReason = reason;
   }
 
+  /** Its account is of all of it, whatever becomes of it. */
   function readDocument(body: Members): void {
-    readCounts(body.usage);
+    const outputTokens = readCounts(body.usage);
+    if (outputTokens !== undefined) accounted.told(outputTokens, Number.POSITIVE_INFINITY);
     if (isErrorReport('', body)) throw reportedError(context, body);
     if (body.content === undefined) throw notUnderstood(context, 'JSON that is no answer');
+    begun = true;
     readBlocks(body.content);
     readStop(body);
     done = true;
   }
 
-  function readEvent(event: Members, name: string) {
-    readCounts(event.usage);
+  function readEvent(event: Members, name: string): void {
+    const outputTokens = readCounts(event.usage);
     if (isErrorReport(name, event)) throw reportedError(context, event);
+    readPart(event, name);
+    if (outputTokens !== undefined) accounted.told(outputTokens, message.pieces());
+  }
+
+  function readPart(event: Members, name: string) {
     switch (event.type ?? name) {
       case 'content_block_delta':
         return message.delta(event.index, event.delta);
@@ -62,9 +71,10 @@ export function createMessagesDecoder(context: StreamContext): StreamDecoder {
       case 'content_block_stop':
         return message.stop(event.index);
       case 'message_start': {
-        const begun = asRecord(event.message) ?? {};
-        readCounts(begun.usage, true);
-        return readBlocks(begun.content);
+        const first = asRecord(event.message) ?? {};
+        begun = true;
+        readCounts(first.usage);
+        return readBlocks(first.content);
       }
       case 'message_delta':
         if (hasContent(asRecord(event.delta) ?? {})) throw notUnderstood(context, 'content where an answer ends');
@@ -106,7 +116,11 @@ export function createMessagesDecoder(context: StreamContext): StreamDecoder {
       return { content, finishReason: fitFinishReason(reason, message.assembler.hasToolCalls()) };
     },
     partial: () => ({ content: message.content(true), finishReason: 'length' }),
-    usage: (): Usage | null => (done && !outputTold ? null : readUsage(counts)),
+    usage: (): Usage | null => readUsage(counts),
+    isAccounted: () => accounted.areWhole(message.pieces()),
+    get begun() {
+      return begun || message.pieces() > 0;
+    },
     streamedTokens: () => message.assembler.streamedTokens(),
   };
 }
@@ -139,9 +153,13 @@ function createBlockReader(context: StreamContext) {
   const assembler = createAssembler(context.onDelta);
   const calls: BegunCall[] = [];
   const byIndex = new Map<unknown, BegunCall>();
+  let pieces = 0;
 
   function add(value: unknown, kind: 'text' | 'reasoning'): void {
-    for (const piece of readTextPieces(context, value, kind)) assembler.add(piece.kind, piece.text);
+    for (const piece of readTextPieces(context, value, kind)) {
+      pieces += 1;
+      assembler.add(piece.kind, piece.text);
+    }
   }
 
   function sign(signature: unknown): void {
@@ -150,17 +168,24 @@ function createBlockReader(context: StreamContext) {
 
   /** Some servers give a call's whole input where its block starts. */
   function settle({ draft, initial }: BegunCall): void {
-    if (draft.arguments.trim() === '') draft.arguments = initial;
+    if (draft.arguments.trim() !== '' || initial === '') return;
+    draft.arguments = initial;
+    if (initial !== '{}') context.onCallText?.(initial);
   }
 
   function begin(index: unknown, block: Members): void {
-    const call = { draft: assembler.toolCall(asString(block.id), asString(block.name)), initial: argumentText(block.input) };
+    const name = asString(block.name);
+    const call = { draft: assembler.toolCall(asString(block.id), name), initial: argumentText(block.input) };
+    pieces += 1;
+    context.onCallText?.(name);
     calls.push(call);
     byIndex.set(index, call);
   }
 
   return {
     assembler,
+    /** How many pieces came that carry something. */
+    pieces: () => pieces,
     start(index: unknown, value: unknown) {
       const block = asRecord<AnthropicBlock>(value);
       if (block === null) throw notUnderstood(context, 'a content block that is not an object');
@@ -197,8 +222,9 @@ function createBlockReader(context: StreamContext) {
           if (piece === '') return;
           const call = byIndex.get(index) ?? (index === undefined || index === null ? calls.at(-1) : undefined);
           if (call === undefined) throw notUnderstood(context, 'tool input for a block that is not a tool call');
+          pieces += 1;
           call.draft.arguments += piece;
-          return context.onArguments?.(piece);
+          return context.onCallText?.(piece);
         }
         default:
           throw notUnderstood(context, `a delta of the type ${shownWord(value.type)}`);

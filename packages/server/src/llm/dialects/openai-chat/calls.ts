@@ -83,13 +83,14 @@ export function createCallPieces(context: StreamContext, assembler: Assembler): 
     draft.otherwise = call.growing ?? '';
     draft.arguments += piece;
     scanner.add(piece);
-    context.onArguments?.(piece);
+    context.onCallText?.(piece);
   }
 
   function open(id: string, name: string, responseId: string): OpenCall {
     const made = id === '' ? `call_${responseId.slice(0, 40)}_${calls.length}` : id;
     const call = { draft: assembler.toolCall(made, name), id, scanner: createValueScanner(), named: false, growing: '' };
     calls.push(call);
+    context.onCallText?.(name);
     return call;
   }
 

@@ -3,7 +3,7 @@ import { fitFinishReason, readFinishReason } from '../finish.ts';
 import { asRecord, asString, carriesSomething } from '../json.ts';
 import { isErrorReport } from '../provider-error.ts';
 import { isEndMark, notUnderstood, parseEvent, reportedError, type StreamContext, type StreamDecoder, streamCut } from '../upstream.ts';
-import { laterUsage, readUsage } from '../usage.ts';
+import { AccountedPieces, laterUsage, readUsage } from '../usage.ts';
 import { createMessageReader } from './message.ts';
 import type { OpenAiChoice, OpenAiChunk } from './wire.ts';
 
@@ -18,7 +18,9 @@ export function createChatDecoder(context: StreamContext): StreamDecoder {
   let finish = '';
   let early = false; // a finish reason came, and content after it
   let done = false;
+  let begun = false;
   let usage: Usage | null = null;
+  const accounted = new AccountedPieces();
   let responseId = '';
 
   function readChoice(choice: Members): void {
@@ -34,19 +36,28 @@ export function createChatDecoder(context: StreamContext): StreamDecoder {
     finish = reason;
   }
 
-  function readUsageIn(place: unknown): void {
-    if (place !== undefined && place !== null) usage = laterUsage(usage, readUsage(place));
+  /** The accounts that a chunk may have in one of several places. */
+  function readAccount({ usage: own, x_groq: groq, choices }: Members): Usage | null {
+    const places = [own, asRecord(groq)?.usage, ...(Array.isArray(choices) ? choices.map((choice) => asRecord(choice)?.usage) : [])];
+    return places.reduce<Usage | null>((found, place) => (carriesSomething(place) ? laterUsage(found, readUsage(place)) : found), null);
   }
 
   /** Whether there was anything of an answer in it. */
-  function readChunk(chunk: Members, name: string): boolean {
-    const { choices } = chunk;
-    readUsageIn(chunk.usage);
-    const groq = asRecord(chunk.x_groq);
-    readUsageIn(groq?.usage);
-    if (Array.isArray(choices)) for (const choice of choices) readUsageIn(asRecord(choice)?.usage);
+  function readChunk(chunk: Members, name: string, isWhole = false): boolean {
+    const account = readAccount(chunk);
+    if (account !== null) usage = laterUsage(usage, account);
+    if (account !== null && isWhole) accounted.told(account.outputTokens, Number.POSITIVE_INFINITY);
     if (isErrorReport(name, chunk)) throw reportedError(context, chunk);
-    if (carriesSomething(groq?.error)) throw reportedError(context, { error: groq?.error });
+    const groqError = asRecord(chunk.x_groq)?.error;
+    if (carriesSomething(groqError)) throw reportedError(context, { error: groqError });
+    const found = readChoices(chunk);
+    if (found) begun = true;
+    if (account !== null && !isWhole) accounted.told(account.outputTokens, message.pieces());
+    return found;
+  }
+
+  function readChoices(chunk: Members): boolean {
+    const { choices } = chunk;
     const strange = foreignFormats.find((member) => carriesSomething(chunk[member]));
     if (choices === undefined || choices === null) {
       if (strange === undefined) return false;
@@ -77,7 +88,7 @@ export function createChatDecoder(context: StreamContext): StreamDecoder {
       if (chunk !== null) readChunk(chunk, name);
     },
     document(body) {
-      if (!readChunk(body, '')) throw notUnderstood(context, 'JSON that is no answer');
+      if (!readChunk(body, '', true)) throw notUnderstood(context, 'JSON that is no answer');
       done = true;
     },
     get finished() {
@@ -98,8 +109,11 @@ export function createChatDecoder(context: StreamContext): StreamDecoder {
       return { content, finishReason: fitFinishReason(reason, assembler.hasToolCalls()) };
     },
     partial: () => ({ content: message.assembler.content(true), finishReason: 'length' }),
-    // An account of the prompt alone, given before there was an answer, is half an account of it.
-    usage: () => (usage?.outputTokens === 0 && finish !== '' && !message.assembler.isEmpty() ? null : usage),
+    usage: () => usage,
+    isAccounted: () => accounted.areWhole(message.pieces()),
+    get begun() {
+      return begun;
+    },
     streamedTokens: () => message.assembler.streamedTokens(),
   };
 }
