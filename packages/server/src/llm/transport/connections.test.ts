@@ -169,7 +169,7 @@ describe('what is wrong with the way to a provider', () => {
       );
       open.push(server);
       const { last, attempts } = await service(server.url)('x');
-      const message = `p sends requests on to http://elsewhere.example/v1/chat (status ${status}), which are not followed; check the base URL`;
+      const message = `p redirects requests to http://elsewhere.example/v1/chat (status ${status}), which is not followed; check the base URL`;
       expect(last).toMatchObject({ error: { code: 'provider_rejected', message }, usage: { inputTokens: 0, outputTokens: 0 } });
       expect(attempts).toBe(1);
     }

@@ -395,7 +395,7 @@ function createRefusal(setup: StreamSetup, request: TransportRequest, { contentT
 function redirected({ provider, baseUrl }: StreamSetup, model: string, status: number, location = ''): NexusError {
   const target = URL.parse(location, baseUrl);
   const where = target === null || location === '' ? 'elsewhere' : redactForeignText(`${target.origin}${target.pathname}`).slice(0, 200);
-  const message = `${provider} sends requests on to ${where} (status ${status}), which are not followed; check the base URL`;
+  const message = `${provider} redirects requests to ${where} (status ${status}), which is not followed; check the base URL`;
   return new NexusError('provider_rejected', message, { details: { provider, model, status } });
 }
 
