@@ -326,6 +326,11 @@ export const requirements = {
   },
   'provider.cut.error': { promise: 2, behaviour: 'A stream without its terminal event is an error or a fallback, never a short answer.' },
   'provider.stall.timeout': { promise: 2, behaviour: 'A stalled stream ends at the idle timeout, a slow one at the total deadline.' },
+  'provider.connection.idle': {
+    promise: 2,
+    behaviour:
+      'A request on a kept connection that its server had given up is sent again within the attempt, once, and never after a byte of an answer.',
+  },
   'provider.malformed': { promise: 2, behaviour: 'Malformed data ends in provider_malformed.' },
   'provider.retry': { promise: 2, behaviour: '429 and 5xx are retried within bounds, honouring Retry-After.' },
   'provider.fallback': { promise: 2, behaviour: 'A fallback happens in order, and only before the first token.' },

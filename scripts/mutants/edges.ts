@@ -4,6 +4,7 @@ const corsTests = [`${server}/api/http/cors.test.ts`];
 const streamTests = [`${server}/api/streams/streams.test.ts`];
 const folderTests = [`${server}/apps/definition-folder.test.ts`];
 const logTests = [`${server}/apps/log.test.ts`];
+const connectionTests = [`${server}/llm/transport/connections.test.ts`];
 const proxyTests = [`${server}/llm/transport/proxy.test.ts`];
 
 /** Of what a user or an operator touches first: `api`, `apps`, `cli`, the proxy and the client. */
@@ -31,9 +32,9 @@ export const edgeMutants: readonly Mutant[] = [
   },
   {
     bug: 'edge: the credentials of a proxy are sent on to the server behind it',
-    file: `${server}/llm/transport/http.ts`,
-    replace: 'return { pool, pathPrefix: path, headers: {}, forwarder: null };\n  }\n  return',
-    by: 'return { pool, pathPrefix: path, headers: proxyAuthorization(proxy), forwarder: null };\n  }\n  return',
+    file: `${server}/llm/transport/connections.ts`,
+    replace: 'pathPrefix: path, headers: {}, forwarder: null,',
+    by: 'pathPrefix: path, headers: address === undefined ? {} : proxyAuthorization(new URL(address)), forwarder: null,',
     tests: proxyTests,
   },
   {
@@ -46,9 +47,65 @@ export const edgeMutants: readonly Mutant[] = [
   {
     bug: 'edge: the head of an answer counts as its first byte',
     file: `${server}/llm/transport/http.ts`,
-    replace: '        started = true;\n',
-    by: '        started = true;\n        flow();\n',
+    replace: 'started = true;\n',
+    by: 'started = true;\n      waiting.heard();\n',
     tests: [`${server}/llm/transport/http-provider.test.ts`],
+  },
+  {
+    bug: 'edge: a request is sent again after a part of its answer came',
+    file: `${server}/llm/transport/http.ts`,
+    replace: 'if (answering || resent ||',
+    by: 'if (resent ||',
+    tests: connectionTests,
+  },
+  {
+    bug: 'edge: a request is sent again as long as kept connections are lost',
+    file: `${server}/llm/transport/http.ts`,
+    replace: 'resent = true;',
+    by: '',
+    tests: connectionTests,
+  },
+  {
+    bug: 'edge: a request is sent again however long it was worked on',
+    file: `${server}/llm/transport/http.ts`,
+    replace: 'clock.monotonic() - sentMs > resendWithinMs',
+    by: 'sentMs < 0',
+    tests: connectionTests,
+  },
+  {
+    bug: 'edge: a request is sent again on whatever connection it was lost',
+    file: `${server}/llm/transport/connections.ts`,
+    replace: 'heard ||= socket.readableLength > 0;',
+    by: 'heard = true;',
+    tests: connectionTests,
+  },
+  {
+    bug: 'edge: a counter is asked without the query of the address',
+    file: `${server}/llm/transport/http.ts`,
+    replace: '+ base.search : whole(path)',
+    by: ': whole(path)',
+    tests: [`${server}/llm/providers/counters.test.ts`],
+  },
+  {
+    bug: 'edge: a call that was left before it was connected is sent all the same',
+    file: `${server}/llm/transport/http.ts`,
+    replace: 'if (aborted) received.abort(',
+    by: 'if (aborted && !settled) received.abort(',
+    tests: connectionTests,
+  },
+  {
+    bug: 'edge: a redirect is charged as if it had been worked on',
+    file: `${server}/llm/attempt/account.ts`,
+    replace: '(status >= 300 && status < 500',
+    by: '(status >= 400 && status < 500',
+    tests: connectionTests,
+  },
+  {
+    bug: 'edge: the query of a redirect is shown',
+    file: `${server}/llm/transport/http.ts`,
+    replace: 'target.pathname',
+    by: 'target.href',
+    tests: connectionTests,
   },
   {
     bug: 'edge: a limit in dollars is taken for millionths',

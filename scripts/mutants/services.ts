@@ -17,11 +17,54 @@ const overrunTests = [`${server}/llm/overrun.test.ts`];
 const boundTests = [`${server}/llm/tokens/bound.test.ts`];
 const receivedTests = [`${server}/llm/tokens/received.test.ts`];
 
+const shapeTests = [`${server}/llm/transport/shapes.test.ts`];
 const encodeTests = [`${server}/llm/dialects/encode.test.ts`];
 const resendTests = [`${server}/llm/providers/resend.test.ts`];
 
 /** Of `identity`, `llm`, `tools`, `calls` and `control`. */
 export const serviceMutants: readonly Mutant[] = [
+  {
+    bug: 'text in a member that nobody knows vanishes from an answer',
+    file: `${server}/llm/dialects/openai-chat/message.ts`,
+    replace: 'unread: () => unread,',
+    by: 'unread: () => null,',
+    tests: shapeTests,
+  },
+  {
+    bug: 'a comment that a gateway made an event ends an answer',
+    file: `${server}/llm/dialects/upstream.ts`,
+    replace: '/^\\s*:/.test(data) || ',
+    by: '',
+    tests: shapeTests,
+  },
+  {
+    bug: 'a cut answer takes the arguments of calls that were whole',
+    file: `${server}/llm/dialects/assembler.ts`,
+    replace: 'cut && index === drafts.length - 1',
+    by: 'cut',
+    tests: shapeTests,
+  },
+  {
+    bug: 'a call that only the whole message has is lost',
+    file: `${server}/llm/dialects/openai-chat/calls.ts`,
+    replace: 'const call = calls[place] ?? open(id, name, responseId);',
+    by: 'const call = calls[place];\n        if (call === undefined) return true;',
+    tests: shapeTests,
+  },
+  {
+    bug: 'arguments that grow are put together',
+    file: `${server}/llm/dialects/openai-chat/calls.ts`,
+    replace: "draft.otherwise = call.growing ?? '';",
+    by: '',
+    tests: shapeTests,
+  },
+  {
+    bug: 'what a model says twice is shown once',
+    file: `${server}/llm/dialects/openai-chat/message.ts`,
+    replace: 'return textPieces > 1 &&',
+    by: 'return textPieces > 0 &&',
+    tests: shapeTests,
+  },
   {
     bug: 'blanks that nobody sent lower the bound of instructions',
     file: `${server}/llm/tokens/least.ts`,

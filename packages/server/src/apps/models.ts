@@ -32,6 +32,14 @@ export async function setUpModels(config: NexusConfig, clock: Clock, logger: Log
       logger.warn({ provider: name, model, features }, 'a server refused features of requests, which are done without from now on');
     },
   });
+  for (const [name, provider] of Object.entries({ openai, anthropic })) {
+    if (provider === undefined || provider.apiKey !== undefined || !namesOwnAddress(provider.baseUrl)) continue;
+    const variable = `${name.toUpperCase()}_API_KEY`;
+    logger.warn(
+      { provider: name, baseUrl: new URL(provider.baseUrl).origin },
+      `${name} has an address and no key, and is not used: set ${variable}, to any word where the server wants none`,
+    );
+  }
   if (anthropic?.apiKey !== undefined) {
     const { apiKey, promptCaching, thinking } = anthropic;
     providers.push(
@@ -92,6 +100,11 @@ export async function setUpModels(config: NexusConfig, clock: Clock, logger: Log
       await simulator?.close();
     },
   };
+}
+
+/** An address that somebody has set. */
+function namesOwnAddress(baseUrl: string): boolean {
+  return !/^https:\/\/api\.(openai|anthropic)\.com(\/|$)/.test(baseUrl);
 }
 
 type Compatible = NexusConfig['providers']['compatible'][number];

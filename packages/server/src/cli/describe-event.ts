@@ -1,8 +1,11 @@
 import type { RunTotals, WireEvent } from '@nexus-agent/protocol';
 import { brief, clean, count, duration, type Style, usd } from './style.ts';
 
-/** What a person needs to read of an event, as lines; empty where the event is of no interest to them. */
-export function describeEvent(event: WireEvent, style: Style): string[] {
+/**
+ * What a person needs to read of an event, as lines; empty where the event is of no interest to them. `told` is the message of the
+ * last failed attempt: what is the same is not said at length again.
+ */
+export function describeEvent(event: WireEvent, style: Style, told = ''): string[] {
   switch (event.type) {
     case 'run.created':
       return [`${style('cyan', '●')} ${event.runId} · agent ${event.data.agent} · session ${event.data.sessionId}`];
@@ -13,7 +16,7 @@ export function describeEvent(event: WireEvent, style: Style): string[] {
     }
     case 'model.failed':
       return [
-        `  ${style('red', '✗')} ${modelName(event.data.provider, event.data.model)}: ${event.data.error.code}, ${brief(event.data.error.message, 160)}`,
+        `  ${style('red', '✗')} ${modelName(event.data.provider, event.data.model)}: ${told === event.data.error.message ? 'the same again' : `${event.data.error.code}, ${brief(event.data.error.message, 160)}`}`,
       ];
     case 'route.fallback': {
       const { from, to, error } = event.data;

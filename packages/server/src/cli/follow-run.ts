@@ -18,6 +18,7 @@ function createRunRenderer(style: Style): (event: WireEvent) => Rendered {
   const assembler = createTextAssembler();
   /** Words of the current model call that were written, to continue them after a reset. */
   let written = '';
+  let told = '';
   return (event) => {
     let out = '';
     const change = assembler.push(event);
@@ -33,7 +34,8 @@ function createRunRenderer(style: Style): (event: WireEvent) => Rendered {
       if (!written.endsWith('\n')) out += '\n';
       written = '';
     }
-    const lines = describeEvent(event, style);
+    const lines = describeEvent(event, style, told);
+    if (event.type === 'model.failed') told = event.data.error.message;
     return { out: clean(out), err: lines.length === 0 ? '' : `${lines.join('\n')}\n` };
   };
 }

@@ -2,6 +2,7 @@ import { type Clock, closest, NexusError } from '#core';
 import type { Provider } from '#llm/attempt';
 import { isSameTarget, type ModelPrice, type ModelTarget } from '#llm/contract';
 import { createModelFacts } from '#llm/pricing';
+import { nearestModel } from '#llm/transport';
 
 /** What the configuration says of a model. */
 export interface ModelSettings {
@@ -126,9 +127,23 @@ export function createCatalogue(dependencies: {
   async function notFound(ref: string): Promise<NexusError> {
     const names = (await list()).slice(0, 20).map(({ provider, model }) => `${provider}/${model}`);
     const configured = providers.map((provider) => provider.name);
-    const hint = names.length === 0 ? `configured providers: ${configured.join(', ') || 'none'}` : `served here: ${names.join(', ')}`;
     const what = ref === defaultModelRef ? 'no provider has a model to use by default' : `no provider serves the model ${ref}`;
-    return new NexusError('model_not_found', `${what}; ${hint}. ${howToConfigure}`, {
+    const troubles = providers.map((provider) => provider.trouble()).filter((trouble) => trouble !== null);
+    const near =
+      ref === defaultModelRef
+        ? null
+        : nearestModel(ref, ref.includes('/') ? names : names.map((name) => name.slice(name.indexOf('/') + 1)));
+    const hints = [
+      ...(near === null ? [] : [`did you mean ${near}?`]),
+      ...troubles,
+      ...(names.length > 0
+        ? [`served here: ${names.join(', ')}`]
+        : troubles.length > 0
+          ? []
+          : [`configured providers: ${configured.join(', ') || 'none'}`]),
+    ];
+    const how = troubles.length > 0 && names.length === 0 ? '' : `. ${howToConfigure}`;
+    return new NexusError('model_not_found', `${what}; ${hints.join('; ')}${how}`, {
       details: { model: ref, configured: names },
     });
   }

@@ -85,8 +85,8 @@ describe.each(['openai', 'anthropic'] as const)('faults of a provider that speak
     ['status=403', 'provider_auth', 1],
     ['status=413', 'context_overflow', 1],
     ['status=302', 'provider_rejected', 1],
-    ['contentType=text/html', 'provider_malformed', 2],
-    ['contentType=application/json', 'provider_malformed', 2],
+    ['contentType=text/html', 'provider_malformed', 1],
+    ['contentType=application/json', 'provider_malformed', 1],
   ];
 
   it.each(before)(

@@ -339,6 +339,7 @@ function scriptedProvider(next: () => Outcome): Provider {
     mayCut: false,
     unlistedPrice: null,
     serves: () => true,
+    trouble: () => null,
     defaultModel: async () => null,
     catalogue: null,
     fixedPrice: () => null,

@@ -47,6 +47,7 @@ function createFake(open: (events: ProviderEvents) => void = () => undefined) {
     fixedPrice: () => null,
     claims: () => false,
     lists: async () => false,
+    trouble: () => null,
     models: async () => [],
     limits: () => ({}),
     countInput: async () => null,

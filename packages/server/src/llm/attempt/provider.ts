@@ -66,6 +66,8 @@ export interface Provider {
   defaultModel(): Promise<string | null>;
   /** Names of models for people to choose from; others may work too. Never throws. */
   models(): Promise<readonly string[]>;
+  /** Why its models are not known, in a sentence; null when they are, or it was not asked. */
+  trouble(): string | null;
   /** Whether the model may write tokens that are billed and not streamed; true unless it is known not to. */
   thinksUnseen(model: string): boolean;
   /** Its servers may read less than they are sent without a word. */

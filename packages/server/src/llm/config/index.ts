@@ -8,7 +8,23 @@ function baseUrl() {
     .refine((url) => URL.parse(url)?.hash === '', { error: 'expected an address without a fragment (#…), which is never sent' })
     .refine((url) => `${URL.parse(url)?.username}${URL.parse(url)?.password}` === '', {
       error: 'expected an address without credentials: give them as `apiKey` or in `headers`',
+    })
+    .refine((url) => !endpoint.test(URL.parse(url)?.pathname ?? ''), {
+      error:
+        'expected the address up to the version, such as `…/v1`: what is asked there (`/chat/completions`, `/messages`, `/models`) is appended',
     });
+}
+
+/** What is appended to the address of a provider, or stands there in other protocols. */
+const endpoint = /\/(chat\/completions|completions|messages|models|responses|embeddings|api\/(chat|generate|tags))\/*$/;
+
+/** Sent in a header; blanks around it, as they come with copying, are left out. */
+function apiKey() {
+  return z
+    .string()
+    .trim()
+    .min(1)
+    .regex(/^[!-~]*$/, { error: 'expected a key of one word, without blanks, quotation marks of print or line ends' });
 }
 
 const connectionHeaders = new Set(['connection', 'content-length', 'expect', 'host', 'keep-alive', 'transfer-encoding', 'upgrade']);
@@ -77,7 +93,7 @@ const chatOmit = () =>
 /** Provider credentials and the address that they are sent to. */
 function credentials(title: string, environment: string, address: string) {
   return {
-    apiKey: setting(z.string().min(1).optional(), `Key of ${title}. With one, its models are offered.`, {
+    apiKey: setting(apiKey().optional(), `Key of ${title}. With one, its models are offered.`, {
       environment: `${environment}_API_KEY`,
       secret: true,
     }),
@@ -179,7 +195,7 @@ export const llmConfig = {
               baseUrl(),
               'Up to and with the version, such as `http://127.0.0.1:11434/v1`; a query is sent with each request. What is on loopback is free.',
             ),
-            apiKey: setting(z.string().min(1).optional(), 'Many local servers need none.', { secret: true }),
+            apiKey: setting(apiKey().optional(), 'Many local servers need none.', { secret: true }),
             ...connection(),
             models: setting(
               z.array(compatibleModel).min(1).optional(),

@@ -19,8 +19,8 @@ export interface Assembler {
    * was done, so a last call without arguments may have wanted some.
    */
   content(cut?: boolean): AssistantPart[];
-  /** All text so far, with the half character that waits. */
-  textSoFar(): string;
+  /** All text or reasoning so far, with the half character that waits. */
+  soFar(kind: DeltaKind): string;
   isEmpty(): boolean;
   hasToolCalls(): boolean;
   /** Estimate of the output tokens received so far. */
@@ -31,6 +31,8 @@ export interface ToolCallDraft {
   id: string;
   name: string;
   arguments: string;
+  /** What they are when the pieces put together are no JSON: the last piece, where each began with the one before it. */
+  otherwise?: string;
 }
 
 type TextDraft = { readonly type: 'text'; text: string } | { readonly type: 'reasoning'; text: string; signature: string };
@@ -104,7 +106,7 @@ export function createAssembler(emit: (kind: DeltaKind, text: string) => void): 
       completeHalf('text', '');
       return drafts.map((draft, index) => finishDraft(draft, cut && index === drafts.length - 1));
     },
-    textSoFar: () => drafts.map((draft) => (draft.type === 'text' ? draft.text : '')).join('') + (held.text?.half ?? ''),
+    soFar: (kind) => drafts.map((draft) => (draft.type === kind ? draft.text : '')).join('') + (held[kind]?.half ?? ''),
     isEmpty: () => drafts.length === 0,
     hasToolCalls: () => drafts.some((draft) => draft.type === 'tool_call'),
     streamedTokens: () => drafts.reduce((sum, draft) => sum + draftTokens(draft), 0),
@@ -132,7 +134,8 @@ function finishDraft(draft: Draft, cut: boolean): AssistantPart {
   const { id, name, arguments: raw } = draft.call;
   const call = { type: 'tool_call', providerCallId: id.toWellFormed(), name: name.toWellFormed() } as const;
   if (raw.trim() === '' && cut) return { ...call, input: null, invalidInput: raw };
-  const read = readArguments(raw);
+  const put = readArguments(raw);
+  const read = 'invalid' in put && draft.call.otherwise ? readArguments(draft.call.otherwise) : put;
   return 'input' in read ? { ...call, input: read.input } : { ...call, input: null, invalidInput: raw.toWellFormed() };
 }
 

@@ -566,6 +566,8 @@ describe('content', () => {
       }),
       (text) => ({ content: [{ type: 'unheard', text }] }),
       (text) => ({ content: [{ type: 'text', unheard: text }] }),
+      (text) => ({ content: '', text }),
+      (text) => [{ text }],
     );
     fc.assert(
       fc.property(

@@ -1,3 +1,6 @@
+import { isDeepStrictEqual } from 'node:util';
+import { isTooDeep } from '#core';
+
 /** An object of the wire that nobody has checked: the members have the names of its type, and any value or none. */
 export type Unread<Wire> = { readonly [Name in Wire extends unknown ? keyof Wire : never]?: unknown };
 
@@ -21,6 +24,23 @@ export function carriesSomething(value: unknown): boolean {
 export function argumentText(value: unknown): string {
   if (typeof value === 'string') return value;
   return carriesSomething(value) ? JSON.stringify(value) : '';
+}
+
+/** Whether two texts are the same JSON, however it is written. */
+export function isSameJson(a: string, b: string): boolean {
+  if (a === b) return true;
+  if (isTooDeep(a) || isTooDeep(b)) return false;
+  try {
+    return isDeepStrictEqual(JSON.parse(a), JSON.parse(b));
+  } catch {
+    return false;
+  }
+}
+
+/** A place in a list: a whole number, also where a server writes it as a text. */
+export function asIndex(value: unknown): number | undefined {
+  if (typeof value === 'string' && /^\d{1,9}$/.test(value)) return Number(value);
+  return typeof value === 'number' && Number.isSafeInteger(value) ? value : undefined;
 }
 
 /** No call has so many tokens; what claims more is not a count, and its price would leave the range of exact sums. */

@@ -1,6 +1,6 @@
 import type { ErrorCode } from '@nexus-agent/protocol';
 import { NexusError, redactForeignText } from '#core';
-import { asRecord, carriesSomething } from './json.ts';
+import { asRecord, asString, carriesSomething } from './json.ts';
 import { readOverflow } from './overflow.ts';
 
 /** What a provider said of a failure: in an HTTP answer, or (without a status) in an event of its stream. */
@@ -12,6 +12,8 @@ export interface ProviderFailure {
   readonly body: unknown;
   readonly retryAfterMs?: number;
   readonly requestId?: string;
+  /** What may be wrong, for the end of the message. */
+  readonly hint?: string;
 }
 
 /** A provider's failure as one of our errors; its text is kept only where it helps, cut, and without anything like a key. */
@@ -22,7 +24,8 @@ export function providerError(failure: ProviderFailure): NexusError {
   const code = overflow === null ? codeFor(status, told) : 'context_overflow';
   const shown = code === 'provider_auth' || told.message === '' ? '' : `: ${brief(told.message)}`;
   const noCredit = told.type.includes('insufficient_quota');
-  return new NexusError(code, `${failure.provider} ${phraseFor(code, status)}${shown}`, {
+  const hint = failure.hint === undefined ? '' : `; ${failure.hint}`;
+  return new NexusError(code, `${failure.provider} ${phraseFor(code, status)}${shown}${hint}`, {
     details: {
       provider: failure.provider,
       model: failure.model,
@@ -40,8 +43,11 @@ export function providerError(failure: ProviderFailure): NexusError {
 /** Whether what came instead of an answer, or in the middle of one, reports an error. `name` is the event's, or empty. */
 export function isErrorReport(name: string, body: Readonly<Record<string, unknown>>): boolean {
   if (name === 'error' || body.type === 'error' || body.object === 'error' || carriesSomething(body.error)) return true;
-  const bare = body.type === undefined && (body.choices === undefined || body.choices === null);
-  return bare && (typeof body.message === 'string' || carriesSomething(body.detail) || carriesSomething(body.errors));
+  if (body.type !== undefined && body.title === undefined) return false;
+  if (carriesSomething(body.choices)) return false;
+  const told =
+    [body.detail, body.errors, body.Error].some(carriesSomething) || [body.message, body.msg].some((text) => typeof text === 'string');
+  return told || body.success === false || (typeof body.status === 'number' && body.status >= 400);
 }
 
 interface Told {
@@ -66,7 +72,7 @@ function codeFor(status: number | undefined, told: Told): ErrorCode {
   }
   if (status === 401 || status === 402 || status === 403) return 'provider_auth';
   if (status === 429) return 'provider_rate_limited';
-  if (status === 408 || status === 409 || status >= 500) return 'provider_unavailable';
+  if (status === 408 || status === 409 || status === 425 || status >= 500) return 'provider_unavailable';
   if (/content_filter|content_policy/.test(words)) return 'content_filtered';
   return 'provider_rejected';
 }
@@ -97,8 +103,8 @@ function readBody(body: unknown): Told {
   const outer = firstRecord(body);
   if (outer === null) return { message: '', type: '', field: '', status: undefined, error: {} };
   const error = firstRecord(outer.error) ?? firstRecord(outer.errors) ?? outer;
-  const plain = typeof outer.error === 'string' ? outer.error : ''; // Ollama: {"error":"…"}
-  const said = [error.message, plain, outer.detail, error.detail, error.msg].map((value) => sayings(value, 0));
+  const plain = asString(outer.error) || asString(outer.Error); // Ollama: {"error":"…"}
+  const said = [error.message, plain, outer.detail, error.detail, error.msg, error.title].map((value) => sayings(value, 0));
   const words = [error.type, error.code, error.status].filter((word) => typeof word === 'string');
   const numbers = [error.code, error.status, outer.status].map((item) => (typeof item === 'string' ? Number(item) : item));
   const status = numbers.find((item) => typeof item === 'number' && item >= 400 && item < 600);

@@ -2,7 +2,6 @@ import type { Usage } from '@nexus-agent/protocol';
 import { isTooDeep, NexusError } from '#core';
 import type { Answer, DeltaKind, ModelRequest } from '#llm/contract';
 import { asRecord, type Unread } from './json.ts';
-import { endMark } from './openai-chat/wire.ts';
 import { type ProviderFailure, providerError } from './provider-error.ts';
 
 export interface StreamContext {
@@ -47,9 +46,11 @@ export interface UpstreamDialect {
 /** An event of no more characters is not nested too deeply for anybody. */
 const maxFlatChars = 1_000;
 
+const longestMark = 20;
+
 /** The data of the event that ends a stream of Chat Completions, and of whatever gateways send like one. */
 export function isEndMark(data: string): boolean {
-  return data.startsWith('[') && data.trim() === endMark;
+  return data.length <= longestMark && /^"?\[?done\]?"?$/i.test(data.trim());
 }
 
 /**
@@ -57,7 +58,8 @@ export function isEndMark(data: string): boolean {
  * but for an event that is called `error`: that is the error of the provider.
  */
 export function parseEvent<Wire>(context: StreamContext, name: string, data: string): Unread<Wire> | null {
-  if (data.trim() === '' || (name !== '' && /^(ping|heartbeat|keep-?alive)$/i.test(name))) return null;
+  // Some gateways make an event of a comment.
+  if (data.trim() === '' || /^\s*:/.test(data) || isHeartbeat(name) || isHeartbeat(data)) return null;
   if (data.length > maxFlatChars && isTooDeep(data)) throw notUnderstood(context, 'an event that is nested too deeply');
   let value: unknown;
   try {
@@ -66,7 +68,7 @@ export function parseEvent<Wire>(context: StreamContext, name: string, data: str
     if (name === 'error') throw reportedError(context, data);
     throw malformed(context, 'an event that is not JSON', cause);
   }
-  if (value === null) return null;
+  if (value === null || (Array.isArray(value) && value.length === 0)) return null;
   const object = asRecord<Wire>(value);
   if (object !== null) return object;
   throw name === 'error' ? reportedError(context, value) : malformed(context, 'an event that is not a JSON object');
@@ -75,6 +77,10 @@ export function parseEvent<Wire>(context: StreamContext, name: string, data: str
 /** An error that the provider reports in place of an answer, or of the rest of one. */
 export function reportedError({ provider, model, answered }: StreamContext, body: unknown): NexusError {
   return providerError({ provider, model, body: typeof body === 'string' ? { message: body } : body, ...answered?.() });
+}
+
+function isHeartbeat(word: string): boolean {
+  return word.length <= longestMark && /^\s*(ping|pong|heart-?beat|keep-?alive)\s*$/i.test(word);
 }
 
 function malformed(context: StreamContext, what: string, cause?: unknown): NexusError {

@@ -114,6 +114,19 @@ describe("the counter of a server of one's own", () => {
     expect(paths).toEqual(['/tokenize', '/apply-template', '/tokenize', '/apply-template', '/tokenize']);
   });
 
+  it('is sent the query of the address, in which gateways want their keys', async () => {
+    const answering: Handle = (asked) => ({ body: asked.url === '/tokenize?key=k' ? { count: 40 } : {} });
+    const server = await serve(answering);
+    const provider = createOpenAiCompatibleProvider({
+      name: 'local',
+      baseUrl: `${server.url}/v1/?key=k`,
+      countsTokens: true,
+      clock: systemClock,
+    });
+    closers.push(() => provider.close());
+    expect(await provider.countInput({ model: 'm', request }, signal())).toBe(40);
+  });
+
   it('is not asked about images, which it does not count, nor where nobody said that there is one', async () => {
     const image = { type: 'image' as const, mediaType: 'image/png' as const, data: { base64: 'AAAA' } };
     const seeing = await open(vllm);

@@ -1,5 +1,5 @@
-import { type Clock, NexusError } from '#core';
-import { createTransport, ProxyError, readModelList } from '#llm/transport';
+import type { Clock } from '#core';
+import { createTransport, readModelList } from '#llm/transport';
 
 export interface ProbeOptions {
   /** Name of the provider, for errors. */
@@ -26,17 +26,7 @@ export async function listProviderModels(options: ProbeOptions): Promise<readonl
   const transport = createTransport({ ...reach, ...(proxy === undefined ? {} : { proxy }) });
   try {
     return readModelList(await transport.json({ path: '/models', headers, timeoutMs })).map(({ id }) => id);
-  } catch (error) {
-    throw error instanceof NexusError ? error : unreachable(name, error, timeoutMs);
   } finally {
     await transport.close();
   }
-}
-
-function unreachable(name: string, cause: unknown, timeoutMs: number): NexusError {
-  const error = cause instanceof Error ? cause : new Error(String(cause));
-  if (error.name === 'TimeoutError') return new NexusError('provider_timeout', `${name} did not answer within ${timeoutMs} ms`, { cause });
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : error.name;
-  const why = error instanceof ProxyError ? `: ${error.message}` : ` (${code})`;
-  return new NexusError('provider_unavailable', `${name} cannot be reached${why}`, { cause });
 }

@@ -241,7 +241,10 @@ describe('a body', () => {
   ])('that is no answer (%s, %s) is refused as such', async (type, body) => {
     const { last } = await ask('openai', body, { headers: { 'content-type': type } });
     expect(last).toMatchObject({
-      error: { code: 'provider_malformed', message: `p answered with ${type} (status 200) instead of an event stream` },
+      error: {
+        code: 'provider_malformed',
+        message: `p answered with ${body.includes('<') ? 'a page' : type} (status 200) instead of an event stream; check the base URL`,
+      },
     });
   });
 

@@ -39,7 +39,7 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
     decodeUtf8: (bytes) => utf8.write(bytes),
     onEvent(event, data) {
       unread = 0;
-      decoder.event(event, data);
+      for (const part of eventsIn(data)) decoder.event(event, part);
     },
   });
   let kind: BodyKind | null = null;
@@ -61,7 +61,7 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
     const head = withoutBlank(Buffer.concat(chunks));
     chunks = head.length === 0 ? [] : [head];
     kind = sniffBody(head, options.contentType, ended);
-    if (kind === 'foreign') throw foreignAnswer(options);
+    if (kind === 'foreign') throw foreignAnswer(options, head);
     if (kind !== 'stream') return;
     chunks = [];
     pushStream(head);
@@ -84,7 +84,7 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
     },
     end() {
       if (kind === null) decide(true);
-      if (kind === 'document') return readDocument(options, Buffer.concat(chunks).toString('utf8'));
+      if (kind === 'document') return readWhole(options, Buffer.concat(chunks).toString('utf8'));
       try {
         pushStream(unfinishedLine); // servers leave out the blank line after their last event
       } catch (error) {
@@ -93,6 +93,31 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
       }
     },
   };
+}
+
+/** The data of an event; of several, where a server leaves out the blank lines between them or puts the name of the field twice. */
+function eventsIn(data: string): readonly string[] {
+  if (!data.includes('\n') && !data.startsWith('data:')) return [data];
+  const lines = linesOf(data).map((line) => (line.startsWith('data:') ? line.slice(5).trim() : line));
+  return lines.length === 1 || lines.every((line) => isObject(line) || line === '[DONE]') ? lines : [data];
+}
+
+function linesOf(text: string): readonly string[] {
+  return text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
+}
+
+function isObject(line: string): boolean {
+  return line.startsWith('{') && line.endsWith('}');
+}
+
+/** JSON in one piece, or in lines of which each is an event. */
+function readWhole(options: AnswerReaderOptions, text: string): void {
+  const lines = linesOf(text);
+  if (lines.length < 2 || !lines.every(isObject)) readDocument(options, text);
+  else for (const line of lines) options.decoder.event('', line);
 }
 
 function readDocument({ provider, model, decoder }: AnswerReaderOptions, text: string): void {
@@ -115,9 +140,10 @@ function readDocument({ provider, model, decoder }: AnswerReaderOptions, text: s
   decoder.document(body);
 }
 
-function foreignAnswer({ provider, model, contentType, status }: AnswerReaderOptions): NexusError {
-  const kind = contentType.split(';')[0]?.slice(0, 80) || 'no content type';
-  return new NexusError('provider_malformed', `${provider} answered with ${kind} (status ${status}) instead of an event stream`, {
-    details: { provider, model, status },
-  });
+function foreignAnswer({ provider, model, contentType, status }: AnswerReaderOptions, head: Buffer): NexusError {
+  const isPage = head[0] === 0x3c;
+  const kind = isPage ? 'a page' : contentType.split(';')[0]?.slice(0, 80) || 'no content type';
+  const said = `${provider} answered with ${kind} (status ${status}) instead of an event stream; check the base URL`;
+  // A page is what stands at that address; a line of text may come from a proxy that has no server at the moment.
+  return new NexusError('provider_malformed', said, { details: { provider, model, status }, ...(isPage ? { retryable: false } : {}) });
 }

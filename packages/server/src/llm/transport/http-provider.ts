@@ -5,7 +5,7 @@ import { asRecord, type UpstreamDialect } from '#llm/dialects';
 import { boundJsonTokens, estimateTextTokens, ReceivedTokens } from '#llm/tokens';
 import { type AnswerReader, createAnswerReader } from './answer.ts';
 import { type AnswerHead, createTransport, type JsonQuestion, type Transport } from './http.ts';
-import { createModelList, firstChatModel, isListed } from './model-list.ts';
+import { createModelList, describeTrouble, firstChatModel, isListed, type ListedModel, nearestModel } from './model-list.ts';
 
 export type Discovery = 'sizes' | 'all';
 
@@ -112,6 +112,10 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
       if (preferredModel !== undefined && (listed.length === 0 || isListed(listed, preferredModel))) return preferredModel;
       return firstChatModel(listed);
     },
+    trouble() {
+      const trouble = modelNames === undefined ? list.trouble() : null;
+      return trouble === null ? null : describeTrouble({ provider: name, baseUrl: options.baseUrl }, trouble);
+    },
     thinksUnseen: (model) => !options.showsAll(listedName(model)),
     mayCut: options.mayCut ?? false,
     limits(model) {
@@ -125,7 +129,10 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
       };
     },
     countInput: createCounting(transport, options),
-    open: (call, events) => openCall(transport, options, call, events),
+    open(call, events) {
+      const failed = (error: NexusError) => events.failed(withListed(error, listedName(call.model), list.known() ?? []));
+      return openCall(transport, options, call, { ...events, failed });
+    },
     close: () => transport.close(),
   };
 }
@@ -152,6 +159,18 @@ function createCounting(transport: Transport, options: HttpProviderOptions): Pro
     restsUntil = clock.monotonic() + countRestMs;
     return null;
   };
+}
+
+const mostNamed = 8;
+
+/** A refusal of a model that the server does not list, with what it lists; the nearest name first. */
+function withListed(error: NexusError, model: string, listed: readonly ListedModel[]): NexusError {
+  if (error.details?.status !== 404 || listed.length === 0 || isListed(listed, model)) return error;
+  const names = listed.map(({ id }) => id);
+  const near = nearestModel(model, names);
+  const shown = [...(near === null ? [] : [near]), ...names.filter((id) => id !== near && id !== `${near}:latest`)].slice(0, mostNamed);
+  const { code, message, details, retryable, cause } = error;
+  return new NexusError(code, `${message}; it lists ${shown.join(', ')}`, { details, retryable, cause });
 }
 
 function bodyTokensOf({ extraBody }: HttpProviderOptions): number {

@@ -1,8 +1,11 @@
-import { type Dispatcher, Pool } from 'undici';
-import { type Clock, NexusError } from '#core';
+import type { Dispatcher } from 'undici';
+import { type Clock, NexusError, redactForeignText } from '#core';
 import { providerError } from '#llm/dialects';
+import { openConnections, type ProviderConnections } from './connections.ts';
 import { type BodyPipe, createBodyPipe, readEncodings } from './encodings.ts';
-import { createProxyConnector, createTunnelConnector, ProxyError, proxyAuthorization, proxyName, proxyRefusal } from './proxy.ts';
+import { versionHint } from './model-list.ts';
+import { proxyRefusal } from './proxy.ts';
+import { proxyFailure, reachError } from './reach.ts';
 import { readRetryAfterMs } from './retry-after.ts';
 
 export interface TransportOptions {
@@ -84,8 +87,6 @@ export interface Transport {
 const maxErrorBodyBytes = 64 * 1024;
 const maxJsonBytes = 8_000_000;
 const lingerMs = 500;
-/** Servers in Python close a connection after 5 s without a request: one that they may be closing is not used again. */
-const keepAliveMs = 4_000;
 /** Node fires a timer of more than this at once. */
 const maxTimerMs = 2_147_483_647;
 
@@ -93,26 +94,31 @@ const maxTimerMs = 2_147_483_647;
 export function createTransport(options: TransportOptions): Transport {
   const base = new URL(options.baseUrl);
   const idleTimeoutMs = options.idleTimeoutMs ?? 300_000;
-  const { pool, pathPrefix, headers: hopHeaders, forwarder } = openPool(base, options);
+  const connections = openConnections(options);
+  const { pool, pathPrefix, headers: hopHeaders } = connections;
   const whole = (path: string) => pathPrefix + path + base.search;
 
   return {
     stream(request, handler) {
-      return openStream({ ...options, idleTimeoutMs, pool, hopHeaders, forwarder, path: whole(request.path) }, request, handler);
+      return openStream({ ...options, idleTimeoutMs, connections, path: whole(request.path) }, request, handler);
     },
     async json({ path, fromRoot = false, headers, body, timeoutMs, signal }) {
       const limit = AbortSignal.timeout(timeoutMs);
-      const response = await pool.request({
-        ...(body === undefined ? { method: 'GET' } : { method: 'POST', body: JSON.stringify(body) }),
-        path: fromRoot ? pathPrefix.replace(/\/v\d+$/, '') + path + base.search : whole(path),
-        headers: {
-          accept: 'application/json',
-          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-          ...hopHeaders,
-          ...headers,
-        },
-        signal: signal === undefined ? limit : AbortSignal.any([limit, signal]),
-      });
+      const response = await pool
+        .request({
+          ...(body === undefined ? { method: 'GET' } : { method: 'POST', body: JSON.stringify(body) }),
+          path: fromRoot ? pathPrefix.replace(/\/v\d+$/, '') + path + base.search : whole(path),
+          headers: {
+            accept: 'application/json',
+            ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+            ...hopHeaders,
+            ...headers,
+          },
+          signal: signal === undefined ? limit : AbortSignal.any([limit, signal]),
+        })
+        .catch((cause: unknown) => {
+          throw unanswered(options, cause, timeoutMs);
+        });
       const encodings = readEncodings(firstOf(response.headers['content-encoding']) ?? '');
       const bytes = encodings === null ? null : await collectBody(response.body, encodings, maxJsonBytes);
       if (bytes === null)
@@ -127,44 +133,14 @@ export function createTransport(options: TransportOptions): Transport {
   };
 }
 
-interface OpenedPool {
-  readonly pool: Pool;
-  readonly pathPrefix: string;
-  /** Sent with every request besides its own: for a proxy that reads them. */
-  readonly headers: Readonly<Record<string, string>>;
-  /** A proxy that answers in the server's stead. */
-  readonly forwarder: URL | null;
-}
-
-/** Connections to the server, to a proxy that passes them on (`https`), or to one that asks the server itself (`http`). */
-function openPool(base: URL, { proxy: address, connectTimeoutMs: timeout = 10_000 }: TransportOptions): OpenedPool {
-  const path = base.pathname.replace(/\/+$/, '');
-  // Our own timers: undici's are a second coarse and cannot tell which limit was hit.
-  const common = { headersTimeout: 0, bodyTimeout: 0, keepAliveTimeout: keepAliveMs };
-  if (address === undefined) {
-    return { pool: new Pool(base.origin, { ...common, connect: { timeout } }), pathPrefix: path, headers: {}, forwarder: null };
-  }
-  const proxy = new URL(address);
-  if (base.protocol === 'https:') {
-    const pool = new Pool(base.origin, { ...common, connect: createTunnelConnector(proxy, timeout) });
-    return { pool, pathPrefix: path, headers: {}, forwarder: null };
-  }
-  return {
-    // A connection for each request: many a proxy forgets whom it speaks with after the first.
-    pool: new Pool(proxy.origin, { ...common, pipelining: 0, connect: createProxyConnector(proxy, timeout) }),
-    pathPrefix: base.origin + path,
-    headers: { host: base.host, ...proxyAuthorization(proxy) },
-    forwarder: proxy,
-  };
-}
-
 interface StreamSetup extends TransportOptions {
-  readonly hopHeaders: Readonly<Record<string, string>>;
-  readonly forwarder: URL | null;
   readonly idleTimeoutMs: number;
-  readonly pool: Pool;
+  readonly connections: ProviderConnections;
   readonly path: string;
 }
+
+/** A server that had closed an idle connection says so at once when the next request comes; what is lost later may have been worked on. */
+const resendWithinMs = 1_000;
 
 function openStream(setup: StreamSetup, request: TransportRequest, handler: TransportHandler): TransportCall {
   const { provider } = setup;
@@ -176,6 +152,7 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
   let refused: Refusal | null = null;
   let body: BodyPipe | null = null;
   let started = false;
+  const loss = watchLoss(setup);
   const waiting = watchTime(setup, request.timeoutMs, (limit, what) => {
     fail(new NexusError('provider_timeout', `${provider} ${what}`, { details: { provider, model: request.model, limit } }));
   });
@@ -200,7 +177,7 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
     handler.error(error);
   }
 
-  function onHead(head: AnswerHead, encodings: readonly string[] | null): void {
+  function onHead(head: RefusalHead, encodings: readonly string[] | null): void {
     if (head.status >= 300) refused = createRefusal(setup, request, head);
     else if (encodings === null)
       throw unreadable(provider, request.model, 'in an encoding that nobody asked for and that cannot be read', { retryable: false });
@@ -245,45 +222,47 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
     else if (!paused) controller?.resume();
   }
 
-  setup.pool.dispatch(
-    {
-      method: 'POST',
-      path: setup.path,
-      headers: { accept: 'text/event-stream', 'content-type': 'application/json', ...setup.hopHeaders, ...request.headers },
-      body: request.body,
+  const exchange: Dispatcher.DispatchHandler = {
+    onRequestStart(received) {
+      controller = received;
+      loss.sent();
+      if (aborted) received.abort(new Error('aborted by the client'));
+      else handler.sent();
     },
-    {
-      onRequestStart(received) {
-        controller = received;
-        if (aborted) received.abort(new Error('aborted by the client'));
-        else handler.sent();
-      },
-      onResponseStart(_controller, status, headers) {
-        if (status < 200 || settled) return; // 1xx is not the answer
-        started = true;
-        try {
-          const header = (name: string) => firstOf(headers[name]);
-          onHead(readHead(status, header, setup.clock.now()), readEncodings(header('content-encoding') ?? ''));
-        } catch (error) {
-          fail(asNexusError(error));
-        }
-      },
-      onResponseData(_controller, chunk) {
-        if (!settled) body?.push(chunk);
-      },
-      onResponseEnd() {
-        clearTimeout(linger);
-        if (!settled) body?.end();
-      },
-      onResponseError(_controller, error) {
-        clearTimeout(linger);
-        if (!settle()) return;
-        if (refused !== null) handler.error(refused.error());
-        else handler.error(socketError(setup, request, started, error));
-      },
+    onResponseStarted: loss.answered,
+    onResponseStart(_controller, status, headers) {
+      if (status < 200 || settled) return; // 1xx is not the answer
+      started = true;
+      try {
+        const header = (name: string) => firstOf(headers[name]);
+        onHead(readHead(status, header, setup.clock.now()), readEncodings(header('content-encoding') ?? ''));
+      } catch (error) {
+        fail(asNexusError(error));
+      }
     },
-  );
+    onResponseData(_controller, chunk) {
+      if (!settled) body?.push(chunk);
+    },
+    onResponseEnd() {
+      clearTimeout(linger);
+      if (!settled) body?.end();
+    },
+    onResponseError(_controller, error) {
+      clearTimeout(linger);
+      if (!settled && loss.maySendAgain(error)) return send();
+      if (!settle()) return;
+      if (refused !== null) handler.error(refused.error());
+      else handler.error(socketError(setup, request, started, error));
+    },
+  };
 
+  function send(): void {
+    controller = null;
+    const headers = { accept: 'text/event-stream', 'content-type': 'application/json', ...setup.connections.headers, ...request.headers };
+    setup.connections.pool.dispatch({ method: 'POST', path: setup.path, headers, body: request.body }, exchange);
+  }
+
+  send();
   return {
     pause() {
       if (settled || paused || controller === null) return;
@@ -308,6 +287,28 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
       if (paused || congested) controller?.resume();
       linger = setTimeout(() => controller?.abort(new Error('the response did not end')), lingerMs);
       linger.unref();
+    },
+  };
+}
+
+/** Of one request: whether it went out on a connection that the server had given up, so that nobody can have read it. */
+function watchLoss({ clock, connections }: Pick<StreamSetup, 'clock' | 'connections'>) {
+  let sentMs = Number.NEGATIVE_INFINITY;
+  let answering = false;
+  let resent = false;
+  return {
+    sent(): void {
+      sentMs = clock.monotonic();
+    },
+    /** A byte of an answer came. */
+    answered(): void {
+      answering = true;
+    },
+    /** True once at most. */
+    maySendAgain(error: Error): boolean {
+      if (answering || resent || clock.monotonic() - sentMs > resendWithinMs || !connections.lostWhenReused(error)) return false;
+      resent = true;
+      return true;
     },
   };
 }
@@ -368,8 +369,9 @@ interface Refusal {
   error(): NexusError;
 }
 
-function createRefusal(setup: StreamSetup, request: TransportRequest, { contentType: _, ...told }: AnswerHead): Refusal {
-  const { provider, forwarder } = setup;
+function createRefusal(setup: StreamSetup, request: TransportRequest, { contentType: _, location, ...told }: RefusalHead): Refusal {
+  const { provider } = setup;
+  const { forwarder } = setup.connections;
   const { model } = request;
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -380,22 +382,43 @@ function createRefusal(setup: StreamSetup, request: TransportRequest, { contentT
       return bytes;
     },
     error() {
-      if (told.status === 407 && forwarder !== null) return proxyFailure(setup, request, proxyRefusal(forwarder, 407));
+      if (told.status === 407 && forwarder !== null) return proxyFailure(setup, proxyRefusal(forwarder, 407), model);
+      if (told.status < 400) return redirected(setup, model, told.status, location);
       const body = parseBody(Buffer.concat(chunks).subarray(0, maxErrorBodyBytes).toString('utf8'));
-      return providerError({ provider, model, body, ...told });
+      const isWrongPlace = (told.status === 404 || told.status === 405) && new URL(setup.baseUrl).pathname === '/';
+      return providerError({ provider, model, body, ...told, ...(isWrongPlace ? { hint: versionHint } : {}) });
     },
   };
 }
 
-function readHead(status: number, header: (name: string) => string | undefined, nowMs: number): AnswerHead {
+/** Redirects are not followed: they would carry the key elsewhere. */
+function redirected({ provider, baseUrl }: StreamSetup, model: string, status: number, location = ''): NexusError {
+  const target = URL.parse(location, baseUrl);
+  const where = target === null || location === '' ? 'elsewhere' : redactForeignText(`${target.origin}${target.pathname}`).slice(0, 200);
+  const message = `${provider} redirects requests to ${where} (status ${status}), which is not followed; check the base URL`;
+  return new NexusError('provider_rejected', message, { details: { provider, model, status } });
+}
+
+type RefusalHead = AnswerHead & { readonly location?: string | undefined };
+
+function readHead(status: number, header: (name: string) => string | undefined, nowMs: number): RefusalHead {
   const retryAfterMs = readRetryAfterMs(header, nowMs);
   const requestId = header('x-request-id') ?? header('request-id');
   return {
     status,
     contentType: header('content-type') ?? '',
+    location: header('location'),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     ...(requestId === undefined ? {} : { requestId }),
   };
+}
+
+/** Why a question got no answer: it took too long, or there is no way to the server. */
+function unanswered(options: TransportOptions, cause: unknown, timeoutMs: number): unknown {
+  if (!(cause instanceof Error) || cause.name === 'AbortError') return cause;
+  const { provider, baseUrl } = options;
+  if (cause.name !== 'TimeoutError') return reachError(options, cause);
+  return new NexusError('provider_timeout', `${provider} did not answer within ${timeoutMs} ms at ${new URL(baseUrl).origin}`, { cause });
 }
 
 /** The whole of a body, decompressed; null when it is larger than that. */
@@ -437,25 +460,7 @@ function socketError(setup: StreamSetup, request: TransportRequest, started: boo
     const message = `the connection to ${provider} broke in the middle of the stream; the answer is not complete`;
     return new NexusError('provider_stream_cut', message, { details, cause });
   }
-  if (cause instanceof ProxyError) return proxyFailure(setup, request, cause);
-  const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : cause.name;
-  if (code === 'UND_ERR_CONNECT_TIMEOUT') {
-    return new NexusError('provider_timeout', `no connection to ${provider} in time`, { details: { ...details, limit: 'connect' }, cause });
-  }
-  const way = setup.proxy === undefined ? '' : ` through the proxy ${proxyName(new URL(setup.proxy))}`;
-  return new NexusError('provider_unavailable', `${provider} cannot be reached${way} (${code}); check the base URL and the network`, {
-    details,
-    cause,
-  });
-}
-
-function proxyFailure({ provider }: StreamSetup, { model }: TransportRequest, cause: ProxyError): NexusError {
-  const message = `${provider} cannot be reached: ${cause.message}`;
-  if (cause.kind === 'timeout') {
-    return new NexusError('provider_timeout', message, { details: { provider, model, limit: 'connect' }, cause });
-  }
-  const final = cause.kind === 'refused' ? { retryable: false } : {};
-  return new NexusError('provider_unavailable', message, { details: { provider, model }, cause, ...final });
+  return reachError(setup, cause, request.model);
 }
 
 function asNexusError(error: unknown): NexusError {

@@ -1,4 +1,4 @@
-import type { Clock } from '#core';
+import { type Clock, closest, NexusError } from '#core';
 import { asRecord, asString } from '#llm/dialects';
 
 /** A model as its server lists it. */
@@ -27,7 +27,15 @@ export interface ModelList {
   read(): Promise<readonly ListedModel[]>;
   /** The last list that the server gave; null while it gave none. Asks nobody. */
   known(): readonly ListedModel[] | null;
+  /** What came of it when it was last asked for; null when that was models, or it was not asked for. */
+  trouble(): ListTrouble | null;
 }
+
+export type ListTrouble =
+  | { readonly type: 'failed'; readonly error: NexusError }
+  /** There was an answer that is no list. */
+  | { readonly type: 'strange' }
+  | { readonly type: 'empty' };
 
 const goodForMs = 60_000;
 /** A server that did not answer may be about to start. */
@@ -38,15 +46,19 @@ export function createModelList(ask: () => Promise<unknown>, clock: Pick<Clock, 
   let known: readonly ListedModel[] | null = null;
   let askedMs = Number.NEGATIVE_INFINITY;
   let failed = false;
+  let trouble: ListTrouble | null = null;
   let asking: Promise<readonly ListedModel[]> | null = null;
 
   async function askNow(): Promise<readonly ListedModel[]> {
     try {
-      const models = readModelList(await ask());
+      const body = await ask();
+      const models = readModelList(body);
       failed = false;
       known = models;
-    } catch {
+      trouble = models.length > 0 ? null : { type: Array.isArray(asRecord(body)?.data) ? 'empty' : 'strange' };
+    } catch (error) {
       failed = true; // what it listed before is still the best that is known
+      trouble = error instanceof NexusError ? { type: 'failed', error } : { type: 'strange' };
     } finally {
       askedMs = clock.monotonic();
       asking = null;
@@ -62,12 +74,36 @@ export function createModelList(ask: () => Promise<unknown>, clock: Pick<Clock, 
       return asking;
     },
     known: () => known,
+    trouble: () => trouble,
   };
 }
+
+/** A sentence for people, with the place that was asked. */
+export function describeTrouble(
+  { provider, baseUrl }: { readonly provider: string; readonly baseUrl: string },
+  trouble: ListTrouble,
+): string {
+  const { origin, pathname } = new URL(baseUrl);
+  const path = pathname.replace(/\/+$/, '');
+  const place = `${origin}${path}/models`;
+  const hint = path === '' ? `; ${versionHint}` : '';
+  if (trouble.type === 'empty') return `${provider} lists no models at ${place}: load one there, or name one under \`models\` beside it`;
+  if (trouble.type === 'strange') return `${provider} answers at ${place} with something that is no list of models${hint}`;
+  const status = trouble.error.details?.status;
+  if (status === 404 || status === 405) return `${provider} has no list of models at ${place} (status ${status})${hint}`;
+  return typeof status === 'number' ? `${trouble.error.message}, when asked for ${place}` : trouble.error.message;
+}
+
+export const versionHint = 'does its base URL lack the version, such as /v1?';
 
 /** Whether a list has the model. Ollama lists `qwen3` as `qwen3:latest`. */
 export function isListed(list: readonly ListedModel[], model: string): boolean {
   return list.some(({ id }) => id === model || id === `${model}:latest`);
+}
+
+/** The name that was probably meant; null when none is near. What Ollama lists as `qwen3:latest` is called `qwen3`, too. */
+export function nearestModel(model: string, names: readonly string[]): string | null {
+  return closest(model, [...names, ...names.map((name) => name.replace(/:latest$/, ''))]);
 }
 
 const otherKinds = /embed|rerank|whisper|tts|dall-e|image|moderation|transcri|\bbge\b|minilm|\bclip\b/i;

@@ -45,7 +45,7 @@ export function proxyRefusal(proxy: URL, status: number): ProxyError {
  * than its name. `timeoutMs` bounds the way to the proxy and its answer together, and then the handshake.
  */
 export function createTunnelConnector(proxy: URL, timeoutMs: number): Connector {
-  const secure = buildConnector({ timeout: timeoutMs });
+  const secure = buildConnector({ timeout: timeoutMs, allowH2: false });
   return (options, callback) => {
     openTunnel(proxy, `${options.hostname}:${options.port === '' ? 443 : options.port}`, timeoutMs).then(
       (httpSocket) => secure({ ...options, httpSocket }, callback),

@@ -77,6 +77,7 @@ export function createMessagesDecoder(context: StreamContext): StreamDecoder {
         return readBlocks(first.content);
       }
       case 'message_delta':
+        if (hasContent(asRecord(event.delta) ?? {})) throw notUnderstood(context, 'content where an answer ends');
         return readStop(event.delta);
       case 'message_stop':
         done = true;
@@ -84,8 +85,7 @@ export function createMessagesDecoder(context: StreamContext): StreamDecoder {
       case 'message':
         return readDocument(event);
       default:
-        if (['delta', 'content_block', 'content', 'text', 'completion', 'choices'].some((member) => carriesSomething(event[member])))
-          throw notUnderstood(context, 'an event with content of a kind that is not known');
+        if (hasContent(event)) throw notUnderstood(context, 'an event with content of a kind that is not known');
     }
   }
 
@@ -99,6 +99,7 @@ export function createMessagesDecoder(context: StreamContext): StreamDecoder {
       }
       const event = parseEvent<AnthropicEvent>(context, name, data);
       if (event !== null) readEvent(event, name);
+      else if (name === 'message_stop') done = true;
     },
     document: readDocument,
     get finished() {
@@ -122,6 +123,11 @@ export function createMessagesDecoder(context: StreamContext): StreamDecoder {
     },
     streamedTokens: () => message.assembler.streamedTokens(),
   };
+}
+
+/** Whether an event that has none holds some of an answer, in this format or another. */
+function hasContent(event: Members): boolean {
+  return ['delta', 'content_block', 'content', 'text', 'completion', 'choices'].some((member) => carriesSomething(event[member]));
 }
 
 /** The counts of a stream are cumulative: each replaces the one before it, unless it says less or nothing. */

@@ -1,21 +1,16 @@
 import type { Usage } from '@nexus-agent/protocol';
-import type { DeltaKind } from '#llm/contract';
-import { createAssembler } from '../assembler.ts';
 import { fitFinishReason, readFinishReason } from '../finish.ts';
 import { asRecord, asString, carriesSomething } from '../json.ts';
-import { readTextPieces } from '../parts.ts';
 import { isErrorReport } from '../provider-error.ts';
 import { isEndMark, notUnderstood, parseEvent, reportedError, type StreamContext, type StreamDecoder, streamCut } from '../upstream.ts';
 import { AccountedPieces, laterUsage, readUsage } from '../usage.ts';
-import { createCallPieces } from './calls.ts';
+import { createMessageReader } from './message.ts';
 import type { OpenAiChoice, OpenAiChunk } from './wire.ts';
 
 type Members = Readonly<Record<string, unknown>>;
 
-/** Not of OpenAI: the names under which servers give their thinking. Some give the same under two of them. */
-const reasoningMembers = ['reasoning_content', 'reasoning', 'reasoning_text', 'thinking'];
-/** Answers that are not of text. */
-const foreignMembers = ['audio', 'images', 'image', 'video'];
+/** Members by which answers in other formats are known: those of Ollama, llama.cpp, TGI, Gemini and of Responses. */
+const foreignFormats = 'message content response token generated_text candidates delta output output_text completion text'.split(' ');
 
 /** The answer is complete when a finish reason was seen and the stream then ended properly, or when its end mark followed content. */
 export function createChatDecoder(context: StreamContext): StreamDecoder {
@@ -29,6 +24,7 @@ export function createChatDecoder(context: StreamContext): StreamDecoder {
   let responseId = '';
 
   function readChoice(choice: Members): void {
+    if (carriesSomething(choice.error)) throw reportedError(context, { error: choice.error });
     const before = message.pieces();
     message.choice(choice, responseId);
     if (finish !== '' && message.pieces() > before) early = true;
@@ -52,6 +48,8 @@ export function createChatDecoder(context: StreamContext): StreamDecoder {
     if (account !== null) usage = laterUsage(usage, account);
     if (account !== null && isWhole) accounted.told(account.outputTokens, Number.POSITIVE_INFINITY);
     if (isErrorReport(name, chunk)) throw reportedError(context, chunk);
+    const groqError = asRecord(chunk.x_groq)?.error;
+    if (carriesSomething(groqError)) throw reportedError(context, { error: groqError });
     const found = readChoices(chunk);
     if (found) begun = true;
     if (account !== null && !isWhole) accounted.told(account.outputTokens, message.pieces());
@@ -60,13 +58,19 @@ export function createChatDecoder(context: StreamContext): StreamDecoder {
 
   function readChoices(chunk: Members): boolean {
     const { choices } = chunk;
-    if (choices === undefined || choices === null) return false;
+    const strange = foreignFormats.find((member) => carriesSomething(chunk[member]));
+    if (choices === undefined || choices === null) {
+      if (strange === undefined) return false;
+      throw notUnderstood(context, `an answer in another format than Chat Completions (with "${strange}")`);
+    }
     if (!Array.isArray(choices)) throw notUnderstood(context, 'a chunk whose choices are not a list');
+    if (strange !== undefined) message.leave(strange);
     if (responseId === '') responseId = asString(chunk.id);
     let found = false;
     for (const item of choices) {
+      if (item === null) continue;
       const choice = asRecord<OpenAiChoice>(item);
-      if (choice === null) continue;
+      if (choice === null) throw notUnderstood(context, 'a choice that is not an object');
       found = true;
       readChoice(choice);
     }
@@ -96,6 +100,9 @@ export function createChatDecoder(context: StreamContext): StreamDecoder {
       const reason = finish === '' ? 'stop' : readFinishReason(finish);
       if (reason === null) throw streamCut(context, `with the reason "${finish.slice(0, 40)}"`);
       const content = assembler.content(reason === 'length');
+      const unread = message.unread();
+      if (unread !== null && !content.some(({ type }) => type !== 'reasoning'))
+        throw notUnderstood(context, `an answer in "${unread}", which is not known`);
       // Without a reason the end mark says that the answer is whole, and what came may say that it is not.
       const broken = content.length === 0 || content.some((part) => part.type === 'tool_call' && part.invalidInput !== undefined);
       if (finish === '' && broken) throw streamCut(context, 'without a finish reason');
@@ -108,84 +115,5 @@ export function createChatDecoder(context: StreamContext): StreamDecoder {
       return begun;
     },
     streamedTokens: () => message.assembler.streamedTokens(),
-  };
-}
-
-/** Puts the message together from its pieces, or from one that holds all of it. */
-function createMessageReader(context: StreamContext) {
-  const assembler = createAssembler(context.onDelta);
-  const calls = createCallPieces(assembler, context.onCallText);
-  let pieces = 0;
-  let speaker: unknown; // index of the choice that gives the text
-
-  function addReasoning(delta: Members): void {
-    let given: unknown; // the same under two names is said once
-    for (const name of reasoningMembers) {
-      const value = delta[name];
-      if (!carriesSomething(value) || value === given) continue;
-      given ??= value;
-      add(value, 'reasoning');
-    }
-    if (given === undefined) add(delta.reasoning_details, 'reasoning');
-  }
-
-  function add(value: unknown, kind: DeltaKind, index?: unknown): void {
-    if (value === undefined || value === null || value === '') return;
-    for (const piece of readTextPieces(context, value, kind)) {
-      pieces += 1;
-      if (kind === 'text') hold(index);
-      assembler.add(piece.kind, piece.text);
-    }
-  }
-
-  function hold(index: unknown): void {
-    speaker ??= index;
-    if (index !== speaker) throw notUnderstood(context, 'two answers to one request');
-  }
-
-  function addCalls(value: unknown, responseId: string): void {
-    for (const item of Array.isArray(value) ? value : [value]) {
-      const fragment = asRecord(item);
-      if (fragment === null) throw notUnderstood(context, 'a tool call that is not an object');
-      pieces += 1;
-      calls.add(fragment, responseId);
-    }
-  }
-
-  function addMembers(delta: Members, index: unknown, responseId: string): void {
-    const foreign = foreignMembers.find((name) => carriesSomething(delta[name]));
-    if (foreign !== undefined) throw notUnderstood(context, `an answer with ${foreign}`);
-    addReasoning(delta);
-    add(delta.content, 'text', index);
-    add(delta.refusal, 'text', index);
-    if (carriesSomething(delta.tool_calls)) addCalls(delta.tool_calls, responseId);
-    if (carriesSomething(delta.function_call)) addCalls({ function: delta.function_call }, responseId);
-  }
-
-  /** Some servers give beside each piece the message as it is so far, and some at the end the whole of it. */
-  function addWhole(whole: Members, index: unknown, responseId: string) {
-    if (pieces === 0) return addMembers(whole, index, responseId);
-    const text = readTextPieces(context, whole.content, 'text').reduce(
-      (sum, piece) => (piece.kind === 'text' ? sum + piece.text : sum),
-      '',
-    );
-    const spoken = assembler.textSoFar();
-    if (text.startsWith(spoken)) add(text.slice(spoken.length), 'text', index);
-    else if (!spoken.startsWith(text)) throw notUnderstood(context, 'a message that is not the sum of its pieces');
-  }
-
-  return {
-    assembler,
-    /** How many pieces came that carry something. */
-    pieces: () => pieces,
-    choice(choice: Members, responseId: string): void {
-      const index = choice.index ?? 0;
-      const delta = asRecord(choice.delta);
-      const whole = asRecord(choice.message);
-      if (delta === null && carriesSomething(choice.delta)) add(choice.delta, 'text', index);
-      if (delta !== null) addMembers(delta, index, responseId);
-      if (whole !== null) addWhole(whole, index, responseId);
-      if (delta === null && whole === null) add(choice.text, 'text', index);
-    },
   };
 }
