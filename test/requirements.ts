@@ -224,7 +224,7 @@ export const requirements = {
   'keys.grant': {
     promise: 3,
     behaviour:
-      'A key gives only scopes and roles that it has itself, unless it is an owner; roles are the same in capital and small letters.',
+      'A key gives only scopes and roles that it has itself, and for no longer, unless it is an owner; roles are the same in capital and small letters.',
   },
   'policy.asked': {
     promise: 3,

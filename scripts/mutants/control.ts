@@ -71,6 +71,13 @@ export const controlMutants: readonly Mutant[] = [
     tests: ['test/e2e/administration.test.ts'],
   },
   {
+    bug: 'control: a key makes one that outlives it',
+    file: `${server}/identity/keys.ts`,
+    replace: 'if (makerExpiresAt !== null && (expiresAt === undefined ||',
+    by: 'if (makerExpiresAt !== null && (expiresAt !== undefined &&',
+    tests: [`${server}/identity/keys.test.ts`],
+  },
+  {
     bug: 'control: a run is resumed into a session that is closed',
     file: `${server}/storage/tables/queue.ts`,
     replace: "  if (session?.status !== 'active') return 'closed';\n",

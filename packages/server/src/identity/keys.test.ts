@@ -46,6 +46,21 @@ it('whoever is no owner gives no scope that they lack, and revokes no owner [ver
   await keys.revoke(owner, id);
 });
 
+it('a key that expires makes none that outlives it [verifies keys.grant]', async () => {
+  const keys = await keysOver();
+  const at = (ms: number) => new Date(clock.now() + ms).toISOString();
+  const { secret = '' } = await keys.create(owner, { name: 'guest', scopes: ['admin'], roles: [], expiresAt: at(5_000) });
+  const guest = await keys.authenticate(secret);
+  if (guest === null) throw new Error('the key was just made');
+  const make = (expiresAt?: string) =>
+    keys.create(guest, { name: 'heir', scopes: ['runs'], roles: [], ...(expiresAt === undefined ? {} : { expiresAt }) });
+  for (const later of [undefined, at(5_001)]) {
+    await expect(make(later)).rejects.toMatchObject({ code: 'forbidden', message: expect.stringContaining(`expires at ${at(5_000)}`) });
+  }
+  expect((await make(at(5_000))).expiresAt).toBe(at(5_000));
+  expect((await keys.list(owner, { limit: 10 })).data).toHaveLength(2);
+});
+
 it('a key stands until it expires or is revoked, of which what goes on hears within a second [verifies keys.revoked.stream]', async () => {
   const keys = await keysOver();
   const expiresAt = new Date(clock.now() + 5_000).toISOString();

@@ -57,7 +57,7 @@ export function createKeys({ store, clock, ids, secrets }: KeysDependencies): Ke
       if (tenant.data !== principal.tenantId && !principal.roles.includes('owner')) {
         throw new NexusError('forbidden', 'only an owner may create keys for another tenant');
       }
-      checkGrant(principal, request);
+      checkGrant(principal, request, (await store.getKey(principal.id))?.expiresAt ?? null);
       const keyId = ids.next<string>('key');
       const secret = randomBytes(32).toString('base64url');
       const row = {
@@ -139,10 +139,10 @@ function oneForm(role: string): string {
 }
 
 /**
- * Nobody climbs by a key that they make: it can have only what its maker has. An owner stands in for every role, in every tenant, and an
+ * Nobody climbs by a key that they make: it can have only what its maker has, and for no longer. An owner stands in for every role, in every tenant, and an
  * administrator for every scope.
  */
-function checkGrant(principal: Principal, { roles, scopes }: Pick<KeyCreateRequest, 'roles' | 'scopes'>): void {
+function checkGrant(principal: Principal, { roles, scopes, expiresAt }: KeyCreateRequest, makerExpiresAt: number | null): void {
   const wanted = roles.map(oneForm);
   if (wanted.includes('admin') && !scopes.includes('admin'))
     throw new NexusError('invalid_request', 'roles: admin comes with the scope admin; add that scope, or leave the role out');
@@ -161,6 +161,11 @@ function checkGrant(principal: Principal, { roles, scopes }: Pick<KeyCreateReque
     throw new NexusError(
       'forbidden',
       `roles: a key can only give roles that it has itself, and this one has ${principal.roles.join(', ')}, not ${role}; an owner can`,
+    );
+  if (makerExpiresAt !== null && (expiresAt === undefined || Date.parse(expiresAt) > makerExpiresAt))
+    throw new NexusError(
+      'forbidden',
+      `expiresAt: a key cannot make one that outlives it, and this one expires at ${toTimestamp(makerExpiresAt)}; give that or an earlier time`,
     );
 }
 
