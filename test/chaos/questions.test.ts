@@ -94,7 +94,8 @@ onEachDatabase('an approval', {}, (use) => {
     });
     await clerk;
     expect(await problemsOf(cluster, asAsked, 'Result: as-asked done')).toEqual([]);
-    expect(await problemsOf(cluster, edited, 'Result: edited done')).toEqual([]);
+    const changed = '(A person changed the arguments of this call before allowing it. It ran with: {"name":"edited","amount":3})';
+    expect(await problemsOf(cluster, edited, `Result: edited done\n\n${changed}`)).toEqual([]);
     expect(await problemsOf(cluster, whileDown, 'Result: answered-while-down done')).toEqual([]);
     expect(denied?.types).toContain('run.completed');
     expect(effectsOf(cluster, 'as-asked').map((effect) => effect.input)).toEqual([{ name: 'as-asked', amount: 5 }]);

@@ -70,8 +70,12 @@ it('lets exactly the edited arguments through [verifies approval.exact-arguments
   const { runId, approvalId } = await asked();
   await server.call('POST', `/v1/approvals/${approvalId}`, { decision: 'approve', arguments: { label: 'edited' } });
   const { output } = await server.until(runId, 'completed');
-  // What it did not ask for it is told.
+  // What it did not ask for it is told, beside what the tool gave.
   expect(output).toMatch(/^edited\s+\(A person changed the arguments.*\{"label":"edited"\}\)$/s);
+  expect(one(await server.events(runId), 'tool.completed').data).toMatchObject({
+    output: 'edited',
+    note: expect.stringContaining('{"label":"edited"}'),
+  });
   expect(one(await server.events(runId), 'tool.started').data.input).toEqual({ label: 'edited' });
   expect(probe.calls.at(-1)?.input).toEqual({ label: 'edited' });
   const { items } = await server.app.store.listDecisions(tenant, { runId: runId as never }, { limit: 100 }); // the run's own id

@@ -194,8 +194,10 @@ export const journalSchemas = {
     callId,
     name: z.string(),
     status: z.enum(['ok', 'error', 'denied', 'cancelled']),
-    /** What the model is given: text or JSON text. */
+    /** What the tool gave, text or JSON text; the model is told the same, and then the note. */
     output: z.string(),
+    /** What the model must know beside it: with which arguments a call ran that a person changed. */
+    note: z.string().optional(),
     error: ErrorInfo.optional(),
     costMicroUsd: z.int().optional(),
     durationMs: z.int().optional(),

@@ -5,7 +5,7 @@ it.each([
   ['name: a\ntools: fs_read', '/agents/a.yaml: tools: expected array, got "fs_read"'],
   ['name: a\ntool: [fs_read]', '/agents/a.yaml: tool: unknown field; did you mean "tools"?'],
   ['name: A b', '/agents/a.yaml: name: .*got "A b"'],
-  ['name: a\nmaxSteps: 0', '/agents/a.yaml: maxSteps: expected number to be >=1, got 0'],
+  ['name: a\nmaxSteps: 0', '/agents/a.yaml: maxSteps: expected number of at least 1, got 0'],
   ['name: a\npolicy: { allow: [5] }', '/agents/a.yaml: policy\\.allow\\[0\\]: expected string, got 5'],
   ['name: a\npolicy: { alow: [x] }', '/agents/a.yaml: policy\\.alow: unknown field; did you mean "allow"\\?'],
   ['', '/agents/a.yaml: expected object, got null'],

@@ -1,4 +1,4 @@
-import type { JournalEvent, Message, NewEvent, RunTotals, SessionReading, ToolCallPart } from '@nexus-agent/protocol';
+import type { JournalData, JournalEvent, Message, NewEvent, RunTotals, SessionReading, ToolCallPart } from '@nexus-agent/protocol';
 import { canonicalJson, derivedId, NexusError, sha256 } from '#core';
 import { withSomethingSaid } from './spoken.ts';
 import { emptyTotals, initialState, type RunState, type ToolCallPhase, type ToolCallState } from './state.ts';
@@ -118,7 +118,7 @@ function applyEvent(state: RunState, event: JournalEvent): RunState {
       return attempt > 1 && !counted ? next : { ...next, totals: { ...next.totals, toolCalls: next.totals.toolCalls + 1 } };
     }
     case 'tool.completed':
-      return completeTool(state, event.data.callId, event.data.output, event.data.status !== 'ok');
+      return completeTool(state, event.data);
     case 'approval.requested': {
       const { approvalId, kind, deadlineAt } = event.data;
       return setPhase(state, event.data.callId, { type: 'awaiting', approvalId, kind, deadlineAt });
@@ -271,8 +271,9 @@ function setPhase(state: RunState, callId: string, phase: ToolCallPhase): RunSta
 }
 
 /** Results may come in any order; the model is given them in the order it asked for them, once all are there. */
-function completeTool(state: RunState, callId: string, output: string, isError: boolean): RunState {
-  const next = setPhase(state, callId, { type: 'completed', output, isError });
+function completeTool(state: RunState, { callId, output, note, status }: JournalData<'tool.completed'>): RunState {
+  const told = note === undefined ? output : `${output}\n\n${note}`;
+  const next = setPhase(state, callId, { type: 'completed', output: told, isError: status !== 'ok' });
   const results = [];
   for (const call of next.calls) {
     if (call.phase.type !== 'completed') return next;

@@ -19,7 +19,7 @@ export function failure(code: ErrorInfo['code'], message: string): ToolEnd {
 
 /** Journals the end of a call. A failure becomes a result that tells the model what was wrong. */
 export function proposeResult(state: RunState, call: ToolCallState, end: ToolEnd): Proposal {
-  const given =
+  const output =
     end.type === 'ok'
       ? end.output
       : JSON.stringify({
@@ -29,14 +29,14 @@ export function proposeResult(state: RunState, call: ToolCallState, end: ToolEnd
             ...(end.error.details === undefined ? {} : { details: end.error.details }),
           },
         });
-  const changed = changedArguments(state.calls.find(({ callId }) => callId === call.callId) ?? call);
-  const output = changed === null ? given : `${given}\n\n${changed}`;
+  const note = changedArguments(state.calls.find(({ callId }) => callId === call.callId) ?? call);
   const data: JournalData<'tool.completed'> = {
     step: state.step,
     callId: call.callId,
     name: call.name,
     status: end.type,
     output,
+    ...(note === null ? {} : { note }),
     ...(end.type === 'ok' ? {} : { error: end.error }),
     ...(end.type === 'ok' && end.costMicroUsd !== undefined ? { costMicroUsd: end.costMicroUsd } : {}),
     ...(end.type !== 'ok' || end.files === undefined ? {} : { files: end.files }),
