@@ -16,7 +16,10 @@ const heavy = [
   'packages/server/src/tools/sandbox/*.test.ts',
   'packages/server/src/llm/faults.test.ts',
 ];
-const long = ['test/chaos/{billing,boundaries,files,lost-answers,paid,random,without-a-bus}.test.ts', 'test/e2e/{newcomer,nodes}.test.ts'];
+const long = [
+  'test/chaos/{billing,boundaries,files,lost-answers,paid,random,without-a-bus}.test.ts',
+  'test/e2e/{clocks,newcomer,nodes,outages}.test.ts',
+];
 const test = { pool: 'threads', isolate: false, testTimeout: 20_000 } as const;
 
 export default defineConfig({
