@@ -46,7 +46,9 @@ function report(error: unknown, io: CliIo, argv: readonly string[]): number {
     const problem = error instanceof Error && 'problem' in error ? error.problem : { code: errorCode, detail: message };
     io.stdout.write(`${JSON.stringify({ error: problem }, null, 2)}\n`);
   }
-  io.stderr.write(`${style('red', 'error:')} ${message} ${style('dim', `(${errorCode})`)}\n`);
+  // Lines of a message may be there to be copied.
+  const between = message.includes('\n') ? '\n' : ' ';
+  io.stderr.write(`${style('red', 'error:')} ${message}${between}${style('dim', `(${errorCode})`)}\n`);
   if (errorCode === 'unavailable' && message.startsWith('no answer from')) {
     io.stderr.write(`${style('dim', 'start a server with: nexus serve')}\n`);
   }
