@@ -104,7 +104,7 @@ export function createPlantedSource(): ToolSource {
         change: (before) =>
           before
             .replace('import { createBuiltinTools }', 'import { createBuiltinTools, createPlantedSource }')
-            .replace('(options.tools ?? [])])]', '(options.tools ?? [])]), createPlantedSource()]'),
+            .replace('options.tools, builtin)]', 'options.tools, builtin), createPlantedSource()]'),
       },
     ],
     tests: ['tools/sources'],

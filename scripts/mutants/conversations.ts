@@ -77,8 +77,8 @@ export const conversationMutants: readonly Mutant[] = [
   {
     bug: 'talk: a call is told with arguments that it did not run with',
     file: `${runs}/steps/tool-result.ts`,
-    replace: 'const output = changed === null ? given :',
-    by: 'const output = changed !== null ? given :',
+    replace: '...(note === null ? {} : { note }),',
+    by: '',
     tests: ['test/e2e/approvals.test.ts'],
   },
   {
