@@ -142,7 +142,7 @@ function createOpenIndex() {
 
 /**
  * The balances that a reservation holds something in are known only when it has been read. One that comes to be here begins with what was
- * spent before, and with all that is open.
+ * spent before, and with all that is open in its scope.
  */
 function* load(
   batch: Batch,
@@ -184,7 +184,8 @@ function* load(
   for (const { scope, unit, window } of fresh) {
     found.counted.set(rowKey(scope, unit, window), (yield* spentSoFar(tenantId, scope, window, batch.nowMs))[unit]);
   }
-  for (const reservation of yield* lockOpenReservations(tenantId))
+  const scopesOfFresh = [...new Set(fresh.map(({ scope }) => scopeKey(scope)))];
+  for (const reservation of yield* lockOpenReservations(tenantId, scopesOfFresh))
     if (!reservations.all.has(reservation.reservationId)) reservations.load(reservation.reservationId, reservation);
   open.keep();
   for (const reservation of reservations.all.values()) open.add(reservation);

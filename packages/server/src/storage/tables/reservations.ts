@@ -216,20 +216,30 @@ export function* lockReservations(tenantId: string, ids: readonly string[]): Pro
 }
 
 // As above.
-const openReservations = statement('open_reservations', ({ db, dialect }, params: { tenant: string }) =>
-  dialect.forUpdate(
-    db
+/** Above so many scopes one look at all that is open costs less than a look for each. */
+const maxSoughtScopes = 20;
+
+/** All that are open and hold something in one of the scopes, locked; there may be others among them. */
+export function* lockOpenReservations(tenant: string, scopes: readonly string[]): Program<readonly ReservationRow[]> {
+  const rows = yield* query(({ db, dialect }) => {
+    const open = db
       .selectFrom('reservations')
       .selectAll()
-      .where('tenant_id', '=', params.tenant)
+      .where('tenant_id', '=', tenant)
       .where('state', '=', sql.lit('open'))
-      .orderBy('reservation_id'),
-  ),
-);
+      .orderBy('reservation_id');
+    if (scopes.length > maxSoughtScopes) return dialect.forUpdate(open);
+    const names = ['scopes', 'budget_rows'] as const; // those of an older version name their scopes in their rows alone
+    return dialect.forUpdate(
+      open.where((is) => is.or(scopes.flatMap((scope) => names.map((name) => sql<boolean>`${sql.ref(name)} like ${having(scope)} escape '!'`)))),
+    );
+  });
+  return rows.map(reservationFromRow);
+}
 
-/** All that are open, locked. */
-export function* lockOpenReservations(tenant: string): Program<readonly ReservationRow[]> {
-  return (yield* run(openReservations, { tenant })).map(reservationFromRow);
+/** The pattern of a JSON text that has the text in one of its strings. */
+function having(text: string): string {
+  return `%${JSON.stringify(text).slice(1, -1).replace(/[!%_]/g, '!$&')}%`;
 }
 
 export function insertReservations(tenantId: string, rows: readonly ReservationRow[]): Program<number> {
