@@ -44,6 +44,20 @@ export const budgetMutants: readonly Mutant[] = [
     tests: [`${server}/cli/budget-limits.test.ts`],
   },
   {
+    bug: 'budgets: a new limit finds nothing that is open in its scope',
+    file: `${server}/storage/tables/reservations.ts`,
+    replace: "const names = ['scopes', 'budget_rows'] as const;",
+    by: "const names = ['budget_rows'] as const;",
+    tests: ['test/conformance/storage.test.ts'],
+  },
+  {
+    bug: 'budgets: a new limit misses what is open in a scope with an odd name',
+    file: `${server}/storage/tables/reservations.ts`,
+    replace: 'JSON.stringify(text).slice(1, -1)',
+    by: 'text',
+    tests: ['test/conformance/storage.test.ts'],
+  },
+  {
     bug: 'budgets: a charge takes the whole reservation although its work can have used less',
     file: `${server}/ledger/rules.ts`,
     replace: 'bound[unit] ?? whole',

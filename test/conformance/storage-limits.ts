@@ -62,6 +62,31 @@ export function describeLimits(open: () => Promise<Store>): void {
       }
     });
 
+    it(`find what is open in a scope whatever its name is, and hold none of others ${verifies('budget.limit.in-flight')}`, async () => {
+      const names = ['a_b', 'aXb', 'a%b', 'A_B', 'a!b', 'a"b', 'a\\\\b', "a'b", 'a|b', 'ä😀', 'a', 'a b'];
+      const tenantId = newTenant();
+      const store = storeAt(0);
+      const reserve = (name: string, index: number): LedgerOperation => ({
+        type: 'reserve',
+        reservationId: `n${index}`,
+        runId: null,
+        scopes: [{ kind: 'user', id: name }, agent],
+        fixed: { tokens: 2 ** index },
+        expiresAt: Date.now() + 60_000,
+      });
+      await store.commit({ tenantId, ledger: names.map(reserve) });
+      for (const [index, name] of names.entries()) {
+        const scope: BudgetScope = { kind: 'user', id: name };
+        await storeAt(index).commit({ tenantId, ledger: [setLimit(scope, 10_000)] });
+        const { items } = await store.listBudgets(tenantId, { scopes: [scope] }, Date.now(), { limit: 5 });
+        expect(items, name).toMatchObject([{ reserved: 2 ** index }]);
+      }
+      await store.commit({ tenantId, ledger: [setLimit(agent, 10_000)] });
+      const { items } = await store.listBudgets(tenantId, { scopes: [agent] }, Date.now(), { limit: 5 });
+      expect(items).toMatchObject([{ reserved: 2 ** names.length - 1 }]);
+      expect(await auditLedger(store, tenantId)).toEqual([]);
+    });
+
     it(`hold with everything else under random interleavings, for a world that bills what it does ${verifies('budget.invariants')}`, async () => {
       await fc.assert(
         fc.asyncProperty(

@@ -231,7 +231,9 @@ export function* lockOpenReservations(tenant: string, scopes: readonly string[])
     if (scopes.length > maxSoughtScopes) return dialect.forUpdate(open);
     const names = ['scopes', 'budget_rows'] as const; // those of an older version name their scopes in their rows alone
     return dialect.forUpdate(
-      open.where((is) => is.or(scopes.flatMap((scope) => names.map((name) => sql<boolean>`${sql.ref(name)} like ${having(scope)} escape '!'`)))),
+      open.where((is) =>
+        is.or(scopes.flatMap((scope) => names.map((name) => sql<boolean>`${sql.ref(name)} like ${having(scope)} escape '!'`))),
+      ),
     );
   });
   return rows.map(reservationFromRow);
