@@ -33,8 +33,8 @@ export const edgeMutants: readonly Mutant[] = [
   {
     bug: 'edge: the credentials of a proxy are sent on to the server behind it',
     file: `${server}/llm/transport/connections.ts`,
-    replace: 'pathPrefix: path, headers: {}, forwarder: null,',
-    by: 'pathPrefix: path, headers: address === undefined ? {} : proxyAuthorization(new URL(address)), forwarder: null,',
+    replace: 'pathPrefix: path, headers: {}, forwarder: null }',
+    by: 'pathPrefix: path, headers: address === undefined ? {} : proxyAuthorization(new URL(address)), forwarder: null }',
     tests: proxyTests,
   },
   {
@@ -50,6 +50,20 @@ export const edgeMutants: readonly Mutant[] = [
     replace: 'started = true;\n',
     by: 'started = true;\n      waiting.heard();\n',
     tests: [`${server}/llm/transport/http-provider.test.ts`],
+  },
+  {
+    bug: 'edge: a request over which a server failed is sent again under the same reservation',
+    file: `${server}/llm/providers/resend.ts`,
+    replace: 'details.status >= 500',
+    by: 'details.status >= 600',
+    tests: [`${server}/llm/providers/resend.test.ts`],
+  },
+  {
+    bug: 'edge: blanks that come without end are charged as words',
+    file: `${server}/llm/transport/http-provider.ts`,
+    replace: 'return tokens.least;\n}',
+    by: 'return Math.floor(text.length / 4);\n}',
+    tests: [`${server}/llm/accounts.test.ts`],
   },
   {
     bug: 'edge: a counter is asked without the query of the address',
