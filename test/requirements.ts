@@ -329,7 +329,7 @@ export const requirements = {
   'provider.connection.idle': {
     promise: 2,
     behaviour:
-      'A request on a kept connection that its server had given up is sent again within the attempt, once, and never after a byte of an answer.',
+      'A request whose kept connection is lost is charged as one whose end is unknown, and sent again only as an attempt that is reserved for.',
   },
   'provider.malformed': { promise: 2, behaviour: 'Malformed data ends in provider_malformed.' },
   'provider.retry': { promise: 2, behaviour: '429 and 5xx are retried within bounds, honouring Retry-After.' },

@@ -27,6 +27,8 @@ export interface SseDecoderOptions {
 export interface SseDecoder {
   /** Feeds bytes as they came from the socket. What it or `onEvent` threw ends the decoder: feed it no more. */
   push(chunk: Uint8Array): void;
+  /** What is held of an event that no blank line has ended: its data, and a last line that is no comment. */
+  readonly unfinished: string;
 }
 
 /**
@@ -108,15 +110,18 @@ export function createSseDecoder({ onEvent, maxEventChars, decodeUtf8 = createTe
         if (feed !== -1 && feed < from) feed = text.indexOf('\n', from);
         if (carry === '') line(text, start, end);
         else {
-          const whole = carry + text.slice(start, end);
+          carry += text.slice(start, end);
+          line(carry, 0, carry.length);
           carry = '';
-          line(whole, 0, whole.length);
         }
       }
       if (from < text.length) {
         carry += from === 0 ? text : text.slice(from);
         if (carry.length > maxEventChars) throw new SseTooLargeError(maxEventChars);
       }
+    },
+    get unfinished() {
+      return (data ?? '') + (carry.startsWith(':') ? '' : carry);
     },
   };
 }

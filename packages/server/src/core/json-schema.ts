@@ -3,6 +3,7 @@ import { createContext, Script } from 'node:vm';
 import type { Ajv2020, ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
 import { LRUCache } from 'lru-cache';
 import { NexusError } from './errors.ts';
+import { canonicalJson } from './json.ts';
 import { cutText } from './text.ts';
 
 export type JsonSchema = Record<string, unknown>;
@@ -79,7 +80,7 @@ function createCompiler() {
 /** Loading takes tens of milliseconds, which a start without tool calls should not pay. */
 function loadAjv(): Ajv2020 {
   const module = createRequire(import.meta.url)('ajv/dist/2020.js') as typeof import('ajv/dist/2020.js'); // require() loses the module's type
-  return new module.Ajv2020({
+  const ajv = new module.Ajv2020({
     allErrors: true,
     verbose: true,
     strict: false,
@@ -87,6 +88,14 @@ function loadAjv(): Ajv2020 {
     logger: false,
     ownProperties: true,
     code: { regExp: createPatternEngine() },
+  });
+  // Ajv compares each item with each other one: a long list, which a model writes in one answer, would stop the whole server.
+  return ajv.removeKeyword('uniqueItems').addKeyword({
+    keyword: 'uniqueItems',
+    type: 'array',
+    schemaType: 'boolean',
+    validate: (wanted: boolean, items: readonly unknown[]) => !wanted || new Set(items.map(canonicalJson)).size === items.length,
+    error: { message: 'must not have the same item twice' },
   });
 }
 

@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '#core';
 import { createModelService, type ModelService } from '#llm';
@@ -208,6 +209,22 @@ describe('an answer that is too long to be read', () => {
     // As much as was let in: 3,024,000 bytes.
     expect(last.usage.outputTokens).toBeGreaterThan(400_000);
     expect(await asked?.resolve(['p/m'])).toMatchObject([{ ignoresLimits: true }]);
+  });
+});
+
+describe('a body that is too long and says nothing', () => {
+  it.each([
+    ['blank lines', '\n'],
+    ['comments', ': still here\n\n'],
+    ['blanks in an event', ' '],
+  ])('is charged no more than the limit: %s', async (what, piece) => {
+    const begin = what === 'blanks in an event' ? 'data: {' : '';
+    const last = await ask('openai', 'may think unseen', (response) => {
+      const packed = gzipSync(begin + piece.repeat(8_000_000 / piece.length));
+      response.writeHead(200, { 'content-type': 'text/event-stream', 'content-encoding': 'gzip' }).end(packed);
+    });
+    expect(last).toMatchObject({ type: 'failed', error: { code: 'provider_malformed', retryable: false } });
+    expect(last.usage.outputTokens).toBeLessThanOrEqual(what === 'blanks in an event' ? 3_100_000 / 160 : limit);
   });
 });
 

@@ -42,7 +42,12 @@ const anthropic: Create = (url) =>
   });
 
 /** A server that refuses some bodies, and a caller of it. */
-async function serve(create: Create, refuse: (body: Body, text: string) => Refusal | null, answer?: (body: Body) => string) {
+async function serve(
+  create: Create,
+  refuse: (body: Body, text: string) => Refusal | null,
+  answer?: (body: Body) => string,
+  maxAttemptsPerTarget = 1,
+) {
   const bodies: Body[] = [];
   const paths: string[] = [];
   const keys: unknown[] = [];
@@ -64,13 +69,13 @@ async function serve(create: Create, refuse: (body: Body, text: string) => Refus
     providers: [create(server.url)],
     clock: systemClock,
     random: () => 0,
-    retry: { maxAttemptsPerTarget: 1 },
+    retry: { maxAttemptsPerTarget, baseDelayMs: 1 },
   });
   open.push(server, llm);
   const ask = async (changes: Partial<ModelRequest> = {}, model = 'm') => {
     const gate = recordGate(() => grant(10_000, 4_000));
     const { last, text } = await call(llm, makeRequest('go', changes), { models: [`p/${model}`], gate });
-    return { last, text, attempts: gate.begins.length, usage: last.usage };
+    return { last, text, attempts: gate.begins.length, usage: last.usage, failed: gate.failures };
   };
   return { bodies, paths, keys, ask, llm };
 }
@@ -250,7 +255,6 @@ const rows: readonly (readonly [string, Create, Partial<ModelRequest>, (body: Bo
     [
       ['unknown variant `image_url`, expected `text` at line 1 column 80', 400],
       ['No endpoints found that support image input', 404],
-      ['image input is not supported - hint: if this is unexpected, you may need to provide the mmproj', 500],
       ['At most 0 image(s) may be provided in one request.', 400],
       ['m is not a multimodal model', 400],
       ["'messages.1' : for 'role:user' the following must be satisfied[('messages.1.content' : value must be a string)]", 400],
@@ -312,6 +316,26 @@ describe('a request is sent again, within the attempt, without what the server r
     await ask({ outputSchema });
     expect(bodies[2]).toHaveProperty('response_format');
     expect(bodies[2].messages[0].content).toBe('You help.');
+  });
+});
+
+describe('a server that fails over what it does not take may bill what it did', () => {
+  const fails = says('image input is not supported - hint: if this is unexpected, you may need to provide the mmproj', 500);
+  const hasImage = (body: Body) => JSON.stringify(body.messages).includes('image_url');
+
+  it('so the next attempt does without, and the one that failed is charged', async () => {
+    const { ask, bodies } = await serve(compatible, (body) => (hasImage(body) ? fails : null), undefined, 2);
+    const { text, failed } = await ask({ messages: seen });
+    expect({ text, sent: bodies.length }).toEqual({ text: 'ok', sent: 2 });
+    expect(failed).toMatchObject([{ sent: true, assumed: ['inputTokens', 'outputTokens'] }]);
+    expect(await ask({ messages: seen })).toMatchObject({ text: 'ok', attempts: 1 });
+  });
+
+  it('and nothing is learned when it fails all the same', async () => {
+    const { ask, bodies } = await serve(compatible, () => fails, undefined, 2);
+    expect(await ask({ messages: seen })).toMatchObject({ attempts: 2, last: { type: 'failed' } });
+    expect(await ask({ messages: seen })).toMatchObject({ attempts: 2, last: { type: 'failed' } });
+    expect(bodies.map(hasImage)).toEqual([true, false, true, false]);
   });
 });
 

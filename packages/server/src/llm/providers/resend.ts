@@ -5,17 +5,21 @@ import { type FeatureRefusal, type Omissions, refusedFeature } from '#llm/dialec
 
 /**
  * The provider, which sends a call again, within the same attempt, without what the server has just refused. A refusal by its
- * status used nothing. What was taken without it is remembered for the model as long as the process lives.
+ * status used nothing. A server that fails over it may bill what it did: that attempt ends, and the next one does without. What was
+ * taken without it is remembered for the model as long as the process lives.
  */
 export function resendWithoutRefused(
   provider: Provider,
   { refusals, omissions, clock }: { readonly refusals: readonly FeatureRefusal[]; readonly omissions: Omissions; readonly clock: Clock },
 ): Provider {
+  /** By model: what the next call does without, since the server failed over it. */
+  const suspected = new Map<string, readonly FeatureRefusal[]>();
   return {
     ...provider,
     open(call, events) {
       const deadline = clock.monotonic() + call.timeoutMs;
-      const tried: FeatureRefusal[] = [];
+      const tried = [...(suspected.get(call.model) ?? [])];
+      suspected.delete(call.model);
       let aborted = false;
 
       function remember(): void {
@@ -54,6 +58,10 @@ export function resendWithoutRefused(
                     : undefined;
                 if (found === undefined) return events.failed(error);
                 tried.push(found);
+                if (mayBill(error)) {
+                  suspected.set(call.model, [...tried]);
+                  return events.failed(error);
+                }
                 stream = send(remainingMs);
               },
             },
@@ -77,6 +85,11 @@ export function resendWithoutRefused(
 
 /** Some servers fail over what they do not take. */
 const refusing: ReadonlySet<ErrorCode> = new Set(['provider_rejected', 'provider_unavailable']);
+
+/** Above 499 a status is no refusal: the server, or one behind it, may have begun to work. */
+function mayBill({ details }: NexusError): boolean {
+  return typeof details?.status === 'number' && details.status >= 500;
+}
 
 function wordsOf({ message, details }: NexusError) {
   return { status: details?.status, words: `${message} ${String(details?.field ?? '')}` };

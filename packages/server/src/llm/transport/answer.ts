@@ -10,8 +10,8 @@ export interface AnswerReader {
   push(chunk: Buffer): void;
   /** The body ended as it should. */
   end(): void;
-  /** Bytes since the last event that was whole: of one that is read no further, it may be all of the answer. */
-  readonly unreadBytes: number;
+  /** What came of an event or a document that is not whole: where it is read no further, it may be all of the answer. */
+  readonly unread: string;
 }
 
 export interface AnswerReaderOptions {
@@ -38,14 +38,12 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
     maxEventChars,
     decodeUtf8: (bytes) => utf8.write(bytes),
     onEvent(event, data) {
-      unread = 0;
       for (const part of eventsIn(data)) decoder.event(event, part);
     },
   });
   let kind: BodyKind | null = null;
   let chunks: Buffer[] = []; // of a body whose kind is not known yet, or of a document
   let received = 0;
-  let unread = 0;
 
   function pushStream(chunk: Buffer): void {
     try {
@@ -70,7 +68,6 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
   return {
     push(chunk) {
       received += chunk.length;
-      unread += chunk.length;
       if (received > maxBytes) {
         const message = `${provider} goes on after ${maxBytes} bytes of an answer of ${options.maxOutputTokens} tokens`;
         throw new NexusError('provider_malformed', message, { details, retryable: false });
@@ -79,8 +76,8 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
       chunks.push(chunk);
       if (kind === null) decide(false);
     },
-    get unreadBytes() {
-      return unread;
+    get unread() {
+      return kind === 'document' ? Buffer.concat(chunks).toString('utf8') : sse.unfinished;
     },
     end() {
       if (kind === null) decide(true);

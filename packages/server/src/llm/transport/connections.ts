@@ -1,5 +1,5 @@
 import { buildConnector, Pool } from 'undici';
-import { type Connector, createProxyConnector, createTunnelConnector, proxyAuthorization } from './proxy.ts';
+import { createProxyConnector, createTunnelConnector, proxyAuthorization } from './proxy.ts';
 
 export interface ConnectionOptions {
   readonly baseUrl: string;
@@ -17,8 +17,6 @@ export interface ProviderConnections {
   readonly headers: Readonly<Record<string, string>>;
   /** A proxy that answers in the server's stead. */
   readonly forwarder: URL | null;
-  /** Whether this is the error of a connection that was lost after it had brought something: it was not opened for its last request. */
-  lostWhenReused(error: Error): boolean;
 }
 
 /** Servers in Python close a connection after 5 s without a request: one that they may be closing is not used again. */
@@ -30,15 +28,13 @@ const maxHeaderSize = 64 * 1024;
 export function openConnections({ baseUrl, proxy: address, connectTimeoutMs: timeout = 10_000 }: ConnectionOptions): ProviderConnections {
   const base = new URL(baseUrl);
   const path = base.pathname.replace(/\/+$/, '');
-  const lost = new WeakSet<Error>();
   // Our own timers: undici's are a second coarse and cannot tell which limit was hit. A stream has a connection of its own:
   // under HTTP/2 a lost one would take all calls with it.
   const common = { headersTimeout: 0, bodyTimeout: 0, keepAliveTimeout: keepAliveMs, maxHeaderSize, allowH2: false };
-  const lostWhenReused = (error: Error) => lost.has(error);
   if (address === undefined || base.protocol === 'https:') {
     const connect = address === undefined ? buildConnector({ timeout, allowH2: false }) : createTunnelConnector(new URL(address), timeout);
-    const pool = new Pool(base.origin, { ...common, connect: noteLosses(connect, lost) });
-    return { pool, pathPrefix: path, headers: {}, forwarder: null, lostWhenReused };
+    const pool = new Pool(base.origin, { ...common, connect });
+    return { pool, pathPrefix: path, headers: {}, forwarder: null };
   }
   const proxy = new URL(address);
   return {
@@ -47,24 +43,5 @@ export function openConnections({ baseUrl, proxy: address, connectTimeoutMs: tim
     pathPrefix: base.origin + path,
     headers: { host: base.host, ...proxyAuthorization(proxy) },
     forwarder: proxy,
-    lostWhenReused,
-  };
-}
-
-/** Keeps the errors of connections that have brought something. */
-function noteLosses(connect: Connector, lost: WeakSet<Error>): Connector {
-  return (options, callback) => {
-    connect(options, (...[error, socket]) => {
-      if (error !== null) return callback(error, null);
-      let heard = false;
-      const listen = () => {
-        heard ||= socket.readableLength > 0;
-        if (heard) socket.off('readable', listen);
-      };
-      socket.on('readable', listen).prependListener('error', (cause) => {
-        if (heard) lost.add(cause);
-      });
-      callback(null, socket);
-    });
   };
 }

@@ -221,8 +221,8 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
     },
   };
   let reader: AnswerReader | null = null;
-  /** It was read no further for what came. */
-  let isCutShort = false;
+  /** Of what came and was read no further. */
+  let unreadTokens = 0;
   let sent = false;
 
   function finish(): void {
@@ -258,7 +258,7 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
         try {
           reader?.push(chunk);
         } catch (error) {
-          isCutShort = true;
+          unreadTokens = tokensOfUnread(reader?.unread ?? '');
           throw error;
         } finally {
           merger.flush();
@@ -290,17 +290,20 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
       final: whole || decoder.finished,
       begun: decoder.begun,
       streamedTokens: decoder.streamedTokens(),
-      receivedTokens: tokens.least + (isCutShort ? unreadTokens(reader?.unreadBytes ?? 0) : 0),
+      receivedTokens: tokens.least + unreadTokens,
     }),
   };
 }
 
 /** More than any answer that was asked for holds; below it, what is not read is the frame of an event. */
-const leastUnreadBytes = 1_000_000;
+const leastUnreadChars = 1_000_000;
 
-/** What was sent in an event that is too long to be read, taken for prose. */
-function unreadTokens(bytes: number): number {
-  return bytes < leastUnreadBytes ? 0 : Math.floor(bytes / 4);
+/** What was sent in an event that is too long to be read has at least: blanks and lines without data are no tokens. */
+function tokensOfUnread(text: string): number {
+  if (text.length < leastUnreadChars) return 0;
+  const tokens = new ReceivedTokens();
+  tokens.add(text);
+  return tokens.least;
 }
 
 /** Deltas of one network chunk are passed on as one: fewer wake-ups, same text. */

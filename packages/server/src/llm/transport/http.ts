@@ -139,9 +139,6 @@ interface StreamSetup extends TransportOptions {
   readonly path: string;
 }
 
-/** A server that had closed an idle connection says so at once when the next request comes; what is lost later may have been worked on. */
-const resendWithinMs = 1_000;
-
 function openStream(setup: StreamSetup, request: TransportRequest, handler: TransportHandler): TransportCall {
   const { provider } = setup;
   let controller: Dispatcher.DispatchController | null = null;
@@ -152,7 +149,6 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
   let refused: Refusal | null = null;
   let body: BodyPipe | null = null;
   let started = false;
-  const loss = watchLoss(setup);
   const waiting = watchTime(setup, request.timeoutMs, (limit, what) => {
     fail(new NexusError('provider_timeout', `${provider} ${what}`, { details: { provider, model: request.model, limit } }));
   });
@@ -225,11 +221,9 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
   const exchange: Dispatcher.DispatchHandler = {
     onRequestStart(received) {
       controller = received;
-      loss.sent();
       if (aborted) received.abort(new Error('aborted by the client'));
       else handler.sent();
     },
-    onResponseStarted: loss.answered,
     onResponseStart(_controller, status, headers) {
       if (status < 200 || settled) return; // 1xx is not the answer
       started = true;
@@ -249,20 +243,14 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
     },
     onResponseError(_controller, error) {
       clearTimeout(linger);
-      if (!settled && loss.maySendAgain(error)) return send();
       if (!settle()) return;
       if (refused !== null) handler.error(refused.error());
       else handler.error(socketError(setup, request, started, error));
     },
   };
 
-  function send(): void {
-    controller = null;
-    const headers = { accept: 'text/event-stream', 'content-type': 'application/json', ...setup.connections.headers, ...request.headers };
-    setup.connections.pool.dispatch({ method: 'POST', path: setup.path, headers, body: request.body }, exchange);
-  }
-
-  send();
+  const headers = { accept: 'text/event-stream', 'content-type': 'application/json', ...setup.connections.headers, ...request.headers };
+  setup.connections.pool.dispatch({ method: 'POST', path: setup.path, headers, body: request.body }, exchange);
   return {
     pause() {
       if (settled || paused || controller === null) return;
@@ -287,28 +275,6 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
       if (paused || congested) controller?.resume();
       linger = setTimeout(() => controller?.abort(new Error('the response did not end')), lingerMs);
       linger.unref();
-    },
-  };
-}
-
-/** Of one request: whether it went out on a connection that the server had given up, so that nobody can have read it. */
-function watchLoss({ clock, connections }: Pick<StreamSetup, 'clock' | 'connections'>) {
-  let sentMs = Number.NEGATIVE_INFINITY;
-  let answering = false;
-  let resent = false;
-  return {
-    sent(): void {
-      sentMs = clock.monotonic();
-    },
-    /** A byte of an answer came. */
-    answered(): void {
-      answering = true;
-    },
-    /** True once at most. */
-    maySendAgain(error: Error): boolean {
-      if (answering || resent || clock.monotonic() - sentMs > resendWithinMs || !connections.lostWhenReused(error)) return false;
-      resent = true;
-      return true;
     },
   };
 }
