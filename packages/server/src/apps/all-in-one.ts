@@ -17,6 +17,7 @@ import {
   createTools,
   type DefinitionsOrigin,
   notesOnAgent,
+  notesOnModels,
   openDefinitions,
 } from '#control';
 import { type Clock, createIdSource, createSchemaValidator, type IdSource, NexusError, systemClock, systemTimers } from '#core';
@@ -165,7 +166,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       pollMs: config.definitions.pollMs,
       kinds: {
         policies: { folder: folders.policies, prepare: async (files, about) => app.policy.prepare(files, about) },
-        agents: { folder: folders.agents, prepare: (files, about) => prepareAgents(app, files, about, logger) },
+        agents: { folder: folders.agents, prepare: (files, about) => prepareAgents({ ...app, llm: models.llm }, files, about, logger) },
       },
     });
     closers.push(() => definitions.close());
@@ -260,7 +261,7 @@ async function tellModels({ llm, defaultModels }: Parts['models'], logger: Logge
 }
 
 async function prepareAgents(
-  { catalog, tools }: Pick<ReturnType<typeof assemble>, 'catalog' | 'tools'>,
+  { catalog, tools, llm }: Pick<ReturnType<typeof assemble>, 'catalog' | 'tools'> & Pick<Parts['models'], 'llm'>,
   files: readonly DefinitionFile[],
   about: DefinitionsOrigin,
   logger: Logger,
@@ -268,6 +269,7 @@ async function prepareAgents(
   const agents = await parseAgents(files, about.place);
   const prepared = catalog.prepareShared(agents, about);
   await tellNotes(agents, tools, logger);
+  void tellModelNotes(agents, llm, logger); // waits for the lists of servers, for which nothing else waits
   return prepared;
 }
 
@@ -279,6 +281,14 @@ async function tellNotes(agents: readonly AgentDefinition[], tools: Pick<ToolSer
   };
   for (const definition of agents) {
     const notes = notesOnAgent(definition, known);
+    if (notes.length > 0) logger.warn({ agent: definition.name, notes }, 'an agent names what there is not');
+  }
+}
+
+/** The same of models. A server that says nothing is told elsewhere. */
+async function tellModelNotes(agents: readonly AgentDefinition[], llm: Parts['models']['llm'], logger: Logger): Promise<void> {
+  for (const definition of agents) {
+    const notes = await notesOnModels(definition, llm).catch(() => []);
     if (notes.length > 0) logger.warn({ agent: definition.name, notes }, 'an agent names what there is not');
   }
 }
@@ -382,7 +392,7 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
     sessions: orchestrator.sessions,
     runs: orchestrator.runs,
     approvals: createApprovals({ engine, wake: orchestrator.wake, checkApprovedCall: orchestrator.checkApprovedCall }),
-    agents: createAgents({ catalog, tools }),
+    agents: createAgents({ catalog, tools, llm: models.llm }),
     files: createFiles({ store, blobs: files.blobs }),
     tools: createTools({ engine, agents: catalog }),
     models: createModels({ llm: models.llm }),

@@ -71,6 +71,17 @@ it('names the nearest file', async () => {
   expect((await nexus(`files get ${none.sessionId} a`)).err).toMatch(/there is no file "a"/);
 });
 
+it('names what an agent that is stored names and there is not: tools, models [verifies agents.names]', async () => {
+  const files = { 'a.yaml': 'name: misspelt\nmodels: [nowhere/m, default]\ntools: [fs_wrte]\n' };
+  const { code, out, err } = await nexus('agents put a.yaml', { files });
+  expect(code).toBe(0);
+  expect(out).toMatch(/^misspelt agv_\w+\n$/);
+  const [model, tool, ...rest] = err.split('\n');
+  expect(model).toMatch(/^warning: models\[0\]: there is no model "nowhere\/m"; known are sim\//);
+  expect(tool).toBe('warning: tools[0]: there is no tool "fs_wrte"; did you mean "fs_write"?');
+  expect(rest).toEqual(['']);
+});
+
 it('says that a folder to save in is missing, and leaves nothing behind', async () => {
   const { writeFile } = processIo();
   await expect(writeFile(join(folder, 'none', 'a.txt'), [])).rejects.toMatchObject({

@@ -1,6 +1,7 @@
 import { AgentDefinition } from '@nexus-agent/protocol';
-import { expect, it } from 'vitest';
-import { notesOnAgent } from './agent-notes.ts';
+import { expect, it, vi } from 'vitest';
+import { NexusError } from '#core';
+import { notesOnAgent, notesOnModels } from './agent-notes.ts';
 
 const known = { tools: ['fs_read', 'fs_write', 'http_fetch'], agents: ['chat', 'writer'] };
 const notes = (definition: object) => notesOnAgent(AgentDefinition.parse({ name: 'a', models: ['sim/sim-large'], ...definition }), known);
@@ -23,4 +24,21 @@ it.each<[object, string[]]>([
   [{ models: ['default'], policy: { allow: ['model:gpt-9'] } }, []],
 ])('of %j says %j [verifies agents.names]', (definition, expected) => {
   expect(notes(definition)).toEqual(expected);
+});
+
+it('names the models that no provider serves, and asks for names only then [verifies agents.names]', async () => {
+  const served = ['sim/sim-large', 'sim/sim-small'];
+  const resolve = async ([ref = '']: readonly string[]) => {
+    if (ref === 'gone/m') throw new NexusError('provider_unavailable', 'nothing listens there');
+    if (!served.includes(ref)) throw new NexusError('model_not_found', `no provider serves the model ${ref}`);
+    return [];
+  };
+  const list = vi.fn(async () => served.map((ref) => ({ provider: 'sim', model: ref.slice(4) })) as never);
+  const of = (...models: string[]) => notesOnModels(AgentDefinition.parse({ name: 'a', models }), { resolve, list });
+  expect(await of('sim/sim-large', 'gone/m')).toEqual([]);
+  expect(list).not.toHaveBeenCalled();
+  expect(await of('sim/sim-large', 'sim/sim-smal', 'openai/gpt-9')).toEqual([
+    'models[1]: there is no model "sim/sim-smal"; did you mean "sim/sim-small"?',
+    'models[2]: there is no model "openai/gpt-9"; known are sim/sim-large, sim/sim-small',
+  ]);
 });

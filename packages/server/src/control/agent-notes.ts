@@ -1,5 +1,6 @@
 import type { AgentDefinition } from '@nexus-agent/protocol';
-import { closest, matchesWildcard } from '#core';
+import { closest, matchesWildcard, NexusError } from '#core';
+import type { ModelService } from '#llm';
 
 /** What there is on this node; another may have more. */
 export interface KnownNames {
@@ -28,6 +29,23 @@ export function notesOnAgent(definition: AgentDefinition, known: KnownNames): st
     }
   }
   return notes.filter((note) => note !== null);
+}
+
+/** Models of a definition that no provider serves, each with its place and the nearest name. Waits for the lists of the providers. */
+export async function notesOnModels(definition: AgentDefinition, llm: Pick<ModelService, 'resolve' | 'list'>): Promise<string[]> {
+  const notServed = await Promise.all(
+    definition.models.map((ref) =>
+      llm.resolve([ref]).then(
+        () => false,
+        (error: unknown) => error instanceof NexusError && error.code === 'model_not_found',
+      ),
+    ),
+  );
+  if (!notServed.includes(true)) return [];
+  const names = (await llm.list()).map(({ provider, model }) => `${provider}/${model}`);
+  return definition.models
+    .map((ref, index) => (notServed[index] === true ? missing(`models[${index}]`, 'model', ref, names) : null))
+    .filter((note) => note !== null);
 }
 
 function missing(place: string, what: string, pattern: string, names: readonly string[]): string | null {

@@ -1,10 +1,11 @@
 import type { Agent, AgentDefinition, Page } from '@nexus-agent/protocol';
 import { toTimestamp } from '#core';
 import type { Principal } from '#identity';
+import type { ModelService } from '#llm';
 import { type AgentVersionRow, type PageRequest, viewPage } from '#storage';
 import type { ToolService } from '#tools';
 import type { AgentCatalog } from './agent-catalog.ts';
-import { type KnownNames, notesOnAgent } from './agent-notes.ts';
+import { type KnownNames, notesOnAgent, notesOnModels } from './agent-notes.ts';
 
 /** Agents as people administer them. */
 export interface Agents {
@@ -20,7 +21,13 @@ export interface Agents {
 /** Most agents that a misspelt name is compared with. */
 const maxNamed = 1_000;
 
-export function createAgents({ catalog, tools }: { readonly catalog: AgentCatalog; readonly tools: Pick<ToolService, 'list'> }): Agents {
+interface AgentParts {
+  readonly catalog: AgentCatalog;
+  readonly tools: Pick<ToolService, 'list'>;
+  readonly llm: Pick<ModelService, 'resolve' | 'list'>;
+}
+
+export function createAgents({ catalog, tools, llm }: AgentParts): Agents {
   async function knownTo({ tenantId }: Principal): Promise<KnownNames> {
     const [agents, known] = await Promise.all([catalog.list(tenantId, { limit: maxNamed }), tools.list(tenantId)]);
     return { agents: agents.items.map(({ name }) => name), tools: known.map(({ name }) => name) };
@@ -32,7 +39,8 @@ export function createAgents({ catalog, tools }: { readonly catalog: AgentCatalo
     remove: (principal, name) => catalog.remove(principal.tenantId, name),
     async put(principal, definition) {
       const row = await catalog.put(principal.tenantId, definition);
-      const warnings = notesOnAgent(row.definition, await knownTo(principal));
+      const [known, ofModels] = await Promise.all([knownTo(principal), notesOnModels(row.definition, llm)]);
+      const warnings = [...ofModels, ...notesOnAgent(row.definition, known)];
       return { ...agentView(row), ...(warnings.length === 0 ? {} : { warnings }) };
     },
   };

@@ -202,6 +202,13 @@ it.each([
   expect(message).not.toContain('s3cret');
 });
 
+it('says of an address without a scheme that alone, and nothing of parts that it does not have', async () => {
+  const compatible = 'providers: { compatible: [{ name: a, baseUrl: "127.0.0.1:8000/v1", models: [m] }] }';
+  const message = await fault(async () => resolveConfig({ file: await file(compatible), env: {} }));
+  expect(message).toContain('providers.compatible[0].baseUrl: expected an http or https address, got "127.0.0.1:8000/v1"');
+  expect(message).not.toMatch(/fragment|credentials/);
+});
+
 it.each([
   ['headers: { content-length: "1" }', 'none of the connection itself'],
   ['headers: { "a b": x }', 'expected names of headers'],

@@ -79,7 +79,7 @@ async function show(options: DemoOptions, folder: string): Promise<void> {
     );
     if (dataDir !== undefined || keep === true) out(`The data is in ${folder}\n`);
     if (!interactive) return;
-    out(`\nThe server stays up at ${style('bold', server.url)}, with the runs above at ${server.url}/v1/runs. Ctrl-C ends it.\n`);
+    out(`\nThe server stays up at ${style('bold', server.url)}; Ctrl-C ends it.\nThe runs above: ${server.url}/v1/runs\n`);
     await aborted(signal);
     out('\n');
   } finally {

@@ -48,4 +48,5 @@ async function put(context: CliContext, _options: object, path = ''): Promise<un
   const definition = await parseAgentFile(path, text);
   const agent = await withClient(context, (client) => client.agents.put(definition));
   context.print(agent, () => `${agent.name} ${agent.version}`);
+  for (const warning of agent.warnings ?? []) context.note(`warning: ${warning}`);
 }

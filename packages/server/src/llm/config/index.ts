@@ -5,8 +5,8 @@ import { durationMs, group, httpUrl, setting } from '#core';
 /** The address of a provider. Its query is sent with each request; what could not be sent is refused. */
 function baseUrl() {
   return httpUrl()
-    .refine((url) => URL.parse(url)?.hash === '', { error: 'expected an address without a fragment (#…), which is never sent' })
-    .refine((url) => `${URL.parse(url)?.username}${URL.parse(url)?.password}` === '', {
+    .refine((url) => (URL.parse(url)?.hash ?? '') === '', { error: 'expected an address without a fragment (#…), which is never sent' })
+    .refine((url) => `${URL.parse(url)?.username ?? ''}${URL.parse(url)?.password ?? ''}` === '', {
       error: 'expected an address without credentials: give them as `apiKey` or in `headers`',
     })
     .refine((url) => !endpoint.test(URL.parse(url)?.pathname ?? ''), {
