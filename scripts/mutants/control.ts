@@ -71,6 +71,13 @@ export const controlMutants: readonly Mutant[] = [
     tests: ['test/e2e/administration.test.ts'],
   },
   {
+    bug: 'control: a misspelt tool of a policy is told to nobody',
+    file: `${server}/control/agent-notes.ts`,
+    replace: ".flatMap(([policy, names]) => names.filter((name) => !name.startsWith('agent_'))",
+    by: ".flatMap(([policy, names]) => names.filter((name) => name.startsWith('agent_'))",
+    tests: [`${server}/apps/definition-folder.test.ts`],
+  },
+  {
     bug: 'control: a key makes one that outlives it',
     file: `${server}/identity/keys.ts`,
     replace: 'if (makerExpiresAt !== null && (expiresAt === undefined ||',

@@ -18,6 +18,7 @@ import {
   type DefinitionsOrigin,
   notesOnAgent,
   notesOnModels,
+  notesOnPolicies,
   openDefinitions,
 } from '#control';
 import { type Clock, createIdSource, createSchemaValidator, type IdSource, NexusError, systemClock, systemTimers } from '#core';
@@ -165,7 +166,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       importing: options.onlyLooks === true && config.definitions.import === 'auto' ? 'own' : config.definitions.import,
       pollMs: config.definitions.pollMs,
       kinds: {
-        policies: { folder: folders.policies, prepare: async (files, about) => app.policy.prepare(files, about) },
+        policies: { folder: folders.policies, prepare: (files, about) => preparePolicies(app, files, about, logger) },
         agents: { folder: folders.agents, prepare: (files, about) => prepareAgents({ ...app, llm: models.llm }, files, about, logger) },
       },
     });
@@ -270,6 +271,19 @@ async function prepareAgents(
   const prepared = catalog.prepareShared(agents, about);
   await tellNotes(agents, tools, logger);
   void tellModelNotes(agents, llm, logger); // waits for the lists of servers, for which nothing else waits
+  return prepared;
+}
+
+/** Another node, or a later start, may have more tools: a name that none has here is told and stands. */
+async function preparePolicies(
+  { policy, tools }: Pick<ReturnType<typeof assemble>, 'policy' | 'tools'>,
+  files: readonly DefinitionFile[],
+  about: DefinitionsOrigin,
+  logger: Logger,
+): Promise<{ use(): void }> {
+  const prepared = policy.prepare(files, about);
+  const notes = notesOnPolicies(prepared.toolsNamed(), { tools: (await tools.list('default')).map(({ name }) => name) });
+  if (notes.length > 0) logger.warn({ notes }, 'a policy names what there is not');
   return prepared;
 }
 

@@ -98,6 +98,17 @@ describe('the agents folder', () => {
 });
 
 describe('the policies folder', () => {
+  it('has the tools named in the log that a policy means and nothing here has [verifies agents.names]', async () => {
+    const text = ['fs_read', 'fs_wirte', 'agent_helper'].map(
+      (tool) => `@id("${tool}")\nforbid (principal, action, resource == Tool::"${tool}");`,
+    );
+    await folderOf('policies', { 'ops.cedar': text.join('\n') });
+    const { logs } = await start();
+    expect(logs.filter(({ message }) => message === 'a policy names what there is not')).toMatchObject([
+      { level: 'warn', fields: { notes: ['operator:ops.cedar:fs_wirte: there is no tool "fs_wirte"; did you mean "fs_write"?'] } },
+    ]);
+  });
+
   it('is read whatever the case of the extension, and what is not read is named', async () => {
     const folder = await folderOf('policies', { 'OPS.CEDAR': `@id("ops") ${permitAll}`, 'old.cedar.bak': 'x', 'rules.txt': 'x' });
     const server = await start();

@@ -48,6 +48,13 @@ export async function notesOnModels(definition: AgentDefinition, llm: Pick<Model
     .filter((note) => note !== null);
 }
 
+/** The same of the tools that policies name, by the ids of the policies: a forbid of a misspelt one never applies. */
+export function notesOnPolicies(named: ReadonlyMap<string, readonly string[]>, { tools }: Pick<KnownNames, 'tools'>): string[] {
+  return [...named]
+    .flatMap(([policy, names]) => names.filter((name) => !name.startsWith('agent_')).map((name) => missing(policy, 'tool', name, tools)))
+    .filter((note) => note !== null);
+}
+
 function missing(place: string, what: string, pattern: string, names: readonly string[]): string | null {
   if (names.some((name) => matchesWildcard(pattern, name))) return null;
   const near = closest(pattern, names);

@@ -5,7 +5,7 @@ import { defaultPolicies } from './defaults.ts';
 import { noObligations, parseObligations, type StatedObligations } from './obligations.ts';
 import { type Analysis, analyse, type Reads, UnreadableArgument } from './reads.ts';
 import { type ArgumentTypes, actionGroups, schemaText, type ValueKind } from './schema.ts';
-import { misspelling } from './spelling.ts';
+import { misspelling, toolsNamed } from './spelling.ts';
 import type { PolicySource } from './types.ts';
 
 /** What a policy's scope asks for; absent means anything. */
@@ -33,6 +33,8 @@ export interface CompiledSources {
   readonly policies: readonly CompiledPolicy[];
   readonly argumentTypes: ArgumentTypes;
   readonly schema: string;
+  /** The tools that each policy names one by one, by its id. */
+  readonly toolsNamed: ReadonlyMap<string, readonly string[]>;
 }
 
 /** Annotations that mean something here. Any other is refused: a misspelt `@obligation` would be a plain permit. */
@@ -64,6 +66,7 @@ export function compileSources(sources: readonly PolicySource[], { inForce = fal
   return {
     argumentTypes,
     schema,
+    toolsNamed: new Map(parsed.map(({ id, json }) => [id, toolsNamed(json)])),
     policies: parsed.map(({ id, text, json, analysis }) => ({
       id,
       text,

@@ -21,6 +21,11 @@ export function misspelling(policy: PolicyJson): string | null {
   return null;
 }
 
+/** The tools that a policy names one by one. */
+export function toolsNamed(policy: PolicyJson): string[] {
+  return new Statements(policy).entities.filter(({ type }) => type === 'Tool').map(({ id }) => id);
+}
+
 interface Entity {
   readonly type: string;
   readonly id: string;

@@ -134,6 +134,7 @@ export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
         use() {
           generation = next;
         },
+        toolsNamed: () => (sources.length === 0 ? new Map() : next.compiled().toolsNamed),
       };
     },
     check: checkShortForm,

@@ -4,6 +4,12 @@ import type { CompileOptions, DecisionRequest, PolicySource } from '#policy/comp
 /** The answer, without the record's id (the caller numbers it). */
 export type Decision = Omit<DecisionRecord, 'id'>;
 
+export interface PreparedPolicies {
+  use(): void;
+  /** The tools that each operator policy names one by one, by its id. */
+  toolsNamed(): ReadonlyMap<string, readonly string[]>;
+}
+
 export interface PolicyEngine {
   /** Hash of all operator policies and the schema; recorded with every decision. */
   readonly version: string;
@@ -13,7 +19,7 @@ export interface PolicyEngine {
    * Validates operator policies against the schema; throws `invalid_request` naming the policy and the place. What comes back puts them
    * in the place of the current ones, at once: each decision is by the ones or the others.
    */
-  prepare(sources: readonly PolicySource[], options?: CompileOptions): { use(): void };
+  prepare(sources: readonly PolicySource[], options?: CompileOptions): PreparedPolicies;
   /** Compiles a short form, for checking it when it is stored. Throws `invalid_request`. */
   check(form: PolicyShortForm): void;
 }
