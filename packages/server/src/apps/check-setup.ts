@@ -1,12 +1,12 @@
 import { constants, existsSync } from 'node:fs';
-import { access } from 'node:fs/promises';
+import { access, statfs } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { AgentDefinition, DefinitionKind } from '@nexus-agent/protocol';
 import type { NexusConfig } from '#apps/config';
 import { definitionsFingerprint, type UnreadEntry } from '#control';
 import { createIdSource, NexusError, redactText, systemClock, systemTimers } from '#core';
-import { keySecretFingerprint } from '#identity';
+import { keySecretFingerprint, missingKeySecretError } from '#identity';
 import { ledgerRules } from '#ledger';
 import { listProviderModels } from '#llm/providers';
 import { createPolicyEngine, type PolicyEngine } from '#policy';
@@ -86,7 +86,25 @@ async function checkDataFolder({ dataDir }: NexusConfig): Promise<Finding> {
       `${dataDir} cannot be written by this user; change its owner, or name another with NEXUS_DATA_DIR`,
     );
   }
-  return { status: 'ok', detail: `${dataDir} can be written` };
+  return spaceFinding(dataDir, await freeBytes(dataDir));
+}
+
+/** What this user may still write there. */
+async function freeBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
+}
+
+const megabyte = 1_000_000;
+/** A start cannot write its first rows in less, and a server soon ends up there with little more. */
+const least = { forStart: 1 * megabyte, forWork: 100 * megabyte };
+
+/** A folder that may be written, but on a disk with so much left. */
+export function spaceFinding(folder: string, free: number): Finding {
+  if (free >= least.forWork) return { status: 'ok', detail: `${folder} can be written` };
+  const left = `${(free / megabyte).toFixed(1)} MB are left on the disk of ${folder}`;
+  if (free < least.forStart) return { status: 'fail', detail: `${left}; free some, or name another folder with NEXUS_DATA_DIR` };
+  return { status: 'warn', detail: `${left}; without room the embedded database and session files take no changes` };
 }
 
 /** Opened for reading alone: a start would bring its schema up to date. */
@@ -245,9 +263,14 @@ async function compared(
 }
 
 async function checkKeySecret({ auth, dataDir }: NexusConfig, shared: Shared): Promise<Finding> {
-  await readFolderKeySecret(dataDir); // is damaged, or is not
+  const adopted = await readFolderKeySecret(dataDir);
   const own = auth.keySecret === undefined ? null : keySecretFingerprint(Buffer.from(auth.keySecret));
   if (shared.type === 'unread') return { status: 'warn', detail: 'not looked at, as the database cannot be read (see there)' };
+  const brought = adopted === undefined ? [] : [keySecretFingerprint(adopted)];
+  if (shared.type === 'open') {
+    const missing = await shared.store.missingKeySecret(own === null ? brought : [...brought, own], await shared.store.now());
+    if (missing !== null) throw missingKeySecretError(missing, own); // as a start does
+  }
   const secrets = shared.type === 'open' ? await shared.store.listKeySecrets() : [];
   const other = secrets.find(({ origin, fingerprint }) => origin === 'configured' && fingerprint !== own);
   if (other !== undefined) {
