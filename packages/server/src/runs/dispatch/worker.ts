@@ -47,6 +47,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
   const lease = createLease({
     store,
     clock,
+    logger,
     workerId,
     settings,
     liveRuns: () => live.size,
