@@ -6,7 +6,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type ConfigInput, resolveConfig } from '#apps/config';
 import { startTestPlatform } from '#apps/testing';
 import { startServer } from '#llm/testing';
-import { checkSetup, spaceFinding } from './check-setup.ts';
+import { checkSetup } from './check-setup.ts';
+import { spaceFinding } from './disk-space.ts';
 
 let dataDir: string;
 const open: { close(): Promise<void> }[] = [];

@@ -1,5 +1,5 @@
 import { constants, existsSync } from 'node:fs';
-import { access, statfs } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { AgentDefinition, DefinitionKind } from '@nexus-agent/protocol';
@@ -18,6 +18,7 @@ import { trustAuthorities } from './authorities.ts';
 import { busKind, openBusOf } from './bus-kind.ts';
 import { makeDataFolder, readFolderKeySecret } from './data-folder.ts';
 import { requireFolder } from './definition-folder.ts';
+import { freeBytes, spaceFinding } from './disk-space.ts';
 import { setUpModels, withVersion } from './models.ts';
 import { policyFolder } from './policy-folder.ts';
 import { proxyFor } from './proxy.ts';
@@ -87,24 +88,6 @@ async function checkDataFolder({ dataDir }: NexusConfig): Promise<Finding> {
     );
   }
   return spaceFinding(dataDir, await freeBytes(dataDir));
-}
-
-/** What this user may still write there. */
-async function freeBytes(folder: string): Promise<number> {
-  const { bavail, bsize } = await statfs(folder);
-  return bavail * bsize;
-}
-
-const megabyte = 1_000_000;
-/** A start cannot write its first rows in less, and a server soon ends up there with little more. */
-const least = { forStart: 1 * megabyte, forWork: 100 * megabyte };
-
-/** A folder that may be written, but on a disk with so much left. */
-export function spaceFinding(folder: string, free: number): Finding {
-  if (free >= least.forWork) return { status: 'ok', detail: `${folder} can be written` };
-  const left = `${(free / megabyte).toFixed(1)} MB are left on the disk of ${folder}`;
-  if (free < least.forStart) return { status: 'fail', detail: `${left}; free some, or name another folder with NEXUS_DATA_DIR` };
-  return { status: 'warn', detail: `${left}; without room the embedded database and session files take no changes` };
 }
 
 /** Opened for reading alone: a start would bring its schema up to date. */

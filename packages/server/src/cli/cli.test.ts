@@ -561,9 +561,7 @@ describe('the machine', () => {
 
   it('tells a person at a terminal how to stop it at once', async () => {
     const { code, err } = await nexus('serve --port 0', {
-      interruptAt: /ready/,
-      env: { NEXUS_DATA_DIR: join(home, 'typed') },
-      typed: [],
+      ...{ interruptAt: /ready/, typed: [], env: { NEXUS_DATA_DIR: join(home, 'typed') } },
       apps: { startAllInOne: watchedApp([]) },
     });
     expect(code).toBe(0);
