@@ -37,15 +37,20 @@ const evenRuns = 4;
 export function createLease({ store, clock, logger, workerId, settings, liveRuns, onCancel }: LeaseOptions): Lease {
   let lastBeat = { monotonic: Number.NEGATIVE_INFINITY, wall: Number.NEGATIVE_INFINITY };
   let leastElsewhere: number | null = null;
+  /** The store was asked in vain since the last sign of life: its outage is told by itself. */
+  let failed = false;
   // By both clocks: one stands still while a machine sleeps, the other may be set.
   const sinceBeat = () => Math.max(clock.monotonic() - lastBeat.monotonic, clock.now() - lastBeat.wall);
   async function renew(): Promise<void> {
     // The lease counts from before the request, however long its answer takes.
     const sentAt = { monotonic: clock.monotonic(), wall: clock.now() };
+    const wasAway = failed;
+    failed = true;
     const heard = await store.heartbeat(workerId, settings.leaseMs, liveRuns());
+    failed = false;
     const silentMs = sinceBeat();
     lastBeat = sentAt;
-    if (Number.isFinite(silentMs) && silentMs >= settings.leaseMs) {
+    if (!wasAway && Number.isFinite(silentMs) && silentMs >= settings.leaseMs) {
       logger.warn(
         { silentMs: Math.round(silentMs), leaseMs: settings.leaseMs, runs: liveRuns() },
         'this process gave no sign of life for longer than its lease: others may have taken its runs over',
