@@ -7,6 +7,7 @@ import { type ConfigInput, resolveConfig } from '#apps/config';
 import { startTestPlatform } from '#apps/testing';
 import { startServer } from '#llm/testing';
 import { checkSetup } from './check-setup.ts';
+import { spaceFinding } from './disk-space.ts';
 
 let dataDir: string;
 const open: { close(): Promise<void> }[] = [];
@@ -71,6 +72,19 @@ describe('the database', () => {
     const detail = await found('database', { databaseUrl: 'postgres://user:secret-word@127.0.0.1:9/d' });
     expect(detail).toMatch(/^fail Postgres at 127\.0\.0\.1:9 cannot be used: .*ECONNREFUSED/);
     expect(detail).not.toContain('secret-word');
+  });
+});
+
+it('tells how much room is left where it is little', () => {
+  expect(spaceFinding('/data', 100_000_000)).toEqual({ status: 'ok', detail: '/data can be written' });
+  expect(spaceFinding('/data', 99_900_000)).toMatchObject({
+    status: 'warn',
+    detail: expect.stringMatching(/^99\.9 MB are left on the disk of/),
+  });
+  expect(spaceFinding('/data', 999_999)).toMatchObject({ status: 'fail' });
+  expect(spaceFinding('/data', 0)).toMatchObject({
+    status: 'fail',
+    detail: expect.stringMatching(/^0\.0 MB are left .*; free some, or name/),
   });
 });
 
@@ -159,15 +173,26 @@ describe('what all nodes share', () => {
     await platform.key();
     await platform.close();
     expect(await found('key secret', { auth: { keySecret } })).toMatch(/^ok configured, fingerprint [0-9a-f]{16}$/);
-    for (const auth of [{}, { keySecret: `${keySecret}!` }]) {
+    const others: readonly { readonly keySecret?: string }[] = [{}, { keySecret: `${keySecret}!` }];
+    for (const auth of others) {
       const text = await found('key secret', { auth });
       expect(text).toMatch(
-        /^warn other nodes of this database were given another one \(fingerprint [0-9a-f]{16}\); give all nodes the same/,
+        /^fail auth\.keySecret .*: 1 active API key of this database was made under the configured secret [0-9a-f]{16}, /,
       );
       expect(text).not.toContain('letters');
+      const refused = await startOnce({ auth }).catch((error: Error) => error);
+      expect(`fail ${refused instanceof Error ? refused.message : 'a start'}`).toBe(text);
     }
     await writeFile(join(dataDir, 'key-secret'), 'short');
     expect(await found('key secret')).toMatch(/^fail .*key-secret is damaged: it must hold 32 bytes/);
+  });
+
+  it('has a key secret that no key needs, and that another node has: worth knowing, and no reason not to start', async () => {
+    await (await startOnce({ auth: { keySecret: 'a secret of more than thirty-two letters' } })).close();
+    expect(await found('key secret')).toMatch(
+      /^warn other nodes of this database were given another one \(fingerprint [0-9a-f]{16}\); give all nodes the same/,
+    );
+    await (await startOnce()).close();
   });
 });
 

@@ -6,7 +6,7 @@ import type { AgentDefinition, DefinitionKind } from '@nexus-agent/protocol';
 import type { NexusConfig } from '#apps/config';
 import { definitionsFingerprint, type UnreadEntry } from '#control';
 import { createIdSource, NexusError, redactText, systemClock, systemTimers } from '#core';
-import { keySecretFingerprint } from '#identity';
+import { keySecretFingerprint, missingKeySecretError } from '#identity';
 import { ledgerRules } from '#ledger';
 import { listProviderModels } from '#llm/providers';
 import { createPolicyEngine, type PolicyEngine } from '#policy';
@@ -18,6 +18,7 @@ import { trustAuthorities } from './authorities.ts';
 import { busKind, openBusOf } from './bus-kind.ts';
 import { makeDataFolder, readFolderKeySecret } from './data-folder.ts';
 import { requireFolder } from './definition-folder.ts';
+import { freeBytes, spaceFinding } from './disk-space.ts';
 import { setUpModels, withVersion } from './models.ts';
 import { policyFolder } from './policy-folder.ts';
 import { proxyFor } from './proxy.ts';
@@ -86,7 +87,7 @@ async function checkDataFolder({ dataDir }: NexusConfig): Promise<Finding> {
       `${dataDir} cannot be written by this user; change its owner, or name another with NEXUS_DATA_DIR`,
     );
   }
-  return { status: 'ok', detail: `${dataDir} can be written` };
+  return spaceFinding(dataDir, await freeBytes(dataDir));
 }
 
 /** Opened for reading alone: a start would bring its schema up to date. */
@@ -245,9 +246,14 @@ async function compared(
 }
 
 async function checkKeySecret({ auth, dataDir }: NexusConfig, shared: Shared): Promise<Finding> {
-  await readFolderKeySecret(dataDir); // is damaged, or is not
+  const adopted = await readFolderKeySecret(dataDir);
   const own = auth.keySecret === undefined ? null : keySecretFingerprint(Buffer.from(auth.keySecret));
   if (shared.type === 'unread') return { status: 'warn', detail: 'not looked at, as the database cannot be read (see there)' };
+  const brought = adopted === undefined ? [] : [keySecretFingerprint(adopted)];
+  if (shared.type === 'open') {
+    const missing = await shared.store.missingKeySecret(own === null ? brought : [...brought, own], await shared.store.now());
+    if (missing !== null) throw missingKeySecretError(missing, own); // as a start does
+  }
   const secrets = shared.type === 'open' ? await shared.store.listKeySecrets() : [];
   const other = secrets.find(({ origin, fingerprint }) => origin === 'configured' && fingerprint !== own);
   if (other !== undefined) {

@@ -555,8 +555,17 @@ describe('the machine', () => {
     });
     expect(code).toBe(0);
     expect(out).toBe(`Nexus Agent is ready at ${started[0]?.url}\n`);
-    expect(err).toContain('draining');
+    expect(err).not.toContain('press Ctrl-C'); // collected as a log of JSON lines
     await expect(fetch(started[0]?.url ?? '')).rejects.toThrow();
+  });
+
+  it('tells a person at a terminal how to stop it at once', async () => {
+    const { code, err } = await nexus('serve --port 0', {
+      ...{ interruptAt: /ready/, typed: [], env: { NEXUS_DATA_DIR: join(home, 'typed') } },
+      apps: { startAllInOne: watchedApp([]) },
+    });
+    expect(code).toBe(0);
+    expect(err).toContain('draining; press Ctrl-C again to stop at once');
   });
 
   it('drains too when its terminal is closed', async () => {

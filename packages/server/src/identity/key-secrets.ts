@@ -1,6 +1,6 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { type Clock, NexusError } from '#core';
-import type { IdentityStore, KeySecretRow } from '#storage';
+import type { IdentityStore, KeySecretRow, MissingKeySecret } from '#storage';
 
 /** A server secret under which API keys are hashed, by the fingerprint that keys name it by. */
 export interface KeySecret {
@@ -42,7 +42,7 @@ export function keySecretFingerprint(bytes: Uint8Array): string {
 export async function openKeySecrets({ store, clock, configured, adopted }: KeySecretsOptions): Promise<KeySecrets> {
   const own = configured === undefined ? null : secretOf(Buffer.from(configured));
   const result = await store.settleKeySecrets(broughtBy(own, adopted, clock.now()), clock.now());
-  if (result.type === 'missing') throw missingSecret(result, own);
+  if (result.type === 'missing') throw missingKeySecretError(result, own?.fingerprint ?? null);
   let stored = secretsOf(result.secrets);
   let readAt = clock.monotonic();
   const current = own ?? stored[0];
@@ -82,9 +82,10 @@ function secretsOf(rows: readonly KeySecretRow[]): KeySecret[] {
   return rows.flatMap(({ fingerprint, secret }) => (secret === null ? [] : [{ fingerprint, bytes: Buffer.from(secret, 'hex') }]));
 }
 
-function missingSecret({ fingerprint, keys }: { readonly fingerprint: string; readonly keys: number }, own: KeySecret | null): NexusError {
+/** Why a node may not start that was given the secret `own`, or none. */
+export function missingKeySecretError({ fingerprint, keys }: MissingKeySecret, own: string | null): NexusError {
   const were = keys === 1 ? '1 active API key of this database was' : `${keys} active API keys of this database were`;
-  const has = own === null ? 'this node has none configured' : `the one that this node is given is ${own.fingerprint}`;
+  const has = own === null ? 'this node has none configured' : `the one that this node is given is ${own}`;
   return new NexusError(
     'config_invalid',
     `auth.keySecret (NEXUS_KEY_SECRET): ${were} made under the configured secret ${fingerprint}, and ${has}; give every node the same secret, or revoke those keys first`,

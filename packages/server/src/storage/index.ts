@@ -28,6 +28,7 @@ export type {
   KeyRow,
   KeySecretRow,
   LedgerStore,
+  MissingKeySecret,
   PageOf,
   PageRequest,
   PlaceInLog,

@@ -52,6 +52,7 @@ import {
   listSessions,
   listTenants,
   measure,
+  missingKeySecret,
   ownedRuns,
   prune,
   pruneWorkers,
@@ -162,6 +163,7 @@ export function createStore(dependencies: StoreDependencies): Store {
     revokeKey: (tenantId, keyId, at) => write(() => revokeKey(tenantId, keyId, at)),
     settleKeySecrets: (brought, nowMs) => write(() => settleKeySecrets(brought, nowMs)),
     listKeySecrets: () => read(listKeySecrets),
+    missingKeySecret: (brought, nowMs) => read(() => missingKeySecret(brought, nowMs)),
 
     definitionHeads: () => read(definitionHeads),
     findDefinitions: (kind, fingerprint) => read(() => findDefinitions(kind, fingerprint)),

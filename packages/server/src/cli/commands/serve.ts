@@ -46,7 +46,8 @@ async function serve(context: CliContext, { logLevel, ...options }: ServeOptions
   reload = () => app.reload();
   release();
   const interrupts = handleInterrupts(context.io, () => {
-    context.note('draining; press Ctrl-C again to stop at once');
+    // The log says that it drains; beside it, where no person types, this line would be the only one that is no JSON.
+    if (context.io.stderr.isTty) context.note('draining; press Ctrl-C again to stop at once');
     stop();
   });
   context.print({ url: app.url }, () => `Nexus Agent is ready at ${app.url}`);

@@ -23,6 +23,7 @@ describe('a lease', () => {
     const cancelled: string[] = [];
     const lease = createLease({
       clock: time.clock,
+      logger: quiet,
       workerId: 'w',
       settings,
       liveRuns: () => 0,
@@ -61,6 +62,33 @@ describe('a lease', () => {
     expect(lease.stands()).toBe(false);
   });
 
+  it('that ended before the next sign of life is told, once, with how long it was and what is driven', async () => {
+    const time = createManualTime();
+    const told: object[] = [];
+    const lease = createLease({
+      clock: time.clock,
+      logger: { warn: (fields, message) => void told.push({ ...fields, message }) },
+      workerId: 'w',
+      settings,
+      liveRuns: () => 3,
+      store: { heartbeat: async () => ({ cancelRequested: [], leastElsewhere: null }) },
+      onCancel: () => undefined,
+    });
+    await lease.beat(); // the first one is not late
+    await time.advance(3_999);
+    await lease.beat();
+    expect(told).toEqual([]);
+    await time.advance(20_000);
+    await lease.beat();
+    await lease.beat();
+    expect(told).toEqual([
+      {
+        ...{ silentMs: 20_000, leaseMs: 4_000, runs: 3 },
+        message: 'this process gave no sign of life for longer than its lease: others may have taken its runs over',
+      },
+    ]);
+  });
+
   it('runs on as it was when the store does not answer', async () => {
     const time = createManualTime();
     let fails = false;
@@ -78,6 +106,7 @@ describe('a lease', () => {
     const at = { monotonic: 0, wall: 0 };
     const lease = createLease({
       clock: { now: () => at.wall, monotonic: () => at.monotonic },
+      logger: quiet,
       workerId: 'w',
       settings,
       liveRuns: () => 0,
@@ -103,6 +132,7 @@ describe('a lease', () => {
     let leastElsewhere: number | null = null;
     const lease = createLease({
       clock: createManualTime().clock,
+      logger: quiet,
       workerId: 'w',
       settings,
       liveRuns: () => live,

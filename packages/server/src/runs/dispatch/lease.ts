@@ -1,6 +1,7 @@
 import type { RunId, TenantId } from '@nexus-agent/protocol';
 import { type Clock, NexusError } from '#core';
 import type { Queue } from '#storage';
+import type { Logger } from '#telemetry';
 import type { DispatchSettings } from './port.ts';
 
 export interface Lease {
@@ -20,6 +21,7 @@ export interface Lease {
 export interface LeaseOptions {
   readonly store: Pick<Queue, 'heartbeat'>;
   readonly clock: Clock;
+  readonly logger: Pick<Logger, 'warn'>;
   readonly workerId: string;
   readonly settings: Pick<DispatchSettings, 'leaseMs' | 'heartbeatMs'>;
   /** How many runs are driven here. */
@@ -32,16 +34,28 @@ export interface LeaseOptions {
 const evenRuns = 4;
 
 /** The sign of life of a worker: one row in the store that every lease of its runs hangs on. */
-export function createLease({ store, clock, workerId, settings, liveRuns, onCancel }: LeaseOptions): Lease {
+export function createLease({ store, clock, logger, workerId, settings, liveRuns, onCancel }: LeaseOptions): Lease {
   let lastBeat = { monotonic: Number.NEGATIVE_INFINITY, wall: Number.NEGATIVE_INFINITY };
   let leastElsewhere: number | null = null;
+  /** The store was asked in vain since the last sign of life: its outage is told by itself. */
+  let failed = false;
   // By both clocks: one stands still while a machine sleeps, the other may be set.
   const sinceBeat = () => Math.max(clock.monotonic() - lastBeat.monotonic, clock.now() - lastBeat.wall);
   async function renew(): Promise<void> {
     // The lease counts from before the request, however long its answer takes.
     const sentAt = { monotonic: clock.monotonic(), wall: clock.now() };
+    const wasAway = failed;
+    failed = true;
     const heard = await store.heartbeat(workerId, settings.leaseMs, liveRuns());
+    failed = false;
+    const silentMs = sinceBeat();
     lastBeat = sentAt;
+    if (!wasAway && Number.isFinite(silentMs) && silentMs >= settings.leaseMs) {
+      logger.warn(
+        { silentMs: Math.round(silentMs), leaseMs: settings.leaseMs, runs: liveRuns() },
+        'this process gave no sign of life for longer than its lease: others may have taken its runs over',
+      );
+    }
     leastElsewhere = heard.leastElsewhere;
     for (const run of heard.cancelRequested) onCancel(run);
   }

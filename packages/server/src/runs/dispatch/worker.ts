@@ -45,10 +45,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     restMs: () => (draining ? 0 : settings.retryTakeMs),
   });
   const lease = createLease({
-    store,
-    clock,
-    workerId,
-    settings,
+    ...{ store, clock, logger, workerId, settings },
     liveRuns: () => live.size,
     onCancel: (run) => live.get(runKey(run))?.cancel(run.reason),
   });

@@ -33,7 +33,13 @@ export interface KeySecretRow {
  */
 export type KeySecretsResult =
   | { readonly type: 'settled'; readonly secrets: readonly KeySecretRow[]; readonly forgotten: readonly string[] }
-  | { readonly type: 'missing'; readonly fingerprint: string; readonly keys: number };
+  | ({ readonly type: 'missing' } & MissingKeySecret);
+
+/** A secret that so many active keys need. */
+export interface MissingKeySecret {
+  readonly fingerprint: string;
+  readonly keys: number;
+}
 
 /** Who may come in. */
 export interface IdentityStore {
@@ -49,4 +55,6 @@ export interface IdentityStore {
   settleKeySecrets(brought: readonly KeySecretRow[], nowMs: number): Promise<KeySecretsResult>;
   /** Oldest first. */
   listKeySecrets(): Promise<readonly KeySecretRow[]>;
+  /** What `settleKeySecrets` would refuse a node for that brings secrets of these fingerprints; null for nothing. Changes nothing. */
+  missingKeySecret(brought: readonly string[], nowMs: number): Promise<MissingKeySecret | null>;
 }

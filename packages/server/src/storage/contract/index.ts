@@ -13,7 +13,7 @@ export type {
   NodeRow,
 } from './definitions.ts';
 export type { FileChange, FileContent, FileRange, FileRow, FileStore, FilesCommit, FilesCopy, FileTree } from './files.ts';
-export type { IdentityStore, KeyRow, KeySecretRow, KeySecretsResult } from './identity.ts';
+export type { IdentityStore, KeyRow, KeySecretRow, KeySecretsResult, MissingKeySecret } from './identity.ts';
 export type { BudgetFilter, LedgerStore, UsageQuery, UsageSum } from './ledger.ts';
 export type { BudgetUse, Measures, PoolState } from './measures.ts';
 export type { PageOf, PageRequest } from './pages.ts';

@@ -65,7 +65,7 @@ export {
   type StoredVersion,
   updateFileTrees,
 } from './files.ts';
-export { listKeySecrets, putKey, settleKeySecrets } from './key-secrets.ts';
+export { listKeySecrets, missingKeySecret, putKey, settleKeySecrets } from './key-secrets.ts';
 export { getKey, listKeys, revokeKey } from './keys.ts';
 export { measure } from './measures.ts';
 export { cancelRequest, claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker } from './queue.ts';

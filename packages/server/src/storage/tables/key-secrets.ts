@@ -1,4 +1,4 @@
-import type { KeyRow, KeySecretRow, KeySecretsResult } from '#storage/contract';
+import type { KeyRow, KeySecretRow, KeySecretsResult, MissingKeySecret } from '#storage/contract';
 import { change, defineTable, insertMany, type Program, queriesOn, type Row, run } from '#storage/program';
 import { apiKeys, insertKeyRow } from './keys.ts';
 
@@ -43,12 +43,28 @@ const forgetSecret = statement('forget_key_secret', ({ db }, params: { fingerpri
   db.deleteFrom('key_secrets').where('fingerprint', '=', params.fingerprint),
 );
 
+function usableSecrets(kept: readonly KeySecretRow[], brought: readonly Pick<KeySecretRow, 'fingerprint'>[]): ReadonlySet<string> {
+  return new Set([...kept.filter(({ secret }) => secret !== null), ...brought].map(({ fingerprint }) => fingerprint));
+}
+
+function* firstMissing(usable: ReadonlySet<string>, nowMs: number): Program<MissingKeySecret | null> {
+  for (const { secret_id, keys } of yield* run(activeUses, { now: nowMs })) {
+    if (secret_id !== null && !usable.has(secret_id)) return { fingerprint: secret_id, keys: Number(keys) };
+  }
+  return null;
+}
+
+export function* missingKeySecret(brought: readonly string[], nowMs: number): Program<MissingKeySecret | null> {
+  const kept = yield* listKeySecrets();
+  const given = brought.map((fingerprint) => ({ fingerprint }));
+  return yield* firstMissing(usableSecrets(kept, given), nowMs);
+}
+
 export function* settleKeySecrets(brought: readonly KeySecretRow[], nowMs: number): Program<KeySecretsResult> {
   const kept = (yield* run(lockedSecrets, {})).map(secretFromRow);
-  const usable = new Set([...kept.filter(({ secret }) => secret !== null), ...brought].map(({ fingerprint }) => fingerprint));
-  for (const { secret_id, keys } of yield* run(activeUses, { now: nowMs })) {
-    if (secret_id !== null && !usable.has(secret_id)) return { type: 'missing', fingerprint: secret_id, keys: Number(keys) };
-  }
+  const usable = usableSecrets(kept, brought);
+  const missing = yield* firstMissing(usable, nowMs);
+  if (missing !== null) return { type: 'missing', ...missing };
   const forgotten = kept.map(({ fingerprint }) => fingerprint).filter((fingerprint) => !usable.has(fingerprint));
   for (const fingerprint of forgotten) yield* change(forgetSecret, { fingerprint });
   const needed = kept.every(({ secret }) => secret === null) && brought.every(({ origin }) => origin === 'made');
