@@ -50,7 +50,7 @@ describe('a server from which no model is known', () => {
       'takes no key of ours',
       '/v1',
       (_q, response) => response.writeHead(401).end(),
-      'refused the configured credentials (status 401); check the API key and the account, when asked for URL/v1/models',
+      'refused the credentials, or there were none (status 401); check the API key and the account, when asked for URL/v1/models',
     ],
     [
       'fails',

@@ -46,6 +46,10 @@ describe('an amount of money', () => {
     expect(() => microUsdOf(text)).toThrow();
   });
 
+  it.each(['200k', '10m', '500ms', '1.5h'])('%s is told to want its unit', (text) => {
+    expect(() => microUsdOf(text)).toThrow(/as in --unit tokens$/);
+  });
+
   it('is exact to the millionth, however it is written', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 1_000_000_000_000 }), (microUsd) => {

@@ -9,15 +9,17 @@ export const limitUnits: readonly LimitUnit[] = ['usd', 'costMicroUsd', 'tokens'
 /** The largest limit that the ledger keeps exactly. */
 const maxAmount = 1_000_000_000_000;
 
+/** Counts such as `200k`, and times. */
+const otherUnits = /^\s*\d[\d.,]*\s*(?:k|ms|[smhd])\s*$/i;
+
 /** Millionths of a dollar from `$25`, `25usd`, `25 USD`, `0.50` or `1,000`: an amount of money in dollars. Throws `invalid_request` for what is none. */
 function microUsdOf(text: string): number {
   const found = /^(\$)?\s*(\d{1,9}|\d{1,3}(?:,\d{3})+)?(?:\.(\d{0,20}))?\s*(usd|dollars?)?$/i.exec(text.trim());
   const [, , whole = '', fraction = ''] = found ?? [];
   if (found === null || whole + fraction === '') {
-    throw new NexusError(
-      'invalid_request',
-      `expected an amount in US dollars such as 0.50, $25 or 25usd, got ${JSON.stringify(text.slice(0, 40))}`,
-    );
+    const hint = otherUnits.test(text) ? '; tokens, calls and time are meant with their unit, as in --unit tokens' : '';
+    const got = JSON.stringify(text.slice(0, 40));
+    throw new NexusError('invalid_request', `expected an amount in US dollars such as 0.50, $25 or 25usd, got ${got}${hint}`);
   }
   if (fraction.replace(/0+$/, '').length > 6) throw new NexusError('invalid_request', 'the smallest amount is a millionth of a dollar');
   return checked(Number(whole.replaceAll(',', '')) * 1_000_000 + Number(fraction.slice(0, 6).padEnd(6, '0')));

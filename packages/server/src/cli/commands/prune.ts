@@ -16,7 +16,7 @@ async function prune(context: CliContext, { dryRun = false }: { dryRun?: boolean
   const heads = dryRun ? ['KIND', 'KEPT', 'WOULD GO', 'OLDEST'] : ['KIND', 'KEPT', 'DELETED', 'LEFT'];
   printPage(context, page, heads, (row: RetentionRow) => [
     row.kind,
-    row.keepDays === 0 ? 'for ever' : `${row.keepDays} days`,
+    row.keepDays === 0 ? 'for ever' : row.keepDays === 1 ? '1 day' : `${row.keepDays} days`,
     `${row.count}${dryRun && row.more ? ' or more' : ''}`,
     dryRun ? (row.oldest ?? '') : row.more ? 'some' : '',
   ]);

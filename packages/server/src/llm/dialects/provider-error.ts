@@ -81,7 +81,7 @@ function phraseFor(code: ErrorCode, status: number | undefined): string {
   const suffix = status === undefined ? '' : ` (status ${status})`;
   switch (code) {
     case 'provider_auth':
-      return `refused the configured credentials${suffix}; check the API key and the account`;
+      return `refused the credentials, or there were none${suffix}; check the API key and the account`;
     case 'provider_rate_limited':
       return `limits the request rate${suffix}`;
     case 'context_overflow':
