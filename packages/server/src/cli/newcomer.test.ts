@@ -142,3 +142,10 @@ it('says how to go on where the server is gone in the middle, and after Ctrl-C',
   expect(stopped.err).toMatch(/press Ctrl-C again to leave at once \(then: nexus runs watch run_\w+\)/);
   expect(stopped.err).toMatch(/go on in its session with: nexus run --session ses_\w+/);
 });
+
+it('sends no word with a slash to the model, which was meant for the chat', async () => {
+  const { out, err } = await nexus('chat', { typed: ['/help', '[[sim say="/usr/bin is a folder"]]'] });
+  expect(out).toContain('/usr/bin is a folder\n');
+  expect(err).toContain('/help is no command, and was not sent');
+  expect(err.match(/● run_/g)).toHaveLength(1);
+});

@@ -67,6 +67,9 @@ async function runOnce(context: CliContext, options: RunOptions, ...words: strin
   );
 }
 
+/** What people type who look for a command: a model would be paid for it. */
+const slashWord = /^\/[a-z?]+\s*$/i;
+
 /** `nexus chat`: one turn with a message; else turns until the input ends. */
 async function chat(context: CliContext, options: RunOptions, ...words: string[]): Promise<number> {
   const interactive = context.io.stdin.isTTY === true && words.length === 0;
@@ -87,6 +90,12 @@ async function chat(context: CliContext, options: RunOptions, ...words: string[]
             return exitCodes.ok;
           }
           if (message.trim() === '') continue;
+          if (slashWord.test(message)) {
+            context.note(
+              context.err('dim', `${message} is no command, and was not sent: there are none here. Begin with a blank to say it.`),
+            );
+            continue;
+          }
           const request = requestOf(message, { ...options, ...(session === undefined ? {} : { session }) }, budget);
           try {
             const result = await turn(context, client, request, asker);
