@@ -1,9 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
 /**
- * Three projects, one after the other. `units` shares its threads between files. What starts processes, measures the event loop or
- * waits for leases runs afterwards, a file at a time, so that no two of them starve each other on a small machine: as `system`, or as
- * `long` where it kills and starts processes again and again, which `npm run test:long` does.
+ * Four projects, one after the other. `units` shares its threads between files. What starts processes, measures the event loop or
+ * waits for leases runs afterwards, a file at a time, so that no two of them starve each other on a small machine: as `system`, as
+ * `long` where it kills and starts processes again and again, which `npm run test:long` does, or as `hostile` where it attacks
+ * servers of its own, which `npm run verify:hostile` does.
  */
 const conditions = ['nexus-source'];
 const shared = {
@@ -20,6 +21,7 @@ const long = [
   'test/chaos/{billing,boundaries,files,lost-answers,paid,random,without-a-bus}.test.ts',
   'test/e2e/{clocks,newcomer,nodes,outages}.test.ts',
 ];
+const hostile = ['test/hostile/**/*.test.ts'];
 const test = { pool: 'threads', isolate: false, testTimeout: 20_000 } as const;
 
 export default defineConfig({
@@ -30,8 +32,30 @@ export default defineConfig({
         ...shared,
         test: { ...test, name: 'units', include: ['packages/*/src/**/*.test.ts'], exclude: heavy, sequence: { groupOrder: 0 } },
       },
-      { ...shared, test: { ...test, name: 'system', include: heavy, exclude: long, fileParallelism: false, sequence: { groupOrder: 1 } } },
+      {
+        ...shared,
+        test: {
+          ...test,
+          name: 'system',
+          include: heavy,
+          exclude: [...long, ...hostile],
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+        },
+      },
       { ...shared, test: { ...test, name: 'long', include: long, fileParallelism: false, sequence: { groupOrder: 2 } } },
+      {
+        ...shared,
+        test: {
+          ...test,
+          name: 'hostile',
+          include: hostile,
+          fileParallelism: false,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+          sequence: { groupOrder: 3 },
+        },
+      },
     ],
   },
 });

@@ -6,6 +6,7 @@ import { listFiles } from '../checks/files.ts';
 
 /** A copy of the work tree that may be changed and put back. */
 export interface TreeCopy {
+  readonly folder: string;
   /** Writes a file: its whole content, or what is done to what it holds. Throws when that changes nothing. */
   write(file: string, content: string | ((before: string) => string)): void;
   /** The content of a file; empty when there is none. */
@@ -32,6 +33,7 @@ export function copyTree(root: string): TreeCopy {
   }
   execFileSync('git', ['init', '--quiet'], { cwd: folder });
   return {
+    folder,
     write(file, content) {
       const path = join(folder, file);
       const before = existsSync(path) ? readFileSync(path, 'utf8') : undefined;
