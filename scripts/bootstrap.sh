@@ -145,7 +145,7 @@ install_packages() {
   packages_ready && return 0
   say 'installing the packages of package-lock.json (about a minute, once)'
   started=$(date +%s)
-  (cd "$root" && run_npm 'installing the packages' ci --prefer-offline --no-audit --no-fund --loglevel=error) || exit 1
+  (cd "$root" && run_npm 'installing the packages' ci --ignore-scripts --prefer-offline --no-audit --no-fund --loglevel=error) || exit 1
   wanted_stamp >"$stamp.$$"
   mv "$stamp.$$" "$stamp"
   # Only for speed: what is not compiled now is compiled at the first start.

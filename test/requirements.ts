@@ -371,6 +371,24 @@ export const requirements = {
     promise: 2,
     behaviour: 'A repeated POST with the same Idempotency-Key creates once; with another body it conflicts.',
   },
+  'hostile.requests.fuzz': {
+    promise: 0,
+    behaviour:
+      'Requests made up from the OpenAPI document are answered without a failure inside, each refusal as problem+json, within bounded memory.',
+  },
+  'hostile.requests.malformed': {
+    promise: 0,
+    behaviour: 'What is no proper HTTP request is refused with a problem or not answered, on both address families, and nothing is done.',
+  },
+  'hostile.requests.slow': { promise: 0, behaviour: 'Requests that arrive too slowly are cut off, while others are served.' },
+  'hostile.requests.unread': {
+    promise: 0,
+    behaviour: 'A client that asks again and again and reads no answer is cut off, and fills no memory.',
+  },
+  'hostile.requests.connections': {
+    promise: 0,
+    behaviour: 'More connections than the process can hold are refused, and it serves again when they are gone.',
+  },
   'api.ab': { promise: 0, behaviour: 'ApacheBench creates sessions with the command of the README without a failure.' },
   'api.problem': { promise: 5, behaviour: 'Every error is a problem document with a code of the table and no stack, prompt or secret.' },
   'api.session.view': { promise: 1, behaviour: 'A session shows its budget as limit, spent and reserved.' },

@@ -183,6 +183,27 @@ export const violations: readonly Violation[] = [
     caught: /lockfile-incomplete {2}@biomejs\/cli-darwin-arm64/,
   },
   {
+    gate: 'package without a checksum',
+    step: 'lockfile',
+    file: 'package-lock.json',
+    plant: (before) => before.replace(/"node_modules\/zod": \{\s*"version": "([^"]*)",\s*"integrity": "[^"]*"/, '"node_modules/zod": {\n      "version": "$1"'),
+    caught: /lockfile-checksum {2}node_modules\/zod has no checksum/,
+  },
+  {
+    gate: 'package under a licence that ours does not go with',
+    step: 'lockfile',
+    file: 'package-lock.json',
+    plant: (before) => before.replace(/("node_modules\/zod": \{[^}]*?"license": )"MIT"/, '$1"GPL-3.0"'),
+    caught: /licence {2}node_modules\/zod is under GPL-3\.0/,
+  },
+  {
+    gate: 'package that wants to run a script when it is installed',
+    step: 'lockfile',
+    file: 'package-lock.json',
+    plant: (before) => before.replace('"node_modules/zod": {', '"node_modules/zod": {\n      "hasInstallScript": true,'),
+    caught: /install-script {2}node_modules\/zod/,
+  },
+  {
     gate: 'file over 600 lines',
     step: 'text',
     file: `${server}/core/planted-long.ts`,

@@ -4,6 +4,7 @@ import { conversationMutants } from './conversations.ts';
 import { coreMutants } from './core.ts';
 import { edgeMutants } from './edges.ts';
 import { fileMutants } from './files.ts';
+import { requestMutants } from './requests.ts';
 import { runMutants } from './runs.ts';
 import { serviceMutants } from './services.ts';
 import { storageMutants } from './storage.ts';
@@ -19,4 +20,5 @@ export const mutants = [
   ...fileMutants,
   ...budgetMutants,
   ...conversationMutants,
+  ...requestMutants,
 ];

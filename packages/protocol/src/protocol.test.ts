@@ -23,6 +23,7 @@ const pinnedErrors: Record<string, [httpStatus: number, grpcStatus: string, retr
   conflict: [409, 'ABORTED', false, 'The resource is in another state than the request needs'],
   session_busy: [409, 'ABORTED', true, 'The session is busy with another run'],
   idempotency_conflict: [409, 'ALREADY_EXISTS', false, 'The idempotency key was used for another request'],
+  request_timeout: [408, 'DEADLINE_EXCEEDED', true, 'The request did not arrive in time'],
   payload_too_large: [413, 'RESOURCE_EXHAUSTED', false, 'The request is too large'],
   unsupported_media_type: [415, 'INVALID_ARGUMENT', false, 'The content type is not supported'],
   rate_limited: [429, 'RESOURCE_EXHAUSTED', true, 'Too many requests'],

@@ -57,6 +57,10 @@ export const apiConfig = {
       durationMs().min(1000).default(620_000),
       'How long a connection without a request is kept. It has to outlive what stands before the server: nginx keeps one for 60 or 75 s, load balancers of clouds for up to 600 s.',
     ),
+    connections: setting(
+      z.int().min(16).max(1_000_000).default(20_000),
+      'Connections that may be open at once, on all addresses together; fewer where this process may not open as many files.',
+    ),
     answerGraceMs: setting(durationMs().default(5_000), 'How long requests in flight may take to be answered at shutdown.'),
     streamLagMs: setting(
       durationMs().min(10).default(30_000),

@@ -38,6 +38,7 @@ export interface ApiConfig {
     readonly requestTimeoutMs: number;
     /** How long a connection without a request is kept: longer than what stands before the server keeps it. */
     readonly keepAliveMs: number;
+    readonly connections: number;
     /** How long requests in flight may take to be answered at shutdown. */
     readonly answerGraceMs: number;
     readonly streamLagMs: number;

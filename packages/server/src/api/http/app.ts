@@ -3,6 +3,7 @@ import fastify, { type FastifyInstance } from 'fastify';
 import type { ApiConfig, ApiDependencies } from '#api/contract';
 import { isTooDeep, maxJsonDepth, NexusError } from '#core';
 import type { Principal } from '#identity';
+import { createHttp1Server } from './connections.ts';
 import type { ErrorReplies } from './errors.ts';
 import type { InFlight } from './in-flight.ts';
 
@@ -29,21 +30,7 @@ export interface AppOptions extends Pick<ApiDependencies, 'ids' | 'clock' | 'met
   readonly admit: (request: IncomingMessage, response: ServerResponse) => OutgoingHttpHeaders | null;
 }
 
-export type ArrivalLimits = Pick<ApiConfig['limits'], 'requestTimeoutMs' | 'keepAliveMs'>;
-
 const requestIdPattern = /^[A-Za-z0-9_.:-]{1,100}$/;
-/**
- * Node looks for requests that take too long each 30 s, here more often when the limit itself is shorter. It is told at
- * construction: only then is its own limit for headers, 60 s, cut to the one for the whole request.
- */
-export function arrivalLimits({ requestTimeoutMs, keepAliveMs }: ArrivalLimits) {
-  return {
-    requestTimeout: requestTimeoutMs,
-    connectionsCheckingInterval: Math.min(30_000, requestTimeoutMs),
-    keepAliveTimeout: keepAliveMs,
-  };
-}
-
 /** No setting: ids and names are shorter, and what is longer is no resource of ours. */
 const maxParamLength = 300;
 
@@ -56,15 +43,14 @@ export function createApp(options: AppOptions): FastifyInstance {
     exposeHeadRoutes: false,
     return503OnClosing: false,
     forceCloseConnections: 'idle',
-    requestTimeout: limits.requestTimeoutMs,
-    keepAliveTimeout: limits.keepAliveMs,
-    http: arrivalLimits(limits),
+    serverFactory: (handle) => createHttp1Server(limits, errors, handle),
     genReqId: (request) => {
       const given = request.headers['x-request-id'];
       return typeof given === 'string' && requestIdPattern.test(given) ? given : options.ids.next<string>('request');
     },
     frameworkErrors: errors.send,
-    clientErrorHandler: errors.refuseUnreadable,
+    // The server that we make says itself what is wrong with what is no request.
+    clientErrorHandler: () => undefined,
     routerOptions: { maxParamLength },
   });
   app.decorateRequest('principal', null);
@@ -120,7 +106,9 @@ function receive(app: FastifyInstance, { inFlight, clock, metrics, admit }: AppO
     raw.setHeader('cache-control', 'no-store');
     useLastContentType(request.raw);
     try {
-      refuseSeveralHosts(request.raw);
+      refuseOtherThanOneHost(request.raw);
+      refusePacked(request.raw);
+      refuseExpectation(request.raw);
       const permission = admit(request.raw, raw);
       if (permission !== null) return void reply.code(204).headers(permission).send();
       done();
@@ -131,10 +119,23 @@ function receive(app: FastifyInstance, { inFlight, clock, metrics, admit }: AppO
 }
 
 /** Of several hosts each reader may believe another one, so HTTP forbids them; Node takes the first. */
-function refuseSeveralHosts({ rawHeaders }: IncomingMessage): void {
+function refuseOtherThanOneHost({ rawHeaders, httpVersion }: IncomingMessage): void {
   let hosts = 0;
   for (let index = 0; index < rawHeaders.length; index += 2) if (rawHeaders[index]?.toLowerCase() === 'host') hosts += 1;
-  if (hosts > 1) throw new NexusError('invalid_request', 'a request has one Host header');
+  if (hosts > 1 || (hosts === 0 && httpVersion !== '1.0')) throw new NexusError('invalid_request', 'a request has one Host header');
+}
+
+/** Node itself meets `100-continue`; nothing else can be met. */
+function refuseExpectation({ headers: { expect } }: IncomingMessage): void {
+  if (expect === undefined || expect.toLowerCase() === '100-continue') return;
+  throw new NexusError('invalid_request', 'the only expectation that is met is 100-continue');
+}
+
+/** Taken as they stand, packed bytes might by chance be what a body is. */
+function refusePacked({ headers }: IncomingMessage): void {
+  const encoding = headers['content-encoding'];
+  if (encoding === undefined || encoding.trim().toLowerCase() === 'identity') return;
+  throw new NexusError('unsupported_media_type', 'send the body as it is, without a Content-Encoding');
 }
 
 /**

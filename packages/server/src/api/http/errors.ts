@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { ApiLogger, ApiMetrics } from '#api/contract';
@@ -33,11 +34,22 @@ export function createErrorReplies(problemOf: ProblemMapper, logger: ApiLogger, 
     },
     refuseUnreadable(error, socket) {
       if (!socket.writable) return void socket.destroy();
-      const message = error.code === 'HPE_HEADER_OVERFLOW' ? 'the request headers are too large' : 'the request is not valid HTTP';
-      const body = JSON.stringify(problemOf(new NexusError('invalid_request', message), 'unread').problem);
+      const { problem } = problemOf(unreadable(error), 'unread');
+      const body = JSON.stringify(problem);
       socket.end(
-        `HTTP/1.1 400 Bad Request\r\ncontent-type: ${problemContentType}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+        `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\ncontent-type: ${problemContentType}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
       );
     },
   };
+}
+
+function unreadable({ code }: NodeJS.ErrnoException): NexusError {
+  switch (code) {
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new NexusError('request_timeout', 'the request took longer to arrive than limits.requestTimeoutMs allows');
+    case 'HPE_HEADER_OVERFLOW':
+      return new NexusError('invalid_request', 'the request headers are too large');
+    default:
+      return new NexusError('invalid_request', 'the request is not valid HTTP');
+  }
 }

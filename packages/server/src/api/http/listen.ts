@@ -1,11 +1,12 @@
-import { createServer, type Server } from 'node:http';
+import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Key, Page } from '@nexus-agent/protocol';
 import type { FastifyInstance } from 'fastify';
 import { type ApiConfig, type ApiDependencies, localOperator } from '#api/contract';
 import { NexusError } from '#core';
 import type { Keys } from '#identity';
-import { type ArrivalLimits, arrivalLimits } from './app.ts';
+import { type ArrivalLimits, createHttp1Server } from './connections.ts';
+import type { ErrorReplies } from './errors.ts';
 
 /** Connections that may wait to be accepted. No setting: the system caps it at what it was told itself. */
 const backlog = 4096;
@@ -37,12 +38,12 @@ export interface Listening {
 /** Binds the configured address; a loopback host on both address families, where the machine has both. */
 export async function listen(
   app: FastifyInstance,
-  config: Pick<ApiConfig, 'host' | 'port'> & { readonly loopback: boolean; readonly limits: ArrivalLimits },
+  config: Pick<ApiConfig, 'host' | 'port'> & SecondOptions & { readonly loopback: boolean },
   logger: ApiDependencies['logger'],
 ): Promise<Listening> {
   const host = boundHost(config.host);
   const port = await bind(app, host, config.port);
-  const second = config.loopback && host === '127.0.0.1' ? await bindSecond(app, port, config.limits, logger) : null;
+  const second = config.loopback && host === '127.0.0.1' ? await bindSecond(app, port, config, logger) : null;
   const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
   return { url, port, second };
 }
@@ -79,11 +80,20 @@ async function bind(app: FastifyInstance, host: string, port: number): Promise<n
   return (address as AddressInfo).port; // a server that listens on TCP has such an address
 }
 
+interface SecondOptions {
+  readonly limits: ArrivalLimits;
+  readonly errors: Pick<ErrorReplies, 'refuseUnreadable'>;
+}
+
 /** The same API on ::1. Machines without IPv6 do without it. */
-function bindSecond(app: FastifyInstance, port: number, limits: ArrivalLimits, logger: ApiDependencies['logger']): Promise<Server | null> {
+function bindSecond(
+  app: FastifyInstance,
+  port: number,
+  { limits, errors }: SecondOptions,
+  logger: ApiDependencies['logger'],
+): Promise<Server | null> {
   return new Promise((resolve) => {
-    const server = createServer(arrivalLimits(limits), (request, response) => app.routing(request, response));
-    server.on('clientError', (_error, socket) => void socket.destroy());
+    const server = createHttp1Server(limits, errors, (request, response) => app.routing(request, response));
     server.once('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'EADDRINUSE')
         logger.warn({ port }, 'another program listens on [::1] at this port: use 127.0.0.1 instead of localhost');

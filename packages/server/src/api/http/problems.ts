@@ -18,6 +18,8 @@ function translate(error: unknown): NexusError | null {
       return new NexusError('invalid_request', 'the body is not valid JSON');
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
       return new NexusError('invalid_request', 'the body does not have the length that Content-Length states');
+    case 'FST_ERR_MAX_PARAM_LENGTH':
+      return new NexusError('not_found', 'a part of the path is longer than any id or name is');
     case 'FST_ERR_BAD_URL':
       return new NexusError('invalid_request', 'the path is not a valid URL path');
     default:

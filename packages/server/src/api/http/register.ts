@@ -56,6 +56,7 @@ function register(app: FastifyInstance, route: Route, { services, authenticate, 
 function callOf(route: Route, services: ApiServices, request: FastifyRequest, response: ServerResponse): Call<unknown, unknown> {
   const params = request.params as Record<string, string>; // path parameters are texts
   checkParams(route, params);
+  refuseNul(request.query as Readonly<Record<string, unknown>>); // as Fastify parses it
   const { headers } = request;
   const trace = headers.traceparent;
   return {
@@ -116,6 +117,14 @@ function checkParams(route: Route, params: Readonly<Record<string, string>>): vo
         `there is no ${name} ${JSON.stringify(value.slice(0, 100))}${kind === 'name' ? '' : `; ids look like ${idPrefixes[kind]}_01h455vb4pex5vsknk084sn02q`}`,
       );
     }
+  }
+}
+
+/** Nothing is named so, and Postgres takes no text that holds it. */
+function refuseNul(query: Readonly<Record<string, unknown>>): void {
+  for (const [name, values] of Object.entries(query)) {
+    if (![name, ...[values].flat()].some((text) => typeof text === 'string' && text.includes('\0'))) continue;
+    throw new NexusError('invalid_request', `query: ${JSON.stringify(name.slice(0, 100))}: the character U+0000 is in it; leave it out`);
   }
 }
 

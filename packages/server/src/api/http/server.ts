@@ -1,8 +1,9 @@
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Api, ApiDependencies, Route } from '#api/contract';
 import { NexusError, settlesWithin } from '#core';
 import { createApp } from './app.ts';
 import { createAuthenticator } from './authenticate.ts';
+import { connectionLimit, createConnectionCounter } from './connections.ts';
 import { type Cors, createCors } from './cors.ts';
 import { createErrorReplies } from './errors.ts';
 import { createOriginRule, isLoopbackHost, type OriginRule } from './guard.ts';
@@ -31,31 +32,29 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   const cors = createCors(config.cors.origins);
   const rule = createOriginRule({ boundHost: config.host, ...config.auth, isFromKnownPage: cors.isFromPage });
   const inFlight = createInFlight();
+  const errors = createErrorReplies(options.problemOf, logger, options.metrics);
   const app = createApp({
     ids: options.ids,
     metrics: options.metrics,
     clock,
     limits,
-    errors: createErrorReplies(options.problemOf, logger, options.metrics),
+    errors,
     inFlight,
     admit: createAdmission(options, cors, loopback ? rule : null),
   });
   const authenticate = createAuthenticator(services.keys, (headers) => loopback && rule.mayBeOperator(headers));
   registerRoutes(app, options.routes, { services, authenticate, logger });
   await app.ready();
-  const countConnections = (server: Server) =>
-    server.on('connection', (socket) => {
-      options.metrics.connectionOpened();
-      socket.once('close', () => options.metrics.connectionClosed());
-    });
-  countConnections(app.server);
+  const count = createConnectionCounter({ metrics: options.metrics, logger, now: () => clock.monotonic() });
+  const connections = await connectionLimit(limits.connections);
+  count(app.server, connections);
 
   let listening: Listening | null = null;
   return {
     async listen() {
       if (!loopback) await requireActiveKey(services.keys, { host: config.host, nowMs: clock.now() });
-      listening = await listen(app, { ...config, loopback, limits }, logger);
-      if (listening.second !== null) countConnections(listening.second);
+      listening = await listen(app, { ...config, loopback, limits, errors }, logger);
+      if (listening.second !== null) count(listening.second, connections);
       return { url: listening.url, port: listening.port };
     },
     async close(endStreams, drained) {
