@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import type { AgentDefinition } from '@nexus-agent/protocol';
-import { type Api, createApi } from '#api';
+import { type Api, createApi, isLoopbackHost } from '#api';
 import type { NexusConfig } from '#apps/config';
 import { createAdmission, createReservationSweeper } from '#budget';
 import type { Bus } from '#bus';
@@ -41,6 +41,7 @@ import { makeDataFolder, readFolderKeySecret } from './data-folder.ts';
 import { requireFolder } from './definition-folder.ts';
 import { egressOptions } from './egress.ts';
 import { requireFreePort } from './free-port.ts';
+import { createLocalToken, publishLocalToken } from './local-token.ts';
 import { setUpModels } from './models.ts';
 import { createOutage, createStoreOutages, type StoreOutages } from './outages.ts';
 import { policyFolder } from './policy-folder.ts';
@@ -70,6 +71,8 @@ export interface AllInOneOptions {
 export interface AllInOne {
   readonly url: string;
   readonly port: number;
+  /** What a client in this process presents as its key to be the local operator, where that needs one. */
+  readonly localToken?: string;
   readonly config: NexusConfig;
   readonly orchestrator: Orchestrator;
   readonly store: Store;
@@ -171,6 +174,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       },
     });
     closers.push(() => definitions.close());
+    const localToken = config.auth.local === 'token' && isLoopbackHost(config.host) ? createLocalToken() : undefined;
     const api: Api = await createApi({
       services: { ...app.services, definitions },
       greeting,
@@ -185,6 +189,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       clock,
       timers: systemTimers,
       version,
+      ...(localToken === undefined ? {} : { localToken }),
     });
     // Closed in this order: no new requests while live runs finish, then what the runs needed.
     closers.push(async () => {
@@ -196,12 +201,14 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       logger.info({}, 'drained');
     });
     await app.orchestrator.start();
-    const address = await api.listen();
+    const { hosts, ...address } = await api.listen();
+    if (localToken !== undefined) closers.push(await publishLocalToken({ token: localToken, port: address.port, hosts }, config, logger));
     logger.info({ version, url: address.url, ...factsOf(config), ...definitions.facts() }, 'ready');
     const told = tellModels(models, logger);
     closers.unshift(() => told); // ends when the connections of the providers do
     return {
       ...address,
+      ...(localToken === undefined ? {} : { localToken }),
       config,
       orchestrator: app.orchestrator,
       store,

@@ -32,6 +32,8 @@ export interface Listening {
   readonly port: number;
   /** The same API on the other address family. */
   readonly second: Server | null;
+  /** The hosts of URLs that lead here, and to no other program of this machine at this port. */
+  readonly hosts: readonly string[];
 }
 
 /** Binds the configured address; a loopback host on both address families, where the machine has both. */
@@ -42,9 +44,15 @@ export async function listen(
 ): Promise<Listening> {
   const host = boundHost(config.host);
   const port = await bind(app, host, config.port);
-  const second = config.loopback && host === '127.0.0.1' ? await bindSecond(app, port, config.limits, logger) : null;
-  const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
-  return { url, port, second };
+  const second = config.loopback && host === '127.0.0.1' ? await bindSecond(app, port, config.limits, logger) : 'none';
+  const inUrl = host.includes(':') ? `[${host}]` : host;
+  const bothFamilies = host !== '127.0.0.1' || second === 'taken' ? [] : second === 'none' ? ['localhost'] : ['localhost', '[::1]'];
+  return {
+    url: `http://${inUrl}:${port}`,
+    port,
+    second: typeof second === 'string' ? null : second,
+    hosts: [inUrl, ...bothFamilies],
+  };
 }
 
 const unresolved = 'the name cannot be resolved; set host (NEXUS_HOST, --host) to an address of this machine, or 0.0.0.0 for all';
@@ -79,15 +87,20 @@ async function bind(app: FastifyInstance, host: string, port: number): Promise<n
   return (address as AddressInfo).port; // a server that listens on TCP has such an address
 }
 
-/** The same API on ::1. Machines without IPv6 do without it. */
-function bindSecond(app: FastifyInstance, port: number, limits: ArrivalLimits, logger: ApiDependencies['logger']): Promise<Server | null> {
+/** The same API on ::1. Machines without IPv6 do without it, and where another program has the port `localhost` may lead there. */
+function bindSecond(
+  app: FastifyInstance,
+  port: number,
+  limits: ArrivalLimits,
+  logger: ApiDependencies['logger'],
+): Promise<Server | 'none' | 'taken'> {
   return new Promise((resolve) => {
     const server = createServer(arrivalLimits(limits), (request, response) => app.routing(request, response));
     server.on('clientError', (_error, socket) => void socket.destroy());
     server.once('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'EADDRINUSE')
         logger.warn({ port }, 'another program listens on [::1] at this port: use 127.0.0.1 instead of localhost');
-      resolve(null);
+      resolve(error.code === 'EADDRINUSE' ? 'taken' : 'none');
     });
     server.listen({ host: '::1', port, ipv6Only: true, backlog }, () => resolve(server));
   });
