@@ -30,7 +30,15 @@ import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
 import { createSharedClock, type DefinitionFile, type SharedClock, type Store } from '#storage';
 import { openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
-import { createFixedSource, createSandbox, createToolService, type Tool, type ToolService } from '#tools';
+import {
+  createFixedSource,
+  createOwnListeners,
+  createSandbox,
+  createToolService,
+  type OwnListeners,
+  type Tool,
+  type ToolService,
+} from '#tools';
 import { createBuiltinTools } from '#tools/sources';
 import { agentFolder, parseAgents } from './agent-folder.ts';
 import { trustAuthorities } from './authorities.ts';
@@ -156,8 +164,11 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     const models = options.models ?? (configured === null ? null : { llm: configured.llm, defaultModels: ['default'] });
     if (models === null) throw new NexusError('internal', 'there are no models');
 
+    const own = createOwnListeners();
+    own.add(config.port); // before it is bound, since runs go on before; 0 is no port that anybody answers at
+    if (configured !== null && configured.simulatorPort !== null) own.add(configured.simulatorPort);
     const app = assemble({
-      ...{ options, config, clock, ids, logger, store, files, bus, secrets, models, closers },
+      ...{ options, config, clock, ids, logger, store, files, bus, secrets, models, own, closers },
     });
     await requireFreePort(config);
     const definitions = await openDefinitions({
@@ -202,6 +213,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     });
     await app.orchestrator.start();
     const { hosts, ...address } = await api.listen();
+    own.add(address.port);
     if (localToken !== undefined) closers.push(await publishLocalToken({ token: localToken, port: address.port, hosts }, config, logger));
     logger.info({ version, url: address.url, ...factsOf(config), ...definitions.facts() }, 'ready');
     const told = tellModels(models, logger);
@@ -325,11 +337,12 @@ interface Parts {
   readonly bus: Bus;
   readonly secrets: KeySecrets;
   readonly models: { readonly llm: ModelService; readonly defaultModels: readonly string[] };
+  readonly own: OwnListeners;
   readonly closers: (() => Promise<void> | void)[];
 }
 
 /** Joins what was opened into the engine. */
-function assemble({ options, config, clock, ids, logger, store: unheard, files, bus, secrets, models, closers }: Parts) {
+function assemble({ options, config, clock, ids, logger, store: unheard, files, bus, secrets, models, own, closers }: Parts) {
   const admission = createAdmission({ clock, timers: systemTimers, settings: config.budget });
   const store = admission.observe(unheard);
   const metrics = createMetrics(clock, { version: options.version, database: store.dialect });
@@ -348,7 +361,7 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
   const builtin = createBuiltinTools({
     sandbox,
     workspaces: files.workspaces,
-    http: { ...config.httpFetch, ...egressOptions(config.httpFetch.allowPrivate) },
+    http: { ...config.httpFetch, ...egressOptions(config.httpFetch.allowPrivate), isOwnListener: own.isOwn },
   });
   const { files: _files, ...toolLimits } = config.tools;
   const tools = createToolService({

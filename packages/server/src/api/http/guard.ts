@@ -80,7 +80,7 @@ export function presentedKey(headers: IncomingHttpHeaders): string | null {
 
 /** Headers of proxies, balancers, tunnels and networks of caches, in whole and by what their names begin with. */
 const ofProxies =
-  /^(?:forwarded|via|x-(?:forwarded|original|envoy|amzn|amz-cf|azure|appengine|cloud-trace|client|cluster-client|remote|proxy|arr|waws|nginx|vercel|nf|fastly|akamai|sucuri|ngrok|tailscale|real)(?:-.*)?|cf-.*|cdn-.*|fly-.*|fastly-.*|akamai-.*|ngrok-.*|tailscale-.*|true-client-ip|client-ip|remote-addr|proxy-.*|max-forwards)$/;
+  /^(?:forwarded|via|x-nexus-fetch|x-(?:forwarded|original|envoy|amzn|amz-cf|azure|appengine|cloud-trace|client|cluster-client|remote|proxy|arr|waws|nginx|vercel|nf|fastly|akamai|sucuri|ngrok|tailscale|real)(?:-.*)?|cf-.*|cdn-.*|fly-.*|fastly-.*|akamai-.*|ngrok-.*|tailscale-.*|true-client-ip|client-ip|remote-addr|proxy-.*|max-forwards)$/;
 
 /** True when a proxy says that it passes on the request of somebody else, who is then not the local operator. */
 export function isForwarded(headers: IncomingHttpHeaders): boolean {
