@@ -45,7 +45,10 @@ async function measure(name: string, databaseUrl: string | undefined): Promise<F
     random: Math.random,
   });
   const app = await startAllInOne({
-    config: resolveConfig({ env: {}, flags: { dataDir, port: 0, ...(databaseUrl === undefined ? {} : { databaseUrl }) } }),
+    config: resolveConfig({
+      env: {},
+      flags: { dataDir, port: 0, auth: { local: 'open' }, ...(databaseUrl === undefined ? {} : { databaseUrl }) },
+    }),
     version: '0.0.0',
     models: { llm, defaultModels: ['sim/sim-large'] },
     logger: silentLogger,

@@ -11,6 +11,7 @@ const app = await startAllInOne({
     flags: {
       dataDir,
       port: 0,
+      auth: { local: 'open' },
       log: { level: 'warn' },
       ...(databaseUrl === '' ? {} : { databaseUrl }),
       sim: { enabled: 'off' },

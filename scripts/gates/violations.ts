@@ -186,7 +186,11 @@ export const violations: readonly Violation[] = [
     gate: 'package without a checksum',
     step: 'lockfile',
     file: 'package-lock.json',
-    plant: (before) => before.replace(/"node_modules\/zod": \{\s*"version": "([^"]*)",\s*"integrity": "[^"]*"/, '"node_modules/zod": {\n      "version": "$1"'),
+    plant: (before) =>
+      before.replace(
+        /"node_modules\/zod": \{\s*"version": "([^"]*)",\s*"integrity": "[^"]*"/,
+        '"node_modules/zod": {\n      "version": "$1"',
+      ),
     caught: /lockfile-checksum {2}node_modules\/zod has no checksum/,
   },
   {

@@ -60,6 +60,7 @@ async function start(databaseUrl: string) {
       env: {},
       flags: {
         port: 0,
+        auth: { local: 'open' },
         dataDir,
         databaseUrl: way.url,
         bus: 'memory',

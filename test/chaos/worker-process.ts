@@ -34,7 +34,7 @@ const send = (message: WorkerMessage) => process.send?.(message);
 const holds = createHolds(options.holds ?? 'none', (runId, point) => send({ type: 'held', runId, point }));
 
 const app = await startAllInOne({
-  config: resolveConfig({ env: {}, flags: options.config }),
+  config: resolveConfig({ env: {}, flags: { auth: { local: 'open' }, ...options.config } }),
   version: '0.0.0',
   logger: createLogger({ level: 'info', pretty: false }),
   tools: [...probeTools({ ...options, reach: holds.reach }), ...folderTools({ reach: holds.reach })],

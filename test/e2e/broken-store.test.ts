@@ -36,7 +36,14 @@ async function start(fault: (call: { readonly name: keyof Store; readonly commit
   const app = await startAllInOne({
     config: resolveConfig({
       env: {},
-      flags: { port: 0, dataDir, drainMs: 500, log: { level: 'silent' }, runs: { pollMs: 50, heartbeatMs: 100, leaseMs: 60_000 } },
+      flags: {
+        port: 0,
+        auth: { local: 'open' },
+        dataDir,
+        drainMs: 500,
+        log: { level: 'silent' },
+        runs: { pollMs: 50, heartbeatMs: 100, leaseMs: 60_000 },
+      },
     }),
     version: '0.0.0-test',
     models: { llm, defaultModels: ['sim/sim-large'] },

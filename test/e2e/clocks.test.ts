@@ -21,7 +21,10 @@ async function start(databaseUrl: string, offMs: number): Promise<AllInOne> {
   closers.push(() => rmSync(dataDir, { recursive: true, force: true }));
   const runs = { pollMs: 50, heartbeatMs: 100, leaseMs: 4_000 };
   const app = await startAllInOne({
-    config: resolveConfig({ env: {}, flags: { port: 0, dataDir, databaseUrl, bus: 'memory', drainMs: 0, log: { level: 'silent' }, runs } }),
+    config: resolveConfig({
+      env: {},
+      flags: { port: 0, auth: { local: 'open' }, dataDir, databaseUrl, bus: 'memory', drainMs: 0, log: { level: 'silent' }, runs },
+    }),
     version: '0.0.0-test',
     clock: { ...systemClock, now: () => systemClock.now() + offMs },
     tools: createProbe().tools,

@@ -20,7 +20,10 @@ async function start(wrapStore: (store: Store) => Store = (store) => store) {
   const dataDir = mkdtempSync(join(tmpdir(), 'nexus-shutdown-'));
   closers.push(() => rmSync(dataDir, { recursive: true, force: true }));
   const app = await startAllInOne({
-    config: resolveConfig({ env: {}, flags: { port: 0, dataDir, drainMs, sim: { enabled: 'on' }, log: { level: 'silent' } } }),
+    config: resolveConfig({
+      env: {},
+      flags: { port: 0, auth: { local: 'open' }, dataDir, drainMs, sim: { enabled: 'on' }, log: { level: 'silent' } },
+    }),
     version: '0.0.0-test',
     wrapStore,
   });

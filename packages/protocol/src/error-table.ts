@@ -113,7 +113,7 @@ export const errorTable = {
     grpcStatus: 'RESOURCE_EXHAUSTED',
     retryable: true,
     title: 'Too many requests',
-    when: 'Stated by the client library when something in front of the server answers 429.',
+    when: 'Programs that bring neither a key nor the token of the local operator have started as many runs as they may in a minute. Also stated by the client library when something in front of the server answers 429.',
   },
   // Control
   policy_denied: {

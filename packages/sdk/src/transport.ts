@@ -1,4 +1,5 @@
 import { errorOf, localError, NexusApiError } from './errors.ts';
+import { localTokenOf } from './local-token.ts';
 
 export interface RetryOptions {
   /** Attempts in a row without progress, the first included. */
@@ -9,7 +10,10 @@ export interface RetryOptions {
 
 export interface TransportOptions {
   readonly baseUrl: string;
+  /** Without one, a server on this machine is shown the token of its user, in Node and where there is one. */
   readonly apiKey?: string;
+  /** Where such tokens are looked for; by default in the folder of this user's programs. */
+  readonly tokenFolders?: readonly string[];
   readonly fetch?: typeof globalThis.fetch;
   readonly retry?: Partial<RetryOptions>;
 }
@@ -37,13 +41,15 @@ export function createTransport(options: TransportOptions): Transport {
   const send = options.fetch ?? globalThis.fetch;
   const retry: RetryOptions = { maxAttempts: 4, baseMs: 200, maxMs: 5000, ...options.retry };
 
+  const localToken = options.apiKey === undefined ? localTokenOf(base, options.tokenFolders) : undefined;
+
   const transport: Transport = {
     retry,
     async send(path, { method = 'GET', query = {}, body, headers = {}, signal }) {
       const parameters = new URLSearchParams();
       for (const [name, value] of Object.entries(query)) if (value !== undefined) parameters.set(name, String(value));
       const search = parameters.size === 0 ? '' : `?${parameters}`;
-      const authorization = authorizationOf(options.apiKey);
+      const authorization = authorizationOf(options.apiKey ?? localToken?.());
       let response: Response;
       try {
         response = await send(`${base}${path}${search}`, {

@@ -81,6 +81,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     log: { level: 'silent' },
     drainMs: 2_000,
     ...options.config,
+    auth: { local: 'open', ...options.config?.auth },
     runs: { pollMs: 40, heartbeatMs: 250, leaseMs: 4_000, ...options.config?.runs },
   };
   const app = await startAllInOne({

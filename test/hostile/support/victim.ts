@@ -88,7 +88,7 @@ export async function startVictim(options: VictimOptions = {}): Promise<Victim> 
   const postgres = options.database === 'postgres' ? await acquirePostgres() : null;
   if (postgres !== null && 'reason' in postgres) throw new Error(postgres.reason);
   const databaseUrl = postgres?.url;
-  const config = { port: 0, dataDir, log: { level: 'info' }, drainMs: 500, ...options.config };
+  const config = { port: 0, dataDir, log: { level: 'info' }, drainMs: 500, auth: { local: 'open' }, ...options.config };
   const files = { 'victim.config.yaml': JSON.stringify(config), ...options.files };
   for (const [path, text] of Object.entries(files)) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });

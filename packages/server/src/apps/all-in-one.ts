@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import type { AgentDefinition } from '@nexus-agent/protocol';
-import { type Api, createApi } from '#api';
+import { type Api, createApi, isLoopbackHost } from '#api';
 import type { NexusConfig } from '#apps/config';
 import { createAdmission, createReservationSweeper } from '#budget';
 import type { Bus } from '#bus';
@@ -30,7 +30,15 @@ import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
 import { createSharedClock, type DefinitionFile, type SharedClock, type Store } from '#storage';
 import { openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
-import { createFixedSource, createSandbox, createToolService, type Tool, type ToolService } from '#tools';
+import {
+  createFixedSource,
+  createOwnListeners,
+  createSandbox,
+  createToolService,
+  type OwnListeners,
+  type Tool,
+  type ToolService,
+} from '#tools';
 import { createBuiltinTools } from '#tools/sources';
 import { agentFolder, parseAgents } from './agent-folder.ts';
 import { trustAuthorities } from './authorities.ts';
@@ -41,6 +49,7 @@ import { makeDataFolder, readFolderKeySecret } from './data-folder.ts';
 import { requireFolder } from './definition-folder.ts';
 import { egressOptions } from './egress.ts';
 import { requireFreePort } from './free-port.ts';
+import { createLocalToken, publishLocalToken } from './local-token.ts';
 import { setUpModels } from './models.ts';
 import { createOutage, createStoreOutages, type StoreOutages } from './outages.ts';
 import { policyFolder } from './policy-folder.ts';
@@ -70,6 +79,8 @@ export interface AllInOneOptions {
 export interface AllInOne {
   readonly url: string;
   readonly port: number;
+  /** What a client in this process presents as its key to be the local operator, where that needs one. */
+  readonly localToken?: string;
   readonly config: NexusConfig;
   readonly orchestrator: Orchestrator;
   readonly store: Store;
@@ -153,8 +164,11 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     const models = options.models ?? (configured === null ? null : { llm: configured.llm, defaultModels: ['default'] });
     if (models === null) throw new NexusError('internal', 'there are no models');
 
+    const own = createOwnListeners();
+    own.add(config.port); // before it is bound, since runs go on before; 0 is no port that anybody answers at
+    if (configured !== null && configured.simulatorPort !== null) own.add(configured.simulatorPort);
     const app = assemble({
-      ...{ options, config, clock, ids, logger, store, files, bus, secrets, models, closers },
+      ...{ options, config, clock, ids, logger, store, files, bus, secrets, models, own, closers },
     });
     await requireFreePort(config);
     const definitions = await openDefinitions({
@@ -171,6 +185,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       },
     });
     closers.push(() => definitions.close());
+    const localToken = config.auth.local === 'token' && isLoopbackHost(config.host) ? createLocalToken() : undefined;
     const api: Api = await createApi({
       services: { ...app.services, definitions },
       greeting,
@@ -185,6 +200,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       clock,
       timers: systemTimers,
       version,
+      ...(localToken === undefined ? {} : { localToken }),
     });
     // Closed in this order: no new requests while live runs finish, then what the runs needed.
     closers.push(async () => {
@@ -196,12 +212,15 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       logger.info({}, 'drained');
     });
     await app.orchestrator.start();
-    const address = await api.listen();
+    const { hosts, ...address } = await api.listen();
+    own.add(address.port);
+    if (localToken !== undefined) closers.push(await publishLocalToken({ token: localToken, port: address.port, hosts }, config, logger));
     logger.info({ version, url: address.url, ...factsOf(config), ...definitions.facts() }, 'ready');
     const told = tellModels(models, logger);
     closers.unshift(() => told); // ends when the connections of the providers do
     return {
       ...address,
+      ...(localToken === undefined ? {} : { localToken }),
       config,
       orchestrator: app.orchestrator,
       store,
@@ -318,11 +337,12 @@ interface Parts {
   readonly bus: Bus;
   readonly secrets: KeySecrets;
   readonly models: { readonly llm: ModelService; readonly defaultModels: readonly string[] };
+  readonly own: OwnListeners;
   readonly closers: (() => Promise<void> | void)[];
 }
 
 /** Joins what was opened into the engine. */
-function assemble({ options, config, clock, ids, logger, store: unheard, files, bus, secrets, models, closers }: Parts) {
+function assemble({ options, config, clock, ids, logger, store: unheard, files, bus, secrets, models, own, closers }: Parts) {
   const admission = createAdmission({ clock, timers: systemTimers, settings: config.budget });
   const store = admission.observe(unheard);
   const metrics = createMetrics(clock, { version: options.version, database: store.dialect });
@@ -341,7 +361,7 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
   const builtin = createBuiltinTools({
     sandbox,
     workspaces: files.workspaces,
-    http: { ...config.httpFetch, ...egressOptions(config.httpFetch.allowPrivate) },
+    http: { ...config.httpFetch, ...egressOptions(config.httpFetch.allowPrivate), isOwnListener: own.isOwn },
   });
   const { files: _files, ...toolLimits } = config.tools;
   const tools = createToolService({

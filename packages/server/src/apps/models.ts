@@ -15,6 +15,8 @@ export interface ModelsSetup {
   readonly llm: ModelService;
   /** True when nothing but the simulator answers. */
   readonly simulated: boolean;
+  /** Where the simulator answers, if there is one. */
+  readonly simulatorPort: number | null;
   close(): Promise<void>;
 }
 
@@ -95,6 +97,7 @@ export async function setUpModels(config: NexusConfig, clock: Clock, logger: Log
   return {
     llm,
     simulated: simulator !== null && providers.length === 2,
+    simulatorPort: simulator === null ? null : Number(new URL(simulator.url).port),
     async close() {
       await llm.close();
       await simulator?.close();

@@ -78,14 +78,14 @@ async function connect(context: CliContext, { autoEmbed = false } = {}): Promise
   const { environmentNotes } = await import('#apps/config');
   for (const note of environmentNotes(context.io.env)) context.note(context.err('dim', note));
   if (context.options.embedded === true) return startEmbedded(context, !autoEmbed);
-  const [config, { clientUrl }, { createNexusClient }] = await Promise.all([
+  const [config, { clientUrl, tokenFolders }, { createNexusClient }] = await Promise.all([
     loadConfig(context),
     import('#apps/config'),
     import('@nexus-agent/sdk'),
   ]);
   const url = clientUrl(config);
   const { apiKey } = config.client;
-  const client = createNexusClient({ baseUrl: url, ...(apiKey === undefined ? {} : { apiKey }) });
+  const client = createNexusClient({ baseUrl: url, tokenFolders: tokenFolders(config), ...(apiKey === undefined ? {} : { apiKey }) });
   if (autoEmbed && config.client.url === undefined && !(await answers(client))) {
     context.note(context.err('dim', `no server at ${url}: starting one inside this command (it ends with it)`));
     return startEmbedded(context, false);
@@ -109,7 +109,11 @@ async function startEmbedded(context: CliContext, onlyLooks: boolean): Promise<C
   const config = await loadConfig(context, { host: '127.0.0.1', port: 0, log: { level: 'error' } });
   const [{ startAllInOne }, { createNexusClient }] = await Promise.all([context.io.loadApps(), import('@nexus-agent/sdk')]);
   const app = await startAllInOne({ config, version: context.io.version, onlyLooks });
-  return { client: createNexusClient({ baseUrl: app.url }), url: app.url, close: () => app.close() };
+  return { client: createNexusClient({ baseUrl: app.url, ...keyOf(app) }), url: app.url, close: () => app.close() };
+}
+
+function keyOf({ localToken }: { readonly localToken?: string }): { apiKey?: string } {
+  return localToken === undefined ? {} : { apiKey: localToken };
 }
 
 /** Runs a command against the server and closes what was opened for it. */

@@ -15,6 +15,8 @@ export interface Output {
 /** A server inside this process. */
 export interface RunningApp {
   readonly url: string;
+  /** What a client presents as its key to be the local operator, where that needs one. */
+  readonly localToken?: string;
   /** Reads the folders of agents and policies now. Never rejects. */
   reload(): Promise<void>;
   close(): Promise<void>;

@@ -25,6 +25,8 @@ export interface NexusOptions {
 export interface RunningNexus {
   /** `http://host:port`, for `@nexus-agent/sdk`, browsers and curl. */
   readonly url: string;
+  /** The `apiKey` of a client that acts as the local operator; `@nexus-agent/sdk` in Node finds it by itself. Absent where `auth.local` gives none. */
+  readonly localToken?: string;
   /** Stops taking work, lets live work finish or hands it over within `drainMs`, and closes everything. May be called again. */
   close(): Promise<void>;
 }
@@ -42,7 +44,7 @@ export async function startNexus(options: NexusOptions = {}): Promise<RunningNex
     tools,
     logger: typeof log === 'string' ? createLogger({ level: log }) : log,
   });
-  return { url: app.url, close: () => app.close() };
+  return { url: app.url, ...(app.localToken === undefined ? {} : { localToken: app.localToken }), close: () => app.close() };
 }
 
 const optionNames = ['config', 'tools', 'log'];

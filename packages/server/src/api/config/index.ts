@@ -24,6 +24,11 @@ export const apiConfig = {
   }),
   port: setting(z.int().min(0).max(65_535).default(8080), 'Port to bind; 0 takes a free one.', { environment: 'NEXUS_PORT' }),
   auth: group({
+    local: setting(
+      z.enum(['token', 'open', 'none']).default('token'),
+      'Who is the local operator, of those who come over loopback without an API key: whoever brings the token that is made at each start in a file of this user, which the command line and the client library find by themselves (`token`); every program on this machine, also what a proxy on it passes on (`open`); nobody, so that all need a key (`none`).',
+      { environment: 'NEXUS_AUTH_LOCAL' },
+    ),
     allowedHosts: setting(
       z.array(z.string().min(1)).default([]),
       'Host names, besides those of loopback, under which the local API may be addressed.',
@@ -31,7 +36,7 @@ export const apiConfig = {
     ),
     allowedOrigins: setting(
       z.array(webOrigin()).default([]),
-      'Web origins whose pages may call the local API without a key, as the operator: those of a proxy before it, such as `https://console.example.com`.',
+      'Web origins whose pages may call the local API, such as `https://console.example.com` of a proxy before it: with a key, or as the operator without one where `auth.local` is `open`.',
       { environment: 'NEXUS_ALLOWED_ORIGINS' },
     ),
     keySecret: setting(

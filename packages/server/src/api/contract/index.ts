@@ -1,5 +1,5 @@
 /** What the rooms of the API agree on: what a route is, and what the API is given. */
-export { localOperator } from './operator.ts';
+export { localOperator, visitor } from './operator.ts';
 export {
   type AdminQuestion,
   type Call,

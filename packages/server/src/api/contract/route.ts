@@ -10,6 +10,8 @@ export interface Call<Body, Query> {
   readonly params: Readonly<Record<string, string>>;
   readonly body: Body;
   readonly query: Query;
+  /** Whether the address has a query at all, also where the route takes none. */
+  readonly hasQuery: boolean;
   readonly headers: IncomingMessage['headers'];
   readonly requestId: string;
   readonly idempotencyKey: string | null;
@@ -69,6 +71,10 @@ interface RouteParts<Body, Query> {
   readonly query?: z.ZodType<Query>;
   /** Takes an `Idempotency-Key` header. */
   readonly idempotent?: boolean;
+  /** What a program on this machine may send without a key or token; absent: nothing. A route without a body says `z.undefined()`. */
+  readonly visitors?: z.ZodType;
+  /** Without a key it starts something by GET, which a link or an image of any page could send: only for what is no browser. */
+  readonly startsByGet?: boolean;
   readonly stream?: boolean;
   readonly responses: Readonly<Record<number, RouteResponse>>;
   handle(call: Call<Body, Query>): Promise<RouteAnswer>;

@@ -30,7 +30,11 @@ export type StreamOutcome = 'completed' | 'disconnected' | 'lagged' | 'shutdown'
 export interface ApiConfig {
   readonly host: string;
   readonly port: number;
-  readonly auth: { readonly allowedHosts: readonly string[]; readonly allowedOrigins: readonly string[] };
+  readonly auth: {
+    readonly local: 'token' | 'open' | 'none';
+    readonly allowedHosts: readonly string[];
+    readonly allowedOrigins: readonly string[];
+  };
   readonly cors: { readonly origins: readonly string[] };
   readonly limits: {
     readonly bodyBytes: number;
@@ -75,15 +79,17 @@ export interface ApiDependencies {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly version: string;
+  /** Shows that a request over loopback is the local operator's; absent: nothing does. */
+  readonly localToken?: string;
 }
 
 export interface Api {
   /**
-   * Binds the configured address and resolves with the one that clients use. A loopback host is bound on both address
+   * Binds the configured address and resolves with the one that clients use, and with the hosts of URLs that lead here and nowhere else. A loopback host is bound on both address
    * families, so that `localhost` works however it resolves. Throws `config_invalid` for another host while no API key
    * exists, and `unavailable` when the port is taken.
    */
-  listen(): Promise<{ url: string; port: number }>;
+  listen(): Promise<{ url: string; port: number; hosts: readonly string[] }>;
   /**
    * Refuses new work with 503 from now on, also at `/readyz`, and ends the streams so that clients resume elsewhere. The port
    * stays open, so that this can be seen, until `drained` and the requests in flight are over; then it resolves.

@@ -1,26 +1,81 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { localOperator, type Route } from '#api/contract';
+import { type ApiConfig, localOperator, type Route, visitor } from '#api/contract';
 import { NexusError } from '#core';
 import type { Keys, Principal } from '#identity';
-import { isForwarded, presentedKey } from './guard.ts';
+import { isForwarded, isLoopbackHost, mayBePage, presentedKey } from './guard.ts';
 
-export type Authenticate = (request: IncomingMessage) => Promise<Principal>;
+/** Who sent a request for a route. Throws `unauthenticated` where nobody says who, and the route is not for everybody. */
+export type Authenticate = (request: IncomingMessage, route: Pick<Route, 'visitors' | 'startsByGet'>) => Promise<Principal>;
 
-/** Who sent a request: the owner of the key that it presents or, without one, the local operator where it may be. */
-export function createAuthenticator(
-  keys: Pick<Keys, 'authenticate'>,
-  mayBeOperator: (headers: IncomingMessage['headers']) => boolean,
-): Authenticate {
-  return async (request) => {
-    const key = presentedKey(request.headers);
+export interface AuthenticatorOptions {
+  readonly keys: Pick<Keys, 'authenticate'>;
+  /** Of those without a key over loopback; null where the server listens elsewhere. */
+  readonly local: LocalRules | null;
+}
+
+export interface LocalRules {
+  readonly mode: ApiConfig['auth']['local'];
+  readonly token: string | undefined;
+  /** Whether the `Origin`, if any, is one whose pages the operator uses. */
+  readonly mayBeOperator: (headers: IncomingMessage['headers']) => boolean;
+}
+
+/** Tokens look unlike keys, so that neither is ever compared with the other. */
+const tokenShape = /^nxl_/;
+
+/** The owner of the key that a request presents, the local operator where it shows that it is, or else a visitor where those are let in. */
+export function createAuthenticator({ keys, local }: AuthenticatorOptions): Authenticate {
+  return async (request, route) => {
+    const { headers, socket } = request;
+    const key = presentedKey(headers);
+    if (key !== null && tokenShape.test(key)) {
+      if (local !== null && isLocal(request) && local.mode === 'token' && isSame(key, local.token)) return localOperator;
+      throw new NexusError(
+        'unauthenticated',
+        'this is not the token of the local operator of this server: it is made anew at each start, and only counts on the machine itself',
+      );
+    }
     if (key !== null) {
       const principal = await keys.authenticate(key);
       if (principal === null) throw new NexusError('unauthenticated', 'the API key is unknown, expired or revoked');
       return principal;
     }
-    if (mayBeOperator(request.headers) && !isForwarded(request.headers)) return localOperator;
+    if (local !== null && isLocal(request) && local.mode !== 'none') {
+      if (local.mode === 'open' && local.mayBeOperator(headers)) {
+        if (route.startsByGet === true && mayBePage(headers)) throw fromPage();
+        return localOperator;
+      }
+      if (local.mode === 'token' && route.visitors !== undefined && !mayBePage(headers)) return visitor;
+      if (local.mode === 'token' && !mayBePage(headers)) throw operatorNeeded(socket.localPort);
+    }
     throw new NexusError('unauthenticated', 'an API key is needed from here: send Authorization: Bearer nx_<id>_<secret>');
   };
+}
+
+/** What a program on this machine is told that asks for more than a visitor may. No path: whoever may read the file knows the folder. */
+export function operatorNeeded(port: number | undefined): NexusError {
+  return new NexusError(
+    'unauthenticated',
+    `this needs the local operator's token or an API key: nexus and the client library find the token by themselves; with curl, from the folder where the server was started: curl -H @.nexus/local/${port ?? '<port>'}.token (or the folder local in another dataDir)`,
+  );
+}
+
+function fromPage(): NexusError {
+  return new NexusError('origin_not_allowed', 'a GET starts nothing for what may be a web page; send POST with a JSON body');
+}
+
+/** From this machine, and not passed on for somebody else. */
+function isLocal({ socket, headers }: IncomingMessage): boolean {
+  const address = (socket.remoteAddress ?? '').replace(/^::ffff:/i, '');
+  return isLoopbackHost(address) && !isForwarded(headers);
+}
+
+/** In a time that does not tell how much of it is right. */
+function isSame(given: string, token: string | undefined): boolean {
+  if (token === undefined) return false;
+  const [a, b] = [given, token].map((text) => createHash('sha256').update(text).digest()) as [Buffer, Buffer]; // two in, two out
+  return timingSafeEqual(a, b);
 }
 
 export function requireScope(principal: Principal, { scope }: Pick<Route, 'scope'>): void {

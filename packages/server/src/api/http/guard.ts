@@ -78,11 +78,32 @@ export function presentedKey(headers: IncomingHttpHeaders): string | null {
   return typeof key === 'string' ? key : null;
 }
 
-const forwardingHeaders = ['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-real-ip', 'via'];
+/** Headers of proxies, balancers, tunnels and networks of caches, in whole and by what their names begin with. */
+const ofProxies =
+  /^(?:forwarded|via|x-nexus-fetch|x-(?:forwarded|original|envoy|amzn|amz-cf|azure|appengine|cloud-trace|client|cluster-client|remote|proxy|arr|waws|nginx|vercel|nf|fastly|akamai|sucuri|ngrok|tailscale|real)(?:-.*)?|cf-.*|cdn-.*|fly-.*|fastly-.*|akamai-.*|ngrok-.*|tailscale-.*|true-client-ip|client-ip|remote-addr|proxy-.*|max-forwards)$/;
 
 /** True when a proxy says that it passes on the request of somebody else, who is then not the local operator. */
 export function isForwarded(headers: IncomingHttpHeaders): boolean {
-  return forwardingHeaders.some((name) => headers[name] !== undefined);
+  return Object.keys(headers).some((name) => ofProxies.test(name));
+}
+
+/** What no browser leaves out, taken together: old ones send no `Sec-Fetch-*`, and none over plain HTTP to another host than loopback. */
+const ofBrowsers =
+  /^(?:sec-.*|origin|referer|cookie|upgrade|upgrade-insecure-requests|purpose|x-purpose|x-moz|dnt|service-worker.*|ping-.*)$/;
+const agentsOfBrowsers = /mozilla|webkit|gecko|opera|chrom|safari|trident|msie|edge|lynx|links|w3m/i;
+
+/**
+ * True unless what asks is provably no browser, with a page or without one, and speaks to this machine by its own name. Programs such as
+ * curl and ab pass. `fetch` of Node calls itself `node` and sends the `Sec-Fetch-Mode` of a browser, without the `Sec-Fetch-Site` that a
+ * browser sends beside it.
+ */
+export function mayBePage(headers: IncomingHttpHeaders): boolean {
+  const { host = '', accept = '' } = headers;
+  const agent = headers['user-agent'] ?? '';
+  if (!isLoopbackHost(host.toLowerCase().replace(/:\d{1,5}$/, ''))) return true;
+  if (agentsOfBrowsers.test(agent) || /text\/html|image\//i.test(accept)) return true;
+  const byNode = (name: string) => agent === 'node' && name === 'sec-fetch-mode' && headers[name] === 'cors';
+  return Object.keys(headers).some((name) => ofBrowsers.test(name) && !byNode(name));
 }
 
 function bracketed(host: string): string {

@@ -33,6 +33,8 @@ export interface Listening {
   readonly port: number;
   /** The same API on the other address family. */
   readonly second: Server | null;
+  /** The hosts of URLs that lead here, and to no other program of this machine at this port. */
+  readonly hosts: readonly string[];
 }
 
 /** Binds the configured address; a loopback host on both address families, where the machine has both. */
@@ -43,9 +45,15 @@ export async function listen(
 ): Promise<Listening> {
   const host = boundHost(config.host);
   const port = await bind(app, host, config.port);
-  const second = config.loopback && host === '127.0.0.1' ? await bindSecond(app, port, config, logger) : null;
-  const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
-  return { url, port, second };
+  const second = config.loopback && host === '127.0.0.1' ? await bindSecond(app, port, config, logger) : 'none';
+  const inUrl = host.includes(':') ? `[${host}]` : host;
+  const bothFamilies = host !== '127.0.0.1' || second === 'taken' ? [] : second === 'none' ? ['localhost'] : ['localhost', '[::1]'];
+  return {
+    url: `http://${inUrl}:${port}`,
+    port,
+    second: typeof second === 'string' ? null : second,
+    hosts: [inUrl, ...bothFamilies],
+  };
 }
 
 const unresolved = 'the name cannot be resolved; set host (NEXUS_HOST, --host) to an address of this machine, or 0.0.0.0 for all';
@@ -85,19 +93,19 @@ interface SecondOptions {
   readonly errors: Pick<ErrorReplies, 'refuseUnreadable'>;
 }
 
-/** The same API on ::1. Machines without IPv6 do without it. */
+/** The same API on ::1. Machines without IPv6 do without it, and where another program has the port `localhost` may lead there. */
 function bindSecond(
   app: FastifyInstance,
   port: number,
   { limits, errors }: SecondOptions,
   logger: ApiDependencies['logger'],
-): Promise<Server | null> {
+): Promise<Server | 'none' | 'taken'> {
   return new Promise((resolve) => {
     const server = createHttp1Server(limits, errors, (request, response) => app.routing(request, response));
     server.once('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'EADDRINUSE')
         logger.warn({ port }, 'another program listens on [::1] at this port: use 127.0.0.1 instead of localhost');
-      resolve(null);
+      resolve(error.code === 'EADDRINUSE' ? 'taken' : 'none');
     });
     server.listen({ host: '::1', port, ipv6Only: true, backlog }, () => resolve(server));
   });

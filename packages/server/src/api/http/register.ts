@@ -9,9 +9,10 @@ import {
   localOperator,
   type Route,
   type RouteAnswer,
+  visitor,
 } from '#api/contract';
 import { NexusError, parseRequest, parseTraceparent } from '#core';
-import { type Authenticate, requireScope } from './authenticate.ts';
+import { type Authenticate, operatorNeeded, requireScope } from './authenticate.ts';
 
 export interface RouteAdapter {
   readonly services: ApiServices;
@@ -40,14 +41,18 @@ function register(app: FastifyInstance, route: Route, { services, authenticate, 
       ? {}
       : {
           onRequest: async (request: FastifyRequest) => {
-            const principal = await authenticate(request.raw);
-            requireScope(principal, route);
+            const principal = await authenticate(request.raw, route);
+            if (principal !== visitor) requireScope(principal, route);
             request.principal = principal;
           },
         }),
     handler: async (request, reply) => {
       const call = callOf(route, services, request, reply.raw);
-      if (route.scope === 'admin') await services.administration.ask(call.principal, route.asks, argumentsOf(route.asks, call));
+      if (call.principal === visitor && route.visitors?.safeParse(call.body).success !== true)
+        throw operatorNeeded(request.socket.localPort);
+      // What a visitor may see here is what the operator shows to every program on this machine, unless policy keeps it from the operator too.
+      const asker = call.principal === visitor ? localOperator : call.principal;
+      if (route.scope === 'admin') await services.administration.ask(asker, route.asks, argumentsOf(route.asks, call));
       return send(await route.handle(call), reply, logger);
     },
   });
@@ -63,6 +68,7 @@ function callOf(route: Route, services: ApiServices, request: FastifyRequest, re
     principal: request.principal ?? localOperator,
     params,
     query: route.query === undefined ? undefined : parseRequest(route.query, request.query, 'query'),
+    hasQuery: request.url.includes('?'),
     body: route.body === undefined ? undefined : parseRequest(route.body, bodyOf(route, request.body), 'body'),
     headers,
     requestId: request.id,

@@ -42,7 +42,10 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     inFlight,
     admit: createAdmission(options, cors, loopback ? rule : null),
   });
-  const authenticate = createAuthenticator(services.keys, (headers) => loopback && rule.mayBeOperator(headers));
+  const authenticate = createAuthenticator({
+    keys: services.keys,
+    local: loopback ? { mode: config.auth.local, token: options.localToken, mayBeOperator: rule.mayBeOperator } : null,
+  });
   registerRoutes(app, options.routes, { services, authenticate, logger });
   await app.ready();
   const count = createConnectionCounter({ metrics: options.metrics, logger, now: () => clock.monotonic() });
@@ -55,7 +58,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       if (!loopback) await requireActiveKey(services.keys, { host: config.host, nowMs: clock.now() });
       listening = await listen(app, { ...config, loopback, limits, errors }, logger);
       if (listening.second !== null) count(listening.second, connections);
-      return { url: listening.url, port: listening.port };
+      return { url: listening.url, port: listening.port, hosts: listening.hosts };
     },
     async close(endStreams, drained) {
       const answered = endStreams().then(() => settlesWithin(timers, inFlight.none(), limits.answerGraceMs));

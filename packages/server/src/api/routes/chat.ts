@@ -1,24 +1,25 @@
-import { ChatRequest, ModelRef, Name, WhileBusy } from '@nexus-agent/protocol';
+import { ChatRequest } from '@nexus-agent/protocol';
 import { z } from 'zod';
-import { type Call, localOperator, type Route, type RouteAnswer, route } from '#api/contract';
+import { type Call, localOperator, type Route, type RouteAnswer, route, visitor } from '#api/contract';
 import { parseCursor } from '#api/streams';
 import { NexusError } from '#core';
 import type { RouteContext } from './context.ts';
 import { streamAnswer, streamResponses } from './stream.ts';
+import { createVisits } from './visits.ts';
 
 const path = '/v1/agents/chat/stream';
 const tag = 'chat';
 
-const ChatQuery = z.strictObject({
-  input: z.string().min(1).max(100_000).optional(),
-  sessionId: z.string().optional(),
-  agent: Name.optional(),
-  model: ModelRef.optional(),
-  whileBusy: WhileBusy.optional(),
-});
+/** The default agent, by text alone, in a session of its own. */
+const VisitorChat = ChatRequest.pick({ budget: true }).extend({ input: z.string().min(1).max(20_000) });
 
-/** Start a run and stream it in one request. */
+/**
+ * Start a run and stream it in one request. A GET carries nothing of the caller's into a run: a link, an image or a redirect of any page
+ * can send one.
+ */
 export function chatRoutes(context: RouteContext): Route[] {
+  const visits = createVisits(context.clock);
+
   async function start(call: Call<unknown, unknown>, request: ChatRequest): Promise<RouteAnswer> {
     const { services, principal, idempotencyKey, traceparent, headers } = call;
     const lastEventId = headers['last-event-id'];
@@ -28,8 +29,9 @@ export function chatRoutes(context: RouteContext): Route[] {
         'a stream is resumed at GET /v1/runs/{run}/events; here a Last-Event-ID would start another run, unless an Idempotency-Key names the first one',
       );
     }
+    const asked = principal === visitor ? visits.admit(request, context.greeting) : request;
     const cursor = typeof lastEventId === 'string' ? parseCursor(lastEventId, 'Last-Event-ID') : { seq: 0, offset: 0 };
-    const { run, created } = await services.runs.start(principal, request, {
+    const { run, created } = await services.runs.start(principal, asked, {
       ...(idempotencyKey === null ? {} : { idempotencyKey }),
       ...(traceparent === null ? {} : { traceparent }),
       signal: call.signal(),
@@ -46,6 +48,7 @@ export function chatRoutes(context: RouteContext): Route[] {
       tag,
       scope: 'runs',
       body: ChatRequest,
+      visitors: VisitorChat,
       idempotent: true,
       stream: true,
       responses: streamResponses,
@@ -55,25 +58,25 @@ export function chatRoutes(context: RouteContext): Route[] {
       method: 'GET',
       path,
       operationId: 'chatStreamGet',
-      summary: 'The same by query; without one, the default agent greets',
+      summary: 'The default agent greets: for a program on this machine. What else a run needs is sent by POST',
       tag,
       scope: 'runs',
-      query: ChatQuery,
+      visitors: z.undefined(),
+      startsByGet: true,
       idempotent: true,
       stream: true,
       responses: streamResponses,
       async handle(call) {
-        const { input, sessionId, agent, model, whileBusy } = call.query;
-        if (input === undefined && call.principal !== localOperator) {
-          throw new NexusError('invalid_request', 'query: input: expected text, but it is missing');
+        if (call.hasQuery) {
+          throw new NexusError(
+            'invalid_request',
+            `a GET starts no run of one's own, since any link or image could send it; send POST ${path} with a JSON body such as {"input":"…"}`,
+          );
         }
-        return start(call, {
-          input: input ?? context.greeting,
-          ...(sessionId === undefined ? {} : { sessionId }),
-          ...(whileBusy === undefined ? {} : { whileBusy }),
-          ...(agent === undefined ? {} : { agent }),
-          ...(model === undefined ? {} : { model }),
-        });
+        if (call.principal !== localOperator && call.principal !== visitor) {
+          throw new NexusError('invalid_request', `with a key, send POST ${path} with a JSON body such as {"input":"…"}`);
+        }
+        return start(call, { input: context.greeting });
       },
     }),
   ];

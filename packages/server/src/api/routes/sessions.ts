@@ -14,6 +14,7 @@ export function sessionRoutes(): Route[] {
       tag,
       scope: 'runs',
       body: SessionCreateRequest,
+      visitors: SessionCreateRequest.pick({ budget: true, metadata: true, policy: true }),
       bodyOptional: true,
       idempotent: true,
       responses: { 201: { description: 'The session', schema: Session } },

@@ -1,5 +1,5 @@
 import { isTerminal, type Run, WireEvent } from '@nexus-agent/protocol';
-import { type Call, localOperator, type RouteAnswer, type RouteResponse } from '#api/contract';
+import { type Call, localOperator, type RouteAnswer, type RouteResponse, visitor } from '#api/contract';
 import { NexusError } from '#core';
 import type { StreamCursor, StreamFrame } from '#runs';
 import type { RouteContext } from './context.ts';
@@ -29,7 +29,9 @@ export function streamAnswer(
   if (isTerminal(run.status) && cursor.seq >= run.lastSeq) return { status: 204, headers };
   const follow = (signal: AbortSignal) => {
     const frames = services.runs.follow(principal, run.id, cursor, { signal });
-    return principal === localOperator ? frames : whileKeyStands(frames, () => services.keys.stillStands(principal));
+    return principal === localOperator || principal === visitor
+      ? frames
+      : whileKeyStands(frames, () => services.keys.stillStands(principal));
   };
   return { stream: (response) => context.openStream({ runId: run.id, requestId, cursor, headers, follow }, response) };
 }

@@ -42,6 +42,7 @@ export function systemRoutes(context: RouteContext, api: readonly Route[]): Rout
       summary: 'Metrics in Prometheus text format',
       tag,
       scope: 'admin',
+      visitors: z.undefined(),
       asks: { action: 'admin.read', part: 'metrics' },
       responses: { 200: { description: 'All metrics', contentType: 'text/plain' } },
       async handle() {

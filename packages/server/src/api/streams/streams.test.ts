@@ -60,6 +60,9 @@ afterEach(async () => {
 const stream = (path: string, headers: Record<string, string> = {}, init: RequestInit = {}) =>
   fetch(platform.url + path, { signal: leave.signal, ...init, headers: { accept: 'text/event-stream', ...headers } });
 
+const say = (input: string, headers: Record<string, string>) =>
+  stream(chatPath, { 'content-type': 'application/json', ...headers }, { method: 'POST', body: JSON.stringify({ input }) });
+
 interface Frame {
   id: string | undefined;
   event: string;
@@ -129,10 +132,16 @@ describe('the stream of a run', () => {
     await eventually(() => closed('completed')).toBe(before + 1);
   });
 
-  it('greets by a bare GET, and takes the request as a query', async () => {
+  it('greets by a bare GET, and starts nothing by one that says more: any link could [verifies hostile.steer.get]', async () => {
     expect(await (await stream(chatPath)).text()).toContain('Hello! Say in two sentences who you are');
-    expect(await (await stream(`${chatPath}?input=good+day`)).text()).toContain('"good day"');
-    expect((await stream(`${chatPath}?inptu=x`)).status).toBe(400);
+    const runs = async () => (await platform.ask<{ data: unknown[] }>('GET', '/v1/runs')).data.length;
+    const before = await runs();
+    for (const query of ['input=good+day', 'input=', 'agent=chat', 'model=sim/sim-large', 'sessionId=x', 'inptu=x', '', '%69nput=x']) {
+      const refused = await stream(`${chatPath}?${query}`);
+      expect(refused.status, query).toBe(400);
+      expect(await refused.text()).toContain('send POST /v1/agents/chat/stream');
+    }
+    expect(await runs()).toBe(before);
   });
 
   it('resumes after any id without a gap or a duplicate', async () => {
@@ -181,9 +190,9 @@ describe('the stream of a run', () => {
 
   it('answers 204 to a repeated start whose end was seen', async () => {
     const key = { 'idempotency-key': 'chat-seen' };
-    const first = await stream(`${chatPath}?input=hi`, key);
+    const first = await say('hi', key);
     const last = frames(await first.text()).at(-1)?.id ?? '';
-    const again = await stream(`${chatPath}?input=hi`, { ...key, 'last-event-id': last });
+    const again = await say('hi', { ...key, 'last-event-id': last });
     expect(again.status).toBe(204);
     expect(again.headers.get('idempotent-replayed')).toBe('true');
     expect(again.headers.get('nexus-run-id')).toBe(first.headers.get('nexus-run-id'));
@@ -228,9 +237,9 @@ describe('the stream of a run', () => {
   it('never starts a second run for a client that reconnects to the chat path', async () => {
     expect((await stream(chatPath, { 'last-event-id': '3' })).status).toBe(400);
     const key = { 'idempotency-key': 'chat-1' };
-    const first = await stream(`${chatPath}?input=hi`, key);
+    const first = await say('hi', key);
     const whole = held(frames(await first.text()));
-    const again = await stream(`${chatPath}?input=hi`, { ...key, 'last-event-id': '4' });
+    const again = await say('hi', { ...key, 'last-event-id': '4' });
     expect(again.headers.get('idempotent-replayed')).toBe('true');
     expect(again.headers.get('nexus-run-id')).toBe(first.headers.get('nexus-run-id'));
     expect(held(frames(await again.text()))).toEqual({ ...whole, events: whole.events.slice(4) });

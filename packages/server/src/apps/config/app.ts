@@ -8,6 +8,11 @@ export const appConfig = {
     'Holds the embedded database, the files of sessions unless they are kept elsewhere, and by default the folders of agents and policies.',
     { environment: 'NEXUS_DATA_DIR' },
   ),
+  stateHome: setting(
+    z.string().min(1).optional(),
+    'Where programs of this user keep what outlives them: a server on loopback puts the token of its local operator into the folder `nexus-agent` there, and the command line looks for it there.',
+    { environment: 'XDG_STATE_HOME', otherwise: '`.local/state` in the home folder' },
+  ),
   agentsDir: setting(z.string().min(1).optional(), 'Folder of agent definitions (YAML).', {
     environment: 'NEXUS_AGENTS_DIR',
     otherwise: '`agents` in `dataDir`',

@@ -53,6 +53,7 @@ it('reads every environment variable that sets a key', async () => {
     NEXUS_KEY_SECRET: 'k'.repeat(32),
     NEXUS_DEFINITIONS_IMPORT: 'manual',
     NEXUS_FILES_STORE: 's3',
+    NEXUS_AUTH_LOCAL: 'open',
   };
   const named = configSettings.filter(({ environment }) => environment !== undefined);
   expect(named.length).toBeGreaterThan(20);

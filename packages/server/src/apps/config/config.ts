@@ -1,3 +1,5 @@
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { apiConfig } from '#api/config';
 import { budgetConfig } from '#budget/config';
@@ -74,4 +76,10 @@ export function clientUrl(config: NexusConfig): string {
   if (config.client.url !== undefined) return config.client.url;
   const host = config.host === '0.0.0.0' || config.host === '::' || config.host === 'localhost' ? '127.0.0.1' : config.host;
   return `http://${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}:${config.port === 0 ? 8080 : config.port}`;
+}
+
+/** The folders of tokens: that of the user, found from anywhere, and that of the server's data. */
+export function tokenFolders({ stateHome, dataDir }: Pick<NexusConfig, 'stateHome' | 'dataDir'>): string[] {
+  const state = stateHome ?? (homedir() === '' ? undefined : join(homedir(), '.local', 'state'));
+  return [...(state === undefined ? [] : [resolve(state, 'nexus-agent')]), resolve(dataDir, 'local')];
 }

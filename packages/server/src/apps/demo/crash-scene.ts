@@ -3,6 +3,7 @@ import { systemClock } from '#core';
 import { check, type Demo, expectCompleted, isJournalEvent, journalOf, ofType, repeatedSteps, type WireJournalEvent } from './demo.ts';
 import { createNarrator, shortId } from './narrator.ts';
 import { type SecondProcess, startSecondProcess } from './second-process.ts';
+import { tokensOf } from './server.ts';
 import { elapsed, grouped, oneLine } from './words.ts';
 
 const slowTool = 'code_js';
@@ -22,7 +23,7 @@ export async function crashScene(demo: Demo): Promise<void> {
   stage.paragraph('“Read documents/kepler.md and data/planets.csv, and run programs/orbits.js.”', 'bold');
   stage.paragraph('(plus a script for the simulator, so that a slow computation is under way at the kill)', 'dim');
   stage.line();
-  const second = await startSecondProcess({ config: { ...config, port: 0 }, version }, signal);
+  const second = await startSecondProcess({ config: { ...config, port: 0, stateHome: `${config.dataDir}/second` }, version }, signal);
   try {
     stage.line(`a second process (pid ${second.pid}, ${second.url}) opens the same database and takes the run`);
     await crashAndTakeOver(demo, second);
@@ -35,7 +36,10 @@ async function crashAndTakeOver(demo: Demo, second: SecondProcess): Promise<void
   const { stage, client, runs, signal } = demo;
   const { style, line } = stage;
   const { id: sessionId } = await client.sessions.create({ agent: 'analyst' }, { signal });
-  const run = await createNexusClient({ baseUrl: second.url }).runs.create({ sessionId, input }, { signal });
+  const run = await createNexusClient({ baseUrl: second.url, tokenFolders: tokensOf(demo.config) }).runs.create(
+    { sessionId, input },
+    { signal },
+  );
   runs.push(run.id);
 
   // One stream, from the first process, before and after the crash.

@@ -8,7 +8,7 @@ import { closingScene } from './closing-scene.ts';
 import { crashScene } from './crash-scene.ts';
 import type { Demo } from './demo.ts';
 import { approvalScene, budgetScene, fallbackScene, sessionScene, startScene, taskScene } from './scenes.ts';
-import { demoConfig, findExamples, startDemoServer } from './server.ts';
+import { demoConfig, findExamples, startDemoServer, tokensOf } from './server.ts';
 import { createStage, type StageOptions } from './stage.ts';
 import { elapsed } from './words.ts';
 
@@ -52,7 +52,16 @@ async function show(options: DemoOptions, folder: string): Promise<void> {
   stage.heading('Start');
   const server = await startDemoServer(config, base.port, version);
   try {
-    const demo: Demo = { stage, server, client: createNexusClient({ baseUrl: server.url }), config, version, examples, signal, runs: [] };
+    const demo: Demo = {
+      stage,
+      server,
+      client: createNexusClient({ baseUrl: server.url, tokenFolders: tokensOf(config) }),
+      config,
+      version,
+      examples,
+      signal,
+      runs: [],
+    };
     await startScene(demo);
     stage.close();
 

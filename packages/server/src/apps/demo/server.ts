@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { type ConfigInput, type NexusConfig, resolveConfig } from '#apps/config';
+import { type ConfigInput, type NexusConfig, resolveConfig, tokenFolders } from '#apps/config';
 import { NexusError, systemClock } from '#core';
 import { type AllInOne, startAllInOne } from '../all-in-one.ts';
 
@@ -18,6 +18,7 @@ export function demoConfig(base: NexusConfig, examples: string, dataDir: string)
   return {
     host: '127.0.0.1',
     dataDir,
+    ...(base.stateHome === undefined ? {} : { stateHome: base.stateHome }),
     agentsDir: `${examples}/agents`,
     policiesDir: `${examples}/policies`,
     workspaceSeed: `${examples}/workspace`,
@@ -25,6 +26,11 @@ export function demoConfig(base: NexusConfig, examples: string, dataDir: string)
     log: { level: 'error' },
     otlp: base.otlp.endpoint === undefined ? {} : { endpoint: base.otlp.endpoint, headers: base.otlp.headers },
   };
+}
+
+/** Where the servers of the demo put the tokens of their operator. */
+export function tokensOf(config: ConfigInput): string[] {
+  return tokenFolders(resolveConfig({ env: {}, flags: config }));
 }
 
 export interface DemoServer {

@@ -60,7 +60,8 @@ export async function startTestPlatform({
   const folder = dataDir ?? (await mkdtemp(join(tmpdir(), 'nexus-test-')));
   const { logger, lines } = createKeptLog();
   const faults = createStoreFaults();
-  const flags: ConfigInput = { port: 0, dataDir: folder, drainMs: 0, ...config };
+  // Most tests are the local operator without more ado.
+  const flags: ConfigInput = { port: 0, dataDir: folder, drainMs: 0, ...config, auth: { local: 'open', ...config?.auth } };
   const removeFolder = () => (dataDir === undefined ? rm(folder, { recursive: true, force: true }) : Promise.resolve());
   const app = await startAllInOne({
     config: resolveConfig({ env: {}, flags }),

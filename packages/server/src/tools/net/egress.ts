@@ -14,6 +14,8 @@ export interface EgressOptions {
   readonly resolve?: (hostname: string) => Promise<readonly ResolvedAddress[]>;
   /** Whether the operator granted exactly this host and port, although its address is private or its port unusual. */
   readonly allowPrivate?: (hostname: string, port: number) => boolean;
+  /** Whether this process answers there itself, see {@link createOwnListeners}: that is never reached, whatever is granted. */
+  readonly isOwnListener?: (address: string, port: number) => boolean;
   readonly connectTimeoutMs?: number;
 }
 
@@ -56,11 +58,12 @@ export function portOf(url: URL): number {
  * any answer for a name is not public, none is used. Ignores proxies of the environment.
  */
 export function createEgressAgent(options: EgressOptions): Agent {
-  const { resolve = resolveBySystem, allowPrivate, connectTimeoutMs = 10_000 } = options;
+  const { resolve = resolveBySystem, allowPrivate, isOwnListener = () => false, connectTimeoutMs = 10_000 } = options;
 
   const connect: buildConnector.connector = (target, callback) => {
     const hostname = target.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.+$/, '');
     const port = Number(target.port) || (target.protocol === 'https:' ? 443 : 80);
+    if (isOwnListener(hostname, port)) return callback(ownListener(hostname, port), null);
     const granted = allowPrivate?.(hostname, port) === true;
     // A lookup does not take place for addresses.
     if (!granted && isIP(hostname) !== 0 && !isPublicAddress(hostname)) return callback(notAllowed(hostname), null);
@@ -72,7 +75,8 @@ export function createEgressAgent(options: EgressOptions): Agent {
           (answers) => {
             const bad = answers.find(({ address }) => isIP(address) === 0 || !(granted || isPublicAddress(address)));
             const [first] = answers;
-            if (bad !== undefined) done(notAllowed(hostname), '');
+            if (answers.some(({ address }) => isOwnListener(address, port))) done(ownListener(hostname, port), '');
+            else if (bad !== undefined) done(notAllowed(hostname), '');
             else if (first === undefined) done(new NexusError('tool_failed', `${hostname} has no address`), '');
             else if (all) done(null, [...answers]);
             else done(null, first.address, first.family);
@@ -81,7 +85,14 @@ export function createEgressAgent(options: EgressOptions): Agent {
         );
       },
     });
-    connector(target, callback);
+    // Where the connection leads is known for sure once it stands, and nothing has been sent over it yet.
+    connector(target, (...[error, socket]) => {
+      if (error !== null) return callback(error, null);
+      const { remoteAddress = '', localAddress, remotePort = port } = socket;
+      if (!isOwnListener(remoteAddress === localAddress ? '127.0.0.1' : remoteAddress, remotePort)) return callback(null, socket);
+      socket.destroy();
+      callback(ownListener(hostname, port), null);
+    });
   };
   return new Agent({ connect, pipelining: 1 });
 }
@@ -94,5 +105,12 @@ function notAllowed(hostname: string): NexusError {
   return new NexusError(
     'address_not_allowed',
     `${hostname} is or leads to an address that is not public; only public hosts may be fetched`,
+  );
+}
+
+function ownListener(hostname: string, port: number): NexusError {
+  return new NexusError(
+    'address_not_allowed',
+    `${hostname}:${port} leads to this server itself, which no tool may call, whatever is granted`,
   );
 }

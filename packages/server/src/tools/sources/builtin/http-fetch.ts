@@ -84,7 +84,8 @@ async function fetchText(agent: Agent, request: FetchInput, context: ToolContext
       origin: url.origin,
       path: `${url.pathname}${url.search}`,
       method,
-      headers: { 'user-agent': 'nexus-agent', accept: '*/*', ...headers, 'accept-encoding': 'identity' },
+      // The last one tells any server of ours, also through what passes requests on, that no person at the machine asks.
+      headers: { 'user-agent': 'nexus-agent', accept: '*/*', ...headers, 'accept-encoding': 'identity', 'x-nexus-fetch': '1' },
       signal: context.signal,
       headersTimeout: idleTimeoutMs,
       bodyTimeout: idleTimeoutMs,
