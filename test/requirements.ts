@@ -417,6 +417,42 @@ export const requirements = {
   'telemetry.quiet': { promise: 5, behaviour: 'Logs and spans carry no prompt, tool content or secret unless that was turned on.' },
   'protocol.errors.pinned': { promise: 5, behaviour: 'The error table is pinned: a changed code or status fails a test.' },
   'protocol.fold': { promise: 5, behaviour: 'Every event on the stream fits its schema.' },
+  // Steering from outside
+  'hostile.steer.token': {
+    promise: 0,
+    behaviour:
+      'On loopback the operator is who brings the token of a file that only its user can read, made anew at each start and told nowhere.',
+  },
+  'hostile.steer.visitor': {
+    promise: 3,
+    behaviour: 'Any other program on the machine reads nothing of others and names no agent, model or session.',
+  },
+  'hostile.steer.plan': { promise: 0, behaviour: 'The lines of curl and ab go on working without a key or token.' },
+  'hostile.steer.proxy': {
+    promise: 3,
+    behaviour: 'What a proxy passes on is never the local operator, whatever headers come or do not come.',
+  },
+  'hostile.steer.none': { promise: 3, behaviour: 'A setting demands keys on loopback too.' },
+  'hostile.steer.get': {
+    promise: 3,
+    behaviour: 'A GET starts nothing of the caller, and at most the greeting run for what is provably no browser.',
+  },
+  'hostile.steer.browser': {
+    promise: 3,
+    behaviour: 'No page of a hostile site starts or changes anything, in a real browser, by any of 62 ways.',
+  },
+  'hostile.steer.own-listeners': {
+    promise: 4,
+    behaviour: 'No tool reaches a port of its own server, in any spelling, whatever is granted.',
+  },
+  'hostile.steer.client': {
+    promise: 0,
+    behaviour: 'The client finds the token by itself and sends it to no other address and no other program.',
+  },
+  'hostile.steer.found-file': {
+    promise: 0,
+    behaviour: 'A configuration file that is only found in the current folder sends no secret of the environment elsewhere.',
+  },
 } as const satisfies Record<string, Requirement>;
 
 export type RequirementId = keyof typeof requirements;

@@ -51,7 +51,9 @@ export async function loadConfig({ io, options }: CliContext, flags: ConfigInput
   return resolveConfig({
     env: io.env,
     flags: { ...flags, ...client },
-    ...(text === null ? {} : { file: await parseConfigFile(path, text) }),
+    ...(text === null
+      ? {}
+      : { file: { ...(await parseConfigFile(path, text)), ...(named === undefined ? { found: true as const } : {}) } }),
   });
 }
 

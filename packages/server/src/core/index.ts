@@ -10,7 +10,7 @@ export { canonicalJson, isTooDeep, maxJsonDepth, sha256 } from './json.ts';
 export { createSchemaValidator, type JsonSchema, type SchemaIssue, type SchemaValidator } from './json-schema.ts';
 export { toProblem } from './problem.ts';
 export { redactFields, redactForeignText, redactText } from './redact.ts';
-export { isTree, parseConfigFile } from './settings/file.ts';
+export { type ConfigFile, isTree, parseConfigFile } from './settings/file.ts';
 export { redactSettings } from './settings/redact.ts';
 export { durationMs, group, httpUrl, setting, settingsOf } from './settings/setting.ts';
 export { type ConfigSources, readConfig } from './settings/sources.ts';

@@ -13,6 +13,7 @@ import { storageConfig } from '#storage/config';
 import { telemetryConfig } from '#telemetry/config';
 import { toolsConfig } from '#tools/config';
 import { appConfig, clientConfig } from './app.ts';
+import { requireHarmless } from './found-file.ts';
 
 /**
  * One value of this type is made at start (defaults < file < environment < flags) and handed down; nothing else reads the
@@ -51,7 +52,9 @@ export const configSettings = settingsOf(NexusConfig);
 /** Reads the configuration. Throws `config_invalid` that lists every fault with its key, where it came from and what would be right. */
 export function resolveConfig(sources: Omit<ConfigSources, 'flags'> & { readonly flags?: ConfigInput }): NexusConfig {
   const { flags, ...rest } = sources;
-  return readConfig(NexusConfig, { ...rest, ...(flags === undefined ? {} : { flags: { ...flags } }) });
+  const config = readConfig(NexusConfig, { ...rest, ...(flags === undefined ? {} : { flags: { ...flags } }) });
+  if (sources.file !== undefined) requireHarmless(sources.file, config, sources.env);
+  return config;
 }
 
 /** A copy that may be shown: secrets and the passwords in addresses are replaced. */

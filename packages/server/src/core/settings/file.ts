@@ -6,6 +6,8 @@ export type Tree = Record<string, unknown>;
 export interface ConfigFile {
   readonly path: string;
   readonly tree: Readonly<Tree>;
+  /** Nobody named it, it was there: what it says may be a stranger's, and takes nothing from the environment. */
+  readonly found?: true;
 }
 
 /** Reads the text of a YAML file; an empty one says nothing. Throws `config_invalid`, naming the path, for what is no mapping. */

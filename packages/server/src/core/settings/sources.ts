@@ -21,7 +21,12 @@ export function readConfig<S extends z.ZodType>(schema: S, sources: ConfigSource
   const file =
     sources.file === undefined
       ? {}
-      : (interpolate(sources.file.tree, '', { schemas, filePath: sources.file.path, env: sources.env }) as Tree); // a mapping stays a mapping
+      : (interpolate(sources.file.tree, '', {
+          schemas,
+          filePath: sources.file.path,
+          isFound: sources.file.found === true,
+          env: sources.env,
+        }) as Tree); // a mapping stays a mapping
   const environment = fromEnvironment(settings, sources.env);
   const flags: Tree = { ...sources.flags };
   const merged = merge(merge(file, environment), flags);
@@ -57,6 +62,7 @@ function has(tree: Tree, keys: readonly string[]): boolean {
 interface Interpolation {
   readonly schemas: ReadonlyMap<string, z.ZodType>;
   readonly filePath: string;
+  readonly isFound: boolean;
   readonly env: ConfigSources['env'];
 }
 
@@ -74,6 +80,12 @@ function interpolate(value: unknown, path: string, context: Interpolation): unkn
   if (typeof value !== 'string') return value;
   const { schemas, filePath, env } = context;
   const text = value.replace(/\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}/g, (_, name: string) => {
+    if (context.isFound) {
+      throw new NexusError(
+        'config_invalid',
+        `${filePath} lies in the current folder and nobody named it: ${path} would take ${name} from the environment, and could send it anywhere. If the file is yours, name it: --config ${filePath}, or NEXUS_CONFIG=${filePath}`,
+      );
+    }
     const found = env[name];
     if (found === undefined || found === '') {
       throw new NexusError('config_invalid', `${filePath}: ${path} names the environment variable ${name}, which is not set`);
