@@ -460,8 +460,8 @@ function storeOptions({ databaseUrl, dataDir, sqlite, postgres, storage }: Nexus
 }
 
 function sandboxOptions({ sandbox }: NexusConfig) {
-  const { maxThreads, maxQueued, idleMs, ...limits } = sandbox;
-  return { limits, maxQueued, idleMs, ...(maxThreads === undefined ? {} : { maxThreads }) };
+  const { maxThreads, spareThreads, maxQueued, idleMs, ...limits } = sandbox;
+  return { limits, spareThreads, maxQueued, idleMs, ...(maxThreads === undefined ? {} : { maxThreads }) };
 }
 
 /** What a process runs on, for its log: names and hosts, no credentials. */

@@ -70,6 +70,12 @@ export const toolsConfig = {
     connectTimeoutMs: setting(durationMs().min(1).default(10_000), 'Longest wait for a connection.'),
     idleTimeoutMs: setting(durationMs().min(1).default(15_000), 'Longest silence of a server, before and within its answer.'),
     maxBodyBytes: setting(bytes().default(mebibyte), 'Bytes of a body that are read, after decompression.'),
+    maxFetches: setting(z.int().min(1).max(10_000).default(64), 'Fetches at a time; one session may make all of them.'),
+    spareFetches: setting(z.int().min(1).max(10_000).default(32), 'Further ones, for tenants and sessions of which none is under way.'),
+    maxWaiting: setting(
+      z.int().min(0).max(100_000).default(256),
+      'Most fetches of one tenant that wait for their turn; more are refused with `rate_limited`. Of all tenants four times as many wait.',
+    ),
   }),
   sandbox: group({
     fuel: setting(
@@ -85,8 +91,17 @@ export const toolsConfig = {
       'Memory of one run of code.',
     ),
     maxOutputChars: setting(z.int().min(0).max(10_000_000).default(50_000), 'Most characters that one run of code may print.'),
-    maxThreads: setting(z.int().min(1).max(256).optional(), 'Threads that run code.', { otherwise: 'the cores of the machine, at most 2' }),
-    maxQueued: setting(z.int().min(0).max(100_000).default(64), 'Most runs of code that wait for a thread; more are refused.'),
+    maxThreads: setting(z.int().min(1).max(256).optional(), 'Threads that run code; one session may keep all of them busy.', {
+      otherwise: 'the cores of the machine, at most 2',
+    }),
+    spareThreads: setting(
+      z.int().min(1).max(256).default(2),
+      'Further threads, for tenants and sessions of which no code runs: nobody waits behind what others compute.',
+    ),
+    maxQueued: setting(
+      z.int().min(0).max(100_000).default(64),
+      'Most runs of code of one tenant that wait for a thread; more are refused with `rate_limited`. Of all tenants four times as many wait.',
+    ),
     idleMs: setting(durationMs().default(30_000), 'A thread that had nothing to do for so long ends.'),
   }),
 };
