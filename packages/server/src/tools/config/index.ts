@@ -57,6 +57,10 @@ export const toolsConfig = {
   workspace: group({
     maxBytes: setting(bytes().default(1024 * mebibyte), 'Most bytes that the files of a session may have for a write to be accepted.'),
     maxFiles: setting(z.int().min(1).max(10_000_000).default(20_000), 'Most files of a session.'),
+    maxNames: setting(
+      z.int().min(1).max(100_000_000).default(100_000),
+      'Most names that the paths of all files of a session have together; a path counts one for each 100 characters where that is more.',
+    ),
     maxFileBytes: setting(bytes().default(16 * mebibyte), 'Largest file of a session.'),
     maxVisited: setting(z.int().min(1).max(10_000_000).default(20_000), 'Most entries that one listing or search visits.'),
     maxSeedBytes: setting(bytes().default(256 * mebibyte), 'Most bytes that `workspaceSeed` may hold.'),
