@@ -7,6 +7,7 @@ import { fileMutants } from './files.ts';
 import { requestMutants } from './requests.ts';
 import { runMutants } from './runs.ts';
 import { serviceMutants } from './services.ts';
+import { sharesMutants } from './shares.ts';
 import { storageMutants } from './storage.ts';
 
 /** Every bug that `npm run verify:mutants` plants. Add to the file of its area. */
@@ -21,4 +22,5 @@ export const mutants = [
   ...budgetMutants,
   ...conversationMutants,
   ...requestMutants,
+  ...sharesMutants,
 ];

@@ -10,7 +10,6 @@ import { describeLedgerStore } from './storage-ledger.ts';
 import { describeLimits } from './storage-limits.ts';
 import { describeLocks } from './storage-locks.ts';
 import { describeLedgerProcesses } from './storage-processes.ts';
-import { describeQuotas } from './storage-quotas.ts';
 import { describeResourceStore } from './storage-resources.ts';
 import { describeRetention } from './storage-retention.ts';
 import { describeRunStore } from './storage-runs.ts';
@@ -41,7 +40,6 @@ function describeOn(subject: StoreSubject, fresh: () => Promise<StoreSubject>): 
     describeAccounts(subject, open);
     describeRetention(subject, open);
     describeLimits(open);
-    describeQuotas(subject);
     describeLedgerProcesses(subject, open);
     describeLocks(subject, open);
     describeClocks(subject, open);

@@ -24,6 +24,13 @@ export const toolsConfig = {
         { environment: 'NEXUS_FILES_STORE', otherwise: '`database` with Postgres, else `folder`' },
       ),
       folder: setting(z.string().min(1).optional(), 'The folder for `folder`.', { otherwise: '`blobs` in `dataDir`' }),
+      keepFreeBytes: setting(
+        bytes().optional(),
+        'Bytes that session files leave free on their disk, for the database and for what else is on it.',
+        {
+          otherwise: '512 MiB, or a tenth of the disk where that is less',
+        },
+      ),
       maxChanged: setting(z.int().min(1).max(100_000).default(1_000), 'Most files that one tool call may change.'),
       idleMs: setting(
         durationMs().min(1_000).default(600_000),
