@@ -252,10 +252,7 @@ describe('a disk that fills up', () => {
   }, async (context) => {
     const folder = join('/tmp', `nexus-small-disk-${process.pid}`);
     const disk = smallDisk(folder);
-    if ('reason' in disk) {
-      console.info(`not run: ${disk.reason}`);
-      return context.skip();
-    }
+    if ('reason' in disk) return context.skip(`not run: ${disk.reason}`);
     let victim: Victim | undefined;
     try {
       victim = await startVictim({ config: { dataDir: folder, tools: { files: { keepFreeBytes: 12_000_000 } } } });
