@@ -291,6 +291,34 @@ export const requirements = {
     behaviour: 'Contents are put before the commit that names them, and never given unless their hash is right.',
   },
   'files.bounded': { promise: 4, behaviour: 'Files have limits per file, call, session and tenant, and say so when one is met.' },
+  'hostile.shares.turns': {
+    promise: 0,
+    behaviour: 'What tenants share is given out in turns, and some of it only to those who have none.',
+  },
+  'hostile.shares.sandbox': { promise: 0, behaviour: 'Code of one tenant or session does not wait behind programs of others.' },
+  'hostile.shares.resolver': { promise: 0, behaviour: 'Names whose server is silent delay no other name, no file and no other tenant.' },
+  'hostile.shares.sockets': { promise: 0, behaviour: 'Fetches of one tenant do not wait behind fetches of another.' },
+  'hostile.shares.queue': {
+    promise: 0,
+    behaviour: 'A run of one tenant does not wait behind ten thousand queued ones of another, nor behind its commits.',
+  },
+  'hostile.shares.requests': {
+    promise: 0,
+    behaviour: 'Requests and streams of one tenant leave room for those of others, and are refused beyond its share.',
+  },
+  'hostile.shares.disk': {
+    promise: 0,
+    behaviour: 'What a tenant keeps in files is bounded over all of its sessions and versions, and the database has room of its own.',
+  },
+  'hostile.shares.quotas': {
+    promise: 0,
+    behaviour:
+      'What a tenant may have is counted exactly, over processes that create at once, and refused with what, how much and what to do.',
+  },
+  'hostile.shares.deleted': {
+    promise: 0,
+    behaviour: 'A deleted session leaves no rows, contents or folders of its files, whichever process held them.',
+  },
   'tools.workspace.confined': { promise: 4, behaviour: 'File tools stay inside the workspace, through links and races.' },
   'tools.http.private': {
     promise: 4,

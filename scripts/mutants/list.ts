@@ -8,6 +8,7 @@ import { requestMutants } from './requests.ts';
 import { runMutants } from './runs.ts';
 import { serviceMutants } from './services.ts';
 import { steerMutants } from './steer.ts';
+import { sharesMutants } from './shares.ts';
 import { storageMutants } from './storage.ts';
 
 /** Every bug that `npm run verify:mutants` plants. Add to the file of its area. */
@@ -23,4 +24,5 @@ export const mutants = [
   ...conversationMutants,
   ...requestMutants,
   ...steerMutants,
+  ...sharesMutants,
 ];

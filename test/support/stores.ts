@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type RunId, type SessionId, TenantId } from '@nexus-agent/protocol';
 import { type Clock, createIdSource, systemClock, systemTimers } from '../../packages/server/src/core/index.ts';
 import { ledgerRules } from '../../packages/server/src/ledger/index.ts';
+import { type Quotas, unlimited } from '../../packages/server/src/storage/contract/index.ts';
 import { type OpenStoreOptions, openStore } from '../../packages/server/src/storage/drivers/index.ts';
 import type { RunRow, SessionRow, Store } from '../../packages/server/src/storage/index.ts';
 import { acquirePostgres } from './postgres.ts';
@@ -15,7 +16,7 @@ export type DatabaseLocation = Pick<OpenStoreOptions, 'url' | 'dataDir'>;
 export interface StoreSubject {
   readonly name: 'sqlite' | 'postgres';
   readonly location: DatabaseLocation;
-  open(clock?: Clock): Promise<Store>;
+  open(clock?: Clock, quotas?: Quotas): Promise<Store>;
   close(): Promise<void>;
 }
 
@@ -25,7 +26,7 @@ export function sqliteSubject(): StoreSubject {
   return {
     name: 'sqlite',
     location: { dataDir },
-    open: (clock) => openTestStore({ dataDir }, clock),
+    open: (clock, quotas) => openTestStore({ dataDir }, clock, quotas),
     close: async () => rmSync(dataDir, { recursive: true, force: true }),
   };
 }
@@ -35,11 +36,16 @@ export async function postgresSubject(): Promise<StoreSubject | { reason: string
   const postgres = await acquirePostgres();
   if ('reason' in postgres) return postgres;
   const { url } = postgres;
-  return { name: 'postgres', location: { url }, open: (clock) => openTestStore({ url }, clock), close: () => postgres.close() };
+  return {
+    name: 'postgres',
+    location: { url },
+    open: (clock, quotas) => openTestStore({ url }, clock, quotas),
+    close: () => postgres.close(),
+  };
 }
 
-export function openTestStore(location: DatabaseLocation, clock: Clock = systemClock): Promise<Store> {
-  return openStore({ ...location, ledgerRules, clock, timers: systemTimers, ids: createIdSource(clock), maxConnections: 5 });
+export function openTestStore(location: DatabaseLocation, clock: Clock = systemClock, quotas: Quotas = unlimited): Promise<Store> {
+  return openStore({ ...location, quotas, ledgerRules, clock, timers: systemTimers, ids: createIdSource(clock), maxConnections: 5 });
 }
 
 export const ids = createIdSource(systemClock);

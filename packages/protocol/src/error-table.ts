@@ -113,7 +113,21 @@ export const errorTable = {
     grpcStatus: 'RESOURCE_EXHAUSTED',
     retryable: true,
     title: 'Too many requests',
-    when: 'Programs that bring neither a key nor the token of the local operator have started as many runs as they may in a minute. Also stated by the client library when something in front of the server answers 429.',
+    when: 'The tenant has its share of what all share (programs, fetches, requests) and as much waits as may, or those that bring neither a key nor the token of the local operator have started as many runs as they may in a minute. Also stated by the client library when something in front of the server answers 429.',
+    details: {
+      what: 'what is shared',
+      limit: 'how many may wait, or be under way',
+      used: 'how many do',
+      running: 'how many are under way',
+    },
+  },
+  quota_exceeded: {
+    httpStatus: 409,
+    grpcStatus: 'RESOURCE_EXHAUSTED',
+    retryable: false,
+    title: 'There is as much as may be kept',
+    when: 'The tenant has as many sessions, agents, keys or the like, or as much in files, as the settings under `quotas` let it have; or the disk is kept free for the database.',
+    details: { what: 'what is counted', limit: 'how many may be kept', used: 'how many are', setting: 'the setting that says so' },
   },
   // Control
   policy_denied: {
@@ -445,7 +459,7 @@ export const errorTable = {
     grpcStatus: 'UNAVAILABLE',
     retryable: true,
     title: 'No sandbox is available',
-    when: 'The sandbox broke or is shutting down, or `sandbox.maxQueued` runs of code wait already.',
+    when: 'The sandbox broke or is shutting down.',
   },
   // The system
   unavailable: {

@@ -27,6 +27,7 @@ const pinnedErrors: Record<string, [httpStatus: number, grpcStatus: string, retr
   payload_too_large: [413, 'RESOURCE_EXHAUSTED', false, 'The request is too large'],
   unsupported_media_type: [415, 'INVALID_ARGUMENT', false, 'The content type is not supported'],
   rate_limited: [429, 'RESOURCE_EXHAUSTED', true, 'Too many requests'],
+  quota_exceeded: [409, 'RESOURCE_EXHAUSTED', false, 'There is as much as may be kept'],
   policy_denied: [403, 'PERMISSION_DENIED', false, 'Policy does not allow this'],
   budget_exceeded: [402, 'RESOURCE_EXHAUSTED', false, 'The budget does not cover this'],
   price_unknown: [403, 'FAILED_PRECONDITION', false, 'The model has no known price'],

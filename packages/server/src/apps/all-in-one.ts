@@ -27,7 +27,7 @@ import { ledgerRules } from '#ledger';
 import { InputCounts, type ModelService } from '#llm';
 import { createPolicyEngine } from '#policy';
 import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
-import { createSharedClock, type DefinitionFile, type SharedClock, type Store } from '#storage';
+import { createSharedClock, type DefinitionFile, type Quotas, type SharedClock, type Store } from '#storage';
 import { openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
 import {
@@ -122,6 +122,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       timers: systemTimers,
       ids,
       transaction: config.transaction,
+      quotas: quotasOf(config),
       onNotice: (message) => logger.warn({}, message),
     }).catch((error: unknown) => {
       logger.error({ err: error }, 'the database could not be opened');
@@ -459,9 +460,13 @@ function storeOptions({ databaseUrl, dataDir, sqlite, postgres, storage }: Nexus
   return { ...place, ...sqlite, ...postgres, ...storage };
 }
 
+function quotasOf({ quotas, workspace: { maxFiles, maxBytes, maxNames } }: NexusConfig): Quotas {
+  return { tenant: quotas, tree: { maxFiles, maxBytes, maxNames } };
+}
+
 function sandboxOptions({ sandbox }: NexusConfig) {
-  const { maxThreads, maxQueued, idleMs, ...limits } = sandbox;
-  return { limits, maxQueued, idleMs, ...(maxThreads === undefined ? {} : { maxThreads }) };
+  const { maxThreads, spareThreads, maxQueued, idleMs, ...limits } = sandbox;
+  return { limits, spareThreads, maxQueued, idleMs, ...(maxThreads === undefined ? {} : { maxThreads }) };
 }
 
 /** What a process runs on, for its log: names and hosts, no credentials. */

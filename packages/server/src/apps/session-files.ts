@@ -8,6 +8,7 @@ import { createDatabaseBlobs, createKeptBlobs, createS3Blobs, type KeptBlobs, op
 import type { Logger } from '#telemetry';
 import { createWorkspaces, openSessionFiles, type SessionFiles, type Workspaces } from '#tools';
 import { isFolder } from './data-folder.ts';
+import { createSpaceKeeper, type SpaceKeeper } from './disk-space.ts';
 
 export interface FileParts {
   readonly config: NexusConfig;
@@ -40,10 +41,19 @@ export function openS3Blobs(config: NexusConfig, time: Pick<FileParts, 'clock' |
   return createS3Blobs({ ...rest, ...token, endpoint, bucket, accessKeyId, secretAccessKey, ...time });
 }
 
-function openBlobs({ config, store, clock, timers }: FileParts): Promise<BlobDriver> | BlobDriver {
+async function openBlobs({ config, store, clock, timers }: FileParts): Promise<BlobDriver> {
   switch (fileStoreKind(config)) {
-    case 'folder':
-      return openFolderBlobs(folderOfBlobs(config));
+    case 'folder': {
+      const blobs = await openFolderBlobs(folderOfBlobs(config));
+      const space = createSpaceKeeper({ folder: folderOfBlobs(config), keepFreeBytes: config.tools.files.keepFreeBytes, clock });
+      return {
+        ...blobs,
+        async put(blob, read, signal) {
+          await space.require(blob.bytes);
+          await blobs.put(blob, read, signal);
+        },
+      };
+    }
     case 'database':
       return createDatabaseBlobs({ table: store, ...config.tools.files.database });
     case 's3':
@@ -54,10 +64,32 @@ function openBlobs({ config, store, clock, timers }: FileParts): Promise<BlobDri
 /** How long a start waits to hear whether contents can be kept. */
 const startCheckMs = 3_000;
 
+/** What is brought to this machine leaves the same room as what is kept on it. */
+function withinSpace(workspaces: Workspaces, space: SpaceKeeper): Workspaces {
+  return {
+    ...workspaces,
+    async write(root, path, content, options) {
+      if (content instanceof Uint8Array) {
+        await space.require(content.byteLength);
+        return workspaces.write(root, path, content, options);
+      }
+      await workspaces.write(root, path, required(content, space), options);
+    },
+  };
+}
+
+async function* required(content: AsyncIterable<Uint8Array>, space: SpaceKeeper): AsyncGenerator<Uint8Array> {
+  await space.require(0);
+  for await (const piece of content) {
+    await space.require(piece.byteLength);
+    yield piece;
+  }
+}
+
 /** A tool, or whoever fetches a file, is told what failed; so is the operator. */
 function logged(blobs: KeptBlobs, logger: Logger): KeptBlobs {
   const tell = (error: unknown) => {
-    if (error instanceof NexusError && error.code === 'storage_unavailable')
+    if (error instanceof NexusError && (error.code === 'storage_unavailable' || error.details?.what === 'disk'))
       logger.warn({ store: blobs.kind, err: error }, 'the content of a file could not be kept or read');
   };
   return {
@@ -108,11 +140,13 @@ export async function openFiles(parts: FileParts): Promise<OpenedFiles> {
     await blobs
       .check(AbortSignal.timeout(startCheckMs))
       .catch((error: unknown) => logger.error({ err: error }, 'the files of sessions cannot be kept'));
-  const workspaces = createWorkspaces({ maxVisited });
+  const root = join(config.dataDir, 'folders');
+  const space = createSpaceKeeper({ folder: config.dataDir, keepFreeBytes: config.tools.files.keepFreeBytes, clock });
+  const workspaces = withinSpace(createWorkspaces({ maxVisited }), space);
   const formerFolder = (tenantId: string, sessionId: string) => join(config.dataDir, 'workspaces', tenantId, sessionId);
   const folders = await openSessionFiles({
     ...{ store, blobs, workspaces, idleMs, clock, timers },
-    root: join(config.dataDir, 'folders'),
+    root,
     name: randomBytes(9).toString('hex'),
     limits: { maxBytes, maxFiles, maxFileBytes, maxChanged, maxSeedBytes, maxSeedFiles },
     seedOf: async (tenantId, sessionId) => {

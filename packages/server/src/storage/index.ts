@@ -33,6 +33,7 @@ export type {
   PageRequest,
   PlaceInLog,
   Queue,
+  Quotas,
   Removal,
   RetentionStore,
   RunPatch,

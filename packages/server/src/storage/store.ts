@@ -1,7 +1,7 @@
 import { type Clock, type IdSource, NexusError, type Timers } from '#core';
 import type { LedgerRules } from '#ledger';
 import { type BatchResult, commitBatch, createGroupCommit } from '#storage/commit';
-import type { Commit, Store } from '#storage/contract';
+import { type Commit, type Quotas, type Store, unlimited } from '#storage/contract';
 import { type Driver, databaseNow } from '#storage/program';
 import {
   answerApproval,
@@ -86,6 +86,8 @@ export interface StoreDependencies {
   /** Whatever is asked of the store is answered, or has failed, after about so long. */
   readonly timeoutMs: number;
   /** Bounds of one transaction; see {@link createGroupCommit} and `commitBatch`. */
+  /** None when left out. */
+  readonly quotas?: Quotas;
   readonly transaction?: { readonly maxCommits: number; readonly maxCharacters: number };
 }
 
@@ -93,10 +95,10 @@ const defaultTransaction = { maxCommits: 256, maxCharacters: 4_000_000 };
 
 /** The store on any driver: the queries are the same. */
 export function createStore(dependencies: StoreDependencies): Store {
-  const { driver, ledgerRules, clock, timers, ids, timeoutMs, transaction = defaultTransaction } = dependencies;
+  const { driver, ledgerRules, clock, timers, ids, timeoutMs, transaction = defaultTransaction, quotas = unlimited } = dependencies;
   const { maxCommits, maxCharacters } = transaction;
   const apply = (commits: readonly Commit[], alone: boolean, withinMs: number) =>
-    driver.write(() => commitBatch({ ledgerRules, ids, nowMs: clock.now(), maxCharacters, alone }, commits), { withinMs });
+    driver.write(() => commitBatch({ ledgerRules, quotas, ids, nowMs: clock.now(), maxCharacters, alone }, commits), { withinMs });
   const flush = async (commits: readonly Commit[], withinMs: number): Promise<readonly BatchResult[]> => {
     const results = (await apply(commits, false, withinMs)) ?? (await apply(commits, true, withinMs));
     if (results === null) throw new NexusError('internal', 'a batch that has the books alone cannot ask for them');
@@ -122,7 +124,7 @@ export function createStore(dependencies: StoreDependencies): Store {
     closeSession: (tenantId, sessionId, reason = 'the session was closed') => write(() => closeSession(tenantId, sessionId, reason)),
 
     getFileTree: (tenantId, treeId) => read(() => getFileTree(tenantId, treeId)),
-    beginFileTree: (tenantId, tree, files) => write(() => beginFileTree(tenantId, tree, files, clock.now())),
+    beginFileTree: (tenantId, tree, files) => write(() => beginFileTree(tenantId, tree, files, clock.now(), quotas.tenant)),
     listFiles: (tenantId, treeId, range, page) => read(() => listFiles(tenantId, treeId, range, page)),
     listRemovedFiles: (tenantId, treeId, range, page) => read(() => listRemovedFiles(tenantId, treeId, range, page)),
     getFile: (tenantId, treeId, path, version) => read(() => getFile(tenantId, treeId, path, version)),
@@ -135,11 +137,11 @@ export function createStore(dependencies: StoreDependencies): Store {
     finishBlob: (blob, maxTenantBytes) => write(() => finishBlob(blob, maxTenantBytes, clock.now())),
 
     removeBlob: (tenantId, sha256) => write(() => removeBlob(tenantId, sha256)),
-    touchContent: (content, keepMs, removingMs) => write(() => touchContent(content, keepMs, removingMs)),
+    touchContent: (content, keepMs, removingMs) => write(() => touchContent(content, keepMs, removingMs, quotas.tenant)),
     takeContent: (removal, removingMs) => write(() => takeContent(removal, removingMs)),
     countContents: (tenantId, limit) => read(() => countContents(tenantId, limit)),
 
-    putAgent: (row) => write(() => putAgent(row)),
+    putAgent: (row) => write(() => putAgent(row, quotas.tenant)),
     deleteAgent: (tenantId, name) => write(() => deleteAgent(tenantId, name)),
     getAgent: (tenantId, name, version) => read(() => getAgent(tenantId, name, version)),
     listAgents: (tenantId, page, shared) => read(() => listAgents(tenantId, page, shared)),
@@ -157,7 +159,7 @@ export function createStore(dependencies: StoreDependencies): Store {
 
     listDecisions: (tenantId, filter, page) => read(() => listDecisions(tenantId, filter, page)),
 
-    putKey: (row) => write(() => putKey(row)),
+    putKey: (row) => write(() => putKey(row, quotas.tenant)),
     getKey: (keyId) => read(() => getKey(keyId)),
     listKeys: (tenantId, page) => read(() => listKeys(tenantId, page)),
     revokeKey: (tenantId, keyId, at) => write(() => revokeKey(tenantId, keyId, at)),

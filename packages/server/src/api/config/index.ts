@@ -66,6 +66,14 @@ export const apiConfig = {
       z.int().min(16).max(1_000_000).default(20_000),
       'Connections that may be open at once, on all addresses together; fewer where this process may not open as many files.',
     ),
+    tenantRequests: setting(
+      z.int().min(1).max(1_000_000).default(10_000),
+      'Most requests of one tenant under way in one process, streams aside; more are refused with `rate_limited`.',
+    ),
+    tenantStreams: setting(
+      z.int().min(1).max(1_000_000).default(20_000),
+      'Most streams that one tenant reads from one process; more are refused with `rate_limited`.',
+    ),
     answerGraceMs: setting(durationMs().default(5_000), 'How long requests in flight may take to be answered at shutdown.'),
     streamLagMs: setting(
       durationMs().min(10).default(30_000),

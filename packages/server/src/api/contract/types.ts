@@ -47,6 +47,8 @@ export interface ApiConfig {
     readonly answerGraceMs: number;
     readonly streamLagMs: number;
     readonly streamPingMs: number;
+    readonly tenantRequests: number;
+    readonly tenantStreams: number;
   };
 }
 

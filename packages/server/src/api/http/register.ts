@@ -13,11 +13,14 @@ import {
 } from '#api/contract';
 import { NexusError, parseRequest, parseTraceparent } from '#core';
 import { type Authenticate, operatorNeeded, requireScope } from './authenticate.ts';
+import type { TenantShare } from './tenant-share.ts';
 
 export interface RouteAdapter {
   readonly services: ApiServices;
   readonly authenticate: Authenticate;
   readonly logger: ApiLogger;
+  /** What one tenant may have under way. */
+  readonly shares: { readonly requests: TenantShare; readonly streams: TenantShare };
 }
 
 const jsonContentType = 'application/json; charset=utf-8';
@@ -30,7 +33,11 @@ export function registerRoutes(app: FastifyInstance, routes: readonly Route[], a
   refuseOtherMethods(app, routes);
 }
 
-function register(app: FastifyInstance, route: Route, { services, authenticate, logger }: RouteAdapter): void {
+function register(
+  app: FastifyInstance,
+  route: Route,
+  { services, authenticate, logger, shares: { requests, streams } }: RouteAdapter,
+): void {
   app.route({
     method: route.method,
     url: urlOf(route.path),
@@ -40,10 +47,11 @@ function register(app: FastifyInstance, route: Route, { services, authenticate, 
     ...(route.scope === 'public'
       ? {}
       : {
-          onRequest: async (request: FastifyRequest) => {
+          onRequest: async (request: FastifyRequest, reply: FastifyReply) => {
             const principal = await authenticate(request.raw, route);
             if (principal !== visitor) requireScope(principal, route);
             request.principal = principal;
+            reply.raw.once('close', (route.stream === true ? streams : requests).enter(principal.tenantId));
           },
         }),
     handler: async (request, reply) => {

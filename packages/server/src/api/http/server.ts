@@ -11,6 +11,7 @@ import { createInFlight } from './in-flight.ts';
 import { type Listening, listen, requireActiveKey } from './listen.ts';
 import type { ProblemMapper } from './problems.ts';
 import { registerRoutes } from './register.ts';
+import { createTenantShare } from './tenant-share.ts';
 
 export interface HttpServerOptions extends Omit<ApiDependencies, 'version' | 'greeting' | 'ready'> {
   readonly routes: readonly Route[];
@@ -46,7 +47,12 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     keys: services.keys,
     local: loopback ? { mode: config.auth.local, token: options.localToken, mayBeOperator: rule.mayBeOperator } : null,
   });
-  registerRoutes(app, options.routes, { services, authenticate, logger });
+  const { tenantRequests, tenantStreams } = options.config.limits;
+  const shares = {
+    requests: createTenantShare({ what: 'requests', limit: tenantRequests, setting: 'limits.tenantRequests' }),
+    streams: createTenantShare({ what: 'streams', limit: tenantStreams, setting: 'limits.tenantStreams' }),
+  };
+  registerRoutes(app, options.routes, { services, authenticate, logger, shares });
   await app.ready();
   const count = createConnectionCounter({ metrics: options.metrics, logger, now: () => clock.monotonic() });
   const connections = await connectionLimit(limits.connections);

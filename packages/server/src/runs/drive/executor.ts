@@ -23,7 +23,8 @@ import { WaitingAttempts } from './attempts.ts';
 import { type ChildCall, Effects } from './effects.ts';
 import { collectFacts } from './facts.ts';
 import { createPatience } from './patience.ts';
-import { Mailbox } from './reports.ts';
+import { withoutRefusedFiles } from './refused-files.ts';
+import { Mailbox, type Report } from './reports.ts';
 import type { RunSpans } from './spans.ts';
 import { Stopping } from './stopping.ts';
 import { RunWriter } from './writer.ts';
@@ -147,15 +148,27 @@ export function startExecutor(options: ExecutorOptions): Executor {
       const { state } = writer;
       const current = { engine, context, state, limits, inFlight: underWay, stop: stopping.why, working: working(underWay) };
       const whole = !place.isOver;
-      let round = decideRound({ ...current, whole, held: false }, [...pending, ...facts]);
-      const needs = round.starts.flatMap(({ effect }) => needsOf((effect.type === 'model' ? effect.attempt : effect.start).reserve));
-      if (needs.length > 0 && !place.mayAsk(needs)) round = decideRound({ ...current, whole, held: true }, [...pending, ...facts]);
-      // What it stood in line for is not wanted any more.
-      else if (needs.length === 0 && !waiting.any) place.done();
-      if (round.stop !== null) stopping.request(round.stop);
+      const before = pending;
+      const decide = (found: readonly Proposal[]): Round => {
+        let decided = decideRound({ ...current, whole, held: false }, [...before, ...found]);
+        const needs = decided.starts.flatMap(({ effect }) => needsOf((effect.type === 'model' ? effect.attempt : effect.start).reserve));
+        if (needs.length > 0 && !place.mayAsk(needs)) decided = decideRound({ ...current, whole, held: true }, [...before, ...found]);
+        // What it stood in line for is not wanted any more.
+        else if (needs.length === 0 && !waiting.any) place.done();
+        if (decided.stop !== null) stopping.request(decided.stop);
+        return decided;
+      };
+      const round = decide(facts);
       pending = [];
       if (round.end === null && round.starts.length === 0 && assumedEvents(merge(round.written)).length === 0) continue;
-      const end = await writeRound(parts, round);
+      const write = (next: Round, told: readonly Report[]): ReturnType<typeof writeRound> =>
+        writeRound(parts, next).catch(async (error: unknown) => {
+          const without = withoutRefusedFiles(error, told);
+          if (without === null) throw error;
+          // Nothing of the round was written: it is put together anew, and what wants another attempt has been granted that.
+          return write(decide((await patience(() => collectFacts(input, without))).facts), without);
+        });
+      const end = await write(round, reports);
       if (end !== null) return end;
     }
   }

@@ -2,13 +2,13 @@ import { type NewEvent, type RunId, type SessionId, TenantId } from '@nexus-agen
 import { expect, it } from 'vitest';
 import { createIdSource, systemClock } from '#core';
 import { ledgerRules } from '#ledger';
-import type { Commit, RunRow } from '#storage/contract';
+import { type Commit, type RunRow, unlimited } from '#storage/contract';
 import type { Params, Program, Request, Result } from '#storage/program';
 import { type BatchContext, commitBatch } from './batch.ts';
 
 const ids = createIdSource(systemClock);
 const tenantId = TenantId.parse('acme');
-const context: BatchContext = { ids, ledgerRules, nowMs: 1000, maxCharacters: 1000 };
+const context: BatchContext = { ids, ledgerRules, quotas: unlimited, nowMs: 1000, maxCharacters: 1000 };
 
 /** An empty database: nothing is found, and what is inserted is noted. */
 function apply<R>(program: Program<R>): { result: R; inserted: Record<string, readonly Params[]>; trips: Request[] } {
@@ -16,6 +16,9 @@ function apply<R>(program: Program<R>): { result: R; inserted: Record<string, re
   const trips: Request[] = [];
   const answer = (request: Request): Result => {
     if (request.type === 'all') return { rows: [], changes: 0, parts: request.requests.map(answer) };
+    // Of a tenant that has been counted before.
+    if (request.type === 'select' && request.table.name === 'tenant_counts')
+      return { rows: request.keys.map((kind) => ({ kind, amount: 0 })), changes: 0 };
     if (request.type === 'insert') inserted[request.table.name] = request.rows;
     return { rows: request.type === 'now' ? [{ now: 1 }] : [], changes: 0 };
   };
@@ -98,9 +101,9 @@ it('reads once, and once more for balances, and writes with one last request', (
   const tables = (request: Request | undefined) =>
     request?.type === 'all' ? request.requests.map((each) => ('table' in each ? each.table.name : each.type)) : request?.type;
   expect(trips.map(tables)).toEqual([
-    ['gate', 'idempotency_keys', 'runs', 'reservations'],
+    ['gate', 'idempotency_keys', 'tenant_counts', 'runs', 'reservations'],
     'select',
-    ['idempotency_keys', 'runs', 'reservations', 'budgets', 'run_events'],
+    ['idempotency_keys', 'tenant_counts', 'runs', 'reservations', 'budgets', 'run_events'],
   ]);
   expect(trips.at(-1)).toMatchObject({ last: true });
 });

@@ -10,6 +10,7 @@ import { fileHandler } from './files.ts';
 import { gateHandler } from './gate.ts';
 import type { Batch, Draft, Handler } from './handler.ts';
 import { ledgerHandler } from './ledger.ts';
+import { quotaHandler } from './quotas.ts';
 import { runHandler } from './runs.ts';
 import { leaveHandler, placeHandler } from './session-log.ts';
 import { sessionHandler } from './sessions.ts';
@@ -38,6 +39,7 @@ function handlersOf(batch: Batch): readonly Handler[] {
     gateHandler(batch),
     claimHandler(batch),
     createRunHandler(working),
+    quotaHandler(batch),
     sessionHandler(batch),
     placeHandler(sessions, working),
     runHandler(batch, working),
@@ -52,7 +54,7 @@ function handlersOf(batch: Batch): readonly Handler[] {
 }
 
 /**
- * Applies commits of one tenant, in order, inside the caller's transaction. Locks are taken in one global order (gate, sessions,
+ * Applies commits of one tenant, in order, inside the caller's transaction. Locks are taken in one global order (gate, counts, sessions,
  * runs, reservations, budget rows, trees of files, each sorted), so that concurrent batches, sweeps and claims cannot deadlock; then each
  * commit is decided in memory, and one that is refused, fenced, a duplicate or fails leaves no trace. Answers the commits
  * that the transaction has taken: those after them, if any, have not been decided. Null: nothing was done, as the books must be had

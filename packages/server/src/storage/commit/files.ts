@@ -1,5 +1,5 @@
 import { NexusError } from '#core';
-import type { FileChange, FilesCommit, FilesCopy } from '#storage/contract';
+import { type FileChange, type FilesCommit, type FilesCopy, requireQuota, type TreeQuotas } from '#storage/contract';
 import { type Program, together } from '#storage/program';
 import {
   currentFilesNear,
@@ -10,12 +10,15 @@ import {
   insertFiles,
   insertFileTrees,
   insertFileVersions,
+  lockCounts,
   lockFileTrees,
+  namesOf,
   replaceFiles,
   type StoredFile,
   type StoredTree,
   type StoredVersion,
   updateFileTrees,
+  writeCounts,
 } from '#storage/tables';
 import type { Batch, Handler } from './handler.ts';
 
@@ -30,13 +33,14 @@ interface WorkingTree {
   readonly replaced: Set<StoredFile>;
 }
 
-/** What tool calls changed of files, and the trees of forks. */
-export function fileHandler({ tenantId, nowMs }: Batch): Handler {
+/** What tool calls changed of files, and the trees of forks: never more than a session and a tenant may have, whoever else writes. */
+export function fileHandler({ tenantId, nowMs, quotas }: Batch): Handler {
   const paths = new Map<string, Set<string>>();
   const trees = new Map<string, WorkingTree>();
   const copies = new Map<FilesCopy, readonly StoredFile[]>();
   const begun: { readonly tree: StoredTree; readonly rows: readonly StoredFile[] }[] = [];
   const versions: StoredVersion[] = [];
+  const total = { before: 0, now: 0 };
   return {
     want({ files = none, copyFiles }) {
       if (copyFiles) copies.set(copyFiles, []);
@@ -46,7 +50,7 @@ export function fileHandler({ tenantId, nowMs }: Batch): Handler {
         for (const { path } of changes) wanted.add(path);
       }
     },
-    load: () => (paths.size + copies.size > 0 ? load(tenantId, paths, trees, copies) : undefined),
+    load: () => (paths.size + copies.size > 0 ? load(tenantId, paths, { trees, copies, total }) : undefined),
     decide({ files = none, copyFiles }) {
       if (files.length === 0 && !copyFiles) return undefined;
       const changed = files.map((given) => {
@@ -54,18 +58,31 @@ export function fileHandler({ tenantId, nowMs }: Batch): Handler {
         if (tree === undefined) throw new NexusError('internal', `there are no files ${given.treeId} that could be changed`);
         return { tree, given, changes: given.changes.map((change) => ({ path: change.path, row: rowOf(tenantId, given, change) })) };
       });
+      let more = copyFiles ? (copies.get(copyFiles) ?? []).length : 0;
+      for (const { tree, given, changes } of changed) {
+        const size = sizeOf(tree, changes);
+        more += size.files;
+        forCall(given, () => {
+          requireTreeRoom(quotas.tree, tree.row, size);
+          requireQuota(quotas.tenant, 'files', total.now, more);
+        });
+      }
+      if (changed.length === 0) requireQuota(quotas.tenant, 'files', total.now, more);
       return () => {
         if (copyFiles) {
           const { sessionId, to: treeId } = copyFiles;
           const rows = (copies.get(copyFiles) ?? []).map((row) => ({ ...row, tree_id: treeId, version: 1, replaced: null }));
           const { tree, version } = firstVersion({ tenantId, treeId, sessionId }, rows, nowMs);
           begun.push({ tree, rows });
+          total.now += rows.length;
           versions.push(version);
         }
         for (const { tree, given, changes } of changed) {
+          const { files: held } = tree.row;
           tree.row.version += 1;
           const { version } = tree.row;
           for (const { path, row } of changes) apply(tree, path, row && { ...row, version });
+          total.now += tree.row.files - held;
           versions.push({ tenant_id: tenantId, tree_id: given.treeId, version, run_id: given.runId, call_id: given.callId, at: nowMs });
         }
       };
@@ -82,18 +99,75 @@ export function fileHandler({ tenantId, nowMs }: Batch): Handler {
       if (written.length > 0) writes.push(updateFileTrees(written.map(({ row }) => row)));
       if (begun.length > 0) writes.push(insertFileTrees(begun.map(({ tree }) => tree)));
       writes.push(insertFileVersions(versions));
+      if (total.now !== total.before) writes.push(writeCounts([{ tenant_id: tenantId, kind: 'files', amount: Math.max(0, total.now) }]));
     },
   };
 }
 
 const none: readonly FilesCommit[] = [];
 
-function* load(
-  tenantId: string,
-  paths: ReadonlyMap<string, ReadonlySet<string>>,
-  trees: Map<string, WorkingTree>,
-  copies: Map<FilesCopy, readonly StoredFile[]>,
-): Program<void> {
+interface Size {
+  readonly files: number;
+  readonly bytes: number;
+  readonly names: number;
+}
+
+/** By how much the changes alter the tree, without what has to make way for them. */
+function sizeOf({ current }: WorkingTree, changes: readonly { readonly path: string; readonly row: StoredFile | null }[]): Size {
+  const seen = new Map<string, StoredFile | null>();
+  let [files, bytes, names] = [0, 0, 0];
+  for (const { path, row } of changes) {
+    const before = seen.has(path) ? seen.get(path) : current.get(path);
+    const sign = (row ? 1 : 0) - (before ? 1 : 0);
+    files += sign;
+    names += sign * namesOf(path);
+    bytes += (row?.bytes ?? 0) - (before?.bytes ?? 0);
+    seen.set(path, row);
+  }
+  return { files, bytes, names };
+}
+
+/** What makes the files fewer or smaller is never refused. */
+function requireTreeRoom({ maxFiles, maxBytes, maxNames }: TreeQuotas, now: StoredTree, more: Size): void {
+  const fits =
+    (more.files <= 0 || now.files + more.files <= maxFiles) &&
+    (more.bytes <= 0 || now.bytes + more.bytes <= maxBytes) &&
+    (more.names <= 0 || now.names + more.names <= maxNames);
+  if (fits) return;
+  throw new NexusError(
+    'payload_too_large',
+    `the session may hold ${maxBytes} bytes in ${maxFiles} files whose paths have ${maxNames} names together, and has ${now.bytes} bytes in ${now.files} files with ${now.names}; write less, or delete some`,
+    {
+      details: {
+        what: 'session files',
+        limit: { maxBytes, maxFiles, maxNames },
+        used: { bytes: now.bytes, files: now.files, names: now.names },
+      },
+    },
+  );
+}
+
+/** The call whose files are too many can fail alone, if it is known. */
+function forCall({ callId }: FilesCommit, check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    if (!(error instanceof NexusError)) throw error;
+    throw new NexusError(error.code, error.message, { details: { ...error.details, callId }, retryable: false });
+  }
+}
+
+interface Loaded {
+  readonly trees: Map<string, WorkingTree>;
+  readonly copies: Map<FilesCopy, readonly StoredFile[]>;
+  /** Files of the tenant, as they stand before and after the batch. */
+  readonly total: { before: number; now: number };
+}
+
+function* load(tenantId: string, paths: ReadonlyMap<string, ReadonlySet<string>>, { trees, copies, total }: Loaded): Program<void> {
+  const counts = yield* lockCounts(tenantId, ['files']);
+  total.before = counts.get('files') ?? 0;
+  total.now = total.before;
   const rows = yield* lockFileTrees(tenantId, paths.keys());
   const wanted = [...copies.keys()];
   const [found, held] = yield* together([
@@ -123,6 +197,7 @@ function apply(tree: WorkingTree, path: string, row: StoredFile | null): void {
   tree.added.add(row);
   tree.row.files += 1;
   tree.row.bytes += row.bytes;
+  tree.row.names += namesOf(row.path);
 }
 
 function hold(tree: WorkingTree, row: StoredFile): void {
@@ -141,6 +216,7 @@ function end(tree: WorkingTree, path: string): void {
   }
   tree.row.files -= 1;
   tree.row.bytes -= row.bytes;
+  tree.row.names -= namesOf(path);
   row.replaced = tree.row.version;
   if (!tree.added.has(row)) tree.replaced.add(row);
   // One that came with the same version was never to be seen.

@@ -1,7 +1,7 @@
 import type { RunId } from '@nexus-agent/protocol';
 import type { IdSource } from '#core';
 import type { LedgerOutcome, LedgerRules } from '#ledger';
-import type { Commit, CommitResult, Placed, StoredEvent } from '#storage/contract';
+import type { Commit, CommitResult, Placed, Quotas, StoredEvent } from '#storage/contract';
 import type { Program } from '#storage/program';
 
 /** What all handlers of a batch know. */
@@ -10,6 +10,7 @@ export interface Batch {
   readonly nowMs: number;
   readonly ids: IdSource;
   readonly ledgerRules: LedgerRules;
+  readonly quotas: Quotas;
   readonly books: {
     /** The batch has the books of its tenant for itself, and may count what was spent. */
     readonly alone: boolean;

@@ -2,6 +2,11 @@
 import { z } from 'zod';
 import { durationMs, group, setting } from '#core';
 
+/** How much of something there may be. */
+function count() {
+  return z.int().min(0).max(1_000_000_000);
+}
+
 export const storageConfig = {
   databaseUrl: setting(
     z.url({ protocol: /^postgres(ql)?$/, error: 'expected postgres://user:password@host:port/database' }).optional(),
@@ -19,6 +24,26 @@ export const storageConfig = {
     maxCharacters: setting(
       z.int().min(1).max(1_000_000_000).default(4_000_000),
       'A transaction takes no further commits once the events in it have so many characters.',
+    ),
+  }),
+  quotas: group({
+    sessions: setting(count().default(1_000_000), 'Most sessions of a tenant.'),
+    agents: setting(count().default(10_000), 'Most agents of a tenant, those that all tenants have included.'),
+    agentVersions: setting(count().default(10_000), 'Most versions of one agent.'),
+    keys: setting(count().default(1_000), 'Most API keys of a tenant that are not revoked.'),
+    approvals: setting(count().default(10_000), 'Most approvals of a tenant that wait for an answer.'),
+    idempotencyKeys: setting(count().default(5_000_000), 'Most `Idempotency-Key`s of a tenant that are kept.'),
+    queuedRuns: setting(count().default(20_000), 'Most runs of a tenant that wait for their turn, without those that runs start.'),
+    budgets: setting(count().default(10_000), 'Most scopes of a tenant with a limit, other than sessions and runs.'),
+    files: setting(count().default(2_000_000), 'Most files of a tenant, in all sessions and forks.'),
+    contents: setting(count().default(2_000_000), 'Most contents of files that are kept for a tenant, older versions included.'),
+    contentBytes: setting(
+      z
+        .int()
+        .min(0)
+        .max(1024 ** 5)
+        .default(20 * 1024 ** 3),
+      'Most bytes of contents of files that are kept for a tenant, older versions included.',
     ),
   }),
   sqlite: group({

@@ -43,8 +43,11 @@ export interface BlobDriver extends BlobStore {
  * are gone. By the database's clock.
  */
 export interface ContentTable {
-  /** It stays for at least half of `keepMs`; until when, or null: it is being removed at this moment. */
-  touchContent(content: Pick<Blob, 'tenantId' | 'sha256'>, keepMs: number, removingMs: number): Promise<number | null>;
+  /**
+   * It stays for at least half of `keepMs`; until when, or null: it is being removed at this moment. With `bytes` it counts as kept from now on;
+   * throws `quota_exceeded` where there is no room for it.
+   */
+  touchContent(content: Pick<Blob, 'tenantId' | 'sha256'> & Partial<Blob>, keepMs: number, removingMs: number): Promise<number | null>;
   /**
    * The right to remove a content that is due, for `removingMs`. `kept`: a file names it, or somebody touched it. `busy`: another has
    * had that right for less than `removingMs`.

@@ -7,7 +7,7 @@ import { createStore, type StoreDependencies } from '../store.ts';
 import { openPostgres } from './postgres.ts';
 import { openSqlite } from './sqlite.ts';
 
-export interface OpenStoreOptions extends Pick<StoreDependencies, 'transaction'> {
+export interface OpenStoreOptions extends Pick<StoreDependencies, 'transaction' | 'quotas'> {
   /** `postgres://…`, or `sqlite::memory:`. Absent: SQLite in `dataDir`. */
   readonly url?: string;
   readonly dataDir?: string;
@@ -34,9 +34,10 @@ export interface OpenStoreOptions extends Pick<StoreDependencies, 'transaction'>
  * or `config_invalid` where only other settings, rights or files help; the message says which. Leaves nothing open then.
  */
 export async function openStore(options: OpenStoreOptions): Promise<Store> {
-  const { clock, timers, ids, ledgerRules, transaction, timeoutMs = 8_000 } = options;
+  const { clock, timers, ids, ledgerRules, transaction, quotas, timeoutMs = 8_000 } = options;
   const driver = await openDriver({ ...options, timeoutMs });
-  return createStore({ driver, ledgerRules, clock, timers, ids, timeoutMs, ...(transaction === undefined ? {} : { transaction }) });
+  const given = { ...(transaction === undefined ? {} : { transaction }), ...(quotas === undefined ? {} : { quotas }) };
+  return createStore({ driver, ledgerRules, clock, timers, ids, timeoutMs, ...given });
 }
 
 async function openDriver(options: OpenStoreOptions & { readonly timeoutMs: number }): Promise<Driver> {

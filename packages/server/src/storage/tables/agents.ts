@@ -1,5 +1,5 @@
 import { sql } from 'kysely';
-import type { AgentVersionRow, PageOf, PageRequest } from '#storage/contract';
+import { type AgentVersionRow, type PageOf, type PageRequest, requireQuota, type TenantQuotas } from '#storage/contract';
 import {
   change,
   cutPage,
@@ -14,6 +14,7 @@ import {
   startOf,
   storable,
 } from '#storage/program';
+import { countUpTo, lockCounts } from './quotas.ts';
 import { runs } from './runs.ts';
 import { sessions } from './sessions.ts';
 
@@ -93,13 +94,32 @@ const ownVersion = statement('own_version', ({ db }, params: { tenant: string; n
     .where('source', '<>', 'api'),
 );
 
-export function* putAgent(agent: AgentVersionRow): Program<void> {
+export function* putAgent(agent: AgentVersionRow, quotas: TenantQuotas): Program<void> {
   const key = { tenant: agent.tenantId, name: agent.name, version: agent.version };
+  // Those of files are the operator's, and as many as they are.
+  if (agent.source === 'api') yield* requireRoom(key, quotas);
   yield* insertMany(agentVersions, [agentToRow(agent)], 'ignore');
   if (agent.source !== 'api') return void (yield* change(setSharedVersion, key));
   // The same content may have been known from a file.
   yield* change(ownVersion, key);
   yield* change(setCurrentVersion, key);
+}
+
+function* requireRoom({ tenant, name, version }: { tenant: string; name: string; version: string }, quotas: TenantQuotas): Program<void> {
+  yield* lockCounts(tenant, ['agents']);
+  const known = yield* query(({ db }) =>
+    db
+      .selectFrom('agent_versions')
+      .select(['version'])
+      .where('tenant_id', '=', tenant)
+      .where('name', '=', name)
+      .limit(Math.min(quotas.agentVersions, Number.MAX_SAFE_INTEGER - 1) + 1),
+  );
+  const [current] = yield* query(({ db }) =>
+    db.selectFrom('agents').select('name').where('tenant_id', '=', tenant).where('name', '=', name),
+  );
+  if (current === undefined) requireQuota(quotas, 'agents', yield* countUpTo(tenant, 'agents', quotas.agents));
+  if (!known.some((row) => row.version === version)) requireQuota(quotas, 'agentVersions', known.length);
 }
 
 const agentVersion = statement('agent_version', ({ db }, params: { tenant: string; name: string; version: string }) =>

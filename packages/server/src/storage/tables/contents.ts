@@ -1,7 +1,8 @@
 /** Which contents of files are to be looked at again: see `ContentTable`. They are noted among the removals, `at` says when. */
 import { type RawBuilder, sql } from 'kysely';
-import type { Aged, Removal } from '#storage/contract';
+import type { Aged, Removal, TenantQuotas } from '#storage/contract';
 import { databaseNow, type Program } from '#storage/program';
+import { countContent } from './quotas.ts';
 import { rowsOf, write } from './statements.ts';
 
 type Hash = { readonly tenantId: string; readonly sha256: string };
@@ -29,7 +30,12 @@ export function* noteContents(tenant: string, hashes: ReadonlySet<string>, keepM
 }
 
 /** Whoever takes a content locks its note first, so that of a touch and a removal at once the later one sees the earlier. */
-export function* touchContent({ tenantId, sha256 }: Hash, keepMs: number, removingMs: number): Program<number | null> {
+export function* touchContent(
+  { tenantId, sha256, bytes }: Hash & { readonly bytes?: number },
+  keepMs: number,
+  removingMs: number,
+  quotas: TenantQuotas,
+): Program<number | null> {
   const now = yield* databaseNow();
   yield* note(tenantId, [sha256], { now, keepMs });
   const noted = yield* rowsOf(sql<{ kind: string; at: number }>`select kind, at from removals
@@ -39,6 +45,7 @@ export function* touchContent({ tenantId, sha256 }: Hash, keepMs: number, removi
   yield* write(
     sql`delete from removals where tenant_id = ${tenantId} and kind = 'leaving' and id = ${sha256} and at <= ${now - removingMs}`,
   );
+  if (bytes !== undefined) yield* countContent({ tenantId, sha256, bytes }, quotas);
   return Math.max(...noted.flatMap(({ kind, at }) => (kind === 'content' ? [at] : [])));
 }
 

@@ -1,6 +1,15 @@
 import type { RunId } from '@nexus-agent/protocol';
 import type { Kysely } from 'kysely';
-import type { FileContent, FileRange, FileRow, FileTree, PageOf, PageRequest } from '#storage/contract';
+import {
+  type FileContent,
+  type FileRange,
+  type FileRow,
+  type FileTree,
+  type PageOf,
+  type PageRequest,
+  requireQuota,
+  type TenantQuotas,
+} from '#storage/contract';
 import {
   byKey,
   cutPage,
@@ -16,6 +25,7 @@ import {
   storable,
   updateMany,
 } from '#storage/program';
+import { lockCounts, writeCounts } from './quotas.ts';
 import { runs } from './runs.ts';
 
 export const fileTrees = defineTable('file_trees', {
@@ -25,6 +35,7 @@ export const fileTrees = defineTable('file_trees', {
   version: 'int',
   files: 'int',
   bytes: 'int',
+  names: 'int',
 });
 export const files = defineTable('files', {
   tenant_id: 'text',
@@ -86,7 +97,7 @@ export function firstVersion(
   const key = { tenant_id: tenantId, tree_id: treeId, version: 1 };
   const bytes = rows.reduce((sum, file) => sum + file.bytes, 0);
   return {
-    tree: { ...key, session_id: sessionId, files: rows.length, bytes },
+    tree: { ...key, session_id: sessionId, files: rows.length, bytes, names: rows.reduce((sum, { path }) => sum + namesOf(path), 0) },
     version: { ...key, run_id: null, call_id: null, at: nowMs },
   };
 }
@@ -96,10 +107,17 @@ export function* beginFileTree(
   { treeId, sessionId }: { readonly treeId: string; readonly sessionId: string },
   given: readonly (FileContent & { readonly path: string })[],
   nowMs: number,
+  quotas: TenantQuotas,
 ): Program<FileTree> {
   const rows = given.map((file) => fileToRow({ tenantId, treeId, version: 1 }, file));
   const { tree, version } = firstVersion({ tenantId, treeId, sessionId }, rows, nowMs);
   if ((yield* insertFileTrees([tree])) > 0) {
+    if (rows.length > 0) {
+      const counts = yield* lockCounts(tenantId, ['files']);
+      const held = counts.get('files') ?? 0;
+      requireQuota(quotas, 'files', held, rows.length);
+      yield* writeCounts([{ tenant_id: tenantId, kind: 'files', amount: held + rows.length }]);
+    }
     yield* insertFiles(rows);
     yield* insertFileVersions([version]);
     return treeFromRow(tree);
@@ -250,7 +268,7 @@ export function* firstFileVersionSince(
 
 /** The trees, none of which changes before the transaction ends. */
 export function lockFileTrees(tenantId: string, treeIds: Iterable<string>): Program<readonly StoredTree[]> {
-  const columns = ['tenant_id', 'tree_id', 'session_id', 'version', 'files', 'bytes'] as const;
+  const columns = ['tenant_id', 'tree_id', 'session_id', 'version', 'files', 'bytes', 'names'] as const;
   return selectMany(fileTrees, columns, { tenantId, key: 'tree_id', keys: treeIds, orderBy: ['tree_id'], lock: true });
 }
 
@@ -277,6 +295,11 @@ export function currentFilesNear(tenant: string, tree: string, paths: ReadonlySe
   });
 }
 
+/** What a path counts for: one for each of its names, or for each 100 characters where that is more. */
+export function namesOf(path: string): number {
+  return Math.max(path.split('/').length, Math.ceil([...path].length / 100));
+}
+
 /** `a/b/c` lies in `a` and `a/b`. */
 export function foldersOf(path: string): readonly string[] {
   const names = path.split('/');
@@ -293,7 +316,7 @@ export function replaceFiles(rows: readonly StoredFile[]): Program<number> {
   return updateMany(files, ['tenant_id', 'tree_id', 'path', 'version'], ['replaced'], rows);
 }
 export function updateFileTrees(rows: StoredTree[]): Program<number> {
-  return updateMany(fileTrees, ['tenant_id', 'tree_id'], ['version', 'files', 'bytes'], rows.sort(byKey('tree_id')));
+  return updateMany(fileTrees, ['tenant_id', 'tree_id'], ['version', 'files', 'bytes', 'names'], rows.sort(byKey('tree_id')));
 }
 export function insertFileVersions(rows: readonly StoredVersion[]): Program<number> {
   return insertMany(fileVersions, rows);

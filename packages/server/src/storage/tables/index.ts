@@ -11,6 +11,7 @@ import { files, fileTrees, fileVersions } from './files.ts';
 import { keySecrets } from './key-secrets.ts';
 import { apiKeys } from './keys.ts';
 import { workers } from './queue.ts';
+import { contents, tenantCounts } from './quotas.ts';
 import { ledgerEntries, reservations } from './reservations.ts';
 import { jobs, removals } from './retention.ts';
 import { runEvents } from './run-events.ts';
@@ -59,6 +60,7 @@ export {
   listFileVersions,
   listRemovedFiles,
   lockFileTrees,
+  namesOf,
   replaceFiles,
   type StoredFile,
   type StoredTree,
@@ -69,6 +71,7 @@ export { listKeySecrets, missingKeySecret, putKey, settleKeySecrets } from './ke
 export { getKey, listKeys, revokeKey } from './keys.ts';
 export { measure } from './measures.ts';
 export { cancelRequest, claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker } from './queue.ts';
+export { type CountedKind, countContent, countUpTo, limitedScopes, lockCounts, writeCounts } from './quotas.ts';
 export {
   closeReservations,
   type EntryRow,
@@ -112,7 +115,7 @@ export {
   type StoredRun,
   updateRuns,
 } from './runs.ts';
-export { getSession, insertSessions, listSessions, lockSessions, sessionToRow } from './sessions.ts';
+export { existingSessions, getSession, insertSessions, listSessions, lockSessions, sessionToRow } from './sessions.ts';
 
 /** All of them, as this version of the program knows them. */
 export const tables = [
@@ -124,6 +127,7 @@ export const tables = [
   blobs,
   blobUsage,
   budgets,
+  contents,
   definitions,
   files,
   fileTrees,
@@ -140,5 +144,6 @@ export const tables = [
   runEvents,
   runs,
   sessions,
+  tenantCounts,
   workers,
 ] as const;

@@ -1,6 +1,14 @@
-import type { KeyRow, KeySecretRow, KeySecretsResult, MissingKeySecret } from '#storage/contract';
+import {
+  type KeyRow,
+  type KeySecretRow,
+  type KeySecretsResult,
+  type MissingKeySecret,
+  requireQuota,
+  type TenantQuotas,
+} from '#storage/contract';
 import { change, defineTable, insertMany, type Program, queriesOn, type Row, run } from '#storage/program';
 import { apiKeys, insertKeyRow } from './keys.ts';
+import { countUpTo, lockCounts } from './quotas.ts';
 
 export const keySecrets = defineTable('key_secrets', { fingerprint: 'text', origin: 'text', secret: 'text?', created_at: 'int' });
 type Stored = Row<typeof keySecrets>;
@@ -77,7 +85,9 @@ const holdSecret = statement('hold_key_secret', ({ db, dialect }, params: { fing
   dialect.forUpdate(db.selectFrom('key_secrets').selectAll().where('fingerprint', '=', params.fingerprint)),
 );
 
-export function* putKey(key: KeyRow): Program<boolean> {
+export function* putKey(key: KeyRow, quotas: TenantQuotas): Program<boolean> {
+  yield* lockCounts(key.tenantId, ['keys']);
+  requireQuota(quotas, 'keys', yield* countUpTo(key.tenantId, 'keys', quotas.keys));
   if (key.secretId !== null && (yield* run(holdSecret, { fingerprint: key.secretId })).length === 0) return false;
   yield* insertKeyRow(key);
   return true;

@@ -4,6 +4,7 @@ import type { Aged, AgingKind, Removal } from '#storage/contract';
 import { databaseNow, defineTable, json, type Program, queriesOn, type Row, selectMany } from '#storage/program';
 import { ledgerDays } from './accounts.ts';
 import { noteContents } from './contents.ts';
+import { lockCounts, uncount, uncountContent } from './quotas.ts';
 import { ledgerEntries } from './reservations.ts';
 import { sessions } from './sessions.ts';
 import { rowsOf, write } from './statements.ts';
@@ -75,6 +76,7 @@ function* aged(found: RawBuilder<unknown>): Program<Aged> {
 
 /** Locks the session and all of its runs: none can begin, be resumed or go on meanwhile. */
 export function* removeSession(tenant: string, session: string, idleBefore?: number): Program<'removed' | 'busy' | 'not_found'> {
+  yield* lockCounts(tenant, ['sessions']);
   const [row] = yield* selectMany(sessions, ['session_id', 'created_at'], {
     tenantId: tenant,
     key: 'session_id',
@@ -110,7 +112,7 @@ export function* removeSession(tenant: string, session: string, idleBefore?: num
   yield* write(sql`delete from removals where tenant_id = ${tenant} and kind = 'wanted' and id = ${session}`);
   yield* write(sql`delete from budgets where tenant_id = ${tenant} and ${scopes}`);
   yield* write(sql`delete from runs where tenant_id = ${tenant} and session_id = ${session}`);
-  yield* write(sql`delete from sessions where tenant_id = ${tenant} and session_id = ${session}`);
+  yield* uncount(tenant, 'sessions', yield* write(sql`delete from sessions where tenant_id = ${tenant} and session_id = ${session}`));
   return 'removed';
 }
 
@@ -138,8 +140,10 @@ function* removeSomeFiles({ tenantId, id }: Removal, limit: number, keepMs: numb
   const [found] = trees;
   if (found === undefined) return false;
   const its = sql`tenant_id = ${tenantId} and tree_id = ${found.tree}`;
-  const files = yield* rowsOf(sql<{ sha256: string }>`delete from files
-    where ${its} and (path, version) in (select path, version from files where ${its} limit ${limit}) returning sha256`);
+  yield* lockCounts(tenantId, ['files']);
+  const files = yield* rowsOf(sql<{ sha256: string; replaced: number | null }>`delete from files
+    where ${its} and (path, version) in (select path, version from files where ${its} limit ${limit}) returning sha256, replaced`);
+  yield* uncount(tenantId, 'files', files.filter(({ replaced }) => replaced === null).length);
   yield* noteContents(tenantId, new Set(files.map(({ sha256 }) => sha256)), keepMs);
   if (files.length >= limit) return true;
   const versions = yield* write(
@@ -162,6 +166,7 @@ function* removeSomeOfRun({ tenantId, id }: Removal, limit: number): Program<boo
 }
 
 export function* endRemoval({ tenantId, kind, id }: Removal): Program<void> {
+  if (kind === 'leaving') yield* uncountContent(tenantId, id);
   yield* write(sql`delete from removals where tenant_id = ${tenantId} and kind = ${kind} and id = ${id}`);
 }
 
@@ -275,8 +280,11 @@ const aging: Readonly<Record<AgingKind, Aging>> = {
 export function* prune(tenant: string, kind: AgingKind, before: number, limit: number): Program<number> {
   const { table, key, old } = aging[kind];
   const columns = sql.raw(key.join(', '));
-  return yield* write(sql`delete from ${sql.table(table)} where tenant_id = ${tenant} and (${columns}) in (
+  if (kind === 'idempotencyKeys') yield* lockCounts(tenant, [kind]);
+  const gone = yield* write(sql`delete from ${sql.table(table)} where tenant_id = ${tenant} and (${columns}) in (
     select ${columns} from ${sql.table(table)} t where t.tenant_id = ${tenant} and ${old(before)} limit ${limit})`);
+  if (kind === 'idempotencyKeys') yield* uncount(tenant, kind, gone);
+  return gone;
 }
 
 export function* countAged(

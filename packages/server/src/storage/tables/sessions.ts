@@ -105,6 +105,18 @@ export function lockSessions(tenantId: string, ids: readonly string[]): Program<
   return selectMany(sessions, ['session_id', 'status'], { tenantId, key: 'session_id', keys: ids, orderBy: ['session_id'], lock: true });
 }
 
+/** Those of the sessions that are there. */
+export function* existingSessions(tenantId: string, ids: readonly string[]): Program<readonly string[]> {
+  const rows = yield* selectMany(sessions, ['session_id'], {
+    tenantId,
+    key: 'session_id',
+    keys: ids,
+    orderBy: ['session_id'],
+    lock: false,
+  });
+  return rows.map((row) => row.session_id);
+}
+
 /** A session id is random: the same one again is a repeated commit whose first answer was lost. */
 export function insertSessions(rows: Stored[]): Program<number> {
   return insertMany(sessions, rows.sort(byKey('session_id')), 'ignore');

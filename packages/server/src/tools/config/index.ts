@@ -24,6 +24,13 @@ export const toolsConfig = {
         { environment: 'NEXUS_FILES_STORE', otherwise: '`database` with Postgres, else `folder`' },
       ),
       folder: setting(z.string().min(1).optional(), 'The folder for `folder`.', { otherwise: '`blobs` in `dataDir`' }),
+      keepFreeBytes: setting(
+        bytes().optional(),
+        'Bytes that session files leave free on their disk, for the database and for what else is on it.',
+        {
+          otherwise: '512 MiB, or a tenth of the disk where that is less',
+        },
+      ),
       maxChanged: setting(z.int().min(1).max(100_000).default(1_000), 'Most files that one tool call may change.'),
       idleMs: setting(
         durationMs().min(1_000).default(600_000),
@@ -57,6 +64,10 @@ export const toolsConfig = {
   workspace: group({
     maxBytes: setting(bytes().default(1024 * mebibyte), 'Most bytes that the files of a session may have for a write to be accepted.'),
     maxFiles: setting(z.int().min(1).max(10_000_000).default(20_000), 'Most files of a session.'),
+    maxNames: setting(
+      z.int().min(1).max(100_000_000).default(100_000),
+      'Most names that the paths of all files of a session have together; a path counts one for each 100 characters where that is more.',
+    ),
     maxFileBytes: setting(bytes().default(16 * mebibyte), 'Largest file of a session.'),
     maxVisited: setting(z.int().min(1).max(10_000_000).default(20_000), 'Most entries that one listing or search visits.'),
     maxSeedBytes: setting(bytes().default(256 * mebibyte), 'Most bytes that `workspaceSeed` may hold.'),
@@ -70,6 +81,12 @@ export const toolsConfig = {
     connectTimeoutMs: setting(durationMs().min(1).default(10_000), 'Longest wait for a connection.'),
     idleTimeoutMs: setting(durationMs().min(1).default(15_000), 'Longest silence of a server, before and within its answer.'),
     maxBodyBytes: setting(bytes().default(mebibyte), 'Bytes of a body that are read, after decompression.'),
+    maxFetches: setting(z.int().min(1).max(10_000).default(64), 'Fetches at a time; one session may make all of them.'),
+    spareFetches: setting(z.int().min(1).max(10_000).default(32), 'Further ones, for tenants and sessions of which none is under way.'),
+    maxWaiting: setting(
+      z.int().min(0).max(100_000).default(256),
+      'Most fetches of one tenant that wait for their turn; more are refused with `rate_limited`. Of all tenants four times as many wait.',
+    ),
   }),
   sandbox: group({
     fuel: setting(
@@ -85,8 +102,17 @@ export const toolsConfig = {
       'Memory of one run of code.',
     ),
     maxOutputChars: setting(z.int().min(0).max(10_000_000).default(50_000), 'Most characters that one run of code may print.'),
-    maxThreads: setting(z.int().min(1).max(256).optional(), 'Threads that run code.', { otherwise: 'the cores of the machine, at most 2' }),
-    maxQueued: setting(z.int().min(0).max(100_000).default(64), 'Most runs of code that wait for a thread; more are refused.'),
+    maxThreads: setting(z.int().min(1).max(256).optional(), 'Threads that run code; one session may keep all of them busy.', {
+      otherwise: 'the cores of the machine, at most 2',
+    }),
+    spareThreads: setting(
+      z.int().min(1).max(256).default(2),
+      'Further threads, for tenants and sessions of which no code runs: nobody waits behind what others compute.',
+    ),
+    maxQueued: setting(
+      z.int().min(0).max(100_000).default(64),
+      'Most runs of code of one tenant that wait for a thread; more are refused with `rate_limited`. Of all tenants four times as many wait.',
+    ),
     idleMs: setting(durationMs().default(30_000), 'A thread that had nothing to do for so long ends.'),
   }),
 };

@@ -1,4 +1,3 @@
-import { lookup as systemLookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { Agent, buildConnector } from 'undici';
 import { NexusError } from '#core';
@@ -10,8 +9,8 @@ export interface ResolvedAddress {
 }
 
 export interface EgressOptions {
-  /** All addresses of a name. The system's resolver when left out. */
-  readonly resolve?: (hostname: string) => Promise<readonly ResolvedAddress[]>;
+  /** All addresses of a name; `granted` says whether the operator named it. See `createNameResolver`. */
+  readonly resolve: (hostname: string, granted: boolean) => Promise<readonly ResolvedAddress[]>;
   /** Whether the operator granted exactly this host and port, although its address is private or its port unusual. */
   readonly allowPrivate?: (hostname: string, port: number) => boolean;
   /** Whether this process answers there itself, see {@link createOwnListeners}: that is never reached, whatever is granted. */
@@ -26,7 +25,7 @@ const wellKnownPorts = new Set([80, 443]);
  * another well-known service. Throws `address_not_allowed` or `tool_input_invalid`. Numbers, octal and hex as hosts are
  * addresses in the parsed URL already. Names are judged when they are resolved, see {@link createEgressAgent}.
  */
-export function requireAllowedUrl(url: URL, options: EgressOptions): void {
+export function requireAllowedUrl(url: URL, options: Pick<EgressOptions, 'allowPrivate'>): void {
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
     throw new NexusError('tool_input_invalid', `${url.protocol} is not supported; use http: or https:`);
   }
@@ -58,7 +57,7 @@ export function portOf(url: URL): number {
  * any answer for a name is not public, none is used. Ignores proxies of the environment.
  */
 export function createEgressAgent(options: EgressOptions): Agent {
-  const { resolve = resolveBySystem, allowPrivate, isOwnListener = () => false, connectTimeoutMs = 10_000 } = options;
+  const { resolve, allowPrivate, isOwnListener = () => false, connectTimeoutMs = 10_000 } = options;
 
   const connect: buildConnector.connector = (target, callback) => {
     const hostname = target.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.+$/, '');
@@ -71,7 +70,7 @@ export function createEgressAgent(options: EgressOptions): Agent {
       allowH2: false,
       timeout: connectTimeoutMs,
       lookup: (_name, { all }, done) => {
-        resolve(hostname).then(
+        resolve(hostname, granted).then(
           (answers) => {
             const bad = answers.find(({ address }) => isIP(address) === 0 || !(granted || isPublicAddress(address)));
             const [first] = answers;
@@ -95,10 +94,6 @@ export function createEgressAgent(options: EgressOptions): Agent {
     });
   };
   return new Agent({ connect, pipelining: 1 });
-}
-
-async function resolveBySystem(hostname: string): Promise<readonly ResolvedAddress[]> {
-  return systemLookup(hostname, { all: true });
 }
 
 function notAllowed(hostname: string): NexusError {

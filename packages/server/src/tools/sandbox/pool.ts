@@ -3,26 +3,22 @@ import type { InterpreterRequest } from './interpreter.ts';
 import { type Job, type JobEnd, SandboxThread } from './thread.ts';
 
 export interface ThreadPool {
-  /** Jobs that wait for a thread. */
-  readonly waiting: number;
-  /** Runs the request on a thread, in the order of the calls. Aborting the signal ends it at once. */
+  /** Runs the request on an idle thread, or on a new one. Aborting the signal ends it at once. */
   run(request: InterpreterRequest, signal: AbortSignal | undefined): Promise<JobEnd>;
   /** Ends all jobs with this error, and all threads. */
   close(error: NexusError): Promise<void>;
 }
 
-/** Threads that start when they are needed, at most `maxThreads`, and the queue before them. */
-export function createThreadPool(options: { readonly timers: Timers; readonly maxThreads: number; readonly idleMs: number }): ThreadPool {
-  const { timers, maxThreads, idleMs } = options;
+/** Threads that start when they are needed: as many as whoever calls runs at a time. */
+export function createThreadPool(options: { readonly timers: Timers; readonly idleMs: number }): ThreadPool {
+  const { timers, idleMs } = options;
   const threads = new Set<SandboxThread>();
   const ending = new Set<Promise<unknown>>();
-  const queue: Job[] = [];
 
   const startThread = (): SandboxThread => {
     const thread = new SandboxThread({
       timers,
       idleMs,
-      onFree: next,
       onEnd(ended, gone) {
         threads.delete(ended);
         ending.add(gone);
@@ -33,29 +29,11 @@ export function createThreadPool(options: { readonly timers: Timers; readonly ma
     return thread;
   };
 
-  function next(): void {
-    for (let job = queue[0]; job !== undefined; job = queue[0]) {
-      const idle = [...threads].find((thread) => thread.job === undefined);
-      if (idle === undefined && threads.size >= maxThreads) return;
-      queue.shift();
-      (idle ?? startThread()).run(job);
-    }
-  }
-
   return {
-    get waiting() {
-      return queue.length;
-    },
     run: (request, signal) =>
       new Promise((resolve) => {
-        const onAbort = () => {
-          const error = new NexusError('cancelled', 'the code was cancelled');
-          const running = [...threads].find((thread) => thread.job === job);
-          if (running !== undefined) return running.kill(error);
-          const place = queue.indexOf(job);
-          if (place >= 0) queue.splice(place, 1);
-          job.settle({ type: 'stopped', error });
-        };
+        const thread = [...threads].find((candidate) => candidate.job === undefined) ?? startThread();
+        const onAbort = () => thread.kill(new NexusError('cancelled', 'the code was cancelled'));
         const job: Job = {
           request,
           settle(end) {
@@ -64,11 +42,9 @@ export function createThreadPool(options: { readonly timers: Timers; readonly ma
           },
         };
         signal?.addEventListener('abort', onAbort, { once: true });
-        queue.push(job);
-        next();
+        thread.run(job);
       }),
     async close(error) {
-      for (const job of queue.splice(0)) job.settle({ type: 'stopped', error });
       for (const thread of threads) thread.kill(error);
       await Promise.all(ending);
     },

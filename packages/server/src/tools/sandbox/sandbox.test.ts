@@ -236,8 +236,34 @@ describe('the pool', () => {
     try {
       const results = await Promise.all(Array.from({ length: 5 }, (_, index) => small.run({ code: `${index}` })));
       const codes = results.map((result) => (result.type === 'ok' ? result.value : result.error.code));
-      expect(codes).toEqual([0, 1, 2, 'sandbox_unavailable', 'sandbox_unavailable']);
-      expect(results[3]).toMatchObject({ error: { retryable: true } });
+      expect(codes).toEqual([0, 1, 2, 'rate_limited', 'rate_limited']);
+      expect(results[3]).toMatchObject({ error: { retryable: true, details: { what: 'programs', limit: 2, used: 2 } } });
+      expect(results[3]).toMatchObject({ error: { message: expect.stringContaining('sandbox.maxQueued') } });
+    } finally {
+      await small.close();
+    }
+  });
+
+  it('is shared: nobody waits behind the programs of another tenant, or of another session [verifies hostile.shares.sandbox]', async () => {
+    const small = createSandbox({
+      clock: systemClock,
+      timers: systemTimers,
+      maxThreads: 1,
+      spareThreads: 2,
+      limits: { wallMs: 20_000, fuel: 1e7 },
+    });
+    const ending = new AbortController();
+    try {
+      const greedy = (sessionId: string) =>
+        small.run({ code: 'for (;;);', holder: { tenantId: 'greedy', sessionId }, signal: ending.signal });
+      const busy = Array.from({ length: 30 }, (_, index) => greedy(`session ${index % 5}`));
+      // It has as many threads as there are, and one of the spare ones for its second session.
+      expect(await small.run({ code: '1 + 1', holder: { tenantId: 'other', sessionId: 'a' } })).toMatchObject({ value: 2 });
+      const waits = small.run({ code: '1 + 1', holder: { tenantId: 'greedy', sessionId: 'own' } });
+      expect(await Promise.race([waits.then(() => 'ran'), new Promise((resolve) => setTimeout(resolve, 100, 'waits'))])).toBe('waits');
+      ending.abort();
+      await Promise.all(busy);
+      expect(await waits).toMatchObject({ value: 2 });
     } finally {
       await small.close();
     }

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { type Clock, NexusError, type Timers } from '#core';
+import { type Clock, createShares, NexusError, type Timers } from '#core';
 import type { InterpreterRequest } from './interpreter.ts';
 import { createThreadPool } from './pool.ts';
 import type { JobEnd } from './thread.ts';
@@ -8,9 +8,11 @@ import type { Sandbox, SandboxLimits, SandboxRequest, SandboxResult } from './ty
 export interface SandboxOptions {
   readonly clock: Clock;
   readonly timers: Timers;
-  /** Threads at most; they start when they are needed. */
+  /** Threads at most that one session keeps busy; they start when they are needed. */
   readonly maxThreads?: number;
-  /** Runs that may wait for a thread; further ones are refused. */
+  /** Further threads, for tenants and sessions of which nothing runs yet. */
+  readonly spareThreads?: number;
+  /** Runs of one tenant that may wait for a thread; further ones are refused. */
   readonly maxQueued?: number;
   /** A thread that had nothing to do for so long ends. */
   readonly idleMs?: number;
@@ -26,13 +28,18 @@ const defaultSandboxLimits: SandboxLimits = {
   maxOutputChars: 50_000,
 };
 
+const nobody = { tenantId: '', sessionId: '' };
 const minMemoryBytes = 4 * 1024 * 1024;
 
 /** Runs code in QuickJS, each time in a fresh engine with a capped memory, in threads that are killed when they do not stop. */
 export function createSandbox(options: SandboxOptions): Sandbox {
-  const { clock, timers, maxQueued = 64, idleMs = 30_000, maxThreads = Math.min(2, availableParallelism()) } = options;
+  const { clock, timers, maxQueued = 64, idleMs = 30_000, maxThreads = Math.min(2, availableParallelism()), spareThreads = 2 } = options;
   const ceiling = { ...defaultSandboxLimits, ...options.limits };
-  const pool = createThreadPool({ timers, maxThreads, idleMs });
+  const pool = createThreadPool({ timers, idleMs });
+  const shares = createShares({
+    ...{ what: 'programs', places: maxThreads, spare: spareThreads, maxWaiting: maxQueued, setting: 'sandbox.maxQueued' },
+    retryAfterMs: ceiling.wallMs,
+  });
   let closed = false;
 
   const refuse = (request: InterpreterRequest, signal: AbortSignal | undefined): NexusError | undefined => {
@@ -47,22 +54,38 @@ export function createSandbox(options: SandboxOptions): Sandbox {
         `code, input and files may have ${maxChars} characters together, these have ${chars}; pass a smaller part`,
       );
     }
-    if (pool.waiting >= maxQueued)
-      return new NexusError('sandbox_unavailable', `${maxQueued} runs wait for the sandbox already; try again later`);
     return undefined;
   };
+
+  async function runInTurn(prepared: InterpreterRequest, { holder = nobody, signal }: SandboxRequest): Promise<JobEnd> {
+    let leave: () => void;
+    try {
+      leave = await shares.enter(holder, signal);
+    } catch (error) {
+      const isKnown = error instanceof NexusError && !signal?.aborted;
+      return { type: 'stopped', error: isKnown ? error : new NexusError('cancelled', 'the code was cancelled', { cause: error }) };
+    }
+    try {
+      if (closed || signal?.aborted) return { type: 'stopped', error: new NexusError('cancelled', 'the code was cancelled') };
+      return await pool.run(prepared, signal);
+    } finally {
+      leave();
+    }
+  }
 
   return {
     async run(request) {
       const startedAt = clock.monotonic();
       const prepared = prepare(request, ceiling);
       const refusal = refuse(prepared, request.signal);
-      const end: JobEnd = refusal === undefined ? await pool.run(prepared, request.signal) : { type: 'stopped', error: refusal };
+      const end: JobEnd = refusal === undefined ? await runInTurn(prepared, request) : { type: 'stopped', error: refusal };
       return toResult(end, clock.monotonic() - startedAt);
     },
     async close() {
       closed = true;
-      await pool.close(new NexusError('cancelled', 'the sandbox is shutting down'));
+      const error = new NexusError('cancelled', 'the sandbox is shutting down');
+      shares.close(error);
+      await pool.close(error);
     },
   };
 }

@@ -17,8 +17,6 @@ export interface ThreadOptions {
   readonly timers: Timers;
   /** It ends after having had nothing to do for so long. */
   readonly idleMs: number;
-  /** It can take a job, or has ended. */
-  readonly onFree: () => void;
   /** It takes no more jobs; resolves when it is gone. */
   readonly onEnd: (thread: SandboxThread, gone: Promise<unknown>) => void;
 }
@@ -82,7 +80,6 @@ export class SandboxThread {
     this.#job = undefined;
     this.#end();
     job?.settle({ type: 'stopped', error });
-    this.#options.onFree();
   }
 
   #onAnswer({ outcome }: ThreadAnswer) {
@@ -94,7 +91,6 @@ export class SandboxThread {
     job.settle({ type: 'answered', outcome });
     if (!outcome.intact || this.#runs >= maxRunsPerThread) this.#end();
     else this.#rest();
-    this.#options.onFree();
   }
 
   #rest(): void {

@@ -1,4 +1,5 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
+import type { Holder } from '#core';
 
 export interface SandboxLimits {
   /**
@@ -21,6 +22,8 @@ export interface SandboxRequest {
   /** Texts by name; the code finds them as `files`. */
   readonly files?: Readonly<Record<string, string>>;
   readonly limits?: Partial<SandboxLimits>;
+  /** For whom it runs: tenants and their sessions take turns. All that say nothing are one. */
+  readonly holder?: Holder;
   /** Cancelling ends the code at once. */
   readonly signal?: AbortSignal;
 }
@@ -42,8 +45,8 @@ export type SandboxResult =
 export interface Sandbox {
   /**
    * Runs code in an engine of its own, which has no access to files, network, time passing, processes or other runs.
-   * Never throws: whatever the code does comes back as a typed error, `sandbox_unavailable` (retryable) when too many
-   * wait already.
+   * Never throws: whatever the code does comes back as a typed error, `rate_limited` when too many of the tenant wait
+   * already.
    */
   run(request: SandboxRequest): Promise<SandboxResult>;
   /** Ends what runs with `cancelled` and releases all threads. */

@@ -36,7 +36,9 @@ export function createCodeJsTool({ sandbox, workspaces }: CodeJsOptions): Tool {
     async execute(input, context) {
       const { code, files: paths = [], input: value } = input as { code: string; files?: string[]; input?: unknown }; // checked by the schema
       const files = await readTexts(workspaces, context.workspace, paths);
-      const result = await sandbox.run({ code, files, signal: context.signal, ...(value === undefined ? {} : { input: value }) });
+      const { tenantId, sessionId, signal } = context;
+      const holder = { tenantId, sessionId };
+      const result = await sandbox.run({ code, files, holder, signal, ...(value === undefined ? {} : { input: value }) });
       if (result.logs !== '') context.onOutput(result.logs);
       if (result.type === 'ok') {
         return { type: 'ok', output: { value: result.value ?? null, ...(result.logs === '' ? {} : { logs: result.logs }) } };

@@ -1,11 +1,15 @@
 import type { Readable } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import type { Agent, Dispatcher } from 'undici';
-import { NexusError } from '#core';
+import { createShares, NexusError } from '#core';
 import type { Tool, ToolContext } from '#tools/contract';
-import { createEgressAgent, type EgressOptions, hostnameOf, htmlToText, portOf, requireAllowedUrl } from '#tools/net';
+import { createEgressAgent, createNameResolver, type EgressOptions, hostnameOf, htmlToText, portOf, requireAllowedUrl } from '#tools/net';
 
-export interface HttpFetchOptions extends EgressOptions {
+export interface HttpFetchOptions extends Partial<EgressOptions> {
+  /** Fetches at a time, see {@link createShares}. */
+  readonly maxFetches?: number;
+  readonly spareFetches?: number;
+  readonly maxWaiting?: number;
   /** Bytes of a body that are read, after decompression; the rest is left and the cut is said. */
   readonly maxBodyBytes?: number;
   /** Longest silence of a server, before and within its answer. */
@@ -33,6 +37,9 @@ const textTypes = /^(text\/|application\/(.*\+)?(json|xml|yaml|x-yaml|javascript
  * cookies, no connections.
  */
 export function createHttpFetchTool(options: HttpFetchOptions = {}): Tool {
+  const { maxFetches: places = 64, spareFetches: spare = 32, maxWaiting = 256 } = options;
+  const shares = createShares({ what: 'fetches', places, spare, maxWaiting, setting: 'httpFetch.maxWaiting' });
+  const names = createNameResolver();
   return {
     name: 'http_fetch',
     description:
@@ -54,13 +61,17 @@ export function createHttpFetchTool(options: HttpFetchOptions = {}): Tool {
     timeoutMs: 30_000,
     async execute(input, context) {
       const request = input as unknown as FetchInput; // checked by the schema
-      const agent = createEgressAgent(options);
+      const { tenantId, sessionId, signal } = context;
+      const leave = await shares.enter({ tenantId, sessionId }, signal);
+      const resolve = (hostname: string, granted: boolean) => (granted ? names.ofOperator(hostname) : names.ofOutside(hostname, signal));
+      const agent = createEgressAgent({ resolve, ...options });
       try {
         return { type: 'ok', output: await fetchText(agent, request, context, options) };
       } catch (error) {
         throw explain(error, context);
       } finally {
         await agent.destroy();
+        leave();
       }
     },
   };
