@@ -231,7 +231,7 @@ export function describeRunStore(open: () => Promise<Store>): void {
       const claimed = claims.flat().filter((each) => each.tenantId === run.tenantId);
       expect(claimed).toHaveLength(1);
       expect(claimed[0]).toMatchObject({ runId: run.runId, epoch: 1, status: 'running', dueAt: null });
-      expect({ ...(await current(run)), lostAt: null }).toEqual(claimed[0]);
+      expect({ ...(await current(run)), lostAt: null, deaths: 0, diedAlone: false }).toEqual(claimed[0]);
     });
 
     it(`hands over the runs of a worker whose lease ended, and fences it ${verifies('durability.takeover', 'durability.fencing')}`, async () => {

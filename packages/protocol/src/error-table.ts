@@ -196,6 +196,14 @@ export const errorTable = {
     title: 'The run repeats itself without progress',
     when: 'The last steps of a run made the same calls with the same results.',
   },
+  poisonous: {
+    httpStatus: 500,
+    grpcStatus: 'ABORTED',
+    retryable: false,
+    title: 'The run kills the processes that drive it',
+    when: 'The process that drove a run died three times before a call of it had an outcome, at last with nothing else to do. Resumed, the run is driven alone and ends so again with the next death.',
+    details: { deaths: 'how often' },
+  },
   deadline_exceeded: {
     httpStatus: 504,
     grpcStatus: 'DEADLINE_EXCEEDED',
