@@ -1,3 +1,4 @@
+import { dictionary } from './dictionary.ts';
 /** What a caller needs to know of an error code. `grpcStatus` is the canonical status name. */
 export interface ErrorEntry {
   readonly httpStatus: number;
@@ -15,7 +16,7 @@ export interface ErrorEntry {
  * Every error that leaves the system carries one of these codes. A test pins the whole table by literals: to change a
  * row is to change the public interface.
  */
-export const errorTable = {
+export const errorTable = dictionary({
   // The request
   invalid_request: {
     httpStatus: 400,
@@ -508,4 +509,4 @@ export const errorTable = {
     when: 'Something that should not happen. The log has the cause.',
     details: { errorId: 'names it in the log' },
   },
-} as const satisfies Record<string, ErrorEntry>;
+} as const satisfies Record<string, ErrorEntry>);
