@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { databases, pause, startVictim, type Victim } from './support/victim.ts';
 
 const program = new URL('./support/killer.ts', import.meta.url).pathname;
-const runs = { leaseMs: 1000, heartbeatMs: 200, pollMs: 100, aloneMs: 3000 };
+const runs = { leaseMs: 1000, heartbeatMs: 200, pollMs: 100, aloneMs: 2000 };
 const bystander = { agent: 'helper', input: '[[sim tools=slow()]] [[sim tools=slow()]] [[sim say="done"]]' };
 
 /** Starts the server again whenever it died, until the runs have ended; gives how often that was. */
@@ -77,7 +77,7 @@ describe.each(await databases())('a server whose models read pages of others, on
   beforeAll(async () => {
     await new Promise<void>((resolve) => page.listen(0, '127.0.0.1', resolve));
     const { port } = page.address() as AddressInfo;
-    victim = await startVictim({ database, config: { tools: { egress: { allowPrivate: [`127.0.0.1:${port}`] } } } });
+    victim = await startVictim({ database, config: { httpFetch: { allowPrivate: [`127.0.0.1:${port}`] } } });
     await victim.agent('reader');
   }, 60_000);
   afterAll(async () => {
