@@ -71,6 +71,13 @@ export const killMutants: readonly Mutant[] = [
     tests: answerTests,
   },
   {
+    bug: "kill: a result that throws when it is read is nobody's",
+    file: `${server}/tools/execution/outcome.ts`,
+    replace: 'return fault(rules, call, error, `the tool ${call.tool.name} failed unexpectedly`);\n  }\n}\n\nfunction concludeWhole',
+    by: 'throw error;\n  }\n}\n\nfunction concludeWhole',
+    tests: [`${server}/runs/seams.test.ts`],
+  },
+  {
     bug: 'kill: an encoding is looked up among what objects inherit',
     file: 'packages/protocol/src/dictionary.ts',
     replace: 'Object.create(null)',
