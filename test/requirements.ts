@@ -150,6 +150,24 @@ export const requirements = {
     promise: 0,
     behaviour: 'A single run of a tenant is taken with the next claim, whatever another tenant has waiting, on both databases.',
   },
+  'hostile.kill.poisonous': {
+    promise: 0,
+    behaviour: 'A run that kills its processes ends as poisonous after three deaths, on both databases, and everybody else goes on.',
+  },
+  'hostile.kill.progress': { promise: 0, behaviour: 'A run that gets on between the deaths of its processes is never ended for them.' },
+  'hostile.kill.names': { promise: 0, behaviour: 'No name from outside selects what every object inherits.' },
+  'hostile.kill.schema': {
+    promise: 0,
+    behaviour: 'A schema that throws, or answers with a promise, fails the run that brought it and nothing else.',
+  },
+  'hostile.kill.seams': {
+    promise: 0,
+    behaviour: 'Whatever a part of the engine or a tool throws or gives, its own run fails or goes on, and nothing else is hurt.',
+  },
+  'hostile.kill.last-words': {
+    promise: 0,
+    behaviour: 'An error that nobody caught is told in the log, redacted and under an id, before the process ends.',
+  },
   'session.queue.race': {
     promise: 0,
     behaviour: 'Runs of one session that race work one at a time, and each of them begins, with two processes on both databases.',

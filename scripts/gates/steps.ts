@@ -41,6 +41,7 @@ export const steps: readonly Step[] = [
   { name: 'shape', shows: 'no function over 150 lines, no class over 300', command: ['scripts/checks/shape.ts'] },
   { name: 'names', shows: 'one name means one thing, one thing is written once', command: ['scripts/checks/names.ts'] },
   { name: 'time', shows: 'the engine has no timer, clock or chance of its own', command: ['scripts/checks/engine-time.ts'] },
+  { name: 'lookups', shows: 'no name from outside selects what an object inherits', command: ['scripts/checks/lookups.ts'] },
   {
     name: 'lockfile',
     shows: 'the lockfile is whole and agrees with the manifests',

@@ -2,12 +2,14 @@
 import { architectureViolations } from './violations/architecture.ts';
 import { documentViolations } from './violations/documents.ts';
 import { timeViolations } from './violations/engine-time.ts';
+import { lookupViolations } from './violations/lookups.ts';
 import { server, type Violation } from './violations/violation.ts';
 
 export const violations: readonly Violation[] = [
   ...architectureViolations,
   ...timeViolations,
   ...documentViolations,
+  ...lookupViolations,
   {
     gate: 'format',
     step: 'format',

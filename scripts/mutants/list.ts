@@ -5,6 +5,7 @@ import { coreMutants } from './core.ts';
 import { edgeMutants } from './edges.ts';
 import { fileMutants } from './files.ts';
 import { requestMutants } from './requests.ts';
+import { killMutants } from './kill.ts';
 import { runMutants } from './runs.ts';
 import { serviceMutants } from './services.ts';
 import { steerMutants } from './steer.ts';
@@ -25,4 +26,5 @@ export const mutants = [
   ...requestMutants,
   ...steerMutants,
   ...sharesMutants,
+  ...killMutants,
 ];

@@ -231,7 +231,7 @@ export function describeRunStore(open: () => Promise<Store>): void {
       const claimed = claims.flat().filter((each) => each.tenantId === run.tenantId);
       expect(claimed).toHaveLength(1);
       expect(claimed[0]).toMatchObject({ runId: run.runId, epoch: 1, status: 'running', dueAt: null });
-      expect({ ...(await current(run)), lostAt: null }).toEqual(claimed[0]);
+      expect({ ...(await current(run)), lostAt: null, deaths: 0, diedAlone: false }).toEqual(claimed[0]);
     });
 
     it(`hands over the runs of a worker whose lease ended, and fences it ${verifies('durability.takeover', 'durability.fencing')}`, async () => {
@@ -252,6 +252,71 @@ export function describeRunStore(open: () => Promise<Store>): void {
       await store.retireWorker(second);
       // A lease that was given up has not been lost.
       expect(await claim(run, first)).toMatchObject({ epoch: 3, leaseOwner: first, lostAt: null });
+    });
+
+    /** Its worker dies, and the lease of it ends. */
+    async function die(owner: string): Promise<void> {
+      await store.heartbeat(owner, 1);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    /** Claims of suspects until this run is among them; other tests leave some behind. */
+    async function claimSuspect(run: RunRow, by: string, isAlone = true) {
+      for (let found = await store.claimSuspect(by, isAlone); found !== null; found = await store.claimSuspect(by, isAlone))
+        if (found.runId === run.runId) return found;
+      return null;
+    }
+    async function live(): Promise<string> {
+      const owner = worker();
+      await store.heartbeat(owner, 60_000);
+      return owner;
+    }
+
+    it(`counts the deaths of workers, and gives a run that lost two to be driven alone ${verifies('hostile.kill.poisonous')}`, async () => {
+      const workers = await Promise.all(Array.from({ length: 5 }, live));
+      const [a = '', b = '', c = '', d = '', e = ''] = workers;
+      const run = await running(a);
+      await die(a);
+      expect(await claim(run, b)).toMatchObject({ deaths: 1, diedAlone: false });
+      await die(b);
+      expect(await claim(run, c)).toBeUndefined();
+      expect(await store.hasSuspect()).toBe(true);
+      expect(await claimSuspect(run, c)).toMatchObject({ deaths: 2, diedAlone: false, leaseOwner: c, status: 'running' });
+      await die(c);
+      expect(await claim(run, d)).toBeUndefined();
+      const again = await claimSuspect(run, d, false);
+      expect(again).toMatchObject({ deaths: 3, diedAlone: true });
+      await die(d);
+      await claim(run, e);
+      // It was driven beside others: nobody knows of which it died.
+      const cleared = await claimSuspect(run, e);
+      expect(cleared).toMatchObject({ deaths: 4, diedAlone: false });
+      if (cleared !== null) await store.clearSuspect(cleared);
+      await die(e);
+      const last = await live();
+      await claim(run, last);
+      expect(await claimSuspect(run, last)).toMatchObject({ deaths: 5, diedAlone: false });
+    });
+
+    it(`forgets the deaths of a run that got on, and counts no worker that was told to end ${verifies('hostile.kill.progress')}`, async () => {
+      const outcome = (callId: string): NewEvent => ({
+        type: 'tool.completed',
+        data: { step: 1, callId, name: 'probe', outcome: 'ok', output: 'x', durationMs: 1 } as never, // the store does not look into it
+      });
+      let owner = await live();
+      let run = await running(owner);
+      for (let death = 1; death <= 6; death++) {
+        await die(owner);
+        owner = await live();
+        const taken = await claim(run, owner);
+        expect(taken).toMatchObject({ deaths: 1 });
+        const { epoch = 0 } = taken ?? {};
+        const patch = { runId: run.runId, epoch, owner, lastSeq: run.lastSeq, patch: {} };
+        const result = await store.commit({ tenantId: run.tenantId, run: patch, events: [outcome(`call_${death}`)] });
+        expect(result.type).toBe('committed');
+        run = { ...run, lastSeq: run.lastSeq + 1 };
+      }
+      await store.retireWorker(owner);
+      expect(await claim(run, await live())).toMatchObject({ deaths: 0 });
     });
 
     it('says which running runs belong to a worker', async () => {

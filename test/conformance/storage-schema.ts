@@ -26,6 +26,7 @@ export function describeSchema(name: StoreSubject['name']): void {
         { version: 7 },
         { version: 8 },
         { version: 9 },
+        { version: 10 },
       ]);
       const session = sessionRow(newTenant());
       const first = await openTestStore(location);

@@ -1,3 +1,4 @@
+import { dictionary } from './dictionary.ts';
 /** What a caller needs to know of an error code. `grpcStatus` is the canonical status name. */
 export interface ErrorEntry {
   readonly httpStatus: number;
@@ -15,7 +16,7 @@ export interface ErrorEntry {
  * Every error that leaves the system carries one of these codes. A test pins the whole table by literals: to change a
  * row is to change the public interface.
  */
-export const errorTable = {
+export const errorTable = dictionary({
   // The request
   invalid_request: {
     httpStatus: 400,
@@ -195,6 +196,14 @@ export const errorTable = {
     retryable: false,
     title: 'The run repeats itself without progress',
     when: 'The last steps of a run made the same calls with the same results.',
+  },
+  poisonous: {
+    httpStatus: 500,
+    grpcStatus: 'ABORTED',
+    retryable: false,
+    title: 'The run kills the processes that drive it',
+    when: 'The process that drove a run died three times before a call of it had an outcome, at last with nothing else to do. Resumed, the run is driven alone and ends so again with the next death.',
+    details: { deaths: 'how often' },
   },
   deadline_exceeded: {
     httpStatus: 504,
@@ -500,4 +509,4 @@ export const errorTable = {
     when: 'Something that should not happen. The log has the cause.',
     details: { errorId: 'names it in the log' },
   },
-} as const satisfies Record<string, ErrorEntry>;
+} as const satisfies Record<string, ErrorEntry>);

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { BudgetAmounts, BudgetLimits, BudgetRefusal } from './budget.ts';
 import { AssistantPart, AssumedCount, FinishReason, Usage, UserPart } from './content.ts';
+import { dictionary } from './dictionary.ts';
 import { ErrorInfo, Problem } from './errors.ts';
 import { DecisionRecord } from './policy.ts';
 
@@ -71,7 +72,7 @@ const FilesOfCall = z.object({
   changed: z.array(z.object({ path: z.string(), sha256: z.string().nullable(), bytes: z.int() })).optional(),
 });
 
-export const journalSchemas = {
+export const journalSchemas = dictionary({
   /**
    * First event of every run. `reading` is what the run sees of its session; one that has to wait in the queue reads when it
    * starts. `history` names the newest run among them; without any `reading` the run sees that one and what it saw itself.
@@ -265,7 +266,7 @@ export const journalSchemas = {
   /** `resumable`: `POST /v1/runs/:id/resume` continues it, for instance after a budget was raised. */
   'run.failed': z.object({ error: ErrorInfo, totals: RunTotals, resumable: z.boolean(), stateHash: z.string() }),
   'run.cancelled': z.object({ reason: z.string(), totals: RunTotals, stateHash: z.string() }),
-} as const;
+} as const);
 
 export type JournalEventType = keyof typeof journalSchemas;
 export type JournalData<T extends JournalEventType> = z.infer<(typeof journalSchemas)[T]>;
@@ -280,7 +281,7 @@ export type JournalEvent = { [T in JournalEventType]: { type: T; seq: number; at
  * Live parts: on the stream only, never in the journal. `offset` counts UTF-16 units over all text and reasoning of a
  * model call; a stream resumed at `<seq>.<offset>` continues exactly there.
  */
-export const liveSchemas = {
+export const liveSchemas = dictionary({
   'model.delta': z.object({ step, callId, kind: z.enum(['text', 'reasoning']), offset: z.int().nonnegative(), text: z.string() }),
   'tool.output': z.object({ step, callId, text: z.string() }),
   /** The text of the model call so far, whole: replace what was assembled from deltas. */
@@ -293,7 +294,7 @@ export const liveSchemas = {
   /** This reader fell too far behind and is detached; reconnect with `Last-Event-ID` to go on without loss. */
   'stream.lagged': z.object({ lastEventId: z.string() }),
   error: Problem,
-} as const;
+} as const);
 
 export type LiveEventType = keyof typeof liveSchemas;
 export type LiveData<T extends LiveEventType> = z.infer<(typeof liveSchemas)[T]>;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { dictionary } from './dictionary.ts';
 
 /**
  * Identifiers are TypeIDs (https://github.com/jetify-com/typeid, specification 0.3): a lower-case prefix, an
@@ -7,7 +8,7 @@ import { z } from 'zod';
 const suffix = /^[0-7][0-9a-hjkmnp-tv-z]{25}$/;
 
 /** Prefix of each kind of identifier. Tests pin this table: a stored id must stay readable for ever. */
-export const idPrefixes = {
+export const idPrefixes = dictionary({
   session: 'ses',
   run: 'run',
   call: 'call',
@@ -21,7 +22,7 @@ export const idPrefixes = {
   worker: 'wrk',
   error: 'err',
   request: 'req',
-} as const;
+} as const);
 
 export type IdKind = keyof typeof idPrefixes;
 

@@ -25,6 +25,7 @@ export {
   Usage,
   UserPart,
 } from './content.ts';
+export { dictionary } from './dictionary.ts';
 export { type ErrorEntry, errorTable } from './error-table.ts';
 export { ErrorCode, ErrorInfo, Problem } from './errors.ts';
 export {

@@ -34,6 +34,7 @@ const pinnedErrors: Record<string, [httpStatus: number, grpcStatus: string, retr
   approval_denied: [403, 'PERMISSION_DENIED', false, 'A person denied this'],
   approval_expired: [403, 'DEADLINE_EXCEEDED', false, 'Nobody answered in time'],
   step_limit_exceeded: [422, 'FAILED_PRECONDITION', false, 'The run reached its step limit'],
+  poisonous: [500, 'ABORTED', false, 'The run kills the processes that drive it'],
   loop_detected: [422, 'FAILED_PRECONDITION', false, 'The run repeats itself without progress'],
   deadline_exceeded: [504, 'DEADLINE_EXCEEDED', false, 'The deadline passed'],
   cancelled: [499, 'CANCELLED', false, 'The work was cancelled'],

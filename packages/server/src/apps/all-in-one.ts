@@ -50,6 +50,7 @@ import { requireFolder } from './definition-folder.ts';
 import { egressOptions } from './egress.ts';
 import { requireFreePort } from './free-port.ts';
 import { createLocalToken, publishLocalToken } from './local-token.ts';
+import { tellUncaught } from './last-words.ts';
 import { setUpModels } from './models.ts';
 import { createOutage, createStoreOutages, type StoreOutages } from './outages.ts';
 import { policyFolder } from './policy-folder.ts';
@@ -72,6 +73,8 @@ export interface AllInOneOptions {
    * force decides.
    */
   readonly onlyLooks?: boolean;
+  /** The process is this server and nothing else: an error that nobody caught is told in the log and ends it. */
+  readonly ownsProcess?: boolean;
   /** Stands between the engine and its store, for instance to observe commits: for embedding, and for tests. */
   readonly wrapStore?: (store: Store) => Store;
 }
@@ -106,6 +109,9 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     const { logger } = outages;
     for (const note of options.notes ?? []) logger.warn({}, note);
     const ids = createIdSource(clock);
+    let liveRuns = () => 0;
+    if (options.ownsProcess === true)
+      closers.push(tellUncaught({ logger, ids, exit: (code) => process.exit(code), liveRuns: () => liveRuns() }));
     await trustAuthorities(config);
     await makeDataFolder(config.dataDir);
     const folders = { policies: policyFolder(config), agents: agentFolder(config) };
@@ -171,6 +177,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     const app = assemble({
       ...{ options, config, clock, ids, logger, store, files, bus, secrets, models, own, closers },
     });
+    liveRuns = () => app.orchestrator.liveRuns;
     await requireFreePort(config);
     const definitions = await openDefinitions({
       ...{ store: opened, clock, logger, policy: app.policy },

@@ -1,5 +1,6 @@
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { dictionary } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
 
 /** Makes the data folder, readable by this user only, where it is not there. Throws `unavailable` that says what is in the way. */
@@ -15,7 +16,7 @@ export async function makeDataFolder(dataDir: string): Promise<void> {
 }
 
 const denied = (folder: string) => `this user may not make ${folder}; change the owner of the folder above, or name another`;
-const faults: Readonly<Record<string, (folder: string) => string>> = {
+const faults: Readonly<Record<string, (folder: string) => string>> = dictionary({
   EEXIST: (folder) => `${folder} is there and is no folder; name another`,
   ENOTDIR: (folder) => `${folder} leads through a file as if that were a folder; name another`,
   ENOENT: (folder) => `${folder} cannot be made where it is to be; name another`,
@@ -23,7 +24,7 @@ const faults: Readonly<Record<string, (folder: string) => string>> = {
   EPERM: denied,
   EROFS: (folder) => `${folder} would lie on a file system that cannot be written; name another`,
   ENOSPC: (folder) => `there is no space left for ${folder}; make some, or name another`,
-};
+});
 
 /** Not by the recursive mode of mkdir: where nothing can be made, as in /proc, that never ends. */
 async function makeFolder(folder: string): Promise<void> {

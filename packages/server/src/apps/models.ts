@@ -1,3 +1,4 @@
+import { dictionary } from '@nexus-agent/protocol';
 import type { NexusConfig } from '#apps/config';
 import type { Clock } from '#core';
 import { createModelService, type ModelPrice, type ModelService, type ModelSettings, type Provider } from '#llm';
@@ -182,7 +183,7 @@ async function startSimulatorOf(clock: Clock) {
 
 /** Prices and sizes that the configuration states, by `provider/model`. */
 function modelSettings(config: NexusConfig): Record<string, ModelSettings> {
-  const settings: Record<string, ModelSettings> = {};
+  const settings: Record<string, ModelSettings> = dictionary({});
   for (const server of config.providers.compatible) {
     for (const model of server.models ?? []) {
       const { contextTokens, maxOutputTokens, imageTokens }: Partial<ModelEntry> = model;

@@ -11,7 +11,7 @@ const byErrorCode: Readonly<Record<string, number>> = {
 };
 
 export function exitCodeOf(errorCode: string): number {
-  return byErrorCode[errorCode] ?? exitCodes.failure;
+  return (Object.hasOwn(byErrorCode, errorCode) ? byErrorCode[errorCode] : undefined) ?? exitCodes.failure;
 }
 
 /** An error in how the command was called. */

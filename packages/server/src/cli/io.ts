@@ -24,7 +24,13 @@ export interface RunningApp {
 
 /** The composition roots, loaded only by the commands that need them. */
 export interface Apps {
-  startAllInOne(options: { config: NexusConfig; version: string; notes?: readonly string[]; onlyLooks?: boolean }): Promise<RunningApp>;
+  startAllInOne(options: {
+    config: NexusConfig;
+    version: string;
+    notes?: readonly string[];
+    onlyLooks?: boolean;
+    ownsProcess?: boolean;
+  }): Promise<RunningApp>;
   checkSetup(config: NexusConfig): Promise<SetupCheck[]>;
   migrateStore(config: NexusConfig): Promise<void>;
   runDemo(options: {

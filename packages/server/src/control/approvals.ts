@@ -1,4 +1,4 @@
-import type { Approval, ApprovalAnswer, ApprovalDecision, ApprovalKind, Page } from '@nexus-agent/protocol';
+import { type Approval, type ApprovalAnswer, type ApprovalDecision, type ApprovalKind, dictionary, type Page } from '@nexus-agent/protocol';
 import { type CallEngine, denialMessage, recordDecision } from '#calls';
 import { NexusError, toTimestamp } from '#core';
 import type { Principal } from '#identity';
@@ -19,11 +19,11 @@ export interface Approvals {
 }
 
 /** What may be answered to each kind of question. */
-const choicesOf: Readonly<Record<ApprovalKind, readonly ApprovalDecision[]>> = {
+const choicesOf: Readonly<Record<ApprovalKind, readonly ApprovalDecision[]>> = dictionary({
   tool_call: ['approve', 'deny'],
   unknown_outcome: ['done', 'retry', 'fail'],
   question: ['answer', 'deny'],
-};
+});
 
 export interface ApprovalsDependencies {
   readonly engine: CallEngine;

@@ -1,4 +1,4 @@
-import type { DefinitionKind, DefinitionOverview, DefinitionSet, NodeStatus } from '@nexus-agent/protocol';
+import { type DefinitionKind, type DefinitionOverview, type DefinitionSet, dictionary, type NodeStatus } from '@nexus-agent/protocol';
 import { type Clock, NexusError, type Timers } from '#core';
 import type { Principal } from '#identity';
 import type { PolicyEngine } from '#policy';
@@ -49,7 +49,7 @@ export async function openDefinitions(options: DefinitionsOptions): Promise<Defi
   };
   const policies = followed('policies');
   const agents = followed('agents');
-  const sets = { policies, agents };
+  const sets = dictionary({ policies, agents });
 
   let last: Promise<unknown> = Promise.resolve();
   /** One thing at a time: what is read, imported and put to use belongs together. */

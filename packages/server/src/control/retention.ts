@@ -1,4 +1,4 @@
-import type { RetentionRow, SessionId, TenantId } from '@nexus-agent/protocol';
+import { dictionary, type RetentionRow, type SessionId, type TenantId } from '@nexus-agent/protocol';
 import { type Cancel, type Timers, toTimestamp } from '#core';
 import type { Principal } from '#identity';
 import type { Aged, AgingKind, ContentTable } from '#storage';
@@ -143,7 +143,7 @@ export function createRetention(dependencies: RetentionDependencies): RetentionJ
     };
     try {
       const cleared = await clear(goOn, stopping.signal);
-      const total: Record<string, number> = { contents: totalOf(cleared) };
+      const total: Record<string, number> = dictionary({ contents: totalOf(cleared) });
       for (const tenantId of await store.listTenants()) {
         if (!(await goOn())) return true;
         for (const [kind, count] of await pruneTenant(tenantId, goOn)) total[kind] = (total[kind] ?? 0) + count;

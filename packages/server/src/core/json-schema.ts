@@ -50,7 +50,13 @@ export function createSchemaValidator(): SchemaValidator {
   return {
     check(schema, value) {
       const validate = byObject.get(schema) ?? find(schema);
-      if (validate(value)) return [];
+      const fits: unknown = validate(value);
+      // A schema with `$async` answers with a promise, whose rejection would be nobody's.
+      if (fits instanceof Promise) {
+        fits.catch(() => undefined);
+        throw new NexusError('config_invalid', 'the schema has `$async`, which is not of JSON Schema; remove it');
+      }
+      if (fits === true) return [];
       const errors = validate.errors ?? [];
       validate.errors = null; // they hold the value that was checked
       const concrete = errors.filter((error) => !wrapperKeywords.has(error.keyword));

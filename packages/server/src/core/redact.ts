@@ -157,18 +157,18 @@ interface Room {
 }
 
 function redactObject(value: object, depth: number, room: Room): Record<string, unknown> {
-  const copy: Record<string, unknown> = {};
+  const copy = new Map<string, unknown>();
   for (const [name, item] of Object.entries(value)) {
     if (room.chars <= 0) {
-      copy['…'] = '[more]';
+      copy.set('…', '[more]');
       break;
     }
     room.chars -= name.length + 4;
     // A name may be anything, too, where what people sent became one.
-    copy[name.length > maxPlainName ? redactText(name) : name] =
-      secretName.test(name) || contentName.test(name) ? removed : redactValue(item, depth, room);
+    const hides = secretName.test(name) || contentName.test(name);
+    copy.set(name.length > maxPlainName ? redactText(name) : name, hides ? removed : redactValue(item, depth, room));
   }
-  return copy;
+  return Object.fromEntries(copy);
 }
 
 function redactValue(value: unknown, depth: number, room: Room): unknown {

@@ -1,3 +1,4 @@
+import { dictionary } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import { closest } from './closest.ts';
 import { NexusError } from './errors.ts';
@@ -76,12 +77,12 @@ function inWords(message: string): string {
     .replace(/^(expected \w+) to (?:have|be) ([<>]=?)(?=\S)/, (_, expected, sign) => `${expected} ${boundWords[sign] ?? sign}`);
 }
 
-const boundWords: Readonly<Record<string, string>> = {
+const boundWords: Readonly<Record<string, string>> = dictionary({
   '>=': 'of at least ',
   '<=': 'of at most ',
   '>': 'of more than ',
   '<': 'of less than ',
-};
+});
 
 /** The branch of a union that the value was meant for: the one that only failed inside, the deepest first. */
 function closestBranch(branches: readonly (readonly Issue[])[]): readonly Issue[] | null {

@@ -8,6 +8,8 @@ import {
   beginFileTree,
   claimJob,
   claimRuns,
+  claimSuspect,
+  clearSuspect,
   closeSession,
   countAged,
   countContents,
@@ -31,6 +33,7 @@ import {
   getSession,
   hasBlob,
   hasClaimable,
+  hasSuspect,
   heartbeat,
   importDefinitions,
   listAgents,
@@ -187,6 +190,11 @@ export function createStore(dependencies: StoreDependencies): Store {
       lastTurn = claimed.after;
       return claimed.runs;
     },
+    async claimSuspect(workerId, isAlone) {
+      return (await read(hasSuspect)) ? await write(() => claimSuspect(workerId, isAlone)) : null;
+    },
+    hasSuspect: () => read(hasSuspect),
+    clearSuspect: (run) => write(() => clearSuspect(run)),
     ownedRuns: (workerId) => read(() => ownedRuns(workerId)),
     retireWorker: (workerId) => write(() => retireWorker(workerId)),
 

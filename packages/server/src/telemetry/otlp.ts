@@ -1,3 +1,4 @@
+import { dictionary } from '@nexus-agent/protocol';
 import type { Attributes, HrTime, SpanContext } from '@opentelemetry/api';
 import type { BatchSpanProcessor, ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
 import { type SpanPlace, settlesWithin, type Timers } from '#core';
@@ -81,10 +82,10 @@ async function createPipeline(options: OtlpOptions): Promise<Pipeline> {
     'service.name': options.serviceName,
     ...(options.serviceVersion === undefined ? {} : { 'service.version': options.serviceVersion }),
   });
-  const kinds: Record<SpanKindName, number> = {
+  const kinds: Record<SpanKindName, number> = dictionary({
     internal: api.SpanKind.INTERNAL,
     client: api.SpanKind.CLIENT,
-  };
+  });
   const contextOf = ({ traceId, spanId, sampled }: SpanPlace, isRemote: boolean): SpanContext => ({
     traceId,
     spanId,

@@ -1,4 +1,5 @@
 import { randomFillSync } from 'node:crypto';
+import { dictionary } from '@nexus-agent/protocol';
 import {
   type Clock,
   formatTraceparent,
@@ -82,7 +83,7 @@ function startSpan({ clock, ids, sink }: SpanDependencies, name: string, options
 
   const startMs = clock.now();
   const startedAt = clock.monotonic();
-  const kept: Record<string, string | number | boolean | string[]> = {};
+  const kept: Record<string, string | number | boolean | string[]> = dictionary({});
   let error: { message: string } | undefined;
   let ended = false;
 
@@ -90,7 +91,7 @@ function startSpan({ clock, ids, sink }: SpanDependencies, name: string, options
     if (ended) return;
     for (const [key, value] of Object.entries(given)) {
       if (value === undefined) continue;
-      if (!(key in kept) && Object.keys(kept).length >= maxAttributes) continue;
+      if (!Object.hasOwn(kept, key) && Object.keys(kept).length >= maxAttributes) continue;
       if (typeof value === 'string') kept[key] = value.slice(0, maxAttributeChars);
       else kept[key] = typeof value === 'object' ? value.map((item) => item.slice(0, maxAttributeChars)) : value;
     }

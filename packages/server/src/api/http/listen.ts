@@ -1,6 +1,6 @@
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Key, Page } from '@nexus-agent/protocol';
+import { dictionary, type Key, type Page } from '@nexus-agent/protocol';
 import type { FastifyInstance } from 'fastify';
 import { type ApiConfig, type ApiDependencies, localOperator } from '#api/contract';
 import { NexusError } from '#core';
@@ -57,12 +57,12 @@ export async function listen(
 }
 
 const unresolved = 'the name cannot be resolved; set host (NEXUS_HOST, --host) to an address of this machine, or 0.0.0.0 for all';
-const bindFaults: Readonly<Record<string, string>> = {
+const bindFaults: Readonly<Record<string, string>> = dictionary({
   EACCES: 'this user may not; choose a port from 1024 on with port (NEXUS_PORT, --port)',
   EADDRNOTAVAIL: 'it is no address of this machine; set host (NEXUS_HOST, --host) to one, or 0.0.0.0 for all',
   ENOTFOUND: unresolved,
   EAI_AGAIN: unresolved,
-};
+});
 
 /** What is said where another process listens at an address. */
 export function portInUse({ host, port }: Pick<ApiConfig, 'host' | 'port'>, cause: unknown): NexusError {

@@ -1,4 +1,4 @@
-import { ErrorCode, errorTable, Problem } from '@nexus-agent/protocol';
+import { dictionary, ErrorCode, errorTable, Problem } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import type { Route } from '#api/contract';
 
@@ -27,7 +27,7 @@ export interface OpenApiDocument {
 export function buildOpenApi(routes: readonly Route[], version: string): OpenApiDocument {
   const schemas = createSchemaCollector();
   schemas.add(Problem, 'output');
-  const paths: Record<string, Record<string, OpenApiOperation>> = {};
+  const paths: Record<string, Record<string, OpenApiOperation>> = dictionary({});
   for (const route of routes) {
     const operations = paths[route.path] ?? {};
     operations[route.method.toLowerCase()] = operationOf(route, schemas);
@@ -81,9 +81,9 @@ function withPlainNames(document: OpenApiDocument): OpenApiDocument {
 }
 
 function operationOf(route: Route, schemas: SchemaCollector): OpenApiOperation {
-  const responses: Record<string, Json> = {};
+  const responses: Record<string, Json> = dictionary({});
   for (const [status, response] of Object.entries(route.responses)) {
-    const content: Json = {};
+    const content: Json = dictionary({});
     if (response.schema !== undefined) content['application/json'] = { schema: schemas.add(response.schema, 'output') };
     if (response.contentType !== undefined) content[response.contentType] = { schema: { type: 'string' } };
     if (response.events !== undefined) {

@@ -107,7 +107,7 @@ export function createCallTable({ style, line }: Pick<Stage, 'style' | 'line'>):
 function subjectOf(input: unknown): unknown {
   if (typeof input !== 'object' || input === null) return input;
   for (const name of ['path', 'query', 'url', 'files', 'question']) {
-    const value: unknown = name in input ? input[name as keyof typeof input] : undefined; // present, see the test before
+    const value: unknown = Object.hasOwn(input, name) ? input[name as keyof typeof input] : undefined; // present, see the test before
     if (typeof value === 'string') return value;
     if (Array.isArray(value)) return `over ${value.join(', ')}`;
   }

@@ -32,7 +32,7 @@ export async function budgetOf({ budgetUsd, budgetTokens, budgetToolCalls, budge
   for (const [unit, option, text] of given) {
     if (text === undefined) continue;
     const { unit: stored, limit } = await typedAmount(text, unit, option);
-    budget[stored] = limit;
+    Object.assign(budget, { [stored]: limit });
   }
   return Object.keys(budget).length === 0 ? {} : { budget };
 }

@@ -29,13 +29,13 @@ async function importFolder(context: CliContext, { allowEmpty = false }: { allow
   context.print(set, () => describe(set));
 }
 
-const holds: Readonly<Record<DefinitionFolderState, string>> = {
-  active: 'holds the active version',
-  earlier: 'holds an earlier version',
-  'never-imported': 'holds files that were never imported',
-  none: 'holds nothing',
-  broken: 'cannot be used',
-};
+const holds: ReadonlyMap<DefinitionFolderState, string> = new Map([
+  ['active', 'holds the active version'],
+  ['earlier', 'holds an earlier version'],
+  ['never-imported', 'holds files that were never imported'],
+  ['none', 'holds nothing'],
+  ['broken', 'cannot be used'],
+]);
 
 function describe({ kind, active, inUse, policyVersion, fault, folder }: DefinitionSet): string {
   const lines = [
@@ -44,7 +44,7 @@ function describe({ kind, active, inUse, policyVersion, fault, folder }: Definit
       ? []
       : [`  this node decides by ${inUse === null ? 'none' : `version ${inUse}`}: ${fault ?? 'it is about to follow'}`]),
     ...(policyVersion === undefined ? [] : [`  decisions name it ${policyVersion}`]),
-    `  ${folder.path} ${holds[folder.state]}${folder.state === 'earlier' ? `, ${folder.version}` : ''}${folder.fault === undefined ? '' : `: ${folder.fault}`}`,
+    `  ${folder.path} ${holds.get(folder.state) ?? ''}${folder.state === 'earlier' ? `, ${folder.version}` : ''}${folder.fault === undefined ? '' : `: ${folder.fault}`}`,
     ...folder.unread.map(({ name, why }) => `  not read: ${name} (${why})`),
   ];
   return clean(lines.join('\n'));

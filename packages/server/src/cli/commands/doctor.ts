@@ -18,8 +18,14 @@ async function doctor(context: CliContext): Promise<number> {
     (error: Error) => ({ fault: systemErrorText(error) ?? error.message }),
   );
   const checks = await checkMachine({ found, notes: environmentNotes(context.io.env), checkSetup });
-  const mark = { ok: context.out('green', '✓'), warn: context.out('yellow', '!'), fail: context.out('red', '✗') };
+  const mark = new Map([
+    ['ok', context.out('green', '✓')],
+    ['warn', context.out('yellow', '!')],
+    ['fail', context.out('red', '✗')],
+  ]);
   const width = Math.max(...checks.map(({ name }) => name.length));
-  context.print({ checks }, () => checks.map(({ name, status, detail }) => `${mark[status]} ${name.padEnd(width)}  ${detail}`).join('\n'));
+  context.print({ checks }, () =>
+    checks.map(({ name, status, detail }) => `${mark.get(status)} ${name.padEnd(width)}  ${detail}`).join('\n'),
+  );
   return checks.some(({ status }) => status === 'fail') ? exitCodes.failure : exitCodes.ok;
 }

@@ -34,7 +34,10 @@ async function prune(context: CliContext, { dryRun = false }: { dryRun?: boolean
 async function notAsConfigured(context: CliContext, rows: readonly RetentionRow[]): Promise<string[]> {
   if (context.options.config === undefined && (context.io.env.NEXUS_CONFIG ?? '') === '') return [];
   const { retention } = await loadConfig(context);
-  return rows.filter(({ kind, keepDays }) => keepDays !== retention[settingOf[kind]]).map(({ kind }) => `retention.${settingOf[kind]}`);
+  return rows.flatMap(({ kind, keepDays }) => {
+    const setting = Object.hasOwn(settingOf, kind) ? settingOf[kind] : null; // a newer server keeps kinds that are not known here
+    return setting === null || keepDays === retention[setting] ? [] : [`retention.${setting}`];
+  });
 }
 
 const settingOf = {

@@ -42,7 +42,7 @@ async function serve(context: CliContext, { logLevel, ...options }: ServeOptions
   });
   let reload: () => Promise<void> = async () => undefined; // a start reads them by itself
   const stopHangups = context.io.onHangup((terminalIsGone) => void (terminalIsGone ? stop() : reload()));
-  const app = await startAllInOne({ config, version: context.io.version, notes: environmentNotes(context.io.env) });
+  const app = await startAllInOne({ config, version: context.io.version, notes: environmentNotes(context.io.env), ownsProcess: true });
   reload = () => app.reload();
   release();
   const interrupts = handleInterrupts(context.io, () => {

@@ -1,3 +1,4 @@
+import { dictionary } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import { NexusError } from '../errors.ts';
 import { explainIssues, summarise } from '../validation.ts';
@@ -97,7 +98,7 @@ function interpolate(value: unknown, path: string, context: Interpolation): unkn
 }
 
 function fromEnvironment(settings: readonly Setting[], env: ConfigSources['env']): Tree {
-  const tree: Tree = {};
+  const tree: Tree = dictionary({});
   for (const { path, environment, anyCase, schema } of settings) {
     if (environment === undefined) continue;
     const text = ((anyCase === true ? env[environment.toLowerCase()]?.trim() : '') || env[environment])?.trim();
@@ -130,7 +131,7 @@ function place(tree: Tree, keys: readonly string[], value: unknown): void {
 }
 
 function merge(base: Tree, over: Tree): Tree {
-  const merged: Tree = { ...base };
+  const merged: Tree = dictionary({ ...base });
   for (const [key, value] of Object.entries(over)) {
     if (value === undefined) continue;
     const below = merged[key];

@@ -1,4 +1,4 @@
-import { type AssumedCount, noUsage, type Usage } from '@nexus-agent/protocol';
+import { type AssumedCount, dictionary, noUsage, type Usage } from '@nexus-agent/protocol';
 import type { NexusError } from '#core';
 import type { AttemptMessage } from '#llm/contract';
 import { leastInputTokens } from '#llm/tokens';
@@ -62,7 +62,7 @@ function isRefusal({ details, retryAfterMs }: NexusError): boolean {
 /** What the provider said, but of the output no less than there was, as far as is known here. */
 function used(terms: AttemptTerms, progress: Progress, leastOutput: number): AttemptUse {
   const { inputTokens, outputTokens, ...rest } = progress.usage ?? { ...noUsage, inputTokens: terms.inputTokens };
-  const usage = { ...rest, inputTokens: plausibleInput(terms, inputTokens), outputTokens: Math.max(outputTokens, leastOutput) };
+  const usage = dictionary({ ...rest, inputTokens: plausibleInput(terms, inputTokens), outputTokens: Math.max(outputTokens, leastOutput) });
   const assumed = (['inputTokens', 'outputTokens'] as const).filter((count) => usage[count] > (progress.usage?.[count] ?? -1));
   return { usage, assumed };
 }

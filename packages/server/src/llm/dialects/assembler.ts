@@ -1,4 +1,4 @@
-import type { AssistantPart } from '@nexus-agent/protocol';
+import { type AssistantPart, dictionary } from '@nexus-agent/protocol';
 import { isTooDeep } from '#core';
 import type { DeltaKind } from '#llm/contract';
 import { estimateTextTokens } from '#llm/tokens';
@@ -49,7 +49,7 @@ const replacement = '\ufffd';
 /** `emit` is called with each piece of text or reasoning before it is added; empty pieces are dropped. */
 export function createAssembler(emit: (kind: DeltaKind, text: string) => void): Assembler {
   const drafts: Draft[] = [];
-  const held: Record<DeltaKind, HeldHalf | null> = { text: null, reasoning: null };
+  const held: Record<DeltaKind, HeldHalf | null> = dictionary({ text: null, reasoning: null });
   let open = null as Draft | null; // assigned in closures, which the flow analysis does not see
 
   function start<Kind extends Draft>(draft: Kind): Kind {

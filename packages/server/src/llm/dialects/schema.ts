@@ -1,3 +1,4 @@
+import { dictionary } from '@nexus-agent/protocol';
 import { asRecord } from './json.ts';
 
 type Schema = Record<string, unknown>;
@@ -38,7 +39,7 @@ function inlined(schema: unknown, state: Inlining, path: readonly string[]): unk
   if (node === null) return schema;
   state.nodes += 1;
   const reference = node.$ref;
-  const copy: Schema = {};
+  const copy: Schema = dictionary({});
   if (typeof reference === 'string') {
     const found = path.includes(reference) || state.nodes > maxNodes ? undefined : definition(state.root, reference);
     if (found === undefined) state.cut = true;
@@ -110,7 +111,7 @@ function withItems(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(withItems);
   const node = asRecord(schema);
   if (node === null) return schema;
-  const copy: Schema = {};
+  const copy: Schema = dictionary({});
   for (const [key, child] of Object.entries(node)) {
     if (dataMembers.has(key) || key === 'additionalProperties') copy[key] = child;
     else if (key === 'properties') {
@@ -158,7 +159,10 @@ export interface AnswerSchema {
   readonly strict: boolean;
 }
 
-const answerSchemas = { closed: new WeakMap<Schema, AnswerSchema | 'none'>(), open: new WeakMap<Schema, AnswerSchema | 'none'>() };
+const answerSchemas = dictionary({
+  closed: new WeakMap<Schema, AnswerSchema | 'none'>(),
+  open: new WeakMap<Schema, AnswerSchema | 'none'>(),
+});
 
 /**
  * The part of an answer's schema that wires take: what does not fit in it is said in the descriptions or left out, as the whole
@@ -187,7 +191,7 @@ function reduce(schema: unknown, state: Reduction): unknown {
   const given = asRecord(schema);
   if (given === null) return schema === true ? {} : schema;
   const node = mergeAll(given);
-  const copy: Schema = {};
+  const copy: Schema = dictionary({});
   for (const [key, child] of Object.entries(node)) {
     if (!keptMembers.has(key)) continue;
     if (key === 'properties') {

@@ -1,4 +1,4 @@
-import type { Message } from '@nexus-agent/protocol';
+import { dictionary, type Message } from '@nexus-agent/protocol';
 import { asRecord } from '#llm/dialects';
 import type { CountQuestion, InputCounter } from '#llm/transport';
 import type { Tokenizer } from './tokenizer.ts';
@@ -60,7 +60,7 @@ export function createVocabularyCounter(
   }: { readonly vocabularyOf: (model: string) => Vocabulary | null; readonly imageTokens: (model: string) => number },
 ): InputCounter {
   /** Messages never change: each is counted once for a vocabulary. */
-  const counted: Record<Vocabulary, WeakMap<Message, number>> = { o200k_base: new WeakMap(), cl100k_base: new WeakMap() };
+  const counted: Record<Vocabulary, WeakMap<Message, number>> = dictionary({ o200k_base: new WeakMap(), cl100k_base: new WeakMap() });
   return async ({ model, request, signal }) => {
     const vocabulary = vocabularyOf(model);
     if (vocabulary === null) return null;

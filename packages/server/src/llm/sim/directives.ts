@@ -1,3 +1,4 @@
+import { dictionary } from '@nexus-agent/protocol';
 /**
  * The simulator's script language. A user message may hold any number of directives, one for each model turn that
  * follows it, in order (turn index = assistant messages since that user message):
@@ -139,7 +140,7 @@ function readCalls(scanner: Scanner): Directive['tools'] {
       continue;
     }
     scanner.expect('(');
-    const input: Record<string, unknown> = {};
+    const input: Record<string, unknown> = dictionary({});
     while (!scanner.take(')')) {
       const key = scanner.word();
       scanner.expect('=');

@@ -1,3 +1,4 @@
+import { dictionary } from '@nexus-agent/protocol';
 import { hashText } from './text.ts';
 
 /**
@@ -53,7 +54,7 @@ const names = Object.keys(calmKnobs);
 
 /** Reads `name=value` pairs; unknown names and values that are no numbers throw, so that a typing error shows. */
 export function readKnobs(pairs: Iterable<readonly [string, string]>): Partial<Knobs> {
-  const read: Record<string, number | boolean | string> = {};
+  const read: Record<string, number | boolean | string> = dictionary({});
   for (const [key, value] of pairs) {
     const name = names.find((candidate) => candidate.toLowerCase() === key.toLowerCase().replaceAll('-', ''));
     if (name === undefined) throw new Error(`the simulator has no knob ${key}; it has ${names.join(', ')}`);

@@ -141,7 +141,7 @@ function oneText(tool: InboundTool, names: readonly string[], text: string): Rec
 }
 
 function hasProperty(tool: InboundTool, name: string): boolean {
-  return name in (asRecord(tool.schema.properties) ?? {});
+  return Object.hasOwn(asRecord(tool.schema.properties) ?? {}, name);
 }
 
 function questionOf(text: string): string {

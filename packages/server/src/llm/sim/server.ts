@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { dictionary } from '@nexus-agent/protocol';
 import { type Clock, systemClock } from '#core';
 import {
   anthropicMessagesInbound,
@@ -35,7 +36,7 @@ export interface Simulator {
 }
 
 /** Plain names of the simulated models, with what is particular to each. */
-const simulatedModels: Readonly<Record<string, Partial<Knobs>>> = {
+const simulatedModels: Readonly<Record<string, Partial<Knobs>>> = dictionary({
   'sim-large': {},
   'sim-small': {},
   /** Fails the first try of each call with 503. */
@@ -44,7 +45,7 @@ const simulatedModels: Readonly<Record<string, Partial<Knobs>>> = {
   'sim-slow': { latencyMs: 300, tokensPerSecond: 25 },
   /** Is always out of order. */
   'sim-down': { status: 503 },
-};
+});
 
 const dialects = new Map([openAiChatInbound, anthropicMessagesInbound].map((dialect) => [`/v1${dialect.path}`, dialect]));
 
@@ -129,7 +130,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
       sendJson(response, 400, dialect.error(400, error instanceof Error ? error.message : 'the body cannot be read'));
       return;
     }
-    if (!(name in simulatedModels)) {
+    if (!Object.hasOwn(simulatedModels, name)) {
       sendJson(response, 404, dialect.error(404, `the simulator has no model ${name}`));
       return;
     }

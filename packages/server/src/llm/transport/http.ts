@@ -1,3 +1,4 @@
+import { dictionary } from '@nexus-agent/protocol';
 import type { Dispatcher } from 'undici';
 import { type Clock, NexusError, redactForeignText } from '#core';
 import { providerError } from '#llm/dialects';
@@ -249,7 +250,12 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
     },
   };
 
-  const headers = { accept: 'text/event-stream', 'content-type': 'application/json', ...setup.connections.headers, ...request.headers };
+  const headers = dictionary({
+    accept: 'text/event-stream',
+    'content-type': 'application/json',
+    ...setup.connections.headers,
+    ...request.headers,
+  });
   setup.connections.pool.dispatch({ method: 'POST', path: setup.path, headers, body: request.body }, exchange);
   return {
     pause() {

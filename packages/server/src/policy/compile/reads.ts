@@ -1,4 +1,5 @@
 import type { Expr, PolicyJson } from '@cedar-policy/cedar-wasm/nodejs';
+import { dictionary } from '@nexus-agent/protocol';
 import { contextFacts, type ValueKind } from './schema.ts';
 
 /**
@@ -62,7 +63,7 @@ function walk(expression: Expr, expected: ValueKind | undefined, found: Collecte
 }
 
 /** The type that an operator asks of its operands, where it is the same for all. */
-const operandKinds: Readonly<Record<string, ValueKind>> = {
+const operandKinds: Readonly<Record<string, ValueKind>> = dictionary({
   '&&': 'Boolean',
   '||': 'Boolean',
   '!': 'Boolean',
@@ -81,7 +82,7 @@ const operandKinds: Readonly<Record<string, ValueKind>> = {
   lessThanOrEqual: 'Decimal',
   greaterThan: 'Decimal',
   greaterThanOrEqual: 'Decimal',
-};
+});
 
 /** The casts in here follow the shapes that Cedar documents for the JSON of each operator. */
 function walkOperator(operator: string, operand: unknown, expected: ValueKind | undefined, found: Collected): void {

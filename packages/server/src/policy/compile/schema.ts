@@ -1,22 +1,22 @@
-import { AdminAction, type PolicyAction } from '@nexus-agent/protocol';
+import { AdminAction, dictionary, type PolicyAction } from '@nexus-agent/protocol';
 import type { DecisionRequest } from './types.ts';
 
 /** How a value of a request is declared to Cedar. `Presence` is an argument that policies test only with `has`. */
 export type ValueKind = 'String' | 'Long' | 'Boolean' | 'Strings' | 'Decimal' | 'Presence';
 
-const cedarTypes: Record<ValueKind, string> = {
+const cedarTypes: Record<ValueKind, string> = dictionary({
   String: 'String',
   Long: 'Long',
   Boolean: 'Bool',
   Strings: 'Set<String>',
   Decimal: 'decimal',
   Presence: 'Bool',
-};
+});
 
 export type ResourceType = DecisionRequest['resource']['type'];
 
 /** Attributes that a request may carry for its resource, besides those that are derived from its id. All are optional. */
-export const resourceAttributes: Record<ResourceType, Readonly<Record<string, ValueKind>>> = {
+export const resourceAttributes: Record<ResourceType, Readonly<Record<string, ValueKind>>> = dictionary({
   Agent: { declared: 'Boolean' },
   Approval: { kind: 'String', role: 'String', tool: 'String' },
   Host: { scheme: 'String', port: 'Long' },
@@ -25,7 +25,7 @@ export const resourceAttributes: Record<ResourceType, Readonly<Record<string, Va
   Session: { agent: 'String', user: 'String', project: 'String' },
   System: {},
   Tool: { effects: 'String', permissions: 'Strings' },
-};
+});
 
 /** Optional facts of the context that are passed on as they are. */
 export const contextFacts = {
@@ -50,7 +50,7 @@ const derivedAttributes: Record<ResourceType | 'User', string> = {
 };
 
 /** Actions that are named together, by `action in Action::"admin"`. */
-export const actionGroups: Readonly<Record<string, readonly PolicyAction[]>> = { admin: AdminAction.options };
+export const actionGroups: Readonly<Record<string, readonly PolicyAction[]>> = dictionary({ admin: AdminAction.options });
 
 const actions = `
 action "run.start" appliesTo { principal: [User, Agent], resource: [Agent], context: Context };

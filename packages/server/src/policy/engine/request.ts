@@ -1,4 +1,5 @@
 import type { CedarValueJson, EntityJson, StatefulAuthorizationCall } from '@cedar-policy/cedar-wasm/nodejs';
+import { dictionary } from '@nexus-agent/protocol';
 import { canonicalJson } from '#core';
 import {
   type ArgumentTypes,
@@ -32,7 +33,7 @@ export function projectRequest(
   const { principal, action } = request;
   const principalUid = { type: principal.type, id: principal.id };
   const resourceUid = { type: resource.type, id: resource.id };
-  const resourceValues: Attributes = { ...resource.derived };
+  const resourceValues: Attributes = dictionary({ ...resource.derived });
   for (const [name, kind] of Object.entries(resourceAttributes[resource.type])) {
     const value = name === 'port' ? resource.port : request.resource.attributes?.[name];
     if (value === undefined) continue;
@@ -64,12 +65,12 @@ export function projectRequest(
 
 function projectContext(context: DecisionRequest['context'], reads: Reads, argumentTypes: ArgumentTypes, nowMs: () => number): Attributes {
   const isRead = (name: string) => reads.everything || reads.context.has(name);
-  const facts: Attributes = {
+  const facts: Attributes = dictionary({
     arguments: projectArguments(context.arguments, reads, argumentTypes),
     argumentsJson: isRead('argumentsJson') ? canonicalJson(context.arguments ?? {}) : '',
     time: { __extn: { fn: 'datetime', arg: isRead('time') ? new Date(nowMs()).toISOString() : unreadTime } },
     priceKnown: isRead('priceKnown') && context.priceKnown === true,
-  };
+  });
   for (const [name, kind] of Object.entries(contextFacts)) {
     const value = context[name as keyof typeof contextFacts]; // the keys of the record are exactly these
     if (value === undefined) continue;
@@ -132,11 +133,11 @@ function convert(what: string, value: unknown, kind: ValueKind): CedarValueJson 
   throw new InvalidRequest(`${what} is not ${expectation[kind]}, as the policies expect`);
 }
 
-const expectation: Record<ValueKind, string> = {
+const expectation: Record<ValueKind, string> = dictionary({
   String: 'a text',
   Long: 'a whole number',
   Boolean: 'true or false',
   Strings: 'a list of texts',
   Decimal: 'a number with at most 4 decimals',
   Presence: 'there',
-};
+});

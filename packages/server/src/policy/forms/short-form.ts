@@ -1,4 +1,4 @@
-import { PolicyShortForm } from '@nexus-agent/protocol';
+import { dictionary, PolicyShortForm } from '@nexus-agent/protocol';
 import { matchesWildcard, NexusError } from '#core';
 import { type CompiledPolicy, hostPattern, noObligations, type Reads, type ResourceFacts, type StatedObligations } from '#policy/compile';
 
@@ -14,11 +14,11 @@ interface Entry {
   readonly pattern: string;
 }
 
-const scopes = {
+const scopes = dictionary({
   tool: { action: 'tool.execute', type: 'Tool', attributes: ['name'] },
   model: { action: 'model.invoke', type: 'Model', attributes: ['ref', 'model'] },
   net: { action: 'net.egress', type: 'Host', attributes: ['name', 'authority'] },
-} as const;
+} as const);
 
 const approval: StatedObligations = { requireApproval: {}, unknown: [] };
 

@@ -25,6 +25,11 @@ const runs = z
       z.int().min(0).max(100).default(2),
       'So often in a row may the work of a run turn out to be impossible to write; each time may have cost a model call.',
     ),
+    aloneMs: setting(
+      durationMs().min(100).default(10_000),
+      'A run is driven alone whose process died twice without progress of the run: for so long at most, then others join it. Three times ' +
+        'so long a process keeps to such runs before it serves others for as long.',
+    ),
     outagePatienceMs: setting(
       durationMs().default(30_000),
       'How long a process keeps a run that the database does not take, when nobody else has taken it over.',

@@ -22,6 +22,8 @@ export interface ClaimsOptions {
   readonly workerId: string;
   readonly logger: Logger;
   readonly places: Places;
+  /** Nothing is to be driven here beside what is. */
+  readonly isClosed: () => boolean;
   /** How long work is left to processes that drive far fewer runs. */
   readonly restMs: number;
   /** Takes a claimed run up. Never rejects. */
@@ -31,7 +33,7 @@ export interface ClaimsOptions {
 }
 
 /** Claims what nobody drives: queued, due, or owned by a worker whose lease ended. */
-export function createClaims({ store, lease, workerId, logger, places, restMs, take, found }: ClaimsOptions): Claims {
+export function createClaims({ store, lease, workerId, logger, places, isClosed, restMs, take, found }: ClaimsOptions): Claims {
   let again = false;
   /** The queue was to be looked into, and nothing could be taken. */
   let full = false;
@@ -43,7 +45,7 @@ export function createClaims({ store, lease, workerId, logger, places, restMs, t
   async function loop(): Promise<void> {
     while (again && !stopped) {
       again = false;
-      const limit = Math.min(places.free, maxClaim);
+      const limit = isClosed() ? 0 : Math.min(places.free, maxClaim);
       full = limit <= 0;
       if (full) return;
       let leave = places.hold(limit);

@@ -259,6 +259,7 @@ describe('claims', () => {
       workerId: 'w',
       logger: quiet,
       places,
+      isClosed: () => false,
       restMs: 500,
       take: async ({ runId }) => void taken.push(runId),
       found: ({ runId }) => found.push(runId),

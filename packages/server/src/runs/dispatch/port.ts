@@ -63,4 +63,6 @@ export interface DispatchSettings {
   readonly retryTakeMs: number;
   /** So often in a row may the work of a run turn out to be impossible to write; each time may have cost a model call. */
   readonly maxBreaks: number;
+  /** So long at most a run is driven alone whose workers died. */
+  readonly aloneMs: number;
 }

@@ -16,7 +16,7 @@ import {
   stoppedEvents,
   withEnding,
 } from '#runs/steps';
-import type { RunRow, SessionRow } from '#storage';
+import type { ClaimedRun, RunRow, SessionRow } from '#storage';
 import type { AdoptOptions } from './port.ts';
 
 export interface TakeDependencies {
@@ -27,15 +27,37 @@ export interface TakeDependencies {
 
 const unwritable: ErrorInfo = { code: 'internal', message: 'what the run did could not be written; see the log', retryable: false };
 
+/** Deaths of workers that had nothing else to die of. */
+const maxDeathsAlone = 3;
+/** Whatever else its workers drove: one that kills late is cleared each time before it does. */
+const maxDeaths = 10;
+
+/** A run that kills its workers; null where that is not known. */
+export function poisonous({ deaths, diedAlone }: Pick<ClaimedRun, 'deaths' | 'diedAlone'>): ErrorInfo | null {
+  if (!(diedAlone && deaths >= maxDeathsAlone) && deaths < maxDeaths) return null;
+  return {
+    code: 'poisonous',
+    message: `the process that drove the run died ${deaths} times before a call of it had an outcome${diedAlone ? ', the last time with nothing else to do' : ''}; find out from the log what killed it before you resume the run`,
+    retryable: false,
+    details: { deaths },
+  };
+}
+
 /**
  * Reads what the journal says of a claimed run and how it goes on from there. Null when the run cannot go on and has been
- * ended, saying so: its agent or model is gone, or its work cannot be written (`isBroken`). Rejects with what the store
+ * ended, saying so: its agent or model is gone, its work cannot be written (`isBroken`), or it kills its workers. Rejects with what the store
  * throws; the run is then still claimed.
  */
-export async function takeRun(dependencies: TakeDependencies, row: RunRow, isBroken: boolean): Promise<AdoptOptions | null> {
+export async function takeRun(dependencies: TakeDependencies, row: ClaimedRun, isBroken: boolean): Promise<AdoptOptions | null> {
   const { engine } = dependencies;
   const fence = { tenantId: row.tenantId, runId: row.runId, epoch: row.epoch, owner: engine.workerId };
   const state = await loadState(engine.store, row.tenantId, row.runId);
+  // Nothing more is done with it than that has to be: that may be what kills.
+  const poison = poisonous(row);
+  if (poison !== null) {
+    engine.logger.error({ runId: row.runId, deaths: row.deaths }, 'a run killed its workers and is ended as poisonous');
+    return endTaken(engine, fence, row, state, null, poison);
+  }
   const session = await engine.store.getSession(row.tenantId, row.sessionId);
   if (session === null) throw new NexusError('not_found', 'the session of the run is not in the store');
   let context: RunContext;

@@ -4,6 +4,7 @@ import { type ChildCall, createRunSpans, type Executor, type ExecutorEnd, startE
 import type { Transcripts } from '#runs/journal';
 import type { AgentSource, Engine, RunContext } from '#runs/steps';
 import type { ClaimedRun } from '#storage';
+import { createAlone } from './alone.ts';
 import { type Claims, createClaims } from './claims.ts';
 import { type RunKey, runKey } from './keys.ts';
 import { createLease } from './lease.ts';
@@ -56,9 +57,18 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     workerId,
     logger,
     places,
+    isClosed: () => alone.isClosed,
     restMs: settings.pollMs,
-    take,
+    take: async (row) => void (await take(row)),
     found: undriven.add,
+  });
+  const alone = createAlone({
+    ...{ store, clock, timers, logger, workerId, places, aloneMs: settings.aloneMs },
+    take,
+    handOver() {
+      for (const executor of live.values()) executor.drain();
+    },
+    opened: () => claims.claimSoon(),
   });
   const topic = createWakeTopic(bus, {
     isHere: isLive,
@@ -73,11 +83,18 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
 
   function adopt(options: AdoptOptions): Executor {
     const key = runKey(options.context);
+    const spans = createRunSpans(engine, options.context, options.state, options);
     const executor = startExecutor({
       ...options,
       engine,
       channel: engine.hub.openLocal(key),
-      spans: createRunSpans(engine, options.context, options.state, options),
+      spans: {
+        ...spans,
+        wrote(events) {
+          alone.wrote(key, events);
+          spans.wrote(events);
+        },
+      },
       leaseStands: () => lease.stands(),
       async startChild(parent, call) {
         if (await startChild(parent, call)) topic.wake({ tenantId: parent.tenantId, runId: call.childRunId });
@@ -112,19 +129,22 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     if (end === 'handed_over') topic.publish({ tenantId, runId });
   }
 
-  async function take(row: ClaimedRun): Promise<void> {
+  async function take(row: ClaimedRun): Promise<Executor | null> {
+    if (row.deaths > 0) logger.warn({ runId: row.runId, deaths: row.deaths }, 'the process that drove this run died; it is taken up again');
     try {
       const options = await takeRun({ engine, agents, transcripts }, row, (breaks.get(runKey(row)) ?? 0) >= settings.maxBreaks);
       if (options === null) {
         breaks.delete(runKey(row));
         claims.claimSoon(); // the next run of its session may be due
-        return;
+        return null;
       }
       const executor = adopt({ ...options, ...(row.lostAt === null ? {} : { lostAt: row.lostAt }) });
       if (row.cancelRequested !== null) executor.cancel(row.cancelRequested);
+      return executor;
     } catch (error) {
       logger.error({ runId: row.runId, err: error }, 'a claimed run could not be taken up');
       await undriven.giveBack(row);
+      return null;
     }
   }
 
@@ -135,6 +155,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
       topic.listen();
       rounds.every(settings.heartbeatMs, 'the heartbeat', () => lease.beat());
       rounds.every(settings.pollMs, 'the queue poll', async () => {
+        await alone.look();
         claims.claimSoon();
         await undriven.retry();
       });
@@ -146,7 +167,10 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     get leaseStands() {
       return lease.stands();
     },
-    hold: ({ background }) => (draining || places.free <= 0 || !lease.stands() || (background && lease.isBusier()) ? null : places.hold(1)),
+    hold({ background }) {
+      const isFull = draining || alone.isClosed || places.free <= 0;
+      return isFull || !lease.stands() || (background && lease.isBusier()) ? null : places.hold(1);
+    },
     adopt: (options) => void adopt(options),
     disown: (claim) => undriven.add(claim),
     wake: topic.wake,
@@ -156,7 +180,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     async drain(timeoutMs, onLeft = () => undefined) {
       draining = true;
       // What is being claimed is drained as it comes.
-      const claimed = claims.stop();
+      const claimed = Promise.all([claims.stop(), alone.stop()]);
       for (const executor of live.values()) executor.drain();
       const left = noneOf(live);
       const ended = Promise.all([claimed, left]).then(() => noneOf(live));

@@ -1,4 +1,4 @@
-import type { BudgetRefusal, JournalData, NewEvent, RunId, WhileBusy } from '@nexus-agent/protocol';
+import { type BudgetRefusal, dictionary, type JournalData, type NewEvent, type RunId, type WhileBusy } from '@nexus-agent/protocol';
 import { inTurn, modelNeeds, scopesOf } from '#budget';
 import { lowerInputBound, refusalError, withWait } from '#calls';
 import { NexusError } from '#core';
@@ -160,7 +160,7 @@ function placeAtOnce({ forked }: RunDraft, after: RunId | null, isBeside: boolea
 
 function placeInQueue({ whileBusy, created, forked }: RunDraft, reason: string): PlaceInLog {
   if (forked !== null) return { whileBusy: 'begin' };
-  const ways = { queue: 'wait', reject: 'refuse', interrupt: { interrupt: reason }, parallel: 'begin' } as const;
+  const ways = dictionary({ queue: 'wait', reject: 'refuse', interrupt: { interrupt: reason }, parallel: 'begin' } as const);
   return { whileBusy: ways[whileBusy], waitUntil: created.deadlineAt === undefined ? null : Date.parse(created.deadlineAt) };
 }
 

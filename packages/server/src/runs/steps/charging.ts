@@ -3,7 +3,7 @@ import { charge, type Proposal, propose } from './proposal.ts';
 
 /** Charges a reservation of the run, if it is open by its journal: its work may have been done. */
 export function chargeOpen({ model, openReservations }: RunState, reservationId: string): Proposal {
-  if (!(reservationId in openReservations)) return propose({});
+  if (!Object.hasOwn(openReservations, reservationId)) return propose({});
   return charge(reservationId, model?.reservationId === reservationId ? { inputTokens: model.inputTokens } : {});
 }
 

@@ -1,6 +1,6 @@
 import { type BudgetRefusal, type ErrorInfo, isTerminal, type MessageId, type NewEvent } from '@nexus-agent/protocol';
 import { refusalError, withWait } from '#calls';
-import { isBlank } from '#core';
+import { isBlank, type JsonSchema, NexusError, type SchemaIssue, toErrorInfo } from '#core';
 import { foldNew, type RunState, stateHash } from '#runs/journal';
 import { chargeAllOpen } from './charging.ts';
 import type { RunContext } from './context.ts';
@@ -129,10 +129,24 @@ export function checkAnswer(engine: Engine, context: RunContext, state: RunState
   const found = jsonIn(text);
   if (found === null) return invalid('the answer is not JSON', mayAsk);
   const { output } = found;
-  const issues = engine.schemas.check(outputSchema, output);
+  const issues = issuesOf(engine, outputSchema, output);
+  if ('code' in issues) return { type: 'error', stop: { type: 'fail', resumable: true, error: issues } };
   if (issues.length === 0) return { type: 'ok', ...found };
   const list = issues.map((issue) => `${issue.path}: expected ${issue.expected}, got ${issue.actual}`).join('; ');
   return invalid(`the answer does not fit the output schema: ${list}`, mayAsk);
+}
+
+/** What does not fit, or why that cannot be told: an agent that an earlier version stored may have a schema that is refused today. */
+function issuesOf(engine: Engine, schema: JsonSchema, output: unknown): readonly SchemaIssue[] | ErrorInfo {
+  try {
+    const issues: unknown = engine.schemas.check(schema, output);
+    if (Array.isArray(issues)) return issues;
+    if (issues instanceof Promise) issues.catch(() => undefined);
+  } catch (error) {
+    engine.logger.warn({ err: error }, 'an answer could not be checked against the output schema of its agent');
+    if (error instanceof NexusError) return toErrorInfo(error);
+  }
+  return { code: 'output_invalid', message: 'the answer could not be checked against the output schema of the agent', retryable: false };
 }
 
 /**

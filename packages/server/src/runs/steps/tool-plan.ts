@@ -133,7 +133,7 @@ function decideAndStart(
       decision,
       childDecision,
       reserve,
-      superseded: earlier !== null && earlier in state.openReservations ? earlier : null,
+      superseded: earlier !== null && Object.hasOwn(state.openReservations, earlier) ? earlier : null,
       childRunId: child === null ? null : childRunId(context.runId, call.callId),
     },
   };

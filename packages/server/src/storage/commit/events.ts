@@ -1,9 +1,13 @@
+import type { JournalEventType } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
 import type { StoredEvent } from '#storage/contract';
 import { json } from '#storage/program';
 import { type EventRow, insertEvents } from '#storage/tables';
 import type { Batch, Handler } from './handler.ts';
 import type { WorkingRuns } from './working-runs.ts';
+
+/** What outlives the worker: a call that has an outcome is never made again. */
+const lasting: ReadonlySet<string> = new Set<JournalEventType>(['model.completed', 'tool.completed']);
 
 /** What is appended to the journal of the commit's run. */
 export function eventHandler({ tenantId, nowMs }: Batch, runs: WorkingRuns): Handler {
@@ -29,6 +33,8 @@ export function eventHandler({ tenantId, nowMs }: Batch, runs: WorkingRuns): Han
         for (const { seq, type, at, data } of stored) appended.push({ tenant_id: tenantId, run_id: runId, seq, type, at, data });
         const row = runs.find(runId); // it was set by this commit, as new or as fenced
         if (row) row.last_seq = lastSeq + stored.length;
+        // Whatever its workers died of, the run got past it.
+        if (row && news.some(({ type }) => lasting.has(type))) Object.assign(row, { deaths: 0, alone: 0 });
         if (row && totals !== undefined) row.totals = totals;
       };
     },

@@ -6,6 +6,10 @@ import type { RunRow } from './runs.ts';
 export interface ClaimedRun extends RunRow {
   /** When the lease of whoever drove it had ended; null where it was given up, or that is not known. */
   readonly lostAt: number | null;
+  /** How often its workers died, none of them told to end, since a model or tool call of it had an outcome. */
+  readonly deaths: number;
+  /** Its last worker died while it drove nothing but this run. */
+  readonly diedAlone: boolean;
 }
 
 /** What a worker hears when it renews its lease. */
@@ -35,6 +39,17 @@ export interface Queue {
    * as there are tenants with work, whatever the others have waiting. With `restMs` what became due less than that ago is left to others.
    */
   claimRuns(workerId: string, limit: number, restMs?: number): Promise<readonly ClaimedRun[]>;
+  /**
+   * The same for the run that became due first among those whose workers died twice, which `claimRuns` leaves out, or null: the worker
+   * is to drive nothing else beside it, until it is cleared or a call of it has an outcome. Without `isAlone` it could not help to, and
+   * its death will not tell which run it died of. A run that kills its worker however it is
+   * taken up is left out in the end, too.
+   */
+  claimSuspect(workerId: string, isAlone: boolean): Promise<ClaimedRun | null>;
+  /** Whether {@link claimSuspect} would probably find one. */
+  hasSuspect(): Promise<boolean>;
+  /** The worker may drive others beside its suspect from now on: if it dies now, that says nothing of this run. */
+  clearSuspect(run: Pick<ClaimedRun, 'tenantId' | 'runId' | 'epoch'>): Promise<void>;
   /** Running runs whose owner this worker is: what it may have claimed without hearing of it. */
   ownedRuns(workerId: string): Promise<readonly { readonly tenantId: TenantId; readonly runId: RunId; readonly epoch: number }[]>;
   /** Ends the worker's lease at once, so that others take over without waiting. */

@@ -1,3 +1,4 @@
+import { dictionary } from '@nexus-agent/protocol';
 /**
  * What failures of the two databases mean. Only what a statement itself can be wrong about is `fatal`; everything else passes
  * when somebody frees disk space, promotes a standby or mends a network, and must not be held against the work at hand.
@@ -36,7 +37,7 @@ const busyStates: ReadonlySet<string> = new Set(['40001', '40P01', '55P03']); //
 /** Left by another client of the same pooler: it says nothing of the statement. */
 const duplicatePrepared = '42P05';
 
-const postgresReasons: Readonly<Record<string, string>> = {
+const postgresReasons: Readonly<Record<string, string>> = dictionary({
   '08P01': 'the server, or a pooler in front of it, does not take what was sent',
   '25006': 'the database is read-only',
   '26000': 'a pooler has forgotten a prepared statement',
@@ -49,7 +50,7 @@ const postgresReasons: Readonly<Record<string, string>> = {
   '57P02': 'the database has crashed and is restarting',
   '57P03': 'the database is starting up',
   '58030': 'the database cannot read or write its disk',
-};
+});
 
 /** What an error of `pg` means: a refusal of the server, or of the socket to it. */
 export function postgresFailure(error: unknown): DatabaseFailure {
@@ -72,14 +73,14 @@ export function postgresFailure(error: unknown): DatabaseFailure {
 
 /** Primary result codes of what a statement can be wrong about: ERROR, TOOBIG, CONSTRAINT, MISMATCH, MISUSE, RANGE. */
 const sqliteFatal: ReadonlySet<number> = new Set([1, 18, 19, 20, 21, 25]);
-const sqliteReasons: Readonly<Record<number, string>> = {
+const sqliteReasons: Readonly<Record<number, string>> = dictionary({
   8: 'the database file is read-only',
   10: 'the database file cannot be read or written',
   11: 'the database file is damaged',
   13: 'there is no disk space left for the database',
   14: 'the database file cannot be opened',
   26: 'the database file is no database',
-};
+});
 
 /** What an error of `node:sqlite` means; null for one that is not the database's. */
 export function sqliteFailure(error: unknown): DatabaseFailure | null {
@@ -101,5 +102,5 @@ export function sqlState(error: unknown): string | undefined {
 }
 
 export function property(error: unknown, name: string): unknown {
-  return typeof error === 'object' && error !== null && name in error ? Reflect.get(error, name) : undefined;
+  return typeof error === 'object' && error !== null ? Reflect.get(error, name) : undefined;
 }

@@ -1,4 +1,5 @@
 /** Why a database could not be opened, in words for whoever set it up: what is wrong, where, and what would be right. */
+import { dictionary } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
 import { property, sqlState } from './failures.ts';
 
@@ -26,7 +27,7 @@ export function isPoolerRefusal(error: unknown): boolean {
   return causes(error).some((cause) => sqlState(cause) === '08P01');
 }
 
-const onPostgres: Readonly<Record<string, (place: Place, said: string) => readonly [Code, string]>> = {
+const onPostgres: Readonly<Record<string, (place: Place, said: string) => readonly [Code, string]>> = dictionary({
   '08P01': ({ at }, said) => [
     'config_invalid',
     `what answers at ${at} is a pooler that refuses how this program speaks (${said}); connect to the database itself, or use pool_mode = session`,
@@ -67,7 +68,7 @@ const onPostgres: Readonly<Record<string, (place: Place, said: string) => readon
     `${at} took too long to be brought up to date, and is as it was before; raise postgres.migrationTimeoutMs`,
   ],
   '57P03': ({ at }) => ['storage_unavailable', `${at} is starting up or shutting down; start again in a moment`],
-};
+});
 
 /** The error of opening Postgres. One that says already what is wrong is passed on. */
 export function explainPostgres(error: unknown, url: string): unknown {
@@ -133,7 +134,7 @@ const onSqlite: Readonly<Record<number, (path: string) => readonly [Code, string
   26: (path) => ['config_invalid', `${path} is not a database, or is damaged; move it away, or put a backup in its place`],
 };
 
-const onFolder: Readonly<Record<string, readonly [Code, string]>> = {
+const onFolder: Readonly<Record<string, readonly [Code, string]>> = dictionary({
   EACCES: ['config_invalid', 'may not be made or written by this user; grant it, or name another'],
   EPERM: ['config_invalid', 'may not be made or written by this user; grant it, or name another'],
   EROFS: ['config_invalid', 'lies on a read-only file system; name another'],
@@ -141,7 +142,7 @@ const onFolder: Readonly<Record<string, readonly [Code, string]>> = {
   ENOTDIR: ['config_invalid', 'lies in a file; name a folder'],
   ENOSPC: ['storage_unavailable', 'lies on a full disk; free some space and start again'],
   EDQUOT: ['storage_unavailable', 'is over the quota of this user; free some space and start again'],
-};
+});
 
 /** The error of opening SQLite in a folder. One that says already what is wrong is passed on. */
 export function explainSqlite(error: unknown, { path, folder }: { readonly path: string; readonly folder: string }): unknown {

@@ -1,3 +1,4 @@
+import { dictionary } from '@nexus-agent/protocol';
 import { NexusError, systemTimers } from '#core';
 import type { Deadline } from './deadline.ts';
 import type { DatabaseFailure } from './failures.ts';
@@ -18,7 +19,7 @@ export interface RetryOptions {
  * free. Ends with `storage_unavailable` when the database stays busy or cannot answer.
  */
 export async function withRetries<R>({ failureOf, conflicts, outages, deadline }: RetryOptions, work: () => R | Promise<R>): Promise<R> {
-  const left = { conflict: conflicts, outage: outages, fatal: 0 };
+  const left = dictionary({ conflict: conflicts, outage: outages, fatal: 0 });
   for (let attempt = 0; ; attempt++) {
     const leftMs = deadline.leftMs();
     try {

@@ -9,6 +9,7 @@ import { sharedDefinitions } from './006-shared-definitions.ts';
 import { turnsAndRoles } from './007-turns-and-roles.ts';
 import { usageAndRetention } from './008-usage-and-retention.ts';
 import { limitsInFlight } from './009-limits-in-flight.ts';
+import { deathsOfWorkers } from './010-deaths-of-workers.ts';
 import { quotas } from './011-quotas.ts';
 import type { Migration, MigrationTypes } from './migration.ts';
 
@@ -22,6 +23,7 @@ const migrations: readonly Migration[] = [
   turnsAndRoles,
   usageAndRetention,
   limitsInFlight,
+  deathsOfWorkers,
   quotas,
 ];
 const schemaVersion = Math.max(...migrations.map(({ version }) => version));

@@ -1,4 +1,4 @@
-import type { BudgetScope, BudgetUnit, BudgetWindow } from '@nexus-agent/protocol';
+import { type BudgetScope, type BudgetUnit, type BudgetWindow, dictionary } from '@nexus-agent/protocol';
 import { type Expression, sql } from 'kysely';
 import { periodAt } from '#ledger';
 import type { PageOf, PageRequest, UsageQuery, UsageSum } from '#storage/contract';
@@ -85,13 +85,13 @@ function bookedOf(tenant: string, inPeriod: Expression<unknown>, whose: Expressi
     select ${amountColumns} from ledger_entries where tenant_id = ${tenant} and folded = 0 and ${inPeriod} and ${whose}`;
 }
 
-const groups: Readonly<Record<UsageQuery['by'], string>> = {
+const groups: Readonly<Record<UsageQuery['by'], string>> = dictionary({
   day: 'day',
   user: 'user_name',
   agent: 'agent',
   model: 'model',
   project: 'project',
-};
+});
 
 /** Sums by day (newest first), else by what cost most. */
 export function* usage(tenant: string, { by, from, to }: UsageQuery, page: PageRequest): Program<PageOf<UsageSum>> {

@@ -116,6 +116,7 @@ export {
   updateRuns,
 } from './runs.ts';
 export { existingSessions, getSession, insertSessions, listSessions, lockSessions, sessionToRow } from './sessions.ts';
+export { claimSuspect, clearSuspect, hasSuspect } from './suspects.ts';
 
 /** All of them, as this version of the program knows them. */
 export const tables = [

@@ -5,6 +5,7 @@ import { change, databaseNow, defineTable, json, type Program, parseNullable, qu
 import { decisionToRow, insertDecisions } from './decisions.ts';
 import { runFromRow, runs } from './runs.ts';
 import { lockSessions } from './sessions.ts';
+import { burySuspects, deathsBeforeAlone, type LostOwner } from './suspects.ts';
 import { pickInTurn } from './turns.ts';
 
 /** Workers and until when they hold their runs. `runs` is the queue itself. */
@@ -127,7 +128,7 @@ const lostWorkers = statement('lost_workers', ({ db }, params: { now: number; la
     ),
 );
 
-const takeRun = statement('take_run', ({ db }, params: { tenant: string; id: string; worker: string; now: number }) =>
+const takeRun = statement('take_run', ({ db }, params: { tenant: string; id: string; worker: string; now: number; died: number }) =>
   db
     .updateTable('runs')
     .set((eb) => ({
@@ -136,6 +137,8 @@ const takeRun = statement('take_run', ({ db }, params: { tenant: string; id: str
       epoch: eb('epoch', '+', 1),
       due_at: null,
       woken: 0,
+      deaths: eb('deaths', '+', params.died),
+      alone: 0,
       updated_at: params.now,
     }))
     .where('tenant_id', '=', params.tenant)
@@ -145,7 +148,13 @@ const takeRun = statement('take_run', ({ db }, params: { tenant: string; id: str
 
 const anyDue = statement('any_due', ({ db }, params: { due: number }) =>
   // Without the order Postgres may prefer to read the whole table, where it expects many due runs.
-  db.selectFrom('runs').select('run_id').where('due_at', '<=', params.due).orderBy('due_at').limit(1),
+  db
+    .selectFrom('runs')
+    .select('run_id')
+    .where('due_at', '<=', params.due)
+    .where('deaths', '<', sql.lit(deathsBeforeAlone))
+    .orderBy('due_at')
+    .limit(1),
 );
 
 /** True when a claim would probably find something: an idle poll must not take the write lock. */
@@ -163,12 +172,37 @@ export function* claimRuns(
 ): Program<{ readonly runs: readonly ClaimedRun[]; readonly after: string }> {
   const now = yield* databaseNow();
   const owners = yield* run(lostWorkers, { now, latest: now + clockToleranceMs });
-  const lost = owners.flatMap(({ owner }) => (owner === null ? [] : [owner]));
+  const ids = owners.flatMap(({ owner }) => (owner === null ? [] : [owner]));
+  const lost = yield* howTheyEnded(ids);
+  yield* burySuspects(lost, now);
   const picked = yield* pickInTurn({ lost, due: now - restMs, limit, after });
-  const lostAt = lost.length === 0 ? new Map<string, number>() : yield* leaseEnds(lost, picked.keys);
-  const taken = yield* together(picked.keys.map(({ tenant_id, run_id }) => run(takeRun, { tenant: tenant_id, id: run_id, worker, now })));
-  const claimed = taken.flat().map((row) => ({ ...runFromRow(row), lostAt: lostAt.get(row.run_id) ?? null }));
+  const lostAt = lost.length === 0 ? new Map<string, number>() : yield* leaseEnds(ids, picked.keys);
+  const taken = yield* together(
+    picked.keys.map(({ tenant_id, run_id }) =>
+      run(takeRun, { tenant: tenant_id, id: run_id, worker, now, died: lostAt.has(run_id) ? 1 : 0 }),
+    ),
+  );
+  const claimed = taken.flat().map((row) => ({
+    ...runFromRow(row),
+    lostAt: lostAt.get(row.run_id) ?? null,
+    deaths: row.deaths,
+    diedAlone: false,
+  }));
   return { runs: claimed, after: picked.after };
+}
+
+/** Which of these workers died, and which were told to end. */
+function* howTheyEnded(owners: readonly string[]): Program<readonly LostOwner[]> {
+  if (owners.length === 0) return [];
+  const rows = yield* query(({ db }) =>
+    db
+      .selectFrom('workers')
+      .select('worker_id')
+      .where('worker_id', 'in', [...owners])
+      .where('expires_at', '>', 0),
+  );
+  const died = new Set(rows.map(({ worker_id }) => worker_id));
+  return owners.map((owner) => ({ owner, died: died.has(owner) ? 1 : 0 }));
 }
 
 /** When the leases ended under which these were held; one that was given up has no end. */
@@ -251,7 +285,18 @@ export function cancelRequest(tenant: string, id: string, reason: string, now: n
 const requeue = statement('requeue_run', ({ db }, params: { tenant: string; id: string; now: number }) =>
   db
     .updateTable('runs')
-    .set({ status: 'queued', due_at: params.now, lease_owner: null, woken: 0, error: null, resumable: 0, cancel_requested: null })
+    .set((eb) => ({
+      status: 'queued',
+      due_at: params.now,
+      lease_owner: null,
+      woken: 0,
+      error: null,
+      resumable: 0,
+      cancel_requested: null,
+      // One that was ended for its deaths is driven alone again, and one more ends it again.
+      deaths: eb.case().when('deaths', '>', sql.lit(deathsBeforeAlone)).then(sql.lit(deathsBeforeAlone)).else(eb.ref('deaths')).end(),
+      alone: 0,
+    }))
     .where('tenant_id', '=', params.tenant)
     .where('run_id', '=', params.id)
     .where('status', '=', 'failed')

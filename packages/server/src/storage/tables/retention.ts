@@ -1,4 +1,4 @@
-import type { SessionId, TenantId } from '@nexus-agent/protocol';
+import { dictionary, type SessionId, type TenantId } from '@nexus-agent/protocol';
 import { type RawBuilder, sql } from 'kysely';
 import type { Aged, AgingKind, Removal } from '#storage/contract';
 import { databaseNow, defineTable, json, type Program, queriesOn, type Row, selectMany } from '#storage/program';
@@ -243,7 +243,7 @@ interface Aging {
 const ended = sql`(t.run_id is null or not exists (
   select 1 from runs r where r.tenant_id = t.tenant_id and r.run_id = t.run_id and r.status in ${live}))`;
 
-const aging: Readonly<Record<AgingKind, Aging>> = {
+const aging: Readonly<Record<AgingKind, Aging>> = dictionary({
   decisions: { table: 'policy_decisions', key: ['at', 'decision_id'], at: 'at', old: (before) => sql`t.at < ${before} and ${ended}` },
   idempotencyKeys: { table: 'idempotency_keys', key: ['claim_key'], at: 'created_at', old: (before) => sql`t.created_at < ${before}` },
   reservations: {
@@ -275,7 +275,7 @@ const aging: Readonly<Record<AgingKind, Aging>> = {
         and ${use('ledger_days')}) and ${use('ledger_entries')} and d.folded = 0)`;
     },
   },
-};
+});
 
 export function* prune(tenant: string, kind: AgingKind, before: number, limit: number): Program<number> {
   const { table, key, old } = aging[kind];

@@ -47,6 +47,10 @@ export const runs = defineTable('runs', {
   trace_id: 'text?',
   user_name: 'text?',
   project: 'text?',
+  /** How often its worker died since something of it came to last; see `suspects.ts`. */
+  deaths: 'int',
+  /** 0, or 1 while it is driven alone, or 2 once its worker died so. */
+  alone: 'int',
   created_at: 'int',
   updated_at: 'int',
 });
@@ -108,6 +112,8 @@ export function runToRow(run: RunRow): StoredRun {
     trace_id: run.traceId,
     user_name: storable(run.user, 'user'),
     project: storable(run.project, 'project'),
+    deaths: 0,
+    alone: 0,
     created_at: run.createdAt,
     updated_at: run.updatedAt,
   };
@@ -140,6 +146,8 @@ const mutableColumns = [
   'lease_owner',
   'due_at',
   'woken',
+  'deaths',
+  'alone',
   'updated_at',
 ] as const satisfies readonly (keyof StoredRun)[];
 

@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import { type Program, queriesOn, run, together } from '#storage/program';
 import { runs, type StoredRun } from './runs.ts';
+import { deathsBeforeAlone, type LostOwner } from './suspects.ts';
 
 type RunKey = Pick<StoredRun, 'tenant_id' | 'run_id'>;
 
@@ -42,7 +43,12 @@ const tenantsWithDue = statement('tenants_with_due', ({ db }, params: { after: s
         .case()
         .when(
           eb.exists(
-            eb.selectFrom('runs').whereRef('tenant_id', '=', 'hops.tenant').where('due_at', '<=', params.due).select(sql.lit(1).as('one')),
+            eb
+              .selectFrom('runs')
+              .whereRef('tenant_id', '=', 'hops.tenant')
+              .where('due_at', '<=', params.due)
+              .where('deaths', '<', sql.lit(deathsBeforeAlone))
+              .select(sql.lit(1).as('one')),
           ),
         )
         .then(sql.lit(1))
@@ -91,12 +97,13 @@ const dueRunsOf = statement('due_runs_of', ({ db, dialect }, params: { tenant: s
       .select(['tenant_id', 'run_id'])
       .where('tenant_id', '=', params.tenant)
       .where('due_at', '<=', params.due)
+      .where('deaths', '<', sql.lit(deathsBeforeAlone))
       .orderBy('due_at')
       .limit(params.limit),
   ),
 );
 
-const lostRunsOf = statement('lost_runs_of', ({ db, dialect }, params: { tenant: string; owner: string; limit: number }) =>
+const lostRunsOf = statement('lost_runs_of', ({ db, dialect }, params: { tenant: string; owner: string; died: number; limit: number }) =>
   dialect.skipLocked(
     db
       .selectFrom('runs')
@@ -104,6 +111,7 @@ const lostRunsOf = statement('lost_runs_of', ({ db, dialect }, params: { tenant:
       .where('lease_owner', '=', params.owner)
       .where('tenant_id', '=', params.tenant)
       .where('status', '=', sql.lit('running'))
+      .where((eb) => eb(eb('deaths', '+', params.died), '<', sql.lit(deathsBeforeAlone)))
       .limit(params.limit),
   ),
 );
@@ -111,24 +119,31 @@ const lostRunsOf = statement('lost_runs_of', ({ db, dialect }, params: { tenant:
 /** The oldest work of all tenants. */
 const oldestDue = statement('oldest_due', ({ db, dialect }, params: { due: number; limit: number }) =>
   dialect.skipLocked(
-    db.selectFrom('runs').select(['tenant_id', 'run_id']).where('due_at', '<=', params.due).orderBy('due_at').limit(params.limit),
+    db
+      .selectFrom('runs')
+      .select(['tenant_id', 'run_id'])
+      .where('due_at', '<=', params.due)
+      .where('deaths', '<', sql.lit(deathsBeforeAlone))
+      .orderBy('due_at')
+      .limit(params.limit),
   ),
 );
 
-const lostRuns = statement('lost_runs', ({ db, dialect }, params: { owner: string; limit: number }) =>
+const lostRuns = statement('lost_runs', ({ db, dialect }, params: { owner: string; died: number; limit: number }) =>
   dialect.skipLocked(
     db
       .selectFrom('runs')
       .select(['tenant_id', 'run_id'])
       .where('lease_owner', '=', params.owner)
       .where('status', '=', sql.lit('running'))
+      .where((eb) => eb(eb('deaths', '+', params.died), '<', sql.lit(deathsBeforeAlone)))
       .limit(params.limit),
   ),
 );
 
 export interface TurnsOptions {
   /** Workers whose runs are anybody's. */
-  readonly lost: readonly string[];
+  readonly lost: readonly LostOwner[];
   /** Runs that are due at this time or before it. */
   readonly due: number;
   readonly limit: number;
@@ -168,7 +183,7 @@ function* runsOf(tenant: string, share: number, { lost, due }: TurnsOptions, pic
   const limit = share + known.length; // those are still as they were, and come again
   const found: RunKey[] = [];
   for (const owner of lost)
-    if (found.length < limit) found.push(...(yield* run(lostRunsOf, { tenant, owner, limit: limit - found.length })));
+    if (found.length < limit) found.push(...(yield* run(lostRunsOf, { tenant, ...owner, limit: limit - found.length })));
   if (found.length < limit) found.push(...(yield* run(dueRunsOf, { tenant, due, limit: limit - found.length })));
   return without(known, found).slice(0, share);
 }
@@ -178,7 +193,7 @@ function* oldestRuns(room: number, { lost, due }: TurnsOptions, picked: readonly
   if (room <= 0) return [];
   const limit = room + picked.length;
   const found: RunKey[] = [];
-  for (const owner of lost) if (found.length < limit) found.push(...(yield* run(lostRuns, { owner, limit: limit - found.length })));
+  for (const owner of lost) if (found.length < limit) found.push(...(yield* run(lostRuns, { ...owner, limit: limit - found.length })));
   if (found.length < limit) found.push(...(yield* run(oldestDue, { due, limit: limit - found.length })));
   return without(picked, found).slice(0, room);
 }
@@ -199,12 +214,12 @@ function* tenantsInTurn({ lost, due, after }: TurnsOptions): Program<{ readonly 
 
 function* tenantsAfter(
   after: string,
-  lost: readonly string[],
+  lost: readonly LostOwner[],
   due: number,
 ): Program<{ readonly tenants: readonly string[]; readonly end: string | null }> {
   const [withDue, ...ofLost] = yield* together([
     run(tenantsWithDue, { after, due }),
-    ...lost.map((owner) => run(tenantsOfLost, { after, owner })),
+    ...lost.map(({ owner }) => run(tenantsOfLost, { after, owner })),
   ]);
   const lists = [withDue, ...ofLost].map((rows) => rows.flatMap(({ tenant }) => (tenant === null ? [] : [tenant])));
   const ends = lists.flatMap((tenants) => (tenants.length < maxTenants ? [] : [tenants.at(-1) ?? '']));

@@ -40,6 +40,15 @@ export interface ConcludedCall {
  * better known than what we would assume.
  */
 export function conclude(rules: OutcomeRules, call: ConcludedCall, outcome: Outcome): Conclusion {
+  try {
+    return concludeWhole(rules, call, outcome);
+  } catch (error) {
+    // What a tool gave or threw can throw itself, wherever it is read: nobody else would hear of it.
+    return fault(rules, call, error, `the tool ${call.tool.name} failed unexpectedly`);
+  }
+}
+
+function concludeWhole(rules: OutcomeRules, call: ConcludedCall, outcome: Outcome): Conclusion {
   if (outcome.type === 'silent') return failed(interrupted(call));
   if (outcome.type === 'threw') {
     if (call.signal.aborted) return failed(interrupted(call));

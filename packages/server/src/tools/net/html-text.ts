@@ -1,10 +1,12 @@
+import { dictionary } from '@nexus-agent/protocol';
+
 const dropped = ['script', 'style', 'noscript', 'template', 'svg', 'head'];
 const blocks = new Set(
   'address article aside blockquote br dd div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr li main nav ol p pre section table tbody td th thead title tr ul'.split(
     ' ',
   ),
 );
-const entities: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", nbsp: ' ' };
+const entities: Readonly<Record<string, string>> = dictionary({ amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", nbsp: ' ' });
 
 /**
  * The readable text of an HTML page: the title, then the text with a line for each block; scripts, styles and tags are

@@ -1,5 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { type Clock, createShares, NexusError, type Timers } from '#core';
+import { dictionary } from '@nexus-agent/protocol';
+import { type Clock, NexusError, type Timers } from '#core';
 import type { InterpreterRequest } from './interpreter.ts';
 import { createThreadPool } from './pool.ts';
 import type { JobEnd } from './thread.ts';
@@ -40,6 +42,9 @@ export function createSandbox(options: SandboxOptions): Sandbox {
     ...{ what: 'programs', places: maxThreads, spare: spareThreads, maxWaiting: maxQueued, setting: 'sandbox.maxQueued' },
     retryAfterMs: ceiling.wallMs,
   });
+  const { clock, timers, maxQueued = 64, idleMs = 30_000, maxThreads = Math.min(2, availableParallelism()) } = options;
+  const ceiling = dictionary({ ...defaultSandboxLimits, ...options.limits });
+  const pool = createThreadPool({ timers, maxThreads, idleMs });
   let closed = false;
 
   const refuse = (request: InterpreterRequest, signal: AbortSignal | undefined): NexusError | undefined => {

@@ -1,3 +1,4 @@
+import { dictionary } from '@nexus-agent/protocol';
 import {
   argumentPieces,
   type InboundAnswer,
@@ -108,7 +109,7 @@ function checkPairs(turns: readonly InboundTurn[]): void {
   }
 }
 
-const stopReasons = { stop: 'end_turn', tool_calls: 'tool_use', length: 'max_tokens', content_filter: 'refusal' } as const;
+const stopReasons = dictionary({ stop: 'end_turn', tool_calls: 'tool_use', length: 'max_tokens', content_filter: 'refusal' } as const);
 
 function frame(event: AnthropicEvent): string {
   return `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
@@ -190,13 +191,13 @@ function parseArguments(text: string): unknown {
 }
 
 function errorBody(status: number, message: string): unknown {
-  const types: Readonly<Record<number, string>> = {
+  const types: Readonly<Record<number, string>> = dictionary({
     400: 'invalid_request_error',
     401: 'authentication_error',
     404: 'not_found_error',
     429: 'rate_limit_error',
     529: 'overloaded_error',
-  };
+  });
   return { type: 'error', error: { type: types[status] ?? 'api_error', message } };
 }
 

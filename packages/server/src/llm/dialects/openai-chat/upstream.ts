@@ -1,4 +1,4 @@
-import type { GivenBy, UserPart } from '@nexus-agent/protocol';
+import { dictionary, type GivenBy, type UserPart } from '@nexus-agent/protocol';
 import { isBlank } from '#core';
 import type { ModelRequest } from '#llm/contract';
 import {
@@ -83,7 +83,7 @@ export const openAiRefusals: readonly FeatureRefusal[] = [
   { feature: 'temperature', words: /temperature/i, isIn: hasTemperature },
 ];
 
-const otherField = { max_tokens: 'max_completion_tokens', max_completion_tokens: 'max_tokens' } as const;
+const otherField = dictionary({ max_tokens: 'max_completion_tokens', max_completion_tokens: 'max_tokens' } as const);
 
 /** OpenAI Chat Completions, as OpenAI and the servers compatible with it stream it. */
 export function createOpenAiChat(options: OpenAiChatOptions): UpstreamDialect {

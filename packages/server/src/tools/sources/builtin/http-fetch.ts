@@ -1,5 +1,6 @@
-import type { Readable } from 'node:stream';
+import type { Readable, Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import { dictionary } from '@nexus-agent/protocol';
 import type { Agent, Dispatcher } from 'undici';
 import { createShares, NexusError } from '#core';
 import type { Tool, ToolContext } from '#tools/contract';
@@ -149,8 +150,9 @@ interface Body {
 async function readBounded(response: Dispatcher.ResponseData, maxBytes: number, signal: AbortSignal): Promise<Body> {
   const chunks: Buffer[] = [];
   let size = 0;
-  const stream = decompress(response);
+  let stream: Readable = response.body;
   try {
+    stream = decompress(response);
     for await (const chunk of stream) {
       const bytes: Buffer = chunk;
       chunks.push(bytes.subarray(0, maxBytes - size));
@@ -165,10 +167,17 @@ async function readBounded(response: Dispatcher.ResponseData, maxBytes: number, 
   }
 }
 
+const decoders: Readonly<Record<string, () => Transform>> = dictionary({
+  gzip: createGunzip,
+  'x-gzip': createGunzip,
+  deflate: createInflate,
+  br: createBrotliDecompress,
+});
+
 function decompress(response: Dispatcher.ResponseData): Readable {
   const encoding = response.headers['content-encoding'];
   if (encoding === undefined || encoding === 'identity' || encoding === '') return response.body;
-  const decoder = { gzip: createGunzip, 'x-gzip': createGunzip, deflate: createInflate, br: createBrotliDecompress }[String(encoding)];
+  const decoder = decoders[String(encoding).toLowerCase()];
   if (decoder === undefined)
     throw new NexusError('tool_failed', `the server answered in the encoding ${String(encoding)}, which is not supported`);
   const decoded = decoder();

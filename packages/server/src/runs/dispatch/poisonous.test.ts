@@ -1,0 +1,14 @@
+import { expect, it } from 'vitest';
+import { poisonous } from './take-run.ts';
+
+it.each([
+  { deaths: 0, diedAlone: false, ends: false },
+  { deaths: 2, diedAlone: true, ends: false },
+  { deaths: 3, diedAlone: true, ends: true },
+  { deaths: 3, diedAlone: false, ends: false },
+  { deaths: 9, diedAlone: false, ends: false },
+  { deaths: 10, diedAlone: false, ends: true },
+  { deaths: 12, diedAlone: true, ends: true },
+])('says of $deaths deaths (alone: $diedAlone) that the run ends: $ends [verifies hostile.kill.poisonous]', ({ ends, ...row }) => {
+  expect(poisonous(row) !== null).toBe(ends);
+});

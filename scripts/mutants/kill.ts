@@ -1,0 +1,87 @@
+import { type Mutant, server } from './mutant.ts';
+
+const storeTests = ['test/conformance/storage.test.ts'];
+const aloneTests = [`${server}/runs/dispatch/alone.test.ts`];
+const takeTests = [`${server}/runs/dispatch/poisonous.test.ts`];
+const answerTests = [`${server}/runs/steps/answer-check.test.ts`];
+
+/** Of what keeps one run from killing process after process. */
+export const killMutants: readonly Mutant[] = [
+  {
+    bug: 'kill: deaths of workers are not counted',
+    file: `${server}/storage/tables/queue.ts`,
+    replace: 'died: lostAt.has(run_id) ? 1 : 0',
+    by: 'died: lostAt.has(run_id) ? 0 : 0',
+    tests: storeTests,
+  },
+  {
+    bug: 'kill: a run that got on keeps its deaths',
+    file: `${server}/storage/commit/events.ts`,
+    replace: 'Object.assign(row, { deaths: 0, alone: 0 })',
+    by: 'Object.assign(row, { alone: 0 })',
+    tests: storeTests,
+  },
+  {
+    bug: 'kill: a suspect is claimed with the others',
+    file: `${server}/storage/tables/turns.ts`,
+    replace: ".where((eb) => eb(eb('deaths', '+', params.died), '<', sql.lit(deathsBeforeAlone)))",
+    by: ".where((eb) => eb(eb('deaths', '+', params.died), '<', sql.lit(deathsBeforeAlone + 9)))",
+    tests: storeTests,
+  },
+  {
+    bug: 'kill: a death beside others convicts',
+    file: `${server}/storage/tables/suspects.ts`,
+    replace: 'alone: params.alone,',
+    by: 'alone: 1,',
+    tests: storeTests,
+  },
+  {
+    bug: 'kill: others are driven beside a suspect',
+    file: `${server}/runs/dispatch/alone.ts`,
+    replace: '    isClosed = true;',
+    by: '    isClosed = false;',
+    tests: aloneTests,
+  },
+  {
+    bug: 'kill: a suspect that does not get on keeps everybody waiting',
+    file: `${server}/runs/dispatch/alone.ts`,
+    replace: 'if (!isOver) await store.clearSuspect(row);',
+    by: 'if (!isOver) await executor.done;',
+    tests: aloneTests,
+  },
+  {
+    bug: 'kill: a poisonous run is taken up once more',
+    file: `${server}/runs/dispatch/take-run.ts`,
+    replace: 'diedAlone && deaths >= maxDeathsAlone',
+    by: 'diedAlone && deaths > maxDeathsAlone',
+    tests: takeTests,
+  },
+  {
+    bug: 'kill: one that kills late is never ended',
+    file: `${server}/runs/dispatch/take-run.ts`,
+    replace: '&& deaths < maxDeaths)',
+    by: '&& deaths < Number.POSITIVE_INFINITY)',
+    tests: takeTests,
+  },
+  {
+    bug: 'kill: a schema that answers with a promise leaves its rejection to nobody',
+    file: `${server}/runs/steps/endings.ts`,
+    replace: 'if (issues instanceof Promise) issues.catch(() => undefined);',
+    by: '',
+    tests: answerTests,
+  },
+  {
+    bug: "kill: a result that throws when it is read is nobody's",
+    file: `${server}/tools/execution/outcome.ts`,
+    replace: 'return fault(rules, call, error, `the tool ${call.tool.name} failed unexpectedly`);\n  }\n}\n\nfunction concludeWhole',
+    by: 'throw error;\n  }\n}\n\nfunction concludeWhole',
+    tests: [`${server}/runs/seams.test.ts`],
+  },
+  {
+    bug: 'kill: an encoding is looked up among what objects inherit',
+    file: 'packages/protocol/src/dictionary.ts',
+    replace: 'Object.create(null)',
+    by: '{}',
+    tests: ['packages/protocol/src/dictionary.test.ts'],
+  },
+];
