@@ -204,7 +204,9 @@ describe('connections', () => {
     });
     open.push(server);
     const size = { contextTokens: 3_000_000, maxOutputTokens: 2_000_000 };
-    const llm = serve(createOpenAiCompatibleProvider({ name: 'local', baseUrl: server.url, clock: systemClock, timeouts, ...size }));
+    const llm = serve(
+      createOpenAiCompatibleProvider({ name: 'local', baseUrl: server.url, clock: systemClock, timeouts, maxAnswerChars: 1e9, ...size }),
+    );
     const targets = await llm.resolve(['local/m']);
     const gate = recordGate(() => grant(10_000, size.maxOutputTokens));
     let stalled: number | null = null;
