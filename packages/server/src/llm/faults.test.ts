@@ -189,7 +189,7 @@ describe('connections', () => {
   it('stops reading while the consumer does not, without calling it a stall', async () => {
     let written = 0;
     const chunk = `data: {"choices":[{"delta":{"content":"${'x'.repeat(60_000)}"}}]}\n\n`;
-    const limit = 64 * 1024 * 1024;
+    const limit = 24 * 1024 * 1024;
     const server = await startServer((_request, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       const write = () => {

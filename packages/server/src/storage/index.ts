@@ -41,6 +41,7 @@ export type {
   RunStore,
   SessionRow,
   Store,
+  SizedEvent,
   StoredEvent,
   UsageQuery,
 } from '#storage/contract';
