@@ -26,9 +26,7 @@ const parts = z
     error: `the text parts may have ${maxInputChars} characters together`,
   });
 
-const input = z
-  .union([z.string().min(1).max(maxInputChars), parts])
-  .meta({ description: 'Text, or parts with images' });
+const input = z.union([z.string().min(1).max(maxInputChars), parts]).meta({ description: 'Text, or parts with images' });
 
 /** What a run does that is started while others of its session are at work. */
 export const WhileBusy = z.enum(['queue', 'reject', 'interrupt', 'parallel']);

@@ -40,8 +40,8 @@ export type {
   RunRow,
   RunStore,
   SessionRow,
-  Store,
   SizedEvent,
+  Store,
   StoredEvent,
   UsageQuery,
 } from '#storage/contract';

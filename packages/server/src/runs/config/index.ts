@@ -40,10 +40,7 @@ const runs = z
       ),
       pageEvents: setting(z.int().min(1).max(10_000).default(200), 'Most events that a reader takes from the log at a time.'),
       tailEvents: setting(z.int().min(1).max(10_000).default(64), 'Newest events of each live run that are kept for its readers.'),
-      tailChars: setting(
-        z.int().min(1).max(10_000_000).default(64_000),
-        'Characters of these events.',
-      ),
+      tailChars: setting(z.int().min(1).max(10_000_000).default(64_000), 'Characters of these events.'),
       outputChars: setting(
         z.int().min(1).max(10_000_000).default(64_000),
         'Characters of what tools say that are kept of each live run; the newest message is kept whatever its length.',
