@@ -45,7 +45,8 @@ async function startProvider() {
     socket.on('error', () => undefined);
     let asked = '';
     socket.on('data', (bytes) => {
-      const model = /"model":"([\w-]+)"/.exec((asked += bytes.toString('latin1')))?.[1];
+      asked += bytes.toString('latin1');
+      const model = /"model":"([\w-]+)"/.exec(asked)?.[1];
       const answer = model === undefined ? undefined : answers[model];
       if (answer === undefined) return;
       socket.removeAllListeners('data');

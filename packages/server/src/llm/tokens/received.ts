@@ -100,7 +100,9 @@ const knownShares = new Float64Array(0x10000);
 
 function kindOf(code: number): Kind {
   if (code > 0xffff) return findKind(code);
-  return (knownKinds[code] ??= findKind(code));
+  const known = knownKinds[code] ?? findKind(code);
+  knownKinds[code] = known;
+  return known;
 }
 
 function findKind(code: number): Kind {

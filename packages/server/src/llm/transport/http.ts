@@ -195,7 +195,7 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
     if (head.status >= 300) {
       const refusal = createRefusal(setup, request, head);
       // What cannot be read says nothing.
-      if (encodings === null) return fail(refusal.error());
+      if (encodings === null) return void fail(refusal.error());
       refused = refusal;
       lateRefusal = setTimeout(() => fail(refusal.error()), refusalMs);
     } else if (encodings === null)

@@ -62,7 +62,7 @@ export function createSlicedWork({ clock, data, congested }: SlicedOptions): Sli
       while (!paused) {
         const head = queue[0];
         if (head === undefined) break;
-        if (isSpent(clock)) return later();
+        if (isSpent(clock)) return void later();
         if (head.length <= sliceBytes) queue.shift();
         else queue[0] = head.subarray(sliceBytes);
         data(head.subarray(0, sliceBytes));
