@@ -139,6 +139,9 @@ describe.each(await databases())('a server on %s', (database) => {
     const text = { type: 'text', text: 'many words '.repeat(8_000) };
     const id = await victim.start({ model: 'sim/sim-large', input: [text, image] });
     await victim.end(id);
+    const proof = Object.entries(victim.authorization)
+      .map(([name, value]) => `${name}: ${value}\r\n`)
+      .join('');
     const before = victim.residentMb();
     const { length } = (await victim.call('GET', `/v1/runs/${id}/events`)).text;
     expect(length).toBeGreaterThan(6_000_000);
@@ -146,7 +149,7 @@ describe.each(await databases())('a server on %s', (database) => {
       const socket = connect(victim.port, '127.0.0.1');
       socket.on('error', () => undefined);
       const accept = index % 2 === 0 ? 'text/event-stream' : 'application/json';
-      socket.write(`GET /v1/runs/${id}/events HTTP/1.1\r\nhost: 127.0.0.1:${victim.port}\r\naccept: ${accept}\r\n\r\n`);
+      socket.write(`GET /v1/runs/${id}/events HTTP/1.1\r\nhost: 127.0.0.1:${victim.port}\r\naccept: ${accept}\r\n${proof}\r\n`);
       socket.pause();
       return socket;
     });
