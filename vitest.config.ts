@@ -21,7 +21,7 @@ const long = [
   'test/chaos/{billing,boundaries,files,lost-answers,paid,random,without-a-bus}.test.ts',
   'test/e2e/{clocks,newcomer,nodes,outages}.test.ts',
 ];
-const hostile = ['test/hostile/**/*.test.ts'];
+const hostile = ['test/hostile/**/*.test.ts', 'packages/server/src/**/hostile.test.ts'];
 const test = { pool: 'threads', isolate: false, testTimeout: 20_000 } as const;
 
 export default defineConfig({
@@ -30,7 +30,13 @@ export default defineConfig({
     projects: [
       {
         ...shared,
-        test: { ...test, name: 'units', include: ['packages/*/src/**/*.test.ts'], exclude: heavy, sequence: { groupOrder: 0 } },
+        test: {
+          ...test,
+          name: 'units',
+          include: ['packages/*/src/**/*.test.ts'],
+          exclude: [...heavy, ...hostile],
+          sequence: { groupOrder: 0 },
+        },
       },
       {
         ...shared,

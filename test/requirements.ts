@@ -499,6 +499,27 @@ export const requirements = {
     promise: 0,
     behaviour: 'A configuration file that is only found in the current folder sends no secret of the environment elsewhere.',
   },
+  // A hostile provider, hostile pages, slow readers, made-up names
+  'hostile.provider.labels': {
+    promise: 0,
+    behaviour: 'Whatever names are made up in requests, runs, tools and answers of providers, the metrics get no series for them.',
+  },
+  'hostile.provider.answers': {
+    promise: 0,
+    behaviour: 'Whatever a provider answers, the attempt ends as a typed failure, nobody else waits, and memory is bounded.',
+  },
+  'hostile.provider.charged': {
+    promise: 1,
+    behaviour: 'Whatever a provider claims or sends, no more is booked for an attempt than was granted and one stated chunk.',
+  },
+  'hostile.provider.pages': {
+    promise: 0,
+    behaviour: 'Whatever a page holds, it is reduced to text in time linear in its length, in slices, and what is read of it is bounded.',
+  },
+  'hostile.provider.readers': {
+    promise: 0,
+    behaviour: 'A reader that does not read costs bounded memory, whatever the log holds.',
+  },
 } as const satisfies Record<string, Requirement>;
 
 export type RequirementId = keyof typeof requirements;

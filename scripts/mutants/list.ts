@@ -4,6 +4,7 @@ import { conversationMutants } from './conversations.ts';
 import { coreMutants } from './core.ts';
 import { edgeMutants } from './edges.ts';
 import { fileMutants } from './files.ts';
+import { providerMutants } from './provider.ts';
 import { requestMutants } from './requests.ts';
 import { killMutants } from './kill.ts';
 import { runMutants } from './runs.ts';
@@ -23,6 +24,7 @@ export const mutants = [
   ...fileMutants,
   ...budgetMutants,
   ...conversationMutants,
+  ...providerMutants,
   ...requestMutants,
   ...steerMutants,
   ...sharesMutants,

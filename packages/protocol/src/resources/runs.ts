@@ -15,9 +15,18 @@ export function isTerminal(status: RunStatus): status is (typeof terminalStatuse
   return (terminalStatuses as readonly RunStatus[]).includes(status);
 }
 
-const input = z
-  .union([z.string().min(1).max(1_000_000), z.array(UserPart).min(1).max(50)])
-  .meta({ description: 'Text, or parts with images' });
+/** Of the texts of an input together, in one part or in several. */
+const maxInputChars = 1_000_000;
+
+const parts = z
+  .array(UserPart)
+  .min(1)
+  .max(50)
+  .refine((all) => all.reduce((sum, part) => sum + (part.type === 'text' ? part.text.length : 0), 0) <= maxInputChars, {
+    error: `the text parts may have ${maxInputChars} characters together`,
+  });
+
+const input = z.union([z.string().min(1).max(maxInputChars), parts]).meta({ description: 'Text, or parts with images' });
 
 /** What a run does that is started while others of its session are at work. */
 export const WhileBusy = z.enum(['queue', 'reject', 'interrupt', 'parallel']);

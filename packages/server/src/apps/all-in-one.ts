@@ -381,6 +381,10 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
     onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
   });
   closers.push(() => tools.close());
+  metrics.observeNames({ models: () => models.llm.list(), tools: () => tools.list('default') }, [
+    ...models.defaultModels,
+    ...Object.keys(config.prices),
+  ]);
   const hub = createStreamHub({
     bus,
     clock,

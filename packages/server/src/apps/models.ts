@@ -89,9 +89,9 @@ export async function setUpModels(config: NexusConfig, clock: Clock, logger: Log
   const simulated = config.sim.enabled === 'on' || (config.sim.enabled === 'auto' && providers.length === 0);
   const simulator = simulated ? await startSimulatorOf(clock) : null;
   if (simulator !== null) {
-    const timeouts = timeoutsOf({}, config);
-    providers.push(createSimProvider({ name: 'sim', url: simulator.url, clock, timeouts }));
-    providers.push(createSimProvider({ name: 'sim-anthropic', url: simulator.url, dialect: 'anthropic', clock, timeouts }));
+    const common = { clock, timeouts: timeoutsOf({}, config), maxAnswerChars: config.llm.maxAnswerChars };
+    providers.push(createSimProvider({ name: 'sim', url: simulator.url, ...common }));
+    providers.push(createSimProvider({ name: 'sim-anthropic', url: simulator.url, dialect: 'anthropic', ...common }));
   }
 
   const llm = createModelService({ providers, clock, random: Math.random, retry, models: modelSettings(config), logger });
@@ -163,7 +163,8 @@ interface ProviderConnection extends ProxyQuestion {
 /** How a provider is reached, and how patiently: as it says itself, else as all are. */
 function connectionOf(provider: ProviderConnection, config: NexusConfig) {
   const proxy = proxyFor(provider, config.proxy);
-  return { timeouts: timeoutsOf(provider, config), ...(proxy === undefined ? {} : { proxy }) };
+  const { maxAnswerChars } = config.llm;
+  return { timeouts: timeoutsOf(provider, config), maxAnswerChars, ...(proxy === undefined ? {} : { proxy }) };
 }
 
 function timeoutsOf(provider: Omit<ProviderConnection, 'baseUrl'>, { llm }: NexusConfig) {

@@ -5,6 +5,7 @@ import { systemClock } from '#core';
 import { createModelService, type ModelService } from '#llm';
 import { createAnthropicProvider, createOpenAiCompatibleProvider } from '#llm/providers';
 import { call, grant, makeRequest, recordGate, startServer } from '#llm/testing';
+import { mostExcessTokens } from '#llm/tokens';
 
 const open: { close(): Promise<void> }[] = [];
 let asked: ModelService | undefined;
@@ -203,13 +204,16 @@ describe('an answer that is too long to be read', () => {
         response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ choices }));
       },
     ],
-  ])('is charged for what came of it, as %s, and not asked for again', async (_what, answer) => {
-    const last = await ask('openai', 'shows all', answer);
-    expect(last).toMatchObject({ type: 'failed', error: { code: 'provider_malformed', retryable: false } });
-    // As much as was let in: 3,024,000 bytes.
-    expect(last.usage.outputTokens).toBeGreaterThan(400_000);
-    expect(await asked?.resolve(['p/m'])).toMatchObject([{ ignoresLimits: true }]);
-  });
+  ])(
+    'is charged for a chunk beyond its grant, as %s, and not asked for again [verifies hostile.provider.charged]',
+    async (_what, answer) => {
+      const last = await ask('openai', 'shows all', answer);
+      expect(last).toMatchObject({ type: 'failed', error: { code: 'provider_malformed', retryable: false } });
+      // What came is far more than was granted: a chunk of that is charged, and no more.
+      expect(last.usage.outputTokens).toBe(limit + mostExcessTokens);
+      expect(await asked?.resolve(['p/m'])).toMatchObject([{ ignoresLimits: true }]);
+    },
+  );
 });
 
 describe('a body that is too long and says nothing', () => {

@@ -189,7 +189,7 @@ describe('connections', () => {
   it('stops reading while the consumer does not, without calling it a stall', async () => {
     let written = 0;
     const chunk = `data: {"choices":[{"delta":{"content":"${'x'.repeat(60_000)}"}}]}\n\n`;
-    const limit = 64 * 1024 * 1024;
+    const limit = 24 * 1024 * 1024;
     const server = await startServer((_request, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       const write = () => {
@@ -204,7 +204,9 @@ describe('connections', () => {
     });
     open.push(server);
     const size = { contextTokens: 3_000_000, maxOutputTokens: 2_000_000 };
-    const llm = serve(createOpenAiCompatibleProvider({ name: 'local', baseUrl: server.url, clock: systemClock, timeouts, ...size }));
+    const llm = serve(
+      createOpenAiCompatibleProvider({ name: 'local', baseUrl: server.url, clock: systemClock, timeouts, maxAnswerChars: 1e9, ...size }),
+    );
     const targets = await llm.resolve(['local/m']);
     const gate = recordGate(() => grant(10_000, size.maxOutputTokens));
     let stalled: number | null = null;

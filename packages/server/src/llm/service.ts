@@ -26,7 +26,7 @@ const unheard = { warn: () => undefined, info: () => undefined };
 export function createModelService(dependencies: ModelServiceDependencies): ModelService {
   const { providers, clock, random, logger: notes = unheard } = dependencies;
   /** Models whose answers went on beyond their limits, by provider and name, for as long as this process lives. */
-  const ignoring = new Set<string>();
+  const ignoring = createCountedCache<string, true>(mostNoted);
   /** Those that were said to be passed over; as long. */
   const passedOver = createCountedCache<string, true>(mostNoted);
   /** What models take, where that turned out to be less than was thought; as long. */
@@ -58,7 +58,7 @@ export function createModelService(dependencies: ModelServiceDependencies): Mode
           clock,
           onOverrun() {
             if (!ignoring.has(key)) notes.warn({ provider, model }, 'a model ignores the limit of its answers; policies may refuse it');
-            ignoring.add(key);
+            ignoring.set(key, true);
           },
           onContext(contextTokens, why) {
             const known = contexts.get(key);

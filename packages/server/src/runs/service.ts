@@ -6,7 +6,7 @@ import type { Dispatcher } from '#runs/dispatch';
 import { replayRun, type Transcripts } from '#runs/journal';
 import { forkRun, type Interrupted, mayStart, type StartedRun, type StartOptions, sessionClosed, startRun } from '#runs/start';
 import type { AgentSource, Engine } from '#runs/steps';
-import { follow, type StreamCursor, type StreamFrame, wireJson } from '#runs/stream';
+import { follow, longEventJson, type StreamCursor, type StreamFrame, wireJson } from '#runs/stream';
 import { type PageRequest, type RunRow, viewPage } from '#storage';
 import { cancelRun } from './cancel.ts';
 import { openSession, runRow } from './lookup.ts';
@@ -35,7 +35,12 @@ export interface Runs {
     principal: Principal,
     runId: string,
     range: { after: number; limit: number },
-  ): Promise<{ events: readonly string[]; nextAfter: number | null }>;
+  ): Promise<{
+    events: readonly string[];
+    /** In place of them the one event that is too long to be held, piece by piece. */
+    long?: () => AsyncIterable<string>;
+    nextAfter: number | null;
+  }>;
   /**
    * Follows a run's log from a cursor: history first, then live, ending after a terminal event or when the signal fires.
    * Holds no queue: a slow consumer only delays itself. Each batch is what is ready now. Ending the iteration never
@@ -133,11 +138,17 @@ export function createRuns(dependencies: RunsDependencies): Runs {
     replay: async (principal, runId) => replayRun(store, principal.tenantId, await runRow(store, principal, runId)),
     async events(principal, runId, range) {
       const row = await runRow(store, principal, runId);
-      const events = await store.readEvents(principal.tenantId, row.runId, range);
-      const last = events.at(-1);
+      const found = await store.readEventsWithin(principal.tenantId, row.runId, { ...range, maxChars: pageChars });
+      const isFull = found.length === range.limit || found.reduce((sum, { chars }) => sum + chars, 0) >= pageChars;
+      const [first] = found;
+      // A long one is a page of its own, which is read while it is written.
+      const long = first !== undefined && first.chars > pageChars ? first : null;
+      const events = long === null ? found.filter(({ chars }) => chars <= pageChars) : [];
+      const last = long ?? events.at(-1);
       return {
         events: events.map((event) => wireJson(row.runId, event)),
-        nextAfter: events.length === range.limit && last !== undefined ? last.seq : null,
+        ...(long === null ? {} : { long: () => longEventJson({ store, tenantId: principal.tenantId, runId: row.runId, event: long }) }),
+        nextAfter: (isFull || events.length < found.length) && last !== undefined ? last.seq : null,
       };
     },
     async *follow(principal, runId, cursor, { signal }) {
@@ -156,6 +167,9 @@ export function createRuns(dependencies: RunsDependencies): Runs {
     },
   };
 }
+
+/** Characters of a page of events, the one that goes beyond included. */
+const pageChars = 1_000_000;
 
 function notResumable({ runId, status }: RunRow): NexusError {
   const why = status === 'failed' ? ' and cannot be resumed' : '';

@@ -40,6 +40,7 @@ export type {
   RunRow,
   RunStore,
   SessionRow,
+  SizedEvent,
   Store,
   StoredEvent,
   UsageQuery,

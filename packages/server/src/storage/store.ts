@@ -62,7 +62,9 @@ import {
   putAgent,
   putBlobPiece,
   putKey,
+  readEventData,
   readEvents,
+  readEventsWithin,
   releaseJob,
   removeBlob,
   removeSession,
@@ -121,6 +123,8 @@ export function createStore(dependencies: StoreDependencies): Store {
     getRun: (tenantId, runId) => read(() => getRun(tenantId, runId)),
     listRuns: (tenantId, filter, page) => read(() => listRuns(tenantId, filter, page)),
     readEvents: (tenantId, runId, range) => read(() => readEvents(tenantId, runId, range)),
+    readEventsWithin: (tenantId, runId, range) => read(() => readEventsWithin(tenantId, runId, range)),
+    readEventData: (tenantId, runId, piece) => read(() => readEventData(tenantId, runId, piece)),
 
     getSession: (tenantId, sessionId) => read(() => getSession(tenantId, sessionId)),
     listSessions: (tenantId, page) => read(() => listSessions(tenantId, page)),

@@ -1,11 +1,26 @@
-import type { ErrorCode, PolicyAction } from '@nexus-agent/protocol';
+import { ApprovalDecision, type ErrorCode, PolicyAction } from '@nexus-agent/protocol';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { type Clock, systemClock } from '#core';
+import {
+  type ConfiguredNames,
+  closedSet,
+  createKnownNames,
+  errorCodes,
+  httpMethods,
+  httpStatuses,
+  type KnownNames,
+  type LabelSet,
+  namedSet,
+  otherValue,
+} from './labels.ts';
 import { metricNames, operations } from './names.ts';
 import { type BuildInfo, registerBuildInfo, registerProcessMetrics } from './process-metrics.ts';
 import { type ObservedStore, registerStoreMetrics } from './store-metrics.ts';
 
-/** What the system counts. No label carries the id of a run, session or tenant; open sets of names are bounded. */
+/**
+ * What the system counts. Every label is declared with the set of its values (`labels.ts`): what outsiders send adds no series. None
+ * carries the id of a run, session or tenant.
+ */
 export interface Metrics {
   runStarted(): void;
   runFinished(run: { status: 'completed' | 'failed' | 'cancelled'; durationMs: number; error?: ErrorCode }): void;
@@ -28,6 +43,8 @@ export interface Metrics {
   policyDecision(action: PolicyAction, effect: 'allow' | 'deny' | 'require_approval'): void;
   /** What the database says of the work of all processes and tenants, and the connections to it; asked at each scrape. */
   observeStore(store: ObservedStore): void;
+  /** What is configured: models and tools of other names are counted as `other` from then on. `configured` is known without asking. */
+  observeNames(names: ConfiguredNames, configured?: readonly string[]): void;
   approvalDecided(decision: string): void;
   streamOpened(): void;
   streamClosed(stream: { outcome: 'completed' | 'disconnected' | 'lagged' | 'shutdown' | 'failed'; durationMs: number }): void;
@@ -57,11 +74,12 @@ export function createMetrics(clock: Clock = systemClock, build: BuildInfo = { v
   registerBuildInfo(registry, build);
   const instruments = createInstruments(registry);
   const eventLoop = registerProcessMetrics(registry, clock);
+  const names = createKnownNames();
   let readStore = async (): Promise<void> => undefined;
   return {
     ...countRuns(instruments),
-    ...countModelCalls(instruments),
-    ...countToolCalls(instruments),
+    ...countModelCalls(instruments, names),
+    ...countToolCalls(instruments, names),
     ...countDecisions(instruments),
     ...countStreams(instruments),
     ...countRequests(instruments),
@@ -70,7 +88,9 @@ export function createMetrics(clock: Clock = systemClock, build: BuildInfo = { v
     observeStore(store) {
       readStore = registerStoreMetrics(registry, store, clock);
     },
+    observeNames: (given, configured = []) => names.observe(given, configured),
     async scrape() {
+      names.refresh();
       await readStore();
       return { contentType: registry.contentType, body: await registry.metrics() };
     },
@@ -80,54 +100,90 @@ export function createMetrics(clock: Clock = systemClock, build: BuildInfo = { v
 
 type Instruments = ReturnType<typeof createInstruments>;
 
+type Labels<Label extends string> = Readonly<Record<Label, LabelSet>>;
+type Values<Label extends string> = Readonly<Record<Label, string>>;
+
+/** The values of a series: each of the set that its label was declared with. */
+function within<Label extends string>(sets: Labels<Label>, values: Values<Label>): Record<Label, string> {
+  const names = Object.keys(sets) as Label[]; // the keys of the type
+  return Object.fromEntries(names.map((name) => [name, sets[name].of(values[name])])) as Record<Label, string>; // one for each
+}
+
 function createInstruments(registry: Registry) {
   const registers = [registry];
   return {
-    counter: <Label extends string>(name: string, help: string, labelNames: Label[] = []) =>
-      new Counter({ name, help, labelNames, registers }),
+    total(name: string, help: string) {
+      const counter = new Counter({ name, help, registers });
+      return (count = 1) => counter.inc(count);
+    },
+    counter<Label extends string>(name: string, help: string, sets: Labels<Label>) {
+      const counter = new Counter({ name, help, labelNames: Object.keys(sets), registers });
+      return { inc: (values: Values<Label>, count = 1) => counter.inc(within(sets, values), count) };
+    },
     gauge: (name: string, help: string) => new Gauge({ name, help, registers }),
-    histogram: <Label extends string>(name: string, help: string, buckets: number[], labelNames: Label[] = []) =>
-      new Histogram({ name, help, buckets, labelNames, registers }),
+    timing(name: string, help: string, buckets: number[]) {
+      const histogram = new Histogram({ name, help, buckets, registers });
+      return (value: number) => histogram.observe(value);
+    },
+    histogram<Label extends string>(name: string, help: string, buckets: number[], sets: Labels<Label>) {
+      const histogram = new Histogram({ name, help, buckets, labelNames: Object.keys(sets), registers });
+      return {
+        observe: (values: Values<Label>, value: number) => histogram.observe(within(sets, values), value),
+        /** A series that stands there from the start. */
+        begin: (values: Values<Label>) => histogram.zero(within(sets, values)),
+      };
+    },
   };
 }
 
-function countRuns({ counter, gauge, histogram }: Instruments): Pick<Metrics, 'runStarted' | 'runFinished' | 'runLive' | 'runRecovered'> {
-  const started = counter(metricNames.runsStarted, 'Runs started');
-  const finished = counter(metricNames.runsFinished, 'Runs finished, by how', ['status', 'error_type']);
-  const recovered = counter(metricNames.runsRecovered, 'Runs taken over from a worker that stopped');
-  const recovery = histogram(metricNames.recoveryDuration, 'From the end of a lost lease until its run goes on', recoveryBuckets);
+const runEnds = closedSet(['completed', 'failed', 'cancelled']);
+
+function countRuns({
+  total,
+  counter,
+  gauge,
+  timing,
+  histogram,
+}: Instruments): Pick<Metrics, 'runStarted' | 'runFinished' | 'runLive' | 'runRecovered'> {
+  const started = total(metricNames.runsStarted, 'Runs started');
+  const finished = counter(metricNames.runsFinished, 'Runs finished, by how', { status: runEnds, error_type: errorCodes });
+  const recovered = total(metricNames.runsRecovered, 'Runs taken over from a worker that stopped');
+  const recovery = timing(metricNames.recoveryDuration, 'From the end of a lost lease until its run goes on', recoveryBuckets);
   const live = gauge(metricNames.runsLive, 'Runs that this process works on');
-  const duration = histogram(metricNames.runDuration, 'From start to end of a run, waiting included', runBuckets, ['status']);
+  const duration = histogram(metricNames.runDuration, 'From start to end of a run, waiting included', runBuckets, { status: runEnds });
   return {
-    runStarted: () => started.inc(),
+    runStarted: () => started(),
     runFinished({ status, durationMs, error }) {
       finished.inc({ status, error_type: error ?? '' });
       duration.observe({ status }, durationMs / 1000);
     },
     runLive: (change) => live.inc(change),
     runRecovered(durationMs) {
-      recovered.inc();
-      if (durationMs !== undefined) recovery.observe(Math.max(0, durationMs) / 1000);
+      recovered();
+      if (durationMs !== undefined) recovery(Math.max(0, durationMs) / 1000);
     },
   };
 }
 
-function countModelCalls({ counter, histogram }: Instruments): Pick<Metrics, 'modelCompleted'> {
-  const labelNames = ['gen_ai_operation_name', 'gen_ai_provider_name', 'gen_ai_request_model'] as const;
-  const duration = histogram(metricNames.modelDuration, 'Duration of model calls', operationBuckets, [...labelNames, 'error_type']);
-  const timeToFirstChunk = histogram(metricNames.timeToFirstChunk, 'Time to the first part of an answer', operationBuckets, [
-    ...labelNames,
-  ]);
-  const tokenUsage = histogram(metricNames.tokenUsage, 'Tokens per model call', tokenBuckets, [...labelNames, 'gen_ai_token_type']);
-  const cost = counter(metricNames.modelCost, 'Cost of model calls in millionths of a US dollar', [...labelNames]);
-  const providers = createBoundedLabel();
-  const models = createBoundedLabel();
+function countModelCalls({ counter, histogram }: Instruments, names: KnownNames): Pick<Metrics, 'modelCompleted'> {
+  const sets = {
+    gen_ai_operation_name: closedSet([operations.model]),
+    gen_ai_provider_name: namedSet(names.isProvider),
+    gen_ai_request_model: namedSet(names.isModel),
+  };
+  const withError = { ...sets, error_type: errorCodes };
+  const withType = { ...sets, gen_ai_token_type: closedSet(['input', 'output']) };
+  const duration = histogram(metricNames.modelDuration, 'Duration of model calls', operationBuckets, withError);
+  const timeToFirstChunk = histogram(metricNames.timeToFirstChunk, 'Time to the first part of an answer', operationBuckets, sets);
+  const tokenUsage = histogram(metricNames.tokenUsage, 'Tokens per model call', tokenBuckets, withType);
+  const cost = counter(metricNames.modelCost, 'Cost of model calls in millionths of a US dollar', sets);
   return {
     modelCompleted(call) {
       const labels = {
         gen_ai_operation_name: operations.model,
-        gen_ai_provider_name: providers(call.provider),
-        gen_ai_request_model: models(call.model),
+        gen_ai_provider_name: call.provider,
+        // The simulator takes what it is to do behind the name of a model.
+        gen_ai_request_model: call.model.split('?', 1)[0] ?? '',
       };
       duration.observe({ ...labels, error_type: call.error ?? '' }, call.durationMs / 1000);
       if (call.timeToFirstTokenMs !== undefined) timeToFirstChunk.observe(labels, call.timeToFirstTokenMs / 1000);
@@ -138,19 +194,31 @@ function countModelCalls({ counter, histogram }: Instruments): Pick<Metrics, 'mo
   };
 }
 
-function countToolCalls({ histogram }: Instruments): Pick<Metrics, 'toolCompleted'> {
-  const duration = histogram(metricNames.toolDuration, 'Duration of tool calls', operationBuckets, ['gen_ai_tool_name', 'error_type']);
-  const tools = createBoundedLabel();
+/** Tools that are agents have the names of agents, which tenants choose. */
+const agentTool = /^agent_.*/s;
+
+function countToolCalls({ histogram }: Instruments, names: KnownNames): Pick<Metrics, 'toolCompleted'> {
+  const duration = histogram(metricNames.toolDuration, 'Duration of tool calls', operationBuckets, {
+    gen_ai_tool_name: namedSet((name) => name === 'agent' || names.isTool(name)),
+    error_type: errorCodes,
+  });
   return {
     toolCompleted: ({ tool, durationMs, error }) =>
-      duration.observe({ gen_ai_tool_name: tools(tool), error_type: error ?? '' }, durationMs / 1000),
+      duration.observe({ gen_ai_tool_name: tool.replace(agentTool, 'agent'), error_type: error ?? '' }, durationMs / 1000),
   };
 }
 
 function countDecisions({ counter }: Instruments): Pick<Metrics, 'budgetOperation' | 'policyDecision' | 'approvalDecided'> {
-  const budgetOperations = counter(metricNames.budgetOperations, 'Reservations by what became of them', ['operation']);
-  const policyDecisions = counter(metricNames.policyDecisions, 'Policy decisions', ['action', 'effect']);
-  const approvalsDecided = counter(metricNames.approvalsDecided, 'Approvals answered or expired', ['decision']);
+  const budgetOperations = counter(metricNames.budgetOperations, 'Reservations by what became of them', {
+    operation: closedSet(['reserved', 'refused', 'settled', 'released', 'expired']),
+  });
+  const policyDecisions = counter(metricNames.policyDecisions, 'Policy decisions', {
+    action: closedSet(PolicyAction.options),
+    effect: closedSet(['allow', 'deny', 'require_approval']),
+  });
+  const approvalsDecided = counter(metricNames.approvalsDecided, 'Approvals answered or expired', {
+    decision: closedSet(ApprovalDecision.options),
+  });
   return {
     budgetOperation: (operation) => budgetOperations.inc({ operation }),
     policyDecision: (action, effect) => policyDecisions.inc({ action, effect }),
@@ -158,25 +226,27 @@ function countDecisions({ counter }: Instruments): Pick<Metrics, 'budgetOperatio
   };
 }
 
-function countStreams({ counter, gauge, histogram }: Instruments): Pick<Metrics, 'streamOpened' | 'streamClosed' | 'streamEvents'> {
+function countStreams({ total, counter, gauge, timing }: Instruments): Pick<Metrics, 'streamOpened' | 'streamClosed' | 'streamEvents'> {
   const open = gauge(metricNames.streamsOpen, 'Streams open to subscribers');
-  const closed = counter(metricNames.streamsClosed, 'Streams closed, by why', ['outcome']);
-  const duration = histogram(metricNames.streamDuration, 'How long streams were open', runBuckets);
-  const events = counter(metricNames.streamEvents, 'Events written to streams');
+  const closed = counter(metricNames.streamsClosed, 'Streams closed, by why', {
+    outcome: closedSet(['completed', 'disconnected', 'lagged', 'shutdown', 'failed']),
+  });
+  const duration = timing(metricNames.streamDuration, 'How long streams were open', runBuckets);
+  const events = total(metricNames.streamEvents, 'Events written to streams');
   return {
     streamOpened: () => open.inc(),
     streamClosed({ outcome, durationMs }) {
       open.dec();
       closed.inc({ outcome });
-      duration.observe(durationMs / 1000);
+      duration(durationMs / 1000);
     },
-    streamEvents: (count) => events.inc(count),
+    streamEvents: (count) => events(count),
   };
 }
 
 function countConnections({ counter, gauge }: Instruments): Pick<Metrics, 'connectionOpened' | 'connectionClosed' | 'requestRefused'> {
   const connections = gauge(metricNames.httpConnections, 'Connections of clients, streams among them');
-  const refused = counter(metricNames.authFailures, 'Requests that were not let in, by why', ['error_type']);
+  const refused = counter(metricNames.authFailures, 'Requests that were not let in, by why', { error_type: errorCodes });
   return {
     connectionOpened: () => connections.inc(),
     connectionClosed: () => connections.dec(),
@@ -184,35 +254,32 @@ function countConnections({ counter, gauge }: Instruments): Pick<Metrics, 'conne
   };
 }
 
+const retentionKinds = closedSet('sessions decisions idempotencyKeys reservations ledgerEntries idleBalances contents'.split(' '));
+
 function countRetention({ counter }: Instruments): Pick<Metrics, 'retentionDeleted'> {
-  const deleted = counter(metricNames.retentionDeleted, 'What was deleted because it is no longer kept', ['kind']);
+  const deleted = counter(metricNames.retentionDeleted, 'What was deleted because it is no longer kept', { kind: retentionKinds });
   return { retentionDeleted: (kind, count) => deleted.inc({ kind }, count) };
 }
 
+/** The route of a request that no route is for. */
+const unmatchedRoute = 'unmatched';
+/** Routes come from the server's own table; their number is bounded should one ever not. */
+const anyRoute = () => true;
+
 function countRequests({ histogram }: Instruments): Pick<Metrics, 'requestCompleted'> {
-  const duration = histogram(metricNames.requestDuration, 'Duration of HTTP requests other than streams', fastBuckets, [
-    'http_request_method',
-    'http_route',
-    'http_response_status_code',
-  ]);
-  const routes = createBoundedLabel();
+  const duration = histogram(metricNames.requestDuration, 'Duration of HTTP requests other than streams', fastBuckets, {
+    http_request_method: httpMethods,
+    http_route: namedSet(anyRoute),
+    http_response_status_code: httpStatuses,
+  });
+  // Whoever tries paths and methods that there are not is counted in series that are there already.
+  const elsewhere = { http_request_method: otherValue, http_route: unmatchedRoute };
+  for (const status of ['400', '401', '403', '404', '405']) duration.begin({ ...elsewhere, http_response_status_code: status });
   return {
     requestCompleted({ method, route, status, durationMs }) {
-      const labels = { http_request_method: method, http_route: routes(route), http_response_status_code: String(status) };
+      const place = route === unmatchedRoute ? elsewhere : { http_request_method: method, http_route: route };
+      const labels = { ...place, http_response_status_code: String(status) };
       duration.observe(labels, durationMs / 1000);
     },
-  };
-}
-
-/** Distinct values of a label whose names come from configuration or users; later ones are counted as `other`. */
-const maxLabelValues = 100;
-
-function createBoundedLabel(): (value: string) => string {
-  const seen = new Set<string>();
-  return (value) => {
-    if (seen.has(value)) return value;
-    if (seen.size >= maxLabelValues) return 'other';
-    seen.add(value);
-    return value;
   };
 }

@@ -1,5 +1,7 @@
+import { BudgetScopeKind, budgetUnits, RunStatus } from '@nexus-agent/protocol';
 import { Gauge, type Registry } from 'prom-client';
 import type { Clock } from '#core';
+import { closedSet } from './labels.ts';
 import { metricNames } from './names.ts';
 
 /** What is asked of the store: of all tenants, with labels from closed sets only. */
@@ -18,6 +20,11 @@ export interface ObservedStore {
   }>;
   pool(): { readonly inUse: number; readonly idle: number; readonly waiting: number };
 }
+
+const statuses = closedSet(RunStatus.options);
+const scopes = closedSet(BudgetScopeKind.options);
+const units = closedSet(budgetUnits);
+const uses = closedSet(['under_half', 'under_80', 'under_100', 'exhausted']);
 
 /**
  * Gauges that are read from the store before each scrape, with one question for all of them: the function does. While the store does
@@ -53,13 +60,15 @@ export function registerStoreMetrics(registry: Registry, store: ObservedStore, c
       for (const metric of [depth, oldest, approvals]) metric.remove();
       return;
     }
-    for (const [status, count] of Object.entries(measures.runs)) runs.set({ status }, count);
+    for (const [status, count] of Object.entries(measures.runs)) runs.set({ status: statuses.of(status) }, count);
     depth.set(measures.due.count);
     oldest.set(measures.due.since === null ? 0 : Math.max(0, now - measures.due.since) / 1000);
     approvals.set(measures.approvalsWaiting);
     const largest = new Map<string, { scope: string; unit: string; share: number }>();
-    for (const { scope, unit, used, count, largest: share } of measures.budgets) {
-      limits.set({ scope, unit, used }, count);
+    for (const budget of measures.budgets) {
+      const { count, largest: share } = budget;
+      const [scope, unit] = [scopes.of(budget.scope), units.of(budget.unit)];
+      limits.set({ scope, unit, used: uses.of(budget.used) }, count);
       const key = `${scope} ${unit}`;
       largest.set(key, { scope, unit, share: Math.max(share, largest.get(key)?.share ?? 0) });
     }

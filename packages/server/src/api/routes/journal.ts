@@ -1,3 +1,5 @@
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { DecisionRecord, page, WireEvent } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import { type Call, pageQuery, pageRequest, type Route, type RouteAnswer, route } from '#api/contract';
@@ -69,10 +71,20 @@ async function pageEvents({ services, principal, params, query }: Call<unknown, 
   const text = query.after ?? query.cursor ?? '0';
   if (!/^\d{1,15}$/.test(text))
     throw new NexusError('invalid_request', `query: after: expected the number of an event, got ${JSON.stringify(text.slice(0, 40))}`);
-  const { events, nextAfter } = await services.runs.events(principal, params.run ?? '', { after: Number(text), limit: query.limit });
+  const { events, long, nextAfter } = await services.runs.events(principal, params.run ?? '', { after: Number(text), limit: query.limit });
+  const contentType = 'application/json; charset=utf-8';
+  const end = `],"nextCursor":${nextAfter === null ? 'null' : `"${nextAfter}"`}}`;
+  if (long === undefined) return { status: 200, text: `{"data":[${events.join(',')}${end}`, contentType };
+  async function* page(pieces: AsyncIterable<string>) {
+    yield '{"data":[';
+    yield* pieces;
+    yield end;
+  }
   return {
-    status: 200,
-    text: `{"data":[${events.join(',')}],"nextCursor":${nextAfter === null ? 'null' : `"${nextAfter}"`}}`,
-    contentType: 'application/json; charset=utf-8',
+    async stream(response) {
+      response.writeHead(200, { 'content-type': contentType });
+      // A reader that leaves, and an event that is gone, both end the connection: the answer is then too short.
+      await pipeline(Readable.from(page(long()), { objectMode: false }), response).catch(() => undefined);
+    },
   };
 }

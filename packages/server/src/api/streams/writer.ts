@@ -16,13 +16,16 @@ export interface StreamRequest {
   problemOf(error: unknown): { problem: Problem; headers: Record<string, string> };
 }
 
+/** Characters of one write: what a socket does not take of it is held. */
+const writeChars = 32_000;
+
 /** A stream while it is written. */
 export interface OpenStream {
   readonly response: ServerResponse;
   readonly stop: AbortController;
   /** Something was written since the last look for silent streams. */
   active: boolean;
-  /** The socket is full. */
+  /** The socket is full, or an event is half written: nothing else may be said. */
   blocked: boolean;
 }
 
@@ -40,7 +43,7 @@ export interface WriteOptions {
 const headDelayMs = 100;
 
 /**
- * Server-sent events with bounded memory: at most one batch per reader is ever in flight. While a socket is full the run
+ * Server-sent events with bounded memory: at most one batch per reader is ever in flight, of a long event one piece. While a socket is full the run
  * is not read any further for this reader; one that stays full for `lagMs` is told `stream.lagged` and detached. A
  * reader that leaves is detached and nothing else: the run goes on.
  */
@@ -56,6 +59,39 @@ export async function writeStream(
   response.on('error', () => undefined);
   let lastId = cursorId(request.cursor);
   let iterator: AsyncIterator<readonly StreamFrame[]> | null = null;
+  /** Half of an event was written: what follows on the stream would be taken for its rest. */
+  let within = false;
+
+  /** Resolves when the socket takes more; false when the reader is to be left. */
+  async function put(text: string): Promise<boolean> {
+    stream.active = true;
+    for (let from = 0; from < text.length; ) {
+      let to = Math.min(text.length, from + writeChars);
+      const last = text.charCodeAt(to - 1);
+      if (to < text.length && last >= 0xd800 && last < 0xdc00) to += 1; // half of a pair has no bytes of its own
+      const taken = response.write(text.slice(from, to));
+      from = to;
+      if (taken) continue;
+      stream.blocked = true;
+      const drained = await waitForDrain(timers, response, lagMs, stop.signal);
+      stream.blocked = within;
+      if (!drained) return false;
+    }
+    return true;
+  }
+
+  /** Writes the rest of a long event while it is read. */
+  async function putRest(rest: AsyncIterable<string>): Promise<boolean> {
+    within = true;
+    stream.blocked = true;
+    for await (const piece of rest) {
+      if (stop.signal.aborted || !(await put(piece))) return false;
+    }
+    within = false;
+    stream.blocked = false;
+    return put('\n\n');
+  }
+
   try {
     if (response.destroyed) leave();
     iterator = request.follow(stop.signal)[Symbol.asyncIterator]();
@@ -68,22 +104,23 @@ export async function writeStream(
       const step = await next;
       if (step.done === true) break;
       let text = '';
-      for (const frame of step.value) {
-        text +=
-          frame.id === null
-            ? `event: ${frame.event}\ndata: ${frame.data}\n\n`
-            : `id: ${frame.id}\nevent: ${frame.event}\ndata: ${frame.data}\n\n`;
-        if (frame.id !== null) lastId = frame.id;
-      }
-      if (text !== '') {
-        stream.active = true;
-        onFrames(step.value.length);
-        if (!response.write(text)) {
-          stream.blocked = true;
-          const drained = await waitForDrain(timers, response, lagMs, stop.signal);
-          stream.blocked = false;
-          if (!drained && !stop.signal.aborted) return endLagged(timers, response, request.runId, lastId, lagMs);
+      let taken = true;
+      for (const { id, event, data, rest } of step.value) {
+        text += id === null ? `event: ${event}\ndata: ${data}` : `id: ${id}\nevent: ${event}\ndata: ${data}`;
+        if (rest === undefined) text += '\n\n';
+        else {
+          taken = (await put(text)) && (await putRest(rest()));
+          text = '';
+          if (!taken) break;
         }
+        if (id !== null) lastId = id;
+      }
+      onFrames(step.value.length);
+      if (text !== '') taken = await put(text);
+      if (!taken && !stop.signal.aborted) {
+        if (!within) return endLagged(timers, response, request.runId, lastId, lagMs);
+        response.destroy(); // the reader comes back for the whole event
+        return 'lagged';
       }
       if (stop.signal.aborted) break;
       next = iterator.next();
@@ -92,7 +129,8 @@ export async function writeStream(
   } catch (error) {
     if (stop.signal.aborted) return finish();
     const { problem, headers } = request.problemOf(error);
-    if (response.headersSent) {
+    if (within) response.destroy();
+    else if (response.headersSent) {
       response.end(eventText('error', problem, request.runId));
     } else {
       response.writeHead(problem.status, { ...request.headers, ...headers });
@@ -110,6 +148,10 @@ export async function writeStream(
     if (!stop.signal.aborted) {
       response.end();
       return 'completed';
+    }
+    if (within) {
+      response.destroy();
+      return 'shutdown';
     }
     if (!response.headersSent) sendHead(response, request.headers);
     response.end(': the server is shutting down, reconnect with the last event id\n\n');

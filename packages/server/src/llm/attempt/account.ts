@@ -1,7 +1,7 @@
 import { type AssumedCount, dictionary, noUsage, type Usage } from '@nexus-agent/protocol';
 import type { NexusError } from '#core';
 import type { AttemptMessage } from '#llm/contract';
-import { leastInputTokens } from '#llm/tokens';
+import { leastInputTokens, mostExcessTokens } from '#llm/tokens';
 import type { Progress } from './provider.ts';
 
 /** An attempt as its account sees it: what was asked, of whom, and within which limit. */
@@ -59,10 +59,19 @@ function isRefusal({ details, retryAfterMs }: NexusError): boolean {
   return status === 529 || (status >= 300 && status < 500 && status !== 408 && status !== 499);
 }
 
-/** What the provider said, but of the output no less than there was, as far as is known here. */
+/** What the provider said, but of the output no less than there was, as far as is known here, and of nothing more than a chunk beyond its bound. */
 function used(terms: AttemptTerms, progress: Progress, leastOutput: number): AttemptUse {
-  const { inputTokens, outputTokens, ...rest } = progress.usage ?? { ...noUsage, inputTokens: terms.inputTokens };
-  const usage = dictionary({ ...rest, inputTokens: plausibleInput(terms, inputTokens), outputTokens: Math.max(outputTokens, leastOutput) });
+  const said = progress.usage ?? { ...noUsage, inputTokens: terms.inputTokens };
+  const inputTokens = Math.min(plausibleInput(terms, said.inputTokens), terms.inputTokens + mostExcessTokens);
+  const outputTokens = Math.min(Math.max(said.outputTokens, leastOutput), terms.maxOutputTokens + mostExcessTokens);
+  const cacheReadTokens = Math.min(said.cacheReadTokens, inputTokens);
+  const usage = dictionary({
+    inputTokens,
+    outputTokens,
+    cacheReadTokens,
+    cacheWriteTokens: Math.min(said.cacheWriteTokens, inputTokens - cacheReadTokens),
+    reasoningTokens: Math.min(said.reasoningTokens, outputTokens),
+  });
   const assumed = (['inputTokens', 'outputTokens'] as const).filter((count) => usage[count] > (progress.usage?.[count] ?? -1));
   return { usage, assumed };
 }

@@ -256,6 +256,10 @@ export const llmConfig = {
       { otherwise: 'the agent’s `timeoutMs`' },
     ),
     idleTimeoutMs: setting(durationMs().min(1).default(300_000), 'Longest pause between two chunks of an answer.'),
+    maxAnswerChars: setting(
+      z.int().min(10_000).max(20_000_000).default(2_000_000),
+      'Most characters of an answer: its texts, thoughts and tool calls together. One that is longer is given up, charged and not asked for again.',
+    ),
     maxAttempts: setting(z.int().min(1).max(100).default(8), 'Attempts of one model call, over the model and its fallbacks.'),
     maxAttemptsPerTarget: setting(z.int().min(1).max(100).default(3), 'Attempts at one model before the next is tried.'),
     baseDelayMs: setting(durationMs().default(250), 'The first wait between attempts is up to this; each further one up to twice as long.'),

@@ -3,8 +3,10 @@ import { isTooDeep } from '#core';
 import type { DeltaKind } from '#llm/contract';
 import { estimateTextTokens } from '#llm/tokens';
 import { asRecord } from './json.ts';
+import { answerLimits, tooLarge } from './limits.ts';
+import type { StreamContext } from './upstream.ts';
 
-/** Builds the content of an answer from its fragments, in order of arrival. */
+/** Builds the content of an answer from its fragments, in order of arrival. Throws where they are more than {@link answerLimits} has room for. */
 export interface Assembler {
   /** Text or reasoning. Half a character at its end waits for the other half. */
   add(kind: DeltaKind, delta: string): void;
@@ -14,6 +16,10 @@ export interface Assembler {
   signature(value: string): void;
   /** Opens a tool call; gives the handle for its argument fragments. */
   toolCall(id: string, name: string): ToolCallDraft;
+  /** A longer name of a call. */
+  rename(call: ToolCallDraft, name: string): void;
+  /** More of the arguments of a call. */
+  addArguments(call: ToolCallDraft, piece: string): void;
   /**
    * Halves of characters whose other half never came are replaced, which may emit. `cut`: the answer ended before the model
    * was done, so a last call without arguments may have wanted some.
@@ -21,6 +27,8 @@ export interface Assembler {
   content(cut?: boolean): AssistantPart[];
   /** All text or reasoning so far, with the half character that waits. */
   soFar(kind: DeltaKind): string;
+  /** How long that is. */
+  lengthSoFar(kind: DeltaKind): number;
   isEmpty(): boolean;
   hasToolCalls(): boolean;
   /** Estimate of the output tokens received so far. */
@@ -46,13 +54,18 @@ interface HeldHalf {
 
 const replacement = '\ufffd';
 
-/** `emit` is called with each piece of text or reasoning before it is added; empty pieces are dropped. */
-export function createAssembler(emit: (kind: DeltaKind, text: string) => void): Assembler {
+/** `onDelta` is called with each piece of text or reasoning before it is added; empty pieces are dropped. */
+export function createAssembler(context: Pick<StreamContext, 'provider' | 'model' | 'onDelta' | 'maxAnswerChars'>): Assembler {
+  const { onDelta: emit, maxAnswerChars = answerLimits.chars } = context;
   const drafts: Draft[] = [];
+  let chars = 0;
+  let calls = 0;
+  const lengths: Record<DeltaKind, number> = dictionary({ text: 0, reasoning: 0 });
   const held: Record<DeltaKind, HeldHalf | null> = dictionary({ text: null, reasoning: null });
   let open = null as Draft | null; // assigned in closures, which the flow analysis does not see
 
   function start<Kind extends Draft>(draft: Kind): Kind {
+    if (drafts.length >= answerLimits.parts) throw tooLarge(context, `more than ${answerLimits.parts} parts`);
     open = draft;
     drafts.push(draft);
     return draft;
@@ -63,7 +76,18 @@ export function createAssembler(emit: (kind: DeltaKind, text: string) => void): 
     return start(kind === 'text' ? { type: 'text', text: '' } : { type: 'reasoning', text: '', signature: '' });
   }
 
+  function take(text: string): void {
+    chars += text.length;
+    if (chars > maxAnswerChars) throw tooLarge(context, `more than ${maxAnswerChars} characters`);
+  }
+
+  function checkName(name: string): void {
+    if (name.length > answerLimits.nameChars) throw tooLarge(context, `a name of a tool of more than ${answerLimits.nameChars} characters`);
+  }
+
   function put(draft: TextDraft, text: string): void {
+    take(text);
+    lengths[draft.type] += text.length;
     emit(draft.type, text);
     draft.text += text;
   }
@@ -93,13 +117,28 @@ export function createAssembler(emit: (kind: DeltaKind, text: string) => void): 
       open = null;
     },
     signature(value) {
+      take(value);
       if (open?.type === 'reasoning') open.signature += value;
       else start({ type: 'reasoning', text: '', signature: value });
     },
     toolCall(id, name) {
+      checkName(name);
+      if (id.length > answerLimits.idChars) throw tooLarge(context, `an id of a call of more than ${answerLimits.idChars} characters`);
+      calls += 1;
+      if (calls > answerLimits.calls) throw tooLarge(context, `more than ${answerLimits.calls} tool calls`);
+      take(id);
+      take(name);
       const call: ToolCallDraft = { id, name, arguments: '' };
       start({ type: 'tool_call', call });
       return call;
+    },
+    rename(call, name) {
+      checkName(name);
+      call.name = name;
+    },
+    addArguments(call, piece) {
+      take(piece);
+      call.arguments += piece;
     },
     content(cut = false) {
       completeHalf('reasoning', '');
@@ -107,6 +146,7 @@ export function createAssembler(emit: (kind: DeltaKind, text: string) => void): 
       return drafts.map((draft, index) => finishDraft(draft, cut && index === drafts.length - 1));
     },
     soFar: (kind) => drafts.map((draft) => (draft.type === kind ? draft.text : '')).join('') + (held[kind]?.half ?? ''),
+    lengthSoFar: (kind) => lengths[kind] + (held[kind]?.half.length ?? 0),
     isEmpty: () => drafts.length === 0,
     hasToolCalls: () => drafts.some((draft) => draft.type === 'tool_call'),
     streamedTokens: () => drafts.reduce((sum, draft) => sum + draftTokens(draft), 0),

@@ -1,5 +1,6 @@
 import type { DeltaKind } from '#llm/contract';
 import { asRecord } from './json.ts';
+import { answerLimits, tooLarge } from './limits.ts';
 import { notUnderstood, type StreamContext } from './upstream.ts';
 
 /** A piece of text, and what kind it is of. */
@@ -51,6 +52,8 @@ function collect(into: Collection, value: unknown, kind: DeltaKind, depth: numbe
   if (value === undefined || value === null) return;
   if (typeof value === 'string') {
     if (value !== '') into.pieces.push({ kind, text: value });
+    if (into.pieces.length > answerLimits.textPieces)
+      throw tooLarge(into.context, `more than ${answerLimits.textPieces} pieces of text in an event`);
     return;
   }
   if (depth > maxDepth) throw notUnderstood(into.context, 'content of too many lists within lists');

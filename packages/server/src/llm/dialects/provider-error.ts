@@ -104,17 +104,30 @@ function readBody(body: unknown): Told {
   if (outer === null) return { message: '', type: '', field: '', status: undefined, error: {} };
   const error = firstRecord(outer.error) ?? firstRecord(outer.errors) ?? outer;
   const plain = asString(outer.error) || asString(outer.Error); // Ollama: {"error":"…"}
+  // What is longer says no more to anybody, and would take its time.
   const said = [error.message, plain, outer.detail, error.detail, error.msg, error.title].map((value) => sayings(value, 0));
   const words = [error.type, error.code, error.status].filter((word) => typeof word === 'string');
-  const numbers = [error.code, error.status, outer.status].map((item) => (typeof item === 'string' ? Number(item) : item));
+  const numbers = [error.code, error.status, outer.status].map((item) =>
+    typeof item === 'string' && item.length <= longestWord ? Number(item) : item,
+  );
   const status = numbers.find((item) => typeof item === 'number' && item >= 400 && item < 600);
   return {
-    message: said.find((text) => text !== '') ?? '',
-    type: words.join(' ').toLowerCase(),
-    field: typeof error.param === 'string' ? error.param : '',
+    message: cut(said.find((text) => text !== '') ?? '', longestMessage),
+    type: words
+      .map((word) => cut(String(word), longestWord))
+      .join(' ')
+      .toLowerCase(),
+    field: typeof error.param === 'string' ? cut(error.param, longestWord) : '',
     status: typeof status === 'number' ? status : undefined,
     error,
   };
+}
+
+const longestMessage = 4_000;
+const longestWord = 200;
+
+function cut(text: string, most: number): string {
+  return text.length <= most ? text : text.slice(0, most).toWellFormed();
 }
 
 /** The value when it is an object, or the first of a list of objects: some servers answer with a list of errors. */

@@ -8,6 +8,8 @@ export interface StreamContext {
   readonly provider: string;
   readonly model: string;
   readonly onDelta: (kind: DeltaKind, text: string) => void;
+  /** Most characters of the answer. Default: {@link answerLimits}. */
+  readonly maxAnswerChars?: number;
   /** Called with each piece of what the model wrote to make tool calls: names and arguments. */
   readonly onCallText?: (text: string) => void;
   /** What the head of the answer says that belongs to an error in its body. */

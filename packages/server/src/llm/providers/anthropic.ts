@@ -46,6 +46,7 @@ export function createAnthropicProvider(options: AnthropicProviderOptions): Prov
     clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
+    ...(options.maxAnswerChars === undefined ? {} : { maxAnswerChars: options.maxAnswerChars }),
     ...(options.proxy === undefined ? {} : { proxy: options.proxy }),
   });
   return resendWithoutRefused(provider, { refusals: anthropicRefusals(dialect), omissions, clock });

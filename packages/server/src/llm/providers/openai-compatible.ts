@@ -52,6 +52,7 @@ export function createOpenAiCompatibleProvider(options: OpenAiCompatibleProvider
     clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
+    ...(options.maxAnswerChars === undefined ? {} : { maxAnswerChars: options.maxAnswerChars }),
     ...(options.proxy === undefined ? {} : { proxy: options.proxy }),
     ...(options.contextTokens === undefined ? {} : { contextTokens: options.contextTokens }),
     ...(options.maxOutputTokens === undefined ? {} : { maxOutputTokens: options.maxOutputTokens }),

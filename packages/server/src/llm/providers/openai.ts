@@ -69,6 +69,7 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
     clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
+    ...(options.maxAnswerChars === undefined ? {} : { maxAnswerChars: options.maxAnswerChars }),
     ...(options.proxy === undefined ? {} : { proxy: options.proxy }),
   });
   const asked = resendWithoutRefused(provider, { refusals: openAiRefusals, omissions, clock });

@@ -19,6 +19,8 @@ export interface CommonProviderOptions {
   /** The models to offer; absent: what the server lists. Others can still be named in full. */
   readonly models?: readonly string[];
   readonly timeouts?: ProviderTimeouts;
+  /** Most characters of an answer: texts, thoughts and calls together. Default 2,000,000. */
+  readonly maxAnswerChars?: number;
   /** `http://[user:password@]host[:port]`, or https: the proxy through which the provider is reached. */
   readonly proxy?: string;
   /** Sent with every request, for gateways in between. */

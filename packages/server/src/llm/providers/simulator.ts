@@ -6,7 +6,7 @@ import { countByAnthropic, createServerCounter } from './counters.ts';
 import { type CommonProviderOptions, hostedTemplateTokens } from './options.ts';
 import { resendWithoutRefused } from './resend.ts';
 
-export interface SimProviderOptions extends Pick<CommonProviderOptions, 'name' | 'clock' | 'timeouts' | 'headers'> {
+export interface SimProviderOptions extends Pick<CommonProviderOptions, 'name' | 'clock' | 'timeouts' | 'maxAnswerChars' | 'headers'> {
   /** Of a running simulator (`startSimulator`). */
   readonly url: string;
   /** The wire format to speak with it. */
@@ -56,6 +56,7 @@ export function createSimProvider(options: SimProviderOptions): Provider {
     showsAll: () => true,
     clock,
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
+    ...(options.maxAnswerChars === undefined ? {} : { maxAnswerChars: options.maxAnswerChars }),
   });
   const refusals = options.dialect === 'anthropic' ? anthropicRefusals(anthropic) : openAiRefusals;
   return resendWithoutRefused(provider, { refusals, omissions, clock });

@@ -3,4 +3,4 @@ export { boundJsonTokens } from './bound.ts';
 export { InputCounts } from './counts.ts';
 export { estimateInputTokens, estimateTextTokens } from './estimate.ts';
 export { leastInputTokens } from './least.ts';
-export { ReceivedTokens } from './received.ts';
+export { mostExcessTokens, ReceivedTokens } from './received.ts';

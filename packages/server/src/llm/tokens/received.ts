@@ -1,3 +1,9 @@
+/**
+ * Whatever a server sends or claims, so many tokens at most are charged beyond what an attempt was granted, and as many beyond what its
+ * input can have: a model that is known to go on is stopped, and a claim of more is no account.
+ */
+export const mostExcessTokens = 8_192;
+
 /** Shares of a token: the longest runs that the tokenizers of today's models keep in one, as far as it matters. */
 const inWord = 1 / 40;
 const inWideWord = 1 / 8;
@@ -34,12 +40,21 @@ export class ReceivedTokens {
   /** The open run is one sign, which counts with the word if one follows. */
   #loneSign = false;
 
-  /** Adds a piece as the server sent it. */
-  add(piece: string): void {
+  /**
+   * Adds a piece as the server sent it.
+   *
+   * @param most once there are more, the rest of the piece is not counted: it takes its time, and says nothing new
+   */
+  add(piece: string, most = Number.POSITIVE_INFINITY): void {
     const first = piece.codePointAt(0);
     if (first === undefined) return;
     if (this.#kind !== 'word' || kindOf(first) !== 'word') this.#pieces += 1;
-    for (const character of piece) this.#take(character.codePointAt(0) ?? 0);
+    for (let at = 0; at < piece.length; ) {
+      const code = piece.codePointAt(at) ?? 0;
+      this.#take(code);
+      at += code > 0xffff ? 2 : 1;
+      if ((at & 0xff) < 2 && this.least > most) return;
+    }
   }
 
   get least(): number {
@@ -79,7 +94,18 @@ export class ReceivedTokens {
   }
 }
 
+/** What each of the first 65,536 characters is, once it was asked for: the patterns of other scripts take their time. */
+const knownKinds: (Kind | undefined)[] = new Array(0x10000);
+const knownShares = new Float64Array(0x10000);
+
 function kindOf(code: number): Kind {
+  if (code > 0xffff) return findKind(code);
+  const known = knownKinds[code] ?? findKind(code);
+  knownKinds[code] = known;
+  return known;
+}
+
+function findKind(code: number): Kind {
   if (code === 32 || (code >= 9 && code <= 13)) return 'blanks';
   if (code >= 48 && code <= 57) return 'number';
   if ((code >= 97 && code <= 122) || (code >= 65 && code <= 90)) return 'word';
@@ -93,10 +119,19 @@ function kindOf(code: number): Kind {
 const wideScripts =
   /[\p{Script=Han}\p{scx=Hiragana}\p{scx=Katakana}\p{Script=Hangul}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
 
+function shareInWord(code: number): number {
+  if (code < 0x0e00) return inWord;
+  const known = code > 0xffff ? 0 : (knownShares[code] ?? 0);
+  if (known > 0) return known;
+  const share = wideScripts.test(String.fromCodePoint(code)) ? inWideWord : inWord;
+  if (code <= 0xffff) knownShares[code] = share;
+  return share;
+}
+
 function shareOf(kind: Kind | null, code: number): number {
   switch (kind) {
     case 'word':
-      return code >= 0x0e00 && wideScripts.test(String.fromCodePoint(code)) ? inWideWord : inWord;
+      return shareInWord(code);
     case 'number':
       return inNumber;
     case 'signs':

@@ -26,8 +26,11 @@ export interface AnswerReaderOptions {
   readonly maxOutputTokens: number;
 }
 
-/** Longest line, and longest data of one event, of an answer. */
-const maxEventChars = 4_000_000;
+/** Longest line, and longest data of one event, of an answer; and the most bytes of an answer in one piece. */
+const maxEventChars = 2_000_000;
+/** Servers that leave out what stands between events, or send them in lines, do so with no more of them. */
+const maxEventsInOne = 1_000;
+const maxEventsInDocument = 20_000;
 const unfinishedLine = Buffer.from('\n\n');
 
 export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
@@ -73,6 +76,10 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
         throw new NexusError('provider_malformed', message, { details, retryable: false });
       }
       if (kind === 'stream') return pushStream(chunk);
+      if (received > maxEventChars) {
+        const message = `${provider} sent an answer in one piece of more than ${maxEventChars} bytes`;
+        throw new NexusError('provider_malformed', message, { details, retryable: false });
+      }
       chunks.push(chunk);
       if (kind === null) decide(false);
     },
@@ -96,6 +103,7 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
 function eventsIn(data: string): readonly string[] {
   if (!data.includes('\n') && !data.startsWith('data:')) return [data];
   const lines = linesOf(data).map((line) => (line.startsWith('data:') ? line.slice(5).trim() : line));
+  if (lines.length > maxEventsInOne) return [data];
   return lines.length === 1 || lines.every((line) => isObject(line) || line === '[DONE]') ? lines : [data];
 }
 
@@ -113,7 +121,7 @@ function isObject(line: string): boolean {
 /** JSON in one piece, or in lines of which each is an event. */
 function readWhole(options: AnswerReaderOptions, text: string): void {
   const lines = linesOf(text);
-  if (lines.length < 2 || !lines.every(isObject)) readDocument(options, text);
+  if (lines.length < 2 || lines.length > maxEventsInDocument || !lines.every(isObject)) readDocument(options, text);
   else for (const line of lines) options.decoder.event('', line);
 }
 
@@ -128,13 +136,22 @@ function readDocument({ provider, model, decoder }: AnswerReaderOptions, text: s
   if (isTooDeep(text)) throw refused();
   let value: unknown;
   try {
-    value = JSON.parse(text.replace(/\s*data:\s*\[DONE\]\s*$/, '')); // some gateways close whatever they send as a stream
+    value = JSON.parse(withoutEndMark(text));
   } catch (cause) {
     throw new NexusError('provider_malformed', `${provider} answered with JSON that is broken or cut off`, { details, cause });
   }
   const body = asRecord(Array.isArray(value) && value.length === 1 ? value[0] : value);
   if (body === null) throw refused();
   decoder.document(body);
+}
+
+/** Some gateways close whatever they send as a stream. */
+function withoutEndMark(text: string): string {
+  const [mark, field] = ['[DONE]', 'data:'];
+  const whole = text.trimEnd();
+  if (!whole.endsWith(mark)) return text;
+  const before = whole.slice(0, -mark.length).trimEnd();
+  return before.endsWith(field) ? before.slice(0, -field.length) : text;
 }
 
 function foreignAnswer({ provider, model, contentType, status }: AnswerReaderOptions, head: Buffer): NexusError {

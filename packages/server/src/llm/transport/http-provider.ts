@@ -2,7 +2,7 @@ import { type Clock, NexusError } from '#core';
 import type { Provider, ProviderCall, ProviderEvents, ProviderStream } from '#llm/attempt';
 import type { DeltaKind, ModelPrice, ModelRequest } from '#llm/contract';
 import { asRecord, type UpstreamDialect } from '#llm/dialects';
-import { boundJsonTokens, estimateTextTokens, ReceivedTokens } from '#llm/tokens';
+import { boundJsonTokens, estimateTextTokens, mostExcessTokens, ReceivedTokens } from '#llm/tokens';
 import { type AnswerReader, createAnswerReader } from './answer.ts';
 import { type AnswerHead, createTransport, type JsonQuestion, type Transport } from './http.ts';
 import { createModelList, describeTrouble, firstChatModel, isListed, type ListedModel, nearestModel } from './model-list.ts';
@@ -60,6 +60,8 @@ export interface HttpProviderOptions {
   /** Members of every request that are none of the platform's own: what they say may reach the model. */
   readonly extraBody?: Readonly<Record<string, unknown>>;
   readonly counter?: InputCounter;
+  /** Most characters of an answer. */
+  readonly maxAnswerChars?: number;
   readonly timeouts?: { readonly connectTimeoutMs?: number; readonly firstByteTimeoutMs?: number; readonly idleTimeoutMs?: number };
   readonly clock: Clock;
 }
@@ -196,13 +198,14 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
       merger.add(kind, text);
     },
     onCallText: came,
+    ...(options.maxAnswerChars === undefined ? {} : { maxAnswerChars: options.maxAnswerChars }),
     answered: () => told,
   });
   /** Of all pieces, each rounded up; and as much of that as was told. */
   let most = 0;
   let toldOf = 0;
   function came(text: string): void {
-    tokens.add(text);
+    tokens.add(text, maxOutputTokens + mostExcessTokens); // more is not charged
     most += estimateTextTokens(text);
   }
   /** More has come than was granted: what follows is not read. */
@@ -258,7 +261,7 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
         try {
           reader?.push(chunk);
         } catch (error) {
-          unreadTokens = tokensOfUnread(reader?.unread ?? '');
+          unreadTokens = tokensOfUnread(reader?.unread ?? '', maxOutputTokens + mostExcessTokens);
           throw error;
         } finally {
           merger.flush();
@@ -299,10 +302,10 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
 const leastUnreadChars = 1_000_000;
 
 /** What was sent in an event that is too long to be read has at least: blanks and lines without data are no tokens. */
-function tokensOfUnread(text: string): number {
+function tokensOfUnread(text: string, most: number): number {
   if (text.length < leastUnreadChars) return 0;
   const tokens = new ReceivedTokens();
-  tokens.add(text);
+  tokens.add(text, most);
   return tokens.least;
 }
 

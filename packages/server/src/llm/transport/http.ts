@@ -1,6 +1,6 @@
 import { dictionary } from '@nexus-agent/protocol';
 import type { Dispatcher } from 'undici';
-import { type Clock, NexusError, redactForeignText } from '#core';
+import { type Clock, isTooDeep, NexusError, redactForeignText } from '#core';
 import { providerError } from '#llm/dialects';
 import { openConnections, type ProviderConnections } from './connections.ts';
 import { type BodyPipe, createBodyPipe, readEncodings } from './encodings.ts';
@@ -8,6 +8,7 @@ import { versionHint } from './model-list.ts';
 import { proxyRefusal } from './proxy.ts';
 import { proxyFailure, reachError } from './reach.ts';
 import { readRetryAfterMs } from './retry-after.ts';
+import { createSlicedWork } from './turns.ts';
 
 export interface TransportOptions {
   /** Name of the provider, for errors. */
@@ -86,7 +87,15 @@ export interface Transport {
 }
 
 const maxErrorBodyBytes = 64 * 1024;
-const maxJsonBytes = 8_000_000;
+/** How long the words of a refusal may take to arrive: the refusal is known without them. */
+const refusalMs = 10_000;
+/** Lists of models and counts: gateways list some hundreds of models with descriptions, in less than a megabyte. */
+const maxJsonBytes = 3_000_000;
+/** Pieces of a body of less than an event's frame: so many of them are nobody's answer, and each takes its time. */
+const crumbBytes = 8;
+const maxCrumbs = 50_000;
+/** What a server may say before its answer: `100 Continue`, early hints. */
+const maxInterimAnswers = 32;
 const lingerMs = 500;
 /** Node fires a timer of more than this at once. */
 const maxTimerMs = 2_147_483_647;
@@ -121,7 +130,9 @@ export function createTransport(options: TransportOptions): Transport {
           throw unanswered(options, cause, timeoutMs);
         });
       const encodings = readEncodings(firstOf(response.headers['content-encoding']) ?? '');
+      response.body.on('error', () => undefined); // also of one that is left before its end
       const bytes = encodings === null ? null : await collectBody(response.body, encodings, maxJsonBytes);
+      response.body.destroy();
       if (bytes === null)
         throw new NexusError('provider_malformed', `${options.provider} sent an answer that is too large or cannot be read`);
       const text = bytes.toString('utf8'); // as a whole: a chunk may end within a character
@@ -147,6 +158,9 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
   let aborted = false;
   let paused = false;
   let congested = false; // the body is decompressed more slowly than it comes
+  let sliced = false; // others are to have their turn before more of it is read
+  let interims = 0;
+  let crumbs = 0;
   let refused: Refusal | null = null;
   let body: BodyPipe | null = null;
   let started = false;
@@ -154,11 +168,15 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
     fail(new NexusError('provider_timeout', `${provider} ${what}`, { details: { provider, model: request.model, limit } }));
   });
   let linger: NodeJS.Timeout | undefined;
+  let lateRefusal: NodeJS.Timeout | undefined;
+  const slices = createSlicedWork({ clock: setup.clock, data: onSlice, congested: onSliced });
 
   function settle(): boolean {
     if (settled) return false;
     settled = true;
     waiting.stop();
+    clearTimeout(lateRefusal);
+    slices.stop();
     body?.destroy();
     return true;
   }
@@ -175,14 +193,19 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
   }
 
   function onHead(head: RefusalHead, encodings: readonly string[] | null): void {
-    if (head.status >= 300) refused = createRefusal(setup, request, head);
-    else if (encodings === null)
+    if (head.status >= 300) {
+      const refusal = createRefusal(setup, request, head);
+      // What cannot be read says nothing.
+      if (encodings === null) return void fail(refusal.error());
+      refused = refusal;
+      lateRefusal = setTimeout(() => fail(refusal.error()), refusalMs);
+    } else if (encodings === null)
       throw unreadable(provider, request.model, 'in an encoding that nobody asked for and that cannot be read', { retryable: false });
     else handler.head(head);
     body = createBodyPipe({
       encodings: encodings ?? [],
-      data: encodings === null ? () => undefined : onData,
-      end: onEnd,
+      data: onData,
+      end: () => slices.after(onEnd),
       error: (cause) =>
         fail(refused === null ? unreadable(provider, request.model, 'whose compression is broken', { cause }) : refused.error()),
       congested: onCongested,
@@ -196,6 +219,11 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
       if (refused.add(chunk) > maxErrorBodyBytes) fail(refused.error());
       return;
     }
+    slices.push(chunk);
+  }
+
+  function onSlice(chunk: Buffer): void {
+    if (settled) return;
     try {
       handler.data(chunk);
     } catch (error) {
@@ -215,8 +243,22 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
 
   function onCongested(wait: boolean): void {
     congested = wait;
-    if (wait) controller?.pause();
-    else if (!paused) controller?.resume();
+    flow();
+  }
+
+  /** What is packed may be any amount: its unpacking waits, too. */
+  function onSliced(wait: boolean): void {
+    sliced = wait;
+    if (settled) return;
+    if (wait || paused) body?.pause();
+    else body?.resume();
+    flow();
+  }
+
+  function flow(): void {
+    if (settled) return;
+    if (congested || sliced || paused) controller?.pause();
+    else controller?.resume();
   }
 
   const exchange: Dispatcher.DispatchHandler = {
@@ -226,7 +268,12 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
       else handler.sent();
     },
     onResponseStart(_controller, status, headers) {
-      if (status < 200 || settled) return; // 1xx is not the answer
+      if (settled) return;
+      if (status < 200) {
+        interims += 1; // 1xx is not the answer
+        if (interims > maxInterimAnswers) fail(unreadable(provider, request.model, 'that only ever begins', { retryable: false }));
+        return;
+      }
       started = true;
       try {
         const header = (name: string) => firstOf(headers[name]);
@@ -236,7 +283,10 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
       }
     },
     onResponseData(_controller, chunk) {
-      if (!settled) body?.push(chunk);
+      if (settled) return;
+      if (chunk.length < crumbBytes) crumbs += 1;
+      if (crumbs > maxCrumbs) fail(unreadable(provider, request.model, 'in pieces that are too small', { retryable: false }));
+      else body?.push(chunk);
     },
     onResponseEnd() {
       clearTimeout(linger);
@@ -244,9 +294,11 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
     },
     onResponseError(_controller, error) {
       clearTimeout(linger);
-      if (!settle()) return;
-      if (refused !== null) handler.error(refused.error());
-      else handler.error(socketError(setup, request, started, error));
+      slices.after(() => {
+        if (!settle()) return;
+        if (refused !== null) handler.error(refused.error());
+        else handler.error(socketError(setup, request, started, error));
+      });
     },
   };
 
@@ -264,21 +316,23 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
       waiting.pause();
       controller.pause();
       body?.pause();
+      slices.pause();
     },
     resume() {
       if (!paused) return;
       paused = false;
       if (settled) return;
       waiting.resume();
-      body?.resume();
-      if (!congested) controller?.resume();
+      slices.resume();
+      if (!sliced) body?.resume();
+      flow();
     },
     abort() {
       if (settle()) destroy();
     },
     detach() {
       if (!settle()) return;
-      if (paused || congested) controller?.resume();
+      if (paused || congested || sliced) controller?.resume();
       linger = setTimeout(() => controller?.abort(new Error('the response did not end')), lingerMs);
       linger.unref();
     },
@@ -399,18 +453,24 @@ async function collectBody(source: AsyncIterable<Buffer>, encodings: readonly st
   let bytes = 0;
   const { promise: ended, resolve, reject } = Promise.withResolvers<void>();
   const data = (chunk: Buffer) => {
-    chunks.push(chunk);
     bytes += chunk.length;
-    if (bytes > maxBytes) resolve();
+    if (bytes <= maxBytes) return void chunks.push(chunk);
+    body.destroy(); // a little that is compressed may be any amount
+    resolve();
   };
   const body = createBodyPipe({ encodings, data, end: resolve, error: reject, congested: () => undefined });
   try {
-    for await (const chunk of source) {
-      body.push(chunk);
-      if (bytes > maxBytes) return null;
-    }
-    body.end();
-    await ended;
+    const reading = (async () => {
+      for await (const chunk of source) {
+        body.push(chunk);
+        if (bytes > maxBytes) return;
+      }
+      body.end();
+    })();
+    reading.catch(() => undefined);
+    ended.catch(() => undefined);
+    await Promise.race([reading, ended]);
+    if (bytes <= maxBytes) await Promise.all([reading, ended]);
     return bytes > maxBytes ? null : Buffer.concat(chunks);
   } finally {
     body.destroy();
@@ -441,9 +501,23 @@ function asNexusError(error: unknown): NexusError {
 }
 
 function parseBody(text: string): unknown {
+  if (isTooDeep(text)) return null;
   try {
     return JSON.parse(text);
   } catch {
-    return text.length === 0 ? null : { message: text.replace(/<[^>]*>/g, ' ') };
+    return text.length === 0 ? null : { message: withoutTags(text.slice(0, maxErrorBodyBytes)) };
   }
+}
+
+/** In one pass, whatever marks are left open. */
+function withoutTags(text: string): string {
+  let kept = '';
+  for (let at = 0; at < text.length; ) {
+    const open = text.indexOf('<', at);
+    const close = open === -1 ? -1 : text.indexOf('>', open);
+    if (close === -1) return kept + text.slice(at);
+    kept += `${text.slice(at, open)} `;
+    at = close + 1;
+  }
+  return kept;
 }

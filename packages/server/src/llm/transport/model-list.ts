@@ -10,12 +10,16 @@ export interface ListedModel {
 /** How servers name the size that they serve a model with: vLLM, OpenRouter and Together, Groq, Mistral. */
 const sizeMembers = ['max_model_len', 'context_length', 'context_window', 'max_context_length'];
 
+/** Of a longer list the rest is left out; so are names that no model has. */
+const maxListed = 2_000;
+const longestId = 200;
+
 export function readModelList(body: unknown): readonly ListedModel[] {
   const data = asRecord(body)?.data;
-  return (Array.isArray(data) ? data : []).flatMap((item) => {
+  return (Array.isArray(data) ? data : []).slice(0, maxListed).flatMap((item) => {
     const model = asRecord(item);
     const id = asString(model?.id);
-    if (model === null || id === '') return [];
+    if (model === null || id === '' || id.length > longestId) return [];
     const size = sizeMembers.map((name) => model[name]).find((value) => Number.isSafeInteger(value) && Number(value) > 0);
     return [{ id, ...(size === undefined ? {} : { contextTokens: Number(size) }) }];
   });

@@ -40,15 +40,12 @@ const runs = z
     ),
     stream: group({
       batchChars: setting(
-        z.int().min(1_000).max(10_000_000).default(256_000),
-        'A batch for one reader takes no further event once it has so many characters.',
+        z.int().min(1_000).max(1_000_000).default(64_000),
+        'A batch for one reader takes no further event once it has so many characters; an event that has more is read piece by piece.',
       ),
       pageEvents: setting(z.int().min(1).max(10_000).default(200), 'Most events that a reader takes from the log at a time.'),
       tailEvents: setting(z.int().min(1).max(10_000).default(64), 'Newest events of each live run that are kept for its readers.'),
-      tailChars: setting(
-        z.int().min(1).max(10_000_000).default(64_000),
-        'Characters of these events; the newest one is kept whatever its length.',
-      ),
+      tailChars: setting(z.int().min(1).max(10_000_000).default(64_000), 'Characters of these events.'),
       outputChars: setting(
         z.int().min(1).max(10_000_000).default(64_000),
         'Characters of what tools say that are kept of each live run; the newest message is kept whatever its length.',

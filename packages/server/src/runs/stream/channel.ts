@@ -13,6 +13,8 @@ export interface Channel {
   readonly outputs: Pick<OutputRing, 'last' | 'after'>;
   /** Events after `seq`, or null when they must be read from the store. */
   tailAfter(seq: number): readonly StoredEvent[] | null;
+  /** The text of a long answer, which its readers share as long as one of them holds it. */
+  longText<Text>(seq: number, read: () => Promise<Text>): Promise<Text>;
   /** Called at each change, until the returned function is called. */
   listen(listener: () => void): () => void;
 }
@@ -24,6 +26,11 @@ export interface StreamedCall {
   readonly callId: string;
 }
 
+interface LongText {
+  readonly seq: number;
+  readonly text: WeakRef<Promise<unknown>>;
+}
+
 /** The channel as the hub keeps it: counts who drives and who follows, and takes what is told. */
 export class ChannelState implements Channel {
   readonly key: string;
@@ -33,6 +40,7 @@ export class ChannelState implements Channel {
   followers = 0;
   live: LiveText | null = null;
   lastSeq = 0;
+  #longText: LongText | null = null;
   readonly #settings: StreamSettings;
   readonly #listeners = new Set<() => void>();
   #tail: StoredEvent[] = [];
@@ -65,7 +73,7 @@ export class ChannelState implements Channel {
       this.lastSeq = Math.max(this.lastSeq, event.seq);
     }
     const { tailEvents, tailChars } = this.#settings;
-    while (this.#tail.length > 1 && (this.#tail.length > tailEvents || this.#tailChars > tailChars)) {
+    while (this.#tail.length > 0 && (this.#tail.length > tailEvents || this.#tailChars > tailChars)) {
       this.#tailChars -= this.#tail.shift()?.data.length ?? 0;
     }
   }
@@ -98,6 +106,14 @@ export class ChannelState implements Channel {
     const last = this.#tail.at(-1);
     if (first === undefined || last === undefined || first.seq > seq + 1 || last.seq <= seq) return null;
     return this.#tail.slice(Math.max(0, seq + 1 - first.seq));
+  }
+
+  longText<Text>(seq: number, read: () => Promise<Text>): Promise<Text> {
+    const known = this.#longText?.seq === seq ? this.#longText.text.deref() : undefined;
+    if (known !== undefined) return known as Promise<Text>; // of the same event, which is read in one way
+    const text = read();
+    this.#longText = { seq, text: new WeakRef(text) };
+    return text;
   }
 
   listen(listener: () => void): () => void {

@@ -20,7 +20,13 @@ async function reader(log: StoredEvent[]) {
   const bus = await openBus({ kind: 'memory', onError: () => undefined });
   const hub = createStreamHub({ bus, ...time, settings: streamSettings });
   open.push(hub);
-  const store = { readEvents: async (_t: string, _r: string, { after }: { after: number }) => log.filter(({ seq }) => seq > after) };
+  const readEvents = async (_t: string, _r: string, { after }: { after: number }) => log.filter(({ seq }) => seq > after);
+  const store = {
+    readEvents,
+    readEventsWithin: async (...question: Parameters<typeof readEvents>) =>
+      (await readEvents(...question)).map((event) => ({ ...event, chars: event.data.length })),
+    readEventData: async () => null,
+  };
   const leaving = new AbortController();
   const engine = { store, hub, ...time };
   const batches = follow({ engine, tenantId, runId, cursor: { seq: 0, offset: 0 }, signal: leaving.signal, ended: false });

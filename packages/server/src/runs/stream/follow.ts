@@ -1,9 +1,10 @@
 import { type AssistantPart, type RunId, type TenantId, terminalEventTypes } from '@nexus-agent/protocol';
 import { type Clock, type Timers, toTimestamp } from '#core';
-import type { RunStore, StoredEvent } from '#storage';
+import type { RunStore, SizedEvent, StoredEvent } from '#storage';
 import type { Channel } from './channel.ts';
 import type { StreamHub } from './hub.ts';
 import { chunksAfter, chunksOf, type LiveChunk, type LiveText, lengthOf } from './live-text.ts';
+import { longEventJson, shortChunks } from './long-event.ts';
 import type { StreamCursor, StreamFrame } from './types.ts';
 
 /** A journal event as JSON of the wire; its data is passed on as it was stored. */
@@ -33,7 +34,7 @@ function resetFrame(runId: string, seq: number, call: { step: number; callId: st
 
 export interface FollowOptions {
   readonly engine: {
-    readonly store: Pick<RunStore, 'readEvents'>;
+    readonly store: Pick<RunStore, 'readEvents' | 'readEventsWithin' | 'readEventData'>;
     readonly hub: StreamHub;
     readonly clock: Clock;
     readonly timers: Timers;
@@ -54,7 +55,7 @@ export interface FollowOptions {
 export async function* follow(options: FollowOptions): AsyncGenerator<readonly StreamFrame[]> {
   const { engine, tenantId, runId, signal } = options;
   const { store, hub } = engine;
-  const { pageEvents, coalesceMs } = hub.settings;
+  const { pageEvents, coalesceMs, batchChars } = hub.settings;
   const { channel, release } = hub.follow(`${tenantId}/${runId}`);
   const reader = createReader(runId, options.cursor, channel.outputs, hub.settings.batchChars);
   const bell = createBell(engine, channel, signal);
@@ -62,14 +63,30 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
   /** What is ready now. `more`: the log has more than that. */
   async function nextBatch() {
     const tail = channel.tailAfter(reader.seq);
-    const events = tail ?? (await store.readEvents(tenantId, runId, { after: reader.seq, limit: pageEvents }));
-    const { frames, taken } = reader.read(events, channel);
-    const more = taken < events.length || (tail === null && events.length === pageEvents);
-    if (!more) {
-      reader.readLive(channel, frames);
-      reader.readOutputs(Number.POSITIVE_INFINITY, frames);
+    const page = { after: reader.seq, limit: pageEvents, maxChars: batchChars };
+    const events = tail ?? (await store.readEventsWithin(tenantId, runId, page));
+    const { frames, taken, long } = reader.read(events, channel);
+    const isFull = tail === null && (events.length === pageEvents || sizeOf(events) >= batchChars);
+    let more = taken < events.length || isFull;
+    if (!more && long === null) {
+      more = reader.readLive(channel, frames);
+      if (!more) reader.readOutputs(Number.POSITIVE_INFINITY, frames);
     }
-    return { frames, more, last: events[taken - 1], current: tail === null && frames.length === 0 };
+    return { frames, more: more || long !== null, last: long ?? events[taken - 1], long, current: tail === null && frames.length === 0 };
+  }
+
+  /** An event that is longer than a batch, read while it is written. Of an answer the text comes first, in pieces. */
+  async function* longEvent(event: SizedEvent): AsyncGenerator<readonly StreamFrame[]> {
+    if (reader.wantsText(event, channel)) {
+      const call = await channel.longText(event.seq, async () => {
+        const [whole] = await store.readEvents(tenantId, runId, { after: event.seq - 1, limit: 1 });
+        return textOf(whole);
+      });
+      for (const frame of reader.textFrames(call)) yield [frame];
+    }
+    reader.passed(event);
+    const rest = () => longEventJson({ store, tenantId, runId, event });
+    yield [{ id: String(event.seq), event: event.type, data: '', rest }];
   }
 
   try {
@@ -77,12 +94,13 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
     let idle = at !== undefined && options.ended && ends(at);
     while (!signal.aborted) {
       bell.reset();
-      const { frames, more, last, current } = await nextBatch();
+      const { frames, more, last, long, current } = await nextBatch();
       if (last !== undefined) idle = ends(last);
       if (frames.length > 0) {
         yield frames;
         bell.rested(channel.live);
       }
+      if (long !== null) yield* longEvent(long);
       if (idle && !more && channel.lastSeq <= reader.seq) {
         // The log is the truth: end only when it really has nothing after the last event.
         const rest = current ? [] : await store.readEvents(tenantId, runId, { after: reader.seq, limit: 1 });
@@ -96,6 +114,30 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
     bell.close();
     release();
   }
+}
+
+/** Of events that were read within a number of characters. */
+function sizeOf(events: readonly StoredEvent[]): number {
+  return events.reduce((sum, event) => sum + ('chars' in event ? Number(event.chars) : event.data.length), 0);
+}
+
+function textOf(event: StoredEvent | undefined): AnswerText | null {
+  if (event === undefined) return null;
+  const data = JSON.parse(event.data) as CallData; // stored as model.completed or model.failed
+  return { call: { step: data.step, callId: data.callId }, chunks: data.purpose === 'compaction' ? [] : chunksOf(data.content ?? []) };
+}
+
+interface CallData {
+  readonly step: number;
+  readonly callId: string;
+  readonly purpose?: string;
+  readonly content?: AssistantPart[];
+}
+
+/** The text of an answer, as its readers are told it. */
+export interface AnswerText {
+  readonly call: { readonly step: number; readonly callId: string };
+  readonly chunks: readonly LiveChunk[];
 }
 
 function ends(event: StoredEvent): boolean {
@@ -118,45 +160,78 @@ function createReader(runId: string, start: StreamCursor, outputs: Channel['outp
   }
 
   function completed(event: StoredEvent, channel: Channel, frames: StreamFrame[]): void {
-    const { live } = channel;
-    if (live !== null && live.seq === seq && channel.local && live.length === offset) return;
-    const data = JSON.parse(event.data) as { step: number; callId: string; purpose?: string; content?: AssistantPart[] }; // stored as model.completed or model.failed
-    if (data.purpose === 'compaction') return;
-    const chunks = chunksOf(data.content ?? []);
-    if (offset > lengthOf(chunks)) frames.push(resetFrame(runId, seq, data, chunks));
-    else for (const chunk of chunksAfter(chunks, offset)) frames.push(deltaFrame(runId, seq, data, chunk));
+    if (wantsText(event, channel)) frames.push(...textFrames(textOf(event)));
+  }
+
+  /** Whether an event ends an answer whose text the reader has not had as it came. */
+  function wantsText({ type }: StoredEvent, { live, local }: Pick<Channel, 'live' | 'local'>): boolean {
+    if (type !== 'model.completed' && type !== 'model.failed') return false;
+    return !(live !== null && live.seq === seq && local && live.length === offset);
+  }
+
+  function* textFrames(text: AnswerText | null): Generator<StreamFrame> {
+    if (text === null || text.chunks.length === 0) return;
+    const { call, chunks } = text;
+    if (offset > lengthOf(chunks)) yield resetFrame(runId, seq, call, chunks);
+    else for (const chunk of shortChunks(chunksAfter(chunks, offset))) yield deltaFrame(runId, seq, call, chunk);
   }
 
   return {
     get seq() {
       return seq;
     },
-    /** Takes as many of the events as a batch may hold, at least one. */
-    read(events: readonly StoredEvent[], channel: Channel): { readonly frames: StreamFrame[]; readonly taken: number } {
+    wantsText,
+    textFrames,
+    /** An event was told to its end. */
+    passed(event: StoredEvent): void {
+      seq = event.seq;
+      offset = 0;
+    },
+    /** Takes as many of the events as a batch may hold, at least one; `long`: the next is longer than that, and comes without its data. */
+    read(
+      events: readonly (StoredEvent | SizedEvent)[],
+      channel: Channel,
+    ): { readonly frames: StreamFrame[]; readonly taken: number; readonly long: SizedEvent | null } {
       const frames: StreamFrame[] = [];
       let taken = 0;
       let chars = 0;
       for (const event of events) {
+        if ('chars' in event && event.chars > batchChars) {
+          if (taken > 0) break;
+          readOutputs(event.seq, frames);
+          return { frames, taken: 1, long: event };
+        }
         taken += 1;
         if (event.seq <= seq) continue;
         readOutputs(event.seq, frames);
-        if (event.type === 'model.completed' || event.type === 'model.failed') completed(event, channel, frames);
+        completed(event, channel, frames);
         frames.push(eventFrame(runId, event));
         seq = event.seq;
         offset = 0;
         chars += event.data.length;
         if (chars >= batchChars) break;
       }
-      return { frames, taken };
+      return { frames, taken, long: null };
     },
     readOutputs,
-    readLive({ live, local }: Pick<Channel, 'live' | 'local'>, frames: StreamFrame[]): void {
-      if (live === null || live.seq !== seq) return;
+    /** Takes as much of the text as a batch may hold; whether there is more. */
+    readLive({ live, local }: Pick<Channel, 'live' | 'local'>, frames: StreamFrame[]): boolean {
+      if (live === null || live.seq !== seq) return false;
       // From another process the text comes piece by piece: what the reader has already may still be on its way here.
-      if (offset > live.length && !local) return;
-      if (offset > live.length) frames.push(resetFrame(runId, seq, live, live.chunks));
-      else for (const chunk of chunksAfter(live.chunks, offset)) frames.push(deltaFrame(runId, seq, live, chunk));
-      offset = live.length;
+      if (offset > live.length && !local) return false;
+      if (offset > live.length) {
+        frames.push(resetFrame(runId, seq, live, live.chunks));
+        offset = live.length;
+        return false;
+      }
+      let chars = 0;
+      for (const chunk of shortChunks(chunksAfter(live.chunks, offset))) {
+        if (chars >= batchChars) return true;
+        frames.push(deltaFrame(runId, seq, live, chunk));
+        offset = chunk.offset + chunk.text.length;
+        chars += chunk.text.length;
+      }
+      return false;
     },
   };
 }

@@ -219,7 +219,9 @@ describe('a reader that resumes in another process', () => {
       local.delta('text', said);
       local.flush();
       const leave = new AbortController();
-      const engine = { store: { readEvents: async () => [] }, hub: other, clock: systemClock, timers: systemTimers };
+      const none = async () => [];
+      const store = { readEvents: none, readEventsWithin: none, readEventData: async () => null };
+      const engine = { store, hub: other, clock: systemClock, timers: systemTimers };
       const frames: { event: string; data: string }[] = [];
       const reading = (async () => {
         const cursor = { seq: 5, offset };

@@ -5,6 +5,8 @@ export interface StreamFrame {
   readonly id: string | null;
   readonly event: EventType;
   readonly data: string;
+  /** The rest of a long `data`, read while it is written: nobody holds all of it. */
+  readonly rest?: () => AsyncIterable<string>;
 }
 
 /** A place in a stream: after event `seq`, and within the model call that it began after `offset` units of text. */

@@ -20,5 +20,5 @@ export type { PageOf, PageRequest } from './pages.ts';
 export type { ClaimedRun, Queue, SignOfLife } from './queue.ts';
 export { type QuotaKind, type Quotas, requireQuota, type TenantQuotas, type TreeQuotas, unlimited } from './quotas.ts';
 export type { Aged, AgingKind, Removal, RetentionStore } from './retention.ts';
-export type { RunPatch, RunRow, RunStore, SessionRow, StoredEvent, Waiting } from './runs.ts';
+export type { RunPatch, RunRow, RunStore, SessionRow, SizedEvent, StoredEvent, Waiting } from './runs.ts';
 export type { Store } from './store.ts';

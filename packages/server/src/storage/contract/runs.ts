@@ -83,6 +83,11 @@ export interface StoredEvent {
   readonly data: string;
 }
 
+/** With its length, as the database counts characters; `data` is empty where that is more than was asked for. */
+export interface SizedEvent extends StoredEvent {
+  readonly chars: number;
+}
+
 /** Sessions, runs and their journals. They are written by commits. */
 export interface RunStore {
   getRun(tenantId: TenantId, runId: RunId): Promise<RunRow | null>;
@@ -94,6 +99,17 @@ export interface RunStore {
   ): Promise<PageOf<RunRow>>;
   /** Events with `seq > after`, oldest first. */
   readEvents(tenantId: TenantId, runId: RunId, range: { after: number; limit: number }): Promise<readonly StoredEvent[]>;
+  /**
+   * The same for readers, whose memory is bounded: no further event once they have `maxChars` characters together, and one that has more
+   * by itself without its data.
+   */
+  readEventsWithin(
+    tenantId: TenantId,
+    runId: RunId,
+    range: { after: number; limit: number; maxChars: number },
+  ): Promise<readonly SizedEvent[]>;
+  /** `chars` characters of the data of an event, as the database counts them; empty behind its end, null when the event is gone. */
+  readEventData(tenantId: TenantId, runId: RunId, piece: { seq: number; from: number; chars: number }): Promise<string | null>;
 
   getSession(tenantId: TenantId, sessionId: SessionId): Promise<SessionRow | null>;
   listSessions(tenantId: TenantId, page: PageRequest): Promise<PageOf<SessionRow>>;

@@ -101,7 +101,7 @@ export {
   removeSome,
   wantSessionRemoved,
 } from './retention.ts';
-export { type EventRow, insertEvents, readEvents } from './run-events.ts';
+export { type EventRow, insertEvents, readEventData, readEvents, readEventsWithin } from './run-events.ts';
 export {
   getRun,
   insertRuns,

@@ -1,5 +1,7 @@
-import type { StoredEvent } from '#storage/contract';
+import { sql } from 'kysely';
+import type { SizedEvent, StoredEvent } from '#storage/contract';
 import { defineTable, insertMany, type Program, queriesOn, type Row, run } from '#storage/program';
+import { rowsOf } from './statements.ts';
 
 export const runEvents = defineTable('run_events', {
   tenant_id: 'text',
@@ -31,6 +33,40 @@ const eventsAfter = statement('events_after', ({ db }, params: { tenant: string;
 export function* readEvents(tenant: string, id: string, range: { after: number; limit: number }): Program<readonly StoredEvent[]> {
   const rows = yield* run(eventsAfter, { tenant, id, ...range });
   return rows.map(eventFromRow);
+}
+
+interface SizedRow extends Pick<EventRow, 'seq' | 'type' | 'at' | 'data'> {
+  readonly chars: number;
+}
+
+/** As many events as have `maxChars` characters together, the one that goes beyond included; one that has more by itself comes without its data. */
+export function* readEventsWithin(
+  tenant: string,
+  id: string,
+  { after, limit, maxChars }: { after: number; limit: number; maxChars: number },
+): Program<readonly SizedEvent[]> {
+  const rows = yield* rowsOf<SizedRow>(sql`
+    select seq, type, at, chars, case when chars > ${maxChars} then '' else data end as data
+    from (
+      select seq, type, at, data, length(data) as chars, sum(length(data)) over (order by seq) as total
+      from (
+        select seq, type, at, data from run_events
+        where tenant_id = ${tenant} and run_id = ${id} and seq > ${after} order by seq limit ${limit}
+      ) as page
+    ) as sized
+    where total - chars < ${maxChars} order by seq`);
+  return rows.map((row) => ({ ...eventFromRow({ ...row, at: Number(row.at) }), chars: Number(row.chars) }));
+}
+
+/** A piece of the data of an event; null when there is no such event. */
+export function* readEventData(
+  tenant: string,
+  id: string,
+  { seq, from, chars }: { seq: number; from: number; chars: number },
+): Program<string | null> {
+  const [row] = yield* rowsOf<{ readonly piece: string }>(sql`
+    select substr(data, ${from + 1}, ${chars}) as piece from run_events where tenant_id = ${tenant} and run_id = ${id} and seq = ${seq}`);
+  return row?.piece ?? null;
 }
 
 export function insertEvents(rows: readonly EventRow[]): Program<number> {

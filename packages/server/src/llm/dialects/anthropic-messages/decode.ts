@@ -2,6 +2,7 @@ import type { Usage } from '@nexus-agent/protocol';
 import { createAssembler, type ToolCallDraft } from '../assembler.ts';
 import { fitFinishReason, readFinishReason } from '../finish.ts';
 import { argumentText, asCount, asRecord, asString, carriesSomething } from '../json.ts';
+import { answerLimits, tooLarge } from '../limits.ts';
 import { readTextPieces, shownWord } from '../parts.ts';
 import { isErrorReport } from '../provider-error.ts';
 import { isEndMark, notUnderstood, parseEvent, reportedError, type StreamContext, type StreamDecoder, streamCut } from '../upstream.ts';
@@ -12,6 +13,9 @@ type Members = Readonly<Record<string, unknown>>;
 
 /** Reasoning that the provider encrypted has no text; its data travel in the signature behind this mark. */
 export const redactedMark = 'redacted_thinking:';
+
+/** Longer than any reason for which an answer ends. */
+const longestReason = 100;
 
 /** The answer is complete only when `message_stop` was seen. */
 export function createMessagesDecoder(context: StreamContext): StreamDecoder {
@@ -32,6 +36,7 @@ export function createMessagesDecoder(context: StreamContext): StreamDecoder {
   function readBlocks(content: unknown): void {
     const blocks = typeof content === 'string' ? [{ type: 'text', text: content }] : (content ?? []);
     if (!Array.isArray(blocks)) throw notUnderstood(context, 'content that is not a list of blocks');
+    if (blocks.length > answerLimits.parts) throw tooLarge(context, `more than ${answerLimits.parts} blocks`);
     for (const [index, block] of blocks.entries()) {
       message.start(`whole ${index}`, block);
       message.stop(`whole ${index}`);
@@ -40,7 +45,7 @@ export function createMessagesDecoder(context: StreamContext): StreamDecoder {
 
   function readStop(value: unknown): void {
     const reason = asRecord<AnthropicStop>(value)?.stop_reason;
-    if (typeof reason === 'string') stopReason = reason;
+    if (typeof reason === 'string') stopReason = reason.slice(0, longestReason);
   }
 
   /** Its account is of all of it, whatever becomes of it. */
@@ -130,10 +135,17 @@ function hasContent(event: Members): boolean {
   return ['delta', 'content_block', 'content', 'text', 'completion', 'choices'].some((member) => carriesSomething(event[member]));
 }
 
+/** What an account is read from; whatever else is in it is not kept. */
+const countNames: ReadonlySet<string> = new Set([
+  ...'input_tokens output_tokens cache_read_input_tokens cache_creation_input_tokens input_tokens_details output_tokens_details'.split(' '),
+  ...'prompt_tokens completion_tokens total_tokens prompt_tokens_details completion_tokens_details prompt_cache_hit_tokens'.split(' '),
+]);
+
 /** The counts of a stream are cumulative: each replaces the one before it, unless it says less or nothing. */
 function laterCounts(earlier: Members, later: Members): Members {
   return Object.fromEntries(
     Object.entries(later).filter(([name, value]) => {
+      if (!countNames.has(name)) return false;
       const before = asCount(earlier[name]);
       if (before === undefined) return value !== null;
       const after = asCount(value);
@@ -146,11 +158,13 @@ function laterCounts(earlier: Members, later: Members): Members {
 interface BegunCall {
   readonly draft: ToolCallDraft;
   readonly initial: string;
+  /** Nothing but blanks came of its input so far. */
+  blank: boolean;
 }
 
 /** Puts the message together from its blocks. */
 function createBlockReader(context: StreamContext) {
-  const assembler = createAssembler(context.onDelta);
+  const assembler = createAssembler(context);
   const calls: BegunCall[] = [];
   const byIndex = new Map<unknown, BegunCall>();
   let pieces = 0;
@@ -167,15 +181,18 @@ function createBlockReader(context: StreamContext) {
   }
 
   /** Some servers give a call's whole input where its block starts. */
-  function settle({ draft, initial }: BegunCall): void {
-    if (draft.arguments.trim() !== '' || initial === '') return;
-    draft.arguments = initial;
+  function settle(call: BegunCall): void {
+    const { draft, initial } = call;
+    if (!call.blank || initial === '') return;
+    draft.arguments = '';
+    assembler.addArguments(draft, initial);
+    call.blank = false;
     if (initial !== '{}') context.onCallText?.(initial);
   }
 
   function begin(index: unknown, block: Members): void {
     const name = asString(block.name);
-    const call = { draft: assembler.toolCall(asString(block.id), name), initial: argumentText(block.input) };
+    const call = { draft: assembler.toolCall(asString(block.id), name), initial: argumentText(block.input), blank: true };
     pieces += 1;
     context.onCallText?.(name);
     calls.push(call);
@@ -223,7 +240,8 @@ function createBlockReader(context: StreamContext) {
           const call = byIndex.get(index) ?? (index === undefined || index === null ? calls.at(-1) : undefined);
           if (call === undefined) throw notUnderstood(context, 'tool input for a block that is not a tool call');
           pieces += 1;
-          call.draft.arguments += piece;
+          assembler.addArguments(call.draft, piece);
+          call.blank &&= piece.trim() === '';
           return context.onCallText?.(piece);
         }
         default:

@@ -74,14 +74,14 @@ export function createCallPieces(context: StreamContext, assembler: Assembler): 
     if (piece === '') return;
     const { draft, scanner } = call;
     // Some servers begin with arguments that stand for none yet, or end with all of them once more.
-    if (draft.arguments !== '' && isNone(draft.arguments)) {
+    if (draft.arguments !== '' && draft.arguments.length <= longestNone && isNone(draft.arguments)) {
       draft.arguments = '';
       call.growing = '';
       scanner.reset();
     } else if (scanner.whole && (isNone(piece) || isSameJson(piece, draft.arguments))) return;
     call.growing = call.growing !== null && piece.startsWith(call.growing) ? piece : null;
     draft.otherwise = call.growing ?? '';
-    draft.arguments += piece;
+    assembler.addArguments(draft, piece);
     scanner.add(piece);
     context.onCallText?.(piece);
   }
@@ -115,7 +115,7 @@ export function createCallPieces(context: StreamContext, assembler: Assembler): 
         call = open(id, name === '' && found?.named === true ? found.draft.name : name, responseId);
       } else if (name !== '') {
         // The rest of a name, or all of it once more.
-        call.draft.name = name.startsWith(call.draft.name) ? name : call.draft.name + name;
+        assembler.rename(call.draft, name.startsWith(call.draft.name) ? name : call.draft.name + name);
         call.named = call.scanner.whole;
       }
       remember(call, index, id);
@@ -147,6 +147,9 @@ const plainMembers: ReadonlySet<string> = new Set([
   'provider_specific_fields',
   'thought_signature',
 ]);
+
+/** To look at longer ones piece by piece would take time by the square of their length. */
+const longestNone = 24;
 
 /** Arguments that stand for none. */
 function isNone(piece: string): boolean {

@@ -1,6 +1,7 @@
 import type { Usage } from '@nexus-agent/protocol';
 import { fitFinishReason, readFinishReason } from '../finish.ts';
 import { asRecord, asString, carriesSomething } from '../json.ts';
+import { answerLimits, tooLarge } from '../limits.ts';
 import { isErrorReport } from '../provider-error.ts';
 import { isEndMark, notUnderstood, parseEvent, reportedError, type StreamContext, type StreamDecoder, streamCut } from '../upstream.ts';
 import { AccountedPieces, laterUsage, readUsage } from '../usage.ts';
@@ -11,6 +12,9 @@ type Members = Readonly<Record<string, unknown>>;
 
 /** Members by which answers in other formats are known: those of Ollama, llama.cpp, TGI, Gemini and of Responses. */
 const foreignFormats = 'message content response token generated_text candidates delta output output_text completion text'.split(' ');
+
+/** Longer than any reason for which an answer ends. */
+const longestReason = 100;
 
 /** The answer is complete when a finish reason was seen and the stream then ended properly, or when its end mark followed content. */
 export function createChatDecoder(context: StreamContext): StreamDecoder {
@@ -33,7 +37,7 @@ export function createChatDecoder(context: StreamContext): StreamDecoder {
     const earlier = readFinishReason(finish);
     // A plain end after it does not undo that an answer was cut or withheld.
     if ((earlier === 'length' || earlier === 'content_filter') && readFinishReason(reason) === 'stop') return;
-    finish = reason;
+    finish = reason.slice(0, longestReason);
   }
 
   /** The accounts that a chunk may have in one of several places. */
@@ -44,6 +48,8 @@ export function createChatDecoder(context: StreamContext): StreamDecoder {
 
   /** Whether there was anything of an answer in it. */
   function readChunk(chunk: Members, name: string, isWhole = false): boolean {
+    if (Array.isArray(chunk.choices) && chunk.choices.length > answerLimits.choices)
+      throw tooLarge(context, `more than ${answerLimits.choices} choices`);
     const account = readAccount(chunk);
     if (account !== null) usage = laterUsage(usage, account);
     if (account !== null && isWhole) accounted.told(account.outputTokens, Number.POSITIVE_INFINITY);

@@ -1,6 +1,7 @@
 import type { DeltaKind } from '#llm/contract';
 import { createAssembler } from '../assembler.ts';
 import { asIndex, asRecord, carriesSomething } from '../json.ts';
+import { answerLimits, tooLarge } from '../limits.ts';
 import { readTextPieces } from '../parts.ts';
 import { notUnderstood, type StreamContext } from '../upstream.ts';
 import { createCallPieces } from './calls.ts';
@@ -23,7 +24,7 @@ const plainMembers: ReadonlySet<string> = new Set([
 
 /** Puts the message together from its pieces, or from one that holds all of it. */
 export function createMessageReader(context: StreamContext) {
-  const assembler = createAssembler(context.onDelta);
+  const assembler = createAssembler(context);
   const calls = createCallPieces(context, assembler);
   let pieces = 0;
   let textPieces = 0;
@@ -69,7 +70,9 @@ export function createMessageReader(context: StreamContext) {
   }
 
   function readCalls(value: unknown): readonly Members[] {
-    return callsIn(value).map((item) => {
+    const found = callsIn(value);
+    if (found.length > answerLimits.callPieces) throw tooLarge(context, `more than ${answerLimits.callPieces} pieces of calls in an event`);
+    return found.map((item) => {
       const fragment = asRecord(item);
       if (fragment === null) throw notUnderstood(context, 'a tool call that is not an object');
       return fragment;
@@ -116,7 +119,13 @@ export function createMessageReader(context: StreamContext) {
 
   /** Some servers end with a piece that is all of the text once more. */
   function isAllAgain(value: unknown): boolean {
-    return textPieces > 1 && typeof value === 'string' && value.length >= leastRepeatChars && value === assembler.soFar('text');
+    return (
+      textPieces > 1 &&
+      typeof value === 'string' &&
+      value.length >= leastRepeatChars &&
+      value.length === assembler.lengthSoFar('text') &&
+      value === assembler.soFar('text')
+    );
   }
 
   return {

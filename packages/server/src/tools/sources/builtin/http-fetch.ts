@@ -114,7 +114,8 @@ async function fetchText(agent: Agent, request: FetchInput, context: ToolContext
       url = next;
       continue;
     }
-    return describe(url, method, response, await readBounded(response, maxBodyBytes, context.signal), request.raw === true);
+    const body = await readBounded(response, maxBodyBytes, context.signal);
+    return describe({ url, method, response, body, raw: request.raw === true, maxChars: maxBodyBytes, signal: context.signal });
   }
 }
 
@@ -185,8 +186,18 @@ function decompress(response: Dispatcher.ResponseData): Readable {
   return response.body.pipe(decoded);
 }
 
-function describe(url: URL, method: string, response: Dispatcher.ResponseData, body: Body, raw: boolean): string {
-  const type = String(response.headers['content-type'] ?? '');
+interface Fetched {
+  readonly url: URL;
+  readonly method: string;
+  readonly response: Dispatcher.ResponseData;
+  readonly body: Body;
+  readonly raw: boolean;
+  readonly maxChars: number;
+  readonly signal: AbortSignal;
+}
+
+async function describe({ url, method, response, body, raw, maxChars, signal }: Fetched): Promise<string> {
+  const type = String(response.headers['content-type'] ?? '').slice(0, 200);
   const head = `${response.statusCode} ${url.href}${type === '' ? '' : ` (${type})`}`;
   if (method === 'HEAD') {
     const lines = Object.entries(response.headers).filter(([name]) => name !== 'set-cookie');
@@ -198,7 +209,8 @@ function describe(url: URL, method: string, response: Dispatcher.ResponseData, b
     return `${head}\n\n[the body is no text: ${body.bytes.length}${body.complete ? '' : ' or more'} bytes]`;
   }
   const text = decodeText(body.bytes, type);
-  return `${head}\n\n${/^text\/html|^application\/xhtml/i.test(type) && !raw ? htmlToText(text) : text}${note}`;
+  const isPage = /^text\/html|^application\/xhtml/i.test(type) && !raw;
+  return `${head}\n\n${isPage ? await htmlToText(text, { maxChars, signal }) : text}${note}`;
 }
 
 function decodeText(bytes: Buffer, type: string): string {

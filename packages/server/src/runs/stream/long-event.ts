@@ -1,0 +1,41 @@
+import type { RunId, TenantId } from '@nexus-agent/protocol';
+import { NexusError, toTimestamp } from '#core';
+import type { RunStore, SizedEvent } from '#storage';
+import type { LiveChunk } from './live-text.ts';
+
+/** Characters of an event that are read, and held for a reader, at a time. */
+const pieceChars = 64_000;
+/** Of a delta: a reader holds one at a time. */
+const deltaChars = 32_000;
+
+export interface EventOfRun {
+  readonly store: Pick<RunStore, 'readEventData'>;
+  readonly tenantId: TenantId;
+  readonly runId: RunId;
+  readonly event: Omit<SizedEvent, 'data'>;
+}
+
+/** An event that is longer than a reader may hold, as JSON of the wire, piece by piece as it is stored. */
+export async function* longEventJson({ store, tenantId, runId, event }: EventOfRun): AsyncGenerator<string> {
+  const { seq, type, at, chars } = event;
+  yield `{"type":"${type}","runId":"${runId}","seq":${seq},"at":"${toTimestamp(at)}","data":`;
+  for (let from = 0; from < chars; from += pieceChars) {
+    const piece = await store.readEventData(tenantId, runId, { seq, from, chars: pieceChars });
+    if (piece === null) throw new NexusError('not_found', `event ${seq} of run ${runId} is no longer kept`);
+    yield piece;
+  }
+  yield '}';
+}
+
+/** The same text in more chunks, none of them longer than a reader may hold; never within a pair. */
+export function* shortChunks(chunks: readonly LiveChunk[]): Generator<LiveChunk> {
+  for (const { kind, offset, text } of chunks) {
+    for (let from = 0; from < text.length; ) {
+      let to = Math.min(text.length, from + deltaChars);
+      const last = text.charCodeAt(to - 1);
+      if (to < text.length && last >= 0xd800 && last < 0xdc00) to += 1;
+      yield { kind, offset: offset + from, text: text.slice(from, to) };
+      from = to;
+    }
+  }
+}
