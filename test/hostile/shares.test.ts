@@ -234,13 +234,15 @@ describe('a name server that says nothing', () => {
   });
 });
 
+const system = { mount: 'mount', unmount: 'umount' };
+
 /** A disk of its own, small; the reason when there can be none. */
 function smallDisk(folder: string): { readonly unmount: () => void } | { readonly reason: string } {
   if (process.getuid?.() !== 0) return { reason: 'only root may mount a small disk' };
   try {
     mkdirSync(folder, { recursive: true });
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=48m,nr_inodes=2000', 'tmpfs', folder], { stdio: 'pipe' });
-    return { unmount: () => execFileSync('umount', ['-l', folder], { stdio: 'pipe' }) };
+    execFileSync(system.mount, ['-t', 'tmpfs', '-o', 'size=48m,nr_inodes=2000', 'tmpfs', folder], { stdio: 'pipe' });
+    return { unmount: () => execFileSync(system.unmount, ['-l', folder], { stdio: 'pipe' }) };
   } catch (error) {
     return { reason: `no small disk can be mounted: ${String(error).split('\n')[0]}` };
   }

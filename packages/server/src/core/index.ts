@@ -15,7 +15,7 @@ export { redactSettings } from './settings/redact.ts';
 export { durationMs, group, httpUrl, setting, settingsOf } from './settings/setting.ts';
 export { type ConfigSources, readConfig } from './settings/sources.ts';
 export { unknownVariables } from './settings/variables.ts';
-export { createShares, type Holder, type Shares, type SharesOptions } from './shares.ts';
+export { createShares, type Holder } from './shares.ts';
 export { cutText, isBlank } from './text.ts';
 export { type Cancel, settlesWithin, systemTimers, type Timers } from './timers.ts';
 export { formatTraceparent, parseTraceparent, type SpanPlace } from './traceparent.ts';

@@ -71,7 +71,7 @@ export { listKeySecrets, missingKeySecret, putKey, settleKeySecrets } from './ke
 export { getKey, listKeys, revokeKey } from './keys.ts';
 export { measure } from './measures.ts';
 export { cancelRequest, claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker } from './queue.ts';
-export { type CountedKind, countContent, countUpTo, limitedScopes, lockCounts, writeCounts } from './quotas.ts';
+export { type CountedKind, countUpTo, limitedScopes, lockCounts, writeCounts } from './quotas.ts';
 export {
   closeReservations,
   type EntryRow,

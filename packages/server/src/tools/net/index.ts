@@ -2,4 +2,4 @@
 export { createEgressAgent, type EgressOptions, hostnameOf, portOf, type ResolvedAddress, requireAllowedUrl } from './egress.ts';
 export { htmlToText } from './html-text.ts';
 export { createOwnListeners, type OwnListeners } from './own-listeners.ts';
-export { createNameResolver, type NameResolver, type NameResolverOptions } from './resolver.ts';
+export { createNameResolver } from './resolver.ts';
