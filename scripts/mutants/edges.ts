@@ -131,8 +131,8 @@ export const edgeMutants: readonly Mutant[] = [
   {
     bug: 'edge: a page of another origin is taken for the local operator',
     file: `${server}/api/http/authenticate.ts`,
-    replace: 'mayBeOperator(request.headers) && !isForwarded(request.headers)',
-    by: 'mayBeOperator({}) && !isForwarded(request.headers)',
+    replace: "local.mode === 'open' && local.mayBeOperator(headers)",
+    by: "local.mode === 'open' && local.mayBeOperator({})",
     tests: corsTests,
   },
 ];

@@ -9,7 +9,7 @@ export const steerMutants: readonly Mutant[] = [
   {
     bug: 'steer: any token is the operator',
     file: `${server}/api/http/authenticate.ts`,
-    replace: ' && isSame(key, local.token)) return',
+    replace: ' && isThisToken(key, local.token)) return',
     by: ') return',
     tests: localTests,
   },

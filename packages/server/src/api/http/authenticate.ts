@@ -30,7 +30,7 @@ export function createAuthenticator({ keys, local }: AuthenticatorOptions): Auth
     const { headers, socket } = request;
     const key = presentedKey(headers);
     if (key !== null && tokenShape.test(key)) {
-      if (local !== null && isLocal(request) && local.mode === 'token' && isSame(key, local.token)) return localOperator;
+      if (local !== null && isLocal(request) && local.mode === 'token' && isThisToken(key, local.token)) return localOperator;
       throw new NexusError(
         'unauthenticated',
         'this is not the token of the local operator of this server: it is made anew at each start, and only counts on the machine itself',
@@ -72,7 +72,7 @@ function isLocal({ socket, headers }: IncomingMessage): boolean {
 }
 
 /** In a time that does not tell how much of it is right. */
-function isSame(given: string, token: string | undefined): boolean {
+function isThisToken(given: string, token: string | undefined): boolean {
   if (token === undefined) return false;
   const [a, b] = [given, token].map((text) => createHash('sha256').update(text).digest()) as [Buffer, Buffer]; // two in, two out
   return timingSafeEqual(a, b);

@@ -1,11 +1,18 @@
 import { type ConfigFile, NexusError } from '#core';
-import type { NexusConfig } from './config.ts';
+
+/** What of the configuration says where secrets go. */
+interface Destinations {
+  readonly host: string;
+  readonly client: { readonly url?: string | undefined };
+  readonly providers: { readonly [name in 'openai' | 'anthropic']?: { readonly baseUrl: string } | undefined };
+  readonly tools: { readonly files: { readonly s3: { readonly endpoint?: string | undefined } } };
+}
 
 /** A secret of the environment, and the key of the configuration that says where it is sent. */
 interface Destination {
   readonly variable: string;
   readonly key: readonly string[];
-  readonly of: (config: NexusConfig) => string | undefined;
+  readonly of: (config: Destinations) => string | undefined;
 }
 
 const destinations: readonly Destination[] = [
@@ -15,7 +22,7 @@ const destinations: readonly Destination[] = [
   ...['NEXUS_S3_SECRET_ACCESS_KEY', 'NEXUS_S3_ACCESS_KEY_ID', 'NEXUS_S3_SESSION_TOKEN'].map((variable) => ({
     variable,
     key: ['tools', 'files', 's3', 'endpoint'],
-    of: ({ tools }: NexusConfig) => tools.files.s3.endpoint,
+    of: ({ tools }: Destinations) => tools.files.s3.endpoint,
   })),
   // The command line asks the host that a server here would listen at, where no other address is named.
   { variable: 'NEXUS_API_KEY', key: ['host'], of: ({ host, client }) => (client.url === undefined ? `http://${inUrl(host)}` : undefined) },
@@ -34,7 +41,7 @@ const ownHosts = /^(?:api\.openai\.com|api\.anthropic\.com|localhost|127\.\d+\.\
  * Throws `config_invalid` where a file that nobody named, such as one of a repository that was cloned, would lead a secret of the
  * environment anywhere but to the provider that it belongs to, or to this machine. Naming the file says that it is trusted.
  */
-export function requireHarmless(file: ConfigFile, config: NexusConfig, env: Readonly<Record<string, string | undefined>>): void {
+export function requireHarmless(file: ConfigFile, config: Destinations, env: Readonly<Record<string, string | undefined>>): void {
   if (file.found !== true) return;
   const isSet = (name: string) => Boolean(env[name]?.trim());
   for (const { variable, key, of } of destinations) {
@@ -64,7 +71,7 @@ function says(file: ConfigFile, key: readonly string[]): boolean {
 }
 
 /** Whether the file's value counts: neither the environment nor a flag says another. */
-function decides(file: ConfigFile, key: readonly string[], config: NexusConfig): boolean {
+function decides(file: ConfigFile, key: readonly string[], config: Destinations): boolean {
   const [said, counts] = [at(file.tree, key), at(config, key)];
   // Some are written in another form once they are checked; then the environment, which comes before, would have none of it.
   return said === counts || JSON.stringify(counts)?.includes(String(said)) === true || typeof said !== 'string';
