@@ -16,8 +16,12 @@ export function spend(fuel: Fuel, steps: number): void {
 
 /** Spends what it takes to walk a value of JSON, before somebody does. */
 export function spendOn(fuel: Fuel, value: unknown): void {
-  if (typeof value === 'string') return spend(fuel, 4 + value.length / 8);
-  spend(fuel, 8);
+  spend(fuel, costOf(value));
   if (typeof value !== 'object' || value === null) return;
   for (const item of Array.isArray(value) ? value : Object.values(value)) spendOn(fuel, item);
+}
+
+function costOf(value: unknown): number {
+  if (typeof value === 'string') return 16 + value.length / 8;
+  return typeof value === 'object' && value !== null ? 40 : 8;
 }

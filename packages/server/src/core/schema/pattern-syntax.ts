@@ -23,7 +23,9 @@ export function parsePattern(source: string): Syntax {
   try {
     new RegExp(source, 'u');
   } catch (error) {
-    throw new PatternError(error instanceof Error ? error.message.replace(/^Invalid regular expression: /, '').slice(-200) : 'is no pattern');
+    throw new PatternError(
+      error instanceof Error ? error.message.replace(/^Invalid regular expression: /, '').slice(-200) : 'is no pattern',
+    );
   }
   const syntax = new Reader(source).read();
   if (statesOf(syntax) > maxStates) throw new PatternError('the repetitions in it make it too large; ask for fewer');
@@ -41,6 +43,7 @@ export function statesOf(syntax: Syntax): number {
     case 'look':
       return 1 + statesOf(syntax.item);
     case 'sequence':
+      return syntax.items.reduce((sum, item) => sum + statesOf(item), 0);
     case 'choice':
       return syntax.items.reduce((sum, item) => sum + 2 + statesOf(item), 0);
     case 'repeat':
@@ -140,7 +143,8 @@ class Reader {
         this.#source.slice(this.#at, this.#at + 100),
       ) ?? [];
     this.#at += whole.length;
-    if (/^\\[1-9k]/.test(whole)) throw new PatternError(`${whole.slice(0, 20)} refers to what a group took, which no engine does in linear time`);
+    if (/^\\[1-9k]/.test(whole))
+      throw new PatternError(`${whole.slice(0, 20)} refers to what a group took, which no engine does in linear time`);
     const place = places[whole.slice(1)];
     return place === undefined ? { type: 'set', source: whole } : { type: 'place', place };
   }

@@ -1,11 +1,10 @@
 import { type Fuel, spend } from './fuel.ts';
-import { parsePattern, statesOf, type Syntax } from './pattern-syntax.ts';
+import { parsePattern, type Syntax, statesOf } from './pattern-syntax.ts';
 
 /** A pattern that takes time in proportion to the text and to its own size, whatever both are. */
 export interface Pattern {
   /** Whether the text holds what it asks for, as `RegExp` with the flag `u` would say. Spends what it takes. */
   test(text: string, fuel: Fuel): boolean;
-  readonly states: number;
 }
 
 /** Throws `PatternError` for one that is not taken. */
@@ -14,9 +13,8 @@ export function createPattern(source: string): Pattern {
   const looks: Look[] = [];
   const program = compile(syntax, looks, false);
   return {
-    states: statesOf(syntax),
     test(text, fuel) {
-      spend(fuel, 16);
+      spend(fuel, 100);
       const known: Uint8Array[] = [];
       for (const look of looks) known.push(placesOf(look.program, text, known, fuel, look.ahead));
       return run(program, text, known, fuel, false, null);
@@ -54,8 +52,7 @@ interface StateList {
 }
 
 interface CharacterSet {
-  readonly ascii: Uint8Array;
-  has(char: number): boolean;
+  has(char: number, fuel: Fuel): boolean;
 }
 
 /** @param backwards for a text that is read from its end */
@@ -131,12 +128,24 @@ function compile(syntax: Syntax, looks: Look[], backwards: boolean): Program {
   }
 }
 
-/** Which characters are meant is what JavaScript says of one character: that takes no time worth counting. */
+/** Which characters are meant is what JavaScript says of one character, asked once of each that comes often. */
 function createSet(source: string): CharacterSet {
-  const only = new RegExp(`^(?:${/^[\]{}/]$/.test(source) ? `\\${source}` : source})$`, 'u');
+  const code = source.codePointAt(0) ?? 0;
+  if (source !== '.' && source.length === (code > 0xffff ? 2 : 1)) return { has: (char) => char === code };
+  /** 0: not asked yet, 1: no, 2: yes. */
   const ascii = new Uint8Array(128);
-  for (let char = 0; char < 128; char++) ascii[char] = only.test(String.fromCharCode(char)) ? 1 : 0;
-  return { ascii, has: (char) => only.test(String.fromCodePoint(char)) };
+  let only: RegExp | undefined;
+  return {
+    has(char, fuel) {
+      const known = char < 128 ? ascii[char] : 0;
+      if (known !== 0) return known === 2;
+      spend(fuel, only === undefined ? 4_000 : 10); // the engine makes a program of its own of it
+      only ??= new RegExp(`^(?:${source})$`, 'u');
+      const has = only.test(String.fromCodePoint(char));
+      if (char < 128) ascii[char] = has ? 2 : 1;
+      return has;
+    },
+  };
 }
 
 /** One for each place of the text where the program fits: what begins there when it reads from the end, what ends there else. */
@@ -167,8 +176,11 @@ function run(
   now.mark += 1;
   now.count = 0;
   let at = backwards ? end : 0;
+  const anchored = !backwards && states[0]?.type === 'place' && states[0].place === 'start';
   for (;;) {
-    if (enter(now, 0, at)) {
+    if (anchored && at > 0) {
+      if (now.count === 0) return false;
+    } else if (enter(now, 0, at)) {
       if (places === null) return true;
       places[at] = 1;
     }
@@ -183,7 +195,7 @@ function run(
       const from = now.items[index] ?? 0;
       const state = states[from];
       if (state?.type !== 'set') continue;
-      if (char < 128 ? state.set.ascii[char] !== 1 : !hasOther(state.set, char)) continue;
+      if (!state.set.has(char, fuel)) continue;
       if (enter(next, from + 1, at)) fits = true;
     }
     if (fits) {
@@ -191,11 +203,6 @@ function run(
       places[at] = 1;
     }
     [now, next] = [next, now];
-  }
-
-  function hasOther(set: CharacterSet, char: number): boolean {
-    spend(fuel, 6);
-    return set.has(char);
   }
 
   /** Puts a state and all that follow from it without a character into the list. True: it is through. */
