@@ -15,7 +15,7 @@ export const ToolInfo = z
 export type ToolInfo = z.infer<typeof ToolInfo>;
 
 export const ToolExecuteRequest = z
-  .strictObject({ sessionId: z.string(), input: z.record(z.string(), z.unknown()).default({}) })
+  .strictObject({ sessionId: z.string().max(100), input: z.record(z.string(), z.unknown()).default({}) })
   .meta({ id: 'ToolExecuteRequest' });
 export const ToolExecuteResult = z
   .object({ status: z.enum(['ok', 'error']), output: z.string(), error: ErrorInfo.optional(), durationMs: z.int() })

@@ -21,7 +21,7 @@ export interface SchemaValidator {
 /** Texts of schemas whose compiled form is kept, in characters. */
 const maxKeptChars = 4 * 1024 * 1024;
 /** Some tens of milliseconds. */
-const maxSteps = 4_000_000;
+const maxSteps = 3_000_000;
 /** To say what does not fit, once that is known. */
 const maxTellingSteps = 2_500_000;
 

@@ -1,7 +1,7 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import fastify, { type FastifyInstance } from 'fastify';
-import type { ApiConfig, ApiDependencies } from '#api/contract';
-import { isTooDeep, maxJsonDepth, NexusError } from '#core';
+import { type ApiConfig, type ApiDependencies, bodySizes } from '#api/contract';
+import { maxJsonDepth, NexusError, surveyJson } from '#core';
 import type { Principal } from '#identity';
 import { createHttp1Server } from './connections.ts';
 import type { ErrorReplies } from './errors.ts';
@@ -12,6 +12,8 @@ declare module 'fastify' {
     /** Pattern of the path, for metrics. */
     route?: string;
     stream?: boolean;
+    /** Most values that the body may have. */
+    maxValues?: number;
   }
   interface FastifyRequest {
     /** Set by authentication; null on public routes. */
@@ -78,7 +80,11 @@ function parseJsonOnly(app: FastifyInstance): void {
     // An empty body is judged by the route: some take none.
     if (body.length === 0) return done(null, undefined);
     const text = body.toString();
-    if (isTooDeep(text)) return done(new NexusError('invalid_request', `the body nests deeper than ${maxJsonDepth} levels`));
+    const { maxValues = bodySizes.small.values } = request.routeOptions.config;
+    const excess = surveyJson(text, maxValues);
+    if (excess === 'deep') return done(new NexusError('invalid_request', `the body nests deeper than ${maxJsonDepth} levels`));
+    if (excess === 'many')
+      return done(new NexusError('payload_too_large', `the body has more than the ${maxValues} values that are taken here`));
     void parseJson(request, text, done);
   });
 }

@@ -63,7 +63,7 @@ const { schema } = fc.letrec<{ schema: JsonSchema | boolean; some: JsonSchema }>
     fc.record({ oneOf: list }),
     fc.record({ allOf: list }),
     fc.record({ not: part }),
-    fc.record({ if: part, then: part, else: part }),
+    fc.tuple(part, part, part).map(([a, b, c]) => Object.fromEntries(Object.entries({ if: a, else: c }).concat([['then', b]]))),
     fc.record({ title: fc.constant('x'), description: fc.constant('y'), format: fc.constant('email'), default: value }),
     fc.constant({ $ref: '#/$defs/one' }),
   );

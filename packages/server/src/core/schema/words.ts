@@ -14,8 +14,8 @@ export function shown(value: unknown, maxChars = maxShownChars): string {
   return kind === 'null' ? cut : `${kind} ${cut}`;
 }
 
-/** Somewhat more than so many characters of a value as JSON, in time that does not depend on how large it is. */
-function beginning(value: unknown, chars: number): string {
+/** At least so many characters of a value as JSON, or all of it, in time that does not depend on how large it is. */
+export function beginning(value: unknown, chars: number): string {
   if (typeof value === 'string') return JSON.stringify(cutText(value, chars + 1));
   if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? typeof value;
   let text = Array.isArray(value) ? '[' : '{';
