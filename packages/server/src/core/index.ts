@@ -6,7 +6,7 @@ export { type Clock, systemClock, toTimestamp } from './clock.ts';
 export { closest } from './closest.ts';
 export { NexusError, toErrorInfo } from './errors.ts';
 export { createIdSource, derivedId, type IdSource } from './ids.ts';
-export { canonicalJson, isTooDeep, maxJsonDepth, sha256, surveyJson } from './json.ts';
+export { canonicalJson, isTooDeep, maxJsonDepth, sha256 } from './json.ts';
 export {
   createSchemaValidator,
   explainFaults,

@@ -17,16 +17,7 @@ export const maxJsonDepth = 256;
 
 /** Whether a JSON text nests lists and objects deeper than {@link maxJsonDepth}. Needs no stack itself. */
 export function isTooDeep(json: string): boolean {
-  return surveyJson(json, Number.POSITIVE_INFINITY) === 'deep';
-}
-
-/**
- * What makes a JSON text dear to parse and to check, however short it is: `deep` when it nests deeper than {@link maxJsonDepth}, `many`
- * when it has more than so many values (items, members, lists and objects). Ends with the first of them; null for neither.
- */
-export function surveyJson(json: string, maxValues: number): 'deep' | 'many' | null {
   let depth = 0;
-  let values = 1;
   let inText = false;
   for (let at = 0; at < json.length; at++) {
     const code = json.charCodeAt(at);
@@ -36,16 +27,10 @@ export function surveyJson(json: string, maxValues: number): 'deep' | 'many' | n
     } else if (code === 0x22) inText = true;
     else if (code === 0x5b || code === 0x7b) {
       depth += 1;
-      values += 1;
-      if (depth > maxJsonDepth) return 'deep';
-      if (values > maxValues) return 'many';
+      if (depth > maxJsonDepth) return true;
     } else if (code === 0x5d || code === 0x7d) depth -= 1;
-    else if (code === 0x2c) {
-      values += 1;
-      if (values > maxValues) return 'many';
-    }
   }
-  return null;
+  return false;
 }
 
 /** SHA-256 of a text, in hex. */

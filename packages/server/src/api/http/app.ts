@@ -1,9 +1,10 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
-import fastify, { type FastifyInstance } from 'fastify';
+import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { type ApiConfig, type ApiDependencies, bodySizes } from '#api/contract';
-import { maxJsonDepth, NexusError, surveyJson } from '#core';
+import { NexusError } from '#core';
 import type { Principal } from '#identity';
 import { createHttp1Server } from './connections.ts';
+import { readJson } from './body.ts';
 import type { ErrorReplies } from './errors.ts';
 import type { InFlight } from './in-flight.ts';
 
@@ -74,18 +75,11 @@ export function createApp(options: AppOptions): FastifyInstance {
 
 function parseJsonOnly(app: FastifyInstance): void {
   app.removeContentTypeParser('text/plain');
-  const parseJson = app.getDefaultJsonParser('error', 'error');
   app.removeContentTypeParser('application/json');
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
-    // An empty body is judged by the route: some take none.
-    if (body.length === 0) return done(null, undefined);
-    const text = body.toString();
+  app.addContentTypeParser('application/json', (request: FastifyRequest) => {
     const { maxValues = bodySizes.small.values } = request.routeOptions.config;
-    const excess = surveyJson(text, maxValues);
-    if (excess === 'deep') return done(new NexusError('invalid_request', `the body nests deeper than ${maxJsonDepth} levels`));
-    if (excess === 'many')
-      return done(new NexusError('payload_too_large', `the body has more than the ${maxValues} values that are taken here`));
-    void parseJson(request, text, done);
+    // An empty body is judged by the route: some take none.
+    return readJson(request.raw, { bytes: request.routeOptions.bodyLimit, values: maxValues });
   });
 }
 

@@ -11,19 +11,13 @@ export interface ErrorReplies {
   refuseUnreadable(error: NodeJS.ErrnoException, socket: Pick<Socket, 'writable' | 'destroy' | 'end'>): void;
 }
 
-/** A body that is too large is told what would not be. */
-function explained(error: unknown, { routeOptions }: FastifyRequest): unknown {
-  if (!(error instanceof Error && 'code' in error && error.code === 'FST_ERR_CTP_BODY_TOO_LARGE')) return error;
-  return new NexusError('payload_too_large', `the body is larger than the ${routeOptions.bodyLimit} bytes that are taken here`);
-}
-
 /** Codes of requests that were not let in: who tries again and again is seen in the log. */
 const refusals: ReadonlySet<string> = new Set(['unauthenticated', 'forbidden', 'origin_not_allowed']);
 
 export function createErrorReplies(problemOf: ProblemMapper, logger: ApiLogger, metrics: Pick<ApiMetrics, 'requestRefused'>): ErrorReplies {
   return {
     send(error, request, reply) {
-      const { problem, headers } = problemOf(explained(error, request), request.id);
+      const { problem, headers } = problemOf(error, request.id);
       if (refusals.has(problem.code)) {
         metrics.requestRefused(problem.code);
         const { route = 'unmatched' } = request.routeOptions.config;
@@ -32,6 +26,8 @@ export function createErrorReplies(problemOf: ProblemMapper, logger: ApiLogger, 
           'a request was refused',
         );
       }
+      // What still comes of the request is not wanted.
+      if (!request.raw.complete) reply.header('connection', 'close');
       // As bytes: to a text Fastify would add a charset, which this media type does not have.
       reply
         .code(problem.status)

@@ -1,5 +1,5 @@
 import { type Fuel, spend } from './fuel.ts';
-import { parsePattern, type Syntax, statesOf } from './pattern-syntax.ts';
+import { parsePattern, type Syntax } from './pattern-syntax.ts';
 
 /** A pattern that takes time in proportion to the text and to its own size, whatever both are. */
 export interface Pattern {
