@@ -26,8 +26,6 @@ export function createErrorReplies(problemOf: ProblemMapper, logger: ApiLogger, 
           'a request was refused',
         );
       }
-      // What still comes of the request is not wanted.
-      if (!request.raw.complete) reply.header('connection', 'close');
       // As bytes: to a text Fastify would add a charset, which this media type does not have.
       reply
         .code(problem.status)
