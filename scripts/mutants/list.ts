@@ -9,6 +9,7 @@ import { runMutants } from './runs.ts';
 import { serviceMutants } from './services.ts';
 import { steerMutants } from './steer.ts';
 import { sharesMutants } from './shares.ts';
+import { stallMutants } from './stall.ts';
 import { storageMutants } from './storage.ts';
 
 /** Every bug that `npm run verify:mutants` plants. Add to the file of its area. */
@@ -25,4 +26,5 @@ export const mutants = [
   ...requestMutants,
   ...steerMutants,
   ...sharesMutants,
+  ...stallMutants,
 ];

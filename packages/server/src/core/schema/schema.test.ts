@@ -98,4 +98,134 @@ describe('a check against a schema [verifies hostile.stall.verdicts]', () => {
     );
     expect(compared).toBeGreaterThan(1_000);
   });
+
+  it('knows what was held against a schema before', () => {
+    const open: JsonSchema = {
+      allOf: [{ properties: { a: true } }],
+      anyOf: [{ required: ['b'], properties: { b: true } }, true],
+      unevaluatedProperties: false,
+    };
+    expect([{ a: 1 }, { a: 1, b: 1 }, { c: 1 }].map((item) => fits(open, item))).toEqual([true, true, false]);
+    const list: JsonSchema = { prefixItems: [true], contains: { type: 'string' }, unevaluatedItems: false };
+    expect([[1, 'a'], [1, 'a', 2], ['a']].map((item) => fits(list, item))).toEqual([true, false, true]);
+  });
+
+  it('takes names that objects of JavaScript have', () => {
+    const closed: JsonSchema = { properties: { a: true }, patternProperties: { '^x': true }, unevaluatedProperties: false };
+    expect(['constructor', 'toString', 'hasOwnProperty'].map((name) => fits(closed, { [name]: 1 }))).toEqual([false, false, false]);
+    expect(fits({ required: ['toString'] }, {})).toBe(false);
+    expect(fits({ dependentRequired: { constructor: ['a'] } }, {})).toBe(true);
+  });
+
+  const words = (count: number) => Array.from({ length: count }, (_, at) => ({ at, of: { at } }));
+  const nested = (depth: number) => Array.from({ length: depth }).reduce((inner: unknown) => [inner], 'x');
+  const same = (count: number, part: unknown) => Array.from({ length: count }, () => part);
+  const evil: [string, JsonSchema, unknown][] = [
+    [
+      'alternatives within alternatives',
+      { $defs: { a: { anyOf: same(3, { type: 'array', items: { $ref: '#/$defs/a' } }) } }, $ref: '#/$defs/a' },
+      nested(200),
+    ],
+    [
+      'one of many within one of many',
+      { $defs: { a: { oneOf: same(3, { items: { $ref: '#/$defs/a' }, minItems: 1 }) } }, $ref: '#/$defs/a' },
+      nested(200),
+    ],
+    ['a pattern that backtracks', { pattern: '^(a+)+$' }, `${'a'.repeat(5_000_000)}!`],
+    ['a pattern of many states', { pattern: '(.?){3000}x' }, 'a'.repeat(5_000_000)],
+    ['what looks ahead', { pattern: `^${'(?=.*b)'.repeat(200)}` }, 'a'.repeat(5_000_000)],
+    [
+      'patterns of names',
+      { patternProperties: Object.fromEntries(words(300).map(({ at }) => [`(a|b)*${at}$`, true])) },
+      Object.fromEntries(words(50_000).map(({ at }) => [`ab${at}`, 1])),
+    ],
+    ['items that differ', { uniqueItems: true }, words(300_000)],
+    ['what is contained', { allOf: same(200, { contains: { const: 'z' } }) }, words(200_000)],
+    ['constant objects', { items: { enum: words(2_000) } }, same(100, words(2_000)).flat()],
+    [
+      'names that others need',
+      { items: { required: words(2_000).map(({ at }) => `r${at}`) } },
+      same(200_000, Object.fromEntries(words(2_000).map(({ at }) => [`r${at}`, 1]))),
+    ],
+    [
+      'what nobody has seen',
+      { unevaluatedProperties: false, allOf: same(200, { additionalProperties: true }) },
+      Object.fromEntries(words(100_000).map(({ at }) => [`n${at}`, 1])),
+    ],
+    [
+      'names of members',
+      { propertyNames: { allOf: same(200, { pattern: 'x$' }) } },
+      Object.fromEntries(words(50_000).map(({ at }) => [`n${at}x`, 1])),
+    ],
+  ];
+
+  it.each(evil)('ends within its steps, and then does not fit, for %s', (_, root, item) => {
+    const before = process.cpuUsage();
+    const issues = validator.check(root, item);
+    const used = process.cpuUsage(before);
+    expect(issues).toMatchObject([{ path: '', expected: expect.stringContaining('too many steps') }]);
+    expect((used.user + used.system) / 1_000).toBeLessThan(2_000); // seconds and minutes without
+  });
+
+  it.each<[string, JsonSchema, RegExp]>([
+    ['a circle', { $ref: '#' }, /leads back to itself/],
+    [
+      'a circle through alternatives',
+      { $defs: { a: { anyOf: [{ $ref: '#/$defs/b' }] }, b: { not: { $ref: '#/$defs/a' } } } },
+      /leads back to itself/,
+    ],
+    ['a reference to nothing', { properties: { a: { $ref: '#/$defs/b' } } }, /leads to no schema/],
+    ['a reference to what is no schema', { $ref: '#/title', title: 'x' }, /leads to no schema/],
+    ['a reference to a prototype', { $ref: '#/constructor' }, /leads to no schema/],
+    ['too many parts', { anyOf: same(257, {}) }, /at most 256/],
+    ['too much text', { description: 'x'.repeat(100_001) }, /at most 100000/],
+  ])('is not begun for %s', (_, root, message) => {
+    expect(findSchemaFaults(root)[0]?.message).toMatch(message);
+    expect(() => validator.check(root, 1)).toThrow(expect.objectContaining({ code: 'config_invalid' }));
+  });
+
+  it('takes what zod, pydantic and servers of tools write', () => {
+    const written: JsonSchema[] = [
+      {
+        $schema: 'http://json-schema.org/draft-07/schema#',
+        type: 'object',
+        properties: { p: { type: 'array', items: [{ type: 'string' }], minItems: 1 } },
+        definitions: { N: { type: 'object' } },
+        additionalProperties: false,
+      },
+      {
+        title: 'Args',
+        type: 'object',
+        $defs: {
+          Node: {
+            title: 'Node',
+            type: 'object',
+            properties: { next: { anyOf: [{ $ref: '#/$defs/Node' }, { type: 'null' }], default: null } },
+          },
+        },
+        properties: { n: { $ref: '#/$defs/Node' } },
+      },
+      {
+        type: 'object',
+        properties: {
+          x: {
+            type: 'string',
+            format: 'date-time',
+            examples: ['a'],
+            'x-order': 1,
+            nullable: true,
+            discriminator: { propertyName: 'type' },
+          },
+        },
+      },
+      {
+        $schema: 'https://json-schema.org/draft/2020-12/schema',
+        $id: 'https://example.com/a',
+        type: 'object',
+        propertyNames: { type: 'string' },
+        additionalProperties: {},
+      },
+    ];
+    expect(written.map(findSchemaFaults)).toEqual([[], [], [], []]);
+  });
 });
