@@ -7,9 +7,9 @@ import { fileMutants } from './files.ts';
 import { requestMutants } from './requests.ts';
 import { runMutants } from './runs.ts';
 import { serviceMutants } from './services.ts';
-import { steerMutants } from './steer.ts';
 import { sharesMutants } from './shares.ts';
 import { stallMutants } from './stall.ts';
+import { steerMutants } from './steer.ts';
 import { storageMutants } from './storage.ts';
 
 /** Every bug that `npm run verify:mutants` plants. Add to the file of its area. */

@@ -3,8 +3,8 @@ import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { type ApiConfig, type ApiDependencies, bodySizes } from '#api/contract';
 import { NexusError } from '#core';
 import type { Principal } from '#identity';
-import { createHttp1Server } from './connections.ts';
 import { readJson } from './body.ts';
+import { createHttp1Server } from './connections.ts';
 import type { ErrorReplies } from './errors.ts';
 import type { InFlight } from './in-flight.ts';
 
