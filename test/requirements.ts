@@ -445,6 +445,23 @@ export const requirements = {
   'sdk.resume': { promise: 2, behaviour: 'The client resumes a stream by itself, without gap or duplicate.' },
   'demo.off-terminal': { promise: 0, behaviour: 'The demo shows all of its scenes and exits 0 when it is not on a terminal.' },
 
+  // Hostile input that stalls
+  'hostile.stall.bodies': {
+    promise: 0,
+    behaviour: 'Each endpoint takes so many bytes and values; what is wrong is told within 16 KB, and nobody waits for it.',
+  },
+  'hostile.stall.arguments': { promise: 0, behaviour: 'Arguments of tools that are large or wrong in large numbers hold nobody up.' },
+  'hostile.stall.schemas': {
+    promise: 0,
+    behaviour: 'A schema that cannot be checked against is refused when it comes, with the place; one that can be holds nobody up.',
+  },
+  'hostile.stall.verdicts': { promise: 0, behaviour: 'A check against a schema says what the schema means, within counted steps.' },
+  'hostile.stall.patterns': { promise: 0, behaviour: 'A pattern says what JavaScript says, in time proportional to the text.' },
+  'hostile.stall.stored': {
+    promise: 0,
+    behaviour: 'An agent that was stored with a schema that is no longer taken fails its runs, says why, and disturbs nothing else.',
+  },
+
   // Seeing and proving
   'telemetry.trace.tree': {
     promise: 5,

@@ -9,8 +9,9 @@ import { requestMutants } from './requests.ts';
 import { killMutants } from './kill.ts';
 import { runMutants } from './runs.ts';
 import { serviceMutants } from './services.ts';
-import { steerMutants } from './steer.ts';
 import { sharesMutants } from './shares.ts';
+import { stallMutants } from './stall.ts';
+import { steerMutants } from './steer.ts';
 import { storageMutants } from './storage.ts';
 
 /** Every bug that `npm run verify:mutants` plants. Add to the file of its area. */
@@ -29,4 +30,5 @@ export const mutants = [
   ...steerMutants,
   ...sharesMutants,
   ...killMutants,
+  ...stallMutants,
 ];

@@ -1,5 +1,7 @@
 import { z } from 'zod';
 
+/** Longest address of an image, in characters. */
+const maxUrlChars = 8_000;
 /** Largest base64 image that a message may carry, in characters. */
 const maxImageChars = 14_000_000;
 
@@ -10,7 +12,15 @@ export type TextPart = z.infer<typeof TextPart>;
 export const ImagePart = z.object({
   type: z.literal('image'),
   mediaType: z.enum(['image/png', 'image/jpeg', 'image/gif', 'image/webp']),
-  data: z.union([z.object({ base64: z.string().max(maxImageChars) }), z.object({ url: z.url({ protocol: /^https$/ }) })]),
+  data: z.union([
+    z.object({ base64: z.string().max(maxImageChars) }),
+    z.object({
+      url: z
+        .string()
+        .max(maxUrlChars)
+        .pipe(z.url({ protocol: /^https$/ })),
+    }),
+  ]),
 });
 export type ImagePart = z.infer<typeof ImagePart>;
 

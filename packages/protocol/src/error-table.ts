@@ -100,7 +100,7 @@ export const errorTable = dictionary({
     grpcStatus: 'RESOURCE_EXHAUSTED',
     retryable: false,
     title: 'The request is too large',
-    when: 'The body is larger than `limits.bodyBytes`; in tools: a file, folder or program is larger than it may be, or the disk is full.',
+    when: 'The body has more bytes or values than its endpoint takes; in tools: a file, folder or program is larger than it may be, or the disk is full.',
   },
   unsupported_media_type: {
     httpStatus: 415,

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { ApprovalDecision, ApprovalKind } from '../events.ts';
+import { AnyObject } from './names.ts';
 
 export const Approval = z
   .object({
@@ -32,7 +33,7 @@ export type Approval = z.infer<typeof Approval>;
 export const ApprovalAnswer = z
   .strictObject({
     decision: ApprovalDecision,
-    arguments: z.record(z.string(), z.unknown()).optional(),
+    arguments: AnyObject.optional(),
     result: z.string().max(100_000).optional(),
     note: z.string().max(2000).optional(),
   })

@@ -11,8 +11,8 @@ export const Role = z
 export const KeyCreateRequest = z
   .strictObject({
     name: z.string().min(1).max(100),
-    tenant: z.string().optional(),
-    scopes: z.array(KeyScope).min(1).default(['runs', 'approvals']),
+    tenant: z.string().max(100).optional(),
+    scopes: z.array(KeyScope).min(1).max(10).default(['runs', 'approvals']),
     /** What its holder may answer for, besides the role that follows from the scopes: `admin`, else `developer`. */
     roles: z.array(Role).max(20).default([]),
     expiresAt: z.iso.datetime().optional(),

@@ -14,3 +14,10 @@ export const Payer = z
   .min(1)
   .max(100)
   .refine((name) => name !== '*', { error: 'expected a name; * stands for every user' });
+
+/** Any object, whose members are checked by somebody else: they may be many, and to look at each here takes longer than to parse it. */
+export const AnyObject = z
+  .custom<Record<string, unknown>>((value) => typeof value === 'object' && value !== null && !Array.isArray(value), {
+    error: 'expected an object',
+  })
+  .meta({ type: 'object', additionalProperties: {} });

@@ -15,18 +15,19 @@ export function isTerminal(status: RunStatus): status is (typeof terminalStatuse
   return (terminalStatuses as readonly RunStatus[]).includes(status);
 }
 
-/** Of the texts of an input together, in one part or in several. */
-const maxInputChars = 1_000_000;
+/** Most text of one message, in characters: of all its parts together. */
+const maxTextChars = 1_000_000;
 
-const parts = z
-  .array(UserPart)
-  .min(1)
-  .max(50)
-  .refine((all) => all.reduce((sum, part) => sum + (part.type === 'text' ? part.text.length : 0), 0) <= maxInputChars, {
-    error: `the text parts may have ${maxInputChars} characters together`,
-  });
+function parts(most: number) {
+  return z
+    .array(UserPart)
+    .max(most)
+    .refine((list) => list.reduce((sum, part) => sum + (part.type === 'text' ? part.text.length : 0), 0) <= maxTextChars, {
+      error: `expected at most ${maxTextChars} characters of text in all parts together`,
+    });
+}
 
-const input = z.union([z.string().min(1).max(maxInputChars), parts]).meta({ description: 'Text, or parts with images' });
+const input = z.union([z.string().min(1).max(maxTextChars), parts(50).min(1)]).meta({ description: 'Text, or parts with images' });
 
 /** What a run does that is started while others of its session are at work. */
 export const WhileBusy = z.enum(['queue', 'reject', 'interrupt', 'parallel']);
@@ -35,12 +36,12 @@ export type WhileBusy = z.infer<typeof WhileBusy>;
 /** Body of `POST /v1/agents/chat/stream`; the same names work as a query of `GET`. */
 export const ChatRequest = z
   .strictObject({
-    sessionId: z.string().optional(),
+    sessionId: z.string().max(100).optional(),
     agent: Name.optional(),
     model: ModelRef.optional(),
     input,
     budget: BudgetLimits.optional(),
-    attachments: z.array(UserPart).max(20).optional(),
+    attachments: parts(20).optional(),
     user: Payer.optional().meta({ description: 'Whose budget pays, too; default: the user of the session' }),
     project: Payer.optional().meta({ description: 'Whose budget pays, too; default: the project of the session' }),
     deadlineMs: z.int().min(100).max(86_400_000).optional(),

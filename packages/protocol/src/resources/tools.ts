@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { ErrorInfo } from '../errors.ts';
 import { effectsClass } from '../events.ts';
+import { AnyObject } from './names.ts';
 
 export const ToolInfo = z
   .object({
@@ -15,7 +16,7 @@ export const ToolInfo = z
 export type ToolInfo = z.infer<typeof ToolInfo>;
 
 export const ToolExecuteRequest = z
-  .strictObject({ sessionId: z.string(), input: z.record(z.string(), z.unknown()).default({}) })
+  .strictObject({ sessionId: z.string().max(100), input: AnyObject.default({}) })
   .meta({ id: 'ToolExecuteRequest' });
 export const ToolExecuteResult = z
   .object({ status: z.enum(['ok', 'error']), output: z.string(), error: ErrorInfo.optional(), durationMs: z.int() })

@@ -1,6 +1,16 @@
 import { type AgentDefinition, AgentDefinition as AgentDefinitionSchema, type PolicyShortForm, type TenantId } from '@nexus-agent/protocol';
 import { LRUCache } from 'lru-cache';
-import { type Clock, canonicalJson, closest, createCountedCache, derivedId, NexusError, parseRequest } from '#core';
+import {
+  type Clock,
+  canonicalJson,
+  closest,
+  createCountedCache,
+  derivedId,
+  explainFaults,
+  findSchemaFaults,
+  NexusError,
+  parseRequest,
+} from '#core';
 import type { PolicyEngine } from '#policy';
 import type { AgentSource } from '#runs';
 import type { AgentStore, AgentVersionRow, PageOf, PageRequest } from '#storage';
@@ -14,7 +24,7 @@ const maxNamed = 1_000;
 const maxListed = 20;
 
 export interface AgentCatalog extends AgentSource {
-  /** Stores a definition and makes it the current one of its name. Throws for a policy that does not compile. */
+  /** Stores a definition and makes it the current one of its name. Throws for a policy that does not compile and an output schema that is not taken. */
   put(tenantId: TenantId, definition: AgentDefinition): Promise<AgentVersionRow>;
   list(tenantId: TenantId, page: PageRequest): Promise<PageOf<AgentVersionRow>>;
   /** Deletes one that was stored; a shared one of its name is there again. Throws `not_found`, and `conflict` while a run of it lives. */
@@ -114,6 +124,7 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
     },
     async put(tenantId, definition) {
       const parsed = parseRequest(AgentDefinitionSchema, definition, 'agent');
+      checkOutputSchema(parsed, 'invalid_request');
       if (parsed.policy !== undefined) policy.check(parsed.policy);
       const row: AgentVersionRow = {
         tenantId,
@@ -137,7 +148,10 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
     },
     list,
     prepareShared(agents, { inForce = false } = {}) {
-      for (const { name, policy: form } of agents) if (form !== undefined && !inForce) checkForm(policy, name, form);
+      for (const definition of inForce ? [] : agents) {
+        checkOutputSchema(definition, 'config_invalid');
+        if (definition.policy !== undefined) checkForm(policy, definition.name, definition.policy);
+      }
       const next = new Map([...builtIn, ...agents.map((definition) => sharedAgent(definition, 'file'))]);
       return {
         use() {
@@ -150,6 +164,14 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
 
 function sharedAgent(definition: AgentDefinition, source: SharedAgent['source']): [string, SharedAgent] {
   return [definition.name, { definition, source, version: agentVersion(definition) }];
+}
+
+/** One that was stored when more was taken stays: its runs fail and say why. */
+function checkOutputSchema({ name, outputSchema }: AgentDefinition, code: 'invalid_request' | 'config_invalid'): void {
+  const faults = outputSchema === undefined ? [] : findSchemaFaults(outputSchema);
+  if (faults.length === 0) return;
+  const issues = faults.map(({ path, message }) => ({ path: path === '' ? 'outputSchema' : `outputSchema.${path}`, message }));
+  throw new NexusError(code, `agent ${name}: ${explainFaults(faults, 'outputSchema')}`, { details: { issues } });
 }
 
 function checkForm(policy: PolicyEngine, agent: string, form: PolicyShortForm): void {

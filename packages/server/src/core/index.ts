@@ -7,8 +7,16 @@ export { closest } from './closest.ts';
 export { NexusError, toErrorInfo } from './errors.ts';
 export { createIdSource, derivedId, type IdSource } from './ids.ts';
 export { canonicalJson, isTooDeep, maxJsonDepth, sha256 } from './json.ts';
-export { createSchemaValidator, type JsonSchema, type SchemaIssue, type SchemaValidator } from './json-schema.ts';
-export { toProblem } from './problem.ts';
+export {
+  createSchemaValidator,
+  explainFaults,
+  findSchemaFaults,
+  type JsonSchema,
+  type SchemaFault,
+  type SchemaIssue,
+  type SchemaValidator,
+} from './json-schema.ts';
+export { boundProblem, toProblem } from './problem.ts';
 export { redactFields, redactForeignText, redactText } from './redact.ts';
 export { type ConfigFile, isTree, parseConfigFile } from './settings/file.ts';
 export { redactSettings } from './settings/redact.ts';

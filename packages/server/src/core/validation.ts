@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { closest } from './closest.ts';
 import { NexusError } from './errors.ts';
 import { redactText } from './redact.ts';
+import { beginning } from './schema/words.ts';
 
 /** One thing that is wrong with a value: where, what was there, and what would be right. */
 export interface ValidationIssue {
@@ -18,9 +19,9 @@ export interface ExplainOptions {
 type Issue = z.core.$ZodIssue;
 
 /** More are not explained: each is compared with what is known, and the value may come from anybody. */
-const maxIssues = 100;
+const maxIssues = 50;
 
-/** Turns the issues of a failed parse, at most 100, into messages that a person can act on. */
+/** Turns the issues of a failed parse, at most 50, into messages that a person can act on. */
 export function explainIssues(error: z.ZodError, schema: z.ZodType, value: unknown, options: ExplainOptions = {}): ValidationIssue[] {
   const explained: ValidationIssue[] = [];
   for (const issue of error.issues) {
@@ -91,7 +92,7 @@ function closestBranch(branches: readonly (readonly Issue[])[]): readonly Issue[
 }
 
 function depth(issues: readonly Issue[]): number {
-  return Math.max(...issues.map((issue) => issue.path.length));
+  return issues.reduce((most, issue) => Math.max(most, issue.path.length), 0);
 }
 
 function at(path: readonly PropertyKey[], expectation: string, value: unknown, options: ExplainOptions): ValidationIssue {
@@ -102,7 +103,7 @@ function at(path: readonly PropertyKey[], expectation: string, value: unknown, o
 }
 
 function show(value: unknown): string {
-  const text = redactText((JSON.stringify(value) ?? String(value)).slice(0, 2000));
+  const text = redactText(beginning(value, 2000).slice(0, 2000));
   return cut(text);
 }
 

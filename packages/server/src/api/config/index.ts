@@ -53,7 +53,10 @@ export const apiConfig = {
     ),
   }),
   limits: group({
-    bodyBytes: setting(z.int().min(1024).max(1_000_000_000).default(32_000_000), 'Largest body of a request.'),
+    bodyBytes: setting(
+      z.int().min(1024).max(1_000_000_000).default(16_000_000),
+      'Largest body of a request with text and images; other endpoints take less, as the OpenAPI document says of each.',
+    ),
     requestTimeoutMs: setting(
       durationMs().min(1000).default(60_000),
       'A request that takes longer to arrive whole is cut off, at the next look: at most 30 s later.',

@@ -2,6 +2,8 @@
 export { localOperator, visitor } from './operator.ts';
 export {
   type AdminQuestion,
+  type BodySize,
+  bodySizes,
   type Call,
   pageQuery,
   pageRequest,

@@ -56,6 +56,22 @@ type Admission<Body> =
  */
 export type Route<Body = unknown, Query = unknown> = Admission<Body> & RouteParts<Body, Query>;
 
+/**
+ * How large a body may be, in bytes and in values (items, members, lists and objects), by what it carries. What takes time is not text but
+ * values: each is parsed, checked and perhaps explained. No endpoint takes more bytes than `limits.bodyBytes`.
+ */
+export const bodySizes = {
+  /** Names, numbers, policies in their short form. */
+  small: { bytes: 256 * 1024, values: 5_000 },
+  /** An agent, with its instructions and the schema of its answers. */
+  definition: { bytes: 1024 * 1024, values: 20_000 },
+  /** Any JSON that a tool takes. */
+  arguments: { bytes: 4 * 1024 * 1024, values: 100_000 },
+  /** Text and images: few values, however large. */
+  input: { bytes: Number.POSITIVE_INFINITY, values: 5_000 },
+} as const;
+export type BodySize = keyof typeof bodySizes;
+
 interface RouteParts<Body, Query> {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** With `{name}` for parameters. */
@@ -66,6 +82,8 @@ interface RouteParts<Body, Query> {
   /** Parameters that are ids: a text that is not one is `not_found` before anything is asked. */
   readonly params?: Readonly<Record<string, IdKind | 'name'>>;
   readonly body?: z.ZodType<Body>;
+  /** How large it may be; default `small`. */
+  readonly bodySize?: BodySize;
   /** An absent body counts as `{}`. */
   readonly bodyOptional?: boolean;
   readonly query?: z.ZodType<Query>;

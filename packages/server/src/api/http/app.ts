@@ -1,8 +1,9 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
-import fastify, { type FastifyInstance } from 'fastify';
-import type { ApiConfig, ApiDependencies } from '#api/contract';
-import { isTooDeep, maxJsonDepth, NexusError } from '#core';
+import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
+import { type ApiConfig, type ApiDependencies, bodySizes } from '#api/contract';
+import { NexusError } from '#core';
 import type { Principal } from '#identity';
+import { readJson } from './body.ts';
 import { createHttp1Server } from './connections.ts';
 import type { ErrorReplies } from './errors.ts';
 import type { InFlight } from './in-flight.ts';
@@ -12,6 +13,8 @@ declare module 'fastify' {
     /** Pattern of the path, for metrics. */
     route?: string;
     stream?: boolean;
+    /** Most values that the body may have. */
+    maxValues?: number;
   }
   interface FastifyRequest {
     /** Set by authentication; null on public routes. */
@@ -72,14 +75,11 @@ export function createApp(options: AppOptions): FastifyInstance {
 
 function parseJsonOnly(app: FastifyInstance): void {
   app.removeContentTypeParser('text/plain');
-  const parseJson = app.getDefaultJsonParser('error', 'error');
   app.removeContentTypeParser('application/json');
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+  app.addContentTypeParser('application/json', (request: FastifyRequest) => {
+    const { maxValues = bodySizes.small.values } = request.routeOptions.config;
     // An empty body is judged by the route: some take none.
-    if (body.length === 0) return done(null, undefined);
-    const text = body.toString();
-    if (isTooDeep(text)) return done(new NexusError('invalid_request', `the body nests deeper than ${maxJsonDepth} levels`));
-    void parseJson(request, text, done);
+    return readJson(request.raw, { bytes: request.routeOptions.bodyLimit, values: maxValues });
   });
 }
 

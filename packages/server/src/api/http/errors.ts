@@ -26,6 +26,8 @@ export function createErrorReplies(problemOf: ProblemMapper, logger: ApiLogger, 
           'a request was refused',
         );
       }
+      // Fastify would close the connection, and who still sends would see that instead of the answer. Node lets the rest pass.
+      reply.removeHeader('connection');
       // As bytes: to a text Fastify would add a charset, which this media type does not have.
       reply
         .code(problem.status)

@@ -9,13 +9,9 @@ function translate(error: unknown): NexusError | null {
   if (error instanceof NexusError) return error;
   if (!(error instanceof Error) || !('code' in error)) return null;
   switch (error.code) {
-    case 'FST_ERR_CTP_BODY_TOO_LARGE':
-      return new NexusError('payload_too_large', 'the request body is larger than limits.bodyBytes allows');
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
     case 'FST_ERR_CTP_INVALID_CONTENT_TYPE':
       return new NexusError('unsupported_media_type', 'send the body as JSON with content-type: application/json');
-    case 'FST_ERR_CTP_INVALID_JSON_BODY':
-      return new NexusError('invalid_request', 'the body is not valid JSON');
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
       return new NexusError('invalid_request', 'the body does not have the length that Content-Length states');
     case 'FST_ERR_MAX_PARAM_LENGTH':

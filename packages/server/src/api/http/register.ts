@@ -5,6 +5,7 @@ import {
   type AdminQuestion,
   type ApiLogger,
   type ApiServices,
+  bodySizes,
   type Call,
   localOperator,
   type Route,
@@ -21,6 +22,8 @@ export interface RouteAdapter {
   readonly logger: ApiLogger;
   /** What one tenant may have under way. */
   readonly shares: { readonly requests: TenantShare; readonly streams: TenantShare };
+  /** Most that any endpoint takes. */
+  readonly bodyBytes: number;
 }
 
 const jsonContentType = 'application/json; charset=utf-8';
@@ -36,13 +39,15 @@ export function registerRoutes(app: FastifyInstance, routes: readonly Route[], a
 function register(
   app: FastifyInstance,
   route: Route,
-  { services, authenticate, logger, shares: { requests, streams } }: RouteAdapter,
+  { services, authenticate, logger, bodyBytes, shares: { requests, streams } }: RouteAdapter,
 ): void {
+  const size = bodySizes[route.bodySize ?? 'small'];
   app.route({
     method: route.method,
     url: urlOf(route.path),
     exposeHeadRoute: route.method === 'GET' && route.stream !== true,
-    config: { route: route.path, stream: route.stream === true },
+    config: { route: route.path, stream: route.stream === true, maxValues: size.values },
+    bodyLimit: Math.min(size.bytes, bodyBytes),
     // Authentication comes before the body is read: a stranger cannot make the server parse.
     ...(route.scope === 'public'
       ? {}

@@ -1,6 +1,6 @@
 import { dictionary, ErrorCode, errorTable, Problem } from '@nexus-agent/protocol';
 import { z } from 'zod';
-import type { Route } from '#api/contract';
+import { bodySizes, type Route } from '#api/contract';
 
 type Json = Record<string, unknown>;
 
@@ -103,12 +103,19 @@ function operationOf(route: Route, schemas: SchemaCollector): OpenApiOperation {
       : {
           requestBody: {
             required: route.bodyOptional !== true,
+            description: sizeOf(route),
             content: { 'application/json': { schema: schemas.add(route.body, 'input') } },
           },
         }),
     responses,
     security: route.scope === 'public' ? [] : [{}, { apiKey: [] }],
   };
+}
+
+function sizeOf({ bodySize = 'small' }: Route): string {
+  const { bytes, values } = bodySizes[bodySize];
+  const size = Number.isFinite(bytes) ? `${bytes} bytes` : 'the `limits.bodyBytes` of the configuration (16,000,000 bytes by default)';
+  return `At most ${size}, and ${values} values (items, members, lists and objects).`;
 }
 
 function parametersOf(route: Route, schemas: SchemaCollector): Json[] {

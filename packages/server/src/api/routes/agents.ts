@@ -26,6 +26,7 @@ export function agentRoutes(): Route[] {
       scope: 'admin',
       asks: { action: 'admin.agents', part: 'agents' },
       body: AgentDefinition,
+      bodySize: 'definition',
       responses: { 201: { description: 'The agent', schema: Agent } },
       handle: async ({ services, principal, body }) => ({ status: 201, body: await services.agents.put(principal, body) }),
     }),

@@ -44,6 +44,7 @@ export function approvalRoutes(): Route[] {
       scope: 'approvals',
       params,
       body: ApprovalAnswer,
+      bodySize: 'arguments',
       responses: { 200: { description: 'The approval as decided', schema: Approval } },
       handle: async ({ services, principal, params, body }) => ({
         status: 200,

@@ -49,6 +49,7 @@ export function chatRoutes(context: RouteContext): Route[] {
       scope: 'runs',
       body: ChatRequest,
       visitors: VisitorChat,
+      bodySize: 'input',
       idempotent: true,
       stream: true,
       responses: streamResponses,

@@ -18,6 +18,7 @@ export function runRoutes(): Route[] {
       tag,
       scope: 'runs',
       body: RunCreateRequest,
+      bodySize: 'input',
       idempotent: true,
       responses: accepted,
       async handle({ services, principal, body, idempotencyKey, traceparent, signal }) {
@@ -94,6 +95,7 @@ export function runRoutes(): Route[] {
       scope: 'runs',
       params,
       body: RunForkRequest,
+      bodySize: 'input',
       bodyOptional: true,
       idempotent: true,
       responses: accepted,

@@ -24,6 +24,7 @@ export function toolRoutes(): Route[] {
       scope: 'runs',
       params: { tool: 'name' },
       body: ToolExecuteRequest,
+      bodySize: 'arguments',
       responses: { 200: { description: 'What the tool gave, or how it failed', schema: ToolExecuteResult } },
       handle: async (call) => ({
         status: 200,

@@ -1,6 +1,6 @@
 import { type BudgetRefusal, type ErrorInfo, isTerminal, type MessageId, type NewEvent } from '@nexus-agent/protocol';
 import { refusalError, withWait } from '#calls';
-import { isBlank, type JsonSchema, NexusError, type SchemaIssue, toErrorInfo } from '#core';
+import { isBlank, isTooDeep, type JsonSchema, NexusError, type SchemaIssue, toErrorInfo } from '#core';
 import { foldNew, type RunState, stateHash } from '#runs/journal';
 import { chargeAllOpen } from './charging.ts';
 import type { RunContext } from './context.ts';
@@ -126,6 +126,8 @@ export function checkAnswer(engine: Engine, context: RunContext, state: RunState
     return { type: 'error', stop: { type: 'fail', resumable: true, error: { code: 'provider_malformed', message, retryable: true } } };
   }
   if (outputSchema === undefined) return { type: 'ok', text };
+  const fault = faultOfOutputSchema(engine, context);
+  if (fault !== null) return { type: 'error', stop: { type: 'fail', resumable: false, error: fault } };
   const found = jsonIn(text);
   if (found === null) return invalid('the answer is not JSON', mayAsk);
   const { output } = found;
@@ -149,6 +151,19 @@ function issuesOf(engine: Engine, schema: JsonSchema, output: unknown): readonly
   return { code: 'output_invalid', message: 'the answer could not be checked against the output schema of the agent', retryable: false };
 }
 
+/** Why no answer could be held against the output schema of the agent: one that was stored when more was taken. */
+export function faultOfOutputSchema(engine: Engine, { agent, agentVersion }: Pick<RunContext, 'agent' | 'agentVersion'>): ErrorInfo | null {
+  if (agent.outputSchema === undefined) return null;
+  try {
+    engine.schemas.check(agent.outputSchema, null);
+    return null;
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    const message = `the outputSchema of agent ${agent.name} (${agentVersion}) cannot be used: ${why}; store the agent again and start another run`;
+    return { code: 'config_invalid', message, retryable: false };
+  }
+}
+
 /**
  * The one JSON value that an answer gives, with the text of it. Models put a code fence around it, or think aloud before it, on servers
  * that do not hold them to the format. Prose with several fences says nothing for certain.
@@ -158,6 +173,7 @@ function jsonIn(text: string): { readonly text: string; readonly output: unknown
   const fences = said.split(/^[ \t]*```.*$/m);
   const candidates = [said, ...(fences.length === 3 ? [fences[1] ?? ''] : [])].map((candidate) => candidate.trim());
   for (const candidate of candidates) {
+    if (isTooDeep(candidate)) continue;
     try {
       return { text: candidate, output: JSON.parse(candidate) };
     } catch {

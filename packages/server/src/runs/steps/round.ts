@@ -3,7 +3,17 @@ import { type CallIds, foldNew, type NextAction, nextAction, type RunLimits, typ
 import type { RunPatch } from '#storage';
 import { chargeAllOpen, chargeOpen } from './charging.ts';
 import type { RunContext } from './context.ts';
-import { checkAnswer, closeOpenWork, completedEvents, endingPatch, newMessageId, type Stop, stoppedEvents, withEnding } from './endings.ts';
+import {
+  checkAnswer,
+  closeOpenWork,
+  completedEvents,
+  endingPatch,
+  faultOfOutputSchema,
+  newMessageId,
+  type Stop,
+  stoppedEvents,
+  withEnding,
+} from './endings.ts';
 import type { Engine } from './engine.ts';
 import { planModelCall, planRunAttempt, proposeDeniedModel, proposeModelAttempt, type RunModelAttempt } from './model-plan.ts';
 import { assumedEvents, merge, type Proposal, propose } from './proposal.ts';
@@ -108,6 +118,8 @@ export function decideRound(input: RoundInput, facts: readonly Proposal[]): Roun
 }
 
 function planModel({ engine, context, whole }: RoundInput, draft: RunState, at: Extract<NextAction, { type: 'model' }>) {
+  const fault = faultOfOutputSchema(engine, context);
+  if (fault !== null) return { type: 'impossible' as const, error: fault, decision: null };
   const planned = planModelCall(engine, context, draft, at);
   if (planned.type === 'impossible') return planned;
   const target = context.targets[0];

@@ -1,6 +1,6 @@
 import { ToolInfo } from '@nexus-agent/protocol';
 import { z } from 'zod';
-import { closest, createSchemaValidator, explainIssues, NexusError } from '#core';
+import { closest, explainFaults, explainIssues, findSchemaFaults, NexusError } from '#core';
 import type { Tool } from '#tools/contract';
 
 const effectsClass = ToolInfo.shape.effects;
@@ -51,8 +51,7 @@ export function trustTools(tools: readonly Tool[]): void {
  */
 export function checkTools(tools: unknown, others: readonly Tool[] = []): asserts tools is readonly Tool[] {
   if (!Array.isArray(tools)) throw new NexusError('config_invalid', `tools: expected a list of tools, got ${shownKind(tools)}`);
-  const validator = createSchemaValidator();
-  const faults = tools.flatMap((tool, index) => (sound.has(tool) ? [] : faultsOf(tool, index, validator)));
+  const faults = tools.flatMap((tool, index) => (sound.has(tool) ? [] : faultsOf(tool, index)));
   const placeOf = new Map<unknown, string>(others.map(({ name }) => [name, 'one that is there already']));
   for (const [index, tool] of tools.entries()) {
     const name = fieldOf(tool, 'name');
@@ -67,7 +66,7 @@ export function checkTools(tools: unknown, others: readonly Tool[] = []): assert
   trustTools(tools);
 }
 
-function faultsOf(tool: unknown, index: number, validator: ReturnType<typeof createSchemaValidator>): string[] {
+function faultsOf(tool: unknown, index: number): string[] {
   const given = asObject(tool);
   if (given === null) return [`tools[${index}]: expected a tool, got ${shownKind(tool)}`];
   const name = fieldOf(tool, 'name');
@@ -79,7 +78,7 @@ function faultsOf(tool: unknown, index: number, validator: ReturnType<typeof cre
   return [
     ...issues.map(({ path, message }) => `${place}.${path}: ${message}${nearestEffect(path, fieldOf(tool, 'effects'))}`),
     ...faultyPermissions(fieldOf(tool, 'permissions')).map((fault) => `${place}.permissions: ${fault}`),
-    ...(['inputSchema', 'outputSchema'] as const).flatMap((field) => faultOfSchema(fieldOf(tool, field), field, validator, place)),
+    ...(['inputSchema', 'outputSchema'] as const).flatMap((field) => faultOfSchema(fieldOf(tool, field), field, place)),
   ];
 }
 
@@ -95,15 +94,11 @@ function sameWord(name: string, field: string): boolean {
   return plain(name) === plain(field);
 }
 
-function faultOfSchema(value: unknown, field: string, validator: ReturnType<typeof createSchemaValidator>, place: string): string[] {
+function faultOfSchema(value: unknown, field: string, place: string): string[] {
   const given = asObject(value);
   if (given === null) return []; // said already, or not there
-  try {
-    validator.check(given, {});
-  } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
-    return [`${place}.${field}: is no JSON Schema: ${cause.slice(0, 200)}`];
-  }
+  const faults = findSchemaFaults(given);
+  if (faults.length > 0) return [`${place}.${field}: is no JSON Schema that is taken: ${explainFaults(faults, field)}`];
   const { type } = given;
   if (field === 'outputSchema' || type === 'object') return [];
   return [`${place}.${field}.type: expected "object", for arguments have names; got ${JSON.stringify(type) ?? 'nothing'}`];
