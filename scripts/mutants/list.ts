@@ -4,6 +4,7 @@ import { conversationMutants } from './conversations.ts';
 import { coreMutants } from './core.ts';
 import { edgeMutants } from './edges.ts';
 import { fileMutants } from './files.ts';
+import { leakMutants } from './leak.ts';
 import { requestMutants } from './requests.ts';
 import { runMutants } from './runs.ts';
 import { serviceMutants } from './services.ts';
@@ -21,6 +22,7 @@ export const mutants = [
   ...fileMutants,
   ...budgetMutants,
   ...conversationMutants,
+  ...leakMutants,
   ...requestMutants,
   ...steerMutants,
 ];

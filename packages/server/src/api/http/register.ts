@@ -11,13 +11,15 @@ import {
   type RouteAnswer,
   visitor,
 } from '#api/contract';
-import { NexusError, parseRequest, parseTraceparent } from '#core';
+import { NexusError, parseRequest, parseTraceparent, type SecretValues } from '#core';
 import { type Authenticate, operatorNeeded, requireScope } from './authenticate.ts';
 
 export interface RouteAdapter {
   readonly services: ApiServices;
   readonly authenticate: Authenticate;
   readonly logger: ApiLogger;
+  /** What no answer may hold. */
+  readonly secrets: SecretValues;
 }
 
 const jsonContentType = 'application/json; charset=utf-8';
@@ -30,7 +32,7 @@ export function registerRoutes(app: FastifyInstance, routes: readonly Route[], a
   refuseOtherMethods(app, routes);
 }
 
-function register(app: FastifyInstance, route: Route, { services, authenticate, logger }: RouteAdapter): void {
+function register(app: FastifyInstance, route: Route, { services, authenticate, logger, secrets }: RouteAdapter): void {
   app.route({
     method: route.method,
     url: urlOf(route.path),
@@ -53,7 +55,7 @@ function register(app: FastifyInstance, route: Route, { services, authenticate, 
       // What a visitor may see here is what the operator shows to every program on this machine, unless policy keeps it from the operator too.
       const asker = call.principal === visitor ? localOperator : call.principal;
       if (route.scope === 'admin') await services.administration.ask(asker, route.asks, argumentsOf(route.asks, call));
-      return send(await route.handle(call), reply, logger);
+      return send(await route.handle(call), reply, { logger, secrets });
     },
   });
 }
@@ -94,7 +96,7 @@ function argumentsOf(asks: AdminQuestion<unknown>, { body, params, query }: Call
   }; // all bodies are objects
 }
 
-function send(answer: RouteAnswer, reply: FastifyReply, logger: ApiLogger): FastifyReply {
+function send(answer: RouteAnswer, reply: FastifyReply, { logger, secrets }: Pick<RouteAdapter, 'logger' | 'secrets'>): FastifyReply {
   if ('stream' in answer) {
     reply.hijack();
     // The stream owns its errors; this catches only a fault of the writer itself.
@@ -111,7 +113,10 @@ function send(answer: RouteAnswer, reply: FastifyReply, logger: ApiLogger): Fast
       .headers(answer.headers ?? {})
       .send();
   if (answer.replayed === true) reply.header('idempotent-replayed', 'true');
-  return reply.code(answer.status).header('content-type', jsonContentType).send(JSON.stringify(answer.body));
+  return reply
+    .code(answer.status)
+    .header('content-type', jsonContentType)
+    .send(secrets.inText(JSON.stringify(answer.body)));
 }
 
 function checkParams(route: Route, params: Readonly<Record<string, string>>): void {

@@ -46,7 +46,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     keys: services.keys,
     local: loopback ? { mode: config.auth.local, token: options.localToken, mayBeOperator: rule.mayBeOperator } : null,
   });
-  registerRoutes(app, options.routes, { services, authenticate, logger });
+  registerRoutes(app, options.routes, { services, authenticate, logger, secrets: options.secrets });
   await app.ready();
   const count = createConnectionCounter({ metrics: options.metrics, logger, now: () => clock.monotonic() });
   const connections = await connectionLimit(limits.connections);
