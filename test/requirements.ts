@@ -537,6 +537,30 @@ export const requirements = {
     promise: 0,
     behaviour: 'A reader that does not read costs bounded memory, whatever the log holds.',
   },
+
+  // What leaks
+  'hostile.leak.provider': {
+    promise: 0,
+    behaviour: 'A key that a provider repeats, in any spelling and place, reaches no client, no journal, no log and no database.',
+  },
+  'hostile.leak.model': {
+    promise: 0,
+    behaviour: 'A secret that a model says is taken out, whatever the pieces it comes in, and the rest of its words stay.',
+  },
+  'hostile.leak.log': { promise: 0, behaviour: 'No line of the log holds a secret of the configuration, in whatever field.' },
+  'hostile.leak.settings': {
+    promise: 0,
+    behaviour: 'What a setting that may hold a secret was given is repeated by no command and no error, however it is written.',
+  },
+  'hostile.leak.files': {
+    promise: 0,
+    behaviour: 'Files of a data folder are of its user alone, whatever they were before, or the start says why not.',
+  },
+  'hostile.leak.visible': {
+    promise: 0,
+    behaviour: 'Nothing that a terminal obeys or that nobody sees is printed by a command or written to the log.',
+  },
+  'hostile.leak.paths': { promise: 0, behaviour: 'No path of the host is told to a client or to a model.' },
 } as const satisfies Record<string, Requirement>;
 
 export type RequirementId = keyof typeof requirements;

@@ -85,7 +85,7 @@ const fileRules: Readonly<Record<string, Rule>> = {
     if (from.isTest || from.module === undefined || from.part === to.part) return undefined;
     const rooms = [configRoom, ...(house[to.module ?? '']?.rooms ?? [])];
     if (from.module !== to.module) {
-      if (to.room === configRoom) return undefined;
+      if (to.room === configRoom || house[to.module ?? '']?.light?.includes(to.room ?? '') === true) return undefined;
       return to.room !== undefined && rooms.includes(to.room) ? `${to.part} is a room of ${to.module}: import #${to.module}` : undefined;
     }
     if (from.room === undefined || !rooms.includes(from.room)) return undefined;

@@ -5,6 +5,7 @@ import { coreMutants } from './core.ts';
 import { edgeMutants } from './edges.ts';
 import { fileMutants } from './files.ts';
 import { providerMutants } from './provider.ts';
+import { leakMutants } from './leak.ts';
 import { requestMutants } from './requests.ts';
 import { killMutants } from './kill.ts';
 import { runMutants } from './runs.ts';
@@ -26,6 +27,7 @@ export const mutants = [
   ...budgetMutants,
   ...conversationMutants,
   ...providerMutants,
+  ...leakMutants,
   ...requestMutants,
   ...steerMutants,
   ...sharesMutants,

@@ -38,6 +38,7 @@ export interface Transport {
 
 export function createTransport(options: TransportOptions): Transport {
   const base = options.baseUrl.replace(/\/+$/, '');
+  const named = withoutCredentials(base);
   const send = options.fetch ?? globalThis.fetch;
   const retry: RetryOptions = { maxAttempts: 4, baseMs: 200, maxMs: 5000, ...options.retry };
 
@@ -64,7 +65,7 @@ export function createTransport(options: TransportOptions): Transport {
         });
       } catch (cause) {
         signal?.throwIfAborted();
-        throw localError('unavailable', `no answer from ${base}: ${reasonOf(cause)}`, cause);
+        throw localError('unavailable', `no answer from ${named}: ${reasonOf(cause).replaceAll(base, named)}`, cause);
       }
       if (!response.ok) throw await errorOf(response);
       return response;
@@ -74,7 +75,7 @@ export function createTransport(options: TransportOptions): Transport {
         try {
           const response = await transport.send(path, request);
           const text = await response.text();
-          return (text === '' ? undefined : parsed(text, base)) as T; // the server's schema for this path
+          return (text === '' ? undefined : parsed(text, named)) as T; // the server's schema for this path
         } catch (error) {
           request.signal?.throwIfAborted();
           if (!request.repeatable || attempt >= retry.maxAttempts || !isRetryable(error)) throw error;
@@ -84,6 +85,11 @@ export function createTransport(options: TransportOptions): Transport {
     },
   };
   return transport;
+}
+
+/** How the server is named in errors: its address may hold what errors must not. */
+function withoutCredentials(base: string): string {
+  return base.replace(/[?#].*$/s, '').replace(/^([a-z][a-z0-9+.-]*:\/\/).*@/is, '$1');
 }
 
 /** The header of a key. The runtime would repeat a key in its error that no header can hold. */

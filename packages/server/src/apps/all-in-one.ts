@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import type { AgentDefinition } from '@nexus-agent/protocol';
 import { type Api, createApi, isLoopbackHost } from '#api';
-import type { NexusConfig } from '#apps/config';
+import { type NexusConfig, secretsOfConfig } from '#apps/config';
 import { createAdmission, createReservationSweeper } from '#budget';
 import type { Bus } from '#bus';
 import {
@@ -21,7 +21,16 @@ import {
   notesOnPolicies,
   openDefinitions,
 } from '#control';
-import { type Clock, createIdSource, createSchemaValidator, type IdSource, NexusError, systemClock, systemTimers } from '#core';
+import {
+  type Clock,
+  createIdSource,
+  createSchemaValidator,
+  type IdSource,
+  NexusError,
+  type SecretValues,
+  systemClock,
+  systemTimers,
+} from '#core';
 import { createKeys, type KeySecrets, openKeySecrets } from '#identity';
 import { ledgerRules } from '#ledger';
 import { InputCounts, type ModelService } from '#llm';
@@ -54,6 +63,7 @@ import { tellUncaught } from './last-words.ts';
 import { setUpModels } from './models.ts';
 import { createOutage, createStoreOutages, type StoreOutages } from './outages.ts';
 import { policyFolder } from './policy-folder.ts';
+import { makePrivate } from './private-files.ts';
 import { proxyFor } from './proxy.ts';
 import { type OpenedFiles, openFiles } from './session-files.ts';
 
@@ -98,13 +108,19 @@ export interface AllInOne {
 export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne> {
   const { config, version } = options;
   const clock = createSharedClock(options.clock ?? systemClock);
+  const known = secretsOfConfig(config);
   const closers: (() => Promise<void> | void)[] = [];
   let closing: Promise<void> | undefined;
   const closeAll = (logger?: Logger) => closeInTurn(closers.splice(0).reverse(), logger);
   try {
     const log =
       options.logger ??
-      createLogger({ level: config.log.level, clock, ...(config.log.pretty === undefined ? {} : { pretty: config.log.pretty }) });
+      createLogger({
+        level: config.log.level,
+        clock,
+        secrets: known,
+        ...(config.log.pretty === undefined ? {} : { pretty: config.log.pretty }),
+      });
     const outages = createStoreOutages({ logger: log, clock });
     const { logger } = outages;
     for (const note of options.notes ?? []) logger.warn({}, note);
@@ -114,6 +130,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       closers.push(tellUncaught({ logger, ids, exit: (code) => process.exit(code), liveRuns: () => liveRuns() }));
     await trustAuthorities(config);
     await makeDataFolder(config.dataDir);
+    await keepPrivate(config.dataDir, logger);
     const folders = { policies: policyFolder(config), agents: agentFolder(config) };
     const [adopted] = await Promise.all([
       readFolderKeySecret(config.dataDir),
@@ -166,7 +183,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       onError: (error) => logger.error({ err: error }, 'a listener of the bus failed'),
     });
     closers.push(() => bus.close());
-    const configured = options.models === undefined ? await setUpModels(config, clock, logger) : null;
+    const configured = options.models === undefined ? await setUpModels(config, clock, logger, known) : null;
     if (configured !== null) closers.push(() => configured.close());
     const models = options.models ?? (configured === null ? null : { llm: configured.llm, defaultModels: ['default'] });
     if (models === null) throw new NexusError('internal', 'there are no models');
@@ -175,7 +192,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     own.add(config.port); // before it is bound, since runs go on before; 0 is no port that anybody answers at
     if (configured !== null && configured.simulatorPort !== null) own.add(configured.simulatorPort);
     const app = assemble({
-      ...{ options, config, clock, ids, logger, store, files, bus, secrets, models, own, closers },
+      ...{ options, config, clock, ids, logger, store, files, bus, secrets, known, models, own, closers },
     });
     liveRuns = () => app.orchestrator.liveRuns;
     await requireFreePort(config);
@@ -194,6 +211,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     });
     closers.push(() => definitions.close());
     const localToken = config.auth.local === 'token' && isLoopbackHost(config.host) ? createLocalToken() : undefined;
+    if (localToken !== undefined) known.add([localToken]);
     const api: Api = await createApi({
       services: { ...app.services, definitions },
       greeting,
@@ -205,6 +223,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       logger,
       metrics: app.metrics,
       ids,
+      secrets: known,
       clock,
       timers: systemTimers,
       version,
@@ -241,8 +260,15 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     };
   } catch (error) {
     await closeAll().catch(() => undefined); // the first error says more
-    throw error;
+    throw withoutSecrets(error, known);
   }
+}
+
+/** A data folder that was there may be open to others. */
+async function keepPrivate(dataDir: string, logger: Logger): Promise<void> {
+  const { changed, notes } = await makePrivate(dataDir);
+  if (changed > 0) logger.info({ changed }, 'files of the data folder could be read by others of this machine, and cannot any more');
+  for (const note of notes) logger.warn({}, note);
 }
 
 async function closeInTurn(closers: readonly (() => Promise<void> | void)[], logger?: Logger): Promise<void> {
@@ -344,13 +370,15 @@ interface Parts {
   readonly files: OpenedFiles;
   readonly bus: Bus;
   readonly secrets: KeySecrets;
+  /** The secrets of the configuration, which nothing that is written or shown may hold. */
+  readonly known: SecretValues;
   readonly models: { readonly llm: ModelService; readonly defaultModels: readonly string[] };
   readonly own: OwnListeners;
   readonly closers: (() => Promise<void> | void)[];
 }
 
 /** Joins what was opened into the engine. */
-function assemble({ options, config, clock, ids, logger, store: unheard, files, bus, secrets, models, own, closers }: Parts) {
+function assemble({ options, config, clock, ids, logger, store: unheard, files, bus, secrets, known, models, own, closers }: Parts) {
   const admission = createAdmission({ clock, timers: systemTimers, settings: config.budget });
   const store = admission.observe(unheard);
   const metrics = createMetrics(clock, { version: options.version, database: store.dialect });
@@ -359,6 +387,7 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
   const tracer = createTracer({
     serviceName: 'nexus-agent',
     serviceVersion: options.version,
+    secrets: known,
     clock,
     logger,
     ...(config.otlp.endpoint === undefined ? {} : { endpoint: config.otlp.endpoint, headers: config.otlp.headers }),
@@ -377,6 +406,7 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
     clock,
     timers: systemTimers,
     folders: files.folders,
+    secrets: known,
     ...toolLimits,
     onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
   });
@@ -409,6 +439,7 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
   const engine = {
     store,
     hub,
+    secrets: known,
     clock,
     timers: systemTimers,
     ids,
@@ -500,6 +531,14 @@ function factsOf(config: NexusConfig) {
   };
 }
 
+/** What a database or a server said of its settings may repeat them. The stack and the cause are those of the error that came. */
+function withoutSecrets(error: unknown, known: SecretValues): unknown {
+  if (!(error instanceof Error)) return error;
+  const message = known.inErrors(error.message);
+  if (message === error.message) return error;
+  return error instanceof NexusError ? new NexusError(error.code, message) : new Error(message);
+}
+
 /** Brings the schema of the configured database up to date. */
 export async function migrateStore(config: NexusConfig): Promise<void> {
   await makeDataFolder(config.dataDir);
@@ -509,6 +548,8 @@ export async function migrateStore(config: NexusConfig): Promise<void> {
     clock: systemClock,
     timers: systemTimers,
     ids: createIdSource(systemClock),
+  }).catch((error: unknown) => {
+    throw withoutSecrets(error, secretsOfConfig(config));
   });
   await store.close();
 }

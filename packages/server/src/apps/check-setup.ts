@@ -3,9 +3,9 @@ import { access } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { AgentDefinition, DefinitionKind } from '@nexus-agent/protocol';
-import type { NexusConfig } from '#apps/config';
+import { type NexusConfig, secretsOfConfig } from '#apps/config';
 import { definitionsFingerprint, type UnreadEntry } from '#control';
-import { createIdSource, NexusError, redactText, systemClock, systemTimers } from '#core';
+import { createIdSource, NexusError, redactText, maskAddress as shownAddress, systemClock, systemTimers } from '#core';
 import { keySecretFingerprint, missingKeySecretError } from '#identity';
 import { ledgerRules } from '#ledger';
 import { listProviderModels } from '#llm/providers';
@@ -21,6 +21,7 @@ import { requireFolder } from './definition-folder.ts';
 import { freeBytes, spaceFinding } from './disk-space.ts';
 import { setUpModels, withVersion } from './models.ts';
 import { policyFolder } from './policy-folder.ts';
+import { makePrivate } from './private-files.ts';
 import { proxyFor } from './proxy.ts';
 import { fileStoreKind, folderOfBlobs, openS3Blobs } from './session-files.ts';
 
@@ -52,10 +53,16 @@ export async function checkSetup(config: NexusConfig): Promise<SetupCheck[]> {
       ...checkProviders(config),
       tried('models', () => checkModels(config)),
     ]);
-    return [...authorities, ...groups.flat()];
+    return withoutSecrets([...authorities, ...groups.flat()], config);
   } finally {
     if (shared.type === 'open') await shared.store.close();
   }
+}
+
+/** What is well is told in our own words; what is not, in those of others too. */
+function withoutSecrets(checks: readonly SetupCheck[], config: NexusConfig): SetupCheck[] {
+  const known = secretsOfConfig(config);
+  return checks.map((check) => ({ ...check, detail: check.status === 'fail' ? known.inErrors(check.detail) : known.inText(check.detail) }));
 }
 
 type Finding = Omit<SetupCheck, 'name'>;
@@ -87,7 +94,10 @@ async function checkDataFolder({ dataDir }: NexusConfig): Promise<Finding> {
       `${dataDir} cannot be written by this user; change its owner, or name another with NEXUS_DATA_DIR`,
     );
   }
-  return spaceFinding(dataDir, await freeBytes(dataDir));
+  const { notes } = await makePrivate(dataDir);
+  const space = spaceFinding(dataDir, await freeBytes(dataDir));
+  if (notes.length === 0 || space.status === 'fail') return space;
+  return { status: 'warn', detail: `${space.detail}; ${notes.join('; ')}` };
 }
 
 /** Opened for reading alone: a start would bring its schema up to date. */
@@ -372,7 +382,7 @@ interface ProviderToCheck {
 
 async function checkProvider(provider: ProviderToCheck, config: NexusConfig): Promise<Finding> {
   const { name, baseUrl, apiKey, dialect, keyNeeded, models } = provider;
-  if (keyNeeded && apiKey === undefined) return { status: 'fail', detail: `no API key is set for ${baseUrl}` };
+  if (keyNeeded && apiKey === undefined) return { status: 'fail', detail: `no API key is set for ${shownAddress(baseUrl)}` };
   const proxy = proxyFor(provider, config.proxy);
   const way = proxy === undefined ? '' : ` through the proxy ${new URL(proxy).host}`;
   const reach = { ...(apiKey === undefined ? {} : { apiKey }), ...(proxy === undefined ? {} : { proxy }) };
@@ -384,7 +394,7 @@ async function checkProvider(provider: ProviderToCheck, config: NexusConfig): Pr
     if (withoutList)
       return {
         status: 'warn',
-        detail: `${baseUrl} answers${way}, but has no list of models; check that the address ends with the version`,
+        detail: `${shownAddress(baseUrl)} answers${way}, but has no list of models; check that the address ends with the version`,
       };
     throw error;
   }
@@ -392,8 +402,8 @@ async function checkProvider(provider: ProviderToCheck, config: NexusConfig): Pr
   if (missing.length > 0 && listed.length > 0) {
     return {
       status: 'warn',
-      detail: `${baseUrl} answers${way}, but does not list ${missing.join(', ')}; it lists ${listed.slice(0, 8).join(', ')}`,
+      detail: `${shownAddress(baseUrl)} answers${way}, but does not list ${missing.join(', ')}; it lists ${listed.slice(0, 8).join(', ')}`,
     };
   }
-  return { status: 'ok', detail: `${baseUrl} answers${way} with ${listed.length} models` };
+  return { status: 'ok', detail: `${shownAddress(baseUrl)} answers${way} with ${listed.length} models` };
 }

@@ -1,6 +1,6 @@
 import { dictionary } from '@nexus-agent/protocol';
 import type { NexusConfig } from '#apps/config';
-import type { Clock } from '#core';
+import { type Clock, noSecrets, type SecretValues } from '#core';
 import { createModelService, type ModelPrice, type ModelService, type ModelSettings, type Provider } from '#llm';
 import {
   createAnthropicProvider,
@@ -22,7 +22,12 @@ export interface ModelsSetup {
 }
 
 /** Models of the configured providers; the simulator stands in when there is none. */
-export async function setUpModels(config: NexusConfig, clock: Clock, logger: Logger): Promise<ModelsSetup> {
+export async function setUpModels(
+  config: NexusConfig,
+  clock: Clock,
+  logger: Logger,
+  secrets: SecretValues = noSecrets,
+): Promise<ModelsSetup> {
   const { openai, anthropic, compatible } = config.providers;
   const { maxAttempts, maxAttemptsPerTarget, baseDelayMs, maxDelayMs } = config.llm;
   const retry = { maxAttempts, maxAttemptsPerTarget, baseDelayMs, maxDelayMs };
@@ -31,6 +36,7 @@ export async function setUpModels(config: NexusConfig, clock: Clock, logger: Log
     ...requestOptions(server),
     ...connectionOf(server, config),
     clock,
+    secrets,
     onOmitted(model: string, features: readonly string[]) {
       logger.warn({ provider: name, model, features }, 'a server refused features of requests, which are done without from now on');
     },
@@ -94,7 +100,7 @@ export async function setUpModels(config: NexusConfig, clock: Clock, logger: Log
     providers.push(createSimProvider({ name: 'sim-anthropic', url: simulator.url, dialect: 'anthropic', ...common }));
   }
 
-  const llm = createModelService({ providers, clock, random: Math.random, retry, models: modelSettings(config), logger });
+  const llm = createModelService({ providers, clock, random: Math.random, retry, models: modelSettings(config), logger, secrets });
   return {
     llm,
     simulated: simulator !== null && providers.length === 2,

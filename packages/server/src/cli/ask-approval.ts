@@ -2,9 +2,10 @@ import { createInterface, type Interface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
 import type { Approval, ApprovalAnswer } from '@nexus-agent/protocol';
 import { NexusApiError, type NexusClient } from '@nexus-agent/sdk';
+import { visibleLine } from '#core/visible';
+import { showArguments } from './arguments.ts';
 import { type CliContext, parseJsonOption } from './context.ts';
 import type { CliIo } from './io.ts';
-import { clean } from './style.ts';
 
 /** Asks on the terminal; null when the input has ended or the person pressed Ctrl-C. */
 export type Asker = (question: string) => Promise<string | null>;
@@ -16,7 +17,7 @@ export function createAsker(io: CliIo): { ask: Asker; close(): void } {
   let ended = false;
   const sink = new Writable({
     write(chunk, _encoding, done) {
-      io.stderr.write(String(chunk));
+      (io.stderr.control ?? io.stderr.write)(String(chunk));
       done();
     },
   });
@@ -38,7 +39,7 @@ export function createAsker(io: CliIo): { ask: Asker; close(): void } {
       const ready = lines.shift();
       // A reader that is closed cannot prompt; what came before its end still counts.
       if (ended) return Promise.resolve(ready ?? null);
-      reader.setPrompt(question);
+      reader.setPrompt(visibleLine(question));
       reader.prompt();
       if (ready !== undefined) return Promise.resolve(ready);
       return new Promise((resolve) => waiting.push(resolve));
@@ -76,7 +77,7 @@ async function readAnswer(context: CliContext, approval: Approval, ask: Asker): 
       return choice === 'r' ? { decision: 'retry' } : choice === 'f' ? { decision: 'fail' } : null;
     }
     case 'tool_call': {
-      context.note(clean(JSON.stringify(approval.arguments, null, 2)).replace(/^/gm, '    '));
+      context.note(showArguments(approval.arguments).replace(/^/gm, '    '));
       const choice = await choose(ask, '  approve? [y]es, [n]o, [e]dit, [l]ater: ', 'ynel');
       if (choice === 'y') return { decision: 'approve' };
       if (choice === 'n') return { decision: 'deny' };

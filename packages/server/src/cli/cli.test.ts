@@ -226,13 +226,13 @@ describe('run', () => {
     expect(err).toContain('✗ deny by local: never');
   });
 
-  it('keeps control characters of a model away from the terminal', async () => {
+  it('shows control characters of a model as what they are', async () => {
     const { out, err } = await nexus('run', {});
     expect(out + err).toContain('missing required argument');
     const evil = await runCli(['run', say('a\\u001b[2Jb\\u0007c')], { env });
-    expect(evil.out).toBe('a[2Jbc\n');
+    expect(evil.out).toBe('a\\u001b[2Jb\\u0007c\n');
     const echoed = await runCli(['run', 'a\u001b[2Jb\u0007c'], { env });
-    expect(echoed.out).toMatch(/ a\[2Jbc\n$/);
+    expect(echoed.out).toMatch(/ a\\u001b\[2Jb\\u0007c\n$/);
   });
 
   it('follows a run without owning it: Ctrl-C detaches', async () => {

@@ -1,5 +1,5 @@
 import type { RunTotals, WireEvent } from '@nexus-agent/protocol';
-import { brief, clean, count, duration, type Style, usd } from './style.ts';
+import { brief, count, duration, type Style, usd } from './style.ts';
 
 /**
  * What a person needs to read of an event, as lines; empty where the event is of no interest to them. `told` is the message of the
@@ -40,7 +40,7 @@ export function describeEvent(event: WireEvent, style: Style, told = ''): string
       const what =
         kind === 'question'
           ? `question: ${brief(question ?? '', 500)}`
-          : `${kind === 'unknown_outcome' ? 'did it take effect? ' : 'approval needed: '}${toolName} ${brief(input, 500)}`;
+          : `${kind === 'unknown_outcome' ? 'did it take effect? ' : 'approval needed: '}${toolName} ${wholeOr(input, 500, approvalId)}`;
       const by = role === undefined ? '' : ` · by a ${role}`;
       return [
         `  ${style(['yellow', 'bold'], '?')} ${style('bold', what)}`,
@@ -86,6 +86,12 @@ export function describeEvent(event: WireEvent, style: Style, told = ''): string
   }
 }
 
+/** Who decides must know that there is more. */
+function wholeOr(input: unknown, limit: number, approvalId: string): string {
+  const rest = (JSON.stringify(input) ?? '').length - limit;
+  return `${brief(input, limit)}${rest > 0 ? ` (${rest} more characters: nexus approvals show ${approvalId})` : ''}`;
+}
+
 function describeTool(data: Extract<WireEvent, { type: 'tool.completed' }>['data'], style: Style): string {
   const took = data.durationMs === undefined ? '' : style('dim', ` ${duration(data.durationMs)}`);
   switch (data.status) {
@@ -102,7 +108,7 @@ function describeTool(data: Extract<WireEvent, { type: 'tool.completed' }>['data
 
 /** The simulator must never pass for a real model. */
 function modelName(provider: string, model: string): string {
-  return `${clean(provider)}/${clean(model)}${/^sim(-|$)/.test(provider) ? ' (simulator)' : ''}`;
+  return `${provider}/${model}${/^sim(-|$)/.test(provider) ? ' (simulator)' : ''}`;
 }
 
 export function amount(unit: string, value: number): string {

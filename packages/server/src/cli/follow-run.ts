@@ -1,11 +1,12 @@
 import type { WireEvent } from '@nexus-agent/protocol';
 import { createTextAssembler, type NexusClient } from '@nexus-agent/sdk';
+import { visibleLine } from '#core/visible';
 import { type Asker, askApproval } from './ask-approval.ts';
 import type { CliContext } from './context.ts';
 import { describeEvent } from './describe-event.ts';
 import { exitCodeOf, exitCodes } from './exit-codes.ts';
 import { handleInterrupts } from './interrupt.ts';
-import { clean, type Style } from './style.ts';
+import type { Style } from './style.ts';
 
 /** What an event adds to the two outputs. */
 interface Rendered {
@@ -36,7 +37,7 @@ function createRunRenderer(style: Style): (event: WireEvent) => Rendered {
     }
     const lines = describeEvent(event, style, told);
     if (event.type === 'model.failed') told = event.data.error.message;
-    return { out: clean(out), err: lines.length === 0 ? '' : `${lines.join('\n')}\n` };
+    return { out: out, err: lines.length === 0 ? '' : `${lines.map(visibleLine).join('\n')}\n` };
   };
 }
 

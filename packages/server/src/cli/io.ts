@@ -8,7 +8,10 @@ import { UsageError } from './exit-codes.ts';
 import type { Style } from './style.ts';
 
 export interface Output {
+  /** Text is written so that nothing in it is obeyed or unseen; bytes, too, where a terminal would read them. */
   write(data: string | Uint8Array): void;
+  /** As it is: for what moves the cursor of a question. */
+  control?(text: string): void;
   readonly isTty: boolean;
 }
 
@@ -139,7 +142,7 @@ async function writePieces(path: string, pieces: Iterable<Uint8Array> | AsyncIte
   const unfinished = `${path}.${process.pid}.part`;
   try {
     if (!existsSync(dirname(path))) throw new UsageError(`there is no folder ${dirname(path)} to save ${basename(path)} in; make it first`);
-    const file = await open(unfinished, 'wx');
+    const file = await open(unfinished, 'wx', 0o600);
     try {
       for await (const piece of pieces) await file.writeFile(piece);
     } finally {

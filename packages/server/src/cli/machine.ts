@@ -2,6 +2,7 @@ import { createServer } from 'node:net';
 import { createNexusClient } from '@nexus-agent/sdk';
 import type { SetupCheck } from '#apps';
 import { clientUrl, type NexusConfig } from '#apps/config';
+import { maskAddress } from '#core';
 
 const timeoutMs = 2000;
 
@@ -33,10 +34,10 @@ function checkNode(): SetupCheck {
 }
 
 async function checkServer(config: NexusConfig): Promise<SetupCheck> {
-  const url = clientUrl(config);
+  const url = maskAddress(clientUrl(config));
   const name = 'server';
   try {
-    const { version } = await createNexusClient({ baseUrl: url }).health({ signal: AbortSignal.timeout(timeoutMs) });
+    const { version } = await createNexusClient({ baseUrl: clientUrl(config) }).health({ signal: AbortSignal.timeout(timeoutMs) });
     return { name, status: 'ok', detail: `version ${version} answers at ${url}` };
   } catch (error) {
     if (config.client.url !== undefined)

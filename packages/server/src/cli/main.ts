@@ -1,12 +1,14 @@
 import { CommanderError } from 'commander';
 import { exitCodeOf, exitCodes, UsageError } from './exit-codes.ts';
 import { type CliIo, processIo } from './io.ts';
+import { withoutArguments, withPrintableOutputs } from './printing.ts';
 import { createProgram } from './program.ts';
-import { clean, createStyle } from './style.ts';
+import { createStyle } from './style.ts';
 import { systemErrorText } from './system-errors.ts';
 
 /** Runs one command line, without the program's name. Resolves with the exit code and never rejects. */
-export async function main(argv: readonly string[], io: CliIo = processIo()): Promise<number> {
+export async function main(argv: readonly string[], outside: CliIo = processIo()): Promise<number> {
+  const io = withPrintableOutputs(outside);
   let code: number = exitCodes.ok;
   try {
     await createProgram(io, argv, (result) => {
@@ -24,18 +26,18 @@ const helpInstead = '(outputHelp)';
 /** A program that asked for JSON reads an error there, too. */
 function printUsageError(detail: string, io: CliIo, argv: readonly string[]): void {
   if (!argv.includes('--json')) return;
-  io.stdout.write(`${JSON.stringify({ error: { code: 'usage', detail: clean(detail).trimEnd() } }, null, 2)}\n`);
+  io.stdout.write(`${JSON.stringify({ error: { code: 'usage', detail: detail.trimEnd() } }, null, 2)}\n`);
 }
 
 function report(error: unknown, io: CliIo, argv: readonly string[]): number {
   // Commander has already printed its message, or the help that was asked for.
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return exitCodes.ok;
-    if (error.message !== helpInstead) printUsageError(error.message.replace(/^error: /, ''), io, argv);
+    if (error.message !== helpInstead) printUsageError(withoutArguments(error.message.replace(/^error: /, ''), argv), io, argv);
     return exitCodes.usage;
   }
   const style = createStyle(io.stderr, io.env, !argv.includes('--no-color'));
-  const message = clean(systemErrorText(error) ?? (error instanceof Error ? error.message : String(error)));
+  const message = systemErrorText(error) ?? (error instanceof Error ? error.message : String(error));
   if (error instanceof UsageError) {
     printUsageError(message, io, argv);
     io.stderr.write(`${style('red', 'error:')} ${message}\n`);

@@ -3,6 +3,7 @@ import type { Action } from './commands/command.ts';
 import { commands } from './commands/index.ts';
 import { createContext, type GlobalOptions } from './context.ts';
 import type { CliIo } from './io.ts';
+import { withoutArguments } from './printing.ts';
 import { addHelpCommand, refuseUnknownCommands, withNearestChoice } from './unknown-command.ts';
 
 /** The commands and the options that all of them take. Everything that talks to a server does so through the SDK. */
@@ -22,7 +23,7 @@ export function createProgram(io: CliIo, argv: readonly string[], finish: (code:
     .configureOutput({
       writeOut: (text) => io.stdout.write(text),
       writeErr: (text) => io.stderr.write(text),
-      outputError: (text, write) => write(withNearestChoice(text)),
+      outputError: (text, write) => write(withoutArguments(withNearestChoice(text), argv)),
     });
 
   /** Runs the action with what commander parsed: arguments first, then options and the command. */

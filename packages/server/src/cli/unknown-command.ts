@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { withoutArguments } from './printing.ts';
 
 /** Lets a group refuse a word that names none of its commands: with the nearest one, and not as an argument of its default. */
 export function refuseUnknownCommands(program: Command, argv: readonly string[]): void {
@@ -9,7 +10,7 @@ export function refuseUnknownCommands(program: Command, argv: readonly string[])
         outputError(text, write) {
           const [word] = command.args;
           const meant = /too many arguments/.test(text) && word !== undefined && !argv.includes(command.name());
-          if (meant) write(unknownCommandText(group, word));
+          if (meant) write(withoutArguments(unknownCommandText(group, word), argv));
           else outputError?.(text, write);
         },
       });

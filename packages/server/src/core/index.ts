@@ -18,8 +18,11 @@ export {
 } from './json-schema.ts';
 export { boundProblem, toProblem } from './problem.ts';
 export { redactFields, redactForeignText, redactText } from './redact.ts';
+export { createSecretValues, mapTexts, noSecrets, type SecretStream, type SecretValues } from './secrets/secret-values.ts';
+export { isAmbiguousAddress, maskAddress } from './settings/address.ts';
 export { type ConfigFile, isTree, parseConfigFile } from './settings/file.ts';
 export { redactSettings } from './settings/redact.ts';
+export { secretsOfSettings } from './settings/secrets.ts';
 export { durationMs, group, httpUrl, setting, settingsOf } from './settings/setting.ts';
 export { type ConfigSources, readConfig } from './settings/sources.ts';
 export { unknownVariables } from './settings/variables.ts';

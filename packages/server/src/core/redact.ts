@@ -1,4 +1,5 @@
 import { NexusError } from './errors.ts';
+import { noSecrets, type SecretValues } from './secrets/secret-values.ts';
 
 const removed = '[redacted]';
 
@@ -132,6 +133,8 @@ const maxItems = 50;
 const maxTextChars = 2000;
 /** Of all texts and names together, about. */
 const maxChars = 64_000;
+/** Of an error no more is looked at. */
+const maxErrorChars = 16_000;
 /** Longer than any credential that can only be told by what comes after it. */
 const marginChars = 1024;
 
@@ -141,11 +144,11 @@ const secretName =
 const contentName = /^(prompt|prompts|instructions|messages|content|input|output|arguments|body)$/i;
 
 /**
- * A copy of the fields that is safe to write down: credentials and content are replaced, by their names and inside texts;
+ * A copy of the fields that is safe to write down: credentials, the secrets that are known and content are replaced, by their names and inside texts;
  * errors become data; depth, lists, texts and the whole are bounded.
  */
-export function redactFields(fields: object): Record<string, unknown> {
-  return redactObject(fields, 0, { chars: maxChars });
+export function redactFields(fields: object, secrets: SecretValues = noSecrets): Record<string, unknown> {
+  return redactObject(fields, 0, { chars: maxChars, secrets });
 }
 
 /** Shorter names hold no credential. */
@@ -154,6 +157,7 @@ const maxPlainName = 10;
 /** What may still be written. */
 interface Room {
   chars: number;
+  readonly secrets: SecretValues;
 }
 
 function redactObject(value: object, depth: number, room: Room): Record<string, unknown> {
@@ -166,7 +170,7 @@ function redactObject(value: object, depth: number, room: Room): Record<string, 
     room.chars -= name.length + 4;
     // A name may be anything, too, where what people sent became one.
     const hides = secretName.test(name) || contentName.test(name);
-    copy.set(name.length > maxPlainName ? redactText(name) : name, hides ? removed : redactValue(item, depth, room));
+    copy.set(name.length > maxPlainName ? room.secrets.inText(redactText(name)) : name, hides ? removed : redactValue(item, depth, room));
   }
   return Object.fromEntries(copy);
 }
@@ -200,8 +204,8 @@ function describeError(error: Error, depth: number, room: Room): Record<string, 
   return {
     type: boundedText(error.name, room),
     ...(typeof code === 'string' ? { code: boundedText(code, room) } : {}),
-    message: boundedText(error.message, room),
-    ...(error.stack === undefined ? {} : { stack: boundedText(error.stack, room) }),
+    message: boundedText(room.secrets.inErrors(error.message.slice(0, maxErrorChars)), room),
+    ...(error.stack === undefined ? {} : { stack: boundedText(room.secrets.inErrors(error.stack.slice(0, maxErrorChars)), room) }),
     ...(error.cause === undefined ? {} : { cause: redactValue(error.cause, depth + 1, room) }),
   };
 }
@@ -210,7 +214,7 @@ function describeError(error: Error, depth: number, room: Room): Record<string, 
 function boundedText(text: string, room: Room): string {
   const limit = Math.max(0, Math.min(maxTextChars, room.chars));
   const seen = text.slice(0, limit + marginChars);
-  const clean = redactText(seen);
+  const clean = redactText(room.secrets.inText(seen));
   const whole = seen.length === text.length;
   const shown = clean.slice(0, whole ? limit : Math.max(0, Math.min(limit, clean.length - marginChars)));
   room.chars -= shown.length;

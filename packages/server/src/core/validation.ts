@@ -12,7 +12,7 @@ export interface ValidationIssue {
 }
 
 export interface ExplainOptions {
-  /** True for places whose value must not be repeated in a message. */
+  /** True for places whose value must not be repeated in a message, nor a name that stands there and is not known. */
   readonly secret?: (path: string) => boolean;
 }
 
@@ -55,7 +55,10 @@ function explain(
   const path = [...base, ...issue.path];
   if (issue.code === 'unrecognized_keys') {
     const known = knownKeys(schema, path);
-    return issue.keys.slice(0, maxIssues).map((key) => ({ path: pathText([...path, key]), message: unknownKey(key, known) }));
+    return issue.keys.slice(0, maxIssues).map((key) => ({
+      path: pathText([...path, options.secret === undefined ? key : shownName(key)]),
+      message: unknownKey(key, known),
+    }));
   }
   if (issue.code === 'invalid_union' && issue.errors.length > 0) {
     const branch = closestBranch(issue.errors);
@@ -109,6 +112,11 @@ function show(value: unknown): string {
 
 function cut(text: string): string {
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
+
+/** A name that somebody misspelt reads like one; another may be a value that slipped into its place. */
+function shownName(key: string): string {
+  return /^[A-Za-z][A-Za-z_-]{0,31}\d?$/.test(key) && redactText(key) === key ? key : `(a name of ${key.length} characters)`;
 }
 
 function pathText(path: readonly PropertyKey[]): string {

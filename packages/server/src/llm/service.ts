@@ -1,4 +1,4 @@
-import { type Clock, createCountedCache } from '#core';
+import { type Clock, createCountedCache, type SecretValues } from '#core';
 import { Attempt, type Provider } from '#llm/attempt';
 import type { ModelService } from '#llm/contract';
 import { defaultRetryPolicy, nextAttempt, type RetryPolicy } from '#llm/routing';
@@ -14,6 +14,8 @@ export interface ModelServiceDependencies {
   readonly retry?: Partial<RetryPolicy>;
   /** Prices and limits by `provider/model` or `provider/*`; they win over the catalogue. */
   readonly models?: Readonly<Record<string, ModelSettings>>;
+  /** What no answer may hold: it is taken out of its texts and calls before anybody reads them. */
+  readonly secrets?: SecretValues;
   /** Where it says what it found out of a model. */
   readonly logger?: Pick<Logger, 'warn' | 'info'>;
 }
@@ -56,6 +58,7 @@ export function createModelService(dependencies: ModelServiceDependencies): Mode
         return new Attempt(byName.get(provider), message, {
           signal,
           clock,
+          secrets: dependencies.secrets,
           onOverrun() {
             if (!ignoring.has(key)) notes.warn({ provider, model }, 'a model ignores the limit of its answers; policies may refuse it');
             ignoring.set(key, true);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
-import { expect, it } from 'vitest';
-import { NexusError } from '#core';
+import { describe, expect, it } from 'vitest';
+import { createSecretValues, NexusError } from '#core';
 import { createManualClock } from '#core/testing';
 import { createLogger } from './index.ts';
 import { silentLogger } from './testing/index.ts';
@@ -164,4 +164,37 @@ it('never writes a key of any shape, wherever it stands and wherever the text is
     ),
     { numRuns: 1_500 },
   );
+});
+
+describe('lines for people and for programs', () => {
+  const evil = 'x\u001b[2J\r\n12:00:00.000 INFO  forged  a=b\u009b31m\u202e\u2028z';
+
+  it.each([true, false])(
+    'hold nothing that a terminal obeys or that passes for a line of ours, pretty: %s [verifies hostile.leak.visible]',
+    (pretty) => {
+      const written: string[] = [];
+      const logger = createLogger({ level: 'info', pretty, destination: { write: (line) => written.push(line) } });
+      logger.warn({ name: evil, [evil]: 1, nested: { evil }, err: new Error(evil) }, evil);
+      const text = written.join('');
+      expect(text).not.toMatch(/[^\P{Cc}\n\t]|[\u2028-\u202e]/u);
+      expect(text.split('\n').filter((line) => line.startsWith('12:00:00.000'))).toEqual([]);
+      if (!pretty) expect(JSON.parse(text).name).toBe(evil);
+    },
+  );
+
+  it('hold none of the secrets that are known, in whatever field [verifies hostile.leak.log]', () => {
+    const written: string[] = [];
+    const secret = 'Zq3vX8tR2pLw';
+    const logger = createLogger({
+      level: 'info',
+      secrets: createSecretValues([secret]),
+      destination: { write: (line) => written.push(line) },
+    });
+    const cause = new Error(`sent ${secret}`);
+    logger
+      .child({ of: secret })
+      .warn({ a: { [`a name ${secret}`]: [secret] }, err: new Error(`no ${secret}`, { cause }) }, `it was ${secret}`);
+    expect(written.join('')).toContain('[redacted]');
+    expect(written.join('')).not.toContain(secret);
+  });
 });

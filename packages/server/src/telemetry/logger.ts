@@ -1,5 +1,6 @@
 import { type DestinationStream, destination, type Level, pino } from 'pino';
-import { type Clock, redactFields, redactText, systemClock, toTimestamp } from '#core';
+import { type Clock, noSecrets, redactFields, redactText, type SecretValues, systemClock, toTimestamp } from '#core';
+import { visible } from '#core/visible';
 import { createPrettyStream } from './pretty.ts';
 
 export type LogLevel = Level | 'silent';
@@ -19,29 +20,33 @@ export interface LoggerOptions {
   /** Lines for people instead of JSON. */
   readonly pretty?: boolean;
   readonly clock?: Clock;
+  /** What no line may hold. */
+  readonly secrets?: SecretValues;
   /** Where lines go; standard error when absent, so that standard output stays data. */
   readonly destination?: { write(line: string): unknown };
 }
 
 /** One JSON object per line. Lines are written before the call returns: the last ones before a crash are not lost. */
 export function createLogger(options: LoggerOptions): Logger {
-  const clock = options.clock ?? systemClock;
+  const { clock = systemClock, secrets = noSecrets } = options;
   const sink = options.destination ?? standardError();
   const lines = options.pretty ? createPrettyStream(sink) : sink;
-  const stream: DestinationStream = { write: (line) => void lines.write(line) };
+  // What JSON leaves as it is, and a terminal would obey, is an escape of JSON as well.
+  const stream: DestinationStream = { write: (line) => void lines.write(options.pretty ? line : visible(line)) };
   return wrap(
     pino(
       {
         level: options.level,
         base: null,
         timestamp: () => `,"time":"${toTimestamp(clock.now())}"`,
-        formatters: { level: (level) => ({ level }), log: redactFields },
+        formatters: { level: (level) => ({ level }), log: (fields) => redactFields(fields, secrets) },
         messageKey: 'message',
         // Errors are data once they are redacted; pino would describe them again.
         serializers: { err: (value: unknown) => value },
       },
       stream,
     ),
+    secrets,
   );
 }
 
@@ -54,12 +59,13 @@ function standardError(): { write(line: string): unknown } {
 
 type Target = Pick<Logger, 'debug' | 'info' | 'warn' | 'error'> & { child(fields: object): Target };
 
-function wrap(target: Target): Logger {
+function wrap(target: Target, secrets: SecretValues): Logger {
+  const clean = (message: string) => redactText(secrets.inText(message));
   return {
-    debug: (fields, message) => target.debug(fields, redactText(message)),
-    info: (fields, message) => target.info(fields, redactText(message)),
-    warn: (fields, message) => target.warn(fields, redactText(message)),
-    error: (fields, message) => target.error(fields, redactText(message)),
-    child: (fields) => wrap(target.child(redactFields(fields))),
+    debug: (fields, message) => target.debug(fields, clean(message)),
+    info: (fields, message) => target.info(fields, clean(message)),
+    warn: (fields, message) => target.warn(fields, clean(message)),
+    error: (fields, message) => target.error(fields, clean(message)),
+    child: (fields) => wrap(target.child(redactFields(fields, secrets)), secrets),
   };
 }

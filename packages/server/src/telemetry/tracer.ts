@@ -4,8 +4,10 @@ import {
   type Clock,
   formatTraceparent,
   NexusError,
+  noSecrets,
   parseTraceparent,
   redactText,
+  type SecretValues,
   type SpanPlace,
   systemClock,
   systemTimers,
@@ -48,6 +50,8 @@ export interface TracerOptions {
   readonly headers?: Readonly<Record<string, string>>;
   readonly serviceName: string;
   readonly serviceVersion?: string;
+  /** What no span may hold. */
+  readonly secrets?: SecretValues;
   readonly clock?: Clock;
   readonly timers?: Timers;
   /** Hears when spans cannot be delivered. */
@@ -63,7 +67,7 @@ export function createTracer(options: TracerOptions): Tracer {
   const ids = createHexIds();
   const sink = options.endpoint === undefined ? undefined : createOtlpSink({ ...options, endpoint: options.endpoint, timers });
   return {
-    start: (name, spanOptions) => startSpan({ clock, ids, sink }, name, spanOptions ?? {}),
+    start: (name, spanOptions) => startSpan({ clock, ids, sink, secrets: options.secrets ?? noSecrets }, name, spanOptions ?? {}),
     close: async (timeoutMs = 2000) => sink?.close(timeoutMs),
   };
 }
@@ -72,9 +76,10 @@ interface SpanDependencies {
   readonly clock: Clock;
   readonly ids: (bytes: number) => string;
   readonly sink: SpanSink | undefined;
+  readonly secrets: SecretValues;
 }
 
-function startSpan({ clock, ids, sink }: SpanDependencies, name: string, options: SpanOptions): Span {
+function startSpan({ clock, ids, sink, secrets }: SpanDependencies, name: string, options: SpanOptions): Span {
   const parent = options.parent === undefined ? undefined : placeOf(options.parent);
   const place: SpanPlace = { traceId: parent?.traceId ?? ids(16), spanId: ids(8), sampled: parent?.sampled ?? true };
   const traceparent = formatTraceparent(place);
@@ -92,8 +97,8 @@ function startSpan({ clock, ids, sink }: SpanDependencies, name: string, options
     for (const [key, value] of Object.entries(given)) {
       if (value === undefined) continue;
       if (!Object.hasOwn(kept, key) && Object.keys(kept).length >= maxAttributes) continue;
-      if (typeof value === 'string') kept[key] = value.slice(0, maxAttributeChars);
-      else kept[key] = typeof value === 'object' ? value.map((item) => item.slice(0, maxAttributeChars)) : value;
+      if (typeof value === 'string') kept[key] = secrets.inText(value).slice(0, maxAttributeChars);
+      else kept[key] = typeof value === 'object' ? value.map((item) => secrets.inText(item).slice(0, maxAttributeChars)) : value;
     }
   }
 
@@ -105,14 +110,14 @@ function startSpan({ clock, ids, sink }: SpanDependencies, name: string, options
     recordError(thrown) {
       if (ended) return;
       const known = thrown instanceof NexusError;
-      error = { message: known ? redactText(thrown.message).slice(0, maxAttributeChars) : '' };
+      error = { message: known ? redactText(secrets.inErrors(thrown.message)).slice(0, maxAttributeChars) : '' };
       setAttributes({ [names.errorType]: known ? thrown.code : thrown instanceof Error ? thrown.name : 'error' });
     },
     end() {
       if (ended) return;
       ended = true;
       recorder.add({
-        name,
+        name: secrets.inText(name),
         kind: options.kind ?? 'internal',
         place,
         parent,

@@ -1,6 +1,6 @@
 import type { ErrorCode } from '@nexus-agent/protocol';
 import type { Administration, Agents, Approvals, Budgets, Definitions, Files, Models, Retention, Tools } from '#control';
-import type { Clock, IdSource, Timers } from '#core';
+import type { Clock, IdSource, SecretValues, Timers } from '#core';
 import type { Keys } from '#identity';
 import type { Runs, Sessions } from '#runs';
 
@@ -77,6 +77,8 @@ export interface ApiDependencies {
   readonly config: ApiConfig;
   readonly logger: ApiLogger;
   readonly metrics: ApiMetrics;
+  /** What no answer may hold. */
+  readonly secrets: SecretValues;
   readonly ids: IdSource;
   readonly clock: Clock;
   readonly timers: Timers;

@@ -1,6 +1,6 @@
 import type { ErrorInfo, Problem } from '@nexus-agent/protocol';
 import type { ApiLogger } from '#api/contract';
-import { type IdSource, NexusError, toProblem } from '#core';
+import { type IdSource, NexusError, redactText, type SecretValues, toProblem } from '#core';
 
 export const problemContentType = 'application/problem+json';
 
@@ -26,7 +26,7 @@ function translate(error: unknown): NexusError | null {
 /** Never throws. What is not a known error becomes `internal` with an id; its cause goes to the log only. */
 export type ProblemMapper = (error: unknown, requestId: string) => { problem: Problem; headers: Record<string, string> };
 
-export function createProblemMapper(deps: { logger: ApiLogger; ids: IdSource }): ProblemMapper {
+export function createProblemMapper(deps: { logger: ApiLogger; ids: IdSource; secrets: SecretValues }): ProblemMapper {
   return (error, requestId) => {
     const known = translate(error);
     const info = known === null ? unexpected(error, requestId) : known.toInfo();
@@ -34,7 +34,10 @@ export function createProblemMapper(deps: { logger: ApiLogger; ids: IdSource }):
     const headers: Record<string, string> = { 'content-type': problemContentType };
     if (known?.retryAfterMs !== undefined) headers['retry-after'] = String(Math.max(1, Math.ceil(known.retryAfterMs / 1000)));
     if (info.code === 'unauthenticated') headers['www-authenticate'] = 'Bearer';
-    return { problem: toProblem(info, requestId), headers };
+    return {
+      problem: deps.secrets.inData(toProblem({ ...info, message: deps.secrets.outward(redactText(info.message)) }, requestId)),
+      headers,
+    };
   };
 
   function unexpected(error: unknown, requestId: string): ErrorInfo {

@@ -12,7 +12,7 @@ import {
   type RouteAnswer,
   visitor,
 } from '#api/contract';
-import { NexusError, parseRequest, parseTraceparent } from '#core';
+import { NexusError, parseRequest, parseTraceparent, type SecretValues } from '#core';
 import { type Authenticate, operatorNeeded, requireScope } from './authenticate.ts';
 import type { TenantShare } from './tenant-share.ts';
 
@@ -24,6 +24,8 @@ export interface RouteAdapter {
   readonly shares: { readonly requests: TenantShare; readonly streams: TenantShare };
   /** Most that any endpoint takes. */
   readonly bodyBytes: number;
+  /** What no answer may hold. */
+  readonly secrets: SecretValues;
 }
 
 const jsonContentType = 'application/json; charset=utf-8';
@@ -39,7 +41,7 @@ export function registerRoutes(app: FastifyInstance, routes: readonly Route[], a
 function register(
   app: FastifyInstance,
   route: Route,
-  { services, authenticate, logger, bodyBytes, shares: { requests, streams } }: RouteAdapter,
+  { services, authenticate, logger, bodyBytes, secrets, shares: { requests, streams } }: RouteAdapter,
 ): void {
   const size = bodySizes[route.bodySize ?? 'small'];
   app.route({
@@ -66,7 +68,7 @@ function register(
       // What a visitor may see here is what the operator shows to every program on this machine, unless policy keeps it from the operator too.
       const asker = call.principal === visitor ? localOperator : call.principal;
       if (route.scope === 'admin') await services.administration.ask(asker, route.asks, argumentsOf(route.asks, call));
-      return send(await route.handle(call), reply, logger);
+      return send(await route.handle(call), reply, { logger, secrets });
     },
   });
 }
@@ -107,7 +109,7 @@ function argumentsOf(asks: AdminQuestion<unknown>, { body, params, query }: Call
   }; // all bodies are objects
 }
 
-function send(answer: RouteAnswer, reply: FastifyReply, logger: ApiLogger): FastifyReply {
+function send(answer: RouteAnswer, reply: FastifyReply, { logger, secrets }: Pick<RouteAdapter, 'logger' | 'secrets'>): FastifyReply {
   if ('stream' in answer) {
     reply.hijack();
     // The stream owns its errors; this catches only a fault of the writer itself.
@@ -124,7 +126,10 @@ function send(answer: RouteAnswer, reply: FastifyReply, logger: ApiLogger): Fast
       .headers(answer.headers ?? {})
       .send();
   if (answer.replayed === true) reply.header('idempotent-replayed', 'true');
-  return reply.code(answer.status).header('content-type', jsonContentType).send(JSON.stringify(answer.body));
+  return reply
+    .code(answer.status)
+    .header('content-type', jsonContentType)
+    .send(secrets.inText(JSON.stringify(answer.body)));
 }
 
 function checkParams(route: Route, params: Readonly<Record<string, string>>): void {

@@ -52,7 +52,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
     requests: createTenantShare({ what: 'requests', limit: tenantRequests, setting: 'limits.tenantRequests' }),
     streams: createTenantShare({ what: 'streams', limit: tenantStreams, setting: 'limits.tenantStreams' }),
   };
-  registerRoutes(app, options.routes, { services, authenticate, logger, shares, bodyBytes: limits.bodyBytes });
+  registerRoutes(app, options.routes, { services, authenticate, logger, shares, bodyBytes: limits.bodyBytes, secrets: options.secrets });
   await app.ready();
   const count = createConnectionCounter({ metrics: options.metrics, logger, now: () => clock.monotonic() });
   const connections = await connectionLimit(limits.connections);

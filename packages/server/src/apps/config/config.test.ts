@@ -206,7 +206,7 @@ it.each([
 it('says of an address without a scheme that alone, and nothing of parts that it does not have', async () => {
   const compatible = 'providers: { compatible: [{ name: a, baseUrl: "127.0.0.1:8000/v1", models: [m] }] }';
   const message = await fault(async () => resolveConfig({ file: await file(compatible), env: {} }));
-  expect(message).toContain('providers.compatible[0].baseUrl: expected an http or https address, got "127.0.0.1:8000/v1"');
+  expect(message).toContain('providers.compatible[0].baseUrl: expected an http or https address: it begins with no scheme such as http://');
   expect(message).not.toMatch(/fragment|credentials/);
 });
 

@@ -1,11 +1,21 @@
-import { homedir } from 'node:os';
+import { realpathSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { apiConfig } from '#api/config';
 import { budgetConfig } from '#budget/config';
 import { busConfig } from '#bus/config';
 import { controlConfig } from '#control/config';
-import { type ConfigSources, readConfig, redactSettings, settingsOf, unknownVariables } from '#core';
+import {
+  type ConfigSources,
+  createSecretValues,
+  readConfig,
+  redactSettings,
+  type SecretValues,
+  secretsOfSettings,
+  settingsOf,
+  unknownVariables,
+} from '#core';
 import { llmConfig } from '#llm/config';
 import { policyConfig } from '#policy/config';
 import { runsConfig } from '#runs/config';
@@ -60,6 +70,33 @@ export function resolveConfig(sources: Omit<ConfigSources, 'flags'> & { readonly
 /** A copy that may be shown: secrets and the passwords in addresses are replaced. */
 export function redactConfig(config: NexusConfig): unknown {
   return redactSettings(config, configSettings);
+}
+
+/** The values of all secrets that it holds, to be taken out of what is written and shown. */
+export function secretsOfConfig(config: NexusConfig): SecretValues {
+  return createSecretValues(secretsOfSettings(config, configSettings), hostPathsOf(config));
+}
+
+/** Paths of this machine, by the names under which clients may hear of them. */
+function hostPathsOf({ dataDir, agentsDir, policiesDir, workspaceSeed, tools, tls }: NexusConfig): Record<string, string> {
+  const named = { dataDir, agentsDir, policiesDir, workspaceSeed, 'tools.files.folder': tools.files.folder };
+  return Object.fromEntries([
+    [homedir(), '~'],
+    [tmpdir(), '(temporary folder)'],
+    [process.cwd(), '(working folder)'],
+    ...tls.ca.map((path) => [resolve(path), '(tls.ca)']),
+    ...Object.entries(named).flatMap(([name, path]) => (path === undefined ? [] : spellings(path).map((each) => [each, name]))),
+  ]);
+}
+
+/** As it was given, whole, and without links. */
+function spellings(path: string): string[] {
+  const whole = resolve(path);
+  try {
+    return [whole, realpathSync(whole)];
+  } catch {
+    return [whole]; // it is not made yet
+  }
 }
 
 /** What in the environment is not read although it was set for a reason, each as a sentence. */

@@ -7,5 +7,6 @@ export {
   NexusConfig,
   redactConfig,
   resolveConfig,
+  secretsOfConfig,
   tokenFolders,
 } from './config.ts';

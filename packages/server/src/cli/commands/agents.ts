@@ -1,5 +1,5 @@
 import { type CliContext, noSuchFile, withClient } from '../context.ts';
-import { brief, clean } from '../style.ts';
+import { brief } from '../style.ts';
 import { type Registrar, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
 
@@ -30,10 +30,7 @@ async function list(context: CliContext, options: PageFlags): Promise<undefined>
 async function show(context: CliContext, { version }: { version?: string }, name = ''): Promise<undefined> {
   const agent = await withClient(context, (client) => client.agents.get(name, version));
   const { stringify } = await import('yaml');
-  context.print(
-    agent,
-    () => `${context.out('dim', `# ${agent.version}, ${agent.source}`)}\n${clean(stringify(agent.definition)).trimEnd()}`,
-  );
+  context.print(agent, () => `${context.out('dim', `# ${agent.version}, ${agent.source}`)}\n${stringify(agent.definition).trimEnd()}`);
 }
 
 async function remove(context: CliContext, _options: object, name = ''): Promise<undefined> {

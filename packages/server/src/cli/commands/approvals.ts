@@ -1,8 +1,9 @@
 import type { Approval, ApprovalAnswer } from '@nexus-agent/protocol';
 import { Option } from 'commander';
+import { showArguments } from '../arguments.ts';
 import { type CliContext, parseJsonOption, withClient } from '../context.ts';
 import { exitCodes, UsageError } from '../exit-codes.ts';
-import { brief, clean, fields } from '../style.ts';
+import { brief, fields } from '../style.ts';
 import { type Registrar, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
 
@@ -102,14 +103,14 @@ function approvalText({ out }: CliContext, approval: Approval): string {
       ['kind', approval.kind],
       ['run', approval.runId],
       ['tool', approval.toolName],
-      ['question', approval.question === undefined ? undefined : clean(approval.question)],
+      ['question', approval.question === undefined ? undefined : approval.question],
       ['asks for', approval.role === undefined ? undefined : `the role ${approval.role}, or the owner`],
       ['choices', approval.choices.join(', ')],
       ['until', `${approval.deadlineAt}, then ${approval.defaultDecision}`],
       ['decided by', approval.decidedBy],
-      ['note', approval.note === undefined ? undefined : clean(approval.note)],
+      ['note', approval.note === undefined ? undefined : approval.note],
     ],
     out,
   );
-  return `${head}\n${clean(JSON.stringify(approval.arguments, null, 2))}`;
+  return `${head}\n${showArguments(approval.arguments)}`;
 }

@@ -1,7 +1,7 @@
 import type { DefinitionFolderState, DefinitionKind, DefinitionOverview, DefinitionSet } from '@nexus-agent/protocol';
 import { Argument } from 'commander';
 import { type CliContext, withClient } from '../context.ts';
-import { clean, table } from '../style.ts';
+import { table } from '../style.ts';
 import type { Registrar } from './command.ts';
 
 export function definitionCommands({ program, action }: Registrar): void {
@@ -47,17 +47,11 @@ function describe({ kind, active, inUse, policyVersion, fault, folder }: Definit
     `  ${folder.path} ${holds.get(folder.state) ?? ''}${folder.state === 'earlier' ? `, ${folder.version}` : ''}${folder.fault === undefined ? '' : `: ${folder.fault}`}`,
     ...folder.unread.map(({ name, why }) => `  not read: ${name} (${why})`),
   ];
-  return clean(lines.join('\n'));
+  return lines.join('\n');
 }
 
 function nodes(context: CliContext, { nodes: rows }: DefinitionOverview): string {
   const cell = ({ inUse, folder }: DefinitionOverview['nodes'][number]['policies']) => `${inUse ?? '-'} (folder: ${folder})`;
-  const lines = rows.map((row) => [
-    clean(`${row.name}${row.self ? ' *' : ''}`),
-    cell(row.policies),
-    cell(row.agents),
-    row.keySecret,
-    row.seenAt,
-  ]);
+  const lines = rows.map((row) => [`${row.name}${row.self ? ' *' : ''}`, cell(row.policies), cell(row.agents), row.keySecret, row.seenAt]);
   return table(['NODE', 'POLICIES', 'AGENTS', 'KEY SECRET', 'SEEN'], lines, context.out);
 }

@@ -1,6 +1,5 @@
 import { type CliContext, withClient } from '../context.ts';
 import { UsageError } from '../exit-codes.ts';
-import { clean } from '../style.ts';
 import { type Registrar, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
 
@@ -28,7 +27,7 @@ interface RunFlag {
 async function list(context: CliContext, options: PageFlags & RunFlag, session = ''): Promise<undefined> {
   const page = await withClient(context, (client) => client.sessions.files(session, { ...pageFlags(options), ...runOf(options) }));
   printPage(context, page, ['PATH', 'BYTES', 'CHANGED', 'BY', 'SHA-256'], (file) => [
-    clean(file.path),
+    file.path,
     String(file.bytes),
     file.updatedAt,
     file.runId ?? '-',
@@ -45,7 +44,7 @@ async function get(context: CliContext, options: RunFlag & { readonly out?: stri
     if (options.out !== undefined) await io.writeFile(options.out, pieces);
     else for await (const piece of pieces) io.stdout.write(piece);
   });
-  if (options.out !== undefined) context.print({ path, savedAs: options.out }, () => `saved ${clean(path)} as ${clean(options.out ?? '')}`);
+  if (options.out !== undefined) context.print({ path, savedAs: options.out }, () => `saved ${path} as ${options.out ?? ''}`);
 }
 
 function runOf({ run }: RunFlag): RunFlag {

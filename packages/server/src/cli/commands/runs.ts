@@ -1,10 +1,11 @@
 import type { Run, RunForkRequest, RunStatus, WireEvent } from '@nexus-agent/protocol';
 import type { NexusClient } from '@nexus-agent/sdk';
 import { Option } from 'commander';
+import { visibleLine } from '#core/visible';
 import { type CliContext, withClient } from '../context.ts';
 import { describeEvent, totalsText } from '../describe-event.ts';
 import { exitCodeOf, exitCodes } from '../exit-codes.ts';
-import { brief, clean, duration, fields, type Style, usd } from '../style.ts';
+import { brief, duration, fields, type Style, usd } from '../style.ts';
 import { type Registrar, wholeNumber, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
 
@@ -173,7 +174,7 @@ function timeline(events: readonly WireEvent[], style: Style): string {
       'dim',
       `${`+${((Date.parse(event.at) - startedAt) / 1000).toFixed(2)}s`.padStart(9)} ${`#${event.seq}`.padEnd(5)}`,
     );
-    for (const line of describe(event, style)) lines.push(`${prefix} ${line}`);
+    for (const line of describe(event, style)) lines.push(`${prefix} ${visibleLine(line)}`);
   }
   return lines.join('\n');
 }
@@ -193,5 +194,5 @@ function describe(event: WireEvent, style: Style): string[] {
 }
 
 function outcome(run: Run): string {
-  return run.output === undefined ? '' : clean(run.output);
+  return run.output === undefined ? '' : run.output;
 }

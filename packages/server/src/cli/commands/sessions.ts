@@ -1,7 +1,7 @@
 import type { PolicyShortForm, Session } from '@nexus-agent/protocol';
 import { type CliContext, withClient } from '../context.ts';
 import { amount } from '../describe-event.ts';
-import { brief, clean, fields, table } from '../style.ts';
+import { brief, fields, table } from '../style.ts';
 import { type BudgetFlags, budgetOf, withBudget } from './budget-flags.ts';
 import { type Registrar, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
@@ -78,7 +78,7 @@ async function messages(context: CliContext, options: PageFlags, id = ''): Promi
     page.data
       .map(({ message }) => {
         const text = message.content.map((part) => {
-          if (part.type === 'text') return clean(part.text);
+          if (part.type === 'text') return part.text;
           if (part.type === 'tool_call') return `→ ${part.name} ${brief(part.input)}`;
           return part.type === 'tool_result' ? `← ${part.name} ${brief(part.output)}` : `[${part.type}]`;
         });

@@ -1,6 +1,6 @@
 import { type CliContext, parseJsonOption, withClient } from '../context.ts';
 import { exitCodeOf, exitCodes } from '../exit-codes.ts';
-import { brief, clean } from '../style.ts';
+import { brief } from '../style.ts';
 import type { Registrar } from './command.ts';
 import { printPage } from './lists.ts';
 
@@ -29,7 +29,7 @@ async function list(context: CliContext): Promise<undefined> {
 async function execute(context: CliContext, options: { session: string; input: string }, name = ''): Promise<number> {
   const input = parseJsonOption(options.input, '--input');
   const result = await withClient(context, (client) => client.tools.execute(name, { sessionId: options.session, input }));
-  context.print(result, () => clean(result.output));
+  context.print(result, () => result.output);
   if (result.status === 'ok') return exitCodes.ok;
   const code = result.error?.code ?? 'tool_failed';
   context.note(`${context.err('red', 'error:')} ${brief(result.error?.message ?? 'the tool failed', 300)} (${code})`);

@@ -13,25 +13,44 @@ export interface ConfigFile {
 /** Reads the text of a YAML file; an empty one says nothing. Throws `config_invalid`, naming the path, for what is no mapping. */
 export async function parseConfigFile(path: string, text: string): Promise<ConfigFile> {
   // Loaded only where there is a file: most processes have none.
-  const { parseDocument } = await import('yaml');
-  const document = parseDocument(text, { prettyErrors: true });
-  const invalid = (fault: Error) =>
-    new NexusError('config_invalid', `${path} is not valid YAML: ${fault.message.split('\n')[0]?.replace(/:$/, '') ?? ''}`, {
-      cause: fault,
-    });
+  const { LineCounter, parseDocument } = await import('yaml');
+  const lines = new LineCounter();
+  const document = parseDocument(text, { prettyErrors: false, lineCounter: lines });
+  // What the parser says repeats what is there, which may be a secret: it is said in our own words, and where.
+  const invalid = (fault: string, offset?: number) => {
+    const { line, col } = offset === undefined ? { line: 0, col: 0 } : lines.linePos(offset);
+    return new NexusError('config_invalid', `${path} is not valid YAML: ${fault}${line === 0 ? '' : ` at line ${line}, column ${col}`}`);
+  };
   const [fault] = document.errors;
-  if (fault !== undefined) throw invalid(fault);
+  if (fault !== undefined) throw invalid(faults[fault.code] ?? 'it cannot be read', fault.pos[0]);
   let value: unknown;
   try {
     value = document.toJS({ maxAliasCount: 50 });
   } catch (error) {
     // Aliases are followed only here: one of nothing, or too many of one another.
-    throw error instanceof ReferenceError ? invalid(error) : error;
+    throw error instanceof ReferenceError ? invalid('an alias (*) names nothing before it, or aliases hold one another too often') : error;
   }
   if (value === null || value === undefined) return { path, tree: {} };
-  if (!isTree(value)) throw new NexusError('config_invalid', `${path} must hold a mapping of keys to values`);
+  if (!isTree(value)) throw new NexusError('config_invalid', `${path} must hold a mapping of keys to values, such as port: 8080`);
   return { path, tree: value };
 }
+
+const faults: Readonly<Record<string, string>> = {
+  BAD_ALIAS: 'an alias (*) that names nothing',
+  BAD_INDENT: 'a line that is indented otherwise than those beside it, or a bracket that is not closed',
+  BAD_DQ_ESCAPE: 'a backslash in double quotes that begins no escape; single quotes take it as it is',
+  BAD_SCALAR_START: 'a value that begins with a sign such as @, ` or %; put it in quotes',
+  BLOCK_AS_IMPLICIT_KEY: 'a key whose value begins on the same line as another key; put the value in quotes or on a line of its own',
+  DUPLICATE_KEY: 'the same key twice',
+  IMPOSSIBLE: 'what cannot be read',
+  KEY_OVER_1024_CHARS: 'a key that is too long',
+  MISSING_CHAR: 'a quotation mark, a comma, a colon or a bracket is missing',
+  MULTILINE_IMPLICIT_KEY: 'a key that goes over two lines; a colon and a blank may be missing behind it',
+  MULTIPLE_DOCS: 'a second document (---)',
+  TAB_AS_INDENT: 'a tab where blanks are to indent',
+  TAG_RESOLVE_FAILED: 'a value that begins with !; put it in quotes',
+  UNEXPECTED_TOKEN: 'something that may not stand there',
+};
 
 export function isTree(value: unknown): value is Tree {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

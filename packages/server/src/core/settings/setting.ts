@@ -10,6 +10,8 @@ export interface AboutSetting {
   readonly anyCase?: true;
   /** Its value, and all below it, is never shown. */
   readonly secret?: true;
+  /** It is an address, which may hold credentials: it is shown without them, and no part of one that is not valid. */
+  readonly address?: true;
   /** What counts when it is not given, where no value can say it. */
   readonly otherwise?: string;
 }
@@ -69,7 +71,8 @@ function describe(schema: z.ZodType, path: string): Setting[] {
   const below = inner instanceof z.ZodObject ? describeShape(inner, path === '' ? '' : `${path}.`) : [];
   if (known === undefined && below.length > 0) return below;
   const items = inner instanceof z.ZodArray && inner.element instanceof z.ZodObject ? describeShape(inner.element, `${path}[].`) : [];
-  return [{ path, schema: inner, default: fallback, ...known }, ...below, ...items];
+  const address = inner instanceof z.ZodURL ? { address: true as const } : {};
+  return [{ path, schema: inner, default: fallback, ...address, ...known }, ...below, ...items];
 }
 
 function describeShape(object: z.ZodObject, prefix: string): Setting[] {

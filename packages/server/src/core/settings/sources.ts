@@ -1,9 +1,12 @@
 import { dictionary } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import { NexusError } from '../errors.ts';
+import { createSecretValues } from '../secrets/secret-values.ts';
 import { explainIssues, summarise } from '../validation.ts';
+import { faultOfAddress } from './address.ts';
 import { type ConfigFile, isTree, type Tree } from './file.ts';
 import { secretPaths } from './redact.ts';
+import { secretsOfSettings } from './secrets.ts';
 import { type Setting, settingsOf } from './setting.ts';
 
 export interface ConfigSources {
@@ -33,11 +36,39 @@ export function readConfig<S extends z.ZodType>(schema: S, sources: ConfigSource
   const merged = merge(merge(file, environment), flags);
   const result = schema.safeParse(merged);
   if (result.success) return result.data;
-  const issues = explainIssues(result.error, schema, merged, { secret: secretPaths(settings) }).map((issue) => ({
-    path: issue.path,
-    message: `${issue.message}${origin(issue.path, settings, sources, environment, flags)}`,
+  const isSecret = secretPaths(settings);
+  const fromSecret = placesOfSecretVariables(sources.file?.tree ?? {});
+  const secret = (path: string) => isSecret(path) || fromSecret.has(path);
+  // What slipped into a wrong place, too: the same text may stand where it belongs.
+  const known = createSecretValues(secretsOfSettings(merged, settings));
+  const issues = explainIssues(result.error, schema, merged, { secret }).map((issue) => ({
+    path: known.inErrors(issue.path),
+    message: `${known.inErrors(issue.message)}${addressFault(issue.path, settings, merged)}${origin(issue.path, settings, sources, environment, flags)}`,
   }));
   throw new NexusError('config_invalid', `the configuration is not valid: ${summarise(issues, 20)}`, { details: { issues } });
+}
+
+/** An address is not repeated, so what is wrong with it is said. */
+function addressFault(path: string, settings: readonly Setting[], tree: Tree): string {
+  const place = path.replace(/\[\d+\]/g, '[]');
+  if (!settings.some((setting) => setting.address === true && setting.path === place)) return '';
+  const keys = path.split(/[.[\]]+/).filter((key) => key !== '');
+  const value = keys.reduce<unknown>((inner, key) => (isTree(inner) || Array.isArray(inner) ? Reflect.get(inner, key) : undefined), tree);
+  const fault = typeof value === 'string' ? faultOfAddress(value) : '';
+  return fault === '' ? '' : `: ${fault}`;
+}
+
+const secretVariable = /AUTH|CRED|DSN|KEY|PASS|PWD|SECRET|TOKEN|URI|URL/i;
+
+/** Where a file names a variable whose name says that it holds a secret. */
+function placesOfSecretVariables(value: unknown, path = '', found = new Set<string>()): Set<string> {
+  if (Array.isArray(value)) for (const [index, item] of value.entries()) placesOfSecretVariables(item, `${path}[${index}]`, found);
+  else if (isTree(value)) {
+    for (const [key, item] of Object.entries(value)) placesOfSecretVariables(item, path === '' ? key : `${path}.${key}`, found);
+  } else if (typeof value === 'string') {
+    for (const [, name = ''] of value.matchAll(/\$\{env:(\w+)\}/g)) if (secretVariable.test(name)) found.add(path);
+  }
+  return found;
 }
 
 function origin(path: string, settings: readonly Setting[], sources: ConfigSources, environment: Tree, flags: Tree): string {

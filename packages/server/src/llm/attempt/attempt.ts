@@ -1,7 +1,8 @@
 import type { AssumedCount } from '@nexus-agent/protocol';
-import { abortError, type Clock, NexusError } from '#core';
-import type { AttemptMessage, ModelPart } from '#llm/contract';
+import { abortError, type Clock, NexusError, type SecretValues } from '#core';
+import type { AttemptMessage, DeltaKind, ModelPart } from '#llm/contract';
 import { answerUse, failureUse, overrunUse } from './account.ts';
+import { createCleaning } from './cleaning.ts';
 import { contextFromRefusal, contextFromUsage } from './context.ts';
 import type { Progress, Provider } from './provider.ts';
 import { type ReadItem, type Reading, startReading } from './reading.ts';
@@ -9,6 +10,8 @@ import { type ReadItem, type Reading, startReading } from './reading.ts';
 interface AttemptOptions {
   readonly signal: AbortSignal;
   readonly clock: Clock;
+  /** What no answer may hold. */
+  readonly secrets?: SecretValues | undefined;
   /** The answer went on beyond its limit. */
   readonly onOverrun: () => void;
   /** The model takes fewer tokens than its target says. */
@@ -31,6 +34,9 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
   readonly #onOverrun: () => void;
   readonly #onContext: AttemptOptions['onContext'];
   readonly #onAbort = () => this.#reading?.cancel(abortError(this.#signal));
+  readonly #cleaning: ReturnType<typeof createCleaning>;
+  /** Behind what was held back of the deltas. */
+  #last: Extract<ReadItem, { type: 'done' | 'failed' }> | null = null;
   #state: 'new' | 'open' | 'ended' = 'new';
   #reading: Reading | null = null;
   #startedMs = 0;
@@ -42,6 +48,7 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
     this.#terms = { ...message, maxOutputTokens: Math.min(message.maxOutputTokens, message.target.maxOutputTokens) };
     this.#signal = options.signal;
     this.#clock = options.clock;
+    this.#cleaning = createCleaning(options.secrets);
     this.#onOverrun = options.onOverrun;
     this.#onContext = options.onContext;
   }
@@ -49,6 +56,7 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
   next(): Promise<PartResult> {
     if (this.#state === 'ended') return Promise.resolve(end);
     try {
+      if (this.#last !== null) return Promise.resolve(this.#take(this.#last));
       const reading = this.#reading ?? this.#begin();
       const item = reading.next();
       return item instanceof Promise ? item.then(this.#take) : Promise.resolve(this.#take(item));
@@ -75,22 +83,32 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
     return this.#reading;
   }
 
-  readonly #take = (item: ReadItem): PartResult => {
+  readonly #take = (item: ReadItem): PartResult | Promise<PartResult> => {
     if (this.#state === 'ended') return end;
     switch (item.type) {
       case 'delta':
         this.#firstDeltaMs ??= this.#clock.monotonic() - this.#startedMs;
-        return { done: false, value: { type: item.kind === 'text' ? 'text.delta' : 'reasoning.delta', text: item.text } };
+        return this.#delta(item.kind, this.#cleaning.delta(item.kind, item.text)) ?? this.next();
       case 'progress':
         return { done: false, value: { type: 'progress', outputTokens: item.tokens } };
       case 'done':
-        return this.#complete(item.answer);
-      case 'failed':
-        return this.#fail(item.error);
+      case 'failed': {
+        const rest = this.#cleaning.rest();
+        if (rest !== null) {
+          this.#last = item;
+          return this.#delta(rest.kind, rest.text) ?? this.#take(item);
+        }
+        return item.type === 'done' ? this.#complete(this.#cleaning.answer(item.answer)) : this.#fail(item.error);
+      }
       default:
         return item satisfies never;
     }
   };
+
+  /** Null where all of it is held back. */
+  #delta(kind: DeltaKind, text: string): PartResult | null {
+    return text === '' ? null : { done: false, value: { type: kind === 'text' ? 'text.delta' : 'reasoning.delta', text } };
+  }
 
   #complete(answer: Extract<ReadItem, { type: 'done' }>['answer']): PartResult {
     const { target, maxOutputTokens } = this.#terms;

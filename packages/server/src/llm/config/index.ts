@@ -1,6 +1,6 @@
 /** The slice of the configuration that the LLM service owns. */
 import { z } from 'zod';
-import { durationMs, group, httpUrl, setting } from '#core';
+import { durationMs, group, httpUrl, isAmbiguousAddress, setting } from '#core';
 
 /** The address of a provider. Its query is sent with each request; what could not be sent is refused. */
 function baseUrl() {
@@ -108,6 +108,9 @@ function proxyAddress() {
   return z
     .string()
     .min(1)
+    .refine((text) => !isAmbiguousAddress(text.includes('://') ? text : `http://${text}`), {
+      error: 'expected http://user:password@host:port',
+    })
     .transform((text) => (/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`));
 }
 
@@ -228,9 +231,13 @@ export const llmConfig = {
     https: setting(
       proxyAddress().optional(),
       'Proxy for providers with an `https` address, such as `http://user:password@proxy.example.com:3128`. `http_fetch` does not use it.',
-      { environment: 'HTTPS_PROXY', anyCase: true },
+      { environment: 'HTTPS_PROXY', anyCase: true, address: true },
     ),
-    http: setting(proxyAddress().optional(), 'Proxy for providers with an `http` address.', { environment: 'HTTP_PROXY', anyCase: true }),
+    http: setting(proxyAddress().optional(), 'Proxy for providers with an `http` address.', {
+      environment: 'HTTP_PROXY',
+      anyCase: true,
+      address: true,
+    }),
     except: setting(
       z.array(z.string()).default([]),
       'Hosts that are reached directly: names with all below them, `*.` for those below alone, addresses, ranges such as `10.0.0.0/8`, each with or without a port, or `*`. What lies on this machine always is.',

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '@nexus-agent/protocol';
-import { NexusError, redactForeignText } from '#core';
+import { mapTexts, NexusError, redactForeignText, type SecretValues } from '#core';
 import { asRecord, asString, carriesSomething } from './json.ts';
 import { readOverflow } from './overflow.ts';
 
@@ -12,13 +12,17 @@ export interface ProviderFailure {
   readonly body: unknown;
   readonly retryAfterMs?: number;
   readonly requestId?: string;
+  /** What was sent to the provider and must not come back. */
+  readonly secrets?: SecretValues | undefined;
   /** What may be wrong, for the end of the message. */
   readonly hint?: string;
 }
 
 /** A provider's failure as one of our errors; its text is kept only where it helps, cut, and without anything like a key. */
 export function providerError(failure: ProviderFailure): NexusError {
-  const told = readBody(failure.body);
+  const { secrets } = failure;
+  // Before anything is cut: half a key is told by nothing.
+  const told = readBody(secrets === undefined ? failure.body : mapTexts(failure.body, secrets.inForeign));
   const status = failure.status ?? told.status;
   const overflow = readOverflow({ ...told, status });
   const code = overflow === null ? codeFor(status, told) : 'context_overflow';
@@ -33,7 +37,7 @@ export function providerError(failure: ProviderFailure): NexusError {
       ...(told.type === '' ? {} : { providerCode: brief(told.type).slice(0, 100) }),
       ...(told.field === '' ? {} : { field: brief(told.field).slice(0, 100) }),
       ...overflow,
-      ...(failure.requestId === undefined ? {} : { requestId: failure.requestId.slice(0, 100) }),
+      ...(failure.requestId === undefined ? {} : { requestId: (secrets?.inForeign(failure.requestId) ?? failure.requestId).slice(0, 100) }),
     },
     ...(failure.retryAfterMs === undefined ? {} : { retryAfterMs: failure.retryAfterMs }),
     ...(noCredit ? { retryable: false } : {}),

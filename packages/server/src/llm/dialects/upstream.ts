@@ -1,5 +1,5 @@
 import type { Usage } from '@nexus-agent/protocol';
-import { isTooDeep, NexusError } from '#core';
+import { isTooDeep, NexusError, type SecretValues } from '#core';
 import type { Answer, DeltaKind, ModelRequest } from '#llm/contract';
 import { asRecord, type Unread } from './json.ts';
 import { type ProviderFailure, providerError } from './provider-error.ts';
@@ -12,6 +12,8 @@ export interface StreamContext {
   readonly maxAnswerChars?: number;
   /** Called with each piece of what the model wrote to make tool calls: names and arguments. */
   readonly onCallText?: (text: string) => void;
+  /** What was sent to the provider and must not come back in its errors. */
+  readonly secrets?: SecretValues | undefined;
   /** What the head of the answer says that belongs to an error in its body. */
   readonly answered?: () => Pick<ProviderFailure, 'retryAfterMs' | 'requestId'>;
 }
@@ -77,8 +79,8 @@ export function parseEvent<Wire>(context: StreamContext, name: string, data: str
 }
 
 /** An error that the provider reports in place of an answer, or of the rest of one. */
-export function reportedError({ provider, model, answered }: StreamContext, body: unknown): NexusError {
-  return providerError({ provider, model, body: typeof body === 'string' ? { message: body } : body, ...answered?.() });
+export function reportedError({ provider, model, answered, secrets }: StreamContext, body: unknown): NexusError {
+  return providerError({ provider, model, secrets, body: typeof body === 'string' ? { message: body } : body, ...answered?.() });
 }
 
 function isHeartbeat(word: string): boolean {

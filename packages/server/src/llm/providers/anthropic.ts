@@ -45,6 +45,7 @@ export function createAnthropicProvider(options: AnthropicProviderOptions): Prov
     ...(options.discovers === undefined ? {} : { discovers: options.discovers }),
     clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
+    secrets: options.secrets,
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
     ...(options.maxAnswerChars === undefined ? {} : { maxAnswerChars: options.maxAnswerChars }),
     ...(options.proxy === undefined ? {} : { proxy: options.proxy }),

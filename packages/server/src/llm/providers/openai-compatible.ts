@@ -51,6 +51,7 @@ export function createOpenAiCompatibleProvider(options: OpenAiCompatibleProvider
     ...(options.extraBody === undefined ? {} : { extraBody: options.extraBody }),
     clock,
     ...(options.models === undefined ? {} : { modelNames: options.models }),
+    secrets: options.secrets,
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
     ...(options.maxAnswerChars === undefined ? {} : { maxAnswerChars: options.maxAnswerChars }),
     ...(options.proxy === undefined ? {} : { proxy: options.proxy }),

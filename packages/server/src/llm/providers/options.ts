@@ -1,4 +1,4 @@
-import type { Clock } from '#core';
+import type { Clock, SecretValues } from '#core';
 import type { ModelPrice } from '#llm/contract';
 import type { RequestFeature } from '#llm/dialects';
 import type { Discovery } from '#llm/transport';
@@ -16,6 +16,8 @@ export interface CommonProviderOptions {
   /** The name in `name/model`. */
   readonly name?: string;
   readonly clock: Clock;
+  /** What must not come back in errors and lists of the provider. */
+  readonly secrets?: SecretValues | undefined;
   /** The models to offer; absent: what the server lists. Others can still be named in full. */
   readonly models?: readonly string[];
   readonly timeouts?: ProviderTimeouts;

@@ -1,4 +1,4 @@
-import { type Clock, NexusError } from '#core';
+import { type Clock, NexusError, type SecretValues } from '#core';
 import type { Provider, ProviderCall, ProviderEvents, ProviderStream } from '#llm/attempt';
 import type { DeltaKind, ModelPrice, ModelRequest } from '#llm/contract';
 import { asRecord, type UpstreamDialect } from '#llm/dialects';
@@ -63,6 +63,8 @@ export interface HttpProviderOptions {
   /** Most characters of an answer. */
   readonly maxAnswerChars?: number;
   readonly timeouts?: { readonly connectTimeoutMs?: number; readonly firstByteTimeoutMs?: number; readonly idleTimeoutMs?: number };
+  /** What is sent to the provider and must not come back in its errors and lists. */
+  readonly secrets?: SecretValues | undefined;
   readonly clock: Clock;
 }
 
@@ -82,9 +84,14 @@ const listTimeoutMs = 3_000;
 export function createHttpProvider(options: HttpProviderOptions): Provider {
   const { name, clock } = options;
   const proxy = options.proxy === undefined ? {} : { proxy: options.proxy };
-  const transport = createTransport({ provider: name, baseUrl: options.baseUrl, clock, ...proxy, ...options.timeouts });
+  const { secrets } = options;
+  const transport = createTransport({ provider: name, baseUrl: options.baseUrl, clock, secrets, ...proxy, ...options.timeouts });
   const listedName = options.listedName ?? ((model: string) => model);
-  const list = createModelList(() => transport.json({ path: '/models', headers: options.headers, timeoutMs: listTimeoutMs }), clock);
+  const askList = async () => {
+    const body = await transport.json({ path: '/models', headers: options.headers, timeoutMs: listTimeoutMs });
+    return secrets === undefined ? body : secrets.inData(body);
+  };
+  const list = createModelList(askList, clock);
   const { modelNames, preferredModel } = options;
   const bodyTokens = bodyTokensOf(options);
   const names = async () => modelNames ?? (await list.read()).map(({ id }) => id);
@@ -200,6 +207,7 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
     onCallText: came,
     ...(options.maxAnswerChars === undefined ? {} : { maxAnswerChars: options.maxAnswerChars }),
     answered: () => told,
+    secrets: options.secrets,
   });
   /** Of all pieces, each rounded up; and as much of that as was told. */
   let most = 0;

@@ -1,6 +1,6 @@
 import { dictionary } from '@nexus-agent/protocol';
 import type { Dispatcher } from 'undici';
-import { type Clock, isTooDeep, NexusError, redactForeignText } from '#core';
+import { type Clock, isTooDeep, NexusError, redactForeignText, type SecretValues } from '#core';
 import { providerError } from '#llm/dialects';
 import { openConnections, type ProviderConnections } from './connections.ts';
 import { type BodyPipe, createBodyPipe, readEncodings } from './encodings.ts';
@@ -17,6 +17,8 @@ export interface TransportOptions {
   readonly baseUrl: string;
   /** `http://[user:password@]host[:port]`, or https: the proxy through which the server is reached. */
   readonly proxy?: string;
+  /** What is sent to the server and must not come back in its errors. */
+  readonly secrets?: SecretValues | undefined;
   readonly clock: Clock;
   readonly connectTimeoutMs?: number;
   /** Longest wait for the first byte of an answer, its head not counted. Default: the deadline of the call. */
@@ -137,7 +139,13 @@ export function createTransport(options: TransportOptions): Transport {
         throw new NexusError('provider_malformed', `${options.provider} sent an answer that is too large or cannot be read`);
       const text = bytes.toString('utf8'); // as a whole: a chunk may end within a character
       if (response.statusCode !== 200) {
-        throw providerError({ provider: options.provider, model: '', status: response.statusCode, body: parseBody(text) });
+        throw providerError({
+          provider: options.provider,
+          model: '',
+          secrets: options.secrets,
+          status: response.statusCode,
+          body: parseBody(text),
+        });
       }
       return parseBody(text);
     },
@@ -412,15 +420,16 @@ function createRefusal(setup: StreamSetup, request: TransportRequest, { contentT
       if (told.status < 400) return redirected(setup, model, told.status, location);
       const body = parseBody(Buffer.concat(chunks).subarray(0, maxErrorBodyBytes).toString('utf8'));
       const isWrongPlace = (told.status === 404 || told.status === 405) && new URL(setup.baseUrl).pathname === '/';
-      return providerError({ provider, model, body, ...told, ...(isWrongPlace ? { hint: versionHint } : {}) });
+      return providerError({ provider, model, body, secrets: setup.secrets, ...told, ...(isWrongPlace ? { hint: versionHint } : {}) });
     },
   };
 }
 
 /** Redirects are not followed: they would carry the key elsewhere. */
-function redirected({ provider, baseUrl }: StreamSetup, model: string, status: number, location = ''): NexusError {
+function redirected({ provider, baseUrl, secrets }: StreamSetup, model: string, status: number, location = ''): NexusError {
   const target = URL.parse(location, baseUrl);
-  const where = target === null || location === '' ? 'elsewhere' : redactForeignText(`${target.origin}${target.pathname}`).slice(0, 200);
+  const named = target === null || location === '' ? 'elsewhere' : `${target.origin}${target.pathname}`;
+  const where = redactForeignText(secrets?.inForeign(named) ?? named).slice(0, 200);
   const message = `${provider} redirects requests to ${where} (status ${status}), which is not followed; check the base URL`;
   return new NexusError('provider_rejected', message, { details: { provider, model, status } });
 }

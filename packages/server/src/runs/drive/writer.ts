@@ -51,7 +51,7 @@ export class RunWriter {
     const whole = {
       ...proposal,
       events(outcomes: readonly LedgerOutcome[]) {
-        const events = proposal.events(outcomes);
+        const events = engine.secrets.inData(proposal.events(outcomes));
         decided = { events, outcomes };
         return events;
       },

@@ -136,7 +136,7 @@ async function writeQueued({ engine }: BeginDependencies, draft: RunDraft): Prom
     ...base,
     ...(isNewSession ? {} : { place: placeInQueue(draft, reason) }),
     createRun: row,
-    events: [{ type: 'run.created', data: created }, ...(forked ?? [])],
+    events: engine.secrets.inData([{ type: 'run.created', data: created }, ...(forked ?? [])]),
   });
   if (result.type === 'duplicate') {
     if (!result.sameRequest) throw idempotencyConflict();
@@ -217,7 +217,7 @@ async function writeOwned(
     createRun: row,
     ledger: [...(base.ledger ?? []), ...proposal.ledger],
     decisions,
-    events: (outcomes) => [...opening, ...proposal.events(outcomes.slice(limits))],
+    events: (outcomes) => engine.secrets.inData([...opening, ...proposal.events(outcomes.slice(limits))]),
     totals: (events) => foldNew(initialState, events).totals,
   });
   switch (result.type) {

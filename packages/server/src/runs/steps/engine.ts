@@ -1,4 +1,5 @@
 import type { CallEngine, CallSettings } from '#calls';
+import type { SecretValues } from '#core';
 import type { StreamHub } from '#runs/stream';
 import type { CompactionSettings } from './compaction.ts';
 
@@ -22,6 +23,8 @@ export interface EngineSettings extends CallSettings, CompactionSettings {
 /** What the engine of runs is made of. */
 export interface Engine extends CallEngine {
   readonly hub: StreamHub;
+  /** What no journal may hold. */
+  readonly secrets: SecretValues;
   readonly workerId: string;
   readonly settings: EngineSettings;
 }

@@ -11,7 +11,7 @@ import {
 import { createAdmission } from '#budget';
 import { budgetConfig } from '#budget/config';
 import { openBus } from '#bus/drivers';
-import { createIdSource, createSchemaValidator, NexusError } from '#core';
+import { createIdSource, createSchemaValidator, NexusError, noSecrets } from '#core';
 import { createManualTime, type ManualTime } from '#core/testing';
 import type { Principal } from '#identity';
 import { ledgerRules } from '#ledger';
@@ -152,6 +152,7 @@ export async function openTestRuns(options: TestRunsOptions = {}): Promise<TestR
   const engine: Engine = {
     store,
     hub,
+    secrets: noSecrets,
     clock,
     timers,
     ids,

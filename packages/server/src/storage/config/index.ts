@@ -1,6 +1,6 @@
 /** The slice of the configuration that the store owns. */
 import { z } from 'zod';
-import { durationMs, group, setting } from '#core';
+import { durationMs, group, isAmbiguousAddress, setting } from '#core';
 
 /** How much of something there may be. */
 function count() {
@@ -9,7 +9,10 @@ function count() {
 
 export const storageConfig = {
   databaseUrl: setting(
-    z.url({ protocol: /^postgres(ql)?$/, error: 'expected postgres://user:password@host:port/database' }).optional(),
+    z
+      .url({ protocol: /^postgres(ql)?$/, error: 'expected postgres://user:password@host:port/database' })
+      .refine((url) => !isAmbiguousAddress(url), { error: 'expected postgres://user:password@host:port/database' })
+      .optional(),
     'Postgres instead of the embedded database.',
     { environment: 'NEXUS_DATABASE_URL', otherwise: 'the embedded database in `dataDir`' },
   ),

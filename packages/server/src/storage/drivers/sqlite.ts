@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { Clock } from '#core';
@@ -45,7 +45,11 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
 
   function openFile(): DatabaseSync {
     try {
-      if (options.dataDir !== undefined) mkdirSync(options.dataDir, { recursive: true });
+      if (options.dataDir !== undefined) {
+        mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
+        // SQLite makes the files beside it with the permissions of this one.
+        closeSync(openSync(path, 'a', 0o600));
+      }
       return new DatabaseSync(path, { timeout: 10 });
     } catch (error) {
       throw explainSqlite(error, { path, folder });

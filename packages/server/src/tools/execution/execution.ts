@@ -1,10 +1,10 @@
-import { type Clock, createSchemaValidator, NexusError, type Timers } from '#core';
+import { type Clock, createSchemaValidator, NexusError, noSecrets, type Timers } from '#core';
 import type { ToolCatalogue } from '#tools/catalogue';
 import type { ToolService } from '#tools/contract';
 import type { OutcomeRules } from './outcome.ts';
 import { type CallEnvironment, RunningCall } from './running-call.ts';
 
-export interface ToolExecutionOptions extends Partial<Pick<OutcomeRules, 'maxOutputChars' | 'onFault'>> {
+export interface ToolExecutionOptions extends Partial<Pick<OutcomeRules, 'maxOutputChars' | 'onFault' | 'secrets'>> {
   readonly catalogue: ToolCatalogue;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -24,6 +24,7 @@ export function createToolExecution(options: ToolExecutionOptions): Pick<ToolSer
   const environment: CallEnvironment = {
     ...defaults,
     onFault: undefined,
+    secrets: noSecrets,
     ...options,
     schemas: createSchemaValidator(),
     running,

@@ -1,5 +1,5 @@
 import { ErrorInfo } from '@nexus-agent/protocol';
-import { NexusError, type SchemaValidator } from '#core';
+import { NexusError, type SchemaValidator, type SecretValues } from '#core';
 import { describeIssue, type Tool, type ToolCallEnd, type ToolResult } from '#tools/contract';
 import { boundError, boundText } from './bounds.ts';
 
@@ -24,6 +24,8 @@ export interface OutcomeRules {
   readonly schemas: SchemaValidator;
   /** Most characters of one result that reach the model, the note about a cut included; also of an error with its details. */
   readonly maxOutputChars: number;
+  /** What no result may hold. */
+  readonly secrets: SecretValues;
   /** Hears what a tool threw that was no `NexusError`: for the log, because the model only learns that the tool failed. */
   readonly onFault: ((fault: ToolFault) => void) | undefined;
 }
@@ -52,7 +54,7 @@ function concludeWhole(rules: OutcomeRules, call: ConcludedCall, outcome: Outcom
   if (outcome.type === 'silent') return failed(interrupted(call));
   if (outcome.type === 'threw') {
     if (call.signal.aborted) return failed(interrupted(call));
-    if (outcome.error instanceof NexusError) return failed(boundError(outcome.error.toInfo(), rules.maxOutputChars));
+    if (outcome.error instanceof NexusError) return failed(cleanError(rules, outcome.error.toInfo()));
     return fault(rules, call, outcome.error, `the tool ${call.tool.name} failed unexpectedly`);
   }
   const { result } = outcome;
@@ -62,7 +64,24 @@ function concludeWhole(rules: OutcomeRules, call: ConcludedCall, outcome: Outcom
   if (error?.success !== true)
     return fault(rules, call, new TypeError('a tool must give a result'), `the tool ${call.tool.name} failed unexpectedly`);
   const stopped = call.signal.aborted && error.data.code === 'cancelled';
-  return failed(stopped ? interrupted(call) : boundError(error.data, rules.maxOutputChars));
+  return failed(stopped ? interrupted(call) : cleanError(rules, error.data));
+}
+
+/** Without secrets, then bounded: half of one that a cut leaves is told by nothing. */
+export function cleanError({ secrets, maxOutputChars }: OutcomeRules, { details, ...error }: ErrorInfo): ErrorInfo {
+  const clean = { ...error, message: secrets.outward(error.message) };
+  return boundError(details === undefined ? clean : { ...clean, details: cleanDetails(secrets, details) }, maxOutputChars);
+}
+
+/** By way of JSON: a tool may have put anything there, itself included. */
+function cleanDetails(secrets: SecretValues, details: Record<string, unknown>): Record<string, unknown> {
+  try {
+    const json = JSON.stringify(details);
+    const clean = secrets.outward(secrets.inText(json));
+    return clean === json ? details : JSON.parse(clean);
+  } catch {
+    return {};
+  }
 }
 
 /** An unexpected error goes to the log; the caller only learns `message`. */
@@ -90,7 +109,7 @@ function concludeOk(rules: OutcomeRules, call: ConcludedCall, result: ToolResult
       return fault(rules, call, new TypeError(`at "${issue.path}" the output is not ${issue.expected}`), message);
     }
     const text = typeof result.output === 'string' ? result.output : (JSON.stringify(result.output) ?? '');
-    return { type: 'completed', output: boundText(text, rules.maxOutputChars), costMicroUsd: costOf(tool, result) };
+    return { type: 'completed', output: boundText(rules.secrets.inText(text), rules.maxOutputChars), costMicroUsd: costOf(tool, result) };
   } catch (error) {
     return fault(rules, call, error, `the output of the tool ${tool.name} cannot be sent as JSON`);
   }

@@ -15,7 +15,7 @@ import {
   type ToolResult,
 } from '#tools/contract';
 import { boundText } from './bounds.ts';
-import { type Conclusion, conclude, failed, fault, type Outcome, type OutcomeRules } from './outcome.ts';
+import { type Conclusion, cleanError, conclude, failed, fault, type Outcome, type OutcomeRules } from './outcome.ts';
 import { PartQueue } from './part-queue.ts';
 
 /** What all calls share. */
@@ -55,6 +55,8 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   #state: 'new' | 'preparing' | 'calling' | 'keeping' | 'ended' = 'new';
   #startedAt = 0;
   #tool: Tool | undefined;
+  /** What is held back of the progress, as it may be the beginning of a secret. */
+  #restOfProgress: () => string = () => '';
   #folder: CallFolder | undefined;
   #keeping: AbortController | undefined;
   #cancelTimer: Cancel | undefined;
@@ -182,6 +184,8 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     const { tenantId, sessionId, runId, callId, attempt, idempotencyKey, traceparent } = this.#call;
     const { signal } = this.#controller;
     let left = this.#environment.maxProgressChars;
+    const progress = this.#environment.secrets.stream();
+    this.#restOfProgress = () => progress.end();
     return {
       tenantId,
       sessionId,
@@ -195,8 +199,10 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       signal,
       onOutput: (text) => {
         if (signal.aborted || left <= 0 || text === '') return;
-        this.#parts.push({ type: 'output', text: boundText(text, left) });
-        left -= text.length;
+        const clean = progress.push(text);
+        if (clean === '') return;
+        this.#parts.push({ type: 'output', text: boundText(clean, left) });
+        left -= clean.length;
       },
       authorize: (request) => this.#authorize(request),
     };
@@ -291,8 +297,13 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     this.#outerSignal.removeEventListener('abort', this.#onOuterAbort);
     // Progress and permissions end with the call, also for a tool that was given up and still runs.
     if (!this.#controller.signal.aborted) this.#abort(callIsOver);
+    const rest = this.#restOfProgress();
+    if (rest !== '') this.#parts.push({ type: 'output', text: rest });
     const durationMs = Math.max(0, this.#environment.clock.monotonic() - this.#startedAt);
-    const end = conclusion.type === 'failed' ? { ...conclusion, began: this.#tool !== undefined } : conclusion;
+    const end =
+      conclusion.type === 'failed'
+        ? { ...conclusion, error: cleanError(this.#environment, conclusion.error), began: this.#tool !== undefined }
+        : conclusion;
     this.#parts.end({ ...end, durationMs });
     for (const resolve of this.#onEnd ?? []) resolve();
   }
