@@ -1,7 +1,6 @@
 import { availableParallelism } from 'node:os';
-import { type Clock, createShares, NexusError, type Timers } from '#core';
 import { dictionary } from '@nexus-agent/protocol';
-import { type Clock, NexusError, type Timers } from '#core';
+import { type Clock, createShares, NexusError, type Timers } from '#core';
 import type { InterpreterRequest } from './interpreter.ts';
 import { createThreadPool } from './pool.ts';
 import type { JobEnd } from './thread.ts';
@@ -36,15 +35,12 @@ const minMemoryBytes = 4 * 1024 * 1024;
 /** Runs code in QuickJS, each time in a fresh engine with a capped memory, in threads that are killed when they do not stop. */
 export function createSandbox(options: SandboxOptions): Sandbox {
   const { clock, timers, maxQueued = 64, idleMs = 30_000, maxThreads = Math.min(2, availableParallelism()), spareThreads = 2 } = options;
-  const ceiling = { ...defaultSandboxLimits, ...options.limits };
+  const ceiling = dictionary({ ...defaultSandboxLimits, ...options.limits });
   const pool = createThreadPool({ timers, idleMs });
   const shares = createShares({
     ...{ what: 'programs', places: maxThreads, spare: spareThreads, maxWaiting: maxQueued, setting: 'sandbox.maxQueued' },
     retryAfterMs: ceiling.wallMs,
   });
-  const { clock, timers, maxQueued = 64, idleMs = 30_000, maxThreads = Math.min(2, availableParallelism()) } = options;
-  const ceiling = dictionary({ ...defaultSandboxLimits, ...options.limits });
-  const pool = createThreadPool({ timers, maxThreads, idleMs });
   let closed = false;
 
   const refuse = (request: InterpreterRequest, signal: AbortSignal | undefined): NexusError | undefined => {
