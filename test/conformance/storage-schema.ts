@@ -27,6 +27,7 @@ export function describeSchema(name: StoreSubject['name']): void {
         { version: 8 },
         { version: 9 },
         { version: 10 },
+        { version: 11 },
       ]);
       const session = sessionRow(newTenant());
       const first = await openTestStore(location);

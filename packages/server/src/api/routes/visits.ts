@@ -1,10 +1,10 @@
-import type { BudgetLimits, ChatRequest } from '@nexus-agent/protocol';
+import { type BudgetLimits, type ChatRequest, dictionary } from '@nexus-agent/protocol';
 import { type Clock, NexusError } from '#core';
 
 /** What a run of a visitor may use, at most. */
 const most = { costMicroUsd: 100_000, tokens: 200_000, toolCalls: 20, wallMs: 600_000 } as const satisfies BudgetLimits;
 /** Runs in a minute: the greeting, of which nobody but us writes a word, and those that say what they want. */
-const perMinute = { greeting: 1_200, other: 60 };
+const perMinute = dictionary({ greeting: 1_200, other: 60 });
 const minuteMs = 60_000;
 
 export interface Visits {
@@ -17,7 +17,7 @@ export interface Visits {
  * on requests of strangers. Their runs are paid by the user `visitor`, whose budget the operator may set.
  */
 export function createVisits(clock: Pick<Clock, 'monotonic'>): Visits {
-  const started = { greeting: 0, other: 0 };
+  const started = dictionary({ greeting: 0, other: 0 });
   let since = clock.monotonic();
   return {
     admit(request, greeting) {

@@ -1,3 +1,4 @@
+import { dictionary } from '@nexus-agent/protocol';
 import { type Commit, type QuotaKind, requireQuota } from '#storage/contract';
 import { type Program, together } from '#storage/program';
 import { type CountedKind, countUpTo, existingSessions, limitedScopes, lockCounts, scopeText, writeCounts } from '#storage/tables';
@@ -28,13 +29,13 @@ export function quotaHandler({ tenantId, quotas }: Batch): Handler {
       const { counts, known, changed } = working;
       const newSessions = (commit.sessions ?? none).filter(({ sessionId }) => !known.has(sessionId)).map(({ sessionId }) => sessionId);
       const newScopes = [...new Set(limitedBy(commit))].filter((scope) => !known.has(scope));
-      const adds: Partial<Record<QuotaKind, number>> = {
+      const adds: Partial<Record<QuotaKind, number>> = dictionary({
         sessions: newSessions.length,
         idempotencyKeys: commit.idempotency ? 1 : 0,
         queuedRuns: isQueued(commit) ? 1 : 0,
         approvals: commit.approvals?.length ?? 0,
         budgets: newScopes.length,
-      };
+      });
       for (const kind of kinds) requireQuota(quotas.tenant, kind, counts.get(kind) ?? 0, adds[kind] ?? 0);
       return () => {
         for (const each of [...newSessions, ...newScopes]) known.add(each);

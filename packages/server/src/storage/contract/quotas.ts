@@ -1,3 +1,4 @@
+import { dictionary } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
 
 /** How much a tenant may have of each. Infinity for no limit. */
@@ -55,7 +56,7 @@ export const unlimited: Quotas = {
   tree: { maxFiles: none, maxBytes: none, maxNames: none },
 };
 
-const told: Record<QuotaKind, { readonly what: string; readonly advice: string }> = {
+const told: Record<QuotaKind, { readonly what: string; readonly advice: string }> = dictionary({
   sessions: { what: 'sessions', advice: 'delete some (DELETE /v1/sessions/{id}), or let retention.sessionsDays be shorter' },
   agents: { what: 'agents', advice: 'delete some (DELETE /v1/agents/{name})' },
   agentVersions: { what: 'versions of this agent', advice: 'delete the agent and put it again: versions that nothing uses go with it' },
@@ -73,7 +74,7 @@ const told: Record<QuotaKind, { readonly what: string; readonly advice: string }
     what: 'bytes of kept contents of files',
     advice: 'delete sessions; what nothing has any more goes after retention.contentsDays',
   },
-};
+});
 
 /** Kinds that come to an end by themselves, soon: trying again makes sense. */
 const passing: ReadonlySet<QuotaKind> = new Set<QuotaKind>(['queuedRuns', 'approvals']);

@@ -1,4 +1,5 @@
 /** What tenants have, and the locks under which it is counted; see `TenantQuotas`. */
+import { dictionary } from '@nexus-agent/protocol';
 import { sql } from 'kysely';
 import { type QuotaKind, requireQuota, type TenantQuotas } from '#storage/contract';
 import { defineTable, insertMany, type Program, type Row, selectMany, updateMany } from '#storage/program';
@@ -38,12 +39,12 @@ export function* uncount(tenantId: string, kind: QuotaKind, amount: number): Pro
 /** Kinds of which there are never so many that counting them takes long. */
 export type CountedKind = 'queuedRuns' | 'approvals' | 'budgets' | 'agents' | 'keys';
 
-const rowsToCount = {
+const rowsToCount = dictionary({
   queuedRuns: sql`runs where status = 'queued' and parent_run_id is null and`,
   approvals: sql`approvals where status = 'pending' and`,
   agents: sql`agents where`,
   keys: sql`api_keys where revoked_at is null and`,
-};
+});
 
 /** How many there are, counted up to `most`. */
 export function* countUpTo(tenantId: string, kind: CountedKind, most: number): Program<number> {
@@ -73,7 +74,7 @@ export function* countContent(
 ): Program<void> {
   if ((yield* insertMany(contents, [{ tenant_id: tenantId, sha256, bytes }], 'ignore')) === 0) return;
   const counts = yield* lockCounts(tenantId, ['contents', 'contentBytes']);
-  const adds = { contents: 1, contentBytes: bytes };
+  const adds = dictionary({ contents: 1, contentBytes: bytes });
   for (const kind of ['contents', 'contentBytes'] as const) requireQuota(quotas, kind, counts.get(kind) ?? 0, adds[kind]);
   yield* writeCounts(
     [...counts].map(([kind, amount]) => ({ tenant_id: tenantId, kind, amount: amount + adds[kind as keyof typeof adds] })),
