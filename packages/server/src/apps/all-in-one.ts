@@ -394,7 +394,10 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
   retention.start();
   closers.push(() => retention.stop());
 
-  const policy = createPolicyEngine({ clock, memoEntries: config.policy.memoEntries });
+  const policy = createPolicyEngine({
+    ...{ clock, memoEntries: config.policy.memoEntries, agentsPermit: config.policy.agentsPermit },
+    ...(config.policy.tenants.allow === undefined ? {} : { tenantsAllow: config.policy.tenants.allow }),
+  });
   const engine = {
     store,
     hub,

@@ -27,6 +27,10 @@ export interface CompiledPolicy {
   readonly obligations: StatedObligations;
   /** A permit that only adds its obligations to what something else permits. */
   readonly advice: boolean;
+  /** One of the operator's own that permits by itself. */
+  readonly grants?: boolean;
+  /** A forbid on a tool's path: it holds for each file that the tool touches, named by an argument or not. */
+  readonly forbidsPath?: boolean;
 }
 
 export interface CompiledSources {
@@ -73,7 +77,9 @@ export function compileSources(sources: readonly PolicySource[], { inForce = fal
       scope: scopeOf(json),
       reads: analysis.reads,
       obligations: obligationsOf(json),
-      advice: json.annotations !== undefined && 'advice' in json.annotations,
+      advice: isAdvice(json),
+      forbidsPath: forbidsPath(json, analysis.reads),
+      grants: json.effect === 'permit' && !isAdvice(json) && !id.startsWith(`${defaultPolicies.name}:`),
     })),
   };
 }
@@ -137,6 +143,15 @@ function unmet({ requireApproval, maxTokens }: StatedObligations, actions: Reado
       : []),
     ...(maxTokens !== undefined && !actions.has('model.invoke') ? [`cap_tokens holds model.invoke; on ${named} it would do nothing`] : []),
   ];
+}
+
+/** `when` alone: what a forbid excepts by `unless` speaks of the argument, such as a folder to search in. */
+function forbidsPath({ effect, conditions }: PolicyJson, reads: Reads): boolean {
+  return effect === 'forbid' && reads.arguments.has('path') && conditions.every(({ kind }) => kind === 'when');
+}
+
+function isAdvice({ annotations }: PolicyJson): boolean {
+  return annotations !== undefined && 'advice' in annotations;
 }
 
 function checkAnnotations(place: string, json: PolicyJson, inForce: boolean): void {

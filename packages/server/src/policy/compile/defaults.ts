@@ -22,6 +22,10 @@ when { resource has declared && resource.declared };
 permit (principal is Agent, action == Action::"model.invoke", resource is Model)
 when { resource has declared && resource.declared && context.priceKnown };
 
+// What a permitted tool touches of the files of its own session. Narrow it by forbid: each file is asked about.
+@id("agent-uses-session-files")
+permit (principal is Agent, action in [Action::"file.read", Action::"file.write"], resource is File);
+
 // A person may answer approvals; one that asks for a role needs that role, or the owner's.
 @id("user-answers-approvals")
 permit (principal is User, action == Action::"approval.grant", resource is Approval);

@@ -1,4 +1,4 @@
-import type { DecisionRecord, PolicyShortForm } from '@nexus-agent/protocol';
+import type { DecisionRecord, PolicyAction, PolicyShortForm } from '@nexus-agent/protocol';
 import type { CompileOptions, DecisionRequest, PolicySource } from '#policy/compile';
 
 /** The answer, without the record's id (the caller numbers it). */
@@ -20,6 +20,12 @@ export interface PolicyEngine {
    * in the place of the current ones, at once: each decision is by the ones or the others.
    */
   prepare(sources: readonly PolicySource[], options?: CompileOptions): PreparedPolicies;
+  /** Whether a policy of the operator can say something about an action. Where none does, the defaults decide alone. */
+  speaksOf(action: PolicyAction): boolean;
+  /** Whether a policy of the operator forbids calls of tools by their argument `path`. */
+  forbidsSomePath(): boolean;
+  /** Whether such a policy made this decision. */
+  isPathForbid(decision: Pick<Decision, 'effect' | 'reasons'>): boolean;
   /** Compiles a short form, for checking it when it is stored. Throws `invalid_request`. */
   check(form: PolicyShortForm): void;
 }

@@ -8,12 +8,14 @@ import {
   type CallFolder,
   type CallFolders,
   checkArguments,
+  refusedFile,
   type Tool,
   type ToolCall,
   type ToolContext,
   type ToolPart,
   type ToolResult,
 } from '#tools/contract';
+import { parseWorkspacePath } from '#tools/workspace';
 import { boundText } from './bounds.ts';
 import { type Conclusion, conclude, failed, fault, type Outcome, type OutcomeRules } from './outcome.ts';
 import { PartQueue } from './part-queue.ts';
@@ -191,7 +193,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       idempotencyKey,
       ...(traceparent === undefined ? undefined : { traceparent }),
       workspace: this.#folder?.path ?? '',
-      files: this.#folder?.files ?? noFiles,
+      files: this.#files(),
       signal,
       onOutput: (text) => {
         if (signal.aborted || left <= 0 || text === '') return;
@@ -199,6 +201,20 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
         left -= text.length;
       },
       authorize: (request) => this.#authorize(request),
+    };
+  }
+
+  /** What is written is asked about, whatever argument names it. */
+  #files(): CallFiles {
+    const files = this.#folder?.files;
+    if (files === undefined) return noFiles;
+    return {
+      write: async (path, content, signal) => {
+        parseWorkspacePath(path);
+        const verdict = await this.#authorize({ action: 'file.write', resource: path });
+        if (!verdict.allowed) throw refusedFile(path, verdict.error);
+        return files.write(path, content, signal);
+      },
     };
   }
 
@@ -226,7 +242,8 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     this.#wanted?.delete(authorizationId);
     this.#environment.asking.delete(authorizationId);
     // What came over a wire may be anything: only a plain yes lets the tool go on.
-    resolve(verdict.allowed === true ? { allowed: true } : { allowed: false, error: verdict.error });
+    const yes = verdict.always === true ? { allowed: true as const, always: true } : { allowed: true as const };
+    resolve(verdict.allowed === true ? yes : { allowed: false, error: verdict.error });
   }
 
   /** Tells the tool to stop. It may take the grace to do so; what has not begun ends at once. */
