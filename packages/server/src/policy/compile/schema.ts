@@ -18,7 +18,7 @@ export type ResourceType = DecisionRequest['resource']['type'];
 /** Attributes that a request may carry for its resource, besides those that are derived from its id. All are optional. */
 export const resourceAttributes: Record<ResourceType, Readonly<Record<string, ValueKind>>> = {
   Agent: { declared: 'Boolean', version: 'String' },
-  Approval: { kind: 'String', role: 'String', tool: 'String' },
+  Approval: { kind: 'String', role: 'String', tool: 'String', startedByCaller: 'Boolean' },
   File: {},
   Host: { scheme: 'String', port: 'Long', private: 'Boolean' },
   Model: { declared: 'Boolean', simulator: 'Boolean', contextTokens: 'Long', ignoresLimits: 'Boolean' },
@@ -36,6 +36,7 @@ export const contextFacts = {
   onBehalfOf: 'String',
   sessionId: 'String',
   tool: 'String',
+  answer: 'String',
 } as const satisfies Record<string, ValueKind>;
 
 /** Attributes that every entity of a type has; they are derived from its id, or (tenant, roles) belong to the principal. */

@@ -41,6 +41,8 @@ export interface DecisionRequest {
     readonly sessionId?: string;
     /** Of a file, host or secret: the tool that touches it. */
     readonly tool?: string;
+    /** What a person answers to an approval. */
+    readonly answer?: string;
     /** Set when a person approved exactly these arguments. */
     readonly approved?: { readonly by: string; readonly role?: string };
     /** False when no price is known for the model. */

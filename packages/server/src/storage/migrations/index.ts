@@ -10,6 +10,7 @@ import { turnsAndRoles } from './007-turns-and-roles.ts';
 import { usageAndRetention } from './008-usage-and-retention.ts';
 import { limitsInFlight } from './009-limits-in-flight.ts';
 import { quotas } from './011-quotas.ts';
+import { ownedLimits } from './012-owned-limits.ts';
 import type { Migration, MigrationTypes } from './migration.ts';
 
 const migrations: readonly Migration[] = [
@@ -23,6 +24,7 @@ const migrations: readonly Migration[] = [
   usageAndRetention,
   limitsInFlight,
   quotas,
+  ownedLimits,
 ];
 const schemaVersion = Math.max(...migrations.map(({ version }) => version));
 

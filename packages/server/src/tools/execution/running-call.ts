@@ -242,8 +242,8 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     this.#wanted?.delete(authorizationId);
     this.#environment.asking.delete(authorizationId);
     // What came over a wire may be anything: only a plain yes lets the tool go on.
-    const yes = verdict.always === true ? { allowed: true as const, always: true } : { allowed: true as const };
-    resolve(verdict.allowed === true ? yes : { allowed: false, error: verdict.error });
+    if (verdict.allowed !== true) resolve({ allowed: false, error: verdict.error });
+    else resolve(verdict.always === true ? { allowed: true, always: true } : { allowed: true });
   }
 
   /** Tells the tool to stop. It may take the grace to do so; what has not begun ends at once. */
