@@ -1,7 +1,9 @@
 import type { DetailedError, EntityUidJson, PolicyJson } from '@cedar-policy/cedar-wasm/nodejs';
 import { NexusError } from '#core';
 import { type Cedar, cedarRuntime } from './cedar.ts';
+import { contradiction } from './contradictions.ts';
 import { defaultPolicies } from './defaults.ts';
+import { type Mentions, mentionsOf } from './mentions.ts';
 import { noObligations, parseObligations, type StatedObligations } from './obligations.ts';
 import { type Analysis, analyse, type Reads, UnreadableArgument } from './reads.ts';
 import { type ArgumentTypes, actionGroups, schemaText, type ValueKind } from './schema.ts';
@@ -39,6 +41,8 @@ export interface CompiledSources {
   readonly schema: string;
   /** The tools that each policy names one by one, by its id. */
   readonly toolsNamed: ReadonlyMap<string, readonly string[]>;
+  /** What policies of the operator speak of that may not be there, by their ids. */
+  readonly mentions: ReadonlyMap<string, Mentions>;
 }
 
 /** Annotations that mean something here. Any other is refused: a misspelt `@obligation` would be a plain permit. */
@@ -71,6 +75,7 @@ export function compileSources(sources: readonly PolicySource[], { inForce = fal
     argumentTypes,
     schema,
     toolsNamed: new Map(parsed.map(({ id, json }) => [id, toolsNamed(json)])),
+    mentions: new Map(parsed.map(({ id, json, analysis }) => [id, mentionsOf(json, scopeOf(json), analysis.reads)])),
     policies: parsed.map(({ id, text, json, analysis }) => ({
       id,
       text,
@@ -106,7 +111,8 @@ function parseSource(cedar: Cedar, source: PolicySource, inForce: boolean): Pars
     if (answer.type === 'failure') throw invalid(`${source.name}:${place}`, describe(answer.errors));
     const json = answer.json;
     checkAnnotations(`${source.name}:${place}`, json, inForce);
-    const wrong = misspelling(json);
+    // One that is in force stays, and denies no more than it did.
+    const wrong = misspelling(json) ?? (inForce ? null : contradiction(json));
     if (wrong !== null) throw invalid(`${source.name}:${place}`, wrong);
     const prefix = source.name === defaultPolicies.name ? 'default' : `operator:${source.name}`;
     return {

@@ -50,9 +50,9 @@ permit (principal is User, action == Action::"session.delete", resource is Sessi
 // Owners and administrators run the installation. What all tenants share is the operator's: his definitions, and what is no longer kept.
 @id("admin-administers")
 permit (principal is User, action in Action::"admin", resource is System)
-when { principal.roles.containsAny(["owner", "admin"]) };
-@id("operator-imports-and-prunes")
-forbid (principal is User, action in [Action::"admin.definitions", Action::"admin.retention"], resource is System)
-unless { principal.tenant == "default" || principal.roles.contains("owner") };
+when {
+  principal.roles.contains("owner") ||
+  (principal.roles.contains("admin") && (principal.tenant == "default" || !(action in [Action::"admin.definitions", Action::"admin.retention"])))
+};
 `,
 };

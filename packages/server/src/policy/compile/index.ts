@@ -4,6 +4,7 @@ export { type CompiledPolicy, type CompiledSources, type CompileOptions, compile
 export { defaultPolicies } from './defaults.ts';
 export { filePath } from './files.ts';
 export { hostPattern } from './hosts.ts';
+export type { Mentions } from './mentions.ts';
 export { noObligations, type StatedObligations, settleObligations } from './obligations.ts';
 export { type Reads, unionOfReads } from './reads.ts';
 export { agentId, type ResourceFacts, resourceFacts } from './resource.ts';

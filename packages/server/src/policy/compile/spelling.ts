@@ -28,6 +28,11 @@ export function toolsNamed(policy: PolicyJson): string[] {
   return new Statements(policy).entities.filter(({ type }) => type === 'Tool').map(({ id }) => id);
 }
 
+/** Texts that a policy compares something with. */
+export function literalsOf(policy: PolicyJson, path: string): readonly { readonly text: string; readonly isPattern: boolean }[] {
+  return new Statements(policy).comparisons.filter(({ of }) => of === path);
+}
+
 interface Entity {
   readonly type: string;
   readonly id: string;
@@ -202,6 +207,8 @@ function wrongComparison(said: Statements, of: string, text: string, isPattern: 
   }
   if (of === 'resource.ref' && !isPattern && !text.includes('/'))
     return `${of} never is ${JSON.stringify(text)}, for it has the provider, as in ${JSON.stringify(`openai/${text}`)}; compare resource.model`;
+  if (/^(principal|resource)\.tenant$/.test(of) && !(isPattern ? /^[a-z0-9*-]{1,63}$/ : /^[a-z0-9][a-z0-9-]{0,62}$/).test(text))
+    return `${of} never is ${JSON.stringify(text)}: names of tenants have 1 to 63 small letters, digits and dashes`;
   if (of === 'principal.name' && text !== text.toLowerCase())
     return `${of} never is ${JSON.stringify(text)}: names of agents and ids of keys have small letters`;
   if (rolePaths.includes(of) && text !== text.toLowerCase())

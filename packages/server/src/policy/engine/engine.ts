@@ -184,6 +184,7 @@ export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
         use() {
           generation = next;
         },
+        mentions: () => (sources.length === 0 ? new Map() : next.compiled().mentions),
         toolsNamed: () => (sources.length === 0 ? new Map() : next.compiled().toolsNamed),
       };
     },

@@ -1,5 +1,5 @@
 import type { DecisionRecord, PolicyAction, PolicyShortForm } from '@nexus-agent/protocol';
-import type { CompileOptions, DecisionRequest, PolicySource } from '#policy/compile';
+import type { CompileOptions, DecisionRequest, Mentions, PolicySource } from '#policy/compile';
 
 /** The answer, without the record's id (the caller numbers it). */
 export type Decision = Omit<DecisionRecord, 'id'>;
@@ -8,6 +8,8 @@ export interface PreparedPolicies {
   use(): void;
   /** The tools that each operator policy names one by one, by its id. */
   toolsNamed(): ReadonlyMap<string, readonly string[]>;
+  /** What else they speak of that may not be there. */
+  mentions(): ReadonlyMap<string, Mentions>;
 }
 
 export interface PolicyEngine {
