@@ -5,6 +5,7 @@ import { coreMutants } from './core.ts';
 import { edgeMutants } from './edges.ts';
 import { fileMutants } from './files.ts';
 import { requestMutants } from './requests.ts';
+import { permitMutants } from './permits.ts';
 import { runMutants } from './runs.ts';
 import { serviceMutants } from './services.ts';
 import { steerMutants } from './steer.ts';
@@ -21,6 +22,7 @@ export const mutants = [
   ...controlMutants,
   ...fileMutants,
   ...budgetMutants,
+  ...permitMutants,
   ...conversationMutants,
   ...requestMutants,
   ...steerMutants,
