@@ -4,12 +4,12 @@ import { conversationMutants } from './conversations.ts';
 import { coreMutants } from './core.ts';
 import { edgeMutants } from './edges.ts';
 import { fileMutants } from './files.ts';
-import { requestMutants } from './requests.ts';
 import { permitMutants } from './permits.ts';
+import { requestMutants } from './requests.ts';
 import { runMutants } from './runs.ts';
 import { serviceMutants } from './services.ts';
-import { steerMutants } from './steer.ts';
 import { sharesMutants } from './shares.ts';
+import { steerMutants } from './steer.ts';
 import { storageMutants } from './storage.ts';
 
 /** Every bug that `npm run verify:mutants` plants. Add to the file of its area. */

@@ -172,6 +172,7 @@ async function authorizeFile(
   touched: Touched,
   { action, resource: path }: AuthorizationRequest & { readonly action: FileAction },
 ): Promise<AuthorizationVerdict> {
+  const { tenantId } = charge;
   const byPath = forbiddenPath(engine, charge, callId, tool, input, path);
   const speaks = engine.policy.speaksOf(action);
   if (byPath === 'none' && !speaks) return { allowed: true, always: true };
@@ -181,7 +182,7 @@ async function authorizeFile(
       : byPath;
   touched.recorded += 1;
   if (touched.recorded <= maxRecordedFiles && (speaks || decision.record.effect !== 'allow'))
-    await engine.store.commit({ tenantId: charge.tenantId, decisions: [decision.row] });
+    await engine.store.commit({ tenantId, decisions: [decision.row] });
   if (decision.record.effect === 'allow') return { allowed: true };
   return { allowed: false, error: { code: 'policy_denied', message: denialMessage(decision.record), retryable: false } };
 }

@@ -1,5 +1,6 @@
 import type { PolicyJson } from '@cedar-policy/cedar-wasm/nodejs';
 import { closest, matchesWildcard } from '#core';
+import { pathOfAccess } from './spelling.ts';
 
 /**
  * Why a policy can never apply although each of its parts is well said: what it asks for at once excludes itself, or is a value that
@@ -90,7 +91,7 @@ function collect(expression: unknown, of: (path: string) => Demand): void {
       const { left: base, attr: name } = arg.has as Node;
       present(base, name, of, 'hasNot');
     }
-    const path = pathOf(left);
+    const path = pathOfAccess(left);
     if (path === null) continue;
     const value = literalOf(right);
     if (operator === '==' && typeof value === 'string') of(path).equal.add(value);
@@ -100,7 +101,7 @@ function collect(expression: unknown, of: (path: string) => Demand): void {
 }
 
 function present(base: unknown, attr: unknown, of: (path: string) => Demand, which: 'has' | 'hasNot'): void {
-  const path = pathOf(base);
+  const path = pathOfAccess(base);
   if (path !== null && typeof attr === 'string') of(`${path}.${attr}`)[which] = true;
 }
 
@@ -116,15 +117,6 @@ function addBound(demand: Demand, operator: string, value: number): void {
   if (operator === '==' || operator === '<=') demand.atMost = Math.min(demand.atMost, value);
   if (operator === '>') demand.atLeast = Math.max(demand.atLeast, value + 1);
   if (operator === '<') demand.atMost = Math.min(demand.atMost, value - 1);
-}
-
-function pathOf(expression: unknown): string | null {
-  if (expression === null || typeof expression !== 'object') return null;
-  if ('Var' in expression) return String(expression.Var);
-  if (!('.' in expression)) return null;
-  const { left, attr } = expression['.'] as Node;
-  const base = pathOf(left);
-  return base === null ? null : `${base}.${String(attr)}`;
 }
 
 function literalOf(expression: unknown): unknown {

@@ -9,9 +9,9 @@ function hostName(text: string): string | null {
   if (bare === '' || /[\s\\/?#@*]/.test(bare)) return null;
   const url = URL.parse(`http://${isV6 ? `[${bare}]` : bare}/`);
   if (url === null || url.port !== '') return null;
-  const name = withoutMapping(url.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.+$/, ''));
+  const name = url.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.+$/, '');
   // A label of nothing names nothing, whoever may look it up.
-  return name === '' || name.includes('..') || name.startsWith('.') ? null : name;
+  return name === '' || name.includes('..') || name.startsWith('.') ? null : withoutMapping(name);
 }
 
 /** An IPv4 address is the same one when it is written as IPv6. */

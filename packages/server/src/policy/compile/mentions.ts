@@ -1,5 +1,4 @@
 import type { PolicyJson } from '@cedar-policy/cedar-wasm/nodejs';
-import type { Scope } from './compile.ts';
 import type { Reads } from './reads.ts';
 import { contextFacts } from './schema.ts';
 import { literalsOf, toolsNamed } from './spelling.ts';
@@ -27,7 +26,7 @@ const setFor: Readonly<Record<string, readonly string[]>> = {
   answer: ['approval.grant'],
 };
 
-export function mentionsOf(json: PolicyJson, { actions }: Scope, reads: Reads): Mentions {
+export function mentionsOf(json: PolicyJson, { actions }: { readonly actions?: ReadonlySet<string> }, reads: Reads): Mentions {
   const facts = [...reads.context].filter((fact) => Object.hasOwn(contextFacts, fact) || Object.hasOwn(setFor, fact));
   const unset = [...facts, ...(reads.arguments.size > 0 ? ['arguments'] : [])].filter((fact) => {
     const set = setFor[fact];

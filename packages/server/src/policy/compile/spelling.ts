@@ -101,27 +101,28 @@ class Statements {
 
   #compare(one: unknown, other: unknown): void {
     for (const [path, value] of [
-      [pathOf(one), other],
-      [pathOf(other), one],
+      [pathOfAccess(one), other],
+      [pathOfAccess(other), one],
     ] as const) {
       if (path !== null) for (const text of textsOf(value)) this.comparisons.push({ of: path, text, isPattern: false });
     }
   }
 
   #like(left: unknown, pattern: readonly ('Wildcard' | { readonly Literal: string })[]): void {
-    const path = pathOf(left);
+    const path = pathOfAccess(left);
     if (path === null) return;
     const text = pattern.map((part) => (part === 'Wildcard' ? '*' : part.Literal)).join('');
     this.comparisons.push({ of: path, text, isPattern: pattern.includes('Wildcard') });
   }
 }
 
-function pathOf(expression: unknown): string | null {
+/** `context.arguments.path`; null for any other expression. */
+export function pathOfAccess(expression: unknown): string | null {
   if (expression === null || typeof expression !== 'object') return null;
   if ('Var' in expression) return String(expression.Var);
   if (!('.' in expression)) return null;
   const { left, attr } = expression['.'] as { left: unknown; attr: string }; // the shape that Cedar documents for `.`
-  const base = pathOf(left);
+  const base = pathOfAccess(left);
   return base === null ? null : `${base}.${attr}`;
 }
 

@@ -1,14 +1,13 @@
 import { originOf } from '#calls';
 import { type AgentOrigin, operatorTenant } from '#policy';
 import type { AgentVersionRow } from '#storage';
-import type { AgentSource } from './context.ts';
 
 /** Whose word the agents are that an agent may call, by name. One that is not there is nobody's. */
 export type Origins = ReadonlyMap<string, AgentOrigin>;
 
 /** In the operator's own tenant all agents are the operator's. */
 export async function originsOf(
-  agents: AgentSource,
+  agents: { get(tenantId: AgentVersionRow['tenantId'], name: string): Promise<AgentVersionRow> },
   { tenantId, definition }: Pick<AgentVersionRow, 'tenantId' | 'definition'>,
 ): Promise<Origins> {
   if (tenantId === operatorTenant) return new Map();

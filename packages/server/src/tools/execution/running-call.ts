@@ -15,7 +15,6 @@ import {
   type ToolPart,
   type ToolResult,
 } from '#tools/contract';
-import { parseWorkspacePath } from '#tools/workspace';
 import { boundText } from './bounds.ts';
 import { type Conclusion, conclude, failed, fault, type Outcome, type OutcomeRules } from './outcome.ts';
 import { PartQueue } from './part-queue.ts';
@@ -210,7 +209,6 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     if (files === undefined) return noFiles;
     return {
       write: async (path, content, signal) => {
-        parseWorkspacePath(path);
         const verdict = await this.#authorize({ action: 'file.write', resource: path });
         if (!verdict.allowed) throw refusedFile(path, verdict.error);
         return files.write(path, content, signal);
