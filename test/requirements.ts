@@ -461,6 +461,26 @@ export const requirements = {
     promise: 0,
     behaviour: 'An agent that was stored with a schema that is no longer taken fails its runs, says why, and disturbs nothing else.',
   },
+  // Who may do what, whatever they call it
+  'hostile.policy.hosts': { promise: 0, behaviour: 'A host that is denied is reached in no spelling, and by no redirect.' },
+  'hostile.policy.redirects': {
+    promise: 0,
+    behaviour: 'Each hop of a redirect is asked about, and no header that may hold a secret goes along to another origin.',
+  },
+  'hostile.policy.files': {
+    promise: 0,
+    behaviour: 'A file that policy forbids is read and written by no tool, whether or not an argument names it.',
+  },
+  'hostile.policy.permits': {
+    promise: 0,
+    behaviour: "What a tenant's agent allows permits nothing by itself, and its name is not that of an agent which the operator trusts.",
+  },
+  'hostile.policy.intersection': {
+    promise: 0,
+    behaviour: 'What an agent of a tenant may do is what the operator, the agent and the session each allow.',
+  },
+  'hostile.policy.limits': { promise: 0, behaviour: 'A limit that an owner set is raised and removed by an owner only.' },
+  'hostile.policy.own-approvals': { promise: 0, behaviour: 'A key does not allow what it asked for, unless that is granted to it.' },
 
   // Seeing and proving
   'telemetry.trace.tree': {

@@ -6,6 +6,7 @@ import { edgeMutants } from './edges.ts';
 import { fileMutants } from './files.ts';
 import { killMutants } from './kill.ts';
 import { leakMutants } from './leak.ts';
+import { permitMutants } from './permits.ts';
 import { providerMutants } from './provider.ts';
 import { requestMutants } from './requests.ts';
 import { runMutants } from './runs.ts';
@@ -25,6 +26,7 @@ export const mutants = [
   ...controlMutants,
   ...fileMutants,
   ...budgetMutants,
+  ...permitMutants,
   ...conversationMutants,
   ...providerMutants,
   ...leakMutants,

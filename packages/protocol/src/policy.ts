@@ -15,6 +15,8 @@ export const PolicyAction = z.enum([
   'tool.execute',
   'net.egress',
   'secret.use',
+  'file.read',
+  'file.write',
   'approval.grant',
   'session.delete',
   ...AdminAction.options,

@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import type { AgentDefinition } from '@nexus-agent/protocol';
+import { type AgentDefinition, TenantId } from '@nexus-agent/protocol';
 import { type Api, createApi, isLoopbackHost } from '#api';
 import { type NexusConfig, secretsOfConfig } from '#apps/config';
 import { createAdmission, createReservationSweeper } from '#budget';
@@ -17,6 +17,7 @@ import {
   createTools,
   type DefinitionsOrigin,
   notesOnAgent,
+  notesOnMentions,
   notesOnModels,
   notesOnPolicies,
   openDefinitions,
@@ -34,7 +35,7 @@ import {
 import { createKeys, type KeySecrets, openKeySecrets } from '#identity';
 import { ledgerRules } from '#ledger';
 import { InputCounts, type ModelService } from '#llm';
-import { createPolicyEngine } from '#policy';
+import { createPolicyEngine, operatorTenant } from '#policy';
 import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
 import { createSharedClock, type DefinitionFile, type Quotas, type SharedClock, type Store } from '#storage';
 import { openStore } from '#storage/drivers';
@@ -329,13 +330,17 @@ async function prepareAgents(
 
 /** Another node, or a later start, may have more tools: a name that none has here is told and stands. */
 async function preparePolicies(
-  { policy, tools }: Pick<ReturnType<typeof assemble>, 'policy' | 'tools'>,
+  { policy, tools, isTenant }: Pick<ReturnType<typeof assemble>, 'policy' | 'tools' | 'isTenant'>,
   files: readonly DefinitionFile[],
   about: DefinitionsOrigin,
   logger: Logger,
 ): Promise<{ use(): void }> {
   const prepared = policy.prepare(files, about);
-  const notes = notesOnPolicies(prepared.toolsNamed(), { tools: (await tools.list('default')).map(({ name }) => name) });
+  const known = await tools.list(operatorTenant);
+  const notes = [
+    ...notesOnPolicies(prepared.toolsNamed(), { tools: known.map(({ name }) => name) }),
+    ...(await notesOnMentions(prepared.mentions(), { tools: known, isTenant })),
+  ];
   if (notes.length > 0) logger.warn({ notes }, 'a policy names what there is not');
   return prepared;
 }
@@ -435,7 +440,10 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
   retention.start();
   closers.push(() => retention.stop());
 
-  const policy = createPolicyEngine({ clock, memoEntries: config.policy.memoEntries });
+  const policy = createPolicyEngine({
+    ...{ clock, memoEntries: config.policy.memoEntries, agentsPermit: config.policy.agentsPermit },
+    ...(config.policy.tenants.allow === undefined ? {} : { tenantsAllow: config.policy.tenants.allow }),
+  });
   const engine = {
     store,
     hub,
@@ -477,7 +485,12 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
     retention,
     keys: createKeys({ store, clock, ids, secrets }),
   };
-  return { orchestrator, services, metrics, policy, catalog, tools, workerId };
+  /** Whether a key was ever made for it, which is all that makes a tenant. */
+  const isTenant = async (name: string) => {
+    const tenant = TenantId.safeParse(name);
+    return tenant.success && (tenant.data === operatorTenant || (await store.listKeys(tenant.data, { limit: 1 })).items.length > 0);
+  };
+  return { orchestrator, services, metrics, policy, catalog, tools, workerId, isTenant };
 }
 
 /** How often the clock of this process is compared with the database's. */

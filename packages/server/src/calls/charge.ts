@@ -1,4 +1,5 @@
 import type { BudgetScope, PolicyShortForm, RunId, SessionId, TenantId } from '@nexus-agent/protocol';
+import type { AgentOrigin } from '#policy';
 
 /**
  * What a governed call must know of its surroundings: who acts, for whom, who pays, and which policies hold. A run has one
@@ -11,6 +12,9 @@ export interface ChargeContext {
   readonly runId: RunId | null;
   /** Name of the agent that acts: the principal of the policy. */
   readonly agent: string;
+  /** Whose word its definition is, and which. */
+  readonly origin: AgentOrigin;
+  readonly agentVersion: string;
   /** Id of the person or key on whose behalf it acts. */
   readonly onBehalfOf: string;
   readonly agentPolicy: PolicyShortForm | null;

@@ -1,7 +1,7 @@
 import type { DecisionRecord } from '@nexus-agent/protocol';
 import { canonicalJson, sha256 } from '#core';
-import type { DecisionRequest } from '#policy';
-import type { DecisionRow } from '#storage';
+import { type AgentOrigin, type DecisionRequest, operatorTenant } from '#policy';
+import type { AgentVersionRow, DecisionRow } from '#storage';
 import type { ChargeContext } from './charge.ts';
 import type { CallEngine } from './engine.ts';
 
@@ -14,7 +14,15 @@ export interface RecordedDecision {
 type DecidingEngine = Pick<CallEngine, 'policy' | 'ids' | 'metrics' | 'clock'>;
 
 /** Who acts, for whom, and which policies hold. */
-export type Actor = Pick<ChargeContext, 'tenantId' | 'sessionId' | 'runId' | 'agent' | 'onBehalfOf' | 'agentPolicy' | 'sessionPolicy'>;
+export type Actor = Pick<
+  ChargeContext,
+  'tenantId' | 'sessionId' | 'runId' | 'agent' | 'origin' | 'agentVersion' | 'onBehalfOf' | 'agentPolicy' | 'sessionPolicy'
+>;
+
+/** Whose word a definition is: the operator's unless another tenant put it. */
+export function originOf({ source, tenantId }: Pick<AgentVersionRow, 'source' | 'tenantId'>): AgentOrigin {
+  return source === 'api' && tenantId !== operatorTenant ? 'tenant' : 'operator';
+}
 
 /** Asks policy whether the agent of a charge context may do something, and numbers the answer. */
 export function decideForAgent(engine: DecidingEngine, charge: Actor, callId: string | null, request: AgentRequest): RecordedDecision {
@@ -30,7 +38,7 @@ type AgentRequest = Pick<DecisionRequest, 'action' | 'resource' | 'context'>;
 
 function ofAgent(charge: Actor, { action, resource, context }: AgentRequest): DecisionRequest {
   return {
-    principal: { type: 'Agent', id: charge.agent, tenant: charge.tenantId },
+    principal: { type: 'Agent', id: charge.agent, tenant: charge.tenantId, origin: charge.origin, version: charge.agentVersion },
     action,
     resource,
     context: { ...context, sessionId: charge.sessionId, onBehalfOf: charge.onBehalfOf },

@@ -16,6 +16,8 @@ const charge: ChargeContext = {
   sessionId: 'ses_1' as SessionId, // a name is enough for the ledger
   runId: null,
   agent: 'helper',
+  origin: 'operator',
+  agentVersion: 'agv_1',
   onBehalfOf: principal.id,
   agentPolicy: { allow: ['probe'] },
   sessionPolicy: null,

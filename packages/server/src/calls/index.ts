@@ -1,6 +1,6 @@
 /** The door of calls: one governed model or tool call. Decide, reserve, do, settle, over a charge context. */
 export type { ChargeContext } from './charge.ts';
-export { type Actor, decideForAgent, denialMessage, type RecordedDecision, recordDecision } from './decisions.ts';
+export { type Actor, decideForAgent, denialMessage, originOf, type RecordedDecision, recordDecision } from './decisions.ts';
 export { callToolDirectly } from './direct-tool.ts';
 export type { CallEngine, CallSettings } from './engine.ts';
 export { lowerInputBound } from './input-count.ts';

@@ -1,7 +1,7 @@
 import type { BudgetAmounts, ReservationId } from '@nexus-agent/protocol';
 import { NexusError, settlesWithin, toErrorInfo } from '#core';
 import type { ReserveOperation } from '#ledger';
-import type { DecisionRequest } from '#policy';
+import { type DecisionRequest, filePath } from '#policy';
 import type { AuthorizationRequest, AuthorizationVerdict, ToolCallEnd, ToolDescriptor } from '#tools';
 import type { ChargeContext } from './charge.ts';
 import { type Actor, decideForAgent, denialMessage, type RecordedDecision } from './decisions.ts';
@@ -83,6 +83,7 @@ export async function performTool(
 ): Promise<ToolCallEnd> {
   const { callId, attempt, tool } = call;
   const answering = new Set<Promise<void>>();
+  const touched: Touched = { recorded: 0 };
   const parts = engine.tools.execute(
     {
       tenantId: charge.tenantId,
@@ -107,7 +108,7 @@ export async function performTool(
         break;
       case 'authorization.wanted': {
         const { authorizationId } = part;
-        const answered = authorize(engine, charge, callId, part).then((verdict) =>
+        const answered = authorize(engine, charge, call, touched, part).then((verdict) =>
           engine.tools.authorize({ callId, attempt, authorizationId, ...verdict }),
         );
         const settled = answered
@@ -128,11 +129,15 @@ export async function performTool(
 async function authorize(
   engine: CallEngine,
   charge: ChargeContext,
-  callId: string,
+  call: GrantedToolCall,
+  touched: Touched,
   wanted: AuthorizationRequest,
 ): Promise<AuthorizationVerdict> {
+  const { callId } = call;
   try {
-    const decision = decideForAgent(engine, charge, callId, { action: wanted.action, resource: outsideResource(wanted), context: {} });
+    if (isOfFile(wanted)) return await authorizeFile(engine, charge, call, touched, wanted);
+    const context = { tool: call.tool.name };
+    const decision = decideForAgent(engine, charge, callId, { action: wanted.action, resource: outsideResource(wanted), context });
     await engine.store.commit({ tenantId: charge.tenantId, decisions: [decision.row] });
     if (decision.record.effect === 'allow') return { allowed: true };
     return { allowed: false, error: { code: 'policy_denied', message: denialMessage(decision.record), retryable: false } };
@@ -142,11 +147,72 @@ async function authorize(
   }
 }
 
+/** How many decisions on files one call has left in the records. */
+interface Touched {
+  recorded: number;
+}
+
+/** A search asks about thousands of files: so many decisions of a call are recorded one by one. */
+const maxRecordedFiles = 200;
+
+type FileAction = 'file.read' | 'file.write';
+
+function isOfFile(wanted: AuthorizationRequest): wanted is AuthorizationRequest & { readonly action: FileAction } {
+  return wanted.action === 'file.read' || wanted.action === 'file.write';
+}
+
+/**
+ * A file of the session is asked about where some policy speaks of files, or forbids the tool by its path: such a rule holds for each
+ * file that is touched, whatever argument names it. Otherwise the call itself was the question, and nothing more is recorded.
+ */
+async function authorizeFile(
+  engine: CallEngine,
+  charge: ChargeContext,
+  { callId, tool, input }: GrantedToolCall,
+  touched: Touched,
+  { action, resource: path }: AuthorizationRequest & { readonly action: FileAction },
+): Promise<AuthorizationVerdict> {
+  const { tenantId } = charge;
+  const byPath = forbiddenPath(engine, charge, callId, tool, input, path);
+  const speaks = engine.policy.speaksOf(action);
+  if (byPath === 'none' && !speaks) return { allowed: true, always: true };
+  const decision =
+    byPath === 'none' || byPath === 'allowed'
+      ? decideForAgent(engine, charge, callId, { action, resource: { type: 'File', id: path }, context: { tool: tool.name } })
+      : byPath;
+  touched.recorded += 1;
+  if (touched.recorded <= maxRecordedFiles && (speaks || decision.record.effect !== 'allow'))
+    await engine.store.commit({ tenantId, decisions: [decision.row] });
+  if (decision.record.effect === 'allow') return { allowed: true };
+  return { allowed: false, error: { code: 'policy_denied', message: denialMessage(decision.record), retryable: false } };
+}
+
+/** The call as policies on the argument `path` would have judged it, had it named this file: as it is written, and in the form in which files are compared. */
+function forbiddenPath(
+  engine: CallEngine,
+  charge: ChargeContext,
+  callId: string,
+  tool: ToolDescriptor,
+  input: Record<string, unknown>,
+  path: string,
+): RecordedDecision | 'allowed' | 'none' {
+  if (!engine.policy.forbidsSomePath()) return 'none';
+  for (const spelling of new Set([path, filePath(path)])) {
+    const decision = decideTool(engine, charge, callId, tool, { arguments: { ...input, path: spelling }, step: 1 });
+    if (engine.policy.isPathForbid(decision.record)) return decision;
+  }
+  return 'allowed';
+}
+
 /** What a tool wants to touch, with what policies may read of it: of a host its port and scheme. */
 function outsideResource(wanted: AuthorizationRequest): DecisionRequest['resource'] {
   if (wanted.action === 'secret.use') return { type: 'Secret', id: wanted.resource };
-  const { port, scheme } = wanted.context ?? {};
-  const attributes = { ...(typeof port === 'number' ? { port } : {}), ...(typeof scheme === 'string' ? { scheme } : {}) };
+  const { port, scheme, private: isPrivate } = wanted.context ?? {};
+  const attributes = {
+    ...(typeof port === 'number' ? { port } : {}),
+    ...(typeof scheme === 'string' ? { scheme } : {}),
+    ...(isPrivate === true ? { private: true } : {}),
+  };
   return { type: 'Host', id: wanted.resource, attributes };
 }
 

@@ -1,7 +1,8 @@
 import { AgentDefinition } from '@nexus-agent/protocol';
 import { expect, it, vi } from 'vitest';
 import { NexusError } from '#core';
-import { notesOnAgent, notesOnModels } from './agent-notes.ts';
+import { makeTool } from '#tools/testing';
+import { notesOnAgent, notesOnMentions, notesOnModels } from './agent-notes.ts';
 
 const known = { tools: ['fs_read', 'fs_write', 'http_fetch'], agents: ['chat', 'writer'] };
 const notes = (definition: object) => notesOnAgent(AgentDefinition.parse({ name: 'a', models: ['sim/sim-large'], ...definition }), known);
@@ -40,5 +41,22 @@ it('names the models that no provider serves, and asks for names only then [veri
   expect(await of('sim/sim-large', 'sim/sim-smal', 'openai/gpt-9')).toEqual([
     'models[1]: there is no model "sim/sim-smal"; did you mean "sim/sim-small"?',
     'models[2]: there is no model "openai/gpt-9"; known are sim/sim-large, sim/sim-small',
+  ]);
+});
+
+it('tells of tenants and arguments that policies name and nothing here has', async () => {
+  const mentions = new Map([
+    ['operator:a.cedar:0', { tenants: ['acme', 'nobody'], arguments: ['path', 'pth'], tools: ['fs_read'], notes: [] }],
+    ['operator:a.cedar:1', { tenants: [], arguments: ['anything'], tools: [], notes: ['said'] }],
+  ]);
+  const tool = (name: string, inputSchema: Record<string, unknown>) => ({ ...makeTool({ name, inputSchema }), version: 'v' });
+  const tools = [
+    tool('fs_read', { type: 'object', properties: { path: {} }, additionalProperties: false }),
+    tool('open', { type: 'object' }),
+  ];
+  expect(await notesOnMentions(mentions, { tools, isTenant: async (name) => name === 'acme' })).toEqual([
+    'operator:a.cedar:0: there is no tenant "nobody": no key was made for it',
+    'operator:a.cedar:0: no tool that it speaks of takes an argument "pth"; they take path',
+    'operator:a.cedar:1: said',
   ]);
 });

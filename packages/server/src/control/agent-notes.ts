@@ -1,6 +1,8 @@
 import type { AgentDefinition } from '@nexus-agent/protocol';
 import { closest, matchesWildcard, NexusError } from '#core';
 import type { ModelService } from '#llm';
+import type { Mentions } from '#policy';
+import type { ToolDescriptor } from '#tools';
 
 /** What there is on this node; another may have more. */
 export interface KnownNames {
@@ -53,6 +55,37 @@ export function notesOnPolicies(named: ReadonlyMap<string, readonly string[]>, {
   return [...named]
     .flatMap(([policy, names]) => names.filter((name) => !name.startsWith('agent_')).map((name) => missing(policy, 'tool', name, tools)))
     .filter((note) => note !== null);
+}
+
+/** The same of tenants and arguments, and what policies read that is never there. */
+export async function notesOnMentions(
+  mentions: ReadonlyMap<string, Mentions>,
+  { tools, isTenant }: { readonly tools: readonly ToolDescriptor[]; readonly isTenant: (name: string) => Promise<boolean> },
+): Promise<string[]> {
+  const notes: string[] = [];
+  for (const [policy, mentioned] of mentions) {
+    if (policy.startsWith('default:')) continue;
+    notes.push(...mentioned.notes.map((note) => `${policy}: ${note}`));
+    for (const tenant of mentioned.tenants)
+      if (!(await isTenant(tenant))) notes.push(`${policy}: there is no tenant "${tenant}": no key was made for it`);
+    const named = mentioned.tools.length === 0 ? tools : tools.filter(({ name }) => mentioned.tools.includes(name));
+    const taken = named.flatMap((tool) => argumentsOf(tool));
+    if (named.length === 0 || taken.includes(anyArgument)) continue;
+    const unknown = mentioned.arguments.filter((name) => !taken.includes(name));
+    notes.push(
+      ...unknown.map(
+        (name) => `${policy}: no tool that it speaks of takes an argument "${name}"; they take ${[...new Set(taken)].join(', ')}`,
+      ),
+    );
+  }
+  return notes;
+}
+
+const anyArgument = '*';
+
+function argumentsOf({ inputSchema }: ToolDescriptor): readonly string[] {
+  const { properties, additionalProperties } = inputSchema as { properties?: object; additionalProperties?: unknown }; // a JSON Schema may have anything there
+  return [...Object.keys(properties ?? {}), ...(additionalProperties === false ? [] : [anyArgument])];
 }
 
 function missing(place: string, what: string, pattern: string, names: readonly string[]): string | null {

@@ -2,7 +2,7 @@ import { type Approval, type ApprovalAnswer, type ApprovalDecision, type Approva
 import { type CallEngine, denialMessage, recordDecision } from '#calls';
 import { NexusError, toTimestamp } from '#core';
 import type { Principal } from '#identity';
-import type { ApprovedCall, Wake } from '#runs';
+import { type ApprovedCall, type Wake, whoStarted } from '#runs';
 import { type ApprovalRow, type DecisionRow, type PageRequest, viewPage } from '#storage';
 
 /** What waits, or waited, for a person. */
@@ -43,6 +43,7 @@ export function createApprovals({ engine, wake, checkApprovedCall }: ApprovalsDe
 
   /** Asks policy whether this person may decide. A refusal is recorded here, a permit together with the answer that it lets through. */
   async function mayDecide(principal: Principal, row: ApprovalRow, answer: ApprovalAnswer): Promise<DecisionRow> {
+    const starter = await whoStarted(store, row.tenantId, row.runId);
     const decision = recordDecision(
       engine,
       { runId: row.runId, callId: row.callId },
@@ -52,14 +53,24 @@ export function createApprovals({ engine, wake, checkApprovedCall }: ApprovalsDe
         resource: {
           type: 'Approval',
           id: row.approvalId,
-          attributes: { tool: row.toolName, kind: row.kind, ...(row.role === null ? {} : { role: row.role.toLowerCase() }) },
+          attributes: {
+            ...{ tool: row.toolName, kind: row.kind, startedByCaller: starter === principal.id },
+            ...(row.role === null ? {} : { role: row.role.toLowerCase() }),
+          },
         },
-        context: { sessionId: row.sessionId, ...(answer.arguments === undefined ? {} : { arguments: answer.arguments }) },
+        context: {
+          sessionId: row.sessionId,
+          answer: answer.decision,
+          ...(answer.arguments === undefined ? {} : { arguments: answer.arguments }),
+        },
       },
     );
     if (decision.record.effect === 'allow') return decision.row;
     await store.commit({ tenantId: principal.tenantId, decisions: [decision.row] });
-    throw new NexusError('policy_denied', denialMessage(decision.record));
+    const { reasons } = decision.record;
+    throw new NexusError('policy_denied', reasons.includes(ownRun) ? ownRunMessage : denialMessage(decision.record), {
+      details: { reasons },
+    });
   }
 
   return {
@@ -100,6 +111,10 @@ export function createApprovals({ engine, wake, checkApprovedCall }: ApprovalsDe
     },
   };
 }
+
+const ownRun = 'default:approval-of-own-run';
+const ownRunMessage =
+  'this key started the run, so that it does not allow its calls as well; another key with the scope approvals can, or the owner, who can also make a key that may do both: nexus keys create --name <who> --scope runs approvals --role own-approvals';
 
 function answered({ approvalId, status, decision }: ApprovalRow): NexusError {
   const as = decision === null ? '' : ` (${decision})`;

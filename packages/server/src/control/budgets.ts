@@ -6,13 +6,23 @@ import type {
   BudgetWindow,
   Page,
   SetBudgetRequest,
+  TenantId,
   UsageRow,
 } from '@nexus-agent/protocol';
+import { TenantId as TenantIdSchema } from '@nexus-agent/protocol';
 import { type Clock, NexusError } from '#core';
 import type { Principal } from '#identity';
 import { everyUser, type LedgerRow, rowKey, scopeKey } from '#ledger';
 import type { AgentSource } from '#runs';
-import { type CommitStore, type LedgerStore, type PageRequest, type UsageQuery, viewPage } from '#storage';
+import {
+  type CommitResult,
+  type CommitStore,
+  type IdentityStore,
+  type LedgerStore,
+  type PageRequest,
+  type UsageQuery,
+  viewPage,
+} from '#storage';
 import { type KnownScopes, requireKnownScope } from './budget-scopes.ts';
 
 /** Limits, and what was spent of them. */
@@ -34,15 +44,22 @@ export interface LimitName {
   readonly scope: BudgetScope;
   readonly unit: BudgetUnit;
   readonly window: BudgetWindow;
+  /** Of an owner: another tenant's. */
+  readonly tenant?: TenantId | undefined;
 }
 
 export interface BudgetListFilter {
   readonly scope?: BudgetScope;
   readonly kinds?: readonly BudgetScopeKind[];
+  /** Of an owner: another tenant's. */
+  readonly tenant?: TenantId | undefined;
 }
 
 export interface BudgetsDependencies {
-  readonly store: CommitStore & Pick<LedgerStore, 'listBudgets' | 'spentIn' | 'usage'> & KnownScopes['store'];
+  readonly store: CommitStore &
+    Pick<IdentityStore, 'listKeys'> &
+    Pick<LedgerStore, 'listBudgets' | 'spentIn' | 'usage'> &
+    KnownScopes['store'];
   readonly agents: AgentSource;
   readonly clock: Clock;
 }
@@ -55,9 +72,10 @@ export function createBudgets({ store, agents, clock }: BudgetsDependencies): Bu
   async function viewOf(principal: Principal, rows: readonly LedgerRow[]): Promise<(row: LedgerRow) => BudgetRow> {
     const defaults = rows.some(({ inherited }) => inherited) ? await rowsOf(principal, everyUser) : [];
     const limitOf = new Map(defaults.map((row) => [rowKey(everyUser, row.unit, row.window), row.limit]));
-    return ({ limit: own, inherited, ...balance }) => {
+    return ({ limit: own, inherited, owned, ...balance }) => {
       const limit = inherited === true ? (limitOf.get(rowKey(everyUser, balance.unit, balance.window)) ?? null) : own;
-      return { ...balance, ...(limit === null ? {} : { limit, ...(inherited === true ? { inherited } : {}) }) };
+      const marks = { ...(inherited === true ? { inherited } : {}), ...(owned === true ? { owned } : {}) };
+      return { ...balance, ...(limit === null ? {} : { limit, ...marks }) };
     };
   }
 
@@ -92,7 +110,8 @@ export function createBudgets({ store, agents, clock }: BudgetsDependencies): Bu
   }
 
   return {
-    async list(principal, { scope, kinds }, page) {
+    async list(caller, { scope, kinds, tenant }, page) {
+      const principal = inTenantOf(caller, { scope, tenant });
       const filter = { ...(scope === undefined ? {} : { scopes: [scope] }), ...(kinds === undefined ? {} : { kinds }) };
       const rows = await store.listBudgets(principal.tenantId, filter, clock.now(), page);
       const view = viewPage(rows, await viewOf(principal, rows.items));
@@ -100,7 +119,9 @@ export function createBudgets({ store, agents, clock }: BudgetsDependencies): Bu
       const own = page.cursor === undefined ? view.data : await rowsOf(principal, scope);
       return { ...view, data: [...view.data, ...(await yetToBegin(principal, scope, own))] };
     },
-    async set(principal, { scope, unit, window, limit }) {
+    async set(caller, { scope, unit, window, limit, tenant }) {
+      const principal = inTenantOf(caller, { scope, tenant });
+      await requireKnownTenant(store, caller, principal);
       await requireKnownScope({ store, agents }, principal, scope);
       if (scope.id.includes('*') && scopeKey(scope) !== scopeKey(everyUser)) {
         const named = `${scopeKey(scope)} would be the limit of one whose name is written like that`;
@@ -109,14 +130,18 @@ export function createBudgets({ store, agents, clock }: BudgetsDependencies): Bu
           `${named}: only user:* is a pattern, for each user; name every other ${scope.kind} in full`,
         );
       }
-      await store.commit({ tenantId: principal.tenantId, ledger: [{ type: 'limit', scope, unit, window, limit }] });
+      const operation = { type: 'limit', scope, unit, window, limit, byOwner: isOwner(caller) } as const;
+      requireChanged(await store.commit({ tenantId: principal.tenantId, ledger: [operation] }), operation);
       const rows = await rowsOf(principal, scope);
       const row = rows.find((item) => item.unit === unit && item.window === window);
       if (row === undefined) throw new NexusError('internal', 'the budget was written and is not there');
       return (await viewOf(principal, rows))(row);
     },
-    async remove(principal, { scope, unit, window }) {
-      const result = await store.commit({ tenantId: principal.tenantId, ledger: [{ type: 'unlimit', scope, unit, window }] });
+    async remove(caller, { scope, unit, window, tenant }) {
+      const principal = inTenantOf(caller, { scope, tenant });
+      const operation = { type: 'unlimit', scope, unit, window, byOwner: isOwner(caller) } as const;
+      const result = await store.commit({ tenantId: principal.tenantId, ledger: [operation] });
+      requireChanged(result, operation);
       const [outcome] = result.type === 'committed' ? result.outcomes : [];
       if (outcome?.type !== 'limited') throw new NexusError('not_found', await withoutLimit(principal, { scope, unit, window }));
     },
@@ -128,6 +153,47 @@ export function createBudgets({ store, agents, clock }: BudgetsDependencies): Bu
       }));
     },
   };
+}
+
+function isOwner({ roles }: Principal): boolean {
+  return roles.includes('owner');
+}
+
+/** The principal as one of the tenant that is spoken of: an owner limits every tenant, whose name may be that of the scope. */
+function inTenantOf(
+  principal: Principal,
+  about: { readonly scope?: BudgetScope | undefined; readonly tenant?: TenantId | undefined },
+): Principal {
+  const { scope, tenant } = about;
+  if (tenant !== undefined && tenant !== principal.tenantId && !isOwner(principal))
+    throw new NexusError('forbidden', `only an owner limits another tenant; this key is of tenant ${principal.tenantId}`);
+  if (tenant !== undefined) return { ...principal, tenantId: tenant };
+  if (scope?.kind !== 'tenant' || !isOwner(principal)) return principal;
+  const named = TenantIdSchema.safeParse(scope.id);
+  return named.success ? { ...principal, tenantId: named.data } : principal;
+}
+
+/** A tenant is there once a key was made for it: a limit of another name would hold nothing. */
+async function requireKnownTenant(
+  store: Pick<IdentityStore, 'listKeys'>,
+  { tenantId: own }: Principal,
+  { tenantId }: Principal,
+): Promise<void> {
+  if (tenantId === own) return;
+  const { items } = await store.listKeys(tenantId, { limit: 1 });
+  if (items.length === 0) throw new NexusError('not_found', `there is no tenant ${tenantId}: no key was made for it`);
+}
+
+function requireChanged(result: CommitResult, { scope, unit, window }: LimitName): void {
+  const [outcome] = result.type === 'committed' ? result.outcomes : [];
+  if (outcome?.type !== 'kept') return;
+  const stands = outcome.limit === null ? 'no limit' : `the limit of ${outcome.limit}`;
+  const whose =
+    scopeKey(outcome.scope) === scopeKey(scope) ? scopeKey(scope) : `${scopeKey(outcome.scope)}, which holds for ${scopeKey(scope)}`;
+  throw new NexusError(
+    'forbidden',
+    `an owner set ${stands} ${limitText({ unit, window })} of ${whose}; only an owner raises it or takes it away, and you may set a lower one`,
+  );
 }
 
 function limitText({ unit, window }: Pick<LimitName, 'unit' | 'window'>): string {

@@ -2,7 +2,7 @@
 export { type Administration, createAdministration } from './administration.ts';
 export { createAgentCatalog } from './agent-catalog.ts';
 export { parseAgentFile } from './agent-file.ts';
-export { notesOnAgent, notesOnModels, notesOnPolicies } from './agent-notes.ts';
+export { notesOnAgent, notesOnMentions, notesOnModels, notesOnPolicies } from './agent-notes.ts';
 export { type Agents, createAgents } from './agents.ts';
 export { type Approvals, createApprovals } from './approvals.ts';
 export { type Budgets, createBudgets } from './budgets.ts';

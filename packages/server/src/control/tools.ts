@@ -1,6 +1,6 @@
 import type { SessionId, ToolExecuteResult, ToolInfo } from '@nexus-agent/protocol';
 import { scopesOf } from '#budget';
-import { type CallEngine, type ChargeContext, callToolDirectly } from '#calls';
+import { type CallEngine, type ChargeContext, callToolDirectly, originOf } from '#calls';
 import { NexusError } from '#core';
 import type { Principal } from '#identity';
 import type { AgentSource } from '#runs';
@@ -35,6 +35,8 @@ export function createTools({ engine, agents }: { readonly engine: CallEngine; r
       sessionId: session.sessionId,
       runId: null,
       agent: session.agent,
+      origin: originOf(agent),
+      agentVersion: agent.version,
       onBehalfOf: principal.id,
       agentPolicy: agent.definition.policy ?? null,
       sessionPolicy: session.policy,

@@ -13,6 +13,8 @@ export interface LedgerRow {
   readonly limit: number | null;
   /** The row of a user who has no limit of their own: its limit is that of the row of {@link everyUser}, whatever that is by then. */
   readonly inherited?: boolean;
+  /** An owner set the limit: nobody else raises it or takes it away. */
+  readonly owned?: boolean;
   readonly spent: number;
   readonly reserved: number;
 }
@@ -108,6 +110,8 @@ export type LedgerOperation =
       readonly window: BudgetWindow;
       readonly limit: number | null;
       readonly fresh?: boolean;
+      /** Of whoever owns the installation: it is then theirs to change. */
+      readonly byOwner?: boolean;
     }
   /** Takes the limit away. The row goes on counting; that of a user is again under the limit of {@link everyUser}. */
   | {
@@ -115,6 +119,7 @@ export type LedgerOperation =
       readonly scope: BudgetScope;
       readonly unit: BudgetUnit;
       readonly window: BudgetWindow;
+      readonly byOwner?: boolean;
     };
 
 export type LedgerOutcome =
@@ -135,7 +140,9 @@ export type LedgerOutcome =
   /** The id was settled, released or charged before, or never existed: nothing was changed. `charged` is what a charge took that came first. */
   | { readonly type: 'ignored'; readonly reason: 'already_final' | 'unknown'; readonly charged?: BudgetAmounts }
   | { readonly type: 'bounded' }
-  | { readonly type: 'limited' };
+  | { readonly type: 'limited' }
+  /** An owner's limit stands, which only an owner raises or takes away. Nothing was changed. */
+  | { readonly type: 'kept'; readonly scope: BudgetScope; readonly limit: number | null };
 
 /** An entry of the ledger: one charge, and the rows (with their period) that it was added to. */
 export interface LedgerEntry {

@@ -68,8 +68,9 @@ function apply(draft: Draft, operation: LedgerOperation): LedgerOutcome {
       if (row === undefined) return { type: 'ignored', reason: 'unknown' };
       const underAll = scope.kind === 'user' && scope.id !== everyUser.id;
       // There is none of its own; `null` is one for a user, whom it frees from that of every user.
+      if (row.owned === true && operation.byOwner !== true) return { type: 'kept', scope, limit: row.limit };
       if (row.limit === null && (row.inherited === true || !underAll)) return { type: 'ignored', reason: 'unknown' };
-      draft.rows.set(rowKey(scope, unit, window), { ...row, limit: null, inherited: underAll });
+      draft.rows.set(rowKey(scope, unit, window), { ...row, limit: null, inherited: underAll, owned: false });
       return { type: 'limited' };
     }
     case 'limit':
@@ -81,11 +82,22 @@ function apply(draft: Draft, operation: LedgerOperation): LedgerOutcome {
 
 /** A limit covers what was spent in its period before it was there, and what is in flight. */
 function setLimit(draft: Draft, operation: Extract<LedgerOperation, { type: 'limit' }>): LedgerOutcome {
-  const { scope, unit, window, limit, fresh = false } = operation;
+  const { scope, unit, window, limit, fresh = false, byOwner = false } = operation;
   const key = rowKey(scope, unit, window);
+  const kept = byOwner ? undefined : ownersLimit(draft, operation);
+  if (kept !== undefined && kept.limit !== null && (limit === null || limit > kept.limit))
+    return { type: 'kept', scope: kept.scope, limit: kept.limit };
   const row = draft.row(key) ?? newRow(draft, { scope, unit, window, fresh });
-  draft.rows.set(key, { ...row, limit, inherited: false });
+  draft.rows.set(key, { ...row, limit, inherited: false, owned: byOwner || row.owned === true });
   return { type: 'limited' };
+}
+
+/** The owner's limit that holds for a scope: its own, or of a user that of every user. */
+function ownersLimit(draft: Draft, { scope, unit, window }: Pick<LedgerRow, 'scope' | 'unit' | 'window'>): LedgerRow | undefined {
+  const own = draft.row(rowKey(scope, unit, window));
+  if (own?.owned === true || scope.kind !== everyUser.kind) return own?.owned === true ? own : undefined;
+  const forAll = draft.row(rowKey(everyUser, unit, window));
+  return forAll?.owned === true ? forAll : undefined;
 }
 
 interface NewRow extends Pick<LedgerRow, 'scope' | 'unit' | 'window'> {

@@ -1,3 +1,3 @@
 /** The door of policy: decisions on Cedar, default deny. */
-export type { DecisionRequest, PolicySource } from '#policy/compile';
+export { type AgentOrigin, type DecisionRequest, filePath, type Mentions, operatorTenant, type PolicySource } from '#policy/compile';
 export { createPolicyEngine, type PolicyEngine } from '#policy/engine';

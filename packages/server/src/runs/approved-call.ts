@@ -1,7 +1,7 @@
-import { denialMessage } from '#calls';
+import { denialMessage, originOf } from '#calls';
 import { NexusError } from '#core';
 import { loadState } from '#runs/journal';
-import { type AgentSource, type Engine, judgeCall, toolsOf } from '#runs/steps';
+import { type AgentSource, type Engine, judgeCall, originsOf, toolsOf } from '#runs/steps';
 import type { ApprovalRow } from '#storage';
 
 /** What a person allows: the call as it was asked about, or with other arguments. */
@@ -25,18 +25,24 @@ export async function checkApprovedCall(
   const call = calls.find((candidate) => candidate.callId === callId);
   const session = await engine.store.getSession(tenantId, sessionId);
   if (created === null || call === undefined || session === null) return;
-  const { definition } = await agents.get(tenantId, created.agent, created.agentVersion);
+  const agentRow = await agents.get(tenantId, created.agent, created.agentVersion);
+  const { definition } = agentRow;
   const place = { depth: created.parent?.depth ?? 0, maxDepth: engine.settings.maxDepth };
   const tool = toolsOf(definition, await engine.tools.list(tenantId), place).find(({ name }) => name === call.name);
   if (tool === undefined) return;
   const charge = {
     ...{ tenantId, runId, sessionId, agent: definition.name, onBehalfOf: created.principal },
+    ...{ origin: originOf(agentRow), agentVersion: agentRow.version },
     agentPolicy: definition.policy ?? null,
     sessionPolicy: session.policy,
   };
   const approved = role === null ? { by } : { by, role };
   const rawInput = edited.arguments ?? approval.input;
-  const judged = judgeCall(engine, { agent: definition, charge }, { callId, step, tool, rawInput, approved });
+  const judged = judgeCall(
+    engine,
+    { agent: definition, charge, origins: await originsOf(agents, agentRow) },
+    { callId, step, tool, rawInput, approved },
+  );
   const stays = `approval ${approvalId} still waits for an answer`;
   if (judged.type === 'unfit') {
     const { code, message, details } = judged.error;

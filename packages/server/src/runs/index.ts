@@ -6,3 +6,4 @@ export type { ApprovedCall } from './approved-call.ts';
 export { createOrchestrator, type Orchestrator } from './orchestrator.ts';
 export type { Runs } from './service.ts';
 export type { Sessions } from './sessions.ts';
+export { whoStarted } from './who-started.ts';

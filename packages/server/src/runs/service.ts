@@ -123,7 +123,9 @@ export function createRuns(dependencies: RunsDependencies): Runs {
       const row = await runRow(store, principal, runId);
       await openSession(store, principal, row.sessionId);
       if (row.status !== 'failed' || !row.resumable) throw notResumable(row);
-      const { row: permit } = await mayStart(engine, principal, row);
+      const { runId: id, sessionId } = row;
+      const agent = await dependencies.agents.get(tenantId, row.agent, row.agentVersion);
+      const { row: permit } = await mayStart(engine, principal, { runId: id, agent, sessionId });
       const result = await store.requeueRun(tenantId, row.runId, permit);
       if (result === 'closed') throw sessionClosed(row.sessionId);
       if (result === 'not_resumable') throw notResumable(await runRow(store, principal, runId));

@@ -1,4 +1,13 @@
-import { BudgetRow, type BudgetScope, BudgetScopeKind, BudgetUnit, BudgetWindow, page, SetBudgetRequest } from '@nexus-agent/protocol';
+import {
+  BudgetRow,
+  type BudgetScope,
+  BudgetScopeKind,
+  BudgetUnit,
+  BudgetWindow,
+  page,
+  SetBudgetRequest,
+  TenantId,
+} from '@nexus-agent/protocol';
 import { z } from 'zod';
 import { type Call, pageQuery, pageRequest, type Route, type RouteAnswer, route } from '#api/contract';
 
@@ -8,7 +17,9 @@ const scope = z.string().regex(/^(tenant|project|agent|user|session|run):.{1,200
   error: 'expected <kind>:<id>, such as session:ses_01h455vb4pex5vsknk084sn02q',
 });
 const kinds = BudgetScopeKind.options.join('|');
+const tenant = TenantId.optional().meta({ description: 'Of an owner: whose, if not of their own tenant' });
 const BudgetsQuery = pageQuery.extend({
+  tenant,
   scope: scope.optional(),
   kind: z
     .string()
@@ -18,7 +29,7 @@ const BudgetsQuery = pageQuery.extend({
     .optional()
     .meta({ description: 'Only scopes of these kinds, such as `tenant,project,agent,user`' }),
 });
-const OneBudgetQuery = z.strictObject({ scope, unit: BudgetUnit, window: BudgetWindow.default('total') });
+const OneBudgetQuery = z.strictObject({ scope, unit: BudgetUnit, window: BudgetWindow.default('total'), tenant });
 
 const set = async ({ services, principal, body }: Call<SetBudgetRequest, undefined>): Promise<RouteAnswer> => ({
   status: 200,
@@ -52,6 +63,7 @@ export function budgetRoutes(): Route[] {
       responses: { 200: { description: 'A page of balances', schema: page(BudgetRow) } },
       async handle({ services, principal, query }) {
         const filter = {
+          tenant: query.tenant,
           ...(query.scope === undefined ? {} : { scope: budgetScopeOf(query.scope) }),
           ...(query.kind === undefined ? {} : { kinds: query.kind.split(',').map((kind) => BudgetScopeKind.parse(kind)) }),
         };

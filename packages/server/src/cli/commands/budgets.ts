@@ -13,6 +13,7 @@ export function budgetCommands({ program, action }: Registrar): void {
   const budget = program.command('budgets').description('limits and balances');
   withPages(budget.command('list', { isDefault: true }).description('list limits and balances'))
     .option('--scope <kind:id>', 'only of this scope')
+    .addOption(tenantOption())
     .addOption(
       new Option('--kind <kind...>', 'of these kinds of scopes (default: tenant, project, agent and user)').choices([
         ...wideKinds,
@@ -31,6 +32,7 @@ export function budgetCommands({ program, action }: Registrar): void {
     .argument('<limit>', 'US dollars such as 25, $25 or 0.50; with another unit 200000 or 200k, 90s or 10m; none: counted only')
     .addOption(unitOption())
     .addOption(windowOption())
+    .addOption(tenantOption())
     .action(action(set));
   budget
     .command('remove')
@@ -38,21 +40,27 @@ export function budgetCommands({ program, action }: Registrar): void {
     .argument('<scope>')
     .addOption(unitOption())
     .addOption(windowOption())
+    .addOption(tenantOption())
     .action(action(remove));
 }
 
 const limitUnits = ['usd', 'costMicroUsd', 'tokens', 'toolCalls', 'wallMs'] satisfies LimitUnit[];
 const unitOption = () => new Option('--unit <unit>', 'what is limited').choices(limitUnits).default('usd');
+const tenantOption = () => new Option('--tenant <name>', 'whose, if not your own: for owners');
 const windowOption = () => new Option('--window <window>', 'in which time').choices(['total', 'day', 'month']).default('total');
 
 /** What operators limit; each session has balances of its own besides, which would bury them. */
 const wideKinds = ['tenant', 'project', 'agent', 'user'] as const satisfies BudgetScopeKind[];
 
-async function list(context: CliContext, options: PageFlags & { scope?: string; kind?: BudgetScopeKind[] }): Promise<undefined> {
+async function list(
+  context: CliContext,
+  options: PageFlags & { scope?: string; kind?: BudgetScopeKind[]; tenant?: string },
+): Promise<undefined> {
   const { scope, kind } = options;
   const filter =
     scope === undefined ? { kinds: kind ?? wideKinds } : { scope: await scopeOf(scope), ...(kind === undefined ? {} : { kinds: kind }) };
-  const page = await withClient(context, (client) => client.budgets.list({ ...pageFlags(options), ...filter }));
+  const whose = tenantOf(options);
+  const page = await withClient(context, (client) => client.budgets.list({ ...pageFlags(options), ...filter, ...whose }));
   printPage(context, page, ['SCOPE', 'WINDOW', 'LIMIT', 'SPENT', 'RESERVED'], (row) => [
     `${row.scope.kind}:${brief(row.scope.id)}`,
     row.window === 'total' ? 'total' : `${row.window} ${row.period}`,
@@ -70,10 +78,15 @@ async function list(context: CliContext, options: PageFlags & { scope?: string; 
   if (notes.length > 0) context.note(context.err('dim', notes.join('\n')));
 }
 
-async function set(context: CliContext, options: { unit: LimitUnit; window: BudgetWindow }, scope = '', limit = ''): Promise<undefined> {
+async function set(
+  context: CliContext,
+  options: { unit: LimitUnit; window: BudgetWindow; tenant?: string },
+  scope = '',
+  limit = '',
+): Promise<undefined> {
   const { unit, window } = options;
   const amount = limit === 'none' ? { unit: ledgerUnit(unit), limit: null } : await typedAmount(limit, unit, '<limit>');
-  const request = { scope: await scopeOf(scope), window, ...amount };
+  const request = { scope: await scopeOf(scope), window, ...amount, ...tenantOf(options) };
   const row = await withClient(context, (client) => client.budgets.set(request));
   context.print(
     row,
@@ -82,10 +95,18 @@ async function set(context: CliContext, options: { unit: LimitUnit; window: Budg
   );
 }
 
-async function remove(context: CliContext, { unit, window }: { unit: LimitUnit; window: BudgetWindow }, scope = ''): Promise<undefined> {
-  const which = { scope: await scopeOf(scope), unit: ledgerUnit(unit), window };
+async function remove(
+  context: CliContext,
+  { unit, window, ...options }: { unit: LimitUnit; window: BudgetWindow; tenant?: string },
+  scope = '',
+): Promise<undefined> {
+  const which = { scope: await scopeOf(scope), unit: ledgerUnit(unit), window, ...tenantOf(options) };
   await withClient(context, (client) => client.budgets.remove(which));
   context.print(which, () => `${scope}: the limit ${window === 'total' ? 'in total' : `a ${window}`} is gone`);
+}
+
+function tenantOf({ tenant }: { tenant?: string }): { tenant?: string } {
+  return tenant === undefined ? {} : { tenant };
 }
 
 function ledgerUnit(unit: LimitUnit): BudgetUnit {

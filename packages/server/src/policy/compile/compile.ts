@@ -1,7 +1,9 @@
 import type { DetailedError, EntityUidJson, PolicyJson } from '@cedar-policy/cedar-wasm/nodejs';
 import { NexusError } from '#core';
 import { type Cedar, cedarRuntime } from './cedar.ts';
+import { contradiction } from './contradictions.ts';
 import { defaultPolicies } from './defaults.ts';
+import { type Mentions, mentionsOf } from './mentions.ts';
 import { noObligations, parseObligations, type StatedObligations } from './obligations.ts';
 import { type Analysis, analyse, type Reads, UnreadableArgument } from './reads.ts';
 import { type ArgumentTypes, actionGroups, schemaText, type ValueKind } from './schema.ts';
@@ -27,6 +29,10 @@ export interface CompiledPolicy {
   readonly obligations: StatedObligations;
   /** A permit that only adds its obligations to what something else permits. */
   readonly advice: boolean;
+  /** One of the operator's own that permits by itself. */
+  readonly grants?: boolean;
+  /** A forbid on a tool's path: it holds for each file that the tool touches, named by an argument or not. */
+  readonly forbidsPath?: boolean;
 }
 
 export interface CompiledSources {
@@ -35,6 +41,8 @@ export interface CompiledSources {
   readonly schema: string;
   /** The tools that each policy names one by one, by its id. */
   readonly toolsNamed: ReadonlyMap<string, readonly string[]>;
+  /** What policies of the operator speak of that may not be there, by their ids. */
+  readonly mentions: ReadonlyMap<string, Mentions>;
 }
 
 /** Annotations that mean something here. Any other is refused: a misspelt `@obligation` would be a plain permit. */
@@ -67,13 +75,16 @@ export function compileSources(sources: readonly PolicySource[], { inForce = fal
     argumentTypes,
     schema,
     toolsNamed: new Map(parsed.map(({ id, json }) => [id, toolsNamed(json)])),
+    mentions: new Map(parsed.map(({ id, json, analysis }) => [id, mentionsOf(json, scopeOf(json), analysis.reads)])),
     policies: parsed.map(({ id, text, json, analysis }) => ({
       id,
       text,
       scope: scopeOf(json),
       reads: analysis.reads,
       obligations: obligationsOf(json),
-      advice: json.annotations !== undefined && 'advice' in json.annotations,
+      advice: isAdvice(json),
+      forbidsPath: forbidsPath(json, analysis.reads),
+      grants: json.effect === 'permit' && !isAdvice(json) && !id.startsWith(`${defaultPolicies.name}:`),
     })),
   };
 }
@@ -100,7 +111,8 @@ function parseSource(cedar: Cedar, source: PolicySource, inForce: boolean): Pars
     if (answer.type === 'failure') throw invalid(`${source.name}:${place}`, describe(answer.errors));
     const json = answer.json;
     checkAnnotations(`${source.name}:${place}`, json, inForce);
-    const wrong = misspelling(json);
+    // One that is in force stays, and denies no more than it did.
+    const wrong = misspelling(json) ?? (inForce ? null : contradiction(json));
     if (wrong !== null) throw invalid(`${source.name}:${place}`, wrong);
     const prefix = source.name === defaultPolicies.name ? 'default' : `operator:${source.name}`;
     return {
@@ -137,6 +149,15 @@ function unmet({ requireApproval, maxTokens }: StatedObligations, actions: Reado
       : []),
     ...(maxTokens !== undefined && !actions.has('model.invoke') ? [`cap_tokens holds model.invoke; on ${named} it would do nothing`] : []),
   ];
+}
+
+/** `when` alone: what a forbid excepts by `unless` speaks of the argument, such as a folder to search in. */
+function forbidsPath({ effect, conditions }: PolicyJson, reads: Reads): boolean {
+  return effect === 'forbid' && reads.arguments.has('path') && conditions.every(({ kind }) => kind === 'when');
+}
+
+function isAdvice({ annotations }: PolicyJson): boolean {
+  return annotations !== undefined && 'advice' in annotations;
 }
 
 function checkAnnotations(place: string, json: PolicyJson, inForce: boolean): void {

@@ -22,6 +22,10 @@ when { resource has declared && resource.declared };
 permit (principal is Agent, action == Action::"model.invoke", resource is Model)
 when { resource has declared && resource.declared && context.priceKnown };
 
+// What a permitted tool touches of the files of its own session. Narrow it by forbid: each file is asked about.
+@id("agent-uses-session-files")
+permit (principal is Agent, action in [Action::"file.read", Action::"file.write"], resource is File);
+
 // A person may answer approvals; one that asks for a role needs that role, or the owner's.
 @id("user-answers-approvals")
 permit (principal is User, action == Action::"approval.grant", resource is Approval);
@@ -29,13 +33,26 @@ permit (principal is User, action == Action::"approval.grant", resource is Appro
 forbid (principal is User, action == Action::"approval.grant", resource is Approval)
 when { resource has role && !principal.roles.contains(resource.role) && !principal.roles.contains("owner") };
 
+// Whoever asked for a run does not allow its calls by the same key, which would be no second look. The owner may, and a key that was given
+// the role for it; to deny, to give up and to answer a question is everybody's.
+@id("approval-of-own-run")
+forbid (principal is User, action == Action::"approval.grant", resource is Approval)
+when {
+  resource has startedByCaller && resource.startedByCaller && resource has kind && resource.kind != "question" &&
+  context has answer && !["deny", "fail"].contains(context.answer) &&
+  !principal.roles.containsAny(["owner", "own-approvals"])
+};
+
 // A person may delete the tenant's sessions: the key's scopes are checked before this.
 @id("user-deletes-sessions")
 permit (principal is User, action == Action::"session.delete", resource is Session);
 
-// Owners and administrators run the installation.
+// Owners and administrators run the installation. What all tenants share is the operator's: his definitions, and what is no longer kept.
 @id("admin-administers")
 permit (principal is User, action in Action::"admin", resource is System)
-when { principal.roles.containsAny(["owner", "admin"]) };
+when {
+  principal.roles.contains("owner") ||
+  (principal.roles.contains("admin") && (principal.tenant == "default" || !(action in [Action::"admin.definitions", Action::"admin.retention"])))
+};
 `,
 };

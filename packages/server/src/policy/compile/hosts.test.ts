@@ -17,7 +17,9 @@ describe('a host has one form', () => {
     ['0:0:0:0:0:0:0:1', '::1'],
     ['[::1]', '::1'],
     ['2001:DB8::0:1', '2001:db8::1'],
-    ['::ffff:127.0.0.1', '::ffff:7f00:1'],
+    ['::ffff:127.0.0.1', '127.0.0.1'],
+    ['[::FFFF:7F00:1]', '127.0.0.1'],
+    ['::ffff:0:1', '0.0.0.1'],
     ['localhost', 'localhost'],
     ['a_b.example', 'a_b.example'],
   ])('%s is %s', (text, name) => {
@@ -37,6 +39,8 @@ describe('a host has one form', () => {
     '[::1',
     '::1%eth0',
     '1.2.3.4.5.6',
+    'evil..example',
+    '.evil.example',
     'a?b',
     'a#b',
   ])('%j is none', (text) => expect(hostAndPort(text)).toBeNull());

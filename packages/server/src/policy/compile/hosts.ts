@@ -10,7 +10,16 @@ function hostName(text: string): string | null {
   const url = URL.parse(`http://${isV6 ? `[${bare}]` : bare}/`);
   if (url === null || url.port !== '') return null;
   const name = url.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.+$/, '');
-  return name === '' ? null : name;
+  // A label of nothing names nothing, whoever may look it up.
+  return name === '' || name.includes('..') || name.startsWith('.') ? null : withoutMapping(name);
+}
+
+/** An IPv4 address is the same one when it is written as IPv6. */
+function withoutMapping(name: string): string {
+  const [, high, low] = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(name) ?? [];
+  if (high === undefined || low === undefined) return name;
+  const [a, b] = [Number.parseInt(high, 16), Number.parseInt(low, 16)];
+  return `${a >> 8}.${a & 255}.${b >> 8}.${b & 255}`;
 }
 
 export interface HostAndPort {

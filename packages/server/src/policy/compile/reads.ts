@@ -207,7 +207,20 @@ function kindOf(expression: Expr): ValueKind | undefined {
   return undefined;
 }
 
-const stringAttributes = new Set(['name', 'tenant', 'ref', 'model', 'provider', 'effects', 'scheme', 'authority']);
+const stringAttributes = new Set([
+  'name',
+  'tenant',
+  'ref',
+  'model',
+  'provider',
+  'effects',
+  'scheme',
+  'authority',
+  'origin',
+  'version',
+  'path',
+  'extension',
+]);
 
 /** The type of the items of `["a", "b"]`, or of a set attribute. */
 function elementKindOf(set: Expr): ValueKind | undefined {

@@ -17,9 +17,10 @@ export type ResourceType = DecisionRequest['resource']['type'];
 
 /** Attributes that a request may carry for its resource, besides those that are derived from its id. All are optional. */
 export const resourceAttributes: Record<ResourceType, Readonly<Record<string, ValueKind>>> = dictionary({
-  Agent: { declared: 'Boolean' },
-  Approval: { kind: 'String', role: 'String', tool: 'String' },
-  Host: { scheme: 'String', port: 'Long' },
+  Agent: { declared: 'Boolean', version: 'String' },
+  Approval: { kind: 'String', role: 'String', tool: 'String', startedByCaller: 'Boolean' },
+  File: {},
+  Host: { scheme: 'String', port: 'Long', private: 'Boolean' },
   Model: { declared: 'Boolean', simulator: 'Boolean', contextTokens: 'Long', ignoresLimits: 'Boolean' },
   Secret: {},
   Session: { agent: 'String', user: 'String', project: 'String' },
@@ -34,13 +35,16 @@ export const contextFacts = {
   step: 'Long',
   onBehalfOf: 'String',
   sessionId: 'String',
+  tool: 'String',
+  answer: 'String',
 } as const satisfies Record<string, ValueKind>;
 
 /** Attributes that every entity of a type has; they are derived from its id, or (tenant, roles) belong to the principal. */
 const derivedAttributes: Record<ResourceType | 'User', string> = {
-  Agent: 'name: String, tenant: String',
+  Agent: 'name: String, tenant: String, origin: String',
   User: 'name: String, tenant: String, roles: Set<String>',
   Approval: 'id: String',
+  File: 'path: String, name: String, extension: String',
   Host: 'name: String, authority: String',
   Model: 'ref: String, provider: String, model: String',
   Secret: 'name: String',
@@ -58,6 +62,8 @@ action "model.invoke" appliesTo { principal: [User, Agent], resource: [Model], c
 action "tool.execute" appliesTo { principal: [User, Agent], resource: [Tool], context: Context };
 action "net.egress" appliesTo { principal: [User, Agent], resource: [Host], context: Context };
 action "secret.use" appliesTo { principal: [User, Agent], resource: [Secret], context: Context };
+action "file.read" appliesTo { principal: [Agent], resource: [File], context: Context };
+action "file.write" appliesTo { principal: [Agent], resource: [File], context: Context };
 action "approval.grant" appliesTo { principal: [User], resource: [Approval], context: Context };
 action "session.delete" appliesTo { principal: [User], resource: [Session], context: Context };
 action "admin";

@@ -1,8 +1,10 @@
 import type { PolicyJson } from '@cedar-policy/cedar-wasm/nodejs';
 import { PolicyAction, SystemPart } from '@nexus-agent/protocol';
 import { closest } from '#core';
+import { filePath, plainPath } from './files.ts';
 import { authorityOf, hostAndPort, hostPattern } from './hosts.ts';
 import { actionGroups } from './schema.ts';
+import { operatorTenant } from './types.ts';
 
 /**
  * What of a policy could never meet a request because requests write it otherwise, with the right spelling; null when there is nothing.
@@ -26,6 +28,11 @@ export function toolsNamed(policy: PolicyJson): string[] {
   return new Statements(policy).entities.filter(({ type }) => type === 'Tool').map(({ id }) => id);
 }
 
+/** Texts that a policy compares something with. */
+export function literalsOf(policy: PolicyJson, path: string): readonly { readonly text: string; readonly isPattern: boolean }[] {
+  return new Statements(policy).comparisons.filter(({ of }) => of === path);
+}
+
 interface Entity {
   readonly type: string;
   readonly id: string;
@@ -38,6 +45,9 @@ interface Comparison {
   readonly isPattern: boolean;
 }
 
+/** Actions that are on one type of resource only. */
+const actionsOn: Readonly<Record<string, readonly string[]>> = { Host: ['net.egress'], File: ['file.read', 'file.write'] };
+
 /** The literals of a policy, and what texts are compared with. */
 class Statements {
   readonly entities: Entity[] = [];
@@ -45,16 +55,21 @@ class Statements {
   /** The only resources, or actions, that its scope lets in; empty for any. */
   readonly resources: readonly Entity[];
   readonly actions: readonly Entity[];
-  speaksOfHosts = false;
+  /** Types of the resources that its scope or a condition asks for. */
+  readonly #types = new Set<string>();
 
   constructor({ principal, action, resource, conditions }: PolicyJson) {
     this.#walk({ principal });
     this.actions = this.#scope(action);
     this.resources = this.#scope(resource);
-    this.speaksOfHosts =
-      ('entity_type' in resource && resource.entity_type === 'Host') ||
-      (this.actions.length > 0 && this.actions.every(({ id }) => id === 'net.egress'));
+    if ('entity_type' in resource) this.#types.add(resource.entity_type);
+    for (const [type, its] of Object.entries(actionsOn))
+      if (this.actions.length > 0 && this.actions.every(({ id }) => its.includes(id))) this.#types.add(type);
     for (const { body } of conditions) this.#walk(body);
+  }
+
+  speaksOf(type: string): boolean {
+    return this.#types.has(type);
   }
 
   #scope(constraint: object): Entity[] {
@@ -79,34 +94,35 @@ class Statements {
       else if (operator === 'contains' || operator === 'containsAny' || operator === 'containsAll')
         this.#compare(operand.right, operand.left);
       else if (operator === 'like') this.#like(operand.left, operand.pattern);
-      else if (operator === 'is' && operand.entity_type === 'Host') this.speaksOfHosts = true;
+      else if (operator === 'is') this.#types.add(String(operand.entity_type));
       this.#walk(operand);
     }
   }
 
   #compare(one: unknown, other: unknown): void {
     for (const [path, value] of [
-      [pathOf(one), other],
-      [pathOf(other), one],
+      [pathOfAccess(one), other],
+      [pathOfAccess(other), one],
     ] as const) {
       if (path !== null) for (const text of textsOf(value)) this.comparisons.push({ of: path, text, isPattern: false });
     }
   }
 
   #like(left: unknown, pattern: readonly ('Wildcard' | { readonly Literal: string })[]): void {
-    const path = pathOf(left);
+    const path = pathOfAccess(left);
     if (path === null) return;
     const text = pattern.map((part) => (part === 'Wildcard' ? '*' : part.Literal)).join('');
     this.comparisons.push({ of: path, text, isPattern: pattern.includes('Wildcard') });
   }
 }
 
-function pathOf(expression: unknown): string | null {
+/** `context.arguments.path`; null for any other expression. */
+export function pathOfAccess(expression: unknown): string | null {
   if (expression === null || typeof expression !== 'object') return null;
   if ('Var' in expression) return String(expression.Var);
   if (!('.' in expression)) return null;
   const { left, attr } = expression['.'] as { left: unknown; attr: string }; // the shape that Cedar documents for `.`
-  const base = pathOf(left);
+  const base = pathOfAccess(left);
   return base === null ? null : `${base}.${attr}`;
 }
 
@@ -129,8 +145,19 @@ function wrongEntity({ type, id }: Entity): string | null {
         return `${uid(type, id)} never applies, for a host has no port; write ${uid(type, host.name)} with resource.port == ${host.port}`;
       return host.name === id ? null : `${uid(type, id)} never applies; hosts are compared as ${uid(type, host.name)}`;
     }
+    case 'File': {
+      if (id.includes('*'))
+        return `${uid(type, id)} never applies, for only \`like\` knows wildcards; write resource is File with resource.path like ${JSON.stringify(filePath(plainPath(id)))}`;
+      const path = filePath(plainPath(id));
+      return path === id ? null : `${uid(type, id)} never applies; files are compared as ${uid(type, path)}`;
+    }
     case 'Agent':
-      if (/^[a-z][a-z0-9_-]*$/.test(id)) return null;
+      if (/^([a-z0-9][a-z0-9-]{0,62}\/)?[a-z][a-z0-9_-]*$/.test(id)) {
+        const own = `${operatorTenant}/`;
+        return id.startsWith(own)
+          ? `${uid(type, id)} never applies: agents of your own tenant and those of the folder go by their bare name, ${uid(type, id.slice(own.length))}`
+          : null;
+      }
       return `${uid(type, id)} never applies: names of agents have small letters, digits, - and _, as in ${uid(type, id.toLowerCase().replace(/[^a-z0-9_-]+/g, '-'))}`;
     case 'Tool':
       if (/^[A-Za-z0-9_.-]{1,64}$/.test(id)) return null;
@@ -165,11 +192,13 @@ function unknown(name: string, id: string, known: readonly string[]): string {
 
 const rolePaths = ['principal.roles', 'resource.role', 'context.approved.role'];
 
+const fileAttribute = /^resource\.(path|name|extension)$/;
+
 /** Tools that take a path of the session's files, which has one spelling: see `parseWorkspacePath`. */
 const fileTool = /^fs_/;
 
 function wrongComparison(said: Statements, of: string, text: string, isPattern: boolean): string | null {
-  if (of === 'resource.authority' || (of === 'resource.name' && said.speaksOfHosts)) {
+  if (of === 'resource.authority' || (of === 'resource.name' && said.speaksOf('Host'))) {
     const host = hostAndPort(text);
     const right = isPattern ? hostPattern(text) : host && (of === 'resource.name' ? host.name : authorityOf(host));
     if (right === text) return null;
@@ -179,10 +208,21 @@ function wrongComparison(said: Statements, of: string, text: string, isPattern: 
   }
   if (of === 'resource.ref' && !isPattern && !text.includes('/'))
     return `${of} never is ${JSON.stringify(text)}, for it has the provider, as in ${JSON.stringify(`openai/${text}`)}; compare resource.model`;
+  if (/^(principal|resource)\.tenant$/.test(of) && !(isPattern ? /^[a-z0-9*-]{1,63}$/ : /^[a-z0-9][a-z0-9-]{0,62}$/).test(text))
+    return `${of} never is ${JSON.stringify(text)}: names of tenants have 1 to 63 small letters, digits and dashes`;
   if (of === 'principal.name' && text !== text.toLowerCase())
     return `${of} never is ${JSON.stringify(text)}: names of agents and ids of keys have small letters`;
   if (rolePaths.includes(of) && text !== text.toLowerCase())
     return `${of} never is ${JSON.stringify(text)}: roles are compared in small letters, as ${JSON.stringify(text.toLowerCase())}`;
+  const ofFile = fileAttribute.exec(of)?.[1];
+  if (ofFile !== undefined && (ofFile !== 'name' || said.speaksOf('File'))) {
+    const right = filePath(ofFile === 'path' ? plainPath(text) : text);
+    if (right !== text) return `${of} never is ${JSON.stringify(text)}; files are compared as ${JSON.stringify(right)}`;
+    if (ofFile !== 'path' && text.includes('/'))
+      return `${of} never is ${JSON.stringify(text)}, for it has no folders; compare resource.path`;
+    if (ofFile === 'extension' && text.startsWith('.'))
+      return `${of} never is ${JSON.stringify(text)}, for it has no dot; compare ${JSON.stringify(text.slice(1))}`;
+  }
   const isOfFiles = said.resources.length > 0 && said.resources.every(({ type, id }) => type === 'Tool' && fileTool.test(id));
   if (isOfFiles && of === 'context.arguments.path') {
     const right = plainPath(text);
@@ -190,16 +230,6 @@ function wrongComparison(said: Statements, of: string, text: string, isPattern: 
       return `${of} never is ${JSON.stringify(text)}: the file tools know a file by its plain path, as in ${JSON.stringify(right)}`;
   }
   return null;
-}
-
-/** As the file tools take it, wildcards standing for any characters: relative, without `.`, `..`, empty names or a final `/`. */
-function plainPath(text: string): string {
-  const names: string[] = [];
-  for (const name of text.replaceAll('\\', '/').split('/')) {
-    if (name === '..') names.pop();
-    else if (name !== '' && name !== '.') names.push(name);
-  }
-  return names.join('/');
 }
 
 function uid(type: string, id: string): string {

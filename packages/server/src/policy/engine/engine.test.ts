@@ -72,7 +72,10 @@ describe('the defaults', () => {
     for (const action of AdminAction.options) {
       expect(engine.decide(userRequest({ action, resource })).effect).toBe('deny');
       expect(engine.decide(userRequest({ action, resource, roles: ['developer', 'lead'] })).reasons).toEqual(['default-deny']);
-      expect(engine.decide(userRequest({ action, resource, roles: ['admin'] })).effect).toBe('allow');
+      const shared = action === 'admin.definitions' || action === 'admin.retention';
+      const admin = userRequest({ action, resource, roles: ['admin'] });
+      expect(engine.decide(admin).effect).toBe(shared ? 'deny' : 'allow');
+      expect(engine.decide({ ...admin, principal: { ...admin.principal, tenant: 'default' } }).effect).toBe('allow');
       expect(engine.decide(userRequest({ action, resource, roles: ['owner'] })).reasons).toEqual(['default:admin-administers']);
     }
   });

@@ -1,6 +1,7 @@
-import type { PolicyShortForm } from '@nexus-agent/protocol';
+import { PolicyAction, type PolicyShortForm } from '@nexus-agent/protocol';
 import { type Clock, canonicalJson, sha256 } from '#core';
 import {
+  type CompiledPolicy,
   type CompiledSources,
   type CompileOptions,
   cedarRuntime,
@@ -13,10 +14,18 @@ import {
   resourceFacts,
   schemaText,
 } from '#policy/compile';
-import { checkShortForm, compileAgentForm, compileSessionForm, type FormPolicy } from '#policy/forms';
+import {
+  checkShortForm,
+  compileAgentForm,
+  compileCeiling,
+  compileNarrowingAgentForm,
+  compileSessionForm,
+  defaultCeiling,
+  type FormPolicy,
+} from '#policy/forms';
 import { createFormCache, createMemo, createSliceCache, maxMemoKeyChars } from './caches.ts';
 import { effectOf } from './effect.ts';
-import { projectRequest } from './request.ts';
+import { principalIdOf, projectRequest } from './request.ts';
 import { createSlice, type Slice } from './slice.ts';
 import type { Decision, PolicyEngine } from './types.ts';
 
@@ -27,6 +36,10 @@ export interface PolicyEngineOptions {
   readonly clock: Clock;
   /** Answers remembered for equal questions; 0 turns it off. An answer is only reused when everything that the policies can read is equal. */
   readonly memoEntries?: number;
+  /** Entries that agents of tenants may use where they ask for them; left out: see {@link defaultCeiling}. */
+  readonly tenantsAllow?: readonly string[];
+  /** False: what agents of the operator allow permits nothing by itself either, and only narrows what his policies permit. */
+  readonly agentsPermit?: boolean;
 }
 
 const defaultMemoEntries = 8192;
@@ -39,6 +52,11 @@ interface Generation {
   readonly compiled: () => CompiledSources;
   readonly schemaKey: () => string;
   readonly principalIds: () => ReadonlySet<string>;
+  /** Actions that some policy of the operator permits to agents. */
+  readonly granted: () => ReadonlySet<string>;
+  /** Actions that some policy of the operator can say something about. */
+  readonly spokenOf: () => ReadonlySet<string>;
+  readonly pathForbids: () => ReadonlySet<string>;
   readonly slices: ReturnType<typeof createSliceCache>;
   /** Absent when nothing is to be remembered. */
   readonly memo: ReturnType<typeof createMemo> | undefined;
@@ -53,16 +71,29 @@ export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
   const memoEntries = options.memoEntries ?? defaultMemoEntries;
   const forms = createFormCache();
   let generation = createGeneration(options.sources ?? [], memoEntries);
+  const { tenantsAllow, agentsPermit = true } = options;
+  if (tenantsAllow !== undefined) checkShortForm({ allow: [...tenantsAllow] });
+  const ceiling = tenantsAllow === undefined ? defaultCeiling() : compileCeiling(tenantsAllow);
 
-  function formPolicies(kind: 'agent' | 'session', text: string, form: PolicyShortForm | undefined): readonly FormPolicy[] {
+  /** What the operator lets an agent of a tenant use, of the kinds that it asks for. */
+  function ceilingFor(current: Generation, { principal, action, agentPolicy: form }: DecisionRequest): readonly FormPolicy[] {
+    if (principal.origin !== 'tenant' || (form?.allow === undefined && form?.approve === undefined)) return [];
+    if (tenantsAllow === undefined && current.granted().has(action)) return [];
+    const asksForModels = form.allow?.some((entry) => entry.startsWith('model:')) === true;
+    return action === 'model.invoke' && !asksForModels ? [] : ceiling;
+  }
+
+  function formPolicies(kind: keyof typeof compileForm, text: string, form: PolicyShortForm | undefined): readonly FormPolicy[] {
     if (form === undefined) return [];
     const key = shortKey(kind + text);
     const known = forms.get(key);
     if (known !== undefined) return known;
-    const compiled = kind === 'agent' ? compileAgentForm(form) : compileSessionForm(form);
+    const compiled = compileForm[kind](form);
     forms.set(key, compiled);
     return compiled;
   }
+
+  const permits = ({ origin }: DecisionRequest['principal']) => agentsPermit && origin !== 'tenant';
 
   function sliceFor(
     current: Generation,
@@ -75,8 +106,12 @@ export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
     if (known !== undefined) return known;
     const slice = createSlice(
       current.compiled().policies,
-      [...formPolicies('agent', texts[0], request.agentPolicy), ...formPolicies('session', texts[1], request.sessionPolicy)],
-      request.principal,
+      [
+        ...formPolicies(permits(request.principal) ? 'agent' : 'narrowing', texts[0], request.agentPolicy),
+        ...ceilingFor(current, request),
+        ...formPolicies('session', texts[1], request.sessionPolicy),
+      ],
+      { ...request.principal, id: principalIdOf(request.principal) },
       request.action,
       resource,
     );
@@ -86,11 +121,21 @@ export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
 
   function decideOrThrow(current: Generation, request: DecisionRequest): Decision {
     const { principal, action } = request;
-    const resource = resourceFacts(request.resource);
+    const resource = resourceFacts(request.resource, principal.tenant);
+    const principalId = principalIdOf(principal);
     const texts: [string, string] = [formText(request.agentPolicy), formText(request.sessionPolicy)];
-    const namedId = current.principalIds().has(principal.id) ? principal.id : '';
+    const namedId = current.principalIds().has(principalId) ? principalId : '';
     const sliceKey = shortKey(
-      JSON.stringify([action, principal.type, namedId, resource.type, resource.id, resource.derived.authority, ...texts]),
+      JSON.stringify([
+        action,
+        principal.type,
+        principal.origin === 'tenant',
+        namedId,
+        resource.type,
+        resource.id,
+        resource.derived.authority,
+        ...texts,
+      ]),
     );
     const slice = sliceFor(current, request, resource, sliceKey, texts);
     const call = projectRequest(request, resource, slice.reads, current.compiled().argumentTypes, clock.now);
@@ -114,26 +159,32 @@ export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
     return decision;
   }
 
+  function decide(request: DecisionRequest): Decision {
+    const current = generation;
+    try {
+      return decideOrThrow(current, request);
+    } catch (error) {
+      const reason = error instanceof InvalidRequest ? 'invalid-request' : 'evaluation-error';
+      const message = error instanceof Error ? error.message : String(error);
+      return { ...describeRequest(current, request, request.resource), effect: 'deny', reasons: [reason], errors: [message] };
+    }
+  }
+
   return {
     get version() {
       return generation.version;
     },
-    decide(request) {
-      const current = generation;
-      try {
-        return decideOrThrow(current, request);
-      } catch (error) {
-        const reason = error instanceof InvalidRequest ? 'invalid-request' : 'evaluation-error';
-        const message = error instanceof Error ? error.message : String(error);
-        return { ...describeRequest(current, request, request.resource), effect: 'deny', reasons: [reason], errors: [message] };
-      }
-    },
+    decide,
+    speaksOf: (action) => generation.spokenOf().has(action),
+    forbidsSomePath: () => generation.pathForbids().size > 0,
+    isPathForbid: ({ effect, reasons }) => effect === 'deny' && reasons.some((id) => generation.pathForbids().has(id)),
     prepare(sources, options = {}) {
       const next = createGeneration(sources, memoEntries, options);
       return {
         use() {
           generation = next;
         },
+        mentions: () => (sources.length === 0 ? new Map() : next.compiled().mentions),
         toolsNamed: () => (sources.length === 0 ? new Map() : next.compiled().toolsNamed),
       };
     },
@@ -152,6 +203,15 @@ function createGeneration(sources: readonly PolicySource[], memoEntries: number,
     principalIds: once(
       () => new Set(compiled().policies.flatMap(({ scope }) => (scope.principalId === undefined ? [] : [scope.principalId]))),
     ),
+    granted: once(() => new Set(compiled().policies.flatMap(actionsGranted))),
+    spokenOf: once(() =>
+      sources.length === 0
+        ? new Set()
+        : new Set(compiled().policies.flatMap(({ id, scope }) => (isDefault(id) ? [] : [...(scope.actions ?? PolicyAction.options)]))),
+    ),
+    pathForbids: once(() =>
+      sources.length === 0 ? new Set() : new Set(compiled().policies.flatMap(({ id, forbidsPath }) => (forbidsPath === true ? [id] : []))),
+    ),
     slices: createSliceCache(),
     memo: memoEntries === 0 ? undefined : createMemo(memoEntries),
   };
@@ -164,10 +224,21 @@ function describeRequest(
 ): Pick<Decision, 'action' | 'principal' | 'resource' | 'policyVersion'> {
   return {
     action: request.action,
-    principal: `${request.principal.type}::${JSON.stringify(request.principal.id)}`,
+    principal: `${request.principal.type}::${JSON.stringify(principalIdOf(request.principal))}`,
     resource: `${resource.type}::${JSON.stringify(resource.id)}`,
     policyVersion: current.version,
   };
+}
+
+function isDefault(id: string): boolean {
+  return id.startsWith(`${defaultPolicies.name}:`);
+}
+
+const compileForm = { agent: compileAgentForm, narrowing: compileNarrowingAgentForm, session: compileSessionForm };
+
+function actionsGranted({ grants, scope }: CompiledPolicy): readonly string[] {
+  if (grants !== true || (scope.principalType !== undefined && scope.principalType !== 'Agent')) return [];
+  return scope.actions === undefined ? PolicyAction.options : [...scope.actions];
 }
 
 function textsOf(slice: Slice): Record<string, string> {

@@ -3,6 +3,7 @@ import { dictionary } from '@nexus-agent/protocol';
 import { canonicalJson } from '#core';
 import {
   type ArgumentTypes,
+  agentId,
   contextFacts,
   type DecisionRequest,
   InvalidRequest,
@@ -31,7 +32,8 @@ export function projectRequest(
   nowMs: () => number,
 ): CedarRequest {
   const { principal, action } = request;
-  const principalUid = { type: principal.type, id: principal.id };
+  const principalId = principalIdOf(principal);
+  const principalUid = { type: principal.type, id: principalId };
   const resourceUid = { type: resource.type, id: resource.id };
   const resourceValues: Attributes = dictionary({ ...resource.derived });
   for (const [name, kind] of Object.entries(resourceAttributes[resource.type])) {
@@ -40,14 +42,18 @@ export function projectRequest(
     const converted = convert(`resource attribute ${name}`, value, kind);
     if (reads.everything || reads.resource.has(name)) resourceValues[name] = converted;
   }
-  if (resource.type === 'Agent') resourceValues.tenant = principal.tenant;
 
-  const principalValues: Attributes = { name: principal.id, tenant: principal.tenant };
+  const principalValues: Attributes = { name: principalId, tenant: principal.tenant };
   if (principal.type === 'User')
     principalValues.roles = reads.everything || reads.principal.has('roles') ? [...(principal.roles ?? [])] : [];
+  else {
+    principalValues.origin = principal.origin ?? 'operator';
+    if (principal.version !== undefined && (reads.everything || reads.principal.has('version')))
+      principalValues.version = principal.version;
+  }
 
   // An agent that acts on itself is one entity.
-  const same = principal.type === resource.type && principal.id === resource.id;
+  const same = principal.type === resource.type && principalId === resource.id;
   const entities: EntityJson[] = same
     ? [{ uid: principalUid, attrs: { ...principalValues, ...resourceValues }, parents: [] }]
     : [
@@ -61,6 +67,11 @@ export function projectRequest(
     context: projectContext(request.context, reads, argumentTypes, nowMs),
     entities,
   };
+}
+
+/** A person by the id of their key, an agent by its name, which is its tenant's where that defined it. */
+export function principalIdOf({ type, id, tenant, origin }: DecisionRequest['principal']): string {
+  return type === 'Agent' ? agentId(id, tenant, origin) : id;
 }
 
 function projectContext(context: DecisionRequest['context'], reads: Reads, argumentTypes: ArgumentTypes, nowMs: () => number): Attributes {

@@ -1,5 +1,5 @@
-import type { DecisionRecord, PolicyShortForm } from '@nexus-agent/protocol';
-import type { CompileOptions, DecisionRequest, PolicySource } from '#policy/compile';
+import type { DecisionRecord, PolicyAction, PolicyShortForm } from '@nexus-agent/protocol';
+import type { CompileOptions, DecisionRequest, Mentions, PolicySource } from '#policy/compile';
 
 /** The answer, without the record's id (the caller numbers it). */
 export type Decision = Omit<DecisionRecord, 'id'>;
@@ -8,6 +8,8 @@ export interface PreparedPolicies {
   use(): void;
   /** The tools that each operator policy names one by one, by its id. */
   toolsNamed(): ReadonlyMap<string, readonly string[]>;
+  /** What else they speak of that may not be there. */
+  mentions(): ReadonlyMap<string, Mentions>;
 }
 
 export interface PolicyEngine {
@@ -20,6 +22,12 @@ export interface PolicyEngine {
    * in the place of the current ones, at once: each decision is by the ones or the others.
    */
   prepare(sources: readonly PolicySource[], options?: CompileOptions): PreparedPolicies;
+  /** Whether a policy of the operator can say something about an action. Where none does, the defaults decide alone. */
+  speaksOf(action: PolicyAction): boolean;
+  /** Whether a policy of the operator forbids calls of tools by their argument `path`. */
+  forbidsSomePath(): boolean;
+  /** Whether such a policy made this decision. */
+  isPathForbid(decision: Pick<Decision, 'effect' | 'reasons'>): boolean;
   /** Compiles a short form, for checking it when it is stored. Throws `invalid_request`. */
   check(form: PolicyShortForm): void;
 }

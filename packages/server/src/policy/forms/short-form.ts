@@ -66,21 +66,57 @@ export function compileAgentForm(form: PolicyShortForm): FormPolicy[] {
 }
 
 /**
+ * What an agent that does not permit by itself asks for: it narrows like a session. Without any `allow`, what it names under `approve` is all that it asks for.
+ */
+export function compileNarrowingAgentForm(form: PolicyShortForm): FormPolicy[] {
+  checkShape(form);
+  return narrow('agent', form.allow === undefined && form.approve !== undefined ? { ...form, allow: [] } : form);
+}
+
+/**
  * How a session narrows its agent; nothing here permits. With `allow`, tools and hosts that neither `allow` nor
  * `approve` matches are forbidden, and so are models once `allow` names one. `approve` adds the approval to what is
  * permitted otherwise.
  */
 export function compileSessionForm(form: PolicyShortForm): FormPolicy[] {
   checkShape(form);
+  return narrow('session', form);
+}
+
+/** What agents of tenants may use where they ask for it: entries that the operator listed. */
+export function compileCeiling(allow: readonly string[]): FormPolicy[] {
+  checkShape({ allow: [...allow] });
+  return entriesOf(allow).map((entry, index) => permit(`tenants:allow[${index}]`, entry, {}));
+}
+
+/**
+ * The same where the operator listed nothing: what stays with the session and can be done twice, its models, and public hosts. It
+ * stands back from each action that a policy of the operator grants, who then has said himself what there is.
+ */
+export function defaultCeiling(): FormPolicy[] {
+  const entry: Entry = { kind: 'tool', pattern: '*' };
+  const within = (kind: Kind, reads: readonly string[], text: string): FormPolicy => {
+    const policy = permit(`tenants:default:${kind}`, { ...entry, kind }, {});
+    const read = { ...policy.reads, resource: new Set([...policy.reads.resource, ...reads]) };
+    return { ...policy, reads: read, text: policy.text.replace(/ };$/, ` && ${text} };`) };
+  };
+  return [
+    within('tool', ['effects'], '(resource has effects && resource.effects != "once")'),
+    permit('tenants:default:model', { ...entry, kind: 'model' }, {}),
+    within('net', ['private'], '!(resource has private && resource.private)'),
+  ];
+}
+
+function narrow(of: 'agent' | 'session', form: PolicyShortForm): FormPolicy[] {
   const allow = entriesOf(form.allow);
   const approve = entriesOf(form.approve);
   const listed = [...allow, ...approve];
   const narrowed: Kind[] =
     form.allow === undefined ? [] : ['tool', 'net', ...(allow.some(({ kind }) => kind === 'model') ? (['model'] as const) : [])];
   return [
-    ...narrowed.map((kind) => forbidOthers(`session:allow:${kind}`, kind, listed)),
-    ...entriesOf(form.deny).map((entry, index) => forbid(`session:deny[${index}]`, entry)),
-    ...approve.map((entry, index) => permit(`session:approve[${index}]`, entry, { obligations: approval, advice: true })),
+    ...narrowed.map((kind) => forbidOthers(`${of}:allow:${kind}`, kind, listed)),
+    ...entriesOf(form.deny).map((entry, index) => forbid(`${of}:deny[${index}]`, entry)),
+    ...approve.map((entry, index) => permit(`${of}:approve[${index}]`, entry, { obligations: approval, advice: true })),
   ];
 }
 

@@ -31,7 +31,7 @@ export async function forkRun(
   const runId = engine.ids.next<RunId>('run');
   const model = request.model ?? original.model ?? undefined;
   await requireModel(engine, model);
-  const decision = await mayStart(engine, principal, { runId, agent: agent.name, sessionId: session.sessionId });
+  const decision = await mayStart(engine, principal, { runId, agent, sessionId: session.sessionId });
   const reading = await readingOfOriginal(transcripts, original, journal);
   const span = startRunSpan(engine.tracer, { runId, tenantId, sessionId: session.sessionId, agent: agent.name }, undefined);
   const { parent: _parent, deadlineAt: _deadline, budget: _budget, model: _model, ...kept } = first.data;

@@ -1,8 +1,9 @@
 import type { RunId, SessionId } from '@nexus-agent/protocol';
-import { denialMessage, type RecordedDecision, recordDecision } from '#calls';
+import { denialMessage, originOf, type RecordedDecision, recordDecision } from '#calls';
 import { NexusError } from '#core';
 import type { Principal } from '#identity';
 import type { Engine } from '#runs/steps';
+import type { AgentVersionRow } from '#storage';
 
 /**
  * Asks whether a person may start, fork or go on with a run of the agent. The record of a permit is the caller's to
@@ -11,7 +12,7 @@ import type { Engine } from '#runs/steps';
 export async function mayStart(
   engine: Engine,
   principal: Principal,
-  about: { readonly runId: RunId; readonly agent: string; readonly sessionId: SessionId },
+  about: { readonly runId: RunId; readonly agent: AgentVersionRow; readonly sessionId: SessionId },
 ): Promise<RecordedDecision> {
   const decision = recordDecision(
     engine,
@@ -19,7 +20,7 @@ export async function mayStart(
     {
       principal: { type: 'User', id: principal.id, tenant: principal.tenantId, roles: principal.roles },
       action: 'run.start',
-      resource: { type: 'Agent', id: about.agent },
+      resource: { type: 'Agent', id: about.agent.name, attributes: { origin: originOf(about.agent) } },
       context: { sessionId: about.sessionId },
     },
   );

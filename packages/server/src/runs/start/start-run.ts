@@ -38,7 +38,7 @@ async function prepare(
   const { sessionId } = session;
   await requireModel(engine, request.model);
   const runId = engine.ids.next<RunId>('run');
-  const decision = await mayStart(engine, principal, { runId, agent: agent.name, sessionId });
+  const decision = await mayStart(engine, principal, { runId, agent, sessionId });
   const deadlineAt = request.deadlineMs === undefined ? null : toTimestamp(engine.clock.now() + request.deadlineMs);
   const span = startRunSpan(engine.tracer, { runId, tenantId, sessionId, agent: agent.name }, options.traceparent);
   const created: JournalData<'run.created'> = {

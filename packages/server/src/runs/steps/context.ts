@@ -1,6 +1,6 @@
 import type { AgentDefinition, RunId, SessionId, SessionReading, TenantId } from '@nexus-agent/protocol';
 import { scopesOf } from '#budget';
-import type { ChargeContext } from '#calls';
+import { type ChargeContext, originOf } from '#calls';
 import { NexusError } from '#core';
 import type { ModelTarget } from '#llm';
 import { emptyTranscript, type Transcript, type Transcripts } from '#runs/journal';
@@ -8,6 +8,7 @@ import type { AgentVersionRow, RunRow, SessionRow } from '#storage';
 import type { ToolDescriptor } from '#tools';
 import type { Engine } from './engine.ts';
 import { toolsOf } from './judge-call.ts';
+import { type Origins, originsOf } from './origins.ts';
 
 /** Where the definitions of agents come from. */
 export interface AgentSource {
@@ -23,6 +24,8 @@ export interface RunContext {
   readonly session: SessionRow;
   readonly agent: AgentDefinition;
   readonly agentVersion: string;
+  /** Whose word its sub-agents are, as they stood when a worker took the run. */
+  readonly origins: Origins;
   /** For whom it works. */
   readonly user: string | null;
   readonly project: string | null;
@@ -63,7 +66,8 @@ export async function createRunContext(
   source: ContextSource,
 ): Promise<RunContext> {
   const { row, session } = source;
-  const { definition } = await agents.get(row.tenantId, row.agent, row.agentVersion);
+  const agentRow = await agents.get(row.tenantId, row.agent, row.agentVersion);
+  const { definition } = agentRow;
   const declared = await engine.llm.resolve(definition.models);
   const [wanted] = row.model === null ? [] : await engine.llm.resolve([row.model]);
   const others = declared.filter((target) => wanted === undefined || nameOf(target) !== nameOf(wanted));
@@ -91,6 +95,8 @@ export async function createRunContext(
       sessionId: row.sessionId,
       runId: row.runId,
       agent: definition.name,
+      origin: originOf(agentRow),
+      agentVersion: row.agentVersion,
       onBehalfOf: source.principal,
       agentPolicy: definition.policy ?? null,
       sessionPolicy: session.policy,
@@ -105,6 +111,7 @@ export async function createRunContext(
       }),
       deadlineAt,
     },
+    origins: await originsOf(agents, agentRow),
     tools: toolsOf(definition, tools, { depth, maxDepth: engine.settings.maxDepth }),
     targets,
     declaredTargets: new Set(targets.filter((target) => models.has(modelOf(target)))),

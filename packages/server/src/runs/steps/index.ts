@@ -19,6 +19,7 @@ export {
   type RunModelAttempt,
   tooSmallFor,
 } from './model-plan.ts';
+export { originsOf } from './origins.ts';
 export { assumedEvents, commitProposal, merge, type Proposal, propose, type RunFence, release, settle } from './proposal.ts';
 export { proposeQuestion } from './questions.ts';
 export { collectApprovals, collectChildren, isUnwritable, proposeRecovery, resumedEvent } from './recovery.ts';

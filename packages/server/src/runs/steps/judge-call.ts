@@ -2,6 +2,7 @@ import type { AgentDefinition, ErrorInfo } from '@nexus-agent/protocol';
 import { type Actor, decideForAgent, decideTool, type RecordedDecision } from '#calls';
 import { checkArguments, selectTools, type ToolDescriptor } from '#tools';
 import type { Engine } from './engine.ts';
+import type { Origins } from './origins.ts';
 import { subagentOf, subagentTool } from './subagents.ts';
 
 export interface CallToJudge {
@@ -29,7 +30,7 @@ export type JudgedCall =
 /** Holds a call against the schema of its tool and asks policy, with the very arguments that will run. Writes nothing. */
 export function judgeCall(
   engine: Engine,
-  { agent, charge }: { readonly agent: Pick<AgentDefinition, 'subagents'>; readonly charge: Actor },
+  { agent, charge, origins }: { readonly agent: Pick<AgentDefinition, 'subagents'>; readonly charge: Actor; readonly origins: Origins },
   { callId, step, tool, rawInput, approved }: CallToJudge,
 ): JudgedCall {
   const checked = checkArguments(engine.schemas, tool, rawInput);
@@ -42,7 +43,11 @@ export function judgeCall(
   if (child === null) return { type: 'allowed', decision, input, child, childDecision: null };
   const childDecision = decideForAgent(engine, charge, callId, {
     action: 'run.start',
-    resource: { type: 'Agent', id: child, attributes: { declared: agent.subagents.includes(child) } },
+    resource: {
+      type: 'Agent',
+      id: child,
+      attributes: { declared: agent.subagents.includes(child), origin: origins.get(child) ?? 'operator' },
+    },
     context: {},
   });
   if (childDecision.record.effect !== 'allow') return { type: 'denied', decision, denial: childDecision };

@@ -60,6 +60,8 @@ export function ledgerHandler(batch: Batch): Handler {
       for (const operation of operations) {
         if (operation.type === 'limit' || operation.type === 'unlimit') {
           scopes.add(scopeText(operation.scope));
+          // An owner's limit for every user holds for this one too.
+          if (operation.scope.kind === everyUser.kind) scopes.add(scopeText(everyUser));
           if (operation.type === 'limit' && !operation.fresh) limits.push(operation);
           continue;
         }

@@ -11,6 +11,7 @@ import { usageAndRetention } from './008-usage-and-retention.ts';
 import { limitsInFlight } from './009-limits-in-flight.ts';
 import { deathsOfWorkers } from './010-deaths-of-workers.ts';
 import { quotas } from './011-quotas.ts';
+import { ownedLimits } from './012-owned-limits.ts';
 import type { Migration, MigrationTypes } from './migration.ts';
 
 const migrations: readonly Migration[] = [
@@ -25,6 +26,7 @@ const migrations: readonly Migration[] = [
   limitsInFlight,
   deathsOfWorkers,
   quotas,
+  ownedLimits,
 ];
 const schemaVersion = Math.max(...migrations.map(({ version }) => version));
 

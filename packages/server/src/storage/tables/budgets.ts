@@ -22,6 +22,7 @@ export const budgets = defineTable('budgets', {
   period: 'text',
   limit_amount: 'int?',
   inherited: 'int',
+  owned: 'int',
   spent: 'int',
   reserved: 'int',
 });
@@ -36,6 +37,7 @@ function ledgerRowFromRow(row: Balance): LedgerRow {
     period: row.period,
     limit: row.limit_amount,
     inherited: row.inherited === 1,
+    owned: row.owned === 1,
     spent: row.spent,
     reserved: row.reserved,
   };
@@ -50,6 +52,7 @@ function ledgerRowToRow(tenantId: string, row: LedgerRow): Stored {
     period: row.period,
     limit_amount: row.limit,
     inherited: row.inherited === true ? 1 : 0,
+    owned: row.owned === true ? 1 : 0,
     spent: row.spent,
     reserved: row.reserved,
   };
@@ -108,7 +111,7 @@ export function* readBudgets(tenantId: string, scopes: Iterable<string>): Progra
 }
 
 function budgetsOf(tenantId: string, scopes: Iterable<string>, lock: boolean): Program<readonly Balance[]> {
-  return selectMany(budgets, ['scope', 'unit', 'budget_window', 'period', 'limit_amount', 'inherited', 'spent', 'reserved'], {
+  return selectMany(budgets, ['scope', 'unit', 'budget_window', 'period', 'limit_amount', 'inherited', 'owned', 'spent', 'reserved'], {
     tenantId,
     key: 'scope',
     keys: scopes,
@@ -126,7 +129,7 @@ export function updateBudgets(tenantId: string, rows: readonly LedgerRow[]): Pro
   return updateMany(
     budgets,
     ['tenant_id', 'scope', 'unit', 'budget_window'],
-    ['period', 'limit_amount', 'inherited', 'spent', 'reserved'],
+    ['period', 'limit_amount', 'inherited', 'owned', 'spent', 'reserved'],
     rows.map((row) => ledgerRowToRow(tenantId, row)),
   );
 }

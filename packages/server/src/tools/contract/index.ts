@@ -12,3 +12,4 @@ export type {
   ToolService,
 } from './service.ts';
 export type { Tool, ToolContext, ToolResult, ToolSource } from './tool.ts';
+export { readingFiles, refusedFile } from './touched-files.ts';

@@ -21,9 +21,9 @@ export interface ToolCall {
   readonly traceparent?: string;
 }
 
-/** Something outside its own arguments (a host, a secret) that a tool is about to touch. */
+/** Something that a tool is about to touch: a host, a secret, or a file of the session, which no argument need name. */
 export interface AuthorizationRequest {
-  readonly action: 'net.egress' | 'secret.use';
+  readonly action: 'net.egress' | 'secret.use' | 'file.read' | 'file.write';
   readonly resource: string;
   readonly context?: Readonly<Record<string, unknown>>;
 }
@@ -49,7 +49,10 @@ export type ToolCallEnd =
   /** `error.message` says what was wrong and what would be right. `began`: the tool was called, so that it may have cost and done something. */
   | { readonly type: 'failed'; readonly error: ErrorInfo; readonly began: boolean; readonly durationMs: number };
 
-export type AuthorizationVerdict = { readonly allowed: true } | { readonly allowed: false; readonly error: ErrorInfo };
+/** `always`: no policy says anything about such files, so that this call need not ask again for this action. */
+export type AuthorizationVerdict =
+  | { readonly allowed: true; readonly always?: boolean }
+  | { readonly allowed: false; readonly error: ErrorInfo };
 
 export type AuthorizationAnswer = AuthorizationVerdict & {
   readonly callId: string;

@@ -8,6 +8,7 @@ import {
   type CallFolder,
   type CallFolders,
   checkArguments,
+  refusedFile,
   type Tool,
   type ToolCall,
   type ToolContext,
@@ -195,7 +196,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       idempotencyKey,
       ...(traceparent === undefined ? undefined : { traceparent }),
       workspace: this.#folder?.path ?? '',
-      files: this.#folder?.files ?? noFiles,
+      files: this.#files(),
       signal,
       onOutput: (text) => {
         if (signal.aborted || left <= 0 || text === '') return;
@@ -205,6 +206,19 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
         left -= clean.length;
       },
       authorize: (request) => this.#authorize(request),
+    };
+  }
+
+  /** What is written is asked about, whatever argument names it. */
+  #files(): CallFiles {
+    const files = this.#folder?.files;
+    if (files === undefined) return noFiles;
+    return {
+      write: async (path, content, signal) => {
+        const verdict = await this.#authorize({ action: 'file.write', resource: path });
+        if (!verdict.allowed) throw refusedFile(path, verdict.error);
+        return files.write(path, content, signal);
+      },
     };
   }
 
@@ -232,7 +246,8 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     this.#wanted?.delete(authorizationId);
     this.#environment.asking.delete(authorizationId);
     // What came over a wire may be anything: only a plain yes lets the tool go on.
-    resolve(verdict.allowed === true ? { allowed: true } : { allowed: false, error: verdict.error });
+    if (verdict.allowed !== true) resolve({ allowed: false, error: verdict.error });
+    else resolve(verdict.always === true ? { allowed: true, always: true } : { allowed: true });
   }
 
   /** Tells the tool to stop. It may take the grace to do so; what has not begun ends at once. */

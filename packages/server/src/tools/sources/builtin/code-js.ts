@@ -1,7 +1,7 @@
 import { cutText, NexusError } from '#core';
-import type { Tool } from '#tools/contract';
+import { readingFiles, type Tool } from '#tools/contract';
 import type { Sandbox } from '#tools/sandbox';
-import type { Workspaces } from '#tools/workspace';
+import { parseWorkspacePath, type Workspaces } from '#tools/workspace';
 
 const maxFilesBytes = 4 * 1024 * 1024;
 const maxLogsInError = 2_000;
@@ -35,6 +35,11 @@ export function createCodeJsTool({ sandbox, workspaces }: CodeJsOptions): Tool {
     timeoutMs: 60_000,
     async execute(input, context) {
       const { code, files: paths = [], input: value } = input as { code: string; files?: string[]; input?: unknown }; // checked by the schema
+      const reading = readingFiles(context);
+      for (const path of new Set(paths)) {
+        parseWorkspacePath(path);
+        await reading.require(path);
+      }
       const files = await readTexts(workspaces, context.workspace, paths);
       const { tenantId, sessionId, signal } = context;
       const holder = { tenantId, sessionId };

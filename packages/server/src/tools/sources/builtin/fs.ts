@@ -1,6 +1,6 @@
 import { cutText, matchesWildcard, NexusError } from '#core';
-import type { Tool, ToolResult } from '#tools/contract';
-import type { Workspaces } from '#tools/workspace';
+import { readingFiles, type Tool, type ToolResult } from '#tools/contract';
+import { parseWorkspacePath, type Workspaces } from '#tools/workspace';
 import { readLines } from './text-lines.ts';
 
 const limits = {
@@ -82,6 +82,8 @@ function readTool(workspaces: Workspaces): Tool {
     timeoutMs: 30_000,
     async execute(input, context) {
       const { path, offset = 1, limit = limits.maxReadLines } = input as { path: string; offset?: number; limit?: number }; // checked by the schema
+      parseWorkspacePath(path);
+      await readingFiles(context).require(path);
       return workspaces.withFile(context.workspace, path, async (file) => {
         const kept: string[] = [];
         let chars = 0;
@@ -180,12 +182,20 @@ function searchTool(workspaces: Workspaces): Tool {
       const fold = (text: string) => (caseSensitive ? text : text.toLowerCase());
       const wanted = fold(query);
       const found: string[] = [];
-      const skipped = { binary: 0, unreadable: 0 };
+      const skipped = { binary: 0, unreadable: 0, refused: 0 };
+      const reading = readingFiles(context);
       let left = limits.maxSearchedBytes;
       let end: string | undefined;
       for await (const item of workspaces.walk(context.workspace, path, { recursive: true, signal: context.signal })) {
         if (item.type === 'incomplete') end = 'not all files were searched; search in a folder below';
         if (item.type !== 'file' || (pattern !== undefined && !fitsPattern(pattern, item.path))) continue;
+        const refusal = await reading.refusal(item.path);
+        if (refusal !== null) {
+          // What could not be decided is no answer to the search.
+          if (refusal.code !== 'policy_denied') throw new NexusError(refusal.code, refusal.message);
+          skipped.refused += 1;
+          continue;
+        }
         left -= item.sizeBytes;
         if (left < 0) {
           end = `the first ${limits.maxSearchedBytes} bytes were searched; search in a folder below or give a pattern`;
@@ -220,6 +230,7 @@ function searchTool(workspaces: Workspaces): Tool {
         ...(found.length === 0 ? [`no line contains ${JSON.stringify(query)}`] : []),
         ...(end === undefined ? [] : [end]),
         ...(skipped.binary === 0 ? [] : [`${skipped.binary} binary files skipped`]),
+        ...(skipped.refused === 0 ? [] : [`${skipped.refused} files were not searched, for policy does not let you read them`]),
         ...(skipped.unreadable === 0 ? [] : [`${skipped.unreadable} files could not be read`]),
       ];
       return ok([...found, ...notes.map((note) => `[${note}]`)].join('\n'));

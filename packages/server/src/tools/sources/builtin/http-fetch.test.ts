@@ -190,7 +190,7 @@ describe('with a granted host', () => {
   });
 
   it('keeps secrets from another origin, and keeps them within one', async () => {
-    const headers = { Authorization: 'Bearer t', Cookie: 'a=1', Accept: 'text/plain' };
+    const headers = { Authorization: 'Bearer t', Cookie: 'a=1', Accept: 'text/plain', 'X-Api-Key': 'k', 'X-Anything': 'k' };
     listener = (request, response) => {
       const next = { '/1': '/2', '/2': `http://other.example:${port}/3` }[request.url ?? ''];
       if (next === undefined) response.end('done');
@@ -201,6 +201,11 @@ describe('with a granted host', () => {
       ['Bearer t', 'a=1', 'text/plain'],
       ['Bearer t', 'a=1', 'text/plain'],
       [undefined, undefined, 'text/plain'],
+    ]);
+    expect(reached.map(({ headers: sent }) => [sent['x-api-key'], sent['x-anything']])).toEqual([
+      ['k', 'k'],
+      ['k', 'k'],
+      [undefined, undefined],
     ]);
   });
 

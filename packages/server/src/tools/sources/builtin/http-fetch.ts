@@ -26,7 +26,11 @@ interface FetchInput {
 
 const maxRedirects = 5;
 const redirectStatuses = new Set([301, 302, 303, 307, 308]);
-const secretHeaders = new Set(['authorization', 'cookie', 'proxy-authorization']);
+/**
+ * What goes along to another host, scheme or port. Any other header may hold a secret, whatever it is called: it was meant for the one
+ * that the caller named.
+ */
+const plainHeaders = new Set(['accept', 'accept-language', 'cache-control', 'range', 'user-agent']);
 /** These belong to the connection; a caller that sets them could speak to something else than was checked. */
 const reservedHeaders =
   /^(host|connection|content-length|transfer-encoding|upgrade|te|trailer|expect|keep-alive|accept-encoding|proxy-.*)$/;
@@ -88,7 +92,10 @@ async function fetchText(agent: Agent, request: FetchInput, context: ToolContext
     const permission = await context.authorize({
       action: 'net.egress',
       resource,
-      context: { port: portOf(url), method, scheme: url.protocol.slice(0, -1) },
+      context: {
+        ...{ port: portOf(url), method, scheme: url.protocol.slice(0, -1) },
+        private: options.allowPrivate?.(resource, portOf(url)) === true,
+      },
     });
     if (!permission.allowed)
       throw new NexusError(permission.error.code, permission.error.message, { details: permission.error.details ?? {} });
@@ -110,7 +117,7 @@ async function fetchText(agent: Agent, request: FetchInput, context: ToolContext
       if (redirects >= maxRedirects)
         throw new NexusError('tool_failed', `more than ${maxRedirects} redirects; the last led to ${hostnameOf(url)}`);
       const next = parseUrl(location, url);
-      if (next.origin !== url.origin) headers = Object.fromEntries(Object.entries(headers).filter(([name]) => !secretHeaders.has(name)));
+      if (next.origin !== url.origin) headers = Object.fromEntries(Object.entries(headers).filter(([name]) => plainHeaders.has(name)));
       url = next;
       continue;
     }
