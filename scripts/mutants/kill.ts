@@ -73,8 +73,8 @@ export const killMutants: readonly Mutant[] = [
   {
     bug: "kill: a result that throws when it is read is nobody's",
     file: `${server}/tools/execution/outcome.ts`,
-    replace: 'return fault(rules, call, error, `the tool ${call.tool.name} failed unexpectedly`);\n  }\n}\n\nfunction concludeWhole',
-    by: 'throw error;\n  }\n}\n\nfunction concludeWhole',
+    replace: '    // What a tool gave or threw can throw itself,',
+    by: '    throw error;\n    // What a tool gave or threw can throw itself,',
     tests: [`${server}/runs/seams.test.ts`],
   },
   {

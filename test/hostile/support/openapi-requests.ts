@@ -19,7 +19,7 @@ export interface OpenApi {
 }
 
 /** A seeded source of chance in [0, 1): mulberry32, by Tommy Ettinger (public domain). */
-export function chanceOf(seed: number): () => number {
+function chanceOf(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

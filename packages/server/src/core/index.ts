@@ -12,13 +12,12 @@ export {
   explainFaults,
   findSchemaFaults,
   type JsonSchema,
-  type SchemaFault,
   type SchemaIssue,
   type SchemaValidator,
 } from './json-schema.ts';
 export { boundProblem, toProblem } from './problem.ts';
 export { redactFields, redactForeignText, redactText } from './redact.ts';
-export { createSecretValues, mapTexts, noSecrets, type SecretStream, type SecretValues } from './secrets/secret-values.ts';
+export { createSecretValues, mapTexts, noSecrets, type SecretValues } from './secrets/secret-values.ts';
 export { isAmbiguousAddress, maskAddress } from './settings/address.ts';
 export { type ConfigFile, isTree, parseConfigFile } from './settings/file.ts';
 export { redactSettings } from './settings/redact.ts';

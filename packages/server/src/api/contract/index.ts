@@ -2,7 +2,6 @@
 export { localOperator, visitor } from './operator.ts';
 export {
   type AdminQuestion,
-  type BodySize,
   bodySizes,
   type Call,
   pageQuery,

@@ -70,7 +70,7 @@ export const bodySizes = {
   /** Text and images: few values, however large. */
   input: { bytes: Number.POSITIVE_INFINITY, values: 5_000 },
 } as const;
-export type BodySize = keyof typeof bodySizes;
+type BodySize = keyof typeof bodySizes;
 
 interface RouteParts<Body, Query> {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';

@@ -15,7 +15,7 @@ const maxChars = 4_096;
 const maxNesting = 100;
 const maxStates = 20_000;
 
-export class PatternError extends Error {}
+class PatternError extends Error {}
 
 /** Reads a pattern of ECMA-262 (in unicode mode, as JSON Schema has it). Throws {@link PatternError} that says what is not taken. */
 export function parsePattern(source: string): Syntax {
