@@ -47,7 +47,16 @@ function open({ suspects, others = 0 }: { suspects: readonly string[]; others?: 
     opened: () => log.push('opened'),
   });
   const wrote = (name: string, type: 'tool.completed' | 'tool.started') => alone.wrote(runKey(suspectOf(name)), [{ type } as never]); // only the type is looked at
-  return { time, alone, log, ends, wrote, leave: () => void (live = 0) };
+  return {
+    time,
+    alone,
+    log,
+    ends,
+    wrote,
+    leave() {
+      live = 0;
+    },
+  };
 }
 
 it('drives one suspect after the other, and nothing else meanwhile [verifies hostile.kill.poisonous]', async () => {
