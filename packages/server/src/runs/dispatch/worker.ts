@@ -32,9 +32,9 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
   const endings = new Set<Promise<void>>();
   /** How often in a row a run was {@link ExecutorEnd broken} here. */
   const breaks = createCountedCache<RunKey, number>(10_000);
-  const draining = false;
+  let draining = false;
   /** The time to drain is over: what is driven now is given up at once. */
-  const drained = false;
+  let drained = false;
 
   const isLive = (run: Parameters<typeof runKey>[0]) => live.has(runKey(run));
   const undriven = createUndrivenRuns({
@@ -122,8 +122,9 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     if (end === 'handed_over') topic.publish({ tenantId, runId });
   }
 
-  const take = (row: ClaimedRun) =>
-    takeUp({ engine, agents, transcripts, settings, breaks, undriven, adopt, ended: () => claims.claimSoon() }, row);
+  function take(row: ClaimedRun): Promise<Executor | null> {
+    return takeUp({ engine, agents, transcripts, settings, breaks, undriven, adopt, ended: () => claims.claimSoon() }, row);
+  }
 
   return {
     async start() {
