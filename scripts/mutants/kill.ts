@@ -23,9 +23,9 @@ export const killMutants: readonly Mutant[] = [
   },
   {
     bug: 'kill: a suspect is claimed with the others',
-    file: `${server}/storage/tables/turns.ts`,
-    replace: ".where((eb) => eb(eb('deaths', '+', params.died), '<', sql.lit(deathsBeforeAlone)))",
-    by: ".where((eb) => eb(eb('deaths', '+', params.died), '<', sql.lit(deathsBeforeAlone + 9)))",
+    file: `${server}/storage/tables/queue.ts`,
+    replace: '  yield* burySuspects(lost, now);',
+    by: '',
     tests: storeTests,
   },
   {
@@ -51,14 +51,14 @@ export const killMutants: readonly Mutant[] = [
   },
   {
     bug: 'kill: a poisonous run is taken up once more',
-    file: `${server}/runs/dispatch/take-run.ts`,
+    file: `${server}/runs/dispatch/poisonous.ts`,
     replace: 'diedAlone && deaths >= maxDeathsAlone',
     by: 'diedAlone && deaths > maxDeathsAlone',
     tests: takeTests,
   },
   {
     bug: 'kill: one that kills late is never ended',
-    file: `${server}/runs/dispatch/take-run.ts`,
+    file: `${server}/runs/dispatch/poisonous.ts`,
     replace: '&& deaths < maxDeaths)',
     by: '&& deaths < Number.POSITIVE_INFINITY)',
     tests: takeTests,
@@ -73,8 +73,8 @@ export const killMutants: readonly Mutant[] = [
   {
     bug: "kill: a result that throws when it is read is nobody's",
     file: `${server}/tools/execution/outcome.ts`,
-    replace: '    // What a tool gave or threw can throw itself,',
-    by: '    throw error;\n    // What a tool gave or threw can throw itself,',
+    replace: 'return concludeWhole(rules, call, outcome);\n  } catch (error) {\n',
+    by: 'return concludeWhole(rules, call, outcome);\n  } catch (error) {\n    if (error) throw error;\n',
     tests: [`${server}/runs/seams.test.ts`],
   },
   {

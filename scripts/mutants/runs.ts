@@ -158,8 +158,8 @@ export const runMutants: readonly Mutant[] = [
   {
     bug: 'a run that was asked to cancel while nobody drove it goes on',
     file: `${runs}/dispatch/worker.ts`,
-    replace: '      if (row.cancelRequested !== null) executor.cancel(row.cancelRequested);\n',
-    by: '      void executor;\n',
+    replace: '    if (row.cancelRequested !== null) executor.cancel(row.cancelRequested);\n',
+    by: '    void executor;\n',
     tests: workerTests,
   },
   {

@@ -271,8 +271,8 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'an account that says less than was received is believed',
     file: `${server}/llm/attempt/account.ts`,
-    replace: 'outputTokens: Math.max(outputTokens, leastOutput) };',
-    by: 'outputTokens };',
+    replace: 'outputTokens: Math.max(outputTokens, leastOutput) });',
+    by: 'outputTokens });',
     tests: accountTests,
   },
   {

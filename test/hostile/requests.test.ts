@@ -42,7 +42,7 @@ const malformed: Readonly<Record<string, string | Buffer>> = {
   'a version that does not exist': head('GET / HTTP/9.9'),
   'the preface of HTTP/2': 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
   'a TLS hello': Buffer.from('16030100f1010000ed0303', 'hex'),
-  'a method that does not exist': head('HACK / HTTP/1.1'),
+  'a method that does not exist': head('BREW / HTTP/1.1'),
   'no host': 'GET /healthz HTTP/1.1\r\n\r\n',
   'two hosts': head('GET /healthz HTTP/1.1', 'Host: evil.test'),
   'two lengths': `${head('POST /v1/sessions HTTP/1.1', json, 'Content-Length: 2', 'Content-Length: 5')}{}`,

@@ -101,6 +101,7 @@ export const errorTable = dictionary({
     retryable: false,
     title: 'The request is too large',
     when: 'The body has more bytes or values than its endpoint takes; in tools: a file, folder or program is larger than it may be, or the disk is full.',
+    details: { what: 'what is too large', limit: 'how large it may be', used: 'how large it is' },
   },
   unsupported_media_type: {
     httpStatus: 415,

@@ -1,10 +1,12 @@
 import type { JournalEvent } from '@nexus-agent/protocol';
 import { type Clock, settlesWithin, type Timers } from '#core';
-import type { Executor } from '#runs/drive';
+import type { createRunSpans, Executor } from '#runs/drive';
 import type { ClaimedRun, Queue } from '#storage';
 import type { Logger } from '#telemetry';
 import { type RunKey, runKey } from './keys.ts';
 import type { Places } from './places.ts';
+
+type RunSpans = ReturnType<typeof createRunSpans>;
 
 export interface Alone {
   /** Nothing else is to be driven here. */
@@ -13,6 +15,8 @@ export interface Alone {
   look(): Promise<void>;
   /** Hears of what a run of this process has written. */
   wrote(key: RunKey, events: readonly JournalEvent[]): void;
+  /** The same spans, which also tell {@link wrote}. */
+  hearing(key: RunKey, spans: RunSpans): RunSpans;
   /** Takes up no suspect any more, and resolves once none is being taken up. */
   stop(): Promise<void>;
 }
@@ -106,6 +110,11 @@ export function createAlone(options: AloneOptions): Alone {
     }
   }
 
+  const wrote: Alone['wrote'] = (key, events) => {
+    if (current?.key !== key) return;
+    if (events.some(({ type }) => type === 'model.completed' || type === 'tool.completed')) current.gotOn();
+  };
+
   return {
     get isClosed() {
       return isClosed;
@@ -121,10 +130,14 @@ export function createAlone(options: AloneOptions): Alone {
       waitingSince ??= clock.monotonic();
       if (places.isEmpty || clock.monotonic() - waitingSince >= turnFactor * aloneMs) turn = driveSome();
     },
-    wrote(key, events) {
-      if (current?.key !== key) return;
-      if (events.some(({ type }) => type === 'model.completed' || type === 'tool.completed')) current.gotOn();
-    },
+    wrote,
+    hearing: (key, spans) => ({
+      ...spans,
+      wrote(events) {
+        wrote(key, events);
+        spans.wrote(events);
+      },
+    }),
     async stop() {
       stopped = true;
       await turn;

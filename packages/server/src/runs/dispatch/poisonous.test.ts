@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { poisonous } from './take-run.ts';
+import { poisonous } from './poisonous.ts';
 
 it.each([
   { deaths: 0, diedAlone: false, ends: false },

@@ -83,18 +83,11 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
 
   function adopt(options: AdoptOptions): Executor {
     const key = runKey(options.context);
-    const spans = createRunSpans(engine, options.context, options.state, options);
     const executor = startExecutor({
       ...options,
       engine,
       channel: engine.hub.openLocal(key),
-      spans: {
-        ...spans,
-        wrote(events) {
-          alone.wrote(key, events);
-          spans.wrote(events);
-        },
-      },
+      spans: alone.hearing(key, createRunSpans(engine, options.context, options.state, options)),
       leaseStands: () => lease.stands(),
       async startChild(parent, call) {
         if (await startChild(parent, call)) topic.wake({ tenantId: parent.tenantId, runId: call.childRunId });
@@ -129,23 +122,8 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     if (end === 'handed_over') topic.publish({ tenantId, runId });
   }
 
-  async function take(row: ClaimedRun): Promise<Executor | null> {
-    if (row.deaths > 0) logger.warn({ runId: row.runId, deaths: row.deaths }, 'the process that drove this run died; it is taken up again');
-    try {
-      const options = await takeRun({ engine, agents, transcripts }, row, (breaks.get(runKey(row)) ?? 0) >= settings.maxBreaks);
-      if (options === null) {
-        breaks.delete(runKey(row));
-        claims.claimSoon(); // the next run of its session may be due
-        return null;
-      }
-      const executor = adopt({ ...options, ...(row.lostAt === null ? {} : { lostAt: row.lostAt }) });
-      if (row.cancelRequested !== null) executor.cancel(row.cancelRequested);
-      return executor;
-    } catch (error) {
-      logger.error({ runId: row.runId, err: error }, 'a claimed run could not be taken up');
-      await undriven.giveBack(row);
-      return null;
-    }
+  function take(row: ClaimedRun): Promise<Executor | null> {
+    return takeUp({ engine, agents, transcripts, settings, breaks, undriven, adopt, ended: () => claims.claimSoon() }, row);
   }
 
   return {
@@ -180,10 +158,11 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     async drain(timeoutMs, onLeft = () => undefined) {
       draining = true;
       // What is being claimed is drained as it comes.
-      const claimed = Promise.all([claims.stop(), alone.stop()]);
+      const claimed = claims.stop();
+      const taken = alone.stop();
       for (const executor of live.values()) executor.drain();
       const left = noneOf(live);
-      const ended = Promise.all([claimed, left]).then(() => noneOf(live));
+      const ended = Promise.all([claimed, taken, left]).then(() => noneOf(live));
       void settlesWithin(timers, left, timeoutMs).then(onLeft);
       const inTime = await settlesWithin(timers, ended, timeoutMs);
       drained = true;
@@ -200,4 +179,34 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
 /** Resolves once none is driven, also of those that come meanwhile. */
 async function noneOf(live: ReadonlyMap<RunKey, Executor>): Promise<void> {
   while (live.size > 0) await Promise.all([...live.values()].map((executor) => executor.done));
+}
+
+interface TakeParts extends Pick<WorkerDependencies, 'engine' | 'agents' | 'transcripts' | 'settings'> {
+  readonly breaks: ReturnType<typeof createCountedCache<RunKey, number>>;
+  readonly undriven: ReturnType<typeof createUndrivenRuns>;
+  readonly adopt: (options: AdoptOptions) => Executor;
+  /** A run was ended instead of driven. */
+  readonly ended: () => void;
+}
+
+/** Drives a claimed run; null when it has been ended instead, or given back. Never rejects. */
+async function takeUp(parts: TakeParts, row: ClaimedRun): Promise<Executor | null> {
+  const { engine, settings, breaks, undriven, adopt, ended } = parts;
+  if (row.deaths > 0)
+    engine.logger.warn({ runId: row.runId, deaths: row.deaths }, 'the process that drove this run died; it is taken up again');
+  try {
+    const options = await takeRun(parts, row, (breaks.get(runKey(row)) ?? 0) >= settings.maxBreaks);
+    if (options === null) {
+      breaks.delete(runKey(row));
+      ended(); // the next run of its session may be due
+      return null;
+    }
+    const executor = adopt({ ...options, ...(row.lostAt === null ? {} : { lostAt: row.lostAt }) });
+    if (row.cancelRequested !== null) executor.cancel(row.cancelRequested);
+    return executor;
+  } catch (error) {
+    engine.logger.error({ runId: row.runId, err: error }, 'a claimed run could not be taken up');
+    await undriven.giveBack(row);
+    return null;
+  }
 }
