@@ -114,14 +114,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
   let closing: Promise<void> | undefined;
   const closeAll = (logger?: Logger) => closeInTurn(closers.splice(0).reverse(), logger);
   try {
-    const log =
-      options.logger ??
-      createLogger({
-        level: config.log.level,
-        clock,
-        secrets: known,
-        ...(config.log.pretty === undefined ? {} : { pretty: config.log.pretty }),
-      });
+    const log = options.logger ?? createLogger({ ...config.log, clock, secrets: known });
     const outages = createStoreOutages({ logger: log, clock });
     const { logger } = outages;
     for (const note of options.notes ?? []) logger.warn({}, note);
@@ -139,19 +132,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       folders.agents.read(),
       config.workspaceSeed === undefined ? undefined : requireFolder(config.workspaceSeed, 'workspaceSeed (NEXUS_WORKSPACE_SEED)'),
     ]);
-    const unwatched = await openStore({
-      ...storeOptions(config),
-      ledgerRules,
-      clock,
-      timers: systemTimers,
-      ids,
-      transaction: config.transaction,
-      quotas: quotasOf(config),
-      onNotice: (message) => logger.warn({}, message),
-    }).catch((error: unknown) => {
-      logger.error({ err: error }, 'the database could not be opened');
-      throw error;
-    });
+    const unwatched = await openDatabase(config, { clock, ids, logger });
     const opened = outages.watch(unwatched);
     let stopLooking: () => void = () => undefined;
     closers.push(async () => {
@@ -263,6 +244,17 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     await closeAll().catch(() => undefined); // the first error says more
     throw withoutSecrets(error, known);
   }
+}
+
+function openDatabase(config: NexusConfig, { clock, ids, logger }: Pick<Parts, 'clock' | 'ids' | 'logger'>): Promise<Store> {
+  return openStore({
+    ...storeOptions(config),
+    ...{ ledgerRules, clock, timers: systemTimers, ids, transaction: config.transaction, quotas: quotasOf(config) },
+    onNotice: (message) => logger.warn({}, message),
+  }).catch((error: unknown) => {
+    logger.error({ err: error }, 'the database could not be opened');
+    throw error;
+  });
 }
 
 /** A data folder that was there may be open to others. */
@@ -403,7 +395,7 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
   const builtin = createBuiltinTools({
     sandbox,
     workspaces: files.workspaces,
-    http: { ...config.httpFetch, ...egressOptions(config.httpFetch.allowPrivate), isOwnListener: own.isOwn },
+    http: { timers: systemTimers, ...config.httpFetch, ...egressOptions(config.httpFetch.allowPrivate), isOwnListener: own.isOwn },
   });
   const { files: _files, ...toolLimits } = config.tools;
   const tools = createToolService({

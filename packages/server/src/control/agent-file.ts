@@ -1,5 +1,5 @@
 import { AgentDefinition, type BudgetUnit } from '@nexus-agent/protocol';
-import { explainIssues, isTree, limitOf, limitUnits, NexusError, summarise } from '#core';
+import { explainIssues, isObject, limitOf, limitUnits, NexusError, summarise } from '#core';
 
 /** The agent of a YAML or JSON file, amounts of whose budget may have their units. Throws `config_invalid` that names the file. */
 export async function parseAgentFile(path: string, text: string): Promise<AgentDefinition> {
@@ -24,7 +24,7 @@ export async function parseAgentFile(path: string, text: string): Promise<AgentD
 
 /** As people write them, `{ usd: 0.50, tokens: 200k, wallMs: 10m }`, in the units of the ledger. What it does not know stays for the schema. */
 function withPlainAmounts(raw: unknown): unknown {
-  if (!isTree(raw) || !isTree(raw.budget)) return raw;
+  if (!isObject(raw) || !isObject(raw.budget)) return raw;
   const budget = new Map<string, unknown>();
   const put = (key: BudgetUnit | string, amount: unknown) => {
     if (budget.has(key)) throw new Error(`budget: usd and ${key} are the same limit; give one of them`);

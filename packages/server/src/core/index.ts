@@ -6,7 +6,7 @@ export { type Clock, systemClock, toTimestamp } from './clock.ts';
 export { closest } from './closest.ts';
 export { NexusError, toErrorInfo } from './errors.ts';
 export { createIdSource, derivedId, type IdSource } from './ids.ts';
-export { canonicalJson, isTooDeep, maxJsonDepth, sha256 } from './json.ts';
+export { canonicalJson, isObject, isTooDeep, maxJsonDepth, sha256 } from './json.ts';
 export {
   createSchemaValidator,
   explainFaults,
@@ -15,11 +15,11 @@ export {
   type SchemaIssue,
   type SchemaValidator,
 } from './json-schema.ts';
-export { boundProblem, toProblem } from './problem.ts';
+export { toProblem } from './problem.ts';
 export { redactFields, redactForeignText, redactText } from './redact.ts';
 export { createSecretValues, mapTexts, noSecrets, type SecretValues } from './secrets/secret-values.ts';
-export { isAmbiguousAddress, maskAddress } from './settings/address.ts';
-export { type ConfigFile, isTree, parseConfigFile } from './settings/file.ts';
+export { decoded, isAmbiguousAddress, maskAddress } from './settings/address.ts';
+export { type ConfigFile, parseConfigFile } from './settings/file.ts';
 export { redactSettings } from './settings/redact.ts';
 export { secretsOfSettings } from './settings/secrets.ts';
 export { durationMs, group, httpUrl, setting, settingsOf } from './settings/setting.ts';

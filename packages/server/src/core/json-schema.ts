@@ -34,7 +34,7 @@ export function createSchemaValidator(): SchemaValidator {
   const byText = new LRUCache<string, Check>({ maxSize: maxKeptChars, sizeCalculation: (_check, text) => text.length });
 
   const find = (schema: JsonSchema): Check => {
-    const text = textOf(schema);
+    const text = jsonOf(schema);
     let check = text === null ? undefined : byText.get(text);
     const faults = check === undefined ? findSchemaFaults(schema) : [];
     if (faults.length > 0)
@@ -68,7 +68,7 @@ export function createSchemaValidator(): SchemaValidator {
   };
 }
 
-function textOf(schema: JsonSchema): string | null {
+function jsonOf(schema: JsonSchema): string | null {
   try {
     return JSON.stringify(schema);
   } catch {

@@ -37,3 +37,8 @@ export function isTooDeep(json: string): boolean {
 export function sha256(text: string): string {
   return hash('sha256', text);
 }
+
+/** Whether it is an object of JSON: no list, and not null. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

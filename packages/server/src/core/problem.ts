@@ -1,4 +1,4 @@
-import { type ErrorInfo, errorTable, type Problem } from '@nexus-agent/protocol';
+import { dictionary, type ErrorInfo, errorTable, type Problem } from '@nexus-agent/protocol';
 import { cutText } from './text.ts';
 
 /** An error value as the RFC 9457 body that clients are shown. `instance` names this occurrence, such as the request's id. */
@@ -25,7 +25,7 @@ const maxDepth = 8;
 const maxTextChars = 1_000;
 
 /** The problem with as much of its words and details as fits into 16 KB; whoever reads it is told that there was more. */
-export function boundProblem(problem: Problem): Problem {
+function boundProblem(problem: Problem): Problem {
   const { details, ...rest } = problem;
   const room = { bytes: maxBytes - 512 };
   const bounded = { ...rest, title: boundText(rest.title, room), detail: boundText(rest.detail, room, maxDetailBytes) };
@@ -68,7 +68,7 @@ function boundValue(value: unknown, room: Room, depth: number): unknown {
 }
 
 function boundMembers(value: object, room: Room, depth: number): Record<string, unknown> {
-  const members: Record<string, unknown> = {};
+  const members: Record<string, unknown> = dictionary({});
   let count = 0;
   for (const name in value) {
     if (!Object.hasOwn(value, name)) continue;

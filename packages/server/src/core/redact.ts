@@ -97,7 +97,7 @@ export function redactText(text: string): string {
 }
 
 /** `postgres://user:[redacted]@host/database`, wherever in the text it stands. */
-export function maskUrlPasswords(text: string): string {
+function maskUrlPasswords(text: string): string {
   const plain = text.includes('@') ? text.replace(urlPasswords, `$1${removed}@`) : text;
   return plain.includes('%40') ? plain.replace(encodedUrlPasswords, `$1${removed}%40`) : plain;
 }

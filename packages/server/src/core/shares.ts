@@ -55,7 +55,7 @@ interface Tenant {
 
 /** Places of something that all tenants share, given out in turns. */
 export function createShares(options: SharesOptions): Shares {
-  const { what, places, spare, maxWaiting, maxWaitingOfAll = 4 * maxWaiting, setting, retryAfterMs = 1_000 } = options;
+  const { places, spare } = options;
   /** In the order of their turns: whoever has had one goes to the end. */
   const tenants = new Map<string, Tenant>();
   let inUse = 0;
@@ -128,24 +128,6 @@ export function createShares(options: SharesOptions): Shares {
     return best;
   }
 
-  function refuse(tenant: Tenant): NexusError | undefined {
-    if (tenant.waitingCount >= maxWaiting)
-      return new NexusError(
-        'rate_limited',
-        `${tenant.waitingCount} ${what} of this tenant wait for their turn already, and no more may (${setting}); try again when some of them have ended`,
-        { details: { what, limit: maxWaiting, used: tenant.waitingCount, running: tenant.running }, retryAfterMs },
-      );
-    if (waiting < maxWaitingOfAll) return undefined;
-    return new NexusError(
-      'rate_limited',
-      `${waiting} ${what} of all tenants wait for their turn already, and no more may (${setting}); try again later`,
-      {
-        details: { what, limit: maxWaitingOfAll, used: waiting, running: inUse },
-        retryAfterMs,
-      },
-    );
-  }
-
   return {
     get inUse() {
       return inUse;
@@ -165,7 +147,7 @@ export function createShares(options: SharesOptions): Shares {
       const tenant = tenantOf(tenantId);
       const queue = tenant.waiting.get(sessionId) ?? [];
       if (queue.length === 0 && isFree(tenant, sessionId)) return take(tenantId, tenant, sessionId);
-      const refusal = refuse(tenant);
+      const refusal = refusalOf(options, { tenant, waiting, inUse });
       if (refusal !== undefined) {
         forget(tenantId, tenant);
         throw refusal;
@@ -208,4 +190,23 @@ export function createShares(options: SharesOptions): Shares {
         for (const queue of [...tenant.waiting.values()]) for (const place of [...queue]) place.fail(error);
     },
   };
+}
+
+/** Why nobody else may wait; undefined while somebody may. */
+function refusalOf(
+  { what, maxWaiting, maxWaitingOfAll = 4 * maxWaiting, setting, retryAfterMs = 1_000 }: SharesOptions,
+  { tenant, waiting, inUse }: { readonly tenant: Tenant; readonly waiting: number; readonly inUse: number },
+): NexusError | undefined {
+  if (tenant.waitingCount >= maxWaiting)
+    return new NexusError(
+      'rate_limited',
+      `${tenant.waitingCount} ${what} of this tenant wait for their turn already, and no more may (${setting}); try again when some of them have ended`,
+      { details: { what, limit: maxWaiting, used: tenant.waitingCount, running: tenant.running }, retryAfterMs },
+    );
+  if (waiting < maxWaitingOfAll) return undefined;
+  return new NexusError(
+    'rate_limited',
+    `${waiting} ${what} of all tenants wait for their turn already, and no more may (${setting}); try again later`,
+    { details: { what, limit: maxWaitingOfAll, used: waiting, running: inUse }, retryAfterMs },
+  );
 }

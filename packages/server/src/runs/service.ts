@@ -149,7 +149,9 @@ export function createRuns(dependencies: RunsDependencies): Runs {
       const last = long ?? events.at(-1);
       return {
         events: events.map((event) => wireJson(row.runId, event)),
-        ...(long === null ? {} : { long: () => longEventJson({ store, tenantId: principal.tenantId, runId: row.runId, event: long }) }),
+        ...(long === null
+          ? {}
+          : { long: () => longEventJson({ store, timers: engine.timers, tenantId: principal.tenantId, runId: row.runId, event: long }) }),
         nextAfter: (isFull || events.length < found.length) && last !== undefined ? last.seq : null,
       };
     },

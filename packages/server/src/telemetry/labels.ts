@@ -92,4 +92,4 @@ export function createKnownNames() {
   };
 }
 
-export type KnownNames = ReturnType<typeof createKnownNames>;
+export type LabelNames = ReturnType<typeof createKnownNames>;

@@ -18,7 +18,7 @@ export interface Logger {
 export interface LoggerOptions {
   readonly level: LogLevel;
   /** Lines for people instead of JSON. */
-  readonly pretty?: boolean;
+  readonly pretty?: boolean | undefined;
   readonly clock?: Clock;
   /** What no line may hold. */
   readonly secrets?: SecretValues;

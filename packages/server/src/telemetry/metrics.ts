@@ -8,7 +8,7 @@ import {
   errorCodes,
   httpMethods,
   httpStatuses,
-  type KnownNames,
+  type LabelNames,
   type LabelSet,
   namedSet,
   otherValue,
@@ -105,8 +105,9 @@ type Values<Label extends string> = Readonly<Record<Label, string>>;
 
 /** The values of a series: each of the set that its label was declared with. */
 function within<Label extends string>(sets: Labels<Label>, values: Values<Label>): Record<Label, string> {
-  const names = Object.keys(sets) as Label[]; // the keys of the type
-  return Object.fromEntries(names.map((name) => [name, sets[name].of(values[name])])) as Record<Label, string>; // one for each
+  const entries = Object.entries(sets) as [Label, LabelSet][]; // the keys of the type
+  const said = new Map(Object.entries<string>(values));
+  return Object.fromEntries(entries.map(([name, set]) => [name, set.of(said.get(name) ?? '')])) as Record<Label, string>; // one for each
 }
 
 function createInstruments(registry: Registry) {
@@ -165,7 +166,7 @@ function countRuns({
   };
 }
 
-function countModelCalls({ counter, histogram }: Instruments, names: KnownNames): Pick<Metrics, 'modelCompleted'> {
+function countModelCalls({ counter, histogram }: Instruments, names: LabelNames): Pick<Metrics, 'modelCompleted'> {
   const sets = {
     gen_ai_operation_name: closedSet([operations.model]),
     gen_ai_provider_name: namedSet(names.isProvider),
@@ -197,7 +198,7 @@ function countModelCalls({ counter, histogram }: Instruments, names: KnownNames)
 /** Tools that are agents have the names of agents, which tenants choose. */
 const agentTool = /^agent_.*/s;
 
-function countToolCalls({ histogram }: Instruments, names: KnownNames): Pick<Metrics, 'toolCompleted'> {
+function countToolCalls({ histogram }: Instruments, names: LabelNames): Pick<Metrics, 'toolCompleted'> {
   const duration = histogram(metricNames.toolDuration, 'Duration of tool calls', operationBuckets, {
     gen_ai_tool_name: namedSet((name) => name === 'agent' || names.isTool(name)),
     error_type: errorCodes,

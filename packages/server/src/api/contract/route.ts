@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AdminAction, IdKind, KeyScope, Page, SystemPart } from '@nexus-agent/protocol';
+import { dictionary } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import type { Principal } from '#identity';
 import type { ApiServices } from './types.ts';
@@ -60,7 +61,7 @@ export type Route<Body = unknown, Query = unknown> = Admission<Body> & RoutePart
  * How large a body may be, in bytes and in values (items, members, lists and objects), by what it carries. What takes time is not text but
  * values: each is parsed, checked and perhaps explained. No endpoint takes more bytes than `limits.bodyBytes`.
  */
-export const bodySizes = {
+export const bodySizes = dictionary({
   /** Names, numbers, policies in their short form. */
   small: { bytes: 256 * 1024, values: 5_000 },
   /** An agent, with its instructions and the schema of its answers. */
@@ -69,7 +70,7 @@ export const bodySizes = {
   arguments: { bytes: 4 * 1024 * 1024, values: 100_000 },
   /** Text and images: few values, however large. */
   input: { bytes: Number.POSITIVE_INFINITY, values: 5_000 },
-} as const;
+});
 type BodySize = keyof typeof bodySizes;
 
 interface RouteParts<Body, Query> {

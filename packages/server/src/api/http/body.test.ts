@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
-import { errorTable, type Problem } from '@nexus-agent/protocol';
+import type { ErrorInfo } from '@nexus-agent/protocol';
 import { describe, expect, it } from 'vitest';
-import { boundProblem } from '#core';
+import { toProblem } from '#core';
 import { readJson } from './body.ts';
 
 const limits = { bytes: 10_000_000, values: 1_000 };
@@ -50,33 +50,21 @@ describe('a body [verifies hostile.stall.bodies]', () => {
 });
 
 describe('a problem [verifies hostile.stall.bodies]', () => {
-  const problem = (changes: Partial<Problem>): Problem => ({
-    ...{
-      type: 'x',
-      title: errorTable.invalid_request.title,
-      status: 400,
-      detail: 'wrong',
-      code: 'invalid_request' as const,
-      retryable: false,
-    },
-    ...changes,
-  });
+  const problem = (changes: Partial<ErrorInfo>) => toProblem({ code: 'invalid_request', message: 'wrong', ...changes });
   const long = (char: string) => char.repeat(1_000_000);
 
-  it.each<[string, Partial<Problem>]>([
-    ['a long detail', { detail: long('a') }],
-    ['control characters', { detail: long('\u0001'), details: { a: long('\u0002'), b: [long('\u0003')] } }],
+  it.each<[string, Partial<ErrorInfo>]>([
+    ['a long detail', { message: long('a') }],
+    ['control characters', { message: long('\u0001'), details: { a: long('\u0002'), b: [long('\u0003')] } }],
     ['many issues', { details: { issues: Array.from({ length: 100_000 }, () => ({ path: 'a.b', message: long('ü') })) } }],
     ['many names', { details: Object.fromEntries(Array.from({ length: 100_000 }, (_, at) => [`${'𝒳'.repeat(300)}${at}`, at])) }],
     ['lists in lists', { details: { a: JSON.parse(`${'['.repeat(200)}${'1,'.repeat(10_000)}1${']'.repeat(200)}`) } }],
   ])('with %s has at most 16 KB as it is sent', (_, changes) => {
-    expect(Buffer.byteLength(JSON.stringify(boundProblem(problem(changes))))).toBeLessThanOrEqual(16 * 1024);
+    expect(Buffer.byteLength(JSON.stringify(problem(changes)))).toBeLessThanOrEqual(16 * 1024);
   });
 
   it('of the usual size is sent as it is', () => {
-    const usual = problem({
-      details: { issues: [{ path: 'a', message: 'expected text, got 7' }], scope: { kind: 'run', id: 'run_1' }, limit: 5, none: null },
-    });
-    expect(boundProblem(usual)).toEqual(usual);
+    const details = { issues: [{ path: 'a', message: 'expected text, got 7' }], scope: { kind: 'run', id: 'run_1' }, limit: 5, none: null };
+    expect(problem({ details })).toMatchObject({ detail: 'wrong', details });
   });
 });

@@ -103,7 +103,7 @@ function operationOf(route: Route, schemas: SchemaCollector): OpenApiOperation {
       : {
           requestBody: {
             required: route.bodyOptional !== true,
-            description: sizeOf(route),
+            description: bodySizeInWords(route),
             content: { 'application/json': { schema: schemas.add(route.body, 'input') } },
           },
         }),
@@ -112,7 +112,7 @@ function operationOf(route: Route, schemas: SchemaCollector): OpenApiOperation {
   };
 }
 
-function sizeOf({ bodySize = 'small' }: Route): string {
+function bodySizeInWords({ bodySize = 'small' }: Route): string {
   const { bytes, values } = bodySizes[bodySize];
   const size = Number.isFinite(bytes) ? `${bytes} bytes` : 'the `limits.bodyBytes` of the configuration (16,000,000 bytes by default)';
   return `At most ${size}, and ${values} values (items, members, lists and objects).`;

@@ -1,6 +1,6 @@
 import type { styleText } from 'node:util';
 import { systemClock } from '#core';
-import { columns, elapsed, pad, plainText, visible, wrap } from './words.ts';
+import { columns, elapsed, pad, plainText, shownWidth, wrap } from './words.ts';
 
 export type Format = Parameters<typeof styleText>[0];
 
@@ -22,7 +22,7 @@ export function createStage({ out, style }: StageOptions) {
   /** What does not fit goes on below, a little further in. */
   const line = (text = '') => {
     const room = columns - indent.length;
-    const [first = '', ...rest] = visible(text) > room ? wrap(text, room) : [text];
+    const [first = '', ...rest] = shownWidth(text) > room ? wrap(text, room) : [text];
     out(first === '' ? '\n' : `${indent}${first}\n`);
     for (const row of wrap(rest.join(' '), room - 2)) if (row !== '') out(`${indent}  ${row}\n`);
   };
@@ -60,7 +60,7 @@ export function createStage({ out, style }: StageOptions) {
     },
     /** Rows in columns as wide as they need to be; columns named in `right` are set to the right. */
     table(head: readonly string[], rows: readonly (readonly string[])[], right: readonly number[] = []): void {
-      const widths = head.map((name, index) => Math.max(name.length, ...rows.map((row) => visible(row[index] ?? ''))));
+      const widths = head.map((name, index) => Math.max(name.length, ...rows.map((row) => shownWidth(row[index] ?? ''))));
       const cells = (row: readonly string[]) =>
         row
           .map((cell, index) => pad(cell, widths[index] ?? 0, right.includes(index)))

@@ -32,11 +32,11 @@ export function counted(amount: number, noun: string): string {
 }
 
 export function pad(text: string, width: number, right = false): string {
-  const space = ' '.repeat(Math.max(0, width - visible(text)));
+  const space = ' '.repeat(Math.max(0, width - shownWidth(text)));
   return right ? space + text : text + space;
 }
 
-export function visible(text: string): number {
+export function shownWidth(text: string): number {
   return stripVTControlCharacters(text).length;
 }
 
@@ -46,7 +46,7 @@ export function wrap(text: string, width: number): string[] {
   for (const part of text.split('\n')) {
     let current = '';
     for (const word of part.split(' ')) {
-      if (current !== '' && visible(current) + 1 + visible(word) > width) {
+      if (current !== '' && shownWidth(current) + 1 + shownWidth(word) > width) {
         lines.push(current);
         current = word;
       } else current = current === '' ? word : `${current} ${word}`;

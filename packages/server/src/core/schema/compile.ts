@@ -1,8 +1,8 @@
-import { canonicalJson } from '../json.ts';
+import { canonicalJson, isObject } from '../json.ts';
 import { cutText } from '../text.ts';
 import { spend, spendOn } from './fuel.ts';
 import { createPattern, type Pattern } from './pattern.ts';
-import { isObject, resolve } from './rules.ts';
+import { resolve } from './rules.ts';
 import { type Check, deeper, fails, inside, type Seen, type State } from './state.ts';
 import { shown } from './words.ts';
 
@@ -289,10 +289,10 @@ function listChecks(schema: Schema, checkOf: CheckOf): Check[] {
   const { maxItems, minItems } = schema;
   const checks: Check[] = [];
   if (typeof maxItems === 'number') {
-    checks.push((value, state, place) => sizeOf(value) <= maxItems || fails(state, place, `NOT have more than ${maxItems} items`, value));
+    checks.push((value, state, place) => itemsOf(value) <= maxItems || fails(state, place, `NOT have more than ${maxItems} items`, value));
   }
   if (typeof minItems === 'number') {
-    checks.push((value, state, place) => sizeOf(value) >= minItems || fails(state, place, `NOT have fewer than ${minItems} items`, value));
+    checks.push((value, state, place) => itemsOf(value) >= minItems || fails(state, place, `NOT have fewer than ${minItems} items`, value));
   }
   if (schema.uniqueItems === true) checks.push(differing);
   const isTuple = Array.isArray(schema.items);
@@ -305,7 +305,7 @@ function listChecks(schema: Schema, checkOf: CheckOf): Check[] {
   return checks;
 }
 
-function sizeOf(value: unknown): number {
+function itemsOf(value: unknown): number {
   return (value as readonly unknown[]).length; // these are only asked of lists
 }
 

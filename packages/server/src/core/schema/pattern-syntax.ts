@@ -1,3 +1,5 @@
+import { dictionary } from '@nexus-agent/protocol';
+
 /** A pattern as it is written: what a text must hold, in the form that {@link file://./pattern.ts} makes states of. */
 export type Syntax =
   | { readonly type: 'empty' }
@@ -51,7 +53,7 @@ export function statesOf(syntax: Syntax): number {
   }
 }
 
-const places: Readonly<Record<string, 'edge' | 'inside'>> = { b: 'edge', B: 'inside' };
+const places: Readonly<Record<string, 'edge' | 'inside'>> = dictionary({ b: 'edge', B: 'inside' });
 const openings = [
   { text: '(?:', look: null },
   { text: '(?=', look: { ahead: true, negative: false } },

@@ -1,3 +1,6 @@
+import { dictionary } from '@nexus-agent/protocol';
+import { isObject } from '../json.ts';
+import { decoded } from '../settings/address.ts';
 import { parsePattern, statesOf } from './pattern-syntax.ts';
 
 export interface SchemaFault {
@@ -69,7 +72,7 @@ interface Form {
 }
 
 /** What a value has to be before it is looked into. */
-const forms: Partial<Record<Kind, Form>> = {
+const forms: Partial<Record<Kind, Form>> = dictionary({
   schemas: { fits: (value) => Array.isArray(value) && value.length > 0, what: 'a list of at least one schema' },
   schemaMap: { fits: isObject, what: 'an object with schemas' },
   nameMap: { fits: isObject, what: 'an object with lists of names' },
@@ -86,7 +89,7 @@ const forms: Partial<Record<Kind, Form>> = {
   list: { fits: Array.isArray, what: 'a list' },
   pattern: { fits: isText, what: 'a regular expression as text' },
   reference: { fits: isText, what: 'a text such as "#/$defs/name"' },
-};
+});
 
 function isText(value: unknown): boolean {
   return typeof value === 'string';
@@ -102,16 +105,12 @@ function each(kind: Kind, ...names: string[]): [string, Kind][] {
   return names.map((name) => [name, kind]);
 }
 
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 /**
  * What is wrong with a JSON Schema (2020-12, and what drafts before it write otherwise), at most 10 faults; none when it can be
  * checked against. Takes time in proportion to its size, and to the least of it when it is too large.
  */
 export function findSchemaFaults(schema: unknown): readonly SchemaFault[] {
-  if (!isObject(schema) && typeof schema !== 'boolean') return [{ path: '', message: `expected a JSON Schema, got ${shown(schema)}` }];
+  if (!isObject(schema) && typeof schema !== 'boolean') return [{ path: '', message: `expected a JSON Schema, got ${given(schema)}` }];
   const chars = charsOf(schema);
   if (chars === null) return [{ path: '', message: 'is nothing that JSON can write' }];
   if (chars > maxChars) return [{ path: '', message: `has ${chars} characters as JSON; at most ${maxChars} are taken` }];
@@ -145,7 +144,7 @@ class Reader {
 
   read(schema: unknown, path: string, depth: number): undefined {
     if (this.#faults.length >= maxFaults || typeof schema === 'boolean') return;
-    if (!isObject(schema)) return this.#fault(path, `expected a schema (an object, true or false), got ${shown(schema)}`);
+    if (!isObject(schema)) return this.#fault(path, `expected a schema (an object, true or false), got ${given(schema)}`);
     this.#count += 1;
     if (this.#count > maxParts) {
       if (this.#count === maxParts + 1) this.#fault('', `has more than ${maxParts} schemas within it`);
@@ -169,7 +168,7 @@ class Reader {
       const found = resolve(this.#root, target);
       if (typeof found === 'boolean') continue;
       if (!isObject(found) || !(this.#parts.has(found) || this.#faults.length > 0))
-        this.#fault(path, `${shown(target)} leads to no schema`);
+        this.#fault(path, `${given(target)} leads to no schema`);
       else this.#link(from, found);
     }
     if (this.#faults.length === 0) this.#findCircle();
@@ -178,7 +177,7 @@ class Reader {
 
   #readKeyword(schema: object, keyword: string, kind: Kind, value: unknown, at: string, depth: number): undefined {
     const form = forms[kind];
-    if (form !== undefined && !form.fits(value)) return this.#fault(at, `expected ${form.what}, got ${shown(value)}`);
+    if (form !== undefined && !form.fits(value)) return this.#fault(at, `expected ${form.what}, got ${given(value)}`);
     switch (kind) {
       case 'schema':
         if (['not', 'if', 'then', 'else'].includes(keyword)) this.#link(schema, value);
@@ -225,7 +224,7 @@ class Reader {
 
   #readNames(value: unknown, at: string): undefined {
     if (!Array.isArray(value) || !value.every((name) => typeof name === 'string'))
-      return this.#fault(at, `expected a list of names, got ${shown(value)}`);
+      return this.#fault(at, `expected a list of names, got ${given(value)}`);
     if (value.length > maxNames) return this.#fault(at, `expected at most ${maxNames} names, got ${value.length}`);
     if (new Set(value).size < value.length) this.#fault(at, 'names something twice');
   }
@@ -243,7 +242,7 @@ class Reader {
 
   #readReference(schema: object, target: string, at: string): undefined {
     if (target === '#' || target.startsWith('#/')) this.#references.push({ from: schema, target, path: at });
-    else this.#fault(at, `only references within the schema are followed, such as "#/$defs/name"; got ${shown(target)}`);
+    else this.#fault(at, `only references within the schema are followed, such as "#/$defs/name"; got ${given(target)}`);
   }
 
   #link(from: object, to: unknown): void {
@@ -290,21 +289,13 @@ export function resolve(root: unknown, reference: string): unknown {
   return at;
 }
 
-function decoded(step: string): string {
-  try {
-    return decodeURIComponent(step);
-  } catch {
-    return step;
-  }
-}
-
 function join(path: string, name: string): string {
   const short = name.length > 60 ? `${name.slice(0, 60)}…` : name;
   const whole = path === '' ? short : `${path}.${short}`;
   return whole.length > 500 ? `${whole.slice(0, 240)}…${whole.slice(-240)}` : whole;
 }
 
-function shown(value: unknown): string {
+function given(value: unknown): string {
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
   if (isObject(value)) return 'an object';
   const text = JSON.stringify(value) ?? typeof value;

@@ -9,8 +9,8 @@ export interface SchemaIssue {
 }
 
 /** Where in the value something is. Null while nobody asks. */
-export interface Place {
-  readonly parent: Place | null;
+export interface ValuePlace {
+  readonly parent: ValuePlace | null;
   readonly key: string | number;
 }
 
@@ -36,10 +36,10 @@ export interface Issues {
 }
 
 /** A part of a schema, ready to be held against a value. */
-export type Check = (value: unknown, state: State, place: Place | null, seen: Seen | null) => boolean;
+export type Check = (value: unknown, state: State, place: ValuePlace | null, seen: Seen | null) => boolean;
 
 /** What a path begins with. */
-export const top: Place = { parent: null, key: '' };
+export const top: ValuePlace = { parent: null, key: '' };
 
 export const maxIssues = 5;
 /** Ends a check that has nothing more to say. */
@@ -55,7 +55,7 @@ export function deeper(state: State): void {
 }
 
 /** Says what does not fit, when somebody asks; always false. */
-export function fails(state: State, place: Place | null, expected: string | (() => string), actual: unknown, wrapping = false): false {
+export function fails(state: State, place: ValuePlace | null, expected: string | (() => string), actual: unknown, wrapping = false): false {
   if (state.issues === null) return false;
   const list = wrapping ? state.issues.wrapping : state.issues.concrete;
   if (list.length < maxIssues) {
@@ -65,7 +65,7 @@ export function fails(state: State, place: Place | null, expected: string | (() 
   return false;
 }
 
-export function inside(place: Place | null, key: string | number): Place | null {
+export function inside(place: ValuePlace | null, key: string | number): ValuePlace | null {
   return place === null ? null : { parent: place, key };
 }
 
@@ -73,7 +73,7 @@ const maxPathChars = 300;
 const maxNameChars = 80;
 
 /** `files[0].name`; the empty path is the value itself. */
-function pathOf(place: Place | null): string {
+function pathOf(place: ValuePlace | null): string {
   const keys: (string | number)[] = [];
   for (let at = place; at !== null && at.parent !== null; at = at.parent) keys.push(at.key);
   let path = '';

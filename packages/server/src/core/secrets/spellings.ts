@@ -1,3 +1,5 @@
+import { dictionary } from '@nexus-agent/protocol';
+
 /** The ways in which programs write a text that they repeat: each is searched for as it stands. */
 
 const tooShort = 6;
@@ -57,7 +59,7 @@ function ascii(json: string): string {
 }
 
 function html(value: string, signs: Readonly<Record<string, string>>): string {
-  const all: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', ...signs };
+  const all: Readonly<Record<string, string>> = dictionary({ '&': '&amp;', '<': '&lt;', '>': '&gt;', ...signs });
   return value.replace(/[&<>"'/]/g, (sign) => all[sign] ?? sign);
 }
 

@@ -107,7 +107,8 @@ export function mayBeSecret(name: string, value: string): boolean {
 
 const secretName = /auth|code|cookie|credential|key|pass|pwd|secret|session|sig|token/i;
 
-function decoded(text: string): string {
+/** What a part of an address stands for. A stray percent sign stands for itself. */
+export function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

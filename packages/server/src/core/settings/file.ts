@@ -1,4 +1,6 @@
+import { dictionary } from '@nexus-agent/protocol';
 import { NexusError } from '../errors.ts';
+import { isObject } from '../json.ts';
 
 export type Tree = Record<string, unknown>;
 
@@ -31,11 +33,11 @@ export async function parseConfigFile(path: string, text: string): Promise<Confi
     throw error instanceof ReferenceError ? invalid('an alias (*) names nothing before it, or aliases hold one another too often') : error;
   }
   if (value === null || value === undefined) return { path, tree: {} };
-  if (!isTree(value)) throw new NexusError('config_invalid', `${path} must hold a mapping of keys to values, such as port: 8080`);
+  if (!isObject(value)) throw new NexusError('config_invalid', `${path} must hold a mapping of keys to values, such as port: 8080`);
   return { path, tree: value };
 }
 
-const faults: Readonly<Record<string, string>> = {
+const faults: Readonly<Record<string, string>> = dictionary({
   BAD_ALIAS: 'an alias (*) that names nothing',
   BAD_INDENT: 'a line that is indented otherwise than those beside it, or a bracket that is not closed',
   BAD_DQ_ESCAPE: 'a backslash in double quotes that begins no escape; single quotes take it as it is',
@@ -50,8 +52,4 @@ const faults: Readonly<Record<string, string>> = {
   TAB_AS_INDENT: 'a tab where blanks are to indent',
   TAG_RESOLVE_FAILED: 'a value that begins with !; put it in quotes',
   UNEXPECTED_TOKEN: 'something that may not stand there',
-};
-
-export function isTree(value: unknown): value is Tree {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
+});

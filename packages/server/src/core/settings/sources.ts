@@ -1,10 +1,11 @@
 import { dictionary } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import { NexusError } from '../errors.ts';
+import { isObject } from '../json.ts';
 import { createSecretValues } from '../secrets/secret-values.ts';
 import { explainIssues, summarise } from '../validation.ts';
 import { faultOfAddress } from './address.ts';
-import { type ConfigFile, isTree, type Tree } from './file.ts';
+import type { ConfigFile, Tree } from './file.ts';
 import { secretPaths } from './redact.ts';
 import { secretsOfSettings } from './secrets.ts';
 import { type Setting, settingsOf } from './setting.ts';
@@ -53,7 +54,7 @@ function addressFault(path: string, settings: readonly Setting[], tree: Tree): s
   const place = path.replace(/\[\d+\]/g, '[]');
   if (!settings.some((setting) => setting.address === true && setting.path === place)) return '';
   const keys = path.split(/[.[\]]+/).filter((key) => key !== '');
-  const value = keys.reduce<unknown>((inner, key) => (isTree(inner) || Array.isArray(inner) ? Reflect.get(inner, key) : undefined), tree);
+  const value = keys.reduce<unknown>((inner, key) => (isObject(inner) || Array.isArray(inner) ? Reflect.get(inner, key) : undefined), tree);
   const fault = typeof value === 'string' ? faultOfAddress(value) : '';
   return fault === '' ? '' : `: ${fault}`;
 }
@@ -63,7 +64,7 @@ const secretVariable = /AUTH|CRED|DSN|KEY|PASS|PWD|SECRET|TOKEN|URI|URL/i;
 /** Where a file names a variable whose name says that it holds a secret. */
 function placesOfSecretVariables(value: unknown, path = '', found = new Set<string>()): Set<string> {
   if (Array.isArray(value)) for (const [index, item] of value.entries()) placesOfSecretVariables(item, `${path}[${index}]`, found);
-  else if (isTree(value)) {
+  else if (isObject(value)) {
     for (const [key, item] of Object.entries(value)) placesOfSecretVariables(item, path === '' ? key : `${path}.${key}`, found);
   } else if (typeof value === 'string') {
     for (const [, name = ''] of value.matchAll(/\$\{env:(\w+)\}/g)) if (secretVariable.test(name)) found.add(path);
@@ -85,7 +86,7 @@ function has(tree: Tree, keys: readonly string[]): boolean {
   let value: unknown = tree;
   for (const key of keys) {
     if (Array.isArray(value)) return true;
-    if (!isTree(value) || value[key] === undefined) return false;
+    if (!isObject(value) || value[key] === undefined) return false;
     value = value[key];
   }
   return true;
@@ -104,7 +105,7 @@ interface Interpolation {
  */
 function interpolate(value: unknown, path: string, context: Interpolation): unknown {
   if (Array.isArray(value)) return value.map((item, index) => interpolate(item, `${path}[${index}]`, context));
-  if (isTree(value)) {
+  if (isObject(value)) {
     return Object.fromEntries(
       Object.entries(value).map(([key, item]) => [key, interpolate(item, path === '' ? key : `${path}.${key}`, context)]),
     );
@@ -156,7 +157,7 @@ function place(tree: Tree, keys: readonly string[], value: unknown): void {
     tree[key] = value;
     return;
   }
-  const inner = isTree(tree[key]) ? tree[key] : {};
+  const inner = isObject(tree[key]) ? tree[key] : {};
   tree[key] = inner;
   place(inner, rest, value);
 }
@@ -166,7 +167,7 @@ function merge(base: Tree, over: Tree): Tree {
   for (const [key, value] of Object.entries(over)) {
     if (value === undefined) continue;
     const below = merged[key];
-    merged[key] = isTree(below) && isTree(value) ? merge(below, value) : isTree(value) ? merge({}, value) : value;
+    merged[key] = isObject(below) && isObject(value) ? merge(below, value) : isObject(value) ? merge({}, value) : value;
   }
   return merged;
 }

@@ -1,10 +1,10 @@
-import type { AssistantPart } from '@nexus-agent/protocol';
+import { type AssistantPart, dictionary } from '@nexus-agent/protocol';
 import { noSecrets, type SecretValues } from '#core';
 import type { Answer, DeltaKind } from '#llm/contract';
 
 /** Takes secrets out of one answer: out of its deltas as they come, and out of the whole, whose texts are then still the deltas put together. */
 export function createCleaning(secrets: SecretValues = noSecrets) {
-  const streams = { text: secrets.stream(), reasoning: secrets.stream() };
+  const streams = dictionary({ text: secrets.stream(), reasoning: secrets.stream() });
   return {
     delta: (kind: DeltaKind, text: string): string => streams[kind].push(text),
     /** What was held back, once nothing follows; null when there is no more. */
@@ -21,8 +21,8 @@ export function createCleaning(secrets: SecretValues = noSecrets) {
 
 /** A secret may begin in one part and end in the next of the same kind, as readers see them: what is held back of one goes before the next. */
 function cleanContent(content: readonly AssistantPart[], secrets: SecretValues): readonly AssistantPart[] {
-  const streams = { text: secrets.stream(), reasoning: secrets.stream() };
-  const lastOf = { text: lastIndex(content, 'text'), reasoning: lastIndex(content, 'reasoning') };
+  const streams = dictionary({ text: secrets.stream(), reasoning: secrets.stream() });
+  const lastOf = dictionary({ text: lastIndex(content, 'text'), reasoning: lastIndex(content, 'reasoning') });
   return content.flatMap((part, index): AssistantPart[] => {
     if (part.type === 'tool_call') return [secrets.inData(part)];
     if (part.type !== 'text' && part.type !== 'reasoning') return [part];

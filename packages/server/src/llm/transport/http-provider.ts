@@ -130,7 +130,9 @@ export function createHttpProvider(options: HttpProviderOptions): Provider {
     limits(model) {
       const imageTokens = options.imageTokens?.(listedName(model));
       return {
-        ...sizeOf(list.known()?.find(({ id }) => id === model || id === `${model}:latest`)?.contextTokens ?? options.contextTokens),
+        ...withContextTokens(
+          list.known()?.find(({ id }) => id === model || id === `${model}:latest`)?.contextTokens ?? options.contextTokens,
+        ),
         ...(options.maxOutputTokens === undefined ? {} : { maxOutputTokens: options.maxOutputTokens }),
         ...(options.templateTokens === undefined ? {} : { templateTokens: options.templateTokens }),
         ...(bodyTokens === 0 ? {} : { bodyTokens }),
@@ -186,7 +188,7 @@ function bodyTokensOf({ extraBody }: HttpProviderOptions): number {
   return extraBody === undefined ? 0 : boundJsonTokens(extraBody);
 }
 
-function sizeOf(contextTokens: number | undefined) {
+function withContextTokens(contextTokens: number | undefined) {
   return contextTokens === undefined ? {} : { contextTokens };
 }
 

@@ -164,20 +164,15 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
   let controller: Dispatcher.DispatchController | null = null;
   let settled = false; // no callback may follow
   let aborted = false;
-  let paused = false;
-  let congested = false; // the body is decompressed more slowly than it comes
-  let sliced = false; // others are to have their turn before more of it is read
-  let interims = 0;
-  let crumbs = 0;
   let refused: Refusal | null = null;
   let body: BodyPipe | null = null;
-  let started = false;
   const waiting = watchTime(setup, request.timeoutMs, (limit, what) => {
     fail(new NexusError('provider_timeout', `${provider} ${what}`, { details: { provider, model: request.model, limit } }));
   });
   let linger: NodeJS.Timeout | undefined;
   let lateRefusal: NodeJS.Timeout | undefined;
-  const slices = createSlicedWork({ clock: setup.clock, data: onSlice, congested: onSliced });
+  const flow = createFlow({ isSettled: () => settled, controller: () => controller, body: () => body });
+  const slices = createSlicedWork({ clock: setup.clock, data: onSlice, congested: flow.sliced });
 
   function settle(): boolean {
     if (settled) return false;
@@ -216,7 +211,7 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
       end: () => slices.after(onEnd),
       error: (cause) =>
         fail(refused === null ? unreadable(provider, request.model, 'whose compression is broken', { cause }) : refused.error()),
-      congested: onCongested,
+      congested: flow.congested,
     });
   }
 
@@ -249,66 +244,27 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
     }
   }
 
-  function onCongested(wait: boolean): void {
-    congested = wait;
-    flow();
-  }
-
-  /** What is packed may be any amount: its unpacking waits, too. */
-  function onSliced(wait: boolean): void {
-    sliced = wait;
-    if (settled) return;
-    if (wait || paused) body?.pause();
-    else body?.resume();
-    flow();
-  }
-
-  function flow(): void {
-    if (settled) return;
-    if (congested || sliced || paused) controller?.pause();
-    else controller?.resume();
-  }
-
-  const exchange: Dispatcher.DispatchHandler = {
-    onRequestStart(received) {
+  const exchange = createExchange(setup, request, {
+    isSettled: () => settled,
+    fail,
+    onStart(received) {
       controller = received;
       if (aborted) received.abort(new Error('aborted by the client'));
       else handler.sent();
     },
-    onResponseStart(_controller, status, headers) {
-      if (settled) return;
-      if (status < 200) {
-        interims += 1; // 1xx is not the answer
-        if (interims > maxInterimAnswers) fail(unreadable(provider, request.model, 'that only ever begins', { retryable: false }));
-        return;
-      }
-      started = true;
-      try {
-        const header = (name: string) => firstOf(headers[name]);
-        onHead(readHead(status, header, setup.clock.now()), readEncodings(header('content-encoding') ?? ''));
-      } catch (error) {
-        fail(asNexusError(error));
-      }
-    },
-    onResponseData(_controller, chunk) {
-      if (settled) return;
-      if (chunk.length < crumbBytes) crumbs += 1;
-      if (crumbs > maxCrumbs) fail(unreadable(provider, request.model, 'in pieces that are too small', { retryable: false }));
-      else body?.push(chunk);
-    },
-    onResponseEnd() {
+    onHead,
+    onBytes: (chunk) => body?.push(chunk),
+    onEnd() {
       clearTimeout(linger);
       if (!settled) body?.end();
     },
-    onResponseError(_controller, error) {
+    onLost(error) {
       clearTimeout(linger);
       slices.after(() => {
-        if (!settle()) return;
-        if (refused !== null) handler.error(refused.error());
-        else handler.error(socketError(setup, request, started, error));
+        if (settle()) handler.error(refused?.error() ?? error);
       });
     },
-  };
+  });
 
   const headers = dictionary({
     accept: 'text/event-stream',
@@ -319,31 +275,124 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
   setup.connections.pool.dispatch({ method: 'POST', path: setup.path, headers, body: request.body }, exchange);
   return {
     pause() {
-      if (settled || paused || controller === null) return;
-      paused = true;
+      if (!flow.pause()) return;
       waiting.pause();
-      controller.pause();
-      body?.pause();
       slices.pause();
     },
     resume() {
-      if (!paused) return;
-      paused = false;
-      if (settled) return;
+      if (!flow.unpause()) return;
       waiting.resume();
       slices.resume();
-      if (!sliced) body?.resume();
-      flow();
+      flow.go();
     },
     abort() {
       if (settle()) destroy();
     },
     detach() {
       if (!settle()) return;
-      if (paused || congested || sliced) controller?.resume();
+      if (flow.isHeld) controller?.resume();
       linger = setTimeout(() => controller?.abort(new Error('the response did not end')), lingerMs);
       linger.unref();
     },
+  };
+}
+
+interface FlowParts {
+  isSettled(): boolean;
+  controller(): Dispatcher.DispatchController | null;
+  body(): BodyPipe | null;
+}
+
+/** What keeps an answer from being read on: its reader, its unpacking, and the turns of others. */
+function createFlow({ isSettled, controller, body }: FlowParts) {
+  let paused = false;
+  let congested = false; // the body is decompressed more slowly than it comes
+  let sliced = false; // others are to have their turn before more of it is read
+  const isHeld = () => congested || sliced || paused;
+  function flow(): void {
+    if (isSettled()) return;
+    if (isHeld()) controller()?.pause();
+    else controller()?.resume();
+  }
+  return {
+    get isHeld() {
+      return isHeld();
+    },
+    congested(wait: boolean): void {
+      congested = wait;
+      flow();
+    },
+    /** What is packed may be any amount: its unpacking waits, too. */
+    sliced(wait: boolean): void {
+      sliced = wait;
+      if (isSettled()) return;
+      if (wait || paused) body()?.pause();
+      else body()?.resume();
+      flow();
+    },
+    /** Whether it was not paused before, and can be. */
+    pause(): boolean {
+      if (isSettled() || paused || controller() === null) return false;
+      paused = true;
+      controller()?.pause();
+      body()?.pause();
+      return true;
+    },
+    /** Whether it was paused, and is to go on by `go`. */
+    unpause(): boolean {
+      if (!paused) return false;
+      paused = false;
+      return !isSettled();
+    },
+    go(): void {
+      if (!sliced) body()?.resume();
+      flow();
+    },
+  };
+}
+
+/** What becomes of one exchange. Nothing but the first and the last two is called once it is settled. */
+interface ExchangeHandler {
+  isSettled(): boolean;
+  fail(error: NexusError): void;
+  onStart(controller: Dispatcher.DispatchController): void;
+  onHead(head: RefusalHead, encodings: readonly string[] | null): void;
+  onBytes(chunk: Buffer): void;
+  onEnd(): void;
+  onLost(error: NexusError): void;
+}
+
+/** An exchange as the connection sees it. It is given up when it only ever begins, or comes in nothing but crumbs. */
+function createExchange(setup: StreamSetup, request: TransportRequest, handler: ExchangeHandler): Dispatcher.DispatchHandler {
+  let interims = 0;
+  let crumbs = 0;
+  let started = false;
+  const giveUp = (how: string) => handler.fail(unreadable(setup.provider, request.model, how, { retryable: false }));
+  return {
+    onRequestStart: (controller) => handler.onStart(controller),
+    onResponseStart(_controller, status, headers) {
+      if (handler.isSettled()) return;
+      if (status < 200) {
+        interims += 1; // 1xx is not the answer
+        if (interims > maxInterimAnswers) giveUp('that only ever begins');
+        return;
+      }
+      started = true;
+      try {
+        const header = (name: string) => firstOf(headers[name]);
+        handler.onHead(readHead(status, header, setup.clock.now()), readEncodings(header('content-encoding') ?? ''));
+      } catch (error) {
+        handler.fail(asNexusError(error));
+      }
+    },
+    onResponseData(_controller, chunk) {
+      if (handler.isSettled()) return;
+      if (chunk.length < crumbBytes) crumbs += 1;
+      if (crumbs > maxCrumbs) giveUp('in pieces that are too small');
+      else handler.onBytes(chunk);
+    },
+    onResponseEnd: () => handler.onEnd(),
+    onResponseError: (_controller, error) => handler.onLost(socketError(setup, request, started, error)),
   };
 }
 

@@ -2,6 +2,7 @@ import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import type { Socket } from 'node:net';
 import { buildConnector } from 'undici';
+import { decoded } from '#core';
 
 /** A proxy could not be reached, or did not let a connection through. Its message names it without its credentials. */
 export class ProxyError extends Error {
@@ -25,7 +26,7 @@ export function proxyName(proxy: URL): string {
 /** `Proxy-Authorization` by the credentials in the proxy's address, where it has any. */
 export function proxyAuthorization(proxy: URL): Record<string, string> {
   if (proxy.username === '' && proxy.password === '') return {};
-  const credentials = `${unescaped(proxy.username)}:${unescaped(proxy.password)}`;
+  const credentials = `${decoded(proxy.username)}:${decoded(proxy.password)}`;
   return { 'proxy-authorization': `Basic ${Buffer.from(credentials).toString('base64')}` };
 }
 
@@ -104,13 +105,4 @@ function unreachable(proxy: URL, cause: Error, timeoutMs: number): ProxyError {
     return new ProxyError('timeout', `the proxy ${proxyName(proxy)} did not answer within ${timeoutMs} ms`, { cause });
   }
   return new ProxyError('lost', `the proxy ${proxyName(proxy)} cannot be reached (${code})`, { cause });
-}
-
-/** A stray percent sign is part of the password. */
-function unescaped(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }

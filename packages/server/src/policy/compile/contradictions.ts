@@ -1,4 +1,5 @@
 import type { PolicyJson } from '@cedar-policy/cedar-wasm/nodejs';
+import { dictionary } from '@nexus-agent/protocol';
 import { closest, matchesWildcard } from '#core';
 import { pathOfAccess } from './spelling.ts';
 
@@ -26,13 +27,13 @@ export function contradiction(policy: PolicyJson): string | null {
 }
 
 /** Values of which there are no others. */
-const possibleValues: Readonly<Record<string, readonly string[] | undefined>> = {
+const possibleValues: Readonly<Record<string, readonly string[] | undefined>> = dictionary({
   'resource.effects': ['none', 'idempotent', 'once'],
   'resource.scheme': ['http', 'https'],
   'resource.kind': ['tool_call', 'unknown_outcome', 'question'],
   'principal.origin': ['operator', 'tenant'],
   'context.answer': ['approve', 'deny', 'done', 'retry', 'fail', 'answer'],
-};
+});
 
 function never(path: string, text: string, possible: readonly string[]): string {
   const near = closest(text, possible);
@@ -70,10 +71,10 @@ function demandsOf({ principal, resource, conditions }: PolicyJson): ReadonlyMap
 }
 
 /** The attribute that is the id itself. */
-const idAttribute: Readonly<Record<string, string | undefined>> = {
+const idAttribute: Readonly<Record<string, string | undefined>> = dictionary({
   ...{ Agent: 'name', Tool: 'name', Host: 'name', Secret: 'name', System: 'name' },
   ...{ Model: 'ref', File: 'path', Approval: 'id', Session: 'id', User: 'name' },
-};
+});
 
 type Node = Readonly<Record<string, unknown>>;
 

@@ -1,4 +1,4 @@
-import { PolicyAction, type PolicyShortForm } from '@nexus-agent/protocol';
+import { dictionary, PolicyAction, type PolicyShortForm } from '@nexus-agent/protocol';
 import { type Clock, canonicalJson, sha256 } from '#core';
 import {
   type CompiledPolicy,
@@ -234,7 +234,7 @@ function isDefault(id: string): boolean {
   return id.startsWith(`${defaultPolicies.name}:`);
 }
 
-const compileForm = { agent: compileAgentForm, narrowing: compileNarrowingAgentForm, session: compileSessionForm };
+const compileForm = dictionary({ agent: compileAgentForm, narrowing: compileNarrowingAgentForm, session: compileSessionForm });
 
 function actionsGranted({ grants, scope }: CompiledPolicy): readonly string[] {
   if (grants !== true || (scope.principalType !== undefined && scope.principalType !== 'Agent')) return [];

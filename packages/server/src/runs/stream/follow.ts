@@ -66,7 +66,7 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
     const page = { after: reader.seq, limit: pageEvents, maxChars: batchChars };
     const events = tail ?? (await store.readEventsWithin(tenantId, runId, page));
     const { frames, taken, long } = reader.read(events, channel);
-    const isFull = tail === null && (events.length === pageEvents || sizeOf(events) >= batchChars);
+    const isFull = tail === null && (events.length === pageEvents || charsOf(events) >= batchChars);
     let more = taken < events.length || isFull;
     if (!more && long === null) {
       more = reader.readLive(channel, frames);
@@ -85,7 +85,7 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
       for (const frame of reader.textFrames(call)) yield [frame];
     }
     reader.passed(event);
-    const rest = () => longEventJson({ store, tenantId, runId, event });
+    const rest = () => longEventJson({ store, timers: engine.timers, tenantId, runId, event });
     yield [{ id: String(event.seq), event: event.type, data: '', rest }];
   }
 
@@ -117,7 +117,7 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
 }
 
 /** Of events that were read within a number of characters. */
-function sizeOf(events: readonly StoredEvent[]): number {
+function charsOf(events: readonly StoredEvent[]): number {
   return events.reduce((sum, event) => sum + ('chars' in event ? Number(event.chars) : event.data.length), 0);
 }
 

@@ -1,5 +1,5 @@
 import type { RunId, TenantId } from '@nexus-agent/protocol';
-import { NexusError, toTimestamp } from '#core';
+import { NexusError, type Timers, toTimestamp } from '#core';
 import type { RunStore, SizedEvent } from '#storage';
 import type { LiveChunk } from './live-text.ts';
 
@@ -10,13 +10,14 @@ const deltaChars = 32_000;
 
 export interface EventOfRun {
   readonly store: Pick<RunStore, 'readEventData'>;
+  readonly timers: Pick<Timers, 'soon'>;
   readonly tenantId: TenantId;
   readonly runId: RunId;
   readonly event: Omit<SizedEvent, 'data'>;
 }
 
 /** An event that is longer than a reader may hold, as JSON of the wire, piece by piece as it is stored. */
-export async function* longEventJson({ store, tenantId, runId, event }: EventOfRun): AsyncGenerator<string> {
+export async function* longEventJson({ store, timers, tenantId, runId, event }: EventOfRun): AsyncGenerator<string> {
   const { seq, type, at, chars } = event;
   yield `{"type":"${type}","runId":"${runId}","seq":${seq},"at":"${toTimestamp(at)}","data":`;
   for (let from = 0; from < chars; from += pieceChars) {
@@ -24,7 +25,7 @@ export async function* longEventJson({ store, tenantId, runId, event }: EventOfR
     if (piece === null) throw new NexusError('not_found', `event ${seq} of run ${runId} is no longer kept`);
     yield piece;
     // An embedded database answers at once: others have their turn before the next piece.
-    await new Promise((resolve) => setImmediate(resolve));
+    await timers.soon();
   }
   yield '}';
 }

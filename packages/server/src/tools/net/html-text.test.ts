@@ -1,5 +1,8 @@
 import { expect, it } from 'vitest';
-import { htmlToText } from './html-text.ts';
+import { systemTimers } from '#core';
+import { htmlToText as inSlices, type TextLimits } from './html-text.ts';
+
+const htmlToText = (html: string, limits: Partial<TextLimits> = {}) => inSlices(html, { timers: systemTimers, ...limits });
 
 it('finds tags wherever they are, also behind letters that get longer in lower case', async () => {
   expect(await htmlToText(`<p>${'İ'.repeat(10)}</p><SCRIPT>alert(1)</SCRIPT><P>after</P>`)).toBe(`${'İ'.repeat(10)}\nafter`);

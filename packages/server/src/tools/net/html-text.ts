@@ -1,3 +1,5 @@
+import type { Timers } from '#core';
+
 const dropped: ReadonlySet<string> = new Set(['script', 'style', 'noscript', 'template', 'svg', 'head']);
 const blocks: ReadonlySet<string> = new Set(
   'address article aside blockquote br dd div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr li main nav ol p pre section table tbody td th thead title tr ul'.split(
@@ -16,13 +18,15 @@ export interface TextLimits {
   /** Most characters of the text; what follows is left out. */
   readonly maxChars?: number;
   readonly signal?: AbortSignal;
+  /** Give others their turn between slices. */
+  readonly timers: Pick<Timers, 'soon'>;
 }
 
 /**
  * The readable text of an HTML page: the title, then the text with a line for each block; scripts, styles and tags are
  * gone. Meant for reading, not for trusting. Takes time proportional to the length, in slices: others have their turn between them.
  */
-export async function htmlToText(html: string, { maxChars = Number.POSITIVE_INFINITY, signal }: TextLimits = {}): Promise<string> {
+export async function htmlToText(html: string, { maxChars = Number.POSITIVE_INFINITY, signal, timers }: TextLimits): Promise<string> {
   const lines = createLines(maxChars);
   const title = /<title[^>]{0,200}>([^<]{0,500})/i.exec(html.slice(0, titleWithin))?.[1];
   if (title !== undefined) lines.add(`${title}\n`);
@@ -31,7 +35,7 @@ export async function htmlToText(html: string, { maxChars = Number.POSITIVE_INFI
     const end = marks.at + sliceChars;
     for (let read = 0; more && !lines.full && read < sliceMarks && marks.at < end; read++) more = marks.next(lines.add);
     if (!more) break;
-    await new Promise((resolve) => setImmediate(resolve));
+    await timers.soon();
     signal?.throwIfAborted();
   }
   return lines.text();

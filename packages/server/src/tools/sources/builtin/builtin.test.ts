@@ -14,7 +14,9 @@ let service: ToolService;
 beforeAll(async () => {
   workspace = await mkdtemp(join(tmpdir(), 'nexus-builtin-'));
   sandbox = createSandbox({ clock: systemClock, timers: systemTimers, maxThreads: 1 });
-  service = createTestToolService(createBuiltinTools({ sandbox, workspaces: createWorkspaces() }), { workspace });
+  service = createTestToolService(createBuiltinTools({ sandbox, workspaces: createWorkspaces(), http: { timers: systemTimers } }), {
+    workspace,
+  });
   await writeFile(join(workspace, 'sales.csv'), 'month,total\njan,10\nfeb,32\n');
   await writeFile(join(workspace, 'image.png'), Buffer.from([0xff, 0xfe, 0xfd]));
   await symlink('/etc/passwd', join(workspace, 'passwd'));

@@ -1,6 +1,7 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { systemTimers } from '#core';
 import type { ResolvedAddress } from '#tools/net';
 import { createTestToolService, makeToolCall, type Reader, readCall, said } from '../../testing/index.ts';
 import { createHttpFetchTool, type HttpFetchOptions } from './http-fetch.ts';
@@ -28,8 +29,12 @@ afterEach(async () => {
   await new Promise((resolve) => server.close(resolve));
 });
 
-async function fetchUrl(input: string | Record<string, unknown>, options: HttpFetchOptions = {}, reader: Reader = {}): Promise<string> {
-  const service = createTestToolService([createHttpFetchTool(options)]);
+async function fetchUrl(
+  input: string | Record<string, unknown>,
+  options: Partial<HttpFetchOptions> = {},
+  reader: Reader = {},
+): Promise<string> {
+  const service = createTestToolService([createHttpFetchTool({ timers: systemTimers, ...options })]);
   const call = makeToolCall({ toolName: 'http_fetch', input: typeof input === 'string' ? { url: input } : input, timeoutMs: 5_000 });
   return said(await readCall(service, call, reader));
 }
@@ -148,7 +153,7 @@ describe('what is not public', () => {
 });
 
 describe('with a granted host', () => {
-  const granted = (): HttpFetchOptions => ({
+  const granted = (): Partial<HttpFetchOptions> => ({
     resolve: answers('127.0.0.1'),
     allowPrivate: (hostname, at) => at === port && ['api.example', 'other.example', '127.0.0.1'].includes(hostname),
   });

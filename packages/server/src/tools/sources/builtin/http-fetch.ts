@@ -2,11 +2,12 @@ import type { Readable, Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import { dictionary } from '@nexus-agent/protocol';
 import type { Agent, Dispatcher } from 'undici';
-import { createShares, NexusError } from '#core';
+import { createShares, NexusError, type Timers } from '#core';
 import type { Tool, ToolContext } from '#tools/contract';
 import { createEgressAgent, createNameResolver, type EgressOptions, hostnameOf, htmlToText, portOf, requireAllowedUrl } from '#tools/net';
 
 export interface HttpFetchOptions extends Partial<EgressOptions> {
+  readonly timers: Pick<Timers, 'soon'>;
   /** Fetches at a time, see {@link createShares}. */
   readonly maxFetches?: number;
   readonly spareFetches?: number;
@@ -41,7 +42,7 @@ const textTypes = /^(text\/|application\/(.*\+)?(json|xml|yaml|x-yaml|javascript
  * for its host and may only reach public addresses or what the operator granted. Nothing is kept between calls: no
  * cookies, no connections.
  */
-export function createHttpFetchTool(options: HttpFetchOptions = {}): Tool {
+export function createHttpFetchTool(options: HttpFetchOptions): Tool {
   const { maxFetches: places = 64, spareFetches: spare = 32, maxWaiting = 256 } = options;
   const shares = createShares({ what: 'fetches', places, spare, maxWaiting, setting: 'httpFetch.maxWaiting' });
   const names = createNameResolver();
@@ -122,7 +123,16 @@ async function fetchText(agent: Agent, request: FetchInput, context: ToolContext
       continue;
     }
     const body = await readBounded(response, maxBodyBytes, context.signal);
-    return describe({ url, method, response, body, raw: request.raw === true, maxChars: maxBodyBytes, signal: context.signal });
+    return describe({
+      url,
+      method,
+      response,
+      body,
+      raw: request.raw === true,
+      maxChars: maxBodyBytes,
+      signal: context.signal,
+      timers: options.timers,
+    });
   }
 }
 
@@ -201,9 +211,10 @@ interface Fetched {
   readonly raw: boolean;
   readonly maxChars: number;
   readonly signal: AbortSignal;
+  readonly timers: Pick<Timers, 'soon'>;
 }
 
-async function describe({ url, method, response, body, raw, maxChars, signal }: Fetched): Promise<string> {
+async function describe({ url, method, response, body, raw, maxChars, signal, timers }: Fetched): Promise<string> {
   const type = String(response.headers['content-type'] ?? '').slice(0, 200);
   const head = `${response.statusCode} ${url.href}${type === '' ? '' : ` (${type})`}`;
   if (method === 'HEAD') {
@@ -217,7 +228,7 @@ async function describe({ url, method, response, body, raw, maxChars, signal }: 
   }
   const text = decodeText(body.bytes, type);
   const isPage = /^text\/html|^application\/xhtml/i.test(type) && !raw;
-  return `${head}\n\n${isPage ? await htmlToText(text, { maxChars, signal }) : text}${note}`;
+  return `${head}\n\n${isPage ? await htmlToText(text, { maxChars, signal, timers }) : text}${note}`;
 }
 
 function decodeText(bytes: Buffer, type: string): string {

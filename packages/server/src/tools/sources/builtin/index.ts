@@ -10,10 +10,10 @@ export interface BuiltinToolsOptions {
   /** Owned by the caller, who closes it. */
   readonly sandbox: Sandbox;
   readonly workspaces: Workspaces;
-  readonly http?: HttpFetchOptions;
+  readonly http: HttpFetchOptions;
 }
 
 /** `fs_list`, `fs_read`, `fs_write`, `fs_search`, `code_js`, `http_fetch` and `ask_human`. */
-export function createBuiltinTools({ sandbox, workspaces, http = {} }: BuiltinToolsOptions): readonly Tool[] {
+export function createBuiltinTools({ sandbox, workspaces, http }: BuiltinToolsOptions): readonly Tool[] {
   return [...createFsTools({ workspaces }), createCodeJsTool({ sandbox, workspaces }), createHttpFetchTool(http), createAskHumanTool()];
 }
