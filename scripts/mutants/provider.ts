@@ -73,7 +73,7 @@ export const providerMutants: readonly Mutant[] = [
   {
     bug: 'provider: a page is reduced to text in one go',
     file: `${server}/tools/net/html-text.ts`,
-    replace: 'await new Promise((resolve) => setImmediate(resolve));',
+    replace: 'await timers.soon();',
     by: 'await Promise.resolve();',
     tests: pageTests,
   },

@@ -61,8 +61,8 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'what a model says twice is shown once',
     file: `${server}/llm/dialects/openai-chat/message.ts`,
-    replace: 'return textPieces > 1 &&',
-    by: 'return textPieces > 0 &&',
+    replace: '      textPieces > 1 &&',
+    by: '      textPieces > 0 &&',
     tests: shapeTests,
   },
   {
@@ -222,7 +222,7 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'an answer in one event that is too long to be read costs no more than was granted',
     file: `${server}/llm/transport/http-provider.ts`,
-    replace: "unreadTokens = tokensOfUnread(reader?.unread ?? '');",
+    replace: "unreadTokens = tokensOfUnread(reader?.unread ?? '', maxOutputTokens + mostExcessTokens);",
     by: '',
     tests: hostileAccountTests,
   },
@@ -271,8 +271,8 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'an account that says less than was received is believed',
     file: `${server}/llm/attempt/account.ts`,
-    replace: 'outputTokens: Math.max(outputTokens, leastOutput) });',
-    by: 'outputTokens });',
+    replace: 'Math.min(Math.max(said.outputTokens, leastOutput), terms',
+    by: 'Math.min(said.outputTokens, terms',
     tests: accountTests,
   },
   {

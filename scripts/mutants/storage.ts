@@ -17,8 +17,8 @@ export const storageMutants: readonly Mutant[] = [
   {
     bug: 'a repeated creation is told that its session has been closed since',
     file: `${commit}/batch.ts`,
-    replace: '    claimHandler(batch),\n    createRunHandler(working),\n    sessionHandler(batch),\n',
-    by: '    sessionHandler(batch),\n    claimHandler(batch),\n    createRunHandler(working),\n',
+    replace: '    claimHandler(batch),\n    createRunHandler(working),\n    quotaHandler(batch),\n    sessionHandler(batch),\n',
+    by: '    sessionHandler(batch),\n    claimHandler(batch),\n    createRunHandler(working),\n    quotaHandler(batch),\n',
     tests: conformance,
   },
   {

@@ -28,6 +28,7 @@ export function describeSchema(name: StoreSubject['name']): void {
         { version: 9 },
         { version: 10 },
         { version: 11 },
+        { version: 12 },
       ]);
       const session = sessionRow(newTenant());
       const first = await openTestStore(location);

@@ -99,10 +99,10 @@ it('a list of files has pages, and what is not there is said', async () => {
   for (const [query, status] of [
     ['files/content?path=missing', 404],
     ['files/content?path=../../etc/passwd', 404],
-    ['files/content?path=%00', 404],
+    ['files/content?path=%00', 400],
     ['files/content', 400],
     ['files?run=run_none', 404],
-    ['files?run=%00', 404],
+    ['files?run=%00', 400],
     [`files?run=${(await ask(await newSession(), '[[sim say="other session"]]')).id}`, 404],
     ['files?cursor=nonsense', 400],
   ] as const) {

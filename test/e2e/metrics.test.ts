@@ -62,8 +62,8 @@ it('shows each of them move when its thing happens, of all tenants [verifies met
   await server.call('GET', '/v1/runs', undefined, { origin: 'https://elsewhere.example' });
 
   // Another tenant's question and limit are seen, too.
-  const { secret } = (await server.call('POST', '/v1/keys', { name: 'guest', tenant: 'guest', scopes: ['runs', 'approvals', 'admin'] }))
-    .body;
+  const scopes = ['runs', 'approvals', 'admin'];
+  const { secret } = (await server.call('POST', '/v1/keys', { name: 'guest', tenant: 'guest', scopes, roles: ['own-approvals'] })).body;
   const guest = (method: string, path: string, body?: unknown) => server.call(method, path, body, { authorization: `Bearer ${secret}` });
   await guest('POST', '/v1/agents', { name: 'asking', models: ['sim/sim-large'], tools: ['*'], policy: { approve: ['fs_list'] } });
   const asked = (await guest('POST', '/v1/runs', { agent: 'asking', input: '[[sim tools=fs_list()]] done' })).body.id;

@@ -49,11 +49,18 @@ describe('a seam of the engine', () => {
       const original = whole?.[method];
       if (whole === undefined || original === undefined) throw new Error(`there is no ${part}.${method}`);
       let calls = 0;
-      whole[method] = (...given) => {
-        calls += 1;
-        if (calls === nth) throw new Error(`thrown from ${part}.${method}`);
-        return original.apply(whole, given);
-      };
+      // In the place of the part, which other engines may share.
+      engine[part] = new Proxy(whole, {
+        get(target, name) {
+          const found: unknown = Reflect.get(target, name);
+          if (name !== method) return typeof found === 'function' ? found.bind(target) : found;
+          return (...given: unknown[]) => {
+            calls += 1;
+            if (calls === nth) throw new Error(`thrown from ${part}.${method}`);
+            return original.apply(target, given);
+          };
+        },
+      });
       const first = await opened.start({}).catch(() => null);
       const others = [await opened.start({}).catch(() => null), await opened.start({}).catch(() => null)];
       const ids = [first, ...others].filter((id) => id !== null);

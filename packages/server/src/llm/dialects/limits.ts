@@ -6,7 +6,7 @@ export const answerLimits = {
   /** Characters of all texts, thoughts, proofs and calls together, where nothing else is set. */
   chars: 2_000_000,
   /** Tool calls: agents have some tens of tools, and models make a handful of calls at once. */
-  calls: 256,
+  calls: 512,
   /** Texts, thoughts and calls in turn. */
   parts: 2_000,
   /** No tool has a longer name. */

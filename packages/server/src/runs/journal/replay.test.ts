@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { createIdSource, systemClock, systemTimers } from '#core';
 import { runsConfig } from '#runs/config';
 import { createStreamHub, follow } from '#runs/stream';
-import type { RunRow, Store, StoredEvent } from '#storage';
+import type { RunRow, SizedEvent, Store, StoredEvent } from '#storage';
 import { forkEvents } from './fork.ts';
 import { dice, randomJournal, testLimits } from './journals.testkit.ts';
 import { nextAction } from './next-action.ts';
@@ -23,7 +23,18 @@ function stored(events: readonly JournalEvent[]): StoredEvent[] {
 
 /** The part of a store that readers of a journal need. */
 function journalStore(events: readonly StoredEvent[], onRead: () => void = () => undefined): Store {
-  const reader: Pick<Store, 'readEvents'> = {
+  const reader: Pick<Store, 'readEvents' | 'readEventsWithin'> = {
+    async readEventsWithin(_tenant, _run, { after, limit, maxChars }) {
+      onRead();
+      const page: SizedEvent[] = [];
+      let chars = 0;
+      for (const event of events.filter(({ seq }) => seq > after).slice(0, limit)) {
+        chars += event.data.length;
+        if (page.length > 0 && chars > maxChars) break;
+        page.push({ ...event, chars: event.data.length });
+      }
+      return page;
+    },
     async readEvents(_tenant, _run, { after, limit }) {
       onRead();
       return events.filter((event) => event.seq > after).slice(0, limit);

@@ -9,6 +9,7 @@ import {
   type AgentSource,
   createRunContext,
   type Engine,
+  faultOfOutputSchema,
   planModelCall,
   planRunAttempt,
   proposeModelAttempt,
@@ -260,6 +261,8 @@ function planAttempt(engine: Engine, context: RunContext, opening: readonly NewE
   const action = nextAction(state, { maxSteps, maxParallelTools, maxEqualSteps: engine.settings.maxEqualSteps }, new Set());
   if (action.type === 'fail') return { type: 'impossible' as const, error: action.error, decision: null };
   if (action.type !== 'model') throw new NexusError('internal', `a run cannot begin with ${action.type}`);
+  const fault = faultOfOutputSchema(engine, context);
+  if (fault !== null) return { type: 'impossible' as const, error: fault, decision: null };
   const planned = planModelCall(engine, context, state, action);
   if (planned.type === 'impossible') return planned;
   const [target] = context.targets;

@@ -5,7 +5,8 @@ let runs: TestRuns | undefined;
 afterEach(() => runs?.close());
 
 const checks = {
-  throws() {
+  throws(_schema: unknown, value: unknown) {
+    if (value === null) return []; // asked before a model is
     throw new TypeError('no schema that anybody can use');
   },
   'answers with a promise that is rejected': () => Promise.reject(new Error('not valid')),

@@ -126,8 +126,6 @@ export function checkAnswer(engine: Engine, context: RunContext, state: RunState
     return { type: 'error', stop: { type: 'fail', resumable: true, error: { code: 'provider_malformed', message, retryable: true } } };
   }
   if (outputSchema === undefined) return { type: 'ok', text };
-  const fault = faultOfOutputSchema(engine, context);
-  if (fault !== null) return { type: 'error', stop: { type: 'fail', resumable: false, error: fault } };
   const found = jsonIn(text);
   if (found === null) return invalid('the answer is not JSON', mayAsk);
   const { output } = found;
@@ -155,12 +153,13 @@ function issuesOf(engine: Engine, schema: JsonSchema, output: unknown): readonly
 export function faultOfOutputSchema(engine: Engine, { agent, agentVersion }: Pick<RunContext, 'agent' | 'agentVersion'>): ErrorInfo | null {
   if (agent.outputSchema === undefined) return null;
   try {
-    engine.schemas.check(agent.outputSchema, null);
+    const issues: unknown = engine.schemas.check(agent.outputSchema, null);
+    if (issues instanceof Promise) issues.catch(() => undefined); // the answer itself will not be checked by it, either
     return null;
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     const message = `the outputSchema of agent ${agent.name} (${agentVersion}) cannot be used: ${why}; store the agent again and start another run`;
-    return { code: 'config_invalid', message, retryable: false };
+    return { code: 'invalid_request', message, retryable: false };
   }
 }
 

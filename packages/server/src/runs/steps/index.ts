@@ -6,7 +6,7 @@
  */
 export { chargeAllOpen } from './charging.ts';
 export { type AgentSource, createRunContext, type RunContext } from './context.ts';
-export { budgetStop, type Stop, stoppedEvents, withEnding } from './endings.ts';
+export { budgetStop, faultOfOutputSchema, type Stop, stoppedEvents, withEnding } from './endings.ts';
 export type { Engine } from './engine.ts';
 export { judgeCall, toolsOf } from './judge-call.ts';
 export { joinSummary } from './kept-effects.ts';

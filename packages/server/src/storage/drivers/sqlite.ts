@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { Clock } from '#core';
@@ -48,7 +48,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
       if (options.dataDir !== undefined) {
         mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
         // SQLite makes the files beside it with the permissions of this one.
-        closeSync(openSync(path, 'a', 0o600));
+        if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600));
       }
       return new DatabaseSync(path, { timeout: 10 });
     } catch (error) {
