@@ -459,7 +459,8 @@ export const requirements = {
   'hostile.stall.patterns': { promise: 0, behaviour: 'A pattern says what JavaScript says, in time proportional to the text.' },
   'hostile.stall.stored': {
     promise: 0,
-    behaviour: 'A run of an agent that was stored with a schema that is no longer taken is refused in words, and nothing else is disturbed.',
+    behaviour:
+      'A run of an agent that was stored with a schema that is no longer taken is refused in words, and nothing else is disturbed.',
   },
   // Who may do what, whatever they call it
   'hostile.policy.hosts': { promise: 0, behaviour: 'A host that is denied is reached in no spelling, and by no redirect.' },

@@ -65,6 +65,7 @@ describe.each(await databases())('what tenants share on %s', (database) => {
         limits: { tenantRequests: 150, tenantStreams: 20 },
         httpFetch: { allowPrivate: ['127.0.0.1'], maxFetches: 8, spareFetches: 4, maxWaiting: 12 },
         sandbox: { maxQueued: 40, wallMs: 2_000 },
+        policy: { tenants: { allow: ['*', 'net:*', 'model:*'] } },
         runs: { maxLiveRuns: 20 },
         workspace: { maxBytes: 1_000_000 },
       },
@@ -201,7 +202,7 @@ describe('a name server that says nothing', () => {
     const quick = createServer((_request, response) => response.end('quick'));
     await new Promise<void>((resolve) => quick.listen(0, '127.0.0.1', resolve));
     const victim = await startVictim({
-      config: { httpFetch: { allowPrivate: ['127.0.0.1', 'localhost'] } },
+      config: { httpFetch: { allowPrivate: ['127.0.0.1', 'localhost'] }, policy: { tenants: { allow: ['*', 'net:*', 'model:*'] } } },
       files: {
         // Whatever the machine's resolver would do: all names from outside go to the silent server.
         'silent.mjs': `import dns from 'node:dns'; dns.setServers(['127.0.0.1:${silent.address().port}']);

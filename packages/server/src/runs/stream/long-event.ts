@@ -4,7 +4,7 @@ import type { RunStore, SizedEvent } from '#storage';
 import type { LiveChunk } from './live-text.ts';
 
 /** Characters of an event that are read, and held for a reader, at a time. */
-const pieceChars = 64_000;
+const pieceChars = 128_000;
 /** Of a delta: a reader holds one at a time. */
 const deltaChars = 32_000;
 
@@ -21,13 +21,29 @@ export async function* longEventJson({ store, timers, tenantId, runId, event }: 
   const { seq, type, at, chars } = event;
   yield `{"type":"${type}","runId":"${runId}","seq":${seq},"at":"${toTimestamp(at)}","data":`;
   for (let from = 0; from < chars; from += pieceChars) {
-    const piece = await store.readEventData(tenantId, runId, { seq, from, chars: pieceChars });
+    const piece = await inTurn(store, timers, () => store.readEventData(tenantId, runId, { seq, from, chars: pieceChars }));
     if (piece === null) throw new NexusError('not_found', `event ${seq} of run ${runId} is no longer kept`);
     yield piece;
-    // An embedded database answers at once: others have their turn before the next piece.
-    await timers.soon();
   }
   yield '}';
+}
+
+/** The last piece that is read of a store. */
+const turns = new WeakMap<object, Promise<unknown>>();
+
+/**
+ * One piece at a time, whoever reads: an embedded database answers at once, and walks through the event up to the piece. What else is
+ * ready has its turn before the next.
+ */
+function inTurn<T>(store: object, timers: Pick<Timers, 'soon'>, read: () => Promise<T>): Promise<T> {
+  const before = turns.get(store) ?? Promise.resolve();
+  const piece = before.then(read);
+  const after = piece.then(
+    () => timers.soon(),
+    () => timers.soon(),
+  );
+  turns.set(store, after);
+  return piece;
 }
 
 /** The same text in more chunks, none of them longer than a reader may hold; never within a pair. */
