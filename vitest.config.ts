@@ -18,7 +18,7 @@ const heavy = [
   'packages/server/src/llm/faults.test.ts',
 ];
 const long = [
-  'test/chaos/{billing,boundaries,files,lost-answers,paid,random,without-a-bus}.test.ts',
+  'test/chaos/{billing,boundaries,files,lost-answers,paid,questions,random,takeover,without-a-bus}.test.ts',
   'test/e2e/{clocks,newcomer,nodes,outages}.test.ts',
 ];
 const hostile = ['test/hostile/**/*.test.ts', 'packages/server/src/**/hostile.test.ts'];

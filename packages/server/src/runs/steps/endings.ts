@@ -154,7 +154,8 @@ export function faultOfOutputSchema(engine: Engine, { agent, agentVersion }: Pic
   if (agent.outputSchema === undefined) return null;
   try {
     const issues: unknown = engine.schemas.check(agent.outputSchema, null);
-    if (issues instanceof Promise) issues.catch(() => undefined); // the answer itself will not be checked by it, either
+    // The answer itself will not be checked by it, either.
+    if (issues instanceof Promise) void issues.catch(() => undefined);
     return null;
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);

@@ -1,4 +1,5 @@
 import type { RunId, TenantId } from '@nexus-agent/protocol';
+import { LRUCache } from 'lru-cache';
 import { NexusError, type Timers, toTimestamp } from '#core';
 import type { RunStore, SizedEvent } from '#storage';
 import type { LiveChunk } from './live-text.ts';
@@ -17,32 +18,53 @@ export interface EventOfRun {
 }
 
 /** An event that is longer than a reader may hold, as JSON of the wire, piece by piece as it is stored. */
-export async function* longEventJson({ store, timers, tenantId, runId, event }: EventOfRun): AsyncGenerator<string> {
-  const { seq, type, at, chars } = event;
-  yield `{"type":"${type}","runId":"${runId}","seq":${seq},"at":"${toTimestamp(at)}","data":`;
-  for (let from = 0; from < chars; from += pieceChars) {
-    const piece = await inTurn(store, timers, () => store.readEventData(tenantId, runId, { seq, from, chars: pieceChars }));
-    if (piece === null) throw new NexusError('not_found', `event ${seq} of run ${runId} is no longer kept`);
+export async function* longEventJson(of: EventOfRun): AsyncGenerator<string> {
+  const { seq, type, at } = of.event;
+  yield `{"type":"${type}","runId":"${of.runId}","seq":${seq},"at":"${toTimestamp(at)}","data":`;
+  for (let from = 0; ; from += pieceChars) {
+    const piece = await readPiece(of, from);
+    if (piece === null) throw new NexusError('not_found', `event ${seq} of run ${of.runId} is no longer kept`);
+    if (piece === '') break;
     yield piece;
+    if (piece.length < pieceChars) break;
   }
   yield '}';
 }
 
-/** The last piece that is read of a store. */
-const turns = new WeakMap<object, Promise<unknown>>();
+/** Readers of one event are often about as far as each other: pieces that some of them have just read are kept. */
+const keptPieces = 16;
+
+interface Reading {
+  /** The last piece that is read. */
+  last: Promise<unknown>;
+  readonly pieces: LRUCache<string, string>;
+}
+
+const readings = new WeakMap<object, Reading>();
 
 /**
  * One piece at a time, whoever reads: an embedded database answers at once, and walks through the event up to the piece. What else is
  * ready has its turn before the next.
  */
-function inTurn<T>(store: object, timers: Pick<Timers, 'soon'>, read: () => Promise<T>): Promise<T> {
-  const before = turns.get(store) ?? Promise.resolve();
-  const piece = before.then(read);
-  const after = piece.then(
+function readPiece({ store, timers, tenantId, runId, event: { seq } }: EventOfRun, from: number): Promise<string | null> {
+  let reading = readings.get(store);
+  if (reading === undefined) {
+    reading = { last: Promise.resolve(), pieces: new LRUCache({ max: keptPieces }) };
+    readings.set(store, reading);
+  }
+  const { last, pieces } = reading;
+  const key = `${tenantId}/${runId}/${seq}/${from}`;
+  const piece = last.then(async () => {
+    const kept = pieces.get(key);
+    if (kept !== undefined) return kept;
+    const read = await store.readEventData(tenantId, runId, { seq, from, chars: pieceChars });
+    if (read !== null) pieces.set(key, read);
+    return read;
+  });
+  reading.last = piece.then(
     () => timers.soon(),
     () => timers.soon(),
   );
-  turns.set(store, after);
   return piece;
 }
 

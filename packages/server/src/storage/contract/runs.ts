@@ -83,7 +83,7 @@ export interface StoredEvent {
   readonly data: string;
 }
 
-/** With its length, as the database counts characters; `data` is empty where that is more than was asked for. */
+/** With its length, in bytes as it is stored; `data` is empty where that is more than was asked for. */
 export interface SizedEvent extends StoredEvent {
   readonly chars: number;
 }
@@ -100,7 +100,7 @@ export interface RunStore {
   /** Events with `seq > after`, oldest first. */
   readEvents(tenantId: TenantId, runId: RunId, range: { after: number; limit: number }): Promise<readonly StoredEvent[]>;
   /**
-   * The same for readers, whose memory is bounded: no further event once they have `maxChars` characters together, and one that has more
+   * The same for readers, whose memory is bounded: no further event once they have `maxChars` bytes together, and one that has more
    * by itself without its data.
    */
   readEventsWithin(

@@ -46,11 +46,13 @@ export function* readEventsWithin(
   { after, limit, maxChars }: { after: number; limit: number; maxChars: number },
 ): Program<readonly SizedEvent[]> {
   const rows = yield* rowsOf<SizedRow>(sql`
-    select seq, type, at, chars, case when chars > ${maxChars} then '' else data end as data
+    select seq, type, at, chars, case when chars > ${maxChars} then '' else (
+      select data from run_events where tenant_id = ${tenant} and run_id = ${id} and run_events.seq = sized.seq
+    ) end as data
     from (
-      select seq, type, at, data, length(data) as chars, sum(length(data)) over (order by seq) as total
+      select seq, type, at, chars, sum(chars) over (order by seq) as total
       from (
-        select seq, type, at, data from run_events
+        select seq, type, at, octet_length(data) as chars from run_events
         where tenant_id = ${tenant} and run_id = ${id} and seq > ${after} order by seq limit ${limit}
       ) as page
     ) as sized
