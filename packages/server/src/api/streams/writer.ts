@@ -62,7 +62,7 @@ export async function writeStream(
   /** Half of an event was written: what follows on the stream would be taken for its rest. */
   let within = false;
 
-  /** Resolves when the socket takes more; false when the reader is to be left. */
+  /** Resolves when the socket takes more; false when the reader is to be left: frames are then whole all the same, and the rest waits. */
   async function put(text: string): Promise<boolean> {
     stream.active = true;
     for (let from = 0; from < text.length; ) {
@@ -75,15 +75,18 @@ export async function writeStream(
       stream.blocked = true;
       const drained = await waitForDrain(timers, response, lagMs, stop.signal);
       stream.blocked = within;
-      if (!drained) return false;
+      if (drained) continue;
+      if (!within && !stop.signal.aborted) response.write(text.slice(from));
+      return false;
     }
     return true;
   }
 
-  /** Writes the rest of a long event while it is read. */
-  async function putRest(rest: AsyncIterable<string>): Promise<boolean> {
+  /** Writes a long event while it is read. */
+  async function putLong(head: string, rest: AsyncIterable<string>): Promise<boolean> {
     within = true;
     stream.blocked = true;
+    if (!(await put(head))) return false;
     for await (const piece of rest) {
       if (stop.signal.aborted || !(await put(piece))) return false;
     }
@@ -106,10 +109,10 @@ export async function writeStream(
       let text = '';
       let taken = true;
       for (const { id, event, data, rest } of step.value) {
-        text += id === null ? `event: ${event}\ndata: ${data}` : `id: ${id}\nevent: ${event}\ndata: ${data}`;
-        if (rest === undefined) text += '\n\n';
+        const frame = id === null ? `event: ${event}\ndata: ${data}` : `id: ${id}\nevent: ${event}\ndata: ${data}`;
+        if (rest === undefined) text += `${frame}\n\n`;
         else {
-          taken = (await put(text)) && (await putRest(rest()));
+          taken = (await put(text)) && (await putLong(frame, rest()));
           text = '';
           if (!taken) break;
         }
