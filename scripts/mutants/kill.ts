@@ -52,14 +52,14 @@ export const killMutants: readonly Mutant[] = [
   {
     bug: 'kill: a poisonous run is taken up once more',
     file: `${server}/runs/dispatch/poisonous.ts`,
-    replace: 'diedAlone && deaths >= maxDeathsAlone',
-    by: 'diedAlone && deaths > maxDeathsAlone',
+    replace: 'diedAlone && deaths >= maxDeaths)',
+    by: 'diedAlone && deaths > maxDeaths)',
     tests: takeTests,
   },
   {
     bug: 'kill: one that kills late is never ended',
     file: `${server}/runs/dispatch/poisonous.ts`,
-    replace: '&& deaths < maxDeaths)',
+    replace: '&& deaths < maxDeaths + moreDeaths)',
     by: '&& deaths < Number.POSITIVE_INFINITY)',
     tests: takeTests,
   },

@@ -107,7 +107,7 @@ export async function openCluster(
     effects: () => readEffects(ledgerFile),
     release: (barrier) => writeFileSync(join(barrierDir, barrier), ''),
     dataDir: () => folder,
-    async start({ runs = shortLease, ...options } = {}) {
+    async start({ runs, ...options } = {}) {
       // Processes on one Postgres share no folder.
       if (postgres !== undefined) folder = mkdtempSync(join(dataDir, 'node-'));
       const worker = await startWorker({
@@ -115,7 +115,7 @@ export async function openCluster(
           dataDir: folder,
           agentsDir: join(dataDir, 'agents'),
           port: 0,
-          runs,
+          runs: { ...shortLease, ...runs },
           drainMs,
           bus,
           ...(postgres === undefined ? {} : { databaseUrl: postgres.url }),

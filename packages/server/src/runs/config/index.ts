@@ -25,6 +25,11 @@ const runs = z
       z.int().min(0).max(100).default(2),
       'So often in a row may the work of a run turn out to be impossible to write; each time may have cost a model call.',
     ),
+    maxDeaths: setting(
+      z.int().min(3).max(1_000).default(3),
+      'A run whose process died so often before a call of it had an outcome, the last time with nothing else to do, ends as failed (`poisonous`). ' +
+        'More where processes are killed all the time by something else.',
+    ),
     aloneMs: setting(
       durationMs().min(100).default(10_000),
       'A run is driven alone whose process died twice without progress of the run: for so long at most, then others join it. Three times ' +

@@ -10,5 +10,6 @@ it.each([
   { deaths: 10, diedAlone: false, ends: true },
   { deaths: 12, diedAlone: true, ends: true },
 ])('says of $deaths deaths (alone: $diedAlone) that the run ends: $ends [verifies hostile.kill.poisonous]', ({ ends, ...row }) => {
-  expect(poisonous(row) !== null).toBe(ends);
+  expect(poisonous(row, 3) !== null).toBe(ends);
+  expect(poisonous(row, 20)).toBeNull();
 });

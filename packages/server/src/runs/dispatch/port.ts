@@ -63,6 +63,8 @@ export interface DispatchSettings {
   readonly retryTakeMs: number;
   /** So often in a row may the work of a run turn out to be impossible to write; each time may have cost a model call. */
   readonly maxBreaks: number;
+  /** Deaths of its workers, before a call of it had an outcome, after which a run ends. */
+  readonly maxDeaths: number;
   /** So long at most a run is driven alone whose workers died. */
   readonly aloneMs: number;
 }

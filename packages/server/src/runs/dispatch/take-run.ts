@@ -18,12 +18,13 @@ import {
 } from '#runs/steps';
 import type { ClaimedRun, RunRow, SessionRow } from '#storage';
 import { poisonous } from './poisonous.ts';
-import type { AdoptOptions } from './port.ts';
+import type { AdoptOptions, DispatchSettings } from './port.ts';
 
 export interface TakeDependencies {
   readonly engine: Engine;
   readonly agents: AgentSource;
   readonly transcripts: Transcripts;
+  readonly settings: Pick<DispatchSettings, 'maxDeaths'>;
 }
 
 const unwritable: ErrorInfo = { code: 'internal', message: 'what the run did could not be written; see the log', retryable: false };
@@ -38,7 +39,7 @@ export async function takeRun(dependencies: TakeDependencies, row: ClaimedRun, i
   const fence = { tenantId: row.tenantId, runId: row.runId, epoch: row.epoch, owner: engine.workerId };
   const state = await loadState(engine.store, row.tenantId, row.runId);
   // Nothing more is done with it than that has to be: that may be what kills.
-  const poison = poisonous(row);
+  const poison = poisonous(row, dependencies.settings.maxDeaths);
   if (poison !== null) {
     engine.logger.error({ runId: row.runId, deaths: row.deaths }, 'a run killed its workers and is ended as poisonous');
     return endTaken(engine, fence, row, state, null, poison);
