@@ -40,9 +40,9 @@ export const documentViolations: readonly Violation[] = [
   {
     gate: 'error code that nothing raises',
     step: 'errors',
-    file: `${server}/api/http/guard.ts`,
-    plant: (before) => before.replaceAll("'origin_not_allowed'", "'forbidden'"),
-    caught: /never-raised {2}origin_not_allowed/,
+    file: `${server}/api/http/errors.ts`,
+    plant: (before) => before.replaceAll("'request_timeout'", "'invalid_request'"),
+    caught: /never-raised {2}request_timeout/,
   },
   {
     gate: 'error details that nothing writes',
