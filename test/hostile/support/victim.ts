@@ -75,6 +75,10 @@ export interface Victim {
 
 /** The databases that are here; the reason of a missing one was printed. */
 export async function databases(): Promise<readonly Database[]> {
+  if (process.env.NEXUS_TEST_HOSTILE_DATABASE === 'sqlite') {
+    process.stderr.write('attacks on Postgres do not run: NEXUS_TEST_HOSTILE_DATABASE is sqlite\n');
+    return ['sqlite'];
+  }
   const postgres = await acquirePostgres();
   if ('reason' in postgres) return ['sqlite'];
   await postgres.close();
