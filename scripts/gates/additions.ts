@@ -19,7 +19,7 @@ export const additions: readonly Addition[] = [
     edits: [
       {
         file: /\/events\.ts$/,
-        change: (before) => before.replace(/^} as const;/m, "  'planted.happened': z.object({ step }),\n} as const;"),
+        change: (before) => before.replace(/^} as const\);/m, "  'planted.happened': z.object({ step }),\n} as const);"),
       },
       { file: /\/transitions\.ts$/, change: (before) => before.replace("case 'policy.denied':", "$&\n    case 'planted.happened':") },
       { file: /\.test\.ts$/, change: (before) => before.replace(/^ {2}'run\.cancelled',$/m, "$&\n  'planted.happened',") },
