@@ -88,7 +88,7 @@ export const edgeMutants: readonly Mutant[] = [
   },
   {
     bug: 'edge: the query of a redirect is shown',
-    file: `${server}/llm/transport/http.ts`,
+    file: `${server}/llm/transport/refusal.ts`,
     replace: 'target.pathname',
     by: 'target.href',
     tests: connectionTests,

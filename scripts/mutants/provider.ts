@@ -37,7 +37,7 @@ export const providerMutants: readonly Mutant[] = [
   },
   {
     bug: 'provider: the marks of an error page are looked through from each of them',
-    file: `${server}/llm/transport/http.ts`,
+    file: `${server}/llm/transport/refusal.ts`,
     replace: 'withoutTags(text.slice(0, maxErrorBodyBytes))',
     by: "text.replace(/<[^>]*>/g, ' ')",
     tests: answerTests,

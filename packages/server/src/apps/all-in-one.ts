@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import { type AgentDefinition, TenantId } from '@nexus-agent/protocol';
+import { TenantId } from '@nexus-agent/protocol';
 import { type Api, createApi, isLoopbackHost } from '#api';
 import { type NexusConfig, secretsOfConfig } from '#apps/config';
 import { createAdmission, createReservationSweeper } from '#budget';
@@ -15,11 +15,6 @@ import {
   createNodes,
   createRetention,
   createTools,
-  type DefinitionsOrigin,
-  notesOnAgent,
-  notesOnMentions,
-  notesOnModels,
-  notesOnPolicies,
   openDefinitions,
 } from '#control';
 import {
@@ -37,26 +32,19 @@ import { ledgerRules } from '#ledger';
 import { InputCounts, type ModelService } from '#llm';
 import { createPolicyEngine, operatorTenant } from '#policy';
 import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
-import { createSharedClock, type DefinitionFile, type Quotas, type SharedClock, type Store } from '#storage';
+import { createSharedClock, type Quotas, type SharedClock, type Store } from '#storage';
 import { openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
-import {
-  createFixedSource,
-  createOwnListeners,
-  createSandbox,
-  createToolService,
-  type OwnListeners,
-  type Tool,
-  type ToolService,
-} from '#tools';
+import { createFixedSource, createOwnListeners, createSandbox, createToolService, type OwnListeners, type Tool } from '#tools';
 import { createBuiltinTools } from '#tools/sources';
-import { agentFolder, parseAgents } from './agent-folder.ts';
+import { agentFolder } from './agent-folder.ts';
 import { trustAuthorities } from './authorities.ts';
 import { builtInAgent, defaultAgentName, greeting } from './built-in-agent.ts';
 import { busKind, openBusOf } from './bus-kind.ts';
 import { logCommits } from './commit-log.ts';
 import { makeDataFolder, readFolderKeySecret } from './data-folder.ts';
 import { requireFolder } from './definition-folder.ts';
+import { prepareAgents, preparePolicies, tellModels } from './definition-notes.ts';
 import { egressOptions } from './egress.ts';
 import { requireFreePort } from './free-port.ts';
 import { tellUncaught } from './last-words.ts';
@@ -292,69 +280,6 @@ function giveUpWhenAway(store: Pick<Store, 'giveUp'>, outages: Pick<StoreOutages
   return systemTimers.every(lookMs, () => {
     if (outages.isAway()) store.giveUp();
   });
-}
-
-/** Says which models serve those who do not choose. The lists of servers are waited for, and nobody waits for this. */
-async function tellModels({ llm, defaultModels }: Parts['models'], logger: Logger): Promise<void> {
-  try {
-    const targets = await llm.resolve(defaultModels);
-    const models = targets.map(
-      ({ provider, model, price }) => `${provider}/${model}${price === null ? ' (no known price: state one under `prices`)' : ''}`,
-    );
-    logger.info({ models }, 'models for those who do not choose');
-  } catch (error) {
-    logger.warn({ err: error }, 'there is no model for those who do not choose');
-  }
-}
-
-async function prepareAgents(
-  { catalog, tools, llm }: Pick<ReturnType<typeof assemble>, 'catalog' | 'tools'> & Pick<Parts['models'], 'llm'>,
-  files: readonly DefinitionFile[],
-  about: DefinitionsOrigin,
-  logger: Logger,
-): Promise<{ use(): void }> {
-  const agents = await parseAgents(files, about.place);
-  const prepared = catalog.prepareShared(agents, about);
-  await tellNotes(agents, tools, logger);
-  void tellModelNotes(agents, llm, logger); // waits for the lists of servers, for which nothing else waits
-  return prepared;
-}
-
-/** Another node, or a later start, may have more tools: a name that none has here is told and stands. */
-async function preparePolicies(
-  { policy, tools, isTenant }: Pick<ReturnType<typeof assemble>, 'policy' | 'tools' | 'isTenant'>,
-  files: readonly DefinitionFile[],
-  about: DefinitionsOrigin,
-  logger: Logger,
-): Promise<{ use(): void }> {
-  const prepared = policy.prepare(files, about);
-  const known = await tools.list(operatorTenant);
-  const notes = [
-    ...notesOnPolicies(prepared.toolsNamed(), { tools: known.map(({ name }) => name) }),
-    ...(await notesOnMentions(prepared.mentions(), { tools: known, isTenant })),
-  ];
-  if (notes.length > 0) logger.warn({ notes }, 'a policy names what there is not');
-  return prepared;
-}
-
-/** Says what agents of files name that there is not: a misspelt tool is missed only by the first run that needs it. */
-async function tellNotes(agents: readonly AgentDefinition[], tools: Pick<ToolService, 'list'>, logger: Logger): Promise<void> {
-  const known = {
-    tools: (await tools.list('default')).map(({ name }) => name),
-    agents: [defaultAgentName, ...agents.map(({ name }) => name)],
-  };
-  for (const definition of agents) {
-    const notes = notesOnAgent(definition, known);
-    if (notes.length > 0) logger.warn({ agent: definition.name, notes }, 'an agent names what there is not');
-  }
-}
-
-/** The same of models. A server that says nothing is told elsewhere. */
-async function tellModelNotes(agents: readonly AgentDefinition[], llm: Parts['models']['llm'], logger: Logger): Promise<void> {
-  for (const definition of agents) {
-    const notes = await notesOnModels(definition, llm).catch(() => []);
-    if (notes.length > 0) logger.warn({ agent: definition.name, notes }, 'an agent names what there is not');
-  }
 }
 
 interface Parts {

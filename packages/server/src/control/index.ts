@@ -1,6 +1,6 @@
 /** The door of control: what is administered. */
 export { type Administration, createAdministration } from './administration.ts';
-export { createAgentCatalog } from './agent-catalog.ts';
+export { type AgentCatalog, createAgentCatalog } from './agent-catalog.ts';
 export { parseAgentFile } from './agent-file.ts';
 export { notesOnAgent, notesOnMentions, notesOnModels, notesOnPolicies } from './agent-notes.ts';
 export { type Agents, createAgents } from './agents.ts';

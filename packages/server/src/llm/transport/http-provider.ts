@@ -4,7 +4,8 @@ import type { DeltaKind, ModelPrice, ModelRequest } from '#llm/contract';
 import { asRecord, type UpstreamDialect } from '#llm/dialects';
 import { boundJsonTokens, estimateTextTokens, mostExcessTokens, ReceivedTokens } from '#llm/tokens';
 import { type AnswerReader, createAnswerReader } from './answer.ts';
-import { type AnswerHead, createTransport, type JsonQuestion, type Transport } from './http.ts';
+import type { AnswerHead } from './head.ts';
+import { createTransport, type JsonQuestion, type Transport } from './http.ts';
 import { createModelList, describeTrouble, firstChatModel, isListed, type ListedModel, nearestModel } from './model-list.ts';
 
 export type Discovery = 'sizes' | 'all';

@@ -1,13 +1,14 @@
 import { dictionary } from '@nexus-agent/protocol';
 import type { Dispatcher } from 'undici';
-import { type Clock, isTooDeep, NexusError, redactForeignText, type SecretValues } from '#core';
+import { type Clock, NexusError, type SecretValues } from '#core';
 import { providerError } from '#llm/dialects';
+import { watchTime } from './clocks.ts';
 import { openConnections, type ProviderConnections } from './connections.ts';
 import { type BodyPipe, createBodyPipe, readEncodings } from './encodings.ts';
-import { versionHint } from './model-list.ts';
-import { proxyRefusal } from './proxy.ts';
-import { proxyFailure, reachError } from './reach.ts';
-import { readRetryAfterMs } from './retry-after.ts';
+import { createFlow } from './flow.ts';
+import { type AnswerHead, firstOf, type ReceivedHead, readHead } from './head.ts';
+import { reachError } from './reach.ts';
+import { createRefusal, maxErrorBodyBytes, parseBody, type Refusal } from './refusal.ts';
 import { createSlicedWork } from './turns.ts';
 
 export interface TransportOptions {
@@ -34,15 +35,6 @@ export interface TransportRequest {
   readonly body: string;
   /** Deadline for the whole call, from now. */
   readonly timeoutMs: number;
-}
-
-/** What the head of an answer says. */
-export interface AnswerHead {
-  readonly status: number;
-  /** Empty when there is none. */
-  readonly contentType: string;
-  readonly retryAfterMs?: number;
-  readonly requestId?: string;
 }
 
 /**
@@ -88,7 +80,6 @@ export interface Transport {
   close(): Promise<void>;
 }
 
-const maxErrorBodyBytes = 64 * 1024;
 /** How long the words of a refusal may take to arrive: the refusal is known without them. */
 const refusalMs = 10_000;
 /** Lists of models and counts: gateways list some hundreds of models with descriptions, in less than a megabyte. */
@@ -99,8 +90,6 @@ const maxCrumbs = 50_000;
 /** What a server may say before its answer: `100 Continue`, early hints. */
 const maxInterimAnswers = 32;
 const lingerMs = 500;
-/** Node fires a timer of more than this at once. */
-const maxTimerMs = 2_147_483_647;
 
 /** HTTP to one provider on a keep-alive pool (undici sets TCP_NODELAY). Redirects are not followed: they would carry the key elsewhere. */
 export function createTransport(options: TransportOptions): Transport {
@@ -195,9 +184,9 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
     handler.error(error);
   }
 
-  function onHead(head: RefusalHead, encodings: readonly string[] | null): void {
+  function onHead(head: ReceivedHead, encodings: readonly string[] | null): void {
     if (head.status >= 300) {
-      const refusal = createRefusal(setup, request, head);
+      const refusal = createRefusal(setup, request.model, head);
       // What cannot be read says nothing.
       if (encodings === null) return void fail(refusal.error());
       refused = refusal;
@@ -297,66 +286,12 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
   };
 }
 
-interface FlowParts {
-  isSettled(): boolean;
-  controller(): Dispatcher.DispatchController | null;
-  body(): BodyPipe | null;
-}
-
-/** What keeps an answer from being read on: its reader, its unpacking, and the turns of others. */
-function createFlow({ isSettled, controller, body }: FlowParts) {
-  let paused = false;
-  let congested = false; // the body is decompressed more slowly than it comes
-  let sliced = false; // others are to have their turn before more of it is read
-  const isHeld = () => congested || sliced || paused;
-  function flow(): void {
-    if (isSettled()) return;
-    if (isHeld()) controller()?.pause();
-    else controller()?.resume();
-  }
-  return {
-    get isHeld() {
-      return isHeld();
-    },
-    congested(wait: boolean): void {
-      congested = wait;
-      flow();
-    },
-    /** What is packed may be any amount: its unpacking waits, too. */
-    sliced(wait: boolean): void {
-      sliced = wait;
-      if (isSettled()) return;
-      if (wait || paused) body()?.pause();
-      else body()?.resume();
-      flow();
-    },
-    /** Whether it was not paused before, and can be. */
-    pause(): boolean {
-      if (isSettled() || paused || controller() === null) return false;
-      paused = true;
-      controller()?.pause();
-      body()?.pause();
-      return true;
-    },
-    /** Whether it was paused, and is to go on by `go`. */
-    unpause(): boolean {
-      if (!paused) return false;
-      paused = false;
-      return !isSettled();
-    },
-    go(): void {
-      if (!sliced) body()?.resume();
-      flow();
-    },
-  };
-}
-
 /** What becomes of one exchange. Nothing but the first and the last two is called once it is settled. */
 interface ExchangeHandler {
   isSettled(): boolean;
   fail(error: NexusError): void;
   onStart(controller: Dispatcher.DispatchController): void;
-  onHead(head: RefusalHead, encodings: readonly string[] | null): void;
+  onHead(head: ReceivedHead, encodings: readonly string[] | null): void;
   onBytes(chunk: Buffer): void;
   onEnd(): void;
   onLost(error: NexusError): void;
@@ -393,107 +328,6 @@ function createExchange(setup: StreamSetup, request: TransportRequest, handler: 
     },
     onResponseEnd: () => handler.onEnd(),
     onResponseError: (_controller, error) => handler.onLost(socketError(setup, request, started, error)),
-  };
-}
-
-/** The clocks of one call: the first byte, the silence within the answer, and the whole. */
-function watchTime(
-  { firstByteTimeoutMs, idleTimeoutMs }: Pick<StreamSetup, 'firstByteTimeoutMs' | 'idleTimeoutMs'>,
-  totalTimeoutMs: number,
-  onTimeout: (limit: 'first_byte' | 'idle' | 'total', what: string) => void,
-) {
-  // Many a server sends the head at once and thinks then: what is waited for is the first byte behind it.
-  let flowing = false;
-  let silence = watch();
-  const onLate = () => onTimeout('total', `did not finish within ${totalTimeoutMs} ms`);
-  const deadline = setTimeout(onLate, Math.min(totalTimeoutMs, maxTimerMs));
-
-  function watch(): NodeJS.Timeout | undefined {
-    const limit = flowing ? idleTimeoutMs : firstByteTimeoutMs;
-    return limit === undefined ? undefined : setTimeout(onSilence, Math.min(limit, maxTimerMs));
-  }
-
-  function onSilence(): void {
-    if (flowing) onTimeout('idle', `sent nothing for ${idleTimeoutMs} ms`);
-    else onTimeout('first_byte', `did not answer within ${firstByteTimeoutMs} ms`);
-  }
-
-  function pause(): void {
-    clearTimeout(silence);
-    silence = undefined;
-  }
-
-  function resume(): void {
-    pause();
-    silence = watch();
-  }
-
-  return {
-    /** A part of the body came. */
-    heard(): void {
-      if (flowing) return void silence?.refresh();
-      flowing = true;
-      resume();
-    },
-    /** The body is not read: its silence is ours. */
-    pause,
-    resume,
-    stop(): void {
-      pause();
-      clearTimeout(deadline);
-    },
-  };
-}
-
-/** An answer whose status is no success, with as much of its body as says why. */
-interface Refusal {
-  /** The bytes so far. */
-  add(chunk: Buffer): number;
-  error(): NexusError;
-}
-
-function createRefusal(setup: StreamSetup, request: TransportRequest, { contentType: _, location, ...told }: RefusalHead): Refusal {
-  const { provider } = setup;
-  const { forwarder } = setup.connections;
-  const { model } = request;
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  return {
-    add(chunk) {
-      chunks.push(chunk);
-      bytes += chunk.length;
-      return bytes;
-    },
-    error() {
-      if (told.status === 407 && forwarder !== null) return proxyFailure(setup, proxyRefusal(forwarder, 407), model);
-      if (told.status < 400) return redirected(setup, model, told.status, location);
-      const body = parseBody(Buffer.concat(chunks).subarray(0, maxErrorBodyBytes).toString('utf8'));
-      const isWrongPlace = (told.status === 404 || told.status === 405) && new URL(setup.baseUrl).pathname === '/';
-      return providerError({ provider, model, body, secrets: setup.secrets, ...told, ...(isWrongPlace ? { hint: versionHint } : {}) });
-    },
-  };
-}
-
-/** Redirects are not followed: they would carry the key elsewhere. */
-function redirected({ provider, baseUrl, secrets }: StreamSetup, model: string, status: number, location = ''): NexusError {
-  const target = URL.parse(location, baseUrl);
-  const named = target === null || location === '' ? 'elsewhere' : `${target.origin}${target.pathname}`;
-  const where = redactForeignText(secrets?.inForeign(named) ?? named).slice(0, 200);
-  const message = `${provider} redirects requests to ${where} (status ${status}), which is not followed; check the base URL`;
-  return new NexusError('provider_rejected', message, { details: { provider, model, status } });
-}
-
-type RefusalHead = AnswerHead & { readonly location?: string | undefined };
-
-function readHead(status: number, header: (name: string) => string | undefined, nowMs: number): RefusalHead {
-  const retryAfterMs = readRetryAfterMs(header, nowMs);
-  const requestId = header('x-request-id') ?? header('request-id');
-  return {
-    status,
-    contentType: header('content-type') ?? '',
-    location: header('location'),
-    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-    ...(requestId === undefined ? {} : { requestId }),
   };
 }
 
@@ -535,10 +369,6 @@ async function collectBody(source: AsyncIterable<Buffer>, encodings: readonly st
   }
 }
 
-function firstOf(header: string | string[] | undefined): string | undefined {
-  return Array.isArray(header) ? header[0] : header;
-}
-
 function unreadable(provider: string, model: string, what: string, more: { readonly retryable?: boolean; readonly cause?: unknown }) {
   return new NexusError('provider_malformed', `${provider} sent an answer ${what}`, { details: { provider, model }, ...more });
 }
@@ -556,26 +386,4 @@ function socketError(setup: StreamSetup, request: TransportRequest, started: boo
 function asNexusError(error: unknown): NexusError {
   if (error instanceof NexusError) return error;
   return new NexusError('internal', 'reading the answer of a provider failed; see the log', { cause: error });
-}
-
-function parseBody(text: string): unknown {
-  if (isTooDeep(text)) return null;
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text.length === 0 ? null : { message: withoutTags(text.slice(0, maxErrorBodyBytes)) };
-  }
-}
-
-/** In one pass, whatever marks are left open. */
-function withoutTags(text: string): string {
-  let kept = '';
-  for (let at = 0; at < text.length; ) {
-    const open = text.indexOf('<', at);
-    const close = open === -1 ? -1 : text.indexOf('>', open);
-    if (close === -1) return kept + text.slice(at);
-    kept += `${text.slice(at, open)} `;
-    at = close + 1;
-  }
-  return kept;
 }
