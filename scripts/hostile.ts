@@ -1,5 +1,5 @@
 /**
- * Attacks servers of its own on both databases, as whoever runs this, and where that is root as an ordinary user besides, on the embedded one.
+ * Attacks servers of its own on both databases, as whoever runs this, and where that is root as an ordinary user besides.
  *
  *   npm run verify:hostile                 all attacks
  *   npm run verify:hostile -- kill leak    those whose file has one of the words in its name
@@ -55,8 +55,8 @@ function attack(who: string, folder: string, user: number | null, left: readonly
         stdio: ['ignore', 'inherit', 'inherit'],
         env: {
           ...process.env,
-          // The largest of them takes a minute and is the same for all, and who runs a server matters for files, not for Postgres.
-          ...(user === null ? {} : { NEXUS_TEST_FUZZ: '5000', NEXUS_TEST_HOSTILE_DATABASE: 'sqlite' }),
+          // The largest of them takes a minute and is the same for all.
+          ...(user === null ? {} : { NEXUS_TEST_FUZZ: '5000' }),
           PATH: `${dirname(process.execPath)}:${process.env.PATH}`,
           ...(user === null ? {} : { HOME: home, TMPDIR: home }),
         },
