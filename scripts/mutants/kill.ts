@@ -64,6 +64,20 @@ export const killMutants: readonly Mutant[] = [
     tests: takeTests,
   },
   {
+    bug: 'kill: a run is left out before it may end, where more deaths are allowed',
+    file: `${server}/runs/dispatch/poisonous.ts`,
+    replace: 'return maxDeaths + moreDeaths + deathsOfEnders - 1;',
+    by: 'return 12;',
+    tests: takeTests,
+  },
+  {
+    bug: 'kill: one that kills whoever ends it is taken up for ever',
+    file: `${server}/storage/tables/suspects.ts`,
+    replace: "        .where('deaths', '<=', mostDeaths)\n",
+    by: '',
+    tests: storeTests,
+  },
+  {
     bug: 'kill: a schema that answers with a promise leaves its rejection to nobody',
     file: `${server}/runs/steps/endings.ts`,
     replace: 'if (issues instanceof Promise) issues.catch(() => undefined);',

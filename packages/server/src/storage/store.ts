@@ -194,10 +194,11 @@ export function createStore(dependencies: StoreDependencies): Store {
       lastTurn = claimed.after;
       return claimed.runs;
     },
-    async claimSuspect(workerId, isAlone) {
-      return (await read(hasSuspect)) ? await write(() => claimSuspect(workerId, isAlone)) : null;
+    async claimSuspect(workerId, isAlone, mostDeaths) {
+      const waits = await read(() => hasSuspect(mostDeaths));
+      return waits ? await write(() => claimSuspect(workerId, isAlone, mostDeaths)) : null;
     },
-    hasSuspect: () => read(hasSuspect),
+    hasSuspect: (mostDeaths) => read(() => hasSuspect(mostDeaths)),
     clearSuspect: (run) => write(() => clearSuspect(run)),
     ownedRuns: (workerId) => read(() => ownedRuns(workerId)),
     retireWorker: (workerId) => write(() => retireWorker(workerId)),

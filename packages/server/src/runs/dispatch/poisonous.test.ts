@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { poisonous } from './poisonous.ts';
+import { mostDeathsOf, poisonous } from './poisonous.ts';
 
 it.each([
   { deaths: 0, diedAlone: false, ends: false },
@@ -13,3 +13,12 @@ it.each([
   expect(poisonous(row, 3) !== null).toBe(ends);
   expect(poisonous(row, 20)).toBeNull();
 });
+
+it.each([3, 20, 1_000])(
+  'takes a run up three times to end it, and no more, of %i deaths that may be [verifies hostile.kill.poisonous]',
+  (maxDeaths) => {
+    const most = mostDeathsOf(maxDeaths);
+    const ended = [most - 3, most - 2, most - 1, most].map((deaths) => poisonous({ deaths, diedAlone: false }, maxDeaths) !== null);
+    expect(ended).toEqual([false, true, true, true]);
+  },
+);

@@ -42,12 +42,12 @@ export interface Queue {
   /**
    * The same for the run that became due first among those whose workers died twice, which `claimRuns` leaves out, or null: the worker
    * is to drive nothing else beside it, until it is cleared or a call of it has an outcome. Without `isAlone` it could not help to, and
-   * its death will not tell which run it died of. A run that kills its worker however it is
-   * taken up is left out in the end, too.
+   * its death will not tell which run it died of. A run with more than `mostDeaths` kills
+   * its worker however it is taken up, even to be ended, and is left out, too.
    */
-  claimSuspect(workerId: string, isAlone: boolean): Promise<ClaimedRun | null>;
+  claimSuspect(workerId: string, isAlone: boolean, mostDeaths: number): Promise<ClaimedRun | null>;
   /** Whether {@link claimSuspect} would probably find one. */
-  hasSuspect(): Promise<boolean>;
+  hasSuspect(mostDeaths: number): Promise<boolean>;
   /** The worker may drive others beside its suspect from now on: if it dies now, that says nothing of this run. */
   clearSuspect(run: Pick<ClaimedRun, 'tenantId' | 'runId' | 'epoch'>): Promise<void>;
   /** Running runs whose owner this worker is: what it may have claimed without hearing of it. */

@@ -7,9 +7,6 @@ import { runFromRow, runs } from './runs.ts';
 /** A run that lost so many workers without progress is driven alone. The index `runs_suspect` says the same number. */
 export const deathsBeforeAlone = 2;
 
-/** One that kills its workers however it is taken up, even to be ended, is taken up no more. */
-const deathsBeforeSetAside = 13;
-
 /** A worker whose runs are anybody's; `died` is 1 unless it was told to end. */
 export interface LostOwner {
   readonly owner: string;
@@ -54,18 +51,18 @@ export function* burySuspects(lost: readonly LostOwner[], now: number): Program<
   for (const owner of lost) yield* change(bury, { ...owner, now });
 }
 
-const dueSuspect = statement('due_suspect', ({ db }, params: { now: number }) =>
+const dueSuspect = statement('due_suspect', ({ db }, params: { now: number; mostDeaths: number }) =>
   db
     .selectFrom('runs')
     .select('run_id')
     .where('due_at', '<=', params.now)
     .where('deaths', '>=', sql.lit(deathsBeforeAlone))
-    .where('deaths', '<', sql.lit(deathsBeforeSetAside))
+    .where('deaths', '<=', params.mostDeaths)
     .limit(1),
 );
 
-export function* hasSuspect(): Program<boolean> {
-  return (yield* run(dueSuspect, { now: yield* databaseNow() })).length > 0;
+export function* hasSuspect(mostDeaths: number): Program<boolean> {
+  return (yield* run(dueSuspect, { now: yield* databaseNow(), mostDeaths })).length > 0;
 }
 
 const takeSuspect = statement(
@@ -87,7 +84,7 @@ const takeSuspect = statement(
       .returningAll(),
 );
 
-export function* claimSuspect(worker: string, isAlone: boolean): Program<ClaimedRun | null> {
+export function* claimSuspect(worker: string, isAlone: boolean, mostDeaths: number): Program<ClaimedRun | null> {
   const now = yield* databaseNow();
   const [found] = yield* query(({ db, dialect }) =>
     dialect.skipLocked(
@@ -96,7 +93,7 @@ export function* claimSuspect(worker: string, isAlone: boolean): Program<Claimed
         .select(['tenant_id', 'run_id', 'alone'])
         .where('due_at', '<=', now)
         .where('deaths', '>=', sql.lit(deathsBeforeAlone))
-        .where('deaths', '<', sql.lit(deathsBeforeSetAside))
+        .where('deaths', '<=', mostDeaths)
         .orderBy('due_at')
         .limit(1),
     ),
