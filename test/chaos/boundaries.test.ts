@@ -32,7 +32,7 @@ onEachDatabase('runs whose process is killed at chosen points', {}, (use) => {
   it('complete when the next process dies too, just before or after it took them up', async (context) => {
     const cluster = use(context);
     expect(await killAt(cluster, [...boundaries, ...middles], 2)).toEqual([]);
-  }, 60_000);
+  }, 200_000);
 });
 
 /** Each run is held at its point. When all are there their process is killed, and others, running already or started then, take them up. */
@@ -40,7 +40,10 @@ async function killAt(cluster: Cluster, points: readonly string[], deaths: 1 | 2
   const victim = await cluster.start({ holds: 'asked', claimsNothing: true, runs: steadyLease });
   const following = points.map((point) => {
     const name = `${point}/${deaths}`;
-    return startAndFollow({ first: victim.url, urls: cluster.urls, request: probeRequest(`hold=${point} ${name}`), idempotencyKey: name });
+    // After two deaths the runs are driven one after the other, each alone for a while.
+    const timeoutMs = deaths === 2 ? 180_000 : 60_000;
+    const request = probeRequest(`hold=${point} ${name}`);
+    return startAndFollow({ first: victim.url, urls: cluster.urls, request, idempotencyKey: name, timeoutMs });
   });
   const all = Promise.all(following);
   const holding = until('holding every run', () => victim.held.size === points.length);
