@@ -73,15 +73,15 @@ export const killMutants: readonly Mutant[] = [
   {
     bug: 'kill: one that kills whoever ends it is taken up for ever',
     file: `${server}/storage/tables/suspects.ts`,
-    replace: "        .where('deaths', '<=', mostDeaths)\n",
+    replace: "    .where('deaths', '<=', params.mostDeaths)\n",
     by: '',
     tests: storeTests,
   },
   {
-    bug: 'kill: a schema that answers with a promise leaves its rejection to nobody',
+    bug: 'kill: a check of an answer that throws is not taken for the end of its run',
     file: `${server}/runs/steps/endings.ts`,
-    replace: 'if (issues instanceof Promise) issues.catch(() => undefined);',
-    by: '',
+    replace: 'if (error instanceof NexusError) return toErrorInfo(error);\n    return {',
+    by: 'if (!(error instanceof NexusError)) throw error;\n    return {',
     tests: answerTests,
   },
   {

@@ -1,10 +1,21 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { completed, openTestRuns, type TestRuns } from '#runs/testing';
 import type { Tool } from '#tools';
 import { makeTool } from '#tools/testing';
 
 let runs: TestRuns | undefined;
-afterEach(() => runs?.close());
+/** Rejections that nobody took. One of them ends a process. */
+const unowned: unknown[] = [];
+const note = (reason: unknown) => void unowned.push(reason);
+beforeEach(() => {
+  unowned.length = 0;
+  process.on('unhandledRejection', note);
+});
+afterEach(async () => {
+  await runs?.close();
+  process.off('unhandledRejection', note);
+  expect(unowned).toEqual([]);
+});
 
 async function open(tools: readonly Tool[] = []): Promise<TestRuns> {
   runs = await openTestRuns({

@@ -139,23 +139,19 @@ export function checkAnswer(engine: Engine, context: RunContext, state: RunState
 /** What does not fit, or why that cannot be told: an agent that an earlier version stored may have a schema that is refused today. */
 function issuesOf(engine: Engine, schema: JsonSchema, output: unknown): readonly SchemaIssue[] | ErrorInfo {
   try {
-    const issues: unknown = engine.schemas.check(schema, output);
-    if (Array.isArray(issues)) return issues;
-    if (issues instanceof Promise) issues.catch(() => undefined);
+    return engine.schemas.check(schema, output);
   } catch (error) {
     engine.logger.warn({ err: error }, 'an answer could not be checked against the output schema of its agent');
     if (error instanceof NexusError) return toErrorInfo(error);
+    return { code: 'output_invalid', message: 'the answer could not be checked against the output schema of the agent', retryable: false };
   }
-  return { code: 'output_invalid', message: 'the answer could not be checked against the output schema of the agent', retryable: false };
 }
 
 /** Why no answer could be held against the output schema of the agent: one that was stored when more was taken. */
 export function faultOfOutputSchema(engine: Engine, { agent, agentVersion }: Pick<RunContext, 'agent' | 'agentVersion'>): ErrorInfo | null {
   if (agent.outputSchema === undefined) return null;
   try {
-    const issues: unknown = engine.schemas.check(agent.outputSchema, null);
-    // The answer itself will not be checked by it, either.
-    if (issues instanceof Promise) void issues.catch(() => undefined);
+    engine.schemas.check(agent.outputSchema, null);
     return null;
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
