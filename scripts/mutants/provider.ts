@@ -54,7 +54,7 @@ export const providerMutants: readonly Mutant[] = [
     file: `${server}/llm/dialects/json.ts`,
     replace: 'if (a.length > b.length * 8 + 64 || b.length > a.length * 8 + 64) return false;',
     by: '',
-    tests: answerTests,
+    tests: [`${server}/llm/dialects/json.test.ts`],
   },
   {
     bug: 'provider: what an account is made of is kept, whatever it is',

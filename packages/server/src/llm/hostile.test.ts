@@ -207,13 +207,37 @@ function pour(begin: string, more: string): (socket: Socket) => void {
   };
 }
 
+/** The bound that ends it, where another one would end it later. */
+const ends: ReadonlyMap<string, string> = new Map([
+  ['100,000 choices', 'more than 128 choices'],
+  ['500,000 choices that are null', 'more than 128 choices'],
+  ['5,000 calls in one answer', 'more than 512 tool calls'],
+  ['5,000 blocks that are calls', 'more than 512 tool calls'],
+  ['50,000 calls in one event', 'more than 1000 pieces of calls'],
+  ['a name of 1 MB', 'a name of a tool of more than 256 characters'],
+  ['an id of 1 MB', 'an id of a call of more than 16384 characters'],
+  ['a list of texts without end', 'more than 10000 pieces of text'],
+  ['lists within lists', 'nested too deeply'],
+  ['thinking and text in turn', 'more than 2000 parts'],
+  ['5,000 blocks of text', 'more than 2000 parts'],
+  ['proofs without end', 'more than 2000000 characters'],
+  ['one line that does not end', 'more than 2000000 characters'],
+  ['a bomb of gzip', 'more than 2000000 bytes'],
+  ['comments without end', 'goes on after'],
+  ['a body of HTTP chunks of a byte', 'in pieces that are too small'],
+  ['early hints without end', 'only ever begins'],
+  ['10,000 headers', 'UND_ERR_HEADERS_OVERFLOW'],
+]);
+
 describe('a provider that sends', () => {
   it.each(hostile)(
     '%s (%s) is given up as a typed failure, and nobody waits [verifies hostile.provider.answers]',
-    async (_what, wire, make) => {
+    async (what, wire, make) => {
       const { last, stallMs } = await quietest(wire, make());
       expect(last).toMatchObject({ type: 'failed', error: { code: expect.stringMatching(/^provider_|^content_|^context_/) } });
-      expect(last.type === 'failed' ? last.error.message.length : 0).toBeLessThan(1_000);
+      const { message = '' } = last.type === 'failed' ? last.error : {};
+      expect(message.length).toBeLessThan(1_000);
+      expect(message).toContain(ends.get(what) ?? '');
       expect(JSON.stringify(last).length).toBeLessThan(4_000);
       expect(last.usage.outputTokens).toBeLessThanOrEqual(granted + mostExcessTokens);
       expect(stallMs).toBeLessThan(barMs);

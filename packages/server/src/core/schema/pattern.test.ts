@@ -5,6 +5,17 @@ import { createPattern } from './pattern.ts';
 const plenty = () => ({ left: 10_000_000 });
 const test = (source: string, text: string) => createPattern(source).test(text, plenty());
 
+/** By ECMAScript a search goes from character to character. V8 by itself also begins within one of two code units, where nothing is told to be. */
+function isFound(sticky: RegExp, text: string): boolean {
+  for (const at of [0, ...Array.from(text, (char) => char.length).map((_, index, lengths) => sum(lengths.slice(0, index + 1)))]) {
+    sticky.lastIndex = at;
+    if (sticky.test(text)) return true;
+  }
+  return false;
+}
+
+const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0);
+
 describe('a pattern [verifies hostile.stall.patterns]', () => {
   const char = fc.constantFrom('a', 'b', '-', '1', ' ', 'ü', '𝒳', '\n', '_');
   const atom = fc.oneof(
@@ -60,11 +71,11 @@ describe('a pattern [verifies hostile.stall.patterns]', () => {
         (source, text) => {
           let known: RegExp;
           try {
-            known = new RegExp(source, 'u');
+            known = new RegExp(source, 'uy');
           } catch {
             return; // two groups of one name
           }
-          expect(test(source, text)).toBe(known.test(text));
+          expect(test(source, text)).toBe(isFound(known, text));
         },
       ),
       { numRuns: 3_000 },

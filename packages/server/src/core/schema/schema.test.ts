@@ -131,6 +131,11 @@ describe('a check against a schema [verifies hostile.stall.verdicts]', () => {
       { $defs: { a: { oneOf: same(3, { items: { $ref: '#/$defs/a' }, minItems: 1 }) } }, $ref: '#/$defs/a' },
       nested(200),
     ],
+    [
+      'nothing but parts of parts',
+      { $defs: { a: { allOf: same(250, { type: 'number' }) } }, items: { allOf: same(250, { $ref: '#/$defs/a' }) } },
+      same(18, 1),
+    ],
     ['a pattern that backtracks', { pattern: '^(a+)+$' }, `${'a'.repeat(5_000_000)}!`],
     ['a pattern of many states', { pattern: '(.?){3000}x' }, 'a'.repeat(5_000_000)],
     ['what looks ahead', { pattern: `^${'(?=.*b)'.repeat(200)}` }, 'a'.repeat(5_000_000)],

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { isAmbiguousAddress } from './address.ts';
 
 /** What is known of a key besides its type and default. */
 export interface AboutSetting {
@@ -35,7 +36,9 @@ export function durationMs() {
 }
 
 export function httpUrl() {
-  return z.url({ protocol: /^https?$/, error: 'expected an http or https address' });
+  return z
+    .url({ protocol: /^https?$/, error: 'expected an http or https address' })
+    .refine((url) => !isAmbiguousAddress(url), { error: 'expected an http or https address with %40 for each @ behind its host' });
 }
 
 /** A key as the schema of a configuration describes it. */

@@ -16,6 +16,7 @@ it.each([
   ['a nul', 'a\0b', 'a\\u0000b'],
   ['text that runs backwards', 'a\u202egpj.exe\u2066\u2069', 'a\\u202egpj.exe\\u2066\\u2069'],
   ['marks of direction', 'a\u200e\u200f\u061cb', 'a\\u200e\\u200f\\u061cb'],
+  ['marks of notes between lines', 'a\ufff9b\ufffac\ufffb', 'a\\ufff9b\\ufffac\\ufffb'],
   ['nothing between letters', 'pass\u200bword\ufeff\u2060\u00ad', 'pass\\u200bword\\ufeff\\u2060\\u00ad'],
   ['joiners between Latin letters', 'a\u200db\u200cc', 'a\\u200db\\u200cc'],
   ['words in tags', 'a\u{e0068}\u{e0069}', 'a\\udb40\\udc68\\udb40\\udc69'],
