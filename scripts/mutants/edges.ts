@@ -59,13 +59,6 @@ export const edgeMutants: readonly Mutant[] = [
     tests: [`${server}/llm/providers/resend.test.ts`],
   },
   {
-    bug: 'edge: blanks that come without end are charged as words',
-    file: `${server}/llm/transport/http-provider.ts`,
-    replace: 'return tokens.least;\n}',
-    by: 'return Math.floor(text.length / 4);\n}',
-    tests: [`${server}/llm/accounts.test.ts`],
-  },
-  {
     bug: 'edge: a counter is asked without the query of the address',
     file: `${server}/llm/transport/http.ts`,
     replace: '+ base.search : whole(path)',
@@ -113,13 +106,6 @@ export const edgeMutants: readonly Mutant[] = [
     replace: 'await Promise.allSettled([drained, answered]);',
     by: 'await answered;',
     tests: logTests,
-  },
-  {
-    bug: 'edge: the client takes any word for a code of the error table',
-    file: 'packages/sdk/src/errors.ts',
-    replace: "typeof value === 'string' && Object.hasOwn(errorTable, value)",
-    by: "typeof value === 'string' && value in errorTable",
-    tests: ['packages/sdk/src/errors.test.ts'],
   },
   {
     bug: 'edge: a page whose origin only ends like a known one is let in',

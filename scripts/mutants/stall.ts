@@ -56,13 +56,6 @@ export const stallMutants: readonly Mutant[] = [
     tests: patternTests,
   },
   {
-    bug: 'stall: a state is gone into as often as ways lead to it',
-    file: `${server}/core/schema/pattern.ts`,
-    replace: 'if (list.marks[index] === list.mark) continue;',
-    by: '',
-    tests: patternTests,
-  },
-  {
     bug: 'stall: going through a value is not counted',
     file: `${server}/core/schema/state.ts`,
     replace: '  spend(state, 4);\n',

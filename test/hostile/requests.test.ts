@@ -34,6 +34,8 @@ async function exchange(bytes: string | Buffer, host?: string, patienceMs = 4_00
 
 const head = (line: string, ...headers: readonly string[]) =>
   `${[line, 'Host: localhost', 'Connection: close', ...headers].join('\r\n')}\r\n\r\n`;
+/** One of several on a connection. */
+const kept = (path: string) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
 const json = 'Content-Type: application/json';
 
 const malformed: Readonly<Record<string, string | Buffer>> = {
@@ -141,11 +143,34 @@ describe('a client that asks and does not read', () => {
       const socket = await dial();
       socket.on('error', () => undefined);
       socket.pause();
-      socket.write(head('GET /openapi.json HTTP/1.1').repeat(10_000));
+      socket.write(kept('/openapi.json').repeat(10_000));
       await pause(3_000);
       expect(victim.residentMb() - before).toBeLessThan(120);
       socket.destroy();
     });
+  }, 30_000);
+
+  it('is answered twenty requests that it sends at once, and cut off with ten thousand [verifies hostile.requests.unread]', async () => {
+    const ask = async (requests: number) => {
+      const socket = await dial();
+      let text = '';
+      let isCut = false;
+      socket.on('error', () => undefined);
+      socket.on('data', (bytes) => {
+        text += bytes.toString('latin1');
+      });
+      socket.once('close', () => {
+        isCut = true;
+      });
+      socket.write(kept('/healthz').repeat(requests));
+      await pause(1_500);
+      socket.destroy();
+      return { isCut, answers: text.split('HTTP/1.1 200').length - 1 };
+    };
+    expect(await ask(20)).toEqual({ isCut: false, answers: 20 });
+    const { isCut, answers } = await ask(10_000);
+    expect(isCut).toBe(true);
+    expect(answers).toBeLessThanOrEqual(32);
   }, 30_000);
 });
 

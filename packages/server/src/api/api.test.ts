@@ -70,6 +70,14 @@ describe('problems', () => {
     expect((await get('/v1/sessions?limit=200')).status).toBe(200);
   });
 
+  it('refuses a NUL in a query, which no database is asked for', async () => {
+    for (const query of ['agent=%00', 'cursor=a%00b', '%00=x', 'limit=%00'])
+      expect(await problem(await get(`/v1/runs?${query}`)), query).toMatchObject({
+        code: 'invalid_request',
+        detail: expect.stringContaining('U+0000'),
+      });
+  });
+
   it('gives an unknown error an id and keeps its cause to the log [verifies api.problem]', async () => {
     const mend = platform.faults.fail('commit', new Error('secret internals'));
     const response = await post('/v1/runs', { input: 'hello' });

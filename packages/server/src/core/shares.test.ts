@@ -49,6 +49,18 @@ it('gives what becomes free to whoever has least, in turns [verifies hostile.sha
   expect(shares).toMatchObject({ inUse: 0, waiting: 0 });
 });
 
+it('gives it to whoever has fewest places, also where another one waits longer [verifies hostile.shares.turns]', async () => {
+  const { order, enter, leave } = queue(createShares({ ...options, places: 4, spare: 0 }));
+  for (const name of ['a0', 'a1']) enter(name, of('a'));
+  enter('b0', of('b'));
+  enter('c0', of('c'));
+  for (const name of ['a2', 'b1']) enter(name, of(name.charAt(0)));
+  await settled();
+  expect(order).toEqual(['a0', 'a1', 'b0', 'c0']);
+  await leave('c0');
+  expect(order.slice(4)).toEqual(['b1']);
+});
+
 it('lets the sessions of a tenant take turns, and one more have a spare place than the tenant has places', async () => {
   const { order, enter, leave } = queue(createShares(options));
   for (let index = 0; index < 5; index++) enter(`long ${index}`, of('a', 'long'));

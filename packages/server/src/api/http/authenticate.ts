@@ -41,7 +41,7 @@ export function createAuthenticator({ keys, local }: AuthenticatorOptions): Auth
       if (principal === null) throw new NexusError('unauthenticated', 'the API key is unknown, expired or revoked');
       return principal;
     }
-    if (local !== null && isLocal(request) && local.mode !== 'none') {
+    if (local !== null && isLocal(request)) {
       if (local.mode === 'open' && local.mayBeOperator(headers)) {
         if (route.startsByGet === true && mayBePage(headers)) throw fromPage();
         return localOperator;
