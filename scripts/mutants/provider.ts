@@ -39,14 +39,14 @@ export const providerMutants: readonly Mutant[] = [
     bug: 'provider: the marks of an error page are looked through from each of them',
     file: `${server}/llm/transport/refusal.ts`,
     replace: 'withoutTags(text.slice(0, maxErrorBodyBytes))',
-    by: "text.replace(/<[^>]*>/g, ' ')",
+    by: "text.slice(0, maxErrorBodyBytes).replace(/<[^>]*>/g, ' ')",
     tests: answerTests,
   },
   {
     bug: 'provider: the end mark of a document is looked for from each of its blanks',
     file: `${server}/llm/transport/answer.ts`,
     replace: 'JSON.parse(withoutEndMark(text))',
-    by: "JSON.parse(text.replace(/\\s*data:\\s*\\[DONE\\]\\s*$/, ''))",
+    by: "JSON.parse(text.length > 100_000 ? withoutEndMark(text) : text.replace(/\\s*data:\\s*\\[DONE\\]\\s*$/, ''))",
     tests: answerTests,
   },
   {

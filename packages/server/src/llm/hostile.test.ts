@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setTimeout as pause } from 'node:timers/promises';
 import { brotliCompressSync, constants, gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '#core';
@@ -45,14 +46,15 @@ async function ask(wire: Wire, answer: (socket: Socket) => void) {
   const targets = await llm.resolve(models);
   delay.enable();
   const { last } = await call(llm, makeRequest('hello'), { models, targets, gate });
+  await pause(20); // a stall is noted by the turn behind it
   delay.disable();
   return { last, stallMs: delay.max / 1e6 };
 }
 
-/** The machine does other things, too: what stalls the loop does so each time. */
+/** The machine does other things, too: what stalls the loop does so each time, and what does so for seconds is not the machine. */
 async function quietest(wire: Wire, answer: (socket: Socket) => void) {
   let best = await ask(wire, answer);
-  for (let more = 0; more < 3 && best.stallMs > barMs; more++) {
+  for (let more = 0; more < 3 && best.stallMs > barMs && best.stallMs < 6 * barMs; more++) {
     const again = await ask(wire, answer);
     if (again.stallMs < best.stallMs) best = again;
   }
@@ -103,6 +105,7 @@ const hostile: readonly [string, Wire, () => (socket: Socket) => void][] = [
   ],
   ['an event of many events', 'openai', () => answered(`${head()}${'data: {}\n'.repeat(200_000)}\n`)],
   ['lines of many answers', 'openai', () => answered(`${head('', 'application/json')}${'{}\n'.repeat(600_000)}`)],
+  ['a document of some blanks', 'openai', () => answered(`${head('', 'application/json')}{${' '.repeat(60_000)}x`)],
   ['a document of blanks', 'openai', () => answered(`${head('', 'application/json')}{${' '.repeat(1_500_000)}`)],
   ['a document of more than is read', 'openai', () => answered(`${head('', 'application/json')}{"a":"${mega}${mega}${mega}"}`)],
   ['one line that does not end', 'openai', () => pour(head(), `data: ${mega}`)],
@@ -301,6 +304,7 @@ describe('a server that lists models', () => {
     const delay = monitorEventLoopDelay({ resolution: 5 });
     delay.enable();
     const models = await provider.models();
+    await pause(20);
     delay.disable();
     expect(models.length).toBeLessThanOrEqual(2_000);
     expect(models.every((name) => name.length <= 200)).toBe(true);
