@@ -1,6 +1,6 @@
 /** The door of programs: how queries are written, once for both databases, and what a driver must do with them. */
 export type { Driver, DriverLimits } from './driver.ts';
-export { beyond, cutPage, startOf } from './paging.ts';
+export { beyond, cutPage, fittingRows, startOf } from './paging.ts';
 export {
   type DialectParts,
   databaseNow,
