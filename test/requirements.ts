@@ -446,6 +446,16 @@ export const requirements = {
   'demo.off-terminal': { promise: 0, behaviour: 'The demo shows all of its scenes and exits 0 when it is not on a terminal.' },
 
   // Hostile input that stalls
+  'hostile.words.simulator': {
+    promise: 0,
+    behaviour: 'What anybody says to the simulator holds nobody up and ends no process, and its port answers no other program.',
+  },
+  'hostile.words.names': { promise: 0, behaviour: 'Names that nothing has are told in a moment, however many and long they are.' },
+  'hostile.words.pages': {
+    promise: 0,
+    behaviour: 'A page of long rows has fewer of them, leaves out none, and holds nobody up.',
+  },
+  'hostile.words.search': { promise: 0, behaviour: 'A search in files takes its time from what it reads, whatever it looks for.' },
   'hostile.stall.bodies': {
     promise: 0,
     behaviour: 'Each endpoint takes so many bytes and values; what is wrong is told within 16 KB, and nobody waits for it.',

@@ -19,6 +19,8 @@ export interface EgressOptions {
 }
 
 const wellKnownPorts = new Set([80, 443]);
+/** Of a name with more addresses the rest is not looked at, and not used: an answer of a name server may hold thousands. */
+const maxAddresses = 64;
 
 /**
  * What a URL from a model may look like: http or https, no credentials, no address that is not public, no port of
@@ -71,7 +73,8 @@ export function createEgressAgent(options: EgressOptions): Agent {
       timeout: connectTimeoutMs,
       lookup: (_name, { all }, done) => {
         resolve(hostname, granted).then(
-          (answers) => {
+          (found) => {
+            const answers = found.slice(0, maxAddresses);
             const bad = answers.find(({ address }) => isIP(address) === 0 || !(granted || isPublicAddress(address)));
             const [first] = answers;
             if (answers.some(({ address }) => isOwnListener(address, port))) done(ownListener(hostname, port), '');
