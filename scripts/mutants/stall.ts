@@ -127,6 +127,20 @@ export const stallMutants: readonly Mutant[] = [
     tests: [`${server}/tools/net/own-listeners.test.ts`],
   },
   {
+    bug: 'stall: an answer in crumbs is read to its end',
+    file: `${server}/tools/net/crumbs.ts`,
+    replace: 'if (crumbs > maxCrumbs)',
+    by: 'if (crumbs < 0)',
+    tests: [`${server}/tools/sources/builtin/http-fetch.test.ts`],
+  },
+  {
+    bug: 'stall: a server that only ever begins to answer is listened to',
+    file: `${server}/tools/net/crumbs.ts`,
+    replace: 'if (interims > maxInterimAnswers)',
+    by: 'if (interims < 0)',
+    tests: [`${server}/tools/sources/builtin/http-fetch.test.ts`],
+  },
+  {
     bug: 'stall: a page of long rows has as many as one of short ones',
     file: `${server}/storage/program/paging.ts`,
     replace: 'if (total > pageBytes)',
@@ -143,7 +157,7 @@ export const stallMutants: readonly Mutant[] = [
   {
     bug: 'stall: the simulator looks for tags in all of a page',
     file: `${server}/llm/sim/speech.ts`,
-    replace: 'output.slice(0, 5_000)',
+    replace: 'output\n            .slice(0, 5_000)',
     by: 'output',
     tests: simulatorTests,
   },

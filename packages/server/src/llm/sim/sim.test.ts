@@ -300,7 +300,7 @@ describe('what means it harm', () => {
     ['words that ask for a file', () => ask('write '.repeat(150_000))],
     ['words that ask for a list', () => ask('list '.repeat(200_000))],
     ['signs behind an address', () => ask(`http://x${'.'.repeat(900_000)}a`)],
-    ['directives that do not end', () => parseDirectives('[[sim say={'.repeat(80_000))],
+    ['directives that do not end', () => parseDirectives('[[sim say={'.repeat(8_000))],
     [
       'results without number',
       () => {

@@ -1,7 +1,8 @@
 import { isIP } from 'node:net';
-import { Agent, buildConnector } from 'undici';
+import { Agent, buildConnector, type Dispatcher } from 'undici';
 import { NexusError } from '#core';
 import { isPublicAddress } from './addresses.ts';
+import { withoutCrumbs } from './crumbs.ts';
 
 export interface ResolvedAddress {
   readonly address: string;
@@ -58,7 +59,7 @@ export function portOf(url: URL): number {
  * checked inside the connection's own lookup, so the address that was checked is the one that is connected to; when
  * any answer for a name is not public, none is used. Ignores proxies of the environment.
  */
-export function createEgressAgent(options: EgressOptions): Agent {
+export function createEgressAgent(options: EgressOptions): Dispatcher {
   const { resolve, allowPrivate, isOwnListener = () => false, connectTimeoutMs = 10_000 } = options;
 
   const connect: buildConnector.connector = (target, callback) => {
@@ -96,7 +97,7 @@ export function createEgressAgent(options: EgressOptions): Agent {
       callback(ownListener(hostname, port), null);
     });
   };
-  return new Agent({ connect, pipelining: 1 });
+  return new Agent({ connect, pipelining: 1 }).compose(withoutCrumbs);
 }
 
 function notAllowed(hostname: string): NexusError {
