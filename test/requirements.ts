@@ -446,6 +446,8 @@ export const requirements = {
   'demo.off-terminal': { promise: 0, behaviour: 'The demo shows all of its scenes and exits 0 when it is not on a terminal.' },
 
   // Hostile input that stalls
+  'policy.forms.long': { promise: 0, behaviour: 'A short form of as many entries as it may have is decided by.' },
+  'policy.engine.broken': { promise: 0, behaviour: 'A question that breaks the policy engine is denied, and every later one is answered.' },
   'hostile.words.simulator': {
     promise: 0,
     behaviour: 'What anybody says to the simulator holds nobody up and ends no process, and its port answers no other program.',

@@ -141,6 +141,20 @@ export const stallMutants: readonly Mutant[] = [
     tests: [`${server}/tools/sources/builtin/http-fetch.test.ts`],
   },
   {
+    bug: 'kill: a policy engine that has broken is asked again',
+    file: `${server}/policy/compile/cedar.ts`,
+    replace: 'traps.has(error.name)) forget();',
+    by: "error.name === '') forget();",
+    tests: [`${server}/policy/compile/cedar.test.ts`],
+  },
+  {
+    bug: 'kill: a short form is as deep as it is long',
+    file: `${server}/policy/forms/short-form.ts`,
+    replace: 'const mostInRow = 8;',
+    by: 'const mostInRow = 8_000;',
+    tests: [`${server}/policy/compile/cedar.test.ts`],
+  },
+  {
     bug: 'stall: a page of long rows has as many as one of short ones',
     file: `${server}/storage/program/paging.ts`,
     replace: 'if (total > pageBytes)',
