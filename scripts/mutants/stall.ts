@@ -155,6 +155,20 @@ export const stallMutants: readonly Mutant[] = [
     tests: [`${server}/policy/compile/cedar.test.ts`],
   },
   {
+    bug: 'stall: as many runs wait in a session as are sent',
+    file: `${server}/storage/commit/session-log.ts`,
+    replace: 'if (waiting < mostBehind) return;',
+    by: 'if (waiting >= 0) return;',
+    tests: ['test/conformance/storage.test.ts'],
+  },
+  {
+    bug: 'stall: a busy session is read for each run that comes to wait',
+    file: `${server}/runs/journal/session-log.ts`,
+    replace: 'if (unlessBusy && ',
+    by: 'if (unlessBusy === null && ',
+    tests: [`${server}/runs/journal/session-log.test.ts`],
+  },
+  {
     bug: 'stall: a page of long rows has as many as one of short ones',
     file: `${server}/storage/program/paging.ts`,
     replace: 'if (total > pageBytes)',

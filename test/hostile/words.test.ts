@@ -96,6 +96,20 @@ describe('what a tenant keeps', () => {
     expect([...told].sort()).toEqual([...runs].sort());
   });
 
+  it('many runs that wait in one session hold nobody up [verifies hostile.words.waiting]', async () => {
+    const slow = { name: 'slow', models: ['sim/sim-large?latencyMs=600000'] };
+    expect((await victim.call('POST', '/v1/agents', slow, key)).status).toBe(201);
+    const sessionId = (await victim.call('POST', '/v1/sessions', { agent: 'slow' }, key)).body.id;
+    const start = () => victim.call('POST', '/v1/runs', { sessionId, input: 'x' }, key);
+    const statuses = new Set<number>();
+    await victim.unmoved(async () => {
+      for (let round = 0; round < 10; round++)
+        for (const { status } of await Promise.all(Array.from({ length: 40 }, start))) statuses.add(status);
+    });
+    expect([...statuses].sort()).toEqual([202, 409]);
+    expect((await victim.call('DELETE', `/v1/sessions/${sessionId}`, undefined, key)).status).toBeLessThan(300);
+  });
+
   it('a text that a search finds late holds nobody up [verifies hostile.words.search]', async () => {
     const sessionId = (await victim.call('POST', '/v1/sessions', { agent: 'any' }, key)).body.id;
     const execute = (tool: string, input: object) => victim.call('POST', `/v1/tools/${tool}/execute`, { sessionId, input }, key);
