@@ -457,6 +457,10 @@ export const requirements = {
     promise: 0,
     behaviour: 'A page of long rows has fewer of them, leaves out none, and holds nobody up.',
   },
+  'hostile.words.stored': {
+    promise: 0,
+    behaviour: 'Ids and numbers that no column of a database holds are refused in words, or found nowhere.',
+  },
   'hostile.words.waiting': { promise: 0, behaviour: 'Runs that wait in one session, however many are sent, hold nobody up.' },
   'hostile.words.search': { promise: 0, behaviour: 'A search in files takes its time from what it reads, whatever it looks for.' },
   'hostile.stall.bodies': {

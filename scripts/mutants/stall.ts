@@ -169,6 +169,13 @@ export const stallMutants: readonly Mutant[] = [
     tests: [`${server}/runs/journal/session-log.test.ts`],
   },
   {
+    bug: 'requests: a database is asked by a name that it cannot store',
+    file: `${server}/storage/program/values.ts`,
+    replace: "return !text.includes('\\u0000') && text.isWellFormed();",
+    by: "return text !== '\\u0000\\u0000';",
+    tests: ['test/conformance/storage.test.ts'],
+  },
+  {
     bug: 'stall: a page of long rows has as many as one of short ones',
     file: `${server}/storage/program/paging.ts`,
     replace: 'if (total > pageBytes)',

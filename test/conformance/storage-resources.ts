@@ -1,6 +1,15 @@
 import type { AgentDefinition } from '@nexus-agent/protocol';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { AgentVersionRow, DecisionRow, KeyRow, PageOf, PageRequest, Store } from '../../packages/server/src/storage/index.ts';
+import type {
+  AgentVersionRow,
+  DecisionRow,
+  KeyRow,
+  PageOf,
+  PageRequest,
+  RunRow,
+  SessionRow,
+  Store,
+} from '../../packages/server/src/storage/index.ts';
 import { all } from '../support/ledger-invariants.ts';
 import { ids, newTenant, runRow, sessionRow } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
@@ -27,6 +36,17 @@ export function describeResourceStore(open: () => Promise<Store>): void {
       expect(await store.closeSession(session.tenantId, session.sessionId)).toBe(true);
       expect(await store.closeSession(session.tenantId, session.sessionId)).toBe(false);
       expect(await store.getSession(session.tenantId, session.sessionId)).toEqual({ ...session, status: 'closed' });
+    });
+
+    it('finds nothing by a name that cannot be stored', async () => {
+      const tenantId = newTenant();
+      for (const name of ['\u0000', 'a\u0000b', '\ud800']) {
+        expect(await store.getSession(tenantId, name as SessionRow['sessionId'])).toBeNull();
+        expect(await store.getRun(tenantId, name as RunRow['runId'])).toBeNull();
+        expect(await store.getAgent(tenantId, name)).toBeNull();
+        expect(await store.getAgent(tenantId, 'a', name)).toBeNull();
+        expect((await store.listRuns(tenantId, { sessionId: name as SessionRow['sessionId'] }, { limit: 5 })).items).toEqual([]);
+      }
     });
 
     it('keeps every version of an agent and serves the last one that was put', async () => {

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startVictim, type Victim } from './support/victim.ts';
+import { databases, startVictim, type Victim } from './support/victim.ts';
 
 const words = (count: number, chars: number) => Array.from({ length: count }, (_, at) => `w${at}${'ab'.repeat(chars)}`.slice(0, chars));
 
@@ -122,6 +122,28 @@ describe('what a tenant keeps', () => {
     for (const { body } of answers) expect(body.output).toContain('no line contains');
   });
 });
+
+for (const database of await databases()) {
+  it(`ids and numbers that no column holds are answered on ${database} [verifies hostile.words.stored]`, async () => {
+    const victim = await startVictim({ database });
+    const run = await victim.start({ input: 'hello' });
+    await victim.end(run);
+    const limit = (kind: string, id: string) => victim.call('PUT', '/v1/budgets', { scope: { kind, id }, unit: 'tokens', limit: 5 });
+    for (const id of ['\u0000', 'a\u0000b', '\ud800']) {
+      const answers = [
+        await victim.call('POST', '/v1/runs', { input: 'x', sessionId: id }),
+        await victim.call('POST', '/v1/tools/fs_list/execute', { sessionId: id, input: {} }),
+        ...(await Promise.all(['session', 'run', 'agent', 'user', 'project'].map((kind) => limit(kind, id)))),
+      ];
+      for (const { status, text } of answers) expect([400, 404], text).toContain(status);
+    }
+    for (const after of ['999999999999', '2147483648']) {
+      const page = await victim.call('GET', `/v1/runs/${run}/events?after=${after}`);
+      expect(page.body, page.text).toEqual({ data: [], nextCursor: null });
+    }
+    await victim.close();
+  });
+}
 
 /** Ports at which a process listens. */
 function portsOf(pid: number): number[] {

@@ -16,4 +16,4 @@ export {
 } from './program.ts';
 export { change, insertMany, queriesOn, run, selectMany, updateMany } from './queries.ts';
 export { type AnyTable, columnsOf, type DatabaseOf, defineTable, type Row } from './table.ts';
-export { byKey, json, jsonNullable, parse, parseNullable, storable } from './values.ts';
+export { byKey, isStorable, json, jsonNullable, parse, parseNullable, storable } from './values.ts';

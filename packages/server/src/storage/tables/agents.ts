@@ -6,6 +6,7 @@ import {
   defineTable,
   fittingRows,
   insertMany,
+  isStorable,
   json,
   type Program,
   parse,
@@ -146,6 +147,7 @@ const currentAgent = statement('current_agent', ({ db }, params: { tenant: strin
 );
 
 export function* getAgent(tenant: string, name: string, version?: string): Program<AgentVersionRow | null> {
+  if (!isStorable(name) || !isStorable(version ?? '')) return null;
   const rows = version === undefined ? yield* run(currentAgent, { tenant, name }) : yield* run(agentVersion, { tenant, name, version });
   const [row] = rows;
   return row ? agentFromRow(row) : null;

@@ -9,6 +9,7 @@ import {
   defineTable,
   fittingRows,
   insertMany,
+  isStorable,
   json,
   jsonNullable,
   type Program,
@@ -161,6 +162,7 @@ const runById = statement('run_by_id', ({ db }, params: { tenant: string; id: st
 );
 
 export function* getRun(tenant: string, id: string): Program<RunRow | null> {
+  if (!isStorable(id)) return null;
   const [row] = yield* run(runById, { tenant, id });
   return row ? runFromRow(row) : null;
 }
@@ -172,6 +174,7 @@ export function* listRuns(
   page: PageRequest,
 ): Program<PageOf<RunRow>> {
   const position = startOf(page, ['number', 'string']);
+  if (filter.sessionId !== undefined && !isStorable(filter.sessionId)) return { items: [], nextCursor: null };
   const found = ({ db }: Builder) => {
     let select = db.selectFrom('runs').where('tenant_id', '=', tenant);
     if (filter.sessionId !== undefined) select = select.where('session_id', '=', filter.sessionId);

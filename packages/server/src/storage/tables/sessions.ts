@@ -8,6 +8,7 @@ import {
   defineTable,
   fittingRows,
   insertMany,
+  isStorable,
   jsonNullable,
   type Program,
   parseNullable,
@@ -72,6 +73,7 @@ const sessionById = statement('session_by_id', ({ db }, params: { tenant: string
 );
 
 export function* getSession(tenant: string, id: string): Program<SessionRow | null> {
+  if (!isStorable(id)) return null;
   const [row] = yield* run(sessionById, { tenant, id });
   return row ? sessionFromRow(row) : null;
 }
