@@ -220,8 +220,8 @@ export const stallMutants: readonly Mutant[] = [
   {
     bug: 'steer: the simulator answers every program of the machine',
     file: `${server}/llm/sim/server.ts`,
-    replace: 'options.key !== undefined && !isSame(',
-    by: "options.key === '' && !isSame(",
+    replace: 'options.key !== undefined && !isKey(',
+    by: "options.key === '' && !isKey(",
     tests: simulatorTests,
   },
 ];

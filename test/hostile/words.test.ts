@@ -24,14 +24,12 @@ describe('what anybody says to the simulator', () => {
     expect(victim.exited()).toBeNull();
   });
 
-  it.runIf(process.platform === 'linux')(
-    'at its own port is not answered to another program [verifies hostile.words.simulator]',
-    async () => {
-      const ports = portsOf(victim.pid).filter((port) => port !== victim.port);
-      expect(ports.length).toBeGreaterThan(0);
-      for (const port of ports) expect((await fetch(`http://127.0.0.1:${port}/v1/models`)).status).toBe(401);
-    },
-  );
+  it('at its own port is not answered to another program [verifies hostile.words.simulator]', async () => {
+    if (process.platform !== 'linux') return void process.stderr.write('the ports of a process are told by /proc only\n');
+    const ports = portsOf(victim.pid).filter((port) => port !== victim.port);
+    expect(ports.length).toBeGreaterThan(0);
+    for (const port of ports) expect((await fetch(`http://127.0.0.1:${port}/v1/models`)).status).toBe(401);
+  });
 });
 
 describe('what a tenant keeps', () => {
@@ -45,7 +43,7 @@ describe('what a tenant keeps', () => {
   }, 60_000);
   afterAll(() => victim.close());
 
-  it('names that nothing has are told in a moment, however many and long [verifies hostile.words.names]', async () => {
+  it('names that nothing has are told in a moment, however many and long [verifies hostile.words.dear]', async () => {
     const models = { name: 'wrong', models: words(8, 190), policy: { allow: words(200, 190).map((word) => `model:${word}`) } };
     const tools = {
       name: 'wrong',
@@ -96,7 +94,7 @@ describe('what a tenant keeps', () => {
     expect([...told].sort()).toEqual([...runs].sort());
   });
 
-  it('many runs that wait in one session hold nobody up [verifies hostile.words.waiting]', async () => {
+  it('many runs that wait in one session hold nobody up [verifies hostile.words.dear]', async () => {
     const slow = { name: 'slow', models: ['sim/sim-large?latencyMs=600000'] };
     expect((await victim.call('POST', '/v1/agents', slow, key)).status).toBe(201);
     const sessionId = (await victim.call('POST', '/v1/sessions', { agent: 'slow' }, key)).body.id;
@@ -110,7 +108,7 @@ describe('what a tenant keeps', () => {
     expect((await victim.call('DELETE', `/v1/sessions/${sessionId}`, undefined, key)).status).toBeLessThan(300);
   });
 
-  it('a text that a search finds late holds nobody up [verifies hostile.words.search]', async () => {
+  it('a text that a search finds late holds nobody up [verifies hostile.words.dear]', async () => {
     const sessionId = (await victim.call('POST', '/v1/sessions', { agent: 'any' }, key)).body.id;
     const execute = (tool: string, input: object) => victim.call('POST', `/v1/tools/${tool}/execute`, { sessionId, input }, key);
     const content = `${'a'.repeat(65_000)}\n`.repeat(50);

@@ -76,7 +76,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
 
   const server = createServer((request, response) => {
     response.setHeader('x-nexus-simulator', '1');
-    if (options.key !== undefined && !isSame(request.headers[keyHeader], options.key))
+    if (options.key !== undefined && !isKey(request.headers[keyHeader], options.key))
       return sendJson(response, 401, openAiChatInbound.error(401, 'this simulator answers the server that started it'));
     const path = (request.url ?? '').split('?')[0] ?? '';
     const dialect = dialects.get(path);
@@ -219,7 +219,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
 export const keyHeader = 'x-nexus-simulator-key';
 
 /** In a time that does not tell how much of it is right. */
-function isSame(given: string | string[] | undefined, key: string): boolean {
+function isKey(given: string | string[] | undefined, key: string): boolean {
   const [a, b] = [String(given ?? ''), key].map((text) => createHash('sha256').update(text).digest()) as [Buffer, Buffer]; // two in, two out
   return timingSafeEqual(a, b);
 }

@@ -3,7 +3,7 @@ import { createTestEngine, hostRequest, toolRequest } from '#policy/testing';
 
 const words = (count: number, prefix: string) => Array.from({ length: count }, (_, index) => `${prefix}${index}`.padEnd(60, 'x'));
 
-it('decides by a short form of as many entries as there may be [verifies policy.forms.long]', () => {
+it('decides by a short form of as many entries as there may be [verifies policy.engine.broken]', () => {
   const engine = createTestEngine();
   const tools = { allow: words(200, 'tool_'), approve: words(200, 'other_') };
   const hosts = { allow: words(200, 'net:host-').map((entry) => `${entry}.example`) };
