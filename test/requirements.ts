@@ -446,6 +446,17 @@ export const requirements = {
   'demo.off-terminal': { promise: 0, behaviour: 'The demo shows all of its scenes and exits 0 when it is not on a terminal.' },
 
   // Hostile input that stalls
+  'policy.engine.broken': { promise: 0, behaviour: 'A question that breaks the policy engine is denied, and every later one is answered.' },
+  'hostile.words.simulator': {
+    promise: 0,
+    behaviour: 'What anybody says to the simulator holds nobody up and ends no process, and its port answers no other program.',
+  },
+  'hostile.words.pages': { promise: 0, behaviour: 'A page of long rows has fewer, leaves out none, and holds nobody up.' },
+  'hostile.words.dear': { promise: 0, behaviour: 'Names, searches and runs that are dear to compare or to queue hold nobody up.' },
+  'hostile.words.stored': {
+    promise: 0,
+    behaviour: 'Ids and numbers that no column of a database holds are refused in words, or found nowhere.',
+  },
   'hostile.stall.bodies': {
     promise: 0,
     behaviour: 'Each endpoint takes so many bytes and values; what is wrong is told within 16 KB, and nobody waits for it.',

@@ -214,8 +214,8 @@ export const runMutants: readonly Mutant[] = [
   {
     bug: 'the sub-agents of a cancelled run go on',
     file: `${runs}/cancel.ts`,
-    replace: '  for (const child of items) await cancelRun({ store, wake }, child, reason);\n',
-    by: '  void items;\n',
+    replace: '    for (const child of page.items) await cancelRun({ store, wake }, child, reason);\n',
+    by: '    void reason;\n',
     tests: ['test/e2e/budgets.test.ts'],
   },
   {

@@ -2,6 +2,7 @@ import { type Mutant, server } from './mutant.ts';
 
 const bodyTests = [`${server}/api/http/body.test.ts`];
 const patternTests = [`${server}/core/schema/pattern.test.ts`];
+const simulatorTests = [`${server}/llm/sim/sim.test.ts`];
 const schemaTests = [`${server}/core/schema/schema.test.ts`];
 
 /** Of what keeps others from waiting for somebody's input. */
@@ -89,5 +90,131 @@ export const stallMutants: readonly Mutant[] = [
     replace: "return [{ path: '', expected, actual: shown(value) }];",
     by: 'return expected === value ? [] : [];',
     tests: schemaTests,
+  },
+  {
+    bug: 'stall: a misspelt word is compared however far it is',
+    file: `${server}/core/closest.ts`,
+    replace: 'const mostEdits = 8;',
+    by: 'const mostEdits = 1_000;',
+    tests: [`${server}/core/closest.test.ts`],
+  },
+  {
+    bug: 'stall: a definition may have as many wrong names as it likes',
+    file: `${server}/control/agent-notes.ts`,
+    replace: 'if (notes.length >= maxNotes)',
+    by: 'if (notes.length < 0)',
+    tests: [`${server}/control/agent-notes.test.ts`],
+  },
+  {
+    bug: 'stall: a long text is looked for as the engine does it',
+    file: `${server}/tools/sources/builtin/literal-search.ts`,
+    replace: 'wanted.length <= plainChars',
+    by: 'wanted.length > 0',
+    tests: [`${server}/tools/sources/builtin/literal-search.test.ts`],
+  },
+  {
+    bug: 'stall: every address of a name is looked at',
+    file: `${server}/tools/net/egress.ts`,
+    replace: 'found.slice(0, maxAddresses)',
+    by: 'found',
+    tests: [`${server}/tools/net/own-listeners.test.ts`],
+  },
+  {
+    bug: 'stall: an answer in crumbs is read to its end',
+    file: `${server}/tools/net/crumbs.ts`,
+    replace: 'if (crumbs > maxCrumbs)',
+    by: 'if (crumbs < 0)',
+    tests: [`${server}/tools/sources/builtin/http-fetch.test.ts`],
+  },
+  {
+    bug: 'stall: a server that only ever begins to answer is listened to',
+    file: `${server}/tools/net/crumbs.ts`,
+    replace: 'if (interims > maxInterimAnswers)',
+    by: 'if (interims < 0)',
+    tests: [`${server}/tools/sources/builtin/http-fetch.test.ts`],
+  },
+  {
+    bug: 'kill: a policy engine that has broken is asked again',
+    file: `${server}/policy/compile/cedar.ts`,
+    replace: 'traps.has(error.name)) forget();',
+    by: "error.name === '') forget();",
+    tests: [`${server}/policy/compile/cedar.test.ts`],
+  },
+  {
+    bug: 'kill: a short form is as deep as it is long',
+    file: `${server}/policy/forms/short-form.ts`,
+    replace: 'const mostInRow = 8;',
+    by: 'const mostInRow = 8_000;',
+    tests: [`${server}/policy/compile/cedar.test.ts`],
+  },
+  {
+    bug: 'stall: as many runs wait in a session as are sent',
+    file: `${server}/storage/commit/session-log.ts`,
+    replace: 'if (waiting < mostBehind) return;',
+    by: 'if (waiting >= 0) return;',
+    tests: ['test/conformance/storage.test.ts'],
+  },
+  {
+    bug: 'stall: a busy session is read for each run that comes to wait',
+    file: `${server}/runs/journal/session-log.ts`,
+    replace: 'if (unlessBusy && ',
+    by: 'if (unlessBusy === null && ',
+    tests: [`${server}/runs/journal/session-log.test.ts`],
+  },
+  {
+    bug: 'requests: a database is asked by a name that it cannot store',
+    file: `${server}/storage/program/values.ts`,
+    replace: "return !text.includes('\\u0000') && text.isWellFormed();",
+    by: "return text !== '\\u0000\\u0000';",
+    tests: ['test/conformance/storage.test.ts'],
+  },
+  {
+    bug: 'stall: a page of long rows has as many as one of short ones',
+    file: `${server}/storage/program/paging.ts`,
+    replace: 'if (total > pageBytes)',
+    by: 'if (total < 0)',
+    tests: ['test/conformance/storage.test.ts'],
+  },
+  {
+    bug: 'stall: the simulator reads every directive to the end of the text',
+    file: `${server}/llm/sim/directives.ts`,
+    replace: ' && unreadable < mostUnreadable',
+    by: '',
+    tests: simulatorTests,
+  },
+  {
+    bug: 'stall: the simulator looks for tags in all of a page',
+    file: `${server}/llm/sim/speech.ts`,
+    replace: 'output\n            .slice(0, 5_000)',
+    by: 'output',
+    tests: simulatorTests,
+  },
+  {
+    bug: 'kill: a short script of the simulator stands for more than memory holds',
+    file: `${server}/llm/sim/planner.ts`,
+    replace: 'index < tokens && chars < mostChars',
+    by: 'index < tokens',
+    tests: simulatorTests,
+  },
+  {
+    bug: 'kill: results are said as often as a script asks',
+    file: `${server}/llm/sim/planner.ts`,
+    replace: 'if (filled.length > mostChars)',
+    by: 'if (filled.length < 0)',
+    tests: simulatorTests,
+  },
+  {
+    bug: 'kill: nobody catches what fails in the simulator',
+    file: `${server}/llm/sim/server.ts`,
+    replace: '      fail(asked[0], asked[3]);',
+    by: "      throw new Error('nobody catches it');",
+    tests: simulatorTests,
+  },
+  {
+    bug: 'steer: the simulator answers every program of the machine',
+    file: `${server}/llm/sim/server.ts`,
+    replace: 'options.key !== undefined && !isKey(',
+    by: "options.key === '' && !isKey(",
+    tests: simulatorTests,
   },
 ];

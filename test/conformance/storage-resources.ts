@@ -1,6 +1,15 @@
 import type { AgentDefinition } from '@nexus-agent/protocol';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { AgentVersionRow, DecisionRow, KeyRow, PageOf, PageRequest, Store } from '../../packages/server/src/storage/index.ts';
+import type {
+  AgentVersionRow,
+  DecisionRow,
+  KeyRow,
+  PageOf,
+  PageRequest,
+  RunRow,
+  SessionRow,
+  Store,
+} from '../../packages/server/src/storage/index.ts';
 import { all } from '../support/ledger-invariants.ts';
 import { ids, newTenant, runRow, sessionRow } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
@@ -27,6 +36,17 @@ export function describeResourceStore(open: () => Promise<Store>): void {
       expect(await store.closeSession(session.tenantId, session.sessionId)).toBe(true);
       expect(await store.closeSession(session.tenantId, session.sessionId)).toBe(false);
       expect(await store.getSession(session.tenantId, session.sessionId)).toEqual({ ...session, status: 'closed' });
+    });
+
+    it('finds nothing by a name that cannot be stored', async () => {
+      const tenantId = newTenant();
+      for (const name of ['\u0000', 'a\u0000b', '\ud800']) {
+        expect(await store.getSession(tenantId, name as SessionRow['sessionId'])).toBeNull();
+        expect(await store.getRun(tenantId, name as RunRow['runId'])).toBeNull();
+        expect(await store.getAgent(tenantId, name)).toBeNull();
+        expect(await store.getAgent(tenantId, 'a', name)).toBeNull();
+        expect((await store.listRuns(tenantId, { sessionId: name as SessionRow['sessionId'] }, { limit: 5 })).items).toEqual([]);
+      }
     });
 
     it('keeps every version of an agent and serves the last one that was put', async () => {
@@ -163,6 +183,39 @@ export function describeResourceStore(open: () => Promise<Store>): void {
           .reverse(),
       );
       expect((await store.listRuns(newTenant(), {}, { limit: 10 })).items).toEqual([]);
+    });
+
+    it('puts fewer of what is long on a page, never none, and leaves out nothing', async () => {
+      const tenantId = newTenant();
+      const [long, longer] = ['y'.repeat(1_900_000), 'z'.repeat(5_000_000)];
+      const answers = ['a', long, long, long, longer, 'b', 'c'];
+      const runs = answers.map((output, index) => runRow(tenantId, { createdAt: 1000 - index, status: 'completed', output }));
+      for (const run of runs) await store.commit({ tenantId, createRun: run });
+      const pages: number[] = [];
+      const listed = await all(async (page) => {
+        const found = await store.listRuns(tenantId, {}, page);
+        pages.push(found.items.length);
+        return found;
+      });
+      expect(listed.map(({ runId }) => runId)).toEqual(runs.map(({ runId }) => runId));
+      expect(pages).toEqual([3, 1, 1, 2]);
+
+      const instructions = 'i'.repeat(100_000);
+      const names = Array.from({ length: 90 }, (_, index) => `agent-${String(index).padStart(2, '0')}`);
+      for (const name of names)
+        await store.putAgent({
+          tenantId,
+          name,
+          version: 'agv_1',
+          source: 'api',
+          definition: { ...definition(name, '1'), instructions },
+          createdAt: 1,
+        });
+      const first = await store.listAgents(tenantId, { limit: 200 });
+      expect(first.items.length).toBeLessThan(45);
+      expect(await store.listAgentNames(tenantId, 1_000)).toEqual(names);
+      expect(await store.listAgentNames(tenantId, 2)).toEqual(names.slice(0, 2));
+      expect((await all((page) => store.listAgents(tenantId, page))).map(({ name }) => name)).toEqual(names);
     });
 
     it('ends a list that fills its last page exactly', async () => {

@@ -101,6 +101,15 @@ export function describeSessionLog(open: () => Promise<Store>): void {
       expect((await begin(session, { whileBusy: 'refuse' })).result.type).toBe('committed');
     });
 
+    it('lets so many wait, and says so to whoever comes then', async () => {
+      const session = await newSession();
+      const first = await begin(session, { whileBusy: 'wait' }, atWork);
+      for (let index = 0; index < 200; index++) await begin(session, { whileBusy: 'wait' });
+      await expect(begin(session, { whileBusy: 'wait' })).rejects.toMatchObject({ code: 'session_busy', retryable: true });
+      expect((await begin(session, { whileBusy: 'begin' }, atWork)).result.type).toBe('committed');
+      await end(session, first.run);
+    });
+
     it('is free while its run waits for a person, and busy again once that was answered', async () => {
       const session = await newSession();
       const asking = await begin(session, { whileBusy: 'wait' }, atWork);

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { dictionary } from '@nexus-agent/protocol';
 import type { NexusConfig } from '#apps/config';
 import { type Clock, noSecrets, type SecretValues } from '#core';
@@ -95,7 +96,8 @@ export async function setUpModels(
   const simulated = config.sim.enabled === 'on' || (config.sim.enabled === 'auto' && providers.length === 0);
   const simulator = simulated ? await startSimulatorOf(clock) : null;
   if (simulator !== null) {
-    const common = { clock, timeouts: timeoutsOf({}, config), maxAnswerChars: config.llm.maxAnswerChars };
+    const { headers } = simulator;
+    const common = { clock, headers, timeouts: timeoutsOf({}, config), maxAnswerChars: config.llm.maxAnswerChars };
     providers.push(createSimProvider({ name: 'sim', url: simulator.url, ...common }));
     providers.push(createSimProvider({ name: 'sim-anthropic', url: simulator.url, dialect: 'anthropic', ...common }));
   }
@@ -182,10 +184,12 @@ function timeoutsOf(provider: Omit<ProviderConnection, 'baseUrl'>, { llm }: Nexu
   };
 }
 
-/** Loaded when it stands in: a server with providers of its own does without. */
+/** Loaded when it stands in: a server with providers of its own does without. It answers nobody but this process. */
 async function startSimulatorOf(clock: Clock) {
-  const { startSimulator } = await import('#llm/sim');
-  return startSimulator({ host: '127.0.0.1', port: 0, clock });
+  const { keyHeader, startSimulator } = await import('#llm/sim');
+  const key = randomBytes(24).toString('base64url');
+  const simulator = await startSimulator({ host: '127.0.0.1', port: 0, clock, key });
+  return { ...simulator, headers: { [keyHeader]: key } };
 }
 
 /** Prices and sizes that the configuration states, by `provider/model`. */

@@ -27,6 +27,8 @@ export interface AgentCatalog extends AgentSource {
   /** Stores a definition and makes it the current one of its name. Throws for a policy that does not compile and an output schema that is not taken. */
   put(tenantId: TenantId, definition: AgentDefinition): Promise<AgentVersionRow>;
   list(tenantId: TenantId, page: PageRequest): Promise<PageOf<AgentVersionRow>>;
+  /** The first names of them, with which a misspelt one is compared. */
+  names(tenantId: TenantId): Promise<readonly string[]>;
   /** Deletes one that was stored; a shared one of its name is there again. Throws `not_found`, and `conflict` while a run of it lives. */
   remove(tenantId: TenantId, name: string): Promise<void>;
   /**
@@ -101,10 +103,15 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
     return store.listAgents(tenantId, page, rows);
   }
 
+  async function names(tenantId: TenantId): Promise<readonly string[]> {
+    const own = await store.listAgentNames(tenantId, maxNamed);
+    return [...new Set([...shared.keys(), ...own])].sort().slice(0, maxNamed);
+  }
+
   async function unknownAgent(tenantId: TenantId, name: string, version: string | undefined): Promise<NexusError> {
-    const names = (await list(tenantId, { limit: maxNamed })).items.map((agent) => agent.name);
-    const near = names.includes(name) ? null : closest(name, names);
-    const help = near === null ? `known are ${names.slice(0, maxListed).join(', ') || 'none'}` : `did you mean "${near}"?`;
+    const known = await names(tenantId);
+    const near = known.includes(name) ? null : closest(name, known);
+    const help = near === null ? `known are ${known.slice(0, maxListed).join(', ') || 'none'}` : `did you mean "${near}"?`;
     return new NexusError('not_found', `there is no agent "${name}"${version === undefined ? '' : ` of version ${version}`}; ${help}`);
   }
 
@@ -147,6 +154,7 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
       for (const key of versions.keys()) if (key.startsWith(`${tenantId}/${name}/`)) versions.delete(key);
     },
     list,
+    names,
     prepareShared(agents, { inForce = false } = {}) {
       for (const definition of inForce ? [] : agents) {
         checkOutputSchema(definition, 'config_invalid');

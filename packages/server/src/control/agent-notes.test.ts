@@ -27,6 +27,19 @@ it.each<[object, string[]]>([
   expect(notes(definition)).toEqual(expected);
 });
 
+it('of a definition in which nothing is right says where it stops, in a moment [verifies agents.names]', () => {
+  const words = (count: number, chars: number) =>
+    Array.from({ length: count }, (_, index) => `m${index}${'x'.repeat(chars)}`.slice(0, chars));
+  const definition = {
+    models: words(8, 195).map((ref) => `y/${ref}`),
+    policy: { allow: words(200, 190).map((name) => `model:z${name}`), deny: words(200, 190).map((name) => `model:w${name}`) },
+  };
+  notes(definition);
+  const startedAt = process.cpuUsage().user;
+  expect(notes(definition).slice(50)).toEqual(['there are more names that nothing here has']);
+  expect((process.cpuUsage().user - startedAt) / 1_000).toBeLessThan(150);
+});
+
 it('names the models that no provider serves, and asks for names only then [verifies agents.names]', async () => {
   const served = ['sim/sim-large', 'sim/sim-small'];
   const resolve = async ([ref = '']: readonly string[]) => {

@@ -15,22 +15,31 @@ export interface KnownNames {
  * come later or be of another node. A misspelt one, though, would be missed only by the first run that needs it.
  */
 export function notesOnAgent(definition: AgentDefinition, known: KnownNames): string[] {
+  const notes: string[] = [];
+  for (const note of namesOf(definition, known)) {
+    if (note === null) continue;
+    if (notes.length >= maxNotes) return [...notes, 'there are more names that nothing here has'];
+    notes.push(note);
+  }
+  return notes;
+}
+
+/** More are not told: each is compared with everything that is known. */
+const maxNotes = 50;
+
+function* namesOf(definition: AgentDefinition, known: KnownNames): Generator<string | null> {
   const callable = [...known.tools, ...definition.subagents.map((name) => `agent_${name}`)];
   const models = definition.models.flatMap((ref) => [ref, ref.slice(ref.indexOf('/') + 1)]);
-  const notes = [
-    ...definition.tools.map((pattern, index) => missing(`tools[${index}]`, 'tool', pattern, known.tools)),
-    ...definition.subagents.map((name, index) => missing(`subagents[${index}]`, 'agent', name, known.agents)),
-  ];
+  for (const [index, pattern] of definition.tools.entries()) yield missing(`tools[${index}]`, 'tool', pattern, known.tools);
+  for (const [index, name] of definition.subagents.entries()) yield missing(`subagents[${index}]`, 'agent', name, known.agents);
   for (const list of ['allow', 'approve', 'deny'] as const) {
     for (const [index, entry] of (definition.policy?.[list] ?? []).entries()) {
       const place = `policy.${list}[${index}]`;
       if (entry.startsWith('net:')) continue;
-      if (!entry.startsWith('model:')) notes.push(missing(place, 'tool', entry.replace(/^tool:/, ''), callable));
-      else if (!definition.models.includes('default'))
-        notes.push(missing(place, 'model of this agent', entry.slice('model:'.length), models));
+      if (!entry.startsWith('model:')) yield missing(place, 'tool', entry.replace(/^tool:/, ''), callable);
+      else if (!definition.models.includes('default')) yield missing(place, 'model of this agent', entry.slice('model:'.length), models);
     }
   }
-  return notes.filter((note) => note !== null);
 }
 
 /** Models of a definition that no provider serves, each with its place and the nearest name. Waits for the lists of the providers. */

@@ -18,9 +18,6 @@ export interface Agents {
   remove(principal: Principal, name: string): Promise<void>;
 }
 
-/** Most agents that a misspelt name is compared with. */
-const maxNamed = 1_000;
-
 interface AgentParts {
   readonly catalog: AgentCatalog;
   readonly tools: Pick<ToolService, 'list'>;
@@ -29,8 +26,8 @@ interface AgentParts {
 
 export function createAgents({ catalog, tools, llm }: AgentParts): Agents {
   async function knownTo({ tenantId }: Principal): Promise<KnownNames> {
-    const [agents, known] = await Promise.all([catalog.list(tenantId, { limit: maxNamed }), tools.list(tenantId)]);
-    return { agents: agents.items.map(({ name }) => name), tools: known.map(({ name }) => name) };
+    const [agents, known] = await Promise.all([catalog.names(tenantId), tools.list(tenantId)]);
+    return { agents, tools: known.map(({ name }) => name) };
   }
 
   return {

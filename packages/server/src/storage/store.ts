@@ -36,6 +36,7 @@ import {
   hasSuspect,
   heartbeat,
   importDefinitions,
+  listAgentNames,
   listAgents,
   listApprovals,
   listBudgets,
@@ -152,6 +153,7 @@ export function createStore(dependencies: StoreDependencies): Store {
     deleteAgent: (tenantId, name) => write(() => deleteAgent(tenantId, name)),
     getAgent: (tenantId, name, version) => read(() => getAgent(tenantId, name, version)),
     listAgents: (tenantId, page, shared) => read(() => listAgents(tenantId, page, shared)),
+    listAgentNames: (tenantId, limit) => read(() => listAgentNames(tenantId, limit)),
 
     getApproval: (tenantId, approvalId) => read(() => getApproval(tenantId, approvalId)),
     listApprovals: (tenantId, filter, page) => read(() => listApprovals(tenantId, filter, page)),

@@ -66,12 +66,18 @@ export function journalRoutes(context: RouteContext): Route[] {
   }
 }
 
+/** No journal has so many events; a database may take no larger number for one. */
+const maxSeq = 2_147_483_647;
+
 /** The events stay the texts that they are stored as. */
 async function pageEvents({ services, principal, params, query }: Call<unknown, z.infer<typeof EventsQuery>>): Promise<RouteAnswer> {
   const text = query.after ?? query.cursor ?? '0';
   if (!/^\d{1,15}$/.test(text))
     throw new NexusError('invalid_request', `query: after: expected the number of an event, got ${JSON.stringify(text.slice(0, 40))}`);
-  const { events, long, nextAfter } = await services.runs.events(principal, params.run ?? '', { after: Number(text), limit: query.limit });
+  const { events, long, nextAfter } = await services.runs.events(principal, params.run ?? '', {
+    after: Math.min(Number(text), maxSeq),
+    limit: query.limit,
+  });
   const contentType = 'application/json; charset=utf-8';
   const end = `],"nextCursor":${nextAfter === null ? 'null' : `"${nextAfter}"`}}`;
   if (long === undefined) return { status: 200, text: `{"data":[${events.join(',')}${end}`, contentType };

@@ -23,16 +23,21 @@ export interface Directive {
   readonly finish: 'stop' | 'length' | 'content_filter' | null;
 }
 
+/** After so many that cannot be read nothing more is looked at: each may have been read to the end of the text. */
+const mostUnreadable = 8;
+
 /** The directives of a text, in order. What cannot be read is said by the directive itself, so that a script error shows. */
 export function parseDirectives(text: string): Directive[] {
   const found: Directive[] = [];
+  let unreadable = 0;
   let position = text.indexOf('[[sim ');
-  while (position !== -1) {
+  while (position !== -1 && unreadable < mostUnreadable) {
     const scanner = createScanner(text, position + '[[sim '.length);
     try {
       found.push(readDirective(scanner));
       position = text.indexOf('[[sim ', scanner.position());
     } catch (error) {
+      unreadable += 1;
       const why = error instanceof Error ? error.message : 'unreadable';
       found.push({ tools: [], say: `(simulator: the directive cannot be read: ${why})`, tokens: null, think: '', finish: null });
       position = text.indexOf('[[sim ', position + 2);

@@ -1,14 +1,27 @@
 import { asRecord, asString } from '#llm/dialects';
 
+const maxValues = 2_000;
+const maxTextChars = 2_000;
+/** A value that the schema states counts once for each so many characters. */
+const charsPerValue = 100;
+
 /**
  * A value that fits the usual JSON Schemas: the answer's text where a string is wanted, its figures where numbers are.
  * Covers type, properties, required, items, enum, const, default, anyOf/oneOf, minimum/maximum, length and item bounds.
  */
-export function exampleOf(schema: Record<string, unknown>, text: string, figures: readonly number[]): unknown {
+export function exampleOf(schema: Record<string, unknown>, answer: string, figures: readonly number[]): unknown {
+  const text = answer.slice(0, maxTextChars);
   const numbers = [...figures];
+  let left = maxValues;
+  const stated = (value: unknown) => {
+    left -= Math.floor((JSON.stringify(value) ?? '').length / charsPerValue);
+    return value;
+  };
   const build = (node: Record<string, unknown>, depth: number): unknown => {
-    if ('const' in node) return node.const;
-    if (Array.isArray(node.enum)) return node.enum.find((item) => typeof item === 'string' && text.includes(item)) ?? node.enum[0];
+    left -= 1;
+    if (left < 0) return null; // lists of lists grow by what each holds
+    if ('const' in node) return stated(node.const);
+    if (Array.isArray(node.enum)) return stated(node.enum.find((item) => typeof item === 'string' && text.includes(item)) ?? node.enum[0]);
     const choice = [node.anyOf, node.oneOf, node.allOf].find(Array.isArray)?.[0];
     if (choice !== undefined) return build(asRecord(choice) ?? {}, depth);
     const type = Array.isArray(node.type) ? node.type.find((item) => item !== 'null') : node.type;
@@ -23,7 +36,9 @@ export function exampleOf(schema: Record<string, unknown>, text: string, figures
         const count = Math.max(1, Number(node.minItems ?? 1));
         return depth > 8
           ? []
-          : Array.from({ length: Math.min(count, 50) }, () => build(asRecord(node.items) ?? { type: 'string' }, depth + 1));
+          : Array.from({ length: Math.max(1, Math.min(count, 50, left)) }, () =>
+              build(asRecord(node.items) ?? { type: 'string' }, depth + 1),
+            );
       }
       case 'integer':
       case 'number': {

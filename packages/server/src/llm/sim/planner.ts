@@ -53,7 +53,7 @@ function spoken(text: string): InboundAnswer {
 function scripted(directive: Directive | undefined, task: SimTask): InboundAnswer {
   if (directive === undefined) return spoken('Done.');
   const outputs = task.done.map((call) => call.output ?? '');
-  const said = (directive.say ?? '').replaceAll('{{results}}', outputs.join('\n')).replaceAll('{{result}}', outputs.at(-1) ?? '');
+  const said = filledIn(directive.say ?? '', (name) => (name === '{{results}}' ? outputs.join('\n') : (outputs.at(-1) ?? '')));
   return {
     thinking: directive.think,
     text: directive.tokens === null ? said : stretch(said, directive.tokens),
@@ -62,12 +62,27 @@ function scripted(directive: Directive | undefined, task: SimTask): InboundAnswe
   };
 }
 
+/** No answer has more: a short script could stand for more than any memory holds. */
+const mostChars = 2_000_000;
+
+/** A text with what its places stand for. */
+function filledIn(text: string, standsFor: (place: string) => string): string {
+  let filled = '';
+  for (const part of text.split(/(\{\{results?\}\})/)) {
+    filled += /^\{\{results?\}\}$/.test(part) ? standsFor(part) : part;
+    if (filled.length > mostChars) return filled.slice(0, mostChars);
+  }
+  return filled;
+}
+
 /** The text, repeated or cut to exactly so many tokens. */
 function stretch(text: string, tokens: number): string {
   const pieces = tokenPieces(text.trim() === '' ? 'simulated' : text.trim());
   const out: string[] = [];
-  for (let index = 0; index < tokens; index++) {
+  let chars = 0;
+  for (let index = 0; index < tokens && chars < mostChars; index++) {
     const piece = pieces[index % pieces.length] ?? '';
+    chars += piece.length + 1;
     // Where the text starts again it needs a space of its own to stay a separate token.
     out.push(index > 0 && index % pieces.length === 0 && !/^\s/.test(piece) ? ` ${piece}` : piece);
   }
@@ -75,8 +90,12 @@ function stretch(text: string, tokens: number): string {
 }
 
 function isSummaryRequest(request: InboundRequest): boolean {
-  return request.tools.length === 0 && /\b(summari[sz]e|compress)\b.*\bconversation|\bconversation.*\bsummar/is.test(request.system);
+  if (request.tools.length > 0) return false;
+  return /\b(summari[sz]e|compress)\b.*\bconversation|\bconversation.*\bsummar/is.test(request.system.slice(0, maxSystemChars));
 }
+
+/** Who asks for a summary says so at once. */
+const maxSystemChars = 2_000;
 
 /** Directives that it quotes are not to be taken for those of a person. */
 function summarise(text: string): string {

@@ -21,12 +21,15 @@ interface Intent {
   readonly agents: readonly InboundTool[];
 }
 
+/** What of a task is read for what it asks: the patterns look from each place for what may follow. */
+const maxReadChars = 8_000;
+
 const filePattern = /(?<![\w/:.-])(?:[\w-]+\/)*[\w-]+\.(?:csv|tsv|txt|md|json|ya?ml|log|html|ts|js|py)\b/gi;
 
 function readIntent(request: InboundRequest, text: string): Intent {
   const withoutUrls = text.replace(/https?:\/\/\S+/g, ' ');
   const writeTo =
-    /\b(?:write|save|store|put|create|record)\b[^.\n]*?\b(?:to|in|into|as|file|report)\s+(?:a\s+file\s+)?(?:named\s+|called\s+)?["'`]?((?:[\w-]+\/)*[\w-]+\.\w{1,5})/i.exec(
+    /\b(?:write|save|store|put|create|record)\b[^.\n]{0,200}?\b(?:to|in|into|as|file|report)\s+(?:a\s+file\s+)?(?:named\s+|called\s+)?["'`]?((?:[\w-]+\/)*[\w-]+\.\w{1,5})/i.exec(
       withoutUrls,
     )?.[1] ?? null;
   const files = [...new Set(withoutUrls.match(filePattern) ?? [])].filter((file) => file !== writeTo);
@@ -37,15 +40,16 @@ function readIntent(request: InboundRequest, text: string): Intent {
   return {
     files,
     writeTo,
-    list: /\b(list|which|what)\b[^.?!]*\b(files?|folder|workspace|documents?)\b/i.test(text),
+    list: /\b(list|which|what)\b[^.?!]{0,300}\b(files?|folder|workspace|documents?)\b/i.test(text),
     read: /\b(read|open|show|summari[sz]e|compare|explain|review|look at|what (?:does|do|is|are)|according to)\b/i.test(text),
     compute:
       /\b(sum|total|average|mean|median|minimum|maximum|count|how many|highest|lowest|largest|smallest|biggest|compute|calculate|per cent|percentage)\b/i.test(
         text,
       ),
     searchFor:
-      /\b(?:search|find|grep|look)\b[^"'`\n]*?\bfor\s+["'`]?([^"'`\n.?!]+?)["'`]?(?:\s+in\b|[.?!\n]|$)/i.exec(withoutUrls)?.[1]?.trim() ??
-      null,
+      /\b(?:search|find|grep|look)\b[^"'`\n]{0,120}?\bfor\s{1,8}["'`]?([^"'`\n.?!]{1,200}?)["'`]?(?:\s+in\b|[.?!\n]|$)/i
+        .exec(withoutUrls)?.[1]
+        ?.trim() ?? null,
     urls: [...new Set((text.match(/https?:\/\/[^\s"'`<>)\]]+/g) ?? []).map((url) => url.replace(/[.,;:!?]+$/, '')))],
     ask: /\bask (?:me|a person|a human|the user|someone|for (?:approval|confirmation))\b/i.test(text),
     agents,
@@ -56,7 +60,8 @@ function readIntent(request: InboundRequest, text: string): Intent {
  * The next tool calls for a task, in stages, each done once: delegate, ask, look around, read and fetch, compute, write.
  * No calls: it is time to answer. A stage whose tool is not offered is passed over.
  */
-export function nextCalls(request: InboundRequest, task: SimTask): PlannedCall[] {
+export function nextCalls(request: InboundRequest, whole: SimTask): PlannedCall[] {
+  const task = { ...whole, text: whole.text.slice(0, maxReadChars) };
   const intent = readIntent(request, task.text);
   const tool = (name: string) => request.tools.find((candidate) => candidate.name === name);
   const did = (name: string) => task.done.some((call) => call.name === name);

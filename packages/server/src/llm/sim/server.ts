@@ -1,3 +1,4 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { dictionary } from '@nexus-agent/protocol';
 import { type Clock, systemClock } from '#core';
@@ -23,6 +24,8 @@ export interface SimulatorOptions {
   readonly clock?: Clock;
   /** Of the dice that `errorRate` throws. */
   readonly seed?: number;
+  /** Whoever asks shows this in `x-nexus-simulator-key`: other programs of the machine can reach its port as well. Left out: everybody is answered. */
+  readonly key?: string;
   /** Pace and faults of every answer, unless a request says otherwise. */
   readonly knobs?: Partial<Knobs>;
 }
@@ -73,6 +76,8 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
 
   const server = createServer((request, response) => {
     response.setHeader('x-nexus-simulator', '1');
+    if (options.key !== undefined && !isKey(request.headers[keyHeader], options.key))
+      return sendJson(response, 401, openAiChatInbound.error(401, 'this simulator answers the server that started it'));
     const path = (request.url ?? '').split('?')[0] ?? '';
     const dialect = dialects.get(path);
     if (request.method === 'GET' && path === '/v1/models') {
@@ -115,7 +120,21 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     }
   }
 
-  function answer(dialect: InboundDialect, text: string, request: IncomingMessage, response: ServerResponse): void {
+  /** What of it fails is an answer as well: it is nobody's else to catch. */
+  function answer(...asked: Parameters<typeof answerTo>): void {
+    try {
+      answerTo(...asked);
+    } catch {
+      fail(asked[0], asked[3]);
+    }
+  }
+
+  function fail(dialect: InboundDialect, response: ServerResponse): void {
+    if (response.headersSent) response.destroy();
+    else sendJson(response, 500, dialect.error(500, 'the simulator cannot make an answer of this'));
+  }
+
+  function answerTo(dialect: InboundDialect, text: string, request: IncomingMessage, response: ServerResponse): void {
     let asked: InboundRequest;
     let knobs: Knobs;
     let name: string;
@@ -168,7 +187,13 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
       else sendJson(response, 200, rendered.body);
     };
     if (armed.latencyMs > 0) {
-      const timer = setTimeout(reply, armed.latencyMs);
+      const timer = setTimeout(() => {
+        try {
+          reply();
+        } catch {
+          fail(dialect, response);
+        }
+      }, armed.latencyMs);
       response.once('close', () => clearTimeout(timer));
     } else reply();
   }
@@ -188,6 +213,15 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
         server.closeAllConnections();
       }),
   };
+}
+
+/** Of the key that a simulator was started with. */
+export const keyHeader = 'x-nexus-simulator-key';
+
+/** In a time that does not tell how much of it is right. */
+function isKey(given: string | string[] | undefined, key: string): boolean {
+  const [a, b] = [String(given ?? ''), key].map((text) => createHash('sha256').update(text).digest()) as [Buffer, Buffer]; // two in, two out
+  return timingSafeEqual(a, b);
 }
 
 function inputTokensOf({ inputTexts }: InboundRequest): number {

@@ -5,7 +5,8 @@ import type { InboundRequest, InboundTool, InboundTurn } from '#llm/dialects';
 import { parseDirectives } from './directives.ts';
 import { calmKnobs, readKnobs, splitModel } from './knobs.ts';
 import { limitAnswer, planAnswer } from './planner.ts';
-import { type Simulator, startSimulator } from './server.ts';
+import { keyHeader, type Simulator, startSimulator } from './server.ts';
+import { tokenPieces } from './text.ts';
 
 const text = (properties: Record<string, unknown>, required: string[] = []) => ({ type: 'object', properties, required });
 const tools: InboundTool[] = [
@@ -285,5 +286,84 @@ describe('the simulator over HTTP', () => {
     expect(new Set(first)).toEqual(new Set([200, 503]));
     expect(await statuses(7)).toEqual(first);
     expect(await statuses(8)).not.toEqual(first);
+  });
+});
+
+describe('what means it harm', () => {
+  const ask = (text: string, changes: Partial<InboundRequest> = {}) =>
+    planAnswer(makeSimRequest([{ role: 'user', text, images: 0 }], changes));
+  const lists = (depth: number): Record<string, unknown> =>
+    depth === 0 ? { type: 'string' } : { type: 'array', minItems: 50, items: lists(depth - 1) };
+
+  it.each<[string, () => unknown]>([
+    ['words that ask for a search', () => ask(`${'find '.repeat(20_000)}${'for x '.repeat(100_000)}"" z`)],
+    ['words that ask for a file', () => ask('write '.repeat(150_000))],
+    ['words that ask for a list', () => ask('list '.repeat(200_000))],
+    ['signs behind an address', () => ask(`http://x${'.'.repeat(900_000)}a`)],
+    ['directives that do not end', () => parseDirectives('[[sim say={'.repeat(8_000))],
+    [
+      'results without number',
+      () => {
+        const call = { id: '1', name: 'fs_read', input: {} };
+        const turns: InboundTurn[] = [
+          { role: 'user', text: `[[sim tools=fs_read()]] [[sim say="${'{{result}}'.repeat(20_000)}"]]`, images: 0 },
+          { role: 'assistant', text: '', calls: [call] },
+          { role: 'tool', results: [{ id: '1', output: 'r'.repeat(50_000), isError: false }] },
+        ];
+        return planAnswer(makeSimRequest(turns));
+      },
+    ],
+    ['a token of half a million blanks, ten thousand times', () => ask(`[[sim say="a${' '.repeat(500_000)}b" tokens=100000]]`)],
+    ['blanks that nothing follows', () => tokenPieces(`a${' '.repeat(1_000_000)}`)],
+    ['instructions that seem to ask for a summary', () => ask('hi', { tools: [], system: 'compress '.repeat(11_000) })],
+    ['a schema of lists of lists', () => ask('hi', { tools: [], outputSchema: lists(8) })],
+    [
+      'a schema that states much, often',
+      () =>
+        ask('hi', {
+          tools: [],
+          outputSchema: { type: 'array', minItems: 50, items: { type: 'array', minItems: 50, items: { const: 'x'.repeat(500_000) } } },
+        }),
+    ],
+  ])('takes no time: %s', (_, attack) => {
+    const startedAt = process.cpuUsage().user;
+    expect(JSON.stringify(attack()).length).toBeLessThan(25_000_000);
+    expect((process.cpuUsage().user - startedAt) / 1_000).toBeLessThan(400);
+  });
+
+  it('a page of nothing but the beginning of tags takes no time', () => {
+    const call = { id: '1', name: 'http_fetch', input: { url: 'http://x/' } };
+    const turns: InboundTurn[] = [
+      { role: 'user', text: 'read http://x/', images: 0 },
+      { role: 'assistant', text: '', calls: [call] },
+      { role: 'tool', results: [{ id: '1', output: '<'.repeat(50_000), isError: false }] },
+    ];
+    const startedAt = process.cpuUsage().user;
+    expect(planAnswer(makeSimRequest(turns)).text).toContain('The page says');
+    expect((process.cpuUsage().user - startedAt) / 1_000).toBeLessThan(400);
+  });
+
+  it('is answered when no answer can be made of it', async () => {
+    const simulator = await startSimulator();
+    const messages = [
+      { role: 'user', content: 'read a.txt' },
+      { role: 'assistant', content: null, tool_calls: [{ id: '1', type: 'function', function: { name: 'fs_read', arguments: '{}' } }] },
+      { role: 'tool', tool_call_id: '1', content: 'error: {"error":{"message":"\n"}}' },
+    ];
+    const response = await fetch(`${simulator.url}/v1/chat/completions`, {
+      method: 'POST',
+      body: JSON.stringify({ model: 'sim-large', messages }),
+    });
+    expect(response.status).toBe(500);
+    await simulator.close();
+  });
+
+  it('is not answered without the key of the server that started it', async () => {
+    const simulator = await startSimulator({ key: 'secret-of-this-start' });
+    const ask = (headers: Record<string, string>) => fetch(`${simulator.url}/v1/models`, { headers }).then(({ status }) => status);
+    expect(await ask({})).toBe(401);
+    expect(await ask({ [keyHeader]: 'secret-of-this-stars' })).toBe(401);
+    expect(await ask({ [keyHeader]: 'secret-of-this-start' })).toBe(200);
+    await simulator.close();
   });
 });

@@ -50,7 +50,14 @@ function describe(call: DoneCall, task: SimTask): string[] {
     case 'ask_human':
       return [`The person answered: ${firstLine(output)}`];
     case 'http_fetch':
-      return [`The page says: "${firstLine(output.replace(/<[^>]*>/g, ' ').trim())}" (${output.length} characters).`];
+      return [
+        `The page says: "${firstLine(
+          output
+            .slice(0, 5_000)
+            .replace(/<[^>]*>/g, ' ')
+            .trim(),
+        )}" (${output.length} characters).`,
+      ];
     default:
       return [
         call.name.startsWith('agent_')
@@ -87,10 +94,19 @@ function named(end: { readonly label: string; readonly value: number }): string 
   return end.label === '' ? String(end.value) : `${end.value} (${end.label})`;
 }
 
+/** Behind the value stand what was printed and a note, which end in few brackets. */
+const mostTries = 50;
+
 function readTables(output: string): { file: string; columns: Column[] }[] | null {
   const start = output.search(/[[{]/);
   if (start === -1) return null;
-  for (let end = output.length; end > start; end = Math.max(output.lastIndexOf(']', end - 2), output.lastIndexOf('}', end - 2)) + 1) {
+  let tries = 0;
+  for (
+    let end = output.length;
+    end > start && tries < mostTries;
+    end = Math.max(output.lastIndexOf(']', end - 2), output.lastIndexOf('}', end - 2)) + 1
+  ) {
+    tries += 1;
     try {
       let value: unknown = JSON.parse(output.slice(start, end));
       if (!Array.isArray(value) && typeof value === 'object' && value !== null) value = Object.values(value).find(Array.isArray);

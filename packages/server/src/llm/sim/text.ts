@@ -4,7 +4,8 @@
  * fewer than it counts when they come back.
  */
 export function tokenPieces(text: string): string[] {
-  const pieces: string[] = text.match(/\s*(?:[^\s\p{L}\p{N}]?\p{L}{1,8}|\p{N}{1,3}|[^\s\p{L}\p{N}]{1,3})/gu) ?? [];
+  // Of white space that nothing follows, each place would be looked from to its end.
+  const pieces: string[] = text.trimEnd().match(/\s*(?:[^\s\p{L}\p{N}]?\p{L}{1,8}|\p{N}{1,3}|[^\s\p{L}\p{N}]{1,3})/gu) ?? [];
   const covered = pieces.reduce((sum, piece) => sum + piece.length, 0);
   if (covered < text.length) pieces.push((pieces.pop() ?? '') + text.slice(covered));
   return pieces;

@@ -25,8 +25,7 @@ export interface CedarRuntime {
  */
 export function cedarRuntime(): CedarRuntime {
   if (loaded !== undefined) return loaded;
-  // require() loads synchronously, so that a decision never has to wait; the module is what its own types say.
-  const cedar = createRequire(import.meta.url)('@cedar-policy/cedar-wasm/nodejs') as Cedar;
+  const cedar = forgottenWhenBroken(load());
   const sets = createPool<Record<string, string>>({
     maxEntries: maxPreparedSets,
     maxWeight: maxPreparedPolicies,
@@ -43,6 +42,47 @@ export function cedarRuntime(): CedarRuntime {
   });
   loaded = { cedar, preparedSet: sets.get, preparedSchema: (key, text) => schemas.get(key, () => text) };
   return loaded;
+}
+
+/** Errors of WebAssembly itself, and of the stack that it shares with everything else. */
+const traps: ReadonlySet<string> = new Set(['RuntimeError', 'RangeError']);
+
+/** Each is passed on what it is given. */
+type Called = (...given: unknown[]) => unknown;
+
+const name = '@cedar-policy/cedar-wasm/nodejs';
+
+function load(): Cedar {
+  // require() loads synchronously, so that a decision never has to wait; the module is what its own types say.
+  return createRequire(import.meta.url)(name) as Cedar;
+}
+
+/**
+ * An instance that has trapped cannot be used any more: its stack stays where it was, so that every later question would fail as well,
+ * whoever asks. The next one is put to another instance.
+ */
+function forgottenWhenBroken(instance: Cedar): Cedar {
+  const guarded =
+    (call: Called) =>
+    (...given: unknown[]) => {
+      try {
+        return call(...given);
+      } catch (error) {
+        if (error instanceof Error && traps.has(error.name)) forget();
+        throw error;
+      }
+    };
+  const members = Object.entries(instance).map(([member, value]) => [
+    member,
+    typeof value === 'function' ? guarded(value as Called) : value,
+  ]);
+  return Object.fromEntries(members) as Cedar; // the same functions
+}
+
+function forget(): void {
+  loaded = undefined;
+  const { cache, resolve } = createRequire(import.meta.url);
+  delete cache[resolve(name)];
 }
 
 function expectSuccess(answer: CedarModule.CheckParseAnswer): void {

@@ -136,7 +136,7 @@ function permit(id: string, entry: Entry, options: { readonly obligations?: Stat
   const notes = `${options.advice ? '@advice ' : ''}${options.obligations ? '@obligation("require_approval") ' : ''}`;
   return {
     id,
-    text: `${notes}permit (principal is Agent, action == Action::"${action}", resource is ${type})\nwhen { ${price}(${condition(entry)}) };`,
+    text: `${notes}permit (principal is Agent, action == Action::"${action}", resource is ${type})\nwhen { ${price}(${anyOf(conditions(entry))}) };`,
     scope: { actions: new Set([action]), principalType: 'Agent', resourceType: type },
     reads: readsOf(entry.kind, entry.kind === 'model' ? ['priceKnown'] : []),
     obligations: options.obligations ?? noObligations,
@@ -149,7 +149,7 @@ function forbid(id: string, entry: Entry): FormPolicy {
   const { action, type } = scopes[entry.kind];
   return {
     id,
-    text: `forbid (principal, action == Action::"${action}", resource is ${type})\nwhen { ${condition(entry)} };`,
+    text: `forbid (principal, action == Action::"${action}", resource is ${type})\nwhen { ${anyOf(conditions(entry))} };`,
     scope: { actions: new Set([action]), resourceType: type },
     reads: readsOf(entry.kind, []),
     obligations: noObligations,
@@ -162,7 +162,7 @@ function forbid(id: string, entry: Entry): FormPolicy {
 function forbidOthers(id: string, kind: Kind, listed: readonly Entry[]): FormPolicy {
   const { action, type } = scopes[kind];
   const entries = listed.filter((entry) => entry.kind === kind);
-  const unless = entries.length === 0 ? '' : `\nunless { ${entries.map(condition).join(' || ')} }`;
+  const unless = entries.length === 0 ? '' : `\nunless { ${anyOf(entries.flatMap(conditions))} }`;
   return {
     id,
     text: `forbid (principal, action == Action::"${action}", resource is ${type})${unless};`,
@@ -185,8 +185,18 @@ function readsOf(kind: Kind, context: readonly string[]): Reads {
 }
 
 /** The pattern's characters are those of the protocol's schema: none of them needs an escape in Cedar. */
-function condition({ kind, pattern }: Entry): string {
-  return scopes[kind].attributes.map((attribute) => `resource.${attribute} like "${pattern}"`).join(' || ');
+function conditions({ kind, pattern }: Entry): string[] {
+  return scopes[kind].attributes.map((attribute) => `resource.${attribute} like "${pattern}"`);
+}
+
+/** Cedar goes into each alternative from the one before it: hundreds in a row are deeper than its stack. */
+const mostInRow = 8;
+
+/** Alternatives, however many, a few levels deep. */
+function anyOf(alternatives: readonly string[]): string {
+  if (alternatives.length <= mostInRow) return alternatives.join(' || ');
+  const half = alternatives.length >> 1;
+  return `(${anyOf(alternatives.slice(0, half))}) || (${anyOf(alternatives.slice(half))})`;
 }
 
 /** As Cedar's `like`: the protocol's schema lets no `?` into a pattern. */

@@ -21,8 +21,13 @@ export interface Transcripts {
    * Reads the log of the session for a run that is to begin: every run that people started before it, as it stands now.
    *
    * @param created when the run was created; null when it is not in the log yet and is to be its newest
+   * @param unlessBusy nothing but the head is read where that is at work or waits for it: many may wait, and each would be read
    */
-  read(place: LogPlace, created: number | null): Promise<{ readonly reading: SessionReading; readonly head: RunRow | null }>;
+  read(
+    place: LogPlace,
+    created: number | null,
+    unlessBusy?: boolean,
+  ): Promise<{ readonly reading: SessionReading; readonly head: RunRow | null }>;
   /** What a run is shown by its reading: always the same. Throws `replay_diverged` for a damaged journal. */
   before(place: LogPlace, reading: SessionReading): Promise<Transcript>;
   /** What a run without a reading is shown: the run of this id, and those that it went on from. */
@@ -123,12 +128,13 @@ export function createTranscripts(store: LogStore, maxChars: number): Transcript
   }
 
   return {
-    async read(place, created) {
+    async read(place, created, unlessBusy = false) {
       const { tenantId } = place;
       const news: RunTurn[] = [];
       let head: RunRow | null = null;
       for await (const row of newestFirst(place)) {
         head ??= row;
+        if (unlessBusy && (head.status === 'running' || head.status === 'queued')) return { reading: { runs: [] }, head };
         if (created !== null && (row.createdAt > created || (row.createdAt === created && row.runId >= place.runId))) continue;
         const turn = await readTurn(tenantId, { runId: row.runId, seq: row.lastSeq, at: row.createdAt });
         news.unshift(turn);

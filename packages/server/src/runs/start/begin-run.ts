@@ -179,7 +179,7 @@ async function writeOwned(
   const { tenantId } = principal;
   const isBeside = draft.forked !== null || draft.whileBusy === 'parallel';
   const { reading, head } =
-    isNewSession || draft.forked !== null ? { reading: { runs: [] }, head: null } : await transcripts.read(queued, null);
+    isNewSession || draft.forked !== null ? { reading: { runs: [] }, head: null } : await transcripts.read(queued, null, !isBeside);
   // Only the store can say for sure, but then everything else would be for nothing.
   if (!isBeside && (head?.status === 'running' || head?.status === 'queued')) return 'busy';
   const newest = reading.runs.at(-1);

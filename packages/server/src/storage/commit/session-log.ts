@@ -24,6 +24,7 @@ export function placeHandler(sessions: WorkingSessions, runs: WorkingRuns): Hand
       const isBusy = open.some((run) => sessions.isAtWork(run) || isBehind(run));
       const ahead = isBusy ? lastOf(open.filter((run) => isAhead(run, sessions))) : null;
       if (ahead !== null && whileBusy === 'refuse') return { type: 'busy', runId: ahead };
+      if (ahead !== null) requirePlace(openSession, ahead, open.filter(isBehind).length);
       if (place.after !== undefined && place.after !== newest.runId) return { type: 'moved' };
       const createdAt = Math.max(createRun.createdAt, newest.createdAt + 1);
       const reason = typeof whileBusy === 'object' ? whileBusy.interrupt : null;
@@ -42,6 +43,18 @@ export function placeHandler(sessions: WorkingSessions, runs: WorkingRuns): Hand
       };
     },
   };
+}
+
+/** Each run that comes to the session or leaves it reads those that wait: no setting, as people wait for their answers in turn. */
+const mostBehind = 200;
+
+function requirePlace(sessionId: string, runId: RunId, waiting: number): void {
+  if (waiting < mostBehind) return;
+  throw new NexusError(
+    'session_busy',
+    `${waiting} runs wait already for session ${sessionId}, and no more may; try again when some have ended, or start them in sessions of their own`,
+    { details: { runId }, retryable: true, retryAfterMs: 5_000 },
+  );
 }
 
 /** Whoever waits next for a session begins once nothing works in it: the one that is asked for first goes first. */

@@ -29,4 +29,6 @@ export interface AgentStore {
    * ones; others from files are gone.
    */
   listAgents(tenantId: TenantId, page: PageRequest, shared?: readonly AgentVersionRow[]): Promise<PageOf<AgentVersionRow>>;
+  /** Names of what the tenant put itself, the first `limit` of them. */
+  listAgentNames(tenantId: TenantId, limit: number): Promise<readonly string[]>;
 }

@@ -1,6 +1,6 @@
 /** The door of programs: how queries are written, once for both databases, and what a driver must do with them. */
 export type { Driver, DriverLimits } from './driver.ts';
-export { beyond, cutPage, startOf } from './paging.ts';
+export { beyond, cutPage, fittingRows, startOf } from './paging.ts';
 export {
   type DialectParts,
   databaseNow,
@@ -16,4 +16,4 @@ export {
 } from './program.ts';
 export { change, insertMany, queriesOn, run, selectMany, updateMany } from './queries.ts';
 export { type AnyTable, columnsOf, type DatabaseOf, defineTable, type Row } from './table.ts';
-export { byKey, json, jsonNullable, parse, parseNullable, storable } from './values.ts';
+export { byKey, isStorable, json, jsonNullable, parse, parseNullable, storable } from './values.ts';

@@ -50,3 +50,16 @@ export function beyond(
   const b = sql.ref(second);
   return sql<SqlBool>`(${a} ${operator}= ${firstKey} and (${a} ${operator} ${firstKey} or ${b} ${operator} ${secondKey}))`;
 }
+
+/** Bytes of the rows of a page, about: a page of large rows has fewer, and at least one. */
+const pageBytes = 4_000_000;
+
+/** How many of the first rows a page may have, by the bytes of each. */
+export function fittingRows(rows: readonly { readonly bytes: number | string }[], limit: number): number {
+  let total = 0;
+  for (const [index, { bytes }] of rows.entries()) {
+    total += Number(bytes);
+    if (total > pageBytes) return Math.min(limit, Math.max(1, index));
+  }
+  return limit;
+}

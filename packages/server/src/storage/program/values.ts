@@ -17,9 +17,14 @@ export function jsonNullable(value: unknown): string | null {
   return value === null || value === undefined ? null : json(value);
 }
 
+/** Whether a column of text can hold it: nothing is found by one that cannot, and Postgres does not even take the question. */
+export function isStorable(text: string): boolean {
+  return !text.includes('\u0000') && text.isWellFormed();
+}
+
 /** Text for a column of its own. Postgres cannot store NUL or half a surrogate pair, so neither database does. */
 export function storable<T extends string | null>(text: T, name: string): T {
-  if (text !== null && (text.includes('\u0000') || !text.isWellFormed())) {
+  if (text !== null && !isStorable(text)) {
     throw new NexusError('invalid_request', `${name} contains a character that cannot be stored`);
   }
   return text;

@@ -4,7 +4,9 @@ import {
   change,
   cutPage,
   defineTable,
+  fittingRows,
   insertMany,
+  isStorable,
   json,
   type Program,
   parse,
@@ -52,6 +54,8 @@ function agentToRow(agent: AgentVersionRow): Stored {
 }
 
 const { statement, query } = queriesOn(agents, agentVersions, runs, sessions);
+/** What a query of this file is built with. */
+type Builder = Parameters<Parameters<typeof query>[0]>[0];
 
 const setCurrentVersion = statement('set_current_version', ({ db }, params: { tenant: string; name: string; version: string }) =>
   db
@@ -143,36 +147,60 @@ const currentAgent = statement('current_agent', ({ db }, params: { tenant: strin
 );
 
 export function* getAgent(tenant: string, name: string, version?: string): Program<AgentVersionRow | null> {
+  if (!isStorable(name) || !isStorable(version ?? '')) return null;
   const rows = version === undefined ? yield* run(currentAgent, { tenant, name }) : yield* run(agentVersion, { tenant, name, version });
   const [row] = rows;
   return row ? agentFromRow(row) : null;
 }
 
-/** Current versions by name: all, or what the tenant put itself with those that all tenants have. */
+/** Current versions by name: all, or what the tenant put itself with those that all tenants have; fewer on a page where they are long. */
 export function* listAgents(tenant: string, page: PageRequest, shared?: readonly AgentVersionRow[]): Program<PageOf<AgentVersionRow>> {
   const position = startOf(page, ['string']);
   const after = position === undefined ? '' : String(position[0]);
-  const rows = yield* query(({ db }) => {
+  const found = ({ db }: Builder) => {
     let select = db
       .selectFrom('agents as a')
       .innerJoin('agent_versions as v', (join) =>
         join.onRef('v.tenant_id', '=', 'a.tenant_id').onRef('v.name', '=', 'a.name').onRef('v.version', '=', 'a.current_version'),
       )
-      .selectAll('v')
       .where('a.tenant_id', '=', tenant);
     if (position) select = select.where('a.name', '>', after);
     if (shared) select = select.where('v.source', '=', 'api');
-    return select.orderBy('a.name').limit(page.limit + 1);
-  });
+    return select.orderBy('a.name');
+  };
+  const bytes = sql<number>`octet_length(v.definition)`.as('bytes');
+  const limit = fittingRows(yield* query((builder) => found(builder).select(bytes).limit(page.limit)), page.limit);
+  const rows = yield* query((builder) =>
+    found(builder)
+      .selectAll('v')
+      .limit(limit + 1),
+  );
   const agents = new Map(shared?.flatMap((agent) => (agent.name > after ? [[agent.name, agent] as const] : [])));
   for (const agent of rows.map(agentFromRow)) agents.set(agent.name, agent);
-  const sorted = [...agents.values()].sort((one, other) => (one.name < other.name ? -1 : 1)).slice(0, page.limit + 1);
+  const sorted = [...agents.values()].sort((one, other) => (one.name < other.name ? -1 : 1)).slice(0, limit + 1);
   return cutPage(
     sorted,
-    page.limit,
+    limit,
     (agent) => agent,
     ({ name }) => [name],
   );
+}
+
+/** Without reading what they are: their definitions together may be very large. */
+export function* listAgentNames(tenant: string, limit: number): Program<readonly string[]> {
+  const rows = yield* query(({ db }) =>
+    db
+      .selectFrom('agents as a')
+      .innerJoin('agent_versions as v', (join) =>
+        join.onRef('v.tenant_id', '=', 'a.tenant_id').onRef('v.name', '=', 'a.name').onRef('v.version', '=', 'a.current_version'),
+      )
+      .select('a.name')
+      .where('a.tenant_id', '=', tenant)
+      .where('v.source', '=', 'api')
+      .orderBy('a.name')
+      .limit(limit),
+  );
+  return rows.map(({ name }) => name);
 }
 
 export function* deleteAgent(tenant: string, name: string): Program<'deleted' | 'in_use' | 'not_found'> {

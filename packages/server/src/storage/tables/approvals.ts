@@ -1,4 +1,5 @@
 import type { RunId } from '@nexus-agent/protocol';
+import { sql } from 'kysely';
 import type { ApprovalAnswerResult, ApprovalRow, GivenAnswer, PageOf, PageRequest } from '#storage/contract';
 import {
   beyond,
@@ -6,6 +7,7 @@ import {
   change,
   cutPage,
   defineTable,
+  fittingRows,
   insertMany,
   json,
   jsonNullable,
@@ -90,6 +92,8 @@ export function approvalToRow(approval: ApprovalRow): Stored {
 }
 
 const { statement, query } = queriesOn(approvals);
+/** What a query of this file is built with. */
+type Builder = Parameters<Parameters<typeof query>[0]>[0];
 
 const approvalById = statement('approval_by_id', ({ db }, params: { tenant: string; id: string }) =>
   db.selectFrom('approvals').selectAll().where('tenant_id', '=', params.tenant).where('approval_id', '=', params.id),
@@ -100,24 +104,28 @@ export function* getApproval(tenant: string, id: string): Program<ApprovalRow | 
   return row ? approvalFromRow(row) : null;
 }
 
-/** Newest first. */
+/** Newest first; fewer on a page where their arguments are long. */
 export function* listApprovals(
   tenant: string,
   filter: { status?: ApprovalRow['status']; runId?: RunId },
   page: PageRequest,
 ): Program<PageOf<ApprovalRow>> {
   const position = startOf(page, ['number', 'string']);
-  const rows = yield* query(({ db }) => {
-    let select = db.selectFrom('approvals').selectAll().where('tenant_id', '=', tenant);
+  const found = ({ db }: Builder) => {
+    let select = db.selectFrom('approvals').where('tenant_id', '=', tenant);
     if (filter.status !== undefined) select = select.where('status', '=', filter.status);
     if (filter.runId !== undefined) select = select.where('run_id', '=', filter.runId);
     if (position) select = select.where(beyond(['created_at', 'approval_id'], position, 'desc'));
-    return select
-      .orderBy('created_at', 'desc')
-      .orderBy('approval_id', 'desc')
-      .limit(page.limit + 1);
-  });
-  return cutPage(rows, page.limit, approvalFromRow, (row) => [row.created_at, row.approval_id]);
+    return select.orderBy('created_at', 'desc').orderBy('approval_id', 'desc');
+  };
+  const bytes = sql<number>`octet_length(input) + coalesce(octet_length(answer), 0)`.as('bytes');
+  const limit = fittingRows(yield* query((builder) => found(builder).select(bytes).limit(page.limit)), page.limit);
+  const rows = yield* query((builder) =>
+    found(builder)
+      .selectAll()
+      .limit(limit + 1),
+  );
+  return cutPage(rows, limit, approvalFromRow, (row) => [row.created_at, row.approval_id]);
 }
 
 interface AnswerParams extends Record<string, string | number | null> {

@@ -19,7 +19,7 @@ import { runs } from './runs.ts';
 import { sessions } from './sessions.ts';
 
 export { spentSoFar, usage } from './accounts.ts';
-export { deleteAgent, getAgent, listAgents, putAgent } from './agents.ts';
+export { deleteAgent, getAgent, listAgentNames, listAgents, putAgent } from './agents.ts';
 export {
   answerApproval,
   approvalToRow,

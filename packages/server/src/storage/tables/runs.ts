@@ -7,7 +7,9 @@ import {
   columnsOf,
   cutPage,
   defineTable,
+  fittingRows,
   insertMany,
+  isStorable,
   json,
   jsonNullable,
   type Program,
@@ -152,36 +154,44 @@ const mutableColumns = [
 ] as const satisfies readonly (keyof StoredRun)[];
 
 const { statement, query } = queriesOn(runs);
+/** What a query of this file is built with. */
+type Builder = Parameters<Parameters<typeof query>[0]>[0];
 
 const runById = statement('run_by_id', ({ db }, params: { tenant: string; id: string }) =>
   db.selectFrom('runs').selectAll().where('tenant_id', '=', params.tenant).where('run_id', '=', params.id),
 );
 
 export function* getRun(tenant: string, id: string): Program<RunRow | null> {
+  if (!isStorable(id)) return null;
   const [row] = yield* run(runById, { tenant, id });
   return row ? runFromRow(row) : null;
 }
 
-/** Newest first. */
+/** Newest first; fewer on a page where their answers are long. */
 export function* listRuns(
   tenant: string,
   filter: { sessionId?: SessionId; status?: RunStatus; parentRunId?: RunId | null },
   page: PageRequest,
 ): Program<PageOf<RunRow>> {
   const position = startOf(page, ['number', 'string']);
-  const rows = yield* query(({ db }) => {
-    let select = db.selectFrom('runs').selectAll().where('tenant_id', '=', tenant);
+  if (filter.sessionId !== undefined && !isStorable(filter.sessionId)) return { items: [], nextCursor: null };
+  const found = ({ db }: Builder) => {
+    let select = db.selectFrom('runs').where('tenant_id', '=', tenant);
     if (filter.sessionId !== undefined) select = select.where('session_id', '=', filter.sessionId);
     if (filter.status !== undefined) select = select.where('status', '=', filter.status);
     if (filter.parentRunId === null) select = select.where('parent_run_id', 'is', null);
     else if (filter.parentRunId !== undefined) select = select.where('parent_run_id', '=', filter.parentRunId);
     if (position) select = select.where(beyond(['created_at', 'run_id'], position, 'desc'));
-    return select
-      .orderBy('created_at', 'desc')
-      .orderBy('run_id', 'desc')
-      .limit(page.limit + 1);
-  });
-  return cutPage(rows, page.limit, runFromRow, (row) => [row.created_at, row.run_id]);
+    return select.orderBy('created_at', 'desc').orderBy('run_id', 'desc');
+  };
+  const bytes = sql<number>`coalesce(octet_length(output), 0) + coalesce(octet_length(error), 0)`.as('bytes');
+  const limit = fittingRows(yield* query((builder) => found(builder).select(bytes).limit(page.limit)), page.limit);
+  const rows = yield* query((builder) =>
+    found(builder)
+      .selectAll()
+      .limit(limit + 1),
+  );
+  return cutPage(rows, limit, runFromRow, (row) => [row.created_at, row.run_id]);
 }
 
 const newestRun = statement('newest_run', ({ db }, params: { tenant: string; session: string }) =>

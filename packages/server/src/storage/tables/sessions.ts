@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import type { PageOf, PageRequest, SessionRow } from '#storage/contract';
 import {
   beyond,
@@ -5,7 +6,9 @@ import {
   change,
   cutPage,
   defineTable,
+  fittingRows,
   insertMany,
+  isStorable,
   jsonNullable,
   type Program,
   parseNullable,
@@ -62,28 +65,35 @@ export function sessionToRow(session: SessionRow): Stored {
 }
 
 const { statement, query } = queriesOn(sessions);
+/** What a query of this file is built with. */
+type Builder = Parameters<Parameters<typeof query>[0]>[0];
 
 const sessionById = statement('session_by_id', ({ db }, params: { tenant: string; id: string }) =>
   db.selectFrom('sessions').selectAll().where('tenant_id', '=', params.tenant).where('session_id', '=', params.id),
 );
 
 export function* getSession(tenant: string, id: string): Program<SessionRow | null> {
+  if (!isStorable(id)) return null;
   const [row] = yield* run(sessionById, { tenant, id });
   return row ? sessionFromRow(row) : null;
 }
 
-/** Newest first. */
+/** Newest first; fewer on a page where their policies and notes are long. */
 export function* listSessions(tenant: string, page: PageRequest): Program<PageOf<SessionRow>> {
   const position = startOf(page, ['number', 'string']);
-  const rows = yield* query(({ db }) => {
-    let select = db.selectFrom('sessions').selectAll().where('tenant_id', '=', tenant);
+  const found = ({ db }: Builder) => {
+    let select = db.selectFrom('sessions').where('tenant_id', '=', tenant);
     if (position) select = select.where(beyond(['created_at', 'session_id'], position, 'desc'));
-    return select
-      .orderBy('created_at', 'desc')
-      .orderBy('session_id', 'desc')
-      .limit(page.limit + 1);
-  });
-  return cutPage(rows, page.limit, sessionFromRow, (row) => [row.created_at, row.session_id]);
+    return select.orderBy('created_at', 'desc').orderBy('session_id', 'desc');
+  };
+  const bytes = sql<number>`coalesce(octet_length(policy), 0) + coalesce(octet_length(metadata), 0)`.as('bytes');
+  const limit = fittingRows(yield* query((builder) => found(builder).select(bytes).limit(page.limit)), page.limit);
+  const rows = yield* query((builder) =>
+    found(builder)
+      .selectAll()
+      .limit(limit + 1),
+  );
+  return cutPage(rows, limit, sessionFromRow, (row) => [row.created_at, row.session_id]);
 }
 
 const closeSessionById = statement('close_session', ({ db }, params: { tenant: string; id: string }) =>

@@ -1,7 +1,8 @@
 import { isIP } from 'node:net';
-import { Agent, buildConnector } from 'undici';
+import { Agent, buildConnector, type Dispatcher } from 'undici';
 import { NexusError } from '#core';
 import { isPublicAddress } from './addresses.ts';
+import { withoutCrumbs } from './crumbs.ts';
 
 export interface ResolvedAddress {
   readonly address: string;
@@ -19,6 +20,8 @@ export interface EgressOptions {
 }
 
 const wellKnownPorts = new Set([80, 443]);
+/** Of a name with more addresses the rest is not looked at, and not used: an answer of a name server may hold thousands. */
+const maxAddresses = 64;
 
 /**
  * What a URL from a model may look like: http or https, no credentials, no address that is not public, no port of
@@ -56,7 +59,7 @@ export function portOf(url: URL): number {
  * checked inside the connection's own lookup, so the address that was checked is the one that is connected to; when
  * any answer for a name is not public, none is used. Ignores proxies of the environment.
  */
-export function createEgressAgent(options: EgressOptions): Agent {
+export function createEgressAgent(options: EgressOptions): Dispatcher {
   const { resolve, allowPrivate, isOwnListener = () => false, connectTimeoutMs = 10_000 } = options;
 
   const connect: buildConnector.connector = (target, callback) => {
@@ -71,7 +74,8 @@ export function createEgressAgent(options: EgressOptions): Agent {
       timeout: connectTimeoutMs,
       lookup: (_name, { all }, done) => {
         resolve(hostname, granted).then(
-          (answers) => {
+          (found) => {
+            const answers = found.slice(0, maxAddresses);
             const bad = answers.find(({ address }) => isIP(address) === 0 || !(granted || isPublicAddress(address)));
             const [first] = answers;
             if (answers.some(({ address }) => isOwnListener(address, port))) done(ownListener(hostname, port), '');
@@ -93,7 +97,7 @@ export function createEgressAgent(options: EgressOptions): Agent {
       callback(ownListener(hostname, port), null);
     });
   };
-  return new Agent({ connect, pipelining: 1 });
+  return new Agent({ connect, pipelining: 1 }).compose(withoutCrumbs);
 }
 
 function notAllowed(hostname: string): NexusError {

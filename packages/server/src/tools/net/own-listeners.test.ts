@@ -100,4 +100,19 @@ describe('a connection of a tool', () => {
     expect(reached).toBe(0);
     await agent.destroy();
   });
+
+  it('looks at so many addresses of a name, and uses no other', async () => {
+    let asked = 0;
+    const agent = createEgressAgent({
+      allowPrivate: () => true,
+      isOwnListener: () => {
+        asked += 1;
+        return false;
+      },
+      resolve: async () => Array.from({ length: 4_000 }, () => ({ address: '127.0.0.1', family: 4 })),
+    });
+    expect(await (await agent.request({ origin: `http://many.test:${port}`, path: '/', method: 'GET' })).body.text()).toBe('secret');
+    expect(asked).toBeLessThan(100);
+    await agent.destroy();
+  });
 });

@@ -1,6 +1,7 @@
 import { cutText, matchesWildcard, NexusError } from '#core';
 import { readingFiles, type Tool, type ToolResult } from '#tools/contract';
 import { parseWorkspacePath, type Workspaces } from '#tools/workspace';
+import { literalSearch } from './literal-search.ts';
 import { readLines } from './text-lines.ts';
 
 const limits = {
@@ -180,7 +181,7 @@ function searchTool(workspaces: Workspaces): Tool {
         limit?: number;
       };
       const fold = (text: string) => (caseSensitive ? text : text.toLowerCase());
-      const wanted = fold(query);
+      const find = literalSearch(fold(query));
       const found: string[] = [];
       const skipped = { binary: 0, unreadable: 0, refused: 0 };
       const reading = readingFiles(context);
@@ -211,9 +212,10 @@ function searchTool(workspaces: Workspaces): Tool {
               }
               for (const text of chunk.lines) {
                 line += 1;
-                if (!fold(text).includes(wanted)) continue;
+                const at = find(fold(text));
+                if (at < 0) continue;
                 if (found.length >= limit) return true;
-                found.push(`${item.path}:${line}: ${excerpt(text, fold(text).indexOf(wanted))}`);
+                found.push(`${item.path}:${line}: ${excerpt(text, at)}`);
               }
             }
             return false;

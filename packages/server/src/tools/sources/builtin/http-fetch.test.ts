@@ -166,6 +166,27 @@ describe('with a granted host', () => {
     expect(reached[0]?.headers.host).toBe(`api.example:${port}`);
   });
 
+  it('takes an answer in small pieces, and gives up one that comes in nothing but crumbs', async () => {
+    const head = 'HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n';
+    const answer = (bytes: number) => {
+      listener = (_request, response) => response.socket?.end(`${head}${'1\r\nx\r\n'.repeat(bytes)}0\r\n\r\n`);
+      return fetchUrl(`${base()}/`, granted());
+    };
+    expect(await answer(15_000)).toContain('x'.repeat(15_000));
+    expect(await answer(30_000)).toMatch(/^tool_failed.*too small/);
+  });
+
+  it('gives up a server that only ever begins to answer', async () => {
+    listener = (_request, response) => {
+      const go = () => {
+        while (response.socket?.destroyed === false && response.socket.write('HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(1_000)));
+      };
+      response.socket?.on('drain', go).on('error', () => undefined);
+      go();
+    };
+    expect(await fetchUrl(`${base()}/`, granted())).toMatch(/^tool_failed.*only ever begins/);
+  });
+
   it('asks policy for every hop and stops at a refusal', async () => {
     listener = (request, response) =>
       request.headers.host?.startsWith('api')

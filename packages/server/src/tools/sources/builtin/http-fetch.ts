@@ -1,7 +1,7 @@
 import type { Readable, Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import { dictionary } from '@nexus-agent/protocol';
-import type { Agent, Dispatcher } from 'undici';
+import type { Dispatcher } from 'undici';
 import { createShares, NexusError, type Timers } from '#core';
 import type { Tool, ToolContext } from '#tools/contract';
 import { createEgressAgent, createNameResolver, type EgressOptions, hostnameOf, htmlToText, portOf, requireAllowedUrl } from '#tools/net';
@@ -83,7 +83,7 @@ export function createHttpFetchTool(options: HttpFetchOptions): Tool {
   };
 }
 
-async function fetchText(agent: Agent, request: FetchInput, context: ToolContext, options: HttpFetchOptions): Promise<string> {
+async function fetchText(agent: Dispatcher, request: FetchInput, context: ToolContext, options: HttpFetchOptions): Promise<string> {
   const { method = 'GET', idleTimeoutMs = 15_000, maxBodyBytes = 1024 * 1024 } = { ...options, ...request };
   let url = parseUrl(request.url);
   let headers = checkHeaders(request.headers ?? {});
