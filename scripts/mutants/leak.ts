@@ -101,6 +101,13 @@ export const leakMutants: readonly Mutant[] = [
     tests: fileTests,
   },
   {
+    bug: 'leak: what Node warns of is printed between the lines of the log',
+    file: `${server}/apps/last-words.ts`,
+    replace: "process.removeAllListeners('warning');",
+    by: '',
+    tests: [`${server}/apps/last-words.test.ts`],
+  },
+  {
     bug: 'leak: a data folder stays open to others since a server made something in it that is not known as its own',
     file: `${server}/apps/private-files.ts`,
     replace: '|folders|local|',
