@@ -135,6 +135,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       clock,
       ...(keySecret === undefined ? {} : { configured: keySecret }),
       ...(adopted === undefined ? {} : { adopted }),
+      ...(options.onlyLooks === true ? { onMissing: (error: NexusError) => logger.warn({}, error.message) } : {}),
     });
     if (secrets.forgotten.length > 0) {
       logger.warn(
