@@ -99,6 +99,10 @@ it('an owner sees and revokes the keys of every tenant, and nobody else those of
     [mine.body.id, lost],
   ] as const)
     expect((await server.call('DELETE', `/v1/keys/${id}`, undefined, headers)).status).toBe(404);
+  expect((await server.call('POST', '/v1/definitions/policies/import', {}, lost)).body).toMatchObject({
+    code: 'policy_denied',
+    detail: expect.stringContaining('nothing permits it: an owner may do it, and a policy of the operator can allow it'),
+  });
   expect((await server.call('DELETE', `/v1/keys/${made.id}`)).status).toBe(204);
   expect((await server.call('GET', '/v1/keys', undefined, lost)).status).toBe(401);
 });
