@@ -1,5 +1,5 @@
 import type { AgentDefinition } from '@nexus-agent/protocol';
-import { closest, matchesWildcard, NexusError } from '#core';
+import { closest, findMisspeltKeywords, matchesWildcard, NexusError } from '#core';
 import type { ModelService } from '#llm';
 import type { Mentions } from '#policy';
 import type { ToolDescriptor } from '#tools';
@@ -30,7 +30,10 @@ export function notesOnAgent(definition: AgentDefinition, known: KnownNames): st
         notes.push(missing(place, 'model of this agent', entry.slice('model:'.length), models));
     }
   }
-  return notes.filter((note) => note !== null);
+  const misspelt = findMisspeltKeywords(definition.outputSchema ?? true).map(
+    ({ path, nearest }) => `outputSchema.${path} is no keyword of JSON Schema and checks nothing; did you mean ${JSON.stringify(nearest)}?`,
+  );
+  return [...notes.filter((note) => note !== null), ...misspelt];
 }
 
 /** Models of a definition that no provider serves, each with its place and the nearest name. Waits for the lists of the providers. */
