@@ -244,6 +244,10 @@ export const requirements = {
     behaviour:
       'A key gives only scopes and roles that it has itself, and for no longer, unless it is an owner; roles are the same in capital and small letters.',
   },
+  'keys.tenants': {
+    promise: 3,
+    behaviour: 'An owner makes, lists and revokes the keys of every tenant; nobody else sees or revokes one of another tenant.',
+  },
   'policy.asked': {
     promise: 3,
     behaviour:
@@ -440,6 +444,10 @@ export const requirements = {
   'api.session.view': { promise: 1, behaviour: 'A session shows its budget as limit, spent and reserved.' },
   'api.openapi': { promise: 5, behaviour: 'The OpenAPI document is generated from the schemas and matches the routes.' },
   'api.bare-stream': { promise: 0, behaviour: "A bare GET of the chat stream from loopback streams the default agent's greeting." },
+  'cli.refused': {
+    promise: 0,
+    behaviour: 'A command that a server does not let in says what it showed, where that came from, and what would open the server.',
+  },
   'cli.exit-codes': { promise: 0, behaviour: 'Commands end with documented exit codes, and --json prints only JSON.' },
   'cli.config': { promise: 0, behaviour: 'Flags beat the environment, which beats the file; printing the result redacts secrets.' },
   'sdk.resume': { promise: 2, behaviour: 'The client resumes a stream by itself, without gap or duplicate.' },

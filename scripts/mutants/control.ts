@@ -66,7 +66,7 @@ export const controlMutants: readonly Mutant[] = [
   {
     bug: 'control: an administrator makes himself an owner',
     file: `${server}/identity/keys.ts`,
-    replace: "if (principal.roles.includes('owner')) return;",
+    replace: 'if (isOwner(principal)) return;',
     by: "if (principal.roles.includes('owner') || wanted.includes('owner')) return;",
     tests: ['test/e2e/administration.test.ts'],
   },

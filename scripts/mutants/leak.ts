@@ -101,6 +101,20 @@ export const leakMutants: readonly Mutant[] = [
     tests: fileTests,
   },
   {
+    bug: 'leak: what Node warns of is printed between the lines of the log',
+    file: `${server}/apps/last-words.ts`,
+    replace: "process.removeAllListeners('warning');",
+    by: '',
+    tests: [`${server}/apps/last-words.test.ts`],
+  },
+  {
+    bug: 'leak: a data folder stays open to others since a server made something in it that is not known as its own',
+    file: `${server}/apps/private-files.ts`,
+    replace: '|folders|local|',
+    by: '|folders|',
+    tests: fileTests,
+  },
+  {
     bug: 'leak: a link leads the closing of files out of the data folder',
     file: `${server}/apps/private-files.ts`,
     replace: 'if (about === null || about.isSymbolicLink()) return;',

@@ -5,6 +5,20 @@ const permitTests = [`${server}/policy/engine/permits.test.ts`];
 /** Of who may permit what, and of names that are written otherwise. */
 export const permitMutants: readonly Mutant[] = [
   {
+    bug: 'permits: an administrator sees the keys of another tenant',
+    file: `${server}/identity/keys.ts`,
+    replace: 'if (of !== principal.tenantId && !isOwner(principal))',
+    by: "if (of === '' && !isOwner(principal))",
+    tests: ['test/e2e/tenants.test.ts'],
+  },
+  {
+    bug: 'permits: an administrator revokes a key of another tenant',
+    file: `${server}/identity/keys.ts`,
+    replace: 'row !== null && isOwner(principal) ? row.tenantId',
+    by: 'row !== null ? row.tenantId',
+    tests: ['test/e2e/tenants.test.ts'],
+  },
+  {
     bug: "permits: a tenant's agent has the name of the operator's",
     file: `${server}/policy/compile/resource.ts`,
     replace: "return origin === 'tenant' ?",

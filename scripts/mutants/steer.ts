@@ -14,6 +14,13 @@ export const steerMutants: readonly Mutant[] = [
     tests: localTests,
   },
   {
+    bug: 'steer: a server is ready before its token can be found',
+    file: `${server}/api/server.ts`,
+    replace: 'let starting = true;',
+    by: 'let starting = false;',
+    tests: [`${server}/apps/local-token.test.ts`],
+  },
+  {
     bug: 'steer: whoever comes over loopback is the operator',
     file: `${server}/api/http/authenticate.ts`,
     replace: "local.mode === 'open' && local.mayBeOperator(headers)",

@@ -89,6 +89,21 @@ it('what a run wrote is in its journal, is listed with its hash, and can be fetc
   expect([head.status, head.headers.get('content-length'), head.body]).toEqual([200, '6', '']);
 });
 
+it('a file is sent without a warning of Node, which would be a line of the log that is none', async () => {
+  const warnings: string[] = [];
+  const note = ({ message }: Error) => void warnings.push(message);
+  process.on('warning', note);
+  try {
+    const sessionId = await newSession();
+    await ask(sessionId, '[[sim tools=fs_write(path="a.txt",content="x")]] [[sim say="done"]]');
+    expect((await server.call('GET', `/v1/sessions/${sessionId}/files/content?path=a.txt`)).status).toBe(200);
+    await pause(10);
+  } finally {
+    process.off('warning', note);
+  }
+  expect(warnings).toEqual([]);
+});
+
 it('a list of files has pages, and what is not there is said', async () => {
   const sessionId = await newSession();
   await ask(sessionId, `[[sim tools=${['a', 'b', 'c'].map((path) => `fs_write(path="${path}",content="x")`).join()}]][[sim say="ok"]]`);

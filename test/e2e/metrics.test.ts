@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DecisionRecord, RunId } from '@nexus-agent/protocol';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -42,6 +42,18 @@ it('has a page that names every metric with its kind and labels, and no other [v
   const body = await scrape();
   const kinds = new Map([...body.matchAll(/^# TYPE (\w+) (\w+)$/gm)].map(([, name, kind]) => [name, kind]));
   expect(documented.map(({ name, kind }) => [name, kind]).sort()).toEqual([...kinds].sort());
+});
+
+it('no page of the documentation names a metric that there is not [verifies metrics.documented]', () => {
+  const known = new Set(documented.map(({ name }) => name));
+  const folder = join(import.meta.dirname, '../../docs');
+  for (const page of readdirSync(folder).filter((name) => name.endsWith('.md'))) {
+    const text = readFileSync(join(folder, page), 'utf8');
+    const named = [...text.matchAll(/\b(?:nexus|http|gen_ai)_[a-z_]+_(?:total|seconds|bytes|ratio|waiting|usage)\b/g)].map(
+      ([name]) => name,
+    );
+    expect({ page, unknown: named.filter((name) => !known.has(name)) }).toEqual({ page, unknown: [] });
+  }
 });
 
 it('shows each of them move when its thing happens, of all tenants [verifies metrics.move]', async () => {

@@ -79,6 +79,34 @@ it('a key gives no more than its scopes, also not through another key', async ()
   expect((await server.call('POST', '/v1/keys', { name: 'x', tenant: 'default' }, stranger)).status).toBe(403);
 });
 
+it('an owner sees and revokes the keys of every tenant, and nobody else those of another [verifies keys.tenants]', async () => {
+  const { body: made } = await server.call('POST', '/v1/keys', { name: 'lost', tenant: 'b', scopes: ['admin'] });
+  const lost = { authorization: `Bearer ${made.secret}` };
+  const mine = await server.call('POST', '/v1/keys', { name: 'ours', scopes: ['admin'] });
+  const admin = { authorization: `Bearer ${mine.body.secret}` };
+  const names = async (path: string, headers = {}) =>
+    (await server.call('GET', path, undefined, headers)).body.data.map(({ name }: { name: string }) => name);
+  expect(await names('/v1/keys?tenant=b')).toEqual(['b', 'lost']);
+  expect(await names('/v1/keys')).not.toContain('lost');
+  expect(await names('/v1/keys', lost)).toEqual(await names('/v1/keys?tenant=b', lost));
+  expect(await server.call('GET', '/v1/keys?tenant=b', undefined, admin)).toMatchObject({
+    status: 403,
+    body: { detail: expect.stringContaining('this key is of tenant default') },
+  });
+  expect((await server.call('GET', '/v1/keys?tenant=default', undefined, lost)).status).toBe(403);
+  for (const [id, headers] of [
+    [made.id, admin],
+    [mine.body.id, lost],
+  ] as const)
+    expect((await server.call('DELETE', `/v1/keys/${id}`, undefined, headers)).status).toBe(404);
+  expect((await server.call('POST', '/v1/definitions/policies/import', {}, lost)).body).toMatchObject({
+    code: 'policy_denied',
+    detail: expect.stringContaining('nothing permits it: an owner may do it, and a policy of the operator can allow it'),
+  });
+  expect((await server.call('DELETE', `/v1/keys/${made.id}`)).status).toBe(204);
+  expect((await server.call('GET', '/v1/keys', undefined, lost)).status).toBe(401);
+});
+
 it('one idempotency key makes one run, however many ask at once, and says nothing to others', async () => {
   const ask = (headers: Record<string, string> = {}) =>
     server.call('POST', '/v1/runs', { input: '[[sim say="once"]]' }, { 'idempotency-key': 'same', ...headers });

@@ -41,11 +41,20 @@ export function localTokenOf(baseUrl: string, folders?: readonly string[]): () =
 
 function stateFolders(node: NodeProcess): string[] {
   const { XDG_STATE_HOME } = node.env;
-  const system = node.getBuiltinModule?.('node:os') as { homedir(): string } | undefined;
-  const home = system?.homedir() ?? '';
+  const home = homeFolder(node);
   return [...(XDG_STATE_HOME ? [XDG_STATE_HOME] : []), ...(home === '' ? [] : [`${home}/.local/state`])].map(
     (folder) => `${folder}/nexus-agent`,
   );
+}
+
+/** Empty for a user who has none: neither HOME nor an entry among the users of the machine, as in some containers. */
+function homeFolder(node: NodeProcess): string {
+  const system = node.getBuiltinModule?.('node:os') as { homedir(): string } | undefined;
+  try {
+    return system?.homedir() ?? '';
+  } catch {
+    return '';
+  }
 }
 
 /** The text of a file that belongs to this user and that nobody else can read; a link is not followed. */

@@ -9,7 +9,9 @@ type KeyInput = Omit<KeyCreateRequest, 'scopes' | 'roles'> & Partial<Pick<KeyCre
 export function keys(calls: Calls) {
   return {
     create: (request: KeyInput, call?: CreateOptions) => calls.create<Key>(path, request, call),
-    list: (page: PageOptions = {}) => calls.get<Page<Key>>(path, paging(page), page),
+    /** `tenant`: of an owner, whose if not of their own tenant. */
+    list: (filter: PageOptions & { tenant?: string } = {}) =>
+      calls.get<Page<Key>>(path, { ...paging(filter), tenant: filter.tenant }, filter),
     revoke: (id: string, call?: CallOptions) => calls.act<void>('DELETE', at(path, id), undefined, call),
   };
 }

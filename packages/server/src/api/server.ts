@@ -1,4 +1,4 @@
-import type { Api, ApiDependencies } from '#api/contract';
+import type { Api, ApiDependencies, Bound } from '#api/contract';
 import { createHttpServer, createProblemMapper } from '#api/http';
 import { createRoutes } from '#api/routes';
 import { createStreamServer } from '#api/streams';
@@ -14,19 +14,28 @@ export async function createApi(deps: ApiDependencies): Promise<Api> {
     timers,
     metrics,
   });
+  let starting = true;
   let closing = false;
   const routes = createRoutes({
     version,
     greeting,
     clock,
     scrape: () => metrics.scrape(),
-    isReady: async () => (closing ? { ready: false, reason: 'shutting down' } : deps.ready()),
+    isReady: async () => {
+      if (starting || closing) return { ready: false, reason: closing ? 'shutting down' : 'starting' };
+      return deps.ready();
+    },
     openStream: ({ requestId, ...stream }, response) =>
       streams.serve(response, { ...stream, problemOf: (error) => problemOf(error, requestId) }),
   });
-  const http = await createHttpServer({ ...deps, routes, problemOf, isClosing: () => closing });
+  const http = await createHttpServer({ ...deps, routes, problemOf, isStarting: () => starting, isClosing: () => closing });
   return {
-    listen: () => http.listen(),
+    async listen(announce: (bound: Bound) => Promise<void> = async () => undefined) {
+      const bound = await http.listen();
+      await announce(bound);
+      starting = false;
+      return bound;
+    },
     close(drained = Promise.resolve()) {
       closing = true;
       return http.close(() => streams.close(), drained);

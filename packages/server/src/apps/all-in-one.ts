@@ -135,6 +135,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       clock,
       ...(keySecret === undefined ? {} : { configured: keySecret }),
       ...(adopted === undefined ? {} : { adopted }),
+      ...(options.onlyLooks === true ? { onMissing: (error: NexusError) => logger.warn({}, error.message) } : {}),
     });
     if (secrets.forgotten.length > 0) {
       logger.warn(
@@ -209,14 +210,16 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       logger.info({}, 'drained');
     });
     await app.orchestrator.start();
-    const { hosts, ...address } = await api.listen();
-    own.add(address.port);
-    if (localToken !== undefined) closers.push(await publishLocalToken({ token: localToken, port: address.port, hosts }, config, logger));
-    logger.info({ version, url: address.url, ...factsOf(config), ...definitions.facts() }, 'ready');
+    const { url, port } = await api.listen(async ({ port, hosts }) => {
+      own.add(port);
+      // Before anything is answered: who sees that the server is ready finds the token.
+      if (localToken !== undefined) closers.push(await publishLocalToken({ token: localToken, port, hosts }, config, logger));
+    });
+    logger.info({ version, url, ...factsOf(config), ...definitions.facts() }, 'ready');
     const told = tellModels(models, logger);
     closers.unshift(() => told); // ends when the connections of the providers do
     return {
-      ...address,
+      ...{ url, port },
       ...(localToken === undefined ? {} : { localToken }),
       config,
       orchestrator: app.orchestrator,

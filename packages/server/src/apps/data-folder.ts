@@ -26,8 +26,11 @@ const faults: Readonly<Record<string, (folder: string) => string>> = dictionary(
   ENOSPC: (folder) => `there is no space left for ${folder}; make some, or name another`,
 });
 
-/** Not by the recursive mode of mkdir: where nothing can be made, as in /proc, that never ends. */
-async function makeFolder(folder: string): Promise<void> {
+/**
+ * Makes a folder, and those above it, readable by this user only, where it is not there. Not by the recursive mode of mkdir: where
+ * nothing can be made, as in /proc, that never ends.
+ */
+export async function makeFolder(folder: string): Promise<void> {
   try {
     await mkdir(folder, { mode: 0o700 });
   } catch (error) {

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, lstat, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { chmod, lstat, open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type NexusConfig, tokenFolders } from '#apps/config';
 import type { Logger } from '#telemetry';
+import { makeFolder } from './data-folder.ts';
 
 /** A token of the local operator: for one server, and for as long as it runs. */
 export function createLocalToken(): string {
@@ -23,24 +24,30 @@ export interface LocalToken {
 export async function publishLocalToken(
   { token, port, hosts }: LocalToken,
   config: Pick<NexusConfig, 'stateHome' | 'dataDir'>,
-  logger: Pick<Logger, 'warn'>,
+  logger: Pick<Logger, 'info' | 'warn'>,
 ): Promise<() => Promise<void>> {
   const text = `Authorization: Bearer ${token}\nX-Nexus-Hosts: ${hosts.join(' ')}\n`;
   const written: string[] = [];
-  const faults: unknown[] = [];
+  const faults: { readonly folder: string; readonly err: unknown }[] = [];
   for (const folder of tokenFolders(config)) {
     const path = join(folder, `${port}.token`);
     try {
       await requireOwnFolder(folder);
       await writePrivately(path, text);
       written.push(path);
-    } catch (error) {
-      faults.push(error); // the other folder does
+    } catch (err) {
+      faults.push({ folder, err }); // the other folder does
     }
   }
-  if (written.length === 0) {
+  if (written.length > 0) {
+    for (const { folder, err } of faults)
+      logger.info(
+        { folder, why: err instanceof Error ? err.message : String(err), written },
+        'the token of the local operator could not be written into one of its folders: programs that look only there are visitors',
+      );
+  } else {
     logger.warn(
-      { err: faults[0] },
+      { err: faults[0]?.err },
       'the token of the local operator can be written nowhere: make a key with nexus keys create --embedded, or make stateHome (XDG_STATE_HOME) or dataDir a folder that this user can write',
     );
   }
@@ -51,7 +58,7 @@ export async function publishLocalToken(
 
 /** A folder that another user owns or may write is no place: that user could put another file in the place of ours. */
 async function requireOwnFolder(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await makeFolder(folder);
   const about = await lstat(folder);
   const user = process.getuid?.();
   if (!about.isDirectory() || (user !== undefined && about.uid !== user)) throw new Error(`${folder} is no folder of this user`);

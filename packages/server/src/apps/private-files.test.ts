@@ -73,6 +73,7 @@ it('leaves a folder of other things alone and says so [verifies hostile.leak.fil
   expect(modeOf(join(folder, 'thesis.odt'))).toBe(0o644);
   expect(modeOf(folder)).toBe(0o755);
   expect(notes.join()).toContain('holds 1 thing that Nexus Agent did not make, 1 of them readable by others');
+  expect(notes.join()).toContain('(thesis.odt)');
 });
 
 it('leaves its group what a set-group-id bit shares, and says so [verifies hostile.leak.files]', async () => {
@@ -96,4 +97,20 @@ it('makes nothing that others can read, also in a folder that was there [verifie
   } finally {
     await platform.close();
   }
+});
+
+it('knows all that a server makes: a folder that was used is closed again, and nothing in it is told as foreign [verifies hostile.leak.files]', async () => {
+  const used = async () => {
+    const config = { auth: { local: 'token' }, stateHome: join(folder, 'agents') } as const;
+    const platform = await startTestPlatform({ dataDir: folder, config });
+    const notes = platform.logs.filter(({ message }) => message.includes('did not make'));
+    await platform.close();
+    return notes;
+  };
+  await used();
+  for (const path of ['.', ...readdirSync(folder)])
+    chmodSync(join(folder, path), lstatSync(join(folder, path)).isDirectory() ? 0o755 : 0o644);
+  expect(await used()).toEqual([]);
+  expect(open()).toEqual([]);
+  expect(modeOf(folder)).toBe(0o700);
 });

@@ -12,7 +12,7 @@ export interface PrivacyFindings {
 
 /** What Nexus Agent makes in a data folder, and what lies there without being anybody's. */
 const ownNames =
-  /^(nexus\.db.*|nexus\.config\.ya?ml|agents|policies|blobs|folders|workspaces|seeds?|logs?|key-secret|.*token.*|.*\.(log|pid|sock|part|tmp)|\.gitignore|\.gitkeep|lost\+found)$/;
+  /^(nexus\.db.*|nexus\.config\.ya?ml|agents|policies|blobs|folders|local|workspaces|seeds?|logs?|key-secret|.*token.*|.*\.(log|pid|sock|part|tmp)|\.gitignore|\.gitkeep|lost\+found)$/;
 
 /** More are not looked at: what lies below a folder of 0700 is out of reach of others anyway. */
 const mostEntries = 50_000;
@@ -91,6 +91,11 @@ async function change(path: string, about: Stats, walk: Walk): Promise<void> {
   }
 }
 
+/** The first few: whoever reads it knows then whose folder it is. */
+function named(names: readonly string[]): string {
+  return names.length <= 3 ? names.join(', ') : `${names.slice(0, 3).join(', ')} and ${names.length - 3} more`;
+}
+
 interface Found {
   readonly folder: string;
   readonly mode: number;
@@ -112,7 +117,7 @@ function notesOn({ folder, mode, isShared, others, readable, walk }: Found): str
     notes.push(`${count(walk.failed, 'file or folder')} in ${folder} can be read by others, and that could not be changed (${walk.code})`);
   if (others.length > 0 && (mode & byOthers) !== 0)
     notes.push(
-      `${folder} holds ${count(others.length, 'thing')} that Nexus Agent did not make, ${readable} of them readable by others; it and they were left as they are: name a folder of its own with NEXUS_DATA_DIR`,
+      `${folder} holds ${count(others.length, 'thing')} that Nexus Agent did not make, ${readable} of them readable by others; it and they were left as they are (${named(others)}): name a folder of its own with NEXUS_DATA_DIR`,
     );
   return notes;
 }

@@ -72,8 +72,13 @@ export function denialMessage(record: DecisionRecord): string {
   return `policy does not allow ${record.action} on ${record.resource} (${why}); ${remedy(record)}`;
 }
 
-function remedy({ errors = [], reasons }: DecisionRecord): string {
+/** What people ask for, and not a run of an agent. */
+const ofPeople = /^(?:admin|approval|session)\./;
+
+function remedy({ errors = [], reasons, action }: DecisionRecord): string {
   if (errors.length > 0) return 'an operator has to correct the policy';
+  if (reasons.includes('default-deny') && ofPeople.test(action))
+    return 'nothing permits it: an owner may do it, and a policy of the operator can allow it';
   if (reasons.includes('default-deny')) return 'nothing permits it: the policy of the agent or of the operator can allow it';
   return 'do without it, or ask who is responsible for that policy';
 }

@@ -2,6 +2,7 @@ import type { NexusClient } from '@nexus-agent/sdk';
 import type { ConfigInput, NexusConfig } from '#apps/config';
 import { UsageError } from './exit-codes.ts';
 import type { CliIo } from './io.ts';
+import { explainRefusal, type Shown } from './refused.ts';
 import { createStyle, type Style } from './style.ts';
 
 /** Options that every command takes. */
@@ -67,6 +68,8 @@ export async function noSuchFile(io: CliIo, path: string, what: string): Promise
 export interface Connection {
   readonly client: NexusClient;
   readonly url: string;
+  /** How it shows who it is; a server inside this process knows. */
+  readonly shown?: Shown;
   close(): Promise<void>;
 }
 
@@ -87,12 +90,13 @@ async function connect(context: CliContext, { autoEmbed = false } = {}): Promise
   ]);
   const url = clientUrl(config);
   const { apiKey } = config.client;
-  const client = createNexusClient({ baseUrl: url, tokenFolders: tokenFolders(config), ...(apiKey === undefined ? {} : { apiKey }) });
+  const folders = tokenFolders(config);
+  const client = createNexusClient({ baseUrl: url, tokenFolders: folders, ...(apiKey === undefined ? {} : { apiKey }) });
   if (autoEmbed && config.client.url === undefined && !(await answers(client))) {
     context.note(context.err('dim', `no server at ${url}: starting one inside this command (it ends with it)`));
     return startEmbedded(context, false);
   }
-  return { client, url, close: async () => undefined };
+  return { client, url, shown: { url, hasKey: apiKey !== undefined, folders }, close: async () => undefined };
 }
 
 async function answers(client: NexusClient): Promise<boolean> {
@@ -127,6 +131,9 @@ export async function withClient<T>(
   const connection = await connect(context, options);
   try {
     return await use(connection.client, connection);
+  } catch (error) {
+    if (connection.shown !== undefined) await explainRefusal(error, connection.shown, context.io);
+    throw error;
   } finally {
     await connection.close();
   }

@@ -117,7 +117,8 @@ function outputOf(stream: NodeJS.WriteStream): Output {
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0);
     if (error.code === 'EIO') return; // the terminal is gone: `onHangup` says so
-    throw error;
+    process.stderr.write(`error: what was to be printed cannot be written (${error.code ?? error.message}); see where the output goes\n`);
+    process.exit(1);
   });
   return { write: (data) => void stream.write(data), isTty: stream.isTTY === true };
 }

@@ -1,8 +1,10 @@
 import { createServer } from 'node:net';
 import { createNexusClient } from '@nexus-agent/sdk';
 import type { SetupCheck } from '#apps';
-import { clientUrl, type NexusConfig } from '#apps/config';
+import { clientUrl, type NexusConfig, tokenFolders } from '#apps/config';
 import { maskAddress } from '#core';
+import type { CliIo } from './io.ts';
+import { explainRefusal, hintOf } from './refused.ts';
 
 const timeoutMs = 2000;
 
@@ -11,14 +13,15 @@ export interface MachineQuestion {
   /** What is odd about the environment, as sentences. */
   readonly notes: readonly string[];
   readonly checkSetup: (config: NexusConfig) => Promise<SetupCheck[]>;
+  readonly io: Pick<CliIo, 'readFile'>;
 }
 
 /** What works on this machine and what does not, with what to do about it. `fault`: why there is no configuration. */
-export async function checkMachine({ found, notes, checkSetup }: MachineQuestion): Promise<SetupCheck[]> {
+export async function checkMachine({ found, notes, checkSetup, io }: MachineQuestion): Promise<SetupCheck[]> {
   const noted = notes.map((detail): SetupCheck => ({ name: 'environment', status: 'warn', detail }));
   if ('fault' in found) return [checkNode(), { name: 'configuration', status: 'fail', detail: found.fault }, ...noted];
   const { config } = found;
-  const [server, setup] = await Promise.all([checkServer(config), checkSetup(config)]);
+  const [server, setup] = await Promise.all([checkServer(config, io), checkSetup(config)]);
   const configuration = {
     name: 'configuration',
     status: 'ok',
@@ -33,12 +36,16 @@ function checkNode(): SetupCheck {
   return { name: 'node', status: good ? 'ok' : 'fail', detail: `${process.versions.node}${good ? '' : '; 22.19 or newer is needed'}` };
 }
 
-async function checkServer(config: NexusConfig): Promise<SetupCheck> {
+async function checkServer(config: NexusConfig, io: MachineQuestion['io']): Promise<SetupCheck> {
   const url = maskAddress(clientUrl(config));
   const name = 'server';
   try {
     const { version } = await createNexusClient({ baseUrl: clientUrl(config) }).health({ signal: AbortSignal.timeout(timeoutMs) });
-    return { name, status: 'ok', detail: `version ${version} answers at ${url}` };
+    const answers = `version ${version} answers at ${url}`;
+    const refusal = await whyNotLetIn(config, io);
+    return refusal === null
+      ? { name, status: 'ok', detail: answers }
+      : { name, status: 'warn', detail: `${answers} and does not let commands in from here: ${refusal}` };
   } catch (error) {
     if (config.client.url !== undefined)
       return {
@@ -50,6 +57,20 @@ async function checkServer(config: NexusConfig): Promise<SetupCheck> {
     return free
       ? { name, status: 'ok', detail: `none at ${url}; port ${config.port} is free (nexus serve starts one)` }
       : { name, status: 'fail', detail: `port ${config.port} is taken by another program; choose another with --port or NEXUS_PORT` };
+  }
+}
+
+/** Null where commands are let in, or something else than that is wrong. */
+async function whyNotLetIn(config: NexusConfig, io: MachineQuestion['io']): Promise<string | null> {
+  const { apiKey } = config.client;
+  const shown = { url: clientUrl(config), hasKey: apiKey !== undefined, folders: tokenFolders(config) };
+  try {
+    const client = createNexusClient({ baseUrl: shown.url, tokenFolders: shown.folders, ...(apiKey === undefined ? {} : { apiKey }) });
+    await client.runs.list({ limit: 1, signal: AbortSignal.timeout(timeoutMs) });
+    return null;
+  } catch (error) {
+    await explainRefusal(error, shown, io);
+    return hintOf(error) ?? null;
   }
 }
 

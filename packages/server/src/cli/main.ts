@@ -3,6 +3,7 @@ import { exitCodeOf, exitCodes, UsageError } from './exit-codes.ts';
 import { type CliIo, processIo } from './io.ts';
 import { withoutArguments, withPrintableOutputs } from './printing.ts';
 import { createProgram } from './program.ts';
+import { hintOf } from './refused.ts';
 import { createStyle } from './style.ts';
 import { systemErrorText } from './system-errors.ts';
 
@@ -54,5 +55,7 @@ function report(error: unknown, io: CliIo, argv: readonly string[]): number {
   if (errorCode === 'unavailable' && message.startsWith('no answer from')) {
     io.stderr.write(`${style('dim', 'start a server with: nexus serve')}\n`);
   }
+  const hint = hintOf(error);
+  if (hint !== undefined) io.stderr.write(`${style('dim', hint)}\n`);
   return exitCodeOf(errorCode);
 }

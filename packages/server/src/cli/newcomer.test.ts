@@ -3,6 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { startTestPlatform, type TestPlatform } from '#apps/testing';
 import { runCli } from './cli.testkit.ts';
@@ -148,4 +149,16 @@ it('sends no word with a slash to the model, which was meant for the chat', asyn
   expect(out).toContain('/usr/bin is a folder\n');
   expect(err).toContain('/help is no command, and was not sent');
   expect(err.match(/● run_/g)).toHaveLength(1);
+});
+
+it('makes, lists and revokes keys of another tenant, and tells one that has expired', async () => {
+  const made = await nexus(`keys create --name partner --tenant acme --expires ${new Date(Date.now() + 300).toISOString()}`);
+  expect(made.err).toContain(' · tenant acme · ');
+  const id = /key_\w+/.exec(made.err)?.[0];
+  expect((await nexus('keys')).out).not.toContain('partner');
+  await setTimeout(350);
+  expect((await nexus('keys --tenant acme')).out).toMatch(new RegExp(`${id} +partner +runs approvals +developer +expired`));
+  expect((await nexus(`keys revoke ${id}`)).code).toBe(0);
+  expect((await nexus('keys list --tenant acme')).out).toContain('revoked');
+  expect((await nexus('keys list --tenant Acme')).err).toContain('lower-case letters');
 });

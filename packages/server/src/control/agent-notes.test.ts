@@ -23,6 +23,41 @@ it.each<[object, string[]]>([
     ['policy.allow[0]: there is no model of this agent "gpt-9"; known are sim/sim-large, sim-large'],
   ],
   [{ models: ['default'], policy: { allow: ['model:gpt-9'] } }, []],
+  [
+    {
+      outputSchema: {
+        type: 'object',
+        requird: ['a'],
+        properties: { requird: { type: 'string', maxLenght: 3 } },
+        additonalProperties: false,
+      },
+    },
+    [
+      'outputSchema.requird is no keyword of JSON Schema and checks nothing; did you mean "required"?',
+      'outputSchema.properties.requird.maxLenght is no keyword of JSON Schema and checks nothing; did you mean "maxLength"?',
+      'outputSchema.additonalProperties is no keyword of JSON Schema and checks nothing; did you mean "additionalProperties"?',
+    ],
+  ],
+  [
+    {
+      outputSchema: {
+        id: 'x',
+        example: 1,
+        nullable: true,
+        discriminator: { propertyName: 'type' },
+        'x-order': 1,
+        propertyOrdering: ['a'],
+        markdownDescription: 'a',
+        errorMessage: 'b',
+        deprecated: false,
+        xml: {},
+        externalDocs: {},
+        order: 2,
+        widget: 'text',
+      },
+    },
+    [],
+  ],
 ])('of %j says %j [verifies agents.names]', (definition, expected) => {
   expect(notes(definition)).toEqual(expected);
 });

@@ -1,5 +1,5 @@
 import type { AgentDefinition } from '@nexus-agent/protocol';
-import { closest, matchesWildcard, NexusError } from '#core';
+import { closest, findMisspeltKeywords, matchesWildcard, NexusError } from '#core';
 import type { ModelService } from '#llm';
 import type { Mentions } from '#policy';
 import type { ToolDescriptor } from '#tools';
@@ -40,6 +40,8 @@ function* namesOf(definition: AgentDefinition, known: KnownNames): Generator<str
       else if (!definition.models.includes('default')) yield missing(place, 'model of this agent', entry.slice('model:'.length), models);
     }
   }
+  for (const { path, nearest } of findMisspeltKeywords(definition.outputSchema ?? true))
+    yield `outputSchema.${path} is no keyword of JSON Schema and checks nothing; did you mean ${JSON.stringify(nearest)}?`;
 }
 
 /** Models of a definition that no provider serves, each with its place and the nearest name. Waits for the lists of the providers. */

@@ -10,6 +10,7 @@ export { canonicalJson, isObject, isTooDeep, maxJsonDepth, sha256 } from './json
 export {
   createSchemaValidator,
   explainFaults,
+  findMisspeltKeywords,
   findSchemaFaults,
   type JsonSchema,
   type SchemaIssue,

@@ -2,12 +2,12 @@ import { LRUCache } from 'lru-cache';
 import { NexusError } from './errors.ts';
 import { compileSchema } from './schema/compile.ts';
 import { outOfFuel } from './schema/fuel.ts';
-import { findSchemaFaults, type SchemaFault } from './schema/rules.ts';
+import { findMisspeltKeywords, findSchemaFaults, type SchemaFault } from './schema/rules.ts';
 import { type Check, enough, type Issues, maxIssues, type SchemaIssue, type State, top } from './schema/state.ts';
 import { shown } from './schema/words.ts';
 
 export type { SchemaFault, SchemaIssue };
-export { findSchemaFaults };
+export { findMisspeltKeywords, findSchemaFaults };
 export type JsonSchema = Record<string, unknown>;
 
 export interface SchemaValidator {

@@ -6,7 +6,7 @@ import { createManualClock } from '#core/testing';
 import { ledgerRules } from '#ledger';
 import type { Store } from '#storage';
 import { openStore } from '#storage/drivers';
-import { openKeySecrets } from './key-secrets.ts';
+import { type KeySecretsOptions, openKeySecrets } from './key-secrets.ts';
 import { createKeys } from './keys.ts';
 
 const clock = createManualClock();
@@ -21,7 +21,7 @@ const owner = { tenantId: TenantId.parse('default'), id: 'local', scopes: ['admi
 const [one, two] = ['first secret of an operator, long', 'second secret of an operator, long'];
 const folder = (byte: number) => new Uint8Array(32).fill(byte);
 
-async function node(options: { configured?: string; adopted?: Uint8Array } = {}) {
+async function node(options: Omit<KeySecretsOptions, 'store' | 'clock'> = {}) {
   const secrets = await openKeySecrets({ store, clock, ...options });
   const keys = createKeys({ store, clock, ids, secrets });
   return {
@@ -100,6 +100,18 @@ describe('the key secret', () => {
     expect(b.secrets.forgotten).toEqual([a.secrets.current.fingerprint]);
     // Keys that the first node made now would not open the second.
     await expect(a.make()).rejects.toMatchObject({ code: 'conflict', message: expect.stringContaining('restart it') });
+    expect(await b.opens(await b.make())).toBe(true);
+  });
+
+  it('that is lost keeps no command from revoking the keys that were made under it [verifies nodes.keys]', async () => {
+    const lost = await (await node({ configured: one })).make();
+    const told: string[] = [];
+    const command = await node({ configured: two, onMissing: ({ message }) => void told.push(message) });
+    expect(told).toEqual([expect.stringContaining('nexus keys revoke --embedded <key>')]);
+    expect(await command.opens(lost)).toBe(false);
+    await expect(command.make()).rejects.toMatchObject({ code: 'conflict' });
+    await command.revoke(`key_${lost.split('_')[1]}`);
+    const b = await node({ configured: two });
     expect(await b.opens(await b.make())).toBe(true);
   });
 });

@@ -26,6 +26,11 @@ export interface KeySecretsOptions {
   readonly configured?: string;
   /** What earlier versions kept in the data folder. */
   readonly adopted?: Uint8Array;
+  /**
+   * For one command at a server of its own: where active keys need a secret that is not there, goes on without it and calls this. Those
+   * keys open nothing here, and can be revoked.
+   */
+  readonly onMissing?: (error: NexusError) => void;
 }
 
 const refreshMs = 1_000;
@@ -39,19 +44,21 @@ export function keySecretFingerprint(bytes: Uint8Array): string {
  * The key secrets of all nodes on the database, which keeps them: made once, by whichever node comes first. Throws `config_invalid`
  * when active keys were hashed under a configured secret that this node does not have: it would refuse keys that other nodes take.
  */
-export async function openKeySecrets({ store, clock, configured, adopted }: KeySecretsOptions): Promise<KeySecrets> {
+export async function openKeySecrets({ store, clock, configured, adopted, onMissing }: KeySecretsOptions): Promise<KeySecrets> {
   const own = configured === undefined ? null : secretOf(Buffer.from(configured));
   const result = await store.settleKeySecrets(broughtBy(own, adopted, clock.now()), clock.now());
-  if (result.type === 'missing') throw missingKeySecretError(result, own?.fingerprint ?? null);
-  let stored = secretsOf(result.secrets);
+  const missing = result.type === 'missing' ? missingKeySecretError(result, own?.fingerprint ?? null) : null;
+  if (missing !== null && onMissing === undefined) throw missing;
+  let stored = secretsOf(result.type === 'missing' ? await store.listKeySecrets() : result.secrets);
   let readAt = clock.monotonic();
   const current = own ?? stored[0];
-  if (current === undefined) throw new NexusError('internal', 'the database kept no key secret');
+  if (current === undefined) throw missing ?? new NexusError('internal', 'the database kept no key secret');
+  if (missing !== null) onMissing?.(missing);
   const known = () => (own === null ? stored : [own, ...stored]);
 
   return {
     current,
-    forgotten: result.forgotten,
+    forgotten: result.type === 'missing' ? [] : result.forgotten,
     of: (secretId) => (secretId === null ? known() : known().filter(({ fingerprint }) => fingerprint === secretId)),
     async refresh() {
       if (clock.monotonic() - readAt < refreshMs) return false;
@@ -88,6 +95,6 @@ export function missingKeySecretError({ fingerprint, keys }: MissingKeySecret, o
   const has = own === null ? 'this node has none configured' : `the one that this node is given is ${own}`;
   return new NexusError(
     'config_invalid',
-    `auth.keySecret (NEXUS_KEY_SECRET): ${were} made under the configured secret ${fingerprint}, and ${has}; give every node the same secret, or revoke those keys first`,
+    `auth.keySecret (NEXUS_KEY_SECRET): ${were} made under the configured secret ${fingerprint}, and ${has}; give every node the same secret, or revoke those keys first (nexus keys list --embedded, with --tenant <name> for those of other tenants, and nexus keys revoke --embedded <key>)`,
   );
 }

@@ -18,8 +18,12 @@ export interface Keys {
    * or role that the principal does not have, unless it is an owner.
    */
   create(principal: Principal, request: KeyCreateRequest, options?: CreateOptions): Promise<Key>;
-  list(principal: Principal, page: PageRequest): Promise<Page<Key>>;
-  /** Throws `not_found` for a key that the tenant does not have, and `forbidden` for an owner's, unless an owner revokes it. */
+  /** Of one's own tenant, or for an owner of the named one. Throws `forbidden` to anybody else. */
+  list(principal: Principal, page: PageRequest, tenant?: string): Promise<Page<Key>>;
+  /**
+   * An owner revokes the keys of every tenant. Throws `not_found` for a key that one's tenant does not have, and `forbidden` for an
+   * owner's, unless an owner revokes it.
+   */
   revoke(principal: Principal, keyId: string): Promise<void>;
   /** The principal of an API key, or null when the key is unknown, wrong, expired or revoked. */
   authenticate(secret: string): Promise<Principal | null>;
@@ -54,7 +58,7 @@ export function createKeys({ store, clock, ids, secrets }: KeysDependencies): Ke
     async create(principal, request, options = {}) {
       const tenant = TenantId.safeParse(request.tenant ?? principal.tenantId);
       if (!tenant.success) throw new NexusError('invalid_request', `tenant: ${tenant.error.issues[0]?.message ?? 'not valid'}`);
-      if (tenant.data !== principal.tenantId && !principal.roles.includes('owner')) {
+      if (tenant.data !== principal.tenantId && !isOwner(principal)) {
         throw new NexusError('forbidden', 'only an owner may create keys for another tenant');
       }
       checkGrant(principal, request, (await store.getKey(principal.id))?.expiresAt ?? null);
@@ -91,16 +95,19 @@ export function createKeys({ store, clock, ids, secrets }: KeysDependencies): Ke
       return keyView(row, `nx_${keyId.slice('key_'.length)}_${secret}`);
     },
 
-    async list(principal, page) {
-      const { items, nextCursor } = await store.listKeys(principal.tenantId, page);
+    async list(principal, page, of = principal.tenantId) {
+      if (of !== principal.tenantId && !isOwner(principal))
+        throw new NexusError('forbidden', `only an owner lists keys of another tenant; this key is of tenant ${principal.tenantId}`);
+      const { items, nextCursor } = await store.listKeys(TenantId.parse(of), page);
       return { data: items.map((row) => keyView(row)), nextCursor };
     },
 
     async revoke(principal, keyId) {
       const row = await store.getKey(keyId);
-      if (row?.tenantId === principal.tenantId && rolesOf(row).includes('owner') && !principal.roles.includes('owner'))
+      if (row?.tenantId === principal.tenantId && rolesOf(row).includes('owner') && !isOwner(principal))
         throw new NexusError('forbidden', `key ${keyId} is an owner's, which only an owner may revoke`);
-      if (!(await store.revokeKey(principal.tenantId, keyId, clock.now()))) throw new NexusError('not_found', `there is no key ${keyId}`);
+      const tenantId = row !== null && isOwner(principal) ? row.tenantId : principal.tenantId;
+      if (!(await store.revokeKey(tenantId, keyId, clock.now()))) throw new NexusError('not_found', `there is no key ${keyId}`);
     },
 
     async authenticate(secret) {
@@ -133,6 +140,10 @@ function rolesOf({ scopes, roles }: Pick<KeyRow, 'scopes' | 'roles'>): string[] 
   return [...new Set([roleOf(scopes), ...roles.map(oneForm)])];
 }
 
+function isOwner({ roles }: Pick<Principal, 'roles'>): boolean {
+  return roles.includes('owner');
+}
+
 /** Roles are compared in small letters: whoever is `Owner` is an owner. */
 function oneForm(role: string): string {
   return role.toLowerCase();
@@ -146,7 +157,7 @@ function checkGrant(principal: Principal, { roles, scopes, expiresAt }: KeyCreat
   const wanted = roles.map(oneForm);
   if (wanted.includes('admin') && !scopes.includes('admin'))
     throw new NexusError('invalid_request', 'roles: admin comes with the scope admin; add that scope, or leave the role out');
-  if (principal.roles.includes('owner')) return;
+  if (isOwner(principal)) return;
   const scope = scopes.find((each) => !principal.scopes.includes(each) && !principal.scopes.includes('admin'));
   if (scope !== undefined)
     throw new NexusError(

@@ -12,4 +12,4 @@ export {
   route,
   wholePage,
 } from './route.ts';
-export type { Api, ApiConfig, ApiDependencies, ApiLogger, ApiMetrics, ApiServices, StreamOutcome } from './types.ts';
+export type { Api, ApiConfig, ApiDependencies, ApiLogger, ApiMetrics, ApiServices, Bound, StreamOutcome } from './types.ts';

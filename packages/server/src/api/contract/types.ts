@@ -87,13 +87,21 @@ export interface ApiDependencies {
   readonly localToken?: string;
 }
 
+/** Where a server answers. */
+export interface Bound {
+  readonly url: string;
+  readonly port: number;
+  /** The hosts of URLs that lead here, and to no other program of this machine at this port. */
+  readonly hosts: readonly string[];
+}
+
 export interface Api {
   /**
-   * Binds the configured address and resolves with the one that clients use, and with the hosts of URLs that lead here and nowhere else. A loopback host is bound on both address
-   * families, so that `localhost` works however it resolves. Throws `config_invalid` for another host while no API key
-   * exists, and `unavailable` when the port is taken.
+   * Binds the configured address and resolves with the one that clients use. A loopback host is bound on both address families, so that
+   * `localhost` works however it resolves. Until `announce` is done nothing but `/healthz` is answered otherwise than by 503. Throws
+   * `config_invalid` for another host while no API key exists, and `unavailable` when the port is taken.
    */
-  listen(): Promise<{ url: string; port: number; hosts: readonly string[] }>;
+  listen(announce?: (bound: Bound) => Promise<void>): Promise<Bound>;
   /**
    * Refuses new work with 503 from now on, also at `/readyz`, and ends the streams so that clients resume elsewhere. The port
    * stays open, so that this can be seen, until `drained` and the requests in flight are over; then it resolves.

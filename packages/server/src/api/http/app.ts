@@ -83,12 +83,16 @@ function parseJsonOnly(app: FastifyInstance): void {
   });
 }
 
+const endListeners = 30;
+
 /** What happens to every request as it arrives: it is counted, its answer is given the common headers, and it is let in or not. */
 function receive(app: FastifyInstance, { inFlight, clock, metrics, admit }: AppOptions): void {
   app.addHook('onRequest', (request, reply, done) => {
     const { raw } = reply;
     inFlight.add(1);
     const startedAt = clock.monotonic();
+    // Some ten parts of ours and of Node's want to know its end; from eleven on Node would warn of a leak.
+    raw.setMaxListeners(endListeners);
     // Unlike `finish`, `close` also comes when the client went away.
     raw.once('close', () => {
       inFlight.add(-1);

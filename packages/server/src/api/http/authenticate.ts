@@ -33,7 +33,7 @@ export function createAuthenticator({ keys, local }: AuthenticatorOptions): Auth
       if (local !== null && isLocal(request) && local.mode === 'token' && isThisToken(key, local.token)) return localOperator;
       throw new NexusError(
         'unauthenticated',
-        'this is not the token of the local operator of this server: it is made anew at each start, and only counts on the machine itself',
+        'this is not the token of the local operator of this server: it is made anew at each start, and counts only on the machine itself, not through a proxy, and where auth.local is token',
       );
     }
     if (key !== null) {
@@ -49,15 +49,21 @@ export function createAuthenticator({ keys, local }: AuthenticatorOptions): Auth
       if (local.mode === 'token' && route.visitors !== undefined && !mayBePage(headers)) return visitor;
       if (local.mode === 'token' && !mayBePage(headers)) throw operatorNeeded(socket.localPort);
     }
-    throw new NexusError('unauthenticated', 'an API key is needed from here: send Authorization: Bearer nx_<id>_<secret>');
+    throw new NexusError('unauthenticated', `${whyKeyIsNeeded(local, request)}: send Authorization: Bearer nx_<id>_<secret>`);
   };
+}
+
+function whyKeyIsNeeded(local: LocalRules | null, { socket }: IncomingMessage): string {
+  if (local === null || !isLoopbackHost(addressOf(socket))) return 'an API key is needed from here';
+  if (local.mode === 'none') return 'this server takes API keys only, on its own machine too (auth.local: none)';
+  return 'what a browser or a proxy sends needs an API key, on this machine too';
 }
 
 /** What a program on this machine is told that asks for more than a visitor may. No path: whoever may read the file knows the folder. */
 export function operatorNeeded(port: number | undefined): NexusError {
   return new NexusError(
     'unauthenticated',
-    `this needs the local operator's token or an API key: nexus and the client library find the token by themselves; with curl, from the folder where the server was started: curl -H @.nexus/local/${port ?? '<port>'}.token (or the folder local in another dataDir)`,
+    `this needs the local operator's token or an API key: nexus and the client library find the token where they run as the user of the server; with curl, from the folder where the server was started: curl -H @.nexus/local/${port ?? '<port>'}.token (or the folder local in another dataDir)`,
   );
 }
 
@@ -67,8 +73,11 @@ function fromPage(): NexusError {
 
 /** From this machine, and not passed on for somebody else. */
 function isLocal({ socket, headers }: IncomingMessage): boolean {
-  const address = (socket.remoteAddress ?? '').replace(/^::ffff:/i, '');
-  return isLoopbackHost(address) && !isForwarded(headers);
+  return isLoopbackHost(addressOf(socket)) && !isForwarded(headers);
+}
+
+function addressOf({ remoteAddress = '' }: IncomingMessage['socket']): string {
+  return remoteAddress.replace(/^::ffff:/i, '');
 }
 
 /** In a time that does not tell how much of it is right. */

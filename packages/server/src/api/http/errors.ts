@@ -21,8 +21,9 @@ export function createErrorReplies(problemOf: ProblemMapper, logger: ApiLogger, 
       if (refusals.has(problem.code)) {
         metrics.requestRefused(problem.code);
         const { route = 'unmatched' } = request.routeOptions.config;
+        const by = request.principal === null ? {} : { by: request.principal.id };
         logger.warn(
-          { requestId: request.id, code: problem.code, method: request.method, route, from: request.ip },
+          { requestId: request.id, code: problem.code, method: request.method, route, from: request.ip, ...by },
           'a request was refused',
         );
       }

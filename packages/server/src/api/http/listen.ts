@@ -2,7 +2,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { dictionary, type Key, type Page } from '@nexus-agent/protocol';
 import type { FastifyInstance } from 'fastify';
-import { type ApiConfig, type ApiDependencies, localOperator } from '#api/contract';
+import { type ApiConfig, type ApiDependencies, type Bound, localOperator } from '#api/contract';
 import { NexusError } from '#core';
 import type { Keys } from '#identity';
 import { type ArrivalLimits, createHttp1Server } from './connections.ts';
@@ -28,13 +28,9 @@ export async function requireActiveKey(
   );
 }
 
-export interface Listening {
-  readonly url: string;
-  readonly port: number;
+export interface Listening extends Bound {
   /** The same API on the other address family. */
   readonly second: Server | null;
-  /** The hosts of URLs that lead here, and to no other program of this machine at this port. */
-  readonly hosts: readonly string[];
 }
 
 /** Binds the configured address; a loopback host on both address families, where the machine has both. */

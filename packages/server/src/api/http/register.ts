@@ -56,8 +56,8 @@ function register(
       : {
           onRequest: async (request: FastifyRequest, reply: FastifyReply) => {
             const principal = await authenticate(request.raw, route);
-            if (principal !== visitor) requireScope(principal, route);
             request.principal = principal;
+            if (principal !== visitor) requireScope(principal, route);
             reply.raw.once('close', (route.stream === true ? streams : requests).enter(principal.tenantId));
           },
         }),

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Api, ApiDependencies, Route } from '#api/contract';
+import type { ApiDependencies, Bound, Route } from '#api/contract';
 import { NexusError, settlesWithin } from '#core';
 import { createApp } from './app.ts';
 import { createAuthenticator } from './authenticate.ts';
@@ -16,11 +16,13 @@ import { createTenantShare } from './tenant-share.ts';
 export interface HttpServerOptions extends Omit<ApiDependencies, 'version' | 'greeting' | 'ready'> {
   readonly routes: readonly Route[];
   readonly problemOf: ProblemMapper;
-  /** From then on nothing but health is answered. */
+  /** Until then, and from then on, nothing but health is answered. */
+  readonly isStarting: () => boolean;
   readonly isClosing: () => boolean;
 }
 
-export interface HttpServer extends Pick<Api, 'listen'> {
+export interface HttpServer {
+  listen(): Promise<Bound>;
   /** Waits for `drained`, for `endStreams` and for the requests in flight, at most the grace; then closes the port and every connection. */
   close(endStreams: () => Promise<void>, drained: Promise<unknown>): Promise<void>;
 }
@@ -79,12 +81,13 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
 }
 
 /** Web pages are kept out of the local API, and at shutdown clients are sent elsewhere. */
-function createAdmission({ isClosing }: HttpServerOptions, cors: Cors, rule: OriginRule | null) {
+function createAdmission({ isStarting, isClosing }: HttpServerOptions, cors: Cors, rule: OriginRule | null) {
   return (request: IncomingMessage, response: ServerResponse) => {
     cors.mark(request, response);
     rule?.check(request.headers);
     const permission = cors.preflight(request);
-    if (permission !== null || !isClosing() || /^\/(healthz|readyz)/.test(request.url ?? '')) return permission;
+    if (permission !== null || !(isStarting() || isClosing()) || /^\/(healthz|readyz)/.test(request.url ?? '')) return permission;
+    if (!isClosing()) throw new NexusError('unavailable', 'the server is starting; try again in a moment');
     response.setHeader('connection', 'close');
     throw new NexusError('unavailable', 'the server is shutting down; try again elsewhere', { retryAfterMs: 1000 });
   };

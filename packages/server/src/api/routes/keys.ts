@@ -1,9 +1,11 @@
-import { Key, KeyCreateRequest, page } from '@nexus-agent/protocol';
+import { Key, KeyCreateRequest, page, TenantId } from '@nexus-agent/protocol';
 import { pageQuery, pageRequest, type Route, route } from '#api/contract';
 import { NexusError } from '#core';
 import type { RouteContext } from './context.ts';
 
 const tag = 'keys';
+
+const KeysQuery = pageQuery.extend({ tenant: TenantId.optional().meta({ description: 'Of an owner: whose, if not of their own tenant' }) });
 
 export function keyRoutes(context: RouteContext): Route[] {
   return [
@@ -34,15 +36,18 @@ export function keyRoutes(context: RouteContext): Route[] {
       tag,
       scope: 'admin',
       asks: { action: 'admin.read', part: 'keys' },
-      query: pageQuery,
+      query: KeysQuery,
       responses: { 200: { description: 'A page of keys', schema: page(Key) } },
-      handle: async ({ services, principal, query }) => ({ status: 200, body: await services.keys.list(principal, pageRequest(query)) }),
+      handle: async ({ services, principal, query }) => ({
+        status: 200,
+        body: await services.keys.list(principal, pageRequest(query), query.tenant),
+      }),
     }),
     route({
       method: 'DELETE',
       path: '/v1/keys/{key}',
       operationId: 'revokeKey',
-      summary: 'Revoke an API key at once',
+      summary: 'Revoke an API key at once; an owner that of any tenant',
       tag,
       scope: 'admin',
       asks: { action: 'admin.keys', part: 'keys' },

@@ -31,7 +31,7 @@ export function createVisits(clock: Pick<Clock, 'monotonic'>): Visits {
       if (started[kind] >= perMinute[kind]) {
         throw new NexusError(
           'rate_limited',
-          `without a key or the local operator's token at most ${perMinute[kind]} such runs are started in a minute`,
+          `without a key or the local operator's token at most ${perMinute[kind]} such runs are started in a minute; wait for the next one, or bring one of them`,
           { retryAfterMs: minuteMs - (now - since) },
         );
       }

@@ -1,6 +1,10 @@
-import { expect, it } from 'vitest';
+import { syncBuiltinESMExports } from 'node:module';
+import os from 'node:os';
+import { resolve } from 'node:path';
+import { createNexusClient } from '@nexus-agent/sdk';
+import { expect, it, vi } from 'vitest';
 import { NexusError, parseConfigFile } from '#core';
-import { clientUrl, configSettings, redactConfig, resolveConfig } from './index.ts';
+import { clientUrl, configSettings, redactConfig, resolveConfig, secretsOfConfig, tokenFolders } from './index.ts';
 
 const file = (text: string) => parseConfigFile('nexus.config.yaml', text);
 
@@ -221,4 +225,20 @@ it.each([
   const message = await fault(async () => resolveConfig({ file: await file(`providers: { openai: { ${setting} } }`), env: {} }));
   expect(message).toContain(words);
   expect(message).not.toContain('s3cret');
+});
+
+it('does without a home folder where this user has none, neither by HOME nor among the users of the machine', () => {
+  const spy = vi.spyOn(os, 'homedir').mockImplementation(() => {
+    throw new Error('uv_os_homedir returned ENOENT');
+  });
+  syncBuiltinESMExports();
+  try {
+    const config = resolveConfig({ env: {} });
+    expect(tokenFolders(config)).toEqual([resolve('.nexus/local')]);
+    expect(secretsOfConfig(config).outward('the rest')).toBe('the rest');
+    expect(() => createNexusClient({ baseUrl: 'http://127.0.0.1:1' })).not.toThrow();
+  } finally {
+    spy.mockRestore();
+    syncBuiltinESMExports();
+  }
 });

@@ -81,12 +81,21 @@ export function secretsOfConfig(config: NexusConfig): SecretValues {
 function hostPathsOf({ dataDir, agentsDir, policiesDir, workspaceSeed, tools, tls }: NexusConfig): Record<string, string> {
   const named = { dataDir, agentsDir, policiesDir, workspaceSeed, 'tools.files.folder': tools.files.folder };
   return Object.fromEntries([
-    [homedir(), '~'],
+    [homeFolder(), '~'],
     [tmpdir(), '(temporary folder)'],
     [process.cwd(), '(working folder)'],
     ...tls.ca.map((path) => [resolve(path), '(tls.ca)']),
     ...Object.entries(named).flatMap(([name, path]) => (path === undefined ? [] : spellings(path).map((each) => [each, name]))),
   ]);
+}
+
+/** Empty where this user has none: neither HOME nor an entry among the users of the machine, as in some containers. */
+function homeFolder(): string {
+  try {
+    return homedir();
+  } catch {
+    return '';
+  }
 }
 
 /** As it was given, whole, and without links. */
@@ -120,6 +129,7 @@ export function clientUrl(config: NexusConfig): string {
 
 /** The folders of tokens: that of the user, found from anywhere, and that of the server's data. */
 export function tokenFolders({ stateHome, dataDir }: Pick<NexusConfig, 'stateHome' | 'dataDir'>): string[] {
-  const state = stateHome ?? (homedir() === '' ? undefined : join(homedir(), '.local', 'state'));
+  const home = homeFolder();
+  const state = stateHome ?? (home === '' ? undefined : join(home, '.local', 'state'));
   return [...(state === undefined ? [] : [resolve(state, 'nexus-agent')]), resolve(dataDir, 'local')];
 }

@@ -6,7 +6,7 @@ import { type CliContext, withClient } from '../context.ts';
 import { amount as amountText } from '../describe-event.ts';
 import { UsageError } from '../exit-codes.ts';
 import { brief } from '../style.ts';
-import { type Registrar, withPages } from './command.ts';
+import { type Registrar, tenantOf, tenantOption, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
 
 export function budgetCommands({ program, action }: Registrar): void {
@@ -46,7 +46,6 @@ export function budgetCommands({ program, action }: Registrar): void {
 
 const limitUnits = ['usd', 'costMicroUsd', 'tokens', 'toolCalls', 'wallMs'] satisfies LimitUnit[];
 const unitOption = () => new Option('--unit <unit>', 'what is limited').choices(limitUnits).default('usd');
-const tenantOption = () => new Option('--tenant <name>', 'whose, if not your own: for owners');
 const windowOption = () => new Option('--window <window>', 'in which time').choices(['total', 'day', 'month']).default('total');
 
 /** What operators limit; each session has balances of its own besides, which would bury them. */
@@ -103,10 +102,6 @@ async function remove(
   const which = { scope: await scopeOf(scope), unit: ledgerUnit(unit), window, ...tenantOf(options) };
   await withClient(context, (client) => client.budgets.remove(which));
   context.print(which, () => `${scope}: the limit ${window === 'total' ? 'in total' : `a ${window}`} is gone`);
-}
-
-function tenantOf({ tenant }: { tenant?: string }): { tenant?: string } {
-  return tenant === undefined ? {} : { tenant };
 }
 
 function ledgerUnit(unit: LimitUnit): BudgetUnit {

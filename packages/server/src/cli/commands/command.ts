@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { CliContext } from '../context.ts';
 
 /** What a command does, given its own options and its arguments. Gives the exit code; none means success. */
@@ -21,4 +21,10 @@ export function withPages(command: Command): Command {
 export function wholeNumber(text: string): number {
   if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('expected a whole number.');
   return Number(text);
+}
+
+export const tenantOption = () => new Option('--tenant <name>', 'whose, if not your own: for owners');
+
+export function tenantOf({ tenant }: { readonly tenant?: string }): { tenant?: string } {
+  return tenant === undefined ? {} : { tenant };
 }

@@ -17,7 +17,7 @@ async function doctor(context: CliContext): Promise<number> {
     (config) => ({ config }),
     (error: Error) => ({ fault: systemErrorText(error) ?? error.message }),
   );
-  const checks = await checkMachine({ found, notes: environmentNotes(context.io.env), checkSetup });
+  const checks = await checkMachine({ found, notes: environmentNotes(context.io.env), checkSetup, io: context.io });
   const mark = new Map([
     ['ok', context.out('green', '✓')],
     ['warn', context.out('yellow', '!')],

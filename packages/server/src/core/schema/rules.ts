@@ -1,4 +1,5 @@
 import { dictionary } from '@nexus-agent/protocol';
+import { closest } from '../closest.ts';
 import { isObject } from '../json.ts';
 import { decoded } from '../settings/address.ts';
 import { parsePattern, statesOf } from './pattern-syntax.ts';
@@ -18,6 +19,7 @@ const maxNames = 2_000;
 const maxPatterns = 500;
 const maxPatternStates = 50_000;
 const maxFaults = 10;
+const maxUnknown = 20;
 
 const types = new Set(['null', 'boolean', 'integer', 'number', 'string', 'array', 'object']);
 
@@ -119,6 +121,18 @@ export function findSchemaFaults(schema: unknown): readonly SchemaFault[] {
   return reader.finish();
 }
 
+/**
+ * Names in a schema without faults that nothing reads and that are written nearly like one that does, such as `requird`: notes may have
+ * any name, but a misspelt keyword checks nothing. At most 10, as the place and what it may be meant to be.
+ */
+export function findMisspeltKeywords(schema: unknown): readonly { readonly path: string; readonly nearest: string }[] {
+  const reader = new Reader(schema);
+  reader.read(schema, '', 0);
+  const known = [...keywords].filter(([, kind]) => kind !== 'text' && kind !== 'list').map(([keyword]) => keyword);
+  const near = reader.unknown.slice(0, maxParts).map(({ keyword, path }) => ({ path, nearest: closest(keyword, known) }));
+  return near.flatMap(({ path, nearest }) => (nearest === null ? [] : [{ path, nearest }])).slice(0, maxFaults);
+}
+
 function charsOf(schema: unknown): number | null {
   try {
     return JSON.stringify(schema).length;
@@ -134,6 +148,8 @@ class Reader {
   readonly #references: { readonly from: object; readonly target: string; readonly path: string }[] = [];
   /** What is held against the very same value as the part itself. */
   readonly #sameValue = new Map<object, object[]>();
+  /** Names that nothing reads, of a length that keywords have. */
+  readonly unknown: { readonly keyword: string; readonly path: string }[] = [];
   #count = 0;
   #patterns = 0;
   #patternStates = 0;
@@ -159,6 +175,7 @@ class Reader {
       if (kind !== undefined) this.#readKeyword(schema, keyword, kind, value, at, depth);
       else if (keyword.startsWith('$'))
         this.#fault(at, 'is a keyword that is not taken; use what JSON Schema 2020-12 has, and $ref with $defs');
+      else if (keyword.length >= 5 && keyword.length <= 30 && this.unknown.length < maxUnknown) this.unknown.push({ keyword, path: at });
       if (keyword === '$id' && path !== '') this.#fault(at, 'may only stand at the top: references are within the whole schema');
     }
   }
