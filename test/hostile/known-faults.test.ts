@@ -30,7 +30,16 @@ describe.each(await databases())('what is known to break others, on %s', (databa
   let victim: Victim;
   let pagesPort = 0;
   let showPage: (name: string, response: ServerResponse) => void = () => undefined;
-  const site = createServer((request, response) => showPage(request.url?.slice(1) ?? '', response));
+  let spans = '';
+  const site = createServer((request, response) => {
+    if (request.url === '/v1/traces') {
+      request.setEncoding('latin1').on('data', (text) => {
+        spans += text;
+      });
+      return void request.on('end', () => response.end('{}'));
+    }
+    showPage(request.url?.slice(1) ?? '', response);
+  });
   const answers: Record<string, Answer> = {
     ...oddAnswers,
     'two-writes': [call('a', 'fs_write', writing('one.txt', '1')), call('b', 'fs_write', writing('two.txt', '2'), 1), end('tool_calls')],
@@ -63,6 +72,7 @@ describe.each(await databases())('what is known to break others, on %s', (databa
         providers: { compatible },
         sim: { enabled: 'on' },
         llm: { maxAttempts: 2 },
+        otlp: { endpoint: `http://127.0.0.1:${pagesPort}` },
         httpFetch: { allowPrivate: [`127.0.0.1:${pagesPort}`] },
       },
       files: {
@@ -216,12 +226,14 @@ describe.each(await databases())('what is known to break others, on %s', (databa
     expect(elsewhere.asked).toEqual([]);
   });
 
-  it('a key in the query of an address is shown by no error, list, log or metric [verifies hostile.known.key]', async () => {
+  it('a key in the query of an address is shown by no error, list, log, metric or span [verifies hostile.known.key]', async () => {
     const runs = [await run(await open('query'), 'answer repeats-address'), await run(await open('gone'), 'hello')];
     const shown = [JSON.stringify(runs), victim.output()];
     for (const { id } of runs) shown.push((await victim.call('GET', `/v1/runs/${id}/events?limit=200`)).text);
     for (const path of ['/v1/models', '/metrics', '/openapi.json', '/healthz']) shown.push((await victim.call('GET', path)).text);
     expect(provider.asked.some(({ path }) => path.includes(secret))).toBe(true);
+    await expect.poll(() => spans, { timeout: 15_000 }).toContain(runs[1].id);
+    shown.push(spans);
     for (const text of shown) expect(text).not.toContain(secret.slice(2, -2));
   });
 
