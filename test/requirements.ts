@@ -601,6 +601,17 @@ export const requirements = {
     behaviour: 'Nothing that a terminal obeys or that nobody sees is printed by a command or written to the log.',
   },
   'hostile.leak.paths': { promise: 0, behaviour: 'No path of the host is told to a client or to a model.' },
+
+  // What is known to have broken comparable systems
+  'hostile.known.sessions': { promise: 0, behaviour: 'A session goes on after any answer of a provider; each call has its own result.' },
+  'hostile.known.approvals': { promise: 0, behaviour: 'Who allows one of several calls allows that one, once, with what is shown.' },
+  'hostile.known.long-names': { promise: 0, behaviour: 'The longest names are kept and listed; longer ones fail their own call alone.' },
+  'hostile.known.key': { promise: 0, behaviour: 'A key follows no redirect of its provider, and is shown in no address.' },
+  'hostile.known.callers': { promise: 0, behaviour: 'The same idempotency key gives no caller the answer of another.' },
+  'hostile.known.places': { promise: 0, behaviour: 'No cursor, event id, type of a body or line end goes round a check.' },
+  'hostile.known.bounded': { promise: 0, behaviour: 'Definitions that expand, or call themselves, end at their bounds.' },
+  'hostile.known.connections': { promise: 0, behaviour: 'Connections that the database ends, end no process and lose no run.' },
+  'hostile.known.pages': { promise: 0, behaviour: 'A page that answers oddly fails its own fetch, and leads nowhere else.' },
 } as const satisfies Record<string, Requirement>;
 
 export type RequirementId = keyof typeof requirements;

@@ -84,4 +84,18 @@ export const fileMutants: readonly Mutant[] = [
     by: '',
     tests: contentTests,
   },
+  {
+    bug: 'a path is kept that is longer than an index takes',
+    file: `${server}/tools/files/limits.ts`,
+    replace: '  requirePathFits(path);\n',
+    by: '',
+    tests: folderTests,
+  },
+  {
+    bug: 'a session begins with a path that is longer than an index takes',
+    file: `${server}/tools/files/seed.ts`,
+    replace: '      requirePathFits(item.path);\n',
+    by: '',
+    tests: folderTests,
+  },
 ];

@@ -70,4 +70,11 @@ export const requestMutants: readonly Mutant[] = [
     by: '  void (request.query as',
     tests: [`${server}/api/api.test.ts`],
   },
+  {
+    bug: 'a list gives a cursor that it does not take',
+    file: `${server}/api/contract/route.ts`,
+    replace: 'const maxCursorChars = 6_000;',
+    by: 'const maxCursorChars = 500;',
+    tests: ['test/hostile/known-faults.test.ts'],
+  },
 ];

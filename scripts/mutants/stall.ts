@@ -217,4 +217,18 @@ export const stallMutants: readonly Mutant[] = [
     by: "options.key === '' && !isKey(",
     tests: simulatorTests,
   },
+  {
+    bug: 'a long name that there is not is compared with every other, field by field',
+    file: `${server}/core/closest.ts`,
+    replace: 'Math.min(mostEdits, Math.max(2, Math.floor(word.length / 3))) + 1',
+    by: 'Math.max(2, Math.floor(word.length / 3)) + 1',
+    tests: [`${server}/core/closest.test.ts`],
+  },
+  {
+    bug: 'however many names are alike, each is looked at for one that there is not',
+    file: `${server}/core/closest.ts`,
+    replace: '    if (left <= 0) break;\n',
+    by: '',
+    tests: [`${server}/core/closest.test.ts`],
+  },
 ];

@@ -108,7 +108,7 @@ export const storageMutants: readonly Mutant[] = [
   {
     bug: 'what a database says besides is held against the statement',
     file: `${drivers}/failures.ts`,
-    replace: 'const ofTheStatement = /^(22|23|42)/;',
+    replace: 'const ofTheStatement = /^(22|23|42|54)/;',
     by: 'const ofTheStatement = /^(?!08|57P|53300)/;',
     tests: [`${drivers}/failures.test.ts`],
   },
@@ -265,5 +265,12 @@ export const storageMutants: readonly Mutant[] = [
     replace: '    requireFiles();\n    prepare(',
     by: '    prepare(',
     tests: [`${server}/storage/drivers/sqlite.test.ts`],
+  },
+  {
+    bug: 'a value that is too long for its index is taken for an outage of the database',
+    file: `${drivers}/failures.ts`,
+    replace: '(22|23|42|54)',
+    by: '(22|23|42)',
+    tests: [`${drivers}/failures.test.ts`],
   },
 ];

@@ -510,6 +510,28 @@ describe('limits of session files [verifies files.bounded]', () => {
     }
   });
 
+  it('hold for a path, which an index of the database has to take [verifies hostile.known.long-names]', async () => {
+    const long = (bytes: number) => `${`${'b'.repeat(200)}/`.repeat(9)}${'é'.repeat(50)}${'b'.repeat(bytes - 1_909)}`;
+    const [fits, longer] = [long(2_048), long(2_049)];
+    expect([fits, longer].map((path) => Buffer.byteLength(path))).toEqual([2_048, 2_049]);
+    const one = await machine('one');
+    await commit(await one.write(fits, '1'));
+    const refusal = /^path_not_allowed: .*a path of a file may have 2048 bytes, .* has 2049/;
+    expect(said(await one.write(longer, '2'))).toMatch(refusal);
+    const folder = longer.slice(0, longer.lastIndexOf('/'));
+    const left = await one.work(async (path) => {
+      await mkdir(join(path, folder), { recursive: true });
+      await writeFile(join(path, longer), '2');
+    });
+    expect(said(left)).toMatch(/^path_not_allowed: probe did its work, but .* may have 2048 bytes/);
+    expect(await one.see()).toEqual({ [fits]: '1' });
+    const seed = join(base, 'seed');
+    await mkdir(join(seed, folder), { recursive: true });
+    await writeFile(join(seed, longer), '2');
+    const begun = await machine('seeded', { seedOf: async () => seed });
+    await expect(begun.see('run_seeded')).rejects.toThrow(refusal);
+  });
+
   it('forget what was refused, and what was never committed', async () => {
     const one = await machine('one', { limits: tight });
     for (let round = 0; round < 5; round++) {

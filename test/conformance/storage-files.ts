@@ -150,6 +150,15 @@ export function describeFileStore(open: () => Promise<Store>): void {
       expect(await store.getFileTree(tree.tenantId, tree.treeId)).toMatchObject({ files: 100, bytes: 100 });
     });
 
+    it('have paths as long as tools may write, whatever signs they have [verifies hostile.known.long-names]', async () => {
+      // What an index cannot compress.
+      const piece = (_: unknown, index: number) => createHash('sha512').update(`${index}`).digest('base64url');
+      const path = Array.from({ length: 24 }, piece).join('').slice(0, 2_048);
+      const tree = await begin();
+      await commit(tree, [write(path, 'x'), write('a', 'y')]);
+      expect(await listed(tree, undefined, 0, 1)).toEqual(hashes({ [path]: 'x', a: 'y' }));
+    });
+
     it('are copied for a fork as of a version, and go their own way from there [verifies files.fork]', async () => {
       const tree = await begin({ a: '1' });
       const { tenantId, sessionId } = tree;

@@ -104,10 +104,13 @@ export function route<Body = undefined, Query = undefined>(definition: Route<Bod
   return definition as unknown as Route; // the server parses body and query by the schemas of this same definition
 }
 
+/** A cursor holds what its list is sorted by: of files a path, whose 2,048 bytes may be twice as many in JSON, in base64. */
+const maxCursorChars = 6_000;
+
 /** `?limit=` and `?cursor=` of every list. */
 export const pageQuery = z.strictObject({
   limit: z.coerce.number({ error: 'expected a whole number from 1 to 200' }).int().min(1).max(200).default(50),
-  cursor: z.string().min(1).max(500).optional(),
+  cursor: z.string().min(1).max(maxCursorChars).optional(),
 });
 
 /** What a service is asked for: the paging part of a query, without keys that are absent. */

@@ -20,7 +20,7 @@ describe('what a Postgres says', () => {
     fc.assert(
       fc.property(state, (code) => {
         fc.pre(!['40001', '40P01', '55P03'].includes(code));
-        const isOfStatement = /^(22|23|42)/.test(code) && code !== '42P05';
+        const isOfStatement = /^(22|23|42|54)/.test(code) && code !== '42P05';
         expect(postgresFailure(refusal(code)).failure === 'outage').toBe(!isOfStatement);
       }),
     );
@@ -44,6 +44,7 @@ describe('what a Postgres says', () => {
     ['23502', 'fatal', false],
     ['22003', 'fatal', false],
     ['42P01', 'fatal', false],
+    ['54000', 'fatal', false],
     ['42P05', 'outage', true],
   ])('(%s) is %s', (code, failure, doubtful) => {
     expect(postgresFailure(refusal(code))).toMatchObject({ failure, doubtful });

@@ -31,8 +31,8 @@ export class DatabaseFailure extends Error {
   }
 }
 
-/** Data, constraints, syntax and rights: the classes of what a statement can be wrong about. */
-const ofTheStatement = /^(22|23|42)/;
+/** Data, constraints, syntax and rights, and limits of the program (a value too long for its index): what a statement can be wrong about. */
+const ofTheStatement = /^(22|23|42|54)/;
 const busyStates: ReadonlySet<string> = new Set(['40001', '40P01', '55P03']); // serialization, deadlock, lock timeout
 /** Left by another client of the same pooler: it says nothing of the statement. */
 const duplicatePrepared = '42P05';

@@ -18,7 +18,20 @@ export interface Size {
   readonly bytes: number;
 }
 
+/** Longest path of a file that is kept, in bytes: an index of Postgres takes entries of 2,704, which also say whose it is. */
+const maxPathBytes = 2_048;
+
+export function requirePathFits(path: string): void {
+  const bytes = Buffer.byteLength(path);
+  if (bytes <= maxPathBytes) return;
+  throw new NexusError(
+    'path_not_allowed',
+    `a path of a file may have ${maxPathBytes} bytes, ${JSON.stringify(path.slice(0, 200))}… has ${bytes}; use shorter names`,
+  );
+}
+
 export function requireFileFits({ maxFileBytes }: FileLimits, path: string, bytes: number): void {
+  requirePathFits(path);
   if (bytes <= maxFileBytes) return;
   throw new NexusError(
     'payload_too_large',

@@ -2,6 +2,7 @@ import { NexusError } from '#core';
 import type { BlobStore, FileContent } from '#storage';
 import { openRoot, parseWorkspacePath, walkFolder } from '#tools/workspace';
 import { identify, readPieces } from './content.ts';
+import { requirePathFits } from './limits.ts';
 
 export interface SeedLimits {
   readonly maxSeedFiles: number;
@@ -22,6 +23,7 @@ export async function keepSeed(
       if (item.type === 'incomplete')
         throw new NexusError('payload_too_large', `the seed of the workspace has more than ${maxSeedFiles} files`);
       if (item.type !== 'file' || !isPath(item.path)) continue;
+      requirePathFits(item.path);
       left -= item.sizeBytes;
       if (left < 0) throw new NexusError('payload_too_large', `the seed of the workspace has more than ${maxSeedBytes} bytes`);
       const content = await item.use(async (file) => {

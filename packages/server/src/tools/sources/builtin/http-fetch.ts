@@ -243,7 +243,7 @@ function decodeText(bytes: Buffer, type: string): string {
 /** A failed exchange in words, without addresses. */
 function explain(error: unknown, context: ToolContext): unknown {
   if (error instanceof NexusError || context.signal.aborted) return error;
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
   return new NexusError('tool_failed', `the request failed${code === '' ? '' : ` (${code})`}; check the URL or try later`, {
     cause: error,
   });
