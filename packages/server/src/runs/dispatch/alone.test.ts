@@ -20,7 +20,7 @@ function open({ suspects, others = 0 }: { suspects: readonly string[]; others?: 
   let live = others;
   const places = createPlaces({ most: 10, live: () => live, freed: () => undefined });
   const alone = createAlone({
-    ...{ clock: time.clock, timers: time.timers, logger: quiet, workerId: 'w', places, aloneMs: 1_000 },
+    ...{ clock: time.clock, timers: time.timers, logger: quiet, workerId: 'w', places, aloneMs: 1_000, setAside: 13 },
     store: {
       hasSuspect: async () => waiting.length > 0,
       async claimSuspect(_, isAlone) {
