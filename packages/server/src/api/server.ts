@@ -19,6 +19,7 @@ export async function createApi(deps: ApiDependencies): Promise<Api> {
     version,
     greeting,
     clock,
+    timers,
     scrape: () => metrics.scrape(),
     isReady: async () => (closing ? { ready: false, reason: 'shutting down' } : deps.ready()),
     openStream: ({ requestId, ...stream }, response) =>
