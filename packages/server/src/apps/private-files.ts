@@ -12,7 +12,7 @@ export interface PrivacyFindings {
 
 /** What Nexus Agent makes in a data folder, and what lies there without being anybody's. */
 const ownNames =
-  /^(nexus\.db.*|nexus\.config\.ya?ml|agents|policies|blobs|folders|workspaces|seeds?|logs?|key-secret|.*token.*|.*\.(log|pid|sock|part|tmp)|\.gitignore|\.gitkeep|lost\+found)$/;
+  /^(nexus\.db.*|local|nexus\.config\.ya?ml|agents|policies|blobs|folders|workspaces|seeds?|logs?|key-secret|.*token.*|.*\.(log|pid|sock|part|tmp)|\.gitignore|\.gitkeep|lost\+found)$/;
 
 /** More are not looked at: what lies below a folder of 0700 is out of reach of others anyway. */
 const mostEntries = 50_000;
