@@ -154,4 +154,18 @@ export const controlMutants: readonly Mutant[] = [
     by: 'request',
     tests: [`${server}/policy/engine/engine.test.ts`],
   },
+  {
+    bug: "control: a tenant's administrator reads what metrics sum up of everybody",
+    file: `${server}/policy/compile/defaults.ts`,
+    replace: ' || resource == System::"metrics")',
+    by: ')',
+    tests: [`${server}/policy/engine/engine.test.ts`],
+  },
+  {
+    bug: 'control: a tool is called in a session that was closed since it was looked up',
+    file: `${server}/calls/direct-tool.ts`,
+    replace: 'openSession: sessionId, ',
+    by: '',
+    tests: [`${server}/calls/direct-tool.test.ts`],
+  },
 ];

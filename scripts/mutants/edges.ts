@@ -121,4 +121,18 @@ export const edgeMutants: readonly Mutant[] = [
     by: "local.mode === 'open' && local.mayBeOperator({})",
     tests: corsTests,
   },
+  {
+    bug: 'edge: a stream on which nothing happens outlasts its key',
+    file: `${server}/api/routes/stream.ts`,
+    replace: '      while (!(await settlesWithin(timers, next, lookMs))) await requireKey();\n',
+    by: '',
+    tests: ['test/e2e/administration.test.ts'],
+  },
+  {
+    bug: 'edge: what cuts a page of events off is told nobody',
+    file: `${server}/api/routes/journal.ts`,
+    replace: 'if (error instanceof NexusError) throw error;',
+    by: 'void error;',
+    tests: [`${server}/api/routes/journal.test.ts`],
+  },
 ];

@@ -10,8 +10,8 @@ export const killMutants: readonly Mutant[] = [
   {
     bug: 'kill: deaths of workers are not counted',
     file: `${server}/storage/tables/queue.ts`,
-    replace: 'died: lostAt.has(run_id) ? 1 : 0',
-    by: 'died: lostAt.has(run_id) ? 0 : 0',
+    replace: 'died: ends.get(run_id)?.died ?? 0 }),',
+    by: 'died: 0 }),',
     tests: storeTests,
   },
   {
@@ -31,9 +31,37 @@ export const killMutants: readonly Mutant[] = [
   {
     bug: 'kill: a death beside others convicts',
     file: `${server}/storage/tables/suspects.ts`,
-    replace: 'alone: params.alone,',
-    by: 'alone: 1,',
+    replace: 'isAlone ? trial.alone : trial.beside',
+    by: 'isAlone ? trial.alone : trial.alone',
     tests: storeTests,
+  },
+  {
+    bug: 'kill: what a trial kills counts for whoever is driven beside it',
+    file: `${server}/storage/tables/suspects.ts`,
+    replace: 'died: said.get(owner) === verdict.unknown ? 1 : 0,',
+    by: 'died: said.has(owner) ? 1 : 0,',
+    tests: storeTests,
+  },
+  {
+    bug: 'kill: a run is left to lie before it has the deaths that end it',
+    file: `${server}/runs/dispatch/poisonous.ts`,
+    replace: 'return maxDeaths + moreDeaths + vainEndings;',
+    by: 'return 13;',
+    tests: takeTests,
+  },
+  {
+    bug: 'kill: a run that is resumed is given up long before it is ended again',
+    file: `${server}/storage/tables/queue.ts`,
+    replace: "eb.case().when('deaths', '>', params.mostDeaths).then(params.mostDeaths)",
+    by: "eb.case().when('deaths', '>', params.mostDeaths).then(eb.ref('deaths'))",
+    tests: storeTests,
+  },
+  {
+    bug: 'kill: a run that is ended instead of driven is counted nowhere',
+    file: `${server}/runs/dispatch/take-run.ts`,
+    replace: "if (result.type === 'committed')",
+    by: "if (result.type === 'fenced')",
+    tests: takeTests,
   },
   {
     bug: 'kill: others are driven beside a suspect',
@@ -66,14 +94,14 @@ export const killMutants: readonly Mutant[] = [
   {
     bug: 'kill: a run is left out before it may end, where more deaths are allowed',
     file: `${server}/runs/dispatch/poisonous.ts`,
-    replace: 'return maxDeaths + moreDeaths + deathsOfEnders - 1;',
+    replace: 'return maxDeaths + moreDeaths + vainEndings;',
     by: 'return 12;',
     tests: takeTests,
   },
   {
     bug: 'kill: one that kills whoever ends it is taken up for ever',
     file: `${server}/storage/tables/suspects.ts`,
-    replace: "    .where('deaths', '<=', params.mostDeaths)\n",
+    replace: "    .where('deaths', '<', params.setAside)\n",
     by: '',
     tests: storeTests,
   },

@@ -128,4 +128,11 @@ export const leakMutants: readonly Mutant[] = [
     by: 'outward: (text) => inErrors(text),',
     tests: [`${server}/apps/host-paths.test.ts`],
   },
+  {
+    bug: "leak: the folder of the tokens makes a data folder somebody else's",
+    file: `${server}/apps/private-files.ts`,
+    replace: '|local|',
+    by: '|',
+    tests: fileTests,
+  },
 ];

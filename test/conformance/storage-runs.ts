@@ -260,9 +260,9 @@ export function describeRunStore(open: () => Promise<Store>): void {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     /** Claims of suspects until this run is among them; other tests leave some behind. */
-    async function claimSuspect(run: RunRow, by: string, isAlone = true) {
-      for (let found = await store.claimSuspect(by, isAlone, 12); found !== null; found = await store.claimSuspect(by, isAlone, 12))
-        if (found.runId === run.runId) return found;
+    async function claimSuspect(run: RunRow, by: string, isAlone = true, setAside = 13) {
+      const next = () => store.claimSuspect(by, isAlone, setAside);
+      for (let found = await next(); found !== null; found = await next()) if (found.runId === run.runId) return found;
       return null;
     }
     async function live(): Promise<string> {
@@ -279,7 +279,7 @@ export function describeRunStore(open: () => Promise<Store>): void {
       expect(await claim(run, b)).toMatchObject({ deaths: 1, diedAlone: false });
       await die(b);
       expect(await claim(run, c)).toBeUndefined();
-      expect(await store.hasSuspect(12)).toBe(true);
+      expect(await store.hasSuspect(13)).toBe(true);
       expect(await claimSuspect(run, c)).toMatchObject({ deaths: 2, diedAlone: false, leaseOwner: c, status: 'running' });
       await die(c);
       expect(await claim(run, d)).toBeUndefined();
@@ -295,14 +295,54 @@ export function describeRunStore(open: () => Promise<Store>): void {
       const last = await live();
       await claim(run, last);
       expect(await claimSuspect(run, last)).toMatchObject({ deaths: 5, diedAlone: false });
-      await die(last);
-      const beyond = await live();
-      await claim(run, beyond);
-      // Others may have as many: of six deaths none is found any more, of seven this one is.
-      for (let left = await store.claimSuspect(beyond, true, 5); left !== null; left = await store.claimSuspect(beyond, true, 5))
-        expect(left.runId).not.toBe(run.runId);
-      expect(await store.hasSuspect(5)).toBe(false);
-      expect(await claimSuspect(run, beyond)).toMatchObject({ deaths: 6 });
+    });
+
+    it(`leaves a run to lie whose workers died so often, and remembers of one that is resumed what it is told ${verifies('hostile.kill.poisonous')}`, async () => {
+      let owner = await live();
+      const session = sessionRow(newTenant());
+      await store.commit({ tenantId: session.tenantId, sessions: [session] });
+      const run = await running(owner, { tenantId: session.tenantId, sessionId: session.sessionId });
+      let held: RunRow | null | undefined = run;
+      for (let deaths = 1; deaths <= 6; deaths++) {
+        await die(owner);
+        owner = await live();
+        const [after, before] = [await claim(run, owner), await claimSuspect(run, owner, true, deaths)];
+        expect([before, await store.hasSuspect(deaths)], `${deaths}`).toEqual([null, false]);
+        held = after ?? (await claimSuspect(run, owner, true, deaths + 1));
+        expect(held).toMatchObject({ deaths });
+      }
+      for (const [index, mostDeaths] of [9, 4].entries()) {
+        expect(await append(held ?? run, 1 + index, { status: 'failed', resumable: true, leaseOwner: null })).toMatchObject({
+          type: 'committed',
+        });
+        expect(await store.requeueRun(run.tenantId, run.runId, undefined, mostDeaths)).toBe('requeued');
+        held = await claimSuspect(run, owner);
+        expect(held).toMatchObject({ deaths: Math.min(6, mostDeaths) });
+      }
+    });
+
+    it(`takes the death of a worker that tried a suspect for the doing of that one, and of nobody else ${verifies('hostile.kill.poisonous')}`, async () => {
+      const [a = '', b = '', c = '', d = ''] = await Promise.all(Array.from({ length: 4 }, live));
+      const [killer, innocent] = [await running(a), await running(a)];
+      await die(a);
+      await claim(killer, b); // and the other with it
+      await die(b);
+      await claim(killer, c);
+      for (let found = await store.claimSuspect(c, true, 13); found !== null; found = await store.claimSuspect(c, true, 13)) {
+        await store.clearSuspect(found);
+        if (found.runId === killer.runId) await append(found, 1, { status: 'queued', leaseOwner: null, dueAt: Date.now() + 100 });
+      }
+      const bystander = await running(c);
+      await expect.poll(() => claimSuspect(killer, c, false)).toMatchObject({ deaths: 2, diedAlone: false });
+      await die(c);
+      expect(await claim(bystander, d)).toMatchObject({ deaths: 0 });
+      const order: [string, number, boolean][] = [];
+      for (let found = await store.claimSuspect(d, true, 13); found !== null; found = await store.claimSuspect(d, true, 13))
+        if ([killer.runId, innocent.runId].includes(found.runId)) order.push([found.runId, found.deaths, found.diedAlone]);
+      expect(order).toEqual([
+        [killer.runId, 3, false],
+        [innocent.runId, 2, false],
+      ]);
     });
 
     it(`forgets the deaths of a run that got on, and counts no worker that was told to end ${verifies('hostile.kill.progress')}`, async () => {

@@ -168,6 +168,19 @@ describe('roles of keys', () => {
     await server.until(response.headers.get('nexus-run-id') ?? '', 'completed');
   });
 
+  it('are read no further once their key is revoked, also where nothing happens any more [verifies keys.revoked.stream]', async () => {
+    const { runId } = await asked();
+    const made = (await server.call('POST', '/v1/keys', { name: 'reader', scopes: ['runs'] })).body;
+    const response = await fetch(`${server.app.url}/v1/runs/${runId}/events`, {
+      headers: { accept: 'text/event-stream', authorization: `Bearer ${made.secret}` },
+    });
+    const text = response.text();
+    expect((await server.call('DELETE', `/v1/keys/${made.id}`)).status).toBe(204);
+    expect(await text).toMatch(/event: error\ndata: .*"code":"unauthenticated"/);
+    await expect.poll(async () => (await server.call('GET', '/metrics')).body).toContain('nexus_streams_open 0');
+    await server.call('POST', `/v1/runs/${runId}/cancel`);
+  });
+
   it('are one, however they are written [verifies keys.grant]', async () => {
     const lead = await key({ name: 'Lead', roles: ['LEAD', 'lead'] });
     const { runId, approvalId } = await asked();

@@ -107,6 +107,16 @@ it('an owner sees and revokes the keys of every tenant, and nobody else those of
   expect((await server.call('GET', '/v1/keys', undefined, lost)).status).toBe(401);
 });
 
+it("the operator's administrators read metrics, which sum up everybody, and those of a tenant do not", async () => {
+  const adminOf = async (tenant: string) => {
+    const { secret } = (await server.call('POST', '/v1/keys', { name: 'k', tenant, scopes: ['admin'] })).body;
+    return { authorization: `Bearer ${secret}` };
+  };
+  const ask = async (tenant: string) => server.call('GET', '/metrics', undefined, await adminOf(tenant));
+  expect(await ask('acme')).toMatchObject({ status: 403, body: { code: 'policy_denied' } });
+  expect((await ask('default')).status).toBe(200);
+});
+
 it('one idempotency key makes one run, however many ask at once, and says nothing to others', async () => {
   const ask = (headers: Record<string, string> = {}) =>
     server.call('POST', '/v1/runs', { input: '[[sim say="once"]]' }, { 'idempotency-key': 'same', ...headers });

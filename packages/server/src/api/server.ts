@@ -20,6 +20,7 @@ export async function createApi(deps: ApiDependencies): Promise<Api> {
     version,
     greeting,
     clock,
+    timers,
     scrape: () => metrics.scrape(),
     isReady: async () => {
       if (starting || closing) return { ready: false, reason: closing ? 'shutting down' : 'starting' };

@@ -53,6 +53,16 @@ it('takes what was there from others, whatever it was [verifies hostile.leak.fil
   expect((await makePrivate(folder)).changed).toBe(0);
 });
 
+it('knows everything that a server makes there: a folder that is open again is closed at the next start [verifies hostile.leak.files]', async () => {
+  for (let start = 1; start <= 2; start++) {
+    chmodSync(folder, 0o777);
+    const platform = await startTestPlatform({ dataDir: folder, config: { auth: { local: 'token' } } });
+    const notes = platform.logs.filter(({ message }) => message.includes('did not make'));
+    expect([modeOf(folder), readdirSync(folder).includes('local'), notes]).toEqual([0o700, true, []]);
+    await platform.close();
+  }
+});
+
 it('follows no link out of the folder, and takes a folder that is one [verifies hostile.leak.files]', async () => {
   put('elsewhere/file', 0o644);
   mkdirSync(join(folder, 'data/agents'), { recursive: true, mode: 0o755 });

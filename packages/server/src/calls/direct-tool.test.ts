@@ -1,4 +1,3 @@
-import type { SessionId } from '@nexus-agent/protocol';
 import { afterEach, expect, it } from 'vitest';
 import { openTestRuns, principal, type TestRuns } from '#runs/testing';
 import type { Tool } from '#tools';
@@ -10,10 +9,8 @@ let runs: TestRuns | undefined;
 afterEach(() => runs?.close());
 
 const { tenantId } = principal;
-const session = { kind: 'session', id: 'ses_1' } as const;
-const charge: ChargeContext = {
+const charge: Omit<ChargeContext, 'sessionId' | 'scopes'> = {
   tenantId,
-  sessionId: 'ses_1' as SessionId, // a name is enough for the ledger
   runId: null,
   agent: 'helper',
   origin: 'operator',
@@ -21,7 +18,6 @@ const charge: ChargeContext = {
   onBehalfOf: principal.id,
   agentPolicy: { allow: ['probe'] },
   sessionPolicy: null,
-  scopes: [session],
   deadlineAt: null,
 };
 
@@ -32,9 +28,14 @@ async function open(execute: (opened: TestRuns) => ReturnType<Tool['execute']>) 
   runs = opened;
   const { engine } = opened;
   const { store } = engine;
+  const { id: sessionId } = (await opened.orchestrator.sessions.create(principal, {}, {})).session;
+  const session = { kind: 'session', id: sessionId } as const;
+  const charged = { ...charge, sessionId, scopes: [session] };
   await store.commit({ tenantId, ledger: [{ type: 'limit', scope: session, unit: 'toolCalls', window: 'total', limit: 2 }] });
   return {
-    call: (signal = new AbortController().signal) => callToolDirectly(engine, charge, { name: 'probe', input: {}, offered: ['*'] }, signal),
+    call: (signal = new AbortController().signal) =>
+      callToolDirectly(engine, charged, { name: 'probe', input: {}, offered: ['*'] }, signal),
+    close: () => store.closeSession(tenantId, sessionId),
     async books() {
       const { items } = await store.listBudgets(tenantId, { scopes: [session] }, 0, { limit: 10 });
       const calls = items.find(({ unit }) => unit === 'toolCalls');
@@ -73,4 +74,15 @@ it('is settled also when the tool fails or its caller leaves, and refused once n
   expect(await books()).toEqual({ spent: 2, reserved: 0 });
   await expect(call()).rejects.toMatchObject({ code: 'budget_exceeded' });
   expect(calls).toBe(2);
+});
+
+it('is not begun in a session that was closed since it was looked up, and deleted with its limits', async () => {
+  let calls = 0;
+  const { call, close, books } = await open(async () => {
+    calls += 1;
+    return { type: 'ok', output: 'done' };
+  });
+  await close();
+  await expect(call()).rejects.toMatchObject({ code: 'conflict' });
+  expect([calls, await books()]).toEqual([0, { spent: 0, reserved: 0 }]);
 });

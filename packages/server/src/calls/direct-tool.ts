@@ -14,8 +14,8 @@ import { decideTool, performTool, reserveTool, toolAmounts } from './tool-call.t
  * starts; where only what others hold stands in its way, it waits for its turn. A call that needs approval is refused, for there is no run that could wait. Aborting the signal cancels the tool;
  * what it used is settled all the same.
  *
- * Throws `tool_not_found`, `tool_input_invalid`, `invalid_request` for a tool that asks people, `policy_denied` and
- * `budget_exceeded`; a failure of the tool itself is a result.
+ * Throws `tool_not_found`, `tool_input_invalid`, `invalid_request` for a tool that asks people, `conflict` where the session is not open
+ * any more, `policy_denied` and `budget_exceeded`; a failure of the tool itself is a result.
  */
 export async function callToolDirectly(
   engine: CallEngine,
@@ -29,7 +29,7 @@ export async function callToolDirectly(
   signal: AbortSignal,
 ): Promise<ToolExecuteResult> {
   const { store } = engine;
-  const { tenantId } = charge;
+  const { tenantId, sessionId } = charge;
   const tools = selectTools(await engine.tools.list(tenantId), request.offered);
   const tool = tools.find(({ name }) => name === request.name);
   if (tool === undefined) {
@@ -63,7 +63,8 @@ export async function callToolDirectly(
   const { answer: reserved, waitedMs } = await inTurn(
     engine.admission,
     { tenantId, needs: needsOf(plan()), signal },
-    () => store.commit({ tenantId, decisions: [decision.row], ledger: [plan()] }),
+    // The session may have been deleted meanwhile, with its limits.
+    () => store.commit({ tenantId, openSession: sessionId, decisions: [decision.row], ledger: [plan()] }),
     (answer) => (answer.type === 'refused' ? answer : null),
   );
   if (reserved.type === 'refused') {
@@ -74,6 +75,7 @@ export async function callToolDirectly(
     const { code, message } = refusalError(refusal, 'tool');
     throw new NexusError(code, message, { details: { ...refusal } });
   }
+  if (reserved.type === 'closed') throw new NexusError('conflict', `session ${sessionId} is closed`);
   if (reserved.type !== 'committed') throw new NexusError('internal', `the reservation could not be written (${reserved.type})`);
   const [outcome] = reserved.outcomes;
   const timeoutMs = (outcome?.type === 'reserved' ? outcome.wallMs : null) ?? tool.timeoutMs;

@@ -53,7 +53,7 @@ export function createOrchestrator(options: OrchestratorOptions): Orchestrator {
   const { wake } = dispatcher;
   return {
     sessions: createSessions({ engine, agents, defaultAgent, wake, onRemoved }),
-    runs: createRuns({ engine, agents, transcripts, defaultAgent, dispatcher }),
+    runs: createRuns({ engine, agents, transcripts, defaultAgent, dispatcher, maxDeaths: dispatch.maxDeaths }),
     wake,
     checkApprovedCall: (call) => checkApprovedCall({ engine, agents }, call),
     start: () => dispatcher.start(),

@@ -61,11 +61,13 @@ export interface RunsDependencies {
   readonly transcripts: Transcripts;
   readonly defaultAgent: string;
   readonly dispatcher: Dispatcher;
+  /** So many deaths of workers end a run as poisonous. */
+  readonly maxDeaths: number;
 }
 
 /** Joins what starts runs, what drives them and what reads them. */
 export function createRuns(dependencies: RunsDependencies): Runs {
-  const { engine, dispatcher } = dependencies;
+  const { engine, dispatcher, maxDeaths } = dependencies;
   const { store } = engine;
   const { wake } = dispatcher;
 
@@ -126,7 +128,8 @@ export function createRuns(dependencies: RunsDependencies): Runs {
       const { runId: id, sessionId } = row;
       const agent = await dependencies.agents.get(tenantId, row.agent, row.agentVersion);
       const { row: permit } = await mayStart(engine, principal, { runId: id, agent, sessionId });
-      const result = await store.requeueRun(tenantId, row.runId, permit);
+      // One that was ended for its deaths is driven alone again, and one more ends it again.
+      const result = await store.requeueRun(tenantId, row.runId, permit, maxDeaths - 1);
       if (result === 'closed') throw sessionClosed(row.sessionId);
       if (result === 'not_resumable') throw notResumable(await runRow(store, principal, runId));
       wake({ tenantId, runId: row.runId });

@@ -185,7 +185,7 @@ export function createStore(dependencies: StoreDependencies): Store {
     listNodes: (seenSince) => read(() => listNodes(seenSince)),
 
     requestCancel: (tenantId, runId, reason) => write(() => requestCancel(tenantId, runId, reason)),
-    requeueRun: (tenantId, runId, permit) => write(() => requeueRun(tenantId, runId, permit)),
+    requeueRun: (tenantId, runId, permit, mostDeaths) => write(() => requeueRun(tenantId, runId, permit, mostDeaths)),
 
     // One that does not come through leaves time for another before the lease ends.
     heartbeat: (workerId, leaseMs, liveRuns = 0) =>
@@ -196,11 +196,10 @@ export function createStore(dependencies: StoreDependencies): Store {
       lastTurn = claimed.after;
       return claimed.runs;
     },
-    async claimSuspect(workerId, isAlone, mostDeaths) {
-      const waits = await read(() => hasSuspect(mostDeaths));
-      return waits ? await write(() => claimSuspect(workerId, isAlone, mostDeaths)) : null;
+    async claimSuspect(workerId, isAlone, setAside) {
+      return (await read(() => hasSuspect(setAside))) ? await write(() => claimSuspect(workerId, isAlone, setAside)) : null;
     },
-    hasSuspect: (mostDeaths) => read(() => hasSuspect(mostDeaths)),
+    hasSuspect: (setAside) => read(() => hasSuspect(setAside)),
     clearSuspect: (run) => write(() => clearSuspect(run)),
     ownedRuns: (workerId) => read(() => ownedRuns(workerId)),
     retireWorker: (workerId) => write(() => retireWorker(workerId)),

@@ -40,6 +40,7 @@ it('shows everything it counts, in Prometheus text format', async () => {
       runs: { queued: 5, running: 1, waiting: 2 },
       due: { count: 3, since: Date.now() - 10_000 },
       approvalsWaiting: 4,
+      workers: { alive: 2, lost: 1 },
       budgets: [
         { scope: 'user', unit: 'tokens', used: 'under_half', count: 7, largest: 0.2 },
         { scope: 'user', unit: 'tokens', used: 'under_100', count: 1, largest: 0.9 },
@@ -63,6 +64,7 @@ it('shows everything it counts, in Prometheus text format', async () => {
       'nexus_runs_recovered_total 2',
       'nexus_run_recovery_seconds_sum 1.5',
       'nexus_runs{status="waiting"} 2',
+      'nexus_workers{state="lost"} 1',
       'nexus_queue_depth 3',
       'nexus_budget_limits{scope="user",unit="tokens",used="under_half"} 7',
       'nexus_budget_utilization_ratio{scope="user",unit="tokens"} 0.9',
@@ -138,7 +140,13 @@ it('tells everything else while the database does not answer', async () => {
   cut.observeStore({
     measure: () =>
       answers
-        ? Promise.resolve({ runs: { queued: 1 }, due: { count: 1, since: 0 }, approvalsWaiting: 1, budgets: [] })
+        ? Promise.resolve({
+            runs: { queued: 1 },
+            due: { count: 1, since: 0 },
+            approvalsWaiting: 1,
+            workers: { alive: 1, lost: 0 },
+            budgets: [],
+          })
         : Promise.reject(new Error('gone')),
     pool: () => ({ inUse: 0, idle: 0, waiting: 2 }),
   });
@@ -148,7 +156,7 @@ it('tells everything else while the database does not answer', async () => {
   expect(body).toContain('nexus_database_up 0');
   expect(body).toContain('nexus_database_connections{state="waiting"} 2');
   expect(body).toContain('nexus_runs_started_total 0');
-  for (const stale of ['nexus_approvals_waiting ', 'nexus_runs{', 'nexus_queue_depth '])
+  for (const stale of ['nexus_approvals_waiting ', 'nexus_runs{', 'nexus_workers{', 'nexus_queue_depth '])
     expect(body).not.toMatch(new RegExp(`^${stale}`, 'm'));
   cut.close();
 });

@@ -53,6 +53,7 @@ export const metricNames = {
   recoveryDuration: 'nexus_run_recovery_seconds',
   runsLive: 'nexus_runs_live',
   runs: 'nexus_runs',
+  workers: 'nexus_workers',
   queueDepth: 'nexus_queue_depth',
   queueOldest: 'nexus_queue_oldest_seconds',
   budgetLimits: 'nexus_budget_limits',

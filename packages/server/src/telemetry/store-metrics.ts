@@ -10,6 +10,7 @@ export interface ObservedStore {
     readonly runs: Readonly<Record<string, number>>;
     readonly due: { readonly count: number; readonly since: number | null };
     readonly approvalsWaiting: number;
+    readonly workers: Readonly<Record<'alive' | 'lost', number>>;
     readonly budgets: readonly {
       readonly scope: string;
       readonly unit: string;
@@ -38,6 +39,7 @@ export function registerStoreMetrics(registry: Registry, store: ObservedStore, c
   const depth = gauge(metricNames.queueDepth, 'Queued runs that may begin and that nobody has taken');
   const oldest = gauge(metricNames.queueOldest, 'How long the first of them has waited');
   const approvals = gauge(metricNames.approvalsWaiting, 'Approvals that wait for a person');
+  const workers = gauge(metricNames.workers, 'Processes by whether their lease stands', ['state']);
   const limits = gauge(metricNames.budgetLimits, 'Limits of tenants, projects, agents and users by how much of them is used', [
     'scope',
     'unit',
@@ -54,7 +56,7 @@ export function registerStoreMetrics(registry: Registry, store: ObservedStore, c
     connections.set({ state: 'waiting' }, pool.waiting);
     const now = clock.now();
     const measures = await store.measure(now).catch(() => null); // whoever works with it says why
-    for (const metric of [runs, limits, utilization]) metric.reset();
+    for (const metric of [runs, limits, utilization, workers]) metric.reset();
     up.set(measures === null ? 0 : 1);
     if (measures === null) {
       for (const metric of [depth, oldest, approvals]) metric.remove();
@@ -64,6 +66,8 @@ export function registerStoreMetrics(registry: Registry, store: ObservedStore, c
     depth.set(measures.due.count);
     oldest.set(measures.due.since === null ? 0 : Math.max(0, now - measures.due.since) / 1000);
     approvals.set(measures.approvalsWaiting);
+    workers.set({ state: 'alive' }, measures.workers.alive);
+    workers.set({ state: 'lost' }, measures.workers.lost);
     const largest = new Map<string, { scope: string; unit: string; share: number }>();
     for (const budget of measures.budgets) {
       const { count, largest: share } = budget;

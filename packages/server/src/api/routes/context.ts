@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { ApiMetrics } from '#api/contract';
 import type { StreamRequest } from '#api/streams';
-import type { Clock } from '#core';
+import type { Clock, Timers } from '#core';
 
 /** What routes use besides the service that each call carries. */
 export interface RouteContext {
@@ -9,6 +9,7 @@ export interface RouteContext {
   /** What the default agent is asked by a bare GET of the chat stream. */
   readonly greeting: string;
   readonly clock: Clock;
+  readonly timers: Pick<Timers, 'after'>;
   isReady(): Promise<{ ready: boolean; reason?: string }>;
   scrape: ApiMetrics['scrape'];
   /** Writes a stream; resolves when it has ended. */

@@ -89,8 +89,10 @@ async function pageEvents({ services, principal, params, query }: Call<unknown, 
   return {
     async stream(response) {
       response.writeHead(200, { 'content-type': contentType });
-      // A reader that leaves, and an event that is gone, both end the connection: the answer is then too short.
-      await pipeline(Readable.from(page(long()), { objectMode: false }), response).catch(() => undefined);
+      // Whatever ends it early ends the connection: the answer is then too short. A reader that left need not be told of.
+      await pipeline(Readable.from(page(long()), { objectMode: false }), response).catch((error: unknown) => {
+        if (error instanceof NexusError) throw error;
+      });
     },
   };
 }

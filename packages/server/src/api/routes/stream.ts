@@ -1,6 +1,6 @@
 import { isTerminal, type Run, WireEvent } from '@nexus-agent/protocol';
 import { type Call, localOperator, type RouteAnswer, type RouteResponse, visitor } from '#api/contract';
-import { NexusError } from '#core';
+import { NexusError, settlesWithin, type Timers } from '#core';
 import type { StreamCursor, StreamFrame } from '#runs';
 import type { RouteContext } from './context.ts';
 
@@ -31,18 +31,35 @@ export function streamAnswer(
     const frames = services.runs.follow(principal, run.id, cursor, { signal });
     return principal === localOperator || principal === visitor
       ? frames
-      : whileKeyStands(frames, () => services.keys.stillStands(principal));
+      : whileKeyStands(frames, () => services.keys.stillStands(principal), context.timers);
   };
   return { stream: (response) => context.openStream({ runId: run.id, requestId, cursor, headers, follow }, response) };
 }
+
+/** How often a stream on which nothing happens is held against its key: a run may wait for a person for weeks. */
+const lookMs = 2_000;
 
 /** A key that is revoked, or expires, reads no further. A database that does not answer is no reason to cut readers off. */
 async function* whileKeyStands(
   batches: AsyncIterable<readonly StreamFrame[]>,
   stands: () => Promise<boolean>,
+  timers: Pick<Timers, 'after'>,
 ): AsyncIterable<readonly StreamFrame[]> {
-  for await (const frames of batches) {
+  const iterator = batches[Symbol.asyncIterator]();
+  const requireKey = async () => {
     if (!(await stands().catch(() => true))) throw new NexusError('unauthenticated', 'the API key was revoked or has expired');
-    yield frames;
+  };
+  try {
+    for (;;) {
+      const next = iterator.next();
+      while (!(await settlesWithin(timers, next, lookMs))) await requireKey();
+      const step = await next;
+      if (step.done === true) return;
+      await requireKey();
+      yield step.value;
+    }
+  } finally {
+    // Not awaited: one that waits for news ends once whoever reads here aborts it, which is after this.
+    iterator.return?.().catch(() => undefined);
   }
 }

@@ -47,12 +47,14 @@ when {
 @id("user-deletes-sessions")
 permit (principal is User, action == Action::"session.delete", resource is Session);
 
-// Owners and administrators run the installation. What all tenants share is the operator's: his definitions, and what is no longer kept.
+// Owners and administrators run the installation. What all tenants share is the operator's: his definitions, what is no longer kept, and
+// what the metrics sum up of everybody.
 @id("admin-administers")
 permit (principal is User, action in Action::"admin", resource is System)
 when {
   principal.roles.contains("owner") ||
-  (principal.roles.contains("admin") && (principal.tenant == "default" || !(action in [Action::"admin.definitions", Action::"admin.retention"])))
+  (principal.roles.contains("admin") && (principal.tenant == "default" ||
+    !(action in [Action::"admin.definitions", Action::"admin.retention"] || resource == System::"metrics")))
 };
 `,
 };

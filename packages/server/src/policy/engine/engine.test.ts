@@ -77,6 +77,9 @@ describe('the defaults', () => {
       expect(engine.decide(admin).effect).toBe(shared ? 'deny' : 'allow');
       expect(engine.decide({ ...admin, principal: { ...admin.principal, tenant: 'default' } }).effect).toBe('allow');
       expect(engine.decide(userRequest({ action, resource, roles: ['owner'] })).reasons).toEqual(['default:admin-administers']);
+      const metrics = { action, resource: { type: 'System', id: 'metrics' } } as const;
+      expect(engine.decide(userRequest({ ...metrics, roles: ['admin'] })).effect).toBe('deny');
+      expect(engine.decide(userRequest({ ...metrics, roles: ['owner'] })).effect).toBe('allow');
     }
   });
 

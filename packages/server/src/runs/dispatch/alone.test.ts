@@ -20,11 +20,11 @@ function open({ suspects, others = 0 }: { suspects: readonly string[]; others?: 
   let live = others;
   const places = createPlaces({ most: 10, live: () => live, freed: () => undefined });
   const alone = createAlone({
-    ...{ clock: time.clock, timers: time.timers, logger: quiet, workerId: 'w', places, aloneMs: 1_000, mostDeaths: 9 },
+    ...{ clock: time.clock, timers: time.timers, logger: quiet, workerId: 'w', places, aloneMs: 1_000, setAside: 13 },
     store: {
-      hasSuspect: async (mostDeaths) => mostDeaths === 9 && waiting.length > 0,
-      async claimSuspect(_, isAlone, mostDeaths) {
-        const name = mostDeaths === 9 ? waiting.shift() : undefined;
+      hasSuspect: async (setAside) => setAside === 13 && waiting.length > 0,
+      async claimSuspect(_, isAlone, setAside) {
+        const name = setAside === 13 ? waiting.shift() : undefined;
         if (name === undefined) return null;
         log.push(`${name}${isAlone ? '' : ' beside others'}`);
         return suspectOf(name);

@@ -29,8 +29,8 @@ export interface AloneOptions {
   readonly workerId: string;
   readonly places: Places;
   readonly aloneMs: number;
-  /** A run of more deaths is not taken up at all. */
-  readonly mostDeaths: number;
+  /** A run that killed its workers so often is left to lie. */
+  readonly setAside: number;
   /** Takes a claimed run up; null when it is not driven. Never rejects. */
   readonly take: (row: ClaimedRun) => Promise<Executor | null>;
   /** Lets what is driven here end its calls and go back to the queue. */
@@ -53,7 +53,7 @@ const lookMs = 20;
  * what killed the process.
  */
 export function createAlone(options: AloneOptions): Alone {
-  const { store, clock, timers, logger, workerId, places, aloneMs, mostDeaths, take, handOver, opened } = options;
+  const { store, clock, timers, logger, workerId, places, aloneMs, setAside, take, handOver, opened } = options;
   let stopped = false;
   let isClosed = false;
   /** Suspects wait since then; null when none did as we looked last. */
@@ -75,7 +75,7 @@ export function createAlone(options: AloneOptions): Alone {
   async function driveNext(isAlone: boolean): Promise<boolean> {
     const leave = places.hold(1);
     try {
-      const row = await store.claimSuspect(workerId, isAlone, mostDeaths);
+      const row = await store.claimSuspect(workerId, isAlone, setAside);
       if (row === null) return false;
       const key = runKey(row);
       const outcome = new Promise<void>((resolve) => {
@@ -123,7 +123,7 @@ export function createAlone(options: AloneOptions): Alone {
     },
     async look() {
       if (stopped || turn !== null) return;
-      const waits = await store.hasSuspect(mostDeaths);
+      const waits = await store.hasSuspect(setAside);
       if (stopped || turn !== null) return;
       if (!waits) {
         waitingSince = null;

@@ -1,5 +1,6 @@
-import { expect, it } from 'vitest';
-import { mostDeathsOf, poisonous } from './poisonous.ts';
+import { afterEach, expect, it } from 'vitest';
+import { openTestRuns, type TestRuns } from '#runs/testing';
+import { poisonous, setAsideAfter } from './poisonous.ts';
 
 it.each([
   { deaths: 0, diedAlone: false, ends: false },
@@ -14,11 +15,29 @@ it.each([
   expect(poisonous(row, 20)).toBeNull();
 });
 
-it.each([3, 20, 1_000])(
-  'takes a run up three times to end it, and no more, of %i deaths that may be [verifies hostile.kill.poisonous]',
+it.each([3, 4, 7, 10, 20, 1_000])(
+  'ends a run that kills, alone or not, before it is left to lie, where %d deaths are allowed [verifies hostile.kill.poisonous]',
   (maxDeaths) => {
-    const most = mostDeathsOf(maxDeaths);
-    const ended = [most - 3, most - 2, most - 1, most].map((deaths) => poisonous({ deaths, diedAlone: false }, maxDeaths) !== null);
-    expect(ended).toEqual([false, true, true, true]);
+    for (const diedAlone of [true, false]) {
+      const tries = Array.from({ length: 3 }, (_, index) => setAsideAfter(maxDeaths) - 1 - index);
+      expect(tries.map((deaths) => poisonous({ deaths, diedAlone }, maxDeaths)?.code)).toEqual(['poisonous', 'poisonous', 'poisonous']);
+    }
   },
 );
+
+let runs: TestRuns | undefined;
+afterEach(() => runs?.close());
+
+it('counts a run that was ended instead of driven [verifies hostile.kill.poisonous]', async () => {
+  const opened = await openTestRuns({
+    wrap: (store) => ({
+      claimRuns: async (...given) => (await store.claimRuns(...given)).map((row) => ({ ...row, deaths: 10 })),
+    }),
+  });
+  runs = opened;
+  const runId = await opened.enqueue({});
+  await opened.until(async () => (await opened.row(runId)).status === 'failed');
+  expect((await opened.row(runId)).error).toMatchObject({ code: 'poisonous', details: { deaths: 10 } });
+  const { body } = await opened.engine.metrics.scrape();
+  expect(body).toContain('nexus_runs_finished_total{status="failed",error_type="poisonous"} 1');
+});

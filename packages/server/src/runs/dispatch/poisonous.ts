@@ -3,12 +3,13 @@ import type { ClaimedRun } from '#storage';
 
 /** So many more, whatever else its workers drove: one that kills late is cleared each time before it does. */
 const moreDeaths = 7;
-/** So many times it may kill who ends it. */
-const deathsOfEnders = 3;
 
-/** Deaths up to which a run is taken up: one with more kills even who only wants to end it. */
-export function mostDeathsOf(maxDeaths: number): number {
-  return maxDeaths + moreDeaths + deathsOfEnders - 1;
+/** How often it may kill those that only have to end it. */
+const vainEndings = 3;
+
+/** One that kills its workers so often, however it is taken up, even to be ended, is taken up no more. */
+export function setAsideAfter(maxDeaths: number): number {
+  return maxDeaths + moreDeaths + vainEndings;
 }
 
 /** A run that kills its workers; null where that is not known. `maxDeaths`: of workers that had, the last time, nothing else to die of. */

@@ -108,6 +108,9 @@ async function endTaken(
     propose({ patch, wake: row.parentRunId === null ? [] : [row.parentRunId], leaves: row.sessionId }),
   ]);
   const ending = withEnding(state, before, (last) => ({ events: stoppedEvents(last, { type: 'fail', error, resumable: true }) }));
-  await commitProposal(engine.store, fence, state, ending);
+  const result = await commitProposal(engine.store, fence, state, ending);
+  // Nothing else counts it, as it was not driven.
+  if (result.type === 'committed')
+    engine.metrics.runFinished({ status: 'failed', durationMs: engine.clock.now() - row.createdAt, error: error.code });
   return null;
 }

@@ -9,7 +9,7 @@ import { type Claims, createClaims } from './claims.ts';
 import { type RunKey, runKey } from './keys.ts';
 import { createLease } from './lease.ts';
 import { createPlaces } from './places.ts';
-import { mostDeathsOf } from './poisonous.ts';
+import { setAsideAfter } from './poisonous.ts';
 import type { AdoptOptions, Dispatcher, DispatchSettings } from './port.ts';
 import { createRounds } from './rounds.ts';
 import { takeRun } from './take-run.ts';
@@ -64,7 +64,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     found: undriven.add,
   });
   const alone = createAlone({
-    ...{ store, clock, timers, logger, workerId, places, aloneMs: settings.aloneMs, mostDeaths: mostDeathsOf(settings.maxDeaths) },
+    ...{ store, clock, timers, logger, workerId, places, aloneMs: settings.aloneMs, setAside: setAsideAfter(settings.maxDeaths) },
     take,
     handOver() {
       for (const executor of live.values()) executor.drain();

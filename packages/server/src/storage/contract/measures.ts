@@ -16,6 +16,8 @@ export interface Measures {
   /** Queued runs that might begin, and since when the first of them might. */
   readonly due: { readonly count: number; readonly since: number | null };
   readonly approvalsWaiting: number;
+  /** Processes: those whose lease stands, and those that ended, or stand still, without having given it up. */
+  readonly workers: Readonly<Record<'alive' | 'lost', number>>;
   readonly budgets: readonly BudgetUse[];
 }
 

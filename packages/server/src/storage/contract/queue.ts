@@ -26,9 +26,10 @@ export interface Queue {
   requestCancel(tenantId: TenantId, runId: RunId, reason: string): Promise<boolean>;
   /**
    * Puts a failed, resumable run back into the queue, with the policy decision that permits it; `not_resumable` when it is not one,
-   * `closed` when its session is not active: then nothing is kept.
+   * `closed` when its session is not active: then nothing is kept. No more than `mostDeaths` of its workers are remembered, by default as
+   * many as it takes to be driven alone.
    */
-  requeueRun(tenantId: TenantId, runId: RunId, permit?: DecisionRow): Promise<'requeued' | 'closed' | 'not_resumable'>;
+  requeueRun(tenantId: TenantId, runId: RunId, permit?: DecisionRow, mostDeaths?: number): Promise<'requeued' | 'closed' | 'not_resumable'>;
 
   /** Renews the worker's lease on all its runs, by the database's clock, and says how many runs it drives. */
   heartbeat(workerId: string, leaseMs: number, liveRuns?: number): Promise<SignOfLife>;
@@ -42,12 +43,11 @@ export interface Queue {
   /**
    * The same for the run that became due first among those whose workers died twice, which `claimRuns` leaves out, or null: the worker
    * is to drive nothing else beside it, until it is cleared or a call of it has an outcome. Without `isAlone` it could not help to, and
-   * its death will not tell which run it died of. A run with more than `mostDeaths` kills
-   * its worker however it is taken up, even to be ended, and is left out, too.
+   * its death will not tell which run it died of. One whose workers died `setAside` times is left out, too.
    */
-  claimSuspect(workerId: string, isAlone: boolean, mostDeaths: number): Promise<ClaimedRun | null>;
+  claimSuspect(workerId: string, isAlone: boolean, setAside: number): Promise<ClaimedRun | null>;
   /** Whether {@link claimSuspect} would probably find one. */
-  hasSuspect(mostDeaths: number): Promise<boolean>;
+  hasSuspect(setAside: number): Promise<boolean>;
   /** The worker may drive others beside its suspect from now on: if it dies now, that says nothing of this run. */
   clearSuspect(run: Pick<ClaimedRun, 'tenantId' | 'runId' | 'epoch'>): Promise<void>;
   /** Running runs whose owner this worker is: what it may have claimed without hearing of it. */

@@ -5,9 +5,10 @@ import type { BudgetUse, Measures } from '#storage/contract';
 import { type Program, queriesOn, together } from '#storage/program';
 import { approvals } from './approvals.ts';
 import { budgets } from './budgets.ts';
+import { workers } from './queue.ts';
 import { runs } from './runs.ts';
 
-const { query } = queriesOn(runs, approvals, budgets);
+const { query } = queriesOn(runs, approvals, budgets, workers);
 
 interface UseRow {
   readonly scope_kind: string;
@@ -19,12 +20,19 @@ interface UseRow {
 
 /** Each reads an index that is as small as the work at hand, or as what people have limited. */
 export function* measure(nowMs: number): Program<Measures> {
-  const [open, [due], [pending], uses] = yield* together([openRuns(), dueRuns(nowMs), pendingApprovals(), budgetUses(nowMs)]);
+  const [open, [due], [pending], [held], uses] = yield* together([
+    openRuns(),
+    dueRuns(nowMs),
+    pendingApprovals(),
+    leases(nowMs),
+    budgetUses(nowMs),
+  ]);
   const runsOf = (status: string) => open.find((row) => row.status === status)?.count ?? 0;
   return {
     runs: { queued: runsOf('queued'), running: runsOf('running'), waiting: runsOf('waiting') },
     due: { count: due?.count ?? 0, since: due?.since ?? null },
     approvalsWaiting: pending?.count ?? 0,
+    workers: { alive: held?.alive ?? 0, lost: held?.lost ?? 0 },
     budgets: uses.map((row) => ({
       scope: row.scope_kind as BudgetScopeKind, // written by scopeKey
       unit: row.unit as BudgetUnit, // as above
@@ -61,6 +69,19 @@ function pendingApprovals(): Program<readonly { count: number }[]> {
       .selectFrom('approvals')
       .select((eb) => eb.fn.countAll<number>().as('count'))
       .where('status', '=', sql.lit('pending')),
+  );
+}
+
+/** A worker that was told to end has none. */
+function leases(nowMs: number): Program<readonly { alive: number; lost: number }[]> {
+  return query(({ db }) =>
+    db
+      .selectFrom('workers')
+      .select([
+        sql<number>`count(case when expires_at > ${nowMs} then 1 end)`.as('alive'),
+        sql<number>`count(case when expires_at <= ${nowMs} then 1 end)`.as('lost'),
+      ])
+      .where('expires_at', '>', 0),
   );
 }
 

@@ -5,7 +5,7 @@ import { change, databaseNow, defineTable, json, type Program, parseNullable, qu
 import { decisionToRow, insertDecisions } from './decisions.ts';
 import { runFromRow, runs } from './runs.ts';
 import { lockSessions } from './sessions.ts';
-import { burySuspects, deathsBeforeAlone, type LostOwner } from './suspects.ts';
+import { burySuspects, deathsBeforeAlone, howTheyEnded, type LostOwner } from './suspects.ts';
 import { pickInTurn } from './turns.ts';
 
 /** Workers and until when they hold their runs. `runs` is the queue itself. */
@@ -176,44 +176,39 @@ export function* claimRuns(
   const lost = yield* howTheyEnded(ids);
   yield* burySuspects(lost, now);
   const picked = yield* pickInTurn({ lost, due: now - restMs, limit, after });
-  const lostAt = lost.length === 0 ? new Map<string, number>() : yield* leaseEnds(ids, picked.keys);
+  const ends = lost.length === 0 ? new Map<string, LeaseEnd>() : yield* leaseEnds(lost, picked.keys);
   const taken = yield* together(
     picked.keys.map(({ tenant_id, run_id }) =>
-      run(takeRun, { tenant: tenant_id, id: run_id, worker, now, died: lostAt.has(run_id) ? 1 : 0 }),
+      run(takeRun, { tenant: tenant_id, id: run_id, worker, now, died: ends.get(run_id)?.died ?? 0 }),
     ),
   );
   const claimed = taken.flat().map((row) => ({
     ...runFromRow(row),
-    lostAt: lostAt.get(row.run_id) ?? null,
+    lostAt: ends.get(row.run_id)?.at ?? null,
     deaths: row.deaths,
     diedAlone: false,
   }));
   return { runs: claimed, after: picked.after };
 }
 
-/** Which of these workers died, and which were told to end. */
-function* howTheyEnded(owners: readonly string[]): Program<readonly LostOwner[]> {
-  if (owners.length === 0) return [];
-  const rows = yield* query(({ db }) =>
-    db
-      .selectFrom('workers')
-      .select('worker_id')
-      .where('worker_id', 'in', [...owners])
-      .where('expires_at', '>', 0),
-  );
-  const died = new Set(rows.map(({ worker_id }) => worker_id));
-  return owners.map((owner) => ({ owner, died: died.has(owner) ? 1 : 0 }));
+interface LeaseEnd {
+  readonly at: number;
+  readonly died: 0 | 1;
 }
 
-/** When the leases ended under which these were held; one that was given up has no end. */
-function* leaseEnds(lost: readonly string[], keys: readonly { readonly run_id: string }[]): Program<Map<string, number>> {
+/** When the leases ended under which these were held, and whether that counts as a death of theirs; one that was given up has no end. */
+function* leaseEnds(lost: readonly LostOwner[], keys: readonly { readonly run_id: string }[]): Program<Map<string, LeaseEnd>> {
   if (keys.length === 0) return new Map();
   const rows = yield* query(({ db }) =>
     db
       .selectFrom('runs')
       .innerJoin('workers', 'workers.worker_id', 'runs.lease_owner')
-      .select(['run_id', 'expires_at'])
-      .where('lease_owner', 'in', [...lost])
+      .select(['run_id', 'worker_id', 'expires_at'])
+      .where(
+        'lease_owner',
+        'in',
+        lost.map(({ owner }) => owner),
+      )
       .where('expires_at', '>', 0)
       .where(
         'run_id',
@@ -221,7 +216,8 @@ function* leaseEnds(lost: readonly string[], keys: readonly { readonly run_id: s
         keys.map((key) => key.run_id),
       ),
   );
-  return new Map(rows.map((row) => [row.run_id, row.expires_at]));
+  const died = new Map(lost.map((each) => [each.owner, each.died]));
+  return new Map(rows.map((row) => [row.run_id, { at: row.expires_at, died: died.get(row.worker_id) ?? 0 }]));
 }
 
 const lockRun = statement('lock_run', ({ db, dialect }, params: { tenant: string; id: string }) =>
@@ -282,7 +278,7 @@ export function cancelRequest(tenant: string, id: string, reason: string, now: n
   return [change(setCancel, { tenant, id, reason: json(reason) }), change(wakeRun, { tenant, id, now })];
 }
 
-const requeue = statement('requeue_run', ({ db }, params: { tenant: string; id: string; now: number }) =>
+const requeue = statement('requeue_run', ({ db }, params: { tenant: string; id: string; now: number; mostDeaths: number }) =>
   db
     .updateTable('runs')
     .set((eb) => ({
@@ -294,7 +290,7 @@ const requeue = statement('requeue_run', ({ db }, params: { tenant: string; id: 
       resumable: 0,
       cancel_requested: null,
       // One that was ended for its deaths is driven alone again, and one more ends it again.
-      deaths: eb.case().when('deaths', '>', sql.lit(deathsBeforeAlone)).then(sql.lit(deathsBeforeAlone)).else(eb.ref('deaths')).end(),
+      deaths: eb.case().when('deaths', '>', params.mostDeaths).then(params.mostDeaths).else(eb.ref('deaths')).end(),
       alone: 0,
     }))
     .where('tenant_id', '=', params.tenant)
@@ -308,13 +304,18 @@ const sessionOfRun = statement('session_of_run', ({ db }, params: { tenant: stri
 );
 
 /** Under the lock of its session: one that is closed at the same time either comes before and stops it, or finds the run open. */
-export function* requeueRun(tenant: string, id: string, permit?: DecisionRow): Program<'requeued' | 'closed' | 'not_resumable'> {
+export function* requeueRun(
+  tenant: string,
+  id: string,
+  permit?: DecisionRow,
+  mostDeaths = deathsBeforeAlone,
+): Program<'requeued' | 'closed' | 'not_resumable'> {
   const [found] = yield* run(sessionOfRun, { tenant, id });
   if (!found) return 'not_resumable';
   const [session] = yield* lockSessions(tenant, [found.session_id]);
   if (session?.status !== 'active') return 'closed';
   yield* run(lockRun, { tenant, id });
-  if ((yield* change(requeue, { tenant, id, now: yield* databaseNow() })) === 0) return 'not_resumable';
+  if ((yield* change(requeue, { tenant, id, now: yield* databaseNow(), mostDeaths })) === 0) return 'not_resumable';
   if (permit !== undefined) yield* insertDecisions([decisionToRow(tenant, permit)]);
   return 'requeued';
 }

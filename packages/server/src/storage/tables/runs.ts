@@ -51,7 +51,7 @@ export const runs = defineTable('runs', {
   project: 'text?',
   /** How often its worker died since something of it came to last; see `suspects.ts`. */
   deaths: 'int',
-  /** 0, or 1 while it is driven alone, or 2 once its worker died so. */
+  /** Whether it is tried, being driven alone or beside others, or its worker died of that: see `suspects.ts`. */
   alone: 'int',
   created_at: 'int',
   updated_at: 'int',
