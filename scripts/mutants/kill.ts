@@ -92,13 +92,6 @@ export const killMutants: readonly Mutant[] = [
     tests: takeTests,
   },
   {
-    bug: 'kill: a run is left out before it may end, where more deaths are allowed',
-    file: `${server}/runs/dispatch/poisonous.ts`,
-    replace: 'return maxDeaths + moreDeaths + vainEndings;',
-    by: 'return 12;',
-    tests: takeTests,
-  },
-  {
     bug: 'kill: one that kills whoever ends it is taken up for ever',
     file: `${server}/storage/tables/suspects.ts`,
     replace: "    .where('deaths', '<', params.setAside)\n",

@@ -12,13 +12,19 @@ onEachDatabase('a process that is lost', { alone: true }, (use) => {
     const cluster = use(context);
     const victim = await cluster.start({ holds: 'asked', runs: {} });
     await cluster.start({ runs: {} });
-    const following = startAndFollow({
-      first: victim.url,
-      urls: cluster.urls,
-      request: probeRequest('hold=tool:a1:entered'),
-      idempotencyKey: 'takeover',
-    });
-    await until('holding the run', () => victim.held.size === 1);
+    // A machine that stands still for as long as the lease of the product takes the run from who is to hold it: then once more.
+    const begin = async (attempt: number) => {
+      const idempotencyKey = `takeover-${attempt}`;
+      const request = probeRequest(`hold=tool:a1:entered ${idempotencyKey}`);
+      const following = startAndFollow({ first: victim.url, urls: cluster.urls, request, idempotencyKey });
+      const holding = until('holding the run', () => victim.held.size === 1);
+      holding.catch(() => undefined); // nobody waits for it where the run is done elsewhere
+      const isHeld = await Promise.race([holding, following.then(() => false)]);
+      return isHeld ? { following } : null;
+    };
+    const held = (await begin(1)) ?? (await begin(2)) ?? (await begin(3));
+    if (held === null) throw new Error('the machine is too slow to hold a run under the default lease');
+    const { following } = held;
     const killedAt = Date.now();
     await victim.kill();
     const seen = await following;
