@@ -150,6 +150,7 @@ export const hostileRequirements = {
     promise: 0,
     behaviour: 'A configuration file that is only found in the current folder sends no secret of the environment elsewhere.',
   },
+  'hostile.provider.heads': { promise: 0, behaviour: 'Heads of answers that do not end, many at once, hold nobody up.' },
   'hostile.provider.labels': {
     promise: 0,
     behaviour: 'Whatever names are made up in requests, runs, tools and answers of providers, the metrics get no series for them.',

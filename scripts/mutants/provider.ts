@@ -71,6 +71,20 @@ export const providerMutants: readonly Mutant[] = [
     tests: answerTests,
   },
   {
+    bug: 'provider: what is left of a connection that was given up is parsed to its end',
+    file: `${server}/core/slices.ts`,
+    replace: 'if (socket.destroyed) return null;',
+    by: '',
+    tests: [`${server}/core/slices.test.ts`],
+  },
+  {
+    bug: 'provider: whatever came is parsed at once',
+    file: `${server}/core/slices.ts`,
+    replace: 'socket.readableLength > sliceBytes ? read(sliceBytes) : read()',
+    by: 'read()',
+    tests: [`${server}/core/slices.test.ts`],
+  },
+  {
     bug: 'provider: a page is reduced to text in one go',
     file: `${server}/tools/net/html-text.ts`,
     replace: 'await timers.soon();',

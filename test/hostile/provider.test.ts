@@ -84,12 +84,39 @@ async function startPages(): Promise<{ readonly port: number; readonly server: S
   return { port: (server.address() as AddressInfo).port, server };
 }
 
+/** A server of which each answer is headers of two characters, without end. */
+async function startHeads() {
+  const sockets = new Set<Socket>();
+  const headers = 'a:b\r\n'.repeat(10_000);
+  const server = createSocketServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    socket.write('HTTP/1.1 200 OK\r\n');
+    let left = 20;
+    const more = () => {
+      while (left-- > 0) if (!socket.write(headers)) return;
+      socket.end();
+    };
+    socket.on('drain', more);
+    more();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    port: (server.address() as AddressInfo).port,
+    close() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    },
+  };
+}
+
 describe.each(await databases())('a server on %s', (database) => {
   let provider: Awaited<ReturnType<typeof startProvider>>;
   let pages: Awaited<ReturnType<typeof startPages>>;
+  let heads: Awaited<ReturnType<typeof startHeads>>;
   let victim: Victim;
   beforeAll(async () => {
-    [provider, pages] = await Promise.all([startProvider(), startPages()]);
+    [provider, pages, heads] = await Promise.all([startProvider(), startPages(), startHeads()]);
     const compatible = [{ name: 'bad', baseUrl: provider.url, models: Object.keys(answers), countsTokens: false }];
     victim = await startVictim({
       database,
@@ -97,7 +124,7 @@ describe.each(await databases())('a server on %s', (database) => {
         providers: { compatible },
         sim: { enabled: 'on' },
         llm: { maxAttempts: 1 },
-        httpFetch: { allowPrivate: [`127.0.0.1:${pages.port}`] },
+        httpFetch: { allowPrivate: [`127.0.0.1:${pages.port}`, `127.0.0.1:${heads.port}`] },
       },
     });
   });
@@ -105,6 +132,7 @@ describe.each(await databases())('a server on %s', (database) => {
     await victim?.close();
     provider?.close();
     pages?.server.close();
+    heads?.close();
   });
 
   it.each(Object.keys(answers))(
@@ -133,6 +161,20 @@ describe.each(await databases())('a server on %s', (database) => {
         });
         expect(answer.status, answer.text).toBe(200);
       }
+    });
+  });
+
+  it('fetches from forty servers whose heads do not end, and nobody waits [verifies hostile.provider.heads]', async () => {
+    await victim.agent('fetcher');
+    const sessions = await Promise.all(many(8, () => victim.call('POST', '/v1/sessions', { agent: 'fetcher' })));
+    await victim.unmoved(async () => {
+      const fetches = many(40, (index) =>
+        victim.call('POST', '/v1/tools/http_fetch/execute', {
+          sessionId: sessions[index % sessions.length]?.body.id,
+          input: { url: `http://127.0.0.1:${heads.port}/` },
+        }),
+      );
+      for (const answer of await Promise.all(fetches)) expect(answer.text).toMatch(/cannot be|could not|tool_failed|rate_limited/);
     });
   });
 

@@ -27,6 +27,7 @@ export { durationMs, group, httpUrl, setting, settingsOf } from './settings/sett
 export { type ConfigSources, readConfig } from './settings/sources.ts';
 export { unknownVariables } from './settings/variables.ts';
 export { createShares, type Holder } from './shares.ts';
+export { readInSlices } from './slices.ts';
 export { cutText, isBlank } from './text.ts';
 export { type Cancel, settlesWithin, systemTimers, type Timers } from './timers.ts';
 export { formatTraceparent, parseTraceparent, type SpanPlace } from './traceparent.ts';

@@ -1,4 +1,5 @@
 import { buildConnector, Pool } from 'undici';
+import { readInSlices } from '#core';
 import { createProxyConnector, createTunnelConnector, proxyAuthorization } from './proxy.ts';
 
 export interface ConnectionOptions {
@@ -33,15 +34,23 @@ export function openConnections({ baseUrl, proxy: address, connectTimeoutMs: tim
   const common = { headersTimeout: 0, bodyTimeout: 0, keepAliveTimeout: keepAliveMs, maxHeaderSize, allowH2: false };
   if (address === undefined || base.protocol === 'https:') {
     const connect = address === undefined ? buildConnector({ timeout, allowH2: false }) : createTunnelConnector(new URL(address), timeout);
-    const pool = new Pool(base.origin, { ...common, connect });
+    const pool = new Pool(base.origin, { ...common, connect: inSlices(connect) });
     return { pool, pathPrefix: path, headers: {}, forwarder: null };
   }
   const proxy = new URL(address);
   return {
     // A connection for each request: many a proxy forgets whom it speaks with after the first.
-    pool: new Pool(proxy.origin, { ...common, pipelining: 0, connect: createProxyConnector(proxy, timeout) }),
+    pool: new Pool(proxy.origin, { ...common, pipelining: 0, connect: inSlices(createProxyConnector(proxy, timeout)) }),
     pathPrefix: base.origin + path,
     headers: { host: base.host, ...proxyAuthorization(proxy) },
     forwarder: proxy,
   };
+}
+
+function inSlices(connect: buildConnector.connector): buildConnector.connector {
+  return (target, callback) =>
+    connect(target, (...[error, socket]) => {
+      if (error === null) callback(null, readInSlices(socket));
+      else callback(error, null);
+    });
 }

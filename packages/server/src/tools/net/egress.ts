@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { Agent, buildConnector, type Dispatcher } from 'undici';
-import { NexusError } from '#core';
+import { NexusError, readInSlices } from '#core';
 import { isPublicAddress } from './addresses.ts';
 import { withoutCrumbs } from './crumbs.ts';
 
@@ -92,7 +92,8 @@ export function createEgressAgent(options: EgressOptions): Dispatcher {
     connector(target, (...[error, socket]) => {
       if (error !== null) return callback(error, null);
       const { remoteAddress = '', localAddress, remotePort = port } = socket;
-      if (!isOwnListener(remoteAddress === localAddress ? '127.0.0.1' : remoteAddress, remotePort)) return callback(null, socket);
+      if (!isOwnListener(remoteAddress === localAddress ? '127.0.0.1' : remoteAddress, remotePort))
+        return callback(null, readInSlices(socket));
       socket.destroy();
       callback(ownListener(hostname, port), null);
     });
