@@ -85,6 +85,13 @@ export const providerMutants: readonly Mutant[] = [
     tests: [`${server}/core/slices.test.ts`],
   },
   {
+    bug: 'provider: pages beside a long event are read all at once',
+    file: `${server}/runs/stream/long-event.ts`,
+    replace: 'if (reading.longRuns.has(key)) return inTurn(reading, timers, read);',
+    by: '',
+    tests: readerTests,
+  },
+  {
     bug: 'provider: a page is reduced to text in one go',
     file: `${server}/tools/net/html-text.ts`,
     replace: 'await timers.soon();',

@@ -79,8 +79,8 @@ export const steerMutants: readonly Mutant[] = [
   {
     bug: 'steer: a tool speaks to its own server where only the connection shows that it is',
     file: `${server}/tools/net/egress.ts`,
-    replace: "if (!isOwnListener(remoteAddress === localAddress ? '127.0.0.1' : remoteAddress, remotePort)) return callback(null, socket);",
-    by: 'if (remotePort !== undefined) return callback(null, socket);',
+    replace: "if (!isOwnListener(remoteAddress === localAddress ? '127.0.0.1' : remoteAddress, remotePort))",
+    by: 'if (remotePort !== undefined)',
     tests: ownTests,
   },
   {

@@ -6,7 +6,7 @@ import type { Dispatcher } from '#runs/dispatch';
 import { replayRun, type Transcripts } from '#runs/journal';
 import { forkRun, type Interrupted, mayStart, type StartedRun, type StartOptions, sessionClosed, startRun } from '#runs/start';
 import type { AgentSource, Engine } from '#runs/steps';
-import { follow, longEventJson, type StreamCursor, type StreamFrame, wireJson } from '#runs/stream';
+import { follow, longEventJson, readPage, type StreamCursor, type StreamFrame, wireJson } from '#runs/stream';
 import { type PageRequest, type RunRow, viewPage } from '#storage';
 import { cancelRun } from './cancel.ts';
 import { openSession, runRow } from './lookup.ts';
@@ -143,7 +143,8 @@ export function createRuns(dependencies: RunsDependencies): Runs {
     replay: async (principal, runId) => replayRun(store, principal.tenantId, await runRow(store, principal, runId)),
     async events(principal, runId, range) {
       const row = await runRow(store, principal, runId);
-      const found = await store.readEventsWithin(principal.tenantId, row.runId, { ...range, maxChars: pageChars });
+      const of = { store, timers: engine.timers, tenantId: principal.tenantId, runId: row.runId };
+      const found = await readPage({ ...of, range: { ...range, maxChars: pageChars } });
       const isFull = found.length === range.limit || found.reduce((sum, { chars }) => sum + chars, 0) >= pageChars;
       const [first] = found;
       // A long one is a page of its own, which is read while it is written.
@@ -152,9 +153,7 @@ export function createRuns(dependencies: RunsDependencies): Runs {
       const last = long ?? events.at(-1);
       return {
         events: events.map((event) => wireJson(row.runId, event)),
-        ...(long === null
-          ? {}
-          : { long: () => longEventJson({ store, timers: engine.timers, tenantId: principal.tenantId, runId: row.runId, event: long }) }),
+        ...(long === null ? {} : { long: () => longEventJson({ ...of, event: long }) }),
         nextAfter: (isFull || events.length < found.length) && last !== undefined ? last.seq : null,
       };
     },

@@ -4,7 +4,7 @@ import type { RunStore, SizedEvent, StoredEvent } from '#storage';
 import type { Channel } from './channel.ts';
 import type { StreamHub } from './hub.ts';
 import { chunksAfter, chunksOf, type LiveChunk, type LiveText, lengthOf } from './live-text.ts';
-import { longEventJson, shortChunks } from './long-event.ts';
+import { longEventJson, readPage, shortChunks } from './long-event.ts';
 import type { StreamCursor, StreamFrame } from './types.ts';
 
 /** A journal event as JSON of the wire; its data is passed on as it was stored. */
@@ -64,7 +64,7 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
   async function nextBatch() {
     const tail = channel.tailAfter(reader.seq);
     const page = { after: reader.seq, limit: pageEvents, maxChars: batchChars };
-    const events = tail ?? (await store.readEventsWithin(tenantId, runId, page));
+    const events = tail ?? (await readPage({ store, timers: engine.timers, tenantId, runId, range: page }));
     const { frames, taken, long } = reader.read(events, channel);
     const isFull = tail === null && (events.length === pageEvents || charsOf(events) >= batchChars);
     let more = taken < events.length || isFull;
@@ -73,6 +73,11 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
       if (!more) reader.readOutputs(Number.POSITIVE_INFINITY, frames);
     }
     return { frames, more: more || long !== null, last: long ?? events[taken - 1], long, current: tail === null && frames.length === 0 };
+  }
+
+  /** The event behind this one, without its data where it has any. */
+  function one(after: number) {
+    return readPage({ store, timers: engine.timers, tenantId, runId, range: { after, limit: 1, maxChars: hub.settings.batchChars } });
   }
 
   /** An event that is longer than a batch, read while it is written. Of an answer the text comes first, in pieces. */
@@ -90,7 +95,8 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
   }
 
   try {
-    const [at] = reader.seq === 0 ? [] : await store.readEvents(tenantId, runId, { after: reader.seq - 1, limit: 1 });
+    // Only what it is: it may be as long as anything.
+    const at = reader.seq === 0 ? undefined : (await one(reader.seq - 1))[0];
     let idle = at !== undefined && options.ended && ends(at);
     while (!signal.aborted) {
       bell.reset();
@@ -103,7 +109,7 @@ export async function* follow(options: FollowOptions): AsyncGenerator<readonly S
       if (long !== null) yield* longEvent(long);
       if (idle && !more && channel.lastSeq <= reader.seq) {
         // The log is the truth: end only when it really has nothing after the last event.
-        const rest = current ? [] : await store.readEvents(tenantId, runId, { after: reader.seq, limit: 1 });
+        const rest = current ? [] : await one(reader.seq);
         if (rest.length === 0) return;
         continue;
       }

@@ -2,5 +2,5 @@
 export { follow, wireJson } from './follow.ts';
 export { createStreamHub, type StreamHub } from './hub.ts';
 export type { LocalChannel } from './local.ts';
-export { longEventJson } from './long-event.ts';
+export { longEventJson, readPage } from './long-event.ts';
 export type { StreamCursor, StreamFrame } from './types.ts';

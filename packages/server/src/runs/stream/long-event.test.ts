@@ -5,6 +5,7 @@ import { systemClock, systemTimers } from '#core';
 import type { SizedEvent, StoredEvent } from '#storage';
 import { follow } from './follow.ts';
 import { createStreamHub, type StreamHub } from './hub.ts';
+import { readPage } from './long-event.ts';
 import { streamSettings } from './settings.testkit.ts';
 
 const tenantId = 't' as TenantId;
@@ -76,4 +77,24 @@ it('gives a reader long events and long texts in pieces, and every one of them w
   const deltas = frames.filter(({ event }) => event === 'model.delta').map(({ data }) => JSON.parse(data).data);
   expect(deltas.map((delta) => delta.text).join('') === text).toBe(true);
   expect(deltas.every((delta) => delta.text.isWellFormed())).toBe(true);
+});
+
+it('reads pages of a run that has long events one at a time, and gives others their turn between', async () => {
+  const log = { seq: 1, type: 'run.created', at: 0, data: '', chars: 10_000 } as SizedEvent;
+  const order: string[] = [];
+  const store = {
+    async readEventsWithin() {
+      order.push('page');
+      return [log];
+    },
+  };
+  const timers = {
+    async soon() {
+      order.push('turn');
+    },
+  };
+  const page = () => readPage({ store, timers, tenantId, runId, range: { after: 0, limit: 10, maxChars: 100 } });
+  await page(); // it shows that the run is such a one
+  await Promise.all([page(), page(), page()]);
+  expect(order.slice(0, 6)).toEqual(['page', 'page', 'turn', 'page', 'turn', 'page']);
 });

@@ -33,39 +33,67 @@ export async function* longEventJson(of: EventOfRun): AsyncGenerator<string> {
 
 /** Readers of one event are often about as far as each other: pieces that some of them have just read are kept. */
 const keptPieces = 16;
+/** Runs of which it is remembered that they have long events. */
+const keptRuns = 1_000;
 
 interface Reading {
-  /** The last piece that is read. */
+  /** The last that is read in turn. */
   last: Promise<unknown>;
   readonly pieces: LRUCache<string, string>;
+  readonly longRuns: LRUCache<string, true>;
 }
 
 const readings = new WeakMap<object, Reading>();
 
-/**
- * One piece at a time, whoever reads: an embedded database answers at once, and walks through the event up to the piece. What else is
- * ready has its turn before the next.
- */
-function readPiece({ store, timers, tenantId, runId, event: { seq } }: EventOfRun, from: number): Promise<string | null> {
+function readingOf(store: object): Reading {
   let reading = readings.get(store);
   if (reading === undefined) {
-    reading = { last: Promise.resolve(), pieces: new LRUCache({ max: keptPieces }) };
+    reading = { last: Promise.resolve(), pieces: new LRUCache({ max: keptPieces }), longRuns: new LRUCache({ max: keptRuns }) };
     readings.set(store, reading);
   }
-  const { last, pieces } = reading;
+  return reading;
+}
+
+/** One at a time, whoever reads: an embedded database answers at once, and walks through the event. Others have their turn before the next. */
+function inTurn<Result>(reading: Reading, timers: EventOfRun['timers'], read: () => Promise<Result>): Promise<Result> {
+  const done = reading.last.then(read);
+  reading.last = done.then(
+    () => timers.soon(),
+    () => timers.soon(),
+  );
+  return done;
+}
+
+function readPiece({ store, timers, tenantId, runId, event: { seq } }: EventOfRun, from: number): Promise<string | null> {
+  const reading = readingOf(store);
+  const { pieces } = reading;
   const key = `${tenantId}/${runId}/${seq}/${from}`;
-  const piece = last.then(async () => {
+  return inTurn(reading, timers, async () => {
     const kept = pieces.get(key);
     if (kept !== undefined) return kept;
     const read = await store.readEventData(tenantId, runId, { seq, from, chars: pieceChars });
     if (read !== null) pieces.set(key, read);
     return read;
   });
-  reading.last = piece.then(
-    () => timers.soon(),
-    () => timers.soon(),
-  );
-  return piece;
+}
+
+export interface PageOfRun {
+  readonly store: Pick<RunStore, 'readEventsWithin'>;
+  readonly timers: Pick<Timers, 'soon'>;
+  readonly tenantId: TenantId;
+  readonly runId: RunId;
+  readonly range: { readonly after: number; readonly limit: number; readonly maxChars: number };
+}
+
+/** `readEventsWithin`; of a run that has long events in turn, since a database walks through them for each page beside them. */
+export async function readPage({ store, timers, tenantId, runId, range }: PageOfRun): Promise<readonly SizedEvent[]> {
+  const reading = readingOf(store);
+  const key = `${tenantId}/${runId}`;
+  const read = () => store.readEventsWithin(tenantId, runId, range);
+  if (reading.longRuns.has(key)) return inTurn(reading, timers, read);
+  const page = await read();
+  if (page.some(({ chars }) => chars > range.maxChars)) reading.longRuns.set(key, true);
+  return page;
 }
 
 /** The same text in more chunks, none of them longer than a reader may hold; never within a pair. */
