@@ -2,8 +2,8 @@ import { z } from 'zod';
 
 /** Longest address of an image, in characters. */
 const maxUrlChars = 8_000;
-/** Largest base64 image that a message may carry, in characters. */
-const maxImageChars = 14_000_000;
+/** Largest base64 image that a message may carry, in characters: 5 MB, the most that every provider takes. */
+const maxImageChars = 7_000_000;
 
 export const TextPart = z.object({ type: z.literal('text'), text: z.string() });
 export type TextPart = z.infer<typeof TextPart>;
