@@ -29,7 +29,7 @@ it('gives all that came, a little at a time, and then its end', async () => {
   });
   await new Promise((resolve) => socket.once('end', resolve));
   expect(Buffer.concat(chunks).equals(bytes)).toBe(true);
-  expect(Math.max(...chunks.map(({ length }) => length))).toBeLessThanOrEqual(512);
+  expect(Math.max(...chunks.map(({ length }) => length))).toBeLessThanOrEqual(256);
 });
 
 it('gives nothing of what is left once it is destroyed [verifies hostile.provider.heads]', async () => {
