@@ -250,7 +250,7 @@ describe('the stream of a run', () => {
     expect(missing.status).toBe(404);
     const id = await platform.complete({ input: 'hello' });
     const before = await closed('failed');
-    const mend = platform.faults.fail('readEvents', new Error('secret internals'));
+    const mend = platform.faults.fail('readEventsWithin', new Error('secret internals'), { after: 1 });
     const text = await (await stream(`/v1/runs/${id}/events`)).text();
     mend();
     expect(text).toContain('event: run.created');
