@@ -51,7 +51,10 @@ export const BudgetRefusal = z
     window: BudgetWindow,
     limit: z.int(),
     asked: z.int(),
+    /** Neither spent nor reserved. */
     available: z.int(),
+    /** What open reservations hold, and may give back. */
+    reserved: z.int().optional(),
     /** So long it waited for what other calls held. */
     waitedMs: z.int().optional(),
   })

@@ -202,6 +202,8 @@ export const journalSchemas = dictionary({
     error: ErrorInfo.optional(),
     costMicroUsd: z.int().optional(),
     durationMs: z.int().optional(),
+    /** How much of the duration the call waited for its turn, behind others that use the sandbox, say. Left out when it did not wait. */
+    waitedMs: z.int().optional(),
     files: FilesOfCall.optional(),
   }),
   'approval.requested': z.object({
@@ -279,7 +281,7 @@ export type JournalEvent = { [T in JournalEventType]: { type: T; seq: number; at
 
 /**
  * Live parts: on the stream only, never in the journal. `offset` counts UTF-16 units over all text and reasoning of a
- * model call; a stream resumed at `<seq>.<offset>` continues exactly there.
+ * model call; a stream resumed at `<seq>.<offset>` continues exactly there. With each `model.started` of a call its text begins anew.
  */
 export const liveSchemas = dictionary({
   'model.delta': z.object({ step, callId, kind: z.enum(['text', 'reasoning']), offset: z.int().nonnegative(), text: z.string() }),

@@ -30,6 +30,7 @@ const pinnedErrors: Record<string, [httpStatus: number, grpcStatus: string, retr
   quota_exceeded: [409, 'RESOURCE_EXHAUSTED', false, 'There is as much as may be kept'],
   policy_denied: [403, 'PERMISSION_DENIED', false, 'Policy does not allow this'],
   budget_exceeded: [402, 'RESOURCE_EXHAUSTED', false, 'The budget does not cover this'],
+  budget_contended: [429, 'RESOURCE_EXHAUSTED', true, 'The budget is held by other calls at the moment'],
   price_unknown: [403, 'FAILED_PRECONDITION', false, 'The model has no known price'],
   approval_denied: [403, 'PERMISSION_DENIED', false, 'A person denied this'],
   approval_expired: [403, 'DEADLINE_EXCEEDED', false, 'Nobody answered in time'],

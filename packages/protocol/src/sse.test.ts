@@ -130,7 +130,8 @@ describe('SSE decoder', () => {
   it('takes time in proportion to an event, not to its square, when it comes in small pieces', () => {
     const costOf = (megabytes: number) => {
       const chunks = cutEach(bytesOf(`data: ${'x'.repeat(megabytes * 1_000_000)}\n\n`), 1_000);
-      const times = Array.from({ length: 3 }, () => {
+      // The least of many: whatever else the machine does only adds.
+      const times = Array.from({ length: 15 }, () => {
         const startedMs = performance.now();
         expect(decode(chunks, 10_000_000).events).toHaveLength(1);
         return performance.now() - startedMs;

@@ -334,6 +334,18 @@ describe('the text', () => {
     expect(assembler.text).toBe('Whole text');
   });
 
+  it('is that of the last time where a call is made again, as when a run is resumed whose budget had cut the answer', () => {
+    const assembler = createTextAssembler();
+    const started = { step: 1, callId: 'c', attempt: 1 };
+    expect(assembler.push(journal(2, 'model.started', started).event)).toBeNull();
+    assembler.push(delta(2, 0, 'Cut where the bud').event);
+    assembler.push(journal(3, 'model.completed', started).event);
+    expect(assembler.text).toBe('Cut where the bud');
+    expect(assembler.push(journal(6, 'model.started', started).event)).toEqual({ type: 'replace', text: '', reasoning: '' });
+    assembler.push(delta(6, 0, 'In full').event);
+    expect(assembler.text).toBe('In full');
+  });
+
   it('refuses a gap rather than showing a wrong text', () => {
     const assembler = createTextAssembler();
     expect(() => assembler.push(delta(2, 5, 'x').event)).toThrow('lacks the text from 0 to 5');

@@ -16,7 +16,7 @@ export interface TextAssembler {
   readonly answer: string | null;
 }
 
-/** Puts a model call's text together from its deltas. Overlaps are cut by offset; restarts and resets are obeyed. */
+/** Puts a model call's text together from its deltas. Overlaps are cut by offset; a call that is made again begins anew, and resets are obeyed. */
 export function createTextAssembler(): TextAssembler {
   let callId: string | null = null;
   let length = 0;
@@ -64,6 +64,8 @@ export function createTextAssembler(): TextAssembler {
           length = event.data.offset;
           return { type: 'replace', text, reasoning };
         }
+        // Once more: after a failure, or when a run is resumed whose budget had cut the answer.
+        case 'model.started':
         case 'step.restarted':
         case 'model.failed': {
           if (event.data.callId !== callId || length === 0) return null;
