@@ -39,6 +39,21 @@ function open({ limit = 100, waitForReservedMs = 10_000 } = {}) {
   const store = admission.observe(database);
   let ids = 0;
 
+  /** As a model call does: for all that it could use, and in the end for less. Nothing of it is used. */
+  async function takeAll(tokens: number) {
+    const reservationId = `r${ids++}`;
+    const range = { min: 1, max: tokens, costMicroUsdPerMillion: 0 };
+    const reserve = (whole: boolean) =>
+      ({ type: 'reserve', reservationId, runId: null, scopes: [user], fixed: {}, tokens: range, whole, expiresAt: 0 }) as const;
+    const { answer } = await inTurn(
+      admission,
+      { tenantId, needs: needsOf(reserve(true)) },
+      ({ isLast }) => store.commit({ tenantId, ledger: [reserve(!isLast)] }),
+      (given) => (given.type === 'refused' ? given : null),
+    );
+    if (answer.type === 'committed') await store.commit({ tenantId, ledger: [{ type: 'release', reservationId }] });
+  }
+
   /** Asks in turn; answers with what ends it again, or how long it waited to be refused. */
   async function take(
     tokens: number,
@@ -56,12 +71,19 @@ function open({ limit = 100, waitForReservedMs = 10_000 } = {}) {
     return {
       waitedMs,
       granted: answer.type === 'committed',
+      refusal: answer.type === 'refused' ? answer : null,
       settle: () => store.commit({ tenantId, ledger: [settle] }),
+      /** The sweeper's work, by another process, once it has expired. */
+      expireElsewhere: (atMost: number) =>
+        book([
+          { type: 'bound', reservationId, atMost: { tokens: atMost } },
+          { type: 'charge', reservationId },
+        ]),
       /** By another process: nobody here hears of it. */
       settleElsewhere: () => book([settle]),
     };
   }
-  return { time, take, admission, asked: () => asked, overspent: () => most };
+  return { time, take, takeAll, admission, asked: () => asked, overspent: () => most };
 }
 
 /** What came of calls so far, in the order in which it came. */
@@ -225,6 +247,88 @@ it('leaves the line to the others when its caller goes or everything ends', asyn
   const late = take(90);
   await time.advance(5);
   expect(await late).toMatchObject({ granted: false, waitedMs: 0 });
+  expect(time.pending).toBe(0);
+});
+
+it('hears of a reservation that expired elsewhere, and is told of what is spent apart from what is held [verifies budget.admission.expiry budget.admission.contended]', async () => {
+  const { time, take } = open({ waitForReservedMs: 3_000 });
+  const dead = await Promise.all([take(70), time.advance(5)]).then(([call]) => call);
+  const [fits, none] = [take(60), take(95)];
+  await time.advance(1_000);
+  dead.expireElsewhere(10);
+  await time.advance(600);
+  const granted = await fits;
+  expect(granted.granted).toBe(true);
+  expect(granted.waitedMs).toBeLessThan(1_700);
+  // 10 are spent by now: of 95 it is known that they can never be had, although others hold the rest.
+  expect((await none).refusal).toMatchObject({ refusal: { available: 30, reserved: 60, asked: 95 } });
+  expect((await none).refusal).not.toHaveProperty('held');
+  expect((await none).waitedMs).toBeLessThan(1_700);
+  const late = take(80);
+  await time.advance(3_100);
+  expect((await late).refusal).toMatchObject({ held: true, refusal: { available: 30, reserved: 60, asked: 80 } });
+});
+
+it('does not hold small ones behind a large one that can never be granted [verifies budget.admission.passes]', async () => {
+  const { time, take } = open({ waitForReservedMs: 10_000 });
+  const { came, note } = watch();
+  const first = await Promise.all([take(60), time.advance(5)]).then(([call]) => call);
+  const large = note('large', take(97));
+  note('small', take(41));
+  await time.advance(7_000); // it is patient, and nobody goes before it
+  expect(came).toEqual([]);
+  void first.settle(); // 6 are spent: 97 are more than there can be
+  await time.advance(20);
+  expect(came).toEqual(['no large', 'small']);
+  expect((await large).refusal).not.toHaveProperty('held');
+});
+
+it('grants a large one in the end, whatever small ones come and go meanwhile [verifies budget.admission.passes]', async () => {
+  const { time, take } = open({ limit: 1_000, waitForReservedMs: 10_000 });
+  let ends = false;
+  const stream = async () => {
+    while (!ends) {
+      const call = await take(10);
+      await time.timers.sleep(300);
+      if (call.granted) await call.settle();
+    }
+  };
+  // They hold most of the limit at any moment, and spend little of it.
+  const small = Array.from({ length: 60 }, () => stream());
+  await time.advance(500);
+  const large = take(700);
+  for (let round = 0; round < 90; round++) await time.advance(100);
+  expect(await Promise.race([large, Promise.resolve(null)])).toMatchObject({ granted: true });
+  ends = true;
+  for (let round = 0; round < 20; round++) await time.advance(1_000);
+  await Promise.all(small);
+  expect(time.pending).toBe(0);
+});
+
+it('does not let a few who want all of a limit keep others from the little that they need [verifies hostile.shares.admission]', async () => {
+  const { time, take, takeAll } = open({ limit: 1_000, waitForReservedMs: 10_000 });
+  // Somebody holds next to nothing, for long: so all of it cannot be had.
+  await Promise.all([take(1), time.advance(5)]);
+  let ends = false;
+  const greedy = Array.from({ length: 6 }, async (_, at) => {
+    await time.timers.sleep(at * 1_500);
+    while (!ends) await takeAll(1_000);
+  });
+  await time.advance(20_000);
+  const waits: number[] = [];
+  for (let at = 0; at < 60; at++) {
+    void take(10).then(async ({ waitedMs, granted, settle }) => {
+      waits.push(granted ? waitedMs : Number.POSITIVE_INFINITY);
+      await settle();
+    });
+    for (let step = 0; step < 13; step++) await time.advance(100);
+  }
+  ends = true;
+  for (let step = 0; step < 400; step++) await time.advance(100);
+  await Promise.all(greedy);
+  expect(waits).toHaveLength(60);
+  expect(waits.filter((ms) => ms > 500).length).toBeLessThanOrEqual(20);
+  expect(Math.max(...waits)).toBeLessThan(6_000);
   expect(time.pending).toBe(0);
 });
 

@@ -26,8 +26,8 @@ interface Refused {
 /**
  * Where calls wait that only reservations of others stand in the way of. They line up for the scope and unit that refused them, and
  * ask one after the other when something came free or after a while. Whoever is refused lets those behind it try that may fit into
- * what is left, until it has waited for half of its time: from then on what comes free is kept for it. What is free is decided by the
- * ledger alone: a line gives nothing but the order of asking, and is of this process.
+ * what is left, until it has waited for half of its time: from then on what comes free is kept for it, for a while (see {@link Line}). What
+ * is free is decided by the ledger alone: a line gives nothing but the order of asking, and is of this process.
  */
 export interface Admission {
   /**
@@ -62,6 +62,8 @@ export interface Place {
 /** The lines of a tenant, for as long as anybody of it may wait. */
 interface Book {
   readonly lines: Map<string, Line>;
+  /** Of lines that were there: until when nobody is held back in them. */
+  readonly rests: Map<string, number>;
   joined: number;
   /** Grows whenever something comes free, so that who is refused knows whether that was before or after. */
   freed: number;
@@ -86,15 +88,23 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
   }
 
   function lineOf(book: Book, key: string): Line {
-    const line = book.lines.get(key) ?? openLine(timers, settings.pollReservedMs);
+    const line =
+      book.lines.get(key) ??
+      openLine({ clock, timers, pollMs: settings.pollReservedMs, restsUntil: book.rests.get(key) ?? Number.NEGATIVE_INFINITY });
     book.lines.set(key, line);
     return line;
+  }
+
+  function close(book: Book, key: string, { restsUntil }: Line): void {
+    book.lines.delete(key);
+    book.rests.set(key, restsUntil);
+    for (const [other, until] of book.rests) if (until <= clock.monotonic()) book.rests.delete(other);
   }
 
   return {
     join(tenantId, onTurn, atMostMs = Number.POSITIVE_INFINITY) {
       const waitMs = Math.min(settings.waitForReservedMs, atMostMs);
-      const book = books.get(tenantId) ?? { lines: new Map(), joined: 0, freed: 0 };
+      const book = books.get(tenantId) ?? { lines: new Map(), rests: new Map(), joined: 0, freed: 0 };
       books.set(tenantId, book);
       book.joined += 1;
       let line: Line | null = null;
@@ -110,8 +120,8 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
         get asked() {
           return asked;
         },
-        get isPatient() {
-          return hasWaited(waitMs / 2);
+        get patientAt() {
+          return since === null ? Number.POSITIVE_INFINITY : since + waitMs / 2;
         },
         wake() {
           isDue = true;
@@ -121,7 +131,7 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
 
       function leaveLine(): void {
         line?.leave(waiting);
-        if (line?.isEmpty) book.lines.delete(lineKey);
+        if (line?.isEmpty) close(book, lineKey, line);
         line = null;
       }
 

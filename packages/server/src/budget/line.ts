@@ -1,11 +1,11 @@
-import type { Timers } from '#core';
+import type { Clock, Timers } from '#core';
 
 /** Somebody in a line. */
 export interface InLine {
   /** What it was refused when it asked last; null: it has not asked for this. */
   readonly asked: number | null;
-  /** It has waited for so long that nobody behind it goes before it. */
-  readonly isPatient: boolean;
+  /** From then on (by the monotonic clock) it has waited for so long that nobody behind it goes before it. */
+  readonly patientAt: number;
   /** It is its turn: it is to ask, or to leave. */
   wake(): void;
 }
@@ -13,7 +13,9 @@ export interface InLine {
 /**
  * Those who wait for one scope and unit, in the order in which they came. One at a time has the turn. Who is refused keeps its place, and
  * the turn goes on to the next one that may fit into what is left, until the end of the line; what comes free begins at the first one.
- * While the first one is patient nobody else has the turn.
+ * While the first one is patient nobody else has the turn, for a quarter of the time at most: after others were held back for so long, they
+ * are not for three times as long. Else a few who want all that there is could keep everybody from the little that they need, for as long as
+ * somebody holds a little.
  */
 export interface Line {
   readonly isEmpty: boolean;
@@ -26,10 +28,26 @@ export interface Line {
   refused(place: InLine, answer: { readonly available: number; readonly freed: boolean }): void;
   /** Something may have come free. */
   freed(): void;
+  /** Until then (by the monotonic clock) nobody is held back: also where the line is opened anew. */
+  readonly restsUntil: number;
 }
 
-/** @param pollMs how often the first one asks although nobody said that anything came free */
-export function openLine(timers: Pick<Timers, 'every'>, pollMs: number): Line {
+export interface LineOptions {
+  readonly clock: Pick<Clock, 'monotonic'>;
+  readonly timers: Pick<Timers, 'every'>;
+  /** How often the first one asks although nobody said that anything came free. */
+  readonly pollMs: number;
+  /** See {@link Line}: of the line that was here before. */
+  readonly restsUntil: number;
+}
+
+/** So many times as long as others were held back, they are not. */
+const restShare = 3;
+
+export function openLine(options: LineOptions): Line {
+  const { clock, timers, pollMs } = options;
+  let { restsUntil } = options;
+  let firstSince = Number.NEGATIVE_INFINITY;
   const places: InLine[] = [];
   let turn: InLine | null = null;
   let slow: InLine | null = null;
@@ -47,13 +65,24 @@ export function openLine(timers: Pick<Timers, 'every'>, pollMs: number): Line {
     place?.wake();
   }
 
+  /** For so long others have been held back for the first one. */
+  function heldBackMs(): number {
+    return clock.monotonic() - Math.max(places[0]?.patientAt ?? Number.POSITIVE_INFINITY, firstSince, restsUntil);
+  }
+
+  /** Another one is the first from now on. */
+  function firstLeaves(heldMs: number): void {
+    firstSince = clock.monotonic();
+    if (heldMs > 0) restsUntil = firstSince + restShare * heldMs;
+  }
+
   /** The turn of the place before `from` has ended. */
   function passOn(from: number): void {
     const fromFirst = from === 0 || hasFreed;
     hasFreed = false;
     const mayFit = ({ asked }: InLine) => asked === null || asked <= available;
     if (fromFirst) give(places[0]);
-    else give(places[0]?.isPatient ? undefined : places.slice(from).find(mayFit));
+    else give(heldBackMs() >= 0 ? undefined : places.slice(from).find(mayFit));
   }
 
   return {
@@ -65,7 +94,9 @@ export function openLine(timers: Pick<Timers, 'every'>, pollMs: number): Line {
     },
     leave(place) {
       const at = places.indexOf(place);
+      const heldMs = heldBackMs();
       places.splice(at, 1);
+      if (at === 0) firstLeaves(heldMs);
       if (places.length === 0) endPoll();
       else if (at === 0 || turn === place) passOn(at);
     },
@@ -77,6 +108,9 @@ export function openLine(timers: Pick<Timers, 'every'>, pollMs: number): Line {
       if (turn !== null && turn !== place) return;
       hasFreed ||= answer.freed;
       passOn(places.indexOf(place) + 1);
+    },
+    get restsUntil() {
+      return restsUntil;
     },
     freed() {
       if (turn === null) give(places[0]);

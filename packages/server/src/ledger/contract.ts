@@ -84,6 +84,8 @@ export interface ReserveOperation {
   readonly whole?: boolean;
   /** When the sweeper may charge it, because whoever holds it is gone. */
   readonly expiresAt: number;
+  /** The same in milliseconds from when it is granted: without a run it goes by the clock of the database, whatever this process takes the time for. */
+  readonly lifeMs?: number;
 }
 
 export type LedgerOperation =

@@ -15,8 +15,8 @@ function createLedger(...limits: readonly LedgerOperation[]) {
   const rows = new Map<string, LedgerRow>();
   const reservations = new Map<string, ReservationRow>();
   const entries: LedgerEntry[] = [];
-  const one = (operation: LedgerOperation, nowMs = start): LedgerOutcome => {
-    const change = ledgerRules({ rows, reservations }, [operation], nowMs);
+  const one = (operation: LedgerOperation | readonly LedgerOperation[], nowMs = start): LedgerOutcome => {
+    const change = ledgerRules({ rows, reservations }, [operation].flat(), nowMs);
     for (const [key, row] of change.rows) rows.set(key, row);
     for (const [id, reservation] of change.reservations) reservations.set(id, reservation);
     entries.push(...change.entries);
@@ -71,6 +71,27 @@ it('counts what is in flight for a user who comes under the limit of every user 
   ledger.one(reserve('b', { fixed: { tokens: 400 } }));
   ledger.one({ type: 'settle', reservationId: 'a', actual: { tokens: 580 } });
   expect(ledger.balance(user, 'tokens')).toEqual([580, 400]);
+});
+
+it('begins a balance with what the same change booked before it came to be, of whichever scope [verifies budget.limit.in-flight]', () => {
+  const everyUser: BudgetScope = { kind: 'user', id: '*' };
+  const project: BudgetScope = { kind: 'project', id: 'p' };
+  const ledger = createLedger();
+  for (const id of ['a', 'b', 'c']) ledger.one(reserve(id, { fixed: { tokens: 600 }, scopes: [run, user, project] }));
+  ledger.one(reserve('other', { fixed: { tokens: 70 }, scopes: [{ kind: 'user', id: 'o' }] }));
+  ledger.one(limit(everyUser, 2_000));
+  // As a round of a run ends: one call is settled, and the next reserved.
+  ledger.one([
+    { type: 'settle', reservationId: 'other', actual: { tokens: 70 } },
+    { type: 'settle', reservationId: 'a', actual: { tokens: 580 } },
+    { type: 'charge', reservationId: 'b' },
+    reserve('d', { fixed: { tokens: 10 }, scopes: [run, user, project] }),
+  ]);
+  expect(ledger.balance(user, 'tokens')).toEqual([1_180, 610]);
+  // What has a row is settled there; a limit that comes with it begins with that.
+  ledger.one([{ type: 'settle', reservationId: 'c', actual: { tokens: 500 } }, limit(project, 5_000)]);
+  expect(ledger.balance(user, 'tokens')).toEqual([1_680, 10]);
+  expect(ledger.balance(project, 'tokens')).toEqual([500, 10]);
 });
 
 it('counts once what is in flight in a row that was taken away and comes again', () => {

@@ -13,8 +13,11 @@ export function scopeKey(scope: BudgetScope): string {
 /** The scope of a {@link scopeKey}. */
 export function scopeOfKey(text: string): BudgetScope {
   const colon = text.indexOf(':');
-  return { kind: BudgetScopeKind.parse(text.slice(0, colon)), id: text.slice(colon + 1) };
+  const word = text.slice(0, colon);
+  return { kind: kinds.get(word) ?? BudgetScopeKind.parse(word), id: text.slice(colon + 1) };
 }
+
+const kinds: ReadonlyMap<string, BudgetScope['kind']> = new Map(BudgetScopeKind.options.map((kind) => [kind, kind]));
 
 export function rowKey(scope: BudgetScope, unit: BudgetUnit, window: BudgetWindow): LedgerRowKey {
   return `${scopeKey(scope)}|${unit}|${window}`;

@@ -131,6 +131,8 @@ describe('reserve', () => {
     const ledger = createLedger();
     for (const tokens of [0.5, -1, Number.NaN, 2 ** 53])
       expect(() => ledger.one(reserve('a', { fixed: { tokens } }))).toThrow(/whole number/);
+    for (const limit of [0.5, -1, 1e17, 1e300])
+      expect(() => ledger.one({ type: 'limit', scope: run, unit: 'tokens', window: 'total', limit })).toThrow(/whole number/);
     ledger.one(reserve('b'));
     expect(() => ledger.one({ type: 'settle', reservationId: 'b', actual: { tokens: -3 } })).toThrow(/whole number/);
     expect(() => ledger.one(reserve('c', { wallMs: { min: 2, max: 1 } }))).toThrow(/range/);

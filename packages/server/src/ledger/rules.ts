@@ -21,6 +21,21 @@ const windows: readonly BudgetWindow[] = ['total', 'day', 'month'];
 /** What follows the scope in the keys of all rows that a scope may have. */
 const accounts = windows.flatMap((window) => budgetUnits.map((unit) => ({ unit, window, suffix: `|${unit}|${window}` })));
 
+/** Scopes whose keys are remembered: a run asks for those of its scopes with each reservation. */
+const mostScopes = 2_000;
+const keysByScope = new Map<string, readonly LedgerRowKey[]>();
+
+/** The keys of all rows that a scope may have, in the order of {@link accounts}. */
+function keysOf(scope: string): readonly LedgerRowKey[] {
+  let keys = keysByScope.get(scope);
+  if (keys === undefined) {
+    if (keysByScope.size >= mostScopes) keysByScope.clear(); // those in use return at once
+    keys = accounts.map(({ suffix }) => scope + suffix);
+    keysByScope.set(scope, keys);
+  }
+  return keys;
+}
+
 /** A view of the state with the changes of this call laid over it. */
 interface Draft {
   readonly nowMs: number;
@@ -83,6 +98,7 @@ function apply(draft: Draft, operation: LedgerOperation): LedgerOutcome {
 /** A limit covers what was spent in its period before it was there, and what is in flight. */
 function setLimit(draft: Draft, operation: Extract<LedgerOperation, { type: 'limit' }>): LedgerOutcome {
   const { scope, unit, window, limit, fresh = false, byOwner = false } = operation;
+  checked({ [unit]: limit ?? 0 });
   const key = rowKey(scope, unit, window);
   const kept = byOwner ? undefined : ownersLimit(draft, operation);
   if (kept !== undefined && kept.limit !== null && (limit === null || limit > kept.limit))
@@ -116,7 +132,33 @@ function newRow(draft: Draft, { scope, unit, window, fresh }: NewRow): LedgerRow
         draft.reservations.set(reservation.reservationId, { ...reservation, rows: [...reservation.rows, key] });
     }
   }
-  return { scope, unit, window, period: periodAt(window, draft.nowMs), limit: null, spent: draft.counted(key), reserved };
+  return {
+    scope,
+    unit,
+    window,
+    period: periodAt(window, draft.nowMs),
+    limit: null,
+    spent: draft.counted(key) + bookedBefore(draft, key),
+    reserved,
+  };
+}
+
+/** What operations before this one, in the same change, have booked that a row which comes to be now has to begin with. */
+function bookedBefore(draft: Draft, key: LedgerRowKey): number {
+  let sum = 0;
+  for (const entry of draft.entries) {
+    const reservation = draft.reservation(entry.reservationId);
+    if (reservation !== undefined) sum += bookedIn(entry, reservation, key, draft.nowMs);
+  }
+  return sum;
+}
+
+/** What an entry adds to the balance of a row in its current period, whether or not there was the row when it was booked. */
+export function bookedIn(entry: LedgerEntry, reservation: ReservationRow, key: LedgerRowKey, nowMs: number): number {
+  const scope = scopeKeyOfRow(key);
+  const account = accounts.find(({ suffix }) => scope + suffix === key);
+  if (account === undefined || !scopesOf(reservation).includes(scope)) return 0;
+  return entry.day.startsWith(periodAt(account.window, nowMs)) ? (entry.amounts[account.unit] ?? 0) : 0;
 }
 
 /** The row of a scope that pays. One of a user comes to be when there is a limit for every user. */
@@ -157,9 +199,11 @@ function reserve(draft: Draft, operation: ReserveOperation): LedgerOutcome {
   let freeTokens = maxTokens;
   let scarce: { readonly row: LedgerRow; readonly limit: number } | null = null;
   for (const scope of operation.scopes) {
-    const prefix = scopeKey(scope);
-    for (const { unit, window, suffix } of accounts) {
-      const key = prefix + suffix;
+    const keys = keysOf(scopeKey(scope));
+    for (let at = 0; at < keys.length; at++) {
+      const [key, account] = [keys[at], accounts[at]];
+      if (key === undefined || account === undefined) continue;
+      const { unit, window } = account;
       const row = payingRow(draft, scope, unit, window, key);
       if (row === undefined || held.includes(key)) continue;
       held.push(key);
@@ -397,7 +441,10 @@ function granted(reservation: ReservationRow, duplicate: boolean): LedgerOutcome
 
 function refuse(row: LedgerRow, limit: number, asked: number, available: number): LedgerOutcome {
   const { scope, unit, window } = row;
-  const refusal: BudgetRefusal = { scope, unit, window, limit, asked, available: Math.max(0, available) };
+  // What was spent beyond the limit comes back to nobody.
+  const reserved = Math.min(row.reserved, Math.max(0, limit - row.spent));
+  const held = reserved > 0 ? { reserved } : {};
+  const refusal: BudgetRefusal = { scope, unit, window, limit, asked, available: Math.max(0, available), ...held };
   return { type: 'refused', refusal, ...(asked <= available + row.reserved ? { held: true } : {}) };
 }
 

@@ -45,6 +45,7 @@ export type {
   StoredEvent,
   UsageQuery,
 } from '#storage/contract';
+export { unlimited } from '#storage/contract';
 export { readBlob } from './read-blob.ts';
 export { createSharedClock, type SharedClock } from './shared-clock.ts';
 export { viewPage } from './view-page.ts';

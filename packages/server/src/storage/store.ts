@@ -1,8 +1,8 @@
-import { type Clock, type IdSource, NexusError, type Timers } from '#core';
+import { BrokenInvariant, type Clock, type IdSource, NexusError, type Timers } from '#core';
 import type { LedgerRules } from '#ledger';
 import { type BatchResult, commitBatch, createGroupCommit } from '#storage/commit';
 import { type Commit, type Quotas, type Store, unlimited } from '#storage/contract';
-import { type Driver, databaseNow } from '#storage/program';
+import { createClockWatch, type Driver, databaseNow } from '#storage/program';
 import {
   answerApproval,
   beginFileTree,
@@ -11,9 +11,7 @@ import {
   claimSuspect,
   clearSuspect,
   closeSession,
-  countAged,
   countContents,
-  countIdleSessions,
   definitionFiles,
   definitionHeads,
   deleteAgent,
@@ -36,6 +34,7 @@ import {
   hasSuspect,
   heartbeat,
   importDefinitions,
+  lastSeqs,
   listAgentNames,
   listAgents,
   listApprovals,
@@ -44,18 +43,17 @@ import {
   listExpiredReservations,
   listFiles,
   listFileVersions,
-  listIdleSessions,
   listKeySecrets,
   listKeys,
   listLedgerEntries,
   listNodes,
+  listOpenRuns,
   listRemovals,
   listRemovedFiles,
   listReservations,
   listRuns,
   listSessions,
   listTenants,
-  measure,
   missingKeySecret,
   ownedRuns,
   prune,
@@ -79,9 +77,12 @@ import {
   spentSoFar,
   takeContent,
   touchContent,
-  usage,
   wantSessionRemoved,
 } from '#storage/tables';
+import { countAged, countIdleSessions, listIdleSessions } from './aged.ts';
+import { measureAll } from './measures.ts';
+import { createSharedLook } from './shared-look.ts';
+import { createUsage } from './usage.ts';
 
 export interface StoreDependencies {
   readonly driver: Driver;
@@ -94,25 +95,33 @@ export interface StoreDependencies {
   /** Bounds of one transaction; see {@link createGroupCommit} and `commitBatch`. */
   /** None when left out. */
   readonly quotas?: Quotas;
+  /** Hears of each commit that was refused because rows contradict each other. */
+  readonly onBroken?: (broken: BrokenInvariant) => void;
   readonly transaction?: { readonly maxCommits: number; readonly maxCharacters: number };
 }
+
+/** Runs of a session that one transaction removes. */
+const runsOfRemoval = 500;
 
 const defaultTransaction = { maxCommits: 256, maxCharacters: 4_000_000 };
 
 /** The store on any driver: the queries are the same. */
 export function createStore(dependencies: StoreDependencies): Store {
   const { driver, ledgerRules, clock, timers, ids, timeoutMs, transaction = defaultTransaction, quotas = unlimited } = dependencies;
+  const { onBroken } = dependencies;
   const { maxCommits, maxCharacters } = transaction;
   const apply = (commits: readonly Commit[], alone: boolean, withinMs: number) =>
     driver.write(() => commitBatch({ ledgerRules, quotas, ids, nowMs: clock.now(), maxCharacters, alone }, commits), { withinMs });
   const flush = async (commits: readonly Commit[], withinMs: number): Promise<readonly BatchResult[]> => {
     const results = (await apply(commits, false, withinMs)) ?? (await apply(commits, true, withinMs));
     if (results === null) throw new NexusError('internal', 'a batch that has the books alone cannot ask for them');
+    for (const result of results) if (result.type === 'failed' && result.error instanceof BrokenInvariant) onBroken?.(result.error);
     return results;
   };
   const group = createGroupCommit({ flush, maxCommits, timeoutMs, clock, timers });
   const { read, write } = driver;
   let closing: Promise<void> | undefined;
+  const watch = createClockWatch(clock);
   /** The tenant that had the last turn of the queue here. */
   let lastTurn = '';
 
@@ -123,6 +132,8 @@ export function createStore(dependencies: StoreDependencies): Store {
 
     getRun: (tenantId, runId) => read(() => getRun(tenantId, runId)),
     listRuns: (tenantId, filter, page) => read(() => listRuns(tenantId, filter, page)),
+    listOpenRuns: (tenantId, sessionId) => read(() => listOpenRuns(tenantId, sessionId)),
+    lastSeqOf: createSharedLook({ read: (tenantId, runIds) => read(() => lastSeqs(tenantId, runIds)), timers }),
     readEvents: (tenantId, runId, range) => read(() => readEvents(tenantId, runId, range)),
     readEventsWithin: (tenantId, runId, range) => read(() => readEventsWithin(tenantId, runId, range)),
     readEventData: (tenantId, runId, piece) => read(() => readEventData(tenantId, runId, piece)),
@@ -164,7 +175,7 @@ export function createStore(dependencies: StoreDependencies): Store {
     listReservations: (tenantId, filter) => read(() => listReservations(tenantId, filter)),
     listLedgerEntries: (tenantId, filter, page) => read(() => listLedgerEntries(tenantId, filter, page)),
     spentIn: (tenantId, scope, window, nowMs) => read(() => spentSoFar(tenantId, scope, window, nowMs)),
-    usage: (tenantId, query, page) => read(() => usage(tenantId, query, page)),
+    usage: createUsage(driver),
 
     listDecisions: (tenantId, filter, page) => read(() => listDecisions(tenantId, filter, page)),
 
@@ -189,10 +200,14 @@ export function createStore(dependencies: StoreDependencies): Store {
 
     // One that does not come through leaves time for another before the lease ends.
     heartbeat: (workerId, leaseMs, liveRuns = 0) =>
-      write(() => heartbeat(workerId, leaseMs, liveRuns), { withinMs: Math.min(timeoutMs, Math.max(1_000, leaseMs / 2)) }),
+      write(() => heartbeat(workerId, leaseMs, liveRuns, watch), {
+        withinMs: Math.min(timeoutMs, Math.max(1_000, leaseMs / 2)),
+        when: 'at_once',
+      }),
     async claimRuns(workerId, limit, restMs = 0) {
-      if (!(await read(() => hasClaimable(restMs)))) return [];
-      const claimed = await write(() => claimRuns(workerId, limit, { restMs, after: lastTurn }));
+      if (!(await read(() => hasClaimable(restMs, watch)))) return [];
+      const claimed = await write(() => claimRuns(workerId, limit, { restMs, after: lastTurn, clock: watch }));
+      if (claimed.madeUp !== null) watch.madeUp(claimed.madeUp);
       lastTurn = claimed.after;
       return claimed.runs;
     },
@@ -204,21 +219,22 @@ export function createStore(dependencies: StoreDependencies): Store {
     ownedRuns: (workerId) => read(() => ownedRuns(workerId)),
     retireWorker: (workerId) => write(() => retireWorker(workerId)),
 
-    measure: (nowMs) => read(() => measure(nowMs)),
+    measure: (nowMs) => measureAll(driver, nowMs),
     pool: () => driver.pool(),
     claimJob: (name, owner, ttlMs) => write(() => claimJob(name, owner, ttlMs)),
     releaseJob: (name, owner) => write(() => releaseJob(name, owner)),
     listTenants: () => read(listTenants),
-    listIdleSessions: (tenantId, before, page) => read(() => listIdleSessions(tenantId, before, page)),
-    countIdleSessions: (tenantId, before, limit) => read(() => countIdleSessions(tenantId, before, limit)),
-    removeSession: (tenantId, sessionId, idleBefore) => write(() => removeSession(tenantId, sessionId, idleBefore)),
+    listIdleSessions: (tenantId, before, page) => listIdleSessions(driver, tenantId, before, page),
+    countIdleSessions: (tenantId, before, limit) => countIdleSessions(driver, tenantId, before, limit),
+    removeSession: (tenantId, sessionId, idleBefore) =>
+      write(() => removeSession(tenantId, sessionId, { idleBefore, limit: runsOfRemoval })),
     wantSessionRemoved: (tenantId, sessionId) => write(() => wantSessionRemoved(tenantId, sessionId)),
     listRemovals: (before, limit) => read(() => listRemovals(before, limit)),
     removeSome: (removal, limit, keepMs) => write(() => removeSome(removal, limit, keepMs)),
     endRemoval: (removal) => write(() => endRemoval(removal)),
     foldEntries: (tenantId, day, limit) => write(() => foldEntries(tenantId, day, limit)),
-    prune: (tenantId, kind, before, limit) => write(() => prune(tenantId, kind, before, limit)),
-    countAged: (tenantId, kind, before, limit) => read(() => countAged(tenantId, kind, before, limit)),
+    prune: (tenantId, kind, step) => write(() => prune(tenantId, kind, step)),
+    countAged: (tenantId, kind, range, limit) => countAged(driver, tenantId, kind, range, limit),
     pruneWorkers: (before, limit) => write(() => pruneWorkers(before, limit)),
 
     giveUp: () => driver.giveUp(),

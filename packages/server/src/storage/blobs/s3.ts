@@ -1,7 +1,8 @@
 import { Readable } from 'node:stream';
 import { AwsV4Signer } from 'aws4fetch';
-import { type Dispatcher, Pool } from 'undici';
+import type { Dispatcher } from 'undici';
 import { type Clock, NexusError, type Timers, throwIfAborted } from '#core';
+import { Pool } from '#core/http';
 import type { Blob, BlobDriver } from '#storage/contract';
 import { checkBlob } from '../read-blob.ts';
 import { checkStore } from './check.ts';

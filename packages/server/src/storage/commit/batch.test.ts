@@ -11,13 +11,13 @@ const tenantId = TenantId.parse('acme');
 const context: BatchContext = { ids, ledgerRules, quotas: unlimited, nowMs: 1000, maxCharacters: 1000 };
 
 /** An empty database: nothing is found, and what is inserted is noted. */
-function apply<R>(program: Program<R>): { result: R; inserted: Record<string, readonly Params[]>; trips: Request[] } {
+function apply<R>(program: Program<R>, counted = true): { result: R; inserted: Record<string, readonly Params[]>; trips: Request[] } {
   const inserted: Record<string, readonly Params[]> = {};
   const trips: Request[] = [];
   const answer = (request: Request): Result => {
     if (request.type === 'all') return { rows: [], changes: 0, parts: request.requests.map(answer) };
     // Of a tenant that has been counted before.
-    if (request.type === 'select' && request.table.name === 'tenant_counts')
+    if (request.type === 'select' && request.table.name === 'tenant_counts' && (counted || inserted.tenant_counts !== undefined))
       return { rows: request.keys.map((kind) => ({ kind, amount: 0 })), changes: 0 };
     if (request.type === 'insert') inserted[request.table.name] = request.rows;
     return { rows: request.type === 'now' ? [{ now: 1 }] : [], changes: 0 };
@@ -128,4 +128,18 @@ it('tells a commit what its neighbour in the same transaction has made', () => {
   ]);
   expect(inserted.idempotency_keys).toHaveLength(1);
   expect(inserted.runs).toHaveLength(1);
+});
+
+it('makes what a tenant is counted by before it takes other locks, and never behind them', () => {
+  const commit: Commit = {
+    tenantId,
+    createRun: { ...newRun(), status: 'queued' },
+    idempotency: { key: 'k', requestHash: 'h', resourceId: 'r' },
+  };
+  const first = apply(commitBatch(context, [commit]), false);
+  expect(first.result).toBeNull();
+  expect(first.inserted).toEqual({});
+  const alone = apply(commitBatch({ ...context, alone: true }, [commit]), false);
+  expect(alone.result).toMatchObject([{ type: 'committed' }]);
+  expect(alone.inserted.tenant_counts?.map(({ kind }) => kind)).toEqual(['idempotencyKeys', 'queuedRuns']);
 });

@@ -38,7 +38,7 @@ function handlersOf(batch: Batch): readonly Handler[] {
   return [
     gateHandler(batch),
     claimHandler(batch),
-    createRunHandler(working),
+    createRunHandler(working, sessions),
     quotaHandler(batch),
     sessionHandler(batch),
     placeHandler(sessions, working),
@@ -83,7 +83,9 @@ export function* commitBatch(context: BatchContext, all: readonly Commit[]): Pro
     const load = handler.load?.();
     if (load) loads.push(load);
   }
-  yield* together(loads);
+  // Side by side each locks with what it asks first, in their order. One after the other, also with what it asks then.
+  if (books.alone) for (const load of loads) yield* load;
+  else yield* together(loads);
   if (books.mustBeAlone) return null;
   const results: BatchResult[] = [];
   let characters = 0;

@@ -4,6 +4,7 @@ import type { StoredEvent } from '#storage/contract';
 import { json } from '#storage/program';
 import { type EventRow, insertEvents } from '#storage/tables';
 import type { Batch, Handler } from './handler.ts';
+import { requireSequence } from './invariants.ts';
 import type { WorkingRuns } from './working-runs.ts';
 
 /** What outlives the worker: a call that has an outcome is never made again. */
@@ -27,6 +28,8 @@ export function eventHandler({ tenantId, nowMs }: Batch, runs: WorkingRuns): Han
           data: JSON.stringify(event.data),
         }),
       );
+      const before = createRun === undefined ? runs.find(runId) : undefined; // a new one is not there yet
+      if (before !== undefined) requireSequence(before, lastSeq + 1);
       draft.events = stored;
       const totals = totalsOf === undefined ? undefined : json(totalsOf(news));
       return () => {

@@ -12,7 +12,7 @@ export interface Batch {
   readonly ledgerRules: LedgerRules;
   readonly quotas: Quotas;
   readonly books: {
-    /** The batch has the books of its tenant for itself, and may count what was spent. */
+    /** The batch has the books of its tenant for itself, and may count what was spent. Its handlers load one after the other. */
     readonly alone: boolean;
     /** Some of it can be decided only when it has. */
     mustBeAlone: boolean;
@@ -39,7 +39,8 @@ export interface Handler {
   /** Notes the keys that the commit needs. When it throws, the commit fails and no other. */
   want?(commit: Commit): void;
   /**
-   * Reads what was noted, locking in the order of its keys what the batch may change. The generator function stands in the
+   * Reads what was noted, locking in the order of its keys what the batch may change: all of it with the first request, unless the batch
+   * has the books alone, as others ask for their locks beside it. The generator function stands in the
    * file and not in the handler: one that is made for each batch survives many collections of garbage.
    */
   load?(): Program<void> | undefined;

@@ -1,18 +1,18 @@
-import { BudgetWindow, budgetUnits } from '@nexus-agent/protocol';
 import {
+  bookedIn,
   everyUser,
   type LedgerOperation,
   type LedgerRow,
   type LedgerRowKey,
-  periodAt,
   type ReservationRow,
   rowKey,
   scopeKey,
   scopeKeyOfRow,
   scopeOfKey,
 } from '#ledger';
-import { type Program, storable, together } from '#storage/program';
+import { databaseNow, type Program, storable, together } from '#storage/program';
 import {
+  addUsage,
   closeReservations,
   type EntryRow,
   entryToRow,
@@ -22,6 +22,7 @@ import {
   lockBudgets,
   lockOpenReservations,
   lockReservations,
+  newestDay,
   readBudgets,
   scopeText,
   spentSoFar,
@@ -29,6 +30,7 @@ import {
   updateReservations,
 } from '#storage/tables';
 import type { Batch, Handler } from './handler.ts';
+import { requireBooks } from './invariants.ts';
 import { WorkingRows } from './working-rows.ts';
 
 type NewLimit = Extract<LedgerOperation, { type: 'limit' }>;
@@ -41,17 +43,23 @@ interface Wanted {
   readonly users: Set<string>;
   /** In scopes where something may have been spent or be in flight. */
   readonly limits: NewLimit[];
+  /** Reservations of calls without a run: nobody but the sweeper ends one whose process has died. */
+  isSwept: boolean;
 }
 
 /** Operations on budgets, decided by the ledger's rules on the locked reservations and balances. */
 export function ledgerHandler(batch: Batch): Handler {
   const { tenantId, nowMs, ids, ledgerRules } = batch;
-  const wanted: Wanted = { reservationIds: [], scopes: new Set(), users: new Set(), limits: [] };
+  const wanted: Wanted = { reservationIds: [], scopes: new Set(), users: new Set(), limits: [], isSwept: false };
   const reservations = new WorkingRows<ReservationRow>();
   const balances = new WorkingRows<LedgerRow>();
   const entries: EntryRow[] = [];
   const counted = new Map<LedgerRowKey, number>();
   const open = createOpenIndex();
+  /** A balance that comes to be does not begin in a window before one that the books have begun: this clock may lag behind. */
+  const begun = { ms: nowMs };
+  /** The time by the clock of the database, where it was asked. */
+  const database = { nowMs };
   const state = { rows: balances.all, reservations: reservations.all, counted, paidBy: open.paidBy };
   return {
     want({ ledger: operations = [] }) {
@@ -67,6 +75,7 @@ export function ledgerHandler(batch: Batch): Handler {
         }
         wantReservation(operation.reservationId);
         if (operation.type === 'reserve') {
+          wanted.isSwept ||= operation.runId === null && operation.lifeMs !== undefined;
           for (const scope of operation.scopes) {
             scopes.add(scopeText(scope));
             if (scope.kind === 'user') users.add(scopeText(scope));
@@ -76,12 +85,16 @@ export function ledgerHandler(batch: Batch): Handler {
       }
     },
     load: () =>
-      wanted.reservationIds.length + wanted.scopes.size > 0 ? load(batch, wanted, { reservations, balances, counted, open }) : undefined,
-    decide({ ledger: operations }, draft) {
-      if (!operations?.length) return undefined;
-      const change = ledgerRules(state, operations, nowMs);
+      wanted.reservationIds.length + wanted.scopes.size > 0
+        ? load(batch, wanted, { reservations, balances, counted, open, begun, database })
+        : undefined,
+    decide({ ledger: given }, draft) {
+      if (!given?.length) return undefined;
+      const operations = wanted.isSwept ? given.map((operation) => expiring(operation, database.nowMs)) : given;
+      const change = ledgerRules(state, operations, begun.ms);
       const refused = change.outcomes.find((outcome) => outcome.type === 'refused');
       if (refused) return refused;
+      requireBooks(tenantId, state, operations, change);
       draft.outcomes = change.outcomes;
       const booked = change.entries.map((entry) => entryToRow(tenantId, ids.next('ledgerEntry'), entry, nowMs));
       return () => {
@@ -91,16 +104,12 @@ export function ledgerHandler(batch: Batch): Handler {
         }
         for (const [key, row] of change.rows) balances.set(key, row);
         entries.push(...booked);
-        // The balance of a user may yet come to be in this batch.
-        for (const { subject, amounts, day } of change.entries) {
-          if (subject.user === null || counted.size === 0) continue;
-          for (const unit of budgetUnits) {
-            for (const window of windows) {
-              const key = rowKey({ kind: 'user', id: subject.user }, unit, window);
-              const before = counted.get(key);
-              if (before !== undefined && !balances.all.has(key) && day.startsWith(periodAt(window, nowMs)))
-                counted.set(key, before + (amounts[unit] ?? 0));
-            }
+        // A balance may yet come to be in this batch.
+        for (const entry of change.entries) {
+          const reservation = reservations.all.get(entry.reservationId);
+          if (reservation === undefined) continue;
+          for (const [key, before] of counted) {
+            if (!balances.all.has(key)) counted.set(key, before + bookedIn(entry, reservation, key, begun.ms));
           }
         }
       };
@@ -115,12 +124,16 @@ export function ledgerHandler(batch: Batch): Handler {
       const [opened, moved] = [balances.created(), balances.changed()];
       if (opened.length > 0) writes.push(insertBudgets(tenantId, opened));
       if (moved.length > 0) writes.push(updateBudgets(tenantId, moved));
-      if (entries.length > 0) writes.push(insertEntries(entries));
+      if (entries.length > 0) writes.push(insertEntries(entries), addUsage(tenantId, entries));
     },
   };
 }
 
-const windows = BudgetWindow.options;
+/** A call without a run expires by the clock of the database: that of this process may just have been set to another day, and the process die. */
+function expiring(operation: LedgerOperation, databaseNowMs: number): LedgerOperation {
+  if (operation.type !== 'reserve' || operation.runId !== null || operation.lifeMs === undefined) return operation;
+  return { ...operation, expiresAt: databaseNowMs + operation.lifeMs };
+}
 
 /** Who pays for what that is open. It is asked only where a row may be new, and only then is it kept. */
 function createOpenIndex() {
@@ -154,6 +167,8 @@ function* load(
     readonly balances: WorkingRows<LedgerRow>;
     readonly counted: Map<LedgerRowKey, number>;
     readonly open: ReturnType<typeof createOpenIndex>;
+    readonly begun: { ms: number };
+    readonly database: { nowMs: number };
   },
 ): Program<void> {
   const { tenantId, books } = batch;
@@ -165,6 +180,7 @@ function* load(
     // Whoever changes them has the books alone.
     readBudgets(tenantId, users.size > 0 && !scopes.has(forAll) ? [forAll] : []),
   ]);
+  if (wanted.isSwept) found.database.nowMs = yield* databaseNow();
   for (const reservation of locked) {
     reservations.load(reservation.reservationId, reservation);
     for (const scope of reservation.scopes ?? []) scopes.add(scope);
@@ -183,8 +199,10 @@ function* load(
     books.mustBeAlone = true;
     return;
   }
+  const day = yield* newestDay(tenantId);
+  if (day !== null) found.begun.ms = Math.max(found.begun.ms, Date.parse(day));
   for (const { scope, unit, window } of fresh) {
-    found.counted.set(rowKey(scope, unit, window), (yield* spentSoFar(tenantId, scope, window, batch.nowMs))[unit]);
+    found.counted.set(rowKey(scope, unit, window), (yield* spentSoFar(tenantId, scope, window, found.begun.ms))[unit]);
   }
   const scopesOfFresh = [...new Set(fresh.map(({ scope }) => scopeKey(scope)))];
   for (const reservation of yield* lockOpenReservations(tenantId, scopesOfFresh))

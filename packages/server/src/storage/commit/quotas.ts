@@ -1,7 +1,16 @@
 import { dictionary } from '@nexus-agent/protocol';
 import { type Commit, type QuotaKind, requireQuota } from '#storage/contract';
 import { type Program, together } from '#storage/program';
-import { type CountedKind, countUpTo, existingSessions, limitedScopes, lockCounts, scopeText, writeCounts } from '#storage/tables';
+import {
+  type CountedKind,
+  countUpTo,
+  existingSessions,
+  limitedScopes,
+  lockCounts,
+  lockKnownCounts,
+  scopeText,
+  writeCounts,
+} from '#storage/tables';
 import type { Batch, Handler } from './handler.ts';
 
 /** Counts that are kept as a number; the others are counted anew, under the lock of theirs. */
@@ -11,7 +20,7 @@ const kept: ReadonlySet<QuotaKind> = new Set<QuotaKind>(['sessions', 'idempotenc
  * How much a tenant has of what a commit adds to. Its locks are held from before it is counted until what was added is written: of two
  * processes that add at once, the second counts what the first has added.
  */
-export function quotaHandler({ tenantId, quotas }: Batch): Handler {
+export function quotaHandler({ tenantId, quotas, books }: Batch): Handler {
   const wanted = new Set<QuotaKind>();
   const sessionIds: string[] = [];
   const scopes = new Set<string>();
@@ -22,7 +31,7 @@ export function quotaHandler({ tenantId, quotas }: Batch): Handler {
       for (const scope of limitedBy(commit)) scopes.add(scope);
       for (const kind of kindsOf(commit)) wanted.add(kind);
     },
-    load: () => (wanted.size > 0 ? load({ tenantId, quotas }, wanted, { sessionIds, scopes }, working) : undefined),
+    load: () => (wanted.size > 0 ? load({ tenantId, quotas, books }, wanted, { sessionIds, scopes }, working) : undefined),
     decide(commit) {
       const kinds = kindsOf(commit);
       if (kinds.length === 0) return undefined;
@@ -88,16 +97,18 @@ function limitedBy({ ledger = none }: Commit): string[] {
 }
 
 function* load(
-  { tenantId, quotas }: Pick<Batch, 'tenantId' | 'quotas'>,
+  { tenantId, quotas, books }: Pick<Batch, 'tenantId' | 'quotas' | 'books'>,
   wanted: ReadonlySet<QuotaKind>,
   ids: { readonly sessionIds: readonly string[]; readonly scopes: ReadonlySet<string> },
   { counts, known }: Working,
 ): Program<void> {
   const [locked, sessions, scopes] = yield* together([
-    lockCounts(tenantId, wanted),
+    books.alone ? lockCounts(tenantId, wanted) : lockKnownCounts(tenantId, wanted),
     existingSessions(tenantId, ids.sessionIds),
     limitedScopes(tenantId, [...ids.scopes]),
   ]);
+  // A row that is made now would be locked behind those of the handlers that come after this one.
+  if (locked.size < wanted.size) books.mustBeAlone = true;
   for (const [kind, amount] of locked) counts.set(kind, amount);
   for (const each of [...sessions, ...scopes]) known.add(each);
   // Once they are locked.

@@ -4,6 +4,7 @@ import type { Waiting } from '#storage/contract';
 import { json, parseNullable } from '#storage/program';
 import type { OpenRun } from '#storage/tables';
 import type { Handler } from './handler.ts';
+import { requireTurns } from './invariants.ts';
 import type { WorkingRuns } from './working-runs.ts';
 import { isBehind, type WorkingSessions } from './working-sessions.ts';
 
@@ -21,6 +22,7 @@ export function placeHandler(sessions: WorkingSessions, runs: WorkingRuns): Hand
       const { whileBusy } = place;
       const newest = sessions.newest(openSession);
       const open = whileBusy === 'begin' ? [] : sessions.open(openSession);
+      requireTurns(createRun.tenantId, openSession, open.filter(isBehind));
       const isBusy = open.some((run) => sessions.isAtWork(run) || isBehind(run));
       const ahead = isBusy ? lastOf(open.filter((run) => isAhead(run, sessions))) : null;
       if (ahead !== null && whileBusy === 'refuse') return { type: 'busy', runId: ahead };
@@ -63,8 +65,9 @@ export function leaveHandler(sessions: WorkingSessions, runs: WorkingRuns): Hand
     want({ leaves }) {
       if (leaves) sessions.want(leaves);
     },
-    decide({ leaves }, draft) {
+    decide({ leaves, tenantId }, draft) {
       if (!leaves) return undefined;
+      requireTurns(tenantId, leaves, sessions.open(leaves).filter(isBehind));
       return () => {
         const open = sessions.open(leaves);
         if (open.some((run) => sessions.isAtWork(run))) return;

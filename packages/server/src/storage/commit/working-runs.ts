@@ -1,7 +1,7 @@
 import { terminalStatuses } from '@nexus-agent/protocol';
-import type { Commit } from '#storage/contract';
-import { databaseNow, type Program } from '#storage/program';
-import { insertRuns, lockRuns, type StoredRun, updateRuns } from '#storage/tables';
+import type { Commit, Waiting } from '#storage/contract';
+import { databaseNow, type Program, parseNullable } from '#storage/program';
+import { insertRuns, lockRuns, placeInIndexes, type StoredRun, updateRuns, updateRunsInPlace } from '#storage/tables';
 import type { Batch } from './handler.ts';
 import { WorkingRows } from './working-rows.ts';
 
@@ -27,6 +27,12 @@ interface Time {
 
 export function createWorkingRuns({ tenantId, nowMs }: Batch): WorkingRuns {
   const rows = new WorkingRows<StoredRun>();
+  /** As they are stored: the rows are changed in place. */
+  const places = new Map<string, string>();
+  const take = (row: StoredRun) => {
+    rows.load(row.run_id, row);
+    places.set(row.run_id, placeInIndexes(row));
+  };
   const ids: string[] = [];
   const time: Time = { needed: false, nowMs };
   return {
@@ -34,15 +40,16 @@ export function createWorkingRuns({ tenantId, nowMs }: Batch): WorkingRuns {
       if (createRun) ids.push(createRun.runId);
       if (run) ids.push(run.runId);
       if (wake) ids.push(...wake);
-      time.needed ||= (wake?.length ?? 0) > 0 || leaves !== undefined || place !== undefined || run?.patch.status === 'waiting';
+      const status = createRun?.status ?? run?.patch.status;
+      time.needed ||= (wake?.length ?? 0) > 0 || leaves !== undefined || place !== undefined || status === 'waiting' || status === 'queued';
     },
-    load: () => (ids.length > 0 ? load(tenantId, ids, rows, time) : undefined),
+    load: () => (ids.length > 0 ? load(tenantId, ids, take, time) : undefined),
     get nowMs() {
       return time.nowMs;
     },
     find: (runId) => rows.all.get(runId),
     adopt(row) {
-      if (!rows.all.has(row.run_id)) rows.load(row.run_id, row);
+      if (!rows.all.has(row.run_id)) take(row);
     },
     set(run) {
       settleDueTime(run, time.nowMs);
@@ -51,13 +58,16 @@ export function createWorkingRuns({ tenantId, nowMs }: Batch): WorkingRuns {
     write(writes) {
       const [created, changed] = [rows.created(), rows.changed()];
       if (created.length > 0) writes.push(insertRuns(created));
-      if (changed.length > 0) writes.push(updateRuns(changed));
+      const stays = (row: StoredRun) => places.get(row.run_id) === placeInIndexes(row);
+      const [inPlace, moved] = [changed.filter(stays), changed.filter((row) => !stays(row))];
+      if (inPlace.length > 0) writes.push(updateRunsInPlace(inPlace));
+      if (moved.length > 0) writes.push(updateRuns(moved));
     },
   };
 }
 
-function* load(tenantId: string, ids: readonly string[], rows: WorkingRows<StoredRun>, time: Time): Program<void> {
-  for (const row of yield* lockRuns(tenantId, ids)) rows.load(row.run_id, row);
+function* load(tenantId: string, ids: readonly string[], take: (row: StoredRun) => void, time: Time): Program<void> {
+  for (const row of yield* lockRuns(tenantId, ids)) take(row);
   if (time.needed) time.nowMs = yield* databaseNow();
 }
 
@@ -67,6 +77,14 @@ export function hasEnded(run: StoredRun): boolean {
   return ended.has(run.status);
 }
 
+/** Its due time is the end of its patience with the session. */
+function standsBehind({ waiting }: StoredRun): boolean {
+  return parseNullable<Waiting>(waiting)?.reason === 'session';
+}
+
+/** Nothing in the queue rests for longer (`runs.retryTakeMs`): what is due later by the clock of a process is so because that was set. */
+const mostRestMs = 60_000;
+
 /**
  * Keeps the two indexes that dispatchers read true: only a queued or waiting run has a due time, an ended one has no
  * owner. A run that was woken while it still ran is due as soon as it waits: the wake-up is not lost.
@@ -75,6 +93,8 @@ function settleDueTime(run: StoredRun, nowMs: number): void {
   if (hasEnded(run)) run.lease_owner = null;
   if (run.status !== 'queued' && run.status !== 'waiting') {
     run.due_at = null;
+  } else if (run.status === 'queued' && run.due_at !== null && run.due_at > nowMs + mostRestMs && !standsBehind(run)) {
+    run.due_at = nowMs;
   } else if (run.woken === 1 || (run.status === 'waiting' && run.cancel_requested !== null)) {
     run.woken = 0;
     run.due_at = Math.min(run.due_at ?? nowMs, nowMs);

@@ -1,5 +1,5 @@
 import { type Program, together } from '#storage/program';
-import { cancelRequest, lockRuns, newestRunOf, type OpenRun, openRunsOf } from '#storage/tables';
+import { cancelRequest, lockRuns, newestRunOf, type OpenRun, openRunsOf, type StoredRun } from '#storage/tables';
 import type { Batch } from './handler.ts';
 import type { WorkingRuns } from './working-runs.ts';
 
@@ -19,6 +19,8 @@ export interface WorkingSessions {
   newest(sessionId: string): NewestRun;
   /** The runs that have not ended, oldest first, as this batch has changed them. */
   open(sessionId: string): readonly OpenRun[];
+  /** A new run is in its session from now on, also one that has no place in the log. */
+  enter(run: StoredRun): void;
   /** A new run is the newest of its session. */
   add(sessionId: string, newest: { readonly runId: string; readonly createdAt: number }): void;
   /** Asks a run to be cancelled once everything else of the batch is written. */
@@ -30,7 +32,7 @@ export interface WorkingSessions {
 
 export function createWorkingSessions({ tenantId }: Batch, runs: WorkingRuns): WorkingSessions {
   const ids = new Set<string>();
-  const cancels: { readonly runId: string; readonly reason: string }[] = [];
+  const cancels = new Map<string, string>();
   const newest = new Map<string, NewestRun>();
   const open = new Map<string, Map<string, OpenRun>>();
 
@@ -62,17 +64,17 @@ export function createWorkingSessions({ tenantId }: Batch, runs: WorkingRuns): W
       const found = [...(open.get(sessionId)?.values() ?? [])].map((run) => runs.find(run.run_id) ?? run);
       return found.filter((run) => isOpen(run)).sort((one, other) => one.created_at - other.created_at);
     },
-    add(sessionId, head) {
-      newest.set(sessionId, head);
-      const row = runs.find(head.runId);
-      if (row) open.get(sessionId)?.set(head.runId, row);
+    enter: (run) => void open.get(run.session_id)?.set(run.run_id, run),
+    add: (sessionId, head) => void newest.set(sessionId, head),
+    interrupt(runId, reason) {
+      if (!cancels.has(runId)) cancels.set(runId, reason);
     },
-    interrupt: (runId, reason) => void cancels.push({ runId, reason }),
     write(writes) {
-      for (const { runId, reason } of cancels) writes.push(...cancelRequest(tenantId, runId, reason, runs.nowMs));
+      for (const [runId, reason] of cancels) writes.push(...cancelRequest(tenantId, runId, reason, runs.nowMs));
     },
     isAtWork(run) {
-      if (run.status === 'waiting') return run.due_at !== null && run.due_at <= runs.nowMs;
+      // One that is asked to cancel is due as this batch is written.
+      if (run.status === 'waiting') return (run.due_at !== null && run.due_at <= runs.nowMs) || cancels.has(run.run_id);
       return run.status === 'running' || (run.status === 'queued' && !isBehind(run));
     },
   };

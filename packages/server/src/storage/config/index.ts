@@ -53,7 +53,11 @@ export const storageConfig = {
     synchronous: setting(z.enum(['NORMAL', 'FULL']).default('NORMAL'), '`FULL` also survives power loss without losing the last commits.'),
   }),
   postgres: group({
-    maxConnections: setting(z.int().min(2).max(1000).default(10), 'Connections to the database that one process holds at most.'),
+    maxConnections: setting(
+      z.int().min(2).max(1000).default(10),
+      'Connections to the database that one process holds at most, beside one for the bus. Those of all processes together must stay below its ' +
+        '`max_connections`: with 100 there, eight processes fit.',
+    ),
     migrationTimeoutMs: setting(
       durationMs().min(100).default(8_000),
       'How long a process that starts may take to bring the schema up to date, or wait for another that does.',

@@ -92,7 +92,10 @@ export type CommitResult =
       /** The run that is due because the session was left. */
       readonly next?: RunId;
     }
-  /** The run has another epoch, owner or length: this worker no longer holds it. */
+  /**
+   * The run has another epoch, owner or length: this worker no longer holds it. Where the row says less than the commit knows (an earlier
+   * epoch, a shorter journal) it went back, and the commit throws a `BrokenInvariant`, as it does wherever rows contradict each other.
+   */
   | { readonly type: 'fenced' }
   /** The session that was to be active is closed, or does not exist. */
   | { readonly type: 'closed' }

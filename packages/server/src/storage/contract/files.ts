@@ -63,7 +63,7 @@ export interface FileRange {
 /** The trees. They are changed by commits; the contents lie in a {@link BlobStore}. */
 export interface FileStore {
   getFileTree(tenantId: TenantId, treeId: string): Promise<FileTree | null>;
-  /** Version 1 of a tree, unless there is one by now: what stands afterwards is the answer. */
+  /** Version 1 of a tree, unless there is one by now: what stands afterwards is the answer. Throws `not_found` where the session is gone. */
   beginFileTree(
     tenantId: TenantId,
     tree: { readonly treeId: string; readonly sessionId: SessionId },

@@ -37,5 +37,5 @@ export interface LedgerStore {
   /** What was booked of a scope in the current period of a window, by unit, whether or not it has a balance. */
   spentIn(tenantId: TenantId, scope: BudgetScope, window: BudgetWindow, nowMs: number): Promise<Readonly<Record<BudgetUnit, number>>>;
   /** Sums that the database makes: days newest first, others by what cost most. */
-  usage(tenantId: TenantId, query: UsageQuery, page: PageRequest): Promise<PageOf<UsageSum>>;
+  usage(tenantId: TenantId, query: UsageQuery, page: PageRequest, signal?: AbortSignal): Promise<PageOf<UsageSum>>;
 }

@@ -76,7 +76,7 @@ const told: Record<QuotaKind, { readonly what: string; readonly advice: string }
   },
 });
 
-/** Kinds that come to an end by themselves, soon: trying again makes sense. */
+/** Kinds that come to an end by themselves, soon: trying again makes sense, unless more is wanted at once than there may ever be. */
 const passing: ReadonlySet<QuotaKind> = new Set<QuotaKind>(['queuedRuns', 'approvals']);
 
 /** Throws `quota_exceeded` unless `used` and `more` together are within the limit. */
@@ -84,8 +84,9 @@ export function requireQuota(quotas: TenantQuotas, kind: QuotaKind, used: number
   const limit = quotas[kind];
   if (more <= 0 || used + more <= limit) return;
   const { what, advice } = told[kind];
-  throw new NexusError('quota_exceeded', `the tenant may have ${limit} ${what} (quotas.${kind}) and has ${used}; ${advice}`, {
+  const wants = more === 1 ? '' : `, and ${more} more were wanted`;
+  throw new NexusError('quota_exceeded', `the tenant may have ${limit} ${what} (quotas.${kind}) and has ${used}${wants}; ${advice}`, {
     details: { what: kind, limit, used, setting: `quotas.${kind}` },
-    ...(passing.has(kind) ? { retryable: true, retryAfterMs: 5_000 } : {}),
+    ...(passing.has(kind) && more <= limit ? { retryable: true, retryAfterMs: 5_000 } : {}),
   });
 }

@@ -29,18 +29,22 @@ export interface RetentionStore {
   releaseJob(name: string, owner: string): Promise<void>;
   /** Every tenant that has anything. */
   listTenants(): Promise<readonly TenantId[]>;
-  /** Sessions in which nothing has happened since then, with no run that has not ended; after `after` in the order of their ids. */
+  /**
+   * Looks at up to `limit` old sessions, from `after` on, for those in which nothing has happened since then, with no run that has not
+   * ended; `next` is null after the last.
+   */
   listIdleSessions(
     tenantId: TenantId,
     before: number,
     page: { readonly limit: number; readonly after?: string },
-  ): Promise<readonly SessionId[]>;
+  ): Promise<{ readonly sessions: readonly SessionId[]; readonly next: string | null }>;
   countIdleSessions(tenantId: TenantId, before: number, limit: number): Promise<Aged>;
   /**
    * The session, its runs and their balances are gone for whoever looks, and what is left of them is noted as removals. `busy`: a run has
-   * not ended, something is reserved, or, with `idleBefore`, something has happened since.
+   * not ended, something is reserved, or, with `idleBefore`, something has happened since. `more`: it is closed, its oldest runs are gone,
+   * and it has others, which go when it is asked for again.
    */
-  removeSession(tenantId: TenantId, sessionId: SessionId, idleBefore?: number): Promise<'removed' | 'busy' | 'not_found'>;
+  removeSession(tenantId: TenantId, sessionId: SessionId, idleBefore?: number): Promise<'removed' | 'more' | 'busy' | 'not_found'>;
   /** Notes that a session is to be deleted once that can be. */
   wantSessionRemoved(tenantId: TenantId, sessionId: SessionId): Promise<void>;
   /** Those noted before then, and contents that are due then, oldest first. */
@@ -51,10 +55,15 @@ export interface RetentionStore {
   /** Adds up to `limit` entries of days before `day` to the sums of their days; how many. The books stay as they are. */
   foldEntries(tenantId: TenantId, day: string, limit: number): Promise<number>;
   /**
-   * Deletes up to `limit` of what is older; how many. Never what belongs to a run that has not ended, an open reservation, an entry that
-   * is not in the sums of its day or whose run is there, or a balance that somebody set a limit for.
+   * Looks through up to `limit` of what is older, from `after` on, and deletes what of it may go; `next` is where to go on, null at the
+   * end. Never what belongs to a run that has not ended, an open reservation, an entry that is not in the sums of its day or whose run is
+   * there, or a balance that somebody set a limit for.
    */
-  prune(tenantId: TenantId, kind: AgingKind, before: number, limit: number): Promise<number>;
+  prune(
+    tenantId: TenantId,
+    kind: AgingKind,
+    step: { readonly before: number; readonly limit: number; readonly after?: string | undefined },
+  ): Promise<{ readonly gone: number; readonly next: string | null }>;
   /**
    * What `prune` would delete once entries are in the sums of their days, and the sessions that are idle since `idleBefore` gone (null:
    * none go). `before` lies at least a day back.

@@ -97,6 +97,8 @@ export interface RunStore {
     filter: { sessionId?: SessionId; status?: RunStatus; parentRunId?: RunId | null },
     page: PageRequest,
   ): Promise<PageOf<RunRow>>;
+  /** The runs of a session that have not ended, those of sub-agents too. */
+  listOpenRuns(tenantId: TenantId, sessionId: SessionId): Promise<readonly RunId[]>;
   /** Events with `seq > after`, oldest first. */
   readEvents(tenantId: TenantId, runId: RunId, range: { after: number; limit: number }): Promise<readonly StoredEvent[]>;
   /**
@@ -108,6 +110,11 @@ export interface RunStore {
     runId: RunId,
     range: { after: number; limit: number; maxChars: number },
   ): Promise<readonly SizedEvent[]>;
+  /**
+   * The number of the newest event, null without such a run. What is asked at the same time is one query, so that many readers may
+   * look for news by it.
+   */
+  lastSeqOf(tenantId: TenantId, runId: RunId): Promise<number | null>;
   /** `chars` characters of the data of an event, as the database counts them; empty behind its end, null when the event is gone. */
   readEventData(tenantId: TenantId, runId: RunId, piece: { seq: number; from: number; chars: number }): Promise<string | null>;
 

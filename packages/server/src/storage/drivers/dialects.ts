@@ -68,6 +68,7 @@ export function createPostgresDialect(): DatabaseDialect {
 }
 
 type InsertRequest = Extract<Request, { type: 'insert' }>;
+type AddRequest = Extract<Request, { type: 'add' }>;
 type UpdateRequest = Extract<Request, { type: 'update' }>;
 type SelectRequest = Extract<Request, { type: 'select' }>;
 
@@ -89,6 +90,10 @@ function remember<R, T>(key: (request: R) => string, build: (request: R) => T): 
 const insertKey = (request: InsertRequest) => `${request.table.name} ${request.onConflict}`;
 const updateKey = (request: UpdateRequest) => `${request.table.name} ${request.key} ${request.set}`;
 const selectKey = (request: SelectRequest) => `${request.table.name} ${request.key} ${request.columns} ${request.orderBy} ${request.lock}`;
+const addKey = (request: AddRequest) => `${request.table.name} ${request.key} ${request.added}`;
+/** What becomes of a row that is there already. */
+const adding = ({ table, key, added }: AddRequest) =>
+  ` on conflict (${list(key)}) do update set ${added.map((name) => `${quote(name)} = ${quote(table.name)}.${quote(name)} + excluded.${quote(name)}`).join(', ')}`;
 const ignoring = (request: InsertRequest) => (request.onConflict === 'ignore' ? ' on conflict do nothing' : '');
 
 /** SQLite writes a set row by row: inside a process, a prepared statement per row is the fastest way. */
@@ -98,6 +103,12 @@ export const sqliteSets = {
     const columns = columnsOf(request.table);
     const places = columns.map(() => '?').join(', ');
     return { sql: `insert into ${quote(request.table.name)} (${list(columns)}) values (${places})${ignoring(request)}`, columns };
+  }),
+  /** Parameters: the table's columns in order. */
+  add: remember(addKey, (request) => {
+    const columns = columnsOf(request.table);
+    const places = columns.map(() => '?').join(', ');
+    return { sql: `insert into ${quote(request.table.name)} (${list(columns)}) values (${places})${adding(request)}`, columns };
   }),
   /** Parameters: the `set` columns, then the key columns. */
   update: remember(updateKey, (request) => {
@@ -120,6 +131,10 @@ export const postgresSets = {
   insert: remember(insertKey, (request) => {
     const columns = columnsOf(request.table);
     return `insert into ${quote(request.table.name)} (${list(columns)}) select ${list(columns)} from ${recordset(request.table)}${ignoring(request)}`;
+  }),
+  add: remember(addKey, (request) => {
+    const columns = columnsOf(request.table);
+    return `insert into ${quote(request.table.name)} (${list(columns)}) select ${list(columns)} from ${recordset(request.table)}${adding(request)}`;
   }),
   /**
    * The rows exist, so that each is found as a conflict, by the index of its key. A join of the set with the table

@@ -7,7 +7,10 @@ import { createStore, type StoreDependencies } from '../store.ts';
 import { openPostgres } from './postgres.ts';
 import { openSqlite } from './sqlite.ts';
 
-export interface OpenStoreOptions extends Pick<StoreDependencies, 'transaction' | 'quotas'> {
+export type { Driver, DriverLimits, Program, Result } from '#storage/program';
+export { createStore };
+
+export interface OpenStoreOptions extends Pick<StoreDependencies, 'transaction' | 'quotas' | 'onBroken'> {
   /** `postgres://…`, or `sqlite::memory:`. Absent: SQLite in `dataDir`. */
   readonly url?: string;
   readonly dataDir?: string;
@@ -27,6 +30,8 @@ export interface OpenStoreOptions extends Pick<StoreDependencies, 'transaction' 
   readonly asIs?: boolean;
   /** Hears, while the database is being opened, of what works less well than it could. */
   readonly onNotice?: (message: string) => void;
+  /** Fired while the database is being opened: nothing is waited for any more, and {@link openStore} rejects with its reason. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -34,18 +39,29 @@ export interface OpenStoreOptions extends Pick<StoreDependencies, 'transaction' 
  * or `config_invalid` where only other settings, rights or files help; the message says which. Leaves nothing open then.
  */
 export async function openStore(options: OpenStoreOptions): Promise<Store> {
-  const { clock, timers, ids, ledgerRules, transaction, quotas, timeoutMs = 8_000 } = options;
+  const { clock, timers, ids, ledgerRules, transaction, quotas, onBroken, timeoutMs = 8_000 } = options;
   const driver = await openDriver({ ...options, timeoutMs });
-  const given = { ...(transaction === undefined ? {} : { transaction }), ...(quotas === undefined ? {} : { quotas }) };
+  const given = {
+    ...(transaction === undefined ? {} : { transaction }),
+    ...(quotas === undefined ? {} : { quotas }),
+    ...(onBroken === undefined ? {} : { onBroken }),
+  };
   return createStore({ driver, ledgerRules, clock, timers, ids, timeoutMs, ...given });
 }
 
-async function openDriver(options: OpenStoreOptions & { readonly timeoutMs: number }): Promise<Driver> {
-  const { url, dataDir, clock, synchronous = 'NORMAL', maxConnections = 10, timeoutMs, asIs = false } = options;
-  if (url === 'sqlite::memory:') return openSqlite({ synchronous, timeoutMs, clock, asIs });
-  if (url === undefined && dataDir !== undefined) return openSqlite({ synchronous, timeoutMs, clock, asIs, dataDir });
+/** The driver alone, as {@link openStore} opens it: for tests and simulations, which put something between it and the store. */
+export async function openDriver(
+  options: Omit<OpenStoreOptions, 'ledgerRules' | 'timers' | 'ids' | 'transaction' | 'quotas'> & {
+    readonly timeoutMs: number;
+    readonly timers?: Timers;
+  },
+): Promise<Driver> {
+  const { url, dataDir, clock, synchronous = 'NORMAL', maxConnections = 10, timeoutMs, asIs = false, signal } = options;
+  const turns = options.timers === undefined ? {} : { timers: options.timers };
+  if (url === 'sqlite::memory:') return openSqlite({ synchronous, timeoutMs, clock, asIs, signal, ...turns });
+  if (url === undefined && dataDir !== undefined) return openSqlite({ synchronous, timeoutMs, clock, asIs, signal, dataDir, ...turns });
   if (url === undefined) throw new NexusError('config_invalid', 'either a database URL or a data directory is needed');
   if (!/^postgres(ql)?:\/\//.test(url)) throw new NexusError('config_invalid', 'the database URL must start with postgres://');
   const { migrationTimeoutMs = timeoutMs, onNotice = () => undefined } = options;
-  return openPostgres({ url, maxConnections, timeoutMs, migrationTimeoutMs, clock, asIs, onNotice });
+  return openPostgres({ url, maxConnections, timeoutMs, migrationTimeoutMs, clock, asIs, onNotice, signal });
 }

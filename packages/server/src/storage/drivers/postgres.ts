@@ -8,7 +8,7 @@ import { createPostgresDialect, postgresSets } from './dialects.ts';
 import { DatabaseFailure } from './failures.ts';
 import { explainPostgres } from './openings.ts';
 import { withRetries } from './retry.ts';
-import { connectPostgres, retrying, serverLimits, using } from './sessions.ts';
+import { connectPostgres, givingUp, retrying, serverLimits, using } from './sessions.ts';
 
 export interface PostgresOptions {
   readonly url: string;
@@ -22,6 +22,8 @@ export interface PostgresOptions {
   readonly asIs?: boolean;
   /** Hears, while the database is being opened, of what works less well than it could. */
   readonly onNotice: (message: string) => void;
+  /** Ends the opening, also the wait for whoever migrates: what this had migrated is undone. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Any number, the same in every version: it names the right to migrate. */
@@ -33,7 +35,7 @@ const poolerNotice =
   'other processes hear of changes by looking; a direct connection or NEXUS_REDIS_URL makes live text fast again';
 
 export async function openPostgres(options: PostgresOptions): Promise<Driver> {
-  const { url, timeoutMs, migrationTimeoutMs, clock, onNotice } = options;
+  const { url, timeoutMs, migrationTimeoutMs, clock, onNotice, signal } = options;
   const dialect = createPostgresDialect();
   const compile = createCompiler(dialect.builder);
   const { connections, mode } = await connectPostgres(options);
@@ -53,6 +55,8 @@ export async function openPostgres(options: PostgresOptions): Promise<Driver> {
         return answer(await connection.query({ text: request.sql, values: [...request.params] }));
       case 'insert':
         return prepared(connection, postgresSets.insert(request), [JSON.stringify(request.rows)]);
+      case 'add':
+        return prepared(connection, postgresSets.add(request), [JSON.stringify(request.rows)]);
       case 'update':
         return prepared(connection, postgresSets.update(request), [JSON.stringify(request.rows)]);
       case 'select':
@@ -147,9 +151,10 @@ export async function openPostgres(options: PostgresOptions): Promise<Driver> {
     const deadline = deadlineIn(migrationTimeoutMs);
     const prepare = `${settings(serverLimits(migrationTimeoutMs))};select pg_advisory_xact_lock(${migrationLock})`;
     const schema = () => (options.asIs ? checkSchema() : migrateSchema(dialect.migrationTypes, clock.now()));
-    await withRetries(retrying(deadline), () => transact(deadline, schema, prepare));
+    await givingUp(connections, signal, () => withRetries(retrying(deadline, signal), () => transact(deadline, schema, prepare)));
   } catch (error) {
     await connections.close();
+    signal?.throwIfAborted();
     throw explainPostgres(error, url);
   }
 

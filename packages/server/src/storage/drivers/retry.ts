@@ -12,19 +12,23 @@ export interface RetryOptions {
   readonly outages: number;
   /** No attempt begins once this has passed. */
   readonly deadline: Deadline;
+  /** Nor once this has fired: whoever waits is given its reason. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
  * Repeats work that other transactions got in the way of, with growing, jittered pauses that leave the event loop
  * free. Ends with `storage_unavailable` when the database stays busy or cannot answer.
  */
-export async function withRetries<R>({ failureOf, conflicts, outages, deadline }: RetryOptions, work: () => R | Promise<R>): Promise<R> {
+export async function withRetries<R>(options: RetryOptions, work: () => R | Promise<R>): Promise<R> {
+  const { failureOf, conflicts, outages, deadline, signal } = options;
   const left = dictionary({ conflict: conflicts, outage: outages, fatal: 0 });
   for (let attempt = 0; ; attempt++) {
     const leftMs = deadline.leftMs();
     try {
       return await work();
     } catch (error) {
+      signal?.throwIfAborted();
       if (error instanceof NexusError) throw error;
       const known = failureOf(error);
       if (known === null) throw new NexusError('internal', 'the database was asked in a wrong way; see the log', { cause: error });

@@ -11,6 +11,8 @@ interface ConnectOptions {
   readonly url: string;
   readonly maxConnections: number;
   readonly timeoutMs: number;
+  /** Ends it, with everything that is open. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 const idleMs = 30_000;
@@ -61,21 +63,24 @@ function connectionsFor(createClient: CreateClient, { url, maxConnections, timeo
 export async function connectPostgres(options: ConnectOptions): Promise<{ readonly connections: Connections; readonly mode: SessionMode }> {
   // Loaded here: a server on the embedded database never pays for it.
   const { default: pg } = await import('pg');
-  const { url, timeoutMs } = options;
+  const { url, timeoutMs, signal } = options;
   for (const wanted of ['session', 'pooled'] as const) {
     const opened = connectionsFor((config) => new pg.Client(config), options, wanted);
     const deadline = deadlineIn(timeoutMs);
     try {
-      const isKept = await withRetries(retrying(deadline), () =>
-        using(opened, deadline, async (connection) => {
-          const { rows } = await connection.query("select current_setting('plan_cache_mode') as mode");
-          return rows[0]?.mode === planCacheMode;
-        }),
+      const isKept = await givingUp(opened, signal, () =>
+        withRetries(retrying(deadline, signal), () =>
+          using(opened, deadline, async (connection) => {
+            const { rows } = await connection.query("select current_setting('plan_cache_mode') as mode");
+            return rows[0]?.mode === planCacheMode;
+          }),
+        ),
       );
       if (isKept || wanted === 'pooled') return { connections: opened, mode: wanted };
       await opened.close();
     } catch (error) {
       await opened.close();
+      signal?.throwIfAborted();
       if (wanted === 'pooled' || !isPoolerRefusal(error)) throw explainPostgres(error, url);
     }
   }
@@ -83,8 +88,20 @@ export async function connectPostgres(options: ConnectOptions): Promise<{ readon
 }
 
 /** How work on Postgres is repeated. */
-export function retrying(deadline: Deadline): RetryOptions {
-  return { failureOf: (error: unknown) => (error instanceof DatabaseFailure ? error : null), conflicts: 5, outages: 2, deadline };
+export function retrying(deadline: Deadline, signal?: AbortSignal): RetryOptions {
+  return { failureOf: (error: unknown) => (error instanceof DatabaseFailure ? error : null), conflicts: 5, outages: 2, deadline, signal };
+}
+
+/** While the work goes on, the signal cuts all connections: what was asked fails, and the server undoes what was not committed. */
+export async function givingUp<R>(connections: Connections, signal: AbortSignal | undefined, work: () => Promise<R>): Promise<R> {
+  signal?.throwIfAborted();
+  const giveUp = () => connections.giveUp();
+  signal?.addEventListener('abort', giveUp, { once: true });
+  try {
+    return await work();
+  } finally {
+    signal?.removeEventListener('abort', giveUp);
+  }
 }
 
 /** The options that somebody gave the address stand, and ours beside them. */

@@ -1,8 +1,8 @@
 import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
-import type { Clock } from '#core';
-import type { Driver, DriverLimits, Program, Request, Result, Value } from '#storage/program';
+import type { Clock, Timers } from '#core';
+import type { Driver, DriverLimits, Params, Program, Request, Result, Value } from '#storage/program';
 import { checkSchema, migrateSchema } from '../migrations/index.ts';
 import { createCompiler } from './compile.ts';
 import { deadlineIn } from './deadline.ts';
@@ -10,7 +10,10 @@ import { createSqliteDialect, sqliteSets } from './dialects.ts';
 import { DatabaseFailure, sqliteFailure } from './failures.ts';
 import { explainSqlite } from './openings.ts';
 import { withRetries } from './retry.ts';
+import { endLeasesWhenAlone } from './sqlite-alone.ts';
 import { watchSqliteFiles } from './sqlite-files.ts';
+import { settleStatistics } from './sqlite-statistics.ts';
+import { createThreadTurns, type ThreadTurns } from './turns.ts';
 
 export interface SqliteOptions {
   /** The directory of the database file, made when missing. Absent: in memory. */
@@ -20,14 +23,24 @@ export interface SqliteOptions {
   /** How long another process may hold the database before a change fails. */
   readonly timeoutMs: number;
   readonly clock: Clock;
+  /** Given, programs take turns with everything else on the thread; see {@link createThreadTurns}. */
+  readonly timers?: Pick<Timers, 'soon'>;
   /** The schema is left as it is, and must be this version's. */
   readonly asIs?: boolean;
+  /** Ends the wait for whoever holds the database while it is being opened. */
+  readonly signal?: AbortSignal | undefined;
 }
+
+/**
+ * Pages of the log, of 4 KB, that are gathered before they are brought into the file. A page that many commits change is brought there once;
+ * and so much is looked through when the database is opened after the process died.
+ */
+const checkpointPages = 4_000;
 
 interface Prepared {
   readonly statement: StatementSync;
-  /** It returns rows, so it must be run with `all`. */
-  readonly answers: boolean;
+  /** Of the rows that it returns. With any, it must be run with `all`. */
+  readonly columns: readonly string[];
 }
 
 /**
@@ -38,38 +51,34 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
   const { clock, timeoutMs } = options;
   const folder = options.dataDir ?? '';
   const path = options.dataDir === undefined ? ':memory:' : join(options.dataDir, 'nexus.db');
-  const database = openFile();
+  if (options.dataDir !== undefined && options.asIs !== true) endLeasesWhenAlone(path, clock.now());
+  const database = openFile({ dataDir: options.dataDir, path, folder });
   const dialect = createSqliteDialect();
-  const repeating = <R>(work: () => R, withinMs = timeoutMs) =>
+  const repeating = <R>(work: () => R | Promise<R>, withinMs = timeoutMs) =>
     withRetries({ failureOf: sqliteFailure, conflicts: 5, outages: 0, deadline: deadlineIn(withinMs) }, work);
 
-  function openFile(): DatabaseSync {
-    try {
-      if (options.dataDir !== undefined) {
-        mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
-        // SQLite makes the files beside it with the permissions of this one.
-        if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600));
-      }
-      return new DatabaseSync(path, { timeout: 10 });
-    } catch (error) {
-      throw explainSqlite(error, { path, folder });
-    }
-  }
-
-  const prepared = new Map<string, Prepared>();
+  const known = new Map<string, Prepared>();
   function prepare(sql: string): Prepared {
-    let statement = prepared.get(sql);
-    if (statement === undefined) {
-      if (prepared.size >= 500) prepared.clear(); // lists with filters make new texts; hot ones return at once
+    let prepared = known.get(sql);
+    if (prepared === undefined) {
+      if (known.size >= 500) known.clear(); // lists with filters make new texts; hot ones return at once
       const created = database.prepare(sql);
-      statement = { statement: created, answers: created.columns().length > 0 };
-      prepared.set(sql, statement);
+      created.setReturnArrays(true);
+      prepared = { statement: created, columns: created.columns().map(({ name }) => name) };
+      known.set(sql, prepared);
     }
-    return statement;
+    return prepared;
   }
 
+  const turns: ThreadTurns = options.timers === undefined ? untimed : createThreadTurns(options.timers.soon);
   const compile = createCompiler(dialect.builder);
   function execute(request: Request): Result {
+    const result = carryOut(request);
+    if (request.type !== 'all') turns.spend(1 + Math.max(result.rows.length, result.changes));
+    return result;
+  }
+
+  function carryOut(request: Request): Result {
     switch (request.type) {
       case 'statement': {
         const { sql, bind } = compile(request.statement);
@@ -82,16 +91,17 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
       case 'raw':
         return runOne(request.sql, request.params);
       case 'insert':
+      case 'add':
       case 'update': {
-        const { sql, columns } = request.type === 'insert' ? sqliteSets.insert(request) : sqliteSets.update(request);
+        const { sql, columns } = setOf(request);
         const { statement } = prepare(sql);
-        let changes = 0;
-        for (const row of request.rows) changes += Number(statement.run(...columns.map((name) => row[name] ?? null)).changes);
-        return { rows: [], changes };
+        return { rows: [], changes: writeRows(statement, columns, request.rows) };
       }
       case 'select': {
-        const { statement } = prepare(sqliteSets.select(request));
-        return { rows: request.keys.flatMap((key) => statement.all(request.tenantId, key)), changes: 0 };
+        const prepared = prepare(sqliteSets.select(request));
+        const rows: unknown[] = [];
+        for (const key of request.keys) addRows(prepared, [request.tenantId, key], rows);
+        return { rows, changes: 0 };
       }
       case 'now':
         return { rows: [{ now: clock.now() }], changes: 0 };
@@ -105,12 +115,12 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
   }
 
   function runOne(sql: string, values: readonly Value[]): Result {
-    const { statement, answers } = prepare(sql);
-    if (answers) {
-      const rows = statement.all(...values);
+    const prepared = prepare(sql);
+    if (prepared.columns.length > 0) {
+      const rows = addRows(prepared, values, []);
       return { rows, changes: rows.length };
     }
-    return { rows: [], changes: Number(statement.run(...values).changes) };
+    return { rows: [], changes: Number(prepared.statement.run(...values).changes) };
   }
 
   function drive<R>(program: Program<R>): R {
@@ -121,11 +131,15 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
 
   let requireFiles: () => void = () => undefined;
   let givenUp = false;
-  const whileOpen = <R>(work: () => R, { withinMs }: DriverLimits = {}) =>
-    repeating(() => {
-      if (givenUp) throw new DatabaseFailure('outage', 'the store is closed');
-      return work();
-    }, withinMs);
+  const whileOpen = <R>(work: () => R, { withinMs, when }: DriverLimits = {}) =>
+    repeating(
+      () =>
+        turns.run(() => {
+          if (givenUp) throw new DatabaseFailure('outage', 'the store is closed');
+          return work();
+        }, when),
+      withinMs,
+    );
 
   function transact<R>(program: Program<R>): R {
     requireFiles();
@@ -149,15 +163,20 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
     }
   }
 
+  const opening = <R>(work: () => R) =>
+    withRetries({ failureOf: sqliteFailure, conflicts: 5, outages: 0, deadline: deadlineIn(timeoutMs), signal: options.signal }, work);
   try {
-    await repeating(() => {
+    await opening(() => {
       database.exec(`pragma journal_mode = wal; pragma synchronous = ${options.synchronous}; pragma foreign_keys = off;
-        pragma cache_size = -16000; pragma temp_store = memory; pragma journal_size_limit = 67108864;`);
+        pragma cache_size = -16000; pragma temp_store = memory;
+        pragma wal_autocheckpoint = ${checkpointPages}; pragma journal_size_limit = 67108864;`);
     });
-    await repeating(() => transact(options.asIs ? checkSchema() : migrateSchema(dialect.migrationTypes, clock.now())));
+    await opening(() => transact(options.asIs ? checkSchema() : migrateSchema(dialect.migrationTypes, clock.now())));
+    if (!options.asIs) await opening(() => transact(settleStatistics()));
     if (options.dataDir !== undefined) requireFiles = watchSqliteFiles(path);
   } catch (error) {
     database.close();
+    options.signal?.throwIfAborted();
     throw explainSqlite(error, { path, folder });
   }
 
@@ -171,8 +190,60 @@ export async function openSqlite(options: SqliteOptions): Promise<Driver> {
     // There is one, and it is asked from one thread, which waits for no other.
     pool: () => ({ inUse: 0, idle: 1, waiting: 0 }),
     async close() {
-      prepared.clear();
+      known.clear();
       if (database.isOpen) database.close();
     },
   };
 }
+
+function setOf(request: Extract<Request, { type: 'insert' | 'add' | 'update' }>) {
+  switch (request.type) {
+    case 'insert':
+      return sqliteSets.insert(request);
+    case 'add':
+      return sqliteSets.add(request);
+    case 'update':
+      return sqliteSets.update(request);
+  }
+}
+
+function openFile({ dataDir, path, folder }: { dataDir: string | undefined; path: string; folder: string }): DatabaseSync {
+  try {
+    if (dataDir !== undefined) {
+      mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+      // SQLite makes the files beside it with the permissions of this one.
+      if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600));
+    }
+    return new DatabaseSync(path, { timeout: 10 });
+  } catch (error) {
+    throw explainSqlite(error, { path, folder });
+  }
+}
+
+/** Runs the statement for each of the rows; the number that it wrote. */
+function writeRows(statement: StatementSync, columns: readonly string[], rows: readonly Params[]): number {
+  const values: Value[] = new Array(columns.length).fill(null);
+  let changes = 0;
+  for (const row of rows) {
+    for (let index = 0; index < columns.length; index++) values[index] = row[columns[index] as string] ?? null; // within its length
+    changes += Number(statement.run(...values).changes);
+  }
+  return changes;
+}
+
+/**
+ * Node makes objects of rows that are slow to make and to read: dictionaries without a prototype. These share their shape with the
+ * other rows of the query.
+ */
+function addRows({ statement, columns }: Prepared, values: readonly Value[], rows: unknown[]): unknown[] {
+  const found = statement.all(...values) as unknown as readonly Value[][]; // it was told to answer with arrays
+  for (const cells of found) {
+    const row: Record<string, Value> = {};
+    for (let index = 0; index < columns.length; index++) row[columns[index] as string] = cells[index] as Value; // as many as there are columns
+    rows.push(row);
+  }
+  return rows;
+}
+
+/** Everything at once, for whoever owns the turns of the thread itself. */
+const untimed: ThreadTurns = { spend: () => undefined, run: async (work) => work() };

@@ -1,33 +1,8 @@
 import { NexusError } from '#core';
 import { defineTable, insertMany, type Program } from '#storage/program';
-import { initial } from './001-initial.ts';
-import { expiryCharges } from './002-expiry-charges.ts';
-import { leaseLengths } from './003-lease-lengths.ts';
-import { sessionLog } from './004-session-log.ts';
-import { sessionFiles } from './005-session-files.ts';
-import { sharedDefinitions } from './006-shared-definitions.ts';
-import { turnsAndRoles } from './007-turns-and-roles.ts';
-import { usageAndRetention } from './008-usage-and-retention.ts';
-import { limitsInFlight } from './009-limits-in-flight.ts';
-import { deathsOfWorkers } from './010-deaths-of-workers.ts';
-import { quotas } from './011-quotas.ts';
-import { ownedLimits } from './012-owned-limits.ts';
+import { migrations } from './list.ts';
 import type { Migration, MigrationTypes } from './migration.ts';
 
-const migrations: readonly Migration[] = [
-  initial,
-  expiryCharges,
-  leaseLengths,
-  sessionLog,
-  sessionFiles,
-  sharedDefinitions,
-  turnsAndRoles,
-  usageAndRetention,
-  limitsInFlight,
-  deathsOfWorkers,
-  quotas,
-  ownedLimits,
-];
 const schemaVersion = Math.max(...migrations.map(({ version }) => version));
 
 const schemaMigrations = defineTable('schema_migrations', { version: 'int', name: 'text', applied_at: 'int' });

@@ -1,4 +1,5 @@
 /** The door of programs: how queries are written, once for both databases, and what a driver must do with them. */
+export { type ClockReading, type ClockWatch, createClockWatch } from './clock-watch.ts';
 export type { Driver, DriverLimits } from './driver.ts';
 export { beyond, cutPage, fittingRows, startOf } from './paging.ts';
 export {
@@ -14,6 +15,6 @@ export {
   together,
   type Value,
 } from './program.ts';
-export { change, insertMany, queriesOn, run, selectMany, updateMany } from './queries.ts';
+export { addMany, change, insertMany, queriesOn, run, selectMany, updateMany } from './queries.ts';
 export { type AnyTable, columnsOf, type DatabaseOf, defineTable, type Row } from './table.ts';
 export { byKey, isStorable, json, jsonNullable, parse, parseNullable, storable } from './values.ts';

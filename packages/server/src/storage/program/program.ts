@@ -55,6 +55,14 @@ export type Request =
       readonly set: readonly string[];
       readonly rows: readonly Params[];
     }
+  /** Adds amounts to the rows of these keys, which come to be with them where they are not there. No key twice. */
+  | {
+      readonly type: 'add';
+      readonly table: AnyTable;
+      readonly key: readonly string[];
+      readonly added: readonly string[];
+      readonly rows: readonly Params[];
+    }
   | {
       readonly type: 'select';
       readonly table: AnyTable;

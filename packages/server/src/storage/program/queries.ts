@@ -60,6 +60,21 @@ export function* updateMany<T extends AnyTable>(
   return result.changes;
 }
 
+/**
+ * Adds the `added` columns to those of the rows with the same key, or makes the row. No key comes twice; the rows are locked in the order
+ * that they are given in.
+ */
+export function* addMany<T extends AnyTable>(
+  table: T,
+  key: readonly ColumnOf<T>[],
+  added: readonly ColumnOf<T>[],
+  rows: readonly Row<T>[],
+): Program<number> {
+  if (rows.length === 0) return 0;
+  const result = yield { type: 'add', table, key, added, rows };
+  return result.changes;
+}
+
 /** The tenant's rows whose `key` column is one of `keys`; with `lock`, locked in the order of the keys and then of `orderBy`. */
 export function* selectMany<T extends AnyTable, C extends ColumnOf<T>>(
   table: T,

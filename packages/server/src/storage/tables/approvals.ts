@@ -113,8 +113,10 @@ export function* listApprovals(
   const position = startOf(page, ['number', 'string']);
   const found = ({ db }: Builder) => {
     let select = db.selectFrom('approvals').where('tenant_id', '=', tenant);
-    if (filter.status !== undefined) select = select.where('status', '=', filter.status);
     if (filter.runId !== undefined) select = select.where('run_id', '=', filter.runId);
+    // Those of one run are few: the index of all of a state is kept out.
+    if (filter.status !== undefined)
+      select = select.where(filter.runId === undefined ? sql.ref('status') : sql`status || ''`, '=', filter.status);
     if (position) select = select.where(beyond(['created_at', 'approval_id'], position, 'desc'));
     return select.orderBy('created_at', 'desc').orderBy('approval_id', 'desc');
   };

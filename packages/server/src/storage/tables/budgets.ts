@@ -69,25 +69,14 @@ const { query } = queriesOn(budgets);
 export function* listBudgets(tenant: string, filter: BudgetFilter, nowMs: number, page: PageRequest): Program<PageOf<LedgerRow>> {
   const { scopes, kinds } = filter;
   if (scopes?.length === 0 || kinds?.length === 0) return { items: [], nextCursor: null };
-  const position = startOf(page, ['string', 'string', 'string']);
-  const rows = yield* query(({ db }) => {
-    let select = db.selectFrom('budgets').selectAll().where('tenant_id', '=', tenant);
-    if (scopes !== undefined) select = select.where('scope', 'in', scopes.map(scopeText));
-    // Ranges of the key, `;` being what comes after `:`, so that millions of sessions are passed over.
-    if (kinds !== undefined)
-      select = select.where((eb) => eb.or(kinds.map((kind) => eb.and([eb('scope', '>=', `${kind}:`), eb('scope', '<', `${kind};`)]))));
-    if (position) {
-      const [scope, unit, window] = position.map(String);
-      select = select.where((eb) =>
-        eb(eb.refTuple('scope', 'unit', 'budget_window'), '>', eb.tuple(scope ?? '', unit ?? '', window ?? '')),
-      );
-    }
-    return select
-      .orderBy('scope')
-      .orderBy('unit')
-      .orderBy('budget_window')
-      .limit(page.limit + 1);
-  });
+  const after = startOf(page, ['string', 'string', 'string'])?.map(String);
+  const rows: Stored[] = [];
+  // Kind by kind, in the order of their scopes, so that millions of sessions are passed over.
+  const ranges = kinds === undefined ? [null] : [...new Set(kinds)].sort();
+  for (const kind of ranges) {
+    const limit = page.limit + 1 - rows.length;
+    if (limit > 0) rows.push(...(yield* balancesOf(tenant, { scopes, kind, after }, limit)));
+  }
   return cutPage(
     rows,
     page.limit,
@@ -98,6 +87,27 @@ export function* listBudgets(tenant: string, filter: BudgetFilter, nowMs: number
     },
     (row) => [row.scope, row.unit, row.budget_window],
   );
+}
+
+interface BalanceRange {
+  readonly scopes: BudgetFilter['scopes'] | undefined;
+  readonly kind: string | null;
+  /** Scope, unit and window of the last row of the page before. */
+  readonly after: readonly string[] | undefined;
+}
+
+function balancesOf(tenant: string, { scopes, kind, after }: BalanceRange, limit: number): Program<readonly Stored[]> {
+  return query(({ db }) => {
+    let select = db.selectFrom('budgets').selectAll().where('tenant_id', '=', tenant);
+    if (scopes !== undefined) select = select.where('scope', 'in', scopes.map(scopeText));
+    // A range of the key, `;` being what comes after `:`.
+    if (kind !== null) select = select.where('scope', '>=', `${kind}:`).where('scope', '<', `${kind};`);
+    if (after !== undefined) {
+      const [scope = '', unit = '', window = ''] = after;
+      select = select.where((eb) => eb(eb.refTuple('scope', 'unit', 'budget_window'), '>', eb.tuple(scope, unit, window)));
+    }
+    return select.orderBy('scope').orderBy('unit').orderBy('budget_window').limit(limit);
+  });
 }
 
 /** All rows of the scopes, locked in the order of scope, unit and window. */
@@ -135,5 +145,7 @@ export function updateBudgets(tenantId: string, rows: readonly LedgerRow[]): Pro
 }
 
 function inKeyOrder(a: Stored, b: Stored): number {
-  return `${a.scope}|${a.unit}|${a.budget_window}` < `${b.scope}|${b.unit}|${b.budget_window}` ? -1 : 1;
+  if (a.scope !== b.scope) return a.scope < b.scope ? -1 : 1;
+  if (a.unit !== b.unit) return a.unit < b.unit ? -1 : 1;
+  return a.budget_window < b.budget_window ? -1 : 1;
 }

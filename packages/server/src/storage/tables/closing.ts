@@ -14,13 +14,15 @@ const withdrawQuestions = statement('withdraw_questions', ({ db }, params: { ten
     .set({ status: 'cancelled' })
     .where('tenant_id', '=', params.tenant)
     .where('status', '=', sql.lit('pending'))
-    .where('run_id', 'in', (eb) =>
-      eb
-        .selectFrom('runs')
-        .select('run_id')
-        .where('tenant_id', '=', params.tenant)
-        .where('session_id', '=', params.session)
-        .where('status', '=', sql.lit('failed')),
+    .where('session_id', '=', params.session)
+    .where(({ exists, selectFrom }) =>
+      exists(
+        selectFrom('runs')
+          .select(sql.lit(1).as('one'))
+          .whereRef('runs.tenant_id', '=', 'approvals.tenant_id')
+          .whereRef('runs.run_id', '=', 'approvals.run_id')
+          .where('runs.status', '=', sql.lit('failed')),
+      ),
     ),
 );
 

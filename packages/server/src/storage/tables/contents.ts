@@ -69,7 +69,7 @@ export function* countContents(tenant: string, limit: number): Program<Aged> {
   const now = yield* databaseNow();
   const due: RawBuilder<unknown> = sql`select 1 as one from removals t where t.tenant_id = ${tenant} and t.at <= ${now}
     and (t.kind = 'leaving' or t.kind = 'content' and not exists (
-      select 1 from files f where f.tenant_id = t.tenant_id and f.sha256 = t.id)) limit ${limit}`;
+      select 1 from files f where f.tenant_id = t.tenant_id and f.sha256 = t.id limit 1 offset 0)) limit ${limit}`;
   const [row] = yield* rowsOf(sql<{ count: number }>`select count(*) as count from (${due}) as due`);
   return { count: row?.count ?? 0, oldest: null };
 }

@@ -1,5 +1,6 @@
 import type { RunId } from '@nexus-agent/protocol';
 import type { Kysely } from 'kysely';
+import { NexusError } from '#core';
 import {
   type FileContent,
   type FileRange,
@@ -27,6 +28,7 @@ import {
 } from '#storage/program';
 import { lockCounts, writeCounts } from './quotas.ts';
 import { runs } from './runs.ts';
+import { lockSessions } from './sessions.ts';
 
 export const fileTrees = defineTable('file_trees', {
   tenant_id: 'text',
@@ -111,6 +113,8 @@ export function* beginFileTree(
 ): Program<FileTree> {
   const rows = given.map((file) => fileToRow({ tenantId, treeId, version: 1 }, file));
   const { tree, version } = firstVersion({ tenantId, treeId, sessionId }, rows, nowMs);
+  // What comes late for a session that was deleted would be left for ever.
+  if ((yield* lockSessions(tenantId, [sessionId])).length === 0) throw new NexusError('not_found', `there is no session ${sessionId}`);
   if ((yield* insertFileTrees([tree])) > 0) {
     if (rows.length > 0) {
       const counts = yield* lockCounts(tenantId, ['files']);

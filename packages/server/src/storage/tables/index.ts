@@ -1,5 +1,5 @@
 /** The door of the tables: what is read and written of each, with its queries. */
-import { ledgerDays } from './accounts.ts';
+import { usageDays } from './accounts.ts';
 import { agents, agentVersions } from './agents.ts';
 import { approvals } from './approvals.ts';
 import { blobPieces, blobs, blobUsage } from './blobs.ts';
@@ -10,7 +10,7 @@ import { definitions, nodes } from './definitions.ts';
 import { files, fileTrees, fileVersions } from './files.ts';
 import { keySecrets } from './key-secrets.ts';
 import { apiKeys } from './keys.ts';
-import { workers } from './queue.ts';
+import { workers } from './leases.ts';
 import { contents, tenantCounts } from './quotas.ts';
 import { ledgerEntries, reservations } from './reservations.ts';
 import { jobs, removals } from './retention.ts';
@@ -18,8 +18,9 @@ import { runEvents } from './run-events.ts';
 import { runs } from './runs.ts';
 import { sessions } from './sessions.ts';
 
-export { spentSoFar, usage } from './accounts.ts';
+export { addUsage, bookedDays, hasUnfolded, newestDay, spentSoFar, sumFromRow, type UsageDay, usageByDay, usageOfDay } from './accounts.ts';
 export { deleteAgent, getAgent, listAgentNames, listAgents, putAgent } from './agents.ts';
+export { type LookedAged, type LookedSession, lookAtAged, lookAtSessions, prune } from './aging.ts';
 export {
   answerApproval,
   approvalToRow,
@@ -69,9 +70,10 @@ export {
 } from './files.ts';
 export { listKeySecrets, missingKeySecret, putKey, settleKeySecrets } from './key-secrets.ts';
 export { getKey, listKeys, revokeKey } from './keys.ts';
-export { measure } from './measures.ts';
+export { knownDead } from './leases.ts';
+export { type Balance, countWork, inheritedBalances, sharedLimits } from './measures.ts';
 export { cancelRequest, claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker } from './queue.ts';
-export { type CountedKind, countUpTo, limitedScopes, lockCounts, writeCounts } from './quotas.ts';
+export { type CountedKind, countUpTo, limitedScopes, lockCounts, lockKnownCounts, writeCounts } from './quotas.ts';
 export {
   closeReservations,
   type EntryRow,
@@ -87,14 +89,10 @@ export {
 } from './reservations.ts';
 export {
   claimJob,
-  countAged,
-  countIdleSessions,
   endRemoval,
   foldEntries,
-  listIdleSessions,
   listRemovals,
   listTenants,
-  prune,
   pruneWorkers,
   releaseJob,
   removeSession,
@@ -105,15 +103,19 @@ export { type EventRow, insertEvents, readEventData, readEvents, readEventsWithi
 export {
   getRun,
   insertRuns,
+  lastSeqs,
+  listOpenRuns,
   listRuns,
   lockRuns,
   newestRunOf,
   type OpenRun,
   openRunsOf,
   patchToRow,
+  placeInIndexes,
   runToRow,
   type StoredRun,
   updateRuns,
+  updateRunsInPlace,
 } from './runs.ts';
 export { existingSessions, getSession, insertSessions, listSessions, lockSessions, sessionToRow } from './sessions.ts';
 export { claimSuspect, clearSuspect, hasSuspect } from './suspects.ts';
@@ -136,7 +138,6 @@ export const tables = [
   idempotencyKeys,
   jobs,
   keySecrets,
-  ledgerDays,
   ledgerEntries,
   nodes,
   policyDecisions,
@@ -146,5 +147,6 @@ export const tables = [
   runs,
   sessions,
   tenantCounts,
+  usageDays,
   workers,
 ] as const;

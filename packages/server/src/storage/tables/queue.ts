@@ -1,16 +1,15 @@
 import type { RunId, TenantId } from '@nexus-agent/protocol';
 import { sql } from 'kysely';
 import type { ClaimedRun, DecisionRow, SignOfLife } from '#storage/contract';
-import { change, databaseNow, defineTable, json, type Program, parseNullable, queriesOn, run, together } from '#storage/program';
+import { type ClockWatch, change, databaseNow, json, type Program, parseNullable, queriesOn, run, together } from '#storage/program';
 import { decisionToRow, insertDecisions } from './decisions.ts';
+import { findLost, knownDead, makeUp, workers } from './leases.ts';
 import { runFromRow, runs } from './runs.ts';
 import { lockSessions } from './sessions.ts';
 import { burySuspects, deathsBeforeAlone, howTheyEnded, type LostOwner } from './suspects.ts';
 import { pickInTurn } from './turns.ts';
 
-/** Workers and until when they hold their runs. `runs` is the queue itself. */
-export const workers = defineTable('workers', { worker_id: 'text', expires_at: 'int', lease_ms: 'int', live_runs: 'int' });
-
+// Workers hold runs, and `runs` is the queue itself.
 const { statement, query } = queriesOn(runs, workers);
 
 interface WorkerParams extends Record<string, string | number> {
@@ -45,8 +44,8 @@ const cancelledRunsOf = statement('cancelled_runs_of', ({ db }, params: { worker
     .where('cancel_requested', 'is not', null),
 );
 
-export function* heartbeat(worker: string, leaseMs: number, liveRuns: number): Program<SignOfLife> {
-  const now = yield* databaseNow();
+export function* heartbeat(worker: string, leaseMs: number, liveRuns: number, clock: ClockWatch): Program<SignOfLife> {
+  const { now } = yield* clock.read();
   yield* change(renewWorker, { worker, expiresAt: now + leaseMs, leaseMs, liveRuns });
   const [rows, [least]] = yield* together([run(cancelledRunsOf, { worker }), run(leastLoad, { worker, now })]);
   return {
@@ -76,57 +75,6 @@ export function* ownedRuns(worker: string): Program<readonly { tenantId: TenantI
 export function* retireWorker(worker: string): Program<void> {
   yield* change(renewWorker, { worker, expiresAt: 0, leaseMs: 0, liveRuns: 0 });
 }
-
-/** Clocks are corrected by less than this, or are wrong. */
-const clockToleranceMs = 1_000;
-
-/**
- * Owners of running runs whose lease has ended, or ends later than it can: it was written while a clock was wrong, and whoever renews
- * it does so by the clock of now. The distinct owners are found by hops over the index, so that the cost
- * follows the number of workers and not the number of live runs.
- */
-const lostWorkers = statement('lost_workers', ({ db }, params: { now: number; latest: number }) =>
-  db
-    .withRecursive('owners(owner)', (cte) =>
-      cte
-        .selectFrom('runs')
-        .where('lease_owner', 'is not', null)
-        .select((eb) => eb.fn.min('lease_owner').as('owner'))
-        .unionAll(
-          cte
-            .selectFrom('owners')
-            .where('owner', 'is not', null)
-            .select((eb) =>
-              eb
-                .selectFrom('runs')
-                .whereRef('lease_owner', '>', 'owners.owner')
-                .where('lease_owner', 'is not', null)
-                .select((inner) => inner.fn.min('lease_owner').as('owner'))
-                .as('owner'),
-            ),
-        ),
-    )
-    .selectFrom('owners')
-    .select('owner')
-    .where('owner', 'is not', null)
-    .where((eb) =>
-      eb.not(
-        eb.exists(
-          eb
-            .selectFrom('workers')
-            .select(sql.lit(1).as('one'))
-            .whereRef('workers.worker_id', '=', 'owners.owner')
-            .where('workers.expires_at', '>', params.now)
-            .where((where) =>
-              where.or([
-                where('workers.lease_ms', '=', sql.lit(0)),
-                where('workers.expires_at', '<=', where('workers.lease_ms', '+', params.latest)),
-              ]),
-            ),
-        ),
-      ),
-    ),
-);
 
 const takeRun = statement('take_run', ({ db }, params: { tenant: string; id: string; worker: string; now: number; died: number }) =>
   db
@@ -158,22 +106,24 @@ const anyDue = statement('any_due', ({ db }, params: { due: number }) =>
 );
 
 /** True when a claim would probably find something: an idle poll must not take the write lock. */
-export function* hasClaimable(restMs: number): Program<boolean> {
-  const now = yield* databaseNow();
-  if ((yield* run(anyDue, { due: now - restMs })).length > 0) return true;
-  return (yield* run(lostWorkers, { now, latest: now + clockToleranceMs })).length > 0;
+export function* hasClaimable(restMs: number, clock: ClockWatch): Program<boolean> {
+  const reading = yield* clock.read();
+  if ((yield* run(anyDue, { due: reading.now - restMs })).length > 0) return true;
+  const { owners, behind } = yield* findLost(reading);
+  return owners.length > 0 || behind !== null;
 }
 
 /** Tenants take turns from the one after `after` on; see {@link pickInTurn}. */
 export function* claimRuns(
   worker: string,
   limit: number,
-  { restMs, after }: { readonly restMs: number; readonly after: string },
-): Program<{ readonly runs: readonly ClaimedRun[]; readonly after: string }> {
-  const now = yield* databaseNow();
-  const owners = yield* run(lostWorkers, { now, latest: now + clockToleranceMs });
-  const ids = owners.flatMap(({ owner }) => (owner === null ? [] : [owner]));
-  const lost = yield* howTheyEnded(ids);
+  { restMs, after, clock }: { readonly restMs: number; readonly after: string; readonly clock: ClockWatch },
+): Program<{ readonly runs: readonly ClaimedRun[]; readonly after: string; readonly madeUp: number | null }> {
+  const reading = yield* clock.read();
+  const { now } = reading;
+  const { owners, behind } = yield* findLost(reading);
+  if (behind !== null) yield* makeUp(reading, behind);
+  const lost = yield* howTheyEnded(owners);
   yield* burySuspects(lost, now);
   const picked = yield* pickInTurn({ lost, due: now - restMs, limit, after });
   const ends = lost.length === 0 ? new Map<string, LeaseEnd>() : yield* leaseEnds(lost, picked.keys);
@@ -188,11 +138,12 @@ export function* claimRuns(
     deaths: row.deaths,
     diedAlone: false,
   }));
-  return { runs: claimed, after: picked.after };
+  return { runs: claimed, after: picked.after, madeUp: behind };
 }
 
 interface LeaseEnd {
-  readonly at: number;
+  /** Null where only that it ended is known. */
+  readonly at: number | null;
   readonly died: 0 | 1;
 }
 
@@ -217,7 +168,9 @@ function* leaseEnds(lost: readonly LostOwner[], keys: readonly { readonly run_id
       ),
   );
   const died = new Map(lost.map((each) => [each.owner, each.died]));
-  return new Map(rows.map((row) => [row.run_id, { at: row.expires_at, died: died.get(row.worker_id) ?? 0 }]));
+  return new Map(
+    rows.map((row) => [row.run_id, { at: row.expires_at > knownDead ? row.expires_at : null, died: died.get(row.worker_id) ?? 0 }]),
+  );
 }
 
 const lockRun = statement('lock_run', ({ db, dialect }, params: { tenant: string; id: string }) =>

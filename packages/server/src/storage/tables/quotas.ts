@@ -12,16 +12,20 @@ export type CountRow = Row<typeof tenantCounts>;
 /** Locks what counts these kinds until the transaction ends, and says how many there are of those that are kept as a number. */
 export function* lockCounts(tenantId: string, kinds: Iterable<QuotaKind>): Program<Map<QuotaKind, number>> {
   const wanted = [...new Set(kinds)].sort();
-  const read = () => selectMany(tenantCounts, ['kind', 'amount'], { tenantId, key: 'kind', keys: wanted, orderBy: ['kind'], lock: true });
-  let rows = yield* read();
-  if (rows.length < wanted.length) {
-    yield* insertMany(
-      tenantCounts,
-      wanted.map((kind) => ({ tenant_id: tenantId, kind, amount: 0 })),
-      'ignore',
-    );
-    rows = yield* read();
-  }
+  const found = yield* lockKnownCounts(tenantId, wanted);
+  if (found.size === wanted.length) return found;
+  yield* insertMany(
+    tenantCounts,
+    wanted.map((kind) => ({ tenant_id: tenantId, kind, amount: 0 })),
+    'ignore',
+  );
+  return yield* lockKnownCounts(tenantId, wanted);
+}
+
+/** The same for kinds that were counted before: it takes all of its locks with what it asks first, so that others may ask for theirs beside it. */
+export function* lockKnownCounts(tenantId: string, kinds: Iterable<QuotaKind>): Program<Map<QuotaKind, number>> {
+  const wanted = [...new Set(kinds)].sort();
+  const rows = yield* selectMany(tenantCounts, ['kind', 'amount'], { tenantId, key: 'kind', keys: wanted, orderBy: ['kind'], lock: true });
   return new Map(rows.map(({ kind, amount }) => [kind as QuotaKind, amount])); // written from these
 }
 

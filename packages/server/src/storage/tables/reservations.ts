@@ -57,7 +57,7 @@ export const ledgerEntries = defineTable('ledger_entries', {
   tool_calls: 'int',
   wall_ms: 'int',
   budget_rows: 'text',
-  /** Its amounts are in the sums of its day. */
+  /** Its amounts are in the sums of its day; 0 where an earlier version booked it. */
   folded: 'int',
   at: 'int',
 });
@@ -141,7 +141,7 @@ export function entryToRow(tenantId: string, entryId: string, entry: LedgerEntry
     tool_calls: amounts.toolCalls ?? 0,
     wall_ms: amounts.wallMs ?? 0,
     budget_rows: json(entry.rows),
-    folded: 0,
+    folded: 1,
     at,
   };
 }

@@ -39,13 +39,11 @@ interface SizedRow extends Pick<EventRow, 'seq' | 'type' | 'at' | 'data'> {
   readonly chars: number;
 }
 
-/** As many events as have `maxChars` characters together, the one that goes beyond included; one that has more by itself comes without its data. */
-export function* readEventsWithin(
-  tenant: string,
-  id: string,
-  { after, limit, maxChars }: { after: number; limit: number; maxChars: number },
-): Program<readonly SizedEvent[]> {
-  const rows = yield* rowsOf<SizedRow>(sql`
+const eventsWithin = statement(
+  'events_within',
+  ({ db }, { tenant, id, after, limit, maxChars }: { tenant: string; id: string; after: number; limit: number; maxChars: number }) => ({
+    compile: () =>
+      sql<SizedRow>`
     select seq, type, at, chars, case when chars > ${maxChars} then '' else (
       select data from run_events where tenant_id = ${tenant} and run_id = ${id} and run_events.seq = sized.seq
     ) end as data
@@ -56,7 +54,29 @@ export function* readEventsWithin(
         where tenant_id = ${tenant} and run_id = ${id} and seq > ${after} order by seq limit ${limit}
       ) as page
     ) as sized
-    where total - chars < ${maxChars} order by seq`);
+    where total - chars < ${maxChars} order by seq`.compile(db),
+  }),
+);
+
+/** The same for one event, which needs no sum. */
+const nextWithin = statement(
+  'next_within',
+  ({ db }, { tenant, id, after, maxChars }: { tenant: string; id: string; after: number; maxChars: number }) => ({
+    compile: () =>
+      sql<SizedRow>`
+    select seq, type, at, octet_length(data) as chars, case when octet_length(data) > ${maxChars} then '' else data end as data
+    from run_events where tenant_id = ${tenant} and run_id = ${id} and seq > ${after} order by seq limit 1`.compile(db),
+  }),
+);
+
+/** As many events as have `maxChars` characters together, the one that goes beyond included; one that has more by itself comes without its data. */
+export function* readEventsWithin(
+  tenant: string,
+  id: string,
+  range: { after: number; limit: number; maxChars: number },
+): Program<readonly SizedEvent[]> {
+  const { limit, ...of } = { tenant, id, ...range };
+  const rows = limit === 1 ? yield* run(nextWithin, of) : yield* run(eventsWithin, { ...of, limit });
   return rows.map((row) => ({ ...eventFromRow({ ...row, at: Number(row.at) }), chars: Number(row.chars) }));
 }
 

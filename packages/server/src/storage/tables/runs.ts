@@ -1,5 +1,5 @@
-import type { RunId, RunStatus, SessionId } from '@nexus-agent/protocol';
-import { sql } from 'kysely';
+import { isTerminal, type RunId, type RunStatus, type SessionId } from '@nexus-agent/protocol';
+import { type Expression, type SqlBool, sql } from 'kysely';
 import type { PageOf, PageRequest, RunPatch, RunRow } from '#storage/contract';
 import {
   beyond,
@@ -135,9 +135,8 @@ export function patchToRow(patch: RunPatch): Partial<StoredRun> {
   };
 }
 
-/** The columns of a run that a commit may change, as they stand while it is locked. */
-const mutableColumns = [
-  'status',
+/** The columns of a run that a commit may change, as they stand while it is locked: by some of them runs are found. */
+const keptColumns = [
   'waiting',
   'step',
   'last_seq',
@@ -145,13 +144,17 @@ const mutableColumns = [
   'output',
   'error',
   'resumable',
-  'lease_owner',
-  'due_at',
   'woken',
-  'deaths',
   'alone',
   'updated_at',
 ] as const satisfies readonly (keyof StoredRun)[];
+const foundByColumns = ['status', 'lease_owner', 'due_at', 'deaths'] as const satisfies readonly (keyof StoredRun)[];
+const mutableColumns = [...keptColumns, ...foundByColumns];
+
+/** Equal for a run that is found in the same places of all indexes. */
+export function placeInIndexes(row: Pick<StoredRun, (typeof foundByColumns)[number]>): string {
+  return foundByColumns.map((name) => row[name]).join(' ');
+}
 
 const { statement, query } = queriesOn(runs);
 /** What a query of this file is built with. */
@@ -167,6 +170,16 @@ export function* getRun(tenant: string, id: string): Program<RunRow | null> {
   return row ? runFromRow(row) : null;
 }
 
+/**
+ * Of a session there are few runs that have not ended, which are sorted; what has ended is found in its order. The index of all runs of a
+ * state is kept out: it may pass over those of every other session.
+ */
+function ofState<Q extends { where(condition: Expression<SqlBool>): Q }>(select: Q, status: RunStatus): Q {
+  if (isTerminal(status))
+    return select.where(sql<SqlBool>`status in ('completed', 'failed', 'cancelled')`).where(sql<SqlBool>`status = ${status}`);
+  return select.where(sql<SqlBool>`status in ('queued', 'running', 'waiting')`).where(sql<SqlBool>`status || '' = ${status}`);
+}
+
 /** Newest first; fewer on a page where their answers are long. */
 export function* listRuns(
   tenant: string,
@@ -178,7 +191,8 @@ export function* listRuns(
   const found = ({ db }: Builder) => {
     let select = db.selectFrom('runs').where('tenant_id', '=', tenant);
     if (filter.sessionId !== undefined) select = select.where('session_id', '=', filter.sessionId);
-    if (filter.status !== undefined) select = select.where('status', '=', filter.status);
+    if (filter.status !== undefined)
+      select = filter.sessionId === undefined ? select.where('status', '=', filter.status) : ofState(select, filter.status);
     if (filter.parentRunId === null) select = select.where('parent_run_id', 'is', null);
     else if (filter.parentRunId !== undefined) select = select.where('parent_run_id', '=', filter.parentRunId);
     if (position) select = select.where(beyond(['created_at', 'run_id'], position, 'desc'));
@@ -229,7 +243,17 @@ export function openRunsOf(tenant: string, session: string): Program<readonly Op
   return run(openRuns, { tenant, session });
 }
 
+export function* listOpenRuns(tenant: string, session: string): Program<readonly RunId[]> {
+  return (yield* openRunsOf(tenant, session)).map(({ run_id }) => run_id as RunId); // written from a branded id
+}
+
 const allColumns = columnsOf(runs);
+
+/** The number of the newest event of each of these that there is. */
+export function* lastSeqs(tenantId: string, ids: readonly string[]): Program<ReadonlyMap<string, number>> {
+  const rows = yield* selectMany(runs, ['run_id', 'last_seq'], { tenantId, key: 'run_id', keys: ids, orderBy: ['run_id'], lock: false });
+  return new Map(rows.map((row) => [row.run_id, row.last_seq]));
+}
 
 export function lockRuns(tenantId: string, ids: readonly string[]): Program<readonly StoredRun[]> {
   return selectMany(runs, allColumns, { tenantId, key: 'run_id', keys: ids, orderBy: ['run_id'], lock: true });
@@ -242,4 +266,9 @@ export function insertRuns(rows: StoredRun[]): Program<number> {
 /** Writes what a commit may change of runs that it has locked. */
 export function updateRuns(rows: readonly StoredRun[]): Program<number> {
   return updateMany(runs, ['tenant_id', 'run_id'], mutableColumns, rows);
+}
+
+/** The same of runs whose {@link placeInIndexes} is as it was: SQLite writes every index that has a column which is set, changed or not. */
+export function updateRunsInPlace(rows: readonly StoredRun[]): Program<number> {
+  return updateMany(runs, ['tenant_id', 'run_id'], keptColumns, rows);
 }
