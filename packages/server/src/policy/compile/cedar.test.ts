@@ -1,5 +1,7 @@
 import { expect, it } from 'vitest';
+import { compileSessionForm } from '#policy/forms';
 import { createTestEngine, hostRequest, toolRequest } from '#policy/testing';
+import { cedarRuntime } from './cedar.ts';
 
 const words = (count: number, prefix: string) => Array.from({ length: count }, (_, index) => `${prefix}${index}`.padEnd(60, 'x'));
 
@@ -13,6 +15,17 @@ it('decides by a short form of as many entries as there may be [verifies policy.
   expect(ask(words(200, 'tool_')[199] ?? '').effect).toBe('allow');
   expect(ask(words(200, 'other_')[199] ?? '').effect).toBe('require_approval');
   expect(engine.decide(hostRequest('other.example', { agentPolicy, sessionPolicy: hosts })).reasons).toEqual(['session:allow:net']);
+  const texts = Object.fromEntries(compileSessionForm(tools).map(({ id, text }) => [id, text]));
+  const answer = cedarRuntime().cedar.isAuthorized({
+    ...{
+      principal: { type: 'Agent', id: 'chat' },
+      action: { type: 'Action', id: 'tool.execute' },
+      resource: { type: 'Tool', id: 'fs_read' },
+    },
+    ...{ context: {}, entities: [{ uid: { type: 'Tool', id: 'fs_read' }, attrs: { name: 'fs_read' }, parents: [] }] },
+    policies: { staticPolicies: texts },
+  });
+  expect(answer).toMatchObject({ response: { decision: 'deny', diagnostics: { reason: ['session:allow:tool'], errors: [] } } });
 });
 
 it('a question that breaks the engine is denied, and disturbs no other one [verifies policy.engine.broken]', () => {

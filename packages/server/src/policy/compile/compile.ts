@@ -1,13 +1,15 @@
-import type { DetailedError, EntityUidJson, PolicyJson } from '@cedar-policy/cedar-wasm/nodejs';
+import type { DetailedError, EntityUidJson, Policy, PolicyJson } from '@cedar-policy/cedar-wasm/nodejs';
 import { NexusError } from '#core';
 import { type Cedar, cedarRuntime } from './cedar.ts';
 import { contradiction } from './contradictions.ts';
+import parsed from './default-policies.json' with { type: 'json' };
 import { defaultPolicies } from './defaults.ts';
 import { type Mentions, mentionsOf } from './mentions.ts';
 import { noObligations, parseObligations, type StatedObligations } from './obligations.ts';
 import { type Analysis, analyse, type Reads, UnreadableArgument } from './reads.ts';
 import { type ArgumentTypes, actionGroups, schemaText, type ValueKind } from './schema.ts';
 import { misspelling, toolsNamed } from './spelling.ts';
+import { type Test, testOf } from './tests.ts';
 import type { PolicySource } from './types.ts';
 
 /** What a policy's scope asks for; absent means anything. */
@@ -24,6 +26,12 @@ export interface CompiledPolicy {
   readonly id: string;
   /** Cedar text; also the explanation that people see. */
   readonly text: string;
+  /** What Cedar is given: the text, or as much as is left of it for what is asked, as syntax that it need not read. */
+  readonly asked: Policy;
+  /** The same without its conditions. */
+  readonly bare: PolicyJson;
+  /** What of its conditions can be told without Cedar; left out where nothing can. */
+  readonly test?: Test | undefined;
   readonly scope: Scope;
   readonly reads: Reads;
   readonly obligations: StatedObligations;
@@ -55,30 +63,38 @@ export interface CompileOptions {
   readonly inForce?: boolean;
 }
 
-/** Parses and validates all sources together. Throws `invalid_request` naming the source, the place and what is wrong. */
+/**
+ * Parses and validates all sources together. Throws `invalid_request` naming the source, the place and what is wrong. The defaults are
+ * parsed already, so that Cedar is not needed where there is nothing else.
+ */
 export function compileSources(sources: readonly PolicySource[], { inForce = false }: CompileOptions = {}): CompiledSources {
-  const { cedar } = cedarRuntime();
-  const parsed = sources.flatMap((source) => parseSource(cedar, source, inForce));
+  const all = sources.flatMap((source) =>
+    source === defaultPolicies ? parsedDefaults() : parseSource(cedarRuntime().cedar, source, inForce),
+  );
   requireUnique(
     sources.map(({ name }) => name),
     (name) => `two policy sources are named "${name}"`,
   );
   requireUnique(
-    parsed.map(({ id }) => id),
+    all.map(({ id }) => id),
     (id) => `two policies have the id ${id}`,
   );
-  const argumentTypes = typesOfArguments(parsed);
+  const argumentTypes = typesOfArguments(all);
   const schema = schemaText(argumentTypes);
   // The defaults are validated by a test: doing it here would hold up the first decision.
-  for (const source of sources) if (source !== defaultPolicies) validateSource(cedar, source, schema);
+  for (const source of sources) if (source !== defaultPolicies) validateSource(cedarRuntime().cedar, source, schema);
   return {
     argumentTypes,
     schema,
-    toolsNamed: new Map(parsed.map(({ id, json }) => [id, toolsNamed(json)])),
-    mentions: new Map(parsed.map(({ id, json, analysis }) => [id, mentionsOf(json, scopeOf(json), analysis.reads)])),
-    policies: parsed.map(({ id, text, json, analysis }) => ({
+    toolsNamed: new Map(all.map(({ id, json }) => [id, toolsNamed(json)])),
+    mentions: new Map(all.map(({ id, json, analysis }) => [id, mentionsOf(json, scopeOf(json), analysis.reads)])),
+    policies: all.map(({ id, text, json, analysis }) => ({
       id,
       text,
+      // That of the operator is given as the text: written out as JSON, what is deep would be too deep to be read.
+      asked: id.startsWith(`${defaultPolicies.name}:`) ? json : text,
+      bare: bareOf(json),
+      test: testOf(json.conditions),
       scope: scopeOf(json),
       reads: analysis.reads,
       obligations: obligationsOf(json),
@@ -89,7 +105,7 @@ export function compileSources(sources: readonly PolicySource[], { inForce = fal
   };
 }
 
-interface ParsedPolicy {
+export interface ParsedPolicy {
   readonly id: string;
   readonly text: string;
   readonly json: PolicyJson;
@@ -97,7 +113,17 @@ interface ParsedPolicy {
   readonly place: string;
 }
 
-function parseSource(cedar: Cedar, source: PolicySource, inForce: boolean): ParsedPolicy[] {
+/** The texts of the defaults and what Cedar reads from them, which a test compares. */
+function parsedDefaults(): ParsedPolicy[] {
+  const policies = parsed as { text: string; json: PolicyJson }[]; // written by scripts/default-policies.ts from Cedar's answers
+  return policies.map(({ text, json }, index) => {
+    const id = `${defaultPolicies.name}:${json.annotations?.id ?? index}`;
+    return { id, text, json, analysis: analyse(json), place: id };
+  });
+}
+
+/** One source, as Cedar reads it. */
+export function parseSource(cedar: Cedar, source: PolicySource, inForce: boolean): ParsedPolicy[] {
   if (source.text.length > maxSourceChars) throw invalid(source.name, `it is longer than ${maxSourceChars} characters`);
   const parts = cedar.policySetTextToParts(source.text);
   if (parts.type === 'failure') throw invalid(placeOf(source, parts.errors[0]), describe(parts.errors));
@@ -123,6 +149,11 @@ function parseSource(cedar: Cedar, source: PolicySource, inForce: boolean): Pars
       place: `${source.name}:${place}`,
     };
   });
+}
+
+/** The scope of a policy, and its effect. */
+export function bareOf({ effect, principal, action, resource }: PolicyJson): PolicyJson {
+  return { effect, principal, action, resource, conditions: [] };
 }
 
 /** Cedar names policies policy0, policy1, … in the order of the text, but lists them sorted as texts (policy10 before policy2). */

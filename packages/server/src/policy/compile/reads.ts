@@ -171,7 +171,10 @@ function readPath(path: readonly string[], expected: ValueKind | undefined, foun
   else if (root === 'context' && first !== 'arguments') found.context.add(first);
   else if (root === 'context') {
     if (second === undefined) {
-      if (expected === 'Presence') return;
+      if (expected === 'Presence') {
+        found.context.add(first);
+        return;
+      }
       throw new UnreadableArgument('context.arguments can only be read by name, as in context.arguments.path');
     }
     if (deeper.length > 0)

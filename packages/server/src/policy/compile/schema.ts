@@ -56,19 +56,40 @@ const derivedAttributes: Record<ResourceType | 'User', string> = {
 /** Actions that are named together, by `action in Action::"admin"`. */
 export const actionGroups: Readonly<Record<string, readonly PolicyAction[]>> = dictionary({ admin: AdminAction.options });
 
-const actions = `
-action "run.start" appliesTo { principal: [User, Agent], resource: [Agent], context: Context };
-action "model.invoke" appliesTo { principal: [User, Agent], resource: [Model], context: Context };
-action "tool.execute" appliesTo { principal: [User, Agent], resource: [Tool], context: Context };
-action "net.egress" appliesTo { principal: [User, Agent], resource: [Host], context: Context };
-action "secret.use" appliesTo { principal: [User, Agent], resource: [Secret], context: Context };
-action "file.read" appliesTo { principal: [Agent], resource: [File], context: Context };
-action "file.write" appliesTo { principal: [Agent], resource: [File], context: Context };
-action "approval.grant" appliesTo { principal: [User], resource: [Approval], context: Context };
-action "session.delete" appliesTo { principal: [User], resource: [Session], context: Context };
-action "admin";
-action ${AdminAction.options.map((action) => JSON.stringify(action)).join(', ')} in ["admin"] appliesTo { principal: [User], resource: [System], context: Context };
-`;
+const administers = Object.fromEntries(
+  AdminAction.options.map((action) => [action, { principals: ['User'], resource: 'System', group: 'admin' }]),
+) as unknown as Readonly<Record<AdminAction, Applies>>; // one for each of its options
+
+interface Applies {
+  readonly principals: readonly DecisionRequest['principal']['type'][];
+  readonly resource: ResourceType;
+  /** The group that the action is in. */
+  readonly group?: string;
+}
+
+const anybody = ['User', 'Agent'] as const;
+
+/** Who does an action, and to what. A question of any other kind is not asked. */
+export const appliesTo: Readonly<Record<PolicyAction, Applies>> = dictionary({
+  'run.start': { principals: anybody, resource: 'Agent' },
+  'model.invoke': { principals: anybody, resource: 'Model' },
+  'tool.execute': { principals: anybody, resource: 'Tool' },
+  'net.egress': { principals: anybody, resource: 'Host' },
+  'secret.use': { principals: anybody, resource: 'Secret' },
+  'file.read': { principals: ['Agent'], resource: 'File' },
+  'file.write': { principals: ['Agent'], resource: 'File' },
+  'approval.grant': { principals: ['User'], resource: 'Approval' },
+  'session.delete': { principals: ['User'], resource: 'Session' },
+  ...administers,
+});
+
+const actions = [
+  'action "admin";',
+  ...Object.entries(appliesTo).map(
+    ([action, { principals, resource, group }]) =>
+      `action ${JSON.stringify(action)}${group === undefined ? '' : ` in [${JSON.stringify(group)}]`} appliesTo { principal: [${principals.join(', ')}], resource: [${resource}], context: Context };`,
+  ),
+].join('\n');
 
 /** Types of `context.arguments.<name>`, found by how the policies use them. */
 export type ArgumentTypes = ReadonlyMap<string, ValueKind>;

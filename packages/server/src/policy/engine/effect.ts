@@ -1,12 +1,11 @@
 import type { AuthorizationAnswer } from '@cedar-policy/cedar-wasm/nodejs';
-import { type DecisionRequest, settleObligations } from '#policy/compile';
-import type { Slice } from './slice.ts';
+import { type CompiledPolicy, type DecisionRequest, settleObligations } from '#policy/compile';
 import type { Decision } from './types.ts';
 
-/** Cedar's answer and the obligations of the determining policies as one effect. */
+/** Cedar's answer about the policies and the obligations of the determining policies as one effect. */
 export function effectOf(
   answer: AuthorizationAnswer,
-  slice: Slice,
+  policies: ReadonlyMap<string, CompiledPolicy>,
   approved: DecisionRequest['context']['approved'],
 ): Pick<Decision, 'effect' | 'reasons' | 'obligations' | 'errors'> {
   if (answer.type === 'failure')
@@ -15,12 +14,12 @@ export function effectOf(
   // Cedar skips a policy whose condition errs, a forbid too: the request would be allowed.
   if (diagnostics.errors.length > 0) {
     const failed = new Map(diagnostics.errors.map(({ policyId, error }) => [policyId, error.message]));
-    const reasons = inOrder(slice, [...failed.keys()]);
+    const reasons = inOrder(policies, [...failed.keys()]);
     return { effect: 'deny', reasons, errors: reasons.map((id) => `${id}: ${failed.get(id) ?? ''}`) };
   }
-  const reasons = inOrder(slice, diagnostics.reason);
+  const reasons = inOrder(policies, diagnostics.reason);
   if (decision === 'deny') return { effect: 'deny', reasons: reasons.length > 0 ? reasons : ['default-deny'] };
-  const determining = reasons.flatMap((id) => slice.policies.get(id) ?? []);
+  const determining = reasons.flatMap((id) => policies.get(id) ?? []);
   if (determining.length !== reasons.length) return { effect: 'deny', reasons, errors: ['Cedar named a policy that was not asked'] };
   if (determining.every(({ advice }) => advice)) return { effect: 'deny', reasons: ['default-deny'] };
   const settled = settleObligations(
@@ -31,8 +30,8 @@ export function effectOf(
   return { effect: settled.effect, reasons, ...(settled.obligations.length === 0 ? {} : { obligations: settled.obligations }) };
 }
 
-function inOrder(slice: Slice, ids: readonly string[]): string[] {
+function inOrder(policies: ReadonlyMap<string, CompiledPolicy>, ids: readonly string[]): string[] {
   const named = new Set(ids);
-  const known = [...slice.policies.keys()].filter((id) => named.delete(id));
+  const known = [...policies.keys()].filter((id) => named.delete(id));
   return [...known, ...named];
 }

@@ -13,6 +13,7 @@ import {
   type ResourceFacts,
   resourceFacts,
   schemaText,
+  warmCedar,
 } from '#policy/compile';
 import {
   checkShortForm,
@@ -25,9 +26,11 @@ import {
 } from '#policy/forms';
 import { createFormCache, createMemo, createSliceCache, maxMemoKeyChars } from './caches.ts';
 import { effectOf } from './effect.ts';
+import { createRemainders, type Remainders } from './remainder.ts';
 import { principalIdOf, projectRequest } from './request.ts';
 import { createSlice, type Slice } from './slice.ts';
 import type { Decision, PolicyEngine } from './types.ts';
+import { warmUpQuestions } from './warm-up.ts';
 
 export interface PolicyEngineOptions {
   /** The operator's policies, besides the defaults. */
@@ -50,7 +53,6 @@ const maxPlainKeyChars = 1024;
 interface Generation {
   readonly version: string;
   readonly compiled: () => CompiledSources;
-  readonly schemaKey: () => string;
   readonly principalIds: () => ReadonlySet<string>;
   /** Actions that some policy of the operator permits to agents. */
   readonly granted: () => ReadonlySet<string>;
@@ -58,6 +60,7 @@ interface Generation {
   readonly spokenOf: () => ReadonlySet<string>;
   readonly pathForbids: () => ReadonlySet<string>;
   readonly slices: ReturnType<typeof createSliceCache>;
+  readonly remainders: Remainders;
   /** Absent when nothing is to be remembered. */
   readonly memo: ReturnType<typeof createMemo> | undefined;
 }
@@ -138,7 +141,8 @@ export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
       ]),
     );
     const slice = sliceFor(current, request, resource, sliceKey, texts);
-    const call = projectRequest(request, resource, slice.reads, current.compiled().argumentTypes, clock.now);
+    const projected = projectRequest(request, resource, slice.reads, current.compiled().argumentTypes, clock.now);
+    const { call } = projected;
     const approved = request.context.approved;
     const memoKey =
       current.memo === undefined
@@ -147,14 +151,8 @@ export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
     const memo = memoKey.length <= maxMemoKeyChars ? current.memo : undefined;
     const known = memo?.get(memoKey);
     if (known !== undefined) return known;
-    const runtime = cedarRuntime();
-    const answer = runtime.cedar.statefulIsAuthorized({
-      ...call,
-      validateRequest: true,
-      preparsedSchemaName: runtime.preparedSchema(current.schemaKey(), current.compiled().schema),
-      preparsedPolicySetId: runtime.preparedSet(slice.key, () => textsOf(slice)),
-    });
-    const decision = freeze({ ...describeRequest(current, request, resource), ...effectOf(answer, slice, approved) });
+    const { answer, policies } = current.remainders.ask(slice, projected);
+    const decision = freeze({ ...describeRequest(current, request, resource), ...effectOf(answer, policies, approved) });
     memo?.set(memoKey, decision);
     return decision;
   }
@@ -188,6 +186,17 @@ export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
         toolsNamed: () => (sources.length === 0 ? new Map() : next.compiled().toolsNamed),
       };
     },
+    async warm(pause) {
+      await warmCedar();
+      await pause();
+      generation.compiled();
+      await pause();
+      cedarRuntime().cedar.checkParseContext({ context: {} }); // what it sets up once
+      for (const question of warmUpQuestions) {
+        await pause();
+        decide(question);
+      }
+    },
     check: checkShortForm,
   };
 }
@@ -199,7 +208,6 @@ function createGeneration(sources: readonly PolicySource[], memoEntries: number,
   return {
     version: sha256(canonicalJson([schemaText(new Map()), all.map(({ name, text }) => [name, text])])).slice(0, 16),
     compiled,
-    schemaKey: once(() => sha256(compiled().schema)),
     principalIds: once(
       () => new Set(compiled().policies.flatMap(({ scope }) => (scope.principalId === undefined ? [] : [scope.principalId]))),
     ),
@@ -213,6 +221,7 @@ function createGeneration(sources: readonly PolicySource[], memoEntries: number,
       sources.length === 0 ? new Set() : new Set(compiled().policies.flatMap(({ id, forbidsPath }) => (forbidsPath === true ? [id] : []))),
     ),
     slices: createSliceCache(),
+    remainders: createRemainders(),
     memo: memoEntries === 0 ? undefined : createMemo(memoEntries),
   };
 }
@@ -239,10 +248,6 @@ const compileForm = dictionary({ agent: compileAgentForm, narrowing: compileNarr
 function actionsGranted({ grants, scope }: CompiledPolicy): readonly string[] {
   if (grants !== true || (scope.principalType !== undefined && scope.principalType !== 'Agent')) return [];
   return scope.actions === undefined ? PolicyAction.options : [...scope.actions];
-}
-
-function textsOf(slice: Slice): Record<string, string> {
-  return Object.fromEntries([...slice.policies].map(([id, { text }]) => [id, text]));
 }
 
 function shortKey(text: string): string {

@@ -1,8 +1,17 @@
+import { PolicyAction, type PolicyShortForm } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { matchesWildcard, NexusError } from '#core';
 import { createManualClock } from '#core/testing';
-import { cedarRuntime, compileSources, type DecisionRequest, defaultPolicies, resourceFacts } from '#policy/compile';
+import {
+  cedarRuntime,
+  compileSources,
+  type DecisionRequest,
+  defaultPolicies,
+  InvalidRequest,
+  resourceAttributes,
+  resourceFacts,
+} from '#policy/compile';
 import { compileAgentForm, compileSessionForm } from '#policy/forms';
 import { createTestEngine } from '#policy/testing';
 import { projectRequest } from './request.ts';
@@ -160,37 +169,113 @@ function engineOrSkip(...args: Parameters<typeof createTestEngine>): PolicyEngin
   }
 }
 
+const ResourceTypes = Object.keys(resourceAttributes) as DecisionRequest['resource']['type'][]; // the keys of the record are exactly these
 const clock = createManualClock();
 const { cedar } = cedarRuntime();
 
-/** Cedar asked directly: all policies, nothing left out of the request. */
-function referenceFor(text: string): (asked: DecisionRequest) => Pick<Decision, 'effect' | 'reasons'> {
-  const { policies, schema, argumentTypes } = compileSources([defaultPolicies, { name: 'ops', text }]);
+type Reference = (asked: DecisionRequest) => Pick<Decision, 'effect' | 'reasons'>;
+
+/** Cedar asked directly, by the texts and held against the schema: all policies, nothing left out of the request. */
+function referenceFor(text: string): (forms: Pick<DecisionRequest, 'agentPolicy' | 'sessionPolicy'>) => Reference {
+  const { policies, schema, argumentTypes } = compileSources([defaultPolicies, ...(text === '' ? [] : [{ name: 'ops', text }])]);
   cedar.preparseSchema('reference', schema);
   const none = new Set<string>();
   const everything = { principal: none, resource: none, context: none, arguments: none, everything: true };
-  return (asked) => {
+  return ({ agentPolicy, sessionPolicy }) => {
     const all = [
       ...policies,
-      ...(asked.agentPolicy === undefined ? [] : compileAgentForm(asked.agentPolicy)),
-      ...(asked.sessionPolicy === undefined ? [] : compileSessionForm(asked.sessionPolicy)),
+      ...(agentPolicy === undefined ? [] : compileAgentForm(agentPolicy)),
+      ...(sessionPolicy === undefined ? [] : compileSessionForm(sessionPolicy)),
     ];
     cedar.preparsePolicySet('reference', { staticPolicies: Object.fromEntries(all.map((one) => [one.id, one.text])) });
-    const answer = cedar.statefulIsAuthorized({
-      ...projectRequest(asked, resourceFacts(asked.resource, asked.principal.tenant), everything, argumentTypes, clock.now),
-      preparsedSchemaName: 'reference',
-      preparsedPolicySetId: 'reference',
-      validateRequest: true,
-    });
-    if (answer.type === 'failure') throw new Error(answer.errors.map(({ message }) => message).join());
-    const { decision, diagnostics } = answer.response;
-    if (diagnostics.errors.length > 0) return { effect: 'deny', reasons: diagnostics.errors.map(({ policyId }) => policyId).sort() };
-    const advised = new Set(all.filter(({ advice }) => advice).map(({ id }) => id));
-    const reasons = diagnostics.reason.sort();
-    if (decision === 'deny') return { effect: 'deny', reasons: reasons.length > 0 ? reasons : ['default-deny'] };
-    return reasons.every((id) => advised.has(id)) ? { effect: 'deny', reasons: ['default-deny'] } : { effect: 'allow', reasons };
+    return (asked) => {
+      const answer = cedar.statefulIsAuthorized({
+        ...projectRequest(asked, resourceFacts(asked.resource, asked.principal.tenant), everything, argumentTypes, clock.now).call,
+        preparsedSchemaName: 'reference',
+        preparsedPolicySetId: 'reference',
+        validateRequest: true,
+      });
+      if (answer.type === 'failure') throw new Error(answer.errors.map(({ message }) => message).join());
+      const { decision, diagnostics } = answer.response;
+      if (diagnostics.errors.length > 0) return { effect: 'deny', reasons: diagnostics.errors.map(({ policyId }) => policyId).sort() };
+      const advised = new Set(all.filter(({ advice }) => advice).map(({ id }) => id));
+      const reasons = diagnostics.reason.sort();
+      if (decision === 'deny') return { effect: 'deny', reasons: reasons.length > 0 ? reasons : ['default-deny'] };
+      return reasons.every((id) => advised.has(id)) ? { effect: 'deny', reasons: ['default-deny'] } : { effect: 'allow', reasons };
+    };
   };
 }
+
+/** Forms whose entries and resources meet, miss and nearly meet each other. */
+const piece = fc.constantFrom('a', 'ab', 'b', '_', '.', '-', 'x9');
+const nameOf = fc.array(piece, { minLength: 1, maxLength: 4 }).map((parts) => parts.join(''));
+const glob = fc.array(fc.oneof(piece, fc.constant('*')), { minLength: 1, maxLength: 4 }).map((parts) => parts.join(''));
+const entry = fc.oneof(
+  glob.filter((text) => /^[\w*.:/-]+$/.test(text)),
+  glob.map((text) => `model:${text}`),
+  fc.constantFrom('net:*', 'net:a.test', 'net:*.test', 'net:a.test:80', 'net:*:80', 'net:b.*'),
+);
+const list = fc.option(fc.array(entry, { maxLength: 4 }), { nil: undefined });
+const anyForm = fc.record({ allow: list, deny: list, approve: list }).map(
+  (lists) => Object.fromEntries(Object.entries(lists).filter(([, value]) => value !== undefined)) as PolicyShortForm, // the lists that there are
+);
+const anyTarget = fc.oneof(
+  nameOf.map((id): Pick<DecisionRequest, 'action' | 'resource'> => ({ action: 'tool.execute', resource: { type: 'Tool', id } })),
+  fc.tuple(nameOf, fc.boolean(), fc.boolean()).map(
+    ([id, slash, declared]): Pick<DecisionRequest, 'action' | 'resource'> => ({
+      action: 'model.invoke',
+      resource: { type: 'Model', id: slash ? `sim/${id}` : id, attributes: { declared } },
+    }),
+  ),
+  fc
+    .constantFrom('a.test', 'b.a.test', 'a.test:80', 'b.test:443', 'test')
+    .map((id): Pick<DecisionRequest, 'action' | 'resource'> => ({ action: 'net.egress', resource: { type: 'Host', id } })),
+);
+
+it('what is left of a short form decides as its text does, with the full request [verifies policy.slice.full]', () => {
+  const reference = referenceFor('');
+  const engine = createTestEngine({ clock, memoEntries: 0 });
+  const asked = fc.record({ principal, target: anyTarget, priceKnown: fc.boolean() });
+  fc.assert(
+    fc.property(anyForm, anyForm, fc.array(asked, { minLength: 40, maxLength: 40 }), (agentPolicy, sessionPolicy, questions) => {
+      const ask = reference({ agentPolicy, sessionPolicy });
+      for (const { target: about, priceKnown, principal: by } of questions) {
+        const one = { ...about, principal: by, context: { priceKnown }, agentPolicy, sessionPolicy };
+        const decision = engine.decide(one);
+        expect({ effect: decision.effect === 'deny' ? 'deny' : 'allow', reasons: [...decision.reasons].sort() }).toEqual(ask(one));
+      }
+    }),
+    { numRuns: 260 },
+  );
+}, 120_000);
+
+it('an action is asked of just those that the schema has it for', () => {
+  const { schema } = compileSources([defaultPolicies]);
+  cedar.preparseSchema('applies', schema);
+  cedar.preparsePolicySet('applies', { staticPolicies: {} });
+  const reads = { principal: new Set<string>(), resource: new Set<string>(), context: new Set<string>(), arguments: new Set<string>() };
+  for (const action of PolicyAction.options) {
+    for (const by of ['User', 'Agent'] as const) {
+      for (const type of ResourceTypes) {
+        const one: DecisionRequest = { principal: { type: by, id: 'a', tenant: 'acme' }, action, resource: { type, id: 'a' }, context: {} };
+        const put = () => projectRequest(one, resourceFacts(one.resource, 'acme'), { ...reads, everything: true }, new Map(), clock.now);
+        const { call: all } = projectRequest(
+          { ...one, action: 'tool.execute', resource: { type: 'Tool', id: 'a' }, principal: { type: 'Agent', id: 'a', tenant: 'acme' } },
+          resourceFacts({ type: 'Tool', id: 'a' }, 'acme'),
+          { ...reads, everything: true },
+          new Map(),
+          clock.now,
+        );
+        const answer = cedar.statefulIsAuthorized({
+          ...{ principal: { type: by, id: 'a' }, action: { type: 'Action', id: action }, resource: { type, id: 'a' } },
+          ...{ context: all.context, entities: [], preparsedSchemaName: 'applies', preparsedPolicySetId: 'applies', validateRequest: true },
+        });
+        if (answer.type === 'success') put();
+        else expect(put, `${by} ${action} ${type}: ${JSON.stringify(answer.errors)}`).toThrow(InvalidRequest);
+      }
+    }
+  }
+});
 
 const wellTyped = request.filter(({ context: { arguments: given } }) => {
   const { path, n } = (given ?? {}) as { path?: unknown; n?: unknown }; // made above
@@ -205,7 +290,9 @@ it('a slice with the projected request decides as the full set with the full req
       const reference = referenceFor(text);
       for (const one of asked) {
         const decision = engine.decide(one);
-        expect({ effect: decision.effect === 'deny' ? 'deny' : 'allow', reasons: [...decision.reasons].sort() }).toEqual(reference(one));
+        expect({ effect: decision.effect === 'deny' ? 'deny' : 'allow', reasons: [...decision.reasons].sort() }).toEqual(
+          reference(one)(one),
+        );
       }
     }),
     { numRuns: 40 },

@@ -4,9 +4,11 @@ import { canonicalJson } from '#core';
 import {
   type ArgumentTypes,
   agentId,
+  appliesTo,
   contextFacts,
   type DecisionRequest,
   InvalidRequest,
+  type QuestionValues,
   type Reads,
   type ResourceFacts,
   resourceAttributes,
@@ -18,11 +20,16 @@ type Attributes = Record<string, CedarValueJson>;
 /** The part of a Cedar call that depends on the request. */
 export type CedarRequest = Pick<StatefulAuthorizationCall, 'principal' | 'action' | 'resource' | 'context' | 'entities'>;
 
-const unreadTime = '1970-01-01T00:00:00.000Z';
+/** A question as it is put to Cedar, and the values in it. */
+export interface Projected {
+  readonly call: CedarRequest;
+  readonly values: QuestionValues;
+}
 
 /**
  * The request as Cedar sees it, with only what the policies can read: attributes and facts that no policy reads are left
- * out, or hold a constant where the schema requires them. Throws {@link InvalidRequest}.
+ * out. What Cedar would hold against the schema is held here, by the tables that the schema is written from: that the action
+ * is done by such a principal to such a resource, and that each value is of its type. Throws {@link InvalidRequest}.
  */
 export function projectRequest(
   request: DecisionRequest,
@@ -30,12 +37,18 @@ export function projectRequest(
   reads: Reads,
   argumentTypes: ArgumentTypes,
   nowMs: () => number,
-): CedarRequest {
+): Projected {
   const { principal, action } = request;
+  requireApplicable(request);
   const principalId = principalIdOf(principal);
+  // Half of a surrogate pair is no text that Cedar can be given: it would fail in a way that harms its memory.
+  for (const id of [principalId, resource.id]) if (!id.isWellFormed()) throw new InvalidRequest(`${JSON.stringify(id)} is no text`);
   const principalUid = { type: principal.type, id: principalId };
   const resourceUid = { type: resource.type, id: resource.id };
-  const resourceValues: Attributes = dictionary({ ...resource.derived });
+  const resourceValues: Attributes = dictionary({});
+  for (const [name, value] of Object.entries(resource.derived)) {
+    if (reads.everything || reads.resource.has(name)) resourceValues[name] = convert(`resource attribute ${name}`, value, 'String');
+  }
   for (const [name, kind] of Object.entries(resourceAttributes[resource.type])) {
     const value = name === 'port' ? resource.port : request.resource.attributes?.[name];
     if (value === undefined) continue;
@@ -43,30 +56,41 @@ export function projectRequest(
     if (reads.everything || reads.resource.has(name)) resourceValues[name] = converted;
   }
 
-  const principalValues: Attributes = { name: principalId, tenant: principal.tenant };
-  if (principal.type === 'User')
-    principalValues.roles = reads.everything || reads.principal.has('roles') ? [...(principal.roles ?? [])] : [];
-  else {
-    principalValues.origin = principal.origin ?? 'operator';
-    if (principal.version !== undefined && (reads.everything || reads.principal.has('version')))
-      principalValues.version = principal.version;
+  const principalValues: Attributes = dictionary({});
+  for (const [name, value] of Object.entries(principalFacts(principal, principalId))) {
+    if (value === undefined || !(reads.everything || reads.principal.has(name))) continue;
+    principalValues[name] = convert(`principal attribute ${name}`, value, name === 'roles' ? 'Strings' : 'String');
   }
 
-  // An agent that acts on itself is one entity.
+  // An agent that acts on itself is one entity. One without attributes need not be there: it is known by its id.
   const same = principal.type === resource.type && principalId === resource.id;
-  const entities: EntityJson[] = same
-    ? [{ uid: principalUid, attrs: { ...principalValues, ...resourceValues }, parents: [] }]
-    : [
-        { uid: principalUid, attrs: principalValues, parents: [] },
-        { uid: resourceUid, attrs: resourceValues, parents: [] },
-      ];
+  const both = same ? { ...principalValues, ...resourceValues } : null;
+  const entities: EntityJson[] = [];
+  addEntity(entities, principalUid, both ?? principalValues);
+  if (both === null) addEntity(entities, resourceUid, resourceValues);
+  const actionUid = { type: 'Action', id: action };
+  const { group } = appliesTo[action];
+  if (group !== undefined) entities.push({ uid: actionUid, attrs: {}, parents: [{ type: 'Action', id: group }] });
+  const context = projectContext(request.context, reads, argumentTypes, nowMs);
   return {
-    principal: principalUid,
-    action: { type: 'Action', id: action },
-    resource: resourceUid,
-    context: projectContext(request.context, reads, argumentTypes, nowMs),
-    entities,
+    call: { principal: principalUid, action: actionUid, resource: resourceUid, context, entities },
+    values: { principal: both ?? principalValues, resource: both ?? resourceValues, context },
   };
+}
+
+function requireApplicable({ principal, action, resource }: DecisionRequest): void {
+  if (!Object.hasOwn(appliesTo, action)) throw new InvalidRequest(`there is no action ${JSON.stringify(action)}`);
+  const applies = appliesTo[action];
+  if (!applies.principals.includes(principal.type)) throw new InvalidRequest(`${principal.type} is no principal of ${action}`);
+  if (applies.resource !== resource.type) throw new InvalidRequest(`${resource.type} is no resource of ${action}`);
+}
+
+function principalFacts({ type, tenant, roles, origin, version }: DecisionRequest['principal'], name: string): Record<string, unknown> {
+  return type === 'User' ? { name, tenant, roles: roles ?? [] } : { name, tenant, origin: origin ?? 'operator', version };
+}
+
+function addEntity(entities: EntityJson[], uid: { type: string; id: string }, attrs: Attributes): void {
+  if (Object.keys(attrs).length > 0) entities.push({ uid, attrs, parents: [] });
 }
 
 /** A person by the id of their key, an agent by its name, which is its tenant's where that defined it. */
@@ -76,12 +100,12 @@ export function principalIdOf({ type, id, tenant, origin }: DecisionRequest['pri
 
 function projectContext(context: DecisionRequest['context'], reads: Reads, argumentTypes: ArgumentTypes, nowMs: () => number): Attributes {
   const isRead = (name: string) => reads.everything || reads.context.has(name);
-  const facts: Attributes = dictionary({
-    arguments: projectArguments(context.arguments, reads, argumentTypes),
-    argumentsJson: isRead('argumentsJson') ? canonicalJson(context.arguments ?? {}) : '',
-    time: { __extn: { fn: 'datetime', arg: isRead('time') ? new Date(nowMs()).toISOString() : unreadTime } },
-    priceKnown: isRead('priceKnown') && context.priceKnown === true,
-  });
+  const facts: Attributes = dictionary({});
+  const given = projectArguments(context.arguments, reads, argumentTypes);
+  if (isRead('arguments') || reads.arguments.size > 0) facts.arguments = given;
+  if (isRead('argumentsJson')) facts.argumentsJson = canonicalJson(context.arguments ?? {});
+  if (isRead('time')) facts.time = { __extn: { fn: 'datetime', arg: new Date(nowMs()).toISOString() } };
+  if (isRead('priceKnown')) facts.priceKnown = context.priceKnown === true;
   for (const [name, kind] of Object.entries(contextFacts)) {
     const value = context[name as keyof typeof contextFacts]; // the keys of the record are exactly these
     if (value === undefined) continue;
@@ -119,7 +143,7 @@ function projectArguments(value: unknown, reads: Reads, types: ArgumentTypes): A
 function convert(what: string, value: unknown, kind: ValueKind): CedarValueJson {
   switch (kind) {
     case 'String':
-      if (typeof value === 'string') return value;
+      if (isReadable(value)) return value;
       break;
     case 'Long':
       if (typeof value === 'number' && Number.isSafeInteger(value)) return value === 0 ? 0 : value; // no negative zero
@@ -128,7 +152,7 @@ function convert(what: string, value: unknown, kind: ValueKind): CedarValueJson 
       if (typeof value === 'boolean') return value;
       break;
     case 'Strings':
-      if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value;
+      if (Array.isArray(value) && value.every(isReadable)) return value;
       break;
     case 'Decimal':
       if (typeof value === 'number' && Math.abs(value) < 1e11 && Number(value.toFixed(4)) === value)
@@ -142,6 +166,10 @@ function convert(what: string, value: unknown, kind: ValueKind): CedarValueJson 
     }
   }
   throw new InvalidRequest(`${what} is not ${expectation[kind]}, as the policies expect`);
+}
+
+function isReadable(value: unknown): value is string {
+  return typeof value === 'string' && value.isWellFormed();
 }
 
 const expectation: Record<ValueKind, string> = dictionary({

@@ -7,7 +7,9 @@ export interface Slice {
   /** By id, in the order in which reasons are listed. */
   readonly policies: ReadonlyMap<string, CompiledPolicy>;
   readonly reads: Reads;
-  /** Hash of the policies' ids and texts: equal slices share one parsed set. */
+  /** All questions of the slice meet the same scopes: none of them asks whether somebody is in a group. */
+  readonly isPlain: boolean;
+  /** Hash of the policies' ids and what Cedar is given of each: equal slices share one parsed set. */
   readonly key: string;
 }
 
@@ -26,8 +28,13 @@ export function createSlice(
   return {
     policies: new Map(relevant.map((policy) => [policy.id, policy])),
     reads: unionOfReads(relevant.map((policy) => policy.reads)),
-    key: sha256(JSON.stringify(relevant.map(({ id, text }) => [id, text]))),
+    isPlain: relevant.every(({ bare }) => [bare.principal, bare.resource].every(isPlainConstraint)),
+    key: sha256(JSON.stringify(relevant.map(({ id, asked }) => [id, asked]))),
   };
+}
+
+function isPlainConstraint(constraint: CompiledPolicy['bare']['principal'] | CompiledPolicy['bare']['resource']): boolean {
+  return constraint.op === 'All' || constraint.op === '==' || (constraint.op === 'is' && constraint.in === undefined);
 }
 
 function inScope({ scope }: CompiledPolicy, principal: DecisionRequest['principal'], action: string, resource: ResourceFacts): boolean {

@@ -28,6 +28,11 @@ export interface PolicyEngine {
   forbidsSomePath(): boolean;
   /** Whether such a policy made this decision. */
   isPathForbid(decision: Pick<Decision, 'effect' | 'reasons'>): boolean;
+  /**
+   * Makes ready what a first decision would wait for, a little at a time; `pause` is awaited in between. Decides nothing that is
+   * recorded. Rejects when Cedar cannot be loaded: decisions then deny.
+   */
+  warm(pause: () => Promise<void>): Promise<void>;
   /** Compiles a short form, for checking it when it is stored. Throws `invalid_request`. */
   check(form: PolicyShortForm): void;
 }

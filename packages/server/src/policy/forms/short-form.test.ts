@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { cedarRuntime } from '#policy/compile';
 import { createTestEngine, hostRequest, modelRequest, toolRequest } from '#policy/testing';
-import { compileAgentForm, compileSessionForm } from './short-form.ts';
+import { compileAgentForm, compileSessionForm, defaultCeiling } from './short-form.ts';
 
 const engine = createTestEngine();
 
@@ -156,4 +157,30 @@ describe('hosts of a short form', () => {
       expect(engine.decide(hostRequest('example.com', { agentPolicy: { allow: [entry] } })).effect).toBe('deny');
     },
   );
+});
+
+it('what is left of the defaults for tenants decides as their texts do', () => {
+  const { cedar } = cedarRuntime();
+  const attributes = [{}, { effects: 'none' }, { effects: 'once' }, { private: true }, { private: false }];
+  const targets = [
+    { action: 'tool.execute', type: 'Tool' },
+    { action: 'model.invoke', type: 'Model' },
+    { action: 'net.egress', type: 'Host' },
+  ];
+  for (const policy of defaultCeiling()) {
+    for (const attrs of attributes) {
+      for (const { action, type } of targets) {
+        for (const priceKnown of [true, false]) {
+          const decide = (asked: typeof policy.asked) =>
+            cedar.isAuthorized({
+              ...{ principal: { type: 'Agent', id: 'a' }, action: { type: 'Action', id: action }, resource: { type, id: 'a' } },
+              context: { priceKnown },
+              entities: [{ uid: { type, id: 'a' }, attrs: { ...attrs, name: 'a', ref: 'a', model: 'a', authority: 'a' }, parents: [] }],
+              policies: { staticPolicies: { one: asked } },
+            });
+          expect(decide(policy.asked)).toEqual(decide(policy.text));
+        }
+      }
+    }
+  }
 });

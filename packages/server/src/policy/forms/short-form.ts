@@ -1,8 +1,21 @@
+import type { Expr, PolicyJson } from '@cedar-policy/cedar-wasm/nodejs';
 import { dictionary, PolicyShortForm } from '@nexus-agent/protocol';
 import { matchesWildcard, NexusError } from '#core';
-import { type CompiledPolicy, hostPattern, noObligations, type Reads, type ResourceFacts, type StatedObligations } from '#policy/compile';
+import {
+  bareOf,
+  type CompiledPolicy,
+  hostPattern,
+  noObligations,
+  type Reads,
+  type ResourceFacts,
+  type StatedObligations,
+  testOf,
+} from '#policy/compile';
 
-/** A policy that a short form stands for. `mayApply` leaves it out of slices where it certainly says nothing. */
+/**
+ * A policy that a short form stands for. `mayApply` leaves it out of slices where it certainly says nothing. Where it does not, the
+ * patterns are met: `asked` is the rest of the text, and reads nothing for them.
+ */
 export interface FormPolicy extends CompiledPolicy {
   readonly mayApply: (resource: ResourceFacts) => boolean;
 }
@@ -95,15 +108,25 @@ export function compileCeiling(allow: readonly string[]): FormPolicy[] {
  */
 export function defaultCeiling(): FormPolicy[] {
   const entry: Entry = { kind: 'tool', pattern: '*' };
-  const within = (kind: Kind, reads: readonly string[], text: string): FormPolicy => {
+  const within = (kind: Kind, attribute: string, text: string, rest: Expr): FormPolicy => {
     const policy = permit(`tenants:default:${kind}`, { ...entry, kind }, {});
-    const read = { ...policy.reads, resource: new Set([...policy.reads.resource, ...reads]) };
-    return { ...policy, reads: read, text: policy.text.replace(/ };$/, ` && ${text} };`) };
+    return {
+      ...policy,
+      reads: readsOf({ resource: [attribute] }),
+      text: policy.text.replace(/ };$/, ` && ${text} };`),
+      ...policyOf('permit', kind, rest),
+    };
   };
+  const effects = of('resource', 'effects');
+  const isPrivate = of('resource', 'private');
   return [
-    within('tool', ['effects'], '(resource has effects && resource.effects != "once")'),
+    within('tool', 'effects', '(resource has effects && resource.effects != "once")', {
+      '&&': { left: { has: effects['.'] }, right: { '!=': { left: effects, right: { Value: 'once' } } } },
+    }),
     permit('tenants:default:model', { ...entry, kind: 'model' }, {}),
-    within('net', ['private'], '!(resource has private && resource.private)'),
+    within('net', 'private', '!(resource has private && resource.private)', {
+      '!': { arg: { '&&': { left: { has: isPrivate['.'] }, right: isPrivate } } },
+    }),
   ];
 }
 
@@ -137,8 +160,9 @@ function permit(id: string, entry: Entry, options: { readonly obligations?: Stat
   return {
     id,
     text: `${notes}permit (principal is Agent, action == Action::"${action}", resource is ${type})\nwhen { ${price}(${anyOf(conditions(entry))}) };`,
+    ...policyOf('permit', entry.kind, entry.kind === 'model' ? of('context', 'priceKnown') : undefined),
     scope: { actions: new Set([action]), principalType: 'Agent', resourceType: type },
-    reads: readsOf(entry.kind, entry.kind === 'model' ? ['priceKnown'] : []),
+    reads: readsOf(entry.kind === 'model' ? { context: ['priceKnown'] } : {}),
     obligations: options.obligations ?? noObligations,
     advice: options.advice ?? false,
     mayApply: (resource) => matches(entry, resource),
@@ -150,8 +174,9 @@ function forbid(id: string, entry: Entry): FormPolicy {
   return {
     id,
     text: `forbid (principal, action == Action::"${action}", resource is ${type})\nwhen { ${anyOf(conditions(entry))} };`,
+    ...policyOf('forbid', entry.kind, undefined),
     scope: { actions: new Set([action]), resourceType: type },
-    reads: readsOf(entry.kind, []),
+    reads: readsOf({}),
     obligations: noObligations,
     advice: false,
     mayApply: (resource) => matches(entry, resource),
@@ -166,22 +191,35 @@ function forbidOthers(id: string, kind: Kind, listed: readonly Entry[]): FormPol
   return {
     id,
     text: `forbid (principal, action == Action::"${action}", resource is ${type})${unless};`,
+    ...policyOf('forbid', kind, undefined),
     scope: { actions: new Set([action]), resourceType: type },
-    reads: readsOf(kind, []),
+    reads: readsOf({}),
     obligations: noObligations,
     advice: false,
     mayApply: (resource) => !entries.some((entry) => matches(entry, resource)),
   };
 }
 
-function readsOf(kind: Kind, context: readonly string[]): Reads {
-  return {
-    principal: new Set(),
-    resource: new Set(scopes[kind].attributes),
-    context: new Set(context),
-    arguments: new Set(),
-    everything: false,
+function readsOf({ resource = [], context = [] }: { readonly resource?: readonly string[]; readonly context?: readonly string[] }): Reads {
+  return { principal: new Set(), resource: new Set(resource), context: new Set(context), arguments: new Set(), everything: false };
+}
+
+/** A policy with the scope of its text and what is left of its conditions once the patterns are met. */
+function policyOf(effect: 'permit' | 'forbid', kind: Kind, rest: Expr | undefined): Pick<CompiledPolicy, 'asked' | 'bare' | 'test'> {
+  const { action, type } = scopes[kind];
+  const asked: PolicyJson = {
+    effect,
+    principal: effect === 'permit' ? { op: 'is', entity_type: 'Agent' } : { op: 'All' },
+    action: { op: '==', entity: { type: 'Action', id: action } },
+    resource: { op: 'is', entity_type: type },
+    conditions: rest === undefined ? [] : [{ kind: 'when', body: rest }],
   };
+  return { asked, bare: bareOf(asked), test: testOf(asked.conditions) };
+}
+
+/** `resource.effects`, for instance. */
+function of(variable: 'resource' | 'context', attr: string): { '.': { left: { Var: typeof variable }; attr: string } } {
+  return { '.': { left: { Var: variable }, attr } };
 }
 
 /** The pattern's characters are those of the protocol's schema: none of them needs an escape in Cedar. */
