@@ -26,6 +26,7 @@ import {
   type SecretValues,
   systemClock,
   systemTimers,
+  type WaitObserver,
 } from '#core';
 import { createKeys, type KeySecrets, openKeySecrets } from '#identity';
 import { ledgerRules } from '#ledger';
@@ -34,7 +35,7 @@ import { createPolicyEngine, operatorTenant } from '#policy';
 import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
 import { createSharedClock, type Quotas, type SharedClock, type Store } from '#storage';
 import { openStore } from '#storage/drivers';
-import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
+import { createLogger, createMetrics, createTracer, type Logger, type Metrics, type TurnQueue } from '#telemetry';
 import { createFixedSource, createOwnListeners, createSandbox, createToolService, type OwnListeners, type Tool } from '#tools';
 import { createBuiltinTools } from '#tools/sources';
 import { agentFolder } from './agent-folder.ts';
@@ -47,6 +48,7 @@ import { requireFolder } from './definition-folder.ts';
 import { prepareAgents, preparePolicies, tellModels } from './definition-notes.ts';
 import { egressOptions } from './egress.ts';
 import { requireFreePort } from './free-port.ts';
+import { createInvariantWatch, type InvariantWatch } from './invariants.ts';
 import { tellUncaught } from './last-words.ts';
 import { createLocalToken, publishLocalToken } from './local-token.ts';
 import { setUpModels } from './models.ts';
@@ -55,6 +57,7 @@ import { policyFolder } from './policy-folder.ts';
 import { makePrivate } from './private-files.ts';
 import { proxyFor } from './proxy.ts';
 import { type OpenedFiles, openFiles } from './session-files.ts';
+import { startWarmUp, type WarmUpStep } from './warm-up.ts';
 
 export interface AllInOneOptions {
   readonly config: NexusConfig;
@@ -74,6 +77,8 @@ export interface AllInOneOptions {
   readonly onlyLooks?: boolean;
   /** The process is this server and nothing else: an error that nobody caught is told in the log and ends it. */
   readonly ownsProcess?: boolean;
+  /** Aborted while it starts: what was opened is closed in good order, and the start rejects with its reason. */
+  readonly signal?: AbortSignal;
   /** Stands between the engine and its store, for instance to observe commits: for embedding, and for tests. */
   readonly wrapStore?: (store: Store) => Store;
 }
@@ -110,6 +115,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     let liveRuns = () => 0;
     if (options.ownsProcess === true)
       closers.push(tellUncaught({ logger, ids, exit: (code) => process.exit(code), liveRuns: () => liveRuns() }));
+    const goOn = () => options.signal?.throwIfAborted();
     await trustAuthorities(config);
     await makeDataFolder(config.dataDir);
     await keepPrivate(config.dataDir, logger);
@@ -120,13 +126,15 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       folders.agents.read(),
       config.workspaceSeed === undefined ? undefined : requireFolder(config.workspaceSeed, 'workspaceSeed (NEXUS_WORKSPACE_SEED)'),
     ]);
-    const unwatched = await openDatabase(config, { clock, ids, logger });
+    const broken = createInvariantWatch({ logger, clock });
+    const unwatched = await openDatabase(config, { clock, ids, logger, onBroken: broken.onBroken, signal: options.signal });
     const opened = outages.watch(unwatched);
     let stopLooking: () => void = () => undefined;
     closers.push(async () => {
       await opened.close();
       stopLooking();
     });
+    goOn();
     await clock.follow(() => opened.now());
     closers.push(keepFollowing(clock, opened, logger));
     const { keySecret } = config.auth;
@@ -146,13 +154,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     const store = logCommits(options.wrapStore?.(opened) ?? opened, logger);
     const files = await openFiles({ config, store, clock, timers: systemTimers, logger });
     closers.push(() => files.close());
-    const bus = await openBusOf(busKind(config), {
-      outage: createOutage({
-        ...{ logger, clock, name: `bus (${busKind(config).kind})` },
-        meanwhile: 'other processes hear of changes later, by looking',
-      }),
-      onError: (error) => logger.error({ err: error }, 'a listener of the bus failed'),
-    });
+    const bus = await openConfiguredBus(config, { logger, clock });
     closers.push(() => bus.close());
     const configured = options.models === undefined ? await setUpModels(config, clock, logger, known) : null;
     if (configured !== null) closers.push(() => configured.close());
@@ -163,9 +165,10 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     own.add(config.port); // before it is bound, since runs go on before; 0 is no port that anybody answers at
     if (configured !== null && configured.simulatorPort !== null) own.add(configured.simulatorPort);
     const app = assemble({
-      ...{ options, config, clock, ids, logger, store, files, bus, secrets, known, models, own, closers },
+      ...{ options, config, clock, ids, logger, store, files, bus, secrets, known, models, own, closers, broken },
     });
     liveRuns = () => app.orchestrator.liveRuns;
+    goOn();
     await requireFreePort(config);
     const definitions = await openDefinitions({
       ...{ store: opened, clock, logger, policy: app.policy },
@@ -209,15 +212,19 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       await allOf([drained, api.close(drained)]);
       logger.info({}, 'drained');
     });
+    goOn();
     await app.orchestrator.start();
     const { url, port } = await api.listen(async ({ port, hosts }) => {
       own.add(port);
       // Before anything is answered: who sees that the server is ready finds the token.
       if (localToken !== undefined) closers.push(await publishLocalToken({ token: localToken, port, hosts }, config, logger));
     });
+    goOn();
     logger.info({ version, url, ...factsOf(config), ...definitions.facts() }, 'ready');
     const told = tellModels(models, logger);
     closers.unshift(() => told); // ends when the connections of the providers do
+    if (options.ownsProcess === true)
+      closers.push(startWarmUp({ steps: app.warmUp, timers: systemTimers, logger, isBusy: () => app.orchestrator.liveRuns > 0 }));
     return {
       ...{ url, port },
       ...(localToken === undefined ? {} : { localToken }),
@@ -233,17 +240,36 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     };
   } catch (error) {
     await closeAll().catch(() => undefined); // the first error says more
+    if (options.signal?.aborted === true && error === options.signal.reason) throw error;
     throw withoutSecrets(error, known);
   }
 }
 
-function openDatabase(config: NexusConfig, { clock, ids, logger }: Pick<Parts, 'clock' | 'ids' | 'logger'>): Promise<Store> {
+function openConfiguredBus(config: NexusConfig, { logger, clock }: Pick<Parts, 'logger' | 'clock'>): Promise<Bus> {
+  const kind = busKind(config);
+  const meanwhile = 'other processes hear of changes later, by looking';
+  return openBusOf(kind, {
+    outage: createOutage({ logger, clock, name: `bus (${kind.kind})`, meanwhile }),
+    onError: (error) => logger.error({ err: error }, 'a listener of the bus failed'),
+  });
+}
+
+function openDatabase(
+  config: NexusConfig,
+  {
+    clock,
+    ids,
+    logger,
+    onBroken,
+    signal,
+  }: Pick<Parts, 'clock' | 'ids' | 'logger'> & Pick<InvariantWatch, 'onBroken'> & { readonly signal: AbortSignal | undefined },
+): Promise<Store> {
   return openStore({
     ...storeOptions(config),
-    ...{ ledgerRules, clock, timers: systemTimers, ids, transaction: config.transaction, quotas: quotasOf(config) },
+    ...{ ledgerRules, clock, timers: systemTimers, ids, transaction: config.transaction, quotas: quotasOf(config), onBroken, signal },
     onNotice: (message) => logger.warn({}, message),
   }).catch((error: unknown) => {
-    logger.error({ err: error }, 'the database could not be opened');
+    if (signal?.aborted !== true) logger.error({ err: error }, 'the database could not be opened');
     throw error;
   });
 }
@@ -300,15 +326,32 @@ interface Parts {
   readonly models: { readonly llm: ModelService; readonly defaultModels: readonly string[] };
   readonly own: OwnListeners;
   readonly closers: (() => Promise<void> | void)[];
+  readonly broken: InvariantWatch;
 }
 
 /** Joins what was opened into the engine. */
-function assemble({ options, config, clock, ids, logger, store: unheard, files, bus, secrets, known, models, own, closers }: Parts) {
+function assemble({
+  options,
+  config,
+  clock,
+  ids,
+  logger,
+  store: unheard,
+  files,
+  bus,
+  secrets,
+  known,
+  models,
+  own,
+  closers,
+  broken,
+}: Parts) {
   const admission = createAdmission({ clock, timers: systemTimers, settings: config.budget });
   const store = admission.observe(unheard);
   const metrics = createMetrics(clock, { version: options.version, database: store.dialect });
   closers.push(() => metrics.close());
   metrics.observeStore(store);
+  broken.count(metrics);
   const tracer = createTracer({
     serviceName: 'nexus-agent',
     serviceVersion: options.version,
@@ -318,12 +361,17 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
     ...(config.otlp.endpoint === undefined ? {} : { endpoint: config.otlp.endpoint, headers: config.otlp.headers }),
   });
   closers.push(() => tracer.close(config.otlp.closeTimeoutMs));
-  const sandbox = createSandbox({ clock, timers: systemTimers, ...sandboxOptions(config) });
+  const sandbox = createSandbox({ clock, timers: systemTimers, observer: turnsOf(metrics, 'sandbox'), ...sandboxOptions(config) });
   closers.push(() => sandbox.close());
   const builtin = createBuiltinTools({
     sandbox,
     workspaces: files.workspaces,
-    http: { timers: systemTimers, ...config.httpFetch, ...egressOptions(config.httpFetch.allowPrivate), isOwnListener: own.isOwn },
+    http: {
+      ...{ clock, timers: systemTimers, observer: turnsOf(metrics, 'http_fetch') },
+      ...config.httpFetch,
+      ...egressOptions(config.httpFetch.allowPrivate),
+      isOwnListener: own.isOwn,
+    },
   });
   const { files: _files, ...toolLimits } = config.tools;
   const tools = createToolService({
@@ -410,7 +458,8 @@ function assemble({ options, config, clock, ids, logger, store: unheard, files, 
     const tenant = TenantId.safeParse(name);
     return tenant.success && (tenant.data === operatorTenant || (await store.listKeys(tenant.data, { limit: 1 })).items.length > 0);
   };
-  return { orchestrator, services, metrics, policy, catalog, tools, workerId, isTenant };
+  const warmUp: WarmUpStep[] = [{ name: 'policy', run: (pause) => policy.warm(pause) }];
+  return { orchestrator, services, metrics, policy, catalog, tools, workerId, isTenant, warmUp };
 }
 
 /** How often the clock of this process is compared with the database's. */
@@ -439,9 +488,16 @@ function quotasOf({ quotas, workspace: { maxFiles, maxBytes, maxNames } }: Nexus
   return { tenant: quotas, tree: { maxFiles, maxBytes, maxNames } };
 }
 
+function turnsOf(metrics: Metrics, queue: TurnQueue): WaitObserver {
+  return {
+    depth: (waiting) => metrics.turnsWaiting(queue, waiting),
+    ended: (outcome, waitedMs) => metrics.turnEnded({ queue, outcome, waitedMs }),
+  };
+}
+
 function sandboxOptions({ sandbox }: NexusConfig) {
-  const { maxThreads, spareThreads, maxQueued, idleMs, ...limits } = sandbox;
-  return { limits, spareThreads, maxQueued, idleMs, ...(maxThreads === undefined ? {} : { maxThreads }) };
+  const { maxThreads, spareThreads, maxQueued, maxWaitMs, idleMs, ...limits } = sandbox;
+  return { limits, spareThreads, maxQueued, maxWaitMs, idleMs, ...(maxThreads === undefined ? {} : { maxThreads }) };
 }
 
 /** What a process runs on, for its log: names and hosts, no credentials. */

@@ -9,3 +9,6 @@ export async function runDemo(options: DemoOptions): Promise<void> {
   const demo = await import('./demo/run-demo.ts');
   return demo.playDemo(options);
 }
+
+/** Simulations of clusters; loaded when they are asked for. */
+export const loadSimulation = () => import('./simulation/campaign.ts');

@@ -8,7 +8,7 @@ import { createDatabaseBlobs, createKeptBlobs, createS3Blobs, type KeptBlobs, op
 import type { Logger } from '#telemetry';
 import { createWorkspaces, openSessionFiles, type SessionFiles, type Workspaces } from '#tools';
 import { isFolder } from './data-folder.ts';
-import { createSpaceKeeper, type SpaceKeeper } from './disk-space.ts';
+import { createSpaceKeepers, type RequireSpace, type SpaceKeeper, type SpaceKeepers } from './space-keeper.ts';
 
 export interface FileParts {
   readonly config: NexusConfig;
@@ -41,24 +41,34 @@ export function openS3Blobs(config: NexusConfig, time: Pick<FileParts, 'clock' |
   return createS3Blobs({ ...rest, ...token, endpoint, bucket, accessKeyId, secretAccessKey, ...time });
 }
 
-async function openBlobs({ config, store, clock, timers }: FileParts): Promise<BlobDriver> {
+/** What a content takes of the disk of the embedded database: as base64, there and in the log before it. */
+const timesInDatabase = 3;
+
+async function openBlobs(parts: FileParts, spaceOf: SpaceKeepers): Promise<BlobDriver> {
+  const { config, store, clock, timers } = parts;
   switch (fileStoreKind(config)) {
     case 'folder': {
       const blobs = await openFolderBlobs(folderOfBlobs(config));
-      const space = createSpaceKeeper({ folder: folderOfBlobs(config), keepFreeBytes: config.tools.files.keepFreeBytes, clock });
-      return {
-        ...blobs,
-        async put(blob, read, signal) {
-          await space.require(blob.bytes);
-          await blobs.put(blob, read, signal);
-        },
-      };
+      return keptWithinSpace(blobs, await spaceOf(folderOfBlobs(config)), 1);
     }
-    case 'database':
-      return createDatabaseBlobs({ table: store, ...config.tools.files.database });
+    case 'database': {
+      const blobs = createDatabaseBlobs({ table: store, ...config.tools.files.database });
+      return config.databaseUrl === undefined ? keptWithinSpace(blobs, await spaceOf(config.dataDir), timesInDatabase) : blobs;
+    }
     case 's3':
       return openS3Blobs(config, { clock, timers });
   }
+}
+
+function keptWithinSpace(blobs: BlobDriver, space: SpaceKeeper, times: number): BlobDriver {
+  return {
+    ...blobs,
+    put: (blob, read, signal) =>
+      space.writing(async (require) => {
+        await require(blob.bytes * times);
+        await blobs.put(blob, read, signal);
+      }),
+  };
 }
 
 /** How long a start waits to hear whether contents can be kept. */
@@ -68,20 +78,21 @@ const startCheckMs = 3_000;
 function withinSpace(workspaces: Workspaces, space: SpaceKeeper): Workspaces {
   return {
     ...workspaces,
-    async write(root, path, content, options) {
-      if (content instanceof Uint8Array) {
-        await space.require(content.byteLength);
-        return workspaces.write(root, path, content, options);
-      }
-      await workspaces.write(root, path, required(content, space), options);
-    },
+    write: (root, path, content, options) =>
+      space.writing(async (require) => {
+        if (content instanceof Uint8Array) {
+          await require(content.byteLength);
+          return workspaces.write(root, path, content, options);
+        }
+        await workspaces.write(root, path, required(content, require), options);
+      }),
   };
 }
 
-async function* required(content: AsyncIterable<Uint8Array>, space: SpaceKeeper): AsyncGenerator<Uint8Array> {
-  await space.require(0);
+async function* required(content: AsyncIterable<Uint8Array>, require: RequireSpace): AsyncGenerator<Uint8Array> {
+  await require(0);
   for await (const piece of content) {
-    await space.require(piece.byteLength);
+    await require(piece.byteLength);
     yield piece;
   }
 }
@@ -130,7 +141,8 @@ export async function openFiles(parts: FileParts): Promise<OpenedFiles> {
   const { maxBytes, maxFiles, maxFileBytes, maxVisited, maxSeedBytes, maxSeedFiles } = config.workspace;
   const { maxChanged, idleMs } = config.tools.files;
   const keepMs = config.retention.contentsDays * dayMs;
-  const blobs = logged(createKeptBlobs({ driver: await openBlobs(parts), ...{ store, clock, timers, keepMs } }), logger);
+  const spaceOf = createSpaceKeepers({ keepFreeBytes: config.tools.files.keepFreeBytes, clock });
+  const blobs = logged(createKeptBlobs({ driver: await openBlobs(parts, spaceOf), ...{ store, clock, timers, keepMs } }), logger);
   if (blobs.kind === 'folder' && config.databaseUrl?.startsWith('postgres'))
     logger.warn(
       {},
@@ -141,8 +153,7 @@ export async function openFiles(parts: FileParts): Promise<OpenedFiles> {
       .check(AbortSignal.timeout(startCheckMs))
       .catch((error: unknown) => logger.error({ err: error }, 'the files of sessions cannot be kept'));
   const root = join(config.dataDir, 'folders');
-  const space = createSpaceKeeper({ folder: config.dataDir, keepFreeBytes: config.tools.files.keepFreeBytes, clock });
-  const workspaces = withinSpace(createWorkspaces({ maxVisited }), space);
+  const workspaces = withinSpace(createWorkspaces({ maxVisited }), await spaceOf(config.dataDir));
   const formerFolder = (tenantId: string, sessionId: string) => join(config.dataDir, 'workspaces', tenantId, sessionId);
   const folders = await openSessionFiles({
     ...{ store, blobs, workspaces, idleMs, clock, timers },

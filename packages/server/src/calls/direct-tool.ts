@@ -6,7 +6,7 @@ import { checkArguments, selectTools, type ToolCallEnd } from '#tools';
 import type { ChargeContext } from './charge.ts';
 import { denialMessage } from './decisions.ts';
 import type { CallEngine } from './engine.ts';
-import { refusalError, withWait } from './refusal.ts';
+import { refusalThrown, withWait } from './refusal.ts';
 import { decideTool, performTool, reserveTool, toolAmounts } from './tool-call.ts';
 
 /**
@@ -15,7 +15,7 @@ import { decideTool, performTool, reserveTool, toolAmounts } from './tool-call.t
  * what it used is settled all the same.
  *
  * Throws `tool_not_found`, `tool_input_invalid`, `invalid_request` for a tool that asks people, `conflict` where the session is not open
- * any more, `policy_denied` and `budget_exceeded`; a failure of the tool itself is a result.
+ * any more, `policy_denied`, `budget_exceeded` and `budget_contended`; a failure of the tool itself is a result.
  */
 export async function callToolDirectly(
   engine: CallEngine,
@@ -72,8 +72,7 @@ export async function callToolDirectly(
     const refusal = withWait(reserved.refusal, waitedMs);
     const { unit, scope } = refusal;
     engine.logger.info({ callId, unit, scope: scope.kind }, 'a budget refused');
-    const { code, message } = refusalError(refusal, 'tool');
-    throw new NexusError(code, message, { details: { ...refusal } });
+    throw refusalThrown(refusal, 'tool');
   }
   if (reserved.type === 'closed') throw new NexusError('conflict', `session ${sessionId} is closed`);
   if (reserved.type !== 'committed') throw new NexusError('internal', `the reservation could not be written (${reserved.type})`);

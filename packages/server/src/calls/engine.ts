@@ -15,6 +15,15 @@ export interface CallSettings {
   readonly reservationSlackMs: number;
 }
 
+/** Until when a reservation for a call of so long is its own: the fields of the ledger. */
+export function expiry(
+  { clock, settings }: Pick<CallEngine, 'clock'> & { readonly settings: Pick<CallSettings, 'reservationSlackMs'> },
+  timeoutMs: number,
+) {
+  const lifeMs = timeoutMs + settings.reservationSlackMs;
+  return { expiresAt: clock.now() + lifeMs, lifeMs };
+}
+
 /** What a governed call is made of. */
 export interface CallEngine {
   readonly store: Store;

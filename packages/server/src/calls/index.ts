@@ -20,5 +20,5 @@ export {
   type GrantedAttempt,
   type ModelOutcome,
 } from './model-call.ts';
-export { refusalError, withWait } from './refusal.ts';
+export { refusalError, refusalThrown, withWait } from './refusal.ts';
 export { decideTool, performTool, reserveTool, toolAmounts } from './tool-call.ts';

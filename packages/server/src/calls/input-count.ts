@@ -16,7 +16,7 @@ export async function lowerInputBound(
   const { request } = call;
   const asked = { tenantId, target, request };
   if (inputCounts.isCounted(asked)) return false;
-  const counted = await llm.countInput({ target, request }, { signal });
+  const counted = await llm.countInput(asked, { signal });
   if (counted === null) return false;
   inputCounts.learn(asked, counted);
   return inputCounts.bound(asked) < inputTokens;

@@ -3,7 +3,7 @@ import type { LedgerOutcome, ReserveOperation } from '#ledger';
 import { costMicroUsd, type ModelRequest, type ModelTarget, reserveMicroUsd } from '#llm';
 import type { ChargeContext } from './charge.ts';
 import { decideForAgent, denialMessage, type RecordedDecision, wouldDeny } from './decisions.ts';
-import type { CallEngine } from './engine.ts';
+import { type CallEngine, expiry } from './engine.ts';
 
 /** A model call that is wanted, whichever target answers it in the end. */
 export interface ModelCall {
@@ -75,7 +75,6 @@ export function planModelAttempt<Call extends ModelCall>(
   }
   const caps = decision.record.obligations?.flatMap((obligation) => (obligation.type === 'cap_tokens' ? [obligation.maxTokens] : [])) ?? [];
   const askedTokens = Math.min(asked, ...caps);
-  const now = engine.clock.now();
   const timeoutMs = timeLeft(engine, charge, call.timeoutMs);
   return {
     type: 'planned',
@@ -97,7 +96,7 @@ export function planModelAttempt<Call extends ModelCall>(
         tokens: { min: Math.min(engine.settings.minUsefulTokens, askedTokens), max: askedTokens, costMicroUsdPerMillion: outputRate },
         ...(whole ? { whole } : {}),
         wallMs: { min: Math.min(1_000, timeoutMs), max: timeoutMs },
-        expiresAt: now + timeoutMs + engine.settings.reservationSlackMs,
+        ...expiry(engine, timeoutMs),
       },
     },
   };

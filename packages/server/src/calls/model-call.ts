@@ -176,6 +176,7 @@ async function makeAttempt<Call extends ModelCall, Granted extends GrantedAttemp
   const bound = record === undefined ? null : new AttemptBound({ attempt, grant, record, clock, timers, signal });
   hooks.onBegin(granted);
   const message = {
+    tenantId: attempt.tenantId,
     target: attempt.target,
     request: attempt.call.request,
     inputTokens: attempt.inputTokens,

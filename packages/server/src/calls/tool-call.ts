@@ -5,7 +5,7 @@ import { type DecisionRequest, filePath } from '#policy';
 import type { AuthorizationRequest, AuthorizationVerdict, ToolCallEnd, ToolDescriptor } from '#tools';
 import type { ChargeContext } from './charge.ts';
 import { type Actor, decideForAgent, denialMessage, type RecordedDecision } from './decisions.ts';
-import type { CallEngine } from './engine.ts';
+import { type CallEngine, expiry } from './engine.ts';
 
 /** Asks policy about a tool call with exactly the arguments that will run. */
 export function decideTool(
@@ -46,7 +46,7 @@ export function reserveTool(
     scopes: charge.scopes,
     fixed: { toolCalls: 1, ...(tool.maxCostMicroUsd === undefined ? {} : { costMicroUsd: tool.maxCostMicroUsd }) },
     ...(wall ? { wallMs: { min: Math.min(100, timeoutMs), max: timeoutMs }, beside } : {}),
-    expiresAt: engine.clock.now() + timeoutMs + engine.settings.reservationSlackMs,
+    ...expiry(engine, timeoutMs),
   };
 }
 

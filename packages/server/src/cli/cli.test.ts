@@ -344,6 +344,7 @@ describe('the journal of a run', () => {
     expect((await nexus(`runs fork ${id} --model sim/sim-large`)).out).toMatch(/^run_/);
     expect((await nexus(`runs decisions ${id}`)).out).toMatch(/^allow +model\.invoke/m);
     expect((await nexus(`runs resume ${id}`)).code).toBe(1);
+    expect((await nexus(`runs cancel ${id}`)).out).toBe(`${id} is completed already: there is nothing to stop\n`);
     const silentId = await startRun(silent);
     expect((await nexus(`runs cancel ${silentId}`)).out).toMatch(/ is (cancelled|running; it is told to stop)\n$/);
     await platform.until(silentId, 'cancelled');

@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { checkSetup, startAllInOne } from '#apps';
+import { checkSetup, loadSimulation, startAllInOne } from '#apps';
 import { createKeptLog } from '#apps/testing';
 import type { Apps, CliIo, RunningApp } from './io.ts';
 import { main } from './main.ts';
@@ -81,7 +81,14 @@ export async function runCli(argv: readonly string[], options: CliRunOptions = {
       return () => hangups.delete(listener);
     },
     exit: () => undefined,
-    loadApps: async () => ({ startAllInOne: unsupported, migrateStore: unsupported, runDemo: unsupported, checkSetup, ...options.apps }),
+    loadApps: async () => ({
+      startAllInOne: unsupported,
+      migrateStore: unsupported,
+      runDemo: unsupported,
+      checkSetup,
+      loadSimulation,
+      ...options.apps,
+    }),
   };
   const code = await main(argv, io);
   return { code, out, err, saved };

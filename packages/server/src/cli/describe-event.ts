@@ -55,10 +55,14 @@ export function describeEvent(event: WireEvent, style: Style, told = ''): string
       ];
     }
     case 'budget.refused': {
-      const { scope, unit, asked, available, limit, window } = event.data.refusal;
-      return [
-        `  ${style(['red', 'bold'], '$')} budget refused: ${scope.kind} ${brief(scope.id)} has ${amount(unit, available)} of ${amount(unit, limit)}${window === 'total' ? '' : ` this ${window}`} left, ${amount(unit, asked)} asked`,
-      ];
+      const { scope, unit, asked, available, reserved = 0, limit, window } = event.data.refusal;
+      const of = `${amount(unit, limit)}${window === 'total' ? '' : ` this ${window}`}`;
+      // What others hold is not gone: it may be tried again.
+      const left =
+        asked <= available + reserved
+          ? `other calls hold ${amount(unit, reserved)} of ${of} at the moment, ${amount(unit, available)} free`
+          : `has ${amount(unit, available)} of ${of} left`;
+      return [`  ${style(['red', 'bold'], '$')} budget refused: ${scope.kind} ${brief(scope.id)} ${left}, ${amount(unit, asked)} asked`];
     }
     case 'policy.denied': {
       const { action, resource, reasons, errors } = event.data.decision;

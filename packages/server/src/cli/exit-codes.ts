@@ -1,5 +1,5 @@
 /** What the exit code of `nexus` tells a script. */
-export const exitCodes = { ok: 0, failure: 1, usage: 2, policyDenied: 3, budgetExhausted: 4, interrupted: 130 } as const;
+export const exitCodes = { ok: 0, failure: 1, usage: 2, policyDenied: 3, budgetExhausted: 4, tryAgain: 75, interrupted: 130 } as const;
 
 const byErrorCode: Readonly<Record<string, number>> = {
   policy_denied: exitCodes.policyDenied,
@@ -7,6 +7,7 @@ const byErrorCode: Readonly<Record<string, number>> = {
   approval_expired: exitCodes.policyDenied,
   price_unknown: exitCodes.policyDenied,
   budget_exceeded: exitCodes.budgetExhausted,
+  budget_contended: exitCodes.tryAgain,
   config_invalid: exitCodes.usage,
 };
 

@@ -2,7 +2,7 @@ import { closeSync, existsSync, openSync } from 'node:fs';
 import { open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
-import type { SetupCheck } from '#apps';
+import type { loadSimulation, SetupCheck } from '#apps';
 import type { NexusConfig } from '#apps/config';
 import { UsageError } from './exit-codes.ts';
 import type { Style } from './style.ts';
@@ -33,8 +33,11 @@ export interface Apps {
     notes?: readonly string[];
     onlyLooks?: boolean;
     ownsProcess?: boolean;
+    /** Aborted while it starts: it rejects with the reason once what was opened is closed. */
+    signal?: AbortSignal;
   }): Promise<RunningApp>;
   checkSetup(config: NexusConfig): Promise<SetupCheck[]>;
+  readonly loadSimulation: typeof loadSimulation;
   migrateStore(config: NexusConfig): Promise<void>;
   runDemo(options: {
     interactive: boolean;

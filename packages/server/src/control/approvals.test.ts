@@ -60,6 +60,14 @@ it('wakes the run at once, wherever it is driven', async () => {
   expect(woken).toEqual(['run_1']);
 });
 
+it('is in time as long as the run waits for it, whatever this process takes the time for', async () => {
+  const { engine, time } = await open();
+  const days = 3 * 86_400_000;
+  const wrong = { ...engine, clock: { ...time.clock, now: () => time.clock.now() + days } };
+  const approvals = createApprovals({ engine: wrong, wake: () => undefined, checkApprovedCall: async () => undefined });
+  expect(await approvals.answer(principal, 'apr_1', { decision: 'approve' })).toMatchObject({ status: 'decided', decision: 'approve' });
+});
+
 it('comes too late from the deadline on, also while nobody has closed the question yet', async () => {
   const early = await open();
   await early.time.advance(999);

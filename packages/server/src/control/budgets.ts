@@ -37,7 +37,7 @@ export interface Budgets {
    */
   remove(principal: Principal, of: LimitName): Promise<void>;
   /** What was charged, summed by the database: days newest first, others by what cost most. */
-  usage(principal: Principal, query: UsageQuery, page: PageRequest): Promise<Page<UsageRow>>;
+  usage(principal: Principal, query: UsageQuery, page: PageRequest, signal?: AbortSignal): Promise<Page<UsageRow>>;
 }
 
 export interface LimitName {
@@ -145,8 +145,8 @@ export function createBudgets({ store, agents, clock }: BudgetsDependencies): Bu
       const [outcome] = result.type === 'committed' ? result.outcomes : [];
       if (outcome?.type !== 'limited') throw new NexusError('not_found', await withoutLimit(principal, { scope, unit, window }));
     },
-    async usage({ tenantId }, query, page) {
-      return viewPage(await store.usage(tenantId, query, page), ({ name, settlements, amounts }) => ({
+    async usage({ tenantId }, query, page, signal) {
+      return viewPage(await store.usage(tenantId, query, page, signal), ({ name, settlements, amounts }) => ({
         [query.by]: name === '' ? null : name,
         settlements,
         ...amounts,

@@ -43,9 +43,11 @@ export function createClearing(dependencies: ClearingDependencies): (goOn: GoOn,
     const { tenantId, kind, id } = removal;
     switch (kind) {
       case 'wanted': {
-        const outcome = await store.removeSession(tenantId, id as SessionId); // noted with the id of a session
+        const remove = () => store.removeSession(tenantId, id as SessionId); // noted with the id of a session
+        let outcome = await remove();
+        while (outcome === 'more' && (await goOn())) outcome = await remove();
         if (outcome === 'not_found') await store.endRemoval(removal);
-        return outcome !== 'busy';
+        return outcome !== 'busy' && outcome !== 'more';
       }
       case 'session':
         if (!(await clearRows(removal, goOn))) return false;

@@ -16,7 +16,10 @@ async function open({
   settings = {},
   wrap = {},
   removeFiles,
+  aheadMs = 0,
 }: {
+  /** By how much the clock of the machine is wrong. */
+  aheadMs?: number;
   settings?: Partial<RetentionSettings>;
   wrap?: Partial<Store>;
   removeFiles?: (tenantId: TenantId, sessionId: SessionId) => Promise<void>;
@@ -29,7 +32,7 @@ async function open({
   const retention = (owner: string, store: Partial<Store> = {}, more: Partial<RetentionSettings> = {}) =>
     createRetention({
       store: { ...engine.store, ...wrap, ...store },
-      clock: time.clock,
+      clock: aheadMs === 0 ? time.clock : { ...time.clock, now: () => time.clock.now() + aheadMs },
       timers: time.timers,
       logger: silentLogger,
       metrics: engine.metrics,
@@ -55,6 +58,14 @@ async function open({
   };
   return { ...opened, retention, job, look, ended, files };
 }
+
+it('deletes nothing early because the clock of its machine was set', async () => {
+  const { engine, look, ended } = await open({ settings: { sessionsDays: 10, decisionsDays: 10 }, aheadMs: 400 * day });
+  const run = await ended();
+  expect(await look()).toBe(true);
+  expect(await engine.store.getSession(tenantId, run.sessionId)).not.toBeNull();
+  expect((await engine.store.listDecisions(tenantId, { runId: run.runId }, { limit: 10 })).items).not.toEqual([]);
+});
 
 it('deletes a session so many days after anything last happened in it, with its runs and files, and keeps the others [verifies retention.bounded]', async () => {
   const { time, engine, look, ended, files, orchestrator } = await open({ settings: { sessionsDays: 10 } });
@@ -115,9 +126,9 @@ it('is done by one process at a time, and ends between two steps when it is told
   let deleted = 0;
   const one = retention('one', {
     prune: async (...args) => {
-      const count = await engine.store.prune(...args);
-      deleted += count;
-      return count;
+      const step = await engine.store.prune(...args);
+      deleted += step.gone;
+      return step;
     },
   });
   const looked = one.pass();

@@ -1,7 +1,7 @@
-import { dictionary, type RetentionRow, type SessionId, type TenantId } from '@nexus-agent/protocol';
+import { dictionary, type RetentionRow, type TenantId } from '@nexus-agent/protocol';
 import { type Cancel, type Timers, toTimestamp } from '#core';
 import type { Principal } from '#identity';
-import type { Aged, AgingKind, ContentTable } from '#storage';
+import type { Aged, AgingKind, ContentTable, Store } from '#storage';
 import { type Cleared, type ClearingDependencies, createClearing, type GoOn } from './clearing.ts';
 
 const dayMs = 86_400_000;
@@ -22,7 +22,7 @@ export interface RetentionSettings {
 }
 
 export interface RetentionDependencies extends ClearingDependencies {
-  readonly store: ClearingDependencies['store'] & Pick<ContentTable, 'countContents'>;
+  readonly store: ClearingDependencies['store'] & Pick<ContentTable, 'countContents'> & Pick<Store, 'now'>;
   readonly timers: Pick<Timers, 'every' | 'sleep'>;
   readonly logger: ClearingDependencies['logger'] & { info(fields: object, message: string): void };
   readonly metrics: { retentionDeleted(kind: string, count: number): void };
@@ -77,7 +77,6 @@ export function createRetention(dependencies: RetentionDependencies): RetentionJ
     ['ledgerEntries', settings.ledgerDays],
     ['idleBalances', settings.balancesDays],
   ];
-  const beforeOf = (days: number) => clock.now() - days * dayMs;
 
   /** Repeats a step until it has no more to do; how much it did. */
   async function inSteps(step: () => Promise<number>, goOn: GoOn): Promise<number> {
@@ -89,29 +88,35 @@ export function createRetention(dependencies: RetentionDependencies): RetentionJ
     }
   }
 
-  async function removeIdle(tenantId: TenantId, goOn: GoOn): Promise<number> {
+  async function removeIdle(tenantId: TenantId, now: number, goOn: GoOn): Promise<number> {
     if (settings.sessionsDays === 0) return 0;
-    const before = beforeOf(settings.sessionsDays);
+    const before = now - settings.sessionsDays * dayMs;
     let removed = 0;
-    for (let after: SessionId | undefined; ; ) {
-      const found = await store.listIdleSessions(tenantId, before, { limit: sessionPage, ...(after === undefined ? {} : { after }) });
-      for (const sessionId of found) {
-        if ((await store.removeSession(tenantId, sessionId, before)) === 'removed') removed += 1;
+    for (let after: string | null = null; ; ) {
+      const from: { readonly after?: string } = after === null ? {} : { after };
+      const { sessions, next } = await store.listIdleSessions(tenantId, before, { limit: sessionPage, ...from });
+      for (const sessionId of sessions) {
+        // One that has many runs has been idle as long as the last of them: it is closed, and nothing happens in it any more.
+        let outcome = await store.removeSession(tenantId, sessionId, before);
+        while (outcome === 'more' && (await goOn())) outcome = await store.removeSession(tenantId, sessionId, before);
+        if (outcome === 'removed') removed += 1;
         if (!(await goOn())) return removed;
       }
-      after = found.at(-1);
-      if (found.length < sessionPage) return removed;
+      after = next;
+      if (after === null || !(await goOn())) return removed;
     }
   }
 
   async function pruneTenant(tenantId: TenantId, goOn: GoOn): Promise<Map<string, number>> {
-    const done = new Map<string, number>([['sessions', await removeIdle(tenantId, goOn)]]);
-    // Days that are over; entries are deleted once they are in the sums of theirs.
-    const today = toTimestamp(clock.now()).slice(0, 10);
-    await inSteps(() => store.foldEntries(tenantId, today, batchRows), goOn);
+    // What is deleted is gone: a clock of this machine that was just set must not make it old.
+    const now = await store.now();
+    const done = new Map<string, number>([['sessions', await removeIdle(tenantId, now, goOn)]]);
+    // What an earlier version booked: entries are deleted once they are in the sums of their days.
+    const tomorrow = toTimestamp(now + dayMs).slice(0, 10);
+    await inSteps(() => store.foldEntries(tenantId, tomorrow, batchRows), goOn);
     for (const [kind, keepDays] of kinds) {
       if (keepDays === 0 || !(await goOn())) continue;
-      done.set(kind, await inSteps(() => store.prune(tenantId, kind, beforeOf(keepDays), batchRows), goOn));
+      done.set(kind, await pruneKind(dependencies, tenantId, kind, { before: now - keepDays * dayMs, goOn }));
     }
     for (const [kind, count] of done) if (count > 0) metrics.retentionDeleted(kind, count);
     return done;
@@ -148,8 +153,8 @@ export function createRetention(dependencies: RetentionDependencies): RetentionJ
         if (!(await goOn())) return true;
         for (const [kind, count] of await pruneTenant(tenantId, goOn)) total[kind] = (total[kind] ?? 0) + count;
       }
-      if (settings.workersDays > 0)
-        total.workers = await inSteps(() => store.pruneWorkers(beforeOf(settings.workersDays), batchRows), goOn);
+      const before = (await store.now()) - settings.workersDays * dayMs;
+      if (settings.workersDays > 0) total.workers = await inSteps(() => store.pruneWorkers(before, batchRows), goOn);
       const gone = Object.fromEntries(Object.entries(total).filter(([, count]) => count > 0));
       if (Object.keys(gone).length > 0) logger.info({ gone }, 'what is no longer kept was deleted');
       return true;
@@ -197,6 +202,22 @@ export function createRetention(dependencies: RetentionDependencies): RetentionJ
       await running;
     },
   };
+}
+
+/** Looks through what is older, some of which may stay; how much went. */
+async function pruneKind(
+  { store, settings }: Pick<RetentionDependencies, 'store' | 'settings'>,
+  tenantId: TenantId,
+  kind: AgingKind,
+  { before, goOn }: { readonly before: number; readonly goOn: GoOn },
+): Promise<number> {
+  let done = 0;
+  for (let after: string | undefined; ; ) {
+    const { gone, next } = await store.prune(tenantId, kind, { before, limit: settings.batchRows, after });
+    done += gone;
+    if (next === null || !(await goOn())) return done;
+    after = next;
+  }
 }
 
 function totalOf(cleared: Cleared): number {

@@ -8,7 +8,11 @@ export interface Clock {
 
 export const systemClock: Clock = { now: () => Date.now(), monotonic: () => performance.now() };
 
+/** What is written together has the same time, and is told in one go. */
+let latest = { ms: 0, text: new Date(0).toISOString() };
+
 /** RFC 3339 in UTC with milliseconds, as times travel on the wire. */
 export function toTimestamp(ms: number): string {
-  return new Date(ms).toISOString();
+  if (ms !== latest.ms) latest = { ms, text: new Date(ms).toISOString() };
+  return latest.text;
 }

@@ -3,24 +3,25 @@ import { type IdKind, idPrefixes } from '@nexus-agent/protocol';
 import type { Clock } from './clock.ts';
 
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
-/** The two characters of each 10 bits. */
-const pairs = Array.from({ length: 1024 }, (_, bits) => `${alphabet[bits >>> 5]}${alphabet[bits & 31]}`);
+const digits = Buffer.from(alphabet);
+/** The text of the id that is made: in one piece at once, since one that is put together character by character is copied when it is looked up. */
+const written = Buffer.alloc(26);
 
 /** 128 bits as 26 characters of Crockford base32, most significant first (TypeID specification 0.3). */
 function encodeBase32(bytes: Uint8Array): string {
-  let text = '';
   let buffer = 0;
-  let bits = 2; // 13 x 10 = 130 bits: two leading zero bits
-  for (const byte of bytes) {
-    buffer = (buffer << 8) | byte;
+  let bits = 2; // 26 x 5 = 130 bits: two leading zero bits
+  let at = 0;
+  for (let index = 0; index < 16; index++) {
+    buffer = (buffer << 8) | (bytes[index] ?? 0);
     bits += 8;
-    if (bits >= 10) {
-      bits -= 10;
-      text += pairs[buffer >>> bits];
+    while (bits >= 5) {
+      bits -= 5;
+      written[at++] = digits[buffer >>> bits] ?? 0;
       buffer &= (1 << bits) - 1;
     }
   }
-  return text;
+  return written.toString('latin1');
 }
 
 export interface IdSource {

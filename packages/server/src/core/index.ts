@@ -6,6 +6,7 @@ export { type Clock, systemClock, toTimestamp } from './clock.ts';
 export { closest } from './closest.ts';
 export { NexusError, toErrorInfo } from './errors.ts';
 export { createIdSource, derivedId, type IdSource } from './ids.ts';
+export { BrokenInvariant, type Invariant, invariants } from './invariants.ts';
 export { canonicalJson, isObject, isTooDeep, maxJsonDepth, sha256 } from './json.ts';
 export {
   createSchemaValidator,
@@ -26,10 +27,10 @@ export { secretsOfSettings } from './settings/secrets.ts';
 export { durationMs, group, httpUrl, setting, settingsOf } from './settings/setting.ts';
 export { type ConfigSources, readConfig } from './settings/sources.ts';
 export { unknownVariables } from './settings/variables.ts';
-export { createShares, type Holder } from './shares.ts';
+export { createShares, type Holder, type WaitObserver, type WaitOutcome } from './shares.ts';
 export { readInSlices } from './slices.ts';
 export { cutText, isBlank } from './text.ts';
-export { type Cancel, settlesWithin, systemTimers, type Timers } from './timers.ts';
+export { type Cancel, settlesWithin, sleepBy, systemTimers, type Timers } from './timers.ts';
 export { formatTraceparent, parseTraceparent, type SpanPlace } from './traceparent.ts';
 export { explainIssues, parseRequest, summarise } from './validation.ts';
 export { matchesWildcard } from './wildcard.ts';

@@ -1,212 +1,172 @@
+import type { Clock } from './clock.ts';
 import { NexusError } from './errors.ts';
+import type { Cancel, Timers } from './timers.ts';
+import { createTurns, type Holder, type Ticket, type TurnPlace, type TurnPlaces } from './turns.ts';
 
-/** Who wants a place: tenants share fairly, and within a tenant its sessions do. */
-export interface Holder {
-  readonly tenantId: string;
-  readonly sessionId: string;
+export type { Holder } from './turns.ts';
+
+/** How somebody's wait for a place ended. `refused`: as many waited as may, so that there was no wait. */
+export type WaitOutcome = 'served' | 'timed_out' | 'cancelled' | 'refused';
+
+/** Hears how long the queue is and how each wait ended. Must not throw. */
+export interface WaitObserver {
+  depth(waiting: number): void;
+  ended(outcome: WaitOutcome, waitedMs: number): void;
 }
 
-export interface SharesOptions {
+export interface SharesOptions extends TurnPlaces {
+  readonly clock: Pick<Clock, 'monotonic'>;
+  readonly timers: Pick<Timers, 'after'>;
   /** What is shared, in the plural: for refusals. */
   readonly what: string;
-  /** Places that one tenant may have all of while nobody else wants one. */
-  readonly places: number;
+  /** Nobody waits longer than this for a place. */
+  readonly maxWaitMs: number;
   /**
-   * Further places for whoever has none: all of them for a tenant that has none, all but one for a session that has none, of
-   * which a tenant has one at a time. So nobody waits behind what another does for long.
+   * So many may wait in this process, as a bound of its memory: what waits is otherwise bounded by time. A tenant may have as many of them
+   * waiting as there is room left, so that one alone has half of it and there is always some for others.
    */
-  readonly spare: number;
-  /** Most that may wait for a place, of one tenant. */
   readonly maxWaiting: number;
-  /** Most that may wait, of all tenants together. `maxWaiting` of four tenants when left out. */
-  readonly maxWaitingOfAll?: number;
-  /** The setting that says how many may wait. */
-  readonly setting: string;
-  readonly retryAfterMs?: number;
+  /** The settings that say how long and how many may wait. */
+  readonly settings: { readonly maxWaitMs: string; readonly maxWaiting: string };
+  readonly observer?: WaitObserver | undefined;
+}
+
+/** A place, and how long it was waited for. `leave` gives it up; twice does nothing. */
+export interface Entry {
+  readonly waitedMs: number;
+  leave(): void;
 }
 
 export interface Shares {
   /**
-   * A place, once it is the turn of the holder; what comes back gives it up, and may be called again. Throws `rate_limited` when too many
-   * wait already, and the reason of the signal when that fires first.
+   * A place, once it is the turn of the holder. Throws `rate_limited`, which may be tried again, when `maxWaitMs` or the time of the call
+   * (its signal fires with `tool_timeout`) is over before that, or when as many wait as may; else the reason of the signal.
    */
-  enter(holder: Holder, signal?: AbortSignal): Promise<() => void>;
-  /** A place if there is one at once; undefined if not. Nobody waits. */
-  tryEnter(holder: Holder): (() => void) | undefined;
+  enter(holder: Holder, signal?: AbortSignal): Promise<Entry>;
   readonly inUse: number;
   readonly waiting: number;
   /** Ends all waiting with this error; nobody gets a place any more. */
   close(error: Error): void;
 }
 
-interface Waiting {
-  readonly enter: () => void;
-  readonly fail: (error: unknown) => void;
+/** Who waits. It holds what it takes to answer and nothing of what is to be done. */
+interface Waiter {
+  readonly enter: (place: TurnPlace<Waiter>) => void;
+  readonly fail: (outcome: WaitOutcome, error: unknown) => void;
 }
 
-interface Tenant {
-  running: number;
-  /** Places by session. */
-  readonly sessions: Map<string, number>;
-  /** Who waits, in order of their coming, by session in order of their turns. */
-  readonly waiting: Map<string, Waiting[]>;
-  waitingCount: number;
-}
-
-/** Places of something that all tenants share, given out in turns. */
+/** Places of something that all tenants share, given out in turns as {@link createTurns} has them. */
 export function createShares(options: SharesOptions): Shares {
-  const { places, spare } = options;
-  /** In the order of their turns: whoever has had one goes to the end. */
-  const tenants = new Map<string, Tenant>();
-  let inUse = 0;
-  let waiting = 0;
+  const { clock, timers, maxWaitMs, maxWaiting, observer } = options;
+  const turns = createTurns<Waiter>(options);
+  const everybody = new Set<Waiter>();
   let closed: Error | undefined;
 
-  function tenantOf(id: string): Tenant {
-    const known = tenants.get(id);
-    if (known !== undefined) return known;
-    const made: Tenant = { running: 0, sessions: new Map(), waiting: new Map(), waitingCount: 0 };
-    tenants.set(id, made);
-    return made;
-  }
-
-  function isFree(tenant: Tenant, sessionId: string): boolean {
-    if (inUse < places) return true;
-    if (tenant.running === 0) return inUse < places + spare;
-    return !tenant.sessions.has(sessionId) && tenant.running <= places && inUse < places + spare - 1;
-  }
-
-  function take(tenantId: string, tenant: Tenant, sessionId: string): () => void {
-    inUse += 1;
-    tenant.running += 1;
-    tenant.sessions.set(sessionId, (tenant.sessions.get(sessionId) ?? 0) + 1);
-    let held = true;
-    return () => {
-      if (!held) return;
-      held = false;
-      inUse -= 1;
-      tenant.running -= 1;
-      const left = (tenant.sessions.get(sessionId) ?? 1) - 1;
-      if (left > 0) tenant.sessions.set(sessionId, left);
-      else tenant.sessions.delete(sessionId);
-      forget(tenantId, tenant);
-      next();
+  function entryOf(place: TurnPlace<Waiter>, waitedMs: number): Entry {
+    observer?.ended('served', waitedMs);
+    return {
+      waitedMs,
+      leave() {
+        turns.release(place);
+        serve();
+      },
     };
   }
 
-  function forget(tenantId: string, tenant: Tenant): void {
-    if (tenant.running === 0 && tenant.waitingCount === 0 && tenants.get(tenantId) === tenant) tenants.delete(tenantId);
+  /** Gives out what is free, in turn. */
+  function serve(): void {
+    if (closed !== undefined) return;
+    for (let turn = turns.next(); turn !== null; turn = turns.next()) turn.waiter.enter(turn.place);
   }
 
-  /** Whoever has the fewest places goes first; of several, the one whose last turn is longest ago. */
-  function next(): void {
-    while (waiting > 0) {
-      const turn = nextTurn();
-      if (turn === undefined) return;
-      const { tenantId, tenant, sessionId } = turn;
-      const queue = tenant.waiting.get(sessionId) ?? [];
-      const first = queue.shift();
-      tenant.waiting.delete(sessionId);
-      if (queue.length > 0) tenant.waiting.set(sessionId, queue);
-      tenant.waitingCount -= 1;
-      waiting -= 1;
-      tenants.delete(tenantId);
-      tenants.set(tenantId, tenant);
-      first?.enter();
-    }
-  }
-
-  function nextTurn(): { tenantId: string; tenant: Tenant; sessionId: string } | undefined {
-    let best: { tenantId: string; tenant: Tenant; sessionId: string; held: number } | undefined;
-    for (const [tenantId, tenant] of tenants) {
-      for (const sessionId of tenant.waiting.keys()) {
-        const held = tenant.sessions.get(sessionId) ?? 0;
-        const isBefore = best === undefined || tenant.running < best.tenant.running || (tenant === best.tenant && held < best.held);
-        if (isBefore && isFree(tenant, sessionId)) best = { tenantId, tenant, sessionId, held };
-      }
-    }
-    return best;
+  function waitFor(holder: Holder, signal: AbortSignal | undefined): Promise<Entry> {
+    const startedAt = clock.monotonic();
+    const waited = () => Math.max(0, clock.monotonic() - startedAt);
+    return new Promise<Entry>((resolve, reject) => {
+      const over = () => {
+        cancelTimer();
+        signal?.removeEventListener('abort', onAbort);
+        everybody.delete(waiter);
+        observer?.depth(turns.waiting);
+      };
+      const waiter: Waiter = {
+        enter(place) {
+          over();
+          resolve(entryOf(place, waited()));
+        },
+        fail(outcome, error) {
+          turns.leave(ticket);
+          over();
+          observer?.ended(outcome, waited());
+          reject(error);
+          // Whoever left may have kept the place from others of whom one is free for it.
+          serve();
+        },
+      };
+      const onAbort = () => {
+        const isTimeUp = signal?.reason instanceof NexusError && signal.reason.code === 'tool_timeout';
+        if (isTimeUp) waiter.fail('timed_out', tooLong(options, turns, waited(), 'the call has no more time'));
+        else waiter.fail('cancelled', signal?.reason);
+      };
+      const onTime = () =>
+        waiter.fail('timed_out', tooLong(options, turns, waited(), `nothing waits longer (${options.settings.maxWaitMs})`));
+      const cancelTimer: Cancel = timers.after(maxWaitMs, onTime);
+      const ticket: Ticket<Waiter> = turns.join(holder, waiter);
+      everybody.add(waiter);
+      signal?.addEventListener('abort', onAbort, { once: true });
+      observer?.depth(turns.waiting);
+    });
   }
 
   return {
     get inUse() {
-      return inUse;
+      return turns.inUse;
     },
     get waiting() {
-      return waiting;
+      return turns.waiting;
     },
-    tryEnter({ tenantId, sessionId }) {
-      const tenant = tenantOf(tenantId);
-      if (closed === undefined && tenant.waitingCount === 0 && isFree(tenant, sessionId)) return take(tenantId, tenant, sessionId);
-      forget(tenantId, tenant);
-      return undefined;
-    },
-    async enter({ tenantId, sessionId }, signal) {
+    async enter(holder, signal) {
       if (closed !== undefined) throw closed;
       signal?.throwIfAborted();
-      const tenant = tenantOf(tenantId);
-      const queue = tenant.waiting.get(sessionId) ?? [];
-      if (queue.length === 0 && isFree(tenant, sessionId)) return take(tenantId, tenant, sessionId);
-      const refusal = refusalOf(options, { tenant, waiting, inUse });
-      if (refusal !== undefined) {
-        forget(tenantId, tenant);
-        throw refusal;
+      const place = turns.take(holder);
+      if (place !== null) return entryOf(place, 0);
+      if (turns.waitingOf(holder.tenantId) >= maxWaiting - turns.waiting) {
+        observer?.ended('refused', 0);
+        throw tooMany(options, turns, holder);
       }
-      return new Promise<() => void>((resolve, reject) => {
-        const leaveQueue = () => {
-          const at = queue.indexOf(place);
-          if (at < 0) return;
-          queue.splice(at, 1);
-          if (queue.length === 0) tenant.waiting.delete(sessionId);
-          tenant.waitingCount -= 1;
-          waiting -= 1;
-          forget(tenantId, tenant);
-        };
-        const onAbort = () => {
-          leaveQueue();
-          reject(signal?.reason);
-        };
-        const place: Waiting = {
-          enter() {
-            signal?.removeEventListener('abort', onAbort);
-            resolve(take(tenantId, tenant, sessionId));
-          },
-          fail(error) {
-            signal?.removeEventListener('abort', onAbort);
-            leaveQueue();
-            reject(error);
-          },
-        };
-        queue.push(place);
-        tenant.waiting.set(sessionId, queue);
-        tenant.waitingCount += 1;
-        waiting += 1;
-        signal?.addEventListener('abort', onAbort, { once: true });
-      });
+      return waitFor(holder, signal);
     },
     close(error) {
       closed = error;
-      for (const tenant of [...tenants.values()])
-        for (const queue of [...tenant.waiting.values()]) for (const place of [...queue]) place.fail(error);
+      for (const waiter of [...everybody]) waiter.fail('cancelled', error);
     },
   };
 }
 
-/** Why nobody else may wait; undefined while somebody may. */
-function refusalOf(
-  { what, maxWaiting, maxWaitingOfAll = 4 * maxWaiting, setting, retryAfterMs = 1_000 }: SharesOptions,
-  { tenant, waiting, inUse }: { readonly tenant: Tenant; readonly waiting: number; readonly inUse: number },
-): NexusError | undefined {
-  if (tenant.waitingCount >= maxWaiting)
-    return new NexusError(
-      'rate_limited',
-      `${tenant.waitingCount} ${what} of this tenant wait for their turn already, and no more may (${setting}); try again when some of them have ended`,
-      { details: { what, limit: maxWaiting, used: tenant.waitingCount, running: tenant.running }, retryAfterMs },
-    );
-  if (waiting < maxWaitingOfAll) return undefined;
+function tooLong(
+  { what, maxWaitMs }: SharesOptions,
+  { waiting, inUse }: { readonly waiting: number; readonly inUse: number },
+  waitedMs: number,
+  why: string,
+): NexusError {
+  const seconds = (waitedMs / 1_000).toFixed(1);
   return new NexusError(
     'rate_limited',
-    `${waiting} ${what} of all tenants wait for their turn already, and no more may (${setting}); try again later`,
-    { details: { what, limit: maxWaitingOfAll, used: waiting, running: inUse }, retryAfterMs },
+    `it waited ${seconds} s for its turn among the ${what} of this process, and ${why}; it did not begin: try again later, or fewer at a time`,
+    { details: { what, limit: maxWaitMs, waitedMs: Math.round(waitedMs), used: waiting, running: inUse }, retryAfterMs: 1_000 },
+  );
+}
+
+function tooMany(
+  { what, maxWaiting, settings, maxWaitMs }: SharesOptions,
+  turns: { readonly waiting: number; readonly inUse: number; waitingOf(tenantId: string): number },
+  { tenantId }: Holder,
+): NexusError {
+  const used = turns.waitingOf(tenantId);
+  return new NexusError(
+    'rate_limited',
+    `${turns.waiting} ${what} wait for their turn in this process, ${used} of this tenant, and no more of it may (${settings.maxWaiting}); ` +
+      'try again when some of them have ended',
+    { details: { what, limit: maxWaiting, used, running: turns.inUse }, retryAfterMs: Math.min(maxWaitMs, 5_000) },
   );
 }

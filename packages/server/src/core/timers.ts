@@ -29,6 +29,22 @@ function atLeast(minMs: number, ms: number): number {
   return Number.isNaN(ms) ? minMs : Math.max(minMs, ms);
 }
 
+/** As {@link Timers.sleep}, of whatever runs a task after a while. */
+export function sleepBy({ after }: Pick<Timers, 'after'>, ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(abortError(signal));
+    const onAbort = () => {
+      cancel();
+      if (signal) reject(abortError(signal));
+    };
+    const cancel = after(ms, () => {
+      signal?.removeEventListener('abort', onAbort);
+      resolve();
+    });
+    signal?.addEventListener('abort', onAbort, { once: true });
+  });
+}
+
 /** The timers of this process. */
 export const systemTimers: Timers = {
   after(ms, task) {
@@ -43,20 +59,7 @@ export const systemTimers: Timers = {
     const timer = setInterval(task, Math.min(atLeast(1, ms), maxTimerMs)).unref();
     return () => clearInterval(timer);
   },
-  sleep(ms, signal) {
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted) return reject(abortError(signal));
-      const onAbort = () => {
-        cancel();
-        if (signal) reject(abortError(signal));
-      };
-      const cancel = systemTimers.after(ms, () => {
-        signal?.removeEventListener('abort', onAbort);
-        resolve();
-      });
-      signal?.addEventListener('abort', onAbort, { once: true });
-    });
-  },
+  sleep: (ms, signal) => sleepBy(systemTimers, ms, signal),
   soon: () => new Promise((resolve) => setImmediate(resolve)),
 };
 

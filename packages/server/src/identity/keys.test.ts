@@ -1,6 +1,6 @@
 import { TenantId } from '@nexus-agent/protocol';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { createIdSource, systemTimers } from '#core';
+import { createIdSource, NexusError, systemTimers } from '#core';
 import { createManualClock } from '#core/testing';
 import { ledgerRules } from '#ledger';
 import type { Store } from '#storage';
@@ -75,4 +75,27 @@ it('a key stands until it expires or is revoked, of which what goes on hears wit
   expect(await stand()).toEqual([true, false]);
   clock.advance(4_000);
   expect(await stand()).toEqual([false, false]);
+});
+
+it('a key is made once and told to whoever asked, whatever answers of the database are lost [verifies durability.lost-answers]', async () => {
+  const lost = () => {
+    throw new NexusError('storage_unavailable', 'the database cannot be reached while a change was written; it may have happened');
+  };
+  const request = { name: 'ci', scopes: ['runs' as const], roles: [] };
+  const byClaim = await keysOver({ ...store, commit: (commit) => store.commit(commit).then(lost) });
+  await expect(byClaim.create(owner, request, { idempotencyKey: 'a' })).rejects.toMatchObject({ code: 'storage_unavailable' });
+  let answers = 0;
+  const byRow = await keysOver({ ...store, putKey: (row) => store.putKey(row).then((put) => (answers++ === 0 ? lost() : put)) });
+  const again = await byRow.create(owner, request, { idempotencyKey: 'a' });
+  expect(await byRow.authenticate(again.secret ?? '')).toMatchObject({ id: again.id });
+  expect(await byRow.create(owner, request, { idempotencyKey: 'a' })).toEqual({ ...again, secret: undefined });
+
+  const keys = await keysOver();
+  const made = await Promise.all(Array.from({ length: 8 }, () => keys.create(owner, request, { idempotencyKey: 'b' })));
+  expect(new Set(made.map(({ id }) => id)).size).toBe(1);
+  expect(made.filter(({ secret }) => secret !== undefined)).toHaveLength(1);
+  expect((await keys.list(owner, { limit: 10 })).data).toHaveLength(2);
+  await expect((await keysOver({ ...store, putKey: async () => lost() })).create(owner, request)).rejects.toMatchObject({
+    code: 'storage_unavailable',
+  });
 });

@@ -51,6 +51,36 @@ export function createKeys({ store, clock, ids, secrets }: KeysDependencies): Ke
     return revokedAt === null && (expiresAt === null || expiresAt > clock.now());
   }
 
+  /** The id of a new key: that of the first request with the idempotency key, which may have come no further than to take it. */
+  async function idFor(principal: Principal, request: KeyCreateRequest, options: CreateOptions) {
+    const keyId = ids.next<string>('key');
+    const claim = claimOf(principal, options, 'key', request, keyId);
+    if (claim.idempotency === undefined) return { keyId, isMade: false };
+    const claimed = await store.commit({ tenantId: principal.tenantId, ...claim });
+    if (claimed.type !== 'duplicate') return { keyId, isMade: false };
+    if (!claimed.sameRequest) throw idempotencyConflict();
+    return { keyId: claimed.resourceId, isMade: true };
+  }
+
+  /**
+   * The key as it is kept, made by this request or by one that came first. Its secret is known here alone and told once, so that an
+   * answer of the database that was lost is not passed on while it can be found out what became of the row.
+   */
+  async function keep(row: KeyRow): Promise<KeyRow> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        if (await store.putKey(row)) return row;
+        break;
+      } catch (error) {
+        const isOpen = error instanceof NexusError && (error.code === 'storage_unavailable' || error.code === 'conflict');
+        const kept = isOpen && attempt < 3 ? await store.getKey(row.keyId) : null;
+        if (kept !== null) return kept;
+        if (!isOpen || attempt === 3) throw error;
+      }
+    }
+    throw new NexusError('conflict', 'other nodes of this database have been given another key secret since this one started; restart it');
+  }
+
   /** One look for all that goes on under a key. */
   const looks = createCountedCache<string, { readonly at: number; readonly answer: Promise<boolean> }>(maxLooks);
 
@@ -62,7 +92,9 @@ export function createKeys({ store, clock, ids, secrets }: KeysDependencies): Ke
         throw new NexusError('forbidden', 'only an owner may create keys for another tenant');
       }
       checkGrant(principal, request, (await store.getKey(principal.id))?.expiresAt ?? null);
-      const keyId = ids.next<string>('key');
+      const { keyId, isMade } = await idFor(principal, request, options);
+      const known = isMade ? await store.getKey(keyId) : null;
+      if (known !== null) return keyView(known);
       const secret = randomBytes(32).toString('base64url');
       const row = {
         tenantId: tenant.data,
@@ -76,23 +108,8 @@ export function createKeys({ store, clock, ids, secrets }: KeysDependencies): Ke
         expiresAt: request.expiresAt === undefined ? null : Date.parse(request.expiresAt),
         revokedAt: null,
       };
-      const claim = claimOf(principal, options, 'key', request, keyId);
-      if (claim.idempotency !== undefined) {
-        const claimed = await store.commit({ tenantId: principal.tenantId, ...claim });
-        if (claimed.type === 'duplicate') {
-          if (!claimed.sameRequest) throw idempotencyConflict();
-          const known = await store.getKey(claimed.resourceId);
-          if (known === null) throw new NexusError('conflict', 'the first request with this idempotency key did not finish; use a new key');
-          return keyView(known);
-        }
-      }
-      if (!(await store.putKey(row))) {
-        throw new NexusError(
-          'conflict',
-          'other nodes of this database have been given another key secret since this one started; restart it',
-        );
-      }
-      return keyView(row, `nx_${keyId.slice('key_'.length)}_${secret}`);
+      const kept = await keep(row);
+      return kept.hash === row.hash ? keyView(kept, `nx_${keyId.slice('key_'.length)}_${secret}`) : keyView(kept);
     },
 
     async list(principal, page, of = principal.tenantId) {

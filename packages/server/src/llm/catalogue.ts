@@ -46,8 +46,6 @@ export function createCatalogue(dependencies: {
   readonly ignoresLimits: (provider: string, model: string) => boolean;
   /** A model of a list is not served; others of the list are. */
   readonly onPassedOver: (ref: string) => void;
-  /** How many tokens the model takes, as its server taught; undefined while it did not. */
-  readonly learnedContext: (provider: string, model: string) => number | undefined;
 }): Catalogue {
   const { providers, clock, models: settings = {} } = dependencies;
   const facts = createModelFacts(clock);
@@ -58,8 +56,7 @@ export function createCatalogue(dependencies: {
     const limits = provider.limits(model);
     const fixedPrice = configured.price ?? provider.fixedPrice(model);
     const found = provider.catalogue === null ? { price: null } : await facts(provider.catalogue, model);
-    const stated = configured.contextTokens ?? limits.contextTokens ?? found.contextTokens ?? defaultContextTokens;
-    const contextTokens = Math.min(stated, dependencies.learnedContext(provider.name, model) ?? stated);
+    const contextTokens = configured.contextTokens ?? limits.contextTokens ?? found.contextTokens ?? defaultContextTokens;
     const price = fixedPrice ?? found.price ?? provider.unlistedPrice;
     const nearPrice = price === null ? closest(`${provider.name}/${model}`, priced) : null;
     return {

@@ -19,6 +19,7 @@ type Wire = 'openai' | 'anthropic';
 const granted = 10_000;
 /** The servers that answer share the loop with who reads. What others really wait is measured on a server of its own. */
 const barMs = 250;
+const mostCpuMs = 2_000;
 
 const head = (headers = '', type = 'text/event-stream') =>
   `HTTP/1.1 200 OK\r\ncontent-type: ${type}\r\nconnection: close\r\n${headers}\r\n`;
@@ -44,11 +45,13 @@ async function ask(wire: Wire, answer: (socket: Socket) => void) {
   const delay = monitorEventLoopDelay({ resolution: 5 });
   const models = ['p/m'];
   const targets = await llm.resolve(models);
+  const usedBefore = process.cpuUsage();
   delay.enable();
   const { last } = await call(llm, makeRequest('hello'), { models, targets, gate });
   await pause(20); // a stall is noted by the turn behind it
   delay.disable();
-  return { last, stallMs: delay.max / 1e6 };
+  const { user, system } = process.cpuUsage(usedBefore);
+  return { last, stallMs: delay.max / 1e6, cpuMs: (user + system) / 1_000 };
 }
 
 /** The machine does other things, too: what stalls the loop does so each time, and what does so for seconds is not the machine. */
@@ -236,7 +239,7 @@ describe('a provider that sends', () => {
   it.each(hostile)(
     '%s (%s) is given up as a typed failure, and nobody waits [verifies hostile.provider.answers]',
     async (what, wire, make) => {
-      const { last, stallMs } = await quietest(wire, make());
+      const { last, stallMs, cpuMs } = await quietest(wire, make());
       expect(last).toMatchObject({ type: 'failed', error: { code: expect.stringMatching(/^provider_|^content_|^context_/) } });
       const { message = '' } = last.type === 'failed' ? last.error : {};
       expect(message.length).toBeLessThan(1_000);
@@ -244,6 +247,8 @@ describe('a provider that sends', () => {
       expect(JSON.stringify(last).length).toBeLessThan(4_000);
       expect(last.usage.outputTokens).toBeLessThanOrEqual(granted + mostExcessTokens);
       expect(stallMs).toBeLessThan(barMs);
+      // What is read in many turns stalls nobody, and may be dear all the same.
+      expect(cpuMs).toBeLessThan(mostCpuMs);
     },
   );
 

@@ -10,6 +10,6 @@ export {
   type ModelTarget,
 } from '#llm/contract';
 export { costMicroUsd, reserveMicroUsd } from '#llm/pricing';
-export { estimateInputTokens, estimateTextTokens, InputCounts } from '#llm/tokens';
+export { estimateInputTokens, estimateMessageTokens, estimateTextTokens, InputCounts, measureMessage } from '#llm/tokens';
 export type { ModelSettings } from './catalogue.ts';
 export { createModelService } from './service.ts';

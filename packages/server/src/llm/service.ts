@@ -1,6 +1,6 @@
 import { type Clock, createCountedCache, type SecretValues } from '#core';
 import { Attempt, type Provider } from '#llm/attempt';
-import type { ModelService } from '#llm/contract';
+import type { ModelService, ModelTarget } from '#llm/contract';
 import { defaultRetryPolicy, nextAttempt, type RetryPolicy } from '#llm/routing';
 import type { Logger } from '#telemetry';
 import { createCatalogue, type ModelSettings } from './catalogue.ts';
@@ -31,7 +31,7 @@ export function createModelService(dependencies: ModelServiceDependencies): Mode
   const ignoring = createCountedCache<string, true>(mostNoted);
   /** Those that were said to be passed over; as long. */
   const passedOver = createCountedCache<string, true>(mostNoted);
-  /** What models take, where that turned out to be less than was thought; as long. */
+  /** What models take, where that turned out to be less than was thought, by the tenant that was told so; as long. */
   const contexts = createCountedCache<string, number>(mostNoted);
   const keyOf = (provider: string, model: string) => `${provider}/${model}`;
   const catalogue = createCatalogue({
@@ -41,15 +41,23 @@ export function createModelService(dependencies: ModelServiceDependencies): Mode
       if (!passedOver.has(model)) notes.info({ model }, 'a model of a list is not served here and is passed over');
       passedOver.set(model, true);
     },
-    learnedContext: (...names) => contexts.get(keyOf(...names)),
   });
   const policy = { ...defaultRetryPolicy, ...dependencies.retry };
+  const contextKey = (tenantId: string, { provider, model }: Pick<ModelTarget, 'provider' | 'model'>) =>
+    `${tenantId} ${keyOf(provider, model)}`;
+
+  function asTaught(target: ModelTarget, tenantId: string): ModelTarget {
+    const contextTokens = Math.min(target.contextTokens, contexts.get(contextKey(tenantId, target)) ?? target.contextTokens);
+    if (contextTokens === target.contextTokens) return target;
+    return { ...target, contextTokens, maxOutputTokens: Math.min(target.maxOutputTokens, contextTokens) };
+  }
+
   const byName = new Map(providers.map((provider) => [provider.name, provider]));
   return {
-    resolve: catalogue.resolve,
+    resolve: async (refs, { tenantId = '' } = {}) => (await catalogue.resolve(refs)).map((target) => asTaught(target, tenantId)),
     list: catalogue.list,
-    countInput: async ({ target, request }, { signal }) =>
-      (await byName.get(target.provider)?.countInput({ model: target.model, request }, signal)) ?? null,
+    countInput: async ({ target, request, tenantId = '' }, { signal }) =>
+      (await byName.get(target.provider)?.countInput({ model: target.model, request, tenantId }, signal)) ?? null,
     next: async (question) => nextAttempt(question, policy, random),
     attempt: (message, { signal }) => ({
       [Symbol.asyncIterator]: () => {
@@ -64,9 +72,10 @@ export function createModelService(dependencies: ModelServiceDependencies): Mode
             ignoring.set(key, true);
           },
           onContext(contextTokens, why) {
-            const known = contexts.get(key);
+            const taught = contextKey(message.tenantId ?? '', message.target);
+            const known = contexts.get(taught);
             if (known !== undefined && known <= contextTokens) return;
-            contexts.set(key, contextTokens);
+            contexts.set(taught, contextTokens);
             const said = why === 'cut' ? 'a server read less than it was sent, without a word' : 'a model takes less than was thought';
             notes.warn({ provider, model, contextTokens, thoughtTokens: message.target.contextTokens }, said);
           },

@@ -157,15 +157,16 @@ export function createRuns(dependencies: RunsDependencies): Runs {
         nextAfter: (isFull || events.length < found.length) && last !== undefined ? last.seq : null,
       };
     },
-    async *follow(principal, runId, cursor, { signal }) {
-      const row = await runRow(store, principal, runId);
-      if (cursor.seq > row.lastSeq) {
+    follow(principal, runId, cursor, { signal }) {
+      const inLog = async () => {
+        const { lastSeq, status } = await runRow(store, principal, runId);
+        if (cursor.seq <= lastSeq) return { lastSeq, ended: isTerminal(status) };
         throw new NexusError(
           'invalid_request',
-          `Last-Event-ID ${cursor.seq} is beyond the log of run ${runId}, which has ${row.lastSeq} events`,
+          `Last-Event-ID ${cursor.seq} is beyond the log of run ${runId}, which has ${lastSeq} events`,
         );
-      }
-      yield* follow({ engine, tenantId: principal.tenantId, runId: row.runId, cursor, signal, ended: isTerminal(row.status) });
+      };
+      return follow({ engine, tenantId: principal.tenantId, runId, cursor, signal, inLog });
     },
     async decisions(principal, runId, page) {
       const row = await runRow(store, principal, runId);

@@ -6,10 +6,9 @@ import type { Wake } from '#runs/dispatch';
 import { listMessages } from '#runs/journal';
 import { newSession, sessionLimits } from '#runs/start';
 import type { AgentSource, Engine } from '#runs/steps';
-import type { PageOf, PageRequest, RunRow, SessionRow } from '#storage';
-import { cancelRun } from './cancel.ts';
+import type { PageRequest, SessionRow } from '#storage';
 import { sessionRow } from './lookup.ts';
-import { sessionView, untouchedBudget, viewOfSession } from './views.ts';
+import { sessionView, untouchedBudget, viewOfSession, viewsOfSessions } from './views.ts';
 
 /** Why runs end whose session does. */
 const closed = 'the session was closed';
@@ -47,16 +46,8 @@ export function createSessions({ engine, agents, defaultAgent, wake, onRemoved }
     const { tenantId } = principal;
     const row = await sessionRow(store, principal, sessionId);
     await store.closeSession(tenantId, row.sessionId, closed);
-    // They have been asked to; whoever drives them is to hear of it at once.
-    for (const status of ['running', 'waiting', 'queued'] as const) {
-      let cursor: string | null = null;
-      do {
-        const filter = { sessionId: row.sessionId, status };
-        const page: PageOf<RunRow> = await store.listRuns(tenantId, filter, { limit: 100, ...(cursor === null ? {} : { cursor }) });
-        for (const run of page.items) await cancelRun({ store, wake }, run, closed);
-        cursor = page.nextCursor;
-      } while (cursor !== null);
-    }
+    // Its runs, those of sub-agents too, have been asked to; whoever drives them is to hear of it at once.
+    for (const runId of await store.listOpenRuns(tenantId, row.sessionId)) wake({ tenantId, runId, cancel: closed });
     return row.sessionId;
   }
 
@@ -79,7 +70,7 @@ export function createSessions({ engine, agents, defaultAgent, wake, onRemoved }
     get: async (principal, sessionId) => viewOfSession(engine, await sessionRow(store, principal, sessionId)),
     async list(principal, page) {
       const { items, nextCursor } = await store.listSessions(principal.tenantId, page);
-      return { data: await Promise.all(items.map((row) => viewOfSession(engine, row))), nextCursor };
+      return { data: await viewsOfSessions(engine, principal.tenantId, items), nextCursor };
     },
     async close(principal, sessionId) {
       await close(principal, sessionId);
@@ -88,7 +79,10 @@ export function createSessions({ engine, agents, defaultAgent, wake, onRemoved }
       const { tenantId } = principal;
       await mayDelete(engine, principal, await sessionRow(store, principal, sessionId));
       const id = await close(principal, sessionId);
-      const outcome = await store.removeSession(tenantId, id);
+      let outcome = await store.removeSession(tenantId, id);
+      // It goes on also if this process ends in between.
+      if (outcome === 'more') await store.wantSessionRemoved(tenantId, id);
+      while (outcome === 'more') outcome = await store.removeSession(tenantId, id);
       if (outcome === 'busy') await store.wantSessionRemoved(tenantId, id);
       onRemoved();
       return outcome !== 'busy';

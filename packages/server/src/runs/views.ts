@@ -1,4 +1,4 @@
-import type { BudgetLimits, BudgetScope, BudgetView, Run, Session } from '@nexus-agent/protocol';
+import type { BudgetLimits, BudgetScope, BudgetView, Run, Session, TenantId } from '@nexus-agent/protocol';
 import { budgetView } from '#budget';
 import { toTimestamp } from '#core';
 import type { Engine } from '#runs/steps';
@@ -67,6 +67,17 @@ async function budgetOf({ store, clock }: Engine, { tenantId }: Pick<SessionRow,
 /** A session with what was spent in it. */
 export async function viewOfSession(engine: Engine, row: SessionRow): Promise<Session> {
   return sessionView(row, await budgetOf(engine, row, { kind: 'session', id: row.sessionId }));
+}
+
+/** Balances of one scope: units in windows. */
+const rowsOfScope = 12;
+
+/** The same of many, whose balances are read together. */
+export async function viewsOfSessions({ store, clock }: Engine, tenantId: TenantId, rows: readonly SessionRow[]): Promise<Session[]> {
+  const scopes = rows.map(({ sessionId }) => ({ kind: 'session' as const, id: sessionId }));
+  const { items } = await store.listBudgets(tenantId, { scopes }, clock.now(), { limit: rowsOfScope * Math.max(1, rows.length) });
+  const bySession = Map.groupBy(items, ({ scope }) => scope.id);
+  return rows.map((row) => sessionView(row, budgetView(bySession.get(row.sessionId) ?? [])));
 }
 
 /** A run with its budget: its own when it has one, else that of its session. */

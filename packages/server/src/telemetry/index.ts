@@ -1,5 +1,5 @@
 /** The door of telemetry: log, traces and metrics. */
 export { createLogger, type Logger, type LogLevel } from './logger.ts';
-export { createMetrics, type Metrics } from './metrics.ts';
+export { createMetrics, type Metrics, type TurnQueue } from './metrics.ts';
 export { attributes, operations, spanNames } from './names.ts';
 export { createTracer, type Span, type Tracer } from './tracer.ts';

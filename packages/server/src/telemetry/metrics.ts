@@ -1,6 +1,6 @@
 import { ApprovalDecision, type ErrorCode, PolicyAction } from '@nexus-agent/protocol';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { type Clock, systemClock } from '#core';
+import { type Clock, type Invariant, invariants, systemClock, type WaitOutcome } from '#core';
 import {
   type ConfiguredNames,
   closedSet,
@@ -39,6 +39,10 @@ export interface Metrics {
     error?: ErrorCode;
   }): void;
   toolCompleted(call: { tool: string; durationMs: number; error?: ErrorCode }): void;
+  /** A wait for a place in a queue of tool calls has ended, so or so; 0 for those that found one free. */
+  turnEnded(turn: { queue: TurnQueue; outcome: WaitOutcome; waitedMs: number }): void;
+  /** So many tool calls wait in the queue now. */
+  turnsWaiting(queue: TurnQueue, count: number): void;
   budgetOperation(operation: 'reserved' | 'refused' | 'settled' | 'released' | 'expired'): void;
   policyDecision(action: PolicyAction, effect: 'allow' | 'deny' | 'require_approval'): void;
   /** What the database says of the work of all processes and tenants, and the connections to it; asked at each scrape. */
@@ -55,12 +59,17 @@ export interface Metrics {
   requestRefused(error: ErrorCode): void;
   /** Rows, or sessions, that were deleted because they are no longer kept. */
   retentionDeleted(kind: string, count: number): void;
+  /** A commit was refused because rows of the database contradict each other. */
+  invariantBroken(invariant: Invariant): void;
   requestCompleted(request: { method: string; route: string; status: number; durationMs: number }): void;
   /** All metrics in Prometheus text format. */
   scrape(): Promise<{ contentType: string; body: string }>;
   /** Stops watching the event loop. */
   close(): void;
 }
+
+/** What tool calls wait for. */
+export type TurnQueue = 'sandbox' | 'http_fetch';
 
 const fastBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 /** As the conventions advise: 10 ms doubling up to 82 s. */
@@ -80,11 +89,13 @@ export function createMetrics(clock: Clock = systemClock, build: BuildInfo = { v
     ...countRuns(instruments),
     ...countModelCalls(instruments, names),
     ...countToolCalls(instruments, names),
+    ...countTurns(instruments),
     ...countDecisions(instruments),
     ...countStreams(instruments),
     ...countRequests(instruments),
     ...countConnections(instruments),
     ...countRetention(instruments),
+    ...countInvariants(instruments),
     observeStore(store) {
       readStore = registerStoreMetrics(registry, store, clock);
     },
@@ -104,10 +115,9 @@ type Labels<Label extends string> = Readonly<Record<Label, LabelSet>>;
 type Values<Label extends string> = Readonly<Record<Label, string>>;
 
 /** The values of a series: each of the set that its label was declared with. */
-function within<Label extends string>(sets: Labels<Label>, values: Values<Label>): Record<Label, string> {
+function within<Label extends string>(sets: Labels<Label>): (values: Values<Label>) => Record<Label, string> {
   const entries = Object.entries(sets) as [Label, LabelSet][]; // the keys of the type
-  const said = new Map(Object.entries<string>(values));
-  return Object.fromEntries(entries.map(([name, set]) => [name, set.of(said.get(name) ?? '')])) as Record<Label, string>; // one for each
+  return (values) => Object.fromEntries(entries.map(([name, set]) => [name, set.of(values[name] ?? '')])) as Record<Label, string>; // one for each
 }
 
 function createInstruments(registry: Registry) {
@@ -119,19 +129,26 @@ function createInstruments(registry: Registry) {
     },
     counter<Label extends string>(name: string, help: string, sets: Labels<Label>) {
       const counter = new Counter({ name, help, labelNames: Object.keys(sets), registers });
-      return { inc: (values: Values<Label>, count = 1) => counter.inc(within(sets, values), count) };
+      const said = within(sets);
+      return { inc: (values: Values<Label>, count = 1) => counter.inc(said(values), count) };
     },
     gauge: (name: string, help: string) => new Gauge({ name, help, registers }),
+    gauges<Label extends string>(name: string, help: string, sets: Labels<Label>) {
+      const gauge = new Gauge({ name, help, labelNames: Object.keys(sets), registers });
+      const said = within(sets);
+      return { set: (values: Values<Label>, value: number) => gauge.set(said(values), value) };
+    },
     timing(name: string, help: string, buckets: number[]) {
       const histogram = new Histogram({ name, help, buckets, registers });
       return (value: number) => histogram.observe(value);
     },
     histogram<Label extends string>(name: string, help: string, buckets: number[], sets: Labels<Label>) {
       const histogram = new Histogram({ name, help, buckets, labelNames: Object.keys(sets), registers });
+      const said = within(sets);
       return {
-        observe: (values: Values<Label>, value: number) => histogram.observe(within(sets, values), value),
+        observe: (values: Values<Label>, value: number) => histogram.observe(said(values), value),
         /** A series that stands there from the start. */
-        begin: (values: Values<Label>) => histogram.zero(within(sets, values)),
+        begin: (values: Values<Label>) => histogram.zero(said(values)),
       };
     },
   };
@@ -192,6 +209,24 @@ function countModelCalls({ counter, histogram }: Instruments, names: LabelNames)
       if (call.outputTokens !== undefined) tokenUsage.observe({ ...labels, gen_ai_token_type: 'output' }, call.outputTokens);
       if (call.costMicroUsd !== undefined) cost.inc(labels, call.costMicroUsd);
     },
+  };
+}
+
+const turnQueues = ['sandbox', 'http_fetch'] as const;
+
+function countTurns({ histogram, gauges }: Instruments): Pick<Metrics, 'turnEnded' | 'turnsWaiting'> {
+  const waits = histogram(metricNames.turnWait, 'How long tool calls waited for their turn', operationBuckets, {
+    queue: closedSet(turnQueues),
+    outcome: closedSet(['served', 'timed_out', 'cancelled', 'refused'] satisfies WaitOutcome[]),
+  });
+  const waiting = gauges(metricNames.turnsWaiting, 'Tool calls that wait for their turn', { queue: closedSet(turnQueues) });
+  for (const queue of turnQueues) {
+    waiting.set({ queue }, 0);
+    waits.begin({ queue, outcome: 'served' });
+  }
+  return {
+    turnEnded: ({ queue, outcome, waitedMs }) => waits.observe({ queue, outcome }, waitedMs / 1000),
+    turnsWaiting: (queue, count) => waiting.set({ queue }, count),
   };
 }
 
@@ -260,6 +295,14 @@ const retentionKinds = closedSet('sessions decisions idempotencyKeys reservation
 function countRetention({ counter }: Instruments): Pick<Metrics, 'retentionDeleted'> {
   const deleted = counter(metricNames.retentionDeleted, 'What was deleted because it is no longer kept', { kind: retentionKinds });
   return { retentionDeleted: (kind, count) => deleted.inc({ kind }, count) };
+}
+
+function countInvariants({ counter }: Instruments): Pick<Metrics, 'invariantBroken'> {
+  const broken = counter(metricNames.invariantViolations, 'Commits refused because rows of the database contradict each other', {
+    invariant: closedSet(invariants),
+  });
+  for (const invariant of invariants) broken.inc({ invariant }, 0);
+  return { invariantBroken: (invariant) => broken.inc({ invariant }) };
 }
 
 /** The route of a request that no route is for. */

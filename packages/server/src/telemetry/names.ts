@@ -35,6 +35,8 @@ export const attributes = {
   costMicroUsd: 'nexus.cost.micro_usd',
   decisionId: 'nexus.policy.decision.id',
   recovered: 'nexus.recovered',
+  /** How long a tool call waited for its turn. */
+  waitedMs: 'nexus.tool.waited_ms',
 } as const;
 
 export const operations = { run: 'invoke_agent', model: 'chat', tool: 'execute_tool' } as const;
@@ -64,6 +66,9 @@ export const metricNames = {
   authFailures: 'nexus_auth_failures_total',
   retentionDeleted: 'nexus_retention_deleted_total',
   buildInfo: 'nexus_build_info',
+  turnWait: 'nexus_turn_wait_seconds',
+  turnsWaiting: 'nexus_turns_waiting',
+  invariantViolations: 'nexus_invariant_violations_total',
   budgetOperations: 'nexus_budget_operations_total',
   policyDecisions: 'nexus_policy_decisions_total',
   approvalsWaiting: 'nexus_approvals_waiting',

@@ -1,3 +1,3 @@
 /** The API's own description, as a document and as a page. */
-export { buildOpenApi, type OpenApiDocument } from './document.ts';
+export { buildOpenApi, buildOpenApiInTurns, type OpenApiDocument } from './document.ts';
 export { renderDocsPage } from './page.ts';

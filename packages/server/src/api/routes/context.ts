@@ -9,7 +9,7 @@ export interface RouteContext {
   /** What the default agent is asked by a bare GET of the chat stream. */
   readonly greeting: string;
   readonly clock: Clock;
-  readonly timers: Pick<Timers, 'after'>;
+  readonly timers: Pick<Timers, 'after' | 'soon'>;
   isReady(): Promise<{ ready: boolean; reason?: string }>;
   scrape: ApiMetrics['scrape'];
   /** Writes a stream; resolves when it has ended. */

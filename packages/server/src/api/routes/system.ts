@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type Route, route } from '#api/contract';
-import { buildOpenApi, renderDocsPage } from '#api/openapi';
+import { buildOpenApiInTurns, type OpenApiDocument, renderDocsPage } from '#api/openapi';
 import { NexusError } from '#core';
 import type { RouteContext } from './context.ts';
 
@@ -8,8 +8,13 @@ const tag = 'operations';
 
 /** Health, metrics and documentation. The document and page are made when first asked for. */
 export function systemRoutes(context: RouteContext, api: readonly Route[]): Route[] {
+  let described: Promise<OpenApiDocument> | null = null;
   let document: string | null = null;
   let page: string | null = null;
+  const describe = () => {
+    described ??= buildOpenApiInTurns([...api, ...routes], context.version, context.timers.soon);
+    return described;
+  };
   const routes: Route[] = [
     route({
       method: 'GET',
@@ -59,7 +64,7 @@ export function systemRoutes(context: RouteContext, api: readonly Route[]): Rout
       scope: 'public',
       responses: { 200: { description: 'The document', contentType: 'application/json' } },
       async handle() {
-        document ??= JSON.stringify(buildOpenApi([...api, ...routes], context.version));
+        document ??= JSON.stringify(await describe());
         return { status: 200, text: document, contentType: 'application/json; charset=utf-8' };
       },
     }),
@@ -79,7 +84,7 @@ export function systemRoutes(context: RouteContext, api: readonly Route[]): Rout
       scope: 'public',
       responses: { 200: { description: 'The page', contentType: 'text/html' } },
       async handle() {
-        page ??= renderDocsPage(buildOpenApi([...api, ...routes], context.version));
+        page ??= renderDocsPage(await describe());
         return { status: 200, text: page, contentType: 'text/html; charset=utf-8' };
       },
     });

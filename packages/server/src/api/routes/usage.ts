@@ -29,10 +29,10 @@ export function usageRoutes({ clock }: Pick<RouteContext, 'clock'>): Route[] {
       scope: 'runs',
       query: UsageQuery,
       responses: { 200: { description: 'A page of sums', schema: page(UsageRow) } },
-      async handle({ services, principal, query }) {
+      async handle({ services, principal, query, signal }) {
         const to = query.to ?? dayOf(clock.now());
         const from = query.from ?? dayOf(Date.parse(to) - ((query.days ?? 30) - 1) * dayMs);
-        return { status: 200, body: await services.budgets.usage(principal, { by: query.by, from, to }, pageRequest(query)) };
+        return { status: 200, body: await services.budgets.usage(principal, { by: query.by, from, to }, pageRequest(query), signal()) };
       },
     }),
   ];

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { ApiMetrics, StreamOutcome } from '#api/contract';
 import { type Clock, NexusError, type Timers } from '#core';
+import { createEncoder } from './encoder.ts';
 import { type OpenStream, type StreamRequest, writeStream } from './writer.ts';
 
 export interface StreamServer {
@@ -23,7 +24,7 @@ export interface StreamServerOptions {
 /** The open streams of this process: pings those on which nothing happens, and ends all of them at shutdown. */
 export function createStreamServer({ lagMs, pingMs, clock, timers, metrics }: StreamServerOptions): StreamServer {
   const streams = new Map<OpenStream, Promise<StreamOutcome>>();
-  const writing = { lagMs, timers, onFrames: (count: number) => metrics.streamEvents(count) };
+  const writing = { lagMs, timers, onFrames: (count: number) => metrics.streamEvents(count), encoder: createEncoder() };
   const stopPinging = timers.every(pingMs, () => {
     for (const stream of streams.keys()) {
       if (!stream.active && !stream.blocked && stream.response.headersSent) stream.response.write(': ping\n\n');

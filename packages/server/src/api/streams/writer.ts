@@ -4,6 +4,7 @@ import type { StreamOutcome } from '#api/contract';
 import { NexusError, type Timers } from '#core';
 import type { StreamCursor, StreamFrame } from '#runs';
 import { cursorId } from './cursor.ts';
+import { type Encoder, writesOf } from './encoder.ts';
 
 export interface StreamRequest {
   readonly runId: string;
@@ -15,9 +16,6 @@ export interface StreamRequest {
   /** The body and headers that an error is shown as. */
   problemOf(error: unknown): { problem: Problem; headers: Record<string, string> };
 }
-
-/** Characters of one write: what a socket does not take of it is held. */
-const writeChars = 32_000;
 
 /** A stream while it is written. */
 export interface OpenStream {
@@ -34,6 +32,8 @@ export interface WriteOptions {
   readonly lagMs: number;
   readonly timers: Timers;
   readonly onFrames: (count: number) => void;
+  /** One for all streams. */
+  readonly encoder: Encoder;
 }
 
 /**
@@ -50,7 +50,7 @@ const headDelayMs = 100;
 export async function writeStream(
   stream: OpenStream,
   request: StreamRequest,
-  { lagMs, timers, onFrames }: WriteOptions,
+  { lagMs, timers, onFrames, encoder }: WriteOptions,
 ): Promise<StreamOutcome> {
   const { response, stop } = stream;
   const leave = () => stop.abort(new NexusError('cancelled', 'the reader left'));
@@ -62,37 +62,43 @@ export async function writeStream(
   /** Half of an event was written: what follows on the stream would be taken for its rest. */
   let within = false;
 
-  /** Resolves when the socket takes more; false when the reader is to be left: frames are then whole all the same, and the rest waits. */
-  async function put(text: string): Promise<boolean> {
+  /** Gives the socket pieces until it is full: which is the next then, or null when it took all of them and has room. */
+  function write(pieces: readonly (string | Buffer)[], from = 0): number | null {
     stream.active = true;
-    for (let from = 0; from < text.length; ) {
-      let to = Math.min(text.length, from + writeChars);
-      const last = text.charCodeAt(to - 1);
-      if (to < text.length && last >= 0xd800 && last < 0xdc00) to += 1; // half of a pair has no bytes of its own
-      const taken = response.write(text.slice(from, to));
-      from = to;
-      if (taken) continue;
+    for (let next = from; next < pieces.length; ) if (!response.write(pieces[next++])) return next;
+    return null;
+  }
+
+  /** Gives a socket that is full the rest. Resolves when it takes more; false when the reader is to be left: frames are then whole all the same, and the rest waits. */
+  async function writeRest(pieces: readonly (string | Buffer)[], from: number): Promise<boolean> {
+    for (let next: number | null = from; next !== null; next = write(pieces, next)) {
       stream.blocked = true;
       const drained = await waitForDrain(timers, response, lagMs, stop.signal);
       stream.blocked = within;
       if (drained) continue;
-      if (!within && !stop.signal.aborted) response.write(text.slice(from));
+      if (!within && !stop.signal.aborted) write([pieces.slice(next).join('')]);
       return false;
     }
     return true;
+  }
+
+  /** Without a wait where the socket has room. */
+  function put(pieces: readonly (string | Buffer)[]): true | Promise<boolean> {
+    const next = write(pieces);
+    return next === null || writeRest(pieces, next);
   }
 
   /** Writes a long event while it is read. */
   async function putLong(head: string, rest: AsyncIterable<string>): Promise<boolean> {
     within = true;
     stream.blocked = true;
-    if (!(await put(head))) return false;
+    if (!(await put(writesOf(head)))) return false;
     for await (const piece of rest) {
-      if (stop.signal.aborted || !(await put(piece))) return false;
+      if (stop.signal.aborted || !(await put(writesOf(piece)))) return false;
     }
     within = false;
     stream.blocked = false;
-    return put('\n\n');
+    return put(['\n\n']);
   }
 
   try {
@@ -106,20 +112,14 @@ export async function writeStream(
     for (;;) {
       const step = await next;
       if (step.done === true) break;
-      let text = '';
       let taken = true;
-      for (const { id, event, data, rest } of step.value) {
-        const frame = id === null ? `event: ${event}\ndata: ${data}` : `id: ${id}\nevent: ${event}\ndata: ${data}`;
-        if (rest === undefined) text += `${frame}\n\n`;
-        else {
-          taken = (await put(text)) && (await putLong(frame, rest()));
-          text = '';
-          if (!taken) break;
-        }
-        if (id !== null) lastId = id;
+      for (const part of encoder.encode(step.value)) {
+        const written = part.type === 'long' ? putLong(part.head, part.rest()) : put(part.pieces);
+        taken = written === true || (await written);
+        if (taken || part.type === 'frames') lastId = part.lastId ?? lastId;
+        if (!taken) break;
       }
       onFrames(step.value.length);
-      if (text !== '') taken = await put(text);
       if (!taken && !stop.signal.aborted) {
         if (!within) return endLagged(timers, response, request.runId, lastId, lagMs);
         response.destroy(); // the reader comes back for the whole event

@@ -6,6 +6,8 @@ import { createPostgresBus } from './postgres.ts';
 import { createRedisBus } from './redis.ts';
 import type { RemoteBusOptions } from './remote.ts';
 
+export { createMemoryBus };
+
 export type OpenBusOptions = Pick<RemoteBusOptions, 'onError'> &
   Partial<Pick<RemoteBusOptions, 'onFailed' | 'onWorked'>> &
   ({ readonly kind: 'memory' } | { readonly kind: 'postgres' | 'redis'; readonly url: string });

@@ -15,6 +15,7 @@ import { pruneCommand } from './prune.ts';
 import { runCommands } from './runs.ts';
 import { serveCommand } from './serve.ts';
 import { sessionCommands } from './sessions.ts';
+import { simCommand } from './sim.ts';
 import { toolCommands } from './tools.ts';
 import { usageCommand } from './usage.ts';
 
@@ -37,5 +38,6 @@ export const commands: readonly ((registrar: Registrar) => void)[] = [
   migrateCommand,
   pruneCommand,
   configCommands,
+  simCommand,
   demoCommand,
 ];

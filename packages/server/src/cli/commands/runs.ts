@@ -91,7 +91,10 @@ async function events(context: CliContext, _options: object, id = ''): Promise<u
 
 async function cancel(context: CliContext, { reason }: { reason?: string }, id = ''): Promise<undefined> {
   const run = await withClient(context, (client) => client.runs.cancel(id, reason));
-  context.print(run, () => `${run.id} is ${run.status === 'cancelled' ? 'cancelled' : `${run.status}; it is told to stop`}`);
+  const { isTerminal } = await import('@nexus-agent/protocol');
+  const isOther = run.status !== 'cancelled' && isTerminal(run.status);
+  const told = isOther ? `${run.status} already: there is nothing to stop` : `${run.status}; it is told to stop`;
+  context.print(run, () => `${run.id} is ${run.status === 'cancelled' ? 'cancelled' : told}`);
 }
 
 async function resume(context: CliContext, _options: object, id = ''): Promise<undefined> {

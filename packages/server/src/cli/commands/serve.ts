@@ -3,6 +3,7 @@ import type { ConfigInput } from '#apps/config';
 import { type CliContext, loadConfig } from '../context.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { handleInterrupts } from '../interrupt.ts';
+import { optimizeWasmLater } from '../wasm-tiering.ts';
 import { holdYoungGeneration } from '../young-generation.ts';
 import { type Registrar, wholeNumber } from './command.ts';
 
@@ -32,28 +33,37 @@ interface ServeOptions {
 
 /** `nexus serve`: until it is told to stop; then it drains. */
 async function serve(context: CliContext, { logLevel, ...options }: ServeOptions): Promise<number> {
+  optimizeWasmLater();
   const release = holdYoungGeneration();
   const flags: ConfigInput = { ...options, ...(logLevel === undefined ? {} : { log: { level: logLevel } }) };
   const config = await loadConfig(context, flags);
   const [{ startAllInOne }, { environmentNotes }] = await Promise.all([context.io.loadApps(), import('#apps/config')]);
-  let stop: () => void = () => undefined;
-  const stopped = new Promise<void>((resolve) => {
-    stop = resolve;
-  });
+  const told = new AbortController();
+  const stopped = new Promise<void>((resolve) => told.signal.addEventListener('abort', () => resolve()));
   let reload: () => Promise<void> = async () => undefined; // a start reads them by itself
-  const stopHangups = context.io.onHangup((terminalIsGone) => void (terminalIsGone ? stop() : reload()));
-  const app = await startAllInOne({ config, version: context.io.version, notes: environmentNotes(context.io.env), ownsProcess: true });
-  reload = () => app.reload();
-  release();
+  const stopHangups = context.io.onHangup((terminalIsGone) => void (terminalIsGone ? told.abort() : reload()));
+  // From before the start: who is told to end while it starts may hold runs already.
   const interrupts = handleInterrupts(context.io, () => {
     // The log says that it drains; beside it, where no person types, this line would be the only one that is no JSON.
     if (context.io.stderr.isTty) context.note('draining; press Ctrl-C again to stop at once');
-    stop();
+    told.abort();
   });
-  context.print({ url: app.url }, () => `Nexus Agent is ready at ${app.url}`);
   try {
+    const { signal } = told;
+    const app = await startAllInOne({
+      config,
+      version: context.io.version,
+      notes: environmentNotes(context.io.env),
+      ownsProcess: true,
+      signal,
+    });
+    reload = () => app.reload();
+    release();
+    if (!signal.aborted) context.print({ url: app.url }, () => `Nexus Agent is ready at ${app.url}`);
     await stopped;
     await app.close();
+  } catch (error) {
+    if (!told.signal.aborted || error !== told.signal.reason) throw error;
   } finally {
     interrupts.stop();
     stopHangups();

@@ -1,7 +1,6 @@
 /** Time that stands still until a test moves it. */
-import { abortError } from '../abort.ts';
 import type { Clock } from '../clock.ts';
-import type { Timers } from '../timers.ts';
+import { sleepBy, type Timers } from '../timers.ts';
 
 export interface ManualClock extends Clock {
   advance(ms: number): void;
@@ -60,19 +59,7 @@ export function createManualTime(startMs = Date.UTC(2026, 0, 1)): ManualTime {
   const timers: Timers = {
     after: (ms, task) => add(ms, null, task),
     every: (ms, task) => add(atLeast(1, ms), atLeast(1, ms), task),
-    sleep: (ms, signal) =>
-      new Promise((resolve, reject) => {
-        if (signal?.aborted) return reject(abortError(signal));
-        const onAbort = () => {
-          cancel();
-          if (signal) reject(abortError(signal));
-        };
-        const cancel = add(ms, null, () => {
-          signal?.removeEventListener('abort', onAbort);
-          resolve();
-        });
-        signal?.addEventListener('abort', onAbort, { once: true });
-      }),
+    sleep: (ms, signal) => sleepBy(timers, ms, signal),
     soon: settle,
   };
   return {

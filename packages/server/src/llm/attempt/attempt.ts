@@ -74,10 +74,14 @@ export class Attempt implements AsyncIterator<ModelPart, undefined> {
   #begin(): Reading {
     this.#state = 'open';
     if (this.#signal.aborted) throw abortError(this.#signal);
-    const { target, request, maxOutputTokens, timeoutMs, traceparent } = this.#terms;
+    const { target, request, maxOutputTokens, timeoutMs, traceparent, tenantId } = this.#terms;
     if (this.#provider === undefined) throw new NexusError('model_not_found', `no provider named ${target.provider} is configured`);
     this.#startedMs = this.#clock.monotonic();
-    const call = { model: target.model, request, maxOutputTokens, timeoutMs, ...(traceparent === undefined ? {} : { traceparent }) };
+    const call = {
+      ...{ model: target.model, request, maxOutputTokens, timeoutMs },
+      ...(traceparent === undefined ? {} : { traceparent }),
+      ...(tenantId === undefined ? {} : { tenantId }),
+    };
     this.#reading = startReading(this.#provider, call, { progress: !target.thinksUnseen });
     this.#signal.addEventListener('abort', this.#onAbort, { once: true });
     return this.#reading;

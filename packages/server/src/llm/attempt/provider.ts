@@ -1,8 +1,8 @@
 import type { Usage } from '@nexus-agent/protocol';
 import type { NexusError } from '#core';
-import type { Answer, DeltaKind, ModelPrice, ModelRequest, ModelTarget } from '#llm/contract';
+import type { Answer, DeltaKind, ForTenant, ModelPrice, ModelRequest, ModelTarget } from '#llm/contract';
 
-export interface ProviderCall {
+export interface ProviderCall extends ForTenant {
   readonly model: string;
   readonly request: ModelRequest;
   readonly maxOutputTokens: number;
@@ -77,7 +77,7 @@ export interface Provider {
     readonly bodyTokens?: number;
   };
   /** The most input tokens that a request can have by a count of the provider's own; null when there is none. Never rejects. */
-  countInput(call: Pick<ProviderCall, 'model' | 'request'>, signal: AbortSignal): Promise<number | null>;
+  countInput(call: Pick<ProviderCall, 'model' | 'request'> & ForTenant, signal: AbortSignal): Promise<number | null>;
   open(call: ProviderCall, events: ProviderEvents): ProviderStream;
   close(): Promise<void>;
 }

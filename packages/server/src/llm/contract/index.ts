@@ -1,10 +1,11 @@
 /** The door of the contract: what the LLM service takes and gives. */
-export type { ModelInput, ModelRequest } from './request.ts';
+export type { ModelInput, ModelRequest, ToolSpec } from './request.ts';
 export type {
   Answer,
   AttemptFailure,
   AttemptMessage,
   DeltaKind,
+  ForTenant,
   ModelPart,
   ModelService,
   NextAdvice,

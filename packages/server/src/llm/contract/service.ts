@@ -44,8 +44,16 @@ export type ModelPart =
       readonly contextTokens?: number;
     };
 
+/**
+ * For whom something is asked. What a server says to one may have been brought about by what that one sent: it holds for the requests of
+ * the same tenant, and for no others. All that say nothing are one.
+ */
+export interface ForTenant {
+  readonly tenantId?: string;
+}
+
 /** One attempt at one target. */
-export interface AttemptMessage {
+export interface AttemptMessage extends ForTenant {
   readonly target: ModelTarget;
   readonly request: ModelRequest;
   /** The most that the request can be charged for as input: what is charged when nobody says how much it was. */
@@ -92,14 +100,20 @@ export type NextAdvice =
  * paying for and counting them is the caller's.
  */
 export interface ModelService {
-  /** Targets for model references (`provider/model` or a bare model name). Rejects with `model_not_found`, naming what is configured. */
-  resolve(refs: readonly string[]): Promise<readonly ModelTarget[]>;
+  /**
+   * Targets for model references (`provider/model` or a bare model name), as far as they are known by who asks. Rejects with
+   * `model_not_found`, naming what is configured.
+   */
+  resolve(refs: readonly string[], by?: ForTenant): Promise<readonly ModelTarget[]>;
   list(): Promise<readonly ModelTarget[]>;
   /**
    * The most input tokens that a request can have at a target by its tokenizer or by the provider's own counter, which may be asked
    * over the network; null when neither can tell. Never rejects; aborting the signal ends it with null.
    */
-  countInput(message: Pick<AttemptMessage, 'target' | 'request'>, options: { readonly signal: AbortSignal }): Promise<number | null>;
+  countInput(
+    message: Pick<AttemptMessage, 'target' | 'request'> & ForTenant,
+    options: { readonly signal: AbortSignal },
+  ): Promise<number | null>;
   /** What to try next; asked before every attempt but the first. Once text was seen there is no other attempt. */
   next(question: NextQuestion): Promise<NextAdvice>;
   /**

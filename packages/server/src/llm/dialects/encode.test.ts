@@ -5,13 +5,9 @@ import { makeRequest, strictAnthropic, strictMistral, strictOpenAi } from '#llm/
 import toolNames from '../../../../../test/cases/10-tool-names.json' with { type: 'json' };
 import { createAnthropicMessages } from './anthropic-messages/upstream.ts';
 import { createOmissions } from './features.ts';
+import { givers, message } from './messages.testkit.ts';
 import { createOpenAiChat } from './openai-chat/upstream.ts';
 
-const givers = [
-  { provider: 'p', model: 'm' },
-  { provider: 'p', model: 'older' },
-  { provider: 'q', model: 'm' },
-];
 const common = { provider: 'p' };
 const mistral = createOmissions(() => ['userAfterTool']);
 const wires = [
@@ -24,37 +20,6 @@ const wires = [
   ],
 ] as const;
 const call = { model: 'm', maxOutputTokens: 2_000 };
-
-const blanks = fc.constantFrom('', ' ', '\n\n', '\t \u00a0', '\u2028', '\ufeff');
-const units = fc.array(fc.nat(0xffff), { maxLength: 8 }).map((codes) => String.fromCharCode(...codes));
-/** Texts can be told from one another, and halves of pairs never meet. */
-const someText = fc.tuple(fc.oneof(fc.string(), units), fc.nat()).map(([piece, number]) => `${piece}<${number}>${piece}.`);
-const text = fc.oneof(blanks, someText);
-const id = fc.oneof(fc.constantFrom('', 'same', 'call_0', 'functions.fs_list:0', 'x'.repeat(300), 'c00000001'), fc.string());
-const name = fc.oneof(fc.constantFrom(...toolNames.names, 'fs_list', '__proto__', 'pro\ud800be'), fc.string());
-const giver = fc.option(fc.constantFrom(...givers), { nil: undefined });
-const input = fc.oneof(fc.object(), fc.jsonValue(), fc.constant(undefined), fc.record({ '\ud800': units }));
-
-const textPart = text.map((value) => ({ type: 'text' as const, text: value }));
-const image = fc.constantFrom('AAAA', '').map((base64) => ({ type: 'image' as const, mediaType: 'image/png' as const, data: { base64 } }));
-const reasoning = fc
-  .record({ text, signature: fc.option(fc.constantFrom('sig==', 'redacted_thinking:x'), { nil: undefined }), givenBy: giver })
-  .map((part) => ({ type: 'reasoning' as const, ...part, field: 'reasoning_content' }));
-const toolCall = fc
-  .record({ providerCallId: id, name, input, invalidInput: fc.option(units, { nil: undefined }), givenBy: giver })
-  .map((part) => ({ type: 'tool_call' as const, ...part, opaque: { extra_content: { by: part.givenBy?.provider } } }));
-const result = fc
-  .record({ providerCallId: id, name, output: text, isError: fc.boolean() })
-  .map((part) => ({ type: 'tool_result' as const, ...part }));
-const answer = fc.oneof({ weight: 3, arbitrary: textPart }, reasoning, { weight: 3, arbitrary: toolCall });
-const message: fc.Arbitrary<Message> = fc.oneof(
-  fc.record({
-    role: fc.constant('user' as const),
-    content: fc.array(fc.oneof({ weight: 4, arbitrary: textPart }, image), { maxLength: 3 }),
-  }),
-  fc.record({ role: fc.constant('assistant' as const), content: fc.array<AssistantPart>(answer, { maxLength: 4 }) }),
-  fc.record({ role: fc.constant('tool' as const), content: fc.array(result, { maxLength: 3 }) }),
-);
 
 /** Reasoning that only its giver may see, and thinking in the middle of an answer, are looked at by themselves. */
 function withoutGivenThinking(messages: readonly Message[]): Message[] {
@@ -335,10 +300,15 @@ describe('a tool', () => {
   it('is called by its own name when the wire knows it by another', () => {
     const tools = [{ name: 'fs.list', description: 'lists', inputSchema: { type: 'object' } }];
     const sent = JSON.parse(openai?.encode(makeRequest('x', { tools }), call) ?? '').tools[0].function.name;
-    const decoder = openai?.decoder({ provider: 'p', model: 'm', onDelta: () => undefined });
-    const piece = { index: 0, id: 'a', function: { name: sent, arguments: '{}' } };
-    decoder?.event('', JSON.stringify({ id: 'r', choices: [{ index: 0, delta: { tool_calls: [piece] }, finish_reason: 'tool_calls' }] }));
-    expect(decoder?.answer().content).toMatchObject([{ name: 'fs.list' }]);
+    const calledFor = (offered: typeof tools) => {
+      const decoder = openai?.decoder({ provider: 'p', model: 'm', onDelta: () => undefined, tools: offered });
+      const piece = { index: 0, id: 'a', function: { name: sent, arguments: '{}' } };
+      decoder?.event('', JSON.stringify({ id: 'r', choices: [{ index: 0, delta: { tool_calls: [piece] }, finish_reason: 'tool_calls' }] }));
+      return decoder?.answer().content;
+    };
+    expect(calledFor(tools)).toMatchObject([{ name: 'fs.list' }]);
+    // What one request calls so, another one may call by the name of the wire.
+    expect(calledFor([{ name: sent, description: 'lists', inputSchema: { type: 'object' } }])).toMatchObject([{ name: sent }]);
   });
 
   it('is given what Anthropic knows under other names by its own', () => {
@@ -356,7 +326,7 @@ describe('a tool', () => {
     const sent = Object.keys(body.tools[0].input_schema.properties);
     expect(body.tools[0].input_schema.required).toEqual(sent);
     expect(Object.keys(body.messages[1].content[0].input)).toEqual([...sent, 'made up']);
-    const decoder = anthropic?.decoder({ provider: 'p', model: 'm', onDelta: () => undefined });
+    const decoder = anthropic?.decoder({ provider: 'p', model: 'm', onDelta: () => undefined, tools });
     const block = { type: 'tool_use', id: 'b', name: 'f', input: Object.fromEntries(sent.map((member, at) => [member, `${at}`])) };
     for (const data of [
       { type: 'message_start', message: {} },

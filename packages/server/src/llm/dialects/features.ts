@@ -1,6 +1,6 @@
 import type { Message, UserPart } from '@nexus-agent/protocol';
-import { cutText, isBlank } from '#core';
-import type { ModelRequest } from '#llm/contract';
+import { createCountedCache, cutText, isBlank } from '#core';
+import type { ForTenant, ModelRequest } from '#llm/contract';
 import type { WireTurn } from './normalise.ts';
 
 /**
@@ -43,24 +43,36 @@ export interface FeatureRefusal {
   readonly statuses?: readonly number[];
 }
 
-/** Which features a provider's requests do without, by model: what was configured, and what was found out in this process. */
+/** A model, and for whom it is asked. */
+export interface AskedModel extends ForTenant {
+  readonly model: string;
+}
+
+/** Which features a provider's requests do without, by model. */
 export interface Omissions {
+  /** What was configured, and what is tried. */
   of(model: string): ReadonlySet<RequestFeature>;
   /** Runs `encode` as if requests did without these too. */
   trying<Result>(features: readonly RequestFeature[], encode: () => Result): Result;
-  remember(model: string, features: readonly RequestFeature[]): void;
+  /** What was found out in this process by requests of the same tenant: a refusal may be about what it sent. */
+  learned(asked: AskedModel): readonly RequestFeature[];
+  remember(asked: AskedModel, features: readonly RequestFeature[]): void;
 }
+
+/** Names of models come from requests: so many are remembered, of all tenants. */
+const mostLearned = 10_000;
 
 /** @param onLearned called when a feature of a model is given up that was not before */
 export function createOmissions(
   configured: (model: string) => readonly RequestFeature[] = () => [],
   onLearned: (model: string, features: readonly RequestFeature[]) => void = () => undefined,
 ): Omissions {
-  const learned = new Map<string, ReadonlySet<RequestFeature>>();
+  const found = createCountedCache<string, readonly RequestFeature[]>(mostLearned);
+  const keyOf = ({ tenantId = '', model }: AskedModel) => `${tenantId} ${model}`;
   let tried: readonly RequestFeature[] = [];
-  const known = (model: string) => learned.get(model) ?? new Set(configured(model));
   return {
-    of: (model) => (tried.length === 0 ? known(model) : new Set([...known(model), ...tried])),
+    of: (model) => new Set([...configured(model), ...tried]),
+    learned: (asked) => found.get(keyOf(asked)) ?? [],
     trying(features, encode) {
       const outer = tried;
       tried = features;
@@ -70,11 +82,13 @@ export function createOmissions(
         tried = outer;
       }
     },
-    remember(model, features) {
-      const before = known(model);
-      const added = features.filter((feature) => !before.has(feature));
-      if (added.length > 0) onLearned(model, added);
-      learned.set(model, new Set([...before, ...features]));
+    remember(asked, features) {
+      const before = found.get(keyOf(asked)) ?? [];
+      const known = new Set([...configured(asked.model), ...before]);
+      const added = features.filter((feature) => !known.has(feature));
+      if (added.length === 0) return;
+      onLearned(asked.model, added);
+      found.set(keyOf(asked), [...before, ...added]);
     },
   };
 }

@@ -1,7 +1,8 @@
 import type { AssistantPart, GivenBy } from '@nexus-agent/protocol';
 import { isTooDeep } from '#core';
+import type { ToolSpec } from '#llm/contract';
 import { asRecord, asString } from './json.ts';
-import { renamed } from './normalise.ts';
+import { renamed, wireMember, wireName } from './normalise.ts';
 import type { StreamContext, StreamDecoder } from './upstream.ts';
 
 /** A member of a call that some servers of the OpenAI format give and want back: Gemini's proof of its thinking. */
@@ -9,22 +10,30 @@ export const opaqueMember = 'extra_content';
 /** A member of an answer that gateways give and want back: the thinking of whoever stands behind them, in pieces, with proofs. */
 const detailsMember = 'reasoning_details';
 
+/** As they stand in an event. */
+const opaqueName = `"${opaqueMember}"`;
+const detailsName = `"${detailsMember}"`;
+
 const reasoningField = /"(reasoning(?:_content|_text)?)"\s*:\s*"[^"]/;
 
 /**
  * A decoder whose answers say who gave their reasoning and calls, with what must go back with them, and call the tools by the
- * names that they have here.
+ * names that they have here: those of the tools of its own request, as another one may name something else in the same way.
  *
- * @param toolNames our names by those on the wire, where they differ
- * @param members the same, for members of the tools' inputs
+ * @param membersOf the members of a tool's input, where the wire has other names for some
  */
 export function markGiven(
   create: (context: StreamContext) => StreamDecoder,
-  toolNames: ReadonlyMap<string, string>,
-  members: ReadonlyMap<string, string> = new Map(),
+  membersOf: (tool: ToolSpec) => readonly string[] = () => [],
 ): (context: StreamContext) => StreamDecoder {
   return (context) => {
     const decoder = create(context);
+    const { tools = [] } = context;
+    const toolNames = ownNames(
+      tools.map(({ name }) => name),
+      wireName,
+    );
+    const members = ownNames(tools.flatMap(membersOf), wireMember);
     const givenBy: GivenBy = { provider: context.provider, model: context.model };
     const opaque: OpaqueOfCall[] = [];
     const details: Detail[] = [];
@@ -42,9 +51,10 @@ export function markGiven(
     }
 
     function look(data: string): void {
-      if (field === undefined && data.includes('"reasoning')) field = reasoningField.exec(data)?.[1];
-      if (data.includes(`"${opaqueMember}"`) && !isTooDeep(data)) opaque.push(...readOpaque(data));
-      if (data.includes(`"${detailsMember}"`) && !isTooDeep(data)) for (const detail of readDetails(data)) addDetail(details, detail);
+      if (data.includes(opaqueName) && !isTooDeep(data)) opaque.push(...readOpaque(data));
+      if (!data.includes('"reasoning')) return; // nor the details of it
+      field ??= reasoningField.exec(data)?.[1];
+      if (data.includes(detailsName) && !isTooDeep(data)) for (const detail of readDetails(data)) addDetail(details, detail);
     }
 
     function withDetails(content: readonly AssistantPart[]): readonly AssistantPart[] {
@@ -83,6 +93,11 @@ export function markGiven(
       streamedTokens: () => decoder.streamedTokens(),
     };
   };
+}
+
+/** Our names by those on the wire, where they differ. */
+export function ownNames(names: readonly string[], onWire: (own: string) => string): ReadonlyMap<string, string> {
+  return new Map(names.flatMap((own) => (onWire(own) === own ? [] : [[onWire(own), own]])));
 }
 
 interface OpaqueOfCall {

@@ -43,17 +43,38 @@ interface OpenCall {
   result: WireResult | null;
 }
 
+/** A place in a conversation before which nothing changes any more, however it goes on: an answer begins a turn there. */
+export interface SettledPlace {
+  /** How many messages and turns stand before it, and how many calls were made in them. */
+  readonly messages: number;
+  readonly turns: number;
+  readonly calls: number;
+}
+
+export interface NormalisedConversation {
+  /** Those after the place from which it was read. */
+  readonly turns: WireTurn[];
+  /** The newest place that is settled; null where there is none yet. */
+  readonly settled: SettledPlace | null;
+}
+
 /**
  * A stored conversation as turns that every wire takes: they alternate and begin and end with a user's, nothing in them is
  * blank, each call has one result in the turn after it, and ids are unique. Only blank text is left out; a result without its
  * call becomes text. Each turn depends on what came before it alone, so a conversation that grows keeps its beginning.
  *
  * @param recipient keeps the reasoning that it gave itself, and reasoning of which nobody knows who gave it
+ * @param from a place that was settled when a beginning of the same conversation was read: it is read on from there
  */
-export function normaliseConversation(messages: readonly Message[], recipient: GivenBy): WireTurn[] {
+export function normaliseConversation(
+  messages: readonly Message[],
+  recipient: GivenBy,
+  from: SettledPlace | null = null,
+): NormalisedConversation {
   const turns: WireTurn[] = [];
+  let settled = from;
   let open: OpenCall[] = [];
-  let calls = 0;
+  let calls = from?.calls ?? 0;
 
   function userTurn(): UserTurn {
     const last = turns.at(-1);
@@ -73,15 +94,18 @@ export function normaliseConversation(messages: readonly Message[], recipient: G
     open = [];
   }
 
-  function addAnswer(content: readonly AssistantPart[]): void {
+  function addAnswer(content: readonly AssistantPart[], index: number): void {
     const kept = keptParts(content, recipient);
     if (kept.length === 0) return;
     closeCalls();
-    if (turns.length === 0) say(noBeginning);
+    if (turns.length === 0 && from === null) say(noBeginning);
     const last = turns.at(-1);
     const before = last?.role === 'assistant' ? last : null;
     const turn: AssistantTurn = before ?? { role: 'assistant', parts: [] };
-    if (before === null) turns.push(turn);
+    if (before === null) {
+      settled = { messages: index, turns: (from?.turns ?? 0) + turns.length, calls };
+      turns.push(turn);
+    }
     const firstText = kept.find(({ type }) => type === 'text');
     for (const part of kept) {
       if (part.type === 'tool_call') {
@@ -100,10 +124,11 @@ export function normaliseConversation(messages: readonly Message[], recipient: G
     }
   }
 
-  for (const message of messages) {
-    switch (message.role) {
+  for (let index = from?.messages ?? 0; index < messages.length; index++) {
+    const message = messages[index];
+    switch (message?.role) {
       case 'assistant':
-        addAnswer(message.content);
+        addAnswer(message.content, index);
         break;
       case 'tool':
         for (const { providerCallId, name, output, isError } of message.content) {
@@ -116,13 +141,13 @@ export function normaliseConversation(messages: readonly Message[], recipient: G
         for (const part of message.content) if (!isEmptyInput(part)) userTurn().parts.push(part);
         break;
       default:
-        message satisfies never;
+        message satisfies undefined;
     }
   }
   closeCalls();
   if (turns.length === 0) say(noMessage);
   if (turns.at(-1)?.role === 'assistant') say(goOn);
-  return turns;
+  return { turns, settled };
 }
 
 function isEmptyInput(part: UserPart): boolean {

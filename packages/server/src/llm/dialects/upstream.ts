@@ -1,6 +1,6 @@
 import type { Usage } from '@nexus-agent/protocol';
 import { isTooDeep, NexusError, type SecretValues } from '#core';
-import type { Answer, DeltaKind, ModelRequest } from '#llm/contract';
+import type { Answer, DeltaKind, ModelRequest, ToolSpec } from '#llm/contract';
 import { asRecord, type Unread } from './json.ts';
 import { type ProviderFailure, providerError } from './provider-error.ts';
 
@@ -8,6 +8,8 @@ export interface StreamContext {
   readonly provider: string;
   readonly model: string;
   readonly onDelta: (kind: DeltaKind, text: string) => void;
+  /** What the request offers: calls of the answer are by these names. */
+  readonly tools?: readonly ToolSpec[];
   /** Most characters of the answer. Default: {@link answerLimits}. */
   readonly maxAnswerChars?: number;
   /** Called with each piece of what the model wrote to make tool calls: names and arguments. */
@@ -62,8 +64,10 @@ export function isEndMark(data: string): boolean {
  * but for an event that is called `error`: that is the error of the provider.
  */
 export function parseEvent<Wire>(context: StreamContext, name: string, data: string): Unread<Wire> | null {
-  // Some gateways make an event of a comment.
-  if (data.trim() === '' || /^\s*:/.test(data) || isHeartbeat(name) || isHeartbeat(data)) return null;
+  if (name !== '' && isHeartbeat(name)) return null;
+  // Some gateways make an event of a comment. Nearly all are objects, which are neither that nor empty.
+  const isObject = data.charCodeAt(0) === 0x7b;
+  if (!isObject && (data.trim() === '' || /^\s*:/.test(data) || isHeartbeat(data))) return null;
   if (data.length > maxFlatChars && isTooDeep(data)) throw notUnderstood(context, 'an event that is nested too deeply');
   let value: unknown;
   try {

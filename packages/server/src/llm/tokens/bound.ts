@@ -69,7 +69,8 @@ export function withdrawnTools({ tools, messages }: Pick<ModelInput, 'tools' | '
 const messageBounds = new WeakMap<Message, { readonly tokens: number; readonly images: number }>();
 const schemaBounds = new WeakMap<object, number>();
 
-function boundMessage(message: Message): { readonly tokens: number; readonly images: number } {
+/** What a message counts for at any target, and its images, which each target counts for itself. Each is measured once. */
+export function boundMessage(message: Message): { readonly tokens: number; readonly images: number } {
   let bound = messageBounds.get(message);
   if (bound === undefined) {
     let tokens = messageTokens;

@@ -18,6 +18,8 @@ export interface CountedRequest {
 const slackTokens = 16;
 const maxFrames = 1_000;
 const maxConversations = 20_000;
+/** A count of a request that had so many messages less says little more than the bytes of all. */
+const mostSince = 32;
 
 /**
  * Upper bounds for the input of model calls, which come down by what is learned. A count of a whole request, by the provider
@@ -48,8 +50,9 @@ export class InputCounts {
     let least = Number.POSITIVE_INFINITY;
     let since = 0;
     for (let length = messages.length; length > 0; length--) {
-      const counted = this.#requests.get(asked + names[length - 1]);
-      if (counted !== undefined) least = Math.min(least, counted + since);
+      // Of the longest beginning that was counted: the bytes of what came since are no less than its tokens, so that a shorter one says no more.
+      if (least === Number.POSITIVE_INFINITY && length + mostSince > messages.length)
+        least = (this.#requests.get(asked + names[length - 1]) ?? least) + since;
       const message = messages[length - 1];
       if (message !== undefined) since += boundMessageTokens(target, message);
     }

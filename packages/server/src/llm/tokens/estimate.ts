@@ -42,7 +42,8 @@ function halfTokens(text: string): number {
 const messageCounts = new WeakMap<Message, number>();
 const objectCounts = new WeakMap<object, number>();
 
-function countMessage(message: Message): number {
+/** Estimate, as generous as {@link estimateTextTokens}, of what a message adds to a request. Each is counted once. */
+export function estimateMessageTokens(message: Message): number {
   const known = messageCounts.get(message);
   if (known !== undefined) return known;
   let tokens = messageTokens;
@@ -90,7 +91,7 @@ function countObject(value: object): number {
 /** Estimate, as generous as {@link estimateTextTokens}, of the input tokens of a request. An image counts the same whatever its size. */
 export function estimateInputTokens(request: ModelInput): number {
   let tokens = requestTokens + estimateTextTokens(request.system);
-  for (const message of request.messages) tokens += countMessage(message);
+  for (const message of request.messages) tokens += estimateMessageTokens(message);
   if (request.tools.length > 0) tokens += toolsPreambleTokens;
   for (const tool of request.tools) {
     tokens += toolTokens + estimateTextTokens(tool.name) + estimateTextTokens(tool.description) + countObject(tool.inputSchema);

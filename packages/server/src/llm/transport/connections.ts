@@ -1,6 +1,6 @@
-import { buildConnector, Pool } from 'undici';
 import { readInSlices } from '#core';
-import { createProxyConnector, createTunnelConnector, proxyAuthorization } from './proxy.ts';
+import { buildConnector, Pool } from '#core/http';
+import { type Connector, createProxyConnector, createTunnelConnector, proxyAuthorization } from './proxy.ts';
 
 export interface ConnectionOptions {
   readonly baseUrl: string;
@@ -11,7 +11,7 @@ export interface ConnectionOptions {
 
 /** Connections to one server. */
 export interface ProviderConnections {
-  readonly pool: Pool;
+  readonly pool: InstanceType<typeof Pool>;
   /** Before the path of each request. */
   readonly pathPrefix: string;
   /** Sent with every request besides its own: for a proxy that reads them. */
@@ -47,7 +47,7 @@ export function openConnections({ baseUrl, proxy: address, connectTimeoutMs: tim
   };
 }
 
-function inSlices(connect: buildConnector.connector): buildConnector.connector {
+function inSlices(connect: Connector): Connector {
   return (target, callback) =>
     connect(target, (...[error, socket]) => {
       if (error === null) callback(null, readInSlices(socket));

@@ -208,6 +208,7 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
       merger.add(kind, text);
     },
     onCallText: came,
+    tools: request.tools,
     ...(options.maxAnswerChars === undefined ? {} : { maxAnswerChars: options.maxAnswerChars }),
     answered: () => told,
     secrets: options.secrets,

@@ -1,8 +1,9 @@
 import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import type { Socket } from 'node:net';
-import { buildConnector } from 'undici';
+import type { buildConnector as undici } from 'undici';
 import { decoded } from '#core';
+import { buildConnector } from '#core/http';
 
 /** A proxy could not be reached, or did not let a connection through. Its message names it without its credentials. */
 export class ProxyError extends Error {
@@ -16,7 +17,7 @@ export class ProxyError extends Error {
   }
 }
 
-export type Connector = buildConnector.connector;
+export type Connector = undici.connector;
 
 /** How a proxy is named to people: without its credentials. */
 export function proxyName(proxy: URL): string {

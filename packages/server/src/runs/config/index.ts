@@ -14,13 +14,16 @@ const runs = z
     ),
     pollMs: setting(
       durationMs().min(10).default(500),
-      'How often the queue is looked at when nobody wakes the process; so long a busy process leaves new work to one that is not.',
+      'How often the queue is looked at when nobody wakes the process; twice so long a busy process leaves new work to one that is not.',
     ),
     maxLiveRuns: setting(
       z.int().min(1).max(1_000_000).default(12_000),
       'Most runs that one process drives at once; others wait in the queue.',
     ),
-    retryTakeMs: setting(durationMs().min(10).default(2_000), 'How long a run rests in the queue that could not be taken up or written.'),
+    retryTakeMs: setting(
+      durationMs().min(10).max(60_000).default(2_000),
+      'How long a run rests in the queue that could not be taken up or written.',
+    ),
     maxBreaks: setting(
       z.int().min(0).max(100).default(2),
       'So often in a row may the work of a run turn out to be impossible to write; each time may have cost a model call.',

@@ -17,7 +17,7 @@ export function poisonous({ deaths, diedAlone }: Pick<ClaimedRun, 'deaths' | 'di
   if (!(diedAlone && deaths >= maxDeaths) && deaths < maxDeaths + moreDeaths) return null;
   return {
     code: 'poisonous',
-    message: `the process that drove the run died ${deaths} times before a call of it had an outcome${diedAlone ? ', the last time with nothing else to do' : ''}; find out from the log what killed it before you resume the run`,
+    message: `the process that drove the run died, or gave no sign of life for longer than its lease, ${deaths} times before a call of it had an outcome${diedAlone ? ', the last time with nothing else to do' : ''}; find out from the log what killed it, or held its thread (runs.leaseMs), before you resume the run`,
     retryable: false,
     details: { deaths },
   };

@@ -59,7 +59,8 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     logger,
     places,
     isClosed: () => alone.isClosed,
-    restMs: settings.pollMs,
+    // Longer than a round of those that look: what falls due just after a look is there for the next one, which may be late.
+    restMs: 2 * settings.pollMs,
     take: async (row) => void (await take(row)),
     found: undriven.add,
   });
@@ -194,7 +195,10 @@ interface TakeParts extends Pick<WorkerDependencies, 'engine' | 'agents' | 'tran
 async function takeUp(parts: TakeParts, row: ClaimedRun): Promise<Executor | null> {
   const { engine, settings, breaks, undriven, adopt, ended } = parts;
   if (row.deaths > 0)
-    engine.logger.warn({ runId: row.runId, deaths: row.deaths }, 'the process that drove this run died; it is taken up again');
+    engine.logger.warn(
+      { runId: row.runId, deaths: row.deaths },
+      'the process that drove this run died, or gave no sign of life for longer than its lease; the run is taken up again',
+    );
   try {
     const options = await takeRun(parts, row, (breaks.get(runKey(row)) ?? 0) >= settings.maxBreaks);
     if (options === null) {

@@ -1,4 +1,4 @@
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { completed, openTestRuns, principal, type TestRuns, type TestRunsOptions } from '#runs/testing';
 import { makeTool } from '#tools/testing';
 
@@ -77,7 +77,9 @@ it.each([0, 30_000])(
       'tool.started',
       'tool.completed',
     ]);
-    expect(await opened.row(runId)).toMatchObject({ error: { code: 'budget_exceeded' }, resumable: true });
+    // Refused at once, what the first call holds may come back still; after a wait it is spent.
+    const code = waitForReservedMs === 0 ? 'budget_contended' : 'budget_exceeded';
+    expect(await opened.row(runId)).toMatchObject({ error: { code }, resumable: true });
   },
 );
 
@@ -190,4 +192,40 @@ it('withdraws the question that comes with a lost run which was asked to cancel 
   expect((await types(runId)).slice(-3)).toEqual(['approval.requested', 'budget.settled', 'run.cancelled']);
   const { items } = await engine.store.listApprovals(principal.tenantId, { runId }, { limit: 10 });
   expect(items).toMatchObject([{ kind: 'unknown_outcome', status: 'cancelled' }]);
+});
+
+describe('a run whose tenant has no room for its questions', () => {
+  const guarded = { name: 'guarded', tools: ['*'], policy: { allow: ['model:*'], approve: ['pay'] } };
+  const asks = (...calls: readonly string[]) => ({
+    tools: [makeTool({ name: 'pay', effects: 'once' })],
+    agents: [guarded],
+    async *attempt() {
+      yield completed(...calls.map((name) => ({ name })));
+    },
+  });
+
+  it('waits until there is room', async () => {
+    const { start, until, row, engine } = await open({ ...asks('pay'), maxApprovals: 1 });
+    const [first, second] = [await start({ agent: 'guarded' }), await start({ agent: 'guarded' })];
+    await until(async () => (await row(first)).status === 'waiting');
+    expect((await row(second)).status).toBe('running');
+    await engine.store.requestCancel(principal.tenantId, first, 'enough');
+    await until(async () => (await row(second)).status === 'waiting');
+  });
+
+  it('can be cancelled meanwhile', async () => {
+    const { start, until, row, orchestrator } = await open({ ...asks('pay'), maxApprovals: 1 });
+    const [first, second] = [await start({ agent: 'guarded' }), await start({ agent: 'guarded' })];
+    await until(async () => (await row(first)).status === 'waiting');
+    await orchestrator.runs.cancel(principal, second);
+    await until(async () => (await row(second)).status === 'cancelled');
+    expect((await row(first)).status).toBe('waiting');
+  });
+
+  it('fails, to be resumed, when there never will be', async () => {
+    const { start, until, row } = await open({ ...asks('pay', 'pay'), maxApprovals: 1 });
+    const runId = await start({ agent: 'guarded' });
+    await until(async () => (await row(runId)).status !== 'running');
+    expect(await row(runId)).toMatchObject({ status: 'failed', resumable: true, error: { code: 'quota_exceeded' } });
+  });
 });

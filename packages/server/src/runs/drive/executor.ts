@@ -22,7 +22,7 @@ import { type AskingParts, writeRound } from './asking.ts';
 import { WaitingAttempts } from './attempts.ts';
 import { type ChildCall, Effects } from './effects.ts';
 import { collectFacts } from './facts.ts';
-import { createPatience } from './patience.ts';
+import { createPatience, isFull } from './patience.ts';
 import { withoutRefusedFiles } from './refused-files.ts';
 import { Mailbox, type Report } from './reports.ts';
 import type { RunSpans } from './spans.ts';
@@ -75,6 +75,9 @@ export interface ExecutorOptions {
       }
     | { readonly type: 'taken'; readonly proposal: Proposal };
 }
+
+/** How often a run asks whether its tenant has room. */
+const roomPauseMs = 1_000;
 
 /**
  * Drives one run. A single loop owns the state and is the only one that writes; effects run beside it and report
@@ -130,6 +133,16 @@ export function startExecutor(options: ExecutorOptions): Executor {
     return [opening.proposal];
   }
 
+  /** The tenant has no room for a round, of which nothing was written: it is put together anew, as it is to be by then. */
+  async function putOff(error: unknown, opening: readonly Proposal[], reports: readonly Report[]): Promise<void> {
+    // What the run is to begin with cannot be left out, and there will never be room.
+    if (!isFull(error) || (!error.retryable && opening.length > 0)) throw error;
+    if (!error.retryable) stopping.request({ type: 'fail', resumable: true, error: error.toInfo() });
+    logger.debug({ runId: context.runId, err: error }, 'a run waits for room');
+    for (const report of reports) if (report.type !== 'attempt') mailbox.put(report);
+    await timers.sleep(roomPauseMs);
+  }
+
   async function loop(): Promise<ExecutorEnd> {
     let pending = open();
     for (;;) {
@@ -168,7 +181,11 @@ export function startExecutor(options: ExecutorOptions): Executor {
           // Nothing of the round was written: it is put together anew, and what wants another attempt has been granted that.
           return write(decide((await patience(() => collectFacts(input, without))).facts), without);
         });
-      const end = await write(round, reports);
+      const end = await write(round, reports).catch(async (error: unknown) => {
+        await putOff(error, before, reports);
+        pending = before;
+        return null;
+      });
       if (end !== null) return end;
     }
   }

@@ -1,4 +1,4 @@
-import type { Clock, Timers } from '#core';
+import { type Clock, NexusError, type Timers } from '#core';
 import { isUnwritable } from '#runs/steps';
 import type { Logger } from '#telemetry';
 
@@ -25,12 +25,20 @@ export function createPatience({ clock, timers, logger, runId, mayGoOn }: Patien
       try {
         return await work();
       } catch (error) {
-        if (isUnwritable(error) || !mayGoOn(clock.monotonic() - startedMs)) throw error;
+        if (isUnwritable(error) || isFull(error) || !mayGoOn(clock.monotonic() - startedMs)) throw error;
         if (failures === 1) logger.warn({ runId, err: error }, 'the store does not answer a run; trying again');
         await timers.sleep(pauseAfter(failures));
       }
     }
   };
+}
+
+/**
+ * Whether the tenant has no room for what was to be written, and no single call is to blame. That may last as long as people take, and the
+ * run may be cancelled or drained meanwhile: what is to be written then is something else.
+ */
+export function isFull(error: unknown): error is NexusError {
+  return error instanceof NexusError && error.code === 'quota_exceeded' && error.details?.callId === undefined;
 }
 
 function pauseAfter(failures: number): number {

@@ -38,6 +38,15 @@ export function startRunSpan(
   });
 }
 
+function endTool(span: Span, end: ToolCallEnd): void {
+  if (end.waitedMs !== undefined) span.setAttributes({ [names.waitedMs]: Math.round(end.waitedMs) });
+  if (end.type === 'failed') {
+    span.setAttributes({ [names.errorType]: end.error.code });
+    span.recordError(new Error(end.error.code));
+  }
+  span.end();
+}
+
 /**
  * @param taken.span the run's own span, when this process created it; otherwise a new one continues the stored trace
  * @param taken.lostAt when the lease of whoever drove it before had ended
@@ -172,13 +181,7 @@ export function createRunSpans(
       });
       return {
         traceparent: span.traceparent,
-        end(end) {
-          if (end.type === 'failed') {
-            span.setAttributes({ [names.errorType]: end.error.code });
-            span.recordError(new Error(end.error.code));
-          }
-          span.end();
-        },
+        end: (end) => endTool(span, end),
       };
     },
     wrote(events) {

@@ -1,6 +1,6 @@
 import type { JournalEvent, RunId } from '@nexus-agent/protocol';
 import type { LedgerOutcome } from '#ledger';
-import { fold, type RunState } from '#runs/journal';
+import type { RunState } from '#runs/journal';
 import { commitProposal, type Engine, type Proposal, type RunFence } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
 import type { CommitResult } from '#storage';
@@ -56,17 +56,21 @@ export class RunWriter {
         return events;
       },
     };
+    /** Of what was decided, so that it is not folded twice. */
+    let after = state;
     let attempts = 0;
     const result = await patience(async () => {
       attempts += 1;
-      const answer = await commitProposal(engine.store, fence, state, whole);
+      const answer = await commitProposal(engine.store, fence, state, whole, (folded) => {
+        after = folded;
+      });
       return answer.type === 'fenced' && attempts > 1 ? this.#lookUp({ fence, lastSeq, patch, decided }) : answer;
     });
     if (result.type !== 'committed') return result;
     const { events = [] } = (decided as Unheard['decided']) ?? {}; // set while the store decided
     this.#next = result.next ?? this.#next;
     const written = result.events.map((event, index) => ({ ...events[index], seq: event.seq, at: event.at }) as JournalEvent); // the store numbered exactly these
-    this.#state = fold(written, this.#state);
+    this.#state = after;
     channel.appended(result.events);
     spans.wrote(written);
     return result;

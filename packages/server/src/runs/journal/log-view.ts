@@ -19,26 +19,44 @@ export interface ShownTurn {
 
 export const emptyView: LogView = { summary: null, turns: [], covered: [] };
 
-/** What a reading says, on top of what the run that it comes `after` was shown. */
-export function applyReading(before: LogView, { runs, covered }: SessionReading, turnOf: (read: RunReading) => RunTurn): LogView {
-  return runs.reduce(
-    (view, read) => putTurn(view, { turn: turnOf(read), skip: read.skip ?? 0 }),
-    covered === undefined ? before : { ...before, covered },
-  );
+/** What a run was shown on top of what came before, and the turns of the runs that it names. */
+export interface ReadTurns {
+  readonly reading: SessionReading;
+  readonly turnOf: (read: RunReading) => RunTurn;
 }
 
-/** A run takes its place in the order of the log; one that is there already is told anew, and whole. */
-function putTurn(view: LogView, shown: ShownTurn): LogView {
-  const { read } = shown.turn;
-  const turns = view.turns.filter(({ turn }) => turn.read.runId !== read.runId);
-  const at = turns.findLastIndex(({ turn }) => isBefore(turn.read, read)) + 1;
+/**
+ * What readings say, each on top of what the run that it comes `after` was shown: one for each run of a session where nothing is known of
+ * it, which takes time by their number.
+ */
+export function applyReadings(before: LogView, steps: Iterable<ReadTurns>): LogView {
+  const turns = [...before.turns];
+  const told = new Set(turns.map(({ turn }) => turn.read.runId));
+  let { covered } = before;
+  for (const { reading, turnOf } of steps) {
+    covered = reading.covered ?? covered;
+    for (const read of reading.runs) {
+      const { runId } = read;
+      if (told.has(runId))
+        turns.splice(
+          turns.findIndex(({ turn }) => turn.read.runId === runId),
+          1,
+        );
+      told.add(runId);
+      putTurn(turns, { turn: turnOf(read), skip: read.skip ?? 0 });
+      if (covered.length > 0) covered = covered.filter((other) => other.runId !== runId);
+    }
+  }
+  return { ...before, turns, covered };
+}
+
+/** A run takes its place in the order of the log; one that was there already is told anew. */
+function putTurn(turns: ShownTurn[], shown: ShownTurn): void {
+  const at = turns.findLastIndex(({ turn }) => isBefore(turn.read, shown.turn.read)) + 1;
   // Half a turn can only follow the summary that stands for its other half; behind another turn it is told whole.
-  const whole = [...turns.slice(0, at), shown, ...turns.slice(at)].map((entry, index) => (index === 0 ? entry : { ...entry, skip: 0 }));
-  return {
-    ...view,
-    turns: whole,
-    covered: view.covered.filter(({ runId }) => runId !== read.runId),
-  };
+  turns.splice(at, 0, at === 0 ? shown : { ...shown, skip: 0 });
+  const [, second] = turns;
+  if (at === 0 && second !== undefined && second.skip > 0) turns[1] = { ...second, skip: 0 };
 }
 
 function isBefore(one: RunReading, other: RunReading): boolean {

@@ -176,7 +176,7 @@ describe('a reader of the log', () => {
       runId,
       cursor: { seq, offset: 0 },
       signal,
-      ended: true,
+      inLog: async () => ({ lastSeq: 0, ended: true }),
     };
     return { batches: follow(options), hub };
   }

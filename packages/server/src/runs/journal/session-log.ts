@@ -1,8 +1,9 @@
 import type { RunId, RunReading, SessionId, SessionReading, TenantId } from '@nexus-agent/protocol';
 import { LRUCache } from 'lru-cache';
 import { NexusError } from '#core';
+import { measureMessage } from '#llm';
 import type { PageOf, RunRow, RunStore } from '#storage';
-import { applyReading, emptyView, type LogView, openRuns, shownMessages, withSummary, writtenOut } from './log-view.ts';
+import { applyReadings, emptyView, type LogView, openRuns, type ReadTurns, shownMessages, withSummary, writtenOut } from './log-view.ts';
 import type { RunState } from './state.ts';
 import { loadState, readJournal, type Transcript, toJournalEvent } from './transcript.ts';
 import { type RunTurn, TurnReader } from './turn.ts';
@@ -61,7 +62,10 @@ export function createTranscripts(store: LogStore, maxChars: number): Transcript
       reader.add(toJournalEvent(event));
     }
     const { original } = reader;
-    return reader.turn(read, chars, original !== undefined && (await isInLog(tenantId, original)));
+    const turn = reader.turn(read, chars, original !== undefined && (await isInLog(tenantId, original)));
+    // A turn at a time: whoever asks the model would measure the whole session at once.
+    for (const message of turn.messages) measureMessage(message);
+    return turn;
   }
 
   /** Sub-agents' runs are not in the log; a fork of one is. */
@@ -96,7 +100,7 @@ export function createTranscripts(store: LogStore, maxChars: number): Transcript
   }
 
   async function viewBefore(place: LogPlace, reading: SessionReading): Promise<LogView> {
-    const steps: { readonly reading: SessionReading; readonly turns: ReadonlyMap<string, RunTurn> }[] = [];
+    const steps: ReadTurns[] = [];
     const kept = cache.get(sessionKey(place));
     let at: { readonly runId: string; readonly reading: SessionReading } = { runId: place.runId, reading };
     let view: LogView | undefined;
@@ -107,7 +111,7 @@ export function createTranscripts(store: LogStore, maxChars: number): Transcript
       }
       const turns = new Map<string, RunTurn>();
       for (const read of at.reading.runs) turns.set(read.runId, await readTurn(place.tenantId, read));
-      steps.push({ reading: at.reading, turns });
+      steps.push({ reading: at.reading, turnOf: (read) => turnIn(turns, read) });
       const { after, summary } = at.reading;
       if (after === undefined) {
         const text = summary === undefined ? null : (await readTurn(place.tenantId, { ...summary, at: 0 })).summary?.text;
@@ -118,7 +122,7 @@ export function createTranscripts(store: LogStore, maxChars: number): Transcript
         at = { runId: after, reading: next };
       }
     }
-    for (const step of steps.reverse()) view = applyReading(view, step.reading, (read) => turnIn(step.turns, read));
+    view = applyReadings(view, steps.reverse());
     keep(place, reading, view);
     return view;
   }
@@ -147,7 +151,7 @@ export function createTranscripts(store: LogStore, maxChars: number): Transcript
       const turns = [...(await changedSince(tenantId, earlier)), ...news];
       const byId = new Map(turns.map((turn) => [turn.read.runId, turn]));
       const whole = (view: LogView, runs: readonly RunTurn[]) =>
-        applyReading(view, { runs: runs.map(({ read }) => read) }, (read) => turnIn(byId, read));
+        applyReadings(view, [{ reading: { runs: runs.map(({ read }) => read) }, turnOf: (read) => turnIn(byId, read) }]);
       const { summary } = base;
       if (summary === null) {
         const reading = { after: base.read.runId, runs: turns.map(({ read }) => read) };

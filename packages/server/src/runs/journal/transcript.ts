@@ -54,8 +54,19 @@ export function conversation(
   if (summary === null) return { messages: all, summary };
   const text = `Summary of the conversation so far, written when it outgrew the model's context:\n${summary.text}`;
   const [next, ...later] = all.slice(summary.replaces);
-  const note = { type: 'text' as const, text };
   // Two messages of a person in a row are not taken by every server.
-  if (next?.role === 'user') return { messages: [{ role: 'user', content: [note, ...next.content] }, ...later], summary };
-  return { messages: [{ role: 'user', content: [note] }, ...(next === undefined ? [] : [next]), ...later], summary };
+  if (next?.role === 'user') return { messages: [summaryMessage(text, next), ...later], summary };
+  return { messages: [summaryMessage(text, next), ...(next === undefined ? [] : [next]), ...later], summary };
+}
+
+const notes = new WeakMap<Message, { readonly text: string; readonly message: Message }>();
+
+/** What is said of a summary, and what a person said after it; the same object as long as both are: what is known of messages is known by object. */
+function summaryMessage(text: string, next: Message | undefined): Message {
+  const known = next === undefined ? undefined : notes.get(next);
+  if (known?.text === text) return known.message;
+  const note = { type: 'text' as const, text };
+  const message: Message = { role: 'user', content: next?.role === 'user' ? [note, ...next.content] : [note] };
+  if (next !== undefined) notes.set(next, { text, message });
+  return message;
 }

@@ -21,21 +21,28 @@ export function fold(events: Iterable<JournalEvent>, from: RunState = initialSta
     if (event.seq !== lastSeq + 1) {
       throw new NexusError('replay_diverged', `event ${event.seq} cannot follow event ${lastSeq} of the journal`);
     }
-    state = applyEvent(state, event);
-    // What a fork begins with was paid for by the original.
-    const copied = state.created?.copied;
-    if (copied !== undefined && event.seq <= copied + 1) state = { ...state, totals: emptyTotals };
+    state = applyEvent(state, event, event.seq);
+    state = withoutCopied(state, event.seq);
     lastSeq = event.seq;
   }
   return { ...state, lastSeq };
 }
 
 /** Folds events that have no number yet. */
-export function foldNew(state: RunState, events: readonly NewEvent[]): RunState {
-  return fold(
-    events.map((event, index) => ({ ...event, seq: state.lastSeq + index + 1, at: 0 })),
-    state,
-  );
+export function foldNew(from: RunState, events: readonly NewEvent[]): RunState {
+  let state = from;
+  let { lastSeq } = from;
+  for (const event of events) {
+    lastSeq += 1;
+    state = withoutCopied(applyEvent(state, event, lastSeq), lastSeq);
+  }
+  return lastSeq === from.lastSeq ? from : { ...state, lastSeq };
+}
+
+/** What a fork begins with was paid for by the original. */
+function withoutCopied(state: RunState, seq: number): RunState {
+  const copied = state.created?.copied;
+  return copied !== undefined && seq <= copied + 1 ? { ...state, totals: emptyTotals } : state;
 }
 
 /** Fingerprint of everything in the state that decides what happens next; recorded at the end, checked by replay. */
@@ -49,7 +56,7 @@ export function toolCallId(runId: string, step: number, index: number): string {
   return derivedId('call', `${runId}/${step}/tool/${index}`);
 }
 
-function applyEvent(state: RunState, event: JournalEvent): RunState {
+function applyEvent(state: RunState, event: NewEvent, seq: number): RunState {
   switch (event.type) {
     case 'run.created':
       return { ...state, created: event.data, messages: [{ role: 'user', content: event.data.input }] };
@@ -75,7 +82,7 @@ function applyEvent(state: RunState, event: JournalEvent): RunState {
         ...state,
         model: {
           callId,
-          seq: event.seq,
+          seq,
           attempt,
           purpose,
           provider,

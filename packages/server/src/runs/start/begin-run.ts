@@ -1,6 +1,6 @@
 import { type BudgetRefusal, dictionary, type JournalData, type NewEvent, type RunId, type WhileBusy } from '@nexus-agent/protocol';
 import { inTurn, modelNeeds, scopesOf } from '#budget';
-import { lowerInputBound, refusalError, withWait } from '#calls';
+import { lowerInputBound, refusalThrown, withWait } from '#calls';
 import { NexusError } from '#core';
 import { idempotencyConflict, type Principal } from '#identity';
 import type { AdoptOptions } from '#runs/dispatch';
@@ -111,7 +111,7 @@ async function beginHere(dependencies: BeginDependencies, draft: RunDraft, signa
   engine.logger.info({ runId: row.runId, unit, scope: scope.kind }, 'a budget refused');
   engine.metrics.budgetOperation('refused');
   await engine.store.commit({ tenantId, decisions: answer.decisions });
-  throw new NexusError('budget_exceeded', refusalError(refusal, 'model').message, { details: { ...refusal } });
+  throw refusalThrown(refusal, 'model');
 }
 
 /** The budget does not afford the first call; nothing was written. */

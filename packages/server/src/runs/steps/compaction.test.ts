@@ -152,3 +152,22 @@ describe('the sizes', () => {
     expect([of(4_096), of(128_000)]).toEqual([359, 500]);
   });
 });
+
+describe('what is said of a summary', () => {
+  const said = (role: 'user' | 'assistant', text: string): Message => ({ role, content: [{ type: 'text', text }] });
+
+  it.each(['user', 'assistant'] as const)(
+    'before a message of the %s is one object as long as both stay, so that it is measured once',
+    (role) => {
+      const all = [said('user', 'first'), said(role, 'second'), said('assistant', 'third')];
+      const begins = (text: string, list = all) =>
+        conversation({ messages: list, summary: { text, replaces: 1 } }, { messages: [], summary: null }).messages[0];
+      const before = begins('of the first');
+      expect(begins('of the first', [...all, said('user', 'more')])).toBe(before);
+      expect(JSON.stringify(before)).toContain('of the first');
+      expect(JSON.stringify(before).includes('second')).toBe(role === 'user');
+      expect(JSON.stringify(begins('of another'))).toContain('of another');
+      expect(JSON.stringify(begins('of the first', [...all.slice(0, 1), said(role, 'changed')])).includes('changed')).toBe(role === 'user');
+    },
+  );
+});

@@ -1,5 +1,5 @@
 import type { Message } from '@nexus-agent/protocol';
-import { estimateInputTokens, estimateTextTokens, type ModelRequest } from '#llm';
+import { estimateMessageTokens, estimateTextTokens, type ModelRequest } from '#llm';
 import type { Summary } from '#runs/journal';
 import { joinSummary, splitSummary } from './kept-effects.ts';
 import { shortenText } from './shorten.ts';
@@ -90,9 +90,12 @@ export type CompactionPlan =
  */
 export function planCompaction(all: readonly Message[], summary: Summary | null, sizes: FitSizes): CompactionPlan {
   const start = Math.min(summary?.replaces ?? 0, all.length);
-  const counted = all.map((message) => estimateInputTokens({ system: '', messages: [message], tools: [] }));
   const rest: number[] = [0]; // of the newest messages, by how many
-  for (let index = all.length - 1; index >= start; index--) rest.push((rest.at(-1) ?? 0) + (counted[index] ?? 0));
+  let sum = 0;
+  for (const message of all.slice(start).reverse()) {
+    sum += aroundMessage + estimateMessageTokens(message);
+    rest.push(sum);
+  }
   const from = (index: number) => rest[all.length - index] ?? 0;
   const summarySize = summary === null ? 0 : Math.min(sizeOf(summary.text), sizes.mostSummary);
   const { roomTokens } = sizes;
@@ -135,6 +138,8 @@ export function shortenSummary(text: string, maxTokens: number): string {
   return kept === '' || left < 32 ? shortenText(text, maxTokens, note) : joinSummary(shortenText(said, left, note), kept);
 }
 
+/** What a message is counted for beside its own tokens. */
+const aroundMessage = 16;
 /** What a message has around its text, and what is said of a summary before it. */
 const aroundTokens = 64;
 

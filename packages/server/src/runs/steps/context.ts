@@ -68,8 +68,8 @@ export async function createRunContext(
   const { row, session } = source;
   const agentRow = await agents.get(row.tenantId, row.agent, row.agentVersion);
   const { definition } = agentRow;
-  const declared = await engine.llm.resolve(definition.models);
-  const [wanted] = row.model === null ? [] : await engine.llm.resolve([row.model]);
+  const declared = await engine.llm.resolve(definition.models, row);
+  const [wanted] = row.model === null ? [] : await engine.llm.resolve([row.model], row);
   const others = declared.filter((target) => wanted === undefined || nameOf(target) !== nameOf(wanted));
   const targets = wanted === undefined ? others : [wanted, ...others];
   const models = new Set(declared.map(modelOf));

@@ -172,13 +172,26 @@ export interface RunFence {
   readonly owner: string;
 }
 
-/** @param state as it is before, at the end of the journal */
-export function commitProposal(store: Store, fence: RunFence, state: RunState, proposal: Proposal): Promise<CommitResult> {
+/**
+ * @param state as it is before, at the end of the journal
+ * @param onFolded is given the state after it, each time that the store decides
+ */
+export function commitProposal(
+  store: Store,
+  fence: RunFence,
+  state: RunState,
+  proposal: Proposal,
+  onFolded?: (after: RunState) => void,
+): Promise<CommitResult> {
   return store.commit({
     tenantId: fence.tenantId,
     run: { runId: fence.runId, epoch: fence.epoch, owner: fence.owner, lastSeq: state.lastSeq, patch: proposal.patch },
     events: proposal.events,
-    totals: (events) => foldNew(state, events).totals,
+    totals(events) {
+      const after = foldNew(state, events);
+      onFolded?.(after);
+      return after.totals;
+    },
     ledger: proposal.ledger,
     ...(proposal.files.length === 0 ? {} : { files: proposal.files }),
     decisions: proposal.decisions,

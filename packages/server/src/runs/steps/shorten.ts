@@ -61,14 +61,14 @@ export interface MessageLimits {
  * provider has cached stays good.
  */
 export function shortenMessages(messages: readonly Message[], limits: MessageLimits): readonly Message[] {
-  return messages.map((message) => shortenMessage(message, limits));
+  const key = `${limits.resultTokens}/${limits.argumentTokens}`;
+  return messages.map((message) => shortenMessage(message, limits, key));
 }
 
 const shortened = new WeakMap<Message, { readonly key: string; readonly message: Message }>();
 
-function shortenMessage(message: Message, { resultTokens, argumentTokens }: MessageLimits): Message {
+function shortenMessage(message: Message, { resultTokens, argumentTokens }: MessageLimits, key: string): Message {
   if (message.role === 'user') return message;
-  const key = `${resultTokens}/${argumentTokens}`;
   const known = shortened.get(message);
   if (known?.key === key) return known.message;
   const made: Message =

@@ -8,7 +8,13 @@ const inputSchema = {
   type: 'object',
   properties: {
     task: { type: 'string', minLength: 1, description: 'What it is to do, with everything it needs to know' },
-    maxCostMicroUsd: { type: 'integer', minimum: 1, description: 'Most that it may spend, in millionths of a US dollar' },
+    // A model may say any number: beyond this one a database takes it and nobody can read it any more.
+    maxCostMicroUsd: {
+      type: 'integer',
+      minimum: 1,
+      maximum: Number.MAX_SAFE_INTEGER,
+      description: 'Most that it may spend, in millionths of a US dollar',
+    },
   },
   required: ['task'],
   additionalProperties: false,

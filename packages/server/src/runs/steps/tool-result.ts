@@ -8,10 +8,16 @@ export type ToolEnd =
       readonly type: 'ok';
       readonly output: string;
       readonly durationMs?: number;
+      readonly waitedMs?: number;
       readonly costMicroUsd?: number;
       readonly files?: JournalData<'tool.completed'>['files'];
     }
-  | { readonly type: 'error' | 'denied' | 'cancelled'; readonly error: ErrorInfo; readonly durationMs?: number };
+  | {
+      readonly type: 'error' | 'denied' | 'cancelled';
+      readonly error: ErrorInfo;
+      readonly durationMs?: number;
+      readonly waitedMs?: number;
+    };
 
 export function failure(code: ErrorInfo['code'], message: string): ToolEnd {
   return { type: 'error', error: { code, message, retryable: false } };
@@ -41,6 +47,7 @@ export function proposeResult(state: RunState, call: ToolCallState, end: ToolEnd
     ...(end.type === 'ok' && end.costMicroUsd !== undefined ? { costMicroUsd: end.costMicroUsd } : {}),
     ...(end.type !== 'ok' || end.files === undefined ? {} : { files: end.files }),
     ...(end.durationMs === undefined ? {} : { durationMs: Math.round(end.durationMs) }),
+    ...(end.waitedMs === undefined ? {} : { waitedMs: Math.round(end.waitedMs) }),
   };
   return propose({ events: [{ type: 'tool.completed', data }] });
 }

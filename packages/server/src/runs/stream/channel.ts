@@ -1,7 +1,10 @@
+import { type JournalEventType, terminalEventTypes } from '@nexus-agent/protocol';
 import type { StoredEvent } from '#storage';
 import { appendChunk, type LiveChunk, type LiveText, type TextKind } from './live-text.ts';
 import type { StreamSettings } from './settings.ts';
+import { SharedBatch } from './shared.ts';
 import { OutputRing } from './tool-output.ts';
+import type { ReaderBatch, ReaderPlace } from './types.ts';
 
 /** What this process knows of a run's stream. The log in the store is the truth; all of this may be lost at any time. */
 export interface Channel {
@@ -9,12 +12,18 @@ export interface Channel {
   readonly lastSeq: number;
   /** The run is driven by this process, so that nothing happens to it unseen. */
   readonly local: boolean;
+  /** After the last event that is known nothing comes for now: the run has ended, or waits. */
+  readonly atRest: boolean;
+  /** The terminal event that this process wrote last, 0 when it wrote something else since. */
+  readonly endWritten: number;
   readonly live: LiveText | null;
   readonly outputs: Pick<OutputRing, 'last' | 'after'>;
   /** Events after `seq`, or null when they must be read from the store. */
   tailAfter(seq: number): readonly StoredEvent[] | null;
   /** The text of a long answer, which its readers share as long as one of them holds it. */
   longText<Text>(seq: number, read: () => Promise<Text>): Promise<Text>;
+  /** What readers at a place are given next of what is known here, made once for all who are there. */
+  shared(place: ReaderPlace, make: () => ReaderBatch): ReaderBatch;
   /** Called at each change, until the returned function is called. */
   listen(listener: () => void): () => void;
 }
@@ -31,6 +40,8 @@ interface LongText {
   readonly text: WeakRef<Promise<unknown>>;
 }
 
+const resting: ReadonlySet<string> = new Set<JournalEventType>([...terminalEventTypes, 'run.waiting']);
+
 /** The channel as the hub keeps it: counts who drives and who follows, and takes what is told. */
 export class ChannelState implements Channel {
   readonly key: string;
@@ -40,7 +51,10 @@ export class ChannelState implements Channel {
   followers = 0;
   live: LiveText | null = null;
   lastSeq = 0;
+  atRest = false;
+  endWritten = 0;
   #longText: LongText | null = null;
+  #batch: SharedBatch | null = null;
   readonly #settings: StreamSettings;
   readonly #listeners = new Set<() => void>();
   #tail: StoredEvent[] = [];
@@ -56,9 +70,11 @@ export class ChannelState implements Channel {
     return this.owners > 0;
   }
 
-  /** An event up to this number is known to exist. */
-  heardOf(seq: number): void {
-    this.lastSeq = Math.max(this.lastSeq, seq);
+  /** An event up to this number is known to exist; `atRest`: as of that one. */
+  heardOf(seq: number, atRest: boolean): void {
+    if (seq <= this.lastSeq) return;
+    this.lastSeq = seq;
+    this.atRest = atRest;
   }
 
   append(events: readonly StoredEvent[]): void {
@@ -70,7 +86,8 @@ export class ChannelState implements Channel {
       }
       this.#tail.push(event);
       this.#tailChars += event.data.length;
-      this.lastSeq = Math.max(this.lastSeq, event.seq);
+      this.heardOf(event.seq, resting.has(event.type));
+      this.endWritten = (terminalEventTypes as readonly string[]).includes(event.type) ? event.seq : 0;
     }
     const { tailEvents, tailChars } = this.#settings;
     while (this.#tail.length > 0 && (this.#tail.length > tailEvents || this.#tailChars > tailChars)) {
@@ -114,6 +131,16 @@ export class ChannelState implements Channel {
     const text = read();
     this.#longText = { seq, text: new WeakRef(text) };
     return text;
+  }
+
+  shared(place: ReaderPlace, make: () => ReaderBatch): ReaderBatch {
+    // A lone reader shares with nobody: nothing is kept for it.
+    if (this.followers < 2) {
+      this.#batch = null;
+      return make();
+    }
+    this.#batch ??= new SharedBatch();
+    return this.#batch.at(place, this, make);
   }
 
   listen(listener: () => void): () => void {

@@ -15,10 +15,10 @@ afterEach(() => {
 });
 
 /** A reader of a log that grows as the test says. */
-async function reader(log: StoredEvent[]) {
+async function reader(log: StoredEvent[], coalesceMs = streamSettings.coalesceMs) {
   const time = createManualTime();
   const bus = await openBus({ kind: 'memory', onError: () => undefined });
-  const hub = createStreamHub({ bus, ...time, settings: streamSettings });
+  const hub = createStreamHub({ bus, ...time, settings: { ...streamSettings, coalesceMs } });
   open.push(hub);
   const readEvents = async (_t: string, _r: string, { after }: { after: number }) => log.filter(({ seq }) => seq > after);
   const store = {
@@ -26,10 +26,18 @@ async function reader(log: StoredEvent[]) {
     readEventsWithin: async (...question: Parameters<typeof readEvents>) =>
       (await readEvents(...question)).map((event) => ({ ...event, chars: event.data.length })),
     readEventData: async () => null,
+    lastSeqOf: async () => log.at(-1)?.seq ?? null,
   };
   const leaving = new AbortController();
   const engine = { store, hub, ...time };
-  const batches = follow({ engine, tenantId, runId, cursor: { seq: 0, offset: 0 }, signal: leaving.signal, ended: false });
+  const batches = follow({
+    engine,
+    tenantId,
+    runId,
+    cursor: { seq: 0, offset: 0 },
+    signal: leaving.signal,
+    inLog: async () => ({ lastSeq: 0, ended: false }),
+  });
   return { time, hub, batches, leave: () => leaving.abort() };
 }
 
@@ -64,6 +72,31 @@ describe('a reader of a run', () => {
     expect(hub.followers).toBe(0);
     expect(time.pending).toBe(0);
   });
+
+  it.each(['run.completed', 'run.failed', 'run.cancelled', 'run.waiting'] as const)(
+    'hears of %s at once, amid its rest [verifies stream.end.at-once]',
+    async (type) => {
+      const log = [started];
+      const { batches, hub, time } = await reader(log, 25);
+      const local = hub.openLocal(`${tenantId}/${runId}`);
+      local.appended([started]);
+      await batches.next();
+      const next = batches.next();
+      let heard = false;
+      void next.then(() => {
+        heard = true;
+      });
+      const busy: StoredEvent = { seq: 2, type: 'tool.started', at: 0, data: '{}' };
+      local.appended([busy]);
+      await time.advance(1);
+      expect(heard).toBe(false);
+      local.appended([{ seq: 3, type, at: 0, data: '{}' }]);
+      await time.advance(0);
+      expect((await next).value).toHaveLength(2);
+      local.close();
+      await batches.return(undefined);
+    },
+  );
 
   it('is let go of when the log cannot be read', async () => {
     const { batches, hub } = await reader(

@@ -112,6 +112,90 @@ describe('a follower in another process', () => {
     );
   });
 
+  it('asks once for what is missing, however much comes behind it, and again when nothing came [verifies stream.resume.process]', async () => {
+    const time = createManualTime();
+    let isLost = false;
+    const wire = createWire(() => isLost);
+    const [owner, other] = [hub(wire.bus(), 0, time), hub(wire.bus(), 0, time)];
+    const asked = () => wire.published.filter((message) => message.includes(key)).length;
+    const local = owner.openLocal(key);
+    const { channel, release } = other.follow(key);
+    wire.settle();
+    local.begin({ seq: 5, step: 1, callId: 'c' });
+    const before = asked();
+    isLost = true;
+    local.delta('text', 'lost');
+    isLost = false;
+    for (let index = 0; index < 200; index++) local.delta('text', ` word ${index}`);
+    const published = wire.published.length;
+    wire.settle();
+    expect(asked() - before).toBe(1);
+    expect(wire.published.length - published).toBeLessThan(300);
+    const heard = () => (channel.live?.chunks ?? []).map((chunk) => chunk.text).join('');
+    expect(heard()).toMatch(/^lost word 0 word 1 .* word 199$/);
+    isLost = true;
+    local.delta('text', ' lost as well');
+    isLost = false;
+    local.delta('text', ' on its way');
+    wire.settle();
+    expect(asked() - before).toBe(1);
+    await time.advance(250);
+    local.delta('text', ' end');
+    wire.settle();
+    expect(asked() - before).toBe(2);
+    expect(heard()).toMatch(/lost as well on its way end$/);
+    release();
+    local.close();
+  });
+
+  it('is told the end of an answer that it did not hear, also where its own process takes the run over [verifies stream.resume.process]', async () => {
+    const wire = createWire();
+    const names = { tenantId: TenantId.parse('tenant'), runId: RunId.parse('run_01j9m3q4v8x2k7n5c6b0a1d2e3') };
+    const ofRun = `${names.tenantId}/${names.runId}`;
+    const [owner, other] = [hub(wire.bus()), hub(wire.bus())];
+    const local = owner.openLocal(ofRun);
+    const { channel, release } = other.follow(ofRun);
+    wire.settle();
+    local.begin({ seq: 5, step: 1, callId: 'c' });
+    local.delta('text', 'heard');
+    wire.settle();
+    local.delta('text', ' and not heard');
+    wire.lose();
+    local.close();
+    const content = [{ type: 'text', text: 'heard and not heard' }];
+    const completed: StoredEvent = { seq: 6, type: 'model.completed', at: 0, data: JSON.stringify({ step: 1, callId: 'c', content }) };
+    const taken = other.openLocal(ofRun);
+    expect(channel.local).toBe(true);
+    const store = {
+      readEvents: async () => [completed],
+      readEventsWithin: async (_tenant: string, _run: string, { after }: { readonly after: number }) =>
+        [completed, event(7)].filter(({ seq }) => seq > after).map((stored) => ({ ...stored, chars: stored.data.length })),
+      readEventData: async () => '',
+      lastSeqOf: async () => 7,
+    };
+    const leaving = new AbortController();
+    const engine = { store, hub: other, clock: systemClock, timers: systemTimers };
+    taken.appended([event(7)]);
+    const shown: [string, unknown][] = [];
+    for await (const frames of follow({
+      engine,
+      ...names,
+      cursor: { seq: 5, offset: 5 },
+      signal: leaving.signal,
+      inLog: async () => ({ lastSeq: 0, ended: false }),
+    })) {
+      for (const { event: name, data } of frames) shown.push([name, JSON.parse(data).data.text]);
+      leaving.abort();
+    }
+    expect(shown).toEqual([
+      ['model.delta', ' and not heard'],
+      ['model.completed', undefined],
+      ['step.started', undefined],
+    ]);
+    taken.close();
+    release();
+  });
+
   it('never holds a text with a hole, and asks again when a message was lost', () => {
     fc.assert(
       fc.property(pieces, fc.array(fc.boolean(), { minLength: 40, maxLength: 40 }), (all, losses) => {
@@ -181,6 +265,26 @@ describe('a follower in another process', () => {
     local.close();
   });
 
+  it('knows from the bus that nothing comes for now, until something does [verifies stream.end.at-once]', () => {
+    const wire = createWire();
+    const [owner, other] = [hub(wire.bus()), hub(wire.bus())];
+    const local = owner.openLocal(key);
+    const { channel, release } = other.follow(key);
+    wire.settle();
+    for (const [seq, type, atRest] of [
+      [1, 'run.started', false],
+      [2, 'run.waiting', true],
+      [3, 'run.resumed', false],
+      [4, 'run.failed', true],
+    ] as const) {
+      local.appended([{ ...event(seq), type }]);
+      wire.settle();
+      expect(channel.atRest).toBe(atRest);
+    }
+    release();
+    local.close();
+  });
+
   it('learns from the bus again after its own process has given the run away', () => {
     const wire = createWire();
     const [first, second] = [hub(wire.bus()), hub(wire.bus())];
@@ -208,6 +312,53 @@ describe('a reader that resumes in another process', () => {
   const tenantId = TenantId.parse('default');
   const runId = RunId.parse('run_01j9m3q4v8x2k7n5c6b0a1d2e3');
 
+  it('hears what is said once its run is driven, although nobody drove it when it came [verifies stream.resume.process]', async () => {
+    const wire = createWire();
+    const time = createManualTime();
+    const [owner, other] = [hub(wire.bus(), 0, time), hub(wire.bus(), 0, time)];
+    const log: StoredEvent[] = [];
+    const after = (seq: number) => log.filter((stored) => stored.seq > seq);
+    const store = {
+      readEvents: async () => log,
+      readEventsWithin: async (_tenant: string, _run: string, range: { readonly after: number }) =>
+        after(range.after).map((stored) => ({ ...stored, chars: stored.data.length })),
+      readEventData: async () => '',
+      lastSeqOf: async () => log.length,
+    };
+    const leave = new AbortController();
+    const frames: string[] = [];
+    const reading = (async () => {
+      const engine = { store, hub: other, ...time };
+      const cursor = { seq: 0, offset: 0 };
+      for await (const batch of follow({
+        engine,
+        tenantId,
+        runId,
+        cursor,
+        signal: leave.signal,
+        inLog: async () => ({ lastSeq: log.length, ended: false }),
+      }))
+        frames.push(...batch.map(({ event: name, data }) => `${name} ${JSON.parse(data).data.text ?? ''}`));
+    })();
+    await time.advance(10);
+    wire.settle(); // nobody takes up that it follows
+    const local = owner.openLocal(`${tenantId}/${runId}`);
+    log.push(event(1));
+    local.appended([event(1)]);
+    local.begin({ seq: 1, step: 1, callId: 'c' });
+    local.delta('text', 'hello');
+    local.flush();
+    for (let turn = 0; turn < 4; turn++) {
+      await time.advance(streamSettings.busPollMs / 2);
+      wire.settle();
+    }
+    await time.advance(10);
+    expect(frames).toEqual(['step.started ', 'model.delta hello']);
+    leave.abort();
+    await reading;
+    local.close();
+  });
+
   it.each([0, 1, 6_499, 12_000, 19_999])(
     'is given what follows %i characters, and is never set back [verifies stream.resume.exact]',
     async (offset) => {
@@ -220,12 +371,20 @@ describe('a reader that resumes in another process', () => {
       local.flush();
       const leave = new AbortController();
       const none = async () => [];
-      const store = { readEvents: none, readEventsWithin: none, readEventData: async () => null };
+      const store = { readEvents: none, readEventsWithin: none, readEventData: async () => null, lastSeqOf: async () => 5 };
       const engine = { store, hub: other, clock: systemClock, timers: systemTimers };
       const frames: { event: string; data: string }[] = [];
       const reading = (async () => {
         const cursor = { seq: 5, offset };
-        for await (const batch of follow({ engine, tenantId, runId, cursor, signal: leave.signal, ended: false })) frames.push(...batch);
+        for await (const batch of follow({
+          engine,
+          tenantId,
+          runId,
+          cursor,
+          signal: leave.signal,
+          inLog: async () => ({ lastSeq: 0, ended: false }),
+        }))
+          frames.push(...batch);
       })();
       const text = () => frames.map((frame) => (JSON.parse(frame.data) as { data: { text: string } }).data.text).join(''); // deltas, as is asserted
       // Each message by itself: a reader looks between any two.

@@ -8,8 +8,15 @@ import type { StreamSettings } from './settings.ts';
 export interface StreamHub {
   /** For the process that drives the run. */
   openLocal(key: string): LocalChannel;
+  /** Of a run that is driven here and goes on behind event `seq`; null of any other. */
+  driven(key: string, seq: number): { readonly lastSeq: number; readonly ended: false } | null;
   /** For a follower; `release` when it leaves. */
   follow(key: string): { readonly channel: Channel; release(): void };
+  /**
+   * A follower found in the log what it had not heard of: whoever drives the run may have begun after it said that it follows, and
+   * is told again.
+   */
+  missed(key: string): void;
   /** How long a follower may wait before it looks into the store by itself. */
   pollMs(channel: Channel): number;
   readonly followers: number;
@@ -58,6 +65,8 @@ export function createStreamHub({ bus, clock, timers, settings }: StreamHubOptio
   return {
     openLocal(key) {
       const channel = channelOf(key);
+      // What was heard of the text may lack its end, and from now on nobody hears the rest: it is in the log.
+      if (channel.owners === 0) channel.live = null;
       channel.owners += 1;
       return new LocalChannel({
         channel,
@@ -72,6 +81,11 @@ export function createStreamHub({ bus, clock, timers, settings }: StreamHubOptio
           dropIfIdle(channel);
         },
       });
+    },
+    driven(key, seq) {
+      const channel = channels.get(key);
+      if (channel === undefined || !channel.local || channel.atRest || channel.lastSeq < seq) return null;
+      return { lastSeq: channel.lastSeq, ended: false };
     },
     follow(key) {
       const channel = channelOf(key);
@@ -89,6 +103,10 @@ export function createStreamHub({ bus, clock, timers, settings }: StreamHubOptio
           dropIfIdle(channel);
         },
       };
+    },
+    missed(key) {
+      const channel = channels.get(key);
+      if (channel !== undefined && !channel.local) heard.get(channel)?.announce();
     },
     settings,
     pollMs: ({ local }) => (local ? settings.localPollMs : bus.spansProcesses ? settings.busPollMs : settings.logPollMs),

@@ -1,5 +1,6 @@
 /** The door of runs/stream. */
-export { follow, wireJson } from './follow.ts';
+export { follow } from './follow.ts';
+export { wireJson } from './frames.ts';
 export { createStreamHub, type StreamHub } from './hub.ts';
 export type { LocalChannel } from './local.ts';
 export { longEventJson, readPage } from './long-event.ts';

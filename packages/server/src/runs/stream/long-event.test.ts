@@ -23,6 +23,7 @@ async function read(log: readonly StoredEvent[], batchChars: number) {
   const store = {
     readEvents: async (_t: string, _r: string, { after, limit }: { after: number; limit: number }) =>
       log.filter(({ seq }) => seq > after).slice(0, limit),
+    lastSeqOf: async () => null,
     readEventsWithin: async (_t: string, _r: string, { after, maxChars }: { after: number; maxChars: number }) => {
       const events: SizedEvent[] = [];
       let chars = 0;
@@ -40,7 +41,14 @@ async function read(log: readonly StoredEvent[], batchChars: number) {
   const frames: { event: string; id: string | null; data: string }[] = [];
   let longest = 0;
   const signal = new AbortController().signal;
-  for await (const batch of follow({ engine, tenantId, runId, cursor: { seq: 0, offset: 0 }, signal, ended: true })) {
+  for await (const batch of follow({
+    engine,
+    tenantId,
+    runId,
+    cursor: { seq: 0, offset: 0 },
+    signal,
+    inLog: async () => ({ lastSeq: 0, ended: true }),
+  })) {
     longest = Math.max(
       longest,
       batch.reduce((sum, frame) => sum + frame.data.length, 0),

@@ -8,9 +8,12 @@ import { piecesOf } from './pieces.ts';
 /** Leaves room for the envelope under the 8,000 bytes that Postgres allows a notification. */
 const maxTextBytes = 6_500;
 
+/** An answer to a question for missing text may be on its way for so long. */
+const askAgainMs = 200;
+
 const call = { seq: z.int(), step: z.int(), callId: z.string() };
 const RunMessage = z.discriminatedUnion('t', [
-  z.object({ t: z.literal('event'), seq: z.int() }),
+  z.object({ t: z.literal('event'), seq: z.int(), atRest: z.boolean().default(false) }),
   z.object({ t: z.literal('output'), ...call, text: z.string() }),
   z.object({ t: z.literal('delta'), ...call, kind: z.enum(['text', 'reasoning']), offset: z.int(), text: z.string() }),
 ]);
@@ -82,13 +85,14 @@ export function createRemote({ bus, interestMs, clock, timers, find }: RemoteOpt
     interests.publish({ key, seq: live?.seq ?? 0, offset: live?.length ?? 0 });
   }
 
-  function receive(channel: ChannelState, message: RunMessage): void {
-    channel.heardOf(message.seq);
+  /** @param ask for what is missing of the text */
+  function receive(channel: ChannelState, message: RunMessage, ask: () => void): void {
+    channel.heardOf(message.seq, message.t === 'event' && message.atRest);
     if (!channel.local && message.t === 'output') {
       const { seq, step, callId, text } = message;
       channel.outputs.add({ afterSeq: seq, step, callId, text });
     }
-    if (!channel.local && message.t === 'delta' && !channel.place(message, message)) announce(channel);
+    if (!channel.local && message.t === 'delta' && !channel.place(message, message)) ask();
     channel.notify();
   }
 
@@ -96,7 +100,7 @@ export function createRemote({ bus, interestMs, clock, timers, find }: RemoteOpt
     const channel = find(interest.key);
     if (channel === undefined || !channel.local) return;
     wanted.set(channel, clock.monotonic() + interestMs);
-    publish(channel, { t: 'event', seq: channel.lastSeq });
+    publish(channel, { t: 'event', seq: channel.lastSeq, atRest: channel.atRest });
     const { live } = channel;
     if (live === null) return;
     for (const chunk of chunksAfter(live.chunks, interest.seq === live.seq ? interest.offset : 0)) publishText(channel, chunk);
@@ -104,7 +108,14 @@ export function createRemote({ bus, interestMs, clock, timers, find }: RemoteOpt
 
   return {
     follow(channel) {
-      const unsubscribe = runs.subscribe(channel.key, (message) => receive(channel, message));
+      let askedAt = Number.NEGATIVE_INFINITY;
+      // Each piece behind a gap shows it again, and each answer may have gaps: asking for each would have every answer ask for more of them.
+      const ask = () => {
+        if (clock.monotonic() - askedAt < askAgainMs) return;
+        askedAt = clock.monotonic();
+        announce(channel);
+      };
+      const unsubscribe = runs.subscribe(channel.key, (message) => receive(channel, message, ask));
       const stopRenewing = timers.every(interestMs / 3, () => {
         if (!channel.local) announce(channel);
       });
@@ -118,7 +129,7 @@ export function createRemote({ bus, interestMs, clock, timers, find }: RemoteOpt
       };
     },
     tellEvents(channel) {
-      if (isWanted(channel)) publish(channel, { t: 'event', seq: channel.lastSeq });
+      if (isWanted(channel)) publish(channel, { t: 'event', seq: channel.lastSeq, atRest: channel.atRest });
     },
     tellText(channel, chunk) {
       if (isWanted(channel)) publishText(channel, chunk);

@@ -22,13 +22,14 @@ import { runsConfig } from '#runs/config';
 import { createTranscripts, toJournalEvent } from '#runs/journal';
 import { startRun } from '#runs/start';
 import type { AgentSource, Engine } from '#runs/steps';
-import type { AgentVersionRow, RunRow, Store } from '#storage';
+import { type AgentVersionRow, type RunRow, type Store, unlimited } from '#storage';
 import { openStore } from '#storage/drivers';
 import { createMetrics, createTracer } from '#telemetry';
 import { silentLogger } from '#telemetry/testing';
 import type { Tool } from '#tools';
 import { createTestToolService } from '#tools/testing';
 
+export { growSession } from './long-session.ts';
 export { faultsOf } from './strict-server.ts';
 
 const tenantId = 'default' as TenantId;
@@ -46,6 +47,8 @@ export interface TestRunsOptions {
   readonly settings?: Partial<Engine['settings'] & Record<'maxLiveRuns' | 'leaseMs' | 'heartbeatMs' | 'pollMs', number>>;
   /** Of the configuration's `budget`. */
   readonly budget?: { readonly waitForReservedMs?: number };
+  /** How many approvals of the tenant may wait for an answer; by default any number. */
+  readonly maxApprovals?: number;
   /** What the model takes; by default far more than any test says. */
   readonly contextTokens?: number;
   /** Sizes of the models that it falls back to, named `m2` and on. */
@@ -119,7 +122,10 @@ export async function openTestRuns(options: TestRunsOptions = {}): Promise<TestR
   const time = createManualTime();
   const { clock, timers } = time;
   const ids = createIdSource(clock);
-  const real = await openStore({ url: 'sqlite::memory:', ledgerRules, clock, timers, ids });
+  const real = await openStore({
+    ...{ url: 'sqlite::memory:', ledgerRules, clock, timers, ids },
+    quotas: { ...unlimited, tenant: { ...unlimited.tenant, approvals: options.maxApprovals ?? Number.POSITIVE_INFINITY } },
+  });
   const budget = budgetConfig.budget.parse({ ...options.budget });
   const admission = createAdmission({ clock, timers, settings: budget });
   const store: Store = admission.observe({ ...real, ...options.wrap?.(real) });

@@ -84,8 +84,12 @@ export const toolsConfig = {
     maxFetches: setting(z.int().min(1).max(10_000).default(64), 'Fetches at a time; one session may make all of them.'),
     spareFetches: setting(z.int().min(1).max(10_000).default(32), 'Further ones, for tenants and sessions of which none is under way.'),
     maxWaiting: setting(
-      z.int().min(0).max(100_000).default(256),
-      'Most fetches of one tenant that wait for their turn; more are refused with `rate_limited`. Of all tenants four times as many wait.',
+      z.int().min(0).max(100_000).default(10_000),
+      'Most fetches that wait for their turn in one process, as a bound of its memory; more are refused with `rate_limited`. A tenant may have as many of them as there is room left.',
+    ),
+    maxWaitMs: setting(
+      durationMs().min(1).default(15_000),
+      'Longest wait of a fetch for its turn, within the 30 s that it may take; then it fails with `rate_limited`.',
     ),
   }),
   sandbox: group({
@@ -102,16 +106,24 @@ export const toolsConfig = {
       'Memory of one run of code.',
     ),
     maxOutputChars: setting(z.int().min(0).max(10_000_000).default(50_000), 'Most characters that one run of code may print.'),
-    maxThreads: setting(z.int().min(1).max(256).optional(), 'Threads that run code; one session may keep all of them busy.', {
-      otherwise: 'the cores of the machine, at most 2',
-    }),
+    maxThreads: setting(
+      z.int().min(1).max(256).optional(),
+      'Threads that run code, started as they are needed; one session may keep all of them busy.',
+      {
+        otherwise: 'the cores that the process may use, as the limits of its container have them',
+      },
+    ),
     spareThreads: setting(
       z.int().min(1).max(256).default(2),
-      'Further threads, for tenants and sessions of which no code runs: nobody waits behind what others compute.',
+      'Further threads, for tenants, sessions and runs of which no code runs: nobody waits behind what others compute.',
     ),
     maxQueued: setting(
-      z.int().min(0).max(100_000).default(64),
-      'Most runs of code of one tenant that wait for a thread; more are refused with `rate_limited`. Of all tenants four times as many wait.',
+      z.int().min(0).max(100_000).default(10_000),
+      'Most runs of code that wait for a thread in one process, as a bound of its memory; more are refused with `rate_limited`. A tenant may have as many of them as there is room left.',
+    ),
+    maxWaitMs: setting(
+      durationMs().min(1).default(30_000),
+      'Longest wait of a run of code for a thread, also within what its call may take; then it fails with `rate_limited`. It is no part of `wallMs`.',
     ),
     idleMs: setting(durationMs().default(30_000), 'A thread that had nothing to do for so long ends.'),
   }),

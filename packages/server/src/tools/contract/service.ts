@@ -44,10 +44,18 @@ export type ToolCallEnd =
       readonly output: string;
       readonly costMicroUsd: number;
       readonly durationMs: number;
+      /** How much of that it waited for its turn; left out when it did not. */
+      readonly waitedMs?: number;
       readonly files?: FilesOfCall;
     }
   /** `error.message` says what was wrong and what would be right. `began`: the tool was called, so that it may have cost and done something. */
-  | { readonly type: 'failed'; readonly error: ErrorInfo; readonly began: boolean; readonly durationMs: number };
+  | {
+      readonly type: 'failed';
+      readonly error: ErrorInfo;
+      readonly began: boolean;
+      readonly durationMs: number;
+      readonly waitedMs?: number;
+    };
 
 /** `always`: no policy says anything about such files, so that this call need not ask again for this action. */
 export type AuthorizationVerdict =

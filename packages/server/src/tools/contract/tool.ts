@@ -18,6 +18,8 @@ export interface ToolContext extends Omit<ToolCall, 'toolName' | 'toolVersion' |
   readonly authorize: (request: AuthorizationRequest) => Promise<AuthorizationVerdict>;
   /** Progress for people who watch; bounded, not kept. */
   readonly onOutput: (text: string) => void;
+  /** So many of its ms the call waited for something that others have, such as a thread: they are told beside its duration. */
+  readonly onWait: (ms: number) => void;
 }
 
 /** What a tool gives. `output` is what the model reads; a value other than text is sent as JSON. */

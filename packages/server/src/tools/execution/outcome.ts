@@ -17,8 +17,8 @@ export type Outcome =
 
 /** The end of a call but for its duration. */
 export type Conclusion =
-  | Omit<Extract<ToolCallEnd, { type: 'completed' }>, 'durationMs'>
-  | Omit<Extract<ToolCallEnd, { type: 'failed' }>, 'began' | 'durationMs'>;
+  | Omit<Extract<ToolCallEnd, { type: 'completed' }>, 'durationMs' | 'waitedMs'>
+  | Omit<Extract<ToolCallEnd, { type: 'failed' }>, 'began' | 'durationMs' | 'waitedMs'>;
 
 export interface OutcomeRules {
   readonly schemas: SchemaValidator;

@@ -55,6 +55,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   readonly #onOuterAbort = () => this.cancel();
   #state: 'new' | 'preparing' | 'calling' | 'keeping' | 'ended' = 'new';
   #startedAt = 0;
+  #waitedMs = 0;
   #tool: Tool | undefined;
   /** What is held back of the progress, as it may be the beginning of a secret. */
   #restOfProgress: () => string = () => '';
@@ -205,6 +206,10 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
         this.#parts.push({ type: 'output', text: boundText(clean, left) });
         left -= clean.length;
       },
+      onWait: (ms) => {
+        // A tool that was written without types can say anything.
+        if (ms > 0 && Number.isFinite(ms)) this.#waitedMs += ms;
+      },
       authorize: (request) => this.#authorize(request),
     };
   }
@@ -319,7 +324,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       conclusion.type === 'failed'
         ? { ...conclusion, error: cleanError(this.#environment, conclusion.error), began: this.#tool !== undefined }
         : conclusion;
-    this.#parts.end({ ...end, durationMs });
+    this.#parts.end({ ...end, durationMs, ...(this.#waitedMs >= 1 ? { waitedMs: Math.min(this.#waitedMs, durationMs) } : undefined) });
     for (const resolve of this.#onEnd ?? []) resolve();
   }
 }

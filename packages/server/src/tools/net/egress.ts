@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
-import { Agent, buildConnector, type Dispatcher } from 'undici';
+import type { Dispatcher, buildConnector as undici } from 'undici';
 import { NexusError, readInSlices } from '#core';
+import { buildConnector, UndiciAgent } from '#core/http';
 import { isPublicAddress } from './addresses.ts';
 import { withoutCrumbs } from './crumbs.ts';
 
@@ -62,7 +63,7 @@ export function portOf(url: URL): number {
 export function createEgressAgent(options: EgressOptions): Dispatcher {
   const { resolve, allowPrivate, isOwnListener = () => false, connectTimeoutMs = 10_000 } = options;
 
-  const connect: buildConnector.connector = (target, callback) => {
+  const connect: undici.connector = (target, callback) => {
     const hostname = target.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.+$/, '');
     const port = Number(target.port) || (target.protocol === 'https:' ? 443 : 80);
     if (isOwnListener(hostname, port)) return callback(ownListener(hostname, port), null);
@@ -98,7 +99,7 @@ export function createEgressAgent(options: EgressOptions): Dispatcher {
       callback(ownListener(hostname, port), null);
     });
   };
-  return new Agent({ connect, pipelining: 1 }).compose(withoutCrumbs);
+  return new UndiciAgent({ connect, pipelining: 1 }).compose(withoutCrumbs);
 }
 
 function notAllowed(hostname: string): NexusError {

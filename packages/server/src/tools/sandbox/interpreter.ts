@@ -1,6 +1,6 @@
 import type { ErrorCode, ErrorInfo } from '@nexus-agent/protocol';
-import { EvalFlags, JSException, type JSValueHandle, QuickJS } from 'quickjs-wasi';
-import { guestPrelude } from './guest.ts';
+import { EvalFlags, JSException, type JSValueHandle, type QuickJS } from 'quickjs-wasi';
+import type { ScriptEngine, ScriptEngines } from './engine.ts';
 import type { SandboxLimits } from './types.ts';
 
 export interface InterpreterRequest {
@@ -40,12 +40,8 @@ const maxMessageChars = 2_000;
 const nearlyFull = 0.9;
 const jobsPerFuel = 500;
 
-/** Runs code in a fresh engine made from `module`. Blocks its thread for as long as the code computes. */
-export async function interpret(
-  module: WebAssembly.Module,
-  request: InterpreterRequest,
-  clock: InterpreterClock,
-): Promise<InterpreterOutcome> {
+/** Runs code in an engine that no other code has touched. Blocks its thread for as long as the code computes. */
+export async function interpret(engines: ScriptEngines, request: InterpreterRequest, clock: InterpreterClock): Promise<InterpreterOutcome> {
   const { limits } = request;
   const deadline = clock.monotonic() + limits.wallMs;
   const output = collectOutput(limits.maxOutputChars);
@@ -58,39 +54,36 @@ export async function interpret(
     if (clock.monotonic() > deadline) throw new Stopped('sandbox_timeout', `the code did not finish within ${limits.wallMs} ms`);
   };
 
-  let vm: QuickJS | undefined;
-  let memory: WebAssembly.Memory | undefined;
+  const burn = () => {
+    fuelUsed += 1;
+    checkLimits();
+  };
+  let outcome: Outcome | undefined;
+  let isWhole = false;
+  let engine: ScriptEngine | undefined;
+  const heldBytes = () => engine?.memory.buffer.byteLength ?? 0;
   const finish = (result: InterpreterOutcome['result'], intact: boolean): InterpreterOutcome => ({
     result,
     logs: output.logs(),
     fuelUsed: Math.min(fuelUsed, limits.fuel),
-    memoryBytes: memory?.buffer.byteLength ?? 0,
+    memoryBytes: heldBytes(),
     intact,
   });
-  const isNearlyFull = () => (memory?.buffer.byteLength ?? 0) >= limits.memoryBytes * nearlyFull;
+  const isNearlyFull = () => heldBytes() >= limits.memoryBytes * nearlyFull;
 
   try {
-    vm = await QuickJS.create({
-      wasm: module,
-      memoryLimit: limits.memoryBytes,
-      maxStackSize: limits.stackBytes,
-      timezoneOffset: 0,
-      wasi: (shared: WebAssembly.Memory) => {
-        memory = shared;
-        return frozenWorld(shared, clock.now());
+    const host = {
+      nowMs: clock.now(),
+      print: (text: JSValueHandle | undefined) => output.print(text),
+      report(kind: JSValueHandle | undefined, text: JSValueHandle | undefined) {
+        if (kind !== undefined && text !== undefined && output.admit(text)) outcome = { kind: kind.toString(), text: text.toString() };
       },
-      interruptHandler: () => {
-        fuelUsed += 1;
-        checkLimits();
-        return false;
-      },
-    });
-    memory = vm._getMemory(); // @internal in a version that is pinned exactly; there is no public way to see the size
-    const outcome = evaluate(vm, request, output, () => {
-      fuelUsed += 1;
-      checkLimits();
-    });
+      poll: burn,
+    };
+    engine = await engines.take(host, limits.stackBytes);
+    evaluate(engine, request, burn);
     checkLimits();
+    isWhole = true;
     if (outcome !== undefined) return finish(toResult(outcome), true);
     // Nothing waits any more and yet the code did not end: it lost its continuation.
     if (isNearlyFull()) return finish(failure(memoryExceeded(limits)), true);
@@ -106,7 +99,7 @@ export async function interpret(
     }
     return finish(failure(isNearlyFull() ? memoryExceeded(limits) : explainTrap(error)), false);
   } finally {
-    vm?.dispose();
+    if (engine !== undefined) engines.giveBack(engine, isWhole);
   }
 }
 
@@ -115,24 +108,13 @@ interface Outcome {
   readonly text: string;
 }
 
-function evaluate(vm: QuickJS, request: InterpreterRequest, output: Output, burn: () => void): Outcome | undefined {
-  let outcome: Outcome | undefined;
-  const print = vm.newFunction('print', (text) => {
-    output.print(text);
-    return vm.undefined;
-  });
-  const report = vm.newFunction('report', (kind, text) => {
-    if (kind !== undefined && text !== undefined && output.admit(text)) outcome = { kind: kind.toString(), text: text.toString() };
-    return vm.undefined;
-  });
-  const guest = vm.callFunction(vm.evalCode(guestPrelude, 'prelude.js'), vm.undefined, print, report);
-  const call = (name: string, ...values: JSValueHandle[]) => vm.callFunction(guest.getProp(name), vm.undefined, ...values);
-  call('setInput', vm.newString(request.input));
-  for (const [name, text] of request.files) call('addFile', vm.newString(name), vm.newString(text));
+function evaluate({ vm, guest }: ScriptEngine, request: InterpreterRequest, burn: () => void): void {
+  const call = (called: JSValueHandle, ...values: JSValueHandle[]) => vm.callFunction(called, vm.undefined, ...values);
+  call(guest.setInput, vm.newString(request.input));
+  for (const [name, text] of request.files) call(guest.addFile, vm.newString(name), vm.newString(text));
   const { promise, boxed } = start(vm, request.code);
-  call('settle', promise, boxed ? vm.true : vm.false);
+  call(guest.settle, promise, boxed ? vm.true : vm.false);
   runJobs(vm, burn);
-  return outcome;
 }
 
 /**
@@ -241,25 +223,4 @@ function failure(error: ErrorInfo): InterpreterOutcome['result'] {
 
 function cut(text: string): string {
   return text.length > maxMessageChars ? `${text.slice(0, maxMessageChars)}…` : text;
-}
-
-const errnoOk = 0;
-const errnoBadDescriptor = 8;
-
-/** What the engine sees of the host: a clock that stands still, random bytes, and no descriptor to write to. */
-function frozenWorld(memory: WebAssembly.Memory, nowMs: number): Record<string, (...values: never[]) => number> {
-  return {
-    clock_time_get(_clock: number, _precision: bigint, at: number) {
-      new DataView(memory.buffer).setBigUint64(at, BigInt(Math.trunc(nowMs)) * 1_000_000n, true);
-      return errnoOk;
-    },
-    random_get(at: number, length: number) {
-      crypto.getRandomValues(new Uint8Array(memory.buffer, at, length));
-      return errnoOk;
-    },
-    fd_write: () => errnoBadDescriptor,
-    fd_close: () => errnoBadDescriptor,
-    fd_fdstat_get: () => errnoBadDescriptor,
-    fd_seek: () => errnoBadDescriptor,
-  };
 }

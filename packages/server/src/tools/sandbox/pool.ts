@@ -3,7 +3,10 @@ import type { InterpreterRequest } from './interpreter.ts';
 import { type Job, type JobEnd, SandboxThread } from './thread.ts';
 
 export interface ThreadPool {
-  /** Runs the request on an idle thread, or on a new one. Aborting the signal ends it at once. */
+  /**
+   * Runs the request on an idle thread, or on a new one; once more on a new one if that breaks, as code has no effects. Aborting the
+   * signal ends it at once.
+   */
   run(request: InterpreterRequest, signal: AbortSignal | undefined): Promise<JobEnd>;
   /** Ends all jobs with this error, and all threads. */
   close(error: NexusError): Promise<void>;
@@ -29,22 +32,31 @@ export function createThreadPool(options: { readonly timers: Timers; readonly id
     return thread;
   };
 
+  let closed = false;
+
+  const runOn = (thread: SandboxThread, request: InterpreterRequest, signal: AbortSignal | undefined): Promise<JobEnd> =>
+    new Promise((resolve) => {
+      const onAbort = () => thread.kill(new NexusError('cancelled', 'the code was cancelled'));
+      const job: Job = {
+        request,
+        settle(end) {
+          signal?.removeEventListener('abort', onAbort);
+          resolve(end);
+        },
+      };
+      signal?.addEventListener('abort', onAbort, { once: true });
+      thread.run(job);
+    });
+
   return {
-    run: (request, signal) =>
-      new Promise((resolve) => {
-        const thread = [...threads].find((candidate) => candidate.job === undefined) ?? startThread();
-        const onAbort = () => thread.kill(new NexusError('cancelled', 'the code was cancelled'));
-        const job: Job = {
-          request,
-          settle(end) {
-            signal?.removeEventListener('abort', onAbort);
-            resolve(end);
-          },
-        };
-        signal?.addEventListener('abort', onAbort, { once: true });
-        thread.run(job);
-      }),
+    async run(request, signal) {
+      const idle = [...threads].find((candidate) => candidate.job === undefined);
+      const end = await runOn(idle ?? startThread(), request, signal);
+      if (end.type === 'answered' || end.isBroken !== true || closed || signal?.aborted) return end;
+      return runOn(startThread(), request, signal);
+    },
     async close(error) {
+      closed = true;
       for (const thread of threads) thread.kill(error);
       await Promise.all(ending);
     },

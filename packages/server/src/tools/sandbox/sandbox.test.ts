@@ -3,8 +3,9 @@ import { once } from 'node:events';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { systemClock, systemTimers } from '#core';
+import type { Worker } from 'node:worker_threads';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { systemClock, systemTimers, type WaitOutcome } from '#core';
 import { createSandbox, type Sandbox, type SandboxRequest } from '#tools';
 
 let sandbox: Sandbox;
@@ -231,15 +232,90 @@ describe('the pool', () => {
     expect(await give('1')).toBe(1);
   });
 
-  it('refuses what would wait too long, and serves those that wait', async () => {
-    const small = createSandbox({ clock: systemClock, timers: systemTimers, maxThreads: 1, maxQueued: 2 });
+  it('serves what waits in its time, refuses what would wait longer, and says what to do [verifies queue.bounded-by-time]', async () => {
+    const ended: WaitOutcome[] = [];
+    const observer = { depth: () => undefined, ended: (outcome: WaitOutcome) => void ended.push(outcome) };
+    const small = createSandbox({
+      ...{ clock: systemClock, timers: systemTimers, observer, maxThreads: 1, spareThreads: 0, maxWaitMs: 1_500, limits: { fuel: 1e7 } },
+    });
     try {
-      const results = await Promise.all(Array.from({ length: 5 }, (_, index) => small.run({ code: `${index}` })));
-      const codes = results.map((result) => (result.type === 'ok' ? result.value : result.error.code));
-      expect(codes).toEqual([0, 1, 2, 'rate_limited', 'rate_limited']);
-      expect(results[3]).toMatchObject({ error: { retryable: true, details: { what: 'programs', limit: 2, used: 2 } } });
-      expect(results[3]).toMatchObject({ error: { message: expect.stringContaining('sandbox.maxQueued') } });
+      await small.run({ code: '0' }); // the start of its thread is not what is waited for
+      const many = await Promise.all(Array.from({ length: 70 }, (_, index) => small.run({ code: `${index}` })));
+      const codes = many.map((result) => (result.type === 'ok' ? result.value : result.error.code));
+      expect(codes.slice(0, 5)).toEqual([0, 1, 2, 3, 4]);
+      expect(codes).not.toContain('rate_limited');
+      const [first, second] = [small.run({ code: 'for (;;);', limits: { wallMs: 2_500 } }), small.run({ code: '2' })];
+      expect(await second).toMatchObject({
+        type: 'error',
+        durationMs: 0,
+        error: { code: 'rate_limited', retryable: true, details: { what: 'programs' } },
+      });
+      expect(await second).toMatchObject({ error: { message: expect.stringMatching(/sandbox\.maxWaitMs.*try again later/) } });
+      expect((await second).waitedMs).toBeGreaterThan(1_490);
+      expect(await first).toMatchObject({ error: { code: 'sandbox_timeout' } });
+      expect(ended.at(-1)).toBe('timed_out');
     } finally {
+      await small.close();
+    }
+  });
+
+  it('does not count what a program waited as its own time, and asks for its files only in its turn [verifies queue.bounded-memory]', async () => {
+    const small = createSandbox({ clock: systemClock, timers: systemTimers, maxThreads: 1, spareThreads: 0, limits: { fuel: 1e7 } });
+    try {
+      await small.run({ code: '1' });
+      const asked: string[] = [];
+      const first = small.run({ code: 'for (;;);', limits: { wallMs: 600 } });
+      const files = async () => {
+        asked.push('files');
+        return { a: 'text' };
+      };
+      const second = small.run({ code: 'files.a', files, limits: { wallMs: 500 } });
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      expect(asked).toEqual([]);
+      expect(await first).toMatchObject({ waitedMs: 0 });
+      const result = await second;
+      expect(result).toMatchObject({ type: 'ok', value: 'text' });
+      expect(result.waitedMs).toBeGreaterThan(550);
+      expect(result.durationMs).toBeLessThan(500);
+      const broken = small.run({
+        code: '1',
+        files: async () => {
+          throw new TypeError('no file');
+        },
+      });
+      await expect(broken).rejects.toThrow('no file');
+      expect(await small.run({ code: '3' })).toMatchObject({ value: 3 });
+    } finally {
+      await small.close();
+    }
+  });
+
+  it('runs a program in the same turn again when its thread breaks, once, and loses no place by it [verifies queue.thread-breaks]', async () => {
+    const threads: Worker[] = [];
+    const onWorker = (worker: Worker) => threads.push(worker);
+    process.on('worker', onWorker);
+    const small = createSandbox({ clock: systemClock, timers: systemTimers, maxThreads: 1, spareThreads: 0, limits: { fuel: 1e7 } });
+    try {
+      const endNewest = async () => {
+        const known = threads.length;
+        await vi.waitFor(() => expect(threads.length).toBeGreaterThan(0));
+        await threads.at(-1)?.terminate();
+        return known;
+      };
+      const first = small.run({ code: '1' });
+      const waits = small.run({ code: '2' });
+      await endNewest();
+      expect(await first).toMatchObject({ type: 'ok', value: 1 });
+      expect(await waits).toMatchObject({ type: 'ok', value: 2 });
+      expect(threads).toHaveLength(2);
+      const twice = small.run({ code: 'for (;;);' });
+      await endNewest();
+      await vi.waitFor(() => expect(threads).toHaveLength(3));
+      await endNewest();
+      expect(await twice).toMatchObject({ type: 'error', error: { code: 'sandbox_unavailable', retryable: true } });
+      expect(await small.run({ code: '4' })).toMatchObject({ value: 4 });
+    } finally {
+      process.off('worker', onWorker);
       await small.close();
     }
   });

@@ -1,24 +1,31 @@
 import { availableParallelism } from 'node:os';
 import { dictionary } from '@nexus-agent/protocol';
-import { type Clock, createShares, NexusError, type Timers } from '#core';
+import { type Clock, createShares, NexusError, type Timers, type WaitObserver } from '#core';
 import type { InterpreterRequest } from './interpreter.ts';
 import { createThreadPool } from './pool.ts';
-import type { JobEnd } from './thread.ts';
+import { type JobEnd, longestThreadMs } from './thread.ts';
 import type { Sandbox, SandboxLimits, SandboxRequest, SandboxResult } from './types.ts';
 
 export interface SandboxOptions {
   readonly clock: Clock;
   readonly timers: Timers;
-  /** Threads at most that one session keeps busy; they start when they are needed. */
+  /**
+   * Threads at most that one session keeps busy; they start when they are needed and end when they are idle. The cores that this process
+   * may use when left out, as the limits of its cgroup have them.
+   */
   readonly maxThreads?: number;
-  /** Further threads, for tenants and sessions of which nothing runs yet. */
+  /** Further threads, for tenants, sessions and runs of which nothing runs yet. */
   readonly spareThreads?: number;
-  /** Runs of one tenant that may wait for a thread; further ones are refused. */
+  /** Nothing waits longer for a thread. */
+  readonly maxWaitMs?: number;
+  /** So many runs of code may wait in this process; what waits is otherwise bounded by time. */
   readonly maxQueued?: number;
   /** A thread that had nothing to do for so long ends. */
   readonly idleMs?: number;
   /** What a request may not exceed and gets when it says nothing. */
   readonly limits?: Partial<SandboxLimits>;
+  /** Hears of the queue. */
+  readonly observer?: WaitObserver;
 }
 
 const defaultSandboxLimits: SandboxLimits = {
@@ -34,53 +41,51 @@ const minMemoryBytes = 4 * 1024 * 1024;
 
 /** Runs code in QuickJS, each time in a fresh engine with a capped memory, in threads that are killed when they do not stop. */
 export function createSandbox(options: SandboxOptions): Sandbox {
-  const { clock, timers, maxQueued = 64, idleMs = 30_000, maxThreads = Math.min(2, availableParallelism()), spareThreads = 2 } = options;
+  const { clock, timers, maxQueued = 10_000, maxWaitMs = 30_000, idleMs = 30_000, spareThreads = 2, observer } = options;
+  const { maxThreads = availableParallelism() } = options;
   const ceiling = dictionary({ ...defaultSandboxLimits, ...options.limits });
   const pool = createThreadPool({ timers, idleMs });
   const shares = createShares({
-    ...{ what: 'programs', places: maxThreads, spare: spareThreads, maxWaiting: maxQueued, setting: 'sandbox.maxQueued' },
-    retryAfterMs: ceiling.wallMs,
+    ...{ clock, timers, observer, what: 'programs', places: maxThreads, spare: spareThreads, maxWaitMs, maxWaiting: maxQueued },
+    settings: { maxWaitMs: 'sandbox.maxWaitMs', maxWaiting: 'sandbox.maxQueued' },
   });
   let closed = false;
 
-  const refuse = (request: InterpreterRequest, signal: AbortSignal | undefined): NexusError | undefined => {
-    if (closed) return new NexusError('sandbox_unavailable', 'the sandbox is shutting down', { retryable: false });
-    if (signal?.aborted) return new NexusError('cancelled', 'the code was cancelled before it began');
-    // Texts take up to three times their length inside, and the code needs room to work with them.
-    const chars = request.files.reduce((sum, [name, text]) => sum + name.length + text.length, request.code.length + request.input.length);
-    const maxChars = Math.floor(request.limits.memoryBytes / 8);
-    if (chars > maxChars) {
-      return new NexusError(
-        'payload_too_large',
-        `code, input and files may have ${maxChars} characters together, these have ${chars}; pass a smaller part`,
-      );
-    }
-    return undefined;
-  };
-
-  async function runInTurn(prepared: InterpreterRequest, { holder = nobody, signal }: SandboxRequest): Promise<JobEnd> {
-    let leave: () => void;
-    try {
-      leave = await shares.enter(holder, signal);
-    } catch (error) {
-      const isKnown = error instanceof NexusError && !signal?.aborted;
-      return { type: 'stopped', error: isKnown ? error : new NexusError('cancelled', 'the code was cancelled', { cause: error }) };
-    }
-    try {
-      if (closed || signal?.aborted) return { type: 'stopped', error: new NexusError('cancelled', 'the code was cancelled') };
-      return await pool.run(prepared, signal);
-    } finally {
-      leave();
-    }
+  /** In its turn: everything that takes room is made now. */
+  async function runNow(request: SandboxRequest): Promise<JobEnd> {
+    const { files = {}, signal } = request;
+    if (closed || signal?.aborted) return stopped(new NexusError('cancelled', 'the code was cancelled'));
+    const prepared = prepare(request, typeof files === 'function' ? await files() : files, ceiling);
+    const refusal = tooLarge(prepared);
+    if (refusal !== null) return stopped(refusal);
+    // Reading the files may have taken a while.
+    if (closed || signal?.aborted) return stopped(new NexusError('cancelled', 'the code was cancelled'));
+    return pool.run(prepared, signal);
   }
 
   return {
+    longestMs: maxWaitMs + longestThreadMs(ceiling.wallMs),
     async run(request) {
-      const startedAt = clock.monotonic();
-      const prepared = prepare(request, ceiling);
-      const refusal = refuse(prepared, request.signal);
-      const end: JobEnd = refusal === undefined ? await runInTurn(prepared, request) : { type: 'stopped', error: refusal };
-      return toResult(end, clock.monotonic() - startedAt);
+      const { holder = nobody, signal } = request;
+      const askedAt = clock.monotonic();
+      let entry: Awaited<ReturnType<typeof shares.enter>>;
+      try {
+        if (closed) throw new NexusError('sandbox_unavailable', 'the sandbox is shutting down', { retryable: false });
+        if (signal?.aborted) throw new NexusError('cancelled', 'the code was cancelled before it began');
+        entry = await shares.enter(holder, signal);
+      } catch (error) {
+        // What the signal says itself is not for the model.
+        const isOwn = error instanceof NexusError && error !== signal?.reason;
+        const told = isOwn ? error : new NexusError('cancelled', 'the code was cancelled', { cause: error });
+        return toResult(stopped(told), { waitedMs: clock.monotonic() - askedAt, durationMs: 0 });
+      }
+      try {
+        const startedAt = clock.monotonic();
+        const end = await runNow(request);
+        return toResult(end, { waitedMs: entry.waitedMs, durationMs: clock.monotonic() - startedAt });
+      } finally {
+        entry.leave();
+      }
     },
     async close() {
       closed = true;
@@ -91,7 +96,26 @@ export function createSandbox(options: SandboxOptions): Sandbox {
   };
 }
 
-function prepare({ code, input, files = {}, limits = {} }: SandboxRequest, ceiling: SandboxLimits): InterpreterRequest {
+function stopped(error: NexusError): JobEnd {
+  return { type: 'stopped', error };
+}
+
+function tooLarge(request: InterpreterRequest): NexusError | null {
+  // Texts take up to three times their length inside, and the code needs room to work with them.
+  const chars = request.files.reduce((sum, [name, text]) => sum + name.length + text.length, request.code.length + request.input.length);
+  const maxChars = Math.floor(request.limits.memoryBytes / 8);
+  if (chars <= maxChars) return null;
+  return new NexusError(
+    'payload_too_large',
+    `code, input and files may have ${maxChars} characters together, these have ${chars}; pass a smaller part`,
+  );
+}
+
+function prepare(
+  { code, input, limits = {} }: SandboxRequest,
+  files: Readonly<Record<string, string>>,
+  ceiling: SandboxLimits,
+): InterpreterRequest {
   const limit = (name: keyof SandboxLimits) => Math.min(limits[name] ?? ceiling[name], ceiling[name]);
   return {
     code,
@@ -107,12 +131,12 @@ function prepare({ code, input, files = {}, limits = {} }: SandboxRequest, ceili
   };
 }
 
-function toResult(end: JobEnd, durationMs: number): SandboxResult {
-  if (end.type === 'stopped') {
-    return { type: 'error', error: end.error.toInfo(), logs: '', fuelUsed: 0, memoryBytes: 0, durationMs };
+function toResult(end: JobEnd, times: Pick<SandboxResult, 'durationMs' | 'waitedMs'>): SandboxResult {
+  if (end.type !== 'answered') {
+    return { type: 'error', error: end.error.toInfo(), logs: '', fuelUsed: 0, memoryBytes: 0, ...times };
   }
   const { result, logs, fuelUsed, memoryBytes } = end.outcome;
-  const facts = { logs, fuelUsed, memoryBytes, durationMs };
+  const facts = { logs, fuelUsed, memoryBytes, ...times };
   if (result.type === 'error') return { ...facts, type: 'error', error: result.error };
   return { ...facts, type: 'ok', value: result.value === '' ? undefined : JSON.parse(result.value) };
 }

@@ -1,11 +1,12 @@
 import { Worker } from 'node:worker_threads';
 import { type Cancel, NexusError, type Timers } from '#core';
 import type { InterpreterOutcome, InterpreterRequest } from './interpreter.ts';
-import type { ThreadAnswer } from './worker.ts';
+import type { ThreadAnswer, ThreadMessage } from './worker.ts';
 
 export type JobEnd =
   | { readonly type: 'answered'; readonly outcome: InterpreterOutcome }
-  | { readonly type: 'stopped'; readonly error: NexusError };
+  /** `isBroken`: the thread itself failed, by no fault of the code that is known. */
+  | { readonly type: 'stopped'; readonly error: NexusError; readonly isBroken?: true };
 
 /** One run of code, from when it is asked for until `settle` is called. */
 export interface Job {
@@ -24,6 +25,8 @@ export interface ThreadOptions {
 const killGraceMs = 500;
 /** How long a thread may take to load the engine on a busy machine. */
 const threadStartMs = 10_000;
+/** The longest that a job may take on a thread that has yet to start. */
+export const longestThreadMs = (wallMs: number) => threadStartMs + wallMs + killGraceMs;
 /** Engines of past runs wait for the collector; a new thread now and then bounds what they can hold. */
 const maxRunsPerThread = 500;
 const threadLimits = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 16, stackSizeMb: 4 };
@@ -37,6 +40,8 @@ export class SandboxThread {
   #job: Job | undefined;
   #runs = 0;
   #ended = false;
+  /** It has loaded the engine. */
+  #ready = false;
   #cancelTimer: Cancel | undefined;
 
   constructor(options: ThreadOptions) {
@@ -44,15 +49,13 @@ export class SandboxThread {
     // No environment and no options of this process reach the thread, and what it prints goes nowhere: nobody reads it.
     // (Reading would also keep this process alive for an idle thread.)
     this.#worker = new Worker(workerUrl, { env: {}, execArgv: [], argv: [], stdout: true, stderr: true, resourceLimits: threadLimits });
-    this.#worker.on('message', (answer: ThreadAnswer) => this.#onAnswer(answer));
-    this.#worker.on('error', (error: Error & { code?: string }) =>
-      this.kill(
-        error.code === 'ERR_WORKER_OUT_OF_MEMORY'
-          ? new NexusError('sandbox_memory_exceeded', 'the code used up the memory of its thread')
-          : new NexusError('sandbox_unavailable', 'the sandbox broke; try again', { cause: error }),
-      ),
-    );
-    this.#worker.on('exit', () => this.kill(new NexusError('sandbox_unavailable', 'the sandbox ended unexpectedly; try again')));
+    this.#worker.on('message', (message: ThreadMessage) => (message.type === 'ready' ? this.#onReady() : this.#onAnswer(message)));
+    this.#worker.on('error', (error: Error & { code?: string }) => {
+      if (error.code === 'ERR_WORKER_OUT_OF_MEMORY')
+        this.kill(new NexusError('sandbox_memory_exceeded', 'the code used up the memory of its thread'));
+      else this.#break('the sandbox broke; try again', error);
+    });
+    this.#worker.on('exit', () => this.#break('the sandbox ended unexpectedly; try again'));
   }
 
   get job(): Job | undefined {
@@ -65,27 +68,47 @@ export class SandboxThread {
     this.#job = job;
     this.#runs += 1;
     this.#worker.ref();
-    const { wallMs } = job.request.limits;
-    this.#cancelTimer = this.#options.timers.after(
-      // A thread that has yet to start is not the fault of the code.
-      wallMs + killGraceMs + (this.#runs === 1 ? threadStartMs : 0),
-      () => this.kill(new NexusError('sandbox_timeout', `the code did not finish within ${wallMs} ms`)),
-    );
+    if (this.#ready) this.#limitTime(job);
+    // A thread that has yet to start is not the fault of the code.
+    else this.#cancelTimer = this.#options.timers.after(threadStartMs, () => this.#break('the sandbox did not start; try again'));
     this.#worker.postMessage(job.request);
   }
 
   /** Ends the thread, which may be computing, and its job with this error. */
   kill(error: NexusError): void {
+    this.#stop({ type: 'stopped', error });
+  }
+
+  /** As if it had died: for what it does without having been told to. */
+  #break(message: string, cause?: unknown): void {
+    this.#stop({ type: 'stopped', error: new NexusError('sandbox_unavailable', message, { cause }), isBroken: true });
+  }
+
+  #stop(end: JobEnd): void {
     const job = this.#job;
     this.#job = undefined;
     this.#end();
-    job?.settle({ type: 'stopped', error });
+    job?.settle(end);
+  }
+
+  #onReady(): void {
+    this.#ready = true;
+    if (this.#job === undefined) return;
+    this.#cancelTimer?.();
+    this.#limitTime(this.#job);
+  }
+
+  #limitTime(job: Job): void {
+    const { wallMs } = job.request.limits;
+    this.#cancelTimer = this.#options.timers.after(wallMs + killGraceMs, () =>
+      this.kill(new NexusError('sandbox_timeout', `the code did not finish within ${wallMs} ms`)),
+    );
   }
 
   #onAnswer({ outcome }: ThreadAnswer) {
     const job = this.#job;
     if (job === undefined) return;
-    if (outcome === undefined) return this.kill(new NexusError('sandbox_unavailable', 'the sandbox broke; try again'));
+    if (outcome === undefined) return this.#break('the sandbox broke; try again');
     this.#job = undefined;
     this.#cancelTimer?.();
     job.settle({ type: 'answered', outcome });

@@ -19,10 +19,10 @@ export interface SandboxRequest {
   readonly code: string;
   /** Any JSON value; the code finds it as `input`. */
   readonly input?: unknown;
-  /** Texts by name; the code finds them as `files`. */
-  readonly files?: Readonly<Record<string, string>>;
+  /** Texts by name; the code finds them as `files`. They are asked for once it is the turn of the code: what waits holds none of them. */
+  readonly files?: Readonly<Record<string, string>> | (() => Promise<Readonly<Record<string, string>>>);
   readonly limits?: Partial<SandboxLimits>;
-  /** For whom it runs: tenants and their sessions take turns. All that say nothing are one. */
+  /** For whom it runs: tenants, their sessions and the runs of these take turns. All that say nothing are one. */
   readonly holder?: Holder;
   /** Cancelling ends the code at once. */
   readonly signal?: AbortSignal;
@@ -34,7 +34,10 @@ interface SandboxFacts {
   readonly fuelUsed: number;
   /** The most memory that the engine held. */
   readonly memoryBytes: number;
+  /** From its turn to its end: what it waited is not part of it. */
   readonly durationMs: number;
+  /** So long it waited for its turn. */
+  readonly waitedMs: number;
 }
 
 /** `value` is the last expression or what was returned, awaited, as a JSON value; undefined when there is none. */
@@ -45,10 +48,13 @@ export type SandboxResult =
 export interface Sandbox {
   /**
    * Runs code in an engine of its own, which has no access to files, network, time passing, processes or other runs.
-   * Never throws: whatever the code does comes back as a typed error, `rate_limited` when too many of the tenant wait
-   * already.
+   * It begins when it is its turn. Never throws but for what `files` throws: whatever the code does comes back as a typed error. One that
+   * did not get its turn in time is `rate_limited` and may be tried again; a thread that breaks before the code has an answer is replaced
+   * once, in the same turn.
    */
   run(request: SandboxRequest): Promise<SandboxResult>;
+  /** The longest that a run may take by its limits, waiting and the start of threads included. */
+  readonly longestMs: number;
   /** Ends what runs with `cancelled` and releases all threads. */
   close(): Promise<void>;
 }

@@ -6,4 +6,10 @@ declare namespace WebAssembly {
   class Memory {
     readonly buffer: ArrayBuffer;
   }
+  interface Global {
+    value: number;
+  }
+  interface Table {
+    readonly length: number;
+  }
 }

@@ -1,6 +1,7 @@
 import type { UserPart } from '@nexus-agent/protocol';
 import { isBlank } from '#core';
-import type { ModelRequest } from '#llm/contract';
+import type { ModelRequest, ToolSpec } from '#llm/contract';
+import { createBeginnings, type Summing, withMessages } from '../beginnings.ts';
 import {
   createOmissions,
   descriptionFor,
@@ -18,9 +19,9 @@ import {
   sendsFormat,
   shownConversation,
 } from '../features.ts';
-import { markGiven } from '../given.ts';
+import { markGiven, ownNames } from '../given.ts';
 import { asRecord } from '../json.ts';
-import { normaliseConversation, renamed, toWireJson, type WireAnswerPart, type WireTurn, wireMember, wireName } from '../normalise.ts';
+import { normaliseConversation, renamed, type WireAnswerPart, type WireTurn, wireMember, wireName } from '../normalise.ts';
 import { answerSchema, toolSchema } from '../schema.ts';
 import type { UpstreamDialect } from '../upstream.ts';
 import { createMessagesDecoder, redactedMark } from './decode.ts';
@@ -68,32 +69,33 @@ const minThinkingTokens = 1_024;
 /** Anthropic Messages. */
 export function createAnthropicMessages(options: AnthropicMessagesOptions): UpstreamDialect {
   const { provider = '', omissions = createOmissions() } = options;
-  const toolNames = new Map<string, string>();
-  const members = new Map<string, string>();
-  /** Members of tools' inputs, and of no others: nobody looks at what else a model made up. */
-  const memberOnWire = (own: string) => (members.get(wireMember(own)) === own ? wireMember(own) : own);
+  const beginnings = createBeginnings(turnInThinking);
   return {
     path: messagesPath,
     encode(request, { model, maxOutputTokens }) {
       const omitted = omissions.of(model);
       const caching = options.promptCaching && !omitted.has('promptCaching');
-      const turns = normaliseConversation(shownConversation(request, omitted), { provider, model });
-      for (const { name, inputSchema } of request.tools) {
-        if (wireName(name) !== name) toolNames.set(wireName(name), name);
-        for (const own of membersOf(inputSchema)) if (wireMember(own) !== own) members.set(wireMember(own), own);
-      }
-      const messages = turns.map((turn) => encodeTurn(turn, omitted, memberOnWire));
-      const tools = encodeTools(request, turns, omitted);
-      const thinking = omitted.has('thinking') || breaksThinking(messages) ? undefined : encodeThinking(options, maxOutputTokens);
+      const recipient = { provider, model };
+      const shown = shownConversation(request, omitted);
+      const turns = () => normaliseConversation(shown, recipient).turns;
+      /** Members of tools' inputs, and of no others: nobody looks at what else a model made up. */
+      const members = ownNames(request.tools.flatMap(membersOf), wireMember);
+      const memberOnWire = (own: string) => (members.size > 0 && members.get(wireMember(own)) === own ? wireMember(own) : own);
+      const encodeAll = (some: readonly WireTurn[]) => some.map((turn) => encodeTurn(turn, omitted, memberOnWire));
+      const likeness = JSON.stringify([model, caching, [...omitted], [...members]]);
+      const { json, sum } = beginnings.encode({ messages: shown, recipient, likeness }, (some, { last }) =>
+        caching && last ? markedForCache(encodeAll(some)) : encodeAll(some),
+      );
+      const wished = omitted.has('thinking') ? undefined : encodeThinking(options, maxOutputTokens);
+      const thinking = sum.goesOn && !sum.began ? undefined : wished;
       const format =
         sendsFormat(request, omitted) && request.outputSchema !== undefined ? answerSchema(request.outputSchema, 'closed') : null;
       const system = instructionsFor(request, format !== null);
-      const body: AnthropicRequest = {
+      const body: Omit<AnthropicRequest, 'messages'> = {
         model,
         max_tokens: maxOutputTokens,
         ...(isBlank(system) ? {} : { system: [{ type: 'text', text: system, ...(caching ? cacheMark : {}) }] }),
-        messages: caching ? markedForCache(messages) : messages,
-        ...tools,
+        ...encodeTools(request, turns, omitted),
         // The provider refuses a temperature together with thinking.
         ...(request.temperature === undefined || thinking !== undefined || omitted.has('temperature')
           ? {}
@@ -102,9 +104,9 @@ export function createAnthropicMessages(options: AnthropicMessagesOptions): Upst
         ...(thinking === undefined ? {} : { thinking }),
         stream: true,
       };
-      return toWireJson(body);
+      return withMessages(body, json);
     },
-    decoder: options.provider === undefined ? createMessagesDecoder : markGiven(createMessagesDecoder, toolNames, members),
+    decoder: options.provider === undefined ? createMessagesDecoder : markGiven(createMessagesDecoder, membersOf),
   };
 }
 
@@ -114,26 +116,36 @@ function encodeThinking({ thinking }: AnthropicMessagesOptions, maxOutputTokens:
   return maxOutputTokens > budget ? { type: 'enabled', budget_tokens: budget } : undefined;
 }
 
+/** Whether the turn that is under way began with thinking, and whether it goes on after results. */
+interface TurnInThinking {
+  readonly began: boolean;
+  readonly goesOn: boolean;
+  /** The next message is the first of its answer. */
+  readonly asked: boolean;
+}
+
 /**
  * A turn that goes on after results must have begun with thinking to go on with it; one that another model began has not. Later
  * answers of a turn may be without.
  */
-function breaksThinking(messages: readonly MessageDraft[]): boolean {
-  const isResult = ({ type }: AnthropicBlock) => type === 'tool_result';
-  if (messages.at(-1)?.content.some(isResult) !== true) return false;
-  const asked = messages.findLastIndex(({ role, content }) => role === 'user' && !content.some(isResult));
-  const first = messages[asked + 1]?.content[0]?.type;
-  return first !== 'thinking' && first !== 'redacted_thinking';
-}
+const turnInThinking: Summing<MessageDraft, TurnInThinking> = {
+  initial: { began: false, goesOn: false, asked: true },
+  next({ began, asked }, { role, content }) {
+    const goesOn = content.some(({ type }) => type === 'tool_result');
+    if (role === 'user' && !goesOn) return { began: false, goesOn, asked: true };
+    const first = content[0]?.type;
+    return { began: asked ? first === 'thinking' || first === 'redacted_thinking' : began, goesOn, asked: false };
+  },
+};
 
 /** The tools; where there are none any more, those that the conversation has calls of, as the format insists on them. */
 function encodeTools(
   request: ModelRequest,
-  turns: readonly WireTurn[],
+  turns: () => readonly WireTurn[],
   omitted: ReadonlySet<RequestFeature>,
 ): Pick<AnthropicRequest, 'tools' | 'tool_choice'> {
   if (request.tools.length > 0) return { tools: request.tools.map((tool) => encodeTool(tool, omitted)) };
-  const former = formerTools(turns);
+  const former = formerTools(turns());
   if (former.length === 0) return {};
   const tools = former.map((tool) => encodeTool(tool, omitted));
   return { tools, tool_choice: { type: 'none' } };
@@ -143,14 +155,14 @@ function encodeTool(tool: ModelRequest['tools'][number], omitted: ReadonlySet<Re
   return { name: wireName(tool.name), ...descriptionFor(tool, omitted), input_schema: inputOnWire(tool.inputSchema) };
 }
 
-function membersOf(schema: Record<string, unknown>): string[] {
-  return Object.keys(asRecord(toolSchema(schema).properties) ?? {});
+function membersOf({ inputSchema }: Pick<ToolSpec, 'inputSchema'>): string[] {
+  return Object.keys(asRecord(toolSchema(inputSchema).properties) ?? {});
 }
 
 /** The schema of an input whose members have names that the format takes. */
 function inputOnWire(whole: Record<string, unknown>): Record<string, unknown> {
   const schema = toolSchema(whole);
-  if (membersOf(whole).every((own) => wireMember(own) === own)) return schema;
+  if (membersOf({ inputSchema: whole }).every((own) => wireMember(own) === own)) return schema;
   const required = Array.isArray(schema.required) ? { required: schema.required.map((own) => wireMember(String(own))) } : {};
   return { ...schema, properties: renamed(asRecord(schema.properties) ?? {}, wireMember), ...required };
 }

@@ -42,8 +42,10 @@ export function createChatDecoder(context: StreamContext): StreamDecoder {
 
   /** The accounts that a chunk may have in one of several places. */
   function readAccount({ usage: own, x_groq: groq, choices }: Members): Usage | null {
-    const places = [own, asRecord(groq)?.usage, ...(Array.isArray(choices) ? choices.map((choice) => asRecord(choice)?.usage) : [])];
-    return places.reduce<Usage | null>((found, place) => (carriesSomething(place) ? laterUsage(found, readUsage(place)) : found), null);
+    const together = (found: Usage | null, place: unknown) => (carriesSomething(place) ? laterUsage(found, readUsage(place)) : found);
+    let found = together(together(null, own), asRecord(groq)?.usage);
+    if (Array.isArray(choices)) for (const choice of choices) found = together(found, asRecord(choice)?.usage);
+    return found;
   }
 
   /** Whether there was anything of an answer in it. */

@@ -45,7 +45,8 @@ export function createMessageReader(context: StreamContext) {
   /** Looks for text where nobody knows of any: an answer that has no other is not understood. */
   function lookForText(members: Members): void {
     if (unread !== null) return;
-    for (const [name, value] of Object.entries(members)) {
+    for (const name in members) {
+      const value = members[name];
       if (plainMembers.has(name) || typeof value !== 'string' || value.trim() === '') continue;
       unread = name.toWellFormed().slice(0, 40);
       return;

@@ -1,6 +1,7 @@
 import { dictionary, type GivenBy, type UserPart } from '@nexus-agent/protocol';
 import { isBlank } from '#core';
 import type { ModelRequest } from '#llm/contract';
+import { createBeginnings, withMessages } from '../beginnings.ts';
 import {
   createOmissions,
   descriptionFor,
@@ -88,38 +89,42 @@ const otherField = dictionary({ max_tokens: 'max_completion_tokens', max_complet
 /** OpenAI Chat Completions, as OpenAI and the servers compatible with it stream it. */
 export function createOpenAiChat(options: OpenAiChatOptions): UpstreamDialect {
   const { provider = '', omissions = createOmissions() } = options;
-  const toolNames = new Map<string, string>();
+  const beginnings = createBeginnings<OpenAiMessage, null>({ initial: null, next: () => null });
   return {
     path: chatPath,
     encode(request, { model, maxOutputTokens }) {
       const omitted = omissions.of(model);
       const format = sendsFormat(request, omitted) ? request.outputSchema : undefined;
-      for (const { name } of request.tools) if (wireName(name) !== name) toolNames.set(wireName(name), name);
-      const turns = normaliseConversation(shownConversation(request, omitted), { provider, model });
+      const recipient = { provider, model };
+      const shown = shownConversation(request, omitted);
+      const system = instructionsFor(request, format !== undefined);
+      const likeness = JSON.stringify([model, system, ...omitted]);
+      const messages = beginnings.encode({ messages: shown, recipient, likeness }, (turns, { first }) =>
+        encodeMessages(first ? system : '', turns, recipient, omitted),
+      );
       const limit = omitted.has('maxTokensField') ? otherField[options.maxTokensField] : options.maxTokensField;
-      const body: OpenAiRequest = {
+      const body: Omit<OpenAiRequest, 'messages'> = {
         model,
-        messages: encodeMessages(request, turns, { provider, model }, omitted),
-        ...encodeTools(request, turns, omitted),
+        ...encodeTools(request, () => normaliseConversation(shown, recipient).turns, omitted),
         [limit]: maxOutputTokens,
         ...(request.temperature === undefined || omitted.has('temperature') ? {} : { temperature: request.temperature }),
         ...(format === undefined ? {} : { response_format: responseFormat(format) }),
         stream: true,
         ...(omitted.has('streamOptions') ? {} : { stream_options: { include_usage: true } }),
       };
-      return toWireJson({ ...options.extraBody, ...body });
+      return withMessages({ ...options.extraBody, ...body }, messages.json);
     },
-    decoder: options.provider === undefined ? createChatDecoder : markGiven(createChatDecoder, toolNames),
+    decoder: options.provider === undefined ? createChatDecoder : markGiven(createChatDecoder),
   };
 }
 
 function encodeTools(
   request: ModelRequest,
-  turns: readonly WireTurn[],
+  turns: () => readonly WireTurn[],
   omitted: ReadonlySet<RequestFeature>,
 ): Pick<OpenAiRequest, 'tools' | 'tool_choice'> {
   if (request.tools.length > 0) return { tools: request.tools.map((tool) => encodeTool(tool, omitted)) };
-  const former = omitted.has('callsWithoutTools') ? formerTools(turns) : [];
+  const former = omitted.has('callsWithoutTools') ? formerTools(turns()) : [];
   return former.length === 0 ? {} : { tools: former.map((tool) => encodeTool(tool, omitted)), tool_choice: 'none' };
 }
 
@@ -137,12 +142,11 @@ function responseFormat(whole: Record<string, unknown>): NonNullable<OpenAiReque
 }
 
 function encodeMessages(
-  request: ModelRequest,
+  system: string,
   turns: readonly WireTurn[],
   recipient: GivenBy,
   omitted: ReadonlySet<RequestFeature>,
 ): OpenAiMessage[] {
-  const system = instructionsFor(request, sendsFormat(request, omitted));
   const apart = !isBlank(system) && !omitted.has('systemMessage');
   if (!isBlank(system) && !apart) turns[0]?.parts.unshift({ type: 'text', text: `${system}\n` });
   const messages: OpenAiMessage[] = apart ? [{ role: 'system', content: system }] : [];

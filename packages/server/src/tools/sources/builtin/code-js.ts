@@ -32,7 +32,7 @@ export function createCodeJsTool({ sandbox, workspaces }: CodeJsOptions): Tool {
     effects: 'none',
     permissions: ['code.run', 'fs.read'],
     sharesFolder: true,
-    timeoutMs: 60_000,
+    timeoutMs: Math.max(60_000, sandbox.longestMs),
     async execute(input, context) {
       const { code, files: paths = [], input: value } = input as { code: string; files?: string[]; input?: unknown }; // checked by the schema
       const reading = readingFiles(context);
@@ -40,10 +40,15 @@ export function createCodeJsTool({ sandbox, workspaces }: CodeJsOptions): Tool {
         parseWorkspacePath(path);
         await reading.require(path);
       }
-      const files = await readTexts(workspaces, context.workspace, paths);
-      const { tenantId, sessionId, signal } = context;
-      const holder = { tenantId, sessionId };
-      const result = await sandbox.run({ code, files, holder, signal, ...(value === undefined ? {} : { input: value }) });
+      const { tenantId, sessionId, runId, signal } = context;
+      const result = await sandbox.run({
+        code,
+        files: () => readTexts(workspaces, context.workspace, paths),
+        holder: { tenantId, sessionId, runId },
+        signal,
+        ...(value === undefined ? {} : { input: value }),
+      });
+      context.onWait(result.waitedMs);
       if (result.logs !== '') context.onOutput(result.logs);
       if (result.type === 'ok') {
         return { type: 'ok', output: { value: result.value ?? null, ...(result.logs === '' ? {} : { logs: result.logs }) } };

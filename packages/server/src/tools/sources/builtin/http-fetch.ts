@@ -2,16 +2,21 @@ import type { Readable, Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import { dictionary } from '@nexus-agent/protocol';
 import type { Dispatcher } from 'undici';
-import { createShares, NexusError, type Timers } from '#core';
+import { type Clock, createShares, NexusError, systemClock, type Timers, type WaitObserver } from '#core';
 import type { Tool, ToolContext } from '#tools/contract';
 import { createEgressAgent, createNameResolver, type EgressOptions, hostnameOf, htmlToText, portOf, requireAllowedUrl } from '#tools/net';
 
 export interface HttpFetchOptions extends Partial<EgressOptions> {
-  readonly timers: Pick<Timers, 'soon'>;
+  readonly timers: Pick<Timers, 'soon' | 'after'>;
+  readonly clock?: Pick<Clock, 'monotonic'>;
   /** Fetches at a time, see {@link createShares}. */
   readonly maxFetches?: number;
   readonly spareFetches?: number;
+  /** Nothing waits longer for its turn. */
+  readonly maxWaitMs?: number;
   readonly maxWaiting?: number;
+  /** Hears of the queue. */
+  readonly observer?: WaitObserver;
   /** Bytes of a body that are read, after decompression; the rest is left and the cut is said. */
   readonly maxBodyBytes?: number;
   /** Longest silence of a server, before and within its answer. */
@@ -43,8 +48,12 @@ const textTypes = /^(text\/|application\/(.*\+)?(json|xml|yaml|x-yaml|javascript
  * cookies, no connections.
  */
 export function createHttpFetchTool(options: HttpFetchOptions): Tool {
-  const { maxFetches: places = 64, spareFetches: spare = 32, maxWaiting = 256 } = options;
-  const shares = createShares({ what: 'fetches', places, spare, maxWaiting, setting: 'httpFetch.maxWaiting' });
+  const { maxFetches: places = 64, spareFetches: spare = 32, maxWaitMs = 15_000, maxWaiting = 10_000 } = options;
+  const { timers, clock = systemClock, observer } = options;
+  const shares = createShares({
+    ...{ clock, timers, observer, what: 'fetches', places, spare, maxWaitMs, maxWaiting },
+    settings: { maxWaitMs: 'httpFetch.maxWaitMs', maxWaiting: 'httpFetch.maxWaiting' },
+  });
   const names = createNameResolver();
   return {
     name: 'http_fetch',
@@ -67,8 +76,16 @@ export function createHttpFetchTool(options: HttpFetchOptions): Tool {
     timeoutMs: 30_000,
     async execute(input, context) {
       const request = input as unknown as FetchInput; // checked by the schema
-      const { tenantId, sessionId, signal } = context;
-      const leave = await shares.enter({ tenantId, sessionId }, signal);
+      const { tenantId, sessionId, runId, signal } = context;
+      let turn: Awaited<ReturnType<typeof shares.enter>>;
+      try {
+        turn = await shares.enter({ tenantId, sessionId, runId }, signal);
+      } catch (error) {
+        // As a result: the time of the call may be over, and yet it is known that nothing was sent.
+        if (error instanceof NexusError && error !== signal.reason) return { type: 'error', error: error.toInfo() };
+        throw error;
+      }
+      context.onWait(turn.waitedMs);
       const resolve = (hostname: string, granted: boolean) => (granted ? names.ofOperator(hostname) : names.ofOutside(hostname, signal));
       const agent = createEgressAgent({ resolve, ...options });
       try {
@@ -77,7 +94,7 @@ export function createHttpFetchTool(options: HttpFetchOptions): Tool {
         throw explain(error, context);
       } finally {
         await agent.destroy();
-        leave();
+        turn.leave();
       }
     },
   };
