@@ -1,4 +1,5 @@
-import { connect, createServer, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
+import { openPostgresRelay, type RelayedPair } from './postgres-relay.ts';
 
 /** What is done with the answer of a COMMIT that went to the database. */
 export type CommitAnswer = 'passes' | 'swallowed' | 'cut';
@@ -22,17 +23,13 @@ export interface PostgresWay {
   close(): void;
 }
 
-interface Pair {
-  readonly front: Socket;
-  readonly behind: Socket;
+interface Pair extends RelayedPair {
   /** Nothing of the database comes through any more. */
   deaf: boolean;
   held: { readonly to: Socket; readonly data: Buffer }[];
 }
 
 export async function openPostgresWay(databaseUrl: string): Promise<PostgresWay> {
-  const { hostname, port } = new URL(databaseUrl);
-  const pairs = new Set<Pair>();
   let isSilent = false;
   let commits = 0;
   let decide: () => CommitAnswer = () => 'passes';
@@ -42,10 +39,8 @@ export async function openPostgresWay(databaseUrl: string): Promise<PostgresWay>
     else if (to === pair.behind || !pair.deaf) to.write(data);
   }
 
-  const server = createServer((front) => {
-    const behind = connect(Number(port), hostname);
+  const relay = await openPostgresRelay(databaseUrl, (front, behind): Pair => {
     const pair: Pair = { front, behind, deaf: false, held: [] };
-    pairs.add(pair);
     front.on('data', (data) => {
       if (isCommit(data)) {
         commits += 1;
@@ -57,47 +52,28 @@ export async function openPostgresWay(databaseUrl: string): Promise<PostgresWay>
       pass(pair, behind, data);
     });
     behind.on('data', (data) => pass(pair, front, data));
-    for (const socket of [front, behind]) {
-      socket
-        .on('error', () => {})
-        .on('close', () => {
-          pairs.delete(pair);
-          front.destroy();
-          behind.destroy();
-        });
-    }
+    return pair;
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  const own = new URL(databaseUrl);
-  own.hostname = '127.0.0.1';
-  own.port = String(typeof address === 'object' && address !== null ? address.port : 0);
-  const cut = () => {
-    for (const { front } of pairs) front.destroy();
-  };
   return {
-    url: own.href,
+    url: relay.url,
     silence() {
       isSilent = true;
     },
     speak() {
       isSilent = false;
-      for (const pair of pairs) for (const { to, data } of pair.held.splice(0)) pass(pair, to, data);
+      for (const pair of relay.pairs) for (const { to, data } of pair.held.splice(0)) pass(pair, to, data);
     },
-    cut,
+    cut: relay.cut,
     onCommit(wanted) {
       decide = wanted;
     },
     get open() {
-      return pairs.size;
+      return relay.pairs.size;
     },
     get commits() {
       return commits;
     },
-    close() {
-      cut();
-      server.close();
-    },
+    close: relay.close,
   };
 }
 

@@ -44,8 +44,13 @@ export async function postgresSubject(): Promise<StoreSubject | { reason: string
   };
 }
 
-export function openTestStore(location: DatabaseLocation, clock: Clock = systemClock, quotas: Quotas = unlimited): Promise<Store> {
-  return openStore({ ...location, quotas, ledgerRules, clock, timers: systemTimers, ids: createIdSource(clock), maxConnections: 5 });
+export function openTestStore(
+  location: DatabaseLocation & Pick<OpenStoreOptions, 'signal' | 'timeoutMs'>,
+  clock: Clock = systemClock,
+  quotas: Quotas = unlimited,
+  maxConnections = 5,
+): Promise<Store> {
+  return openStore({ ...location, quotas, ledgerRules, clock, timers: systemTimers, ids: createIdSource(clock), maxConnections });
 }
 
 export const ids = createIdSource(systemClock);
