@@ -12,6 +12,11 @@ export const hostileRequirements = {
   },
   'hostile.kill.progress': { promise: 0, behaviour: 'A run that gets on between the deaths of its processes is never ended for them.' },
   'hostile.kill.names': { promise: 0, behaviour: 'No name from outside selects what every object inherits.' },
+  'hostile.kill.numbers': {
+    promise: 0,
+    behaviour:
+      'A number of a model that no database gives back is refused where it is said, and stops neither the run nor the lists of its tenant.',
+  },
   'hostile.kill.schema': {
     promise: 0,
     behaviour: 'A schema that throws, or answers with a promise, fails the run that brought it and nothing else.',
@@ -47,6 +52,21 @@ export const hostileRequirements = {
     promise: 0,
     behaviour:
       'What a tenant may have is counted exactly, over processes that create at once, and refused with what, how much and what to do.',
+  },
+  'hostile.shares.admission': {
+    promise: 0,
+    behaviour:
+      'Calls that want all of a limit, of which somebody holds a little, hold back those that need little for a quarter of the time at most.',
+  },
+  'hostile.shares.usage': {
+    promise: 0,
+    behaviour:
+      'The usage of a tenant with names without number is summed up within bounded memory, once at a time, and not for who has left.',
+  },
+  'hostile.shares.learned': {
+    promise: 0,
+    behaviour:
+      'What a provider answers to one tenant changes nothing of what is sent for another, nor what its models are thought to take.',
   },
   'hostile.shares.deleted': {
     promise: 0,

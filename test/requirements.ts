@@ -97,6 +97,14 @@ export const requirements = {
     promise: 1,
     behaviour: 'While a large call waits, smaller ones that fit go before it, until it has waited for half of its time.',
   },
+  'budget.admission.contended': {
+    promise: 1,
+    behaviour: 'What only open reservations stand in the way of is refused as contended, to be tried again, and never as exhausted.',
+  },
+  'budget.admission.expiry': {
+    promise: 1,
+    behaviour: 'A reservation whose holder died is closed when it expires, and wakes those that wait, in other processes as well.',
+  },
   'budget.tool.reserved': { promise: 1, behaviour: 'Every tool call is reserved before it runs and settled after.' },
   'budget.cancel.leaks-nothing': {
     promise: 1,
@@ -114,12 +122,67 @@ export const requirements = {
     behaviour: 'A limit of an agent, session, run or tenant that is not there is refused with the nearest name.',
   },
 
+  // Queues
+  'sandbox.engine.clean': {
+    promise: 4,
+    behaviour: 'An engine that serves a second program is as it was made: nothing of the first one is left in it.',
+  },
+  'queue.turns': {
+    promise: 0,
+    behaviour: 'Tenants, their sessions and their runs take turns; nobody starves, no place and no wake-up is lost.',
+  },
+  'queue.bounded-by-time': {
+    promise: 0,
+    behaviour:
+      'A tool call waits for its turn as long as its time and the settings allow, however many wait, and is then told to try again.',
+  },
+  'queue.bounded-memory': {
+    promise: 0,
+    behaviour: 'What waits for a thread holds no files, and how many may wait in a process is bounded.',
+  },
+  'queue.thread-breaks': { promise: 2, behaviour: 'A program whose thread breaks keeps its turn and runs once more.' },
+  'queue.under-load': { promise: 0, behaviour: 'Fifty runs that each start four programs at once all get their results.' },
+  'queue.visible': {
+    promise: 5,
+    behaviour: 'How long a call waited is in its event, its span and the metrics, and counts for the wall time of its run.',
+  },
+
   // Durability
   'durability.kill.every-boundary': {
     promise: 2,
     behaviour: 'A run killed with SIGKILL at each step boundary completes elsewhere with each finished step run once.',
   },
   'durability.kill.mid-step': { promise: 2, behaviour: 'The same when killed in the middle of each step.' },
+  'sim.holds': {
+    promise: 2,
+    behaviour:
+      'Clusters of 2 to 4 nodes that crash, stand still, lose answers, messages and time keep every promise, from each seed: 40 in the tests, 200 in the whole check.',
+  },
+  'sim.isolation': {
+    promise: 1,
+    behaviour:
+      'Transactions of several nodes keep every promise in whatever order their statements reach the database, answers to COMMIT lost among them: on both databases, from each seed.',
+  },
+  'sim.deterministic': { promise: 5, behaviour: 'The same seed gives the same events at the same times, to the last byte.' },
+  'sim.shrinks': {
+    promise: 0,
+    behaviour: 'A plan that fails is shrunk to fewer faults, conversations and nodes that fail in the same way.',
+  },
+  'model.same': {
+    promise: 1,
+    behaviour:
+      'Under random sequences a store on either database answers and keeps what the reference model of budgets, runs and sessions does.',
+  },
+  'invariant.refused': {
+    promise: 1,
+    behaviour: 'A commit that finds rows which contradict each other writes nothing, and those beside it are not concerned.',
+  },
+  'invariant.told': {
+    promise: 5,
+    behaviour: 'Such a commit is counted, and told in the log once in a while with ids and numbers, and no word of a person or a model.',
+  },
+  'sim.kept': { promise: 2, behaviour: 'Plans that broke something once are kept, and break nothing.' },
+  'sim.command': { promise: 0, behaviour: '`nexus sim` runs seeds, shows one as a timeline of all nodes, and replays a plan from a file.' },
   'durability.kill.random': {
     promise: 2,
     behaviour:
@@ -127,6 +190,11 @@ export const requirements = {
   },
   'durability.model.once': { promise: 2, behaviour: 'A model call whose answer is journalled is not made again.' },
   'durability.takeover': { promise: 2, behaviour: 'Another worker takes a lost run over within 5 s.' },
+  'durability.clock': {
+    promise: 2,
+    behaviour:
+      'A process that comes back under a clock that was set, or beside one, takes its runs over at once and takes none that is driven.',
+  },
   'durability.effects.once': {
     promise: 2,
     behaviour: 'A tool with effects once and an unknown outcome is never run again without a person saying so.',
@@ -172,6 +240,28 @@ export const requirements = {
   'run.resume.closed': { promise: 2, behaviour: 'Nothing is resumed into a session that is closed, also when both happen at once.' },
   'durability.fork': { promise: 2, behaviour: 'A fork starts from a step with edits and leaves the original as it was.' },
   'durability.drain': { promise: 2, behaviour: 'On SIGTERM a worker hands its runs over and ends; none is lost.' },
+  'durability.lost-answers': {
+    promise: 2,
+    behaviour: 'A request whose change was made, and whose answer was lost with the connection, is carried out once when it is repeated.',
+  },
+  'durability.drain.starting': {
+    promise: 2,
+    behaviour: 'A server that is told to end while it starts does, with 0, and leaves no run to a lease that has to end.',
+  },
+  'durability.drain.migrating': {
+    promise: 2,
+    behaviour: 'On SIGTERM a process that waits to migrate, or migrates, ends at once and leaves the schema whole.',
+  },
+  'durability.drain.tool': {
+    promise: 2,
+    behaviour:
+      'On SIGTERM while a tool runs its result is kept where it comes in time; else another process goes on at once, without the lease running out.',
+  },
+  'durability.drain.twice': { promise: 2, behaviour: 'Told twice it ends at once, and no run is lost or repeated.' },
+  'durability.known': {
+    promise: 2,
+    behaviour: 'What is known to have broken durable runs of comparable systems does not break these.',
+  },
   'durability.cancel': { promise: 2, behaviour: 'Cancelling stops the upstream request and the tools, and the run ends cancelled.' },
   'durability.cancel.elsewhere': {
     promise: 2,
@@ -201,6 +291,15 @@ export const requirements = {
     promise: 2,
     behaviour: 'A deleted session is gone with its runs, journals, approvals, balances and files, once its live runs have ended.',
   },
+  'storage.pieces': {
+    promise: 2,
+    behaviour: 'However much is read or summed up, no process is kept from renewing its lease: others do not take its runs.',
+  },
+  'storage.plans': {
+    promise: 0,
+    behaviour:
+      'No statement of the store reads, sorts or passes over more than it answers, however large a database, a tenant or a session is.',
+  },
   'storage.schema.newer': { promise: 2, behaviour: 'A database migrated by newer code is refused.' },
 
   // Policy
@@ -208,6 +307,11 @@ export const requirements = {
   'policy.error.denies': { promise: 3, behaviour: 'A policy whose evaluation errors denies, also when another permits.' },
   'policy.every-path': { promise: 3, behaviour: 'Every path that runs a tool or a model records a decision first.' },
   'policy.arguments.actual': { promise: 3, behaviour: 'A tool call is decided on the arguments it runs with, each time.' },
+  'start.warm': {
+    promise: 0,
+    behaviour:
+      'What a first run needs is made ready after readiness while nobody is served; that writes nothing, fails without harm, and ends with the server.',
+  },
   'policy.slice.full': { promise: 3, behaviour: 'Deciding on a slice of the policies gives the answer of the full set.' },
   'policy.schema.validated': { promise: 3, behaviour: 'A policy that does not fit the schema is refused with the place of the fault.' },
   'policy.one-form': {
@@ -309,6 +413,10 @@ export const requirements = {
     behaviour: 'After 2,000 disconnects and resumes at random points a client has exactly the text and events of an undisturbed one.',
   },
   'stream.resume.process': { promise: 2, behaviour: 'A stream resumes from another process.' },
+  'stream.end.at-once': {
+    promise: 0,
+    behaviour: 'A reader hears that a run has ended, or waits, at once: not after the time that joins its events.',
+  },
   'stream.tenant': { promise: 3, behaviour: "Another tenant's stream is refused." },
   'stream.slow-reader': {
     promise: 4,

@@ -11,6 +11,7 @@ import type { Store } from '../../packages/server/src/storage/index.ts';
 import { acquirePostgres } from '../support/postgres.ts';
 import { openTestStore } from '../support/stores.ts';
 import { type Effect, readEffects } from './probes.ts';
+import { chanceOf } from './seed.ts';
 import type { WorkerMessage, WorkerProcessOptions } from './worker-process.ts';
 
 const script = fileURLToPath(new URL('./worker-process.ts', import.meta.url));
@@ -47,7 +48,13 @@ export interface Cluster {
   effects(): Effect[];
   /** Lets tools that wait for this barrier go on. */
   release(barrier: string): void;
-  start(options?: Pick<WorkerProcessOptions, 'holds' | 'claimsNothing'> & { readonly runs?: ConfigInput['runs'] }): Promise<WorkerProcess>;
+  start(
+    options?: Pick<WorkerProcessOptions, 'holds' | 'claimsNothing' | 'wrongByMs'> & {
+      readonly runs?: ConfigInput['runs'];
+      /** Another way to the database on Postgres. */
+      readonly databaseUrl?: string;
+    },
+  ): Promise<WorkerProcess>;
   /** The data folder of the process that was started last. */
   dataDir(): string;
   /** Addresses of the processes that run now. */
@@ -98,6 +105,7 @@ export async function openCluster(
   const simulator = await startSimulator({ knobs: { latencyMs: 20, tokensPerSecond } });
   const store = await openTestStore(postgres === undefined ? { dataDir } : { url: postgres.url });
   const workers = new Set<WorkerProcess>();
+  const chance = chanceOf(`processes on ${database}`);
   let folder = dataDir;
 
   return {
@@ -107,10 +115,11 @@ export async function openCluster(
     effects: () => readEffects(ledgerFile),
     release: (barrier) => writeFileSync(join(barrierDir, barrier), ''),
     dataDir: () => folder,
-    async start({ runs, ...options } = {}) {
+    async start({ runs, databaseUrl = postgres?.url, ...options } = {}) {
       // Processes on one Postgres share no folder.
       if (postgres !== undefined) folder = mkdtempSync(join(dataDir, 'node-'));
       const worker = await startWorker({
+        seed: String(chance.next()),
         config: {
           dataDir: folder,
           agentsDir: join(dataDir, 'agents'),
@@ -118,7 +127,7 @@ export async function openCluster(
           runs: { ...shortLease, ...runs },
           drainMs,
           bus,
-          ...(postgres === undefined ? {} : { databaseUrl: postgres.url }),
+          ...(databaseUrl === undefined ? {} : { databaseUrl }),
           ...models,
         },
         ...(models === undefined ? { simulatorUrl: simulator.url } : {}),

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, type TestContext } from 'vitest';
 import { type Cluster, type ClusterOptions, openCluster } from './cluster.ts';
+import { tellSeedOfFailures } from './seed.ts';
 
 /** Runs a suite on SQLite and on Postgres, each with a cluster of its own; without a Postgres its tests are skipped and say why. */
 export function onEachDatabase(
@@ -15,6 +16,7 @@ export function onEachDatabase(
         beforeAll(async () => {
           opened = await openCluster(database, options);
         }, 60_000);
+        tellSeedOfFailures();
         afterEach(async () => {
           if (opened !== undefined && 'clear' in opened) await opened.clear();
         });

@@ -5,6 +5,7 @@ import { auditBooks, journalOf, runOf } from './audit.ts';
 import { answerApproval, pendingApprovals } from './client.ts';
 import { type Cluster, steadyLease, until } from './cluster.ts';
 import { onEachDatabase } from './databases.ts';
+import { chanceOf } from './seed.ts';
 
 /** Asks a process, which must answer with a success. */
 async function ask<T>(url: string, path: string, body?: unknown): Promise<T> {
@@ -123,6 +124,44 @@ onEachDatabase('files of a process that is killed', {}, (use) => {
     expect(await filesOf(next.url, sessions[1] ?? '')).toEqual({ 'base.txt': 'base', 'retry.txt': 'retry', 'log.txt': 'base\nretry\n' });
   }, 60_000);
 
+  it('are whole when it is killed in the middle of writing many, whenever that is [verifies files.takeover files.committed]', async (context) => {
+    const cluster = use(context);
+    const chance = chanceOf(`writing on ${cluster.databaseUrl === null ? 'sqlite' : 'postgres'}`);
+    const files = 12;
+    const content = (run: number, file: number) => `${run} ${file} `.repeat(50);
+    const input = (run: number) =>
+      [0, 1, 2]
+        .map((round) => {
+          const calls = Array.from({ length: files / 3 }, (_, at) => {
+            const file = round * (files / 3) + at;
+            return `fs_write(path="${run}/${file}.txt",content="${content(run, file)}")`;
+          });
+          return `[[sim tools=${calls.join(',')}]]`;
+        })
+        .concat('[[sim say="all are written"]]')
+        .join('\n');
+    const lease = { ...steadyLease, leaseMs: 3_000, maxDeaths: 20 };
+    let writer = await cluster.start({ runs: lease });
+    const sessions = await Promise.all([0, 1, 2].map(() => newSession(writer.url)));
+    const runs = await Promise.all(sessions.map((sessionId, run) => start(writer.url, sessionId, input(run))));
+    for (let kill = 0; kill < 2; kill++) {
+      await until('something to be written', async () => (await writtenOf(cluster, runs)) > kill * 4);
+      await new Promise((resolve) => setTimeout(resolve, chance.int(0, 120)));
+      await writer.kill();
+      writer = await cluster.start({ runs: lease });
+    }
+    for (const [run, runId] of runs.entries()) {
+      expect(await completed(cluster, runId)).toBe('all are written');
+      const found = await filesOf(writer.url, sessions[run] ?? '');
+      expect(found).toEqual(Object.fromEntries(Array.from({ length: files }, (_, file) => [`${run}/${file}.txt`, content(run, file)])));
+      const changed = (await journalOf(cluster, runId)).flatMap((event) =>
+        event.type === 'tool.completed' ? (event.data.files?.changed ?? []) : [],
+      );
+      expect(changed.map(({ path }) => path).sort()).toEqual(Object.keys(found).sort());
+    }
+    expect(await auditBooks(cluster)).toEqual([]);
+  }, 90_000);
+
   it('of a process that was only paused change nothing when it goes on [verifies files.takeover]', async (context) => {
     const cluster = use(context);
     const paused = await cluster.start({ holds: 'asked', runs: steadyLease });
@@ -162,6 +201,12 @@ onEachDatabase('files of a process that is killed', {}, (use) => {
     expect(await filesOf(one, sessionId)).toEqual({ ...whole, 'elsewhere.txt': 'elsewhere', 'log.txt': 'b\nelsewhere\n' });
   }, 60_000);
 });
+
+/** Files that the journals of the runs know. */
+async function writtenOf(cluster: Cluster, runs: readonly string[]): Promise<number> {
+  const journals = await Promise.all(runs.map((runId) => journalOf(cluster, runId)));
+  return journals.flat().filter(({ type }) => type === 'tool.completed').length;
+}
 
 /** Names of the files in the folders of the processes of one machine. */
 async function leftovers(home: string): Promise<string[]> {

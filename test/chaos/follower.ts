@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ChatRequest, WireEvent } from '@nexus-agent/protocol';
 import { createTextAssembler } from '../../packages/sdk/src/index.ts';
+import type { Chance } from '../../packages/server/src/apps/testing/index.ts';
 import { readFrames } from '../support/sse.ts';
+import { chanceOf } from './seed.ts';
 
 /** What a client was shown of a run, over however many connections. */
 export interface Seen {
@@ -35,11 +37,12 @@ export async function startAndFollow(options: FollowOptions): Promise<Seen> {
   const { request, idempotencyKey, urls, untilType } = options;
   const seen: Seen = { runId: null, events: new Map(), types: [], faults: [], connections: 0 };
   const reader = createReader(seen, untilType);
+  const chance = chanceOf(`follows ${idempotencyKey}`);
   const deadline = AbortSignal.timeout(options.timeoutMs ?? 60_000);
   let next = options.first;
   while (!reader.done) {
     if (deadline.aborted) throw new Error(`the run ${seen.runId ?? '(not started)'} did not end; seen: ${seen.types.join(' ')}`);
-    const url = next ?? pick(urls());
+    const url = next ?? pick(urls(), chance);
     next = undefined;
     if (url === undefined) {
       await sleep(50);
@@ -78,8 +81,8 @@ export async function startAndFollow(options: FollowOptions): Promise<Seen> {
 
 class Refused extends Error {}
 
-function pick(urls: readonly string[]): string | undefined {
-  return urls[Math.floor(Math.random() * urls.length)];
+function pick(urls: readonly string[], chance: Chance): string | undefined {
+  return urls.length === 0 ? undefined : chance.pick(urls);
 }
 
 function createReader(seen: Seen, untilType: WireEvent['type'] | undefined) {

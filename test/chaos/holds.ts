@@ -64,13 +64,18 @@ export function createHolds(mode: 'none' | 'asked' | 'resumed', onHeld: (runId: 
 }
 
 /** The simulator's models. The step is told by the number of answers before it, the run by its input, which must differ. */
-export function holdingModels(options: { readonly simulatorUrl: string; readonly clock: Clock; readonly holds: Holds }): {
+export function holdingModels(options: {
+  readonly simulatorUrl: string;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly holds: Holds;
+}): {
   readonly llm: ModelService;
   readonly defaultModels: readonly string[];
   close(): Promise<void>;
 } {
-  const { simulatorUrl, clock, holds } = options;
-  const llm = createModelService({ providers: [createSimProvider({ name: 'sim', url: simulatorUrl, clock })], clock, random: Math.random });
+  const { simulatorUrl, clock, random, holds } = options;
+  const llm = createModelService({ providers: [createSimProvider({ name: 'sim', url: simulatorUrl, clock })], clock, random });
   return {
     defaultModels: ['sim/sim-large'],
     close: () => llm.close(),

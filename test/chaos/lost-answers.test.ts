@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AgentDefinition, type RunId } from '@nexus-agent/protocol';
@@ -13,9 +13,11 @@ import type { Tool } from '../../packages/server/src/tools/index.ts';
 import { tenant } from '../e2e/support/server.ts';
 import { all, auditLedger } from '../support/ledger-invariants.ts';
 import { acquirePostgres } from '../support/postgres.ts';
-import { type CommitAnswer, openPostgresWay } from '../support/postgres-way.ts';
+import { type CommitAnswer, openPostgresWay, type PostgresWay } from '../support/postgres-way.ts';
 import { until } from './cluster.ts';
+import { chanceOf, tellSeedOfFailures } from './seed.ts';
 
+tellSeedOfFailures();
 const closers: (() => unknown)[] = [];
 afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close();
@@ -49,7 +51,7 @@ async function start(databaseUrl: string) {
   const llm = createModelService({
     providers: [createSimProvider({ name: 'sim', url: sim.url, clock: systemClock })],
     clock: systemClock,
-    random: Math.random,
+    random: chanceOf('retries').next,
   });
   closers.push(() => llm.close());
   const dataDir = mkdtempSync(join(tmpdir(), 'nexus-lost-answers-'));
@@ -65,6 +67,7 @@ async function start(databaseUrl: string) {
         databaseUrl: way.url,
         bus: 'memory',
         drainMs: 0,
+        definitions: { import: 'manual' },
         log: { level: 'silent' },
         storage: { timeoutMs: 1_500 },
         runs: { pollMs: 100, heartbeatMs: 200, leaseMs: 20_000 },
@@ -86,21 +89,9 @@ async function post(url: string, body: unknown): Promise<{ id: string }> {
   return (await response.json()) as { id: string }; // what the routes answer that are used here
 }
 
-/** The same every time. */
-function createRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return state / 2 ** 32;
-  };
-}
-
-it.each([
-  ['cut', 11],
-  ['swallowed', 12],
-] as const)(
+it.each(['cut', 'swallowed'] as const)(
   'no call is made twice, nothing is asked and no event is lost or doubled when answers to COMMIT are %s at random',
-  async (fate: CommitAnswer, seed) => {
+  async (fate: CommitAnswer) => {
     const postgres = await acquirePostgres();
     if ('reason' in postgres) return;
     closers.push(() => postgres.close());
@@ -109,10 +100,10 @@ it.each([
     const runs = await Promise.all(
       Array.from({ length: runsAtOnce }, () => post(`${app.url}/v1/runs`, { agent: 'payer', input: input.join('\n') })),
     );
-    const random = createRandom(seed);
+    const chance = chanceOf(`answers ${fate}`);
     let lost = 0;
     way.onCommit(() => {
-      const isLost = random() < 0.3;
+      const isLost = chance.hits(0.3);
       if (isLost) lost += 1;
       return isLost ? fate : 'passes';
     });
@@ -140,3 +131,151 @@ it.each([
   },
   60_000,
 );
+
+/**
+ * Asks as a client does that repeats what it got no good answer to. Of the first attempt every COMMIT goes unheard, or the one that
+ * is named, so that each of several is the one once.
+ */
+function unheardAsker({ url }: { readonly url: string }, way: PostgresWay) {
+  let [lost, asked] = [0, 0];
+  return {
+    lost: () => lost,
+    async ask<T = { id: string }>(
+      method: string,
+      path: string,
+      body: unknown,
+      { known = [], nth }: { readonly known?: readonly number[]; readonly nth?: number } = {},
+    ): Promise<T> {
+      asked += 1;
+      let commits = 0;
+      way.onCommit(() => {
+        commits += 1;
+        if (nth !== undefined && nth !== commits) return 'passes';
+        lost += 1;
+        return 'cut';
+      });
+      for (let attempt = 1; ; attempt++) {
+        const response = await fetch(`${url}${path}`, {
+          method,
+          headers: { 'content-type': 'application/json', 'idempotency-key': `request-${asked}` },
+          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        });
+        way.onCommit(() => 'passes');
+        const text = await response.text();
+        if (response.ok || known.includes(response.status)) return (text === '' ? {} : JSON.parse(text)) as T; // what the routes answer
+        if (response.status !== 503 || attempt > 20) throw new Error(`${method} ${path} answered ${response.status}: ${text}`);
+        await new Promise((resolve) => setTimeout(resolve, 200));
+      }
+    },
+  };
+}
+
+it('each kind of request whose changes nobody heard of is carried out once, when it is asked again [verifies durability.lost-answers]', {
+  timeout: 120_000,
+}, async () => {
+  const postgres = await acquirePostgres();
+  if ('reason' in postgres) return;
+  closers.push(() => postgres.close());
+  const { app, way, paid } = await start(postgres.url);
+  const { ask, lost } = unheardAsker(app, way);
+  const get = async (path: string) => (await (await fetch(`${app.url}${path}`)).json()) as { status: string; data: { id: string }[] };
+  const ended = (id: string) =>
+    until(`${id} to end`, async () => {
+      const { status } = await get(`/v1/runs/${id}`);
+      return ['completed', 'failed', 'cancelled'].includes(status) && status;
+    });
+
+  const asking = { name: 'asks', models: ['sim/sim-large'], tools: ['pay'], policy: { approve: ['pay'] } };
+  await ask('POST', '/v1/agents', asking);
+  const session = await ask('POST', '/v1/sessions', { agent: 'asks' });
+  expect((await get('/v1/sessions')).data.map(({ id }) => id)).toEqual([session.id]);
+
+  await ask('PUT', '/v1/budgets', { scope: { kind: 'user', id: 'u' }, unit: 'tokens', limit: 1_000 });
+  expect((await get('/v1/budgets?scope=user:u')).data).toMatchObject([{ unit: 'tokens', limit: 1_000, spent: 0, reserved: 0 }]);
+
+  const run = await ask('POST', '/v1/runs', { sessionId: session.id, input: '[[sim tools=pay(a=1)]] [[sim say="paid"]]' });
+  expect((await get('/v1/runs')).data.map(({ id }) => id)).toEqual([run.id]);
+  const [question] = await until('the question', async () => {
+    const { data } = await get('/v1/approvals?status=pending');
+    return data.length > 0 && data;
+  });
+  // The first answer counts; asked again, it is told that it has one.
+  await ask('POST', `/v1/approvals/${question?.id}`, { decision: 'approve' }, { known: [409] });
+  expect(await ended(run.id)).toBe('completed');
+  expect(paid).toHaveLength(1);
+
+  const stalled = await ask('POST', '/v1/runs', { sessionId: session.id, input: 'wait', model: 'sim/sim-large?stall=0' });
+  await ask('POST', `/v1/runs/${stalled.id}/cancel`, {}, { known: [409] });
+  expect(await ended(stalled.id)).toBe('cancelled');
+
+  await ask('POST', `/v1/sessions/${session.id}/close`, {}, { known: [409] });
+  expect((await get(`/v1/sessions/${session.id}`)).status).toBe('closed');
+  await until(
+    'all runs of the session to end',
+    async () => (await app.store.listRuns(tenant, { status: 'waiting' }, { limit: 10 })).items.length === 0,
+  );
+  await ask('DELETE', `/v1/sessions/${session.id}`, undefined, { known: [404] });
+  expect((await get(`/v1/sessions/${session.id}`)).status).toBe(404);
+
+  expect(lost()).toBeGreaterThan(8);
+  expect(await app.store.listReservations(tenant, { state: 'open' })).toEqual([]);
+  expect(await auditLedger(app.store, tenant)).toEqual([]);
+});
+
+it('what is administered is changed once, whichever of its COMMITs goes unheard, and a key is told to whom it was made for [verifies durability.lost-answers]', {
+  timeout: 120_000,
+}, async () => {
+  const postgres = await acquirePostgres();
+  if ('reason' in postgres) return;
+  closers.push(() => postgres.close());
+  const { app, way } = await start(postgres.url);
+  const { ask, lost } = unheardAsker(app, way);
+  const get = async <T>(path: string, key?: string) => {
+    const headers = key === undefined ? {} : { authorization: `Bearer ${key}` };
+    return (await (await fetch(`${app.url}${path}`, { headers })).json()) as T; // what the routes answer
+  };
+  const ended = (id: string) =>
+    until(`${id} to end`, async () => {
+      const { status } = await get<{ status: string }>(`/v1/runs/${id}`);
+      return ['completed', 'failed', 'cancelled'].includes(status) && status;
+    });
+  const allRuns = async () => (await get<{ data: { id: string }[] }>('/v1/runs')).data.map(({ id }) => id);
+
+  mkdirSync(app.config.agentsDir);
+  for (const nth of [1, 2, 3]) {
+    const made = await ask<{ id: string; secret?: string }>('POST', '/v1/keys', { name: `key ${nth}`, scopes: ['runs'] }, { nth });
+    const keys = (await get<{ data: { id: string; name: string }[] }>('/v1/keys')).data.filter(({ name }) => name === `key ${nth}`);
+    expect([nth, keys.map(({ id }) => id)]).toEqual([nth, [made.id]]);
+    expect([nth, await get('/v1/runs', made.secret)]).toMatchObject([nth, { nextCursor: null }]);
+
+    // Enough for the first step, and not for the second.
+    const request = { agent: 'payer', input: '[[sim tools=pay(a=1)]] [[sim say="done"]]', user: `u${nth}` };
+    const limit = (tokens: number) => ({ scope: { kind: 'user', id: request.user }, unit: 'tokens', limit: tokens });
+    await ask('PUT', '/v1/budgets', limit(1), { nth });
+    const refused = await ask<{ details: { asked: number } }>('POST', '/v1/runs', request, { nth, known: [402] });
+    await ask('PUT', '/v1/budgets', limit(refused.details.asked + 5), { nth });
+    const run = await ask('POST', '/v1/runs', request, { nth });
+    expect([nth, await ended(run.id)]).toEqual([nth, 'failed']);
+    await ask('DELETE', `/v1/budgets?scope=user:u${nth}&unit=tokens`, undefined, { nth, known: [404] });
+    expect((await get<{ data: { limit?: number }[] }>(`/v1/budgets?scope=user:u${nth}`)).data.map((row) => row.limit)).toEqual([undefined]);
+    await ask('POST', `/v1/runs/${run.id}/resume`, {}, { nth, known: [409] });
+    expect([nth, await ended(run.id)]).toEqual([nth, 'completed']);
+    const events = await app.store.readEvents(tenant, run.id as RunId, { after: 0, limit: 1_000 });
+    expect(events.filter(({ type }) => type === 'run.failed')).toHaveLength(1);
+
+    const before = await allRuns();
+    const fork = await ask('POST', `/v1/runs/${run.id}/fork`, { afterSeq: 1, input: '[[sim say="forked"]]' }, { nth });
+    expect([nth, await ended(fork.id)]).toEqual([nth, 'completed']);
+    expect((await allRuns()).length - before.length).toBe(1);
+
+    writeFileSync(join(app.config.agentsDir, 'filed.yaml'), `name: filed\ndescription: version ${nth}\nmodels: [sim/sim-large]\n`);
+    await ask('POST', '/v1/definitions/agents/import', {}, { nth });
+    const { agents } = await get<{ agents: { active: { version: number } } }>('/v1/definitions');
+    expect(agents).toMatchObject({ active: { version: nth }, inUse: nth, folder: { state: 'active' } });
+    await ask('DELETE', `/v1/keys/${made.id}`, undefined, { nth, known: [404] });
+    expect((await fetch(`${app.url}/v1/runs`, { headers: { authorization: `Bearer ${made.secret}` } })).status).toBe(401);
+  }
+  expect(lost()).toBeGreaterThan(10);
+  expect(await app.store.listReservations(tenant, { state: 'open' })).toEqual([]);
+  expect(await auditLedger(app.store, tenant)).toEqual([]);
+});

@@ -65,6 +65,7 @@ function probeTool(name: string, effects: EffectsClass, { ledgerFile, barrierDir
         name: { type: 'string' },
         amount: { type: 'integer' },
         waitMs: { type: 'integer', description: 'How long it takes before its effect' },
+        holdMs: { type: 'integer', description: 'How long it keeps the thread before its effect' },
         barrier: { type: 'string', description: 'After its effect it waits for this file' },
       },
       required: ['name'],
@@ -77,6 +78,7 @@ function probeTool(name: string, effects: EffectsClass, { ledgerFile, barrierDir
     async execute(input, { runId, callId, attempt, idempotencyKey, signal }) {
       const probe = String(input.name);
       await reach(runId, `tool:${probe}:entered`);
+      for (const until = performance.now() + Number(input.holdMs ?? 0); performance.now() < until; );
       if (typeof input.waitMs === 'number') await sleep(input.waitMs, undefined, { signal });
       append(ledgerFile, { probe, callId, attempt, idempotencyKey, pid: process.pid, input });
       await reach(runId, `tool:${probe}:effected`);

@@ -1,19 +1,22 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
+import { howMany } from '../support/how-many.ts';
 import { auditBooks, auditRun } from './audit.ts';
 import { until, type WorkerProcess } from './cluster.ts';
 import { onEachDatabase } from './databases.ts';
 import { type Seen, startAndFollow } from './follower.ts';
+import { chanceOf } from './seed.ts';
 import { probeAnswer, probeRequest } from './task.ts';
 
 /** Kills per database: each starts a process anew, which takes most of the time. The whole check asks for more. */
-const kills = Number(process.env.NEXUS_TEST_KILLS ?? 10);
+const kills = howMany('NEXUS_TEST_KILLS', 10);
 const workers = 3;
 const clients = 12;
 
 onEachDatabase('a cluster under load whose processes die at random moments', { tokensPerSecond: 100 }, (use) => {
   it(`finishes every run over ${kills} deaths, repeats nothing and loses nothing [verifies durability.kill.random durability.model.once durability.log.gap-free]`, async (context) => {
     const cluster = use(context);
+    const chance = chanceOf('kills');
     let deaths = 0;
     const ended: Seen[] = [];
     const serving: WorkerProcess[] = [];
@@ -33,12 +36,12 @@ onEachDatabase('a cluster under load whose processes die at random moments', { t
       while (deaths < kills) {
         // Paced by what is done and not by the clock alone: a busy machine would else kill processes that have not begun. A
         // takeover asks anew, so that a cluster which never comes to an answer also asks: some answer must have come since.
-        const [asked, answered] = [count('requests') + 1 + Math.floor(Math.random() * 5), count('completed') + 1];
+        const [asked, answered] = [count('requests') + chance.int(1, 5), count('completed') + 1];
         await until('the cluster to get on', () => count('requests') >= asked && count('completed') >= answered, 60_000);
-        await sleep(Math.random() * 120);
+        await sleep(chance.int(0, 120));
         // Where starting takes long the one process that serves would else die each time, before any run could get far in it.
         while (serving.length < 2) await Promise.race(starting);
-        const [victim] = serving.splice(Math.floor(Math.random() * serving.length), 1);
+        const [victim] = serving.splice(chance.int(0, serving.length - 1), 1);
         if (victim === undefined) continue;
         deaths += 1;
         await victim.kill();

@@ -5,6 +5,7 @@
 import { flushCompileCache } from 'node:module';
 import { type ConfigInput, resolveConfig } from '../../packages/server/src/apps/config/index.ts';
 import { startAllInOne } from '../../packages/server/src/apps/index.ts';
+import { createChance } from '../../packages/server/src/apps/testing/index.ts';
 import { systemClock } from '../../packages/server/src/core/index.ts';
 import { createLogger } from '../../packages/server/src/telemetry/index.ts';
 import { createHolds, holdingModels, holdingStore } from './holds.ts';
@@ -22,6 +23,10 @@ export interface WorkerProcessOptions {
   readonly holds?: 'asked' | 'resumed';
   /** It only drives the runs that are started at it, and takes none from the queue. */
   readonly claimsNothing?: boolean;
+  /** The clock on its wall is off by this. */
+  readonly wrongByMs?: number;
+  /** What it draws by itself. */
+  readonly seed?: string;
 }
 
 /** What it sends to the test: that it serves, or that a run has reached the point where it is held. */
@@ -33,14 +38,16 @@ const options: WorkerProcessOptions = JSON.parse(process.argv[2] ?? '{}');
 const send = (message: WorkerMessage) => process.send?.(message);
 const holds = createHolds(options.holds ?? 'none', (runId, point) => send({ type: 'held', runId, point }));
 
+const { wrongByMs = 0, seed = '' } = options;
+const random = createChance(seed).next;
+const clock = { ...systemClock, now: () => systemClock.now() + wrongByMs };
 const app = await startAllInOne({
+  clock,
   config: resolveConfig({ env: {}, flags: { auth: { local: 'open' }, ...options.config } }),
   version: '0.0.0',
   logger: createLogger({ level: 'info', pretty: false }),
   tools: [...probeTools({ ...options, reach: holds.reach }), ...folderTools({ reach: holds.reach })],
-  ...(options.simulatorUrl === undefined
-    ? {}
-    : { models: holdingModels({ simulatorUrl: options.simulatorUrl, clock: systemClock, holds }) }),
+  ...(options.simulatorUrl === undefined ? {} : { models: holdingModels({ simulatorUrl: options.simulatorUrl, clock, random, holds }) }),
   wrapStore: (store) => holdingStore(store, { holds, claimsNothing: options.claimsNothing === true }),
 });
 

@@ -15,7 +15,7 @@ import {
 import { type Blob, type BlobDriver, readBlob, type Store } from '../../packages/server/src/storage/index.ts';
 import { startS3Server } from '../support/s3-server.ts';
 import { execute } from '../support/sql.ts';
-import { ids, newTenant, postgresSubject, type StoreSubject, sqliteSubject } from '../support/stores.ts';
+import { ids, newTenant, postgresSubject, type StoreSubject, sessionRow, sqliteSubject } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
 import { blobOf, contentOf, piecesOf } from './blobs.ts';
 
@@ -45,6 +45,7 @@ function describeContents(name: string, subject: StoreSubject, openDriver: OpenD
 
     async function treeOf(tenantId: TenantId): Promise<string> {
       const sessionId = ids.next<SessionId>('session');
+      await store.commit({ tenantId, sessions: [sessionRow(tenantId, { sessionId })] });
       await store.beginFileTree(tenantId, { treeId: sessionId, sessionId }, []);
       return sessionId;
     }

@@ -1,148 +1,30 @@
 import { execFileSync } from 'node:child_process';
-import { createHash, randomUUID } from 'node:crypto';
-import { chmod, link, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, link, mkdir, readdir, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { SessionId, TenantId } from '@nexus-agent/protocol';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { NexusError, systemClock, systemTimers } from '../../packages/server/src/core/index.ts';
-import { openFolderBlobs } from '../../packages/server/src/storage/blobs/index.ts';
-import type { BlobStore, Store } from '../../packages/server/src/storage/index.ts';
+import { describe, expect, it } from 'vitest';
+import { NexusError, systemTimers } from '../../packages/server/src/core/index.ts';
+import type { BlobStore } from '../../packages/server/src/storage/index.ts';
+import { said } from '../../packages/server/src/tools/testing/index.ts';
+
 import {
-  createWorkspaces,
-  openSessionFiles,
-  type SessionFiles,
-  type Tool,
-  type ToolCallEnd,
-} from '../../packages/server/src/tools/index.ts';
-import { createTestToolService, makeTool, makeToolCall, readCall, said } from '../../packages/server/src/tools/testing/index.ts';
-import { openTestStore } from '../support/stores.ts';
+  base,
+  beginSession,
+  beginsAnew,
+  blobs,
+  commit,
+  contentsByHash,
+  limits,
+  machine,
+  rework,
+  sessionId,
+  store,
+  tenantId,
+} from './session-files-work.ts';
 
-type Options = Parameters<typeof openSessionFiles>[0];
-
-const limits = { maxFiles: 100, maxBytes: 100_000, maxFileBytes: 50_000, maxChanged: 50, maxSeedFiles: 100, maxSeedBytes: 100_000 };
-const tenantId = 'ten_1' as TenantId;
-const sessionId = 'ses_1' as SessionId;
-
-let base: string;
-let store: Store;
-let blobs: BlobStore;
-const opened: SessionFiles[] = [];
-beforeEach(async () => {
-  base = await mkdtemp(join(tmpdir(), 'nexus-session-files-'));
-  store = await openTestStore({ url: 'sqlite::memory:' });
-  blobs = await openFolderBlobs(join(base, 'blobs'));
-});
-afterEach(async () => {
-  await Promise.all(opened.splice(0).map((files) => files.close()));
-  await store.close();
-  await rm(base, { recursive: true, force: true });
-});
-
-/** A process of its own, as far as files go, with a tool that does what a test wants. */
-async function machine(name: string, options: Partial<Options> = {}) {
-  const errors: unknown[] = [];
-  const root = join(base, name);
-  const workspaces = createWorkspaces();
-  const files = await openSessionFiles({
-    name: randomUUID(),
-    ...{ root, store, blobs, workspaces, limits, idleMs: 600_000, clock: systemClock, timers: systemTimers },
-    seedOf: async () => undefined,
-    onError: (error) => errors.push(error),
-    ...options,
-  });
-  opened.push(files);
-  let calls = 0;
-  /** Runs a tool to its end and commits nothing. */
-  async function call(
-    execute: Tool['execute'],
-    definition: Partial<Tool> = {},
-    more: Partial<Parameters<typeof makeToolCall>[0]> = {},
-  ): Promise<ToolCallEnd> {
-    calls += 1;
-    const tool = makeTool({ permissions: ['fs.read', 'fs.write'], effects: 'idempotent', execute, ...definition });
-    const service = createTestToolService([tool], { folders: files, graceMs: 50 });
-    return readCall(service, makeToolCall({ callId: `call_${name}_${calls}`, ...more }));
-  }
-  return {
-    root,
-    errors,
-    call,
-    write: (path: string, content: string, definition: Partial<Tool> = {}) =>
-      call(
-        async (_input, context) => {
-          await context.files.write(path, Buffer.from(content), context.signal);
-          return { type: 'ok', output: 'wrote' };
-        },
-        { sharesFolder: true, ...definition },
-      ),
-    /** A tool that works in the folder as it likes. */
-    work: (action: (folder: string, signal: AbortSignal) => Promise<unknown>, definition: Partial<Tool> = {}, more = {}) =>
-      call(
-        async (_input, { workspace, signal }) => {
-          await action(workspace, signal);
-          return { type: 'ok', output: 'worked' };
-        },
-        definition,
-        more,
-      ),
-    /** What a reading tool sees. */
-    async see(filesOf?: string): Promise<Record<string, string>> {
-      let seen: Record<string, string> = {};
-      const end = await call(
-        async (_input, { workspace }) => {
-          seen = await contents(workspace);
-          return { type: 'ok', output: '' };
-        },
-        { permissions: ['fs.read'], sharesFolder: true },
-        filesOf === undefined ? {} : { filesOf },
-      );
-      if (end.type === 'failed') throw new Error(said(end));
-      return seen;
-    },
-  };
-}
-
-async function contents(folder: string): Promise<Record<string, string>> {
-  const found: Record<string, string> = {};
-  for (const entry of await readdir(folder, { withFileTypes: true, recursive: true })) {
-    const path = join(entry.parentPath, entry.name);
-    found[path.slice(folder.length + 1)] = entry.isFile() ? await readFile(path, 'utf8') : '/';
-  }
-  return Object.fromEntries(Object.entries(found).filter(([, content]) => content !== '/'));
-}
+beginsAnew();
 
 let sessions = 1;
-
-/** Makes files and removes them (no text), whatever stands in the way. */
-async function rework(folder: string, changes: readonly { readonly path: string; readonly text: string }[]): Promise<void> {
-  for (const { path, text } of changes) {
-    const names = path.split('/');
-    for (let depth = 1; depth < names.length; depth++) {
-      const parent = join(folder, ...names.slice(0, depth));
-      await mkdir(parent).catch(async () => {
-        if ((await stat(parent)).isDirectory()) return;
-        await rm(parent);
-        await mkdir(parent);
-      });
-    }
-    await rm(join(folder, path), { recursive: true, force: true });
-    if (text !== '') await writeFile(join(folder, path), text);
-  }
-}
-
-function contentsByHash(seen: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(seen).map(([path, text]) => [path, createHash('sha256').update(text).digest('hex')]));
-}
-
-/** Writes what a call changed, as the commit of its result does. */
-async function commit(end: ToolCallEnd): Promise<ToolCallEnd> {
-  if (end.type !== 'completed' || end.files === undefined) throw new Error(said(end));
-  const { treeId, changes } = end.files;
-  if (changes.length > 0) await store.commit({ tenantId, files: [{ treeId, runId: null, callId: 'call', changes }] });
-  return end;
-}
 
 describe('what a tool writes', () => {
   it('is seen once it is committed, by every machine, and never before [verifies files.committed]', async () => {
@@ -341,6 +223,7 @@ describe('the folder of a session', () => {
       fc.asyncProperty(fc.array(action, { minLength: 2, maxLength: 7 }), async (actions) => {
         sessions += 1;
         const session = `ses_${sessions}`;
+        await beginSession(session);
         const of = { sessionId: session, filesOf: session };
         const machines = [await machine(`x${sessions}`), await machine(`y${sessions}`)] as const;
         for (const { by, how, committed, changes } of actions) {
@@ -468,82 +351,5 @@ describe('the folder of a session', () => {
     await store.beginFileTree(tenantId, { treeId: 'run_fork', sessionId }, []);
     expect(await one.see('run_fork')).toEqual({});
     expect(await one.see()).toEqual({ a: 'session' });
-  });
-});
-
-describe('limits of session files [verifies files.bounded]', () => {
-  const tight = { ...limits, maxFiles: 5, maxBytes: 1_000, maxFileBytes: 600, maxChanged: 4 };
-
-  it('hold for a file, for all of them and for their number, also for calls at the same time', async () => {
-    const one = await machine('one', { limits: tight });
-    expect(said(await one.write('large', 'x'.repeat(601)))).toMatch(/^payload_too_large: a file may have 600 bytes, "large" has 601/);
-    const ends = await Promise.all(Array.from({ length: 9 }, (_, index) => one.write(`part-${index}`, 'x'.repeat(300))));
-    const good = ends.filter(({ type }) => type === 'completed');
-    expect(good).toHaveLength(3);
-    expect(ends.map(said).find((text) => text !== 'wrote')).toMatch(/^payload_too_large: the session may hold 1000 bytes in 5 files/);
-    for (const end of good) await commit(end);
-    expect(said(await one.write('more', 'x'.repeat(101)))).toMatch(/^payload_too_large/);
-    await commit(await one.write('part-0', 'x'));
-    await commit(await one.write('more', 'x'.repeat(101)));
-    for (const end of await Promise.all([1, 2, 3].map((index) => one.write(`n${index}`, ''))))
-      if (end.type === 'completed') await commit(end);
-    expect(await store.getFileTree(tenantId, sessionId)).toMatchObject({ files: 5 });
-    expect(said(await one.write('n9', ''))).toMatch(/^payload_too_large/);
-  });
-
-  it('hold for what a tool leaves in its folder, of which then nothing is kept', async () => {
-    const one = await machine('one', { limits: tight });
-    await commit(await one.write('a', '1'));
-    for (const [action, message] of [
-      [(folder: string) => writeFile(join(folder, 'large'), 'x'.repeat(601)), /a file may have 600 bytes/],
-      [async (folder: string) => Promise.all([1, 2].map((n) => writeFile(join(folder, `${n}`), 'x'.repeat(550)))), /may hold 1000 bytes/],
-      [
-        async (folder: string) => Promise.all([1, 2, 3, 4, 5].map((n) => writeFile(join(folder, `${n}`), ''))),
-        /one call may change 4 files|in 5 files/,
-      ],
-      [async (folder: string) => mkdir(join(folder, Array.from({ length: 40 }, () => 'd').join('/')), { recursive: true }), /too deep/],
-    ] as const) {
-      const end = await one.work(action);
-      expect(said(end)).toMatch(message);
-      expect(said(end)).toMatch(/^payload_too_large: probe did its work, but the files that it wrote could not be kept/);
-      expect(await one.see()).toEqual({ a: '1' });
-    }
-  });
-
-  it('hold for a path, which an index of the database has to take [verifies hostile.known.long-names]', async () => {
-    const long = (bytes: number) => `${`${'b'.repeat(200)}/`.repeat(9)}${'é'.repeat(50)}${'b'.repeat(bytes - 1_909)}`;
-    const [fits, longer] = [long(2_048), long(2_049)];
-    expect([fits, longer].map((path) => Buffer.byteLength(path))).toEqual([2_048, 2_049]);
-    const one = await machine('one');
-    await commit(await one.write(fits, '1'));
-    const refusal = /^path_not_allowed: .*a path of a file may have 2048 bytes, .* has 2049/;
-    expect(said(await one.write(longer, '2'))).toMatch(refusal);
-    const folder = longer.slice(0, longer.lastIndexOf('/'));
-    const left = await one.work(async (path) => {
-      await mkdir(join(path, folder), { recursive: true });
-      await writeFile(join(path, longer), '2');
-    });
-    expect(said(left)).toMatch(/^path_not_allowed: probe did its work, but .* may have 2048 bytes/);
-    expect(await one.see()).toEqual({ [fits]: '1' });
-    const seed = join(base, 'seed');
-    await mkdir(join(seed, folder), { recursive: true });
-    await writeFile(join(seed, longer), '2');
-    const begun = await machine('seeded', { seedOf: async () => seed });
-    await expect(begun.see('run_seeded')).rejects.toThrow(refusal);
-  });
-
-  it('forget what was refused, and what was never committed', async () => {
-    const one = await machine('one', { limits: tight });
-    for (let round = 0; round < 5; round++) {
-      const end = await one.call(
-        async (_input, { files }) => {
-          await files.write('big', Buffer.alloc(600));
-          throw new NexusError('tool_failed', 'no');
-        },
-        { sharesFolder: true },
-      );
-      expect(said(end)).toMatch(/^tool_failed/);
-    }
-    expect(said(await one.write('fits', 'x'.repeat(600)))).toBe('wrote');
   });
 });

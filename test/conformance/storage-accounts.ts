@@ -140,6 +140,45 @@ export function describeAccounts(subject: StoreSubject, open: () => Promise<Stor
       expect(await auditCounted(store, tenantId)).toEqual([]);
     });
 
+    it(`count what the same commit, or one beside it, booked before a balance came to be, of whichever scope ${verifies('budget.user.default')}`, async () => {
+      const tenantId = newTenant();
+      const tenant: BudgetScope = { kind: 'tenant', id: tenantId };
+      const reserve = (reservationId: string, tokens: number): LedgerOperation => ({
+        ...{ type: 'reserve', reservationId, runId: null, scopes: [user('ann'), tenant], fixed: { tokens } },
+        expiresAt: Date.now() + 60_000,
+      });
+      await store.commit({ tenantId, ledger: [reserve('first', 5), reserve('second', 7)] });
+      await store.commit({ tenantId, ledger: [limit(everyUser, 1_000)] });
+      const settle = (reservationId: string, tokens: number): LedgerOperation => ({ type: 'settle', reservationId, actual: { tokens } });
+      await Promise.all([
+        store.commit({ tenantId, ledger: [settle('first', 5), reserve('third', 1)] }),
+        store.commit({ tenantId, ledger: [settle('second', 6)] }),
+        store.commit({ tenantId, ledger: [limit(tenant, 1_000)] }),
+      ]);
+      expect(await balance(tenantId, user('ann'))).toMatchObject({ spent: 11, reserved: 1 });
+      expect(await balance(tenantId, tenant)).toMatchObject({ spent: 11, reserved: 1 });
+    });
+
+    it(`begin in the newest window that was booked in, whatever the clock of whoever sets a limit says ${verifies('budget.window.counted')}`, async () => {
+      const midnight = Date.UTC(2026, 11, 1);
+      const [ahead, behind] = [createManualClock(midnight + 5_000), createManualClock(midnight - 5_000)];
+      const [there, here] = [await subject.open(ahead), await subject.open(behind)];
+      const tenantId = newTenant();
+      const agent: BudgetScope = { kind: 'agent', id: 'helper' };
+      await here.commit({ tenantId, ledger: call('before', [agent], 7) });
+      await there.commit({ tenantId, ledger: call('after', [agent], 40) });
+      for (const window of ['day', 'month'] as const) {
+        await here.commit({ tenantId, ledger: [limit(agent, 50, window)] });
+        expect(await balance(tenantId, agent, window, there, ahead.now())).toMatchObject({ spent: 40 });
+      }
+      expect(await there.commit({ tenantId, ledger: call('next', [agent], 11) })).toMatchObject({
+        type: 'refused',
+        refusal: { available: 10 },
+      });
+      await there.close();
+      await here.close();
+    });
+
     it(`are measured with the limit that holds: that of every user for those without one, in its current window ${verifies('telemetry.metrics')}`, async () => {
       const clock = createManualClock(Date.UTC(2026, 10, 29, 12));
       const timed = await subject.open(clock);

@@ -3,7 +3,7 @@ import type { RunId, SessionId, TenantId } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { FileChange, Store } from '../../packages/server/src/storage/index.ts';
-import { ids, newTenant, runRow } from '../support/stores.ts';
+import { ids, newTenant, runRow, sessionRow } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
 
 const hash = (text: string) => createHash('sha256').update(text).digest('hex');
@@ -29,6 +29,7 @@ export function describeFileStore(open: () => Promise<Store>): void {
     const tenantId = newTenant();
     const sessionId = ids.next<SessionId>('session');
     const given = Object.entries(files).map(([path, text]) => ({ path, ...content(text) }));
+    await store.commit({ tenantId, sessions: [sessionRow(tenantId, { sessionId })] });
     await store.beginFileTree(tenantId, { treeId: sessionId, sessionId }, given);
     return { tenantId, treeId: sessionId, sessionId };
   }
@@ -56,6 +57,9 @@ export function describeFileStore(open: () => Promise<Store>): void {
     it('begin once, whoever asks first', async () => {
       const tenantId = newTenant();
       const tree = { treeId: 'ses_1', sessionId: ids.next<SessionId>('session') };
+      await expect(store.beginFileTree(tenantId, tree, [])).rejects.toMatchObject({ code: 'not_found' }); // of a session that is gone
+      expect(await store.getFileTree(tenantId, tree.treeId)).toBeNull();
+      await store.commit({ tenantId, sessions: [sessionRow(tenantId, { sessionId: tree.sessionId })] });
       const begun = await Promise.all(
         [store, other, store, other].map((on, index) => on.beginFileTree(tenantId, tree, [{ path: `f${index}`, ...content('x') }])),
       );

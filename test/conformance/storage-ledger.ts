@@ -53,6 +53,7 @@ export function describeLedgerStore(subject: StoreSubject, open: () => Promise<S
         limit: 137 * 7 + 6,
         asked: 7,
         available: 6,
+        reserved: 137 * 7,
       });
       expect(await store.listReservations(tenantId, {})).toHaveLength(137);
       expect(await auditLedger(store, tenantId)).toEqual([]);

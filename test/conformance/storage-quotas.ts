@@ -73,7 +73,7 @@ export function describeQuotas(subject: StoreSubject): void {
       const claim = (index: number) => ({ key: `key ${index}`, requestHash: 'h', resourceId: 'r' });
       expect(await race((store, index) => store.commit({ tenantId, idempotency: claim(index) }))).toEqual(refused('idempotencyKeys'));
       const [store] = await stores();
-      expect(await store?.prune(tenantId, 'idempotencyKeys', Date.now() + 60_000, 5)).toBe(5);
+      expect((await store?.prune(tenantId, 'idempotencyKeys', { before: Date.now() + 60_000, limit: 5 }))?.gone).toBe(5);
       expect((await race((on, index) => on.commit({ tenantId, idempotency: claim(100 + index) }))).done).toBe(5);
     });
 
@@ -148,6 +148,7 @@ export function describeQuotas(subject: StoreSubject): void {
     async function begin(tenantId: TenantId) {
       const [store] = await stores();
       const sessionId = ids.next<SessionId>('session');
+      await store?.commit({ tenantId, sessions: [sessionRow(tenantId, { sessionId })] });
       await store?.beginFileTree(tenantId, { treeId: sessionId, sessionId }, []);
       return sessionId;
     }

@@ -4,6 +4,7 @@ import { createManualClock } from '../../packages/server/src/core/testing/index.
 import type { LedgerOperation } from '../../packages/server/src/ledger/index.ts';
 import type { DecisionRow, RunRow, SessionRow, Store } from '../../packages/server/src/storage/index.ts';
 import { all, auditCounted } from '../support/ledger-invariants.ts';
+import { execute } from '../support/sql.ts';
 import { ids, newTenant, runRow, type StoreSubject, sessionRow } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
 
@@ -106,7 +107,7 @@ export function describeRetention(subject: StoreSubject, open: () => Promise<Sto
       for (const status of ['queued', 'running', 'waiting'] as const) {
         const { sessionId, runId } = await work(tenantId, status);
         expect(await store.removeSession(tenantId, sessionId), status).toBe('busy');
-        expect(await store.listIdleSessions(tenantId, Date.now() + day, { limit: 10 }), status).toEqual([]);
+        expect(await store.listIdleSessions(tenantId, Date.now() + day, { limit: 10 }), status).toEqual({ sessions: [], next: null });
         expect(await eventsOf(tenantId, runId), status).toBe(3);
       }
       const { sessionId, scopes, runId } = await work(tenantId, 'failed');
@@ -132,11 +133,13 @@ export function describeRetention(subject: StoreSubject, open: () => Promise<Sto
       await store.commit({ tenantId, sessions: [empty] });
       await work(other, 'completed', { createdAt: old });
       // Runs are of now: what has happened in them counts, not when the session was made.
-      expect(await store.listIdleSessions(tenantId, Date.now() - day, { limit: 10 })).toEqual([empty.sessionId]);
+      expect(await store.listIdleSessions(tenantId, Date.now() - day, { limit: 10 })).toEqual({ sessions: [empty.sessionId], next: null });
       const later = Date.now() + day;
+      // Three are looked at, and the other two with the next page.
       const first = await store.listIdleSessions(tenantId, later, { limit: 3 });
-      const rest = await store.listIdleSessions(tenantId, later, { limit: 3, after: first.at(-1) ?? '' });
-      expect([...first, ...rest]).toEqual([...idle, empty.sessionId].sort());
+      const rest = await store.listIdleSessions(tenantId, later, { limit: 3, after: first.next ?? '' });
+      expect([...first.sessions, ...rest.sessions].sort()).toEqual([...idle, empty.sessionId].sort());
+      expect([first.next === null, rest.next]).toEqual([false, null]);
       expect(await store.countIdleSessions(tenantId, later, 100)).toEqual({ count: 4, oldest: old });
       expect((await store.countIdleSessions(tenantId, later, 2)).count).toBe(2);
     });
@@ -167,14 +170,20 @@ export function describeRetention(subject: StoreSubject, open: () => Promise<Sto
       const before = await books();
       expect(before.user).toMatchObject([{ name: 'ann', settlements: 40, amounts: { tokens: 820, costMicroUsd: 2460 } }]);
       const today = new Date(clock.now()).toISOString().slice(0, 10);
+      // As an earlier version leaves them: booked, and in no sum.
+      await execute(subject.location, `delete from usage_days where tenant_id = '${tenantId}'`);
+      await execute(subject.location, `update ledger_entries set folded = 0 where tenant_id = '${tenantId}'`);
+      // What is in no sum stays.
+      expect((await timed.prune(tenantId, 'ledgerEntries', { before: clock.now() + day, limit: 100 })).gone).toBe(0);
       // Two processes at once fold each entry once.
       const second = await subject.open(clock);
       let folded = 0;
       for (let now = 1; now > 0; folded += now) {
         now = (await Promise.all([timed.foldEntries(tenantId, today, 3), second.foldEntries(tenantId, today, 3)])).reduce((a, b) => a + b);
-        expect(await books()).toEqual(before);
       }
       expect(folded).toBe(37);
+      // Whoever asks for the sums finds the rest in them, too.
+      expect(await Promise.all([books(), books()])).toEqual([before, before]);
       expect(await auditCounted(timed, tenantId, clock.now())).toEqual([]);
 
       const later = clock.now() + day;
@@ -182,15 +191,20 @@ export function describeRetention(subject: StoreSubject, open: () => Promise<Sto
       const counted = (idleBefore: number | null) => timed.countAged(tenantId, 'ledgerEntries', { before: later, idleBefore }, 100);
       expect(await counted(null)).toEqual({ count: 36, oldest: Date.UTC(2026, 10, 3) });
       expect((await counted(run.createdAt)).count).toBe(36);
-      expect(await timed.prune(tenantId, 'ledgerEntries', later, 30)).toBe(30);
+      // Of those that are looked through some stay: the next step goes on behind them.
+      const first = await timed.prune(tenantId, 'ledgerEntries', { before: later, limit: 30 });
+      expect(first.gone).toBe(27);
       expect(await books()).toEqual(before);
-      expect(await timed.prune(tenantId, 'ledgerEntries', later, 30)).toBe(3);
-      expect(await timed.prune(tenantId, 'ledgerEntries', later, 30)).toBe(0);
+      expect(await timed.prune(tenantId, 'ledgerEntries', { before: later, limit: 30, after: first.next ?? '' })).toEqual({
+        gone: 9,
+        next: null,
+      });
+      expect((await timed.prune(tenantId, 'ledgerEntries', { before: later, limit: 30 })).gone).toBe(0);
       expect(await books()).toEqual(before);
-      // Entries of a run stay as long as the run, and what is not in the sums of its day stays.
+      // Entries of a run stay as long as the run.
       const left = await all((page) => timed.listLedgerEntries(tenantId, {}, page));
       expect(left.filter(({ runId }) => runId === run.runId)).toHaveLength(4);
-      expect(left).toHaveLength(7);
+      expect(left).toHaveLength(4);
       expect(await all((page) => timed.listLedgerEntries(other, {}, page))).toHaveLength(1);
       // A limit that is new begins with what was spent, whether its entries are there or not.
       await timed.commit({ tenantId, ledger: [limit({ kind: 'user', id: 'ann' }), limit({ kind: 'run', id: run.runId })] });
@@ -202,9 +216,7 @@ export function describeRetention(subject: StoreSubject, open: () => Promise<Sto
       const late = { type: 'reserve', reservationId: 'late', runId: null, scopes, fixed: { tokens: 50 }, expiresAt: 0 } as const;
       await timed.commit({ tenantId, ledger: [late, { type: 'charge', reservationId: 'late' }] });
       clock.advance(day);
-      await timed.foldEntries(tenantId, '2027-01-01', 100);
       await timed.commit({ tenantId, ledger: [{ type: 'settle', reservationId: 'late', actual: { tokens: 20 } }] });
-      await timed.foldEntries(tenantId, '2027-01-01', 100);
       expect((await books()).day.find(({ name }) => name === today)?.amounts.tokens).toBe((before.day[0]?.amounts.tokens ?? 0) + 20);
       await Promise.all([timed.close(), second.close()]);
     });
@@ -221,8 +233,7 @@ export function describeRetention(subject: StoreSubject, open: () => Promise<Sto
       await timed.commit({ tenantId, sessions: [session], ledger: call('tool', scopes, 40, null) });
       await timed.commit({ tenantId, ledger: call('elsewhere', [{ kind: 'tenant', id: tenantId }], 9, null) });
       clock.advance(2 * day);
-      await timed.foldEntries(tenantId, new Date(clock.now()).toISOString().slice(0, 10), 100);
-      expect(await timed.prune(tenantId, 'ledgerEntries', clock.now(), 10)).toBe(1);
+      expect((await timed.prune(tenantId, 'ledgerEntries', { before: clock.now(), limit: 10 })).gone).toBe(1);
       const limit = { type: 'limit', scope: scopes[0] as BudgetScope, unit: 'tokens', window: 'total', limit: 100 } as const;
       await timed.commit({ tenantId, ledger: [limit] });
       const { items } = await timed.listBudgets(tenantId, { scopes: [limit.scope] }, clock.now(), { limit: 10 });
@@ -250,16 +261,16 @@ export function describeRetention(subject: StoreSubject, open: () => Promise<Sto
         idempotency: { key: 'old', requestHash: 'h', resourceId: 'r' },
       });
       expect(await store.countAged(tenantId, 'decisions', { before: now, idleBefore: null }, 100)).toEqual({ count: 3, oldest: now - 10 });
-      expect(await store.prune(tenantId, 'decisions', now, 2)).toBe(2);
-      expect(await store.prune(tenantId, 'decisions', now, 2)).toBe(1);
+      expect((await store.prune(tenantId, 'decisions', { before: now, limit: 2 })).gone).toBe(2);
+      expect((await store.prune(tenantId, 'decisions', { before: now, limit: 2 })).gone).toBe(1);
       expect((await store.listDecisions(tenantId, {}, { limit: 10 })).items.map(({ runId, at }) => [runId, at])).toEqual([
         [waiting, now - 10],
         [null, now + day],
       ]);
       expect((await store.listDecisions(other, {}, { limit: 10 })).items).toHaveLength(1);
 
-      expect(await store.prune(tenantId, 'idempotencyKeys', now - day, 10)).toBe(0);
-      expect(await store.prune(tenantId, 'idempotencyKeys', now + day, 10)).toBe(1);
+      expect((await store.prune(tenantId, 'idempotencyKeys', { before: now - day, limit: 10 })).gone).toBe(0);
+      expect((await store.prune(tenantId, 'idempotencyKeys', { before: now + day, limit: 10 })).gone).toBe(1);
       expect((await store.commit({ tenantId, idempotency: { key: 'old', requestHash: 'h', resourceId: 'r' } })).type).toBe('committed');
       expect((await store.commit({ tenantId: other, idempotency: { key: 'old', requestHash: 'h', resourceId: 'r' } })).type).toBe(
         'duplicate',
@@ -267,8 +278,8 @@ export function describeRetention(subject: StoreSubject, open: () => Promise<Sto
 
       const reserve = { type: 'reserve', reservationId: 'held', runId: ended, scopes: [], fixed: {}, expiresAt: now + day } as const;
       await store.commit({ tenantId, ledger: [reserve] });
-      expect(await store.prune(tenantId, 'reservations', now - day, 10)).toBe(0);
-      expect(await store.prune(tenantId, 'reservations', now + day, 10)).toBe(1);
+      expect((await store.prune(tenantId, 'reservations', { before: now - day, limit: 10 })).gone).toBe(0);
+      expect((await store.prune(tenantId, 'reservations', { before: now + day, limit: 10 })).gone).toBe(1);
       expect((await store.listReservations(tenantId, {})).map((row) => [row.runId, row.state]).sort()).toEqual(
         [
           [ended, 'open'],
@@ -301,11 +312,30 @@ export function describeRetention(subject: StoreSubject, open: () => Promise<Sto
       });
       await spend('a', 'ann', 7);
       await spend('e', 'eve', 7);
-      expect(await store.prune(tenantId, 'idleBalances', Date.now() - day, 10)).toBe(0);
-      expect(await store.prune(tenantId, 'idleBalances', Date.now() + 2 * day, 10)).toBe(1);
+      expect((await store.prune(tenantId, 'idleBalances', { before: Date.now() - day, limit: 10 })).gone).toBe(0);
+      expect((await store.prune(tenantId, 'idleBalances', { before: Date.now() + 2 * day, limit: 10 })).gone).toBe(1);
       expect(await spend('b', 'ann', 4)).toMatchObject({ type: 'refused', refusal: { available: 3, limit: 10 } });
       expect(await spend('c', 'ann', 3)).toMatchObject({ type: 'committed' });
       expect(await auditCounted(store, tenantId)).toEqual([]);
+    });
+
+    it(`deletes a session of many runs piece by piece, and closes it with the first ${verifies('retention.bounded')}`, async () => {
+      const tenantId = newTenant();
+      const session = sessionRow(tenantId);
+      await store.commit({ tenantId, sessions: [session] });
+      const runs = Array.from({ length: 501 }, (_, index) =>
+        runRow(tenantId, { sessionId: session.sessionId, status: 'completed', createdAt: 1_000 + index }),
+      );
+      await Promise.all(runs.map((run) => store.commit({ tenantId, createRun: run })));
+      expect(await store.removeSession(tenantId, session.sessionId)).toBe('more');
+      expect(await store.getSession(tenantId, session.sessionId)).toMatchObject({ status: 'closed' });
+      const left = await store.listRuns(tenantId, { sessionId: session.sessionId }, { limit: 10 });
+      expect(left.items.map(({ runId }) => runId)).toEqual([runs.at(-1)?.runId]);
+      expect(await store.removeSession(tenantId, session.sessionId)).toBe('removed');
+      expect(await store.getSession(tenantId, session.sessionId)).toBeNull();
+      const noted = (await store.listRemovals(Date.now() + day, 10_000)).filter((removal) => removal.tenantId === tenantId);
+      expect(noted.map(({ kind }) => kind).filter((kind) => kind === 'run')).toHaveLength(501);
+      expect(noted.filter(({ kind }) => kind === 'session').map(({ id }) => id)).toEqual([session.sessionId]);
     });
 
     it('gives a job to one process at a time, until it ends or is not heard of', async () => {

@@ -1,4 +1,4 @@
-import type { TenantId } from '@nexus-agent/protocol';
+import type { RunId, TenantId } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { RunRow, Store } from '../../packages/server/src/storage/index.ts';
@@ -94,8 +94,9 @@ export function describeTurns(open: () => Promise<Store>): void {
     });
 
     it('more tenants wait than one claim looks at: the oldest work is taken at once, and nobody is passed over', async () => {
+      const behind = { reason: 'session' as const, behind: ids.next<RunId>('run') };
       const resting = Array.from({ length: 300 }, newTenant);
-      await Promise.all(resting.map((tenantId) => enqueue(tenantId, 1, { dueAt: Date.now() + 3_600_000 })));
+      await Promise.all(resting.map((tenantId) => enqueue(tenantId, 1, { dueAt: Date.now() + 3_600_000, waiting: behind })));
       const last = resting.sort().at(-1) ?? newTenant();
       await enqueue(last, 1);
       expect(await claim(5)).toEqual(new Map([[last, 1]]));

@@ -3,16 +3,19 @@ import type { Store } from '../../packages/server/src/storage/index.ts';
 import { postgresSubject, type StoreSubject, sqliteSubject } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
 import { describeAccounts } from './storage-accounts.ts';
+import { describeApprovals } from './storage-approvals.ts';
 import { describeClocks } from './storage-clocks.ts';
 import { describeDefinitions } from './storage-definitions.ts';
 import { describeFileStore } from './storage-files.ts';
+import { describeJournal } from './storage-journal.ts';
 import { describeLedgerStore } from './storage-ledger.ts';
 import { describeLimits } from './storage-limits.ts';
 import { describeLocks } from './storage-locks.ts';
 import { describeLedgerProcesses } from './storage-processes.ts';
+import { describeQueue } from './storage-queue.ts';
 import { describeResourceStore } from './storage-resources.ts';
 import { describeRetention } from './storage-retention.ts';
-import { describeRunStore } from './storage-runs.ts';
+
 import { describeSchema } from './storage-schema.ts';
 import { describeSessionLog } from './storage-sessions.ts';
 import { describeTurns } from './storage-turns.ts';
@@ -30,7 +33,9 @@ function describeOn(subject: StoreSubject, fresh: () => Promise<StoreSubject>): 
   });
   describe(`store: ${subject.name} ${verifies('storage.conformance')}`, () => {
     describeSchema(subject.name);
-    describeRunStore(open);
+    describeJournal(open);
+    describeQueue(open);
+    describeApprovals(open);
     describeSessionLog(open);
     describeTurns(open);
     describeResourceStore(open);
@@ -42,7 +47,7 @@ function describeOn(subject: StoreSubject, fresh: () => Promise<StoreSubject>): 
     describeLimits(open);
     describeLedgerProcesses(subject, open);
     describeLocks(subject, open);
-    describeClocks(subject, open);
+    describeClocks(subject, open, fresh);
   });
 }
 

@@ -105,7 +105,10 @@ export function describeToolService(name: string, subject: ToolServiceSubject): 
       const call = makeToolCall({ traceparent, attempt: 3 });
       await run(
         {
-          execute: async (_input, { signal: _signal, authorize: _authorize, onOutput: _onOutput, files: _files, ...context }) => {
+          execute: async (
+            _input,
+            { signal: _signal, authorize: _authorize, onOutput: _onOutput, onWait: _onWait, files: _files, ...context },
+          ) => {
             seen = context;
             return { type: 'ok', output: '' };
           },

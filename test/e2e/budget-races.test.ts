@@ -39,7 +39,7 @@ async function storm(watch: () => Promise<void>): Promise<void> {
       const more = await server.call('POST', `/v1/runs/${run.id}/${run.status === 'failed' ? 'resume' : 'fork'}`, {});
       if (more.status < 300) await server.until(more.body.id, 'completed', 'failed');
       const direct = await server.call('POST', '/v1/tools/costly/execute', { sessionId, input: { label: 'direct' } });
-      expect([200, 402]).toContain(direct.status);
+      expect([200, 402, 429]).toContain(direct.status); // spent, or held by others
     }),
   );
   busy = false;

@@ -18,7 +18,9 @@ const documented = readFileSync(join(import.meta.dirname, '../../docs/metrics.md
 
 let server: TestServer;
 beforeAll(async () => {
-  server = await startTestServer({ config: { runs: { maxLiveRuns: 2 } } });
+  server = await startTestServer({
+    config: { runs: { maxLiveRuns: 2 }, sandbox: { maxThreads: 1, spareThreads: 1, wallMs: 3_000, fuel: 10_000_000 } },
+  });
   await server.agent('free');
   await server.agent('asking', { policy: { approve: ['fs_list'] } });
 });
@@ -104,6 +106,12 @@ it('shows each of them move when its thing happens, of all tenants [verifies met
   await read.catch(() => undefined);
   await expect.poll(look, { timeout: 10_000 }).toMatch(/^nexus_queue_depth 0$/m);
 
+  // Programs that wait for a thread.
+  const busy = 'code_js(code="for (;;);")';
+  const computing = await server.start({ agent: 'free', input: `[[sim tools=${busy},${busy},${busy}]] done` });
+  await expect.poll(look, { timeout: 10_000 }).toMatch(/^nexus_turns_waiting\{queue="sandbox"\} [1-9]/m);
+  await server.until(computing, 'completed');
+
   // A process dies: its run is known to have been lost for a while when it goes on here.
   const { run } = await server.finish({ agent: 'free', input: 'hello' });
   const [created, started] = await server.events(run.id);
@@ -124,6 +132,11 @@ it('shows each of them move when its thing happens, of all tenants [verifies met
   const recovered = await look();
   expect(recovered).toContain('nexus_run_recovery_seconds_count 1');
   expect(Number(/^nexus_run_recovery_seconds_sum (\S+)$/m.exec(recovered)?.[1])).toBeLessThan(3);
+
+  // A row that knows of an earlier epoch than whoever drives it went back.
+  const ahead = { runId, epoch: 99, owner: 'ghost', lastSeq: 0, patch: {} };
+  await expect(server.app.store.commit({ tenantId: tenant, run: ahead })).rejects.toThrow('run_epoch');
+  expect(await look()).toContain('nexus_invariant_violations_total{invariant="run_epoch"} 1');
 
   // What is older than it is kept is deleted.
   const at = Date.now() - 400 * 86_400_000;

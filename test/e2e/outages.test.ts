@@ -48,6 +48,7 @@ it('a node says once that its database is away and once that it is back, whateve
   await onNode(context, 'postgres', async ({ node, way }) => {
     const waiting = await node.call('POST', '/v1/runs', { input: '[[sim tools=ask_human(question="?")]]' });
     expect(waiting.status).toBe(202);
+    await expect.poll(() => node.log().map(({ message }) => message)).toContain('what a first run needs is ready');
     const before = node.log().length;
     const said = () => node.log().slice(before);
     way?.silence();

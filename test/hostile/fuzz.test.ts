@@ -1,10 +1,11 @@
 import { Agent, request as send } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { howMany } from '../support/how-many.ts';
 import { createRequests, type FuzzRequest } from './support/openapi-requests.ts';
 import { databases, startVictim, type Victim } from './support/victim.ts';
 
 /** How many requests on the first database; a tenth on each other one. */
-const count = Number(process.env.NEXUS_TEST_FUZZ ?? 5_000);
+const count = howMany('NEXUS_TEST_FUZZ', 5_000);
 const seed = Number(process.env.NEXUS_TEST_SEED ?? Date.now() % 1_000_000);
 /** At once. */
 const clients = 24;

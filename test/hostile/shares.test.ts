@@ -87,7 +87,7 @@ describe.each(await databases())('what tenants share on %s', (database) => {
     const ends = (await Promise.all(busy)).map(({ text }) => text);
     const refusals = ends.filter((text) => text.includes('rate_limited'));
     expect(refusals.length).toBeGreaterThan(10);
-    expect(refusals[0]).toMatch(/programs of this tenant wait .*sandbox\.maxQueued/);
+    expect(refusals[0]).toMatch(/programs wait .* of this tenant.*sandbox\.maxQueued/);
     expect(victim.exited()).toBeNull();
   });
 
@@ -109,7 +109,7 @@ describe.each(await databases())('what tenants share on %s', (database) => {
       const { result, ms } = await quickest(() => modest.tool(mine, 'http_fetch', { url: `http://127.0.0.1:${port}/quick` }));
       expect(result.text).toContain('quick');
       expect(ms).toBeLessThan(longestWaitMs);
-      expect((await Promise.race(busy)).text).toMatch(/rate_limited.*fetches of this tenant wait/);
+      expect((await Promise.race(busy)).text).toMatch(/rate_limited.*fetches wait .* of this tenant/);
       slow.closeAllConnections();
       await Promise.all(busy);
     } finally {
@@ -249,25 +249,38 @@ function smallDisk(folder: string): { readonly unmount: () => void } | { readonl
   }
 }
 
-describe('a disk that fills up', () => {
+describe.each([
+  { store: 'folder', size: 1_000_000, left: 11_000_000 },
+  // What is in the log of the embedded database will be in the database as well: four million bytes of it, and no more.
+  { store: 'database', size: 2_000_000, left: 8_000_000 },
+])('a disk that fills up, contents kept in the $store', ({ store, size, left }) => {
   it(`leaves the database its room, and takes files again once there is space ${verifies('hostile.shares.disk')}`, {
     timeout: 120_000,
   }, async (context) => {
-    const folder = join('/tmp', `nexus-small-disk-${process.pid}`);
+    const folder = join('/tmp', `nexus-small-disk-${process.pid}-${store}`);
     const disk = smallDisk(folder);
     if ('reason' in disk) return context.skip(`not run: ${disk.reason}`);
     let victim: Victim | undefined;
     try {
-      victim = await startVictim({ config: { dataDir: folder, tools: { files: { keepFreeBytes: 12_000_000 } } } });
+      victim = await startVictim({ config: { dataDir: folder, tools: { files: { store, keepFreeBytes: 12_000_000 } } } });
       const tenant = await tenantOf(victim, 'filler');
-      const session = await tenant.session();
-      const write = (name: string, size: number) => tenant.tool(session, 'fs_write', { path: name, content: `${name} `.padEnd(size, 'x') });
-      let last = '';
-      for (let index = 0; index < 40 && !last.includes('quota_exceeded'); index++) last = (await write(`f${index}`, 2_000_000)).text;
-      expect(last).toMatch(/12000000 bytes of the disk are kept free for the database \(tools\.files\.keepFreeBytes\)/);
-      expect(last).not.toContain(folder);
+      const sessions = await Promise.all(Array.from({ length: 8 }, () => tenant.session()));
+      // At once: each looks at the disk before the others have written.
+      const fill = async (session: string) => {
+        for (let index = 0; index < 20; index++) {
+          const content = `${session} ${index} `.padEnd(size, 'x');
+          const { text } = await tenant.tool(session, 'fs_write', { path: `f${index}`, content });
+          if (text.includes('quota_exceeded')) return text;
+        }
+        return 'all was written';
+      };
+      const last = await Promise.all(sessions.map(fill));
+      for (const text of last) {
+        expect(text).toMatch(/12000000 bytes of the disk are kept free for the database \(tools\.files\.keepFreeBytes\)/);
+        expect(text).not.toContain(folder);
+      }
       const { bavail, bsize } = statfsSync(folder);
-      expect(bavail * bsize).toBeGreaterThan(8_000_000);
+      expect(bavail * bsize).toBeGreaterThan(left);
       // Everybody goes on: the database has its room.
       const other = await tenantOf(victim, 'other');
       const run = await other.call('POST', '/v1/runs', { input: 'hello', agent: 'free' });
@@ -282,13 +295,38 @@ describe('a disk that fills up', () => {
       expect(statuses.every(({ status }) => status === 201 || status === 503)).toBe(true);
       expect(victim.exited()).toBeNull();
       rmSync(join(folder, 'ballast'), { force: true });
-      const purged = await tenant.call('DELETE', `/v1/sessions/${session}`);
+      const purged = await tenant.call('DELETE', `/v1/sessions/${sessions[0]}`);
       expect(purged.status).toBeLessThan(500);
       const again = await other.call('POST', '/v1/sessions', { agent: 'free' });
       expect(again.status, again.text).toBe(201);
       // A million empty files are no way either: names of files run out before bytes do.
       expect((await other.tool(again.body.id, 'fs_write', { path: 'small', content: 'x' })).status).toBe(200);
       expect(existsSync(join(folder, 'nexus.db'))).toBe(true);
+    } finally {
+      await victim?.close();
+      disk.unmount();
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+});
+
+describe('a disk that holds the embedded database and contents in it', () => {
+  it(`has room for what a content takes there, as text and in the log before it ${verifies('hostile.shares.disk')}`, {
+    timeout: 60_000,
+  }, async (context) => {
+    const folder = join('/tmp', `nexus-small-disk-${process.pid}-log`);
+    const disk = smallDisk(folder);
+    if ('reason' in disk) return context.skip(`not run: ${disk.reason}`);
+    let victim: Victim | undefined;
+    try {
+      victim = await startVictim({ config: { dataDir: folder, tools: { files: { store: 'database', keepFreeBytes: 12_000_000 } } } });
+      const tenant = await tenantOf(victim, 'filler');
+      const session = await tenant.session();
+      const write = async (content: string) => (await tenant.tool(session, 'fs_write', { path: 'a.txt', content })).text;
+      const { bavail, bsize } = statfsSync(folder);
+      writeFileSync(join(folder, 'ballast'), Buffer.alloc(bavail * bsize - 17_000_000));
+      expect(await write('x'.repeat(2_000_000))).toContain('no room for 6000000 more bytes');
+      expect(await write('x'.repeat(500_000))).not.toContain('error');
     } finally {
       await victim?.close();
       disk.unmount();

@@ -9,6 +9,7 @@ import { systemClock } from '../../../packages/server/src/core/index.ts';
 import { createModelService, type ModelSettings } from '../../../packages/server/src/llm/index.ts';
 import { createOpenAiCompatibleProvider, createSimProvider } from '../../../packages/server/src/llm/providers/index.ts';
 import { type Simulator, startSimulator } from '../../../packages/server/src/llm/sim/index.ts';
+import type { Logger } from '../../../packages/server/src/telemetry/index.ts';
 import type { Tool } from '../../../packages/server/src/tools/index.ts';
 import { auditLedger } from '../../support/ledger-invariants.ts';
 
@@ -48,6 +49,8 @@ export interface TestServerOptions {
   readonly tools?: readonly Tool[];
   readonly config?: ConfigInput;
   readonly dataDir?: string;
+  /** Instead of a log of its own. */
+  readonly logger?: Logger;
   readonly simulator?: Simulator;
   /** Where the providers `sim` and `sim-anthropic` send their requests; default: the simulator. */
   readonly modelUrl?: (simulatorUrl: string) => string;
@@ -89,6 +92,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     version: '0.0.0-test',
     models: { llm, defaultModels: options.defaultModels ?? ['sim/sim-large'] },
     tools: options.tools ?? [],
+    ...(options.logger === undefined ? {} : { logger: options.logger }),
   });
   const seen = new Map<string, number>();
   let checked = 0;
