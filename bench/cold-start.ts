@@ -1,36 +1,68 @@
 /**
- * From the start of `nexus serve` until it answers `/readyz`, and its memory when it then does nothing: from source, and
- * from `dist/` where it is built (npm run build).
+ * From the start of `nexus serve` until it answers `/readyz`, its memory when it then does nothing, and what whoever comes first waits
+ * for: the first byte of the first run on a mock upstream, the second and third, `/openapi.json`, and how long the event loop stood still
+ * for each. From source, and from `dist/` where it is built (npm run build).
  *
  *   node --conditions=nexus-source bench/cold-start.ts [--samples 5]
  */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { request } from 'undici';
-import { pause, rssMb } from './support/processes.ts';
+import { readArguments } from './support/arguments.ts';
+import { pause, rssMb, start } from './support/processes.ts';
 import { type Figure, median, report } from './support/report.ts';
 
-const { values } = parseArgs({ options: { samples: { type: 'string', default: '5' } } });
+const { values } = readArguments({ options: { samples: { type: 'string', default: '5' } } });
 const samples = Number(values.samples);
 const server = join(import.meta.dirname, '../packages/server');
 const cacheDir = mkdtempSync(join(tmpdir(), 'nexus-bench-cache-'));
 
+const mock = start('mock-upstream.mjs');
+const upstream = `http://127.0.0.1:${await mock.line()}/v1`;
+const watch = ['--import', join(import.meta.dirname, 'support/loop-watch.mjs')];
+const firstRunBody = JSON.stringify({ input: 'Look the keys up.' });
+
 interface Start {
   readonly readyMs: number;
+  /** CPU of the process until it was ready, with the one millisecond timer that watches its loop. */
+  readonly readyCpuMs: number;
   readonly rssMb: number;
+  /** The loop stood still that long, at most, in the two seconds after it was ready. */
+  readonly idleHoldMs: number;
+  readonly firstByteMs: number;
+  readonly firstRunHoldMs: number;
+  readonly firstRunCpuMs: number;
+  readonly secondByteMs: number;
+  readonly openApiMs: number;
+  readonly openApiHoldMs: number;
 }
 
 async function startOnce(args: readonly string[]): Promise<Start> {
   const dataDir = mkdtempSync(join(tmpdir(), 'nexus-bench-'));
+  writeFileSync(
+    join(dataDir, 'nexus.config.yaml'),
+    JSON.stringify({ auth: { local: 'open' }, providers: { compatible: [{ name: 'mock', baseUrl: upstream, models: ['mock'] }] } }),
+  );
   const startedAt = performance.now();
-  const child = spawn(process.execPath, [...args, 'serve', '--port', '0', '--data-dir', dataDir], {
+  const child = spawn(process.execPath, [...watch, ...args, 'serve', '--port', '0', '--data-dir', dataDir], {
     cwd: dataDir,
-    stdio: ['ignore', 'pipe', 'ignore'],
+    stdio: ['ignore', 'pipe', 'pipe'],
     env: { PATH: process.env.PATH, HOME: dataDir, NODE_COMPILE_CACHE: cacheDir },
   });
+  let said = '';
+  child.stderr.on('data', (data: Buffer) => {
+    said += data.toString();
+  });
+  /** What the loop did since it was last asked. */
+  const look = async () => {
+    await pause(30); // the watch itself is told of a hold only after it
+    said = '';
+    child.kill('SIGUSR2');
+    while (!/loop-watch .*\n/.test(said)) await pause(1);
+    return JSON.parse(/loop-watch (.*)\n/.exec(said)?.[1] ?? '') as { holdMs: number; cpuMs: number }; // written by loop-watch.mjs
+  };
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   try {
     let text = '';
@@ -46,8 +78,29 @@ async function startOnce(args: readonly string[]): Promise<Start> {
     await answer.body.dump();
     if (answer.statusCode !== 200) throw new Error(`/readyz answered ${answer.statusCode}`);
     const readyMs = performance.now() - startedAt;
+    const { cpuMs: readyCpuMs } = await look();
     await pause(2000);
-    return { readyMs, rssMb: rssMb(child.pid) };
+    const { holdMs: idleHoldMs, cpuMs: idleCpuMs } = await look();
+    const idle = rssMb(child.pid);
+    const firstByteMs = await firstByteOf(`${url}/v1/agents/chat/stream`, firstRunBody);
+    const { holdMs: firstRunHoldMs, cpuMs: afterFirstRunMs } = await look();
+    const firstRunCpuMs = afterFirstRunMs - idleCpuMs;
+    const secondByteMs = await firstByteOf(`${url}/v1/agents/chat/stream`, firstRunBody);
+    await look();
+    const openApiMs = await firstByteOf(`${url}/openapi.json`);
+    const { holdMs: openApiHoldMs } = await look();
+    return {
+      readyMs,
+      readyCpuMs,
+      rssMb: idle,
+      idleHoldMs,
+      firstByteMs,
+      firstRunHoldMs,
+      firstRunCpuMs,
+      secondByteMs,
+      openApiMs,
+      openApiHoldMs,
+    };
   } finally {
     child.kill('SIGTERM');
     await exited;
@@ -55,10 +108,33 @@ async function startOnce(args: readonly string[]): Promise<Start> {
   }
 }
 
+/** Milliseconds until the first byte of the body; the whole of it is read. */
+async function firstByteOf(url: string, body?: string): Promise<number> {
+  const startedAt = performance.now();
+  const answer = await request(url, body === undefined ? {} : { method: 'POST', body, headers: { 'content-type': 'application/json' } });
+  if (answer.statusCode !== 200) throw new Error(`${url} answered ${answer.statusCode}: ${await answer.body.text()}`);
+  let firstMs = Number.NaN;
+  for await (const _ of answer.body) if (Number.isNaN(firstMs)) firstMs = performance.now() - startedAt;
+  return firstMs;
+}
+
 function figuresOf(label: string, starts: readonly Start[]): Figure[] {
+  const of = (name: string, key: keyof Start, unit: string, bar?: number): Figure => ({
+    ...{ name: `${label}: ${name}`, value: median(starts.map((start) => start[key])), unit },
+    ...(bar === undefined ? {} : { bar: { op: '<=' as const, value: bar } }),
+  });
+  const built = label.startsWith('from dist');
   return [
-    { name: `${label}: ready`, value: median(starts.map((start) => start.readyMs)), unit: 'ms', bar: { op: '<=', value: 1000 } },
-    { name: `${label}: idle memory`, value: median(starts.map((start) => start.rssMb)), unit: 'MB', bar: { op: '<=', value: 150 } },
+    of('ready', 'readyMs', 'ms', built ? 400 : 1000),
+    of('CPU until ready', 'readyCpuMs', 'ms'),
+    of('idle memory', 'rssMb', 'MB', built ? 110 : 150),
+    of('longest hold of the loop while idle', 'idleHoldMs', 'ms', 50),
+    of('first byte of the first run', 'firstByteMs', 'ms', 50),
+    of('longest hold of the loop in the first run', 'firstRunHoldMs', 'ms', 50),
+    of('CPU of the first run', 'firstRunCpuMs', 'ms'),
+    of('first byte of the second run', 'secondByteMs', 'ms'),
+    of('first /openapi.json', 'openApiMs', 'ms'),
+    of('longest hold of the loop in it', 'openApiHoldMs', 'ms', 50),
   ];
 }
 
@@ -82,5 +158,6 @@ if (existsSync(dist)) {
 } else {
   notes.push('dist/ is not built (npm run build): not measured');
 }
+await mock.stop();
 rmSync(cacheDir, { recursive: true, force: true });
 report('cold start', figures, notes);

@@ -8,10 +8,10 @@
  */
 import { fork } from 'node:child_process';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { readArguments } from './support/arguments.ts';
 import { type Figure, format, median, type Report } from './support/report.ts';
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = readArguments({
   options: {
     rounds: { type: 'string', default: '5' },
     worse: { type: 'string', default: '3' },
@@ -28,10 +28,11 @@ const other = resolve(otherFolder);
 const here = join(import.meta.dirname, '..');
 const rounds = Number(values.rounds);
 const allowed = Number(values.worse) / 100;
-const names = chosen.length > 0 ? chosen : ['cold-start', 'policy', 'agent-run', 'sessions', 'reservations', 'streams', 'memory'];
+const names =
+  chosen.length > 0 ? chosen : ['cold-start', 'policy', 'agent-run', 'long-run', 'sessions', 'reservations', 'streams', 'memory'];
 /** Smaller samples than a benchmark of its own: there are several rounds of them. */
 const sizes: Readonly<Record<string, readonly string[]>> = {
-  'agent-run': ['--runs', '300', '--rounds', '2', '--warmup', '600'],
+  'agent-run': ['--runs', '300', '--rounds', '2', '--warmup', '600', '--only', '50'],
   ...(values.quick ? { 'cold-start': ['--samples', '1'], sessions: ['--count', '1000'], reservations: ['--seconds', '1'] } : {}),
 };
 const longestMs = 180_000;

@@ -4,19 +4,20 @@
  *
  *   node --conditions=nexus-source bench/memory.ts [--streamed 1000] [--background 10000]
  */
-import { parseArgs } from 'node:util';
+import { readArguments } from './support/arguments.ts';
 import { createClient, runRequest } from './support/client.ts';
-import { inLanes, type Platform, pause, startPlatform } from './support/processes.ts';
+import { controlTimes, untilLive } from './support/live-runs.ts';
+import { inLanes, startPlatform } from './support/processes.ts';
 import { type Figure, percentile, report } from './support/report.ts';
 
-const { values } = parseArgs({
+const { values } = readArguments({
   options: { streamed: { type: 'string', default: '1000' }, background: { type: 'string', default: '10000' } },
 });
 /** What the first runs load and compile is no cost of a run: what the others add is measured. */
 const first = 100;
 const figures: Figure[] = [];
 
-await withRuns(Number(values.streamed), 'streamed', { op: '<=', value: 120 });
+await withRuns(Number(values.streamed), 'streamed', { op: '<=', value: 100 });
 await withRuns(Number(values.background), 'background', undefined);
 report('live runs', figures, [
   `memory per run is what RSS grew by over a server with ${first} such runs, divided by the number of runs added; control is GET /v1/runs/:id by 10 clients`,
@@ -45,11 +46,11 @@ async function withRuns(count: number, kind: 'streamed' | 'background', bar: Fig
   };
   await client.putAgent();
   await inLanes(50, first, startRun);
-  await settled(platform, first);
+  await untilLive(platform, first);
   const before = await platform.usage();
   const startedAt = performance.now();
   await inLanes(50, count, startRun);
-  await settled(platform, first + count);
+  await untilLive(platform, first + count);
   const elapsedMs = performance.now() - startedAt;
   const control = await controlTimes(client);
   const after = await platform.usage();
@@ -66,26 +67,4 @@ async function withRuns(count: number, kind: 'streamed' | 'background', bar: Fig
   await client.close();
   await Promise.all(reading);
   await platform.close('SIGKILL');
-}
-
-async function settled(platform: Platform, runs: number): Promise<void> {
-  const until = performance.now() + 120_000;
-  while ((await platform.usage()).liveRuns < runs) {
-    if (performance.now() > until) throw new Error(`${(await platform.usage()).liveRuns} of ${runs} runs live after two minutes`);
-    await pause(200);
-  }
-  await pause(1500);
-}
-
-async function controlTimes(client: ReturnType<typeof createClient>): Promise<number[]> {
-  const list = JSON.parse((await client.get('/v1/runs?limit=50')).text) as { data: { id: string }[] }; // a page of the API
-  const times: number[] = [];
-  await inLanes(10, 400, async (index) => {
-    const before = performance.now();
-    const { status } = await client.get(`/v1/runs/${list.data[index % list.data.length]?.id}`);
-    if (status !== 200) throw new Error(`a run was answered with ${status}`);
-    times.push(performance.now() - before);
-    await pause(20);
-  });
-  return times;
 }

@@ -8,7 +8,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { type RunId, type SessionId, TenantId } from '@nexus-agent/protocol';
 import { limitOperations, scopesOf } from '../packages/server/src/budget/index.ts';
 import { createIdSource, systemClock, systemTimers } from '../packages/server/src/core/index.ts';
@@ -16,9 +15,10 @@ import { ledgerRules } from '../packages/server/src/ledger/index.ts';
 import { openStore } from '../packages/server/src/storage/drivers/index.ts';
 import type { Store } from '../packages/server/src/storage/index.ts';
 import { acquirePostgres } from '../test/support/postgres.ts';
+import { readArguments } from './support/arguments.ts';
 import { type Figure, percentile, report } from './support/report.ts';
 
-const { values } = parseArgs({ options: { clients: { type: 'string', default: '64' }, seconds: { type: 'string', default: '3' } } });
+const { values } = readArguments({ options: { clients: { type: 'string', default: '64' }, seconds: { type: 'string', default: '3' } } });
 const clients = Number(values.clients);
 const seconds = Number(values.seconds);
 const tenantId = TenantId.parse(`bench-${process.pid}`);

@@ -3,7 +3,7 @@
  * docs/performance.md: no figure there is typed by hand.
  *
  *   make bench
- *   node --conditions=nexus-source bench/run.ts [--quick] [name ...]
+ *   sh scripts/with-node.sh node --conditions=nexus-source bench/run.ts [--quick] [name ...]
  *
  * `--quick` takes smaller samples, to see that everything runs; its figures are not written down.
  */
@@ -11,24 +11,40 @@ import { fork } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg, totalmem } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { readArguments } from './support/arguments.ts';
 import { writeTable } from './support/document.ts';
 import { describe, meets, type Report, type Result } from './support/report.ts';
 
-const { values, positionals } = parseArgs({ options: { quick: { type: 'boolean', default: false } }, allowPositionals: true });
+const { values, positionals } = readArguments({ options: { quick: { type: 'boolean', default: false } }, allowPositionals: true });
 
 /** In this order: what starts and idles first, what leaves the machine warm last. */
 const benches: readonly { readonly name: string; readonly quick: readonly string[] }[] = [
   { name: 'cold-start', quick: ['--samples', '1'] },
   { name: 'policy', quick: [] },
-  { name: 'agent-run', quick: ['--runs', '100', '--rounds', '1', '--warmup', '200'] },
+  { name: 'simulation', quick: ['--idle', '300', '--busy', '10'] },
+  { name: 'agent-run', quick: ['--runs', '100', '--rounds', '1', '--warmup', '200', '--only', '50,1'] },
+  { name: 'long-run', quick: ['--steps', '100'] },
+  { name: 'resume', quick: ['--runs', '1000', '--samples', '1'] },
   { name: 'sessions', quick: ['--count', '1000'] },
   { name: 'reservations', quick: ['--seconds', '1'] },
-  { name: 'admission', quick: ['--latency', '50'] },
+  { name: 'admission', quick: ['--latency', '50', '--large', '500000'] },
+  { name: 'sandbox', quick: ['--programs', '50', '--runs', '10', '--waiters', '500'] },
+  { name: 'growth', quick: ['--runs', '5000', '--rounds', '10'] },
+  { name: 'waiting', quick: ['--runs', '5000', '--wakes', '20'] },
+  { name: 'scale', quick: ['--processes', '2', '--runs', '40', '--rounds', '1', '--warmup', '40'] },
   { name: 'streams', quick: ['--seconds', '1', '--subscribers', '10'] },
+  { name: 'fan-out', quick: ['--readers', '50', '--rounds', '1', '--seconds', '1'] },
   { name: 'memory', quick: ['--streamed', '200', '--background', '500'] },
+  { name: 'live', quick: ['--runs', '200'] },
 ];
-const longestMs = 120_000;
+const names = benches.map(({ name }) => name);
+const unknown = positionals.filter((name) => !names.includes(name));
+if (unknown.length > 0) {
+  process.stderr.write(`error: there is no benchmark ${unknown.join(' and no ')}; there are ${names.join(', ')}\n`);
+  process.exit(2);
+}
+/** Filling two databases takes a minute or two. */
+const longestMs = 600_000;
 
 function measure(name: string, args: readonly string[]): Promise<Report> {
   return new Promise((resolve, reject) => {
@@ -65,6 +81,7 @@ process.stdout.write(
 const reports: Report[] = [];
 const failures: string[] = [];
 for (const { name, quick } of benches.filter((bench) => positionals.length === 0 || positionals.includes(bench.name))) {
+  process.stderr.write(`measuring ${name} …\n`);
   try {
     const found = await measure(name, values.quick ? quick : []);
     reports.push(found);

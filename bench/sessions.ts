@@ -7,12 +7,12 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { readArguments } from './support/arguments.ts';
 import { createClient } from './support/client.ts';
 import { cpuMs, inLanes, startPlatform } from './support/processes.ts';
 import { type Figure, percentile, report } from './support/report.ts';
 
-const { values } = parseArgs({ options: { count: { type: 'string', default: '5000' } } });
+const { values } = readArguments({ options: { count: { type: 'string', default: '5000' } } });
 const count = Number(values.count);
 const concurrency = 50;
 const file = join(import.meta.dirname, 'session_create.json');

@@ -3,12 +3,12 @@
  *
  *   node --conditions=nexus-source bench/streams.ts [--runs 20] [--subscribers 50] [--seconds 5]
  */
-import { parseArgs } from 'node:util';
+import { readArguments } from './support/arguments.ts';
 import { createClient, runRequest } from './support/client.ts';
 import { cpuMs, inLanes, pause, startPlatform } from './support/processes.ts';
 import { report } from './support/report.ts';
 
-const { values } = parseArgs({
+const { values } = readArguments({
   options: {
     runs: { type: 'string', default: '20' },
     subscribers: { type: 'string', default: '50' },

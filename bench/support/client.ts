@@ -27,14 +27,15 @@ export function createClient(url: string, connections: number) {
       if (answer.statusCode !== 200) throw new Error(`${path} answered ${answer.statusCode}: ${await answer.body.text()}`);
       return answer.body;
     },
-    /** The agent that the benchmarks run: one tool, all of policy and budgets on. */
-    async putAgent(): Promise<void> {
+    /** The agent that the benchmarks run: one tool unless others are named, all of policy and budgets on. */
+    async putAgent(tools: readonly string[] = ['lookup'], maxSteps = 50): Promise<void> {
       const agent = {
         name: 'bench',
         models: ['mock/mock'],
         instructions: 'Look the keys up and answer.',
-        tools: ['lookup'],
-        policy: { allow: ['lookup'] },
+        tools,
+        policy: { allow: tools },
+        maxSteps,
       };
       const put = await post('/v1/agents', JSON.stringify(agent));
       if (put.status >= 300) throw new Error(put.text);

@@ -14,11 +14,11 @@ export interface Started {
 }
 
 /** Starts a script of this folder in a process of its own. */
-export function start(script: string, args: readonly string[] = [], nodeArgs: readonly string[] = []): Started {
+export function start(script: string, args: readonly string[] = [], nodeArgs: readonly string[] = [], watchLoop = false): Started {
   const child = spawn(
     process.execPath,
     ['--conditions=nexus-source', '--disable-warning=ExperimentalWarning', ...nodeArgs, join(folder, script), ...args],
-    { stdio: ['pipe', 'pipe', 'inherit'] },
+    { stdio: ['pipe', 'pipe', 'inherit'], env: watchLoop ? { ...process.env, BENCH_WATCH_LOOP: '1' } : process.env },
   );
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const lines: string[] = [];
@@ -57,19 +57,34 @@ export interface Platform {
   readonly url: string;
   readonly upstream: string;
   readonly server: Started;
-  /** Memory of the server and the runs that it works on. */
-  usage(): Promise<{ rss: number; heapUsed: number; liveRuns: number }>;
+  /**
+   * Memory of the server, the runs that it works on, how many bytes of JavaScript it has made so far, and, where its loop is watched, the
+   * longest time that it stood still since this was last asked.
+   */
+  usage(): Promise<{ rss: number; heapUsed: number; liveRuns: number; allocated: number; held: { ms: number; cpuMs: number } }>;
   close(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
 }
 
 /** The mock upstream and the whole server over it, with a database of its own. `BENCH_SERVER_ARGS` are given to the server's Node. */
 export async function startPlatform(
-  options: { readonly mockArgs?: readonly string[]; readonly databaseUrl?: string } = {},
+  options: {
+    readonly mockArgs?: readonly string[];
+    readonly databaseUrl?: string;
+    /** One that is there; else it is made, and goes with the platform. */
+    readonly dataDir?: string;
+    /** Fills the data folder before the server opens it. */
+    readonly prepare?: (dataDir: string, upstream: string) => Promise<void>;
+    /** What the model takes; undefined: what is taken for usual. */
+    readonly contextTokens?: number;
+    readonly watchLoop?: boolean;
+  } = {},
 ): Promise<Platform> {
   const mock = start('mock-upstream.mjs', options.mockArgs);
   const upstream = `http://127.0.0.1:${await mock.line()}`;
-  const dataDir = mkdtempSync(join(tmpdir(), 'nexus-bench-'));
-  const server = start('nexus-server.ts', [upstream, dataDir, options.databaseUrl ?? ''], process.env.BENCH_SERVER_ARGS?.split(' '));
+  const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), 'nexus-bench-'));
+  await options.prepare?.(dataDir, upstream);
+  const args = [upstream, dataDir, options.databaseUrl ?? '', String(options.contextTokens ?? '')];
+  const server = start('nexus-server.ts', args, process.env.BENCH_SERVER_ARGS?.split(' '), options.watchLoop);
   const url = await server.line();
   return {
     url,
@@ -77,12 +92,12 @@ export async function startPlatform(
     server,
     async usage() {
       server.child.kill('SIGUSR2');
-      return JSON.parse(await server.line()) as { rss: number; heapUsed: number; liveRuns: number }; // printed by nexus-server.ts
+      return JSON.parse(await server.line()) as Awaited<ReturnType<Platform['usage']>>; // printed by nexus-server.ts
     },
     async close(signal) {
       await server.stop(signal);
       await mock.stop();
-      rmSync(dataDir, { recursive: true, force: true });
+      if (options.dataDir === undefined) rmSync(dataDir, { recursive: true, force: true });
     },
   };
 }
@@ -91,6 +106,21 @@ export async function startPlatform(
 export function cpuMs(pid: number | undefined): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
   return (Number(fields[11]) + Number(fields[12])) * 10;
+}
+
+export interface Written {
+  readonly calls: number;
+  /** To files, sockets and pipes. */
+  readonly kb: number;
+  /** To files alone. */
+  readonly fileKb: number;
+}
+
+/** What a process has written so far. */
+export function writtenBy(pid: number | undefined): Written {
+  const text = readFileSync(`/proc/${pid}/io`, 'utf8');
+  const count = (name: string) => Number(new RegExp(`^${name}: (\\d+)`, 'm').exec(text)?.[1]);
+  return { calls: count('syscw'), kb: count('wchar') / 1024, fileKb: count('write_bytes') / 1024 };
 }
 
 export function rssMb(pid: number | undefined): number {
