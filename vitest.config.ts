@@ -11,15 +11,12 @@ const shared = {
   resolve: { conditions },
   ssr: { resolve: { conditions } },
 };
-const heavy = [
-  'test/**/*.test.ts',
-  'packages/server/src/apps/demo/demo.test.ts',
-  'packages/server/src/tools/sandbox/*.test.ts',
-  'packages/server/src/llm/faults.test.ts',
-];
+const heavy = ['test/**/*.test.ts', 'packages/server/src/tools/sandbox/*.test.ts', 'packages/server/src/llm/faults.test.ts'];
 const long = [
-  'test/chaos/{billing,boundaries,files,lost-answers,paid,questions,random,takeover,without-a-bus}.test.ts',
-  'test/e2e/{clocks,newcomer,nodes,outages}.test.ts',
+  'packages/server/src/apps/demo/demo.test.ts',
+  'test/chaos/{billing,boundaries,clocks,files,known-faults,lost-answers,paid,questions,random,takeover,told-to-end,told-to-end-tools,without-a-bus}.test.ts',
+  'test/e2e/{clocks,known-faults-durable,newcomer,nodes,outages}.test.ts',
+  'test/sim/isolation-seeds.test.ts',
 ];
 const hostile = ['test/hostile/**/*.test.ts', 'packages/server/src/**/hostile.test.ts'];
 const test = { pool: 'threads', isolate: false, testTimeout: 20_000 } as const;
@@ -34,7 +31,7 @@ export default defineConfig({
           ...test,
           name: 'units',
           include: ['packages/*/src/**/*.test.ts'],
-          exclude: [...heavy, ...hostile],
+          exclude: [...heavy, ...long, ...hostile],
           sequence: { groupOrder: 0 },
         },
       },

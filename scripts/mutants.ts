@@ -17,6 +17,10 @@ const timeoutMs = 120_000;
 /** For all tests together, on the clean copy. */
 const cleanTimeoutMs = 600_000;
 
+// Simulations and sequences enough for the bugs that are planted for them.
+process.env.NEXUS_TEST_SEEDS ??= '100';
+process.env.NEXUS_TEST_SEQUENCES ??= '80';
+
 const root = join(import.meta.dirname, '..');
 const words = process.argv.slice(2);
 const chosen = mutants.filter(({ bug, file }) => words.length === 0 || words.some((word) => bug.includes(word) || file.includes(word)));

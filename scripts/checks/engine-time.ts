@@ -7,6 +7,8 @@
  * Looks at every module of the layers 1 to 3 in `house.ts`, apart from the places below. Reads syntax, so it sees a raw timer, clock or
  * source of chance also where it is only named: as a default, taken out of its object, or reached through `globalThis`.
  * `queueMicrotask` is left alone: it waits for no time, and a simulation runs it in the same order each time.
+ *
+ * Tests that draw what they do (`test/chaos`, `test/sim`) have time of their own and no chance: all of it comes from one seed that is printed.
  */
 import { type Finding, isTestCode, report } from './files.ts';
 import { house } from './house.ts';
@@ -73,6 +75,10 @@ const imports: readonly { readonly from: RegExp; readonly names: Readonly<Record
   { from: /^#core$/, names: { systemClock: 'clock', systemTimers: 'timer' } },
 ];
 
+const seeded = /^test\/(chaos|sim)\//;
+/** Where the seed itself is drawn. */
+const seedFile = 'test/chaos/seed.ts';
+
 const globalObjects = new Set(['globalThis', 'global']);
 const wrappers = new Set(['ParenthesizedExpression', 'TSAsExpression', 'TSSatisfiesExpression', 'TSNonNullExpression']);
 
@@ -87,9 +93,15 @@ function isEngine(file: string): boolean {
 function checkFile({ file, program, lineAt }: SourceFile): Finding[] {
   const findings = new Map<string, Finding>();
   const found = (node: SyntaxNode, what: string, kind: Kind) => {
+    if (seeded.test(file) && kind !== 'chance') return;
     if (granted.some(({ place, name }) => place.test(file.slice(server.length)) && name === what)) return;
     const line = lineAt(node.start);
-    findings.set(`${line} ${what}`, { rule: `raw-${kind}`, file, line, message: `${what}: ${instead[kind]}` });
+    findings.set(`${line} ${what}`, {
+      rule: `raw-${kind}`,
+      file,
+      line,
+      message: `${what}: ${seeded.test(file) ? 'draw from the seed, see test/chaos/seed.ts' : instead[kind]}`,
+    });
   };
   walk(program, (node, around) => {
     for (const [name, kind] of importedBy(node)) found(node, name, kind);
@@ -174,5 +186,5 @@ function rawKind([root = '', member]: readonly string[]): Kind | undefined {
   return Object.hasOwn(members, member) ? members[member] : undefined;
 }
 
-const sources = readSources(process.cwd(), isEngine);
+const sources = readSources(process.cwd(), (file) => isEngine(file) || (seeded.test(file) && file !== seedFile));
 report('engine-time', `${sources.length} files`, sources.flatMap(checkFile));

@@ -22,7 +22,7 @@ export interface Module {
 }
 
 export const house: Readonly<Record<string, Module>> = {
-  core: { layer: 0, rooms: ['visible'], light: ['visible'] },
+  core: { layer: 0, rooms: ['http', 'visible'], light: ['http', 'visible'] },
   telemetry: { layer: 1 },
   ledger: { layer: 1 },
   storage: { layer: 1, knows: ['ledger'], rooms: ['contract', 'program', 'tables', 'commit'], drivers: ['drivers', 'blobs'] },

@@ -32,8 +32,8 @@ export const budgetMutants: readonly Mutant[] = [
   {
     bug: 'budgets: users under the limit of every user are not measured',
     file: `${server}/storage/tables/measures.ts`,
-    replace: 'and b.inherited = 1',
-    by: 'and b.inherited = 2',
+    replace: 'sql<SqlBool>`inherited = 1`',
+    by: 'sql<SqlBool>`inherited = 2`',
     tests: ['test/conformance/storage.test.ts'],
   },
   {
@@ -88,9 +88,44 @@ export const budgetMutants: readonly Mutant[] = [
   {
     bug: 'budgets: small calls go before a large one for ever',
     file: `${server}/budget/admission.ts`,
-    replace: 'return hasWaited(waitMs / 2);',
-    by: 'return false;',
+    replace: 'since + waitMs / 2',
+    by: 'since + waitMs * 2',
     tests: admissionTests,
+  },
+  {
+    bug: 'budgets: those who want all of a limit hold everybody back, one after the other',
+    file: `${server}/budget/line.ts`,
+    replace: 'if (heldMs > 0) restsUntil',
+    by: 'if (heldMs > 1e12) restsUntil',
+    tests: admissionTests,
+  },
+  {
+    bug: 'budgets: a limit that no database gives back as a number is taken',
+    file: `${server}/ledger/rules.ts`,
+    replace: '  checked({ [unit]: limit ?? 0 });\n',
+    by: '',
+    tests: ['packages/server/src/ledger/rules.test.ts'],
+  },
+  {
+    bug: 'usage: a name that goes on after what is held of a day is summed up too early',
+    file: `${server}/storage/usage-names.ts`,
+    replace: 'compareUtf8(name, least) < 0 ? name : least',
+    by: 'compareUtf8(name, least) > 0 ? name : least',
+    tests: ['packages/server/src/storage/usage.test.ts'],
+  },
+  {
+    bug: 'usage: a tenant that asks many times over is answered all at once',
+    file: `${server}/storage/usage.ts`,
+    replace: '      await before;\n',
+    by: '',
+    tests: ['packages/server/src/storage/usage.test.ts'],
+  },
+  {
+    bug: 'models: what a provider said to one tenant is learned for all',
+    file: `${server}/llm/dialects/features.ts`,
+    replace: "const keyOf = ({ tenantId = '', model }: AskedModel) => `",
+    by: "const tenantId = '';\n  const keyOf = ({ model }: AskedModel) => `",
+    tests: ['test/hostile/learned.test.ts'],
   },
   {
     bug: 'budgets: whoever waits asks at each turn, although it cannot fit',
@@ -171,9 +206,9 @@ export const budgetMutants: readonly Mutant[] = [
   },
   {
     bug: 'budgets: the sweeper may charge a call while it goes on',
-    file: `${server}/calls/model-attempt.ts`,
-    replace: 'expiresAt: now + timeoutMs + engine',
-    by: 'expiresAt: now + engine',
+    file: `${server}/calls/engine.ts`,
+    replace: 'const lifeMs = timeoutMs + settings.reservationSlackMs;',
+    by: 'const lifeMs = settings.reservationSlackMs;',
     tests: [`${server}/calls/model-attempt.test.ts`],
   },
   {

@@ -159,7 +159,7 @@ export const controlMutants: readonly Mutant[] = [
     file: `${server}/policy/compile/defaults.ts`,
     replace: ' || resource == System::"metrics")',
     by: ')',
-    tests: [`${server}/policy/engine/engine.test.ts`],
+    tests: [`${server}/policy/compile/defaults.test.ts`],
   },
   {
     bug: 'control: a tool is called in a session that was closed since it was looked up',

@@ -12,6 +12,13 @@ const resendTests = [`${server}/llm/providers/resend.test.ts`];
 /** What a model is told of a session, and in which form. */
 export const conversationMutants: readonly Mutant[] = [
   {
+    bug: 'a remembered beginning is taken for that of a conversation that goes on otherwise at its end',
+    file: `${dialects}/beginnings.ts`,
+    replace: 'index <= found.settled.messages; index++',
+    by: 'index < found.settled.messages; index++',
+    tests: [`${dialects}/beginnings.test.ts`],
+  },
+  {
     bug: 'talk: a run that goes on after it failed is not told anew',
     file: `${runs}/journal/turn.ts`,
     replace: "isOpen: !isTerminal(state.status) || (state.status === 'failed' && state.resumable),",

@@ -44,8 +44,8 @@ export const coreMutants: readonly Mutant[] = [
   {
     bug: 'a sleep that was cut short leaves its timer behind',
     file: `${server}/core/timers.ts`,
-    replace: '        cancel();\n        if (signal) reject',
-    by: '        if (signal) reject',
+    replace: '      cancel();\n      if (signal) reject',
+    by: '      if (signal) reject',
     tests: timerTests,
   },
   {

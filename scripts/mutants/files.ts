@@ -1,7 +1,7 @@
 import { type Mutant, server } from './mutant.ts';
 
 const storeTests = ['test/conformance/storage.test.ts'];
-const folderTests = ['test/conformance/session-files.test.ts'];
+const folderTests = ['test/conformance/session-files.test.ts', 'test/conformance/session-file-limits.test.ts'];
 const contentTests = ['test/conformance/contents.test.ts'];
 const fileTests = ['test/e2e/files.test.ts'];
 

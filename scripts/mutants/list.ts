@@ -1,17 +1,22 @@
 import { budgetMutants } from './budgets.ts';
+import { clockMutants } from './clocks.ts';
 import { controlMutants } from './control.ts';
 import { conversationMutants } from './conversations.ts';
 import { coreMutants } from './core.ts';
 import { edgeMutants } from './edges.ts';
 import { fileMutants } from './files.ts';
+import { isolationMutants } from './isolation.ts';
 import { killMutants } from './kill.ts';
 import { leakMutants } from './leak.ts';
+import { modelMutants } from './model.ts';
 import { permitMutants } from './permits.ts';
 import { providerMutants } from './provider.ts';
+import { queueMutants } from './queue.ts';
 import { requestMutants } from './requests.ts';
 import { runMutants } from './runs.ts';
 import { serviceMutants } from './services.ts';
 import { sharesMutants } from './shares.ts';
+import { simulationMutants } from './simulation.ts';
 import { stallMutants } from './stall.ts';
 import { steerMutants } from './steer.ts';
 import { storageMutants } from './storage.ts';
@@ -35,4 +40,9 @@ export const mutants = [
   ...sharesMutants,
   ...killMutants,
   ...stallMutants,
+  ...queueMutants,
+  ...simulationMutants,
+  ...modelMutants,
+  ...isolationMutants,
+  ...clockMutants,
 ];

@@ -107,7 +107,7 @@ export const providerMutants: readonly Mutant[] = [
   },
   {
     bug: 'provider: a reader takes events of any length whole',
-    file: `${server}/runs/stream/follow.ts`,
+    file: `${server}/runs/stream/batch.ts`,
     replace: "if ('chars' in event && event.chars > batchChars) {",
     by: "if ('chars' in event && event.chars > batchChars * 1_000_000) {",
     tests: readerTests,

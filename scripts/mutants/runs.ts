@@ -48,8 +48,8 @@ export const runMutants: readonly Mutant[] = [
   {
     bug: 'a write carries the totals of the round before it',
     file: `${runs}/steps/proposal.ts`,
-    replace: 'totals: (events) => foldNew(state, events).totals,',
-    by: 'totals: () => state.totals,',
+    replace: 'return after.totals;',
+    by: 'return state.totals;',
     tests: [`${runs}/drive/totals.test.ts`],
   },
   {
@@ -401,6 +401,34 @@ export const runMutants: readonly Mutant[] = [
     tests: hubTests,
   },
   {
+    bug: 'a reader is given the batch of before again, without the text that came since',
+    file: `${runs}/stream/shared.ts`,
+    replace: ' && this.#liveLength === (live?.length ?? 0)',
+    by: '',
+    tests: [`${runs}/stream/readers.test.ts`],
+  },
+  {
+    bug: 'a reader at another place is given the batch of the others',
+    file: `${runs}/stream/shared.ts`,
+    replace: ' || known.offset !== offset',
+    by: '',
+    tests: [`${runs}/stream/readers.test.ts`],
+  },
+  {
+    bug: 'a reader that waits hears of nothing before its time is up',
+    file: `${runs}/stream/bell.ts`,
+    replace: '    answer();\n  }\n  function look',
+    by: '  }\n  function look',
+    tests: [`${runs}/stream/follow.test.ts`],
+  },
+  {
+    bug: 'an end that was written here is the end also for who comes after another process has taken the run up again',
+    file: `${runs}/stream/follow.ts`,
+    replace: ' && cameAt <= place.seq',
+    by: '',
+    tests: [`${runs}/stream/readers.test.ts`],
+  },
+  {
     bug: 'a follower that leaves is not released',
     file: `${runs}/stream/follow.ts`,
     replace: '    bell.close();\n    release();\n',
@@ -424,7 +452,7 @@ export const runMutants: readonly Mutant[] = [
   {
     bug: 'a run drops what it paid for at the first answer that the store owes',
     file: `${runs}/drive/patience.ts`,
-    replace: 'if (isUnwritable(error) || !mayGoOn(clock.monotonic() - startedMs)) throw error;',
+    replace: 'if (isUnwritable(error) || isFull(error) || !mayGoOn(clock.monotonic() - startedMs)) throw error;',
     by: 'throw error;',
     tests: writerTests,
   },

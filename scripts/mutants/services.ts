@@ -483,9 +483,37 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'an approval is answered after its deadline',
     file: `${server}/control/approvals.ts`,
-    replace: 'if (row.deadlineAt <= clock.now())',
+    replace: 'if (row.deadlineAt <= clock.now() && row.deadlineAt <= (await store.now()))',
     by: 'if (row.deadlineAt <= 0)',
     tests: approvalTests,
+  },
+  {
+    bug: 'an approval is late by the clock of whoever is asked',
+    file: `${server}/control/approvals.ts`,
+    replace: ' && row.deadlineAt <= (await store.now())',
+    by: '',
+    tests: approvalTests,
+  },
+  {
+    bug: 'a call without a run expires by the clock of its process',
+    file: `${server}/storage/commit/ledger.ts`,
+    replace: 'expiresAt: databaseNowMs + operation.lifeMs',
+    by: 'lifeMs: operation.lifeMs',
+    tests: ['test/conformance/storage.test.ts'],
+  },
+  {
+    bug: 'files begin in a session that is gone',
+    file: `${server}/storage/tables/files.ts`,
+    replace: 'if ((yield* lockSessions(tenantId, [sessionId])).length === 0)',
+    by: 'if (sessionId.length === 0)',
+    tests: ['test/conformance/storage.test.ts'],
+  },
+  {
+    bug: 'the text of a call that is made again goes on behind the first',
+    file: 'packages/sdk/src/text.ts',
+    replace: "        case 'model.started':\n",
+    by: '',
+    tests: ['packages/sdk/src/sdk.test.ts'],
   },
   {
     bug: 'nobody is woken by the answer to an approval',

@@ -2,44 +2,44 @@ import { type Mutant, server } from './mutant.ts';
 
 const sharesTests = [`${server}/core/shares.test.ts`];
 const resolverTests = [`${server}/tools/net/resolver.test.ts`];
-const spaceTests = [`${server}/apps/disk-space.test.ts`];
+const spaceTests = [`${server}/apps/space-keeper.test.ts`];
 const storeTests = ['test/conformance/quotas.test.ts'];
 
 /** Of what tenants share, and of how much each may have. */
 export const sharesMutants: readonly Mutant[] = [
   {
     bug: 'shares: the spare places are for everybody',
-    file: `${server}/core/shares.ts`,
-    replace: 'if (inUse < places) return true;',
-    by: 'if (inUse < places + spare) return true;',
+    file: `${server}/core/turns.ts`,
+    replace: 'if (all.running < places) return true;',
+    by: 'if (all.running < places + spare) return true;',
     tests: sharesTests,
   },
   {
     bug: 'shares: whoever came first goes first, however much they have',
-    file: `${server}/core/shares.ts`,
-    replace: 'best === undefined || tenant.running < best.tenant.running ||',
-    by: 'best === undefined ||',
+    file: `${server}/core/turns.ts`,
+    replace: '(best !== null && child.running >= best.running)',
+    by: 'best !== null',
     tests: sharesTests,
   },
   {
-    bug: 'shares: a tenant may wait without end',
+    bug: 'shares: one tenant may have all that waits',
     file: `${server}/core/shares.ts`,
-    replace: 'if (tenant.waitingCount >= maxWaiting)',
-    by: 'if (tenant.waitingCount >= maxWaitingOfAll)',
+    replace: 'turns.waitingOf(holder.tenantId) >= maxWaiting - turns.waiting',
+    by: 'turns.waiting >= maxWaiting',
     tests: sharesTests,
   },
   {
     bug: 'shares: who gives up keeps waiting',
     file: `${server}/core/shares.ts`,
-    replace: '          leaveQueue();\n          reject(signal?.reason);',
-    by: '          reject(signal?.reason);',
+    replace: '          turns.leave(ticket);\n          over();',
+    by: '          over();',
     tests: sharesTests,
   },
   {
     bug: 'shares: programs run as they come, whoever sends them',
     file: `${server}/tools/sandbox/sandbox.ts`,
-    replace: 'leave = await shares.enter(holder, signal);',
-    by: 'leave = await shares.enter(nobody, signal);',
+    replace: 'entry = await shares.enter(holder, signal);',
+    by: 'entry = await shares.enter(nobody, signal);',
     tests: [`${server}/tools/sandbox/sandbox.test.ts`],
   },
   {
@@ -93,15 +93,36 @@ export const sharesMutants: readonly Mutant[] = [
   },
   {
     bug: 'disk: files take the room of the database',
-    file: `${server}/apps/disk-space.ts`,
+    file: `${server}/apps/space-keeper.ts`,
     replace: 'bytes: room.freeBytes - kept, files',
     by: 'bytes: room.freeBytes, files',
     tests: spaceTests,
   },
   {
     bug: 'disk: what was granted a moment ago is granted again',
-    file: `${server}/apps/disk-space.ts`,
-    replace: '      seen.bytes -= bytes;\n',
+    file: `${server}/apps/space-keeper.ts`,
+    replace: 'held[unit] += wanted[unit];',
+    by: 'held[unit] += 0;',
+    tests: spaceTests,
+  },
+  {
+    bug: 'disk: what has just been written is room until the next look',
+    file: `${server}/apps/space-keeper.ts`,
+    replace: 'ended[unit] += mine[unit];',
+    by: 'ended[unit] += 0;',
+    tests: spaceTests,
+  },
+  {
+    bug: 'disk: each folder has an account of its own',
+    file: `${server}/apps/space-keeper.ts`,
+    replace: 'keepers.set(disk, keeper);',
+    by: '',
+    tests: spaceTests,
+  },
+  {
+    bug: 'disk: the room seen a moment ago is believed on a disk that is nearly full',
+    file: `${server}/apps/space-keeper.ts`,
+    replace: 'seen.bytes - ended.bytes > plentyBytes && ',
     by: '',
     tests: spaceTests,
   },

@@ -47,7 +47,7 @@ const waysInOneRoom = Object.entries(ways).map(([way, { code, rule, name }], ind
 
 const places = ['calls', 'control', 'ledger', 'budget', 'identity', 'storage', 'bus', 'policy', 'llm', 'tools/execution'];
 
-/** Every way in one room, and one way in every place. */
+/** Every way in one room, and one way in every place; and tests that draw without a seed. */
 export const timeViolations: readonly Violation[] = [
   ...waysInOneRoom,
   ...places.map(
@@ -57,6 +57,15 @@ export const timeViolations: readonly Violation[] = [
       file: `${server}/${place}/planted-time.ts`,
       plant: 'Date.now();\n',
       caught: new RegExp(`src/${place}/planted-time\\.ts:1 {2}raw-clock {2}Date\\.now`),
+    }),
+  ),
+  ...['chaos', 'sim'].map(
+    (place): Violation => ({
+      gate: `chance without a seed in test/${place}`,
+      step: 'time',
+      file: `test/${place}/planted-chance.ts`,
+      plant: 'Date.now();\nMath.random();\n',
+      caught: new RegExp(`test/${place}/planted-chance\\.ts:2 {2}raw-chance {2}Math\\.random: draw from the seed`),
     }),
   ),
 ];

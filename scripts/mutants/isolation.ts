@@ -1,0 +1,73 @@
+import { type Mutant, server } from './mutant.ts';
+
+/** Found by what comes between the statements of a transaction: by interleavings alone, whose tests know none of this code. */
+const seeds = ['test/sim/isolation.test.ts'];
+const tables = `${server}/storage/tables`;
+const drivers = `${server}/storage/drivers`;
+const postgres = `${drivers}/postgres.ts`;
+
+export const isolationMutants: readonly Mutant[] = [
+  {
+    bug: 'isolation: the runs that a commit changes are read and not locked',
+    file: `${tables}/runs.ts`,
+    replace: "return selectMany(runs, allColumns, { tenantId, key: 'run_id', keys: ids, orderBy: ['run_id'], lock: true });",
+    by: "return selectMany(runs, allColumns, { tenantId, key: 'run_id', keys: ids, orderBy: ['run_id'], lock: false });",
+    tests: seeds,
+  },
+  {
+    bug: 'isolation: balances are read and not locked',
+    file: `${tables}/budgets.ts`,
+    replace: '    lock,\n',
+    by: '    lock: false,\n',
+    tests: seeds,
+  },
+  {
+    bug: 'isolation: a statement of every kind is a transaction of its own',
+    file: postgres,
+    replace: "const begin = 'begin isolation level read committed';",
+    by: "const begin = 'select 1';",
+    tests: seeds,
+  },
+  {
+    bug: 'isolation: a change whose answer was lost is made again blindly',
+    file: postgres,
+    replace: "    if (!(reason instanceof DatabaseFailure) || reason.failure !== 'outage') throw reason;\n",
+    by: '    if (reason instanceof DatabaseFailure) throw reason;\n',
+    tests: seeds,
+  },
+  {
+    bug: 'isolation: two claims find the same run',
+    file: `${drivers}/dialects.ts`,
+    replace: 'skipLocked: (query) => query.forUpdate().skipLocked(),',
+    by: 'skipLocked: (query) => query,',
+    tests: seeds,
+  },
+  {
+    bug: 'isolation: what a tenant has is counted side by side',
+    file: `${tables}/quotas.ts`,
+    replace: "orderBy: ['kind'], lock: true });",
+    by: "orderBy: ['kind'], lock: false });",
+    tests: seeds,
+  },
+  {
+    bug: 'isolation: a limit that is new misses what others take meanwhile',
+    file: `${server}/storage/commit/gate.ts`,
+    replace: 'shared: !books.alone',
+    by: 'shared: true',
+    tests: seeds,
+  },
+  {
+    bug: 'isolation: a job is given to whoever asks for it',
+    file: `${tables}/retention.ts`,
+    replace: 'where jobs.owner = excluded.owner or',
+    by: 'where 1 = 1 or',
+    tests: seeds,
+  },
+  {
+    bug: 'isolation: reservations are read and not locked',
+    file: `${tables}/reservations.ts`,
+    replace: "    orderBy: ['reservation_id'],\n    lock: true,",
+    by: "    orderBy: ['reservation_id'],\n    lock: false,",
+    tests: seeds,
+  },
+];
