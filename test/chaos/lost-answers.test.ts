@@ -24,10 +24,10 @@ afterEach(async () => {
 });
 
 const runsAtOnce = 8;
-const steps = 3;
+const steps = 4;
 
-/** Pays: what it did must not be done twice, and nobody may be asked whether it was done. */
-function payTool(paid: string[]): Tool {
+/** Pays, once `isOpen` has come: what it did must not be done twice, and nobody may be asked whether it was done. */
+function payTool(paid: string[], isOpen: Promise<void>): Tool {
   return {
     name: 'pay',
     description: 'pays',
@@ -36,6 +36,7 @@ function payTool(paid: string[]): Tool {
     permissions: [],
     timeoutMs: 20_000,
     async execute(_input, { callId }) {
+      await isOpen;
       paid.push(callId);
       return { type: 'ok', output: 'paid' };
     },
@@ -43,7 +44,7 @@ function payTool(paid: string[]): Tool {
 }
 
 /** A server whose way to Postgres is not to be relied on, with its own model server. */
-async function start(databaseUrl: string) {
+async function start(databaseUrl: string, isOpen = Promise.resolve()) {
   const way = await openPostgresWay(databaseUrl);
   closers.push(() => way.close());
   const sim = await startSimulator({ knobs: { latencyMs: 30, tokensPerSecond: 4_000 } });
@@ -75,7 +76,7 @@ async function start(databaseUrl: string) {
     }),
     version: '0.0.0-test',
     models: { llm, defaultModels: ['sim/sim-large'] },
-    tools: [payTool(paid)],
+    tools: [payTool(paid, isOpen)],
   });
   closers.push(() => app.close());
   const definition = AgentDefinition.parse({ name: 'payer', models: ['sim/sim-large'], tools: ['pay'], policy: { allow: ['pay'] } });
@@ -95,8 +96,11 @@ it.each(['cut', 'swallowed'] as const)(
     const postgres = await acquirePostgres();
     if ('reason' in postgres) return;
     closers.push(() => postgres.close());
-    const { app, way, sim, paid } = await start(postgres.url);
-    const input = Array.from({ length: steps - 1 }, () => '[[sim tools=pay(a=1),pay(a=2)]]').concat('[[sim say="all is paid"]]');
+    const till = Promise.withResolvers<void>(); // a machine that is slow to post must not find the first runs at their end
+    const { app, way, sim, paid } = await start(postgres.url, till.promise);
+    const input = Array.from({ length: steps - 1 }, (_, step) => `[[sim tools=pay(a=${2 * step}),pay(a=${2 * step + 1})]]`).concat(
+      '[[sim say="all is paid"]]',
+    );
     const runs = await Promise.all(
       Array.from({ length: runsAtOnce }, () => post(`${app.url}/v1/runs`, { agent: 'payer', input: input.join('\n') })),
     );
@@ -107,6 +111,7 @@ it.each(['cut', 'swallowed'] as const)(
       if (isLost) lost += 1;
       return isLost ? fate : 'passes';
     });
+    till.resolve();
     const rows = await until('the runs to end', async () => {
       const found = await Promise.all(runs.map(({ id }) => app.store.getRun(tenant, id as RunId).catch(() => null)));
       return found.every((row) => row !== null && row.status !== 'running' && row.status !== 'queued') && found;
