@@ -337,6 +337,13 @@ export const storageMutants: readonly Mutant[] = [
     tests: [`${drivers}/failures.test.ts`],
   },
   {
+    bug: 'Postgres compiles what it expects to cost much',
+    file: `${drivers}/sessions.ts`,
+    replace: "jit: 'off'",
+    by: "jit: 'on'",
+    tests: ['test/conformance/storage-pooler.test.ts'],
+  },
+  {
     bug: 'SQLite is not told what grown tables are like',
     file: `${drivers}/sqlite.ts`,
     replace: 'transact(settleStatistics())',

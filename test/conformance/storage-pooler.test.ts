@@ -4,11 +4,15 @@ import { limitOperations } from '../../packages/server/src/budget/index.ts';
 import { createIdSource, systemClock, systemTimers } from '../../packages/server/src/core/index.ts';
 import { ledgerRules } from '../../packages/server/src/ledger/index.ts';
 import { openStore } from '../../packages/server/src/storage/drivers/index.ts';
+import { openPostgres } from '../../packages/server/src/storage/drivers/testing/index.ts';
 import type { Store } from '../../packages/server/src/storage/index.ts';
+import type { Program, Result } from '../../packages/server/src/storage/program/index.ts';
 import { auditLedger } from '../support/ledger-invariants.ts';
 import { startPgbouncer } from '../support/pgbouncer.ts';
 import { acquirePostgres } from '../support/postgres.ts';
+import { execute } from '../support/sql.ts';
 import { newTenant, runRow } from '../support/stores.ts';
+import { verifies } from '../support/verifies.ts';
 
 const postgres = await acquirePostgres();
 afterAll(async () => {
@@ -51,6 +55,65 @@ describe.each(settings)('behind a pooler in transaction mode that %s', (_, given
       await workTogether(stores);
     } finally {
       await Promise.all(stores.map((store) => store.close()));
+      await pooler.close();
+    }
+  });
+});
+
+describe('no statement is compiled, whatever Postgres expects it to cost', () => {
+  const explain = 'explain (analyze) select count(*) from runs where tenant_id > $1';
+  /** How Postgres carries a statement out that a store's driver sends, where everything is worth compiling to it. */
+  async function planOn(url: string, sent: 'read' | 'write'): Promise<string> {
+    const driver = await openPostgres({
+      url,
+      clock: systemClock,
+      timeoutMs: 3_000,
+      migrationTimeoutMs: 8_000,
+      maxConnections: 1,
+      onNotice: () => undefined,
+      asIs: false,
+    });
+    try {
+      const plan = await driver[sent](function* (): Program<Result> {
+        return yield { type: 'raw', sql: explain, params: ['a'] };
+      });
+      return JSON.stringify(plan.rows);
+    } finally {
+      await driver.close();
+    }
+  }
+  /** Why it cannot be tried here, or undefined once the database finds everything worth compiling. */
+  const eager = async (): Promise<string | undefined> => {
+    if ('reason' in postgres) return postgres.reason;
+    const { url } = postgres;
+    const [row] = (await execute({ url }, 'select pg_jit_available() as available')) as { available: boolean }[]; // as just asked for
+    if (row?.available !== true) return 'this Postgres cannot compile';
+    await execute({ url }, `alter database ${new URL(url).pathname.slice(1)} set jit_above_cost = 0`);
+    return undefined;
+  };
+
+  it(`over a direct connection ${verifies('storage.plans')}`, async (context) => {
+    const why = await eager();
+    if (why !== undefined || 'reason' in postgres) return context.skip(why);
+    expect(await planOn(postgres.url, 'read')).not.toContain('JIT');
+    expect(await planOn(postgres.url, 'write')).not.toContain('JIT');
+  });
+
+  it('unless the address of the database asks for it', async (context) => {
+    const why = await eager();
+    if (why !== undefined || 'reason' in postgres) return context.skip(why);
+    expect(await planOn(`${postgres.url}?options=-c%20jit%3Don`, 'read')).toContain('JIT');
+  });
+
+  it('in a transaction through a pooler', async (context) => {
+    const why = await eager();
+    if (why !== undefined || 'reason' in postgres) return context.skip(why);
+    const pooler = await startPgbouncer(postgres.url, {});
+    if ('reason' in pooler) return context.skip(pooler.reason);
+    try {
+      expect(await planOn(pooler.url, 'read')).toContain('JIT'); // a setting goes with a transaction alone: see the guide
+      expect(await planOn(pooler.url, 'write')).not.toContain('JIT');
+    } finally {
       await pooler.close();
     }
   });

@@ -8,7 +8,7 @@ import { createPostgresDialect, postgresSets } from './dialects.ts';
 import { DatabaseFailure } from './failures.ts';
 import { explainPostgres } from './openings.ts';
 import { withRetries } from './retry.ts';
-import { connectPostgres, givingUp, retrying, serverLimits, using } from './sessions.ts';
+import { connectPostgres, givingUp, retrying, serverLimits, uncompiled, using } from './sessions.ts';
 
 export interface PostgresOptions {
   readonly url: string;
@@ -98,7 +98,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Driver> {
     let clean = true;
     try {
       // Sent ahead of the first request, which fails when this does.
-      connection.query(mode === 'pooled' ? `${begin};${settings(serverLimits(timeoutMs))}` : begin).catch(() => {});
+      connection.query(mode === 'pooled' ? `${begin};${settings({ ...serverLimits(timeoutMs), ...uncompiled })}` : begin).catch(() => {});
       if (prepare !== undefined) await connection.query(prepare);
       const program = start();
       let committed = false;
@@ -177,8 +177,8 @@ export async function openPostgres(options: PostgresOptions): Promise<Driver> {
 const begin = 'begin isolation level read committed';
 
 /** Settings of the transaction that is open. */
-function settings(limits: Readonly<Record<string, number>>): string {
-  return Object.entries(limits)
+function settings(given: Readonly<Record<string, number | string>>): string {
+  return Object.entries(given)
     .map(([name, value]) => `set local ${name} = ${value}`)
     .join(';');
 }
