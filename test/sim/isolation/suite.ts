@@ -32,7 +32,7 @@ export async function runSeed(database: TurnsDatabase, seed: string): Promise<To
   database.trace();
   for (let round = 0; round < rounds; round++) {
     const { theme, works: names } = drawWorks(plan, world.workers.length);
-    await prepare(theme, world, plan);
+    await prepare(theme, names, world, plan);
     const works = names.map((name, index) => {
       const worker = world.workers[index];
       if (worker === undefined) throw new Error('there is a node for each work');

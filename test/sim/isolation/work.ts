@@ -65,6 +65,10 @@ export interface World {
   readonly sessions: SessionId[];
   readonly runs: RunRow[];
   readonly approvals: string[];
+  /** The session in which most works of a round meet, if they are to meet in one. */
+  focus: SessionId | null;
+  /** Limits are given to what has none. */
+  limitsAreNew: boolean;
   steps: number;
 }
 
@@ -73,7 +77,7 @@ export async function createWorld(stores: readonly Store[]): Promise<World> {
   const [store] = stores;
   if (store === undefined) throw new Error('a world needs a node');
   const workers = stores.map((each, index) => ({ store: each, name: `worker_${index}`, held: new Map<string, Held>(), isLost: false }));
-  const world: World = { said: createSaid(), workers, sessions: [], runs: [], approvals: [], steps: 0 };
+  const world: World = { said: createSaid(), workers, sessions: [], runs: [], approvals: [], focus: null, limitsAreNew: false, steps: 0 };
   await store.commit({ tenantId, ledger: limitOperations({ kind: 'tenant', id: tenantId }, { tokens: 160 }, { unlimited: 'ignore' }) });
   await store.commit({ tenantId, ledger: limitOperations({ kind: 'user', id: '*' }, { tokens: 90 }, { unlimited: 'ignore' }) });
   for (const worker of workers) await worker.store.heartbeat(worker.name, leaseMs);
@@ -100,7 +104,8 @@ async function place(world: World, store: Store, sessionId: SessionId, how: 'beg
   // Unless it is heard of, nobody knows whether it is there.
   world.runs.push(run);
   const result = await store.commit(commit);
-  if (result.type === 'committed') {
+  if (result.type !== 'committed') world.runs.splice(world.runs.indexOf(run), 1);
+  else {
     for (const runId of result.placed?.interrupted ?? []) world.said.cancelled.add(runId);
     if (key !== undefined && world.said.keys.has(key)) throw new Violation(`idempotency: ${key} made two runs`);
     if (key !== undefined) world.said.keys.set(key, run.runId);
@@ -122,8 +127,16 @@ function inAnyOrder<T>(chance: Chance, items: readonly T[]): T[] {
 }
 
 /** Mostly the newest one: what happens to one session comes between more often than what happens to many. */
-const someSession = (sessions: readonly SessionId[], chance: Chance) =>
-  chance.hits(0.6) ? (sessions.at(-1) ?? chance.pick(sessions)) : chance.pick(sessions);
+function someSession({ sessions, focus }: World, chance: Chance): SessionId {
+  if (focus !== null && chance.hits(0.9)) return focus;
+  return chance.hits(0.6) ? (sessions.at(-1) ?? chance.pick(sessions)) : chance.pick(sessions);
+}
+
+/** Those of the session in which works meet, where there are any. */
+function someRun({ focus }: World, of: readonly RunRow[], chance: Chance): RunRow {
+  const there = of.filter(({ sessionId }) => sessionId === focus);
+  return chance.pick(there.length > 0 && chance.hits(0.9) ? there : of);
+}
 
 const amounts = (chance: Chance) => ({ tokens: chance.int(1, 30) });
 
@@ -164,13 +177,14 @@ const closings = (held: Held, chance: Chance): LedgerOperation[] =>
     chance.hits(0.7) ? { type: 'settle', reservationId, actual: amounts(chance) } : { type: 'charge', reservationId },
   );
 
-function someHeld(worker: Worker, chance: Chance): Held | null {
-  const all = [...worker.held.values()];
-  return all.length === 0 ? null : chance.pick(all);
+function someHeld({ focus }: World, { held }: Worker, chance: Chance): Held | null {
+  const all = [...held.values()];
+  const there = all.filter(({ run }) => run.sessionId === focus);
+  return all.length === 0 ? null : chance.pick(there.length > 0 ? there : all);
 }
 
-async function claim({ said, runs }: World, worker: Worker, chance: Chance): Promise<void> {
-  for (const run of await worker.store.claimRuns(worker.name, chance.int(1, 3))) {
+async function claim({ said, runs }: World, worker: Worker, most: number): Promise<void> {
+  for (const run of await worker.store.claimRuns(worker.name, most)) {
     const fence = `${run.runId} ${run.epoch}`;
     if (said.claims.has(fence)) throw new Violation(`fence: ${fence} was given to ${said.claims.get(fence)?.by} and to ${worker.name}`);
     said.claims.set(fence, { runId: run.runId, epoch: run.epoch, by: worker.name, lastSeq: run.lastSeq });
@@ -183,11 +197,11 @@ async function claim({ said, runs }: World, worker: Worker, chance: Chance): Pro
 }
 
 const works = {
-  claim,
+  claim: (world, worker, chance) => claim(world, worker, chance.int(1, 3)),
 
   async append(world, worker, chance) {
-    const held = someHeld(worker, chance);
-    if (held === null) return claim(world, worker, chance);
+    const held = someHeld(world, worker, chance);
+    if (held === null) return claim(world, worker, chance.int(1, 3));
     const [closing] = chance.hits(0.6) ? closings(held, chance) : [];
     const opening = chance.hits(0.7) ? reserve(held.run, chance) : undefined;
     const ledger = [...(closing === undefined ? [] : [closing]), ...(opening === undefined ? [] : [opening])];
@@ -200,8 +214,8 @@ const works = {
   },
 
   async rest(world, worker, chance) {
-    const held = someHeld(worker, chance);
-    if (held === null) return claim(world, worker, chance);
+    const held = someHeld(world, worker, chance);
+    if (held === null) return claim(world, worker, chance.int(1, 3));
     worker.held.delete(held.run.runId);
     world.said.holders.delete(held.run.runId);
     const { sessionId } = held.run;
@@ -231,12 +245,12 @@ const works = {
   async place(world, { store }, chance) {
     const how = chance.weighted({ wait: 4, refuse: 1, interrupt: 2 });
     const key = chance.hits(0.6) ? `key-${chance.int(0, 3)}-${Math.floor(world.said.did / 12)}` : undefined;
-    await place(world, store, someSession(world.sessions, chance), how, key);
+    await place(world, store, someSession(world, chance), how, key);
   },
 
-  async cancel({ runs, said }, { store }, chance) {
-    const { runId } = chance.pick(runs.slice(-6));
-    if (await store.requestCancel(tenantId, runId, 'enough')) said.cancelled.add(runId);
+  async cancel(world, { store }, chance) {
+    const { runId } = someRun(world, world.runs.slice(-6), chance);
+    if (await store.requestCancel(tenantId, runId, 'enough')) world.said.cancelled.add(runId);
   },
 
   /** Others take its runs over, while it believes that it holds them. */
@@ -257,21 +271,21 @@ const works = {
       await store.commit({ tenantId, ledger: expired.map(({ reservation: { reservationId } }) => ({ type: 'charge', reservationId })) });
   },
 
-  async limit({ sessions }, { store }, chance) {
-    const kind = chance.weighted({ user: 3, project: 2, tenant: 1, session: 2 });
+  async limit({ sessions, limitsAreNew }, { store }, chance) {
+    const kind = limitsAreNew ? 'project' : chance.weighted({ user: 3, project: 2, tenant: 1, session: 2 });
     const id = { user: `u${chance.int(0, 2)}`, project: 'p', tenant: tenantId, session: chance.pick(sessions) }[kind];
     const scope = { kind, id } as const;
     const operations = limitOperations(scope, { tokens: chance.int(20, 120) }, { unlimited: 'ignore' });
     const taken: LedgerOperation = { type: 'unlimit', scope, unit: 'tokens', window: 'total' };
-    await store.commit({ tenantId, ledger: chance.hits(0.7) ? operations : [taken] });
+    await store.commit({ tenantId, ledger: limitsAreNew || chance.hits(0.7) ? operations : [taken] });
   },
 
   async reserveAlone({ runs }, { store }, chance) {
     await store.commit({ tenantId, ledger: [{ ...reserve(chance.pick(runs), chance), expiresAt: 1 }] });
   },
 
-  async close({ sessions }, { store }, chance) {
-    await store.closeSession(tenantId, someSession(sessions, chance));
+  async close(world, { store }, chance) {
+    await store.closeSession(tenantId, someSession(world, chance));
   },
 
   async remove(_world, { store }, chance) {
@@ -287,8 +301,9 @@ const works = {
     await openSession(world, store, `u${chance.int(0, 2)}`);
   },
 
-  async resume({ runs, said }, { store }, chance) {
-    const { runId } = chance.pick(runs);
+  async resume(world, { store }, chance) {
+    const { said } = world;
+    const { runId } = someRun(world, world.runs, chance);
     said.cancelled.delete(runId);
     await store.requeueRun(tenantId, runId);
     said.cancelled.delete(runId);
@@ -351,9 +366,11 @@ const weights: Readonly<Record<WorkName, number>> = {
 const themes: Readonly<Record<string, readonly WorkName[]>> = {
   takeOver: ['append', 'append', 'claim', 'claim', 'rest', 'cancel'],
   money: ['reserveAlone', 'append', 'limit', 'sweep', 'rest'],
+  newLimit: ['limit', 'reserveAlone', 'append', 'reserveAlone', 'rest'],
   sessions: ['place', 'place', 'rest', 'close', 'remove', 'resume', 'openSession'],
   questions: ['answer', 'answer', 'rest', 'close', 'cancel', 'claim'],
   counts: ['agent', 'agent', 'openSession', 'place', 'prune', 'rest'],
+  oneSession: ['place', 'place', 'rest', 'rest', 'resume', 'close', 'remove', 'cancel'],
   shared: ['content', 'content', 'removeContent', 'definitions', 'job', 'job'],
 };
 
@@ -368,18 +385,52 @@ export function drawWorks(chance: Chance, nodes: number): { readonly theme: stri
 
 /**
  * Before a round in which runs are taken over, who has any loses its lease, and does not know. Before one about sessions, and whenever the
- * newest may be closed, there is a new one, if the quota lets it.
+ * newest may be closed, there is a new one, if the quota lets it; where all is to meet in it, it has a run that failed, and one with which
+ * a node works that is to lay it down, if one is. Before one about new limits there is none on what all spend from.
  */
-export async function prepare(theme: string, world: World, chance: Chance): Promise<void> {
+export async function prepare(theme: string, names: readonly WorkName[], world: World, chance: Chance): Promise<void> {
   const [first] = world.workers;
-  if (theme === 'sessions' && first !== undefined) {
+  world.focus = null;
+  world.limitsAreNew = theme === 'newLimit';
+  if (world.limitsAreNew && first !== undefined) {
+    const ledger: LedgerOperation[] = [{ type: 'unlimit', scope: { kind: 'project', id: 'p' }, unit: 'tokens', window: 'total' }];
+    await first.store.commit({ tenantId, ledger });
+  }
+  if ((theme === 'sessions' || theme === 'oneSession') && first !== undefined) {
     await doWork('remove', world, first, chance);
+    const before = world.sessions.length;
     await doWork('openSession', world, first, chance);
+    if (theme === 'oneSession' && world.sessions.length > before) await fill(world, first, world.workers[names.indexOf('rest')] ?? first);
   }
   if (theme !== 'takeOver') return;
   const driving = world.workers.filter(({ held }) => held.size > 0);
   if (driving.length > 0) await works.loseLease(world, chance.pick(driving));
   for (const each of world.workers) if (!driving.includes(each) && each.isLost) await works.beat(world, each);
+}
+
+/** Makes the newest session the one in which works meet. */
+async function fill(world: World, first: Worker, driver: Worker): Promise<void> {
+  const focus = world.sessions.at(-1);
+  if (focus === undefined || driver.isLost) return;
+  world.focus = focus;
+  for (let run = 0; run < 2; run++) await place(world, first.store, focus, 'wait');
+  for (const isToFail of [true, false]) {
+    const held = await take(world, driver, focus);
+    if (held === null || !isToFail) continue;
+    driver.held.delete(held.run.runId);
+    world.said.holders.delete(held.run.runId);
+    await under(world, driver, held, { status: 'failed', leaseOwner: null, resumable: true }, { leaves: focus });
+  }
+}
+
+/** Claims until a run of the session is among what the worker drives. */
+async function take(world: World, driver: Worker, sessionId: SessionId): Promise<Held | null> {
+  for (let tries = 0; tries < 3; tries++) {
+    const held = [...driver.held.values()].find(({ run }) => run.sessionId === sessionId);
+    if (held !== undefined) return held;
+    await claim(world, driver, 3);
+  }
+  return null;
 }
 
 /** Carries one out. What a caller may be told (a quota, a conflict, a store that is away) is no fault. */
