@@ -64,6 +64,13 @@ export const providerMutants: readonly Mutant[] = [
     tests: answerTests,
   },
   {
+    bug: 'provider: an answer may have any number of events',
+    file: `${server}/llm/transport/answer.ts`,
+    replace: 'if (++events > mostEvents)',
+    by: 'if (++events > 1_000_000_000)',
+    tests: answerTests,
+  },
+  {
     bug: 'provider: answers that only ever begin are waited for',
     file: `${server}/llm/transport/http.ts`,
     replace: 'if (interims > maxInterimAnswers)',
@@ -82,6 +89,20 @@ export const providerMutants: readonly Mutant[] = [
     file: `${server}/core/slices.ts`,
     replace: 'socket.readableLength > sliceBytes ? read(sliceBytes) : read()',
     by: 'read()',
+    tests: [`${server}/core/slices.test.ts`],
+  },
+  {
+    bug: 'provider: all that many sockets bring is parsed in one turn',
+    file: `${server}/core/slices.ts`,
+    replace: 'return now - turnStartedMs > turnMs;',
+    by: 'return now - turnStartedMs > 1_000_000;',
+    tests: [`${server}/core/slices.test.ts`],
+  },
+  {
+    bug: 'provider: what a turn had no time for is never given',
+    file: `${server}/core/slices.ts`,
+    replace: 'waiting.add(socket);',
+    by: '',
     tests: [`${server}/core/slices.test.ts`],
   },
   {

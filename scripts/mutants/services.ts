@@ -383,8 +383,8 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'a compressed answer may grow without a bound',
     file: `${server}/llm/transport/answer.ts`,
-    replace: 'if (received > maxBytes) {',
-    by: 'if (received > maxBytes * 1_000) {',
+    replace: 'if (received > maxBytes)',
+    by: 'if (received > maxBytes * 1_000)',
     tests: answerTests,
   },
   {

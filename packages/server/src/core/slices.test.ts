@@ -39,3 +39,36 @@ it('gives nothing of what is left once it is destroyed [verifies hostile.provide
   socket.destroy();
   expect(socket.read()).toBeNull();
 });
+
+it('gives no more in a turn than it has time for, to every socket a little [verifies hostile.provider.heads]', async () => {
+  const sockets = await Promise.all(Array.from({ length: 6 }, () => receive(bytes.subarray(0, 5_000))));
+  const given = sockets.map(() => 0);
+  let [inTurn, most] = [0, 0];
+  let leastWhenOneEnded = Number.POSITIVE_INFINITY;
+  const ends = sockets.map(
+    (socket, index) =>
+      new Promise<void>((resolve) => {
+        socket.on('readable', () => {
+          for (let chunk = socket.read(); chunk !== null; chunk = socket.read()) {
+            for (const until = performance.now() + 4; performance.now() < until; );
+            given[index] = (given[index] ?? 0) + chunk.length;
+            most = Math.max(most, ++inTurn);
+          }
+        });
+        socket.once('end', () => {
+          leastWhenOneEnded = Math.min(leastWhenOneEnded, ...given);
+          resolve();
+        });
+      }),
+  );
+  let turn = setImmediate(function next() {
+    inTurn = 0;
+    turn = setImmediate(next);
+  });
+  await Promise.all(ends);
+  clearImmediate(turn);
+  expect(given).toEqual(sockets.map(() => 5_000));
+  // Of 10 ms three pieces begin; twice where a turn of the one counts as two of the other.
+  expect(most).toBeLessThanOrEqual(6);
+  expect(leastWhenOneEnded).toBeGreaterThan(0);
+});

@@ -230,6 +230,7 @@ const ends: ReadonlyMap<string, string> = new Map([
   ['one line that does not end', 'more than 2000000 characters'],
   ['a bomb of gzip', 'more than 2000000 bytes'],
   ['comments without end', 'goes on after'],
+  ['empty events without end', 'goes on after 170000 events'],
   ['a body of HTTP chunks of a byte', 'in pieces that are too small'],
   ['early hints without end', 'only ever begins'],
   ['10,000 headers', 'UND_ERR_HEADERS_OVERFLOW'],

@@ -31,22 +31,34 @@ const maxEventChars = 2_000_000;
 /** Servers that leave out what stands between events, or send them in lines, do so with no more of them. */
 const maxEventsInOne = 1_000;
 const maxEventsInDocument = 20_000;
+/** Events of an answer: some carry nothing, and of a word some servers send each letter. One takes a microsecond or two, whatever is in it. */
+const maxEvents = (maxOutputTokens: number) => 10_000 + 16 * maxOutputTokens;
 const unfinishedLine = Buffer.from('\n\n');
 
 export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
   const { provider, model, decoder, maxBytes } = options;
   const details = { provider, model };
   const utf8 = new StringDecoder('utf8'); // quicker with small pieces than the decoder's own way
+  const mostEvents = maxEvents(options.maxOutputTokens);
+  let events = 0;
   const sse = createSseDecoder({
     maxEventChars,
     decodeUtf8: (bytes) => utf8.write(bytes),
     onEvent(event, data) {
-      for (const part of eventsIn(data)) decoder.event(event, part);
+      for (const part of eventsIn(data)) {
+        if (++events > mostEvents) throw goesOn(`${mostEvents} events`);
+        decoder.event(event, part);
+      }
     },
   });
   let kind: BodyKind | null = null;
   let chunks: Buffer[] = []; // of a body whose kind is not known yet, or of a document
   let received = 0;
+
+  function goesOn(after: string): NexusError {
+    const message = `${provider} goes on after ${after} of an answer of ${options.maxOutputTokens} tokens`;
+    return new NexusError('provider_malformed', message, { details, retryable: false });
+  }
 
   function pushStream(chunk: Buffer): void {
     try {
@@ -71,10 +83,7 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
   return {
     push(chunk) {
       received += chunk.length;
-      if (received > maxBytes) {
-        const message = `${provider} goes on after ${maxBytes} bytes of an answer of ${options.maxOutputTokens} tokens`;
-        throw new NexusError('provider_malformed', message, { details, retryable: false });
-      }
+      if (received > maxBytes) throw goesOn(`${maxBytes} bytes`);
       if (kind === 'stream') return pushStream(chunk);
       if (received > maxEventChars) {
         const message = `${provider} sent an answer in one piece of more than ${maxEventChars} bytes`;

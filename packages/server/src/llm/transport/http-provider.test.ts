@@ -101,6 +101,16 @@ describe('an answer', () => {
     });
   });
 
+  it('may have ten thousand events, and sixteen for each of its tokens, and no more', async () => {
+    const nothing = 'data: {"choices":[]}\n\n';
+    const fits = nothing.repeat(10_000 + 16 * 10 - 2) + end;
+    expect((await read((await serve(stream(fits))).provider, 10)).error).toBeNull();
+    expect((await read((await serve(stream(nothing.repeat(10_160) + end))).provider, 10)).error).toMatchObject({
+      code: 'provider_malformed',
+      message: 'local goes on after 10160 events of an answer of 10 tokens',
+    });
+  });
+
   it('may have events of two million characters, and no longer ones', async () => {
     const longest = event('x'.repeat(2_000_000 - event('').length + 2)); // the two line ends are no part of the line
     expect(await read((await serve(stream(longest + end))).provider, 200_000)).toMatchObject({ error: null });
