@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
  * Four projects, one after the other. `units` shares its threads between files. What starts processes, measures the event loop or
  * waits for leases runs afterwards, a file at a time, so that no two of them starve each other on a small machine: as `system`, as
  * `long` where it kills and starts processes again and again, which `npm run test:long` does, or as `hostile` where it attacks
- * servers of its own, which `npm run verify:hostile` does.
+ * servers of its own, which `npm run verify:hostile` does. `long` is also what waits long, or much, so that the others take minutes.
  */
 const conditions = ['nexus-source'];
 const shared = {
@@ -15,7 +15,8 @@ const heavy = ['test/**/*.test.ts', 'packages/server/src/tools/sandbox/*.test.ts
 const long = [
   'packages/server/src/apps/demo/demo.test.ts',
   'test/chaos/{billing,boundaries,clocks,files,known-faults,lost-answers,paid,questions,random,takeover,told-to-end,told-to-end-tools,without-a-bus}.test.ts',
-  'test/e2e/{clocks,known-faults-durable,newcomer,nodes,outages}.test.ts',
+  'test/conformance/storage-outages.test.ts',
+  'test/e2e/{broken-store,clocks,fuzz,known-faults-durable,metrics,newcomer,nodes,outages}.test.ts',
   'test/sim/isolation-seeds.test.ts',
 ];
 const hostile = ['test/hostile/**/*.test.ts', 'packages/server/src/**/hostile.test.ts'];

@@ -6,7 +6,7 @@ import { howMany } from '../support/how-many.ts';
 import { verifies } from '../support/verifies.ts';
 
 const { makePlan, parsePlan, runCampaign, shrinkPlan, smallestFailure, tellSimulation } = await loadSimulation();
-const seeds = howMany('NEXUS_TEST_SEEDS', 24);
+const seeds = howMany('NEXUS_TEST_SEEDS', 12);
 const signal = new AbortController().signal;
 
 describe('a simulated cluster', () => {
