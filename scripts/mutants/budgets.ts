@@ -228,8 +228,7 @@ export const budgetMutants: readonly Mutant[] = [
   {
     bug: 'budgets: an attempt that failed is forgotten when the budget refuses the next one',
     file: `${server}/runs/drive/attempts.ts`,
-    replace:
-      "  if (request.failures.length > 0 && (await writer.commit(failures)).type !== 'committed') return 'lost';\n  const { waitedMs }",
+    replace: "  if (request.failures.length > 0 && (await writer.commit(failures)).type !== 'committed') return 'lost';\n  const waitedMs",
     by: '  const { waitedMs }',
     tests: [`${server}/runs/drive/totals.test.ts`],
   },

@@ -222,7 +222,7 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'an answer in one event that is too long to be read costs no more than was granted',
     file: `${server}/llm/transport/http-provider.ts`,
-    replace: "unreadTokens = tokensOfUnread(reader?.unread ?? '', maxOutputTokens + mostExcessTokens);",
+    replace: "unreadTokens = tokensOfUnread(reader?.unread() ?? '', maxOutputTokens + mostExcessTokens);",
     by: '',
     tests: hostileAccountTests,
   },

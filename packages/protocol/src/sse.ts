@@ -28,7 +28,7 @@ export interface SseDecoder {
   /** Feeds bytes as they came from the socket. What it or `onEvent` threw ends the decoder: feed it no more. */
   push(chunk: Uint8Array): void;
   /** What is held of an event that no blank line has ended: its data, and a last line that is no comment. */
-  readonly unfinished: string;
+  unfinished(): string;
 }
 
 /**
@@ -120,9 +120,7 @@ export function createSseDecoder({ onEvent, maxEventChars, decodeUtf8 = createTe
         if (carry.length > maxEventChars) throw new SseTooLargeError(maxEventChars);
       }
     },
-    get unfinished() {
-      return (data ?? '') + (carry.startsWith(':') ? '' : carry);
-    },
+    unfinished: () => (data ?? '') + (carry.startsWith(':') ? '' : carry),
   };
 }
 

@@ -51,12 +51,18 @@ export interface Place {
   /** The ledger granted, or nobody asks any more: the next one in line may. */
   done(): void;
   /** It is its turn, and it has not asked since. */
-  readonly isDue: boolean;
+  isDue(): boolean;
   /** It has waited for as long as it may: it asks once more, and takes less than it wants. */
-  readonly isOver: boolean;
-  readonly waitedMs: number;
+  isOver(): boolean;
+  waitedMs(): number;
   /** Gives the place up. */
   close(): void;
+}
+
+/** Whoever waits, whose own place says since when and for what. */
+interface Waiting extends InLine {
+  asked: number | null;
+  patientAt: number;
 }
 
 /** The lines of a tenant, for as long as anybody of it may wait. */
@@ -113,16 +119,11 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
       let isDue = false;
       let seen = book.freed;
       let endWait: Cancel | undefined;
-      let asked: number | null = null;
       const hasWaited = (ms: number) => since !== null && clock.monotonic() - since >= ms;
       const isOver = () => closed || hasWaited(waitMs);
-      const waiting: InLine = {
-        get asked() {
-          return asked;
-        },
-        get patientAt() {
-          return since === null ? Number.POSITIVE_INFINITY : since + waitMs / 2;
-        },
+      const waiting: Waiting = {
+        asked: null,
+        patientAt: Number.POSITIVE_INFINITY,
         wake() {
           isDue = true;
           onTurn();
@@ -139,10 +140,11 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
         if (line !== null && lineKey === key) return line;
         leaveLine();
         since ??= clock.monotonic();
+        waiting.patientAt = since + waitMs / 2;
         endWait ??= timers.after(waitMs, () => waiting.wake());
         everybody.add(waiting);
         isDue = false;
-        asked = null;
+        waiting.asked = null;
         line = lineOf(book, key);
         lineKey = key;
         line.enter(waiting);
@@ -155,6 +157,7 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
         everybody.delete(waiting);
         leaveLine();
         since = null;
+        waiting.patientAt = Number.POSITIVE_INFINITY;
         isDue = false;
       }
 
@@ -172,21 +175,15 @@ export function createAdmission({ clock, timers, settings }: AdmissionOptions): 
           if (!held || isOver() || waitMs <= 0) return false;
           const own = lineUp(keyOf(refusal));
           isDue = false;
-          asked = refusal.asked;
+          waiting.asked = refusal.asked;
           // What came free while the ledger was asked may have been too late for it.
           own.refused(waiting, { available: refusal.available, freed: book.freed !== seen });
           return true;
         },
         done,
-        get isDue() {
-          return line !== null && (isDue || isOver());
-        },
-        get isOver() {
-          return isOver();
-        },
-        get waitedMs() {
-          return since === null ? 0 : Math.round(clock.monotonic() - since);
-        },
+        isDue: () => line !== null && (isDue || isOver()),
+        isOver,
+        waitedMs: () => (since === null ? 0 : Math.round(clock.monotonic() - since)),
         close() {
           done();
           book.joined -= 1;
@@ -262,8 +259,8 @@ export async function inTurn<Answer>(
           wake = resolve;
         });
       }
-      const answer = await ask({ isLast: place.isOver });
-      const { waitedMs } = place;
+      const answer = await ask({ isLast: place.isOver() });
+      const waitedMs = place.waitedMs();
       const refused = refusedBy(answer);
       if (refused === null || !place.refused(refused)) return { answer, waitedMs };
     }

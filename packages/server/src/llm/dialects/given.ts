@@ -74,9 +74,7 @@ export function markGiven(
         decoder.document(body);
         look(JSON.stringify(body));
       },
-      get finished() {
-        return decoder.finished;
-      },
+      isFinished: () => decoder.isFinished(),
       answer() {
         const answer = decoder.answer();
         return { ...answer, content: withDetails(answer.content).map(mark) };
@@ -87,9 +85,7 @@ export function markGiven(
       },
       usage: () => decoder.usage(),
       isAccounted: () => decoder.isAccounted(),
-      get begun() {
-        return decoder.begun;
-      },
+      hasBegun: () => decoder.hasBegun(),
       streamedTokens: () => decoder.streamedTokens(),
     };
   };

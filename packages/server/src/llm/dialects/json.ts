@@ -54,7 +54,7 @@ export function asCount(value: unknown): number | undefined {
 }
 
 /** Tells of a JSON text that comes in pieces whether an object or list is whole. Takes time in proportion to the text. */
-export function createValueScanner(): { add(piece: string): void; reset(): void; readonly whole: boolean } {
+export function createValueScanner(): { add(piece: string): void; reset(): void; isWhole(): boolean } {
   let depth = 0;
   let begun = false;
   let inText = false;
@@ -80,8 +80,6 @@ export function createValueScanner(): { add(piece: string): void; reset(): void;
       inText = false;
       escaped = false;
     },
-    get whole() {
-      return begun && depth === 0 && !inText;
-    },
+    isWhole: () => begun && depth === 0 && !inText,
   };
 }

@@ -26,7 +26,7 @@ export interface StreamDecoder {
   /** Reads an answer that came in one piece although a stream was asked for; throws as `event` does. */
   document(body: Unread<Record<string, unknown>>): void;
   /** True once the terminal event was seen: nothing after it matters. */
-  readonly finished: boolean;
+  isFinished(): boolean;
   /** The answer, when the stream ended as the wire format says it must; throws `provider_stream_cut` otherwise. */
   answer(): Answer;
   /** What has come of an answer that is stopped at its limit. */
@@ -36,7 +36,7 @@ export interface StreamDecoder {
   /** Whether that is said of all of the answer that has come, its output included. */
   isAccounted(): boolean;
   /** Whether anything of an answer has come, be it that it begins: the model is at work then. */
-  readonly begun: boolean;
+  hasBegun(): boolean;
   /** Estimate of the output tokens received so far. */
   streamedTokens(): number;
 }

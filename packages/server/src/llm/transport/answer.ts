@@ -11,7 +11,7 @@ export interface AnswerReader {
   /** The body ended as it should. */
   end(): void;
   /** What came of an event or a document that is not whole: where it is read no further, it may be all of the answer. */
-  readonly unread: string;
+  unread(): string;
 }
 
 export interface AnswerReaderOptions {
@@ -92,9 +92,7 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
       chunks.push(chunk);
       if (kind === null) decide(false);
     },
-    get unread() {
-      return kind === 'document' ? Buffer.concat(chunks).toString('utf8') : sse.unfinished;
-    },
+    unread: () => (kind === 'document' ? Buffer.concat(chunks).toString('utf8') : sse.unfinished()),
     end() {
       if (kind === null) decide(true);
       if (kind === 'document') return readWhole(options, Buffer.concat(chunks).toString('utf8'));

@@ -19,9 +19,7 @@ export function createFlow({ isSettled, controller, body }: FlowParts) {
     else controller()?.resume();
   }
   return {
-    get isHeld() {
-      return isHeld();
-    },
+    isHeld,
     congested(wait: boolean): void {
       congested = wait;
       flow();

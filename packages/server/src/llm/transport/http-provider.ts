@@ -273,12 +273,12 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
         try {
           reader?.push(chunk);
         } catch (error) {
-          unreadTokens = tokensOfUnread(reader?.unread ?? '', maxOutputTokens + mostExcessTokens);
+          unreadTokens = tokensOfUnread(reader?.unread() ?? '', maxOutputTokens + mostExcessTokens);
           throw error;
         } finally {
           merger.flush();
         }
-        if (overran || decoder.finished) return finish();
+        if (overran || decoder.isFinished()) return finish();
         if (most < toldOf + (toldOf < progressTokens ? firstProgressTokens : progressTokens)) return;
         toldOf = most;
         events.progress?.(most);
@@ -302,8 +302,8 @@ function openCall(transport: Transport, options: HttpProviderOptions, call: Prov
       sent,
       usage: decoder.usage(),
       accounted: decoder.isAccounted(),
-      final: whole || decoder.finished,
-      begun: decoder.begun,
+      final: whole || decoder.isFinished(),
+      begun: decoder.hasBegun(),
       streamedTokens: decoder.streamedTokens(),
       receivedTokens: tokens.least + unreadTokens,
     }),

@@ -279,7 +279,7 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
     },
     detach() {
       if (!settle()) return;
-      if (flow.isHeld) controller?.resume();
+      if (flow.isHeld()) controller?.resume();
       linger = setTimeout(() => controller?.abort(new Error('the response did not end')), lingerMs);
       linger.unref();
     },

@@ -113,9 +113,9 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     return executor;
   }
 
-  async function afterEnd({ context, epoch, next }: Executor, end: ExecutorEnd): Promise<void> {
+  async function afterEnd({ context, epoch, nextRun }: Executor, end: ExecutorEnd): Promise<void> {
     const { tenantId, runId, parent } = context;
-    const key = runKey(context);
+    const [key, next] = [runKey(context), nextRun()];
     if (end === 'broken') breaks.set(key, (breaks.get(key) ?? 0) + 1);
     else breaks.delete(key);
     if (end === 'lost' || end === 'broken') await undriven.giveBack({ tenantId, runId, epoch });

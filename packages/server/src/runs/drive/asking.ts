@@ -43,7 +43,7 @@ async function writeSingly(parts: AskingParts, before: Proposal, starts: readonl
       continue;
     }
     if (result.type !== 'refused') return 'lost';
-    const { waitedMs } = place;
+    const waitedMs = place.waitedMs();
     if (place.refused(result)) return null;
     place.done();
     // What already runs may finish; its results are kept for when the run is resumed.

@@ -86,7 +86,7 @@ async function grantAttempt(parts: AttemptParts, report: AttemptReport): Promise
     answer({ type: 'refused', error: tooSmall(request, contextTokens), final: false });
     return 'answered';
   }
-  const planned = planRunAttempt(engine, context, request.plan, request.target, { attempt: request.attempt, whole: !place.isOver });
+  const planned = planRunAttempt(engine, context, request.plan, request.target, { attempt: request.attempt, whole: !place.isOver() });
   if (planned.type === 'impossible') {
     const denied = proposeDeniedModel(planned.decision, request.plan.step);
     if ((await writer.commit(merge([failures, denied]))).type !== 'committed') return 'lost';
@@ -105,7 +105,7 @@ async function grantAttempt(parts: AttemptParts, report: AttemptReport): Promise
   }
   if (result.type !== 'refused') return 'lost';
   if (request.failures.length > 0 && (await writer.commit(failures)).type !== 'committed') return 'lost';
-  const { waitedMs } = place;
+  const waitedMs = place.waitedMs();
   if (place.refused(result)) return { waits: { type, request: { ...request, failures: [] }, answer } };
   place.done();
   stopping.after(budgetStop(result.refusal, 'model', waitedMs));
@@ -121,7 +121,7 @@ export async function lowerModelStart(
 ): Promise<Start | null> {
   if (effect.type !== 'model' || !(await lowerInputBound(engine, effect.attempt, refusal, stopping.signal))) return null;
   const { call, target, attempt } = effect.attempt;
-  const planned = planRunAttempt(engine, context, call, target, { attempt, whole: !place.isOver });
+  const planned = planRunAttempt(engine, context, call, target, { attempt, whole: !place.isOver() });
   if (planned.type === 'impossible') return null;
   return { proposal: proposeModelAttempt(planned.attempt), effect: { type: 'model', attempt: planned.attempt } };
 }

@@ -34,7 +34,7 @@ it('tells a model call that asks for another attempt when there is nobody left t
   const stopping = new Stopping({ clock, graceMs: 2_000, onChange: () => mailbox.ring() });
   // Of the many parts of an engine, a model call uses these.
   const effects = new Effects({
-    engine: { llm, clock, timers } as Engine,
+    engine: { llm, clock, timers, settings: { aheadTokens: 500 } } as Engine,
     context: { runId: 'run_1', targets: [target] } as unknown as RunContext,
     channel: { begin: () => undefined, flush: () => undefined } as unknown as LocalChannel,
     spans: { model: () => ({ traceparent: '', end: () => undefined }) } as unknown as RunSpans,

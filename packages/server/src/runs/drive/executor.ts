@@ -42,7 +42,7 @@ export interface Executor {
   /** Resolves when this process is done with the run; never rejects. */
   readonly done: Promise<ExecutorEnd>;
   /** A run of the session that is due now that this one has left it. */
-  readonly next: RunId | null;
+  nextRun(): RunId | null;
   /** Stops the model's request and the tools, and ends the run as cancelled. */
   cancel(reason: string): void;
   /** Lets what is in flight finish, starts nothing new, and gives the run back to the queue. */
@@ -146,7 +146,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
   async function loop(): Promise<ExecutorEnd> {
     let pending = open();
     for (;;) {
-      const hasTurn = stopping.why === null ? place.isDue : waiting.any;
+      const hasTurn = stopping.why === null ? place.isDue() : waiting.any;
       const isIdle = pending.length === 0 && mailbox.isEmpty && !hasTurn;
       if (isIdle && (stopping.why === null || working())) await mailbox.wait(stopping.leftMs());
       // Calls that end in the same turn of the event loop share a commit.
@@ -160,7 +160,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
       if ((await waiting.grant(attempts)) === 'lost') return 'lost';
       const { state } = writer;
       const current = { engine, context, state, limits, inFlight: underWay, stop: stopping.why, working: working(underWay) };
-      const whole = !place.isOver;
+      const whole = !place.isOver();
       const before = pending;
       const decide = (found: readonly Proposal[]): Round => {
         let decided = decideRound({ ...current, whole, held: false }, [...before, ...found]);
@@ -221,9 +221,7 @@ export function startExecutor(options: ExecutorOptions): Executor {
     context,
     epoch: fence.epoch,
     done: run(),
-    get next() {
-      return writer.next;
-    },
+    nextRun: () => writer.next,
     cancel: (reason) => stopping.request({ type: 'cancel', reason }),
     drain: () => stopping.request({ type: 'drain' }),
     abandon() {

@@ -35,9 +35,7 @@ export async function streamModelCall(
   const outcome = await callModel(engine, context.targets, first, {
     ...hooks,
     bound: {
-      get aheadTokens() {
-        return engine.settings.aheadTokens;
-      },
+      aheadTokens: engine.settings.aheadTokens,
       async write(reservationId, atMost) {
         const result = await engine.store.commit({ tenantId: context.tenantId, ledger: [{ type: 'bound', reservationId, atMost }] });
         return result.type === 'committed' && result.outcomes[0]?.type === 'bounded';

@@ -107,9 +107,7 @@ export function createMessagesDecoder(context: StreamContext): StreamDecoder {
       else if (name === 'message_stop') done = true;
     },
     document: readDocument,
-    get finished() {
-      return done;
-    },
+    isFinished: () => done,
     answer() {
       if (!done) throw streamCut(context);
       const reason = stopReason === '' ? 'stop' : readFinishReason(stopReason);
@@ -123,9 +121,7 @@ export function createMessagesDecoder(context: StreamContext): StreamDecoder {
     partial: () => ({ content: message.content(true), finishReason: 'length' }),
     usage: (): Usage | null => readUsage(counts),
     isAccounted: () => accounted.areWhole(message.pieces()),
-    get begun() {
-      return begun || message.pieces() > 0;
-    },
+    hasBegun: () => begun || message.pieces() > 0,
     streamedTokens: () => message.assembler.streamedTokens(),
   };
 }

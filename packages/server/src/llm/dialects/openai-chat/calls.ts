@@ -55,7 +55,7 @@ export function createCallPieces(context: StreamContext, assembler: Assembler): 
   function continues(call: OpenCall, name: string, index: number | undefined, id: string, piece: string): boolean {
     const elsewhere = index !== undefined && byIndex.get(index) !== call && byBoth.get(`${index} ${id}`) !== call;
     const foreignId = id !== '' && byId.get(id) !== call && id !== call.id;
-    const { whole } = call.scanner;
+    const whole = call.scanner.isWhole();
     if (name === '') return !whole || !((elsewhere && foreignId) || (call.named && piece.trim() !== ''));
     if (call.draft.name === '') return !elsewhere && !(foreignId && whole);
     if (name !== call.draft.name) return isRestOfName(call, index, id);
@@ -78,7 +78,7 @@ export function createCallPieces(context: StreamContext, assembler: Assembler): 
       draft.arguments = '';
       call.growing = '';
       scanner.reset();
-    } else if (scanner.whole && (isNone(piece) || isSameJson(piece, draft.arguments))) return;
+    } else if (scanner.isWhole() && (isNone(piece) || isSameJson(piece, draft.arguments))) return;
     call.growing = call.growing !== null && piece.startsWith(call.growing) ? piece : null;
     draft.otherwise = call.growing ?? '';
     assembler.addArguments(draft, piece);
@@ -116,7 +116,7 @@ export function createCallPieces(context: StreamContext, assembler: Assembler): 
       } else if (name !== '') {
         // The rest of a name, or all of it once more.
         assembler.rename(call.draft, name.startsWith(call.draft.name) ? name : call.draft.name + name);
-        call.named = call.scanner.whole;
+        call.named = call.scanner.isWhole();
       }
       remember(call, index, id);
       append(call, piece);

@@ -99,9 +99,7 @@ export function createChatDecoder(context: StreamContext): StreamDecoder {
       if (!readChunk(body, '', true)) throw notUnderstood(context, 'JSON that is no answer');
       done = true;
     },
-    get finished() {
-      return done;
-    },
+    isFinished: () => done,
     answer() {
       const { assembler } = message;
       if (!done && (finish === '' || early)) throw streamCut(context);
@@ -119,9 +117,7 @@ export function createChatDecoder(context: StreamContext): StreamDecoder {
     partial: () => ({ content: message.assembler.content(true), finishReason: 'length' }),
     usage: () => usage,
     isAccounted: () => accounted.areWhole(message.pieces()),
-    get begun() {
-      return begun;
-    },
+    hasBegun: () => begun,
     streamedTokens: () => message.assembler.streamedTokens(),
   };
 }
