@@ -84,7 +84,7 @@ const roomPauseMs = 1_000;
  * back. Each round writes what has finished together with what starts next, and only then starts it: whatever a crash
  * cuts off is either in the journal or known to have been under way.
  */
-export function startExecutor(options: ExecutorOptions): Executor {
+export function startExecutor({ opening: first, state: stateAtFirst, ...options }: ExecutorOptions): Executor {
   const { engine, context, fence, channel, spans } = options;
   const { logger, clock, timers, settings } = engine;
   const limits: RunLimits = {
@@ -103,12 +103,14 @@ export function startExecutor(options: ExecutorOptions): Executor {
     // Beyond the lease the fence tells whether another process has the run; one that cannot reach the store has not.
     mayGoOn: (elapsedMs) => !abandoned && (options.leaseStands() || elapsedMs < settings.outagePatienceMs),
   });
-  const writer = new RunWriter({ ...options, patience });
+  const writer = new RunWriter({ ...options, patience }, stateAtFirst);
   const effects = new Effects({ ...options, mailbox, stopping, patience });
   const place = engine.admission.join(context.tenantId, () => mailbox.ring());
   const parts: AskingParts = { engine, context, writer, stopping, place, begin };
   const waiting = new WaitingAttempts(parts);
   const { inFlight } = effects;
+  /** Nothing keeps what a run began with once it has begun. */
+  let opening: typeof first | null = first;
 
   /** Effects are under way that will report back, or have some time left to do so. */
   function working(calls: CallIds = inFlight): boolean {
@@ -121,16 +123,17 @@ export function startExecutor(options: ExecutorOptions): Executor {
   }
 
   function open(): Proposal[] {
-    const { opening } = options;
-    if (opening.type === 'begun') {
-      channel.appended(opening.stored);
-      spans.wrote(opening.written);
-      effects.beginModel(opening.attempt, opening.outcome, writer.state.lastSeq);
+    const begun = opening;
+    opening = null;
+    if (begun?.type === 'begun') {
+      channel.appended(begun.stored);
+      spans.wrote(begun.written);
+      effects.beginModel(begun.attempt, begun.outcome, writer.state.lastSeq);
       return [];
     }
     for (const call of writer.state.calls) effects.resumeChild(call);
     mailbox.put({ type: 'poke' });
-    return [opening.proposal];
+    return begun === null ? [] : [begun.proposal];
   }
 
   /** The tenant has no room for a round, of which nothing was written: it is put together anew, as it is to be by then. */

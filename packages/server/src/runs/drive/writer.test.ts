@@ -24,14 +24,14 @@ async function begin(options: TestRunsOptions = {}, patience: Patience = (work) 
   const { fence, state, opening } = started.adopt;
   if (opening.type !== 'begun') throw new Error('a new run has begun');
   const told: number[] = [];
-  const writer = new RunWriter({
+  const parts = {
     engine,
     fence,
-    state,
     channel: { appended: (events) => void told.push(...events.map(({ seq }) => seq)) } as Partial<LocalChannel> as LocalChannel, // told nothing else
     spans: { wrote: () => undefined } as Partial<RunSpans> as RunSpans, // asked for nothing else
     patience,
-  });
+  };
+  const writer = new RunWriter(parts, state);
   return { ...runs, writer, told, attempt: opening.attempt, runId: started.row.runId };
 }
 

@@ -11,7 +11,6 @@ import { type Unheard, whatBecame } from './unheard.ts';
 export interface RunWriterOptions {
   readonly engine: Engine;
   readonly fence: RunFence;
-  readonly state: RunState;
   readonly channel: LocalChannel;
   readonly spans: RunSpans;
   readonly patience: Patience;
@@ -23,9 +22,9 @@ export class RunWriter {
   #state: RunState;
   #next: RunId | null = null;
 
-  constructor(options: RunWriterOptions) {
+  constructor(options: RunWriterOptions, state: RunState) {
     this.#options = options;
-    this.#state = options.state;
+    this.#state = state;
   }
 
   /** The run that is due since this one left the session. */
