@@ -18,9 +18,15 @@ const unavailable = () => Promise.reject(new NexusError('storage_unavailable', '
 const quiet = { warn: () => undefined, error: () => undefined, info: () => undefined, debug: () => undefined } as unknown as Logger; // nobody reads it here
 const settings = { leaseMs: 4_000, heartbeatMs: 1_000 };
 
+interface LeaseLog {
+  readonly cancelled: string[];
+  readonly gaps: number[];
+}
+
 describe('a lease', () => {
-  function leaseOn(time: ManualTime, heartbeat: () => Promise<void> = async () => undefined): Lease & { readonly cancelled: string[] } {
+  function leaseOn(time: ManualTime, heartbeat: () => Promise<void> = async () => undefined): Lease & LeaseLog {
     const cancelled: string[] = [];
+    const gaps: number[] = [];
     const lease = createLease({
       clock: time.clock,
       logger: quiet,
@@ -34,8 +40,9 @@ describe('a lease', () => {
         },
       },
       onCancel: ({ reason }) => cancelled.push(reason),
+      onGap: () => gaps.push(time.clock.monotonic()),
     });
-    return { ...lease, cancelled };
+    return { ...lease, cancelled, gaps };
   }
 
   it('does not stand before the first sign of life, and ends without another', async () => {
@@ -73,6 +80,7 @@ describe('a lease', () => {
       liveRuns: () => 3,
       store: { heartbeat: async () => ({ cancelRequested: [], leastElsewhere: null }) },
       onCancel: () => undefined,
+      onGap: () => undefined,
     });
     await lease.beat(); // the first one is not late
     await time.advance(3_999);
@@ -87,6 +95,54 @@ describe('a lease', () => {
         message: 'this process gave no sign of life for longer than its lease: others may have taken its runs over',
       },
     ]);
+  });
+
+  it('stood all the time since a moment unless there was a gap in between, which is told once it is over', async () => {
+    const time = createManualTime();
+    let answer = Promise.withResolvers<void>();
+    answer.resolve();
+    const lease = leaseOn(time, () => answer.promise);
+    expect(lease.stoodSince(time.clock.monotonic())).toBe(false);
+    await lease.beat();
+    const begun = time.clock.monotonic();
+    expect(lease.stoodSince(begun)).toBe(true);
+    expect(lease.stoodSince(begun - 1)).toBe(false);
+    await time.advance(3_999);
+    await lease.beat();
+    expect(lease.stoodSince(begun)).toBe(true);
+    expect(lease.gaps).toEqual([]); // nor is the first sign of life the end of one
+    // A sign of life that is sent in time and heard of too late: the lease may have ended before the store had it.
+    await time.advance(3_000);
+    answer = Promise.withResolvers<void>();
+    const beat = lease.beat();
+    await time.advance(1_000);
+    answer.resolve();
+    await beat;
+    expect(lease.stands()).toBe(true);
+    expect(lease.gaps).toEqual([time.clock.monotonic()]);
+    expect(lease.stoodSince(time.clock.monotonic() - 1)).toBe(false);
+    expect(lease.stoodSince(time.clock.monotonic())).toBe(true);
+  });
+
+  it('is renewed once for all who ask at nearly the same time, and anew for who asks later', async () => {
+    const time = createManualTime();
+    let asked = 0;
+    const pending: (() => void)[] = [];
+    const lease = leaseOn(time, () => {
+      asked += 1;
+      return new Promise((resolve) => pending.push(resolve));
+    });
+    const first = [lease.beat(), lease.beat()];
+    await time.advance(999);
+    first.push(lease.beat());
+    expect(asked).toBe(1);
+    await time.advance(1);
+    const later = lease.beat();
+    expect(asked).toBe(2);
+    for (const resolve of pending) resolve();
+    await Promise.all([...first, later]);
+    void lease.beat();
+    expect(asked).toBe(3);
   });
 
   it('runs on as it was when the store does not answer', async () => {
@@ -112,6 +168,7 @@ describe('a lease', () => {
       liveRuns: () => 0,
       store: { heartbeat: async () => ({ cancelRequested: [], leastElsewhere: null }) },
       onCancel: () => undefined,
+      onGap: () => undefined,
     });
     for (const passed of [
       { monotonic: 10, wall: 4_000 },
@@ -143,6 +200,7 @@ describe('a lease', () => {
         },
       },
       onCancel: () => undefined,
+      onGap: () => undefined,
     });
     live = 1_000;
     await lease.beat();
@@ -223,6 +281,22 @@ describe('runs that a worker owns and does not drive', () => {
     expect(commits).toHaveLength(1);
   });
 
+  it('of a later epoch are not forgotten for what is told of an earlier one, in whichever order', async () => {
+    let away = true;
+    const later = { ...mine, epoch: 2 };
+    const { runs, commits } = undriven(later, () => away);
+    await runs.giveBack(claimOf('a', 2));
+    away = false;
+    await runs.giveBack(claimOf('a', 1)); // its work was given up only now
+    expect(commits).toEqual([]);
+    await runs.retry();
+    expect(commits).toMatchObject([{ runId: 'run_a', epoch: 2 }]);
+    runs.add(claimOf('b', 2));
+    runs.add(claimOf('b', 1));
+    await runs.retry();
+    expect(commits).toMatchObject([{}, { runId: 'run_b', epoch: 2 }]);
+  });
+
   it('are forgotten when this process drives them after all', async () => {
     const { runs, commits, driven } = undriven(mine);
     runs.add(claimOf('a'));
@@ -251,6 +325,7 @@ describe('claims', () => {
     const lease: Lease = {
       beat: async () => void beats++,
       stands: () => true,
+      stoodSince: () => true,
       isBusier: () => options.busier === true,
       isLate: () => options.late === true,
     };

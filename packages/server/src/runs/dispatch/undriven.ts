@@ -36,23 +36,29 @@ export function createUndrivenRuns({ store, clock, workerId, logger, isDriven, r
     await store.commit({ tenantId, run: { runId, epoch, owner: workerId, lastSeq: row.lastSeq, patch } });
   }
 
+  /** What is told of an earlier epoch does not make the later one be forgotten. */
+  function remember(claim: RunClaim): void {
+    const known = claims.get(runKey(claim));
+    if (known === undefined || known.epoch <= claim.epoch) claims.set(runKey(claim), claim);
+  }
+
+  function forget(claim: RunClaim): void {
+    if (claims.get(runKey(claim))?.epoch === claim.epoch) claims.delete(runKey(claim));
+  }
+
   async function giveBack(claim: RunClaim): Promise<void> {
-    const key = runKey(claim);
-    if (isDriven(claim)) {
-      claims.delete(key);
-      return;
-    }
-    claims.set(key, claim);
+    if (isDriven(claim)) return forget(claim);
+    remember(claim);
     try {
       await requeue(claim);
-      if (claims.get(key) === claim) claims.delete(key);
+      forget(claim);
     } catch (error) {
       logger.warn({ runId: claim.runId, err: error }, 'a run could not be given back to the queue; trying again');
     }
   }
 
   return {
-    add: (claim) => void claims.set(runKey(claim), claim),
+    add: remember,
     giveBack,
     async retry() {
       await Promise.all([...claims.values()].map(giveBack));

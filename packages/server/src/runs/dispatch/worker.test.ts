@@ -2,7 +2,7 @@ import type { RunId } from '@nexus-agent/protocol';
 import { afterEach, describe, expect, it } from 'vitest';
 import { NexusError } from '#core';
 import { completed, openTestRuns, principal, type TestRuns, type TestRunsOptions } from '#runs/testing';
-import type { Commit } from '#storage';
+import type { Commit, Store } from '#storage';
 import { makeTool } from '#tools/testing';
 
 let runs: TestRuns | undefined;
@@ -190,6 +190,86 @@ it('takes no new run for its own while its lease has ended, and leaves it in the
   expect(await row(runId)).toMatchObject({ status: 'queued', leaseOwner: null });
   away = false;
   await until(async () => (await row(runId)).status === 'completed');
+});
+
+describe('a process that gave no sign of life for longer than its lease', () => {
+  /** The store as this process has it: while it stands still nothing that it sends as a sign of life arrives. */
+  function standing() {
+    let still = false;
+    const heartbeat = (store: Store): Store['heartbeat'] => {
+      return (workerId, ...rest) =>
+        still && workerId === 'worker_1'
+          ? Promise.reject(new NexusError('storage_unavailable', 'nothing arrives'))
+          : store.heartbeat(workerId, ...rest);
+    };
+    /** It stands still for so long that another one takes so many of its runs over. */
+    async function untilTaken(store: Store, count: number): Promise<void> {
+      still = true;
+      await runs?.time.advance(20_000);
+      await store.heartbeat('worker_2', 3_600_000, 0);
+      expect(await store.claimRuns('worker_2', count, 0)).toHaveLength(count);
+      still = false;
+    }
+    return { heartbeat, untilTaken };
+  }
+
+  it('asks no model for a run that another one took over before it heard that it had begun it', async () => {
+    const { heartbeat, untilTaken } = standing();
+    let asked = 0;
+    const { start, row, time, orchestrator } = await open({
+      async *attempt() {
+        asked += 1;
+        yield completed('done');
+      },
+      wrap: (store) => ({
+        heartbeat: heartbeat(store),
+        async commit(commit) {
+          const result = await store.commit(commit);
+          if (commit.createRun !== undefined) await untilTaken(store, 1);
+          return result;
+        },
+      }),
+    });
+    const runId = await start({});
+    await time.advance(5_000);
+    expect(asked).toBe(0);
+    expect(await row(runId)).toMatchObject({ leaseOwner: 'worker_2', epoch: 2 });
+    expect(orchestrator.liveRuns).toBe(0);
+  });
+
+  it('gives up at once what others took over meanwhile, and nothing else', async () => {
+    const { heartbeat, untilTaken } = standing();
+    let begun = 0;
+    let told = 0;
+    const { start, time, engine, orchestrator, until } = await open({
+      tools: [
+        makeTool({
+          name: 'long',
+          timeoutMs: 3_600_000,
+          execute: (_input, { signal }) => {
+            begun += 1;
+            return new Promise((_, reject) => {
+              signal.addEventListener('abort', () => {
+                told += 1;
+                reject(signal.reason);
+              });
+            });
+          },
+        }),
+      ],
+      async *attempt() {
+        yield completed({ name: 'long' });
+      },
+      wrap: (store) => ({ heartbeat: heartbeat(store) }),
+    });
+    await Promise.all([start({}), start({}), start({})]);
+    await until(() => begun === 3);
+    await untilTaken(engine.store as Store, 2); // the tests' engine has the whole of it
+    await until(() => told > 0);
+    await time.advance(10_000);
+    expect(told).toBe(2);
+    expect(orchestrator.liveRuns).toBe(1);
+  });
 });
 
 it('takes an answer up that came unheard while another call of the run still worked', async () => {

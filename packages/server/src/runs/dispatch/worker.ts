@@ -47,9 +47,9 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
     restMs: () => (draining ? 0 : settings.retryTakeMs),
   });
   const lease = createLease({
-    ...{ store, clock, logger, workerId, settings },
-    liveRuns: () => live.size,
+    ...{ store, clock, logger, workerId, settings, liveRuns: () => live.size },
     onCancel: (run) => live.get(runKey(run))?.cancel(run.reason),
+    onGap: () => void giveUpLost({ store, workerId, logger, live: [...live.values()] }),
   });
   const places = createPlaces({ most: settings.maxLiveRuns, live: () => live.size, freed: () => claims.madeRoom() });
   const claims: Claims = createClaims({
@@ -90,7 +90,7 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
       engine,
       channel: engine.hub.openLocal(key),
       spans: alone.hearing(key, createRunSpans(engine, options.context, options.state, options)),
-      leaseStands: () => lease.stands(),
+      lease,
       async startChild(parent, call) {
         if (await startChild(parent, call)) topic.wake({ tenantId: parent.tenantId, runId: call.childRunId });
       },
@@ -181,6 +181,20 @@ export function createWorker({ engine, bus, agents, transcripts, settings, start
 /** Resolves once none is driven, also of those that come meanwhile. */
 async function noneOf(live: ReadonlyMap<RunKey, Executor>): Promise<void> {
   while (live.size > 0) await Promise.all([...live.values()].map((executor) => executor.done));
+}
+
+interface LostParts extends Pick<WorkerDependencies['engine'], 'store' | 'workerId' | 'logger'> {
+  readonly live: readonly Executor[];
+}
+
+/** What others took over is given up at once, and not when it is to be written next. Never rejects: what is to be written finds it, too. */
+async function giveUpLost({ store, workerId, logger, live }: LostParts): Promise<void> {
+  try {
+    const owned = new Map((await store.ownedRuns(workerId)).map((claim) => [runKey(claim), claim.epoch]));
+    for (const executor of live) if (owned.get(runKey(executor.context)) !== executor.epoch) executor.abandon();
+  } catch (error) {
+    logger.warn({ err: error }, 'what others took over could not be looked up');
+  }
 }
 
 interface TakeParts extends Pick<WorkerDependencies, 'engine' | 'agents' | 'transcripts' | 'settings'> {

@@ -22,6 +22,7 @@ import { type AskingParts, writeRound } from './asking.ts';
 import { WaitingAttempts } from './attempts.ts';
 import { type ChildCall, Effects } from './effects.ts';
 import { collectFacts } from './facts.ts';
+import { createOwnership, type RunLease } from './ownership.ts';
 import { createPatience, isFull } from './patience.ts';
 import { withoutRefusedFiles } from './refused-files.ts';
 import { Mailbox, type Report } from './reports.ts';
@@ -62,8 +63,7 @@ export interface ExecutorOptions {
   readonly spans: RunSpans;
   /** Creates the child run of a sub-agent call unless it exists. */
   readonly startChild: (parent: RunContext, call: ChildCall) => Promise<void>;
-  /** Whether nobody else may have taken this process for dead yet. */
-  readonly leaseStands: () => boolean;
+  readonly lease: RunLease;
   /** How it begins: with the first model attempt, reserved together with the run's creation, or with what is to be written when a run is taken up. */
   readonly opening:
     | {
@@ -72,6 +72,8 @@ export interface ExecutorOptions {
         readonly stored: readonly StoredEvent[];
         readonly attempt: RunModelAttempt;
         readonly outcome: LedgerOutcome | undefined;
+        /** When it was asked for, by the monotonic clock. */
+        readonly askedAt: number;
       }
     | { readonly type: 'taken'; readonly proposal: Proposal };
 }
@@ -79,19 +81,19 @@ export interface ExecutorOptions {
 /** How often a run asks whether its tenant has room. */
 const roomPauseMs = 1_000;
 
+function limitsOf({ settings }: Engine, { agent }: RunContext): RunLimits {
+  return { maxSteps: agent.maxSteps, maxParallelTools: agent.maxParallelTools, maxEqualSteps: settings.maxEqualSteps };
+}
+
 /**
  * Drives one run. A single loop owns the state and is the only one that writes; effects run beside it and report
  * back. Each round writes what has finished together with what starts next, and only then starts it: whatever a crash
  * cuts off is either in the journal or known to have been under way.
  */
 export function startExecutor({ opening: first, state: stateAtFirst, ...options }: ExecutorOptions): Executor {
-  const { engine, context, fence, channel, spans } = options;
+  const { engine, context, fence, channel, spans, lease } = options;
   const { logger, clock, timers, settings } = engine;
-  const limits: RunLimits = {
-    maxSteps: context.agent.maxSteps,
-    maxParallelTools: context.agent.maxParallelTools,
-    maxEqualSteps: settings.maxEqualSteps,
-  };
+  const limits = limitsOf(engine, context);
   const mailbox = new Mailbox(timers);
   const stopping = new Stopping({ clock, graceMs: settings.stopGraceMs, onChange: () => mailbox.ring() });
   let abandoned = false;
@@ -101,9 +103,10 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
     logger,
     runId: context.runId,
     // Beyond the lease the fence tells whether another process has the run; one that cannot reach the store has not.
-    mayGoOn: (elapsedMs) => !abandoned && (options.leaseStands() || elapsedMs < settings.outagePatienceMs),
+    mayGoOn: (elapsedMs) => !abandoned && (lease.stands() || elapsedMs < settings.outagePatienceMs),
   });
-  const writer = new RunWriter({ ...options, patience }, stateAtFirst);
+  const ownership = createOwnership({ store: engine.store, clock, fence, lease, patience });
+  const writer = new RunWriter({ ...options, patience, ownership }, stateAtFirst);
   const effects = new Effects({ ...options, mailbox, stopping, patience });
   const place = engine.admission.join(context.tenantId, () => mailbox.ring());
   const parts: AskingParts = { engine, context, writer, stopping, place, begin };
@@ -122,10 +125,12 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
     effects.begin(start, outcome, { seq: lastSeq, step });
   }
 
-  function open(): Proposal[] {
+  /** What is to be written first; null: the run is another worker's by now. */
+  async function open(): Promise<readonly Proposal[] | null> {
     const begun = opening;
     opening = null;
     if (begun?.type === 'begun') {
+      if (!ownership.isCertain(begun.askedAt) && !(await ownership.isOurs())) return null;
       channel.appended(begun.stored);
       spans.wrote(begun.written);
       effects.beginModel(begun.attempt, begun.outcome, writer.state.lastSeq);
@@ -147,7 +152,8 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
   }
 
   async function loop(): Promise<ExecutorEnd> {
-    let pending = open();
+    let pending = await open();
+    if (pending === null) return 'lost';
     for (;;) {
       const hasTurn = stopping.why === null ? place.isDue() : waiting.any;
       const isIdle = pending.length === 0 && mailbox.isEmpty && !hasTurn;

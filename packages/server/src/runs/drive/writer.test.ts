@@ -1,5 +1,5 @@
 import type { RunId } from '@nexus-agent/protocol';
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { NexusError, systemClock, systemTimers } from '#core';
 import { createTranscripts, loadState } from '#runs/journal';
 import { startRun } from '#runs/start';
@@ -7,6 +7,7 @@ import { type Proposal, propose, settle } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
 import { openTestRuns, principal, type TestRuns, type TestRunsOptions } from '#runs/testing';
 import { silentLogger } from '#telemetry/testing';
+import { createOwnership, type RunLease } from './ownership.ts';
 import { createPatience, type Patience } from './patience.ts';
 import type { RunSpans } from './spans.ts';
 import { RunWriter } from './writer.ts';
@@ -14,8 +15,10 @@ import { RunWriter } from './writer.ts';
 let runs: TestRuns | undefined;
 afterEach(() => runs?.close());
 
+const unbroken: RunLease = { stands: () => true, stoodSince: () => true, beat: async () => undefined };
+
 /** A run that has begun, and who writes it; its first model call is reserved and announced. */
-async function begin(options: TestRunsOptions = {}, patience: Patience = (work) => work()) {
+async function begin(options: TestRunsOptions = {}, patience: Patience = (work) => work(), lease: RunLease = unbroken) {
   runs = await openTestRuns(options);
   const { engine, agents } = runs;
   const dependencies = { engine, agents, transcripts: createTranscripts(engine.store, 1_000), defaultAgent: 'helper' };
@@ -24,9 +27,11 @@ async function begin(options: TestRunsOptions = {}, patience: Patience = (work) 
   const { fence, state, opening } = started.adopt;
   if (opening.type !== 'begun') throw new Error('a new run has begun');
   const told: number[] = [];
+  const ownership = createOwnership({ store: engine.store, clock: engine.clock, fence, lease, patience });
   const parts = {
     engine,
     fence,
+    ownership,
     channel: { appended: (events) => void told.push(...events.map(({ seq }) => seq)) } as Partial<LocalChannel> as LocalChannel, // told nothing else
     spans: { wrote: () => undefined } as Partial<RunSpans> as RunSpans, // asked for nothing else
     patience,
@@ -75,6 +80,80 @@ it('leaves the state as it was when a budget refuses or the store does not answe
   away = false;
   expect(await writer.commit(step)).toMatchObject({ type: 'committed' });
   expect(told).toEqual([before.lastSeq + 1]);
+});
+
+describe('a change whose answer came so late that the run may be another worker’s', () => {
+  /** A lease that had a gap while a change was written, and what happened in it. */
+  function gapped() {
+    let isWhole = true;
+    let beats = 0;
+    const lease: RunLease = {
+      stands: () => true,
+      stoodSince: () => isWhole,
+      async beat() {
+        beats += 1;
+        isWhole = true;
+      },
+    };
+    let inGap: (() => Promise<unknown>) | null = null;
+    const wrap: TestRunsOptions['wrap'] = (store) => ({
+      async commit(commit) {
+        const result = await store.commit(commit);
+        const happens = inGap;
+        inGap = null;
+        if (happens === null) return result;
+        await happens();
+        isWhole = false;
+        return result;
+      },
+    });
+    const during = (happens: () => Promise<unknown>) => {
+      inGap = happens;
+    };
+    return { lease, wrap, beats: () => beats, during };
+  }
+
+  it('counts when it is still this one’s, which is looked up', async () => {
+    const gap = gapped();
+    const { writer, told } = await begin({ wrap: gap.wrap }, undefined, gap.lease);
+    const { lastSeq } = writer.state;
+    gap.during(async () => undefined);
+    expect(await writer.commit(step)).toMatchObject({ type: 'committed' });
+    expect(told).toEqual([lastSeq + 1]);
+    expect(gap.beats()).toBe(1);
+    expect(await writer.commit(step)).toMatchObject({ type: 'committed' });
+    expect(gap.beats()).toBe(1);
+  });
+
+  it('lets nothing begin, and tells nobody, when another one has taken it over', async () => {
+    const gap = gapped();
+    const { writer, told, engine, runId } = await begin({ wrap: gap.wrap }, undefined, gap.lease);
+    const before = writer.state;
+    gap.during(async () => {
+      await engine.store.heartbeat(engine.workerId, 0, 0);
+      await engine.store.heartbeat('wrk_other', 60_000, 0);
+      await expect.poll(async () => (await engine.store.claimRuns('wrk_other', 1, 0)).map((row) => row.runId)).toEqual([runId]);
+    });
+    expect(await writer.commit(step)).toMatchObject({ type: 'fenced' });
+    expect(writer.state).toBe(before);
+    expect(told).toEqual([]);
+  });
+
+  it('is not asked for twice when it gives the run up', async () => {
+    const gap = gapped();
+    const { writer } = await begin({ wrap: gap.wrap }, undefined, gap.lease);
+    gap.during(async () => undefined);
+    const leaves = propose({ ...step, patch: { status: 'queued', leaseOwner: null, dueAt: 0 } });
+    expect(await writer.commit(leaves)).toMatchObject({ type: 'committed' });
+    expect(gap.beats()).toBe(0);
+  });
+
+  it('is no longer this one’s business when it stands still again and again', async () => {
+    const gap = gapped();
+    const { writer } = await begin({ wrap: gap.wrap }, undefined, { ...gap.lease, stoodSince: () => false });
+    expect(await writer.commit(step)).toMatchObject({ type: 'fenced' });
+    expect(gap.beats()).toBe(3);
+  });
 });
 
 it('has no state of its own before the store has answered', async () => {

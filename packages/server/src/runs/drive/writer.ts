@@ -4,6 +4,7 @@ import type { RunState } from '#runs/journal';
 import { commitProposal, type Engine, type Proposal, type RunFence } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
 import type { CommitResult } from '#storage';
+import type { Ownership } from './ownership.ts';
 import type { Patience } from './patience.ts';
 import type { RunSpans } from './spans.ts';
 import { type Unheard, whatBecame } from './unheard.ts';
@@ -14,6 +15,7 @@ export interface RunWriterOptions {
   readonly channel: LocalChannel;
   readonly spans: RunSpans;
   readonly patience: Patience;
+  readonly ownership: Ownership;
 }
 
 /** The one place where a driven run is written, and where its state moves on. */
@@ -38,11 +40,12 @@ export class RunWriter {
 
   /**
    * Writes under the fence, folds what was written and tells the followers. While the store does not answer it is asked again, and
-   * what it had written unheard counts as written. Throws
-   * what the store throws in the end; the state is then as before.
+   * what it had written unheard counts as written. Where the answer came so late that the run may be another's by then, it is looked up:
+   * what was announced is not to be begun by both. Throws what the store throws in the end; the state is then as before.
    */
   async commit(proposal: Proposal): Promise<CommitResult> {
-    const { engine, fence, channel, spans, patience } = this.#options;
+    const { engine, fence, channel, spans, patience, ownership } = this.#options;
+    const askedAt = engine.clock.monotonic();
     const state = this.#state;
     const { lastSeq } = state;
     const { patch } = proposal;
@@ -66,6 +69,7 @@ export class RunWriter {
       return answer.type === 'fenced' && attempts > 1 ? this.#lookUp({ fence, lastSeq, patch, decided }) : answer;
     });
     if (result.type !== 'committed') return result;
+    if (patch.leaseOwner !== null && !ownership.isCertain(askedAt) && !(await ownership.isOurs())) return { type: 'fenced' };
     const { events = [] } = (decided as Unheard['decided']) ?? {}; // set while the store decided
     this.#next = result.next ?? this.#next;
     const written = result.events.map((event, index) => ({ ...events[index], seq: event.seq, at: event.at }) as JournalEvent); // the store numbered exactly these

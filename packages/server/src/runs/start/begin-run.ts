@@ -212,6 +212,7 @@ async function writeOwned(
   const proposal = proposeModelAttempt(attempt.attempt);
   const decisions = [...(base.decisions ?? []), ...proposal.decisions];
   const limits = base.ledger?.length ?? 0;
+  const askedAt = engine.clock.monotonic();
   const result = await store.commit({
     ...base,
     ...(isNewSession ? {} : { place: placeAtOnce(draft, head?.runId ?? null, isBeside) }),
@@ -244,7 +245,7 @@ async function writeOwned(
       const outcome = result.outcomes[limits];
       // What a fork takes over was counted with its original.
       const own = written.slice(1 + (draft.forked?.length ?? 0));
-      const begun = { type: 'begun' as const, written: own, stored: result.events, attempt: attempt.attempt, outcome };
+      const begun = { type: 'begun' as const, written: own, stored: result.events, attempt: attempt.attempt, outcome, askedAt };
       const adopt: AdoptOptions = { context, fence, state, opening: begun, span };
       return {
         type: 'owned',
