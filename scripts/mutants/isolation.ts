@@ -120,4 +120,12 @@ export const isolationMutants: readonly Mutant[] = [
     by: '    runHandler(batch, working),\n    sessionHandler(batch),\n    placeHandler(sessions, working),\n',
     tests: seeds,
   },
+  {
+    bug: 'isolation: who answers second takes the place of who answered first',
+    file: `${tables}/approvals.ts`,
+    replace:
+      "    .set({ status: 'decided', decision: params.decision, answer: params.answer, decided_by: params.decidedBy, decided_at: params.at })\n    .where('tenant_id', '=', params.tenant)\n    .where('approval_id', '=', params.id)\n    .where('status', '=', 'pending'),",
+    by: "    .set({ status: 'decided', decision: params.decision, answer: params.answer, decided_by: params.decidedBy, decided_at: params.at })\n    .where('tenant_id', '=', params.tenant)\n    .where('approval_id', '=', params.id),",
+    tests: seeds,
+  },
 ];

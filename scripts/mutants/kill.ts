@@ -57,6 +57,13 @@ export const killMutants: readonly Mutant[] = [
     tests: storeTests,
   },
   {
+    bug: 'kill: nobody wakes the run whose sub-agent is ended instead of driven',
+    file: `${server}/runs/dispatch/take-run.ts`,
+    replace: 'wake: row.parentRunId === null ? [] : [row.parentRunId]',
+    by: 'wake: []',
+    tests: takeTests,
+  },
+  {
     bug: 'kill: a run that is ended instead of driven is counted nowhere',
     file: `${server}/runs/dispatch/take-run.ts`,
     replace: "if (result.type === 'committed')",

@@ -271,4 +271,11 @@ export const simulationMutants: readonly Mutant[] = [
     by: '      }\n      this.#tail.push',
     tests: seeds,
   },
+  {
+    bug: 'sim: a sub-agent that failed is told as one that did its work',
+    file: `${server}/runs/steps/recovery.ts`,
+    replace: "child.status === 'completed'",
+    by: "child.status !== 'cancelled'",
+    tests: seeds,
+  },
 ];

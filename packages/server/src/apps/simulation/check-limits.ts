@@ -21,7 +21,9 @@ export function createLimitChecks(database: Driver): LimitChecks {
     const excuse = excused.get(key);
     const allowed = excuse?.limit === limit ? Math.max(limit, excuse.taken) : limit;
     if (taken > allowed)
-      throw new Violation(`budget: ${key} has ${row.spent} spent and ${row.reserved} reserved of ${limit} (${flagged} flagged)`);
+      throw new Violation(
+        `budget: ${key} has ${row.spent} spent and ${row.reserved} reserved of ${limit}, of which servers took ${flagged} beyond what was agreed`,
+      );
   }
 
   /** What the ledger itself says went beyond what was reserved. */

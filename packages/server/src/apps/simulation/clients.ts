@@ -100,7 +100,7 @@ export function createClients(asking: Asking, readers: Readers, plan: Plan, { co
     world.say('client', `${message.name} is ${run.id}`);
     for (let reader = 0; reader < message.readers; reader++)
       act(`reader of ${message.name}`, () => readers.read(`${message.name}/${reader}`, run.id));
-    const { cancelAt, forkAt } = message;
+    const { cancelAt, forkAt, forkPart } = message;
     if (cancelAt !== undefined) {
       act(`cancel ${message.name}`, async () => {
         await until(cancelAt);
@@ -112,8 +112,10 @@ export function createClients(asking: Asking, readers: Readers, plan: Plan, { co
     if (forkAt !== undefined) {
       act(`fork ${message.name}`, async () => {
         await until(forkAt);
+        const from =
+          forkPart === undefined ? {} : { afterSeq: Math.max(1, Math.round(forkPart * (await look(message.name, run.id)).lastSeq)) };
         const forked = await ask(`fork ${message.name}`, ({ orchestrator }) =>
-          orchestrator.runs.fork(person, run.id, {}, { idempotencyKey: `fork ${message.name}` }),
+          orchestrator.runs.fork(person, run.id, from, { idempotencyKey: `fork ${message.name}` }),
         );
         runs.set(`${message.name}/fork`, forked.run.id);
       });
@@ -121,10 +123,13 @@ export function createClients(asking: Asking, readers: Readers, plan: Plan, { co
     if (message.resumes) act(`resume ${message.name}`, () => resume(message.name, run.id));
   }
 
+  const look = (name: string, runId: string): Promise<Run> =>
+    ask(`look at ${name}`, ({ orchestrator }) => orchestrator.runs.get(person, runId));
+
   async function resume(name: string, runId: string): Promise<void> {
     for (let resumed = 0; resumed < 3; ) {
       await sleep(3_000 * plan.pace);
-      const run: Run = await ask(`look at ${name}`, ({ orchestrator }) => orchestrator.runs.get(person, runId));
+      const run = await look(name, runId);
       if (run.status === 'failed' && run.resumable === true) {
         world.say('client', `resumes ${name}: ${run.error?.code}`);
         cancels.resumed(runId);

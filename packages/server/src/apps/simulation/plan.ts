@@ -26,6 +26,8 @@ const MessagePlan = z.strictObject({
   resumes: z.boolean(),
   /** A run is forked from it at this time. */
   forkAt: ms.optional(),
+  /** After this part of the events that it has by then; left out: after all of them. */
+  forkPart: rate.optional(),
   readers: z.int().min(0).max(10),
   /** The client sends it twice at once, under one key. */
   twice: z.boolean(),
@@ -133,7 +135,7 @@ export function makePlan(seed: string): Plan {
   const chance = createChance(`plan/${seed}`);
   const busy = chance.fork('shape');
   const calmAt = busy.int(8, 45) * 1_000;
-  const nodes = busy.int(2, 4);
+  const nodes = busy.int(2, 5);
   const isLong = busy.hits(0.1);
   const upTo = (most: number) => (busy.hits(0.5) ? busy.next() * most : 0);
   const rollout = makeRollout(nodes, calmAt, chance.fork('rollout'));
@@ -232,11 +234,13 @@ function makeMessage(name: string, from: number, calmAt: number, agent: SessionP
     background: chance.hits(0.5),
     ...(chance.hits(0.2) ? { cancelAt: at + chance.int(0, 10_000) } : {}),
     resumes: chance.hits(0.5),
-    ...(chance.hits(0.1) ? { forkAt: at + chance.int(500, 15_000) } : {}),
+    ...(chance.hits(0.1) ? { forkAt: at + chance.int(500, 15_000), ...makeForkPart(chance.fork(`fork of ${name}`)) } : {}),
     readers: chance.int(0, 2),
     twice: chance.hits(0.15),
   };
 }
+
+const makeForkPart = (chance: Chance) => (chance.hits(0.6) ? { forkPart: chance.next() } : {});
 
 function makeScript(name: string, depth: number, chance: Chance): Script {
   const turns: Turn[] = Array.from({ length: chance.int(0, 3) }, (_, turn) => ({

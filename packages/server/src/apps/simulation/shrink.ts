@@ -60,7 +60,7 @@ function* smallerPlans(plan: Plan): Generator<Plan> {
     });
     for (const index of session.messages.keys()) if (session.messages.length > 1) yield changed(without(session.messages, index));
     for (const [index, message] of session.messages.entries()) {
-      const { cancelAt, forkAt, ...calmer } = message;
+      const { cancelAt, forkAt, forkPart: _part, ...calmer } = message;
       if (cancelAt !== undefined || forkAt !== undefined || message.readers > 0 || message.resumes || message.twice)
         yield changed(
           session.messages.map((each, position) => (position === index ? { ...calmer, readers: 0, resumes: false, twice: false } : each)),

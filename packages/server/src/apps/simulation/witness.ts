@@ -136,6 +136,7 @@ export function createWitness({ database, chronicle, said, askedAt, forbids, fai
       case 'tool.completed': {
         const call = String(data.callId);
         if (over.has(call)) throw new Violation(`work: ${call} of ${story.runId} has two outcomes`);
+        checkChild(chronicle, story, data);
         over.set(call, data.finishReason === 'length' ? 'cut' : 'whole');
         return;
       }
@@ -172,4 +173,13 @@ export function createWitness({ database, chronicle, said, askedAt, forbids, fai
       begun.add(key);
     },
   };
+}
+
+/** What a run is told of a sub-agent that did its work is what became of that. */
+function checkChild({ stories }: Chronicle, { runId, events }: Story, { callId, status }: Data): void {
+  const begun = events.find(({ type, data }) => type === 'tool.started' && data.callId === callId && data.childRunId !== undefined);
+  if (status !== 'ok' || begun === undefined) return;
+  const child = stories.get(String(begun.data.childRunId));
+  if (child?.status !== 'completed')
+    throw new Violation(`work: ${runId} is told that ${begun.data.childRunId} did its work, which is ${child?.status ?? 'not there'}`);
 }

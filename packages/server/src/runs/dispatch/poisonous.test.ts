@@ -1,5 +1,5 @@
 import { afterEach, expect, it } from 'vitest';
-import { openTestRuns, type TestRuns } from '#runs/testing';
+import { completed, openTestRuns, type TestRuns } from '#runs/testing';
 import { poisonous, setAsideAfter } from './poisonous.ts';
 
 it.each([
@@ -40,4 +40,24 @@ it('counts a run that was ended instead of driven [verifies hostile.kill.poisono
   expect((await opened.row(runId)).error).toMatchObject({ code: 'poisonous', details: { deaths: 10 } });
   const { body } = await opened.engine.metrics.scrape();
   expect(body).toContain('nexus_runs_finished_total{status="failed",error_type="poisonous"} 1');
+});
+
+it('wakes the run whose sub-agent was ended instead of driven, and tells it', async () => {
+  const told: string[] = [];
+  const opened = await openTestRuns({
+    agents: [{ name: 'parent', subagents: ['child'] }, { name: 'child' }],
+    async *attempt({ request }) {
+      const last = request.messages.at(-1);
+      if (last?.role === 'tool') told.push(JSON.stringify(last.content));
+      yield last?.role === 'tool' ? completed('done') : completed({ name: 'agent_child', input: { task: 'think' } });
+    },
+    wrap: (store) => ({
+      claimRuns: async (...given) =>
+        (await store.claimRuns(...given)).map((row) => (row.parentRunId === null ? row : { ...row, deaths: 10 })),
+    }),
+  });
+  runs = opened;
+  const runId = await opened.start({ agent: 'parent' });
+  await opened.until(async () => (await opened.row(runId)).status === 'completed');
+  expect(told).toEqual([expect.stringContaining('poisonous')]);
 });
