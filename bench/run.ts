@@ -23,6 +23,7 @@ const benches: readonly { readonly name: string; readonly quick: readonly string
   { name: 'policy', quick: [] },
   { name: 'simulation', quick: ['--idle', '300', '--busy', '10'] },
   { name: 'agent-run', quick: ['--runs', '100', '--rounds', '1', '--warmup', '200', '--only', '50,1'] },
+  { name: 'kept', quick: ['--runs', '200'] },
   { name: 'long-run', quick: ['--steps', '100'] },
   { name: 'resume', quick: ['--runs', '1000', '--samples', '1'] },
   { name: 'sessions', quick: ['--count', '1000'] },

@@ -239,4 +239,11 @@ export const budgetMutants: readonly Mutant[] = [
     by: '',
     tests: [`${server}/llm/accounts.test.ts`],
   },
+  {
+    bug: 'budgets: a reservation that ended keeps the names of all its balances',
+    file: `${server}/ledger/rules.ts`,
+    replace: 'isOfEarlierVersion(reservation) ? reservation.rows : []',
+    by: 'reservation.rows',
+    tests: [`${server}/ledger/rules.test.ts`],
+  },
 ];

@@ -69,8 +69,8 @@ export const modelMutants: readonly Mutant[] = [
   {
     bug: 'model: what was charged is not kept',
     file: reservations,
-    replace: "['state', 'amounts', 'charged', 'closed_at']",
-    by: "['state', 'amounts', 'closed_at']",
+    replace: "['state', 'amounts', 'charged', 'closed_at', 'budget_rows']",
+    by: "['state', 'amounts', 'closed_at', 'budget_rows']",
     tests,
   },
   {

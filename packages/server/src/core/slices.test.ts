@@ -1,4 +1,6 @@
+import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { buildConnector, Pool } from 'undici';
 import { afterEach, expect, it } from 'vitest';
 import { readInSlices } from './slices.ts';
 
@@ -72,3 +74,40 @@ it('gives no more in a turn than it has time for, to every socket a little [veri
   expect(most).toBeLessThanOrEqual(6);
   expect(leastWhenOneEnded).toBeGreaterThan(0);
 });
+
+it('loses nothing of bodies that undici reads while turns are long, kept connections and slow readers included', async () => {
+  const body = (index: number) => Buffer.from(bytes.subarray(index * 1_000, index * 1_000 + 120_000));
+  const server = createHttpServer((request, response) => {
+    const index = Number(request.url?.slice(1));
+    response.write(body(index).subarray(0, 50_000));
+    // Kept connections, ends by chunks, by length and by the end of the connection.
+    if (index % 3 === 0) response.shouldKeepAlive = false;
+    setTimeout(() => response.end(body(index).subarray(50_000)), index % 5);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const connect = buildConnector({});
+  const pool = new Pool(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, {
+    connections: 12,
+    connect: (target, callback) =>
+      connect(target, (...[error, socket]) => (error === null ? callback(null, readInSlices(socket)) : callback(error, null))),
+  });
+  let turn = setImmediate(function hog() {
+    for (const until = performance.now() + 3; performance.now() < until; );
+    turn = setImmediate(hog);
+  });
+  const read = async (index: number) => {
+    const answer = await pool.request({ method: 'GET', path: `/${index}` });
+    const chunks: Buffer[] = [];
+    for await (const chunk of answer.body) {
+      chunks.push(chunk as Buffer);
+      if (index % 4 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    return Buffer.concat(chunks).equals(body(index));
+  };
+  const whole = await Promise.all(Array.from({ length: 60 }, (_, index) => read(index)));
+  clearImmediate(turn);
+  await pool.destroy();
+  server.close();
+  server.closeAllConnections();
+  expect(whole).toEqual(whole.map(() => true));
+}, 60_000);

@@ -43,7 +43,7 @@ export interface ReservationRow {
   readonly subject: Subject | null;
   /** Keys of all scopes that pay, whether or not they had rows. Absent for one of an earlier version: those of its `rows`. */
   readonly scopes?: readonly string[];
-  /** The rows it holds `amounts` in: while it is open, all rows of its scopes. */
+  /** The rows it holds `amounts` in: while it is open, all rows of its scopes, and none afterwards. */
   readonly rows: readonly LedgerRowKey[];
   /** What a reserve with a range was granted; a duplicate reserve gets the same answer. */
   readonly grantedTokens: number | null;

@@ -156,6 +156,7 @@ describe('settle', () => {
       [30, 0],
     ]);
     expect(ledger.one(settle)).toEqual({ type: 'ignored', reason: 'already_final' });
+    expect(ledger.reservations.get('a')).toMatchObject({ state: 'settled', rows: [] });
     for (const type of ['release', 'charge'] as const) {
       expect(ledger.one({ type, reservationId: 'a' })).toEqual({ type: 'ignored', reason: 'already_final' });
     }

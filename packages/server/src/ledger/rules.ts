@@ -430,8 +430,15 @@ function record(
   draft.entries.push({ kind, reservationId, runId, amounts, subject, day: periodAt('day', countsAt), rows });
 }
 
+/** Whom it is for, and who pays, is told by its rows alone. */
+function isOfEarlierVersion({ scopes, subject }: ReservationRow): boolean {
+  return scopes === undefined || subject === null;
+}
+
 function finish(draft: Draft, reservation: ReservationRow, state: ReservationState, charged: BudgetAmounts): void {
-  draft.reservations.set(reservation.reservationId, { ...reservation, state, charged, closedAt: draft.nowMs });
+  // From now on it is there so that nothing is done twice; a correction finds the rows by the scopes.
+  const rows = isOfEarlierVersion(reservation) ? reservation.rows : [];
+  draft.reservations.set(reservation.reservationId, { ...reservation, state, charged, closedAt: draft.nowMs, rows });
 }
 
 function granted(reservation: ReservationRow, duplicate: boolean): LedgerOutcome {

@@ -253,7 +253,7 @@ export function closeReservations(tenantId: string, rows: readonly ReservationRo
   return updateMany(
     reservations,
     ['tenant_id', 'reservation_id'],
-    ['state', 'amounts', 'charged', 'closed_at'],
+    ['state', 'amounts', 'charged', 'closed_at', 'budget_rows'],
     rows.map((row) => reservationToRow(tenantId, row)),
   );
 }
