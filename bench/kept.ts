@@ -23,7 +23,11 @@ const first = 200;
 interface Size {
   readonly whole: number;
   readonly text: number;
+  /** Of the largest tables, with their indexes, where the database tells. */
+  readonly tables: ReadonlyMap<string, number>;
 }
+
+const largest = ['run_events', 'reservations', 'policy_decisions', 'ledger_entries'];
 
 const textOf = (length: (column: string) => string) =>
   `select (select coalesce(sum(${length('data')}), 0) from run_events) + (select coalesce(sum(${length('record')}), 0) from policy_decisions) as bytes`;
@@ -33,7 +37,8 @@ async function sqliteSize(dataDir: string): Promise<Size> {
   try {
     const of = (sql: string) => Number(Object.values(database.prepare(sql).get() ?? {})[0]);
     const pages = of('pragma page_count') - of('pragma freelist_count');
-    return { whole: pages * of('pragma page_size'), text: of(textOf((column) => `length(cast(${column} as blob))`)) };
+    const text = of(textOf((column) => `length(cast(${column} as blob))`));
+    return { whole: pages * of('pragma page_size'), text, tables: new Map() };
   } finally {
     database.close();
   }
@@ -46,10 +51,10 @@ async function postgresSize(url: string): Promise<Size> {
     // What rows were before they changed is cleared away now and then; here it is now.
     await client.query('vacuum');
     const of = async (sql: string) => Number(Object.values((await client.query<Record<string, string>>(sql)).rows[0] ?? {})[0]);
-    return {
-      whole: await of('select pg_database_size(current_database())'),
-      text: await of(textOf((column) => `octet_length(${column})`)),
-    };
+    const tables = new Map<string, number>();
+    for (const table of largest) tables.set(table, await of(`select pg_total_relation_size('${table}')`));
+    const text = await of(textOf((column) => `octet_length(${column})`));
+    return { whole: await of('select pg_database_size(current_database())'), text, tables };
   } finally {
     await client.end();
   }
@@ -75,6 +80,11 @@ async function grow(name: string, databaseUrl: string | undefined, bar: number):
     return [
       { name: `${name}: database per run`, value: whole / runs / 1024, unit: 'KB' },
       { name: `${name}: floor: text that must be kept of it`, value: text / runs / 1024, unit: 'KB' },
+      ...[...after.tables].map(([table, bytes]) => ({
+        name: `${name}: of the database, ${table}`,
+        value: (bytes - (before.tables.get(table) ?? 0)) / runs / 1024,
+        unit: 'KB',
+      })),
       { name: `${name}: database / floor`, value: whole / text, unit: '', bar: { op: '<=', value: bar } },
     ];
   } finally {

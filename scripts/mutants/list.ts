@@ -3,11 +3,13 @@ import { clockMutants } from './clocks.ts';
 import { controlMutants } from './control.ts';
 import { conversationMutants } from './conversations.ts';
 import { coreMutants } from './core.ts';
+import { dispatchMutants } from './dispatch.ts';
 import { edgeMutants } from './edges.ts';
 import { fileMutants } from './files.ts';
 import { isolationMutants } from './isolation.ts';
 import { killMutants } from './kill.ts';
 import { leakMutants } from './leak.ts';
+import { llmMutants } from './llm.ts';
 import { modelMutants } from './model.ts';
 import { permitMutants } from './permits.ts';
 import { providerMutants } from './provider.ts';
@@ -26,7 +28,9 @@ export const mutants = [
   ...coreMutants,
   ...storageMutants,
   ...serviceMutants,
+  ...llmMutants,
   ...runMutants,
+  ...dispatchMutants,
   ...edgeMutants,
   ...controlMutants,
   ...fileMutants,

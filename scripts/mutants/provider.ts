@@ -93,9 +93,9 @@ export const providerMutants: readonly Mutant[] = [
   },
   {
     bug: 'provider: all that many sockets bring is parsed in one turn',
-    file: `${server}/core/slices.ts`,
-    replace: 'return now - turnStartedMs > turnMs;',
-    by: 'return now - turnStartedMs > 1_000_000;',
+    file: `${server}/core/turn-share.ts`,
+    replace: 'return now - startedMs > shareMs;',
+    by: 'return now - startedMs > 1_000_000;',
     tests: [`${server}/core/slices.test.ts`],
   },
   {

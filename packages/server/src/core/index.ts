@@ -32,5 +32,6 @@ export { readInSlices } from './slices.ts';
 export { cutText, isBlank } from './text.ts';
 export { type Cancel, settlesWithin, sleepBy, systemTimers, type Timers } from './timers.ts';
 export { formatTraceparent, parseTraceparent, type SpanPlace } from './traceparent.ts';
+export { createTurnShare } from './turn-share.ts';
 export { explainIssues, parseRequest, summarise } from './validation.ts';
 export { matchesWildcard } from './wildcard.ts';

@@ -1,32 +1,22 @@
 import type { Socket } from 'node:net';
+import { systemClock } from './clock.ts';
+import { createTurnShare } from './turn-share.ts';
 
 /** What is parsed at once: of headers of two characters about fifty, for which errors take some 1 ms. */
 const sliceBytes = 256;
 /** So much of one turn of the event loop goes to parsing, of all sockets together: others wait no longer than for that. */
 const turnMs = 10;
 
-let turnStartedMs: number | null = null;
 /** Sockets that have more to give once others had their turn, the one that was served last at the end. */
 const waiting = new Set<Socket>();
 
-/** Whether parsing has had its share of this turn. */
-function isSpent(): boolean {
-  const now = performance.now();
-  if (turnStartedMs === null) {
-    turnStartedMs = now;
-    setImmediate(beginTurn);
-  }
-  return now - turnStartedMs > turnMs;
-}
-
-function beginTurn(): void {
-  turnStartedMs = null;
+const isSpent = createTurnShare(turnMs, () => {
   for (const socket of [...waiting]) {
-    if (isSpent()) return;
+    if (isSpent(systemClock)) return;
     waiting.delete(socket);
     if (!socket.destroyed) socket.emit('readable');
   }
-}
+});
 
 /**
  * The socket, which from now on gives whoever reads it on `readable` all a little at a time, and nothing any more once it is destroyed.
@@ -39,7 +29,7 @@ export function readInSlices<Given extends Socket>(socket: Given): Given {
   socket.read = (size?: number) => {
     if (size !== undefined) return read(size);
     if (socket.destroyed) return null;
-    if (socket.readableLength > 0 && isSpent()) {
+    if (socket.readableLength > 0 && isSpent(systemClock)) {
       waiting.add(socket);
       return null;
     }

@@ -1,23 +1,11 @@
-import type { Clock } from '#core';
+import { type Clock, createTurnShare } from '#core';
 
 /** So much of one turn of the event loop goes to reading answers, of all providers together: others wait no longer than for that. */
 const turnMs = 20;
 /** Between two looks at the clock. */
 const sliceBytes = 8 * 1024;
 
-let turnStartedMs: number | null = null;
-
-/** Whether the reading of answers has had its share of this turn. */
-function isSpent(clock: Pick<Clock, 'monotonic'>): boolean {
-  const now = clock.monotonic();
-  if (turnStartedMs === null) {
-    turnStartedMs = now;
-    setImmediate(() => {
-      turnStartedMs = null;
-    });
-  }
-  return now - turnStartedMs > turnMs;
-}
+const isSpent = createTurnShare(turnMs);
 
 export interface SlicedOptions {
   readonly clock: Pick<Clock, 'monotonic'>;

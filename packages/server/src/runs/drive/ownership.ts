@@ -24,7 +24,7 @@ export interface OwnershipOptions {
 export interface Ownership {
   /** Whether nobody else can have taken the run over since then. */
   isCertain(askedAt: number): boolean;
-  /** Looks whether the run is still this worker's, and stays so for now. Rejects with what the store throws in the end. */
+  /** Looks whether the run is still this worker's, whose lease stands. Rejects with what the store throws in the end. */
   isOurs(): Promise<boolean>;
 }
 
