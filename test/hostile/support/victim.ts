@@ -11,6 +11,8 @@ const program = fileURLToPath(new URL('../../../packages/server/bin/nexus.mjs', 
 
 /** Nobody waits longer than this because of somebody else's input, whatever the machine does besides. */
 export const longestWaitMs = 250;
+/** What an input takes, it takes each time; the machine stands still for other reasons too, some of which no figure of it tells. */
+const mostTries = 3;
 
 export type Database = 'sqlite' | 'postgres';
 
@@ -64,7 +66,7 @@ export interface Victim {
   /** Waits until a run has ended or waits for somebody, and gives it. */
   // biome-ignore lint/suspicious/noExplicitAny: the tests assert on the shape
   end(runId: string, headers?: Readonly<Record<string, string>>): Promise<any>;
-  /** Does the work while an own thread watches `/healthz`; fails when somebody else had to wait, or the process ended. */
+  /** Does the work while an own thread watches `/healthz`; fails when the process ended, or when somebody else had to wait each of three times. */
   unmoved<T>(work: () => Promise<T>): Promise<T>;
   /** The same without the judgement. */
   watch<T>(work: () => Promise<T>): Promise<Health & { readonly result: T }>;
@@ -157,14 +159,17 @@ export async function startVictim(options: VictimOptions = {}): Promise<Victim> 
       }
     },
     async unmoved(work) {
-      const { result, ...health } = await victim.watch(work);
-      expect(victim.exited(), victim.output().slice(-2_000)).toBeNull();
-      expect(health.failures, JSON.stringify(health)).toBe(0);
-      // What comes near is said, before a slower machine finds it.
-      if (health.maxMs > longestWaitMs / 2)
-        process.stderr.write(`${expect.getState().currentTestName}: others waited ${JSON.stringify(health)}\n`);
-      expect(health.maxMs, JSON.stringify(health)).toBeLessThan(longestWaitMs);
-      return result;
+      for (let tries = 1; ; tries++) {
+        const { result, ...health } = await victim.watch(work);
+        expect(victim.exited(), victim.output().slice(-2_000)).toBeNull();
+        expect(health.failures, JSON.stringify(health)).toBe(0);
+        // What comes near is said, before a slower machine finds it.
+        if (health.maxMs > longestWaitMs / 2)
+          process.stderr.write(`${expect.getState().currentTestName}: others waited ${JSON.stringify(health)}\n`);
+        if (health.maxMs >= longestWaitMs && tries < mostTries) continue;
+        expect(health.maxMs, JSON.stringify(health)).toBeLessThan(longestWaitMs);
+        return result;
+      }
     },
     async restart() {
       await running.end('SIGKILL');
