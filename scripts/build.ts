@@ -14,12 +14,13 @@ import { rolldown } from 'rolldown';
 const root = join(import.meta.dirname, '..');
 const libraries = ['protocol', 'sdk'];
 const server = join(root, 'packages/server');
-/** What programs import, and what the launcher, the sandbox, the tokenizer and the demo start by name; each is found beside whatever starts it, so all lie in one folder. */
+/** What programs import, and what the launcher, the sandbox, the tokenizer, the simulation and the demo start by name; each is found beside whatever starts it, so all lie in one folder. */
 const entries = {
   index: join(server, 'src/embed/index.ts'),
   main: join(server, 'src/cli/main.ts'),
   worker: join(server, 'src/tools/sandbox/worker.ts'),
   'tokenizer-worker': join(server, 'src/llm/providers/tokenizer-worker.ts'),
+  'seed-thread': join(server, 'src/apps/simulation/seed-thread.ts'),
   'worker-process': join(server, 'src/apps/demo/worker-process.ts'),
 };
 

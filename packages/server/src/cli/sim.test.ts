@@ -31,12 +31,13 @@ describe('nexus sim [verifies sim.command]', () => {
     const { out } = await runCli(['sim', '--seeds', '900'], {
       apps: { loadSimulation: async () => ({ ...(await loadSimulation()), runCampaign: async () => ({ ...nothing, simulations: 3 }) }) },
     });
-    expect(out).toContain('interrupted: 3 of 900 were simulated');
+    expect(out).toContain('interrupted: 3 of 900 were simulated\nof these nothing failed');
   });
 
   it.each([
     [['--seeds', 'many'], "argument 'many' is invalid. expected a whole number from 1 to 999,999,999,999."],
     [['--seeds', '0'], 'expected a whole number from 1 to'],
+    [['--jobs', '0'], 'expected a whole number from 1 to'],
     [['--seed', '-1'], 'expected a whole number from 0 to'],
     [['--seed', '4', '--seeds', '5'], "'--seed <number>' cannot be used with option '--seeds <count>'"],
     [['--seed', '4', '--plan', 'plan.json'], "'--seed <number>' cannot be used with option '--plan <file>'"],

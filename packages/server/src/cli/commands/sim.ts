@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { InvalidArgumentError, Option } from 'commander';
 import type { CliContext } from '../context.ts';
 import { exitCodes, UsageError } from '../exit-codes.ts';
@@ -9,6 +10,7 @@ interface SimOptions {
   readonly seed?: number;
   readonly seeds: number;
   readonly from: number;
+  readonly jobs: number;
   readonly plan?: string;
   readonly trace?: boolean;
   readonly twice?: boolean;
@@ -24,6 +26,9 @@ export function simCommand({ program, action }: Registrar): void {
     .description('simulate whole clusters with faults, from seeds, and hold them against what must never happen')
     .option('--seeds <count>', 'so many simulations', wholeFrom(1), 200)
     .option('--from <number>', 'the first seed', wholeFrom(0), 1)
+    .addOption(
+      new Option('--jobs <count>', 'so many at a time').argParser(wholeFrom(1)).default(availableParallelism(), 'one for each core'),
+    )
     .addOption(new Option('--seed <number>', 'this one').argParser(wholeFrom(0)).conflicts(['seeds', 'from', 'plan']))
     .addOption(
       new Option('--plan <file>', 'the plan in this file, which may be all that a failing simulation printed').conflicts(['seeds', 'from']),
@@ -85,12 +90,12 @@ async function simulateOne(session: Session): Promise<number> {
 
 async function simulateMany(session: Session): Promise<number> {
   const { context, simulation, options, signal } = session;
-  const { from, seeds } = options;
+  const { from, seeds, jobs } = options;
   const cpu = process.cpuUsage();
   const note = sparing(context);
   let told = 0;
   const sum = await simulation.runCampaign({
-    ...{ from, count: seeds, twice: options.twice === true, signal },
+    ...{ from, count: seeds, jobs, twice: options.twice === true, signal },
     onProgress({ simulations, failures }) {
       // At once, and not with the others: there may be an hour to go.
       for (; told < failures.length; told++) context.note(`seed ${failures[told]?.seed} failed: ${failures[told]?.violation}`);
@@ -110,7 +115,7 @@ async function simulateMany(session: Session): Promise<number> {
       `${Math.round(virtualSeconds)} virtual seconds in ${cpuSeconds.toFixed(1)} s of CPU (${Math.round(virtualSeconds / cpuSeconds)} per second)`,
       ...(interrupted ? [`interrupted: ${sum.simulations} of ${seeds} were simulated`] : []),
       first === undefined
-        ? `${context.out('green', '✓')} nothing failed${options.twice === true ? ', and all were the same twice' : ''}`
+        ? `${interrupted ? 'of these' : context.out('green', '✓')} nothing failed${options.twice === true ? ', and all were the same twice' : ''}`
         : `${context.out('red', '✗')} ${sum.failures.length} failed${shrinks ? '' : `; to see one: nexus sim --seed ${first.seed} --trace`}`,
     ].join('\n'),
   );
