@@ -18,7 +18,7 @@ const app = await startAllInOne({
       dataDir,
       port: 0,
       auth: { local: 'open' },
-      log: { level: 'warn' },
+      log: { level: 'error' },
       ...(databaseUrl === '' ? {} : { databaseUrl }),
       sim: { enabled: 'off' },
       providers: { compatible: [{ name: 'mock', baseUrl: `${upstream}/v1`, models: [model] }] },

@@ -25,6 +25,7 @@ const benches: readonly { readonly name: string; readonly quick: readonly string
   { name: 'agent-run', quick: ['--runs', '100', '--rounds', '1', '--warmup', '200', '--only', '50,1'] },
   { name: 'kept', quick: ['--runs', '200'] },
   { name: 'long-run', quick: ['--steps', '100'] },
+  { name: 'long-resume', quick: ['--steps', '40,80', '--samples', '3'] },
   { name: 'resume', quick: ['--runs', '1000', '--samples', '1'] },
   { name: 'sessions', quick: ['--count', '1000'] },
   { name: 'reservations', quick: ['--seconds', '1'] },

@@ -5,13 +5,15 @@ export function createClient(url: string, connections: number) {
   const dispatcher = new Agent({ connections, pipelining: 1, headersTimeout: 120_000, bodyTimeout: 120_000 });
   const headers = { 'content-type': 'application/json' };
 
-  async function post(path: string, body: string): Promise<{ status: number; text: string }> {
-    const answer = await request(`${url}${path}`, { method: 'POST', dispatcher, headers, body });
+  async function send(method: 'POST' | 'PUT', path: string, body: string): Promise<{ status: number; text: string }> {
+    const answer = await request(`${url}${path}`, { method, dispatcher, headers, body });
     return { status: answer.statusCode, text: await answer.body.text() };
   }
+  const post = (path: string, body: string) => send('POST', path, body);
 
   return {
     post,
+    put: (path: string, body: string) => send('PUT', path, body),
     async get(path: string): Promise<{ status: number; text: string }> {
       const answer = await request(`${url}${path}`, { dispatcher });
       return { status: answer.statusCode, text: await answer.body.text() };
