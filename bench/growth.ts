@@ -2,7 +2,7 @@
  * What people and programs ask for all the time, at a database of 100,000 runs and a million events and at one of 1,000 runs, whose pages
  * are as full: two servers, asked in turns by one client, on the embedded database and on Postgres (found as the tests find it).
  *
- *   node --conditions=nexus-source bench/growth.ts [--runs 100000] [--rounds 100] [--on sqlite,postgres]
+ *   node --conditions=nexus-source bench/growth.ts [--runs 100000] [--rounds 400] [--on sqlite,postgres]
  */
 import { growDatabase } from '../test/support/grown-database.ts';
 import { acquirePostgres } from '../test/support/postgres.ts';
@@ -15,7 +15,7 @@ import { type Figure, median, percentile, report } from './support/report.ts';
 const { values } = readArguments({
   options: {
     runs: { type: 'string', default: '100000' },
-    rounds: { type: 'string', default: '100' },
+    rounds: { type: 'string', default: '400' },
     on: { type: 'string', default: 'sqlite,postgres' },
   },
 });
@@ -76,7 +76,8 @@ async function measure(name: 'sqlite' | 'postgres', urls?: Readonly<Record<Size,
       platforms.set(size, { platform, client, times: new Map() });
     }
     for (let turn = -10; turn < rounds; turn++) {
-      for (const { client, times } of platforms.values())
+      const inTurn = [...platforms.values()];
+      for (const { client, times } of turn % 2 === 0 ? inTurn : inTurn.toReversed())
         await round(client, async (what, ask) => {
           const before = performance.now();
           const { status, text } = await ask();
