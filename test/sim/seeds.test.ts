@@ -40,7 +40,15 @@ describe('a simulated cluster', () => {
     expect(outcome.violation).toBeNull();
     expect(outcome.runs).toBeGreaterThan(5);
     expect(timeline).toMatch(/^ *time n0 +n1 +n2/);
-    for (const said of ['crashes', 'store: the answer to a change is lost', 'is ready', 'pay of call_', 'all is calm from now on'])
+    for (const said of [
+      'n2 is killed, and starts again after 4.552 s',
+      'operator: forbids the tool put',
+      'crashes',
+      'store: the answer to a change is lost',
+      'is ready',
+      'pay of call_',
+      'all is calm from now on',
+    ])
       expect(timeline).toContain(said);
   });
 });

@@ -38,7 +38,6 @@ export function createPolicyFolder(world: World, matters: boolean): PolicyFolder
     forbid(tool, forMs) {
       const until = world.now + forMs;
       forbidden.set(tool, until);
-      world.say('operator', `forbids ${tool}`);
       world.after(forMs, null, () => allow(tool, until));
     },
     calmDown: () => forbidden.clear(),
