@@ -12,7 +12,7 @@ import {
   type KeptBlobs,
   openFolderBlobs,
 } from '../../packages/server/src/storage/blobs/index.ts';
-import { type Blob, type BlobDriver, readBlob, type Store } from '../../packages/server/src/storage/index.ts';
+import { type Blob, type BlobDriver, type Removal, readBlob, type Store } from '../../packages/server/src/storage/index.ts';
 import { startS3Server } from '../support/s3-server.ts';
 import { execute } from '../support/sql.ts';
 import { ids, newTenant, postgresSubject, type StoreSubject, sessionRow, sqliteSubject } from '../support/stores.ts';
@@ -96,6 +96,29 @@ function describeContents(name: string, subject: StoreSubject, openDriver: OpenD
       expect(await store.countContents(tenantId, 10)).toMatchObject({ count: 0 });
       expect(await sweep(tenantId, blobs)).toEqual([]);
       await processOn(0).put(blob, piecesOf(content));
+      expect(await isThere(blob)).toBe(true);
+    });
+
+    it(`are named by nobody once they were taken, whenever that was and whatever clocks say ${verifies('files.contents')}`, async () => {
+      const tenantId = newTenant();
+      const content = Buffer.from('put before the clock was set');
+      const blob = blobOf(content, tenantId);
+      const [slow, sweeper] = [processOn(0), processOn(1)];
+      const treeId = await treeOf(tenantId);
+      await slow.put(blob, piecesOf(content));
+      await pass(tenantId, 2);
+      const due = await removalsOf(tenantId);
+      // While it is being removed, and once it is gone.
+      expect(await store.takeContent(due[0] as Removal, 300_000)).toBe('taken');
+      await expect(commit(tenantId, treeId, blob)).rejects.toMatchObject({ code: 'storage_unavailable' });
+      expect(await store.touchContent(blob, day, 300_000)).toBeNull(); // somebody waits for it to be gone
+      await expect(commit(tenantId, treeId, blob)).rejects.toMatchObject({ code: 'storage_unavailable' });
+      await pass(tenantId, 1);
+      expect(await sweep(tenantId, sweeper)).toEqual(['removed']);
+      await expect(commit(tenantId, treeId, blob)).rejects.toMatchObject({ code: 'storage_unavailable' });
+      // A process that puts it again may name it.
+      await processOn(0).put(blob, piecesOf(content));
+      await commit(tenantId, treeId, blob);
       expect(await isThere(blob)).toBe(true);
     });
 

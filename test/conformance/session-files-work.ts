@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { SessionId, TenantId } from '@nexus-agent/protocol';
 import { afterEach, beforeEach } from 'vitest';
 import { systemClock, systemTimers } from '../../packages/server/src/core/index.ts';
-import { openFolderBlobs } from '../../packages/server/src/storage/blobs/index.ts';
+import { createKeptBlobs, openFolderBlobs } from '../../packages/server/src/storage/blobs/index.ts';
 import type { BlobStore, Store } from '../../packages/server/src/storage/index.ts';
 import {
   createWorkspaces,
@@ -36,7 +36,8 @@ export function beginsAnew(): void {
     base = await mkdtemp(join(tmpdir(), 'nexus-session-files-'));
     store = await openTestStore({ url: 'sqlite::memory:' });
     await beginSession(sessionId);
-    blobs = await openFolderBlobs(join(base, 'blobs'));
+    const driver = await openFolderBlobs(join(base, 'blobs'));
+    blobs = createKeptBlobs({ driver, store, clock: systemClock, timers: systemTimers, keepMs: 86_400_000 });
   });
   afterEach(async () => {
     await Promise.all(opened.splice(0).map((files) => files.close()));

@@ -3,7 +3,7 @@ import type { RunId, SessionId, TenantId } from '@nexus-agent/protocol';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { FileChange, Store } from '../../packages/server/src/storage/index.ts';
-import { ids, newTenant, runRow, sessionRow } from '../support/stores.ts';
+import { ids, newTenant, noteContents, runRow, sessionRow } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
 
 const hash = (text: string) => createHash('sha256').update(text).digest('hex');
@@ -30,13 +30,24 @@ export function describeFileStore(open: () => Promise<Store>): void {
     const sessionId = ids.next<SessionId>('session');
     const given = Object.entries(files).map(([path, text]) => ({ path, ...content(text) }));
     await store.commit({ tenantId, sessions: [sessionRow(tenantId, { sessionId })] });
+    await noteContents(store, tenantId, given);
     await store.beginFileTree(tenantId, { treeId: sessionId, sessionId }, given);
     return { tenantId, treeId: sessionId, sessionId };
   }
   let calls = 0;
-  const commit = ({ tenantId, treeId }: Tree, changes: readonly FileChange[], runId: RunId | null = null, on = store) => {
+  const note = ({ tenantId }: Tree, changes: readonly FileChange[]) =>
+    noteContents(
+      store,
+      tenantId,
+      changes.flatMap(({ content: named }) => (named === null ? [] : [named])),
+    );
+  const commitNoted = ({ tenantId, treeId }: Tree, changes: readonly FileChange[], runId: RunId | null = null, on = store) => {
     calls += 1;
     return on.commit({ tenantId, files: [{ treeId, runId, callId: `call_${calls}`, changes }] });
+  };
+  const commit = async (tree: Tree, changes: readonly FileChange[], runId: RunId | null = null, on = store) => {
+    await note(tree, changes);
+    return commitNoted(tree, changes, runId, on);
   };
   const versionOf = async ({ tenantId, treeId }: Tree) => (await store.getFileTree(tenantId, treeId))?.version ?? 0;
   async function listed({ tenantId, treeId }: Tree, version?: number, after = 0, limit = 3) {
@@ -60,6 +71,7 @@ export function describeFileStore(open: () => Promise<Store>): void {
       await expect(store.beginFileTree(tenantId, tree, [])).rejects.toMatchObject({ code: 'not_found' }); // of a session that is gone
       expect(await store.getFileTree(tenantId, tree.treeId)).toBeNull();
       await store.commit({ tenantId, sessions: [sessionRow(tenantId, { sessionId: tree.sessionId })] });
+      await noteContents(store, tenantId, [content('x')]);
       const begun = await Promise.all(
         [store, other, store, other].map((on, index) => on.beginFileTree(tenantId, tree, [{ path: `f${index}`, ...content('x') }])),
       );
@@ -73,12 +85,34 @@ export function describeFileStore(open: () => Promise<Store>): void {
       const { tenantId } = tree;
       const lost = { runId: ids.next<RunId>('run'), epoch: 1, owner: 'wrk_gone', lastSeq: 0, patch: {} };
       const files = [{ treeId: tree.treeId, runId: null, callId: 'call_x', changes: [write('a', 'new')] }];
+      await note(tree, [write('a', 'new')]);
       expect((await store.commit({ tenantId, run: lost, files })).type).toBe('fenced');
       expect(await listed(tree)).toEqual(hashes({ a: 'seed' }));
       expect(await versionOf(tree)).toBe(1);
       await expect(
         store.commit({ tenantId, files: [{ ...files[0], treeId: 'ses_none', runId: null, callId: '', changes: [] }] }),
       ).rejects.toThrow(/ses_none/);
+    });
+
+    it(`name no content that is gone: the call fails, others that share the transaction do not ${verifies('files.contents')}`, async () => {
+      const tree = await begin({ a: 'seed' });
+      const { tenantId, treeId } = tree;
+      await note(tree, [write('b', 'there')]);
+      const [lost, kept] = await Promise.allSettled([
+        commitNoted(tree, [write('c', 'kept elsewhere'), write('d', 'never put')]),
+        commitNoted(tree, [write('b', 'there'), write('e', 'seed')]), // what a file has is there without a note
+      ]);
+      expect(lost).toMatchObject({
+        status: 'rejected',
+        reason: { code: 'storage_unavailable', retryable: false, details: { callId: `call_${calls - 1}` } },
+      });
+      expect(kept).toMatchObject({ status: 'fulfilled', value: { type: 'committed' } });
+      expect(await listed(tree)).toEqual(hashes({ a: 'seed', b: 'there', e: 'seed' }));
+      await expect(commitNoted({ ...tree, tenantId: newTenant() }, [write('b', 'there')])).rejects.toThrow();
+      const anew = { treeId: `${treeId}2`, sessionId: tree.sessionId };
+      const given = [{ path: 'x', ...content('never put') }];
+      await expect(store.beginFileTree(tenantId, anew, given)).rejects.toMatchObject({ code: 'storage_unavailable', retryable: true });
+      expect(await store.getFileTree(tenantId, anew.treeId)).toBeNull();
     });
 
     it('are seen by nobody of another tenant', async () => {
@@ -122,7 +156,8 @@ export function describeFileStore(open: () => Promise<Store>): void {
           const tree = await begin({ 'a/b': 'seed' });
           const model: Record<string, string>[] = [{}, hashes({ 'a/b': 'seed' })];
           for (const batch of batches) {
-            await Promise.all(batch.map((changes) => commit(tree, changes))); // they share a transaction, in this order
+            await note(tree, batch.flat());
+            await Promise.all(batch.map((changes) => commitNoted(tree, changes))); // they share a transaction, in this order
             for (const changes of batch) model.push(applied(model.at(-1) ?? {}, changes));
           }
           const version = model.length - 1;

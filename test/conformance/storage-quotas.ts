@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { SessionId, TenantId } from '@nexus-agent/protocol';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type Quotas, type Store, unlimited } from '../../packages/server/src/storage/contract/index.ts';
-import { ids, newTenant, runRow, type StoreSubject, sessionRow } from '../support/stores.ts';
+import { ids, newTenant, noteContents, runRow, type StoreSubject, sessionRow } from '../support/stores.ts';
 import { verifies } from '../support/verifies.ts';
 
 const few = 20;
@@ -150,6 +150,7 @@ export function describeQuotas(subject: StoreSubject): void {
       const sessionId = ids.next<SessionId>('session');
       await store?.commit({ tenantId, sessions: [sessionRow(tenantId, { sessionId })] });
       await store?.beginFileTree(tenantId, { treeId: sessionId, sessionId }, []);
+      if (store !== undefined) await noteContents(store, tenantId, ['', 'x'.repeat(500), 'x'.repeat(501)].map(content));
       return sessionId;
     }
     const write = (tenantId: TenantId, treeId: string, path: string, text: string | null, callId = 'call') => ({

@@ -108,3 +108,8 @@ export function runRow(tenantId: TenantId, fields: Partial<RunRow> = {}): RunRow
     ...fields,
   };
 }
+
+/** Notes contents, as whoever puts them does before a commit names them. */
+export async function noteContents(store: Store, tenantId: TenantId, contents: Iterable<{ readonly sha256: string }>): Promise<void> {
+  for (const { sha256 } of contents) await store.touchContent({ tenantId, sha256 }, 86_400_000, 300_000);
+}

@@ -124,6 +124,7 @@ async function visitCommits(store: Store): Promise<void> {
   await store.commit({ tenantId: huge, createRun: child, openSession: sessionId, place: { whileBusy: { interrupt: 'news' } } });
   await store.beginFileTree(huge, { treeId: sessionId, sessionId }, []);
   const content = { sha256: 'a'.repeat(64), bytes: 5, executable: false };
+  await store.touchContent({ tenantId: huge, sha256: content.sha256 }, 1_000, 1_000);
   const change = { treeId: sessionId, runId: run.runId, callId: 'call_2', changes: [{ path: 'a/b', content }] };
   await store.commit({ tenantId: huge, files: [change] });
   await store.commit({ tenantId: huge, copyFiles: { sessionId, from: { treeId: sessionId, version: 1 }, to: run.runId } });

@@ -1,12 +1,15 @@
 import { NexusError } from '#core';
 import type { Report } from './reports.ts';
 
+/** Too many, more than there is room for, and a content that was removed before it was named. */
+const refusals: ReadonlySet<string> = new Set(['payload_too_large', 'quota_exceeded', 'storage_unavailable']);
+
 /**
- * The reports as they are when the files of one call were too many for the session or the tenant: the call failed, and the others stand. Null
+ * The reports as they are when the files of one call were refused: the call failed, and the others stand. Null
  * when the error says nothing of a call that is reported here, so that trying again would end the same way.
  */
 export function withoutRefusedFiles(error: unknown, reports: readonly Report[]): readonly Report[] | null {
-  if (!(error instanceof NexusError) || (error.code !== 'payload_too_large' && error.code !== 'quota_exceeded')) return null;
+  if (!(error instanceof NexusError) || !refusals.has(error.code)) return null;
   const callId = error.details?.callId;
   let found = false;
   const others = reports.map((report): Report => {

@@ -7,6 +7,7 @@ import {
   fileToRow,
   firstVersion,
   foldersOf,
+  goneContents,
   insertFiles,
   insertFileTrees,
   insertFileVersions,
@@ -14,6 +15,7 @@ import {
   lockFileTrees,
   namesOf,
   replaceFiles,
+  requireKept,
   type StoredFile,
   type StoredTree,
   type StoredVersion,
@@ -41,16 +43,20 @@ export function fileHandler({ tenantId, nowMs, quotas }: Batch): Handler {
   const begun: { readonly tree: StoredTree; readonly rows: readonly StoredFile[] }[] = [];
   const versions: StoredVersion[] = [];
   const total = { before: 0, now: 0 };
+  const contents: Contents = { wanted: new Set(), gone: new Set() };
   return {
     want({ files = none, copyFiles }) {
       if (copyFiles) copies.set(copyFiles, []);
       for (const { treeId, changes } of files) {
         const wanted = paths.get(treeId) ?? new Set();
         paths.set(treeId, wanted);
-        for (const { path } of changes) wanted.add(path);
+        for (const { path, content } of changes) {
+          wanted.add(path);
+          if (content !== null) contents.wanted.add(content.sha256);
+        }
       }
     },
-    load: () => (paths.size + copies.size > 0 ? load(tenantId, paths, { trees, copies, total }) : undefined),
+    load: () => (paths.size + copies.size > 0 ? load(tenantId, paths, { trees, copies, total, contents }) : undefined),
     decide({ files = none, copyFiles }) {
       if (files.length === 0 && !copyFiles) return undefined;
       const changed = files.map((given) => {
@@ -63,6 +69,10 @@ export function fileHandler({ tenantId, nowMs, quotas }: Batch): Handler {
         const size = sizeOf(tree, changes);
         more += size.files;
         forCall(given, () => {
+          requireKept(
+            contents.gone,
+            changes.flatMap(({ row }) => (row === null ? [] : [row])),
+          );
           requireTreeRoom(quotas.tree, tree.row, size);
           requireQuota(quotas.tenant, 'files', total.now, more);
         });
@@ -157,24 +167,37 @@ function forCall({ callId }: FilesCommit, check: () => void): void {
   }
 }
 
+interface Contents {
+  readonly wanted: Set<string>;
+  /** Of those, what no file may name. */
+  gone: ReadonlySet<string>;
+}
+
 interface Loaded {
   readonly trees: Map<string, WorkingTree>;
   readonly copies: Map<FilesCopy, readonly StoredFile[]>;
   /** Files of the tenant, as they stand before and after the batch. */
   readonly total: { before: number; now: number };
+  readonly contents: Contents;
 }
 
-function* load(tenantId: string, paths: ReadonlyMap<string, ReadonlySet<string>>, { trees, copies, total }: Loaded): Program<void> {
+function* load(
+  tenantId: string,
+  paths: ReadonlyMap<string, ReadonlySet<string>>,
+  { trees, copies, total, contents }: Loaded,
+): Program<void> {
   const counts = yield* lockCounts(tenantId, ['files']);
   total.before = counts.get('files') ?? 0;
   total.now = total.before;
   const rows = yield* lockFileTrees(tenantId, paths.keys());
   const wanted = [...copies.keys()];
-  const [found, held] = yield* together([
+  const [gone, found, held] = yield* together([
+    goneContents(tenantId, contents.wanted),
     together(rows.map(({ tree_id }) => currentFilesNear(tenantId, tree_id, paths.get(tree_id) ?? new Set()))),
     // What a version held is changed by nobody.
     together(wanted.map(({ from }) => filesAt(tenantId, from.treeId, from.version))),
   ]);
+  contents.gone = gone;
   wanted.forEach((copy, index) => void copies.set(copy, held[index] ?? []));
   rows.forEach((row, index) => {
     const tree: WorkingTree = { row, current: new Map(), folders: new Map(), added: new Set(), replaced: new Set() };

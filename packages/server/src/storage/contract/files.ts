@@ -37,7 +37,10 @@ export interface FileChange {
   readonly content: FileContent | null;
 }
 
-/** What one tool call changed of a tree: the next version of it, whatever others have changed meanwhile. */
+/**
+ * What one tool call changed of a tree: the next version of it, whatever others have changed meanwhile. The commit fails with
+ * `storage_unavailable` and the `callId` in its details where a content is gone that a file would have.
+ */
 export interface FilesCommit {
   readonly treeId: string;
   readonly runId: RunId | null;
@@ -63,7 +66,7 @@ export interface FileRange {
 /** The trees. They are changed by commits; the contents lie in a {@link BlobStore}. */
 export interface FileStore {
   getFileTree(tenantId: TenantId, treeId: string): Promise<FileTree | null>;
-  /** Version 1 of a tree, unless there is one by now: what stands afterwards is the answer. Throws `not_found` where the session is gone. */
+  /** Version 1 of a tree, unless there is one by now: what stands afterwards is the answer. Throws `not_found` where the session is gone, and `storage_unavailable` where a content is. */
   beginFileTree(
     tenantId: TenantId,
     tree: { readonly treeId: string; readonly sessionId: SessionId },

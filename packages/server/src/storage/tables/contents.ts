@@ -1,9 +1,14 @@
 /** Which contents of files are to be looked at again: see `ContentTable`. They are noted among the removals, `at` says when. */
 import { type RawBuilder, sql } from 'kysely';
 import type { Aged, Removal, TenantQuotas } from '#storage/contract';
-import { databaseNow, type Program } from '#storage/program';
+import { databaseNow, defineTable, type Program, queriesOn } from '#storage/program';
 import { countContent } from './quotas.ts';
 import { rowsOf, write } from './statements.ts';
+
+/** What is still to be deleted, and contents that are to be looked at; see `Removal`. */
+export const removals = defineTable('removals', { tenant_id: 'text', kind: 'text', id: 'text', at: 'int' });
+
+const { query } = queriesOn(removals);
 
 type Hash = { readonly tenantId: string; readonly sha256: string };
 
@@ -40,13 +45,48 @@ export function* touchContent(
   yield* note(tenantId, [sha256], { now, keepMs });
   const noted = yield* rowsOf(sql<{ kind: string; at: number }>`select kind, at from removals
     where tenant_id = ${tenantId} and id = ${sha256} and kind in ('content', 'leaving')`);
-  if (noted.some(({ kind, at }) => kind === 'leaving' && at + removingMs > now)) return null;
+  if (noted.some(({ kind, at }) => kind === 'leaving' && at + removingMs > now)) {
+    // What is being removed has no note, or a commit would take it for there.
+    yield* write(sql`delete from removals where tenant_id = ${tenantId} and kind = 'content' and id = ${sha256}`);
+    return null;
+  }
   // Its remover was lost, and would stop if it came back.
   yield* write(
     sql`delete from removals where tenant_id = ${tenantId} and kind = 'leaving' and id = ${sha256} and at <= ${now - removingMs}`,
   );
   if (bytes !== undefined) yield* countContent({ tenantId, sha256, bytes }, quotas);
   return Math.max(...noted.flatMap(({ kind, at }) => (kind === 'content' ? [at] : [])));
+}
+
+/**
+ * Which of these contents may be gone, whatever clocks said meanwhile: nobody noted them, and no file names them. Until the transaction
+ * ends nobody takes the others. The caller holds the count of files, so that nobody takes a file away either.
+ */
+export function* goneContents(tenant: string, hashes: ReadonlySet<string>): Program<ReadonlySet<string>> {
+  const sorted = [...hashes].sort();
+  const gone = new Set<string>();
+  for (let from = 0; from < sorted.length; from += maxNoted) {
+    const some = sorted.slice(from, from + maxNoted);
+    const noted = yield* query(({ db, dialect }) =>
+      dialect.forUpdate(
+        db
+          .selectFrom('removals')
+          .select('id')
+          .where('tenant_id', '=', tenant)
+          .where('kind', '=', 'content')
+          .where('id', 'in', some)
+          .orderBy('id'),
+      ),
+    );
+    const there = new Set(noted.map(({ id }) => id));
+    const left = some.filter((hash) => !there.has(hash));
+    if (left.length === 0) continue;
+    const named = yield* rowsOf(sql<{ id: string }>`with looked(id) as (values ${sql.join(left.map((hash) => sql`(${hash})`))})
+      select id from looked where exists (select 1 from files f where f.tenant_id = ${tenant} and f.sha256 = looked.id limit 1)`);
+    for (const { id } of named) there.add(id);
+    for (const hash of left) if (!there.has(hash)) gone.add(hash);
+  }
+  return gone;
 }
 
 export function* takeContent({ tenantId, kind, id }: Removal, removingMs: number): Program<'taken' | 'kept' | 'busy'> {

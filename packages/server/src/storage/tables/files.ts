@@ -26,6 +26,7 @@ import {
   storable,
   updateMany,
 } from '#storage/program';
+import { goneContents } from './contents.ts';
 import { lockCounts, writeCounts } from './quotas.ts';
 import { runs } from './runs.ts';
 import { lockSessions } from './sessions.ts';
@@ -104,6 +105,16 @@ export function firstVersion(
   };
 }
 
+/** A content is put before it is named, and is gone by then where clocks jumped by as much as it is kept, or the process stood still so long. */
+export function requireKept(gone: ReadonlySet<string>, named: readonly Pick<StoredFile, 'path' | 'sha256'>[]): void {
+  const lost = named.find(({ sha256 }) => gone.has(sha256));
+  if (lost === undefined) return;
+  throw new NexusError(
+    'storage_unavailable',
+    `the content of ${lost.path} was removed before a file had it, as if it had been left for as long as contents are kept; write it again`,
+  );
+}
+
 export function* beginFileTree(
   tenantId: string,
   { treeId, sessionId }: { readonly treeId: string; readonly sessionId: string },
@@ -120,6 +131,7 @@ export function* beginFileTree(
       const counts = yield* lockCounts(tenantId, ['files']);
       const held = counts.get('files') ?? 0;
       requireQuota(quotas, 'files', held, rows.length);
+      requireKept(yield* goneContents(tenantId, new Set(rows.map(({ sha256 }) => sha256))), rows);
       yield* writeCounts([{ tenant_id: tenantId, kind: 'files', amount: held + rows.length }]);
     }
     yield* insertFiles(rows);

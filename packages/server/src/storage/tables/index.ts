@@ -5,6 +5,7 @@ import { approvals } from './approvals.ts';
 import { blobPieces, blobs, blobUsage } from './blobs.ts';
 import { budgets } from './budgets.ts';
 import { idempotencyKeys } from './claims.ts';
+import { removals } from './contents.ts';
 import { policyDecisions } from './decisions.ts';
 import { definitions, nodes } from './definitions.ts';
 import { files, fileTrees, fileVersions } from './files.ts';
@@ -13,7 +14,7 @@ import { apiKeys } from './keys.ts';
 import { workers } from './leases.ts';
 import { contents, tenantCounts } from './quotas.ts';
 import { ledgerEntries, reservations } from './reservations.ts';
-import { jobs, removals } from './retention.ts';
+import { jobs } from './retention.ts';
 import { runEvents } from './run-events.ts';
 import { runs } from './runs.ts';
 import { sessions } from './sessions.ts';
@@ -33,7 +34,7 @@ export { finishBlob, getBlobPiece, hasBlob, putBlobPiece, removeBlob } from './b
 export { insertBudgets, listBudgets, lockBudgets, readBudgets, scopeText, updateBudgets } from './budgets.ts';
 export { type ClaimRow, insertClaims, selectClaims } from './claims.ts';
 export { closeSession } from './closing.ts';
-export { countContents, takeContent, touchContent } from './contents.ts';
+export { countContents, goneContents, takeContent, touchContent } from './contents.ts';
 export { decisionToRow, insertDecisions, listDecisions } from './decisions.ts';
 export {
   definitionFiles,
@@ -63,6 +64,7 @@ export {
   lockFileTrees,
   namesOf,
   replaceFiles,
+  requireKept,
   type StoredFile,
   type StoredTree,
   type StoredVersion,

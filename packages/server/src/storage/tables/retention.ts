@@ -4,7 +4,7 @@ import type { Removal } from '#storage/contract';
 import { databaseNow, defineTable, insertMany, type Program, queriesOn, selectMany } from '#storage/program';
 import { addUsage, type Booked } from './accounts.ts';
 import { idleSession, notEnded } from './aging.ts';
-import { noteContents } from './contents.ts';
+import { noteContents, removals } from './contents.ts';
 import { lockCounts, uncount, uncountContent } from './quotas.ts';
 import { runs } from './runs.ts';
 import { sessions } from './sessions.ts';
@@ -12,8 +12,6 @@ import { rowsOf, write } from './statements.ts';
 
 /** Who does a job of which there is one in all processes. */
 export const jobs = defineTable('jobs', { name: 'text', owner: 'text', expires_at: 'int' });
-/** What is still to be deleted; see `Removal`. */
-export const removals = defineTable('removals', { tenant_id: 'text', kind: 'text', id: 'text', at: 'int' });
 
 const { query } = queriesOn(jobs, removals, runs);
 
