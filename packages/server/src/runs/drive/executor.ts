@@ -26,6 +26,7 @@ import { createOwnership, type RunLease } from './ownership.ts';
 import { createPatience, isFull } from './patience.ts';
 import { withoutRefusedFiles } from './refused-files.ts';
 import { Mailbox, type Report } from './reports.ts';
+import { createRoomPause } from './room-pause.ts';
 import type { RunSpans } from './spans.ts';
 import { Stopping } from './stopping.ts';
 import { RunWriter } from './writer.ts';
@@ -78,9 +79,6 @@ export interface ExecutorOptions {
     | { readonly type: 'taken'; readonly proposal: Proposal };
 }
 
-/** How often a run asks whether its tenant has room. */
-const roomPauseMs = 1_000;
-
 function limitsOf({ settings }: Engine, { agent }: RunContext): RunLimits {
   return { maxSteps: agent.maxSteps, maxParallelTools: agent.maxParallelTools, maxEqualSteps: settings.maxEqualSteps };
 }
@@ -95,7 +93,12 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
   const { logger, clock, timers, settings } = engine;
   const limits = limitsOf(engine, context);
   const mailbox = new Mailbox(timers);
-  const stopping = new Stopping({ clock, graceMs: settings.stopGraceMs, onChange: () => mailbox.ring() });
+  const room = createRoomPause(timers);
+  const onChange = () => {
+    mailbox.ring();
+    room.end();
+  };
+  const stopping = new Stopping({ clock, graceMs: settings.stopGraceMs, onChange });
   let abandoned = false;
   const patience = createPatience({
     clock,
@@ -148,7 +151,7 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
     if (!error.retryable) stopping.request({ type: 'fail', resumable: true, error: error.toInfo() });
     logger.debug({ runId: context.runId, err: error }, 'a run waits for room');
     for (const report of reports) if (report.type !== 'attempt') mailbox.put(report);
-    await timers.sleep(roomPauseMs);
+    await room.wait();
   }
 
   async function loop(): Promise<ExecutorEnd> {
@@ -193,8 +196,10 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
       const end = await write(round, reports).catch(async (error: unknown) => {
         await putOff(error, before, reports);
         pending = before;
-        return null;
+        return 'no room' as const;
       });
+      if (end === 'no room') continue;
+      room.reset();
       if (end !== null) return end;
     }
   }
@@ -236,7 +241,11 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
     abandon() {
       abandoned = true;
       stopping.abort(new NexusError('unavailable', 'this process is shutting down'));
+      room.end();
     },
-    poke: () => mailbox.put({ type: 'poke' }),
+    poke() {
+      mailbox.put({ type: 'poke' });
+      room.end();
+    },
   };
 }
