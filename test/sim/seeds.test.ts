@@ -67,6 +67,8 @@ describe('plans that broke something once', () => {
 
   it.each([
     ['lasts for ever', { calmAt: 1e300 }, 'calmAt'],
+    ['is calm when nobody waits any more', { calmAt: 3_600_001 }, 'calmAt'],
+    ['has people who take longer than it lasts', { answerMs: 1_000_001 }, 'answerMs'],
     ['looks at its queue all the time', { settings: { leaseMs: 3_000, heartbeatMs: 500, pollMs: 0 } }, 'settings.pollMs'],
     ['has leases that nobody can renew', { settings: { leaseMs: 500, heartbeatMs: 500, pollMs: 500 } }, 'settings.heartbeatMs'],
     ['takes no end of time for everything', { pace: 1e300 }, 'pace'],

@@ -7,6 +7,8 @@ import { Script, type Turn } from './script.ts';
 /** Whoever has a plan of somebody else's may want to see what it does: it ends, and prints no line of its own making. */
 const mostMs = 10 * 366 * 86_400_000;
 const ms = z.number().min(0).max(mostMs);
+/** When something begins: the world is busy for some seconds, and whoever looks at it does not wait for years. */
+const when = z.number().min(0).max(3_600_000);
 const setBy = z.number().min(-mostMs).max(mostMs);
 const name = z
   .string()
@@ -17,15 +19,15 @@ const node = z.int().min(0).max(9);
 
 const MessagePlan = z.strictObject({
   name,
-  at: ms,
+  at: when,
   script: Script,
   more: ChatRequest.pick({ whileBusy: true, deadlineMs: true, budget: true }),
   background: z.boolean(),
-  cancelAt: ms.optional(),
+  cancelAt: when.optional(),
   /** It is tried again once it has failed and can be resumed. */
   resumes: z.boolean(),
   /** A run is forked from it at this time. */
-  forkAt: ms.optional(),
+  forkAt: when.optional(),
   /** After this part of the events that it has by then; left out: after all of them. */
   forkPart: rate.optional(),
   readers: z.int().min(0).max(10),
@@ -36,7 +38,7 @@ export type MessagePlan = z.infer<typeof MessagePlan>;
 
 /** Somebody tries a tool out, without a run. */
 const TrialPlan = z.strictObject({
-  at: ms,
+  at: when,
   tool: z.enum(['look', 'put', 'pay']),
   /** Nobody waits for it any more after so long. */
   leavesAfterMs: ms.optional(),
@@ -46,39 +48,42 @@ export type TrialPlan = z.infer<typeof TrialPlan>;
 /** What clients do in one conversation. */
 const SessionPlan = z.strictObject({
   name,
-  at: ms,
+  at: when,
   agent: z.enum(['helper', 'careful', 'second']),
   budget: BudgetLimits.optional(),
   user: name.optional(),
   project: name.optional(),
-  messages: z.array(MessagePlan),
-  trials: z.array(TrialPlan).default([]),
-  ends: z.strictObject({ at: ms, how: z.enum(['close', 'remove']) }).optional(),
+  messages: z.array(MessagePlan).max(100),
+  trials: z.array(TrialPlan).max(100).default([]),
+  ends: z.strictObject({ at: when, how: z.enum(['close', 'remove']) }).optional(),
 });
 export type SessionPlan = z.infer<typeof SessionPlan>;
 
 const Fault = z.discriminatedUnion('kind', [
-  z.strictObject({ at: ms, kind: z.literal('crash'), node, downMs: ms }),
-  z.strictObject({ at: ms, kind: z.literal('stop'), node, downMs: ms }),
-  z.strictObject({ at: ms, kind: z.literal('pause'), node, ms }),
-  z.strictObject({ at: ms, kind: z.literal('clock'), node, byMs: setBy }),
+  z.strictObject({ at: when, kind: z.literal('crash'), node, downMs: ms }),
+  z.strictObject({ at: when, kind: z.literal('stop'), node, downMs: ms }),
+  z.strictObject({ at: when, kind: z.literal('pause'), node, ms }),
+  z.strictObject({ at: when, kind: z.literal('clock'), node, byMs: setBy }),
   /** The database says nothing; `node` null: to nobody. */
-  z.strictObject({ at: ms, kind: z.literal('silence'), node: node.nullable(), ms }),
+  z.strictObject({ at: when, kind: z.literal('silence'), node: node.nullable(), ms }),
   /** It refuses some requests, and some of its answers are lost. */
-  z.strictObject({ at: ms, kind: z.literal('rough'), node: node.nullable(), ms, lost: rate, refused: rate }),
-  z.strictObject({ at: ms, kind: z.literal('bus'), ms, lost: rate, doubled: rate }),
+  z.strictObject({ at: when, kind: z.literal('rough'), node: node.nullable(), ms, lost: rate, refused: rate }),
+  z.strictObject({ at: when, kind: z.literal('bus'), ms, lost: rate, doubled: rate }),
   /** No node hears of another. */
-  z.strictObject({ at: ms, kind: z.literal('cut'), ms }),
+  z.strictObject({ at: when, kind: z.literal('cut'), ms }),
   /** The operator forbids a tool, for so long. */
-  z.strictObject({ at: ms, kind: z.literal('policy'), tool: name, ms }),
+  z.strictObject({ at: when, kind: z.literal('policy'), tool: name, ms }),
   /** The clock of the database is set, and each node finds out for itself. */
-  z.strictObject({ at: ms, kind: z.literal('leap'), byMs: ms }),
-  z.strictObject({ at: ms, kind: z.literal('limit'), scope: BudgetScope, unit: BudgetUnit, window: BudgetWindow, limit: z.int().min(0) }),
+  z.strictObject({ at: when, kind: z.literal('leap'), byMs: ms }),
+  z.strictObject({ at: when, kind: z.literal('limit'), scope: BudgetScope, unit: BudgetUnit, window: BudgetWindow, limit: z.int().min(0) }),
 ]);
 export type Fault = z.infer<typeof Fault>;
 
+/** So long do people take at most, of what the pace makes of a second: there is an end to wait for. */
+const mostAnswerMs = 1_000_000;
+
 /** Everything about a simulation that is decided before it begins. Times are milliseconds of the world. */
-const Plan = z.strictObject({
+const PlanFields = z.strictObject({
   seed: name,
   nodes: z.int().min(1).max(9),
   wrongByMs: z.array(setBy).max(9),
@@ -103,10 +108,14 @@ const Plan = z.strictObject({
   pace: z.number().min(1).max(100_000),
   /** How long people take to answer, at most. */
   answerMs: ms,
-  sessions: z.array(SessionPlan).max(1_000),
+  sessions: z.array(SessionPlan).max(100),
   faults: z.array(Fault).max(1_000),
   /** Faults end then; what is still open has to end soon after. */
-  calmAt: ms,
+  calmAt: when,
+});
+const Plan = PlanFields.refine(({ answerMs, pace }) => answerMs <= mostAnswerMs * pace, {
+  path: ['answerMs'],
+  error: `must be at most ${mostAnswerMs} times the pace`,
 });
 export type Plan = z.infer<typeof Plan>;
 
@@ -138,6 +147,9 @@ export function makePlan(seed: string): Plan {
   const nodes = busy.int(2, 5);
   const isLong = busy.hits(0.1);
   const upTo = (most: number) => (busy.hits(0.5) ? busy.next() * most : 0);
+  const keeping = makeKeeping(chance.fork('keeping'));
+  // Where questions wait for room, and people take weeks for each, an end is too far to be looked for.
+  const isLate = isLong && keeping.quotas.approvals === undefined;
   const rollout = makeRollout(nodes, calmAt, chance.fork('rollout'));
   return {
     seed,
@@ -158,9 +170,9 @@ export function makePlan(seed: string): Plan {
       late: makeLateness(chance.fork('late')),
     },
     tools: { fail: upTo(0.3), slow: upTo(0.3), hang: upTo(0.1) },
-    ...makeKeeping(chance.fork('keeping')),
+    ...keeping,
     beginsAt: busy.pick([midMonth, lastMinute]),
-    ...makeTimes(isLong, busy),
+    ...makeTimes(isLate, busy),
     sessions: Array.from({ length: busy.int(2, 8) }, (_, index) => {
       const session = makeSession(`s${index}`, calmAt, chance.fork(`session${index}`));
       return rollout.length > 0 ? watched(session) : session;
