@@ -92,3 +92,4 @@ export { ToolExecuteRequest, ToolExecuteResult, ToolInfo } from './resources/too
 export { UsageBy, UsageRow } from './resources/usage.ts';
 export { createSseDecoder, type SseDecoder, SseTooLargeError } from './sse.ts';
 export { terminalEventTypes } from './terminal-events.ts';
+export { TextPieces } from './text-pieces.ts';

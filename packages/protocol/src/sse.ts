@@ -1,3 +1,5 @@
+import { TextPieces } from './text-pieces.ts';
+
 /** More data than an event may have: whoever sends it would fill the reader's memory. */
 export class SseTooLargeError extends Error {
   readonly maxEventChars: number;
@@ -39,26 +41,43 @@ export interface SseDecoder {
  */
 export function createSseDecoder({ onEvent, maxEventChars, decodeUtf8 = createTextDecoder() }: SseDecoderOptions): SseDecoder {
   const decode = createUtf8Decoder(decodeUtf8);
-  let carry = ''; // the unfinished last line; only new text is searched, so a long line costs linear time
+  let carry = ''; // the beginning of the unfinished last line; only new text is searched, so a long line costs linear time
+  let carried: TextPieces | null = null; // the rest of it, where it came in more pieces than one
   let atStart = true;
   let skipLineFeed = false; // the text so far ends in CR: a LF that follows belongs to it
   let event = '';
   let data: string | null = null;
+  let lines: TextPieces | null = null; // all of the data, where it has more lines than one
   let id: string | null = null;
 
   function dispatch(): void {
-    const complete = data;
+    const complete = lines?.text() ?? data;
     const name = event;
     const ownId = id;
     event = '';
     data = null;
+    lines = null;
     id = null;
     if (complete !== null) onEvent(name, complete, ownId);
   }
 
   function addData(value: string): void {
-    data = data === null ? value : `${data}\n${value}`;
-    if (data.length > maxEventChars) throw new SseTooLargeError(maxEventChars);
+    if (data === null) data = value;
+    else {
+      lines ??= piecesOf(data, '\n');
+      lines.add(value);
+    }
+    if ((lines ?? data).length > maxEventChars) throw new SseTooLargeError(maxEventChars);
+  }
+
+  /** Text of the last line that ends no line. */
+  function addToLine(text: string): void {
+    if (carry === '') carry = text;
+    else {
+      carried ??= piecesOf(carry, '');
+      carried.add(text);
+    }
+    if ((carried ?? carry).length > maxEventChars) throw new SseTooLargeError(maxEventChars);
   }
 
   /** The line from `start` to `end`; the value alone is copied out of the text. */
@@ -110,18 +129,22 @@ export function createSseDecoder({ onEvent, maxEventChars, decodeUtf8 = createTe
         if (feed !== -1 && feed < from) feed = text.indexOf('\n', from);
         if (carry === '') line(text, start, end);
         else {
-          carry += text.slice(start, end);
-          line(carry, 0, carry.length);
+          const whole = (carried?.text() ?? carry) + text.slice(start, end);
           carry = '';
+          carried = null;
+          line(whole, 0, whole.length);
         }
       }
-      if (from < text.length) {
-        carry += from === 0 ? text : text.slice(from);
-        if (carry.length > maxEventChars) throw new SseTooLargeError(maxEventChars);
-      }
+      if (from < text.length) addToLine(from === 0 ? text : text.slice(from));
     },
-    unfinished: () => (data ?? '') + (carry.startsWith(':') ? '' : carry),
+    unfinished: () => (lines?.text() ?? data ?? '') + (carry.startsWith(':') ? '' : (carried?.text() ?? carry)),
   };
+}
+
+function piecesOf(first: string, separator: string): TextPieces {
+  const pieces = new TextPieces(separator);
+  pieces.add(first);
+  return pieces;
 }
 
 /** The value of a field whose colon stands before `start`; one space after the colon is no part of it. */

@@ -2,6 +2,7 @@
 export { abortError, throwIfAborted } from './abort.ts';
 export { type LimitUnit, limitOf, limitUnits } from './amounts.ts';
 export { createCountedCache } from './bounded-cache.ts';
+export { BytePieces } from './byte-pieces.ts';
 export { type Clock, systemClock, toTimestamp } from './clock.ts';
 export { closest } from './closest.ts';
 export { NexusError, toErrorInfo } from './errors.ts';

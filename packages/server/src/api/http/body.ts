@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { StringDecoder } from 'node:string_decoder';
 import { setImmediate } from 'node:timers/promises';
+import { TextPieces } from '@nexus-agent/protocol';
 import { maxJsonDepth, NexusError } from '#core';
 
 export interface BodyLimits {
@@ -22,7 +23,7 @@ export async function readJson(request: IncomingMessage, limits: BodyLimits): Pr
   if (Number(request.headers['content-length'] ?? 0) > limits.bytes) throw tooLarge(limits);
   const survey = new JsonSurvey(limits);
   const decoder = new StringDecoder('utf8');
-  const pieces: string[] = [];
+  const pieces = new TextPieces('');
   await new Promise<void>((resolve, reject) => {
     const leave = (error?: Error) => {
       request.off('data', take).off('end', leave).off('error', gone).off('close', gone);
@@ -34,12 +35,12 @@ export async function readJson(request: IncomingMessage, limits: BodyLimits): Pr
     const take = (piece: Buffer) => {
       const refusal = survey.add(piece);
       if (refusal !== null) return leave(refusal);
-      pieces.push(decoder.write(piece));
+      pieces.add(decoder.write(piece));
     };
     request.on('data', take).on('end', leave).on('error', gone).on('close', gone);
   });
-  pieces.push(decoder.end());
-  const text = pieces.join('').replace(/^\uFEFF/, '');
+  pieces.add(decoder.end());
+  const text = pieces.text().replace(/^\uFEFF/, '');
   if (text === '') return undefined;
   if (survey.isLarge) await setImmediate();
   let value: unknown;

@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { dictionary } from '@nexus-agent/protocol';
-import { type Clock, systemClock } from '#core';
+import { BytePieces, type Clock, systemClock } from '#core';
 import {
   anthropicMessagesInbound,
   asRecord,
@@ -258,15 +258,13 @@ function headerKnobs(request: IncomingMessage): Partial<Knobs> {
 }
 
 async function readBody(request: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
+  const pieces = new BytePieces();
   for await (const chunk of request as AsyncIterable<Buffer>) {
     // without an encoding set, chunks are buffers
-    chunks.push(chunk);
-    bytes += chunk.length;
-    if (bytes > maxBodyBytes) throw new Error('the body is too large');
+    pieces.add(chunk);
+    if (pieces.bytes > maxBodyBytes) throw new Error('the body is too large');
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return pieces.concat().toString('utf8');
 }
 
 function sendJson(response: ServerResponse, status: number, body: unknown): void {

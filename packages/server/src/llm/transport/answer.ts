@@ -1,6 +1,6 @@
 import { StringDecoder } from 'node:string_decoder';
 import { createSseDecoder, SseTooLargeError } from '@nexus-agent/protocol';
-import { isTooDeep, NexusError } from '#core';
+import { BytePieces, isTooDeep, NexusError } from '#core';
 import { asRecord, type StreamDecoder } from '#llm/dialects';
 import { type BodyKind, sniffBody, withoutBlank } from './sniff.ts';
 
@@ -52,7 +52,8 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
     },
   });
   let kind: BodyKind | null = null;
-  let chunks: Buffer[] = []; // of a body whose kind is not known yet, or of a document
+  let head: Buffer = Buffer.alloc(0); // of a body whose kind is not known yet
+  const document = new BytePieces();
   let received = 0;
 
   function goesOn(after: string): NexusError {
@@ -71,13 +72,10 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
   }
 
   function decide(ended: boolean): void {
-    const head = withoutBlank(Buffer.concat(chunks));
-    chunks = head.length === 0 ? [] : [head];
     kind = sniffBody(head, options.contentType, ended);
     if (kind === 'foreign') throw foreignAnswer(options, head);
-    if (kind !== 'stream') return;
-    chunks = [];
-    pushStream(head);
+    if (kind === 'document') document.add(head);
+    else if (kind === 'stream') pushStream(head);
   }
 
   return {
@@ -89,13 +87,14 @@ export function createAnswerReader(options: AnswerReaderOptions): AnswerReader {
         const message = `${provider} sent an answer in one piece of more than ${maxEventChars} bytes`;
         throw new NexusError('provider_malformed', message, { details, retryable: false });
       }
-      chunks.push(chunk);
-      if (kind === null) decide(false);
+      if (kind === 'document') return document.add(chunk);
+      head = withoutBlank(Buffer.concat([head, chunk]));
+      decide(false);
     },
-    unread: () => (kind === 'document' ? Buffer.concat(chunks).toString('utf8') : sse.unfinished()),
+    unread: () => (kind === 'document' ? document.concat().toString('utf8') : sse.unfinished()),
     end() {
       if (kind === null) decide(true);
-      if (kind === 'document') return readWhole(options, Buffer.concat(chunks).toString('utf8'));
+      if (kind === 'document') return readWhole(options, document.concat().toString('utf8'));
       try {
         pushStream(unfinishedLine); // servers leave out the blank line after their last event
       } catch (error) {

@@ -1,6 +1,6 @@
 import { dictionary } from '@nexus-agent/protocol';
 import type { Dispatcher } from 'undici';
-import { type Clock, NexusError, type SecretValues } from '#core';
+import { BytePieces, type Clock, NexusError, type SecretValues } from '#core';
 import { providerError } from '#llm/dialects';
 import { watchTime } from './clocks.ts';
 import { openConnections, type ProviderConnections } from './connections.ts';
@@ -161,7 +161,7 @@ function openStream(setup: StreamSetup, request: TransportRequest, handler: Tran
   let linger: NodeJS.Timeout | undefined;
   let lateRefusal: NodeJS.Timeout | undefined;
   const flow = createFlow({ isSettled: () => settled, controller: () => controller, body: () => body });
-  const slices = createSlicedWork({ clock: setup.clock, data: onSlice, congested: flow.sliced });
+  const slices = createSlicedWork({ data: onSlice, congested: flow.sliced });
 
   function settle(): boolean {
     if (settled) return false;
@@ -341,12 +341,11 @@ function unanswered(options: TransportOptions, cause: unknown, timeoutMs: number
 
 /** The whole of a body, decompressed; null when it is larger than that. */
 async function collectBody(source: AsyncIterable<Buffer>, encodings: readonly string[], maxBytes: number): Promise<Buffer | null> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
+  const pieces = new BytePieces();
   const { promise: ended, resolve, reject } = Promise.withResolvers<void>();
   const data = (chunk: Buffer) => {
-    bytes += chunk.length;
-    if (bytes <= maxBytes) return void chunks.push(chunk);
+    pieces.add(chunk);
+    if (pieces.bytes <= maxBytes) return;
     body.destroy(); // a little that is compressed may be any amount
     resolve();
   };
@@ -355,15 +354,15 @@ async function collectBody(source: AsyncIterable<Buffer>, encodings: readonly st
     const reading = (async () => {
       for await (const chunk of source) {
         body.push(chunk);
-        if (bytes > maxBytes) return;
+        if (pieces.bytes > maxBytes) return;
       }
       body.end();
     })();
     reading.catch(() => undefined);
     ended.catch(() => undefined);
     await Promise.race([reading, ended]);
-    if (bytes <= maxBytes) await Promise.all([reading, ended]);
-    return bytes > maxBytes ? null : Buffer.concat(chunks);
+    if (pieces.bytes <= maxBytes) await Promise.all([reading, ended]);
+    return pieces.bytes > maxBytes ? null : pieces.concat();
   } finally {
     body.destroy();
   }

@@ -1,14 +1,11 @@
-import { type Clock, createTurnShare } from '#core';
+import { createTurnShare, systemClock } from '#core';
 
 /** So much of one turn of the event loop goes to reading answers, of all providers together: others wait no longer than for that. */
-const turnMs = 20;
+const turn = createTurnShare(20);
 /** Between two looks at the clock. */
 const sliceBytes = 8 * 1024;
 
-const isSpent = createTurnShare(turnMs);
-
 export interface SlicedOptions {
-  readonly clock: Pick<Clock, 'monotonic'>;
   readonly data: (slice: Buffer) => void;
   /** Whether the source should wait, so that little is held here. */
   readonly congested: (wait: boolean) => void;
@@ -25,35 +22,37 @@ export interface SlicedWork {
   stop(): void;
 }
 
-export function createSlicedWork({ clock, data, congested }: SlicedOptions): SlicedWork {
+export function createSlicedWork({ data, congested }: SlicedOptions): SlicedWork {
   let queue: Buffer[] = [];
   let ending: (() => void) | null = null;
   let paused = false;
   let waiting = false;
   let working = false;
 
-  function later(): void {
-    if (waiting) return;
-    waiting = true;
-    congested(true);
-    setImmediate(() => {
-      waiting = false;
-      work();
-      if (!waiting) congested(false);
-    });
-  }
+  const place = turn.join(() => {
+    waiting = false;
+    work();
+    if (!waiting) congested(false);
+  });
 
   function work(): void {
     if (working || waiting) return;
     working = true;
     try {
-      while (!paused) {
+      for (let now = systemClock.monotonic(); !paused; ) {
         const head = queue[0];
         if (head === undefined) break;
-        if (isSpent(clock)) return void later();
+        if (place.mustWait(now)) {
+          waiting = true;
+          congested(true);
+          return;
+        }
         if (head.length <= sliceBytes) queue.shift();
         else queue[0] = head.subarray(sliceBytes);
+        const beganMs = now;
         data(head.subarray(0, sliceBytes));
+        now = systemClock.monotonic();
+        place.took(now - beganMs, now);
       }
     } finally {
       working = false;
@@ -81,6 +80,7 @@ export function createSlicedWork({ clock, data, congested }: SlicedOptions): Sli
       work();
     },
     stop() {
+      place.leave();
       queue = [];
       ending = null;
       paused = true;

@@ -2,7 +2,7 @@ import type { Readable, Transform } from 'node:stream';
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import { dictionary } from '@nexus-agent/protocol';
 import type { Dispatcher } from 'undici';
-import { type Clock, createShares, NexusError, systemClock, type Timers, type WaitObserver } from '#core';
+import { BytePieces, type Clock, createShares, NexusError, systemClock, type Timers, type WaitObserver } from '#core';
 import type { Tool, ToolContext } from '#tools/contract';
 import { createEgressAgent, createNameResolver, type EgressOptions, hostnameOf, htmlToText, portOf, requireAllowedUrl } from '#tools/net';
 
@@ -183,19 +183,19 @@ interface Body {
 
 /** At most `maxBytes` of the body, decompressed: the limit holds for what comes out, so a small bomb stays small. */
 async function readBounded(response: Dispatcher.ResponseData, maxBytes: number, signal: AbortSignal): Promise<Body> {
-  const chunks: Buffer[] = [];
+  const pieces = new BytePieces();
   let size = 0;
   let stream: Readable = response.body;
   try {
     stream = decompress(response);
     for await (const chunk of stream) {
       const bytes: Buffer = chunk;
-      chunks.push(bytes.subarray(0, maxBytes - size));
+      pieces.add(bytes.subarray(0, maxBytes - size));
       size += bytes.length;
-      if (size > maxBytes) return { bytes: Buffer.concat(chunks), complete: false };
+      if (size > maxBytes) return { bytes: pieces.concat(), complete: false };
       if (signal.aborted) throw signal.reason;
     }
-    return { bytes: Buffer.concat(chunks), complete: true };
+    return { bytes: pieces.concat(), complete: true };
   } finally {
     stream.destroy();
     response.body.destroy();
