@@ -1,4 +1,4 @@
-import type { JournalEvent, RunId } from '@nexus-agent/protocol';
+import type { ErrorInfo, JournalEvent, RunId } from '@nexus-agent/protocol';
 import { needsOf } from '#budget';
 import { type Cancel, NexusError } from '#core';
 import type { LedgerOutcome } from '#ledger';
@@ -23,7 +23,7 @@ import { WaitingAttempts } from './attempts.ts';
 import { type ChildCall, Effects } from './effects.ts';
 import { collectFacts } from './facts.ts';
 import { createOwnership, type RunLease } from './ownership.ts';
-import { createPatience, isFull } from './patience.ts';
+import { createPatience } from './patience.ts';
 import { withoutRefusedFiles } from './refused-files.ts';
 import { Mailbox, type Report } from './reports.ts';
 import { createRoomPause } from './room-pause.ts';
@@ -93,7 +93,8 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
   const { logger, clock, timers, settings } = engine;
   const limits = limitsOf(engine, context);
   const mailbox = new Mailbox(timers);
-  const room = createRoomPause(timers);
+  const failFor = (error: ErrorInfo) => stopping.request({ type: 'fail', resumable: true, error });
+  const room = createRoomPause({ timers, logger, runId: context.runId, failFor });
   const onChange = () => {
     mailbox.ring();
     room.end();
@@ -144,16 +145,6 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
     return begun === null ? [] : [begun.proposal];
   }
 
-  /** The tenant has no room for a round, of which nothing was written: it is put together anew, as it is to be by then. */
-  async function putOff(error: unknown, opening: readonly Proposal[], reports: readonly Report[]): Promise<void> {
-    // What the run is to begin with cannot be left out, and there will never be room.
-    if (!isFull(error) || (!error.retryable && opening.length > 0)) throw error;
-    if (!error.retryable) stopping.request({ type: 'fail', resumable: true, error: error.toInfo() });
-    logger.debug({ runId: context.runId, err: error }, 'a run waits for room');
-    for (const report of reports) if (report.type !== 'attempt') mailbox.put(report);
-    await room.wait();
-  }
-
   async function loop(): Promise<ExecutorEnd> {
     let pending = await open();
     if (pending === null) return 'lost';
@@ -186,15 +177,13 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
       const round = decide(facts);
       pending = [];
       if (round.end === null && round.starts.length === 0 && assumedEvents(merge(round.written)).length === 0) continue;
-      const write = (next: Round, told: readonly Report[]): ReturnType<typeof writeRound> =>
-        writeRound(parts, next).catch(async (error: unknown) => {
-          const without = withoutRefusedFiles(error, told);
-          if (without === null) throw error;
-          // Nothing of the round was written: it is put together anew, and what wants another attempt has been granted that.
-          return write(decide((await patience(() => collectFacts(input, without))).facts), without);
-        });
-      const end = await write(round, reports).catch(async (error: unknown) => {
-        await putOff(error, before, reports);
+      // Nothing of a round with refused files was written: it is put together anew, and what wants another attempt has been granted that.
+      const anew = async (told: readonly Report[]) => decide((await patience(() => collectFacts(input, told))).facts);
+      const write = async (told: readonly Report[]) => writeRound(parts, told === reports ? round : await anew(told));
+      const end = await withoutRefusedFiles(reports, write).catch(async (error: unknown) => {
+        room.requireWaiting(error, before.length > 0);
+        for (const report of reports) if (report.type !== 'attempt') mailbox.put(report);
+        await room.wait();
         pending = before;
         return 'no room' as const;
       });

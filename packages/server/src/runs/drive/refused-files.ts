@@ -5,10 +5,20 @@ import type { Report } from './reports.ts';
 const refusals: ReadonlySet<string> = new Set(['payload_too_large', 'quota_exceeded', 'storage_unavailable']);
 
 /**
- * The reports as they are when the files of one call were refused: the call failed, and the others stand. Null
- * when the error says nothing of a call that is reported here, so that trying again would end the same way.
+ * Writes what was reported. Where the files of one call are refused, that call failed, and what is left is written: all that stands. Fails
+ * with an error that says nothing of a call that is reported here, as trying again would end the same way.
  */
-export function withoutRefusedFiles(error: unknown, reports: readonly Report[]): readonly Report[] | null {
+export async function withoutRefusedFiles<R>(reports: readonly Report[], write: (told: readonly Report[]) => Promise<R>): Promise<R> {
+  try {
+    return await write(reports);
+  } catch (error) {
+    const without = withCallFailed(error, reports);
+    if (without === null) throw error;
+    return withoutRefusedFiles(without, write);
+  }
+}
+
+function withCallFailed(error: unknown, reports: readonly Report[]): readonly Report[] | null {
   if (!(error instanceof NexusError) || !refusals.has(error.code)) return null;
   const callId = error.details?.callId;
   let found = false;

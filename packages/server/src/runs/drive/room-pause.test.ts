@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { createManualTime } from '#core/testing';
+import { silentLogger } from '#telemetry/testing';
 import { createRoomPause } from './room-pause.ts';
 
 describe('a run for which there is no room', () => {
   it('asks less and less often, and at once when something is asked of it', async () => {
     const { timers, advance, clock } = createManualTime();
-    const room = createRoomPause(timers);
+    const room = createRoomPause({ timers, logger: silentLogger, runId: 'run_1', failFor: () => undefined });
     const pauseMs = async () => {
       const before = clock.now();
       let isOver = false;
