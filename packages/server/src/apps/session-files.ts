@@ -74,18 +74,32 @@ function keptWithinSpace(blobs: BlobDriver, space: SpaceKeeper, times: number): 
 /** How long a start waits to hear whether contents can be kept. */
 const startCheckMs = 3_000;
 
+const toldEveryMs = 60_000;
+
 /** What is brought to this machine leaves the same room as what is kept on it. */
-function withinSpace(workspaces: Workspaces, space: SpaceKeeper): Workspaces {
+function withinSpace(workspaces: Workspaces, space: SpaceKeeper, { logger, clock }: Pick<FileParts, 'logger' | 'clock'>): Workspaces {
+  let toldMs = Number.NEGATIVE_INFINITY;
+  /** A process without room fails the call of each tool that needs a folder, and is quicker with that than the others. */
+  const tell = (error: unknown) => {
+    if (!(error instanceof NexusError) || error.details?.what !== 'disk' || clock.monotonic() - toldMs < toldEveryMs) return;
+    toldMs = clock.monotonic();
+    logger.warn({ err: error }, 'tools have no room in the data folder of this process, and their calls fail');
+  };
   return {
     ...workspaces,
     write: (root, path, content, options) =>
-      space.writing(async (require) => {
-        if (content instanceof Uint8Array) {
-          await require(content.byteLength);
-          return workspaces.write(root, path, content, options);
-        }
-        await workspaces.write(root, path, required(content, require), options);
-      }),
+      space
+        .writing(async (require) => {
+          if (content instanceof Uint8Array) {
+            await require(content.byteLength);
+            return workspaces.write(root, path, content, options);
+          }
+          await workspaces.write(root, path, required(content, require), options);
+        })
+        .catch((error: unknown) => {
+          tell(error);
+          throw error;
+        }),
   };
 }
 
@@ -153,7 +167,7 @@ export async function openFiles(parts: FileParts): Promise<OpenedFiles> {
       .check(AbortSignal.timeout(startCheckMs))
       .catch((error: unknown) => logger.error({ err: error }, 'the files of sessions cannot be kept'));
   const root = join(config.dataDir, 'folders');
-  const workspaces = withinSpace(createWorkspaces({ maxVisited }), await spaceOf(config.dataDir));
+  const workspaces = withinSpace(createWorkspaces({ maxVisited }), await spaceOf(config.dataDir), parts);
   const formerFolder = (tenantId: string, sessionId: string) => join(config.dataDir, 'workspaces', tenantId, sessionId);
   const folders = await openSessionFiles({
     ...{ store, blobs, workspaces, idleMs, clock, timers },

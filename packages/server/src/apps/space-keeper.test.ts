@@ -41,7 +41,7 @@ it('leaves the room that is set, and takes files again when there is more [verif
     await expect(require(1)).rejects.toMatchObject({
       ...refused,
       message: expect.stringMatching(
-        /no room for 1 more bytes .* 1000 bytes of the disk are kept free for the database \(tools\.files\.keepFreeBytes\)/,
+        /no room for 1 more bytes on the disk .* 1000 bytes of it are kept free \(tools\.files\.keepFreeBytes\)/,
       ),
     });
     disk.freeBytes = 1_000;

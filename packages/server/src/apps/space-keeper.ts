@@ -103,10 +103,10 @@ function createSpaceKeeper({ folder, keepFreeBytes, clock, look = roomOf }: Spac
       return;
     }
     const { bytes } = wanted;
-    const full = tooMuch ? `${kept} bytes of the disk are kept free` : 'the disk takes hardly any more files, however small';
+    const full = tooMuch ? `${kept} bytes of it are kept free` : 'it takes hardly any more files, however small';
     throw new NexusError(
       'quota_exceeded',
-      `there is no room for ${bytes} more bytes where files are kept: ${full} for the database (tools.files.keepFreeBytes); free some space, or delete sessions`,
+      `there is no room for ${bytes === 0 ? 'another file' : `${bytes} more bytes`} on the disk of this process: ${full} (tools.files.keepFreeBytes); free some space, or delete sessions`,
       { details: { what: 'disk', limit: kept, used: bytes, setting: 'tools.files.keepFreeBytes' } },
     );
   }
