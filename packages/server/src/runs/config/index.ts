@@ -92,7 +92,7 @@ const runs = z
     aheadTokens: setting(
       z.int().min(64).max(1_000_000).default(512),
       'A model call that a kill cuts off is charged at most so many tokens more than had come, or twice the largest burst, or a quarter ' +
-        'of what came; one of a model that may think unseen is charged its whole reservation. More: fewer writes, and room for a server ' +
+        'of what came; one of a model that may think unseen is charged its whole reservation, and so is one of which nothing had come, or all in one piece. More: fewer writes, and room for a server ' +
         'that goes on for longer when its client is gone.',
     ),
     stopGraceMs: setting(durationMs().default(2_000), 'How long model and tool calls may take to stop after they were told to.'),
