@@ -1,6 +1,6 @@
 import type { Asking } from './asking.ts';
 import type { Chance } from './chance.ts';
-import { wordsOf } from './fault-words.ts';
+import { tellFault } from './fault-words.ts';
 import { calm } from './faulty-store.ts';
 import { createNode, type Node } from './node.ts';
 import { person } from './person.ts';
@@ -43,7 +43,7 @@ export function createCluster(plan: Plan, chance: Chance, surroundings: Surround
   }
 
   function strike(fault: Fault, asking: Asking): void {
-    world.say(...wordsOf(fault));
+    world.say(...tellFault(fault));
     const node = 'node' in fault && fault.node !== null ? nodes[fault.node] : null;
     switch (fault.kind) {
       case 'crash':

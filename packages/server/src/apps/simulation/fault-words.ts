@@ -1,7 +1,7 @@
 import type { Fault } from './plan.ts';
 
 /** Who does it and what it is, as the timeline tells it: a fault of the world, or what an operator decides. */
-export function wordsOf(fault: Fault): readonly [who: 'fault' | 'operator', what: string] {
+export function tellFault(fault: Fault): readonly [who: 'fault' | 'operator', what: string] {
   switch (fault.kind) {
     case 'crash':
       return ['fault', `n${fault.node} is killed, and starts again after ${seconds(fault.downMs)}`];

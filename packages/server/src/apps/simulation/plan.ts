@@ -108,7 +108,7 @@ const PlanFields = z.strictObject({
   pace: z.number().min(1).max(100_000),
   /** How long people take to answer, at most. */
   answerMs: ms,
-  sessions: z.array(SessionPlan).max(100),
+  sessions: z.array(SessionPlan).max(1_000),
   faults: z.array(Fault).max(1_000),
   /** Faults end then; what is still open has to end soon after. */
   calmAt: when,
