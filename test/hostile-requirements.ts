@@ -171,6 +171,10 @@ export const hostileRequirements = {
     behaviour: 'A configuration file that is only found in the current folder sends no secret of the environment elsewhere.',
   },
   'hostile.provider.heads': { promise: 0, behaviour: 'Heads of answers that do not end, many at once, hold nobody up.' },
+  'hostile.provider.turns': {
+    promise: 0,
+    behaviour: 'Answers in tiny pieces, many at once, take little memory, and those who read other answers read on.',
+  },
   'hostile.provider.labels': {
     promise: 0,
     behaviour: 'Whatever names are made up in requests, runs, tools and answers of providers, the metrics get no series for them.',

@@ -16,14 +16,14 @@ export const coreMutants: readonly Mutant[] = [
   {
     bug: 'the data of one event counts against the bound of the next',
     file: sse,
-    replace: '    data = null;\n    id = null;\n    if (complete',
-    by: "    data = complete === null ? null : '';\n    id = null;\n    if (complete",
+    replace: '    data = null;\n    lines = null;\n    id = null;\n',
+    by: '    data = null;\n    id = null;\n',
     tests: sseTests,
   },
   {
     bug: 'a line that never ends is kept without a bound',
     file: sse,
-    replace: '        if (carry.length > maxEventChars) throw new SseTooLargeError(maxEventChars);\n',
+    replace: '    if ((carried ?? carry).length > maxEventChars) throw new SseTooLargeError(maxEventChars);\n',
     by: '',
     tests: sseTests,
   },

@@ -80,8 +80,8 @@ export const providerMutants: readonly Mutant[] = [
   {
     bug: 'provider: what is left of a connection that was given up is parsed to its end',
     file: `${server}/core/slices.ts`,
-    replace: 'if (socket.destroyed) return null;',
-    by: '',
+    replace: 'socket.destroyed || (',
+    by: '(',
     tests: [`${server}/core/slices.test.ts`],
   },
   {
@@ -100,10 +100,38 @@ export const providerMutants: readonly Mutant[] = [
   },
   {
     bug: 'provider: what a turn had no time for is never given',
-    file: `${server}/core/slices.ts`,
-    replace: 'waiting.add(socket);',
+    file: `${server}/core/turn-share.ts`,
+    replace: '          line?.add(tell);\n',
     by: '',
     tests: [`${server}/core/slices.test.ts`],
+  },
+  {
+    bug: 'provider: who took most goes on first',
+    file: `${server}/core/turn-share.ts`,
+    replace: 'lines.find(({ size }) => size > 0)',
+    by: 'lines.findLast(({ size }) => size > 0)',
+    tests: [`${server}/core/turn-share.test.ts`],
+  },
+  {
+    bug: 'provider: one goes on for as long as the turn has time while others stand in line',
+    file: `${server}/core/turn-share.ts`,
+    replace: '(inLine === 0 || wentOn.takenMs < quantumMs)',
+    by: 'true',
+    tests: [`${server}/core/turn-share.test.ts`],
+  },
+  {
+    bug: 'provider: what one took is forgotten',
+    file: `${server}/core/turn-share.ts`,
+    replace: 'takenMs = taken(now) + ms;',
+    by: 'takenMs = 0;',
+    tests: [`${server}/core/turn-share.test.ts`],
+  },
+  {
+    bug: 'provider: who has left is told of turns',
+    file: `${server}/core/turn-share.ts`,
+    replace: '        line.delete(tell);\n',
+    by: '',
+    tests: [`${server}/core/turn-share.test.ts`],
   },
   {
     bug: 'provider: pages beside a long event are read all at once',

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { systemClock } from './clock.ts';
-import { createTurnShare, type TurnPlace } from './turn-share.ts';
+import { createTurnShare, type SharePlace } from './turn-share.ts';
 
 /** What is parsed at once: of headers of two characters about fifty, for which errors take some 1 ms. */
 const sliceBytes = 256;
@@ -8,7 +8,7 @@ const sliceBytes = 256;
 const turn = createTurnShare(10);
 
 /** The socket whose slice is being parsed, which is done when it asks for the next one, and since when. */
-let parsed: { readonly place: TurnPlace; readonly sinceMs: number } | null = null;
+let parsed: { readonly place: SharePlace; readonly sinceMs: number } | null = null;
 
 /**
  * The socket, which from now on gives whoever reads it on `readable` all a little at a time, and nothing any more once it is destroyed.

@@ -8,7 +8,7 @@ const halfLifeMs = 1_000;
 const lineCount = 16;
 
 /** One of those who do work of a kind. Times are of `systemClock.monotonic()`. */
-export interface TurnPlace {
+export interface SharePlace {
   /** Whether it has to let others go on. If so, it stands in line from now on, and is told when it may. */
   mustWait(nowMs: number): boolean;
   /** Something was done for it, which took so long. */
@@ -19,7 +19,7 @@ export interface TurnPlace {
 
 export interface TurnShare {
   /** @param onTurn called when it stood in line and may go on */
-  join(onTurn: () => void): TurnPlace;
+  join(onTurn: () => void): SharePlace;
 }
 
 /**
