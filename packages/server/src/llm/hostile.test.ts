@@ -108,7 +108,7 @@ const hostile: readonly [string, Wire, () => (socket: Socket) => void][] = [
   ],
   ['an event of many events', 'openai', () => answered(`${head()}${'data: {}\n'.repeat(200_000)}\n`)],
   ['lines of many answers', 'openai', () => answered(`${head('', 'application/json')}${'{}\n'.repeat(600_000)}`)],
-  ['a document of some blanks', 'openai', () => answered(`${head('', 'application/json')}{${' '.repeat(60_000)}x`)],
+  ['a document of some blanks', 'openai', () => answered(`${head('', 'application/json')}{${' '.repeat(95_000)}x`)],
   ['a document of blanks', 'openai', () => answered(`${head('', 'application/json')}{${' '.repeat(1_500_000)}`)],
   ['a document of more than is read', 'openai', () => answered(`${head('', 'application/json')}{"a":"${mega}${mega}${mega}"}`)],
   ['one line that does not end', 'openai', () => pour(head(), `data: ${mega}`)],
