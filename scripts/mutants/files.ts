@@ -89,7 +89,7 @@ export const fileMutants: readonly Mutant[] = [
     file: `${server}/storage/tables/contents.ts`,
     replace: '    for (const { id } of named) there.add(id);\n',
     by: '',
-    tests: storeTests,
+    tests: contentTests,
   },
   {
     bug: 'the seed of a session names a content that is gone',
@@ -103,7 +103,7 @@ export const fileMutants: readonly Mutant[] = [
     file: `${server}/runs/drive/refused-files.ts`,
     replace: ", 'storage_unavailable']",
     by: ']',
-    tests: ['test/sim/seeds.test.ts'],
+    tests: [`${server}/runs/drive/refused-files.test.ts`],
   },
   {
     bug: 'a content is removed that another session has',

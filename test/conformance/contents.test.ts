@@ -120,6 +120,10 @@ function describeContents(name: string, subject: StoreSubject, openDriver: OpenD
       await processOn(0).put(blob, piecesOf(content));
       await commit(tenantId, treeId, blob);
       expect(await isThere(blob)).toBe(true);
+      // What a file has is there without a note.
+      await pass(tenantId, 2);
+      expect(await sweep(tenantId, sweeper)).toEqual(['kept']);
+      await commit(tenantId, treeId, blob);
     });
 
     it(`stay as long as any file of any version has them, and go a day after the last ${verifies('files.contents')}`, async () => {
