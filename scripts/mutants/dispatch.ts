@@ -8,6 +8,20 @@ const workerTests = [`${runs}/dispatch/worker.test.ts`];
 
 export const dispatchMutants: readonly Mutant[] = [
   {
+    bug: 'room: a run for which there is no room asks each second',
+    file: `${runs}/drive/room-pause.ts`,
+    replace: 'nextMs = Math.min(2 * nextMs, longestMs);',
+    by: 'nextMs = Math.min(nextMs, longestMs);',
+    tests: [`${runs}/drive/room-pause.test.ts`],
+  },
+  {
+    bug: 'room: what is asked of a run that waits for room waits as long',
+    file: `${runs}/drive/room-pause.ts`,
+    replace: 'end: () => pause?.abort(),',
+    by: 'end: () => undefined,',
+    tests: [`${runs}/drive/room-pause.test.ts`],
+  },
+  {
     bug: 'a run is given back although it is driven here',
     file: `${runs}/dispatch/undriven.ts`,
     replace: 'if (isDriven(claim)) return',
