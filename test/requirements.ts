@@ -341,6 +341,11 @@ export const requirements = {
     promise: 3,
     behaviour: 'A policy with an obligation that is not known is refused when it is loaded; one that is in force already denies.',
   },
+  'tools.sources.apart': {
+    promise: 3,
+    behaviour:
+      'A tool that is not sound, or whose name another source has, is left out of the list and told in the log; all others stay as they were.',
+  },
   'tools.given.checked': {
     promise: 3,
     behaviour: 'A tool whose definition is wrong in any field is refused at the start, with the place and what would be right.',

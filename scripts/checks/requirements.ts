@@ -35,16 +35,18 @@ for (const id of ids) {
   if (!cited.has(id))
     findings.push({ rule: 'untested-requirement', file: 'test/requirements.ts', message: `${id}: ${requirements[id].behaviour}` });
 }
-const guide = 'docs/guide.md';
-for (const { 1: heading = '', 2: body = '', index } of readText(root, guide).matchAll(/^##+ (.+)\n([\s\S]*?)(?=^##+ |$(?![\s\S]))/gm)) {
-  const line = lineOf(readText(root, guide), index);
-  const shown = [...body.matchAll(/<!-- shown by: (.+?) -->/g)].flatMap(([, list = '']) => list.split(/,\s*/));
-  if (shown.length === 0)
-    findings.push({ rule: 'unshown-claims', file: guide, line, message: `"${heading}" does not say which tests show it` });
-  for (const id of shown)
-    if (!(id in requirements))
-      findings.push({ rule: 'unknown-requirement', file: guide, line, message: `${id} is not in test/requirements.ts` });
-}
+/** Pages that tell users what the product does; other pages explain. */
+const guides = listFiles(root).filter((name) => name === 'docs/guide.md' || /^docs\/tools\/.*\.md$/.test(name));
+for (const guide of guides)
+  for (const { 1: heading = '', 2: body = '', index } of readText(root, guide).matchAll(/^##+ (.+)\n([\s\S]*?)(?=^##+ |$(?![\s\S]))/gm)) {
+    const line = lineOf(readText(root, guide), index);
+    const shown = [...body.matchAll(/<!-- shown by: (.+?) -->/g)].flatMap(([, list = '']) => list.split(/,\s*/));
+    if (shown.length === 0)
+      findings.push({ rule: 'unshown-claims', file: guide, line, message: `"${heading}" does not say which tests show it` });
+    for (const id of shown)
+      if (!(id in requirements))
+        findings.push({ rule: 'unknown-requirement', file: guide, line, message: `${id} is not in test/requirements.ts` });
+  }
 if (process.argv.includes('--list')) {
   for (const id of ids)
     process.stdout.write(`${requirements[id].promise}  ${id}\n     ${(cited.get(id) ?? ['no test']).join('\n     ')}\n`);

@@ -46,7 +46,7 @@ it('shows how long a program waited in its event and in the metrics, and counts 
   await server.finish({ agent: 'coder', input: programs(['1']) }); // the start of the thread is not what is waited for
   const { events } = await server.finish({ agent: 'coder', input: programs([busy, busy, '2']), budget: { wallMs: 600_000 } });
   const [first, , third] = ends(events);
-  expect(first).toMatchObject({ status: 'error', error: { code: 'sandbox_timeout' } });
+  expect(first).toMatchObject({ status: 'error', error: { code: 'limit_exceeded', details: { limit: 'wall' } } });
   expect(first?.waitedMs).toBeUndefined();
   expect(third).toMatchObject({ status: 'ok' });
   expect(third?.waitedMs).toBeGreaterThan(500);

@@ -11,6 +11,8 @@ export const ToolInfo = z
     effects: effectsClass,
     permissions: z.array(z.string()),
     timeoutMs: z.int(),
+    source: z.string().describe('Whose it is: `built-in`, `program`, or a kind and a name such as `mcp:github`'),
+    tier: z.enum(['host', 'T0', 'T1', 'T2', 'T3', 'remote', 'person']).describe('Where it runs'),
   })
   .meta({ id: 'ToolInfo' });
 export type ToolInfo = z.infer<typeof ToolInfo>;

@@ -26,7 +26,6 @@ import {
   type SecretValues,
   systemClock,
   systemTimers,
-  type WaitObserver,
 } from '#core';
 import { createKeys, type KeySecrets, openKeySecrets } from '#identity';
 import { ledgerRules } from '#ledger';
@@ -35,9 +34,8 @@ import { createPolicyEngine, operatorTenant } from '#policy';
 import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
 import { createSharedClock, type Quotas, type SharedClock, type Store } from '#storage';
 import { openStore } from '#storage/drivers';
-import { createLogger, createMetrics, createTracer, type Logger, type Metrics, type TurnQueue } from '#telemetry';
-import { createFixedSource, createOwnListeners, createSandbox, createToolService, type OwnListeners, type Tool } from '#tools';
-import { createBuiltinTools } from '#tools/sources';
+import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
+import { createOwnListeners, type OwnListeners, type Tool } from '#tools';
 import { agentFolder } from './agent-folder.ts';
 import { trustAuthorities } from './authorities.ts';
 import { builtInAgent, defaultAgentName, greeting } from './built-in-agent.ts';
@@ -46,7 +44,6 @@ import { logCommits } from './commit-log.ts';
 import { makeDataFolder, readFolderKeySecret } from './data-folder.ts';
 import { requireFolder } from './definition-folder.ts';
 import { prepareAgents, preparePolicies, tellModels } from './definition-notes.ts';
-import { egressOptions } from './egress.ts';
 import { requireFreePort } from './free-port.ts';
 import { createInvariantWatch, type InvariantWatch } from './invariants.ts';
 import { tellUncaught } from './last-words.ts';
@@ -57,6 +54,7 @@ import { policyFolder } from './policy-folder.ts';
 import { makePrivate } from './private-files.ts';
 import { proxyFor } from './proxy.ts';
 import { type OpenedFiles, openFiles } from './session-files.ts';
+import { openTools } from './tools.ts';
 import { startWarmUp, type WarmUpStep } from './warm-up.ts';
 
 export interface AllInOneOptions {
@@ -361,29 +359,7 @@ function assemble({
     ...(config.otlp.endpoint === undefined ? {} : { endpoint: config.otlp.endpoint, headers: config.otlp.headers }),
   });
   closers.push(() => tracer.close(config.otlp.closeTimeoutMs));
-  const sandbox = createSandbox({ clock, timers: systemTimers, observer: turnsOf(metrics, 'sandbox'), ...sandboxOptions(config) });
-  closers.push(() => sandbox.close());
-  const builtin = createBuiltinTools({
-    sandbox,
-    workspaces: files.workspaces,
-    http: {
-      ...{ clock, timers: systemTimers, observer: turnsOf(metrics, 'http_fetch') },
-      ...config.httpFetch,
-      ...egressOptions(config.httpFetch.allowPrivate),
-      isOwnListener: own.isOwn,
-    },
-  });
-  const { files: _files, ...toolLimits } = config.tools;
-  const tools = createToolService({
-    sources: [createFixedSource(options.tools === undefined ? [] : options.tools, builtin)],
-    clock,
-    timers: systemTimers,
-    folders: files.folders,
-    secrets: known,
-    ...toolLimits,
-    onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
-  });
-  closers.push(() => tools.close());
+  const tools = openTools({ given: options.tools ?? [], config, clock, logger, metrics, files, known, own, closers });
   metrics.observeNames({ models: () => models.llm.list(), tools: () => tools.list('default') }, [
     ...models.defaultModels,
     ...Object.keys(config.prices),
@@ -486,18 +462,6 @@ function storeOptions({ databaseUrl, dataDir, sqlite, postgres, storage }: Nexus
 
 function quotasOf({ quotas, workspace: { maxFiles, maxBytes, maxNames } }: NexusConfig): Quotas {
   return { tenant: quotas, tree: { maxFiles, maxBytes, maxNames } };
-}
-
-function turnsOf(metrics: Metrics, queue: TurnQueue): WaitObserver {
-  return {
-    depth: (waiting) => metrics.turnsWaiting(queue, waiting),
-    ended: (outcome, waitedMs) => metrics.turnEnded({ queue, outcome, waitedMs }),
-  };
-}
-
-function sandboxOptions({ sandbox }: NexusConfig) {
-  const { maxThreads, spareThreads, maxQueued, maxWaitMs, idleMs, ...limits } = sandbox;
-  return { limits, spareThreads, maxQueued, maxWaitMs, idleMs, ...(maxThreads === undefined ? {} : { maxThreads }) };
 }
 
 /** What a process runs on, for its log: names and hosts, no credentials. */

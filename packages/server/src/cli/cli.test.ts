@@ -430,7 +430,7 @@ describe('other resources', () => {
   it('lists agents, tools, models, budgets and usage', async () => {
     expect(golden((await nexus('agents')).out)).toMatch(/^chat +agv_… +default +built-in +General assistant/m);
     expect((await nexus('agents show chat')).out).toContain('maxSteps: 25');
-    expect((await nexus('tools')).out).toMatch(/^fs_read +none +fs\.read /m);
+    expect((await nexus('tools')).out).toMatch(/^fs_read +built-in +none +fs\.read /m);
     expect((await nexus('models')).out).toMatch(/^sim\/sim-small +\d+ +\$0\.1000 +\$0\.4000 +simulator$/m);
     expect((await nexus('budgets set user:somebody $2.50 --window month')).out).toContain('user:somebody: $2.5000 a month');
     expect((await nexus('budgets set user:somebody 25')).out).toContain('user:somebody: $25.0000 in total');

@@ -62,6 +62,6 @@ export function createTools({ engine, agents }: { readonly engine: CallEngine; r
 }
 
 function toolView(tool: ToolDescriptor): ToolInfo {
-  const { name, description, inputSchema, effects, permissions, timeoutMs } = tool;
-  return { name, description, inputSchema, effects, permissions: [...permissions], timeoutMs };
+  const { name, description, inputSchema, effects, permissions, timeoutMs, source = 'program', tier = 'host' } = tool;
+  return { name, description, inputSchema, effects, permissions: [...permissions], timeoutMs, source, tier };
 }

@@ -14,9 +14,29 @@ it('refuses two tools of one name and a name that models cannot use', async () =
   const create = (...names: string[]) => createFixedSource(names.map((name) => makeTool({ name })));
   expect(() => create('a', 'a')).toThrow(/two tools are named a, tools\[1\] and tools\[0\]; rename one/);
   expect(() => create('a b')).toThrow(/is no tool name/);
-  const service = createTestToolService([], { sources: [create('a'), create('a')] });
-  await expect(service.list('ten_1')).rejects.toMatchObject({ code: 'config_invalid' });
-  expect(await readCall(service, makeToolCall({ toolName: 'a' }))).toMatchObject({ error: { code: 'config_invalid' } });
+});
+
+it('leaves out a tool whose name is taken, or that is not sound, and keeps all others [verifies tools.sources.apart]', async () => {
+  const told: (readonly string[])[] = [];
+  const first = createFixedSource([makeTool({ name: 'a', execute: async () => ({ type: 'ok', output: 'first' }) })]);
+  const second = [
+    makeTool({ name: 'a', source: 'mcp:other', execute: async () => ({ type: 'ok', output: 'second' }) }),
+    makeTool({ name: 'b', source: 'mcp:other', inputSchema: { type: 'nonsense' } }),
+    makeTool({ name: 'c', source: 'mcp:other' }),
+  ];
+  const service = createTestToolService([], {
+    sources: [first, { tools: async () => second }],
+    onLeftOut: (_tenantId, faults) => told.push(faults),
+  });
+  expect((await service.list('ten_1')).map(({ name, source }) => `${name} of ${source}`)).toEqual(['a of undefined', 'c of mcp:other']);
+  expect(await readCall(service, makeToolCall({ toolName: 'a' }))).toMatchObject({ output: 'first' });
+  await service.list('ten_1');
+  expect(told).toEqual([
+    [
+      'mcp:other has a tool a, as program has; the one of program is used',
+      expect.stringMatching(/^tools\[2\] \(b\)\.inputSchema: is no JSON Schema/),
+    ],
+  ]);
 });
 
 it('gives each tenant its own tools, and runs no tool of another', async () => {

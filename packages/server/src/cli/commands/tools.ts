@@ -18,11 +18,12 @@ export function toolCommands({ program, action }: Registrar): void {
 
 async function list(context: CliContext): Promise<undefined> {
   const page = await withClient(context, (client) => client.tools.list());
-  printPage(context, page, ['NAME', 'EFFECTS', 'PERMISSIONS', 'DESCRIPTION'], (tool) => [
+  printPage(context, page, ['NAME', 'SOURCE', 'EFFECTS', 'PERMISSIONS', 'DESCRIPTION'], (tool) => [
     tool.name,
+    tool.source,
     tool.effects,
     tool.permissions.join(' '),
-    brief(tool.description, 70),
+    brief(tool.description, 60),
   ]);
 }
 

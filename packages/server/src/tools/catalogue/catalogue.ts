@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { describeTool, type Tool, type ToolDescriptor, type ToolSource } from '#tools/contract';
-import { checkTools } from './check-tools.ts';
+import { soundTools } from './check-tools.ts';
 
 export interface CataloguedTool {
   readonly tool: Tool;
@@ -14,7 +14,7 @@ export interface TenantTools {
 }
 
 export interface ToolCatalogue {
-  /** Asks the sources. Rejects with `config_invalid` that says what is wrong with their tools, such as a name that is used twice. */
+  /** Asks the sources. Rejects where one of them cannot say which tools it has: a tool that is not listed would seem not to be. */
   load(tenantId: string): Promise<TenantTools>;
   /** What was last loaded, if it is still known. */
   peek(tenantId: string): TenantTools | undefined;
@@ -32,8 +32,17 @@ interface Described extends CataloguedTool {
   readonly chars: number;
 }
 
-/** Joins the tools of all sources, in the order of the sources. A tool object is described once, whoever has it. */
-export function createToolCatalogue(sources: readonly ToolSource[]): ToolCatalogue {
+export interface CatalogueOptions {
+  readonly sources: readonly ToolSource[];
+  /** Hears, once for each state of a tenant's tools, what was left out of it and why. */
+  readonly onLeftOut?: (tenantId: string, faults: readonly string[]) => void;
+}
+
+/**
+ * Joins the tools of all sources, in the order of the sources. A tool object is described once, whoever has it. One that is not sound,
+ * or has the name of another before it, is left out: whoever adds a tool takes none away from others.
+ */
+export function createToolCatalogue({ sources, onLeftOut }: CatalogueOptions): ToolCatalogue {
   const described = new WeakMap<Tool, Described>();
   const tenants = new LRUCache<string, Loaded>({ maxSize: maxKeptChars });
 
@@ -52,9 +61,9 @@ export function createToolCatalogue(sources: readonly ToolSource[]): ToolCatalog
       const lists = await Promise.all(sources.map((source) => source.tools(tenantId)));
       const known = tenants.get(tenantId);
       if (known?.lists.every((list, index) => list === lists[index])) return known.tools;
-      const all = lists.flat();
-      checkTools(all);
-      const entries = all.map(describe);
+      const { sound, faults } = soundTools(lists.flat());
+      if (faults.length > 0) onLeftOut?.(tenantId, faults);
+      const entries = sound.map(describe);
       const byName = new Map(entries.map((entry) => [entry.descriptor.name, entry]));
       const tools: TenantTools = { descriptors: entries.map(({ descriptor }) => descriptor), find: (name) => byName.get(name) };
       tenants.set(tenantId, { lists, tools }, { size: entries.reduce((sum, { chars }) => sum + chars, 1) });
@@ -65,7 +74,7 @@ export function createToolCatalogue(sources: readonly ToolSource[]): ToolCatalog
 }
 
 function descriptorOf(tool: Tool): ToolDescriptor {
-  const { name, description, inputSchema, outputSchema, effects, permissions, timeoutMs, maxCostMicroUsd, kind } = tool;
+  const { name, description, inputSchema, outputSchema, effects, permissions, timeoutMs, maxCostMicroUsd, kind, source, tier } = tool;
   return describeTool({
     name,
     description,
@@ -76,5 +85,7 @@ function descriptorOf(tool: Tool): ToolDescriptor {
     timeoutMs,
     ...(maxCostMicroUsd === undefined ? {} : { maxCostMicroUsd }),
     ...(kind === undefined ? {} : { kind }),
+    ...(source === undefined ? {} : { source }),
+    ...(tier === undefined ? {} : { tier }),
   });
 }

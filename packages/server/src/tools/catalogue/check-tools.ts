@@ -28,6 +28,8 @@ const AuthoredTool = z.strictObject({
   maxCostMicroUsd: expecting('a whole number of micro-USD, from 0', (value) => isWhole(value, 0, Number.MAX_SAFE_INTEGER)).optional(),
   kind: z.literal('question').optional(),
   sharesFolder: z.literal(true).optional(),
+  source: z.string().min(1).max(128).optional(),
+  tier: z.enum(['host', 'T0', 'T1', 'T2', 'T3', 'remote', 'person']).optional(),
   execute: expecting('a function (input, context) => Promise<ToolResult>', (value) => typeof value === 'function'),
 });
 
@@ -64,6 +66,26 @@ export function checkTools(tools: unknown, others: readonly Tool[] = []): assert
     throw new NexusError('config_invalid', `${faults.slice(0, maxShown).join('; ')}${more}`);
   }
   trustTools(tools);
+}
+
+/** The tools that are sound and the first of their name, and what is wrong with the others. */
+export function soundTools(tools: readonly Tool[]): { readonly sound: readonly Tool[]; readonly faults: readonly string[] } {
+  const byName = new Map<string, Tool>();
+  const faults: string[] = [];
+  for (const [index, tool] of tools.entries()) {
+    const wrong = sound.has(tool) ? [] : faultsOf(tool, index);
+    const other = byName.get(tool.name);
+    if (wrong.length > 0) faults.push(...wrong);
+    else if (other === undefined) byName.set(tool.name, tool);
+    else faults.push(`${ofWhom(tool)} has a tool ${tool.name}, as ${ofWhom(other)} has; the one of ${ofWhom(other)} is used`);
+  }
+  const all = [...byName.values()];
+  trustTools(all);
+  return { sound: all, faults };
+}
+
+function ofWhom({ source = 'program' }: Tool): string {
+  return source;
 }
 
 function faultsOf(tool: unknown, index: number): string[] {

@@ -1,6 +1,12 @@
 import type { EffectsClass } from '@nexus-agent/protocol';
 import { canonicalJson, type JsonSchema, sha256 } from '#core';
 
+/**
+ * What a tool runs in: `host`, this process with our own code; `T0`, an interpreter in WebAssembly; `T1`, a WebAssembly module; `T2`, a
+ * jailed process; `T3`, a machine of its own; `remote`, somebody else's process or server; `person`, nobody's.
+ */
+export type ToolTier = 'host' | 'T0' | 'T1' | 'T2' | 'T3' | 'remote' | 'person';
+
 /** What is known of a tool without running it. Plain data. */
 export interface ToolDescriptor {
   /** 1 to 64 of the characters `A-Z a-z 0-9 _ . -`. */
@@ -15,6 +21,10 @@ export interface ToolDescriptor {
   /** What it needs to touch, for people and policies: `fs.read`, `fs.write`, `net.egress`, `code.run`, `human`. */
   readonly permissions: readonly string[];
   readonly timeoutMs: number;
+  /** Whose it is: `built-in`, `program` for one of the program around the server, else a kind and a name such as `mcp:github`. `program` when left out. */
+  readonly source?: string;
+  /** Where it runs; `host` when left out. */
+  readonly tier?: ToolTier;
   /** Upper bound of what one call costs beyond the call itself; reserved before, settled with the result's cost. */
   readonly maxCostMicroUsd?: number;
   /** `question`: a person is asked, and the tool is never executed. */

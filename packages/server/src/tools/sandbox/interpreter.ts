@@ -1,6 +1,7 @@
-import type { ErrorCode, ErrorInfo } from '@nexus-agent/protocol';
+import type { ErrorInfo } from '@nexus-agent/protocol';
 import { EvalFlags, JSException, type JSValueHandle, type QuickJS } from 'quickjs-wasi';
 import type { ScriptEngine, ScriptEngines } from './engine.ts';
+import { limitExceeded, type SandboxLimit } from './limit-error.ts';
 import type { SandboxLimits } from './types.ts';
 
 export interface InterpreterRequest {
@@ -28,10 +29,11 @@ interface InterpreterClock {
 
 /** Thrown through the engine, where the code cannot catch it. The engine is unusable afterwards. */
 class Stopped extends Error {
-  readonly code: ErrorCode;
-  constructor(code: ErrorCode, message: string) {
+  readonly error: ErrorInfo;
+
+  constructor(limit: SandboxLimit, message: string) {
     super(message);
-    this.code = code;
+    this.error = limitExceeded(limit, message);
   }
 }
 
@@ -49,9 +51,8 @@ export async function interpret(engines: ScriptEngines, request: InterpreterRequ
 
   const checkLimits = () => {
     output.check();
-    if (fuelUsed > limits.fuel)
-      throw new Stopped('sandbox_fuel_exhausted', `the code used up its ${limits.fuel} units of fuel; compute less`);
-    if (clock.monotonic() > deadline) throw new Stopped('sandbox_timeout', `the code did not finish within ${limits.wallMs} ms`);
+    if (fuelUsed > limits.fuel) throw new Stopped('fuel', `the code used up its ${limits.fuel} units of fuel; compute less`);
+    if (clock.monotonic() > deadline) throw new Stopped('wall', `the code did not finish within ${limits.wallMs} ms`);
   };
 
   const burn = () => {
@@ -89,8 +90,7 @@ export async function interpret(engines: ScriptEngines, request: InterpreterRequ
     if (isNearlyFull()) return finish(failure(memoryExceeded(limits)), true);
     return finish(failure(codeError('the code waits for a promise that nothing settles (there are no timers and no network here)')), true);
   } catch (error) {
-    if (error instanceof Stopped)
-      return finish({ type: 'error', error: { code: error.code, message: error.message, retryable: false } }, true);
+    if (error instanceof Stopped) return finish(failure(error.error), true);
     if (error instanceof JSException) {
       return finish(
         toResult({ kind: 'error', text: JSON.stringify({ name: error.name, message: error.message, stack: error.stack ?? '' }) }),
@@ -166,8 +166,7 @@ function collectOutput(maxChars: number): Output {
     },
     logs: () => lines.join('\n'),
     check() {
-      if (exceeded)
-        throw new Stopped('sandbox_output_exceeded', `the code gave out more than ${maxChars} characters; print and return less`);
+      if (exceeded) throw new Stopped('output', `the code gave out more than ${maxChars} characters; print and return less`);
     },
   };
 }
@@ -179,14 +178,10 @@ function toResult({ kind, text }: Outcome): InterpreterOutcome['result'] {
     /out of memory|invalid (string|array|array buffer|typed array) length|string too long|array too (large|long)/i.test(message) &&
     /^(InternalError|RangeError)$/.test(name)
   ) {
-    return failure({
-      code: 'sandbox_memory_exceeded',
-      message: `the code used up its memory (${name}: ${cut(message)})`,
-      retryable: false,
-    });
+    return failure(limitExceeded('memory', `the code used up its memory (${name}: ${cut(message)})`));
   }
   if (/stack overflow|call stack size/i.test(message) && /^(InternalError|RangeError)$/.test(name)) {
-    return failure({ code: 'sandbox_stack_exceeded', message: 'the code recursed too deeply', retryable: false });
+    return failure(limitExceeded('stack', 'the code recursed too deeply'));
   }
   const line = new RegExp(`${fileName.replace('.', '\\.')}:(\\d+)`).exec(stack)?.[1];
   return failure(
@@ -202,17 +197,17 @@ function codeError(message: string, details: Record<string, unknown> = {}): Erro
 }
 
 function memoryExceeded(limits: SandboxLimits): ErrorInfo {
-  return { code: 'sandbox_memory_exceeded', message: `the code used up its ${limits.memoryBytes} bytes of memory`, retryable: false };
+  return limitExceeded('memory', `the code used up its ${limits.memoryBytes} bytes of memory`);
 }
 
 /** The engine itself gave up: its own stack or memory ran out under the code. */
 function explainTrap(error: unknown): ErrorInfo {
   const text = error instanceof Error ? error.message : '';
   if (/malloc failed|could not allocate|out of memory/i.test(text)) {
-    return { code: 'sandbox_memory_exceeded', message: 'the code used up its memory', retryable: false };
+    return limitExceeded('memory', 'the code used up its memory');
   }
   if (/call stack|out of bounds|stack/i.test(text)) {
-    return { code: 'sandbox_stack_exceeded', message: 'the code recursed or nested too deeply', retryable: false };
+    return limitExceeded('stack', 'the code recursed or nested too deeply');
   }
   return codeError('the engine gave up on this code; write it more simply');
 }

@@ -4,6 +4,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { Worker } from 'node:worker_threads';
+import type { ErrorInfo } from '@nexus-agent/protocol';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { systemClock, systemTimers, type WaitOutcome } from '#core';
 import { createSandbox, type Sandbox, type SandboxRequest } from '#tools';
@@ -79,35 +80,40 @@ describe('what code gives', () => {
 });
 
 const attacks: readonly (readonly [name: string, code: string, expected: string])[] = [
-  ['endless loop', 'while (true) {}', 'sandbox_fuel_exhausted'],
-  ['endless loop that catches', 'for (;;) { try { for (;;); } catch {} finally { continue } }', 'sandbox_fuel_exhausted'],
-  ['catastrophic regex', '/(a+)+$/.test("a".repeat(40) + "!")', 'sandbox_fuel_exhausted'],
-  ['endless loop in eval', 'new Function("for (;;);")()', 'sandbox_fuel_exhausted'],
-  ['endless getter of the result', '({ get a() { for (;;); } })', 'sandbox_fuel_exhausted'],
-  ['endless toJSON', '({ toJSON() { for (;;); } })', 'sandbox_fuel_exhausted'],
-  ['endless message of an error', 'throw { get message() { for (;;); }, get stack() { for (;;); } }', 'sandbox_fuel_exhausted'],
-  ['endless proxy', 'new Proxy({}, { ownKeys() { for (;;); } })', 'sandbox_fuel_exhausted'],
-  ['microtask starvation', '(async () => { for (;;) { try { await 0 } catch {} } })()', 'sandbox_fuel_exhausted'],
-  ['microtasks that beget microtasks', 'const f = () => queueMicrotask(f); f(); await new Promise(() => {})', 'sandbox_fuel_exhausted'],
-  ['arrays of 1 MB', 'const a = []; while (true) a.push(new Array(131072).fill(1))', 'sandbox_memory_exceeded'],
-  ['string doubling', 'let s = "x"; while (true) s += s', 'sandbox_memory_exceeded'],
-  ['strings that are kept', 'const a = []; while (true) a.push(("x" + a.length).repeat(100000).toUpperCase())', 'sandbox_memory_exceeded'],
-  ['typed arrays', 'const a = []; while (true) a.push(new Uint8Array(1 << 20))', 'sandbox_memory_exceeded'],
-  ['one huge buffer', 'new ArrayBuffer(2 ** 31)', 'sandbox_memory_exceeded'],
-  ['deep recursion', 'const f = () => f() + 1; f()', 'sandbox_stack_exceeded'],
-  ['deep recursion in natives', 'const f = () => [1].map(f); f()', 'sandbox_stack_exceeded'],
-  ['deep nesting of the result', 'let a = []; for (let i = 0; i < 1e5; i++) a = [a]; a', 'sandbox_stack_exceeded'],
-  ['deep JSON', 'JSON.parse("[".repeat(1e6))', 'sandbox_stack_exceeded'],
-  ['output flood', 'for (;;) console.log("x".repeat(1000))', 'sandbox_output_exceeded'],
-  ['output flood that catches', 'for (;;) { try { console.log("x".repeat(1e6)) } catch {} }', 'sandbox_output_exceeded'],
-  ['flood of empty lines', 'for (;;) console.log()', 'sandbox_output_exceeded'],
-  ['huge value', '"x".repeat(5e6)', 'sandbox_output_exceeded'],
-  ['huge error', 'throw new Error("x".repeat(5e6))', 'sandbox_output_exceeded'],
-  ['work that the engine does not interrupt', '"a".repeat(8e6).indexOf("a".repeat(4e6) + "b")', 'sandbox_timeout'],
+  ['endless loop', 'while (true) {}', 'limit_exceeded (fuel)'],
+  ['endless loop that catches', 'for (;;) { try { for (;;); } catch {} finally { continue } }', 'limit_exceeded (fuel)'],
+  ['catastrophic regex', '/(a+)+$/.test("a".repeat(40) + "!")', 'limit_exceeded (fuel)'],
+  ['endless loop in eval', 'new Function("for (;;);")()', 'limit_exceeded (fuel)'],
+  ['endless getter of the result', '({ get a() { for (;;); } })', 'limit_exceeded (fuel)'],
+  ['endless toJSON', '({ toJSON() { for (;;); } })', 'limit_exceeded (fuel)'],
+  ['endless message of an error', 'throw { get message() { for (;;); }, get stack() { for (;;); } }', 'limit_exceeded (fuel)'],
+  ['endless proxy', 'new Proxy({}, { ownKeys() { for (;;); } })', 'limit_exceeded (fuel)'],
+  ['microtask starvation', '(async () => { for (;;) { try { await 0 } catch {} } })()', 'limit_exceeded (fuel)'],
+  ['microtasks that beget microtasks', 'const f = () => queueMicrotask(f); f(); await new Promise(() => {})', 'limit_exceeded (fuel)'],
+  ['arrays of 1 MB', 'const a = []; while (true) a.push(new Array(131072).fill(1))', 'limit_exceeded (memory)'],
+  ['string doubling', 'let s = "x"; while (true) s += s', 'limit_exceeded (memory)'],
+  ['strings that are kept', 'const a = []; while (true) a.push(("x" + a.length).repeat(100000).toUpperCase())', 'limit_exceeded (memory)'],
+  ['typed arrays', 'const a = []; while (true) a.push(new Uint8Array(1 << 20))', 'limit_exceeded (memory)'],
+  ['one huge buffer', 'new ArrayBuffer(2 ** 31)', 'limit_exceeded (memory)'],
+  ['deep recursion', 'const f = () => f() + 1; f()', 'limit_exceeded (stack)'],
+  ['deep recursion in natives', 'const f = () => [1].map(f); f()', 'limit_exceeded (stack)'],
+  ['deep nesting of the result', 'let a = []; for (let i = 0; i < 1e5; i++) a = [a]; a', 'limit_exceeded (stack)'],
+  ['deep JSON', 'JSON.parse("[".repeat(1e6))', 'limit_exceeded (stack)'],
+  ['output flood', 'for (;;) console.log("x".repeat(1000))', 'limit_exceeded (output)'],
+  ['output flood that catches', 'for (;;) { try { console.log("x".repeat(1e6)) } catch {} }', 'limit_exceeded (output)'],
+  ['flood of empty lines', 'for (;;) console.log()', 'limit_exceeded (output)'],
+  ['huge value', '"x".repeat(5e6)', 'limit_exceeded (output)'],
+  ['huge error', 'throw new Error("x".repeat(5e6))', 'limit_exceeded (output)'],
+  ['work that the engine does not interrupt', '"a".repeat(8e6).indexOf("a".repeat(4e6) + "b")', 'limit_exceeded (wall)'],
   ['waiting in a shared memory', 'Atomics.wait(new Int32Array(new SharedArrayBuffer(8)), 0, 0)', 'sandbox_code_error'],
   ['modules', 'await import("node:fs")', 'sandbox_code_error'],
   ['static modules', 'import fs from "node:fs"', 'sandbox_code_error'],
 ];
+
+/** The code of an error, and which limit it names. */
+function nameOf({ code, details }: ErrorInfo): string {
+  return details?.limit === undefined ? code : `${code} (${details.limit})`;
+}
 
 /** The event loop of a process that does nothing, from now until it is asked. */
 function watchIdleProcess(): { longestDelayMs(): Promise<number> } {
@@ -140,7 +146,7 @@ describe('attacks', () => {
     await Promise.all(
       attacks.map(async ([name, code]) => {
         const result = await run(code, name.startsWith('work that') ? { limits: { wallMs: 300 } } : {});
-        seen.push([name, result.type === 'error' ? result.error.code : `gave ${JSON.stringify(result.value)}`]);
+        seen.push([name, result.type === 'error' ? nameOf(result.error) : `gave ${JSON.stringify(result.value)}`]);
       }),
     );
     delay.disable();
@@ -252,7 +258,7 @@ describe('the pool', () => {
       });
       expect(await second).toMatchObject({ error: { message: expect.stringMatching(/sandbox\.maxWaitMs.*try again later/) } });
       expect((await second).waitedMs).toBeGreaterThan(1_490);
-      expect(await first).toMatchObject({ error: { code: 'sandbox_timeout' } });
+      expect(await first).toMatchObject({ error: { code: 'limit_exceeded', details: { limit: 'wall' } } });
       expect(ended.at(-1)).toBe('timed_out');
     } finally {
       await small.close();

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { type Cancel, NexusError, type Timers } from '#core';
 import type { InterpreterOutcome, InterpreterRequest } from './interpreter.ts';
+import { limitExceeded, type SandboxLimit } from './limit-error.ts';
 import type { ThreadAnswer, ThreadMessage } from './worker.ts';
 
 export type JobEnd =
@@ -51,8 +52,7 @@ export class SandboxThread {
     this.#worker = new Worker(workerUrl, { env: {}, execArgv: [], argv: [], stdout: true, stderr: true, resourceLimits: threadLimits });
     this.#worker.on('message', (message: ThreadMessage) => (message.type === 'ready' ? this.#onReady() : this.#onAnswer(message)));
     this.#worker.on('error', (error: Error & { code?: string }) => {
-      if (error.code === 'ERR_WORKER_OUT_OF_MEMORY')
-        this.kill(new NexusError('sandbox_memory_exceeded', 'the code used up the memory of its thread'));
+      if (error.code === 'ERR_WORKER_OUT_OF_MEMORY') this.kill(reached('memory', 'the code used up the memory of its thread'));
       else this.#break('the sandbox broke; try again', error);
     });
     this.#worker.on('exit', () => this.#break('the sandbox ended unexpectedly; try again'));
@@ -101,7 +101,7 @@ export class SandboxThread {
   #limitTime(job: Job): void {
     const { wallMs } = job.request.limits;
     this.#cancelTimer = this.#options.timers.after(wallMs + killGraceMs, () =>
-      this.kill(new NexusError('sandbox_timeout', `the code did not finish within ${wallMs} ms`)),
+      this.kill(reached('wall', `the code did not finish within ${wallMs} ms`)),
     );
   }
 
@@ -131,4 +131,9 @@ export class SandboxThread {
       this.#worker.terminate().catch(() => undefined), // it is gone either way
     );
   }
+}
+
+function reached(limit: SandboxLimit, message: string): NexusError {
+  const { code, details = {} } = limitExceeded(limit, message);
+  return new NexusError(code, message, { details });
 }

@@ -23,6 +23,8 @@ export function createAskHumanTool(): Tool {
       additionalProperties: false,
     },
     effects: 'none',
+    source: 'built-in',
+    tier: 'person',
     permissions: ['human'],
     timeoutMs: 1_000,
     kind: 'question',

@@ -30,6 +30,8 @@ export function createCodeJsTool({ sandbox, workspaces }: CodeJsOptions): Tool {
       additionalProperties: false,
     },
     effects: 'none',
+    source: 'built-in',
+    tier: 'T0',
     permissions: ['code.run', 'fs.read'],
     sharesFolder: true,
     timeoutMs: Math.max(60_000, sandbox.longestMs),

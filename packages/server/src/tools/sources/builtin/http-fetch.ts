@@ -72,6 +72,8 @@ export function createHttpFetchTool(options: HttpFetchOptions): Tool {
       additionalProperties: false,
     },
     effects: 'none',
+    source: 'built-in',
+    tier: 'host',
     permissions: ['net.egress'],
     timeoutMs: 30_000,
     async execute(input, context) {
