@@ -1,4 +1,5 @@
 import { hostileRequirements, type Requirement } from './hostile-requirements.ts';
+import { toolRequirements } from './tool-requirements.ts';
 
 /**
  * What Nexus Agent promises, one line each. Data only: tests cite an id (see `support/verifies.ts`), and `npm run verify` fails
@@ -10,6 +11,7 @@ import { hostileRequirements, type Requirement } from './hostile-requirements.ts
 
 export const requirements = {
   ...hostileRequirements,
+  ...toolRequirements,
   // Budgets
   'budget.race.exact': {
     promise: 1,
@@ -340,11 +342,6 @@ export const requirements = {
   'policy.obligation.unknown': {
     promise: 3,
     behaviour: 'A policy with an obligation that is not known is refused when it is loaded; one that is in force already denies.',
-  },
-  'tools.sources.apart': {
-    promise: 3,
-    behaviour:
-      'A tool that is not sound, or whose name another source has, is left out of the list and told in the log; all others stay as they were.',
   },
   'tools.given.checked': {
     promise: 3,
