@@ -9,7 +9,17 @@ const few = 20;
 const quotas: Quotas = {
   tenant: {
     ...unlimited.tenant,
-    ...{ sessions: few, agents: few, agentVersions: few, keys: few, approvals: few, idempotencyKeys: few, queuedRuns: few, budgets: few },
+    ...{
+      sessions: few,
+      agents: few,
+      agentVersions: few,
+      keys: few,
+      approvals: few,
+      idempotencyKeys: few,
+      queuedRuns: few,
+      budgets: few,
+      toolSources: few,
+    },
     ...{ files: few, contents: few, contentBytes: 1_000 },
   },
   tree: { maxFiles: 15, maxBytes: 500, maxNames: 25 },
@@ -75,6 +85,18 @@ export function describeQuotas(subject: StoreSubject): void {
       const [store] = await stores();
       expect((await store?.prune(tenantId, 'idempotencyKeys', { before: Date.now() + 60_000, limit: 5 }))?.gone).toBe(5);
       expect((await race((on, index) => on.commit({ tenantId, idempotency: claim(100 + index) }))).done).toBe(5);
+    });
+
+    it('holds for sources of tools, and one that is replaced is no further one', async () => {
+      const tenantId = newTenant();
+      const put = (store: Store, index: number, version = 'v') =>
+        store.putToolSource({ tenantId, kind: 'http', name: `s${index}`, version, content: {}, createdAt: 1 });
+      expect(await race((store, index) => put(store, index))).toEqual(refused('toolSources'));
+      const [store] = await stores();
+      const [first] = (await store?.toolSourceHeads(tenantId)) ?? [];
+      await store?.putToolSource({ tenantId, kind: 'http', name: first?.name ?? '', version: 'w', content: {}, createdAt: 2 });
+      expect(await store?.deleteToolSource(tenantId, 'http', first?.name ?? '')).toBe(true);
+      expect((await race((on, index) => put(on, 100 + index))).done).toBe(1);
     });
 
     it('holds for queued runs, and not for those that runs start', async () => {

@@ -32,6 +32,7 @@ export function describeSchema(name: StoreSubject['name']): void {
         { version: 12 },
         { version: 13 },
         { version: 14 },
+        { version: 15 },
       ]);
       const session = sessionRow(newTenant());
       const first = await openTestStore(location);

@@ -18,6 +18,7 @@ import { describeRetention } from './storage-retention.ts';
 
 import { describeSchema } from './storage-schema.ts';
 import { describeSessionLog } from './storage-sessions.ts';
+import { describeToolStore } from './storage-tools.ts';
 import { describeTurns } from './storage-turns.ts';
 
 function describeOn(subject: StoreSubject, fresh: () => Promise<StoreSubject>): void {
@@ -39,6 +40,7 @@ function describeOn(subject: StoreSubject, fresh: () => Promise<StoreSubject>): 
     describeSessionLog(open);
     describeTurns(open);
     describeResourceStore(open);
+    describeToolStore(open);
     describeDefinitions(open, fresh);
     describeFileStore(open);
     describeLedgerStore(subject, open);

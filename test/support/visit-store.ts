@@ -45,6 +45,7 @@ export async function visitStore(store: Store): Promise<void> {
   await visitQueue(store);
   await visitRest(store);
   await visitRetention(store);
+  await visitTools(store);
 }
 
 /** The first page and the one after it, of which only the second has a cursor in its query. */
@@ -242,4 +243,32 @@ async function visitRetention(store: Store): Promise<void> {
   await store.removeSome({ tenantId: huge, kind: 'run', id: longSessionRun }, 5, dayMs);
   await store.removeSome({ tenantId: huge, kind: 'session', id: longSession }, 5, dayMs);
   await store.pruneWorkers(before, 100);
+}
+
+async function visitTools(store: Store): Promise<void> {
+  const source = { tenantId: huge, kind: 'http' as const, name: 'a', version: 'v', content: {}, createdAt: 1 };
+  await store.putToolSource(source);
+  await store.getToolSource(huge, 'http', 'a');
+  await pages((page) => store.listToolSources(huge, 'http', page));
+  await store.toolSourceHeads(huge);
+  await store.deleteToolSource(huge, 'http', 'a');
+  const held = { callKey: 'k', delivery: 1 };
+  const worker = { tenantId: huge, workerId: 'w', pool: 'p' };
+  await store.offerToolCall({
+    ...{ ...held, tenantId: huge, pool: 'p', status: 'queued', request: {}, answer: null, holder: null, delivery: 0, leaseUntil: null },
+    ...{ cancelled: false, createdAt: 1, expiresAt: 1 },
+  });
+  await store.queuedToolPools([worker]);
+  await store.takeToolCalls(worker, { limit: 5, nowMs: 1, leaseMs: 1 });
+  await store.renewToolCalls(worker, [held], 2);
+  await store.toolCallStates(huge, ['k']);
+  await store.requeueToolCall(huge, held, 3);
+  await store.cancelToolCall(huge, 'k', null);
+  await store.endToolCall(huge, held, null);
+  await store.pruneToolCalls(2, 5);
+  await store.putToolWorker({ ...worker, nodeId: 'n', about: {}, connectedAt: 1, seenAt: 1 });
+  await store.touchToolWorkers('n', 2);
+  await store.listToolWorkers(huge, 0, 5);
+  await store.deleteToolWorker(huge, 'w');
+  await store.pruneToolWorkers(1, 5);
 }

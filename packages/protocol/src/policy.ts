@@ -1,11 +1,19 @@
 import { z } from 'zod';
 
 /** What is administered: each route that changes it, or shows what only administrators may see, asks for one of these. */
-export const AdminAction = z.enum(['admin.read', 'admin.agents', 'admin.budgets', 'admin.definitions', 'admin.keys', 'admin.retention']);
+export const AdminAction = z.enum([
+  'admin.read',
+  'admin.agents',
+  'admin.budgets',
+  'admin.definitions',
+  'admin.keys',
+  'admin.retention',
+  'admin.tools',
+]);
 export type AdminAction = z.infer<typeof AdminAction>;
 
 /** The parts of the system that are administered: the resources of those actions. */
-export const SystemPart = z.enum(['agents', 'budgets', 'definitions', 'keys', 'metrics', 'retention']);
+export const SystemPart = z.enum(['agents', 'budgets', 'definitions', 'keys', 'metrics', 'retention', 'tools']);
 export type SystemPart = z.infer<typeof SystemPart>;
 
 /** What a principal may be allowed to do, and is asked each time. Everything is denied unless a policy permits it. */

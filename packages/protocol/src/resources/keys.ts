@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-export const KeyScope = z.enum(['runs', 'approvals', 'admin']);
+export const KeyScope = z.enum(['runs', 'approvals', 'admin', 'tools']);
 export type KeyScope = z.infer<typeof KeyScope>;
 /** A name that policies can ask for, as in `require_approval:role=lead`; the same in capital and small letters. */
 export const Role = z

@@ -5,7 +5,7 @@ import type { Principal } from '#identity';
 export const localOperator: Principal = {
   tenantId: 'default' as TenantId, // a literal that fits the schema
   id: 'local',
-  scopes: ['runs', 'approvals', 'admin'],
+  scopes: ['runs', 'approvals', 'admin', 'tools'],
   roles: ['owner'],
 };
 

@@ -14,7 +14,7 @@ export function keyCommands({ program, action }: Registrar): void {
     .command('create')
     .description('create a key; its secret is shown this once')
     .requiredOption('--name <name>', 'what it is for')
-    .addOption(new Option('--scope <scope...>', 'what it may do').choices(['runs', 'approvals', 'admin']))
+    .addOption(new Option('--scope <scope...>', 'what it may do').choices(['runs', 'approvals', 'admin', 'tools']))
     .option('--role <role...>', 'what its holder may answer for, such as lead')
     .addOption(tenantOption())
     .option('--expires <time>', 'when it ends, such as 2027-01-31T12:00:00Z; default: never', moment)

@@ -38,6 +38,7 @@ export const storageConfig = {
     idempotencyKeys: setting(count().default(5_000_000), 'Most `Idempotency-Key`s of a tenant that are kept.'),
     queuedRuns: setting(count().default(20_000), 'Most runs of a tenant that wait for their turn, without those that runs start.'),
     budgets: setting(count().default(10_000), 'Most scopes of a tenant with a limit, other than sessions and runs.'),
+    toolSources: setting(count().default(1_000), 'Most sources of tools of a tenant: HTTP and MCP servers, plugins and pools of workers.'),
     files: setting(count().default(2_000_000), 'Most files of a tenant, in all sessions and forks.'),
     contents: setting(count().default(2_000_000), 'Most contents of files that are kept for a tenant, older versions included.'),
     contentBytes: setting(

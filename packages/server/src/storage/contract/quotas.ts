@@ -16,6 +16,8 @@ export interface TenantQuotas {
   readonly queuedRuns: number;
   /** Scopes with a limit, other than sessions and runs. */
   readonly budgets: number;
+  /** What tools come from: servers, plugins, pools of workers. */
+  readonly toolSources: number;
   /** Files of all sessions and forks. */
   readonly files: number;
   /** Contents that are kept, older versions of files included. */
@@ -49,6 +51,7 @@ export const unlimited: Quotas = {
     idempotencyKeys: none,
     queuedRuns: none,
     budgets: none,
+    toolSources: none,
     files: none,
     contents: none,
     contentBytes: none,
@@ -68,6 +71,7 @@ const told: Record<QuotaKind, { readonly what: string; readonly advice: string }
   },
   queuedRuns: { what: 'queued runs', advice: 'try again when some have begun, or cancel some' },
   budgets: { what: 'scopes with a budget', advice: 'take some limits away (DELETE /v1/budgets)' },
+  toolSources: { what: 'sources of tools', advice: 'remove some (nexus tools sources)' },
   files: { what: 'files in all sessions', advice: 'delete files, or sessions' },
   contents: { what: 'kept contents of files', advice: 'delete sessions; what nothing has any more goes after retention.contentsDays' },
   contentBytes: {

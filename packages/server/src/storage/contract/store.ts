@@ -11,6 +11,8 @@ import type { MeasureStore } from './measures.ts';
 import type { Queue } from './queue.ts';
 import type { RetentionStore } from './retention.ts';
 import type { RunStore } from './runs.ts';
+import type { ToolCallStore } from './tool-calls.ts';
+import type { ToolSourceStore } from './tool-sources.ts';
 
 /**
  * Everything that is kept. One contract, two drivers (`node:sqlite`, Postgres), one conformance suite. Each method may
@@ -30,6 +32,8 @@ export type Store = CommitStore &
   FileStore &
   BlobTable &
   ContentTable &
+  ToolSourceStore &
+  ToolCallStore &
   IdentityStore & {
     readonly dialect: 'sqlite' | 'postgres';
     /** Milliseconds since 1970 by the clock that all processes on this database share. */

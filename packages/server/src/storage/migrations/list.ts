@@ -12,6 +12,7 @@ import { quotas } from './011-quotas.ts';
 import { ownedLimits } from './012-owned-limits.ts';
 import { sumsAndOrders } from './013-sums-and-orders.ts';
 import { journalAsWritten } from './014-journal-as-written.ts';
+import { tools } from './015-tools.ts';
 import type { Migration } from './migration.ts';
 
 /** All of them, in order. */
@@ -30,4 +31,5 @@ export const migrations: readonly Migration[] = [
   ownedLimits,
   sumsAndOrders,
   journalAsWritten,
+  tools,
 ];

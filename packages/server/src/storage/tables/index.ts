@@ -18,6 +18,8 @@ import { jobs } from './retention.ts';
 import { runEvents } from './run-events.ts';
 import { runs } from './runs.ts';
 import { sessions } from './sessions.ts';
+import { toolCalls, toolWorkers } from './tool-calls.ts';
+import { toolSources } from './tool-sources.ts';
 
 export { addUsage, bookedDays, hasUnfolded, newestDay, spentSoFar, sumFromRow, type UsageDay, usageByDay, usageOfDay } from './accounts.ts';
 export { deleteAgent, getAgent, listAgentNames, listAgents, putAgent } from './agents.ts';
@@ -148,7 +150,27 @@ export const tables = [
   runEvents,
   runs,
   sessions,
+  toolCalls,
+  toolSources,
+  toolWorkers,
   tenantCounts,
   usageDays,
   workers,
 ] as const;
+export {
+  cancelToolCall,
+  deleteToolWorker,
+  endToolCall,
+  listToolWorkers,
+  offerToolCall,
+  pruneToolCalls,
+  pruneToolWorkers,
+  putToolWorker,
+  queuedToolPools,
+  renewToolCalls,
+  requeueToolCall,
+  takeToolCalls,
+  toolCallStates,
+  touchToolWorkers,
+} from './tool-calls.ts';
+export { deleteToolSource, getToolSource, listToolSources, putToolSource, toolSourceHeads } from './tool-sources.ts';

@@ -41,13 +41,14 @@ export function* uncount(tenantId: string, kind: QuotaKind, amount: number): Pro
 }
 
 /** Kinds of which there are never so many that counting them takes long. */
-export type CountedKind = 'queuedRuns' | 'approvals' | 'budgets' | 'agents' | 'keys';
+export type CountedKind = 'queuedRuns' | 'approvals' | 'budgets' | 'agents' | 'keys' | 'toolSources';
 
 const rowsToCount = dictionary({
   queuedRuns: sql`runs where status = 'queued' and parent_run_id is null and`,
   approvals: sql`approvals where status = 'pending' and`,
   agents: sql`agents where`,
   keys: sql`api_keys where revoked_at is null and`,
+  toolSources: sql`tool_sources where`,
 });
 
 /** How many there are, counted up to `most`. */
