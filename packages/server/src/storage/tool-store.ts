@@ -1,0 +1,49 @@
+import type { TenantQuotas, ToolCallStore, ToolSourceStore } from '#storage/contract';
+import type { Driver } from '#storage/program';
+import {
+  cancelToolCall,
+  deleteToolSource,
+  deleteToolWorker,
+  endToolCall,
+  getToolSource,
+  listToolSources,
+  listToolWorkers,
+  offerToolCall,
+  pruneToolCalls,
+  pruneToolWorkers,
+  putToolSource,
+  putToolWorker,
+  queuedToolPools,
+  renewToolCalls,
+  requeueToolCall,
+  takeToolCalls,
+  toolCallStates,
+  toolSourceHeads,
+  touchToolWorkers,
+} from '#storage/tables';
+
+/** The part of the store that keeps where tools come from and the queue of their workers. */
+export function toolStoreOn({ read, write }: Driver, quotas: TenantQuotas): ToolSourceStore & ToolCallStore {
+  return {
+    putToolSource: (row) => write(() => putToolSource(row, quotas)),
+    getToolSource: (tenantId, kind, name) => read(() => getToolSource(tenantId, kind, name)),
+    listToolSources: (tenantId, kind, page) => read(() => listToolSources(tenantId, kind, page)),
+    toolSourceHeads: (tenantId) => read(() => toolSourceHeads(tenantId)),
+    deleteToolSource: (tenantId, kind, name) => write(() => deleteToolSource(tenantId, kind, name)),
+
+    offerToolCall: (row) => write(() => offerToolCall(row)),
+    takeToolCalls: (of, options) => write(() => takeToolCalls(of, options)),
+    renewToolCalls: (of, held, leaseUntil) => write(() => renewToolCalls(of, held, leaseUntil)),
+    endToolCall: (tenantId, held, answer) => write(() => endToolCall(tenantId, held, answer)),
+    requeueToolCall: (tenantId, held, nowMs) => write(() => requeueToolCall(tenantId, held, nowMs)),
+    cancelToolCall: (tenantId, callKey, answer) => write(() => cancelToolCall(tenantId, callKey, answer)),
+    toolCallStates: (tenantId, callKeys) => read(() => toolCallStates(tenantId, callKeys)),
+    queuedToolPools: (pools) => read(() => queuedToolPools(pools)),
+    pruneToolCalls: (nowMs, limit) => write(() => pruneToolCalls(nowMs, limit)),
+    putToolWorker: (row) => write(() => putToolWorker(row)),
+    deleteToolWorker: (tenantId, workerId) => write(() => deleteToolWorker(tenantId, workerId)),
+    touchToolWorkers: (nodeId, nowMs) => write(() => touchToolWorkers(nodeId, nowMs)),
+    listToolWorkers: (tenantId, seenSince, limit) => read(() => listToolWorkers(tenantId, seenSince, limit)),
+    pruneToolWorkers: (seenBefore, limit) => write(() => pruneToolWorkers(seenBefore, limit)),
+  };
+}
