@@ -22,5 +22,5 @@ export { type QuotaKind, type Quotas, requireQuota, type TenantQuotas, type Tree
 export type { Aged, AgingKind, Removal, RetentionStore } from './retention.ts';
 export type { RunPatch, RunRow, RunStore, SessionRow, SizedEvent, StoredEvent, Waiting } from './runs.ts';
 export type { Store } from './store.ts';
-export type { HeldCall, ToolCallRow, ToolCallState, ToolCallStore, ToolWorkerRow } from './tool-calls.ts';
+export type { HeldCall, ToolCallStore, ToolWorkerRow, WorkerCallRow, WorkerCallState } from './tool-calls.ts';
 export type { ToolSourceHead, ToolSourceKind, ToolSourceRow, ToolSourceStore } from './tool-sources.ts';

@@ -15,7 +15,7 @@ export interface ToolWorkerRow {
 }
 
 /** A call that a worker is to do, is doing, or has done. */
-export interface ToolCallRow {
+export interface WorkerCallRow {
   readonly tenantId: TenantId;
   /** The idempotency key of the call: one row however often it is asked for. */
   readonly callKey: string;
@@ -37,7 +37,7 @@ export interface ToolCallRow {
   readonly expiresAt: number;
 }
 
-export type ToolCallState = Pick<ToolCallRow, 'callKey' | 'status' | 'answer' | 'delivery' | 'leaseUntil' | 'cancelled'>;
+export type WorkerCallState = Pick<WorkerCallRow, 'callKey' | 'status' | 'answer' | 'delivery' | 'leaseUntil' | 'cancelled'>;
 
 export interface HeldCall {
   readonly callKey: string;
@@ -50,12 +50,12 @@ export interface HeldCall {
  */
 export interface ToolCallStore {
   /** Puts the call, unless there is one of its key: then that one comes back, whatever has become of it. */
-  offerToolCall(row: ToolCallRow): Promise<ToolCallRow>;
+  offerToolCall(row: WorkerCallRow): Promise<WorkerCallRow>;
   /** Gives up to `limit` queued calls of the pool to the worker, oldest first. */
   takeToolCalls(
     of: { readonly tenantId: TenantId; readonly pool: string; readonly workerId: string },
     options: { readonly limit: number; readonly nowMs: number; readonly leaseMs: number },
-  ): Promise<readonly ToolCallRow[]>;
+  ): Promise<readonly WorkerCallRow[]>;
   /** Renews what the worker still holds; the rest is not its own any more. `cancelled` says what nobody wants. */
   renewToolCalls(
     of: { readonly tenantId: TenantId; readonly workerId: string },
@@ -68,7 +68,7 @@ export interface ToolCallStore {
   requeueToolCall(tenantId: TenantId, held: HeldCall, nowMs: number): Promise<boolean>;
   /** One that nobody holds is done by this, with `answer`; one that a worker holds is marked. `gone` where it is done already. */
   cancelToolCall(tenantId: TenantId, callKey: string, answer: unknown): Promise<'ended' | 'marked' | 'gone'>;
-  toolCallStates(tenantId: TenantId, callKeys: readonly string[]): Promise<readonly ToolCallState[]>;
+  toolCallStates(tenantId: TenantId, callKeys: readonly string[]): Promise<readonly WorkerCallState[]>;
   /** Pools with queued calls, of these tenants' pools; for a node whose bus lost the news. */
   queuedToolPools(
     pools: readonly { readonly tenantId: TenantId; readonly pool: string }[],

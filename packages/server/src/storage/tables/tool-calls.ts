@@ -1,5 +1,5 @@
 import { sql } from 'kysely';
-import type { HeldCall, ToolCallRow, ToolCallState, ToolWorkerRow } from '#storage/contract';
+import type { HeldCall, ToolWorkerRow, WorkerCallRow, WorkerCallState } from '#storage/contract';
 import {
   change,
   defineTable,
@@ -42,12 +42,12 @@ export const toolWorkers = defineTable('tool_workers', {
 type Stored = Row<typeof toolCalls>;
 const { statement, query } = queriesOn(toolCalls, toolWorkers);
 
-function callFromRow(row: Stored): ToolCallRow {
+function callFromRow(row: Stored): WorkerCallRow {
   return {
-    tenantId: row.tenant_id as ToolCallRow['tenantId'],
+    tenantId: row.tenant_id as WorkerCallRow['tenantId'],
     callKey: row.call_key,
     pool: row.pool,
-    status: row.status as ToolCallRow['status'],
+    status: row.status as WorkerCallRow['status'],
     request: parse(row.request),
     answer: parseNullable(row.answer),
     holder: row.holder,
@@ -59,7 +59,7 @@ function callFromRow(row: Stored): ToolCallRow {
   };
 }
 
-export function* offerToolCall(call: ToolCallRow): Program<ToolCallRow> {
+export function* offerToolCall(call: WorkerCallRow): Program<WorkerCallRow> {
   const row: Stored = {
     tenant_id: call.tenantId,
     call_key: call.callKey,
@@ -99,7 +99,7 @@ const queuedOf = statement('queued_tool_calls', ({ db, dialect }, params: { tena
 export function* takeToolCalls(
   { tenantId, pool, workerId }: { readonly tenantId: string; readonly pool: string; readonly workerId: string },
   { limit, nowMs, leaseMs }: { readonly limit: number; readonly nowMs: number; readonly leaseMs: number },
-): Program<readonly ToolCallRow[]> {
+): Program<readonly WorkerCallRow[]> {
   const picked = yield* run(queuedOf, { tenant: tenantId, pool, limit });
   if (picked.length === 0) return [];
   const keys = sql.join(picked.map(({ call_key }) => call_key));
@@ -155,7 +155,7 @@ export function* cancelToolCall(tenant: string, callKey: string, answer: unknown
   return marked > 0 ? 'marked' : 'gone';
 }
 
-export function* toolCallStates(tenant: string, keys: readonly string[]): Program<readonly ToolCallState[]> {
+export function* toolCallStates(tenant: string, keys: readonly string[]): Program<readonly WorkerCallState[]> {
   const rows = yield* selectMany(toolCalls, ['call_key', 'status', 'answer', 'delivery', 'lease_until', 'cancelled'], {
     tenantId: tenant,
     key: 'call_key',
@@ -165,7 +165,7 @@ export function* toolCallStates(tenant: string, keys: readonly string[]): Progra
   });
   return rows.map((row) => ({
     callKey: row.call_key,
-    status: row.status as ToolCallState['status'],
+    status: row.status as WorkerCallState['status'],
     answer: parseNullable(row.answer),
     delivery: row.delivery,
     leaseUntil: row.lease_until,
