@@ -13,4 +13,22 @@ export const toolRequirements = {
     promise: 2,
     behaviour: 'A call for a worker is held by one worker at a time and done once, on both databases, whoever asks, answers or dies.',
   },
+  'workers.serve': {
+    promise: 3,
+    behaviour:
+      'A tool that a process of somebody’s own serves is called like any other: under policy, budget and schema, with progress and its own errors.',
+  },
+  'workers.wait': { promise: 2, behaviour: 'A call waits for a worker for a stated time, then the model is told that nothing was done.' },
+  'workers.capacity': { promise: 0, behaviour: 'A worker is given no more calls at a time than it takes, and each call once.' },
+  'workers.cancel': { promise: 0, behaviour: 'Cancelling a run really stops the call at its worker.' },
+  'workers.lost': {
+    promise: 2,
+    behaviour:
+      'The call of a lost worker goes to another under the same key where its effects allow that, and to a person where they do not.',
+  },
+  'workers.restart': { promise: 2, behaviour: 'A server that restarts finds what its workers did meanwhile, and nothing is done twice.' },
+  'workers.refused': {
+    promise: 3,
+    behaviour: 'A worker takes no name of others, answers only for what it holds, and what it gives is bounded.',
+  },
 } as const satisfies Record<string, Requirement>;

@@ -63,7 +63,7 @@ export function describeToolStore(open: () => Promise<Store>): void {
         request: call(tenantId, 'k').request,
       });
       expect(await two.offerToolCall(call(tenantId, 'k'))).toEqual(taken);
-      expect(await one.endToolCall(tenantId, { callKey: 'k', delivery: 1 }, { output: 7 })).toBe(true);
+      expect(await one.endToolCall({ tenantId, workerId: 'w1' }, { callKey: 'k', delivery: 1 }, { output: 7 })).toBe(true);
       expect(await two.offerToolCall(call(tenantId, 'k'))).toMatchObject({ status: 'done', answer: { output: 7 } });
       expect(await one.offerToolCall(call(newTenant(), 'k'))).toMatchObject({ status: 'queued' });
     });
@@ -92,17 +92,41 @@ export function describeToolStore(open: () => Promise<Store>): void {
       expect(await one.requeueToolCall(tenantId, held(1), 151)).toBe(true);
       expect(await two.requeueToolCall(tenantId, held(1), 151)).toBe(false);
       await take(two, tenantId, 'w2');
-      expect(await one.endToolCall(tenantId, held(1), 'late')).toBe(false);
-      const answers = await Promise.all([one, two, one, two].map((store, index) => store.endToolCall(tenantId, held(2), index)));
+      expect(await one.endToolCall({ tenantId, workerId: 'w1' }, held(1), 'late')).toBe(false);
+      expect(await one.endToolCall({ tenantId, workerId: 'w1' }, held(2), 'of another')).toBe(false);
+      const answers = await Promise.all(
+        [one, two, one, two].map((store, index) => store.endToolCall({ tenantId, workerId: 'w2' }, held(2), index)),
+      );
       expect(answers.filter(Boolean)).toHaveLength(1);
       const [state] = await one.toolCallStates(tenantId, ['k', 'nothing']);
       expect(state).toMatchObject({ callKey: 'k', status: 'done', answer: answers.indexOf(true), delivery: 2 });
+    });
+
+    it('are ended when their worker is lost, and begin anew when another attempt wants them', async () => {
+      const tenantId = newTenant();
+      await one.offerToolCall(call(tenantId, 'k'));
+      const held = { callKey: 'k', delivery: 1 };
+      expect(await one.reopenToolCall(tenantId, { callKey: 'k', delivery: 0 }, { nowMs: 5, expiresAt: 9 })).toBe(false);
+      await take(one, tenantId, 'w1');
+      expect(await one.endLostToolCall(tenantId, held, 150, 'lost')).toBe(false); // its lease is not over
+      expect(await one.endLostToolCall(tenantId, held, 151, 'lost')).toBe(true);
+      expect(await two.endToolCall({ tenantId, workerId: 'w1' }, held, 'late')).toBe(false);
+      expect(await two.reopenToolCall(tenantId, held, { nowMs: 500, expiresAt: 900 })).toBe(true);
+      expect(await one.reopenToolCall(tenantId, held, { nowMs: 500, expiresAt: 900 })).toBe(false);
+      await take(one, tenantId, 'w2');
+      expect(await one.returnToolCall({ tenantId, workerId: 'w1' }, { callKey: 'k', delivery: 2 })).toBe(false);
+      expect(await one.returnToolCall({ tenantId, workerId: 'w2' }, { callKey: 'k', delivery: 2 })).toBe(true);
+      const [again] = await take(two, tenantId, 'w3');
+      expect(again).toMatchObject({ delivery: 3, createdAt: 500, expiresAt: 900, cancelled: false, answer: null });
     });
 
     it('are renewed by whoever holds them, who hears what nobody wants', async () => {
       const tenantId = newTenant();
       for (const key of ['a', 'b', 'c']) await one.offerToolCall(call(tenantId, key));
       await take(one, tenantId, 'w1', 2);
+      const ofOne = await two.heldToolCalls(tenantId, 'w1');
+      expect(ofOne.map(({ callKey }) => callKey).sort()).toEqual(['a', 'b']);
+      expect(await two.heldToolCalls(newTenant(), 'w1')).toEqual([]);
       expect(await two.cancelToolCall(tenantId, 'b', null)).toBe('marked');
       expect(await two.cancelToolCall(tenantId, 'c', { error: 'cancelled' })).toBe('ended');
       expect(await two.cancelToolCall(tenantId, 'nothing', null)).toBe('gone');

@@ -261,10 +261,14 @@ async function visitTools(store: Store): Promise<void> {
   await store.queuedToolPools([worker]);
   await store.takeToolCalls(worker, { limit: 5, nowMs: 1, leaseMs: 1 });
   await store.renewToolCalls(worker, [held], 2);
+  await store.heldToolCalls(huge, 'w');
   await store.toolCallStates(huge, ['k']);
+  await store.returnToolCall(worker, held);
   await store.requeueToolCall(huge, held, 3);
   await store.cancelToolCall(huge, 'k', null);
-  await store.endToolCall(huge, held, null);
+  await store.endToolCall(worker, held, null);
+  await store.endLostToolCall(huge, held, 3, null);
+  await store.reopenToolCall(huge, held, { nowMs: 1, expiresAt: 2 });
   await store.pruneToolCalls(2, 5);
   await store.putToolWorker({ ...worker, nodeId: 'n', about: {}, connectedAt: 1, seenAt: 1 });
   await store.touchToolWorkers('n', 2);

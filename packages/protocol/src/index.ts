@@ -88,6 +88,16 @@ export {
   WhileBusy,
 } from './resources/runs.ts';
 export { Session, SessionCreateRequest } from './resources/sessions.ts';
+export {
+  ToolPool,
+  ToolWorkerInfo,
+  WorkerHello,
+  WorkerMessage,
+  WorkerReceipt,
+  WorkerReport,
+  WorkerReports,
+  WorkerTool,
+} from './resources/tool-workers.ts';
 export { ToolExecuteRequest, ToolExecuteResult, ToolInfo } from './resources/tools.ts';
 export { UsageBy, UsageRow } from './resources/usage.ts';
 export { createSseDecoder, type SseDecoder, SseTooLargeError } from './sse.ts';

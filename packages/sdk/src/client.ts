@@ -10,6 +10,7 @@ import { models } from './resources/models.ts';
 import { retention } from './resources/retention.ts';
 import { runs } from './resources/runs.ts';
 import { sessions } from './resources/sessions.ts';
+import { toolWorkers } from './resources/tool-workers.ts';
 import { tools } from './resources/tools.ts';
 import { usage } from './resources/usage.ts';
 import { createTransport, type TransportOptions } from './transport.ts';
@@ -32,6 +33,7 @@ export function createNexusClient(options: NexusClientOptions) {
     approvals: approvals(calls),
     agents: agents(calls),
     tools: tools(calls),
+    toolWorkers: toolWorkers(calls, transport),
     models: models(calls),
     budgets: budgets(calls),
     usage: usage(calls),

@@ -15,6 +15,7 @@ import {
   createNodes,
   createRetention,
   createTools,
+  createToolWorkers,
   openDefinitions,
 } from '#control';
 import {
@@ -359,7 +360,9 @@ function assemble({
     ...(config.otlp.endpoint === undefined ? {} : { endpoint: config.otlp.endpoint, headers: config.otlp.headers }),
   });
   closers.push(() => tracer.close(config.otlp.closeTimeoutMs));
-  const tools = openTools({ given: options.tools ?? [], config, clock, logger, metrics, files, known, own, closers });
+  const { service: tools, desk } = openTools({
+    ...{ given: options.tools ?? [], config, clock, ids, store, bus, logger, metrics, files, known, own, closers },
+  });
   metrics.observeNames({ models: () => models.llm.list(), tools: () => tools.list('default') }, [
     ...models.defaultModels,
     ...Object.keys(config.prices),
@@ -424,6 +427,7 @@ function assemble({
     agents: createAgents({ catalog, tools, llm: models.llm }),
     files: createFiles({ store, blobs: files.blobs }),
     tools: createTools({ engine, agents: catalog }),
+    toolWorkers: createToolWorkers({ desk, store, tools, clock }),
     models: createModels({ llm: models.llm }),
     budgets: createBudgets({ store, agents: catalog, clock }),
     retention,

@@ -1,8 +1,18 @@
 import type { NexusConfig } from '#apps/config';
-import { type Clock, type SecretValues, systemTimers, type WaitObserver } from '#core';
+import type { Bus } from '#bus';
+import { type Clock, type IdSource, type SecretValues, systemTimers, type WaitObserver } from '#core';
+import type { Store } from '#storage';
 import type { Logger, Metrics, TurnQueue } from '#telemetry';
-import { createFixedSource, createSandbox, createToolService, type OwnListeners, type Tool, type ToolService } from '#tools';
-import { createBuiltinTools } from '#tools/sources';
+import {
+  createFixedSource,
+  createSandbox,
+  createToolService,
+  type OwnListeners,
+  type Tool,
+  type ToolService,
+  type WorkerDesk,
+} from '#tools';
+import { createBuiltinTools, createSourceHeads, createWorkers } from '#tools/sources';
 import { egressOptions } from './egress.ts';
 import type { OpenedFiles } from './session-files.ts';
 
@@ -11,6 +21,9 @@ export interface ToolParts {
   /** Tools of the program that this server is a part of. */
   readonly given: readonly Tool[];
   readonly clock: Clock;
+  readonly ids: IdSource;
+  readonly store: Store;
+  readonly bus: Bus;
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly files: OpenedFiles;
@@ -19,8 +32,13 @@ export interface ToolParts {
   readonly closers: (() => Promise<void> | void)[];
 }
 
+export interface OpenedTools {
+  readonly service: ToolService;
+  readonly desk: WorkerDesk;
+}
+
 /** The agent core of this process: where tools come from, what they run in, and the service over them. Closed by `closers`. */
-export function openTools({ config, given, clock, logger, metrics, files, known, own, closers }: ToolParts): ToolService {
+export function openTools({ config, given, clock, ids, store, bus, logger, metrics, files, known, own, closers }: ToolParts): OpenedTools {
   const sandbox = createSandbox({ clock, timers: systemTimers, observer: turnsOf(metrics, 'sandbox'), ...sandboxOptions(config) });
   closers.push(() => sandbox.close());
   const builtin = createBuiltinTools({
@@ -33,9 +51,15 @@ export function openTools({ config, given, clock, logger, metrics, files, known,
       isOwnListener: own.isOwn,
     },
   });
-  const { files: _files, ...limits } = config.tools;
+  const { files: _files, workers: ofWorkers, ...limits } = config.tools;
+  const heads = createSourceHeads({ store, clock });
+  const workers = createWorkers({
+    ...{ store, clock, ids, bus, heads, timers: systemTimers, settings: ofWorkers, nodeId: ids.next<string>('worker') },
+    onError: (error) => logger.warn({ err: error }, 'what is kept of tool workers could not be read or written; it is tried again'),
+  });
+  closers.push(() => workers.desk.close());
   const service = createToolService({
-    sources: [createFixedSource(given, builtin)],
+    sources: [createFixedSource(given, builtin), workers.source],
     clock,
     timers: systemTimers,
     folders: files.folders,
@@ -45,7 +69,7 @@ export function openTools({ config, given, clock, logger, metrics, files, known,
     onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
   });
   closers.push(() => service.close());
-  return service;
+  return { service, desk: workers.desk };
 }
 
 function turnsOf(metrics: Metrics, queue: TurnQueue): WaitObserver {

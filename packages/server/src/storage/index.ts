@@ -23,6 +23,7 @@ export type {
   FileStore,
   FilesCopy,
   FileTree,
+  HeldCall,
   IdempotencyClaim,
   IdentityStore,
   KeyRow,
@@ -43,7 +44,13 @@ export type {
   SizedEvent,
   Store,
   StoredEvent,
+  ToolSourceHead,
+  ToolSourceKind,
+  ToolSourceRow,
+  ToolWorkerRow,
   UsageQuery,
+  WorkerCallRow,
+  WorkerCallState,
 } from '#storage/contract';
 export { unlimited } from '#storage/contract';
 export { readBlob } from './read-blob.ts';

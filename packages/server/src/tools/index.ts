@@ -16,6 +16,7 @@ export {
   type ToolPart,
   type ToolResult,
   type ToolService,
+  type WorkerDesk,
 } from '#tools/contract';
 export type { ToolFault } from '#tools/execution';
 export { openSessionFiles, type SessionFiles } from '#tools/files';

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '@nexus-agent/protocol';
-import type { Administration, Agents, Approvals, Budgets, Definitions, Files, Models, Retention, Tools } from '#control';
+import type { Administration, Agents, Approvals, Budgets, Definitions, Files, Models, Retention, Tools, ToolWorkers } from '#control';
 import type { Clock, IdSource, SecretValues, Timers } from '#core';
 import type { Keys } from '#identity';
 import type { Runs, Sessions } from '#runs';
@@ -61,6 +61,7 @@ export interface ApiServices {
   readonly agents: Agents;
   readonly files: Files;
   readonly tools: Tools;
+  readonly toolWorkers: ToolWorkers;
   readonly models: Models;
   readonly budgets: Budgets;
   readonly retention: Retention;

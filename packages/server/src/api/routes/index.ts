@@ -15,6 +15,7 @@ import { retentionRoutes } from './retention.ts';
 import { runRoutes } from './runs.ts';
 import { sessionRoutes } from './sessions.ts';
 import { systemRoutes } from './system.ts';
+import { toolWorkerRoutes } from './tool-workers.ts';
 import { toolRoutes } from './tools.ts';
 import { usageRoutes } from './usage.ts';
 
@@ -30,6 +31,7 @@ const resources: readonly ((context: RouteContext) => Route[])[] = [
   agentRoutes,
   modelRoutes,
   toolRoutes,
+  toolWorkerRoutes,
   budgetRoutes,
   usageRoutes,
   retentionRoutes,

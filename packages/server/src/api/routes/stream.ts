@@ -1,7 +1,7 @@
 import { isTerminal, type Run, WireEvent } from '@nexus-agent/protocol';
 import { type Call, localOperator, type RouteAnswer, type RouteResponse, visitor } from '#api/contract';
 import { NexusError, settlesWithin, type Timers } from '#core';
-import type { StreamCursor, StreamFrame } from '#runs';
+import type { StreamCursor } from '#runs';
 import type { RouteContext } from './context.ts';
 
 /** What a route that streams may answer, besides the error table. */
@@ -28,10 +28,7 @@ export function streamAnswer(
   const headers = { ...names, ...(replayed ? { 'idempotent-replayed': 'true' } : {}) };
   if (isTerminal(run.status) && cursor.seq >= run.lastSeq) return { status: 204, headers };
   const follow = (signal: AbortSignal) => {
-    const frames = services.runs.follow(principal, run.id, cursor, { signal });
-    return principal === localOperator || principal === visitor
-      ? frames
-      : whileKeyStands(frames, () => services.keys.stillStands(principal), context.timers);
+    return whileKeyStands(services.runs.follow(principal, run.id, cursor, { signal }), { principal, services, timers: context.timers });
   };
   return { stream: (response) => context.openStream({ runId: run.id, requestId, cursor, headers, follow }, response) };
 }
@@ -40,11 +37,19 @@ export function streamAnswer(
 const lookMs = 2_000;
 
 /** A key that is revoked, or expires, reads no further. A database that does not answer is no reason to cut readers off. */
-async function* whileKeyStands(
-  batches: AsyncIterable<readonly StreamFrame[]>,
+export function whileKeyStands<F>(
+  batches: AsyncIterable<readonly F[]>,
+  { principal, services, timers }: Pick<Call<unknown, unknown>, 'principal' | 'services'> & { readonly timers: Pick<Timers, 'after'> },
+): AsyncIterable<readonly F[]> {
+  if (principal === localOperator || principal === visitor) return batches;
+  return whileStanding(batches, () => services.keys.stillStands(principal), timers);
+}
+
+async function* whileStanding<F>(
+  batches: AsyncIterable<readonly F[]>,
   stands: () => Promise<boolean>,
   timers: Pick<Timers, 'after'>,
-): AsyncIterable<readonly StreamFrame[]> {
+): AsyncIterable<readonly F[]> {
   const iterator = batches[Symbol.asyncIterator]();
   const requireKey = async () => {
     if (!(await stands().catch(() => true))) throw new NexusError('unauthenticated', 'the API key was revoked or has expired');

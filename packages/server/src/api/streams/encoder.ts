@@ -1,5 +1,8 @@
 import type { StreamFrame } from '#runs';
 
+/** One event of a stream, of whatever kind. */
+export type SentFrame = Omit<StreamFrame, 'event'> & { readonly event: string };
+
 /** Characters of one write: what a socket does not take of it is held. */
 const writeChars = 32_000;
 
@@ -9,7 +12,7 @@ export type Part =
   | { readonly type: 'long'; readonly head: string; readonly rest: () => AsyncIterable<string>; readonly lastId: string | null };
 
 export interface Encoder {
-  encode(frames: readonly StreamFrame[]): readonly Part[];
+  encode(frames: readonly SentFrame[]): readonly Part[];
 }
 
 /**
@@ -17,7 +20,7 @@ export interface Encoder {
  * from the second reader on it is bytes, which every socket that is full holds together.
  */
 export function createEncoder(): Encoder {
-  let known: readonly StreamFrame[] | null = null;
+  let known: readonly SentFrame[] | null = null;
   let parts: readonly Part[] = [];
   let isShared = false;
   return {
@@ -35,7 +38,7 @@ export function createEncoder(): Encoder {
   };
 }
 
-function encodedParts(frames: readonly StreamFrame[]): Part[] {
+function encodedParts(frames: readonly SentFrame[]): Part[] {
   const parts: Part[] = [];
   let text = '';
   let lastId: string | null = null;

@@ -2,9 +2,9 @@ import type { ServerResponse } from 'node:http';
 import type { LiveData, Problem } from '@nexus-agent/protocol';
 import type { StreamOutcome } from '#api/contract';
 import { NexusError, type Timers } from '#core';
-import type { StreamCursor, StreamFrame } from '#runs';
+import type { StreamCursor } from '#runs';
 import { cursorId } from './cursor.ts';
-import { type Encoder, writesOf } from './encoder.ts';
+import { type Encoder, type SentFrame, writesOf } from './encoder.ts';
 
 export interface StreamRequest {
   readonly runId: string;
@@ -12,7 +12,7 @@ export interface StreamRequest {
   /** Sent with the head of the response. */
   readonly headers: Readonly<Record<string, string>>;
   /** The run's frames from the cursor; the signal ends the iteration. */
-  follow(signal: AbortSignal): AsyncIterable<readonly StreamFrame[]>;
+  follow(signal: AbortSignal): AsyncIterable<readonly SentFrame[]>;
   /** The body and headers that an error is shown as. */
   problemOf(error: unknown): { problem: Problem; headers: Record<string, string> };
 }
@@ -58,7 +58,7 @@ export async function writeStream(
   // A socket may fail at any write; what follows from it is the close event.
   response.on('error', () => undefined);
   let lastId = cursorId(request.cursor);
-  let iterator: AsyncIterator<readonly StreamFrame[]> | null = null;
+  let iterator: AsyncIterator<readonly SentFrame[]> | null = null;
   /** Half of an event was written: what follows on the stream would be taken for its rest. */
   let within = false;
 

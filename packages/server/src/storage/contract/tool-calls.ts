@@ -62,12 +62,20 @@ export interface ToolCallStore {
     held: readonly HeldCall[],
     leaseUntil: number,
   ): Promise<readonly (HeldCall & { readonly cancelled: boolean })[]>;
-  /** False when the call is done already, or was given to another since, or is not there. */
-  endToolCall(tenantId: TenantId, held: HeldCall, answer: unknown): Promise<boolean>;
+  /** False when the call is done already, or was given to another since, or is not there, or is not the worker's. */
+  endToolCall(of: { readonly tenantId: TenantId; readonly workerId: string }, held: HeldCall, answer: unknown): Promise<boolean>;
+  /** Ends what was lost with its worker, where it is still at this delivery and its lease is over at `nowMs`. */
+  endLostToolCall(tenantId: TenantId, held: HeldCall, nowMs: number, answer: unknown): Promise<boolean>;
+  /** Queued anew where it is done under this delivery, as another attempt wants it: for what no worker did. */
+  reopenToolCall(tenantId: TenantId, held: HeldCall, until: { readonly nowMs: number; readonly expiresAt: number }): Promise<boolean>;
+  /** Queued again, by the worker that holds it and did not begin it. */
+  returnToolCall(of: { readonly tenantId: TenantId; readonly workerId: string }, held: HeldCall): Promise<boolean>;
   /** Queued again for any worker, where it is still at this delivery and its lease is over at `nowMs`. */
   requeueToolCall(tenantId: TenantId, held: HeldCall, nowMs: number): Promise<boolean>;
   /** One that nobody holds is done by this, with `answer`; one that a worker holds is marked. `gone` where it is done already. */
   cancelToolCall(tenantId: TenantId, callKey: string, answer: unknown): Promise<'ended' | 'marked' | 'gone'>;
+  /** What a worker that comes back holds. */
+  heldToolCalls(tenantId: TenantId, workerId: string): Promise<readonly WorkerCallRow[]>;
   toolCallStates(tenantId: TenantId, callKeys: readonly string[]): Promise<readonly WorkerCallState[]>;
   /** Pools with queued calls, of these tenants' pools; for a node whose bus lost the news. */
   queuedToolPools(

@@ -126,18 +126,51 @@ export function* renewToolCalls(
   );
 }
 
-const end = statement('end_tool_call', ({ db }, params: { tenant: string; key: string; delivery: number; answer: string }) =>
-  db
-    .updateTable('tool_calls')
-    .set({ status: 'done', answer: params.answer, holder: null, lease_until: null })
-    .where('tenant_id', '=', params.tenant)
-    .where('call_key', '=', params.key)
-    .where('delivery', '=', params.delivery)
-    .where('status', '=', sql.lit('held')),
+const end = statement(
+  'end_tool_call',
+  ({ db }, params: { tenant: string; key: string; delivery: number; worker: string; answer: string }) =>
+    db
+      .updateTable('tool_calls')
+      .set({ status: 'done', answer: params.answer, holder: null, lease_until: null })
+      .where('tenant_id', '=', params.tenant)
+      .where('call_key', '=', params.key)
+      .where('delivery', '=', params.delivery)
+      .where('holder', '=', params.worker)
+      .where('status', '=', sql.lit('held')),
 );
 
-export function* endToolCall(tenant: string, { callKey, delivery }: HeldCall, answer: unknown): Program<boolean> {
-  return (yield* change(end, { tenant, key: callKey, delivery, answer: json(answer) })) > 0;
+export function* endToolCall(
+  { tenantId, workerId }: { readonly tenantId: string; readonly workerId: string },
+  { callKey, delivery }: HeldCall,
+  answer: unknown,
+): Program<boolean> {
+  return (yield* change(end, { tenant: tenantId, key: callKey, delivery, worker: workerId, answer: json(answer) })) > 0;
+}
+
+export function* endLostToolCall(tenant: string, { callKey, delivery }: HeldCall, nowMs: number, answer: unknown): Program<boolean> {
+  const changed = yield* write(sql`update tool_calls set status = 'done', answer = ${json(answer)}, holder = null, lease_until = null
+    where tenant_id = ${tenant} and call_key = ${callKey} and delivery = ${delivery} and status = 'held' and lease_until < ${nowMs}`);
+  return changed > 0;
+}
+
+export function* reopenToolCall(
+  tenant: string,
+  { callKey, delivery }: HeldCall,
+  { nowMs, expiresAt }: { readonly nowMs: number; readonly expiresAt: number },
+): Program<boolean> {
+  const changed = yield* write(sql`update tool_calls
+    set status = 'queued', answer = null, cancelled = 0, created_at = ${nowMs}, expires_at = ${expiresAt}
+    where tenant_id = ${tenant} and call_key = ${callKey} and delivery = ${delivery} and status = 'done'`);
+  return changed > 0;
+}
+
+export function* returnToolCall(
+  { tenantId, workerId }: { readonly tenantId: string; readonly workerId: string },
+  { callKey, delivery }: HeldCall,
+): Program<boolean> {
+  const changed = yield* write(sql`update tool_calls set status = 'queued', holder = null, lease_until = null
+    where tenant_id = ${tenantId} and call_key = ${callKey} and delivery = ${delivery} and holder = ${workerId} and status = 'held'`);
+  return changed > 0;
 }
 
 export function* requeueToolCall(tenant: string, { callKey, delivery }: HeldCall, nowMs: number): Program<boolean> {
@@ -171,6 +204,20 @@ export function* toolCallStates(tenant: string, keys: readonly string[]): Progra
     leaseUntil: row.lease_until,
     cancelled: row.cancelled !== 0,
   }));
+}
+
+const heldBy = statement('held_tool_calls', ({ db }, params: { tenant: string; worker: string }) =>
+  db
+    .selectFrom('tool_calls')
+    .selectAll()
+    .where('tenant_id', '=', params.tenant)
+    .where('holder', '=', params.worker)
+    .where('status', '=', sql.lit('held'))
+    .limit(1_000),
+);
+
+export function* heldToolCalls(tenant: string, worker: string): Program<readonly WorkerCallRow[]> {
+  return (yield* run(heldBy, { tenant, worker })).map(callFromRow);
 }
 
 const anyQueued = statement('any_queued_tool_call', ({ db }, params: { tenant: string; pool: string }) =>

@@ -17,6 +17,12 @@ export const toolsConfig = {
     ),
     maxProgressChars: setting(z.int().min(0).max(100_000_000).default(200_000), 'Most characters of progress that one call may send.'),
     graceMs: setting(durationMs().default(1_000), 'How long a tool may take to stop after it was told to.'),
+    workers: group({
+      leaseMs: setting(
+        durationMs().min(1_000).max(3_600_000).default(30_000),
+        'A call that a worker did not report for so long is given to another one, or put to a person where its effects forbid that.',
+      ),
+    }),
     files: group({
       store: setting(
         z.enum(['folder', 'database', 's3']).optional(),

@@ -13,3 +13,4 @@ export type {
 } from './service.ts';
 export type { Tool, ToolContext, ToolResult, ToolSource } from './tool.ts';
 export { readingFiles, refusedFile } from './touched-files.ts';
+export type { WorkerDesk } from './workers.ts';

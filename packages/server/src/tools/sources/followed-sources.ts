@@ -1,0 +1,78 @@
+import type { TenantId } from '@nexus-agent/protocol';
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '#core';
+import type { Store, ToolSourceHead, ToolSourceKind, ToolSourceRow } from '#storage';
+
+type HeadStore = Pick<Store, 'toolSourceHeads'>;
+
+/** What is known of the sources of tenants, looked at again after so long. */
+const freshMs = 1_000;
+const maxTenants = 10_000;
+
+/** Which sources tenants have, as of a second ago: one question for all kinds. */
+export interface SourceHeads {
+  of(tenantId: string): Promise<readonly ToolSourceHead[]>;
+  /** Something was put or removed here: it is looked at anew. */
+  forget(tenantId: string): void;
+}
+
+export function createSourceHeads({ store, clock }: { readonly store: HeadStore; readonly clock: Clock }): SourceHeads {
+  const known = new LRUCache<string, { readonly at: number; readonly heads: Promise<readonly ToolSourceHead[]> }>({ max: maxTenants });
+  return {
+    of(tenantId) {
+      const found = known.get(tenantId);
+      const now = clock.monotonic();
+      if (found !== undefined && now - found.at < freshMs) return found.heads;
+      const heads = store.toolSourceHeads(tenantId as TenantId); // a tenant of a principal or a run
+      known.set(tenantId, { at: now, heads });
+      heads.catch(() => known.delete(tenantId));
+      return heads;
+    },
+    forget: (tenantId) => void known.delete(tenantId),
+  };
+}
+
+export interface FollowedSourcesOptions<T> {
+  readonly kind: ToolSourceKind;
+  readonly heads: SourceHeads;
+  readonly store: Pick<Store, 'getToolSource'>;
+  /** What a row gives; made once for each version of it. */
+  readonly build: (row: ToolSourceRow) => readonly T[];
+}
+
+interface Built<T> {
+  readonly mark: string;
+  readonly parts: ReadonlyMap<string, { readonly version: string; readonly items: readonly T[] }>;
+  readonly all: readonly T[];
+}
+
+/** What the sources of one kind give a tenant: the same list until one of them changes, and of the others the same items then. */
+export function createFollowedSources<T>({
+  kind,
+  heads,
+  store,
+  build,
+}: FollowedSourcesOptions<T>): (tenantId: string) => Promise<readonly T[]> {
+  const known = new LRUCache<string, Built<T>>({ max: maxTenants });
+  const none: readonly T[] = [];
+  return async (tenantId) => {
+    const present = (await heads.of(tenantId)).filter((head) => head.kind === kind);
+    if (present.length === 0) return none;
+    const mark = JSON.stringify(present.map(({ name, version }) => [name, version]));
+    const before = known.get(tenantId);
+    if (before?.mark === mark) return before.all;
+    const parts = new Map<string, { version: string; items: readonly T[] }>();
+    for (const { name, version } of present) {
+      const same = before?.parts.get(name);
+      if (same !== undefined && same.version === version) {
+        parts.set(name, same);
+        continue;
+      }
+      const row = await store.getToolSource(tenantId as TenantId, kind, name); // as above
+      if (row !== null) parts.set(name, { version: row.version, items: build(row) });
+    }
+    const built = { mark, parts, all: [...parts.values()].flatMap(({ items }) => items) };
+    known.set(tenantId, built);
+    return built.all;
+  };
+}
