@@ -31,4 +31,7 @@ export const toolRequirements = {
     promise: 3,
     behaviour: 'A worker takes no name of others, answers only for what it holds, and what it gives is bounded.',
   },
+  'workers.wire': { promise: 0, behaviour: 'A worker in another language, written from the documentation, serves a tool.' },
+  'workers.nodes': { promise: 2, behaviour: 'A worker that is connected to one node does, reports and hears of calls of runs at another.' },
+  'workers.many': { promise: 0, behaviour: 'A thousand workers on one server each get their calls, and none gets another’s.' },
 } as const satisfies Record<string, Requirement>;

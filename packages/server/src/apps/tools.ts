@@ -52,7 +52,8 @@ export function openTools({ config, given, clock, ids, store, bus, logger, metri
     },
   });
   const { files: _files, workers: ofWorkers, ...limits } = config.tools;
-  const heads = createSourceHeads({ store, clock });
+  const heads = createSourceHeads({ store, clock, bus });
+  closers.push(() => heads.close());
   const workers = createWorkers({
     ...{ store, clock, ids, bus, heads, timers: systemTimers, settings: ofWorkers, nodeId: ids.next<string>('worker') },
     onError: (error) => logger.warn({ err: error }, 'what is kept of tool workers could not be read or written; it is tried again'),

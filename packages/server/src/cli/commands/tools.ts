@@ -1,12 +1,16 @@
 import { type CliContext, parseJsonOption, withClient } from '../context.ts';
 import { exitCodeOf, exitCodes } from '../exit-codes.ts';
 import { brief } from '../style.ts';
-import type { Registrar } from './command.ts';
-import { printPage } from './lists.ts';
+import { type Registrar, withPages } from './command.ts';
+import { type PageFlags, pageFlags, printPage } from './lists.ts';
 
 export function toolCommands({ program, action }: Registrar): void {
   const tool = program.command('tools').description('tools');
   tool.command('list', { isDefault: true }).description('list tools').action(action(list));
+  tool.command('workers').description('list the workers that are connected').action(action(listWorkers));
+  const pools = tool.command('pools').description('pools of workers, and the tools that they serve');
+  withPages(pools.command('list', { isDefault: true }).description('list pools')).action(action(listPools));
+  pools.command('remove').description('take the tools of a pool away').argument('<pool>').action(action(removePool));
   tool
     .command('run')
     .description('run a tool under the policy and budget of a session')
@@ -35,4 +39,30 @@ async function execute(context: CliContext, options: { session: string; input: s
   const code = result.error?.code ?? 'tool_failed';
   context.note(`${context.err('red', 'error:')} ${brief(result.error?.message ?? 'the tool failed', 300)} (${code})`);
   return exitCodeOf(code);
+}
+
+async function listWorkers(context: CliContext): Promise<undefined> {
+  const page = await withClient(context, (client) => client.toolWorkers.list());
+  printPage(context, page, ['WORKER', 'POOL', 'CALLS', 'CONNECTED', 'TOOLS'], (worker) => [
+    worker.workerId,
+    worker.pool,
+    `${worker.maxConcurrent} at a time`,
+    worker.connectedAt,
+    brief(worker.tools.join(' '), 60),
+  ]);
+}
+
+async function listPools(context: CliContext, options: PageFlags): Promise<undefined> {
+  const page = await withClient(context, (client) => client.toolWorkers.pools(pageFlags(options)));
+  printPage(context, page, ['POOL', 'WORKERS', 'WAITS', 'TOOLS'], (pool) => [
+    pool.name,
+    String(pool.workers),
+    `${pool.waitMs} ms`,
+    brief(pool.tools.join(' '), 60),
+  ]);
+}
+
+async function removePool(context: CliContext, _options: object, pool = ''): Promise<undefined> {
+  await withClient(context, (client) => client.toolWorkers.removePool(pool));
+  context.print({ removed: pool }, () => `the tools of pool ${pool} are gone`);
 }

@@ -1,5 +1,7 @@
 import type { TenantId } from '@nexus-agent/protocol';
 import { LRUCache } from 'lru-cache';
+import { z } from 'zod';
+import { type Bus, openTopic } from '#bus';
 import type { Clock } from '#core';
 import type { Store, ToolSourceHead, ToolSourceKind, ToolSourceRow } from '#storage';
 
@@ -12,11 +14,24 @@ const maxTenants = 10_000;
 /** Which sources tenants have, as of a second ago: one question for all kinds. */
 export interface SourceHeads {
   of(tenantId: string): Promise<readonly ToolSourceHead[]>;
-  /** Something was put or removed here: it is looked at anew. */
-  forget(tenantId: string): void;
+  /** Something was put or removed: it is looked at anew, here and, where news comes through, at all nodes. */
+  changed(tenantId: string): void;
+  close(): void;
 }
 
-export function createSourceHeads({ store, clock }: { readonly store: HeadStore; readonly clock: Clock }): SourceHeads {
+const Changed = z.object({ tenantId: z.string() });
+
+export function createSourceHeads({
+  store,
+  clock,
+  bus,
+}: {
+  readonly store: HeadStore;
+  readonly clock: Clock;
+  readonly bus: Bus;
+}): SourceHeads {
+  const news = openTopic(bus, 'tool-sources', Changed);
+  const end = news.subscribe(({ tenantId }) => void known.delete(tenantId));
   const known = new LRUCache<string, { readonly at: number; readonly heads: Promise<readonly ToolSourceHead[]> }>({ max: maxTenants });
   return {
     of(tenantId) {
@@ -28,7 +43,11 @@ export function createSourceHeads({ store, clock }: { readonly store: HeadStore;
       heads.catch(() => known.delete(tenantId));
       return heads;
     },
-    forget: (tenantId) => void known.delete(tenantId),
+    changed(tenantId) {
+      known.delete(tenantId);
+      news.publish({ tenantId });
+    },
+    close: end,
   };
 }
 

@@ -159,7 +159,7 @@ export class Desk implements WorkerDesk {
     if (before?.success === true && (comesBack || (before.data.hash === content.hash && before.data.waitMs === content.waitMs))) return;
     const version = sha256(canonicalJson(content));
     await store.putToolSource({ tenantId: tenant, kind: 'worker', name: pool, version, content, createdAt: clock.now() });
-    heads.forget(tenantId);
+    heads.changed(tenantId);
   }
 
   #enter(connection: WorkerConnection): void {

@@ -58,6 +58,8 @@ class WorkerCall {
   readonly #tenantId: TenantId;
   readonly #callKey: string;
   #queuedAt = 0;
+  /** The row is there: until then a look that comes early finds nothing, which says nothing. */
+  #isOffered = false;
   /** One decision at a time; what comes meanwhile is looked at again a second later. */
   #deciding = false;
   /** Set once it was cancelled while a worker had it. */
@@ -111,6 +113,7 @@ class WorkerCall {
       ...{ tenantId: this.#tenantId, callKey: this.#callKey, pool: queue, status: 'queued', request, answer: null },
       ...{ holder: null, delivery: 0, leaseUntil: null, cancelled: false, createdAt: now, expiresAt },
     });
+    this.#isOffered = true;
     if (row.status === 'held') return;
     if (row.status === 'done') {
       if (!isUndone(row.answer)) {
@@ -123,7 +126,7 @@ class WorkerCall {
   }
 
   #look(state: WorkerCallState | null): void {
-    if (this.#deciding) return;
+    if (this.#deciding || !this.#isOffered) return;
     if (state?.status === 'done' && !this.#isOpenAgain(state)) {
       this.#settled.resolve(resultOf(state.answer, this.#target));
       return;
