@@ -31,4 +31,25 @@ export const toolRequirements = {
     promise: 3,
     behaviour: 'A worker takes no name of others, answers only for what it holds, and what it gives is bounded.',
   },
+  // Built-in tools for files
+  'tools.files.edit': {
+    promise: 2,
+    behaviour:
+      'fs_edit applies all of a change to what it read, or none of it: it says what stands there instead, and undoes nothing that others wrote.',
+  },
+  'tools.files.paths': {
+    promise: 3,
+    behaviour:
+      'Each path that a tool reads, moves from, moves to, changes or deletes is decided by policy, whichever argument or folder names it.',
+  },
+  'tools.files.moved': {
+    promise: 2,
+    behaviour: 'What tools move and delete is committed with their result, within the same limits as what they write.',
+  },
+  'tools.files.search': {
+    promise: 4,
+    behaviour:
+      'A search by a regular expression takes time proportional to the text, gives others their turn, and ends with what it found.',
+  },
+  'tools.files.diff.bounded': { promise: 4, behaviour: 'Comparing hostile texts ends at a limit and holds nobody up.' },
 } as const satisfies Record<string, Requirement>;

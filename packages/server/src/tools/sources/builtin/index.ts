@@ -1,3 +1,4 @@
+import type { Clock, Timers } from '#core';
 import type { Tool } from '#tools/contract';
 import type { Sandbox } from '#tools/sandbox';
 import type { Workspaces } from '#tools/workspace';
@@ -10,10 +11,17 @@ export interface BuiltinToolsOptions {
   /** Owned by the caller, who closes it. */
   readonly sandbox: Sandbox;
   readonly workspaces: Workspaces;
-  readonly http: HttpFetchOptions;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly http: Omit<HttpFetchOptions, 'timers' | 'clock'>;
 }
 
-/** `fs_list`, `fs_read`, `fs_write`, `fs_search`, `code_js`, `http_fetch` and `ask_human`. */
-export function createBuiltinTools({ sandbox, workspaces, http }: BuiltinToolsOptions): readonly Tool[] {
-  return [...createFsTools({ workspaces }), createCodeJsTool({ sandbox, workspaces }), createHttpFetchTool(http), createAskHumanTool()];
+/** The tools `fs_*`, `code_js`, `http_fetch` and `ask_human`. */
+export function createBuiltinTools({ sandbox, workspaces, clock, timers, http }: BuiltinToolsOptions): readonly Tool[] {
+  return [
+    ...createFsTools({ workspaces, sandbox, clock, timers }),
+    createCodeJsTool({ sandbox, workspaces }),
+    createHttpFetchTool({ ...http, clock, timers }),
+    createAskHumanTool(),
+  ];
 }
