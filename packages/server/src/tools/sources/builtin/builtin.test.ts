@@ -49,6 +49,7 @@ it('offers the built-in tools, each described and with schemas that compile', as
     'fs_delete idempotent',
     'code_js none',
     'http_fetch none',
+    'http_request once',
     'ask_human none',
   ]);
   for (const tool of tools) {

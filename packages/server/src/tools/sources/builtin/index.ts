@@ -5,7 +5,7 @@ import type { Workspaces } from '#tools/workspace';
 import { createAskHumanTool } from './ask-human.ts';
 import { createCodeJsTool } from './code-js.ts';
 import { createFsTools } from './fs.ts';
-import { createHttpFetchTool, type HttpFetchOptions } from './http-fetch.ts';
+import { createHttpTools, type HttpFetchOptions } from './http-fetch.ts';
 
 export interface BuiltinToolsOptions {
   /** Owned by the caller, who closes it. */
@@ -16,12 +16,12 @@ export interface BuiltinToolsOptions {
   readonly http: Omit<HttpFetchOptions, 'timers' | 'clock'>;
 }
 
-/** The tools `fs_*`, `code_js`, `http_fetch` and `ask_human`. */
+/** The tools `fs_*`, `code_js`, `http_fetch`, `http_request` and `ask_human`. */
 export function createBuiltinTools({ sandbox, workspaces, clock, timers, http }: BuiltinToolsOptions): readonly Tool[] {
   return [
     ...createFsTools({ workspaces, sandbox, clock, timers }),
     createCodeJsTool({ sandbox, workspaces }),
-    createHttpFetchTool({ ...http, clock, timers }),
+    ...createHttpTools({ ...http, clock, timers }),
     createAskHumanTool(),
   ];
 }
