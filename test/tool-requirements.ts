@@ -52,6 +52,10 @@ export const toolRequirements = {
       'A search by a regular expression takes time proportional to the text, gives others their turn, and ends with what it found.',
   },
   'tools.files.diff.bounded': { promise: 4, behaviour: 'Comparing hostile texts ends at a limit and holds nobody up.' },
+  'tools.files.documents': {
+    promise: 4,
+    behaviour: 'Word documents and Excel workbooks are read inside the sandbox: a hostile one ends with a typed error and holds nobody up.',
+  },
   'tools.http.changes': {
     promise: 2,
     behaviour: 'http_request sends what may change something once, to no other server, and says when nobody knows whether it took effect.',

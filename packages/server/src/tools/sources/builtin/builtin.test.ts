@@ -47,6 +47,7 @@ it('offers the built-in tools, each described and with schemas that compile', as
     'fs_edit idempotent',
     'fs_move idempotent',
     'fs_delete idempotent',
+    'file_text none',
     'code_js none',
     'http_fetch none',
     'http_request once',

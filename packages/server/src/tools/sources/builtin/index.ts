@@ -4,6 +4,7 @@ import type { Sandbox } from '#tools/sandbox';
 import type { Workspaces } from '#tools/workspace';
 import { createAskHumanTool } from './ask-human.ts';
 import { createCodeJsTool } from './code-js.ts';
+import { createFileTextTool } from './files/file-text.ts';
 import { createFsTools } from './fs.ts';
 import { createHttpTools, type HttpFetchOptions } from './http-fetch.ts';
 
@@ -16,10 +17,11 @@ export interface BuiltinToolsOptions {
   readonly http: Omit<HttpFetchOptions, 'timers' | 'clock'>;
 }
 
-/** The tools `fs_*`, `code_js`, `http_fetch`, `http_request` and `ask_human`. */
+/** The tools `fs_*`, `file_text`, `code_js`, `http_fetch`, `http_request` and `ask_human`. */
 export function createBuiltinTools({ sandbox, workspaces, clock, timers, http }: BuiltinToolsOptions): readonly Tool[] {
   return [
     ...createFsTools({ workspaces, sandbox, clock, timers }),
+    createFileTextTool({ workspaces, sandbox }),
     createCodeJsTool({ sandbox, workspaces }),
     ...createHttpTools({ ...http, clock, timers }),
     createAskHumanTool(),

@@ -1,22 +1,13 @@
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
 import type { CreatePatchOptionsAbortable } from 'diff';
 import { cutText, NexusError } from '#core';
 import { readingFiles, type Tool } from '#tools/contract';
-import type { Sandbox } from '#tools/sandbox';
-import { parseWorkspacePath, type Workspaces } from '#tools/workspace';
-import { decodeUtf8, fileTool, ok, pathProperty, readWhole } from './shared.ts';
+import { parseWorkspacePath } from '#tools/workspace';
+import { decodeUtf8, fileTool, type InSandbox, libraryText, ok, pathProperty, readWhole } from './shared.ts';
 
 const maxComparedBytes = 2 * 1024 * 1024;
 /** Lines that go and lines that come: what differs in more is another text, and would take a time that grows with their square. */
 const maxChangedLines = 1_000;
 const maxShownChars = 40_000;
-
-export interface DiffOptions {
-  readonly workspaces: Workspaces;
-  readonly sandbox: Sandbox;
-}
 
 interface DiffInput {
   readonly path: string;
@@ -25,7 +16,7 @@ interface DiffInput {
   readonly context?: number;
 }
 
-export function createDiffTool({ workspaces, sandbox }: DiffOptions): Tool {
+export function createDiffTool({ workspaces, sandbox }: InSandbox): Tool {
   return {
     ...fileTool,
     name: 'fs_diff',
@@ -57,7 +48,7 @@ export function createDiffTool({ workspaces, sandbox }: DiffOptions): Tool {
       }
       const { tenantId, sessionId, runId, signal } = context;
       const result = await sandbox.run({
-        code: `${library()}\n${program}`,
+        code: `${libraryText('diff', 'dist/diff.min.js')}\n${program}`,
         files: async () => ({ old: await read(path), new: other === undefined ? (text ?? '') : await read(other) }),
         input: {
           names: [path, other ?? path],
@@ -92,11 +83,3 @@ if (patch === undefined) return false;
 const text = patch.slice(patch.indexOf('--- '));
 return text.length > ${maxShownChars} ? text.slice(0, ${maxShownChars + 1}) : text;
 `;
-
-let source: string | null = null;
-
-/** The library as it runs in an engine that knows no modules. */
-function library(): string {
-  source ??= readFileSync(join(dirname(createRequire(import.meta.url).resolve('diff/package.json')), 'dist/diff.min.js'), 'utf8');
-  return source;
-}

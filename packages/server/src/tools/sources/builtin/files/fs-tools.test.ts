@@ -163,7 +163,7 @@ describe('fs_search', () => {
       };
       await put('hostile.txt', Array.from({ length: 8 }, () => `${Array.from({ length: 20_000 }, random).join('')}!`).join('\n'));
       const searched = call('fs_search', { query, regex: true });
-      expect(await longestStallMs(searched)).toBeLessThan(1_000);
+      expect(await longestStallMs(searched)).toBeLessThan(3_000);
       expect(await searched).not.toMatch(/^\w+: /);
     },
   );
@@ -304,7 +304,7 @@ describe('fs_diff', () => {
     await put('a.txt', Array.from({ length: 20_000 }, (_, index) => `a${index}`).join('\n'));
     await put('b.txt', Array.from({ length: 20_000 }, (_, index) => `b${(index * 7) % 20_000}`).join('\n'));
     const compared = call('fs_diff', { path: 'a.txt', other: 'b.txt' });
-    expect(await longestStallMs(compared)).toBeLessThan(1_000);
+    expect(await longestStallMs(compared)).toBeLessThan(3_000);
     expect(await compared).toMatch(/^limit_exceeded/);
   });
 });

@@ -1,6 +1,16 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { NexusError } from '#core';
 import type { ToolDescriptor, ToolResult } from '#tools/contract';
+import type { Sandbox } from '#tools/sandbox';
 import type { OpenFile, Workspaces } from '#tools/workspace';
+
+/** What tools need that hand files to a program in the sandbox. */
+export interface InSandbox {
+  readonly workspaces: Workspaces;
+  readonly sandbox: Sandbox;
+}
 
 /** What all file tools are. */
 export const fileTool = {
@@ -61,4 +71,15 @@ export function decodeUtf8(bytes: Uint8Array, path: string): string {
   } catch (error) {
     throw new NexusError('tool_input_invalid', `${JSON.stringify(path)} is no UTF-8 text`, { cause: error });
   }
+}
+
+const libraries = new Map<string, string>();
+
+/** A file of a package that makes a global of it: so it runs in an engine that knows no modules. */
+export function libraryText(name: string, file: string): string {
+  const known = libraries.get(name);
+  if (known !== undefined) return known;
+  const text = readFileSync(join(dirname(createRequire(import.meta.url).resolve(`${name}/package.json`)), file), 'utf8');
+  libraries.set(name, text);
+  return text;
 }
