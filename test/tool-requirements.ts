@@ -34,4 +34,37 @@ export const toolRequirements = {
   'workers.wire': { promise: 0, behaviour: 'A worker in another language, written from the documentation, serves a tool.' },
   'workers.nodes': { promise: 2, behaviour: 'A worker that is connected to one node does, reports and hears of calls of runs at another.' },
   'workers.many': { promise: 0, behaviour: 'A thousand workers on one server each get their calls, and none gets another’s.' },
+  // Built-in tools for files
+  'tools.files.edit': {
+    promise: 2,
+    behaviour:
+      'fs_edit applies all of a change to what it read, or none of it: it says what stands there instead, and undoes nothing that others wrote.',
+  },
+  'tools.files.paths': {
+    promise: 3,
+    behaviour:
+      'Each path that a tool reads, moves from, moves to, changes or deletes is decided by policy, whichever argument or folder names it.',
+  },
+  'tools.files.moved': {
+    promise: 2,
+    behaviour: 'What tools move and delete is committed with their result, within the same limits as what they write.',
+  },
+  'tools.files.search': {
+    promise: 4,
+    behaviour:
+      'A search by a regular expression takes time proportional to the text, gives others their turn, and ends with what it found.',
+  },
+  'tools.files.diff.bounded': { promise: 4, behaviour: 'Comparing hostile texts ends at a limit and holds nobody up.' },
+  'tools.files.documents': {
+    promise: 4,
+    behaviour: 'Word documents and Excel workbooks are read inside the sandbox: a hostile one ends with a typed error and holds nobody up.',
+  },
+  'tools.http.changes': {
+    promise: 2,
+    behaviour: 'http_request sends what may change something once, to no other server, and says when nobody knows whether it took effect.',
+  },
+  'tools.http.markdown': {
+    promise: 4,
+    behaviour: 'Pages become Markdown, and JSON lines, in linear time, with nothing lost of what is read.',
+  },
 } as const satisfies Record<string, Requirement>;

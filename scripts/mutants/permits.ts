@@ -111,9 +111,23 @@ export const permitMutants: readonly Mutant[] = [
   },
   {
     bug: 'permits: a search reads what policy forbids',
-    file: `${server}/tools/sources/builtin/fs.ts`,
+    file: `${server}/tools/sources/builtin/files/fs-search.ts`,
     replace: 'if (refusal !== null) {',
     by: "if (refusal?.code === 'internal') {",
+    tests: [`${server}/tools/sources/builtin/touched-files.test.ts`],
+  },
+  {
+    bug: 'permits: what is moved may come to where policy lets nobody write',
+    file: `${server}/tools/execution/running-call.ts`,
+    replace: "        await require('file.write', to);\n",
+    by: '',
+    tests: [`${server}/tools/sources/builtin/touched-files.test.ts`],
+  },
+  {
+    bug: 'permits: what nobody may read is moved to where it is read',
+    file: `${server}/tools/execution/running-call.ts`,
+    replace: "        await require('file.read', from);\n",
+    by: '',
     tests: [`${server}/tools/sources/builtin/touched-files.test.ts`],
   },
   {

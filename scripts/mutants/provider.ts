@@ -149,9 +149,9 @@ export const providerMutants: readonly Mutant[] = [
   },
   {
     bug: 'provider: a page may have any amount of text',
-    file: `${server}/tools/net/html-text.ts`,
-    replace: 'return chars > maxChars;',
-    by: 'return false && chars > maxChars;',
+    file: `${server}/tools/net/markdown-lines.ts`,
+    replace: 'return this.#chars > this.#maxChars;',
+    by: 'return false && this.#chars > this.#maxChars;',
     tests: pageTests,
   },
   {

@@ -107,10 +107,10 @@ export const stallMutants: readonly Mutant[] = [
   },
   {
     bug: 'stall: a long text is looked for as the engine does it',
-    file: `${server}/tools/sources/builtin/literal-search.ts`,
+    file: `${server}/tools/sources/builtin/files/literal-search.ts`,
     replace: 'wanted.length <= plainChars',
     by: 'wanted.length > 0',
-    tests: [`${server}/tools/sources/builtin/literal-search.test.ts`],
+    tests: [`${server}/tools/sources/builtin/files/literal-search.test.ts`],
   },
   {
     bug: 'stall: every address of a name is looked at',

@@ -44,8 +44,10 @@ export function openTools({ config, given, clock, ids, store, bus, logger, metri
   const builtin = createBuiltinTools({
     sandbox,
     workspaces: files.workspaces,
+    clock,
+    timers: systemTimers,
     http: {
-      ...{ clock, timers: systemTimers, observer: turnsOf(metrics, 'http_fetch') },
+      observer: turnsOf(metrics, 'http_fetch'),
       ...config.httpFetch,
       ...egressOptions(config.httpFetch.allowPrivate),
       isOwnListener: own.isOwn,

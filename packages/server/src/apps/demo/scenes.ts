@@ -42,7 +42,7 @@ export async function sessionScene({ stage, client, signal }: Demo): Promise<Ses
     {
       agent: 'analyst',
       budget: { costMicroUsd: 100_000, tokens: 200_000, toolCalls: 40 },
-      policy: { allow: ['fs_*', 'code_js', 'http_fetch'], approve: ['fs_write'] },
+      policy: { allow: ['fs_*', 'code_js', 'http_fetch'], approve: ['fs_write', 'fs_edit', 'fs_move', 'fs_delete'] },
       metadata: { from: 'demo' },
     },
     { signal },

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { SessionId, TenantId } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
-import { type BlobStore, type FileChange, readBlob, type Store } from '#storage';
+import { type BlobStore, type FileChange, type FileContent, readBlob, type Store } from '#storage';
 import type { CallFolders } from '#tools';
 
 export interface FilesOptions {
@@ -14,10 +14,15 @@ const mostFiles = 100;
 /** Folders of session files without a disk: what calls write goes where it would, and each begins with reading what is there. */
 export function createFolders({ store, blobs }: FilesOptions): CallFolders {
   /** Everything that the version holds, as a folder of a machine would be made of it. Throws where a content is not there, or is another one. */
-  async function bring(tenantId: TenantId, treeId: string, version: number, signal: AbortSignal): Promise<ReadonlySet<string>> {
+  async function bring(
+    tenantId: TenantId,
+    treeId: string,
+    version: number,
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<string, FileContent>> {
     const { items } = await store.listFiles(tenantId, treeId, { after: 0, version }, { limit: mostFiles });
     for (const { sha256, bytes } of items) for await (const _piece of readBlob(blobs, { tenantId, sha256, bytes }, signal));
-    return new Set(items.map(({ path }) => path));
+    return new Map(items.map(({ path, sha256, bytes, executable }) => [path, { sha256, bytes, executable }]));
   }
 
   return {
@@ -28,11 +33,28 @@ export function createFolders({ store, blobs }: FilesOptions): CallFolders {
       const tree = (await store.getFileTree(tenantId, treeId)) ?? (await store.beginFileTree(tenantId, { treeId, sessionId }, []));
       const there = await bring(tenantId, treeId, tree.version, signal);
       const changes = new Map<string, FileChange>();
+      const standing = (path: string) => {
+        const own = changes.get(path);
+        return own === undefined ? (there.get(path) ?? null) : own.content;
+      };
+      const requireMayWrite = () => {
+        if (!mayWrite) throw new NexusError('path_not_allowed', 'a tool that does not declare fs.write changes no files');
+      };
+      const require = (path: string) => {
+        const content = standing(path);
+        if (content === null) throw new NexusError('not_found', `there is no ${path}`);
+        return content;
+      };
+      const requireFree = (path: string) => {
+        if (standing(path) !== null) throw new NexusError('conflict', `there is a file at ${path}`);
+      };
       return {
         path: `/${treeId}`,
         files: {
-          async write(path, content, stop) {
-            if (!mayWrite) throw new NexusError('path_not_allowed', 'a tool that does not declare fs.write changes no files');
+          async write(path, content, stop, condition) {
+            requireMayWrite();
+            if (condition !== undefined && (standing(path)?.sha256 ?? null) !== condition.replaces)
+              throw new NexusError('conflict', `another content is at ${path}`);
             const sha256 = createHash('sha256').update(content).digest('hex');
             const bytes = content.byteLength;
             const read = async function* () {
@@ -41,6 +63,18 @@ export function createFolders({ store, blobs }: FilesOptions): CallFolders {
             await blobs.put({ tenantId, sha256, bytes }, read, stop);
             changes.set(path, { path, content: { sha256, bytes, executable: false } });
             return { created: !there.has(path) };
+          },
+          async remove(path) {
+            requireMayWrite();
+            require(path);
+            changes.set(path, { path, content: null });
+          },
+          async move(from, to, { replace }) {
+            requireMayWrite();
+            const content = require(from);
+            if (!replace) requireFree(to);
+            changes.set(from, { path: from, content: null });
+            changes.set(to, { path: to, content });
           },
         },
         keep: async () => ({ treeId, version: tree.version, changes: [...changes.values()], note: '' }),

@@ -1,7 +1,7 @@
 /** The door of the tools' contract: what callers see of tools, and what authors of tools write. */
 export { checkArguments, describeIssue, selectTools } from './arguments.ts';
 export { describeTool, type ToolDescriptor } from './descriptor.ts';
-export type { CallFiles, CallFolder, CallFolders, FilesOfCall, FolderRequest, KeptFiles } from './files.ts';
+export type { CallFiles, CallFolder, CallFolders, FilesOfCall, FolderRequest, KeptFiles, WriteCondition } from './files.ts';
 export type {
   AuthorizationAnswer,
   AuthorizationRequest,

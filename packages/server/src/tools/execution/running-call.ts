@@ -38,11 +38,10 @@ export interface CallEnvironment extends OutcomeRules {
 }
 
 const callIsOver = new NexusError('cancelled', 'the call is over');
-const noFiles: CallFiles = {
-  write: async () => {
-    throw new NexusError('path_not_allowed', 'a tool that does not declare fs.write changes no files');
-  },
+const refuseFiles = async (): Promise<never> => {
+  throw new NexusError('path_not_allowed', 'a tool that does not declare fs.write changes no files');
 };
+const noFiles: CallFiles = { write: refuseFiles, remove: refuseFiles, move: refuseFiles };
 const refusedAfterEnd: AuthorizationVerdict = { allowed: false, error: callIsOver.toInfo() };
 
 /** One call from its first read to its end, as the parts that its reader sees. Written out by hand: a call costs few promises. */
@@ -214,15 +213,29 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     };
   }
 
-  /** What is written is asked about, whatever argument names it. */
+  /** What is changed is asked about, whatever argument names it. */
   #files(): CallFiles {
     const files = this.#folder?.files;
     if (files === undefined) return noFiles;
+    const require = async (action: 'file.read' | 'file.write', path: string) => {
+      const verdict = await this.#authorize({ action, resource: path });
+      if (!verdict.allowed) throw refusedFile(path, verdict.error);
+    };
     return {
-      write: async (path, content, signal) => {
-        const verdict = await this.#authorize({ action: 'file.write', resource: path });
-        if (!verdict.allowed) throw refusedFile(path, verdict.error);
-        return files.write(path, content, signal);
+      write: async (path, ...rest) => {
+        await require('file.write', path);
+        return files.write(path, ...rest);
+      },
+      remove: async (path, signal) => {
+        await require('file.write', path);
+        return files.remove(path, signal);
+      },
+      move: async (from, to, options) => {
+        // Under its new name the content may be read by whoever may not read it under this one.
+        await require('file.read', from);
+        await require('file.write', from);
+        await require('file.write', to);
+        return files.move(from, to, options);
       },
     };
   }

@@ -1,43 +1,19 @@
-import { createHash } from 'node:crypto';
 import { lstat, rm, writeFile } from 'node:fs/promises';
-import { NexusError, throwIfAborted } from '#core';
-import type { BlobStore, FileChange, FileContent, FileStore, FileTree } from '#storage';
-import type { CallFolder, FolderRequest, KeptFiles } from '#tools/contract';
-import type { Workspaces } from '#tools/workspace';
+import { throwIfAborted } from '#core';
+import type { FileContent } from '#storage';
+import type { CallFolder, KeptFiles } from '#tools/contract';
+import { type CallFolderOptions, createCallChanges, type Stay } from './call-changes.ts';
 import { identify, readPieces } from './content.ts';
-import type { Leave } from './gate.ts';
-import { type FileLimits, requireFewChanges, requireFileFits, requireRoom, sizeOfChange } from './limits.ts';
+import { requireFileFits } from './limits.ts';
 import { compareSurveys, type Survey, surveyFolder } from './survey.ts';
-import type { PendingChanges, TreeFolder } from './tree-folder.ts';
 
-export interface CallFolderOptions {
-  readonly store: FileStore;
-  readonly blobs: BlobStore;
-  readonly workspaces: Workspaces;
-  readonly limits: FileLimits;
-  readonly monotonic: () => number;
-  /** Takes over work that goes on after the call. */
-  readonly afterwards: (work: Promise<unknown>) => void;
-}
-
-/** How long changes count as about to be committed, at most. */
-const commitMs = 60_000;
 /** A folder that holds more files and folders than so many times its files is not looked through to the end. */
 const foldersPerFile = 10;
-
-interface Stay {
-  readonly request: FolderRequest;
-  readonly folder: TreeFolder;
-  readonly tree: FileTree;
-  /** The tree's key in the store, which checked it when it was made. */
-  readonly tenantId: Parameters<FileStore['getFile']>[0];
-  readonly leave: Leave;
-}
 
 /** The folder for a call that only reads it, or writes by `files`: what it writes is put with the blobs, and the folder stays as it is. */
 export function shareFolder(options: CallFolderOptions, stay: Stay): CallFolder {
   const { folder, leave, tree } = stay;
-  const writes = createWrites(options, stay);
+  const writes = createCallChanges(options, stay);
   const end = () => {
     writes.drop();
     leave();
@@ -63,7 +39,7 @@ export async function lendFolder(options: CallFolderOptions, stay: Stay): Promis
   const maxVisited = foldersPerFile * limits.maxFiles;
   const before = await surveyFolder(path, maxVisited);
   const sinceMs = await fileSystemNow(path);
-  const writes = createWrites(options, stay);
+  const writes = createCallChanges(options, stay);
 
   /** What the tool did; strange things are removed, and so are folders that hold nothing. */
   async function look(): Promise<{ touched: string[]; gone: string[]; others: readonly string[] }> {
@@ -155,60 +131,4 @@ async function fileSystemNow(folder: string): Promise<number> {
   const { ctimeMs } = await lstat(probe);
   await rm(probe, { force: true });
   return ctimeMs;
-}
-
-/** The changes of one call, held to the limits as they come. */
-function createWrites(options: CallFolderOptions, { request, folder, tree, tenantId }: Stay) {
-  const { limits, blobs, workspaces, monotonic } = options;
-  const changes = new Map<string, FileChange>();
-  const pending: PendingChanges = { contents: new Map(), size: { files: 0, bytes: 0 }, expiresAt: Number.POSITIVE_INFINITY };
-  folder.expect(pending);
-
-  /** Counts a change of what was `before` the call, or throws and counts nothing. Gives what takes it back. */
-  function add(change: FileChange, before: { readonly bytes: number } | null): () => void {
-    requireFewChanges(limits, changes.has(change.path) ? changes.size : changes.size + 1);
-    const earlier = changes.get(change.path);
-    const size = sizeOfChange(earlier === undefined ? before : earlier.content, change);
-    const others = folder.pending;
-    requireRoom(limits, { files: tree.files + others.files, bytes: tree.bytes + others.bytes }, size);
-    pending.size = { files: pending.size.files + size.files, bytes: pending.size.bytes + size.bytes };
-    pending.contents.set(change.path, change.content?.sha256 ?? null);
-    changes.set(change.path, change);
-    return () => {
-      pending.size = { files: pending.size.files - size.files, bytes: pending.size.bytes - size.bytes };
-      if (earlier === undefined) changes.delete(change.path);
-      else changes.set(change.path, earlier);
-    };
-  }
-
-  return {
-    add,
-    take(): readonly FileChange[] {
-      if (changes.size === 0) folder.forget(pending);
-      else pending.expiresAt = monotonic() + commitMs;
-      return [...changes.values()];
-    },
-    drop(): void {
-      folder.forget(pending);
-    },
-    async write(path: string, content: Uint8Array, signal?: AbortSignal): Promise<{ readonly created: boolean }> {
-      if (!request.mayWrite) throw new NexusError('path_not_allowed', 'a tool that does not declare fs.write changes no files');
-      throwIfAborted(signal);
-      const before = await workspaces.look(folder.path, path);
-      requireFileFits(limits, path, content.byteLength);
-      const sha256 = createHash('sha256').update(content).digest('hex');
-      const bytes = content.byteLength;
-      const takeBack = add({ path, content: { sha256, bytes, executable: before?.executable ?? false } }, before);
-      const read = async function* () {
-        yield content;
-      };
-      try {
-        await blobs.put({ tenantId, sha256, bytes }, read, signal);
-      } catch (error) {
-        takeBack(); // the tool may go on without it
-        throw error;
-      }
-      return { created: before === null };
-    },
-  };
 }

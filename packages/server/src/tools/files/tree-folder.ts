@@ -32,6 +32,8 @@ export interface PendingChanges {
   size: Size;
   /** By the monotonic clock: nobody says when a commit was lost. */
   expiresAt: number;
+  /** By the same clock: so long nobody else builds on what stands there now. Before {@link expiresAt}. */
+  heldUntil: number;
 }
 
 const pageSize = 500;
@@ -98,6 +100,12 @@ export class TreeFolder {
 
   forget(changes: PendingChanges): void {
     this.#pending.delete(changes);
+  }
+
+  /** Whether another call than that of these changes is about to change the path. */
+  isHeld(path: string, own: PendingChanges): boolean {
+    const now = this.#options.clock.monotonic();
+    return [...this.#pending].some((changes) => changes !== own && changes.heldUntil > now && changes.contents.has(path));
   }
 
   #seen(path: string, sha256: string | null): void {

@@ -1,52 +1,60 @@
 import type { Timers } from '#core';
+import { MarkdownLines } from './markdown-lines.ts';
 
 const dropped: ReadonlySet<string> = new Set(['script', 'style', 'noscript', 'template', 'svg', 'head']);
-const blocks: ReadonlySet<string> = new Set(
-  'address article aside blockquote br dd div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr li main nav ol p pre section table tbody td th thead title tr ul'.split(
-    ' ',
-  ),
-);
-const entities: ReadonlyMap<string, string> = new Map(Object.entries({ amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", nbsp: ' ' }));
 
 /** Marks and characters of one slice: about as many as are read in a few milliseconds. */
 const sliceMarks = 1_000;
 const sliceChars = 16_000;
-/** No line is longer. */
-const lineChars = 64_000;
 
 export interface TextLimits {
   /** Most characters of the text; what follows is left out. */
   readonly maxChars?: number;
+  /** Where the page is: its links are completed by it. */
+  readonly base?: string;
   readonly signal?: AbortSignal;
   /** Give others their turn between slices. */
   readonly timers: Pick<Timers, 'soon'>;
 }
 
 /**
- * The readable text of an HTML page: the title, then the text with a line for each block; scripts, styles and tags are
+ * An HTML page as Markdown: the title, then the text with its headings, lists, links, tables and code; scripts, styles and other tags are
  * gone. Meant for reading, not for trusting. Takes time proportional to the length, in slices: others have their turn between them.
  */
-export async function htmlToText(html: string, { maxChars = Number.POSITIVE_INFINITY, signal, timers }: TextLimits): Promise<string> {
-  const lines = createLines(maxChars);
+export async function htmlToMarkdown(
+  html: string,
+  { maxChars = Number.POSITIVE_INFINITY, base, signal, timers }: TextLimits,
+): Promise<string> {
+  const lines = new MarkdownLines(maxChars, base);
   const title = /<title[^>]{0,200}>([^<]{0,500})/i.exec(html.slice(0, titleWithin))?.[1];
-  if (title !== undefined) lines.add(`${title}\n`);
+  if (title !== undefined) {
+    lines.text(title);
+    lines.tag('p', true, '');
+  }
   const marks = createMarks(html);
   for (let more = true; more && !lines.full; ) {
     const end = marks.at + sliceChars;
-    for (let read = 0; more && !lines.full && read < sliceMarks && marks.at < end; read++) more = marks.next(lines.add);
+    for (let read = 0; more && !lines.full && read < sliceMarks && marks.at < end; read++) more = marks.next(lines);
     if (!more) break;
     await timers.soon();
     signal?.throwIfAborted();
   }
-  return lines.text();
+  return lines.markdown();
 }
 
+/** Attributes that begin further in are not read. */
+const maxTagChars = 2_000;
 /** A title that stands further down is none. */
 const titleWithin = 50_000;
 const isMark = /^[!?/]/;
 const nameAt = /<\/?([a-z][a-z0-9]{0,29})/iy;
 
-/** Reads a page mark by mark: text before it goes to `add`. */
+interface Page {
+  text(text: string): void;
+  tag(name: string, isEnd: boolean, tag: string): void;
+}
+
+/** Reads a page mark by mark: the text before it, and it. */
 function createMarks(html: string) {
   let at = 0;
   /** What was looked for in vain is not looked for again: it would take its time from every place. */
@@ -78,16 +86,16 @@ function createMarks(html: string) {
       return at;
     },
     /** False at the end of the page. */
-    next(add: (text: string) => void): boolean {
+    next(page: Page): boolean {
       if (at >= html.length) return false;
       const found = html.indexOf('<', at);
       const open = found === -1 ? html.length : found;
       if (open - at > sliceChars) {
-        add(html.slice(at, at + sliceChars));
+        page.text(html.slice(at, at + sliceChars));
         at += sliceChars;
         return true;
       }
-      if (open > at) add(html.slice(at, open));
+      if (open > at) page.text(html.slice(at, open));
       if (found === -1) return false;
       if (html.startsWith('<!--', open)) {
         at = after('-->', open + 4);
@@ -96,7 +104,7 @@ function createMarks(html: string) {
       nameAt.lastIndex = open;
       const name = nameAt.exec(html)?.[1]?.toLowerCase();
       if (name === undefined && !isMark.test(html.charAt(open + 1))) {
-        add('<');
+        page.text('<');
         at = open + 1;
         return true;
       }
@@ -104,60 +112,9 @@ function createMarks(html: string) {
         at = afterElement(name, open + 1);
         return true;
       }
-      if (name !== undefined && blocks.has(name)) add('\n');
       at = after('>', open + 1);
+      if (name !== undefined) page.tag(name, html[open + 1] === '/', html.slice(open, Math.min(at, open + maxTagChars)));
       return true;
     },
   };
-}
-
-/** Lines of text as it comes: blanks are one, and empty lines none. */
-function createLines(maxChars: number) {
-  const lines: string[] = [];
-  let line = '';
-  let chars = 0;
-
-  function end(): void {
-    if (line === '') return;
-    // Entities may stand for blanks and line ends, too.
-    for (const part of decodeEntities(line).split('\n')) {
-      const plain = (/[^\S ]|\s\s/.test(part) ? part.replaceAll(/\s+/g, ' ') : part).trim();
-      if (plain === '') continue;
-      lines.push(plain);
-      chars += plain.length + 1;
-    }
-    line = '';
-  }
-
-  return {
-    get full() {
-      return chars > maxChars;
-    },
-    add(text: string): void {
-      const from = text.indexOf('\n');
-      if (from === -1) line += text;
-      else {
-        const parts = text.split('\n');
-        for (const [index, part] of parts.entries()) {
-          line += part;
-          if (index < parts.length - 1) end();
-        }
-      }
-      if (line.length > lineChars) end();
-    },
-    text(): string {
-      end();
-      const whole = lines.join('\n');
-      return whole.length > maxChars ? whole.slice(0, maxChars).toWellFormed() : whole;
-    },
-  };
-}
-
-function decodeEntities(text: string): string {
-  if (!text.includes('&')) return text;
-  return text.replaceAll(/&(?:#(\d{1,7})|#x([0-9a-f]{1,6})|([a-z]{2,8}));/gi, (whole, decimal?: string, hex?: string, name?: string) => {
-    if (name !== undefined) return entities.get(name.toLowerCase()) ?? whole;
-    const code = decimal !== undefined ? Number(decimal) : Number.parseInt(hex ?? '', 16);
-    return code > 0 && code <= 0x10ffff && !(code >= 0xd800 && code <= 0xdfff) ? String.fromCodePoint(code) : whole;
-  });
 }

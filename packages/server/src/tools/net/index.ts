@@ -1,5 +1,6 @@
 /** The door of the network: where requests of tools may go, and what of a page is worth reading. */
 export { createEgressAgent, type EgressOptions, hostnameOf, portOf, type ResolvedAddress, requireAllowedUrl } from './egress.ts';
-export { htmlToText } from './html-text.ts';
+export { htmlToMarkdown } from './html-text.ts';
 export { createOwnListeners, type OwnListeners } from './own-listeners.ts';
+export { prettyJson } from './pretty-json.ts';
 export { createNameResolver } from './resolver.ts';

@@ -1,5 +1,6 @@
 /** For tests of tools: a service of given tools, calls of them, and a caller that reads to the end. */
-import { systemClock, systemTimers } from '#core';
+import { createHash } from 'node:crypto';
+import { NexusError, systemClock, systemTimers } from '#core';
 import {
   type AuthorizationRequest,
   type AuthorizationVerdict,
@@ -56,10 +57,23 @@ export function plainFolders(
       return {
         path,
         files: {
-          async write(file, content, signal) {
+          async write(file, content, signal, condition) {
             const created = (await workspaces.look(path, file)) === null;
+            if (condition !== undefined && (await hashOf(workspaces, path, file)) !== condition.replaces)
+              throw new NexusError('conflict', `something else stands at ${file}`);
             await workspaces.write(path, file, content, signal === undefined ? {} : { signal });
             return { created };
+          },
+          async remove(file) {
+            if ((await workspaces.look(path, file)) === null) throw new NexusError('not_found', `there is no ${file}`);
+            await workspaces.remove(path, file);
+          },
+          async move(from, to, { replace }) {
+            const content = await bytesOf(workspaces, path, from);
+            if (content === null) throw new NexusError('not_found', `there is no ${from}`);
+            if ((await workspaces.look(path, to)) !== null && !replace) throw new NexusError('conflict', `there is a file at ${to}`);
+            await workspaces.write(path, to, content);
+            await workspaces.remove(path, from);
           },
         },
         keep: async () => ({ treeId: sessionId, version: 1, changes: [], note: '' }),
@@ -68,6 +82,16 @@ export function plainFolders(
       };
     },
   };
+}
+
+async function bytesOf(workspaces: Workspaces, folder: string, path: string): Promise<Buffer | null> {
+  if ((await workspaces.look(folder, path)) === null) return null;
+  return workspaces.withFile(folder, path, ({ handle }) => handle.readFile());
+}
+
+async function hashOf(workspaces: Workspaces, folder: string, path: string): Promise<string | null> {
+  const bytes = await bytesOf(workspaces, folder, path);
+  return bytes === null ? null : createHash('sha256').update(bytes).digest('hex');
 }
 
 /** These tools in this process, under the time of the system. */

@@ -25,6 +25,8 @@ export type WalkItem =
 
 interface WalkOptions extends FolderOptions {
   readonly recursive: boolean;
+  /** How many folders deep it goes when it is recursive; what is deeper is left out without a word. */
+  readonly depth?: number;
   readonly maxVisited: number;
   /** Also what writes have not finished yet. */
   readonly hidden?: boolean;
@@ -82,6 +84,7 @@ export async function* walkFolder(start: Folder, path: string, options: WalkOpti
       left -= 1;
       yield item;
       if (item.type !== 'folder' || !options.recursive) continue;
+      if (options.depth !== undefined && levels.length >= options.depth) continue;
       if (levels.length >= maxDepth) {
         complete = false;
         continue;

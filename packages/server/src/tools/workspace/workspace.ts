@@ -48,7 +48,11 @@ export interface Workspaces {
   /** Removes the file there, whatever it is, with the folders that are empty then; a folder in its place stays if anything is in it. */
   remove(root: string, path: string): Promise<void>;
   /** Visits what is below the folder `path`, see {@link walkFolder}. */
-  walk(root: string, path: string, options: { readonly recursive: boolean; readonly signal?: AbortSignal }): AsyncGenerator<WalkItem>;
+  walk(
+    root: string,
+    path: string,
+    options: { readonly recursive: boolean; readonly depth?: number; readonly signal?: AbortSignal },
+  ): AsyncGenerator<WalkItem>;
 }
 
 export interface WorkspacesOptions extends FolderOptions {
@@ -126,7 +130,7 @@ export function createWorkspaces(options: WorkspacesOptions = {}): Workspaces {
       }
     },
 
-    async *walk(root, path, { recursive, signal }) {
+    async *walk(root, path, { recursive, depth, signal }) {
       // Listings show folders with the slash that they are then named with.
       const names = parseWorkspacePath(path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path);
       const folder = await openPath(root, names, path, options);
@@ -135,6 +139,7 @@ export function createWorkspaces(options: WorkspacesOptions = {}): Workspaces {
           ...options,
           recursive,
           maxVisited,
+          ...(depth === undefined ? {} : { depth }),
           ...(signal === undefined ? {} : { signal }),
         });
       } catch (error) {

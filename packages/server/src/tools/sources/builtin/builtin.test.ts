@@ -14,9 +14,8 @@ let service: ToolService;
 beforeAll(async () => {
   workspace = await mkdtemp(join(tmpdir(), 'nexus-builtin-'));
   sandbox = createSandbox({ clock: systemClock, timers: systemTimers, maxThreads: 1 });
-  service = createTestToolService(createBuiltinTools({ sandbox, workspaces: createWorkspaces(), http: { timers: systemTimers } }), {
-    workspace,
-  });
+  const options = { sandbox, workspaces: createWorkspaces(), clock: systemClock, timers: systemTimers, http: {} };
+  service = createTestToolService(createBuiltinTools(options), { workspace });
   await writeFile(join(workspace, 'sales.csv'), 'month,total\njan,10\nfeb,32\n');
   await writeFile(join(workspace, 'image.png'), Buffer.from([0xff, 0xfe, 0xfd]));
   await symlink('/etc/passwd', join(workspace, 'passwd'));
@@ -42,10 +41,16 @@ it('offers the built-in tools, each described and with schemas that compile', as
   expect(tools.map(({ name, effects }) => `${name} ${effects}`)).toEqual([
     'fs_list none',
     'fs_read none',
-    'fs_write idempotent',
     'fs_search none',
+    'fs_diff none',
+    'fs_write idempotent',
+    'fs_edit idempotent',
+    'fs_move idempotent',
+    'fs_delete idempotent',
+    'file_text none',
     'code_js none',
     'http_fetch none',
+    'http_request once',
     'ask_human none',
   ]);
   for (const tool of tools) {

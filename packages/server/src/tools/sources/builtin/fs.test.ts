@@ -4,8 +4,9 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createWorkspaces } from '#tools';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock, systemTimers } from '#core';
+import { createSandbox, createWorkspaces, type Sandbox } from '#tools';
 import { createTestToolService, makeToolCall, readCall, said } from '../../testing/index.ts';
 import { createFsTools } from './fs.ts';
 
@@ -13,6 +14,12 @@ const secret = 'the-secret-outside';
 
 let base: string;
 let workspace: string;
+let sandbox: Sandbox;
+
+beforeAll(() => {
+  sandbox = createSandbox({ clock: systemClock, timers: systemTimers, maxThreads: 1 });
+});
+afterAll(() => sandbox.close());
 
 beforeEach(async () => {
   base = await mkdtemp(join(tmpdir(), 'nexus-fs-'));
@@ -27,7 +34,10 @@ afterEach(() => rm(base, { recursive: true, force: true }));
 
 function setUp(options: Parameters<typeof createWorkspaces>[0] = {}) {
   const workspaces = createWorkspaces(options);
-  const service = createTestToolService(createFsTools({ workspaces }), { workspace, workspaces });
+  const service = createTestToolService(createFsTools({ workspaces, sandbox, clock: systemClock, timers: systemTimers }), {
+    workspace,
+    workspaces,
+  });
   return async (name: string, input: Record<string, unknown>, signal = new AbortController().signal): Promise<string> => {
     return said(await readCall(service, makeToolCall({ toolName: name, input }), { signal }));
   };
@@ -71,6 +81,10 @@ describe.each([
       fs_write: { path, content: 'x' },
       fs_list: { path },
       fs_search: { query: secret, path },
+      fs_edit: { path, edits: [{ old: 'a', new: 'b' }] },
+      fs_diff: { path, text: '' },
+      fs_move: { path: 'data/sales.csv', to: path },
+      fs_delete: { path },
     })) {
       expect(await call(name, input)).toMatch(/^path_not_allowed: /);
     }
@@ -234,13 +248,13 @@ it('reads a part of a long file and says how to go on', async () => {
   const call = setUp();
   await writeFile(join(workspace, 'long.txt'), Array.from({ length: 50_000 }, (_, index) => `line ${index + 1}`).join('\r\n'));
   const first = await call('fs_read', { path: 'long.txt', limit: 2 });
-  expect(first).toBe('line 1\nline 2\n[lines 1 to 2; go on with offset 3]');
+  expect(first).toBe('line 1\nline 2\n[lines 1 to 2 of 50000; go on with offset 3]');
   expect(await call('fs_read', { path: 'long.txt', offset: 49_999 })).toBe('line 49999\nline 50000\n[lines 49999 to 50000, the end]');
   expect(await call('fs_read', { path: 'long.txt', offset: 60_000 })).toBe('[the file has only 50000 lines]');
-  expect(await call('fs_read', { path: 'long.txt' })).toMatch(/\[lines 1 to 2000; go on with offset 2001\]$/);
+  expect(await call('fs_read', { path: 'long.txt' })).toMatch(/\[lines 1 to 2000 of 50000; go on with offset 2001\]$/);
   await writeFile(join(workspace, 'one-line.json'), 'é'.repeat(1_000_000));
   const cut = await call('fs_read', { path: 'one-line.json' });
-  expect(cut).toMatch(/é{4000}…\n\[lines longer than 4000 characters are cut\]$/);
+  expect(cut).toMatch(/é{4000}…\n\[lines longer than 4000 characters are cut; byteOffset reads what is left out\]$/);
 });
 
 it('reads lines the same however they fall into pieces', async () => {
@@ -263,7 +277,7 @@ it('does not send binary files to the model', async () => {
   const call = setUp();
   await writeFile(join(workspace, 'image.png'), Buffer.from([0x89, 0x50, 0, 1, 2]));
   await writeFile(join(workspace, 'latin1.txt'), Buffer.from('Gr\xfc\xdfe', 'latin1'));
-  expect(await call('fs_read', { path: 'image.png' })).toMatch(/^tool_input_invalid: .*no UTF-8 text \(5 bytes\)/);
+  expect(await call('fs_read', { path: 'image.png' })).toMatch(/^tool_input_invalid: .*no UTF-8 text \(5 bytes\) but a binary file/);
   expect(await call('fs_read', { path: 'latin1.txt' })).toMatch(/^tool_input_invalid/);
   expect(await call('fs_search', { query: 'month' })).toBe('data/sales.csv:1: month,total\n[2 binary files skipped]');
 });
@@ -274,7 +288,7 @@ it('bounds a listing and a search', async () => {
   await Promise.all(Array.from({ length: 1_100 }, (_, index) => writeFile(join(workspace, 'many', `f${index}`), 'needle\nneedle')));
   const listed = (await call('fs_list', { path: 'many' })).split('\n');
   expect(listed).toHaveLength(1_001);
-  expect(listed.at(-1)).toMatch(/^\[1000 shown, there are more/);
+  expect(listed.at(-1)).toMatch(/^\[1000 shown, there are more; go on with offset 1001/);
   const found = (await call('fs_search', { query: 'needle', limit: 7 })).split('\n');
   expect(found).toHaveLength(8);
   expect(found.at(-1)).toMatch(/^\[the first 7 matches are shown/);

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemTimers } from '#core';
 import type { ResolvedAddress } from '#tools/net';
 import { createTestToolService, makeToolCall, type Reader, readCall, said } from '../../testing/index.ts';
-import { createHttpFetchTool, type HttpFetchOptions } from './http-fetch.ts';
+import { createHttpTools, type HttpFetchOptions } from './http-fetch.ts';
 
 let server: Server;
 let port: number;
@@ -34,7 +34,7 @@ async function fetchUrl(
   options: Partial<HttpFetchOptions> = {},
   reader: Reader = {},
 ): Promise<string> {
-  const service = createTestToolService([createHttpFetchTool({ timers: systemTimers, ...options })]);
+  const service = createTestToolService(createHttpTools({ timers: systemTimers, ...options }));
   const call = makeToolCall({ toolName: 'http_fetch', input: typeof input === 'string' ? { url: input } : input, timeoutMs: 5_000 });
   return said(await readCall(service, call, reader));
 }
@@ -277,11 +277,24 @@ describe('with a granted host', () => {
       const [type, body] = bodies[request.url ?? ''] ?? ['text/plain', Buffer.alloc(0)];
       response.writeHead(200, { 'content-type': type }).end(body);
     };
-    expect((await fetchUrl(`${base()}/html`, granted())).split('\n').slice(2)).toEqual(['T & U', 'One', 'two <3', 'x < y']);
+    expect((await fetchUrl(`${base()}/html`, granted())).split('\n').slice(2)).toEqual(['T & U', '', 'One', 'two <3', '', 'x < y']);
     expect(await fetchUrl({ url: `${base()}/html`, raw: true }, granted())).toContain('<script>');
     expect(await fetchUrl(`${base()}/latin`, granted())).toMatch(/Grüße$/);
     expect(await fetchUrl(`${base()}/png`, granted())).toMatch(/\[the body is no text: 3 bytes\]$/);
     expect(await fetchUrl(`${base()}/empty`, granted())).toMatch(/\[no body\]$/);
+  });
+
+  it('gives JSON with a line for each value, and every digit as it was [verifies tools.http.markdown]', async () => {
+    const json = `{"id":12345678901234567890,"a":[1.0,{"b":"x, {y}: \\"z"}],"none":[],"o":{ },"long":"${'x'.repeat(100)}"}`;
+    listener = (_request, response) => response.writeHead(200, { 'content-type': 'application/problem+json' }).end(json);
+    const answer = await fetchUrl(`${base()}/`, granted());
+    expect(answer.split('\n').slice(2).join('\n')).toBe(
+      `{\n  "id": 12345678901234567890,\n  "a": [\n    1.0,\n    {\n      "b": "x, {y}: \\"z"\n    }\n  ],\n  "none": [],\n  "o": {},\n  "long": "${'x'.repeat(100)}"\n}`,
+    );
+    expect(await fetchUrl({ url: `${base()}/`, raw: true }, granted())).toContain(json);
+    const deep = `${'['.repeat(300_000)}${']'.repeat(300_000)}`;
+    listener = (_request, response) => response.writeHead(200, { 'content-type': 'application/json' }).end(deep);
+    expect((await fetchUrl(`${base()}/`, granted())).length).toBeLessThan(60_000);
   });
 
   it('gives the headers of a HEAD request, without cookies', async () => {
@@ -333,5 +346,76 @@ describe('with a granted host', () => {
     const controller = new AbortController();
     setTimeout(() => controller.abort(), 50);
     expect(await fetchUrl(`${base()}/`, granted(), { signal: controller.signal })).toMatch(/^cancelled/);
+  });
+});
+
+describe('http_request', () => {
+  const granted = (): Partial<HttpFetchOptions> => ({ allowPrivate: () => true });
+  const base = () => `http://127.0.0.1:${port}`;
+  const send = async (input: Record<string, unknown>, options: Partial<HttpFetchOptions> = granted(), reader: Reader = {}) => {
+    const service = createTestToolService(createHttpTools({ timers: systemTimers, ...options }));
+    return said(await readCall(service, makeToolCall({ toolName: 'http_request', input, timeoutMs: 2_000 }), reader));
+  };
+  /** Answers with what came. */
+  const echo: RequestListener = (request, response) => {
+    let body = '';
+    request.on('data', (piece) => {
+      body += piece;
+    });
+    request.on('end', () => response.end(`${request.method} ${request.headers['content-type']} ${body}`));
+  };
+
+  it('sends once, with a key for the call, and gives the answer [verifies tools.http.changes]', async () => {
+    listener = echo;
+    expect(await send({ url: `${base()}/a`, method: 'POST', json: { a: [1] } })).toMatch(/POST application\/json \{"a":\[1\]\}$/);
+    const headers = { 'content-type': 'text/csv' };
+    expect(await send({ url: `${base()}/a`, method: 'PUT', body: 'a,b', headers })).toMatch(/PUT text\/csv a,b$/);
+    expect(await send({ url: `${base()}/a`, method: 'DELETE' })).toMatch(/DELETE undefined $/);
+    expect(reached.map(({ headers }) => headers['idempotency-key'])).toEqual(['run_1/call_1', 'run_1/call_1', 'run_1/call_1']);
+    for (const input of [{ method: 'GET' }, { method: 'POST', json: 1, body: 'x' }, {}])
+      expect(await send({ url: `${base()}/`, ...input })).toMatch(/^tool_input_invalid/);
+    expect(await fetchUrl({ url: `${base()}/`, method: 'POST' }, granted())).toMatch(/^tool_input_invalid/);
+    expect(reached).toHaveLength(3);
+  });
+
+  it('asks policy with its method, and reaches no private address [verifies tools.http.changes]', async () => {
+    const asked: unknown[] = [];
+    const authorize: Reader['authorize'] = async ({ context }) => {
+      asked.push(context?.method);
+      return { allowed: false, error: { code: 'policy_denied', message: 'no', retryable: false } };
+    };
+    expect(await send({ url: `${base()}/`, method: 'PATCH', json: 1 }, granted(), { authorize })).toMatch(/^policy_denied/);
+    expect(asked).toEqual(['PATCH']);
+    expect(await send({ url: `${base()}/`, method: 'POST', json: 1 }, {})).not.toMatch(/^(200|tool_outcome_unknown)/);
+    expect(reached).toEqual([]);
+  });
+
+  it('passes what it sends on to no other server [verifies tools.http.changes]', async () => {
+    listener = (request, response) => {
+      if (request.url === '/see') response.writeHead(303, { location: '/end' }).end();
+      else if (request.url === '/same') response.writeHead(307, { location: '/end' }).end();
+      else if (request.url === '/other') response.writeHead(308, { location: `http://localhost:${port}/end` }).end();
+      else echo(request, response);
+    };
+    const ask = (path: string) => send({ url: `${base()}${path}`, method: 'POST', body: 'secret' });
+    expect(await ask('/see')).toMatch(/GET undefined $/);
+    expect(await ask('/same')).toMatch(/POST text\/plain; charset=utf-8 secret$/);
+    expect(await ask('/other')).toMatch(/^tool_failed: the server passes the request on to localhost/);
+    expect(reached.map(({ url }) => url)).toEqual(['/see', '/end', '/same', '/end', '/other']);
+  });
+
+  it('says that the outcome is unknown where an answer did not come, and only there [verifies tools.http.changes]', async () => {
+    listener = (request) => request.socket.destroy();
+    expect(await send({ url: `${base()}/`, method: 'POST', json: 1 })).toMatch(/^tool_outcome_unknown/);
+    listener = () => undefined;
+    expect(await send({ url: `${base()}/`, method: 'POST', json: 1 }, { ...granted(), idleTimeoutMs: 100 })).toMatch(
+      /^tool_outcome_unknown/,
+    );
+    const closed = createServer();
+    await new Promise<void>((resolve) => closed.listen(0, '127.0.0.1', resolve));
+    const address = closed.address();
+    await new Promise((resolve) => closed.close(resolve));
+    const gone = typeof address === 'object' && address !== null ? address.port : 0;
+    expect(await send({ url: `http://127.0.0.1:${gone}/`, method: 'POST', json: 1 })).toMatch(/^tool_failed/);
   });
 });

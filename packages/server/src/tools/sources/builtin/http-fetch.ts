@@ -3,8 +3,17 @@ import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import { dictionary } from '@nexus-agent/protocol';
 import type { Dispatcher } from 'undici';
 import { BytePieces, type Clock, createShares, NexusError, systemClock, type Timers, type WaitObserver } from '#core';
-import type { Tool, ToolContext } from '#tools/contract';
-import { createEgressAgent, createNameResolver, type EgressOptions, hostnameOf, htmlToText, portOf, requireAllowedUrl } from '#tools/net';
+import type { Tool, ToolContext, ToolResult } from '#tools/contract';
+import {
+  createEgressAgent,
+  createNameResolver,
+  type EgressOptions,
+  hostnameOf,
+  htmlToMarkdown,
+  portOf,
+  prettyJson,
+  requireAllowedUrl,
+} from '#tools/net';
 
 export interface HttpFetchOptions extends Partial<EgressOptions> {
   readonly timers: Pick<Timers, 'soon' | 'after'>;
@@ -25,7 +34,9 @@ export interface HttpFetchOptions extends Partial<EgressOptions> {
 
 interface FetchInput {
   readonly url: string;
-  readonly method?: 'GET' | 'HEAD';
+  readonly method?: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  readonly body?: string;
+  readonly json?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
   readonly raw?: boolean;
 }
@@ -42,12 +53,67 @@ const reservedHeaders =
   /^(host|connection|content-length|transfer-encoding|upgrade|te|trailer|expect|keep-alive|accept-encoding|proxy-.*)$/;
 const textTypes = /^(text\/|application\/(.*\+)?(json|xml|yaml|x-yaml|javascript|ecmascript|csv|x-ndjson|toml|sql|rtf|graphql)\b)/;
 
+const urlProperty = { type: 'string', maxLength: 4_000 };
+const headersProperty = { type: 'object', additionalProperties: { type: 'string', maxLength: 4_000 }, maxProperties: 20 };
+const maxSentChars = 1_000_000;
+
 /**
- * `http_fetch`: reads a page or an API of the public internet. Every hop, redirects included, is authorized by policy
- * for its host and may only reach public addresses or what the operator granted. Nothing is kept between calls: no
- * cookies, no connections.
+ * `http_fetch`, which reads a page or an API of the public internet, and `http_request`, which may change something there. Every hop, redirects
+ * included, is authorized by policy for its host and may only reach public addresses or what the operator granted. Nothing is kept between
+ * calls: no cookies, no connections. Both wait for the same turns.
  */
-export function createHttpFetchTool(options: HttpFetchOptions): Tool {
+export function createHttpTools(options: HttpFetchOptions): readonly Tool[] {
+  const exchange = createExchange(options);
+  const shared = { source: 'built-in', tier: 'host', permissions: ['net.egress'], timeoutMs: 30_000 } as const;
+  return [
+    {
+      ...shared,
+      name: 'http_fetch',
+      description:
+        'Fetches a public http or https URL with GET or HEAD. Gives the status line and the body as text; HTML becomes Markdown unless raw is true. ' +
+        'Redirects are followed.',
+      inputSchema: {
+        type: 'object',
+        properties: {
+          url: urlProperty,
+          method: { enum: ['GET', 'HEAD'], description: 'GET when left out' },
+          headers: headersProperty,
+          raw: { type: 'boolean', description: 'HTML and JSON as they are' },
+        },
+        required: ['url'],
+        additionalProperties: false,
+      },
+      effects: 'none',
+      execute: (input, context) => exchange(input as unknown as FetchInput, context), // checked by the schema
+    },
+    {
+      ...shared,
+      name: 'http_request',
+      description:
+        'Sends a request that may change something to a public http or https URL, once: it is never repeated by itself. ' +
+        'Gives the status line and the body as text. To read a page use http_fetch.',
+      inputSchema: {
+        type: 'object',
+        properties: {
+          url: urlProperty,
+          method: { enum: ['POST', 'PUT', 'PATCH', 'DELETE'] },
+          headers: headersProperty,
+          json: { description: 'Any JSON value, sent as application/json' },
+          body: { type: 'string', maxLength: maxSentChars, description: 'A text to send instead; say its content-type in headers' },
+          raw: { type: 'boolean', description: 'HTML and JSON as they are' },
+        },
+        required: ['url', 'method'],
+        additionalProperties: false,
+      },
+      effects: 'once',
+      execute: (input, context) => exchange(input as unknown as FetchInput, context), // checked by the schema
+    },
+  ];
+}
+
+type Exchange = (request: FetchInput, context: ToolContext) => Promise<ToolResult>;
+
+function createExchange(options: HttpFetchOptions): Exchange {
   const { maxFetches: places = 64, spareFetches: spare = 32, maxWaitMs = 15_000, maxWaiting = 10_000 } = options;
   const { timers, clock = systemClock, observer } = options;
   const shares = createShares({
@@ -55,104 +121,137 @@ export function createHttpFetchTool(options: HttpFetchOptions): Tool {
     settings: { maxWaitMs: 'httpFetch.maxWaitMs', maxWaiting: 'httpFetch.maxWaiting' },
   });
   const names = createNameResolver();
-  return {
-    name: 'http_fetch',
-    description:
-      'Fetches a public http or https URL with GET or HEAD. Gives the status line and the body as text; HTML is reduced to its text unless raw is true. ' +
-      'Redirects are followed.',
-    inputSchema: {
-      type: 'object',
-      properties: {
-        url: { type: 'string', maxLength: 4_000 },
-        method: { enum: ['GET', 'HEAD'], description: 'GET when left out' },
-        headers: { type: 'object', additionalProperties: { type: 'string', maxLength: 4_000 }, maxProperties: 20 },
-        raw: { type: 'boolean', description: 'HTML as it is' },
-      },
-      required: ['url'],
-      additionalProperties: false,
-    },
-    effects: 'none',
-    source: 'built-in',
-    tier: 'host',
-    permissions: ['net.egress'],
-    timeoutMs: 30_000,
-    async execute(input, context) {
-      const request = input as unknown as FetchInput; // checked by the schema
-      const { tenantId, sessionId, runId, signal } = context;
-      let turn: Awaited<ReturnType<typeof shares.enter>>;
-      try {
-        turn = await shares.enter({ tenantId, sessionId, runId }, signal);
-      } catch (error) {
-        // As a result: the time of the call may be over, and yet it is known that nothing was sent.
-        if (error instanceof NexusError && error !== signal.reason) return { type: 'error', error: error.toInfo() };
-        throw error;
-      }
-      context.onWait(turn.waitedMs);
-      const resolve = (hostname: string, granted: boolean) => (granted ? names.ofOperator(hostname) : names.ofOutside(hostname, signal));
-      const agent = createEgressAgent({ resolve, ...options });
-      try {
-        return { type: 'ok', output: await fetchText(agent, request, context, options) };
-      } catch (error) {
-        throw explain(error, context);
-      } finally {
-        await agent.destroy();
-        turn.leave();
-      }
-    },
+  return async (request, context) => {
+    const { tenantId, sessionId, runId, signal } = context;
+    let turn: Awaited<ReturnType<typeof shares.enter>>;
+    try {
+      turn = await shares.enter({ tenantId, sessionId, runId }, signal);
+    } catch (error) {
+      // As a result: the time of the call may be over, and yet it is known that nothing was sent.
+      if (error instanceof NexusError && error !== signal.reason) return { type: 'error', error: error.toInfo() };
+      throw error;
+    }
+    context.onWait(turn.waitedMs);
+    const resolve = (hostname: string, granted: boolean) => (granted ? names.ofOperator(hostname) : names.ofOutside(hostname, signal));
+    const agent = createEgressAgent({ resolve, ...options });
+    const sending: Sending = { began: false };
+    try {
+      return { type: 'ok', output: await fetchText(agent, request, context, options, sending) };
+    } catch (error) {
+      throw explain(error, context, sending);
+    } finally {
+      await agent.destroy();
+      turn.leave();
+    }
   };
 }
 
-async function fetchText(agent: Dispatcher, request: FetchInput, context: ToolContext, options: HttpFetchOptions): Promise<string> {
-  const { method = 'GET', idleTimeoutMs = 15_000, maxBodyBytes = 1024 * 1024 } = { ...options, ...request };
+/** Whether something that changes may have reached a server. */
+interface Sending {
+  began: boolean;
+}
+
+/** No connection was made, so that nothing was sent. */
+const notSent: ReadonlySet<string> = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'UND_ERR_CONNECT_TIMEOUT',
+]);
+
+interface Content {
+  readonly bytes: Buffer;
+  readonly type: string;
+}
+
+function contentOf({ body, json }: FetchInput): Content | null {
+  if (body !== undefined && json !== undefined) throw new NexusError('tool_input_invalid', 'give either json or body');
+  if (body !== undefined) return { bytes: Buffer.from(body, 'utf8'), type: 'text/plain; charset=utf-8' };
+  if (json === undefined) return null;
+  const bytes = Buffer.from(JSON.stringify(json), 'utf8');
+  if (bytes.length > maxSentChars)
+    throw new NexusError('payload_too_large', `a request may have ${maxSentChars} bytes, this has ${bytes.length}; send less`);
+  return { bytes, type: 'application/json' };
+}
+
+async function fetchText(
+  agent: Dispatcher,
+  request: FetchInput,
+  context: ToolContext,
+  options: HttpFetchOptions,
+  sending: Sending,
+): Promise<string> {
+  const { idleTimeoutMs = 15_000, maxBodyBytes = 1024 * 1024 } = options;
+  let { method = 'GET' } = request;
+  let content = contentOf(request);
   let url = parseUrl(request.url);
   let headers = checkHeaders(request.headers ?? {});
   for (let redirects = 0; ; redirects++) {
     requireAllowedUrl(url, options);
-    const resource = hostnameOf(url);
-    const permission = await context.authorize({
-      action: 'net.egress',
-      resource,
-      context: {
-        ...{ port: portOf(url), method, scheme: url.protocol.slice(0, -1) },
-        private: options.allowPrivate?.(resource, portOf(url)) === true,
-      },
-    });
-    if (!permission.allowed)
-      throw new NexusError(permission.error.code, permission.error.message, { details: permission.error.details ?? {} });
+    await authorizeHop(url, method, context, options);
+    const isReading = method === 'GET' || method === 'HEAD';
+    if (!isReading) sending.began = true;
     const response = await agent.request({
       origin: url.origin,
       path: `${url.pathname}${url.search}`,
       method,
+      body: content?.bytes ?? null,
       // The last one tells any server of ours, also through what passes requests on, that no person at the machine asks.
-      headers: { 'user-agent': 'nexus-agent', accept: '*/*', ...headers, 'accept-encoding': 'identity', 'x-nexus-fetch': '1' },
+      headers: {
+        ...{ 'user-agent': 'nexus-agent', accept: '*/*' },
+        ...(content === null ? {} : { 'content-type': content.type }),
+        // The same for each attempt at one call, for servers that know it.
+        ...(isReading ? {} : { 'idempotency-key': context.idempotencyKey }),
+        ...headers,
+        ...{ 'accept-encoding': 'identity', 'x-nexus-fetch': '1' },
+      },
       signal: context.signal,
       headersTimeout: idleTimeoutMs,
       bodyTimeout: idleTimeoutMs,
     });
     // A body that is left early, by us or with the agent, raises an error that has no other listener.
     response.body.on('error', () => undefined);
+    const { statusCode } = response;
     const location = response.headers.location;
-    if (redirectStatuses.has(response.statusCode) && typeof location === 'string') {
+    if (redirectStatuses.has(statusCode) && typeof location === 'string') {
       response.body.destroy();
       if (redirects >= maxRedirects)
         throw new NexusError('tool_failed', `more than ${maxRedirects} redirects; the last led to ${hostnameOf(url)}`);
       const next = parseUrl(location, url);
-      if (next.origin !== url.origin) headers = Object.fromEntries(Object.entries(headers).filter(([name]) => plainHeaders.has(name)));
+      const isElsewhere = next.origin !== url.origin;
+      // What was meant for one server is sent to no other; and what was answered with another place to look is not sent again there.
+      if (!isReading && isElsewhere && (statusCode === 307 || statusCode === 308))
+        throw new NexusError(
+          'tool_failed',
+          `the server passes the request on to ${hostnameOf(next)}, where it is not sent; call it by that address if it is the right one`,
+        );
+      if (!isReading && statusCode !== 307 && statusCode !== 308) [method, content] = ['GET', null];
+      if (isElsewhere) headers = Object.fromEntries(Object.entries(headers).filter(([name]) => plainHeaders.has(name)));
       url = next;
       continue;
     }
     const body = await readBounded(response, maxBodyBytes, context.signal);
     return describe({
-      url,
-      method,
-      response,
-      body,
-      raw: request.raw === true,
-      maxChars: maxBodyBytes,
-      signal: context.signal,
-      timers: options.timers,
+      ...{ url, method, response, body, raw: request.raw === true, maxChars: maxBodyBytes },
+      ...{ signal: context.signal, timers: options.timers },
     });
   }
+}
+
+async function authorizeHop(url: URL, method: string, context: ToolContext, options: HttpFetchOptions): Promise<void> {
+  const resource = hostnameOf(url);
+  const permission = await context.authorize({
+    action: 'net.egress',
+    resource,
+    context: {
+      ...{ port: portOf(url), method, scheme: url.protocol.slice(0, -1) },
+      private: options.allowPrivate?.(resource, portOf(url)) === true,
+    },
+  });
+  if (permission.allowed) return;
+  throw new NexusError(permission.error.code, permission.error.message, { details: permission.error.details ?? {} });
 }
 
 function parseUrl(text: string, base?: URL): URL {
@@ -246,8 +345,17 @@ async function describe({ url, method, response, body, raw, maxChars, signal, ti
     return `${head}\n\n[the body is no text: ${body.bytes.length}${body.complete ? '' : ' or more'} bytes]`;
   }
   const text = decodeText(body.bytes, type);
-  const isPage = /^text\/html|^application\/xhtml/i.test(type) && !raw;
-  return `${head}\n\n${isPage ? await htmlToText(text, { maxChars, signal, timers }) : text}${note}`;
+  const shown = raw ? text : await readable(text, type, { maxChars, base: url.href, signal, timers });
+  return `${head}\n\n${shown}${note}`;
+}
+
+async function readable(
+  text: string,
+  type: string,
+  limits: Parameters<typeof htmlToMarkdown>[1] & { readonly maxChars: number },
+): Promise<string> {
+  if (/^text\/html|^application\/xhtml/i.test(type)) return htmlToMarkdown(text, limits);
+  return /^(application|text)\/([\w.-]+\+)?json\b/i.test(type) ? prettyJson(text, limits.maxChars) : text;
 }
 
 function decodeText(bytes: Buffer, type: string): string {
@@ -259,11 +367,20 @@ function decodeText(bytes: Buffer, type: string): string {
   }
 }
 
-/** A failed exchange in words, without addresses. */
-function explain(error: unknown, context: ToolContext): unknown {
-  if (error instanceof NexusError || context.signal.aborted) return error;
+/** A failed exchange in words, without addresses. Where a change may have reached the server, nobody knows whether it took effect. */
+function explain(error: unknown, context: ToolContext, sending: Sending): unknown {
   const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
+  if (sending.began && !notSent.has(code) && !isAnswered(error))
+    return new NexusError('tool_outcome_unknown', 'the request was sent and its answer did not come; nobody knows whether it took effect', {
+      cause: error,
+    });
+  if (error instanceof NexusError || context.signal.aborted) return error;
   return new NexusError('tool_failed', `the request failed${code === '' ? '' : ` (${code})`}; check the URL or try later`, {
     cause: error,
   });
+}
+
+/** What is refused before it is sent, or said of an answer that came. */
+function isAnswered(error: unknown): boolean {
+  return error instanceof NexusError && error.code !== 'cancelled' && error.code !== 'tool_timeout';
 }

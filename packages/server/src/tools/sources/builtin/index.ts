@@ -1,19 +1,29 @@
+import type { Clock, Timers } from '#core';
 import type { Tool } from '#tools/contract';
 import type { Sandbox } from '#tools/sandbox';
 import type { Workspaces } from '#tools/workspace';
 import { createAskHumanTool } from './ask-human.ts';
 import { createCodeJsTool } from './code-js.ts';
+import { createFileTextTool } from './files/file-text.ts';
 import { createFsTools } from './fs.ts';
-import { createHttpFetchTool, type HttpFetchOptions } from './http-fetch.ts';
+import { createHttpTools, type HttpFetchOptions } from './http-fetch.ts';
 
 export interface BuiltinToolsOptions {
   /** Owned by the caller, who closes it. */
   readonly sandbox: Sandbox;
   readonly workspaces: Workspaces;
-  readonly http: HttpFetchOptions;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly http: Omit<HttpFetchOptions, 'timers' | 'clock'>;
 }
 
-/** `fs_list`, `fs_read`, `fs_write`, `fs_search`, `code_js`, `http_fetch` and `ask_human`. */
-export function createBuiltinTools({ sandbox, workspaces, http }: BuiltinToolsOptions): readonly Tool[] {
-  return [...createFsTools({ workspaces }), createCodeJsTool({ sandbox, workspaces }), createHttpFetchTool(http), createAskHumanTool()];
+/** The tools `fs_*`, `file_text`, `code_js`, `http_fetch`, `http_request` and `ask_human`. */
+export function createBuiltinTools({ sandbox, workspaces, clock, timers, http }: BuiltinToolsOptions): readonly Tool[] {
+  return [
+    ...createFsTools({ workspaces, sandbox, clock, timers }),
+    createFileTextTool({ workspaces, sandbox }),
+    createCodeJsTool({ sandbox, workspaces }),
+    ...createHttpTools({ ...http, clock, timers }),
+    createAskHumanTool(),
+  ];
 }

@@ -26,7 +26,10 @@ async function call(
 ) {
   const workspaces = createWorkspaces();
   const sandbox = createSandbox({ clock: systemClock, timers: systemTimers });
-  const tools = [...createFsTools({ workspaces }), createCodeJsTool({ sandbox, workspaces })];
+  const tools = [
+    ...createFsTools({ workspaces, sandbox, clock: systemClock, timers: systemTimers }),
+    createCodeJsTool({ sandbox, workspaces }),
+  ];
   const service = createTestToolService(tools, { workspace, workspaces });
   const asked: string[] = [];
   const authorize = async ({ action, resource }: AuthorizationRequest) => {
@@ -48,6 +51,29 @@ it('asks about each file that is read or written, named by an argument or not [v
   expect([code.text, code.asked]).toEqual(['policy_denied: "keys/a.pem": no keys', ['file.read n1.txt', 'file.read keys/a.pem']]);
   const write = await call('fs_write', { path: 'keys/a.pem', content: 'x' });
   expect([write.text, write.asked]).toEqual(['policy_denied: "keys/a.pem": no keys', ['file.write keys/a.pem']]);
+});
+
+it('asks about both names of a file that is moved, and about each file of a folder [verifies tools.files.paths]', async () => {
+  const asked = async (toolName: string, input: Record<string, unknown>) => (await call(toolName, input)).asked;
+  expect(await asked('fs_move', { path: 'n1.txt', to: 'keys/n1.pem' })).toEqual([
+    'file.read n1.txt',
+    'file.write n1.txt',
+    'file.write keys/n1.pem',
+  ]);
+  expect((await call('fs_move', { path: 'n2.txt', to: 'keys/n2.pem' })).text).toBe('policy_denied: "keys/n2.pem": no keys');
+  expect((await call('fs_move', { path: 'keys/a.pem', to: 'open.txt' })).text).toBe('policy_denied: "keys/a.pem": no keys');
+  expect((await call('fs_move', { path: 'keys', to: 'open' })).text).toBe('policy_denied: "keys/a.pem": no keys');
+  expect((await call('fs_delete', { path: 'keys', recursive: true })).text).toBe('policy_denied: "keys/a.pem": no keys');
+  expect(await asked('fs_edit', { path: 'n3.txt', edits: [{ old: 'word', new: 'x' }] })).toEqual(['file.read n3.txt', 'file.write n3.txt']);
+  expect((await call('fs_edit', { path: 'keys/a.pem', edits: [{ old: 'word', new: 'x' }] })).text).toMatch(/^policy_denied/);
+  for (const input of [
+    { path: 'keys/a.pem', other: 'n3.txt' },
+    { path: 'n3.txt', other: 'keys/a.pem' },
+    { path: 'keys/a.pem', text: '' },
+  ])
+    expect((await call('fs_diff', input)).text).toBe('policy_denied: "keys/a.pem": no keys');
+  for (const mode of ['create', 'append'])
+    expect((await call('fs_write', { path: 'keys/b.pem', content: 'x', mode })).text).toMatch(/^policy_denied/);
 });
 
 it('asks no more once it has heard that no policy speaks of files', async () => {
