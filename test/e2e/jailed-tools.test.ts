@@ -112,17 +112,25 @@ function suite() {
     const [said] = await session.run(call('code_python', { code, input: [10, 32] }));
     expect(JSON.parse(said ?? '')).toEqual({ value: { sum: 42, mean: 21 }, logs: 'rows 2\n' });
     expect(await session.files()).toEqual(['sum.txt']);
-    const value = async (python: string) => (await session.run(call('code_python', { code: python })))[0];
-    expect(await value('x = 1')).toBe('{"value":null}');
-    expect(await value('float("nan")')).toBe('{"value":"nan"}');
-    expect(await value('import math\nclass A:\n  def __repr__(self): return "an A"\nA()')).toBe('{"value":"an A"}');
-    expect(await value('"\\ud800 ä"')).toMatch(/^\{"value":/);
-    expect(await value('def f():\n  return 1 / 0\nf()')).toMatch(
-      /^sandbox_code_error: Traceback.*line 3, in <module>\n.*line 2, in f\n.*ZeroDivisionError: division by zero/s,
-    );
-    expect(await value('def f(:')).toMatch(/^sandbox_code_error: .*line 1.*SyntaxError/s);
-    expect(await value('import sys\nsys.exit(3)')).toMatch(/^sandbox_code_error: the code ended early\n\[exit code 3\]/);
-    expect(await value('import os\nos._exit(0)')).toBe('{"value":null}');
+  });
+
+  it('Python says what its value is where that is no JSON, and what is wrong with code and where [verifies tools.python.value]', async () => {
+    const codes = [
+      'x = 1',
+      'class A:\n  def __repr__(self): return "an A"\n[float("nan")] and A()',
+      'def f():\n  return 1 / 0\nf()',
+      'def f(:',
+      'import sys\nsys.exit(3)',
+      'import os\nos._exit(0)',
+    ];
+    expect(await (await begin()).run(...codes.map((code) => call('code_python', { code })))).toEqual([
+      '{"value":null}',
+      '{"value":"an A"}',
+      expect.stringMatching(/^sandbox_code_error: Traceback.*line 3, in <module>\n.*line 2, in f\n.*ZeroDivisionError: division by zero/s),
+      expect.stringMatching(/^sandbox_code_error: .*line 1.*SyntaxError/s),
+      expect.stringMatching(/^sandbox_code_error: the code ended early\n\[exit code 3\]/),
+      '{"value":null}',
+    ]);
   });
 }
 

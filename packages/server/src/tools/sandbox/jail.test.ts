@@ -124,16 +124,26 @@ function suite() {
     rmSync(join(folder, 'locked'), { recursive: true });
   });
 
+  it('leave nothing in a folder that cannot be removed from it again [verifies tools.jail.gone]', async () => {
+    const deep =
+      'import os\nos.mkdir(b"\\xff\\xfe")\nopen(b"\\xff\\xfe/\\xfd", "w").close()\nos.chmod(b"\\xff\\xfe", 0)\nfor i in range(100):\n  os.mkdir("x" * 200); os.chdir("x" * 200)\nopen("f", "w").close()';
+    const { error } = (await python(deep)) as Extract<JailEnd, { type: 'stopped' }>; // the next line fails otherwise
+    expect(error).toMatchObject({ code: 'limit_exceeded', details: { limit: 'disk' } });
+    expect(readdirSync(folder).filter((name) => name.startsWith('.deep') || !/^[ -~]+$/.test(name))).toEqual([]);
+    rmSync(folder, { recursive: true });
+    mkdirSync(folder, { mode: 0o700 });
+    writeFileSync(join(folder, 'a.txt'), 'of the session', { mode: 0o600 });
+    expect(told(await sh('cat a.txt'))).toBe('of the session|');
+  });
+
   describe('end a program that reaches a limit [verifies tools.jail.limits]', () => {
     it.each<[limit: string, code: string, more: Partial<JailLimits>]>([
       ['wall', 'trap "" TERM INT HUP; while :; do sleep 1; done', { wallMs: 600 }],
-      ['cpu', 'while :; do :; done', { cpuMs: 500 }],
       ['cpu', '(while :; do :; done) & (while :; do :; done) & (while :; do :; done) & wait', { cpuMs: 900 }],
       ['output', 'while :; do echo flood; done', {}],
-      ['output', 'while :; do echo flood >&2; done', {}],
       ['disk', 'exec dd if=/dev/zero of=big bs=65536 count=1000 2>/dev/null', {}],
       ['disk', 'for i in 1 2 3 4 5 6; do dd if=/dev/zero of=big$i bs=65536 count=90 2>/dev/null; done; sleep 5', {}],
-      ['disk', 'i=0; while test $i -lt 5000; do i=$((i+1)); : > many$i; done; sleep 5', {}],
+      ['disk', 'i=0; while test $i -lt 1500; do i=$((i+1)); : > many$i; done; sleep 5', {}],
     ])('%s: %s', async (limit, code, more) => {
       const end = await sh(code, { limits: { ...limits, ...more } });
       expect(end).toMatchObject({ type: 'stopped', error: { code: 'limit_exceeded', details: { limit } } });
@@ -233,13 +243,13 @@ function suite() {
     const mark = `killed${process.pid}${Date.now()}`;
     const program = `import { createJail } from '#tools'; import { systemClock, systemTimers } from '#core';
       const jail = createJail({ clock: systemClock, timers: systemTimers });
-      await jail.run({ argv: ['/bin/sh', '-c', '(setsid sleep 60 ${mark} &); echo here; sleep 60; : ${mark}'], limits: ${JSON.stringify(limits)},
+      await jail.run({ argv: ['/bin/sh', '-c', '(setsid sh -c "sleep 60; : ${mark}" &); echo here; sleep 60; : ${mark}'], limits: ${JSON.stringify(limits)},
         onOutput: () => console.log('runs') }, new AbortController().signal);`;
     const server = spawn(process.execPath, ['--conditions=nexus-source', '--input-type=module', '-e', program], {
       cwd: fileURLToPath(new URL('../../..', import.meta.url)),
       stdio: ['ignore', 'pipe', 'inherit'],
     });
-    expect(text((await once(server.stdout, 'data'))[0])).toBe('runs\n');
+    expect(text((await once(server.stdout, 'data'))[0])).toMatch(/^runs\n/);
     expect(await commandLines()).toContain(mark);
     server.kill('SIGKILL');
     await once(server, 'exit');

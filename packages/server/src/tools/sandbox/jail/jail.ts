@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
 import { arch, platform } from 'node:process';
 import { type Clock, NexusError, type Timers } from '#core';
+import { limitExceeded } from '../limit-error.ts';
 import { startJailChild } from './child.ts';
-import { type FolderLimit, handOver, unlock } from './folder.ts';
+import { type FolderLimit, handOver, tidyFolder } from './folder.ts';
 import { firstOutput, type JailOutput, lastErrors } from './output.ts';
 import { planJail } from './plan.ts';
 import { type JailRun, superviseRun } from './run.ts';
@@ -81,9 +82,9 @@ export function createJail(options: JailOptions): Jail {
     if (signal.aborted) onAbort();
     try {
       const end = await run.ended;
-      // Root looks into everything.
-      if (request.folder?.writable === true && !isRoot) await unlock(request.folder.path).catch(() => undefined);
-      return end;
+      if (request.folder?.writable !== true || (await tidyFolder(request.folder.path).catch(() => true)) || end.type === 'stopped')
+        return end;
+      return { ...factsOf(end), type: 'stopped', error: limitExceeded('disk', 'the program made folders deeper than a path can say') };
     } finally {
       signal.removeEventListener('abort', onAbort);
     }
@@ -146,6 +147,10 @@ function unavailable(why: string): NexusError {
 
 function cancelled(): NexusError {
   return new NexusError('cancelled', 'the program was cancelled');
+}
+
+function factsOf({ stdout, stderr, cpuMs, memoryBytes, durationMs }: JailEnd) {
+  return { stdout, stderr, cpuMs, memoryBytes, durationMs };
 }
 
 function neverBegan(error: unknown, durationMs: number): JailEnd {

@@ -10,19 +10,19 @@ export interface JailOutput {
 
 /** Keeps the first of both together. */
 export function firstOutput(maxBytes: number): JailOutput {
-  const pieces = { stdout: new BytePieces(), stderr: new BytePieces() };
+  const [ofOutput, ofErrors] = [new BytePieces(), new BytePieces()];
   let left = maxBytes;
   return {
     add(stream, bytes) {
-      pieces[stream].add(Buffer.from(bytes.subarray(0, Math.max(0, left))));
+      (stream === 'stdout' ? ofOutput : ofErrors).add(Buffer.from(bytes.subarray(0, Math.max(0, left))));
       left -= bytes.length;
       return left >= 0;
     },
     get stdout() {
-      return pieces.stdout.concat();
+      return ofOutput.concat();
     },
     get stderr() {
-      return pieces.stderr.concat();
+      return ofErrors.concat();
     },
   };
 }

@@ -72,12 +72,12 @@ export function createCodePythonTool(calls: JailedCalls): Tool {
       const mark = `\0${context.callId}\0`;
       const stdin = JSON.stringify({ code, input: value, mark });
       const end = await calls.run({ argv: [python, '-I', '-B', '-c', program], stdin }, context);
-      return resultOf(printedText(end.stdout), printedText(end.stderr), mark, end.exitCode);
+      return pythonResult(printedText(end.stdout), printedText(end.stderr), mark, end.exitCode);
     },
   };
 }
 
-function resultOf(stdout: string, stderr: string, mark: string, exitCode: number): ToolResult {
+function pythonResult(stdout: string, stderr: string, mark: string, exitCode: number): ToolResult {
   const at = stdout.lastIndexOf(`\n${mark}`);
   const logs = `${at === -1 ? stdout : stdout.slice(0, at)}${stderr}`;
   if (exitCode !== 0) {

@@ -64,8 +64,8 @@ export function createJailedCalls(options: JailedToolsOptions): JailedCalls {
 
 /** What it prints, as it prints it; characters that come in two pieces stay whole. */
 function progress({ onOutput }: ToolContext): NonNullable<JailRequest['onOutput']> {
-  const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
-  return (stream, bytes) => onOutput(decoders[stream].decode(bytes, { stream: true }));
+  const [ofOutput, ofErrors] = [new TextDecoder(), new TextDecoder()];
+  return (stream, bytes) => onOutput((stream === 'stdout' ? ofOutput : ofErrors).decode(bytes, { stream: true }));
 }
 
 function stoppedError({ error, stdout, stderr }: Extract<JailEnd, { type: 'stopped' }>): NexusError {
