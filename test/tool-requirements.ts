@@ -67,4 +67,37 @@ export const toolRequirements = {
     promise: 4,
     behaviour: 'Pages become Markdown, and JSON lines, in linear time, with nothing lost of what is read.',
   },
+  // Jailed processes
+  'tools.jail.refused': {
+    promise: 4,
+    behaviour: 'Where processes cannot be jailed no program runs, and the call says why not and what would make it possible.',
+  },
+  'tools.jail.contained': {
+    promise: 4,
+    behaviour:
+      'A program in a jail sees and reaches nothing of the machine but programs to read and its own folder: no file, process, user, network, key or setting.',
+  },
+  'tools.jail.limits': {
+    promise: 4,
+    behaviour:
+      'A program that reaches a limit of time, processor, memory, processes, files, disk or output is ended or refused, and the server serves on.',
+  },
+  'tools.jail.gone': {
+    promise: 4,
+    behaviour: 'Nothing of a jail outlives its call or its server: no process, folder or mount, also when either is killed.',
+  },
+  'tools.jail.same': { promise: 4, behaviour: 'Jails hold alike whether the server is root or an ordinary user.' },
+  'tools.shell.files': {
+    promise: 2,
+    behaviour: 'What a command did to the files of its session is kept with its result, and undone when it was ended.',
+  },
+  'tools.shell.policy': {
+    promise: 3,
+    behaviour:
+      'Policies on files hold for programs too: what may not be read cannot be opened, and who writes what may not be written fails.',
+  },
+  'tools.python.value': {
+    promise: 0,
+    behaviour: 'Python gives the value of its last expression, what it printed, or what was wrong with it and where.',
+  },
 } as const satisfies Record<string, Requirement>;

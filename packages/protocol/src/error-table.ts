@@ -445,7 +445,7 @@ export const errorTable = dictionary({
     retryable: false,
     title: 'A limit of the tool was reached',
     when: 'What ran in a sandbox, or what a tool was to give back, reached a limit that it has; the message says how much that is.',
-    details: { limit: 'which: `fuel`, `memory`, `wall`, `stack` or `output`' },
+    details: { limit: 'which: `fuel`, `memory`, `wall`, `stack`, `output`, `cpu` or `disk`' },
   },
   sandbox_code_error: {
     httpStatus: 422,
@@ -460,7 +460,7 @@ export const errorTable = dictionary({
     grpcStatus: 'UNAVAILABLE',
     retryable: true,
     title: 'No sandbox is available',
-    when: 'The sandbox broke or is shutting down.',
+    when: 'The sandbox broke or is shutting down, or this machine cannot jail processes; the message says what would make it possible.',
   },
   // The system
   unavailable: {

@@ -19,6 +19,7 @@ import { busKind, openBusOf } from './bus-kind.ts';
 import { makeDataFolder, readFolderKeySecret } from './data-folder.ts';
 import { requireFolder } from './definition-folder.ts';
 import { freeBytes, spaceFinding } from './disk-space.ts';
+import { openJail } from './jail.ts';
 import { setUpModels, withVersion } from './models.ts';
 import { policyFolder } from './policy-folder.ts';
 import { makePrivate } from './private-files.ts';
@@ -50,6 +51,7 @@ export async function checkSetup(config: NexusConfig): Promise<SetupCheck[]> {
       checkDefinitions(config, shared),
       tried('session files', () => checkFiles(config)),
       config.workspaceSeed === undefined ? [] : tried('workspace seed', () => checkSeed(config.workspaceSeed ?? '')),
+      tried('jails', () => checkJails(config)),
       ...checkProviders(config),
       tried('models', () => checkModels(config)),
     ]);
@@ -169,6 +171,18 @@ async function checkFiles(config: NexusConfig): Promise<Finding> {
   }
   const { bucket, endpoint = '' } = config.tools.files.s3;
   return { status: 'ok', detail: `kept in the bucket ${bucket} at ${new URL(endpoint).host}` };
+}
+
+/** Something is run in one. Only the tools that need them fail without. */
+async function checkJails(config: NexusConfig): Promise<Finding> {
+  const { jail } = openJail(config);
+  try {
+    const refusal = await jail.refusal();
+    if (refusal !== null) return { status: 'warn', detail: `shell and code_python are refused: ${refusal}` };
+    return { status: 'ok', detail: 'processes can be jailed' };
+  } finally {
+    await jail.close();
+  }
 }
 
 async function openAndClose(kind: ReturnType<typeof busKind>): Promise<void> {

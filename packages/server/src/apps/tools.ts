@@ -14,6 +14,7 @@ import {
 } from '#tools';
 import { createBuiltinTools, createSourceHeads, createWorkers } from '#tools/sources';
 import { egressOptions } from './egress.ts';
+import { openJail } from './jail.ts';
 import type { OpenedFiles } from './session-files.ts';
 
 export interface ToolParts {
@@ -41,6 +42,8 @@ export interface OpenedTools {
 export function openTools({ config, given, clock, ids, store, bus, logger, metrics, files, known, own, closers }: ToolParts): OpenedTools {
   const sandbox = createSandbox({ clock, timers: systemTimers, observer: turnsOf(metrics, 'sandbox'), ...sandboxOptions(config) });
   closers.push(() => sandbox.close());
+  const { jail, limits: jailLimits, turns: jailTurns } = openJail(config);
+  closers.push(() => jail.close());
   const builtin = createBuiltinTools({
     sandbox,
     workspaces: files.workspaces,
@@ -52,6 +55,7 @@ export function openTools({ config, given, clock, ids, store, bus, logger, metri
       ...egressOptions(config.httpFetch.allowPrivate),
       isOwnListener: own.isOwn,
     },
+    jailed: { jail, clock, timers: systemTimers, limits: jailLimits, observer: turnsOf(metrics, 'jail'), ...jailTurns },
   });
   const { files: _files, workers: ofWorkers, ...limits } = config.tools;
   const heads = createSourceHeads({ store, clock, bus });
@@ -83,6 +87,6 @@ function turnsOf(metrics: Metrics, queue: TurnQueue): WaitObserver {
 }
 
 function sandboxOptions({ sandbox }: NexusConfig) {
-  const { maxThreads, spareThreads, maxQueued, maxWaitMs, idleMs, ...limits } = sandbox;
+  const { maxThreads, spareThreads, maxQueued, maxWaitMs, idleMs, jail: _jail, ...limits } = sandbox;
   return { limits, spareThreads, maxQueued, maxWaitMs, idleMs, ...(maxThreads === undefined ? {} : { maxThreads }) };
 }

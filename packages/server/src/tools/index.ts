@@ -21,6 +21,16 @@ export {
 export type { ToolFault } from '#tools/execution';
 export { openSessionFiles, type SessionFiles } from '#tools/files';
 export { createOwnListeners, type OwnListeners } from '#tools/net';
-export { createSandbox, type Sandbox, type SandboxRequest } from '#tools/sandbox';
+export {
+  createJail,
+  createSandbox,
+  type Defence,
+  defences,
+  type Jail,
+  type JailEnd,
+  type JailLimits,
+  type Sandbox,
+  type SandboxRequest,
+} from '#tools/sandbox';
 export { createWorkspaces, type Workspaces } from '#tools/workspace';
 export { createToolService } from './service.ts';

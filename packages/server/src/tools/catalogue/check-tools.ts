@@ -4,7 +4,7 @@ import { closest, explainFaults, explainIssues, findSchemaFaults, NexusError } f
 import type { Tool } from '#tools/contract';
 
 const effectsClass = ToolInfo.shape.effects;
-const permissions = ['fs.read', 'fs.write', 'net.egress', 'code.run', 'human', 'agent.call'];
+const permissions = ['fs.read', 'fs.write', 'net.egress', 'code.run', 'process.run', 'human', 'agent.call'];
 const maxTimeoutMs = 86_400_000;
 const maxShown = 20;
 
@@ -133,7 +133,7 @@ function faultyPermissions(value: unknown): string[] {
     const near = closest(permission, permissions);
     if (near !== null) return [`there is no permission ${JSON.stringify(permission)}; did you mean "${near}"?`];
     // Others are names of the author's own, for policies.
-    if (!/^(fs|net|code|agent)\./.test(permission)) return [];
+    if (!/^(fs|net|code|process|agent)\./.test(permission)) return [];
     return [`there is no permission ${JSON.stringify(permission)}; known are ${permissions.join(', ')}`];
   });
 }

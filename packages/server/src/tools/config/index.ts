@@ -1,6 +1,7 @@
 /** The slice of the configuration that the tools own. */
 import { z } from 'zod';
 import { durationMs, group, httpUrl, setting } from '#core';
+import { jailConfig } from './jail.ts';
 
 const mebibyte = 1024 * 1024;
 const bytes = () =>
@@ -132,5 +133,6 @@ export const toolsConfig = {
       'Longest wait of a run of code for a thread, also within what its call may take; then it fails with `rate_limited`. It is no part of `wallMs`.',
     ),
     idleMs: setting(durationMs().default(30_000), 'A thread that had nothing to do for so long ends.'),
+    jail: jailConfig,
   }),
 };

@@ -18,7 +18,7 @@ export interface ToolDescriptor {
   readonly inputSchema: JsonSchema;
   readonly outputSchema?: JsonSchema;
   readonly effects: EffectsClass;
-  /** What it needs to touch, for people and policies: `fs.read`, `fs.write`, `net.egress`, `code.run`, `human`. */
+  /** What it needs to touch, for people and policies: `fs.read`, `fs.write`, `net.egress`, `code.run`, `process.run`, `human`. */
   readonly permissions: readonly string[];
   readonly timeoutMs: number;
   /** Whose it is: `built-in`, `program` for one of the program around the server, else a kind and a name such as `mcp:github`. `program` when left out. */

@@ -1,2 +1,3 @@
 /** The door of session files: folders of what is committed, and what calls change in them. */
 export { openSessionFiles, type SessionFiles } from './call-folders.ts';
+export { compareSurveys, type Survey, surveyFolder } from './survey.ts';

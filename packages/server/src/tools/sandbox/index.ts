@@ -1,3 +1,5 @@
 /** The door of the sandbox: code of strangers under limits. */
+export { createJail } from './jail/jail.ts';
+export { type Defence, defences, type Jail, type JailEnd, type JailLimits, type JailRequest } from './jail/types.ts';
 export { createSandbox } from './sandbox.ts';
 export type { Sandbox, SandboxRequest } from './types.ts';

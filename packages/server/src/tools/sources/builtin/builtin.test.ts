@@ -3,9 +3,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createSchemaValidator, systemClock, systemTimers } from '#core';
-import { checkArguments, createSandbox, createWorkspaces, type Sandbox, type ToolService } from '#tools';
+import { checkArguments, createSandbox, createWorkspaces, type Jail, type Sandbox, type ToolService } from '#tools';
 import { createTestToolService, makeToolCall, readCall, said } from '../../testing/index.ts';
 import { createBuiltinTools } from './index.ts';
+
+/** A machine that cannot jail. */
+const noJail: Jail = {
+  refusal: async () => 'bubblewrap is not installed',
+  claim: async () => undefined,
+  run: () => Promise.reject(new Error('it was run all the same')),
+  spawn: () => Promise.reject(new Error('it was started all the same')),
+  close: async () => undefined,
+};
+const jailLimits = { wallMs: 1, cpuMs: 1, memoryBytes: 1, processes: 1, files: 1, fileBytes: 1, outputBytes: 1 };
 
 let workspace: string;
 let sandbox: Sandbox;
@@ -14,7 +24,8 @@ let service: ToolService;
 beforeAll(async () => {
   workspace = await mkdtemp(join(tmpdir(), 'nexus-builtin-'));
   sandbox = createSandbox({ clock: systemClock, timers: systemTimers, maxThreads: 1 });
-  const options = { sandbox, workspaces: createWorkspaces(), clock: systemClock, timers: systemTimers, http: {} };
+  const jailed = { jail: noJail, clock: systemClock, timers: systemTimers, limits: jailLimits };
+  const options = { sandbox, workspaces: createWorkspaces(), clock: systemClock, timers: systemTimers, http: {}, jailed };
   service = createTestToolService(createBuiltinTools(options), { workspace });
   await writeFile(join(workspace, 'sales.csv'), 'month,total\njan,10\nfeb,32\n');
   await writeFile(join(workspace, 'image.png'), Buffer.from([0xff, 0xfe, 0xfd]));
@@ -49,6 +60,8 @@ it('offers the built-in tools, each described and with schemas that compile', as
     'fs_delete idempotent',
     'file_text none',
     'code_js none',
+    'code_python idempotent',
+    'shell once',
     'http_fetch none',
     'http_request once',
     'ask_human none',
@@ -84,4 +97,22 @@ it('leaves a question to the engine', async () => {
   const tools = await service.list('ten_1');
   expect(tools.find(({ name }) => name === 'ask_human')?.kind).toBe('question');
   expect((await call('ask_human', { question: 'Which year?' })).answer).toMatch(/^tool_failed: a question is put to a person/);
+});
+
+it('runs no program where processes cannot be jailed, and says why [verifies tools.jail.refused]', async () => {
+  for (const [name, input] of [
+    ['shell', { command: 'id' }],
+    ['code_python', { code: '1' }],
+  ] as const)
+    expect((await call(name, input)).answer).toMatch(/^sandbox_unavailable: no process can be jailed here: bubblewrap is not installed/);
+});
+
+it('takes one command, of a length that a system takes', async () => {
+  expect((await call('shell', {})).answer).toMatch(/^tool_input_invalid: give either command/);
+  expect((await call('shell', { command: 'id', argv: ['id'] })).answer).toMatch(/^tool_input_invalid: give either command/);
+  expect((await call('shell', { argv: Array.from({ length: 20 }, () => 'x'.repeat(90_000)) })).answer).toMatch(
+    /^tool_input_invalid: a command may/,
+  );
+  expect((await call('shell', { command: 'id\0' })).answer).toMatch(/^tool_input_invalid: no command holds/);
+  expect((await call('shell', { command: 'id', cwd: '../..' })).answer).toMatch(/^path_not_allowed/);
 });

@@ -4,9 +4,12 @@ import type { Sandbox } from '#tools/sandbox';
 import type { Workspaces } from '#tools/workspace';
 import { createAskHumanTool } from './ask-human.ts';
 import { createCodeJsTool } from './code-js.ts';
+import { createCodePythonTool } from './code-python.ts';
 import { createFileTextTool } from './files/file-text.ts';
 import { createFsTools } from './fs.ts';
 import { createHttpTools, type HttpFetchOptions } from './http-fetch.ts';
+import { createJailedCalls, type JailedToolsOptions } from './jailed-call.ts';
+import { createShellTool } from './shell.ts';
 
 export interface BuiltinToolsOptions {
   /** Owned by the caller, who closes it. */
@@ -15,14 +18,18 @@ export interface BuiltinToolsOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly http: Omit<HttpFetchOptions, 'timers' | 'clock'>;
+  readonly jailed: JailedToolsOptions;
 }
 
-/** The tools `fs_*`, `file_text`, `code_js`, `http_fetch`, `http_request` and `ask_human`. */
-export function createBuiltinTools({ sandbox, workspaces, clock, timers, http }: BuiltinToolsOptions): readonly Tool[] {
+/** The tools `fs_*`, `file_text`, `code_js`, `code_python`, `shell`, `http_fetch`, `http_request` and `ask_human`. */
+export function createBuiltinTools({ sandbox, workspaces, clock, timers, http, jailed }: BuiltinToolsOptions): readonly Tool[] {
+  const calls = createJailedCalls(jailed);
   return [
     ...createFsTools({ workspaces, sandbox, clock, timers }),
     createFileTextTool({ workspaces, sandbox }),
     createCodeJsTool({ sandbox, workspaces }),
+    createCodePythonTool(calls),
+    createShellTool(calls),
     ...createHttpTools({ ...http, clock, timers }),
     createAskHumanTool(),
   ];

@@ -1,0 +1,45 @@
+import { z } from 'zod';
+import { durationMs, group, setting } from '#core';
+
+const mebibyte = 1024 * 1024;
+const bytes = (least: number) =>
+  z
+    .int()
+    .min(least)
+    .max(1024 ** 4);
+
+/** What jailed processes may take. */
+export const jailConfig = group({
+  bubblewrap: setting(z.string().regex(/^\//).optional(), 'Path of bubblewrap, which builds the jails.', {
+    otherwise: '`bwrap` in `/usr/bin`, `/usr/local/bin` or `/bin`',
+  }),
+  user: setting(
+    z.int().min(1).max(4_294_967_293).default(65_534),
+    'Where the server is root: number of the user and group that jailed processes are for this machine, and that the files of sessions then belong to.',
+  ),
+  readOnly: setting(
+    z.array(z.string().regex(/^\//)).default([]),
+    'Further files and folders of this machine that jailed processes may read, at the same place, such as `/opt/tools`; they see `/usr` and nothing else.',
+  ),
+  wallMs: setting(durationMs().min(1).default(60_000), 'Time that one program may take.'),
+  cpuMs: setting(durationMs().min(100).default(60_000), 'Processor time that the processes of one program may take together.'),
+  memoryBytes: setting(
+    bytes(16 * mebibyte).default(512 * mebibyte),
+    'Memory that the processes of one program may take together; each of them is refused more by the kernel, and all are looked at several times a second.',
+  ),
+  processes: setting(z.int().min(4).max(100_000).default(64), 'Processes and threads of one program at a time.'),
+  files: setting(z.int().min(16).max(1_000_000).default(256), 'Open files of each process.'),
+  fileBytes: setting(bytes(0).default(64 * mebibyte), 'Largest file that a program writes.'),
+  tmpBytes: setting(bytes(mebibyte).default(64 * mebibyte), 'Size of `/tmp`, and of `/dev/shm`, which are in memory and empty each time.'),
+  outputBytes: setting(bytes(1_000).default(mebibyte), 'Bytes that one program may print.'),
+  maxJails: setting(z.int().min(1).max(1_000).default(4), 'Programs at a time; one session may have all of them.'),
+  spareJails: setting(z.int().min(1).max(1_000).default(2), 'Further ones, for tenants, sessions and runs of which none runs.'),
+  maxQueued: setting(
+    z.int().min(0).max(100_000).default(1_000),
+    'Most programs that wait for their turn in one process; more are refused with `rate_limited`.',
+  ),
+  maxWaitMs: setting(
+    durationMs().min(1).default(30_000),
+    'Longest wait of a program for its turn; then it fails with `rate_limited`. It is no part of `wallMs`.',
+  ),
+});

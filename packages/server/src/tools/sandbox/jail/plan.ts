@@ -1,0 +1,148 @@
+import { lstatSync, readdirSync, readlinkSync } from 'node:fs';
+import type { Defence, JailRequest } from './types.ts';
+
+/** Where what a jail needs is handed to bubblewrap, by number of the descriptor. */
+export const descriptors = { arguments: 3, status: 4, filter: 5, users: 6 } as const;
+
+/** Who a program is inside. */
+const inside = { uid: 1000, gid: 1000, name: 'agent' };
+export const usersFile = `${inside.name}:x:${inside.uid}:${inside.gid}:agent:/tmp:/bin/sh\n`;
+
+/** What jails see of this machine, if it is there: programs, and what these need to start. */
+const systemPaths = ['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32'];
+const settingPaths = ['/etc/alternatives', '/etc/ld.so.cache', '/etc/ld.so.conf', '/etc/ld.so.conf.d', '/etc/ssl/certs', '/etc/localtime'];
+const path = '/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin';
+
+export interface PlanOptions {
+  /** An absolute path. */
+  readonly bubblewrap: string;
+  /** Who jailed programs are for this machine, where the server is root; undefined: as the server is. */
+  readonly user: { readonly uid: number; readonly gid: number } | undefined;
+  /** Further paths of this machine that all jails see. */
+  readonly readOnly: readonly string[];
+  readonly tmpBytes: number;
+  readonly hasFilter: boolean;
+  readonly without: ReadonlySet<Defence>;
+}
+
+export interface JailPlan {
+  readonly command: string;
+  readonly args: readonly string[];
+  /** What bubblewrap reads besides. */
+  readonly options: readonly string[];
+}
+
+interface Bind {
+  readonly path: string;
+  readonly at: string;
+  readonly writable: boolean;
+}
+
+/**
+ * What is executed for a request. As root the folders are first bound, in a mount namespace of their own, to where the user of jails may
+ * look, for those above them are closed to it; then everything is done as that user. So root and an ordinary user have the same jail, and
+ * nothing of a jail is ever root for the kernel: root of the machine, even without any capability, may write settings of the kernel.
+ */
+export function planJail(request: JailRequest, options: PlanOptions): JailPlan {
+  const { bubblewrap, user, without } = options;
+  const binds: Bind[] = [
+    ...options.readOnly.map((each) => ({ path: each, at: each, writable: false })),
+    ...(request.folder === undefined ? [] : [{ ...request.folder, at: '/workspace' }]),
+    // Some may lie on files of the folder.
+    ...(request.readOnly ?? []).map((each) => ({ ...each, writable: false })),
+  ];
+  const becomes = user !== undefined && !without.has('user') ? user : undefined;
+  const place = becomes === undefined || binds.length === 0 ? undefined : stagingPlace(binds.map((bind) => bind.path));
+  const sources = place === undefined ? binds : binds.map((bind, index) => ({ ...bind, path: `${place}/${index}` }));
+  const jailed = [bubblewrap, '--args', String(descriptors.arguments), '--', ...limited(request, without)];
+  const plan = { options: bubblewrapOptions(request, sources, options) };
+  if (becomes === undefined) return { ...plan, command: jailed[0] ?? '', args: jailed.slice(1) };
+  const asUser = [
+    'setpriv',
+    ...[`--reuid=${becomes.uid}`, `--regid=${becomes.gid}`, '--clear-groups', '--inh-caps=-all', '--no-new-privs', '--'],
+    ...jailed,
+  ];
+  const staging = ['/bin/sh', '-ec', stage, 'jail', place ?? '', ...(place === undefined ? [] : binds.map((bind) => bind.path)), '--'];
+  return { ...plan, command: 'unshare', args: ['--mount', '--propagation', 'private', '--', ...staging, ...asUser] };
+}
+
+/** Binds what is named up to `--` to numbered places, and goes on with the rest. */
+const stage = `
+place=$1; shift; n=0
+test -z "$place" || mount -t tmpfs -o mode=755,size=256k tmpfs "$place"
+while test "$1" != --; do
+  if test -d "$1"; then mkdir "$place/$n"; else : > "$place/$n"; fi
+  mount --bind "$1" "$place/$n"; shift; n=$((n + 1))
+done
+shift; exec "$@"`;
+
+/** A folder that is there on any machine and hides nothing that is needed, as the mount is seen by this jail alone. */
+function stagingPlace(sources: readonly string[]): string {
+  const free = ['/mnt', '/media', '/srv', '/opt', '/var/tmp', '/tmp'].find(
+    (place) => isFolder(place) && !sources.some((source) => `${source}/`.startsWith(`${place}/`)),
+  );
+  return free ?? '/mnt';
+}
+
+function isFolder(place: string): boolean {
+  return lstatSync(place, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
+/** The hard limits of each process. They are set inside, where processes are counted for the jail alone. */
+function limited({ argv, limits }: JailRequest, without: ReadonlySet<Defence>): string[] {
+  const each: readonly (readonly [Defence, string, number])[] = [
+    ['limit-processes', 'nproc', limits.processes],
+    ['limit-files', 'nofile', limits.files],
+    ['limit-file-size', 'fsize', limits.fileBytes],
+    ['limit-memory', 'data', limits.memoryBytes],
+    ['limit-cpu', 'cpu', Math.ceil(limits.cpuMs / 1_000) + 1],
+  ];
+  const set = each
+    .filter(([defence]) => !without.has(defence))
+    .map(([, name, value]) => `--${name}=${Number.isFinite(value) ? Math.floor(value) : 'unlimited'}`);
+  return ['prlimit', ...set, '--core=0', '--', ...argv];
+}
+
+function bubblewrapOptions(request: JailRequest, binds: readonly Bind[], options: PlanOptions): string[] {
+  const { without, tmpBytes } = options;
+  const has = (defence: Defence) => !without.has(defence);
+  const when = (defence: Defence, ...args: string[]) => (has(defence) ? args : []);
+  const tmp = (defence: Defence, at: string) => [...when(defence, '--size', String(tmpBytes)), '--perms', '1777', '--tmpfs', at];
+  const env = { PATH: path, HOME: '/tmp', TMPDIR: '/tmp', LANG: 'C.UTF-8', USER: inside.name, ...request.env };
+  return [
+    ...['--unshare-user', '--unshare-uts', '--unshare-cgroup-try', '--cap-drop', 'ALL', '--hostname', 'jail'],
+    ...['--uid', String(inside.uid), '--gid', String(inside.gid)],
+    ...when('nested-users', '--disable-userns'),
+    ...when('processes-apart', '--unshare-pid'),
+    ...when('ipc-apart', '--unshare-ipc'),
+    ...when('network-apart', '--unshare-net'),
+    ...when('parent', '--die-with-parent'),
+    ...when('session', '--new-session'),
+    ...when('environment', '--clearenv'),
+    ...(has('files-apart')
+      ? [...systemPaths.flatMap(systemPath), ...settingPaths.flatMap((each) => ['--ro-bind-try', each, each])]
+      : wholeMachine()),
+    ...(has('files-apart') ? ['--ro-bind-data', String(descriptors.users), '/etc/passwd'] : []),
+    ...(has('processes-apart') ? ['--proc', '/proc'] : ['--ro-bind', '/proc', '/proc']),
+    ...['--dev', '/dev', ...tmp('shm-size', '/dev/shm'), ...when('devices-read-only', '--remount-ro', '/dev')],
+    ...tmp('tmp-size', '/tmp'),
+    ...binds.flatMap(({ path: source, at, writable }) => [writable || !has('read-only') ? '--bind' : '--ro-bind', source, at]),
+    ...when('root-read-only', '--remount-ro', '/'),
+    ...['--chdir', request.cwd ?? (request.folder === undefined ? '/tmp' : '/workspace')],
+    ...Object.entries(env).flatMap(([name, value]) => ['--setenv', name, value]),
+    ...['--json-status-fd', String(descriptors.status)],
+    ...(options.hasFilter && has('system-calls') ? ['--seccomp', String(descriptors.filter)] : []),
+  ];
+}
+
+function wholeMachine(): string[] {
+  const own = ['proc', 'dev', 'tmp', 'workspace'];
+  return readdirSync('/').flatMap((name) => (own.includes(name) ? [] : systemPath(`/${name}`)));
+}
+
+/** As it is here: on most machines `/bin` and its like are links into `/usr`. */
+function systemPath(at: string): string[] {
+  const found = lstatSync(at, { throwIfNoEntry: false });
+  if (found === undefined) return [];
+  return found.isSymbolicLink() ? ['--symlink', readlinkSync(at), at] : ['--ro-bind', at, at];
+}
