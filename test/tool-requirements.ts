@@ -48,6 +48,11 @@ export const toolRequirements = {
     behaviour:
       'What MCP clients do is bounded: sessions of a tenant, calls of a key, bodies, what waits for a client that does not read, and how long a session lasts that nothing is heard of.',
   },
+  'mcp.server.stdio': {
+    promise: 3,
+    behaviour:
+      '`nexus mcp serve` is the same server on standard input and output: of a server that runs, or of one inside it, and it leaves no process behind when its client dies.',
+  },
   'mcp.server.conforms': {
     promise: 5,
     behaviour:

@@ -124,6 +124,24 @@ describe.each(revisions)('revision %s', (revision) => {
     expect(probe.calls).toHaveLength(before);
   });
 
+  it('cancels the run of a call that is cancelled while the person is asked, where the call goes on meanwhile [verifies mcp.server.cancel]', async () => {
+    const stop = new AbortController();
+    const client = await connect({
+      revision,
+      person: () => {
+        stop.abort(new Error('never mind'));
+        return { action: 'cancel' };
+      },
+    });
+    await expect(client.callTool(callAsking, { signal: stop.signal })).rejects.toThrow();
+    const [{ id }] = (await server.call('GET', '/v1/runs?limit=1')).body.data;
+    // In the newest revision the call had ended with the question: the run waits, as it does for a client that never comes back.
+    if (revision === '2025-11-25') await server.until(id, 'cancelled');
+    else expect(await server.until(id, 'waiting')).toMatchObject({ agent: 'asking' });
+    await server.call('POST', `/v1/runs/${id}/cancel`, {});
+    await server.until(id, 'cancelled');
+  });
+
   it('leaves an approval waiting that the person sends back, or that nobody can be asked about, and says where [verifies mcp.server.approvals]', async () => {
     const undecided = await connect({ revision, person: () => ({ action: 'cancel' }) });
     const unable = await connect({ revision });

@@ -6,6 +6,7 @@ import { chat } from './resources/chat.ts';
 import { definitions } from './resources/definitions.ts';
 import { health } from './resources/health.ts';
 import { keys } from './resources/keys.ts';
+import { mcp } from './resources/mcp.ts';
 import { models } from './resources/models.ts';
 import { retention } from './resources/retention.ts';
 import { runs } from './resources/runs.ts';
@@ -32,6 +33,7 @@ export function createNexusClient(options: NexusClientOptions) {
     approvals: approvals(calls),
     agents: agents(calls),
     tools: tools(calls),
+    mcp: mcp(transport),
     models: models(calls),
     budgets: budgets(calls),
     usage: usage(calls),

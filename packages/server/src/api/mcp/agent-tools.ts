@@ -1,4 +1,4 @@
-import type { CallToolResult, InputRequests, InputRequiredResult, Tool } from '@modelcontextprotocol/server';
+import type { CallToolResult, ElicitRequestFormParams, InputRequests, InputRequiredResult, Tool } from '@modelcontextprotocol/server';
 import { type Agent, type Approval, dictionary, isTerminal, type Run } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import { type ApiServices, localOperator } from '#api/contract';
@@ -33,6 +33,9 @@ const AgentInput = z.strictObject({ input: z.string().min(1).max(1_000_000), ses
 /** What a client brings back with its answers. Whoever holds it gets nothing by it: every name in it is looked up as the caller's own. */
 const State = z.strictObject({ runId: z.string().max(100), seq: z.int().nonnegative() });
 
+/** A person takes their time; the approval itself has a deadline that is its own. */
+const longestQuestionMs = 86_400_000;
+
 export interface AgentTools {
   /**
    * Runs the agent and gives its answer. While it works the client is told of its steps; a client that cancels, or leaves where that
@@ -56,15 +59,14 @@ export function createAgentTools({ runs, approvals, keys }: Pick<ApiServices, 'r
     const { runId, seq } = parseState(state);
     const run = await runs.get(principal, runId);
     if (run.agent !== agent) throw new NexusError('invalid_request', `requestState: the run ${runId} is not one of agent ${agent}`);
-    return { run, seq, left: await answerAll(call, run) };
+    return { run, seq, left: await answerAll(call, run, call.context.mcpReq.inputResponses ?? {}) };
   }
 
   /** Passes on what the person said of what the run waits for. Gives why each that still waits does. */
-  async function answerAll({ caller, client, context }: McpCall, run: Run): Promise<readonly string[]> {
+  async function answerAll({ caller, client }: McpCall, run: Run, answers: Readonly<Record<string, unknown>>): Promise<readonly string[]> {
     const left: string[] = [];
-    const answers = context.mcpReq.inputResponses ?? {};
     for (const approval of await waitingOf(caller.principal, run)) {
-      const answered = sdk.inputResponse(answers, approval.id);
+      const answered = sdk.inputResponse({ ...answers }, approval.id);
       const answer = answered.kind === 'elicit' && canBeAsked(caller.principal, client) ? answerOf(approval, answered) : null;
       if (answer === null) left.push(`${approval.id} was left as it is`);
       else
@@ -105,31 +107,36 @@ export function createAgentTools({ runs, approvals, keys }: Pick<ApiServices, 'r
 
   async function outcomeOf(call: McpCall, { run, seq: from, left }: Awaited<ReturnType<typeof placeOf>>) {
     const { principal } = call.caller;
-    for (let seq = from, known = run; ; ) {
-      const waiting = isTerminal(known.status) ? [] : await waitingOf(principal, known);
+    for (let seq = from, known = run, unanswered = left; ; ) {
       if (isTerminal(known.status)) return ended(known);
-      if (waiting.length > 0) return asked(call, known, { waiting, left, seq });
-      seq = await follow(call, run.id, seq);
+      const waiting = await waitingOf(principal, known);
+      if (waiting.length === 0) seq = await follow(call, run.id, seq);
+      else {
+        const forms = canBeAsked(principal, call.client) && unanswered.length === 0 ? formsOf(waiting) : null;
+        if (forms === null) return waitsElsewhere(known, waiting, unanswered);
+        if (call.context.mcpReq.envelope !== undefined) return askedLater(run, seq, forms);
+        unanswered = await answerAll(call, known, await askedNow(call, forms));
+      }
       if (call.signal.aborted) throw new NexusError('cancelled', 'the call was cancelled');
       known = await runs.get(principal, run.id);
     }
   }
 
-  function asked(call: McpCall, run: Run, { waiting, left, seq }: { waiting: readonly Approval[]; left: readonly string[]; seq: number }) {
-    const questions = canBeAsked(call.caller.principal, call.client) && left.length === 0 ? formsOf(waiting) : null;
-    if (questions === null) return waitsElsewhere(run, waiting, left);
-    return sdk.inputRequired({ inputRequests: questions, requestState: JSON.stringify({ runId: run.id, seq }) });
+  /** As revision 2026-07-28 has it: the client brings its answers with another request, perhaps to another node. */
+  function askedLater({ id: runId }: Run, seq: number, forms: Forms): InputRequiredResult {
+    const inputRequests: InputRequests = dictionary(
+      Object.fromEntries(Object.entries(forms).map(([id, form]) => [id, sdk.inputRequired.elicit(form)])),
+    );
+    return sdk.inputRequired({ inputRequests, requestState: JSON.stringify({ runId, seq }) });
   }
 
-  /** Null where one of them is none that a form can show. */
-  function formsOf(waiting: readonly Approval[]): InputRequests | null {
-    const forms: InputRequests = dictionary({});
-    for (const approval of waiting) {
-      const form = questionOf(approval);
-      if (form === null) return null;
-      forms[approval.id] = sdk.inputRequired.elicit(form);
-    }
-    return forms;
+  /** As it was before: within the call, which the client may cancel meanwhile. What is not answered is missing. */
+  async function askedNow({ context, signal }: McpCall, forms: Forms): Promise<Record<string, unknown>> {
+    const asked = Object.entries(forms).map(async ([id, form]) => {
+      const answer = await context.mcpReq.elicitInput(form, { signal, timeout: longestQuestionMs }).catch(() => null);
+      return [id, answer] as const;
+    });
+    return Object.fromEntries((await Promise.all(asked)).filter(([, answer]) => answer !== null));
   }
 
   return {
@@ -143,6 +150,15 @@ export function createAgentTools({ runs, approvals, keys }: Pick<ApiServices, 'r
       }
     },
   };
+}
+
+type Forms = Readonly<Record<string, ElicitRequestFormParams>>;
+
+/** Null where one of them is none that a form can show. */
+function formsOf(waiting: readonly Approval[]): Forms | null {
+  const forms = waiting.map((approval) => [approval.id, questionOf(approval)] as const);
+  if (forms.some(([, form]) => form === null)) return null;
+  return Object.fromEntries(forms.flatMap(([id, form]) => (form === null ? [] : [[id, form]])));
 }
 
 function ended(run: Run): CallToolResult {
