@@ -11,6 +11,8 @@ import { createProbe } from './support/tools.ts';
 
 const program = fileURLToPath(new URL('../../packages/server/bin/nexus.mjs', import.meta.url));
 const probe = createProbe();
+/** Each test starts processes, which takes long on a machine that is busy. */
+const patienceMs = 120_000;
 let server: TestServer;
 let folder: string;
 const open: Client[] = [];
@@ -92,14 +94,15 @@ it.each(revisions)(
       { signal: stop.signal },
     );
     const rejected = expect(call).rejects.toThrow();
-    await expect.poll(() => probe.running, { timeout: 10_000 }).toBe(1);
+    await expect.poll(() => probe.running, { timeout: 30_000 }).toBe(1);
     stop.abort(new Error('enough'));
     await rejected;
     const [{ id }] = (await server.call('GET', '/v1/runs?limit=1')).body.data;
     expect(await server.until(id, 'cancelled')).toMatchObject({ agent: 'worker' });
     await client.close();
-    await expect.poll(() => lives(pid), { timeout: 5_000 }).toBe(false);
+    await expect.poll(() => lives(pid), { timeout: 30_000 }).toBe(false);
   },
+  patienceMs,
 );
 
 it.each(revisions)(
@@ -108,20 +111,25 @@ it.each(revisions)(
     const { client, pid } = await start(revision, { NEXUS_URL: server.app.url });
     const call = client.callTool({ name: 'agent_worker', arguments: { input: '[[sim tools=probe(waitMs=3000)]] [[sim say="on"]]' } });
     const rejected = expect(call).rejects.toThrow();
-    await expect.poll(() => probe.running, { timeout: 10_000 }).toBe(1);
+    await expect.poll(() => probe.running, { timeout: 30_000 }).toBe(1);
     process.kill(pid, 'SIGKILL');
     await rejected;
-    await expect.poll(() => lives(pid), { timeout: 5_000 }).toBe(false);
+    await expect.poll(() => lives(pid), { timeout: 30_000 }).toBe(false);
     // Where leaving is cancelling the run ends with its client; where it is not the run goes on to its end.
     const [{ id }] = (await server.call('GET', '/v1/runs?limit=1')).body.data;
     await server.until(id, revision === '2026-07-28' ? 'cancelled' : 'completed');
   },
+  patienceMs,
 );
 
-it('starts a server inside it where none runs [verifies mcp.server.stdio]', async () => {
-  const env = { NEXUS_DATA_DIR: join(folder, 'data'), NEXUS_PORT: '8591' };
-  const { client, pid } = await start('2025-11-25', env, '--embedded');
-  expect((await client.listTools()).tools.map(({ name }) => name)).toContain('agent_chat');
-  await client.close();
-  await expect.poll(() => lives(pid), { timeout: 10_000 }).toBe(false);
-});
+it(
+  'starts a server inside it where none runs [verifies mcp.server.stdio]',
+  async () => {
+    const env = { NEXUS_DATA_DIR: join(folder, 'data'), NEXUS_PORT: '8591' };
+    const { client, pid } = await start('2025-11-25', env, '--embedded');
+    expect((await client.listTools()).tools.map(({ name }) => name)).toContain('agent_chat');
+    await client.close();
+    await expect.poll(() => lives(pid), { timeout: 30_000 }).toBe(false);
+  },
+  patienceMs,
+);
