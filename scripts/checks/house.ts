@@ -39,7 +39,7 @@ export const house: Readonly<Record<string, Module>> = {
   calls: { layer: 3 },
   runs: { layer: 3, knows: ['calls'], rooms: ['journal', 'stream', 'steps', 'drive', 'dispatch', 'start'] },
   control: { layer: 3, knows: ['calls', 'runs'] },
-  api: { layer: 4, rooms: ['contract', 'streams', 'openapi', 'routes', 'http'] },
+  api: { layer: 4, rooms: ['contract', 'streams', 'mcp', 'openapi', 'routes', 'http'] },
   apps: { layer: 5 },
   cli: { layer: 6 },
   embed: { layer: 6 },

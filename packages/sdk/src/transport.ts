@@ -24,6 +24,8 @@ export interface RequestOptions {
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
+  /** An answer that is none of success is given like one: its body is not a problem. */
+  readonly anyStatus?: boolean;
   /** True when sending it twice does no harm. */
   readonly repeatable: boolean;
 }
@@ -46,7 +48,7 @@ export function createTransport(options: TransportOptions): Transport {
 
   const transport: Transport = {
     retry,
-    async send(path, { method = 'GET', query = {}, body, headers = {}, signal }) {
+    async send(path, { method = 'GET', query = {}, body, headers = {}, signal, anyStatus = false }) {
       const parameters = new URLSearchParams();
       for (const [name, value] of Object.entries(query)) if (value !== undefined) parameters.set(name, String(value));
       const search = parameters.size === 0 ? '' : `?${parameters}`;
@@ -67,7 +69,7 @@ export function createTransport(options: TransportOptions): Transport {
         signal?.throwIfAborted();
         throw localError('unavailable', `no answer from ${named}: ${reasonOf(cause).replaceAll(base, named)}`, cause);
       }
-      if (!response.ok) throw await errorOf(response);
+      if (!response.ok && !anyStatus) throw await errorOf(response);
       return response;
     },
     async json<T>(path: string, request: RequestOptions): Promise<T> {

@@ -1,5 +1,6 @@
-import type { Api, ApiDependencies, Bound } from '#api/contract';
+import { type Api, type ApiDependencies, type Bound, localOperator } from '#api/contract';
 import { createHttpServer, createProblemMapper } from '#api/http';
+import { createMcpEndpoint, createPlatformSurface, type McpEndpoint } from '#api/mcp';
 import { createRoutes } from '#api/routes';
 import { createStreamServer } from '#api/streams';
 
@@ -14,6 +15,7 @@ export async function createApi(deps: ApiDependencies): Promise<Api> {
     timers,
     metrics,
   });
+  const mcp = config.mcp.server.enabled ? createMcp(deps, problemOf) : undefined;
   let starting = true;
   let closing = false;
   const routes = createRoutes({
@@ -26,6 +28,7 @@ export async function createApi(deps: ApiDependencies): Promise<Api> {
       if (starting || closing) return { ready: false, reason: closing ? 'shutting down' : 'starting' };
       return deps.ready();
     },
+    ...(mcp === undefined ? {} : { mcp }),
     openStream: ({ requestId, ...stream }, response) =>
       streams.serve(response, { ...stream, problemOf: (error) => problemOf(error, requestId) }),
   });
@@ -39,7 +42,24 @@ export async function createApi(deps: ApiDependencies): Promise<Api> {
     },
     close(drained = Promise.resolve()) {
       closing = true;
-      return http.close(() => streams.close(), drained);
+      return http.close(async () => {
+        await Promise.all([streams.close(), mcp?.close()]);
+      }, drained);
     },
   };
+}
+
+function createMcp(
+  { services, version, config, ...parts }: ApiDependencies,
+  problemOf: ReturnType<typeof createProblemMapper>,
+): McpEndpoint {
+  const { agent, tenantSessions, idleMs, calls } = config.mcp.server;
+  const { streamLagMs: lagMs, streamPingMs: pingMs } = config.limits;
+  return createMcpEndpoint({
+    ...parts,
+    surface: (sdk) => createPlatformSurface({ services, version, agent }, sdk),
+    limits: { tenantSessions, idleMs, calls, lagMs, pingMs },
+    stillStands: async (principal) => principal === localOperator || services.keys.stillStands(principal),
+    problemOf,
+  });
 }

@@ -4,11 +4,16 @@ import { type CallEngine, type ChargeContext, callToolDirectly, originOf } from 
 import { NexusError } from '#core';
 import type { Principal } from '#identity';
 import type { AgentSource } from '#runs';
-import type { ToolDescriptor } from '#tools';
+import { selectTools, type ToolDescriptor } from '#tools';
 
 /** The tools that there are, and running one without a run. */
 export interface Tools {
   list(principal: Principal): Promise<readonly ToolInfo[]>;
+  /**
+   * Those that {@link execute} runs in a session of the agent: what the agent is offered, without those that ask people in the course of
+   * a run. Throws `not_found` for an agent that there is not.
+   */
+  offered(principal: Principal, agent: string): Promise<readonly ToolInfo[]>;
   /**
    * Runs one tool outside a run, for trying it out: under the policy and the budget of a session, as its agent would.
    * See {@link callToolDirectly} for what it throws; besides that `not_found` and `conflict` for the session.
@@ -54,6 +59,12 @@ export function createTools({ engine, agents }: { readonly engine: CallEngine; r
 
   return {
     list: async ({ tenantId }) => (await engine.tools.list(tenantId)).map(toolView),
+    async offered({ tenantId }, agent) {
+      const [{ definition }, known] = await Promise.all([agents.get(tenantId, agent), engine.tools.list(tenantId)]);
+      return selectTools(known, definition.tools)
+        .filter(({ kind }) => kind !== 'question')
+        .map(toolView);
+    },
     async execute(principal, name, request, signal) {
       const { charge, offered } = await chargeOf(principal, request.sessionId);
       return callToolDirectly(engine, charge, { name, input: request.input, offered }, signal);

@@ -52,6 +52,30 @@ export const apiConfig = {
       { environment: 'NEXUS_CORS_ORIGINS' },
     ),
   }),
+  mcp: group({
+    server: group({
+      enabled: setting(
+        z.boolean().default(true),
+        'Whether this server answers at `/mcp`: its tools and agents for clients of the Model Context Protocol.',
+      ),
+      agent: setting(
+        z.string().min(1).max(63).default('chat'),
+        'Whose tools, policy and budget clients are offered whose address names no agent, as in `/mcp?agent=researcher`.',
+      ),
+      tenantSessions: setting(
+        z.int().min(1).max(100_000).default(200),
+        'Most MCP sessions of one tenant in one process. One more ends the one that was heard of longest ago; where all are in use it is refused with `rate_limited`.',
+      ),
+      idleMs: setting(
+        durationMs().min(1000).default(1_800_000),
+        'An MCP session that nothing is heard of for so long ends, and what still goes on in it is cancelled.',
+      ),
+      calls: setting(
+        z.int().min(1).max(10_000).default(64),
+        'Most calls of one key over MCP under way in one process; more are refused with `rate_limited`.',
+      ),
+    }),
+  }),
   limits: group({
     bodyBytes: setting(
       z.int().min(1024).max(1_000_000_000).default(16_000_000),

@@ -35,6 +35,15 @@ export interface ApiConfig {
     readonly allowedHosts: readonly string[];
     readonly allowedOrigins: readonly string[];
   };
+  readonly mcp: {
+    readonly server: {
+      readonly enabled: boolean;
+      readonly agent: string;
+      readonly tenantSessions: number;
+      readonly idleMs: number;
+      readonly calls: number;
+    };
+  };
   readonly cors: { readonly origins: readonly string[] };
   readonly limits: {
     readonly bodyBytes: number;

@@ -11,9 +11,10 @@ export interface Cors {
 }
 
 const methods = 'GET, HEAD, POST, PUT, DELETE';
-const requestHeaders = 'authorization, content-type, idempotency-key, if-none-match, last-event-id, traceparent, x-api-key, x-request-id';
+const requestHeaders =
+  'authorization, content-type, idempotency-key, if-none-match, last-event-id, mcp-method, mcp-name, mcp-protocol-version, mcp-session-id, traceparent, x-api-key, x-request-id';
 const exposedHeaders =
-  'allow, content-disposition, etag, idempotent-replayed, nexus-run-id, nexus-session-id, retry-after, www-authenticate, x-request-id';
+  'allow, content-disposition, etag, idempotent-replayed, mcp-session-id, nexus-run-id, nexus-session-id, retry-after, www-authenticate, x-request-id';
 /** Browsers ask again after so long; a changed configuration then shows. */
 const maxAgeSeconds = '600';
 
