@@ -7,6 +7,7 @@ import { definitions } from './resources/definitions.ts';
 import { health } from './resources/health.ts';
 import { keys } from './resources/keys.ts';
 import { models } from './resources/models.ts';
+import { plugins } from './resources/plugins.ts';
 import { retention } from './resources/retention.ts';
 import { runs } from './resources/runs.ts';
 import { sessions } from './resources/sessions.ts';
@@ -34,6 +35,7 @@ export function createNexusClient(options: NexusClientOptions) {
     agents: agents(calls),
     tools: tools(calls),
     toolWorkers: toolWorkers(calls, transport),
+    plugins: plugins(calls),
     models: models(calls),
     budgets: budgets(calls),
     usage: usage(calls),

@@ -21,6 +21,25 @@ export {
 export type { ToolFault } from '#tools/execution';
 export { openSessionFiles, type SessionFiles } from '#tools/files';
 export { createOwnListeners, type OwnListeners } from '#tools/net';
-export { createSandbox, type Sandbox, type SandboxRequest } from '#tools/sandbox';
+export {
+  checkPackage,
+  createPluginTools,
+  createSigningKey,
+  digestOf,
+  fromInstalled,
+  type InstalledPlugin,
+  manifestName,
+  openPackage,
+  type PackedFiles,
+  type PluginPackage,
+  packTarball,
+  parseManifest,
+  sha256OfBytes,
+  signatureName,
+  signManifest,
+  toInstalled,
+  tryOutPlugin,
+} from '#tools/plugins';
+export { createSandbox, createWasmSandbox, type Sandbox, type SandboxRequest } from '#tools/sandbox';
 export { createWorkspaces, type Workspaces } from '#tools/workspace';
 export { createToolService } from './service.ts';

@@ -11,6 +11,7 @@ import { journalRoutes } from './journal.ts';
 import { keyRoutes } from './keys.ts';
 import { messageRoutes } from './messages.ts';
 import { modelRoutes } from './models.ts';
+import { pluginRoutes } from './plugins.ts';
 import { retentionRoutes } from './retention.ts';
 import { runRoutes } from './runs.ts';
 import { sessionRoutes } from './sessions.ts';
@@ -32,6 +33,7 @@ const resources: readonly ((context: RouteContext) => Route[])[] = [
   modelRoutes,
   toolRoutes,
   toolWorkerRoutes,
+  pluginRoutes,
   budgetRoutes,
   usageRoutes,
   retentionRoutes,

@@ -11,6 +11,7 @@ import { fileCommands } from './files.ts';
 import { keyCommands } from './keys.ts';
 import { migrateCommand } from './migrate.ts';
 import { modelCommands } from './models.ts';
+import { pluginCommands } from './plugins.ts';
 import { pruneCommand } from './prune.ts';
 import { runCommands } from './runs.ts';
 import { serveCommand } from './serve.ts';
@@ -29,6 +30,7 @@ export const commands: readonly ((registrar: Registrar) => void)[] = [
   approvalCommands,
   agentCommands,
   toolCommands,
+  pluginCommands,
   modelCommands,
   budgetCommands,
   usageCommand,

@@ -1,3 +1,11 @@
 /** The door of the sandbox: code of strangers under limits. */
 export { createSandbox } from './sandbox.ts';
 export type { Sandbox, SandboxRequest } from './types.ts';
+export {
+  createWasmSandbox,
+  type OpenedPath,
+  type WasmGrants,
+  type WasmHostCalls,
+  type WasmModule,
+  type WasmSandbox,
+} from './wasm/index.ts';

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { NexusError, systemClock, systemTimers } from '#core';
 import { createWasmSandbox, type WasmSandbox } from './wasm/index.ts';
-import { fixture, noHost, nothing, program, wat } from './wasm/testing.ts';
 import type { WasmRequest, WasmResult } from './wasm/types.ts';
+import { fixture, noHost, nothing, program, wat } from './wasm/wasm.testkit.ts';
 
 let sandbox: WasmSandbox;
 beforeAll(() => {
@@ -27,7 +27,12 @@ const host: WasmRequest['host'] = {
     return text === undefined ? { type: 'nothing' } : { type: 'file', content: Buffer.from(text) };
   },
   async listFolder(path) {
-    return path === '' ? [{ name: 'data', type: 'folder' }, { name: 'b.txt', type: 'file' }] : [{ name: 'a.txt', type: 'file' }];
+    return path === ''
+      ? [
+          { name: 'data', type: 'folder' },
+          { name: 'b.txt', type: 'file' },
+        ]
+      : [{ name: 'a.txt', type: 'file' }];
   },
 };
 
@@ -74,7 +79,13 @@ describe('files of a module', () => {
       expect(asked).toEqual([]);
     }
     expect(value(await run('read', '/etc/passwd', read))).toEqual({ errno: errno.noent });
-    expect(value(await run('other', 'b.txt', write))).toEqual({ time: 0, stat: 1, remove: -errno.nosys, link: -errno.nosys, folder: -errno.nosys });
+    expect(value(await run('other', 'b.txt', write))).toEqual({
+      time: 0,
+      stat: 1,
+      remove: -errno.nosys,
+      link: -errno.nosys,
+      folder: -errno.nosys,
+    });
     expect(value(await run('other', 'b.txt', { ...write, clock: true }))).not.toMatchObject({ time: 0 });
   });
 
@@ -133,9 +144,15 @@ describe('files of a module', () => {
   });
 
   it('ends with what it exits with, and says what it printed', async () => {
-    const exits = (code: number) => program(`(drop (call $print (i32.const 0) (i32.const 11))) (call $exit (i32.const ${code})) (loop $l (br $l))`, '(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))');
+    const exits = (code: number) =>
+      program(
+        `(drop (call $print (i32.const 0) (i32.const 11))) (call $exit (i32.const ${code})) (loop $l (br $l))`,
+        '(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))',
+      );
     expect(value(await run('x', null, nothing, { module: await exits(0) }))).toEqual({ ok: true });
-    expect(value(await run('x', null, nothing, { module: await exits(-1) }))).toMatch(/^sandbox_code_error: the module ended with code 4294967295/);
+    expect(value(await run('x', null, nothing, { module: await exits(-1) }))).toMatch(
+      /^sandbox_code_error: the module ended with code 4294967295/,
+    );
   });
 });
 
@@ -167,7 +184,7 @@ describe('what a module asks its host', () => {
   it('takes no time from the module, and ends with it', async () => {
     const module = await fetches();
     const grants = { ...nothing, http: true };
-    const slow = { ...noHost, fetch: async (_request: unknown, signal: AbortSignal) => (await systemTimers.sleep(400, signal), 'late') };
+    const slow = { ...noHost, fetch: (_request: unknown, signal: AbortSignal) => systemTimers.sleep(400, signal).then(() => 'late') };
     expect(value(await run('x', {}, grants, { module, host: slow, limits: { wallMs: 50 } }))).toEqual({ ok: true, text: 'late' });
     let ended = false;
     const waits = {

@@ -1,12 +1,19 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock, systemTimers } from '#core';
 import { createWasmSandbox, type WasmSandbox } from './wasm/index.ts';
-import { noHost, nothing, program, wat } from './wasm/testing.ts';
 import type { WasmModule, WasmRequest, WasmResult } from './wasm/types.ts';
+import { noHost, nothing, program, wat } from './wasm/wasm.testkit.ts';
 
 let sandbox: WasmSandbox;
 beforeAll(() => {
-  const limits = { fuel: 20_000_000, wallMs: 5_000, memoryBytes: 2 * 1024 * 1024, maxOutputBytes: 10_000, maxFileBytes: 100_000, maxHostCalls: 50 };
+  const limits = {
+    fuel: 20_000_000,
+    wallMs: 5_000,
+    memoryBytes: 2 * 1024 * 1024,
+    maxOutputBytes: 10_000,
+    maxFileBytes: 100_000,
+    maxHostCalls: 50,
+  };
   sandbox = createWasmSandbox({ clock: systemClock, timers: systemTimers, limits });
 });
 afterAll(() => sandbox.close());
@@ -14,7 +21,9 @@ afterAll(() => sandbox.close());
 const run = (module: WasmModule, request: Partial<WasmRequest> = {}) =>
   sandbox.run({ module, name: 'probe', input: null, grants: nothing, host: noHost, ...request });
 const said = (result: WasmResult) =>
-  result.type === 'ok' ? result.value : `${result.error.code}${result.error.details?.limit === undefined ? '' : `(${result.error.details.limit})`}: ${result.error.message}`;
+  result.type === 'ok'
+    ? result.value
+    : `${result.error.code}${result.error.details?.limit === undefined ? '' : `(${result.error.details.limit})`}: ${result.error.message}`;
 const ok = '(drop (call $print (i32.const 0) (i32.const 11)))';
 
 describe('a module', () => {
@@ -53,7 +62,9 @@ describe('a module', () => {
 describe('limits', () => {
   it('stop an endless loop, recursion and tail calls after the same count each time [verifies tools.wasm.fuel]', async () => {
     const turns = (count: number) =>
-      program(`(local $n i32) (loop $l (local.set $n (i32.add (local.get $n) (i32.const 1))) (br_if $l (i32.lt_u (local.get $n) (i32.const ${count})))) ${ok}`);
+      program(
+        `(local $n i32) (loop $l (local.set $n (i32.add (local.get $n) (i32.const 1))) (br_if $l (i32.lt_u (local.get $n) (i32.const ${count})))) ${ok}`,
+      );
     const used = async (count: number, fuel: number) => {
       const result = await run(await turns(count), { limits: { fuel } });
       return { end: result.type === 'ok' ? 'ok' : result.error.details?.limit, used: result.fuelUsed };
@@ -91,13 +102,19 @@ describe('limits', () => {
     expect(said(await run(await program(growTable, table)))).toMatch(/^limit_exceeded\(memory\)/);
     expect(said(await run(await program(ok, '', '(memory (export "memory") 100)')))).toMatch(/^limit_exceeded\(memory\)/);
     expect(said(await run(await program(ok, '\n;; after imports\n(table 10000000 funcref)')))).toMatch(/^limit_exceeded\(memory\)/);
-    expect(said(await run(await program('(call $f)', '\n;; after imports\n(func $f (call $f) (call $f))')))).toMatch(/^limit_exceeded\(stack\)/);
+    expect(said(await run(await program('(call $f)', '\n;; after imports\n(func $f (call $f) (call $f))')))).toMatch(
+      /^limit_exceeded\(stack\)/,
+    );
     expect(said(await run(await program(`(loop $l ${ok} (br $l))`)))).toMatch(/^limit_exceeded\(output\)/);
     expect(said(await run(await program(ok)))).toEqual({ ok: true });
   });
 
   it('hold for memory that is imported, and for a start function', async () => {
-    const imported = await program(`(if (i32.eq (memory.grow (i32.const 60)) (i32.const -1)) (then (unreachable))) ${ok}`, '(import "env" "memory" (memory 1 65536))', '');
+    const imported = await program(
+      `(if (i32.eq (memory.grow (i32.const 60)) (i32.const -1)) (then (unreachable))) ${ok}`,
+      '(import "env" "memory" (memory 1 65536))',
+      '',
+    );
     expect(said(await run(imported))).toMatch(/^limit_exceeded\(memory\)/);
     const start = await program(ok, '\n;; after imports\n(func $s (loop $l (br $l))) (start $s)');
     expect(said(await run(start))).toMatch(/^limit_exceeded\(fuel\)/);
@@ -131,7 +148,10 @@ describe('limits', () => {
 describe('what is not taken', () => {
   it('is said, whatever is wrong with a module [verifies tools.wasm.refused]', async () => {
     const good = await program(ok);
-    const bad = (bytes: readonly number[]) => ({ sha256: `bad ${bytes.length} ${bytes.slice(8, 20).join()}`, bytes: Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, ...bytes]) });
+    const bad = (bytes: readonly number[]) => ({
+      sha256: `bad ${bytes.length} ${bytes.slice(8, 20).join()}`,
+      bytes: Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, ...bytes]),
+    });
     const modules = [
       { sha256: 'empty', bytes: new Uint8Array() },
       { sha256: 'text', bytes: new TextEncoder().encode('#!/bin/sh\nrm -rf /') },
@@ -145,7 +165,8 @@ describe('what is not taken', () => {
       bad([1, 1, 0, 1, 1, 0]),
     ];
     for (let cut = 9; cut < good.bytes.length; cut += 7) modules.push({ sha256: `cut ${cut}`, bytes: good.bytes.subarray(0, cut) });
-    for (const module of modules) expect(said(await run(module))).toMatch(/^sandbox_code_error: (this is no module that can run|the module (has|gave) no)/);
+    for (const module of modules)
+      expect(said(await run(module))).toMatch(/^sandbox_code_error: (this is no module that can run|the module (has|gave) no)/);
     const large = { sha256: 'large', bytes: new Uint8Array(17 * 1024 * 1024) };
     expect(said(await run(large))).toMatch(/^payload_too_large/);
     expect(said(await run(good))).toEqual({ ok: true });
@@ -153,7 +174,9 @@ describe('what is not taken', () => {
 
   it('are imports that nothing grants, and names of ours', async () => {
     const importing = (module: string, name: string) => program(ok, `(import "${module}" "${name}" (func (param i32 i32) (result i32)))`);
-    expect(said(await run(await importing('nexus', 'http_fetch')))).toMatch(/"nexus.http_fetch", which is not granted: it needs the permission net.egress/);
+    expect(said(await run(await importing('nexus', 'http_fetch')))).toMatch(
+      /"nexus.http_fetch", which is not granted: it needs the permission net.egress/,
+    );
     for (const [module, name] of [
       ['env', 'system'],
       ['nexus', '__proto__'],
@@ -163,12 +186,18 @@ describe('what is not taken', () => {
       ['wasi_unstable', 'fd_write'],
     ] as const)
       expect(said(await run(await importing(module, name)))).toMatch(/^sandbox_code_error: the module imports ".*", which there is not/);
-    expect(said(await run(await program(ok, '\n;; after imports\n(func (export "nexus:fuel"))')))).toMatch(/names with nexus: are not its own/);
+    expect(said(await run(await program(ok, '\n;; after imports\n(func (export "nexus:fuel"))')))).toMatch(
+      /names with nexus: are not its own/,
+    );
     expect(said(await run(await program(ok, '(import "nexus" "g" (global i32))')))).toMatch(/neither a function nor a memory/);
   });
 
   it('is a result that is no JSON, or none', async () => {
-    const prints = (text: string) => program(`(drop (call $print (i32.const 32) (i32.const ${text.length})))`, `\n;; after imports\n(data (i32.const 32) "${text.replaceAll('"', '\\"')}")`);
+    const prints = (text: string) =>
+      program(
+        `(drop (call $print (i32.const 32) (i32.const ${text.length})))`,
+        `\n;; after imports\n(data (i32.const 32) "${text.replaceAll('"', '\\"')}")`,
+      );
     expect(said(await run(await prints('{"a":')))).toMatch(/is no JSON/);
     expect(said(await run(await prints('[1] x')))).toMatch(/is no JSON/);
     expect(said(await run(await program('')))).toMatch(/gave no result/);

@@ -2,3 +2,4 @@
 export { createBuiltinTools } from './builtin/index.ts';
 export { createSourceHeads } from './followed-sources.ts';
 export { createWorkers } from './worker/index.ts';
+export { createPluginSource, type PluginSource } from './wasm/index.ts';

@@ -64,7 +64,7 @@ export class BinaryReader {
 
 /** Bytes that grow. */
 export class BinaryWriter {
-  #bytes = new Uint8Array(1024);
+  #bytes = new Uint8Array(64);
   length = 0;
 
   byte(value: number): this {

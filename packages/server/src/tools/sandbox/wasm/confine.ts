@@ -52,7 +52,10 @@ export function confineModule(binary: Uint8Array, confinement: Confinement): Con
   const own = { fuel: globals, refused: globals + 1, scratch: globals + 2 };
   sections.set(ids.global, addGlobals(sections.get(ids.global), confinement.fuel));
   const start = sections.get(ids.start);
-  sections.set(ids.export, addExports(sections.get(ids.export), { ...own, start: start === undefined ? null : new BinaryReader(start).number() }));
+  sections.set(
+    ids.export,
+    addExports(sections.get(ids.export), { ...own, start: start === undefined ? null : new BinaryReader(start).number() }),
+  );
   sections.delete(ids.start);
   const code = sections.get(ids.code);
   if (code !== undefined) sections.set(ids.code, meterCode(code, own));
@@ -117,7 +120,10 @@ function shown(module: string, name: string): string {
 function limitMemory(reader: BinaryReader, writer: BinaryWriter, { maxPages }: Confinement): number {
   const { minimum, maximum } = readLimits(reader, 'memory');
   if (minimum > maxPages) throw new MemoryRefused(`it wants ${minimum * 64} KiB of memory at once; there are ${maxPages * 64} for it`);
-  writer.byte(1).number(minimum).number(Math.min(maximum ?? maxPages, maxPages));
+  writer
+    .byte(1)
+    .number(minimum)
+    .number(Math.min(maximum ?? maxPages, maxPages));
   return minimum;
 }
 
@@ -126,7 +132,11 @@ function limitTable(reader: BinaryReader, writer: BinaryWriter, { maxTableEntrie
   if (type !== 0x70 && type !== 0x6f) throw new ModuleRefused('it has a table of a kind that is not taken');
   const { minimum, maximum } = readLimits(reader, 'table');
   if (minimum > maxTableEntries) throw new MemoryRefused(`it wants a table of ${minimum} entries; there are ${maxTableEntries} for it`);
-  writer.byte(type).byte(1).number(minimum).number(Math.min(maximum ?? maxTableEntries, maxTableEntries));
+  writer
+    .byte(type)
+    .byte(1)
+    .number(minimum)
+    .number(Math.min(maximum ?? maxTableEntries, maxTableEntries));
 }
 
 function readLimits(reader: BinaryReader, what: string): { readonly minimum: number; readonly maximum: number | null } {
@@ -162,7 +172,8 @@ function addExports(body: Uint8Array | undefined, { fuel, refused, start }: OwnI
   const reader = new BinaryReader(afterCount(body));
   for (let index = 0; index < count; index++) {
     const name = reader.name();
-    if (name.startsWith('nexus:')) throw new ModuleRefused(`it exports ${JSON.stringify(name.slice(0, 100))}; names with nexus: are not its own`);
+    if (name.startsWith('nexus:'))
+      throw new ModuleRefused(`it exports ${JSON.stringify(name.slice(0, 100))}; names with nexus: are not its own`);
     const kind = reader.byte();
     const target = reader.number();
     if (kind === 3 && target >= fuel) throw new ModuleRefused('it exports a global that it does not have');

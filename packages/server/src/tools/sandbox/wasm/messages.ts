@@ -42,6 +42,8 @@ export interface WasmJob {
   readonly code: Uint8Array | CompiledModule;
   readonly name: string;
   readonly entry: string | null;
+  /** It is only to be seen whether it could run: nothing of it runs. */
+  readonly isCheck: boolean;
   readonly input: string;
   readonly grants: WasmGrants;
   readonly limits: WasmLimits;

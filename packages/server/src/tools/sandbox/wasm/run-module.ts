@@ -91,6 +91,7 @@ class ModuleRun {
     if (memory instanceof WebAssembly.Memory) this.#memory.attach(memory);
     const run = entry ?? '_start';
     this.#requireEntry(run);
+    if (this.#job.isCheck) return 'null';
     this.#call(ownExports.start);
     // A module that is called by its functions has to be set up first; a program does so itself.
     if (run !== '_start') this.#call('_initialize');
@@ -107,12 +108,17 @@ class ModuleRun {
     const { limits } = this.#job;
     if (error instanceof LimitReached) return limitExceeded(error.limit, error.message);
     if (error instanceof MemoryRefused) return limitExceeded('memory', `the module cannot run: ${error.message}`);
-    if (error instanceof ModuleRefused || error instanceof WebAssembly.CompileError) return codeError(`this is no module that can run: ${error.message}`);
+    if (error instanceof ModuleRefused || error instanceof WebAssembly.CompileError)
+      return codeError(`this is no module that can run: ${error.message}`);
     if (error instanceof Unfit || error instanceof WebAssembly.LinkError) return codeError(error.message);
     if ((this.#global(ownExports.fuel) ?? 0) < 0) return limitExceeded('fuel', `the module used up its ${limits.fuel} units of fuel`);
     if (this.#global(ownExports.refused) === 1)
-      return limitExceeded('memory', `the module wanted more than the ${limits.memoryBytes} bytes of memory, or the table entries, that it may have`);
-    if (error instanceof RangeError && /call stack/.test(error.message)) return limitExceeded('stack', 'the module called itself too deeply');
+      return limitExceeded(
+        'memory',
+        `the module wanted more than the ${limits.memoryBytes} bytes of memory, or the table entries, that it may have`,
+      );
+    if (error instanceof RangeError && /call stack/.test(error.message))
+      return limitExceeded('stack', 'the module called itself too deeply');
     if (error instanceof GuestExit) return codeError(`the module ended with code ${error.code}${this.#printed()}`);
     const why = error instanceof Error ? error.message.slice(0, 200) : 'it failed';
     return codeError(`the module trapped: ${why}${this.#printed()}`);
@@ -121,7 +127,10 @@ class ModuleRun {
   #imports({ module, importedPages }: CompiledModule): Record<string, Record<string, unknown>> {
     const { grants, name, limits } = this.#job;
     const { log, clock, pause } = this.#surroundings;
-    const streams = { write: (stream: 1 | 2, bytes: Uint8Array) => this.#print(stream, bytes), read: (length: number) => this.#read(length) };
+    const streams = {
+      write: (stream: 1 | 2, bytes: Uint8Array) => this.#print(stream, bytes),
+      read: (length: number) => this.#read(length),
+    };
     const given: Record<string, Record<string, unknown>> = {
       wasi_snapshot_preview1: createWasi(this.#memory, { name, grants, clock, pause }, createWasiFiles(this.#memory, this.files, streams)),
       nexus: createNexusCalls(this.#memory, {

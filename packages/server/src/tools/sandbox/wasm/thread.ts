@@ -100,20 +100,11 @@ export class WasmThread {
     if (message.type === 'ready') this.#ready = true;
     const task = this.#task;
     if (task === undefined) return;
-    switch (message.type) {
-      case 'ready':
-        return this.#resume();
-      case 'compiled':
-        return task.onCompiled(message.compiled);
-      case 'log':
-        return task.onLog(message.text);
-      case 'asks':
-        return this.#answer(task, message.question);
-      case 'ended':
-        return this.#finish(task, message.end);
-      default:
-        message satisfies never;
-    }
+    if (message.type === 'ready') this.#resume();
+    else if (message.type === 'compiled') task.onCompiled(message.compiled);
+    else if (message.type === 'log') task.onLog(message.text);
+    else if (message.type === 'asks') this.#answer(task, message.question);
+    else this.#finish(task, message.end);
   }
 
   #resume(): void {

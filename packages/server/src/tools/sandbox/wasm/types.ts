@@ -30,6 +30,8 @@ export interface WasmRequest {
   readonly entry?: string;
   /** Any JSON value; the module reads it as text. */
   readonly input: unknown;
+  /** Only sees whether it could run, and gives null: it is compiled and linked, and nothing of it runs. */
+  readonly isCheck?: true;
   readonly grants: WasmGrants;
   readonly host: WasmHostCalls;
   readonly limits?: Partial<WasmLimits>;

@@ -198,7 +198,17 @@ export function createWasiFiles(memory: GuestMemory, files: FileTable, streams: 
       return errno.ok;
     },
     path_open(
-      ...[descriptor, , pointer, length, flags, rights, , fdFlags, result]: [number, number, number, number, number, bigint, bigint, number, number]
+      ...[descriptor, , pointer, length, flags, rights, , fdFlags, result]: [
+        number,
+        number,
+        number,
+        number,
+        number,
+        bigint,
+        bigint,
+        number,
+        number,
+      ]
     ) {
       const path = pathAt(descriptor, pointer, length);
       if (typeof path === 'number') return path;

@@ -85,9 +85,7 @@ export function createWasi(memory: GuestMemory, world: WasiWorld, files: Record<
     },
   };
 
-  return Object.fromEntries(
-    wasiNames.map((name) => [name, own[name] === undefined ? () => errno.nosys : guarded(own[name])]),
-  );
+  return Object.fromEntries(wasiNames.map((name) => [name, own[name] === undefined ? () => errno.nosys : guarded(own[name])]));
 }
 
 /** A pointer that leads out of the memory is the module's fault, and it is told so. */

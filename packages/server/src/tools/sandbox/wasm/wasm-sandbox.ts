@@ -154,8 +154,17 @@ function limitsOf(asked: Partial<WasmLimits>, ceiling: WasmLimits): WasmLimits {
   };
 }
 
-function jobOf({ name, entry, input, grants }: WasmRequest, limits: WasmLimits, code: WasmJob['code']): WasmJob {
-  return { type: 'job', code, name, entry: entry ?? null, input: JSON.stringify(input) ?? 'null', grants, limits };
+function jobOf({ name, entry, input, isCheck, grants }: WasmRequest, limits: WasmLimits, code: WasmJob['code']): WasmJob {
+  return {
+    type: 'job',
+    code,
+    name,
+    entry: entry ?? null,
+    isCheck: isCheck === true,
+    input: JSON.stringify(input) ?? 'null',
+    grants,
+    limits,
+  };
 }
 
 /** What the host says, also when it refuses: the module learns why. */

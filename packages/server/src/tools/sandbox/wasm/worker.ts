@@ -20,7 +20,9 @@ function ask(question: HostQuestion): HostAnswer {
   say({ type: 'asks', question });
   Atomics.wait(bell, 0, 0);
   const received: { readonly message: HostAnswer } | undefined = receiveMessageOnPort(answers);
-  return received?.message ?? { type: 'refused', error: { code: 'sandbox_unavailable', message: 'the host gave no answer', retryable: true } };
+  return (
+    received?.message ?? { type: 'refused', error: { code: 'sandbox_unavailable', message: 'the host gave no answer', retryable: true } }
+  );
 }
 
 const silence = new Int32Array(new SharedArrayBuffer(4));

@@ -12,7 +12,13 @@ export function moduleOf(bytes: Uint8Array<ArrayBuffer>): { readonly sha256: str
 
 /** A module from its text. What is not checked here is for the sandbox to refuse. */
 export async function wat(text: string, features: Record<string, boolean> = {}): Promise<ReturnType<typeof moduleOf>> {
-  const parsed = (await compiler).parseWat('test.wat', text, { bulk_memory: true, reference_types: true, simd: true, tail_call: true, ...features });
+  const parsed = (await compiler).parseWat('test.wat', text, {
+    bulk_memory: true,
+    reference_types: true,
+    simd: true,
+    tail_call: true,
+    ...features,
+  });
   try {
     return moduleOf(Uint8Array.from(parsed.toBinary({}).buffer));
   } finally {
