@@ -3,10 +3,11 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import createWabt from 'wabt';
 import { checkPackage, createSigningKey, packTarball, sha256OfBytes, signManifest } from '../../packages/server/src/tools/index.ts';
-import { wat } from '../../packages/server/src/tools/sandbox/wasm/wasm.testkit.ts';
 import { startTestServer, type TestServer } from './support/server.ts';
 
+const wabt = createWabt();
 const signer = createSigningKey();
 let server: TestServer;
 let session: string;
@@ -28,7 +29,9 @@ interface Made {
 
 /** A plugin whose one tool is the program of this text, as it would be sent. */
 async function pack({ name = 'probe', tool = 'probe', text, permissions = '[]', more = '', key }: Made): Promise<string> {
-  const { bytes } = await wat(text);
+  const parsed = (await wabt).parseWat('probe.wat', text);
+  const bytes = Uint8Array.from(parsed.toBinary({}).buffer);
+  parsed.destroy();
   const manifest = `name: ${name}
 version: 1.0.0
 tier: T1

@@ -25,7 +25,6 @@ export {
   checkPackage,
   createPluginTools,
   createSigningKey,
-  digestOf,
   fromInstalled,
   type InstalledPlugin,
   manifestName,

@@ -78,12 +78,13 @@ async function build(context: CliContext, _options: object, folder = '.'): Promi
   const { parseDocument } = await import('yaml');
   const document = parseDocument(text.toString('utf8'));
   const names = [...new Set([...manifest.tools.map(({ module }) => module), ...Object.keys(manifest.files)])].sort();
-  const hashes: Record<string, string> = {};
+  const found = new Map<string, string>();
   for (const name of names) {
     const content = await readOptional(join(folder, name));
     if (content === null) throw new UsageError(`the build made no ${join(folder, name)}, which ${manifestName} names`);
-    hashes[name] = sha256OfBytes(content);
+    found.set(name, sha256OfBytes(content));
   }
+  const hashes = Object.fromEntries(found);
   document.set('files', hashes);
   const written = document.toString({ lineWidth: 0 });
   if (written !== text.toString('utf8')) await writeFile(path, written);

@@ -1,3 +1,5 @@
+import { dictionary } from '@nexus-agent/protocol';
+
 /** What a new plugin begins with, by its language. */
 interface Template {
   readonly file: string;
@@ -12,7 +14,7 @@ export function isLanguage(text: string): text is Language {
   return (languages as readonly string[]).includes(text);
 }
 
-const templates: Readonly<Record<Language, Template>> = {
+const templates: Readonly<Record<Language, Template>> = dictionary({
   c: {
     file: 'plugin.c',
     build: ['clang', '--target=wasm32-wasi', '-Oz', '-Wl,--strip-all', '-o', 'plugin.wasm', 'plugin.c'],
@@ -58,7 +60,7 @@ func main() {
 }
 `,
   },
-};
+});
 
 export function sourceOf(
   language: Language,

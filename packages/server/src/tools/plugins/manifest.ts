@@ -13,7 +13,7 @@ const hash = z.string().regex(/^[0-9a-f]{64}$/, { error: 'expected a SHA-256 in 
 const anySchema = z.record(z.string(), z.unknown());
 
 /** What a plugin may ask for. The first three are what policies know; the others are the time of day and chance. */
-export const pluginPermissions = ['fs.read', 'fs.write', 'net.egress', 'clock', 'random'] as const;
+const pluginPermissions = ['fs.read', 'fs.write', 'net.egress', 'clock', 'random'] as const;
 const permission = z.enum(pluginPermissions, { error: `expected one of ${pluginPermissions.join(', ')}` });
 
 const PluginLimits = z.strictObject({

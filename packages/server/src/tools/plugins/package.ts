@@ -14,7 +14,7 @@ export interface PluginPackage {
   readonly files: PackedFiles;
 }
 
-export const maxPackageBytes = 16 * 1024 * 1024;
+const maxPackageBytes = 16 * 1024 * 1024;
 
 export function sha256OfBytes(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');

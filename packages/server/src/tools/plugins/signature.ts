@@ -21,7 +21,7 @@ export function digestOf(manifest: PluginManifest): string {
   return sha256(signedBytes(manifest).toString('utf8'));
 }
 
-export function isPublicKey(text: string): boolean {
+function isPublicKey(text: string): boolean {
   return publicKeyText.test(text);
 }
 

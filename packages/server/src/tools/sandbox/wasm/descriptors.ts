@@ -46,12 +46,12 @@ const maxOpen = 64;
 const maxHeldFiles = 256;
 
 /** What the codes of refusals are called in WASI. */
-const refusals: Readonly<Record<string, number>> = {
-  not_found: errno.noent,
-  path_not_allowed: errno.notcapable,
-  policy_denied: errno.acces,
-  payload_too_large: errno.fbig,
-};
+const refusals: ReadonlyMap<string, number> = new Map([
+  ['not_found', errno.noent],
+  ['path_not_allowed', errno.notcapable],
+  ['policy_denied', errno.acces],
+  ['payload_too_large', errno.fbig],
+]);
 
 /**
  * The files of a session as a module sees them: each is brought as a whole by the host, which asks policy, and what the module writes
@@ -136,7 +136,7 @@ export class FileTable {
   /** The entries of a folder, those that the module itself made included; or why not. */
   list(path: string): readonly { readonly name: string; readonly type: 'file' | 'folder' }[] | number {
     const answer = this.#options.ask({ kind: 'list', path });
-    if (answer.type === 'refused') return refusals[answer.error.code] ?? errno.io;
+    if (answer.type === 'refused') return refusals.get(answer.error.code) ?? errno.io;
     const entries = new Map<string, 'file' | 'folder'>();
     if (answer.type === 'entries') for (const { name, type } of answer.entries) entries.set(name, type);
     const prefix = path === '' ? '' : `${path}/`;
@@ -166,7 +166,7 @@ export class FileTable {
     const answer = this.#options.ask({ kind: 'open', path });
     if (answer.type === 'file') return this.#keep(path, answer.content, false);
     if (answer.type === 'folder') return 'folder';
-    if (answer.type === 'refused') return refusals[answer.error.code] ?? errno.io;
+    if (answer.type === 'refused') return refusals.get(answer.error.code) ?? errno.io;
     return errno.noent;
   }
 

@@ -77,8 +77,3 @@ export type FromThread =
   | { readonly type: 'log'; readonly text: string }
   | { readonly type: 'compiled'; readonly compiled: CompiledModule }
   | { readonly type: 'ended'; readonly end: WasmEnd };
-
-/** What the thread is started with: where it waits, and where answers come. */
-export interface ThreadData {
-  readonly bell: Int32Array<SharedArrayBuffer>;
-}

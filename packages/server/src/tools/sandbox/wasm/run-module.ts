@@ -150,19 +150,19 @@ class ModuleRun {
         },
       },
     };
-    const imports: Record<string, Record<string, unknown>> = {};
+    const imports = new Map<string, Record<string, unknown>>();
     for (const wanted of WebAssembly.Module.imports(module)) {
       const from = Object.hasOwn(given, wanted.module) ? given[wanted.module] : undefined;
-      imports[wanted.module] ??= Object.create(null);
-      const target = imports[wanted.module] ?? {};
+      let found: unknown;
       if (wanted.kind === 'memory') {
         const memory = new WebAssembly.Memory({ initial: importedPages ?? 0, maximum: Math.floor(limits.memoryBytes / pageBytes) });
         this.#memory.attach(memory);
-        target[wanted.name] = memory;
-      } else if (from !== undefined && Object.hasOwn(from, wanted.name)) target[wanted.name] = from[wanted.name];
+        found = memory;
+      } else if (from !== undefined && Object.hasOwn(from, wanted.name)) found = from[wanted.name];
       else throw new Unfit(notGiven(wanted.module, wanted.name));
+      imports.set(wanted.module, { ...imports.get(wanted.module), [wanted.name]: found });
     }
-    return imports;
+    return Object.fromEntries(imports);
   }
 
   #requireEntry(name: string): void {

@@ -1,7 +1,8 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { type Cancel, type Clock, NexusError, type Timers } from '#core';
-import { limitExceeded } from '../limit-error.ts';
-import type { CompiledModule, FromThread, HostAnswer, HostQuestion, ThreadData, WasmEnd, WasmJob } from './messages.ts';
+import { reached } from '../thread.ts';
+import type { CompiledModule, FromThread, HostAnswer, HostQuestion, WasmEnd, WasmJob } from './messages.ts';
+import type { ThreadStart } from './wasm-worker.ts';
 
 /** One run of a module, and who hears of it. `settle` is called once, and nothing after it. */
 export interface WasmTask {
@@ -28,7 +29,7 @@ export const threadStartMs = 10_000;
 const maxRunsPerThread = 200;
 const threadLimits = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 16, stackSizeMb: 4 };
 // The thread runs beside this file from source; built, all entries lie in one folder.
-const workerUrl = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './wasm-worker.js', import.meta.url);
+const workerUrl = new URL(import.meta.url.endsWith('.ts') ? './wasm-worker.ts' : './wasm-worker.js', import.meta.url);
 
 /**
  * A thread that runs one module at a time, each in an instance of its own, and is killed with one that does not stop. The time that a
@@ -52,7 +53,7 @@ export class WasmThread {
     const { port1, port2 } = new MessageChannel();
     this.#answers = port1;
     port1.unref();
-    const workerData = { bell: this.#bell, answers: port2 } satisfies ThreadData & { answers: MessagePort };
+    const workerData = { bell: this.#bell, answers: port2 } satisfies ThreadStart;
     // No environment and no options of this process reach the thread, and what it prints goes nowhere.
     this.#worker = new Worker(workerUrl, {
       ...{ env: {}, execArgv: [], argv: [], stdout: true, stderr: true, resourceLimits: threadLimits },
@@ -157,9 +158,4 @@ export class WasmThread {
       this.#worker.terminate().catch(() => undefined), // it is gone either way
     );
   }
-}
-
-function reached(limit: 'memory' | 'wall', message: string): NexusError {
-  const { code, details = {} } = limitExceeded(limit, message);
-  return new NexusError(code, message, { details });
 }

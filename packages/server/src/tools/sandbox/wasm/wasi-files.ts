@@ -21,6 +21,29 @@ const maxPosition = 2n ** 40n;
 
 /** The part of WASI that has to do with descriptors: three streams, and the files of the session where they are granted. */
 export function createWasiFiles(memory: GuestMemory, files: FileTable, streams: WasiStreams): Record<string, WasiFunction> {
+  return { ...transfers(memory, files, streams), ...descriptors(memory, files), ...paths(memory, files) };
+}
+
+const position = (value: bigint) => (value < 0n || value > maxPosition ? null : Number(value));
+const isStream = (descriptor: number) => descriptor >= 0 && descriptor <= 2;
+
+/** The file that is open there, or why there is none. */
+function fileAt(files: FileTable, descriptor: number): FileDescriptor | number {
+  const found = files.get(unsigned(descriptor));
+  if (found === undefined) return isStream(descriptor) ? errno.spipe : errno.badf;
+  return found.type === 'file' ? found : errno.isdir;
+}
+
+function stat(memory: GuestMemory, pointer: number, type: number, bytes: number): number {
+  memory.bytes(pointer, 64).fill(0);
+  memory.view.setUint8(unsigned(pointer) + 16, type);
+  memory.setLong(pointer + 24, 1n);
+  memory.setLong(pointer + 32, BigInt(bytes));
+  return errno.ok;
+}
+
+/** Reading and writing. */
+function transfers(memory: GuestMemory, files: FileTable, streams: WasiStreams): Record<string, WasiFunction> {
   /** Pointer and length of each piece of a vector. */
   function pieces(pointer: number, count: number): readonly (readonly [number, number])[] | null {
     if (unsigned(count) > maxPieces) return null;
@@ -31,17 +54,11 @@ export function createWasiFiles(memory: GuestMemory, files: FileTable, streams: 
     });
   }
 
-  const fileAt = (descriptor: number): FileDescriptor | number => {
-    const found = files.get(unsigned(descriptor));
-    if (found === undefined) return descriptor >= 0 && descriptor <= 2 ? errno.spipe : errno.badf;
-    return found.type === 'file' ? found : errno.isdir;
-  };
-
   function write(descriptor: number, vector: number, count: number, at: number | null, written: number): number {
     const list = pieces(vector, count);
     if (list === null) return errno.inval;
     const stream = descriptor === 1 || descriptor === 2 ? descriptor : null;
-    const file = stream === null ? fileAt(descriptor) : null;
+    const file = stream === null ? fileAt(files, descriptor) : null;
     if (typeof file === 'number') return file === errno.spipe ? errno.badf : file;
     if (file !== null && !file.mayWrite) return errno.badf;
     if (stream !== null && at !== null) return errno.spipe;
@@ -63,7 +80,7 @@ export function createWasiFiles(memory: GuestMemory, files: FileTable, streams: 
   function read(descriptor: number, vector: number, count: number, at: number | null, wasRead: number): number {
     const list = pieces(vector, count);
     if (list === null) return errno.inval;
-    const file = descriptor === 0 ? null : fileAt(descriptor);
+    const file = descriptor === 0 ? null : fileAt(files, descriptor);
     if (typeof file === 'number') return file === errno.spipe ? errno.badf : file;
     if (file !== null && !file.mayRead) return errno.badf;
     if (file === null && at !== null) return errno.spipe;
@@ -81,29 +98,6 @@ export function createWasiFiles(memory: GuestMemory, files: FileTable, streams: 
     return errno.ok;
   }
 
-  function stat(pointer: number, type: number, bytes: number): number {
-    memory.bytes(pointer, 64).fill(0);
-    memory.view.setUint8(unsigned(pointer) + 16, type);
-    memory.setLong(pointer + 24, 1n);
-    memory.setLong(pointer + 32, BigInt(bytes));
-    return errno.ok;
-  }
-
-  /** A path of the module below a folder that it has open. */
-  function pathAt(descriptor: number, pointer: number, length: number): string | number {
-    if (unsigned(length) > maxPathBytes) return errno.nametoolong;
-    let path: string;
-    try {
-      path = memory.text(pointer, length);
-    } catch (error) {
-      if (error instanceof RangeError) throw error;
-      return errno.inval; // no UTF-8
-    }
-    return files.resolve(unsigned(descriptor), path);
-  }
-
-  const position = (value: bigint) => (value < 0n || value > maxPosition ? null : Number(value));
-
   return {
     fd_write: (descriptor: number, vector: number, count: number, written: number) => write(descriptor, vector, count, null, written),
     fd_read: (descriptor: number, vector: number, count: number, wasRead: number) => read(descriptor, vector, count, null, wasRead),
@@ -115,9 +109,15 @@ export function createWasiFiles(memory: GuestMemory, files: FileTable, streams: 
       const at = position(offset);
       return at === null ? errno.inval : read(descriptor, vector, count, at, wasRead);
     },
-    fd_close: (descriptor: number) => (descriptor >= 0 && descriptor <= 2 ? errno.ok : files.close(unsigned(descriptor))),
+  };
+}
+
+/** What an open descriptor is. */
+function descriptors(memory: GuestMemory, files: FileTable): Record<string, WasiFunction> {
+  return {
+    fd_close: (descriptor: number) => (isStream(descriptor) ? errno.ok : files.close(unsigned(descriptor))),
     fd_seek(descriptor: number, offset: bigint, whence: number, result: number) {
-      const file = fileAt(descriptor);
+      const file = fileAt(files, descriptor);
       if (typeof file === 'number') return file;
       const base = whence === 0 ? 0 : whence === 1 ? file.at : whence === 2 ? file.file.content.length : null;
       const at = base === null ? null : position(BigInt(base) + offset);
@@ -127,7 +127,7 @@ export function createWasiFiles(memory: GuestMemory, files: FileTable, streams: 
       return errno.ok;
     },
     fd_tell(descriptor: number, result: number) {
-      const file = fileAt(descriptor);
+      const file = fileAt(files, descriptor);
       if (typeof file === 'number') return file;
       memory.setLong(result, BigInt(file.at));
       return errno.ok;
@@ -135,13 +135,15 @@ export function createWasiFiles(memory: GuestMemory, files: FileTable, streams: 
     fd_sync: (descriptor: number) => (files.get(unsigned(descriptor)) === undefined ? errno.badf : errno.ok),
     fd_datasync: (descriptor: number) => (files.get(unsigned(descriptor)) === undefined ? errno.badf : errno.ok),
     fd_filestat_get(descriptor: number, pointer: number) {
-      if (descriptor >= 0 && descriptor <= 2) return stat(pointer, fileType.unknown, 0);
+      if (isStream(descriptor)) return stat(memory, pointer, fileType.unknown, 0);
       const found = files.get(unsigned(descriptor));
       if (found === undefined) return errno.badf;
-      return found.type === 'folder' ? stat(pointer, fileType.folder, 0) : stat(pointer, fileType.file, found.file.content.length);
+      return found.type === 'folder'
+        ? stat(memory, pointer, fileType.folder, 0)
+        : stat(memory, pointer, fileType.file, found.file.content.length);
     },
     fd_filestat_set_size(descriptor: number, length: bigint) {
-      const file = fileAt(descriptor);
+      const file = fileAt(files, descriptor);
       if (typeof file === 'number') return file;
       const size = position(length);
       if (size === null) return errno.inval;
@@ -151,7 +153,7 @@ export function createWasiFiles(memory: GuestMemory, files: FileTable, streams: 
     },
     fd_fdstat_get(descriptor: number, pointer: number) {
       const found = files.get(unsigned(descriptor));
-      if (found === undefined && !(descriptor >= 0 && descriptor <= 2)) return errno.badf;
+      if (found === undefined && !isStream(descriptor)) return errno.badf;
       memory.bytes(pointer, 24).fill(0);
       const type = found === undefined ? fileType.unknown : found.type === 'folder' ? fileType.folder : fileType.file;
       memory.view.setUint8(unsigned(pointer), type);
@@ -159,7 +161,7 @@ export function createWasiFiles(memory: GuestMemory, files: FileTable, streams: 
       memory.setLong(pointer + 16, (1n << 30n) - 1n);
       return errno.ok;
     },
-    fd_fdstat_set_flags: (descriptor: number) => (typeof fileAt(descriptor) === 'number' ? errno.badf : errno.ok),
+    fd_fdstat_set_flags: (descriptor: number) => (typeof fileAt(files, descriptor) === 'number' ? errno.badf : errno.ok),
     fd_prestat_get(descriptor: number, pointer: number) {
       if (!files.isOutermost(unsigned(descriptor))) return errno.badf;
       memory.setNumber(pointer, 0);
@@ -197,6 +199,25 @@ export function createWasiFiles(memory: GuestMemory, files: FileTable, streams: 
       memory.setNumber(used, at);
       return errno.ok;
     },
+  };
+}
+
+/** What lies below a folder that is open. */
+function paths(memory: GuestMemory, files: FileTable): Record<string, WasiFunction> {
+  /** A path of the module below a folder that it has open. */
+  function pathAt(descriptor: number, pointer: number, length: number): string | number {
+    if (unsigned(length) > maxPathBytes) return errno.nametoolong;
+    let path: string;
+    try {
+      path = memory.text(pointer, length);
+    } catch (error) {
+      if (error instanceof RangeError) throw error;
+      return errno.inval; // no UTF-8
+    }
+    return files.resolve(unsigned(descriptor), path);
+  }
+
+  return {
     path_open(
       ...[descriptor, , pointer, length, flags, rights, , fdFlags, result]: [
         number,
@@ -231,7 +252,7 @@ export function createWasiFiles(memory: GuestMemory, files: FileTable, streams: 
       if (typeof path === 'number') return path;
       const found = files.look(path);
       if (typeof found === 'number') return found;
-      return found.type === 'folder' ? stat(result, fileType.folder, 0) : stat(result, fileType.file, found.bytes);
+      return found.type === 'folder' ? stat(memory, result, fileType.folder, 0) : stat(memory, result, fileType.file, found.bytes);
     },
   };
 }

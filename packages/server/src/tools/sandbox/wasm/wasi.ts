@@ -85,7 +85,13 @@ export function createWasi(memory: GuestMemory, world: WasiWorld, files: Record<
     },
   };
 
-  return Object.fromEntries(wasiNames.map((name) => [name, own[name] === undefined ? () => errno.nosys : guarded(own[name])]));
+  const there = new Map(Object.entries(own));
+  return Object.fromEntries(
+    wasiNames.map((name) => {
+      const call = there.get(name);
+      return [name, call === undefined ? () => errno.nosys : guarded(call)];
+    }),
+  );
 }
 
 /** A pointer that leads out of the memory is the module's fault, and it is told so. */

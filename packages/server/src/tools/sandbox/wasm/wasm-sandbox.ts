@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { dictionary } from '@nexus-agent/protocol';
 import { LRUCache } from 'lru-cache';
 import { type Clock, createShares, isTooDeep, NexusError, type Timers, toErrorInfo, type WaitObserver } from '#core';
 import type { CompiledModule, HostAnswer, HostQuestion, WasmEnd, WasmJob, WasmLimits } from './messages.ts';
@@ -21,7 +22,7 @@ export interface WasmSandboxOptions {
 }
 
 const mebibyte = 1024 * 1024;
-export const defaultWasmLimits: WasmLimits = {
+const defaultWasmLimits: WasmLimits = {
   fuel: 5_000_000_000,
   wallMs: 15_000,
   memoryBytes: 64 * mebibyte,
@@ -42,7 +43,7 @@ const maxKeptBytes = 64 * mebibyte;
 export function createWasmSandbox(options: WasmSandboxOptions): WasmSandbox {
   const { clock, timers, maxQueued = 10_000, maxWaitMs = 30_000, idleMs = 30_000, spareThreads = 2, observer } = options;
   const { maxThreads = availableParallelism() } = options;
-  const ceiling = { ...defaultWasmLimits, ...options.limits };
+  const ceiling = dictionary({ ...defaultWasmLimits, ...options.limits });
   const shares = createShares({
     ...{ clock, timers, observer, what: 'modules', places: maxThreads, spare: spareThreads, maxWaitMs, maxWaiting: maxQueued },
     settings: { maxWaitMs: 'sandbox.maxWaitMs', maxWaiting: 'sandbox.maxQueued' },
@@ -116,13 +117,13 @@ export function createWasmSandbox(options: WasmSandboxOptions): WasmSandbox {
         // What the signal says itself is not for the model.
         const isOwn = error instanceof NexusError && error !== signal?.reason;
         const told = isOwn ? error : new NexusError('cancelled', 'the module was cancelled', { cause: error });
-        return toResult(told, { waitedMs: clock.monotonic() - askedAt, durationMs: 0 });
+        return resultOf(told, { waitedMs: clock.monotonic() - askedAt, durationMs: 0 });
       }
       const startedAt = clock.monotonic();
       try {
-        return toResult(await runNow(request), { waitedMs: entry.waitedMs, durationMs: clock.monotonic() - startedAt });
+        return resultOf(await runNow(request), { waitedMs: entry.waitedMs, durationMs: clock.monotonic() - startedAt });
       } catch (error) {
-        return toResult(toError(error), { waitedMs: entry.waitedMs, durationMs: clock.monotonic() - startedAt });
+        return resultOf(toError(error), { waitedMs: entry.waitedMs, durationMs: clock.monotonic() - startedAt });
       } finally {
         entry.leave();
       }
@@ -193,7 +194,7 @@ function parseQuestion(text: string): unknown {
   }
 }
 
-function toResult(end: WasmEnd | NexusError, times: Pick<WasmResult, 'durationMs' | 'waitedMs'>): WasmResult {
+function resultOf(end: WasmEnd | NexusError, times: Pick<WasmResult, 'durationMs' | 'waitedMs'>): WasmResult {
   if (end instanceof NexusError) return { type: 'error', error: end.toInfo(), fuelUsed: 0, memoryBytes: 0, ...times };
   const { result, fuelUsed, memoryBytes } = end;
   const facts = { fuelUsed, memoryBytes, ...times };

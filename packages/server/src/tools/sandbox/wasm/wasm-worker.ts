@@ -1,14 +1,20 @@
 import { setPriority } from 'node:os';
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import type { FromThread, HostAnswer, HostQuestion, ThreadData, WasmEnd, WasmJob } from './messages.ts';
+import type { FromThread, HostAnswer, HostQuestion, WasmEnd, WasmJob } from './messages.ts';
 import { runModule } from './run-module.ts';
+
+/** What the thread is started with: where it waits for an answer, and where that comes. */
+export interface ThreadStart {
+  readonly bell: Int32Array<SharedArrayBuffer>;
+  readonly answers: MessagePort;
+}
 
 /**
  * The thread that runs modules. It imports only what lies beside it and packages, so that it starts from source and from the built
  * files alike.
  */
 const niceness = 5;
-const { bell, answers }: ThreadData & { readonly answers: MessagePort } = workerData; // what the host starts it with
+const { bell, answers }: ThreadStart = workerData; // what the host starts it with
 const say = (message: FromThread) => parentPort?.postMessage(message);
 
 // The event loop of the server goes first when processors are scarce. Only Linux gives threads a priority of their own.
