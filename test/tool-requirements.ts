@@ -30,6 +30,7 @@ export const toolRequirements = {
   'workers.refused': {
     promise: 3,
     behaviour: 'A worker takes no name of others, answers only for what it holds, and what it gives is bounded.',
+  },
   // WebAssembly modules and plugins
   'tools.wasm.call': {
     promise: 4,
