@@ -361,7 +361,11 @@ function assemble({
     ...(config.otlp.endpoint === undefined ? {} : { endpoint: config.otlp.endpoint, headers: config.otlp.headers }),
   });
   closers.push(() => tracer.close(config.otlp.closeTimeoutMs));
-  const { service: tools, desk, plugins } = openTools({
+  const {
+    service: tools,
+    desk,
+    plugins,
+  } = openTools({
     ...{ given: options.tools ?? [], config, clock, ids, store, bus, logger, metrics, files, known, own, closers },
   });
   metrics.observeNames({ models: () => models.llm.list(), tools: () => tools.list('default') }, [
