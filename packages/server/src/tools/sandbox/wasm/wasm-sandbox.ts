@@ -117,13 +117,13 @@ export function createWasmSandbox(options: WasmSandboxOptions): WasmSandbox {
         // What the signal says itself is not for the model.
         const isOwn = error instanceof NexusError && error !== signal?.reason;
         const told = isOwn ? error : new NexusError('cancelled', 'the module was cancelled', { cause: error });
-        return resultOf(told, { waitedMs: clock.monotonic() - askedAt, durationMs: 0 });
+        return runResult(told, { waitedMs: clock.monotonic() - askedAt, durationMs: 0 });
       }
       const startedAt = clock.monotonic();
       try {
-        return resultOf(await runNow(request), { waitedMs: entry.waitedMs, durationMs: clock.monotonic() - startedAt });
+        return runResult(await runNow(request), { waitedMs: entry.waitedMs, durationMs: clock.monotonic() - startedAt });
       } catch (error) {
-        return resultOf(toError(error), { waitedMs: entry.waitedMs, durationMs: clock.monotonic() - startedAt });
+        return runResult(toError(error), { waitedMs: entry.waitedMs, durationMs: clock.monotonic() - startedAt });
       } finally {
         entry.leave();
       }
@@ -194,7 +194,7 @@ function parseQuestion(text: string): unknown {
   }
 }
 
-function resultOf(end: WasmEnd | NexusError, times: Pick<WasmResult, 'durationMs' | 'waitedMs'>): WasmResult {
+function runResult(end: WasmEnd | NexusError, times: Pick<WasmResult, 'durationMs' | 'waitedMs'>): WasmResult {
   if (end instanceof NexusError) return { type: 'error', error: end.toInfo(), fuelUsed: 0, memoryBytes: 0, ...times };
   const { result, fuelUsed, memoryBytes } = end;
   const facts = { fuelUsed, memoryBytes, ...times };
