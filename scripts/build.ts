@@ -19,6 +19,7 @@ const entries = {
   index: join(server, 'src/embed/index.ts'),
   main: join(server, 'src/cli/main.ts'),
   worker: join(server, 'src/tools/sandbox/worker.ts'),
+  'wasm-worker': join(server, 'src/tools/sandbox/wasm/wasm-worker.ts'),
   'tokenizer-worker': join(server, 'src/llm/providers/tokenizer-worker.ts'),
   'seed-thread': join(server, 'src/apps/simulation/seed-thread.ts'),
   'worker-process': join(server, 'src/apps/demo/worker-process.ts'),

@@ -149,4 +149,45 @@ export const toolRequirements = {
     promise: 3,
     behaviour: 'An MCP session belongs to the key that began it; to every other key it is not there.',
   },
+  // WebAssembly modules and plugins
+  'tools.wasm.call': {
+    promise: 4,
+    behaviour: 'A WebAssembly module gets the arguments of a call as JSON and gives its result so, in an instance of its own.',
+  },
+  'tools.wasm.fuel': {
+    promise: 4,
+    behaviour: 'A module that computes without end stops after the same count of instructions each time, however it turns.',
+  },
+  'tools.wasm.bounded': {
+    promise: 4,
+    behaviour: 'What a module takes of memory, tables, stack and output ends at its limit, and the next call is as good as ever.',
+  },
+  'tools.wasm.refused': {
+    promise: 4,
+    behaviour: 'What is no module, is cut off, too large or uses what cannot be limited is refused with the reason.',
+  },
+  'tools.wasm.files': {
+    promise: 4,
+    behaviour: 'A module sees the files of its session where that is granted, each asked of policy, and nothing else whatever its paths.',
+  },
+  'tools.wasm.host': {
+    promise: 3,
+    behaviour: 'What a module asks its host is decided by policy each time, and the module learns the answer.',
+  },
+  'tools.wasm.host.calm': { promise: 4, behaviour: 'While modules attack, the server stays within its memory and answers at once.' },
+  'plugins.package': {
+    promise: 4,
+    behaviour: 'The package of a plugin holds plain files with plain names, unpacks to no more than it may, and is never written to disk.',
+  },
+  'plugins.signed': { promise: 3, behaviour: 'A signature holds for the whole plugin and nothing else; a changed one is refused.' },
+  'plugins.install': { promise: 3, behaviour: 'A plugin shows what it asks for and is installed once exactly that is accepted.' },
+  'plugins.trust': { promise: 3, behaviour: 'A plugin that nobody trusted has signed is installed only where that is said.' },
+  'plugins.honest': {
+    promise: 3,
+    behaviour: 'A plugin whose modules are not what its manifest says is refused before anything of it runs.',
+  },
+  'plugins.swap': {
+    promise: 2,
+    behaviour: 'A plugin is replaced or removed while calls run: they end as they began, the next call has the new one.',
+  },
 } as const satisfies Record<string, Requirement>;

@@ -8,6 +8,7 @@ import { health } from './resources/health.ts';
 import { keys } from './resources/keys.ts';
 import { mcp } from './resources/mcp.ts';
 import { models } from './resources/models.ts';
+import { plugins } from './resources/plugins.ts';
 import { retention } from './resources/retention.ts';
 import { runs } from './resources/runs.ts';
 import { sessions } from './resources/sessions.ts';
@@ -36,6 +37,7 @@ export function createNexusClient(options: NexusClientOptions) {
     tools: tools(calls),
     toolWorkers: toolWorkers(calls, transport),
     mcp: mcp(transport),
+    plugins: plugins(calls),
     models: models(calls),
     budgets: budgets(calls),
     usage: usage(calls),

@@ -13,6 +13,7 @@ import {
   createFiles,
   createModels,
   createNodes,
+  createPlugins,
   createRetention,
   createTools,
   createToolWorkers,
@@ -360,7 +361,11 @@ function assemble({
     ...(config.otlp.endpoint === undefined ? {} : { endpoint: config.otlp.endpoint, headers: config.otlp.headers }),
   });
   closers.push(() => tracer.close(config.otlp.closeTimeoutMs));
-  const { service: tools, desk } = openTools({
+  const {
+    service: tools,
+    desk,
+    plugins,
+  } = openTools({
     ...{ given: options.tools ?? [], config, clock, ids, store, bus, logger, metrics, files, known, own, closers },
   });
   metrics.observeNames({ models: () => models.llm.list(), tools: () => tools.list('default') }, [
@@ -428,6 +433,7 @@ function assemble({
     files: createFiles({ store, blobs: files.blobs }),
     tools: createTools({ engine, agents: catalog }),
     toolWorkers: createToolWorkers({ desk, store, tools, clock }),
+    plugins: createPlugins({ store, clock, trustedKeys: config.plugins.trustedKeys, ...plugins }),
     models: createModels({ llm: models.llm }),
     budgets: createBudgets({ store, agents: catalog, clock }),
     retention,

@@ -7,12 +7,15 @@ import {
   createFixedSource,
   createSandbox,
   createToolService,
+  createWasmSandbox,
   type OwnListeners,
+  type PluginPackage,
   type Tool,
   type ToolService,
+  tryOutPlugin,
   type WorkerDesk,
 } from '#tools';
-import { createBuiltinTools, createSourceHeads, createWorkers } from '#tools/sources';
+import { createBuiltinTools, createPluginSource, createSourceHeads, createWorkers } from '#tools/sources';
 import { egressOptions } from './egress.ts';
 import { openJail } from './jail.ts';
 import type { OpenedFiles } from './session-files.ts';
@@ -36,6 +39,11 @@ export interface ToolParts {
 export interface OpenedTools {
   readonly service: ToolService;
   readonly desk: WorkerDesk;
+  /** What installing plugins needs of what runs them. */
+  readonly plugins: {
+    tryOut(tenantId: string, plugin: PluginPackage, signal: AbortSignal): Promise<void>;
+    onChange(tenantId: string): void;
+  };
 }
 
 /** The agent core of this process: where tools come from, what they run in, and the service over them. Closed by `closers`. */
@@ -57,6 +65,13 @@ export function openTools({ config, given, clock, ids, store, bus, logger, metri
     },
     jailed: { jail, clock, timers: systemTimers, limits: jailLimits, observer: turnsOf(metrics, 'jail'), ...jailTurns },
   });
+  const modules = createWasmSandbox({ clock, timers: systemTimers, observer: turnsOf(metrics, 'plugins'), ...moduleOptions(config) });
+  closers.push(() => modules.close());
+  const plugins = createPluginSource({
+    ...{ store, clock, sandbox: modules, workspaces: files.workspaces },
+    fetchTool: builtin.find(({ name }) => name === 'http_fetch') ?? null,
+    onFault: (fault) => logger.warn(fault, 'a plugin cannot be used'),
+  });
   const { files: _files, workers: ofWorkers, ...limits } = config.tools;
   const heads = createSourceHeads({ store, clock, bus });
   closers.push(() => heads.close());
@@ -66,7 +81,7 @@ export function openTools({ config, given, clock, ids, store, bus, logger, metri
   });
   closers.push(() => workers.desk.close());
   const service = createToolService({
-    sources: [createFixedSource(given, builtin), workers.source],
+    sources: [createFixedSource(given, builtin), workers.source, plugins],
     clock,
     timers: systemTimers,
     folders: files.folders,
@@ -76,7 +91,14 @@ export function openTools({ config, given, clock, ids, store, bus, logger, metri
     onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
   });
   closers.push(() => service.close());
-  return { service, desk: workers.desk };
+  return {
+    service,
+    desk: workers.desk,
+    plugins: {
+      tryOut: async (tenantId, plugin, signal) => tryOutPlugin(plugin, { sandbox: modules, others: await service.list(tenantId), signal }),
+      onChange: plugins.forget,
+    },
+  };
 }
 
 function turnsOf(metrics: Metrics, queue: TurnQueue): WaitObserver {
@@ -84,6 +106,13 @@ function turnsOf(metrics: Metrics, queue: TurnQueue): WaitObserver {
     depth: (waiting) => metrics.turnsWaiting(queue, waiting),
     ended: (outcome, waitedMs) => metrics.turnEnded({ queue, outcome, waitedMs }),
   };
+}
+
+function moduleOptions({ sandbox, plugins }: NexusConfig) {
+  const { maxThreads, spareThreads, maxQueued, maxWaitMs, idleMs } = sandbox;
+  const { fuel, wallMs, memoryBytes, maxOutputBytes } = plugins;
+  const limits = { fuel, wallMs, memoryBytes, maxOutputBytes };
+  return { limits, spareThreads, maxQueued, maxWaitMs, idleMs, ...(maxThreads === undefined ? {} : { maxThreads }) };
 }
 
 function sandboxOptions({ sandbox }: NexusConfig) {

@@ -11,6 +11,7 @@ export { createFiles, type Files } from './files.ts';
 export { type DefinitionFolder, type DefinitionsOrigin, definitionsFingerprint, type UnreadEntry } from './followed-definitions.ts';
 export { createModels, type Models } from './models.ts';
 export { createNodes } from './nodes.ts';
+export { createPlugins, type Plugins } from './plugins.ts';
 export { createRetention, type Retention } from './retention.ts';
 export { createToolWorkers, type ToolWorkers } from './tool-workers.ts';
 export { createTools, type Tools } from './tools.ts';

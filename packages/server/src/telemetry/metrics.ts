@@ -69,7 +69,7 @@ export interface Metrics {
 }
 
 /** What tool calls wait for. */
-export type TurnQueue = 'sandbox' | 'jail' | 'http_fetch';
+export type TurnQueue = 'sandbox' | 'http_fetch' | 'jail' | 'plugins';
 
 const fastBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 /** As the conventions advise: 10 ms doubling up to 82 s. */

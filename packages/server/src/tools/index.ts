@@ -22,8 +22,27 @@ export type { ToolFault } from '#tools/execution';
 export { openSessionFiles, type SessionFiles } from '#tools/files';
 export { createOwnListeners, type OwnListeners } from '#tools/net';
 export {
+  checkPackage,
+  createPluginTools,
+  createSigningKey,
+  fromInstalled,
+  type InstalledPlugin,
+  manifestName,
+  openPackage,
+  type PackedFiles,
+  type PluginPackage,
+  packTarball,
+  parseManifest,
+  sha256OfBytes,
+  signatureName,
+  signManifest,
+  toInstalled,
+  tryOutPlugin,
+} from '#tools/plugins';
+export {
   createJail,
   createSandbox,
+  createWasmSandbox,
   type Defence,
   defences,
   type Jail,

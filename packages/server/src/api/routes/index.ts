@@ -12,6 +12,7 @@ import { keyRoutes } from './keys.ts';
 import { mcpRoutes } from './mcp.ts';
 import { messageRoutes } from './messages.ts';
 import { modelRoutes } from './models.ts';
+import { pluginRoutes } from './plugins.ts';
 import { retentionRoutes } from './retention.ts';
 import { runRoutes } from './runs.ts';
 import { sessionRoutes } from './sessions.ts';
@@ -34,6 +35,7 @@ const resources: readonly ((context: RouteContext) => Route[])[] = [
   toolRoutes,
   toolWorkerRoutes,
   mcpRoutes,
+  pluginRoutes,
   budgetRoutes,
   usageRoutes,
   retentionRoutes,

@@ -12,6 +12,7 @@ import { keyCommands } from './keys.ts';
 import { mcpCommands } from './mcp.ts';
 import { migrateCommand } from './migrate.ts';
 import { modelCommands } from './models.ts';
+import { pluginCommands } from './plugins.ts';
 import { pruneCommand } from './prune.ts';
 import { runCommands } from './runs.ts';
 import { serveCommand } from './serve.ts';
@@ -31,6 +32,7 @@ export const commands: readonly ((registrar: Registrar) => void)[] = [
   agentCommands,
   toolCommands,
   mcpCommands,
+  pluginCommands,
   modelCommands,
   budgetCommands,
   usageCommand,

@@ -135,4 +135,27 @@ export const toolsConfig = {
     idleMs: setting(durationMs().default(30_000), 'A thread that had nothing to do for so long ends.'),
     jail: jailConfig,
   }),
+  plugins: group({
+    trustedKeys: setting(
+      z.array(z.string().regex(/^[A-Za-z0-9+/]{43}=$/, { error: 'expected a public key as nexus plugin keygen prints it' })).default([]),
+      'Public keys whose plugins may be installed; others only by whoever says so each time.',
+      { environment: 'NEXUS_PLUGINS_TRUSTED_KEYS' },
+    ),
+    fuel: setting(
+      z.int().min(1).max(Number.MAX_SAFE_INTEGER).default(5_000_000_000),
+      'Most that one call of a plugin may compute, in instructions of WebAssembly.',
+    ),
+    wallMs: setting(
+      durationMs().min(1).default(15_000),
+      'Time that one call of a plugin may compute; what it waits for files and pages is not part of it.',
+    ),
+    memoryBytes: setting(
+      bytes()
+        .min(mebibyte)
+        .max(2048 * mebibyte)
+        .default(64 * mebibyte),
+      'Memory of one call of a plugin.',
+    ),
+    maxOutputBytes: setting(bytes().default(mebibyte), 'Most bytes that one call of a plugin may print.'),
+  }),
 };

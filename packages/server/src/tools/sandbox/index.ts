@@ -3,3 +3,11 @@ export { createJail } from './jail/jail.ts';
 export { type Defence, defences, type Jail, type JailEnd, type JailLimits, type JailRequest } from './jail/types.ts';
 export { createSandbox } from './sandbox.ts';
 export type { Sandbox, SandboxRequest } from './types.ts';
+export {
+  createWasmSandbox,
+  type OpenedPath,
+  type WasmGrants,
+  type WasmHostCalls,
+  type WasmModule,
+  type WasmSandbox,
+} from './wasm/index.ts';

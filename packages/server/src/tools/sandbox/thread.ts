@@ -133,7 +133,8 @@ export class SandboxThread {
   }
 }
 
-function reached(limit: SandboxLimit, message: string): NexusError {
+/** For a thread that has to be ended. */
+export function reached(limit: SandboxLimit, message: string): NexusError {
   const { code, details = {} } = limitExceeded(limit, message);
   return new NexusError(code, message, { details });
 }
