@@ -35,7 +35,7 @@ export const house: Readonly<Record<string, Module>> = {
     rooms: ['contract', 'tokens', 'pricing', 'routing', 'dialects', 'attempt', 'transport'],
     drivers: ['providers', 'sim'],
   },
-  tools: { layer: 2, rooms: ['contract', 'catalogue', 'execution', 'net', 'workspace', 'files', 'sandbox'], drivers: ['sources'] },
+  tools: { layer: 2, rooms: ['contract', 'catalogue', 'execution', 'net', 'workspace', 'files', 'sandbox'], drivers: ['sources', 'wire'] },
   calls: { layer: 3 },
   runs: { layer: 3, knows: ['calls'], rooms: ['journal', 'stream', 'steps', 'drive', 'dispatch', 'start'] },
   control: { layer: 3, knows: ['calls', 'runs'] },

@@ -33,7 +33,7 @@ export function openTools({ config, given, clock, logger, metrics, files, known,
       isOwnListener: own.isOwn,
     },
   });
-  const { files: _files, ...limits } = config.tools;
+  const { files: _files, remote: _remote, ...limits } = config.tools;
   const service = createToolService({
     sources: [createFixedSource(given, builtin)],
     clock,
