@@ -61,7 +61,7 @@ it('runs the tools of a run in another process, and commits here what they wrote
   });
   expect(asked.run.output).toContain('policy_denied');
   await server.verifyRuns();
-});
+}, 120_000);
 
 it('serves nobody with another token, and starts on no address that others reach without one [verifies tools.wire.access]', async () => {
   const core = await startCore({ dataDir: newFolder() });
@@ -137,7 +137,7 @@ it('goes on with a run whose agent core was killed in mid-call, by the effects o
   expect(output).toContain('pay done');
   expect(called()).toEqual(['look 1', 'pay 1', 'pay 2']);
   await server.verifyRuns();
-}, 60_000);
+}, 120_000);
 
 const buf = fileURLToPath(new URL('../../node_modules/@bufbuild/buf/bin/buf', import.meta.url));
 const hasBuf = spawnSync(process.execPath, [buf, '--version']).status === 0;
@@ -189,7 +189,7 @@ else
     expect(refused.err).toContain('unauthenticated');
     const wrong = await curl(`${service}/ListTools`, { tenantId: '../etc' });
     expect(wrong.err).toMatch(/invalid_argument[\s\S]*nexus\.tools\.v1\.ErrorInfo/);
-  }, 60_000);
+  }, 120_000);
 
 function run(args: readonly string[]): Promise<{ out: string; err: string }> {
   return new Promise((resolve, reject) => {

@@ -1,5 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
 import { loadSync, type MethodDefinition } from '@grpc/proto-loader';
 
 export const serviceName = 'nexus.tools.v1.ToolService';
@@ -18,8 +19,6 @@ export interface WireMessage {
   deserialize(bytes: Buffer): unknown;
 }
 
-const folder = '@nexus-agent/protocol/proto';
-
 let loaded: Definition | undefined;
 
 export function loadDefinition(): Definition {
@@ -28,7 +27,7 @@ export function loadDefinition(): Definition {
 }
 
 function load(): Definition {
-  const path = createRequire(import.meta.url).resolve(`${folder}/nexus/tools/v1/tool_service.proto`);
+  const path = protoFile('nexus/tools/v1/tool_service.proto');
   const whole = loadSync(path, { longs: Number, enums: String, defaults: true, arrays: true, oneofs: true });
   const find = <T>(name: string): T => {
     const found = whole[name];
@@ -47,7 +46,7 @@ function load(): Definition {
  * marks that strict clients want.
  */
 export function readDescriptors(): Buffer[] {
-  const set = readFileSync(createRequire(import.meta.url).resolve(`${folder}/descriptors.binpb`));
+  const set = readFileSync(protoFile('descriptors.binpb'));
   const files: Buffer[] = [];
   for (let at = 0; at < set.length; ) {
     if (set[at] !== fileTag) throw new TypeError('descriptors.binpb is no set of descriptors');
@@ -68,3 +67,9 @@ export function readDescriptors(): Buffer[] {
 
 /** The only field of a set, with a length before it. */
 const fileTag = 0x0a;
+
+/** In the package of the server it lies beside what was built, in the repository with the protocol. */
+function protoFile(name: string): string {
+  const beside = fileURLToPath(new URL(`./proto/${name}`, import.meta.url));
+  return existsSync(beside) ? beside : createRequire(import.meta.url).resolve(`@nexus-agent/protocol/proto/${name}`);
+}
