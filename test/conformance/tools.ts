@@ -276,7 +276,7 @@ export function describeToolService(name: string, subject: ToolServiceSubject): 
       const service = await create(makeTool({ execute }));
       const startedAt = performance.now();
       for await (const _part of service.execute(makeToolCall(), { signal: new AbortController().signal })) break;
-      expect(performance.now() - startedAt).toBeLessThan(2_000);
+      expect(performance.now() - startedAt).toBeLessThan(8_000);
     });
 
     it('gives up a tool that ignores its signal, and drops what it does later', async () => {

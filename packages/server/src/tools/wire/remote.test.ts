@@ -128,7 +128,7 @@ it('knows that a call did not begin where nobody was reached [verifies tools.wir
 });
 
 it('gives the tools that it knows while the agent core is away, and says that it is away where it knows none [verifies tools.wire.list]', async () => {
-  const { remote, relay } = await open([makeTool()], { client: { connectTimeoutMs: 100 } });
+  const { remote, relay } = await open([makeTool()], { client: { connectTimeoutMs: 1_500 } });
   const known = await remote.list('ten_1');
   expect(known).toHaveLength(1);
   relay.cut();
