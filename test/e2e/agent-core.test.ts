@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -65,8 +65,15 @@ it('runs the tools of a run in another process, and commits here what they wrote
 
 it('serves nobody with another token, and starts on no address that others reach without one [verifies tools.wire.access]', async () => {
   const core = await startCore({ dataDir: newFolder() });
-  const server = await startOrchestrator(newFolder(), core.address, { remote: { token: 'a token that is another'.replaceAll(' ', '-') } });
+  const dataDir = newFolder();
+  mkdirSync(join(dataDir, 'policies'), { recursive: true });
+  writeFileSync(join(dataDir, 'policies', 'a.cedar'), 'forbid (principal, action == Action::"tool.execute", resource == Tool::"nope");');
+  const server = await startOrchestrator(dataDir, core.address, { remote: { token: 'a token that is another'.replaceAll(' ', '-') } });
   expect(await server.call('GET', '/v1/tools')).toMatchObject({ status: 503, body: { code: 'unavailable' } });
+  // What only looks at the names of tools goes on without them.
+  expect(await server.call('POST', '/v1/agents', { name: 'worker', models: ['sim/sim-large'], tools: ['nope'] })).toMatchObject({
+    body: { name: 'worker', warnings: [expect.stringContaining('cannot be listed')] },
+  });
   for (const [grpc, message] of [
     [{ host: '0.0.0.0' }, /set grpc\.token/],
     [{ tls: { cert: 'a.pem' } }, /grpc\.tls\.cert: a\.pem cannot be read/],
@@ -76,7 +83,7 @@ it('serves nobody with another token, and starts on no address that others reach
       code: 'config_invalid',
       message: expect.stringMatching(message),
     });
-});
+}, 60_000);
 
 interface CoreProcess {
   readonly port: number;

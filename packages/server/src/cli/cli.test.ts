@@ -108,7 +108,6 @@ describe('arguments', () => {
       'agents put missing.yaml',
       'definitions import keys',
       'serve --port http',
-      'serve --role agents',
       'config print --config missing.yaml',
       'models --nope',
     ];
@@ -559,24 +558,6 @@ describe('the machine', () => {
     expect(out).toBe(`Nexus Agent is ready at ${started[0]?.url}\n`);
     expect(err).not.toContain('press Ctrl-C'); // collected as a log of JSON lines
     await expect(fetch(started[0]?.url ?? '')).rejects.toThrow();
-  });
-
-  it('serves the tools alone where it is told to, and drains', async () => {
-    let closed = 0;
-    const startAgentCore: Apps['startAgentCore'] = async ({ config }) => {
-      expect(config.grpc.port).toBe(9_001);
-      return {
-        address: '127.0.0.1:9001',
-        close: async () => {
-          closed += 1;
-        },
-      };
-    };
-    const { code, out } = await nexus('serve --role agent-core', {
-      ...{ interruptAt: /ready/, apps: { startAgentCore } },
-      env: { NEXUS_DATA_DIR: join(home, 'core'), NEXUS_GRPC_PORT: '9001' },
-    });
-    expect({ code, out, closed }).toEqual({ code: 0, out: 'The agent core of Nexus Agent is ready at 127.0.0.1:9001\n', closed: 1 });
   });
 
   it('tells a person at a terminal how to stop it at once', async () => {

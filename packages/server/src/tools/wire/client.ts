@@ -35,6 +35,7 @@ export interface RemoteToolsOptions {
 
 /** A list is asked for again after so long. */
 const listMs = 1_000;
+const knownWaitMs = 500;
 const unaryMs = 10_000;
 /** The agent core ends a call by its own clock: only one that does not, by then, is given up here. */
 const overtimeMs = 30_000;
@@ -76,7 +77,7 @@ export function createRemoteTools(options: RemoteToolsOptions): ToolService {
 
   const connection: CallConnection = {
     ...{ clock, timers, address, running },
-    ready: (signal) => ready(client, connectTimeoutMs, address, signal),
+    ready: (signal, maxMs = connectTimeoutMs) => ready(client, maxMs, address, signal),
     open(call) {
       const { path, requestSerialize, responseDeserialize } = service.Execute;
       const request = serialized(call, requestSerialize, maxMessageBytes);
@@ -94,7 +95,9 @@ export function createRemoteTools(options: RemoteToolsOptions): ToolService {
   async function ask(tenantId: string): Promise<readonly ToolDescriptor[]> {
     const last = known.get(tenantId);
     try {
-      await connection.ready(new AbortController().signal);
+      // Where something is known already nobody waits long for news.
+      const waitMs = last === undefined ? connectTimeoutMs : Math.min(connectTimeoutMs, knownWaitMs);
+      await connection.ready(new AbortController().signal, waitMs);
       const { tools } = ListToolsResponse.parse(await unary(service.ListTools, { tenantId }));
       const json = JSON.stringify(tools);
       // The same list until something changes.

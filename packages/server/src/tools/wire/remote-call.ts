@@ -12,7 +12,7 @@ export interface CallConnection {
   /** Where the agent core is, for messages. */
   readonly address: string;
   /** Resolves when it can be reached; rejects with `unavailable` when it cannot within the time that is set for it. */
-  ready(signal: AbortSignal): Promise<void>;
+  ready(signal: AbortSignal, maxMs?: number): Promise<void>;
   /** Throws a `NexusError` for a call that cannot be sent. */
   open(call: ToolCall): ClientReadableStream<unknown>;
   /** Asks the agent core to stop it: whether it knew the call. Rejects when it cannot be asked. */

@@ -186,11 +186,11 @@ it('drains: no call begins, those that run are answered and end, and health says
   let closing: Promise<void> | undefined;
   const refused: unknown[] = [];
   const authorize = async () => {
-    closing = server.close(8_000);
+    closing = server.close(15_000);
     refused.push(await readCall(remote, makeToolCall({ callId: 'late', toolName: 'other' })));
     return { allowed: true } as const;
   };
-  expect(await readCall(remote, makeToolCall(), { authorize })).toMatchObject({ type: 'completed', output: 'true' });
+  expect(await readCall(remote, makeToolCall({ timeoutMs: 18_000 }), { authorize })).toMatchObject({ type: 'completed', output: 'true' });
   expect(asked).toBe(true);
   expect(refused).toMatchObject([{ began: false, error: { code: 'unavailable', retryable: true } }]);
   await closing;

@@ -94,14 +94,14 @@ it('stops the tool when its caller leaves the stream, at the deadline, and when 
   expect(await cancel(about)).toMatchObject({ found: false });
 });
 
-/** A service whose calls talk without end, as long as somebody listens. */
+/** A service whose calls talk as long as somebody listens, and more than anybody holds. */
 function talking() {
   const seen = { parts: 0, left: 0 };
   const service: ToolService = {
     ...createTestToolService([]),
     async *execute(_call, { signal }): AsyncGenerator<ToolPart> {
       try {
-        while (!signal.aborted) {
+        while (!signal.aborted && seen.parts < 5_000) {
           seen.parts += 1;
           yield { type: 'output', text: 'x'.repeat(10_000) };
         }
