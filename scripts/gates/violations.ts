@@ -97,6 +97,13 @@ export const violations: readonly Violation[] = [
     caught: /Unused exports[\s\S]*plantedDoorName/,
   },
   {
+    gate: 'message of gRPC with a field of another type',
+    step: 'proto',
+    file: 'packages/protocol/proto/nexus/tools/v1/tool_service.proto',
+    plant: (before) => before.replace('uint32 attempt = 6;', 'string attempt = 6;'),
+    caught: /tool_service\.proto:\d+:\d+:Field "6" .*changed type/,
+  },
+  {
     gate: 'function over 150 lines',
     step: 'shape',
     file: `${server}/core/planted-function.ts`,

@@ -22,12 +22,14 @@ import { simulationMutants } from './simulation.ts';
 import { stallMutants } from './stall.ts';
 import { steerMutants } from './steer.ts';
 import { storageMutants } from './storage.ts';
+import { wireMutants } from './wire.ts';
 
 /** Every bug that `npm run verify:mutants` plants. Add to the file of its area. */
 export const mutants = [
   ...coreMutants,
   ...storageMutants,
   ...serviceMutants,
+  ...wireMutants,
   ...llmMutants,
   ...runMutants,
   ...dispatchMutants,

@@ -276,7 +276,7 @@ export function describeToolService(name: string, subject: ToolServiceSubject): 
       const service = await create(makeTool({ execute }));
       const startedAt = performance.now();
       for await (const _part of service.execute(makeToolCall(), { signal: new AbortController().signal })) break;
-      expect(performance.now() - startedAt).toBeLessThan(2_000);
+      expect(performance.now() - startedAt).toBeLessThan(8_000);
     });
 
     it('gives up a tool that ignores its signal, and drops what it does later', async () => {
@@ -313,7 +313,7 @@ export function describeToolService(name: string, subject: ToolServiceSubject): 
           execute: async (_input, { onOutput }) => {
             say = onOutput;
             onOutput('working');
-            await systemTimers.sleep(30);
+            for (let waited = 0; heard.length === 0 && waited < 4_000; waited += 10) await systemTimers.sleep(10);
             heardWhileWorking = heard.length;
             onOutput('nearly ');
             onOutput('done');
@@ -388,7 +388,7 @@ export function describeToolService(name: string, subject: ToolServiceSubject): 
 
     it('ignores answers that belong to another call, and answers that come twice or too late', async () => {
       const service = await create(makeTool(asText));
-      const call = makeToolCall({ timeoutMs: 60 });
+      const call = makeToolCall({ timeoutMs: 8_000 });
       for await (const part of service.execute(call, { signal: new AbortController().signal })) {
         if (part.type !== 'authorization.wanted') {
           expect(part).toMatchObject({ type: 'completed', output: expect.stringContaining('policy_denied') });
@@ -449,7 +449,12 @@ export function describeToolService(name: string, subject: ToolServiceSubject): 
 
     it('stops what runs when it is closed and runs nothing after', async () => {
       let stopped = false;
+      let begin: () => void = () => undefined;
+      const began = new Promise<void>((resolve) => {
+        begin = resolve;
+      });
       const execute: Tool['execute'] = async (_input, { signal }) => {
+        begin();
         await systemTimers.sleep(60_000, signal).catch(() => systemTimers.sleep(10));
         stopped = true;
         signal.throwIfAborted();
@@ -457,7 +462,7 @@ export function describeToolService(name: string, subject: ToolServiceSubject): 
       };
       const service = await create(makeTool({ execute }));
       const running = readCall(service, makeToolCall({ timeoutMs: 60_000 }));
-      await systemTimers.sleep(20);
+      await began;
       await service.close();
       expect(stopped).toBe(true);
       expect(await running).toMatchObject({ type: 'failed', error: { code: 'cancelled' } });

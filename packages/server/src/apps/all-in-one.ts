@@ -34,14 +34,14 @@ import { ledgerRules } from '#ledger';
 import { InputCounts, type ModelService } from '#llm';
 import { createPolicyEngine, operatorTenant } from '#policy';
 import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
-import { createSharedClock, type Quotas, type SharedClock, type Store } from '#storage';
+import { createSharedClock, type Store } from '#storage';
 import { openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
-import { createOwnListeners, type OwnListeners, type Tool } from '#tools';
+import { createOwnListeners, type OwnListeners, type Tool, type ToolService } from '#tools';
 import { agentFolder } from './agent-folder.ts';
 import { trustAuthorities } from './authorities.ts';
 import { builtInAgent, defaultAgentName, greeting } from './built-in-agent.ts';
-import { busKind, openBusOf } from './bus-kind.ts';
+import { busKind } from './bus-kind.ts';
 import { logCommits } from './commit-log.ts';
 import { makeDataFolder, readFolderKeySecret } from './data-folder.ts';
 import { requireFolder } from './definition-folder.ts';
@@ -51,10 +51,11 @@ import { createInvariantWatch, type InvariantWatch } from './invariants.ts';
 import { tellUncaught } from './last-words.ts';
 import { createLocalToken, publishLocalToken } from './local-token.ts';
 import { setUpModels } from './models.ts';
-import { createOutage, createStoreOutages, type StoreOutages } from './outages.ts';
+import { createStoreOutages, type StoreOutages } from './outages.ts';
 import { policyFolder } from './policy-folder.ts';
-import { makePrivate } from './private-files.ts';
+import { clearedOfSecrets, closeInTurn, keepFollowing, keepPrivate, openConfiguredBus, openDatabase, storeOptions } from './process-parts.ts';
 import { proxyFor } from './proxy.ts';
+import { openRemoteTools } from './remote-tools.ts';
 import { type OpenedFiles, openFiles } from './session-files.ts';
 import { openTools } from './tools.ts';
 import { startWarmUp, type WarmUpStep } from './warm-up.ts';
@@ -164,8 +165,10 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     const own = createOwnListeners();
     own.add(config.port); // before it is bound, since runs go on before; 0 is no port that anybody answers at
     if (configured !== null && configured.simulatorPort !== null) own.add(configured.simulatorPort);
+    const remote = await openRemoteTools({ config, clock, logger, known, given: options.tools ?? [] });
+    if (remote !== undefined) closers.push(() => remote.close());
     const app = assemble({
-      ...{ options, config, clock, ids, logger, store, files, bus, secrets, known, models, own, closers, broken },
+      ...{ options, config, clock, ids, logger, store, files, bus, secrets, known, models, own, closers, broken, remote },
     });
     liveRuns = () => app.orchestrator.liveRuns;
     goOn();
@@ -241,59 +244,8 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
   } catch (error) {
     await closeAll().catch(() => undefined); // the first error says more
     if (options.signal?.aborted === true && error === options.signal.reason) throw error;
-    throw withoutSecrets(error, known);
+    throw clearedOfSecrets(error, known);
   }
-}
-
-function openConfiguredBus(config: NexusConfig, { logger, clock }: Pick<Parts, 'logger' | 'clock'>): Promise<Bus> {
-  const kind = busKind(config);
-  const meanwhile = 'other processes hear of changes later, by looking';
-  return openBusOf(kind, {
-    outage: createOutage({ logger, clock, name: `bus (${kind.kind})`, meanwhile }),
-    onError: (error) => logger.error({ err: error }, 'a listener of the bus failed'),
-  });
-}
-
-function openDatabase(
-  config: NexusConfig,
-  {
-    clock,
-    ids,
-    logger,
-    onBroken,
-    signal,
-  }: Pick<Parts, 'clock' | 'ids' | 'logger'> & Pick<InvariantWatch, 'onBroken'> & { readonly signal: AbortSignal | undefined },
-): Promise<Store> {
-  return openStore({
-    ...storeOptions(config),
-    ...{ ledgerRules, clock, timers: systemTimers, ids, transaction: config.transaction, quotas: quotasOf(config), onBroken, signal },
-    onNotice: (message) => logger.warn({}, message),
-  }).catch((error: unknown) => {
-    if (signal?.aborted !== true) logger.error({ err: error }, 'the database could not be opened');
-    throw error;
-  });
-}
-
-/** A data folder that was there may be open to others. */
-async function keepPrivate(dataDir: string, logger: Logger): Promise<void> {
-  const { changed, notes } = await makePrivate(dataDir);
-  if (changed > 0) logger.info({ changed }, 'files of the data folder could be read by others of this machine, and cannot any more');
-  for (const note of notes) logger.warn({}, note);
-}
-
-async function closeInTurn(closers: readonly (() => Promise<void> | void)[], logger?: Logger): Promise<void> {
-  const failures: unknown[] = [];
-  for (const close of closers) {
-    try {
-      await close();
-    } catch (error) {
-      failures.push(error); // what is left must be closed all the same
-    }
-  }
-  const others = failures.filter((error) => !(error instanceof NexusError && error.code === 'storage_unavailable'));
-  if (failures.length > others.length)
-    logger?.warn({}, 'the database could not be told that this process ends: others take its runs over once its lease has ended');
-  if (others.length > 0) throw new AggregateError(others, 'not everything could be closed');
 }
 
 /** Waits for all, then throws the first failure. */
@@ -327,6 +279,8 @@ interface Parts {
   readonly own: OwnListeners;
   readonly closers: (() => Promise<void> | void)[];
   readonly broken: InvariantWatch;
+  /** The agent core of another process. */
+  readonly remote: ToolService | undefined;
 }
 
 /** Joins what was opened into the engine. */
@@ -345,6 +299,7 @@ function assemble({
   own,
   closers,
   broken,
+  remote,
 }: Parts) {
   const admission = createAdmission({ clock, timers: systemTimers, settings: config.budget });
   const store = admission.observe(unheard);
@@ -361,13 +316,15 @@ function assemble({
     ...(config.otlp.endpoint === undefined ? {} : { endpoint: config.otlp.endpoint, headers: config.otlp.headers }),
   });
   closers.push(() => tracer.close(config.otlp.closeTimeoutMs));
+  // Workers connect here and plugins are put here, wherever tools run.
   const {
-    service: tools,
+    service: inProcess,
     desk,
     plugins,
   } = openTools({
     ...{ given: options.tools ?? [], config, clock, ids, store, bus, logger, metrics, files, known, own, closers },
   });
+  const tools = remote ?? inProcess;
   metrics.observeNames({ models: () => models.llm.list(), tools: () => tools.list('default') }, [
     ...models.defaultModels,
     ...Object.keys(config.prices),
@@ -448,32 +405,6 @@ function assemble({
   return { orchestrator, services, metrics, policy, catalog, tools, workerId, isTenant, warmUp };
 }
 
-/** How often the clock of this process is compared with the database's. */
-const followMs = 15_000;
-
-/** Keeps the clock right for as long as the store is open; the result ends that. */
-function keepFollowing(clock: SharedClock, store: Store, logger: Logger): () => Promise<void> {
-  let reading = Promise.resolve();
-  const cancel = systemTimers.every(followMs, () => {
-    reading = clock
-      .follow(() => store.now())
-      .catch((error: unknown) => logger.warn({ err: error }, 'the clock could not be compared with that of the database'));
-  });
-  return async () => {
-    cancel();
-    await reading;
-  };
-}
-
-function storeOptions({ databaseUrl, dataDir, sqlite, postgres, storage }: NexusConfig) {
-  const place = databaseUrl === undefined ? { dataDir } : { url: databaseUrl };
-  return { ...place, ...sqlite, ...postgres, ...storage };
-}
-
-function quotasOf({ quotas, workspace: { maxFiles, maxBytes, maxNames } }: NexusConfig): Quotas {
-  return { tenant: quotas, tree: { maxFiles, maxBytes, maxNames } };
-}
-
 /** What a process runs on, for its log: names and hosts, no credentials. */
 function factsOf(config: NexusConfig) {
   const { openai, anthropic, compatible } = config.providers;
@@ -494,14 +425,6 @@ function factsOf(config: NexusConfig) {
   };
 }
 
-/** What a database or a server said of its settings may repeat them. The stack and the cause are those of the error that came. */
-function withoutSecrets(error: unknown, known: SecretValues): unknown {
-  if (!(error instanceof Error)) return error;
-  const message = known.inErrors(error.message);
-  if (message === error.message) return error;
-  return error instanceof NexusError ? new NexusError(error.code, message) : new Error(message);
-}
-
 /** Brings the schema of the configured database up to date. */
 export async function migrateStore(config: NexusConfig): Promise<void> {
   await makeDataFolder(config.dataDir);
@@ -512,7 +435,7 @@ export async function migrateStore(config: NexusConfig): Promise<void> {
     timers: systemTimers,
     ids: createIdSource(systemClock),
   }).catch((error: unknown) => {
-    throw withoutSecrets(error, secretsOfConfig(config));
+    throw clearedOfSecrets(error, secretsOfConfig(config));
   });
   await store.close();
 }

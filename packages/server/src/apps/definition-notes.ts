@@ -1,10 +1,11 @@
 import type { AgentDefinition } from '@nexus-agent/protocol';
 import { type AgentCatalog, type DefinitionsOrigin, notesOnAgent, notesOnMentions, notesOnModels, notesOnPolicies } from '#control';
+import { NexusError } from '#core';
 import type { ModelService } from '#llm';
 import { operatorTenant, type PolicyEngine } from '#policy';
 import type { DefinitionFile } from '#storage';
 import type { Logger } from '#telemetry';
-import type { ToolService } from '#tools';
+import type { ToolDescriptor, ToolService } from '#tools';
 import { parseAgents } from './agent-folder.ts';
 import { defaultAgentName } from './built-in-agent.ts';
 
@@ -60,7 +61,8 @@ export async function preparePolicies(
   logger: Logger,
 ): Promise<{ use(): void }> {
   const prepared = policy.prepare(files, about);
-  const known = await tools.list(operatorTenant);
+  const known = await listed(tools, operatorTenant, logger);
+  if (known === null) return prepared;
   const notes = [
     ...notesOnPolicies(prepared.toolsNamed(), { tools: known.map(({ name }) => name) }),
     ...(await notesOnMentions(prepared.mentions(), { tools: known, isTenant })),
@@ -71,8 +73,10 @@ export async function preparePolicies(
 
 /** Says what agents of files name that there is not: a misspelt tool is missed only by the first run that needs it. */
 async function tellNotes(agents: readonly AgentDefinition[], tools: Pick<ToolService, 'list'>, logger: Logger): Promise<void> {
+  const offered = await listed(tools, 'default', logger);
+  if (offered === null) return;
   const known = {
-    tools: (await tools.list('default')).map(({ name }) => name),
+    tools: offered.map(({ name }) => name),
     agents: [defaultAgentName, ...agents.map(({ name }) => name)],
   };
   for (const definition of agents) {
@@ -87,4 +91,13 @@ async function tellModelNotes(agents: readonly AgentDefinition[], llm: ModelServ
     const notes = await notesOnModels(definition, llm).catch(() => []);
     if (notes.length > 0) logger.warn({ agent: definition.name, notes }, 'an agent names what there is not');
   }
+}
+
+/** Names are only checked to be told: tools that cannot be listed at the moment keep no definition from being used. */
+async function listed(tools: Pick<ToolService, 'list'>, tenantId: string, logger: Logger): Promise<readonly ToolDescriptor[] | null> {
+  return tools.list(tenantId).catch((error: unknown) => {
+    if (!(error instanceof NexusError) || error.code !== 'unavailable') throw error;
+    logger.warn({ err: error }, 'the tools cannot be listed at the moment, and what definitions name of them was not looked at');
+    return null;
+  });
 }

@@ -1,6 +1,7 @@
 /** The door of the composition roots. */
 import type { DemoOptions } from './demo/run-demo.ts';
 
+export { type AgentCore, type AgentCoreOptions, startAgentCore } from './agent-core.ts';
 export { type AllInOne, type AllInOneOptions, migrateStore, startAllInOne } from './all-in-one.ts';
 export { checkSetup, type SetupCheck } from './check-setup.ts';
 

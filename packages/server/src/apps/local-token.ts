@@ -57,7 +57,7 @@ export async function publishLocalToken(
 }
 
 /** A folder that another user owns or may write is no place: that user could put another file in the place of ours. */
-async function requireOwnFolder(folder: string): Promise<void> {
+export async function requireOwnFolder(folder: string): Promise<void> {
   await makeFolder(folder);
   const about = await lstat(folder);
   const user = process.getuid?.();
@@ -66,7 +66,7 @@ async function requireOwnFolder(folder: string): Promise<void> {
 }
 
 /** The file is never seen half written, and never follows a link that was put in its place. */
-async function writePrivately(path: string, text: string): Promise<void> {
+export async function writePrivately(path: string, text: string): Promise<void> {
   const unfinished = `${path}.${process.pid}.part`;
   await rm(unfinished, { force: true });
   const file = await open(unfinished, 'wx', 0o600);

@@ -72,7 +72,7 @@ export function openTools({ config, given, clock, ids, store, bus, logger, metri
     fetchTool: builtin.find(({ name }) => name === 'http_fetch') ?? null,
     onFault: (fault) => logger.warn(fault, 'a plugin cannot be used'),
   });
-  const { files: _files, workers: ofWorkers, ...limits } = config.tools;
+  const { files: _files, remote: _remote, workers: ofWorkers, ...limits } = config.tools;
   const heads = createSourceHeads({ store, clock, bus });
   closers.push(() => heads.close());
   const workers = createWorkers({

@@ -83,6 +83,7 @@ export async function runCli(argv: readonly string[], options: CliRunOptions = {
     exit: () => undefined,
     loadApps: async () => ({
       startAllInOne: unsupported,
+      startAgentCore: unsupported,
       migrateStore: unsupported,
       runDemo: unsupported,
       checkSetup,

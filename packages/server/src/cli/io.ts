@@ -36,6 +36,13 @@ export interface Apps {
     /** Aborted while it starts: it rejects with the reason once what was opened is closed. */
     signal?: AbortSignal;
   }): Promise<RunningApp>;
+  startAgentCore(options: {
+    config: NexusConfig;
+    version: string;
+    notes?: readonly string[];
+    ownsProcess?: boolean;
+    signal?: AbortSignal;
+  }): Promise<{ readonly address: string; close(): Promise<void> }>;
   checkSetup(config: NexusConfig): Promise<SetupCheck[]>;
   readonly loadSimulation: typeof loadSimulation;
   migrateStore(config: NexusConfig): Promise<void>;

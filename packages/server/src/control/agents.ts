@@ -1,5 +1,5 @@
 import type { Agent, AgentDefinition, Page } from '@nexus-agent/protocol';
-import { toTimestamp } from '#core';
+import { NexusError, toTimestamp } from '#core';
 import type { Principal } from '#identity';
 import type { ModelService } from '#llm';
 import { type AgentVersionRow, type PageRequest, viewPage } from '#storage';
@@ -36,8 +36,8 @@ export function createAgents({ catalog, tools, llm }: AgentParts): Agents {
     remove: (principal, name) => catalog.remove(principal.tenantId, name),
     async put(principal, definition) {
       const row = await catalog.put(principal.tenantId, definition);
-      const [known, ofModels] = await Promise.all([knownTo(principal), notesOnModels(row.definition, llm)]);
-      const warnings = [...ofModels, ...notesOnAgent(row.definition, known)];
+      const [known, ofModels] = await Promise.all([knownTo(principal).catch(unlisted), notesOnModels(row.definition, llm)]);
+      const warnings = [...ofModels, ...(known === null ? [unchecked] : notesOnAgent(row.definition, known))];
       return { ...agentView(row), ...(warnings.length === 0 ? {} : { warnings }) };
     },
   };
@@ -45,4 +45,12 @@ export function createAgents({ catalog, tools, llm }: AgentParts): Agents {
 
 function agentView(row: AgentVersionRow): Agent {
   return { name: row.name, version: row.version, createdAt: toTimestamp(row.createdAt), source: row.source, definition: row.definition };
+}
+
+const unchecked = 'the tools cannot be listed at the moment, and whether there are those that it names was not looked at';
+
+/** It is stored by then, and names are only checked to be told. */
+function unlisted(error: unknown): null {
+  if (error instanceof NexusError && error.code === 'unavailable') return null;
+  throw error;
 }

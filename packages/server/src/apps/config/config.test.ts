@@ -58,6 +58,10 @@ it('reads every environment variable that sets a key', async () => {
     NEXUS_DEFINITIONS_IMPORT: 'manual',
     NEXUS_FILES_STORE: 's3',
     NEXUS_AUTH_LOCAL: 'open',
+    NEXUS_GRPC_PORT: '2',
+    NEXUS_GRPC_TOKEN: 't'.repeat(16),
+    NEXUS_TOOLS_REMOTE: 'h:1',
+    NEXUS_TOOLS_REMOTE_TOKEN: 't'.repeat(16),
   };
   const named = configSettings.filter(({ environment }) => environment !== undefined);
   expect(named.length).toBeGreaterThan(20);

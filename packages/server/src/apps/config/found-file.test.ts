@@ -8,6 +8,7 @@ const keys = {
   NEXUS_API_KEY: 'nx_a_b',
   NEXUS_S3_ACCESS_KEY_ID: 'id',
   NEXUS_S3_SECRET_ACCESS_KEY: 's3-secret',
+  NEXUS_TOOLS_REMOTE_TOKEN: 'a-token-of-tools',
   GITHUB_TOKEN: 'of another program',
 };
 
@@ -25,6 +26,7 @@ const thieves = [
   'client: { url: "http://localhost.evil.test:8080" }',
   'host: evil.test',
   'tools: { files: { s3: { endpoint: "https://evil.test" } } }',
+  'tools: { remote: { address: "evil.test:8090" } }',
   'proxy: { https: "http://evil.test:3128" }',
   'proxy: { http: "evil.test:3128" }',
   'tls: { ca: evil.pem }',

@@ -5,7 +5,10 @@ interface Destinations {
   readonly host: string;
   readonly client: { readonly url?: string | undefined };
   readonly providers: { readonly [name in 'openai' | 'anthropic']?: { readonly baseUrl: string } | undefined };
-  readonly tools: { readonly files: { readonly s3: { readonly endpoint?: string | undefined } } };
+  readonly tools: {
+    readonly files: { readonly s3: { readonly endpoint?: string | undefined } };
+    readonly remote: { readonly address?: string | undefined };
+  };
 }
 
 /** A secret of the environment, and the key of the configuration that says where it is sent. */
@@ -24,6 +27,11 @@ const destinations: readonly Destination[] = [
     key: ['tools', 'files', 's3', 'endpoint'],
     of: ({ tools }: Destinations) => tools.files.s3.endpoint,
   })),
+  {
+    variable: 'NEXUS_TOOLS_REMOTE_TOKEN',
+    key: ['tools', 'remote', 'address'],
+    of: ({ tools: { remote } }) => (remote.address === undefined ? undefined : `http://${remote.address}`),
+  },
   // The command line asks the host that a server here would listen at, where no other address is named.
   { variable: 'NEXUS_API_KEY', key: ['host'], of: ({ host, client }) => (client.url === undefined ? `http://${inUrl(host)}` : undefined) },
 ];

@@ -11,6 +11,11 @@ export function serveCommand({ program, action }: Registrar): void {
   program
     .command('serve')
     .description('run the server until it is interrupted; SIGHUP reads agents and policies again')
+    .addOption(
+      new Option('--role <role>', 'what this process serves: all of it, or only the tools, over gRPC, for other processes')
+        .choices(roles)
+        .default('all'),
+    )
     .option('--host <host>', 'address to bind (default 127.0.0.1)')
     .option('--port <port>', 'port (default 8080)', wholeNumber)
     .option('--data-dir <folder>', 'folder of the embedded database and session files')
@@ -20,9 +25,11 @@ export function serveCommand({ program, action }: Registrar): void {
     .action(action(serve));
 }
 
+const roles = ['all', 'agent-core'] as const;
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
 
 interface ServeOptions {
+  readonly role: (typeof roles)[number];
   readonly host?: string;
   readonly port?: number;
   readonly dataDir?: string;
@@ -32,12 +39,12 @@ interface ServeOptions {
 }
 
 /** `nexus serve`: until it is told to stop; then it drains. */
-async function serve(context: CliContext, { logLevel, ...options }: ServeOptions): Promise<number> {
+async function serve(context: CliContext, { logLevel, role, ...options }: ServeOptions): Promise<number> {
   optimizeWasmLater();
   const release = holdYoungGeneration();
   const flags: ConfigInput = { ...options, ...(logLevel === undefined ? {} : { log: { level: logLevel } }) };
   const config = await loadConfig(context, flags);
-  const [{ startAllInOne }, { environmentNotes }] = await Promise.all([context.io.loadApps(), import('#apps/config')]);
+  const [{ startAllInOne, startAgentCore }, { environmentNotes }] = await Promise.all([context.io.loadApps(), import('#apps/config')]);
   const told = new AbortController();
   const stopped = new Promise<void>((resolve) => told.signal.addEventListener('abort', () => resolve()));
   let reload: () => Promise<void> = async () => undefined; // a start reads them by itself
@@ -50,13 +57,16 @@ async function serve(context: CliContext, { logLevel, ...options }: ServeOptions
   });
   try {
     const { signal } = told;
-    const app = await startAllInOne({
-      config,
-      version: context.io.version,
-      notes: environmentNotes(context.io.env),
-      ownsProcess: true,
-      signal,
-    });
+    const parts = { config, version: context.io.version, notes: environmentNotes(context.io.env), ownsProcess: true, signal };
+    if (role === 'agent-core') {
+      const core = await startAgentCore(parts);
+      release();
+      if (!signal.aborted) context.print({ address: core.address }, () => `The agent core of Nexus Agent is ready at ${core.address}`);
+      await stopped;
+      await core.close();
+      return exitCodes.ok;
+    }
+    const app = await startAllInOne(parts);
     reload = () => app.reload();
     release();
     if (!signal.aborted) context.print({ url: app.url }, () => `Nexus Agent is ready at ${app.url}`);

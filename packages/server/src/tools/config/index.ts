@@ -10,8 +10,73 @@ const bytes = () =>
     .min(0)
     .max(1024 ** 4);
 
+/** A file with PEM text. */
+const pemFile = () => z.string().min(1).optional();
+const messageBytes = () =>
+  z
+    .int()
+    .min(1024)
+    .max(1024 * mebibyte)
+    .default(16 * mebibyte);
+const keepaliveMs = () => durationMs().min(1_000).default(30_000);
+const token = () =>
+  z
+    .string()
+    .regex(/^[\x21-\x7e]{16,1000}$/, { error: 'expected 16 to 1000 characters without a space' })
+    .optional();
+
 export const toolsConfig = {
+  grpc: group({
+    host: setting(
+      z.string().min(1).default('127.0.0.1'),
+      'Address that `nexus serve --role agent-core` binds. Any other than loopback needs `grpc.token` or `grpc.tls.clientCa`.',
+      { environment: 'NEXUS_GRPC_HOST' },
+    ),
+    port: setting(z.int().min(0).max(65_535).default(8090), 'Its port; 0 takes a free one.', { environment: 'NEXUS_GRPC_PORT' }),
+    token: setting(token(), 'What callers of the agent core must present.', {
+      environment: 'NEXUS_GRPC_TOKEN',
+      secret: true,
+      otherwise: 'one that is kept in `dataDir`, unless callers have certificates',
+    }),
+    tls: group({
+      cert: setting(pemFile(), 'File (PEM) with the certificate of the agent core, and those between it and its authority.'),
+      key: setting(pemFile(), 'File (PEM) with its key.'),
+      clientCa: setting(pemFile(), 'File (PEM) with the authority of callers: without a certificate of it nobody connects.'),
+    }),
+    maxCalls: setting(z.int().min(1).max(100_000).default(256), 'Calls under way at once; more are refused with `rate_limited`.'),
+    maxConnections: setting(z.int().min(1).max(100_000).default(200), 'Connections at once; more are closed at once.'),
+    maxMessageBytes: setting(messageBytes(), 'Largest message, of a call and of what it gives.'),
+    unreadMs: setting(
+      durationMs().min(100).default(30_000),
+      'A caller that takes nothing of what its call says for so long is disconnected, and the call cancelled.',
+    ),
+    keepaliveMs: setting(keepaliveMs(), 'How often a silent connection is tried; one that does not answer within 20 s is closed.'),
+  }),
   tools: group({
+    remote: group({
+      address: setting(
+        z
+          .string()
+          .regex(/^([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}$/, { error: 'expected host:port, such as 127.0.0.1:8090' })
+          .optional(),
+        'The agent core that runs the tools instead of this process, as `host:port`.',
+        { environment: 'NEXUS_TOOLS_REMOTE' },
+      ),
+      token: setting(token(), 'Its token.', {
+        environment: 'NEXUS_TOOLS_REMOTE_TOKEN',
+        secret: true,
+        otherwise: 'that in `dataDir`, where the address is loopback and there is no certificate',
+      }),
+      tls: group({
+        ca: setting(pemFile(), 'File (PEM) with the authority of its certificate. Naming it, or `cert`, turns TLS on.'),
+        cert: setting(pemFile(), 'File (PEM) with the certificate that this process presents.'),
+        key: setting(pemFile(), 'File (PEM) with its key.'),
+        serverName: setting(z.string().min(1).optional(), 'The name in its certificate, where that is not the host of the address.'),
+      }),
+      connectTimeoutMs: setting(durationMs().min(1).default(5_000), 'How long a call waits for it to be reached.'),
+      maxMessageBytes: setting(messageBytes(), 'Largest message, as `grpc.maxMessageBytes` of the agent core.'),
+      keepaliveMs: setting(keepaliveMs(), 'How often a silent connection is tried; one that does not answer within 20 s is lost.'),
+    }),
     maxOutputChars: setting(
       z.int().min(1000).max(10_000_000).default(50_000),
       'Most characters of one result that reach the model, the note about a cut included.',

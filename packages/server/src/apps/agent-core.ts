@@ -1,0 +1,139 @@
+import { isLoopbackHost } from '#api';
+import { type NexusConfig, secretsOfConfig } from '#apps/config';
+import { type Clock, createIdSource, NexusError, type SecretValues, systemClock, systemTimers } from '#core';
+import { createSharedClock } from '#storage';
+import { createLogger, createMetrics, type Logger } from '#telemetry';
+import { createOwnListeners, type Tool } from '#tools';
+import { keepAgentCoreToken } from './agent-core-token.ts';
+import { trustAuthorities } from './authorities.ts';
+import { makeDataFolder } from './data-folder.ts';
+import { requireFolder } from './definition-folder.ts';
+import { createInvariantWatch } from './invariants.ts';
+import { tellUncaught } from './last-words.ts';
+import { createStoreOutages } from './outages.ts';
+import { clearedOfSecrets, closeInTurn, keepFollowing, keepPrivate, openConfiguredBus, openDatabase } from './process-parts.ts';
+import { readPem } from './remote-tools.ts';
+import { openFiles } from './session-files.ts';
+import { openTools } from './tools.ts';
+
+export interface AgentCoreOptions {
+  readonly config: NexusConfig;
+  readonly version: string;
+  readonly logger?: Logger;
+  readonly clock?: Clock;
+  /** What is worth a warning of how it was configured, as sentences; they go to the log. */
+  readonly notes?: readonly string[];
+  /** Tools besides the built-in ones: for embedding, and for tests. */
+  readonly tools?: readonly Tool[];
+  /** The process is this server and nothing else: an error that nobody caught is told in the log and ends it. */
+  readonly ownsProcess?: boolean;
+  /** Aborted while it starts: what was opened is closed in good order, and the start rejects with its reason. */
+  readonly signal?: AbortSignal;
+}
+
+export interface AgentCore {
+  /** `host:port`, as `tools.remote.address` of its callers has it. */
+  readonly address: string;
+  readonly port: number;
+  /** Takes no calls any more, lets those under way finish within `drainMs`, and closes everything. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** Starts the agent core alone, served over gRPC, and resolves when it is ready. Leaves nothing open when it throws. */
+export async function startAgentCore(options: AgentCoreOptions): Promise<AgentCore> {
+  const { config, version } = options;
+  const clock = createSharedClock(options.clock ?? systemClock);
+  const known = secretsOfConfig(config);
+  const closers: (() => Promise<void> | void)[] = [];
+  let closing: Promise<void> | undefined;
+  const closeAll = (logger?: Logger) => closeInTurn(closers.splice(0).reverse(), logger);
+  try {
+    const log = options.logger ?? createLogger({ ...config.log, clock, secrets: known });
+    const outages = createStoreOutages({ logger: log, clock });
+    const { logger } = outages;
+    for (const note of options.notes ?? []) logger.warn({}, note);
+    const ids = createIdSource(clock);
+    if (options.ownsProcess === true) closers.push(tellUncaught({ logger, ids, exit: (code) => process.exit(code), liveRuns: () => 0 }));
+    const goOn = () => options.signal?.throwIfAborted();
+    await trustAuthorities(config);
+    await makeDataFolder(config.dataDir);
+    await keepPrivate(config.dataDir, logger);
+    if (config.workspaceSeed !== undefined) await requireFolder(config.workspaceSeed, 'workspaceSeed (NEXUS_WORKSPACE_SEED)');
+    const access = await accessOf(config, known, logger);
+    const broken = createInvariantWatch({ logger, clock });
+    const store = outages.watch(await openDatabase(config, { clock, ids, logger, onBroken: broken.onBroken, signal: options.signal }));
+    closers.push(() => store.close());
+    goOn();
+    await clock.follow(() => store.now());
+    closers.push(keepFollowing(clock, store, logger));
+    const metrics = createMetrics(clock, { version, database: store.dialect });
+    closers.push(() => metrics.close());
+    broken.count(metrics);
+    const files = await openFiles({ config, store, clock, timers: systemTimers, logger });
+    closers.push(() => files.close());
+    const own = createOwnListeners();
+    own.add(config.grpc.port);
+    const bus = await openConfiguredBus(config, { logger, clock });
+    closers.push(() => bus.close());
+    const { service } = openTools({
+      ...{ given: options.tools ?? [], config, clock, ids, store, bus, logger, metrics, files, known, own, closers },
+    });
+    goOn();
+    const { startToolServer } = await import('#tools/wire');
+    const { tls: _tls, token: _token, ...limits } = config.grpc;
+    const server = await startToolServer({
+      ...{ ...limits, ...access, service, timers: systemTimers },
+      onTrouble: (error, message) => logger.warn({ err: error }, message),
+    });
+    closers.push(async () => {
+      logger.info({ drainMs: config.drainMs, calls: server.running() }, 'draining');
+      await server.close(config.drainMs);
+      logger.info({}, 'drained');
+    });
+    goOn();
+    own.add(server.port);
+    const address = `${config.grpc.host}:${server.port}`;
+    logger.info({ version, address, tls: access.tls !== undefined }, 'ready');
+    return {
+      ...{ address, port: server.port },
+      close: () => {
+        closing ??= closeAll(logger);
+        return closing;
+      },
+    };
+  } catch (error) {
+    await closeAll().catch(() => undefined); // the first error says more
+    if (options.signal?.aborted === true && error === options.signal.reason) throw error;
+    throw clearedOfSecrets(error, known);
+  }
+}
+
+/** Who may call: whoever calls runs tools of any tenant, so nobody does without a token or a certificate. */
+async function accessOf(config: NexusConfig, known: SecretValues, logger: Logger) {
+  const { host, token, tls } = config.grpc;
+  const [cert, key, clientCa] = await Promise.all([
+    readPem('grpc.tls.cert', tls.cert),
+    readPem('grpc.tls.key', tls.key),
+    readPem('grpc.tls.clientCa', tls.clientCa),
+  ]);
+  if ((cert === undefined) !== (key === undefined) || (clientCa !== undefined && cert === undefined))
+    throw new NexusError(
+      'config_invalid',
+      'grpc.tls.cert and grpc.tls.key belong together, and grpc.tls.clientCa needs both: one of them is missing',
+    );
+  if (!isLoopbackHost(host)) {
+    if (token === undefined && clientCa === undefined)
+      throw new NexusError(
+        'config_invalid',
+        `grpc.host ${host} can be reached from other machines: set grpc.token (NEXUS_GRPC_TOKEN), or grpc.tls with a clientCa`,
+      );
+    if (cert === undefined)
+      logger.warn({ host }, 'the agent core is served without TLS: its token, and what tools are given and give, can be read on the way');
+  }
+  const made = token ?? (clientCa === undefined ? await keepAgentCoreToken(config) : undefined);
+  if (made !== undefined) known.add([made]);
+  return {
+    ...(made === undefined ? {} : { token: made }),
+    ...(cert === undefined || key === undefined ? {} : { tls: { cert, key, ...(clientCa === undefined ? {} : { clientCa }) } }),
+  };
+}

@@ -1,0 +1,214 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, afterEach, expect, it, vi } from 'vitest';
+import { type ConfigInput, resolveConfig } from '../../packages/server/src/apps/config/index.ts';
+import { startAgentCore } from '../../packages/server/src/apps/index.ts';
+import { startTestServer } from './support/server.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'nexus-core-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const closers: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+});
+
+let folders = 0;
+const newFolder = () => join(folder, String(++folders));
+
+async function startCore(flags: ConfigInput) {
+  const core = await startAgentCore({
+    config: resolveConfig({ env: {}, flags: { log: { level: 'silent' }, drainMs: 1_000, ...flags, grpc: { port: 0, ...flags.grpc } } }),
+    version: '0.0.0-test',
+  });
+  closers.push(() => core.close());
+  return core;
+}
+
+async function startOrchestrator(dataDir: string, address: string, tools: ConfigInput['tools'] = {}) {
+  const server = await startTestServer({
+    dataDir,
+    config: { tools: { ...tools, remote: { address, connectTimeoutMs: 2_000, ...tools.remote } } },
+  });
+  closers.push(() => server.close());
+  return server;
+}
+
+it('runs the tools of a run in another process, and commits here what they wrote [verifies tools.wire.process]', async () => {
+  const dataDir = newFolder();
+  const core = await startCore({ dataDir });
+  const server = await startOrchestrator(dataDir, core.address);
+  await server.agent('worker');
+  const sessionId = await server.session({ agent: 'worker' });
+  const write = '[[sim tools=fs_write(path="a.txt",content="from afar")]][[sim say="{{result}}"]]';
+  const written = await server.finish({ sessionId, input: write });
+  expect(written.run).toMatchObject({ status: 'completed' });
+  expect(written.events.find(({ type }) => type === 'tool.completed')).toMatchObject({
+    data: { status: 'ok', files: { of: sessionId, changed: [{ path: 'a.txt', bytes: 9 }] } },
+  });
+  const read = await server.finish({ sessionId, input: '[[sim tools=fs_read(path="a.txt")]][[sim say="{{result}}"]]' });
+  expect(read.run.output).toContain('from afar');
+  const kept = await server.call('GET', `/v1/sessions/${sessionId}/files/content?path=a.txt`);
+  expect(kept).toMatchObject({ status: 200, body: 'from afar' });
+  expect((await server.call('GET', '/v1/tools')).body.data.map(({ name }: { name: string }) => name)).toContain('code_js');
+  // What the tool asks meanwhile is decided by this process.
+  await server.agent('closed', { policy: { allow: ['http_fetch'] } });
+  const asked = await server.finish({
+    agent: 'closed',
+    input: '[[sim tools=http_fetch(url="https://example.com/")]][[sim say="{{result}}"]]',
+  });
+  expect(asked.run.output).toContain('policy_denied');
+  await server.verifyRuns();
+}, 120_000);
+
+it('serves nobody with another token, and starts on no address that others reach without one [verifies tools.wire.access]', async () => {
+  const core = await startCore({ dataDir: newFolder() });
+  const dataDir = newFolder();
+  mkdirSync(join(dataDir, 'policies'), { recursive: true });
+  writeFileSync(join(dataDir, 'policies', 'a.cedar'), 'forbid (principal, action == Action::"tool.execute", resource == Tool::"nope");');
+  const server = await startOrchestrator(dataDir, core.address, { remote: { token: 'a token that is another'.replaceAll(' ', '-') } });
+  expect(await server.call('GET', '/v1/tools')).toMatchObject({ status: 503, body: { code: 'unavailable' } });
+  // What only looks at the names of tools goes on without them.
+  expect(await server.call('POST', '/v1/agents', { name: 'worker', models: ['sim/sim-large'], tools: ['nope'] })).toMatchObject({
+    body: { name: 'worker', warnings: [expect.stringContaining('cannot be listed')] },
+  });
+  for (const [grpc, message] of [
+    [{ host: '0.0.0.0' }, /set grpc\.token/],
+    [{ tls: { cert: 'a.pem' } }, /grpc\.tls\.cert: a\.pem cannot be read/],
+    [{ tls: { cert: fileURLToPath(import.meta.url) } }, /is no PEM/],
+  ] as const)
+    await expect(startCore({ dataDir: newFolder(), grpc })).rejects.toMatchObject({
+      code: 'config_invalid',
+      message: expect.stringMatching(message),
+    });
+}, 60_000);
+
+interface CoreProcess {
+  readonly port: number;
+  kill(): Promise<void>;
+}
+
+/** In a process of its own, which can be killed. */
+async function startCoreProcess(flags: ConfigInput, calls: string): Promise<CoreProcess> {
+  const script = fileURLToPath(new URL('./support/agent-core-process.ts', import.meta.url));
+  const child = spawn(
+    process.execPath,
+    ['--conditions=nexus-source', script, JSON.stringify({ calls, flags: { log: { level: 'silent' }, ...flags } })],
+    {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    },
+  );
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  const kill = () => {
+    child.kill('SIGKILL');
+    return ended;
+  };
+  closers.push(kill);
+  const line = await firstLine(child);
+  return { port: Number(line), kill };
+}
+
+function firstLine(child: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk;
+      if (text.includes('\n')) resolve(text.slice(0, text.indexOf('\n')));
+    });
+    child.once('exit', (code) => reject(new Error(`it ended with ${code} before it said anything`)));
+  });
+}
+
+it('goes on with a run whose agent core was killed in mid-call, by the effects of its tools [verifies tools.wire.lost]', async () => {
+  const dataDir = newFolder();
+  const calls = join(folder, 'calls');
+  const called = () => (existsSync(calls) ? readFileSync(calls, 'utf8').trim().split('\n').sort() : []);
+  const first = await startCoreProcess({ dataDir, grpc: { port: 0 } }, calls);
+  const server = await startOrchestrator(dataDir, `127.0.0.1:${first.port}`);
+  await server.agent('worker');
+  const runId = await server.start({ agent: 'worker', input: '[[sim tools=pay(),look()]][[sim say="{{results}}"]]' });
+  await vi.waitFor(() => expect(called()).toEqual(['look 1', 'pay 1']), { timeout: 15_000, interval: 50 });
+  await first.kill();
+
+  await server.until(runId, 'waiting');
+  const { data } = (await server.call('GET', '/v1/approvals?status=pending')).body;
+  expect(data).toMatchObject([{ kind: 'unknown_outcome', runId }]);
+  const looked = (await server.events(runId)).find(({ type }) => type === 'tool.completed');
+  expect(looked).toMatchObject({ data: { status: 'error', error: { code: 'unavailable', retryable: true } } });
+
+  await startCoreProcess({ dataDir, grpc: { port: first.port } }, calls);
+  expect(await server.call('POST', `/v1/approvals/${data[0].id}`, { decision: 'retry' })).toMatchObject({ status: 200 });
+  const { output } = await server.until(runId, 'completed');
+  expect(output).toContain('pay done');
+  expect(called()).toEqual(['look 1', 'pay 1', 'pay 2']);
+  await server.verifyRuns();
+}, 120_000);
+
+const buf = fileURLToPath(new URL('../../node_modules/@bufbuild/buf/bin/buf', import.meta.url));
+const hasBuf = spawnSync(process.execPath, [buf, '--version']).status === 0;
+const reason = 'the program buf is not there for this platform';
+
+if (!hasBuf) it.skip(`not run: ${reason}`);
+else
+  it('tells a general client all that it needs: it lists, calls and cancels by reflection [verifies tools.wire.reflection]', async () => {
+    const dataDir = newFolder();
+    const calls = join(folder, 'calls-of-buf');
+    const token = 'a-token-for-buf-curl';
+    const { port } = await startCoreProcess({ dataDir, grpc: { port: 0, token } }, calls);
+    const curl = (method: string, data: object, presented = token) =>
+      run([
+        buf,
+        'curl',
+        '--protocol',
+        'grpc',
+        '--http2-prior-knowledge',
+        '-H',
+        `authorization: Bearer ${presented}`,
+        '--reflect-header',
+        `authorization: Bearer ${token}`,
+        '-d',
+        JSON.stringify(data),
+        `http://127.0.0.1:${port}/${method}`,
+      ]);
+    const service = 'nexus.tools.v1.ToolService';
+    const { tools } = JSON.parse((await curl(`${service}/ListTools`, { tenantId: 'default' })).out);
+    expect(tools.map(({ name }: { name: string }) => name)).toEqual(expect.arrayContaining(['fs_write', 'code_js', 'pay']));
+    const call = {
+      tenantId: 'default',
+      sessionId: 'ses_1',
+      runId: 'run_1',
+      callId: 'call_1',
+      attempt: 1,
+      idempotencyKey: 'k',
+      timeoutMs: 30_000,
+    };
+    const code = await curl(`${service}/Execute`, { ...call, attempt: 2, toolName: 'look', inputJson: '{}' });
+    expect(JSON.parse(code.out)).toMatchObject({ completed: { output: 'look done' } });
+    const held = curl(`${service}/Execute`, { ...call, toolName: 'look', inputJson: '{}' });
+    await vi.waitFor(() => expect(readFileSync(calls, 'utf8')).toContain('look 1'), { timeout: 15_000, interval: 50 });
+    expect(JSON.parse((await curl(`${service}/Cancel`, { tenantId: 'default', callId: 'call_1', attempt: 1 })).out)).toEqual({
+      found: true,
+    });
+    expect(JSON.parse((await held).out)).toMatchObject({ failed: { error: { code: 'cancelled' } } });
+    const refused = await curl(`${service}/ListTools`, { tenantId: 'default' }, 'another');
+    expect(refused.err).toContain('unauthenticated');
+    const wrong = await curl(`${service}/ListTools`, { tenantId: '../etc' });
+    expect(wrong.err).toMatch(/invalid_argument[\s\S]*nexus\.tools\.v1\.ErrorInfo/);
+  }, 120_000);
+
+function run(args: readonly string[]): Promise<{ out: string; err: string }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    let [out, err] = ['', ''];
+    child.stdout.on('data', (chunk) => {
+      out += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      err += chunk;
+    });
+    child.once('error', reject);
+    child.once('close', () => resolve({ out, err }));
+  });
+}
