@@ -67,4 +67,15 @@ export const toolRequirements = {
     promise: 4,
     behaviour: 'Pages become Markdown, and JSON lines, in linear time, with nothing lost of what is read.',
   },
+  // Code mode
+  'code.typescript': {
+    promise: 4,
+    behaviour:
+      'TypeScript given to code_js runs without its types, on its own lines; what is JavaScript runs as it is, and what needs more than the removal of types is an error that names it.',
+  },
+  'code.typescript-hostile': {
+    promise: 4,
+    behaviour:
+      'Text made to hold up the reader of TypeScript ends within the time of its own program: the event loop goes on, and no later program is read by a reader that broke.',
+  },
 } as const satisfies Record<string, Requirement>;

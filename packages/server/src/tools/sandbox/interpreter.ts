@@ -3,6 +3,7 @@ import { EvalFlags, JSException, type JSValueHandle, type QuickJS } from 'quickj
 import type { ScriptEngine, ScriptEngines } from './engine.ts';
 import { limitExceeded, type SandboxLimit } from './limit-error.ts';
 import type { SandboxLimits } from './types.ts';
+import { stripTypes } from './typescript.ts';
 
 export interface InterpreterRequest {
   readonly code: string;
@@ -18,7 +19,7 @@ export interface InterpreterOutcome {
   readonly logs: string;
   readonly fuelUsed: number;
   readonly memoryBytes: number;
-  /** False when the engine trapped: then the thread should be replaced as well. */
+  /** False when the engine or the parser of types trapped: then the thread should be replaced as well. */
   readonly intact: boolean;
 }
 
@@ -34,6 +35,21 @@ class Stopped extends Error {
   constructor(limit: SandboxLimit, message: string) {
     super(message);
     this.error = limitExceeded(limit, message);
+  }
+}
+
+/** The code cannot be run as it is written. Thrown before any of it has run. */
+class Unreadable extends Error {
+  readonly error: ErrorInfo;
+  readonly isParserBroken: boolean;
+
+  constructor(
+    message: string,
+    { line, isParserBroken = false }: { readonly line?: number | undefined; readonly isParserBroken?: boolean },
+  ) {
+    super(message);
+    this.error = codeErrorAt(`SyntaxError: ${cut(message)}`, line);
+    this.isParserBroken = isParserBroken;
   }
 }
 
@@ -91,6 +107,7 @@ export async function interpret(engines: ScriptEngines, request: InterpreterRequ
     return finish(failure(codeError('the code waits for a promise that nothing settles (there are no timers and no network here)')), true);
   } catch (error) {
     if (error instanceof Stopped) return finish(failure(error.error), true);
+    if (error instanceof Unreadable) return finish(failure(error.error), !error.isParserBroken);
     if (error instanceof JSException) {
       return finish(
         toResult({ kind: 'error', text: JSON.stringify({ name: error.name, message: error.message, stack: error.stack ?? '' }) }),
@@ -129,8 +146,42 @@ function runJobs(vm: QuickJS, burn: () => void): void {
   }
 }
 
+interface Started {
+  readonly promise: JSValueHandle;
+  readonly boxed: boolean;
+}
+
+/** JavaScript runs as it is. What is none may be TypeScript: it runs without its types. */
+function start(vm: QuickJS, code: string): Started {
+  try {
+    return startScript(vm, code);
+  } catch (error) {
+    // Nothing of it has run: what the code itself throws, its promise is rejected with.
+    if (!(error instanceof JSException) || error.name !== 'SyntaxError') throw error;
+    return startScript(vm, withoutTypes(code, error));
+  }
+}
+
+function withoutTypes(code: string, fault: JSException): string {
+  const stripped = stripTypes(code);
+  switch (stripped.type) {
+    case 'stripped':
+      return stripped.code;
+    case 'unsupported':
+      throw new Unreadable(`${stripped.message}; types are removed here, and nothing else of TypeScript is translated`, stripped);
+    case 'broken':
+      throw new Unreadable('the code is nested too deeply to be read as TypeScript; write it more simply, or in JavaScript', {
+        isParserBroken: true,
+      });
+    case 'invalid':
+      // Whoever understood more of it knows better what is wrong.
+      if ((stripped.line ?? 0) > (lineIn(fault.stack ?? '') ?? 0)) throw new Unreadable(stripped.message, stripped);
+      throw fault;
+  }
+}
+
 /** A script whose value is its last expression; code that returns at its top level runs as the body of a function instead. */
-function start(vm: QuickJS, code: string): { readonly promise: JSValueHandle; readonly boxed: boolean } {
+function startScript(vm: QuickJS, code: string): Started {
   try {
     return { promise: vm.evalCode(code, fileName, EvalFlags.ASYNC), boxed: true };
   } catch (error) {
@@ -183,13 +234,16 @@ function toResult({ kind, text }: Outcome): InterpreterOutcome['result'] {
   if (/stack overflow|call stack size/i.test(message) && /^(InternalError|RangeError)$/.test(name)) {
     return failure(limitExceeded('stack', 'the code recursed too deeply'));
   }
+  return failure(codeErrorAt(`${cut(name)}: ${cut(message)}`, lineIn(stack)));
+}
+
+function lineIn(stack: string): number | undefined {
   const line = new RegExp(`${fileName.replace('.', '\\.')}:(\\d+)`).exec(stack)?.[1];
-  return failure(
-    codeError(
-      `${cut(name)}: ${cut(message)}${line === undefined ? '' : ` (line ${line})`}`,
-      line === undefined ? {} : { line: Number(line) },
-    ),
-  );
+  return line === undefined ? undefined : Number(line);
+}
+
+function codeErrorAt(message: string, line: number | undefined): ErrorInfo {
+  return line === undefined ? codeError(message) : codeError(`${message} (line ${line})`, { line });
 }
 
 function codeError(message: string, details: Record<string, unknown> = {}): ErrorInfo {

@@ -11,12 +11,12 @@ interface CodeJsOptions {
   readonly workspaces: Workspaces;
 }
 
-/** `code_js`: computes with JavaScript that the model wrote, over files of the workspace when it names some. */
+/** `code_js`: computes with JavaScript or TypeScript that the model wrote, over files of the workspace when it names some. */
 export function createCodeJsTool({ sandbox, workspaces }: CodeJsOptions): Tool {
   return {
     name: 'code_js',
     description:
-      'Runs JavaScript and gives the value of its last expression (or of a top-level return) as JSON, and what console.log printed. ' +
+      'Runs JavaScript, or TypeScript without checking its types (no enums, namespaces or parameter properties), and gives the value of its last expression (or of a top-level return) as JSON, and what console.log printed. ' +
       'The texts of the named workspace files are in `files` by path, as in files["data/sales.csv"]; the `input` argument is in `input`. ' +
       'Promises and await work. There are no modules, no timers, no network and no file system.',
     inputSchema: {
