@@ -445,7 +445,7 @@ export const errorTable = dictionary({
     retryable: false,
     title: 'A limit of the tool was reached',
     when: 'What ran in a sandbox, or what a tool was to give back, reached a limit that it has; the message says how much that is.',
-    details: { limit: 'which: `fuel`, `memory`, `wall`, `stack` or `output`' },
+    details: { limit: 'which: `fuel`, `memory`, `wall`, `stack`, `output` or `calls`' },
   },
   sandbox_code_error: {
     httpStatus: 422,

@@ -12,7 +12,7 @@ import {
   type ToolService,
   type WorkerDesk,
 } from '#tools';
-import { createBuiltinTools, createSourceHeads, createWorkers } from '#tools/sources';
+import { createBuiltinTools, createProgramStates, createSourceHeads, createWorkers } from '#tools/sources';
 import { egressOptions } from './egress.ts';
 import type { OpenedFiles } from './session-files.ts';
 
@@ -46,6 +46,7 @@ export function openTools({ config, given, clock, ids, store, bus, logger, metri
     workspaces: files.workspaces,
     clock,
     timers: systemTimers,
+    states: createProgramStates(files.blobs),
     http: {
       observer: turnsOf(metrics, 'http_fetch'),
       ...config.httpFetch,

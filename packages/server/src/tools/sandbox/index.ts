@@ -1,3 +1,3 @@
 /** The door of the sandbox: code of strangers under limits. */
 export { createSandbox } from './sandbox.ts';
-export type { Sandbox, SandboxRequest } from './types.ts';
+export type { CallResult, ProgramResult, Sandbox, SandboxRequest, WantedCall } from './types.ts';

@@ -1,4 +1,4 @@
 /** The door of the sources of tools. */
-export { createBuiltinTools } from './builtin/index.ts';
+export { createBuiltinTools, createProgramStates } from './builtin/index.ts';
 export { createSourceHeads } from './followed-sources.ts';
 export { createWorkers } from './worker/index.ts';

@@ -7,22 +7,26 @@ import { createCodeJsTool } from './code-js.ts';
 import { createFileTextTool } from './files/file-text.ts';
 import { createFsTools } from './fs.ts';
 import { createHttpTools, type HttpFetchOptions } from './http-fetch.ts';
+import { createProgramStates, type ProgramStates } from './program-states.ts';
+
+export { createProgramStates };
 
 export interface BuiltinToolsOptions {
   /** Owned by the caller, who closes it. */
   readonly sandbox: Sandbox;
   readonly workspaces: Workspaces;
+  readonly states: ProgramStates;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly http: Omit<HttpFetchOptions, 'timers' | 'clock'>;
 }
 
 /** The tools `fs_*`, `file_text`, `code_js`, `http_fetch`, `http_request` and `ask_human`. */
-export function createBuiltinTools({ sandbox, workspaces, clock, timers, http }: BuiltinToolsOptions): readonly Tool[] {
+export function createBuiltinTools({ sandbox, workspaces, states, clock, timers, http }: BuiltinToolsOptions): readonly Tool[] {
   return [
     ...createFsTools({ workspaces, sandbox, clock, timers }),
     createFileTextTool({ workspaces, sandbox }),
-    createCodeJsTool({ sandbox, workspaces }),
+    createCodeJsTool({ sandbox, workspaces, states }),
     ...createHttpTools({ ...http, clock, timers }),
     createAskHumanTool(),
   ];
