@@ -242,4 +242,50 @@ export const toolRequirements = {
     promise: 2,
     behaviour: 'A run drives tools of an agent core in another process; what they write is committed by the process that drives the run.',
   },
+  // Code mode
+  'code.typescript': {
+    promise: 4,
+    behaviour:
+      'TypeScript given to code_js runs without its types, on its own lines; what is JavaScript runs as it is, and what needs more than the removal of types is an error that names it.',
+  },
+  'code.calls': {
+    promise: 3,
+    behaviour:
+      'Each call that code makes of a tool is a call of the run: decided on its arguments, reserved, run and journalled for itself.',
+  },
+  'code.denied': {
+    promise: 3,
+    behaviour:
+      'A call that policy denies to code, or that cannot be made, fails alone, and the code can catch it. Code calls no tool that calls others.',
+  },
+  'code.budget': {
+    promise: 1,
+    behaviour: 'Calls that code makes count in the budget; one that it refuses stops the run, which goes on from there once there is more.',
+  },
+  'code.approval': {
+    promise: 3,
+    behaviour: 'Code may wait for a person; no process holds anything of it meanwhile.',
+  },
+  'code.exact': {
+    promise: 4,
+    behaviour:
+      'Code that waited goes on in any process exactly where it was: with the same memory and output, and it stops at the same fuel.',
+  },
+  'code.kept': {
+    promise: 2,
+    behaviour: 'What waiting code goes on from stays as long as people may take to answer, wherever contents are kept.',
+  },
+  'code.killed': {
+    promise: 2,
+    behaviour: 'After kill -9 another process goes on with code where it last waited; no call of it that has ended is made again.',
+  },
+  'code.hostile': {
+    promise: 4,
+    behaviour: 'Code that floods its tools, or bends what they are made of, ends by its own limits and changes nothing for others.',
+  },
+  'code.typescript-hostile': {
+    promise: 4,
+    behaviour:
+      'Text made to hold up the reader of TypeScript ends within the time of its own program: the event loop goes on, and no later program is read by a reader that broke.',
+  },
 } as const satisfies Record<string, Requirement>;

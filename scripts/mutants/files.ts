@@ -59,7 +59,7 @@ export const fileMutants: readonly Mutant[] = [
   {
     bug: 'a content that is there already is put without being touched',
     file: `${server}/storage/blobs/kept.ts`,
-    replace: '      await touch(blob, signal);\n',
+    replace: '      await touch(blob, signal, Math.max(keepMs, 2 * forMs));\n',
     by: '',
     tests: contentTests,
   },

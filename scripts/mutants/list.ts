@@ -1,5 +1,6 @@
 import { budgetMutants } from './budgets.ts';
 import { clockMutants } from './clocks.ts';
+import { codeMutants } from './code.ts';
 import { controlMutants } from './control.ts';
 import { conversationMutants } from './conversations.ts';
 import { coreMutants } from './core.ts';
@@ -51,4 +52,5 @@ export const mutants = [
   ...modelMutants,
   ...isolationMutants,
   ...clockMutants,
+  ...codeMutants,
 ];

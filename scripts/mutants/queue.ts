@@ -72,8 +72,8 @@ export const queueMutants: readonly Mutant[] = [
   {
     bug: 'queue: what waits holds its files',
     file: `${server}/tools/sandbox/sandbox.ts`,
-    replace: '        entry = await shares.enter(holder, signal);',
-    by: "        if (typeof request.files === 'function') await request.files();\n        entry = await shares.enter(holder, signal);",
+    replace: '      entry = await shares.enter(holder, signal);',
+    by: "      if (typeof request.files === 'function') await request.files();\n      entry = await shares.enter(holder, signal);",
     tests: sandboxTests,
   },
   {

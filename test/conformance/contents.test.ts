@@ -99,6 +99,20 @@ function describeContents(name: string, subject: StoreSubject, openDriver: OpenD
       expect(await isThere(blob)).toBe(true);
     });
 
+    it(`stay for as long as whoever puts them asks, though no file names them ${verifies('code.kept')}`, async () => {
+      const tenantId = newTenant();
+      const content = Buffer.from('what a program goes on from');
+      const blob = blobOf(content, tenantId);
+      await processOn(0).put(blob, piecesOf(content), undefined, 10 * day);
+      // Another one that needs it for less does not have it go earlier.
+      await processOn(1).put(blob, piecesOf(content));
+      await pass(tenantId, 10);
+      expect(await sweep(tenantId, processOn(1))).toEqual([]);
+      expect(await isThere(blob)).toBe(true);
+      await pass(tenantId, 11);
+      expect(await sweep(tenantId, processOn(1))).toEqual(['removed']);
+    });
+
     it(`are named by nobody once they were taken, whenever that was and whatever clocks say ${verifies('files.contents')}`, async () => {
       const tenantId = newTenant();
       const content = Buffer.from('put before the clock was set');

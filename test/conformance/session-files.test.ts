@@ -318,7 +318,7 @@ describe('the folder of a session', () => {
     const attempts: string[] = [];
     while (attempts.at(-1) !== 'worked' && attempts.length < 60) {
       const end = await other.work(async () => undefined, { sharesFolder: true }, { timeoutMs: 400 });
-      attempts.push(end.type === 'completed' ? end.output : end.error.code);
+      attempts.push(end.type === 'completed' ? end.output : end.type === 'failed' ? end.error.code : end.type);
       // It goes on with what has come meanwhile, and without what has gone.
       if (attempts.length === 1)
         await commit(await one.work((folder) => Promise.all([rm(join(folder, 'f0')), writeFile(join(folder, 'new'), 'x')])));

@@ -445,7 +445,7 @@ export const errorTable = dictionary({
     retryable: false,
     title: 'A limit of the tool was reached',
     when: 'What ran in a sandbox, or what a tool was to give back, reached a limit that it has; the message says how much that is.',
-    details: { limit: 'which: `fuel`, `cpu`, `memory`, `wall`, `stack`, `output`, `disk`, `files` or `network`' },
+    details: { limit: 'which: `fuel`, `cpu`, `memory`, `wall`, `stack`, `output`, `disk`, `files`, `network` or `calls`' },
   },
   sandbox_code_error: {
     httpStatus: 422,

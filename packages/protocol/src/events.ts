@@ -173,7 +173,17 @@ export const journalSchemas = dictionary({
   }),
   /** An answer that cannot end the run is asked for again: `message` is what the model is told. */
   'answer.refused': z.object({ step, message: z.string() }),
-  'tool.requested': z.object({ step, callId, index: z.int().nonnegative(), name: z.string(), input: z.unknown() }),
+  /** The model asks for a call, or a call that runs does: its `parentCallId`, in which it is number `index`. */
+  'tool.requested': z.object({
+    step,
+    callId,
+    index: z.int().nonnegative(),
+    name: z.string(),
+    input: z.unknown(),
+    parentCallId: callId.optional(),
+    /** Of a call with a parent: why its arguments cannot be used. */
+    invalidInput: z.string().optional(),
+  }),
   /** An attempt of a tool call, written before it runs. */
   'tool.started': z.object({
     step,
@@ -181,6 +191,8 @@ export const journalSchemas = dictionary({
     attempt: z.int().positive(),
     /** An attempt after the first that was reserved for itself: it is one more call in the totals. */
     counted: z.literal(true).optional(),
+    /** It goes on where this call was suspended for the so manieth time: no further call in the totals, with the `input` that it had (null here). */
+    resumes: z.int().positive().optional(),
     name: z.string(),
     effects: effectsClass,
     input: z.unknown(),
@@ -189,6 +201,22 @@ export const journalSchemas = dictionary({
     reservationId: z.string().optional(),
     childRunId: z.string().optional(),
     decision: DecisionRecord,
+  }),
+  /**
+   * The attempt is over, and nothing of the call is left but this: it goes on from the content `state` once the calls that it wants, whose
+   * `tool.requested` come next, have results.
+   */
+  'tool.suspended': z.object({
+    step,
+    callId,
+    attempt: z.int().positive(),
+    name: z.string(),
+    state: z.object({ sha256: z.string(), bytes: z.int().nonnegative() }),
+    fuelUsed: z.int().nonnegative(),
+    /** Since it was suspended before. */
+    printed: z.string().optional(),
+    durationMs: z.int().optional(),
+    waitedMs: z.int().optional(),
   }),
   'tool.completed': z.object({
     step,

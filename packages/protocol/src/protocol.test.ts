@@ -97,6 +97,7 @@ const pinnedJournal = [
   'answer.refused',
   'tool.requested',
   'tool.started',
+  'tool.suspended',
   'tool.completed',
   'approval.requested',
   'approval.decided',

@@ -119,9 +119,9 @@ function logged(blobs: KeptBlobs, logger: Logger): KeptBlobs {
   };
   return {
     ...blobs,
-    async put(blob, read, signal) {
+    async put(blob, read, signal, keepMs) {
       try {
-        await blobs.put(blob, read, signal);
+        await blobs.put(blob, read, signal, keepMs);
       } catch (error) {
         tell(error);
         throw error;

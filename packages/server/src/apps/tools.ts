@@ -15,7 +15,7 @@ import {
   tryOutPlugin,
   type WorkerDesk,
 } from '#tools';
-import { createBuiltinTools, createPluginSource, createSourceHeads, createWorkers } from '#tools/sources';
+import { createBuiltinTools, createPluginSource, createProgramStates, createSourceHeads, createWorkers } from '#tools/sources';
 import { egressOptions } from './egress.ts';
 import { openJail } from './jail.ts';
 import type { OpenedFiles } from './session-files.ts';
@@ -57,6 +57,7 @@ export function openTools({ config, given, clock, ids, store, bus, logger, metri
     workspaces: files.workspaces,
     clock,
     timers: systemTimers,
+    states: createProgramStates(files.blobs),
     http: {
       observer: turnsOf(metrics, 'http_fetch'),
       ...config.httpFetch,

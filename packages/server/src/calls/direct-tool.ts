@@ -88,9 +88,9 @@ export async function callToolDirectly(
     ...filesOf(end, callId),
   });
   const durationMs = Math.round(end.durationMs);
-  return end.type === 'completed'
-    ? { status: 'ok', output: end.output, durationMs }
-    : { status: 'error', output: '', error: end.error, durationMs };
+  if (end.type === 'completed') return { status: 'ok', output: end.output, durationMs };
+  if (end.type === 'failed') return { status: 'error', output: '', error: end.error, durationMs };
+  throw new NexusError('internal', `${tool.name} waits for calls, though it was offered none`);
 }
 
 /** What the call changed of files is written as it is paid for. */

@@ -2,7 +2,7 @@ import type { BudgetAmounts, ReservationId } from '@nexus-agent/protocol';
 import { NexusError, settlesWithin, toErrorInfo } from '#core';
 import type { ReserveOperation } from '#ledger';
 import { type DecisionRequest, filePath } from '#policy';
-import type { AuthorizationRequest, AuthorizationVerdict, ToolCallEnd, ToolDescriptor } from '#tools';
+import type { AuthorizationRequest, AuthorizationVerdict, ResumedCall, ToolCall, ToolCallEnd, ToolDescriptor } from '#tools';
 import type { ChargeContext } from './charge.ts';
 import { type Actor, decideForAgent, denialMessage, type RecordedDecision } from './decisions.ts';
 import { type CallEngine, expiry } from './engine.ts';
@@ -26,6 +26,7 @@ export function decideTool(
  * Reserves one tool call with the most that it may cost.
  *
  * @param wall whether its time counts: a sub-agent pays for its own
+ * @param counts false where a call that was suspended goes on: it has been counted
  * @param beside reservations of calls of the same run that go on: their time is shared
  */
 export function reserveTool(
@@ -36,15 +37,22 @@ export function reserveTool(
     reservationId,
     timeoutMs,
     wall,
+    counts = true,
     beside = [],
-  }: { readonly reservationId: ReservationId; readonly timeoutMs: number; readonly wall: boolean; readonly beside?: readonly string[] },
+  }: {
+    readonly reservationId: ReservationId;
+    readonly timeoutMs: number;
+    readonly wall: boolean;
+    readonly counts?: boolean;
+    readonly beside?: readonly string[];
+  },
 ): ReserveOperation {
   return {
     type: 'reserve',
     reservationId,
     runId: charge.runId,
     scopes: charge.scopes,
-    fixed: { toolCalls: 1, ...(tool.maxCostMicroUsd === undefined ? {} : { costMicroUsd: tool.maxCostMicroUsd }) },
+    fixed: { toolCalls: counts ? 1 : 0, ...(tool.maxCostMicroUsd === undefined ? {} : { costMicroUsd: tool.maxCostMicroUsd }) },
     ...(wall ? { wallMs: { min: Math.min(100, timeoutMs), max: timeoutMs }, beside } : {}),
     ...expiry(engine, timeoutMs),
   };
@@ -63,6 +71,8 @@ export interface GrantedToolCall {
   readonly timeoutMs: number;
   /** Whose files; the session's when left out. */
   readonly filesOf?: string;
+  readonly calling?: ToolCall['calling'];
+  readonly resume?: ResumedCall;
 }
 
 export interface ToolCallHooks {
@@ -97,6 +107,8 @@ export async function performTool(
       input: call.input,
       timeoutMs: call.timeoutMs,
       ...(call.filesOf === undefined ? {} : { filesOf: call.filesOf }),
+      ...(call.calling === undefined ? {} : { calling: call.calling }),
+      ...(call.resume === undefined ? {} : { resume: call.resume }),
       ...(hooks.traceparent === undefined ? {} : { traceparent: hooks.traceparent }),
     },
     { signal: hooks.signal },
@@ -220,11 +232,17 @@ function outsideResource(wanted: AuthorizationRequest): DecisionRequest['resourc
  * What a call used, in the units of the ledger: its cost where it is known, else the most that it may have cost. Null when the
  * tool was never called: its reservation is to be released.
  */
-export function toolAmounts(tool: ToolDescriptor, end: ToolCallEnd, grantedWallMs: number): BudgetAmounts | null {
+export function toolAmounts(tool: ToolDescriptor, end: ToolCallEnd, grantedWallMs: number, counts = true): BudgetAmounts | null {
   if (end.type === 'failed' && !end.began) return null;
   return {
-    toolCalls: 1,
-    costMicroUsd: end.type === 'completed' ? end.costMicroUsd : (tool.maxCostMicroUsd ?? 0),
+    toolCalls: counts ? 1 : 0,
+    costMicroUsd: bookedCost(tool, end),
     wallMs: Math.min(Math.ceil(end.durationMs), grantedWallMs),
   };
+}
+
+/** One that is suspended says what it cost as it ends. */
+function bookedCost(tool: ToolDescriptor, end: ToolCallEnd): number {
+  if (end.type === 'suspended') return 0;
+  return end.type === 'completed' ? end.costMicroUsd : (tool.maxCostMicroUsd ?? 0);
 }

@@ -32,7 +32,11 @@ export function describeEvent(event: WireEvent, style: Style, told = ''): string
     case 'answer.refused':
       return [`  ${style('yellow', '↻')} asked again: ${brief(event.data.message, 160)}`];
     case 'tool.started':
-      return [`  ${style('cyan', '→')} ${event.data.name} ${style('dim', brief(event.data.input))}`];
+      return [
+        `  ${style('cyan', '→')} ${event.data.name} ${style('dim', event.data.resumes === undefined ? brief(event.data.input) : 'goes on')}`,
+      ];
+    case 'tool.suspended':
+      return [style('dim', `  ‖ ${event.data.name} waits for the calls that it made`)];
     case 'tool.completed':
       return [describeTool(event.data, style)];
     case 'approval.requested': {

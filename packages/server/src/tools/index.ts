@@ -7,6 +7,7 @@ export {
   checkArguments,
   describeTool,
   type FilesOfCall,
+  type ResumedCall,
   selectTools,
   type Tool,
   type ToolCall,

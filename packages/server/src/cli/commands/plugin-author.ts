@@ -136,6 +136,8 @@ async function test(context: CliContext, { input, files }: TestFlags, folder = '
           context.note(`would write ${content.length} bytes to ${path}`);
           return { created: true };
         },
+        remove: async (path) => context.note(`would delete ${path}`),
+        move: async (path, to) => context.note(`would move ${path} to ${to}`),
       },
       authorize: async () => ({ allowed: true, always: true }),
       onOutput: (text) => context.note(text.trimEnd()),
@@ -145,6 +147,7 @@ async function test(context: CliContext, { input, files }: TestFlags, folder = '
       context.print(result.output, () => JSON.stringify(result.output, null, 2));
       return exitCodes.ok;
     }
+    if (result.type === 'suspended') throw new NexusError('internal', 'a plugin calls no tools');
     context.note(`${context.err('red', 'error:')} ${result.error.message} (${result.error.code})`);
     return exitCodeOf(result.error.code);
   } finally {

@@ -4,6 +4,7 @@ import { NexusError, settlesWithin, toErrorInfo } from '#core';
 import type { LedgerOutcome } from '#ledger';
 import type { CallIds, ToolCallState } from '#runs/journal';
 import {
+  callingOf,
   type Engine,
   grantedWallMs,
   type ModelCallPlan,
@@ -127,7 +128,7 @@ export class Effects {
   #beginTool(start: ToolStart, outcome: LedgerOutcome | undefined, step: number): void {
     const { engine, context, channel, spans, stopping } = this.#options;
     const wallMs = grantedWallMs(engine, context, start, outcome);
-    const { tool, input, attempt, idempotencyKey, childRunId } = start;
+    const { tool, input, attempt, idempotencyKey, childRunId, resume } = start;
     const { callId } = start.call;
     if (childRunId !== null) {
       this.#beginChild({ callId, childRunId, toolName: tool.name, input });
@@ -138,7 +139,8 @@ export class Effects {
     this.#launch(callId, async () => {
       const span = spans.tool(start);
       const { filesOf } = context;
-      const call = { tool, input, callId, attempt, idempotencyKey, timeoutMs: wallMs, filesOf };
+      const going = resume === null ? {} : { resume: { state: resume.state, results: resume.ended } };
+      const call = { tool, input, callId, attempt, idempotencyKey, timeoutMs: wallMs, filesOf, ...callingOf(context, tool), ...going };
       const end = await performTool(engine, context.charge, call, {
         signal: stopping.signal,
         traceparent: span.traceparent,
@@ -146,7 +148,7 @@ export class Effects {
       });
       span.end(end);
       const isUnknown = end.type === 'failed' && end.error.code === 'tool_outcome_unknown';
-      const began = end.type === 'completed' || end.began;
+      const began = end.type !== 'failed' || end.began;
       const used = this.#wall.end(callId, beganMs + end.durationMs, began, isUnknown);
       return { type: 'tool', start, used, end };
     });

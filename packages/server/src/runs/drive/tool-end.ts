@@ -1,5 +1,7 @@
+import type { JournalData } from '@nexus-agent/protocol';
 import { toolAmounts } from '#calls';
-import type { RunState } from '#runs/journal';
+import { isTooDeep } from '#core';
+import { nestedCallId, type RunState } from '#runs/journal';
 import {
   type Engine,
   merge,
@@ -29,12 +31,41 @@ export function proposeToolEnd(
   const call = state.calls.find((candidate) => candidate.callId === start.call.callId) ?? start.call;
   if (end.type === 'failed' && end.error.code === 'tool_outcome_unknown' && !stopped)
     return proposeQuestion(engine, context, state, call, 'unknown_outcome', start.input, null);
-  const actual = toolAmounts(start.tool, end, wallMs);
+  const counts = start.resume === null;
+  const actual = toolAmounts(start.tool, end, wallMs, counts);
   const paid =
     actual === null
-      ? release(start.reserve.reservationId, { heir, adds: { toolCalls: -1 } })
+      ? release(start.reserve.reservationId, { heir, ...(counts ? { adds: { toolCalls: -1 } } : {}) })
       : settle(start.reserve.reservationId, { ...actual, wallMs }, { heir });
+  if (end.type === 'suspended') return merge([proposeSuspended(state, start, end), paid]);
   return merge([proposeResult(state, call, journalled(end)), paid, proposeFiles(context, start, end)]);
+}
+
+/** Journals where a call goes on, and what it waits for. */
+function proposeSuspended({ step }: RunState, { call, tool, attempt }: ToolStart, end: ToolCallEnd & { type: 'suspended' }): Proposal {
+  const { callId } = call;
+  const { state, fuelUsed, printed, durationMs, waitedMs } = end;
+  const suspended: JournalData<'tool.suspended'> = {
+    ...{ step, callId, attempt, name: tool.name, state, fuelUsed, durationMs: Math.round(durationMs) },
+    ...(printed === '' ? {} : { printed }),
+    ...(waitedMs === undefined ? {} : { waitedMs: Math.round(waitedMs) }),
+  };
+  const wanted = end.calls.map(({ id, name, input }) => ({
+    type: 'tool.requested' as const,
+    data: { step, callId: nestedCallId(callId, id), index: id, name, parentCallId: callId, ...wantedInput(input) },
+  }));
+  return propose({ events: [{ type: 'tool.suspended', data: suspended }, ...wanted] });
+}
+
+const shownChars = 200;
+
+function wantedInput(json: string): Pick<JournalData<'tool.requested'>, 'input' | 'invalidInput'> {
+  if (isTooDeep(json)) return { input: null, invalidInput: json.slice(0, shownChars) };
+  try {
+    return { input: JSON.parse(json) };
+  } catch {
+    return { input: null, invalidInput: json.slice(0, shownChars) };
+  }
 }
 
 /** What the call changed of files, to be written with its result. */
@@ -44,7 +75,7 @@ function proposeFiles({ runId }: RunContext, { call }: ToolStart, end: ToolCallE
   return propose({ files: [{ treeId, runId, callId: call.callId, changes }] });
 }
 
-function journalled(end: ToolCallEnd): ToolEnd {
+function journalled(end: Exclude<ToolCallEnd, { type: 'suspended' }>): ToolEnd {
   if (end.type === 'completed') {
     const { files, ...rest } = end;
     return { ...rest, type: 'ok', ...(files === undefined ? {} : { files: filesInEvent(files) }) };

@@ -5,6 +5,6 @@ export { type CallIds, type NextAction, nextAction, type RunLimits } from './nex
 export { replayRun } from './replay.ts';
 export { createTranscripts, type Transcripts } from './session-log.ts';
 export { changedArguments } from './spoken.ts';
-export { emptyTotals, initialState, type RunState, type Summary, type ToolCallState } from './state.ts';
+export { emptyTotals, initialState, type RunState, type Summary, type SuspensionState, type ToolCallState } from './state.ts';
 export { conversation, emptyTranscript, loadState, readJournal, type Transcript, toJournalEvent } from './transcript.ts';
-export { fold, foldNew, stateHash, toolCallId } from './transitions.ts';
+export { fold, foldNew, nestedCallId, stateHash, toolCallId } from './transitions.ts';

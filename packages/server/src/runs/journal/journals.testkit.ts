@@ -2,7 +2,7 @@ import type { AssistantPart, DecisionRecord, JournalEvent, NewEvent, ToolCallPar
 
 import { type NextAction, nextAction, type RunLimits } from './next-action.ts';
 import { initialState, type RunState, type ToolCallState } from './state.ts';
-import { foldNew, stateHash, toolCallId, transition } from './transitions.ts';
+import { foldNew, nestedCallId, stateHash, toolCallId, transition } from './transitions.ts';
 
 export const testLimits: RunLimits = { maxSteps: 5, maxParallelTools: 3, maxEqualSteps: 3 };
 
@@ -165,6 +165,24 @@ class RandomEngine {
     });
   }
 
+  /** It asks for calls of its own, of which some ask for more. */
+  suspend(call: ToolCallState): void {
+    const { callId, name, attempt, suspension } = call;
+    const { step } = this.state;
+    this.inFlight.delete(callId);
+    const wanted = Array.from({ length: 1 + this.chance(3) }, (_, at) => 10 * (suspension?.count ?? 0) + at + 1);
+    this.emit(
+      {
+        type: 'tool.suspended',
+        data: { step, callId, attempt: attempt?.attempt ?? 1, name, state: { sha256: this.nextId('sha'), bytes: 9 }, fuelUsed: 1 },
+      },
+      ...wanted.map((index) => ({
+        type: 'tool.requested' as const,
+        data: { step, callId: nestedCallId(callId, index), index, name: `tool${this.chance(3)}`, input: { index }, parentCallId: callId },
+      })),
+    );
+  }
+
   takeCall(call: ToolCallState): void {
     const { callId, name } = call;
     const { step } = this.state;
@@ -205,7 +223,8 @@ class RandomEngine {
         attempt: (call.attempt?.attempt ?? 0) + 1,
         name,
         effects: 'idempotent',
-        input: call.input,
+        input: call.suspension === undefined ? call.input : null,
+        ...(call.suspension === undefined ? {} : { resumes: call.suspension.count }),
         idempotencyKey: callId,
         timeoutMs: 10,
         ...(child ? { childRunId: this.nextId('run') } : {}),
@@ -234,6 +253,7 @@ class RandomEngine {
     const call = running[this.chance(Math.max(1, running.length))];
     if (this.chance(12) === 0) this.loseWorker();
     else if (this.state.model !== null && this.inFlight.has(this.state.model.callId)) this.endModel();
+    else if (call?.parentCallId === undefined && call !== undefined && this.chance(4) === 0) this.suspend(call);
     else if (call !== undefined) this.complete(call, this.chance(4) === 0 ? 'error' : 'ok');
   }
 

@@ -51,7 +51,7 @@ export function nextAction(state: RunState, limits: RunLimits, inFlight: CallIds
 
 function nextOfTools(open: readonly ToolCallState[], limits: RunLimits, inFlight: CallIds): NextAction {
   const room = limits.maxParallelTools - open.filter((call) => inFlight.has(call.callId) || isChild(call)).length;
-  const startable = open.filter(isStartable);
+  const startable = open.filter((call) => isStartable(call) || mayGoOn(call, open));
   if (startable.length > 0 && room > 0) return { type: 'tools', calls: startable.slice(0, room) };
   const approvals: string[] = [];
   const childRuns: string[] = [];
@@ -64,7 +64,7 @@ function nextOfTools(open: readonly ToolCallState[], limits: RunLimits, inFlight
       dueAt = dueAt === null ? deadline : Math.min(dueAt, deadline);
     } else if (isChild(call)) {
       childRuns.push(call.attempt.childRunId);
-    } else if (!isStartable(call)) {
+    } else if (!isStartable(call) && call.phase.type !== 'suspended') {
       return { type: 'busy' };
     }
   }
@@ -73,6 +73,11 @@ function nextOfTools(open: readonly ToolCallState[], limits: RunLimits, inFlight
 
 function isStartable(call: ToolCallState): boolean {
   return call.phase.type === 'requested' || call.phase.type === 'decided';
+}
+
+/** All that it waited for has ended. */
+function mayGoOn({ callId, phase }: ToolCallState, open: readonly ToolCallState[]): boolean {
+  return phase.type === 'suspended' && !open.some(({ parentCallId }) => parentCallId === callId);
 }
 
 /** A sub-agent at work: it counts as a running call, whichever process drives it. */

@@ -44,7 +44,7 @@ function follows(state: RunState, event: JournalEvent): boolean {
       return nextAction(state, noLimits, new Set()).type === 'model';
     case 'tool.started': {
       const call = state.calls.find((candidate) => candidate.callId === event.data.callId);
-      return call?.phase.type === 'requested' || call?.phase.type === 'decided';
+      return call?.phase.type === 'requested' || call?.phase.type === 'decided' || call?.phase.type === 'suspended';
     }
     case 'run.completed':
     case 'run.failed':

@@ -55,7 +55,18 @@ export type ToolCallPhase =
       readonly decidedBy: string;
     }
   | { readonly type: 'started' }
+  /** It waits for the calls that it made. */
+  | { readonly type: 'suspended' }
   | { readonly type: 'completed'; readonly output: string; readonly isError: boolean };
+
+/** Where a call was suspended last: it goes on from there, also after the process was lost that did. */
+export interface SuspensionState {
+  readonly count: number;
+  readonly state: JournalData<'tool.suspended'>['state'];
+  readonly fuelUsed: number;
+  /** The calls that it waited for, in the order in which they ended. */
+  readonly ended: readonly { readonly id: number; readonly isError: boolean; readonly output: string }[];
+}
 
 /** A tool call of the current step. */
 export interface ToolCallState {
@@ -68,6 +79,10 @@ export interface ToolCallState {
   readonly phase: ToolCallPhase;
   /** A person allowed this call; it stays allowed, for the same arguments, when it has to start again. */
   readonly approval: { readonly by: string; readonly role: string | null } | null;
+  /** The call that made it; absent for what the model asked for. Its `index` counts the calls of that one then. */
+  readonly parentCallId?: string;
+  /** Absent while it was never suspended. */
+  readonly suspension?: SuspensionState;
   /** The newest attempt, kept while its outcome is asked of a person. */
   readonly attempt: ToolAttempt | null;
 }

@@ -22,6 +22,7 @@ describe('the fold of a journal', () => {
     // The journals reach what they are to reach.
     for (const kind of [
       'step.restarted',
+      'tool.suspended',
       'approval.decided',
       'run.waiting',
       'model.failed',
@@ -108,3 +109,40 @@ function deepFreeze<T>(value: T): T {
   }
   return value;
 }
+
+describe('a call that waits for calls of its own', () => {
+  it('keeps nothing of them once it has been told, and takes none while it runs', () => {
+    const seen = { told: 0, kept: 0 };
+    fc.assert(
+      fc.property(seeds, (seed) => {
+        let state: RunState = initialState;
+        for (const event of randomJournal(seed).events) {
+          state = transition(state, event);
+          for (const call of state.calls) {
+            if (call.parentCallId === undefined) continue;
+            const parent = state.calls.find(({ callId }) => callId === call.parentCallId);
+            expect(parent?.phase.type).not.toBe('completed');
+            seen.kept += 1;
+            if (call.phase.type !== 'completed') expect(parent?.phase.type).toBe('suspended');
+          }
+          for (const { suspension, callId } of state.calls) {
+            const own = state.calls.filter((call) => call.parentCallId === callId && call.phase.type === 'completed');
+            expect(suspension?.ended.length ?? 0).toBe(own.length);
+            seen.told += own.length;
+          }
+        }
+      }),
+      { numRuns: 150 },
+    );
+    expect(Math.min(seen.told, seen.kept)).toBeGreaterThan(100);
+  });
+
+  it('is asked by nobody else', () => {
+    const { events } = randomJournal(7);
+    const started = events.findIndex(({ type }) => type === 'tool.started');
+    const before = fold(events.slice(0, started + 1));
+    const [call] = before.calls;
+    const data = { step: before.step, callId: 'call_x', index: 1, name: 'tool1', input: {}, parentCallId: call?.callId ?? '' };
+    expect(() => transition(before, { type: 'tool.requested', seq: before.lastSeq + 1, at: 0, data })).toThrow(/which waits for none/);
+  });
+});

@@ -51,6 +51,11 @@ export function stateHash(state: RunState): string {
   return sha256(JSON.stringify(rest));
 }
 
+/** The id of a call that a call makes: the same, however often that has to be told. */
+export function nestedCallId(parentCallId: string, id: number): string {
+  return derivedId('call', `${parentCallId}/${id}`);
+}
+
 /** The id of a tool call: the same for every worker that folds the same journal. */
 export function toolCallId(runId: string, step: number, index: number): string {
   return derivedId('call', `${runId}/${step}/tool/${index}`);
@@ -116,14 +121,19 @@ function applyEvent(state: RunState, event: NewEvent, seq: number): RunState {
     case 'tool.requested':
       return requestTool(state, event.data);
     case 'tool.started': {
-      const { attempt, counted, effects, input, idempotencyKey, reservationId, childRunId } = event.data;
-      const next = updateCall(state, event.data.callId, (call) => ({
-        ...call,
-        phase: { type: 'started' },
-        attempt: { attempt, effects, input, idempotencyKey, reservationId: reservationId ?? null, childRunId: childRunId ?? null },
-      }));
+      const { attempt, counted, resumes, effects, idempotencyKey, reservationId, childRunId } = event.data;
+      const next = updateCall(state, event.data.callId, (call) => {
+        const input = resumes === undefined ? event.data.input : call.attempt?.input;
+        return {
+          ...call,
+          phase: { type: 'started' },
+          attempt: { attempt, effects, input, idempotencyKey, reservationId: reservationId ?? null, childRunId: childRunId ?? null },
+        };
+      });
       return attempt > 1 && !counted ? next : { ...next, totals: { ...next.totals, toolCalls: next.totals.toolCalls + 1 } };
     }
+    case 'tool.suspended':
+      return suspendTool(state, event.data);
     case 'tool.completed':
       return completeTool(state, event.data);
     case 'approval.requested': {
@@ -245,6 +255,7 @@ function afterModel(state: RunState, data: Extract<JournalEvent, { type: 'model.
 }
 
 function requestTool(state: RunState, data: Extract<JournalEvent, { type: 'tool.requested' }>['data']): RunState {
+  if (data.parentCallId !== undefined) return requestNested(state, data.parentCallId, data);
   const parts = state.answer?.content.filter((part): part is ToolCallPart => part.type === 'tool_call') ?? [];
   const part = parts[data.index];
   if (part === undefined) throw new NexusError('replay_diverged', `the model's answer has no tool call number ${data.index}`);
@@ -260,6 +271,38 @@ function requestTool(state: RunState, data: Extract<JournalEvent, { type: 'tool.
     attempt: null,
   };
   return { ...state, calls: [...state.calls, call] };
+}
+
+function requestNested(state: RunState, parentCallId: string, data: JournalData<'tool.requested'>): RunState {
+  if (!state.calls.some(({ callId, phase }) => callId === parentCallId && phase.type === 'suspended'))
+    throw new NexusError('replay_diverged', `call ${data.callId} is made by call ${parentCallId}, which waits for none`);
+  const { callId, index, name, input, invalidInput = null } = data;
+  const phase = { type: 'requested' as const };
+  const call: ToolCallState = {
+    ...{ callId, index, providerCallId: '', name, input, invalidInput, phase, approval: null, parentCallId, attempt: null },
+  };
+  return { ...state, calls: [...state.calls, call] };
+}
+
+/** What it waited for before has been told to it. */
+function suspendTool(state: RunState, { callId, state: content, fuelUsed }: JournalData<'tool.suspended'>): RunState {
+  const next = updateCall(state, callId, (call) => ({
+    ...call,
+    phase: { type: 'suspended' },
+    suspension: { count: (call.suspension?.count ?? 0) + 1, state: content, fuelUsed, ended: [] },
+  }));
+  return { ...next, calls: next.calls.filter(({ parentCallId }) => parentCallId !== callId) };
+}
+
+function endNested(state: RunState, { callId, index, parentCallId }: ToolCallState, data: JournalData<'tool.completed'>): RunState {
+  const { output, status } = data;
+  const isError = status !== 'ok';
+  const next = setPhase(state, callId, { type: 'completed', output: '', isError });
+  return updateCall(next, parentCallId ?? '', (parent) =>
+    parent.suspension === undefined
+      ? parent
+      : { ...parent, suspension: { ...parent.suspension, ended: [...parent.suspension.ended, { id: index, isError, output }] } },
+  );
 }
 
 function updateCall(state: RunState, callId: string, change: (call: ToolCallState) => ToolCallState): RunState {
@@ -278,11 +321,16 @@ function setPhase(state: RunState, callId: string, phase: ToolCallPhase): RunSta
 }
 
 /** Results may come in any order; the model is given them in the order it asked for them, once all are there. */
-function completeTool(state: RunState, { callId, output, note, status }: JournalData<'tool.completed'>): RunState {
+function completeTool(state: RunState, data: JournalData<'tool.completed'>): RunState {
+  const { callId, output, note, status } = data;
+  const ended = state.calls.find((call) => call.callId === callId);
+  if (ended?.parentCallId !== undefined) return endNested(state, ended, data);
   const told = note === undefined ? output : `${output}\n\n${note}`;
-  const next = setPhase(state, callId, { type: 'completed', output: told, isError: status !== 'ok' });
+  const completed = setPhase(state, callId, { type: 'completed', output: told, isError: status !== 'ok' });
+  const next = withoutNested(completed, callId);
   const results = [];
   for (const call of next.calls) {
+    if (call.parentCallId !== undefined) continue;
     if (call.phase.type !== 'completed') return next;
     results.push({
       type: 'tool_result' as const,
@@ -296,4 +344,11 @@ function completeTool(state: RunState, { callId, output, note, status }: Journal
   if (results.length < requested) return next;
   const signature = sha256(canonicalJson(next.calls.map((call) => [call.name, call.input, call.phase])));
   return { ...next, messages: [...next.messages, { role: 'tool', content: results }], signatures: [...next.signatures, signature] };
+}
+
+/** What a call made is over with it. */
+function withoutNested(state: RunState, callId: string): RunState {
+  if (!state.calls.some((call) => call.callId === callId && call.suspension !== undefined)) return state;
+  const ended = updateCall(state, callId, ({ suspension: _, ...call }) => call);
+  return { ...ended, calls: ended.calls.filter((call) => call.parentCallId !== callId) };
 }

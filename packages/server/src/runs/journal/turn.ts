@@ -116,7 +116,7 @@ function clip(text: string): string {
 
 /** The result of a call of the run's last step, whether or not it has one. */
 function resultOf(state: RunState, { providerCallId, name }: ToolCallPart, index: number): ToolResultPart {
-  const call = state.calls.find((candidate) => candidate.index === index);
+  const call = state.calls.find((candidate) => candidate.index === index && candidate.parentCallId === undefined);
   const named = { type: 'tool_result' as const, providerCallId, name };
   if (call?.phase.type === 'completed') return { ...named, output: call.phase.output, isError: call.phase.isError };
   const ended = isTerminal(state.status);
@@ -138,6 +138,7 @@ function pending(call: ToolCallState | undefined): string {
       if (call.phase.kind === 'unknown_outcome') return 'Cut off. A person is being asked whether it took effect; do not do it again.';
       return 'Not run yet: still waiting for a person to allow or deny it.';
     case 'started':
+    case 'suspended':
       return call.attempt?.childRunId == null ? 'Still running.' : 'Still being worked on by the other agent.';
     default:
       return 'Not run yet.';

@@ -26,4 +26,4 @@ export { collectApprovals, collectChildren, isUnwritable, proposeRecovery, resum
 export { decideRound, type Round, type Start } from './round.ts';
 export { subagentOf } from './subagents.ts';
 export { proposeResult, type ToolEnd } from './tool-result.ts';
-export { grantedWallMs, type ToolStart } from './tool-start.ts';
+export { callingOf, grantedWallMs, type ToolStart } from './tool-start.ts';

@@ -1,4 +1,4 @@
-import type { NewEvent } from '@nexus-agent/protocol';
+import type { EffectsClass, NewEvent } from '@nexus-agent/protocol';
 import { type ModelAttempt, type ModelCall, modelGrant, planModelAttempt, type RecordedDecision } from '#calls';
 import { derivedId } from '#core';
 import { estimateInputTokens, type ModelRequest, type ModelTarget } from '#llm';
@@ -68,7 +68,7 @@ export function planModelCall(
         keptEffects: keptEffects(
           compaction.messages,
           splitSummary(summary?.text ?? '').kept,
-          (name) => context.tools.find((tool) => tool.name === name)?.effects,
+          (name) => effectsOf(context, name),
           sizes.keptTokens,
         ),
         firstAttempt: nextAttempt(state, callId),
@@ -184,4 +184,10 @@ export function proposeModelAttempt(attempt: RunModelAttempt): Proposal {
 /** Journals that policy did not allow a model call. */
 export function proposeDeniedModel(decision: RecordedDecision, step: number): Proposal {
   return propose({ decisions: [decision.row], events: [{ type: 'policy.denied', data: { step, decision: decision.record } }] });
+}
+
+/** Of one that calls others it is not told which of them it called. */
+function effectsOf({ tools }: RunContext, name: string): EffectsClass | undefined {
+  const tool = tools.find((candidate) => candidate.name === name);
+  return tool?.callsTools ? 'idempotent' : tool?.effects;
 }

@@ -10,7 +10,7 @@ import { merge, type Proposal, propose } from './proposal.ts';
 import { proposeQuestion } from './questions.ts';
 import { childRunId } from './subagents.ts';
 import { failure, proposeResult } from './tool-result.ts';
-import type { ToolStart } from './tool-start.ts';
+import { mayBeNested, type ToolStart } from './tool-start.ts';
 
 export type ToolPlan =
   | { readonly type: 'start'; readonly start: ToolStart }
@@ -23,15 +23,16 @@ export type ToolPlan =
  * @param busy calls that go on beside it
  */
 export function planTool(engine: Engine, context: RunContext, state: RunState, call: ToolCallState, busy: CallIds): ToolPlan {
-  const tool = context.tools.find((candidate) => candidate.name === call.name);
+  const offered = call.parentCallId === undefined ? context.tools : context.tools.filter(mayBeNested);
+  const tool = offered.find((candidate) => candidate.name === call.name);
   if (tool === undefined) {
-    const known = context.tools.map((candidate) => candidate.name).join(', ') || 'none';
+    const known = offered.map((candidate) => candidate.name).join(', ') || 'none';
     return written(proposeResult(state, call, failure('tool_not_found', `there is no tool "${call.name}"; the tools are: ${known}`)));
   }
   if (call.phase.type === 'decided') return planDecided(engine, context, state, call, tool, busy);
   if (call.invalidInput !== null) {
     const message =
-      state.answer?.finishReason === 'length'
+      state.answer?.finishReason === 'length' && call.parentCallId === undefined
         ? `the arguments of ${call.name} were cut, as the whole answer may have ${state.answer.maxTokens} tokens: nothing was done; call it again with less at a time`
         : `the arguments of ${call.name} are not valid JSON, or nested too deeply: ${call.invalidInput.slice(0, 200)}`;
     return written(proposeResult(state, call, failure('tool_input_invalid', message)));
@@ -113,6 +114,7 @@ function decideAndStart(
   if (tool.kind === 'question') return written(proposeQuestion(engine, context, state, call, 'question', input, decision));
   const { child, childDecision } = judged;
   const attempt = (call.attempt?.attempt ?? 0) + 1;
+  const resume = call.suspension ?? null;
   const timeoutMs = timeLeft(engine, context.charge, tool.timeoutMs);
   const earlier = call.attempt?.reservationId ?? null;
   const reservationId = engine.ids.next<ReservationId>('reservation');
@@ -120,6 +122,7 @@ function decideAndStart(
     reservationId,
     timeoutMs,
     wall: child === null,
+    counts: resume === null,
     beside: besideOf(state, busy),
   });
   return {
@@ -129,6 +132,7 @@ function decideAndStart(
       tool,
       input,
       attempt,
+      resume,
       idempotencyKey: call.attempt?.idempotencyKey ?? call.callId,
       decision,
       childDecision,

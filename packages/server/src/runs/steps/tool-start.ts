@@ -1,7 +1,7 @@
 import type { NewEvent, RunId } from '@nexus-agent/protocol';
 import { type RecordedDecision, timeLeft } from '#calls';
 import type { LedgerOutcome, ReserveOperation } from '#ledger';
-import type { RunState, ToolCallState } from '#runs/journal';
+import type { RunState, SuspensionState, ToolCallState } from '#runs/journal';
 import type { ToolDescriptor } from '#tools';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
@@ -14,6 +14,8 @@ export interface ToolStart {
   readonly input: Record<string, unknown>;
   readonly attempt: number;
   readonly idempotencyKey: string;
+  /** Where it goes on; null: at its beginning. */
+  readonly resume: SuspensionState | null;
   readonly decision: RecordedDecision;
   /** For a sub-agent: that its run may start. */
   readonly childDecision: RecordedDecision | null;
@@ -46,10 +48,12 @@ export function proposeToolStart(engine: Engine, context: RunContext, state: Run
           step: state.step,
           callId: call.callId,
           attempt: start.attempt,
-          ...(start.attempt > 1 ? { counted: true as const } : {}),
+          ...(start.attempt > 1 && start.resume === null ? { counted: true as const } : {}),
+          ...(start.resume === null ? {} : { resumes: start.resume.count }),
           name: tool.name,
           effects: tool.effects,
-          input: start.input,
+          // It may be long, and is in the journal already.
+          input: start.resume === null ? start.input : null,
           idempotencyKey: start.idempotencyKey,
           timeoutMs: grantedWallMs(engine, context, start, outcome),
           reservationId,
@@ -62,4 +66,19 @@ export function proposeToolStart(engine: Engine, context: RunContext, state: Run
   });
   if (start.childRunId !== null) return merge([reserved, settle(reservationId, { toolCalls: 1 })]);
   return reserved;
+}
+
+/** What a call can call: whatever cannot call others itself. */
+export function mayBeNested({ callsTools }: ToolDescriptor): boolean {
+  return callsTools !== true;
+}
+
+/** Beyond the time in which people must answer: until a run that failed is resumed, or another agent is done. */
+const keptLongerMs = 3 * 86_400_000;
+
+/** What a tool that calls others is told of them; nothing for any other tool. */
+export function callingOf({ tools, agent }: RunContext, tool: ToolDescriptor) {
+  if (mayBeNested(tool)) return {};
+  const offered = tools.filter(mayBeNested).map(({ name }) => name);
+  return { calling: { offered, waitMs: agent.approvalTimeoutMs + keptLongerMs } };
 }

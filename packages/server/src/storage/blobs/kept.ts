@@ -29,12 +29,12 @@ export function createKeptBlobs({ driver, store, clock, timers, keepMs }: KeptBl
   /** Until when what was touched here stays. */
   const staying = createCountedCache<string, number>(10_000);
 
-  async function touch(blob: Blob, signal: AbortSignal | undefined): Promise<void> {
+  async function touch(blob: Blob, signal: AbortSignal | undefined, forMs: number): Promise<void> {
     const key = `${blob.tenantId}/${blob.sha256}`;
-    if ((staying.get(key) ?? 0) - clock.now() >= keepMs / 2) return;
+    if ((staying.get(key) ?? 0) - clock.now() >= forMs / 2) return;
     for (let waitedMs = 0; ; waitedMs += pauseMs) {
       throwIfAborted(signal);
-      const until = await store.touchContent(blob, keepMs, removingMs);
+      const until = await store.touchContent(blob, forMs, removingMs);
       if (until !== null) return void staying.set(key, until);
       if (waitedMs >= waitMs)
         throw new NexusError(
@@ -47,8 +47,9 @@ export function createKeptBlobs({ driver, store, clock, timers, keepMs }: KeptBl
 
   return {
     kind: driver.kind,
-    async put(blob, read, signal) {
-      await touch(blob, signal);
+    async put(blob, read, signal, forMs = 0) {
+      // What is touched stays for half of the time at least.
+      await touch(blob, signal, Math.max(keepMs, 2 * forMs));
       await driver.put(blob, read, signal);
     },
     get: (blob, signal) => driver.get(blob, signal),

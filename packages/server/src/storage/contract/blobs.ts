@@ -17,8 +17,10 @@ export interface BlobStore {
   /**
    * Keeps it, durably once this resolves; one that is there already is left as it is. `read` is called once for each attempt.
    * Throws `payload_too_large` for what the store has no room for, `storage_unavailable` when it cannot be reached.
+   *
+   * @param keepMs how long it stays though no file names it, where that is longer than contents do
    */
-  put(blob: Blob, read: () => AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<void>;
+  put(blob: Blob, read: () => AsyncIterable<Uint8Array>, signal?: AbortSignal, keepMs?: number): Promise<void>;
   /**
    * Its content in pieces, each of which may still turn out to be wrong: see `readBlob`. Throws `not_found` where there is none,
    * and `storage_unavailable`.

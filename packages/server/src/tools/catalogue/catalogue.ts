@@ -74,7 +74,8 @@ export function createToolCatalogue({ sources, onLeftOut }: CatalogueOptions): T
 }
 
 function descriptorOf(tool: Tool): ToolDescriptor {
-  const { name, description, inputSchema, outputSchema, effects, permissions, timeoutMs, maxCostMicroUsd, kind, source, tier } = tool;
+  const { name, description, inputSchema, outputSchema, effects, permissions, timeoutMs, maxCostMicroUsd, callsTools, kind, source, tier } =
+    tool;
   return describeTool({
     name,
     description,
@@ -84,6 +85,7 @@ function descriptorOf(tool: Tool): ToolDescriptor {
     permissions,
     timeoutMs,
     ...(maxCostMicroUsd === undefined ? {} : { maxCostMicroUsd }),
+    ...(callsTools === undefined ? {} : { callsTools }),
     ...(kind === undefined ? {} : { kind }),
     ...(source === undefined ? {} : { source }),
     ...(tier === undefined ? {} : { tier }),

@@ -178,6 +178,7 @@ export const toolsConfig = {
       'Memory of one run of code.',
     ),
     maxOutputChars: setting(z.int().min(0).max(10_000_000).default(50_000), 'Most characters that one run of code may print.'),
+    maxCalls: setting(z.int().min(0).max(10_000).default(100), 'Most calls of tools that one run of code may make.'),
     maxThreads: setting(
       z.int().min(1).max(256).optional(),
       'Threads that run code, started as they are needed; one session may keep all of them busy.',

@@ -27,6 +27,8 @@ export interface ToolDescriptor {
   readonly tier?: ToolTier;
   /** Upper bound of what one call costs beyond the call itself; reserved before, settled with the result's cost. */
   readonly maxCostMicroUsd?: number;
+  /** It may call the other tools that its agent is offered; never one that does so, too. */
+  readonly callsTools?: true;
   /** `question`: a person is asked, and the tool is never executed. */
   readonly kind?: 'question';
 }

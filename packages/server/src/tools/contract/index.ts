@@ -6,6 +6,8 @@ export type {
   AuthorizationAnswer,
   AuthorizationRequest,
   AuthorizationVerdict,
+  ResumedCall,
+  Suspension,
   ToolCall,
   ToolCallEnd,
   ToolPart,

@@ -19,6 +19,36 @@ export interface ToolCall {
   readonly input: unknown;
   readonly timeoutMs: number;
   readonly traceparent?: string;
+  /** For a tool that calls others: the names of those that it may call, and for how long it may have to wait for them. */
+  readonly calling?: { readonly offered: readonly string[]; readonly waitMs: number };
+  /** For one that was suspended: where it goes on. */
+  readonly resume?: ResumedCall;
+}
+
+/** Where a call waits for others that it wants made: nothing else is left of it, and any process can go on with it. Plain data. */
+export interface Suspension {
+  /** The content that it goes on from. */
+  readonly state: { readonly sha256: string; readonly bytes: number };
+  /** All that it waits for; at least one. */
+  readonly calls: readonly CallWanted[];
+  /** What it has computed so far, in the unit of its sandbox. */
+  readonly fuelUsed: number;
+  /** What it printed since it was suspended before. */
+  readonly printed: string;
+}
+
+export interface CallWanted {
+  /** Numbered from 1 over the whole call. */
+  readonly id: number;
+  readonly name: string;
+  /** JSON. */
+  readonly input: string;
+}
+
+export interface ResumedCall {
+  readonly state: Suspension['state'];
+  /** Of all calls that it waited for, in the order in which they ended. */
+  readonly results: readonly { readonly id: number; readonly isError: boolean; readonly output: string }[];
 }
 
 /** Something that a tool is about to touch: a host, a secret, or a file of the session, which no argument need name. */
@@ -36,8 +66,10 @@ export type ToolPart =
   | ({ readonly type: 'authorization.wanted'; readonly authorizationId: string } & AuthorizationRequest)
   | ToolCallEnd;
 
-/** How a call ended: the last part, and the only one of its kind. */
+/** How a call ended, or this attempt of it: the last part, and the only one of its kind. */
 export type ToolCallEnd =
+  /** It goes on, as another attempt with `resume`, once the calls that it wants have results. */
+  | ({ readonly type: 'suspended'; readonly durationMs: number; readonly waitedMs?: number } & Suspension)
   /** `output` is what the model reads. `files`, of a tool that has to do with files, are to be committed with it. */
   | {
       readonly type: 'completed';
@@ -73,8 +105,8 @@ export interface ToolService {
   /** The tools of a tenant, always in the same order. Rejects with `config_invalid` when two of them have one name. */
   list(tenantId: string): Promise<readonly ToolDescriptor[]>;
   /**
-   * Runs one call, for one reader: any number of `output` and `authorization.wanted`, then exactly one `completed` or
-   * `failed`. Begins with the first read and never throws. The arguments are checked, also when the caller did so.
+   * Runs one call, for one reader: any number of `output` and `authorization.wanted`, then exactly one `completed`, `failed` or
+   * `suspended`. Begins with the first read and never throws. The arguments are checked, also when the caller did so.
    *
    * Aborting the signal or leaving the iteration cancels the call, as `timeoutMs` ends it: the tool is told to stop, and
    * one that does not within a short grace is given up and what it does later is dropped. An answer within the grace

@@ -1,7 +1,7 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
 import type { ToolDescriptor } from './descriptor.ts';
 import type { CallFiles } from './files.ts';
-import type { AuthorizationRequest, AuthorizationVerdict, ToolCall } from './service.ts';
+import type { AuthorizationRequest, AuthorizationVerdict, Suspension, ToolCall } from './service.ts';
 
 /** What a tool knows of the call that it serves. */
 export interface ToolContext extends Omit<ToolCall, 'toolName' | 'toolVersion' | 'input' | 'timeoutMs' | 'filesOf'> {
@@ -26,6 +26,8 @@ export interface ToolContext extends Omit<ToolCall, 'toolName' | 'toolVersion' |
 export type ToolResult =
   /** `costMicroUsd`: what the call cost beyond itself; left out, the most that the tool may cost is booked. */
   | { readonly type: 'ok'; readonly output: unknown; readonly costMicroUsd?: number }
+  /** Of a tool that calls others. What it has read of files is done with; it has written none. */
+  | ({ readonly type: 'suspended' } & Suspension)
   /** A failure that the model can act on: `error.message` says what was wrong and what would be right. */
   | { readonly type: 'error'; readonly error: ErrorInfo };
 

@@ -17,6 +17,7 @@ export type Outcome =
 
 /** The end of a call but for its duration. */
 export type Conclusion =
+  | Omit<Extract<ToolCallEnd, { type: 'suspended' }>, 'durationMs' | 'waitedMs'>
   | Omit<Extract<ToolCallEnd, { type: 'completed' }>, 'durationMs' | 'waitedMs'>
   | Omit<Extract<ToolCallEnd, { type: 'failed' }>, 'began' | 'durationMs' | 'waitedMs'>;
 
@@ -60,6 +61,7 @@ function concludeWhole(rules: OutcomeRules, call: ConcludedCall, outcome: Outcom
   const { result } = outcome;
   // A tool that was written without types can give anything.
   if (result?.type === 'ok') return concludeOk(rules, call, result);
+  if (result?.type === 'suspended') return concludeSuspended(rules, call, result);
   const error = result?.type === 'error' ? ErrorInfo.safeParse(result.error) : undefined;
   if (error?.success !== true)
     return fault(rules, call, new TypeError('a tool must give a result'), `the tool ${call.tool.name} failed unexpectedly`);
@@ -113,6 +115,15 @@ function concludeOk(rules: OutcomeRules, call: ConcludedCall, result: ToolResult
   } catch (error) {
     return fault(rules, call, error, `the output of the tool ${tool.name} cannot be sent as JSON`);
   }
+}
+
+/** Where a tool that may not call others says that it waits for some, nobody would ever go on with it. */
+function concludeSuspended(rules: OutcomeRules, call: ConcludedCall, result: ToolResult & { type: 'suspended' }): Conclusion {
+  const { tool, signal } = call;
+  if (signal.aborted) return failed(interrupted(call));
+  if (tool.callsTools !== true || result.calls.length === 0)
+    return fault(rules, call, new TypeError('it waits for calls that nobody makes'), `the tool ${tool.name} failed unexpectedly`);
+  return { ...result, printed: boundText(rules.secrets.inText(result.printed), rules.maxOutputChars) };
 }
 
 function interrupted({ tool, signal }: ConcludedCall): ErrorInfo {

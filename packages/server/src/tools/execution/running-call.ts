@@ -182,7 +182,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   }
 
   #context(): ToolContext {
-    const { tenantId, sessionId, runId, callId, attempt, idempotencyKey, traceparent } = this.#call;
+    const { tenantId, sessionId, runId, callId, attempt, idempotencyKey, traceparent, calling, resume } = this.#call;
     const { signal } = this.#controller;
     let left = this.#environment.maxProgressChars;
     const progress = this.#environment.secrets.stream();
@@ -195,6 +195,8 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       attempt,
       idempotencyKey,
       ...(traceparent === undefined ? undefined : { traceparent }),
+      ...(calling === undefined ? undefined : { calling }),
+      ...(resume === undefined ? undefined : { resume }),
       workspace: this.#folder?.path ?? '',
       files: this.#files(),
       signal,

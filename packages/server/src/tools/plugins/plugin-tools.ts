@@ -120,6 +120,7 @@ function hostOf(context: ToolContext, { workspaces, fetchTool }: PluginToolParts
       // Within the call of the plugin: its tenant, its session, its policy.
       const result = await fetchTool.execute(checked.input, { ...context, signal: AbortSignal.any([signal, context.signal]) });
       if (result.type === 'error') throw new NexusError(result.error.code, result.error.message);
+      if (result.type === 'suspended') throw new NexusError('internal', 'http_fetch calls no tools');
       return typeof result.output === 'string' ? result.output : JSON.stringify(result.output);
     },
   };

@@ -8,9 +8,9 @@ import { interpret } from './interpreter.ts';
 const binary = readFileSync(createRequire(import.meta.url).resolve('quickjs-wasi/quickjs.wasm'));
 const memoryBytes = 32 * 1024 * 1024;
 const module = new WebAssembly.Module(capWasmMemory(binary, memoryBytes / 65_536));
-const limits = { fuel: 500, wallMs: 10_000, memoryBytes, stackBytes: 256 * 1024, maxOutputChars: 10_000 };
+const limits = { fuel: 500, wallMs: 10_000, memoryBytes, stackBytes: 256 * 1024, maxOutputChars: 10_000, maxCalls: 0 };
 const clock = { now: () => Date.now(), monotonic: () => performance.now() };
-const host = { nowMs: 0, print: () => undefined, report: () => undefined, poll: () => undefined };
+const host = { nowMs: 0, print: () => undefined, report: () => undefined, call: () => '', poll: () => undefined };
 
 /** Engines, and which of them served. */
 function watched(canReset = true) {
@@ -26,7 +26,8 @@ function watched(canReset = true) {
   };
   const run = async (code: string, input = '') => {
     const { result, logs } = await interpret(watching, { code, input, files: [['f', 'text']], limits }, clock);
-    return result.type === 'ok' ? (result.value === '' ? undefined : JSON.parse(result.value)) : `${result.error.code} ${logs}`;
+    if (result.type === 'ok') return result.value === '' ? undefined : JSON.parse(result.value);
+    return result.type === 'error' ? `${result.error.code} ${logs}` : result.type;
   };
   return { engines, served, run };
 }

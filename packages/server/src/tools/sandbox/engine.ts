@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { type JSValueHandle, QuickJS } from 'quickjs-wasi';
 import { guestPrelude } from './guest.ts';
 
@@ -7,6 +8,8 @@ export interface EngineHost {
   readonly nowMs: number;
   print(text: JSValueHandle | undefined): void;
   report(kind: JSValueHandle | undefined, text: JSValueHandle | undefined): void;
+  /** A call of a tool, with its arguments as JSON: its number, or why there is none. */
+  call(name: JSValueHandle | undefined, input: JSValueHandle | undefined): number | string;
   /** The engine polls it as it computes. What it throws ends the program, which cannot catch it. */
   poll(): void;
 }
@@ -15,8 +18,35 @@ export interface EngineHost {
 export interface ScriptEngine {
   readonly vm: QuickJS;
   readonly memory: WebAssembly.Memory;
-  readonly guest: { readonly setInput: JSValueHandle; readonly addFile: JSValueHandle; readonly settle: JSValueHandle };
+  readonly guest: Readonly<Record<GuestFunction, JSValueHandle>>;
+  /** The same for all engines whose memory means the same. */
+  readonly layout: string;
 }
+
+const guestFunctions = ['setInput', 'setTools', 'addFile', 'settle', 'endCall'] as const;
+type GuestFunction = (typeof guestFunctions)[number];
+
+/** What an engine remembers between two jobs, with its stack empty. */
+export interface EngineMemory {
+  readonly memory: Uint8Array;
+  readonly stackPointer: number;
+}
+
+export function rememberedBy({ vm, memory }: ScriptEngine): EngineMemory {
+  return { memory: new Uint8Array(memory.buffer), stackPointer: rawOf(vm).__stack_pointer.value };
+}
+
+/** The engine goes on from there. Throws a `RangeError` where its memory may not be as large. */
+export function remember({ vm, memory }: ScriptEngine, from: EngineMemory): void {
+  const missing = Math.ceil((from.memory.byteLength - memory.buffer.byteLength) / pageBytes);
+  if (missing > 0) memory.grow(missing);
+  const own = new Uint8Array(memory.buffer);
+  own.set(from.memory);
+  own.fill(0, from.memory.byteLength);
+  rawOf(vm).__stack_pointer.value = from.stackPointer;
+}
+
+const pageBytes = 64 * 1024;
 
 /** Engines of one memory limit, for programs one after the other. */
 export interface ScriptEngines {
@@ -64,13 +94,14 @@ interface RawExports {
   readonly __stack_pointer: WebAssembly.Global;
   readonly __indirect_function_table: WebAssembly.Table;
   qjs_get_context_ptr(): number;
+  qjs_get_runtime_ptr(): number;
   qjs_set_max_stack_size(bytes: number): void;
 }
 
 /** The engine's own functions: internal in a version that is pinned exactly. */
 const rawOf = (vm: QuickJS) => vm._getExports() as unknown as RawExports;
 
-const idle: EngineHost = { nowMs: 0, print: () => undefined, report: () => undefined, poll: () => undefined };
+const idle: EngineHost = { nowMs: 0, print: () => undefined, report: () => undefined, call: () => '', poll: () => undefined };
 
 /** @param canReset the engine has no state but what is put back: else each program has an engine that is made for it */
 export function createEngines(module: WebAssembly.Module, memoryBytes: number, canReset: boolean): ScriptEngines {
@@ -137,20 +168,38 @@ async function makeEngine(module: WebAssembly.Module, memoryBytes: number, madeA
     host.report(kind, text);
     return vm.undefined;
   });
-  const functions = vm.callFunction(vm.evalCode(guestPrelude, 'prelude.js'), vm.undefined, print, report);
-  const guest = { setInput: functions.getProp('setInput'), addFile: functions.getProp('addFile'), settle: functions.getProp('settle') };
+  /** The library keeps what a function of the host gives until it is disposed of: the room would be the program's. */
+  let answered: JSValueHandle | undefined;
+  const call = vm.newFunction('call', (name, input) => {
+    const answer = host.call(name, input);
+    answered?.dispose();
+    answered = typeof answer === 'number' ? vm.newNumber(answer) : vm.newString(answer);
+    return answered;
+  });
+  const functions = vm.callFunction(vm.evalCode(guestPrelude, 'prelude.js'), vm.undefined, print, report, call);
+  const guest = Object.fromEntries(guestFunctions.map((name) => [name, functions.getProp(name)])) as ScriptEngine['guest']; // of these names
   vm.evalCode(`void new ArrayBuffer(${Math.floor(Math.min(roomBytes, memoryBytes * roomShare))})`, 'room.js').dispose();
   // Handles that the library makes once and keeps: they have to be part of the first state.
   for (const kept of [vm.undefined, vm.null, vm.true, vm.false, vm.global]) if (kept.disposed) throw new Error('a handle is gone');
   const memory = vm._getMemory(); // @internal in a version that is pinned exactly; there is no public way to see the size
   const raw = rawOf(vm);
   return {
-    ...{ vm, memory, guest, tableLength: raw.__indirect_function_table.length },
+    ...{ vm, memory, guest, layout: layoutOf(vm, guest, memoryBytes), tableLength: raw.__indirect_function_table.length },
     first: { memory: new Uint8Array(memory.buffer).slice(), stackPointer: raw.__stack_pointer.value, seed: null },
     serve(next) {
       host = next;
+      answered = undefined; // another memory holds it, or none
     },
   };
+}
+
+/** What the handles of the host point to is where they point in each engine of the same binary, prelude and limit. */
+function layoutOf(vm: QuickJS, guest: ScriptEngine['guest'], memoryBytes: number): string {
+  const raw = rawOf(vm);
+  const handles = [...Object.values(guest), vm.undefined];
+  const pointers = [raw.qjs_get_runtime_ptr(), raw.qjs_get_context_ptr(), ...handles.map(({ ptr }) => ptr)];
+  const made = [vm.versions, memoryBytes, pointers, guestPrelude];
+  return createHash('sha256').update(JSON.stringify(made)).digest('hex');
 }
 
 /**

@@ -1,13 +1,13 @@
 /**
- * Runs inside the engine before the code. It is given two host functions that take texts only, keeps them to itself,
+ * Runs inside the engine before the code. It is given host functions that take texts only, keeps them to itself,
  * and turns what the code prints, gives back or throws into text there, so that getters, `toJSON` and the like of the
  * code run under the code's limits.
  */
-export const guestPrelude = `((print, report) => {
+export const guestPrelude = `((print, report, call) => {
   'use strict';
   const { parse, stringify } = JSON;
-  const { defineProperty } = Object;
-  const [TheMap, TheSet, TheError, toText] = [Map, Set, Error, String];
+  const { create, defineProperty, freeze } = Object;
+  const [TheMap, TheSet, TheError, TheSyntaxError, ThePromise, toText] = [Map, Set, Error, SyntaxError, Promise, String];
   const plain = (key, value) => {
     if (typeof value === 'bigint') return toText(value);
     if (value instanceof TheMap || value instanceof TheSet) return [...value];
@@ -37,7 +37,56 @@ export const guestPrelude = `((print, report) => {
   };
   globalThis.console = { log, info: log, warn: log, error: log, debug: log };
   globalThis.files = {};
+  // Calls of tools that have no result yet, by number; without a prototype, so that nothing that code changes is asked.
+  const open = create(null);
+  let openCount = 0;
+  let onNoneOpen = null;
+  const failure = (code, message, details) => {
+    const error = new TheError(message);
+    defineProperty(error, 'code', { value: code, enumerable: true, writable: true, configurable: true });
+    if (details !== undefined) defineProperty(error, 'details', { value: details, enumerable: true, writable: true, configurable: true });
+    return error;
+  };
+  const tool = (name) => (input) =>
+    new ThePromise((resolve, reject) => {
+      const text = stringify(input === undefined ? {} : input);
+      if (text === undefined) throw failure('tool_input_invalid', 'the arguments of ' + name + ' must be an object');
+      const answer = call(name, text);
+      if (typeof answer === 'string') throw failure('limit_exceeded', answer, { limit: 'calls' });
+      open[answer] = { resolve, reject };
+      openCount += 1;
+    });
+  const valueOf = (text) => {
+    try {
+      return parse(text);
+    } catch (error) {
+      if (error instanceof TheSyntaxError) return text;
+      throw error;
+    }
+  };
+  const errorOf = (text) => {
+    const { error } = parse(text);
+    return failure(error.code, error.message, error.details);
+  };
   return {
+    setTools(names) {
+      const tools = create(null);
+      const all = parse(names);
+      for (let index = 0; index < all.length; index++) defineProperty(tools, all[index], { value: tool(all[index]), enumerable: true });
+      defineProperty(globalThis, 'tools', { value: freeze(tools), writable: true, configurable: true, enumerable: true });
+    },
+    endCall(id, isError, text) {
+      const { resolve, reject } = open[id];
+      delete open[id];
+      openCount -= 1;
+      try {
+        if (isError) reject(errorOf(text));
+        else resolve(valueOf(text));
+      } catch (error) {
+        reject(error);
+      }
+      if (openCount === 0 && onNoneOpen !== null) onNoneOpen();
+    },
     setInput(json) {
       globalThis.input = json === '' ? undefined : parse(json);
     },
@@ -45,13 +94,21 @@ export const guestPrelude = `((print, report) => {
       defineProperty(globalThis.files, name, { value: text, enumerable: true });
     },
     async settle(promise, boxed) {
+      let kind = 'ok';
+      let text;
       try {
         const given = await promise;
-        const text = stringify(boxed ? await given.value : given, plain);
-        report('ok', text === undefined ? '' : text);
+        text = stringify(boxed ? await given.value : given, plain);
       } catch (error) {
-        report('error', describe(error));
+        kind = 'error';
+        text = describe(error);
       }
+      // A program has ended once the calls have that it began, awaited or not.
+      while (openCount > 0)
+        await new ThePromise((resolve) => {
+          onNoneOpen = resolve;
+        });
+      report(kind, text === undefined ? '' : text);
     },
   };
 })`;

@@ -2,7 +2,7 @@
 export { createJail } from './jail/jail.ts';
 export { type Defence, defences, type Jail, type JailEnd, type JailLimits, type JailRequest } from './jail/types.ts';
 export { createSandbox } from './sandbox.ts';
-export type { Sandbox, SandboxRequest } from './types.ts';
+export type { CallResult, ProgramResult, Sandbox, SandboxRequest, WantedCall } from './types.ts';
 export {
   createWasmSandbox,
   type OpenedPath,

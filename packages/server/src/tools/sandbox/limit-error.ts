@@ -1,7 +1,7 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
 
 /** What a sandbox bounds, whatever its tier. */
-export type SandboxLimit = 'fuel' | 'memory' | 'wall' | 'stack' | 'output' | 'cpu' | 'disk' | 'files' | 'network';
+export type SandboxLimit = 'fuel' | 'memory' | 'wall' | 'stack' | 'output' | 'cpu' | 'disk' | 'files' | 'network' | 'calls';
 
 /** The error of code that reached a limit: `details.limit` names it, in every tier with the same words. Loaded in threads: it imports nothing. */
 export function limitExceeded(limit: SandboxLimit, message: string): ErrorInfo {

@@ -4,7 +4,7 @@ import { type Clock, createShares, NexusError, type Timers, type WaitObserver } 
 import type { InterpreterRequest } from './interpreter.ts';
 import { createThreadPool } from './pool.ts';
 import { type JobEnd, longestThreadMs } from './thread.ts';
-import type { Sandbox, SandboxLimits, SandboxRequest, SandboxResult } from './types.ts';
+import type { ProgramRequest, ProgramResult, Sandbox, SandboxLimits, SandboxResult } from './types.ts';
 
 export interface SandboxOptions {
   readonly clock: Clock;
@@ -34,6 +34,7 @@ const defaultSandboxLimits: SandboxLimits = {
   memoryBytes: 64 * 1024 * 1024,
   stackBytes: 256 * 1024,
   maxOutputChars: 50_000,
+  maxCalls: 100,
 };
 
 const nobody = { tenantId: '', sessionId: '' };
@@ -52,7 +53,7 @@ export function createSandbox(options: SandboxOptions): Sandbox {
   let closed = false;
 
   /** In its turn: everything that takes room is made now. */
-  async function runNow(request: SandboxRequest): Promise<JobEnd> {
+  async function runNow(request: ProgramRequest): Promise<JobEnd> {
     const { files = {}, signal } = request;
     if (closed || signal?.aborted) return stopped(new NexusError('cancelled', 'the code was cancelled'));
     const prepared = prepare(request, typeof files === 'function' ? await files() : files, ceiling);
@@ -63,29 +64,36 @@ export function createSandbox(options: SandboxOptions): Sandbox {
     return pool.run(prepared, signal);
   }
 
+  async function advance(request: ProgramRequest): Promise<ProgramResult> {
+    const { holder = nobody, signal } = request;
+    const askedAt = clock.monotonic();
+    let entry: Awaited<ReturnType<typeof shares.enter>>;
+    try {
+      if (closed) throw new NexusError('sandbox_unavailable', 'the sandbox is shutting down', { retryable: false });
+      if (signal?.aborted) throw new NexusError('cancelled', 'the code was cancelled before it began');
+      entry = await shares.enter(holder, signal);
+    } catch (error) {
+      // What the signal says itself is not for the model.
+      const isOwn = error instanceof NexusError && error !== signal?.reason;
+      const told = isOwn ? error : new NexusError('cancelled', 'the code was cancelled', { cause: error });
+      return toResult(stopped(told), { waitedMs: clock.monotonic() - askedAt, durationMs: 0 });
+    }
+    try {
+      const startedAt = clock.monotonic();
+      const end = await runNow(request);
+      return toResult(end, { waitedMs: entry.waitedMs, durationMs: clock.monotonic() - startedAt });
+    } finally {
+      entry.leave();
+    }
+  }
+
   return {
     longestMs: maxWaitMs + longestThreadMs(ceiling.wallMs),
+    advance,
     async run(request) {
-      const { holder = nobody, signal } = request;
-      const askedAt = clock.monotonic();
-      let entry: Awaited<ReturnType<typeof shares.enter>>;
-      try {
-        if (closed) throw new NexusError('sandbox_unavailable', 'the sandbox is shutting down', { retryable: false });
-        if (signal?.aborted) throw new NexusError('cancelled', 'the code was cancelled before it began');
-        entry = await shares.enter(holder, signal);
-      } catch (error) {
-        // What the signal says itself is not for the model.
-        const isOwn = error instanceof NexusError && error !== signal?.reason;
-        const told = isOwn ? error : new NexusError('cancelled', 'the code was cancelled', { cause: error });
-        return toResult(stopped(told), { waitedMs: clock.monotonic() - askedAt, durationMs: 0 });
-      }
-      try {
-        const startedAt = clock.monotonic();
-        const end = await runNow(request);
-        return toResult(end, { waitedMs: entry.waitedMs, durationMs: clock.monotonic() - startedAt });
-      } finally {
-        entry.leave();
-      }
+      const result = await advance(request);
+      if (result.type === 'suspended') throw new NexusError('internal', 'code that has no tools waits for one');
+      return result;
     },
     async close() {
       closed = true;
@@ -112,7 +120,7 @@ function tooLarge(request: InterpreterRequest): NexusError | null {
 }
 
 function prepare(
-  { code, input, limits = {} }: SandboxRequest,
+  { code, input, tools, resume, limits = {} }: ProgramRequest,
   files: Readonly<Record<string, string>>,
   ceiling: SandboxLimits,
 ): InterpreterRequest {
@@ -121,22 +129,26 @@ function prepare(
     code,
     input: input === undefined ? '' : (JSON.stringify(input) ?? ''),
     files: Object.entries(files),
+    ...(tools === undefined ? {} : { tools }),
+    ...(resume === undefined ? {} : { resume }),
     limits: {
       fuel: limit('fuel'),
       wallMs: limit('wallMs'),
       memoryBytes: Math.max(minMemoryBytes, limit('memoryBytes')),
       stackBytes: limit('stackBytes'),
       maxOutputChars: limit('maxOutputChars'),
+      maxCalls: limit('maxCalls'),
     },
   };
 }
 
-function toResult(end: JobEnd, times: Pick<SandboxResult, 'durationMs' | 'waitedMs'>): SandboxResult {
+function toResult(end: JobEnd, times: Pick<SandboxResult, 'durationMs' | 'waitedMs'>): ProgramResult {
   if (end.type !== 'answered') {
-    return { type: 'error', error: end.error.toInfo(), logs: '', fuelUsed: 0, memoryBytes: 0, ...times };
+    return { type: 'error', error: end.error.toInfo(), logs: '', newLogs: '', fuelUsed: 0, memoryBytes: 0, ...times };
   }
-  const { result, logs, fuelUsed, memoryBytes } = end.outcome;
-  const facts = { logs, fuelUsed, memoryBytes, ...times };
+  const { result, logs, newLogs, fuelUsed, memoryBytes } = end.outcome;
+  const facts = { logs, newLogs, fuelUsed, memoryBytes, ...times };
   if (result.type === 'error') return { ...facts, type: 'error', error: result.error };
+  if (result.type === 'suspended') return { ...facts, ...result };
   return { ...facts, type: 'ok', value: result.value === '' ? undefined : JSON.parse(result.value) };
 }

@@ -11,6 +11,8 @@ export interface SandboxLimits {
   readonly wallMs: number;
   readonly memoryBytes: number;
   readonly stackBytes: number;
+  /** Most calls of tools that one program may make. */
+  readonly maxCalls: number;
   /** Most characters of what is printed and given back together. */
   readonly maxOutputChars: number;
 }
@@ -28,9 +30,43 @@ export interface SandboxRequest {
   readonly signal?: AbortSignal;
 }
 
+/** Code that may call tools. */
+export interface ProgramRequest extends SandboxRequest {
+  /** Names of tools that the code finds as async functions of `tools`; left out, there is no `tools`. */
+  readonly tools?: readonly string[];
+  /** Where it goes on, with the results of what it waited for; its code, input and limits are those that it had. */
+  readonly resume?: ResumedProgram;
+}
+
+export interface ResumedProgram {
+  /** What {@link ProgramResult} gave. */
+  readonly state: Uint8Array;
+  /** Of all calls that it waited for: they are told to it in this order. */
+  readonly results: readonly CallResult[];
+}
+
+/** What came of a call of a tool. */
+export interface CallResult {
+  readonly id: number;
+  /** `output` is then `{ error: { code, message, details? } }`; else what the tool gave, text or JSON. */
+  readonly isError: boolean;
+  readonly output: string;
+}
+
+/** A call that a program wants made. */
+export interface WantedCall {
+  /** Numbered from 1 in each program. */
+  readonly id: number;
+  readonly name: string;
+  /** JSON. */
+  readonly input: string;
+}
+
 interface SandboxFacts {
   /** What the code printed, also before it failed. Empty when it had to be killed. */
   readonly logs: string;
+  /** What of that came since it went on. */
+  readonly newLogs: string;
   readonly fuelUsed: number;
   /** The most memory that the engine held. */
   readonly memoryBytes: number;
@@ -45,6 +81,14 @@ export type SandboxResult =
   | (SandboxFacts & { readonly type: 'ok'; readonly value: unknown })
   | (SandboxFacts & { readonly type: 'error'; readonly error: ErrorInfo });
 
+/**
+ * `suspended`: nothing can go on in it before these calls have results. `state` is all that there is of it then: any process may go on with it,
+ * exactly where it was.
+ */
+export type ProgramResult =
+  | SandboxResult
+  | (SandboxFacts & { readonly type: 'suspended'; readonly state: Uint8Array; readonly calls: readonly WantedCall[] });
+
 export interface Sandbox {
   /**
    * Runs code in an engine of its own, which has no access to files, network, time passing, processes or other runs.
@@ -53,6 +97,8 @@ export interface Sandbox {
    * once, in the same turn.
    */
   run(request: SandboxRequest): Promise<SandboxResult>;
+  /** The same for code that may call tools: until it has ended, or waits for some. */
+  advance(request: ProgramRequest): Promise<ProgramResult>;
   /** The longest that a run may take by its limits, waiting and the start of threads included. */
   readonly longestMs: number;
   /** Ends what runs with `cancelled` and releases all threads. */

@@ -4,7 +4,7 @@ import { setPriority } from 'node:os';
 import { parentPort } from 'node:worker_threads';
 import { capWasmMemory, mutableGlobals } from './capped-wasm.ts';
 import { createEngines, type ScriptEngines } from './engine.ts';
-import { type InterpreterOutcome, type InterpreterRequest, interpret } from './interpreter.ts';
+import { type InterpreterOutcome, type InterpreterRequest, interpret, limitsOf } from './interpreter.ts';
 
 /**
  * The thread that runs code. It imports only what lies beside it and packages, so that it starts from source and from
@@ -47,10 +47,11 @@ const clock = { now: () => Date.now(), monotonic: () => performance.now() };
 parentPort?.on('message', async (request: InterpreterRequest) => {
   let outcome: InterpreterOutcome | undefined;
   try {
-    outcome = await interpret(enginesFor(request.limits.memoryBytes), request, clock);
+    outcome = await interpret(enginesFor(limitsOf(request).memoryBytes), request, clock);
   } catch {
     outcome = undefined; // the host calls this a broken thread and replaces it
   }
-  parentPort?.postMessage({ type: 'answer', outcome } satisfies ThreadMessage);
+  const handedOver = outcome?.result.type === 'suspended' ? [outcome.result.state.buffer] : [];
+  parentPort?.postMessage({ type: 'answer', outcome } satisfies ThreadMessage, handedOver);
 });
 parentPort?.postMessage({ type: 'ready' } satisfies ThreadMessage);

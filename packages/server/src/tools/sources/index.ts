@@ -1,5 +1,5 @@
 /** The door of the sources of tools. */
-export { createBuiltinTools } from './builtin/index.ts';
+export { createBuiltinTools, createProgramStates } from './builtin/index.ts';
 export { createSourceHeads } from './followed-sources.ts';
 export { createPluginSource } from './wasm/index.ts';
 export { createWorkers } from './worker/index.ts';

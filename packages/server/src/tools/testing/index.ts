@@ -123,7 +123,7 @@ export async function readCall(service: ToolService, call: ToolCall, reader: Rea
   for await (const part of service.execute(call, { signal })) {
     if (end !== undefined) throw new Error(`a part came after the end: ${JSON.stringify(part)}`);
     onPart?.(part);
-    if (part.type === 'completed' || part.type === 'failed') end = part;
+    if (part.type === 'completed' || part.type === 'failed' || part.type === 'suspended') end = part;
     if (part.type !== 'authorization.wanted') continue;
     const { authorizationId, type: _type, ...request } = part;
     await service.authorize({ callId: call.callId, attempt: call.attempt, authorizationId, ...(await authorize(request)) });
@@ -134,5 +134,6 @@ export async function readCall(service: ToolService, call: ToolCall, reader: Rea
 
 /** The end of a call in one line. */
 export function said(end: ToolCallEnd): string {
+  if (end.type === 'suspended') return `waits for ${end.calls.map(({ name }) => name).join(', ')}`;
   return end.type === 'completed' ? end.output : `${end.error.code}: ${end.error.message}`;
 }

@@ -59,16 +59,17 @@ const WireTool = z
     tier: z.enum(['host', 'T0', 'T1', 'T2', 'T3', 'remote', 'person']).optional(),
     maxCostMicroUsd: z.int().optional(),
     kind: z.literal('question').optional(),
+    callsTools: z.boolean().optional(),
   })
   .transform(
-    ({ inputSchemaJson, outputSchemaJson, ...tool }): ToolDescriptor =>
-      present({ ...tool, inputSchema: inputSchemaJson, outputSchema: outputSchemaJson, effects: effects[tool.effects] }) as ToolDescriptor, // no field is undefined
+    ({ inputSchemaJson, outputSchemaJson, callsTools, ...tool }): ToolDescriptor =>
+      present({ ...tool, callsTools: callsTools === true ? true : undefined, inputSchema: inputSchemaJson, outputSchema: outputSchemaJson, effects: effects[tool.effects] }) as ToolDescriptor, // no field is undefined
   );
 
 export function toolToWire({ inputSchema, outputSchema, ...tool }: ToolDescriptor): object {
-  const { name, version, description, permissions, timeoutMs, source, tier, maxCostMicroUsd, kind } = tool;
+  const { name, version, description, permissions, timeoutMs, source, tier, maxCostMicroUsd, kind, callsTools } = tool;
   return present({
-    ...{ name, version, description, permissions, timeoutMs, source, tier, maxCostMicroUsd, kind },
+    ...{ name, version, description, permissions, timeoutMs, source, tier, maxCostMicroUsd, kind, callsTools },
     effects: `EFFECTS_${tool.effects.toUpperCase()}`,
     inputSchemaJson: asJson(inputSchema),
     outputSchemaJson: asJson(outputSchema),
@@ -77,6 +78,14 @@ export function toolToWire({ inputSchema, outputSchema, ...tool }: ToolDescripto
 
 export const ListToolsRequest = z.object({ tenantId: id });
 export const ListToolsResponse = z.object({ tools: z.array(WireTool) });
+
+const StateContent = z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/), bytes: z.int().min(0) });
+const Suspended = z.object({
+  state: StateContent,
+  calls: z.array(z.object({ id: z.int().min(1), name: z.string(), input: z.string() })).min(1),
+  fuelUsed: z.number().min(0),
+  printed: z.string(),
+});
 
 const callFields = { tenantId: id, sessionId: id, filesOf: id.optional(), runId: id, callId: id, attempt: z.int().min(0) };
 
@@ -87,18 +96,27 @@ const ExecuteRequest = z.object({
   toolVersion: optional,
   inputJson: json.optional(),
   timeoutMs: ms,
+  callingJson: json.pipe(z.object({ offered: z.array(z.string()), waitMs: ms })).optional(),
+  resumeJson: json
+    .pipe(
+      z.object({
+        state: StateContent,
+        results: z.array(z.object({ id: z.int().min(1), isError: z.boolean(), output: z.string() })),
+      }),
+    )
+    .optional(),
 });
 
 /** The call that a request asks for; `traceparent` comes in the metadata. Throws a `ZodError`. */
 export function callFromWire(wire: unknown, traceparent: string | undefined): ToolCall {
-  const { inputJson, ...call } = ExecuteRequest.parse(wire);
+  const { inputJson, callingJson: calling, resumeJson: resume, ...call } = ExecuteRequest.parse(wire);
   const known = traceparent !== undefined && parseTraceparent(traceparent) !== undefined;
-  return { ...present(call), input: inputJson, ...(known ? { traceparent } : {}) } as ToolCall; // `present` leaves no undefined behind
+  return { ...present({ ...call, calling, resume }), input: inputJson, ...(known ? { traceparent } : {}) } as ToolCall; // `present` leaves no undefined behind
 }
 
 /** Throws where the arguments cannot be JSON. */
-export function callToWire({ input, traceparent: _traceparent, ...call }: ToolCall): object {
-  return present({ ...call, inputJson: asJson(input) });
+export function callToWire({ input, traceparent: _traceparent, calling, resume, ...call }: ToolCall): object {
+  return present({ ...call, inputJson: asJson(input), callingJson: asJson(calling), resumeJson: asJson(resume) });
 }
 
 const FileContent = z.object({ sha256: z.string().regex(/^[0-9a-f]{64}$/), bytes: z.int().min(0), executable: z.boolean() });
@@ -124,6 +142,7 @@ const WirePart = z.discriminatedUnion('part', [
     part: z.literal('completed'),
     completed: z.object({ output: z.string(), costMicroUsd: z.int().min(0), files: Files.nullish(), ...duration }),
   }),
+  z.object({ part: z.literal('suspended'), suspended: z.object({ suspensionJson: json.pipe(Suspended), ...duration }) }),
   z.object({ part: z.literal('failed'), failed: z.object({ error: WireError, began: z.boolean(), ...duration }) }),
 ]);
 
@@ -141,6 +160,10 @@ export function partFromWire(wire: unknown): ToolPart | undefined {
     }
     case 'completed':
       return present({ type: 'completed', ...data.completed }) as ToolPart; // `present` leaves no undefined or null behind
+    case 'suspended': {
+      const { suspensionJson, ...end } = data.suspended;
+      return present({ type: 'suspended', ...suspensionJson, ...end }) as ToolPart; // as above
+    }
     case 'failed':
       return present({ type: 'failed', ...data.failed }) as ToolPart; // as above
   }
@@ -158,6 +181,10 @@ export function partToWire(part: ToolPart): object {
       const { type: _type, files, output, ...end } = part;
       const changes = files?.changes.map(({ path, content }) => present({ path, content }));
       return { completed: present({ ...end, output: output.toWellFormed(), files: files && { ...files, changes } }) };
+    }
+    case 'suspended': {
+      const { type: _type, durationMs, waitedMs, ...suspension } = part;
+      return { suspended: present({ durationMs, waitedMs, suspensionJson: asJson(suspension) }) };
     }
     case 'failed': {
       const { type: _type, error, ...end } = part;

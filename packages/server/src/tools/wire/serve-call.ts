@@ -72,7 +72,7 @@ function messagesOf(part: ToolPart, maxBytes: number): object[] {
   const tooLarge = `what the call gave has ${length} bytes on the wire, and may have ${maxBytes} (maxMessageBytes)`;
   const error = new NexusError('limit_exceeded', tooLarge, { details: { limit: 'output' } }).toInfo();
   const { durationMs } = part;
-  return [partToWire({ type: 'failed', error, began: part.type === 'completed' || part.began, durationMs })];
+  return [partToWire({ type: 'failed', error, began: part.type !== 'failed' || part.began, durationMs })];
 }
 
 /** Never between the halves of a pair. */

@@ -25,7 +25,8 @@ beforeAll(async () => {
   workspace = await mkdtemp(join(tmpdir(), 'nexus-builtin-'));
   sandbox = createSandbox({ clock: systemClock, timers: systemTimers, maxThreads: 1 });
   const jailed = { jail: noJail, clock: systemClock, timers: systemTimers, limits: jailLimits };
-  const options = { sandbox, workspaces: createWorkspaces(), clock: systemClock, timers: systemTimers, http: {}, jailed };
+  const states = { keep: async () => ({ sha256: '', bytes: 0 }), read: async () => new Uint8Array() };
+  const options = { sandbox, workspaces: createWorkspaces(), states, clock: systemClock, timers: systemTimers, http: {}, jailed };
   service = createTestToolService(createBuiltinTools(options), { workspace });
   await writeFile(join(workspace, 'sales.csv'), 'month,total\njan,10\nfeb,32\n');
   await writeFile(join(workspace, 'image.png'), Buffer.from([0xff, 0xfe, 0xfd]));

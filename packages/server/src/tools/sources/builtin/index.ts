@@ -9,12 +9,16 @@ import { createFileTextTool } from './files/file-text.ts';
 import { createFsTools } from './fs.ts';
 import { createHttpTools, type HttpFetchOptions } from './http-fetch.ts';
 import { createJailedCalls, type JailedToolsOptions } from './jailed-call.ts';
+import { createProgramStates, type ProgramStates } from './program-states.ts';
 import { createShellTool } from './shell.ts';
+
+export { createProgramStates };
 
 export interface BuiltinToolsOptions {
   /** Owned by the caller, who closes it. */
   readonly sandbox: Sandbox;
   readonly workspaces: Workspaces;
+  readonly states: ProgramStates;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly http: Omit<HttpFetchOptions, 'timers' | 'clock'>;
@@ -22,12 +26,12 @@ export interface BuiltinToolsOptions {
 }
 
 /** The tools `fs_*`, `file_text`, `code_js`, `code_python`, `shell`, `http_fetch`, `http_request` and `ask_human`. */
-export function createBuiltinTools({ sandbox, workspaces, clock, timers, http, jailed }: BuiltinToolsOptions): readonly Tool[] {
+export function createBuiltinTools({ sandbox, workspaces, states, clock, timers, http, jailed }: BuiltinToolsOptions): readonly Tool[] {
   const calls = createJailedCalls(jailed);
   return [
     ...createFsTools({ workspaces, sandbox, clock, timers }),
     createFileTextTool({ workspaces, sandbox }),
-    createCodeJsTool({ sandbox, workspaces }),
+    createCodeJsTool({ sandbox, workspaces, states }),
     createCodePythonTool(calls),
     createShellTool(calls),
     ...createHttpTools({ ...http, clock, timers }),

@@ -25,10 +25,11 @@ async function call(
   verdict: (path: string) => AuthorizationVerdict = (path) => (path.endsWith('.pem') ? denied : { allowed: true }),
 ) {
   const workspaces = createWorkspaces();
+  const states = { keep: async () => ({ sha256: '', bytes: 0 }), read: async () => new Uint8Array() };
   const sandbox = createSandbox({ clock: systemClock, timers: systemTimers });
   const tools = [
     ...createFsTools({ workspaces, sandbox, clock: systemClock, timers: systemTimers }),
-    createCodeJsTool({ sandbox, workspaces }),
+    createCodeJsTool({ sandbox, workspaces, states }),
   ];
   const service = createTestToolService(tools, { workspace, workspaces });
   const asked: string[] = [];
