@@ -6,6 +6,7 @@ import { chat } from './resources/chat.ts';
 import { definitions } from './resources/definitions.ts';
 import { health } from './resources/health.ts';
 import { keys } from './resources/keys.ts';
+import { mcpServers } from './resources/mcp-servers.ts';
 import { models } from './resources/models.ts';
 import { retention } from './resources/retention.ts';
 import { runs } from './resources/runs.ts';
@@ -34,6 +35,7 @@ export function createNexusClient(options: NexusClientOptions) {
     agents: agents(calls),
     tools: tools(calls),
     toolWorkers: toolWorkers(calls, transport),
+    mcpServers: mcpServers(calls),
     models: models(calls),
     budgets: budgets(calls),
     usage: usage(calls),

@@ -49,6 +49,7 @@ import { requireFreePort } from './free-port.ts';
 import { createInvariantWatch, type InvariantWatch } from './invariants.ts';
 import { tellUncaught } from './last-words.ts';
 import { createLocalToken, publishLocalToken } from './local-token.ts';
+import { openMcpServers } from './mcp-servers.ts';
 import { setUpModels } from './models.ts';
 import { createOutage, createStoreOutages, type StoreOutages } from './outages.ts';
 import { policyFolder } from './policy-folder.ts';
@@ -360,8 +361,9 @@ function assemble({
     ...(config.otlp.endpoint === undefined ? {} : { endpoint: config.otlp.endpoint, headers: config.otlp.headers }),
   });
   closers.push(() => tracer.close(config.otlp.closeTimeoutMs));
+  const mcp = openMcpServers({ version: options.version, config, store, clock, logger, own, closers });
   const { service: tools, desk } = openTools({
-    ...{ given: options.tools ?? [], config, clock, ids, store, bus, logger, metrics, files, known, own, closers },
+    ...{ given: options.tools ?? [], sources: [mcp.source], config, clock, ids, store, bus, logger, metrics, files, known, own, closers },
   });
   metrics.observeNames({ models: () => models.llm.list(), tools: () => tools.list('default') }, [
     ...models.defaultModels,
@@ -428,6 +430,7 @@ function assemble({
     files: createFiles({ store, blobs: files.blobs }),
     tools: createTools({ engine, agents: catalog }),
     toolWorkers: createToolWorkers({ desk, store, tools, clock }),
+    mcpServers: mcp.administration,
     models: createModels({ llm: models.llm }),
     budgets: createBudgets({ store, agents: catalog, clock }),
     retention,

@@ -10,6 +10,7 @@ import {
   type OwnListeners,
   type Tool,
   type ToolService,
+  type ToolSource,
   type WorkerDesk,
 } from '#tools';
 import { createBuiltinTools, createSourceHeads, createWorkers } from '#tools/sources';
@@ -20,6 +21,8 @@ export interface ToolParts {
   readonly config: NexusConfig;
   /** Tools of the program that this server is a part of. */
   readonly given: readonly Tool[];
+  /** What else tools come from, after those that are built in and given. */
+  readonly sources: readonly ToolSource[];
   readonly clock: Clock;
   readonly ids: IdSource;
   readonly store: Store;
@@ -38,7 +41,8 @@ export interface OpenedTools {
 }
 
 /** The agent core of this process: where tools come from, what they run in, and the service over them. Closed by `closers`. */
-export function openTools({ config, given, clock, ids, store, bus, logger, metrics, files, known, own, closers }: ToolParts): OpenedTools {
+export function openTools(parts: ToolParts): OpenedTools {
+  const { config, given, sources, clock, ids, store, bus, logger, metrics, files, known, own, closers } = parts;
   const sandbox = createSandbox({ clock, timers: systemTimers, observer: turnsOf(metrics, 'sandbox'), ...sandboxOptions(config) });
   closers.push(() => sandbox.close());
   const builtin = createBuiltinTools({
@@ -59,7 +63,7 @@ export function openTools({ config, given, clock, ids, store, bus, logger, metri
   });
   closers.push(() => workers.desk.close());
   const service = createToolService({
-    sources: [createFixedSource(given, builtin), workers.source],
+    sources: [createFixedSource(given, builtin), workers.source, ...sources],
     clock,
     timers: systemTimers,
     folders: files.folders,

@@ -47,6 +47,7 @@ export type {
   ToolSourceHead,
   ToolSourceKind,
   ToolSourceRow,
+  ToolSourceStore,
   ToolWorkerRow,
   UsageQuery,
   WorkerCallRow,

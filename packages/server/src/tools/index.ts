@@ -7,6 +7,7 @@ export {
   checkArguments,
   describeTool,
   type FilesOfCall,
+  type McpAdministration,
   selectTools,
   type Tool,
   type ToolCall,
@@ -16,6 +17,7 @@ export {
   type ToolPart,
   type ToolResult,
   type ToolService,
+  type ToolSource,
   type WorkerDesk,
 } from '#tools/contract';
 export type { ToolFault } from '#tools/execution';

@@ -3,6 +3,7 @@ import type { Administration, Agents, Approvals, Budgets, Definitions, Files, Mo
 import type { Clock, IdSource, SecretValues, Timers } from '#core';
 import type { Keys } from '#identity';
 import type { Runs, Sessions } from '#runs';
+import type { McpAdministration } from '#tools';
 
 /** What the API logs through; pino fits. */
 export interface ApiLogger {
@@ -62,6 +63,7 @@ export interface ApiServices {
   readonly files: Files;
   readonly tools: Tools;
   readonly toolWorkers: ToolWorkers;
+  readonly mcpServers: McpAdministration;
   readonly models: Models;
   readonly budgets: Budgets;
   readonly retention: Retention;

@@ -9,6 +9,7 @@ import { definitionRoutes } from './definitions.ts';
 import { fileRoutes } from './files.ts';
 import { journalRoutes } from './journal.ts';
 import { keyRoutes } from './keys.ts';
+import { mcpServerRoutes } from './mcp-servers.ts';
 import { messageRoutes } from './messages.ts';
 import { modelRoutes } from './models.ts';
 import { retentionRoutes } from './retention.ts';
@@ -32,6 +33,7 @@ const resources: readonly ((context: RouteContext) => Route[])[] = [
   modelRoutes,
   toolRoutes,
   toolWorkerRoutes,
+  mcpServerRoutes,
   budgetRoutes,
   usageRoutes,
   retentionRoutes,

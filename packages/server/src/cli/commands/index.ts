@@ -9,6 +9,7 @@ import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { fileCommands } from './files.ts';
 import { keyCommands } from './keys.ts';
+import { mcpServerCommands } from './mcp-servers.ts';
 import { migrateCommand } from './migrate.ts';
 import { modelCommands } from './models.ts';
 import { pruneCommand } from './prune.ts';
@@ -29,6 +30,7 @@ export const commands: readonly ((registrar: Registrar) => void)[] = [
   approvalCommands,
   agentCommands,
   toolCommands,
+  mcpServerCommands,
   modelCommands,
   budgetCommands,
   usageCommand,
