@@ -8,6 +8,37 @@ export const toolRequirements = {
     behaviour:
       'A tool that is not sound, or whose name another source has, is left out of the list and told in the log; all others stay as they were.',
   },
+  // MCP servers as sources of tools
+  'tools.mcp.client': {
+    promise: 3,
+    behaviour:
+      'Tools of an MCP server, of the revisions 2025-11-25 and 2026-07-28, are listed, offered to agents and called as any other: under policy, budget and journal.',
+  },
+  'tools.mcp.pins': {
+    promise: 3,
+    behaviour:
+      'What a model is told of an MCP tool is what a person approved: one that has changed, or is new, is neither offered nor called until a person approves it.',
+  },
+  'tools.mcp.effects': {
+    promise: 2,
+    behaviour:
+      'A tool of an MCP server counts as `effects: once` until the operator says otherwise; what the server hints at counts for nothing by itself.',
+  },
+  'tools.mcp.reach': {
+    promise: 3,
+    behaviour:
+      'An MCP server is reached at public addresses or what the operator granted, never at this server itself, after policy permitted its host and each secret; a secret goes only to its hosts, for its tenants.',
+  },
+  'tools.mcp.tenants': { promise: 3, behaviour: 'Servers, tools and connections are a tenant’s own, and bounded in number.' },
+  'tools.mcp.lost': {
+    promise: 2,
+    behaviour:
+      'A call of an MCP tool that is cut off within has an unknown outcome with `effects: once`, and the server is told of a cancelled one.',
+  },
+  'tools.mcp.hostile': {
+    promise: 4,
+    behaviour: 'An MCP server that hangs, floods, lies or dies holds up no other call, grows no memory without bound and crashes nothing.',
+  },
   // Workers of tools
   'workers.queue': {
     promise: 2,

@@ -70,6 +70,14 @@ export {
 } from './resources/definitions.ts';
 export { SessionFile } from './resources/files.ts';
 export { Key, KeyCreateRequest, KeyScope, Role } from './resources/keys.ts';
+export {
+  McpApproveRequest,
+  McpServer,
+  McpServerDefinition,
+  McpServerInspection,
+  McpServerName,
+  type McpServerTool,
+} from './resources/mcp-servers.ts';
 export { SessionMessage } from './resources/messages.ts';
 export { ModelInfo } from './resources/models.ts';
 export { ModelRef, Name } from './resources/names.ts';

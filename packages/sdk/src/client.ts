@@ -7,6 +7,7 @@ import { definitions } from './resources/definitions.ts';
 import { health } from './resources/health.ts';
 import { keys } from './resources/keys.ts';
 import { mcp } from './resources/mcp.ts';
+import { mcpServers } from './resources/mcp-servers.ts';
 import { models } from './resources/models.ts';
 import { plugins } from './resources/plugins.ts';
 import { retention } from './resources/retention.ts';
@@ -38,6 +39,7 @@ export function createNexusClient(options: NexusClientOptions) {
     toolWorkers: toolWorkers(calls, transport),
     mcp: mcp(transport),
     plugins: plugins(calls),
+    mcpServers: mcpServers(calls),
     models: models(calls),
     budgets: budgets(calls),
     usage: usage(calls),

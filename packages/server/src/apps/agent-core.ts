@@ -13,6 +13,7 @@ import { tellUncaught } from './last-words.ts';
 import { createStoreOutages } from './outages.ts';
 import { clearedOfSecrets, closeInTurn, keepFollowing, keepPrivate, openConfiguredBus, openDatabase } from './process-parts.ts';
 import { readPem } from './remote-tools.ts';
+import { openMcpServers } from './mcp-servers.ts';
 import { openFiles } from './session-files.ts';
 import { openTools } from './tools.ts';
 
@@ -75,8 +76,9 @@ export async function startAgentCore(options: AgentCoreOptions): Promise<AgentCo
     own.add(config.grpc.port);
     const bus = await openConfiguredBus(config, { logger, clock });
     closers.push(() => bus.close());
+    const mcp = openMcpServers({ version, config, store, clock, logger, own, closers });
     const { service } = openTools({
-      ...{ given: options.tools ?? [], config, clock, ids, store, bus, logger, metrics, files, known, own, closers },
+      ...{ given: options.tools ?? [], sources: [mcp.source], config, clock, ids, store, bus, logger, metrics, files, known, own, closers },
     });
     goOn();
     const { startToolServer } = await import('#tools/wire');

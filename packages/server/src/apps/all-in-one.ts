@@ -50,6 +50,7 @@ import { requireFreePort } from './free-port.ts';
 import { createInvariantWatch, type InvariantWatch } from './invariants.ts';
 import { tellUncaught } from './last-words.ts';
 import { createLocalToken, publishLocalToken } from './local-token.ts';
+import { openMcpServers } from './mcp-servers.ts';
 import { setUpModels } from './models.ts';
 import { createStoreOutages, type StoreOutages } from './outages.ts';
 import { policyFolder } from './policy-folder.ts';
@@ -316,13 +317,14 @@ function assemble({
     ...(config.otlp.endpoint === undefined ? {} : { endpoint: config.otlp.endpoint, headers: config.otlp.headers }),
   });
   closers.push(() => tracer.close(config.otlp.closeTimeoutMs));
+  const mcp = openMcpServers({ version: options.version, config, store, clock, logger, own, closers });
   // Workers connect here and plugins are put here, wherever tools run.
   const {
     service: inProcess,
     desk,
     plugins,
   } = openTools({
-    ...{ given: options.tools ?? [], config, clock, ids, store, bus, logger, metrics, files, known, own, closers },
+    ...{ given: options.tools ?? [], sources: [mcp.source], config, clock, ids, store, bus, logger, metrics, files, known, own, closers },
   });
   const tools = remote ?? inProcess;
   metrics.observeNames({ models: () => models.llm.list(), tools: () => tools.list('default') }, [
@@ -391,6 +393,7 @@ function assemble({
     tools: createTools({ engine, agents: catalog }),
     toolWorkers: createToolWorkers({ desk, store, tools, clock }),
     plugins: createPlugins({ store, clock, trustedKeys: config.plugins.trustedKeys, ...plugins }),
+    mcpServers: mcp.administration,
     models: createModels({ llm: models.llm }),
     budgets: createBudgets({ store, agents: catalog, clock }),
     retention,

@@ -5,10 +5,13 @@ import { NexusError } from '#core';
 const hostPattern = /^(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\](?=:))(?::\d{1,5})?$/i;
 
 /**
- * What `http_fetch` may reach although it is private: `host`, `host:port`, an address, or a range such as
+ * What may be reached although it is private, by a setting such as `httpFetch.allowPrivate`: `host`, `host:port`, an address, or a range such as
  * `10.1.0.0/16` for addresses that are written in the URL. Throws `config_invalid` for an entry that is none of these.
  */
-export function egressOptions(entries: readonly string[]): { readonly allowPrivate: (hostname: string, port: number) => boolean } {
+export function egressOptions(
+  entries: readonly string[],
+  setting = 'httpFetch.allowPrivate',
+): { readonly allowPrivate: (hostname: string, port: number) => boolean } {
   const names = new Set<string>();
   const ranges = new BlockList();
   for (const entry of entries) {
@@ -20,7 +23,7 @@ export function egressOptions(entries: readonly string[]): { readonly allowPriva
     } else if (prefix === undefined && hostPattern.test(address)) {
       names.add(address.toLowerCase());
     } else {
-      throw new NexusError('config_invalid', `httpFetch.allowPrivate: "${entry}" is none of host, host:port, an address or address/bits`);
+      throw new NexusError('config_invalid', `${setting}: "${entry}" is none of host, host:port, an address or address/bits`);
     }
   }
   return {

@@ -12,6 +12,7 @@ import {
   type PluginPackage,
   type Tool,
   type ToolService,
+  type ToolSource,
   tryOutPlugin,
   type WorkerDesk,
 } from '#tools';
@@ -24,6 +25,8 @@ export interface ToolParts {
   readonly config: NexusConfig;
   /** Tools of the program that this server is a part of. */
   readonly given: readonly Tool[];
+  /** What else tools come from, after those that are built in and given. */
+  readonly sources: readonly ToolSource[];
   readonly clock: Clock;
   readonly ids: IdSource;
   readonly store: Store;
@@ -47,7 +50,8 @@ export interface OpenedTools {
 }
 
 /** The agent core of this process: where tools come from, what they run in, and the service over them. Closed by `closers`. */
-export function openTools({ config, given, clock, ids, store, bus, logger, metrics, files, known, own, closers }: ToolParts): OpenedTools {
+export function openTools(parts: ToolParts): OpenedTools {
+  const { config, given, sources, clock, ids, store, bus, logger, metrics, files, known, own, closers } = parts;
   const sandbox = createSandbox({ clock, timers: systemTimers, observer: turnsOf(metrics, 'sandbox'), ...sandboxOptions(config) });
   closers.push(() => sandbox.close());
   const { jail, limits: jailLimits, turns: jailTurns } = openJail(config);
@@ -82,7 +86,7 @@ export function openTools({ config, given, clock, ids, store, bus, logger, metri
   });
   closers.push(() => workers.desk.close());
   const service = createToolService({
-    sources: [createFixedSource(given, builtin), workers.source, plugins],
+    sources: [createFixedSource(given, builtin), workers.source, plugins, ...sources],
     clock,
     timers: systemTimers,
     folders: files.folders,

@@ -8,6 +8,7 @@ export {
   describeTool,
   type FilesOfCall,
   type ResumedCall,
+  type McpAdministration,
   selectTools,
   type Tool,
   type ToolCall,
@@ -17,6 +18,7 @@ export {
   type ToolPart,
   type ToolResult,
   type ToolService,
+  type ToolSource,
   type WorkerDesk,
 } from '#tools/contract';
 export type { ToolFault } from '#tools/execution';

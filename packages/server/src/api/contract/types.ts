@@ -15,6 +15,7 @@ import type {
 import type { Clock, IdSource, SecretValues, Timers } from '#core';
 import type { Keys } from '#identity';
 import type { Runs, Sessions } from '#runs';
+import type { McpAdministration } from '#tools';
 
 /** What the API logs through; pino fits. */
 export interface ApiLogger {
@@ -84,6 +85,7 @@ export interface ApiServices {
   readonly tools: Tools;
   readonly toolWorkers: ToolWorkers;
   readonly plugins: Plugins;
+  readonly mcpServers: McpAdministration;
   readonly models: Models;
   readonly budgets: Budgets;
   readonly retention: Retention;

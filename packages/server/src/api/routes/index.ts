@@ -10,6 +10,7 @@ import { fileRoutes } from './files.ts';
 import { journalRoutes } from './journal.ts';
 import { keyRoutes } from './keys.ts';
 import { mcpRoutes } from './mcp.ts';
+import { mcpServerRoutes } from './mcp-servers.ts';
 import { messageRoutes } from './messages.ts';
 import { modelRoutes } from './models.ts';
 import { pluginRoutes } from './plugins.ts';
@@ -36,6 +37,7 @@ const resources: readonly ((context: RouteContext) => Route[])[] = [
   toolWorkerRoutes,
   mcpRoutes,
   pluginRoutes,
+  mcpServerRoutes,
   budgetRoutes,
   usageRoutes,
   retentionRoutes,

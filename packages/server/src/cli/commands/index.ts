@@ -10,6 +10,7 @@ import { doctorCommand } from './doctor.ts';
 import { fileCommands } from './files.ts';
 import { keyCommands } from './keys.ts';
 import { mcpCommands } from './mcp.ts';
+import { mcpServerCommands } from './mcp-servers.ts';
 import { migrateCommand } from './migrate.ts';
 import { modelCommands } from './models.ts';
 import { pluginCommands } from './plugins.ts';
@@ -33,6 +34,7 @@ export const commands: readonly ((registrar: Registrar) => void)[] = [
   toolCommands,
   mcpCommands,
   pluginCommands,
+  mcpServerCommands,
   modelCommands,
   budgetCommands,
   usageCommand,

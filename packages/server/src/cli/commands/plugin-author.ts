@@ -147,7 +147,7 @@ async function test(context: CliContext, { input, files }: TestFlags, folder = '
       context.print(result.output, () => JSON.stringify(result.output, null, 2));
       return exitCodes.ok;
     }
-    if (result.type === 'suspended') throw new NexusError('internal', 'a plugin calls no tools');
+    if (result.type === 'suspended') throw new TypeError('a plugin calls no tools');
     context.note(`${context.err('red', 'error:')} ${result.error.message} (${result.error.code})`);
     return exitCodeOf(result.error.code);
   } finally {

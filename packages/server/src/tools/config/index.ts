@@ -224,4 +224,40 @@ export const toolsConfig = {
     ),
     maxOutputBytes: setting(bytes().default(mebibyte), 'Most bytes that one call of a plugin may print.'),
   }),
+  mcp: group({
+    allowPrivate: setting(
+      z.array(z.string().min(1)).default([]),
+      'Private hosts, `host:port`, addresses or ranges such as `10.1.0.0/16` that MCP servers may be at; `http_fetch` may not go there for it.',
+    ),
+    secrets: setting(
+      z
+        .array(
+          z.strictObject({
+            name: setting(
+              z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, { error: 'expected 1 to 64 of the characters A-Z a-z 0-9 _ . -' }),
+              'What a header of an MCP server says for it: `{ secret: NAME }`.',
+            ),
+            value: setting(z.string().min(1).max(8_000), 'The whole value of the header, such as `Bearer …`.', { secret: true }),
+            hosts: setting(z.array(z.string().min(1)).min(1), 'The hosts that it is sent to, and no others.'),
+            tenants: setting(z.array(z.string().min(1)).min(1).default(['default']), 'Whose MCP servers may be sent it.'),
+          }),
+        )
+        .default([]),
+      'What MCP servers are shown of us, by name.',
+    ),
+    connectTimeoutMs: setting(
+      durationMs().min(100).default(15_000),
+      'Longest time that connecting to an MCP server and listing its tools take.',
+    ),
+    answerTimeoutMs: setting(durationMs().min(100).default(300_000), 'Longest silence of an MCP server before an answer begins.'),
+    idleMs: setting(durationMs().min(100).default(300_000), 'A connection that nothing used for so long is closed.'),
+    maxConnections: setting(z.int().min(1).max(100_000).default(500), 'Connections to MCP servers of one process at a time.'),
+    maxTenantConnections: setting(z.int().min(1).max(100_000).default(50), 'Those of one tenant.'),
+    maxTools: setting(z.int().min(1).max(5_000).default(500), 'Most tools of one MCP server.'),
+    maxResponseBytes: setting(bytes().default(4 * mebibyte), 'Most bytes of one answer of an MCP server; of a stream all together.'),
+    maxResponseValues: setting(
+      z.int().min(1_000).max(10_000_000).default(50_000),
+      'Most items, members, lists and objects in them, a line of a stream counting five.',
+    ),
+  }),
 };

@@ -2,6 +2,7 @@
 export { checkArguments, describeIssue, selectTools } from './arguments.ts';
 export { describeTool, type ToolDescriptor } from './descriptor.ts';
 export type { CallFiles, CallFolder, CallFolders, FilesOfCall, FolderRequest, KeptFiles, WriteCondition } from './files.ts';
+export type { McpAdministration } from './mcp-administration.ts';
 export type {
   AuthorizationAnswer,
   AuthorizationRequest,

@@ -1,0 +1,92 @@
+import { z } from 'zod';
+import { effectsClass } from '../events.ts';
+
+/** No `_`: what stands before the first one in the name of a tool says whose tool it is. */
+export const McpServerName = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,30}$/, { error: 'expected a lower-case name of at most 31 letters, digits or -' });
+
+/** A value, or the name of a secret that the operator has configured under `mcp.secrets`. */
+const HeaderValue = z.union([z.string().max(4_000), z.strictObject({ secret: z.string().min(1).max(64) })]);
+
+const HttpTransport = z.strictObject({
+  type: z.literal('http'),
+  url: z.string().min(1).max(2_000).describe('Where the server speaks streamable HTTP'),
+  headers: z
+    .record(z.string().regex(/^[A-Za-z0-9-]{1,64}$/, { error: 'expected the name of a header' }), HeaderValue)
+    .refine((headers) => Object.keys(headers).length <= 20, { error: 'expected at most 20 headers' })
+    .default({}),
+});
+
+const patterns = () => z.array(z.string().min(1).max(100)).max(100);
+
+/** An MCP server that a tenant takes tools from. */
+export const McpServerDefinition = z
+  .strictObject({
+    transport: z.discriminatedUnion('type', [HttpTransport]),
+    allow: patterns().default(['*']).describe('Tools that are taken, by their names at the server; * stands for any text'),
+    deny: patterns().default([]).describe('Tools that are not taken, whatever `allow` says'),
+    effects: z
+      .record(z.string().min(1).max(200), effectsClass)
+      .refine((effects) => Object.keys(effects).length <= 200, { error: 'expected at most 200 tools' })
+      .default({})
+      .describe('What repeating a call does, by the name of the tool at the server; `once` where nothing is said'),
+    trustHints: z.boolean().default(false).describe("Take the server's own word for it that a tool only reads or may be repeated"),
+    timeoutMs: z.int().min(100).max(86_400_000).default(60_000).describe('Longest time of one call'),
+  })
+  .meta({ id: 'McpServerDefinition' });
+export type McpServerDefinition = z.infer<typeof McpServerDefinition>;
+
+/**
+ * Of one tool: `ready`, offered to agents; `changed`, `new` and `gone`, what the server lists is not what was approved; `refused`, it cannot
+ * be taken; `denied`, the definition leaves it out.
+ */
+const McpToolState = z.enum(['ready', 'changed', 'new', 'gone', 'refused', 'denied']);
+
+const McpServerTool = z
+  .object({
+    tool: z.string().describe('Its name at the server'),
+    name: z.string().describe('Its name here'),
+    state: McpToolState,
+    effects: effectsClass,
+    description: z.string(),
+    why: z.string().optional().describe('Why it is refused'),
+  })
+  .meta({ id: 'McpServerTool' });
+export type McpServerTool = z.infer<typeof McpServerTool>;
+
+export const McpServer = z
+  .object({
+    name: z.string(),
+    version: z.string(),
+    createdAt: z.string(),
+    definition: McpServerDefinition,
+    state: z
+      .enum(['ready', 'unapproved', 'changed'])
+      .describe('`unapproved`: its tools were never seen; `changed`: it lists others than were approved'),
+    tools: z.array(McpServerTool),
+  })
+  .meta({ id: 'McpServer' });
+export type McpServer = z.infer<typeof McpServer>;
+
+/** What a server says of itself, asked now. */
+export const McpServerInspection = McpServer.extend({
+  live: z
+    .object({
+      server: z.string().describe('Its own name and version'),
+      protocolVersion: z.string(),
+      fingerprint: z.string().describe('Of all tools as it lists them now; an approval names it'),
+      prompts: z.array(z.string()),
+      resources: z.array(z.string()),
+    })
+    .nullable(),
+  fault: z.string().optional().describe('Why it could not be asked'),
+}).meta({ id: 'McpServerInspection' });
+export type McpServerInspection = z.infer<typeof McpServerInspection>;
+
+export const McpApproveRequest = z
+  .strictObject({
+    fingerprint: z.string().max(100).optional().describe('Approve only this list of tools, as an inspection showed it'),
+  })
+  .meta({ id: 'McpApproveRequest' });
+export type McpApproveRequest = z.infer<typeof McpApproveRequest>;

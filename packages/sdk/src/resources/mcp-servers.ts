@@ -1,0 +1,23 @@
+import type { McpServer, McpServerDefinition, McpServerInspection, Page } from '@nexus-agent/protocol';
+import { at, type CallOptions, type Calls, type PageOptions, paging } from '../calls.ts';
+
+const path = '/v1/mcp-servers';
+
+/** The server fills in what is left out. */
+type McpServerInput = Partial<Omit<McpServerDefinition, 'transport'>> & {
+  readonly transport: Omit<McpServerDefinition['transport'], 'headers'> & Partial<Pick<McpServerDefinition['transport'], 'headers'>>;
+};
+
+export function mcpServers(calls: Calls) {
+  return {
+    list: (page: PageOptions = {}) => calls.get<Page<McpServer>>(path, paging(page), page),
+    put: (name: string, definition: McpServerInput, call?: CallOptions) =>
+      calls.act<McpServerInspection>('PUT', at(path, name), definition, call),
+    /** Asks the MCP server what it offers now. */
+    inspect: (name: string, call?: CallOptions) => calls.get<McpServerInspection>(at(path, name), {}, call),
+    /** Takes its tools as it lists them now; with a fingerprint of an inspection, only if they are still those. */
+    approve: (name: string, request: { readonly fingerprint?: string } = {}, call?: CallOptions) =>
+      calls.act<McpServerInspection>('POST', at(path, name, '/approve'), request, call),
+    delete: (name: string, call?: CallOptions) => calls.act<void>('DELETE', at(path, name), undefined, call),
+  };
+}

@@ -1,0 +1,31 @@
+import type { NexusConfig } from '#apps/config';
+import { type Clock, systemTimers } from '#core';
+import type { Store } from '#storage';
+import type { Logger } from '#telemetry';
+import type { OwnListeners } from '#tools';
+import { createMcpServers, type McpServersOfNode } from '#tools/sources';
+import { egressOptions } from './egress.ts';
+
+interface McpServerParts {
+  readonly config: NexusConfig;
+  readonly version: string;
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly own: OwnListeners;
+  readonly closers: (() => Promise<void> | void)[];
+}
+
+/** The MCP servers of all tenants, as this process reaches them. Closed by `closers`. */
+export function openMcpServers({ config, version, store, clock, logger, own, closers }: McpServerParts): McpServersOfNode {
+  const { allowPrivate, ...settings } = config.mcp;
+  const servers = createMcpServers({
+    ...{ store, clock, timers: systemTimers, version },
+    ...settings,
+    ...egressOptions(allowPrivate, 'mcp.allowPrivate'),
+    isOwnListener: own.isOwn,
+    onNotice: ({ error, ...about }, message) => logger.warn({ ...about, ...(error === undefined ? {} : { err: error }) }, message),
+  });
+  closers.push(() => servers.close());
+  return servers;
+}

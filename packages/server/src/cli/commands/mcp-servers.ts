@@ -1,0 +1,130 @@
+import type { EffectsClass, McpServer, McpServerInspection, McpServerTool } from '@nexus-agent/protocol';
+import { InvalidArgumentError } from 'commander';
+import { type CliContext, withClient } from '../context.ts';
+import { brief, table } from '../style.ts';
+import { type Registrar, wholeNumber, withPages } from './command.ts';
+import { type PageFlags, pageFlags, printPage } from './lists.ts';
+
+/** `nexus mcp`: the MCP servers that tools come from. */
+export function mcpServerCommands({ program, action }: Registrar): void {
+  const mcp = program.commands.find((command) => command.name() === 'mcp') ?? program.command('mcp').description('MCP servers');
+  withPages(mcp.command('list').description('list the MCP servers that tools come from')).action(action(list));
+  mcp
+    .command('add')
+    .description('add or change an MCP server; the tools that it lists now are approved')
+    .argument('<name>', 'what its tools are called after')
+    .argument('<url>', 'where it speaks streamable HTTP')
+    .option('--header <name=value>', 'sent with each request; may be repeated', collect(pair), {})
+    .option('--secret <header=name>', 'a header whose value is this secret of mcp.secrets; may be repeated', collect(pair), {})
+    .option('--allow <pattern...>', 'tools that are taken; default: all')
+    .option('--deny <pattern...>', 'tools that are not')
+    .option('--effects <tool=class>', 'none, idempotent or once, the default; may be repeated', collect(effect), {})
+    .option('--trust-hints', 'take its word for which tools only read or may be repeated')
+    .option('--timeout <ms>', 'longest time of one call', wholeNumber)
+    .action(action(add));
+  mcp.command('inspect').description('show a server, and ask it what it offers now').argument('<name>').action(action(inspect));
+  mcp
+    .command('approve')
+    .description('approve the tools of a server as it lists them now')
+    .argument('<name>')
+    .option('--fingerprint <fingerprint>', 'only if it still lists what an inspection showed')
+    .action(action(approve));
+  mcp.command('remove').description('remove a server').argument('<name>').action(action(remove));
+}
+
+interface AddFlags {
+  readonly header: Readonly<Record<string, string>>;
+  readonly secret: Readonly<Record<string, string>>;
+  readonly allow?: string[];
+  readonly deny?: string[];
+  readonly effects: Readonly<Record<string, EffectsClass>>;
+  readonly trustHints?: boolean;
+  readonly timeout?: number;
+}
+
+async function list(context: CliContext, options: PageFlags): Promise<undefined> {
+  const page = await withClient(context, (client) => client.mcpServers.list(pageFlags(options)));
+  printPage(context, page, ['NAME', 'STATE', 'TOOLS', 'ADDRESS'], (server) => [
+    server.name,
+    server.state,
+    String(server.tools.filter(({ state }) => state === 'ready').length),
+    brief(server.definition.transport.url, 80),
+  ]);
+}
+
+async function add(context: CliContext, flags: AddFlags, name = '', url = ''): Promise<undefined> {
+  const secrets = Object.entries(flags.secret).map(([header, secret]) => [header, { secret }] as const);
+  const found = await withClient(context, (client) =>
+    client.mcpServers.put(name, {
+      transport: { type: 'http', url, headers: { ...flags.header, ...Object.fromEntries(secrets) } },
+      ...(flags.allow === undefined ? {} : { allow: flags.allow }),
+      ...(flags.deny === undefined ? {} : { deny: flags.deny }),
+      ...(flags.trustHints === true ? { trustHints: true } : {}),
+      ...(flags.timeout === undefined ? {} : { timeoutMs: flags.timeout }),
+      effects: { ...flags.effects },
+    }),
+  );
+  show(context, found);
+}
+
+async function inspect(context: CliContext, _options: object, name = ''): Promise<undefined> {
+  show(context, await withClient(context, (client) => client.mcpServers.inspect(name)));
+}
+
+async function approve(context: CliContext, { fingerprint }: { fingerprint?: string }, name = ''): Promise<undefined> {
+  const request = fingerprint === undefined ? {} : { fingerprint };
+  show(context, await withClient(context, (client) => client.mcpServers.approve(name, request)));
+}
+
+async function remove(context: CliContext, _options: object, name = ''): Promise<undefined> {
+  await withClient(context, (client) => client.mcpServers.delete(name));
+  context.print({ name }, () => `${name} is removed`);
+}
+
+function show(context: CliContext, found: McpServerInspection): void {
+  context.print(
+    found,
+    () => `${headOf(found)}\n${table(['TOOL', 'NAME', 'STATE', 'EFFECTS', 'DESCRIPTION'], found.tools.map(lineOf), context.out)}`,
+  );
+  if (found.fault !== undefined) context.note(`${context.err('red', 'not reached:')} ${brief(found.fault, 300)}`);
+  if (found.state === 'changed')
+    context.note(
+      `what has changed is left out until a person approves it: nexus mcp approve ${found.name} --fingerprint ${found.live?.fingerprint ?? '…'}`,
+    );
+  if (found.state === 'unapproved') context.note(`it has no tools yet; when it can be reached: nexus mcp approve ${found.name}`);
+}
+
+function headOf({ name, state, definition, live }: McpServer & Pick<McpServerInspection, 'live'>): string {
+  const lines = [`${name}: ${state}, at ${definition.transport.url}`];
+  if (live !== null) {
+    lines.push(`${live.server}, protocol ${live.protocolVersion}, tools ${live.fingerprint}`);
+    if (live.prompts.length > 0) lines.push(brief(`prompts: ${live.prompts.join(', ')}`, 300));
+    if (live.resources.length > 0) lines.push(brief(`resources: ${live.resources.join(', ')}`, 300));
+  }
+  return lines.join('\n');
+}
+
+function lineOf({ tool, name, state, effects, description, why }: McpServerTool): string[] {
+  return [brief(tool, 40), name, state, effects, brief(why ?? description, 60)];
+}
+
+/** Gathers an option that is given several times. */
+function collect<Value>(read: (text: string) => readonly [string, Value]) {
+  return (text: string, before: Readonly<Record<string, Value>>): Record<string, Value> => ({
+    ...before,
+    ...Object.fromEntries([read(text)]),
+  });
+}
+
+function pair(text: string): readonly [string, string] {
+  const at = text.indexOf('=');
+  if (at < 1) throw new InvalidArgumentError('expected name=value.');
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+function effect(text: string): readonly [string, EffectsClass] {
+  const [tool, effects] = pair(text);
+  if (effects !== 'none' && effects !== 'idempotent' && effects !== 'once')
+    throw new InvalidArgumentError('expected tool=none, tool=idempotent or tool=once.');
+  return [tool, effects];
+}

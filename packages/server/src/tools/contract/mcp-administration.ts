@@ -1,0 +1,18 @@
+import type { McpApproveRequest, McpServer, McpServerDefinition, McpServerInspection, Page, TenantId } from '@nexus-agent/protocol';
+import type { PageRequest } from '#storage';
+
+/** What people do with the MCP servers of a tenant. */
+export interface McpAdministration {
+  list(tenantId: TenantId, page: PageRequest): Promise<Page<McpServer>>;
+  /**
+   * Keeps a server, in the place of one of the same name. Its tools are approved as it lists them now, unless it is where it was. Throws
+   * `invalid_request`, `address_not_allowed` and `quota_exceeded`; a server that cannot be asked is kept without tools.
+   */
+  put(tenantId: TenantId, name: string, definition: McpServerDefinition, signal: AbortSignal): Promise<McpServerInspection>;
+  /** Asks the server. What it lists otherwise than it was approved is left out from now on. Throws `not_found`. */
+  inspect(tenantId: TenantId, name: string, signal: AbortSignal): Promise<McpServerInspection>;
+  /** Takes the tools as the server lists them now. Throws `conflict` when that is another list than the one that is named. */
+  approve(tenantId: TenantId, name: string, request: McpApproveRequest, signal: AbortSignal): Promise<McpServerInspection>;
+  /** Throws `not_found`. */
+  remove(tenantId: TenantId, name: string): Promise<void>;
+}

@@ -1,0 +1,129 @@
+import type { McpServer, McpServerInspection } from '@nexus-agent/protocol';
+import { type Clock, NexusError, toTimestamp } from '#core';
+import type { ToolSourceStore } from '#storage';
+import type { McpAdministration } from '#tools/contract';
+import { failureOf, type McpConnection } from './connection.ts';
+import { type KeptServer, type McpContent, serverFromRow } from './content.ts';
+import { isReserved } from './names.ts';
+import { fingerprintOf, type ListedTool } from './pins.ts';
+import type { Reach } from './reach.ts';
+import { contentOf, type Register } from './register.ts';
+import { judgeTools } from './taken-tools.ts';
+
+interface Seen {
+  readonly live: NonNullable<McpServerInspection['live']>;
+  readonly listed: readonly ListedTool[];
+  readonly offers: McpContent['offers'];
+}
+
+export function createMcpAdministration({
+  store,
+  register,
+  reach,
+  clock,
+  closing,
+}: {
+  readonly store: ToolSourceStore;
+  readonly register: Register;
+  readonly reach: Reach;
+  readonly clock: Clock;
+  readonly closing: AbortSignal;
+}): McpAdministration {
+  /** Asks the server over a connection of its own, which is closed again. */
+  async function look({ tenantId, definition }: KeptServer, signal: AbortSignal): Promise<Seen> {
+    const during = AbortSignal.any([signal, closing]);
+    let connection: McpConnection | undefined;
+    try {
+      connection = await reach.open(tenantId, definition, () => undefined, during);
+      const listed = await connection.listTools(during);
+      const prompts = await connection.listPrompts(during);
+      const resources = await connection.listResources(during);
+      const { server, protocolVersion, hasResources, hasPrompts } = connection;
+      return {
+        live: {
+          ...{ server, protocolVersion, fingerprint: fingerprintOf(listed) },
+          prompts: prompts.map(({ name }) => name),
+          resources: resources.map(({ uri }) => uri),
+        },
+        listed,
+        offers: { resources: hasResources, prompts: hasPrompts },
+      };
+    } catch (error) {
+      during.throwIfAborted();
+      throw failureOf(error).error;
+    } finally {
+      await connection?.close();
+    }
+  }
+
+  async function approveAs(server: KeptServer, { live, listed, offers }: Seen): Promise<McpServerInspection> {
+    const { tenantId, name, definition } = server;
+    const kept = await register.change(tenantId, name, (now) => {
+      if (now === null || now.definition.transport.url !== definition.transport.url)
+        throw new NexusError('conflict', `the MCP server ${name} was put anew or removed meanwhile; inspect it again`);
+      return { createdAt: now.createdAt, content: { ...contentOf(now), pins: [...listed], pending: [], offers } };
+    });
+    return { ...viewOf(kept ?? server), live };
+  }
+
+  /** What a server that cannot be asked is answered with. */
+  async function orFault(
+    server: KeptServer,
+    signal: AbortSignal,
+    work: (seen: Seen) => Promise<McpServerInspection>,
+  ): Promise<McpServerInspection> {
+    let seen: Seen;
+    try {
+      seen = await look(server, signal);
+    } catch (error) {
+      if (signal.aborted || closing.aborted || !(error instanceof NexusError)) throw error;
+      return { ...viewOf(server), live: null, fault: error.message };
+    }
+    return work(seen);
+  }
+
+  const inspectKept = (server: KeptServer, signal: AbortSignal) =>
+    orFault(server, signal, async ({ live, listed }) => ({ ...viewOf(await register.note(server, listed)), live }));
+
+  return {
+    async list(tenantId, page) {
+      const { items, nextCursor } = await store.listToolSources(tenantId, 'mcp', page);
+      return { data: items.map((row) => viewOf(serverFromRow(row))), nextCursor };
+    },
+    async put(tenantId, name, definition, signal) {
+      if (isReserved(name))
+        throw new NexusError('invalid_request', `tools of the server itself have names with ${name}_; give the MCP server another name`);
+      reach.check(tenantId, definition);
+      let isKnown = false;
+      const kept = await register.change(tenantId, name, (before) => {
+        isKnown = before !== null && before.definition.transport.url === definition.transport.url && before.pins !== null;
+        const content = isKnown && before !== null ? contentOf(before) : neverSeen;
+        return { createdAt: before?.createdAt ?? clock.now(), content: { ...content, definition } };
+      });
+      if (kept === null) throw new NexusError('internal', 'a server that was put is not there');
+      if (isKnown) return inspectKept(kept, signal);
+      // What is seen first is approved: whoever adds a server means what it is now.
+      return orFault(kept, signal, (seen) => approveAs(kept, seen));
+    },
+    inspect: async (tenantId, name, signal) => inspectKept(await register.require(tenantId, name), signal),
+    async approve(tenantId, name, { fingerprint }, signal) {
+      const server = await register.require(tenantId, name);
+      const seen = await look(server, signal);
+      if (fingerprint !== undefined && seen.live.fingerprint !== fingerprint)
+        throw new NexusError('conflict', `the MCP server ${name} lists other tools than those of ${fingerprint}; inspect it again`);
+      return approveAs(server, seen);
+    },
+    remove: register.remove,
+  };
+}
+
+const neverSeen: Omit<McpContent, 'definition'> = { pins: null, pending: [], offers: { resources: false, prompts: false } };
+
+function viewOf(server: KeptServer): McpServer {
+  const { name, version, createdAt, definition, pins, pending } = server;
+  return {
+    ...{ name, version, createdAt: toTimestamp(createdAt), definition },
+    state: pins === null ? 'unapproved' : pending.length > 0 ? 'changed' : 'ready',
+    tools: [...judgeTools(server).tools],
+  };
+}

@@ -1,0 +1,265 @@
+import type { Client, StreamableHTTPClientTransport, Transport } from '@modelcontextprotocol/client';
+import { cutText, isObject, NexusError, settlesWithin, type Timers } from '#core';
+import { brokeOffCode } from './egress-fetch.ts';
+import { ListedTool } from './pins.ts';
+
+export interface McpConnectionOptions {
+  readonly url: URL;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Bounds what comes back, and goes where it may only. */
+  readonly fetch: (url: string | URL, init?: RequestInit) => Promise<Response>;
+  readonly timers: Pick<Timers, 'after'>;
+  readonly version: string;
+  /** Of the whole handshake, and of listing. */
+  readonly connectTimeoutMs: number;
+  readonly maxTools: number;
+  /** The server says that its tools are others now. */
+  readonly onToolsChanged: () => void;
+}
+
+/** A conversation with one MCP server. */
+export interface McpConnection {
+  readonly server: string;
+  readonly protocolVersion: string;
+  readonly hasResources: boolean;
+  readonly hasPrompts: boolean;
+  /** Throws `limit_exceeded` for more than may be, and `tool_failed` for what cannot be read. */
+  listTools(signal: AbortSignal): Promise<readonly ListedTool[]>;
+  listPrompts(signal: AbortSignal): Promise<readonly { readonly name: string; readonly description: string }[]>;
+  listResources(signal: AbortSignal): Promise<readonly { readonly uri: string; readonly name: string; readonly description: string }[]>;
+  callTool(tool: ListedTool, input: Readonly<Record<string, unknown>>, how: CallOptions): Promise<unknown>;
+  readResource(uri: string, how: CallOptions): Promise<unknown>;
+  getPrompt(name: string, input: Readonly<Record<string, string>>, how: CallOptions): Promise<unknown>;
+  /** Says goodbye, which takes a second at most, and ends what is still under way. */
+  close(): Promise<void>;
+}
+
+export interface CallOptions {
+  readonly signal: AbortSignal;
+  readonly timeoutMs: number;
+  readonly onProgress?: (text: string) => void;
+}
+
+const goodbyeMs = 1_000;
+const maxPages = 50;
+const maxNamed = 200;
+/** Of all tools of a server: they are kept, and told to models. */
+const maxListChars = 2_000_000;
+
+/**
+ * Speaks to a server in whichever of the protocol's two ages it understands. Nothing that a server may ask of its client is offered: no
+ * sampling, no elicitation, no roots. Schemas of the server are compiled by nobody here.
+ */
+export async function connect(options: McpConnectionOptions, signal: AbortSignal): Promise<McpConnection> {
+  const sdk = await import('@modelcontextprotocol/client'); // large, and most servers have none
+  const { url, headers, fetch, timers, version, connectTimeoutMs, maxTools, onToolsChanged } = options;
+  const transport = new sdk.StreamableHTTPClientTransport(url, {
+    fetch,
+    requestInit: { headers: { 'user-agent': `nexus-agent/${version}`, ...headers } },
+    reconnectionOptions: { initialReconnectionDelay: 500, maxReconnectionDelay: 10_000, reconnectionDelayGrowFactor: 2, maxRetries: 3 },
+  });
+  const client = new sdk.Client(
+    { name: 'nexus-agent', version },
+    {
+      capabilities: {},
+      versionNegotiation: { mode: 'auto', probe: { timeoutMs: connectTimeoutMs } },
+      jsonSchemaValidator: { getValidator: () => (input) => ({ valid: true, data: input as never, errorMessage: undefined }) }, // we check results ourselves
+      listChanged: { tools: { autoRefresh: false, debounceMs: 1_000, onChanged: onToolsChanged } },
+    },
+  );
+  client.onerror = () => undefined; // whoever waits for an answer hears of it
+  const within = { timeout: connectTimeoutMs, maxTotalTimeout: connectTimeoutMs };
+  const closeWith = () => close(client, transport, timers);
+  try {
+    await client.connect(transport as Transport, { ...within, signal }); // its optional members are written in another way, no more
+  } catch (error) {
+    await client.close().catch(() => undefined); // it never came to stand
+    throw error;
+  }
+  const { tools, resources, prompts } = client.getServerCapabilities() ?? {};
+  const about = client.getServerVersion();
+
+  /** Every page, up to a bound. */
+  async function all<Item>(
+    page: (cursor: string | undefined) => Promise<{ readonly items: readonly Item[]; readonly nextCursor?: string | undefined }>,
+    max: number,
+    what: string,
+  ): Promise<Item[]> {
+    const items: Item[] = [];
+    let cursor: string | undefined;
+    for (let pages = 0; ; pages++) {
+      if (pages >= maxPages) throw tooMany(`lists its ${what} on more than ${maxPages} pages`);
+      const next = await page(cursor);
+      items.push(...next.items.slice(0, max + 1));
+      if (items.length > max) throw tooMany(`has more than the ${max} ${what} that are taken`);
+      if (next.nextCursor === undefined || next.nextCursor === '') return items;
+      cursor = next.nextCursor;
+    }
+  }
+
+  const params = (cursor: string | undefined) => (cursor === undefined ? {} : { cursor });
+
+  return {
+    server: cutText(`${about?.name ?? 'unknown'} ${about?.version ?? ''}`.trim(), 200),
+    protocolVersion: client.getNegotiatedProtocolVersion() ?? '',
+    hasResources: resources !== undefined,
+    hasPrompts: prompts !== undefined,
+    async listTools(during) {
+      if (tools === undefined) return [];
+      const listed = await all(
+        async (cursor) => {
+          const page = await client.request({ method: 'tools/list', params: params(cursor) }, { ...within, signal: during });
+          return { items: page.tools, nextCursor: page.nextCursor };
+        },
+        maxTools,
+        'tools',
+      );
+      const read = ListedTool.array().safeParse(listed);
+      if (!read.success) throw new NexusError('tool_failed', 'the MCP server lists tools that cannot be read', { cause: read.error });
+      if (JSON.stringify(read.data).length > maxListChars) throw tooMany(`describes its tools in more than ${maxListChars} characters`);
+      return read.data;
+    },
+    listPrompts: async (during) =>
+      prompts === undefined
+        ? []
+        : all(
+            async (cursor) => {
+              const page = await client.request({ method: 'prompts/list', params: params(cursor) }, { ...within, signal: during });
+              return { items: page.prompts.map(({ name, description = '' }) => ({ name, description })), nextCursor: page.nextCursor };
+            },
+            maxNamed,
+            'prompts',
+          ),
+    listResources: async (during) =>
+      resources === undefined
+        ? []
+        : all(
+            async (cursor) => {
+              const page = await client.request({ method: 'resources/list', params: params(cursor) }, { ...within, signal: during });
+              return {
+                items: page.resources.map(({ uri, name, description = '' }) => ({ uri, name, description })),
+                nextCursor: page.nextCursor,
+              };
+            },
+            maxNamed,
+            'resources',
+          ),
+    callTool: ({ name, inputSchema }, input, how) =>
+      answered(how, (request) =>
+        client.callTool(
+          { name, arguments: { ...input } },
+          { ...request, toolDefinition: { name, inputSchema: { ...inputSchema, type: 'object' } } },
+        ),
+      ),
+    readResource: (uri, how) => answered(how, (request) => client.request({ method: 'resources/read', params: { uri } }, request)),
+    getPrompt: (name, input, how) =>
+      answered(how, (request) => client.request({ method: 'prompts/get', params: { name, arguments: { ...input } } }, request)),
+    close: closeWith,
+  };
+}
+
+/** Waits for the answer to one request; a stream that ends without one is an end as well. */
+async function answered<Result>(
+  { signal, timeoutMs, onProgress }: CallOptions,
+  send: (request: {
+    signal: AbortSignal;
+    timeout: number;
+    maxTotalTimeout: number;
+    onRequestStreamEnd: () => void;
+    onprogress?: (progress: { progress: number; total?: number | undefined; message?: string | undefined }) => void;
+  }) => Promise<Result>,
+): Promise<Result> {
+  const ended = new AbortController();
+  let onEnd: (error: Error) => void = () => undefined;
+  const cut = new Promise<never>((_resolve, reject) => {
+    onEnd = reject;
+  });
+  cut.catch(() => undefined); // heard below, if it comes in time
+  const request = {
+    signal: AbortSignal.any([signal, ended.signal]),
+    timeout: timeoutMs,
+    maxTotalTimeout: timeoutMs,
+    onRequestStreamEnd: () => onEnd(new NexusError('tool_failed', 'the MCP server ended its answer without a result')),
+    ...(onProgress === undefined ? {} : { onprogress: (progress: Progress) => onProgress(progressText(progress)) }),
+  };
+  const answer = send(request);
+  answer.catch(() => undefined); // one of the two is enough
+  try {
+    return await Promise.race([answer, cut]);
+  } finally {
+    ended.abort();
+  }
+}
+
+interface Progress {
+  readonly progress: number;
+  readonly total?: number | undefined;
+  readonly message?: string | undefined;
+}
+
+function progressText({ progress, total, message }: Progress): string {
+  const share = total === undefined ? String(progress) : `${progress}/${total}`;
+  return `${cutText(message === undefined ? share : `${share} ${message}`, 1_000)}\n`;
+}
+
+async function close(client: Client, transport: StreamableHTTPClientTransport, timers: Pick<Timers, 'after'>): Promise<void> {
+  if (transport.sessionId !== undefined) await settlesWithin(timers, transport.terminateSession(), goodbyeMs);
+  await client.close();
+}
+
+function tooMany(what: string): NexusError {
+  return new NexusError('limit_exceeded', `the MCP server ${what}`, { details: { limit: 'output' } });
+}
+
+/** What of an error of the SDK is known about the call. */
+export interface McpFailure {
+  readonly error: NexusError;
+  /** `unsent`: the server has heard nothing; `refused`: it says that it did nothing, or how it failed; `unknown`: it may have done it. */
+  readonly outcome: 'unsent' | 'refused' | 'unknown';
+  /** It no longer knows the conversation. */
+  readonly stale: boolean;
+}
+
+/** Told apart by their form: what is thrown may come from any part of the SDK. */
+export function failureOf(error: unknown): McpFailure {
+  for (let each = error, depth = 0; each instanceof Error && depth < 5; each = each.cause, depth++) {
+    if (each instanceof NexusError) return { error: each, outcome: each.name === 'Unreached' ? 'unsent' : 'unknown', stale: false };
+  }
+  if (!(error instanceof Error)) return unknownFailure('the MCP server failed', error);
+  const code: unknown = 'code' in error ? error.code : undefined;
+  const data: unknown = 'data' in error ? error.data : undefined;
+  const status = isObject(data) && typeof data.status === 'number' ? data.status : undefined;
+  const said = cutText(error.message, 1_000);
+  if (code === brokeOffCode) return unknownFailure(`the MCP server did not finish its answer: ${said}`, error);
+  if (typeof code === 'number') {
+    const invalid = code === -32602;
+    return {
+      error: new NexusError(invalid ? 'tool_input_invalid' : 'tool_failed', `the MCP server answered: ${said}`),
+      outcome: 'refused',
+      stale: false,
+    };
+  }
+  if (status !== undefined && status >= 300 && status < 500 && status !== 408) {
+    const what = status === 401 || status === 403 ? 'does not accept our credentials' : 'refused the request';
+    const retryable = status === 429;
+    return {
+      error: new NexusError('tool_failed', `the MCP server ${what} (HTTP ${status})`, { cause: error, retryable }),
+      outcome: 'refused',
+      stale: status === 404 || status === 400,
+    };
+  }
+  if (error.name === 'UnauthorizedError')
+    return {
+      error: new NexusError('tool_failed', 'the MCP server does not accept our credentials', { cause: error }),
+      outcome: 'refused',
+      stale: false,
+    };
+  if (code === 'REQUEST_TIMEOUT') return unknownFailure('the MCP server did not answer in time', error);
+  if (code === 'INVALID_RESULT') return unknownFailure('the MCP server answered with something that is no result of this call', error);
+  if (status !== undefined) return unknownFailure(`the MCP server failed (HTTP ${status})`, error);
+  return unknownFailure('the MCP server sent something that cannot be read, or broke off', error);
+}
+
+function unknownFailure(message: string, cause: unknown): McpFailure {
+  return { error: new NexusError('tool_failed', message, { cause }), outcome: 'unknown', stale: false };
+}

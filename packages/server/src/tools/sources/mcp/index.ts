@@ -1,0 +1,2 @@
+/** The door of MCP servers. */
+export { createMcpServers, type McpServersOfNode } from './servers.ts';

@@ -1,0 +1,168 @@
+import { NexusError } from '#core';
+import type { Tool, ToolContext, ToolResult } from '#tools/contract';
+import { type CallOptions, failureOf, type McpConnection } from './connection.ts';
+import type { KeptServer } from './content.ts';
+import type { ListedTool } from './pins.ts';
+import type { Destination } from './reach.ts';
+import { mcpResult, promptText, resourceText } from './result-text.ts';
+import type { TakenTool } from './taken-tools.ts';
+
+/** A conversation for one call. */
+type Converse = <Result>(signal: AbortSignal, work: (connection: McpConnection, isFresh: boolean) => Promise<Result>) => Promise<Result>;
+
+export interface ServerToolOptions {
+  readonly server: KeptServer;
+  readonly destination: Destination;
+  readonly converse: Converse;
+  /** The server has forgotten the conversation. */
+  readonly drop: (connection: McpConnection) => void;
+  /** Whether the server still lists the tool as it was approved, by what it last listed over this connection. */
+  readonly isAsApproved: (connection: McpConnection, tool: ListedTool) => boolean;
+}
+
+/** The tools of a server that were approved, and what reads its resources and prompts. */
+export function toolsOfServer(options: ServerToolOptions, taken: readonly TakenTool[]): Tool[] {
+  const { server, isAsApproved } = options;
+  const tool = (content: Pick<Tool, 'name' | 'description' | 'inputSchema' | 'effects'>, ask: Ask): Tool => ({
+    ...content,
+    source: `mcp:${server.name}`,
+    tier: 'remote',
+    permissions: ['net.egress'],
+    timeoutMs: server.definition.timeoutMs,
+    execute: (input, context) => call(options, content, (connection, how) => ask(connection, input, how), context),
+  });
+  const reading = server.definition.trustHints ? 'none' : 'once';
+  const own = taken.map(({ name, effects, listed }) =>
+    tool(
+      {
+        name,
+        effects,
+        description: listed.description ?? listed.title ?? listed.annotations?.title ?? '',
+        inputSchema: listed.inputSchema,
+      },
+      async (connection, input, how) => {
+        if (!isAsApproved(connection, listed))
+          throw new NexusError(
+            'conflict',
+            `the MCP server ${server.name} has changed ${name} since a person approved it; it must be approved again`,
+          );
+        return mcpResult(await connection.callTool(listed, input, how));
+      },
+    ),
+  );
+  const resources = [
+    tool(
+      {
+        name: `mcp_${server.name}_list_resources`,
+        description: `Lists the resources that the MCP server ${server.name} has, with their URIs.`,
+        inputSchema: nothing,
+        effects: reading,
+      },
+      async (connection, _input, { signal }) => ({ type: 'ok', output: await connection.listResources(signal) }),
+    ),
+    tool(
+      {
+        name: `mcp_${server.name}_read_resource`,
+        description: `Reads a resource of the MCP server ${server.name} by its URI.`,
+        inputSchema: {
+          type: 'object',
+          properties: { uri: { type: 'string', maxLength: 4_000 } },
+          required: ['uri'],
+          additionalProperties: false,
+        },
+        effects: reading,
+      },
+      async (connection, { uri }, how) => resourceText(await connection.readResource(String(uri), how)),
+    ),
+  ];
+  const prompts = [
+    tool(
+      {
+        name: `mcp_${server.name}_get_prompt`,
+        description: `Gives the messages of a prompt that the MCP server ${server.name} has; without a name, lists its prompts.`,
+        inputSchema: {
+          type: 'object',
+          properties: {
+            name: { type: 'string', maxLength: 500 },
+            arguments: { type: 'object', additionalProperties: { type: 'string', maxLength: 100_000 }, maxProperties: 50 },
+          },
+          additionalProperties: false,
+        },
+        effects: reading,
+      },
+      async (connection, { name, arguments: given = {} }, how) =>
+        name === undefined
+          ? { type: 'ok', output: await connection.listPrompts(how.signal) }
+          : promptText(await connection.getPrompt(String(name), given as Record<string, string>, how)), // checked by the schema
+    ),
+  ];
+  return [...own, ...(server.offers.resources ? resources : []), ...(server.offers.prompts ? prompts : [])];
+}
+
+const nothing = { type: 'object', properties: {}, additionalProperties: false };
+
+type Ask = (connection: McpConnection, input: Record<string, unknown>, how: CallOptions) => Promise<ToolResult>;
+
+async function call(
+  { server, destination, converse, drop }: ServerToolOptions,
+  { name, effects }: Pick<Tool, 'name' | 'effects'>,
+  ask: (connection: McpConnection, how: CallOptions) => Promise<ToolResult>,
+  context: ToolContext,
+): Promise<ToolResult> {
+  await authorize(destination, context);
+  const { signal } = context;
+  const how = { signal, timeoutMs: server.definition.timeoutMs + slackMs, onProgress: context.onOutput };
+  let isAsked = false;
+  let mayRepeat = true;
+  for (;;) {
+    let repeats = false;
+    try {
+      return await converse(signal, async (connection, isFresh) => {
+        try {
+          isAsked = true;
+          return await ask(connection, how);
+        } catch (error) {
+          // A server that was started anew knows nothing of a conversation, and says so before it does anything.
+          const { stale } = failureOf(error);
+          if (stale) drop(connection);
+          repeats = stale && !isFresh && mayRepeat;
+          throw error;
+        }
+      });
+    } catch (error) {
+      if (signal.aborted) throw error;
+      if (repeats) {
+        mayRepeat = false;
+        continue;
+      }
+      const failure = failureOf(error);
+      if (!isAsked || failure.outcome !== 'unknown' || effects !== 'once' || isOurs(failure.error)) throw failure.error;
+      throw new NexusError('tool_outcome_unknown', `${failure.error.message}; whether ${name} took effect is not known`, {
+        details: { cause: failure.error.code },
+        cause: failure.error,
+      });
+    }
+  }
+}
+
+/** A call ends by its own time; this is for what would wait for ever. */
+const slackMs = 5_000;
+/** Refusals of ours, before anything was sent. */
+const ours = new Set(['conflict', 'rate_limited', 'unavailable', 'policy_denied', 'invalid_request', 'address_not_allowed']);
+
+function isOurs({ code }: NexusError): boolean {
+  return ours.has(code);
+}
+
+async function authorize({ host, context: about, secrets }: Destination, context: ToolContext): Promise<void> {
+  const wanted = [
+    { action: 'net.egress', resource: host, context: about },
+    ...secrets.map((secret) => ({ action: 'secret.use', resource: secret, context: { host } }) as const),
+  ] as const;
+  for (const request of wanted) {
+    const verdict = await context.authorize(request);
+    if (verdict.allowed) continue;
+    const { code, message, details = {} } = verdict.error;
+    throw new NexusError(code, message, { details });
+  }
+}

@@ -1,0 +1,65 @@
+import type { McpServerDefinition, TenantId } from '@nexus-agent/protocol';
+import { McpServerDefinition as Definition } from '@nexus-agent/protocol';
+import { systemClock, systemTimers } from '#core';
+import type { ToolSourceRow, ToolSourceStore } from '#storage';
+import { createToolService, type ToolService } from '#tools';
+import { plainFolders } from '../../testing/index.ts';
+import { createMcpServers, type McpServersOfNode } from './index.ts';
+import type { McpServersOptions } from './servers.ts';
+
+/** Rows in memory, as the store keeps them. */
+export function createRows(): ToolSourceStore & { readonly rows: Map<string, ToolSourceRow> } {
+  const rows = new Map<string, ToolSourceRow>();
+  const keyOf = (...parts: readonly string[]) => JSON.stringify(parts);
+  const of = (tenantId: string) =>
+    [...rows.values()].filter((row) => row.tenantId === tenantId).sort((one, other) => (one.name < other.name ? -1 : 1));
+  return {
+    rows,
+    putToolSource: async (row) => void rows.set(keyOf(row.tenantId, row.kind, row.name), structuredClone(row)),
+    getToolSource: async (tenantId, kind, name) => structuredClone(rows.get(keyOf(tenantId, kind, name)) ?? null),
+    listToolSources: async (tenantId, kind) => ({ items: of(tenantId).filter((row) => row.kind === kind), nextCursor: null }),
+    toolSourceHeads: async (tenantId) => of(tenantId).map(({ kind, name, version }) => ({ kind, name, version })),
+    deleteToolSource: async (tenantId, kind, name) => rows.delete(keyOf(tenantId, kind, name)),
+  };
+}
+
+export const tenant = 'ten_1' as TenantId;
+
+export interface TestServers extends McpServersOfNode {
+  readonly service: ToolService;
+  readonly rows: Map<string, ToolSourceRow>;
+  readonly notices: string[];
+  readonly leftOut: string[];
+}
+
+export function startServers(options: Partial<McpServersOptions> & { readonly store?: ReturnType<typeof createRows> } = {}): TestServers {
+  const store = options.store ?? createRows();
+  const notices: string[] = [];
+  const leftOut: string[] = [];
+  const servers = createMcpServers({
+    ...{ store, clock: systemClock, timers: systemTimers, version: '0.0.0-test', secrets: [] },
+    ...{ allowPrivate: (hostname: string) => hostname === '127.0.0.1', idleMs: 60_000, maxConnections: 20, maxTenantConnections: 10 },
+    ...{ connectTimeoutMs: 5_000, answerTimeoutMs: 10_000, maxTools: 100, maxResponseBytes: 1024 * 1024, maxResponseValues: 20_000 },
+    onNotice: (_about, message) => notices.push(message),
+    ...options,
+  });
+  const service = createToolService({
+    sources: [servers.source],
+    clock: systemClock,
+    timers: systemTimers,
+    folders: plainFolders(async () => '/nonexistent'),
+    onLeftOut: (_tenantId, faults) => leftOut.push(...faults),
+  });
+  return {
+    ...servers,
+    ...{ service, rows: store.rows, notices, leftOut },
+    close: async () => {
+      await service.close();
+      await servers.close();
+    },
+  };
+}
+
+export function definitionOf(url: string, more: Partial<McpServerDefinition> = {}): McpServerDefinition {
+  return Definition.parse({ transport: { type: 'http', url }, ...more });
+}
