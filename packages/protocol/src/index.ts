@@ -69,6 +69,7 @@ export {
   NodeStatus,
 } from './resources/definitions.ts';
 export { SessionFile } from './resources/files.ts';
+export { HttpAuth, HttpBody, HttpTool, HttpToolSource, type HttpToolSourceInput, toolNameNear } from './resources/http-tools.ts';
 export { Key, KeyCreateRequest, KeyScope, Role } from './resources/keys.ts';
 export { SessionMessage } from './resources/messages.ts';
 export { ModelInfo } from './resources/models.ts';
@@ -88,6 +89,7 @@ export {
   WhileBusy,
 } from './resources/runs.ts';
 export { Session, SessionCreateRequest } from './resources/sessions.ts';
+export { type StoredToolSource, ToolSourceInfo, toolSource } from './resources/tool-sources.ts';
 export {
   ToolPool,
   ToolWorkerInfo,

@@ -10,6 +10,7 @@ import { models } from './resources/models.ts';
 import { retention } from './resources/retention.ts';
 import { runs } from './resources/runs.ts';
 import { sessions } from './resources/sessions.ts';
+import { toolSources } from './resources/tool-sources.ts';
 import { toolWorkers } from './resources/tool-workers.ts';
 import { tools } from './resources/tools.ts';
 import { usage } from './resources/usage.ts';
@@ -34,6 +35,7 @@ export function createNexusClient(options: NexusClientOptions) {
     agents: agents(calls),
     tools: tools(calls),
     toolWorkers: toolWorkers(calls, transport),
+    toolSources: toolSources(calls),
     models: models(calls),
     budgets: budgets(calls),
     usage: usage(calls),

@@ -14,6 +14,7 @@ import {
   createModels,
   createNodes,
   createRetention,
+  createToolSources,
   createTools,
   createToolWorkers,
   openDefinitions,
@@ -360,9 +361,10 @@ function assemble({
     ...(config.otlp.endpoint === undefined ? {} : { endpoint: config.otlp.endpoint, headers: config.otlp.headers }),
   });
   closers.push(() => tracer.close(config.otlp.closeTimeoutMs));
-  const { service: tools, desk } = openTools({
+  const opened = openTools({
     ...{ given: options.tools ?? [], config, clock, ids, store, bus, logger, metrics, files, known, own, closers },
   });
+  const { service: tools, desk } = opened;
   metrics.observeNames({ models: () => models.llm.list(), tools: () => tools.list('default') }, [
     ...models.defaultModels,
     ...Object.keys(config.prices),
@@ -428,6 +430,7 @@ function assemble({
     files: createFiles({ store, blobs: files.blobs }),
     tools: createTools({ engine, agents: catalog }),
     toolWorkers: createToolWorkers({ desk, store, tools, clock }),
+    toolSources: createToolSources({ store, clock, tools, kinds: opened.kinds, onChanged: opened.onSourcesChanged }),
     models: createModels({ llm: models.llm }),
     budgets: createBudgets({ store, agents: catalog, clock }),
     retention,

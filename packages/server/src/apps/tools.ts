@@ -1,7 +1,9 @@
+import type { HttpToolSource } from '@nexus-agent/protocol';
 import type { NexusConfig } from '#apps/config';
 import type { Bus } from '#bus';
+import type { ToolSourceRules } from '#control';
 import { type Clock, type IdSource, type SecretValues, systemTimers, type WaitObserver } from '#core';
-import type { Store } from '#storage';
+import type { Store, ToolSourceKind, ToolSourceRow } from '#storage';
 import type { Logger, Metrics, TurnQueue } from '#telemetry';
 import {
   createFixedSource,
@@ -12,9 +14,10 @@ import {
   type ToolService,
   type WorkerDesk,
 } from '#tools';
-import { createBuiltinTools, createSourceHeads, createWorkers } from '#tools/sources';
+import { createBuiltinTools, createFollowedSources, createHttpTools, createSourceHeads, createWorkers } from '#tools/sources';
 import { egressOptions } from './egress.ts';
 import type { OpenedFiles } from './session-files.ts';
+import { createToolSecrets } from './tool-secrets.ts';
 
 export interface ToolParts {
   readonly config: NexusConfig;
@@ -35,23 +38,35 @@ export interface ToolParts {
 export interface OpenedTools {
   readonly service: ToolService;
   readonly desk: WorkerDesk;
+  /** What may be put of each kind of source. */
+  readonly kinds: Partial<Record<ToolSourceKind, ToolSourceRules>>;
+  /** Told that this process changed what a tenant's tools come from. */
+  readonly onSourcesChanged: (tenantId: string) => void;
 }
 
 /** The agent core of this process: where tools come from, what they run in, and the service over them. Closed by `closers`. */
 export function openTools({ config, given, clock, ids, store, bus, logger, metrics, files, known, own, closers }: ToolParts): OpenedTools {
   const sandbox = createSandbox({ clock, timers: systemTimers, observer: turnsOf(metrics, 'sandbox'), ...sandboxOptions(config) });
   closers.push(() => sandbox.close());
+  const egress = {
+    ...config.httpFetch,
+    ...egressOptions(config.httpFetch.allowPrivate),
+    isOwnListener: own.isOwn,
+  };
   const builtin = createBuiltinTools({
     sandbox,
     workspaces: files.workspaces,
     clock,
     timers: systemTimers,
-    http: {
-      observer: turnsOf(metrics, 'http_fetch'),
-      ...config.httpFetch,
-      ...egressOptions(config.httpFetch.allowPrivate),
-      isOwnListener: own.isOwn,
-    },
+    http: { ...egress, observer: turnsOf(metrics, 'http_fetch') },
+  });
+  const http = createHttpTools({
+    ...egress,
+    clock,
+    timers: systemTimers,
+    observer: turnsOf(metrics, 'http_tools'),
+    secrets: createToolSecrets(config),
+    known,
   });
   const { files: _files, workers: ofWorkers, ...limits } = config.tools;
   const heads = createSourceHeads({ store, clock, bus });
@@ -61,8 +76,12 @@ export function openTools({ config, given, clock, ids, store, bus, logger, metri
     onError: (error) => logger.warn({ err: error }, 'what is kept of tool workers could not be read or written; it is tried again'),
   });
   closers.push(() => workers.desk.close());
+  const ofHttp = createFollowedSources<Tool>({
+    ...{ kind: 'http', heads, store },
+    build: (row) => http.build(row).catch((error: unknown) => withoutTools(logger, row, error)),
+  });
   const service = createToolService({
-    sources: [createFixedSource(given, builtin), workers.source],
+    sources: [createFixedSource(given, builtin), workers.source, { tools: ofHttp }],
     clock,
     timers: systemTimers,
     folders: files.folders,
@@ -72,7 +91,23 @@ export function openTools({ config, given, clock, ids, store, bus, logger, metri
     onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
   });
   closers.push(() => service.close());
-  return { service, desk: workers.desk };
+  return { service, desk: workers.desk, kinds: { http: rulesOfHttp(http) }, onSourcesChanged: heads.forget };
+}
+
+/** One whose tools cannot be made has none, and the others keep theirs. */
+function withoutTools(logger: Logger, { tenantId, kind, name }: ToolSourceRow, error: unknown): readonly Tool[] {
+  logger.error({ tenantId, kind, name, err: error }, 'the tools of a source cannot be made');
+  return [];
+}
+
+function rulesOfHttp(http: ReturnType<typeof createHttpTools>): ToolSourceRules {
+  return {
+    describe(definition) {
+      const { name, tools } = definition as HttpToolSource; // the schema of the route has let it through
+      return { name, tools: tools.map((tool) => tool.name) };
+    },
+    check: (tenantId, definition) => http.check(tenantId, definition as HttpToolSource), // as above
+  };
 }
 
 function turnsOf(metrics: Metrics, queue: TurnQueue): WaitObserver {

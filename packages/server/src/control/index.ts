@@ -12,5 +12,6 @@ export { type DefinitionFolder, type DefinitionsOrigin, definitionsFingerprint, 
 export { createModels, type Models } from './models.ts';
 export { createNodes } from './nodes.ts';
 export { createRetention, type Retention } from './retention.ts';
+export { createToolSources, type ToolSourceRules, type ToolSources } from './tool-sources.ts';
 export { createToolWorkers, type ToolWorkers } from './tool-workers.ts';
 export { createTools, type Tools } from './tools.ts';

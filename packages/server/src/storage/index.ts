@@ -48,6 +48,7 @@ export type {
   ToolSourceKind,
   ToolSourceRow,
   ToolWorkerRow,
+  ToolSourceStore,
   UsageQuery,
   WorkerCallRow,
   WorkerCallState,

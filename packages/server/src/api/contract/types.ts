@@ -1,5 +1,17 @@
 import type { ErrorCode } from '@nexus-agent/protocol';
-import type { Administration, Agents, Approvals, Budgets, Definitions, Files, Models, Retention, Tools, ToolWorkers } from '#control';
+import type {
+  Administration,
+  Agents,
+  Approvals,
+  Budgets,
+  Definitions,
+  Files,
+  Models,
+  Retention,
+  ToolSources,
+  Tools,
+  ToolWorkers,
+} from '#control';
 import type { Clock, IdSource, SecretValues, Timers } from '#core';
 import type { Keys } from '#identity';
 import type { Runs, Sessions } from '#runs';
@@ -62,6 +74,7 @@ export interface ApiServices {
   readonly files: Files;
   readonly tools: Tools;
   readonly toolWorkers: ToolWorkers;
+  readonly toolSources: ToolSources;
   readonly models: Models;
   readonly budgets: Budgets;
   readonly retention: Retention;

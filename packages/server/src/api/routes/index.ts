@@ -15,6 +15,7 @@ import { retentionRoutes } from './retention.ts';
 import { runRoutes } from './runs.ts';
 import { sessionRoutes } from './sessions.ts';
 import { systemRoutes } from './system.ts';
+import { toolSourceRoutes } from './tool-sources.ts';
 import { toolWorkerRoutes } from './tool-workers.ts';
 import { toolRoutes } from './tools.ts';
 import { usageRoutes } from './usage.ts';
@@ -32,6 +33,7 @@ const resources: readonly ((context: RouteContext) => Route[])[] = [
   modelRoutes,
   toolRoutes,
   toolWorkerRoutes,
+  toolSourceRoutes,
   budgetRoutes,
   usageRoutes,
   retentionRoutes,
