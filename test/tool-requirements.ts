@@ -53,6 +53,15 @@ export const toolRequirements = {
     promise: 3,
     behaviour: 'A definition of HTTP tools that cannot work is refused with all that is wrong, and what would be right.',
   },
+  'tools.openapi.import': {
+    promise: 3,
+    behaviour:
+      'Operations of an OpenAPI document become tools with typed arguments that cannot be mixed up; what is left out is told with the reason.',
+  },
+  'tools.openapi.bounded': {
+    promise: 4,
+    behaviour: 'A document of any size, depth or circle of references is read within bounds, and nothing that it refers to is fetched.',
+  },
   'tools.sources.followed': {
     promise: 3,
     behaviour:

@@ -14,7 +14,7 @@ import {
   type ToolService,
   type WorkerDesk,
 } from '#tools';
-import { createBuiltinTools, createFollowedSources, createHttpTools, createSourceHeads, createWorkers } from '#tools/sources';
+import { createBuiltinTools, createFollowedSources, createHttpApis, createSourceHeads, createWorkers } from '#tools/sources';
 import { egressOptions } from './egress.ts';
 import type { OpenedFiles } from './session-files.ts';
 import { createToolSecrets } from './tool-secrets.ts';
@@ -60,7 +60,7 @@ export function openTools({ config, given, clock, ids, store, bus, logger, metri
     timers: systemTimers,
     http: { ...egress, observer: turnsOf(metrics, 'http_fetch') },
   });
-  const http = createHttpTools({
+  const http = createHttpApis({
     ...egress,
     clock,
     timers: systemTimers,
@@ -91,7 +91,7 @@ export function openTools({ config, given, clock, ids, store, bus, logger, metri
     onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
   });
   closers.push(() => service.close());
-  return { service, desk: workers.desk, kinds: { http: rulesOfHttp(http) }, onSourcesChanged: heads.forget };
+  return { service, desk: workers.desk, kinds: { http: rulesOfHttp(http) }, onSourcesChanged: heads.changed };
 }
 
 /** One whose tools cannot be made has none, and the others keep theirs. */
@@ -100,7 +100,7 @@ function withoutTools(logger: Logger, { tenantId, kind, name }: ToolSourceRow, e
   return [];
 }
 
-function rulesOfHttp(http: ReturnType<typeof createHttpTools>): ToolSourceRules {
+function rulesOfHttp(http: ReturnType<typeof createHttpApis>): ToolSourceRules {
   return {
     describe(definition) {
       const { name, tools } = definition as HttpToolSource; // the schema of the route has let it through

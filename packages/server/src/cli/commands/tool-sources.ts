@@ -60,7 +60,7 @@ async function remove(context: CliContext, { kind }: KindFlag, name = ''): Promi
   context.print({ name }, () => `${name} is removed`);
 }
 
-function printStored(context: CliContext, source: ToolSourceInfo): void {
+export function printStored(context: CliContext, source: ToolSourceInfo): void {
   const count = source.tools === undefined ? '' : `, ${source.tools} ${source.tools === 1 ? 'tool' : 'tools'}`;
   context.print(source, () => `${source.kind}:${source.name} ${source.version.slice(0, 12)}${count}`);
   for (const warning of source.warnings ?? []) context.note(`warning: ${warning}`);

@@ -3,6 +3,7 @@ import { exitCodeOf, exitCodes } from '../exit-codes.ts';
 import { brief } from '../style.ts';
 import { type Registrar, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
+import { toolImportCommand } from './tool-import.ts';
 import { toolSourceCommands } from './tool-sources.ts';
 
 export function toolCommands({ program, action }: Registrar): void {
@@ -20,6 +21,7 @@ export function toolCommands({ program, action }: Registrar): void {
     .option('--input <json>', 'arguments', '{}')
     .action(action(execute));
   toolSourceCommands(tool, action);
+  toolImportCommand(tool, action);
 }
 
 async function list(context: CliContext): Promise<undefined> {

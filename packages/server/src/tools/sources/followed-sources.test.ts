@@ -33,10 +33,18 @@ function createTable() {
   };
 }
 
+/** News that does not come through. */
+const silentBus: Parameters<typeof createSourceHeads>[0]['bus'] = {
+  spansProcesses: false,
+  publish: () => undefined,
+  subscribe: () => () => undefined,
+  close: async () => undefined,
+};
+
 function follow() {
   const table = createTable();
   let now = 0;
-  const heads = createSourceHeads({ store: table, clock: { ...systemClock, monotonic: () => now } });
+  const heads = createSourceHeads({ store: table, bus: silentBus, clock: { ...systemClock, monotonic: () => now } });
   const tools = createFollowedSources<Tool>({
     ...{ kind: 'http', heads, store: table },
     async build({ name, version }) {
@@ -79,7 +87,7 @@ it('follows what is put and removed, and keeps the tools of what is unchanged [v
   expect(await names()).toEqual(['a_1', 'b_2']);
   expect((await source.tools('acme'))[0]).toBe(first);
   table.remove('acme', 'a');
-  followed.forget('acme');
+  followed.changed('acme');
   expect(await names()).toEqual(['b_2']);
 });
 

@@ -1,5 +1,6 @@
 /** The door of the sources of tools. */
 export { createBuiltinTools } from './builtin/index.ts';
 export { createFollowedSources, createSourceHeads } from './followed-sources.ts';
-export { createHttpTools, type ToolSecrets } from './http/index.ts';
+export { createHttpApis, type ToolSecrets } from './http/index.ts';
+export { importOpenApi, type OpenApiImport, type OpenApiImportOptions } from './http/openapi/import-openapi.ts';
 export { createWorkers } from './worker/index.ts';

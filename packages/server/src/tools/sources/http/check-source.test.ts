@@ -1,9 +1,9 @@
 import { HttpToolSource, type HttpToolSourceInput } from '@nexus-agent/protocol';
 import { describe, expect, it } from 'vitest';
 import { createSecretValues, NexusError, parseRequest, systemClock, systemTimers } from '#core';
-import { createHttpTools } from './index.ts';
+import { createHttpApis } from './index.ts';
 
-const http = createHttpTools({
+const http = createHttpApis({
   ...{ clock: systemClock, timers: systemTimers, known: createSecretValues() },
   secrets: { find: () => null },
 });

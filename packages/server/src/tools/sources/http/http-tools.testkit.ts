@@ -4,7 +4,7 @@ import { afterEach, beforeEach } from 'vitest';
 import { createSecretValues, systemClock, systemTimers } from '#core';
 import type { Tool, ToolCallEnd } from '#tools';
 import { createTestToolService, makeToolCall, type Reader, readCall, said } from '#tools/testing';
-import { createHttpTools } from './index.ts';
+import { createHttpApis } from './index.ts';
 
 export interface Reached {
   readonly method: string;
@@ -66,7 +66,7 @@ export function useServer() {
     tool: ToolInput,
     { source = {}, idleTimeoutMs = 15_000, granted = true }: CallOptions = {},
   ): Promise<readonly Tool[]> {
-    const http = createHttpTools({
+    const http = createHttpApis({
       ...{ clock: systemClock, timers: systemTimers, known, idleTimeoutMs },
       allowPrivate: (hostname) => granted && hostname === '127.0.0.1',
       secrets: { find: (tenantId, name) => (name === 'TOKEN' && tenantId === 'ten_1' ? secretValue : null) },

@@ -34,7 +34,7 @@ export interface HttpTools {
 const perTurn = 50;
 
 /** Tools of which each is a request to somebody's API. */
-export function createHttpTools(options: HttpToolsOptions): HttpTools {
+export function createHttpApis(options: HttpToolsOptions): HttpTools {
   const { maxFetches: places = 64, spareFetches: spare = 32, maxWaitMs = 15_000, maxWaiting = 10_000, idleTimeoutMs = 15_000 } = options;
   const { clock, timers, observer, secrets, known, allowPrivate = () => false } = options;
   const environment: HttpCallEnvironment = {
