@@ -39,6 +39,69 @@ export const toolRequirements = {
     promise: 4,
     behaviour: 'An MCP server that hangs, floods, lies or dies holds up no other call, grows no memory without bound and crashes nothing.',
   },
+  // HTTP tools
+  'tools.http.request': {
+    promise: 3,
+    behaviour: 'What a model gives an HTTP tool stays in its segment of the path, its parameter, its header or its field, whatever it is.',
+  },
+  'tools.http.effects': {
+    promise: 2,
+    behaviour:
+      'The method of an HTTP tool says what it does to the world, unless the tool does; one that may be called once sends the key of its call.',
+  },
+  'tools.http.outcome': {
+    promise: 2,
+    behaviour:
+      'Of a request that may be made once, and whose answer was lost, the outcome is unknown; where certainly nothing was sent it failed.',
+  },
+  'tools.http.answer': {
+    promise: 3,
+    behaviour:
+      'An HTTP tool gives the part of the answer that its definition asks for; what is wrong with an answer is told with its status.',
+  },
+  'tools.http.bounded': {
+    promise: 4,
+    behaviour: 'An answer is read no further than its limit, packed or not, and a call that is cancelled closes its connection.',
+  },
+  'tools.http.retries': {
+    promise: 2,
+    behaviour: 'A busy server is asked again after as long as it says, where the call may be repeated, and only then.',
+  },
+  'tools.http.secrets': {
+    promise: 3,
+    behaviour:
+      'Secrets are filled in where a definition names them and nowhere else, under policy, and none is seen in a list, a result, an error or a log.',
+  },
+  'tools.http.egress': {
+    promise: 3,
+    behaviour: 'Each host that an HTTP tool calls is decided by policy, and a private one is reached only where the operator grants it.',
+  },
+  'tools.http.redirects': {
+    promise: 3,
+    behaviour: 'Redirects stay within the origin unless the definition says otherwise, and no secret and no body goes to another one.',
+  },
+  'tools.http.definitions': {
+    promise: 3,
+    behaviour: 'A definition of HTTP tools that cannot work is refused with all that is wrong, and what would be right.',
+  },
+  'tools.openapi.import': {
+    promise: 3,
+    behaviour:
+      'Operations of an OpenAPI document become tools with typed arguments that cannot be mixed up; what is left out is told with the reason.',
+  },
+  'tools.openapi.bounded': {
+    promise: 4,
+    behaviour: 'A document of any size, depth or circle of references is read within bounds, and nothing that it refers to is fetched.',
+  },
+  'tools.sources.followed': {
+    promise: 3,
+    behaviour:
+      'What a tenant puts and removes is in its list of tools on every node within a second, in nobody else’s, and unchanged tools stay the same.',
+  },
+  'tools.secrets.granted': {
+    promise: 3,
+    behaviour: 'A definition of another tenant can name a secret of the operator only where it was granted, for the hosts of the grant.',
+  },
   // Workers of tools
   'workers.queue': {
     promise: 2,

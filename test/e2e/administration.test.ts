@@ -67,6 +67,7 @@ describe('administration is decided by policy', () => {
       setBudget: { scope: { kind: 'user', id: 'ada' }, unit: 'tokens', limit: 5 },
       setBudgetByPost: { scope: { kind: 'user', id: 'ada' }, unit: 'tokens', limit: 5 },
       createKey: { name: 'mine' },
+      putHttpToolSource: { name: 'x', baseUrl: 'https://x.example', tools: [{ name: 'x', description: 'x', path: '/' }] },
     };
     const asked: string[] = [];
     for (const [path, methods] of Object.entries<Record<string, { operationId: string }>>(document.paths)) {
@@ -83,7 +84,17 @@ describe('administration is decided by policy', () => {
       }
     }
     expect(asked).toEqual(
-      expect.arrayContaining(['putAgent', 'setBudget', 'setBudgetByPost', 'createKey', 'listKeys', 'revokeKey', 'metrics']),
+      expect.arrayContaining([
+        'putAgent',
+        'setBudget',
+        'setBudgetByPost',
+        'createKey',
+        'listKeys',
+        'revokeKey',
+        'metrics',
+        'putHttpToolSource',
+        'deleteHttpToolSource',
+      ]),
     );
     expect((await server.call('GET', '/v1/keys')).body.data).toHaveLength(before.body.data.length);
     expect((await server.call('GET', '/v1/agents/new-agent')).status).toBe(404);

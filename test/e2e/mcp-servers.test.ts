@@ -63,7 +63,7 @@ beforeAll(async () => {
   await new Promise<void>((resolve) => servers.listen(0, '127.0.0.1', resolve));
   const { port } = servers.address() as AddressInfo; // it listens on a port
   base = `http://127.0.0.1:${port}`;
-  platform = await startTestPlatform({ config: { mcp: { allowPrivate: [`127.0.0.1:${port}`] } } });
+  platform = await startTestPlatform({ config: { mcpClient: { allowPrivate: [`127.0.0.1:${port}`] } } });
 });
 
 afterAll(async () => {

@@ -409,6 +409,11 @@ export const errorTable = dictionary({
     retryable: false,
     title: 'The tool failed',
     when: 'The tool, or what it calls, failed.',
+    details: {
+      reason: 'of a request to an API: `connection`, `silent`, `status`, `answer`, `redirect` or `secret`',
+      status: 'what the server answered, if it did',
+      retryAfterMs: 'how long it asked to be left alone',
+    },
   },
   tool_timeout: {
     httpStatus: 504,

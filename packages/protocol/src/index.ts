@@ -69,6 +69,7 @@ export {
   NodeStatus,
 } from './resources/definitions.ts';
 export { SessionFile } from './resources/files.ts';
+export { HttpAuth, HttpBody, HttpTool, HttpToolSource, type HttpToolSourceInput, toolNameNear } from './resources/http-tools.ts';
 export { Key, KeyCreateRequest, KeyScope, Role } from './resources/keys.ts';
 export {
   McpApproveRequest,
@@ -97,6 +98,7 @@ export {
   WhileBusy,
 } from './resources/runs.ts';
 export { Session, SessionCreateRequest } from './resources/sessions.ts';
+export { type StoredToolSource, ToolSourceInfo, toolSource } from './resources/tool-sources.ts';
 export {
   ToolPool,
   ToolWorkerInfo,

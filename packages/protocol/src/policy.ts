@@ -35,13 +35,14 @@ const pattern = z
   .string()
   .min(1)
   .max(200)
-  .regex(/^(tool:|model:|net:)?[A-Za-z0-9_.:/*@[\]-]+$/, {
-    error: 'expected a tool name or pattern such as fs_read, fs_*, model:gpt-* or net:example.com',
+  .regex(/^(tool:|model:|net:|secret:)?[A-Za-z0-9_.:/*@[\]-]+$/, {
+    error: 'expected a tool name or pattern such as fs_read, fs_*, model:gpt-*, net:example.com or secret:GITHUB_TOKEN',
   });
 
 /**
  * Short form of a policy, on an agent or a session; compiled to Cedar. An entry is a tool pattern (`fs_*`, `tool:fs_*`),
- * a model pattern (`model:gpt-*`) or a host pattern (`net:*.example.com`). `deny` beats `approve` beats `allow`.
+ * a model pattern (`model:gpt-*`), a host pattern (`net:*.example.com`) or a secret (`secret:GITHUB_TOKEN`). `deny` beats `approve` beats
+ * `allow`.
  * A session narrows what its agent allows; it never widens it.
  */
 export const PolicyShortForm = z

@@ -13,6 +13,7 @@ import { plugins } from './resources/plugins.ts';
 import { retention } from './resources/retention.ts';
 import { runs } from './resources/runs.ts';
 import { sessions } from './resources/sessions.ts';
+import { toolSources } from './resources/tool-sources.ts';
 import { toolWorkers } from './resources/tool-workers.ts';
 import { tools } from './resources/tools.ts';
 import { usage } from './resources/usage.ts';
@@ -40,6 +41,7 @@ export function createNexusClient(options: NexusClientOptions) {
     mcp: mcp(transport),
     plugins: plugins(calls),
     mcpServers: mcpServers(calls),
+    toolSources: toolSources(calls),
     models: models(calls),
     budgets: budgets(calls),
     usage: usage(calls),

@@ -6,7 +6,7 @@ export const McpServerName = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,30}$/, { error: 'expected a lower-case name of at most 31 letters, digits or -' });
 
-/** A value, or the name of a secret that the operator has configured under `mcp.secrets`. */
+/** A value, or the name of a secret that the operator has configured under `mcpClient.secrets`. */
 const HeaderValue = z.union([z.string().max(4_000), z.strictObject({ secret: z.string().min(1).max(64) })]);
 
 const HttpTransport = z.strictObject({

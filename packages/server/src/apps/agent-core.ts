@@ -10,10 +10,10 @@ import { makeDataFolder } from './data-folder.ts';
 import { requireFolder } from './definition-folder.ts';
 import { createInvariantWatch } from './invariants.ts';
 import { tellUncaught } from './last-words.ts';
+import { openMcpServers } from './mcp-servers.ts';
 import { createStoreOutages } from './outages.ts';
 import { clearedOfSecrets, closeInTurn, keepFollowing, keepPrivate, openConfiguredBus, openDatabase } from './process-parts.ts';
 import { readPem } from './remote-tools.ts';
-import { openMcpServers } from './mcp-servers.ts';
 import { openFiles } from './session-files.ts';
 import { openTools } from './tools.ts';
 

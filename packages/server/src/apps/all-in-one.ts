@@ -15,6 +15,7 @@ import {
   createNodes,
   createPlugins,
   createRetention,
+  createToolSources,
   createTools,
   createToolWorkers,
   openDefinitions,
@@ -54,7 +55,15 @@ import { openMcpServers } from './mcp-servers.ts';
 import { setUpModels } from './models.ts';
 import { createStoreOutages, type StoreOutages } from './outages.ts';
 import { policyFolder } from './policy-folder.ts';
-import { clearedOfSecrets, closeInTurn, keepFollowing, keepPrivate, openConfiguredBus, openDatabase, storeOptions } from './process-parts.ts';
+import {
+  clearedOfSecrets,
+  closeInTurn,
+  keepFollowing,
+  keepPrivate,
+  openConfiguredBus,
+  openDatabase,
+  storeOptions,
+} from './process-parts.ts';
 import { proxyFor } from './proxy.ts';
 import { openRemoteTools } from './remote-tools.ts';
 import { type OpenedFiles, openFiles } from './session-files.ts';
@@ -318,15 +327,12 @@ function assemble({
   });
   closers.push(() => tracer.close(config.otlp.closeTimeoutMs));
   const mcp = openMcpServers({ version: options.version, config, store, clock, logger, own, closers });
-  // Workers connect here and plugins are put here, wherever tools run.
-  const {
-    service: inProcess,
-    desk,
-    plugins,
-  } = openTools({
+  // Workers connect here and sources are put here, wherever tools run.
+  const opened = openTools({
     ...{ given: options.tools ?? [], sources: [mcp.source], config, clock, ids, store, bus, logger, metrics, files, known, own, closers },
   });
-  const tools = remote ?? inProcess;
+  const { desk, plugins } = opened;
+  const tools = remote ?? opened.service;
   metrics.observeNames({ models: () => models.llm.list(), tools: () => tools.list('default') }, [
     ...models.defaultModels,
     ...Object.keys(config.prices),
@@ -394,6 +400,7 @@ function assemble({
     toolWorkers: createToolWorkers({ desk, store, tools, clock }),
     plugins: createPlugins({ store, clock, trustedKeys: config.plugins.trustedKeys, ...plugins }),
     mcpServers: mcp.administration,
+    toolSources: createToolSources({ store, clock, tools, kinds: opened.kinds, onChanged: opened.onSourcesChanged }),
     models: createModels({ llm: models.llm }),
     budgets: createBudgets({ store, agents: catalog, clock }),
     retention,

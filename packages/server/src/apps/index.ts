@@ -1,6 +1,8 @@
 /** The door of the composition roots. */
+import type { OpenApiImport, OpenApiImportOptions } from '#tools/sources';
 import type { DemoOptions } from './demo/run-demo.ts';
 
+export type { OpenApiImport } from '#tools/sources';
 export { type AgentCore, type AgentCoreOptions, startAgentCore } from './agent-core.ts';
 export { type AllInOne, type AllInOneOptions, migrateStore, startAllInOne } from './all-in-one.ts';
 export { checkSetup, type SetupCheck } from './check-setup.ts';
@@ -9,6 +11,12 @@ export { checkSetup, type SetupCheck } from './check-setup.ts';
 export async function runDemo(options: DemoOptions): Promise<void> {
   const demo = await import('./demo/run-demo.ts');
   return demo.playDemo(options);
+}
+
+/** A definition of HTTP tools from an OpenAPI document; loaded when it is asked for. */
+export async function importApi(text: string, options: OpenApiImportOptions): Promise<OpenApiImport> {
+  const sources = await import('#tools/sources');
+  return sources.importOpenApi(text, options);
 }
 
 /** Simulations of clusters; loaded when they are asked for. */

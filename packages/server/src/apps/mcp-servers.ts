@@ -18,11 +18,11 @@ interface McpServerParts {
 
 /** The MCP servers of all tenants, as this process reaches them. Closed by `closers`. */
 export function openMcpServers({ config, version, store, clock, logger, own, closers }: McpServerParts): McpServersOfNode {
-  const { allowPrivate, ...settings } = config.mcp;
+  const { allowPrivate, ...settings } = config.mcpClient;
   const servers = createMcpServers({
     ...{ store, clock, timers: systemTimers, version },
     ...settings,
-    ...egressOptions(allowPrivate, 'mcp.allowPrivate'),
+    ...egressOptions(allowPrivate, 'mcpClient.allowPrivate'),
     isOwnListener: own.isOwn,
     onNotice: ({ error, ...about }, message) => logger.warn({ ...about, ...(error === undefined ? {} : { err: error }) }, message),
   });

@@ -1,7 +1,9 @@
+import type { HttpToolSource } from '@nexus-agent/protocol';
 import type { NexusConfig } from '#apps/config';
 import type { Bus } from '#bus';
+import type { ToolSourceRules } from '#control';
 import { type Clock, type IdSource, type SecretValues, systemTimers, type WaitObserver } from '#core';
-import type { Store } from '#storage';
+import type { Store, ToolSourceKind, ToolSourceRow } from '#storage';
 import type { Logger, Metrics, TurnQueue } from '#telemetry';
 import {
   createFixedSource,
@@ -16,10 +18,19 @@ import {
   tryOutPlugin,
   type WorkerDesk,
 } from '#tools';
-import { createBuiltinTools, createPluginSource, createProgramStates, createSourceHeads, createWorkers } from '#tools/sources';
+import {
+  createBuiltinTools,
+  createFollowedSources,
+  createHttpApis,
+  createPluginSource,
+  createProgramStates,
+  createSourceHeads,
+  createWorkers,
+} from '#tools/sources';
 import { egressOptions } from './egress.ts';
 import { openJail } from './jail.ts';
 import type { OpenedFiles } from './session-files.ts';
+import { createToolSecrets } from './tool-secrets.ts';
 
 export interface ToolParts {
   readonly config: NexusConfig;
@@ -47,6 +58,10 @@ export interface OpenedTools {
     tryOut(tenantId: string, plugin: PluginPackage, signal: AbortSignal): Promise<void>;
     onChange(tenantId: string): void;
   };
+  /** What may be put of each kind of source. */
+  readonly kinds: Partial<Record<ToolSourceKind, ToolSourceRules>>;
+  /** Told that this process changed what a tenant's tools come from. */
+  readonly onSourcesChanged: (tenantId: string) => void;
 }
 
 /** The agent core of this process: where tools come from, what they run in, and the service over them. Closed by `closers`. */
@@ -56,19 +71,27 @@ export function openTools(parts: ToolParts): OpenedTools {
   closers.push(() => sandbox.close());
   const { jail, limits: jailLimits, turns: jailTurns } = openJail(config);
   closers.push(() => jail.close());
+  const egress = {
+    ...config.httpFetch,
+    ...egressOptions(config.httpFetch.allowPrivate),
+    isOwnListener: own.isOwn,
+  };
   const builtin = createBuiltinTools({
     sandbox,
     workspaces: files.workspaces,
     clock,
     timers: systemTimers,
     states: createProgramStates(files.blobs),
-    http: {
-      observer: turnsOf(metrics, 'http_fetch'),
-      ...config.httpFetch,
-      ...egressOptions(config.httpFetch.allowPrivate),
-      isOwnListener: own.isOwn,
-    },
+    http: { ...egress, observer: turnsOf(metrics, 'http_fetch') },
     jailed: { jail, clock, timers: systemTimers, limits: jailLimits, observer: turnsOf(metrics, 'jail'), ...jailTurns },
+  });
+  const http = createHttpApis({
+    ...egress,
+    clock,
+    timers: systemTimers,
+    observer: turnsOf(metrics, 'http_tools'),
+    secrets: createToolSecrets(config),
+    known,
   });
   const modules = createWasmSandbox({ clock, timers: systemTimers, observer: turnsOf(metrics, 'plugins'), ...moduleOptions(config) });
   closers.push(() => modules.close());
@@ -85,8 +108,12 @@ export function openTools(parts: ToolParts): OpenedTools {
     onError: (error) => logger.warn({ err: error }, 'what is kept of tool workers could not be read or written; it is tried again'),
   });
   closers.push(() => workers.desk.close());
+  const ofHttp = createFollowedSources<Tool>({
+    ...{ kind: 'http', heads, store },
+    build: (row) => http.build(row).catch((error: unknown) => withoutTools(logger, row, error)),
+  });
   const service = createToolService({
-    sources: [createFixedSource(given, builtin), workers.source, plugins, ...sources],
+    sources: [createFixedSource(given, builtin), workers.source, { tools: ofHttp }, plugins, ...sources],
     clock,
     timers: systemTimers,
     folders: files.folders,
@@ -99,10 +126,28 @@ export function openTools(parts: ToolParts): OpenedTools {
   return {
     service,
     desk: workers.desk,
+    kinds: { http: rulesOfHttp(http) },
+    onSourcesChanged: heads.changed,
     plugins: {
       tryOut: async (tenantId, plugin, signal) => tryOutPlugin(plugin, { sandbox: modules, others: await service.list(tenantId), signal }),
       onChange: plugins.forget,
     },
+  };
+}
+
+/** One whose tools cannot be made has none, and the others keep theirs. */
+function withoutTools(logger: Logger, { tenantId, kind, name }: ToolSourceRow, error: unknown): readonly Tool[] {
+  logger.error({ tenantId, kind, name, err: error }, 'the tools of a source cannot be made');
+  return [];
+}
+
+function rulesOfHttp(http: ReturnType<typeof createHttpApis>): ToolSourceRules {
+  return {
+    describe(definition) {
+      const { name, tools } = definition as HttpToolSource; // the schema of the route has let it through
+      return { name, tools: tools.map((tool) => tool.name) };
+    },
+    check: (tenantId, definition) => http.check(tenantId, definition as HttpToolSource), // as above
   };
 }
 

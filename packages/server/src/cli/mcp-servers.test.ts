@@ -28,7 +28,7 @@ beforeAll(async () => {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo; // it listens on a port
   url = `http://127.0.0.1:${port}/mcp`;
-  platform = await startTestPlatform({ config: { mcp: { allowPrivate: [`127.0.0.1:${port}`] } } });
+  platform = await startTestPlatform({ config: { mcpClient: { allowPrivate: [`127.0.0.1:${port}`] } } });
 });
 
 afterAll(async () => {

@@ -35,7 +35,7 @@ function* namesOf(definition: AgentDefinition, known: KnownNames): Generator<str
   for (const list of ['allow', 'approve', 'deny'] as const) {
     for (const [index, entry] of (definition.policy?.[list] ?? []).entries()) {
       const place = `policy.${list}[${index}]`;
-      if (entry.startsWith('net:')) continue;
+      if (/^(net|secret):/.test(entry)) continue;
       if (!entry.startsWith('model:')) yield missing(place, 'tool', entry.replace(/^tool:/, ''), callable);
       else if (!definition.models.includes('default')) yield missing(place, 'model of this agent', entry.slice('model:'.length), models);
     }

@@ -13,5 +13,6 @@ export { createModels, type Models } from './models.ts';
 export { createNodes } from './nodes.ts';
 export { createPlugins, type Plugins } from './plugins.ts';
 export { createRetention, type Retention } from './retention.ts';
+export { createToolSources, type ToolSourceRules, type ToolSources } from './tool-sources.ts';
 export { createToolWorkers, type ToolWorkers } from './tool-workers.ts';
 export { createTools, type Tools } from './tools.ts';

@@ -69,7 +69,7 @@ export interface Metrics {
 }
 
 /** What tool calls wait for. */
-export type TurnQueue = 'sandbox' | 'http_fetch' | 'jail' | 'plugins';
+export type TurnQueue = 'sandbox' | 'http_fetch' | 'http_tools' | 'jail' | 'plugins';
 
 const fastBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 /** As the conventions advise: 10 ms doubling up to 82 s. */
@@ -212,7 +212,7 @@ function countModelCalls({ counter, histogram }: Instruments, names: LabelNames)
   };
 }
 
-const turnQueues = ['sandbox', 'jail', 'http_fetch'] as const;
+const turnQueues = ['sandbox', 'jail', 'plugins', 'http_fetch', 'http_tools'] as const;
 
 function countTurns({ histogram, gauges }: Instruments): Pick<Metrics, 'turnEnded' | 'turnsWaiting'> {
   const waits = histogram(metricNames.turnWait, 'How long tool calls waited for their turn', operationBuckets, {

@@ -9,6 +9,7 @@ import type {
   Models,
   Plugins,
   Retention,
+  ToolSources,
   Tools,
   ToolWorkers,
 } from '#control';
@@ -86,6 +87,7 @@ export interface ApiServices {
   readonly toolWorkers: ToolWorkers;
   readonly plugins: Plugins;
   readonly mcpServers: McpAdministration;
+  readonly toolSources: ToolSources;
   readonly models: Models;
   readonly budgets: Budgets;
   readonly retention: Retention;

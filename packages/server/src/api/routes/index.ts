@@ -18,6 +18,7 @@ import { retentionRoutes } from './retention.ts';
 import { runRoutes } from './runs.ts';
 import { sessionRoutes } from './sessions.ts';
 import { systemRoutes } from './system.ts';
+import { toolSourceRoutes } from './tool-sources.ts';
 import { toolWorkerRoutes } from './tool-workers.ts';
 import { toolRoutes } from './tools.ts';
 import { usageRoutes } from './usage.ts';
@@ -38,6 +39,7 @@ const resources: readonly ((context: RouteContext) => Route[])[] = [
   mcpRoutes,
   pluginRoutes,
   mcpServerRoutes,
+  toolSourceRoutes,
   budgetRoutes,
   usageRoutes,
   retentionRoutes,

@@ -74,7 +74,8 @@ export function redactConfig(config: NexusConfig): unknown {
 
 /** The values of all secrets that it holds, to be taken out of what is written and shown. */
 export function secretsOfConfig(config: NexusConfig): SecretValues {
-  return createSecretValues(secretsOfSettings(config, configSettings), hostPathsOf(config));
+  // Whatever they are called: names of headers tell nothing here.
+  return createSecretValues([...secretsOfSettings(config, configSettings), ...Object.values(config.secrets)], hostPathsOf(config));
 }
 
 /** Paths of this machine, by the names under which clients may hear of them. */

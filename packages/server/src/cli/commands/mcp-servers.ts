@@ -15,7 +15,7 @@ export function mcpServerCommands({ program, action }: Registrar): void {
     .argument('<name>', 'what its tools are called after')
     .argument('<url>', 'where it speaks streamable HTTP')
     .option('--header <name=value>', 'sent with each request; may be repeated', collect(pair), {})
-    .option('--secret <header=name>', 'a header whose value is this secret of mcp.secrets; may be repeated', collect(pair), {})
+    .option('--secret <header=name>', 'a header whose value is this secret of mcpClient.secrets; may be repeated', collect(pair), {})
     .option('--allow <pattern...>', 'tools that are taken; default: all')
     .option('--deny <pattern...>', 'tools that are not')
     .option('--effects <tool=class>', 'none, idempotent or once, the default; may be repeated', collect(effect), {})

@@ -3,6 +3,8 @@ import { exitCodeOf, exitCodes } from '../exit-codes.ts';
 import { brief } from '../style.ts';
 import { type Registrar, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
+import { toolImportCommand } from './tool-import.ts';
+import { toolSourceCommands } from './tool-sources.ts';
 
 export function toolCommands({ program, action }: Registrar): void {
   const tool = program.command('tools').description('tools');
@@ -18,6 +20,8 @@ export function toolCommands({ program, action }: Registrar): void {
     .requiredOption('--session <session>', 'the session')
     .option('--input <json>', 'arguments', '{}')
     .action(action(execute));
+  toolSourceCommands(tool, action);
+  toolImportCommand(tool, action);
 }
 
 async function list(context: CliContext): Promise<undefined> {

@@ -51,7 +51,21 @@ describe('an agent', () => {
     expect(engine.decide(modelRequest('openai/gpt-9', { agentPolicy: withModels, priceKnown: false })).effect).toBe('deny');
   });
 
-  it.each(['model:gpt-*', 'net:*'])(
+  it('uses the secrets that it is allowed, and a session closes others once it names one', () => {
+    const policy = { allow: ['secret:GITHUB_*'], deny: ['secret:GITHUB_ROOT'] };
+    const effectOf = (name: string, sessionPolicy?: { allow: string[] }) =>
+      engine.decide({
+        ...hostRequest('x', { agentPolicy: policy, ...(sessionPolicy === undefined ? {} : { sessionPolicy }) }),
+        ...{ action: 'secret.use', resource: { type: 'Secret', id: name } },
+      }).effect;
+    expect(effectOf('GITHUB_TOKEN')).toBe('allow');
+    expect(effectOf('GITHUB_ROOT')).toBe('deny');
+    expect(effectOf('STRIPE_KEY')).toBe('deny');
+    expect(effectOf('GITHUB_TOKEN', { allow: ['fs_*'] })).toBe('allow');
+    expect(effectOf('GITHUB_TOKEN', { allow: ['secret:GITHUB_OTHER'] })).toBe('deny');
+  });
+
+  it.each(['model:gpt-*', 'net:*', 'secret:*'])(
     'is refused with %s under approve when it is stored, for nobody can give that approval [verifies policy.asked]',
     (entry) => {
       expect(() => engine.check({ approve: ['fs_write', entry] })).toThrow(

@@ -20,7 +20,7 @@ export interface FormPolicy extends CompiledPolicy {
   readonly mayApply: (resource: ResourceFacts) => boolean;
 }
 
-type Kind = 'tool' | 'model' | 'net';
+type Kind = 'tool' | 'model' | 'net' | 'secret';
 
 interface Entry {
   readonly kind: Kind;
@@ -31,6 +31,7 @@ const scopes = dictionary({
   tool: { action: 'tool.execute', type: 'Tool', attributes: ['name'] },
   model: { action: 'model.invoke', type: 'Model', attributes: ['ref', 'model'] },
   net: { action: 'net.egress', type: 'Host', attributes: ['name', 'authority'] },
+  secret: { action: 'secret.use', type: 'Secret', attributes: ['name'] },
 } as const);
 
 const approval: StatedObligations = { requireApproval: {}, unknown: [] };
@@ -40,7 +41,7 @@ export function checkShortForm(form: PolicyShortForm): void {
   checkShape(form);
   for (const list of ['allow', 'approve', 'deny'] as const) {
     form[list]?.forEach((text, index) => {
-      if (list === 'approve' && /^(net|model):/.test(text))
+      if (list === 'approve' && /^(net|model|secret):/.test(text))
         throw new NexusError(
           'invalid_request',
           `policy approve[${index}]: only tool calls wait for an approval, so that ${text} would never be allowed; put it under allow, and under approve the tools that lead there, such as http_fetch`,
@@ -88,7 +89,7 @@ export function compileNarrowingAgentForm(form: PolicyShortForm): FormPolicy[] {
 
 /**
  * How a session narrows its agent; nothing here permits. With `allow`, tools and hosts that neither `allow` nor
- * `approve` matches are forbidden, and so are models once `allow` names one. `approve` adds the approval to what is
+ * `approve` matches are forbidden, and so are models once `allow` names one, and secrets once it names one. `approve` adds the approval to what is
  * permitted otherwise.
  */
 export function compileSessionForm(form: PolicyShortForm): FormPolicy[] {
@@ -134,8 +135,8 @@ function narrow(of: 'agent' | 'session', form: PolicyShortForm): FormPolicy[] {
   const allow = entriesOf(form.allow);
   const approve = entriesOf(form.approve);
   const listed = [...allow, ...approve];
-  const narrowed: Kind[] =
-    form.allow === undefined ? [] : ['tool', 'net', ...(allow.some(({ kind }) => kind === 'model') ? (['model'] as const) : [])];
+  const onceNamed = (['model', 'secret'] as const).filter((kind) => allow.some((entry) => entry.kind === kind));
+  const narrowed: Kind[] = form.allow === undefined ? [] : ['tool', 'net', ...onceNamed];
   return [
     ...narrowed.map((kind) => forbidOthers(`${of}:allow:${kind}`, kind, listed)),
     ...entriesOf(form.deny).map((entry, index) => forbid(`${of}:deny[${index}]`, entry)),
@@ -145,8 +146,8 @@ function narrow(of: 'agent' | 'session', form: PolicyShortForm): FormPolicy[] {
 
 function entriesOf(patterns: readonly string[] | undefined): Entry[] {
   return (patterns ?? []).map((text) => {
-    const [, prefix, rest] = /^(?:(tool|model|net):)?(.*)$/s.exec(text) ?? [];
-    const kind = prefix === 'model' || prefix === 'net' ? prefix : 'tool';
+    const [, prefix, rest] = /^(?:(tool|model|net|secret):)?(.*)$/s.exec(text) ?? [];
+    const kind = prefix === 'model' || prefix === 'net' || prefix === 'secret' ? prefix : 'tool';
     const pattern = rest ?? '';
     // What names no host was stored before that was refused; it matches nothing.
     return { kind, pattern: kind === 'net' ? (hostPattern(pattern) ?? pattern.toLowerCase()) : pattern };

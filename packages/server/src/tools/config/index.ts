@@ -164,6 +164,28 @@ export const toolsConfig = {
       'Longest wait of a fetch for its turn, within the 30 s that it may take; then it fails with `rate_limited`.',
     ),
   }),
+  secrets: setting(
+    z
+      .record(
+        z.string().regex(/^[A-Za-z][A-Za-z0-9_]{0,99}$/, { error: 'expected a name such as GITHUB_TOKEN' }),
+        z.string().min(8).max(8_192),
+      )
+      .default({}),
+    'Values that definitions of tools name as `secret:NAME`, each of 8 characters or more, as shorter ones could stand in any text. They are for the tenant `default`.',
+    { secret: true },
+  ),
+  secretGrants: setting(
+    z
+      .array(
+        z.strictObject({
+          secret: setting(z.string().min(1).max(100), 'Its name.'),
+          tenant: setting(z.string().min(1).max(100), 'Whose definitions may name it.'),
+          hosts: setting(z.array(z.string().min(1).max(260)).min(1).max(100), 'Where to, as `api.example.com` or `*.example.com:8443`.'),
+        }),
+      )
+      .default([]),
+    'Which of `secrets` definitions of other tenants may name, and where each may be sent then.',
+  ),
   sandbox: group({
     fuel: setting(
       z.int().min(1).max(10_000_000).default(5_000),
@@ -224,7 +246,7 @@ export const toolsConfig = {
     ),
     maxOutputBytes: setting(bytes().default(mebibyte), 'Most bytes that one call of a plugin may print.'),
   }),
-  mcp: group({
+  mcpClient: group({
     allowPrivate: setting(
       z.array(z.string().min(1)).default([]),
       'Private hosts, `host:port`, addresses or ranges such as `10.1.0.0/16` that MCP servers may be at; `http_fetch` may not go there for it.',

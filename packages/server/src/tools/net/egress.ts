@@ -18,6 +18,8 @@ export interface EgressOptions {
   /** Whether this process answers there itself, see {@link createOwnListeners}: that is never reached, whatever is granted. */
   readonly isOwnListener?: (address: string, port: number) => boolean;
   readonly connectTimeoutMs?: number;
+  /** Told when a connection stands: nothing was sent before that, and from then on it may have been. */
+  readonly onConnected?: () => void;
 }
 
 const wellKnownPorts = new Set([80, 443]);
@@ -61,7 +63,7 @@ export function portOf(url: URL): number {
  * any answer for a name is not public, none is used. Ignores proxies of the environment.
  */
 export function createEgressAgent(options: EgressOptions): Dispatcher {
-  const { resolve, allowPrivate, isOwnListener = () => false, connectTimeoutMs = 10_000 } = options;
+  const { resolve, allowPrivate, isOwnListener = () => false, connectTimeoutMs = 10_000, onConnected } = options;
 
   const connect: undici.connector = (target, callback) => {
     const hostname = target.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.+$/, '');
@@ -93,8 +95,10 @@ export function createEgressAgent(options: EgressOptions): Dispatcher {
     connector(target, (...[error, socket]) => {
       if (error !== null) return callback(error, null);
       const { remoteAddress = '', localAddress, remotePort = port } = socket;
-      if (!isOwnListener(remoteAddress === localAddress ? '127.0.0.1' : remoteAddress, remotePort))
+      if (!isOwnListener(remoteAddress === localAddress ? '127.0.0.1' : remoteAddress, remotePort)) {
+        onConnected?.();
         return callback(null, readInSlices(socket));
+      }
       socket.destroy();
       callback(ownListener(hostname, port), null);
     });

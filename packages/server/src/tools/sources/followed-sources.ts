@@ -55,8 +55,8 @@ export interface FollowedSourcesOptions<T> {
   readonly kind: ToolSourceKind;
   readonly heads: SourceHeads;
   readonly store: Pick<Store, 'getToolSource'>;
-  /** What a row gives; made once for each version of it. */
-  readonly build: (row: ToolSourceRow) => readonly T[];
+  /** What a row gives; made once for each version of it. What it throws, whoever asks for the list is told. */
+  readonly build: (row: ToolSourceRow) => readonly T[] | Promise<readonly T[]>;
 }
 
 interface Built<T> {
@@ -73,6 +73,7 @@ export function createFollowedSources<T>({
   build,
 }: FollowedSourcesOptions<T>): (tenantId: string) => Promise<readonly T[]> {
   const known = new LRUCache<string, Built<T>>({ max: maxTenants });
+  const building = new Map<string, { readonly mark: string; readonly built: Promise<Built<T>> }>();
   const none: readonly T[] = [];
   return async (tenantId) => {
     const present = (await heads.of(tenantId)).filter((head) => head.kind === kind);
@@ -80,6 +81,26 @@ export function createFollowedSources<T>({
     const mark = JSON.stringify(present.map(({ name, version }) => [name, version]));
     const before = known.get(tenantId);
     if (before?.mark === mark) return before.all;
+    // Whoever asks meanwhile is given the same.
+    const others = building.get(tenantId);
+    if (others?.mark === mark) return (await others.built).all;
+    const own = { mark, built: buildAll(tenantId, present, mark, before) };
+    building.set(tenantId, own);
+    try {
+      const built = await own.built;
+      known.set(tenantId, built);
+      return built.all;
+    } finally {
+      if (building.get(tenantId) === own) building.delete(tenantId);
+    }
+  };
+
+  async function buildAll(
+    tenantId: string,
+    present: readonly ToolSourceHead[],
+    mark: string,
+    before: Built<T> | undefined,
+  ): Promise<Built<T>> {
     const parts = new Map<string, { version: string; items: readonly T[] }>();
     for (const { name, version } of present) {
       const same = before?.parts.get(name);
@@ -88,10 +109,8 @@ export function createFollowedSources<T>({
         continue;
       }
       const row = await store.getToolSource(tenantId as TenantId, kind, name); // as above
-      if (row !== null) parts.set(name, { version: row.version, items: build(row) });
+      if (row !== null) parts.set(name, { version: row.version, items: await build(row) });
     }
-    const built = { mark, parts, all: [...parts.values()].flatMap(({ items }) => items) };
-    known.set(tenantId, built);
-    return built.all;
-  };
+    return { mark, parts, all: [...parts.values()].flatMap(({ items }) => items) };
+  }
 }

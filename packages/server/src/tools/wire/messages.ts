@@ -63,7 +63,13 @@ const WireTool = z
   })
   .transform(
     ({ inputSchemaJson, outputSchemaJson, callsTools, ...tool }): ToolDescriptor =>
-      present({ ...tool, callsTools: callsTools === true ? true : undefined, inputSchema: inputSchemaJson, outputSchema: outputSchemaJson, effects: effects[tool.effects] }) as ToolDescriptor, // no field is undefined
+      present({
+        ...tool,
+        callsTools: callsTools === true ? true : undefined,
+        inputSchema: inputSchemaJson,
+        outputSchema: outputSchemaJson,
+        effects: effects[tool.effects],
+      }) as ToolDescriptor, // no field is undefined
   );
 
 export function toolToWire({ inputSchema, outputSchema, ...tool }: ToolDescriptor): object {

@@ -1,18 +1,20 @@
-import type { Readable, Transform } from 'node:stream';
-import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
-import { dictionary } from '@nexus-agent/protocol';
 import type { Dispatcher } from 'undici';
-import { BytePieces, type Clock, createShares, NexusError, systemClock, type Timers, type WaitObserver } from '#core';
+import { type Clock, createShares, NexusError, systemClock, type Timers, type WaitObserver } from '#core';
 import type { Tool, ToolContext, ToolResult } from '#tools/contract';
 import {
+  type BoundedBody,
   createEgressAgent,
   createNameResolver,
+  decodeText,
   type EgressOptions,
   hostnameOf,
   htmlToMarkdown,
   portOf,
   prettyJson,
+  readBounded,
+  redirectStatuses,
   requireAllowedUrl,
+  reservedHeaders,
 } from '#tools/net';
 
 export interface HttpFetchOptions extends Partial<EgressOptions> {
@@ -42,15 +44,11 @@ interface FetchInput {
 }
 
 const maxRedirects = 5;
-const redirectStatuses = new Set([301, 302, 303, 307, 308]);
 /**
  * What goes along to another host, scheme or port. Any other header may hold a secret, whatever it is called: it was meant for the one
  * that the caller named.
  */
 const plainHeaders = new Set(['accept', 'accept-language', 'cache-control', 'range', 'user-agent']);
-/** These belong to the connection; a caller that sets them could speak to something else than was checked. */
-const reservedHeaders =
-  /^(host|connection|content-length|transfer-encoding|upgrade|te|trailer|expect|keep-alive|accept-encoding|proxy-.*)$/;
 const textTypes = /^(text\/|application\/(.*\+)?(json|xml|yaml|x-yaml|javascript|ecmascript|csv|x-ndjson|toml|sql|rtf|graphql)\b)/;
 
 const urlProperty = { type: 'string', maxLength: 4_000 };
@@ -277,55 +275,11 @@ function checkHeaders(headers: Readonly<Record<string, string>>): Record<string,
   );
 }
 
-interface Body {
-  readonly bytes: Buffer;
-  readonly complete: boolean;
-}
-
-/** At most `maxBytes` of the body, decompressed: the limit holds for what comes out, so a small bomb stays small. */
-async function readBounded(response: Dispatcher.ResponseData, maxBytes: number, signal: AbortSignal): Promise<Body> {
-  const pieces = new BytePieces();
-  let size = 0;
-  let stream: Readable = response.body;
-  try {
-    stream = decompress(response);
-    for await (const chunk of stream) {
-      const bytes: Buffer = chunk;
-      pieces.add(bytes.subarray(0, maxBytes - size));
-      size += bytes.length;
-      if (size > maxBytes) return { bytes: pieces.concat(), complete: false };
-      if (signal.aborted) throw signal.reason;
-    }
-    return { bytes: pieces.concat(), complete: true };
-  } finally {
-    stream.destroy();
-    response.body.destroy();
-  }
-}
-
-const decoders: Readonly<Record<string, () => Transform>> = dictionary({
-  gzip: createGunzip,
-  'x-gzip': createGunzip,
-  deflate: createInflate,
-  br: createBrotliDecompress,
-});
-
-function decompress(response: Dispatcher.ResponseData): Readable {
-  const encoding = response.headers['content-encoding'];
-  if (encoding === undefined || encoding === 'identity' || encoding === '') return response.body;
-  const decoder = decoders[String(encoding).toLowerCase()];
-  if (decoder === undefined)
-    throw new NexusError('tool_failed', `the server answered in the encoding ${String(encoding)}, which is not supported`);
-  const decoded = decoder();
-  response.body.on('error', (error) => decoded.destroy(error));
-  return response.body.pipe(decoded);
-}
-
 interface Fetched {
   readonly url: URL;
   readonly method: string;
   readonly response: Dispatcher.ResponseData;
-  readonly body: Body;
+  readonly body: BoundedBody;
   readonly raw: boolean;
   readonly maxChars: number;
   readonly signal: AbortSignal;
@@ -356,15 +310,6 @@ async function readable(
 ): Promise<string> {
   if (/^text\/html|^application\/xhtml/i.test(type)) return htmlToMarkdown(text, limits);
   return /^(application|text)\/([\w.-]+\+)?json\b/i.test(type) ? prettyJson(text, limits.maxChars) : text;
-}
-
-function decodeText(bytes: Buffer, type: string): string {
-  const label = /charset="?([\w-]{1,40})/i.exec(type)?.[1] ?? 'utf-8';
-  try {
-    return new TextDecoder(label).decode(bytes);
-  } catch {
-    return new TextDecoder().decode(bytes); // a label that nobody knows
-  }
 }
 
 /** A failed exchange in words, without addresses. Where a change may have reached the server, nobody knows whether it took effect. */

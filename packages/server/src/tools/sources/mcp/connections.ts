@@ -109,7 +109,7 @@ export function createMcpConnections({
       dropEntry(oldest);
       return;
     }
-    const setting = crowd === own ? 'mcp.maxTenantConnections' : 'mcp.maxConnections';
+    const setting = crowd === own ? 'mcpClient.maxTenantConnections' : 'mcpClient.maxConnections';
     throw new NexusError('rate_limited', `all connections to MCP servers are in use (${setting}); try later`, {
       details: { what: 'connections to MCP servers', limit: crowd === own ? maxTenantConnections : maxConnections, used: crowd.length },
     });

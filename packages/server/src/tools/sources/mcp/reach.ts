@@ -56,7 +56,7 @@ export function createReach(options: ReachOptions): Reach {
         if (reservedHeaders.test(name)) throw invalid(`the header ${name} cannot be set`);
         if (typeof value !== 'string') return [name, secretFor(tenantId, value.secret, host)];
         if (secretHeaders.test(name))
-          throw invalid(`the header ${name} holds a secret: configure it under mcp.secrets and write { secret: NAME }`);
+          throw invalid(`the header ${name} holds a secret: configure it under mcpClient.secrets and write { secret: NAME }`);
         if (!/^[\t\x20-\x7e]*$/.test(value)) throw invalid(`the header ${name} has characters that no header may have`);
         return [name, value];
       }),
@@ -66,7 +66,7 @@ export function createReach(options: ReachOptions): Reach {
   /** One message for all that is wrong: who may not use a secret need not learn that it is there. */
   function secretFor(tenantId: string, name: string, host: string): string {
     const found = secrets.find((secret) => secret.name === name && secret.tenants.includes(tenantId) && secret.hosts.includes(host));
-    if (found === undefined) throw invalid(`mcp.secrets has no secret ${JSON.stringify(name)} for ${host} that this tenant may use`);
+    if (found === undefined) throw invalid(`mcpClient.secrets has no secret ${JSON.stringify(name)} for ${host} that this tenant may use`);
     return found.value;
   }
 

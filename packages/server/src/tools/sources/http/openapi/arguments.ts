@@ -1,0 +1,163 @@
+import { isObject, type JsonSchema } from '#core';
+import { reservedHeaders } from '#tools/net';
+import type { ApiDescription, DescriptionPart } from './document.ts';
+import type { SchemaReader } from './schemas.ts';
+
+/** Why an operation is no tool. */
+export class NotATool extends Error {}
+
+/** What the request of an operation is made of. */
+export interface OperationParts {
+  readonly path: string;
+  readonly query: Record<string, string | { value: string; list: 'comma' }>;
+  readonly headers: Record<string, string>;
+  readonly body: DescriptionPart | undefined;
+  readonly properties: ReadonlyMap<string, JsonSchema>;
+  readonly required: readonly string[];
+  readonly notes: readonly string[];
+}
+
+interface Parameter {
+  readonly name: string;
+  readonly in: string;
+  readonly required: boolean;
+  readonly given: DescriptionPart;
+}
+
+/** Merges parameters and body into arguments of which no two have one name. Throws {@link NotATool}. */
+export function argumentsOfOperation(
+  document: ApiDescription,
+  path: string,
+  item: DescriptionPart,
+  operation: DescriptionPart,
+  reader: SchemaReader,
+): OperationParts {
+  const properties = new Map<string, JsonSchema>();
+  const required: string[] = [];
+  const notes: string[] = [];
+  const query = new Map<string, string | { value: string; list: 'comma' }>();
+  const headers = new Map<string, string>();
+  const inPath = new Map<string, string>();
+
+  function add(name: string, place: string, schema: JsonSchema, isRequired: boolean): string {
+    const plain = name.replace(/[^A-Za-z0-9_.-]/g, '_').slice(0, 50) || 'value';
+    let argument = properties.has(plain) ? `${plain}_${place}` : plain;
+    for (let count = 2; properties.has(argument); count += 1) argument = `${plain}_${place}${count}`;
+    properties.set(argument, schema);
+    if (isRequired) required.push(argument);
+    return argument;
+  }
+
+  for (const parameter of parametersOf(document, item, operation)) {
+    const { name, given } = parameter;
+    const place = parameter.in;
+    const fault = faultOfParameter(document, parameter);
+    if (fault !== null) {
+      if (parameter.required) throw new NotATool(`its parameter ${name} ${fault}`);
+      notes.push(`${name} is left out: it ${fault}`);
+      continue;
+    }
+    if (place === 'header' && (reservedHeaders.test(name.toLowerCase()) || /^(accept|content-type|authorization)$/i.test(name))) continue;
+    const schema = withDescription(reader.read(given.schema ?? {}), given.description);
+    if (place === 'path') inPath.set(name, add(name, 'path', plainInPath(schema), true));
+    else if (place === 'header') headers.set(name, `{${add(name, 'header', schema, parameter.required)}}`);
+    else {
+      const value = `{${add(name, 'query', schema, parameter.required)}}`;
+      query.set(name, given.explode === false ? { value, list: 'comma' } : value);
+    }
+  }
+  const written = path.replace(/\{([^{}]+)\}/g, (_, name: string) => {
+    const known = inPath.get(name) ?? add(name, 'path', { type: 'string' }, true);
+    inPath.set(name, known);
+    return `{${known}}`;
+  });
+  const body = bodyOfOperation(document, operation, reader, add, notes);
+  return { path: written, query: Object.fromEntries(query), headers: Object.fromEntries(headers), body, properties, required, notes };
+}
+
+/** Those of the operation stand before those of its path. */
+function parametersOf(document: ApiDescription, item: DescriptionPart, operation: DescriptionPart): Parameter[] {
+  const found = new Map<string, Parameter>();
+  for (const each of [item.parameters, operation.parameters].flatMap((list) => (Array.isArray(list) ? list : []))) {
+    const given = document.resolve(each);
+    if (!isObject(given) || typeof given.name !== 'string' || typeof given.in !== 'string')
+      throw new NotATool('one of its parameters is elsewhere, or none');
+    found.set(`${given.in} ${given.name}`, { name: given.name, in: given.in, required: given.required === true, given });
+  }
+  return [...found.values()];
+}
+
+function faultOfParameter(document: ApiDescription, { in: place, given }: Parameter): string | null {
+  if (!['path', 'query', 'header'].includes(place)) return place === 'cookie' ? 'is a cookie' : `is in ${JSON.stringify(place)}`;
+  if (given.content !== undefined) return 'has a content of its own';
+  if (typeof given.style === 'string' && !['simple', 'form'].includes(given.style)) return `has the style ${given.style}`;
+  const schema = document.resolve(given.schema);
+  return isObject(schema) && schema.type === 'object' ? 'is an object' : null;
+}
+
+/** A segment is one text. */
+function plainInPath(schema: JsonSchema): JsonSchema {
+  return schema.type === 'array' ? { type: 'string', description: 'values with commas between them' } : schema;
+}
+
+function withDescription(schema: JsonSchema, description: unknown): JsonSchema {
+  return typeof description !== 'string' || description.trim() === ''
+    ? schema
+    : { ...schema, description: description.trim().slice(0, 300) };
+}
+
+type Add = (name: string, place: string, schema: JsonSchema, isRequired: boolean) => string;
+
+function bodyOfOperation(
+  document: ApiDescription,
+  operation: DescriptionPart,
+  reader: SchemaReader,
+  add: Add,
+  notes: string[],
+): DescriptionPart | undefined {
+  if (operation.requestBody === undefined) return undefined;
+  const body = document.resolve(operation.requestBody);
+  if (!isObject(body)) throw new NotATool('its body is elsewhere');
+  const contents = Object.entries(isObject(body.content) ? body.content : {});
+  const find = (pattern: RegExp) => contents.find(([type]) => pattern.test(type));
+  const json = find(/^application\/(.*\+)?json\b/i) ?? find(/^\*\/\*$/);
+  const chosen = json ?? find(/^application\/x-www-form-urlencoded\b/i) ?? find(/^text\/plain\b/i);
+  const isRequired = body.required === true;
+  if (chosen === undefined) {
+    const names = contents.map(([type]) => type).join(', ') || 'nothing';
+    if (isRequired) throw new NotATool(`its body is ${names}; tools send JSON, forms and text`);
+    notes.push(`its body (${names}) is left out`);
+    return undefined;
+  }
+  const [type, media] = chosen;
+  const schema = isObject(media) ? media.schema : undefined;
+  if (/^text\//i.test(type)) return { type: 'text', argument: add('body', 'body', { type: 'string' }, isRequired), contentType: type };
+  const kind = chosen === json ? 'json' : 'form';
+  const members = membersOf(document, schema);
+  if (members === null) return { type: kind, argument: add('body', 'body', reader.read(schema ?? {}), isRequired) };
+  const fields = [...members.properties]
+    .filter(([, member]) => !(isObject(member) && member.readOnly === true))
+    .map(([name, member]) => [name, add(name, 'body', reader.read(member), isRequired && members.required.has(name))] as const);
+  return { type: kind, fields: Object.fromEntries(fields) };
+}
+
+interface Members {
+  readonly properties: ReadonlyMap<string, unknown>;
+  readonly required: ReadonlySet<string>;
+}
+
+/** The members of an object, also of one that is put together by `allOf`; null for anything whose members are not all known. */
+function membersOf(document: ApiDescription, given: unknown, depth = 0): Members | null {
+  const schema = document.resolve(given);
+  if (!isObject(schema) || depth > 5 || schema.oneOf !== undefined || schema.anyOf !== undefined) return null;
+  if (schema.additionalProperties !== undefined && schema.additionalProperties !== false) return null;
+  const properties = new Map(Object.entries(isObject(schema.properties) ? schema.properties : {}));
+  const required = new Set(Array.isArray(schema.required) ? schema.required.map(String) : []);
+  for (const part of Array.isArray(schema.allOf) ? schema.allOf : []) {
+    const more = membersOf(document, part, depth + 1);
+    if (more === null) return null;
+    for (const [name, member] of more.properties) properties.set(name, member);
+    for (const name of more.required) required.add(name);
+  }
+  return properties.size === 0 && depth === 0 ? null : { properties, required };
+}
