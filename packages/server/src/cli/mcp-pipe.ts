@@ -65,7 +65,7 @@ export async function pipeMcp({ input, write, send, signal }: McpPipeParts): Pro
       const answer = await send({
         method: 'POST',
         body: message,
-        headers: { ...accepted, ...(stateless ? headersOf(message) : session) },
+        headers: { ...accepted, ...(stateless ? headersOfMessage(message) : session) },
         signal: stop.signal,
       });
       onSent();
@@ -171,7 +171,7 @@ function versionOf({ params }: Message): string | null {
 }
 
 /** What a request of revision 2026-07-28 repeats of itself in its headers. */
-function headersOf(message: Message): Record<string, string> {
+function headersOfMessage(message: Message): Record<string, string> {
   const { method = '', params = {} } = message;
   const name = method === 'resources/read' ? params.uri : method === 'tools/call' || method === 'prompts/get' ? params.name : undefined;
   return {

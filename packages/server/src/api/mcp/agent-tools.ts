@@ -162,13 +162,13 @@ function formsOf(waiting: readonly Approval[]): Forms | null {
 }
 
 function ended(run: Run): CallToolResult {
-  const facts = factsOf(run);
+  const facts = factsOfRun(run);
   if (run.status === 'completed') return { ...textResult(run.output ?? '', facts), structuredContent: facts };
   if (run.status === 'failed' && run.error !== undefined) return errorResult(run.error, facts);
   return errorResult({ code: 'cancelled', message: `run ${run.id} was cancelled`, retryable: false }, facts);
 }
 
-function factsOf({ id, sessionId, status, totals }: Run) {
+function factsOfRun({ id, sessionId, status, totals }: Run) {
   return { runId: id, sessionId, status, costMicroUsd: totals.costMicroUsd };
 }
 
@@ -180,7 +180,7 @@ function waitsElsewhere(run: Run, waiting: readonly Approval[], left: readonly s
   );
   const why = left.length === 0 ? '' : `\n${left.join('\n')}`;
   const text = `Run ${run.id} waits for a person and goes on once they have answered:\n${lines.join('\n')}${why}\nIts answer is then at GET /v1/runs/${run.id}, and among the messages nexus://sessions/${run.sessionId}/messages.`;
-  const facts = { ...factsOf(run), approvals: waiting.map(({ id }) => id) };
+  const facts = { ...factsOfRun(run), approvals: waiting.map(({ id }) => id) };
   return { ...textResult(text, facts), structuredContent: facts };
 }
 

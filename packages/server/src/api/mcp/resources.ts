@@ -33,7 +33,7 @@ export function createResources({ sessions, files }: Pick<ApiServices, 'sessions
     const pieces: Uint8Array[] = [];
     for await (const piece of read(signal)) pieces.push(piece);
     const bytes = Buffer.concat(pieces);
-    const text = textOf(bytes);
+    const text = spokenText(bytes);
     return {
       contents: [
         text === null
@@ -140,7 +140,7 @@ function partsOf(message: Message): string[] {
 }
 
 /** Null for what is no text. */
-function textOf(bytes: Uint8Array): string | null {
+function spokenText(bytes: Uint8Array): string | null {
   if (bytes.includes(0)) return null;
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);

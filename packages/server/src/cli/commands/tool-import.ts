@@ -32,7 +32,7 @@ export function toolImportCommand(tools: Command, action: Registrar['action']): 
     .requiredOption('--name <name>', 'what the source is called, and the names of its tools begin with')
     .option('--include <operation>', 'only these, such as "GET /pets*" or list*; may be given again', many)
     .option('--exclude <operation>', 'not these; may be given again', many)
-    .option('--effects <operation=class>', 'what one does to the world: none, idempotent or once; may be given again', effectsOf)
+    .option('--effects <operation=class>', 'what one does to the world: none, idempotent or once; may be given again', givenEffects)
     .option('--base-url <url>', 'where the API is, if the document does not say')
     .option('--yes', 'do not ask')
     .action(action(importTools));
@@ -42,7 +42,7 @@ function many(text: string, before: readonly string[] = []): readonly string[] {
   return [...before, text];
 }
 
-function effectsOf(text: string, before: ReadonlyMap<string, EffectsClass> = new Map()): ReadonlyMap<string, EffectsClass> {
+function givenEffects(text: string, before: ReadonlyMap<string, EffectsClass> = new Map()): ReadonlyMap<string, EffectsClass> {
   const at = text.lastIndexOf('=');
   const known = effectsClasses.find((each) => each === text.slice(at + 1));
   if (at < 1 || known === undefined)

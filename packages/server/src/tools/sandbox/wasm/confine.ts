@@ -48,7 +48,7 @@ export function confineModule(binary: Uint8Array, confinement: Confinement): Con
   if (ownMemories + (imports.pages === null ? 0 : 1) > 1) throw new ModuleRefused('it has more than one memory');
   const tables = rewrite(sections, ids.table, (reader, writer) => limitTable(reader, writer, confinement));
   if (tables > maxTables) throw new ModuleRefused(`it has more than ${maxTables} tables`);
-  const globals = imports.globals + countOf(sections.get(ids.global));
+  const globals = imports.globals + limitCount(sections.get(ids.global));
   const own = { fuel: globals, refused: globals + 1, scratch: globals + 2 };
   sections.set(ids.global, addGlobals(sections.get(ids.global), confinement.fuel));
   const start = sections.get(ids.start);
@@ -66,7 +66,7 @@ export function confineModule(binary: Uint8Array, confinement: Confinement): Con
   return { bytes: writeSections(ordered), importedPages: imports.pages };
 }
 
-function countOf(body: Uint8Array | undefined): number {
+function limitCount(body: Uint8Array | undefined): number {
   return body === undefined ? 0 : new BinaryReader(body).number();
 }
 
@@ -147,7 +147,7 @@ function readLimits(reader: BinaryReader, what: string): { readonly minimum: num
 }
 
 function addGlobals(body: Uint8Array | undefined, fuel: number): Uint8Array {
-  const writer = new BinaryWriter().number(countOf(body) + 3).raw(afterCount(body));
+  const writer = new BinaryWriter().number(limitCount(body) + 3).raw(afterCount(body));
   writer.byte(i64).byte(1).byte(0x42).signed(BigInt(fuel)).byte(0x0b);
   for (let index = 0; index < 2; index++) writer.raw([i32, 1, 0x41, 0, 0x0b]);
   return writer.view();
@@ -167,7 +167,7 @@ interface OwnIndices {
 }
 
 function addExports(body: Uint8Array | undefined, { fuel, refused, start }: OwnIndices): Uint8Array {
-  const count = countOf(body);
+  const count = limitCount(body);
   if (count > maxExports) throw new ModuleRefused(`it exports more than ${maxExports} things`);
   const reader = new BinaryReader(afterCount(body));
   for (let index = 0; index < count; index++) {

@@ -21,7 +21,7 @@ const maxPosition = 2n ** 40n;
 
 /** The part of WASI that has to do with descriptors: three streams, and the files of the session where they are granted. */
 export function createWasiFiles(memory: GuestMemory, files: FileTable, streams: WasiStreams): Record<string, WasiFunction> {
-  return { ...transfers(memory, files, streams), ...descriptors(memory, files), ...paths(memory, files) };
+  return { ...transfers(memory, files, streams), ...descriptorCalls(memory, files), ...paths(memory, files) };
 }
 
 const position = (value: bigint) => (value < 0n || value > maxPosition ? null : Number(value));
@@ -113,7 +113,7 @@ function transfers(memory: GuestMemory, files: FileTable, streams: WasiStreams):
 }
 
 /** What an open descriptor is. */
-function descriptors(memory: GuestMemory, files: FileTable): Record<string, WasiFunction> {
+function descriptorCalls(memory: GuestMemory, files: FileTable): Record<string, WasiFunction> {
   return {
     fd_close: (descriptor: number) => (isStream(descriptor) ? errno.ok : files.close(unsigned(descriptor))),
     fd_seek(descriptor: number, offset: bigint, whence: number, result: number) {

@@ -96,7 +96,7 @@ export function createWasmSandbox(options: WasmSandboxOptions): WasmSandbox {
   async function runNow(request: WasmRequest): Promise<WasmEnd | NexusError> {
     const { signal, module } = request;
     if (closed || signal?.aborted) return new NexusError('cancelled', 'the module was cancelled');
-    const limits = limitsOf(request.limits ?? {}, ceiling);
+    const limits = boundsOf(request.limits ?? {}, ceiling);
     if (module.bytes.length > limits.maxModuleBytes)
       return new NexusError('payload_too_large', `the module has ${module.bytes.length} bytes; one may have ${limits.maxModuleBytes}`);
     const idle = [...threads].find((thread) => !thread.busy);
@@ -142,7 +142,7 @@ function toError(error: unknown): NexusError {
   return error instanceof NexusError ? error : new NexusError('internal', 'the sandbox failed', { cause: error });
 }
 
-function limitsOf(asked: Partial<WasmLimits>, ceiling: WasmLimits): WasmLimits {
+function boundsOf(asked: Partial<WasmLimits>, ceiling: WasmLimits): WasmLimits {
   const limit = (name: keyof WasmLimits) => Math.min(asked[name] ?? ceiling[name], ceiling[name]);
   return {
     fuel: limit('fuel'),

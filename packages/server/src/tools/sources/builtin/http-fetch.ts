@@ -164,7 +164,7 @@ interface Content {
   readonly type: string;
 }
 
-function contentOf({ body, json }: FetchInput): Content | null {
+function bodyContent({ body, json }: FetchInput): Content | null {
   if (body !== undefined && json !== undefined) throw new NexusError('tool_input_invalid', 'give either json or body');
   if (body !== undefined) return { bytes: Buffer.from(body, 'utf8'), type: 'text/plain; charset=utf-8' };
   if (json === undefined) return null;
@@ -183,7 +183,7 @@ async function fetchText(
 ): Promise<string> {
   const { idleTimeoutMs = 15_000, maxBodyBytes = 1024 * 1024 } = options;
   let { method = 'GET' } = request;
-  let content = contentOf(request);
+  let content = bodyContent(request);
   let url = parseUrl(request.url);
   let headers = checkHeaders(request.headers ?? {});
   for (let redirects = 0; ; redirects++) {

@@ -52,7 +52,7 @@ export async function callHttp(
     const sent = plan.effects === 'once' ? withKey(request, context.idempotencyKey) : request;
     return { type: 'ok', output: await repeated(environment, plan, typed, sent, context, progress) };
   } catch (error) {
-    return failureOf(error, plan, signal, progress);
+    return failedWith(error, plan, signal, progress);
   } finally {
     turn?.leave();
   }
@@ -62,7 +62,12 @@ export async function callHttp(
  * A call that can be made once only and may have reached the server without an answer has an unknown outcome; what certainly was not sent
  * is a plain failure, also when the call was told to stop meanwhile.
  */
-function failureOf(error: unknown, { effects, toolName }: RequestPlan, signal: AbortSignal, { connected, answered }: Progress): ToolResult {
+function failedWith(
+  error: unknown,
+  { effects, toolName }: RequestPlan,
+  signal: AbortSignal,
+  { connected, answered }: Progress,
+): ToolResult {
   const aborted = signal.aborted && (!(error instanceof NexusError) || error === signal.reason || error.code === 'cancelled');
   if (aborted && (effects !== 'once' || connected)) throw error; // whoever called knows what became of it
   const why = aborted ? stopped(signal) : explainExchange(error);

@@ -1,4 +1,4 @@
-import type { EffectsClass, HttpAuth, HttpBody, HttpTool, HttpToolSource } from '@nexus-agent/protocol';
+import { dictionary, type EffectsClass, type HttpAuth, type HttpBody, type HttpTool, type HttpToolSource } from '@nexus-agent/protocol';
 import { argumentsOf, parseTemplate, secretsOf, type Template } from './template.ts';
 
 export interface PlannedQuery {
@@ -47,18 +47,18 @@ export interface RequestPlan {
   readonly used: ReadonlySet<string>;
 }
 
-const effectsOf: Readonly<Record<HttpTool['method'], EffectsClass>> = {
+const effectsByMethod: Readonly<Record<HttpTool['method'], EffectsClass>> = dictionary({
   GET: 'none',
   HEAD: 'none',
   PUT: 'idempotent',
   DELETE: 'idempotent',
   POST: 'once',
   PATCH: 'once',
-};
+});
 
 /** What the tool does to the world: as it says, else by its method. */
 function effectsOfTool({ effects, method }: HttpTool): EffectsClass {
-  return effects ?? effectsOf[method];
+  return effects ?? effectsByMethod[method];
 }
 
 export function planRequest(source: Omit<HttpToolSource, 'tools'>, tool: HttpTool): RequestPlan {

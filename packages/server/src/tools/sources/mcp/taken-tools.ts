@@ -35,7 +35,7 @@ export function judgeTools({
   for (const listed of [...(pins ?? [])].sort(byName)) {
     const { name: tool, description = '' } = listed;
     const name = offeredName(server, tool);
-    const effects = effectsOf(listed, definition);
+    const effects = effectsOfTaken(listed, definition);
     const about = { tool, name, effects, description: cutText(description, maxShownChars) };
     const difference = differing.get(tool);
     const why = known.has(tool) ? 'the server lists it twice' : reasonAgainst(listed);
@@ -61,7 +61,7 @@ function isWanted(tool: string, { allow, deny }: McpServerDefinition): boolean {
 }
 
 /** What the operator says counts; what the server hints at only where it is trusted. */
-function effectsOf({ name, annotations }: ListedTool, { effects, trustHints }: McpServerDefinition): EffectsClass {
+function effectsOfTaken({ name, annotations }: ListedTool, { effects, trustHints }: McpServerDefinition): EffectsClass {
   const said = Object.hasOwn(effects, name) ? effects[name] : undefined;
   if (said !== undefined) return said;
   if (!trustHints) return 'once';
