@@ -15,8 +15,9 @@ const heavy = ['test/**/*.test.ts', 'packages/server/src/tools/sandbox/*.test.ts
 const long = [
   'packages/server/src/apps/demo/demo.test.ts',
   'test/chaos/{billing,boundaries,clocks,code,files,known-faults,lost-answers,paid,questions,random,takeover,told-to-end,told-to-end-tools,without-a-bus}.test.ts',
+  'packages/server/src/tools/sandbox/{jail,suspension}.test.ts',
   'test/conformance/{mcp-server,storage-outages}.test.ts',
-  'test/e2e/{broken-store,clocks,fuzz,known-faults-durable,mcp-stdio,metrics,newcomer,nodes,outages}.test.ts',
+  'test/e2e/{agent-core,broken-store,clocks,fuzz,known-faults-durable,mcp-stdio,metrics,newcomer,nodes,outages,tool-worker-nodes}.test.ts',
   'test/sim/isolation-seeds.test.ts',
 ];
 const hostile = ['test/hostile/**/*.test.ts', 'packages/server/src/**/hostile.test.ts'];

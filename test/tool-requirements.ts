@@ -382,4 +382,10 @@ export const toolRequirements = {
     behaviour:
       'Text made to hold up the reader of TypeScript ends within the time of its own program: the event loop goes on, and no later program is read by a reader that broke.',
   },
+  // As a library
+  'embed.library': {
+    promise: 0,
+    behaviour:
+      'A program starts the platform inside itself with tools that are functions, uses it as a client does, and reaches nothing when it has ended.',
+  },
 } as const satisfies Record<string, Requirement>;

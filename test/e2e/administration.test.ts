@@ -67,6 +67,8 @@ describe('administration is decided by policy', () => {
       setBudget: { scope: { kind: 'user', id: 'ada' }, unit: 'tokens', limit: 5 },
       setBudgetByPost: { scope: { kind: 'user', id: 'ada' }, unit: 'tokens', limit: 5 },
       createKey: { name: 'mine' },
+      putPlugin: { package: 'AAAA' },
+      putMcpServer: { transport: { type: 'http', url: 'https://x.example/mcp' } },
       putHttpToolSource: { name: 'x', baseUrl: 'https://x.example', tools: [{ name: 'x', description: 'x', path: '/' }] },
     };
     const asked: string[] = [];

@@ -85,7 +85,7 @@ describe('an account of use', () => {
     expect(rogue.requests).toHaveLength(1);
     const { usage: booked } = one(events, 'model.completed').data;
     expect(booked.inputTokens).toBeGreaterThan(50);
-    expect(booked.inputTokens).toBeLessThan(10_000);
+    expect(booked.inputTokens).toBeLessThan(30_000); // the descriptions of all tools are in it
     expect(one(events, 'budget.settled').data.amounts.tokens).toBe(booked.inputTokens + booked.outputTokens);
   });
 });

@@ -17,9 +17,19 @@ import { toolSources } from './resources/tool-sources.ts';
 import { toolWorkers } from './resources/tool-workers.ts';
 import { tools } from './resources/tools.ts';
 import { usage } from './resources/usage.ts';
-import { createTransport, type TransportOptions } from './transport.ts';
+import { createTransport, type Transport, type TransportOptions } from './transport.ts';
 
 export type NexusClientOptions = TransportOptions;
+
+/** How each client sends: for what a page need not load with it. */
+const transports = new WeakMap<object, Transport>();
+
+/** Throws a `TypeError` for what is no client. */
+export function transportOf(client: NexusClient): Transport {
+  const transport = transports.get(client);
+  if (transport === undefined) throw new TypeError('expected a client that createNexusClient made');
+  return transport;
+}
 
 export type NexusClient = ReturnType<typeof createNexusClient>;
 
@@ -30,14 +40,14 @@ export type NexusClient = ReturnType<typeof createNexusClient>;
 export function createNexusClient(options: NexusClientOptions) {
   const transport = createTransport(options);
   const calls = createCalls(transport);
-  return {
+  const client = {
     chat: chat(transport),
     sessions: sessions(calls, transport),
     runs: runs(calls, transport),
     approvals: approvals(calls),
     agents: agents(calls),
     tools: tools(calls),
-    toolWorkers: toolWorkers(calls, transport),
+    toolWorkers: toolWorkers(calls),
     mcp: mcp(transport),
     plugins: plugins(calls),
     mcpServers: mcpServers(calls),
@@ -50,4 +60,6 @@ export function createNexusClient(options: NexusClientOptions) {
     keys: keys(calls),
     health: health(transport),
   };
+  transports.set(client, transport);
+  return client;
 }

@@ -1,6 +1,6 @@
-import type { NexusClient } from '../client.ts';
+import { type NexusClient, transportOf } from '../client.ts';
 import type { DefinedTool } from './define-tool.ts';
-import type { ServeToolsOptions, ToolWorker } from './serve-tools.ts';
+import { type ServeToolsOptions, serveToolsOver, type ToolWorker } from './serve-tools.ts';
 
 export type { ServeToolsOptions, ToolWorker };
 
@@ -13,5 +13,5 @@ export function serveTools(client: NexusClient, tools: readonly DefinedTool[], o
   const names = tools.map(({ declared }) => declared.name);
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice !== undefined) throw new TypeError(`two tools are named ${twice}; rename one`);
-  return client.toolWorkers.serve(tools, options);
+  return serveToolsOver(transportOf(client), tools, options);
 }

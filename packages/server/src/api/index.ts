@@ -1,5 +1,5 @@
 /** The door of the HTTP API. */
-export type { Api } from '#api/contract';
+export type { Api, Bound } from '#api/contract';
 export { boundHost, isLoopbackHost, portInUse } from '#api/http';
 export { createOpenApiDocument } from './openapi-document.ts';
 export { createApi } from './server.ts';

@@ -40,6 +40,11 @@ export async function createApi(deps: ApiDependencies): Promise<Api> {
       starting = false;
       return bound;
     },
+    open() {
+      starting = false;
+      return { url: 'http://127.0.0.1', port: 0 };
+    },
+    accept: (socket) => http.accept(socket),
     close(drained = Promise.resolve()) {
       closing = true;
       return http.close(async () => {

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
+import type { Duplex } from 'node:stream';
 import { TenantId } from '@nexus-agent/protocol';
-import { type Api, createApi, isLoopbackHost } from '#api';
+import { type Api, type Bound, createApi, isLoopbackHost } from '#api';
 import { type NexusConfig, secretsOfConfig } from '#apps/config';
 import { createAdmission, createReservationSweeper } from '#budget';
 import type { Bus } from '#bus';
@@ -86,6 +87,8 @@ export interface AllInOneOptions {
    * force decides.
    */
   readonly onlyLooks?: boolean;
+  /** It answers at no address, only what {@link AllInOne.accept} is given. */
+  readonly unbound?: boolean;
   /** The process is this server and nothing else: an error that nobody caught is told in the log and ends it. */
   readonly ownsProcess?: boolean;
   /** Aborted while it starts: what was opened is closed in good order, and the start rejects with its reason. */
@@ -95,8 +98,11 @@ export interface AllInOneOptions {
 }
 
 export interface AllInOne {
+  /** An address that nobody answers at where the server is {@link AllInOneOptions.unbound}. */
   readonly url: string;
   readonly port: number;
+  /** Serves a connection that was made within this process. */
+  accept(socket: Duplex): void;
   /** What a client in this process presents as its key to be the local operator, where that needs one. */
   readonly localToken?: string;
   readonly config: NexusConfig;
@@ -182,7 +188,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     });
     liveRuns = () => app.orchestrator.liveRuns;
     goOn();
-    await requireFreePort(config);
+    if (options.unbound !== true) await requireFreePort(config);
     const definitions = await openDefinitions({
       ...{ store: opened, clock, logger, policy: app.policy },
       timers: systemTimers,
@@ -227,11 +233,12 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
     });
     goOn();
     await app.orchestrator.start();
-    const { url, port } = await api.listen(async ({ port, hosts }) => {
+    const announce = async ({ port, hosts }: Pick<Bound, 'port' | 'hosts'>) => {
       own.add(port);
       // Before anything is answered: who sees that the server is ready finds the token.
       if (localToken !== undefined) closers.push(await publishLocalToken({ token: localToken, port, hosts }, config, logger));
-    });
+    };
+    const { url, port } = options.unbound === true ? api.open() : await api.listen(announce);
     goOn();
     logger.info({ version, url, ...factsOf(config), ...definitions.facts() }, 'ready');
     const told = tellModels(models, logger);
@@ -240,6 +247,7 @@ export async function startAllInOne(options: AllInOneOptions): Promise<AllInOne>
       closers.push(startWarmUp({ steps: app.warmUp, timers: systemTimers, logger, isBusy: () => app.orchestrator.liveRuns > 0 }));
     return {
       ...{ url, port },
+      accept: (socket) => api.accept(socket),
       ...(localToken === undefined ? {} : { localToken }),
       config,
       orchestrator: app.orchestrator,

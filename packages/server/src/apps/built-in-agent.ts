@@ -15,7 +15,8 @@ export function builtInAgent(models: readonly string[]): AgentDefinition {
       'Say plainly what you did and where each number comes from.',
     ].join('\n'),
     models: [...models],
-    tools: ['fs_*', 'code_js', 'http_fetch', 'ask_human'],
+    // As many as a model of 4,096 tokens has room for, with a conversation beside them.
+    tools: ['fs_list', 'fs_read', 'fs_search', 'fs_write', 'code_js', 'http_fetch', 'ask_human'],
     policy: { allow: ['fs_*', 'code_js', 'ask_human', 'net:*'], approve: ['http_fetch'] },
   });
 }

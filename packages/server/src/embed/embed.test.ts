@@ -2,8 +2,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { collectText, createNexusClient } from '@nexus-agent/sdk';
-import { afterEach, expect, it } from 'vitest';
-import { NexusError, type RunningNexus, startNexus, type Tool } from './index.ts';
+import { afterEach, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { createNexus, defineTool, NexusError, type RunningNexus, startNexus, type Tool } from './index.ts';
 
 const dataDir = mkdtempSync(join(tmpdir(), 'nexus-embed-'));
 const own: Tool = {
@@ -104,5 +105,78 @@ it.each<[string, object, RegExp]>([
   await expect(started.finally(() => rmSync(folder, { recursive: true, force: true }))).rejects.toMatchObject({
     code: 'config_invalid',
     message: expect.stringMatching(message),
+  });
+});
+
+describe('a platform inside a program', () => {
+  const folder = () => mkdtempSync(join(tmpdir(), 'nexus-embed-'));
+
+  it('runs agents with tools that are functions, and answers at no address [verifies embed.library]', async () => {
+    const place = folder();
+    const seen: unknown[] = [];
+    {
+      await using inside = await createNexus({
+        config: { dataDir: place },
+        log: 'silent',
+        tools: [
+          defineTool({
+            ...{
+              name: 'weather',
+              description: 'The weather of a place',
+              input: z.object({ place: z.string(), days: z.number().default(1) }),
+            },
+            effects: 'none',
+            execute({ place: where, days }, { progress, callId }) {
+              progress('looking');
+              seen.push(callId);
+              if (where === 'nowhere') throw new Error('there is no such place; try Bern');
+              return { where, days };
+            },
+          }),
+        ],
+      });
+      expect(inside.url).toBeNull();
+      await inside.agents.put({ name: 'guide', models: ['sim/sim-large'], tools: ['weather'], policy: { allow: ['weather'] } });
+      const ask = (args: string) =>
+        collectText(inside.chat({ agent: 'guide', input: `[[sim tools=weather(${args})]] [[sim say="{{result}}"]]` }));
+      expect(await ask('place="Bern"')).toBe('{"where":"Bern","days":1}');
+      expect(await ask('place="nowhere"')).toContain('there is no such place; try Bern');
+      expect(await ask('town="Bern"')).toContain('tool_input_invalid');
+      expect(new Set(seen).size).toBe(2);
+      expect((await inside.tools.list()).data.find(({ name }) => name === 'weather')).toMatchObject({ source: 'program', tier: 'host' });
+      await expect(inside.runs.get('run_01h455vb4pex5vsknk084sn02q')).rejects.toMatchObject({ code: 'not_found' });
+    }
+    rmSync(place, { recursive: true, force: true });
+  });
+
+  it('listens where it is told to, and ends its streams when it ends [verifies embed.library]', async () => {
+    const place = folder();
+    const inside = await createNexus({ config: { dataDir: place, port: 0, drainMs: 0 }, log: 'silent', http: true });
+    const outside = createNexusClient({ baseUrl: inside.url ?? '', apiKey: 'nxl_wrong' });
+    await expect(outside.models.list()).rejects.toMatchObject({ code: 'unauthenticated' });
+    expect((await inside.models.list()).data.length).toBeGreaterThan(0);
+    const streams = Array.from({ length: 20 }, () => collectText(inside.chat({ input: 'hello' })));
+    expect((await Promise.all(streams)).every((text) => text.length > 0)).toBe(true);
+    await Promise.all([inside.close(), inside.close()]);
+    await expect(inside.models.list()).rejects.toMatchObject({ code: 'unavailable' });
+    rmSync(place, { recursive: true, force: true });
+  });
+
+  it.each<[string, object, RegExp]>([
+    ['an address that is no switch', { http: { port: 1 } }, /^http: expected true or false/],
+    [
+      'a tool whose name is taken',
+      { tools: [defineTool({ name: 'fs_read', description: 'x', input: { type: 'object' }, execute: () => 1 })] },
+      /fs_read/,
+    ],
+    ['tools that are no list', { tools: 'weather' }, /^tools: expected a list of tools/],
+    ['what is no tool', { tools: [null] }, /^tools\[0\]: expected a tool, got null/],
+  ])('refuses %s [verifies embed.library]', async (_what, options, message) => {
+    const place = folder();
+    const started = createNexus({ config: { dataDir: place }, log: 'silent', ...options });
+    await expect(started.finally(() => rmSync(place, { recursive: true, force: true }))).rejects.toMatchObject({
+      code: 'config_invalid',
+      message: expect.stringMatching(message),
+    });
   });
 });

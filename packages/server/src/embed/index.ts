@@ -3,12 +3,16 @@
  * a server wants `@nexus-agent/sdk`.
  */
 import { readFileSync } from 'node:fs';
+import { createNexusClient, type DefinedTool, type NexusClient } from '@nexus-agent/sdk';
 import { startAllInOne } from '#apps';
 import { type ConfigInput, resolveConfig } from '#apps/config';
 import { closest, NexusError } from '#core';
 import { createLogger, type Logger, type LogLevel } from '#telemetry';
 import type { Tool } from '#tools';
+import { createInProcessFetch } from './in-process-fetch.ts';
+import { toolOf } from './tool-of.ts';
 
+export { type DefinedTool, defineTool, type NexusClient, type ToolCallContext, type ToolDefinition } from '@nexus-agent/sdk';
 export type { Tool, ToolContext, ToolResult } from '#tools';
 export type { ConfigInput, Logger, LogLevel };
 export { NexusError };
@@ -36,7 +40,7 @@ export interface RunningNexus {
  * fault of the configuration, and then leaves nothing open. Does not handle signals: call {@link RunningNexus.close}.
  */
 export async function startNexus(options: NexusOptions = {}): Promise<RunningNexus> {
-  checkOptions(options);
+  checkOptions(options, optionNames);
   const { config = {}, tools = [], log = 'warn' } = options;
   const app = await startAllInOne({
     config: resolveConfig({ env: {}, flags: config }),
@@ -47,11 +51,58 @@ export async function startNexus(options: NexusOptions = {}): Promise<RunningNex
   return { url: app.url, ...(app.localToken === undefined ? {} : { localToken: app.localToken }), close: () => app.close() };
 }
 
+export interface CreateNexusOptions extends Omit<NexusOptions, 'tools'> {
+  /** Tools as functions, by {@link defineTool}, or in full. */
+  readonly tools?: readonly (DefinedTool | Tool)[];
+  /** Whether others reach it at the address of `config`. Default: nobody does. */
+  readonly http?: boolean;
+}
+
+/** The platform inside this program: all that a client of a server can do, and its end. */
+export interface Nexus extends NexusClient, AsyncDisposable {
+  /** Where others reach it; null without `http`. */
+  readonly url: string | null;
+  /** As {@link RunningNexus.close}. */
+  close(): Promise<void>;
+}
+
+/**
+ * The whole platform inside this program, with its tools as functions, and the API of `@nexus-agent/sdk` to use it: `await using nexus =
+ * await createNexus({ tools })`. Nothing listens unless `http` says so. Rejects as {@link startNexus} does.
+ */
+export async function createNexus(options: CreateNexusOptions = {}): Promise<Nexus> {
+  checkOptions(options, [...optionNames, 'http']);
+  const { config = {}, tools = [], log = 'warn', http = false } = options;
+  if (typeof http !== 'boolean')
+    throw new NexusError('config_invalid', 'http: expected true or false; host and port are settings of config');
+  if (!Array.isArray(tools)) throw new NexusError('config_invalid', 'tools: expected a list of tools, such as [defineTool({ … })]');
+  const app = await startAllInOne({
+    config: resolveConfig({ env: {}, flags: config }),
+    version: readVersion(),
+    tools: tools.map(toolOf),
+    logger: typeof log === 'string' ? createLogger({ level: log }) : log,
+    unbound: !http,
+  });
+  const transport = createInProcessFetch((socket) => app.accept(socket));
+  const client = createNexusClient({
+    baseUrl: 'http://127.0.0.1',
+    fetch: transport.fetch,
+    tokenFolders: [],
+    ...(app.localToken === undefined ? {} : { apiKey: app.localToken }),
+  });
+  let closing: Promise<void> | undefined;
+  const close = () => {
+    closing ??= app.close().finally(() => transport.close());
+    return closing;
+  };
+  return Object.assign(client, { url: http ? app.url : null, close, [Symbol.asyncDispose]: close });
+}
+
 const optionNames = ['config', 'tools', 'log'];
 const logLevels: readonly LogLevel[] = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'];
 
 /** What a program without types may get wrong, besides the configuration and the tools, which are checked where they are used. */
-function checkOptions(options: NexusOptions): void {
+function checkOptions(options: Pick<NexusOptions, 'log'>, optionNames: readonly string[]): void {
   if (typeof options !== 'object' || options === null) throw new NexusError('config_invalid', 'expected options such as { config, tools }');
   for (const name of Object.keys(options)) {
     if (optionNames.includes(name)) continue;

@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import type { ErrorCode } from '@nexus-agent/protocol';
 import type {
   Administration,
@@ -129,6 +130,10 @@ export interface Api {
    * `config_invalid` for another host while no API key exists, and `unavailable` when the port is taken.
    */
   listen(announce?: (bound: Bound) => Promise<void>): Promise<Bound>;
+  /** Answers from now on, at no address: only what {@link Api.accept} is given. Nobody answers at the address that comes back. */
+  open(): Pick<Bound, 'url' | 'port'>;
+  /** Serves a connection that was made within this process, as one over loopback. */
+  accept(socket: Duplex): void;
   /**
    * Refuses new work with 503 from now on, also at `/readyz`, and ends the streams so that clients resume elsewhere. The port
    * stays open, so that this can be seen, until `drained` and the requests in flight are over; then it resolves.

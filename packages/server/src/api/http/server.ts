@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { ApiDependencies, Bound, Route } from '#api/contract';
 import { NexusError, settlesWithin } from '#core';
 import { createApp } from './app.ts';
@@ -23,6 +24,8 @@ export interface HttpServerOptions extends Omit<ApiDependencies, 'version' | 'gr
 
 export interface HttpServer {
   listen(): Promise<Bound>;
+  /** Serves a connection of this process as one over loopback. */
+  accept(socket: Duplex): void;
   /** Waits for `drained`, for `endStreams` and for the requests in flight, at most the grace; then closes the port and every connection. */
   close(endStreams: () => Promise<void>, drained: Promise<unknown>): Promise<void>;
 }
@@ -67,6 +70,9 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
       listening = await listen(app, { ...config, loopback, limits, errors }, logger);
       if (listening.second !== null) count(listening.second, connections);
       return { url: listening.url, port: listening.port, hosts: listening.hosts };
+    },
+    accept(socket) {
+      app.server.emit('connection', Object.assign(socket, { remoteAddress: '127.0.0.1' }));
     },
     async close(endStreams, drained) {
       const answered = endStreams().then(() => settlesWithin(timers, inFlight.none(), limits.answerGraceMs));

@@ -58,7 +58,7 @@ describe('a server that was added', () => {
     ['a secret that is not there', { Authorization: { secret: 'OTHER' } }, /no secret "OTHER"/],
     ['a secret for another host', { Authorization: { secret: 'ELSEWHERE' } }, /no secret "ELSEWHERE"/],
     ['a secret of another tenant', { Authorization: { secret: 'THEIRS' } }, /no secret "THEIRS"/],
-    ['a secret in plain text', { Authorization: 'Bearer x' }, /mcp\.secrets/],
+    ['a secret in plain text', { Authorization: 'Bearer x' }, /mcpClient\.secrets/],
     ['a header of the connection', { Host: 'example.com' }, /cannot be set/],
     ['a header of the protocol', { 'Mcp-Session-Id': 'x' }, /cannot be set/],
     ['a header with a line break', { 'X-A': 'a\r\nHost: b' }, /characters/],
