@@ -215,19 +215,14 @@ function describeOn(subject: StoreSubject): void {
                   await changed.write(each.path, bytes(each.text));
                   model.set(each.path, each.text);
                 } else if (each.type === 'remove') {
-                  const done = await changed.remove(each.path).then(
-                    () => true,
-                    () => false,
-                  );
-                  expect(done).toBe(there !== undefined);
+                  const done = await outcomeOf(changed.remove(each.path));
+                  expect(done === 'done', done).toBe(there !== undefined);
                   model.delete(each.path);
                 } else {
-                  const done = await changed.move(each.path, each.to, { replace: each.replace }).then(
-                    () => true,
-                    () => false,
-                  );
-                  expect(done).toBe(there !== undefined && each.path !== each.to && (each.replace || !model.has(each.to)));
-                  if (!done || there === undefined) continue;
+                  const done = await outcomeOf(changed.move(each.path, each.to, { replace: each.replace }));
+                  const isPossible = there !== undefined && each.path !== each.to && (each.replace || !model.has(each.to));
+                  expect(done === 'done', done).toBe(isPossible);
+                  if (done !== 'done' || there === undefined) continue;
                   model.delete(each.path);
                   model.set(each.to, there);
                 }
@@ -241,6 +236,14 @@ function describeOn(subject: StoreSubject): void {
       );
     });
   });
+}
+
+/** That it went well, or why not. */
+function outcomeOf(work: Promise<unknown>): Promise<string> {
+  return work.then(
+    () => 'done',
+    (error: unknown) => String(error),
+  );
 }
 
 describeOn(sqliteSubject());

@@ -4,7 +4,7 @@ import type { NexusConfig } from '#apps/config';
 import { type Clock, NexusError, type SecretValues, systemTimers } from '#core';
 import type { Logger } from '#telemetry';
 import type { Tool, ToolService } from '#tools';
-import { readAgentCoreToken } from './agent-core-token.ts';
+import { keepAgentCoreToken } from './agent-core-token.ts';
 
 export interface RemoteToolParts {
   readonly config: NexusConfig;
@@ -33,7 +33,7 @@ export async function openRemoteTools({ config, clock, logger, known, given }: R
   ]);
   const isSecure = ca !== undefined || cert !== undefined;
   const isLocal = isLoopbackHost(address.slice(0, address.lastIndexOf(':')));
-  const token = settings.token ?? (isLocal && !isSecure ? await readAgentCoreToken(config) : undefined);
+  const token = settings.token ?? (isLocal && !isSecure ? await keepAgentCoreToken(config) : undefined);
   if (token !== undefined) known.add([token]);
   if (!isLocal && !isSecure)
     logger.warn({ address }, 'the agent core is reached without TLS: what tools are given and give can be read on the way');
