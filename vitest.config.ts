@@ -14,11 +14,14 @@ const shared = {
 const heavy = ['test/**/*.test.ts', 'packages/server/src/tools/sandbox/*.test.ts', 'packages/server/src/llm/faults.test.ts'];
 const long = [
   'packages/server/src/apps/demo/demo.test.ts',
-  'test/chaos/{billing,boundaries,clocks,code,files,known-faults,lost-answers,paid,questions,random,takeover,told-to-end,told-to-end-tools,without-a-bus}.test.ts',
-  'packages/server/src/tools/sandbox/{jail,suspension}.test.ts',
-  'test/conformance/{mcp-server,storage-outages}.test.ts',
-  'test/e2e/{agent-core,broken-store,clocks,fuzz,known-faults-durable,mcp-stdio,metrics,newcomer,nodes,outages,tool-worker-nodes}.test.ts',
-  'test/sim/isolation-seeds.test.ts',
+  'test/chaos/{billing,boundaries,clocks,code,files,known-faults,lost-answers,outage,paid,questions,random,takeover,told-to-end,told-to-end-tools,without-a-bus}.test.ts',
+  'packages/server/src/apps/simulation/seed-threads.test.ts',
+  'packages/server/src/cli/sim.test.ts',
+  'packages/server/src/llm/faults.test.ts',
+  'packages/server/src/tools/sandbox/{jail,suspension,typescript}.test.ts',
+  'test/conformance/{blobs,bus,mcp-server,storage,storage-outages}.test.ts',
+  'test/e2e/{agent-core,broken-store,clocks,fuzz,known-faults-durable,mcp-stdio,metrics,newcomer,nodes,outages,queues,streams,tool-worker-nodes,tool-workers}.test.ts',
+  'test/sim/{isolation,isolation-seeds,seeds}.test.ts',
 ];
 const hostile = ['test/hostile/**/*.test.ts', 'packages/server/src/**/hostile.test.ts'];
 const test = { pool: 'threads', isolate: false, testTimeout: 20_000 } as const;

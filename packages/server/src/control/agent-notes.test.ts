@@ -70,9 +70,13 @@ it('of a definition in which nothing is right says where it stops, in a moment [
     policy: { allow: words(200, 190).map((name) => `model:z${name}`), deny: words(200, 190).map((name) => `model:w${name}`) },
   };
   notes(definition);
-  const startedAt = process.cpuUsage().user;
-  expect(notes(definition).slice(50)).toEqual(['there are more names that nothing here has']);
-  expect((process.cpuUsage().user - startedAt) / 1_000).toBeLessThan(150);
+  // What other threads of the tests compute meanwhile is counted too: the least of five is its own.
+  const took = Array.from({ length: 5 }, () => {
+    const startedAt = process.cpuUsage().user;
+    expect(notes(definition).slice(50)).toEqual(['there are more names that nothing here has']);
+    return (process.cpuUsage().user - startedAt) / 1_000;
+  });
+  expect(Math.min(...took)).toBeLessThan(150);
 });
 
 it('names the models that no provider serves, and asks for names only then [verifies agents.names]', async () => {
