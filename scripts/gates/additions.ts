@@ -78,7 +78,7 @@ export function createPlantedTool(): Tool {
       {
         file: /\/builtin\/index\.ts$/,
         change: (before) =>
-          `import { createPlantedTool } from './planted.ts';\n${before.replace('createAskHumanTool()]', 'createAskHumanTool(), createPlantedTool()]')}`,
+          `import { createPlantedTool } from './planted.ts';\n${before.replace('createAskHumanTool(),', 'createAskHumanTool(),\n    createPlantedTool(),')}`,
       },
       { file: /\/builtin\.test\.ts$/, change: (before) => before.replace("'ask_human none',", "$&\n    'planted none',") },
     ],
@@ -100,11 +100,11 @@ export function createPlantedSource(): ToolSource {
       },
       { file: /\/sources\/index\.ts$/, change: (before) => `${before}export { createPlantedSource } from './planted/index.ts';\n` },
       {
-        file: /\/all-in-one\.ts$/,
+        file: /\/apps\/tools\.ts$/,
         change: (before) =>
           before
-            .replace('import { createBuiltinTools }', 'import { createBuiltinTools, createPlantedSource }')
-            .replace('options.tools, builtin)]', 'options.tools, builtin), createPlantedSource()]'),
+            .replace('  createPluginSource,\n', '  createPlantedSource,\n  createPluginSource,\n')
+            .replace('plugins, ...sources]', 'plugins, createPlantedSource(), ...sources]'),
       },
     ],
     tests: ['tools/sources'],
