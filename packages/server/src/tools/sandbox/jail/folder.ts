@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { chmod, lchown, lstat, readdir, rename, rm, statfs } from 'node:fs/promises';
+import type { Clock } from '#core';
 
 /** Gives all that lies in the folder to the user, once: what is his already stays as it is. Nothing may run in it. */
 export async function handOver(folder: string, { uid, gid }: { readonly uid: number; readonly gid: number }): Promise<void> {
@@ -60,23 +61,35 @@ export interface FolderLimit {
   readonly files: number;
 }
 
-/** Whether a folder has outgrown its limit, asked again and again: it is only counted through when its disk has lost that much. */
-export function watchFolder(folder: string, limit: FolderLimit): () => Promise<boolean> {
-  let counted: { readonly bytes: number; readonly files: number } | undefined;
+/** A count is made at least so often, and takes no more than this part of the time. */
+const countEveryMs = 250;
+const countShare = 20;
+
+/**
+ * Whether a folder has outgrown its limit, asked again and again. It is counted through when its disk has lost that much, and now and
+ * then all the same: others may free meanwhile what a program takes.
+ */
+export function watchFolder(folder: string, limit: FolderLimit, clock: Pick<Clock, 'monotonic'>): () => Promise<boolean> {
+  let most: { readonly bytes: number; readonly files: number } | undefined;
+  let nextAt = clock.monotonic() + countEveryMs;
   return async () => {
     const disk = await statfs(folder).catch(() => undefined);
     if (disk === undefined) return false;
     const now = { bytes: disk.bavail * disk.bsize, files: disk.ffree };
-    counted ??= now;
-    const grew = counted.bytes - now.bytes > limit.bytes / 8 || counted.files - now.files > limit.files / 8;
-    if (!grew) return false;
-    counted = now;
+    most ??= now;
+    const lost = most.bytes - now.bytes > limit.bytes / 8 || most.files - now.files > limit.files / 8;
+    most = { bytes: Math.max(most.bytes, now.bytes), files: Math.max(most.files, now.files) };
+    const startedAt = clock.monotonic();
+    if (!lost && startedAt < nextAt) return false;
+    most = now;
     let [bytes, files] = [0, 0];
     for await (const { stats } of all(folder)) {
       bytes += stats.blocks * 512;
       files += 1;
       if (bytes > limit.bytes || files > limit.files) return true;
     }
+    const endedAt = clock.monotonic();
+    nextAt = endedAt + Math.max(countEveryMs, countShare * (endedAt - startedAt));
     return false;
   };
 }

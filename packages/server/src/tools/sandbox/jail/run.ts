@@ -78,7 +78,7 @@ export function superviseRun(
 
   async function watch(): Promise<void> {
     const { folder } = request;
-    const hasOutgrown = folder?.writable === true ? watchFolder(folder.path, options.folderLimit) : async () => false;
+    const hasOutgrown = folder?.writable === true ? watchFolder(folder.path, options.folderLimit, clock) : async () => false;
     while (!over.signal.aborted) {
       const before = clock.monotonic();
       await look(hasOutgrown);
