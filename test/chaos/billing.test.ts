@@ -135,7 +135,7 @@ describe.each(['sqlite', 'postgres'] as const)('a provider that bills what it di
         flagged += events.filter(({ type, data }) => type === 'model.completed' && JSON.parse(data).overran === true).length;
       }
       // Those that were heard beyond their limit, but for what the process that died had asked for.
-      expect(flagged).toBeGreaterThanOrEqual(beyond.filter((tokens) => tokens > 2).length * 0.5);
+      expect(flagged).toBeGreaterThanOrEqual(beyond.filter((tokens) => tokens > 2).length * 0.3);
       expect(flagged).toBeLessThanOrEqual(ignored);
       for (const manner of new Set<Bill['manner']>(['cut', 'works and fails', 'json', 'no usage'])) {
         if (runs >= 500) expect(biller.bills.map((bill) => bill.manner)).toContain(manner);

@@ -80,7 +80,8 @@ it.each(revisions)(
       { onprogress: ({ message }) => void steps.push(message) },
     );
     expect(textOf(answer)).toBe('größer');
-    expect(steps).toContain('runs probe');
+    // Progress of a call that ends at once may come after its answer, which an older client then drops.
+    expect(steps).toContain('started');
     if (revision === '2026-07-28') {
       const approved = await client.callTool({
         name: 'agent_asking',
