@@ -73,16 +73,25 @@ describe.each((await databases()).map((database, index) => ({ database, requests
 );
 
 /** Why an answer is none that a client can work with. */
-function faultOf({ status, type, text }: Answered, { method }: FuzzRequest): string | null {
+function faultOf({ status, type, text }: Answered, { method, path }: FuzzRequest): string | null {
   if (status === 0) return 'no answer';
   if (status >= 500) return 'failed inside';
   if (status < 400) return null;
   if (method === 'HEAD') return null;
-  if (type !== 'application/problem+json') return 'no problem';
+  // Those who speak MCP read a refusal as an error of JSON-RPC.
+  const isMcp = /^\/mcp(\?|$)/.test(path);
+  if (type !== 'application/problem+json' && !(isMcp && type === 'application/json')) return 'no problem';
   if (text.length > 16_384) return `a refusal of ${text.length} characters`;
   const problem: unknown = JSON.parse(text);
+  if (type === 'application/json') return isRpcError(problem) ? null : 'neither a problem nor an error of JSON-RPC';
   const isWhole = typeof problem === 'object' && problem !== null && 'code' in problem && 'status' in problem && problem.status === status;
   return isWhole ? null : 'a problem without a code, or of another status';
+}
+
+function isRpcError(body: unknown): boolean {
+  if (typeof body !== 'object' || body === null || !('jsonrpc' in body) || body.jsonrpc !== '2.0' || !('error' in body)) return false;
+  const { error } = body;
+  return typeof error === 'object' && error !== null && 'code' in error && 'message' in error && typeof error.message === 'string';
 }
 
 function learn(learnId: (kind: string, id: unknown) => void, { path, method }: FuzzRequest, { status, text, type }: Answered): void {
