@@ -13,8 +13,15 @@ import { copyTree } from './gates/copy.ts';
 /** The user that owns nothing. */
 const ordinary = 65_534;
 const timeoutMs = 1_200_000;
-/** It makes no difference to them who runs the server: what a web page may send, and what answers are sent over the network. */
-const sameForAll = ['test/hostile/browser.test.ts', 'packages/server/src/llm/hostile.test.ts'];
+/**
+ * It makes no difference to them who runs the server: what web pages, clients and providers send over the network, and programs that
+ * end their own process. What files, folders, jails and the kernel have a say in is tried as both.
+ */
+const sameForAll = [
+  'packages/server/src/llm/hostile.test.ts',
+  'packages/server/src/tools/wire/hostile.test.ts',
+  ...['browser', 'fuzz', 'huge', 'kill', 'learned', 'provider', 'requests', 'steer', 'words'].map((name) => `test/hostile/${name}.test.ts`),
+];
 
 const root = join(import.meta.dirname, '..');
 const words = process.argv.slice(2);
@@ -55,8 +62,6 @@ function attack(who: string, folder: string, user: number | null, left: readonly
         stdio: ['ignore', 'inherit', 'inherit'],
         env: {
           ...process.env,
-          // The largest of them takes a minute and is the same for all.
-          ...(user === null ? {} : { NEXUS_TEST_FUZZ: '5000' }),
           PATH: `${dirname(process.execPath)}:${process.env.PATH}`,
           ...(user === null ? {} : { HOME: home, TMPDIR: home }),
         },
