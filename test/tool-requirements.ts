@@ -180,6 +180,10 @@ export const toolRequirements = {
     promise: 4,
     behaviour: 'Nothing of a jail outlives its call or its server: no process, folder or mount, also when either is killed.',
   },
+  'tools.killed.nothing-left': {
+    promise: 2,
+    behaviour: 'Five hundred calls whose process is killed leave no process, folder, lease or reservation behind.',
+  },
   'tools.jail.same': { promise: 4, behaviour: 'Jails hold alike whether the server is root or an ordinary user.' },
   'tools.shell.files': {
     promise: 2,

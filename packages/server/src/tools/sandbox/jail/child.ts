@@ -3,7 +3,7 @@ import { setPriority } from 'node:os';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { settlesWithin, type Timers } from '#core';
 import { descriptors, type JailPlan, usersFile } from './plan.ts';
-import { isGone, startTimeOf } from './watch.ts';
+import { childrenOf, isGone, startTimeOf } from './watch.ts';
 
 /** Jailed programs are served after the server itself. */
 const niceness = 5;
@@ -62,9 +62,18 @@ export function startJailChild({ command, args, options }: JailPlan, { timers, f
 
   const kill = () => {
     // The first process before the one that waits for it: with it go all others, for the kernel ends its namespace.
-    if (firstPid !== undefined && child.exitCode === null && child.signalCode === null) killPid(firstPid);
+    if (child.exitCode === null && child.signalCode === null) {
+      if (firstPid !== undefined) killPid(firstPid);
+      else killChildren();
+    }
     child.kill('SIGKILL');
   };
+
+  /** One that is still being built has not said which its first process is; it stands still, so that it makes none meanwhile. */
+  function killChildren(): void {
+    child.kill('SIGSTOP');
+    for (const pid of child.pid === undefined ? [] : childrenOf(child.pid)) killPid(pid);
+  }
 
   async function end() {
     const fault = await exited(child);

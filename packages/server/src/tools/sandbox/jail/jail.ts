@@ -4,6 +4,7 @@ import { type Clock, NexusError, type Timers } from '#core';
 import { limitExceeded } from '../limit-error.ts';
 import { startJailChild } from './child.ts';
 import { type FolderLimit, handOver, tidyFolder } from './folder.ts';
+import { createJailGuard } from './guard.ts';
 import { firstOutput, type JailOutput, lastErrors } from './output.ts';
 import { planJail } from './plan.ts';
 import { type JailRun, superviseRun } from './run.ts';
@@ -46,13 +47,14 @@ export function createJail(options: JailOptions): Jail {
   const filter = platform === 'linux' ? systemCallFilter(arch) : null;
   const isRoot = process.getuid?.() === 0;
   const user = isRoot ? { uid: options.user ?? nobody, gid: options.user ?? nobody } : undefined;
+  const guard = createJailGuard(outerPath);
   const running = new Set<JailRun>();
   const closing = new AbortController();
   let probed: Promise<string | null> | undefined;
 
   function start(request: JailRequest, streams: readonly ('stdout' | 'stderr')[], output: JailOutput): JailRun {
     const plan = planJail(request, {
-      ...{ bubblewrap: bubblewrap ?? '', user, readOnly: (options.readOnly ?? []).filter((path) => existsSync(path)) },
+      ...{ bubblewrap: bubblewrap ?? '', user, mark: guard.mark, readOnly: (options.readOnly ?? []).filter((path) => existsSync(path)) },
       ...{ tmpBytes, hasFilter: filter !== null, without },
     });
     const env = without.has('environment') ? { ...process.env, PATH: outerPath } : { PATH: outerPath };
@@ -67,9 +69,16 @@ export function createJail(options: JailOptions): Jail {
   async function prepare({ folder }: Pick<JailRequest, 'folder'>, signal: AbortSignal): Promise<void> {
     const refused = await refusal();
     if (refused !== null) throw unavailable(refused);
+    await guarded();
     if (folder !== undefined) await claim(folder.path);
     if (closing.signal.aborted) throw unavailable('the server is shutting down');
     if (signal.aborted) throw cancelled();
+  }
+
+  async function guarded(): Promise<void> {
+    await guard.ready().catch((error: Error) => {
+      throw unavailable(`what ends them with the server cannot be started (/bin/sh: ${error.message})`);
+    });
   }
 
   async function claim(folder: string): Promise<void> {
@@ -95,6 +104,7 @@ export function createJail(options: JailOptions): Jail {
     if (bubblewrap === undefined || !existsSync(bubblewrap))
       return `bubblewrap is not installed${bubblewrap === undefined ? '' : ` at ${bubblewrap}`}: install it (apt-get install bubblewrap), or name it with sandbox.jail.bubblewrap`;
     if (filter === null) return `no filter of system calls is known for ${arch}; there is one for x64 and arm64`;
+    await guarded();
     const end = await start({ argv: ['/bin/sh', '-c', 'echo jailed'], limits: probeLimits }, bothStreams, firstOutput(10_000)).ended;
     if (end.type === 'exited' && Buffer.from(end.stdout).toString('utf8') === 'jailed\n') return null;
     const said = end.type === 'stopped' ? end.error.message : Buffer.from(end.stderr).toString('utf8').trim().slice(-300);
@@ -130,6 +140,7 @@ export function createJail(options: JailOptions): Jail {
       closing.abort();
       for (const run of running) run.stop(unavailable('the server is shutting down').toInfo());
       await Promise.all([...running].map((run) => run.ended));
+      guard.close();
     },
   };
 }

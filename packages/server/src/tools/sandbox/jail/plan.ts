@@ -18,6 +18,8 @@ export interface PlanOptions {
   readonly bubblewrap: string;
   /** Who jailed programs are for this machine, where the server is root; undefined: as the server is. */
   readonly user: { readonly uid: number; readonly gid: number } | undefined;
+  /** Stands in the command line, for those who look for it. */
+  readonly mark: string;
   /** Further paths of this machine that all jails see. */
   readonly readOnly: readonly string[];
   readonly tmpBytes: number;
@@ -44,7 +46,7 @@ interface Bind {
  * nothing of a jail is ever root for the kernel: root of the machine, even without any capability, may write settings of the kernel.
  */
 export function planJail(request: JailRequest, options: PlanOptions): JailPlan {
-  const { bubblewrap, user, without } = options;
+  const { bubblewrap, user, mark, without } = options;
   const binds: Bind[] = [
     ...options.readOnly.map((each) => ({ path: each, at: each, writable: false })),
     ...(request.folder === undefined ? [] : [{ ...request.folder, at: '/workspace' }]),
@@ -54,7 +56,8 @@ export function planJail(request: JailRequest, options: PlanOptions): JailPlan {
   const becomes = user !== undefined && !without.has('user') ? user : undefined;
   const place = becomes === undefined || binds.length === 0 ? undefined : stagingPlace(binds.map((bind) => bind.path));
   const sources = place === undefined ? binds : binds.map((bind, index) => ({ ...bind, path: `${place}/${index}` }));
-  const jailed = [bubblewrap, '--args', String(descriptors.arguments), '--', ...limited(request, without)];
+  // What is read from the descriptor comes later and clears the environment.
+  const jailed = [bubblewrap, '--setenv', 'NEXUS_JAIL', mark, '--args', String(descriptors.arguments), '--', ...limited(request, without)];
   const plan = { options: bubblewrapOptions(request, sources, options) };
   if (becomes === undefined) return { ...plan, command: jailed[0] ?? '', args: jailed.slice(1) };
   const asUser = [

@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { readdir, readFile, stat, statfs } from 'node:fs/promises';
 
 /** What a jail holds at one moment. */
@@ -68,4 +69,17 @@ export async function isGone(pid: number, startedAt: string): Promise<boolean> {
 export async function startTimeOf(pid: number): Promise<string> {
   const line = await read(`/proc/${pid}/stat`);
   return line.slice(line.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+}
+
+/** Those whose parent this process is, at this moment. */
+export function childrenOf(parent: number): number[] {
+  return readdirSync('/proc').flatMap((name) => {
+    if (!/^[0-9]+$/.test(name)) return [];
+    try {
+      const line = readFileSync(`/proc/${name}/stat`, 'latin1');
+      return line.slice(line.lastIndexOf(')') + 2).split(' ')[1] === String(parent) ? [Number(name)] : [];
+    } catch {
+      return []; // it has ended
+    }
+  });
 }
