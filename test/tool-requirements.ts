@@ -215,6 +215,11 @@ export const toolRequirements = {
     behaviour:
       'What a run waits for is put to the person at an MCP client that takes questions and may answer them: accept approves, decline denies, cancel leaves it; everybody else is told where it waits.',
   },
+  'mcp.server.waits.told': {
+    promise: 3,
+    behaviour:
+      'A call over MCP never hangs on a person: what a sub-agent waits for is put to the client as well, and a client that takes no questions, does not answer in time or answers nonsense is told what waits, where to approve it and where the answer will be.',
+  },
   'mcp.server.resources': {
     promise: 5,
     behaviour: 'MCP clients read messages and files of the sessions of their tenant, in pages, and nothing else.',
