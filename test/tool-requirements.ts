@@ -194,6 +194,17 @@ export const toolRequirements = {
     promise: 0,
     behaviour: 'Python gives the value of its last expression, what it printed, or what was wrong with it and where.',
   },
+  // Waiting
+  'waits.timer': {
+    promise: 2,
+    behaviour:
+      'A run that waits for a time is in no process meanwhile and wakes in whichever is alive, also after all of them were killed; waits of one step go on side by side.',
+  },
+  'waits.bounded': {
+    promise: 3,
+    behaviour:
+      'A wait is decided by policy and counted like every call; one that is longer than allowed, or no time at all, is told to the model; cancelling the run and its deadline end it.',
+  },
   // This platform as an MCP server
   'mcp.server.tools': {
     promise: 3,

@@ -61,7 +61,7 @@ function wordsOn(event: WireEvent): string | null {
     case 'budget.refused':
       return 'a budget refused';
     case 'run.waiting':
-      return event.data.reason === 'approval' ? 'waits for a person' : 'waits for another agent';
+      return `waits for ${event.data.reason === 'approval' ? 'a person' : event.data.reason === 'child' ? 'another agent' : event.data.until}`;
     default:
       return null;
   }
