@@ -100,7 +100,9 @@ function auditToolCalls(journal: readonly JournalEvent[], effects: readonly Effe
     }
   }
   // A call that only waits is executed by nobody.
-  const slept = new Set(journal.flatMap((event) => (event.type === 'tool.started' && event.data.until !== undefined ? [event.data.callId] : [])));
+  const slept = new Set(
+    journal.flatMap((event) => (event.type === 'tool.started' && event.data.until !== undefined ? [event.data.callId] : [])),
+  );
   for (const [callId, known] of attempts) {
     if (slept.has(callId)) continue;
     const had = effects.filter((effect) => effect.callId === callId);

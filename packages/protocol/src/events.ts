@@ -280,7 +280,12 @@ export const journalSchemas = dictionary({
   'policy.denied': z.object({ step: step.optional(), callId: callId.optional(), decision: DecisionRecord }),
   /** A call that was in flight when its worker was lost starts again; what was streamed of it is void. */
   'step.restarted': z.object({ step, callId, kind: z.enum(['model', 'tool']), attempt: z.int(), reason: z.string() }),
-  'run.waiting': z.object({ reason: WaitReason, approvals: z.array(z.string()).optional(), childRuns: z.array(z.string()).optional(), until: z.string().optional() }),
+  'run.waiting': z.object({
+    reason: WaitReason,
+    approvals: z.array(z.string()).optional(),
+    childRuns: z.array(z.string()).optional(),
+    until: z.string().optional(),
+  }),
   'run.resumed': z.object({
     reason: z.enum(['recovered', 'approval', 'child', 'timer', 'budget', 'handover']),
     workerId: z.string(),

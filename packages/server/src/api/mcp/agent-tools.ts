@@ -42,7 +42,7 @@ export interface AgentTools {
   call(call: McpCall, agent: string, args: unknown): Promise<CallToolResult | InputRequiredResult>;
 }
 
-export interface AgentToolsParts {
+interface AgentToolsParts {
   readonly services: Pick<ApiServices, 'runs' | 'approvals' | 'keys'>;
   readonly sdk: Sdk;
   /** A client that has not answered a question for so long is told where to answer instead. The approval has a deadline of its own. */
