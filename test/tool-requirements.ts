@@ -198,6 +198,17 @@ export const toolRequirements = {
     promise: 0,
     behaviour: 'Python gives the value of its last expression, what it printed, or what was wrong with it and where.',
   },
+  // Waiting
+  'waits.timer': {
+    promise: 2,
+    behaviour:
+      'A run that waits for a time is in no process meanwhile and wakes in whichever is alive, also after all of them were killed; waits of one step go on side by side.',
+  },
+  'waits.bounded': {
+    promise: 3,
+    behaviour:
+      'A wait is decided by policy and counted like every call; one that is longer than allowed, or no time at all, is told to the model; cancelling the run and its deadline end it.',
+  },
   // This platform as an MCP server
   'mcp.server.tools': {
     promise: 3,
@@ -218,6 +229,11 @@ export const toolRequirements = {
     promise: 3,
     behaviour:
       'What a run waits for is put to the person at an MCP client that takes questions and may answer them: accept approves, decline denies, cancel leaves it; everybody else is told where it waits.',
+  },
+  'mcp.server.waits.told': {
+    promise: 3,
+    behaviour:
+      'A call over MCP never hangs on a person: what a sub-agent waits for is put to the client as well, and a client that takes no questions, does not answer in time or answers nonsense is told what waits, where to approve it and where the answer will be.',
   },
   'mcp.server.resources': {
     promise: 5,

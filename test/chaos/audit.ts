@@ -99,7 +99,12 @@ function auditToolCalls(journal: readonly JournalEvent[], effects: readonly Effe
       completed.add(event.data.callId);
     }
   }
+  // A call that only waits is executed by nobody.
+  const slept = new Set(
+    journal.flatMap((event) => (event.type === 'tool.started' && event.data.until !== undefined ? [event.data.callId] : [])),
+  );
   for (const [callId, known] of attempts) {
+    if (slept.has(callId)) continue;
     const had = effects.filter((effect) => effect.callId === callId);
     for (const { attempt } of had)
       if (!known.has(attempt)) problems.push(`tool call ${callId} ran as attempt ${attempt}, which nobody started`);

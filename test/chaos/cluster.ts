@@ -68,8 +68,8 @@ const agent = AgentDefinition.parse({
   name: 'prober',
   instructions: 'Do as you are told.',
   models: ['sim/sim-large'],
-  tools: ['probe_*'],
-  policy: { allow: ['probe_read', 'probe_put', 'probe_pay'] },
+  tools: ['probe_*', 'wait'],
+  policy: { allow: ['probe_read', 'probe_put', 'probe_pay', 'wait'] },
 });
 const filing: AgentDefinition = {
   ...agent,

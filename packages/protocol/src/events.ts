@@ -25,7 +25,7 @@ export type ApprovalKind = z.infer<typeof ApprovalKind>;
 export const ApprovalDecision = z.enum(['approve', 'deny', 'done', 'retry', 'fail', 'answer']);
 export type ApprovalDecision = z.infer<typeof ApprovalDecision>;
 
-export const WaitReason = z.enum(['approval', 'child']);
+export const WaitReason = z.enum(['approval', 'child', 'timer']);
 export type WaitReason = z.infer<typeof WaitReason>;
 
 /** Totals of a run so far. */
@@ -200,6 +200,8 @@ export const journalSchemas = dictionary({
     timeoutMs: z.int(),
     reservationId: z.string().optional(),
     childRunId: z.string().optional(),
+    /** Of a call that only waits: until then nothing is done. */
+    until: z.string().optional(),
     decision: DecisionRecord,
   }),
   /**
@@ -278,9 +280,14 @@ export const journalSchemas = dictionary({
   'policy.denied': z.object({ step: step.optional(), callId: callId.optional(), decision: DecisionRecord }),
   /** A call that was in flight when its worker was lost starts again; what was streamed of it is void. */
   'step.restarted': z.object({ step, callId, kind: z.enum(['model', 'tool']), attempt: z.int(), reason: z.string() }),
-  'run.waiting': z.object({ reason: WaitReason, approvals: z.array(z.string()).optional(), childRuns: z.array(z.string()).optional() }),
+  'run.waiting': z.object({
+    reason: WaitReason,
+    approvals: z.array(z.string()).optional(),
+    childRuns: z.array(z.string()).optional(),
+    until: z.string().optional(),
+  }),
   'run.resumed': z.object({
-    reason: z.enum(['recovered', 'approval', 'child', 'budget', 'handover']),
+    reason: z.enum(['recovered', 'approval', 'child', 'timer', 'budget', 'handover']),
     workerId: z.string(),
     epoch: z.int(),
     reading: SessionReading.optional(),

@@ -70,6 +70,7 @@ export const Run = z
         reason: z.enum([...WaitReason.options, 'session']),
         approvals: z.array(z.string()).optional(),
         childRuns: z.array(z.string()).optional(),
+        until: z.string().optional().meta({ description: 'A call of the tool `wait` ends then' }),
         behind: z.string().optional(),
       })
       .meta({ description: 'A queued run with the reason `session` is to begin when the session is free of `behind`, the run before it' })

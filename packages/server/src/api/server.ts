@@ -58,11 +58,11 @@ function createMcp(
   { services, version, config, ...parts }: ApiDependencies,
   problemOf: ReturnType<typeof createProblemMapper>,
 ): McpEndpoint {
-  const { agent, tenantSessions, idleMs, calls } = config.mcp.server;
+  const { agent, questionMs, tenantSessions, idleMs, calls } = config.mcp.server;
   const { streamLagMs: lagMs, streamPingMs: pingMs } = config.limits;
   return createMcpEndpoint({
     ...parts,
-    surface: (sdk) => createPlatformSurface({ services, version, agent }, sdk),
+    surface: (sdk) => createPlatformSurface({ services, version, agent, questionMs }, sdk),
     limits: { tenantSessions, idleMs, calls, lagMs, pingMs },
     stillStands: async (principal) => principal === localOperator || services.keys.stillStands(principal),
     problemOf,

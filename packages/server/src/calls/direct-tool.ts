@@ -41,6 +41,7 @@ export async function callToolDirectly(
   }
   if (tool.kind === 'question')
     throw new NexusError('invalid_request', `${tool.name} asks a person in the course of a run and cannot be called by itself`);
+  if (tool.kind === 'timer') throw new NexusError('invalid_request', `${tool.name} makes a run wait and cannot be called by itself`);
   const checked = checkArguments(engine.schemas, tool, request.input);
   if (checked.type === 'error') {
     const { code, message, details } = checked.error;

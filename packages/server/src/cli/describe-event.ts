@@ -76,7 +76,12 @@ export function describeEvent(event: WireEvent, style: Style, told = ''): string
     case 'step.restarted':
       return [`  ${style('yellow', '↻')} ${event.data.kind} call of step ${event.data.step} starts again: ${brief(event.data.reason)}`];
     case 'run.waiting':
-      return [style('dim', `  … waiting for ${event.data.reason === 'approval' ? 'a person' : 'a sub-agent'}`)];
+      return [
+        style(
+          'dim',
+          `  … waiting for ${event.data.reason === 'approval' ? 'a person' : event.data.reason === 'child' ? 'a sub-agent' : `${event.data.until}`}`,
+        ),
+      ];
     case 'run.resumed':
       return [style('dim', `  ▸ goes on (${event.data.reason})`)];
     case 'run.completed':

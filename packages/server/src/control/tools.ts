@@ -62,7 +62,7 @@ export function createTools({ engine, agents }: { readonly engine: CallEngine; r
     async offered({ tenantId }, agent) {
       const [{ definition }, known] = await Promise.all([agents.get(tenantId, agent), engine.tools.list(tenantId)]);
       return selectTools(known, definition.tools)
-        .filter(({ kind }) => kind !== 'question')
+        .filter(({ kind }) => kind === undefined)
         .map(toolView);
     },
     async execute(principal, name, request, signal) {

@@ -70,6 +70,10 @@ export const apiConfig = {
         durationMs().min(1000).default(1_800_000),
         'An MCP session that nothing is heard of for so long ends, and what still goes on in it is cancelled.',
       ),
+      questionMs: setting(
+        durationMs().min(100).default(600_000),
+        'A client that is asked within a call, and has not answered for so long, is given a result that says where to answer; what waits goes on waiting.',
+      ),
       calls: setting(
         z.int().min(1).max(10_000).default(64),
         'Most calls of one key over MCP under way in one process; more are refused with `rate_limited`.',

@@ -56,6 +56,7 @@ export interface ApiConfig {
       readonly agent: string;
       readonly tenantSessions: number;
       readonly idleMs: number;
+      readonly questionMs: number;
       readonly calls: number;
     };
   };

@@ -33,9 +33,6 @@ const AgentInput = z.strictObject({ input: z.string().min(1).max(1_000_000), ses
 /** What a client brings back with its answers. Whoever holds it gets nothing by it: every name in it is looked up as the caller's own. */
 const State = z.strictObject({ runId: z.string().max(100), seq: z.int().nonnegative() });
 
-/** A person takes their time; the approval itself has a deadline that is its own. */
-const longestQuestionMs = 86_400_000;
-
 export interface AgentTools {
   /**
    * Runs the agent and gives its answer. While it works the client is told of its steps; a client that cancels, or leaves where that
@@ -45,7 +42,14 @@ export interface AgentTools {
   call(call: McpCall, agent: string, args: unknown): Promise<CallToolResult | InputRequiredResult>;
 }
 
-export function createAgentTools({ runs, approvals, keys }: Pick<ApiServices, 'runs' | 'approvals' | 'keys'>, sdk: Sdk): AgentTools {
+interface AgentToolsParts {
+  readonly services: Pick<ApiServices, 'runs' | 'approvals' | 'keys'>;
+  readonly sdk: Sdk;
+  /** A client that has not answered a question for so long is told where to answer instead. The approval has a deadline of its own. */
+  readonly questionMs: number;
+}
+
+export function createAgentTools({ services: { runs, approvals, keys }, sdk, questionMs }: AgentToolsParts): AgentTools {
   /** Where the call is: at the run that it began, or at the one that it was asked about. */
   async function placeOf(call: McpCall, agent: string, args: unknown): Promise<{ run: Run; seq: number; left: readonly string[] }> {
     const { principal } = call.caller;
@@ -77,23 +81,50 @@ export function createAgentTools({ runs, approvals, keys }: Pick<ApiServices, 'r
     return left;
   }
 
+  /** What the run waits for of people, itself or by its sub-agents: nobody else hears of what those ask. */
   async function waitingOf(principal: McpCall['caller']['principal'], { waitingFor }: Run): Promise<Approval[]> {
-    const all = await Promise.all((waitingFor?.approvals ?? []).map((id) => approvals.get(principal, id)));
-    return all.filter(({ status }) => status === 'pending');
+    const own = await Promise.all((waitingFor?.approvals ?? []).map((id) => approvals.get(principal, id)));
+    const below = (waitingFor?.childRuns ?? []).map(async (id) => waitingOf(principal, await runs.get(principal, id)));
+    return [...own.filter(({ status }) => status === 'pending'), ...(await Promise.all(below)).flat()];
   }
 
-  /** Follows the run until it ends, or waits for a person: gives how far that is. */
-  async function follow(call: McpCall, runId: string, from: number): Promise<number> {
+  /** Follows the run until it ends, or goes no further by itself, or a sub-agent that it waits for wants a person: gives how far it is. */
+  async function follow(call: McpCall, run: Run, from: number, signal: AbortSignal, isTold: boolean): Promise<number> {
+    const leave = new AbortController();
+    const either = AbortSignal.any([signal, leave.signal]);
+    const own = followOne(call, run.id, from, either, isTold);
+    const below = (run.waitingFor?.childRuns ?? []).map(async (id) => ((await wantsPerson(call, id, either)) ? from : own));
+    try {
+      await Promise.race([own, ...below]);
+    } finally {
+      leave.abort();
+      await Promise.allSettled([own, ...below]);
+    }
+    return own;
+  }
+
+  /** Resolves once a person is wanted, or the run has ended and nobody will be. */
+  async function wantsPerson(call: McpCall, runId: string, signal: AbortSignal): Promise<boolean> {
+    const { principal } = call.caller;
+    for (let seq: number | null = null; ; ) {
+      const run = await runs.get(principal, runId);
+      if (signal.aborted || isTerminal(run.status)) return false;
+      if ((await waitingOf(principal, run)).length > 0) return true;
+      seq = await follow(call, run, seq ?? run.lastSeq, signal, false);
+    }
+  }
+
+  async function followOne(call: McpCall, runId: string, from: number, signal: AbortSignal, isTold: boolean): Promise<number> {
     const { principal } = call.caller;
     let seq = from;
-    for await (const frames of runs.follow(principal, runId, { seq, offset: 0 }, { signal: call.signal })) {
+    for await (const frames of runs.follow(principal, runId, { seq, offset: 0 }, { signal })) {
       if (principal !== localOperator && !(await keys.stillStands(principal).catch(() => true)))
         throw new NexusError('unauthenticated', 'the API key was revoked or has expired');
       for (const frame of frames) {
         const step = stepOf(frame);
         if (step === null) continue;
         seq = step.seq;
-        if (step.message !== null) call.progress({ progress: seq, message: step.message });
+        if (isTold && step.message !== null) call.progress({ progress: seq, message: step.message });
         if (step.pauses !== null) return seq;
       }
     }
@@ -110,7 +141,7 @@ export function createAgentTools({ runs, approvals, keys }: Pick<ApiServices, 'r
     for (let seq = from, known = run, unanswered = left; ; ) {
       if (isTerminal(known.status)) return ended(known);
       const waiting = await waitingOf(principal, known);
-      if (waiting.length === 0) seq = await follow(call, run.id, seq);
+      if (waiting.length === 0) seq = await follow(call, known, seq, call.signal, true);
       else {
         const forms = canBeAsked(principal, call.client) && unanswered.length === 0 ? formsOf(waiting) : null;
         if (forms === null) return waitsElsewhere(known, waiting, unanswered);
@@ -133,7 +164,7 @@ export function createAgentTools({ runs, approvals, keys }: Pick<ApiServices, 'r
   /** As it was before: within the call, which the client may cancel meanwhile. What is not answered is missing. */
   async function askedNow({ context, signal }: McpCall, forms: Forms): Promise<Record<string, unknown>> {
     const asked = Object.entries(forms).map(async ([id, form]) => {
-      const answer = await context.mcpReq.elicitInput(form, { signal, timeout: longestQuestionMs }).catch(() => null);
+      const answer = await context.mcpReq.elicitInput(form, { signal, timeout: questionMs }).catch(() => null);
       return [id, answer] as const;
     });
     return Object.fromEntries((await Promise.all(asked)).filter(([, answer]) => answer !== null));

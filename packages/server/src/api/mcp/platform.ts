@@ -16,6 +16,8 @@ export interface PlatformSurfaceParts {
   readonly version: string;
   /** Whose tools are offered to clients whose address names no agent. */
   readonly agent: string;
+  /** How long a client may take over a question that it is asked within a call. */
+  readonly questionMs: number;
 }
 
 /** How many agents a page of tools has. */
@@ -27,9 +29,9 @@ const instructions = [
 ].join(' ');
 
 /** This platform as an MCP server: the tools of an agent, the agents themselves, and what sessions hold. */
-export function createPlatformSurface({ services, version, agent }: PlatformSurfaceParts, sdk: Sdk): McpSurface {
+export function createPlatformSurface({ services, version, agent, questionMs }: PlatformSurfaceParts, sdk: Sdk): McpSurface {
   const seats = createSeats(services, agent);
-  const agentTools = createAgentTools(services, sdk);
+  const agentTools = createAgentTools({ services, sdk, questionMs });
 
   const offeredTo = async (caller: McpCaller) => services.tools.offered(caller.principal, await seats.agentOf(caller));
 

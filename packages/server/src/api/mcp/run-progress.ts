@@ -6,7 +6,7 @@ export interface RunStep {
   readonly seq: number;
   /** For whoever waits; null for what is not worth a word. */
   readonly message: string | null;
-  /** The run goes no further by itself: it has ended, or waits for a person. */
+  /** The run goes no further by itself: it has ended, or waits for a person or another agent. */
   readonly pauses: 'ended' | 'waiting' | null;
 }
 
@@ -36,7 +36,7 @@ export function stepOf({ id, event, data, rest }: StreamFrame): RunStep | null {
   // One so long that it is read in pieces has much to say, and nothing for a line of progress.
   if (!told.has(event) || rest !== undefined) return { seq, message: null, pauses: null };
   const parsed = WireEvent.parse(JSON.parse(data));
-  const pauses = parsed.type === 'run.waiting' && parsed.data.reason === 'approval' ? 'waiting' : null;
+  const pauses = parsed.type === 'run.waiting' ? 'waiting' : null;
   return { seq, message: wordsOn(parsed), pauses };
 }
 
@@ -61,7 +61,7 @@ function wordsOn(event: WireEvent): string | null {
     case 'budget.refused':
       return 'a budget refused';
     case 'run.waiting':
-      return event.data.reason === 'approval' ? 'waits for a person' : 'waits for another agent';
+      return `waits for ${event.data.reason === 'approval' ? 'a person' : event.data.reason === 'child' ? 'another agent' : event.data.until}`;
     default:
       return null;
   }

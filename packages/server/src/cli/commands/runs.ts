@@ -157,7 +157,10 @@ function runText(run: Run, style: Style): string {
       ['user', run.user],
       ['project', run.project],
       ['parent', run.parentRunId],
-      ['waits for', run.waitingFor?.approvals?.join(' ') ?? run.waitingFor?.childRuns?.join(' ') ?? run.waitingFor?.behind],
+      [
+        'waits for',
+        run.waitingFor?.approvals?.join(' ') ?? run.waitingFor?.childRuns?.join(' ') ?? run.waitingFor?.until ?? run.waitingFor?.behind,
+      ],
       ['totals', totalsText(run.totals)],
       ['trace', run.traceId],
       ['created', run.createdAt],

@@ -77,6 +77,10 @@ const runs = z
       z.int().min(1).max(1000).default(3),
       'A run that asks for the same calls so often in a row, with the same results, ends with `loop_detected`.',
     ),
+    maxWaitMs: setting(
+      durationMs().default(2_592_000_000),
+      'Longest time for which the tool `wait` makes a run sleep; the model is told when it asks for more.',
+    ),
     maxRepairs: setting(
       z.int().min(0).max(100).default(2),
       'How often in a run the model is asked again for an answer that does not fit the output schema, or that says nothing.',

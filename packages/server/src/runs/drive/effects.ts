@@ -130,6 +130,11 @@ export class Effects {
     const wallMs = grantedWallMs(engine, context, start, outcome);
     const { tool, input, attempt, idempotencyKey, childRunId, resume } = start;
     const { callId } = start.call;
+    if (start.until !== null) {
+      // Nothing is done but to look again: a round that announces something does not end with the run waiting, as a budget may refuse it.
+      this.#launch(callId, () => Promise.resolve({ type: 'poke' }));
+      return;
+    }
     if (childRunId !== null) {
       this.#beginChild({ callId, childRunId, toolName: tool.name, input });
       return;

@@ -1,6 +1,14 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
 import type { CallIds, RunState } from '#runs/journal';
-import { collectApprovals, collectChildren, type Engine, type Proposal, proposeResult, type RunContext } from '#runs/steps';
+import {
+  collectApprovals,
+  collectChildren,
+  collectSleepers,
+  type Engine,
+  type Proposal,
+  proposeResult,
+  type RunContext,
+} from '#runs/steps';
 import type { RunModelOutcome } from './model-call.ts';
 import { checkSummary, proposeAnswer, proposeFailures, proposeRequestedTools } from './model-outcome.ts';
 import type { AttemptReport, Report } from './reports.ts';
@@ -50,9 +58,13 @@ export async function collectFacts(
   return { facts, attempts };
 }
 
-/** Answers of people and ends of sub-agents that the run may wait for. */
+/** Answers of people, ends of sub-agents, and times that have come that the run may wait for. */
 async function newsFromOutside(engine: Engine, context: RunContext, state: RunState, inFlight: CallIds): Promise<readonly Proposal[]> {
-  return [await collectApprovals(engine, context, state), await collectChildren(engine, context, state, inFlight)];
+  return [
+    await collectApprovals(engine, context, state),
+    await collectChildren(engine, context, state, inFlight),
+    await collectSleepers(engine, state),
+  ];
 }
 
 function modelFacts({ context, state, stopping }: FactsInput, reported: RunModelOutcome): Proposal[] {

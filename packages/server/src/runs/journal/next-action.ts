@@ -21,8 +21,14 @@ export type NextAction =
   | { readonly type: 'model'; readonly step: number; readonly newStep: boolean }
   /** Decide and start these calls; others may be running. */
   | { readonly type: 'tools'; readonly calls: readonly ToolCallState[] }
-  /** Only people or sub-agents can move the run on. */
-  | { readonly type: 'wait'; readonly approvals: readonly string[]; readonly childRuns: readonly string[]; readonly dueAt: number | null }
+  /** Only people, sub-agents or time can move the run on. `until`: when the first of its waits is over. */
+  | {
+      readonly type: 'wait';
+      readonly approvals: readonly string[];
+      readonly childRuns: readonly string[];
+      readonly until: string | null;
+      readonly dueAt: number | null;
+    }
   | { readonly type: 'finish'; readonly text: string }
   | { readonly type: 'fail'; readonly error: ErrorInfo; readonly resumable: boolean }
   /** Calls are in flight and nothing else can be started. */
@@ -56,19 +62,25 @@ function nextOfTools(open: readonly ToolCallState[], limits: RunLimits, inFlight
   const approvals: string[] = [];
   const childRuns: string[] = [];
   let dueAt: number | null = null;
+  let until: string | null = null;
   for (const call of open) {
     if (inFlight.has(call.callId)) return { type: 'busy' };
     if (call.phase.type === 'awaiting') {
       approvals.push(call.phase.approvalId);
       const deadline = Date.parse(call.phase.deadlineAt);
       dueAt = dueAt === null ? deadline : Math.min(dueAt, deadline);
+    } else if (call.phase.type === 'asleep') {
+      const ends = Date.parse(call.phase.until);
+      if (until === null || ends < Date.parse(until)) until = call.phase.until;
+      dueAt = dueAt === null ? ends : Math.min(dueAt, ends);
     } else if (isChild(call)) {
       childRuns.push(call.attempt.childRunId);
     } else if (!isStartable(call) && call.phase.type !== 'suspended') {
       return { type: 'busy' };
     }
   }
-  return approvals.length + childRuns.length === 0 ? { type: 'busy' } : { type: 'wait', approvals, childRuns, dueAt };
+  if (approvals.length + childRuns.length === 0 && until === null) return { type: 'busy' };
+  return { type: 'wait', approvals, childRuns, until, dueAt };
 }
 
 function isStartable(call: ToolCallState): boolean {

@@ -1,5 +1,5 @@
 import type { AssistantPart, JournalEvent, Message, RunReading, SessionReading, ToolCallPart, ToolResultPart } from '@nexus-agent/protocol';
-import { isTerminal } from '@nexus-agent/protocol';
+import { dictionary, isTerminal } from '@nexus-agent/protocol';
 import { changedArguments, withSomethingSaid } from './spoken.ts';
 import { initialState, type RunState, type Summary, type ToolCallState } from './state.ts';
 import { transition } from './transitions.ts';
@@ -99,13 +99,15 @@ function noteOf(state: RunState, reason: string | null): string | null {
       return `(This turn was cancelled before I could finish it${why}. What the results above say was done has been done.)`;
     }
     case 'waiting':
-      return `(This turn is not finished: it waits for ${state.waitingFor?.reason === 'child' ? 'another agent' : 'a person'}.)`;
+      return `(This turn is not finished: it waits for ${waitsFor[state.waitingFor?.reason ?? 'approval']}.)`;
     case 'running':
       return '(This turn is not finished: it is still being worked on.)';
     case 'queued':
       return '(This turn has not been begun yet.)';
   }
 }
+
+const waitsFor = dictionary({ approval: 'a person', child: 'another agent', timer: 'a time that has not come' } as const);
 
 const maxReasonChars = 500;
 
@@ -126,6 +128,7 @@ function resultOf(state: RunState, { providerCallId, name }: ToolCallPart, index
 }
 
 function cutOff({ status }: RunState, call: ToolCallState | undefined): string {
+  if (call?.phase.type === 'asleep') return `Cut off: it was to wait until ${call.phase.until}.`;
   if (call?.phase.type === 'started' || call?.attempt != null)
     return `Cut off when the turn ${status === 'failed' ? 'failed' : 'was cancelled'}. It is not known whether this took effect: look before it is done again.`;
   return `Not run: the turn ${status === 'failed' ? 'failed' : 'was cancelled'} before.`;
@@ -137,6 +140,8 @@ function pending(call: ToolCallState | undefined): string {
       if (call.phase.kind === 'question') return 'Still waiting for the answer of a person.';
       if (call.phase.kind === 'unknown_outcome') return 'Cut off. A person is being asked whether it took effect; do not do it again.';
       return 'Not run yet: still waiting for a person to allow or deny it.';
+    case 'asleep':
+      return `Still waiting, until ${call.phase.until}.`;
     case 'started':
     case 'suspended':
       return call.attempt?.childRunId == null ? 'Still running.' : 'Still being worked on by the other agent.';

@@ -6,6 +6,8 @@ import type { CompactionSettings } from './compaction.ts';
 /** Limits and intervals of the engine; every one has a default in the configuration. */
 export interface EngineSettings extends CallSettings, CompactionSettings {
   readonly maxEqualSteps: number;
+  /** Longest time for which the tool `wait` makes a run sleep. */
+  readonly maxWaitMs: number;
   /** How often in a run an answer that cannot be used is asked for again. */
   readonly maxRepairs: number;
   /** Depth of sub-agents: a run that a person started has depth 0. */

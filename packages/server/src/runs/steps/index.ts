@@ -24,6 +24,7 @@ export { assumedEvents, commitProposal, merge, type Proposal, propose, type RunF
 export { proposeQuestion } from './questions.ts';
 export { collectApprovals, collectChildren, isUnwritable, proposeRecovery, resumedEvent } from './recovery.ts';
 export { decideRound, type Round, type Start } from './round.ts';
+export { collectSleepers } from './sleeping.ts';
 export { subagentOf } from './subagents.ts';
 export { proposeResult, type ToolEnd } from './tool-result.ts';
 export { callingOf, grantedWallMs, type ToolStart } from './tool-start.ts';

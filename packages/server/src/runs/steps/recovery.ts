@@ -17,9 +17,7 @@ export function resumedEvent(state: RunState, workerId: string, epoch: number, r
     state.status === 'failed'
       ? 'budget'
       : state.status === 'waiting'
-        ? state.waitingFor?.reason === 'child'
-          ? 'child'
-          : 'approval'
+        ? (state.waitingFor?.reason ?? 'approval')
         : hasLostWork(state)
           ? 'recovered'
           : 'handover';

@@ -127,11 +127,12 @@ function planModel({ engine, context, whole }: RoundInput, draft: RunState, at: 
   return planRunAttempt(engine, context, planned.call, target, { attempt: planned.call.firstAttempt, whole });
 }
 
-function proposeWaiting(context: RunContext, { approvals, childRuns, dueAt }: Extract<NextAction, { type: 'wait' }>): Proposal {
+function proposeWaiting(context: RunContext, { approvals, childRuns, until, dueAt }: Extract<NextAction, { type: 'wait' }>): Proposal {
   const waiting = {
-    reason: approvals.length > 0 ? ('approval' as const) : ('child' as const),
+    reason: approvals.length > 0 ? ('approval' as const) : childRuns.length > 0 ? ('child' as const) : ('timer' as const),
     ...(approvals.length > 0 ? { approvals: [...approvals] } : {}),
     ...(childRuns.length > 0 ? { childRuns: [...childRuns] } : {}),
+    ...(until === null ? {} : { until }),
   };
   const due = [dueAt, context.deadlineAt].filter((time) => time !== null);
   const patch: RunPatch = { status: 'waiting', waiting, leaseOwner: null, dueAt: due.length === 0 ? null : Math.min(...due) };

@@ -8,6 +8,7 @@ import type { Engine } from './engine.ts';
 import { judgeCall } from './judge-call.ts';
 import { merge, type Proposal, propose } from './proposal.ts';
 import { proposeQuestion } from './questions.ts';
+import { sleepOf } from './sleeping.ts';
 import { childRunId } from './subagents.ts';
 import { failure, proposeResult } from './tool-result.ts';
 import { mayBeNested, type ToolStart } from './tool-start.ts';
@@ -113,6 +114,8 @@ function decideAndStart(
   if (judged.type === 'to_be_approved') return written(proposeQuestion(engine, context, state, call, 'tool_call', input, decision));
   if (tool.kind === 'question') return written(proposeQuestion(engine, context, state, call, 'question', input, decision));
   const { child, childDecision } = judged;
+  const sleep = tool.kind === 'timer' ? sleepOf(engine, input) : null;
+  if (sleep !== null && sleep.type !== 'until') return written(proposeResult(state, call, sleep));
   const attempt = (call.attempt?.attempt ?? 0) + 1;
   const resume = call.suspension ?? null;
   const timeoutMs = timeLeft(engine, context.charge, tool.timeoutMs);
@@ -121,7 +124,7 @@ function decideAndStart(
   const reserve = reserveTool(engine, context.charge, tool, {
     reservationId,
     timeoutMs,
-    wall: child === null,
+    wall: child === null && sleep === null,
     counts: resume === null,
     beside: besideOf(state, busy),
   });
@@ -139,6 +142,7 @@ function decideAndStart(
       reserve,
       superseded: earlier !== null && Object.hasOwn(state.openReservations, earlier) ? earlier : null,
       childRunId: child === null ? null : childRunId(context.runId, call.callId),
+      until: sleep?.until ?? null,
     },
   };
 }

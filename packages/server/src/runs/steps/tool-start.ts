@@ -24,6 +24,8 @@ export interface ToolStart {
   /** Reservation of an earlier attempt that may have done its work: to be charged before this one asks for more. */
   readonly superseded: string | null;
   readonly childRunId: RunId | null;
+  /** Of a call that only waits: when it ends. */
+  readonly until: string | null;
 }
 
 /** The time that a started call may take: what the budget granted, or the tool's own limit. */
@@ -32,7 +34,7 @@ export function grantedWallMs(engine: Engine, context: RunContext, start: ToolSt
   return outcome?.type === 'reserved' && outcome.wallMs !== null ? Math.min(outcome.wallMs, wanted) : wanted;
 }
 
-/** Reserves and announces an attempt of a tool call. A sub-agent pays for itself, so its call is settled at once. */
+/** Reserves and announces an attempt of a tool call. A sub-agent pays for itself, and a wait costs nothing more, so those are settled at once. */
 export function proposeToolStart(engine: Engine, context: RunContext, state: RunState, start: ToolStart): Proposal {
   const { call, tool, decision, childDecision, reserve } = start;
   const { reservationId } = reserve;
@@ -58,19 +60,20 @@ export function proposeToolStart(engine: Engine, context: RunContext, state: Run
           timeoutMs: grantedWallMs(engine, context, start, outcome),
           reservationId,
           ...(start.childRunId === null ? {} : { childRunId: start.childRunId }),
+          ...(start.until === null ? {} : { until: start.until }),
           decision: decision.record,
         },
       });
       return events;
     },
   });
-  if (start.childRunId !== null) return merge([reserved, settle(reservationId, { toolCalls: 1 })]);
+  if (start.childRunId !== null || start.until !== null) return merge([reserved, settle(reservationId, { toolCalls: 1 })]);
   return reserved;
 }
 
-/** What a call can call: whatever cannot call others itself. */
-export function mayBeNested({ callsTools }: ToolDescriptor): boolean {
-  return callsTools !== true;
+/** What a call can call: whatever cannot call others itself, and does not outlast what the call is kept for. */
+export function mayBeNested({ callsTools, kind }: ToolDescriptor): boolean {
+  return callsTools !== true && kind !== 'timer';
 }
 
 /** Beyond the time in which people must answer: until a run that failed is resumed, or another agent is done. */
@@ -78,7 +81,7 @@ const keptLongerMs = 3 * 86_400_000;
 
 /** What a tool that calls others is told of them; nothing for any other tool. */
 export function callingOf({ tools, agent }: RunContext, tool: ToolDescriptor) {
-  if (mayBeNested(tool)) return {};
+  if (tool.callsTools !== true) return {};
   const offered = tools.filter(mayBeNested).map(({ name }) => name);
   return { calling: { offered, waitMs: agent.approvalTimeoutMs + keptLongerMs } };
 }

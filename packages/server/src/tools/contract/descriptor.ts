@@ -29,8 +29,8 @@ export interface ToolDescriptor {
   readonly maxCostMicroUsd?: number;
   /** It may call the other tools that its agent is offered; never one that does so, too. */
   readonly callsTools?: true;
-  /** `question`: a person is asked, and the tool is never executed. */
-  readonly kind?: 'question';
+  /** What the engine of runs does in place of executing the tool: `question`, a person is asked; `timer`, the run sleeps. */
+  readonly kind?: 'question' | 'timer';
 }
 
 /** Adds the version to everything else. */

@@ -58,7 +58,7 @@ const WireTool = z
     source: optional,
     tier: z.enum(['host', 'T0', 'T1', 'T2', 'T3', 'remote', 'person']).optional(),
     maxCostMicroUsd: z.int().optional(),
-    kind: z.literal('question').optional(),
+    kind: z.enum(['question', 'timer']).optional(),
     callsTools: z.boolean().optional(),
   })
   .transform(

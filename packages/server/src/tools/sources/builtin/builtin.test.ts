@@ -66,6 +66,7 @@ it('offers the built-in tools, each described and with schemas that compile', as
     'http_fetch none',
     'http_request once',
     'ask_human none',
+    'wait none',
   ]);
   for (const tool of tools) {
     expect(tool.description.length).toBeGreaterThan(20);
@@ -94,10 +95,12 @@ it('gives the model what was printed before the code failed', async () => {
   expect(answer).toBe("sandbox_code_error: TypeError: cannot read property 'x' of null (line 2)\nprinted before: row 7");
 });
 
-it('leaves a question to the engine', async () => {
+it('leaves a question and a wait to the engine', async () => {
   const tools = await service.list('ten_1');
   expect(tools.find(({ name }) => name === 'ask_human')?.kind).toBe('question');
   expect((await call('ask_human', { question: 'Which year?' })).answer).toMatch(/^tool_failed: a question is put to a person/);
+  expect(tools.find(({ name }) => name === 'wait')?.kind).toBe('timer');
+  expect((await call('wait', { seconds: 1 })).answer).toMatch(/^tool_failed: the engine of runs makes a run wait/);
 });
 
 it('runs no program where processes cannot be jailed, and says why [verifies tools.jail.refused]', async () => {

@@ -11,6 +11,7 @@ import { createHttpTools, type HttpFetchOptions } from './http-fetch.ts';
 import { createJailedCalls, type JailedToolsOptions } from './jailed-call.ts';
 import { createProgramStates, type ProgramStates } from './program-states.ts';
 import { createShellTool } from './shell.ts';
+import { createWaitTool } from './wait.ts';
 
 export { createProgramStates };
 
@@ -25,7 +26,7 @@ export interface BuiltinToolsOptions {
   readonly jailed: JailedToolsOptions;
 }
 
-/** The tools `fs_*`, `file_text`, `code_js`, `code_python`, `shell`, `http_fetch`, `http_request` and `ask_human`. */
+/** The tools `fs_*`, `file_text`, `code_js`, `code_python`, `shell`, `http_fetch`, `http_request`, `ask_human` and `wait`. */
 export function createBuiltinTools({ sandbox, workspaces, states, clock, timers, http, jailed }: BuiltinToolsOptions): readonly Tool[] {
   const calls = createJailedCalls(jailed);
   return [
@@ -36,5 +37,6 @@ export function createBuiltinTools({ sandbox, workspaces, states, clock, timers,
     createShellTool(calls),
     ...createHttpTools({ ...http, clock, timers }),
     createAskHumanTool(),
+    createWaitTool(),
   ];
 }
