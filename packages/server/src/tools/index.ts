@@ -23,7 +23,17 @@ export {
 } from '#tools/contract';
 export type { ToolFault } from '#tools/execution';
 export { openSessionFiles, type SessionFiles } from '#tools/files';
-export { createOwnListeners, type OwnListeners } from '#tools/net';
+export {
+  createOwnListeners,
+  type EgressGrant,
+  type EgressOptions,
+  type EgressRecord,
+  type OwnListeners,
+  openEgressProxy,
+  type ProxyDefence,
+  type ProxyLimits,
+  proxyDefences,
+} from '#tools/net';
 export {
   checkPackage,
   createPluginTools,
