@@ -36,7 +36,12 @@ async function tryJails(): Promise<void> {
   const target = await setTarget();
   try {
     for (const attack of attacksHere.filter(isChosen)) {
-      await tryOne('jail', attack, 'the kernel', async (without) => (await attempt(attack, target, without ? attack.defences : [])).succeeded);
+      await tryOne(
+        'jail',
+        attack,
+        'the kernel',
+        async (without) => (await attempt(attack, target, without ? attack.defences : [])).succeeded,
+      );
       await attempt({ name: 'tidy', defences: [], shell: 'rm -f big* late' }, target);
     }
   } finally {
@@ -62,7 +67,9 @@ async function tryOne(tier: string, attack: Tried, otherwise: string, tryIt: (wi
   const needed = attack.defences.length === 0 || (await tryIt(true));
   const by = attack.defences.length === 0 ? otherwise : attack.defences.join(' and ');
   const without = attack.defences.length === 0 ? '' : needed ? ', succeeds without' : ', FAILS ALSO WITHOUT';
-  say(`${held && needed ? 'ok    ' : 'FAILED'} ${tier.padEnd(6)} | ${attack.name} | ${held ? `contained by ${by}` : 'SUCCEEDED'}${without}`);
+  say(
+    `${held && needed ? 'ok    ' : 'FAILED'} ${tier.padEnd(6)} | ${attack.name} | ${held ? `contained by ${by}` : 'SUCCEEDED'}${without}`,
+  );
   if (!held || !needed) wrong.push(attack.name);
 }
 

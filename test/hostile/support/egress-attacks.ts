@@ -97,7 +97,11 @@ const attacks: readonly EgressAttack[] = [
   },
   { name: 'tunnels where it may read', defences: [], python: reached(`'read.test:' + WEB`) },
   ...['127.0.0.1', '127.1', '0x7f000001', '2130706433', '0177.0.0.1', '0', '[::ffff:127.0.0.1]', '[::ffff:7f00:1]'].map(inside),
-  { name: 'tunnels to loopback as IPv6', defences: [], python: `check(any(tunnel(h + ':' + WEB) for h in ('[::1]', '[::]', '[::127.0.0.1]')))` },
+  {
+    name: 'tunnels to loopback as IPv6',
+    defences: [],
+    python: `check(any(tunnel(h + ':' + WEB) for h in ('[::1]', '[::]', '[::127.0.0.1]')))`,
+  },
   {
     name: 'tunnels to the metadata of a cloud',
     defences: [],
@@ -160,7 +164,11 @@ const attacks: readonly EgressAttack[] = [
     python: `one = 'GET http://%s:%s/second HTTP/1.1\\r\\nHost: %s:%s\\r\\n\\r\\n'\ntalk(one % ('good.test', WEB, 'good.test', WEB) + one % ('bad.test', WEB, 'bad.test', WEB)); get('http://bad.test:%s/second' % WEB)`,
     succeeded: (_end, { target }) => target.hits.some((hit) => /^bad\.test:\d+ \/second$/.test(hit)),
   },
-  { name: 'asks without a host', defences: [], python: `check(b' 200 ' in talk('GET / HTTP/1.1\\r\\nHost: good.test:%s\\r\\n\\r\\n' % WEB)[:20])` },
+  {
+    name: 'asks without a host',
+    defences: [],
+    python: `check(b' 200 ' in talk('GET / HTTP/1.1\\r\\nHost: good.test:%s\\r\\n\\r\\n' % WEB)[:20])`,
+  },
   // What it uses up
   {
     name: 'sends a head without end',
@@ -274,9 +282,15 @@ export async function attemptEgress(
     any('good.test', ports.own),
     { use: 'read', hostname: 'read.test', port: ports.web },
     ...careless.map((hostname) => any(hostname, ports.web)),
-    ...['169.254.169.254', '::ffff:a9fe:a9fe', 'fe80::a9fe:a9fe', 'fd00:ec2::254', '64:ff9b::a9fe:a9fe', '2002:a9fe:a9fe::', 'meta.test'].map(
-      (hostname) => any(hostname, 80),
-    ),
+    ...[
+      '169.254.169.254',
+      '::ffff:a9fe:a9fe',
+      'fe80::a9fe:a9fe',
+      'fd00:ec2::254',
+      '64:ff9b::a9fe:a9fe',
+      '2002:a9fe:a9fe::',
+      'meta.test',
+    ].map((hostname) => any(hostname, 80)),
   ];
   const addresses: Readonly<Record<string, readonly string[]>> = {
     'meta.test': ['169.254.169.254'],
@@ -350,7 +364,10 @@ export async function setEgressTarget(): Promise<EgressTarget> {
   web = await start(serve(), loopback);
   const [other, own] = [await start(serve(), loopback), await start(serve(), loopback)];
   const abstractName = `nexus-test-${process.pid}`;
-  await start(createServer((socket) => socket.end()), `\0${abstractName}`);
+  await start(
+    createServer((socket) => socket.end()),
+    `\0${abstractName}`,
+  );
   return {
     ports: { web, other, own },
     ...{ abstractName, hits },

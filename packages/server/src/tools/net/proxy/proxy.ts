@@ -8,7 +8,7 @@ import { reservedHeaders } from '../answers.ts';
 import { createEgressAgent, createEgressConnector, requireAllowedUrl } from '../egress.ts';
 import { createMeter, limitReached } from './meter.ts';
 import { httpTarget, type ProxyTarget, tunnelTarget, whyNotGranted } from './target.ts';
-import type { EgressProxy, EgressProxyOptions, EgressRecord } from './types.ts';
+import type { EgressProxy, EgressProxyOptions, EgressRecord, ProxyDefence } from './types.ts';
 
 /** So many connections are kept with the result of a call. */
 const maxRecords = 50;
@@ -20,19 +20,20 @@ const maxHeaders = 100;
  * that was checked. A request of plain HTTP is read here and written anew, so that no two of its readers can differ about where it ends.
  */
 export async function openEgressProxy(options: EgressProxyOptions): Promise<EgressProxy> {
-  const { socketPath, egress, grants, limits, clock, timers, onEgress, without = new Set() } = options;
+  const { socketPath, egress, grants, limits, clock, timers, onEgress, without = new Set<ProxyDefence>() } = options;
   const meter = createMeter(limits, clock, timers, without);
   const records: EgressRecord[] = [];
-  const open = new Set<Socket>();
+  /** With what gives up a head that is not whole in time. */
+  const open = new Map<Socket, () => void>();
   const running = new Set<Promise<void>>();
   const closing = new AbortController();
   let total = 0;
 
   const server = createServer({
     maxHeaderSize: without.has('limit-header') ? 64 * 1024 * 1024 : limits.headerBytes,
-    headersTimeout: without.has('limit-idle') ? 0 : limits.idleMs,
-    requestTimeout: without.has('limit-connection-time') ? 0 : limits.connectionMs,
-    connectionsCheckingInterval: Math.min(1_000, limits.idleMs),
+    // By ourselves: a server that takes no more connections looks at those that it has no longer.
+    headersTimeout: 0,
+    requestTimeout: 0,
     requireHostHeader: false, // HTTP/1.0 has none, and the first line names the host
   });
   server.maxRequestsPerSocket = 1;
@@ -46,21 +47,33 @@ export async function openEgressProxy(options: EgressProxyOptions): Promise<Egre
     if (isLast && server.listening) server.close();
     if (total > limits.totalConnections && !without.has('limit-total-connections')) return void socket.destroy();
     if (open.size >= limits.connections && !without.has('limit-connections')) return void socket.destroy();
-    open.add(socket);
-    const cancel = without.has('limit-connection-time') ? () => undefined : timers.after(limits.connectionMs, () => socket.destroy());
+    const late = (limit: ProxyDefence, ms: number, then: () => void) => (without.has(limit) ? () => undefined : timers.after(ms, then));
+    open.set(
+      socket,
+      late('limit-idle', limits.idleMs, () => answerRaw(socket, 408, `the head of the request took more than ${limits.idleMs} ms`)),
+    );
+    const cancel = late('limit-connection-time', limits.connectionMs, () => socket.destroy());
+    if (!without.has('limit-idle')) socket.setTimeout(limits.idleMs, () => socket.destroy());
     socket.once('close', () => {
+      open.get(socket)?.();
       open.delete(socket);
       cancel();
     });
   });
 
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
-    const status = error.code === 'HPE_HEADER_OVERFLOW' ? 431 : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400;
-    answerRaw(socket, status, 'the request is no sound HTTP, or its head is too large or too slow');
+    const status = error.code === 'HPE_HEADER_OVERFLOW' ? 431 : 400;
+    answerRaw(socket, status, 'the request is no sound HTTP, or its head is too large');
   });
 
-  server.on('request', (request, response) => track(passOn(request, response)));
-  server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) => track(tunnel(request, socket, head)));
+  server.on('request', (request, response) => {
+    open.get(request.socket)?.();
+    track(passOn(request, response));
+  });
+  server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) => {
+    open.get(socket)?.();
+    track(tunnel(request, socket, head));
+  });
 
   function track(work: Promise<void>): void {
     running.add(work);
@@ -119,6 +132,8 @@ export async function openEgressProxy(options: EgressProxyOptions): Promise<Egre
       socket.once('close', () => upstream.destroy());
       if (!without.has('limit-idle'))
         upstream.setTimeout(limits.idleMs, () => socket.destroy(limitReached(`the tunnel was silent for ${limits.idleMs} ms`)));
+      // Both ways listen to both ends.
+      for (const end of [socket, upstream]) end.setMaxListeners(30);
       isOpen = true;
       socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
       if (head.length > 0) socket.unshift(head);
@@ -214,7 +229,7 @@ export async function openEgressProxy(options: EgressProxyOptions): Promise<Egre
         if (server.listening) server.close(resolve);
         else resolve(undefined);
       });
-      for (const socket of open) socket.destroy();
+      for (const socket of open.keys()) socket.destroy();
       await closed;
       await Promise.allSettled(running);
     },
@@ -231,7 +246,11 @@ function passedHeaders(
   headers: Readonly<Record<string, string | readonly string[] | undefined>>,
   connection: string | readonly string[] | undefined,
 ): Record<string, string[]> {
-  const named = new Set(String(connection ?? '').split(',').map((name) => name.trim().toLowerCase()));
+  const named = new Set(
+    String(connection ?? '')
+      .split(',')
+      .map((name) => name.trim().toLowerCase()),
+  );
   return Object.fromEntries(
     Object.entries(headers)
       .filter(([name, value]) => value !== undefined && (name === 'accept-encoding' || !reservedHeaders.test(name)) && !named.has(name))

@@ -62,8 +62,7 @@ function checkedTarget(
 export function whyNotGranted(target: ProxyTarget, grants: readonly EgressGrant[], without: ReadonlySet<ProxyDefence>): string | null {
   const { kind, method, hostname, port } = target;
   const at = grants.filter(
-    (grant) =>
-      (grant.hostname === hostname || without.has('granted-hosts')) && (grant.port === port || without.has('granted-ports')),
+    (grant) => (grant.hostname === hostname || without.has('granted-hosts')) && (grant.port === port || without.has('granted-ports')),
   );
   const reads = kind === 'http' && readingMethods.has(method);
   if (at.some(({ use }) => use === 'any' || reads || (kind === 'http' && without.has('granted-methods')))) return null;

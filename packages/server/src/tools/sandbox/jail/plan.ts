@@ -119,7 +119,15 @@ function bubblewrapOptions(request: JailRequest, binds: readonly Bind[], options
   const has = (defence: Defence) => !without.has(defence);
   const when = (defence: Defence, ...args: string[]) => (has(defence) ? args : []);
   const tmp = (defence: Defence, at: string) => [...when(defence, '--size', String(tmpBytes)), '--perms', '1777', '--tmpfs', at];
-  const env = { PATH: path, HOME: '/tmp', TMPDIR: '/tmp', LANG: 'C.UTF-8', USER: inside.name, ...proxyEnvironment(request), ...request.env };
+  const env = {
+    PATH: path,
+    HOME: '/tmp',
+    TMPDIR: '/tmp',
+    LANG: 'C.UTF-8',
+    USER: inside.name,
+    ...proxyEnvironment(request),
+    ...request.env,
+  };
   return [
     ...['--unshare-user', '--unshare-uts', '--unshare-cgroup-try', '--cap-drop', 'ALL', '--hostname', 'jail'],
     ...['--uid', String(inside.uid), '--gid', String(inside.gid)],

@@ -89,7 +89,10 @@ function progress({ onOutput }: ToolContext): NonNullable<JailRequest['onOutput'
   return (stream, bytes) => onOutput((stream === 'stdout' ? ofOutput : ofErrors).decode(bytes, { stream: true }));
 }
 
-function stoppedError({ error, stdout, stderr }: Extract<JailEnd, { type: 'stopped' }>, used: { readonly network?: NetworkUse }): NexusError {
+function stoppedError(
+  { error, stdout, stderr }: Extract<JailEnd, { type: 'stopped' }>,
+  used: { readonly network?: NetworkUse },
+): NexusError {
   const printed = [stdout, stderr]
     .map(printedText)
     .filter((text) => text !== '')
