@@ -8,16 +8,8 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock, systemTimers } from '../../../packages/server/src/core/index.ts';
-import {
-  createJail,
-  type Defence,
-  type EgressGrant,
-  type EgressRecord,
-  type JailEnd,
-  openEgressProxy,
-  type ProxyDefence,
-  type ProxyLimits,
-} from '../../../packages/server/src/tools/index.ts';
+import { createJail, type Defence, type JailEnd, type ProxyDefence } from '../../../packages/server/src/tools/index.ts';
+import { type EgressGrant, type EgressRecord, openEgressProxy, type ProxyLimits } from '../../../packages/server/src/tools/net/index.ts';
 import { ordinaryLimits } from './attacks.ts';
 
 /** Those of every connection of a tool are switched off by what the proxy is given. */

@@ -25,13 +25,8 @@ export type { ToolFault } from '#tools/execution';
 export { openSessionFiles, type SessionFiles } from '#tools/files';
 export {
   createOwnListeners,
-  type EgressGrant,
-  type EgressOptions,
-  type EgressRecord,
   type OwnListeners,
-  openEgressProxy,
   type ProxyDefence,
-  type ProxyLimits,
   proxyDefences,
 } from '#tools/net';
 export {

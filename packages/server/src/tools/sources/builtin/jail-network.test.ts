@@ -8,7 +8,7 @@ import { NexusError, systemClock, systemTimers } from '#core';
 import type { AuthorizationRequest, AuthorizationVerdict, ToolContext } from '#tools/contract';
 import type { EgressRecord } from '#tools/net';
 import { createJail, type JailLimits } from '#tools/sandbox';
-import { createJailNetworks, type JailNetworkOptions, parseWantedHost } from './jail-network.ts';
+import { createJailNetworks, type JailNetworkOptions } from './jail-network.ts';
 
 const limits = {
   ...{ connections: 8, totalConnections: 100, bytesOut: 1_000_000, bytesIn: 1_000_000, bytesPerSecond: 10_000_000, headerBytes: 16_384 },
@@ -50,9 +50,8 @@ describe('hosts that a program asks for', () => {
     ['http://example.com', { use: 'read', hostname: 'example.com', port: 80 }],
     ['http://example.com:8080/', { use: 'read', hostname: 'example.com', port: 8080 }],
     ['[2606:4700::1111]', { use: 'any', hostname: '2606:4700::1111', port: 443 }],
-    ['0x7f.1', { use: 'any', hostname: '127.0.0.1', port: 443 }],
-  ])('%s is read as one host, port and use [verifies tools.egress.decided]', (entry, grant) => {
-    expect(parseWantedHost(entry).grant).toEqual(grant);
+  ])('%s is read as one host, port and use [verifies tools.egress.decided]', async (entry, grant) => {
+    expect(await networks().decide([entry], callWith(() => true).context)).toEqual([grant]);
   });
 
   it.each([
@@ -65,8 +64,8 @@ describe('hosts that a program asks for', () => {
     'user@example.com',
     'example.com:99999',
     '/x',
-  ])('%j is refused with what would be right [verifies tools.egress.decided]', (entry) => {
-    expect(() => parseWantedHost(entry)).toThrow(/is no host; give one such as "pypi.org"/);
+  ])('%j is refused with what would be right [verifies tools.egress.decided]', async (entry) => {
+    await expect(networks().decide([entry], callWith(() => true).context)).rejects.toThrow(/is no host; give one such as "pypi.org"/);
   });
 
   it('are each asked of policy before anything runs, and one that is refused fails the call [verifies tools.egress.decided]', async () => {
@@ -84,7 +83,7 @@ describe('hosts that a program asks for', () => {
 
   it('are none of those that no tool may reach [verifies tools.egress.decided]', async () => {
     const { asked, context } = callWith(() => true);
-    for (const entry of ['127.0.0.1:8080', '169.254.169.254', '[::ffff:127.0.0.1]', 'example.com:22'])
+    for (const entry of ['127.0.0.1:8080', '169.254.169.254', '[::ffff:127.0.0.1]', '0x7f.1', 'example.com:22'])
       await expect(networks().decide([entry], context), entry).rejects.toMatchObject({ code: 'address_not_allowed' });
     expect(asked).toEqual([]);
   });
@@ -153,10 +152,7 @@ describe.skipIf(reason !== null)('a program in a jail', () => {
     await new Promise((resolve) => server.close(resolve));
   });
   const run = async (command: string, grants: readonly string[]) => {
-    const network = await made.open(
-      grants.map((entry) => parseWantedHost(entry).grant),
-      never,
-    );
+    const network = await made.open(await made.decide(grants, callWith(() => true).context), never);
     const end = await jail.run({ argv: ['/bin/sh', '-c', command], proxySocket: network.socketPath, limits: jailLimits }, never);
     await network.close();
     return { end, text: Buffer.from(end.stdout).toString() + Buffer.from(end.stderr).toString(), use: network.use(), network };

@@ -118,7 +118,7 @@ async function sweep(place: string): Promise<void> {
 }
 
 /** Throws `tool_input_invalid`. */
-export function parseWantedHost(entry: string): { readonly grant: EgressGrant; readonly url: URL } {
+function parseWantedHost(entry: string): { readonly grant: EgressGrant; readonly url: URL } {
   const [, scheme, authority = ''] = /^(http:\/\/)?([^\s/?#@\\*]+)\/?$/.exec(entry) ?? [];
   const url = authority === '' ? null : URL.parse(`http://${authority}/`);
   if (url === null || hostnameOf(url) === '')
