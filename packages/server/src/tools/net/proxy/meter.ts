@@ -1,4 +1,5 @@
 import { Transform } from 'node:stream';
+import { dictionary } from '@nexus-agent/protocol';
 import { type Clock, NexusError, type Timers } from '#core';
 import type { ProxyDefence, ProxyLimits } from './types.ts';
 
@@ -17,11 +18,11 @@ export function createMeter(
   timers: Pick<Timers, 'sleep'>,
   without: ReadonlySet<ProxyDefence>,
 ): Meter {
-  const passed = { out: 0, in: 0 };
-  const most = {
+  const passed = dictionary({ out: 0, in: 0 });
+  const most = dictionary({
     out: without.has('limit-bytes-out') ? Number.POSITIVE_INFINITY : limits.bytesOut,
     in: without.has('limit-bytes-in') ? Number.POSITIVE_INFINITY : limits.bytesIn,
-  };
+  });
   /** When all that has passed would have passed at the rate that may be. */
   let paidUntil = clock.monotonic() - burstMs;
 

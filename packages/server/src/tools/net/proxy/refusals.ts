@@ -40,7 +40,6 @@ export function outcomeOf(error: unknown): EgressRecord['outcome'] {
 
 function proxyStatus(error: unknown): number {
   if (!(error instanceof NexusError)) return 502;
-  if (error.details?.status === 431) return 431;
   switch (error.code) {
     case 'policy_denied':
     case 'address_not_allowed':

@@ -131,8 +131,7 @@ function connectPinned(
 }
 
 function requireHeaders({ rawHeaders }: IncomingMessage): void {
-  if (rawHeaders.length / 2 > maxHeaders)
-    throw new NexusError('invalid_request', `the request has more than ${maxHeaders} headers`, { details: { status: 431 } });
+  if (rawHeaders.length / 2 > maxHeaders) throw new NexusError('invalid_request', `the request has more than ${maxHeaders} headers`);
 }
 
 /** Without what belongs to one connection, by its name or by the word of the header `connection`. */

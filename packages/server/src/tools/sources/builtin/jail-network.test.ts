@@ -1,8 +1,11 @@
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { NexusError, systemClock, systemTimers } from '#core';
 import type { AuthorizationRequest, AuthorizationVerdict, ToolContext } from '#tools/contract';
@@ -191,4 +194,53 @@ except urllib.error.HTTPError as e: print(e.code, e.read().decode())`;
     const { network } = await run('(setsid sleep 20 &)', [`good.test:${port}`]);
     expect(existsSync(network.socketPath)).toBe(false);
   });
+
+  it('ends with a server that is killed, its connections too, and the next server removes its socket [verifies tools.egress.gone]', async () => {
+    const mark = `killed${process.pid}${Date.now()}`;
+    const held = once(server, 'connection');
+    const program = `import { createJail } from '#tools/sandbox'; import { systemClock, systemTimers } from '#core';
+      import { createJailNetworks } from './src/tools/sources/builtin/jail-network.ts';
+      const parts = { clock: systemClock, timers: systemTimers };
+      const made = createJailNetworks({ enabled: true, ...${JSON.stringify(limits)}, egress: {
+        resolve: async () => [{ address: '127.0.0.1', family: 4 }], allowPrivate: () => true } }, parts);
+      const network = await made.open([{ use: 'any', hostname: 'good.test', port: ${port} }], new AbortController().signal);
+      console.log(network.socketPath);
+      await createJail(parts).run({ argv: ['python3', '-c', ${JSON.stringify(`
+import socket, time
+s = socket.create_connection(('127.0.0.1', 3128)); s.sendall(b'CONNECT good.test:${port} HTTP/1.1\r\n\r\n'); s.recv(9)
+time.sleep(60) # ${mark}`)}],
+        proxySocket: network.socketPath, limits: ${JSON.stringify(jailLimits)} }, new AbortController().signal);`;
+    const other = spawn(process.execPath, ['--conditions=nexus-source', '--input-type=module', '-e', program], {
+      cwd: fileURLToPath(new URL('../../../..', import.meta.url)),
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const socketPath = String((await once(other.stdout, 'data'))[0]).trim();
+    const [tunnel] = await held;
+    const closed = once(tunnel, 'close');
+    tunnel.resume();
+    expect(commandLines()).toContain(mark);
+    other.kill('SIGKILL');
+    await once(other, 'exit');
+    await closed;
+    const until = Date.now() + 5_000;
+    while (commandLines().includes(mark) && Date.now() < until) await systemTimers.sleep(20);
+    expect(commandLines()).not.toContain(mark);
+    expect(existsSync(socketPath)).toBe(true);
+    await (await made.open([], never)).close();
+    expect(existsSync(socketPath)).toBe(false);
+  });
 });
+
+/** Of all processes of this machine. */
+function commandLines(): string {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'latin1');
+      } catch {
+        return '';
+      }
+    })
+    .join('\n');
+}
