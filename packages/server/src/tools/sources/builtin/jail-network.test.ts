@@ -6,7 +6,7 @@ import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { NexusError, systemClock, systemTimers } from '#core';
 import type { AuthorizationRequest, AuthorizationVerdict, ToolContext } from '#tools/contract';
 import type { EgressRecord } from '#tools/net';
@@ -207,13 +207,14 @@ except urllib.error.HTTPError as e: print(e.code, e.read().decode())`;
       console.log(network.socketPath);
       await createJail(parts).run({ argv: ['python3', '-c', ${JSON.stringify(`
 import socket, time
-s = socket.create_connection(('127.0.0.1', 3128)); s.sendall(b'CONNECT good.test:${port} HTTP/1.1\r\n\r\n'); s.recv(9)
+s = socket.create_connection(('127.0.0.1', 3128)); s.sendall(b'CONNECT good.test:${port} HTTP/1.1\\r\\n\\r\\n'); s.recv(9)
 time.sleep(60) # ${mark}`)}],
         proxySocket: network.socketPath, limits: ${JSON.stringify(jailLimits)} }, new AbortController().signal);`;
     const other = spawn(process.execPath, ['--conditions=nexus-source', '--input-type=module', '-e', program], {
       cwd: fileURLToPath(new URL('../../../..', import.meta.url)),
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['ignore', 'pipe', 'ignore'],
     });
+    onTestFinished(() => void other.kill('SIGKILL'));
     const socketPath = String((await once(other.stdout, 'data'))[0]).trim();
     const [tunnel] = await held;
     const closed = once(tunnel, 'close');
