@@ -1,46 +1,85 @@
 /**
- * Shows of each defence of jails that it is needed: every attack fails with all of them, and succeeds once those that stand against it are
- * taken away.
+ * Shows of each defence of jails, and of the way out of them, that it is needed: every attack fails with all of them, and succeeds once those
+ * that stand against it are taken away.
  *
  *   npm run verify:containment            all attacks
  *   npm run verify:containment -- memory  those whose name has one of the words
  */
-import { defences } from '../packages/server/src/tools/index.ts';
+import { defences, proxyDefences } from '../packages/server/src/tools/index.ts';
 import { attacksHere, attempt, setTarget, whyNoAttacks } from '../test/hostile/support/attacks.ts';
+import { attemptEgress, egressAttacks, setEgressTarget } from '../test/hostile/support/egress-attacks.ts';
 
 const words = process.argv.slice(2);
-const chosen = attacksHere.filter(({ name }) => words.length === 0 || words.some((word) => name.includes(word)));
+const isChosen = ({ name }: { readonly name: string }) => words.length === 0 || words.some((word) => name.includes(word));
 const say = (text: string) => process.stdout.write(`${text}\n`);
+const wrong: string[] = [];
+let count = 0;
 
-const reason = await whyNoAttacks();
-if (reason === null) await tryAll();
-else {
-  say(`verify:containment: nothing was tried: ${reason}`);
-  process.exitCode = 1;
+interface Tried {
+  readonly name: string;
+  readonly defences: readonly string[];
 }
 
-async function tryAll(): Promise<void> {
+const reason = await whyNoAttacks();
+if (reason === null) {
+  await tryJails();
+  await tryEgress();
+  sayDefences();
+} else {
+  say(`verify:containment: nothing was tried: ${reason}`);
+  wrong.push('all');
+}
+// What an attack left open where its defence was away.
+process.exit(wrong.length > 0 ? 1 : 0);
+
+async function tryJails(): Promise<void> {
   const target = await setTarget();
-  const wrong: string[] = [];
   try {
-    for (const attack of chosen) {
-      const held = !(await attempt(attack, target)).succeeded;
-      const needed = attack.defences.length === 0 || (await attempt(attack, target, attack.defences)).succeeded;
-      await attempt({ name: 'tidy', defences: [], shell: 'rm -f big* late' }, target);
-      const without = attack.defences.length === 0 ? 'kept out by the kernel' : `succeeds without ${attack.defences.join(' and ')}`;
-      say(
-        `${held && needed ? 'ok    ' : 'FAILED'} ${attack.name}: ${held ? 'kept in' : 'SUCCEEDED'}; ${needed ? without : `fails also without ${attack.defences.join(' and ')}`}`,
+    for (const attack of attacksHere.filter(isChosen)) {
+      await tryOne(
+        'jail',
+        attack,
+        'the kernel',
+        async (without) => (await attempt(attack, target, without ? attack.defences : [])).succeeded,
       );
-      if (!held || !needed) wrong.push(attack.name);
+      await attempt({ name: 'tidy', defences: [], shell: 'rm -f big* late' }, target);
     }
   } finally {
     await target.close();
   }
-  const shown = new Set(attacksHere.flatMap((attack) => attack.defences));
-  const unshown =
-    words.length > 0 ? [] : defences.filter((defence) => !shown.has(defence) && !(defence === 'user' && process.getuid?.() !== 0));
-  for (const defence of unshown) say(`FAILED no attack shows that ${defence} is needed`);
+}
+
+async function tryEgress(): Promise<void> {
+  const target = await setEgressTarget();
+  try {
+    for (const attack of egressAttacks.filter(isChosen)) {
+      const tryIt = async (without: boolean) => (await attemptEgress(attack, target, without ? attack.defences : [])).succeeded;
+      await tryOne('egress', attack, 'how requests are read', tryIt);
+    }
+  } finally {
+    await target.close();
+  }
+}
+
+async function tryOne(tier: string, attack: Tried, otherwise: string, tryIt: (without: boolean) => Promise<boolean>): Promise<void> {
+  count += 1;
+  const held = !(await tryIt(false));
+  const needed = attack.defences.length === 0 || (await tryIt(true));
+  const by = attack.defences.length === 0 ? otherwise : attack.defences.join(' and ');
+  const without = attack.defences.length === 0 ? '' : needed ? ', succeeds without' : ', FAILS ALSO WITHOUT';
+  say(
+    `${held && needed ? 'ok    ' : 'FAILED'} ${tier.padEnd(6)} | ${attack.name} | ${held ? `contained by ${by}` : 'SUCCEEDED'}${without}`,
+  );
+  if (!held || !needed) wrong.push(attack.name);
+}
+
+function sayDefences(): void {
+  const shown = new Set<string>([...attacksHere, ...egressAttacks].flatMap((attack: Tried) => attack.defences));
+  const all = [...defences, ...proxyDefences].filter((defence) => !(defence === 'user' && process.getuid?.() !== 0));
+  for (const defence of words.length > 0 ? [] : all.filter((each) => !shown.has(each))) {
+    say(`FAILED no attack shows that ${defence} is needed`);
+    wrong.push(defence);
+  }
   const who = process.getuid?.() === 0 ? 'as root' : 'as an ordinary user';
-  say(`verify:containment: ${chosen.length} attacks ${who}, ${wrong.length + unshown.length} failed`);
-  if (wrong.length + unshown.length > 0) process.exitCode = 1;
+  say(`verify:containment: ${count} attacks ${who}, ${wrong.length} failed`);
 }

@@ -184,6 +184,33 @@ export const toolRequirements = {
     promise: 2,
     behaviour: 'Five hundred calls whose process is killed leave no process, folder, lease or reservation behind.',
   },
+  'tools.egress.decided': {
+    promise: 3,
+    behaviour: 'A program reaches only hosts that its call named and policy allowed before it started; where one is refused nothing runs.',
+  },
+  'tools.egress.granted': {
+    promise: 3,
+    behaviour:
+      'A program reaches a host that was allowed by the usual variables for proxies, with nothing else of any network in its jail.',
+  },
+  'tools.egress.refused': {
+    promise: 3,
+    behaviour: 'What a program may not reach is answered with 403 and what would be needed.',
+  },
+  'tools.egress.recorded': {
+    promise: 5,
+    behaviour: 'Each connection of a program is told with its result: where to, how much, how long and how it ended.',
+  },
+  'tools.egress.contained': {
+    promise: 4,
+    behaviour:
+      'Whatever a program says to its proxy, it reaches no other host, port, private address or listener of the server, and no two readers differ about a request.',
+  },
+  'tools.egress.limits': {
+    promise: 4,
+    behaviour: 'Connections, bytes, speed, heads, silence and time of the way out are bounded, and the server serves on.',
+  },
+  'tools.egress.gone': { promise: 4, behaviour: 'The way out ends with its call, also when the server is killed.' },
   'tools.jail.same': { promise: 4, behaviour: 'Jails hold alike whether the server is root or an ordinary user.' },
   'tools.shell.files': {
     promise: 2,

@@ -1,4 +1,6 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -13,20 +15,27 @@ else describe('jailed tools', suite);
 function suite() {
   const dataDir = mkdtempSync(join(tmpdir(), 'nexus-e2e-jail-'));
   let server: TestServer;
+  const site = createServer((request, response) => response.end(`${request.method} ${request.url}`));
+  let port = 0;
   beforeAll(async () => {
+    await new Promise<void>((resolve) => site.listen(0, '127.0.0.1', resolve));
+    port = (site.address() as AddressInfo).port;
     mkdirSync(join(dataDir, 'policies'));
     writeFileSync(
       join(dataDir, 'policies', 'files.cedar'),
       `@id("no-secrets") forbid (principal, action == Action::"file.read", resource is File) when { resource.path like "secret/*" };
-       @id("no-keys") forbid (principal, action == Action::"file.write", resource is File) when { resource.path like "keys/*" };`,
+       @id("no-keys") forbid (principal, action == Action::"file.write", resource is File) when { resource.path like "keys/*" };
+       @id("no-evil") forbid (principal, action == Action::"net.egress", resource is Host) when { resource.name == "evil.test" };
+       @id("no-tunnels") forbid (principal, action == Action::"net.egress", resource is Host) when { resource has scheme && resource.scheme == "tunnel" };`,
     );
     const jail = { outputBytes: 20_000, wallMs: 5_000 };
-    server = await startTestServer({ dataDir, config: { sandbox: { jail } } });
+    server = await startTestServer({ dataDir, config: { sandbox: { jail }, httpFetch: { allowPrivate: [`127.0.0.1:${port}`] } } });
     await server.agent('worker');
   });
   afterAll(async () => {
     await server.verifyRuns();
     await server.close();
+    await new Promise((resolve) => site.close(resolve));
     rmSync(dataDir, { recursive: true, force: true });
   });
 
@@ -104,6 +113,34 @@ function suite() {
     expect(refused).toMatch(/^policy_denied: "keys\/a"/);
     expect(await session.files()).toEqual(['plain', 'secret/a']);
     expect((await session.run(call('fs_read', { path: 'plain' })))[0]).toContain('seen');
+  });
+
+  it('a command reaches the hosts that it names and policy allows, each decided before it starts, and its result says what it did there [verifies tools.egress.decided tools.egress.granted tools.egress.recorded]', async () => {
+    const session = await begin();
+    const url = `http://127.0.0.1:${port}`;
+    const argv = ['python3', '-c', `import urllib.request; print(urllib.request.urlopen("${url}/page").read().decode())`];
+    const { run, events } = await server.finish({
+      sessionId: session.sessionId,
+      input: `${call('shell', { argv, network: [url] })} ${call('shell', { argv })} ${call('shell', { command: 'echo ran', network: ['evil.test'] })} ${call('shell', { command: 'echo ran', network: [`127.0.0.1:${port}`] })} [[sim say="done"]]`,
+    });
+    const [given, without, refused, tunnel] = all(events, 'tool.completed').map(({ data }) => said(String(data.output)));
+    expect(JSON.parse(given ?? '')).toEqual({
+      ...{ exitCode: 0, stdout: 'GET /page\n' },
+      network: {
+        connections: [
+          {
+            ...{ kind: 'http', host: '127.0.0.1', port, method: 'GET', address: '127.0.0.1', sentBytes: 0, receivedBytes: 9 },
+            ...{ durationMs: expect.any(Number), outcome: 'ok' },
+          },
+        ],
+      },
+    });
+    expect(without).toMatch(/Connection refused/);
+    expect(refused).toMatch(/^policy_denied: .*no-evil/);
+    expect(tunnel).toMatch(/^policy_denied: .*no-tunnels/);
+    const { body } = await server.call('GET', `/v1/runs/${run.id}/decisions`);
+    const egress = body.data.filter(({ action }: { action: string }) => action === 'net.egress');
+    expect(egress.map(({ effect }: { effect: string }) => effect).sort()).toEqual(['allow', 'deny', 'deny']);
   });
 
   it('Python gives the value of its last expression and what it printed, over the files of the session [verifies tools.python.value]', async () => {

@@ -187,7 +187,7 @@ function saysSecret({ stdout, stderr }: JailEnd): boolean {
   return Buffer.concat([stdout, stderr]).includes(secretWord);
 }
 
-const limits: JailLimits = {
+export const ordinaryLimits: JailLimits = {
   ...{ wallMs: 15_000, cpuMs: 8_000, memoryBytes: 120 * mebibyte, processes: 32, files: 64, fileBytes: 8 * mebibyte, outputBytes: 500_000 },
 };
 
@@ -204,7 +204,7 @@ export async function attempt(
   const argv = attack.shell === undefined ? ['/usr/bin/python3', '-c', attack.python ?? ''] : ['/bin/sh', '-c', attack.shell];
   const { folder, env, readOnly } = target;
   try {
-    const request = { argv, env, readOnly, folder: { path: folder, writable: true }, limits: { ...limits, ...attack.limits } };
+    const request = { argv, env, readOnly, folder: { path: folder, writable: true }, limits: { ...ordinaryLimits, ...attack.limits } };
     const end = await jail.run(request, new AbortController().signal);
     if (attack.defences.includes('leftovers')) await systemTimers.sleep(1_500);
     const says = Buffer.from(end.stdout).includes('ESCAPED');

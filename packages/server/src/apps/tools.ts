@@ -69,7 +69,7 @@ export function openTools(parts: ToolParts): OpenedTools {
   const { config, given, sources, clock, ids, store, bus, logger, metrics, files, known, own, closers } = parts;
   const sandbox = createSandbox({ clock, timers: systemTimers, observer: turnsOf(metrics, 'sandbox'), ...sandboxOptions(config) });
   closers.push(() => sandbox.close());
-  const { jail, limits: jailLimits, turns: jailTurns } = openJail(config);
+  const { jail, limits: jailLimits, turns: jailTurns, network } = openJail(config);
   closers.push(() => jail.close());
   const egress = {
     ...config.httpFetch,
@@ -83,7 +83,10 @@ export function openTools(parts: ToolParts): OpenedTools {
     timers: systemTimers,
     states: createProgramStates(files.blobs),
     http: { ...egress, observer: turnsOf(metrics, 'http_fetch') },
-    jailed: { jail, clock, timers: systemTimers, limits: jailLimits, observer: turnsOf(metrics, 'jail'), ...jailTurns },
+    jailed: {
+      ...{ jail, clock, timers: systemTimers, limits: jailLimits, observer: turnsOf(metrics, 'jail'), ...jailTurns },
+      network: { ...network, egress },
+    },
   });
   const http = createHttpApis({
     ...egress,

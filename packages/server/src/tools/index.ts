@@ -23,7 +23,12 @@ export {
 } from '#tools/contract';
 export type { ToolFault } from '#tools/execution';
 export { openSessionFiles, type SessionFiles } from '#tools/files';
-export { createOwnListeners, type OwnListeners } from '#tools/net';
+export {
+  createOwnListeners,
+  type OwnListeners,
+  type ProxyDefence,
+  proxyDefences,
+} from '#tools/net';
 export {
   checkPackage,
   createPluginTools,

@@ -29,7 +29,7 @@ export function contradiction(policy: PolicyJson): string | null {
 /** Values of which there are no others. */
 const possibleValues: Readonly<Record<string, readonly string[] | undefined>> = dictionary({
   'resource.effects': ['none', 'idempotent', 'once'],
-  'resource.scheme': ['http', 'https'],
+  'resource.scheme': ['http', 'https', 'tunnel'],
   'resource.kind': ['tool_call', 'unknown_outcome', 'question'],
   'principal.origin': ['operator', 'tenant'],
   'context.answer': ['approve', 'deny', 'done', 'retry', 'fail', 'answer'],

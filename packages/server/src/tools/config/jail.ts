@@ -8,6 +8,19 @@ const bytes = (least: number) =>
     .min(least)
     .max(1024 ** 4);
 
+/** What one program may do through its proxy, to the hosts that policy allows it. */
+const networkConfig = group({
+  enabled: setting(z.boolean().default(true), 'Whether programs may ask for hosts at all; each is decided by policy then.'),
+  connections: setting(z.int().min(1).max(1_000).default(32), 'Connections of one program at a time.'),
+  totalConnections: setting(z.int().min(1).max(100_000).default(1_000), 'Connections of one program from its start to its end.'),
+  bytesOut: setting(bytes(0).default(16 * mebibyte), 'Bytes that one program may send.'),
+  bytesIn: setting(bytes(0).default(256 * mebibyte), 'Bytes that one program may receive.'),
+  bytesPerSecond: setting(bytes(1_024).default(32 * mebibyte), 'How fast, both ways together.'),
+  headerBytes: setting(z.int().min(1_024).max(mebibyte).default(16_384), 'Head of one request.'),
+  idleMs: setting(durationMs().min(100).default(30_000), 'Longest silence of a connection.'),
+  connectionMs: setting(durationMs().min(100).default(600_000), 'The longest that one connection lasts.'),
+});
+
 /** What jailed processes may take. */
 export const jailConfig = group({
   bubblewrap: setting(z.string().regex(/^\//).optional(), 'Path of bubblewrap, which builds the jails.', {
@@ -32,6 +45,7 @@ export const jailConfig = group({
   fileBytes: setting(bytes(0).default(64 * mebibyte), 'Largest file that a program writes.'),
   tmpBytes: setting(bytes(mebibyte).default(64 * mebibyte), 'Size of `/tmp`, and of `/dev/shm`, which are in memory and empty each time.'),
   outputBytes: setting(bytes(1_000).default(mebibyte), 'Bytes that one program may print.'),
+  network: networkConfig,
   maxJails: setting(z.int().min(1).max(1_000).default(4), 'Programs at a time; one session may have all of them.'),
   spareJails: setting(z.int().min(1).max(1_000).default(2), 'Further ones, for tenants, sessions and runs of which none runs.'),
   maxQueued: setting(

@@ -19,7 +19,7 @@ export interface EgressOptions {
   readonly isOwnListener?: (address: string, port: number) => boolean;
   readonly connectTimeoutMs?: number;
   /** Told when a connection stands: nothing was sent before that, and from then on it may have been. */
-  readonly onConnected?: () => void;
+  readonly onConnected?: (address: string) => void;
 }
 
 const wellKnownPorts = new Set([80, 443]);
@@ -57,15 +57,20 @@ export function portOf(url: URL): number {
   return url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port);
 }
 
-/**
- * An agent whose connections only reach public addresses, or what the operator granted. The addresses of a name are
- * checked inside the connection's own lookup, so the address that was checked is the one that is connected to; when
- * any answer for a name is not public, none is used. Ignores proxies of the environment.
- */
+/** An agent of connections by {@link createEgressConnector}. Ignores proxies of the environment. */
 export function createEgressAgent(options: EgressOptions): Dispatcher {
+  return new UndiciAgent({ connect: createEgressConnector(options), pipelining: 1 }).compose(withoutCrumbs);
+}
+
+/**
+ * Makes connections that only reach public addresses, or what the operator granted. The addresses of a name are checked inside the
+ * connection's own lookup, so the address that was checked is the one that is connected to; when any answer for a name is not public, none
+ * is used.
+ */
+export function createEgressConnector(options: EgressOptions): undici.connector {
   const { resolve, allowPrivate, isOwnListener = () => false, connectTimeoutMs = 10_000, onConnected } = options;
 
-  const connect: undici.connector = (target, callback) => {
+  return (target, callback) => {
     const hostname = target.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.+$/, '');
     const port = Number(target.port) || (target.protocol === 'https:' ? 443 : 80);
     if (isOwnListener(hostname, port)) return callback(ownListener(hostname, port), null);
@@ -96,14 +101,13 @@ export function createEgressAgent(options: EgressOptions): Dispatcher {
       if (error !== null) return callback(error, null);
       const { remoteAddress = '', localAddress, remotePort = port } = socket;
       if (!isOwnListener(remoteAddress === localAddress ? '127.0.0.1' : remoteAddress, remotePort)) {
-        onConnected?.();
+        onConnected?.(remoteAddress);
         return callback(null, readInSlices(socket));
       }
       socket.destroy();
       callback(ownListener(hostname, port), null);
     });
   };
-  return new UndiciAgent({ connect, pipelining: 1 }).compose(withoutCrumbs);
 }
 
 function notAllowed(hostname: string): NexusError {

@@ -4,4 +4,5 @@ export { createEgressAgent, type EgressOptions, hostnameOf, portOf, type Resolve
 export { htmlToMarkdown } from './html-text.ts';
 export { createOwnListeners, type OwnListeners } from './own-listeners.ts';
 export { prettyJson } from './pretty-json.ts';
+export { type EgressGrant, type EgressRecord, openEgressProxy, type ProxyDefence, type ProxyLimits, proxyDefences } from './proxy/index.ts';
 export { createNameResolver } from './resolver.ts';

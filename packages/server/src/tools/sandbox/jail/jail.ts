@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { chmod } from 'node:fs/promises';
 import { arch, platform } from 'node:process';
 import { type Clock, NexusError, type Timers } from '#core';
 import { limitExceeded } from '../limit-error.ts';
@@ -66,11 +67,13 @@ export function createJail(options: JailOptions): Jail {
   }
 
   /** What must be done to the folder before. Throws what the program cannot be started for. */
-  async function prepare({ folder }: Pick<JailRequest, 'folder'>, signal: AbortSignal): Promise<void> {
+  async function prepare({ folder, proxySocket }: Pick<JailRequest, 'folder' | 'proxySocket'>, signal: AbortSignal): Promise<void> {
     const refused = await refusal();
     if (refused !== null) throw unavailable(refused);
     await guarded();
     if (folder !== undefined) await claim(folder.path);
+    // The folder that it lies in is closed to that user.
+    if (proxySocket !== undefined && user !== undefined) await chmod(proxySocket, 0o666);
     if (closing.signal.aborted) throw unavailable('the server is shutting down');
     if (signal.aborted) throw cancelled();
   }

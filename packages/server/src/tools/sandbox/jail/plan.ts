@@ -1,4 +1,5 @@
 import { lstatSync, readdirSync, readlinkSync } from 'node:fs';
+import { forwarding, proxyEnvironment, proxyPlaces } from './forwarder.ts';
 import type { Defence, JailRequest } from './types.ts';
 
 /** Where what a jail needs is handed to bubblewrap, by number of the descriptor. */
@@ -52,6 +53,12 @@ export function planJail(request: JailRequest, options: PlanOptions): JailPlan {
     ...(request.folder === undefined ? [] : [{ ...request.folder, at: '/workspace' }]),
     // Some may lie on files of the folder.
     ...(request.readOnly ?? []).map((each) => ({ ...each, writable: false })),
+    ...(request.proxySocket === undefined
+      ? []
+      : [
+          { path: request.proxySocket, at: proxyPlaces.socket, writable: false },
+          { path: process.execPath, at: proxyPlaces.node, writable: false },
+        ]),
   ];
   const becomes = user !== undefined && !without.has('user') ? user : undefined;
   const place = becomes === undefined || binds.length === 0 ? undefined : stagingPlace(binds.map((bind) => bind.path));
@@ -92,9 +99,9 @@ function isFolder(place: string): boolean {
 }
 
 /** The hard limits of each process. They are set inside, where processes are counted for the jail alone. */
-function limited({ argv, limits }: JailRequest, without: ReadonlySet<Defence>): string[] {
+function limited({ argv, limits, proxySocket }: JailRequest, without: ReadonlySet<Defence>): string[] {
   const each: readonly (readonly [Defence, string, number])[] = [
-    ['limit-processes', 'nproc', limits.processes],
+    ['limit-processes', 'nproc', limits.processes + (proxySocket === undefined ? 0 : forwarding.processes)],
     ['limit-files', 'nofile', limits.files],
     ['limit-file-size', 'fsize', limits.fileBytes],
     ['limit-memory', 'data', limits.memoryBytes],
@@ -103,7 +110,11 @@ function limited({ argv, limits }: JailRequest, without: ReadonlySet<Defence>): 
   const set = each
     .filter(([defence]) => !without.has(defence))
     .map(([, name, value]) => `--${name}=${Number.isFinite(value) ? Math.floor(value) : 'unlimited'}`);
-  return ['prlimit', ...set, '--core=0', '--', ...argv];
+  if (proxySocket === undefined) return ['prlimit', ...set, '--core=0', '--', ...argv];
+  // What forwards reserves memory that it never uses, and has its limit apart.
+  const ofMemory = set.filter((each) => each.startsWith('--data='));
+  const others = set.filter((each) => !ofMemory.includes(each));
+  return ['prlimit', ...others, '--core=0', '--', ...forwarding.command, 'prlimit', ...ofMemory, '--core=0', '--', ...argv];
 }
 
 function bubblewrapOptions(request: JailRequest, binds: readonly Bind[], options: PlanOptions): string[] {
@@ -111,7 +122,15 @@ function bubblewrapOptions(request: JailRequest, binds: readonly Bind[], options
   const has = (defence: Defence) => !without.has(defence);
   const when = (defence: Defence, ...args: string[]) => (has(defence) ? args : []);
   const tmp = (defence: Defence, at: string) => [...when(defence, '--size', String(tmpBytes)), '--perms', '1777', '--tmpfs', at];
-  const env = { PATH: path, HOME: '/tmp', TMPDIR: '/tmp', LANG: 'C.UTF-8', USER: inside.name, ...request.env };
+  const env = {
+    PATH: path,
+    HOME: '/tmp',
+    TMPDIR: '/tmp',
+    LANG: 'C.UTF-8',
+    USER: inside.name,
+    ...proxyEnvironment(request),
+    ...request.env,
+  };
   return [
     ...['--unshare-user', '--unshare-uts', '--unshare-cgroup-try', '--cap-drop', 'ALL', '--hostname', 'jail'],
     ...['--uid', String(inside.uid), '--gid', String(inside.gid)],

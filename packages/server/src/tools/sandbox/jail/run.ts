@@ -5,6 +5,7 @@ import { type Clock, NexusError, settlesWithin, type Timers } from '#core';
 import { limitExceeded } from '../limit-error.ts';
 import type { JailChild } from './child.ts';
 import { type FolderLimit, watchFolder } from './folder.ts';
+import { withForwarder } from './forwarder.ts';
 import type { JailOutput } from './output.ts';
 import type { Defence, JailEnd, JailRequest } from './types.ts';
 import { lookIntoJail } from './watch.ts';
@@ -36,7 +37,8 @@ export function superviseRun(
   options: RunOptions,
 ): JailRun {
   const { clock, timers, without } = options;
-  const { limits, onOutput } = request;
+  const { onOutput } = request;
+  const limits = request.proxySocket === undefined ? request.limits : withForwarder(request.limits);
   const startedAt = clock.monotonic();
   const most = { cpuMs: 0, memoryBytes: 0 };
   let stopped: ErrorInfo | undefined;

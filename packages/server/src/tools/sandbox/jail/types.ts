@@ -32,6 +32,11 @@ export interface JailRequest {
   readonly folder?: { readonly path: string; readonly writable: boolean };
   /** Further files and folders of this machine, by the place where the jail sees them. */
   readonly readOnly?: readonly { readonly path: string; readonly at: string }[];
+  /**
+   * Socket of a proxy on this machine: the program reaches it at a port of its own, which the usual variables of its environment name, and
+   * nothing else of any network.
+   */
+  readonly proxySocket?: string;
   readonly limits: JailLimits;
   readonly onOutput?: (stream: 'stdout' | 'stderr', bytes: Uint8Array) => void;
 }

@@ -15,6 +15,10 @@ const noJail: Jail = {
   spawn: () => Promise.reject(new Error('it was started all the same')),
   close: async () => undefined,
 };
+const network = {
+  ...{ enabled: true, egress: {}, connections: 1, totalConnections: 1, bytesOut: 1, bytesIn: 1, bytesPerSecond: 1, headerBytes: 1 },
+  ...{ idleMs: 1, connectionMs: 1 },
+};
 const jailLimits = { wallMs: 1, cpuMs: 1, memoryBytes: 1, processes: 1, files: 1, fileBytes: 1, outputBytes: 1 };
 
 let workspace: string;
@@ -24,7 +28,7 @@ let service: ToolService;
 beforeAll(async () => {
   workspace = await mkdtemp(join(tmpdir(), 'nexus-builtin-'));
   sandbox = createSandbox({ clock: systemClock, timers: systemTimers, maxThreads: 1 });
-  const jailed = { jail: noJail, clock: systemClock, timers: systemTimers, limits: jailLimits };
+  const jailed = { jail: noJail, clock: systemClock, timers: systemTimers, limits: jailLimits, network };
   const states = { keep: async () => ({ sha256: '', bytes: 0 }), read: async () => new Uint8Array() };
   const options = { sandbox, workspaces: createWorkspaces(), states, clock: systemClock, timers: systemTimers, http: {}, jailed };
   service = createTestToolService(createBuiltinTools(options), { workspace });

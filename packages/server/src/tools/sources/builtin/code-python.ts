@@ -46,7 +46,7 @@ export function createCodePythonTool(calls: JailedCalls): Tool {
     description:
       'Runs Python 3 in an isolated process and gives the value of its last expression as JSON (its repr where it is none), and what was printed. ' +
       'The files of the session lie in the current folder, /workspace, and what the code changes there is kept when it ends well; ' +
-      'the `input` argument is in `input`. There is the standard library and no network.',
+      'the `input` argument is in `input`. There is the standard library and no network: code that needs it is run by `shell`.',
     inputSchema: {
       type: 'object',
       properties: {

@@ -2,6 +2,7 @@ import { type Clock, createShares, cutText, NexusError, type Timers, type WaitOb
 import type { ToolContext } from '#tools/contract';
 import type { Jail, JailEnd, JailLimits, JailRequest } from '#tools/sandbox';
 import { coveredFiles, lookAtFiles, requireWritten } from './jail-files.ts';
+import { createJailNetworks, type JailNetwork, type JailNetworkOptions, type NetworkUse } from './jail-network.ts';
 
 export interface JailedToolsOptions {
   /** Owned by the caller, who closes it. */
@@ -17,11 +18,23 @@ export interface JailedToolsOptions {
   readonly maxQueued?: number;
   /** Hears of the queue. */
   readonly observer?: WaitObserver;
+  /** How programs reach hosts that policy allows them. */
+  readonly network: JailNetworkOptions;
 }
 
+export interface JailedRequest extends Pick<JailRequest, 'argv' | 'cwd' | 'stdin'> {
+  /** Hosts that it asks for, see {@link createJailNetworks}. */
+  readonly network?: readonly string[];
+}
+
+export type JailedEnd = Extract<JailEnd, { type: 'exited' }> & { readonly network?: NetworkUse };
+
 export interface JailedCalls {
-  /** Runs a program in the folder of the call, once it is its turn. Throws `NexusError` with the limit that was reached, or what else ended it. */
-  run(request: Pick<JailRequest, 'argv' | 'cwd' | 'stdin'>, context: ToolContext): Promise<Extract<JailEnd, { type: 'exited' }>>;
+  /**
+   * Runs a program in the folder of the call, once it is its turn. Throws `NexusError` with the limit that was reached, or what else ended it;
+   * also when a host that it asks for is refused: then nothing runs.
+   */
+  run(request: JailedRequest, context: ToolContext): Promise<JailedEnd>;
   /** The longest that a call may take by its limits, waiting included. */
   readonly longestMs: number;
 }
@@ -38,24 +51,32 @@ export function createJailedCalls(options: JailedToolsOptions): JailedCalls {
     ...{ clock, timers, observer, what: 'programs', places, spare, maxWaitMs, maxWaiting },
     settings: { maxWaitMs: 'sandbox.jail.maxWaitMs', maxWaiting: 'sandbox.jail.maxQueued' },
   });
+  const networks = createJailNetworks(options.network, { clock, timers });
   return {
     longestMs: maxWaitMs + limits.wallMs + aroundMs,
-    async run(request, context) {
+    async run({ network: wanted = [], ...request }, context) {
       const refusal = await jail.refusal();
       if (refusal !== null) throw new NexusError('sandbox_unavailable', `no process can be jailed here: ${refusal}`, { retryable: false });
       const { tenantId, sessionId, runId, signal } = context;
+      const grants = await networks.decide(wanted, context);
       const turn = await shares.enter({ tenantId, sessionId, runId }, signal);
       context.onWait(turn.waitedMs);
+      let network: JailNetwork | null = null;
       try {
         await jail.claim(context.workspace);
         const before = await lookAtFiles(context);
         const readOnly = await coveredFiles(context, before);
         const folder = { path: context.workspace, writable: true };
-        const end = await jail.run({ ...request, folder, readOnly, limits, onOutput: progress(context) }, signal);
-        if (end.type === 'stopped') throw stoppedError(end);
+        network = grants.length === 0 ? null : await networks.open(grants, signal);
+        const way = network === null ? {} : { proxySocket: network.socketPath };
+        const end = await jail.run({ ...request, ...way, folder, readOnly, limits, onOutput: progress(context) }, signal);
+        await network?.close();
+        const used = network === null ? {} : { network: network.use() };
+        if (end.type === 'stopped') throw stoppedError(end, used);
         await requireWritten(context, before);
-        return end;
+        return { ...end, ...used };
       } finally {
+        await network?.close();
         turn.leave();
       }
     },
@@ -68,7 +89,10 @@ function progress({ onOutput }: ToolContext): NonNullable<JailRequest['onOutput'
   return (stream, bytes) => onOutput((stream === 'stdout' ? ofOutput : ofErrors).decode(bytes, { stream: true }));
 }
 
-function stoppedError({ error, stdout, stderr }: Extract<JailEnd, { type: 'stopped' }>): NexusError {
+function stoppedError(
+  { error, stdout, stderr }: Extract<JailEnd, { type: 'stopped' }>,
+  used: { readonly network?: NetworkUse },
+): NexusError {
   const printed = [stdout, stderr]
     .map(printedText)
     .filter((text) => text !== '')
@@ -76,7 +100,7 @@ function stoppedError({ error, stdout, stderr }: Extract<JailEnd, { type: 'stopp
   const said = printed === '' ? '' : `\nprinted before: ${cutText(printed, maxShown)}`;
   return new NexusError(error.code, `${error.message}; the files are as they were${said}`, {
     ...(error.retryable === undefined ? {} : { retryable: error.retryable }),
-    ...(error.details === undefined ? {} : { details: error.details }),
+    ...(error.details === undefined && used.network === undefined ? {} : { details: { ...error.details, ...used } }),
   });
 }
 

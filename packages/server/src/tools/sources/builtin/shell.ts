@@ -8,6 +8,7 @@ interface ShellInput {
   readonly argv?: readonly string[];
   readonly cwd?: string;
   readonly stdin?: string;
+  readonly network?: readonly string[];
 }
 
 /** What a system takes as arguments of a program is bounded, also of one with many. */
@@ -20,7 +21,8 @@ export function createShellTool(calls: JailedCalls): Tool {
     description:
       'Runs a command in an isolated Linux process and gives its exit code and what it printed. The files of the session lie in /workspace, ' +
       'where it starts; what it changes there is kept when it ends by itself, whatever its exit code. /tmp is empty each time, processes in the ' +
-      'background end with the command, and there is no network.',
+      'background end with the command. There is no network but by HTTP and HTTPS to the hosts that `network` names and policy allows, through the ' +
+      'proxy that HTTP_PROXY and HTTPS_PROXY name.',
     inputSchema: {
       type: 'object',
       properties: {
@@ -34,16 +36,24 @@ export function createShellTool(calls: JailedCalls): Tool {
         },
         cwd: { type: 'string', description: 'Folder of the workspace to start in; the whole workspace when left out' },
         stdin: { type: 'string', maxLength: 1_000_000, description: 'What the command reads' },
+        network: {
+          type: 'array',
+          items: { type: 'string', maxLength: 300 },
+          maxItems: 20,
+          description:
+            'Hosts that the command reaches, each decided by policy before it starts: "pypi.org" for HTTPS, "example.com:8443" for another port, ' +
+            '"http://example.com" to read (GET, HEAD) by plain HTTP',
+        },
       },
       additionalProperties: false,
     },
     effects: 'once',
     source: 'built-in',
     tier: 'T2',
-    permissions: ['code.run', 'fs.read', 'fs.write', 'process.run'],
+    permissions: ['code.run', 'fs.read', 'fs.write', 'net.egress', 'process.run'],
     timeoutMs: calls.longestMs,
     async execute(input, context) {
-      const { command, argv, cwd, stdin = '' } = input as ShellInput; // checked by the schema
+      const { command, argv, cwd, stdin = '', network = [] } = input as ShellInput; // checked by the schema
       if ((command === undefined) === (argv === undefined))
         throw new NexusError('tool_input_invalid', 'give either command, a line for the shell, or argv, a program and its arguments');
       const texts = [command ?? '', ...(argv ?? []), cwd ?? ''];
@@ -56,7 +66,7 @@ export function createShellTool(calls: JailedCalls): Tool {
         );
       if (cwd !== undefined && cwd !== '') parseWorkspacePath(cwd);
       const place = cwd === undefined || cwd === '' ? {} : { cwd: `/workspace/${cwd}` };
-      const end = await calls.run({ argv: argv ?? ['/bin/sh', '-c', command ?? ''], ...place, stdin }, context);
+      const end = await calls.run({ argv: argv ?? ['/bin/sh', '-c', command ?? ''], ...place, stdin, network }, context);
       const [stdout, stderr] = [printedText(end.stdout), printedText(end.stderr)];
       return {
         type: 'ok',
@@ -65,6 +75,7 @@ export function createShellTool(calls: JailedCalls): Tool {
           ...(end.signal === null ? {} : { signal: end.signal }),
           ...(stdout === '' ? {} : { stdout }),
           ...(stderr === '' ? {} : { stderr }),
+          ...(end.network === undefined ? {} : { network: end.network }),
         },
       };
     },

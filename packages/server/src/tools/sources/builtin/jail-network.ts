@@ -1,0 +1,134 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Clock, NexusError, type Timers } from '#core';
+import type { ToolContext } from '#tools/contract';
+import {
+  createNameResolver,
+  type EgressGrant,
+  type EgressOptions,
+  type EgressRecord,
+  hostnameOf,
+  openEgressProxy,
+  type ProxyLimits,
+  portOf,
+  requireAllowedUrl,
+} from '#tools/net';
+
+export interface JailNetworkOptions extends ProxyLimits {
+  /** Whether programs may ask for hosts at all. */
+  readonly enabled: boolean;
+  readonly egress: Partial<EgressOptions>;
+  /** Hears of each connection of all programs once it is over. */
+  readonly onEgress?: (record: EgressRecord) => void;
+}
+
+/** What a program did with its network, for whoever reads its result. */
+export interface NetworkUse {
+  readonly connections: readonly EgressRecord[];
+  /** How many more there were than are listed. */
+  readonly more?: number;
+}
+
+/** The way of one program to its hosts. */
+export interface JailNetwork {
+  readonly socketPath: string;
+  /** Complete once it is closed. */
+  use(): NetworkUse;
+  close(): Promise<void>;
+}
+
+export interface JailNetworks {
+  /**
+   * Asks policy about each host, before anything runs. Throws what refuses one. `host` and `host:port` are for anything, 443 when no port is
+   * said; `http://host` is for reading by plain HTTP.
+   */
+  decide(wanted: readonly string[], context: ToolContext): Promise<readonly EgressGrant[]>;
+  open(grants: readonly EgressGrant[], signal: AbortSignal): Promise<JailNetwork>;
+}
+
+const folderPattern = /^nexus-egress-(\d+)-/;
+/** What a system takes as the path of a socket. */
+const maxSocketPath = 100;
+
+export function createJailNetworks(
+  { enabled, egress, onEgress, ...limits }: JailNetworkOptions,
+  { clock, timers }: { readonly clock: Pick<Clock, 'monotonic'>; readonly timers: Timers },
+): JailNetworks {
+  const names = createNameResolver();
+  const { allowPrivate = () => false } = egress;
+  return {
+    async decide(wanted, context) {
+      if (wanted.length > 0 && !enabled)
+        throw new NexusError('policy_denied', 'programs reach no host here: whoever runs the server has sandbox.jail.network.enabled off');
+      const grants: EgressGrant[] = [];
+      for (const entry of wanted) {
+        const { grant, url } = parseWantedHost(entry);
+        const { use, hostname, port } = grant;
+        requireAllowedUrl(url, { allowPrivate });
+        const verdict = await context.authorize({
+          action: 'net.egress',
+          resource: hostname,
+          // A tunnel carries what nobody sees, so it is a scheme of its own.
+          context: { port, scheme: use === 'any' ? 'tunnel' : 'http', private: allowPrivate(hostname, port) },
+        });
+        if (!verdict.allowed) throw new NexusError(verdict.error.code, verdict.error.message, { details: verdict.error.details ?? {} });
+        grants.push(grant);
+      }
+      return grants;
+    },
+    async open(grants, signal) {
+      const place = `${tmpdir()}/nexus-egress-${process.pid}-XXXXXX/s`.length > maxSocketPath ? '/tmp' : tmpdir();
+      await sweep(place);
+      const folder = await mkdtemp(join(place, `nexus-egress-${process.pid}-`));
+      const socketPath = join(folder, 's');
+      const resolve = (hostname: string, granted: boolean) => (granted ? names.ofOperator(hostname) : names.ofOutside(hostname, signal));
+      try {
+        const proxy = await openEgressProxy({
+          ...{ socketPath, grants, limits, clock, timers, egress: { resolve, ...egress } },
+          ...(onEgress === undefined ? {} : { onEgress }),
+        });
+        return {
+          socketPath,
+          use() {
+            const more = proxy.total - proxy.records.length;
+            return { connections: proxy.records, ...(more > 0 ? { more } : {}) };
+          },
+          async close() {
+            await proxy.close();
+            await rm(folder, { recursive: true, force: true });
+          },
+        };
+      } catch (error) {
+        await rm(folder, { recursive: true, force: true });
+        throw error;
+      }
+    },
+  };
+}
+
+/** Removes what servers left that were killed. */
+async function sweep(place: string): Promise<void> {
+  for (const name of readdirSync(place)) {
+    const pid = folderPattern.exec(name)?.[1];
+    if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
+    await rm(join(place, name), { recursive: true, force: true }).catch(() => undefined); // of another user
+  }
+}
+
+/** Throws `tool_input_invalid`. */
+function parseWantedHost(entry: string): { readonly grant: EgressGrant; readonly url: URL } {
+  const [, scheme, authority = ''] = /^(http:\/\/)?([^\s/?#@\\*]+)\/?$/.exec(entry) ?? [];
+  const url = authority === '' ? null : URL.parse(`http://${authority}/`);
+  if (url === null || hostnameOf(url) === '')
+    throw new NexusError(
+      'tool_input_invalid',
+      `network: ${JSON.stringify(entry.slice(0, 200))} is no host; give one such as "pypi.org", "example.com:8443" or "http://example.com"`,
+    );
+  const hostname = hostnameOf(url);
+  if (scheme !== undefined) return { grant: { use: 'read', hostname, port: portOf(url) }, url };
+  const port = /:\d+$/.test(authority) ? portOf(url) : 443;
+  url.port = String(port);
+  return { grant: { use: 'any', hostname, port }, url };
+}
