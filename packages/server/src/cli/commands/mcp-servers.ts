@@ -13,7 +13,16 @@ export function mcpServerCommands({ program, action }: Registrar): void {
     .command('add')
     .description('add or change an MCP server; the tools that it lists now are approved')
     .argument('<name>', 'what its tools are called after')
-    .argument('<url>', 'where it speaks streamable HTTP')
+    .argument('<place...>', 'where it speaks streamable HTTP; or after --, the program that the server starts in a jail, and its arguments')
+    .option('--env <name=value>', 'a variable of the program; may be repeated', collect(pair), {})
+    .option('--env-secret <name=secret>', 'a variable whose value is this secret of mcpClient.secrets; may be repeated', collect(pair), {})
+    .option(
+      '--read-only <path>',
+      'what of the machine the program may read; may be repeated',
+      (path: string, before: readonly string[]) => [...before, path],
+      [],
+    )
+    .option('--cwd <path>', 'where the program starts')
     .option('--header <name=value>', 'sent with each request; may be repeated', collect(pair), {})
     .option('--secret <header=name>', 'a header whose value is this secret of mcpClient.secrets; may be repeated', collect(pair), {})
     .option('--allow <pattern...>', 'tools that are taken; default: all')
@@ -33,6 +42,10 @@ export function mcpServerCommands({ program, action }: Registrar): void {
 }
 
 interface AddFlags {
+  readonly env: Readonly<Record<string, string>>;
+  readonly envSecret: Readonly<Record<string, string>>;
+  readonly readOnly: string[];
+  readonly cwd?: string;
   readonly header: Readonly<Record<string, string>>;
   readonly secret: Readonly<Record<string, string>>;
   readonly allow?: string[];
@@ -48,15 +61,14 @@ async function list(context: CliContext, options: PageFlags): Promise<undefined>
     server.name,
     server.state,
     String(server.tools.filter(({ state }) => state === 'ready').length),
-    brief(server.definition.transport.url, 80),
+    brief(placeOf(server), 80),
   ]);
 }
 
-async function add(context: CliContext, flags: AddFlags, name = '', url = ''): Promise<undefined> {
-  const secrets = Object.entries(flags.secret).map(([header, secret]) => [header, { secret }] as const);
+async function add(context: CliContext, flags: AddFlags, name = '', ...place: readonly (string | readonly string[])[]): Promise<undefined> {
   const found = await withClient(context, (client) =>
     client.mcpServers.put(name, {
-      transport: { type: 'http', url, headers: { ...flags.header, ...Object.fromEntries(secrets) } },
+      transport: transportOf(flags, place.flat()),
       ...(flags.allow === undefined ? {} : { allow: flags.allow }),
       ...(flags.deny === undefined ? {} : { deny: flags.deny }),
       ...(flags.trustHints === true ? { trustHints: true } : {}),
@@ -65,6 +77,22 @@ async function add(context: CliContext, flags: AddFlags, name = '', url = ''): P
     }),
   );
   show(context, found);
+}
+
+function transportOf({ header, secret, env, envSecret, readOnly, cwd }: AddFlags, [first = '', ...args]: readonly string[]) {
+  if (args.length === 0 && /^https?:/i.test(first)) return { type: 'http', url: first, headers: { ...header, ...named(secret) } } as const;
+  return {
+    type: 'stdio',
+    command: first,
+    args,
+    env: { ...env, ...named(envSecret) },
+    readOnly,
+    ...(cwd === undefined ? {} : { cwd }),
+  } as const;
+}
+
+function named(secrets: Readonly<Record<string, string>>): Record<string, { readonly secret: string }> {
+  return Object.fromEntries(Object.entries(secrets).map(([name, secret]) => [name, { secret }]));
 }
 
 async function inspect(context: CliContext, _options: object, name = ''): Promise<undefined> {
@@ -95,13 +123,17 @@ function show(context: CliContext, found: McpServerInspection): void {
 }
 
 function headOf({ name, state, definition, live }: McpServer & Pick<McpServerInspection, 'live'>): string {
-  const lines = [`${name}: ${state}, at ${definition.transport.url}`];
+  const lines = [`${name}: ${state}, at ${placeOf({ definition })}`];
   if (live !== null) {
     lines.push(`${live.server}, protocol ${live.protocolVersion}, tools ${live.fingerprint}`);
     if (live.prompts.length > 0) lines.push(brief(`prompts: ${live.prompts.join(', ')}`, 300));
     if (live.resources.length > 0) lines.push(brief(`resources: ${live.resources.join(', ')}`, 300));
   }
   return lines.join('\n');
+}
+
+function placeOf({ definition: { transport } }: Pick<McpServer, 'definition'>): string {
+  return transport.type === 'http' ? transport.url : [transport.command, ...transport.args].join(' ');
 }
 
 function lineOf({ tool, name, state, effects, description, why }: McpServerTool): string[] {

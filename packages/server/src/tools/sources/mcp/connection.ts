@@ -1,13 +1,12 @@
-import type { Client, StreamableHTTPClientTransport, Transport } from '@modelcontextprotocol/client';
+import type { Client, Transport } from '@modelcontextprotocol/client';
 import { cutText, isObject, NexusError, settlesWithin, type Timers } from '#core';
 import { brokeOffCode } from './egress-fetch.ts';
 import { ListedTool } from './pins.ts';
 
 export interface McpConnectionOptions {
-  readonly url: URL;
-  readonly headers: Readonly<Record<string, string>>;
-  /** Bounds what comes back, and goes where it may only. */
-  readonly fetch: (url: string | URL, init?: RequestInit) => Promise<Response>;
+  /** What messages go over: it bounds what comes back, and goes where it may only. */
+  readonly transport: (sdk: typeof import('@modelcontextprotocol/client')) => Transport;
+  readonly probeTimeoutMs: number;
   readonly timers: Pick<Timers, 'after'>;
   readonly version: string;
   /** Of the whole handshake, and of listing. */
@@ -52,17 +51,13 @@ const maxListChars = 2_000_000;
  */
 export async function connect(options: McpConnectionOptions, signal: AbortSignal): Promise<McpConnection> {
   const sdk = await import('@modelcontextprotocol/client'); // large, and most servers have none
-  const { url, headers, fetch, timers, version, connectTimeoutMs, maxTools, onToolsChanged } = options;
-  const transport = new sdk.StreamableHTTPClientTransport(url, {
-    fetch,
-    requestInit: { headers: { 'user-agent': `nexus-agent/${version}`, ...headers } },
-    reconnectionOptions: { initialReconnectionDelay: 500, maxReconnectionDelay: 10_000, reconnectionDelayGrowFactor: 2, maxRetries: 3 },
-  });
+  const { timers, version, connectTimeoutMs, probeTimeoutMs, maxTools, onToolsChanged } = options;
+  const transport = options.transport(sdk);
   const client = new sdk.Client(
     { name: 'nexus-agent', version },
     {
       capabilities: {},
-      versionNegotiation: { mode: 'auto', probe: { timeoutMs: connectTimeoutMs } },
+      versionNegotiation: { mode: 'auto', probe: { timeoutMs: probeTimeoutMs } },
       jsonSchemaValidator: { getValidator: () => (input) => ({ valid: true, data: input as never, errorMessage: undefined }) }, // we check results ourselves
       listChanged: { tools: { autoRefresh: false, debounceMs: 1_000, onChanged: onToolsChanged } },
     },
@@ -71,7 +66,7 @@ export async function connect(options: McpConnectionOptions, signal: AbortSignal
   const within = { timeout: connectTimeoutMs, maxTotalTimeout: connectTimeoutMs };
   const closeWith = () => close(client, transport, timers);
   try {
-    await client.connect(transport as Transport, { ...within, signal }); // its optional members are written in another way, no more
+    await client.connect(transport, { ...within, signal });
   } catch (error) {
     await client.close().catch(() => undefined); // it never came to stand
     throw error;
@@ -202,8 +197,9 @@ function progressText({ progress, total, message }: Progress): string {
   return `${cutText(message === undefined ? share : `${share} ${message}`, 1_000)}\n`;
 }
 
-async function close(client: Client, transport: StreamableHTTPClientTransport, timers: Pick<Timers, 'after'>): Promise<void> {
-  if (transport.sessionId !== undefined) await settlesWithin(timers, transport.terminateSession(), goodbyeMs);
+async function close(client: Client, transport: Transport, timers: Pick<Timers, 'after'>): Promise<void> {
+  if ('terminateSession' in transport && typeof transport.terminateSession === 'function' && transport.sessionId !== undefined)
+    await settlesWithin(timers, transport.terminateSession(), goodbyeMs);
   await client.close();
 }
 
@@ -254,6 +250,9 @@ export function failureOf(error: unknown): McpFailure {
       outcome: 'refused',
       stale: false,
     };
+  // The program behind it has ended before this call.
+  if (code === 'NOT_CONNECTED')
+    return { error: new NexusError('tool_failed', 'the MCP server has ended', { cause: error }), outcome: 'unsent', stale: true };
   if (code === 'REQUEST_TIMEOUT') return unknownFailure('the MCP server did not answer in time', error);
   if (code === 'INVALID_RESULT') return unknownFailure('the MCP server answered with something that is no result of this call', error);
   if (status !== undefined) return unknownFailure(`the MCP server failed (HTTP ${status})`, error);
