@@ -11,7 +11,12 @@ const shared = {
   resolve: { conditions },
   ssr: { resolve: { conditions } },
 };
-const heavy = ['test/**/*.test.ts', 'packages/server/src/tools/sandbox/*.test.ts', 'packages/server/src/llm/faults.test.ts'];
+const heavy = [
+  'test/**/*.test.ts',
+  'packages/server/src/tools/sandbox/*.test.ts',
+  'packages/server/src/tools/sources/mcp/programs.test.ts',
+  'packages/server/src/llm/faults.test.ts',
+];
 const long = [
   'packages/server/src/apps/demo/demo.test.ts',
   'test/chaos/{billing,boundaries,clocks,code,files,known-faults,lost-answers,outage,paid,questions,random,takeover,told-to-end,told-to-end-tools,without-a-bus}.test.ts',

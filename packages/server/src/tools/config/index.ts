@@ -288,7 +288,7 @@ export const toolsConfig = {
       memoryBytes: setting(
         bytes()
           .min(16 * mebibyte)
-          .default(512 * mebibyte),
+          .default(1024 * mebibyte),
         'Memory that the processes of one such program may take together.',
       ),
       cpuMs: setting(durationMs().min(1_000).default(600_000), 'Processor time that they may take together before it is started anew.'),

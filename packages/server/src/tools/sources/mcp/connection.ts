@@ -40,6 +40,8 @@ export interface CallOptions {
 }
 
 const goodbyeMs = 1_000;
+/** As the SDK has it. */
+const endedCode = 'NOT_CONNECTED';
 const maxPages = 50;
 const maxNamed = 200;
 /** Of all tools of a server: they are kept, and told to models. */
@@ -63,6 +65,14 @@ export async function connect(options: McpConnectionOptions, signal: AbortSignal
     },
   );
   client.onerror = () => undefined; // whoever waits for an answer hears of it
+  let hasEnded = false;
+  client.onclose = () => {
+    hasEnded = true;
+  };
+  /** Of what has ended before nothing is asked: so much is known. */
+  const asks = () => {
+    if (hasEnded) throw Object.assign(new Error('the conversation has ended'), { code: endedCode });
+  };
   const within = { timeout: connectTimeoutMs, maxTotalTimeout: connectTimeoutMs };
   const closeWith = () => close(client, transport, timers);
   try {
@@ -80,6 +90,7 @@ export async function connect(options: McpConnectionOptions, signal: AbortSignal
     max: number,
     what: string,
   ): Promise<Item[]> {
+    asks();
     const items: Item[] = [];
     let cursor: string | undefined;
     for (let pages = 0; ; pages++) {
@@ -140,15 +151,15 @@ export async function connect(options: McpConnectionOptions, signal: AbortSignal
             'resources',
           ),
     callTool: ({ name, inputSchema }, input, how) =>
-      answered(how, (request) =>
+      answered(how, asks, (request) =>
         client.callTool(
           { name, arguments: { ...input } },
           { ...request, toolDefinition: { name, inputSchema: { ...inputSchema, type: 'object' } } },
         ),
       ),
-    readResource: (uri, how) => answered(how, (request) => client.request({ method: 'resources/read', params: { uri } }, request)),
+    readResource: (uri, how) => answered(how, asks, (request) => client.request({ method: 'resources/read', params: { uri } }, request)),
     getPrompt: (name, input, how) =>
-      answered(how, (request) => client.request({ method: 'prompts/get', params: { name, arguments: { ...input } } }, request)),
+      answered(how, asks, (request) => client.request({ method: 'prompts/get', params: { name, arguments: { ...input } } }, request)),
     close: closeWith,
   };
 }
@@ -156,6 +167,7 @@ export async function connect(options: McpConnectionOptions, signal: AbortSignal
 /** Waits for the answer to one request; a stream that ends without one is an end as well. */
 async function answered<Result>(
   { signal, timeoutMs, onProgress }: CallOptions,
+  asks: () => void,
   send: (request: {
     signal: AbortSignal;
     timeout: number;
@@ -164,6 +176,7 @@ async function answered<Result>(
     onprogress?: (progress: { progress: number; total?: number | undefined; message?: string | undefined }) => void;
   }) => Promise<Result>,
 ): Promise<Result> {
+  asks();
   const ended = new AbortController();
   let onEnd: (error: Error) => void = () => undefined;
   const cut = new Promise<never>((_resolve, reject) => {
@@ -251,7 +264,7 @@ export function failureOf(error: unknown): McpFailure {
       stale: false,
     };
   // The program behind it has ended before this call.
-  if (code === 'NOT_CONNECTED')
+  if (code === endedCode)
     return { error: new NexusError('tool_failed', 'the MCP server has ended', { cause: error }), outcome: 'unsent', stale: true };
   if (code === 'REQUEST_TIMEOUT') return unknownFailure('the MCP server did not answer in time', error);
   if (code === 'INVALID_RESULT') return unknownFailure('the MCP server answered with something that is no result of this call', error);

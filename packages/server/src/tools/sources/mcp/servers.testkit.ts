@@ -27,7 +27,7 @@ export const tenant = 'ten_1' as TenantId;
 
 const mebibyte = 1024 * 1024;
 const jailLimits: JailLimits = {
-  ...{ wallMs: 600_000, cpuMs: 20_000, memoryBytes: 512 * mebibyte, processes: 64, files: 256, fileBytes: mebibyte, outputBytes: 4_096 },
+  ...{ wallMs: 600_000, cpuMs: 20_000, memoryBytes: 1024 * mebibyte, processes: 64, files: 256, fileBytes: mebibyte, outputBytes: 4_096 },
 };
 
 export interface TestServers extends McpServersOfNode {

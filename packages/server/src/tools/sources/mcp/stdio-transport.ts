@@ -78,7 +78,9 @@ export function createStdioTransport({ process, timers, deserialize, ...limits }
     transport.onclose?.();
   }
 
-  const transport: Transport = {
+  const transport: Transport & { readonly stderr: null; readonly pid: null } = {
+    // By these the SDK knows pipes: who is silent there when asked for the later revision is of the former one.
+    ...{ stderr: null, pid: null },
     async start() {
       read().then(
         () => end(),
