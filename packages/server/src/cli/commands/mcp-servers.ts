@@ -61,7 +61,7 @@ async function list(context: CliContext, options: PageFlags): Promise<undefined>
     server.name,
     server.state,
     String(server.tools.filter(({ state }) => state === 'ready').length),
-    brief(placeOf(server), 80),
+    brief(shownPlace(server), 80),
   ]);
 }
 
@@ -123,7 +123,7 @@ function show(context: CliContext, found: McpServerInspection): void {
 }
 
 function headOf({ name, state, definition, live }: McpServer & Pick<McpServerInspection, 'live'>): string {
-  const lines = [`${name}: ${state}, at ${placeOf({ definition })}`];
+  const lines = [`${name}: ${state}, at ${shownPlace({ definition })}`];
   if (live !== null) {
     lines.push(`${live.server}, protocol ${live.protocolVersion}, tools ${live.fingerprint}`);
     if (live.prompts.length > 0) lines.push(brief(`prompts: ${live.prompts.join(', ')}`, 300));
@@ -132,7 +132,7 @@ function headOf({ name, state, definition, live }: McpServer & Pick<McpServerIns
   return lines.join('\n');
 }
 
-function placeOf({ definition: { transport } }: Pick<McpServer, 'definition'>): string {
+function shownPlace({ definition: { transport } }: Pick<McpServer, 'definition'>): string {
   return transport.type === 'http' ? transport.url : [transport.command, ...transport.args].join(' ');
 }
 

@@ -34,7 +34,7 @@ export function serverFromRow({ tenantId, name, version, createdAt, content }: T
 }
 
 /** What a server is: what was approved of it counts as long as this stays the same. */
-export function placeOf({ transport }: McpServerDefinition): string {
+export function serverPlace({ transport }: McpServerDefinition): string {
   return transport.type === 'http' ? transport.url : canonicalJson(transport);
 }
 

@@ -21,7 +21,7 @@ export interface ProgramsOptions {
   readonly secretFor: (tenantId: string, name: string) => string;
 }
 
-export interface Program {
+export interface StartedProgram {
   readonly process: JailedProcess;
   /** Closes what it reads, waits a moment, then kills all that is left of it. */
   end(): Promise<void>;
@@ -33,7 +33,7 @@ export interface Programs {
   /** Throws `invalid_request` for what could never be started. */
   check(tenantId: string, transport: ProgramTransport): void;
   /** Throws `sandbox_unavailable` where nothing can be jailed: there is nothing weaker. */
-  start(tenantId: string, transport: ProgramTransport, signal: AbortSignal): Promise<Program>;
+  start(tenantId: string, transport: ProgramTransport, signal: AbortSignal): Promise<StartedProgram>;
 }
 
 const politeMs = 1_000;

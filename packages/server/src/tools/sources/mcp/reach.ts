@@ -5,7 +5,7 @@ import { createEgressAgent, createNameResolver, type EgressOptions, hostnameOf, 
 import type { Jail, JailLimits } from '#tools/sandbox';
 import { connect, failureOf, type McpConnection } from './connection.ts';
 import { createEgressFetch } from './egress-fetch.ts';
-import { createPrograms, type Program, type ProgramSettings, type ProgramTransport } from './programs.ts';
+import { createPrograms, type ProgramSettings, type ProgramTransport, type StartedProgram } from './programs.ts';
 import { createStdioTransport } from './stdio-transport.ts';
 
 /** A secret of the operator: it goes to these hosts only, and for these tenants. */
@@ -153,17 +153,7 @@ export function createReach(options: ReachOptions): Reach {
       const connection = await connect(
         {
           ...options,
-          transport: ({ StreamableHTTPClientTransport }) =>
-            new StreamableHTTPClientTransport(new URL(transport.url), {
-              fetch,
-              requestInit: { headers: { 'user-agent': `nexus-agent/${options.version}`, ...headers } },
-              reconnectionOptions: {
-                initialReconnectionDelay: 500,
-                maxReconnectionDelay: 10_000,
-                reconnectionDelayGrowFactor: 2,
-                maxRetries: 3,
-              },
-            }) as Transport, // its optional members are written in another way, no more
+          transport: overHttp(new URL(transport.url), fetch, { 'user-agent': `nexus-agent/${options.version}`, ...headers }),
           probeTimeoutMs: connectTimeoutMs,
           onToolsChanged,
         },
@@ -220,7 +210,16 @@ function secretsIn(values: Readonly<Record<string, string | { readonly secret: s
   return Object.values(values).flatMap((value) => (typeof value === 'string' ? [] : [value.secret]));
 }
 
-async function explained(error: unknown, program: Program): Promise<NexusError> {
+function overHttp(url: URL, fetch: ReturnType<typeof createEgressFetch>, headers: Readonly<Record<string, string>>) {
+  return ({ StreamableHTTPClientTransport }: typeof import('@modelcontextprotocol/client')): Transport =>
+    new StreamableHTTPClientTransport(url, {
+      fetch,
+      requestInit: { headers },
+      reconnectionOptions: { initialReconnectionDelay: 500, maxReconnectionDelay: 10_000, reconnectionDelayGrowFactor: 2, maxRetries: 3 },
+    }) as Transport; // its optional members are written in another way, no more
+}
+
+async function explained(error: unknown, program: StartedProgram): Promise<NexusError> {
   const { message } = failureOf(error).error;
   return new NexusError('tool_failed', `${message} (${await program.lastWords()})`, { cause: error });
 }
