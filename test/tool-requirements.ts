@@ -49,6 +49,10 @@ export const toolRequirements = {
     behaviour:
       'A program that floods, prints garbage, is silent, dies or forks harms nobody else; with its connection nothing of it is left, and the next call starts it anew.',
   },
+  'tools.mcp.import': {
+    promise: 3,
+    behaviour: 'A file of MCP servers as other clients have it is taken whole, or it is said which of them cannot be and why.',
+  },
   // HTTP tools
   'tools.http.request': {
     promise: 3,

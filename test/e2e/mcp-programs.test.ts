@@ -6,8 +6,25 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock, systemTimers } from '../../packages/server/src/core/index.ts';
 import { createJail } from '../../packages/server/src/tools/index.ts';
-import { hostileProgram } from '../../packages/server/src/tools/sources/mcp/programs.testkit.ts';
 import { type NodeProcess, runNexus, startNode } from './support/node-process.ts';
+
+/** For `node -e`: answers what it is asked, and stays when its input ends. */
+const program = `
+const tools = [{ name: 'echo', description: 'does echo', inputSchema: { type: 'object', properties: { text: { type: 'string' } } } }];
+const results = {
+  initialize: () => ({ protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 'echoes', version: '1.0.0' } }),
+  'tools/list': () => ({ tools }),
+  'tools/call': ({ arguments: { text } }) => ({ content: [{ type: 'text', text: 'said ' + text }] }),
+};
+require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
+  const { id, method, params } = JSON.parse(line);
+  if (id === undefined) return;
+  const known = results[method];
+  const answer = known === undefined ? { error: { code: -32601, message: 'no such method' } } : { result: known(params) };
+  process.stdout.write(JSON.stringify({ jsonrpc: '2.0', id, ...answer }) + '\\n');
+});
+setInterval(() => undefined, 1000);
+`;
 
 const reason = await createJail({ clock: systemClock, timers: systemTimers }).refusal();
 if (reason !== null) describe('programs as MCP servers', () => it.skip(`not run: ${reason}`));
@@ -40,7 +57,7 @@ function suite() {
     });
 
   it('an agent uses one that was added by the command, and nothing of it outlives a server that is killed [verifies tools.mcp.programs] [verifies tools.mcp.programs.end]', async () => {
-    const words = ['mcp', 'add', 'echoes', '--read-only', execPath, '--', execPath, '-e', hostileProgram, 'stays', mark];
+    const words = ['mcp', 'add', 'echoes', '--read-only', execPath, '--', execPath, '-e', program, mark];
     const added = await runNexus(words, { NEXUS_URL: node.url, HOME: folder });
     expect([added.code, added.out]).toEqual([0, expect.stringMatching(/^echoes: ready, at .*echo +echoes_echo +ready +once/s)]);
 

@@ -1,9 +1,11 @@
+import { readFile } from 'node:fs/promises';
 import type { EffectsClass, McpServer, McpServerInspection, McpServerTool } from '@nexus-agent/protocol';
 import { InvalidArgumentError } from 'commander';
 import { type CliContext, withClient } from '../context.ts';
 import { brief, table } from '../style.ts';
 import { type Registrar, wholeNumber, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
+import { importMcpServers } from './mcp-import.ts';
 
 /** `nexus mcp`: the MCP servers that tools come from. */
 export function mcpServerCommands({ program, action }: Registrar): void {
@@ -31,6 +33,17 @@ export function mcpServerCommands({ program, action }: Registrar): void {
     .option('--trust-hints', 'take its word for which tools only read or may be repeated')
     .option('--timeout <ms>', 'longest time of one call', wholeNumber)
     .action(action(add));
+  mcp
+    .command('import')
+    .description('add all servers of a file of the form { "mcpServers": … }, as other clients have it')
+    .argument('<file>')
+    .option(
+      '--read-only <path>',
+      'what of the machine their programs may read; may be repeated',
+      (path: string, before: readonly string[]) => [...before, path],
+      [],
+    )
+    .action(action(importFile));
   mcp.command('inspect').description('show a server, and ask it what it offers now').argument('<name>').action(action(inspect));
   mcp
     .command('approve')
@@ -93,6 +106,14 @@ function transportOf({ header, secret, env, envSecret, readOnly, cwd }: AddFlags
 
 function named(secrets: Readonly<Record<string, string>>): Record<string, { readonly secret: string }> {
   return Object.fromEntries(Object.entries(secrets).map(([name, secret]) => [name, { secret }]));
+}
+
+async function importFile(context: CliContext, { readOnly }: { readonly readOnly: string[] }, file = ''): Promise<undefined> {
+  const servers = importMcpServers(await readFile(file, 'utf8'));
+  for (const { name, transport } of servers) {
+    const granted = transport.type === 'stdio' ? { ...transport, readOnly } : transport;
+    show(context, await withClient(context, (client) => client.mcpServers.put(name, { transport: granted })));
+  }
 }
 
 async function inspect(context: CliContext, _options: object, name = ''): Promise<undefined> {
