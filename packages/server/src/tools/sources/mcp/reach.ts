@@ -108,9 +108,8 @@ export function createReach(options: ReachOptions): Reach {
     onToolsChanged: () => void,
     signal: AbortSignal,
   ): Promise<McpConnection> {
-    const lifetime = new AbortController();
-    const program = await programs.start(tenantId, transport, AbortSignal.any([lifetime.signal, signal]));
-    const end = () => program.end();
+    const opening = untilReleased(signal);
+    const program = await programs.start(tenantId, transport, opening.signal);
     try {
       const connection = await connect(
         {
@@ -122,9 +121,10 @@ export function createReach(options: ReachOptions): Reach {
         },
         signal,
       );
-      return { ...connection, close: () => connection.close().finally(end) };
+      opening.release();
+      return { ...connection, close: () => connection.close().finally(program.end) };
     } catch (error) {
-      await end();
+      await program.end();
       signal.throwIfAborted();
       throw await explained(error, program);
     }
@@ -217,6 +217,15 @@ function overHttp(url: URL, fetch: ReturnType<typeof createEgressFetch>, headers
       requestInit: { headers },
       reconnectionOptions: { initialReconnectionDelay: 500, maxReconnectionDelay: 10_000, reconnectionDelayGrowFactor: 2, maxRetries: 3 },
     }) as Transport; // its optional members are written in another way, no more
+}
+
+/** Fires with the signal, until it is released: what has been opened is closed in its own way. */
+function untilReleased(signal: AbortSignal): { readonly signal: AbortSignal; release(): void } {
+  const controller = new AbortController();
+  const onAbort = () => controller.abort(signal.reason);
+  if (signal.aborted) onAbort();
+  else signal.addEventListener('abort', onAbort, { once: true });
+  return { signal: controller.signal, release: () => signal.removeEventListener('abort', onAbort) };
 }
 
 async function explained(error: unknown, program: StartedProgram): Promise<NexusError> {
