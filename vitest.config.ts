@@ -11,7 +11,12 @@ const shared = {
   resolve: { conditions },
   ssr: { resolve: { conditions } },
 };
-const heavy = ['test/**/*.test.ts', 'packages/server/src/tools/sandbox/*.test.ts', 'packages/server/src/llm/faults.test.ts'];
+const heavy = [
+  'test/**/*.test.ts',
+  'packages/server/src/tools/sandbox/*.test.ts',
+  'packages/server/src/tools/sources/mcp/programs.test.ts',
+  'packages/server/src/llm/faults.test.ts',
+];
 const long = [
   'packages/server/src/apps/demo/demo.test.ts',
   'test/chaos/{billing,boundaries,clocks,code,files,killed-calls,known-faults,lost-answers,outage,paid,questions,random,takeover,told-to-end,told-to-end-tools,waits,without-a-bus}.test.ts',
@@ -19,8 +24,9 @@ const long = [
   'packages/server/src/cli/sim.test.ts',
   'packages/server/src/llm/faults.test.ts',
   'packages/server/src/tools/sandbox/{jail,suspension,typescript}.test.ts',
+  'packages/server/src/tools/sources/mcp/programs.test.ts',
   'test/conformance/{blobs,bus,mcp-server,storage,storage-outages}.test.ts',
-  'test/e2e/{agent-core,broken-store,clocks,fuzz,known-faults-durable,mcp-stdio,metrics,newcomer,nodes,outages,queues,streams,tool-worker-nodes,tool-workers}.test.ts',
+  'test/e2e/{agent-core,broken-store,clocks,fuzz,known-faults-durable,mcp-programs,mcp-stdio,metrics,newcomer,nodes,outages,queues,streams,tool-worker-nodes,tool-workers}.test.ts',
   'test/sim/{isolation,isolation-seeds,seeds}.test.ts',
 ];
 const hostile = ['test/hostile/**/*.test.ts', 'packages/server/src/**/hostile.test.ts'];

@@ -39,6 +39,20 @@ export const toolRequirements = {
     promise: 4,
     behaviour: 'An MCP server that hangs, floods, lies or dies holds up no other call, grows no memory without bound and crashes nothing.',
   },
+  'tools.mcp.programs': {
+    promise: 4,
+    behaviour:
+      'An MCP server that is a program runs in a jail, without network and with what it was granted only; where nothing can be jailed, or the operator allows none, it is refused.',
+  },
+  'tools.mcp.programs.end': {
+    promise: 4,
+    behaviour:
+      'A program that floods, prints garbage, is silent, dies or forks harms nobody else; with its connection nothing of it is left, and the next call starts it anew.',
+  },
+  'tools.mcp.import': {
+    promise: 3,
+    behaviour: 'A file of MCP servers as other clients have it is taken whole, or it is said which of them cannot be and why.',
+  },
   // HTTP tools
   'tools.http.request': {
     promise: 3,

@@ -18,12 +18,39 @@ const HttpTransport = z.strictObject({
     .default({}),
 });
 
+const plainText = (max: number) =>
+  z
+    .string()
+    .max(max)
+    .regex(/^[^\0]*$/, { error: 'expected text without the character 0' });
+const absolutePath = () => plainText(1_000).regex(/^\//, { error: 'expected an absolute path' });
+
+const StdioTransport = z.strictObject({
+  type: z.literal('stdio'),
+  command: plainText(1_000).min(1).describe('The program: a path, or a name that lies in `/usr/bin` and its like. No shell reads it'),
+  args: z.array(plainText(10_000)).max(100).default([]),
+  env: z
+    .record(
+      z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,99}$/, { error: 'expected the name of a variable' }),
+      z.union([plainText(4_000), HeaderValue.options[1]]),
+    )
+    .refine((env) => Object.keys(env).length <= 50, { error: 'expected at most 50 variables' })
+    .default({})
+    .describe('All that it finds in its environment beside `PATH`, `HOME`, `TMPDIR`, `LANG` and `USER`'),
+  cwd: absolutePath().optional().describe('Where it starts, as it sees its files; `/tmp` when left out'),
+  readOnly: z
+    .array(absolutePath())
+    .max(20)
+    .default([])
+    .describe('Files and folders of the machine that it may read, each within one of `mcpClient.stdio.readOnly`'),
+});
+
 const patterns = () => z.array(z.string().min(1).max(100)).max(100);
 
 /** An MCP server that a tenant takes tools from. */
 export const McpServerDefinition = z
   .strictObject({
-    transport: z.discriminatedUnion('type', [HttpTransport]),
+    transport: z.discriminatedUnion('type', [HttpTransport, StdioTransport]),
     allow: patterns().default(['*']).describe('Tools that are taken, by their names at the server; * stands for any text'),
     deny: patterns().default([]).describe('Tools that are not taken, whatever `allow` says'),
     effects: z

@@ -5,8 +5,12 @@ const path = '/v1/mcp-servers';
 
 /** The server fills in what is left out. */
 type McpServerInput = Partial<Omit<McpServerDefinition, 'transport'>> & {
-  readonly transport: Omit<McpServerDefinition['transport'], 'headers'> & Partial<Pick<McpServerDefinition['transport'], 'headers'>>;
+  readonly transport:
+    | Filled<Extract<McpServerDefinition['transport'], { type: 'http' }>, 'type' | 'url'>
+    | Filled<Extract<McpServerDefinition['transport'], { type: 'stdio' }>, 'type' | 'command'>;
 };
+
+type Filled<Whole, Needed extends keyof Whole> = Pick<Whole, Needed> & Partial<Whole>;
 
 export function mcpServers(calls: Calls) {
   return {

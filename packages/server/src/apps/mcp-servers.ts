@@ -5,6 +5,12 @@ import type { Logger } from '#telemetry';
 import type { OwnListeners } from '#tools';
 import { createMcpServers, type McpServersOfNode } from '#tools/sources';
 import { egressOptions } from './egress.ts';
+import { openJail } from './jail.ts';
+
+/** A program that lives longer is started anew. */
+const longestMs = 14 * 86_400_000;
+/** Of what it says to stderr, the last is kept. */
+const stderrBytes = 4_096;
 
 interface McpServerParts {
   readonly config: NexusConfig;
@@ -19,13 +25,20 @@ interface McpServerParts {
 /** The MCP servers of all tenants, as this process reaches them. Closed by `closers`. */
 export function openMcpServers({ config, version, store, clock, logger, own, closers }: McpServerParts): McpServersOfNode {
   const { allowPrivate, ...settings } = config.mcpClient;
+  const { jail, limits } = openJail(config);
+  const { memoryBytes, cpuMs, processes } = settings.stdio;
   const servers = createMcpServers({
     ...{ store, clock, timers: systemTimers, version },
     ...settings,
+    jail,
+    jailLimits: { ...limits, wallMs: longestMs, memoryBytes, cpuMs, processes, outputBytes: stderrBytes },
     ...egressOptions(allowPrivate, 'mcpClient.allowPrivate'),
     isOwnListener: own.isOwn,
     onNotice: ({ error, ...about }, message) => logger.warn({ ...about, ...(error === undefined ? {} : { err: error }) }, message),
   });
-  closers.push(() => servers.close());
+  closers.push(async () => {
+    await servers.close();
+    await jail.close();
+  });
   return servers;
 }

@@ -1,9 +1,11 @@
+import { readFile } from 'node:fs/promises';
 import type { EffectsClass, McpServer, McpServerInspection, McpServerTool } from '@nexus-agent/protocol';
 import { InvalidArgumentError } from 'commander';
 import { type CliContext, withClient } from '../context.ts';
 import { brief, table } from '../style.ts';
 import { type Registrar, wholeNumber, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
+import { importMcpServers } from './mcp-import.ts';
 
 /** `nexus mcp`: the MCP servers that tools come from. */
 export function mcpServerCommands({ program, action }: Registrar): void {
@@ -13,7 +15,16 @@ export function mcpServerCommands({ program, action }: Registrar): void {
     .command('add')
     .description('add or change an MCP server; the tools that it lists now are approved')
     .argument('<name>', 'what its tools are called after')
-    .argument('<url>', 'where it speaks streamable HTTP')
+    .argument('<place...>', 'where it speaks streamable HTTP; or after --, the program that the server starts in a jail, and its arguments')
+    .option('--env <name=value>', 'a variable of the program; may be repeated', collect(pair), {})
+    .option('--env-secret <name=secret>', 'a variable whose value is this secret of mcpClient.secrets; may be repeated', collect(pair), {})
+    .option(
+      '--read-only <path>',
+      'what of the machine the program may read; may be repeated',
+      (path: string, before: readonly string[]) => [...before, path],
+      [],
+    )
+    .option('--cwd <path>', 'where the program starts')
     .option('--header <name=value>', 'sent with each request; may be repeated', collect(pair), {})
     .option('--secret <header=name>', 'a header whose value is this secret of mcpClient.secrets; may be repeated', collect(pair), {})
     .option('--allow <pattern...>', 'tools that are taken; default: all')
@@ -22,6 +33,17 @@ export function mcpServerCommands({ program, action }: Registrar): void {
     .option('--trust-hints', 'take its word for which tools only read or may be repeated')
     .option('--timeout <ms>', 'longest time of one call', wholeNumber)
     .action(action(add));
+  mcp
+    .command('import')
+    .description('add all servers of a file of the form { "mcpServers": … }, as other clients have it')
+    .argument('<file>')
+    .option(
+      '--read-only <path>',
+      'what of the machine their programs may read; may be repeated',
+      (path: string, before: readonly string[]) => [...before, path],
+      [],
+    )
+    .action(action(importFile));
   mcp.command('inspect').description('show a server, and ask it what it offers now').argument('<name>').action(action(inspect));
   mcp
     .command('approve')
@@ -33,6 +55,10 @@ export function mcpServerCommands({ program, action }: Registrar): void {
 }
 
 interface AddFlags {
+  readonly env: Readonly<Record<string, string>>;
+  readonly envSecret: Readonly<Record<string, string>>;
+  readonly readOnly: string[];
+  readonly cwd?: string;
   readonly header: Readonly<Record<string, string>>;
   readonly secret: Readonly<Record<string, string>>;
   readonly allow?: string[];
@@ -48,15 +74,14 @@ async function list(context: CliContext, options: PageFlags): Promise<undefined>
     server.name,
     server.state,
     String(server.tools.filter(({ state }) => state === 'ready').length),
-    brief(server.definition.transport.url, 80),
+    brief(shownPlace(server), 80),
   ]);
 }
 
-async function add(context: CliContext, flags: AddFlags, name = '', url = ''): Promise<undefined> {
-  const secrets = Object.entries(flags.secret).map(([header, secret]) => [header, { secret }] as const);
+async function add(context: CliContext, flags: AddFlags, name = '', ...place: readonly (string | readonly string[])[]): Promise<undefined> {
   const found = await withClient(context, (client) =>
     client.mcpServers.put(name, {
-      transport: { type: 'http', url, headers: { ...flags.header, ...Object.fromEntries(secrets) } },
+      transport: transportOf(flags, place.flat()),
       ...(flags.allow === undefined ? {} : { allow: flags.allow }),
       ...(flags.deny === undefined ? {} : { deny: flags.deny }),
       ...(flags.trustHints === true ? { trustHints: true } : {}),
@@ -65,6 +90,30 @@ async function add(context: CliContext, flags: AddFlags, name = '', url = ''): P
     }),
   );
   show(context, found);
+}
+
+function transportOf({ header, secret, env, envSecret, readOnly, cwd }: AddFlags, [first = '', ...args]: readonly string[]) {
+  if (args.length === 0 && /^https?:/i.test(first)) return { type: 'http', url: first, headers: { ...header, ...named(secret) } } as const;
+  return {
+    type: 'stdio',
+    command: first,
+    args,
+    env: { ...env, ...named(envSecret) },
+    readOnly,
+    ...(cwd === undefined ? {} : { cwd }),
+  } as const;
+}
+
+function named(secrets: Readonly<Record<string, string>>): Record<string, { readonly secret: string }> {
+  return Object.fromEntries(Object.entries(secrets).map(([name, secret]) => [name, { secret }]));
+}
+
+async function importFile(context: CliContext, { readOnly }: { readonly readOnly: string[] }, file = ''): Promise<undefined> {
+  const servers = importMcpServers(await readFile(file, 'utf8'));
+  for (const { name, transport } of servers) {
+    const granted = transport.type === 'stdio' ? { ...transport, readOnly } : transport;
+    show(context, await withClient(context, (client) => client.mcpServers.put(name, { transport: granted })));
+  }
 }
 
 async function inspect(context: CliContext, _options: object, name = ''): Promise<undefined> {
@@ -95,13 +144,17 @@ function show(context: CliContext, found: McpServerInspection): void {
 }
 
 function headOf({ name, state, definition, live }: McpServer & Pick<McpServerInspection, 'live'>): string {
-  const lines = [`${name}: ${state}, at ${definition.transport.url}`];
+  const lines = [`${name}: ${state}, at ${shownPlace({ definition })}`];
   if (live !== null) {
     lines.push(`${live.server}, protocol ${live.protocolVersion}, tools ${live.fingerprint}`);
     if (live.prompts.length > 0) lines.push(brief(`prompts: ${live.prompts.join(', ')}`, 300));
     if (live.resources.length > 0) lines.push(brief(`resources: ${live.resources.join(', ')}`, 300));
   }
   return lines.join('\n');
+}
+
+function shownPlace({ definition: { transport } }: Pick<McpServer, 'definition'>): string {
+  return transport.type === 'http' ? transport.url : [transport.command, ...transport.args].join(' ');
 }
 
 function lineOf({ tool, name, state, effects, description, why }: McpServerTool): string[] {

@@ -260,7 +260,10 @@ export const toolsConfig = {
               'What a header of an MCP server says for it: `{ secret: NAME }`.',
             ),
             value: setting(z.string().min(1).max(8_000), 'The whole value of the header, such as `Bearer …`.', { secret: true }),
-            hosts: setting(z.array(z.string().min(1)).min(1), 'The hosts that it is sent to, and no others.'),
+            hosts: setting(
+              z.array(z.string().min(1)).min(1),
+              'The hosts that it is sent to, and no others; `stdio` for programs that are given it in their environment.',
+            ),
             tenants: setting(z.array(z.string().min(1)).min(1).default(['default']), 'Whose MCP servers may be sent it.'),
           }),
         )
@@ -272,6 +275,25 @@ export const toolsConfig = {
       'Longest time that connecting to an MCP server and listing its tools take.',
     ),
     answerTimeoutMs: setting(durationMs().min(100).default(300_000), 'Longest silence of an MCP server before an answer begins.'),
+    stdio: group({
+      mode: setting(
+        z.enum(['off', 'jailed']).default('jailed'),
+        'Whether MCP servers may be programs that this server starts, each in a jail without network.',
+      ),
+      tenants: setting(z.array(z.string().min(1)).default(['default']), 'Whose MCP servers may be programs.'),
+      readOnly: setting(
+        z.array(z.string().regex(/^\//)).default([]),
+        'Folders of this machine of which such a program may be given something to read, by its definition.',
+      ),
+      memoryBytes: setting(
+        bytes()
+          .min(16 * mebibyte)
+          .default(1024 * mebibyte),
+        'Memory that the processes of one such program may take together.',
+      ),
+      cpuMs: setting(durationMs().min(1_000).default(600_000), 'Processor time that they may take together before it is started anew.'),
+      processes: setting(z.int().min(4).max(100_000).default(64), 'Processes and threads of one at a time.'),
+    }),
     idleMs: setting(durationMs().min(100).default(300_000), 'A connection that nothing used for so long is closed.'),
     maxConnections: setting(z.int().min(1).max(100_000).default(500), 'Connections to MCP servers of one process at a time.'),
     maxTenantConnections: setting(z.int().min(1).max(100_000).default(50), 'Those of one tenant.'),

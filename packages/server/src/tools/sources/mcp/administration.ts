@@ -3,7 +3,7 @@ import { type Clock, NexusError, toTimestamp } from '#core';
 import type { ToolSourceStore } from '#storage';
 import type { McpAdministration } from '#tools/contract';
 import { failureOf, type McpConnection } from './connection.ts';
-import { type KeptServer, type McpContent, serverFromRow } from './content.ts';
+import { type KeptServer, type McpContent, serverFromRow, serverPlace } from './content.ts';
 import { isReserved } from './names.ts';
 import { fingerprintOf, type ListedTool } from './pins.ts';
 import type { Reach } from './reach.ts';
@@ -59,7 +59,7 @@ export function createMcpAdministration({
   async function approveAs(server: KeptServer, { live, listed, offers }: Seen): Promise<McpServerInspection> {
     const { tenantId, name, definition } = server;
     const kept = await register.change(tenantId, name, (now) => {
-      if (now === null || now.definition.transport.url !== definition.transport.url)
+      if (now === null || serverPlace(now.definition) !== serverPlace(definition))
         throw new NexusError('conflict', `the MCP server ${name} was put anew or removed meanwhile; inspect it again`);
       return { createdAt: now.createdAt, content: { ...contentOf(now), pins: [...listed], pending: [], offers } };
     });
@@ -96,7 +96,7 @@ export function createMcpAdministration({
       reach.check(tenantId, definition);
       let isKnown = false;
       const kept = await register.change(tenantId, name, (before) => {
-        isKnown = before !== null && before.definition.transport.url === definition.transport.url && before.pins !== null;
+        isKnown = before !== null && serverPlace(before.definition) === serverPlace(definition) && before.pins !== null;
         const content = isKnown && before !== null ? contentOf(before) : neverSeen;
         return { createdAt: before?.createdAt ?? clock.now(), content: { ...content, definition } };
       });

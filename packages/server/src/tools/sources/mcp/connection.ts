@@ -1,13 +1,12 @@
-import type { Client, StreamableHTTPClientTransport, Transport } from '@modelcontextprotocol/client';
+import type { Client, Transport } from '@modelcontextprotocol/client';
 import { cutText, isObject, NexusError, settlesWithin, type Timers } from '#core';
 import { brokeOffCode } from './egress-fetch.ts';
 import { ListedTool } from './pins.ts';
 
 export interface McpConnectionOptions {
-  readonly url: URL;
-  readonly headers: Readonly<Record<string, string>>;
-  /** Bounds what comes back, and goes where it may only. */
-  readonly fetch: (url: string | URL, init?: RequestInit) => Promise<Response>;
+  /** What messages go over: it bounds what comes back, and goes where it may only. */
+  readonly transport: (sdk: typeof import('@modelcontextprotocol/client')) => Transport;
+  readonly probeTimeoutMs: number;
   readonly timers: Pick<Timers, 'after'>;
   readonly version: string;
   /** Of the whole handshake, and of listing. */
@@ -41,6 +40,8 @@ export interface CallOptions {
 }
 
 const goodbyeMs = 1_000;
+/** As the SDK has it. */
+const endedCode = 'NOT_CONNECTED';
 const maxPages = 50;
 const maxNamed = 200;
 /** Of all tools of a server: they are kept, and told to models. */
@@ -52,26 +53,30 @@ const maxListChars = 2_000_000;
  */
 export async function connect(options: McpConnectionOptions, signal: AbortSignal): Promise<McpConnection> {
   const sdk = await import('@modelcontextprotocol/client'); // large, and most servers have none
-  const { url, headers, fetch, timers, version, connectTimeoutMs, maxTools, onToolsChanged } = options;
-  const transport = new sdk.StreamableHTTPClientTransport(url, {
-    fetch,
-    requestInit: { headers: { 'user-agent': `nexus-agent/${version}`, ...headers } },
-    reconnectionOptions: { initialReconnectionDelay: 500, maxReconnectionDelay: 10_000, reconnectionDelayGrowFactor: 2, maxRetries: 3 },
-  });
+  const { timers, version, connectTimeoutMs, probeTimeoutMs, maxTools, onToolsChanged } = options;
+  const transport = options.transport(sdk);
   const client = new sdk.Client(
     { name: 'nexus-agent', version },
     {
       capabilities: {},
-      versionNegotiation: { mode: 'auto', probe: { timeoutMs: connectTimeoutMs } },
+      versionNegotiation: { mode: 'auto', probe: { timeoutMs: probeTimeoutMs } },
       jsonSchemaValidator: { getValidator: () => (input) => ({ valid: true, data: input as never, errorMessage: undefined }) }, // we check results ourselves
       listChanged: { tools: { autoRefresh: false, debounceMs: 1_000, onChanged: onToolsChanged } },
     },
   );
   client.onerror = () => undefined; // whoever waits for an answer hears of it
+  let hasEnded = false;
+  client.onclose = () => {
+    hasEnded = true;
+  };
+  /** Of what has ended before nothing is asked: so much is known. */
+  const asks = () => {
+    if (hasEnded) throw Object.assign(new Error('the conversation has ended'), { code: endedCode });
+  };
   const within = { timeout: connectTimeoutMs, maxTotalTimeout: connectTimeoutMs };
   const closeWith = () => close(client, transport, timers);
   try {
-    await client.connect(transport as Transport, { ...within, signal }); // its optional members are written in another way, no more
+    await client.connect(transport, { ...within, signal });
   } catch (error) {
     await client.close().catch(() => undefined); // it never came to stand
     throw error;
@@ -85,6 +90,7 @@ export async function connect(options: McpConnectionOptions, signal: AbortSignal
     max: number,
     what: string,
   ): Promise<Item[]> {
+    asks();
     const items: Item[] = [];
     let cursor: string | undefined;
     for (let pages = 0; ; pages++) {
@@ -145,15 +151,15 @@ export async function connect(options: McpConnectionOptions, signal: AbortSignal
             'resources',
           ),
     callTool: ({ name, inputSchema }, input, how) =>
-      answered(how, (request) =>
+      answered(how, asks, (request) =>
         client.callTool(
           { name, arguments: { ...input } },
           { ...request, toolDefinition: { name, inputSchema: { ...inputSchema, type: 'object' } } },
         ),
       ),
-    readResource: (uri, how) => answered(how, (request) => client.request({ method: 'resources/read', params: { uri } }, request)),
+    readResource: (uri, how) => answered(how, asks, (request) => client.request({ method: 'resources/read', params: { uri } }, request)),
     getPrompt: (name, input, how) =>
-      answered(how, (request) => client.request({ method: 'prompts/get', params: { name, arguments: { ...input } } }, request)),
+      answered(how, asks, (request) => client.request({ method: 'prompts/get', params: { name, arguments: { ...input } } }, request)),
     close: closeWith,
   };
 }
@@ -161,6 +167,7 @@ export async function connect(options: McpConnectionOptions, signal: AbortSignal
 /** Waits for the answer to one request; a stream that ends without one is an end as well. */
 async function answered<Result>(
   { signal, timeoutMs, onProgress }: CallOptions,
+  asks: () => void,
   send: (request: {
     signal: AbortSignal;
     timeout: number;
@@ -169,6 +176,7 @@ async function answered<Result>(
     onprogress?: (progress: { progress: number; total?: number | undefined; message?: string | undefined }) => void;
   }) => Promise<Result>,
 ): Promise<Result> {
+  asks();
   const ended = new AbortController();
   let onEnd: (error: Error) => void = () => undefined;
   const cut = new Promise<never>((_resolve, reject) => {
@@ -202,8 +210,9 @@ function progressText({ progress, total, message }: Progress): string {
   return `${cutText(message === undefined ? share : `${share} ${message}`, 1_000)}\n`;
 }
 
-async function close(client: Client, transport: StreamableHTTPClientTransport, timers: Pick<Timers, 'after'>): Promise<void> {
-  if (transport.sessionId !== undefined) await settlesWithin(timers, transport.terminateSession(), goodbyeMs);
+async function close(client: Client, transport: Transport, timers: Pick<Timers, 'after'>): Promise<void> {
+  if ('terminateSession' in transport && typeof transport.terminateSession === 'function' && transport.sessionId !== undefined)
+    await settlesWithin(timers, transport.terminateSession(), goodbyeMs);
   await client.close();
 }
 
@@ -254,6 +263,9 @@ export function failureOf(error: unknown): McpFailure {
       outcome: 'refused',
       stale: false,
     };
+  // The program behind it has ended before this call.
+  if (code === endedCode)
+    return { error: new NexusError('tool_failed', 'the MCP server has ended', { cause: error }), outcome: 'unsent', stale: true };
   if (code === 'REQUEST_TIMEOUT') return unknownFailure('the MCP server did not answer in time', error);
   if (code === 'INVALID_RESULT') return unknownFailure('the MCP server answered with something that is no result of this call', error);
   if (status !== undefined) return unknownFailure(`the MCP server failed (HTTP ${status})`, error);

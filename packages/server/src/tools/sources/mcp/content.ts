@@ -33,6 +33,11 @@ export function serverFromRow({ tenantId, name, version, createdAt, content }: T
   return { tenantId, name, version, createdAt, ...read.data };
 }
 
+/** What a server is: what was approved of it counts as long as this stays the same. */
+export function serverPlace({ transport }: McpServerDefinition): string {
+  return transport.type === 'http' ? transport.url : canonicalJson(transport);
+}
+
 /** A row with this content, which is another version when anything in it differs. */
 export function rowOf(key: Pick<KeptServer, 'tenantId' | 'name' | 'createdAt'>, content: McpContent): ToolSourceRow {
   return { ...key, kind: 'mcp', version: sha256(canonicalJson(content)), content };

@@ -1,8 +1,12 @@
+import type { Transport } from '@modelcontextprotocol/client';
 import type { McpServerDefinition } from '@nexus-agent/protocol';
 import { NexusError, type Timers } from '#core';
 import { createEgressAgent, createNameResolver, type EgressOptions, hostnameOf, portOf, requireAllowedUrl } from '#tools/net';
-import { connect, type McpConnection } from './connection.ts';
+import type { Jail, JailLimits } from '#tools/sandbox';
+import { connect, failureOf, type McpConnection } from './connection.ts';
 import { createEgressFetch } from './egress-fetch.ts';
+import { createPrograms, type ProgramSettings, type ProgramTransport, type StartedProgram } from './programs.ts';
+import { createStdioTransport } from './stdio-transport.ts';
 
 /** A secret of the operator: it goes to these hosts only, and for these tenants. */
 export interface McpSecret {
@@ -16,6 +20,10 @@ export interface ReachOptions extends Pick<EgressOptions, 'allowPrivate' | 'isOw
   readonly timers: Timers;
   readonly version: string;
   readonly secrets: readonly McpSecret[];
+  /** What starts servers that are programs. */
+  readonly jail: Jail;
+  readonly jailLimits: JailLimits;
+  readonly stdio: ProgramSettings;
   readonly connectTimeoutMs: number;
   readonly answerTimeoutMs: number;
   readonly maxTools: number;
@@ -26,7 +34,8 @@ export interface ReachOptions extends Pick<EgressOptions, 'allowPrivate' | 'isOw
 /** Where a server is, and what goes there: what policy is asked about before a call. */
 export interface Destination {
   readonly host: string;
-  readonly context: Readonly<Record<string, unknown>>;
+  /** Null for a program, which reaches nothing. */
+  readonly context: Readonly<Record<string, unknown>> | null;
   readonly secrets: readonly string[];
 }
 
@@ -49,7 +58,12 @@ export function createReach(options: ReachOptions): Reach {
   const names = createNameResolver();
   const granted = allowPrivate === undefined ? {} : { allowPrivate };
 
-  function headersFor(tenantId: string, { transport }: McpServerDefinition): Record<string, string> {
+  const programs = createPrograms({
+    ...{ jail: options.jail, settings: options.stdio, limits: options.jailLimits, timers },
+    secretFor: (tenantId, name) => secretFor(tenantId, name, programHost),
+  });
+
+  function headersFor(tenantId: string, transport: HttpTransport): Record<string, string> {
     const host = hostnameOf(new URL(transport.url));
     return Object.fromEntries(
       Object.entries(transport.headers).map(([name, value]) => {
@@ -71,68 +85,152 @@ export function createReach(options: ReachOptions): Reach {
   }
 
   function check(tenantId: string, definition: McpServerDefinition): void {
-    const url = URL.parse(definition.transport.url);
+    const { transport } = definition;
+    if (transport.type === 'stdio') {
+      programs.check(tenantId, transport);
+      return;
+    }
+    const url = URL.parse(transport.url);
     if (url === null) throw invalid('the url is none; give one such as https://mcp.example.com/mcp');
     try {
       requireAllowedUrl(url, granted);
     } catch (error) {
       throw error instanceof NexusError && error.code === 'tool_input_invalid' ? invalid(error.message) : error;
     }
-    headersFor(tenantId, definition);
+    headersFor(tenantId, transport);
+  }
+
+  const bounds = { maxBytes: options.maxResponseBytes, maxValues: options.maxResponseValues };
+
+  async function openProgram(
+    tenantId: string,
+    transport: ProgramTransport,
+    onToolsChanged: () => void,
+    signal: AbortSignal,
+  ): Promise<McpConnection> {
+    const opening = untilReleased(signal);
+    const program = await programs.start(tenantId, transport, opening.signal);
+    try {
+      const connection = await connect(
+        {
+          ...options,
+          transport: ({ deserializeMessage }) =>
+            createStdioTransport({ ...bounds, process: program.process, timers, deserialize: deserializeMessage }),
+          probeTimeoutMs: Math.min(probeMs, connectTimeoutMs / 2),
+          onToolsChanged,
+        },
+        signal,
+      );
+      opening.release();
+      return { ...connection, close: () => connection.close().finally(program.end) };
+    } catch (error) {
+      await program.end();
+      signal.throwIfAborted();
+      throw await explained(error, program);
+    }
+  }
+
+  async function openHttp(
+    tenantId: string,
+    transport: HttpTransport,
+    onToolsChanged: () => void,
+    signal: AbortSignal,
+  ): Promise<McpConnection> {
+    const lifetime = new AbortController();
+    const agent = createEgressAgent({
+      resolve: (hostname, isGranted) => (isGranted ? names.ofOperator(hostname) : names.ofOutside(hostname, lifetime.signal)),
+      ...granted,
+      ...(isOwnListener === undefined ? {} : { isOwnListener }),
+      connectTimeoutMs,
+    });
+    const end = async () => {
+      lifetime.abort();
+      await agent.destroy();
+    };
+    try {
+      const headers = headersFor(tenantId, transport);
+      const fetch = createEgressFetch({ agent, timers, answerTimeoutMs: options.answerTimeoutMs, ...bounds });
+      const connection = await connect(
+        {
+          ...options,
+          transport: overHttp(new URL(transport.url), fetch, { 'user-agent': `nexus-agent/${options.version}`, ...headers }),
+          probeTimeoutMs: connectTimeoutMs,
+          onToolsChanged,
+        },
+        signal,
+      );
+      return { ...connection, close: () => connection.close().finally(end) };
+    } catch (error) {
+      await end();
+      throw error;
+    }
   }
 
   return {
     check,
     destinationOf({ transport }) {
+      if (transport.type === 'stdio') return { host: programHost, context: null, secrets: secretsIn(transport.env) };
       const url = new URL(transport.url);
       const [host, port] = [hostnameOf(url), portOf(url)];
       return {
         host,
         context: { port, method: 'POST', scheme: url.protocol.slice(0, -1), private: allowPrivate?.(host, port) === true },
-        secrets: Object.values(transport.headers).flatMap((value) => (typeof value === 'string' ? [] : [value.secret])),
+        secrets: secretsIn(transport.headers),
       };
     },
     async open(tenantId, definition, onToolsChanged, signal) {
       check(tenantId, definition);
-      const lifetime = new AbortController();
-      const agent = createEgressAgent({
-        resolve: (hostname, isGranted) => (isGranted ? names.ofOperator(hostname) : names.ofOutside(hostname, lifetime.signal)),
-        ...granted,
-        ...(isOwnListener === undefined ? {} : { isOwnListener }),
-        connectTimeoutMs,
-      });
-      const end = async () => {
-        lifetime.abort();
-        await agent.destroy();
-      };
       const late = new AbortController();
       const cancel = timers.after(connectTimeoutMs, () =>
         late.abort(new NexusError('tool_failed', `the MCP server did not take part in a conversation within ${connectTimeoutMs} ms`)),
       );
       const within = AbortSignal.any([signal, late.signal]);
       try {
-        const connection = await connect(
-          {
-            ...options,
-            url: new URL(definition.transport.url),
-            headers: headersFor(tenantId, definition),
-            fetch: createEgressFetch({
-              ...{ agent, timers, answerTimeoutMs: options.answerTimeoutMs },
-              ...{ maxBytes: options.maxResponseBytes, maxValues: options.maxResponseValues },
-            }),
-            onToolsChanged,
-          },
-          within,
-        );
-        return { ...connection, close: () => connection.close().finally(end) };
+        const { transport } = definition;
+        return transport.type === 'stdio'
+          ? await openProgram(tenantId, transport, onToolsChanged, within)
+          : await openHttp(tenantId, transport, onToolsChanged, within);
       } catch (error) {
-        await end();
         throw within.aborted && within.reason instanceof NexusError ? within.reason : error;
       } finally {
         cancel();
       }
     },
   };
+}
+
+/** What stands under `hosts` of a secret that programs may be given. */
+const programHost = 'stdio';
+/** How long a program may take to say whether it knows the later revision: those of the former one may stay silent. */
+const probeMs = 5_000;
+
+type HttpTransport = Extract<McpServerDefinition['transport'], { type: 'http' }>;
+
+function secretsIn(values: Readonly<Record<string, string | { readonly secret: string }>>): string[] {
+  return Object.values(values).flatMap((value) => (typeof value === 'string' ? [] : [value.secret]));
+}
+
+function overHttp(url: URL, fetch: ReturnType<typeof createEgressFetch>, headers: Readonly<Record<string, string>>) {
+  return ({ StreamableHTTPClientTransport }: typeof import('@modelcontextprotocol/client')): Transport =>
+    new StreamableHTTPClientTransport(url, {
+      fetch,
+      requestInit: { headers },
+      reconnectionOptions: { initialReconnectionDelay: 500, maxReconnectionDelay: 10_000, reconnectionDelayGrowFactor: 2, maxRetries: 3 },
+    }) as Transport; // its optional members are written in another way, no more
+}
+
+/** Fires with the signal, until it is released: what has been opened is closed in its own way. */
+function untilReleased(signal: AbortSignal): { readonly signal: AbortSignal; release(): void } {
+  const controller = new AbortController();
+  const onAbort = () => controller.abort(signal.reason);
+  if (signal.aborted) onAbort();
+  else signal.addEventListener('abort', onAbort, { once: true });
+  return { signal: controller.signal, release: () => signal.removeEventListener('abort', onAbort) };
+}
+
+async function explained(error: unknown, program: StartedProgram): Promise<NexusError> {
+  const { message } = failureOf(error).error;
+  return new NexusError('tool_failed', `${message} (${await program.lastWords()})`, { cause: error });
 }
 
 function invalid(message: string): NexusError {

@@ -1,7 +1,7 @@
 import type { TenantId } from '@nexus-agent/protocol';
 import { canonicalJson, NexusError } from '#core';
 import type { ToolSourceHead, ToolSourceStore } from '#storage';
-import { type KeptServer, type McpContent, rowOf, serverFromRow } from './content.ts';
+import { type KeptServer, type McpContent, rowOf, serverFromRow, serverPlace } from './content.ts';
 import { differences, type ListedTool } from './pins.ts';
 
 /** Hears of a server that lists other tools than were approved, and of what could not be found out. */
@@ -77,7 +77,7 @@ export function createRegister({ store, onNotice, onChange }: RegisterOptions): 
     async note(server, listed) {
       const { tenantId, name, definition } = server;
       const kept = await change(tenantId, name, (now) => {
-        if (now === null || now.pins === null || now.definition.transport.url !== definition.transport.url) return null;
+        if (now === null || now.pins === null || serverPlace(now.definition) !== serverPlace(definition)) return null;
         const pending = differences(now.pins, listed);
         if (canonicalJson(pending) === canonicalJson(now.pending)) return null;
         if (pending.length > 0)

@@ -23,11 +23,12 @@ export interface ServerToolOptions {
 /** The tools of a server that were approved, and what reads its resources and prompts. */
 export function toolsOfServer(options: ServerToolOptions, taken: readonly TakenTool[]): Tool[] {
   const { server, isAsApproved } = options;
+  const isProgram = server.definition.transport.type === 'stdio';
   const tool = (content: Pick<Tool, 'name' | 'description' | 'inputSchema' | 'effects'>, ask: Ask): Tool => ({
     ...content,
     source: `mcp:${server.name}`,
-    tier: 'remote',
-    permissions: ['net.egress'],
+    tier: isProgram ? 'T2' : 'remote',
+    permissions: isProgram ? ['process.run'] : ['net.egress'],
     timeoutMs: server.definition.timeoutMs,
     execute: (input, context) => call(options, content, (connection, how) => ask(connection, input, how), context),
   });
@@ -156,7 +157,7 @@ function isOurs({ code }: NexusError): boolean {
 
 async function authorize({ host, context: about, secrets }: Destination, context: ToolContext): Promise<void> {
   const wanted = [
-    { action: 'net.egress', resource: host, context: about },
+    ...(about === null ? [] : [{ action: 'net.egress', resource: host, context: about } as const]),
     ...secrets.map((secret) => ({ action: 'secret.use', resource: secret, context: { host } }) as const),
   ] as const;
   for (const request of wanted) {

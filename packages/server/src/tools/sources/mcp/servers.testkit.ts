@@ -2,7 +2,7 @@ import type { McpServerDefinition, TenantId } from '@nexus-agent/protocol';
 import { McpServerDefinition as Definition } from '@nexus-agent/protocol';
 import { systemClock, systemTimers } from '#core';
 import type { ToolSourceRow, ToolSourceStore } from '#storage';
-import { createToolService, type ToolService } from '#tools';
+import { createJail, createToolService, type JailLimits, type ToolService } from '#tools';
 import { plainFolders } from '../../testing/index.ts';
 import { createMcpServers, type McpServersOfNode } from './index.ts';
 import type { McpServersOptions } from './servers.ts';
@@ -25,6 +25,11 @@ export function createRows(): ToolSourceStore & { readonly rows: Map<string, Too
 
 export const tenant = 'ten_1' as TenantId;
 
+const mebibyte = 1024 * 1024;
+const jailLimits: JailLimits = {
+  ...{ wallMs: 600_000, cpuMs: 20_000, memoryBytes: 1024 * mebibyte, processes: 64, files: 256, fileBytes: mebibyte, outputBytes: 4_096 },
+};
+
 export interface TestServers extends McpServersOfNode {
   readonly service: ToolService;
   readonly rows: Map<string, ToolSourceRow>;
@@ -40,6 +45,9 @@ export function startServers(options: Partial<McpServersOptions> & { readonly st
     ...{ store, clock: systemClock, timers: systemTimers, version: '0.0.0-test', secrets: [] },
     ...{ allowPrivate: (hostname: string) => hostname === '127.0.0.1', idleMs: 60_000, maxConnections: 20, maxTenantConnections: 10 },
     ...{ connectTimeoutMs: 5_000, answerTimeoutMs: 10_000, maxTools: 100, maxResponseBytes: 1024 * 1024, maxResponseValues: 20_000 },
+    jail: createJail({ clock: systemClock, timers: systemTimers }),
+    jailLimits,
+    stdio: { mode: 'jailed', tenants: [tenant], readOnly: [] },
     onNotice: (_about, message) => notices.push(message),
     ...options,
   });

@@ -1,0 +1,126 @@
+import { realpathSync } from 'node:fs';
+import type { McpServerDefinition } from '@nexus-agent/protocol';
+import { NexusError, settlesWithin, type Timers } from '#core';
+import type { Jail, JailedProcess, JailLimits } from '#tools/sandbox';
+
+export type ProgramTransport = Extract<McpServerDefinition['transport'], { type: 'stdio' }>;
+
+export interface ProgramSettings {
+  readonly mode: 'off' | 'jailed';
+  readonly tenants: readonly string[];
+  readonly readOnly: readonly string[];
+}
+
+export interface ProgramsOptions {
+  /** Owned by the caller, who closes it after the servers. */
+  readonly jail: Jail;
+  readonly settings: ProgramSettings;
+  readonly limits: JailLimits;
+  readonly timers: Pick<Timers, 'after'>;
+  /** The value of a secret that the tenant may give to programs. Throws `invalid_request`. */
+  readonly secretFor: (tenantId: string, name: string) => string;
+}
+
+export interface StartedProgram {
+  readonly process: JailedProcess;
+  /** Closes what it reads, waits a moment, then kills all that is left of it. */
+  end(): Promise<void>;
+  /** The last that it said to stderr, once it has ended, without the secrets that it was given. */
+  lastWords(): Promise<string>;
+}
+
+export interface Programs {
+  /** Throws `invalid_request` for what could never be started. */
+  check(tenantId: string, transport: ProgramTransport): void;
+  /** Throws `sandbox_unavailable` where nothing can be jailed: there is nothing weaker. */
+  start(tenantId: string, transport: ProgramTransport, signal: AbortSignal): Promise<StartedProgram>;
+}
+
+const politeMs = 1_000;
+const maxWords = 1_000;
+const hiding = '[secret]';
+const secretVariable = /(api_?key|token|secret|password|credential)/i;
+/** They fetch what they run, and jails have no network. */
+const fetching = /(^|\/)(npx|bunx|uvx|pipx|pnpx)$/;
+
+/** MCP servers that are programs of this machine: each in a jail of its own, with no network and what it is granted to read. */
+export function createPrograms({ jail, settings, limits, timers, secretFor }: ProgramsOptions): Programs {
+  function environmentOf(tenantId: string, { env }: ProgramTransport) {
+    const secrets: string[] = [];
+    const values = Object.entries(env).map(([name, value]) => {
+      if (typeof value !== 'string') {
+        const secret = secretFor(tenantId, value.secret);
+        secrets.push(secret);
+        return [name, secret] as const;
+      }
+      if (secretVariable.test(name) && value !== '')
+        throw invalid(`the variable ${name} holds a secret: configure it under mcpClient.secrets and write { secret: NAME }`);
+      return [name, value] as const;
+    });
+    return { env: Object.fromEntries(values), secrets };
+  }
+
+  /** Where each of them really lies: a link does not lead out of what is granted. */
+  function grantedPaths({ readOnly }: ProgramTransport) {
+    const roots = settings.readOnly.flatMap((root) => realPath(root) ?? []);
+    return readOnly.map((at) => {
+      const path = realPath(at);
+      const isGranted = path !== null && roots.some((root) => path === root || path.startsWith(`${root === '/' ? '' : root}/`));
+      if (!isGranted)
+        throw invalid(`${at} is not there, or not within mcpClient.stdio.readOnly, which says what programs may be given to read`);
+      return { path, at };
+    });
+  }
+
+  function check(tenantId: string, transport: ProgramTransport): void {
+    if (settings.mode === 'off') throw invalid('MCP servers may not be programs here (mcpClient.stdio.mode is off)');
+    if (!settings.tenants.includes(tenantId)) throw invalid('MCP servers of this tenant may not be programs (mcpClient.stdio.tenants)');
+    if (fetching.test(transport.command))
+      throw invalid(
+        `${transport.command} fetches what it runs, and a program in a jail has no network: install the package on the server, grant its folder in mcpClient.stdio.readOnly, and give node or python with the path of its script`,
+      );
+    environmentOf(tenantId, transport);
+    grantedPaths(transport);
+  }
+
+  return {
+    check,
+    async start(tenantId, transport, signal) {
+      check(tenantId, transport);
+      const { command, args, cwd } = transport;
+      const { env, secrets } = environmentOf(tenantId, transport);
+      const readOnly = grantedPaths(transport);
+      const process = await jail.spawn({ argv: [command, ...args], ...(cwd === undefined ? {} : { cwd }), env, readOnly, limits }, signal);
+      return {
+        process,
+        async end() {
+          process.stdin.end();
+          process.stdout.resume();
+          await settlesWithin(timers, process.ended, politeMs);
+          process.kill();
+          await process.ended;
+        },
+        async lastWords() {
+          const end = await process.ended;
+          const why = end.type === 'exited' ? `it ended with exit code ${end.exitCode}` : end.error.message;
+          const said = Buffer.from(end.stderr).toString('utf8').trim();
+          return secrets
+            .reduce((text, secret) => text.replaceAll(secret, hiding), `${why}${said === '' ? '' : `: ${said}`}`)
+            .slice(-maxWords);
+        },
+      };
+    },
+  };
+}
+
+function realPath(path: string): string | null {
+  try {
+    return realpathSync(path);
+  } catch {
+    return null;
+  }
+}
+
+function invalid(message: string): NexusError {
+  return new NexusError('invalid_request', message);
+}

@@ -1,0 +1,85 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { execPath } from 'node:process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { systemClock, systemTimers } from '../../packages/server/src/core/index.ts';
+import { createJail } from '../../packages/server/src/tools/index.ts';
+import { type NodeProcess, runNexus, startNode } from './support/node-process.ts';
+
+/** For `node -e`: answers what it is asked, and stays when its input ends. */
+const program = `
+const tools = [{ name: 'echo', description: 'does echo', inputSchema: { type: 'object', properties: { text: { type: 'string' } } } }];
+const results = {
+  initialize: () => ({ protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 'echoes', version: '1.0.0' } }),
+  'tools/list': () => ({ tools }),
+  'tools/call': ({ arguments: { text } }) => ({ content: [{ type: 'text', text: 'said ' + text }] }),
+};
+require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
+  const { id, method, params } = JSON.parse(line);
+  if (id === undefined) return;
+  const known = results[method];
+  const answer = known === undefined ? { error: { code: -32601, message: 'no such method' } } : { result: known(params) };
+  process.stdout.write(JSON.stringify({ jsonrpc: '2.0', id, ...answer }) + '\\n');
+});
+setInterval(() => undefined, 1000);
+`;
+
+const reason = await createJail({ clock: systemClock, timers: systemTimers }).refusal();
+if (reason !== null) describe('programs as MCP servers', () => it.skip(`not run: ${reason}`));
+else describe('programs as MCP servers', suite);
+
+function suite() {
+  const mark = `nexus-mcp-e2e-${process.pid}`;
+  let folder: string;
+  let node: NodeProcess;
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'nexus-mcp-programs-'));
+    const config = join(folder, 'nexus.config.json');
+    writeFileSync(config, JSON.stringify({ mcpClient: { stdio: { readOnly: [dirname(execPath)] } } }));
+    node = await startNode(folder, { NEXUS_DATA_DIR: folder, HOME: folder, NEXUS_CONFIG: config });
+  }, 30_000);
+
+  afterAll(async () => {
+    await node.kill();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  const left = () =>
+    readdirSync('/proc').filter((pid) => {
+      try {
+        return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(mark);
+      } catch {
+        return false;
+      }
+    });
+
+  it('an agent uses one that was added by the command, and nothing of it outlives a server that is killed [verifies tools.mcp.programs] [verifies tools.mcp.programs.end]', async () => {
+    const words = ['mcp', 'add', 'echoes', '--read-only', execPath, '--', execPath, '-e', program, mark];
+    const added = await runNexus(words, { NEXUS_URL: node.url, HOME: folder });
+    expect([added.code, added.out]).toEqual([0, expect.stringMatching(/^echoes: ready, at .*echo +echoes_echo +ready +once/s)]);
+
+    const { body: tools } = await node.call('GET', '/v1/tools');
+    expect(tools.data).toContainEqual(expect.objectContaining({ name: 'echoes_echo', source: 'mcp:echoes', tier: 'T2' }));
+    await node.call('POST', '/v1/agents', {
+      name: 'speaker',
+      models: ['sim/sim-large'],
+      tools: ['echoes_*'],
+      policy: { allow: ['echoes_*'] },
+    });
+    const { body: run } = await node.call('POST', '/v1/runs', {
+      agent: 'speaker',
+      input: '[[sim tools=echoes_echo(text="hello")]] [[sim say="{{result}}"]]',
+    });
+    const outcome = async () => (await node.call('GET', `/v1/runs/${run.id}`)).body;
+    for (let looks = 0; !['completed', 'failed'].includes((await outcome()).status) && looks < 100; looks++) await sleep(100);
+    expect(await outcome()).toMatchObject({ status: 'completed', output: expect.stringContaining('said hello') });
+
+    expect(left().length).toBeGreaterThan(0);
+    await node.kill();
+    for (let looks = 0; left().length > 0 && looks < 50; looks++) await sleep(100);
+    expect(left()).toEqual([]);
+  }, 60_000);
+}
