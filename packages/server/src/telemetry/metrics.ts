@@ -16,6 +16,7 @@ import {
 import { metricNames, operations } from './names.ts';
 import { type BuildInfo, registerBuildInfo, registerProcessMetrics } from './process-metrics.ts';
 import { type ObservedStore, registerStoreMetrics } from './store-metrics.ts';
+import { countTools, type EgressSource, type ExecutedTool, type PoolState, shownTool } from './tool-metrics.ts';
 
 /**
  * What the system counts. Every label is declared with the set of its values (`labels.ts`): what outsiders send adds no series. None
@@ -39,6 +40,13 @@ export interface Metrics {
     error?: ErrorCode;
   }): void;
   toolCompleted(call: { tool: string; durationMs: number; error?: ErrorCode }): void;
+  /** A tool ran, or was to run, in this process; `limit` is the one that it reached. */
+  toolExecuted(call: ExecutedTool): void;
+  /** Something left for a server outside, or came from it. */
+  egress(traffic: { source: EgressSource; sentBytes: number; receivedBytes: number }): void;
+  egressConnected(source: EgressSource): void;
+  /** Pools of what tools run in; asked at each scrape. */
+  observePools(read: () => readonly PoolState[]): void;
   /** A wait for a place in a queue of tool calls has ended, so or so; 0 for those that found one free. */
   turnEnded(turn: { queue: TurnQueue; outcome: WaitOutcome; waitedMs: number }): void;
   /** So many tool calls wait in the queue now. */
@@ -69,11 +77,11 @@ export interface Metrics {
 }
 
 /** What tool calls wait for. */
-export type TurnQueue = 'sandbox' | 'http_fetch' | 'http_tools' | 'jail' | 'plugins';
+export type TurnQueue = 'tools' | 'sandbox' | 'http_fetch' | 'http_tools' | 'jail' | 'plugins';
 
 const fastBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 /** As the conventions advise: 10 ms doubling up to 82 s. */
-const operationBuckets = Array.from({ length: 14 }, (_, index) => 0.01 * 2 ** index);
+export const operationBuckets = Array.from({ length: 14 }, (_, index) => 0.01 * 2 ** index);
 const tokenBuckets = Array.from({ length: 14 }, (_, index) => 4 ** index);
 const recoveryBuckets = [0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60];
 const runBuckets = [0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600];
@@ -84,12 +92,14 @@ export function createMetrics(clock: Clock = systemClock, build: BuildInfo = { v
   const instruments = createInstruments(registry);
   const eventLoop = registerProcessMetrics(registry, clock);
   const names = createKnownNames();
+  const { refreshPools, ...tools } = countTools(instruments, names);
   let readStore = async (): Promise<void> => undefined;
   return {
     ...countRuns(instruments),
     ...countModelCalls(instruments, names),
     ...countToolCalls(instruments, names),
     ...countTurns(instruments),
+    ...tools,
     ...countDecisions(instruments),
     ...countStreams(instruments),
     ...countRequests(instruments),
@@ -102,6 +112,7 @@ export function createMetrics(clock: Clock = systemClock, build: BuildInfo = { v
     observeNames: (given, configured = []) => names.observe(given, configured),
     async scrape() {
       names.refresh();
+      refreshPools();
       await readStore();
       return { contentType: registry.contentType, body: await registry.metrics() };
     },
@@ -109,7 +120,7 @@ export function createMetrics(clock: Clock = systemClock, build: BuildInfo = { v
   };
 }
 
-type Instruments = ReturnType<typeof createInstruments>;
+export type Instruments = ReturnType<typeof createInstruments>;
 
 type Labels<Label extends string> = Readonly<Record<Label, LabelSet>>;
 type Values<Label extends string> = Readonly<Record<Label, string>>;
@@ -212,7 +223,7 @@ function countModelCalls({ counter, histogram }: Instruments, names: LabelNames)
   };
 }
 
-const turnQueues = ['sandbox', 'jail', 'plugins', 'http_fetch', 'http_tools'] as const;
+const turnQueues = ['tools', 'sandbox', 'jail', 'plugins', 'http_fetch', 'http_tools'] as const;
 
 function countTurns({ histogram, gauges }: Instruments): Pick<Metrics, 'turnEnded' | 'turnsWaiting'> {
   const waits = histogram(metricNames.turnWait, 'How long tool calls waited for their turn', operationBuckets, {
@@ -230,9 +241,6 @@ function countTurns({ histogram, gauges }: Instruments): Pick<Metrics, 'turnEnde
   };
 }
 
-/** Tools that are agents have the names of agents, which tenants choose. */
-const agentTool = /^agent_.*/s;
-
 function countToolCalls({ histogram }: Instruments, names: LabelNames): Pick<Metrics, 'toolCompleted'> {
   const duration = histogram(metricNames.toolDuration, 'Duration of tool calls', operationBuckets, {
     gen_ai_tool_name: namedSet((name) => name === 'agent' || names.isTool(name)),
@@ -240,7 +248,7 @@ function countToolCalls({ histogram }: Instruments, names: LabelNames): Pick<Met
   });
   return {
     toolCompleted: ({ tool, durationMs, error }) =>
-      duration.observe({ gen_ai_tool_name: tool.replace(agentTool, 'agent'), error_type: error ?? '' }, durationMs / 1000),
+      duration.observe({ gen_ai_tool_name: shownTool(tool), error_type: error ?? '' }, durationMs / 1000),
   };
 }
 

@@ -21,9 +21,9 @@ export {
   type ToolSource,
   type WorkerDesk,
 } from '#tools/contract';
-export type { ToolFault } from '#tools/execution';
+export type { FinishedCall, ToolFault } from '#tools/execution';
 export { openSessionFiles, type SessionFiles } from '#tools/files';
-export { createOwnListeners, type OwnListeners } from '#tools/net';
+export { createOwnListeners, type EgressObserver, type OwnListeners } from '#tools/net';
 export {
   checkPackage,
   createPluginTools,

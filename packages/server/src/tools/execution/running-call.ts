@@ -1,5 +1,5 @@
 import { type Cancel, type Clock, NexusError, type Timers } from '#core';
-import type { TenantTools, ToolCatalogue } from '#tools/catalogue';
+import type { CataloguedTool, TenantTools, ToolCatalogue } from '#tools/catalogue';
 import {
   type AuthorizationAnswer,
   type AuthorizationRequest,
@@ -11,6 +11,7 @@ import {
   refusedFile,
   type Tool,
   type ToolCall,
+  type ToolCallEnd,
   type ToolContext,
   type ToolPart,
   type ToolResult,
@@ -18,6 +19,8 @@ import {
 import { boundText } from './bounds.ts';
 import { type Conclusion, cleanError, conclude, failed, fault, type Outcome, type OutcomeRules } from './outcome.ts';
 import { PartQueue } from './part-queue.ts';
+import type { GatePass, ToolGates } from './tool-gates.ts';
+import { verdictOf } from './verdict.ts';
 
 /** What all calls share. */
 export interface CallEnvironment extends OutcomeRules {
@@ -25,6 +28,10 @@ export interface CallEnvironment extends OutcomeRules {
   readonly timers: Timers;
   readonly catalogue: ToolCatalogue;
   readonly folders: CallFolders;
+  /** What each call passes before it begins. */
+  readonly gates: ToolGates;
+  /** Hears how each call ended, with what is known of its tool. */
+  readonly onEnd: ((call: FinishedCall) => void) | undefined;
   /** Most characters of progress that one call may send. */
   readonly maxProgressChars: number;
   /** How long a tool may take to stop after it was told to. */
@@ -35,6 +42,14 @@ export interface CallEnvironment extends OutcomeRules {
   /** Who waits for an answer, by the id of the question. */
   readonly asking: Map<string, RunningCall>;
   readonly nextAuthorizationId: () => string;
+}
+
+/** How a call ended, for whoever counts. */
+export interface FinishedCall {
+  readonly toolName: string;
+  /** Left out where there was no such tool, or nobody looked for it yet. */
+  readonly tool: CataloguedTool['descriptor'] | undefined;
+  readonly end: ToolCallEnd;
 }
 
 const callIsOver = new NexusError('cancelled', 'the call is over');
@@ -52,10 +67,15 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   readonly #parts = new PartQueue();
   readonly #controller = new AbortController();
   readonly #onOuterAbort = () => this.cancel();
-  #state: 'new' | 'preparing' | 'calling' | 'keeping' | 'ended' = 'new';
+  #state: 'new' | 'preparing' | 'waiting' | 'calling' | 'keeping' | 'ended' = 'new';
   #startedAt = 0;
   #waitedMs = 0;
   #tool: Tool | undefined;
+  #found: CataloguedTool | undefined;
+  #pass: GatePass | undefined;
+  /** The time that the call has, whatever it waits for in it. */
+  #limitMs = 0;
+  #crashed = false;
   /** What is held back of the progress, as it may be the beginning of a secret. */
   #restOfProgress: () => string = () => '';
   #folder: CallFolder | undefined;
@@ -108,7 +128,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   }
 
   #start() {
-    const { clock, timers, catalogue, running, refusal } = this.#environment;
+    const { clock, timers, catalogue, gates, running, refusal } = this.#environment;
     const { tenantId, toolName, timeoutMs } = this.#call;
     this.#startedAt = clock.monotonic();
     this.#state = 'preparing';
@@ -118,7 +138,8 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       return this.#refuse(new NexusError('cancelled', `the call of ${toolName} was cancelled before it began`));
     running.add(this);
     this.#outerSignal.addEventListener('abort', this.#onOuterAbort, { once: true });
-    const limitMs = Math.max(0, timeoutMs);
+    const limitMs = Math.max(0, Math.min(timeoutMs, gates.limitsOf(toolName).timeoutMs ?? timeoutMs));
+    this.#limitMs = limitMs;
     this.#cancelTimer = timers.after(limitMs, () =>
       this.#stop(new NexusError('tool_timeout', `the tool ${toolName} did not finish within ${limitMs} ms`)),
     );
@@ -132,18 +153,48 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
 
   #prepare(tools: TenantTools) {
     if (this.#state !== 'preparing') return;
-    const { tenantId, sessionId, toolName, toolVersion, input } = this.#call;
+    const { toolName, toolVersion, input } = this.#call;
     const found = tools.find(toolName);
     if (found === undefined) return this.#refuse(unknownTool(toolName, tools));
-    const { tool, descriptor } = found;
+    this.#found = found;
+    const { descriptor } = found;
     if (toolVersion !== undefined && toolVersion !== descriptor.version)
       return this.#refuse(
         new NexusError('conflict', `the tool ${toolName} has changed since this call was made; read its description again`),
       );
     const checked = checkArguments(this.#environment.schemas, descriptor, input);
     if (checked.type === 'error') return this.#end(failed(checked.error));
-    if (!needsFiles(tool)) return this.#invoke(tool, checked.input);
-    const { filesOf } = this.#call;
+    this.#enter(found, checked.input);
+  }
+
+  /** It takes its turn among the calls of its tool. What does not get one has not begun. */
+  #enter(found: CataloguedTool, input: Record<string, unknown>) {
+    const { tenantId, sessionId, runId } = this.#call;
+    const { signal } = this.#controller;
+    const entered = this.#environment.gates.enter(found, { tenantId, sessionId, runId }, signal);
+    if (!(entered instanceof Promise)) return this.#entered(found.tool, input, entered);
+    this.#state = 'waiting';
+    entered.then(
+      (passed) => {
+        this.#state = 'preparing';
+        if (signal.aborted && !(passed instanceof NexusError)) {
+          passed.end('unknown');
+          this.#refuse(signal.reason);
+        } else this.#entered(found.tool, input, passed);
+      },
+      (error: unknown) => {
+        this.#state = 'preparing';
+        this.#unprepared(error, `the turn of ${found.tool.name} could not be waited for`);
+      },
+    );
+  }
+
+  #entered(tool: Tool, input: Record<string, unknown>, passed: GatePass | NexusError) {
+    if (passed instanceof NexusError) return this.#refuse(passed);
+    this.#pass = passed;
+    this.#waitedMs += passed.waitedMs;
+    if (!needsFiles(tool)) return this.#invoke(tool, input);
+    const { tenantId, sessionId, filesOf } = this.#call;
     const request = {
       ...{ tenantId, sessionId, shared: tool.sharesFolder === true, mayWrite: tool.permissions.includes('fs.write') },
       ...(filesOf === undefined ? {} : { filesOf }),
@@ -152,7 +203,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       (folder) => {
         if (this.#state !== 'preparing') return folder.discard();
         this.#folder = folder;
-        this.#invoke(tool, checked.input);
+        this.#invoke(tool, input);
       },
       (error: unknown) => this.#unprepared(error, 'the folder of the session cannot be made'),
     );
@@ -273,6 +324,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   /** Tells the tool to stop. It may take the grace to do so; what has not begun ends at once. */
   #stop(reason: NexusError) {
     if (this.#state === 'ended' || this.#controller.signal.aborted) return;
+    if (this.#state === 'waiting') return this.#abort(reason); // the queue says what it waited for
     if (this.#state !== 'calling' && this.#state !== 'keeping') return this.#refuse(reason);
     this.#cancelTimer?.();
     this.#cancelTimer = this.#environment.timers.after(this.#environment.graceMs, () => {
@@ -291,6 +343,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   #conclude(outcome: Outcome): void {
     if (this.#state !== 'calling' || this.#tool === undefined) return;
     const { callId } = this.#call;
+    this.#crashed = outcome.type === 'threw' && !(outcome.error instanceof NexusError);
     const conclusion = conclude(this.#environment, { callId, tool: this.#tool, signal: this.#controller.signal }, outcome);
     const folder = this.#folder;
     if (folder !== undefined && conclusion.type === 'completed') {
@@ -325,8 +378,24 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     this.#end(failed(error.toInfo()));
   }
 
+  /** Gives up its turn, and tells what its end says of the tool. */
+  #leaveGate(conclusion: Conclusion): void {
+    const { signal } = this.#controller;
+    const { reason } = signal;
+    const tool = this.#tool;
+    const cancelled = signal.aborted && !(reason instanceof NexusError && reason.code === 'tool_timeout');
+    const ownMs = Math.min(
+      tool?.timeoutMs ?? 0,
+      this.#environment.gates.limitsOf(this.#call.toolName).timeoutMs ?? Number.POSITIVE_INFINITY,
+    );
+    const error = conclusion.type === 'failed' ? conclusion.error : null;
+    const hadItsTime = this.#limitMs - this.#waitedMs >= ownMs / 2;
+    this.#pass?.end(tool === undefined ? 'unknown' : verdictOf({ error, crashed: this.#crashed, cancelled, hadItsTime }));
+  }
+
   #end(conclusion: Conclusion): void {
     this.#state = 'ended';
+    this.#leaveGate(conclusion);
     this.#cancelTimer?.();
     this.#environment.running.delete(this);
     this.#outerSignal.removeEventListener('abort', this.#onOuterAbort);
@@ -339,7 +408,9 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       conclusion.type === 'failed'
         ? { ...conclusion, error: cleanError(this.#environment, conclusion.error), began: this.#tool !== undefined }
         : conclusion;
-    this.#parts.end({ ...end, durationMs, ...(this.#waitedMs >= 1 ? { waitedMs: Math.min(this.#waitedMs, durationMs) } : undefined) });
+    const whole = { ...end, durationMs, ...(this.#waitedMs >= 1 ? { waitedMs: Math.min(this.#waitedMs, durationMs) } : undefined) };
+    this.#parts.end(whole);
+    this.#environment.onEnd?.({ toolName: this.#call.toolName, tool: this.#found?.descriptor, end: whole });
     for (const resolve of this.#onEnd ?? []) resolve();
   }
 }

@@ -20,6 +20,13 @@ export interface EgressOptions {
   readonly connectTimeoutMs?: number;
   /** Told when a connection stands: nothing was sent before that, and from then on it may have been. */
   readonly onConnected?: () => void;
+  /** Counts connections, and what each sent and received once it is closed. Must not throw. */
+  readonly traffic?: EgressObserver | undefined;
+}
+
+export interface EgressObserver {
+  connected(): void;
+  closed(bytes: { readonly sentBytes: number; readonly receivedBytes: number }): void;
 }
 
 const wellKnownPorts = new Set([80, 443]);
@@ -63,7 +70,7 @@ export function portOf(url: URL): number {
  * any answer for a name is not public, none is used. Ignores proxies of the environment.
  */
 export function createEgressAgent(options: EgressOptions): Dispatcher {
-  const { resolve, allowPrivate, isOwnListener = () => false, connectTimeoutMs = 10_000, onConnected } = options;
+  const { resolve, allowPrivate, isOwnListener = () => false, connectTimeoutMs = 10_000, onConnected, traffic } = options;
 
   const connect: undici.connector = (target, callback) => {
     const hostname = target.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.+$/, '');
@@ -97,6 +104,10 @@ export function createEgressAgent(options: EgressOptions): Dispatcher {
       const { remoteAddress = '', localAddress, remotePort = port } = socket;
       if (!isOwnListener(remoteAddress === localAddress ? '127.0.0.1' : remoteAddress, remotePort)) {
         onConnected?.();
+        if (traffic !== undefined) {
+          traffic.connected();
+          socket.once('close', () => traffic.closed({ sentBytes: socket.bytesWritten, receivedBytes: socket.bytesRead }));
+        }
         return callback(null, readInSlices(socket));
       }
       socket.destroy();
