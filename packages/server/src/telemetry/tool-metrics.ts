@@ -1,6 +1,6 @@
 import type { ErrorCode } from '@nexus-agent/protocol';
+import { type Instruments, operationBuckets } from './instruments.ts';
 import { closedSet, errorCodes, type LabelNames, namedSet } from './labels.ts';
-import { type Instruments, type Metrics, operationBuckets } from './metrics.ts';
 import { metricNames } from './names.ts';
 
 /** A call of a tool that ended in this process. */
@@ -25,6 +25,17 @@ export interface PoolState {
   readonly idle: number;
 }
 
+/** What is told of tools where they run. */
+export interface ToolMetrics {
+  /** A call ended; `limit` is the one that it reached. */
+  toolExecuted(call: ExecutedTool): void;
+  /** A connection to a server outside is closed: what it sent and received. */
+  egress(traffic: { source: EgressSource; sentBytes: number; receivedBytes: number }): void;
+  egressConnected(source: EgressSource): void;
+  /** Pools of what tools run in; asked at each scrape. */
+  observePools(read: () => readonly PoolState[]): void;
+}
+
 /** Tools that are agents have the names of agents, which tenants choose. */
 const agentTool = /^agent_.*/s;
 
@@ -36,10 +47,7 @@ const kindOf = (source: string) => source.split(':', 1)[0] ?? '';
 const limitNames = 'fuel cpu memory wall stack output disk files network calls queue breaker timeout'.split(' ');
 
 /** What is counted where tools run. */
-export function countTools(
-  { counter, gauges, histogram }: Instruments,
-  names: LabelNames,
-): Pick<Metrics, 'toolExecuted' | 'egress' | 'egressConnected' | 'observePools'> & { refreshPools(): void } {
+export function countTools({ counter, gauges, histogram }: Instruments, names: LabelNames): ToolMetrics & { refreshPools(): void } {
   const kinds = {
     tier: closedSet(['host', 'T0', 'T1', 'T2', 'T3', 'remote', 'person']),
     source: closedSet(['built-in', 'program', 'http', 'mcp', 'worker', 'plugin']),
