@@ -3,6 +3,7 @@ import type { ToolCatalogue } from '#tools/catalogue';
 import type { ToolService } from '#tools/contract';
 import type { ToolLimitSettings } from './limits.ts';
 import type { OutcomeRules } from './outcome.ts';
+import type { CallQuestions } from './questions.ts';
 import { type CallEnvironment, type FinishedCall, RunningCall } from './running-call.ts';
 import { createToolGates } from './tool-gates.ts';
 
@@ -26,7 +27,7 @@ const defaults = { maxOutputChars: 50_000, maxProgressChars: 200_000, graceMs: 1
 /** Runs the tools of a catalogue in this process. */
 export function createToolExecution(options: ToolExecutionOptions): Pick<ToolService, 'execute' | 'authorize' | 'close'> {
   const running = new Set<RunningCall>();
-  const asking = new Map<string, RunningCall>();
+  const asking = new Map<string, CallQuestions>();
   let refusal: NexusError | undefined;
   let questions = 0;
   const environment: CallEnvironment = {

@@ -1,14 +1,9 @@
 import { type Cancel, type Clock, NexusError, type Timers } from '#core';
 import type { CataloguedTool, TenantTools, ToolCatalogue } from '#tools/catalogue';
 import {
-  type AuthorizationAnswer,
-  type AuthorizationRequest,
-  type AuthorizationVerdict,
-  type CallFiles,
   type CallFolder,
   type CallFolders,
   checkArguments,
-  refusedFile,
   type Tool,
   type ToolCall,
   type ToolCallEnd,
@@ -19,11 +14,12 @@ import {
 import { boundText } from './bounds.ts';
 import { type Conclusion, cleanError, conclude, failed, fault, type Outcome, type OutcomeRules } from './outcome.ts';
 import { PartQueue } from './part-queue.ts';
+import { askedFiles, CallQuestions, callIsOver, type QuestionsEnvironment } from './questions.ts';
 import type { GatePass, ToolGates } from './tool-gates.ts';
 import { verdictOf } from './verdict.ts';
 
 /** What all calls share. */
-export interface CallEnvironment extends OutcomeRules {
+export interface CallEnvironment extends OutcomeRules, QuestionsEnvironment {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly catalogue: ToolCatalogue;
@@ -39,9 +35,6 @@ export interface CallEnvironment extends OutcomeRules {
   /** Why no call begins any more, if so. */
   readonly refusal: () => NexusError | undefined;
   readonly running: Set<RunningCall>;
-  /** Who waits for an answer, by the id of the question. */
-  readonly asking: Map<string, RunningCall>;
-  readonly nextAuthorizationId: () => string;
 }
 
 /** How a call ended, for whoever counts. */
@@ -52,13 +45,6 @@ export interface FinishedCall {
   readonly end: ToolCallEnd;
 }
 
-const callIsOver = new NexusError('cancelled', 'the call is over');
-const refuseFiles = async (): Promise<never> => {
-  throw new NexusError('path_not_allowed', 'a tool that does not declare fs.write changes no files');
-};
-const noFiles: CallFiles = { write: refuseFiles, remove: refuseFiles, move: refuseFiles };
-const refusedAfterEnd: AuthorizationVerdict = { allowed: false, error: callIsOver.toInfo() };
-
 /** One call from its first read to its end, as the parts that its reader sees. Written out by hand: a call costs few promises. */
 export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   readonly #environment: CallEnvironment;
@@ -66,6 +52,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   readonly #outerSignal: AbortSignal;
   readonly #parts = new PartQueue();
   readonly #controller = new AbortController();
+  readonly #questions: CallQuestions;
   readonly #onOuterAbort = () => this.cancel();
   #state: 'new' | 'preparing' | 'waiting' | 'calling' | 'keeping' | 'ended' = 'new';
   #startedAt = 0;
@@ -81,13 +68,13 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   #folder: CallFolder | undefined;
   #keeping: AbortController | undefined;
   #cancelTimer: Cancel | undefined;
-  #wanted: Map<string, (verdict: AuthorizationVerdict) => void> | undefined;
   #onEnd: (() => void)[] | undefined;
 
   constructor(environment: CallEnvironment, call: ToolCall, signal: AbortSignal) {
     this.#environment = environment;
     this.#call = call;
     this.#outerSignal = signal;
+    this.#questions = new CallQuestions(environment, call, this.#controller.signal, (part) => this.#parts.push(part));
   }
 
   [Symbol.asyncIterator](): this {
@@ -119,12 +106,6 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       this.#onEnd ??= [];
       this.#onEnd.push(resolve);
     });
-  }
-
-  answer(answer: AuthorizationAnswer): void {
-    const { callId, attempt } = this.#call;
-    if (answer.callId !== callId || answer.attempt !== attempt) return;
-    this.#settleAuthorization(answer.authorizationId, answer);
   }
 
   #start() {
@@ -235,6 +216,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   #context(): ToolContext {
     const { tenantId, sessionId, runId, callId, attempt, idempotencyKey, traceparent, calling, resume } = this.#call;
     const { signal } = this.#controller;
+    const ask: ToolContext['authorize'] = (request) => this.#questions.ask(request);
     let left = this.#environment.maxProgressChars;
     const progress = this.#environment.secrets.stream();
     this.#restOfProgress = () => progress.end();
@@ -249,7 +231,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       ...(calling === undefined ? undefined : { calling }),
       ...(resume === undefined ? undefined : { resume }),
       workspace: this.#folder?.path ?? '',
-      files: this.#files(),
+      files: askedFiles(this.#folder?.files, ask),
       signal,
       onOutput: (text) => {
         if (signal.aborted || left <= 0 || text === '') return;
@@ -262,63 +244,8 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
         // A tool that was written without types can say anything.
         if (ms > 0 && Number.isFinite(ms)) this.#waitedMs += ms;
       },
-      authorize: (request) => this.#authorize(request),
+      authorize: ask,
     };
-  }
-
-  /** What is changed is asked about, whatever argument names it. */
-  #files(): CallFiles {
-    const files = this.#folder?.files;
-    if (files === undefined) return noFiles;
-    const require = async (action: 'file.read' | 'file.write', path: string) => {
-      const verdict = await this.#authorize({ action, resource: path });
-      if (!verdict.allowed) throw refusedFile(path, verdict.error);
-    };
-    return {
-      write: async (path, ...rest) => {
-        await require('file.write', path);
-        return files.write(path, ...rest);
-      },
-      remove: async (path, signal) => {
-        await require('file.write', path);
-        return files.remove(path, signal);
-      },
-      move: async (from, to, options) => {
-        // Under its new name the content may be read by whoever may not read it under this one.
-        await require('file.read', from);
-        await require('file.write', from);
-        await require('file.write', to);
-        return files.move(from, to, options);
-      },
-    };
-  }
-
-  async #authorize({ action, resource, context }: AuthorizationRequest): Promise<AuthorizationVerdict> {
-    if (this.#controller.signal.aborted) return refusedAfterEnd;
-    const authorizationId = this.#environment.nextAuthorizationId();
-    this.#environment.asking.set(authorizationId, this);
-    this.#wanted ??= new Map();
-    const wanted = this.#wanted;
-    return new Promise((resolve) => {
-      wanted.set(authorizationId, resolve);
-      this.#parts.push({
-        type: 'authorization.wanted',
-        authorizationId,
-        action,
-        resource,
-        ...(context === undefined ? {} : { context }),
-      });
-    });
-  }
-
-  #settleAuthorization(authorizationId: string, verdict: AuthorizationVerdict): void {
-    const resolve = this.#wanted?.get(authorizationId);
-    if (resolve === undefined) return;
-    this.#wanted?.delete(authorizationId);
-    this.#environment.asking.delete(authorizationId);
-    // What came over a wire may be anything: only a plain yes lets the tool go on.
-    if (verdict.allowed !== true) resolve({ allowed: false, error: verdict.error });
-    else resolve(verdict.always === true ? { allowed: true, always: true } : { allowed: true });
   }
 
   /** Tells the tool to stop. It may take the grace to do so; what has not begun ends at once. */
@@ -337,7 +264,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
 
   #abort(reason: NexusError): void {
     this.#controller.abort(reason);
-    if (this.#wanted !== undefined) for (const id of [...this.#wanted.keys()]) this.#settleAuthorization(id, refusedAfterEnd);
+    this.#questions.refuseAll();
   }
 
   #conclude(outcome: Outcome): void {
@@ -378,24 +305,18 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     this.#end(failed(error.toInfo()));
   }
 
-  /** Gives up its turn, and tells what its end says of the tool. */
-  #leaveGate(conclusion: Conclusion): void {
-    const { signal } = this.#controller;
-    const { reason } = signal;
-    const tool = this.#tool;
-    const cancelled = signal.aborted && !(reason instanceof NexusError && reason.code === 'tool_timeout');
-    const ownMs = Math.min(
-      tool?.timeoutMs ?? 0,
-      this.#environment.gates.limitsOf(this.#call.toolName).timeoutMs ?? Number.POSITIVE_INFINITY,
-    );
-    const error = conclusion.type === 'failed' ? conclusion.error : null;
-    const hadItsTime = this.#limitMs - this.#waitedMs >= ownMs / 2;
-    this.#pass?.end(tool === undefined ? 'unknown' : verdictOf({ error, crashed: this.#crashed, cancelled, hadItsTime }));
-  }
-
   #end(conclusion: Conclusion): void {
     this.#state = 'ended';
-    this.#leaveGate(conclusion);
+    this.#pass?.end(
+      verdictOf({
+        error: conclusion.type === 'failed' ? conclusion.error : null,
+        tool: this.#tool,
+        crashed: this.#crashed,
+        signal: this.#controller.signal,
+        hadMs: this.#limitMs - this.#waitedMs,
+        mostMs: this.#environment.gates.limitsOf(this.#call.toolName).timeoutMs,
+      }),
+    );
     this.#cancelTimer?.();
     this.#environment.running.delete(this);
     this.#outerSignal.removeEventListener('abort', this.#onOuterAbort);
