@@ -355,6 +355,10 @@ export const toolRequirements = {
     promise: 0,
     behaviour: 'Only what is the fault of a tool itself counts against it, and what one tenant does with it changes nothing for another.',
   },
+  'tools.load-script': {
+    promise: 0,
+    behaviour: 'The load script for tools runs without k6 too, and fails where a threshold of it does not hold or is not understood.',
+  },
   'tools.metrics': {
     promise: 5,
     behaviour:
