@@ -359,6 +359,11 @@ export const toolRequirements = {
     promise: 0,
     behaviour: 'The load script for tools runs without k6 too, and fails where a threshold of it does not hold or is not understood.',
   },
+  'tools.bad-input': {
+    promise: 0,
+    behaviour:
+      'A definition, name, argument or answer that is wrong is told precisely, where it is and what would be right; what was there before stays.',
+  },
   'tools.metrics': {
     promise: 5,
     behaviour:
