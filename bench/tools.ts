@@ -8,18 +8,17 @@
  * tool service alone. Over HTTP, to a worker and by MCP a call has all of it. CPU is that of this process and its threads, callers
  * among them; what a jailed program takes is not in it.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createNexusClient, defineTool, serveTools } from '@nexus-agent/sdk';
 import { resolveConfig } from '../packages/server/src/apps/config/index.ts';
 import { startAllInOne } from '../packages/server/src/apps/index.ts';
-import { openJail } from '../packages/server/src/apps/jail.ts';
-import { readPluginFolder } from '../packages/server/src/cli/commands/plugin-folder.ts';
 import { systemClock, systemTimers } from '../packages/server/src/core/index.ts';
 import { silentLogger } from '../packages/server/src/telemetry/testing/index.ts';
 import {
   checkPackage,
+  createJail,
   createPluginTools,
   createSandbox,
   createToolService,
@@ -92,10 +91,13 @@ async function measureTiers(): Promise<void> {
   const workspaces = createWorkspaces();
   const sandbox = createSandbox({ ...parts, maxThreads: 4 });
   const modules = createWasmSandbox({ ...parts, maxThreads: 4 });
-  const { jail, limits, turns } = openJail(config);
+  const { maxJails, spareJails, maxQueued, maxWaitMs, bubblewrap, user, readOnly, tmpBytes, ...limits } = config.sandbox.jail;
+  const jail = createJail({ ...parts, bubblewrap, user, readOnly, tmpBytes });
+  const turns = { maxJails, spareJails, maxQueued, maxWaitMs };
   const states = { keep: () => Promise.reject(new Error('nothing waits')), read: () => Promise.reject(new Error('nothing waits')) };
   const builtin = createBuiltinTools({ ...parts, sandbox, workspaces, states, http: {}, jailed: { ...parts, jail, limits, ...turns } });
-  const plugin = await checkPackage((await readPluginFolder(join(import.meta.dirname, '../examples/plugins/text-stats'))).files);
+  const ofExample = (file: string) => [file, readFileSync(join(import.meta.dirname, '../examples/plugins/text-stats', file))] as const;
+  const plugin = await checkPackage(new Map(['plugin.yaml', 'text-stats.wasm'].map(ofExample)));
   const bytes = [...plugin.files].map(([file, content]) => [file, { sha256: plugin.manifest.files[file] ?? '', bytes: content }] as const);
   const ofPlugin = createPluginTools(plugin.manifest, new Map(bytes), { sandbox: modules, workspaces, fetchTool: null });
   const tools = [lookup, ...builtin, ...ofPlugin];

@@ -66,7 +66,7 @@ class Model {
 
 it('does what a list of everything that happened says, whatever happens in whatever order [verifies tools.limits.breaker]', () => {
   fc.assert(
-    fc.property(rules, fc.array(step, { maxLength: 80 }), (given, steps) => {
+    fc.property(rules, fc.array(step, { maxLength: 80, size: 'max' }), (given, steps) => {
       const model = new Model(given);
       let state: BreakerState = closedBreaker;
       let now = 0;

@@ -162,3 +162,19 @@ it('blames no tool for arguments that do not fit, a cancellation, or time that o
   expect(errorOf(await readCall(service, makeToolCall()))).toEqual({ code: 'tool_unavailable', began: false });
   expect(open).toHaveLength(3);
 });
+
+it('blames no tool that breaks when it is told to stop by whoever called it [verifies tools.limits.blame]', async () => {
+  const time = createManualTime();
+  const execute: Tool['execute'] = (_input, { signal }) =>
+    new Promise((_resolve, reject) => {
+      signal.addEventListener('abort', () => reject(new TypeError('it was not ready for that')));
+    });
+  const service = createTestToolService([makeTool({ execute })], { ...time, limits: { probe: { breaker: { failures: 1 } } } });
+  for (let index = 0; index < 2; index += 1) {
+    const controller = new AbortController();
+    const reading = readCall(service, makeToolCall(), { signal: controller.signal });
+    await time.advance(1);
+    controller.abort();
+    expect(errorOf(await reading)).toEqual({ code: 'cancelled', began: true });
+  }
+});
