@@ -19,7 +19,7 @@ export interface ExecutedTool {
 export type EgressSource = 'http_fetch' | 'http_tools' | 'mcp';
 
 /** What one pool of this process has. */
-export interface PoolState {
+export interface ToolPool {
   readonly pool: 'sandbox' | 'plugins' | 'jail';
   readonly busy: number;
   readonly idle: number;
@@ -33,7 +33,7 @@ export interface ToolMetrics {
   egress(traffic: { source: EgressSource; sentBytes: number; receivedBytes: number }): void;
   egressConnected(source: EgressSource): void;
   /** Pools of what tools run in; asked at each scrape. */
-  observePools(read: () => readonly PoolState[]): void;
+  observePools(read: () => readonly ToolPool[]): void;
 }
 
 /** Tools that are agents have the names of agents, which tenants choose. */
@@ -43,7 +43,7 @@ export function shownTool(name: string): string {
   return name.replace(agentTool, 'agent');
 }
 
-const kindOf = (source: string) => source.split(':', 1)[0] ?? '';
+const sourceKind = (source: string) => source.split(':', 1)[0] ?? '';
 const limitNames = 'fuel cpu memory wall stack output disk files network calls queue breaker timeout'.split(' ');
 
 /** What is counted where tools run. */
@@ -70,10 +70,10 @@ export function countTools({ counter, gauges, histogram }: Instruments, names: L
     pool: closedSet(['sandbox', 'plugins', 'jail']),
     state: closedSet(['busy', 'idle']),
   });
-  let readPools: () => readonly PoolState[] = () => [];
+  let readPools: () => readonly ToolPool[] = () => [];
   return {
     toolExecuted({ tool, tier, source, outcome, error = '', limit, queueMs, runMs }) {
-      const where = { tier, source: kindOf(source) };
+      const where = { tier, source: sourceKind(source) };
       calls.inc({ gen_ai_tool_name: shownTool(tool), ...where, outcome, error_type: error });
       queued.observe(where, queueMs / 1000);
       if (outcome !== 'refused') ran.observe(where, runMs / 1000);
