@@ -19,7 +19,7 @@ export interface ExecutedTool {
 export type EgressSource = 'http_fetch' | 'http_tools' | 'mcp';
 
 /** What one pool of this process has. */
-export interface ToolPool {
+export interface ThreadsInPool {
   readonly pool: 'sandbox' | 'plugins' | 'jail';
   readonly busy: number;
   readonly idle: number;
@@ -33,7 +33,7 @@ export interface ToolMetrics {
   egress(traffic: { source: EgressSource; sentBytes: number; receivedBytes: number }): void;
   egressConnected(source: EgressSource): void;
   /** Pools of what tools run in; asked at each scrape. */
-  observePools(read: () => readonly ToolPool[]): void;
+  observePools(read: () => readonly ThreadsInPool[]): void;
 }
 
 /** Tools that are agents have the names of agents, which tenants choose. */
@@ -70,7 +70,7 @@ export function countTools({ counter, gauges, histogram }: Instruments, names: L
     pool: closedSet(['sandbox', 'plugins', 'jail']),
     state: closedSet(['busy', 'idle']),
   });
-  let readPools: () => readonly ToolPool[] = () => [];
+  let readPools: () => readonly ThreadsInPool[] = () => [];
   return {
     toolExecuted({ tool, tier, source, outcome, error = '', limit, queueMs, runMs }) {
       const where = { tier, source: sourceKind(source) };
