@@ -31,6 +31,7 @@ const benches: readonly { readonly name: string; readonly quick: readonly string
   { name: 'reservations', quick: ['--seconds', '1'] },
   { name: 'admission', quick: ['--latency', '50', '--large', '500000'] },
   { name: 'sandbox', quick: ['--programs', '50', '--runs', '10', '--waiters', '500'] },
+  { name: 'tools', quick: ['--calls', '20'] },
   { name: 'growth', quick: ['--runs', '5000', '--rounds', '10'] },
   { name: 'waiting', quick: ['--runs', '5000', '--wakes', '20'] },
   { name: 'scale', quick: ['--processes', '2', '--runs', '40', '--rounds', '1', '--warmup', '40'] },

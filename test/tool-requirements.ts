@@ -397,6 +397,39 @@ export const toolRequirements = {
     promise: 2,
     behaviour: 'A run drives tools of an agent core in another process; what they write is committed by the process that drives the run.',
   },
+  // Limits of each tool
+  'tools.limits.settings': {
+    promise: 0,
+    behaviour: 'Limits are set by name or pattern of tools; of the patterns that fit a name the one that says most about it decides.',
+  },
+  'tools.limits.concurrency': {
+    promise: 1,
+    behaviour:
+      'No more calls of a tool are under way than its limit; the others wait in turn, for a time, and one that got no turn has not begun and costs nothing.',
+  },
+  'tools.limits.timeout': { promise: 0, behaviour: 'A call takes no longer than the settings say, whatever its tool allows.' },
+  'tools.limits.breaker': {
+    promise: 0,
+    behaviour: 'A tool that keeps failing is left alone for a while: calls fail at once, say until when, and then one is let through.',
+  },
+  'tools.limits.blame': {
+    promise: 0,
+    behaviour: 'Only what is the fault of a tool itself counts against it, and what one tenant does with it changes nothing for another.',
+  },
+  'tools.load-script': {
+    promise: 0,
+    behaviour: 'The load script for tools runs without k6 too, and fails where a threshold of it does not hold or is not understood.',
+  },
+  'tools.bad-input': {
+    promise: 0,
+    behaviour:
+      'A definition, name, argument or answer that is wrong is told precisely, where it is and what would be right; what was there before stays.',
+  },
+  'tools.metrics': {
+    promise: 5,
+    behaviour:
+      'Executions of tools are counted by tool, tier, kind of source and outcome, with the time that they waited and ran, in closed sets of labels.',
+  },
   // Code mode
   'code.typescript': {
     promise: 4,

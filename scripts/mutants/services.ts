@@ -90,7 +90,7 @@ export const serviceMutants: readonly Mutant[] = [
   },
   {
     bug: 'the answer to one attempt lets another attempt touch something',
-    file: `${server}/tools/execution/running-call.ts`,
+    file: `${server}/tools/execution/questions.ts`,
     replace: ' || answer.attempt !== attempt) return;',
     by: ') return;',
     tests: executionTests,
@@ -215,5 +215,26 @@ export const serviceMutants: readonly Mutant[] = [
     replace: "files.length === 0 && again !== 'always' &&",
     by: "files.length === 0 && again === 'always' &&",
     tests: definitionTests,
+  },
+  {
+    bug: 'limits: a call that ended keeps its place',
+    file: `${server}/tools/execution/tool-gates.ts`,
+    replace: 'if (isOver) return;',
+    by: 'if (!isOver) return;',
+    tests: [`${server}/tools/execution/limits.test.ts`],
+  },
+  {
+    bug: 'limits: a tool is blamed for a call that was cancelled',
+    file: `${server}/tools/execution/verdict.ts`,
+    replace: 'if (signal.aborted && ',
+    by: 'if (!signal.aborted && ',
+    tests: [`${server}/tools/execution/limits.test.ts`],
+  },
+  {
+    bug: 'limits: what was let through before a breaker opened closes it',
+    file: `${server}/core/breaker.ts`,
+    replace: 'pass.epoch !== state.epoch || ',
+    by: '',
+    tests: [`${server}/core/breaker.test.ts`],
   },
 ];

@@ -422,6 +422,14 @@ export const errorTable = dictionary({
     title: 'The tool took too long',
     when: 'The tool did not answer within its time.',
   },
+  tool_unavailable: {
+    httpStatus: 503,
+    grpcStatus: 'UNAVAILABLE',
+    retryable: true,
+    title: 'The tool is left alone for a while',
+    when: 'The tool failed several times in a row, each time by its own fault; the call did not begin. `tools.limits` says when that is so and for how long.',
+    details: { retryAfterMs: 'when the next call is let through', failures: 'after how many failures in a row' },
+  },
   tool_outcome_unknown: {
     httpStatus: 409,
     grpcStatus: 'UNKNOWN',

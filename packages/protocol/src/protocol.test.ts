@@ -56,6 +56,7 @@ const pinnedErrors: Record<string, [httpStatus: number, grpcStatus: string, retr
   tool_input_invalid: [400, 'INVALID_ARGUMENT', false, 'The tool input does not fit its schema'],
   tool_failed: [502, 'UNKNOWN', false, 'The tool failed'],
   tool_timeout: [504, 'DEADLINE_EXCEEDED', false, 'The tool took too long'],
+  tool_unavailable: [503, 'UNAVAILABLE', true, 'The tool is left alone for a while'],
   tool_outcome_unknown: [409, 'UNKNOWN', false, 'It is not known whether the tool took effect'],
   path_not_allowed: [403, 'PERMISSION_DENIED', false, 'The path is outside the workspace'],
   address_not_allowed: [403, 'PERMISSION_DENIED', false, 'The network address is not allowed'],

@@ -1,11 +1,12 @@
 import type { NexusConfig } from '#apps/config';
 import { type Clock, systemTimers } from '#core';
 import type { Store } from '#storage';
-import type { Logger } from '#telemetry';
+import type { Logger, Metrics } from '#telemetry';
 import type { OwnListeners } from '#tools';
 import { createMcpServers, type McpServersOfNode } from '#tools/sources';
 import { egressOptions } from './egress.ts';
 import { openJail } from './jail.ts';
+import { trafficOf } from './tool-counts.ts';
 
 /** A program that lives longer is started anew. */
 const longestMs = 14 * 86_400_000;
@@ -18,12 +19,13 @@ interface McpServerParts {
   readonly store: Store;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly metrics: Metrics;
   readonly own: OwnListeners;
   readonly closers: (() => Promise<void> | void)[];
 }
 
 /** The MCP servers of all tenants, as this process reaches them. Closed by `closers`. */
-export function openMcpServers({ config, version, store, clock, logger, own, closers }: McpServerParts): McpServersOfNode {
+export function openMcpServers({ config, version, store, clock, logger, metrics, own, closers }: McpServerParts): McpServersOfNode {
   const { allowPrivate, ...settings } = config.mcpClient;
   const { jail, limits } = openJail(config);
   const { memoryBytes, cpuMs, processes } = settings.stdio;
@@ -34,6 +36,7 @@ export function openMcpServers({ config, version, store, clock, logger, own, clo
     jailLimits: { ...limits, wallMs: longestMs, memoryBytes, cpuMs, processes, outputBytes: stderrBytes },
     ...egressOptions(allowPrivate, 'mcpClient.allowPrivate'),
     isOwnListener: own.isOwn,
+    traffic: trafficOf(metrics, 'mcp'),
     onNotice: ({ error, ...about }, message) => logger.warn({ ...about, ...(error === undefined ? {} : { err: error }) }, message),
   });
   closers.push(async () => {

@@ -2,9 +2,9 @@ import type { HttpToolSource } from '@nexus-agent/protocol';
 import type { NexusConfig } from '#apps/config';
 import type { Bus } from '#bus';
 import type { ToolSourceRules } from '#control';
-import { type Clock, type IdSource, type SecretValues, systemTimers, type WaitObserver } from '#core';
+import { type Clock, type IdSource, type SecretValues, systemTimers } from '#core';
 import type { Store, ToolSourceKind, ToolSourceRow } from '#storage';
-import type { Logger, Metrics, TurnQueue } from '#telemetry';
+import type { Logger, Metrics } from '#telemetry';
 import {
   createFixedSource,
   createSandbox,
@@ -30,6 +30,7 @@ import {
 import { egressOptions } from './egress.ts';
 import { openJail } from './jail.ts';
 import type { OpenedFiles } from './session-files.ts';
+import { countedCall, trafficOf, turnsOf } from './tool-counts.ts';
 import { createToolSecrets } from './tool-secrets.ts';
 
 export interface ToolParts {
@@ -82,10 +83,10 @@ export function openTools(parts: ToolParts): OpenedTools {
     clock,
     timers: systemTimers,
     states: createProgramStates(files.blobs),
-    http: { ...egress, observer: turnsOf(metrics, 'http_fetch') },
+    http: { ...egress, observer: turnsOf(metrics, 'http_fetch'), traffic: trafficOf(metrics, 'http_fetch') },
     jailed: {
       ...{ jail, clock, timers: systemTimers, limits: jailLimits, observer: turnsOf(metrics, 'jail'), ...jailTurns },
-      network: { ...network, egress },
+      network: { ...network, egress: { ...egress, traffic: trafficOf(metrics, 'jail') } },
     },
   });
   const http = createHttpApis({
@@ -93,11 +94,17 @@ export function openTools(parts: ToolParts): OpenedTools {
     clock,
     timers: systemTimers,
     observer: turnsOf(metrics, 'http_tools'),
+    traffic: trafficOf(metrics, 'http_tools'),
     secrets: createToolSecrets(config),
     known,
   });
   const modules = createWasmSandbox({ clock, timers: systemTimers, observer: turnsOf(metrics, 'plugins'), ...moduleOptions(config) });
   closers.push(() => modules.close());
+  metrics.observePools(() => [
+    { pool: 'sandbox', ...sandbox.load() },
+    { pool: 'plugins', ...modules.load() },
+    { pool: 'jail', busy: jail.alive(), idle: 0 },
+  ]);
   const plugins = createPluginSource({
     ...{ store, clock, sandbox: modules, workspaces: files.workspaces },
     fetchTool: builtin.find(({ name }) => name === 'http_fetch') ?? null,
@@ -122,6 +129,11 @@ export function openTools(parts: ToolParts): OpenedTools {
     folders: files.folders,
     secrets: known,
     ...limits,
+    turns: turnsOf(metrics, 'tools'),
+    onEnd(call) {
+      const counted = countedCall(call);
+      if (counted !== null) metrics.toolExecuted(counted);
+    },
     onLeftOut: (tenantId, faults) => logger.warn({ tenantId, faults: faults.slice(0, 20) }, 'tools were left out of the list of a tenant'),
     onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
   });
@@ -151,13 +163,6 @@ function rulesOfHttp(http: ReturnType<typeof createHttpApis>): ToolSourceRules {
       return { name, tools: tools.map((tool) => tool.name) };
     },
     check: (tenantId, definition) => http.check(tenantId, definition as HttpToolSource), // as above
-  };
-}
-
-function turnsOf(metrics: Metrics, queue: TurnQueue): WaitObserver {
-  return {
-    depth: (waiting) => metrics.turnsWaiting(queue, waiting),
-    ended: (outcome, waitedMs) => metrics.turnEnded({ queue, outcome, waitedMs }),
   };
 }
 

@@ -2,6 +2,15 @@
 export { abortError, throwIfAborted } from './abort.ts';
 export { type LimitUnit, limitOf, limitUnits } from './amounts.ts';
 export { createCountedCache } from './bounded-cache.ts';
+export {
+  askBreaker,
+  type BreakerPass,
+  type BreakerRules,
+  type BreakerState,
+  type BreakerVerdict,
+  closedBreaker,
+  tellBreaker,
+} from './breaker.ts';
 export { BytePieces } from './byte-pieces.ts';
 export { type Clock, systemClock, toTimestamp } from './clock.ts';
 export { closest } from './closest.ts';
@@ -28,7 +37,7 @@ export { secretsOfSettings } from './settings/secrets.ts';
 export { durationMs, group, httpUrl, setting, settingsOf } from './settings/setting.ts';
 export { type ConfigSources, readConfig } from './settings/sources.ts';
 export { unknownVariables } from './settings/variables.ts';
-export { createShares, type Holder, type WaitObserver, type WaitOutcome } from './shares.ts';
+export { createShares, type Entry, type Holder, type Shares, type WaitObserver, type WaitOutcome } from './shares.ts';
 export { readInSlices } from './slices.ts';
 export { cutText, isBlank } from './text.ts';
 export { type Cancel, settlesWithin, sleepBy, systemTimers, type Timers } from './timers.ts';

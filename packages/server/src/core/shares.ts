@@ -43,6 +43,8 @@ export interface Shares {
    * (its signal fires with `tool_timeout`) is over before that, or when as many wait as may; else the reason of the signal.
    */
   enter(holder: Holder, signal?: AbortSignal): Promise<Entry>;
+  /** A place at once, or null where it would have to be waited for. */
+  enterNow(holder: Holder): Entry | null;
   readonly inUse: number;
   readonly waiting: number;
   /** Ends all waiting with this error; nobody gets a place any more. */
@@ -124,6 +126,11 @@ export function createShares(options: SharesOptions): Shares {
     },
     get waiting() {
       return turns.waiting;
+    },
+    enterNow(holder) {
+      if (closed !== undefined) return null;
+      const place = turns.take(holder);
+      return place === null ? null : entryOf(place, 0);
     },
     async enter(holder, signal) {
       if (closed !== undefined) throw closed;

@@ -45,3 +45,8 @@ it.each([
 ])('says in words what a size has to be', (schema, value, message) => {
   expect(() => parseRequest(z.object({ it: schema }), { it: value }, 'body')).toThrow(`body: it: ${message}`);
 });
+
+it('says what the name of an entry must be, where one is not', () => {
+  const named = z.record(z.string().regex(/^[a-z]+$/, { error: 'expected small letters' }), z.int());
+  expect(() => parseRequest(named, { 'a b': 1 }, 'body')).toThrow('body: a b: expected small letters as the name of an entry');
+});

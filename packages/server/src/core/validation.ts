@@ -70,6 +70,9 @@ function explain(
   if (issue.code === 'invalid_value') {
     return [at(path, `expected ${issue.values.map((item) => JSON.stringify(item)).join(' or ')}`, value, options)];
   }
+  // Of the name of an entry: its rule says what would be right. The name stands in the path.
+  if (issue.code === 'invalid_key' && issue.issues[0] !== undefined)
+    return [{ path: pathText(path), message: `${inWords(issue.issues[0].message)} as the name of an entry` }];
   return [at(path, inWords(issue.message), value, options)];
 }
 

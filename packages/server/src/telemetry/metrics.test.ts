@@ -28,6 +28,10 @@ it('shows everything it counts, in Prometheus text format', async () => {
   });
   metrics.modelCompleted({ provider: 'sim', model: 'sim-large', durationMs: 200, error: 'provider_timeout' });
   metrics.toolCompleted({ tool: 'fs_read', durationMs: 3 });
+  metrics.toolExecuted({ tool: 'fs_read', tier: 'host', source: 'built-in', outcome: 'failed', limit: 'files', queueMs: 0, runMs: 3 });
+  metrics.egressConnected('http_fetch');
+  metrics.egress({ source: 'http_fetch', sentBytes: 1, receivedBytes: 2 });
+  metrics.observePools(() => [{ pool: 'sandbox', busy: 0, idle: 1 }]);
   metrics.budgetOperation('refused');
   metrics.policyDecision('tool.execute', 'deny');
   metrics.approvalDecided('approve');
@@ -159,4 +163,32 @@ it('tells everything else while the database does not answer', async () => {
   for (const stale of ['nexus_approvals_waiting ', 'nexus_runs{', 'nexus_workers{', 'nexus_queue_depth '])
     expect(body).not.toMatch(new RegExp(`^${stale}`, 'm'));
   cut.close();
+});
+
+it('counts what tools do by tool, tier, kind of source and outcome, in closed sets [verifies tools.metrics]', async () => {
+  metrics.observeNames({ models: async () => [], tools: async () => [{ name: 'shop_find' }] });
+  await new Promise((resolve) => setImmediate(resolve));
+  const call = { tool: 'shop_find', tier: 'remote', source: 'http:shop', outcome: 'completed', queueMs: 20, runMs: 300 } as const;
+  metrics.toolExecuted(call);
+  metrics.toolExecuted({ ...call, tool: 'made_up', tier: 'x', source: 'odd:y', outcome: 'refused', error: 'rate_limited', limit: 'queue' });
+  metrics.toolExecuted({ ...call, outcome: 'failed', error: 'limit_exceeded', limit: 'anything' });
+  metrics.egressConnected('mcp');
+  metrics.egress({ source: 'http_tools', sentBytes: 10, receivedBytes: 1_000 });
+  let busy = 1;
+  metrics.observePools(() => [{ pool: 'jail', busy, idle: 0 }]);
+  busy = 3;
+  expect(await lines()).toEqual(
+    expect.arrayContaining([
+      'nexus_tool_calls_total{gen_ai_tool_name="shop_find",tier="remote",source="http",outcome="completed",error_type=""} 1',
+      'nexus_tool_calls_total{gen_ai_tool_name="other",tier="other",source="other",outcome="refused",error_type="rate_limited"} 1',
+      'nexus_tool_queue_seconds_count{tier="remote",source="http"} 2',
+      'nexus_tool_run_seconds_sum{tier="remote",source="http"} 0.6',
+      'nexus_tool_limits_total{limit="queue"} 1',
+      'nexus_tool_limits_total{limit="other"} 1',
+      'nexus_tool_egress_connections_total{source="mcp"} 1',
+      'nexus_tool_egress_bytes_total{source="http_tools",direction="received"} 1000',
+      'nexus_tool_pool_size{pool="jail",state="busy"} 3',
+    ]),
+  );
+  expect(await lines()).not.toContainEqual(expect.stringMatching(/^nexus_tool_run_seconds.*source="other"/));
 });

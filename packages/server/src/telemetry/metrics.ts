@@ -1,6 +1,7 @@
 import { ApprovalDecision, type ErrorCode, PolicyAction } from '@nexus-agent/protocol';
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Registry } from 'prom-client';
 import { type Clock, type Invariant, invariants, systemClock, type WaitOutcome } from '#core';
+import { createInstruments, type Instruments, operationBuckets } from './instruments.ts';
 import {
   type ConfiguredNames,
   closedSet,
@@ -9,19 +10,19 @@ import {
   httpMethods,
   httpStatuses,
   type LabelNames,
-  type LabelSet,
   namedSet,
   otherValue,
 } from './labels.ts';
 import { metricNames, operations } from './names.ts';
 import { type BuildInfo, registerBuildInfo, registerProcessMetrics } from './process-metrics.ts';
 import { type ObservedStore, registerStoreMetrics } from './store-metrics.ts';
+import { countTools, shownTool, type ToolMetrics } from './tool-metrics.ts';
 
 /**
  * What the system counts. Every label is declared with the set of its values (`labels.ts`): what outsiders send adds no series. None
  * carries the id of a run, session or tenant.
  */
-export interface Metrics {
+export interface Metrics extends ToolMetrics {
   runStarted(): void;
   runFinished(run: { status: 'completed' | 'failed' | 'cancelled'; durationMs: number; error?: ErrorCode }): void;
   /** A run entered (+1) or left (-1) this process; waiting runs are in none. */
@@ -69,11 +70,9 @@ export interface Metrics {
 }
 
 /** What tool calls wait for. */
-export type TurnQueue = 'sandbox' | 'http_fetch' | 'http_tools' | 'jail' | 'plugins';
+export type TurnQueue = 'tools' | 'sandbox' | 'http_fetch' | 'http_tools' | 'jail' | 'plugins';
 
 const fastBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
-/** As the conventions advise: 10 ms doubling up to 82 s. */
-const operationBuckets = Array.from({ length: 14 }, (_, index) => 0.01 * 2 ** index);
 const tokenBuckets = Array.from({ length: 14 }, (_, index) => 4 ** index);
 const recoveryBuckets = [0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60];
 const runBuckets = [0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600];
@@ -84,12 +83,14 @@ export function createMetrics(clock: Clock = systemClock, build: BuildInfo = { v
   const instruments = createInstruments(registry);
   const eventLoop = registerProcessMetrics(registry, clock);
   const names = createKnownNames();
+  const { refreshPools, ...tools } = countTools(instruments, names);
   let readStore = async (): Promise<void> => undefined;
   return {
     ...countRuns(instruments),
     ...countModelCalls(instruments, names),
     ...countToolCalls(instruments, names),
     ...countTurns(instruments),
+    ...tools,
     ...countDecisions(instruments),
     ...countStreams(instruments),
     ...countRequests(instruments),
@@ -102,55 +103,11 @@ export function createMetrics(clock: Clock = systemClock, build: BuildInfo = { v
     observeNames: (given, configured = []) => names.observe(given, configured),
     async scrape() {
       names.refresh();
+      refreshPools();
       await readStore();
       return { contentType: registry.contentType, body: await registry.metrics() };
     },
     close: () => eventLoop.stop(),
-  };
-}
-
-type Instruments = ReturnType<typeof createInstruments>;
-
-type Labels<Label extends string> = Readonly<Record<Label, LabelSet>>;
-type Values<Label extends string> = Readonly<Record<Label, string>>;
-
-/** The values of a series: each of the set that its label was declared with. */
-function within<Label extends string>(sets: Labels<Label>): (values: Values<Label>) => Record<Label, string> {
-  const entries = Object.entries(sets) as [Label, LabelSet][]; // the keys of the type
-  return (values) => Object.fromEntries(entries.map(([name, set]) => [name, set.of(values[name] ?? '')])) as Record<Label, string>; // one for each
-}
-
-function createInstruments(registry: Registry) {
-  const registers = [registry];
-  return {
-    total(name: string, help: string) {
-      const counter = new Counter({ name, help, registers });
-      return (count = 1) => counter.inc(count);
-    },
-    counter<Label extends string>(name: string, help: string, sets: Labels<Label>) {
-      const counter = new Counter({ name, help, labelNames: Object.keys(sets), registers });
-      const said = within(sets);
-      return { inc: (values: Values<Label>, count = 1) => counter.inc(said(values), count) };
-    },
-    gauge: (name: string, help: string) => new Gauge({ name, help, registers }),
-    gauges<Label extends string>(name: string, help: string, sets: Labels<Label>) {
-      const gauge = new Gauge({ name, help, labelNames: Object.keys(sets), registers });
-      const said = within(sets);
-      return { set: (values: Values<Label>, value: number) => gauge.set(said(values), value) };
-    },
-    timing(name: string, help: string, buckets: number[]) {
-      const histogram = new Histogram({ name, help, buckets, registers });
-      return (value: number) => histogram.observe(value);
-    },
-    histogram<Label extends string>(name: string, help: string, buckets: number[], sets: Labels<Label>) {
-      const histogram = new Histogram({ name, help, buckets, labelNames: Object.keys(sets), registers });
-      const said = within(sets);
-      return {
-        observe: (values: Values<Label>, value: number) => histogram.observe(said(values), value),
-        /** A series that stands there from the start. */
-        begin: (values: Values<Label>) => histogram.zero(said(values)),
-      };
-    },
   };
 }
 
@@ -212,7 +169,7 @@ function countModelCalls({ counter, histogram }: Instruments, names: LabelNames)
   };
 }
 
-const turnQueues = ['sandbox', 'jail', 'plugins', 'http_fetch', 'http_tools'] as const;
+const turnQueues = ['tools', 'sandbox', 'jail', 'plugins', 'http_fetch', 'http_tools'] as const;
 
 function countTurns({ histogram, gauges }: Instruments): Pick<Metrics, 'turnEnded' | 'turnsWaiting'> {
   const waits = histogram(metricNames.turnWait, 'How long tool calls waited for their turn', operationBuckets, {
@@ -230,9 +187,6 @@ function countTurns({ histogram, gauges }: Instruments): Pick<Metrics, 'turnEnde
   };
 }
 
-/** Tools that are agents have the names of agents, which tenants choose. */
-const agentTool = /^agent_.*/s;
-
 function countToolCalls({ histogram }: Instruments, names: LabelNames): Pick<Metrics, 'toolCompleted'> {
   const duration = histogram(metricNames.toolDuration, 'Duration of tool calls', operationBuckets, {
     gen_ai_tool_name: namedSet((name) => name === 'agent' || names.isTool(name)),
@@ -240,7 +194,7 @@ function countToolCalls({ histogram }: Instruments, names: LabelNames): Pick<Met
   });
   return {
     toolCompleted: ({ tool, durationMs, error }) =>
-      duration.observe({ gen_ai_tool_name: tool.replace(agentTool, 'agent'), error_type: error ?? '' }, durationMs / 1000),
+      duration.observe({ gen_ai_tool_name: shownTool(tool), error_type: error ?? '' }, durationMs / 1000),
   };
 }
 

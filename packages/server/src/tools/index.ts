@@ -21,10 +21,11 @@ export {
   type ToolSource,
   type WorkerDesk,
 } from '#tools/contract';
-export type { ToolFault } from '#tools/execution';
+export type { FinishedCall, ToolFault } from '#tools/execution';
 export { openSessionFiles, type SessionFiles } from '#tools/files';
 export {
   createOwnListeners,
+  type EgressObserver,
   type OwnListeners,
   type ProxyDefence,
   proxyDefences,

@@ -25,6 +25,23 @@ const token = () =>
     .regex(/^[\x21-\x7e]{16,1000}$/, { error: 'expected 16 to 1000 characters without a space' })
     .optional();
 
+const toolLimits = z.strictObject({
+  concurrency: z.int().min(1).max(100_000).optional(),
+  queueMs: durationMs().min(1).optional(),
+  maxQueued: z.int().min(0).max(100_000).optional(),
+  timeoutMs: durationMs().min(1).optional(),
+  breaker: z
+    .union([
+      z.literal(false),
+      z.strictObject({
+        failures: z.int().min(1).max(1_000).optional(),
+        windowMs: durationMs().min(1).optional(),
+        openMs: durationMs().min(1).optional(),
+      }),
+    ])
+    .optional(),
+});
+
 export const toolsConfig = {
   grpc: group({
     host: setting(
@@ -83,6 +100,15 @@ export const toolsConfig = {
     ),
     maxProgressChars: setting(z.int().min(0).max(100_000_000).default(200_000), 'Most characters of progress that one call may send.'),
     graceMs: setting(durationMs().default(1_000), 'How long a tool may take to stop after it was told to.'),
+    limits: setting(
+      z
+        .record(
+          z.string().regex(/^[A-Za-z0-9_.*-]{1,64}$/, { error: 'expected the name of a tool, or a pattern such as http_*' }),
+          toolLimits,
+        )
+        .default({}),
+      'Limits of tools by name or pattern, `{ concurrency, queueMs, maxQueued, timeoutMs, breaker: { failures, windowMs, openMs } }`, each of which may be left out; `breaker: false` turns it off. Of the patterns that fit a name the one with the most characters besides `*` says each value. Unless they say otherwise, 256 calls of a tool are under way in a process, 10,000 wait for at most 30,000 ms, and after 5 failures in a row within 600,000 ms a tool is left alone for 30,000 ms.',
+    ),
     workers: group({
       leaseMs: setting(
         durationMs().min(1_000).max(3_600_000).default(30_000),

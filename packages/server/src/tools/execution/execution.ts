@@ -1,8 +1,11 @@
-import { type Clock, createSchemaValidator, NexusError, noSecrets, type Timers } from '#core';
+import { type Clock, createSchemaValidator, NexusError, noSecrets, type Timers, type WaitObserver } from '#core';
 import type { ToolCatalogue } from '#tools/catalogue';
 import type { ToolService } from '#tools/contract';
+import type { ToolLimitSettings } from './limits.ts';
 import type { OutcomeRules } from './outcome.ts';
-import { type CallEnvironment, RunningCall } from './running-call.ts';
+import type { CallQuestions } from './questions.ts';
+import { type CallEnvironment, type FinishedCall, RunningCall } from './running-call.ts';
+import { createToolGates } from './tool-gates.ts';
 
 export interface ToolExecutionOptions extends Partial<Pick<OutcomeRules, 'maxOutputChars' | 'onFault' | 'secrets'>> {
   readonly catalogue: ToolCatalogue;
@@ -11,6 +14,12 @@ export interface ToolExecutionOptions extends Partial<Pick<OutcomeRules, 'maxOut
   readonly folders: CallEnvironment['folders'];
   readonly maxProgressChars?: number;
   readonly graceMs?: number;
+  /** By name or pattern of tools. */
+  readonly limits?: Readonly<Record<string, ToolLimitSettings>>;
+  /** Hears of the queues of tools. */
+  readonly turns?: WaitObserver;
+  /** Hears how each call ended. Must not throw. */
+  readonly onEnd?: (call: FinishedCall) => void;
 }
 
 const defaults = { maxOutputChars: 50_000, maxProgressChars: 200_000, graceMs: 1_000 };
@@ -18,15 +27,17 @@ const defaults = { maxOutputChars: 50_000, maxProgressChars: 200_000, graceMs: 1
 /** Runs the tools of a catalogue in this process. */
 export function createToolExecution(options: ToolExecutionOptions): Pick<ToolService, 'execute' | 'authorize' | 'close'> {
   const running = new Set<RunningCall>();
-  const asking = new Map<string, RunningCall>();
+  const asking = new Map<string, CallQuestions>();
   let refusal: NexusError | undefined;
   let questions = 0;
   const environment: CallEnvironment = {
     ...defaults,
     onFault: undefined,
+    onEnd: undefined,
     secrets: noSecrets,
     ...options,
     schemas: createSchemaValidator(),
+    gates: createToolGates({ clock: options.clock, timers: options.timers, settings: options.limits ?? {}, observer: options.turns }),
     running,
     asking,
     refusal: () => refusal,

@@ -1,16 +1,12 @@
 import { type Cancel, type Clock, NexusError, type Timers } from '#core';
-import type { TenantTools, ToolCatalogue } from '#tools/catalogue';
+import type { CataloguedTool, TenantTools, ToolCatalogue } from '#tools/catalogue';
 import {
-  type AuthorizationAnswer,
-  type AuthorizationRequest,
-  type AuthorizationVerdict,
-  type CallFiles,
   type CallFolder,
   type CallFolders,
   checkArguments,
-  refusedFile,
   type Tool,
   type ToolCall,
+  type ToolCallEnd,
   type ToolContext,
   type ToolPart,
   type ToolResult,
@@ -18,13 +14,20 @@ import {
 import { boundText } from './bounds.ts';
 import { type Conclusion, cleanError, conclude, failed, fault, type Outcome, type OutcomeRules } from './outcome.ts';
 import { PartQueue } from './part-queue.ts';
+import { askedFiles, CallQuestions, callIsOver, type QuestionsEnvironment } from './questions.ts';
+import type { GatePass, ToolGates } from './tool-gates.ts';
+import { verdictOf } from './verdict.ts';
 
 /** What all calls share. */
-export interface CallEnvironment extends OutcomeRules {
+export interface CallEnvironment extends OutcomeRules, QuestionsEnvironment {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly catalogue: ToolCatalogue;
   readonly folders: CallFolders;
+  /** What each call passes before it begins. */
+  readonly gates: ToolGates;
+  /** Hears how each call ended, with what is known of its tool. */
+  readonly onEnd: ((call: FinishedCall) => void) | undefined;
   /** Most characters of progress that one call may send. */
   readonly maxProgressChars: number;
   /** How long a tool may take to stop after it was told to. */
@@ -32,17 +35,15 @@ export interface CallEnvironment extends OutcomeRules {
   /** Why no call begins any more, if so. */
   readonly refusal: () => NexusError | undefined;
   readonly running: Set<RunningCall>;
-  /** Who waits for an answer, by the id of the question. */
-  readonly asking: Map<string, RunningCall>;
-  readonly nextAuthorizationId: () => string;
 }
 
-const callIsOver = new NexusError('cancelled', 'the call is over');
-const refuseFiles = async (): Promise<never> => {
-  throw new NexusError('path_not_allowed', 'a tool that does not declare fs.write changes no files');
-};
-const noFiles: CallFiles = { write: refuseFiles, remove: refuseFiles, move: refuseFiles };
-const refusedAfterEnd: AuthorizationVerdict = { allowed: false, error: callIsOver.toInfo() };
+/** How a call ended, for whoever counts. */
+export interface FinishedCall {
+  readonly toolName: string;
+  /** Left out where there was no such tool, or nobody looked for it yet. */
+  readonly tool: CataloguedTool['descriptor'] | undefined;
+  readonly end: ToolCallEnd;
+}
 
 /** One call from its first read to its end, as the parts that its reader sees. Written out by hand: a call costs few promises. */
 export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
@@ -51,23 +52,29 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   readonly #outerSignal: AbortSignal;
   readonly #parts = new PartQueue();
   readonly #controller = new AbortController();
+  readonly #questions: CallQuestions;
   readonly #onOuterAbort = () => this.cancel();
-  #state: 'new' | 'preparing' | 'calling' | 'keeping' | 'ended' = 'new';
+  #state: 'new' | 'preparing' | 'waiting' | 'calling' | 'keeping' | 'ended' = 'new';
   #startedAt = 0;
   #waitedMs = 0;
   #tool: Tool | undefined;
+  #found: CataloguedTool | undefined;
+  #pass: GatePass | undefined;
+  /** The time that the call has, whatever it waits for in it. */
+  #limitMs = 0;
+  #crashed = false;
   /** What is held back of the progress, as it may be the beginning of a secret. */
   #restOfProgress: () => string = () => '';
   #folder: CallFolder | undefined;
   #keeping: AbortController | undefined;
   #cancelTimer: Cancel | undefined;
-  #wanted: Map<string, (verdict: AuthorizationVerdict) => void> | undefined;
   #onEnd: (() => void)[] | undefined;
 
   constructor(environment: CallEnvironment, call: ToolCall, signal: AbortSignal) {
     this.#environment = environment;
     this.#call = call;
     this.#outerSignal = signal;
+    this.#questions = new CallQuestions(environment, call, this.#controller.signal, (part) => this.#parts.push(part));
   }
 
   [Symbol.asyncIterator](): this {
@@ -101,14 +108,8 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     });
   }
 
-  answer(answer: AuthorizationAnswer): void {
-    const { callId, attempt } = this.#call;
-    if (answer.callId !== callId || answer.attempt !== attempt) return;
-    this.#settleAuthorization(answer.authorizationId, answer);
-  }
-
   #start() {
-    const { clock, timers, catalogue, running, refusal } = this.#environment;
+    const { clock, timers, catalogue, gates, running, refusal } = this.#environment;
     const { tenantId, toolName, timeoutMs } = this.#call;
     this.#startedAt = clock.monotonic();
     this.#state = 'preparing';
@@ -118,7 +119,8 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       return this.#refuse(new NexusError('cancelled', `the call of ${toolName} was cancelled before it began`));
     running.add(this);
     this.#outerSignal.addEventListener('abort', this.#onOuterAbort, { once: true });
-    const limitMs = Math.max(0, timeoutMs);
+    const limitMs = Math.max(0, Math.min(timeoutMs, gates.limitsOf(toolName).timeoutMs ?? timeoutMs));
+    this.#limitMs = limitMs;
     this.#cancelTimer = timers.after(limitMs, () =>
       this.#stop(new NexusError('tool_timeout', `the tool ${toolName} did not finish within ${limitMs} ms`)),
     );
@@ -132,18 +134,48 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
 
   #prepare(tools: TenantTools) {
     if (this.#state !== 'preparing') return;
-    const { tenantId, sessionId, toolName, toolVersion, input } = this.#call;
+    const { toolName, toolVersion, input } = this.#call;
     const found = tools.find(toolName);
     if (found === undefined) return this.#refuse(unknownTool(toolName, tools));
-    const { tool, descriptor } = found;
+    this.#found = found;
+    const { descriptor } = found;
     if (toolVersion !== undefined && toolVersion !== descriptor.version)
       return this.#refuse(
         new NexusError('conflict', `the tool ${toolName} has changed since this call was made; read its description again`),
       );
     const checked = checkArguments(this.#environment.schemas, descriptor, input);
     if (checked.type === 'error') return this.#end(failed(checked.error));
-    if (!needsFiles(tool)) return this.#invoke(tool, checked.input);
-    const { filesOf } = this.#call;
+    this.#enter(found, checked.input);
+  }
+
+  /** It takes its turn among the calls of its tool. What does not get one has not begun. */
+  #enter(found: CataloguedTool, input: Record<string, unknown>) {
+    const { tenantId, sessionId, runId } = this.#call;
+    const { signal } = this.#controller;
+    const entered = this.#environment.gates.enter(found, { tenantId, sessionId, runId }, signal);
+    if (!(entered instanceof Promise)) return this.#entered(found.tool, input, entered);
+    this.#state = 'waiting';
+    entered.then(
+      (passed) => {
+        this.#state = 'preparing';
+        if (signal.aborted && !(passed instanceof NexusError)) {
+          passed.end('unknown');
+          this.#refuse(signal.reason);
+        } else this.#entered(found.tool, input, passed);
+      },
+      (error: unknown) => {
+        this.#state = 'preparing';
+        this.#unprepared(error, `the turn of ${found.tool.name} could not be waited for`);
+      },
+    );
+  }
+
+  #entered(tool: Tool, input: Record<string, unknown>, passed: GatePass | NexusError) {
+    if (passed instanceof NexusError) return this.#refuse(passed);
+    this.#pass = passed;
+    this.#waitedMs += passed.waitedMs;
+    if (!needsFiles(tool)) return this.#invoke(tool, input);
+    const { tenantId, sessionId, filesOf } = this.#call;
     const request = {
       ...{ tenantId, sessionId, shared: tool.sharesFolder === true, mayWrite: tool.permissions.includes('fs.write') },
       ...(filesOf === undefined ? {} : { filesOf }),
@@ -152,7 +184,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       (folder) => {
         if (this.#state !== 'preparing') return folder.discard();
         this.#folder = folder;
-        this.#invoke(tool, checked.input);
+        this.#invoke(tool, input);
       },
       (error: unknown) => this.#unprepared(error, 'the folder of the session cannot be made'),
     );
@@ -184,6 +216,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   #context(): ToolContext {
     const { tenantId, sessionId, runId, callId, attempt, idempotencyKey, traceparent, calling, resume } = this.#call;
     const { signal } = this.#controller;
+    const ask: ToolContext['authorize'] = (request) => this.#questions.ask(request);
     let left = this.#environment.maxProgressChars;
     const progress = this.#environment.secrets.stream();
     this.#restOfProgress = () => progress.end();
@@ -198,7 +231,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       ...(calling === undefined ? undefined : { calling }),
       ...(resume === undefined ? undefined : { resume }),
       workspace: this.#folder?.path ?? '',
-      files: this.#files(),
+      files: askedFiles(this.#folder?.files, ask),
       signal,
       onOutput: (text) => {
         if (signal.aborted || left <= 0 || text === '') return;
@@ -211,68 +244,14 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
         // A tool that was written without types can say anything.
         if (ms > 0 && Number.isFinite(ms)) this.#waitedMs += ms;
       },
-      authorize: (request) => this.#authorize(request),
+      authorize: ask,
     };
-  }
-
-  /** What is changed is asked about, whatever argument names it. */
-  #files(): CallFiles {
-    const files = this.#folder?.files;
-    if (files === undefined) return noFiles;
-    const require = async (action: 'file.read' | 'file.write', path: string) => {
-      const verdict = await this.#authorize({ action, resource: path });
-      if (!verdict.allowed) throw refusedFile(path, verdict.error);
-    };
-    return {
-      write: async (path, ...rest) => {
-        await require('file.write', path);
-        return files.write(path, ...rest);
-      },
-      remove: async (path, signal) => {
-        await require('file.write', path);
-        return files.remove(path, signal);
-      },
-      move: async (from, to, options) => {
-        // Under its new name the content may be read by whoever may not read it under this one.
-        await require('file.read', from);
-        await require('file.write', from);
-        await require('file.write', to);
-        return files.move(from, to, options);
-      },
-    };
-  }
-
-  async #authorize({ action, resource, context }: AuthorizationRequest): Promise<AuthorizationVerdict> {
-    if (this.#controller.signal.aborted) return refusedAfterEnd;
-    const authorizationId = this.#environment.nextAuthorizationId();
-    this.#environment.asking.set(authorizationId, this);
-    this.#wanted ??= new Map();
-    const wanted = this.#wanted;
-    return new Promise((resolve) => {
-      wanted.set(authorizationId, resolve);
-      this.#parts.push({
-        type: 'authorization.wanted',
-        authorizationId,
-        action,
-        resource,
-        ...(context === undefined ? {} : { context }),
-      });
-    });
-  }
-
-  #settleAuthorization(authorizationId: string, verdict: AuthorizationVerdict): void {
-    const resolve = this.#wanted?.get(authorizationId);
-    if (resolve === undefined) return;
-    this.#wanted?.delete(authorizationId);
-    this.#environment.asking.delete(authorizationId);
-    // What came over a wire may be anything: only a plain yes lets the tool go on.
-    if (verdict.allowed !== true) resolve({ allowed: false, error: verdict.error });
-    else resolve(verdict.always === true ? { allowed: true, always: true } : { allowed: true });
   }
 
   /** Tells the tool to stop. It may take the grace to do so; what has not begun ends at once. */
   #stop(reason: NexusError) {
     if (this.#state === 'ended' || this.#controller.signal.aborted) return;
+    if (this.#state === 'waiting') return this.#abort(reason); // the queue says what it waited for
     if (this.#state !== 'calling' && this.#state !== 'keeping') return this.#refuse(reason);
     this.#cancelTimer?.();
     this.#cancelTimer = this.#environment.timers.after(this.#environment.graceMs, () => {
@@ -285,12 +264,13 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
 
   #abort(reason: NexusError): void {
     this.#controller.abort(reason);
-    if (this.#wanted !== undefined) for (const id of [...this.#wanted.keys()]) this.#settleAuthorization(id, refusedAfterEnd);
+    this.#questions.refuseAll();
   }
 
   #conclude(outcome: Outcome): void {
     if (this.#state !== 'calling' || this.#tool === undefined) return;
     const { callId } = this.#call;
+    this.#crashed = outcome.type === 'threw' && !(outcome.error instanceof NexusError);
     const conclusion = conclude(this.#environment, { callId, tool: this.#tool, signal: this.#controller.signal }, outcome);
     const folder = this.#folder;
     if (folder !== undefined && conclusion.type === 'completed') {
@@ -327,6 +307,16 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
 
   #end(conclusion: Conclusion): void {
     this.#state = 'ended';
+    this.#pass?.end(
+      verdictOf({
+        error: conclusion.type === 'failed' ? conclusion.error : null,
+        tool: this.#tool,
+        crashed: this.#crashed,
+        signal: this.#controller.signal,
+        hadMs: this.#limitMs - this.#waitedMs,
+        mostMs: this.#environment.gates.limitsOf(this.#call.toolName).timeoutMs,
+      }),
+    );
     this.#cancelTimer?.();
     this.#environment.running.delete(this);
     this.#outerSignal.removeEventListener('abort', this.#onOuterAbort);
@@ -339,7 +329,9 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       conclusion.type === 'failed'
         ? { ...conclusion, error: cleanError(this.#environment, conclusion.error), began: this.#tool !== undefined }
         : conclusion;
-    this.#parts.end({ ...end, durationMs, ...(this.#waitedMs >= 1 ? { waitedMs: Math.min(this.#waitedMs, durationMs) } : undefined) });
+    const whole = { ...end, durationMs, ...(this.#waitedMs >= 1 ? { waitedMs: Math.min(this.#waitedMs, durationMs) } : undefined) };
+    this.#parts.end(whole);
+    this.#environment.onEnd?.({ toolName: this.#call.toolName, tool: this.#found?.descriptor, end: whole });
     for (const resolve of this.#onEnd ?? []) resolve();
   }
 }

@@ -20,6 +20,13 @@ export interface EgressOptions {
   readonly connectTimeoutMs?: number;
   /** Told when a connection stands: nothing was sent before that, and from then on it may have been. */
   readonly onConnected?: (address: string) => void;
+  /** Counts connections, and what each sent and received once it is closed. Must not throw. */
+  readonly traffic?: EgressObserver | undefined;
+}
+
+export interface EgressObserver {
+  connected(): void;
+  closed(bytes: { readonly sentBytes: number; readonly receivedBytes: number }): void;
 }
 
 const wellKnownPorts = new Set([80, 443]);
@@ -68,7 +75,7 @@ export function createEgressAgent(options: EgressOptions): Dispatcher {
  * is used.
  */
 export function createEgressConnector(options: EgressOptions): undici.connector {
-  const { resolve, allowPrivate, isOwnListener = () => false, connectTimeoutMs = 10_000, onConnected } = options;
+  const { resolve, allowPrivate, isOwnListener = () => false, connectTimeoutMs = 10_000, onConnected, traffic } = options;
 
   return (target, callback) => {
     const hostname = target.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.+$/, '');
@@ -102,6 +109,10 @@ export function createEgressConnector(options: EgressOptions): undici.connector 
       const { remoteAddress = '', localAddress, remotePort = port } = socket;
       if (!isOwnListener(remoteAddress === localAddress ? '127.0.0.1' : remoteAddress, remotePort)) {
         onConnected?.(remoteAddress);
+        if (traffic !== undefined) {
+          traffic.connected();
+          socket.once('close', () => traffic.closed({ sentBytes: socket.bytesWritten, receivedBytes: socket.bytesRead }));
+        }
         return callback(null, readInSlices(socket));
       }
       socket.destroy();

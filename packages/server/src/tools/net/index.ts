@@ -1,6 +1,14 @@
 /** The door of the network: where requests of tools may go, and what of a page is worth reading. */
 export { type BoundedBody, decodeText, readBounded, redirectStatuses, reservedHeaders } from './answers.ts';
-export { createEgressAgent, type EgressOptions, hostnameOf, portOf, type ResolvedAddress, requireAllowedUrl } from './egress.ts';
+export {
+  createEgressAgent,
+  type EgressObserver,
+  type EgressOptions,
+  hostnameOf,
+  portOf,
+  type ResolvedAddress,
+  requireAllowedUrl,
+} from './egress.ts';
 export { htmlToMarkdown } from './html-text.ts';
 export { createOwnListeners, type OwnListeners } from './own-listeners.ts';
 export { prettyJson } from './pretty-json.ts';

@@ -1,6 +1,7 @@
 import { NexusError, type Timers } from '#core';
 import type { InterpreterRequest } from './interpreter.ts';
 import { type Job, type JobEnd, SandboxThread } from './thread.ts';
+import type { PoolLoad } from './types.ts';
 
 export interface ThreadPool {
   /**
@@ -8,6 +9,7 @@ export interface ThreadPool {
    * signal ends it at once.
    */
   run(request: InterpreterRequest, signal: AbortSignal | undefined): Promise<JobEnd>;
+  load(): PoolLoad;
   /** Ends all jobs with this error, and all threads. */
   close(error: NexusError): Promise<void>;
 }
@@ -54,6 +56,10 @@ export function createThreadPool(options: { readonly timers: Timers; readonly id
       const end = await runOn(idle ?? startThread(), request, signal);
       if (end.type === 'answered' || end.isBroken !== true || closed || signal?.aborted) return end;
       return runOn(startThread(), request, signal);
+    },
+    load() {
+      const busy = [...threads].filter(({ job }) => job !== undefined).length;
+      return { busy, idle: threads.size - busy };
     },
     async close(error) {
       closed = true;

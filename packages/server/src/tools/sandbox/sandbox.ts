@@ -95,6 +95,7 @@ export function createSandbox(options: SandboxOptions): Sandbox {
       if (result.type === 'suspended') throw new NexusError('internal', 'code that has no tools waits for one');
       return result;
     },
+    load: pool.load,
     async close() {
       closed = true;
       const error = new NexusError('cancelled', 'the sandbox is shutting down');

@@ -101,6 +101,14 @@ export interface Sandbox {
   advance(request: ProgramRequest): Promise<ProgramResult>;
   /** The longest that a run may take by its limits, waiting and the start of threads included. */
   readonly longestMs: number;
+  /** What there is of threads now. */
+  load(): PoolLoad;
   /** Ends what runs with `cancelled` and releases all threads. */
   close(): Promise<void>;
+}
+
+/** How many of what a sandbox runs programs in work, and how many wait for work. */
+export interface PoolLoad {
+  readonly busy: number;
+  readonly idle: number;
 }

@@ -122,6 +122,7 @@ export function createJail(options: JailOptions): Jail {
   return {
     refusal,
     claim,
+    alive: () => running.size,
     async run(request, signal) {
       const before = clock.monotonic();
       try {

@@ -85,6 +85,8 @@ export interface Jail {
   run(request: JailRequest, signal: AbortSignal): Promise<JailEnd>;
   /** Starts a program that lives on. Throws `sandbox_unavailable` and `cancelled`; afterwards firing the signal kills it. */
   spawn(request: Omit<JailRequest, 'stdin'>, signal: AbortSignal): Promise<JailedProcess>;
+  /** Jails that are there now. */
+  alive(): number;
   /** Kills all, and waits until they are gone. */
   close(): Promise<void>;
 }

@@ -1,5 +1,6 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
 import type { Holder } from '#core';
+import type { PoolLoad } from '../types.ts';
 import type { WasmGrants, WasmLimits, WasmWrite } from './messages.ts';
 
 /** A module by its content: what has been compiled once is kept. */
@@ -63,6 +64,8 @@ export interface WasmSandbox {
   run(request: WasmRequest): Promise<WasmResult>;
   /** The longest that a run may compute and wait for its turn; what the host does for it comes on top. */
   readonly longestMs: number;
+  /** What there is of threads now, each of which runs one instance. */
+  load(): PoolLoad;
   /** Ends what runs with `cancelled` and releases all threads. */
   close(): Promise<void>;
 }

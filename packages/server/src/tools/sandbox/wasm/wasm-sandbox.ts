@@ -128,6 +128,10 @@ export function createWasmSandbox(options: WasmSandboxOptions): WasmSandbox {
         entry.leave();
       }
     },
+    load() {
+      const busy = [...threads].filter((thread) => thread.busy).length;
+      return { busy, idle: threads.size - busy };
+    },
     async close() {
       closed = true;
       const error = new NexusError('cancelled', 'the sandbox is shutting down');

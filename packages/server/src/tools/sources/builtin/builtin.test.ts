@@ -13,6 +13,7 @@ const noJail: Jail = {
   claim: async () => undefined,
   run: () => Promise.reject(new Error('it was run all the same')),
   spawn: () => Promise.reject(new Error('it was started all the same')),
+  alive: () => 0,
   close: async () => undefined,
 };
 const network = {

@@ -273,5 +273,5 @@ export function failureOf(error: unknown): McpFailure {
 }
 
 function unknownFailure(message: string, cause: unknown): McpFailure {
-  return { error: new NexusError('tool_failed', message, { cause }), outcome: 'unknown', stale: false };
+  return { error: new NexusError('tool_failed', message, { cause, details: { reason: 'connection' } }), outcome: 'unknown', stale: false };
 }

@@ -144,6 +144,9 @@ function explained(error: unknown, url: URL): NexusError {
   const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
   const message = `the MCP server at ${url.hostname} cannot be reached${code === '' ? '' : ` (${code})`}; try later`;
   return beforeSending.has(code)
-    ? new Unreached('tool_failed', message, { cause: error, retryable: true })
-    : new NexusError('tool_failed', `the MCP server at ${url.hostname} broke off${code === '' ? '' : ` (${code})`}`, { cause: error });
+    ? new Unreached('tool_failed', message, { cause: error, retryable: true, details: { reason: 'connection' } })
+    : new NexusError('tool_failed', `the MCP server at ${url.hostname} broke off${code === '' ? '' : ` (${code})`}`, {
+        cause: error,
+        details: { reason: 'connection' },
+      });
 }

@@ -16,7 +16,7 @@ export interface McpSecret {
   readonly tenants: readonly string[];
 }
 
-export interface ReachOptions extends Pick<EgressOptions, 'allowPrivate' | 'isOwnListener'> {
+export interface ReachOptions extends Pick<EgressOptions, 'allowPrivate' | 'isOwnListener' | 'traffic'> {
   readonly timers: Timers;
   readonly version: string;
   readonly secrets: readonly McpSecret[];
@@ -54,7 +54,7 @@ const reservedHeaders =
 const secretHeaders = /^(authorization|cookie|.*(api-?key|token|secret|password).*)$/i;
 
 export function createReach(options: ReachOptions): Reach {
-  const { timers, secrets, allowPrivate, isOwnListener, connectTimeoutMs } = options;
+  const { timers, secrets, allowPrivate, isOwnListener, connectTimeoutMs, traffic } = options;
   const names = createNameResolver();
   const granted = allowPrivate === undefined ? {} : { allowPrivate };
 
@@ -141,7 +141,7 @@ export function createReach(options: ReachOptions): Reach {
       resolve: (hostname, isGranted) => (isGranted ? names.ofOperator(hostname) : names.ofOutside(hostname, lifetime.signal)),
       ...granted,
       ...(isOwnListener === undefined ? {} : { isOwnListener }),
-      connectTimeoutMs,
+      ...{ connectTimeoutMs, traffic },
     });
     const end = async () => {
       lifetime.abort();
@@ -182,7 +182,11 @@ export function createReach(options: ReachOptions): Reach {
       check(tenantId, definition);
       const late = new AbortController();
       const cancel = timers.after(connectTimeoutMs, () =>
-        late.abort(new NexusError('tool_failed', `the MCP server did not take part in a conversation within ${connectTimeoutMs} ms`)),
+        late.abort(
+          new NexusError('tool_failed', `the MCP server did not take part in a conversation within ${connectTimeoutMs} ms`, {
+            details: { reason: 'connection' },
+          }),
+        ),
       );
       const within = AbortSignal.any([signal, late.signal]);
       try {

@@ -202,6 +202,7 @@ class WorkerCall {
             code: 'tool_failed',
             message: `${state.delivery} workers of "${pool}" were lost, one after the other, while they did ${tool}`,
             retryable: false,
+            details: { reason: 'connection' },
           };
     if (await store.endLostToolCall(this.#tenantId, state, now, { type: 'void', error })) this.#settled.resolve({ type: 'error', error });
   }
