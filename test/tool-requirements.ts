@@ -44,6 +44,11 @@ export const toolRequirements = {
     behaviour:
       'An MCP server that is a program runs in a jail, without network and with what it was granted only; where nothing can be jailed, or the operator allows none, it is refused.',
   },
+  'tools.mcp.programs.public': {
+    promise: 3,
+    behaviour:
+      'A public package of npm that speaks MCP is added, inspected and used by an agent as it comes, in a jail that it cannot write to.',
+  },
   'tools.mcp.programs.end': {
     promise: 4,
     behaviour:

@@ -26,6 +26,10 @@ require('node:readline').createInterface({ input: process.stdin }).on('line', (l
 setInterval(() => undefined, 1000);
 `;
 
+/** A public package, as npm installs it. */
+const packages = join(import.meta.dirname, '../../node_modules');
+const memoryServer = join(packages, '@modelcontextprotocol/server-memory/dist/index.js');
+
 const reason = await createJail({ clock: systemClock, timers: systemTimers }).refusal();
 if (reason !== null) describe('programs as MCP servers', () => it.skip(`not run: ${reason}`));
 else describe('programs as MCP servers', suite);
@@ -38,7 +42,7 @@ function suite() {
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), 'nexus-mcp-programs-'));
     const config = join(folder, 'nexus.config.json');
-    writeFileSync(config, JSON.stringify({ mcpClient: { stdio: { readOnly: [dirname(execPath)] } } }));
+    writeFileSync(config, JSON.stringify({ mcpClient: { stdio: { readOnly: [dirname(execPath), packages] } } }));
     node = await startNode(folder, { NEXUS_DATA_DIR: folder, HOME: folder, NEXUS_CONFIG: config });
   }, 30_000);
 
@@ -56,6 +60,37 @@ function suite() {
       }
     });
 
+  /** What the run comes to. */
+  async function ran(agent: string, input: string) {
+    const { body: run } = await node.call('POST', '/v1/runs', { agent, input });
+    const outcome = async () => (await node.call('GET', `/v1/runs/${run.id}`)).body;
+    for (let looks = 0; !['completed', 'failed'].includes((await outcome()).status) && looks < 100; looks++) await sleep(100);
+    return outcome();
+  }
+
+  it('an agent uses one that is a public package, as it comes [verifies tools.mcp.programs.public]', async () => {
+    const grants = ['--read-only', execPath, '--read-only', packages];
+    const words = ['mcp', 'add', 'graph', ...grants, '--env', 'MEMORY_FILE_PATH=/tmp/graph.jsonl', '--', execPath, memoryServer];
+    const added = await runNexus(words, { NEXUS_URL: node.url, HOME: folder });
+    expect([added.code, added.out]).toEqual([0, expect.stringMatching(/^graph: ready, .*graph_create_entities .*graph_read_graph /s)]);
+    await node.call('POST', '/v1/agents', {
+      name: 'keeper',
+      models: ['sim/sim-large'],
+      tools: ['graph_*'],
+      policy: { allow: ['graph_*'] },
+    });
+    const entity = { name: 'Nexus', entityType: 'platform', observations: ['runs survive'] };
+    const create = (server: string) => `[[sim tools=${server}_create_entities(entities=${JSON.stringify([entity])})]]`;
+    const say = '[[sim say="{{result}}"]]';
+    const run = await ran('keeper', `${create('graph')} [[sim tools=graph_read_graph()]] ${say}`);
+    expect(run).toMatchObject({ status: 'completed', output: expect.stringContaining('runs survive') });
+    // What it is given to read it cannot change, and without a place of its own it cannot keep anything.
+    await runNexus(['mcp', 'add', 'rigid', ...grants, '--', execPath, memoryServer], { NEXUS_URL: node.url, HOME: folder });
+    await node.call('POST', '/v1/agents', { name: 'rigid', models: ['sim/sim-large'], tools: ['rigid_*'], policy: { allow: ['rigid_*'] } });
+    const refused = await ran('rigid', `${create('rigid')} ${say}`);
+    expect(refused.output).toMatch(/EROFS|EACCES|read-only/i);
+  });
+
   it('an agent uses one that was added by the command, and nothing of it outlives a server that is killed [verifies tools.mcp.programs] [verifies tools.mcp.programs.end]', async () => {
     const words = ['mcp', 'add', 'echoes', '--read-only', execPath, '--', execPath, '-e', program, mark];
     const added = await runNexus(words, { NEXUS_URL: node.url, HOME: folder });
@@ -69,13 +104,8 @@ function suite() {
       tools: ['echoes_*'],
       policy: { allow: ['echoes_*'] },
     });
-    const { body: run } = await node.call('POST', '/v1/runs', {
-      agent: 'speaker',
-      input: '[[sim tools=echoes_echo(text="hello")]] [[sim say="{{result}}"]]',
-    });
-    const outcome = async () => (await node.call('GET', `/v1/runs/${run.id}`)).body;
-    for (let looks = 0; !['completed', 'failed'].includes((await outcome()).status) && looks < 100; looks++) await sleep(100);
-    expect(await outcome()).toMatchObject({ status: 'completed', output: expect.stringContaining('said hello') });
+    const run = await ran('speaker', '[[sim tools=echoes_echo(text="hello")]] [[sim say="{{result}}"]]');
+    expect(run).toMatchObject({ status: 'completed', output: expect.stringContaining('said hello') });
 
     expect(left().length).toBeGreaterThan(0);
     await node.kill();
