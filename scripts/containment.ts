@@ -1,12 +1,13 @@
 /**
- * Shows of each defence of jails, and of the way out of them, that it is needed: every attack fails with all of them, and succeeds once those
- * that stand against it are taken away.
+ * Shows of each defence of the sandboxes (the engine of code, the host of modules, jails and the way out of them) that it is needed: every
+ * attack fails with all of them, and succeeds once those that stand against it are taken away.
  *
  *   npm run verify:containment            all attacks
  *   npm run verify:containment -- memory  those whose name has one of the words
  */
 import { defences, proxyDefences } from '../packages/server/src/tools/index.ts';
 import { attacksHere, attempt, setTarget, whyNoAttacks } from '../test/hostile/support/attacks.ts';
+import { attemptCode, attemptModule, codeAttacks, codeDefences, moduleAttacks } from '../test/hostile/support/code-attacks.ts';
 import { attemptEgress, egressAttacks, setEgressTarget } from '../test/hostile/support/egress-attacks.ts';
 
 const words = process.argv.slice(2);
@@ -20,13 +21,17 @@ interface Tried {
   readonly defences: readonly string[];
 }
 
+for (const attack of codeAttacks.filter(isChosen))
+  await tryOne('T0', attack, 'what is not there, or fixed', (without) => attemptCode(attack, without));
+for (const attack of moduleAttacks.filter(isChosen))
+  await tryOne('T1', attack, 'what is not there, or fixed', (without) => attemptModule(attack, without));
 const reason = await whyNoAttacks();
 if (reason === null) {
   await tryJails();
   await tryEgress();
   sayDefences();
 } else {
-  say(`verify:containment: nothing was tried: ${reason}`);
+  say(`verify:containment: no jail was tried: ${reason}`);
   wrong.push('all');
 }
 // What an attack left open where its defence was away.
@@ -37,7 +42,7 @@ async function tryJails(): Promise<void> {
   try {
     for (const attack of attacksHere.filter(isChosen)) {
       await tryOne(
-        'jail',
+        'T2',
         attack,
         'the kernel',
         async (without) => (await attempt(attack, target, without ? attack.defences : [])).succeeded,
@@ -54,7 +59,7 @@ async function tryEgress(): Promise<void> {
   try {
     for (const attack of egressAttacks.filter(isChosen)) {
       const tryIt = async (without: boolean) => (await attemptEgress(attack, target, without ? attack.defences : [])).succeeded;
-      await tryOne('egress', attack, 'how requests are read', tryIt);
+      await tryOne('way out', attack, 'how requests are read', tryIt);
     }
   } finally {
     await target.close();
@@ -68,14 +73,16 @@ async function tryOne(tier: string, attack: Tried, otherwise: string, tryIt: (wi
   const by = attack.defences.length === 0 ? otherwise : attack.defences.join(' and ');
   const without = attack.defences.length === 0 ? '' : needed ? ', succeeds without' : ', FAILS ALSO WITHOUT';
   say(
-    `${held && needed ? 'ok    ' : 'FAILED'} ${tier.padEnd(6)} | ${attack.name} | ${held ? `contained by ${by}` : 'SUCCEEDED'}${without}`,
+    `${held && needed ? 'ok    ' : 'FAILED'} ${tier.padEnd(7)} | ${attack.name} | ${held ? `contained by ${by}` : 'SUCCEEDED'}${without}`,
   );
   if (!held || !needed) wrong.push(attack.name);
 }
 
 function sayDefences(): void {
-  const shown = new Set<string>([...attacksHere, ...egressAttacks].flatMap((attack: Tried) => attack.defences));
-  const all = [...defences, ...proxyDefences].filter((defence) => !(defence === 'user' && process.getuid?.() !== 0));
+  const shown = new Set<string>(
+    [...codeAttacks, ...moduleAttacks, ...attacksHere, ...egressAttacks].flatMap((attack: Tried) => attack.defences),
+  );
+  const all = [...codeDefences, ...defences, ...proxyDefences].filter((defence) => !(defence === 'user' && process.getuid?.() !== 0));
   for (const defence of words.length > 0 ? [] : all.filter((each) => !shown.has(each))) {
     say(`FAILED no attack shows that ${defence} is needed`);
     wrong.push(defence);

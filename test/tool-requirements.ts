@@ -195,6 +195,10 @@ export const toolRequirements = {
     behaviour:
       'A program that reaches a limit of time, processor, memory, processes, files, disk or output is ended or refused, and the server serves on.',
   },
+  'sandbox.contained': {
+    promise: 4,
+    behaviour: 'Each attack of code on its engine, and of a module on its host, is contained by a defence without which it succeeds.',
+  },
   'tools.jail.gone': {
     promise: 4,
     behaviour: 'Nothing of a jail outlives its call or its server: no process, folder or mount, also when either is killed.',

@@ -81,7 +81,10 @@ function inJail() {
     expect(await add()).toMatchObject({ state: 'ready', live: { server: 'program 1.0.0', protocolVersion: '2025-11-25' } });
     expect(await call('hello')).toBe('said hello');
     expect(await call('look')).toMatch(/^\["\/tmp","very-secret-words",\d,\[[^\]]*"usr"[^\]]*\]\]$/);
-    expect(await call('look')).not.toMatch(/"(root|home|work|var)"/);
+    // Of the folders that are closed to it only the one in which Node lies, which it was granted.
+    const [, granted] = execPath.split('/');
+    const closed = ['root', 'home', 'work', 'var', 'srv', 'opt'].filter((name) => name !== granted);
+    expect(await call('look')).not.toMatch(new RegExp(`"(${closed.join('|')})"`));
     expect(await call('net')).toMatch(/ENETUNREACH|EPERM|EACCES/);
   });
 
@@ -109,7 +112,7 @@ function inJail() {
     ['says one line without end', 'line', /is not known/],
     ['says lines without end', 'lines', /is not known/],
     ['starts more processes than it may have, and dies', 'fork', /forked|is not known/],
-    ['does not answer a call', 'hang', /./],
+    ['does not answer a call', 'hang', /is not known/],
   ])('that %s is started anew by the next call [verifies tools.mcp.programs.end]', async (_what, text, outcome) => {
     servers = make({ connectTimeoutMs: 4_000 });
     await add();

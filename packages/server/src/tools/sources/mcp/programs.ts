@@ -40,6 +40,8 @@ const politeMs = 1_000;
 const maxWords = 1_000;
 const hiding = '[secret]';
 const secretVariable = /(api_?key|token|secret|password|credential)/i;
+/** `MAX_TOKENS` may be 4096. */
+const plainValue = /^(\d{0,9}|true|false)$/i;
 /** They fetch what they run, and jails have no network. */
 const fetching = /(^|\/)(npx|bunx|uvx|pipx|pnpx)$/;
 
@@ -53,7 +55,7 @@ export function createPrograms({ jail, settings, limits, timers, secretFor }: Pr
         secrets.push(secret);
         return [name, secret] as const;
       }
-      if (secretVariable.test(name) && value !== '')
+      if (secretVariable.test(name) && !plainValue.test(value))
         throw invalid(`the variable ${name} holds a secret: configure it under mcpClient.secrets and write { secret: NAME }`);
       return [name, value] as const;
     });
@@ -103,7 +105,10 @@ export function createPrograms({ jail, settings, limits, timers, secretFor }: Pr
         async lastWords() {
           const end = await process.ended;
           const why = end.type === 'exited' ? `it ended with exit code ${end.exitCode}` : end.error.message;
-          const said = Buffer.from(end.stderr).toString('utf8').trim();
+          const kept = Buffer.from(end.stderr).toString('utf8');
+          // Where the beginning is cut off, it may begin with the rest of a secret.
+          const unsure = end.stderr.length < limits.outputBytes ? 0 : Math.max(0, ...secrets.map((secret) => secret.length));
+          const said = kept.slice(unsure).trim();
           return secrets
             .reduce((text, secret) => text.replaceAll(secret, hiding), `${why}${said === '' ? '' : `: ${said}`}`)
             .slice(-maxWords);
