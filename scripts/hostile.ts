@@ -20,7 +20,9 @@ const timeoutMs = 1_200_000;
 const sameForAll = [
   'packages/server/src/llm/hostile.test.ts',
   'packages/server/src/tools/wire/hostile.test.ts',
-  ...['browser', 'fuzz', 'huge', 'kill', 'learned', 'provider', 'requests', 'steer', 'words'].map((name) => `test/hostile/${name}.test.ts`),
+  ...['browser', 'code', 'fuzz', 'huge', 'kill', 'learned', 'provider', 'requests', 'steer', 'words'].map(
+    (name) => `test/hostile/${name}.test.ts`,
+  ),
 ];
 
 const root = join(import.meta.dirname, '..');

@@ -1,4 +1,5 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { execPath } from 'node:process';
@@ -27,8 +28,8 @@ setInterval(() => undefined, 1000);
 `;
 
 /** A public package, as npm installs it. */
+const memoryServer = createRequire(import.meta.url).resolve('@modelcontextprotocol/server-memory/dist/index.js');
 const packages = join(import.meta.dirname, '../../node_modules');
-const memoryServer = join(packages, '@modelcontextprotocol/server-memory/dist/index.js');
 
 const reason = await createJail({ clock: systemClock, timers: systemTimers }).refusal();
 if (reason !== null) describe('programs as MCP servers', () => it.skip(`not run: ${reason}`));

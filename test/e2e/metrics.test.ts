@@ -1,4 +1,7 @@
+import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { DecisionRecord, RunId } from '@nexus-agent/protocol';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -19,7 +22,10 @@ const documented = readFileSync(join(import.meta.dirname, '../../docs/metrics.md
 let server: TestServer;
 beforeAll(async () => {
   server = await startTestServer({
-    config: { runs: { maxLiveRuns: 2 }, sandbox: { maxThreads: 1, spareThreads: 1, wallMs: 3_000, fuel: 10_000_000 } },
+    config: {
+      ...{ runs: { maxLiveRuns: 2 }, sandbox: { maxThreads: 1, spareThreads: 1, wallMs: 3_000, fuel: 10_000_000 } },
+      httpFetch: { allowPrivate: ['127.0.0.1'] },
+    },
   });
   await server.agent('free');
   await server.agent('asking', { policy: { approve: ['fs_list'] } });
@@ -111,6 +117,16 @@ it('shows each of them move when its thing happens, of all tenants [verifies met
   const computing = await server.start({ agent: 'free', input: `[[sim tools=${busy},${busy},${busy}]] done` });
   await expect.poll(look, { timeout: 10_000 }).toMatch(/^nexus_turns_waiting\{queue="sandbox"\} [1-9]/m);
   await server.until(computing, 'completed');
+
+  // A tool reaches a server outside, whose connection is counted once it is closed.
+  const outside = createServer((_request, response) => response.end('hello')).listen(0, '127.0.0.1');
+  await once(outside, 'listening');
+  const { port } = outside.address() as AddressInfo; // it listens on TCP
+  await server.agent('reaching', { policy: { allow: ['http_fetch', 'net:127.0.0.1'] } });
+  await server.finish({ agent: 'reaching', input: `[[sim tools=http_fetch(url="http://127.0.0.1:${port}/")]] done` });
+  outside.closeAllConnections();
+  outside.close();
+  await expect.poll(look).toMatch(/^nexus_tool_egress_bytes_total\{source="http_fetch",direction="received"\} [1-9]/m);
 
   // A process dies: its run is known to have been lost for a while when it goes on here.
   const { run } = await server.finish({ agent: 'free', input: 'hello' });

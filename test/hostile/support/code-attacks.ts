@@ -2,9 +2,10 @@
  * Attacks of code on its engine (tier T0) and of modules on their host (T1), as data like those on jails. A defence of these tiers is a limit
  * that is far away, or a grant that is given.
  */
-import { systemClock, systemTimers } from '../../../packages/server/src/core/index.ts';
+import { createHash } from 'node:crypto';
+import wabt from 'wabt';
+import { NexusError, systemClock, systemTimers } from '../../../packages/server/src/core/index.ts';
 import { createSandbox, createWasmSandbox } from '../../../packages/server/src/tools/index.ts';
-import { noHost, nothing, program } from '../../../packages/server/src/tools/sandbox/wasm/wasm.testkit.ts';
 
 const mebibyte = 1024 * 1024;
 const far = { fuel: 10_000_000_000, wallMs: 60_000, memoryBytes: 512 * mebibyte };
@@ -258,6 +259,27 @@ export const moduleAttacks: readonly ModuleAttack[] = [
   { name: 'exports what counts its fuel', defences: [], body: print, more: functions('(func (export "nexus:fuel"))') },
 ];
 
+/** A module that prints `{"ok":true}` from where its memory begins, and does `body`. */
+async function moduleOf({ body, more = '', memory = '(memory (export "memory") 1)' }: ModuleAttack) {
+  const [imports = '', rest = ''] = more.split('\n;; after imports\n');
+  const text = `(module
+    (import "nexus" "output_write" (func $print (param i32 i32) (result i32)))
+    ${imports}
+    ${memory}
+    (data (i32.const 0) "{\\"ok\\":true}")
+    ${rest}
+    (func (export "_start") ${body}))`;
+  const parsed = (await wabt()).parseWat('attack.wat', text, { bulk_memory: true, reference_types: true, tail_call: true });
+  try {
+    const bytes = Uint8Array.from(parsed.toBinary({}).buffer);
+    return { sha256: createHash('sha256').update(bytes).digest('hex'), bytes };
+  } finally {
+    parsed.destroy();
+  }
+}
+
+const refuse = () => Promise.reject(new NexusError('policy_denied', 'an attack is granted nothing'));
+
 export async function attemptCode(attack: CodeAttack, without: boolean): Promise<boolean> {
   const limits = { ...near.engine, ...(attack.defences.includes('wallMs') ? { wallMs: 300 } : {}) };
   if (without) for (const defence of attack.defences) limits[defence] = distant.engine[defence];
@@ -271,17 +293,22 @@ export async function attemptCode(attack: CodeAttack, without: boolean): Promise
   }
 }
 
-export async function attemptModule({ body, more, memory, defences }: ModuleAttack, without: boolean): Promise<boolean> {
+export async function attemptModule(attack: ModuleAttack, without: boolean): Promise<boolean> {
+  const { defences } = attack;
   const limits = { ...near.module, ...(defences.includes('wallMs') ? { fuel: far.fuel, wallMs: 300 } : {}) };
-  const grants = { ...nothing, files: 'read' as const };
+  const grants = { files: 'read' as const, http: false, clock: false, random: false };
   for (const defence of without ? defences : []) {
     if (defence === 'clock') Object.assign(grants, { clock: true });
     else limits[defence] = distant.module[defence];
   }
   const sandbox = createWasmSandbox({ clock: systemClock, timers: systemTimers, maxThreads: 1, limits });
   try {
-    const host = { ...noHost, openFile: async (path: string) => (path.length === 5 ? largeFile : { type: 'nothing' as const }) };
-    const end = await sandbox.run({ module: await program(body, more, memory), name: 'attack', input: null, grants, host });
+    const host = {
+      listFolder: refuse,
+      fetch: refuse,
+      openFile: async (path: string) => (path.length === 5 ? largeFile : { type: 'nothing' as const }),
+    };
+    const end = await sandbox.run({ module: await moduleOf(attack), name: 'attack', input: null, grants, host });
     // One that prints spaces gives no JSON; that it could print them is what it was after.
     return end.type === 'ok' || (defences.includes('maxOutputBytes') && end.error.code !== 'limit_exceeded');
   } finally {
