@@ -27,7 +27,7 @@ export function describeArtifacts(open: () => Promise<Store>): void {
   }
 
   describe('artifacts', () => {
-    it(verifies('tools.artifacts.rows', 'are there with their commit, for their tenant alone, and go with their session'), async () => {
+    it(`are there with their commit, for their tenant alone, and go with their session ${verifies('tools.artifacts.rows')}`, async () => {
       const { tenantId, sessionId, row } = await begin();
       const [one, two] = [row('one'), row('two')];
       await noteContents(store, tenantId, [one, two]);
@@ -48,7 +48,7 @@ export function describeArtifacts(open: () => Promise<Store>): void {
       await expect(store.commit({ tenantId, artifacts: [row('one')] })).rejects.toMatchObject({ code: 'not_found' });
     });
 
-    it(verifies('tools.artifacts.rows', 'name no content that may be gone, and a named one is not removed'), async () => {
+    it(`name no content that may be gone, and a named one is not removed ${verifies('tools.artifacts.rows')}`, async () => {
       const { tenantId, row } = await begin();
       const lost = row('never put');
       await expect(store.commit({ tenantId, artifacts: [lost] })).rejects.toMatchObject({ code: 'storage_unavailable' });
