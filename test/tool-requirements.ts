@@ -393,6 +393,11 @@ export const toolRequirements = {
     promise: 5,
     behaviour: 'A general gRPC client lists, calls and cancels tools by reflection alone, and sees whether the service is well.',
   },
+  'tools.artifacts.rows': {
+    promise: 2,
+    behaviour:
+      'What is kept of the result of a tool is there with its commit or not at all, names a content that stays, and goes with its session.',
+  },
   'tools.wire.process': {
     promise: 2,
     behaviour: 'A run drives tools of an agent core in another process; what they write is committed by the process that drives the run.',
