@@ -83,11 +83,9 @@ export function storeOptions({ databaseUrl, dataDir, sqlite, postgres, storage }
   return { ...place, ...sqlite, ...postgres, ...storage };
 }
 
-/** What a session may keep of results of tools. */
-const artifactQuotas = { maxCount: 1_000, maxBytes: 256 * 1024 * 1024 };
-
-function quotasOf({ quotas, workspace: { maxFiles, maxBytes, maxNames } }: NexusConfig): Quotas {
-  return { tenant: quotas, tree: { maxFiles, maxBytes, maxNames }, artifacts: artifactQuotas };
+function quotasOf({ quotas, workspace: { maxFiles, maxBytes, maxNames }, tools }: NexusConfig): Quotas {
+  const { maxCount, maxSessionBytes } = tools.artifacts;
+  return { tenant: quotas, tree: { maxFiles, maxBytes, maxNames }, artifacts: { maxCount, maxBytes: maxSessionBytes } };
 }
 
 /** What a database or a server said of its settings may repeat them. The stack and the cause are those of the error that came. */
