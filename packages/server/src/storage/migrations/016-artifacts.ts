@@ -1,7 +1,7 @@
 import type { Migration } from './migration.ts';
 
 /** Results of tools that are too large for a prompt. What they hold lies where the contents of files do. */
-export const artifacts: Migration = {
+export const artifactRows: Migration = {
   version: 16,
   name: 'artifacts',
   statements: ({ text, clustered }) => [

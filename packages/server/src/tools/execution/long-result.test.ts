@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { createSecretValues, NexusError, noSecrets, systemTimers } from '#core';
 import type { BlobStore } from '#storage';
-import { withoutArtifact } from '../contract/index.ts';
+import { withoutArtifact } from '#tools';
 import { createTestToolService, makeTool, makeToolCall, readCall } from '../testing/index.ts';
 import { keepLong, type LongRules } from './long-result.ts';
 
@@ -90,7 +90,9 @@ it('says how to read on to whoever can, and what else there was to say [verifies
   const { put } = createMemory();
   const text = 'word '.repeat(1_000);
   const reader = await keep(rulesOf(put), text, 'a file was left out');
-  expect(reader.output).toMatch(/all of it, in 1 line, is kept as the artifact art_1; artifact_read with id art_1 .*\]\na file was left out$/);
+  expect(reader.output).toMatch(
+    /all of it, in 1 line, is kept as the artifact art_1; artifact_read with id art_1 .*\]\na file was left out$/,
+  );
   const other = await keep(rulesOf(put, { isReader: false }), text);
   expect(other.output).toMatch(/people can read it by the API/);
   expect(other.output).not.toContain('artifact_read');

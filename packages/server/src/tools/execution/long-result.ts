@@ -3,7 +3,7 @@ import { abortError, cutText, NexusError, type Timers, throwIfAborted } from '#c
 import type { BlobStore } from '#storage';
 import { type ArtifactOfCall, artifactNote } from '#tools/contract';
 import { boundText, cutAt } from './bounds.ts';
-import type { OutcomeRules } from './outcome.ts';
+import type { LongResult, OutcomeRules } from './outcome.ts';
 
 /** Where results go that are too long for a prompt. */
 export interface ArtifactKeeping {
@@ -11,14 +11,6 @@ export interface ArtifactKeeping {
   readonly nextId: () => string;
   /** Most bytes that are kept of one result. */
   readonly maxBytes: number;
-}
-
-/** A result that is longer than what reaches the model, as the tool gave it. */
-export interface LongResult {
-  readonly type: 'long';
-  readonly text: string;
-  readonly mediaType: string;
-  readonly costMicroUsd: number;
 }
 
 export interface LongRules extends Pick<OutcomeRules, 'maxOutputChars' | 'secrets'> {
@@ -87,7 +79,7 @@ async function readLong({ secrets, maxOutputChars, timers, artifacts }: LongRule
     let piece: Buffer = Buffer.from(clean, 'utf8');
     let kept = clean;
     if (bytes + piece.length > artifacts.maxBytes) {
-      piece = wholeCharacters(piece, artifacts.maxBytes - bytes);
+      piece = upToBytes(piece, artifacts.maxBytes - bytes);
       kept = piece.toString('utf8');
       whole = false;
     }
@@ -111,7 +103,7 @@ async function readLong({ secrets, maxOutputChars, timers, artifacts }: LongRule
 }
 
 /** At most so many bytes of a text in UTF-8, and no part of a character. */
-function wholeCharacters(piece: Buffer, maxBytes: number): Buffer {
+function upToBytes(piece: Buffer, maxBytes: number): Buffer {
   let end = maxBytes;
   while (end > 0 && ((piece[end] ?? 0) & 0xc0) === 0x80) end -= 1;
   return piece.subarray(0, end);

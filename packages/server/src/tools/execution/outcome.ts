@@ -2,7 +2,6 @@ import { ErrorInfo } from '@nexus-agent/protocol';
 import { NexusError, type SchemaValidator, type SecretValues } from '#core';
 import { describeIssue, type Tool, type ToolCallEnd, type ToolResult } from '#tools/contract';
 import { boundError, boundText } from './bounds.ts';
-import type { LongResult } from './long-result.ts';
 
 export interface ToolFault {
   readonly toolName: string;
@@ -21,6 +20,14 @@ export type Conclusion =
   | Omit<Extract<ToolCallEnd, { type: 'suspended' }>, 'durationMs' | 'waitedMs'>
   | Omit<Extract<ToolCallEnd, { type: 'completed' }>, 'durationMs' | 'waitedMs'>
   | Omit<Extract<ToolCallEnd, { type: 'failed' }>, 'began' | 'durationMs' | 'waitedMs'>;
+
+/** A result that is longer than what reaches the model, as the tool gave it. */
+export interface LongResult {
+  readonly type: 'long';
+  readonly text: string;
+  readonly mediaType: string;
+  readonly costMicroUsd: number;
+}
 
 export interface OutcomeRules {
   readonly schemas: SchemaValidator;

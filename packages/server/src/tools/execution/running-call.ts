@@ -12,8 +12,8 @@ import {
   type ToolResult,
 } from '#tools/contract';
 import { boundText } from './bounds.ts';
-import { type ArtifactKeeping, keepLong, type LongResult } from './long-result.ts';
-import { type Conclusion, cleanError, conclude, failed, fault, type Outcome, type OutcomeRules } from './outcome.ts';
+import { type ArtifactKeeping, keepLong } from './long-result.ts';
+import { type Conclusion, cleanError, conclude, failed, fault, type LongResult, type Outcome, type OutcomeRules } from './outcome.ts';
 import { PartQueue } from './part-queue.ts';
 import { askedFiles, CallQuestions, callIsOver, type QuestionsEnvironment } from './questions.ts';
 import type { GatePass, ToolGates } from './tool-gates.ts';
@@ -292,7 +292,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     this.#state = 'keeping';
     this.#keeping = new AbortController();
     const { callId, toolName } = this.#call;
-    this.#kept(folder, conclusion, this.#keeping.signal).then(
+    keptResult(this.#environment, this.#call, folder, conclusion, this.#keeping.signal).then(
       (whole) => this.#end(whole),
       (error: unknown) => {
         const message = `${toolName} did its work, but the files that it wrote could not be kept`;
@@ -301,29 +301,6 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
         this.#end(failed({ ...error.toInfo(), message: `${message}: ${error.message}` }));
       },
     );
-  }
-
-  async #kept(
-    folder: CallFolder | undefined,
-    conclusion: Extract<Conclusion, { type: 'completed' }> | LongResult,
-    signal: AbortSignal,
-  ): Promise<Conclusion> {
-    const { note = '', ...files } = folder === undefined ? {} : await folder.keep(signal);
-    const ofFiles = 'treeId' in files ? { files } : {};
-    if (conclusion.type === 'long') {
-      const { costMicroUsd } = conclusion;
-      return { type: 'completed', costMicroUsd, ...(await this.#keptLong(conclusion, note, signal)), ...ofFiles };
-    }
-    const output = note === '' ? conclusion.output : boundText(`${conclusion.output}\n${note}`, this.#environment.maxOutputChars);
-    return { ...conclusion, output, ...ofFiles };
-  }
-
-  #keptLong(result: LongResult, note: string, signal: AbortSignal) {
-    const { artifacts, onFault, ...environment } = this.#environment;
-    const { tenantId, toolName, callId, readsArtifacts: isReader = false } = this.#call;
-    if (artifacts === undefined) return { output: boundText(environment.secrets.inText(result.text), environment.maxOutputChars) };
-    const tell = (error: unknown) => onFault?.({ toolName, callId, error });
-    return keepLong({ ...environment, artifacts, isReader, onFault: tell }, { tenantId, ...result }, note, signal);
   }
 
   #refuse(error: NexusError): void {
@@ -359,6 +336,28 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     this.#environment.onEnd?.({ toolName: this.#call.toolName, tool: this.#found?.descriptor, end: whole });
     for (const resolve of this.#onEnd ?? []) resolve();
   }
+}
+
+/** What the call ends with, once its files are kept, and its result where it is too long. Throws where the files cannot be kept. */
+async function keptResult(
+  environment: CallEnvironment,
+  call: ToolCall,
+  folder: CallFolder | undefined,
+  conclusion: Extract<Conclusion, { type: 'completed' }> | LongResult,
+  signal: AbortSignal,
+): Promise<Conclusion> {
+  const { note = '', ...files } = folder === undefined ? {} : await folder.keep(signal);
+  const ofFiles = 'treeId' in files ? { files } : {};
+  if (conclusion.type === 'completed') {
+    const output = note === '' ? conclusion.output : boundText(`${conclusion.output}\n${note}`, environment.maxOutputChars);
+    return { ...conclusion, output, ...ofFiles };
+  }
+  const { artifacts, onFault } = environment;
+  const { tenantId, toolName, callId, readsArtifacts: isReader = false } = call;
+  if (artifacts === undefined) throw new NexusError('internal', `nothing is kept of results, and that of ${toolName} is too long`);
+  const rules = { ...environment, artifacts, isReader, onFault: (error: unknown) => onFault?.({ toolName, callId, error }) };
+  const kept = await keepLong(rules, { ...conclusion, tenantId }, note, signal);
+  return { type: 'completed', costMicroUsd: conclusion.costMicroUsd, ...kept, ...ofFiles };
 }
 
 function needsFiles({ permissions, ofArtifacts }: Tool): boolean {

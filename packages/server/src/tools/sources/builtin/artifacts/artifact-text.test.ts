@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { charactersOf, linesOf, textOf } from './artifact-text.ts';
+import { charactersOf, decodedText, linesOf } from './artifact-text.ts';
 
 async function* piecesOf(text: string, size: number): AsyncGenerator<Uint8Array> {
   const bytes = Buffer.from(text);
@@ -13,7 +13,7 @@ it('gives each line once, with its number and its place, however it comes and ho
   await fc.assert(
     fc.asyncProperty(anyText, sizes, fc.integer({ min: 2, max: 30 }), async (text, size, most) => {
       const lines: string[] = [];
-      for await (const parts of linesOf(textOf(piecesOf(text, size)), most)) {
+      for await (const parts of linesOf(decodedText(piecesOf(text, size)), most)) {
         for (const part of parts) {
           expect(text.slice(part.offset, part.offset + part.text.length)).toBe(part.text);
           expect(part.text.length).toBeLessThanOrEqual(most);
@@ -33,7 +33,7 @@ it('gives the characters of a range, and no half of one, so that ranges one afte
     fc.asyncProperty(anyText, sizes, sizes, async (text, size, limit) => {
       let all = '';
       while (all.length < text.length) {
-        const { from, text: found } = await charactersOf(textOf(piecesOf(text, size)), all.length, limit);
+        const { from, text: found } = await charactersOf(decodedText(piecesOf(text, size)), all.length, limit);
         expect([from, found.isWellFormed()]).toEqual([all.length, true]);
         expect(found.length).toBeGreaterThan(0);
         all += found;
@@ -41,5 +41,5 @@ it('gives the characters of a range, and no half of one, so that ranges one afte
       expect(all).toBe(text);
     }),
   );
-  expect(await charactersOf(textOf(piecesOf('a😀b', 1)), 2, 5)).toEqual({ from: 3, text: 'b' });
+  expect(await charactersOf(decodedText(piecesOf('a😀b', 1)), 2, 5)).toEqual({ from: 3, text: 'b' });
 });

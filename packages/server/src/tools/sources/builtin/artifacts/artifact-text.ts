@@ -1,7 +1,7 @@
 /** The text of an artifact as it comes: read once from its beginning, with bounded memory. */
 
 /** The text of a content in pieces, with none of a character cut. */
-export async function* textOf(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+export async function* decodedText(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   for await (const piece of pieces) yield decoder.decode(piece, { stream: true });
   yield decoder.decode();

@@ -4,7 +4,7 @@ import { artifactReader, type Tool, type ToolContext } from '#tools/contract';
 import { lineFinder } from '../files/line-finder.ts';
 import { countOf, ok } from '../files/shared.ts';
 import { createPace, excerpt, type PaceOptions } from '../search-pace.ts';
-import { charactersOf, linesOf, textOf } from './artifact-text.ts';
+import { charactersOf, decodedText, linesOf } from './artifact-text.ts';
 
 export interface ArtifactToolsOptions extends PaceOptions {
   readonly store: Pick<Store, 'getArtifact' | 'listArtifacts'>;
@@ -106,9 +106,9 @@ export function createArtifactReadTool(options: ArtifactToolsOptions): Tool {
       if (row === null || row.sessionId !== context.sessionId)
         throw new NexusError('not_found', `this session has no artifact ${JSON.stringify(id)}; artifact_list lists what it has`);
       const { tenantId, sha256, bytes } = row;
-      const text = () => textOf(readBlob(options.blobs, { tenantId, sha256, bytes }, context.signal));
+      const text = () => decodedText(readBlob(options.blobs, { tenantId, sha256, bytes }, context.signal));
       if (search !== undefined) return ok(await searchIn(options, text(), request, context, room));
-      if (lines !== undefined) return ok(await readLines(text(), row, lines, room, context.signal));
+      if (lines !== undefined) return ok(await rangeOfLines(text(), row, lines, room, context.signal));
       return ok(await readCharacters(text(), row, offset ?? 0, limit ?? room));
     },
   };
@@ -127,7 +127,7 @@ function ending({ whole }: ArtifactRow): string {
   return whole ? ', the end' : ', the end of what is kept: the result was longer';
 }
 
-async function readLines(
+async function rangeOfLines(
   texts: AsyncGenerator<string>,
   row: ArtifactRow,
   { from, to = row.lines }: { readonly from: number; readonly to?: number },
