@@ -95,8 +95,14 @@ async function measureTiers(): Promise<void> {
   const jail = createJail({ ...parts, bubblewrap, user, readOnly, tmpBytes });
   const turns = { maxJails, spareJails, maxQueued, maxWaitMs };
   const states = { keep: () => Promise.reject(new Error('nothing waits')), read: () => Promise.reject(new Error('nothing waits')) };
+  const artifacts = {
+    store: { getArtifact: async () => null, listArtifacts: async () => ({ items: [], nextCursor: null }) },
+    blobs: { get: () => Promise.reject(new Error('nothing is kept')) as never },
+    maxOutputChars: config.tools.maxOutputChars,
+  };
   const builtin = createBuiltinTools({
     ...parts,
+    artifacts,
     sandbox,
     workspaces,
     states,

@@ -402,6 +402,24 @@ export const toolRequirements = {
     promise: 5,
     behaviour: 'A general gRPC client lists, calls and cancels tools by reflection alone, and sees whether the service is well.',
   },
+  'tools.artifacts.kept': {
+    promise: 2,
+    behaviour:
+      'A result that is too long for a prompt is kept as it was, without secrets and within bounds, and committed with its event; the model gets its beginning and is told how to read on.',
+  },
+  'tools.artifacts.read': {
+    promise: 5,
+    behaviour: 'Tools and the API give any part of what is kept, to its own session and its own tenant alone, and say where it ends.',
+  },
+  'tools.artifacts.refused': {
+    promise: 2,
+    behaviour: 'A result for which there is no room, or no store, is cut and says so: its call has gone well all the same.',
+  },
+  'tools.artifacts.rows': {
+    promise: 2,
+    behaviour:
+      'What is kept of the result of a tool is there with its commit or not at all, names a content that stays, and goes with its session.',
+  },
   'tools.wire.process': {
     promise: 2,
     behaviour: 'A run drives tools of an agent core in another process; what they write is committed by the process that drives the run.',

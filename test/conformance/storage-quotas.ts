@@ -23,6 +23,7 @@ const quotas: Quotas = {
     ...{ files: few, contents: few, contentBytes: 1_000 },
   },
   tree: { maxFiles: 15, maxBytes: 500, maxNames: 25 },
+  artifacts: unlimited.artifacts,
 };
 
 /** How much a tenant may have, while two processes add to it at once. */

@@ -33,6 +33,7 @@ export function describeSchema(name: StoreSubject['name']): void {
         { version: 13 },
         { version: 14 },
         { version: 15 },
+        { version: 16 },
       ]);
       const session = sessionRow(newTenant());
       const first = await openTestStore(location);

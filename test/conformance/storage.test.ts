@@ -4,6 +4,7 @@ import { postgresSubject, type StoreSubject, sqliteSubject } from '../support/st
 import { verifies } from '../support/verifies.ts';
 import { describeAccounts } from './storage-accounts.ts';
 import { describeApprovals } from './storage-approvals.ts';
+import { describeArtifacts } from './storage-artifacts.ts';
 import { describeClocks } from './storage-clocks.ts';
 import { describeDefinitions } from './storage-definitions.ts';
 import { describeFileStore } from './storage-files.ts';
@@ -43,6 +44,7 @@ function describeOn(subject: StoreSubject, fresh: () => Promise<StoreSubject>): 
     describeToolStore(open);
     describeDefinitions(open, fresh);
     describeFileStore(open);
+    describeArtifacts(open);
     describeLedgerStore(subject, open);
     describeAccounts(subject, open);
     describeRetention(subject, open);

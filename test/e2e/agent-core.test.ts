@@ -36,6 +36,22 @@ async function startOrchestrator(dataDir: string, address: string, tools: Config
   return server;
 }
 
+it('keeps a result that is too long, with the run that drives it [verifies tools.wire.process tools.artifacts.kept]', async () => {
+  const dataDir = newFolder();
+  const core = await startCore({ dataDir, tools: { maxOutputChars: 1_000 } });
+  const server = await startOrchestrator(dataDir, core.address);
+  await server.agent('worker');
+  const sessionId = await server.session({ agent: 'worker' });
+  const { events } = await server.finish({ sessionId, input: `[[sim tools=code_js(code="'x'.repeat(5000)")]] [[sim say="done"]]` });
+  const data = events.find((event) => event.type === 'tool.completed')?.data;
+  expect(data).toMatchObject({ status: 'ok', artifact: { mediaType: 'application/json', whole: true } });
+  const id = data?.artifact?.id ?? '';
+  expect(data?.output).toContain(`artifact_read with id ${id}`);
+  expect((await server.call('GET', `/v1/artifacts/${id}/content`)).body).toContain('x'.repeat(5_000));
+  const read = await server.call('POST', '/v1/tools/artifact_read/execute', { sessionId, input: { id, offset: 0, limit: 3 } });
+  expect(read.body).toMatchObject({ status: 'ok', output: expect.stringContaining('[characters 0 to 2 of 5') });
+});
+
 it('runs the tools of a run in another process, and commits here what they wrote [verifies tools.wire.process]', async () => {
   const dataDir = newFolder();
   const core = await startCore({ dataDir });

@@ -62,6 +62,19 @@ export const SessionReading = z.object({
 });
 export type SessionReading = z.infer<typeof SessionReading>;
 
+/** What is kept of a result that was too long: `output` is its beginning, and a note. */
+const ArtifactOfResult = z.object({
+  id: z.string(),
+  sha256: z.string(),
+  bytes: z.int().nonnegative(),
+  /** In units of UTF-16. */
+  characters: z.int().nonnegative(),
+  lines: z.int().nonnegative(),
+  mediaType: z.string(),
+  /** False where the result was longer than what may be kept of one. */
+  whole: z.boolean(),
+});
+
 /** What a tool call had to do with files. Their contents are kept by their hashes. */
 const FilesOfCall = z.object({
   /** Whose files: the session's, or those of a fork. */
@@ -235,6 +248,7 @@ export const journalSchemas = dictionary({
     /** How much of the duration the call waited for its turn, behind others that use the sandbox, say. Left out when it did not wait. */
     waitedMs: z.int().optional(),
     files: FilesOfCall.optional(),
+    artifact: ArtifactOfResult.optional(),
   }),
   'approval.requested': z.object({
     step,

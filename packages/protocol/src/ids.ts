@@ -22,6 +22,7 @@ export const idPrefixes = dictionary({
   worker: 'wrk',
   error: 'err',
   request: 'req',
+  artifact: 'art',
 } as const);
 
 export type IdKind = keyof typeof idPrefixes;

@@ -59,6 +59,7 @@ export {
 export { AdminAction, DecisionRecord, PolicyAction, PolicyObligation, PolicyShortForm, SystemPart } from './policy.ts';
 export { Agent, AgentDefinition } from './resources/agents.ts';
 export { Approval, ApprovalAnswer } from './resources/approvals.ts';
+export { Artifact } from './resources/artifacts.ts';
 export { BudgetRow, SetBudgetRequest } from './resources/budgets.ts';
 export {
   DefinitionFolderState,

@@ -84,6 +84,7 @@ const pinnedPrefixes = {
   worker: 'wrk',
   error: 'err',
   request: 'req',
+  artifact: 'art',
 };
 
 const pinnedJournal = [

@@ -1,6 +1,7 @@
 import { createCalls } from './calls.ts';
 import { agents } from './resources/agents.ts';
 import { approvals } from './resources/approvals.ts';
+import { artifacts } from './resources/artifacts.ts';
 import { budgets } from './resources/budgets.ts';
 import { chat } from './resources/chat.ts';
 import { definitions } from './resources/definitions.ts';
@@ -44,6 +45,7 @@ export function createNexusClient(options: NexusClientOptions) {
     chat: chat(transport),
     sessions: sessions(calls, transport),
     runs: runs(calls, transport),
+    artifacts: artifacts(calls, transport),
     approvals: approvals(calls),
     agents: agents(calls),
     tools: tools(calls),

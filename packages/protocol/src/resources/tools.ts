@@ -21,6 +21,13 @@ export const ToolExecuteRequest = z
   .strictObject({ sessionId: z.string().max(100), input: AnyObject.default({}) })
   .meta({ id: 'ToolExecuteRequest' });
 export const ToolExecuteResult = z
-  .object({ status: z.enum(['ok', 'error']), output: z.string(), error: ErrorInfo.optional(), durationMs: z.int() })
+  .object({
+    status: z.enum(['ok', 'error']),
+    output: z.string(),
+    error: ErrorInfo.optional(),
+    durationMs: z.int(),
+    /** Where all of an output is kept that was too long. */
+    artifactId: z.string().optional(),
+  })
   .meta({ id: 'ToolExecuteResult' });
 export type ToolExecuteResult = z.infer<typeof ToolExecuteResult>;

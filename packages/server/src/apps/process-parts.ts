@@ -83,8 +83,9 @@ export function storeOptions({ databaseUrl, dataDir, sqlite, postgres, storage }
   return { ...place, ...sqlite, ...postgres, ...storage };
 }
 
-function quotasOf({ quotas, workspace: { maxFiles, maxBytes, maxNames } }: NexusConfig): Quotas {
-  return { tenant: quotas, tree: { maxFiles, maxBytes, maxNames } };
+function quotasOf({ quotas, workspace: { maxFiles, maxBytes, maxNames }, tools }: NexusConfig): Quotas {
+  const { maxCount, maxSessionBytes } = tools.artifacts;
+  return { tenant: quotas, tree: { maxFiles, maxBytes, maxNames }, artifacts: { maxCount, maxBytes: maxSessionBytes } };
 }
 
 /** What a database or a server said of its settings may repeat them. The stack and the cause are those of the error that came. */

@@ -29,7 +29,7 @@ import {
 } from '#tools/sources';
 import { egressOptions } from './egress.ts';
 import { openJail } from './jail.ts';
-import type { OpenedFiles } from './session-files.ts';
+import { fileStoreKind, type OpenedFiles } from './session-files.ts';
 import { countedCall, trafficOf, turnsOf } from './tool-counts.ts';
 import { createToolSecrets } from './tool-secrets.ts';
 
@@ -83,6 +83,7 @@ export function openTools(parts: ToolParts): OpenedTools {
     clock,
     timers: systemTimers,
     states: createProgramStates(files.blobs),
+    artifacts: { store, blobs: files.blobs, maxOutputChars: config.tools.maxOutputChars },
     http: { ...egress, observer: turnsOf(metrics, 'http_fetch'), traffic: trafficOf(metrics, 'http_fetch') },
     jailed: {
       ...{ jail, clock, timers: systemTimers, limits: jailLimits, observer: turnsOf(metrics, 'jail'), ...jailTurns },
@@ -110,7 +111,7 @@ export function openTools(parts: ToolParts): OpenedTools {
     fetchTool: builtin.find(({ name }) => name === 'http_fetch') ?? null,
     onFault: (fault) => logger.warn(fault, 'a plugin cannot be used'),
   });
-  const { files: _files, remote: _remote, workers: ofWorkers, ...limits } = config.tools;
+  const { files: _files, remote: _remote, workers: ofWorkers, artifacts: _artifacts, ...limits } = config.tools;
   const heads = createSourceHeads({ store, clock, bus });
   closers.push(() => heads.close());
   const workers = createWorkers({
@@ -129,6 +130,7 @@ export function openTools(parts: ToolParts): OpenedTools {
     folders: files.folders,
     secrets: known,
     ...limits,
+    ...keepingOf(config, files, () => ids.next<string>('artifact')),
     turns: turnsOf(metrics, 'tools'),
     onEnd(call) {
       const counted = countedCall(call);
@@ -148,6 +150,13 @@ export function openTools(parts: ToolParts): OpenedTools {
       onChange: plugins.forget,
     },
   };
+}
+
+/** What is kept of results that are too long: no more than where it is kept takes. */
+function keepingOf(config: NexusConfig, { blobs }: OpenedFiles, nextId: () => string) {
+  const { artifacts, files } = config.tools;
+  const maxBytes = fileStoreKind(config) === 'database' ? Math.min(artifacts.maxBytes, files.database.maxBlobBytes) : artifacts.maxBytes;
+  return maxBytes === 0 ? {} : { artifacts: { blobs, nextId, maxBytes } };
 }
 
 /** One whose tools cannot be made has none, and the others keep theirs. */

@@ -2,7 +2,8 @@ import type { ReservationId, ToolExecuteResult } from '@nexus-agent/protocol';
 import { inTurn, needsOf } from '#budget';
 import { NexusError } from '#core';
 import type { Commit } from '#storage';
-import { checkArguments, selectTools, type ToolCallEnd } from '#tools';
+import { checkArguments, selectTools, type ToolCallEnd, withoutArtifact } from '#tools';
+import { artifactRow, readsArtifacts, refusedArtifact } from './artifacts.ts';
 import type { ChargeContext } from './charge.ts';
 import { denialMessage } from './decisions.ts';
 import type { CallEngine } from './engine.ts';
@@ -80,16 +81,35 @@ export async function callToolDirectly(
   const [outcome] = reserved.outcomes;
   const timeoutMs = (outcome?.type === 'reserved' ? outcome.wallMs : null) ?? tool.timeoutMs;
 
-  const call = { tool, input: checked.input, callId, attempt: 1, idempotencyKey: callId, timeoutMs };
-  const end = await performTool(engine, charge, call, { signal, onOutput: () => undefined });
-  const actual = toolAmounts(tool, end, timeoutMs);
-  await store.commit({
-    tenantId,
-    ledger: [actual === null ? { type: 'release', reservationId } : { type: 'settle', reservationId, actual }],
-    ...filesOf(end, callId),
-  });
+  const call = {
+    ...{ tool, input: checked.input, callId, attempt: 1, idempotencyKey: callId, timeoutMs },
+    readsArtifacts: readsArtifacts(tools),
+  };
+  const given = await performTool(engine, charge, call, { signal, onOutput: () => undefined });
+  const actual = toolAmounts(tool, given, timeoutMs);
+  const commit = (end: ToolCallEnd) =>
+    store.commit({
+      tenantId,
+      ledger: [actual === null ? { type: 'release', reservationId } : { type: 'settle', reservationId, actual }],
+      ...filesOf(end, callId),
+      ...(end.type === 'completed' && end.artifact !== undefined
+        ? { artifacts: [artifactRow(charge, { callId, tool: tool.name }, end.artifact)] }
+        : {}),
+    });
+  const end = await commit(given).then(
+    () => given,
+    async (error: unknown) => {
+      if (given.type !== 'completed' || refusedArtifact(error) === null) throw error;
+      const cut = withoutArtifact(given);
+      await commit(cut);
+      return cut;
+    },
+  );
   const durationMs = Math.round(end.durationMs);
-  if (end.type === 'completed') return { status: 'ok', output: end.output, durationMs };
+  if (end.type === 'completed') {
+    const { output, artifact } = end;
+    return { status: 'ok', output, durationMs, ...(artifact === undefined ? {} : { artifactId: artifact.artifactId }) };
+  }
   if (end.type === 'failed') return { status: 'error', output: '', error: end.error, durationMs };
   throw new NexusError('internal', `${tool.name} waits for calls, though it was offered none`);
 }

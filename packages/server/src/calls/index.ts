@@ -1,4 +1,5 @@
 /** The door of calls: one governed model or tool call. Decide, reserve, do, settle, over a charge context. */
+export { artifactRow, readsArtifacts, refusedArtifact } from './artifacts.ts';
 export type { ChargeContext } from './charge.ts';
 export { type Actor, decideForAgent, denialMessage, originOf, type RecordedDecision, recordDecision } from './decisions.ts';
 export { callToolDirectly } from './direct-tool.ts';

@@ -73,6 +73,8 @@ export interface GrantedToolCall {
   readonly filesOf?: string;
   readonly calling?: ToolCall['calling'];
   readonly resume?: ResumedCall;
+  /** Whether the agent can read what is kept of results. */
+  readonly readsArtifacts?: boolean;
 }
 
 export interface ToolCallHooks {
@@ -106,6 +108,7 @@ export async function performTool(
       toolVersion: tool.version,
       input: call.input,
       timeoutMs: call.timeoutMs,
+      ...(call.readsArtifacts === true ? { readsArtifacts: true } : {}),
       ...(call.filesOf === undefined ? {} : { filesOf: call.filesOf }),
       ...(call.calling === undefined ? {} : { calling: call.calling }),
       ...(call.resume === undefined ? {} : { resume: call.resume }),

@@ -5,6 +5,7 @@ export { parseAgentFile } from './agent-file.ts';
 export { notesOnAgent, notesOnMentions, notesOnModels, notesOnPolicies } from './agent-notes.ts';
 export { type Agents, createAgents } from './agents.ts';
 export { type Approvals, createApprovals } from './approvals.ts';
+export { type Artifacts, createArtifacts } from './artifacts.ts';
 export { type Budgets, createBudgets } from './budgets.ts';
 export { type Definitions, openDefinitions } from './definitions.ts';
 export { createFiles, type Files } from './files.ts';

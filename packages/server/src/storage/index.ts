@@ -5,6 +5,7 @@ export type {
   AgentVersionRow,
   AgingKind,
   ApprovalRow,
+  ArtifactRow,
   Blob,
   BlobDriver,
   BlobStore,

@@ -1,13 +1,16 @@
-import type { TenantQuotas, ToolCallStore, ToolSourceStore } from '#storage/contract';
+import type { ArtifactStore, TenantQuotas, ToolCallStore, ToolSourceStore } from '#storage/contract';
 import type { Driver } from '#storage/program';
 import {
+  artifactsOfSession,
   cancelToolCall,
   deleteToolSource,
   deleteToolWorker,
   endLostToolCall,
   endToolCall,
+  getArtifact,
   getToolSource,
   heldToolCalls,
+  listArtifacts,
   listToolSources,
   listToolWorkers,
   offerToolCall,
@@ -26,9 +29,13 @@ import {
   touchToolWorkers,
 } from '#storage/tables';
 
-/** The part of the store that keeps where tools come from and the queue of their workers. */
-export function toolStoreOn({ read, write }: Driver, quotas: TenantQuotas): ToolSourceStore & ToolCallStore {
+/** The part of the store that keeps where tools come from, the queue of their workers, and what of their results is kept. */
+export function toolStoreOn({ read, write }: Driver, quotas: TenantQuotas): ToolSourceStore & ToolCallStore & ArtifactStore {
   return {
+    getArtifact: (tenantId, artifactId) => read(() => getArtifact(tenantId, artifactId)),
+    listArtifacts: (tenantId, filter, page) => read(() => listArtifacts(tenantId, filter, page)),
+    artifactsOf: (tenantId, sessionId) => read(() => artifactsOfSession(tenantId, sessionId)),
+
     putToolSource: (row) => write(() => putToolSource(row, quotas)),
     getToolSource: (tenantId, kind, name) => read(() => getToolSource(tenantId, kind, name)),
     listToolSources: (tenantId, kind, page) => read(() => listToolSources(tenantId, kind, page)),

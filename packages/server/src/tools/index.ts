@@ -1,8 +1,10 @@
 /** The door of tools: the service that runs them, what callers see of it, and what authors of tools write. */
 export { createFixedSource } from '#tools/catalogue';
 export {
+  type ArtifactOfCall,
   type AuthorizationRequest,
   type AuthorizationVerdict,
+  artifactReader,
   type CallFolders,
   checkArguments,
   describeTool,
@@ -20,6 +22,7 @@ export {
   type ToolService,
   type ToolSource,
   type WorkerDesk,
+  withoutArtifact,
 } from '#tools/contract';
 export type { FinishedCall, ToolFault } from '#tools/execution';
 export { openSessionFiles, type SessionFiles } from '#tools/files';

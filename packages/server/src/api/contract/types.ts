@@ -4,6 +4,7 @@ import type {
   Administration,
   Agents,
   Approvals,
+  Artifacts,
   Budgets,
   Definitions,
   Files,
@@ -85,6 +86,7 @@ export interface ApiServices {
   readonly approvals: Approvals;
   readonly agents: Agents;
   readonly files: Files;
+  readonly artifacts: Artifacts;
   readonly tools: Tools;
   readonly toolWorkers: ToolWorkers;
   readonly plugins: Plugins;

@@ -2,6 +2,7 @@
 import type { Route } from '#api/contract';
 import { agentRoutes } from './agents.ts';
 import { approvalRoutes } from './approvals.ts';
+import { artifactRoutes } from './artifacts.ts';
 import { budgetRoutes } from './budgets.ts';
 import { chatRoutes } from './chat.ts';
 import type { RouteContext } from './context.ts';
@@ -28,6 +29,7 @@ const resources: readonly ((context: RouteContext) => Route[])[] = [
   sessionRoutes,
   messageRoutes,
   fileRoutes,
+  artifactRoutes,
   chatRoutes,
   runRoutes,
   journalRoutes,

@@ -33,7 +33,7 @@ export function watchRemovals({ chronicle, world, removed, expires, keptMs }: Re
 
 const tablesOfRuns = ['run_events', 'approvals', 'reservations'];
 
-/** Once it was cleared away: nothing is left of what was deleted, and of contents only what a file has. */
+/** Once it was cleared away: nothing is left of what was deleted, and of contents only what a file or an artifact has. */
 export async function checkLeft(database: Driver, { stories }: Chronicle, contents: ReadonlyMap<string, unknown>): Promise<void> {
   const sessions = new Set((await selectAll(database, 'select session_id from sessions')).map(({ session_id }) => String(session_id)));
   for (const { runId, sessionId, isGone } of stories.values()) {
@@ -50,11 +50,15 @@ export async function checkLeft(database: Driver, { stories }: Chronicle, conten
       `session:${sessionId}`,
     );
     if (Number(balances?.rows) > 0) throw new Violation(`removal: ${balances?.rows} balances are left of ${runId}`);
+    const [artifacts] = await selectAll(database, 'select count(*) as rows from artifacts where session_id = ?', sessionId);
+    if (Number(artifacts?.rows) > 0) throw new Violation(`removal: ${artifacts?.rows} artifacts are left of ${sessionId}`);
     const [trees] = await selectAll(database, 'select count(*) as rows from file_trees where session_id = ?', sessionId);
     if (Number(trees?.rows) > 0) throw new Violation(`removal: ${trees?.rows} trees of files are left of ${sessionId}`);
   }
   const [due] = await selectAll(database, "select count(*) as rows from removals where kind in ('content', 'leaving')");
   if (Number(due?.rows) > 0) return;
-  const named = new Set((await selectAll(database, 'select tenant_id, sha256 from files')).map((row) => `${row.tenant_id}/${row.sha256}`));
-  for (const key of contents.keys()) if (!named.has(key)) throw new Violation(`files: the content ${key} is kept, and no file has it`);
+  const rows = await selectAll(database, 'select tenant_id, sha256 from files union all select tenant_id, sha256 from artifacts');
+  const named = new Set(rows.map((row) => `${row.tenant_id}/${row.sha256}`));
+  for (const key of contents.keys())
+    if (!named.has(key)) throw new Violation(`files: the content ${key} is kept, and no file or artifact has it`);
 }

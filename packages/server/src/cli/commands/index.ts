@@ -1,5 +1,6 @@
 import { agentCommands } from './agents.ts';
 import { approvalCommands } from './approvals.ts';
+import { artifactCommands } from './artifacts.ts';
 import { budgetCommands } from './budgets.ts';
 import { chatCommands } from './chat.ts';
 import type { Registrar } from './command.ts';
@@ -29,6 +30,7 @@ export const commands: readonly ((registrar: Registrar) => void)[] = [
   sessionCommands,
   runCommands,
   fileCommands,
+  artifactCommands,
   approvalCommands,
   agentCommands,
   toolCommands,

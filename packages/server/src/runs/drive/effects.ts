@@ -1,5 +1,5 @@
 import type { RunId } from '@nexus-agent/protocol';
-import { type AttemptWish, modelGrant, performTool } from '#calls';
+import { type AttemptWish, modelGrant, performTool, readsArtifacts } from '#calls';
 import { NexusError, settlesWithin, toErrorInfo } from '#core';
 import type { LedgerOutcome } from '#ledger';
 import type { CallIds, ToolCallState } from '#runs/journal';
@@ -145,7 +145,10 @@ export class Effects {
       const span = spans.tool(start);
       const { filesOf } = context;
       const going = resume === null ? {} : { resume: { state: resume.state, results: resume.ended } };
-      const call = { tool, input, callId, attempt, idempotencyKey, timeoutMs: wallMs, filesOf, ...callingOf(context, tool), ...going };
+      const call = {
+        ...{ tool, input, callId, attempt, idempotencyKey, timeoutMs: wallMs, filesOf },
+        ...{ ...callingOf(context, tool), ...going, readsArtifacts: readsArtifacts(context.tools) },
+      };
       const end = await performTool(engine, context.charge, call, {
         signal: stopping.signal,
         traceparent: span.traceparent,

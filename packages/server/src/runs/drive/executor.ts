@@ -24,7 +24,7 @@ import { type ChildCall, Effects } from './effects.ts';
 import { collectFacts } from './facts.ts';
 import { createOwnership, type RunLease } from './ownership.ts';
 import { createPatience } from './patience.ts';
-import { withoutRefusedFiles } from './refused-files.ts';
+import { withoutRefused } from './refused.ts';
 import { Mailbox, type Report } from './reports.ts';
 import { createRoomPause } from './room-pause.ts';
 import type { RunSpans } from './spans.ts';
@@ -177,10 +177,10 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
       const round = decide(facts);
       pending = [];
       if (round.end === null && round.starts.length === 0 && assumedEvents(merge(round.written)).length === 0) continue;
-      // Nothing of a round with refused files was written: it is put together anew, and what wants another attempt has been granted that.
+      // Nothing of a round with something refused was written: it is put together anew, and what wants another attempt has been granted that.
       const anew = async (told: readonly Report[]) => decide((await patience(() => collectFacts(input, told))).facts);
       const write = async (told: readonly Report[]) => writeRound(parts, told === reports ? round : await anew(told));
-      const end = await withoutRefusedFiles(reports, write).catch(async (error: unknown) => {
+      const end = await withoutRefused(reports, write).catch(async (error: unknown) => {
         room.requireWaiting(error, before.length > 0);
         for (const report of reports) if (report.type !== 'attempt') mailbox.put(report);
         await room.wait();

@@ -1,5 +1,5 @@
 import type { JournalData } from '@nexus-agent/protocol';
-import { toolAmounts } from '#calls';
+import { artifactRow, toolAmounts } from '#calls';
 import { isTooDeep } from '#core';
 import { nestedCallId, type RunState } from '#runs/journal';
 import {
@@ -15,7 +15,7 @@ import {
   type ToolEnd,
   type ToolStart,
 } from '#runs/steps';
-import type { FilesOfCall, ToolCallEnd } from '#tools';
+import type { ArtifactOfCall, FilesOfCall, ToolCallEnd } from '#tools';
 import type { TimeUsed } from './wall-time.ts';
 
 /** Journals what a tool gave and settles it. A `once` tool that was cut off may have taken effect: a person is asked. */
@@ -38,7 +38,12 @@ export function proposeToolEnd(
       ? release(start.reserve.reservationId, { heir, ...(counts ? { adds: { toolCalls: -1 } } : {}) })
       : settle(start.reserve.reservationId, { ...actual, wallMs }, { heir });
   if (end.type === 'suspended') return merge([proposeSuspended(state, start, end), paid]);
-  return merge([proposeResult(state, call, journalled(end)), paid, proposeFiles(context, start, end)]);
+  return merge([
+    proposeResult(state, call, journalled(end)),
+    paid,
+    proposeFiles(context, start, end),
+    proposeArtifact(context, start, end),
+  ]);
 }
 
 /** Journals where a call goes on, and what it waits for. */
@@ -75,12 +80,27 @@ function proposeFiles({ runId }: RunContext, { call }: ToolStart, end: ToolCallE
   return propose({ files: [{ treeId, runId, callId: call.callId, changes }] });
 }
 
+/** What is kept of a result that was too long, to be written with it. */
+function proposeArtifact({ charge }: RunContext, { call, tool }: ToolStart, end: ToolCallEnd): Proposal {
+  if (end.type !== 'completed' || end.artifact === undefined) return propose({});
+  return propose({ artifacts: [artifactRow(charge, { callId: call.callId, tool: tool.name }, end.artifact)] });
+}
+
 function journalled(end: Exclude<ToolCallEnd, { type: 'suspended' }>): ToolEnd {
   if (end.type === 'completed') {
-    const { files, ...rest } = end;
-    return { ...rest, type: 'ok', ...(files === undefined ? {} : { files: filesInEvent(files) }) };
+    const { files, artifact, ...rest } = end;
+    return {
+      ...rest,
+      type: 'ok',
+      ...(files === undefined ? {} : { files: filesInEvent(files) }),
+      ...(artifact === undefined ? {} : { artifact: artifactInEvent(artifact) }),
+    };
   }
   return { ...end, type: end.error.code === 'cancelled' ? 'cancelled' : 'error' };
+}
+
+function artifactInEvent({ artifactId: id, cut: _cut, ...kept }: ArtifactOfCall) {
+  return { id, ...kept };
 }
 
 function filesInEvent({ treeId, version, changes }: FilesOfCall) {

@@ -11,6 +11,8 @@ export interface Proposal {
   readonly ledger: readonly LedgerOperation[];
   /** What finished calls changed of files. */
   readonly files: NonNullable<Commit['files']>;
+  /** What is kept of their results. */
+  readonly artifacts: NonNullable<Commit['artifacts']>;
   readonly decisions: readonly DecisionRow[];
   readonly approvals: readonly ApprovalRow[];
   readonly closeApprovals: NonNullable<Commit['closeApprovals']>;
@@ -29,6 +31,7 @@ export function propose(
   return {
     ledger: [],
     files: [],
+    artifacts: [],
     decisions: [],
     approvals: [],
     closeApprovals: [],
@@ -44,6 +47,7 @@ export function merge(proposals: readonly Proposal[]): Proposal {
   if (only !== undefined && proposals.length === 1) return only;
   const ledger: LedgerOperation[] = [];
   const files: Proposal['files'][number][] = [];
+  const artifacts: Proposal['artifacts'][number][] = [];
   const decisions: DecisionRow[] = [];
   const approvals: ApprovalRow[] = [];
   const closeApprovals: Proposal['closeApprovals'][number][] = [];
@@ -53,6 +57,7 @@ export function merge(proposals: readonly Proposal[]): Proposal {
   for (const proposal of proposals) {
     ledger.push(...proposal.ledger);
     files.push(...proposal.files);
+    artifacts.push(...proposal.artifacts);
     decisions.push(...proposal.decisions);
     approvals.push(...proposal.approvals);
     closeApprovals.push(...proposal.closeApprovals);
@@ -63,6 +68,7 @@ export function merge(proposals: readonly Proposal[]): Proposal {
   return {
     ledger,
     files,
+    artifacts,
     decisions,
     approvals,
     closeApprovals,
@@ -194,6 +200,7 @@ export function commitProposal(
     },
     ledger: proposal.ledger,
     ...(proposal.files.length === 0 ? {} : { files: proposal.files }),
+    ...(proposal.artifacts.length === 0 ? {} : { artifacts: proposal.artifacts }),
     decisions: proposal.decisions,
     approvals: proposal.approvals,
     closeApprovals: proposal.closeApprovals,

@@ -11,6 +11,7 @@ export type ToolEnd =
       readonly waitedMs?: number;
       readonly costMicroUsd?: number;
       readonly files?: JournalData<'tool.completed'>['files'];
+      readonly artifact?: JournalData<'tool.completed'>['artifact'];
     }
   | {
       readonly type: 'error' | 'denied' | 'cancelled';
@@ -46,6 +47,7 @@ export function proposeResult(state: RunState, call: ToolCallState, end: ToolEnd
     ...(end.type === 'ok' ? {} : { error: end.error }),
     ...(end.type === 'ok' && end.costMicroUsd !== undefined ? { costMicroUsd: end.costMicroUsd } : {}),
     ...(end.type !== 'ok' || end.files === undefined ? {} : { files: end.files }),
+    ...(end.type !== 'ok' || end.artifact === undefined ? {} : { artifact: end.artifact }),
     ...(end.durationMs === undefined ? {} : { durationMs: Math.round(end.durationMs) }),
     ...(end.waitedMs === undefined ? {} : { waitedMs: Math.round(end.waitedMs) }),
   };

@@ -2,6 +2,7 @@ import { NexusError } from '#core';
 import type { Commit, CommitResult } from '#storage/contract';
 import { type Program, together } from '#storage/program';
 import { approvalHandler } from './approvals.ts';
+import { artifactHandler } from './artifacts.ts';
 import { claimHandler } from './claims.ts';
 import { createRunHandler } from './create-run.ts';
 import { decisionHandler } from './decisions.ts';
@@ -45,6 +46,7 @@ function handlersOf(batch: Batch): readonly Handler[] {
     runHandler(batch, working),
     ledgerHandler(batch),
     fileHandler(batch),
+    artifactHandler(batch),
     eventHandler(batch, working),
     approvalHandler(batch),
     decisionHandler(batch),

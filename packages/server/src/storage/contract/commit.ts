@@ -1,6 +1,7 @@
 import type { BudgetRefusal, NewEvent, RunId, RunTotals, SessionId, TenantId } from '@nexus-agent/protocol';
 import type { LedgerOperation, LedgerOutcome } from '#ledger';
 import type { ApprovalRow } from './approvals.ts';
+import type { ArtifactRow } from './artifacts.ts';
 import type { DecisionRow } from './audit.ts';
 import type { FilesCommit, FilesCopy } from './files.ts';
 import type { RunPatch, RunRow, SessionRow, StoredEvent } from './runs.ts';
@@ -74,6 +75,11 @@ export interface Commit {
   /** What tool calls changed of files, in order. Their trees exist, and the contents are kept already. */
   readonly files?: readonly FilesCommit[];
   readonly copyFiles?: FilesCopy;
+  /**
+   * Results of tools that are kept; their contents are kept already. The commit fails with the `artifactId` in the details of its error where the
+   * session has no room for one (`quota_exceeded`) or is gone (`not_found`), and where a content is gone (`storage_unavailable`).
+   */
+  readonly artifacts?: readonly ArtifactRow[];
   readonly decisions?: readonly DecisionRow[];
   readonly approvals?: readonly ApprovalRow[];
   /** Approvals of this run that no longer need an answer. */

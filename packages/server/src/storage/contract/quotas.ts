@@ -33,9 +33,16 @@ export interface TreeQuotas {
   readonly maxNames: number;
 }
 
+/** How many results of tools one session may keep. */
+export interface ArtifactQuotas {
+  readonly maxCount: number;
+  readonly maxBytes: number;
+}
+
 export interface Quotas {
   readonly tenant: TenantQuotas;
   readonly tree: TreeQuotas;
+  readonly artifacts: ArtifactQuotas;
 }
 
 export type QuotaKind = keyof TenantQuotas;
@@ -57,6 +64,7 @@ export const unlimited: Quotas = {
     contentBytes: none,
   },
   tree: { maxFiles: none, maxBytes: none, maxNames: none },
+  artifacts: { maxCount: none, maxBytes: none },
 };
 
 const told: Record<QuotaKind, { readonly what: string; readonly advice: string }> = dictionary({

@@ -7,7 +7,7 @@ export type AgingKind = 'decisions' | 'idempotencyKeys' | 'reservations' | 'ledg
 export interface Removal {
   readonly tenantId: TenantId;
   /**
-   * `run`: its journal, approvals and closed reservations. `session`: its files. `wanted`: a session that is deleted once its runs have
+   * `run`: its journal, approvals and closed reservations. `session`: its files and artifacts. `wanted`: a session that is deleted once its runs have
    * ended. `content`: what a file held, by its hash, to be looked at when it is due. `leaving`: one that is being removed.
    */
   readonly kind: 'run' | 'session' | 'wanted' | 'content' | 'leaving';
@@ -49,7 +49,7 @@ export interface RetentionStore {
   wantSessionRemoved(tenantId: TenantId, sessionId: SessionId): Promise<void>;
   /** Those noted before then, and contents that are due then, oldest first. */
   listRemovals(before: number, limit: number): Promise<readonly Removal[]>;
-  /** Deletes up to `limit` rows of a run, or of the files of a session, whose contents are then due in `keepMs`; false when nothing is left. */
+  /** Deletes up to `limit` rows of a run, or of the files and artifacts of a session, whose contents are then due in `keepMs`; false when nothing is left. */
   removeSome(removal: Removal, limit: number, keepMs: number): Promise<boolean>;
   endRemoval(removal: Removal): Promise<void>;
   /** Adds up to `limit` entries of days before `day` to the sums of their days; how many. The books stay as they are. */

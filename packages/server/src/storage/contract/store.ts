@@ -1,4 +1,5 @@
 import type { ApprovalStore } from './approvals.ts';
+import type { ArtifactStore } from './artifacts.ts';
 import type { AuditStore } from './audit.ts';
 import type { BlobTable, ContentTable } from './blobs.ts';
 import type { AgentStore } from './catalogue.ts';
@@ -25,6 +26,7 @@ export type Store = CommitStore &
   LedgerStore &
   ApprovalStore &
   AuditStore &
+  ArtifactStore &
   AgentStore &
   RetentionStore &
   MeasureStore &

@@ -13,6 +13,7 @@ import { ownedLimits } from './012-owned-limits.ts';
 import { sumsAndOrders } from './013-sums-and-orders.ts';
 import { journalAsWritten } from './014-journal-as-written.ts';
 import { tools } from './015-tools.ts';
+import { artifactRows } from './016-artifacts.ts';
 import type { Migration } from './migration.ts';
 
 /** All of them, in order. */
@@ -32,4 +33,5 @@ export const migrations: readonly Migration[] = [
   sumsAndOrders,
   journalAsWritten,
   tools,
+  artifactRows,
 ];

@@ -59,7 +59,7 @@ export function* touchContent(
 }
 
 /**
- * Which of these contents may be gone, whatever clocks said meanwhile: nobody noted them, and no file names them. Until the transaction
+ * Which of these contents may be gone, whatever clocks said meanwhile: nobody noted them, and no file or artifact names them. Until the transaction
  * ends nobody takes the others. The caller holds the count of files, so that nobody takes a file away either.
  */
 export function* goneContents(tenant: string, hashes: ReadonlySet<string>): Program<ReadonlySet<string>> {
@@ -82,7 +82,8 @@ export function* goneContents(tenant: string, hashes: ReadonlySet<string>): Prog
     const left = some.filter((hash) => !there.has(hash));
     if (left.length === 0) continue;
     const named = yield* rowsOf(sql<{ id: string }>`with looked(id) as (values ${sql.join(left.map((hash) => sql`(${hash})`))})
-      select id from looked where exists (select 1 from files f where f.tenant_id = ${tenant} and f.sha256 = looked.id limit 1)`);
+      select id from looked where exists (select 1 from files f where f.tenant_id = ${tenant} and f.sha256 = looked.id limit 1)
+        or exists (select 1 from artifacts a where a.tenant_id = ${tenant} and a.sha256 = looked.id limit 1)`);
     for (const { id } of named) there.add(id);
     for (const hash of left) if (!there.has(hash)) gone.add(hash);
   }
@@ -98,7 +99,8 @@ export function* takeContent({ tenantId, kind, id }: Removal, removingMs: number
   }
   const due = yield* write(sql`delete from removals where tenant_id = ${tenantId} and kind = 'content' and id = ${id} and at <= ${now}`);
   if (due === 0) return 'kept';
-  const [named] = yield* rowsOf(sql`select 1 as one from files where tenant_id = ${tenantId} and sha256 = ${id} limit 1`);
+  const [named] = yield* rowsOf(sql`select 1 as one where exists (select 1 from files where tenant_id = ${tenantId} and sha256 = ${id})
+    or exists (select 1 from artifacts where tenant_id = ${tenantId} and sha256 = ${id})`);
   if (named !== undefined) return 'kept';
   const taken = yield* write(sql`insert into removals (tenant_id, kind, id, at) values (${tenantId}, 'leaving', ${id}, ${now})
     on conflict do nothing`);
@@ -109,7 +111,8 @@ export function* countContents(tenant: string, limit: number): Program<Aged> {
   const now = yield* databaseNow();
   const due: RawBuilder<unknown> = sql`select 1 as one from removals t where t.tenant_id = ${tenant} and t.at <= ${now}
     and (t.kind = 'leaving' or t.kind = 'content' and not exists (
-      select 1 from files f where f.tenant_id = t.tenant_id and f.sha256 = t.id limit 1 offset 0)) limit ${limit}`;
+      select 1 from files f where f.tenant_id = t.tenant_id and f.sha256 = t.id limit 1 offset 0)
+      and not exists (select 1 from artifacts a where a.tenant_id = t.tenant_id and a.sha256 = t.id limit 1 offset 0)) limit ${limit}`;
   const [row] = yield* rowsOf(sql<{ count: number }>`select count(*) as count from (${due}) as due`);
   return { count: row?.count ?? 0, oldest: null };
 }

@@ -2,6 +2,7 @@
 import { usageDays } from './accounts.ts';
 import { agents, agentVersions } from './agents.ts';
 import { approvals } from './approvals.ts';
+import { artifacts } from './artifacts.ts';
 import { blobPieces, blobs, blobUsage } from './blobs.ts';
 import { budgets } from './budgets.ts';
 import { idempotencyKeys } from './claims.ts';
@@ -32,6 +33,7 @@ export {
   insertApprovals,
   listApprovals,
 } from './approvals.ts';
+export { artifactsOfSession, artifactToRow, getArtifact, insertArtifacts, listArtifacts } from './artifacts.ts';
 export { finishBlob, getBlobPiece, hasBlob, putBlobPiece, removeBlob } from './blobs.ts';
 export { insertBudgets, listBudgets, lockBudgets, readBudgets, scopeText, updateBudgets } from './budgets.ts';
 export { type ClaimRow, insertClaims, selectClaims } from './claims.ts';
@@ -130,6 +132,7 @@ export const tables = [
   agents,
   apiKeys,
   approvals,
+  artifacts,
   blobPieces,
   blobs,
   blobUsage,

@@ -138,7 +138,17 @@ export function* listRemovals(before: number, limit: number): Program<readonly R
 }
 
 export function* removeSome(removal: Removal, limit: number, keepMs: number): Program<boolean> {
-  return removal.kind === 'session' ? yield* removeSomeFiles(removal, limit, keepMs) : yield* removeSomeOfRun(removal, limit);
+  if (removal.kind !== 'session') return yield* removeSomeOfRun(removal, limit);
+  return (yield* removeSomeArtifacts(removal, limit, keepMs)) || (yield* removeSomeFiles(removal, limit, keepMs));
+}
+
+/** What names the contents of results. The lock is the one under which commits name contents: none comes after the session is gone. */
+function* removeSomeArtifacts({ tenantId, id }: Removal, limit: number, keepMs: number): Program<boolean> {
+  yield* lockCounts(tenantId, ['files']);
+  const gone = yield* rowsOf(sql<{ sha256: string }>`delete from artifacts where tenant_id = ${tenantId} and artifact_id in (
+    select artifact_id from artifacts where tenant_id = ${tenantId} and session_id = ${id} limit ${limit}) returning sha256`);
+  yield* noteContents(tenantId, new Set(gone.map(({ sha256 }) => sha256)), keepMs);
+  return gone.length > 0;
 }
 
 /** What names the contents of files, each of which is then looked at when it is due; a tree goes once nothing of it is left. */

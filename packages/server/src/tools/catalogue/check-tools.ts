@@ -29,6 +29,7 @@ const AuthoredTool = z.strictObject({
   callsTools: z.literal(true).optional(),
   kind: z.enum(['question', 'timer']).optional(),
   sharesFolder: z.literal(true).optional(),
+  ofArtifacts: z.literal(true).optional(),
   source: z.string().min(1).max(128).optional(),
   tier: z.enum(['host', 'T0', 'T1', 'T2', 'T3', 'remote', 'person']).optional(),
   execute: expecting('a function (input, context) => Promise<ToolResult>', (value) => typeof value === 'function'),

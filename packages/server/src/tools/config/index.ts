@@ -96,7 +96,7 @@ export const toolsConfig = {
     }),
     maxOutputChars: setting(
       z.int().min(1000).max(10_000_000).default(50_000),
-      'Most characters of one result that reach the model, the note about a cut included.',
+      'Most characters of one result that reach the model, the note about a cut included. What is longer is kept as an artifact.',
     ),
     maxProgressChars: setting(z.int().min(0).max(100_000_000).default(200_000), 'Most characters of progress that one call may send.'),
     graceMs: setting(durationMs().default(1_000), 'How long a tool may take to stop after it was told to.'),
@@ -109,6 +109,14 @@ export const toolsConfig = {
         .default({}),
       'Limits of tools by name or pattern, `{ concurrency, queueMs, maxQueued, timeoutMs, breaker: { failures, windowMs, openMs } }`, each of which may be left out; `breaker: false` turns it off. Of the patterns that fit a name the one with the most characters besides `*` says each value. Unless they say otherwise, 256 calls of a tool are under way in a process, 10,000 wait for at most 30,000 ms, and after 5 failures in a row within 600,000 ms a tool is left alone for 30,000 ms.',
     ),
+    artifacts: group({
+      maxBytes: setting(
+        bytes().default(16 * mebibyte),
+        'Most bytes that are kept of one result that is longer than `tools.maxOutputChars`; with 0 nothing is kept beside what the model reads.',
+      ),
+      maxCount: setting(z.int().min(0).max(1_000_000).default(1_000), 'Most results that are kept in one session.'),
+      maxSessionBytes: setting(bytes().default(256 * mebibyte), 'Most bytes that they have together.'),
+    }),
     workers: group({
       leaseMs: setting(
         durationMs().min(1_000).max(3_600_000).default(30_000),

@@ -1,5 +1,7 @@
 /** The door of the tools' contract: what callers see of tools, and what authors of tools write. */
+
 export { checkArguments, describeIssue, selectTools } from './arguments.ts';
+export { type ArtifactOfCall, artifactNote, artifactReader, cutNote, withoutArtifact } from './artifacts.ts';
 export { describeTool, type ToolDescriptor } from './descriptor.ts';
 export type { CallFiles, CallFolder, CallFolders, FilesOfCall, FolderRequest, KeptFiles, WriteCondition } from './files.ts';
 export type { McpAdministration } from './mcp-administration.ts';

@@ -1,4 +1,5 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
+import type { ArtifactOfCall } from './artifacts.ts';
 import type { ToolDescriptor } from './descriptor.ts';
 import type { FilesOfCall } from './files.ts';
 
@@ -21,6 +22,8 @@ export interface ToolCall {
   readonly traceparent?: string;
   /** For a tool that calls others: the names of those that it may call, and for how long it may have to wait for them. */
   readonly calling?: { readonly offered: readonly string[]; readonly waitMs: number };
+  /** Whether whoever reads the result can read artifacts, so that it is told how. */
+  readonly readsArtifacts?: boolean;
   /** For one that was suspended: where it goes on. */
   readonly resume?: ResumedCall;
 }
@@ -70,7 +73,7 @@ export type ToolPart =
 export type ToolCallEnd =
   /** It goes on, as another attempt with `resume`, once the calls that it wants have results. */
   | ({ readonly type: 'suspended'; readonly durationMs: number; readonly waitedMs?: number } & Suspension)
-  /** `output` is what the model reads. `files`, of a tool that has to do with files, are to be committed with it. */
+  /** `output` is what the model reads. `files`, of a tool that has to do with files, and `artifact`, of a result that was too long, are to be committed with it. */
   | {
       readonly type: 'completed';
       readonly output: string;
@@ -79,6 +82,7 @@ export type ToolCallEnd =
       /** How much of that it waited for its turn; left out when it did not. */
       readonly waitedMs?: number;
       readonly files?: FilesOfCall;
+      readonly artifact?: ArtifactOfCall;
     }
   /** `error.message` says what was wrong and what would be right. `began`: the tool was called, so that it may have cost and done something. */
   | {

@@ -4,7 +4,7 @@ import type { CallFiles } from './files.ts';
 import type { AuthorizationRequest, AuthorizationVerdict, Suspension, ToolCall } from './service.ts';
 
 /** What a tool knows of the call that it serves. */
-export interface ToolContext extends Omit<ToolCall, 'toolName' | 'toolVersion' | 'input' | 'timeoutMs' | 'filesOf'> {
+export interface ToolContext extends Omit<ToolCall, 'toolName' | 'toolVersion' | 'input' | 'timeoutMs' | 'filesOf' | 'readsArtifacts'> {
   /**
    * Folder of the session's files, which the file tools never leave; '' for a tool that declares no `fs.*` or `code.*` permission.
    * What a tool with `fs.write` leaves in it is committed with the result, and undone when the call fails.
@@ -38,6 +38,8 @@ export interface Tool extends Omit<ToolDescriptor, 'version'> {
    * the folder to itself, and what it did there is looked for.
    */
   readonly sharesFolder?: true;
+  /** It reads artifacts: it needs no folder, and of its own results nothing is kept beside what the model reads. */
+  readonly ofArtifacts?: true;
   execute(input: Record<string, unknown>, context: ToolContext): Promise<ToolResult>;
 }
 

@@ -1,14 +1,17 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
 import { cutText } from '#core';
+import { cutNote } from '#tools/contract';
 
 /** `text` with at most `maxChars` characters; what was cut is said at the end, so that the reader knows and can ask for less. */
 export function boundText(text: string, maxChars: number): string {
-  if (text.length <= maxChars) return text;
-  const note = (shown: number) =>
-    `\n[output cut: the first ${shown} of ${text.length} characters are shown; ask for a smaller part to see the rest]`;
-  const room = Math.max(0, maxChars - note(maxChars).length);
+  return text.length <= maxChars ? text : cutAt(text, text.length, maxChars);
+}
+
+/** The beginning of a text of so many characters, of which at least `maxChars` are given, and what was cut. */
+export function cutAt(text: string, totalChars: number, maxChars: number): string {
+  const room = Math.max(0, maxChars - cutNote(maxChars, totalChars).length);
   const kept = cutText(text, room);
-  return cutText(kept + note(kept.length), maxChars);
+  return cutText(kept + cutNote(kept.length, totalChars), maxChars);
 }
 
 /** An error whose message and details have at most `maxChars` characters together. Details that do not fit are left out. */

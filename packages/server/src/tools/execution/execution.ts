@@ -12,6 +12,8 @@ export interface ToolExecutionOptions extends Partial<Pick<OutcomeRules, 'maxOut
   readonly clock: Clock;
   readonly timers: Timers;
   readonly folders: CallEnvironment['folders'];
+  /** Where results go that are too long; left out, they are cut. */
+  readonly artifacts?: CallEnvironment['artifacts'];
   readonly maxProgressChars?: number;
   readonly graceMs?: number;
   /** By name or pattern of tools. */
@@ -34,6 +36,7 @@ export function createToolExecution(options: ToolExecutionOptions): Pick<ToolSer
     ...defaults,
     onFault: undefined,
     onEnd: undefined,
+    artifacts: undefined,
     secrets: noSecrets,
     ...options,
     schemas: createSchemaValidator(),

@@ -21,6 +21,14 @@ export type Conclusion =
   | Omit<Extract<ToolCallEnd, { type: 'completed' }>, 'durationMs' | 'waitedMs'>
   | Omit<Extract<ToolCallEnd, { type: 'failed' }>, 'began' | 'durationMs' | 'waitedMs'>;
 
+/** A result that is longer than what reaches the model, as the tool gave it. */
+export interface LongResult {
+  readonly type: 'long';
+  readonly text: string;
+  readonly mediaType: string;
+  readonly costMicroUsd: number;
+}
+
 export interface OutcomeRules {
   readonly schemas: SchemaValidator;
   /** Most characters of one result that reach the model, the note about a cut included; also of an error with its details. */
@@ -36,13 +44,15 @@ export interface ConcludedCall {
   readonly tool: Tool;
   /** Aborted when the tool was told to stop; its reason says why. */
   readonly signal: AbortSignal;
+  /** Whether a result that is too long is kept, instead of being cut. */
+  readonly keepsLong: boolean;
 }
 
 /**
  * What the caller hears of an outcome. A tool that answers after it was told to stop keeps its answer: what it says is
  * better known than what we would assume.
  */
-export function conclude(rules: OutcomeRules, call: ConcludedCall, outcome: Outcome): Conclusion {
+export function conclude(rules: OutcomeRules, call: ConcludedCall, outcome: Outcome): Conclusion | LongResult {
   try {
     return concludeWhole(rules, call, outcome);
   } catch (error) {
@@ -51,7 +61,7 @@ export function conclude(rules: OutcomeRules, call: ConcludedCall, outcome: Outc
   }
 }
 
-function concludeWhole(rules: OutcomeRules, call: ConcludedCall, outcome: Outcome): Conclusion {
+function concludeWhole(rules: OutcomeRules, call: ConcludedCall, outcome: Outcome): Conclusion | LongResult {
   if (outcome.type === 'silent') return failed(interrupted(call));
   if (outcome.type === 'threw') {
     if (call.signal.aborted) return failed(interrupted(call));
@@ -101,7 +111,7 @@ export function failed(error: ErrorInfo): Conclusion {
   return { type: 'failed', error };
 }
 
-function concludeOk(rules: OutcomeRules, call: ConcludedCall, result: ToolResult & { type: 'ok' }): Conclusion {
+function concludeOk(rules: OutcomeRules, call: ConcludedCall, result: ToolResult & { type: 'ok' }): Conclusion | LongResult {
   const { tool } = call;
   try {
     const [issue] = tool.outputSchema === undefined ? [] : rules.schemas.check(tool.outputSchema, result.output);
@@ -110,8 +120,12 @@ function concludeOk(rules: OutcomeRules, call: ConcludedCall, result: ToolResult
       // The log learns where, not what was there: outputs are nobody's business but the model's.
       return fault(rules, call, new TypeError(`at "${issue.path}" the output is not ${issue.expected}`), message);
     }
-    const text = typeof result.output === 'string' ? result.output : (JSON.stringify(result.output) ?? '');
-    return { type: 'completed', output: boundText(rules.secrets.inText(text), rules.maxOutputChars), costMicroUsd: costOf(tool, result) };
+    const isText = typeof result.output === 'string';
+    const text = isText ? String(result.output) : (JSON.stringify(result.output) ?? '');
+    const costMicroUsd = costOf(tool, result);
+    if (call.keepsLong && text.length > rules.maxOutputChars)
+      return { type: 'long', text, mediaType: isText ? 'text/plain' : 'application/json', costMicroUsd };
+    return { type: 'completed', output: boundText(rules.secrets.inText(text), rules.maxOutputChars), costMicroUsd };
   } catch (error) {
     return fault(rules, call, error, `the output of the tool ${tool.name} cannot be sent as JSON`);
   }

@@ -12,7 +12,8 @@ import {
   type ToolResult,
 } from '#tools/contract';
 import { boundText } from './bounds.ts';
-import { type Conclusion, cleanError, conclude, failed, fault, type Outcome, type OutcomeRules } from './outcome.ts';
+import { type ArtifactKeeping, keepLong } from './long-result.ts';
+import { type Conclusion, cleanError, conclude, failed, fault, type LongResult, type Outcome, type OutcomeRules } from './outcome.ts';
 import { PartQueue } from './part-queue.ts';
 import { askedFiles, CallQuestions, callIsOver, type QuestionsEnvironment } from './questions.ts';
 import type { GatePass, ToolGates } from './tool-gates.ts';
@@ -24,6 +25,8 @@ export interface CallEnvironment extends OutcomeRules, QuestionsEnvironment {
   readonly timers: Timers;
   readonly catalogue: ToolCatalogue;
   readonly folders: CallFolders;
+  /** Undefined: results that are too long are cut. */
+  readonly artifacts: ArtifactKeeping | undefined;
   /** What each call passes before it begins. */
   readonly gates: ToolGates;
   /** Hears how each call ended, with what is known of its tool. */
@@ -271,9 +274,11 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     if (this.#state !== 'calling' || this.#tool === undefined) return;
     const { callId } = this.#call;
     this.#crashed = outcome.type === 'threw' && !(outcome.error instanceof NexusError);
-    const conclusion = conclude(this.#environment, { callId, tool: this.#tool, signal: this.#controller.signal }, outcome);
+    const tool = this.#tool;
+    const keepsLong = this.#environment.artifacts !== undefined && tool.ofArtifacts !== true;
+    const conclusion = conclude(this.#environment, { callId, tool, signal: this.#controller.signal, keepsLong }, outcome);
     const folder = this.#folder;
-    if (folder !== undefined && conclusion.type === 'completed') {
+    if (conclusion.type === 'long' || (folder !== undefined && conclusion.type === 'completed')) {
       this.#keep(folder, conclusion);
       return;
     }
@@ -282,16 +287,13 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     this.#end(conclusion);
   }
 
-  /** The call has gone well once the files that it wrote are kept. */
-  #keep(folder: CallFolder, conclusion: Extract<Conclusion, { type: 'completed' }>): void {
+  /** The call has gone well once the files that it wrote are kept. What it gave is kept, too, where it is too long and can be. */
+  #keep(folder: CallFolder | undefined, conclusion: Extract<Conclusion, { type: 'completed' }> | LongResult): void {
     this.#state = 'keeping';
     this.#keeping = new AbortController();
     const { callId, toolName } = this.#call;
-    folder.keep(this.#keeping.signal).then(
-      ({ note, ...files }) => {
-        const output = note === '' ? conclusion.output : boundText(`${conclusion.output}\n${note}`, this.#environment.maxOutputChars);
-        this.#end({ ...conclusion, output, files });
-      },
+    keptResult(this.#environment, this.#call, folder, conclusion, this.#keeping.signal).then(
+      (whole) => this.#end(whole),
       (error: unknown) => {
         const message = `${toolName} did its work, but the files that it wrote could not be kept`;
         if (!(error instanceof NexusError))
@@ -336,8 +338,30 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   }
 }
 
-function needsFiles({ permissions }: Tool): boolean {
-  return permissions.some((permission) => permission.startsWith('fs.') || permission.startsWith('code.'));
+/** What the call ends with, once its files are kept, and its result where it is too long. Throws where the files cannot be kept. */
+async function keptResult(
+  environment: CallEnvironment,
+  call: ToolCall,
+  folder: CallFolder | undefined,
+  conclusion: Extract<Conclusion, { type: 'completed' }> | LongResult,
+  signal: AbortSignal,
+): Promise<Conclusion> {
+  const { note = '', ...files } = folder === undefined ? {} : await folder.keep(signal);
+  const ofFiles = 'treeId' in files ? { files } : {};
+  if (conclusion.type === 'completed') {
+    const output = note === '' ? conclusion.output : boundText(`${conclusion.output}\n${note}`, environment.maxOutputChars);
+    return { ...conclusion, output, ...ofFiles };
+  }
+  const { artifacts, onFault } = environment;
+  const { tenantId, toolName, callId, readsArtifacts: isReader = false } = call;
+  if (artifacts === undefined) throw new NexusError('internal', `nothing is kept of results, and that of ${toolName} is too long`);
+  const rules = { ...environment, artifacts, isReader, onFault: (error: unknown) => onFault?.({ toolName, callId, error }) };
+  const kept = await keepLong(rules, { ...conclusion, tenantId }, note, signal);
+  return { type: 'completed', costMicroUsd: conclusion.costMicroUsd, ...kept, ...ofFiles };
+}
+
+function needsFiles({ permissions, ofArtifacts }: Tool): boolean {
+  return ofArtifacts !== true && permissions.some((permission) => permission.startsWith('fs.') || permission.startsWith('code.'));
 }
 
 function unknownTool(name: string, { descriptors }: TenantTools): NexusError {

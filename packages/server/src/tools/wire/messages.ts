@@ -1,5 +1,5 @@
 /** What the port speaks of as messages of the wire, and back. What came over the wire is believed only once it fits. */
-import { dictionary, ErrorCode, type ErrorInfo } from '@nexus-agent/protocol';
+import { dictionary, ErrorCode, type ErrorInfo, idPrefixes, isTypeId } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import { isTooDeep, parseTraceparent } from '#core';
 import type { AuthorizationAnswer, ToolCall, ToolDescriptor, ToolPart } from '#tools/contract';
@@ -102,6 +102,7 @@ const ExecuteRequest = z.object({
   toolVersion: optional,
   inputJson: json.optional(),
   timeoutMs: ms,
+  readsArtifacts: z.boolean().optional(),
   callingJson: json.pipe(z.object({ offered: z.array(z.string()), waitMs: ms })).optional(),
   resumeJson: json
     .pipe(
@@ -131,6 +132,12 @@ const Files = z.object({
   version: z.int().min(0),
   changes: z.array(z.object({ path: z.string().min(1), content: FileContent.nullish().transform((content) => content ?? null) })),
 });
+const count = z.int().min(0);
+const Artifact = z.object({
+  artifactId: z.string().refine((value) => isTypeId(idPrefixes.artifact, value)),
+  ...{ sha256: StateContent.shape.sha256, bytes: count, characters: count, lines: count, mediaType: z.string(), whole: z.boolean() },
+  cut: z.object({ shownChars: count, noteChars: count, totalChars: count }),
+});
 const duration = { durationMs: ms, waitedMs: ms.optional() };
 
 const WirePart = z.discriminatedUnion('part', [
@@ -146,7 +153,10 @@ const WirePart = z.discriminatedUnion('part', [
   }),
   z.object({
     part: z.literal('completed'),
-    completed: z.object({ output: z.string(), costMicroUsd: z.int().min(0), files: Files.nullish(), ...duration }),
+    completed: z.object({
+      ...{ output: z.string(), costMicroUsd: z.int().min(0), files: Files.nullish(), artifactJson: json.pipe(Artifact).optional() },
+      ...duration,
+    }),
   }),
   z.object({ part: z.literal('suspended'), suspended: z.object({ suspensionJson: json.pipe(Suspended), ...duration }) }),
   z.object({ part: z.literal('failed'), failed: z.object({ error: WireError, began: z.boolean(), ...duration }) }),
@@ -164,8 +174,10 @@ export function partFromWire(wire: unknown): ToolPart | undefined {
       const { contextJson: context, ...wanted } = data.authorizationWanted;
       return { type: 'authorization.wanted', ...wanted, ...(context === undefined ? {} : { context }) };
     }
-    case 'completed':
-      return present({ type: 'completed', ...data.completed }) as ToolPart; // `present` leaves no undefined or null behind
+    case 'completed': {
+      const { artifactJson: artifact, ...end } = data.completed;
+      return present({ type: 'completed', ...end, artifact }) as ToolPart; // `present` leaves no undefined or null behind
+    }
     case 'suspended': {
       const { suspensionJson, ...end } = data.suspended;
       return present({ type: 'suspended', ...suspensionJson, ...end }) as ToolPart; // as above
@@ -184,9 +196,16 @@ export function partToWire(part: ToolPart): object {
       return { authorizationWanted: present({ ...wanted, resource: resource.toWellFormed(), contextJson: asJson(context) }) };
     }
     case 'completed': {
-      const { type: _type, files, output, ...end } = part;
+      const { type: _type, files, artifact, output, ...end } = part;
       const changes = files?.changes.map(({ path, content }) => present({ path, content }));
-      return { completed: present({ ...end, output: output.toWellFormed(), files: files && { ...files, changes } }) };
+      return {
+        completed: present({
+          ...end,
+          output: output.toWellFormed(),
+          files: files && { ...files, changes },
+          artifactJson: asJson(artifact),
+        }),
+      };
     }
     case 'suspended': {
       const { type: _type, durationMs, waitedMs, ...suspension } = part;

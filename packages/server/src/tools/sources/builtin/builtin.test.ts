@@ -31,7 +31,21 @@ beforeAll(async () => {
   sandbox = createSandbox({ clock: systemClock, timers: systemTimers, maxThreads: 1 });
   const jailed = { jail: noJail, clock: systemClock, timers: systemTimers, limits: jailLimits, network };
   const states = { keep: async () => ({ sha256: '', bytes: 0 }), read: async () => new Uint8Array() };
-  const options = { sandbox, workspaces: createWorkspaces(), states, clock: systemClock, timers: systemTimers, http: {}, jailed };
+  const artifacts = {
+    store: { getArtifact: async () => null, listArtifacts: async () => ({ items: [], nextCursor: null }) },
+    blobs: { get: () => Promise.reject(new Error('there is none')) as never },
+    maxOutputChars: 50_000,
+  };
+  const options = {
+    artifacts,
+    sandbox,
+    workspaces: createWorkspaces(),
+    states,
+    clock: systemClock,
+    timers: systemTimers,
+    http: {},
+    jailed,
+  };
   service = createTestToolService(createBuiltinTools(options), { workspace });
   await writeFile(join(workspace, 'sales.csv'), 'month,total\njan,10\nfeb,32\n');
   await writeFile(join(workspace, 'image.png'), Buffer.from([0xff, 0xfe, 0xfd]));
@@ -72,6 +86,8 @@ it('offers the built-in tools, each described and with schemas that compile', as
     'http_request once',
     'ask_human none',
     'wait none',
+    'artifact_list none',
+    'artifact_read none',
   ]);
   for (const tool of tools) {
     expect(tool.description.length).toBeGreaterThan(20);

@@ -2,6 +2,7 @@ import type { Clock, Timers } from '#core';
 import type { Tool } from '#tools/contract';
 import type { Sandbox } from '#tools/sandbox';
 import type { Workspaces } from '#tools/workspace';
+import { type ArtifactsOfSessions, createArtifactTools } from './artifacts/index.ts';
 import { createAskHumanTool } from './ask-human.ts';
 import { createCodeJsTool } from './code-js.ts';
 import { createCodePythonTool } from './code-python.ts';
@@ -20,14 +21,16 @@ export interface BuiltinToolsOptions {
   readonly sandbox: Sandbox;
   readonly workspaces: Workspaces;
   readonly states: ProgramStates;
+  readonly artifacts: ArtifactsOfSessions;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly http: Omit<HttpFetchOptions, 'timers' | 'clock'>;
   readonly jailed: JailedToolsOptions;
 }
 
-/** The tools `fs_*`, `file_text`, `code_js`, `code_python`, `shell`, `http_fetch`, `http_request`, `ask_human` and `wait`. */
-export function createBuiltinTools({ sandbox, workspaces, states, clock, timers, http, jailed }: BuiltinToolsOptions): readonly Tool[] {
+/** The tools `fs_*`, `file_text`, `code_js`, `code_python`, `shell`, `http_fetch`, `http_request`, `ask_human`, `wait`, `artifact_list` and `artifact_read`. */
+export function createBuiltinTools(options: BuiltinToolsOptions): readonly Tool[] {
+  const { sandbox, workspaces, states, clock, timers, http, jailed, artifacts } = options;
   const calls = createJailedCalls(jailed);
   return [
     ...createFsTools({ workspaces, sandbox, clock, timers }),
@@ -38,5 +41,6 @@ export function createBuiltinTools({ sandbox, workspaces, states, clock, timers,
     ...createHttpTools({ ...http, clock, timers }),
     createAskHumanTool(),
     createWaitTool(),
+    ...createArtifactTools({ ...artifacts, clock, timers }),
   ];
 }

@@ -1,17 +1,15 @@
-import { type Clock, cutText, NexusError, type Timers } from '#core';
+import { NexusError } from '#core';
 import { readingFiles, type Tool, type ToolContext } from '#tools/contract';
 import type { OpenFile, Workspaces } from '#tools/workspace';
+import { createPace, excerpt, type PaceOptions, shownLine } from '../search-pace.ts';
 import { globMatcher } from './glob.ts';
-import { type LineFinder, type LineHit, lineFinder, stepsOfTurn } from './line-finder.ts';
+import { type LineFinder, type LineHit, lineFinder } from './line-finder.ts';
 import { countOf, fileTool, folderProperty, ok, patternProperty } from './shared.ts';
 import { readLines } from './text-lines.ts';
 
 const maxMatches = 200;
 const maxSearchedBytes = 64 * 1024 * 1024;
-/** How long one search may keep the thread from others, in turns. */
-const maxBusyMs = 8_000;
 const maxContext = 10;
-const maxShownChars = 300;
 const maxOutputChars = 40_000;
 
 interface SearchInput {
@@ -25,10 +23,8 @@ interface SearchInput {
   readonly limit?: number;
 }
 
-export interface SearchOptions {
+export interface SearchOptions extends PaceOptions {
   readonly workspaces: Workspaces;
-  readonly timers: Pick<Timers, 'soon'>;
-  readonly clock: Pick<Clock, 'monotonic'>;
 }
 
 export function createSearchTool(options: SearchOptions): Tool {
@@ -141,34 +137,6 @@ async function searchFile(
   return 'searched';
 }
 
-/** Gives others their turn before the steps of one are used up, and says when all of the time is. */
-function createPace({ timers, clock }: SearchOptions, { stepsPerChar }: LineFinder) {
-  let steps = 0;
-  let busyMs = 0;
-  let since = clock.monotonic();
-  const spend = () => {
-    busyMs += clock.monotonic() - since;
-    since = clock.monotonic();
-    return busyMs > maxBusyMs;
-  };
-  return {
-    isDue(chars: number): boolean {
-      steps += (chars + 1) * stepsPerChar;
-      return steps > stepsOfTurn;
-    },
-    isSpent: spend,
-    /** True when there is no time left. */
-    async rest(signal: AbortSignal): Promise<boolean> {
-      steps = 0;
-      const isSpent = spend();
-      await timers.soon();
-      signal.throwIfAborted();
-      since = clock.monotonic();
-      return isSpent;
-    },
-  };
-}
-
 /** What is found, with the lines around it: each line once, and `--` between what is apart. */
 function createMatches({ context, limit }: { readonly context: number; readonly limit: number }) {
   const lines: string[] = [];
@@ -201,9 +169,9 @@ function createMatches({ context, limit }: { readonly context: number; readonly 
         if (after > 0) {
           after -= 1;
           lastShown = line;
-          push(`${path}-${line}- ${cutText(text, maxShownChars)}`);
+          push(`${path}-${line}- ${shownLine(text)}`);
         } else if (context > 0) {
-          before.push(cutText(text, maxShownChars));
+          before.push(shownLine(text));
           if (before.length > context) before.shift();
         }
         return true;
@@ -219,11 +187,4 @@ function createMatches({ context, limit }: { readonly context: number; readonly 
       return true;
     },
   };
-}
-
-/** The line, or the part around the match when it is long. */
-function excerpt(line: string, at: number): string {
-  if (line.length <= maxShownChars) return line;
-  const start = Math.max(0, at - 100);
-  return `${start > 0 ? '…' : ''}${cutText(line.slice(start), maxShownChars)}…`;
 }
