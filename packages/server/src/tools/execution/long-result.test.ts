@@ -137,6 +137,15 @@ it('cuts what cannot be kept, whatever the store does [verifies tools.artifacts.
   );
   setTimeout(() => controller.abort(), 5);
   expect(await silent).toEqual({ output: expect.stringMatching(plain) });
+  // Nobody waits any more when the store says no: that ends nothing else.
+  const late = keep(
+    rulesOf(() => new Promise((_, reject) => setTimeout(reject, 5, new Error('late')))),
+    text,
+    'note',
+    AbortSignal.abort(),
+  );
+  expect(await late).toEqual({ output: expect.stringMatching(plain) });
+  await new Promise((resolve) => setTimeout(resolve, 20));
 });
 
 it('keeps what a tool gave, and nothing of a tool that reads artifacts [verifies tools.artifacts.kept]', async () => {
