@@ -100,10 +100,31 @@ export const fileMutants: readonly Mutant[] = [
   },
   {
     bug: 'a run whose call names a content that is gone cannot be written',
-    file: `${server}/runs/drive/refused-files.ts`,
+    file: `${server}/runs/drive/refused.ts`,
     replace: ", 'storage_unavailable']",
     by: ']',
-    tests: [`${server}/runs/drive/refused-files.test.ts`],
+    tests: [`${server}/runs/drive/refused.test.ts`],
+  },
+  {
+    bug: 'a run whose session has no room for a result cannot be written',
+    file: `${server}/calls/artifacts.ts`,
+    replace: "'quota_exceeded', ",
+    by: '',
+    tests: [`${server}/runs/drive/refused.test.ts`],
+  },
+  {
+    bug: 'half of a character is kept where a result is cut',
+    file: `${server}/tools/execution/long-result.ts`,
+    replace: '=== 0x80) end -= 1;',
+    by: '=== 0x81) end -= 1;',
+    tests: [`${server}/tools/execution/long-result.test.ts`],
+  },
+  {
+    bug: 'a pair is kept as two halves where a slice of a result ends',
+    file: `${server}/tools/execution/long-result.ts`,
+    replace: "? clean.slice(-1) : ''",
+    by: "? '' : ''",
+    tests: [`${server}/tools/execution/long-result.test.ts`],
   },
   {
     bug: 'a content is removed that another session has',

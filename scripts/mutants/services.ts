@@ -77,15 +77,15 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'an output of one character too many is let through',
     file: `${server}/tools/execution/bounds.ts`,
-    replace: 'if (text.length <= maxChars) return text;',
-    by: 'if (text.length <= maxChars + 1) return text;',
+    replace: 'return text.length <= maxChars ?',
+    by: 'return text.length <= maxChars + 1 ?',
     tests: [`${server}/tools/execution/bounds.test.ts`],
   },
   {
     bug: 'an output that just fits is cut',
     file: `${server}/tools/execution/bounds.ts`,
-    replace: 'if (text.length <= maxChars) return text;',
-    by: 'if (text.length < maxChars) return text;',
+    replace: 'return text.length <= maxChars ?',
+    by: 'return text.length < maxChars ?',
     tests: [`${server}/tools/execution/bounds.test.ts`],
   },
   {
@@ -142,8 +142,8 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'a direct call that fails is not settled',
     file: `${server}/calls/direct-tool.ts`,
-    replace: 'timeoutMs);\n  await store.commit({\n',
-    by: "timeoutMs);\n  if (end.type === 'completed') await store.commit({\n",
+    replace: 'const end = await commit(given).then(',
+    by: "const end = await (given.type === 'completed' ? commit(given) : Promise.resolve()).then(",
     tests: directTests,
   },
   {

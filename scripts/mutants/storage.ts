@@ -24,8 +24,8 @@ export const storageMutants: readonly Mutant[] = [
   {
     bug: 'events are made before the budget has answered, and do not know what was granted',
     file: `${commit}/batch.ts`,
-    replace: '    ledgerHandler(batch),\n    fileHandler(batch),\n    eventHandler(batch, working),\n',
-    by: '    eventHandler(batch, working),\n    ledgerHandler(batch),\n    fileHandler(batch),\n',
+    replace: '    ledgerHandler(batch),\n    fileHandler(batch),\n    artifactHandler(batch),\n    eventHandler(batch, working),\n',
+    by: '    eventHandler(batch, working),\n    ledgerHandler(batch),\n    fileHandler(batch),\n    artifactHandler(batch),\n',
     tests: conformance,
   },
   {

@@ -71,6 +71,13 @@ it('takes a secret out that lies across two slices of the text [verifies tools.a
   expect(kept[0]?.toString('utf8').slice(-30)).toBe(`${'x'.repeat(11)}[redacted]${'y'.repeat(9)}`);
 });
 
+it('keeps a pair whole that lies across two slices of the text [verifies tools.artifacts.kept]', async () => {
+  const { kept, put } = createMemory();
+  const text = `${'x'.repeat(64 * 1024 - 1)}😀 and more`;
+  const { artifact } = await keep(rulesOf(put), text);
+  expect([kept[0]?.toString('utf8'), artifact?.characters]).toEqual([text, text.length]);
+});
+
 it('gives others their turn while it keeps a result of 50 MB, of which it holds no more than it keeps [verifies tools.artifacts.kept]', async () => {
   const { kept, put } = createMemory();
   let turns = 0;
@@ -130,6 +137,15 @@ it('cuts what cannot be kept, whatever the store does [verifies tools.artifacts.
   );
   setTimeout(() => controller.abort(), 5);
   expect(await silent).toEqual({ output: expect.stringMatching(plain) });
+  // Nobody waits any more when the store says no: that ends nothing else.
+  const late = keep(
+    rulesOf(() => new Promise((_, reject) => setTimeout(reject, 5, new Error('late')))),
+    text,
+    'note',
+    AbortSignal.abort(),
+  );
+  expect(await late).toEqual({ output: expect.stringMatching(plain) });
+  await new Promise((resolve) => setTimeout(resolve, 20));
 });
 
 it('keeps what a tool gave, and nothing of a tool that reads artifacts [verifies tools.artifacts.kept]', async () => {

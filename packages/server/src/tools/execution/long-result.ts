@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { abortError, cutText, NexusError, type Timers, throwIfAborted } from '#core';
+import { abortError, cutText, NexusError, type Timers } from '#core';
 import type { BlobStore } from '#storage';
 import { type ArtifactOfCall, artifactNote } from '#tools/contract';
 import { boundText, cutAt } from './bounds.ts';
@@ -115,10 +115,10 @@ async function* each(pieces: readonly Buffer[]): AsyncGenerator<Uint8Array> {
 
 /** Whoever is cancelled does not wait for a store that says nothing. */
 async function unlessAborted(signal: AbortSignal, work: Promise<void>): Promise<void> {
-  throwIfAborted(signal);
   const { promise, reject } = Promise.withResolvers<never>();
   const onAbort = () => reject(abortError(signal));
-  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  else signal.addEventListener('abort', onAbort, { once: true });
   try {
     await Promise.race([work, promise]);
   } finally {

@@ -34,6 +34,11 @@ const files = fc.record({
   version: fc.nat(),
   changes: fc.array(fc.record({ path: fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 }), content }), { maxLength: 5 }),
 });
+const artifact = fc.record({
+  artifactId: fc.constant('art_01h455vb4pex5vsknk084sn02q'),
+  ...{ sha256, bytes: fc.nat(), characters: fc.nat(), lines: fc.nat(), mediaType: text, whole: fc.boolean() },
+  cut: fc.record({ shownChars: fc.nat(), noteChars: fc.nat(), totalChars: fc.nat() }),
+});
 const error = fc
   .record({
     code: fc.constantFrom('not_found', 'tool_failed', 'limit_exceeded'),
@@ -58,6 +63,7 @@ const part = fc.oneof(
     ...duration,
     waitedMs: waited,
     files: fc.option(files, { nil: undefined }),
+    artifact: fc.option(artifact, { nil: undefined }),
   }),
   fc.record({ type: fc.constant('failed'), error, began: fc.boolean(), ...duration, waitedMs: waited }),
 );
@@ -148,4 +154,11 @@ it('says nothing of an unexpected error, cuts what no trailer holds, and reads n
   expect(errorOf({ metadata })).toBeUndefined();
   metadata.set('grpc-status-details-bin', Buffer.from([255, 255, 255, 1]));
   expect(errorOf({ metadata })).toBeUndefined();
+});
+
+it('takes no artifact whose id is none [verifies tools.artifacts.kept]', () => {
+  const end = { type: 'completed', output: '', costMicroUsd: 0, durationMs: 0 };
+  const kept = { artifactId: 'art_1', sha256: 'a'.repeat(64), bytes: 1, characters: 1, lines: 1, mediaType: 'text/plain', whole: true };
+  const sent = { ...end, artifact: { ...kept, cut: { shownChars: 0, noteChars: 0, totalChars: 0 } } } as ToolPart;
+  expect(overWire(sent)).toBeUndefined();
 });
