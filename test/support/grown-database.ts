@@ -129,6 +129,13 @@ function growth(runs: number, nowMs: number, largest: string): readonly string[]
       `insert into file_versions (tenant_id, tree_id, version, run_id, call_id, at)
         select '${largest}', '${longSession}', i + 1, ${id('run', '(i * 20)')}, 'call_' || i, ${at('i * 20')}`,
     ),
+    series(
+      Math.floor(runs / 10),
+      `insert into artifacts (tenant_id, artifact_id, session_id, run_id, call_id, tool, media_type, bytes, characters, lines, whole, sha256,
+        created_at)
+        select ${tenantOf('i')}, 'art_' || i, ${id('ses', 'i')}, ${id('run', 'i')}, 'call_1', 'big', 'text/plain', 10, 10, 1, 1,
+        'result-' || i, ${at('i * 10')}`,
+    ),
     `insert into contents (tenant_id, sha256, bytes) select distinct tenant_id, sha256, bytes from files`,
     ...['sessions', 'idempotency_keys', 'contents'].map(
       (table) => `insert into tenant_counts (tenant_id, kind, amount)

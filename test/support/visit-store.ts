@@ -85,6 +85,12 @@ async function visitLists(store: Store): Promise<void> {
   await pages((page) => store.listAgents(huge, page));
   await pages((page) => store.listAgents(huge, page, []));
   await store.listAgentNames(huge, 20);
+  await pages((page) => store.listArtifacts(huge, {}, page));
+  await pages((page) => store.listArtifacts(huge, { sessionId: longSession }, page));
+  await pages((page) => store.listArtifacts(huge, { runId: longSessionRun }, page));
+  await pages((page) => store.listArtifacts(huge, { sessionId: longSession, runId: longSessionRun }, page));
+  await store.getArtifact(huge, 'art_1');
+  await store.artifactsOf(huge, longSession);
   await store.listReservations(huge, { runId: longSessionRun });
   await store.listReservations(huge, { runId: longSessionRun, state: 'open' });
   await store.listExpiredReservations(Date.now(), 100);
@@ -128,6 +134,10 @@ async function visitCommits(store: Store): Promise<void> {
   await store.touchContent({ tenantId: huge, sha256: content.sha256 }, 1_000, 1_000);
   const change = { treeId: sessionId, runId: run.runId, callId: 'call_2', changes: [{ path: 'a/b', content }] };
   await store.commit({ tenantId: huge, files: [change] });
+  const about = { tool: 'big', mediaType: 'text/plain', bytes: 5, characters: 5, lines: 1, whole: true, createdAt: Date.now() };
+  const artifactId = ids.next<string>('artifact');
+  const artifact = { tenantId: huge, artifactId, sessionId, runId: run.runId, callId: 'call_2', sha256: content.sha256, ...about };
+  await store.commit({ tenantId: huge, artifacts: [artifact] });
   await store.commit({ tenantId: huge, copyFiles: { sessionId, from: { treeId: sessionId, version: 1 }, to: run.runId } });
   await store.commit({
     tenantId: huge,
