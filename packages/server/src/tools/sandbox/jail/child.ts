@@ -3,7 +3,7 @@ import { setPriority } from 'node:os';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { settlesWithin, type Timers } from '#core';
 import { descriptors, type JailPlan, usersFile } from './plan.ts';
-import { childrenOf, isGone, startTimeOf } from './watch.ts';
+import { isGone, processesWith, startTimeOf } from './watch.ts';
 
 /** Jailed programs are served after the server itself. */
 const niceness = 5;
@@ -35,7 +35,7 @@ export interface JailChild {
 }
 
 /** Starts what is planned. All that it hands over goes by descriptors that the program does not get. */
-export function startJailChild({ command, args, options }: JailPlan, { timers, filter, env, waitsForAll }: ChildOptions): JailChild {
+export function startJailChild({ command, args, options, mark }: JailPlan, { timers, filter, env, waitsForAll }: ChildOptions): JailChild {
   const stdio = Array.from({ length: 7 }, () => 'pipe' as const);
   // In a session of its own: what a terminal sends to the server is not for it.
   const child = spawn(command, args, { env, stdio, detached: true, cwd: '/' });
@@ -62,22 +62,22 @@ export function startJailChild({ command, args, options }: JailPlan, { timers, f
 
   const kill = () => {
     // The first process before the one that waits for it: with it go all others, for the kernel ends its namespace.
-    if (child.exitCode === null && child.signalCode === null) {
-      if (firstPid !== undefined) killPid(firstPid);
-      else killChildren();
-    }
+    if (firstPid !== undefined && child.exitCode === null && child.signalCode === null) killPid(firstPid);
     child.kill('SIGKILL');
   };
 
-  /** One that is still being built has not said which its first process is; it stands still, so that it makes none meanwhile. */
-  function killChildren(): void {
-    child.kill('SIGSTOP');
-    for (const pid of child.pid === undefined ? [] : childrenOf(child.pid)) killPid(pid);
+  /** One that was still being built has not said which its first process is, and that one does not die with the others by itself yet. */
+  async function endUnborn(): Promise<void> {
+    for (let left = await processesWith(mark); left.length > 0; left = await processesWith(mark)) {
+      for (const pid of left) killPid(pid);
+      await timers.sleep(lookMs);
+    }
   }
 
   async function end() {
     const fault = await exited(child);
     if (fault === null) await settlesWithin(timers, told, statusMs);
+    if (first === undefined && fault === null) await endUnborn();
     if (first !== undefined && waitsForAll) {
       const { pid, startedAt } = await first;
       // What the program left behind lives on until its first process dies of the end of its parent.

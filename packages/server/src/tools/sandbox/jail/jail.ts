@@ -49,13 +49,19 @@ export function createJail(options: JailOptions): Jail {
   const isRoot = process.getuid?.() === 0;
   const user = isRoot ? { uid: options.user ?? nobody, gid: options.user ?? nobody } : undefined;
   const guard = createJailGuard(outerPath);
+  let jails = 0;
   const running = new Set<JailRun>();
   const closing = new AbortController();
   let probed: Promise<string | null> | undefined;
 
   function start(request: JailRequest, streams: readonly ('stdout' | 'stderr')[], output: JailOutput): JailRun {
     const plan = planJail(request, {
-      ...{ bubblewrap: bubblewrap ?? '', user, mark: guard.mark, readOnly: (options.readOnly ?? []).filter((path) => existsSync(path)) },
+      ...{
+        bubblewrap: bubblewrap ?? '',
+        user,
+        mark: `${guard.mark}.${++jails}`,
+        readOnly: (options.readOnly ?? []).filter((path) => existsSync(path)),
+      },
       ...{ tmpBytes, hasFilter: filter !== null, without },
     });
     const env = without.has('environment') ? { ...process.env, PATH: outerPath } : { PATH: outerPath };

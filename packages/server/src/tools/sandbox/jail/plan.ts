@@ -33,6 +33,8 @@ export interface JailPlan {
   readonly args: readonly string[];
   /** What bubblewrap reads besides. */
   readonly options: readonly string[];
+  /** Stands in the command line of all that builds the jail. */
+  readonly mark: string;
 }
 
 interface Bind {
@@ -65,7 +67,7 @@ export function planJail(request: JailRequest, options: PlanOptions): JailPlan {
   const sources = place === undefined ? binds : binds.map((bind, index) => ({ ...bind, path: `${place}/${index}` }));
   // What is read from the descriptor comes later and clears the environment.
   const jailed = [bubblewrap, '--setenv', 'NEXUS_JAIL', mark, '--args', String(descriptors.arguments), '--', ...limited(request, without)];
-  const plan = { options: bubblewrapOptions(request, sources, options) };
+  const plan = { mark, options: bubblewrapOptions(request, sources, options) };
   if (becomes === undefined) return { ...plan, command: jailed[0] ?? '', args: jailed.slice(1) };
   const asUser = [
     'setpriv',
@@ -98,6 +100,11 @@ function isFolder(place: string): boolean {
   return lstatSync(place, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
+/** By its path: a request may have a search path of its own. */
+function prlimit(): string {
+  return ['/usr/bin/prlimit', '/bin/prlimit'].find((path) => lstatSync(path, { throwIfNoEntry: false }) !== undefined) ?? 'prlimit';
+}
+
 /** The hard limits of each process. They are set inside, where processes are counted for the jail alone. */
 function limited({ argv, limits, proxySocket }: JailRequest, without: ReadonlySet<Defence>): string[] {
   const each: readonly (readonly [Defence, string, number])[] = [
@@ -110,11 +117,11 @@ function limited({ argv, limits, proxySocket }: JailRequest, without: ReadonlySe
   const set = each
     .filter(([defence]) => !without.has(defence))
     .map(([, name, value]) => `--${name}=${Number.isFinite(value) ? Math.floor(value) : 'unlimited'}`);
-  if (proxySocket === undefined) return ['prlimit', ...set, '--core=0', '--', ...argv];
+  if (proxySocket === undefined) return [prlimit(), ...set, '--core=0', '--', ...argv];
   // What forwards reserves memory that it never uses, and has its limit apart.
   const ofMemory = set.filter((each) => each.startsWith('--data='));
   const others = set.filter((each) => !ofMemory.includes(each));
-  return ['prlimit', ...others, '--core=0', '--', ...forwarding.command, 'prlimit', ...ofMemory, '--core=0', '--', ...argv];
+  return [prlimit(), ...others, '--core=0', '--', ...forwarding.command, prlimit(), ...ofMemory, '--core=0', '--', ...argv];
 }
 
 function bubblewrapOptions(request: JailRequest, binds: readonly Bind[], options: PlanOptions): string[] {

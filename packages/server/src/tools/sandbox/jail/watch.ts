@@ -1,4 +1,3 @@
-import { readdirSync, readFileSync } from 'node:fs';
 import { readdir, readFile, stat, statfs } from 'node:fs/promises';
 
 /** What a jail holds at one moment. */
@@ -71,15 +70,10 @@ export async function startTimeOf(pid: number): Promise<string> {
   return line.slice(line.lastIndexOf(')') + 2).split(' ')[19] ?? '';
 }
 
-/** Those whose parent this process is, at this moment. */
-export function childrenOf(parent: number): number[] {
-  return readdirSync('/proc').flatMap((name) => {
-    if (!/^[0-9]+$/.test(name)) return [];
-    try {
-      const line = readFileSync(`/proc/${name}/stat`, 'latin1');
-      return line.slice(line.lastIndexOf(')') + 2).split(' ')[1] === String(parent) ? [Number(name)] : [];
-    } catch {
-      return []; // it has ended
-    }
-  });
+/** Those that have it in their command line, at this moment. */
+export async function processesWith(mark: string): Promise<number[]> {
+  const found: number[] = [];
+  for (const name of await readdir('/proc'))
+    if (/^[0-9]+$/.test(name) && (await read(`/proc/${name}/cmdline`)).includes(mark)) found.push(Number(name));
+  return found;
 }

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, utimesSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -93,15 +93,31 @@ describe('hosts that a program asks for', () => {
 });
 
 it('what servers that were killed left is removed, and what live ones have stays [verifies tools.egress.gone]', async () => {
-  const dead = join(tmpdir(), 'nexus-egress-4194304-test');
-  mkdirSync(dead, { recursive: true });
+  const namespace = /\d+/.exec(readlinkSync('/proc/self/ns/pid'))?.[0];
+  const made = (name: string) => {
+    const path = join(tmpdir(), `nexus-egress-${name}-test`);
+    mkdirSync(path, { recursive: true });
+    return path;
+  };
+  // Of one that is dead, of one that had our own number, and of one that was long ago in another container.
+  const left = [made(`4194304.${namespace}`), made(`${process.pid}.${namespace}`), made('7.7')];
+  utimesSync(left[2] ?? '', 0, 0);
+  // Of one that lives, of one that may live in another container, of another user, and no folder at all.
+  const [living, strange, foreign] = [made(`${process.ppid}.${namespace}`), made('8.8'), made('4194303.9')];
+  const link = join(tmpdir(), `nexus-egress-4194302.${namespace}-test`);
+  symlinkSync(living, link);
+  if (process.getuid?.() === 0) chownSync(foreign, 12_345, 12_345);
+  utimesSync(foreign, 0, 0);
   const network = await networks().open([], never);
-  expect(existsSync(dead)).toBe(false);
+  expect(left.filter((path) => existsSync(path))).toEqual([]);
+  expect([living, strange, link].every((path) => existsSync(path))).toBe(true);
+  if (process.getuid?.() === 0) expect(existsSync(foreign)).toBe(true);
+  for (const path of [link, living, strange, foreign]) rmSync(path, { recursive: true, force: true });
   const other = await networks().open([], never);
   expect(existsSync(network.socketPath)).toBe(true);
   await network.close();
   await other.close();
-  expect(readdirSync(tmpdir()).filter((name) => name.startsWith(`nexus-egress-${process.pid}-`))).toEqual([]);
+  expect(readdirSync(tmpdir()).filter((name) => name.startsWith(`nexus-egress-${process.pid}.`))).toEqual([]);
 });
 
 it('ten thousand connections cost no more than the first hundred, and then nothing listens [verifies tools.egress.limits]', async () => {

@@ -1,7 +1,7 @@
-import { existsSync, readdirSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { existsSync, readlinkSync } from 'node:fs';
+import { lstat, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { type Clock, NexusError, type Timers } from '#core';
 import type { ToolContext } from '#tools/contract';
 import {
@@ -48,7 +48,9 @@ export interface JailNetworks {
   open(grants: readonly EgressGrant[], signal: AbortSignal): Promise<JailNetwork>;
 }
 
-const folderPattern = /^nexus-egress-(\d+)-/;
+const folderPattern = /^nexus-egress-(\d+)\.(\d+)-/;
+/** What a process of another namespace left, whose number says nothing here, is removed once no call can last as long. */
+const strangeMs = 3_600_000;
 /** What a system takes as the path of a socket. */
 const maxSocketPath = 100;
 
@@ -79,9 +81,11 @@ export function createJailNetworks(
       return grants;
     },
     async open(grants, signal) {
-      const place = `${tmpdir()}/nexus-egress-${process.pid}-XXXXXX/s`.length > maxSocketPath ? '/tmp' : tmpdir();
+      const prefix = `nexus-egress-${process.pid}.${namespaceOfPids()}-`;
+      const place = `${tmpdir()}/${prefix}XXXXXX/s`.length > maxSocketPath ? '/tmp' : tmpdir();
       await sweep(place);
-      const folder = await mkdtemp(join(place, `nexus-egress-${process.pid}-`));
+      const folder = await mkdtemp(join(place, prefix));
+      own.add(basename(folder));
       const socketPath = join(folder, 's');
       const resolve = (hostname: string, granted: boolean) => (granted ? names.ofOperator(hostname) : names.ofOutside(hostname, signal));
       try {
@@ -97,23 +101,46 @@ export function createJailNetworks(
           },
           async close() {
             await proxy.close();
-            await rm(folder, { recursive: true, force: true });
+            await remove(folder);
           },
         };
       } catch (error) {
-        await rm(folder, { recursive: true, force: true });
+        await remove(folder);
         throw error;
       }
     },
   };
 }
 
-/** Removes what servers left that were killed. */
+/** Of this process. A server in a container often has the number of the one before it. */
+const own = new Set<string>();
+
+/** What cannot be removed now is what a later call sweeps: the program has run, and its result stands. */
+async function remove(folder: string): Promise<void> {
+  await rm(folder, { recursive: true, force: true }).catch(() => undefined);
+  own.delete(basename(folder));
+}
+
+/** Numbers of processes mean something among those of one namespace; machines without them have one. */
+function namespaceOfPids(): string {
+  try {
+    return /\d+/.exec(readlinkSync('/proc/self/ns/pid'))?.[0] ?? '0';
+  } catch {
+    return '0';
+  }
+}
+
+/** Removes what servers of this user left that were killed. Where everybody may write, others could have made what bears such a name. */
 async function sweep(place: string): Promise<void> {
-  for (const name of readdirSync(place)) {
-    const pid = folderPattern.exec(name)?.[1];
-    if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
-    await rm(join(place, name), { recursive: true, force: true }).catch(() => undefined); // of another user
+  const namespace = namespaceOfPids();
+  for (const name of await readdir(place)) {
+    const [, pid, of] = folderPattern.exec(name) ?? [];
+    if (pid === undefined || own.has(name)) continue;
+    const path = join(place, name);
+    const stats = await lstat(path).catch(() => undefined);
+    if (stats?.isDirectory() !== true || stats.uid !== process.getuid?.()) continue;
+    const isLive = of === namespace ? Number(pid) !== process.pid && existsSync(`/proc/${pid}`) : Date.now() - stats.mtimeMs < strangeMs;
+    if (!isLive) await rm(path, { recursive: true, force: true }).catch(() => undefined); // the next call tries it again
   }
 }
 

@@ -76,8 +76,11 @@ export function createJailedCalls(options: JailedToolsOptions): JailedCalls {
         await requireWritten(context, before);
         return { ...end, ...used };
       } finally {
-        await network?.close();
-        turn.leave();
+        try {
+          await network?.close();
+        } finally {
+          turn.leave();
+        }
       }
     },
   };

@@ -55,6 +55,7 @@ describe('a program as an MCP server', () => {
     ],
     ['that would be fetched', {}, { command: 'npx', args: ['-y', 'some-server'] }, /no network: install the package/],
     ['with a secret in plain words', {}, { env: { API_KEY: 'abc' } }, /mcpClient\.secrets/],
+    ['with what changes what is loaded', {}, { env: { LD_PRELOAD: '/opt/own.so' } }, /LD_PRELOAD changes what programs load/],
     ['with a secret that is none of its own', {}, { env: { KEPT: { secret: 'OTHER' } } }, /no secret "OTHER"/],
   ])('is refused %s [verifies tools.mcp.programs]', async (_what, options, more, message) => {
     servers = make(options);

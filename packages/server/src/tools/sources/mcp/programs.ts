@@ -42,6 +42,8 @@ const hiding = '[secret]';
 const secretVariable = /(api_?key|token|secret|password|credential)/i;
 /** `MAX_TOKENS` may be 4096. */
 const plainValue = /^(\d{0,9}|true|false)$/i;
+/** They would be in force in what sets the limits of the program, before these hold. */
+const steersLoader = /^(LD_|GLIBC_TUNABLES$)/;
 /** They fetch what they run, and jails have no network. */
 const fetching = /(^|\/)(npx|bunx|uvx|pipx|pnpx)$/;
 
@@ -50,6 +52,7 @@ export function createPrograms({ jail, settings, limits, timers, secretFor }: Pr
   function environmentOf(tenantId: string, { env }: ProgramTransport) {
     const secrets: string[] = [];
     const values = Object.entries(env).map(([name, value]) => {
+      if (steersLoader.test(name)) throw invalid(`the variable ${name} changes what programs load, and is not taken`);
       if (typeof value !== 'string') {
         const secret = secretFor(tenantId, value.secret);
         secrets.push(secret);
@@ -110,6 +113,7 @@ export function createPrograms({ jail, settings, limits, timers, secretFor }: Pr
           const unsure = end.stderr.length < limits.outputBytes ? 0 : Math.max(0, ...secrets.map((secret) => secret.length));
           const said = kept.slice(unsure).trim();
           return secrets
+            .toSorted((one, other) => other.length - one.length) // one may be the beginning of another
             .reduce((text, secret) => text.replaceAll(secret, hiding), `${why}${said === '' ? '' : `: ${said}`}`)
             .slice(-maxWords);
         },
