@@ -23,7 +23,7 @@ const quotas: Quotas = {
     ...{ files: few, contents: few, contentBytes: 1_000 },
   },
   tree: { maxFiles: 15, maxBytes: 500, maxNames: 25 },
-  artifacts: unlimited.artifacts,
+  artifacts: { maxCount: few, maxBytes: 500 },
 };
 
 /** How much a tenant may have, while two processes add to it at once. */
@@ -86,6 +86,33 @@ export function describeQuotas(subject: StoreSubject): void {
       const [store] = await stores();
       expect((await store?.prune(tenantId, 'idempotencyKeys', { before: Date.now() + 60_000, limit: 5 }))?.gone).toBe(5);
       expect((await race((on, index) => on.commit({ tenantId, idempotency: claim(100 + index) }))).done).toBe(5);
+    });
+
+    it(`holds for artifacts of a session, by their number and by their bytes ${verifies('tools.artifacts.refused')}`, async () => {
+      for (const [bytes, done, why] of [
+        [1, few, /may keep 20 artifacts/],
+        [50, 10, /may have 500 bytes, and have 500/],
+      ] as const) {
+        const tenantId = newTenant();
+        const session = sessionRow(tenantId);
+        const [first] = await stores();
+        await first?.commit({ tenantId, sessions: [session] });
+        const { sha256 } = content('of all of them');
+        await first?.touchContent({ tenantId, sha256 }, bytes, 1_000);
+        const about = { tool: 'big', mediaType: 'text/plain', characters: bytes, lines: 1, whole: true, createdAt: 0, runId: null };
+        const row = (index: number) => ({
+          ...about,
+          tenantId,
+          sessionId: session.sessionId,
+          artifactId: `art_${index}`,
+          callId: 'c',
+          bytes,
+          sha256,
+        });
+        const ended = await race((store, index) => store.commit({ tenantId, artifacts: [row(index)] }));
+        expect(ended).toMatchObject({ done, codes: new Set(['quota_exceeded']), refusal: { message: expect.stringMatching(why) } });
+        expect((await first?.listArtifacts(tenantId, {}, { limit: 100 }))?.items).toHaveLength(done);
+      }
     });
 
     it('holds for sources of tools, and one that is replaced is no further one', async () => {

@@ -90,7 +90,6 @@ async function visitLists(store: Store): Promise<void> {
   await pages((page) => store.listArtifacts(huge, { runId: longSessionRun }, page));
   await pages((page) => store.listArtifacts(huge, { sessionId: longSession, runId: longSessionRun }, page));
   await store.getArtifact(huge, 'art_1');
-  await store.artifactsOf(huge, longSession);
   await store.listReservations(huge, { runId: longSessionRun });
   await store.listReservations(huge, { runId: longSessionRun, state: 'open' });
   await store.listExpiredReservations(Date.now(), 100);

@@ -1,7 +1,6 @@
 import type { ArtifactStore, TenantQuotas, ToolCallStore, ToolSourceStore } from '#storage/contract';
 import type { Driver } from '#storage/program';
 import {
-  artifactsOfSession,
   cancelToolCall,
   deleteToolSource,
   deleteToolWorker,
@@ -34,7 +33,6 @@ export function toolStoreOn({ read, write }: Driver, quotas: TenantQuotas): Tool
   return {
     getArtifact: (tenantId, artifactId) => read(() => getArtifact(tenantId, artifactId)),
     listArtifacts: (tenantId, filter, page) => read(() => listArtifacts(tenantId, filter, page)),
-    artifactsOf: (tenantId, sessionId) => read(() => artifactsOfSession(tenantId, sessionId)),
 
     putToolSource: (row) => write(() => putToolSource(row, quotas)),
     getToolSource: (tenantId, kind, name) => read(() => getToolSource(tenantId, kind, name)),

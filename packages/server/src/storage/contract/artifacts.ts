@@ -31,6 +31,4 @@ export interface ArtifactStore {
     filter: { readonly sessionId?: string | undefined; readonly runId?: string | undefined },
     page: PageRequest,
   ): Promise<PageOf<ArtifactRow>>;
-  /** How many a session has, and their bytes. */
-  artifactsOf(tenantId: TenantId, sessionId: string): Promise<{ readonly count: number; readonly bytes: number }>;
 }

@@ -239,6 +239,33 @@ function suite() {
     expect(await closing.run({ argv: ['/bin/true'], limits }, never)).toMatchObject({ error: { code: 'sandbox_unavailable' } });
   });
 
+  it('are looked after again once what ends them with the server was killed [verifies tools.jail.gone]', async () => {
+    const guards = () =>
+      readdirSync('/proc').filter((pid) => {
+        if (!/^\d+$/.test(pid)) return false;
+        try {
+          const [, parent] = readFileSync(`/proc/${pid}/stat`, 'latin1')
+            .replace(/^.*\) /s, '')
+            .split(' ');
+          return Number(parent) === process.pid && readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('NEXUS_JAILS');
+        } catch {
+          return false;
+        }
+      });
+    const before = guards();
+    const own = make();
+    expect(told(await own.run({ argv: ['/bin/sh', '-c', 'echo here'], limits }, never))).toBe('here\n|');
+    const [first = '', ...more] = guards().filter((pid) => !before.includes(pid));
+    expect(more).toEqual([]);
+    const next = () => guards().find((pid) => pid !== first && !before.includes(pid));
+    process.kill(Number(first), 'SIGKILL');
+    for (let looks = 0; looks < 200 && next() === undefined; looks++) await systemTimers.sleep(20);
+    expect(next()).toBeDefined();
+    await own.close();
+    for (let looks = 0; looks < 200 && next() !== undefined; looks++) await systemTimers.sleep(20);
+    expect(next()).toBeUndefined();
+  });
+
   it('end with a server that is killed [verifies tools.jail.gone]', async () => {
     const mark = `killed${process.pid}${Date.now()}`;
     const program = `import { createJail } from '#tools'; import { systemClock, systemTimers } from '#core';

@@ -21,11 +21,7 @@ export interface ConnectionLog {
   begin(kind: EgressRecord['kind'], signal: AbortSignal): LoggedConnection;
 }
 
-export function createConnectionLog(
-  meter: Meter,
-  clock: Pick<Clock, 'monotonic'>,
-  onEgress: ((record: EgressRecord) => void) | undefined,
-): ConnectionLog {
+export function createConnectionLog(meter: Meter, clock: Pick<Clock, 'monotonic'>): ConnectionLog {
   const records: EgressRecord[] = [];
   return { records, begin };
 
@@ -51,7 +47,6 @@ export function createConnectionLog(
           ...{ ...seen, durationMs: Math.round(clock.monotonic() - startedAt), outcome },
         };
         if (records.length < maxRecords) records.push(record);
-        onEgress?.(record);
       },
     };
   }

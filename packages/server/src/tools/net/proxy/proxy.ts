@@ -14,8 +14,8 @@ import type { EgressProxy, EgressProxyOptions, ProxyDefence } from './types.ts';
  * that was checked. A request of plain HTTP is read here and written anew, so that no two of its readers can differ about where it ends.
  */
 export async function openEgressProxy(options: EgressProxyOptions): Promise<EgressProxy> {
-  const { socketPath, egress, grants, limits, clock, timers, onEgress, without = new Set<ProxyDefence>() } = options;
-  const log = createConnectionLog(createMeter(limits, clock, timers, without), clock, onEgress);
+  const { socketPath, egress, grants, limits, clock, timers, without = new Set<ProxyDefence>() } = options;
+  const log = createConnectionLog(createMeter(limits, clock, timers, without), clock);
   /** With what gives up a head that is not whole in time. */
   const open = new Map<Socket, () => void>();
   const running = new Set<Promise<void>>();

@@ -54,8 +54,6 @@ export interface EgressProxyOptions {
   readonly limits: ProxyLimits;
   readonly clock: Pick<Clock, 'monotonic'>;
   readonly timers: Timers;
-  /** Hears of each connection once it is over, also of those beyond what is kept. */
-  readonly onEgress?: (record: EgressRecord) => void;
   /** Takes defences away, to show that each is needed. */
   readonly without?: ReadonlySet<ProxyDefence>;
 }

@@ -42,12 +42,16 @@ export function createJailGuard(path: string): JailGuard {
       ...{ cwd: '/', detached: true, env: { PATH: path, NEXUS_JAILS: mark } },
       stdio: ['pipe', 'pipe', 'ignore'],
     });
+    let wasReady = false;
     const gone = () => {
       if (started === starting) started = undefined;
+      // It was killed, and jails run on: the next one looks after these too.
+      if (wasReady && !closed) ready().catch(() => undefined); // the next jail says why there is none
     };
     const starting = new Promise<ChildProcess>((resolve, reject) => {
       child.stdout.once('data', () => {
         // It keeps no program from ending: that is what the guard waits for.
+        wasReady = true;
         child.unref();
         for (const stream of [child.stdin, child.stdout]) (stream as unknown as { unref(): void }).unref(); // pipes are sockets for Node
         resolve(child);
@@ -57,17 +61,19 @@ export function createJailGuard(path: string): JailGuard {
     });
     child.once('error', gone);
     child.once('exit', gone);
-    child.stdin.on('error', () => undefined); // it was killed, and the next jail has another
+    child.stdin.on('error', () => undefined); // its end is heard of
     return starting;
+  }
+
+  async function ready(): Promise<void> {
+    if (closed) throw new Error('it is closed');
+    started ??= start();
+    await started;
   }
 
   return {
     mark,
-    async ready() {
-      if (closed) throw new Error('it is closed');
-      started ??= start();
-      await started;
-    },
+    ready,
     close() {
       closed = true;
       void started?.then(

@@ -9,7 +9,6 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { NexusError, systemClock, systemTimers } from '#core';
 import type { AuthorizationRequest, AuthorizationVerdict, ToolContext } from '#tools/contract';
-import type { EgressRecord } from '#tools/net';
 import { createJail, type JailLimits } from '#tools/sandbox';
 import { createJailNetworks, type JailNetworkOptions } from './jail-network.ts';
 
@@ -145,11 +144,13 @@ it('ten thousand connections cost no more than the first hundred, and then nothi
 
 const reason = await createJail({ clock: systemClock, timers: systemTimers }).refusal();
 
-describe.skipIf(reason !== null)('a program in a jail', () => {
+if (reason !== null) describe('a program in a jail', () => it.skip(`not run: ${reason}`));
+else describe('a program in a jail', suite);
+
+function suite() {
   const jail = createJail({ clock: systemClock, timers: systemTimers });
   const server = createServer((request, response) => response.end(`${request.method} ${request.url} ${request.headers.host ?? ''}`));
   let port = 0;
-  const heard: EgressRecord[] = [];
   let lookups = 0;
   const made = networks({
     egress: {
@@ -160,7 +161,6 @@ describe.skipIf(reason !== null)('a program in a jail', () => {
       },
       allowPrivate: (hostname) => hostname === 'good.test',
     },
-    onEgress: (record) => void heard.push(record),
   });
   beforeAll(async () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -178,7 +178,6 @@ describe.skipIf(reason !== null)('a program in a jail', () => {
   };
 
   it('reaches a granted host by the usual variables, and each connection is told [verifies tools.egress.granted tools.egress.recorded]', async () => {
-    heard.length = 0;
     const code = `import urllib.request; print(urllib.request.urlopen("http://good.test:${port}/a?b").read().decode())`;
     const { end, text, use } = await run(`python3 -c '${code}'; exit 3`, [`http://good.test:${port}`]);
     expect(text).toBe(`GET /a?b good.test:${port}\n`);
@@ -191,7 +190,6 @@ describe.skipIf(reason !== null)('a program in a jail', () => {
         },
       ],
     });
-    expect(heard).toEqual(use.connections);
     expect(lookups).toBe(1);
   });
 
@@ -246,7 +244,7 @@ time.sleep(60) # ${mark}`)}],
     await (await made.open([], never)).close();
     expect(existsSync(socketPath)).toBe(false);
   });
-});
+}
 
 /** Of all processes of this machine. */
 function commandLines(): string {

@@ -20,8 +20,6 @@ export interface JailNetworkOptions extends ProxyLimits {
   /** Whether programs may ask for hosts at all. */
   readonly enabled: boolean;
   readonly egress: Partial<EgressOptions>;
-  /** Hears of each connection of all programs once it is over. */
-  readonly onEgress?: (record: EgressRecord) => void;
 }
 
 /** What a program did with its network, for whoever reads its result. */
@@ -55,7 +53,7 @@ const strangeMs = 3_600_000;
 const maxSocketPath = 100;
 
 export function createJailNetworks(
-  { enabled, egress, onEgress, ...limits }: JailNetworkOptions,
+  { enabled, egress, ...limits }: JailNetworkOptions,
   { clock, timers }: { readonly clock: Pick<Clock, 'monotonic'>; readonly timers: Timers },
 ): JailNetworks {
   const names = createNameResolver();
@@ -91,7 +89,6 @@ export function createJailNetworks(
       try {
         const proxy = await openEgressProxy({
           ...{ socketPath, grants, limits, clock, timers, egress: { resolve, ...egress } },
-          ...(onEgress === undefined ? {} : { onEgress }),
         });
         return {
           socketPath,
