@@ -114,10 +114,14 @@ it.each(['cut', 'swallowed'] as const)(
       return isLost ? fate : 'passes';
     });
     till.resolve();
-    const rows = await until('the runs to end', async () => {
-      const found = await Promise.all(runs.map(({ id }) => app.store.getRun(tenant, id as RunId).catch(() => null)));
-      return found.every((row) => row !== null && row.status !== 'running' && row.status !== 'queued') && found;
-    });
+    const rows = await until(
+      'the runs to end',
+      async () => {
+        const found = await Promise.all(runs.map(({ id }) => app.store.getRun(tenant, id as RunId).catch(() => null)));
+        return found.every((row) => row !== null && row.status !== 'running' && row.status !== 'queued') && found;
+      },
+      120_000, // each answer that is swallowed costs a timeout, and chance says how many are
+    );
     way.onCommit(() => 'passes');
     expect(rows.map((row) => row?.status)).toEqual(runs.map(() => 'completed'));
     expect(lost).toBeGreaterThan(2);
@@ -136,7 +140,7 @@ it.each(['cut', 'swallowed'] as const)(
     expect(await app.store.listReservations(tenant, { state: 'open' })).toEqual([]);
     expect(await auditLedger(app.store, tenant)).toEqual([]);
   },
-  60_000,
+  180_000,
 );
 
 /**

@@ -3,8 +3,16 @@ import { describe, expect, it } from 'vitest';
 import { createSecretValues, NexusError, parseRequest, systemClock, systemTimers } from '#core';
 import { createHttpApis } from './index.ts';
 
+let turns = 0;
 const http = createHttpApis({
-  ...{ clock: systemClock, timers: systemTimers, known: createSecretValues() },
+  ...{ clock: systemClock, known: createSecretValues() },
+  timers: {
+    ...systemTimers,
+    soon() {
+      turns += 1;
+      return systemTimers.soon();
+    },
+  },
   secrets: { find: () => null },
 });
 const tool = { name: 'get_pet', description: 'a pet', path: '/pets/{id}' };
@@ -111,11 +119,7 @@ it('with 2,000 tools is looked at in turns [verifies tools.http.definitions]', a
     name: `get_${index}`,
     inputSchema: { type: 'object', properties: { id: { type: 'string', description: 'x'.repeat(100) } }, required: ['id'] },
   }));
-  let turns = 0;
-  const timer = setInterval(() => {
-    turns += 1;
-  }, 0);
+  turns = 0;
   expect(await check({}, tools)).toBe('');
-  clearInterval(timer);
-  expect(turns).toBeGreaterThan(20);
+  expect(turns).toBe(100);
 });
