@@ -196,6 +196,24 @@ function describeOn(subject: StoreSubject): void {
       expect(await seen()).toEqual({ a: 'third' });
     });
 
+    it('a file that a call made and removed again holds nobody up, and is no change [verifies tools.files.moved]', async () => {
+      await begin();
+      const made = await run(async (changed) => {
+        await changed.write('b', bytes('1'));
+        await changed.move('b', 'c', { replace: false });
+        await changed.remove('c');
+      });
+      expect(made).toMatchObject({ type: 'completed', files: { changes: [] } });
+      await commit(made);
+      await commit(
+        await run(async (changed) => {
+          await changed.write('b', bytes('2'));
+          await changed.move('b', 'c', { replace: false });
+        }),
+      );
+      expect(await seen()).toEqual({ c: '2' });
+    });
+
     it('leaves what a model of the files says, whatever is asked for [verifies tools.files.moved]', async () => {
       const path = fc.constantFrom('a', 'b', 'c', 'd/e', 'd/f');
       const step = fc.oneof(

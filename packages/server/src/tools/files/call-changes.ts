@@ -46,6 +46,8 @@ export interface CallChanges extends CallFiles {
 export function createCallChanges(options: CallFolderOptions, { request, folder, tree, tenantId }: Stay): CallChanges {
   const { store, limits, blobs, workspaces, monotonic } = options;
   const changes = new Map<string, FileChange>();
+  /** Of the paths that it changes, where there was a file before it. */
+  const replaced = new Set<string>();
   const never = Number.POSITIVE_INFINITY;
   const pending: PendingChanges = { contents: new Map(), size: { files: 0, bytes: 0 }, expiresAt: never, heldUntil: never };
   folder.expect(pending);
@@ -62,10 +64,12 @@ export function createCallChanges(options: CallFolderOptions, { request, folder,
     };
     pending.size = { files: pending.size.files + size.files, bytes: pending.size.bytes + size.bytes };
     note(change);
+    if (earlier === undefined && before !== null) replaced.add(change.path);
     return () => {
       pending.size = { files: pending.size.files - size.files, bytes: pending.size.bytes - size.bytes };
       if (earlier !== undefined) return note(earlier);
       changes.delete(change.path);
+      replaced.delete(change.path);
       pending.contents.delete(change.path);
     };
   }
@@ -100,12 +104,14 @@ export function createCallChanges(options: CallFolderOptions, { request, folder,
   return {
     add,
     take() {
-      if (changes.size === 0) folder.forget(pending);
+      // What it made and removed again is no change: the tree would never show it.
+      const real = [...changes.values()].filter(({ path, content }) => content !== null || replaced.has(path));
+      if (real.length === 0) folder.forget(pending);
       else {
         pending.expiresAt = monotonic() + commitMs;
         pending.heldUntil = monotonic() + holdMs;
       }
-      return [...changes.values()];
+      return real;
     },
     drop() {
       folder.forget(pending);
