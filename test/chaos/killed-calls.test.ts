@@ -17,10 +17,23 @@ const handy = AgentDefinition.parse({
   name: 'handy',
   instructions: 'Do as you are told.',
   models: ['sim/sim-large'],
-  tools: ['probe_*', 'shell', 'code_python', 'code_js', 'fs_*', 'hold'],
+  tools: ['probe_*', 'shell', 'code_python', 'code_js', 'fs_*', 'hold', 'slow_*'],
   maxParallelTools: 8,
-  policy: { allow: ['probe_*', 'shell', 'code_python', 'code_js', 'fs_*', 'hold'] },
+  policy: { allow: ['probe_*', 'shell', 'code_python', 'code_js', 'fs_*', 'hold', 'slow_*'] },
 });
+
+/** A program that is an MCP server, and answers no call of its tool. */
+const slowProgram = `
+import json, sys
+answers = {
+    'initialize': {'protocolVersion': '2025-11-25', 'capabilities': {'tools': {}}, 'serverInfo': {'name': 'slow', 'version': '1.0.0'}},
+    'tools/list': {'tools': [{'name': 'wait', 'description': 'never ends', 'inputSchema': {'type': 'object'}}]},
+}
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked.get('method') in answers:
+        print(json.dumps({'jsonrpc': '2.0', 'id': asked['id'], 'result': answers[asked['method']]}), flush=True)
+`;
 
 /** One call of each kind, none of which would end by itself while the test lasts. */
 function input(number: number): string {
@@ -31,6 +44,7 @@ function input(number: number): string {
     `probe_put(name="put-${number}",barrier="never")`,
     `probe_pay(name="pay-${number}",waitMs=86399000)`,
     `hold(n=${number})`,
+    `slow_wait(n=${number})`,
   ];
   return `[[sim tools=fs_write(path="a.txt",content="x")]] [[sim tools=${tools.join(',')}]] [[sim say="done"]]`;
 }
@@ -96,6 +110,12 @@ onEachDatabase('calls whose process is killed', { agents: [handy], drainMs: 1_00
     let [killed, kills, number] = [0, 0, 0];
     while (killed < calls) {
       const server = await cluster.start();
+      if (kills === 0) {
+        const program = { type: 'stdio' as const, command: 'python3', args: ['-c', slowProgram] };
+        expect((await clientOf(server).mcpServers.put('slow', { transport: program })).tools).toMatchObject([
+          { name: 'slow_wait', state: 'ready' },
+        ]);
+      }
       const hold = defineTool({
         ...{ name: 'hold', description: 'Never ends.', effects: 'idempotent', input: { type: 'object' } },
         execute: (_input, { signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
@@ -119,6 +139,10 @@ onEachDatabase('calls whose process is killed', { agents: [handy], drainMs: 1_00
       await until('its processes to be gone', () => left().length === 0, 10_000).catch(() => expect(left()).toEqual([]));
       await worker.close({ graceMs: 0 });
     }
+    let asked = 0;
+    for (const id of runs)
+      asked += (await journalOf(cluster, id)).filter((event) => event.type === 'tool.started' && event.data.name === 'slow_wait').length;
+    expect(asked).toBeGreaterThan(kills);
     // As if nothing had been heard of their processes for long.
     const dead = foldersOf(cluster.dataDir());
     for (const folder of dead) utimesSync(join(folder, '.alive'), 0, 0);
@@ -128,6 +152,7 @@ onEachDatabase('calls whose process is killed', { agents: [handy], drainMs: 1_00
     for (const id of runs)
       await until(`${id} to end`, async () => ['cancelled', 'failed'].includes((await runOf(cluster, id))?.status ?? ''), 60_000);
     expect(await auditBooks(cluster)).toEqual([]);
+    await clientOf(last).mcpServers.delete('slow'); // its program is kept as long as it may be called
     await until('its programs to end', () => startedBy(last).mark === undefined, 10_000);
     last.signal('SIGTERM');
     expect(await last.ended).toBe(0);

@@ -52,10 +52,10 @@ function suite() {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  const left = () =>
+  const left = (of = mark) =>
     readdirSync('/proc').filter((pid) => {
       try {
-        return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(mark);
+        return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(of);
       } catch {
         return false;
       }
@@ -91,6 +91,29 @@ function suite() {
     const refused = await ran('rigid', `${create('rigid')} ${say}`);
     expect(refused.output).toMatch(/EROFS|EACCES|read-only/i);
   });
+
+  it('that is removed or put anew ends at once, though nobody calls it any more [verifies tools.mcp.programs.end]', async () => {
+    const marks = [1, 2].map((number) => `nexus-mcp-gone-${number}-${process.pid}`);
+    const put = (of: string | undefined) =>
+      runNexus(['mcp', 'add', 'gone', '--read-only', execPath, '--', execPath, '-e', program, String(of)], {
+        NEXUS_URL: node.url,
+        HOME: folder,
+      });
+    await node.call('POST', '/v1/agents', { name: 'leaver', models: ['sim/sim-large'], tools: ['gone_*'], policy: { allow: ['gone_*'] } });
+    const [first, second] = marks;
+    for (const [of, before] of [
+      [first, undefined],
+      [second, first],
+    ]) {
+      expect((await put(of)).code).toBe(0);
+      if (before !== undefined) await expect.poll(() => left(before), { timeout: 5_000 }).toEqual([]);
+      const run = await ran('leaver', '[[sim tools=gone_echo(text="hello")]] [[sim say="{{result}}"]]');
+      expect(run).toMatchObject({ status: 'completed', output: expect.stringContaining('said hello') });
+      expect(left(of).length).toBeGreaterThan(0);
+    }
+    expect((await runNexus(['mcp', 'remove', 'gone'], { NEXUS_URL: node.url, HOME: folder })).code).toBe(0);
+    await expect.poll(() => left(second), { timeout: 5_000 }).toEqual([]);
+  }, 60_000);
 
   it('an agent uses one that was added by the command, and nothing of it outlives a server that is killed [verifies tools.mcp.programs] [verifies tools.mcp.programs.end]', async () => {
     const words = ['mcp', 'add', 'echoes', '--read-only', execPath, '--', execPath, '-e', program, mark];

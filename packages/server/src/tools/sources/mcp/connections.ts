@@ -31,6 +31,8 @@ export interface McpConnections {
   ): Promise<Result>;
   /** Whoever comes next gets another one; who uses this one may go on. */
   drop(connection: McpConnection): void;
+  /** Of the tenant's, drops all but those of these servers: what was removed, or put anew, keeps no program or socket. */
+  keepOnly(tenantId: string, servers: readonly Omit<ConnectionKey, 'tenantId'>[]): void;
   /** Closes all, and what is being opened. */
   close(): Promise<void>;
 }
@@ -46,6 +48,10 @@ interface Entry {
   isShut: boolean;
   usedAt: number;
   cancelIdle: Cancel | undefined;
+}
+
+function idOf({ tenantId, name, version }: ConnectionKey): string {
+  return JSON.stringify([tenantId, name, version]);
 }
 
 const firstPauseMs = 500;
@@ -148,7 +154,7 @@ export function createMcpConnections({
     async use({ tenantId, name, version }, opener, signal, work) {
       if (isClosed) throw new NexusError('unavailable', 'the connections to MCP servers are closed');
       throwIfAborted(signal);
-      const id = JSON.stringify([tenantId, name, version]);
+      const id = idOf({ tenantId, name, version });
       const known = entries.get(id);
       const entry = known ?? openEntry(id, tenantId, opener);
       entry.cancelIdle?.();
@@ -162,6 +168,10 @@ export function createMcpConnections({
     },
     drop(connection) {
       for (const entry of open) if (entry.connection === connection) dropEntry(entry);
+    },
+    keepOnly(tenantId, servers) {
+      const kept = new Set(servers.map(({ name, version }) => idOf({ tenantId, name, version })));
+      for (const entry of [...open]) if (entry.tenantId === tenantId && !kept.has(entry.id)) dropEntry(entry);
     },
     async close() {
       isClosed = true;

@@ -89,8 +89,8 @@ export function createMcpSource({ register, reach, connections, clock, timers, o
 
   function toolsOf(server: KeptServer): readonly Tool[] {
     if (server.pins === null) return [];
-    const { tenantId, name, definition } = server;
-    const key = { tenantId, name, version: sha256(canonicalJson(definition)) };
+    const { tenantId, definition } = server;
+    const key = { tenantId, ...connectionOf(server) };
     return toolsOfServer(
       {
         server,
@@ -121,6 +121,10 @@ export function createMcpSource({ register, reach, connections, clock, timers, o
     }
     const loaded = { heads: text, servers, tools: servers.flatMap(({ tools }) => tools), checkedAt };
     tenants.set(tenantId, loaded);
+    connections.keepOnly(
+      tenantId,
+      servers.map(({ kept }) => connectionOf(kept)),
+    );
     return loaded;
   }
 
@@ -136,26 +140,41 @@ export function createMcpSource({ register, reach, connections, clock, timers, o
     }
   }
 
+  async function tools(tenantId: string): Promise<readonly Tool[]> {
+    const known = tenants.get(tenantId);
+    if (known !== undefined && clock.monotonic() - known.checkedAt < freshMs) return known.tools;
+    let work = loading.get(tenantId);
+    if (work === undefined) {
+      // Sources are asked for tenants that there are. Another may be under way that is asked for after a change.
+      const begun = load(tenantId as TenantId).finally(() => loading.get(tenantId) === begun && loading.delete(tenantId));
+      work = begun;
+      loading.set(tenantId, work);
+    }
+    return (await work).tools;
+  }
+
   return {
-    async tools(tenantId) {
-      const known = tenants.get(tenantId);
-      if (known !== undefined && clock.monotonic() - known.checkedAt < freshMs) return known.tools;
-      let work = loading.get(tenantId);
-      if (work === undefined) {
-        work = load(tenantId as TenantId).finally(() => loading.delete(tenantId)); // sources are asked for tenants that there are
-        loading.set(tenantId, work);
-      }
-      return (await work).tools;
-    },
+    tools,
     forget(tenantId) {
-      const known = tenants.peek(tenantId);
-      if (known !== undefined) known.checkedAt = Number.NEGATIVE_INFINITY;
       loading.delete(tenantId); // what is being looked up may be older than the change
+      const known = tenants.peek(tenantId);
+      if (known === undefined) return;
+      known.checkedAt = Number.NEGATIVE_INFINITY;
+      // Nobody may ask again for long, and the program of a server that was removed is to end now.
+      const work = tools(tenantId)
+        .then(() => undefined)
+        .catch(() => undefined) // whoever asks next is told
+        .finally(() => background.delete(work));
+      background.add(work);
     },
     async settled() {
       await Promise.all(background);
     },
   };
+}
+
+function connectionOf({ name, definition }: KeptServer) {
+  return { name, version: sha256(canonicalJson(definition)) };
 }
 
 /** Runs the work; asked for meanwhile, it runs once more afterwards. */
