@@ -259,6 +259,35 @@ export const toolRequirements = {
     behaviour:
       'A wait is decided by policy and counted like every call; one that is longer than allowed, or no time at all, is told to the model; cancelling the run and its deadline end it.',
   },
+  // Client tools
+  'client-tools.waits': {
+    promise: 2,
+    behaviour:
+      'A call of a tool that the client of a run executes waits for its result in no process, beside other calls and from inside of code, and goes on in whichever process is alive when it comes.',
+  },
+  'client-tools.results': {
+    promise: 2,
+    behaviour:
+      'A call has one result: the same may be given again, another is refused, the first of several at once counts; a failure is told to the model; what is no result changes nothing.',
+  },
+  'client-tools.bounded': {
+    promise: 3,
+    behaviour: 'A call waits no longer than its time, and not beyond the end of its run; a result that comes later is refused.',
+  },
+  'client-tools.granted': {
+    promise: 3,
+    behaviour:
+      'Policy decides each call on its arguments before the client hears of it, people approve it where policy says so, and it counts as a tool call of the budget.',
+  },
+  'client-tools.declared': {
+    promise: 3,
+    behaviour:
+      'Tools of a client that could not be called, or have a name of the server, are refused when the run is started; a run has its own, its forks have them, no other run.',
+  },
+  'client-tools.sdk': {
+    promise: 2,
+    behaviour: 'The SDK executes the calls of a run in the program that started it, and takes up a run that another program left.',
+  },
   // This platform as an MCP server
   'mcp.server.tools': {
     promise: 3,

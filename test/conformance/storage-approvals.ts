@@ -80,6 +80,20 @@ export function describeApprovals(open: () => Promise<Store>): void {
       expect((await store.listApprovals(run.tenantId, { status: 'pending' }, { limit: 10 })).items).toEqual([kept]);
     });
 
+    it(`keeps what clients are to give beside what people are asked, and lists and counts it nowhere ${verifies('client-tools.results')}`, async () => {
+      const run = await work.running(worker());
+      const [asked, awaited] = [approvalRow(run), { ...approvalRow(run), kind: 'client_result' as const }];
+      const before = (await store.measure(0)).approvalsWaiting;
+      await store.commit({ tenantId: run.tenantId, approvals: [asked, awaited] });
+      expect((await store.measure(0)).approvalsWaiting).toBe(before + 1);
+      for (const filter of [{}, { status: 'pending' as const }, { runId: run.runId }, { runId: run.runId, status: 'pending' as const }])
+        expect((await store.listApprovals(run.tenantId, filter, { limit: 10 })).items).toEqual([asked]);
+      expect(await store.getApproval(run.tenantId, awaited.approvalId)).toEqual(awaited);
+      const given = { decision: 'answer' as const, answer: { result: 'a.ts' }, decidedBy: 'tab', at: 5 };
+      expect(await store.answerApproval(run.tenantId, awaited.approvalId, given)).toMatchObject({ type: 'decided' });
+      expect(await store.getApproval(run.tenantId, awaited.approvalId)).toMatchObject({ status: 'decided', answer: { result: 'a.ts' } });
+    });
+
     it('closes an approval with the commit, unless it was answered first', async () => {
       const run = await work.running(worker());
       const pending = approvalRow(run);

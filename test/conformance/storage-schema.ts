@@ -34,6 +34,7 @@ export function describeSchema(name: StoreSubject['name']): void {
         { version: 14 },
         { version: 15 },
         { version: 16 },
+        { version: 17 },
       ]);
       const session = sessionRow(newTenant());
       const first = await openTestStore(location);

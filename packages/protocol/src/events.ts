@@ -4,6 +4,7 @@ import { AssistantPart, AssumedCount, FinishReason, Usage, UserPart } from './co
 import { dictionary } from './dictionary.ts';
 import { ErrorInfo, Problem } from './errors.ts';
 import { DecisionRecord } from './policy.ts';
+import { AnyObject } from './resources/names.ts';
 
 /**
  * The journal of a run is the sequence of these events, numbered from 1 without a gap. It is the single source: state
@@ -20,12 +21,25 @@ export const effectsClass = z.enum(['none', 'idempotent', 'once']);
 /** `none`: reads only. `idempotent`: may be repeated under one idempotency key. `once`: must not be repeated blindly. */
 export type EffectsClass = z.infer<typeof effectsClass>;
 
+const toolName = /^[A-Za-z0-9_.-]{1,64}$/;
+
+/** A tool that whoever starts a run executes itself: the run waits for what they post as its result. */
+export const ClientTool = z
+  .strictObject({
+    name: z.string().regex(toolName, { error: 'expected 1 to 64 of the characters A-Z a-z 0-9 _ . -' }),
+    description: z.string().max(4_000).describe('For the model: what it does, and when to use it'),
+    inputSchema: AnyObject.optional().describe('JSON Schema of the arguments, of type object; default: any object'),
+    timeoutMs: z.int().min(1_000).max(86_400_000).optional().describe('How long the run waits for a result; default 600,000'),
+  })
+  .meta({ id: 'ClientTool' });
+export type ClientTool = z.infer<typeof ClientTool>;
+
 export const ApprovalKind = z.enum(['tool_call', 'unknown_outcome', 'question']);
 export type ApprovalKind = z.infer<typeof ApprovalKind>;
 export const ApprovalDecision = z.enum(['approve', 'deny', 'done', 'retry', 'fail', 'answer']);
 export type ApprovalDecision = z.infer<typeof ApprovalDecision>;
 
-export const WaitReason = z.enum(['approval', 'child', 'timer']);
+export const WaitReason = z.enum(['approval', 'child', 'timer', 'client']);
 export type WaitReason = z.infer<typeof WaitReason>;
 
 /** Totals of a run so far. */
@@ -97,6 +111,7 @@ export const journalSchemas = dictionary({
     model: z.string().optional(),
     input: z.array(UserPart),
     budget: BudgetLimits.optional(),
+    clientTools: z.array(ClientTool).optional(),
     history: z.array(z.string()),
     reading: SessionReading.optional(),
     principal: z.string(),
@@ -215,6 +230,8 @@ export const journalSchemas = dictionary({
     childRunId: z.string().optional(),
     /** Of a call that only waits: until then nothing is done. */
     until: z.string().optional(),
+    /** Whoever started the run is to execute it, and to post the result before `until`. */
+    awaits: z.literal('client').optional(),
     decision: DecisionRecord,
   }),
   /**
@@ -249,6 +266,8 @@ export const journalSchemas = dictionary({
     waitedMs: z.int().optional(),
     files: FilesOfCall.optional(),
     artifact: ArtifactOfResult.optional(),
+    /** Who posted it, of a call that a client executed. */
+    givenBy: z.string().optional(),
   }),
   'approval.requested': z.object({
     step,
@@ -298,10 +317,11 @@ export const journalSchemas = dictionary({
     reason: WaitReason,
     approvals: z.array(z.string()).optional(),
     childRuns: z.array(z.string()).optional(),
+    clientCalls: z.array(z.string()).optional(),
     until: z.string().optional(),
   }),
   'run.resumed': z.object({
-    reason: z.enum(['recovered', 'approval', 'child', 'timer', 'budget', 'handover']),
+    reason: z.enum(['recovered', 'approval', 'child', 'timer', 'client', 'budget', 'handover']),
     workerId: z.string(),
     epoch: z.int(),
     reading: SessionReading.optional(),

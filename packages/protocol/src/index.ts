@@ -31,6 +31,7 @@ export { ErrorCode, ErrorInfo, Problem } from './errors.ts';
 export {
   ApprovalDecision,
   ApprovalKind,
+  ClientTool,
   type EffectsClass,
   type EventType,
   type JournalData,
@@ -88,6 +89,8 @@ export { Plugin, PluginInstallRequest } from './resources/plugins.ts';
 export { RetentionRow } from './resources/retention.ts';
 export {
   ChatRequest,
+  ClientCall,
+  ClientToolResult,
   isTerminal,
   ReplayResult,
   Run,

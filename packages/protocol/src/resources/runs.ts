@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { BudgetLimits, BudgetView } from '../budget.ts';
 import { UserPart } from '../content.ts';
 import { ErrorInfo } from '../errors.ts';
-import { RunTotals, WaitReason } from '../events.ts';
+import { ClientTool, RunTotals, WaitReason } from '../events.ts';
 import { ModelRef, Name, Payer } from './names.ts';
 
 export const RunStatus = z.enum(['queued', 'running', 'waiting', 'completed', 'failed', 'cancelled']);
@@ -45,9 +45,12 @@ export const ChatRequest = z
     user: Payer.optional().meta({ description: 'Whose budget pays, too; default: the user of the session' }),
     project: Payer.optional().meta({ description: 'Whose budget pays, too; default: the project of the session' }),
     deadlineMs: z.int().min(100).max(86_400_000).optional(),
+    clientTools: z.array(ClientTool).max(32).optional().meta({
+      description: 'Tools that the caller executes itself: see `tool.started` with `awaits`, and `PUT /v1/runs/{run}/tool-results/{call}`',
+    }),
     whileBusy: WhileBusy.optional().meta({
       description:
-        'While others of the session are at work: `queue` (default) waits until they have ended or wait for a person, `reject` is refused with `session_busy`, `interrupt` cancels them and follows, `parallel` begins at once',
+        'While others of the session are at work: `queue` (default) waits until they have ended or wait for a person, a client or a time, `reject` is refused with `session_busy`, `interrupt` cancels them and follows, `parallel` begins at once',
     }),
   })
   .meta({ id: 'ChatRequest' });
@@ -70,6 +73,7 @@ export const Run = z
         reason: z.enum([...WaitReason.options, 'session']),
         approvals: z.array(z.string()).optional(),
         childRuns: z.array(z.string()).optional(),
+        clientCalls: z.array(z.string()).optional().meta({ description: 'Calls of client tools whose results are to be posted' }),
         until: z.string().optional().meta({ description: 'A call of the tool `wait` ends then' }),
         behind: z.string().optional(),
       })
@@ -90,6 +94,18 @@ export const Run = z
   })
   .meta({ id: 'Run' });
 export type Run = z.infer<typeof Run>;
+
+/** The result of a call of a client tool: what the model reads, or why it failed. */
+export const ClientToolResult = z
+  .union([z.strictObject({ output: z.string().max(100_000) }), z.strictObject({ error: z.string().min(1).max(4_000) })])
+  .meta({ id: 'ClientToolResult' });
+export type ClientToolResult = z.infer<typeof ClientToolResult>;
+
+/** A call that waits for its client. */
+export const ClientCall = z
+  .object({ callId: z.string(), name: z.string(), arguments: z.unknown(), deadlineAt: z.string() })
+  .meta({ id: 'ClientCall' });
+export type ClientCall = z.infer<typeof ClientCall>;
 
 export const RunCancelRequest = z.strictObject({ reason: z.string().max(500).optional() }).meta({ id: 'RunCancelRequest' });
 /** A fork copies the journal up to and including event `afterSeq` (default: the last finished step) and goes on with the edits. */

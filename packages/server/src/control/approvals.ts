@@ -35,14 +35,14 @@ export interface ApprovalsDependencies {
 export function createApprovals({ engine, wake, checkApprovedCall }: ApprovalsDependencies): Approvals {
   const { store, clock } = engine;
 
-  async function rowOf(principal: Principal, approvalId: string): Promise<ApprovalRow> {
+  async function rowOf(principal: Principal, approvalId: string): Promise<Question> {
     const row = await store.getApproval(principal.tenantId, approvalId);
-    if (row === null) throw new NexusError('not_found', `there is no approval ${approvalId}`);
+    if (row === null || !isForPeople(row)) throw new NexusError('not_found', `there is no approval ${approvalId}`);
     return row;
   }
 
   /** Asks policy whether this person may decide. A refusal is recorded here, a permit together with the answer that it lets through. */
-  async function mayDecide(principal: Principal, row: ApprovalRow, answer: ApprovalAnswer): Promise<DecisionRow> {
+  async function mayDecide(principal: Principal, row: Question, answer: ApprovalAnswer): Promise<DecisionRow> {
     const starter = await whoStarted(store, row.tenantId, row.runId);
     const decision = recordDecision(
       engine,
@@ -75,7 +75,8 @@ export function createApprovals({ engine, wake, checkApprovedCall }: ApprovalsDe
 
   return {
     async list(principal, { status }, page) {
-      return viewPage(await store.listApprovals(principal.tenantId, status === undefined ? {} : { status }, page), approvalView);
+      const found = await store.listApprovals(principal.tenantId, status === undefined ? {} : { status }, page);
+      return viewPage({ ...found, items: found.items.filter(isForPeople) }, approvalView);
     },
     get: async (principal, approvalId) => approvalView(await rowOf(principal, approvalId)),
     async answer(principal, approvalId, answer) {
@@ -108,9 +109,16 @@ export function createApprovals({ engine, wake, checkApprovedCall }: ApprovalsDe
       if (result.type === 'not_found') throw new NexusError('not_found', `there is no approval ${approvalId}`);
       if (result.type === 'already') throw answered(result.approval);
       wake({ tenantId: principal.tenantId, runId: row.runId });
-      return approvalView(result.approval);
+      return approvalView({ ...result.approval, kind: row.kind });
     },
   };
+}
+
+/** A row that asks a person. */
+type Question = ApprovalRow & { readonly kind: ApprovalKind };
+
+function isForPeople(row: ApprovalRow): row is Question {
+  return row.kind !== 'client_result';
 }
 
 const ownRun = 'default:approval-of-own-run';
@@ -132,7 +140,7 @@ function lacksRole(principal: Principal, role: string): NexusError {
   );
 }
 
-function checkAnswer(row: ApprovalRow, answer: ApprovalAnswer): void {
+function checkAnswer(row: Question, answer: ApprovalAnswer): void {
   const choices = choicesOf[row.kind];
   if (!choices.includes(answer.decision)) {
     throw new NexusError(
@@ -148,7 +156,7 @@ function checkAnswer(row: ApprovalRow, answer: ApprovalAnswer): void {
     throw new NexusError('invalid_request', 'result: an answer needs its text in `result`');
 }
 
-function approvalView(row: ApprovalRow): Approval {
+function approvalView(row: Question): Approval {
   return {
     id: row.approvalId,
     runId: row.runId,

@@ -27,7 +27,7 @@ export async function checkApprovedCall(
   if (created === null || call === undefined || session === null) return;
   const agentRow = await agents.get(tenantId, created.agent, created.agentVersion);
   const { definition } = agentRow;
-  const place = { depth: created.parent?.depth ?? 0, maxDepth: engine.settings.maxDepth };
+  const place = { depth: created.parent?.depth ?? 0, maxDepth: engine.settings.maxDepth, clientTools: created.clientTools };
   const tool = toolsOf(definition, await engine.tools.list(tenantId), place).find(({ name }) => name === call.name);
   if (tool === undefined) return;
   const charge = {

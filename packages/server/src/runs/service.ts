@@ -1,4 +1,15 @@
-import type { ChatRequest, DecisionRecord, Page, ReplayResult, Run, RunForkRequest, RunStatus, SessionId } from '@nexus-agent/protocol';
+import type {
+  ChatRequest,
+  ClientCall,
+  ClientToolResult,
+  DecisionRecord,
+  Page,
+  ReplayResult,
+  Run,
+  RunForkRequest,
+  RunStatus,
+  SessionId,
+} from '@nexus-agent/protocol';
 import { isTerminal } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
 import type { CreateOptions, Principal } from '#identity';
@@ -9,6 +20,7 @@ import type { AgentSource, Engine } from '#runs/steps';
 import { follow, longEventJson, readPage, type StreamCursor, type StreamFrame, wireJson } from '#runs/stream';
 import { type PageRequest, type RunRow, viewPage } from '#storage';
 import { cancelRun } from './cancel.ts';
+import { clientCalls, giveClientResult } from './client-results.ts';
 import { openSession, runRow } from './lookup.ts';
 import { runView, viewOfRun } from './views.ts';
 
@@ -52,6 +64,10 @@ export interface Runs {
     cursor: StreamCursor,
     options: { signal: AbortSignal },
   ): AsyncIterable<readonly StreamFrame[]>;
+  /** Its calls that wait for whoever started it. */
+  clientCalls(principal: Principal, runId: string): Promise<readonly ClientCall[]>;
+  /** Takes the result of one of them: see {@link giveClientResult}. */
+  giveResult(principal: Principal, call: { readonly runId: string; readonly callId: string }, result: ClientToolResult): Promise<Run>;
   decisions(principal: Principal, runId: string, page: PageRequest): Promise<Page<DecisionRecord>>;
 }
 
@@ -139,6 +155,11 @@ export function createRuns(dependencies: RunsDependencies): Runs {
       const original = await runRow(store, principal, runId);
       const session = await openSession(store, principal, original.sessionId);
       return begin(principal, true, (here) => forkRun(dependencies, principal, { original, session }, request, { ...options, here }));
+    },
+    clientCalls: (principal, runId) => clientCalls(engine, principal, runId),
+    async giveResult(principal, call, result) {
+      await giveClientResult({ engine, wake }, principal, call, result);
+      return viewOfRun(engine, await runRow(store, principal, call.runId));
     },
     replay: async (principal, runId) => replayRun(store, principal.tenantId, await runRow(store, principal, runId)),
     async events(principal, runId, range) {

@@ -21,6 +21,7 @@ export function runView(row: RunRow, budget?: BudgetView): Run {
             ...(row.waiting.approvals === undefined ? {} : { approvals: [...row.waiting.approvals] }),
             ...(row.waiting.behind === undefined ? {} : { behind: row.waiting.behind }),
             ...(row.waiting.childRuns === undefined ? {} : { childRuns: [...row.waiting.childRuns] }),
+            ...(row.waiting.clientCalls === undefined ? {} : { clientCalls: [...row.waiting.clientCalls] }),
             ...(row.waiting.until === undefined ? {} : { until: row.waiting.until }),
           },
         }),

@@ -61,7 +61,7 @@ function wordsOn(event: WireEvent): string | null {
     case 'budget.refused':
       return 'a budget refused';
     case 'run.waiting':
-      return `waits for ${event.data.reason === 'approval' ? 'a person' : event.data.reason === 'child' ? 'another agent' : event.data.until}`;
+      return `waits for ${event.data.reason === 'approval' ? 'a person' : event.data.reason === 'child' ? 'another agent' : (event.data.until ?? 'its client')}`;
     default:
       return null;
   }

@@ -1,4 +1,14 @@
-import { page, ReplayResult, Run, RunCancelRequest, RunCreateRequest, RunForkRequest, RunStatus } from '@nexus-agent/protocol';
+import {
+  ClientCall,
+  ClientToolResult,
+  page,
+  ReplayResult,
+  Run,
+  RunCancelRequest,
+  RunCreateRequest,
+  RunForkRequest,
+  RunStatus,
+} from '@nexus-agent/protocol';
 import { z } from 'zod';
 import { pageQuery, pageRequest, type Route, route } from '#api/contract';
 
@@ -71,6 +81,36 @@ export function runRoutes(): Route[] {
       handle: async ({ services, principal, params, body }) => ({
         status: 200,
         body: await services.runs.cancel(principal, params.run ?? '', ...(body.reason === undefined ? [] : [body.reason])),
+      }),
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/runs/{run}/tool-results',
+      operationId: 'listClientCalls',
+      summary: 'List the calls of client tools whose results the run waits for',
+      tag,
+      scope: 'runs',
+      params,
+      responses: { 200: { description: 'The calls, in the order in which the model made them', schema: page(ClientCall) } },
+      handle: async ({ services, principal, params }) => ({
+        status: 200,
+        body: { data: [...(await services.runs.clientCalls(principal, params.run ?? ''))], nextCursor: null },
+      }),
+    }),
+    route({
+      method: 'PUT',
+      path: '/v1/runs/{run}/tool-results/{call}',
+      operationId: 'giveToolResult',
+      summary: 'Give the result of a call of a client tool; the run goes on. The same result may be given again',
+      tag,
+      scope: 'runs',
+      params: { run: 'run', call: 'call' },
+      body: ClientToolResult,
+      bodySize: 'arguments',
+      responses: { 200: { description: 'The run', schema: Run } },
+      handle: async ({ services, principal, params, body }) => ({
+        status: 200,
+        body: await services.runs.giveResult(principal, { runId: params.run ?? '', callId: params.call ?? '' }, body),
       }),
     }),
     route({

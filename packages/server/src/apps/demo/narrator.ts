@@ -108,7 +108,7 @@ function describe(event: WireEvent, style: Stage['style']): string | null {
       return `${style('yellow', '↻')} restarts the ${kind} call of step ${step}: ${reason}`;
     }
     case 'run.waiting':
-      return `${style('yellow', '…')} the run waits for ${event.data.reason === 'approval' ? 'a person' : event.data.reason === 'child' ? 'a sub-agent' : `${event.data.until}`}`;
+      return `${style('yellow', '…')} the run waits for ${event.data.reason === 'approval' ? 'a person' : event.data.reason === 'child' ? 'a sub-agent' : (event.data.until ?? 'its client')}`;
     case 'run.resumed': {
       const { reason, workerId, epoch } = event.data;
       return `${style('green', '▸')} goes on (${reason}) ${style('dim', `on worker ${shortId(workerId)}, epoch ${epoch}`)}`;

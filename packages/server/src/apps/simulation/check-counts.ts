@@ -7,7 +7,7 @@ const counted = {
   sessions: 'count(*) as rows from sessions',
   idempotencyKeys: 'count(*) as rows from idempotency_keys',
   queuedRuns: "count(*) as rows from runs where status = 'queued' and parent_run_id is null",
-  approvals: "count(*) as rows from approvals where status = 'pending' and run_id in (select run_id from runs)",
+  approvals: "count(*) as rows from approvals where status = 'pending' and kind <> 'client_result' and run_id in (select run_id from runs)",
   files: 'coalesce(sum(files), 0) as rows from file_trees',
   contents: 'count(*) as rows from contents',
 } as const;

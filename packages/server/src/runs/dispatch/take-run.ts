@@ -90,6 +90,7 @@ function contextOf(
     parent: created.parent ?? null,
     deadlineAt: created.deadlineAt ?? null,
     traceparent: created.traceparent ?? null,
+    clientTools: created.clientTools,
   });
 }
 

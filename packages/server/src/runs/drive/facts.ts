@@ -3,6 +3,7 @@ import type { CallIds, RunState } from '#runs/journal';
 import {
   collectApprovals,
   collectChildren,
+  collectClientResults,
   collectSleepers,
   type Engine,
   type Proposal,
@@ -58,12 +59,13 @@ export async function collectFacts(
   return { facts, attempts };
 }
 
-/** Answers of people, ends of sub-agents, and times that have come that the run may wait for. */
+/** Answers of people, ends of sub-agents, results of clients, and times that have come that the run may wait for. */
 async function newsFromOutside(engine: Engine, context: RunContext, state: RunState, inFlight: CallIds): Promise<readonly Proposal[]> {
   return [
     await collectApprovals(engine, context, state),
     await collectChildren(engine, context, state, inFlight),
     await collectSleepers(engine, state),
+    await collectClientResults(engine, context, state),
   ];
 }
 

@@ -21,11 +21,12 @@ export type NextAction =
   | { readonly type: 'model'; readonly step: number; readonly newStep: boolean }
   /** Decide and start these calls; others may be running. */
   | { readonly type: 'tools'; readonly calls: readonly ToolCallState[] }
-  /** Only people, sub-agents or time can move the run on. `until`: when the first of its waits is over. */
+  /** Only people, sub-agents, clients or time can move the run on. `until`: when the first of its waits is over. */
   | {
       readonly type: 'wait';
       readonly approvals: readonly string[];
       readonly childRuns: readonly string[];
+      readonly clientCalls: readonly string[];
       readonly until: string | null;
       readonly dueAt: number | null;
     }
@@ -61,6 +62,7 @@ function nextOfTools(open: readonly ToolCallState[], limits: RunLimits, inFlight
   if (startable.length > 0 && room > 0) return { type: 'tools', calls: startable.slice(0, room) };
   const approvals: string[] = [];
   const childRuns: string[] = [];
+  const clientCalls: string[] = [];
   let dueAt: number | null = null;
   let until: string | null = null;
   for (const call of open) {
@@ -71,7 +73,8 @@ function nextOfTools(open: readonly ToolCallState[], limits: RunLimits, inFlight
       dueAt = dueAt === null ? deadline : Math.min(dueAt, deadline);
     } else if (call.phase.type === 'asleep') {
       const ends = Date.parse(call.phase.until);
-      if (until === null || ends < Date.parse(until)) until = call.phase.until;
+      if (call.phase.awaits === 'client') clientCalls.push(call.callId);
+      else if (until === null || ends < Date.parse(until)) until = call.phase.until;
       dueAt = dueAt === null ? ends : Math.min(dueAt, ends);
     } else if (isChild(call)) {
       childRuns.push(call.attempt.childRunId);
@@ -79,8 +82,8 @@ function nextOfTools(open: readonly ToolCallState[], limits: RunLimits, inFlight
       return { type: 'busy' };
     }
   }
-  if (approvals.length + childRuns.length === 0 && until === null) return { type: 'busy' };
-  return { type: 'wait', approvals, childRuns, until, dueAt };
+  if (approvals.length + childRuns.length + clientCalls.length === 0 && until === null) return { type: 'busy' };
+  return { type: 'wait', approvals, childRuns, clientCalls, until, dueAt };
 }
 
 function isStartable(call: ToolCallState): boolean {

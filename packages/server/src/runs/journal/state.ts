@@ -55,8 +55,8 @@ export type ToolCallPhase =
       readonly decidedBy: string;
     }
   | { readonly type: 'started' }
-  /** It does nothing until then. */
-  | { readonly type: 'asleep'; readonly until: string }
+  /** It does nothing until then; with `awaits`, or until a client has posted its result. */
+  | { readonly type: 'asleep'; readonly until: string; readonly awaits?: 'client' }
   /** It waits for the calls that it made. */
   | { readonly type: 'suspended' }
   | { readonly type: 'completed'; readonly output: string; readonly isError: boolean };

@@ -121,12 +121,12 @@ function applyEvent(state: RunState, event: NewEvent, seq: number): RunState {
     case 'tool.requested':
       return requestTool(state, event.data);
     case 'tool.started': {
-      const { attempt, counted, resumes, effects, idempotencyKey, reservationId, childRunId, until } = event.data;
+      const { attempt, counted, resumes, effects, idempotencyKey, reservationId, childRunId, until, awaits } = event.data;
       const next = updateCall(state, event.data.callId, (call) => {
         const input = resumes === undefined ? event.data.input : call.attempt?.input;
         return {
           ...call,
-          phase: until === undefined ? { type: 'started' } : { type: 'asleep', until },
+          phase: until === undefined ? { type: 'started' } : { type: 'asleep', until, ...(awaits === undefined ? {} : { awaits }) },
           attempt: { attempt, effects, input, idempotencyKey, reservationId: reservationId ?? null, childRunId: childRunId ?? null },
         };
       });

@@ -107,7 +107,12 @@ function noteOf(state: RunState, reason: string | null): string | null {
   }
 }
 
-const waitsFor = dictionary({ approval: 'a person', child: 'another agent', timer: 'a time that has not come' } as const);
+const waitsFor = dictionary({
+  approval: 'a person',
+  child: 'another agent',
+  timer: 'a time that has not come',
+  client: 'the program that started it',
+} as const);
 
 const maxReasonChars = 500;
 
@@ -128,7 +133,7 @@ function resultOf(state: RunState, { providerCallId, name }: ToolCallPart, index
 }
 
 function cutOff({ status }: RunState, call: ToolCallState | undefined): string {
-  if (call?.phase.type === 'asleep') return `Cut off: it was to wait until ${call.phase.until}.`;
+  if (call?.phase.type === 'asleep' && call.phase.awaits === undefined) return `Cut off: it was to wait until ${call.phase.until}.`;
   if (call?.phase.type === 'started' || call?.attempt != null)
     return `Cut off when the turn ${status === 'failed' ? 'failed' : 'was cancelled'}. It is not known whether this took effect: look before it is done again.`;
   return `Not run: the turn ${status === 'failed' ? 'failed' : 'was cancelled'} before.`;
@@ -141,6 +146,7 @@ function pending(call: ToolCallState | undefined): string {
       if (call.phase.kind === 'unknown_outcome') return 'Cut off. A person is being asked whether it took effect; do not do it again.';
       return 'Not run yet: still waiting for a person to allow or deny it.';
     case 'asleep':
+      if (call.phase.awaits === 'client') return 'Still waiting for the result of the program that is to do it.';
       return `Still waiting, until ${call.phase.until}.`;
     case 'started':
     case 'suspended':

@@ -195,6 +195,7 @@ async function writeOwned(
     deadlineAt: created.deadlineAt ?? null,
     traceparent: created.traceparent ?? null,
     filesOf: created.filesOf,
+    clientTools: created.clientTools,
   });
   const opening: NewEvent[] = [
     { type: 'run.created', data: created },

@@ -4,6 +4,7 @@ import { type CreateOptions, claimOf, type Principal } from '#identity';
 import { startRunSpan } from '#runs/drive';
 import type { AgentVersionRow, Commit, SessionRow } from '#storage';
 import { beginRun, type RunDraft, type StartDependencies, type StartedRun } from './begin-run.ts';
+import { checkClientTools } from './client-tools.ts';
 import { mayStart } from './may-start.ts';
 import { inputParts, newRun, newSession, payersOf, requireModel, runLimits, sessionClosed, sessionLimits } from './rows.ts';
 
@@ -37,6 +38,7 @@ async function prepare(
   const { row: session, agent, fresh } = await sessionFor({ engine, agents, defaultAgent }, principal, request);
   const { sessionId } = session;
   await requireModel(engine, request.model);
+  await checkClientTools(engine, tenantId, agent.definition, request.clientTools ?? []);
   const runId = engine.ids.next<RunId>('run');
   const decision = await mayStart(engine, principal, { runId, agent, sessionId });
   const deadlineAt = request.deadlineMs === undefined ? null : toTimestamp(engine.clock.now() + request.deadlineMs);
@@ -48,6 +50,7 @@ async function prepare(
     ...(request.model === undefined ? {} : { model: request.model }),
     input: inputParts(request),
     ...(request.budget === undefined ? {} : { budget: request.budget }),
+    ...(request.clientTools === undefined || request.clientTools.length === 0 ? {} : { clientTools: request.clientTools }),
     history: [],
     principal: principal.id,
     ...payersOf({ user: request.user ?? session.user, project: request.project ?? session.project }),

@@ -1,4 +1,4 @@
-import type { AgentDefinition, RunId, SessionId, SessionReading, TenantId } from '@nexus-agent/protocol';
+import type { AgentDefinition, ClientTool, RunId, SessionId, SessionReading, TenantId } from '@nexus-agent/protocol';
 import { scopesOf } from '#budget';
 import { type ChargeContext, originOf } from '#calls';
 import { NexusError } from '#core';
@@ -56,6 +56,8 @@ export interface ContextSource {
   readonly filesOf: string | undefined;
   readonly deadlineAt: string | null;
   readonly traceparent: string | null;
+  /** What whoever started the run executes. */
+  readonly clientTools: readonly ClientTool[] | undefined;
 }
 
 /** Resolves everything a run refers to. Throws `not_found` or `model_not_found` when a part of it is gone. */
@@ -112,7 +114,7 @@ export async function createRunContext(
       deadlineAt,
     },
     origins: await originsOf(agents, agentRow),
-    tools: toolsOf(definition, tools, { depth, maxDepth: engine.settings.maxDepth }),
+    tools: toolsOf(definition, tools, { depth, maxDepth: engine.settings.maxDepth, clientTools: source.clientTools }),
     targets,
     declaredTargets: new Set(targets.filter((target) => models.has(modelOf(target)))),
     filesOf: source.filesOf ?? row.sessionId,

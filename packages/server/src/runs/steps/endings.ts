@@ -3,6 +3,7 @@ import { refusalError, withWait } from '#calls';
 import { isBlank, isTooDeep, type JsonSchema, NexusError, type SchemaIssue, toErrorInfo } from '#core';
 import { foldNew, type RunState, stateHash } from '#runs/journal';
 import { chargeAllOpen } from './charging.ts';
+import { awaitsClient, clientResultId } from './client-calls.ts';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
 import { merge, type Proposal, propose } from './proposal.ts';
@@ -71,12 +72,13 @@ export function stoppedEvents(last: RunState, stop: Exclude<Stop, { type: 'drain
 }
 
 /** What is left open when a run stops: reservations of calls that did not report back are charged, questions are withdrawn unless the run may go on. */
-export function closeOpenWork(state: RunState, keepQuestions: boolean): Proposal {
+export function closeOpenWork({ runId }: Pick<RunContext, 'runId'>, state: RunState, keepQuestions: boolean): Proposal {
   const charges = chargeAllOpen(state);
   if (keepQuestions) return merge([propose({}), ...charges]);
-  const approvals = state.calls.flatMap((call) =>
-    call.phase.type === 'awaiting' ? [{ approvalId: call.phase.approvalId, status: 'cancelled' as const }] : [],
-  );
+  const approvals = state.calls.flatMap((call) => {
+    if (call.phase.type === 'awaiting') return [{ approvalId: call.phase.approvalId, status: 'cancelled' as const }];
+    return awaitsClient(call) ? [{ approvalId: clientResultId(runId, call.callId), status: 'cancelled' as const }] : [];
+  });
   return merge([propose({ closeApprovals: approvals }), ...charges]);
 }
 

@@ -5,6 +5,7 @@
  * granted everything (`assumedEvents`); when it does not, nothing of the round is written as one, and `drive` writes each part by itself.
  */
 export { chargeAllOpen } from './charging.ts';
+export { awaitsClient, clientResultId, collectClientResults } from './client-calls.ts';
 export { type AgentSource, createRunContext, type RunContext } from './context.ts';
 export { budgetStop, faultOfOutputSchema, type Stop, stoppedEvents, withEnding } from './endings.ts';
 export type { Engine } from './engine.ts';

@@ -1,6 +1,7 @@
-import type { AgentDefinition, ErrorInfo } from '@nexus-agent/protocol';
+import type { AgentDefinition, ClientTool, ErrorInfo } from '@nexus-agent/protocol';
 import { type Actor, decideForAgent, decideTool, type RecordedDecision } from '#calls';
 import { checkArguments, selectTools, type ToolDescriptor } from '#tools';
+import { clientTool } from './client-calls.ts';
 import type { Engine } from './engine.ts';
 import type { Origins } from './origins.ts';
 import { subagentOf, subagentTool } from './subagents.ts';
@@ -39,7 +40,7 @@ export function judgeCall(
   const decision = decideTool(engine, charge, callId, tool, { arguments: input, step, ...(approved === null ? {} : { approved }) });
   if (decision.record.effect === 'deny') return { type: 'denied', decision, denial: decision };
   if (decision.record.effect === 'require_approval') return { type: 'to_be_approved', decision, input };
-  const child = tool.kind === 'question' ? null : subagentOf(tool.name);
+  const child = tool.kind === undefined ? subagentOf(tool.name) : null;
   if (child === null) return { type: 'allowed', decision, input, child, childDecision: null };
   const childDecision = decideForAgent(engine, charge, callId, {
     action: 'run.start',
@@ -54,11 +55,19 @@ export function judgeCall(
   return { type: 'allowed', decision, input, child, childDecision };
 }
 
-/** What an agent at this depth is offered. */
+/** What an agent at this depth is offered. A name that one of its own and one of the client's have, as the server got it later, is nobody's:
+ * what was approved of one would be done by the other. */
 export function toolsOf(
   { tools, subagents }: Pick<AgentDefinition, 'tools' | 'subagents'>,
   known: readonly ToolDescriptor[],
-  { depth, maxDepth }: { readonly depth: number; readonly maxDepth: number },
+  {
+    depth,
+    maxDepth,
+    clientTools = [],
+  }: { readonly depth: number; readonly maxDepth: number; readonly clientTools?: readonly ClientTool[] | undefined },
 ): readonly ToolDescriptor[] {
-  return [...selectTools(known, tools), ...(depth < maxDepth ? subagents.map(subagentTool) : [])];
+  const own = [...selectTools(known, tools), ...(depth < maxDepth ? subagents.map(subagentTool) : [])];
+  if (clientTools.length === 0) return own;
+  const [names, others] = [new Set(own.map(({ name }) => name)), new Set(clientTools.map(({ name }) => name))];
+  return [...own.filter(({ name }) => !others.has(name)), ...clientTools.filter(({ name }) => !names.has(name)).map(clientTool)];
 }

@@ -1,4 +1,4 @@
-import { isTerminal, type JournalData, type NewEvent, type RunId, type SessionReading } from '@nexus-agent/protocol';
+import { type ApprovalKind, isTerminal, type JournalData, type NewEvent, type RunId, type SessionReading } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
 import type { CallIds, RunState, ToolCallState } from '#runs/journal';
 import type { ApprovalRow } from '#storage';
@@ -98,13 +98,13 @@ export async function collectApprovals(engine: Engine, context: RunContext, stat
   const now = engine.clock.now();
   return merge(
     rows.flatMap((row) => {
-      if (row === null || (row.status === 'pending' && row.deadlineAt > now)) return [];
-      return [decided(state, row)];
+      if (row === null || row.kind === 'client_result' || (row.status === 'pending' && row.deadlineAt > now)) return [];
+      return [decided(state, row, row.kind)];
     }),
   );
 }
 
-function decided(state: RunState, row: ApprovalRow): Proposal {
+function decided(state: RunState, row: ApprovalRow, kind: ApprovalKind): Proposal {
   const late = row.decision === null;
   // What was asked about is what runs: after an edit that needed another approval it is no longer what the model asked for.
   const asked = row.kind === 'tool_call' && row.decision === 'approve' ? row.input : undefined;
@@ -113,7 +113,7 @@ function decided(state: RunState, row: ApprovalRow): Proposal {
     step: state.step,
     callId: row.callId,
     approvalId: row.approvalId,
-    kind: row.kind,
+    kind,
     decision: row.decision ?? row.defaultDecision,
     decidedBy: late ? 'timeout' : (row.decidedBy ?? 'unknown'),
     ...(input === undefined ? {} : { arguments: input }),

@@ -1,3 +1,4 @@
+import type { WaitReason } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
 import { type CallIds, foldNew, type NextAction, nextAction, type RunLimits, type RunState } from '#runs/journal';
 import type { RunPatch } from '#storage';
@@ -127,11 +128,20 @@ function planModel({ engine, context, whole }: RoundInput, draft: RunState, at: 
   return planRunAttempt(engine, context, planned.call, target, { attempt: planned.call.firstAttempt, whole });
 }
 
-function proposeWaiting(context: RunContext, { approvals, childRuns, until, dueAt }: Extract<NextAction, { type: 'wait' }>): Proposal {
+/** Whom it waits for, of those who can move it on: who is asked first. */
+function waitReason({ approvals, childRuns, clientCalls }: Extract<NextAction, { type: 'wait' }>): WaitReason {
+  if (approvals.length > 0) return 'approval';
+  if (childRuns.length > 0) return 'child';
+  return clientCalls.length > 0 ? 'client' : 'timer';
+}
+
+function proposeWaiting(context: RunContext, action: Extract<NextAction, { type: 'wait' }>): Proposal {
+  const { approvals, childRuns, clientCalls, until, dueAt } = action;
   const waiting = {
-    reason: approvals.length > 0 ? ('approval' as const) : childRuns.length > 0 ? ('child' as const) : ('timer' as const),
+    reason: waitReason(action),
     ...(approvals.length > 0 ? { approvals: [...approvals] } : {}),
     ...(childRuns.length > 0 ? { childRuns: [...childRuns] } : {}),
+    ...(clientCalls.length > 0 ? { clientCalls: [...clientCalls] } : {}),
     ...(until === null ? {} : { until }),
   };
   const due = [dueAt, context.deadlineAt].filter((time) => time !== null);
@@ -162,7 +172,7 @@ function stopRound(input: RoundInput, written: readonly Proposal[], why: Stop, d
     error: why.type === 'cancel' ? null : why.error,
     resumable: why.type === 'fail' && why.resumable,
   };
-  const closing = closeOpenWork(draft, why.type === 'fail' && why.resumable);
+  const closing = closeOpenWork(input.context, draft, why.type === 'fail' && why.resumable);
   const last = merge([...written, closing, propose({ ...others, patch })]);
   const ending = withEnding(input.state, last, (end) => ({ events: stoppedEvents(end, why) }));
   return { written: [ending], starts: [], end: 'ended', stop: null };

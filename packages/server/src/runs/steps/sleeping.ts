@@ -27,7 +27,7 @@ function timeOf(until: unknown): number {
 
 /** The waits that are over, by the clock of the store: it is the one that woke the run. */
 export async function collectSleepers(engine: Engine, state: RunState): Promise<Proposal> {
-  const asleep = state.calls.filter(({ phase }) => phase.type === 'asleep');
+  const asleep = state.calls.filter(({ phase }) => phase.type === 'asleep' && phase.awaits === undefined);
   if (asleep.length === 0) return merge([]);
   const now = await engine.store.now();
   return merge(

@@ -1,5 +1,6 @@
 import type { ErrorInfo, ReservationId } from '@nexus-agent/protocol';
 import { denialMessage, type RecordedDecision, reserveTool, timeLeft } from '#calls';
+import { toTimestamp } from '#core';
 import type { CallIds, RunState, ToolCallState } from '#runs/journal';
 import type { ToolDescriptor } from '#tools';
 import { chargeOpen } from './charging.ts';
@@ -116,6 +117,7 @@ function decideAndStart(
   const { child, childDecision } = judged;
   const sleep = tool.kind === 'timer' ? sleepOf(engine, input) : null;
   if (sleep !== null && sleep.type !== 'until') return written(proposeResult(state, call, sleep));
+  const until = tool.kind === 'client' ? toTimestamp(engine.clock.now() + tool.timeoutMs) : (sleep?.until ?? null);
   const attempt = (call.attempt?.attempt ?? 0) + 1;
   const resume = call.suspension ?? null;
   const timeoutMs = timeLeft(engine, context.charge, tool.timeoutMs);
@@ -124,7 +126,7 @@ function decideAndStart(
   const reserve = reserveTool(engine, context.charge, tool, {
     reservationId,
     timeoutMs,
-    wall: child === null && sleep === null,
+    wall: child === null && until === null,
     counts: resume === null,
     beside: besideOf(state, busy),
   });
@@ -142,7 +144,7 @@ function decideAndStart(
       reserve,
       superseded: earlier !== null && Object.hasOwn(state.openReservations, earlier) ? earlier : null,
       childRunId: child === null ? null : childRunId(context.runId, call.callId),
-      until: sleep?.until ?? null,
+      until,
     },
   };
 }

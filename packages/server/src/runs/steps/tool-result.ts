@@ -12,12 +12,14 @@ export type ToolEnd =
       readonly costMicroUsd?: number;
       readonly files?: JournalData<'tool.completed'>['files'];
       readonly artifact?: JournalData<'tool.completed'>['artifact'];
+      readonly givenBy?: string;
     }
   | {
       readonly type: 'error' | 'denied' | 'cancelled';
       readonly error: ErrorInfo;
       readonly durationMs?: number;
       readonly waitedMs?: number;
+      readonly givenBy?: string;
     };
 
 export function failure(code: ErrorInfo['code'], message: string): ToolEnd {
@@ -50,6 +52,7 @@ export function proposeResult(state: RunState, call: ToolCallState, end: ToolEnd
     ...(end.type !== 'ok' || end.artifact === undefined ? {} : { artifact: end.artifact }),
     ...(end.durationMs === undefined ? {} : { durationMs: Math.round(end.durationMs) }),
     ...(end.waitedMs === undefined ? {} : { waitedMs: Math.round(end.waitedMs) }),
+    ...(end.givenBy === undefined ? {} : { givenBy: end.givenBy }),
   };
   return propose({ events: [{ type: 'tool.completed', data }] });
 }

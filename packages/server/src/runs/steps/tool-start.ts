@@ -3,6 +3,7 @@ import { type RecordedDecision, timeLeft } from '#calls';
 import type { LedgerOutcome, ReserveOperation } from '#ledger';
 import type { RunState, SuspensionState, ToolCallState } from '#runs/journal';
 import type { ToolDescriptor } from '#tools';
+import { awaitedResult } from './client-calls.ts';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
 import { merge, type Proposal, propose, settle } from './proposal.ts';
@@ -34,12 +35,16 @@ export function grantedWallMs(engine: Engine, context: RunContext, start: ToolSt
   return outcome?.type === 'reserved' && outcome.wallMs !== null ? Math.min(outcome.wallMs, wanted) : wanted;
 }
 
-/** Reserves and announces an attempt of a tool call. A sub-agent pays for itself, and a wait costs nothing more, so those are settled at once. */
+/** Reserves and announces an attempt of a tool call. A sub-agent pays for itself, and a wait or what a client does costs nothing more, so those are settled at once. */
 export function proposeToolStart(engine: Engine, context: RunContext, state: RunState, start: ToolStart): Proposal {
   const { call, tool, decision, childDecision, reserve } = start;
   const { reservationId } = reserve;
   const reserved = propose({
     ledger: [reserve],
+    approvals:
+      tool.kind !== 'client' || start.until === null
+        ? []
+        : [awaitedResult(engine, context, { callId: call.callId, toolName: tool.name, until: start.until })],
     decisions: childDecision === null ? [decision.row] : [decision.row, childDecision.row],
     events([outcome]) {
       const events: NewEvent[] =
@@ -61,6 +66,7 @@ export function proposeToolStart(engine: Engine, context: RunContext, state: Run
           reservationId,
           ...(start.childRunId === null ? {} : { childRunId: start.childRunId }),
           ...(start.until === null ? {} : { until: start.until }),
+          ...(tool.kind === 'client' ? { awaits: 'client' as const } : {}),
           decision: decision.record,
         },
       });

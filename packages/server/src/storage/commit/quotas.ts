@@ -42,7 +42,7 @@ export function quotaHandler({ tenantId, quotas, books }: Batch): Handler {
         sessions: newSessions.length,
         idempotencyKeys: commit.idempotency ? 1 : 0,
         queuedRuns: isQueued(commit) ? 1 : 0,
-        approvals: commit.approvals?.length ?? 0,
+        approvals: questionsOf(commit),
         budgets: newScopes.length,
       });
       for (const kind of kinds) requireQuota(quotas.tenant, kind, counts.get(kind) ?? 0, adds[kind] ?? 0);
@@ -75,12 +75,17 @@ function isQueued({ createRun }: Commit): boolean {
   return createRun?.status === 'queued' && createRun.parentRunId === null;
 }
 
+/** What people are asked. What a client is to give is bounded by its run. */
+function questionsOf({ approvals = none }: Commit): number {
+  return approvals.filter(({ kind }) => kind !== 'client_result').length;
+}
+
 function kindsOf(commit: Commit): readonly QuotaKind[] {
   const kinds: QuotaKind[] = [];
   if (commit.sessions?.length) kinds.push('sessions');
   if (commit.idempotency) kinds.push('idempotencyKeys');
   if (isQueued(commit)) kinds.push('queuedRuns');
-  if (commit.approvals?.length) kinds.push('approvals');
+  if (questionsOf(commit) > 0) kinds.push('approvals');
   if (commit.ledger?.length && limitedBy(commit).length > 0) kinds.push('budgets');
   return kinds;
 }

@@ -8,7 +8,8 @@ export interface ApprovalRow {
   readonly runId: RunId;
   readonly sessionId: SessionId;
   readonly callId: string;
-  readonly kind: ApprovalKind;
+  /** `client_result`: whoever started the run is to post what a call gave. That is not for people: no list has it. */
+  readonly kind: ApprovalKind | 'client_result';
   readonly status: 'pending' | 'decided' | 'expired' | 'cancelled';
   readonly toolName: string;
   readonly input: unknown;
@@ -40,6 +41,7 @@ export type ApprovalAnswerResult =
 /** What people are asked. Commits ask and withdraw; people answer. */
 export interface ApprovalStore {
   getApproval(tenantId: TenantId, approvalId: string): Promise<ApprovalRow | null>;
+  /** Newest first; without those of the kind `client_result`. */
   listApprovals(
     tenantId: TenantId,
     filter: { status?: ApprovalRow['status']; runId?: RunId },

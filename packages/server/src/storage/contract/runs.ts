@@ -35,6 +35,7 @@ export interface Waiting {
   readonly behind?: RunId;
   readonly approvals?: readonly string[];
   readonly childRuns?: readonly string[];
+  readonly clientCalls?: readonly string[];
   readonly until?: string;
 }
 

@@ -14,6 +14,7 @@ import { sumsAndOrders } from './013-sums-and-orders.ts';
 import { journalAsWritten } from './014-journal-as-written.ts';
 import { tools } from './015-tools.ts';
 import { artifactRows } from './016-artifacts.ts';
+import { questionIndexes } from './017-questions.ts';
 import type { Migration } from './migration.ts';
 
 /** All of them, in order. */
@@ -34,4 +35,5 @@ export const migrations: readonly Migration[] = [
   journalAsWritten,
   tools,
   artifactRows,
+  questionIndexes,
 ];

@@ -112,7 +112,7 @@ export function* listApprovals(
 ): Program<PageOf<ApprovalRow>> {
   const position = startOf(page, ['number', 'string']);
   const found = ({ db }: Builder) => {
-    let select = db.selectFrom('approvals').where('tenant_id', '=', tenant);
+    let select = db.selectFrom('approvals').where('tenant_id', '=', tenant).where('kind', '!=', sql.lit('client_result'));
     if (filter.runId !== undefined) select = select.where('run_id', '=', filter.runId);
     // Those of one run are few: the index of all of a state is kept out.
     if (filter.status !== undefined)

@@ -8,7 +8,7 @@ import { runs } from './runs.ts';
 
 const { query } = queriesOn(runs, approvals, budgets, workers);
 
-/** Each reads an index that is as small as the work at hand, and nothing else. */
+/** Each reads an index that is as small as the work at hand, and nothing else but the questions that wait. */
 export function* countWork(nowMs: number): Program<Omit<Measures, 'budgets'>> {
   const [open, [due], [pending], [held]] = yield* together([openRuns(), dueRuns(nowMs), pendingApprovals(), leases(nowMs)]);
   const runsOf = (status: string) => open.find((row) => row.status === status)?.count ?? 0;
@@ -45,7 +45,8 @@ function pendingApprovals(): Program<readonly { count: number }[]> {
     db
       .selectFrom('approvals')
       .select((eb) => eb.fn.countAll<number>().as('count'))
-      .where('status', '=', sql.lit('pending')),
+      .where('status', '=', sql.lit('pending'))
+      .where('kind', '!=', sql.lit('client_result')),
   );
 }
 

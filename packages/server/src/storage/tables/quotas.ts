@@ -45,7 +45,7 @@ export type CountedKind = 'queuedRuns' | 'approvals' | 'budgets' | 'agents' | 'k
 
 const rowsToCount = dictionary({
   queuedRuns: sql`runs where status = 'queued' and parent_run_id is null and`,
-  approvals: sql`approvals where status = 'pending' and`,
+  approvals: sql`approvals where status = 'pending' and kind <> 'client_result' and`,
   agents: sql`agents where`,
   keys: sql`api_keys where revoked_at is null and`,
   toolSources: sql`tool_sources where`,

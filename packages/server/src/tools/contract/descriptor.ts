@@ -29,8 +29,11 @@ export interface ToolDescriptor {
   readonly maxCostMicroUsd?: number;
   /** It may call the other tools that its agent is offered; never one that does so, too. */
   readonly callsTools?: true;
-  /** What the engine of runs does in place of executing the tool: `question`, a person is asked; `timer`, the run sleeps. */
-  readonly kind?: 'question' | 'timer';
+  /**
+   * What the engine of runs does in place of executing the tool: `question`, a person is asked; `timer`, the run sleeps; `client`, whoever
+   * started the run is to post the result.
+   */
+  readonly kind?: 'question' | 'timer' | 'client';
 }
 
 /** Adds the version to everything else. */
