@@ -1,4 +1,5 @@
 import { budgetMutants } from './budgets.ts';
+import { clientToolMutants } from './client-tools.ts';
 import { clockMutants } from './clocks.ts';
 import { codeMutants } from './code.ts';
 import { controlMutants } from './control.ts';
@@ -28,6 +29,7 @@ import { wireMutants } from './wire.ts';
 /** Every bug that `npm run verify:mutants` plants. Add to the file of its area. */
 export const mutants = [
   ...coreMutants,
+  ...clientToolMutants,
   ...storageMutants,
   ...serviceMutants,
   ...wireMutants,

@@ -1,4 +1,15 @@
-import type { ChatRequest, DecisionRecord, Page, ReplayResult, Run, RunForkRequest, RunStatus, WireEvent } from '@nexus-agent/protocol';
+import type {
+  ChatRequest,
+  ClientCall,
+  ClientToolResult,
+  DecisionRecord,
+  Page,
+  ReplayResult,
+  Run,
+  RunForkRequest,
+  RunStatus,
+  WireEvent,
+} from '@nexus-agent/protocol';
 import { at, type CallOptions, type Calls, type CreateOptions, type PageOptions, paging } from '../calls.ts';
 import { type StreamOptions, streamRun } from '../run-stream.ts';
 import type { Transport } from '../transport.ts';
@@ -15,6 +26,11 @@ export function runs(calls: Calls, transport: Transport) {
       calls.act<Run>('POST', at(path, id, '/cancel'), reason === undefined ? {} : { reason }, call),
     resume: (id: string, call?: CallOptions) => calls.act<Run>('POST', at(path, id, '/resume'), {}, call),
     fork: (id: string, request: RunForkRequest = {}, call?: CreateOptions) => calls.create<Run>(at(path, id, '/fork'), request, call),
+    /** The calls of client tools that wait for a result. */
+    clientCalls: (id: string, call?: CallOptions) => calls.get<Page<ClientCall>>(at(path, id, '/tool-results'), {}, call),
+    /** Gives the result of a call of a client tool, however often it has to be sent; a 409 says that it has another or is not waited for. */
+    giveResult: (id: string, callId: string, result: ClientToolResult, call?: CallOptions) =>
+      calls.act<Run>('PUT', at(at(path, id, '/tool-results'), callId), result, call),
     replay: (id: string, call?: CallOptions) => calls.act<ReplayResult>('POST', at(path, id, '/replay'), {}, call),
     /** One page of the journal; live parts are only on the stream. */
     events: (id: string, page: CallOptions & { limit?: number; after?: string } = {}) =>

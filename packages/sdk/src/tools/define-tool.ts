@@ -13,7 +13,7 @@ export interface ToolCallContext {
   readonly traceparent?: string;
   /** Fires when nobody waits for the result any more, and when the tool's time is over. */
   readonly signal: AbortSignal;
-  /** Tells people who watch how far it is. */
+  /** Tells people who watch how far it is; nobody, of a client tool. */
   progress(text: string): void;
 }
 

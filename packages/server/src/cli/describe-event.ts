@@ -34,6 +34,9 @@ export function describeEvent(event: WireEvent, style: Style, told = ''): string
     case 'tool.started':
       return [
         `  ${style('cyan', '→')} ${event.data.name} ${style('dim', event.data.resumes === undefined ? brief(event.data.input) : 'goes on')}`,
+        ...(event.data.awaits === undefined
+          ? []
+          : [style('dim', `    its client has until ${event.data.until}: nexus runs give ${event.runId} ${event.data.callId} <output>`)]),
       ];
     case 'tool.suspended':
       return [style('dim', `  ‖ ${event.data.name} waits for the calls that it made`)];
@@ -79,7 +82,7 @@ export function describeEvent(event: WireEvent, style: Style, told = ''): string
       return [
         style(
           'dim',
-          `  … waiting for ${event.data.reason === 'approval' ? 'a person' : event.data.reason === 'child' ? 'a sub-agent' : `${event.data.until}`}`,
+          `  … waiting for ${event.data.reason === 'approval' ? 'a person' : event.data.reason === 'child' ? 'a sub-agent' : event.data.reason === 'client' ? 'the program that started it' : `${event.data.until}`}`,
         ),
       ];
     case 'run.resumed':

@@ -38,6 +38,15 @@ export function runCommands({ program, action }: Registrar): void {
     .option('--input <text>', 'another input')
     .option('--model <model>', 'another model')
     .action(action(fork));
+  group.command('calls').description('list the calls whose results the client is to give').argument('<run>').action(action(clientCalls));
+  group
+    .command('give')
+    .description('give the result of a call of a client tool')
+    .argument('<run>')
+    .argument('<call>')
+    .argument('[output]', 'what the model is to read')
+    .option('--error <text>', 'why it failed, in place of an output')
+    .action(action(give));
   group.command('replay').description('replay the journal and compare the state').argument('<run>').action(action(replay));
   withPages(group.command('decisions').description('what policy decided, and why').argument('<run>')).action(action(decisions));
 }
@@ -70,6 +79,25 @@ async function show(context: CliContext, _options: object, id = ''): Promise<und
   context.print({ run, events }, () =>
     [runText(run, context.out), timeline(events, context.out), outcome(run)].filter((part) => part !== '').join('\n\n'),
   );
+}
+
+async function clientCalls(context: CliContext, _options: object, id = ''): Promise<undefined> {
+  const page = await withClient(context, (client) => client.runs.clientCalls(id));
+  printPage(context, page, ['CALL', 'TOOL', 'UNTIL', 'ARGUMENTS'], (call) => [
+    call.callId,
+    call.name,
+    call.deadlineAt,
+    JSON.stringify(call.arguments),
+  ]);
+}
+
+async function give(context: CliContext, options: { error?: string }, id = '', callId = '', output?: string): Promise<undefined> {
+  const { NexusError } = await import('#core');
+  if ((output === undefined) === (options.error === undefined))
+    throw new NexusError('invalid_request', 'expected an output or --error TEXT: what the model is to read of the call');
+  const result = options.error === undefined ? { output: output ?? '' } : { error: options.error };
+  const run = await withClient(context, (client) => client.runs.giveResult(id, callId, result));
+  context.print(run, () => `${run.id} has the result of ${callId}`);
 }
 
 async function watch(context: CliContext, { after }: { after?: string }, id = ''): Promise<number> {
@@ -159,7 +187,11 @@ function runText(run: Run, style: Style): string {
       ['parent', run.parentRunId],
       [
         'waits for',
-        run.waitingFor?.approvals?.join(' ') ?? run.waitingFor?.childRuns?.join(' ') ?? run.waitingFor?.until ?? run.waitingFor?.behind,
+        run.waitingFor?.approvals?.join(' ') ??
+          run.waitingFor?.childRuns?.join(' ') ??
+          run.waitingFor?.clientCalls?.join(' ') ??
+          run.waitingFor?.until ??
+          run.waitingFor?.behind,
       ],
       ['totals', totalsText(run.totals)],
       ['trace', run.traceId],
