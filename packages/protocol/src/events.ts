@@ -4,7 +4,7 @@ import { AssistantPart, AssumedCount, FinishReason, Usage, UserPart } from './co
 import { dictionary } from './dictionary.ts';
 import { ErrorInfo, Problem } from './errors.ts';
 import { DecisionRecord } from './policy.ts';
-import { AnyObject } from './resources/names.ts';
+import { AnyObject, ToolName } from './resources/names.ts';
 
 /**
  * The journal of a run is the sequence of these events, numbered from 1 without a gap. It is the single source: state
@@ -21,12 +21,10 @@ export const effectsClass = z.enum(['none', 'idempotent', 'once']);
 /** `none`: reads only. `idempotent`: may be repeated under one idempotency key. `once`: must not be repeated blindly. */
 export type EffectsClass = z.infer<typeof effectsClass>;
 
-const toolName = /^[A-Za-z0-9_.-]{1,64}$/;
-
 /** A tool that whoever starts a run executes itself: the run waits for what they post as its result. */
 export const ClientTool = z
   .strictObject({
-    name: z.string().regex(toolName, { error: 'expected 1 to 64 of the characters A-Z a-z 0-9 _ . -' }),
+    name: ToolName,
     description: z.string().max(4_000).describe('For the model: what it does, and when to use it'),
     inputSchema: AnyObject.optional().describe('JSON Schema of the arguments, of type object; default: any object'),
     timeoutMs: z.int().min(1_000).max(86_400_000).optional().describe('How long the run waits for a result; default 600,000'),

@@ -5,6 +5,9 @@ export const Name = z
   .string()
   .regex(/^[a-z][a-z0-9_-]{0,62}$/, { error: 'expected a lower-case name of at most 63 letters, digits, - or _' });
 
+/** Names of tools that a tenant brings. */
+export const ToolName = z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, { error: 'expected 1 to 64 of the characters A-Z a-z 0-9 _ . -' });
+
 /** A model reference: `provider/model`, or a bare model that a configured provider serves. */
 export const ModelRef = z.string().min(1).max(200);
 

@@ -1,11 +1,11 @@
 import { z } from 'zod';
 import { effectsClass } from '../events.ts';
-import { AnyObject, Name } from './names.ts';
+import { AnyObject, Name, ToolName } from './names.ts';
 
 /** A tool that a worker serves, as its author declares it. */
 export const WorkerTool = z
   .strictObject({
-    name: z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/, { error: 'expected 1 to 64 of the characters A-Z a-z 0-9 _ . -' }),
+    name: ToolName,
     description: z.string().max(10_000),
     inputSchema: AnyObject.describe('JSON Schema of the arguments, of type object'),
     outputSchema: AnyObject.optional().describe('JSON Schema of what it gives'),

@@ -1,4 +1,4 @@
-import { type ClientCall, type ClientToolResult, isTerminal, type RunId } from '@nexus-agent/protocol';
+import { type ClientCall, type ClientToolResult, isTerminal } from '@nexus-agent/protocol';
 import { NexusError, toTimestamp } from '#core';
 import type { Principal } from '#identity';
 import type { Wake } from '#runs/dispatch';
@@ -54,7 +54,7 @@ export async function giveClientResult(
   const answered = await store.answerApproval(tenantId, id, { ...given, decidedBy: principal.id, at: clock.now() });
   if (answered.type === 'not_found') throw new NexusError('not_found', `there is no run ${runId} any more`);
   if (answered.type === 'already') return same(answered.approval, given);
-  wake({ tenantId, runId: run.runId as RunId });
+  wake({ tenantId, runId: run.runId });
 }
 
 function keptResult(result: ClientToolResult): Given {

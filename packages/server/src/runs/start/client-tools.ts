@@ -1,6 +1,6 @@
 import type { AgentDefinition, ClientTool, TenantId } from '@nexus-agent/protocol';
 import { explainFaults, findSchemaFaults, NexusError } from '#core';
-import { type Engine, toolsOf } from '#runs/steps';
+import type { Engine } from '#runs/steps';
 import { selectTools } from '#tools';
 
 /** Longest schemas and descriptions of all of them together, in characters: they are part of each prompt of the run. */
@@ -17,8 +17,7 @@ export async function checkClientTools(
   clientTools: readonly ClientTool[],
 ): Promise<void> {
   if (clientTools.length === 0) return;
-  const known = await engine.tools.list(tenantId);
-  const taken = new Set([...known, ...toolsOf(definition, known, { depth: 0, maxDepth: 1 })].map(({ name }) => name));
+  const taken = new Set((await engine.tools.list(tenantId)).map(({ name }) => name));
   // It may be of a worker or a process that is not there now.
   const ownPatterns = definition.tools.filter((pattern) => pattern !== '*');
   const faults: string[] = [];
@@ -29,7 +28,7 @@ export async function checkClientTools(
     placeOf.set(name, index);
     if (other !== undefined) faults.push(`${place} and clientTools[${other}] are both named ${name}; rename one`);
     else if (name.startsWith('agent_')) faults.push(`${place}.name: names with agent_ call agents; take another than ${name}`);
-    else if (ownPatterns.some((pattern) => selectTools([{ name }], [pattern]).length > 0))
+    else if (selectTools([{ name }], ownPatterns).length > 0)
       faults.push(`${place}.name: the definition of the agent names ${name} as a tool of the server; take another name`);
     else if (taken.has(name)) faults.push(`${place}.name: there is a tool ${name} already; take another name`);
     if (inputSchema === undefined) continue;
