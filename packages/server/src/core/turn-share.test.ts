@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { systemClock } from './clock.ts';
 import { createTurnShare, type SharePlace, type TurnShare } from './turn-share.ts';
 
+/** Time passes by work alone, so that what comes out depends on no machine. */
+const clock = { ms: 0, monotonic: () => clock.ms };
 const burn = (ms: number) => {
-  for (const until = performance.now() + ms; performance.now() < until; );
+  clock.ms += ms;
 };
 const shareMs = 2;
 
@@ -22,11 +23,11 @@ type Turns = ReturnType<typeof countTurns>;
 function greedy(share: TurnShare, turns: Turns, sliceMs: number) {
   const done = { ms: 0 };
   const work = () => {
-    for (let now = systemClock.monotonic(); !turns.over; ) {
+    for (let now = clock.monotonic(); !turns.over; ) {
       if (place.mustWait(now)) return;
       const began = now;
       burn(sliceMs);
-      now = systemClock.monotonic();
+      now = clock.monotonic();
       place.took(now - began, now);
       done.ms += now - began;
     }
@@ -41,10 +42,10 @@ async function modest(share: TurnShare, turns: Turns, times: number): Promise<nu
   const waited: number[] = [];
   let done = () => {};
   const work = () => {
-    const began = systemClock.monotonic();
+    const began = clock.monotonic();
     if (place.mustWait(began)) return;
     burn(0.02);
-    const now = systemClock.monotonic();
+    const now = clock.monotonic();
     place.took(now - began, now);
     done();
   };
@@ -64,7 +65,7 @@ async function modest(share: TurnShare, turns: Turns, times: number): Promise<nu
 describe('the share of a turn', () => {
   it('goes first to who took least, so that much work of others is not waited for [verifies hostile.provider.turns]', async () => {
     const turns = countTurns();
-    const share = createTurnShare(shareMs);
+    const share = createTurnShare(shareMs, clock);
     const others = Array.from({ length: 40 }, () => greedy(share, turns, 0.3));
     const waited = await modest(share, turns, 30);
     turns.over = true;
@@ -79,25 +80,23 @@ describe('the share of a turn', () => {
 
   it('is all one has in a turn, and all of it where nobody else wants some', async () => {
     const turns = countTurns();
-    const share = createTurnShare(shareMs);
-    const before = performance.now();
+    const share = createTurnShare(shareMs, clock);
     const alone = greedy(share, turns, 0.1);
     while (turns.now < 50) await new Promise(setImmediate);
-    const elapsed = performance.now() - before;
     turns.over = true;
-    expect(alone.ms).toBeGreaterThan(elapsed / 3);
-    expect(alone.ms / 50).toBeLessThan(3 * shareMs);
+    expect(alone.ms / turns.now).toBeGreaterThan(0.9 * shareMs);
+    expect(alone.ms / turns.now).toBeLessThan(1.2 * shareMs);
   });
 
   it('is told to nobody who has left', async () => {
     const turns = countTurns();
-    const share = createTurnShare(shareMs);
+    const share = createTurnShare(shareMs, clock);
     greedy(share, turns, 0.3);
     let isTold = false;
     const place = share.join(() => {
       isTold = true;
     });
-    expect(place.mustWait(systemClock.monotonic())).toBe(true);
+    expect(place.mustWait(clock.monotonic())).toBe(true);
     place.leave();
     for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
     turns.over = true;

@@ -1,4 +1,4 @@
-import { systemClock } from './clock.ts';
+import { type Clock, systemClock } from './clock.ts';
 
 /** So long may one go on while others stand in line. */
 const quantumMs = 0.25;
@@ -7,7 +7,7 @@ const halfLifeMs = 1_000;
 /** Places that took about as much stand in one line: less than an eighth of a millisecond, a quarter, a half, and so on. */
 const lineCount = 16;
 
-/** One of those who do work of a kind. Times are of `systemClock.monotonic()`. */
+/** One of those who do work of a kind. Times are of the share's clock, `monotonic`. */
 export interface SharePlace {
   /** Whether it has to let others go on. If so, it stands in line from now on, and is told when it may. */
   mustWait(nowMs: number): boolean;
@@ -29,7 +29,7 @@ export interface TurnShare {
  * little waits for a turn or two, however many others need much. (The idea is that of the fair scheduler of Linux, with lines in place of a
  * tree.)
  */
-export function createTurnShare(shareMs: number): TurnShare {
+export function createTurnShare(shareMs: number, clock: Pick<Clock, 'monotonic'> = systemClock): TurnShare {
   const lines: readonly Set<() => void>[] = Array.from({ length: lineCount }, () => new Set());
   let inLine = 0;
   let turn = 0;
@@ -46,7 +46,7 @@ export function createTurnShare(shareMs: number): TurnShare {
   function begin(): void {
     startedMs = null;
     turn += 1;
-    while (inLine > 0 && !isSpent(systemClock.monotonic())) {
+    while (inLine > 0 && !isSpent(clock.monotonic())) {
       const [tell] = lines.find(({ size }) => size > 0) ?? [];
       tell?.();
     }
