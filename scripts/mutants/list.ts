@@ -16,6 +16,7 @@ import { modelMutants } from './model.ts';
 import { permitMutants } from './permits.ts';
 import { providerMutants } from './provider.ts';
 import { queueMutants } from './queue.ts';
+import { rejoiningMutants } from './rejoining.ts';
 import { requestMutants } from './requests.ts';
 import { runMutants } from './runs.ts';
 import { serviceMutants } from './services.ts';
@@ -30,6 +31,7 @@ import { wireMutants } from './wire.ts';
 export const mutants = [
   ...coreMutants,
   ...clientToolMutants,
+  ...rejoiningMutants,
   ...storageMutants,
   ...serviceMutants,
   ...wireMutants,

@@ -1,10 +1,12 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { TenantId } from '@nexus-agent/protocol';
 import { createNexusClient, type DefinedTool, defineTool, type ServeToolsOptions, serveTools, type ToolWorker } from '@nexus-agent/sdk';
 import { afterEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { startTestPlatform, type TestPlatform } from '../../packages/server/src/apps/testing/index.ts';
+import { openTestStore } from '../support/stores.ts';
 
 const open: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -184,25 +186,98 @@ describe('a worker that is lost', () => {
 });
 
 describe('a server that ends', () => {
-  it('finds what a worker did meanwhile, and has nothing done twice [verifies workers.restart]', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'nexus-workers-'));
-    open.push(() => rm(folder, { recursive: true, force: true }));
-    const first = await startTestPlatform({ dataDir: folder, config: { tools: { workers: { leaseMs: 5_000 } } } });
-    const held = heldTool('idempotent');
-    const port = first.port;
+  /** A server that ends while a worker has the call of a run, and what comes after it on the same data. */
+  async function away(effects: 'none' | 'idempotent' | 'once', leaseMs: number) {
+    const dataDir = await mkdtemp(join(tmpdir(), 'nexus-workers-'));
+    open.push(() => rm(dataDir, { recursive: true, force: true }));
+    const tools = { workers: { leaseMs } };
+    const first = await startTestPlatform({ dataDir, config: { tools } });
+    const { port } = first;
+    const held = heldTool(effects);
     const worker = serveTools(clientOf(first), [held.tool], { name: 'crm', waitMs: 20_000 });
     open.push(() => worker.close({ graceMs: 0 }));
     await worker.ready;
     await first.agent('clerk');
     const runId = await first.start({ agent: 'clerk', input: call('held') });
     const taken = await held.taken(1);
-    const closing = first.close();
-    await closing;
-    const second = await startTestPlatform({ dataDir: folder, config: { port, tools: { workers: { leaseMs: 5_000 } } } });
-    open.push(() => second.close());
-    taken.done('while it was away');
-    if (taken.signal.aborted) (await held.taken(2)).done('while it was away');
-    expect((await second.until(runId, 'completed')).output).toBe('while it was away');
+    await first.close();
+    const back = async () => {
+      const second = await startTestPlatform({ dataDir, config: { port, tools } });
+      open.push(() => second.close());
+      return second;
+    };
+    return { held, worker, runId, taken, back, dataDir };
+  }
+
+  it.each(['none', 'idempotent', 'once'] as const)(
+    'waits again for the call of a tool with effects %s, which is decided, paid and done once [verifies workers.restart]',
+    async (effects) => {
+      const { held, runId, taken, back } = await away(effects, 5_000);
+      const second = await back();
+      expect(taken.signal.aborted).toBe(false);
+      taken.done('while it was away');
+      const run = await second.until(runId, 'completed');
+      expect(run).toMatchObject({ output: 'while it was away', totals: { toolCalls: 1 } });
+      const types = (await second.events(runId)).map(({ type }) => type);
+      expect(types.filter((type) => type === 'tool.started')).toHaveLength(1);
+      expect(types).not.toContain('approval.requested');
+      expect(held.calls).toHaveLength(1);
+    },
+  );
+
+  it.each(['idempotent', 'once'] as const)(
+    'finds what a worker with effects %s answered to nobody, and gives it time to come back [verifies workers.restart]',
+    async (effects) => {
+      const { held, runId, taken, back } = await away(effects, 1_000);
+      taken.done('before it came back');
+      await new Promise((resolve) => setTimeout(resolve, 1_500)); // longer than the lease, which nobody renews
+      const second = await back();
+      expect((await second.until(runId, 'completed')).output).toBe('before it came back');
+      expect(held.calls).toHaveLength(1);
+    },
+  );
+
+  it('tells the worker to stop when the run is cancelled after it came back [verifies workers.cancel]', async () => {
+    const { runId, taken, back } = await away('once', 5_000);
+    const stopped = new Promise((resolve) => taken.signal.addEventListener('abort', resolve, { once: true }));
+    const second = await back();
+    await second.until(runId, 'running');
+    await second.ask('POST', `/v1/runs/${runId}/cancel`, {});
+    await second.until(runId, 'cancelled');
+    await stopped;
+  });
+
+  it('asks a person about a call that was given up before it ended, and has it done by nobody [verifies workers.restart]', async () => {
+    const { held, taken, runId, back, dataDir } = await away('once', 5_000);
+    const store = await openTestStore({ dataDir });
+    const error = { code: 'tool_outcome_unknown', message: 'the worker was lost', retryable: false };
+    const lost = { callKey: taken.callId, delivery: 1 };
+    expect(await store.endLostToolCall('default' as TenantId, lost, Number.MAX_SAFE_INTEGER, { type: 'void', error })).toBe(true);
+    await store.close();
+    const second = await back();
+    expect((await second.until(runId, 'waiting')).waitingFor).toMatchObject({ reason: 'approval' });
+    expect(held.calls).toHaveLength(1);
+    // A person may have it begun again; a worker that is still at it is not.
+    const client = clientOf(second);
+    const [question] = (await client.approvals.list({ status: 'pending' })).data;
+    await client.approvals.answer(question?.id ?? '', { decision: 'retry' });
+    taken.done('paid');
+    expect((await second.until(runId, 'completed')).output).toBe('paid');
+    expect(held.calls).toHaveLength(1);
+  });
+
+  it('asks a person about a call of which nothing is kept any more, and has it done by nobody [verifies workers.restart]', async () => {
+    const { held, worker, runId, back, dataDir } = await away('once', 5_000);
+    await worker.close({ graceMs: 0 });
+    const store = await openTestStore({ dataDir });
+    await store.pruneToolCalls(Number.MAX_SAFE_INTEGER, 100);
+    await store.close();
+    const second = await back();
+    await serve(second, [held.tool]);
+    expect((await second.until(runId, 'waiting')).waitingFor).toMatchObject({ reason: 'approval' });
+    const { data } = await clientOf(second).approvals.list({ status: 'pending' });
+    expect(data).toMatchObject([{ kind: 'unknown_outcome', toolName: 'held' }]);
+    expect(held.calls).toHaveLength(1);
   });
 });
 

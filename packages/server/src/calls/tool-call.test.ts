@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createAdmission } from '#budget';
 import { createSchemaValidator, NexusError, systemClock, systemTimers } from '#core';
-import type { ToolCallEnd, ToolPart } from '#tools';
+import type { Tool, ToolCallEnd, ToolPart } from '#tools';
 import { createTestToolService, makeTool } from '../tools/testing/index.ts';
 import type { ChargeContext } from './charge.ts';
 import { callToolDirectly } from './direct-tool.ts';
@@ -36,10 +36,10 @@ function engineOf(tools: CallEngine['tools'], commit: () => Promise<unknown>): C
   return parts as unknown as CallEngine; // what performTool touches
 }
 
-async function perform(tools: CallEngine['tools'], commit: () => Promise<unknown>): Promise<ToolCallEnd> {
+async function perform(tools: CallEngine['tools'], commit: () => Promise<unknown>, about: object = {}): Promise<ToolCallEnd> {
   const [tool] = await tools.list('ten_1');
   if (tool === undefined) throw new Error('there is no tool');
-  const call = { tool, input: {}, callId: 'call_1', attempt: 1, idempotencyKey: 'call_1', timeoutMs: 5_000 };
+  const call = { tool, input: {}, callId: 'call_1', attempt: 1, idempotencyKey: 'call_1', timeoutMs: 5_000, ...about };
   const hooks = { signal: new AbortController().signal, onOutput: () => undefined };
   return performTool(engineOf(tools, commit), charge as unknown as ChargeContext, call, hooks); // scopes are not read here
 }
@@ -166,5 +166,30 @@ describe('a direct call', () => {
     await expect(call()).rejects.toMatchObject({ code: 'budget_exceeded' });
     expect(commits.at(-1)).toMatchObject({ decisions: [{ runId: 'run_1' }] });
     expect(commits.at(-1)?.ledger).toBeUndefined();
+  });
+});
+
+describe('a call that began in another process', () => {
+  const written = async () => ({ type: 'committed', outcomes: [] });
+  const settings: Partial<Tool> = {
+    ...({ name: 'pay', effects: 'once', rejoinable: true } as const),
+    execute: async () => ({ type: 'ok', output: 'paid' }),
+  };
+
+  it('goes on also where the tool has another version by now [verifies workers.restart]', async () => {
+    const tools = createTestToolService([makeTool(settings)]);
+    const earlier = { ...(await tools.list('ten_1'))[0], version: 'an earlier one' };
+    expect(await perform(tools, written, { tool: earlier })).toMatchObject({ type: 'failed', error: { code: 'conflict' } });
+    expect(await perform(tools, written, { tool: earlier, rejoins: true })).toMatchObject({ type: 'completed', output: 'paid' });
+  });
+
+  it('may have taken effect when this process cannot come back to it [verifies workers.restart]', async () => {
+    const tools = createTestToolService([makeTool(settings)]);
+    const [tool] = await tools.list('ten_1');
+    await tools.close();
+    const end = await perform(tools, written, { tool, rejoins: true });
+    expect(end).toMatchObject({ type: 'failed', began: true, error: { code: 'tool_outcome_unknown', details: { cause: 'unavailable' } } });
+    const harmless = await perform(tools, written, { tool: { ...tool, effects: 'none' }, rejoins: true });
+    expect(harmless).toMatchObject({ type: 'failed', began: true, error: { code: 'unavailable' } });
   });
 });

@@ -73,6 +73,8 @@ export interface GrantedToolCall {
   readonly filesOf?: string;
   readonly calling?: ToolCall['calling'];
   readonly resume?: ResumedCall;
+  /** It began in another process: it is waited for. */
+  readonly rejoins?: boolean;
   /** Whether the agent can read what is kept of results. */
   readonly readsArtifacts?: boolean;
 }
@@ -105,7 +107,8 @@ export async function performTool(
       attempt,
       idempotencyKey: call.idempotencyKey,
       toolName: tool.name,
-      toolVersion: tool.version,
+      // One that began by an earlier version goes on by that.
+      ...(call.rejoins === true ? { rejoins: true } : { toolVersion: tool.version }),
       input: call.input,
       timeoutMs: call.timeoutMs,
       ...(call.readsArtifacts === true ? { readsArtifacts: true } : {}),
@@ -134,10 +137,19 @@ export async function performTool(
       }
       default:
         if (answering.size > 0) await settlesWithin(engine.timers, Promise.all(answering), recordGraceMs);
-        return part;
+        return call.rejoins === true ? endOfRejoined(tool, part) : part;
     }
   }
   throw new NexusError('internal', `the call of ${tool.name} broke off`);
+}
+
+/** A call that this process could not come back to was begun all the same. */
+function endOfRejoined(tool: ToolDescriptor, end: ToolCallEnd): ToolCallEnd {
+  if (end.type !== 'failed' || end.began) return end;
+  if (tool.effects !== 'once') return { ...end, began: true };
+  const { code, message } = end.error;
+  const unknown = `${message}; whether ${tool.name} took effect is not known`;
+  return { ...end, began: true, error: { code: 'tool_outcome_unknown', message: unknown, retryable: false, details: { cause: code } } };
 }
 
 /** Fails closed: what cannot be decided or recorded is refused. */

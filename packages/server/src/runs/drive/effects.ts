@@ -1,13 +1,15 @@
 import type { RunId } from '@nexus-agent/protocol';
-import { type AttemptWish, modelGrant, performTool, readsArtifacts } from '#calls';
+import { type AttemptWish, modelGrant, performTool, readsArtifacts, timeLeft } from '#calls';
 import { NexusError, settlesWithin, toErrorInfo } from '#core';
 import type { LedgerOutcome } from '#ledger';
 import type { CallIds, ToolCallState } from '#runs/journal';
 import {
+  type BegunTool,
   callingOf,
   type Engine,
   grantedWallMs,
   type ModelCallPlan,
+  type RejoinedTool,
   type RunContext,
   type RunModelAttempt,
   type Start,
@@ -19,7 +21,13 @@ import type { Patience } from './patience.ts';
 import type { AttemptRequest, Mailbox, Report } from './reports.ts';
 import type { RunSpans } from './spans.ts';
 import type { Stopping } from './stopping.ts';
-import { WallTime } from './wall-time.ts';
+import { type TimeUsed, WallTime } from './wall-time.ts';
+
+interface EndOfTool {
+  readonly durationMs: number;
+  readonly isUnknown: boolean;
+  readonly began: boolean;
+}
 
 export interface ChildCall {
   readonly callId: string;
@@ -90,6 +98,15 @@ export class Effects {
     this.#beginChild({ callId, childRunId: childRunId as RunId, toolName: name, input: attempt?.input }); // written by childRunId()
   }
 
+  /** Waits for a call that goes on where another process began it. How long it took is not known: all the time that it holds is booked. */
+  rejoin({ begun, heldWallMs }: RejoinedTool, step: number): void {
+    const { engine, context } = this.#options;
+    const { timeoutMs } = begun.tool;
+    this.#perform(begun, timeLeft(engine, context.charge, Math.min(heldWallMs ?? timeoutMs, timeoutMs)), step, () => ({
+      wallMs: heldWallMs ?? 0,
+    }));
+  }
+
   /** For when the loop has ended: waits for everything under way, for at most `maxMs`. A call that asks for another attempt is refused it. */
   async settle(maxMs: number): Promise<void> {
     for (const reject of this.#unanswered ?? []) reject(new NexusError('lease_lost', 'this process does not drive the run any more'));
@@ -126,9 +143,8 @@ export class Effects {
   }
 
   #beginTool(start: ToolStart, outcome: LedgerOutcome | undefined, step: number): void {
-    const { engine, context, channel, spans, stopping } = this.#options;
-    const wallMs = grantedWallMs(engine, context, start, outcome);
-    const { tool, input, attempt, idempotencyKey, childRunId, resume } = start;
+    const { engine, context } = this.#options;
+    const { tool, input, childRunId } = start;
     const { callId } = start.call;
     if (start.until !== null) {
       // Nothing is done but to look again: a round that announces something does not end with the run waiting, as a budget may refuse it.
@@ -141,12 +157,23 @@ export class Effects {
     }
     const beganMs = engine.clock.monotonic();
     this.#wall.begin(callId, start.reserve.reservationId, outcome?.type === 'reserved' ? (outcome.amounts.wallMs ?? 0) : 0, beganMs);
+    this.#perform(start, grantedWallMs(engine, context, start, outcome), step, ({ durationMs, isUnknown, began }) =>
+      this.#wall.end(callId, beganMs + durationMs, began, isUnknown),
+    );
+  }
+
+  #perform(start: BegunTool, timeoutMs: number, step: number, usedOf: (end: EndOfTool) => TimeUsed): void {
+    const { engine, context, channel, spans, stopping } = this.#options;
+    const { tool, input, attempt, idempotencyKey, resume } = start;
+    const { callId } = start.call;
     this.#launch(callId, async () => {
       const span = spans.tool(start);
       const { filesOf } = context;
       const going = resume === null ? {} : { resume: { state: resume.state, results: resume.ended } };
+      // One whose decision was recorded before was begun before.
+      const rejoins = start.decision === null;
       const call = {
-        ...{ tool, input, callId, attempt, idempotencyKey, timeoutMs: wallMs, filesOf },
+        ...{ tool, input, callId, attempt, idempotencyKey, timeoutMs, filesOf, rejoins },
         ...{ ...callingOf(context, tool), ...going, readsArtifacts: readsArtifacts(context.tools) },
       };
       const end = await performTool(engine, context.charge, call, {
@@ -157,8 +184,7 @@ export class Effects {
       span.end(end);
       const isUnknown = end.type === 'failed' && end.error.code === 'tool_outcome_unknown';
       const began = end.type !== 'failed' || end.began;
-      const used = this.#wall.end(callId, beganMs + end.durationMs, began, isUnknown);
-      return { type: 'tool', start, used, end };
+      return { type: 'tool', start, used: usedOf({ durationMs: end.durationMs, isUnknown, began }), end };
     });
   }
 

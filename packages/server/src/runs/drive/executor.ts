@@ -14,6 +14,7 @@ import {
   type RunContext,
   type RunFence,
   type RunModelAttempt,
+  rejoinedTools,
   type Start,
 } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
@@ -141,6 +142,7 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
       return [];
     }
     for (const call of writer.state.calls) effects.resumeChild(call);
+    for (const going of rejoinedTools(context, writer.state)) effects.rejoin(going, writer.state.step);
     mailbox.put({ type: 'poke' });
     return begun === null ? [] : [begun.proposal];
   }

@@ -1,7 +1,7 @@
 import type { ErrorInfo } from '@nexus-agent/protocol';
 import type { AttemptWish } from '#calls';
 import type { Timers } from '#core';
-import type { ModelCallPlan, ToolStart } from '#runs/steps';
+import type { BegunTool, ModelCallPlan } from '#runs/steps';
 import type { ToolCallEnd } from '#tools';
 import type { NextAttempt, RunModelOutcome } from './model-call.ts';
 import type { TimeUsed } from './wall-time.ts';
@@ -14,7 +14,7 @@ export interface AttemptRequest extends AttemptWish<ModelCallPlan> {
 /** What a finished effect, or somebody outside, leaves for the loop. */
 export type Report =
   | { readonly type: 'model'; readonly outcome: RunModelOutcome }
-  | { readonly type: 'tool'; readonly start: ToolStart; readonly used: TimeUsed; readonly end: ToolCallEnd }
+  | { readonly type: 'tool'; readonly start: BegunTool; readonly used: TimeUsed; readonly end: ToolCallEnd }
   /** A sub-agent that cannot begin, for instance because its agent is gone: a result for the model. */
   | { readonly type: 'childless'; readonly callId: string; readonly error: ErrorInfo }
   | { readonly type: 'poke' }

@@ -1,7 +1,7 @@
 import type { JournalEvent } from '@nexus-agent/protocol';
 import type { ModelTarget } from '#llm';
 import type { RunState } from '#runs/journal';
-import type { Engine, ModelCallPlan, RunContext, ToolStart } from '#runs/steps';
+import type { BegunTool, Engine, ModelCallPlan, RunContext } from '#runs/steps';
 import { attributes as names, operations, type Span, spanNames, type Tracer } from '#telemetry';
 import type { ToolCallEnd } from '#tools';
 import type { RunModelOutcome } from './model-call.ts';
@@ -14,7 +14,7 @@ export interface EffectSpan<Result> {
 /** The spans and metrics of a run: run -> step -> model and tool calls, in the trace that the run was created with. */
 export interface RunSpans {
   model(plan: ModelCallPlan, target: ModelTarget): EffectSpan<RunModelOutcome>;
-  tool(start: ToolStart): EffectSpan<ToolCallEnd>;
+  tool(start: BegunTool): EffectSpan<ToolCallEnd>;
   /** Counts what was written; a `step.started` begins the step's span. */
   wrote(events: readonly JournalEvent[]): void;
   close(state: RunState): void;
@@ -176,7 +176,7 @@ export function createRunSpans(
           [names.toolName]: start.tool.name,
           [names.toolCallId]: start.call.callId,
           [names.attempt]: start.attempt,
-          [names.decisionId]: start.decision.record.id,
+          ...(start.decision === null ? {} : { [names.decisionId]: start.decision.record.id }),
         },
       });
       return {

@@ -3,6 +3,7 @@ import { artifactRow, toolAmounts } from '#calls';
 import { isTooDeep } from '#core';
 import { nestedCallId, type RunState } from '#runs/journal';
 import {
+  type BegunTool,
   type Engine,
   merge,
   type Proposal,
@@ -13,7 +14,6 @@ import {
   release,
   settle,
   type ToolEnd,
-  type ToolStart,
 } from '#runs/steps';
 import type { ArtifactOfCall, FilesOfCall, ToolCallEnd } from '#tools';
 import type { TimeUsed } from './wall-time.ts';
@@ -23,7 +23,7 @@ export function proposeToolEnd(
   engine: Engine,
   context: RunContext,
   state: RunState,
-  start: ToolStart,
+  start: BegunTool,
   { wallMs, heir }: TimeUsed,
   end: ToolCallEnd,
   stopped: boolean,
@@ -47,7 +47,7 @@ export function proposeToolEnd(
 }
 
 /** Journals where a call goes on, and what it waits for. */
-function proposeSuspended({ step }: RunState, { call, tool, attempt }: ToolStart, end: ToolCallEnd & { type: 'suspended' }): Proposal {
+function proposeSuspended({ step }: RunState, { call, tool, attempt }: BegunTool, end: ToolCallEnd & { type: 'suspended' }): Proposal {
   const { callId } = call;
   const { state, fuelUsed, printed, durationMs, waitedMs } = end;
   const suspended: JournalData<'tool.suspended'> = {
@@ -74,14 +74,14 @@ function wantedInput(json: string): Pick<JournalData<'tool.requested'>, 'input' 
 }
 
 /** What the call changed of files, to be written with its result. */
-function proposeFiles({ runId }: RunContext, { call }: ToolStart, end: ToolCallEnd): Proposal {
+function proposeFiles({ runId }: RunContext, { call }: BegunTool, end: ToolCallEnd): Proposal {
   if (end.type !== 'completed' || end.files === undefined || end.files.changes.length === 0) return propose({});
   const { treeId, changes } = end.files;
   return propose({ files: [{ treeId, runId, callId: call.callId, changes }] });
 }
 
 /** What is kept of a result that was too long, to be written with it. */
-function proposeArtifact({ charge }: RunContext, { call, tool }: ToolStart, end: ToolCallEnd): Proposal {
+function proposeArtifact({ charge }: RunContext, { call, tool }: BegunTool, end: ToolCallEnd): Proposal {
   if (end.type !== 'completed' || end.artifact === undefined) return propose({});
   return propose({ artifacts: [artifactRow(charge, { callId: call.callId, tool: tool.name }, end.artifact)] });
 }

@@ -7,6 +7,7 @@ import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
 import { merge, type Proposal, propose } from './proposal.ts';
 import { proposeQuestion } from './questions.ts';
+import { rejoinedTools } from './rejoining.ts';
 import { proposeResult } from './tool-result.ts';
 
 /** The event with which a worker takes a run up, by what its journal says of the time before; `reading` where it has none yet. */
@@ -35,7 +36,8 @@ function isLost(call: ToolCallState): boolean {
 /**
  * What is known of the calls that were in flight when the last worker was lost. A model attempt may have been billed:
  * it is charged for what it can have used and made again. A tool call whose effects allow it starts again under the same
- * idempotency key, as another call that is paid for. One that may not be repeated is put to a person.
+ * idempotency key, as another call that is paid for. One that may not be repeated is put to a person. Those that go on without the
+ * worker are left as they are.
  */
 export function proposeRecovery(engine: Engine, context: RunContext, state: RunState): Proposal {
   const proposals: Proposal[] = [];
@@ -59,7 +61,8 @@ export function proposeRecovery(engine: Engine, context: RunContext, state: RunS
       chargeOpen(state, model.reservationId),
     );
   }
-  for (const call of state.calls.filter(isLost)) {
+  const goesOn = new Set(rejoinedTools(context, state).map(({ begun }) => begun.call.callId));
+  for (const call of state.calls.filter((each) => isLost(each) && !goesOn.has(each.callId))) {
     if (call.attempt?.effects === 'once') {
       proposals.push(proposeQuestion(engine, context, state, call, 'unknown_outcome', call.attempt.input, null));
       continue;

@@ -29,6 +29,13 @@ export interface ToolStart {
   readonly until: string | null;
 }
 
+/** An attempt that is under way, wherever it began. */
+export type BegunTool = Pick<ToolStart, 'call' | 'tool' | 'input' | 'attempt' | 'idempotencyKey' | 'resume'> & {
+  readonly reserve: Pick<ReserveOperation, 'reservationId'>;
+  /** Null: it was recorded as the attempt began. */
+  readonly decision: RecordedDecision | null;
+};
+
 /** The time that a started call may take: what the budget granted, or the tool's own limit. */
 export function grantedWallMs(engine: Engine, context: RunContext, start: ToolStart, outcome: LedgerOutcome | undefined): number {
   const wanted = timeLeft(engine, context.charge, start.tool.timeoutMs);

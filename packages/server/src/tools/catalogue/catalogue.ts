@@ -74,8 +74,21 @@ export function createToolCatalogue({ sources, onLeftOut }: CatalogueOptions): T
 }
 
 function descriptorOf(tool: Tool): ToolDescriptor {
-  const { name, description, inputSchema, outputSchema, effects, permissions, timeoutMs, maxCostMicroUsd, callsTools, kind, source, tier } =
-    tool;
+  const {
+    name,
+    description,
+    inputSchema,
+    outputSchema,
+    effects,
+    permissions,
+    timeoutMs,
+    maxCostMicroUsd,
+    callsTools,
+    rejoinable,
+    kind,
+    source,
+    tier,
+  } = tool;
   return describeTool({
     name,
     description,
@@ -86,6 +99,7 @@ function descriptorOf(tool: Tool): ToolDescriptor {
     timeoutMs,
     ...(maxCostMicroUsd === undefined ? {} : { maxCostMicroUsd }),
     ...(callsTools === undefined ? {} : { callsTools }),
+    ...(rejoinable === undefined ? {} : { rejoinable }),
     ...(kind === undefined ? {} : { kind }),
     ...(source === undefined ? {} : { source }),
     ...(tier === undefined ? {} : { tier }),

@@ -30,6 +30,11 @@ export interface ToolDescriptor {
   /** It may call the other tools that its agent is offered; never one that does so, too. */
   readonly callsTools?: true;
   /**
+   * Its calls go on outside of the processes that ask for them, and are found there by their idempotency key: one whose process was lost is
+   * waited for again ({@link ToolCall.rejoins}), whatever its effects.
+   */
+  readonly rejoinable?: true;
+  /**
    * What the engine of runs does in place of executing the tool: `question`, a person is asked; `timer`, the run sleeps; `client`, whoever
    * started the run is to post the result.
    */

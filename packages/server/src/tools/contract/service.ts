@@ -26,6 +26,8 @@ export interface ToolCall {
   readonly readsArtifacts?: boolean;
   /** For one that was suspended: where it goes on. */
   readonly resume?: ResumedCall;
+  /** This attempt began in another process, by a tool that is `rejoinable`: what became of it is waited for, and nothing is done twice. */
+  readonly rejoins?: true;
 }
 
 /** Where a call waits for others that it wants made: nothing else is left of it, and any process can go on with it. Plain data. */

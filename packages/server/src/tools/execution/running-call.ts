@@ -56,7 +56,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   readonly #parts = new PartQueue();
   readonly #controller = new AbortController();
   readonly #questions: CallQuestions;
-  readonly #onOuterAbort = () => this.cancel();
+  readonly #onOuterAbort = () => this.#stop(reasonOf(this.#outerSignal, this.#call.toolName));
   #state: 'new' | 'preparing' | 'waiting' | 'calling' | 'keeping' | 'ended' = 'new';
   #startedAt = 0;
   #waitedMs = 0;
@@ -217,7 +217,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   }
 
   #context(): ToolContext {
-    const { tenantId, sessionId, runId, callId, attempt, idempotencyKey, traceparent, calling, resume } = this.#call;
+    const { tenantId, sessionId, runId, callId, attempt, idempotencyKey, traceparent, calling, resume, rejoins } = this.#call;
     const { signal } = this.#controller;
     const ask: ToolContext['authorize'] = (request) => this.#questions.ask(request);
     let left = this.#environment.maxProgressChars;
@@ -233,6 +233,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       ...(traceparent === undefined ? undefined : { traceparent }),
       ...(calling === undefined ? undefined : { calling }),
       ...(resume === undefined ? undefined : { resume }),
+      ...(rejoins === undefined ? undefined : { rejoins }),
       workspace: this.#folder?.path ?? '',
       files: askedFiles(this.#folder?.files, ask),
       signal,
@@ -358,6 +359,13 @@ async function keptResult(
   const rules = { ...environment, artifacts, isReader, onFault: (error: unknown) => onFault?.({ toolName, callId, error }) };
   const kept = await keepLong(rules, { ...conclusion, tenantId }, note, signal);
   return { type: 'completed', costMicroUsd: conclusion.costMicroUsd, ...kept, ...ofFiles };
+}
+
+/** A process that gives a run up leaves calls that go on elsewhere to who takes it over: they are not told to stop. */
+function reasonOf({ reason }: AbortSignal, toolName: string): NexusError {
+  const isLeft = reason instanceof NexusError && (reason.code === 'lease_lost' || reason.code === 'unavailable');
+  if (isLeft) return new NexusError('lease_lost', reason.message, { cause: reason });
+  return new NexusError('cancelled', `the call of ${toolName} was cancelled`);
 }
 
 function needsFiles({ permissions, ofArtifacts }: Tool): boolean {

@@ -60,12 +60,14 @@ const WireTool = z
     maxCostMicroUsd: z.int().optional(),
     kind: z.enum(['question', 'timer']).optional(),
     callsTools: z.boolean().optional(),
+    rejoinable: z.boolean().optional(),
   })
   .transform(
-    ({ inputSchemaJson, outputSchemaJson, callsTools, ...tool }): ToolDescriptor =>
+    ({ inputSchemaJson, outputSchemaJson, callsTools, rejoinable, ...tool }): ToolDescriptor =>
       present({
         ...tool,
         callsTools: callsTools === true ? true : undefined,
+        rejoinable: rejoinable === true ? true : undefined,
         inputSchema: inputSchemaJson,
         outputSchema: outputSchemaJson,
         effects: effects[tool.effects],
@@ -73,9 +75,9 @@ const WireTool = z
   );
 
 export function toolToWire({ inputSchema, outputSchema, ...tool }: ToolDescriptor): object {
-  const { name, version, description, permissions, timeoutMs, source, tier, maxCostMicroUsd, kind, callsTools } = tool;
+  const { name, version, description, permissions, timeoutMs, source, tier, maxCostMicroUsd, kind, callsTools, rejoinable } = tool;
   return present({
-    ...{ name, version, description, permissions, timeoutMs, source, tier, maxCostMicroUsd, kind, callsTools },
+    ...{ name, version, description, permissions, timeoutMs, source, tier, maxCostMicroUsd, kind, callsTools, rejoinable },
     effects: `EFFECTS_${tool.effects.toUpperCase()}`,
     inputSchemaJson: asJson(inputSchema),
     outputSchemaJson: asJson(outputSchema),
@@ -103,6 +105,7 @@ const ExecuteRequest = z.object({
   inputJson: json.optional(),
   timeoutMs: ms,
   readsArtifacts: z.boolean().optional(),
+  rejoins: z.boolean().optional(),
   callingJson: json.pipe(z.object({ offered: z.array(z.string()), waitMs: ms })).optional(),
   resumeJson: json
     .pipe(
@@ -116,9 +119,13 @@ const ExecuteRequest = z.object({
 
 /** The call that a request asks for; `traceparent` comes in the metadata. Throws a `ZodError`. */
 export function callFromWire(wire: unknown, traceparent: string | undefined): ToolCall {
-  const { inputJson, callingJson: calling, resumeJson: resume, ...call } = ExecuteRequest.parse(wire);
+  const { inputJson, callingJson: calling, resumeJson: resume, rejoins, ...call } = ExecuteRequest.parse(wire);
   const known = traceparent !== undefined && parseTraceparent(traceparent) !== undefined;
-  return { ...present({ ...call, calling, resume }), input: inputJson, ...(known ? { traceparent } : {}) } as ToolCall; // `present` leaves no undefined behind
+  return {
+    ...present({ ...call, calling, resume, rejoins: rejoins === true ? true : undefined }),
+    input: inputJson,
+    ...(known ? { traceparent } : {}),
+  } as ToolCall; // `present` leaves no undefined behind
 }
 
 /** Throws where the arguments cannot be JSON. */

@@ -30,7 +30,8 @@ export async function serveCall(
   controller: AbortController,
   options: ServingOptions,
 ): Promise<void> {
-  const gone = () => controller.abort();
+  // Nobody said that it should stop: another process may come back to a call that goes on elsewhere.
+  const gone = () => controller.abort(new NexusError('lease_lost', 'whoever made the call is gone'));
   stream.on('cancelled', gone);
   if (stream.cancelled) gone();
   try {

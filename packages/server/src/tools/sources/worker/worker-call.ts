@@ -2,7 +2,7 @@ import type { EffectsClass, ErrorInfo, TenantId } from '@nexus-agent/protocol';
 import { type Clock, NexusError, type Timers } from '#core';
 import type { Store, WorkerCallState } from '#storage';
 import type { ToolContext, ToolResult } from '#tools/contract';
-import { queueOf, resultOf, type WorkerAnswer } from './answer.ts';
+import { queueOf, resultOf, WorkerAnswer } from './answer.ts';
 import type { News } from './news.ts';
 import type { WaitingCalls } from './waiting.ts';
 
@@ -30,6 +30,8 @@ export interface WorkerTarget {
 const maxDeliveries = 3;
 /** A row is kept so long after nobody can wait for it, for an attempt that comes later. */
 const keepMs = 86_400_000;
+/** After its server was away a worker has so long to be heard of, before it counts as lost. */
+const returnMs = 15_000;
 /** How long an answer is waited for after the call was given up: whoever called waits no longer than its grace. */
 const afterStopMs = 60_000;
 
@@ -37,8 +39,9 @@ const afterStopMs = 60_000;
  * Has a worker do the call, and gives what it answers. The call is in the database before a worker hears of it, under its idempotency
  * key: an attempt that finds it done takes that answer, and one that finds it at a worker waits for it.
  *
- * Cancelling ends a call that no worker has taken, and tells one that has. A worker that is lost is one whose lease has ended: another
- * is given the call, unless its effects forbid it; then the result is `tool_outcome_unknown`.
+ * Cancelling ends a call that no worker has taken, and tells one that has, unless this process only leaves the run to another. A worker that is lost is one whose lease has ended: another
+ * is given the call, unless its effects forbid it; then the result is `tool_outcome_unknown`. An attempt that began in another process and is
+ * waited for again (`rejoins`) has nothing done that may have been done before.
  */
 export function callWorker(
   parts: CallerParts,
@@ -109,6 +112,10 @@ class WorkerCall {
     const expiresAt = now + waitMs + timeoutMs + keepMs;
     const queue = queueOf(pool, hash);
     const request = { tool, input: this.#input, timeoutMs, runId, sessionId, ...(traceparent === undefined ? {} : { traceparent }) };
+    if (this.#context.rejoins === true && (await this.#isForgotten())) {
+      this.#fail('tool_outcome_unknown', `nothing is kept of this call; whether ${tool} took effect is not known`);
+      return;
+    }
     const row = await store.offerToolCall({
       ...{ tenantId: this.#tenantId, callKey: this.#callKey, pool: queue, status: 'queued', request, answer: null },
       ...{ holder: null, delivery: 0, leaseUntil: null, cancelled: false, createdAt: now, expiresAt },
@@ -116,7 +123,7 @@ class WorkerCall {
     this.#isOffered = true;
     if (row.status === 'held') return;
     if (row.status === 'done') {
-      if (!isUndone(row.answer)) {
+      if (!isUndone(row.answer) || (this.#context.rejoins === true && this.#mayBeDone(row.answer))) {
         this.#settled.resolve(resultOf(row.answer, this.#target));
         return;
       }
@@ -146,15 +153,31 @@ class WorkerCall {
     if (state === null) return async () => this.#fail('tool_failed', 'the call was forgotten before a worker did it');
     if (state.status === 'done') return () => this.#reopen(state, now);
     if (state.status === 'queued') return now - this.#queuedAt < this.#target.waitMs ? null : () => this.#leaveQueue();
-    const isLost = state.leaseUntil !== null && state.leaseUntil < now;
+    const isBack = this.#context.rejoins !== true || now - this.#queuedAt >= returnMs;
+    const isLost = isBack && state.leaseUntil !== null && state.leaseUntil < now;
     return isLost ? () => this.#afterLoss(state, now) : null;
+  }
+
+  /** Of one that takes effect once, and began elsewhere, nothing is left: it may have been done long ago, or never heard of. */
+  async #isForgotten(): Promise<boolean> {
+    if (this.#target.effects !== 'once') return false;
+    const [known] = await this.#parts.store.toolCallStates(this.#tenantId, [this.#callKey]);
+    return known === undefined;
+  }
+
+  /** A worker was lost or cut off while it did what takes effect once. Only a person may have that begun again, as another attempt. */
+  #mayBeDone(answer: unknown): boolean {
+    if (this.#target.effects !== 'once') return false;
+    const known = WorkerAnswer.safeParse(answer).data;
+    return known?.type === 'stopped' || (known?.type === 'void' && known.error.code === 'tool_outcome_unknown');
   }
 
   /** An earlier attempt gave it up, and no worker did it, or may do it again: this one begins it anew. */
   #isOpenAgain({ answer, delivery, cancelled }: WorkerCallState): boolean {
     if (this.#context.signal.aborted || this.#stopped || delivery >= maxDeliveries) return false;
     const type = typeOf(answer);
-    return type === 'void' || (type === 'stopped' && cancelled && this.#target.effects !== 'once');
+    if (this.#mayBeDone(answer)) return false;
+    return type === 'void' || (type === 'stopped' && cancelled);
   }
 
   async #reopen(state: WorkerCallState, now: number): Promise<void> {
@@ -215,6 +238,8 @@ class WorkerCall {
     const error: ErrorInfo = { code: 'unavailable', message: `${reason.message}; no worker had begun`, retryable: true };
     const stopping = async () => {
       if (await this.#endUntaken(error)) return;
+      // Another process goes on waiting for what a worker has.
+      if (reason.code === 'lease_lost') return this.#fail('lease_lost', reason.message);
       this.#stopped = true;
       const answer: WorkerAnswer = { type: 'void', error };
       if ((await store.cancelToolCall(this.#tenantId, this.#callKey, answer)) !== 'gone')

@@ -15,6 +15,7 @@ export function poolTool(parts: CallerParts, pool: string, { hash, waitMs }: Pic
     ...(outputSchema === undefined ? {} : { outputSchema }),
     ...(maxCostMicroUsd === undefined ? {} : { maxCostMicroUsd }),
     timeoutMs: Math.min(maxTimeoutMs, timeoutMs + waitMs),
+    rejoinable: true,
     execute: (input, context) => callWorker(parts, target, input, context),
   };
 }
