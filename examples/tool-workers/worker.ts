@@ -25,5 +25,8 @@ const lookup = defineTool({
 
 const worker = serveTools(client, [lookup], { name: 'crm', onError: (error) => say(String(error)) });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void worker.close());
-say(`serving as ${await worker.ready}`);
+worker.ready.then(
+  (id) => say(`serving as ${id}`),
+  () => undefined, // what it fails of ends the worker as well
+);
 await worker.closed;

@@ -11,8 +11,8 @@ export const rejoiningMutants: readonly Mutant[] = [
   {
     bug: 'rejoin: a process that leaves a run has the worker stopped',
     file: worker,
-    replace: "      if (reason.code === 'lease_lost') return this.#fail('lease_lost', reason.message);\n",
-    by: '',
+    replace: "if (reason.code === 'lease_lost') {",
+    by: "if (reason.code === 'internal') {",
     tests,
   },
   {
@@ -39,7 +39,7 @@ export const rejoiningMutants: readonly Mutant[] = [
   {
     bug: 'rejoin: a worker gets no time to come back',
     file: worker,
-    replace: 'now - this.#queuedAt >= returnMs;',
+    replace: 'this.#context.rejoins !== true || now - this.#queuedAt >= returnMs;',
     by: 'now - this.#queuedAt >= 0;',
     tests,
   },

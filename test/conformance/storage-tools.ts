@@ -127,9 +127,12 @@ export function describeToolStore(open: () => Promise<Store>): void {
       const ofOne = await two.heldToolCalls(tenantId, 'w1');
       expect(ofOne.map(({ callKey }) => callKey).sort()).toEqual(['a', 'b']);
       expect(await two.heldToolCalls(newTenant(), 'w1')).toEqual([]);
+      expect(await two.withdrawToolCall(tenantId, 'b', null)).toBe(false);
+      expect(await two.toolCallStates(tenantId, ['b'])).toMatchObject([{ status: 'held', cancelled: false }]);
       expect(await two.cancelToolCall(tenantId, 'b', null)).toBe('marked');
       expect(await two.cancelToolCall(tenantId, 'c', { error: 'cancelled' })).toBe('ended');
       expect(await two.cancelToolCall(tenantId, 'nothing', null)).toBe('gone');
+      expect(await two.withdrawToolCall(tenantId, 'nothing', null)).toBe(false);
       const held = ['a', 'b', 'c'].map((callKey) => ({ callKey, delivery: 1 }));
       const renewed = await one.renewToolCalls({ tenantId, workerId: 'w1' }, [...held, { callKey: 'a', delivery: 1 }], 900);
       expect([...renewed].sort((x, y) => (x.callKey < y.callKey ? -1 : 1))).toEqual([

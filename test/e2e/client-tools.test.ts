@@ -215,6 +215,7 @@ describe('tools that could not be called are refused when the run is started', (
     ['effects of its own, which policy would judge it by', [{ ...beep, effects: 'none' }], /clientTools\[0\]\.effects/],
     ['permissions of its own', [{ ...beep, permissions: [] }], /clientTools\[0\]\.permissions/],
     ['the name of an agent', [{ ...beep, name: 'agent_x' }], /names with agent_ call agents/],
+    ['a name that patterns for files mean', [{ ...beep, name: 'fs_grep' }], /names with fs_ are kept for tools of the server itself/],
     ['a name in Chinese', [{ ...beep, name: '选择文件' }], /clientTools\[0\]\.name: expected 1 to 64/],
     ['no schema', [{ ...beep, inputSchema: { type: 'objekt' } }], /clientTools\[0\]\.inputSchema/],
     ['a schema that kills', [{ ...beep, inputSchema: { type: 'object', $async: true } }], /clientTools\[0\]\.inputSchema/],

@@ -187,14 +187,15 @@ describe('a worker that is lost', () => {
 
 describe('a server that ends', () => {
   /** A server that ends while a worker has the call of a run, and what comes after it on the same data. */
-  async function away(effects: 'none' | 'idempotent' | 'once', leaseMs: number) {
+  async function away(effects: 'none' | 'idempotent' | 'once', leaseMs: number, retryMs = 20) {
     const dataDir = await mkdtemp(join(tmpdir(), 'nexus-workers-'));
     open.push(() => rm(dataDir, { recursive: true, force: true }));
     const tools = { workers: { leaseMs } };
     const first = await startTestPlatform({ dataDir, config: { tools } });
     const { port } = first;
     const held = heldTool(effects);
-    const worker = serveTools(clientOf(first), [held.tool], { name: 'crm', waitMs: 20_000 });
+    const client = createNexusClient({ baseUrl: first.url, retry: { baseMs: retryMs, maxMs: 10 * retryMs } });
+    const worker = serveTools(client, [held.tool], { name: 'crm', waitMs: 20_000 });
     open.push(() => worker.close({ graceMs: 0 }));
     await worker.ready;
     await first.agent('clerk');
@@ -214,6 +215,7 @@ describe('a server that ends', () => {
     async (effects) => {
       const { held, runId, taken, back } = await away(effects, 5_000);
       const second = await back();
+      await new Promise((resolve) => setTimeout(resolve, 2_500)); // it reports what it holds, and hears what is not wanted
       expect(taken.signal.aborted).toBe(false);
       taken.done('while it was away');
       const run = await second.until(runId, 'completed');
@@ -228,10 +230,10 @@ describe('a server that ends', () => {
   it.each(['idempotent', 'once'] as const)(
     'finds what a worker with effects %s answered to nobody, and gives it time to come back [verifies workers.restart]',
     async (effects) => {
-      const { held, runId, taken, back } = await away(effects, 1_000);
+      const { held, runId, taken, back } = await away(effects, 1_000, 2_000);
       taken.done('before it came back');
       await new Promise((resolve) => setTimeout(resolve, 1_500)); // longer than the lease, which nobody renews
-      const second = await back();
+      const second = await back(); // some seconds before the worker is
       expect((await second.until(runId, 'completed')).output).toBe('before it came back');
       expect(held.calls).toHaveLength(1);
     },
@@ -281,6 +283,29 @@ describe('a server that ends', () => {
   });
 });
 
+it('tells its own program once when no server answers, and ends quietly [verifies workers.serve]', async () => {
+  const heard: unknown[] = [];
+  const nobody = clientOf({ url: 'http://127.0.0.1:9' });
+  const worker = serveTools(nobody, [lookup()], { name: 'crm', onError: (error) => heard.push(error) });
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  expect(heard.map(String)).toEqual([expect.stringContaining('no answer from http://127.0.0.1:9')]);
+  await worker.close();
+  await expect(worker.ready).rejects.toThrow('the worker was closed');
+});
+
+it('tells its own program each time that it loses the server [verifies workers.serve]', async () => {
+  const heard: unknown[] = [];
+  const first = await platform();
+  await serve(first, [lookup()], { onError: (error) => heard.push(error) });
+  await first.close();
+  await expect.poll(() => heard.length, { timeout: 5_000 }).toBe(1);
+  const second = await startTestPlatform({ config: { port: first.port } });
+  open.push(() => second.close());
+  await expect.poll(async () => (await clientOf(second).toolWorkers.list()).data.length, { timeout: 10_000 }).toBe(1);
+  await second.close();
+  await expect.poll(() => heard.length, { timeout: 5_000 }).toBe(2);
+});
+
 describe('a worker that is up to something', () => {
   const hello = (tool: object) => ({
     waitMs: 1_000,
@@ -297,6 +322,8 @@ describe('a worker that is up to something', () => {
     ['the name of a built-in tool', { name: 'fs_read' }, 409, /fs_read is taken by a tool of built-in; take another, such as evil_fs_read/],
     ['a name that no model can use', { name: '查询' }, 400, /expected 1 to 64 of the characters/],
     ['a name of agents', { name: 'agent_x' }, 400, /names with agent_ call agents/],
+    ['a name that patterns for files mean', { name: 'fs_grep' }, 400, /fs_grep: names with fs_ are kept for tools of the server itself/],
+    ['a name that artifacts may have one day', { name: 'Artifact.zap' }, 400, /names with Artifact_ are kept/],
     ['a schema that is none', { inputSchema: { type: 'nonsense' } }, 400, /is no JSON Schema/],
     [
       'a schema that catches every argument in a cycle',

@@ -275,6 +275,7 @@ async function visitTools(store: Store): Promise<void> {
   await store.returnToolCall(worker, held);
   await store.requeueToolCall(huge, held, 3);
   await store.cancelToolCall(huge, 'k', null);
+  await store.withdrawToolCall(huge, 'k', null);
   await store.endToolCall(worker, held, null);
   await store.endLostToolCall(huge, held, 3, null);
   await store.reopenToolCall(huge, held, { nowMs: 1, expiresAt: 2 });

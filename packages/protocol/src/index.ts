@@ -83,7 +83,7 @@ export {
 } from './resources/mcp-servers.ts';
 export { SessionMessage } from './resources/messages.ts';
 export { ModelInfo } from './resources/models.ts';
-export { ModelRef, Name } from './resources/names.ts';
+export { ModelRef, Name, reservedName } from './resources/names.ts';
 export { type Page, page } from './resources/page.ts';
 export { Plugin, PluginInstallRequest } from './resources/plugins.ts';
 export { RetentionRow } from './resources/retention.ts';

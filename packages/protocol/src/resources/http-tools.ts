@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { effectsClass } from '../events.ts';
-import { AnyObject, Name } from './names.ts';
+import { AnyObject, Name, reservedName } from './names.ts';
 
 /** What models and policies call a tool. */
 const toolNamePattern = /^[A-Za-z0-9_.-]{1,64}$/;
@@ -103,9 +103,7 @@ export const HttpTool = z
   .check((context) => {
     const { name, method, path } = context.value;
     const wrong = toolNamePattern.test(name)
-      ? name.startsWith('agent_')
-        ? 'names with agent_ call agents; take another'
-        : null
+      ? reservedName(name)
       : `a tool is called by 1 to 64 of the characters A-Z a-z 0-9 _ . -, for models take no others; take for instance ${JSON.stringify(toolNameNear(name, method, path))}, and write what people read into the description`;
     if (wrong === null) return;
     context.issues.push({ code: 'custom', input: name, path: ['name'], message: `${JSON.stringify(name)} is no name of a tool: ${wrong}` });

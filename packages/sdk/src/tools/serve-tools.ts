@@ -17,7 +17,7 @@ export interface ServeToolsOptions {
   readonly about?: Readonly<Record<string, string>>;
   /** Ends the worker as {@link ToolWorker.close} does. */
   readonly signal?: AbortSignal;
-  /** Hears of what a tool threw, with the id of its call, and of what the server refused. Default: nobody. */
+  /** Hears of what a tool threw, with the id of its call, of what the server refused, and once of each time that it cannot be reached. Default: nobody. */
   readonly onError?: (error: unknown, callId?: string) => void;
 }
 
@@ -48,6 +48,8 @@ export function serveToolsOver(transport: Transport, tools: readonly DefinedTool
   const ready = Promise.withResolvers<string>();
   ready.promise.catch(() => undefined); // whoever does not ask hears of it by `closed`
   let workerId: string | null = null;
+  /** Over the connection that there is, or was last. */
+  let isReached = false;
   let leaving = false;
   let connection: AbortController | null = null;
   let stopHeartbeat: () => void = () => undefined;
@@ -76,6 +78,7 @@ export function serveToolsOver(transport: Transport, tools: readonly DefinedTool
     switch (message.type) {
       case 'worker.ready':
         workerId = message.workerId;
+        isReached = true;
         stopHeartbeat();
         stopHeartbeat = every(message.heartbeatMs, () => {
           for (const { callId, delivery } of calls.held) reports.put({ type: 'held', callId, delivery });
@@ -104,7 +107,7 @@ export function serveToolsOver(transport: Transport, tools: readonly DefinedTool
       alive();
       const path = `/v1/tool-pools/${encodeURIComponent(pool)}/stream`;
       const headers = { accept: 'text/event-stream' };
-      const response = await transport.send(path, { method: 'POST', body: hello(), headers, repeatable: true, signal: own.signal });
+      const response = await transport.send(path, { method: 'POST', body: hello(), headers, repeatable: false, signal: own.signal });
       if (response.body === null) throw localError('unavailable', 'the stream has no body');
       for await (const { event, data } of decodeSse(response.body, alive)) {
         if (event === 'error') throw new NexusApiError(JSON.parse(data).data);
@@ -119,13 +122,14 @@ export function serveToolsOver(transport: Transport, tools: readonly DefinedTool
 
   async function serve(): Promise<void> {
     for (let failures = 1; !leaving; failures++) {
-      const before = workerId;
+      isReached = false;
       try {
         await connectOnce();
       } catch (error) {
         if (leaving) return;
         if (!isRetryable(error)) throw error;
-        if (workerId !== before) failures = 1;
+        if (isReached) failures = 1;
+        if (failures === 1) onError(error);
         await backOff(Math.min(failures, 8), transport.retry, error, over.signal).catch(() => undefined);
       }
     }

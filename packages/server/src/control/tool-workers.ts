@@ -1,12 +1,13 @@
-import type {
-  Page,
-  TenantId,
-  ToolPool,
-  ToolWorkerInfo,
-  WorkerHello,
-  WorkerMessage,
-  WorkerReceipt,
-  WorkerReports,
+import {
+  type Page,
+  reservedName,
+  type TenantId,
+  type ToolPool,
+  type ToolWorkerInfo,
+  type WorkerHello,
+  type WorkerMessage,
+  type WorkerReceipt,
+  type WorkerReports,
 } from '@nexus-agent/protocol';
 import { type Clock, NexusError, toTimestamp } from '#core';
 import type { Principal } from '#identity';
@@ -50,7 +51,9 @@ export function createToolWorkers({ desk, store, tools, clock }: ToolWorkersPart
     );
     for (const { name } of hello.tools) {
       const other = others.get(name);
-      if (other === undefined) continue;
+      const reserved = reservedName(name);
+      if (other === undefined && reserved === null) continue;
+      if (other === undefined) throw new NexusError('invalid_request', `${name}: ${reserved}, such as ${pool}_${name}`.slice(0, 400));
       throw new NexusError(
         'conflict',
         `the name ${name} is taken by a tool of ${other}; take another, such as ${pool}_${name}`.slice(0, 400),

@@ -26,6 +26,7 @@ import {
   toolCallStates,
   toolSourceHeads,
   touchToolWorkers,
+  withdrawToolCall,
 } from '#storage/tables';
 
 /** The part of the store that keeps where tools come from, the queue of their workers, and what of their results is kept. */
@@ -49,6 +50,7 @@ export function toolStoreOn({ read, write }: Driver, quotas: TenantQuotas): Tool
     returnToolCall: (of, held) => write(() => returnToolCall(of, held)),
     requeueToolCall: (tenantId, held, nowMs) => write(() => requeueToolCall(tenantId, held, nowMs)),
     cancelToolCall: (tenantId, callKey, answer) => write(() => cancelToolCall(tenantId, callKey, answer)),
+    withdrawToolCall: (tenantId, callKey, answer) => write(() => withdrawToolCall(tenantId, callKey, answer)),
     heldToolCalls: (tenantId, workerId) => read(() => heldToolCalls(tenantId, workerId)),
     toolCallStates: (tenantId, callKeys) => read(() => toolCallStates(tenantId, callKeys)),
     queuedToolPools: (pools) => read(() => queuedToolPools(pools)),

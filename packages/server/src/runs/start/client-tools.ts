@@ -1,4 +1,4 @@
-import type { AgentDefinition, ClientTool, TenantId } from '@nexus-agent/protocol';
+import { type AgentDefinition, type ClientTool, reservedName, type TenantId } from '@nexus-agent/protocol';
 import { explainFaults, findSchemaFaults, NexusError } from '#core';
 import type { Engine } from '#runs/steps';
 import { selectTools } from '#tools';
@@ -25,12 +25,13 @@ export async function checkClientTools(
   for (const [index, { name, inputSchema }] of clientTools.entries()) {
     const place = `clientTools[${index}]`;
     const other = placeOf.get(name);
+    const reserved = reservedName(name);
     placeOf.set(name, index);
     if (other !== undefined) faults.push(`${place} and clientTools[${other}] are both named ${name}; rename one`);
-    else if (name.startsWith('agent_')) faults.push(`${place}.name: names with agent_ call agents; take another than ${name}`);
     else if (selectTools([{ name }], ownPatterns).length > 0)
       faults.push(`${place}.name: the definition of the agent names ${name} as a tool of the server; take another name`);
     else if (taken.has(name)) faults.push(`${place}.name: there is a tool ${name} already; take another name`);
+    else if (reserved !== null) faults.push(`${place}.name: ${reserved} than ${name}`);
     if (inputSchema === undefined) continue;
     const wrong = findSchemaFaults(inputSchema);
     if (wrong.length > 0) faults.push(`${place}.inputSchema: is no JSON Schema that is taken: ${explainFaults(wrong, 'inputSchema')}`);

@@ -74,6 +74,8 @@ export interface ToolCallStore {
   requeueToolCall(tenantId: TenantId, held: HeldCall, nowMs: number): Promise<boolean>;
   /** One that nobody holds is done by this, with `answer`; one that a worker holds is marked. `gone` where it is done already. */
   cancelToolCall(tenantId: TenantId, callKey: string, answer: unknown): Promise<'ended' | 'marked' | 'gone'>;
+  /** One that nobody holds is done by this, with `answer`; false for any other, which stays as it is. */
+  withdrawToolCall(tenantId: TenantId, callKey: string, answer: unknown): Promise<boolean>;
   /** What a worker that comes back holds. */
   heldToolCalls(tenantId: TenantId, workerId: string): Promise<readonly WorkerCallRow[]>;
   toolCallStates(tenantId: TenantId, callKeys: readonly string[]): Promise<readonly WorkerCallState[]>;

@@ -179,5 +179,6 @@ export {
   takeToolCalls,
   toolCallStates,
   touchToolWorkers,
+  withdrawToolCall,
 } from './tool-calls.ts';
 export { deleteToolSource, getToolSource, listToolSources, putToolSource, toolSourceHeads } from './tool-sources.ts';

@@ -179,10 +179,14 @@ export function* requeueToolCall(tenant: string, { callKey, delivery }: HeldCall
   return changed > 0;
 }
 
-export function* cancelToolCall(tenant: string, callKey: string, answer: unknown): Program<'ended' | 'marked' | 'gone'> {
+export function* withdrawToolCall(tenant: string, callKey: string, answer: unknown): Program<boolean> {
   const ended = yield* write(sql`update tool_calls set status = 'done', answer = ${json(answer)}, cancelled = 1
     where tenant_id = ${tenant} and call_key = ${callKey} and status = 'queued'`);
-  if (ended > 0) return 'ended';
+  return ended > 0;
+}
+
+export function* cancelToolCall(tenant: string, callKey: string, answer: unknown): Program<'ended' | 'marked' | 'gone'> {
+  if (yield* withdrawToolCall(tenant, callKey, answer)) return 'ended';
   const marked = yield* write(sql`update tool_calls set cancelled = 1
     where tenant_id = ${tenant} and call_key = ${callKey} and status = 'held'`);
   return marked > 0 ? 'marked' : 'gone';

@@ -52,6 +52,7 @@ describe('a name that models cannot use', () => {
 
   it('may not be that of an agent', async () => {
     expect(await check({}, [{ ...tool, name: 'agent_x' }])).toMatch(/names with agent_ call agents/);
+    expect(await check({}, [{ ...tool, name: 'http_zap' }])).toMatch(/names with http_ are kept for tools of the server itself/);
   });
 });
 

@@ -1,10 +1,9 @@
-import type { McpServer, McpServerInspection } from '@nexus-agent/protocol';
+import { type McpServer, type McpServerInspection, reservedName } from '@nexus-agent/protocol';
 import { type Clock, NexusError, toTimestamp } from '#core';
 import type { ToolSourceStore } from '#storage';
 import type { McpAdministration } from '#tools/contract';
 import { failureOf, type McpConnection } from './connection.ts';
 import { type KeptServer, type McpContent, serverFromRow, serverPlace } from './content.ts';
-import { isReserved } from './names.ts';
 import { fingerprintOf, type ListedTool } from './pins.ts';
 import type { Reach } from './reach.ts';
 import { contentOf, type Register } from './register.ts';
@@ -91,8 +90,8 @@ export function createMcpAdministration({
       return { data: items.map((row) => viewOf(serverFromRow(row))), nextCursor };
     },
     async put(tenantId, name, definition, signal) {
-      if (isReserved(name))
-        throw new NexusError('invalid_request', `tools of the server itself have names with ${name}_; give the MCP server another name`);
+      const reserved = reservedName(`${name}_`); // as its tools begin
+      if (reserved !== null) throw new NexusError('invalid_request', `${name}: ${reserved} for the MCP server`);
       reach.check(tenantId, definition);
       let isKnown = false;
       const kept = await register.change(tenantId, name, (before) => {

@@ -4,13 +4,6 @@ import { sha256 } from '#core';
 const maxNameChars = 64;
 const hashChars = 8;
 
-/** Before `_` these say that a tool is ours, or they call agents: no server takes them. */
-const reserved = new Set(['agent', 'ask', 'code', 'file', 'files', 'fs', 'http', 'mcp', 'memory', 'nexus', 'skill', 'web']);
-
-export function isReserved(server: string): boolean {
-  return reserved.has(server);
-}
-
 /**
  * The name under which a tool of a server is offered: `<server>_<tool>`. Where that is too long, or has other signs than providers take,
  * it ends with a hash of the server's own name of the tool, so that two tools of a server never come to have one name.

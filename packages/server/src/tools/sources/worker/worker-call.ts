@@ -237,9 +237,12 @@ class WorkerCall {
     // Nothing was done, which `cancelled` would leave open for a tool that may take effect once.
     const error: ErrorInfo = { code: 'unavailable', message: `${reason.message}; no worker had begun`, retryable: true };
     const stopping = async () => {
+      if (reason.code === 'lease_lost') {
+        // Another process goes on waiting for what a worker has.
+        await this.#parts.store.withdrawToolCall(this.#tenantId, this.#callKey, { type: 'void', error });
+        return this.#fail('lease_lost', reason.message);
+      }
       if (await this.#endUntaken(error)) return;
-      // Another process goes on waiting for what a worker has.
-      if (reason.code === 'lease_lost') return this.#fail('lease_lost', reason.message);
       this.#stopped = true;
       const answer: WorkerAnswer = { type: 'void', error };
       if ((await store.cancelToolCall(this.#tenantId, this.#callKey, answer)) !== 'gone')
