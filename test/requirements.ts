@@ -492,6 +492,7 @@ export const requirements = {
     promise: 0,
     behaviour: 'A command that a server does not let in says what it showed, where that came from, and what would open the server.',
   },
+  'cli.progress': { promise: 0, behaviour: 'What tools print while they run is shown line by line to who follows a run, up to a bound.' },
   'cli.exit-codes': { promise: 0, behaviour: 'Commands end with documented exit codes, and --json prints only JSON.' },
   'cli.config': { promise: 0, behaviour: 'Flags beat the environment, which beats the file; printing the result redacts secrets.' },
   'sdk.resume': { promise: 2, behaviour: 'The client resumes a stream by itself, without gap or duplicate.' },

@@ -7,6 +7,7 @@ import { describeEvent } from './describe-event.ts';
 import { exitCodeOf, exitCodes } from './exit-codes.ts';
 import { handleInterrupts } from './interrupt.ts';
 import type { Style } from './style.ts';
+import { createToolProgress } from './tool-progress.ts';
 
 /** What an event adds to the two outputs. */
 interface Rendered {
@@ -17,6 +18,7 @@ interface Rendered {
 /** Turns a run's events into text: the model's words for `stdout`, everything else for `stderr`. */
 function createRunRenderer(style: Style): (event: WireEvent) => Rendered {
   const assembler = createTextAssembler();
+  const progress = createToolProgress();
   /** Words of the current model call that were written, to continue them after a reset. */
   let written = '';
   let told = '';
@@ -35,7 +37,7 @@ function createRunRenderer(style: Style): (event: WireEvent) => Rendered {
       if (!written.endsWith('\n')) out += '\n';
       written = '';
     }
-    const lines = describeEvent(event, style, told);
+    const lines = [...progress(event).map((line) => style('dim', line)), ...describeEvent(event, style, told)];
     if (event.type === 'model.failed') told = event.data.error.message;
     return { out: out, err: lines.length === 0 ? '' : `${lines.map(visibleLine).join('\n')}\n` };
   };
