@@ -123,6 +123,22 @@ describe('tools that a process of somebody’s own serves', () => {
     expect(new Set(held.calls.map(({ callId }) => callId)).size).toBe(5);
   });
 
+  it('are those of the worker that came last, and the others of its pool are shown to serve earlier ones [verifies workers.serve]', async () => {
+    const nexus = await platform();
+    await serve(nexus, [lookup()], { about: { host: 'old' } });
+    const held = heldTool('none');
+    await serve(nexus, [held.tool], { about: { host: 'new' } });
+    const client = clientOf(nexus);
+    const { data } = await client.toolWorkers.list();
+    expect(data.map(({ about, current }) => [about.host, current]).sort()).toEqual([
+      ['new', true],
+      ['old', false],
+    ]);
+    const names = (await client.tools.list()).data.map(({ name }) => name);
+    expect(names).toContain('held');
+    expect(names).not.toContain('crm_lookup');
+  });
+
   it('are told when nobody wants their call any more [verifies workers.cancel]', async () => {
     const nexus = await platform();
     const held = heldTool('none');

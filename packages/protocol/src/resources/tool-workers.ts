@@ -110,6 +110,9 @@ export const ToolWorkerInfo = z
     about: z.record(z.string(), z.string()),
     maxConcurrent: z.int(),
     tools: z.array(z.string()),
+    current: z
+      .boolean()
+      .describe('Whether runs that begin now are offered its tools; false where another worker brought others to the pool since'),
     connectedAt: z.string(),
   })
   .meta({ id: 'ToolWorkerInfo' });

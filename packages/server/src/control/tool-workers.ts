@@ -67,7 +67,14 @@ export function createToolWorkers({ desk, store, tools, clock }: ToolWorkersPart
       return desk.connect(principal.tenantId, pool, hello, signal);
     },
     report: (principal, pool, reports) => desk.report(principal.tenantId, pool, reports),
-    list: async ({ tenantId }) => (await connected(tenantId)).map(workerView),
+    async list({ tenantId }) {
+      const [{ items }, workers] = await Promise.all([
+        store.listToolSources(tenantId, 'worker', { limit: maxListed }),
+        connected(tenantId),
+      ]);
+      const hashes = new Map(items.map(({ name, content }) => [name, (content as { readonly hash: string }).hash])); // written by the desk
+      return workers.map((row) => workerView(row, hashes.get(row.pool)));
+    },
     async pools({ tenantId }, page) {
       const [rows, workers] = await Promise.all([store.listToolSources(tenantId, 'worker', page), connected(tenantId)]);
       return viewPage(rows, (row) => poolView(row, workers.filter(({ pool }) => pool === row.name).length));
@@ -79,13 +86,14 @@ export function createToolWorkers({ desk, store, tools, clock }: ToolWorkersPart
   };
 }
 
-function workerView({ workerId, pool, about, connectedAt }: ToolWorkerRow): ToolWorkerInfo {
-  const { maxConcurrent, tools, ...rest } = about as Record<string, unknown>; // written by the desk
+function workerView({ workerId, pool, about, connectedAt }: ToolWorkerRow, offered: string | undefined): ToolWorkerInfo {
+  const { maxConcurrent, tools, hash, ...rest } = about as Record<string, unknown>; // written by the desk
   const texts = Object.entries(rest).flatMap(([key, value]) => (typeof value === 'string' ? [[key, value]] : []));
   return {
     ...{ workerId, pool, connectedAt: toTimestamp(connectedAt), about: Object.fromEntries(texts) },
     maxConcurrent: Number(maxConcurrent),
     tools: Array.isArray(tools) ? tools.map(String) : [],
+    current: hash === offered,
   };
 }
 

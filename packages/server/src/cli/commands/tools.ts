@@ -52,7 +52,7 @@ async function listWorkers(context: CliContext): Promise<undefined> {
     worker.pool,
     `${worker.maxConcurrent} at a time`,
     worker.connectedAt,
-    brief(worker.tools.join(' '), 60),
+    `${brief(worker.tools.join(' '), 60)}${worker.current ? '' : ' (the pool has others by now)'}`,
   ]);
 }
 

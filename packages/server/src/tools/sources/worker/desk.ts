@@ -64,7 +64,7 @@ export class Desk implements WorkerDesk {
     const queue = queueOf(pool, content.hash);
     const connection = new WorkerConnection({ tenantId, pool, queue, workerId, maxConcurrent: hello.maxConcurrent });
     const now = clock.now();
-    const about = { ...hello.about, maxConcurrent: hello.maxConcurrent, tools: hello.tools.map(({ name }) => name) };
+    const about = { ...hello.about, maxConcurrent: hello.maxConcurrent, tools: hello.tools.map(({ name }) => name), hash: content.hash };
     await this.#presence.arrived({ tenantId: tenantId as TenantId, workerId, pool, about, connectedAt: now }); // of a principal
     signal.throwIfAborted();
     this.#enter(connection);
