@@ -14,6 +14,7 @@ import { leakMutants } from './leak.ts';
 import { llmMutants } from './llm.ts';
 import { modelMutants } from './model.ts';
 import { permitMutants } from './permits.ts';
+import { pluginMutants } from './plugins.ts';
 import { providerMutants } from './provider.ts';
 import { queueMutants } from './queue.ts';
 import { requestMutants } from './requests.ts';
@@ -30,6 +31,7 @@ import { wireMutants } from './wire.ts';
 export const mutants = [
   ...coreMutants,
   ...clientToolMutants,
+  ...pluginMutants,
   ...storageMutants,
   ...serviceMutants,
   ...wireMutants,

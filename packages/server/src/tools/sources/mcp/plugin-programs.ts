@@ -11,7 +11,7 @@ import type { McpConnection } from './connection.ts';
 import { createMcpConnections, type McpConnectionsOptions } from './connections.ts';
 import type { ListedTool } from './pins.ts';
 import { createPluginFolders } from './plugin-folders.ts';
-import { createReach, type ReachOptions } from './reach.ts';
+import { createReach, type Reach, type ReachOptions } from './reach.ts';
 import { toolsOfServer } from './server-tool.ts';
 
 export interface PluginProgramsOptions
@@ -64,6 +64,13 @@ export function createPluginPrograms(options: PluginProgramsOptions): PluginProg
         'invalid_request',
         `${server.command} fetches what it runs, and a program in a jail has no network: put all that it needs into the package, and start it with node`,
       );
+    if (server !== undefined) reachOf(server, []).check(tenantId, definitionOf(server, { command: server.command, readOnly: [] }));
+  }
+
+  /** What starts it: with these paths of the machine and no others, and without secrets. */
+  function reachOf(server: PluginServer, readOnly: readonly string[]): Reach {
+    const stdio = { mode: 'jailed', tenants, readOnly } as const;
+    return createReach({ ...options, secrets: [], stdio, jailLimits: within(jailLimits, server.limits) });
   }
 
   /** Starts the program. Its files are held until its conversation is closed. */
@@ -74,12 +81,7 @@ export function createPluginPrograms(options: PluginProgramsOptions): PluginProg
     const unpacked = await folders.hold(digest, files, own);
     const command = own === null ? (server.command === 'node' ? execPath : server.command) : join(unpacked.path, own);
     const granted = [unpacked.path, ...(command === execPath ? [execPath] : [])];
-    const reach = createReach({
-      ...options,
-      secrets: [],
-      stdio: { mode: 'jailed', tenants, readOnly: granted },
-      jailLimits: within(jailLimits, server.limits),
-    });
+    const reach = reachOf(server, granted);
     let connection: McpConnection | undefined;
     /** What it lists now is not known any more: the next call starts it anew, and looks. */
     const onToolsChanged = () => {
