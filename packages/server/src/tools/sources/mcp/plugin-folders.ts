@@ -50,6 +50,7 @@ export function createPluginFolders(open: () => Promise<OwnFolder>): PluginFolde
       await writeFile(path, content, { flag: 'wx' });
       await chmod(path, name === executable ? 0o555 : 0o444);
     }
+    await rm(join(place, digest), { recursive: true, force: true }); // what could not be removed before
     await rename(half, join(place, digest));
   }
 
