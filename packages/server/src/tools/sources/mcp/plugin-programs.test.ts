@@ -206,4 +206,41 @@ function inJail() {
     expect(await running).toBe('1');
     expect(await allGone()).toBe(true);
   });
+
+  describe('what went wrong elsewhere', () => {
+    // The server of a launcher lived on when the launcher was killed.
+    it('nothing that a program started outlives it, also in a session of its own [verifies plugins.programs.end]', async () => {
+      plugins = startPlugins();
+      await plugins.install();
+      expect(await plugins.call('spawn')).toBe('spawned');
+      expect(await soon(() => plugins.alive() === 2)).toBe(true);
+      await plugins.remove();
+      expect(await allGone()).toBe(true);
+    });
+
+    // A definition that was edited got a new process, and the old one was forgotten.
+    it('a plugin that is changed while its program starts leaves no program of before [verifies plugins.programs.swap]', async () => {
+      plugins = startPlugins();
+      await plugins.install();
+      const calls: Promise<string>[] = [];
+      for (const version of ['2', '3', '4']) {
+        calls.push(plugins.call('wait'));
+        await systemTimers.sleep(60); // its program is being started
+        await plugins.install({ version });
+      }
+      calls.push(plugins.call('wait'));
+      expect((await Promise.all(calls)).at(-1)).toBe('4');
+      expect(await soon(() => plugins.alive() === 1 && plugins.folders().length === 1)).toBe(true);
+    });
+
+    // Files were unpacked over those of another plugin, by a name of two.
+    it('two plugins of other names never have files in one place [verifies plugins.programs.jail]', async () => {
+      plugins = startPlugins();
+      const one = await plugins.install();
+      const two = await plugins.install({ name: 'other', tool: 'other_probe' });
+      expect(await plugins.call('well')).toBe('1 1');
+      expect(await plugins.call('well', { tool: 'other_probe' })).toBe('1 1');
+      expect(plugins.folders().sort()).toEqual([one, two].sort());
+    });
+  });
 }
