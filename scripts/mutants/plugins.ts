@@ -69,7 +69,7 @@ export const pluginMutants: readonly Mutant[] = [
     file: `${server}/tools/plugins/trust.ts`,
     replace: "  if (trust === 'revoked') return `the key",
     by: "  if (trust === 'revoked' && plugin.isTrusted) return `the key",
-    tests: trustTests,
+    tests: [...trustTests, `${server}/tools/plugins/trust.test.ts`],
   },
   {
     bug: 'plugin: another signature of the same plugin is not noticed by whoever has it loaded',

@@ -1,6 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { checkPackage, createSigningKey, packTarball, sha256OfBytes, signManifest } from '../../packages/server/src/tools/index.ts';
+import {
+  checkPackage,
+  createSigningKey,
+  fingerprintOfKey,
+  packTarball,
+  sha256OfBytes,
+  signManifest,
+} from '../../packages/server/src/tools/index.ts';
 import { startTestServer, type TestServer } from './support/server.ts';
 
 const module = readFileSync(new URL('../../examples/plugins/text-stats/text-stats.wasm', import.meta.url));
@@ -101,7 +108,8 @@ describe('a key that a tenant trusts', () => {
   });
 
   it('that was revoked lets nothing in, whatever else is said [verifies plugins.keys]', async () => {
-    expect((await install({ key: first }, { allowUnsigned: true })).status).toBe(200);
+    await keys('DELETE', undefined, `/${fingerprintOfKey(first.publicKey)}`);
+    expect((await install({ key: first }, { allowUnsigned: true })).body).toMatchObject({ trusted: false, refused: null });
     expect((await trust(first, 'stolen', 'revoked')).body).toMatchObject({ state: 'revoked', name: 'stolen' });
     expect(await run()).toMatchObject({ status: 'error', error: { code: 'policy_denied', message: expect.stringMatching(/was revoked/) } });
     expect(await listed()).toMatchObject({ trust: 'revoked', signer: 'stolen', refused: expect.stringMatching(/was revoked/) });
