@@ -168,8 +168,8 @@ function suite() {
     utimesSync(join(folder, 'plugins', own, '.alive'), long, long);
     mkdirSync(join(folder, 'plugins', 'half'), { recursive: true });
     node = await startNode(folder, env());
-    expect(await ran(ask)).toMatchObject({ status: 'completed', output: expect.stringMatching(/"workdays":22/) });
     await expect.poll(() => unpacked().includes(own), { timeout: 5_000 }).toBe(false);
+    expect(await ran(ask)).toMatchObject({ status: 'completed', output: expect.stringMatching(/"workdays":22/) });
     expect((await nexus('plugin', 'remove', 'dates-mcp')).code).toBe(0);
     await expect.poll(alive, { timeout: 5_000 }).toEqual([]);
     await node.stop();

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -29,22 +30,32 @@ interface PluginProgramParts {
   readonly closers: (() => Promise<void> | void)[];
 }
 
-/** What runs plugins that are programs, as this process does. Nothing is opened before the first one is called. Closed by `closers`. */
+/** What runs plugins that are programs, as this process does. No program starts before it is called. Closed by `closers`. */
 export function openPluginPrograms({ config, version, clock, logger, closers }: PluginProgramParts): PluginPrograms {
   const { allowPrivate: _allowPrivate, stdio, ...settings } = config.mcpClient;
   const { jail, limits } = openJail(config);
+  const root = join(config.dataDir, 'plugins');
+  const open = () =>
+    openOwnFolder({
+      ...{ root, name: randomBytes(12).toString('hex'), timers: systemTimers },
+      onError: (error) => logger.warn({ err: error }, 'the folder of plugins cannot be kept tidy'),
+    });
+  // What a process that was killed left there goes also where nobody calls a program any more.
+  const early = existsSync(root)
+    ? open().catch((error: unknown) => {
+        logger.warn({ err: error }, 'the folder of plugins cannot be opened');
+        return undefined;
+      })
+    : undefined;
   const programs = createPluginPrograms({
     ...settings,
     ...{ clock, timers: systemTimers, version, jail, tenants: config.plugins.programs.tenants },
     jailLimits: programLimits(limits, stdio),
-    openFolder: () =>
-      openOwnFolder({
-        ...{ root: join(config.dataDir, 'plugins'), name: randomBytes(12).toString('hex'), timers: systemTimers },
-        onError: (error) => logger.warn({ err: error }, 'the folder of plugins cannot be kept tidy'),
-      }),
+    openFolder: async () => (await early) ?? open(),
   });
   closers.push(async () => {
     await programs.close();
+    await (await early)?.close();
     await jail.close();
   });
   return programs;
