@@ -383,6 +383,44 @@ export const toolRequirements = {
     promise: 2,
     behaviour: 'A plugin is replaced or removed while calls run: they end as they began, the next call has the new one.',
   },
+  'plugins.replace': {
+    promise: 3,
+    behaviour:
+      'A plugin that would take the place of another shows what it asks for beyond that; an older version, or one whose predecessor changed since, is refused.',
+  },
+  'plugins.keys': {
+    promise: 4,
+    behaviour:
+      'A tenant trusts keys of its own, several under one name: what a key signed stops with it, and a revoked key is refused whatever else is said.',
+  },
+  'plugins.programs.granted': {
+    promise: 4,
+    behaviour: 'A plugin that is a program runs for nobody whom the operator has not named, and nowhere without a jail.',
+  },
+  'plugins.programs.jail': {
+    promise: 4,
+    behaviour:
+      'The program of a plugin has its own files, which it cannot change, no network, no other limits than it may have, and a process for each tenant.',
+  },
+  'plugins.programs.honest': {
+    promise: 3,
+    behaviour: 'A program that lists other tools than its manifest is not called, and its caller is told how it differs.',
+  },
+  'plugins.programs.end': {
+    promise: 3,
+    behaviour:
+      'A program that is silent, floods, dies or stays leaves nothing behind, and the next call has a new one; so does the death of its server.',
+  },
+  'plugins.programs.swap': {
+    promise: 2,
+    behaviour:
+      'A program is replaced or removed while 50 calls run: each ends with its version, none fails, and it ends with its files after the last one.',
+  },
+  'plugins.npm': {
+    promise: 3,
+    behaviour:
+      'A package of npm is fetched from the registry of the user without running anything of it, and refused where the registry sends something else than it says.',
+  },
   // The agent core over gRPC
   'tools.wire.conformance': {
     promise: 2,

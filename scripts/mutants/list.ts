@@ -14,6 +14,7 @@ import { leakMutants } from './leak.ts';
 import { llmMutants } from './llm.ts';
 import { modelMutants } from './model.ts';
 import { permitMutants } from './permits.ts';
+import { pluginMutants } from './plugins.ts';
 import { providerMutants } from './provider.ts';
 import { queueMutants } from './queue.ts';
 import { rejoiningMutants } from './rejoining.ts';
@@ -32,6 +33,7 @@ export const mutants = [
   ...coreMutants,
   ...clientToolMutants,
   ...rejoiningMutants,
+  ...pluginMutants,
   ...storageMutants,
   ...serviceMutants,
   ...wireMutants,

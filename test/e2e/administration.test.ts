@@ -68,6 +68,7 @@ describe('administration is decided by policy', () => {
       setBudgetByPost: { scope: { kind: 'user', id: 'ada' }, unit: 'tokens', limit: 5 },
       createKey: { name: 'mine' },
       putPlugin: { package: 'AAAA' },
+      putPluginKey: { publicKey: `${'A'.repeat(43)}=`, name: 'k' },
       putMcpServer: { transport: { type: 'http', url: 'https://x.example/mcp' } },
       putHttpToolSource: { name: 'x', baseUrl: 'https://x.example', tools: [{ name: 'x', description: 'x', path: '/' }] },
     };

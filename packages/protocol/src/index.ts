@@ -85,7 +85,7 @@ export { SessionMessage } from './resources/messages.ts';
 export { ModelInfo } from './resources/models.ts';
 export { ModelRef, Name, reservedName } from './resources/names.ts';
 export { type Page, page } from './resources/page.ts';
-export { Plugin, PluginInstallRequest } from './resources/plugins.ts';
+export { Plugin, type PluginChange, PluginInstallRequest, PluginKey, PluginKeyRequest } from './resources/plugins.ts';
 export { RetentionRow } from './resources/retention.ts';
 export {
   ChatRequest,

@@ -78,7 +78,22 @@ export async function startAgentCore(options: AgentCoreOptions): Promise<AgentCo
     closers.push(() => bus.close());
     const mcp = openMcpServers({ version, config, store, clock, logger, metrics, own, closers });
     const { service } = openTools({
-      ...{ given: options.tools ?? [], sources: [mcp.source], config, clock, ids, store, bus, logger, metrics, files, known, own, closers },
+      ...{
+        given: options.tools ?? [],
+        sources: [mcp.source],
+        version,
+        config,
+        clock,
+        ids,
+        store,
+        bus,
+        logger,
+        metrics,
+        files,
+        known,
+        own,
+        closers,
+      },
     });
     goOn();
     const { startToolServer } = await import('#tools/wire');

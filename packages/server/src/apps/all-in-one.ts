@@ -335,10 +335,26 @@ function assemble({
     ...(config.otlp.endpoint === undefined ? {} : { endpoint: config.otlp.endpoint, headers: config.otlp.headers }),
   });
   closers.push(() => tracer.close(config.otlp.closeTimeoutMs));
-  const mcp = openMcpServers({ version: options.version, config, store, clock, logger, metrics, own, closers });
+  const { version } = options;
+  const mcp = openMcpServers({ version, config, store, clock, logger, metrics, own, closers });
   // Workers connect here and sources are put here, wherever tools run.
   const opened = openTools({
-    ...{ given: options.tools ?? [], sources: [mcp.source], config, clock, ids, store, bus, logger, metrics, files, known, own, closers },
+    ...{
+      given: options.tools ?? [],
+      sources: [mcp.source],
+      version,
+      config,
+      clock,
+      ids,
+      store,
+      bus,
+      logger,
+      metrics,
+      files,
+      known,
+      own,
+      closers,
+    },
   });
   const { desk, plugins } = opened;
   const tools = remote ?? opened.service;
@@ -408,7 +424,7 @@ function assemble({
     artifacts: createArtifacts({ store, blobs: files.blobs }),
     tools: createTools({ engine, agents: catalog }),
     toolWorkers: createToolWorkers({ desk, store, tools, clock }),
-    plugins: createPlugins({ store, clock, trustedKeys: config.plugins.trustedKeys, ...plugins }),
+    ...createPlugins({ store, clock, trustedKeys: config.plugins.trustedKeys, ...plugins }),
     mcpServers: mcp.administration,
     toolSources: createToolSources({ store, clock, tools, kinds: opened.kinds, onChanged: opened.onSourcesChanged }),
     models: createModels({ llm: models.llm }),

@@ -1,6 +1,7 @@
 /** The door of the composition roots. */
 import type { OpenApiImport, OpenApiImportOptions } from '#tools/sources';
 import type { DemoOptions } from './demo/run-demo.ts';
+import type { PluginTrial, PluginTrialOptions } from './plugin-programs.ts';
 
 export type { OpenApiImport } from '#tools/sources';
 export { type AgentCore, type AgentCoreOptions, startAgentCore } from './agent-core.ts';
@@ -17,6 +18,12 @@ export async function runDemo(options: DemoOptions): Promise<void> {
 export async function importApi(text: string, options: OpenApiImportOptions): Promise<OpenApiImport> {
   const sources = await import('#tools/sources');
   return sources.importOpenApi(text, options);
+}
+
+/** What runs a plugin that is a program for its author; loaded when it is asked for. */
+export async function openPluginTrial(options: PluginTrialOptions): Promise<PluginTrial> {
+  const programs = await import('./plugin-programs.ts');
+  return programs.openTrial(options);
 }
 
 /** Simulations of clusters; loaded when they are asked for. */

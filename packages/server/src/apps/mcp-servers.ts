@@ -2,7 +2,7 @@ import type { NexusConfig } from '#apps/config';
 import { type Clock, systemTimers } from '#core';
 import type { Store } from '#storage';
 import type { Logger, Metrics } from '#telemetry';
-import type { OwnListeners } from '#tools';
+import type { JailLimits, OwnListeners } from '#tools';
 import { createMcpServers, type McpServersOfNode } from '#tools/sources';
 import { egressOptions } from './egress.ts';
 import { openJail } from './jail.ts';
@@ -12,6 +12,14 @@ import { trafficOf } from './tool-counts.ts';
 const longestMs = 14 * 86_400_000;
 /** Of what it says to stderr, the last is kept. */
 const stderrBytes = 4_096;
+
+/** What a program that is an MCP server may take. */
+export function programLimits(
+  limits: JailLimits,
+  { memoryBytes, cpuMs, processes }: Pick<JailLimits, 'memoryBytes' | 'cpuMs' | 'processes'>,
+): JailLimits {
+  return { ...limits, wallMs: longestMs, memoryBytes, cpuMs, processes, outputBytes: stderrBytes };
+}
 
 interface McpServerParts {
   readonly config: NexusConfig;
@@ -28,12 +36,11 @@ interface McpServerParts {
 export function openMcpServers({ config, version, store, clock, logger, metrics, own, closers }: McpServerParts): McpServersOfNode {
   const { allowPrivate, ...settings } = config.mcpClient;
   const { jail, limits } = openJail(config);
-  const { memoryBytes, cpuMs, processes } = settings.stdio;
   const servers = createMcpServers({
     ...{ store, clock, timers: systemTimers, version },
     ...settings,
     jail,
-    jailLimits: { ...limits, wallMs: longestMs, memoryBytes, cpuMs, processes, outputBytes: stderrBytes },
+    jailLimits: programLimits(limits, settings.stdio),
     ...egressOptions(allowPrivate, 'mcpClient.allowPrivate'),
     isOwnListener: own.isOwn,
     traffic: trafficOf(metrics, 'mcp'),

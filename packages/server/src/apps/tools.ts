@@ -29,12 +29,14 @@ import {
 } from '#tools/sources';
 import { egressOptions } from './egress.ts';
 import { openJail } from './jail.ts';
+import { openPluginPrograms } from './plugin-programs.ts';
 import { fileStoreKind, type OpenedFiles } from './session-files.ts';
 import { countedCall, trafficOf, turnsOf } from './tool-counts.ts';
 import { createToolSecrets } from './tool-secrets.ts';
 
 export interface ToolParts {
   readonly config: NexusConfig;
+  readonly version: string;
   /** Tools of the program that this server is a part of. */
   readonly given: readonly Tool[];
   /** What else tools come from, after those that are built in and given. */
@@ -67,7 +69,7 @@ export interface OpenedTools {
 
 /** The agent core of this process: where tools come from, what they run in, and the service over them. Closed by `closers`. */
 export function openTools(parts: ToolParts): OpenedTools {
-  const { config, given, sources, clock, ids, store, bus, logger, metrics, files, known, own, closers } = parts;
+  const { config, version, given, sources, clock, ids, store, bus, logger, metrics, files, known, own, closers } = parts;
   const sandbox = createSandbox({ clock, timers: systemTimers, observer: turnsOf(metrics, 'sandbox'), ...sandboxOptions(config) });
   closers.push(() => sandbox.close());
   const { jail, limits: jailLimits, turns: jailTurns, network } = openJail(config);
@@ -106,11 +108,13 @@ export function openTools(parts: ToolParts): OpenedTools {
     { pool: 'plugins', ...modules.load() },
     { pool: 'jail', busy: jail.alive(), idle: 0 },
   ]);
+  const programs = openPluginPrograms({ config, version, clock, logger, closers });
   const plugins = createPluginSource({
-    ...{ store, clock, sandbox: modules, workspaces: files.workspaces },
+    ...{ store, clock, bus, programs, sandbox: modules, workspaces: files.workspaces, trustedKeys: config.plugins.trustedKeys },
     fetchTool: builtin.find(({ name }) => name === 'http_fetch') ?? null,
     onFault: (fault) => logger.warn(fault, 'a plugin cannot be used'),
   });
+  closers.push(() => plugins.close());
   const { files: _files, remote: _remote, workers: ofWorkers, artifacts: _artifacts, ...limits } = config.tools;
   const heads = createSourceHeads({ store, clock, bus });
   closers.push(() => heads.close());
@@ -146,8 +150,11 @@ export function openTools(parts: ToolParts): OpenedTools {
     kinds: { http: rulesOfHttp(http) },
     onSourcesChanged: heads.changed,
     plugins: {
-      tryOut: async (tenantId, plugin, signal) => tryOutPlugin(plugin, { sandbox: modules, others: await service.list(tenantId), signal }),
-      onChange: plugins.forget,
+      async tryOut(tenantId, plugin, signal) {
+        if (plugin.manifest.tier === 'T2') programs.check(tenantId, plugin.manifest);
+        await tryOutPlugin(plugin, { sandbox: modules, others: await service.list(tenantId), signal });
+      },
+      onChange: plugins.changed,
     },
   };
 }

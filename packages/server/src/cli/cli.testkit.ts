@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream';
-import { checkSetup, importApi, loadSimulation, startAllInOne } from '#apps';
+import { checkSetup, importApi, loadSimulation, openPluginTrial, startAllInOne } from '#apps';
 import { createKeptLog } from '#apps/testing';
 import type { Apps, CliIo, RunningApp } from './io.ts';
 import { main } from './main.ts';
@@ -89,6 +89,7 @@ export async function runCli(argv: readonly string[], options: CliRunOptions = {
       checkSetup,
       loadSimulation,
       importApi,
+      openPluginTrial,
       ...options.apps,
     }),
   };

@@ -2,7 +2,7 @@ import { closeSync, existsSync, openSync } from 'node:fs';
 import { open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
-import type { importApi, loadSimulation, SetupCheck } from '#apps';
+import type { importApi, loadSimulation, openPluginTrial, SetupCheck } from '#apps';
 import type { NexusConfig } from '#apps/config';
 import { UsageError } from './exit-codes.ts';
 import type { Style } from './style.ts';
@@ -46,6 +46,7 @@ export interface Apps {
   checkSetup(config: NexusConfig): Promise<SetupCheck[]>;
   readonly loadSimulation: typeof loadSimulation;
   readonly importApi: typeof importApi;
+  readonly openPluginTrial: typeof openPluginTrial;
   migrateStore(config: NexusConfig): Promise<void>;
   runDemo(options: {
     interactive: boolean;

@@ -12,6 +12,7 @@ export { createFiles, type Files } from './files.ts';
 export { type DefinitionFolder, type DefinitionsOrigin, definitionsFingerprint, type UnreadEntry } from './followed-definitions.ts';
 export { createModels, type Models } from './models.ts';
 export { createNodes } from './nodes.ts';
+export type { TrustedKeys } from './plugin-keys.ts';
 export { createPlugins, type Plugins } from './plugins.ts';
 export { createRetention, type Retention } from './retention.ts';
 export { createToolSources, type ToolSourceRules, type ToolSources } from './tool-sources.ts';

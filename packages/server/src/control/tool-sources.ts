@@ -2,7 +2,7 @@ import type { Page, StoredToolSource, ToolSourceInfo } from '@nexus-agent/protoc
 import { type Clock, canonicalJson, NexusError, sha256, toTimestamp } from '#core';
 import type { Principal } from '#identity';
 import { type PageRequest, type ToolSourceKind, type ToolSourceRow, type ToolSourceStore, viewPage } from '#storage';
-import type { ToolService } from '#tools';
+import { pluginKeyKind, type ToolService } from '#tools';
 
 /** What is known of the definitions of a kind. */
 export interface ToolSourceRules {
@@ -44,9 +44,9 @@ export function createToolSources({ store, clock, tools, kinds, onChanged }: Too
     return rules;
   }
 
-  function infoOf(row: ToolSourceRow): ToolSourceInfo {
-    const { tools } = rulesOf(row.kind).describe(row.content);
-    const { kind, name, version, createdAt } = row;
+  function infoOf({ kind, name, version, createdAt, content }: ToolSourceRow): ToolSourceInfo {
+    const { tools } = rulesOf(kind).describe(content);
+    if (kind === pluginKeyKind) throw new TypeError('a key is no source of tools');
     return { kind, name, version, createdAt: toTimestamp(createdAt), ...(tools === undefined ? {} : { tools: tools.length }) };
   }
 

@@ -25,7 +25,7 @@ export {
   withoutArtifact,
 } from '#tools/contract';
 export type { FinishedCall, ToolFault } from '#tools/execution';
-export { openSessionFiles, type SessionFiles } from '#tools/files';
+export { openOwnFolder, openSessionFiles, type SessionFiles } from '#tools/files';
 export {
   createOwnListeners,
   type EgressObserver,
@@ -35,21 +35,34 @@ export {
 } from '#tools/net';
 export {
   checkPackage,
+  createPluginKeys,
   createPluginTools,
   createSigningKey,
+  digestOfRow,
+  fingerprintOfKey,
   fromInstalled,
   type InstalledPlugin,
+  keyOfRowName,
   manifestName,
+  maxPackageBytes,
   openPackage,
   type PackedFiles,
+  type PluginKeys,
+  type PluginManifest,
   type PluginPackage,
+  type PluginTrust,
   packTarball,
   parseManifest,
+  pluginKeyKind,
+  refusalOfPlugin,
+  rowNameOfKey,
   sha256OfBytes,
   signatureName,
   signManifest,
   toInstalled,
   tryOutPlugin,
+  unpackTarball,
+  versionOfRow,
 } from '#tools/plugins';
 export {
   createJail,

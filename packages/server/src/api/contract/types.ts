@@ -14,6 +14,7 @@ import type {
   ToolSources,
   Tools,
   ToolWorkers,
+  TrustedKeys,
 } from '#control';
 import type { Clock, IdSource, SecretValues, Timers } from '#core';
 import type { Keys } from '#identity';
@@ -90,6 +91,7 @@ export interface ApiServices {
   readonly tools: Tools;
   readonly toolWorkers: ToolWorkers;
   readonly plugins: Plugins;
+  readonly pluginKeys: TrustedKeys;
   readonly mcpServers: McpAdministration;
   readonly toolSources: ToolSources;
   readonly models: Models;

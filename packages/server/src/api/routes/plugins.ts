@@ -1,4 +1,4 @@
-import { Plugin, PluginInstallRequest, page } from '@nexus-agent/protocol';
+import { Plugin, PluginInstallRequest, PluginKey, PluginKeyRequest, page } from '@nexus-agent/protocol';
 import { pageQuery, pageRequest, type Route, route } from '#api/contract';
 
 const tag = 'plugins';
@@ -27,7 +27,10 @@ export function pluginRoutes(): Route[] {
       asks: {
         action: 'admin.tools',
         part: 'tools',
-        arguments: ({ accept, allowUnsigned }) => ({ kind: 'plugin', allowUnsigned, ...(accept === undefined ? {} : { accept }) }),
+        arguments: ({ accept, allowUnsigned, allowDowngrade }) => ({
+          ...{ kind: 'plugin', allowUnsigned, allowDowngrade },
+          ...(accept === undefined ? {} : { accept }),
+        }),
       },
       body: PluginInstallRequest,
       bodySize: 'input',
@@ -46,6 +49,52 @@ export function pluginRoutes(): Route[] {
       responses: { 204: { description: 'Removed' } },
       async handle({ services, principal, params }) {
         await services.plugins.remove(principal, params.plugin ?? '');
+        return { status: 204 };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/plugin-keys',
+      operationId: 'listPluginKeys',
+      summary: "List the keys whose plugins are trusted, the operator's first, and those that were revoked",
+      tag,
+      scope: 'admin',
+      asks: { action: 'admin.read', part: 'tools' },
+      query: pageQuery,
+      responses: { 200: { description: 'A page of keys', schema: page(PluginKey) } },
+      handle: async ({ services, principal, query }) => ({
+        status: 200,
+        body: await services.pluginKeys.list(principal, pageRequest(query)),
+      }),
+    }),
+    route({
+      method: 'PUT',
+      path: '/v1/plugin-keys',
+      operationId: 'putPluginKey',
+      summary: 'Trust a key for the plugins of this tenant, or revoke one',
+      tag,
+      scope: 'admin',
+      asks: {
+        action: 'admin.tools',
+        part: 'tools',
+        arguments: ({ publicKey, name, state }) => ({ kind: 'plugin-key', publicKey, name, state }),
+      },
+      body: PluginKeyRequest,
+      responses: { 200: { description: 'The key', schema: PluginKey } },
+      handle: async ({ services, principal, body }) => ({ status: 200, body: await services.pluginKeys.put(principal, body) }),
+    }),
+    route({
+      method: 'DELETE',
+      path: '/v1/plugin-keys/{key}',
+      operationId: 'deletePluginKey',
+      summary: 'Forget what was said of a key; what it signed, and was installed for that, is refused from then on',
+      tag,
+      scope: 'admin',
+      asks: { action: 'admin.tools', part: 'tools' },
+      params: { key: 'name' },
+      responses: { 204: { description: 'Forgotten' } },
+      async handle({ services, principal, params }) {
+        await services.pluginKeys.remove(principal, params.key ?? '');
         return { status: 204 };
       },
     }),

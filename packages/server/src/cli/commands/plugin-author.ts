@@ -4,11 +4,13 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
-import { type CliContext, parseJsonOption } from '../context.ts';
-import { exitCodeOf, exitCodes, UsageError } from '../exit-codes.ts';
+import type { PluginManifest } from '#tools';
+import type { CliContext } from '../context.ts';
+import { exitCodes, UsageError } from '../exit-codes.ts';
 import type { Registrar } from './command.ts';
 import { readOptional, readPluginFolder } from './plugin-folder.ts';
 import { isLanguage, languages, sourceOf } from './plugin-templates.ts';
+import { tryTool } from './plugin-test.ts';
 
 /** What authors of plugins do, without a server. */
 export function authorCommands(plugins: Command, { action }: Registrar): void {
@@ -20,20 +22,22 @@ export function authorCommands(plugins: Command, { action }: Registrar): void {
     .action(action(create));
   plugins
     .command('build')
-    .description('run the build command of the manifest, and write the hashes of the modules into it')
+    .description('run the build command of the manifest, and write the hashes of the files into it')
     .argument('[folder]', 'the plugin', '.')
     .action(action(build));
   plugins
     .command('test')
-    .description('run a tool of a plugin here, under its limits; what it writes is shown and not kept, and it fetches nothing')
+    .description(
+      'run a tool of a plugin here, under its limits; what it writes is shown and not kept, and it fetches nothing. A program is jailed, and must list what its manifest says',
+    )
     .argument('<folder>', 'the plugin')
     .argument('<tool>')
     .option('--input <json>', 'arguments', '{}')
     .option('--files <folder>', 'a folder in place of the files of a session')
-    .action(action(test));
+    .action(action(tryTool));
   plugins
     .command('keygen')
-    .description('make a key to sign with; prints the public key, which others add to plugins.trustedKeys')
+    .description('make a key to sign with; prints the public key, which others trust (nexus plugin trust add, plugins.trustedKeys)')
     .argument('<file>')
     .action(action(keygen));
   plugins
@@ -77,7 +81,7 @@ async function build(context: CliContext, _options: object, folder = '.'): Promi
   }
   const { parseDocument } = await import('yaml');
   const document = parseDocument(text.toString('utf8'));
-  const names = [...new Set([...manifest.tools.map(({ module }) => module), ...Object.keys(manifest.files)])].sort();
+  const names = await filesOf(folder, manifest);
   const found = new Map<string, string>();
   for (const name of names) {
     const content = await readOptional(join(folder, name));
@@ -98,61 +102,21 @@ async function build(context: CliContext, _options: object, folder = '.'): Promi
   return exitCodes.ok;
 }
 
-interface TestFlags {
-  readonly input: string;
-  readonly files?: string;
+/** What belongs to a plugin: its modules, its program and the files that this is given, and what the author says besides. */
+async function filesOf(folder: string, { tools, server, include = [], files }: PluginManifest): Promise<string[]> {
+  const names = new Set([...tools.flatMap(({ module }) => module ?? []), ...include]);
+  if (server?.command.startsWith('./') === true) names.add(server.command.slice(2));
+  for (const argument of server?.args ?? []) {
+    const name = argument.replace(/^\.\//, '');
+    if (isFileName(name) && (await readOptional(join(folder, name))) !== null) names.add(name);
+  }
+  // Of a program only what it is given now: what was a part of it once would go on to be one.
+  for (const name of server === undefined ? Object.keys(files) : []) names.add(name);
+  return [...names].sort();
 }
 
-async function test(context: CliContext, { input, files }: TestFlags, folder = '', name = ''): Promise<number> {
-  const [{ checkPackage, createPluginTools, createWasmSandbox, createWorkspaces, tryOutPlugin }, { systemClock, systemTimers }] =
-    await Promise.all([import('#tools'), import('#core')]);
-  const plugin = await checkPackage((await readPluginFolder(folder)).files);
-  const workspaces = createWorkspaces();
-  const sandbox = createWasmSandbox({ clock: systemClock, timers: systemTimers });
-  try {
-    await tryOutPlugin(plugin, { sandbox, others: [] });
-    const modules = new Map(
-      [...plugin.files].map(([file, bytes]) => [file, { sha256: plugin.manifest.files[file] ?? '', bytes }] as const),
-    );
-    const tool = createPluginTools(plugin.manifest, modules, { sandbox, workspaces, fetchTool: null }).find((one) => one.name === name);
-    if (tool === undefined)
-      throw new UsageError(
-        `${plugin.manifest.name} has no tool ${name}; it has ${plugin.manifest.tools.map((one) => one.name).join(', ')}`,
-      );
-    const local = 'local';
-    const result = await tool.execute(parseJsonOption(input, '--input'), {
-      ...{
-        tenantId: local,
-        sessionId: local,
-        runId: local,
-        callId: local,
-        attempt: 1,
-        idempotencyKey: local,
-        signal: new AbortController().signal,
-      },
-      workspace: files === undefined ? '' : resolve(files),
-      files: {
-        async write(path, content) {
-          context.note(`would write ${content.length} bytes to ${path}`);
-          return { created: true };
-        },
-        remove: async (path) => context.note(`would delete ${path}`),
-        move: async (path, to) => context.note(`would move ${path} to ${to}`),
-      },
-      authorize: async () => ({ allowed: true, always: true }),
-      onOutput: (text) => context.note(text.trimEnd()),
-      onWait: () => undefined,
-    });
-    if (result.type === 'ok') {
-      context.print(result.output, () => JSON.stringify(result.output, null, 2));
-      return exitCodes.ok;
-    }
-    if (result.type === 'suspended') throw new TypeError('a plugin calls no tools');
-    context.note(`${context.err('red', 'error:')} ${result.error.message} (${result.error.code})`);
-    return exitCodeOf(result.error.code);
-  } finally {
-    await sandbox.close();
-  }
+function isFileName(text: string): boolean {
+  return /^(?!\.)[\w.-]+(\/(?!\.)[\w.-]+)*$/.test(text);
 }
 
 async function keygen(context: CliContext, _options: object, file = ''): Promise<undefined> {

@@ -1,7 +1,10 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PackedFiles } from '#tools';
+import type { CliContext } from '../context.ts';
 import { UsageError } from '../exit-codes.ts';
+import { fetchNpmPackage, isNpmPackage } from '../npm-package.ts';
+import { readNpmSettings } from '../npm-settings.ts';
 
 /** The files of a plugin in a folder: its manifest, its signature and what the manifest names. */
 export async function readPluginFolder(folder: string): Promise<{ readonly text: string; readonly files: PackedFiles }> {
@@ -20,8 +23,14 @@ export async function readPluginFolder(folder: string): Promise<{ readonly text:
   return { text: text.toString('utf8'), files };
 }
 
-/** A plugin as it is sent: a `.tgz` as it is, a folder packed. */
-export async function readPackage(path: string): Promise<Uint8Array> {
+/** A plugin as it is sent: a package of npm or a `.tgz` as it is, a folder packed. */
+export async function readPackage({ io, note, err }: CliContext, path: string): Promise<Uint8Array> {
+  if (isNpmPackage(path)) {
+    const { maxPackageBytes } = await import('#tools');
+    const found = await fetchNpmPackage(path, { settings: await readNpmSettings(io), maxBytes: maxPackageBytes });
+    note(err('dim', `${found.name} ${found.version} from ${new URL(found.url).host}, ${found.integrity}`));
+    return found.bytes;
+  }
   const found = await stat(path).catch(() => null);
   if (found === null) throw new UsageError(`there is no ${path}`);
   if (!found.isDirectory()) return readFile(path);

@@ -7,14 +7,14 @@ interface Template {
   readonly build: readonly string[];
 }
 
-export const languages = ['c', 'rust', 'tinygo'] as const;
+export const languages = ['c', 'rust', 'tinygo', 'node'] as const;
 type Language = (typeof languages)[number];
 
 export function isLanguage(text: string): text is Language {
   return (languages as readonly string[]).includes(text);
 }
 
-const templates: Readonly<Record<Language, Template>> = dictionary({
+const templates: Readonly<Record<Exclude<Language, 'node'>, Template>> = dictionary({
   c: {
     file: 'plugin.c',
     build: ['clang', '--target=wasm32-wasi', '-Oz', '-Wl,--strip-all', '-o', 'plugin.wasm', 'plugin.c'],
@@ -62,10 +62,90 @@ func main() {
   },
 });
 
+/** A program: an MCP server in one file that needs nothing but Node. */
+const program = {
+  file: 'server.js',
+  source: `'use strict';
+
+/* An MCP server over its standard input and output, a message on each line. It runs in a jail: no network, no files but its own. */
+const tools = [
+  {
+    name: 'TOOL',
+    description: 'Says how long its arguments are',
+    inputSchema: { type: 'object', properties: { text: { type: 'string' } } },
+    run: ({ text = '' }) => ({ received: text.length }),
+  },
+];
+
+const say = (message) => process.stdout.write(\`\${JSON.stringify({ jsonrpc: '2.0', ...message })}\\n\`);
+
+function answer({ method, params = {} }) {
+  switch (method) {
+    case 'initialize':
+      return {
+        result: { protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 'NAME', version: '0.1.0' } },
+      };
+    case 'ping':
+      return { result: {} };
+    case 'tools/list':
+      return { result: { tools: tools.map(({ run, ...tool }) => tool) } };
+    case 'tools/call': {
+      const tool = tools.find(({ name }) => name === params.name);
+      if (tool === undefined) return { error: { code: -32602, message: 'there is no such tool' } };
+      try {
+        return { result: { content: [{ type: 'text', text: JSON.stringify(tool.run(params.arguments ?? {})) }] } };
+      } catch (error) {
+        return { result: { isError: true, content: [{ type: 'text', text: String(error.message) }] } };
+      }
+    }
+    default:
+      return { error: { code: -32601, message: 'no such method' } };
+  }
+}
+
+require('node:readline')
+  .createInterface({ input: process.stdin })
+  .on('line', (line) => {
+    const message = JSON.parse(line);
+    if (message.id !== undefined) say({ id: message.id, ...answer(message) });
+  });
+`,
+} as const;
+
+function sourceOfProgram(name: string) {
+  const tool = name.replaceAll('-', '_');
+  const manifest = `name: ${name}
+version: 0.1.0
+description: ''
+tier: T2
+server:
+  command: node
+  # Files that stand here belong to the plugin; name others under include.
+  args: [server.js]
+  # At most what the server gives: memoryBytes, cpuMs, processes
+  limits: {}
+tools:
+  # Word for word what the program lists: one that lists otherwise is refused.
+  - name: ${tool}
+    description: Says how long its arguments are
+    effects: none
+    permissions: [process.run]
+    inputSchema:
+      type: object
+      properties:
+        text: { type: string }
+    outputSchema:
+      type: object
+      required: [received]
+`;
+  return { manifest, sources: { [program.file]: program.source.replaceAll('TOOL', tool).replaceAll('NAME', name) } };
+}
+
 export function sourceOf(
   language: Language,
   name: string,
 ): { readonly manifest: string; readonly sources: Readonly<Record<string, string>> } {
+  if (language === 'node') return sourceOfProgram(name);
   const { file, source, build } = templates[language];
   const manifest = `name: ${name}
 version: 0.1.0

@@ -1,7 +1,8 @@
 import type { TenantId } from '@nexus-agent/protocol';
 import type { PageOf, PageRequest } from './pages.ts';
 
-export type ToolSourceKind = 'http' | 'mcp' | 'plugin' | 'worker';
+/** `plugin-key` is no source but a key that a tenant trusts, or trusts no more, for its plugins: who follows these follows it too. */
+export type ToolSourceKind = 'http' | 'mcp' | 'plugin' | 'plugin-key' | 'worker';
 
 /** Something that a tenant's tools come from, as it was put. */
 export interface ToolSourceRow {

@@ -263,6 +263,12 @@ export const toolsConfig = {
       'Public keys whose plugins may be installed; others only by whoever says so each time.',
       { environment: 'NEXUS_PLUGINS_TRUSTED_KEYS' },
     ),
+    programs: group({
+      tenants: setting(
+        z.array(z.string().min(1)).default([]),
+        'Whose plugins may be programs (tier T2), each in a jail without network, within the limits of `mcpClient.stdio`.',
+      ),
+    }),
     fuel: setting(
       z.int().min(1).max(Number.MAX_SAFE_INTEGER).default(5_000_000_000),
       'Most that one call of a plugin may compute, in instructions of WebAssembly.',

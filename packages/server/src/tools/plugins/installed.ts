@@ -16,8 +16,21 @@ export interface InstalledPlugin {
   readonly manifest: PluginManifest;
   readonly signedBy: string | null;
   readonly isTrusted: boolean;
+  /** All of its files; of tier T1 its modules. */
   readonly modules: ReadonlyMap<string, WasmModule>;
   readonly bytes: number;
+}
+
+/** The version of its row: another one too when the same plugin was taken for another reason, or for the signature of another. */
+export function versionOfRow(
+  digest: string,
+  { isTrusted, signedBy }: { readonly isTrusted: boolean; readonly signedBy: string | null },
+): string {
+  return `${digest}:${isTrusted ? 'trusted' : 'accepted'}:${signedBy ?? ''}`;
+}
+
+export function digestOfRow(version: string): string {
+  return version.split(':', 1)[0] ?? '';
 }
 
 export function toInstalled({ manifest, signedBy, files }: PluginPackage, isTrusted: boolean): z.infer<typeof Installed> {

@@ -1,4 +1,4 @@
-import { gzipSync } from 'node:zlib';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -127,7 +127,7 @@ describe('a manifest', () => {
 
   it.each([
     ['name: Probe', /name: .*small letters/],
-    ['tier: T2', /tier: expected/],
+    ['tier: T3', /tier: expected/],
     ['extra: 1', /extra/],
     ['files: { ../probe.wasm: x }', /files/],
     ['tools: []', /tools/],
@@ -146,6 +146,106 @@ describe('a manifest', () => {
     await expect(parseManifest(text)).rejects.toMatchObject({ code: 'config_invalid', message: expect.stringMatching(message) });
   });
 });
+
+describe('a manifest of tier T2', () => {
+  const program = bytes('a program');
+  const base = `name: probe
+version: 1.0.0
+tier: T2
+server: { command: node, args: [server.js] }
+tools:
+  - { name: p, description: p, effects: none, permissions: [process.run], inputSchema: { type: object } }
+files: { server.js: ${sha256OfBytes(program)} }
+`;
+  const wrongWith = (from: string, to: string) =>
+    wrong(
+      new Map([
+        ['plugin.yaml', bytes(base.replace(from, to))],
+        ['server.js', program],
+      ]),
+    );
+
+  it('names its program and asks for nothing else', async () => {
+    expect(await wrongWith('', '')).toBe('nothing');
+    expect(await wrongWith('server: { command: node, args: [server.js] }\n', '')).toMatch(/server: expected the program/);
+    expect(await wrongWith('tier: T2', 'tier: T1')).toMatch(
+      /server: belongs to tier T2.*module: expected.*permissions: process\.run is for programs/,
+    );
+    for (const permissions of ['[]', '[process.run, net.egress]', '[clock]'])
+      expect(await wrongWith('[process.run]', permissions)).toMatch(/permissions: expected \[process\.run\]/);
+    expect(await wrongWith('inputSchema', 'module: server.js, inputSchema')).toMatch(/module: belongs to tier T1/);
+    expect(await wrongWith('inputSchema', 'entry: x, inputSchema')).toMatch(/entry: belongs to tier T1/);
+    expect(await wrongWith('inputSchema', 'limits: { fuel: 1 }, inputSchema')).toMatch(/limits: belong to tier T1/);
+  });
+
+  it.each(['/usr/bin/env', '../node', './../node', 'a b', './.hidden', '', 'node\u0000', '-c'].map((command) => [JSON.stringify(command)]))(
+    'starts no %s',
+    async (command) => {
+      expect(await wrongWith('command: node', `command: ${command}`)).not.toBe('nothing');
+    },
+  );
+
+  it('has the program that it starts', async () => {
+    expect(await wrongWith('command: node', 'command: ./bin/probe')).toMatch(
+      /^invalid_request: the program \.\/bin\/probe is not among the files/,
+    );
+    expect(await wrongWith('command: node', 'command: ./server.js')).toBe('nothing');
+  });
+});
+
+describe('files of a package', () => {
+  const withFiles = async (...names: string[]) => {
+    const listed = names.map((name) => `${JSON.stringify(name)}: ${sha256OfBytes(wasm)}`).join(', ');
+    const manifest = manifestOf().replace(/files: .*/, `files: { probe.wasm: ${sha256OfBytes(wasm)}, ${listed} }`);
+    return wrong(filesOf(manifest, Object.fromEntries(names.map((name) => [name, wasm]))));
+  };
+
+  it('are apart on every machine [verifies plugins.package]', async () => {
+    expect(await withFiles('Probe.wasm')).toMatch(/file probe\.wasm and file Probe\.wasm, which are one on some machines/);
+    expect(await withFiles('a/b', 'A/c')).toMatch(/folder a and folder A/);
+    expect(await withFiles('a', 'a/b')).toMatch(/file a and folder a/);
+    expect(await withFiles('a/b', 'a')).toMatch(/folder a and file a/);
+    expect(await withFiles('a/b', 'a/c', 'b')).toBe('nothing');
+  });
+});
+
+describe('what went wrong elsewhere', () => {
+  // Packages that others unpacked to where they should not have, or read otherwise than whoever checked them.
+  it('a later entry, a note or a size that lies changes nothing of what was checked [verifies plugins.package]', () => {
+    const twice = gzipSync(Buffer.concat([gunzipSync(tar('x', '0', 'one')).subarray(0, 1024), gunzipSync(tar('x', '0', 'two'))]));
+    expect(why(() => unpackTarball(twice, max))).toMatch(/has "x" twice/);
+    const same = gzipSync(Buffer.concat([gunzipSync(tar('package/x', '0', 'one')).subarray(0, 1024), gunzipSync(tar('x', '0', 'two'))]));
+    expect(why(() => unpackTarball(same, max))).toMatch(/has "x" twice/);
+    // A note that names another path for what follows is not obeyed: the file is what its own header says.
+    const noted = gzipSync(
+      Buffer.concat([gunzipSync(tar('note', 'x', '19 path=../evil.js\n')).subarray(0, 1024), gunzipSync(tar('x', '0', 'one'))]),
+    );
+    expect([...unpackTarball(noted, max).keys()]).toEqual(['x']);
+    for (const size of ['77777777777', '-0000000001', '\u0080\u0000\u0000\u0000\u0000\u0000\u0000\u0000\u0000\u0000\u0000'])
+      expect(why(() => unpackTarball(withSize(tar('x', '0', 'one'), size), max))).toMatch(/ends within a file|is none/);
+  });
+
+  it('a sparse file, a device or a link by any name is no file [verifies plugins.package]', () => {
+    for (const type of ['S', 'V', 'M', 'D', 'K', '7', 'Z'])
+      expect(why(() => unpackTarball(tar('x', type, 'x'), max))).toMatch(/is no plain file/);
+  });
+
+  it('a hundred thousand files are not looked at [verifies plugins.package]', () => {
+    const one = gunzipSync(tar('f', '0', '')).subarray(0, 512);
+    const many = gzipSync(Buffer.concat(Array.from({ length: 100_000 }, () => one)));
+    expect(why(() => unpackTarball(many, max))).toMatch(/unpacks to more than|twice|more than 200/);
+  });
+});
+
+/** The same header with another size, and the sum that fits it. */
+function withSize(packed: Uint8Array, size: string): Uint8Array {
+  const blocks = gunzipSync(packed);
+  blocks.write(`${size}\0`, 124, 'latin1');
+  blocks.write('        ', 148);
+  const sum = blocks.subarray(0, 512).reduce((total, byte) => total + byte, 0);
+  blocks.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+  return gzipSync(blocks);
+}
 
 describe('a signature', () => {
   it('holds for what was signed and for nothing else [verifies plugins.signed]', async () => {

@@ -30,8 +30,8 @@ export function createPluginTools(
   parts: PluginToolParts,
 ): readonly Tool[] {
   return manifest.tools.map((tool) => {
-    const module = modules.get(tool.module);
-    if (module === undefined) throw new NexusError('config_invalid', `the plugin ${manifest.name} has no module ${tool.module}`);
+    const module = modules.get(tool.module ?? '');
+    if (module === undefined) throw new NexusError('config_invalid', `the plugin ${manifest.name} has no module ${tool.module ?? ''}`);
     return pluginTool(manifest.name, tool, module, parts);
   });
 }

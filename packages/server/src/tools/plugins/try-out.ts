@@ -19,7 +19,8 @@ export interface TryOutParts {
 
 /**
  * Sees whether a plugin could run: its schemas are ones, its names are free, and each module compiles within its limits, wants nothing that
- * its tool does not ask for and has the function that it names. No code of it runs. Throws `invalid_request` and `conflict`.
+ * its tool does not ask for and has the function that it names. No code of it runs, and a program is not started. Throws `invalid_request`
+ * and `conflict`.
  */
 export async function tryOutPlugin({ manifest, files }: PluginPackage, { sandbox, others, signal }: TryOutParts): Promise<void> {
   const names = new Set<string>();
@@ -35,6 +36,7 @@ export async function tryOutPlugin({ manifest, files }: PluginPackage, { sandbox
         `there is a tool ${tool.name} already, of ${other.source ?? 'program'}; remove it or rename this one`,
       );
     requireSchemas(tool);
+    if (tool.module === undefined) continue;
     const bytes = files.get(tool.module);
     const sha256 = manifest.files[tool.module];
     if (bytes === undefined || sha256 === undefined) throw new NexusError('invalid_request', `there is no module ${tool.module}`);

@@ -1,2 +1,3 @@
 /** The door of MCP servers. */
+export { createPluginPrograms, type PluginPrograms, type PluginProgramsOptions } from './plugin-programs.ts';
 export { createMcpServers, type McpServersOfNode } from './servers.ts';
