@@ -199,10 +199,10 @@ describe('a plugin', () => {
     const { body } = await put({ package: packed, allowUnsigned: true });
     await put({ package: packed, accept: body.digest, allowUnsigned: true });
     await run('fs_write', { path: 'a/b.txt', content: 'one two\nthree' });
-    expect(await run('file_stats', { path: 'a/b.txt' })).toMatchObject({ output: '{"bytes":13,"words":3,"lines":2}' });
+    expect(await run('stats_of_file', { path: 'a/b.txt' })).toMatchObject({ output: '{"bytes":13,"words":3,"lines":2}' });
     expect(await run('text_stats', { text: 'x' })).toMatchObject({ output: '{"bytes":1,"words":1,"lines":1}' });
     for (const path of ['../../etc/passwd', '/etc/passwd', 'nope'])
-      expect(await run('file_stats', { path })).toMatchObject({ status: 'error', error: { code: 'sandbox_code_error' } });
+      expect(await run('stats_of_file', { path })).toMatchObject({ status: 'error', error: { code: 'sandbox_code_error' } });
     expect(await run('text_stats', { text: 7 })).toMatchObject({ code: 'tool_input_invalid' });
   });
 

@@ -43,7 +43,7 @@ static int report(FILE *file, const char *text) {
 
 int main(int argc, char **argv) {
   input[fread(input, 1, sizeof input - 1, stdin)] = '\0';
-  if (argc > 0 && strcmp(argv[0], "file_stats") == 0) {
+  if (argc > 0 && strcmp(argv[0], "stats_of_file") == 0) {
     const char *path = text_of("path");
     FILE *file = path == NULL ? NULL : fopen(path, "r");
     if (file == NULL) {

@@ -2,7 +2,7 @@ import type { RunId } from '@nexus-agent/protocol';
 import { type AttemptWish, modelGrant, performTool, readsArtifacts, timeLeft } from '#calls';
 import { NexusError, settlesWithin, toErrorInfo } from '#core';
 import type { LedgerOutcome } from '#ledger';
-import type { CallIds, ToolCallState } from '#runs/journal';
+import type { CallIds, RunState, ToolCallState } from '#runs/journal';
 import {
   type BegunTool,
   callingOf,
@@ -12,6 +12,7 @@ import {
   type RejoinedTool,
   type RunContext,
   type RunModelAttempt,
+  rejoinedTools,
   type Start,
   type ToolStart,
 } from '#runs/steps';
@@ -91,15 +92,20 @@ export class Effects {
     });
   }
 
-  /** Goes on with the sub-agent of a call that a former owner of the run started. */
-  resumeChild({ phase, attempt, callId, name }: ToolCallState): void {
+  /** Goes on with what a former owner of the run started, and is not lost with it. */
+  resume(state: RunState): void {
+    for (const call of state.calls) this.#resumeChild(call);
+    for (const going of rejoinedTools(this.#options.context, state)) this.#rejoin(going, state.step);
+  }
+
+  #resumeChild({ phase, attempt, callId, name }: ToolCallState): void {
     const childRunId = attempt?.childRunId ?? null;
     if (phase.type !== 'started' || childRunId === null) return;
     this.#beginChild({ callId, childRunId: childRunId as RunId, toolName: name, input: attempt?.input }); // written by childRunId()
   }
 
   /** Waits for a call that goes on where another process began it. How long it took is not known: all the time that it holds is booked. */
-  rejoin({ begun, heldWallMs }: RejoinedTool, step: number): void {
+  #rejoin({ begun, heldWallMs }: RejoinedTool, step: number): void {
     const { engine, context } = this.#options;
     const { timeoutMs } = begun.tool;
     this.#perform(begun, timeLeft(engine, context.charge, Math.min(heldWallMs ?? timeoutMs, timeoutMs)), step, () => ({

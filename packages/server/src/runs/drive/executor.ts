@@ -14,7 +14,6 @@ import {
   type RunContext,
   type RunFence,
   type RunModelAttempt,
-  rejoinedTools,
   type Start,
 } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
@@ -141,8 +140,7 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
       effects.beginModel(begun.attempt, begun.outcome, writer.state.lastSeq);
       return [];
     }
-    for (const call of writer.state.calls) effects.resumeChild(call);
-    for (const going of rejoinedTools(context, writer.state)) effects.rejoin(going, writer.state.step);
+    effects.resume(writer.state);
     mailbox.put({ type: 'poke' });
     return begun === null ? [] : [begun.proposal];
   }

@@ -56,7 +56,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   readonly #parts = new PartQueue();
   readonly #controller = new AbortController();
   readonly #questions: CallQuestions;
-  readonly #onOuterAbort = () => this.#stop(reasonOf(this.#outerSignal, this.#call.toolName));
+  readonly #onOuterAbort = () => this.#stop(whyStopped(this.#outerSignal, this.#call.toolName));
   #state: 'new' | 'preparing' | 'waiting' | 'calling' | 'keeping' | 'ended' = 'new';
   #startedAt = 0;
   #waitedMs = 0;
@@ -362,7 +362,7 @@ async function keptResult(
 }
 
 /** A process that gives a run up leaves calls that go on elsewhere to who takes it over: they are not told to stop. */
-function reasonOf({ reason }: AbortSignal, toolName: string): NexusError {
+function whyStopped({ reason }: AbortSignal, toolName: string): NexusError {
   const isLeft = reason instanceof NexusError && (reason.code === 'lease_lost' || reason.code === 'unavailable');
   if (isLeft) return new NexusError('lease_lost', reason.message, { cause: reason });
   return new NexusError('cancelled', `the call of ${toolName} was cancelled`);

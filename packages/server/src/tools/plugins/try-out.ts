@@ -1,4 +1,4 @@
-import type { ErrorInfo } from '@nexus-agent/protocol';
+import { type ErrorInfo, reservedName } from '@nexus-agent/protocol';
 import { explainFaults, findSchemaFaults, NexusError } from '#core';
 import type { ToolDescriptor } from '#tools/contract';
 import type { WasmHostCalls, WasmSandbox } from '#tools/sandbox';
@@ -27,8 +27,8 @@ export async function tryOutPlugin({ manifest, files }: PluginPackage, { sandbox
   for (const tool of manifest.tools) {
     if (names.has(tool.name)) throw new NexusError('invalid_request', `two tools of the plugin are named ${tool.name}`);
     names.add(tool.name);
-    if (tool.name.startsWith('agent_'))
-      throw new NexusError('invalid_request', `${tool.name}: names with agent_ call agents; take another`);
+    const reserved = reservedName(tool.name);
+    if (reserved !== null) throw new NexusError('invalid_request', `${tool.name}: ${reserved}`);
     const other = others.find(({ name, source }) => name === tool.name && source !== `plugin:${manifest.name}`);
     if (other !== undefined)
       throw new NexusError(
