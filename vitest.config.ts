@@ -14,6 +14,7 @@ const shared = {
 const heavy = [
   'test/**/*.test.ts',
   'packages/server/src/tools/sandbox/*.test.ts',
+  'packages/server/src/tools/sources/builtin/files/pdf-text.test.ts',
   'packages/server/src/tools/sources/mcp/programs.test.ts',
   'packages/server/src/llm/faults.test.ts',
 ];
