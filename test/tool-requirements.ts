@@ -257,6 +257,15 @@ export const toolRequirements = {
     promise: 0,
     behaviour: 'Python gives the value of its last expression, what it printed, or what was wrong with it and where.',
   },
+  'tools.python.errors': {
+    promise: 0,
+    behaviour:
+      'What is wrong with Python code is told in the words of Python, with the line of the code; nothing of a failed call is left.',
+  },
+  'tools.python.limits': {
+    promise: 4,
+    behaviour: 'Python that takes too much memory, nests too deeply or prints too much ends with limit_exceeded, which names the limit.',
+  },
   // Waiting
   'waits.timer': {
     promise: 2,
