@@ -14,7 +14,6 @@ const shared = {
 const heavy = [
   'test/**/*.test.ts',
   'packages/server/src/tools/sandbox/*.test.ts',
-  'packages/server/src/tools/sources/builtin/files/pdf-text.test.ts',
   'packages/server/src/tools/sources/mcp/programs.test.ts',
   'packages/server/src/llm/faults.test.ts',
 ];
@@ -25,6 +24,7 @@ const long = [
   'packages/server/src/cli/sim.test.ts',
   'packages/server/src/llm/faults.test.ts',
   'packages/server/src/tools/sandbox/{jail,suspension,typescript}.test.ts',
+  'packages/server/src/tools/sources/builtin/files/pdf-text.test.ts',
   'packages/server/src/tools/sources/mcp/programs.test.ts',
   'test/conformance/{blobs,bus,mcp-server,storage,storage-outages}.test.ts',
   'test/e2e/{agent-core,broken-store,clocks,fuzz,known-faults-durable,mcp-programs,mcp-stdio,metrics,newcomer,nodes,outages,queues,streams,tool-worker-nodes,tool-workers}.test.ts',

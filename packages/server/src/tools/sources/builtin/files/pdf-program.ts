@@ -53,6 +53,16 @@ async function opened(data, BinaryDataFactory) {
   }
 }
 
+/** What is written into fields and notes lies on the page, and is no part of it. */
+function* filledIn(annotations) {
+  for (const { subtype, fieldName, fieldValue, contentsObj } of annotations) {
+    const value = Array.isArray(fieldValue) ? fieldValue.join(', ') : fieldValue;
+    if (subtype === 'Widget' && typeof value === 'string' && value !== '' && value !== 'Off') yield '[field ' + fieldName + ': ' + value + ']';
+    const note = contentsObj?.str;
+    if (subtype !== 'Widget' && typeof note === 'string' && note !== '') yield '[note: ' + note + ']';
+  }
+}
+
 /** As it stands in the page: what the page draws first comes first. */
 async function linesOf(document, number) {
   let text = '';
@@ -60,11 +70,14 @@ async function linesOf(document, number) {
     const page = await document.getPage(number);
     const { items } = await page.getTextContent();
     for (const { str, hasEOL } of items) text += str + (hasEOL ? '\\n' : '');
+    for (const line of filledIn(await page.getAnnotations())) text += '\\n' + line;
     page.cleanup();
   } catch (error) {
     return ['[this page cannot be read: ' + String(error.message).slice(0, 200) + ']'];
   }
   const lines = text
+    // A character in two halves of which one is missing is none.
+    .toWellFormed()
     // What the fonts of the file have no character for.
     .replace(/[\\x00-\\x08\\x0b-\\x1f\\x7f]/g, '\\ufffd')
     .split('\\n')

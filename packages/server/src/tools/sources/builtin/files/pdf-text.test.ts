@@ -104,6 +104,37 @@ describe('what went wrong elsewhere', () => {
     expect(answer).toContain('\ufffd\ufffd\n[the fonts do not say what 2 characters mean');
   });
 
+  it('half a character is none, so that every database takes the text [verifies tools.files.pdf]', slow, async () => {
+    const answer = await text(inFont(chineseFont('UniGB-UCS2-H', 'GB1'), '<D8350041>', '<D835DC00>'));
+    expect(answer).toContain('\ufffdA\n\u{1d400}\n');
+    expect(answer.isWellFormed()).toBe(true);
+  });
+
+  it('what is filled into a form, and notes, are read with their page [verifies tools.files.pdf]', slow, async () => {
+    const field = (name: string, more: string) => `<< /Type /Annot /Subtype /Widget /Rect [0 0 100 20] /T (${name}) ${more} >>`;
+    const objects = {
+      ...pdfWithPages([shownText('Order'), shownText('Next')]),
+      1: '<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [9 0 R 10 0 R 11 0 R] >> >>',
+      9: field('customer', '/FT /Tx /V (Ada \\(Ltd\\))'),
+      10: field('express', '/FT /Btn /V /Off /AS /Off'),
+      11: field('empty', '/FT /Tx'),
+      12: '<< /Type /Annot /Subtype /Text /Rect [0 0 9 9] /Contents (please check) >>',
+    };
+    const annotated = String(objects[20]).replace('/Parent', '/Annots [9 0 R 10 0 R 11 0 R 12 0 R] /Parent');
+    expect(await text(pdfOf({ ...objects, 20: annotated }))).toBe(
+      '[page 1 of 2]\nOrder\n[note: please check]\n[field customer: Ada (Ltd)]\n[page 2 of 2]\nNext',
+    );
+  });
+
+  it('one wrong byte ends no reader: whichever it is, there is an answer [verifies tools.files.pdf-hostile]', slow, async () => {
+    const whole = pdfOf(pdfWithPages([shownText('some text'), shownText('more text')], ...chineseFont('UniGB-UCS2-H', 'GB1')));
+    for (let trial = 0; trial < 16; trial++) {
+      const broken = Buffer.from(whole);
+      broken.writeUInt8((trial * 89 + 7) % 256, Math.floor(((trial + 0.5) / 16) * whole.length));
+      expect(await text(broken), `byte ${trial}`).toMatch(/^\[page|^tool_input_invalid: |^limit_exceeded: |without text/);
+    }
+  });
+
   it('words and cells of one line have a space between them [verifies tools.files.pdf]', slow, async () => {
     const page = 'BT /F1 12 Tf 1 0 0 1 72 700 Tm (Item) Tj 1 0 0 1 200 700 Tm (Price) Tj 1 0 0 1 72 680 Tm [(Bo) 20 (lt) -400 (x)] TJ ET';
     expect(await text(pdfOf(pdfWithPages([page])))).toBe('[page 1 of 1]\nItem Price\nBolt x');
@@ -127,7 +158,7 @@ describe('what went wrong elsewhere', () => {
 
   it('what is printed by a browser is read [verifies tools.files.pdf]', slow, async (context) => {
     const chromium = ['/usr/bin/chromium', '/usr/bin/google-chrome'].find((path) => existsSync(path));
-    if (chromium === undefined) return context.skip();
+    if (chromium === undefined) return context.skip('not run: there is no browser');
     const page =
       '<meta charset=utf-8><h1>Report</h1><p>An efficient office.<table><tr><td>Bolt<td>1.20</table><p style="break-before:page">Seite zwei: Größe';
     await writeFile(join(workspace, 'page.html'), page);

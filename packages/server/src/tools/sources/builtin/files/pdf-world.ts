@@ -132,6 +132,7 @@ globalThis.crypto = { getRandomValues: (bytes) => bytes.fill(7), randomUUID: () 
 globalThis.Response = globalThis.Blob = class {};
 `;
 
+const require = createRequire(import.meta.url);
 let made: string | undefined;
 
 /**
@@ -139,7 +140,7 @@ let made: string | undefined;
  * anew here.
  */
 export function pdfLibrary(): string {
-  made ??= `(() => {${browser}\n${asScript(readFileSync(join(dirname(createRequire(import.meta.url).resolve('unpdf')), 'pdfjs.mjs'), 'utf8'))}})();`;
+  made ??= `(() => {${browser}\n${asScript(readFileSync(join(dirname(require.resolve('unpdf')), 'pdfjs.mjs'), 'utf8'))}})();`;
   return made;
 }
 
