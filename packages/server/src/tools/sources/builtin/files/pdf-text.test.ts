@@ -71,6 +71,13 @@ describe('the text of a PDF', () => {
     expect(seen).toEqual(lines);
   });
 
+  it('leaves nothing out that would not fit, and goes on there [verifies tools.files.pdf]', slow, async () => {
+    const long = 'x'.repeat(39_995);
+    const pdf = pdfOf(pdfWithPages([`${shownText('first')} BT /F1 0.02 Tf 72 39000 Td (${long}) Tj ET`, shownText('next')]));
+    expect(await text(pdf)).toBe('[page 1 of 2]\nfirst\n[go on with page 1 and offset 2]');
+    expect(await text(pdf, { offset: 2 })).toBe(`[page 1 of 2]\n${long}\n[go on with page 2]`);
+  });
+
   it('says of pages without text that pictures are not read, and which they are [verifies tools.files.pdf]', slow, async () => {
     expect(await text(pdfOf(pdfWithPages(['0 0 9 9 re f', '0 0 9 9 re f'])))).toBe(
       '[pages 1 to 2 of 2 without text; what is in pictures, as of a scan, is not read]',
@@ -84,6 +91,10 @@ describe('the text of a PDF', () => {
     expect(await text(inFont(chineseFont('Identity-H', 'Identity', table), '<000100020003>'))).toContain('你好世');
     expect(await text(inFont(chineseFont('UniGB-UCS2-H', 'GB1'), '<4F60597D>'))).toContain('你好');
     expect(await text(inFont(chineseFont('UniJIS-UTF16-H', 'Japan1'), '<65E5672C>'))).toContain('日本');
+    // Numbers of glyphs are no characters.
+    expect(await text(inFont(chineseFont('Identity-H', 'GB1'), '<22223333>'))).toContain(
+      'text is missing: it is in the encoding Adobe-GB1-UCS2',
+    );
     // An encoding whose table would be another megabyte.
     expect(await text(inFont(chineseFont('GBK-EUC-H', 'GB1'), '<C4E3BAC3>'))).toContain(
       'text is missing: it is in the encoding GBK-EUC-H, which is not known here',
