@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { pdfOf, pdfWithPages, shownText } from '../../packages/server/src/tools/sources/builtin/files/pdf.testkit.ts';
 import { startTestServer, type TestServer } from './support/server.ts';
 
 let server: TestServer;
@@ -16,7 +17,7 @@ beforeAll(async () => {
      when { context.arguments has path && context.arguments.path like "*.pem" };`,
   );
   server = await startTestServer({ dataDir });
-  await server.agent('writer', { tools: ['fs_*'], policy: { allow: ['fs_*'] }, maxSteps: 30 });
+  await server.agent('writer', { tools: ['fs_*', 'file_text'], policy: { allow: ['fs_*', 'file_text'] }, maxSteps: 30 });
 });
 afterAll(async () => {
   await server.verifyRuns();
@@ -65,6 +66,23 @@ it('a model works with its files by every tool, in one run [verifies tools.files
     'lib/a.ts\t42',
     'deleted lib/raw.bin',
     'lib/\nlib/a.ts\t42',
+  ]);
+});
+
+it('a model reads a PDF of its session page by page, and hears what is wrong with another [verifies tools.files.pdf]', async () => {
+  const pdf = pdfOf(pdfWithPages([shownText('Annual report'), shownText('Revenue 12')]));
+  const write = (path: string, content: Buffer) => `fs_write(path="${path}",content="${content.toString('base64')}",encoding="base64")`;
+  const said = await turns(
+    write('report.pdf', pdf),
+    write('cut.pdf', pdf.subarray(0, 40)),
+    'file_text(path="report.pdf",pages=1)',
+    'file_text(path="report.pdf",page=2)',
+    'file_text(path="cut.pdf")',
+  );
+  expect(said.slice(2)).toEqual([
+    '[page 1 of 2]\nAnnual report\n[go on with page 2]',
+    '[page 2 of 2]\nRevenue 12',
+    expect.stringMatching(/^tool_input_invalid: "cut.pdf" cannot be read as a PDF document: it is broken/),
   ]);
 });
 

@@ -12,6 +12,7 @@ import { fileTool, type InSandbox, libraryText, ok, pathProperty, readWhole } fr
 const maxDocumentBytes = 6 * 1024 * 1024;
 /** Of a part that is unpacked, and all that are needed at once. */
 const maxPartBytes: UnzipFileInfo['originalSize'] = 16 * 1024 * 1024;
+const byProgram = 'split it, or read it by a program with shell';
 const maxLines = 2_000;
 const maxShownChars = 40_000;
 const maxPages = 100;
@@ -87,7 +88,7 @@ export function createFileTextTool({ workspaces, sandbox }: InSandbox): Tool {
       const shared = { offset, limit, maxChars: maxShownChars };
       const result = await sandbox.run({
         code: kind === 'pdf' ? pdfCode() : `${libraryText('fflate', 'umd/index.js')}\n${documentProgram}`,
-        files: async () => ({ file: (await readWhole(workspaces, workspace, path, maxDocumentBytes)).toString('latin1') }),
+        files: async () => ({ file: (await readWhole(workspaces, workspace, path, maxDocumentBytes, byProgram)).toString('latin1') }),
         input: kind === 'pdf' ? { ...shared, page, pages } : { ...shared, kind, sheet, maxPartBytes },
         holder: { tenantId, sessionId, runId },
         limits: { maxOutputChars: 3 * maxShownChars },
