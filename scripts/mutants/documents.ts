@@ -51,13 +51,6 @@ export const documentMutants: readonly Mutant[] = [
     tests: pythonTests,
   },
   {
-    bug: 'python: what used up the memory keeps it while its error is told',
-    file: python,
-    replace: '        error.__traceback__ = own = None\n        scope.clear()\n',
-    by: '',
-    tests: pythonTests,
-  },
-  {
     bug: 'python: what is printed at the end is lost',
     file: python,
     replace: "after.join('\\n')",

@@ -80,6 +80,8 @@ function suite() {
       message: `the code used up its ${128 * mebibyte} bytes of memory (line 3)`,
       details: { limit: 'memory', line: 3 },
     });
+    // To the last byte.
+    expect(await failed('def f():\n  x = []\n  while True:\n    x.append([1])\nf()')).toMatchObject({ details: { limit: 'memory' } });
     expect(await failed('def f(n):\n  return f(n + 1)\nf(0)')).toMatchObject({
       code: 'limit_exceeded',
       message: 'the code recursed too deeply (line 2)',

@@ -37,9 +37,6 @@ def fail(error):
     if line is None and isinstance(error, SyntaxError):
         own, line = None, error.lineno
     limit = 'memory' if isinstance(error, MemoryError) else 'stack' if isinstance(error, RecursionError) else None
-    if limit is not None:
-        error.__traceback__ = own = None
-        scope.clear()
     tell('E', json.dumps({'line': line, 'limit': limit}))
     if limit is None:
         import linecache, traceback
