@@ -123,7 +123,7 @@ describe('what went wrong elsewhere', () => {
 
   it('what is filled into a form, and notes, are read with their page [verifies tools.files.pdf]', slow, async () => {
     const field = (name: string, more: string) => `<< /Type /Annot /Subtype /Widget /Rect [0 0 100 20] /T (${name}) ${more} >>`;
-    const objects = {
+    const objects: PdfObjects = {
       ...pdfWithPages([shownText('Order'), shownText('Next')]),
       1: '<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [9 0 R 10 0 R 11 0 R] >> >>',
       9: field('customer', '/FT /Tx /V (Ada \\(Ltd\\))'),
