@@ -19,15 +19,16 @@ const heavy = [
 ];
 const long = [
   'packages/server/src/apps/demo/demo.test.ts',
-  'test/chaos/{artifacts,billing,boundaries,clocks,code,files,killed-calls,known-faults,lost-answers,outage,paid,questions,random,takeover,told-to-end,told-to-end-tools,waits,without-a-bus,worker-calls}.test.ts',
   'packages/server/src/apps/simulation/seed-threads.test.ts',
   'packages/server/src/cli/sim.test.ts',
   'packages/server/src/llm/faults.test.ts',
   'packages/server/src/tools/sandbox/{jail,suspension,typescript}.test.ts',
+  'packages/server/src/tools/sources/builtin/files/pdf-text.test.ts',
   'packages/server/src/tools/sources/mcp/{plugin-programs,programs}.test.ts',
-  'test/conformance/{blobs,bus,mcp-server,storage,storage-outages}.test.ts',
+  'test/chaos/{artifacts,billing,boundaries,clocks,code,files,killed-calls,known-faults,lost-answers,outage,paid,questions,random,takeover,told-to-end-tools,told-to-end,waits,without-a-bus,worker-calls}.test.ts',
+  'test/conformance/{blobs,bus,mcp-server,storage-outages,storage}.test.ts',
   'test/e2e/{agent-core,broken-store,clocks,fuzz,known-faults-durable,mcp-programs,mcp-stdio,metrics,newcomer,nodes,outages,plugin-programs,queues,streams,tool-worker-nodes,tool-workers}.test.ts',
-  'test/sim/{isolation,isolation-seeds,seeds}.test.ts',
+  'test/sim/{isolation-seeds,isolation,seeds}.test.ts',
 ];
 const hostile = ['test/hostile/**/*.test.ts', 'packages/server/src/**/hostile.test.ts'];
 const test = { pool: 'threads', isolate: false, testTimeout: 20_000 } as const;

@@ -172,6 +172,15 @@ export const toolRequirements = {
     promise: 4,
     behaviour: 'Word documents and Excel workbooks are read inside the sandbox: a hostile one ends with a typed error and holds nobody up.',
   },
+  'tools.files.pdf': {
+    promise: 4,
+    behaviour:
+      'The text of a PDF is read page by page and in pieces that say how to go on, Chinese included; what cannot be read of it is said: pages without text, fonts that do not tell, encodings that are not known.',
+  },
+  'tools.files.pdf-hostile': {
+    promise: 4,
+    behaviour: 'A hostile PDF ends inside the sandbox with a typed error, or with what is in it, and holds nobody up.',
+  },
   'tools.http.changes': {
     promise: 2,
     behaviour: 'http_request sends what may change something once, to no other server, and says when nobody knows whether it took effect.',
@@ -247,6 +256,15 @@ export const toolRequirements = {
   'tools.python.value': {
     promise: 0,
     behaviour: 'Python gives the value of its last expression, what it printed, or what was wrong with it and where.',
+  },
+  'tools.python.errors': {
+    promise: 0,
+    behaviour:
+      'What is wrong with Python code is told in the words of Python, with the line of the code; nothing of a failed call is left.',
+  },
+  'tools.python.limits': {
+    promise: 4,
+    behaviour: 'Python that takes too much memory, nests too deeply or prints too much ends with limit_exceeded, which names the limit.',
   },
   // Waiting
   'waits.timer': {

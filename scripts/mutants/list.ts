@@ -6,6 +6,7 @@ import { controlMutants } from './control.ts';
 import { conversationMutants } from './conversations.ts';
 import { coreMutants } from './core.ts';
 import { dispatchMutants } from './dispatch.ts';
+import { documentMutants } from './documents.ts';
 import { edgeMutants } from './edges.ts';
 import { fileMutants } from './files.ts';
 import { isolationMutants } from './isolation.ts';
@@ -40,6 +41,7 @@ export const mutants = [
   ...llmMutants,
   ...runMutants,
   ...dispatchMutants,
+  ...documentMutants,
   ...edgeMutants,
   ...controlMutants,
   ...fileMutants,

@@ -16,7 +16,7 @@ beforeAll(async () => {
      when { context.arguments has path && context.arguments.path like "*.pem" };`,
   );
   server = await startTestServer({ dataDir });
-  await server.agent('writer', { tools: ['fs_*'], policy: { allow: ['fs_*'] }, maxSteps: 30 });
+  await server.agent('writer', { tools: ['fs_*', 'file_text'], policy: { allow: ['fs_*', 'file_text'] }, maxSteps: 30 });
 });
 afterAll(async () => {
   await server.verifyRuns();
@@ -65,6 +65,29 @@ it('a model works with its files by every tool, in one run [verifies tools.files
     'lib/a.ts\t42',
     'deleted lib/raw.bin',
     'lib/\nlib/a.ts\t42',
+  ]);
+});
+
+it('a model reads a PDF of its session page by page, and hears what is wrong with another [verifies tools.files.pdf]', async () => {
+  const page = (number: number, text: string) => {
+    const content = `BT /F1 12 Tf 72 700 Td (${text}) Tj ET`;
+    const about = `/Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources << /Font << /F1 3 0 R >> >> /Contents ${number + 1} 0 R`;
+    return `${number} 0 obj << ${about} >> endobj\n${number + 1} 0 obj << /Length ${content.length} >> stream\n${content}\nendstream endobj\n`;
+  };
+  // Without a table of where its parts are, which readers make up for.
+  const pdf = Buffer.from(
+    `%PDF-1.7\n1 0 obj << /Type /Catalog /Pages 2 0 R >> endobj\n2 0 obj << /Type /Pages /Kids [4 0 R 6 0 R] /Count 2 >> endobj\n` +
+      `3 0 obj << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> endobj\n${page(4, 'Annual report')}${page(6, 'Revenue 12')}trailer << /Root 1 0 R >>\n`,
+  );
+  const write = (path: string, content: Buffer) => `fs_write(path="${path}",content="${content.toString('base64')}",encoding="base64")`;
+  const said = await turns(
+    write('report.pdf', pdf),
+    write('cut.pdf', pdf.subarray(0, 40)),
+    'file_text(path="report.pdf",page=2),file_text(path="cut.pdf")',
+  );
+  expect(said.slice(2).sort()).toEqual([
+    '[page 2 of 2]\nRevenue 12',
+    expect.stringMatching(/^tool_input_invalid: "cut.pdf" cannot be read as a PDF document: it is broken/),
   ]);
 });
 

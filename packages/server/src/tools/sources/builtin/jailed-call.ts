@@ -37,6 +37,8 @@ export interface JailedCalls {
   run(request: JailedRequest, context: ToolContext): Promise<JailedEnd>;
   /** The longest that a call may take by its limits, waiting included. */
   readonly longestMs: number;
+  /** Of each process. */
+  readonly memoryBytes: number;
 }
 
 /** Before a program starts and after it ended its folder is looked through. */
@@ -54,6 +56,7 @@ export function createJailedCalls(options: JailedToolsOptions): JailedCalls {
   const networks = createJailNetworks(options.network, { clock, timers });
   return {
     longestMs: maxWaitMs + limits.wallMs + aroundMs,
+    memoryBytes: limits.memoryBytes,
     async run({ network: wanted = [], ...request }, context) {
       const refusal = await jail.refusal();
       if (refusal !== null) throw new NexusError('sandbox_unavailable', `no process can be jailed here: ${refusal}`, { retryable: false });

@@ -77,7 +77,7 @@ it('reads sheets of a workbook as rows, with texts and dates [verifies tools.fil
 
 it('says what it cannot read', { timeout: 60_000 }, async () => {
   await put('a.txt', Buffer.from('text'));
-  expect(await text('a.txt')).toMatch(/^tool_input_invalid: "a.txt" is no .docx or .xlsx but a/);
+  expect(await text('a.txt')).toMatch(/^tool_input_invalid: "a.txt" is no .pdf, .docx or .xlsx but a/);
   expect(await text('none.docx')).toMatch(/^not_found/);
   await put('empty.docx', zip({ other: 'x' }));
   expect(await text('empty.docx')).toMatch(/^tool_input_invalid: .*it has no word\/document.xml$/);

@@ -52,13 +52,19 @@ export async function readAt({ handle }: OpenFile, position: number, length: num
   return bytes.subarray(0, read);
 }
 
-/** All bytes of a file. Throws `payload_too_large` when there are more than `maxBytes`. */
-export async function readWhole(workspaces: Workspaces, root: string, path: string, maxBytes: number): Promise<Buffer> {
+/** All bytes of a file. Throws `payload_too_large` when there are more than `maxBytes`, with what to do `instead`. */
+export async function readWhole(
+  workspaces: Workspaces,
+  root: string,
+  path: string,
+  maxBytes: number,
+  instead = 'use code_js, or a smaller file',
+): Promise<Buffer> {
   return workspaces.withFile(root, path, async (file) => {
     if (file.sizeBytes > maxBytes)
       throw new NexusError(
         'payload_too_large',
-        `${JSON.stringify(path)} has ${file.sizeBytes} bytes, and this tool takes files of at most ${maxBytes}; use code_js, or a smaller file`,
+        `${JSON.stringify(path)} has ${file.sizeBytes} bytes, and this tool takes files of at most ${maxBytes}; ${instead}`,
       );
     return readAt(file, 0, file.sizeBytes);
   });
