@@ -431,6 +431,11 @@ export const toolRequirements = {
     promise: 5,
     behaviour: 'A general gRPC client lists, calls and cancels tools by reflection alone, and sees whether the service is well.',
   },
+  'tools.wire.watched': {
+    promise: 5,
+    behaviour:
+      'An agent core tells its health to everybody who can connect and its metrics to who has the token or a certificate, and both until it has drained.',
+  },
   'tools.artifacts.kept': {
     promise: 2,
     behaviour:
