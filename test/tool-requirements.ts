@@ -108,6 +108,11 @@ export const toolRequirements = {
     behaviour:
       'Operations of an OpenAPI document become tools with typed arguments that cannot be mixed up; what is left out is told with the reason.',
   },
+  'tools.openapi.elsewhere': {
+    promise: 5,
+    behaviour:
+      'What APIs take goes to them as their documents mean it, also where authors are careless: nulls, choices, values, types of bodies, objects in queries, long numbers.',
+  },
   'tools.openapi.bounded': {
     promise: 4,
     behaviour: 'A document of any size, depth or circle of references is read within bounds, and nothing that it refers to is fetched.',
