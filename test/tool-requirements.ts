@@ -139,6 +139,11 @@ export const toolRequirements = {
   'workers.wait': { promise: 2, behaviour: 'A call waits for a worker for a stated time, then the model is told that nothing was done.' },
   'workers.capacity': { promise: 0, behaviour: 'A worker is given no more calls at a time than it takes, and each call once.' },
   'workers.cancel': { promise: 0, behaviour: 'Cancelling a run really stops the call at its worker.' },
+  'workers.elsewhere': {
+    promise: 2,
+    behaviour:
+      'A worker outlives what stands before its server, comes back soon after a connection that lasted, says of a call once that it is held, and counts as connected where it is.',
+  },
   'workers.lost': {
     promise: 2,
     behaviour:
