@@ -26,7 +26,7 @@ const long = [
   'packages/server/src/tools/sandbox/{jail,suspension,typescript}.test.ts',
   'packages/server/src/tools/sources/mcp/programs.test.ts',
   'test/conformance/{blobs,bus,mcp-server,storage,storage-outages}.test.ts',
-  'test/e2e/{agent-core,agent-core-clients,agent-core-watch,broken-store,clocks,fuzz,known-faults-durable,mcp-programs,mcp-stdio,metrics,newcomer,nodes,outages,queues,streams,tool-worker-faults,tool-worker-nodes,tool-workers}.test.ts',
+  'test/e2e/{agent-core,agent-core-clients,agent-core-code,agent-core-watch,broken-store,clocks,fuzz,known-faults-durable,mcp-programs,mcp-stdio,metrics,newcomer,nodes,outages,queues,streams,tool-worker-faults,tool-worker-nodes,tool-workers}.test.ts',
   'test/sim/{isolation,isolation-seeds,seeds}.test.ts',
 ];
 const hostile = ['test/hostile/**/*.test.ts', 'packages/server/src/**/hostile.test.ts'];

@@ -441,6 +441,11 @@ export const toolRequirements = {
     promise: 5,
     behaviour: 'A general gRPC client lists, calls and cancels tools by reflection alone, and sees whether the service is well.',
   },
+  'tools.wire.code': {
+    promise: 2,
+    behaviour:
+      'Code that calls tools goes on in another agent core, and for another process that drives it, as if none had been killed: its fuel, output and calls are the same, and no call is made twice.',
+  },
   'tools.wire.watched': {
     promise: 5,
     behaviour:

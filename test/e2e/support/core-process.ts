@@ -6,22 +6,45 @@ export interface CoreProcess {
   readonly port: number;
   /** Where its health and metrics are told. */
   readonly watchUrl: string;
+  signal(signal: NodeJS.Signals): void;
   kill(): Promise<void>;
 }
 
 /** An agent core in a process of its own, which can be killed. */
 export async function startCoreProcess(flags: ConfigInput, calls: string, closers: (() => unknown)[]): Promise<CoreProcess> {
-  const script = fileURLToPath(new URL('./agent-core-process.ts', import.meta.url));
-  const about = JSON.stringify({ calls, flags: { log: { level: 'silent' }, ...flags } });
-  const child = spawn(process.execPath, ['--conditions=nexus-source', script, about], { stdio: ['pipe', 'pipe', 'inherit'] });
+  return coreOf(await startScript('agent-core-process', { calls, flags: { log: { level: 'silent' }, ...flags } }, closers));
+}
+
+/** One with tools that write into a folder, and wait for files there; see `core-probe-process.ts`. */
+export async function startProbingCore(flags: ConfigInput, folder: string, closers: (() => unknown)[]): Promise<CoreProcess> {
+  return coreOf(await startScript('core-probe-process', { folder, flags: { log: { level: 'silent' }, ...flags } }, closers));
+}
+
+export interface ScriptProcess {
+  /** The first line that it printed. */
+  readonly line: string;
+  signal(signal: NodeJS.Signals): void;
+  kill(): Promise<void>;
+}
+
+/** A program of this folder, which says a line once it serves. */
+export async function startScript(name: string, about: object, closers: (() => unknown)[]): Promise<ScriptProcess> {
+  const script = fileURLToPath(new URL(`./${name}.ts`, import.meta.url));
+  const child = spawn(process.execPath, ['--conditions=nexus-source', script, JSON.stringify(about)], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const kill = () => {
     child.kill('SIGKILL');
     return ended;
   };
   closers.push(kill);
-  const [port, watchUrl = ''] = (await firstLine(child)).split(' ');
-  return { port: Number(port), watchUrl, kill };
+  return { line: await firstLine(child), kill, signal: (signal) => child.kill(signal) };
+}
+
+function coreOf({ line, kill, signal }: ScriptProcess): CoreProcess {
+  const [port, watchUrl = ''] = line.split(' ');
+  return { port: Number(port), watchUrl, kill, signal };
 }
 
 /** The first line that a process prints. Rejects when it ends before. */
