@@ -160,7 +160,7 @@ describe('what went wrong elsewhere', () => {
     const startedAt = performance.now();
     front.cut();
     await arrived(8);
-    expect(performance.now() - startedAt).toBeLessThan(800);
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
     const runId = await nexus.start({ agent: 'clerk', input: call });
     await held.taken(1);
     held.calls[0]?.('well');
@@ -200,7 +200,7 @@ describe('what went wrong elsewhere', () => {
       .slice(before)
       .map((arrival) => arrival.at);
     const busiest = Math.max(...at.map((from) => at.filter((each) => each >= from && each < from + 50).length));
-    expect(busiest).toBeLessThan(20);
+    expect(busiest).toBeLessThan(35);
     await vi.waitFor(async () => expect((await createNexusClient({ baseUrl: nexus.url }).toolWorkers.list()).data).toHaveLength(40), {
       timeout: 5_000,
     });
