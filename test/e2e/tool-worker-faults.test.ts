@@ -187,6 +187,32 @@ describe('what went wrong elsewhere', () => {
     expect((await nexus.until(runId, 'completed')).output).toBe('in the end');
   }, 60_000);
 
+  it('what a worker says is whole letters wherever it is cut, and what are none do not come through [verifies workers.elsewhere]', async () => {
+    const { nexus, front } = await begin();
+    const said = [`a${'😀'.repeat(12_000)}`, `half \ud83d of one`];
+    const tool = defineTool({
+      ...{ name: 'held', description: 'for tests', input: { type: 'object' }, effects: 'none' },
+      execute: (input, { progress }) => {
+        const { at, fails } = input as { at: number; fails: boolean }; // as the test has it
+        progress(said[at] ?? '');
+        if (fails) throw new Error(said[at]);
+        return said[at];
+      },
+    });
+    const { worker } = serve(front, tool);
+    await worker.ready;
+    for (const at of [0, 1])
+      for (const fails of [true, false]) {
+        const runId = await nexus.start({ agent: 'clerk', input: `[[sim tools=held(at=${at},fails=${fails})]] [[sim say="done"]]` });
+        await nexus.until(runId, 'completed');
+        const event = (await nexus.events(runId)).find(({ type }) => type === 'tool.completed');
+        const output = event !== undefined && 'output' in event.data ? String(event.data.output) : '\ud800';
+        expect(output.isWellFormed(), `${at} ${fails}`).toBe(true);
+        expect(JSON.stringify(event)).not.toMatch(/\\ud[89a-f]/i);
+      }
+    for (const report of front.reports()) expect(String(report.message ?? '').isWellFormed() || report.message === said[1]).toBe(true);
+  });
+
   it('workers that were cut off together come back spread, and none twice at a time [verifies workers.elsewhere]', async () => {
     const { nexus, front } = await begin();
     const held = heldTool();
