@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, expect, it, vi } from 'vitest';
-import { clientTls, serverTls, strangerTls } from '../../packages/server/src/tools/wire/wire.testkit.ts';
+import { clientTls, serverTls, strangerTls } from '../../packages/server/src/tools/wire/testing/index.ts';
 import { startCoreProcess } from './support/core-process.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'nexus-buf-'));

@@ -11,7 +11,7 @@ import { type ConfigInput, resolveConfig } from '../../packages/server/src/apps/
 import { startAgentCore } from '../../packages/server/src/apps/index.ts';
 import type { Tool } from '../../packages/server/src/tools/index.ts';
 import { makeTool, makeToolCall, readCall } from '../../packages/server/src/tools/testing/index.ts';
-import { callTools, clientTls, serverTls, strangerTls } from '../../packages/server/src/tools/wire/wire.testkit.ts';
+import { callTools, clientTls, serverTls, strangerTls } from '../../packages/server/src/tools/wire/testing/index.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'nexus-watch-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

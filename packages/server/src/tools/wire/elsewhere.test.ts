@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { systemTimers } from '#core';
 import type { Tool, ToolService } from '#tools';
 import { createTestToolService, makeTool, makeToolCall, readCall } from '../testing/index.ts';
-import { callTools, serveTools, startRelay } from './wire.testkit.ts';
+import { callTools, serveTools, startRelay } from './testing/index.ts';
 
 const closers: (() => unknown)[] = [];
 afterEach(async () => {

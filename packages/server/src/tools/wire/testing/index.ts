@@ -2,7 +2,7 @@
 import { connect, createServer, type Socket } from 'node:net';
 import { systemClock, systemTimers } from '#core';
 import type { ToolService } from '#tools';
-import { type ClientTls, createRemoteTools, type ServerTls, startToolServer, type ToolServer } from './index.ts';
+import { type ClientTls, createRemoteTools, type ServerTls, startToolServer, type ToolServer } from '../index.ts';
 
 /** Of `localhost`, and its own authority. Of no worth to anybody, like the other. */
 const certificate = Buffer.from(`-----BEGIN CERTIFICATE-----
