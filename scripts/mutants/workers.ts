@@ -42,10 +42,10 @@ export const workerMutants: readonly Mutant[] = [
     tests: kept,
   },
   {
-    bug: 'worker: two take one call',
+    bug: 'worker: every delivery of a call is the first',
     file: table,
-    replace: "keys}) and status = 'queued' returning *`",
-    by: 'keys}) returning *`',
+    replace: 'delivery = delivery + 1',
+    by: 'delivery = 1',
     tests: kept,
   },
   {
@@ -121,7 +121,7 @@ export const workerMutants: readonly Mutant[] = [
   {
     bug: 'worker: heartbeats pile up while the server is away',
     file: `${sdk}/reports.ts`,
-    replace: "if (report.type === 'held' && this.#waiting.some((other) => isSame(other, report))) return;",
+    replace: "if (report.type === 'held' && this.#waiting.some((other) => repeats(other, report))) return;",
     by: '',
     tests: faults,
   },

@@ -28,7 +28,7 @@ async function openWorld() {
       runs: { pollMs: 50, heartbeatMs: 250, leaseMs: 1_500 },
       tools: { remote: { address: `127.0.0.1:${first.port}`, connectTimeoutMs: 15_000 } },
     };
-    driver = await startScript('server-process', flags, closers);
+    driver = await startScript(new URL('./support/server-process.ts', import.meta.url), flags, closers);
   };
   await startDriver();
   const call = async (method: string, path: string, body?: object) => {

@@ -12,12 +12,24 @@ export interface CoreProcess {
 
 /** An agent core in a process of its own, which can be killed. */
 export async function startCoreProcess(flags: ConfigInput, calls: string, closers: (() => unknown)[]): Promise<CoreProcess> {
-  return coreOf(await startScript('agent-core-process', { calls, flags: { log: { level: 'silent' }, ...flags } }, closers));
+  return coreOf(
+    await startScript(
+      new URL('./agent-core-process.ts', import.meta.url),
+      { calls, flags: { log: { level: 'silent' }, ...flags } },
+      closers,
+    ),
+  );
 }
 
 /** One with tools that write into a folder, and wait for files there; see `core-probe-process.ts`. */
 export async function startProbingCore(flags: ConfigInput, folder: string, closers: (() => unknown)[]): Promise<CoreProcess> {
-  return coreOf(await startScript('core-probe-process', { folder, flags: { log: { level: 'silent' }, ...flags } }, closers));
+  return coreOf(
+    await startScript(
+      new URL('./core-probe-process.ts', import.meta.url),
+      { folder, flags: { log: { level: 'silent' }, ...flags } },
+      closers,
+    ),
+  );
 }
 
 export interface ScriptProcess {
@@ -27,10 +39,9 @@ export interface ScriptProcess {
   kill(): Promise<void>;
 }
 
-/** A program of this folder, which says a line once it serves. */
-export async function startScript(name: string, about: object, closers: (() => unknown)[]): Promise<ScriptProcess> {
-  const script = fileURLToPath(new URL(`./${name}.ts`, import.meta.url));
-  const child = spawn(process.execPath, ['--conditions=nexus-source', script, JSON.stringify(about)], {
+/** A program that says a line once it serves. */
+export async function startScript(script: URL, about: object, closers: (() => unknown)[]): Promise<ScriptProcess> {
+  const child = spawn(process.execPath, ['--conditions=nexus-source', fileURLToPath(script), JSON.stringify(about)], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));

@@ -30,7 +30,7 @@ export class Reports {
 
   put(report: WorkerReport): void {
     // While the server is away, that a call is held is said once and not once for each heartbeat.
-    if (report.type === 'held' && this.#waiting.some((other) => isSame(other, report))) return;
+    if (report.type === 'held' && this.#waiting.some((other) => repeats(other, report))) return;
     this.#waiting.push(report);
     this.#begin();
   }
@@ -130,6 +130,6 @@ export class Reports {
   }
 }
 
-function isSame(one: WorkerReport, other: WorkerReport): boolean {
+function repeats(one: WorkerReport, other: WorkerReport): boolean {
   return one.type === other.type && one.callId === other.callId && one.delivery === other.delivery;
 }

@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type RequestListener, type Server, 
 import { createServer as createSecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { TLSSocket } from 'node:tls';
+import { boundHost } from '#api';
 import { NexusError, type Timers, toProblem } from '#core';
 import type { Metrics } from '#telemetry';
 
@@ -65,7 +66,7 @@ export async function startCoreWatch(options: CoreWatchOptions): Promise<CoreWat
   server.maxConnections = maxConnections;
   await bind(server, options);
   const { port } = server.address() as AddressInfo; // it listens on TCP
-  const inUrl = bareHost(host).includes(':') ? `[${bareHost(host)}]` : host;
+  const inUrl = boundHost(host).includes(':') ? `[${boundHost(host)}]` : host;
   return { url: `${tls === undefined ? 'http' : 'https'}://${inUrl}:${port}`, port, close: () => closeServer(server, options.timers) };
 }
 
@@ -135,11 +136,6 @@ function send(request: IncomingMessage, response: ServerResponse, { status, type
   response.end(request.method === 'HEAD' ? undefined : body);
 }
 
-/** A host as the system takes it. */
-function bareHost(host: string): string {
-  return host === 'localhost' ? '127.0.0.1' : host.replace(/^\[|\]$/g, '');
-}
-
 function bind(server: Server, { host, port }: CoreWatchOptions): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => {
@@ -147,7 +143,7 @@ function bind(server: Server, { host, port }: CoreWatchOptions): Promise<void> {
       const message = `the agent core cannot tell its metrics on ${host}:${port} (grpc.metrics.host, grpc.metrics.port): ${why}`;
       reject(new NexusError('unavailable', message, { cause, retryable: false }));
     });
-    server.listen(port, bareHost(host), resolve);
+    server.listen(port, boundHost(host), resolve);
   });
 }
 
