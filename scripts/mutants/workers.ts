@@ -19,8 +19,17 @@ export const workerMutants: readonly Mutant[] = [
   {
     bug: 'worker: a call that is answered is answered again',
     file: table,
-    replace: ".where('holder', '=', params.worker)\n      .where('status', '=', sql.lit('held')),",
-    by: ".where('holder', '=', params.worker),",
+    replace: `.set({ status: 'done', answer: params.answer, holder: null, lease_until: null })
+      .where('tenant_id', '=', params.tenant)
+      .where('call_key', '=', params.key)
+      .where('delivery', '=', params.delivery)
+      .where('holder', '=', params.worker)
+      .where('status', '=', sql.lit('held')),`,
+    by: `.set({ status: 'done', answer: params.answer, lease_until: null })
+      .where('tenant_id', '=', params.tenant)
+      .where('call_key', '=', params.key)
+      .where('delivery', '=', params.delivery)
+      .where('holder', '=', params.worker),`,
     tests: kept,
   },
   {

@@ -94,6 +94,7 @@ export function describeToolStore(open: () => Promise<Store>): void {
       await take(two, tenantId, 'w2');
       expect(await one.endToolCall({ tenantId, workerId: 'w1' }, held(1), 'late')).toBe(false);
       expect(await one.endToolCall({ tenantId, workerId: 'w1' }, held(2), 'of another')).toBe(false);
+      expect(await one.endToolCall({ tenantId, workerId: 'w2' }, held(1), 'of a delivery that is over')).toBe(false);
       const answers = await Promise.all(
         [one, two, one, two].map((store, index) => store.endToolCall({ tenantId, workerId: 'w2' }, held(2), index)),
       );

@@ -5,8 +5,9 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, expect, it, vi } from 'vitest';
 import { type ConfigInput, resolveConfig } from '../../packages/server/src/apps/config/index.ts';
 import { startAgentCore } from '../../packages/server/src/apps/index.ts';
-import { startCoreProcess } from './support/core-process.ts';
+import { startCoreProcess, startProbingCore } from './support/core-process.ts';
 import { startTestServer } from './support/server.ts';
+import { readStream } from './support/stream.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'nexus-core-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -125,3 +126,38 @@ it('goes on with a run whose agent core was killed in mid-call, by the effects o
   expect(called()).toEqual(['look 1', 'pay 1', 'pay 2']);
   await server.verifyRuns();
 }, 120_000);
+
+it('tells progress, stops what is cancelled, waits, and lets clients answer, with tools in another process [verifies tools.wire.process tools.wire.cancel]', async () => {
+  const dataDir = newFolder();
+  mkdirSync(dataDir, { recursive: true });
+  const core = await startProbingCore({ dataDir, grpc: { port: 0 } }, dataDir, closers);
+  const server = await startOrchestrator(dataDir, `127.0.0.1:${core.port}`);
+  await server.agent('worker');
+  const held = await server.start({ agent: 'worker', input: '[[sim tools=look(name="slow",barrier="never")]]' });
+  const { frames } = await readStream(`${server.app.url}/v1/runs/${held}/events`, {
+    headers: { accept: 'text/event-stream' },
+    until: ({ event }) => event === 'tool.output',
+  });
+  expect(frames.at(-1)).toMatchObject({ event: 'tool.output', data: { data: { text: expect.stringContaining('slow waits') } } });
+  await server.call('POST', `/v1/runs/${held}/cancel`, {});
+  await server.until(held, 'cancelled');
+  const running = async () => {
+    const token = readFileSync(join(dataDir, 'local', 'agent-core.token'), 'utf8').trim();
+    const answer = await fetch(`${core.watchUrl}/metrics`, { headers: { authorization: `Bearer ${token}` } });
+    return /^nexus_tool_calls_total\{.*outcome="failed",error_type="cancelled"\} 1$/m.test(await answer.text());
+  };
+  await vi.waitFor(async () => expect(await running()).toBe(true), { timeout: 10_000, interval: 100 });
+
+  const clientTools = [{ name: 'pick', description: 'for tests', inputSchema: { type: 'object' } }];
+  const asked = await server.start({
+    agent: 'worker',
+    clientTools,
+    input: '[[sim tools=look(name="a"),wait(seconds=1),pick()]] [[sim say="{{results}}"]]',
+  });
+  const { waitingFor } = await server.until(asked, 'waiting');
+  const callId = waitingFor?.clientCalls?.[0] ?? '';
+  expect(await server.call('PUT', `/v1/runs/${asked}/tool-results/${callId}`, { output: 'picked' })).toMatchObject({ status: 200 });
+  const { output } = await server.until(asked, 'completed');
+  expect(output).toMatch(/look a[\s\S]*picked/);
+  await server.verifyRuns();
+}, 90_000);

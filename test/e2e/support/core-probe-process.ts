@@ -19,8 +19,10 @@ const probe = (name: string, effects: EffectsClass): Tool => ({
   async execute(input, { idempotencyKey, signal, onOutput }) {
     const { name: of, barrier } = input as { readonly name: string; readonly barrier?: string }; // by the schema
     appendFileSync(join(folder, 'calls'), `${JSON.stringify({ name, of, idempotencyKey })}\n`);
-    onOutput(`${of} has begun`);
-    while (barrier !== undefined && !existsSync(join(folder, barrier))) await systemTimers.sleep(20, signal);
+    while (barrier !== undefined && !existsSync(join(folder, barrier))) {
+      onOutput(`${of} waits `);
+      await systemTimers.sleep(50, signal);
+    }
     return { type: 'ok', output: `${name} ${of}` };
   },
 });
