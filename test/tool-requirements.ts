@@ -108,6 +108,11 @@ export const toolRequirements = {
     behaviour:
       'Operations of an OpenAPI document become tools with typed arguments that cannot be mixed up; what is left out is told with the reason.',
   },
+  'tools.openapi.elsewhere': {
+    promise: 5,
+    behaviour:
+      'What APIs take goes to them as their documents mean it, also where authors are careless: nulls, choices, values, types of bodies, objects in queries, long numbers.',
+  },
   'tools.openapi.bounded': {
     promise: 4,
     behaviour: 'A document of any size, depth or circle of references is read within bounds, and nothing that it refers to is fetched.',
@@ -134,6 +139,11 @@ export const toolRequirements = {
   'workers.wait': { promise: 2, behaviour: 'A call waits for a worker for a stated time, then the model is told that nothing was done.' },
   'workers.capacity': { promise: 0, behaviour: 'A worker is given no more calls at a time than it takes, and each call once.' },
   'workers.cancel': { promise: 0, behaviour: 'Cancelling a run really stops the call at its worker.' },
+  'workers.elsewhere': {
+    promise: 2,
+    behaviour:
+      'A worker outlives what stands before its server, comes back soon after a connection that lasted, says of a call once that it is held, and counts as connected where it is.',
+  },
   'workers.lost': {
     promise: 2,
     behaviour:
@@ -486,6 +496,16 @@ export const toolRequirements = {
   'tools.wire.reflection': {
     promise: 5,
     behaviour: 'A general gRPC client lists, calls and cancels tools by reflection alone, and sees whether the service is well.',
+  },
+  'tools.wire.code': {
+    promise: 2,
+    behaviour:
+      'Code that calls tools goes on in another agent core, and for another process that drives it, as if none had been killed: its fuel, output and calls are the same, and no call is made twice.',
+  },
+  'tools.wire.watched': {
+    promise: 5,
+    behaviour:
+      'An agent core tells its health to everybody who can connect and its metrics to who has the token or a certificate, and both until it has drained.',
   },
   'tools.artifacts.kept': {
     promise: 2,

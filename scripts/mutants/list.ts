@@ -9,6 +9,7 @@ import { dispatchMutants } from './dispatch.ts';
 import { documentMutants } from './documents.ts';
 import { edgeMutants } from './edges.ts';
 import { fileMutants } from './files.ts';
+import { httpToolMutants } from './http-tools.ts';
 import { isolationMutants } from './isolation.ts';
 import { killMutants } from './kill.ts';
 import { leakMutants } from './leak.ts';
@@ -28,6 +29,7 @@ import { stallMutants } from './stall.ts';
 import { steerMutants } from './steer.ts';
 import { storageMutants } from './storage.ts';
 import { wireMutants } from './wire.ts';
+import { workerMutants } from './workers.ts';
 
 /** Every bug that `npm run verify:mutants` plants. Add to the file of its area. */
 export const mutants = [
@@ -38,6 +40,8 @@ export const mutants = [
   ...storageMutants,
   ...serviceMutants,
   ...wireMutants,
+  ...workerMutants,
+  ...httpToolMutants,
   ...llmMutants,
   ...runMutants,
   ...dispatchMutants,

@@ -2,6 +2,7 @@ import { type Mutant, server } from './mutant.ts';
 
 const remoteTests = [`${server}/tools/wire/remote.test.ts`];
 const serverTests = [`${server}/tools/wire/server.test.ts`];
+const elsewhereTests = [`${server}/tools/wire/elsewhere.test.ts`];
 const messageTests = [`${server}/tools/wire/messages.test.ts`];
 
 /** Of the tools over gRPC. */
@@ -82,5 +83,68 @@ export const wireMutants: readonly Mutant[] = [
     replace: '/^\\w[\\w.:@-]{0,199}$/',
     by: '/^[\\w./:@-]{0,200}$/',
     tests: messageTests,
+  },
+  {
+    bug: 'wire: code whose agent core is lost fails, after its calls were made',
+    file: `${server}/tools/wire/remote-call.ts`,
+    replace: 'if (this.#isSentAgain(this.#status)) return;',
+    by: '',
+    tests: elsewhereTests,
+  },
+  {
+    bug: 'wire: code that ends its agent core does so for ever',
+    file: `${server}/tools/wire/remote-call.ts`,
+    replace: 'this.#sentAgain >= maxSentAgain || ',
+    by: '',
+    tests: elsewhereTests,
+  },
+  {
+    bug: 'wire: code with effects is sent again',
+    file: `${server}/tools/wire/remote-call.ts`,
+    replace: "&& this.#connection.effectsOf(this.#call) === 'none'",
+    by: '',
+    tests: elsewhereTests,
+  },
+  {
+    bug: 'wire: code that is sent again has all of its time anew',
+    file: `${server}/tools/wire/remote-call.ts`,
+    replace: 'Math.max(1, this.#call.timeoutMs - this.#tookMs())',
+    by: 'this.#call.timeoutMs',
+    tests: elsewhereTests,
+  },
+  {
+    bug: 'wire: every call is sent again',
+    file: `${server}/tools/wire/remote-call.ts`,
+    replace: '(calling !== undefined || resume !== undefined) && ',
+    by: '',
+    tests: elsewhereTests,
+  },
+  {
+    bug: 'wire: a frozen agent core is waited for',
+    file: `${server}/tools/wire/client.ts`,
+    replace: "'grpc.keepalive_time_ms': keepaliveMs,",
+    by: "'grpc.keepalive_time_ms': 600_000,",
+    tests: elsewhereTests,
+  },
+  {
+    bug: 'wire: the metrics are for everybody',
+    file: `${server}/apps/core-watch.ts`,
+    replace: 'requireReader(options, request);',
+    by: '',
+    tests: ['test/e2e/agent-core-watch.test.ts'],
+  },
+  {
+    bug: 'wire: any certificate reads the metrics',
+    file: `${server}/apps/core-watch.ts`,
+    replace: '!(socket instanceof TLSSocket && socket.authorized)',
+    by: '!(socket instanceof TLSSocket)',
+    tests: ['test/e2e/agent-core-watch.test.ts'],
+  },
+  {
+    bug: 'wire: an agent core that drains says that it is ready',
+    file: `${server}/apps/agent-core.ts`,
+    replace: 'state.isOpen = false;',
+    by: '',
+    tests: ['test/e2e/agent-core-watch.test.ts'],
   },
 ];

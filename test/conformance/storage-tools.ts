@@ -94,6 +94,7 @@ export function describeToolStore(open: () => Promise<Store>): void {
       await take(two, tenantId, 'w2');
       expect(await one.endToolCall({ tenantId, workerId: 'w1' }, held(1), 'late')).toBe(false);
       expect(await one.endToolCall({ tenantId, workerId: 'w1' }, held(2), 'of another')).toBe(false);
+      expect(await one.endToolCall({ tenantId, workerId: 'w2' }, held(1), 'of a delivery that is over')).toBe(false);
       const answers = await Promise.all(
         [one, two, one, two].map((store, index) => store.endToolCall({ tenantId, workerId: 'w2' }, held(2), index)),
       );
@@ -153,6 +154,24 @@ export function describeToolStore(open: () => Promise<Store>): void {
       expect(await two.queuedToolPools([...pools, { tenantId: newTenant(), pool: 'crm' }])).toEqual(pools);
     });
 
+    it('are kept for nobody who reports a delivery that is over', async () => {
+      const tenantId = newTenant();
+      for (const key of ['a', 'b']) await one.offerToolCall(call(tenantId, key));
+      await take(one, tenantId, 'w1', 2);
+      await one.requeueToolCall(tenantId, { callKey: 'a', delivery: 1 }, 151);
+      await take(one, tenantId, 'w1', 2, 200); // the same worker, which never hears of it
+      const zombie = [
+        { callKey: 'a', delivery: 1 },
+        { callKey: 'b', delivery: 1 },
+        { callKey: 'b', delivery: 2 },
+      ];
+      expect(await one.renewToolCalls({ tenantId, workerId: 'w1' }, zombie, 900)).toEqual([
+        { callKey: 'b', delivery: 1, cancelled: false },
+      ]);
+      expect((await one.toolCallStates(tenantId, ['a', 'b'])).map(({ leaseUntil }) => leaseUntil)).toEqual([250, 900]);
+      expect(await two.requeueToolCall(tenantId, { callKey: 'a', delivery: 2 }, 251)).toBe(true);
+    });
+
     it('are forgotten when nobody can ask for them any more', async () => {
       const tenantId = newTenant();
       await one.offerToolCall({ ...call(tenantId, 'old'), expiresAt: -10 });
@@ -174,7 +193,12 @@ export function describeToolStore(open: () => Promise<Store>): void {
       expect(await one.listToolWorkers(tenantId, 25, 10)).toEqual([{ ...worker('w1', node, 11), seenAt: 30 }]);
       expect((await one.listToolWorkers(tenantId, 0, 1)).map(({ workerId }) => workerId)).toEqual(['w2']);
       expect(await one.listToolWorkers(newTenant(), 0, 10)).toEqual([]);
-      await one.deleteToolWorker(tenantId, 'w1');
+      // It has come back elsewhere before the node that it left noticed.
+      await one.deleteToolWorker(tenantId, 'w1', 'other');
+      expect((await one.listToolWorkers(tenantId, 25, 10)).map(({ workerId }) => workerId)).toEqual(['w1']);
+      await one.deleteToolWorker(newTenant(), 'w1', node);
+      expect(await one.listToolWorkers(tenantId, 25, 10)).toHaveLength(1);
+      await one.deleteToolWorker(tenantId, 'w1', node);
       while ((await one.pruneToolWorkers(25, 10)) > 0);
       expect(await two.listToolWorkers(tenantId, 0, 10)).toEqual([]);
     });

@@ -161,6 +161,19 @@ export function describeToolService(name: string, subject: ToolServiceSubject): 
       });
     });
 
+    it('gives no half characters, neither in outputs nor in errors', async () => {
+      const half = 'half \ud83d of one';
+      const ends = [
+        await run({ execute: async () => ({ type: 'ok', output: half }) }),
+        await run({ execute: async () => ({ type: 'error', error: { code: 'not_found', message: half } }) }),
+        await run({ execute: () => Promise.reject(new NexusError('not_found', half)) }),
+      ];
+      for (const end of ends) {
+        const said = end.type === 'completed' ? end.output : end.type === 'failed' ? end.error.message : '';
+        expect(said).toBe('half \ufffd of one');
+      }
+    });
+
     it('cuts a long output and says so inside the limit', async () => {
       const result = await run({ execute: async () => ({ type: 'ok', output: '😀'.repeat(5_000) }) });
       if (result.type !== 'completed') throw new Error('expected an output');

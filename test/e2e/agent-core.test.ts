@@ -1,4 +1,3 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,7 +5,9 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, expect, it, vi } from 'vitest';
 import { type ConfigInput, resolveConfig } from '../../packages/server/src/apps/config/index.ts';
 import { startAgentCore } from '../../packages/server/src/apps/index.ts';
+import { startCoreProcess, startProbingCore } from './support/core-process.ts';
 import { startTestServer } from './support/server.ts';
+import { readStream } from './support/stream.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'nexus-core-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -101,47 +102,11 @@ it('serves nobody with another token, and starts on no address that others reach
     });
 }, 60_000);
 
-interface CoreProcess {
-  readonly port: number;
-  kill(): Promise<void>;
-}
-
-/** In a process of its own, which can be killed. */
-async function startCoreProcess(flags: ConfigInput, calls: string): Promise<CoreProcess> {
-  const script = fileURLToPath(new URL('./support/agent-core-process.ts', import.meta.url));
-  const child = spawn(
-    process.execPath,
-    ['--conditions=nexus-source', script, JSON.stringify({ calls, flags: { log: { level: 'silent' }, ...flags } })],
-    {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    },
-  );
-  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-  const kill = () => {
-    child.kill('SIGKILL');
-    return ended;
-  };
-  closers.push(kill);
-  const line = await firstLine(child);
-  return { port: Number(line), kill };
-}
-
-function firstLine(child: ChildProcess): Promise<string> {
-  return new Promise((resolve, reject) => {
-    let text = '';
-    child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
-      text += chunk;
-      if (text.includes('\n')) resolve(text.slice(0, text.indexOf('\n')));
-    });
-    child.once('exit', (code) => reject(new Error(`it ended with ${code} before it said anything`)));
-  });
-}
-
 it('goes on with a run whose agent core was killed in mid-call, by the effects of its tools [verifies tools.wire.lost]', async () => {
   const dataDir = newFolder();
   const calls = join(folder, 'calls');
   const called = () => (existsSync(calls) ? readFileSync(calls, 'utf8').trim().split('\n').sort() : []);
-  const first = await startCoreProcess({ dataDir, grpc: { port: 0 } }, calls);
+  const first = await startCoreProcess({ dataDir, grpc: { port: 0 } }, calls, closers);
   const server = await startOrchestrator(dataDir, `127.0.0.1:${first.port}`);
   await server.agent('worker');
   const runId = await server.start({ agent: 'worker', input: '[[sim tools=pay(),look()]][[sim say="{{results}}"]]' });
@@ -154,7 +119,7 @@ it('goes on with a run whose agent core was killed in mid-call, by the effects o
   const looked = (await server.events(runId)).find(({ type }) => type === 'tool.completed');
   expect(looked).toMatchObject({ data: { status: 'error', error: { code: 'unavailable', retryable: true } } });
 
-  await startCoreProcess({ dataDir, grpc: { port: first.port } }, calls);
+  await startCoreProcess({ dataDir, grpc: { port: first.port } }, calls, closers);
   expect(await server.call('POST', `/v1/approvals/${data[0].id}`, { decision: 'retry' })).toMatchObject({ status: 200 });
   const { output } = await server.until(runId, 'completed');
   expect(output).toContain('pay done');
@@ -162,69 +127,37 @@ it('goes on with a run whose agent core was killed in mid-call, by the effects o
   await server.verifyRuns();
 }, 120_000);
 
-const buf = fileURLToPath(new URL('../../node_modules/@bufbuild/buf/bin/buf', import.meta.url));
-const hasBuf = spawnSync(process.execPath, [buf, '--version']).status === 0;
-const reason = 'the program buf is not there for this platform';
-
-if (!hasBuf) it.skip(`not run: ${reason}`);
-else
-  it('tells a general client all that it needs: it lists, calls and cancels by reflection [verifies tools.wire.reflection]', async () => {
-    const dataDir = newFolder();
-    const calls = join(folder, 'calls-of-buf');
-    const token = 'a-token-for-buf-curl';
-    const { port } = await startCoreProcess({ dataDir, grpc: { port: 0, token } }, calls);
-    const curl = (method: string, data: object, presented = token) =>
-      run([
-        buf,
-        'curl',
-        '--protocol',
-        'grpc',
-        '--http2-prior-knowledge',
-        '-H',
-        `authorization: Bearer ${presented}`,
-        '--reflect-header',
-        `authorization: Bearer ${token}`,
-        '-d',
-        JSON.stringify(data),
-        `http://127.0.0.1:${port}/${method}`,
-      ]);
-    const service = 'nexus.tools.v1.ToolService';
-    const { tools } = JSON.parse((await curl(`${service}/ListTools`, { tenantId: 'default' })).out);
-    expect(tools.map(({ name }: { name: string }) => name)).toEqual(expect.arrayContaining(['fs_write', 'code_js', 'pay']));
-    const call = {
-      tenantId: 'default',
-      sessionId: 'ses_1',
-      runId: 'run_1',
-      callId: 'call_1',
-      attempt: 1,
-      idempotencyKey: 'k',
-      timeoutMs: 30_000,
-    };
-    const code = await curl(`${service}/Execute`, { ...call, attempt: 2, toolName: 'look', inputJson: '{}' });
-    expect(JSON.parse(code.out)).toMatchObject({ completed: { output: 'look done' } });
-    const held = curl(`${service}/Execute`, { ...call, toolName: 'look', inputJson: '{}' });
-    await vi.waitFor(() => expect(readFileSync(calls, 'utf8')).toContain('look 1'), { timeout: 15_000, interval: 50 });
-    expect(JSON.parse((await curl(`${service}/Cancel`, { tenantId: 'default', callId: 'call_1', attempt: 1 })).out)).toEqual({
-      found: true,
-    });
-    expect(JSON.parse((await held).out)).toMatchObject({ failed: { error: { code: 'cancelled' } } });
-    const refused = await curl(`${service}/ListTools`, { tenantId: 'default' }, 'another');
-    expect(refused.err).toContain('unauthenticated');
-    const wrong = await curl(`${service}/ListTools`, { tenantId: '../etc' });
-    expect(wrong.err).toMatch(/invalid_argument[\s\S]*nexus\.tools\.v1\.ErrorInfo/);
-  }, 120_000);
-
-function run(args: readonly string[]): Promise<{ out: string; err: string }> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [...args], { stdio: ['ignore', 'pipe', 'pipe'] });
-    let [out, err] = ['', ''];
-    child.stdout.on('data', (chunk) => {
-      out += chunk;
-    });
-    child.stderr.on('data', (chunk) => {
-      err += chunk;
-    });
-    child.once('error', reject);
-    child.once('close', () => resolve({ out, err }));
+it('tells progress, stops what is cancelled, waits, and lets clients answer, with tools in another process [verifies tools.wire.process tools.wire.cancel]', async () => {
+  const dataDir = newFolder();
+  mkdirSync(dataDir, { recursive: true });
+  const core = await startProbingCore({ dataDir, grpc: { port: 0 } }, dataDir, closers);
+  const server = await startOrchestrator(dataDir, `127.0.0.1:${core.port}`);
+  await server.agent('worker');
+  const held = await server.start({ agent: 'worker', input: '[[sim tools=look(name="slow",barrier="never")]]' });
+  const { frames } = await readStream(`${server.app.url}/v1/runs/${held}/events`, {
+    headers: { accept: 'text/event-stream' },
+    until: ({ event }) => event === 'tool.output',
   });
-}
+  expect(frames.at(-1)).toMatchObject({ event: 'tool.output', data: { data: { text: expect.stringContaining('slow waits') } } });
+  await server.call('POST', `/v1/runs/${held}/cancel`, {});
+  await server.until(held, 'cancelled');
+  const running = async () => {
+    const token = readFileSync(join(dataDir, 'local', 'agent-core.token'), 'utf8').trim();
+    const answer = await fetch(`${core.watchUrl}/metrics`, { headers: { authorization: `Bearer ${token}` } });
+    return /^nexus_tool_calls_total\{.*outcome="failed",error_type="cancelled"\} 1$/m.test(await answer.text());
+  };
+  await vi.waitFor(async () => expect(await running()).toBe(true), { timeout: 10_000, interval: 100 });
+
+  const clientTools = [{ name: 'pick', description: 'for tests', inputSchema: { type: 'object' } }];
+  const asked = await server.start({
+    agent: 'worker',
+    clientTools,
+    input: '[[sim tools=look(name="a"),wait(seconds=1),pick()]] [[sim say="{{results}}"]]',
+  });
+  const { waitingFor } = await server.until(asked, 'waiting');
+  const callId = waitingFor?.clientCalls?.[0] ?? '';
+  expect(await server.call('PUT', `/v1/runs/${asked}/tool-results/${callId}`, { output: 'picked' })).toMatchObject({ status: 200 });
+  const { output } = await server.until(asked, 'completed');
+  expect(output).toMatch(/look a[\s\S]*picked/);
+  await server.verifyRuns();
+}, 90_000);

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -51,6 +52,14 @@ it('has a page that names every metric with its kind and labels, and no other [v
   const kinds = new Map([...body.matchAll(/^# TYPE (\w+) (\w+)$/gm)].map(([, name, kind]) => [name, kind]));
   expect(documented.map(({ name, kind }) => [name, kind]).sort()).toEqual([...kinds].sort());
 });
+
+if (spawnSync('promtool', ['--version']).status !== 0)
+  it.skip('not run: promtool is not there, which comes with Prometheus', () => undefined);
+else
+  it('is taken by the checks of Prometheus without a word', async () => {
+    const { stdout, stderr, status } = spawnSync('promtool', ['check', 'metrics'], { input: await scrape(), encoding: 'utf8' });
+    expect([stdout, stderr, status]).toEqual(['', '', 0]);
+  });
 
 it('no page of the documentation names a metric that there is not [verifies metrics.documented]', () => {
   const known = new Set(documented.map(({ name }) => name));

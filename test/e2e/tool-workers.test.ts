@@ -193,6 +193,8 @@ describe('a worker that is lost', () => {
     await worker.close();
     await nexus.agent('clerk');
     const runId = await nexus.start({ agent: 'clerk', input: call('held') });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await serve(nexus, [held.tool]); // one that would do it
     const waiting = await nexus.until(runId, 'waiting');
     expect(waiting.waitingFor).toMatchObject({ reason: 'approval' });
     const { data } = await clientOf(nexus).approvals.list({ status: 'pending' });

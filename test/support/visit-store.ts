@@ -283,6 +283,6 @@ async function visitTools(store: Store): Promise<void> {
   await store.putToolWorker({ ...worker, nodeId: 'n', about: {}, connectedAt: 1, seenAt: 1 });
   await store.touchToolWorkers('n', 2);
   await store.listToolWorkers(huge, 0, 5);
-  await store.deleteToolWorker(huge, 'w');
+  await store.deleteToolWorker(huge, 'w', 'n');
   await store.pruneToolWorkers(1, 5);
 }

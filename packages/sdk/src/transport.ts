@@ -115,6 +115,16 @@ function parsed(text: string, base: string): unknown {
   }
 }
 
+/**
+ * Whether the server itself refuses, and will again: what stands before it answers with pages of its own while the server is away, and
+ * what failed inside it may be over. Only that a message is too large is believed of anybody.
+ */
+export function isRefusal(error: unknown): boolean {
+  if (!(error instanceof NexusApiError)) return false;
+  if (error.status === 413) return true;
+  return error.problem.type !== 'about:blank' && error.status < 500 && !error.retryable;
+}
+
 export function isRetryable(error: unknown): boolean {
   // Anything else is a connection that broke while its answer was read.
   return error instanceof NexusApiError ? error.retryable : !(error instanceof SyntaxError);

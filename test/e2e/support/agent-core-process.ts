@@ -4,7 +4,7 @@ import { resolveConfig } from '../../../packages/server/src/apps/config/index.ts
 import { startAgentCore } from '../../../packages/server/src/apps/index.ts';
 import type { Tool } from '../../../packages/server/src/tools/index.ts';
 
-/** An agent core with tools that hold their first attempts for ever. Its flags come as JSON; it says its port and ends when its input closes. */
+/** An agent core with tools that hold their first attempts for ever. Its flags come as JSON; it says its port and where its metrics are, and ends when its input closes. */
 const { calls, flags } = JSON.parse(process.argv[2] ?? '{}');
 
 const holding = (name: string, effects: EffectsClass): Tool => ({
@@ -18,6 +18,7 @@ const holding = (name: string, effects: EffectsClass): Tool => ({
     appendFileSync(calls, `${name} ${attempt}\n`);
     if (attempt > 1) return { type: 'ok', output: `${name} done` };
     await new Promise((resolve) => signal.addEventListener('abort', resolve));
+    appendFileSync(calls, `${name} stopped\n`);
     throw signal.reason;
   },
 });
@@ -27,6 +28,6 @@ const core = await startAgentCore({
   version: '0.0.0-test',
   tools: [holding('pay', 'once'), holding('look', 'none')],
 });
-process.stdout.write(`${core.port}\n`);
+process.stdout.write(`${core.port} ${core.watchUrl}\n`);
 process.stdin.resume();
 process.stdin.once('end', () => void core.close().then(() => process.exit(0)));

@@ -57,6 +57,13 @@ export const HttpBody = z.discriminatedUnion('type', [
     type: z.enum(['json', 'form']),
     argument: argument.optional().describe('The argument that is the whole body'),
     fields: z.record(z.string().min(1).max(200), argument).optional().describe('The fields of the body, each with the argument that it is'),
+    required: z.boolean().optional().describe('An empty body is sent where nothing of it is given'),
+    contentType: z
+      .string()
+      .max(100)
+      .regex(/^[\w.-]+\/[\w.-]+\+json$/, { error: 'expected a type that is JSON, such as application/vnd.api+json' })
+      .optional()
+      .describe('Of JSON; application/json when left out'),
   }),
   z.strictObject({ type: z.literal('text'), argument, contentType: z.string().min(1).max(100).default('text/plain; charset=utf-8') }),
 ]);

@@ -1,6 +1,6 @@
 import type { WorkerReceipt, WorkerReport } from '@nexus-agent/protocol';
 import { NexusApiError } from '../errors.ts';
-import { backOff, isRetryable, type Transport } from '../transport.ts';
+import { backOff, isRefusal, type Transport } from '../transport.ts';
 
 export interface ReportsOptions {
   readonly transport: Transport;
@@ -29,6 +29,8 @@ export class Reports {
   }
 
   put(report: WorkerReport): void {
+    // While the server is away, that a call is held is said once and not once for each heartbeat.
+    if (report.type === 'held' && this.#waiting.some((other) => repeats(other, report))) return;
     this.#waiting.push(report);
     this.#begin();
   }
@@ -60,7 +62,7 @@ export class Reports {
           break;
         } catch (error) {
           if (this.#options.signal.aborted) return;
-          if (!isRetryable(error)) {
+          if (isRefusal(error)) {
             this.#options.onError(error);
             this.#insteadOf(batch, error);
             break;
@@ -126,4 +128,8 @@ export class Reports {
       message: `the tool did its work, but its output was not taken: ${why}`.slice(0, 2_000),
     });
   }
+}
+
+function repeats(one: WorkerReport, other: WorkerReport): boolean {
+  return one.type === other.type && one.callId === other.callId && one.delivery === other.delivery;
 }

@@ -86,7 +86,7 @@ export class RunningCalls {
     let left = maxOutputChars;
     const progress = (text: string) => {
       const running = this.#running.get(callId);
-      const shown = String(text).slice(0, left);
+      const shown = beginningOf(String(text), left);
       left -= shown.length;
       if (running !== undefined && shown !== '') this.#options.report({ type: 'output', callId, delivery: running.delivery, text: shown });
     };
@@ -131,5 +131,12 @@ function plain(output: unknown): unknown {
 
 function saidBy(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  return (text === '' ? 'the tool failed and does not say why' : text).slice(0, maxMessageChars);
+  return beginningOf(text === '' ? 'the tool failed and does not say why' : text, maxMessageChars);
+}
+
+/** At most so many characters, and none of them cut in half. */
+function beginningOf(text: string, maxChars: number): string {
+  if (text.length <= maxChars) return text;
+  const isHalf = /[\ud800-\udbff]/.test(text.charAt(maxChars - 1));
+  return text.slice(0, isHalf ? maxChars - 1 : maxChars);
 }

@@ -1,7 +1,7 @@
 import type { WorkerHello, WorkerMessage, WorkerReceipt } from '@nexus-agent/protocol';
 import { localError, NexusApiError } from '../errors.ts';
 import { decodeSse } from '../sse-decoder.ts';
-import { backOff, isRetryable, maxTimerMs, type Transport } from '../transport.ts';
+import { backOff, isRefusal, isRetryable, maxTimerMs, type Transport } from '../transport.ts';
 import type { DefinedTool } from './define-tool.ts';
 import { Reports } from './reports.ts';
 import { RunningCalls } from './running-calls.ts';
@@ -35,6 +35,8 @@ export interface ToolWorker extends AsyncDisposable {
 const flushMs = 5_000;
 /** A stream on which nothing comes for so long, pings included, is opened anew. */
 const idleMs = 60_000;
+/** After a connection that lasted so long the next one is not waited for as after many that failed. */
+const stableMs = 5_000;
 
 /**
  * Serves tools from this process: it connects to the server, so that nothing has to reach it. Calls that are at work when a connection
@@ -48,10 +50,9 @@ export function serveToolsOver(transport: Transport, tools: readonly DefinedTool
   const ready = Promise.withResolvers<string>();
   ready.promise.catch(() => undefined); // whoever does not ask hears of it by `closed`
   let workerId: string | null = null;
-  /** Over the connection that there is, or was last. */
-  let isReached = false;
   let leaving = false;
   let connection: AbortController | null = null;
+  let readyAt: number | null = null;
   let stopHeartbeat: () => void = () => undefined;
 
   const reports = new Reports({
@@ -78,7 +79,7 @@ export function serveToolsOver(transport: Transport, tools: readonly DefinedTool
     switch (message.type) {
       case 'worker.ready':
         workerId = message.workerId;
-        isReached = true;
+        readyAt = performance.now();
         stopHeartbeat();
         stopHeartbeat = every(message.heartbeatMs, () => {
           for (const { callId, delivery } of calls.held) reports.put({ type: 'held', callId, delivery });
@@ -122,14 +123,15 @@ export function serveToolsOver(transport: Transport, tools: readonly DefinedTool
 
   async function serve(): Promise<void> {
     for (let failures = 1; !leaving; failures++) {
-      isReached = false;
+      readyAt = null;
       try {
         await connectOnce();
       } catch (error) {
         if (leaving) return;
-        if (!isRetryable(error)) throw error;
-        if (isReached) failures = 1;
-        if (failures === 1) onError(error);
+        // A worker that was never taken may have the wrong address; one that was is not ended by what stands before the server.
+        if (workerId === null ? !isRetryable(error) : isRefusal(error)) throw error;
+        if (isStable(readyAt)) failures = 1;
+        if (failures === 1 || readyAt !== null || !isRetryable(error)) onError(error);
         await backOff(Math.min(failures, 8), transport.retry, error, over.signal).catch(() => undefined);
       }
     }
@@ -162,6 +164,10 @@ export function serveToolsOver(transport: Transport, tools: readonly DefinedTool
   options.signal?.addEventListener('abort', () => void closeOnce(), { once: true });
   if (options.signal?.aborted) void closeOnce();
   return { ready: ready.promise, closed, close: closeOnce, [Symbol.asyncDispose]: () => closeOnce() };
+}
+
+function isStable(readyAt: number | null): boolean {
+  return readyAt !== null && performance.now() - readyAt >= stableMs;
 }
 
 function every(ms: number, work: () => void): () => void {

@@ -1,11 +1,14 @@
+import type { TenantId } from '@nexus-agent/protocol';
 import { isLoopbackHost } from '#api';
 import { type NexusConfig, secretsOfConfig } from '#apps/config';
-import { type Clock, createIdSource, NexusError, type SecretValues, systemClock, systemTimers } from '#core';
-import { createSharedClock } from '#storage';
+import { type Clock, createIdSource, NexusError, type SecretValues, settlesWithin, systemClock, systemTimers } from '#core';
+import { operatorTenant } from '#policy';
+import { createSharedClock, type Store } from '#storage';
 import { createLogger, createMetrics, type Logger } from '#telemetry';
 import { createOwnListeners, type Tool } from '#tools';
 import { keepAgentCoreToken } from './agent-core-token.ts';
 import { trustAuthorities } from './authorities.ts';
+import { startCoreWatch } from './core-watch.ts';
 import { makeDataFolder } from './data-folder.ts';
 import { requireFolder } from './definition-folder.ts';
 import { createInvariantWatch } from './invariants.ts';
@@ -36,6 +39,8 @@ export interface AgentCore {
   /** `host:port`, as `tools.remote.address` of its callers has it. */
   readonly address: string;
   readonly port: number;
+  /** Where its health and metrics are told. */
+  readonly watchUrl: string;
   /** Takes no calls any more, lets those under way finish within `drainMs`, and closes everything. Idempotent. */
   close(): Promise<void>;
 }
@@ -69,11 +74,21 @@ export async function startAgentCore(options: AgentCoreOptions): Promise<AgentCo
     closers.push(keepFollowing(clock, store, logger));
     const metrics = createMetrics(clock, { version, database: store.dialect });
     closers.push(() => metrics.close());
+    metrics.observeStore(store);
     broken.count(metrics);
     const files = await openFiles({ config, store, clock, timers: systemTimers, logger });
     closers.push(() => files.close());
     const own = createOwnListeners();
     own.add(config.grpc.port);
+    const state = { isOpen: false };
+    const watch = await startCoreWatch({
+      ...watchOf(config, access),
+      ...{ version, timers: systemTimers, scrape: () => metrics.scrape() },
+      unready: async () => (state.isOpen ? answersOf(store) : 'this process starts, or is draining'),
+      onTrouble: (error, message) => logger.warn({ err: error }, message),
+    });
+    own.add(watch.port);
+    closers.push(() => watch.close()); // last of what is reached from outside: who watches sees it drain
     const bus = await openConfiguredBus(config, { logger, clock });
     closers.push(() => bus.close());
     const mcp = openMcpServers({ version, config, store, clock, logger, metrics, own, closers });
@@ -95,14 +110,16 @@ export async function startAgentCore(options: AgentCoreOptions): Promise<AgentCo
         closers,
       },
     });
+    metrics.observeNames({ models: async () => [], tools: () => service.list(operatorTenant) });
     goOn();
     const { startToolServer } = await import('#tools/wire');
-    const { tls: _tls, token: _token, ...limits } = config.grpc;
+    const { tls: _tls, token: _token, metrics: _metrics, ...limits } = config.grpc;
     const server = await startToolServer({
       ...{ ...limits, ...access, service, timers: systemTimers },
       onTrouble: (error, message) => logger.warn({ err: error }, message),
     });
     closers.push(async () => {
+      state.isOpen = false;
       logger.info({ drainMs: config.drainMs, calls: server.running() }, 'draining');
       await server.close(config.drainMs);
       logger.info({}, 'drained');
@@ -110,9 +127,10 @@ export async function startAgentCore(options: AgentCoreOptions): Promise<AgentCo
     goOn();
     own.add(server.port);
     const address = `${config.grpc.host}:${server.port}`;
-    logger.info({ version, address, tls: access.tls !== undefined }, 'ready');
+    state.isOpen = true;
+    logger.info({ version, address, tls: access.tls !== undefined, watch: watch.url }, 'ready');
     return {
-      ...{ address, port: server.port },
+      ...{ address, port: server.port, watchUrl: watch.url },
       close: () => {
         closing ??= closeAll(logger);
         return closing;
@@ -125,9 +143,35 @@ export async function startAgentCore(options: AgentCoreOptions): Promise<AgentCo
   }
 }
 
+const answersWithinMs = 2_000;
+
+/** Who asks whether it is ready has less patience than whoever wants work done. */
+async function answersOf(store: Store): Promise<string | undefined> {
+  // Any tenant does: the question is whether the database answers.
+  const answered = store.listSessions(operatorTenant as TenantId, { limit: 1 }).then(
+    () => true,
+    () => false,
+  );
+  const inTime = await settlesWithin(systemTimers, answered, answersWithinMs);
+  return inTime && (await answered) ? undefined : 'the database does not answer';
+}
+
+/** Where health and metrics are told, and who may read them. */
+function watchOf({ grpc }: NexusConfig, access: Access) {
+  const { host, port = grpc.port === 0 ? 0 : grpc.port + 1, token } = grpc.metrics;
+  if (port > 65_535)
+    throw new NexusError('config_invalid', 'grpc.metrics.port (NEXUS_GRPC_METRICS_PORT): there is none after grpc.port; set it');
+  return { host, port, token: token ?? access.token, tls: access.tls };
+}
+
+interface Access {
+  readonly token?: string;
+  readonly tls?: { readonly cert: Buffer; readonly key: Buffer; readonly clientCa?: Buffer };
+}
+
 /** Who may call: whoever calls runs tools of any tenant, so nobody does without a token or a certificate. */
-async function accessOf(config: NexusConfig, known: SecretValues, logger: Logger) {
-  const { host, token, tls } = config.grpc;
+async function accessOf(config: NexusConfig, known: SecretValues, logger: Logger): Promise<Access> {
+  const { host, token, tls, metrics } = config.grpc;
   const [cert, key, clientCa] = await Promise.all([
     readPem('grpc.tls.cert', tls.cert),
     readPem('grpc.tls.key', tls.key),
@@ -137,6 +181,11 @@ async function accessOf(config: NexusConfig, known: SecretValues, logger: Logger
     throw new NexusError(
       'config_invalid',
       'grpc.tls.cert and grpc.tls.key belong together, and grpc.tls.clientCa needs both: one of them is missing',
+    );
+  if (!isLoopbackHost(metrics.host) && (metrics.token ?? token) === undefined && clientCa === undefined)
+    throw new NexusError(
+      'config_invalid',
+      `grpc.metrics.host ${metrics.host} can be reached from other machines: set grpc.metrics.token (NEXUS_GRPC_METRICS_TOKEN), or grpc.tls with a clientCa`,
     );
   if (!isLoopbackHost(host)) {
     if (token === undefined && clientCa === undefined)

@@ -42,7 +42,7 @@ export interface Apps {
     notes?: readonly string[];
     ownsProcess?: boolean;
     signal?: AbortSignal;
-  }): Promise<{ readonly address: string; close(): Promise<void> }>;
+  }): Promise<{ readonly address: string; readonly watchUrl: string; close(): Promise<void> }>;
   checkSetup(config: NexusConfig): Promise<SetupCheck[]>;
   readonly loadSimulation: typeof loadSimulation;
   readonly importApi: typeof importApi;

@@ -11,7 +11,7 @@ it('serves the tools alone where it is told to, and drains', async () => {
   const startAgentCore: Apps['startAgentCore'] = async ({ config }) => {
     expect(config.grpc.port).toBe(9_001);
     return {
-      address: '127.0.0.1:9001',
+      ...{ address: '127.0.0.1:9001', watchUrl: 'http://127.0.0.1:9002' },
       close: async () => {
         closed += 1;
       },

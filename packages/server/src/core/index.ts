@@ -15,6 +15,7 @@ export { BytePieces } from './byte-pieces.ts';
 export { type Clock, systemClock, toTimestamp } from './clock.ts';
 export { closest } from './closest.ts';
 export { NexusError, toErrorInfo } from './errors.ts';
+export { isExactNumber, parseExactJson } from './exact-json.ts';
 export { createIdSource, derivedId, type IdSource } from './ids.ts';
 export { BrokenInvariant, type Invariant, invariants } from './invariants.ts';
 export { canonicalJson, isObject, isTooDeep, maxJsonDepth, sha256 } from './json.ts';

@@ -56,7 +56,7 @@ export function toolStoreOn({ read, write }: Driver, quotas: TenantQuotas): Tool
     queuedToolPools: (pools) => read(() => queuedToolPools(pools)),
     pruneToolCalls: (nowMs, limit) => write(() => pruneToolCalls(nowMs, limit)),
     putToolWorker: (row) => write(() => putToolWorker(row)),
-    deleteToolWorker: (tenantId, workerId) => write(() => deleteToolWorker(tenantId, workerId)),
+    deleteToolWorker: (tenantId, workerId, nodeId) => write(() => deleteToolWorker(tenantId, workerId, nodeId)),
     touchToolWorkers: (nodeId, nowMs) => write(() => touchToolWorkers(nodeId, nowMs)),
     listToolWorkers: (tenantId, seenSince, limit) => read(() => listToolWorkers(tenantId, seenSince, limit)),
     pruneToolWorkers: (seenBefore, limit) => write(() => pruneToolWorkers(seenBefore, limit)),

@@ -27,13 +27,13 @@ export function registerProcessMetrics(registry: Registry, clock: Clock): { stop
   new Gauge({
     name: metricNames.eventLoopLag,
     help: 'Delay of the event loop',
-    labelNames: ['quantile'],
+    labelNames: ['percentile'], // `quantile` is for summaries alone
     registers,
     collect() {
-      for (const quantile of [50, 99, 100]) {
-        const nanoseconds = quantile === 100 ? delay.max : delay.percentile(quantile);
+      for (const percentile of [50, 99, 100]) {
+        const nanoseconds = percentile === 100 ? delay.max : delay.percentile(percentile);
         // Timers are due every 10 ms: what is measured includes that.
-        this.set({ quantile: String(quantile / 100) }, Math.max(0, nanoseconds / 1e9 - 0.01));
+        this.set({ percentile: String(percentile) }, Math.max(0, nanoseconds / 1e9 - 0.01));
       }
       delay.reset();
     },

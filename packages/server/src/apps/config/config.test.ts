@@ -60,6 +60,8 @@ it('reads every environment variable that sets a key', async () => {
     NEXUS_AUTH_LOCAL: 'open',
     NEXUS_GRPC_PORT: '2',
     NEXUS_GRPC_TOKEN: 't'.repeat(16),
+    NEXUS_GRPC_METRICS_PORT: '3',
+    NEXUS_GRPC_METRICS_TOKEN: 't'.repeat(16),
     NEXUS_PLUGINS_TRUSTED_KEYS: `${'A'.repeat(43)}=`,
     NEXUS_TOOLS_REMOTE: 'h:1',
     NEXUS_TOOLS_REMOTE_TOKEN: 't'.repeat(16),

@@ -61,7 +61,11 @@ async function serve(context: CliContext, { logLevel, role, ...options }: ServeO
     if (role === 'agent-core') {
       const core = await startAgentCore(parts);
       release();
-      if (!signal.aborted) context.print({ address: core.address }, () => `The agent core of Nexus Agent is ready at ${core.address}`);
+      if (!signal.aborted)
+        context.print(
+          { address: core.address, metrics: `${core.watchUrl}/metrics` },
+          () => `The agent core of Nexus Agent is ready at ${core.address}`,
+        );
       await stopped;
       await core.close();
       return exitCodes.ok;

@@ -1,5 +1,5 @@
 import { type AssistantPart, dictionary } from '@nexus-agent/protocol';
-import { isTooDeep } from '#core';
+import { isExactNumber, isTooDeep, parseExactJson } from '#core';
 import type { DeltaKind } from '#llm/contract';
 import { estimateTextTokens } from '#llm/tokens';
 import { asRecord } from './json.ts';
@@ -185,7 +185,7 @@ function readArguments(raw: string): { readonly input: unknown } | { readonly in
   if (isTooDeep(raw)) return { invalid: true };
   let value: unknown;
   try {
-    value = JSON.parse(raw);
+    value = parseExactJson(raw);
   } catch {
     return { invalid: true };
   }
@@ -197,11 +197,21 @@ function readArguments(raw: string): { readonly input: unknown } | { readonly in
   return { input: wellFormed(value) };
 }
 
-/** A copy whose texts have no half characters, where the value has any: no store and no wire takes them. */
+/**
+ * A copy whose texts have no half characters, where the value has any: no store and no wire takes them. A whole number that would lose digits
+ * becomes a text of them: a tool that takes numbers alone refuses it, where it would have worked on another record.
+ */
 function wellFormed(value: unknown): unknown {
+  if (isExactNumber(value)) return digitsOf(JSON.stringify(value));
   if (typeof value === 'string') return value.toWellFormed();
   if (Array.isArray(value)) return value.map(wellFormed);
   const record = asRecord(value);
   if (record === null) return value;
   return Object.fromEntries(Object.entries(record).map(([key, item]) => [key.toWellFormed(), wellFormed(item)]));
+}
+
+function digitsOf(written: string): number | string {
+  const number = Number(written);
+  const isLost = /^-?\d+$/.test(written) ? !Number.isFinite(number) || BigInt(written) !== BigInt(number) : !Number.isFinite(number);
+  return isLost ? written : number;
 }

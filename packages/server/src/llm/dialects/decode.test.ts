@@ -355,6 +355,18 @@ describe('pieces of calls', () => {
     );
   });
 
+  it.each([
+    ['{"id":9007199254740993}', { id: '9007199254740993' }],
+    ['{"ids":[-12345678901234567890,7],"at":1e400}', { ids: ['-12345678901234567890', 7], at: '1e400' }],
+    ['{"exact":100000000000000000000,"text":"9007199254740993","small":1.5}', { exact: 1e20, text: '9007199254740993', small: 1.5 }],
+  ])('keep every digit of a number that no double holds: %s', (args, input) => {
+    const whole = {
+      choices: [{ message: { tool_calls: [{ id: 'a', function: { name: 'f', arguments: args } }] }, finish_reason: 'tool_calls' }],
+    };
+    expect(callsOf(read(openai, whole).answer)).toMatchObject([{ input }]);
+    expect(callsOf(calls(part(0, 'a', 'f', args)).answer)).toMatchObject([{ input }]);
+  });
+
   it.each([undefined, null, '', ' ', 'null', ' null ', '{}', {}, [], '[]', '""', '"null"'])('that say %j have no arguments', (args) => {
     const none = [{ type: 'tool_call', providerCallId: 'a', name: 'f', input: {} }];
     expect(callsOf(calls(part(0, 'a', 'f', args)).answer)).toEqual(none);

@@ -86,7 +86,8 @@ export interface ToolCallStore {
   pruneToolCalls(nowMs: number, limit: number): Promise<number>;
 
   putToolWorker(row: ToolWorkerRow): Promise<void>;
-  deleteToolWorker(tenantId: TenantId, workerId: string): Promise<void>;
+  /** Unless it is connected to another node by now: what ends there late must not hide it. */
+  deleteToolWorker(tenantId: TenantId, workerId: string, nodeId: string): Promise<void>;
   /** Says of all workers of a node that they are connected. */
   touchToolWorkers(nodeId: string, nowMs: number): Promise<void>;
   /** Those that were seen since, at most `limit`, the newest first. */

@@ -115,15 +115,13 @@ export function* renewToolCalls(
   leaseUntil: number,
 ): Program<readonly (HeldCall & { readonly cancelled: boolean })[]> {
   if (held.length === 0) return [];
+  const delivered = held.map(({ callKey, delivery }) => sql`(call_key = ${callKey} and delivery = ${delivery})`);
   const rows = yield* rowsOf(
     sql<Stored>`update tool_calls set lease_until = ${leaseUntil}
       where tenant_id = ${tenantId} and holder = ${workerId} and status = 'held'
-        and call_key in (${sql.join(held.map(({ callKey }) => callKey))}) returning *`,
+        and call_key in (${sql.join(held.map(({ callKey }) => callKey))}) and (${sql.join(delivered, sql` or `)}) returning *`,
   );
-  const delivered = new Map(held.map(({ callKey, delivery }) => [callKey, delivery]));
-  return rows.flatMap((row) =>
-    delivered.get(row.call_key) === row.delivery ? [{ callKey: row.call_key, delivery: row.delivery, cancelled: row.cancelled !== 0 }] : [],
-  );
+  return rows.map((row) => ({ callKey: row.call_key, delivery: row.delivery, cancelled: row.cancelled !== 0 }));
 }
 
 const end = statement(
@@ -267,8 +265,8 @@ export function* putToolWorker(worker: ToolWorkerRow): Program<void> {
       connected_at = excluded.connected_at, seen_at = excluded.seen_at`);
 }
 
-export function* deleteToolWorker(tenant: string, workerId: string): Program<void> {
-  yield* write(sql`delete from tool_workers where tenant_id = ${tenant} and worker_id = ${workerId}`);
+export function* deleteToolWorker(tenant: string, workerId: string, nodeId: string): Program<void> {
+  yield* write(sql`delete from tool_workers where tenant_id = ${tenant} and worker_id = ${workerId} and node_id = ${nodeId}`);
 }
 
 export function* touchToolWorkers(nodeId: string, nowMs: number): Program<void> {

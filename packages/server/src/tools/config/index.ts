@@ -68,6 +68,22 @@ export const toolsConfig = {
       'A caller that takes nothing of what its call says for so long is disconnected, and the call cancelled.',
     ),
     keepaliveMs: setting(keepaliveMs(), 'How often a silent connection is tried; one that does not answer within 20 s is closed.'),
+    metrics: group({
+      host: setting(
+        z.string().min(1).default('127.0.0.1'),
+        'Address at which the agent core tells its health and metrics over HTTP. Any other than loopback needs a token or `grpc.tls.clientCa`.',
+        { environment: 'NEXUS_GRPC_METRICS_HOST' },
+      ),
+      port: setting(z.int().min(0).max(65_535).optional(), 'Its port; 0 takes a free one.', {
+        environment: 'NEXUS_GRPC_METRICS_PORT',
+        otherwise: 'the one after `grpc.port`; a free one where that is 0',
+      }),
+      token: setting(token(), 'What readers of the metrics must present, so that they need no token that runs tools.', {
+        environment: 'NEXUS_GRPC_METRICS_TOKEN',
+        secret: true,
+        otherwise: 'that of callers',
+      }),
+    }),
   }),
   tools: group({
     remote: group({

@@ -14,9 +14,9 @@ export function cutAt(text: string, totalChars: number, maxChars: number): strin
   return cutText(kept + cutNote(kept.length, totalChars), maxChars);
 }
 
-/** An error whose message and details have at most `maxChars` characters together. Details that do not fit are left out. */
+/** An error whose message and details have at most `maxChars` characters together. Details that do not fit are left out, and half a character is no letter. */
 export function boundError({ details, ...error }: ErrorInfo, maxChars: number): ErrorInfo {
-  const bounded = { ...error, message: boundText(error.message, maxChars) };
+  const bounded = { ...error, message: boundText(error.message.toWellFormed(), maxChars) };
   if (details === undefined) return bounded;
   try {
     return JSON.stringify(details).length <= maxChars - bounded.message.length ? { ...bounded, details } : bounded;

@@ -121,7 +121,8 @@ function concludeOk(rules: OutcomeRules, call: ConcludedCall, result: ToolResult
       return fault(rules, call, new TypeError(`at "${issue.path}" the output is not ${issue.expected}`), message);
     }
     const isText = typeof result.output === 'string';
-    const text = isText ? String(result.output) : (JSON.stringify(result.output) ?? '');
+    // No store and no provider takes half a character.
+    const text = isText ? String(result.output).toWellFormed() : (JSON.stringify(result.output) ?? '');
     const costMicroUsd = costOf(tool, result);
     if (call.keepsLong && text.length > rules.maxOutputChars)
       return { type: 'long', text, mediaType: isText ? 'text/plain' : 'application/json', costMicroUsd };

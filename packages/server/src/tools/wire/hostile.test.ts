@@ -8,7 +8,7 @@ import type { ToolService } from '#tools';
 import { createTestToolService, makeTool, makeToolCall, readCall } from '../testing/index.ts';
 import { loadDefinition } from './definition.ts';
 import { callToWire } from './messages.ts';
-import { callTools, serveTools, testToken } from './wire.testkit.ts';
+import { callTools, serveTools, testToken } from './testing/index.ts';
 
 const maxCalls = 20;
 const maxConnections = 60;

@@ -29,10 +29,13 @@ const done: Read = { value: undefined, done: true };
 const stoppingMs = 10_000;
 /** A call whose cancelling overtook it is cancelled again so often. */
 const askAgainMs = 50;
+/** Code whose agent core is lost is computed again so often: a program that ends its process must not do so for ever. */
+const maxSentAgain = 2;
 
 /**
  * One call at the agent core, as its reader here sees it. It ends as the agent core says, or, where the connection is lost before that,
- * as its effects have it: with `tool_outcome_unknown` for what may not be done twice, else with an error that may be tried again.
+ * as its effects have it: with `tool_outcome_unknown` for what may not be done twice, else with an error that may be tried again. Code that calls
+ * other tools is sent again instead: from where it last waited, so that nothing that its calls did is done twice.
  */
 export class RemoteCall implements AsyncIterableIterator<ToolPart, undefined> {
   readonly #connection: CallConnection;
@@ -47,6 +50,7 @@ export class RemoteCall implements AsyncIterableIterator<ToolPart, undefined> {
   #status: ServiceError | 'ended' | undefined;
   #end: ToolCallEnd | undefined;
   #left = false;
+  #sentAgain = 0;
   #waiting: ((read: Read) => void) | undefined;
   #giveUp: Cancel = () => undefined;
   readonly #onEnd: (() => void)[] = [];
@@ -97,9 +101,9 @@ export class RemoteCall implements AsyncIterableIterator<ToolPart, undefined> {
     this.#askToStop().catch(() => this.#stream?.cancel()); // leaving the stream stops the tool, too, but nobody hears what came of it
   }
 
-  /** The call fails before the agent core has heard of it. */
+  /** The call fails before the agent core has heard of it, this time. */
   #refuse(error: NexusError): void {
-    this.#conclude({ type: 'failed', error: error.toInfo(), began: false, durationMs: this.#tookMs() });
+    this.#conclude({ type: 'failed', error: error.toInfo(), began: this.#sentAgain > 0, durationMs: this.#tookMs() });
   }
 
   #start(): void {
@@ -112,32 +116,42 @@ export class RemoteCall implements AsyncIterableIterator<ToolPart, undefined> {
     }
     running.add(this);
     this.#signal.addEventListener('abort', this.#onAbort, { once: true });
+    this.#connect();
+  }
+
+  #connect(): void {
     this.#connection.ready(this.#stopping.signal).then(
       () => {
         if (this.#state === 'connecting') this.#open();
       },
       (error: unknown) => {
-        if (this.#state === 'connecting') this.#refuse(refusalOf(error));
+        if (this.#state !== 'connecting') return;
+        if (this.#status === undefined) this.#refuse(refusalOf(error));
+        else this.#conclude(this.#withoutEnd(this.#status)); // it was sent before, and nobody is there to take it again
       },
     );
   }
 
   #open(): void {
     try {
-      this.#stream = this.#connection.open(this.#call);
+      const timeoutMs = Math.max(1, this.#call.timeoutMs - this.#tookMs());
+      this.#stream = this.#connection.open(this.#sentAgain === 0 ? this.#call : { ...this.#call, timeoutMs });
     } catch (error) {
       this.#refuse(refusalOf(error));
       return;
     }
     this.#state = 'open';
+    this.#status = undefined;
+    const stream = this.#stream;
     // Parts are taken one by one, as they are read here: a reader that is slow holds the agent core back.
-    this.#stream.on('readable', () => this.#pump());
-    this.#stream.on('end', () => this.#settle('ended'));
-    this.#stream.on('error', (error: ServiceError) => this.#settle(error));
+    stream.on('readable', () => this.#pump());
+    stream.on('end', () => this.#settle(stream, 'ended'));
+    stream.on('error', (error: ServiceError) => this.#settle(stream, error));
     this.#pump();
   }
 
-  #settle(how: ServiceError | 'ended'): void {
+  #settle(stream: ClientReadableStream<unknown>, how: ServiceError | 'ended'): void {
+    if (stream !== this.#stream) return;
     this.#status ??= how;
     this.#pump();
   }
@@ -155,6 +169,7 @@ export class RemoteCall implements AsyncIterableIterator<ToolPart, undefined> {
       const message: unknown = this.#stream?.read() ?? undefined;
       if (message === undefined) {
         if (this.#status === undefined) return;
+        if (this.#isSentAgain(this.#status)) return;
         this.#conclude(this.#withoutEnd(this.#status));
         break;
       }
@@ -167,6 +182,19 @@ export class RemoteCall implements AsyncIterableIterator<ToolPart, undefined> {
       this.#end = undefined;
       this.#answer(end === undefined ? done : { value: end, done: false });
     }
+  }
+
+  /** Code computes without effects, and its calls are journalled: it is taken up from its last wait by whichever agent core is there next. */
+  #isSentAgain(how: ServiceError | 'ended'): boolean {
+    const { calling, resume, timeoutMs } = this.#call;
+    const isCode = (calling !== undefined || resume !== undefined) && this.#connection.effectsOf(this.#call) === 'none';
+    const isLost = how !== 'ended' && errorOf(how) === undefined && lostStatuses.has(how.code);
+    if (!isCode || !isLost || this.#left || this.#stopping.signal.aborted) return false;
+    if (this.#sentAgain >= maxSentAgain || this.#tookMs() >= timeoutMs) return false;
+    this.#sentAgain += 1;
+    this.#state = 'connecting';
+    this.#connect();
+    return true;
   }
 
   #partOf(message: unknown): ToolPart {
@@ -236,6 +264,9 @@ export class RemoteCall implements AsyncIterableIterator<ToolPart, undefined> {
     return Math.max(0, this.#connection.clock.monotonic() - this.#startedMs);
   }
 }
+
+/** What is said where the connection, or the process behind it, is gone. */
+const lostStatuses: ReadonlySet<status> = new Set([status.UNAVAILABLE, status.CANCELLED, status.INTERNAL, status.UNKNOWN]);
 
 function refusalOf(error: unknown): NexusError {
   return error instanceof NexusError ? error : new NexusError('internal', 'the call could not be made', { cause: error });

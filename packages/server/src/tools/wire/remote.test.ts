@@ -2,7 +2,7 @@ import { afterEach, expect, it } from 'vitest';
 import { systemTimers } from '#core';
 import type { Tool, ToolPart, ToolService } from '#tools';
 import { createTestToolService, makeTool, makeToolCall, readCall } from '../testing/index.ts';
-import { callTools, clientTls, serverTls, serveTools, startRelay, strangerTls, testToken } from './wire.testkit.ts';
+import { callTools, clientTls, serverTls, serveTools, startRelay, strangerTls, testToken } from './testing/index.ts';
 
 const closers: (() => Promise<unknown>)[] = [];
 afterEach(async () => {

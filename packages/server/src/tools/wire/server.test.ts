@@ -5,7 +5,7 @@ import type { Tool, ToolPart, ToolService } from '#tools';
 import { createTestToolService, makeTool, makeToolCall, readCall } from '../testing/index.ts';
 import { loadDefinition } from './definition.ts';
 import { callToWire } from './messages.ts';
-import { callTools, serveTools, testToken } from './wire.testkit.ts';
+import { callTools, serveTools, testToken } from './testing/index.ts';
 
 const { service: methods } = loadDefinition();
 const closers: (() => unknown)[] = [];

@@ -1,6 +1,6 @@
 import { describeToolService } from '../../../../../test/conformance/tools.ts';
 import { createTestToolService } from '../testing/index.ts';
-import { callTools, clientTls, serverTls, serveTools } from './wire.testkit.ts';
+import { callTools, clientTls, serverTls, serveTools } from './testing/index.ts';
 
 for (const [name, tls] of [
   ['over gRPC with a token', {}],

@@ -139,16 +139,18 @@ function bodyOf(body: PlannedBody, input: Arguments): { readonly text: string; r
     const value = argumentOf(input, body.argument);
     return value === undefined ? null : { text: plainText(body.argument, value), contentType: body.contentType };
   }
-  const value = body.from === 'argument' ? argumentOf(input, body.argument) : fieldsOf(body, input);
+  const { contentType } = body;
+  const given = body.from === 'argument' ? argumentOf(input, body.argument) : fieldsOf(body, input);
+  const value = given === undefined && body.required && body.from !== 'argument' ? {} : given;
   if (value === undefined) return null;
-  if (body.type === 'json') return { text: JSON.stringify(value), contentType: 'application/json' };
+  if (body.type === 'json') return { text: JSON.stringify(value), contentType };
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid('a form is an object of fields');
   const pairs = Object.entries(value).flatMap(([field, each]) =>
     (Array.isArray(each) ? each : [each])
       .filter((item) => item !== null && item !== undefined)
       .map((item): [string, string] => [field, plainText(field, item)]),
   );
-  return { text: new URLSearchParams(pairs).toString(), contentType: 'application/x-www-form-urlencoded' };
+  return { text: new URLSearchParams(pairs).toString(), contentType };
 }
 
 /** Undefined when none is given, so that no body is sent. */

@@ -13,11 +13,18 @@ export interface PlannedHeader {
   readonly value: Template;
 }
 
+interface MadeBody {
+  readonly type: 'json' | 'form';
+  readonly contentType: string;
+  /** It is sent also where nothing of it is given. */
+  readonly required: boolean;
+}
+
 /** Where the body comes from; `rest` are the arguments that are used nowhere else. */
 export type PlannedBody =
-  | { readonly type: 'json' | 'form'; readonly from: 'argument'; readonly argument: string }
-  | { readonly type: 'json' | 'form'; readonly from: 'fields'; readonly fields: readonly (readonly [field: string, argument: string])[] }
-  | { readonly type: 'json' | 'form'; readonly from: 'rest'; readonly used: ReadonlySet<string> }
+  | (MadeBody & { readonly from: 'argument'; readonly argument: string })
+  | (MadeBody & { readonly from: 'fields'; readonly fields: readonly (readonly [field: string, argument: string])[] })
+  | (MadeBody & { readonly from: 'rest'; readonly used: ReadonlySet<string> })
   | { readonly type: 'text'; readonly argument: string; readonly contentType: string };
 
 export type PlannedAuth =
@@ -122,14 +129,19 @@ function planBody({ body, method, inputSchema }: HttpTool, named: ReadonlySet<st
   if (body !== undefined) return planGivenBody(body, named);
   if (!['POST', 'PUT', 'PATCH'].includes(method) || inputSchema === undefined) return null;
   const { properties = {} } = inputSchema as { readonly properties?: object }; // checked where it is put
-  return Object.keys(properties).some((name) => !named.has(name)) ? { type: 'json', from: 'rest', used: named } : null;
+  return Object.keys(properties).some((name) => !named.has(name)) ? { ...madeBody({ type: 'json' }), from: 'rest', used: named } : null;
 }
 
 function planGivenBody(body: HttpBody, used: ReadonlySet<string>): PlannedBody {
   if (body.type === 'text') return { type: 'text', argument: body.argument, contentType: body.contentType };
-  const { type, argument, fields } = body;
-  if (argument !== undefined) return { type, from: 'argument', argument };
-  return fields === undefined ? { type, from: 'rest', used } : { type, from: 'fields', fields: Object.entries(fields) };
+  const { argument, fields } = body;
+  const made = madeBody(body);
+  if (argument !== undefined) return { ...made, from: 'argument', argument };
+  return fields === undefined ? { ...made, from: 'rest', used } : { ...made, from: 'fields', fields: Object.entries(fields) };
+}
+
+function madeBody({ type, contentType = 'application/json', required = false }: Exclude<HttpBody, { readonly type: 'text' }>): MadeBody {
+  return { type, contentType: type === 'json' ? contentType : 'application/x-www-form-urlencoded', required };
 }
 
 function argumentsOfBody(body: PlannedBody | null): string[] {

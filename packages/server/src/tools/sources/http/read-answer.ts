@@ -1,6 +1,6 @@
 import type { HttpTool } from '@nexus-agent/protocol';
 import type { Dispatcher } from 'undici';
-import { cutText, isObject, isTooDeep, type SecretValues, type Timers } from '#core';
+import { cutText, isExactNumber, isObject, isTooDeep, parseExactJson, type SecretValues, type Timers } from '#core';
 import { decodeText, htmlToMarkdown, readBounded } from '#tools/net';
 import { httpFailure, tooLong } from './failures.ts';
 
@@ -41,7 +41,7 @@ export async function readAnswer(response: Dispatcher.ResponseData, options: Ans
     );
   if (bytes.length === 0 && mapping.as !== 'json') return typed ? null : `done (${status}), without an answer`;
   const wanted = mapping.as ?? (jsonTypes.test(type) ? 'json' : 'text');
-  if (wanted === 'json') return mapJson(readJsonBody(decodeText(bytes, type), status, type), mapping, status);
+  if (wanted === 'json') return mapJson(readJsonBody(decodeText(bytes, type), status, type, typed), mapping, status);
   if (type === '' ? bytes.includes(0) : !textTypes.test(type))
     throw httpFailure('answer', `the answer (${status}) is no text: ${bytes.length} bytes of ${type || 'an unknown type'}`, { status });
   return readableText(bytes, type, mapping.as === undefined, options);
@@ -72,11 +72,16 @@ function retryAfterOf({ headers }: Dispatcher.ResponseData): number | undefined 
   return Number.isNaN(at) || Number.isNaN(now) ? undefined : Math.max(0, at - now);
 }
 
-function readJsonBody(text: string, status: number, type: string): unknown {
+/**
+ * Numbers that a double does not hold, such as long ids, come as they were written, but for a tool that promises a shape: that is checked
+ * on plain numbers.
+ */
+function readJsonBody(text: string, status: number, type: string, typed: boolean): unknown {
   const what = type === '' ? '' : ` (${type})`;
   if (isTooDeep(text)) throw httpFailure('answer', `the answer (${status}) is JSON that is nested too deep`, { status });
   try {
-    return JSON.parse(text.replace(/^\uFEFF/, ''));
+    const plain = text.replace(/^\uFEFF/, '');
+    return typed ? JSON.parse(plain) : parseExactJson(plain);
   } catch (error) {
     throw httpFailure('answer', `the answer (${status}) is not the JSON${what} that it should be`, { status, cause: error });
   }
@@ -109,6 +114,6 @@ function partOf(value: unknown, pointer: string, status: number): unknown {
 }
 
 function picked(item: unknown, names: readonly string[]): unknown {
-  if (!isObject(item)) return item;
+  if (!isObject(item) || isExactNumber(item)) return item;
   return Object.fromEntries(names.filter((name) => Object.hasOwn(item, name)).map((name) => [name, item[name]]));
 }

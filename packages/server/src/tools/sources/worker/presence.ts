@@ -43,7 +43,8 @@ export class Presence {
   }
 
   left(tenantId: TenantId, workerId: string): void {
-    this.#write(this.#parts.store.deleteToolWorker(tenantId, workerId));
+    const { store, nodeId } = this.#parts;
+    this.#write(store.deleteToolWorker(tenantId, workerId, nodeId));
   }
 
   /** Resolves when what was being written is. */

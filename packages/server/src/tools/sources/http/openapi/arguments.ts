@@ -17,6 +17,10 @@ export interface OperationParts {
   readonly notes: readonly string[];
 }
 
+/** Of an object in the query. */
+const maxMembers = 50;
+const jsonType = /^application\/(.*\+)?json\b/i;
+
 interface Parameter {
   readonly name: string;
   readonly in: string;
@@ -58,9 +62,18 @@ export function argumentsOfOperation(
       continue;
     }
     if (place === 'header' && (reservedHeaders.test(name.toLowerCase()) || /^(accept|content-type|authorization)$/i.test(name))) continue;
-    const schema = withDescription(reader.read(given.schema ?? {}), given.description);
-    if (place === 'path') inPath.set(name, add(name, 'path', plainInPath(schema), true));
-    else if (place === 'header') headers.set(name, `{${add(name, 'header', schema, parameter.required)}}`);
+    const members = place === 'query' ? membersOfQuery(document, given) : null;
+    if (members !== null) {
+      const isDeep = given.style === 'deepObject';
+      for (const [member, each] of members.properties) {
+        const argument = add(`${name}_${member}`, 'query', reader.read(each), parameter.required && members.required.has(member));
+        query.set(isDeep ? `${name}[${member}]` : member, `{${argument}}`);
+      }
+      continue;
+    }
+    const schema = withDescription(digitsAsText(reader.read(given.schema ?? {})), given.description);
+    if (place === 'path') inPath.set(name, add(name, 'path', plainInLine(schema), true));
+    else if (place === 'header') headers.set(name, `{${add(name, 'header', plainInLine(schema), parameter.required)}}`);
     else {
       const value = `{${add(name, 'query', schema, parameter.required)}}`;
       query.set(name, given.explode === false ? { value, list: 'comma' } : value);
@@ -71,6 +84,8 @@ export function argumentsOfOperation(
     inPath.set(name, known);
     return `{${known}}`;
   });
+  const accepted = formsOfAnswer(document, operation);
+  if (accepted !== null && ![...headers.keys()].some((name) => /^accept$/i.test(name))) headers.set('Accept', accepted);
   const body = bodyOfOperation(document, operation, reader, add, notes);
   return { path: written, query: Object.fromEntries(query), headers: Object.fromEntries(headers), body, properties, required, notes };
 }
@@ -90,13 +105,61 @@ function parametersOf(document: ApiDescription, item: DescriptionPart, operation
 function faultOfParameter(document: ApiDescription, { in: place, given }: Parameter): string | null {
   if (!['path', 'query', 'header'].includes(place)) return place === 'cookie' ? 'is a cookie' : `is in ${JSON.stringify(place)}`;
   if (given.content !== undefined) return 'has a content of its own';
-  if (typeof given.style === 'string' && !['simple', 'form'].includes(given.style)) return `has the style ${given.style}`;
-  const schema = document.resolve(given.schema);
-  return isObject(schema) && schema.type === 'object' ? 'is an object' : null;
+  const members = place === 'query' ? membersOfQuery(document, given) : null;
+  const isDeep = given.style === 'deepObject';
+  if (isDeep && members === null) return 'is an object whose members are not all known, or no plain values';
+  if (typeof given.style === 'string' && !['simple', 'form'].includes(given.style) && !isDeep) return `has the style ${given.style}`;
+  return members === null && isObjectSchema(document, given.schema) ? 'is an object' : null;
 }
 
-/** A segment is one text. */
-function plainInPath(schema: JsonSchema): JsonSchema {
+function isObjectSchema(document: ApiDescription, given: unknown): boolean {
+  const schema = document.resolve(given);
+  if (!isObject(schema)) return false;
+  if ([schema.type].flat().includes('object') || isObject(schema.properties)) return true;
+  return Array.isArray(schema.allOf) && schema.allOf.some((part) => isObjectSchema(document, part));
+}
+
+/** The members of an object in the query, each of which is a parameter there; null for what is none, or holds more than plain values and lists of them. */
+function membersOfQuery(document: ApiDescription, { schema, style, explode }: DescriptionPart): Members | null {
+  if (!isObjectSchema(document, schema) || (style !== 'deepObject' && explode === false)) return null;
+  const members = membersOf(document, schema);
+  if (members === null || members.properties.size > maxMembers) return null;
+  const isPlain = (given: unknown): boolean => {
+    const part = document.resolve(given);
+    if (!isObject(part)) return false;
+    const types = [part.type].flat();
+    if (types.includes('array')) return isObject(document.resolve(part.items)) && isPlain(part.items) && !isList(document, part.items);
+    return !types.includes('object') && !isObject(part.properties) && part.allOf === undefined;
+  };
+  return [...members.properties.values()].every(isPlain) ? members : null;
+}
+
+function isList(document: ApiDescription, given: unknown): boolean {
+  const schema = document.resolve(given);
+  return isObject(schema) && [schema.type].flat().includes('array');
+}
+
+/** In an address and a header a number is text: one with more digits than a double holds is given as that, and kept. */
+function digitsAsText(schema: JsonSchema): JsonSchema {
+  return schema.type === 'integer' && schema.format === 'int64' && schema.enum === undefined
+    ? { ...schema, type: ['integer', 'string'], pattern: '^-?[0-9]+$' }
+    : schema;
+}
+
+/** Where JSON is one form among others, it is asked for: some servers give the first form that they have to whoever takes any. */
+function formsOfAnswer(document: ApiDescription, { responses }: DescriptionPart): string | null {
+  const types = Object.entries(isObject(responses) ? responses : {})
+    .filter(([status]) => /^(2..|default)$/i.test(status))
+    .flatMap(([, each]) => {
+      const answer = document.resolve(each);
+      return isObject(answer) && isObject(answer.content) ? Object.keys(answer.content) : [];
+    });
+  const json = types.find((type) => /^application\/([\w.-]*\+)?json(;[\x20-\x7e]*)?$/i.test(type));
+  return json === undefined || types.every((type) => jsonType.test(type)) ? null : `${json}, */*;q=0.5`;
+}
+
+/** A segment, or a header, is one text. */
+function plainInLine(schema: JsonSchema): JsonSchema {
   return schema.type === 'array' ? { type: 'string', description: 'values with commas between them' } : schema;
 }
 
@@ -120,7 +183,7 @@ function bodyOfOperation(
   if (!isObject(body)) throw new NotATool('its body is elsewhere');
   const contents = Object.entries(isObject(body.content) ? body.content : {});
   const find = (pattern: RegExp) => contents.find(([type]) => pattern.test(type));
-  const json = find(/^application\/(.*\+)?json\b/i) ?? find(/^\*\/\*$/);
+  const json = find(jsonType) ?? find(/^\*\/\*$/);
   const chosen = json ?? find(/^application\/x-www-form-urlencoded\b/i) ?? find(/^text\/plain\b/i);
   const isRequired = body.required === true;
   if (chosen === undefined) {
@@ -133,12 +196,17 @@ function bodyOfOperation(
   const schema = isObject(media) ? media.schema : undefined;
   if (/^text\//i.test(type)) return { type: 'text', argument: add('body', 'body', { type: 'string' }, isRequired), contentType: type };
   const kind = chosen === json ? 'json' : 'form';
+  const about = {
+    type: kind,
+    ...(isRequired ? { required: true } : {}),
+    ...(kind === 'json' && /\+json/i.test(type) && /^[\w.+/-]{1,100}$/.test(type) ? { contentType: type } : {}),
+  };
   const members = membersOf(document, schema);
-  if (members === null) return { type: kind, argument: add('body', 'body', reader.read(schema ?? {}), isRequired) };
+  if (members === null) return { ...about, argument: add('body', 'body', reader.read(schema ?? {}), isRequired) };
   const fields = [...members.properties]
     .filter(([, member]) => !(isObject(member) && member.readOnly === true))
     .map(([name, member]) => [name, add(name, 'body', reader.read(member), isRequired && members.required.has(name))] as const);
-  return { type: kind, fields: Object.fromEntries(fields) };
+  return { ...about, fields: Object.fromEntries(fields) };
 }
 
 interface Members {

@@ -23,7 +23,8 @@ export async function readOpenApi(text: string): Promise<ApiDescription> {
       'invalid_request',
       'the document is Swagger 2.0, which is not read; convert it to OpenAPI 3, for instance with swagger2openapi',
     );
-  if (typeof tree.openapi !== 'string' || !/^3\.[01]\./.test(tree.openapi))
+  // YAML reads a version without quotes as a number, and 3.0 as 3.
+  if (!/^3(\.[01](\.\S*)?)?$/.test(String(tree.openapi)) || (tree.openapi !== 3 && String(tree.openapi) === '3'))
     throw new NexusError(
       'invalid_request',
       `the document is no OpenAPI 3.0 or 3.1: openapi is ${JSON.stringify(tree.openapi) ?? 'not there'}`,
@@ -31,15 +32,24 @@ export async function readOpenApi(text: string): Promise<ApiDescription> {
   return { tree, resolve: (value) => resolved(tree, value) };
 }
 
-async function parseText(text: string): Promise<unknown> {
+async function parseText(given: string): Promise<unknown> {
+  const text = given.replace(/^\uFEFF/, '');
   try {
     if (/^\s*\{/.test(text)) return JSON.parse(text);
-    const { parse } = await import('yaml');
-    return parse(text, { maxAliasCount: 100 });
   } catch (error) {
-    const why = error instanceof Error ? error.message.split('\n')[0]?.replace(/:$/, '') : 'unreadable';
-    throw new NexusError('invalid_request', `the document is neither JSON nor YAML: ${why}`, { cause: error });
+    if (/^\s*\{\s*"/.test(text)) throw unreadable(error); // else it may be YAML that begins with a brace
   }
+  try {
+    const { parse } = await import('yaml');
+    return parse(text, { maxAliasCount: 100, merge: true });
+  } catch (error) {
+    throw unreadable(error);
+  }
+}
+
+function unreadable(error: unknown): NexusError {
+  const why = error instanceof Error ? error.message.split('\n')[0]?.replace(/:$/, '') : 'unreadable';
+  return new NexusError('invalid_request', `the document is neither JSON nor YAML: ${why}`, { cause: error });
 }
 
 function resolved(tree: DescriptionPart, value: unknown): unknown {

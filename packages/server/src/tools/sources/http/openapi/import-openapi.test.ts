@@ -267,13 +267,13 @@ it('says what is left out, and why [verifies tools.openapi.import]', async () =>
   expect(source.tools.map(({ name }) => name)).toEqual(['pets_get_soft']);
   expect(Object.fromEntries(leftOut.map(({ operation, why }) => [operation, why]))).toMatchObject({
     'POST /file': expect.stringContaining('multipart/form-data'),
-    'GET /deep': 'its parameter q has the style deepObject',
+    'GET /deep': 'its parameter q is an object whose members are not all known, or no plain values',
     'GET /cookie': 'its parameter c is a cookie',
     'OPTIONS /options': 'tools send no OPTIONS',
     'GET /other': expect.stringContaining('a server of its own'),
     'GET /ref': 'one of its parameters is elsewhere, or none',
   });
-  expect(notes).toEqual(['GET /soft: q is left out: it has the style deepObject']);
+  expect(notes).toEqual(['GET /soft: q is left out: it is an object whose members are not all known, or no plain values']);
 });
 
 it('gives every tool a name that models take, once [verifies tools.openapi.import]', async () => {

@@ -45,25 +45,22 @@ export function createSchemaReader({ document, maxParts, loose }: SchemaReaderOp
     if (!isObject(given)) return given === false ? { not: {} } : {};
     left -= 1;
     if (left < 0 || depth > maxDepth) return {};
-    if (typeof given.$ref === 'string') return follow(given.$ref, stack, depth);
+    if (typeof given.$ref === 'string') return beside(given, follow(given.$ref, stack, depth));
     const schema = new Map<string, unknown>();
     const type = typeOf(given);
     if (type !== undefined) schema.set('type', type);
     if (typeof given.description === 'string' && given.description.trim() !== '')
       schema.set('description', cutText(given.description.trim(), maxDescription));
     if (typeof given.format === 'string') schema.set('format', given.format);
-    if (Array.isArray(given.enum) && given.enum.length > 0 && given.enum.length <= maxEnum)
-      schema.set('enum', given.nullable === true && !given.enum.includes(null) ? [...given.enum, null] : given.enum);
+    const values = valuesOf(given, type);
+    if (values !== null) schema.set('enum', values);
     for (const name of ['const', 'default']) if (given[name] !== undefined) schema.set(name, given[name]);
     if (!loose) copyBounds(given, schema);
     const inner = (value: unknown) => read(value, stack, depth + 1);
     readMembers(given, schema, inner);
     if (given.items !== undefined) schema.set('items', inner(given.items));
-    for (const name of ['anyOf', 'oneOf', 'allOf']) {
-      const parts = given[name];
-      if (Array.isArray(parts) && parts.length > 0 && parts.length <= 50) schema.set(name, parts.map(inner));
-    }
-    return Object.fromEntries(schema);
+    readChoices(given, schema, inner);
+    return given.nullable === true && type === undefined ? orNull(schema) : Object.fromEntries(schema);
   }
 
   function follow(reference: string, stack: readonly string[], depth: number): JsonSchema {
@@ -99,9 +96,72 @@ export function createSchemaReader({ document, maxParts, loose }: SchemaReaderOp
   };
 }
 
+/** What stands beside a reference says more than what it leads to. */
+function beside({ description, nullable }: DescriptionPart, target: JsonSchema): JsonSchema {
+  const own =
+    typeof description === 'string' && description.trim() !== '' ? { description: cutText(description.trim(), maxDescription) } : {};
+  const schema = { ...target, ...own };
+  return nullable === true ? orNull(new Map(Object.entries(schema))) : schema;
+}
+
+function orNull(schema: Map<string, unknown>): JsonSchema {
+  const { description, ...rest } = Object.fromEntries(schema);
+  if (Object.keys(rest).length === 0) return description === undefined ? {} : { description };
+  return { ...(description === undefined ? {} : { description }), anyOf: [rest, { type: 'null' }] };
+}
+
+/**
+ * Of `oneOf` any will do: authors write it where several fit, and the server decides. Parts of an `allOf` that each close themselves
+ * would let nothing through together.
+ */
+function readChoices(given: DescriptionPart, schema: Map<string, unknown>, inner: (value: unknown) => JsonSchema): void {
+  const parts = (name: string) => {
+    const each = given[name];
+    return Array.isArray(each) && each.length > 0 && each.length <= 50 ? each.map(inner) : null;
+  };
+  const [any, one, all] = [parts('anyOf'), parts('oneOf'), parts('allOf')];
+  const choices = [any, one].filter((each) => each !== null);
+  const merged = [...(all ?? []).map(opened), ...(choices.length > 1 ? choices.map((anyOf) => ({ anyOf })) : [])];
+  if (choices.length === 1) schema.set('anyOf', choices[0]);
+  if (merged.length > 0) schema.set('allOf', merged);
+  if (all !== null && schema.get('additionalProperties') === false) schema.delete('additionalProperties');
+}
+
+function opened(schema: JsonSchema): JsonSchema {
+  const { additionalProperties, ...rest } = schema;
+  return additionalProperties === false ? rest : schema;
+}
+
+/** The values that are allowed, each of the type that is named: who writes YAML forgets quotes, or has too many. */
+function valuesOf({ enum: given, nullable }: DescriptionPart, type: string | string[] | undefined): unknown[] | null {
+  if (!Array.isArray(given) || given.length === 0 || given.length > maxEnum) return null;
+  const named = [type ?? []].flat();
+  const values = given.flatMap((value) =>
+    named.length === 0 || named.some((each) => isOfType(value, each)) ? [value] : asType(value, named),
+  );
+  if (values.length === 0) return null;
+  return nullable === true && !values.includes(null) ? [...values, null] : values;
+}
+
+function isOfType(value: unknown, type: string): boolean {
+  if (type === 'null') return value === null;
+  if (type === 'integer') return Number.isInteger(value);
+  if (type === 'array') return Array.isArray(value);
+  return type === 'object' ? isObject(value) : typeof value === type;
+}
+
+function asType(value: unknown, types: readonly string[]): unknown[] {
+  if (types.includes('string') && ['number', 'boolean'].includes(typeof value)) return [String(value)];
+  const number = typeof value === 'string' && value.trim() !== '' ? Number(value) : Number.NaN;
+  if (types.includes('number') && Number.isFinite(number)) return [number];
+  if (types.includes('integer') && Number.isInteger(number)) return [number];
+  return types.includes('boolean') && (value === 'true' || value === 'false') ? [value === 'true'] : [];
+}
+
 function typeOf(given: DescriptionPart): string | string[] | undefined {
   const named = [given.type].flat().filter((type): type is string => typeof type === 'string' && types.has(type));
-  if (named.length === 0) return isObject(given.properties) ? 'object' : undefined;
+  if (named.length === 0 && isObject(given.properties)) named.push('object');
+  if (named.length === 0) return undefined;
   if (given.nullable === true && !named.includes('null')) named.push('null');
   const unique = [...new Set(named)];
   return unique.length === 1 ? unique[0] : unique;

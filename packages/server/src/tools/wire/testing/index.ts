@@ -2,7 +2,7 @@
 import { connect, createServer, type Socket } from 'node:net';
 import { systemClock, systemTimers } from '#core';
 import type { ToolService } from '#tools';
-import { type ClientTls, createRemoteTools, type ServerTls, startToolServer, type ToolServer } from './index.ts';
+import { type ClientTls, createRemoteTools, type ServerTls, startToolServer, type ToolServer } from '../index.ts';
 
 /** Of `localhost`, and its own authority. Of no worth to anybody, like the other. */
 const certificate = Buffer.from(`-----BEGIN CERTIFICATE-----
@@ -80,6 +80,7 @@ export function callTools(port: number, settings: ClientSettings = {}): ToolServ
 /** Stands between the two, and can be cut. */
 export async function startRelay(target: number) {
   const sockets = new Set<Socket>();
+  const ways = new Set<readonly [Socket, Socket]>();
   let isCut = false;
   const server = createServer((from) => {
     if (isCut) return void from.destroy();
@@ -95,6 +96,7 @@ export async function startRelay(target: number) {
         other.destroy();
       });
       socket.pipe(other);
+      ways.add([socket, other]);
     }
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -106,6 +108,10 @@ export async function startRelay(target: number) {
   return {
     port: typeof address === 'object' && address !== null ? address.port : 0,
     cut,
+    /** Nothing comes through any more, and nobody is told: as where a machine is gone, or a process stopped. */
+    freeze: () => {
+      for (const [socket, other] of ways) socket.unpipe(other).pause();
+    },
     mend: () => {
       isCut = false;
     },
