@@ -67,6 +67,7 @@ export function createTransport(options: TransportOptions): Transport {
         });
       } catch (cause) {
         signal?.throwIfAborted();
+        if (cause instanceof NexusApiError) throw cause; // whoever gave the `fetch` knows better
         throw localError('unavailable', `no answer from ${named}: ${reasonOf(cause).replaceAll(base, named)}`, cause);
       }
       if (!response.ok && !anyStatus) throw await errorOf(response);

@@ -95,7 +95,12 @@ export function createReach(options: ReachOptions): Reach {
     try {
       requireAllowedUrl(url, granted);
     } catch (error) {
-      throw error instanceof NexusError && error.code === 'tool_input_invalid' ? invalid(error.message) : error;
+      if (!(error instanceof NexusError)) throw error;
+      if (error.code === 'tool_input_invalid') throw invalid(error.message);
+      throw new NexusError(
+        error.code,
+        `${error.message}; mcpClient.allowPrivate of the server grants it: ${hostnameOf(url)}:${portOf(url)}`,
+      );
     }
     headersFor(tenantId, transport);
   }
