@@ -25,7 +25,7 @@ const long = [
   'packages/server/src/llm/faults.test.ts',
   'packages/server/src/tools/sandbox/{jail,suspension,typescript}.test.ts',
   'packages/server/src/tools/sources/mcp/programs.test.ts',
-  'test/conformance/{blobs,bus,mcp-server,storage,storage-outages}.test.ts',
+  'test/conformance/{blobs,bus,docs-types,mcp-server,storage,storage-outages}.test.ts',
   'test/e2e/{agent-core,broken-store,clocks,fuzz,known-faults-durable,mcp-programs,mcp-stdio,metrics,newcomer,nodes,outages,queues,streams,tool-worker-nodes,tool-workers}.test.ts',
   'test/sim/{isolation,isolation-seeds,seeds}.test.ts',
 ];
