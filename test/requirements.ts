@@ -432,6 +432,10 @@ export const requirements = {
     behaviour:
       'A refusal as too long teaches what the model takes; the run summarises, sends again within a bound, and keeps it in its journal.',
   },
+  'provider.script': {
+    promise: 5,
+    behaviour: 'A script in a message says what the simulator does, turn by turn, and a script that cannot be read is answered with why.',
+  },
   'provider.newcomer': {
     promise: 5,
     behaviour: 'With one key or one local server every example and the default agent answer with the real model.',

@@ -10,7 +10,7 @@ const openFiles = defineTool({
   execute: ({ ending }) => open.filter((file) => ending === undefined || file.endsWith(String(ending))),
 });
 
-const client = createNexusClient({ baseUrl: process.env.NEXUS_URL ?? 'http://127.0.0.1:8080' });
+const client = createNexusClient({ baseUrl: process.env.NEXUS_URL ?? 'http://127.0.0.1:8080', apiKey: process.env.NEXUS_API_KEY });
 const input = process.argv[2] ?? '[[sim tools=open_files(ending=".ts")]] [[sim say="{{result}}"]]';
 const run = await runWithTools(client, { agent: 'editor', input }, [openFiles], {
   onEvent: ({ type }) => process.stderr.write(`${type}\n`),

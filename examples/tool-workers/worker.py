@@ -1,11 +1,9 @@
 """A worker that serves one tool, with nothing but Python's own library.  python3 worker.py"""
 import json, os, threading, time, urllib.error, urllib.request
-
 URL = os.environ.get("NEXUS_URL", "http://127.0.0.1:8080")
 POOL = "crm-py"
-HEADERS = {"content-type": "application/json"}
-if "NEXUS_API_KEY" in os.environ:
-    HEADERS["authorization"] = "Bearer " + os.environ["NEXUS_API_KEY"]
+KEY = os.environ.get("NEXUS_API_KEY")  # nexus keys create --name crm --scope tools
+HEADERS = {"content-type": "application/json", **({"authorization": f"Bearer {KEY}"} if KEY else {})}
 TOOLS = [{"name": "word_count", "effects": "none", "description": "Counts the words of a text",
     "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}}]
 worker_id = None
@@ -54,6 +52,9 @@ while True:
             elif message["type"] == "call" and message["callId"] not in held:
                 held[message["callId"]] = message["delivery"]
                 threading.Thread(target=do, args=(message,), daemon=True).start()
+    except urllib.error.HTTPError as error:
+        print("refused:", error.read().decode()[:2000], flush=True)
+        if error.code < 500 and error.code != 429: raise SystemExit(1)
     except OSError as error:
         print("not connected:", error, flush=True)
     time.sleep(1)

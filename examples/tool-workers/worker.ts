@@ -7,7 +7,8 @@ const customers = new Map([
 ]);
 
 const say = (text: string) => process.stderr.write(`${text}\n`);
-const client = createNexusClient({ baseUrl: process.env.NEXUS_URL ?? 'http://127.0.0.1:8080' });
+// Without a key the token of this user is shown, where the server is on this machine.
+const client = createNexusClient({ baseUrl: process.env.NEXUS_URL ?? 'http://127.0.0.1:8080', apiKey: process.env.NEXUS_API_KEY });
 
 const lookup = defineTool({
   name: 'crm_lookup',

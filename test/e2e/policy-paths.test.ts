@@ -214,7 +214,7 @@ it('says which policies denied and what can be done about it, to the caller and 
   expect(all(events, 'policy.denied').map((event) => event.data.decision.reasons)).toEqual([['agent:deny[0]'], ['default-deny']]);
   expect(all(events, 'tool.completed').map((event) => event.data.error?.message)).toEqual([
     'policy does not allow tool.execute on Tool::"probe" (agent:deny[0]); do without it, or ask who is responsible for that policy',
-    'policy does not allow tool.execute on Tool::"fs_write" (default-deny); nothing permits it: the policy of the agent or of the operator can allow it',
+    'policy does not allow tool.execute on Tool::"fs_write" (default-deny); nothing permits it: allow: ["fs_write"] in the policy of the agent or of the operator can allow it',
   ]);
   const sessionId = await server.session({ agent: 'asks-nobody' });
   expect(await server.call('POST', '/v1/tools/probe/execute', { sessionId, input: {} })).toMatchObject({

@@ -53,7 +53,7 @@ it('says of a name that no tool can have where it stands and what would be right
 it('says which tools there are where one is not, and what is wrong with arguments [verifies tools.bad-input]', async () => {
   expect((await execute('查询')).body).toMatchObject({
     code: 'not_found',
-    detail: 'there is no tool "查询"',
+    detail: 'there is no tool "查询"; names have 1 to 100 of the characters A-Z a-z 0-9 _ . -',
   });
   expect((await execute('nope')).body).toMatchObject({ code: 'tool_not_found', detail: expect.stringMatching(/offered .*fs_list/) });
   const wrong = (await execute('fs_list', { path: 7 })).body;

@@ -11,7 +11,7 @@ export interface RetryOptions {
 export interface TransportOptions {
   readonly baseUrl: string;
   /** Without one, a server on this machine is shown the token of its user, in Node and where there is one. */
-  readonly apiKey?: string;
+  readonly apiKey?: string | undefined;
   /** Where such tokens are looked for; by default in the folder of this user's programs. */
   readonly tokenFolders?: readonly string[];
   readonly fetch?: typeof globalThis.fetch;
@@ -67,6 +67,7 @@ export function createTransport(options: TransportOptions): Transport {
         });
       } catch (cause) {
         signal?.throwIfAborted();
+        if (cause instanceof NexusApiError) throw cause; // whoever gave the `fetch` knows better
         throw localError('unavailable', `no answer from ${named}: ${reasonOf(cause).replaceAll(base, named)}`, cause);
       }
       if (!response.ok && !anyStatus) throw await errorOf(response);

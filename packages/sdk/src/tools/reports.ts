@@ -119,7 +119,7 @@ export class Reports {
     }
     const [report] = batch;
     if (report?.type !== 'completed') return;
-    const why = error instanceof NexusApiError ? error.message : 'the server did not take it';
+    const why = error instanceof NexusApiError ? error.message.replace(/^the body /, 'the output ') : 'the server did not take it';
     const { callId, delivery } = report;
     this.#waiting.unshift({
       type: 'failed',

@@ -96,8 +96,8 @@ export async function setUpModels(
   const simulated = config.sim.enabled === 'on' || (config.sim.enabled === 'auto' && providers.length === 0);
   const simulator = simulated ? await startSimulatorOf(clock) : null;
   if (simulator !== null) {
-    const { headers } = simulator;
-    const common = { clock, headers, timeouts: timeoutsOf({}, config), maxAnswerChars: config.llm.maxAnswerChars };
+    const { headers, models } = simulator;
+    const common = { clock, headers, models, timeouts: timeoutsOf({}, config), maxAnswerChars: config.llm.maxAnswerChars };
     providers.push(createSimProvider({ name: 'sim', url: simulator.url, ...common }));
     providers.push(createSimProvider({ name: 'sim-anthropic', url: simulator.url, dialect: 'anthropic', ...common }));
   }
@@ -186,10 +186,10 @@ function timeoutsOf(provider: Omit<ProviderConnection, 'baseUrl'>, { llm }: Nexu
 
 /** Loaded when it stands in: a server with providers of its own does without. It answers nobody but this process. */
 async function startSimulatorOf(clock: Clock) {
-  const { keyHeader, startSimulator } = await import('#llm/sim');
+  const { keyHeader, simulatedNames, startSimulator } = await import('#llm/sim');
   const key = randomBytes(24).toString('base64url');
   const simulator = await startSimulator({ host: '127.0.0.1', port: 0, clock, key });
-  return { ...simulator, headers: { [keyHeader]: key } };
+  return { ...simulator, headers: { [keyHeader]: key }, models: simulatedNames };
 }
 
 /** Prices and sizes that the configuration states, by `provider/model`. */

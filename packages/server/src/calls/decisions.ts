@@ -75,10 +75,25 @@ export function denialMessage(record: DecisionRecord): string {
 /** What people ask for, and not a run of an agent. */
 const ofPeople = /^(?:admin|approval|session)\./;
 
-function remedy({ errors = [], reasons, action }: DecisionRecord): string {
+function remedy({ errors = [], reasons, action, resource }: DecisionRecord): string {
   if (errors.length > 0) return 'an operator has to correct the policy';
   if (reasons.includes('default-deny') && ofPeople.test(action))
     return 'nothing permits it: an owner may do it, and a policy of the operator can allow it';
-  if (reasons.includes('default-deny')) return 'nothing permits it: the policy of the agent or of the operator can allow it';
+  if (reasons.includes('default-deny'))
+    return `nothing permits it: ${lineThatPermits(resource)}the policy of the agent or of the operator can allow it`;
   return 'do without it, or ask who is responsible for that policy';
+}
+
+const prefixes: ReadonlyMap<string, string> = new Map([
+  ['Tool', ''],
+  ['Host', 'net:'],
+  ['Secret', 'secret:'],
+  ['Model', 'model:'],
+]);
+
+/** What the short form of an agent's policy would say; nothing for a name that is not plain, or that would be read as a pattern. */
+function lineThatPermits(resource: string): string {
+  const [, type = '', name = ''] = /^(\w+)::"([\w./:@-]{1,300})"$/.exec(resource) ?? [];
+  const prefix = prefixes.get(type);
+  return prefix === undefined ? '' : `allow: [${JSON.stringify(prefix + name)}] in `;
 }

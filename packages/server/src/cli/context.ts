@@ -65,6 +65,14 @@ export async function noSuchFile(io: CliIo, path: string, what: string): Promise
   return new UsageError(`there is no ${what} ${path}${near === null ? '' : `; did you mean ${near}?`}`);
 }
 
+/** What the server says is wrong with what a file holds is said of the file. */
+export async function ofFile<T>(path: string, put: () => Promise<T>): Promise<T> {
+  return put().catch((error: unknown) => {
+    if (error instanceof Error) error.message = error.message.replace(/^body: /, () => `${path}: `);
+    throw error;
+  });
+}
+
 export interface Connection {
   readonly client: NexusClient;
   readonly url: string;

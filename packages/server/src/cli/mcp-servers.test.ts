@@ -55,5 +55,8 @@ it('adds, lists, inspects, approves and removes MCP servers [verifies tools.mcp.
   expect((await nexus('mcp', 'remove', 'diary')).out).toBe('diary is removed\n');
   const unknown = await nexus('mcp', 'inspect', 'diary');
   expect([unknown.code === 0, unknown.err]).toEqual([false, expect.stringMatching(/no MCP server/)]);
-  expect((await nexus('mcp', 'add', 'ghost', 'http://127.0.0.1:1/mcp')).err).toMatch(/not public/);
+  expect((await nexus('mcp', 'add', 'ghost', 'http://127.0.0.1:1/mcp')).err).toMatch(
+    /not public.*mcpClient\.allowPrivate of the server grants it: 127\.0\.0\.1:1/,
+  );
+  expect((await nexus('mcp', 'add', 'we b', url)).err).toMatch(/names have 1 to 100 of the characters/);
 });

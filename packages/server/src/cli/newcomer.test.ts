@@ -83,6 +83,20 @@ it('names what an agent that is stored names and there is not: tools, models [ve
   expect(rest).toEqual(['']);
 });
 
+it('names the nearest of the simulated models, where one is stored and where one is asked for [verifies agents.names]', async () => {
+  const files = { 'a.yaml': 'name: nearly\nmodels: [sim/sim-lrge, default]\n' };
+  const { err } = await nexus('agents put a.yaml', { files });
+  expect(err).toBe('warning: models[0]: there is no model "sim/sim-lrge"; did you mean "sim/sim-large"?\n');
+  for (const [asked, near] of [
+    ['sim/sim-lrge', 'sim/sim-large'],
+    ['sim-smal', 'sim-small'],
+  ]) {
+    const run = await nexus(`run hello --model ${asked}`);
+    expect(run.code).not.toBe(0);
+    expect(run.err).toContain(`no provider serves the model ${asked}; did you mean ${near}?`);
+  }
+});
+
 it('says that a folder to save in is missing, and leaves nothing behind', async () => {
   const { writeFile } = processIo();
   await expect(writeFile(join(folder, 'none', 'a.txt'), [])).rejects.toMatchObject({

@@ -76,6 +76,7 @@ it.each([
   [['sources', 'put', 'broken.yaml'], /not valid YAML/],
   [['sources', 'put', 'list.yaml'], /must hold a source of tools/],
   [['sources', 'put', 'cn.yaml'], /for instance "get_a"/],
+  [['sources', 'put', 'many.yaml'], /^error: many\.yaml: (?:tools\[\d\]\.\w+: [^;]+; ){7}tools/],
   [['import', 'openapi', 'swagger.json', '--name', 'a', '--yes'], /Swagger 2\.0/],
   [['import', 'openapi', 'openapi.json', '--name', 'a', '--yes'], /names no address of its server.*--base-url/],
   [
@@ -88,6 +89,7 @@ it.each([
     'broken.yaml': 'a: [',
     'list.yaml': '- 1',
     'cn.yaml': 'name: cn\nbaseUrl: https://cn.example\ntools: [{ name: 查询, description: x, path: /a }]',
+    'many.yaml': `name: many\nbaseUrl: https://a.example\ntools: [${Array.from({ length: 8 }, () => '{ name: a, description: 1, path: /a }').join(', ')}]`,
     'swagger.json': '{"swagger":"2.0"}',
     'openapi.json': document(),
   };

@@ -15,8 +15,15 @@ it.each<[object, string[]]>([
   [{ tools: ['fs_raed'] }, ['tools[0]: there is no tool "fs_raed"; did you mean "fs_read"?']],
   [{ tools: ['mail_*'] }, ['tools[0]: "mail_*" matches no tool that there is; known are fs_read, fs_write, http_fetch']],
   [{ subagents: ['chat', 'wirter'] }, ['subagents[1]: there is no agent "wirter"; did you mean "writer"?']],
+  [
+    { policy: { allow: ['open_files'] } },
+    ['policy.allow[0]: there is no tool "open_files"; known are fs_read, fs_write, http_fetch, and a client may bring it'],
+  ],
   [{ policy: { deny: ['fs_wirte'] } }, ['policy.deny[0]: there is no tool "fs_wirte"; did you mean "fs_write"?']],
-  [{ policy: { allow: ['agent_writer'] } }, ['policy.allow[0]: there is no tool "agent_writer"; known are fs_read, fs_write, http_fetch']],
+  [
+    { policy: { allow: ['agent_writer'] } },
+    ['policy.allow[0]: there is no tool "agent_writer"; known are fs_read, fs_write, http_fetch, and a client may bring it'],
+  ],
   [{ policy: { allow: ['model:sim-large', 'model:sim/*'] } }, []],
   [
     { policy: { allow: ['model:gpt-9'] } },

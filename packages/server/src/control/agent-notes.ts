@@ -36,7 +36,7 @@ function* namesOf(definition: AgentDefinition, known: KnownNames): Generator<str
     for (const [index, entry] of (definition.policy?.[list] ?? []).entries()) {
       const place = `policy.${list}[${index}]`;
       if (/^(net|secret):/.test(entry)) continue;
-      if (!entry.startsWith('model:')) yield missing(place, 'tool', entry.replace(/^tool:/, ''), callable);
+      if (!entry.startsWith('model:')) yield missing(place, 'tool', entry.replace(/^tool:/, ''), callable, ', and a client may bring it');
       else if (!definition.models.includes('default')) yield missing(place, 'model of this agent', entry.slice('model:'.length), models);
     }
   }
@@ -99,10 +99,11 @@ function argumentsOf({ inputSchema }: ToolDescriptor): readonly string[] {
   return [...Object.keys(properties ?? {}), ...(additionalProperties === false ? [] : [anyArgument])];
 }
 
-function missing(place: string, what: string, pattern: string, names: readonly string[]): string | null {
+/** @param otherwise how it may be right all the same; said where no known name is near */
+function missing(place: string, what: string, pattern: string, names: readonly string[], otherwise = ''): string | null {
   if (names.some((name) => matchesWildcard(pattern, name))) return null;
   const near = closest(pattern, names);
-  const help = near === null ? `known are ${names.slice(0, 20).join(', ') || 'none'}` : `did you mean "${near}"?`;
+  const help = near === null ? `known are ${names.slice(0, 20).join(', ') || 'none'}${otherwise}` : `did you mean "${near}"?`;
   return pattern.includes('*')
     ? `${place}: "${pattern}" matches no ${what} that there is; ${help}`
     : `${place}: there is no ${what} "${pattern}"; ${help}`;

@@ -32,11 +32,11 @@ export function explainIssues(error: z.ZodError, schema: z.ZodType, value: unkno
 }
 
 /** The value as the schema reads it, or `invalid_request` that lists what is wrong. `what` names the value: `body`, `query`. */
-export function parseRequest<T>(schema: z.ZodType<T>, value: unknown, what: string): T {
+export function parseRequest<T>(schema: z.ZodType<T>, value: unknown, what: string, shown?: number): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const issues = explainIssues(result.error, schema, value);
-  throw new NexusError('invalid_request', `${what}: ${summarise(issues)}`, { details: { issues } });
+  throw new NexusError('invalid_request', `${what}: ${summarise(issues, shown)}`, { details: { issues } });
 }
 
 /** The first issues as one line. */

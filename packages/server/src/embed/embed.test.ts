@@ -54,7 +54,8 @@ it('says every fault of its configuration, reads nothing else, and leaves nothin
     const faulty = startNexus({ config: { dataDir, port: -1, runs: { leaseMs: 1 } }, log: 'silent' });
     await expect(faulty).rejects.toBeInstanceOf(NexusError);
     await expect(faulty).rejects.toThrow(/port[\s\S]*runs\.leaseMs/);
-    await expect(faulty).rejects.not.toThrow(/NEXUS_PORT/);
+    await expect(faulty).rejects.not.toThrow(/NEXUS_PORT|flag/);
+    await expect(faulty).rejects.toThrow(/-1 \(given to startNexus\)/);
   } finally {
     delete process.env.NEXUS_PORT;
   }
@@ -158,7 +159,7 @@ describe('a platform inside a program', () => {
     const streams = Array.from({ length: 20 }, () => collectText(inside.chat({ input: 'hello' })));
     expect((await Promise.all(streams)).every((text) => text.length > 0)).toBe(true);
     await Promise.all([inside.close(), inside.close()]);
-    await expect(inside.models.list()).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(inside.models.list()).rejects.toMatchObject({ code: 'unavailable', message: 'the platform is closed' });
     rmSync(place, { recursive: true, force: true });
   });
 

@@ -3,7 +3,8 @@
  * a server wants `@nexus-agent/sdk`.
  */
 import { readFileSync } from 'node:fs';
-import { createNexusClient, type DefinedTool, type NexusClient } from '@nexus-agent/sdk';
+import { errorTable } from '@nexus-agent/protocol';
+import { createNexusClient, type DefinedTool, NexusApiError, type NexusClient } from '@nexus-agent/sdk';
 import { startAllInOne } from '#apps';
 import { type ConfigInput, resolveConfig } from '#apps/config';
 import { closest, NexusError } from '#core';
@@ -43,7 +44,7 @@ export async function startNexus(options: NexusOptions = {}): Promise<RunningNex
   checkOptions(options, optionNames);
   const { config = {}, tools = [], log = 'warn' } = options;
   const app = await startAllInOne({
-    config: resolveConfig({ env: {}, flags: config }),
+    config: resolveConfig({ env: {}, flags: config, given: 'given to startNexus' }),
     version: readVersion(),
     tools,
     logger: typeof log === 'string' ? createLogger({ level: log }) : log,
@@ -77,7 +78,7 @@ export async function createNexus(options: CreateNexusOptions = {}): Promise<Nex
     throw new NexusError('config_invalid', 'http: expected true or false; host and port are settings of config');
   if (!Array.isArray(tools)) throw new NexusError('config_invalid', 'tools: expected a list of tools, such as [defineTool({ … })]');
   const app = await startAllInOne({
-    config: resolveConfig({ env: {}, flags: config }),
+    config: resolveConfig({ env: {}, flags: config, given: 'given to createNexus' }),
     version: readVersion(),
     tools: tools.map(toolOf),
     logger: typeof log === 'string' ? createLogger({ level: log }) : log,
@@ -86,16 +87,29 @@ export async function createNexus(options: CreateNexusOptions = {}): Promise<Nex
   const transport = createInProcessFetch((socket) => app.accept(socket));
   const client = createNexusClient({
     baseUrl: 'http://127.0.0.1',
-    fetch: transport.fetch,
+    fetch: (input, init) =>
+      transport.fetch(input, init).catch((error: unknown) => {
+        throw isClosed ? closedError() : error;
+      }),
     tokenFolders: [],
     ...(app.localToken === undefined ? {} : { apiKey: app.localToken }),
   });
+  let isClosed = false;
   let closing: Promise<void> | undefined;
   const close = () => {
-    closing ??= app.close().finally(() => transport.close());
+    closing ??= app.close().finally(() => {
+      isClosed = true;
+      return transport.close();
+    });
     return closing;
   };
   return Object.assign(client, { url: http ? app.url : null, close, [Symbol.asyncDispose]: close });
+}
+
+/** It does not open again: nothing is to be tried later. */
+function closedError(): NexusApiError {
+  const { title, httpStatus: status } = errorTable.unavailable;
+  return new NexusApiError({ type: 'about:blank', title, status, detail: 'the platform is closed', code: 'unavailable', retryable: false });
 }
 
 const optionNames = ['config', 'tools', 'log'];

@@ -1,4 +1,4 @@
-import { type CliContext, noSuchFile, withClient } from '../context.ts';
+import { type CliContext, noSuchFile, ofFile, withClient } from '../context.ts';
 import { brief } from '../style.ts';
 import { type Registrar, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
@@ -43,7 +43,7 @@ async function put(context: CliContext, _options: object, path = ''): Promise<un
   if (text === null) throw await noSuchFile(context.io, path, 'file');
   const { parseAgentFile } = await import('#control');
   const definition = await parseAgentFile(path, text);
-  const agent = await withClient(context, (client) => client.agents.put(definition));
+  const agent = await ofFile(path, () => withClient(context, (client) => client.agents.put(definition)));
   context.print(agent, () => `${agent.name} ${agent.version}`);
   for (const warning of agent.warnings ?? []) context.note(`warning: ${warning}`);
 }

@@ -44,7 +44,7 @@ export function authorCommands(plugins: Command, { action }: Registrar): void {
     .command('sign')
     .description('sign a plugin that is built')
     .argument('<folder>', 'the plugin')
-    .requiredOption('--key <file>', 'a key of nexus plugin keygen')
+    .option('--key <file>', 'a key of nexus plugin keygen; needed')
     .action(action(sign));
 }
 
@@ -131,15 +131,25 @@ async function keygen(context: CliContext, _options: object, file = ''): Promise
   context.note(context.err('dim', `${file} holds the private key; keep it to yourself`));
 }
 
-async function sign(context: CliContext, { key }: { key: string }, folder = ''): Promise<undefined> {
+async function sign(context: CliContext, { key }: { key?: string }, folder = ''): Promise<undefined> {
+  const privateKey = await readKey(key);
   const { checkPackage, signatureName, signManifest } = await import('#tools');
   const { files } = await readPluginFolder(folder);
   // Without the signature that it may have: another takes its place.
   const plugin = await checkPackage(new Map([...files].filter(([name]) => name !== signatureName)));
-  const { text, publicKey } = signManifest(plugin.manifest, await readFile(key, 'utf8'));
+  const { text, publicKey } = signManifest(plugin.manifest, privateKey);
   await writeFile(join(folder, signatureName), text);
   context.print(
     { name: plugin.manifest.name, digest: plugin.digest, publicKey },
     () => `${plugin.manifest.name} ${plugin.manifest.version} is signed by ${publicKey}`,
   );
+}
+
+async function readKey(file: string | undefined): Promise<string> {
+  if (file === undefined) throw new UsageError('say --key FILE: a key to sign with; nexus plugin keygen FILE makes one');
+  return readFile(file, 'utf8').catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT')
+      throw new UsageError(`there is no key ${file}; make one with: nexus plugin keygen ${file}`);
+    throw error;
+  });
 }

@@ -27,6 +27,11 @@ it('builds: runs the command and writes the hashes, so that a signature of befor
   withBuild("[node, -e, \"fs.appendFileSync('built', '1')\"]");
   expect(await nexus('keygen', join(folder, 'key.pem'))).toMatchObject({ code: 0, out: expect.stringMatching(/^[A-Za-z0-9+/]{43}=\n$/) });
   expect(await nexus('keygen', join(folder, 'key.pem'))).toMatchObject({ code: 2, err: expect.stringMatching(/never replaced/) });
+  expect(await nexus('sign', example)).toMatchObject({ code: 2, err: expect.stringMatching(/say --key FILE.*nexus plugin keygen FILE/) });
+  expect(await nexus('sign', example, '--key', 'none.pem')).toMatchObject({
+    code: 2,
+    err: expect.stringMatching(/there is no key none\.pem; make one with: nexus plugin keygen none\.pem/),
+  });
   expect(await nexus('sign', example, '--key', join(folder, 'key.pem'))).toMatchObject({ code: 0 });
   expect(await nexus('build', example)).toMatchObject({ code: 0 });
   expect(readFileSync(join(example, 'built'), 'utf8')).toBe('1');

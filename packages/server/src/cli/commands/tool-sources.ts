@@ -1,7 +1,7 @@
 import type { HttpToolSourceInput, ToolSourceInfo } from '@nexus-agent/protocol';
 import type { NexusClient } from '@nexus-agent/sdk';
 import { type Command, Option } from 'commander';
-import { type CliContext, noSuchFile, withClient } from '../context.ts';
+import { type CliContext, noSuchFile, ofFile, withClient } from '../context.ts';
 import { UsageError } from '../exit-codes.ts';
 import { type Registrar, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
@@ -45,7 +45,7 @@ async function put(context: CliContext, { kind }: KindFlag, path = ''): Promise<
   const text = await context.io.readFile(path);
   if (text === null) throw await noSuchFile(context.io, path, 'file');
   const definition = await parseDefinition(path, text);
-  const stored = await withClient(context, (client) => client.toolSources[kind].put(definition));
+  const stored = await ofFile(path, () => withClient(context, (client) => client.toolSources[kind].put(definition)));
   printStored(context, stored);
 }
 

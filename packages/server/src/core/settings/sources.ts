@@ -14,6 +14,8 @@ export interface ConfigSources {
   readonly file?: ConfigFile;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly flags?: Readonly<Record<string, unknown>>;
+  /** Where the flags were given, for people. Default: on a command line. */
+  readonly given?: string;
 }
 
 /**
@@ -74,7 +76,7 @@ function placesOfSecretVariables(value: unknown, path = '', found = new Set<stri
 
 function origin(path: string, settings: readonly Setting[], sources: ConfigSources, environment: Tree, flags: Tree): string {
   const keys = path.split(/[.[\]]+/).filter((key) => key !== '');
-  if (has(flags, keys)) return ' (from a flag)';
+  if (has(flags, keys)) return ` (${sources.given ?? 'from a flag'})`;
   if (has(environment, keys)) {
     const set = settings.find((entry) => entry.environment !== undefined && (path === entry.path || path.startsWith(`${entry.path}[`)));
     return set === undefined ? ' (from the environment)' : ` (from ${set.environment})`;

@@ -11,6 +11,8 @@ export interface SimProviderOptions extends Pick<CommonProviderOptions, 'name' |
   readonly url: string;
   /** The wire format to speak with it. */
   readonly dialect?: 'openai' | 'anthropic';
+  /** All that it serves; left out: whatever it is asked for. */
+  readonly models?: readonly string[];
 }
 
 /** Made up and fixed, so that budgets can be shown. */
@@ -32,7 +34,7 @@ const smallPrice: ModelPrice = {
  * 1 USD per million input tokens and 4 per million output tokens, a tenth of that for `sim-small`.
  */
 export function createSimProvider(options: SimProviderOptions): Provider {
-  const { name = 'sim', clock } = options;
+  const { name = 'sim', clock, models } = options;
   const plainName = (model: string) => model.split('?')[0] ?? model;
   const omissions = createOmissions();
   const common = { provider: name, omissions };
@@ -59,5 +61,7 @@ export function createSimProvider(options: SimProviderOptions): Provider {
     ...(options.maxAnswerChars === undefined ? {} : { maxAnswerChars: options.maxAnswerChars }),
   });
   const refusals = options.dialect === 'anthropic' ? anthropicRefusals(anthropic) : openAiRefusals;
-  return resendWithoutRefused(provider, { refusals, omissions, clock });
+  const serves = (model: string) => models === undefined || models.includes(plainName(model));
+  const claims = (model: string) => provider.claims(model) && serves(model);
+  return resendWithoutRefused({ ...provider, serves, claims }, { refusals, omissions, clock });
 }

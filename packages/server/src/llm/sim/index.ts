@@ -1,2 +1,2 @@
 /** The door of the model simulator. */
-export { keyHeader, type Simulator, startSimulator } from './server.ts';
+export { keyHeader, type Simulator, simulatedNames, startSimulator } from './server.ts';

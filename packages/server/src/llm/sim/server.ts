@@ -50,6 +50,8 @@ const simulatedModels: Readonly<Record<string, Partial<Knobs>>> = dictionary({
   'sim-down': { status: 503 },
 });
 
+export const simulatedNames: readonly string[] = Object.keys(simulatedModels);
+
 const dialects = new Map([openAiChatInbound, anthropicMessagesInbound].map((dialect) => [`/v1${dialect.path}`, dialect]));
 
 interface Counting {
@@ -81,7 +83,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     const path = (request.url ?? '').split('?')[0] ?? '';
     const dialect = dialects.get(path);
     if (request.method === 'GET' && path === '/v1/models') {
-      const data = Object.keys(simulatedModels).map((id) => ({ id, object: 'model', created: 0, owned_by: 'nexus-simulator' }));
+      const data = simulatedNames.map((id) => ({ id, object: 'model', created: 0, owned_by: 'nexus-simulator' }));
       return sendJson(response, 200, { object: 'list', data });
     }
     const counted = counting.get(path);

@@ -174,7 +174,7 @@ describe('the planner', () => {
 });
 
 describe('directives', () => {
-  it('script the turns that follow, one after the other', () => {
+  it('script the turns that follow, one after the other [verifies provider.script]', () => {
     const user: InboundTurn = {
       role: 'user',
       text: 'do\n[[sim tools=a(x=1,y=["]]"]),b!("{oops")]]\n[[sim think="hm" say="got {{result}}" finish=length]]',
@@ -204,7 +204,7 @@ describe('directives', () => {
     expect(JSON.parse(outer?.tools[0]?.arguments ?? '')).toEqual({ task: '[[sim say="inner"]]' });
   });
 
-  it('say what is wrong with them', () => {
+  it('say what is wrong with them [verifies provider.script]', () => {
     expect(parseDirectives('[[sim sya="x"]]')[0]?.say).toContain('unknown key sya');
     expect(parseDirectives('[[sim say=')[0]?.say).toContain('cannot be read');
   });

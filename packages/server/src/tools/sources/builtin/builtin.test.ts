@@ -112,6 +112,9 @@ it('reads files for code only from the workspace', async () => {
 });
 
 it('gives the model what was printed before the code failed', async () => {
+  expect((await call('code_js', { code: 'await tools.fs_list({})' })).answer).toMatch(
+    /tools is not defined.*; tools are there only within a run$/,
+  );
   const { answer } = await call('code_js', { code: 'console.log("row 7");\nnull.x' });
   expect(answer).toBe("sandbox_code_error: TypeError: cannot read property 'x' of null (line 2)\nprinted before: row 7");
 });

@@ -85,9 +85,10 @@ async function concluded(result: ProgramResult, context: ToolContext, states: Pr
     const state = await states.keep(tenantId, result.state, calling?.waitMs ?? 0, signal);
     return { type: 'suspended', state, calls: result.calls, fuelUsed, printed: newLogs };
   }
-  if (logs === '') return { type: 'error', error: result.error };
-  const printed = cutText(logs, maxLogsInError);
-  return { type: 'error', error: { ...result.error, message: `${result.error.message}\nprinted before: ${printed}` } };
+  const { message } = result.error;
+  const why = calling === undefined && message.includes('tools is not defined') ? `${message}; tools are there only within a run` : message;
+  const printed = logs === '' ? '' : `\nprinted before: ${cutText(logs, maxLogsInError)}`;
+  return { type: 'error', error: { ...result.error, message: `${why}${printed}` } };
 }
 
 async function readTexts(workspaces: Workspaces, root: string, paths: readonly string[]): Promise<Record<string, string>> {

@@ -31,6 +31,8 @@ interface Progress {
   connected: boolean;
   /** The server answered, so that what it did is known from what it said. */
   answered: boolean;
+  /** A redirect was followed, so that what fails may be another server than the one that the definition names. */
+  redirected: boolean;
 }
 
 /** One call of a tool: asks for what it touches, sends the request, perhaps again, and reads the answer. */
@@ -42,7 +44,7 @@ export async function callHttp(
   context: ToolContext,
 ): Promise<ToolResult> {
   const { tenantId, sessionId, runId, signal } = context;
-  const progress: Progress = { connected: false, answered: false };
+  const progress: Progress = { connected: false, answered: false, redirected: false };
   let turn: Awaited<ReturnType<HttpCallEnvironment['shares']['enter']>> | undefined;
   try {
     makeRequest(plan, input, () => 'x'); // what is wrong with the arguments is told before anything is asked
@@ -64,13 +66,14 @@ export async function callHttp(
  */
 function failedWith(
   error: unknown,
-  { effects, toolName }: RequestPlan,
+  { effects, toolName, base }: RequestPlan,
   signal: AbortSignal,
-  { connected, answered }: Progress,
+  { connected, answered, redirected }: Progress,
 ): ToolResult {
   const aborted = signal.aborted && (!(error instanceof NexusError) || error === signal.reason || error.code === 'cancelled');
   if (aborted && (effects !== 'once' || connected)) throw error; // whoever called knows what became of it
-  const why = aborted ? stopped(signal) : explainExchange(error);
+  const named = redirected ? '' : `${hostnameOf(base)}:${portOf(base)}`;
+  const why = aborted ? stopped(signal) : explainExchange(error, named);
   if (effects !== 'once' || !connected || answered) return { type: 'error', error: why.toInfo() };
   const message = `${why.message}; the request may have been sent, and whether ${toolName} took effect is not known`;
   return { type: 'error', error: { code: 'tool_outcome_unknown', message, retryable: false, details: { cause: why.code } } };
@@ -157,6 +160,7 @@ async function attemptOnce(
     // A server that sends the request elsewhere as it is did nothing; one that shows where to look on may have.
     const onRedirect = (status: number) => {
       progress.answered = status >= 307;
+      progress.redirected = true;
     };
     const response = await exchange(request, plan, context, { agent, egress, idleTimeoutMs, onRedirect });
     const { method, response: mapping } = plan;

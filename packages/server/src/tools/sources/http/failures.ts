@@ -25,8 +25,11 @@ export function tooLong(what: string, status?: number): NexusError {
 
 const silent = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
 
-/** A failed exchange in words, without addresses. What is known already stays as it is. */
-export function explainExchange(error: unknown): NexusError {
+/**
+ * A failed exchange in words, with no address but the one that the definition names: `to`, where it is certain that it was that one. What
+ * is known already stays as it is.
+ */
+export function explainExchange(error: unknown, to = ''): NexusError {
   if (error instanceof NexusError) return error;
   const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
   if (code === 'UND_ERR_HEADERS_OVERFLOW') return tooLong('the headers of the answer are longer than the 16 KB that are read');
@@ -35,5 +38,5 @@ export function explainExchange(error: unknown): NexusError {
   if (/^(Z_|ERR_BROTLI|ERR__ERROR)/.test(code)) return httpFailure('answer', `the answer cannot be decompressed${named}`, { cause: error });
   if (code.startsWith('HPE_') || (error instanceof Error && error.name === 'HTTPParserError'))
     return httpFailure('answer', `the server does not speak HTTP as it should${named}`, { cause: error });
-  return httpFailure('connection', `the connection failed${named}; try later`, { cause: error });
+  return httpFailure('connection', `the connection${to === '' ? '' : ` to ${to}`} failed${named}; try later`, { cause: error });
 }

@@ -138,7 +138,7 @@ describe('effects', () => {
       error: { code: 'tool_outcome_unknown', details: { cause: 'tool_failed' } },
     });
     expect(api.reached.length).toBe(1);
-    expect(await api.call({ method: 'DELETE', path: '/' })).toMatch(/^tool_failed: the connection failed/);
+    expect(await api.call({ method: 'DELETE', path: '/' })).toMatch(/^tool_failed: the connection to 127\.0\.0\.1:\d+ failed/);
     expect(api.reached.length).toBe(4); // it may be repeated, twice
   });
 
@@ -155,7 +155,9 @@ describe('effects', () => {
 
   it('did not come about where certainly nothing was sent [verifies tools.http.outcome]', async () => {
     const nobody = { source: { baseUrl: 'http://127.0.0.1:1' } };
-    expect(await api.call({ method: 'POST', path: '/' }, {}, nobody)).toMatch(/^tool_failed: the connection failed \(ECONNREFUSED\)/);
+    expect(await api.call({ method: 'POST', path: '/' }, {}, nobody)).toMatch(
+      /^tool_failed: the connection to 127\.0\.0\.1:1 failed \(ECONNREFUSED\)/,
+    );
     const noName = { source: { baseUrl: 'http://nowhere.invalid' }, granted: false };
     expect(await api.call({ method: 'POST', path: '/' }, {}, noName)).toMatch(/^tool_failed/);
     const silent: CallOptions = { authorize: () => systemTimers.sleep(200).then(() => ({ allowed: true })), timeoutMs: 50 };

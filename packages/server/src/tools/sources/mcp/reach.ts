@@ -53,6 +53,17 @@ const reservedHeaders =
 /** These hold what nobody should read: they are given by name only. */
 const secretHeaders = /^(authorization|cookie|.*(api-?key|token|secret|password).*)$/i;
 
+/** Throws where the address is not public, with the setting that would grant it. */
+function requireReachable(url: URL, granted: Pick<EgressOptions, 'allowPrivate'>): void {
+  try {
+    requireAllowedUrl(url, granted);
+  } catch (error) {
+    if (!(error instanceof NexusError)) throw error;
+    if (error.code === 'tool_input_invalid') throw invalid(error.message);
+    throw new NexusError(error.code, `${error.message}; mcpClient.allowPrivate of the server grants it: ${hostnameOf(url)}:${portOf(url)}`);
+  }
+}
+
 export function createReach(options: ReachOptions): Reach {
   const { timers, secrets, allowPrivate, isOwnListener, connectTimeoutMs, traffic } = options;
   const names = createNameResolver();
@@ -92,11 +103,7 @@ export function createReach(options: ReachOptions): Reach {
     }
     const url = URL.parse(transport.url);
     if (url === null) throw invalid('the url is none; give one such as https://mcp.example.com/mcp');
-    try {
-      requireAllowedUrl(url, granted);
-    } catch (error) {
-      throw error instanceof NexusError && error.code === 'tool_input_invalid' ? invalid(error.message) : error;
-    }
+    requireReachable(url, granted);
     headersFor(tenantId, transport);
   }
 

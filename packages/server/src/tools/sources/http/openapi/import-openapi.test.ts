@@ -243,6 +243,13 @@ describe('what is chosen', () => {
     expect((await load(paths, {}, options)).source.tools.map(({ name }) => name)).toEqual(names);
   });
 
+  it('names what was not found, with the nearest [verifies tools.openapi.import]', async () => {
+    expect(await refused(document(paths), { include: ['listPtes'] })).toBe(
+      'invalid_request: no operation is chosen: the document has no operation "listPtes"; did you mean "listPets"?',
+    );
+    expect((await load(paths, {}, { include: ['listPets', 'zzz*'] })).notes).toEqual(['the document has no operation "zzz*"']);
+  });
+
   it('has the effects that are given', async () => {
     const effects = new Map([
       ['createPet', 'idempotent'],

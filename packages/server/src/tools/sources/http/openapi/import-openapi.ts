@@ -5,7 +5,7 @@ import {
   HttpToolSource as HttpToolSourceSchema,
   toolNameNear,
 } from '@nexus-agent/protocol';
-import { canonicalJson, cutText, explainIssues, findSchemaFaults, isObject, matchesWildcard, NexusError, summarise } from '#core';
+import { canonicalJson, closest, cutText, explainIssues, findSchemaFaults, isObject, matchesWildcard, NexusError, summarise } from '#core';
 import { argumentsOfOperation, NotATool } from './arguments.ts';
 import { type ApiDescription, type DescriptionPart, readOpenApi } from './document.ts';
 import { createSchemaReader } from './schemas.ts';
@@ -61,8 +61,12 @@ const partsPerOperation = [400, 120, 40, 12, 0];
 export async function importOpenApi(text: string, options: OpenApiImportOptions): Promise<OpenApiImport> {
   const document = await readOpenApi(text);
   const baseUrl = options.baseUrl ?? serverOf(document, options.origin);
-  const { chosen, leftOut } = chooseOperations(document, options);
-  if (chosen.length === 0) throw new NexusError('invalid_request', 'the document has no operations, or none that was chosen');
+  const { chosen, leftOut, idle } = chooseOperations(document, options);
+  if (chosen.length === 0) {
+    const why =
+      idle.length === 0 ? 'the document has no operations, or none that was chosen' : `no operation is chosen: ${idle.join('; ')}`;
+    throw new NexusError('invalid_request', why);
+  }
   if (chosen.length > maxTools)
     throw new NexusError(
       'invalid_request',
@@ -72,7 +76,7 @@ export async function importOpenApi(text: string, options: OpenApiImportOptions)
     const made = makeSource(document, chosen, { ...options, baseUrl, maxParts });
     if (made === null) continue;
     const cut = maxParts === partsPerOperation[0] ? [] : ['schemas within arguments are left open in part, as the whole would be too much'];
-    return { ...made, leftOut: [...leftOut, ...made.leftOut], notes: [...cut, ...made.notes] };
+    return { ...made, leftOut: [...leftOut, ...made.leftOut], notes: [...idle, ...cut, ...made.notes] };
   }
   throw new NexusError('invalid_request', 'the tools are too much for one source; choose by --include and --exclude');
 }
@@ -80,6 +84,7 @@ export async function importOpenApi(text: string, options: OpenApiImportOptions)
 function chooseOperations({ tree, resolve }: ApiDescription, { include, exclude = [] }: OpenApiImportOptions) {
   const chosen: Operation[] = [];
   const leftOut: { operation: string; why: string }[] = [];
+  const labels = new Set<string>();
   for (const [path, each] of Object.entries(isObject(tree.paths) ? tree.paths : {})) {
     const item = resolve(each);
     if (!isObject(item)) {
@@ -91,7 +96,9 @@ function chooseOperations({ tree, resolve }: ApiDescription, { include, exclude 
       if (!isObject(given)) continue;
       const id = typeof given.operationId === 'string' && given.operationId !== '' ? given.operationId : null;
       const operation = `${method.toUpperCase()} ${path}`;
-      const fitting = (pattern: string) => [operation, path, ...(id === null ? [] : [id])].some((text) => matchesWildcard(pattern, text));
+      const own = [operation, path, ...(id === null ? [] : [id])];
+      for (const label of own) labels.add(label);
+      const fitting = (pattern: string) => own.some((text) => matchesWildcard(pattern, text));
       if ((include !== undefined && !include.some(fitting)) || exclude.some(fitting)) continue;
       if (otherMethods.includes(method)) leftOut.push({ operation, why: `tools send no ${method.toUpperCase()}` });
       else if (given.servers !== undefined || item.servers !== undefined)
@@ -99,7 +106,13 @@ function chooseOperations({ tree, resolve }: ApiDescription, { include, exclude 
       else chosen.push({ method: method.toUpperCase(), path, item, given, id });
     }
   }
-  return { chosen, leftOut };
+  const idle = [...(include ?? []), ...exclude]
+    .filter((pattern) => ![...labels].some((label) => matchesWildcard(pattern, label)))
+    .map((pattern) => {
+      const near = closest(pattern, [...labels]);
+      return `the document has no operation ${JSON.stringify(cutText(pattern, 100))}${near === null ? '' : `; did you mean ${JSON.stringify(near)}?`}`;
+    });
+  return { chosen, leftOut, idle };
 }
 
 /** Null for what is too much: of that no more is made than shows it. */
