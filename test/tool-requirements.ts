@@ -58,6 +58,31 @@ export const toolRequirements = {
     promise: 3,
     behaviour: 'A file of MCP servers as other clients have it is taken whole, or it is said which of them cannot be and why.',
   },
+  'tools.mcp.declared': {
+    promise: 3,
+    behaviour:
+      'MCP servers that an agent declares, as other clients write them, are the tenant’s; the agent is offered their tools, or those that it names, and policy decides each call.',
+  },
+  'tools.mcp.declared.same': {
+    promise: 3,
+    behaviour:
+      'A declared MCP server takes the place of none: one that differs from the tenant’s of its name is a conflict, and nothing of that one is offered to the agent.',
+  },
+  'tools.mcp.declared.asked': {
+    promise: 3,
+    behaviour: 'Whoever may store agents adds an MCP server with one only where policy lets them administer tools; else nothing is stored.',
+  },
+  'tools.mcp.declared.secrets': {
+    promise: 3,
+    behaviour:
+      'A secret in what was pasted is refused, with the place and without the value; granted by name it goes where the operator says.',
+  },
+  'tools.mcp.declared.grants': { promise: 3, behaviour: 'What other clients approve calls with grants nothing.' },
+  'tools.mcp.declared.files': {
+    promise: 4,
+    behaviour:
+      'MCP servers of agents in files are added in the background: a start waits for none, one that cannot be reached is tried again a few times, and what is no longer declared stays until it is removed.',
+  },
   // HTTP tools
   'tools.http.request': {
     promise: 3,

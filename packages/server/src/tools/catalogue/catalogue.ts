@@ -74,8 +74,21 @@ export function createToolCatalogue({ sources, onLeftOut }: CatalogueOptions): T
 }
 
 function descriptorOf(tool: Tool): ToolDescriptor {
-  const { name, description, inputSchema, outputSchema, effects, permissions, timeoutMs, maxCostMicroUsd, callsTools, kind, source, tier } =
-    tool;
+  const {
+    name,
+    description,
+    inputSchema,
+    outputSchema,
+    effects,
+    permissions,
+    timeoutMs,
+    maxCostMicroUsd,
+    callsTools,
+    kind,
+    source,
+    serverMark,
+    tier,
+  } = tool;
   return describeTool({
     name,
     description,
@@ -88,6 +101,7 @@ function descriptorOf(tool: Tool): ToolDescriptor {
     ...(callsTools === undefined ? {} : { callsTools }),
     ...(kind === undefined ? {} : { kind }),
     ...(source === undefined ? {} : { source }),
+    ...(serverMark === undefined ? {} : { serverMark }),
     ...(tier === undefined ? {} : { tier }),
   });
 }

@@ -56,6 +56,7 @@ const WireTool = z
     permissions: z.array(z.string()),
     timeoutMs: ms,
     source: optional,
+    serverMark: optional,
     tier: z.enum(['host', 'T0', 'T1', 'T2', 'T3', 'remote', 'person']).optional(),
     maxCostMicroUsd: z.int().optional(),
     kind: z.enum(['question', 'timer']).optional(),
@@ -73,9 +74,9 @@ const WireTool = z
   );
 
 export function toolToWire({ inputSchema, outputSchema, ...tool }: ToolDescriptor): object {
-  const { name, version, description, permissions, timeoutMs, source, tier, maxCostMicroUsd, kind, callsTools } = tool;
+  const { name, version, description, permissions, timeoutMs, source, serverMark, tier, maxCostMicroUsd, kind, callsTools } = tool;
   return present({
-    ...{ name, version, description, permissions, timeoutMs, source, tier, maxCostMicroUsd, kind, callsTools },
+    ...{ name, version, description, permissions, timeoutMs, source, serverMark, tier, maxCostMicroUsd, kind, callsTools },
     effects: `EFFECTS_${tool.effects.toUpperCase()}`,
     inputSchemaJson: asJson(inputSchema),
     outputSchemaJson: asJson(outputSchema),

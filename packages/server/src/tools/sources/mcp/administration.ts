@@ -1,13 +1,14 @@
-import type { McpServer, McpServerInspection } from '@nexus-agent/protocol';
+import type { AgentMcpServer, McpServer, McpServerInspection, TenantId } from '@nexus-agent/protocol';
 import { type Clock, NexusError, toTimestamp } from '#core';
 import type { ToolSourceStore } from '#storage';
-import type { McpAdministration } from '#tools/contract';
+import { type DeclaredServer, isAsDeclared, type McpAdministration } from '#tools/contract';
 import { failureOf, type McpConnection } from './connection.ts';
 import { type KeptServer, type McpContent, serverFromRow, serverPlace } from './content.ts';
 import { isReserved } from './names.ts';
 import { fingerprintOf, type ListedTool } from './pins.ts';
 import type { Reach } from './reach.ts';
 import { contentOf, type Register } from './register.ts';
+import type { ServerOfTenant } from './source.ts';
 import { judgeTools } from './taken-tools.ts';
 
 interface Seen {
@@ -20,12 +21,14 @@ export function createMcpAdministration({
   store,
   register,
   reach,
+  serversOf,
   clock,
   closing,
 }: {
   readonly store: ToolSourceStore;
   readonly register: Register;
   readonly reach: Reach;
+  readonly serversOf: (tenantId: TenantId) => Promise<readonly ServerOfTenant[]>;
   readonly clock: Clock;
   readonly closing: AbortSignal;
 }): McpAdministration {
@@ -85,14 +88,43 @@ export function createMcpAdministration({
   const inspectKept = (server: KeptServer, signal: AbortSignal) =>
     orFault(server, signal, async ({ live, listed }) => ({ ...viewOf(await register.note(server, listed)), live }));
 
+  function requireName(name: string): void {
+    if (isReserved(name))
+      throw new NexusError('invalid_request', `tools of the server itself have names with ${name}_; give the MCP server another name`);
+  }
+
+  /** Throws all that keeps a declared server from being added, but what happens meanwhile. */
+  async function requirePossible(tenantId: TenantId, server: DeclaredServer, agent: string): Promise<void> {
+    const { name, definition, place } = server;
+    try {
+      requireName(name);
+      reach.check(tenantId, definition);
+    } catch (error) {
+      if (!(error instanceof NexusError)) throw error;
+      throw new NexusError(error.code, `${place}: ${error.message}`, { cause: error });
+    }
+    const before = await register.find(tenantId, name);
+    if (before !== null) requireSame(server, before, agent);
+  }
+
+  async function addDeclared(tenantId: TenantId, server: DeclaredServer, agent: string): Promise<KeptServer> {
+    const { name, definition } = server;
+    const kept = await register.change(tenantId, name, (before) => {
+      if (before === null) return { createdAt: clock.now(), content: { ...neverSeen, definition, addedWith: agent } };
+      requireSame(server, before, agent);
+      return null;
+    });
+    if (kept === null) throw new NexusError('internal', 'a server that was added is not there');
+    return kept;
+  }
+
   return {
     async list(tenantId, page) {
       const { items, nextCursor } = await store.listToolSources(tenantId, 'mcp', page);
       return { data: items.map((row) => viewOf(serverFromRow(row))), nextCursor };
     },
     async put(tenantId, name, definition, signal) {
-      if (isReserved(name))
-        throw new NexusError('invalid_request', `tools of the server itself have names with ${name}_; give the MCP server another name`);
+      requireName(name);
       reach.check(tenantId, definition);
       let isKnown = false;
       const kept = await register.change(tenantId, name, (before) => {
@@ -104,6 +136,20 @@ export function createMcpAdministration({
       if (isKnown) return inspectKept(kept, signal);
       // What is seen first is approved: whoever adds a server means what it is now.
       return orFault(kept, signal, (seen) => approveAs(kept, seen));
+    },
+    async ensure(tenantId, servers, agent, signal) {
+      for (const server of servers) await requirePossible(tenantId, server, agent);
+      const kept: KeptServer[] = [];
+      for (const server of servers) kept.push(await addDeclared(tenantId, server, agent));
+      return Promise.all(
+        kept.map((each) =>
+          each.pins === null ? orFault(each, signal, (seen) => approveAs(each, seen)) : Promise.resolve({ ...viewOf(each), live: null }),
+        ),
+      );
+    },
+    async standing(tenantId, declared) {
+      const servers = new Map((await serversOf(tenantId)).map((server) => [server.kept.name, server]));
+      return declared.map((each) => standingOf(each, servers.get(each.name)));
     },
     inspect: async (tenantId, name, signal) => inspectKept(await register.require(tenantId, name), signal),
     async approve(tenantId, name, { fingerprint }, signal) {
@@ -117,13 +163,34 @@ export function createMcpAdministration({
   };
 }
 
-const neverSeen: Omit<McpContent, 'definition'> = { pins: null, pending: [], offers: { resources: false, prompts: false } };
+function requireSame(server: DeclaredServer, kept: KeptServer, agent: string): void {
+  if (isAsDeclared(server, kept.definition)) return;
+  const origin = kept.addedWith === undefined ? 'added by itself' : `added with agent ${kept.addedWith}`;
+  throw new NexusError(
+    'conflict',
+    `${server.place} of agent ${agent} is not the MCP server ${kept.name} that there is (${origin}): give it another name, put it in the place of that one (nexus mcp import FILE), or remove that one (nexus mcp remove ${kept.name})`,
+  );
+}
+
+function standingOf(declared: DeclaredServer, found: ServerOfTenant | undefined): AgentMcpServer {
+  const { name, isDisabled } = declared;
+  if (isDisabled || found === undefined) return { name, state: isDisabled ? 'disabled' : 'absent', tools: 0 };
+  if (!isAsDeclared(declared, found.kept.definition)) return { name, state: 'differs', tools: 0 };
+  return { name, state: stateOf(found.kept), tools: found.tools.length };
+}
+
+function stateOf({ pins, pending }: KeptServer): McpServer['state'] {
+  return pins === null ? 'unapproved' : pending.length > 0 ? 'changed' : 'ready';
+}
+
+const neverSeen: Omit<McpContent, 'definition' | 'addedWith'> = { pins: null, pending: [], offers: { resources: false, prompts: false } };
 
 function viewOf(server: KeptServer): McpServer {
-  const { name, version, createdAt, definition, pins, pending } = server;
+  const { name, version, createdAt, definition, addedWith } = server;
   return {
     ...{ name, version, createdAt: toTimestamp(createdAt), definition },
-    state: pins === null ? 'unapproved' : pending.length > 0 ? 'changed' : 'ready',
+    state: stateOf(server),
     tools: [...judgeTools(server).tools],
+    ...(addedWith === undefined ? {} : { addedWith }),
   };
 }

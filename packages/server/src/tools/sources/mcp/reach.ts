@@ -1,6 +1,7 @@
 import type { Transport } from '@modelcontextprotocol/client';
 import type { McpServerDefinition } from '@nexus-agent/protocol';
 import { NexusError, type Timers } from '#core';
+import { isSecretHeader } from '#tools/contract';
 import { createEgressAgent, createNameResolver, type EgressOptions, hostnameOf, portOf, requireAllowedUrl } from '#tools/net';
 import type { Jail, JailLimits } from '#tools/sandbox';
 import { connect, failureOf, type McpConnection } from './connection.ts';
@@ -50,8 +51,6 @@ export interface Reach {
 /** These belong to the connection, or to the protocol. */
 const reservedHeaders =
   /^(host|connection|content-length|transfer-encoding|upgrade|te|trailer|expect|keep-alive|accept|accept-encoding|content-type|last-event-id|mcp-.*|proxy-.*)$/i;
-/** These hold what nobody should read: they are given by name only. */
-const secretHeaders = /^(authorization|cookie|.*(api-?key|token|secret|password).*)$/i;
 
 export function createReach(options: ReachOptions): Reach {
   const { timers, secrets, allowPrivate, isOwnListener, connectTimeoutMs, traffic } = options;
@@ -69,7 +68,7 @@ export function createReach(options: ReachOptions): Reach {
       Object.entries(transport.headers).map(([name, value]) => {
         if (reservedHeaders.test(name)) throw invalid(`the header ${name} cannot be set`);
         if (typeof value !== 'string') return [name, secretFor(tenantId, value.secret, host)];
-        if (secretHeaders.test(name))
+        if (isSecretHeader(name))
           throw invalid(`the header ${name} holds a secret: configure it under mcpClient.secrets and write { secret: NAME }`);
         if (!/^[\t\x20-\x7e]*$/.test(value)) throw invalid(`the header ${name} has characters that no header may have`);
         return [name, value];
