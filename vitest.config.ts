@@ -14,7 +14,7 @@ const shared = {
 const heavy = [
   'test/**/*.test.ts',
   'packages/server/src/tools/sandbox/*.test.ts',
-  'packages/server/src/tools/sources/mcp/programs.test.ts',
+  'packages/server/src/tools/sources/mcp/{programs,program-ends}.test.ts',
   'packages/server/src/llm/faults.test.ts',
 ];
 const long = [
@@ -24,7 +24,7 @@ const long = [
   'packages/server/src/cli/sim.test.ts',
   'packages/server/src/llm/faults.test.ts',
   'packages/server/src/tools/sandbox/{jail,suspension,typescript}.test.ts',
-  'packages/server/src/tools/sources/mcp/programs.test.ts',
+  'packages/server/src/tools/sources/mcp/{programs,program-ends}.test.ts',
   'test/conformance/{blobs,bus,mcp-server,storage,storage-outages}.test.ts',
   'test/e2e/{agent-core,broken-store,clocks,fuzz,known-faults-durable,mcp-programs,mcp-stdio,metrics,newcomer,nodes,outages,queues,streams,tool-worker-nodes,tool-workers}.test.ts',
   'test/sim/{isolation,isolation-seeds,seeds}.test.ts',

@@ -54,6 +54,16 @@ export const toolRequirements = {
     behaviour:
       'A program that floods, prints garbage, is silent, dies or forks harms nobody else; with its connection nothing of it is left, and the next call starts it anew.',
   },
+  'tools.mcp.programs.ends': {
+    promise: 4,
+    behaviour:
+      'A program is asked to end by its input, then by SIGTERM, before it is killed with all that it started; one that ends itself again and again is left alone for longer each time, and works at once when it works again.',
+  },
+  'tools.mcp.programs.revisions': {
+    promise: 3,
+    behaviour:
+      'Programs that speak the revision 2026-07-28, 2025-11-25 or both are used; one that ends itself, or says nothing, when it is asked for the later one is spoken to in the former, at once the next time.',
+  },
   'tools.mcp.import': {
     promise: 3,
     behaviour: 'A file of MCP servers as other clients have it is taken whole, or it is said which of them cannot be and why.',

@@ -22,6 +22,7 @@ export function createMcpAdministration({
   register,
   reach,
   serversOf,
+  onReached,
   clock,
   closing,
 }: {
@@ -29,11 +30,13 @@ export function createMcpAdministration({
   readonly register: Register;
   readonly reach: Reach;
   readonly serversOf: (tenantId: TenantId) => Promise<readonly ServerOfTenant[]>;
+  /** Told when a person's look at a server has succeeded. */
+  readonly onReached: (tenantId: TenantId, name: string) => void;
   readonly clock: Clock;
   readonly closing: AbortSignal;
 }): McpAdministration {
   /** Asks the server over a connection of its own, which is closed again. */
-  async function look({ tenantId, definition }: KeptServer, signal: AbortSignal): Promise<Seen> {
+  async function look({ tenantId, name, definition }: KeptServer, signal: AbortSignal): Promise<Seen> {
     const during = AbortSignal.any([signal, closing]);
     let connection: McpConnection | undefined;
     try {
@@ -42,6 +45,7 @@ export function createMcpAdministration({
       const prompts = await connection.listPrompts(during);
       const resources = await connection.listResources(during);
       const { server, protocolVersion, hasResources, hasPrompts } = connection;
+      onReached(tenantId, name);
       return {
         live: {
           ...{ server, protocolVersion, fingerprint: fingerprintOf(listed) },
@@ -53,7 +57,10 @@ export function createMcpAdministration({
       };
     } catch (error) {
       during.throwIfAborted();
-      throw failureOf(error).error;
+      const failure = failureOf(error).error;
+      if (connection?.lastWords === undefined || !connection.hasEnded()) throw failure;
+      await connection.close();
+      throw new NexusError(failure.code, `${failure.message} (${await connection.lastWords()})`, { cause: error });
     } finally {
       await connection?.close();
     }

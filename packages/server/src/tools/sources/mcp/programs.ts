@@ -24,7 +24,7 @@ export interface ProgramsOptions {
 
 export interface StartedProgram {
   readonly process: JailedProcess;
-  /** Closes what it reads, waits a moment, then kills all that is left of it. */
+  /** Closes what it reads, waits a moment, asks it to end (SIGTERM), waits again, then kills all that is left of it. */
   end(): Promise<void>;
   /** The last that it said to stderr, once it has ended, without the secrets that it was given. */
   lastWords(): Promise<string>;
@@ -99,6 +99,7 @@ export function createPrograms({ jail, settings, limits, timers, secretFor }: Pr
         async end() {
           process.stdin.end();
           process.stdout.resume();
+          if (!(await settlesWithin(timers, process.ended, politeMs))) await process.terminate();
           await settlesWithin(timers, process.ended, politeMs);
           process.kill();
           await process.ended;
