@@ -99,10 +99,7 @@ describe('an agent that declares MCP servers', () => {
     await server.call('POST', '/v1/agents', { name: 'plain', models: ['sim/sim-large'], policy: { allow: ['*'] } });
     expect(await results('plain', 'notes_keep()')).toEqual(['tool_not_found']);
     expect(await results('caller', 'notes_keep()')).toEqual(['tool_not_found']);
-    const [answer] = await results(
-      'caller',
-      `agent_holder(task=${JSON.stringify('[[sim tools=notes_read()]] [[sim say="{{result}}"]]')})`,
-    );
+    const [answer] = await results('caller', `agent_holder(task=${JSON.stringify('[[sim tools=notes_read()]] [[sim say="{{result}}"]]')})`);
     expect(JSON.stringify(answer)).toContain('called read {}');
   });
 
@@ -248,7 +245,10 @@ describe('a definition that differs', () => {
 describe('agents in files', () => {
   let edits = 0;
   const file = (text: string) =>
-    writeFileSync(join(agents, 'filed.yaml'), `name: filed\ndescription: edit ${++edits}\nmodels: [sim/sim-large]\npolicy: { allow: ["*", "net:127.0.0.1"] }\n${text}`);
+    writeFileSync(
+      join(agents, 'filed.yaml'),
+      `name: filed\ndescription: edit ${++edits}\nmodels: [sim/sim-large]\npolicy: { allow: ["*", "net:127.0.0.1"] }\n${text}`,
+    );
   const stateOf = async () => (await agentOf('filed')).mcpServers;
 
   it('have their servers added while the server goes on, and keep them when they declare them no more [verifies tools.mcp.declared.files]', async () => {
