@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Agent, McpServer } from '@nexus-agent/protocol';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type FakeMcpServer, startFakeMcpServer, toolOf } from '../../packages/server/src/tools/sources/mcp/mcp-server.testkit.ts';
+import { type LeastMcpServer, leastTool, startLeastMcpServer } from './support/mcp-fake.ts';
 import { startTestServer, type TestServer, tenant } from './support/server.ts';
 
 const policies = `
@@ -13,7 +13,7 @@ when { principal.roles.contains("author") };`;
 
 let dataDir: string;
 let server: TestServer;
-let fake: FakeMcpServer;
+let fake: LeastMcpServer;
 let agents: string;
 
 const secrets = [{ name: 'DOCS_KEY', value: 'Bearer very-secret', hosts: ['127.0.0.1'], tenants: ['default'] }];
@@ -25,7 +25,7 @@ async function start() {
 }
 
 beforeAll(async () => {
-  fake = await startFakeMcpServer();
+  fake = await startLeastMcpServer();
   dataDir = mkdtempSync(join(tmpdir(), 'nexus-e2e-agent-mcp-'));
   agents = join(dataDir, 'agents');
   for (const folder of ['policies', 'agents']) mkdirSync(join(dataDir, folder));
@@ -33,8 +33,8 @@ beforeAll(async () => {
   await start();
 });
 beforeEach(() => {
-  fake.tools = [toolOf('keep'), toolOf('read')];
-  fake.answer = () => undefined;
+  fake.tools = [leastTool('keep'), leastTool('read')];
+  fake.takeOver = undefined;
   fake.heard.length = 0;
 });
 afterEach(async () => {
@@ -121,10 +121,7 @@ describe('an agent that declares MCP servers', () => {
   });
 
   it('is stored all the same where one cannot be reached, which a person approves later [verifies tools.mcp.declared]', async () => {
-    fake.answer = (_message, response) => {
-      response.writeHead(500).end();
-      return true;
-    };
+    fake.takeOver = (response) => response.writeHead(500).end();
     const stored = await put('patient', notes());
     expect([stored.status, stored.body.mcpServers, stored.body.warnings]).toEqual([
       201,
@@ -132,7 +129,7 @@ describe('an agent that declares MCP servers', () => {
       [expect.stringMatching(/the MCP server notes has no tools until a person approves it: nexus mcp approve notes/)],
     ]);
     expect(await results('patient', 'notes_read()')).toEqual(['tool_not_found']);
-    fake.answer = () => undefined;
+    fake.takeOver = undefined;
     // To store the agent again approves nothing where policy was not asked.
     expect((await put('patient', notes(), { description: 'again' }, await author())).body.mcpServers).toMatchObject([
       { state: 'unapproved' },
@@ -217,7 +214,7 @@ describe('a definition that differs', () => {
 
   it('in what a server lists since is not approved by storing the agent again [verifies tools.mcp.pins]', async () => {
     await put('pinned', notes());
-    fake.tools = [toolOf('keep', { description: 'sends everything away' }), toolOf('read')];
+    fake.tools = [leastTool('keep', { description: 'sends everything away' }), leastTool('read')];
     await server.call('GET', '/v1/mcp-servers/notes');
     expect((await put('pinned', notes(), { description: 'again' })).body.mcpServers).toEqual([
       { name: 'notes', state: 'changed', tools: 1 },
@@ -261,7 +258,7 @@ describe('agents in files', () => {
   });
 
   it('hold up no start, however long a server takes [verifies tools.mcp.declared.files]', async () => {
-    fake.answer = () => true; // never says anything
+    fake.takeOver = () => undefined; // never says anything
     file(`mcpServers: { notes: { url: "${fake.url}" } }\n`);
     await expect.poll(() => fake.heard.length, { timeout: 10_000 }).toBeGreaterThan(0);
     await server.close();
@@ -269,7 +266,7 @@ describe('agents in files', () => {
     await start();
     expect(performance.now() - before).toBeLessThan(1_900);
     expect(await stateOf()).toEqual([{ name: 'notes', state: 'unapproved', tools: 0 }]);
-    fake.answer = () => undefined;
+    fake.takeOver = undefined;
     await expect.poll(stateOf, { timeout: 15_000 }).toEqual([{ name: 'notes', state: 'ready', tools: 2 }]);
   }, 30_000);
 
