@@ -1,4 +1,4 @@
-import { type AgentDefinition, DeclaredMcpServer, McpServerDefinition, McpServerName } from '@nexus-agent/protocol';
+import { type AgentDefinition, DeclaredMcpServer, dictionary, McpServerDefinition, McpServerName } from '@nexus-agent/protocol';
 import { canonicalJson, explainIssues, isObject, NexusError, redactText, sha256, summarise } from '#core';
 import type { ToolDescriptor } from './descriptor.ts';
 
@@ -166,10 +166,10 @@ function isNothing(value: unknown): boolean {
 
 /** Of what a server is: where, or which program with what it is given; not what of the machine it may read, nor which of its tools are taken. */
 export function serverMark({ transport }: Pick<McpServerDefinition, 'transport'>): string {
-  return sha256(canonicalJson(placeOf(transport))).slice(0, 16);
+  return sha256(canonicalJson(withoutGrants(transport))).slice(0, 16);
 }
 
-function placeOf(transport: Transport): unknown {
+function withoutGrants(transport: Transport): unknown {
   if (transport.type === 'http') return transport;
   const { readOnly: _, ...place } = transport;
   return place;
@@ -178,13 +178,17 @@ function placeOf(transport: Transport): unknown {
 /** Whether a tenant's server is the one that is declared: what the declaration does not state is the tenant's own business. */
 export function isAsDeclared({ definition, stated }: DeclaredServer, kept: McpServerDefinition): boolean {
   if (serverMark(definition) !== serverMark(kept)) return false;
-  return stated.every((part) => canonicalJson(partOf(definition, part)) === canonicalJson(partOf(kept, part)));
+  return stated.every((part) => canonicalJson(statedParts[part](definition)) === canonicalJson(statedParts[part](kept)));
 }
 
-function partOf(definition: McpServerDefinition, part: DeclaredServer['stated'][number]): unknown {
-  if (part !== 'readOnly') return definition[part];
-  return definition.transport.type === 'stdio' ? definition.transport.readOnly : [];
-}
+const statedParts = dictionary<Record<DeclaredServer['stated'][number], (definition: McpServerDefinition) => unknown>>({
+  allow: ({ allow }) => allow,
+  deny: ({ deny }) => deny,
+  effects: ({ effects }) => effects,
+  trustHints: ({ trustHints }) => trustHints,
+  timeoutMs: ({ timeoutMs }) => timeoutMs,
+  readOnly: ({ transport }) => (transport.type === 'stdio' ? transport.readOnly : []),
+});
 
 type Offering = Pick<AgentDefinition, 'tools' | 'mcpServers'>;
 

@@ -1,10 +1,10 @@
-import type { AgentMcpServer, McpServer, McpServerInspection, TenantId } from '@nexus-agent/protocol';
+import type { McpServer, McpServerInspection, TenantId } from '@nexus-agent/protocol';
 import { type Clock, NexusError, toTimestamp } from '#core';
 import type { ToolSourceStore } from '#storage';
-import { type DeclaredServer, isAsDeclared, type McpAdministration } from '#tools/contract';
+import type { McpAdministration } from '#tools/contract';
 import { failureOf, type McpConnection } from './connection.ts';
 import { type KeptServer, type McpContent, serverFromRow, serverPlace } from './content.ts';
-import { isReserved } from './names.ts';
+import { createDeclaredAdditions, neverSeen, requireFreeName, standingOf, stateOfServer } from './declared.ts';
 import { fingerprintOf, type ListedTool } from './pins.ts';
 import type { Reach } from './reach.ts';
 import { contentOf, type Register } from './register.ts';
@@ -95,35 +95,7 @@ export function createMcpAdministration({
   const inspectKept = (server: KeptServer, signal: AbortSignal) =>
     orFault(server, signal, async ({ live, listed }) => ({ ...viewOf(await register.note(server, listed)), live }));
 
-  function requireName(name: string): void {
-    if (isReserved(name))
-      throw new NexusError('invalid_request', `tools of the server itself have names with ${name}_; give the MCP server another name`);
-  }
-
-  /** Throws all that keeps a declared server from being added, but what happens meanwhile. */
-  async function requirePossible(tenantId: TenantId, server: DeclaredServer, agent: string): Promise<void> {
-    const { name, definition, place } = server;
-    try {
-      requireName(name);
-      reach.check(tenantId, definition);
-    } catch (error) {
-      if (!(error instanceof NexusError)) throw error;
-      throw new NexusError(error.code, `${place}: ${error.message}`, { cause: error });
-    }
-    const before = await register.find(tenantId, name);
-    if (before !== null) requireSame(server, before, agent);
-  }
-
-  async function addDeclared(tenantId: TenantId, server: DeclaredServer, agent: string): Promise<KeptServer> {
-    const { name, definition } = server;
-    const kept = await register.change(tenantId, name, (before) => {
-      if (before === null) return { createdAt: clock.now(), content: { ...neverSeen, definition, addedWith: agent } };
-      requireSame(server, before, agent);
-      return null;
-    });
-    if (kept === null) throw new NexusError('internal', 'a server that was added is not there');
-    return kept;
-  }
+  const additions = createDeclaredAdditions({ register, reach, clock });
 
   return {
     async list(tenantId, page) {
@@ -131,7 +103,7 @@ export function createMcpAdministration({
       return { data: items.map((row) => viewOf(serverFromRow(row))), nextCursor };
     },
     async put(tenantId, name, definition, signal) {
-      requireName(name);
+      requireFreeName(name);
       reach.check(tenantId, definition);
       let isKnown = false;
       const kept = await register.change(tenantId, name, (before) => {
@@ -145,9 +117,9 @@ export function createMcpAdministration({
       return orFault(kept, signal, (seen) => approveAs(kept, seen));
     },
     async ensure(tenantId, servers, agent, signal) {
-      for (const server of servers) await requirePossible(tenantId, server, agent);
+      for (const server of servers) await additions.requirePossible(tenantId, server, agent);
       const kept: KeptServer[] = [];
-      for (const server of servers) kept.push(await addDeclared(tenantId, server, agent));
+      for (const server of servers) kept.push(await additions.add(tenantId, server, agent));
       return Promise.all(
         kept.map((each) =>
           each.pins === null ? orFault(each, signal, (seen) => approveAs(each, seen)) : Promise.resolve({ ...viewOf(each), live: null }),
@@ -170,33 +142,11 @@ export function createMcpAdministration({
   };
 }
 
-function requireSame(server: DeclaredServer, kept: KeptServer, agent: string): void {
-  if (isAsDeclared(server, kept.definition)) return;
-  const origin = kept.addedWith === undefined ? 'added by itself' : `added with agent ${kept.addedWith}`;
-  throw new NexusError(
-    'conflict',
-    `${server.place} of agent ${agent} is not the MCP server ${kept.name} that there is (${origin}): give it another name, put it in the place of that one (nexus mcp import FILE), or remove that one (nexus mcp remove ${kept.name})`,
-  );
-}
-
-function standingOf(declared: DeclaredServer, found: ServerOfTenant | undefined): AgentMcpServer {
-  const { name, isDisabled } = declared;
-  if (isDisabled || found === undefined) return { name, state: isDisabled ? 'disabled' : 'absent', tools: 0 };
-  if (!isAsDeclared(declared, found.kept.definition)) return { name, state: 'differs', tools: 0 };
-  return { name, state: stateOf(found.kept), tools: found.tools.length };
-}
-
-function stateOf({ pins, pending }: KeptServer): McpServer['state'] {
-  return pins === null ? 'unapproved' : pending.length > 0 ? 'changed' : 'ready';
-}
-
-const neverSeen: Omit<McpContent, 'definition' | 'addedWith'> = { pins: null, pending: [], offers: { resources: false, prompts: false } };
-
 function viewOf(server: KeptServer): McpServer {
   const { name, version, createdAt, definition, addedWith } = server;
   return {
     ...{ name, version, createdAt: toTimestamp(createdAt), definition },
-    state: stateOf(server),
+    state: stateOfServer(server),
     tools: [...judgeTools(server).tools],
     ...(addedWith === undefined ? {} : { addedWith }),
   };

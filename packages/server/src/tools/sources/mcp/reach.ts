@@ -1,14 +1,13 @@
 import type { Transport } from '@modelcontextprotocol/client';
 import type { McpServerDefinition } from '@nexus-agent/protocol';
-import { LRUCache } from 'lru-cache';
-import { NexusError, settlesWithin, type Timers } from '#core';
+import { NexusError, type Timers } from '#core';
 import { isSecretHeader } from '#tools/contract';
 import { createEgressAgent, createNameResolver, type EgressOptions, hostnameOf, portOf, requireAllowedUrl } from '#tools/net';
 import type { Jail, JailLimits } from '#tools/sandbox';
-import { connect, failureOf, type McpConnection } from './connection.ts';
+import { connect, type McpConnection } from './connection.ts';
 import { createEgressFetch } from './egress-fetch.ts';
-import { createPrograms, type ProgramSettings, type ProgramTransport, type StartedProgram } from './programs.ts';
-import { createStdioTransport } from './stdio-transport.ts';
+import { createProgramOpener } from './program-connections.ts';
+import { createPrograms, type ProgramSettings } from './programs.ts';
 
 /** A secret of the operator: it goes to these hosts only, and for these tenants. */
 export interface McpSecret {
@@ -102,56 +101,7 @@ export function createReach(options: ReachOptions): Reach {
 
   const bounds = { maxBytes: options.maxResponseBytes, maxValues: options.maxResponseValues };
 
-  /** Programs that understand the former revision only: some end themselves, or say nothing, when they are asked for the later one. */
-  const former = new LRUCache<string, true>({ max: maxRemembered });
-
-  async function openProgram(
-    tenantId: string,
-    transport: ProgramTransport,
-    onToolsChanged: () => void,
-    signal: AbortSignal,
-  ): Promise<McpConnection> {
-    const key = JSON.stringify([tenantId, transport]);
-    const known = former.has(key);
-    const how = { tenantId, transport, onToolsChanged, onIgnored: () => void former.set(key, true) };
-    try {
-      return await startProgram({ ...how, isFormer: known }, signal);
-    } catch (error) {
-      former.delete(key);
-      if (known || !(error instanceof EndedByItself) || signal.aborted) throw error;
-    }
-    const connection = await startProgram({ ...how, isFormer: true }, signal);
-    former.set(key, true);
-    return connection;
-  }
-
-  async function startProgram(
-    { tenantId, transport, onToolsChanged, onIgnored, isFormer }: ProgramStart,
-    signal: AbortSignal,
-  ): Promise<McpConnection> {
-    const opening = untilReleased(signal);
-    const program = await programs.start(tenantId, transport, opening.signal);
-    try {
-      const connection = await connect(
-        {
-          ...options,
-          transport: ({ deserializeMessage }) =>
-            createStdioTransport({ ...bounds, process: program.process, timers, deserialize: deserializeMessage, onIgnored }),
-          probeTimeoutMs: Math.min(probeMs, connectTimeoutMs / 2),
-          isFormer,
-          onToolsChanged,
-        },
-        signal,
-      );
-      opening.release();
-      return { ...connection, lastWords: program.lastWords, close: () => connection.close().finally(program.end) };
-    } catch (error) {
-      const hasEnded = await settlesWithin(timers, program.process.ended, endedMs);
-      await program.end();
-      signal.throwIfAborted();
-      throw await explained(error, program, hasEnded && (await program.process.ended).type === 'exited');
-    }
-  }
+  const openProgram = createProgramOpener({ ...options, ...bounds, programs });
 
   async function openHttp(
     tenantId: string,
@@ -228,21 +178,6 @@ export function createReach(options: ReachOptions): Reach {
 
 /** What stands under `hosts` of a secret that programs may be given. */
 const programHost = 'stdio';
-/** How long the end of a program that has closed what it says may take. */
-const endedMs = 200;
-const maxRemembered = 10_000;
-
-interface ProgramStart {
-  readonly tenantId: string;
-  readonly transport: ProgramTransport;
-  readonly onToolsChanged: () => void;
-  readonly onIgnored: () => void;
-  readonly isFormer: boolean;
-}
-
-/** How long a program may take to say whether it knows the later revision: those of the former one may stay silent. */
-const probeMs = 5_000;
-
 type HttpTransport = Extract<McpServerDefinition['transport'], { type: 'http' }>;
 
 function secretsIn(values: Readonly<Record<string, string | { readonly secret: string }>>): string[] {
@@ -257,23 +192,6 @@ function overHttp(url: URL, fetch: ReturnType<typeof createEgressFetch>, headers
       reconnectionOptions: { initialReconnectionDelay: 500, maxReconnectionDelay: 10_000, reconnectionDelayGrowFactor: 2, maxRetries: 3 },
     }) as Transport; // its optional members are written in another way, no more
 }
-
-/** Fires with the signal, until it is released: what has been opened is closed in its own way. */
-function untilReleased(signal: AbortSignal): { readonly signal: AbortSignal; release(): void } {
-  const controller = new AbortController();
-  const onAbort = () => controller.abort(signal.reason);
-  if (signal.aborted) onAbort();
-  else signal.addEventListener('abort', onAbort, { once: true });
-  return { signal: controller.signal, release: () => signal.removeEventListener('abort', onAbort) };
-}
-
-async function explained(error: unknown, program: StartedProgram, isEndedByItself: boolean): Promise<NexusError> {
-  const message = `${failureOf(error).error.message} (${await program.lastWords()})`;
-  return new (isEndedByItself ? EndedByItself : NexusError)('tool_failed', message, { cause: error });
-}
-
-/** Of a program that ended before it took part in a conversation. */
-class EndedByItself extends NexusError {}
 
 function invalid(message: string): NexusError {
   return new NexusError('invalid_request', message);
