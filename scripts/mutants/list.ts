@@ -1,3 +1,4 @@
+import { agentServerMutants } from './agent-servers.ts';
 import { budgetMutants } from './budgets.ts';
 import { clientToolMutants } from './client-tools.ts';
 import { clockMutants } from './clocks.ts';
@@ -29,6 +30,7 @@ import { wireMutants } from './wire.ts';
 /** Every bug that `npm run verify:mutants` plants. Add to the file of its area. */
 export const mutants = [
   ...coreMutants,
+  ...agentServerMutants,
   ...clientToolMutants,
   ...storageMutants,
   ...serviceMutants,

@@ -142,7 +142,7 @@ function valuesOf(
         throw invalid(
           `${place}.${name}: nothing is filled in here for \${…}; write the value, or "secret:NAME" for a secret of mcpClient.secrets`,
         );
-      if (isSecret(name, text) || redactText(text) !== text || redactText(`${name}=${text}`) !== `${name}=${text}`)
+      if (isSecret(name, text) || redactText(`${name}=${text}`) !== `${name}=${text}`)
         throw invalid(
           `${place}.${name}: holds a secret in plain words; configure it under mcpClient.secrets, and write "secret:NAME" or { secret: NAME }`,
         );
