@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { execPath } from 'node:process';
 import { McpServerDefinition as Definition, type McpServerDefinition } from '@nexus-agent/protocol';
@@ -11,7 +12,8 @@ import { createPrograms } from './programs.ts';
 import { startServers, type TestServers, tenant } from './servers.testkit.ts';
 
 const never = new AbortController().signal;
-const packages = join(import.meta.dirname, '../../../../../../node_modules');
+/** Where npm installed what the programs import, links followed. */
+const packages = join(dirname(createRequire(import.meta.url).resolve('zod')), '..');
 const stdio = { mode: 'jailed', tenants: [tenant], readOnly: [dirname(execPath), packages] } as const;
 const mark = `nexus-mcp-ends-test-${process.pid}`;
 let servers: TestServers | undefined;
