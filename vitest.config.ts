@@ -14,7 +14,7 @@ const shared = {
 const heavy = [
   'test/**/*.test.ts',
   'packages/server/src/tools/sandbox/*.test.ts',
-  'packages/server/src/tools/sources/mcp/{plugin-programs,programs}.test.ts',
+  'packages/server/src/tools/sources/mcp/{plugin-programs,program-ends,programs}.test.ts',
   'packages/server/src/llm/faults.test.ts',
 ];
 const long = [
@@ -24,7 +24,7 @@ const long = [
   'packages/server/src/llm/faults.test.ts',
   'packages/server/src/tools/sandbox/{jail,suspension,typescript}.test.ts',
   'packages/server/src/tools/sources/builtin/files/pdf-text.test.ts',
-  'packages/server/src/tools/sources/mcp/{plugin-programs,programs}.test.ts',
+  'packages/server/src/tools/sources/mcp/{plugin-programs,program-ends,programs}.test.ts',
   'test/chaos/{artifacts,billing,boundaries,clocks,code,files,killed-calls,known-faults,lost-answers,outage,paid,questions,random,takeover,told-to-end-tools,told-to-end,waits,without-a-bus,worker-calls}.test.ts',
   'test/conformance/{blobs,bus,docs-types,mcp-server,storage-outages,storage}.test.ts',
   'test/e2e/{agent-core-clients,agent-core-code,agent-core-watch,agent-core,broken-store,clocks,fuzz,known-faults-durable,mcp-programs,mcp-stdio,metrics,newcomer,nodes,outages,plugin-programs,queues,streams,tool-worker-faults,tool-worker-nodes,tool-workers}.test.ts',

@@ -54,9 +54,44 @@ export const toolRequirements = {
     behaviour:
       'A program that floods, prints garbage, is silent, dies or forks harms nobody else; with its connection nothing of it is left, and the next call starts it anew.',
   },
+  'tools.mcp.programs.ends': {
+    promise: 4,
+    behaviour:
+      'A program is asked to end by its input, then by SIGTERM, before it is killed with all that it started; one that ends itself again and again is left alone for longer each time, and works at once when it works again.',
+  },
+  'tools.mcp.programs.revisions': {
+    promise: 3,
+    behaviour:
+      'Programs that speak the revision 2026-07-28, 2025-11-25 or both are used; one that ends itself, or says nothing, when it is asked for the later one is spoken to in the former, at once the next time.',
+  },
   'tools.mcp.import': {
     promise: 3,
     behaviour: 'A file of MCP servers as other clients have it is taken whole, or it is said which of them cannot be and why.',
+  },
+  'tools.mcp.declared': {
+    promise: 3,
+    behaviour:
+      'MCP servers that an agent declares, as other clients write them, are the tenant’s; the agent is offered their tools, or those that it names, and policy decides each call.',
+  },
+  'tools.mcp.declared.same': {
+    promise: 3,
+    behaviour:
+      'A declared MCP server takes the place of none: one that differs from the tenant’s of its name is a conflict, and nothing of that one is offered to the agent.',
+  },
+  'tools.mcp.declared.asked': {
+    promise: 3,
+    behaviour: 'Whoever may store agents adds an MCP server with one only where policy lets them administer tools; else nothing is stored.',
+  },
+  'tools.mcp.declared.secrets': {
+    promise: 3,
+    behaviour:
+      'A secret in what was pasted is refused, with the place and without the value; granted by name it goes where the operator says.',
+  },
+  'tools.mcp.declared.grants': { promise: 3, behaviour: 'What other clients approve calls with grants nothing.' },
+  'tools.mcp.declared.files': {
+    promise: 4,
+    behaviour:
+      'MCP servers of agents in files are added in the background: a start waits for none, one that cannot be reached is tried again a few times, and what is no longer declared stays until it is removed.',
   },
   // HTTP tools
   'tools.http.request': {

@@ -1,3 +1,4 @@
+import { agentServerMutants } from './agent-servers.ts';
 import { budgetMutants } from './budgets.ts';
 import { clientToolMutants } from './client-tools.ts';
 import { clockMutants } from './clocks.ts';
@@ -34,6 +35,7 @@ import { workerMutants } from './workers.ts';
 /** Every bug that `npm run verify:mutants` plants. Add to the file of its area. */
 export const mutants = [
   ...coreMutants,
+  ...agentServerMutants,
   ...clientToolMutants,
   ...rejoiningMutants,
   ...pluginMutants,

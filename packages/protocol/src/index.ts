@@ -58,7 +58,7 @@ export {
   TenantId,
 } from './ids.ts';
 export { AdminAction, DecisionRecord, PolicyAction, PolicyObligation, PolicyShortForm, SystemPart } from './policy.ts';
-export { Agent, AgentDefinition } from './resources/agents.ts';
+export { Agent, AgentDefinition, type AgentMcpServer } from './resources/agents.ts';
 export { Approval, ApprovalAnswer } from './resources/approvals.ts';
 export { Artifact } from './resources/artifacts.ts';
 export { BudgetRow, SetBudgetRequest } from './resources/budgets.ts';
@@ -74,6 +74,8 @@ export { SessionFile } from './resources/files.ts';
 export { HttpAuth, HttpBody, HttpTool, HttpToolSource, type HttpToolSourceInput, toolNameNear } from './resources/http-tools.ts';
 export { Key, KeyCreateRequest, KeyScope, Role } from './resources/keys.ts';
 export {
+  DeclaredMcpServer,
+  DeclaredMcpServers,
   McpApproveRequest,
   McpServer,
   McpServerDefinition,

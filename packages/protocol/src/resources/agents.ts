@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { BudgetLimits } from '../budget.ts';
 import { PolicyShortForm } from '../policy.ts';
+import { DeclaredMcpServers } from './mcp-servers.ts';
 import { ModelRef, Name } from './names.ts';
 
 /** What an agent is. A definition is immutable once stored; its version is the hash of its content. */
@@ -18,6 +19,11 @@ export const AgentDefinition = z
     tools: z.array(z.string().min(1).max(100)).max(100).default([]),
     /** Agents that it may call as tools `agent_<name>`. */
     subagents: z.array(Name).max(20).default([]),
+    /**
+     * MCP servers as other clients write them. Each is the tenant's server of its name, which is added where there is none; the agent is offered its
+     * tools, of which `tools` may name some.
+     */
+    mcpServers: DeclaredMcpServers.optional(),
     policy: PolicyShortForm.optional(),
     budget: BudgetLimits.optional(),
     maxSteps: z.int().min(1).max(1000).default(25),
@@ -32,6 +38,19 @@ export const AgentDefinition = z
   .meta({ id: 'AgentDefinition' });
 export type AgentDefinition = z.infer<typeof AgentDefinition>;
 
+/**
+ * What a declared server is to its tenant: as an MCP server is; `absent`, there is none of its name; `differs`, it is another than the agent
+ * declares, and not offered to it; `disabled`, the definition says so.
+ */
+const AgentMcpServer = z
+  .object({
+    name: z.string(),
+    state: z.enum(['ready', 'unapproved', 'changed', 'absent', 'differs', 'disabled']),
+    tools: z.int().describe('How many of its tools there are for the agent to be offered'),
+  })
+  .meta({ id: 'AgentMcpServer' });
+export type AgentMcpServer = z.infer<typeof AgentMcpServer>;
+
 export const Agent = z
   .object({
     name: z.string(),
@@ -39,6 +58,8 @@ export const Agent = z
     createdAt: z.string(),
     source: z.enum(['file', 'api', 'built-in']),
     definition: AgentDefinition,
+    /** Of the servers that the definition declares, in the names that their tools have. */
+    mcpServers: z.array(AgentMcpServer).optional(),
     /** Names in the definition that nothing has yet, as sentences; only in the answer to its being stored. */
     warnings: z.array(z.string()).optional(),
   })

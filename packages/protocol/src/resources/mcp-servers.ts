@@ -45,6 +45,41 @@ const StdioTransport = z.strictObject({
     .describe('Files and folders of the machine that it may read, each within one of `mcpClient.stdio.readOnly`'),
 });
 
+/**
+ * A server as other clients write it, beside what only this platform has. What of it cannot be kept is refused when the agent is stored, with the
+ * reason; nothing of it grants a call.
+ */
+export const DeclaredMcpServer = z
+  .strictObject({
+    type: z.enum(['stdio', 'http', 'streamable-http', 'streamableHttp', 'sse']).optional(),
+    command: StdioTransport.shape.command.optional(),
+    args: z.array(plainText(10_000)).max(100).optional(),
+    env: z
+      .record(z.string().max(100), z.union([plainText(4_000), z.number(), z.boolean(), HeaderValue.options[1]]))
+      .optional()
+      .describe('Values, or names of secrets of `mcpClient.secrets`, as `secret:NAME` or `{ secret: NAME }`'),
+    cwd: absolutePath().optional(),
+    readOnly: z.array(absolutePath()).max(20).optional().describe('What of the machine its program may read'),
+    url: HttpTransport.shape.url.optional(),
+    headers: z.record(z.string().max(100), HeaderValue).optional().describe('As `env`'),
+    allow: z.array(z.string().min(1).max(100)).max(100).optional(),
+    deny: z.array(z.string().min(1).max(100)).max(100).optional(),
+    effects: z.record(z.string().min(1).max(200), effectsClass).optional(),
+    trustHints: z.boolean().optional(),
+    timeoutMs: z.int().min(100).max(86_400_000).optional(),
+    disabled: z.boolean().optional().describe('It is not added, and nothing of it is offered'),
+    description: z.string().max(2_000).optional().describe('For people'),
+    timeout: z.number().optional().describe('Refused, as clients do not agree on its unit: `timeoutMs`'),
+    autoApprove: z.unknown().optional().describe('Grants nothing here: policy decides each call'),
+    alwaysAllow: z.unknown().optional().describe('Grants nothing here: policy decides each call'),
+  })
+  .meta({ id: 'DeclaredMcpServer' });
+export type DeclaredMcpServer = z.infer<typeof DeclaredMcpServer>;
+
+export const DeclaredMcpServers = z
+  .record(z.string().min(1).max(100), DeclaredMcpServer)
+  .refine((servers) => Object.keys(servers).length <= 20, { error: 'expected at most 20 MCP servers' });
+
 const patterns = () => z.array(z.string().min(1).max(100)).max(100);
 
 /** An MCP server that a tenant takes tools from. */
@@ -92,6 +127,8 @@ export const McpServer = z
       .enum(['ready', 'unapproved', 'changed'])
       .describe('`unapproved`: its tools were never seen; `changed`: it lists others than were approved'),
     tools: z.array(McpServerTool),
+    addedWith: z.string().optional().describe('The agent whose definition it was added with'),
+    declaredBy: z.array(z.string()).optional().describe('In lists: agents whose current definitions declare a server of this name'),
   })
   .meta({ id: 'McpServer' });
 export type McpServer = z.infer<typeof McpServer>;

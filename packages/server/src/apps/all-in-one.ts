@@ -8,6 +8,7 @@ import type { Bus } from '#bus';
 import {
   createAdministration,
   createAgentCatalog,
+  createAgentServers,
   createAgents,
   createApprovals,
   createArtifacts,
@@ -17,6 +18,7 @@ import {
   createNodes,
   createPlugins,
   createRetention,
+  createServersOfTenants,
   createToolSources,
   createTools,
   createToolWorkers,
@@ -42,6 +44,7 @@ import { openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
 import { createOwnListeners, type OwnListeners, type Tool, type ToolService } from '#tools';
 import { agentFolder } from './agent-folder.ts';
+import { followAgentServers } from './agent-servers.ts';
 import { trustAuthorities } from './authorities.ts';
 import { builtInAgent, defaultAgentName, greeting } from './built-in-agent.ts';
 import { busKind } from './bus-kind.ts';
@@ -414,18 +417,23 @@ function assemble({
     dispatch: config.runs,
     onRemoved: retention.wake,
   });
+  const administration = createAdministration({ engine });
+  const agentServers = followAgentServers({
+    ...{ mcp: mcp.administration, timers: systemTimers, logger, onlyLooks: options.onlyLooks === true },
+  });
+  closers.push(() => agentServers.close());
   const services = {
-    administration: createAdministration({ engine }),
+    administration,
     sessions: orchestrator.sessions,
     runs: orchestrator.runs,
     approvals: createApprovals({ engine, wake: orchestrator.wake, checkApprovedCall: orchestrator.checkApprovedCall }),
-    agents: createAgents({ catalog, tools, llm: models.llm }),
+    agents: createAgents({ catalog, servers: createAgentServers({ mcp: mcp.administration, administration }), tools, llm: models.llm }),
     files: createFiles({ store, blobs: files.blobs }),
     artifacts: createArtifacts({ store, blobs: files.blobs }),
     tools: createTools({ engine, agents: catalog }),
     toolWorkers: createToolWorkers({ desk, store, tools, clock }),
     ...createPlugins({ store, clock, trustedKeys: config.plugins.trustedKeys, ...plugins }),
-    mcpServers: mcp.administration,
+    mcpServers: createServersOfTenants(mcp.administration, catalog),
     toolSources: createToolSources({ store, clock, tools, kinds: opened.kinds, onChanged: opened.onSourcesChanged }),
     models: createModels({ llm: models.llm }),
     budgets: createBudgets({ store, agents: catalog, clock }),
@@ -438,7 +446,7 @@ function assemble({
     return tenant.success && (tenant.data === operatorTenant || (await store.listKeys(tenant.data, { limit: 1 })).items.length > 0);
   };
   const warmUp: WarmUpStep[] = [{ name: 'policy', run: (pause) => policy.warm(pause) }];
-  return { orchestrator, services, metrics, policy, catalog, tools, workerId, isTenant, warmUp };
+  return { orchestrator, services, metrics, policy, catalog, tools, agentServers, workerId, isTenant, warmUp };
 }
 
 /** What a process runs on, for its log: names and hosts, no credentials. */

@@ -7,6 +7,7 @@ import type { DefinitionFile } from '#storage';
 import type { Logger } from '#telemetry';
 import type { ToolDescriptor, ToolService } from '#tools';
 import { parseAgents } from './agent-folder.ts';
+import type { FollowedAgentServers } from './agent-servers.ts';
 import { defaultAgentName } from './built-in-agent.ts';
 
 interface ModelsOfAll {
@@ -18,6 +19,7 @@ interface AgentParts {
   readonly catalog: Pick<AgentCatalog, 'prepareShared'>;
   readonly tools: Pick<ToolService, 'list'>;
   readonly llm: ModelService;
+  readonly agentServers: Pick<FollowedAgentServers, 'follow'>;
 }
 
 interface PolicyParts {
@@ -41,7 +43,7 @@ export async function tellModels({ llm, defaultModels }: ModelsOfAll, logger: Lo
 
 /** What the folder of agents says, to be used when all of it is right. */
 export async function prepareAgents(
-  { catalog, tools, llm }: AgentParts,
+  { catalog, tools, llm, agentServers }: AgentParts,
   files: readonly DefinitionFile[],
   about: DefinitionsOrigin,
   logger: Logger,
@@ -50,7 +52,12 @@ export async function prepareAgents(
   const prepared = catalog.prepareShared(agents, about);
   await tellNotes(agents, tools, logger);
   void tellModelNotes(agents, llm, logger); // waits for the lists of servers, for which nothing else waits
-  return prepared;
+  return {
+    use() {
+      prepared.use();
+      agentServers.follow(agents);
+    },
+  };
 }
 
 /** The same of policies. Another node, or a later start, may have more tools: a name that none has here is told and stands. */

@@ -34,7 +34,7 @@ async function open(execute: (opened: TestRuns) => ReturnType<Tool['execute']>) 
   await store.commit({ tenantId, ledger: [{ type: 'limit', scope: session, unit: 'toolCalls', window: 'total', limit: 2 }] });
   return {
     call: (signal = new AbortController().signal) =>
-      callToolDirectly(engine, charged, { name: 'probe', input: {}, offered: ['*'] }, signal),
+      callToolDirectly(engine, charged, { name: 'probe', input: {}, offered: { tools: ['*'] } }, signal),
     close: () => store.closeSession(tenantId, sessionId),
     async books() {
       const { items } = await store.listBudgets(tenantId, { scopes: [session] }, 0, { limit: 10 });

@@ -1,8 +1,8 @@
-import type { ReservationId, ToolExecuteResult } from '@nexus-agent/protocol';
+import type { AgentDefinition, ReservationId, ToolExecuteResult } from '@nexus-agent/protocol';
 import { inTurn, needsOf } from '#budget';
 import { NexusError } from '#core';
 import type { Commit } from '#storage';
-import { checkArguments, selectTools, type ToolCallEnd, withoutArtifact } from '#tools';
+import { checkArguments, offeredTools, type ToolCallEnd, withoutArtifact } from '#tools';
 import { artifactRow, readsArtifacts, refusedArtifact } from './artifacts.ts';
 import type { ChargeContext } from './charge.ts';
 import { denialMessage } from './decisions.ts';
@@ -24,14 +24,14 @@ export async function callToolDirectly(
   request: {
     readonly name: string;
     readonly input: Record<string, unknown>;
-    /** What the agent is offered, by name or pattern: it has no more here than in a run. */
-    readonly offered: readonly string[];
+    /** Of the agent, whose offer it is: it has no more here than in a run. */
+    readonly offered: Pick<AgentDefinition, 'tools' | 'mcpServers'>;
   },
   signal: AbortSignal,
 ): Promise<ToolExecuteResult> {
   const { store } = engine;
   const { tenantId, sessionId } = charge;
-  const tools = selectTools(await engine.tools.list(tenantId), request.offered);
+  const tools = offeredTools(await engine.tools.list(tenantId), request.offered);
   const tool = tools.find(({ name }) => name === request.name);
   if (tool === undefined) {
     const known = tools.map(({ name }) => name);

@@ -140,7 +140,7 @@ describe('a direct call', () => {
       callToolDirectly(
         recorded as unknown as CallEngine,
         charged,
-        { name: 'probe', input: {}, offered: ['*'] },
+        { name: 'probe', input: {}, offered: { tools: ['*'] } },
         new AbortController().signal,
       );
     return { call, asked, commits };

@@ -60,3 +60,35 @@ it('adds, lists, inspects, approves and removes MCP servers [verifies tools.mcp.
   );
   expect((await nexus('mcp', 'add', 'we b', url)).err).toMatch(/names have 1 to 100 of the characters/);
 });
+
+it('takes servers from the file of an agent, or with it, and says how they stand [verifies tools.mcp.declared] [verifies tools.mcp.import]', async () => {
+  const file = 'scribe.yaml';
+  let text = `name: scribe\nmodels: [sim/sim-large]\nmcpServers:\n  Diary: { url: "${url}", autoApprove: [keep_note] }\n  off: { command: x, disabled: true }\n`;
+  const nexus = (...words: string[]) => runCli(words, { env: { NEXUS_URL: platform.url }, files: { [file]: text } });
+  const stored = await nexus('agents', 'put', file);
+  expect([stored.code, stored.err]).toEqual([0, expect.stringMatching(/mcpServers\.Diary\.autoApprove grants nothing here/)]);
+  expect((await nexus('agents', 'list')).out).toMatch(/scribe .* api +diary:1 off:disabled/);
+  expect((await nexus('agents', 'show', 'scribe')).err).toMatch(/MCP server diary: ready, 1 tools\nMCP server off: disabled/);
+  expect((await nexus('mcp', 'list')).out).toMatch(/diary +ready +1 +scribe +http/);
+  await nexus('agents', 'delete', 'scribe');
+  expect((await nexus('mcp', 'list')).out).toMatch(/diary +ready +1 +none now \(scribe\) +http/);
+  await nexus('mcp', 'remove', 'diary');
+  const imported = await nexus('mcp', 'import', file);
+  expect([imported.out, imported.err]).toEqual([
+    expect.stringMatching(/^diary: ready/),
+    expect.stringMatching(/autoApprove grants nothing.*mcpServers\.off is disabled and was not added/s),
+  ]);
+  text = 'name: scribe\nmcpServers: { diary: { url: "https://a.example", headers: { Authorization: Bearer my-own-words } } }\n';
+  for (const command of [
+    ['agents', 'put', file],
+    ['mcp', 'import', file],
+  ]) {
+    const refused = await nexus(...command);
+    expect([refused.code === 0, refused.err]).toEqual([
+      false,
+      expect.stringMatching(/mcpServers\.diary\.headers\.Authorization: holds a secret/),
+    ]);
+    expect(refused.err).not.toContain('my-own-words');
+  }
+  await nexus('mcp', 'remove', 'diary');
+});

@@ -26,6 +26,8 @@ const maxListed = 20;
 export interface AgentCatalog extends AgentSource {
   /** Stores a definition and makes it the current one of its name. Throws for a policy that does not compile and an output schema that is not taken. */
   put(tenantId: TenantId, definition: AgentDefinition): Promise<AgentVersionRow>;
+  /** Throws what {@link put} would, but for what the store says. */
+  check(definition: AgentDefinition): AgentDefinition;
   list(tenantId: TenantId, page: PageRequest): Promise<PageOf<AgentVersionRow>>;
   /** The first names of them, with which a misspelt one is compared. */
   names(tenantId: TenantId): Promise<readonly string[]>;
@@ -115,6 +117,13 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
     return new NexusError('not_found', `there is no agent "${name}"${version === undefined ? '' : ` of version ${version}`}; ${help}`);
   }
 
+  function check(definition: AgentDefinition): AgentDefinition {
+    const parsed = parseRequest(AgentDefinitionSchema, definition, 'agent');
+    checkOutputSchema(parsed, 'invalid_request');
+    if (parsed.policy !== undefined) policy.check(parsed.policy);
+    return parsed;
+  }
+
   return {
     async get(tenantId, name, version) {
       const known = version === undefined ? undefined : versions.get(`${tenantId}/${name}/${version}`);
@@ -129,10 +138,9 @@ export function createAgentCatalog(options: AgentCatalogOptions): AgentCatalog {
       }
       return row;
     },
+    check,
     async put(tenantId, definition) {
-      const parsed = parseRequest(AgentDefinitionSchema, definition, 'agent');
-      checkOutputSchema(parsed, 'invalid_request');
-      if (parsed.policy !== undefined) policy.check(parsed.policy);
+      const parsed = check(definition);
       const row: AgentVersionRow = {
         tenantId,
         name: parsed.name,

@@ -1,5 +1,6 @@
 import { AgentDefinition, type BudgetUnit } from '@nexus-agent/protocol';
 import { explainIssues, isObject, limitOf, limitUnits, NexusError, summarise } from '#core';
+import { type DeclaredServers, readDeclaredServers } from '#tools';
 
 /** The agent of a YAML or JSON file, amounts of whose budget may have their units. Throws `config_invalid` that names the file. */
 export async function parseAgentFile(path: string, text: string): Promise<AgentDefinition> {
@@ -18,8 +19,35 @@ export async function parseAgentFile(path: string, text: string): Promise<AgentD
     throw new NexusError('config_invalid', `${path}: ${error instanceof Error ? error.message : error}`, { cause: error });
   }
   const result = AgentDefinition.safeParse(value);
-  if (result.success) return result.data;
-  throw new NexusError('config_invalid', `${path}: ${summarise(explainIssues(result.error, AgentDefinition, value))}`);
+  if (!result.success) {
+    const issues = explainIssues(result.error, AgentDefinition, value, { secret: (place) => mayBeSecret.test(place) });
+    throw new NexusError('config_invalid', `${path}: ${summarise(issues)}`);
+  }
+  try {
+    readDeclaredServers(result.data.mcpServers);
+  } catch (error) {
+    throw new NexusError('config_invalid', `${path}: ${error instanceof Error ? error.message : error}`, { cause: error });
+  }
+  return result.data;
+}
+
+const mayBeSecret = /^mcpServers\..*\b(env|headers)\b/;
+
+/**
+ * The MCP servers of a file of the form `{ "mcpServers": { … } }` as other clients have it, or of an agent's, in JSON or YAML. Throws
+ * `invalid_request` that says which of them cannot be taken.
+ */
+export async function parseMcpServers(text: string): Promise<DeclaredServers> {
+  const { parse } = await import('yaml');
+  let file: unknown;
+  try {
+    file = parse(text);
+  } catch (error) {
+    throw new NexusError('invalid_request', 'the file is neither JSON nor YAML', { cause: error });
+  }
+  if (!isObject(file) || !isObject(file.mcpServers))
+    throw new NexusError('invalid_request', 'the file has no "mcpServers": expected { "mcpServers": { "name": { "command": … } } }');
+  return readDeclaredServers(file.mcpServers);
 }
 
 /** As people write them, `{ usd: 0.50, tokens: 200k, wallMs: 10m }`, in the units of the ledger. What it does not know stays for the schema. */

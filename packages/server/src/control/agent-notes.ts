@@ -2,7 +2,7 @@ import type { AgentDefinition } from '@nexus-agent/protocol';
 import { closest, findMisspeltKeywords, matchesWildcard, NexusError } from '#core';
 import type { ModelService } from '#llm';
 import type { Mentions } from '#policy';
-import type { ToolDescriptor } from '#tools';
+import { isOfDeclaredServer, type ToolDescriptor } from '#tools';
 
 /** What there is on this node; another may have more. */
 export interface KnownNames {
@@ -30,12 +30,15 @@ const maxNotes = 50;
 function* namesOf(definition: AgentDefinition, known: KnownNames): Generator<string | null> {
   const callable = [...known.tools, ...definition.subagents.map((name) => `agent_${name}`)];
   const models = definition.models.flatMap((ref) => [ref, ref.slice(ref.indexOf('/') + 1)]);
-  for (const [index, pattern] of definition.tools.entries()) yield missing(`tools[${index}]`, 'tool', pattern, known.tools);
+  // Those of an MCP server may not be there yet, which is told of the server.
+  const isOfServer = (name: string) => isOfDeclaredServer(definition, name);
+  for (const [index, pattern] of definition.tools.entries())
+    if (!isOfServer(pattern)) yield missing(`tools[${index}]`, 'tool', pattern, known.tools);
   for (const [index, name] of definition.subagents.entries()) yield missing(`subagents[${index}]`, 'agent', name, known.agents);
   for (const list of ['allow', 'approve', 'deny'] as const) {
     for (const [index, entry] of (definition.policy?.[list] ?? []).entries()) {
       const place = `policy.${list}[${index}]`;
-      if (/^(net|secret):/.test(entry)) continue;
+      if (/^(net|secret):/.test(entry) || isOfServer(entry.replace(/^tool:/, ''))) continue;
       if (!entry.startsWith('model:')) yield missing(place, 'tool', entry.replace(/^tool:/, ''), callable, ', and a client may bring it');
       else if (!definition.models.includes('default')) yield missing(place, 'model of this agent', entry.slice('model:'.length), models);
     }

@@ -1,8 +1,9 @@
 /** The door of control: what is administered. */
 export { type Administration, createAdministration } from './administration.ts';
 export { type AgentCatalog, createAgentCatalog } from './agent-catalog.ts';
-export { parseAgentFile } from './agent-file.ts';
+export { parseAgentFile, parseMcpServers } from './agent-file.ts';
 export { notesOnAgent, notesOnMentions, notesOnModels, notesOnPolicies } from './agent-notes.ts';
+export { createAgentServers, createServersOfTenants } from './agent-servers.ts';
 export { type Agents, createAgents } from './agents.ts';
 export { type Approvals, createApprovals } from './approvals.ts';
 export { type Artifacts, createArtifacts } from './artifacts.ts';

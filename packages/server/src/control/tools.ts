@@ -1,10 +1,10 @@
-import type { SessionId, ToolExecuteResult, ToolInfo } from '@nexus-agent/protocol';
+import type { AgentDefinition, SessionId, ToolExecuteResult, ToolInfo } from '@nexus-agent/protocol';
 import { scopesOf } from '#budget';
 import { type CallEngine, type ChargeContext, callToolDirectly, originOf } from '#calls';
 import { NexusError } from '#core';
 import type { Principal } from '#identity';
 import type { AgentSource } from '#runs';
-import { selectTools, type ToolDescriptor } from '#tools';
+import { offeredTools, type ToolDescriptor } from '#tools';
 
 /** The tools that there are, and running one without a run. */
 export interface Tools {
@@ -30,7 +30,7 @@ export function createTools({ engine, agents }: { readonly engine: CallEngine; r
   async function chargeOf(
     principal: Principal,
     sessionId: string,
-  ): Promise<{ readonly charge: ChargeContext; readonly offered: readonly string[] }> {
+  ): Promise<{ readonly charge: ChargeContext; readonly offered: AgentDefinition }> {
     const session = await engine.store.getSession(principal.tenantId, sessionId as SessionId); // an unknown id is simply not found
     if (session === null) throw new NexusError('not_found', `there is no session ${sessionId}`);
     if (session.status === 'closed') throw new NexusError('conflict', `session ${sessionId} is closed`);
@@ -54,14 +54,14 @@ export function createTools({ engine, agents }: { readonly engine: CallEngine; r
       }),
       deadlineAt: null,
     };
-    return { charge, offered: agent.definition.tools };
+    return { charge, offered: agent.definition };
   }
 
   return {
     list: async ({ tenantId }) => (await engine.tools.list(tenantId)).map(toolView),
     async offered({ tenantId }, agent) {
       const [{ definition }, known] = await Promise.all([agents.get(tenantId, agent), engine.tools.list(tenantId)]);
-      return selectTools(known, definition.tools)
+      return offeredTools(known, definition)
         .filter(({ kind }) => kind === undefined)
         .map(toolView);
     },

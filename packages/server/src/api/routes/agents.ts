@@ -28,7 +28,10 @@ export function agentRoutes(): Route[] {
       body: AgentDefinition,
       bodySize: 'definition',
       responses: { 201: { description: 'The agent', schema: Agent } },
-      handle: async ({ services, principal, body }) => ({ status: 201, body: await services.agents.put(principal, body) }),
+      handle: async ({ services, principal, body, signal }) => ({
+        status: 201,
+        body: await services.agents.put(principal, body, signal()),
+      }),
     }),
     route({
       method: 'GET',

@@ -1,11 +1,9 @@
-import { readFile } from 'node:fs/promises';
 import type { EffectsClass, McpServer, McpServerInspection, McpServerTool } from '@nexus-agent/protocol';
 import { InvalidArgumentError } from 'commander';
-import { type CliContext, withClient } from '../context.ts';
+import { type CliContext, noSuchFile, withClient } from '../context.ts';
 import { brief, table } from '../style.ts';
 import { type Registrar, wholeNumber, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
-import { importMcpServers } from './mcp-import.ts';
 
 /** `nexus mcp`: the MCP servers that tools come from. */
 export function mcpServerCommands({ program, action }: Registrar): void {
@@ -35,7 +33,7 @@ export function mcpServerCommands({ program, action }: Registrar): void {
     .action(action(add));
   mcp
     .command('import')
-    .description('add all servers of a file of the form { "mcpServers": … }, as other clients have it')
+    .description('add all servers of a file of the form { "mcpServers": … }, as other clients have it, or of an agent')
     .argument('<file>')
     .option(
       '--read-only <path>',
@@ -70,10 +68,11 @@ interface AddFlags {
 
 async function list(context: CliContext, options: PageFlags): Promise<undefined> {
   const page = await withClient(context, (client) => client.mcpServers.list(pageFlags(options)));
-  printPage(context, page, ['NAME', 'STATE', 'TOOLS', 'ADDRESS'], (server) => [
+  printPage(context, page, ['NAME', 'STATE', 'TOOLS', 'AGENTS', 'ADDRESS'], (server) => [
     server.name,
     server.state,
     String(server.tools.filter(({ state }) => state === 'ready').length),
+    brief(declarersOf(server), 40),
     brief(shownPlace(server), 80),
   ]);
 }
@@ -109,10 +108,22 @@ function named(secrets: Readonly<Record<string, string>>): Record<string, { read
 }
 
 async function importFile(context: CliContext, { readOnly }: { readonly readOnly: string[] }, file = ''): Promise<undefined> {
-  const servers = importMcpServers(await readFile(file, 'utf8'));
-  for (const { name, transport } of servers) {
-    const granted = transport.type === 'stdio' ? { ...transport, readOnly } : transport;
-    show(context, await withClient(context, (client) => client.mcpServers.put(name, { transport: granted })));
+  const text = await context.io.readFile(file);
+  if (text === null) throw await noSuchFile(context.io, file, 'file');
+  const { parseMcpServers } = await import('#control');
+  const { servers, notes } = await parseMcpServers(text);
+  for (const note of notes) context.note(`warning: ${note}`);
+  for (const { name, place, definition, isDisabled } of servers) {
+    if (isDisabled) {
+      context.note(`${place} is disabled and was not added`);
+      continue;
+    }
+    const { transport } = definition;
+    const granted =
+      transport.type === 'stdio' && readOnly.length > 0
+        ? { ...transport, readOnly: [...new Set([...transport.readOnly, ...readOnly])] }
+        : transport;
+    show(context, await withClient(context, (client) => client.mcpServers.put(name, { ...definition, transport: granted })));
   }
 }
 
@@ -151,6 +162,12 @@ function headOf({ name, state, definition, live }: McpServer & Pick<McpServerIns
     if (live.resources.length > 0) lines.push(brief(`resources: ${live.resources.join(', ')}`, 300));
   }
   return lines.join('\n');
+}
+
+/** Who declares it, or that whoever did so does no more. */
+function declarersOf({ declaredBy = [], addedWith }: McpServer): string {
+  if (declaredBy.length > 0) return declaredBy.join(' ');
+  return addedWith === undefined ? '' : `none now (${addedWith})`;
 }
 
 function shownPlace({ definition: { transport } }: Pick<McpServer, 'definition'>): string {

@@ -1,7 +1,7 @@
 import { type AgentDefinition, type ClientTool, reservedName, type TenantId } from '@nexus-agent/protocol';
 import { explainFaults, findSchemaFaults, NexusError } from '#core';
 import type { Engine } from '#runs/steps';
-import { selectTools } from '#tools';
+import { isOfDeclaredServer, selectTools } from '#tools';
 
 /** Longest schemas and descriptions of all of them together, in characters: they are part of each prompt of the run. */
 const maxChars = 64_000;
@@ -28,7 +28,7 @@ export async function checkClientTools(
     const reserved = reservedName(name);
     placeOf.set(name, index);
     if (other !== undefined) faults.push(`${place} and clientTools[${other}] are both named ${name}; rename one`);
-    else if (selectTools([{ name }], ownPatterns).length > 0)
+    else if (selectTools([{ name }], ownPatterns).length > 0 || isOfDeclaredServer(definition, name))
       faults.push(`${place}.name: the definition of the agent names ${name} as a tool of the server; take another name`);
     else if (taken.has(name)) faults.push(`${place}.name: there is a tool ${name} already; take another name`);
     else if (reserved !== null) faults.push(`${place}.name: ${reserved} than ${name}`);

@@ -1,6 +1,6 @@
 import type { AgentDefinition, ClientTool, ErrorInfo } from '@nexus-agent/protocol';
 import { type Actor, decideForAgent, decideTool, type RecordedDecision } from '#calls';
-import { checkArguments, selectTools, type ToolDescriptor } from '#tools';
+import { checkArguments, offeredTools, type ToolDescriptor } from '#tools';
 import { clientTool } from './client-calls.ts';
 import type { Engine } from './engine.ts';
 import type { Origins } from './origins.ts';
@@ -58,7 +58,7 @@ export function judgeCall(
 /** What an agent at this depth is offered. A name that one of its own and one of the client's have, as the server got it later, is nobody's:
  * what was approved of one would be done by the other. */
 export function toolsOf(
-  { tools, subagents }: Pick<AgentDefinition, 'tools' | 'subagents'>,
+  { subagents, ...definition }: Pick<AgentDefinition, 'tools' | 'mcpServers' | 'subagents'>,
   known: readonly ToolDescriptor[],
   {
     depth,
@@ -66,7 +66,7 @@ export function toolsOf(
     clientTools = [],
   }: { readonly depth: number; readonly maxDepth: number; readonly clientTools?: readonly ClientTool[] | undefined },
 ): readonly ToolDescriptor[] {
-  const own = [...selectTools(known, tools), ...(depth < maxDepth ? subagents.map(subagentTool) : [])];
+  const own = [...offeredTools(known, definition), ...(depth < maxDepth ? subagents.map(subagentTool) : [])];
   if (clientTools.length === 0) return own;
   const [names, others] = [new Set(own.map(({ name }) => name)), new Set(clientTools.map(({ name }) => name))];
   return [...own.filter(({ name }) => !others.has(name)), ...clientTools.filter(({ name }) => !names.has(name)).map(clientTool)];

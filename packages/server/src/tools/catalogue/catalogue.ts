@@ -87,6 +87,7 @@ function descriptorOf(tool: Tool): ToolDescriptor {
     rejoinable,
     kind,
     source,
+    serverMark,
     tier,
   } = tool;
   return describeTool({
@@ -102,6 +103,7 @@ function descriptorOf(tool: Tool): ToolDescriptor {
     ...(rejoinable === undefined ? {} : { rejoinable }),
     ...(kind === undefined ? {} : { kind }),
     ...(source === undefined ? {} : { source }),
+    ...(serverMark === undefined ? {} : { serverMark }),
     ...(tier === undefined ? {} : { tier }),
   });
 }

@@ -32,6 +32,7 @@ const AuthoredTool = z.strictObject({
   sharesFolder: z.literal(true).optional(),
   ofArtifacts: z.literal(true).optional(),
   source: z.string().min(1).max(128).optional(),
+  serverMark: z.string().min(1).max(128).optional(),
   tier: z.enum(['host', 'T0', 'T1', 'T2', 'T3', 'remote', 'person']).optional(),
   execute: expecting('a function (input, context) => Promise<ToolResult>', (value) => typeof value === 'function'),
 });

@@ -1,10 +1,23 @@
-import type { ErrorInfo } from '@nexus-agent/protocol';
+import type { AgentDefinition, ErrorInfo } from '@nexus-agent/protocol';
 import { matchesWildcard, NexusError, type SchemaIssue, type SchemaValidator, toErrorInfo } from '#core';
+import { offerOf } from './declared-servers.ts';
 import type { ToolDescriptor } from './descriptor.ts';
 
 /** Tools whose name fits one of the patterns (`fs_*`), each once, in the order of the list. */
 export function selectTools<T extends Pick<ToolDescriptor, 'name'>>(tools: readonly T[], patterns: readonly string[]): T[] {
   return tools.filter((tool) => patterns.some((pattern) => matchesWildcard(pattern, tool.name)));
+}
+
+/** What an agent is offered of these: what its definition names, and the tools of the MCP servers that it declares, of which it may name some. */
+export function offeredTools<T extends Pick<ToolDescriptor, 'name' | 'source' | 'serverMark'>>(
+  tools: readonly T[],
+  definition: Pick<AgentDefinition, 'tools' | 'mcpServers'>,
+): T[] {
+  if (definition.mcpServers === undefined) return selectTools(tools, definition.tools);
+  return tools.filter((tool) => {
+    const offer = offerOf(definition, tool);
+    return offer === 'offered' || (offer === 'named' && selectTools([tool], definition.tools).length > 0);
+  });
 }
 
 export type CheckedArguments =

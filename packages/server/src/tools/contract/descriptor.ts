@@ -23,6 +23,8 @@ export interface ToolDescriptor {
   readonly timeoutMs: number;
   /** Whose it is: `built-in`, `program` for one of the program around the server, else a kind and a name such as `mcp:github`. `program` when left out. */
   readonly source?: string;
+  /** Of a tool of an MCP server: what its server is, by which an agent that declares it knows it. */
+  readonly serverMark?: string;
   /** Where it runs; `host` when left out. */
   readonly tier?: ToolTier;
   /** Upper bound of what one call costs beyond the call itself; reserved before, settled with the result's cost. */

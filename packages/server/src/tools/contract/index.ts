@@ -1,7 +1,17 @@
 /** The door of the tools' contract: what callers see of tools, and what authors of tools write. */
 
-export { checkArguments, describeIssue, selectTools } from './arguments.ts';
+export { checkArguments, describeIssue, offeredTools, selectTools } from './arguments.ts';
 export { type ArtifactOfCall, artifactNote, artifactReader, cutNote, withoutArtifact } from './artifacts.ts';
+export {
+  type DeclaredServer,
+  type DeclaredServers,
+  holdsSecret,
+  isAsDeclared,
+  isOfDeclaredServer,
+  isSecretHeader,
+  readDeclaredServers,
+  serverMark,
+} from './declared-servers.ts';
 export { describeTool, type ToolDescriptor } from './descriptor.ts';
 export type { CallFiles, CallFolder, CallFolders, FilesOfCall, FolderRequest, KeptFiles, WriteCondition } from './files.ts';
 export type { McpAdministration } from './mcp-administration.ts';

@@ -56,6 +56,7 @@ const WireTool = z
     permissions: z.array(z.string()),
     timeoutMs: ms,
     source: optional,
+    serverMark: optional,
     tier: z.enum(['host', 'T0', 'T1', 'T2', 'T3', 'remote', 'person']).optional(),
     maxCostMicroUsd: z.int().optional(),
     kind: z.enum(['question', 'timer']).optional(),
@@ -75,9 +76,9 @@ const WireTool = z
   );
 
 export function toolToWire({ inputSchema, outputSchema, ...tool }: ToolDescriptor): object {
-  const { name, version, description, permissions, timeoutMs, source, tier, maxCostMicroUsd, kind, callsTools, rejoinable } = tool;
+  const { name, version, description, permissions, timeoutMs, source, serverMark, tier, maxCostMicroUsd, kind, callsTools, rejoinable } = tool;
   return present({
-    ...{ name, version, description, permissions, timeoutMs, source, tier, maxCostMicroUsd, kind, callsTools, rejoinable },
+    ...{ name, version, description, permissions, timeoutMs, source, serverMark, tier, maxCostMicroUsd, kind, callsTools, rejoinable },
     effects: `EFFECTS_${tool.effects.toUpperCase()}`,
     inputSchemaJson: asJson(inputSchema),
     outputSchemaJson: asJson(outputSchema),

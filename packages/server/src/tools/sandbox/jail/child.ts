@@ -3,7 +3,7 @@ import { setPriority } from 'node:os';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { settlesWithin, type Timers } from '#core';
 import { descriptors, type JailPlan, usersFile } from './plan.ts';
-import { isGone, processesWith, startTimeOf } from './watch.ts';
+import { childrenOf, isGone, processesWith, startTimeOf } from './watch.ts';
 
 /** Jailed programs are served after the server itself. */
 const niceness = 5;
@@ -31,6 +31,8 @@ export interface JailChild {
   readonly firstPid: () => number | undefined;
   /** Resolves once no process of it is left: how the program ended, or null when it was killed or never began. Never rejects. */
   readonly gone: Promise<{ readonly exitCode: number | null; readonly fault: string | null }>;
+  /** Sends SIGTERM to the program, as far as it runs. */
+  terminate(): Promise<void>;
   kill(): void;
 }
 
@@ -66,6 +68,12 @@ export function startJailChild({ command, args, options, mark }: JailPlan, { tim
     child.kill('SIGKILL');
   };
 
+  async function terminate(): Promise<void> {
+    if (firstPid === undefined) return;
+    // The first process waits for the program, and takes no signal that it was not made for.
+    for (const pid of await childrenOf(firstPid)) signalTo(pid, 'SIGTERM');
+  }
+
   /** One that was still being built has not said which its first process is, and that one does not die with the others by itself yet. */
   async function endUnborn(): Promise<void> {
     for (let left = await processesWith(mark); left.length > 0; left = await processesWith(mark)) {
@@ -92,7 +100,7 @@ export function startJailChild({ command, args, options, mark }: JailPlan, { tim
 
   const [stdin, stdout, stderr] = [child.stdin, child.stdout, child.stderr];
   if (stdin === null || stdout === null || stderr === null) throw new Error('a child with pipes has streams');
-  return { stdin, stdout, stderr, firstPid: () => firstPid, gone: end(), kill };
+  return { stdin, stdout, stderr, firstPid: () => firstPid, gone: end(), terminate, kill };
 }
 
 function exited(child: ChildProcess): Promise<string | null> {
@@ -111,8 +119,12 @@ function trySetPriority(pid: number): void {
 }
 
 function killPid(pid: number): void {
+  signalTo(pid, 'SIGKILL');
+}
+
+function signalTo(pid: number, signal: 'SIGTERM' | 'SIGKILL'): void {
   try {
-    process.kill(pid, 'SIGKILL');
+    process.kill(pid, signal);
   } catch {
     // It is gone already.
   }

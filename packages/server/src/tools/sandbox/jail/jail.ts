@@ -144,7 +144,13 @@ export function createJail(options: JailOptions): Jail {
       await prepare(request, signal);
       const run = start(request, ['stderr'], lastErrors(request.limits.outputBytes));
       const { stdin, stdout } = run.child;
-      return { stdin, stdout, ended: supervised(request, run, signal), kill: () => run.stop(cancelled().toInfo()) };
+      return {
+        stdin,
+        stdout,
+        ended: supervised(request, run, signal),
+        terminate: run.child.terminate,
+        kill: () => run.stop(cancelled().toInfo()),
+      };
     },
     async close() {
       closing.abort();

@@ -65,6 +65,8 @@ export interface JailedProcess {
   readonly stdout: Readable;
   /** Resolves once nothing of it runs any more; `stdout` is empty there. Never rejects. */
   readonly ended: Promise<JailEnd>;
+  /** Asks the program itself to end (SIGTERM); what it has started is not told. */
+  terminate(): Promise<void>;
   /** Kills all of it at once. */
   kill(): void;
 }

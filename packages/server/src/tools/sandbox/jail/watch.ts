@@ -70,6 +70,17 @@ export async function startTimeOf(pid: number): Promise<string> {
   return line.slice(line.lastIndexOf(')') + 2).split(' ')[19] ?? '';
 }
 
+/** What the process has started and not seen end, at this moment. */
+export async function childrenOf(parent: number): Promise<number[]> {
+  const found: number[] = [];
+  for (const name of await readdir('/proc')) {
+    if (!/^[0-9]+$/.test(name)) continue;
+    const line = await read(`/proc/${name}/stat`);
+    if (line.slice(line.lastIndexOf(')') + 2).split(' ')[1] === String(parent)) found.push(Number(name));
+  }
+  return found;
+}
+
 /** Those that have it in their command line, at this moment. */
 export async function processesWith(mark: string): Promise<number[]> {
   const found: number[] = [];

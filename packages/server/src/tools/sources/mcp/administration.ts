@@ -1,12 +1,14 @@
-import { type McpServer, type McpServerInspection, reservedName } from '@nexus-agent/protocol';
+import type { McpServer, McpServerInspection, TenantId } from '@nexus-agent/protocol';
 import { type Clock, NexusError, toTimestamp } from '#core';
 import type { ToolSourceStore } from '#storage';
 import type { McpAdministration } from '#tools/contract';
 import { failureOf, type McpConnection } from './connection.ts';
 import { type KeptServer, type McpContent, serverFromRow, serverPlace } from './content.ts';
+import { createDeclaredAdditions, neverSeen, requireFreeName, standingOf, stateOfServer } from './declared.ts';
 import { fingerprintOf, type ListedTool } from './pins.ts';
 import type { Reach } from './reach.ts';
 import { contentOf, type Register } from './register.ts';
+import type { ServerOfTenant } from './source.ts';
 import { judgeTools } from './taken-tools.ts';
 
 interface Seen {
@@ -19,17 +21,22 @@ export function createMcpAdministration({
   store,
   register,
   reach,
+  serversOf,
+  onReached,
   clock,
   closing,
 }: {
   readonly store: ToolSourceStore;
   readonly register: Register;
   readonly reach: Reach;
+  readonly serversOf: (tenantId: TenantId) => Promise<readonly ServerOfTenant[]>;
+  /** Told when a person's look at a server has succeeded. */
+  readonly onReached: (tenantId: TenantId, name: string) => void;
   readonly clock: Clock;
   readonly closing: AbortSignal;
 }): McpAdministration {
   /** Asks the server over a connection of its own, which is closed again. */
-  async function look({ tenantId, definition }: KeptServer, signal: AbortSignal): Promise<Seen> {
+  async function look({ tenantId, name, definition }: KeptServer, signal: AbortSignal): Promise<Seen> {
     const during = AbortSignal.any([signal, closing]);
     let connection: McpConnection | undefined;
     try {
@@ -38,6 +45,7 @@ export function createMcpAdministration({
       const prompts = await connection.listPrompts(during);
       const resources = await connection.listResources(during);
       const { server, protocolVersion, hasResources, hasPrompts } = connection;
+      onReached(tenantId, name);
       return {
         live: {
           ...{ server, protocolVersion, fingerprint: fingerprintOf(listed) },
@@ -49,7 +57,10 @@ export function createMcpAdministration({
       };
     } catch (error) {
       during.throwIfAborted();
-      throw failureOf(error).error;
+      const failure = failureOf(error).error;
+      if (connection?.lastWords === undefined || !connection.hasEnded()) throw failure;
+      await connection.close();
+      throw new NexusError(failure.code, `${failure.message} (${await connection.lastWords()})`, { cause: error });
     } finally {
       await connection?.close();
     }
@@ -84,14 +95,15 @@ export function createMcpAdministration({
   const inspectKept = (server: KeptServer, signal: AbortSignal) =>
     orFault(server, signal, async ({ live, listed }) => ({ ...viewOf(await register.note(server, listed)), live }));
 
+  const additions = createDeclaredAdditions({ register, reach, clock });
+
   return {
     async list(tenantId, page) {
       const { items, nextCursor } = await store.listToolSources(tenantId, 'mcp', page);
       return { data: items.map((row) => viewOf(serverFromRow(row))), nextCursor };
     },
     async put(tenantId, name, definition, signal) {
-      const reserved = reservedName(`${name}_`); // as its tools begin
-      if (reserved !== null) throw new NexusError('invalid_request', `${name}: ${reserved} for the MCP server`);
+      requireFreeName(name);
       reach.check(tenantId, definition);
       let isKnown = false;
       const kept = await register.change(tenantId, name, (before) => {
@@ -103,6 +115,20 @@ export function createMcpAdministration({
       if (isKnown) return inspectKept(kept, signal);
       // What is seen first is approved: whoever adds a server means what it is now.
       return orFault(kept, signal, (seen) => approveAs(kept, seen));
+    },
+    async ensure(tenantId, servers, agent, signal) {
+      for (const server of servers) await additions.requirePossible(tenantId, server, agent);
+      const kept: KeptServer[] = [];
+      for (const server of servers) kept.push(await additions.add(tenantId, server, agent));
+      return Promise.all(
+        kept.map((each) =>
+          each.pins === null ? orFault(each, signal, (seen) => approveAs(each, seen)) : Promise.resolve({ ...viewOf(each), live: null }),
+        ),
+      );
+    },
+    async standing(tenantId, declared) {
+      const servers = new Map((await serversOf(tenantId)).map((server) => [server.kept.name, server]));
+      return declared.map((each) => standingOf(each, servers.get(each.name)));
     },
     inspect: async (tenantId, name, signal) => inspectKept(await register.require(tenantId, name), signal),
     async approve(tenantId, name, { fingerprint }, signal) {
@@ -116,13 +142,12 @@ export function createMcpAdministration({
   };
 }
 
-const neverSeen: Omit<McpContent, 'definition'> = { pins: null, pending: [], offers: { resources: false, prompts: false } };
-
 function viewOf(server: KeptServer): McpServer {
-  const { name, version, createdAt, definition, pins, pending } = server;
+  const { name, version, createdAt, definition, addedWith } = server;
   return {
     ...{ name, version, createdAt: toTimestamp(createdAt), definition },
-    state: pins === null ? 'unapproved' : pending.length > 0 ? 'changed' : 'ready',
+    state: stateOfServer(server),
     tools: [...judgeTools(server).tools],
+    ...(addedWith === undefined ? {} : { addedWith }),
   };
 }

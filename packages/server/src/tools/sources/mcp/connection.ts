@@ -7,6 +7,8 @@ export interface McpConnectionOptions {
   /** What messages go over: it bounds what comes back, and goes where it may only. */
   readonly transport: (sdk: typeof import('@modelcontextprotocol/client')) => Transport;
   readonly probeTimeoutMs: number;
+  /** It is known to understand the former revision only: the later one is not tried. */
+  readonly isFormer?: boolean;
   readonly timers: Pick<Timers, 'after'>;
   readonly version: string;
   /** Of the whole handshake, and of listing. */
@@ -29,6 +31,10 @@ export interface McpConnection {
   callTool(tool: ListedTool, input: Readonly<Record<string, unknown>>, how: CallOptions): Promise<unknown>;
   readResource(uri: string, how: CallOptions): Promise<unknown>;
   getPrompt(name: string, input: Readonly<Record<string, string>>, how: CallOptions): Promise<unknown>;
+  /** True once the other side has ended it. */
+  hasEnded(): boolean;
+  /** Of a program that is closed: how it ended, and the last that it said of it. */
+  lastWords?(): Promise<string>;
   /** Says goodbye, which takes a second at most, and ends what is still under way. */
   close(): Promise<void>;
 }
@@ -76,7 +82,7 @@ export async function connect(options: McpConnectionOptions, signal: AbortSignal
   const within = { timeout: connectTimeoutMs, maxTotalTimeout: connectTimeoutMs };
   const closeWith = () => close(client, transport, timers);
   try {
-    await client.connect(transport, { ...within, signal });
+    await client.connect(transport, { ...within, signal, ...(options.isFormer === true ? { prior: { kind: 'legacy' } } : {}) });
   } catch (error) {
     await client.close().catch(() => undefined); // it never came to stand
     throw error;
@@ -160,6 +166,7 @@ export async function connect(options: McpConnectionOptions, signal: AbortSignal
     readResource: (uri, how) => answered(how, asks, (request) => client.request({ method: 'resources/read', params: { uri } }, request)),
     getPrompt: (name, input, how) =>
       answered(how, asks, (request) => client.request({ method: 'prompts/get', params: { name, arguments: { ...input } } }, request)),
+    hasEnded: () => hasEnded,
     close: closeWith,
   };
 }

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import { abortError, type Cancel, type Clock, NexusError, settlesWithin, type Timers, throwIfAborted } from '#core';
-import type { McpConnection } from './connection.ts';
+import { failureOf, type McpConnection } from './connection.ts';
 
 export interface McpConnectionsOptions {
   readonly clock: Pick<Clock, 'monotonic'>;
@@ -20,8 +20,8 @@ export interface ConnectionKey {
 
 export interface McpConnections {
   /**
-   * Does something over the connection that there is, or a new one. Throws what opening throws, at once for a while after it failed;
-   * `rate_limited` where all connections are in use; and the reason of the signal when it fires while one is opened.
+   * Does something over the connection that there is, or a new one. Throws what opening throws, at once for a while after it failed, or
+   * after servers ended themselves one after the other without anything done, and says when it is tried again; `rate_limited` where all connections are in use; and the reason of the signal when it fires while one is opened.
    */
   use<Result>(
     key: ConnectionKey,
@@ -33,6 +33,8 @@ export interface McpConnections {
   drop(connection: McpConnection): void;
   /** Of the tenant's, drops all but those of these servers: what was removed, or put anew, keeps no program or socket. */
   keepOnly(tenantId: string, servers: readonly Omit<ConnectionKey, 'tenantId'>[]): void;
+  /** A person has reached it: what went wrong before counts no more. */
+  forgive(tenantId: string, name: string): void;
   /** Closes all, and what is being opened. */
   close(): Promise<void>;
 }
@@ -46,12 +48,20 @@ interface Entry {
   users: number;
   isDropped: boolean;
   isShut: boolean;
+  /** It ended by itself, which was counted. */
+  isCounted: boolean;
   usedAt: number;
   cancelIdle: Cancel | undefined;
 }
 
 function idOf({ tenantId, name, version }: ConnectionKey): string {
   return JSON.stringify([tenantId, name, version]);
+}
+
+interface Failing {
+  readonly failures: number;
+  readonly until: number;
+  readonly error: unknown;
 }
 
 const firstPauseMs = 500;
@@ -66,9 +76,9 @@ export function createMcpConnections({
   maxTenantConnections,
 }: McpConnectionsOptions): McpConnections {
   const entries = new Map<string, Entry>();
-  const failing = new LRUCache<string, { readonly failures: number; readonly until: number; readonly error: unknown }>({
-    max: maxRemembered,
-  });
+  /** What could not be opened, and what ended itself since anything was last done over it. */
+  const failing = new LRUCache<string, Failing>({ max: maxRemembered });
+  const ending = new LRUCache<string, Failing>({ max: maxRemembered });
   /** All that are not closed yet, dropped ones too. */
   const open = new Set<Entry>();
   const closings = new Set<Promise<void>>();
@@ -122,14 +132,16 @@ export function createMcpConnections({
   }
 
   function openEntry(id: string, tenantId: string, opener: (signal: AbortSignal) => Promise<McpConnection>): Entry {
-    const failed = failing.get(id);
-    if (failed !== undefined && clock.monotonic() < failed.until) throw failed.error;
+    for (const failed of [failing.get(id), ending.get(id)]) {
+      const waitMs = (failed?.until ?? 0) - clock.monotonic();
+      if (failed !== undefined && waitMs > 0) throw laterAgain(failed.error, waitMs);
+    }
     makeRoom(tenantId);
     const controller = new AbortController();
     const opening = opener(controller.signal);
     const entry: Entry = {
       ...{ id, tenantId, opening, controller, connection: undefined },
-      ...{ users: 0, isDropped: false, isShut: false, usedAt: clock.monotonic(), cancelIdle: undefined },
+      ...{ users: 0, isDropped: false, isShut: false, isCounted: false, usedAt: clock.monotonic(), cancelIdle: undefined },
     };
     entries.set(id, entry);
     open.add(entry);
@@ -140,14 +152,23 @@ export function createMcpConnections({
       },
       (error: unknown) => {
         const failures = (failing.get(id)?.failures ?? 0) + 1;
-        const pauseMs = Math.min(maxPauseMs, firstPauseMs * 2 ** Math.min(failures, 20));
-        if (!controller.signal.aborted) failing.set(id, { failures, until: clock.monotonic() + pauseMs, error });
+        if (!controller.signal.aborted) failing.set(id, { failures, until: clock.monotonic() + pauseMs(failures), error });
         entry.isDropped = true;
         if (entries.get(id) === entry) entries.delete(id);
         open.delete(entry);
       },
     );
     return entry;
+  }
+
+  /** The first end is anybody's bad luck: whoever calls next has a new one at once. */
+  function countEnd(entry: Entry): void {
+    if (entry.isCounted) return;
+    entry.isCounted = true;
+    const failures = (ending.get(entry.id)?.failures ?? 0) + 1;
+    const error = new NexusError('tool_failed', `the MCP server ended by itself ${failures} times without doing anything`);
+    ending.set(entry.id, { failures, until: failures < 2 ? 0 : clock.monotonic() + pauseMs(failures - 1), error });
+    dropEntry(entry);
   }
 
   return {
@@ -161,7 +182,14 @@ export function createMcpConnections({
       entry.users += 1;
       try {
         const connection = entry.connection ?? (await orAborted(entry.opening, signal));
-        return await work(connection, known === undefined);
+        try {
+          const result = await work(connection, known === undefined);
+          ending.delete(id);
+          return result;
+        } catch (error) {
+          if (connection.hasEnded()) countEnd(entry);
+          throw error;
+        }
       } finally {
         release(entry);
       }
@@ -172,6 +200,10 @@ export function createMcpConnections({
     keepOnly(tenantId, servers) {
       const kept = new Set(servers.map(({ name, version }) => idOf({ tenantId, name, version })));
       for (const entry of [...open]) if (entry.tenantId === tenantId && !kept.has(entry.id)) dropEntry(entry);
+    },
+    forgive(tenantId, name) {
+      const start = `${JSON.stringify([tenantId, name]).slice(0, -1)},`;
+      for (const remembered of [failing, ending]) for (const id of remembered.keys()) if (id.startsWith(start)) remembered.delete(id);
     },
     async close() {
       isClosed = true;
@@ -186,6 +218,20 @@ export function createMcpConnections({
 }
 
 const maxCloseMs = 5_000;
+
+function pauseMs(failures: number): number {
+  return Math.min(maxPauseMs, firstPauseMs * 2 ** Math.min(failures, 20));
+}
+
+/** The same failure, with the time of the next try. */
+function laterAgain(error: unknown, waitMs: number): NexusError {
+  const { code, message, details } = failureOf(error).error;
+  const seconds = Math.ceil(waitMs / 1_000);
+  return new NexusError(code, `${message}; the MCP server is tried again in ${seconds} s`, {
+    details: { ...details, retryAfterMs: Math.ceil(waitMs) },
+    cause: error,
+  });
+}
 
 async function orAborted<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
   let onAbort: () => void = () => undefined;

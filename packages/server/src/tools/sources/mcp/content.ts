@@ -13,6 +13,8 @@ const McpContent = z.object({
   pending: z.array(Difference),
   /** What else it had to offer when it was approved. */
   offers: z.object({ resources: z.boolean(), prompts: z.boolean() }),
+  /** The agent whose definition it was added with. */
+  addedWith: z.string().optional(),
 });
 export type McpContent = z.infer<typeof McpContent>;
 

@@ -1,6 +1,7 @@
 import { realpathSync } from 'node:fs';
 import type { McpServerDefinition } from '@nexus-agent/protocol';
 import { NexusError, settlesWithin, type Timers } from '#core';
+import { holdsSecret } from '#tools/contract';
 import type { Jail, JailedProcess, JailLimits } from '#tools/sandbox';
 
 export type ProgramTransport = Extract<McpServerDefinition['transport'], { type: 'stdio' }>;
@@ -23,7 +24,7 @@ export interface ProgramsOptions {
 
 export interface StartedProgram {
   readonly process: JailedProcess;
-  /** Closes what it reads, waits a moment, then kills all that is left of it. */
+  /** Closes what it reads, waits a moment, asks it to end (SIGTERM), waits again, then kills all that is left of it. */
   end(): Promise<void>;
   /** The last that it said to stderr, once it has ended, without the secrets that it was given. */
   lastWords(): Promise<string>;
@@ -39,9 +40,6 @@ export interface Programs {
 const politeMs = 1_000;
 const maxWords = 1_000;
 const hiding = '[secret]';
-const secretVariable = /(api_?key|token|secret|password|credential)/i;
-/** `MAX_TOKENS` may be 4096. */
-const plainValue = /^(\d{0,9}|true|false)$/i;
 /** They would be in force in what sets the limits of the program, before these hold. */
 const steersLoader = /^(LD_|GLIBC_TUNABLES$)/;
 /** They fetch what they run, and jails have no network. */
@@ -58,7 +56,7 @@ export function createPrograms({ jail, settings, limits, timers, secretFor }: Pr
         secrets.push(secret);
         return [name, secret] as const;
       }
-      if (secretVariable.test(name) && !plainValue.test(value))
+      if (holdsSecret(name, value))
         throw invalid(`the variable ${name} holds a secret: configure it under mcpClient.secrets and write { secret: NAME }`);
       return [name, value] as const;
     });
@@ -101,6 +99,7 @@ export function createPrograms({ jail, settings, limits, timers, secretFor }: Pr
         async end() {
           process.stdin.end();
           process.stdout.resume();
+          if (!(await settlesWithin(timers, process.ended, politeMs))) await process.terminate();
           await settlesWithin(timers, process.ended, politeMs);
           process.kill();
           await process.ended;

@@ -1,12 +1,13 @@
 import type { Transport } from '@modelcontextprotocol/client';
 import type { McpServerDefinition } from '@nexus-agent/protocol';
 import { NexusError, type Timers } from '#core';
+import { isSecretHeader } from '#tools/contract';
 import { createEgressAgent, createNameResolver, type EgressOptions, hostnameOf, portOf, requireAllowedUrl } from '#tools/net';
 import type { Jail, JailLimits } from '#tools/sandbox';
-import { connect, failureOf, type McpConnection } from './connection.ts';
+import { connect, type McpConnection } from './connection.ts';
 import { createEgressFetch } from './egress-fetch.ts';
-import { createPrograms, type ProgramSettings, type ProgramTransport, type StartedProgram } from './programs.ts';
-import { createStdioTransport } from './stdio-transport.ts';
+import { createProgramOpener } from './program-connections.ts';
+import { createPrograms, type ProgramSettings } from './programs.ts';
 
 /** A secret of the operator: it goes to these hosts only, and for these tenants. */
 export interface McpSecret {
@@ -50,8 +51,6 @@ export interface Reach {
 /** These belong to the connection, or to the protocol. */
 const reservedHeaders =
   /^(host|connection|content-length|transfer-encoding|upgrade|te|trailer|expect|keep-alive|accept|accept-encoding|content-type|last-event-id|mcp-.*|proxy-.*)$/i;
-/** These hold what nobody should read: they are given by name only. */
-const secretHeaders = /^(authorization|cookie|.*(api-?key|token|secret|password).*)$/i;
 
 /** Throws where the address is not public, with the setting that would grant it. */
 function requireReachable(url: URL, granted: Pick<EgressOptions, 'allowPrivate'>): void {
@@ -80,7 +79,7 @@ export function createReach(options: ReachOptions): Reach {
       Object.entries(transport.headers).map(([name, value]) => {
         if (reservedHeaders.test(name)) throw invalid(`the header ${name} cannot be set`);
         if (typeof value !== 'string') return [name, secretFor(tenantId, value.secret, host)];
-        if (secretHeaders.test(name))
+        if (isSecretHeader(name))
           throw invalid(`the header ${name} holds a secret: configure it under mcpClient.secrets and write { secret: NAME }`);
         if (!/^[\t\x20-\x7e]*$/.test(value)) throw invalid(`the header ${name} has characters that no header may have`);
         return [name, value];
@@ -109,33 +108,7 @@ export function createReach(options: ReachOptions): Reach {
 
   const bounds = { maxBytes: options.maxResponseBytes, maxValues: options.maxResponseValues };
 
-  async function openProgram(
-    tenantId: string,
-    transport: ProgramTransport,
-    onToolsChanged: () => void,
-    signal: AbortSignal,
-  ): Promise<McpConnection> {
-    const opening = untilReleased(signal);
-    const program = await programs.start(tenantId, transport, opening.signal);
-    try {
-      const connection = await connect(
-        {
-          ...options,
-          transport: ({ deserializeMessage }) =>
-            createStdioTransport({ ...bounds, process: program.process, timers, deserialize: deserializeMessage }),
-          probeTimeoutMs: Math.min(probeMs, connectTimeoutMs / 2),
-          onToolsChanged,
-        },
-        signal,
-      );
-      opening.release();
-      return { ...connection, close: () => connection.close().finally(program.end) };
-    } catch (error) {
-      await program.end();
-      signal.throwIfAborted();
-      throw await explained(error, program);
-    }
-  }
+  const openProgram = createProgramOpener({ ...options, ...bounds, programs });
 
   async function openHttp(
     tenantId: string,
@@ -212,9 +185,6 @@ export function createReach(options: ReachOptions): Reach {
 
 /** What stands under `hosts` of a secret that programs may be given. */
 const programHost = 'stdio';
-/** How long a program may take to say whether it knows the later revision: those of the former one may stay silent. */
-const probeMs = 5_000;
-
 type HttpTransport = Extract<McpServerDefinition['transport'], { type: 'http' }>;
 
 function secretsIn(values: Readonly<Record<string, string | { readonly secret: string }>>): string[] {
@@ -228,20 +198,6 @@ function overHttp(url: URL, fetch: ReturnType<typeof createEgressFetch>, headers
       requestInit: { headers },
       reconnectionOptions: { initialReconnectionDelay: 500, maxReconnectionDelay: 10_000, reconnectionDelayGrowFactor: 2, maxRetries: 3 },
     }) as Transport; // its optional members are written in another way, no more
-}
-
-/** Fires with the signal, until it is released: what has been opened is closed in its own way. */
-function untilReleased(signal: AbortSignal): { readonly signal: AbortSignal; release(): void } {
-  const controller = new AbortController();
-  const onAbort = () => controller.abort(signal.reason);
-  if (signal.aborted) onAbort();
-  else signal.addEventListener('abort', onAbort, { once: true });
-  return { signal: controller.signal, release: () => signal.removeEventListener('abort', onAbort) };
-}
-
-async function explained(error: unknown, program: StartedProgram): Promise<NexusError> {
-  const { message } = failureOf(error).error;
-  return new NexusError('tool_failed', `${message} (${await program.lastWords()})`, { cause: error });
 }
 
 function invalid(message: string): NexusError {

@@ -92,8 +92,8 @@ export function createRegister({ store, onNotice, onChange }: RegisterOptions): 
   };
 }
 
-export function contentOf({ definition, pins, pending, offers }: KeptServer): McpContent {
-  return { definition, pins, pending, offers };
+export function contentOf({ definition, pins, pending, offers, addedWith }: KeptServer): McpContent {
+  return { definition, pins, pending, offers, ...(addedWith === undefined ? {} : { addedWith }) };
 }
 
 function noSuchServer(name: string): NexusError {

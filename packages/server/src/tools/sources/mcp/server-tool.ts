@@ -1,5 +1,5 @@
 import { NexusError } from '#core';
-import type { Tool, ToolContext, ToolResult } from '#tools/contract';
+import { serverMark, type Tool, type ToolContext, type ToolResult } from '#tools/contract';
 import { type CallOptions, failureOf, type McpConnection } from './connection.ts';
 import type { KeptServer } from './content.ts';
 import type { ListedTool } from './pins.ts';
@@ -27,6 +27,7 @@ export function toolsOfServer(options: ServerToolOptions, taken: readonly TakenT
   const tool = (content: Pick<Tool, 'name' | 'description' | 'inputSchema' | 'effects'>, ask: Ask): Tool => ({
     ...content,
     source: `mcp:${server.name}`,
+    serverMark: serverMark(server.definition),
     tier: isProgram ? 'T2' : 'remote',
     permissions: isProgram ? ['process.run'] : ['net.egress'],
     timeoutMs: server.definition.timeoutMs,

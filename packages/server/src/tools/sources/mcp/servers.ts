@@ -31,7 +31,15 @@ export function createMcpServers(options: McpServersOptions): McpServersOfNode {
   const source = createMcpSource({ ...options, register, reach, connections, closing });
   return {
     source,
-    administration: createMcpAdministration({ store, register, reach, clock, closing }),
+    administration: createMcpAdministration({
+      store,
+      register,
+      reach,
+      clock,
+      closing,
+      serversOf: source.servers,
+      onReached: connections.forgive,
+    }),
     async close() {
       controller.abort(new NexusError('unavailable', 'the MCP servers are closed'));
       await connections.close();

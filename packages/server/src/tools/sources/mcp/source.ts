@@ -24,6 +24,8 @@ export interface McpSourceOptions {
 export interface McpSource extends ToolSource {
   /** What is known of a tenant's servers is looked up again when it is asked for next. */
   forget(tenantId: string): void;
+  /** The servers of a tenant, as of a second ago, but for those that cannot be read. */
+  servers(tenantId: TenantId): Promise<readonly ServerOfTenant[]>;
   /** Resolves when nothing is looked up in the background any more. */
   settled(): Promise<void>;
 }
@@ -32,10 +34,16 @@ export interface McpSource extends ToolSource {
 const freshMs = 1_000;
 const maxTenants = 10_000;
 
+/** A server, and the tools that it gives. */
+export interface ServerOfTenant {
+  readonly kept: KeptServer;
+  readonly tools: readonly Tool[];
+}
+
 interface TenantServers {
   /** The versions that these are. */
   readonly heads: string;
-  readonly servers: readonly { readonly kept: KeptServer; readonly tools: readonly Tool[] }[];
+  readonly servers: readonly ServerOfTenant[];
   readonly tools: readonly Tool[];
   checkedAt: number;
 }
@@ -113,7 +121,7 @@ export function createMcpSource({ register, reach, connections, clock, timers, o
       return known;
     }
     const before = new Map(known?.servers.map((server) => [`${server.kept.name} ${server.kept.version}`, server]));
-    const servers: TenantServers['servers'][number][] = [];
+    const servers: ServerOfTenant[] = [];
     for (const { name, version } of heads) {
       const same = before.get(`${name} ${version}`);
       const next = same ?? (await read(tenantId, name));
@@ -128,7 +136,7 @@ export function createMcpSource({ register, reach, connections, clock, timers, o
     return loaded;
   }
 
-  async function read(tenantId: TenantId, name: string): Promise<TenantServers['servers'][number] | null> {
+  async function read(tenantId: TenantId, name: string): Promise<ServerOfTenant | null> {
     await timers.soon();
     try {
       const kept = await register.find(tenantId, name);
@@ -140,9 +148,9 @@ export function createMcpSource({ register, reach, connections, clock, timers, o
     }
   }
 
-  async function tools(tenantId: string): Promise<readonly Tool[]> {
+  async function current(tenantId: string): Promise<TenantServers> {
     const known = tenants.get(tenantId);
-    if (known !== undefined && clock.monotonic() - known.checkedAt < freshMs) return known.tools;
+    if (known !== undefined && clock.monotonic() - known.checkedAt < freshMs) return known;
     let work = loading.get(tenantId);
     if (work === undefined) {
       // Sources are asked for tenants that there are. Another may be under way that is asked for after a change.
@@ -150,18 +158,19 @@ export function createMcpSource({ register, reach, connections, clock, timers, o
       work = begun;
       loading.set(tenantId, work);
     }
-    return (await work).tools;
+    return work;
   }
 
   return {
-    tools,
+    tools: async (tenantId) => (await current(tenantId)).tools,
+    servers: async (tenantId) => (await current(tenantId)).servers,
     forget(tenantId) {
       loading.delete(tenantId); // what is being looked up may be older than the change
       const known = tenants.peek(tenantId);
       if (known === undefined) return;
       known.checkedAt = Number.NEGATIVE_INFINITY;
       // Nobody may ask again for long, and the program of a server that was removed is to end now.
-      const work = tools(tenantId)
+      const work = current(tenantId)
         .then(() => undefined)
         .catch(() => undefined) // whoever asks next is told
         .finally(() => background.delete(work));

@@ -7,6 +7,8 @@ export interface StdioTransportOptions extends SurveyLimits {
   readonly process: JailedProcess;
   readonly timers: Pick<Timers, 'soon'>;
   readonly deserialize: (line: string) => JSONRPCMessage;
+  /** Told when the handshake of the former revision begins, and the program has said nothing to the question for the later one. */
+  readonly onIgnored?: () => void;
 }
 
 /** What a line costs beside its bytes: each is looked at, an empty one too. */
@@ -17,9 +19,11 @@ const sliceBytes = 32 * 1024;
  * Messages over the pipes of a jailed program, one on each line. What it says is bounded: a line in bytes, values and depth before it is
  * parsed, and all lines by what it was asked since. A program that says more is killed. What is no message is passed over.
  */
-export function createStdioTransport({ process, timers, deserialize, ...limits }: StdioTransportOptions): Transport {
+export function createStdioTransport({ process, timers, deserialize, onIgnored, ...limits }: StdioTransportOptions): Transport {
   let allowance = limits.maxBytes;
   let isOver = false;
+  let wasAsked = false;
+  let wasHeard = false;
 
   function spend(bytes: number): void {
     allowance -= bytes;
@@ -40,6 +44,7 @@ export function createStdioTransport({ process, timers, deserialize, ...limits }
     } catch {
       return; // programs print what is none
     }
+    wasHeard = true;
     transport.onmessage?.(message);
   }
 
@@ -94,6 +99,8 @@ export function createStdioTransport({ process, timers, deserialize, ...limits }
         end(error);
         throw error;
       }
+      if ('method' in message && message.method === 'initialize' && wasAsked && !wasHeard) onIgnored?.();
+      wasAsked = true;
       if ('id' in message && 'method' in message) allowance = Math.min(allowance + limits.maxBytes, 4 * limits.maxBytes);
       process.stdin.write(`${JSON.stringify(message)}\n`);
     },
