@@ -76,7 +76,7 @@ export async function startAgentCore(options: AgentCoreOptions): Promise<AgentCo
     own.add(config.grpc.port);
     const bus = await openConfiguredBus(config, { logger, clock });
     closers.push(() => bus.close());
-    const mcp = openMcpServers({ version, config, store, clock, logger, metrics, own, closers });
+    const mcp = openMcpServers({ version, config, store, clock, logger, metrics, own, files, closers });
     const { service } = openTools({
       ...{ given: options.tools ?? [], sources: [mcp.source], config, clock, ids, store, bus, logger, metrics, files, known, own, closers },
     });

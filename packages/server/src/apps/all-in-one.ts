@@ -335,7 +335,7 @@ function assemble({
     ...(config.otlp.endpoint === undefined ? {} : { endpoint: config.otlp.endpoint, headers: config.otlp.headers }),
   });
   closers.push(() => tracer.close(config.otlp.closeTimeoutMs));
-  const mcp = openMcpServers({ version: options.version, config, store, clock, logger, metrics, own, closers });
+  const mcp = openMcpServers({ version: options.version, config, store, clock, logger, metrics, own, files, closers });
   // Workers connect here and sources are put here, wherever tools run.
   const opened = openTools({
     ...{ given: options.tools ?? [], sources: [mcp.source], config, clock, ids, store, bus, logger, metrics, files, known, own, closers },

@@ -28,4 +28,4 @@ export { decideRound, type Round, type Start } from './round.ts';
 export { collectSleepers } from './sleeping.ts';
 export { subagentOf } from './subagents.ts';
 export { proposeResult, type ToolEnd } from './tool-result.ts';
-export { callingOf, grantedWallMs, type ToolStart } from './tool-start.ts';
+export { calledBy, callingOf, grantedWallMs, type ToolStart } from './tool-start.ts';

@@ -74,8 +74,8 @@ export function createToolCatalogue({ sources, onLeftOut }: CatalogueOptions): T
 }
 
 function descriptorOf(tool: Tool): ToolDescriptor {
-  const { name, description, inputSchema, outputSchema, effects, permissions, timeoutMs, maxCostMicroUsd, callsTools, kind, source, tier } =
-    tool;
+  const { name, description, inputSchema, outputSchema, effects, permissions, timeoutMs } = tool;
+  const { maxCostMicroUsd, callsTools, asks, kind, source, tier } = tool;
   return describeTool({
     name,
     description,
@@ -86,6 +86,7 @@ function descriptorOf(tool: Tool): ToolDescriptor {
     timeoutMs,
     ...(maxCostMicroUsd === undefined ? {} : { maxCostMicroUsd }),
     ...(callsTools === undefined ? {} : { callsTools }),
+    ...(asks === undefined ? {} : { asks }),
     ...(kind === undefined ? {} : { kind }),
     ...(source === undefined ? {} : { source }),
     ...(tier === undefined ? {} : { tier }),

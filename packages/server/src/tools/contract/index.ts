@@ -2,13 +2,15 @@
 
 export { checkArguments, describeIssue, selectTools } from './arguments.ts';
 export { type ArtifactOfCall, artifactNote, artifactReader, cutNote, withoutArtifact } from './artifacts.ts';
-export { describeTool, type ToolDescriptor } from './descriptor.ts';
+export { askHuman, describeTool, type ToolDescriptor } from './descriptor.ts';
 export type { CallFiles, CallFolder, CallFolders, FilesOfCall, FolderRequest, KeptFiles, WriteCondition } from './files.ts';
+export { fieldFault, readFormAnswer } from './form-answers.ts';
 export type { McpAdministration } from './mcp-administration.ts';
 export type {
   AuthorizationAnswer,
   AuthorizationRequest,
   AuthorizationVerdict,
+  CallWanted,
   ResumedCall,
   Suspension,
   ToolCall,

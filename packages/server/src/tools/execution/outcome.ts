@@ -135,7 +135,8 @@ function concludeOk(rules: OutcomeRules, call: ConcludedCall, result: ToolResult
 function concludeSuspended(rules: OutcomeRules, call: ConcludedCall, result: ToolResult & { type: 'suspended' }): Conclusion {
   const { tool, signal } = call;
   if (signal.aborted) return failed(interrupted(call));
-  if (tool.callsTools !== true || result.calls.length === 0)
+  const mayAsk = (name: string) => tool.callsTools === true || tool.asks?.includes(name) === true;
+  if (result.calls.length === 0 || !result.calls.every(({ name }) => mayAsk(name)))
     return fault(rules, call, new TypeError('it waits for calls that nobody makes'), `the tool ${tool.name} failed unexpectedly`);
   return { ...result, printed: boundText(rules.secrets.inText(result.printed), rules.maxOutputChars) };
 }

@@ -60,12 +60,14 @@ const WireTool = z
     maxCostMicroUsd: z.int().optional(),
     kind: z.enum(['question', 'timer']).optional(),
     callsTools: z.boolean().optional(),
+    asks: z.array(z.string()).optional(),
   })
   .transform(
-    ({ inputSchemaJson, outputSchemaJson, callsTools, ...tool }): ToolDescriptor =>
+    ({ inputSchemaJson, outputSchemaJson, callsTools, asks = [], ...tool }): ToolDescriptor =>
       present({
         ...tool,
         callsTools: callsTools === true ? true : undefined,
+        asks: asks.length > 0 ? asks : undefined,
         inputSchema: inputSchemaJson,
         outputSchema: outputSchemaJson,
         effects: effects[tool.effects],
@@ -73,9 +75,9 @@ const WireTool = z
   );
 
 export function toolToWire({ inputSchema, outputSchema, ...tool }: ToolDescriptor): object {
-  const { name, version, description, permissions, timeoutMs, source, tier, maxCostMicroUsd, kind, callsTools } = tool;
+  const { name, version, description, permissions, timeoutMs, source, tier, maxCostMicroUsd, kind, callsTools, asks } = tool;
   return present({
-    ...{ name, version, description, permissions, timeoutMs, source, tier, maxCostMicroUsd, kind, callsTools },
+    ...{ name, version, description, permissions, timeoutMs, source, tier, maxCostMicroUsd, kind, callsTools, asks },
     effects: `EFFECTS_${tool.effects.toUpperCase()}`,
     inputSchemaJson: asJson(inputSchema),
     outputSchemaJson: asJson(outputSchema),

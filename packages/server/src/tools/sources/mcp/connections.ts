@@ -16,6 +16,8 @@ export interface ConnectionKey {
   readonly tenantId: string;
   readonly name: string;
   readonly version: string;
+  /** Whoever uses it has it to themselves: there are as many as are used at a time. */
+  readonly isAlone?: boolean;
 }
 
 export interface McpConnections {
@@ -39,6 +41,8 @@ export interface McpConnections {
 
 interface Entry {
   readonly id: string;
+  /** The same for all connections with one server. */
+  readonly serverId: string;
   readonly tenantId: string;
   readonly opening: Promise<McpConnection>;
   readonly controller: AbortController;
@@ -52,6 +56,14 @@ interface Entry {
 
 function idOf({ tenantId, name, version }: ConnectionKey): string {
   return JSON.stringify([tenantId, name, version]);
+}
+
+/** One for each conversation that nobody else takes part in. */
+function placeOf(serverId: string, entries: ReadonlyMap<string, Entry>): string {
+  for (let number = 0; ; number++) {
+    const id = number === 0 ? serverId : `${serverId} ${number}`;
+    if ((entries.get(id)?.users ?? 0) === 0) return id;
+  }
 }
 
 const firstPauseMs = 500;
@@ -121,14 +133,17 @@ export function createMcpConnections({
     });
   }
 
-  function openEntry(id: string, tenantId: string, opener: (signal: AbortSignal) => Promise<McpConnection>): Entry {
-    const failed = failing.get(id);
+  function openEntry(
+    { id, serverId, tenantId }: Pick<Entry, 'id' | 'serverId' | 'tenantId'>,
+    opener: (signal: AbortSignal) => Promise<McpConnection>,
+  ): Entry {
+    const failed = failing.get(serverId);
     if (failed !== undefined && clock.monotonic() < failed.until) throw failed.error;
     makeRoom(tenantId);
     const controller = new AbortController();
     const opening = opener(controller.signal);
     const entry: Entry = {
-      ...{ id, tenantId, opening, controller, connection: undefined },
+      ...{ id, serverId, tenantId, opening, controller, connection: undefined },
       ...{ users: 0, isDropped: false, isShut: false, usedAt: clock.monotonic(), cancelIdle: undefined },
     };
     entries.set(id, entry);
@@ -136,12 +151,12 @@ export function createMcpConnections({
     opening.then(
       (connection) => {
         entry.connection = connection;
-        failing.delete(id);
+        failing.delete(serverId);
       },
       (error: unknown) => {
-        const failures = (failing.get(id)?.failures ?? 0) + 1;
+        const failures = (failing.get(serverId)?.failures ?? 0) + 1;
         const pauseMs = Math.min(maxPauseMs, firstPauseMs * 2 ** Math.min(failures, 20));
-        if (!controller.signal.aborted) failing.set(id, { failures, until: clock.monotonic() + pauseMs, error });
+        if (!controller.signal.aborted) failing.set(serverId, { failures, until: clock.monotonic() + pauseMs, error });
         entry.isDropped = true;
         if (entries.get(id) === entry) entries.delete(id);
         open.delete(entry);
@@ -151,12 +166,13 @@ export function createMcpConnections({
   }
 
   return {
-    async use({ tenantId, name, version }, opener, signal, work) {
+    async use(key, opener, signal, work) {
       if (isClosed) throw new NexusError('unavailable', 'the connections to MCP servers are closed');
       throwIfAborted(signal);
-      const id = idOf({ tenantId, name, version });
+      const serverId = idOf(key);
+      const id = key.isAlone === true ? placeOf(serverId, entries) : serverId;
       const known = entries.get(id);
-      const entry = known ?? openEntry(id, tenantId, opener);
+      const entry = known ?? openEntry({ id, serverId, tenantId: key.tenantId }, opener);
       entry.cancelIdle?.();
       entry.users += 1;
       try {
@@ -171,7 +187,7 @@ export function createMcpConnections({
     },
     keepOnly(tenantId, servers) {
       const kept = new Set(servers.map(({ name, version }) => idOf({ tenantId, name, version })));
-      for (const entry of [...open]) if (entry.tenantId === tenantId && !kept.has(entry.id)) dropEntry(entry);
+      for (const entry of [...open]) if (entry.tenantId === tenantId && !kept.has(entry.serverId)) dropEntry(entry);
     },
     async close() {
       isClosed = true;

@@ -3,6 +3,7 @@ import type { McpServerDefinition } from '@nexus-agent/protocol';
 import { NexusError, type Timers } from '#core';
 import { createEgressAgent, createNameResolver, type EgressOptions, hostnameOf, portOf, requireAllowedUrl } from '#tools/net';
 import type { Jail, JailLimits } from '#tools/sandbox';
+import { type Offers, offersOf } from './asked.ts';
 import { connect, failureOf, type McpConnection } from './connection.ts';
 import { createEgressFetch } from './egress-fetch.ts';
 import { createPrograms, type ProgramSettings, type ProgramTransport, type StartedProgram } from './programs.ts';
@@ -107,6 +108,7 @@ export function createReach(options: ReachOptions): Reach {
     transport: ProgramTransport,
     onToolsChanged: () => void,
     signal: AbortSignal,
+    offers: Offers,
   ): Promise<McpConnection> {
     const opening = untilReleased(signal);
     const program = await programs.start(tenantId, transport, opening.signal);
@@ -118,6 +120,7 @@ export function createReach(options: ReachOptions): Reach {
             createStdioTransport({ ...bounds, process: program.process, timers, deserialize: deserializeMessage }),
           probeTimeoutMs: Math.min(probeMs, connectTimeoutMs / 2),
           onToolsChanged,
+          offers,
         },
         signal,
       );
@@ -135,6 +138,7 @@ export function createReach(options: ReachOptions): Reach {
     transport: HttpTransport,
     onToolsChanged: () => void,
     signal: AbortSignal,
+    offers: Offers,
   ): Promise<McpConnection> {
     const lifetime = new AbortController();
     const agent = createEgressAgent({
@@ -156,6 +160,7 @@ export function createReach(options: ReachOptions): Reach {
           transport: overHttp(new URL(transport.url), fetch, { 'user-agent': `nexus-agent/${options.version}`, ...headers }),
           probeTimeoutMs: connectTimeoutMs,
           onToolsChanged,
+          offers,
         },
         signal,
       );
@@ -192,8 +197,8 @@ export function createReach(options: ReachOptions): Reach {
       try {
         const { transport } = definition;
         return transport.type === 'stdio'
-          ? await openProgram(tenantId, transport, onToolsChanged, within)
-          : await openHttp(tenantId, transport, onToolsChanged, within);
+          ? await openProgram(tenantId, transport, onToolsChanged, within, offersOf(definition))
+          : await openHttp(tenantId, transport, onToolsChanged, within, offersOf(definition));
       } catch (error) {
         throw within.aborted && within.reason instanceof NexusError ? within.reason : error;
       } finally {
