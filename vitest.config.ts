@@ -19,7 +19,7 @@ const heavy = [
 ];
 const long = [
   'packages/server/src/apps/demo/demo.test.ts',
-  'test/chaos/{artifacts,billing,boundaries,clocks,code,files,killed-calls,known-faults,lost-answers,outage,paid,questions,random,takeover,told-to-end,told-to-end-tools,waits,without-a-bus}.test.ts',
+  'test/chaos/{artifacts,asking,billing,boundaries,clocks,code,files,killed-calls,known-faults,lost-answers,outage,paid,questions,random,takeover,told-to-end,told-to-end-tools,waits,without-a-bus}.test.ts',
   'packages/server/src/apps/simulation/seed-threads.test.ts',
   'packages/server/src/cli/sim.test.ts',
   'packages/server/src/llm/faults.test.ts',

@@ -191,3 +191,288 @@ describe.each(['former', 'modern'] as const)('a server of the %s revision', (nam
     expect(await output(runId)).toBe('heard {"action":"accept"}');
   });
 });
+
+describe('what goes wrong between the question and the answer', () => {
+  it('cancels the call at the server when its run is cancelled while a person is asked [verifies tools.mcp.asking.held]', async () => {
+    let cancelled = false;
+    former = async ({ ask, cancelled: heard }) => {
+      void heard.then(() => {
+        cancelled = true;
+      });
+      await ask('elicitation/create', tableForm);
+      return 'never';
+    };
+    const runId = await start('former');
+    const asked = await question(runId);
+    await platform.ask('POST', `/v1/runs/${runId}/cancel`, { reason: 'enough' });
+    await platform.until(runId, 'cancelled');
+    expect((await platform.ask<Approval>('GET', `/v1/approvals/${asked.id}`)).status).toBe('cancelled');
+    for (let looks = 0; !cancelled && looks < 120; looks++) await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(cancelled).toBe(true);
+  }, 30_000);
+
+  it('tells the outcome of a server that dies while a person is asked as unknown [verifies tools.mcp.asking.held]', async () => {
+    former = async ({ ask, die }) => {
+      void ask('elicitation/create', tableForm);
+      setTimeout(die, 300);
+      return new Promise(() => undefined);
+    };
+    const runId = await start('former');
+    const asked = await question(runId);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await answer(asked, { decision: 'answer', content: { guests: 2, when: '2026-05-31' } });
+    for (let looks = 0; looks < 100; looks++) {
+      const [open] = await questions(runId);
+      if (open !== undefined && open.id !== asked.id) {
+        expect(open).toMatchObject({ kind: 'unknown_outcome', toolName: 'former_book' });
+        // Who says that it is to be done again has it begun anew.
+        former = async () => 'anew';
+        await answer(open, { decision: 'retry' });
+        break;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    expect(await output(runId)).toBe('anew');
+  });
+
+  it('takes the answer of a server that does not wait for the person', async () => {
+    former = async ({ ask }) => {
+      void ask('elicitation/create', tableForm);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      return 'went on without';
+    };
+    const runId = await start('former');
+    const asked = await question(runId);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await answer(asked, { decision: 'deny' });
+    expect(await output(runId)).toBe('went on without');
+    // It asks again once it has answered: nothing of that reaches anybody.
+    former = async ({ send, ask }) => {
+      setTimeout(() => void ask('elicitation/create', tableForm), 0);
+      send({ id: 'late', method: 'elicitation/create', params: tableForm });
+      return 'done';
+    };
+    expect(await output(await start('former'))).toBe('done');
+  });
+
+  it('refuses what a server asks beside a call of a run [verifies tools.mcp.asking.bounds]', async () => {
+    beforeList = (send) => send({ id: 'listing', method: 'elicitation/create', params: tableForm });
+    const added = await put('former', { elicitation: true }, 'early');
+    beforeList = () => undefined;
+    expect(added).toMatchObject({ state: 'ready' });
+    for (let looks = 0; asker.others.length === 0 && looks < 50; looks++) await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(asker.others).toEqual([{ error: { code: -32600, message: expect.stringMatching(/in the midst of a call/) } }]);
+    expect(asker.capabilities.at(-1)).toEqual({ elicitation: { form: {}, url: {} } });
+    // One whose definition says nothing is offered nothing.
+    await put('former', {}, 'mute');
+    expect(asker.capabilities.at(-1)).toEqual({});
+  });
+
+  it('ends a conversation in which a server asks a thousand times at once [verifies tools.mcp.asking.bounds]', async () => {
+    former = async ({ ask, cancelled }) => {
+      for (let count = 0; count < 1_000; count++) void ask('elicitation/create', tableForm);
+      await cancelled;
+      return 'never';
+    };
+    const runId = await start('former');
+    const asked = await questions(runId);
+    expect(asked.length).toBeLessThanOrEqual(5);
+    await platform.ask('POST', `/v1/runs/${runId}/cancel`, {});
+    await platform.until(runId, 'cancelled');
+    const many = Object.fromEntries(
+      Array.from({ length: 1_000 }, (_, index) => [`r${index}`, { method: 'elicitation/create', params: tableForm }]),
+    );
+    modern = () => wish(many);
+    expect(await output(await start('modern'))).toMatch(/limit_exceeded.*more than 5 things at a time/);
+  });
+
+  it.each<[string, (params: Data) => Data, RegExp]>([
+    [
+      'asks for more in every round',
+      () => wish({ x: { method: 'elicitation/create', params: { mode: 'url', message: 'm', url: 'https://a.example/' } } }),
+      /a call has 10 rounds/,
+    ],
+    ['wishes for nothing but another call', () => wish({}), /a call has 10 rounds/],
+    [
+      'gives megabytes to go on from',
+      () => wish({ x: { method: 'elicitation/create', params: tableForm } }, 'x'.repeat(900_000)),
+      /more than 65536 characters/,
+    ],
+    [
+      'has a form of 2 MB',
+      () =>
+        wish({
+          x: {
+            method: 'elicitation/create',
+            params: {
+              ...tableForm,
+              message: 'x'.repeat(900_000),
+              requestedSchema: {
+                type: 'object',
+                properties: Object.fromEntries(Array.from({ length: 5_000 }, (_, index) => [`f${index}`, { type: 'string' }])),
+              },
+            },
+          },
+        }),
+      /may have 20 fields/,
+    ],
+    ['asks for nothing known', () => wish({ x: { method: 'tools/call', params: {} } }), /not offered|asks for|not an embedded/],
+    [
+      'asks with plain http',
+      () => wish({ x: { method: 'elicitation/create', params: { mode: 'url', message: 'm', url: 'http://a.example/' } } }),
+      /must begin with https/,
+    ],
+    [
+      'asks with a script',
+      () => wish({ x: { method: 'elicitation/create', params: { mode: 'url', message: 'm', url: 'javascript:alert(1)' } } }),
+      /must begin with https/,
+    ],
+    [
+      'asks with a password in the address',
+      () => wish({ x: { method: 'elicitation/create', params: { mode: 'url', message: 'm', url: 'https://bank.example@a.example/' } } }),
+      /no user or password/,
+    ],
+  ])('ends a call of a server that %s [verifies tools.mcp.asking.bounds]', async (_what, behaviour, message) => {
+    modern = behaviour;
+    const runId = await start('modern');
+    for (let round = 0; round < 12; round++) {
+      const { status } = await settled(runId);
+      if (status !== 'waiting') break;
+      for (const asked of await questions(runId)) await answer(asked, { decision: 'answer' });
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    expect(await output(runId)).toMatch(message);
+    expect(asker.calls.length).toBeLessThanOrEqual(11);
+  });
+
+  it('shows what would not be seen, or be read as something else', async () => {
+    asksForm({ ...tableForm, message: `Pay \u202etxt.exe\u0007${'x'.repeat(10_000)}` });
+    const runId = await start('modern');
+    const asked = await question(runId);
+    expect(asked.form?.question).toMatch(/^Pay \\u202etxt\.exe\\u0007x+…$/);
+    expect(asked.form?.question.length).toBeLessThan(4_100);
+    await answer(asked, { decision: 'deny' });
+    await output(runId);
+  });
+});
+
+/** How the run is once it waits or has ended. */
+async function settled(runId: string): Promise<{ status: string }> {
+  for (;;) {
+    const run = await platform.ask<{ status: string }>('GET', `/v1/runs/${runId}`);
+    if (run.status !== 'running' && run.status !== 'queued') return run;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+describe('what went wrong elsewhere', () => {
+  it.each(['former', 'modern'] as const)(
+    'a call of the %s revision timed out while the person was thinking [verifies tools.mcp.elicitation]',
+    async (name) => {
+      asksForm();
+      await put(name, { elicitation: true, sampling: { agent: 'helper' }, timeoutMs: 600 });
+      const runId = await start(name);
+      const asked = await question(runId);
+      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      await answer(asked, { decision: 'answer', content: { guests: 2, when: '2026-05-31' } });
+      expect(await output(runId)).toMatch(/^heard .*accept/);
+      await put(name, { elicitation: true, sampling: { agent: 'helper' } });
+    },
+  );
+
+  it('a server that hangs after the answer was waited for without end', async () => {
+    former = async ({ ask, cancelled }) => {
+      await ask('elicitation/create', tableForm);
+      await cancelled;
+      return 'never';
+    };
+    await put('former', { elicitation: true, sampling: { agent: 'helper' }, timeoutMs: 1_000, effects: { book: 'idempotent' } });
+    const runId = await start('former');
+    await answer(await question(runId), { decision: 'deny' });
+    expect(await output(runId)).toMatch(/tool_timeout/);
+    await put('former', { elicitation: true, sampling: { agent: 'helper' } });
+  });
+
+  it('answers of calls side by side were crossed [verifies tools.mcp.asking.held]', async () => {
+    former = async ({ args, ask }) => {
+      const { result } = await ask('elicitation/create', { ...tableForm, message: `for ${String(args.how)}` });
+      return `${String(args.how)} heard ${String((result?.content as Data | undefined)?.guests)}`;
+    };
+    const how = [1, 2, 3, 4];
+    const runId = await platform.start({
+      agent: 'former-agent',
+      input: `[[sim tools=${how.map((number) => `former_book(how="${number}")`).join(',')}]] [[sim say="{{results}}"]]`,
+    });
+    for (let asked: readonly Approval[] = []; asked.length < how.length; ) {
+      asked = await questions(runId);
+      if (asked.length < how.length) continue;
+      for (const each of [...asked].reverse()) {
+        const guests = Number(each.form?.question.slice(4));
+        await answer(each, { decision: 'answer', content: { guests, when: '2026-05-31' } });
+      }
+    }
+    expect(await output(runId)).toBe(how.map((number) => `${number} heard ${number}`).join('\n'));
+  });
+
+  it('a second question in the same call was never seen', async () => {
+    former = async ({ ask }) => {
+      const one = await ask('elicitation/create', tableForm);
+      const two = await ask('elicitation/create', tableForm);
+      return `${String(one.result?.action)} ${String(two.result?.action)}`;
+    };
+    const runId = await start('former');
+    const first = await question(runId);
+    await answer(first, { decision: 'deny' });
+    let second = first;
+    while (second.id === first.id) [second = first] = await questions(runId);
+    await answer(second, { decision: 'answer', content: { guests: 2, when: '2026-05-31' } });
+    expect(await output(runId)).toBe('decline accept');
+  });
+
+  it('what was left out was sent, or a number that is none', async () => {
+    asksForm({
+      mode: 'form',
+      message: 'm',
+      requestedSchema: {
+        type: 'object',
+        properties: {
+          quiet: { type: 'boolean' },
+          guests: { type: 'number' },
+          place: { type: 'string', oneOf: [{ const: 'a', title: 'The garden' }] },
+        },
+      },
+    });
+    const runId = await start('modern');
+    const asked = await question(runId);
+    expect(asked.form?.fields?.[2]?.choices).toEqual([{ value: 'a', title: 'The garden' }]);
+    await expect(answer(asked, { decision: 'answer', result: '{"guests":1e999}' })).rejects.toThrow(/guests: expected a number/);
+    await answer(asked, { decision: 'answer', content: {} });
+    expect(await output(runId)).toBe('heard {"action":"accept","content":{}}');
+  });
+
+  it('a form that refers to other schemas was shown as plain text', async () => {
+    modern = () =>
+      wish({
+        x: {
+          method: 'elicitation/create',
+          params: { message: 'm', requestedSchema: { type: 'object', properties: { state: { $ref: '#/$defs/State' } } } },
+        },
+      });
+    expect(await output(await start('modern'))).toMatch(/the field state is of a type that no form has/);
+  });
+
+  it('code that calls a tool cannot wait for what its server asks', async () => {
+    asksForm();
+    await platform.agent('coder', {
+      tools: ['code_js', 'modern_*'],
+      policy: { allow: ['code_js', 'modern_*', 'net:127.0.0.1', 'ask_human'] },
+    });
+    const runId = await platform.start({
+      agent: 'coder',
+      input: '[[sim tools=code_js(code="(await tools.modern_book({ how: \'x\' })) + \'!\'")]] [[sim say="{{result}}"]]',
+    });
+    await answer(await question(runId), { decision: 'deny' });
+    expect(await output(runId)).toMatch(/heard .*decline.*!/);
+    expect(await platform.ask('POST', `/v1/runs/${runId}/replay`)).toMatchObject({ matches: true });
+  });
+});

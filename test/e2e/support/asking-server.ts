@@ -84,7 +84,10 @@ export async function startAskingServer(options: AskingServerOptions): Promise<A
   }
 
   function serveFormer(request: IncomingMessage, response: ServerResponse, body: string): void {
-    if (request.method !== 'POST') return void response.writeHead(request.method === 'DELETE' ? 200 : 405).end();
+    if (request.method !== 'POST') {
+      response.writeHead(request.method === 'DELETE' ? 200 : 405).end();
+      return;
+    }
     const message = JSON.parse(body) as { id?: unknown; method?: string; params?: Data } & AnswerOfClient;
     const { id, method, params = {} } = message;
     const reply = (result: unknown) => {
@@ -110,16 +113,21 @@ export async function startAskingServer(options: AskingServerOptions): Promise<A
       return reply({ protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 'asker', version: '1.0.0' } });
     }
     if (method === 'notifications/cancelled') cancels.get(params.requestId)?.();
-    if (id === undefined) return void response.writeHead(202).end();
+    if (id === undefined) {
+      response.writeHead(202).end();
+      return;
+    }
     if (method === 'tools/list') {
       const send = stream();
       options.beforeList?.(send);
       send({ id, result: { tools } });
-      return void response.end();
+      response.end();
+      return;
     }
     if (method !== 'tools/call') {
       response.writeHead(200, { 'content-type': 'application/json' });
-      return void response.end(JSON.stringify({ jsonrpc: '2.0', id, error: { code: -32601, message: 'no such method' } }));
+      response.end(JSON.stringify({ jsonrpc: '2.0', id, error: { code: -32601, message: 'no such method' } }));
+      return;
     }
     calls.push(params);
     const send = stream();
@@ -180,7 +188,15 @@ export const tableForm = {
       when: { type: 'string', format: 'date' },
       place: { type: 'string', enum: ['in', 'out'], enumNames: ['inside', 'outside'] },
       quiet: { type: 'boolean', default: true },
-      extras: { type: 'array', items: { anyOf: [{ const: 'cake', title: 'A cake' }, { const: 'candle', title: 'A candle' }] } },
+      extras: {
+        type: 'array',
+        items: {
+          anyOf: [
+            { const: 'cake', title: 'A cake' },
+            { const: 'candle', title: 'A candle' },
+          ],
+        },
+      },
     },
     required: ['guests', 'when', 'name'],
   },
