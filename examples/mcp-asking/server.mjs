@@ -60,7 +60,7 @@ async function nameIt({ thing }) {
 
 const works = { book, name_it: nameIt };
 
-async function answer({ id, method, params = {} }) {
+async function answer({ method, params = {} }) {
   if (method === 'initialize')
     return { protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 'table', version: '1.0.0' } };
   if (method === 'ping') return {};

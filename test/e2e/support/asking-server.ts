@@ -110,7 +110,8 @@ export async function startAskingServer(options: AskingServerOptions): Promise<A
     if (method === 'initialize') {
       capabilities.push(params.capabilities as Data); // the handshake has them
       response.setHeader('mcp-session-id', `session-${Math.random()}`);
-      return reply({ protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 'asker', version: '1.0.0' } });
+      reply({ protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 'asker', version: '1.0.0' } });
+      return;
     }
     if (method === 'notifications/cancelled') cancels.get(params.requestId)?.();
     if (id === undefined) {

@@ -1,4 +1,4 @@
-import type { AskedForm, FormField } from '@nexus-agent/protocol';
+import { type AskedForm, dictionary, type FormField } from '@nexus-agent/protocol';
 import { NexusApiError, type NexusClient } from '@nexus-agent/sdk';
 import { type CliContext, parseJsonOption } from './context.ts';
 import { UsageError } from './exit-codes.ts';
@@ -25,19 +25,19 @@ function fieldText(field: FormField): string {
 function kindText({ type, format, choices = [], minimum, maximum, default: preset }: FormField): string {
   const range = minimum === undefined && maximum === undefined ? '' : ` ${minimum ?? ''}..${maximum ?? ''}`;
   const listed = choices.map(({ value, title }) => (title === undefined ? value : `${value} = ${title}`)).join(', ');
-  const kind = {
+  const kind = dictionary({
     text: format ?? 'text',
     number: `number${range}`,
     integer: `whole number${range}`,
     boolean: 'true or false',
     choice: `one of: ${listed}`,
     choices: `some of, with commas: ${listed}`,
-  };
+  });
   return `${kind[type]}${preset === undefined ? '' : `; else ${JSON.stringify(preset)}`}`;
 }
 
 /** The fields of a form from `name=value` words, from one JSON object, or from plain text where there is one field. */
-export function contentOf({ fields = [] }: AskedForm, words: readonly string[]): Record<string, unknown> {
+export function formContent({ fields = [] }: AskedForm, words: readonly string[]): Record<string, unknown> {
   const text = words.join(' ').trim();
   if (text === '') return {};
   if (text.startsWith('{')) return parseJsonOption(text, 'the answer');
@@ -85,14 +85,17 @@ export async function askForm(
   const letter = choice?.trim().toLowerCase().charAt(0);
   if (letter !== 'y' && letter !== 'n') return 'later';
   for (;;) {
-    const content: Record<string, unknown> = {};
+    const content: [string, unknown][] = [];
     for (const field of letter === 'y' ? fields : []) {
       const text = await ask(`  ${fieldText(field)}: `);
       if (text === null) return 'later';
-      if (text !== '') content[field.name] = typedValue(field, text);
+      if (text !== '') content.push([field.name, typedValue(field, text)]);
     }
     try {
-      await client.approvals.answer(approvalId, letter === 'y' ? { decision: 'answer', content } : { decision: 'deny' });
+      await client.approvals.answer(
+        approvalId,
+        letter === 'y' ? { decision: 'answer', content: Object.fromEntries(content) } : { decision: 'deny' },
+      );
       return 'answered';
     } catch (error) {
       if (!(error instanceof NexusApiError) || error.code !== 'invalid_request' || letter === 'n' || fields.length === 0) throw error;

@@ -94,7 +94,7 @@ export function createApprovals({ engine, wake, checkApprovedCall }: ApprovalsDe
       // The clock of this process may just have been set; the run waits by that of the database.
       if (row.deadlineAt <= clock.now() && row.deadlineAt <= (await store.now()))
         throw new NexusError('conflict', `approval ${approvalId} was to be answered before its deadline; ${row.defaultDecision} stands`);
-      const result = resultOf(row, answer);
+      const result = keptAnswer(row, answer);
       const role = row.role?.toLowerCase();
       if (role !== undefined && !principal.roles.includes(role) && !principal.roles.includes('owner')) throw lacksRole(principal, role);
       const permit = await mayDecide(principal, row, answer);
@@ -156,7 +156,7 @@ function formOfQuestion({ kind, input }: Pick<Question, 'kind' | 'input'>): Aske
 }
 
 /** What is kept of the answer. Throws `invalid_request` for one that does not fit the question. */
-function resultOf(row: Question, answer: ApprovalAnswer): string | undefined {
+function keptAnswer(row: Question, answer: ApprovalAnswer): string | undefined {
   const form = formOfQuestion(row);
   if (form === undefined || answer.decision !== 'answer') {
     if (answer.content !== undefined) throw new NexusError('invalid_request', 'content: only the answer to a form has one');
@@ -170,8 +170,7 @@ function resultOf(row: Question, answer: ApprovalAnswer): string | undefined {
       'result: a form is answered with `content`, or with the same as JSON in `result`, not with both',
     );
   const read = readFormAnswer(form, answer.content ?? contentIn(answer.result));
-  if (read.type === 'unfit')
-    throw new NexusError('invalid_request', read.faults.slice(0, 20).join('; '), { details: { fields: form.fields } });
+  if (read.type === 'unfit') throw new NexusError('invalid_request', read.faults.slice(0, 20).join('; '));
   return JSON.stringify(read.content);
 }
 

@@ -64,14 +64,12 @@ function schemaOf({ fields = [] }: AskedForm): FormSchema {
 
 function propertyOf({ name: _name, required: _required, type, choices = [], ...field }: FormField): FormSchema['properties'][string] {
   const options = choices.map(({ value, title = value }) => ({ const: value, title }));
-  const property = {
-    text: { ...field, type: 'string' },
-    number: { ...field, type },
-    integer: { ...field, type },
-    boolean: { ...field, type },
-    choice: { ...field, type: 'string', oneOf: options },
-    choices: { ...field, type: 'array', items: { anyOf: options } },
-  }[type];
+  const property =
+    type === 'choices'
+      ? { ...field, type: 'array', items: { anyOf: options } }
+      : type === 'choice'
+        ? { ...field, type: 'string', oneOf: options }
+        : { ...field, type: type === 'text' ? 'string' : type };
   return property as FormSchema['properties'][string]; // each default is of its own type: it was held against its field
 }
 

@@ -4,7 +4,7 @@ import { visible } from '#core/visible';
 import { showArguments } from '../arguments.ts';
 import { type CliContext, parseJsonOption, withClient } from '../context.ts';
 import { exitCodes, UsageError } from '../exit-codes.ts';
-import { contentOf, formText } from '../form-answer.ts';
+import { formContent, formText } from '../form-answer.ts';
 import { brief, fields } from '../style.ts';
 import { type Registrar, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
@@ -81,7 +81,7 @@ async function answer(context: CliContext, flags: Flags, id = '', ...words: stri
   const { decision = 'answer' } = flags;
   const result = words.join(' ');
   const { form } = decision === 'answer' ? await withClient(context, (client) => client.approvals.get(id)) : {};
-  if (form !== undefined) return decide(context, id, { decision, content: contentOf(form, words), ...noteOf(flags) });
+  if (form !== undefined) return decide(context, id, { decision, content: formContent(form, words), ...noteOf(flags) });
   if (decision === 'answer' && result === '') throw new UsageError('say what the answer is: nexus approvals answer <approval> <text>');
   return decide(context, id, { decision, ...(result === '' ? {} : { result }), ...noteOf(flags) });
 }

@@ -80,7 +80,7 @@ export function proposeToolStart(engine: Engine, context: RunContext, state: Run
 }
 
 /** What code can call: whatever cannot call others itself, and does not outlast what the call is kept for. */
-export function mayBeNested({ callsTools, kind }: ToolDescriptor): boolean {
+function mayBeNested({ callsTools, kind }: ToolDescriptor): boolean {
   return callsTools !== true && kind !== 'timer';
 }
 

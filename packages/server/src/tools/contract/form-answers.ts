@@ -1,4 +1,4 @@
-import type { AskedForm, FormField } from '@nexus-agent/protocol';
+import { type AskedForm, dictionary, type FormField } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import { cutText } from '#core';
 
@@ -49,13 +49,13 @@ export function fieldFault(field: FormField, value: unknown): string | null {
   }
 }
 
-const formats = { email: z.email(), uri: z.url(), date: z.iso.date(), 'date-time': z.iso.datetime({ offset: true }) };
-const formatNames = {
+const formats = dictionary({ email: z.email(), uri: z.url(), date: z.iso.date(), 'date-time': z.iso.datetime({ offset: true }) });
+const formatNames = dictionary({
   email: 'an address such as ada@example.com',
   uri: 'an address such as https://example.com/a',
   date: 'a date such as 2026-05-31',
   'date-time': 'a time with its zone, such as 2026-05-31T08:00:00Z',
-};
+});
 
 function listed({ choices = [] }: FormField): string {
   return cutText(choices.map(({ value }) => value).join(', '), 500);

@@ -25,10 +25,10 @@ export function offersOf({ elicitation = false, sampling }: Pick<McpServerDefini
 
 /** The names under which the engine is asked for it. */
 export function asksOf({ elicitation, sampling }: Offers): readonly string[] {
-  return [...(elicitation ? [askHuman] : []), ...(sampling === null ? [] : [agentTool(sampling)])];
+  return [...(elicitation ? [askHuman] : []), ...(sampling === null ? [] : [samplingTool(sampling)])];
 }
 
-export function agentTool(agent: string): string {
+export function samplingTool(agent: string): string {
   return `agent_${agent}`;
 }
 
@@ -48,7 +48,7 @@ export function listenToServer(client: Client, offers: Offers, onFlood: () => vo
   let refusals = 0;
   const heard = async (method: string, params: unknown, signal: AbortSignal): Promise<unknown> => {
     try {
-      if (listening === null) throw refusal('nothing may be asked but in the midst of a call that a run makes');
+      if (listening === null) throw refusedRequest('nothing may be asked but in the midst of a call that a run makes');
       return await listening({ method, params, signal });
     } catch (error) {
       refusals += 1;
@@ -81,6 +81,6 @@ export function listenToServer(client: Client, offers: Offers, onFlood: () => vo
 const refusedCode = -32_600;
 
 /** What a server is answered with whose request is refused. */
-export function refusal(message: string, code = refusedCode): Error {
+export function refusedRequest(message: string, code = refusedCode): Error {
   return Object.assign(new Error(message), { code });
 }

@@ -2,12 +2,13 @@ import { z } from 'zod';
 import { type Clock, isObject, NexusError, type Timers } from '#core';
 import type { ResumedCall, Tool, ToolContext, ToolResult } from '#tools/contract';
 import type { ProgramStates } from '../program-states.ts';
+import { tooMany } from './connection.ts';
 import { Conversation, type Talk, type TalkOptions } from './conversation.ts';
 import type { HeldCalls } from './held-calls.ts';
 import { mcpResult } from './result-text.ts';
-import { type AnswerToServer, answerTo, type Wanted, WantedAnswer, type WantedRules, wantedOf } from './wanted.ts';
+import { type AnswerToServer, answerTo, type RequestedCall, WantedAnswer, type WantedRules, wantedOf } from './wanted.ts';
 
-export interface AskingParts {
+export interface AskingCallParts {
   readonly clock: Pick<Clock, 'monotonic'>;
   readonly timers: Pick<Timers, 'after'>;
   readonly held: HeldCalls;
@@ -44,14 +45,14 @@ type KeptCall = z.infer<typeof KeptCall>;
  * A call of a tool whose server may ask in the midst of it. What it asks for is wanted of the engine: the attempt ends suspended, and
  * another one goes on with the answers. While somebody is asked the time of the call stands still.
  */
-export async function callThatAsks(parts: AskingParts, call: AskingCall, context: ToolContext): Promise<ToolResult> {
+export async function callThatAsks(parts: AskingCallParts, call: AskingCall, context: ToolContext): Promise<ToolResult> {
   const kept = context.resume === undefined ? null : await readKept(parts.states, context, context.resume.state);
   const attempt = new AskingAttempt(parts, call, context, kept ?? { rounds: 0, nextId: 1, leftMs: call.timeoutMs });
   return attempt.run(kept === null ? attempt.begin() : attempt.goOn(kept, context.resume?.results ?? []));
 }
 
 class AskingAttempt {
-  readonly #parts: AskingParts;
+  readonly #parts: AskingCallParts;
   readonly #call: AskingCall;
   readonly #context: ToolContext;
   readonly #startedAt: number;
@@ -59,7 +60,7 @@ class AskingAttempt {
   #rounds: number;
   #nextId: number;
 
-  constructor(parts: AskingParts, call: AskingCall, context: ToolContext, at: Pick<KeptCall, 'rounds' | 'nextId' | 'leftMs'>) {
+  constructor(parts: AskingCallParts, call: AskingCall, context: ToolContext, at: Pick<KeptCall, 'rounds' | 'nextId' | 'leftMs'>) {
     this.#parts = parts;
     this.#call = call;
     this.#context = context;
@@ -134,7 +135,7 @@ class AskingAttempt {
   }
 
   /** Null: no more can be held, and the server was told so. */
-  async #hold(conversation: Conversation, wanted: readonly Wanted[]): Promise<ToolResult | null> {
+  async #hold(conversation: Conversation, wanted: readonly RequestedCall[]): Promise<ToolResult | null> {
     const { held } = this.#parts;
     const { tenantId, calling } = this.#context;
     if (!held.hasRoom(tenantId) || this.#rounds >= maxRounds) {
@@ -172,7 +173,7 @@ class AskingAttempt {
 
   async #suspend(
     kind: KeptCall['kind'],
-    wanted: readonly (readonly [key: string, wanted: Wanted])[],
+    wanted: readonly (readonly [key: string, wanted: RequestedCall])[],
     requestState?: string,
   ): Promise<ToolResult> {
     const { tenantId, attempt, calling, signal } = this.#context;
@@ -210,10 +211,10 @@ function wishIn(result: unknown): Wish | null {
   if (!isObject(result) || result.resultType !== 'input_required') return null;
   const { inputRequests = {}, requestState } = result;
   if (requestState !== undefined && (typeof requestState !== 'string' || requestState.length > maxRequestStateChars))
-    throw tooMuch(`gives more than ${maxRequestStateChars} characters to go on from`);
+    throw tooMany(`gives more than ${maxRequestStateChars} characters to go on from`);
   const asked = Object.entries(isObject(inputRequests) ? inputRequests : {});
-  if (asked.length > maxAskedAtOnce) throw tooMuch(`asks for more than ${maxAskedAtOnce} things at a time`);
-  if (asked.some(([key]) => key.length > 200)) throw tooMuch('gives a request a name of more than 200 characters');
+  if (asked.length > maxAskedAtOnce) throw tooMany(`asks for more than ${maxAskedAtOnce} things at a time`);
+  if (asked.some(([key]) => key.length > 200)) throw tooMany('gives a request a name of more than 200 characters');
   return {
     requestState,
     asked: asked.map(([key, request]) => {
@@ -222,10 +223,6 @@ function wishIn(result: unknown): Wish | null {
       return [key, { method: request.method, params: request.params }];
     }),
   };
-}
-
-function tooMuch(what: string): NexusError {
-  return new NexusError('limit_exceeded', `the MCP server ${what}`, { details: { limit: 'output' } });
 }
 
 /** Throws `tool_failed` where something was not answered that only an answer could be given to. */

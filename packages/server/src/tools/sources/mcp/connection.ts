@@ -238,7 +238,8 @@ async function close(client: Client, transport: Transport, timers: Pick<Timers, 
   await client.close();
 }
 
-function tooMany(what: string): NexusError {
+/** A bound that a server does not keep to. */
+export function tooMany(what: string): NexusError {
   return new NexusError('limit_exceeded', `the MCP server ${what}`, { details: { limit: 'output' } });
 }
 

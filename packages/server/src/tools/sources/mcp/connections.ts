@@ -59,7 +59,7 @@ function idOf({ tenantId, name, version }: ConnectionKey): string {
 }
 
 /** One for each conversation that nobody else takes part in. */
-function placeOf(serverId: string, entries: ReadonlyMap<string, Entry>): string {
+function freePlace(serverId: string, entries: ReadonlyMap<string, Entry>): string {
   for (let number = 0; ; number++) {
     const id = number === 0 ? serverId : `${serverId} ${number}`;
     if ((entries.get(id)?.users ?? 0) === 0) return id;
@@ -170,7 +170,7 @@ export function createMcpConnections({
       if (isClosed) throw new NexusError('unavailable', 'the connections to MCP servers are closed');
       throwIfAborted(signal);
       const serverId = idOf(key);
-      const id = key.isAlone === true ? placeOf(serverId, entries) : serverId;
+      const id = key.isAlone === true ? freePlace(serverId, entries) : serverId;
       const known = entries.get(id);
       const entry = known ?? openEntry({ id, serverId, tenantId: key.tenantId }, opener);
       entry.cancelIdle?.();

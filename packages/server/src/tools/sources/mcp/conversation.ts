@@ -1,6 +1,6 @@
 import { NexusError, type Timers } from '#core';
-import { type Asked, type OnAsked, refusal } from './asked.ts';
-import { type AnswerToServer, type Wanted, type WantedRules, wantedOf } from './wanted.ts';
+import { type Asked, type OnAsked, refusedRequest } from './asked.ts';
+import { type AnswerToServer, type RequestedCall, type WantedRules, wantedOf } from './wanted.ts';
 
 /** What a call is made with. */
 export interface TalkOptions {
@@ -15,10 +15,10 @@ export type Talk = (options: TalkOptions) => Promise<unknown>;
 /** What comes next of a call: its end, or what the server asks in the midst of it. */
 export type NextOfCall =
   | { readonly type: 'ended'; readonly result: unknown }
-  | { readonly type: 'asked'; readonly wanted: readonly Wanted[] };
+  | { readonly type: 'asked'; readonly wanted: readonly RequestedCall[] };
 
 interface Request {
-  readonly wanted: Wanted;
+  readonly wanted: RequestedCall;
   readonly answer: (answer: AnswerToServer) => void;
 }
 
@@ -96,18 +96,18 @@ export class Conversation {
 
   #hear({ signal, ...asked }: Asked): Promise<unknown> {
     this.#count += 1;
-    if (this.#count > maxRequests) throw refusal(`a call may ask ${maxRequests} times`);
-    if (this.#heard.length + this.#told.length >= maxAtOnce) throw refusal(`a call may ask for ${maxAtOnce} things at a time`);
-    let wanted: Wanted;
+    if (this.#count > maxRequests) throw refusedRequest(`a call may ask ${maxRequests} times`);
+    if (this.#heard.length + this.#told.length >= maxAtOnce) throw refusedRequest(`a call may ask for ${maxAtOnce} things at a time`);
+    let wanted: RequestedCall;
     try {
       wanted = wantedOf(asked, this.#rules);
     } catch (error) {
-      throw error instanceof NexusError ? refusal(error.message, -32_602) : error;
+      throw error instanceof NexusError ? refusedRequest(error.message, -32_602) : error;
     }
     return new Promise((resolve, reject) => {
       const request: Request = {
         wanted,
-        answer: (answer) => (answer.type === 'answer' ? resolve(answer.value) : reject(refusal(answer.message, -1))),
+        answer: (answer) => (answer.type === 'answer' ? resolve(answer.value) : reject(refusedRequest(answer.message, -1))),
       };
       this.#heard.push(request);
       signal?.addEventListener('abort', () => {

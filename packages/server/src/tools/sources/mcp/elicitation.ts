@@ -8,7 +8,7 @@ const maxFields = 20;
 const maxFormChars = 50_000;
 const maxChoices = 100;
 const maxUrlChars = 4_000;
-const shown = { message: 4_000, title: 200, description: 1_000 };
+const maxMessageChars = 4_000;
 
 const Params = z.union([
   z.object({ mode: z.literal('url'), message: z.string(), url: z.string() }),
@@ -24,7 +24,7 @@ const Params = z.union([
 ]);
 
 /** Who asks, as a person is told. */
-export interface Asker {
+export interface WhoAsks {
   readonly server: string;
   readonly tool: string;
   /** Whether an address without https may be opened: it is one that the operator has granted. */
@@ -35,13 +35,13 @@ export interface Asker {
  * What a person is shown of a request for elicitation: without what nobody sees, cut to what a person reads, and of a form that is flat.
  * Throws `tool_failed` that says to the server what of it cannot be shown.
  */
-export function formOf(params: unknown, { server, tool, mayBePlain }: Asker): AskedForm {
+export function formOf(params: unknown, { server, tool, mayBePlain }: WhoAsks): AskedForm {
   const read = Params.safeParse(params);
   if (!read.success) throw refused(`the elicitation is none: ${read.error.issues[0]?.path.join('.') ?? ''} cannot be read`);
   const { data } = read;
-  const question = clean(data.message, shown.message);
+  const question = clean(data.message, maxMessageChars);
   const about = { server, tool, question: question === '' ? 'It asks without a word.' : question };
-  if (data.mode === 'url') return { ...about, ...addressOf(data.url, mayBePlain) };
+  if (data.mode === 'url') return { ...about, ...addressIn(data.url, mayBePlain) };
   const { properties, required = [] } = data.requestedSchema;
   const entries = Object.entries(properties);
   if (entries.length > maxFields) throw refused(`a form may have ${maxFields} fields`);
@@ -51,7 +51,7 @@ export function formOf(params: unknown, { server, tool, mayBePlain }: Asker): As
   return form;
 }
 
-function addressOf(text: string, mayBePlain: (url: URL) => boolean): Pick<AskedForm, 'url' | 'host'> {
+function addressIn(text: string, mayBePlain: (url: URL) => boolean): Pick<AskedForm, 'url' | 'host'> {
   const url = text.length > maxUrlChars ? null : URL.parse(text);
   if (url === null) throw refused(`the url cannot be read, or has more than ${maxUrlChars} characters`);
   if (url.username !== '' || url.password !== '') throw refused('the url may hold no user or password');
@@ -64,13 +64,13 @@ function fieldOf(name: string, schema: Readonly<Record<string, unknown>>, requir
   if (name === '' || name.length > 100 || visibleLine(name) !== name || name === '__proto__')
     throw refused('a field has a name that cannot be shown');
   const about = { name, ...textField('title', schema.title), ...textField('description', schema.description), required };
-  const field = { ...about, ...kindOf(name, schema) };
+  const field = { ...about, ...fieldKind(name, schema) };
   return { ...field, ...defaultOf(field, schema.default) };
 }
 
 type Kind = Omit<FormField, 'name' | 'title' | 'description' | 'required' | 'default'>;
 
-function kindOf(name: string, schema: Readonly<Record<string, unknown>>): Kind {
+function fieldKind(name: string, schema: Readonly<Record<string, unknown>>): Kind {
   switch (schema.type) {
     case 'boolean':
       return { type: 'boolean' };
@@ -131,7 +131,7 @@ function isShown(value: unknown): value is NonNullable<FormField['default']> {
 }
 
 function textField<Key extends 'title' | 'description'>(key: Key, value: unknown): { readonly [Name in Key]?: string } {
-  const text = typeof value === 'string' ? clean(value, shown[key]) : '';
+  const text = typeof value === 'string' ? clean(value, key === 'title' ? 200 : 1_000) : '';
   return text === '' ? {} : ({ [key]: text } as { readonly [Name in Key]?: string }); // the key that was given
 }
 

@@ -3,8 +3,8 @@ import type { McpServerDefinition } from '@nexus-agent/protocol';
 import { NexusError, type Timers } from '#core';
 import { createEgressAgent, createNameResolver, type EgressOptions, hostnameOf, portOf, requireAllowedUrl } from '#tools/net';
 import type { Jail, JailLimits } from '#tools/sandbox';
-import { type Offers, offersOf } from './asked.ts';
-import { connect, failureOf, type McpConnection } from './connection.ts';
+import { offersOf } from './asked.ts';
+import { connect, failureOf, type McpConnection, type McpConnectionOptions } from './connection.ts';
 import { createEgressFetch } from './egress-fetch.ts';
 import { createPrograms, type ProgramSettings, type ProgramTransport, type StartedProgram } from './programs.ts';
 import { createStdioTransport } from './stdio-transport.ts';
@@ -103,13 +103,7 @@ export function createReach(options: ReachOptions): Reach {
 
   const bounds = { maxBytes: options.maxResponseBytes, maxValues: options.maxResponseValues };
 
-  async function openProgram(
-    tenantId: string,
-    transport: ProgramTransport,
-    onToolsChanged: () => void,
-    signal: AbortSignal,
-    offers: Offers,
-  ): Promise<McpConnection> {
+  async function openProgram(tenantId: string, transport: ProgramTransport, hooks: Hooks, signal: AbortSignal): Promise<McpConnection> {
     const opening = untilReleased(signal);
     const program = await programs.start(tenantId, transport, opening.signal);
     try {
@@ -119,8 +113,7 @@ export function createReach(options: ReachOptions): Reach {
           transport: ({ deserializeMessage }) =>
             createStdioTransport({ ...bounds, process: program.process, timers, deserialize: deserializeMessage }),
           probeTimeoutMs: Math.min(probeMs, connectTimeoutMs / 2),
-          onToolsChanged,
-          offers,
+          ...hooks,
         },
         signal,
       );
@@ -133,13 +126,7 @@ export function createReach(options: ReachOptions): Reach {
     }
   }
 
-  async function openHttp(
-    tenantId: string,
-    transport: HttpTransport,
-    onToolsChanged: () => void,
-    signal: AbortSignal,
-    offers: Offers,
-  ): Promise<McpConnection> {
+  async function openHttp(tenantId: string, transport: HttpTransport, hooks: Hooks, signal: AbortSignal): Promise<McpConnection> {
     const lifetime = new AbortController();
     const agent = createEgressAgent({
       resolve: (hostname, isGranted) => (isGranted ? names.ofOperator(hostname) : names.ofOutside(hostname, lifetime.signal)),
@@ -159,8 +146,7 @@ export function createReach(options: ReachOptions): Reach {
           ...options,
           transport: overHttp(new URL(transport.url), fetch, { 'user-agent': `nexus-agent/${options.version}`, ...headers }),
           probeTimeoutMs: connectTimeoutMs,
-          onToolsChanged,
-          offers,
+          ...hooks,
         },
         signal,
       );
@@ -196,9 +182,10 @@ export function createReach(options: ReachOptions): Reach {
       const within = AbortSignal.any([signal, late.signal]);
       try {
         const { transport } = definition;
+        const hooks = { onToolsChanged, offers: offersOf(definition) };
         return transport.type === 'stdio'
-          ? await openProgram(tenantId, transport, onToolsChanged, within, offersOf(definition))
-          : await openHttp(tenantId, transport, onToolsChanged, within, offersOf(definition));
+          ? await openProgram(tenantId, transport, hooks, within)
+          : await openHttp(tenantId, transport, hooks, within);
       } catch (error) {
         throw within.aborted && within.reason instanceof NexusError ? within.reason : error;
       } finally {
@@ -213,6 +200,7 @@ const programHost = 'stdio';
 /** How long a program may take to say whether it knows the later revision: those of the former one may stay silent. */
 const probeMs = 5_000;
 
+type Hooks = Pick<McpConnectionOptions, 'onToolsChanged' | 'offers'>;
 type HttpTransport = Extract<McpServerDefinition['transport'], { type: 'http' }>;
 
 function secretsIn(values: Readonly<Record<string, string | { readonly secret: string }>>): string[] {

@@ -1,7 +1,7 @@
 import { NexusError } from '#core';
 import type { Tool, ToolContext, ToolResult } from '#tools/contract';
 import { asksOf, offersOf } from './asked.ts';
-import { type AskingParts, callThatAsks } from './asking-call.ts';
+import { type AskingCallParts, callThatAsks } from './asking-call.ts';
 import { failureOf, type McpConnection, type ToolCallOptions } from './connection.ts';
 import type { KeptServer } from './content.ts';
 import type { TalkOptions } from './conversation.ts';
@@ -15,7 +15,7 @@ import type { WantedRules } from './wanted.ts';
 type Converse = <Result>(signal: AbortSignal, work: (connection: McpConnection, isFresh: boolean) => Promise<Result>) => Promise<Result>;
 
 export interface ServerToolOptions {
-  readonly asking: AskingParts;
+  readonly asking: AskingCallParts;
   readonly mayBePlain: WantedRules['mayBePlain'];
   readonly server: KeptServer;
   readonly destination: Destination;

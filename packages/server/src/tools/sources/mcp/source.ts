@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { type Clock, canonicalJson, NexusError, sha256, type Timers } from '#core';
 import type { Tool, ToolSource } from '#tools/contract';
 import { asksOf, offersOf } from './asked.ts';
-import type { AskingParts } from './asking-call.ts';
+import type { AskingCallParts } from './asking-call.ts';
 import type { McpConnection } from './connection.ts';
 import type { McpConnections } from './connections.ts';
 import type { KeptServer } from './content.ts';
@@ -19,7 +19,7 @@ export interface McpSourceOptions {
   readonly connections: McpConnections;
   readonly clock: Pick<Clock, 'monotonic'>;
   readonly timers: Pick<Timers, 'soon'>;
-  readonly asking: AskingParts;
+  readonly asking: AskingCallParts;
   readonly mayBePlain: (url: URL) => boolean;
   readonly onNotice: OnNotice;
   readonly closing: AbortSignal;

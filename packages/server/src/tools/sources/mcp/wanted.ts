@@ -2,8 +2,8 @@ import { z } from 'zod';
 import { cutText, isObject, NexusError } from '#core';
 import { visibleLine } from '#core/visible';
 import { askHuman, type CallWanted, type ResumedCall } from '#tools/contract';
-import { type Asked, agentTool, type Offers } from './asked.ts';
-import { type Asker, formOf } from './elicitation.ts';
+import { type Asked, type Offers, samplingTool } from './asked.ts';
+import { formOf, type WhoAsks } from './elicitation.ts';
 
 /** How the result of a call that the engine makes becomes an answer to the server. Kept with the call. */
 export const WantedAnswer = z.object({
@@ -16,19 +16,19 @@ export const WantedAnswer = z.object({
 export type WantedAnswer = z.infer<typeof WantedAnswer>;
 
 /** What a server asks for, as a call for the engine. */
-export interface Wanted {
+export interface RequestedCall {
   readonly call: Omit<CallWanted, 'id'>;
   readonly answer: Omit<WantedAnswer, 'id' | 'key'>;
 }
 
-export interface WantedRules extends Asker {
+export interface WantedRules extends WhoAsks {
   readonly offers: Offers;
   /** What the call may have done; what its agent is not granted is not in it. */
   readonly offered: readonly string[];
 }
 
 /** Throws `tool_failed` that says what is wrong with the request, or that nobody here answers such. */
-export function wantedOf({ method, params }: Pick<Asked, 'method' | 'params'>, rules: WantedRules): Wanted {
+export function wantedOf({ method, params }: Pick<Asked, 'method' | 'params'>, rules: WantedRules): RequestedCall {
   const { offers, offered } = rules;
   if (method === 'elicitation/create' && offers.elicitation && offered.includes(askHuman)) {
     const form = formOf(params, rules);
@@ -38,7 +38,7 @@ export function wantedOf({ method, params }: Pick<Asked, 'method' | 'params'>, r
     };
   }
   if (method === 'sampling/createMessage' && offers.sampling !== null) {
-    const name = agentTool(offers.sampling);
+    const name = samplingTool(offers.sampling);
     if (!offered.includes(name))
       throw new NexusError('tool_failed', `nobody answers in place of a model: the agent that calls has no sub-agent ${offers.sampling}`);
     return {
@@ -92,40 +92,41 @@ export type AnswerToServer =
 export function answerTo({ kind, agent = '' }: WantedAnswer, result: ResumedCall['results'][number] | undefined): AnswerToServer {
   if (kind === 'sampling') {
     if (result === undefined || result.isError) {
-      const why = result === undefined ? 'nobody answered' : messageOf(result.output);
+      const why = result === undefined ? 'nobody answered' : errorMessageIn(result.output);
       return { type: 'refusal', message: `the agent ${agent} gave no answer: ${cutText(why, 500)}` };
     }
     const content = { type: 'text', text: result.output };
-    return { type: 'answer', value: { role: 'assistant', content, model: agentTool(agent), stopReason: 'endTurn' } };
+    return { type: 'answer', value: { role: 'assistant', content, model: samplingTool(agent), stopReason: 'endTurn' } };
   }
   if (result === undefined || result.isError)
     return {
       type: 'answer',
-      value: { action: result !== undefined && codeOf(result.output) === 'approval_denied' ? 'decline' : 'cancel' },
+      value: { action: result !== undefined && errorCodeIn(result.output) === 'approval_denied' ? 'decline' : 'cancel' },
     };
   if (kind === 'url') return { type: 'answer', value: { action: 'accept' } };
-  const content = parsed(result.output);
-  return { type: 'answer', value: isObject(content) ? { action: 'accept', content } : { action: 'cancel' } };
+  const content = objectIn(result.output);
+  return { type: 'answer', value: content === null ? { action: 'cancel' } : { action: 'accept', content } };
 }
 
 function errorIn(output: string): Readonly<Record<string, unknown>> {
-  const read = parsed(output);
-  return isObject(read) && isObject(read.error) ? read.error : {};
+  const error = objectIn(output)?.error;
+  return isObject(error) ? error : {};
 }
 
-function codeOf(output: string): unknown {
+function errorCodeIn(output: string): unknown {
   return errorIn(output).code;
 }
 
-function messageOf(output: string): string {
+function errorMessageIn(output: string): string {
   const { message } = errorIn(output);
   return typeof message === 'string' ? message : 'it failed';
 }
 
-function parsed(text: string): unknown {
+function objectIn(text: string): Readonly<Record<string, unknown>> | null {
   try {
-    return JSON.parse(text);
+    const value: unknown = JSON.parse(text);
+    return isObject(value) ? value : null;
   } catch {
-    return undefined;
+    return null;
   }
 }
