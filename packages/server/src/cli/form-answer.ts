@@ -10,7 +10,7 @@ export function formText({ server, tool, url, host, fields = [] }: AskedForm): s
     lines.push(
       `it wants you to open, in a browser of your own, an address of ${host}`,
       `  ${url}`,
-      'to answer means that you let it go on',
+      'to answer yes means that you let it go on',
     );
   for (const field of fields) lines.push(`  ${fieldText(field)}`);
   return lines.join('\n');
@@ -37,9 +37,12 @@ function kindText({ type, format, choices = [], minimum, maximum, default: prese
 }
 
 /** The fields of a form from `name=value` words, from one JSON object, or from plain text where there is one field. */
-export function formContent({ fields = [] }: AskedForm, words: readonly string[]): Record<string, unknown> {
+export function formContent({ fields = [], url }: AskedForm, words: readonly string[]): Record<string, unknown> {
   const text = words.join(' ').trim();
-  if (text === '') return {};
+  if (url !== undefined) {
+    if (/^y(es)?$/i.test(text)) return {};
+    throw new UsageError('it asks whether it may go on: answer yes, or deny it with nexus approvals deny <approval>');
+  }
   if (text.startsWith('{')) return parseJsonOption(text, 'the answer');
   const [only] = fields;
   const known = (word: string) => fields.some(({ name }) => word.startsWith(`${name}=`));

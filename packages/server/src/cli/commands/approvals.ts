@@ -80,9 +80,9 @@ async function deny(context: CliContext, flags: Flags, id = ''): Promise<number>
 async function answer(context: CliContext, flags: Flags, id = '', ...words: string[]): Promise<number> {
   const { decision = 'answer' } = flags;
   const result = words.join(' ');
+  if (decision === 'answer' && result === '') throw new UsageError('say what the answer is: nexus approvals answer <approval> <text>');
   const { form } = decision === 'answer' ? await withClient(context, (client) => client.approvals.get(id)) : {};
   if (form !== undefined) return decide(context, id, { decision, content: formContent(form, words), ...noteOf(flags) });
-  if (decision === 'answer' && result === '') throw new UsageError('say what the answer is: nexus approvals answer <approval> <text>');
   return decide(context, id, { decision, ...(result === '' ? {} : { result }), ...noteOf(flags) });
 }
 
