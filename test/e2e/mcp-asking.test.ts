@@ -20,7 +20,14 @@ beforeAll(async () => {
     modern: (params) => modern(params),
     beforeList: (send) => beforeList(send),
   });
-  platform = await startTestPlatform({ config: { mcpClient: { allowPrivate: [`127.0.0.1:${asker.port}`] } } });
+  platform = await startTestPlatform({
+    config: {
+      mcpClient: {
+        allowPrivate: [`127.0.0.1:${asker.port}`],
+        secrets: [{ name: 'KEY', value: 'sk-no-person-reads-this', hosts: ['127.0.0.1'], tenants: ['default'] }],
+      },
+    },
+  });
   await platform.agent('helper', { tools: [], policy: { allow: [] } });
   for (const name of ['former', 'modern'] as const) {
     const more = { elicitation: true, sampling: { agent: 'helper' } };
@@ -193,6 +200,33 @@ describe.each(['former', 'modern'] as const)('a server of the %s revision', (nam
 });
 
 describe('what goes wrong between the question and the answer', () => {
+  it('does nothing again of a call whose server may not ask any more', async () => {
+    for (const name of ['former', 'modern'] as const) {
+      asksForm();
+      asker.calls.length = 0;
+      const runId = await start(name);
+      const asked = await question(runId);
+      await put(name, {});
+      await answer(asked, { decision: 'answer', content: { guests: 2, when: '2026-05-31' } });
+      let open = asked;
+      while (open.id === asked.id) [open = asked] = await questions(runId);
+      expect(open).toMatchObject({ kind: 'unknown_outcome' });
+      await answer(open, { decision: 'fail' });
+      await output(runId);
+      expect(asker.calls).toHaveLength(1);
+      await put(name, { elicitation: true, sampling: { agent: 'helper' } });
+    }
+  });
+
+  it('shows nobody a secret that the server was sent', async () => {
+    asksForm({ ...tableForm, message: 'Is sk-no-person-reads-this yours?' });
+    const runId = await start('modern');
+    const asked = await question(runId);
+    expect(JSON.stringify(asked)).not.toContain('no-person-reads');
+    await answer(asked, { decision: 'deny' });
+    await output(runId);
+  });
+
   it('cancels the call at the server when its run is cancelled while a person is asked [verifies tools.mcp.asking.held]', async () => {
     let cancelled = false;
     former = async ({ ask, cancelled: heard }) => {

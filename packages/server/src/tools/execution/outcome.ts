@@ -138,7 +138,10 @@ function concludeSuspended(rules: OutcomeRules, call: ConcludedCall, result: Too
   const mayAsk = (name: string) => tool.callsTools === true || tool.asks?.includes(name) === true;
   if (result.calls.length === 0 || !result.calls.every(({ name }) => mayAsk(name)))
     return fault(rules, call, new TypeError('it waits for calls that nobody makes'), `the tool ${tool.name} failed unexpectedly`);
-  return { ...result, printed: boundText(rules.secrets.inText(result.printed), rules.maxOutputChars) };
+  // What code hands to others has to stay as it is; what a stranger asks does not.
+  const shown = (input: string) => (tool.asks === undefined ? input : rules.secrets.inText(input));
+  const calls = result.calls.map((wanted) => ({ ...wanted, input: shown(wanted.input) }));
+  return { ...result, calls, printed: boundText(rules.secrets.inText(result.printed), rules.maxOutputChars) };
 }
 
 function interrupted({ tool, signal }: ConcludedCall): ErrorInfo {

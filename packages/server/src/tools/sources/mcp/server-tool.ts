@@ -39,6 +39,7 @@ export function toolsOfServer(options: ServerToolOptions, taken: readonly TakenT
     permissions: isProgram ? ['process.run'] : ['net.egress'],
     timeoutMs: server.definition.timeoutMs,
     async execute(input, context) {
+      if (context.resume !== undefined) throw mayAskNoMore(server.name, content);
       await authorize(options.destination, context);
       const how = { timeoutMs: server.definition.timeoutMs + slackMs, onProgress: context.onOutput, signal: context.signal };
       return call(options, content, (connection) => ask(connection, input, { ...how, onAsked: null }), context.signal);
@@ -59,7 +60,7 @@ export function toolsOfServer(options: ServerToolOptions, taken: readonly TakenT
       ...plain,
       async execute(input, context) {
         const offered = context.calling?.offered ?? [];
-        if (offered.length === 0) return plain.execute(input, context); // nobody could be asked
+        if (offered.length === 0 && context.resume === undefined) return plain.execute(input, context); // nobody could be asked
         await authorize(options.destination, context);
         const rules = { server: server.name, tool: name, mayBePlain: options.mayBePlain, offers, offered };
         const talk = ({ signal, ...how }: TalkOptions) =>
@@ -158,6 +159,14 @@ async function call<Result>(
       });
     }
   }
+}
+
+/** Of a call that was suspended when its definition said otherwise: nothing of it is done again. */
+function mayAskNoMore(server: string, { name, effects }: Pick<Tool, 'name' | 'effects'>): NexusError {
+  const message = `the definition of the MCP server ${server} does not let it ask any more, so that the call of ${name} cannot go on`;
+  return effects === 'once'
+    ? new NexusError('tool_outcome_unknown', `${message}; whether it took effect is not known`, { details: { cause: 'conflict' } })
+    : new NexusError('conflict', message);
 }
 
 /** A call ends by its own time; this is for what would wait for ever. */
