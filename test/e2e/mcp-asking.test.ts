@@ -414,18 +414,21 @@ describe('what went wrong elsewhere', () => {
     },
   );
 
-  it('a server that hangs after the answer was waited for without end', async () => {
+  it('a server that hangs after the answer was given the whole time once more', async () => {
     former = async ({ ask, cancelled }) => {
+      await new Promise((resolve) => setTimeout(resolve, 2_500));
       await ask('elicitation/create', tableForm);
       await cancelled;
       return 'never';
     };
-    await put('former', { elicitation: true, sampling: { agent: 'helper' }, timeoutMs: 1_000, effects: { book: 'idempotent' } });
+    await put('former', { elicitation: true, sampling: { agent: 'helper' }, timeoutMs: 4_000, effects: { book: 'idempotent' } });
     const runId = await start('former');
     await answer(await question(runId), { decision: 'deny' });
     expect(await output(runId)).toMatch(/tool_timeout/);
+    const took = (await platform.events(runId)).flatMap((event) => (event.type === 'tool.completed' ? [event.data.durationMs] : []));
+    expect(took.at(-1)).toBeLessThan(3_500);
     await put('former', { elicitation: true, sampling: { agent: 'helper' } });
-  });
+  }, 30_000);
 
   it('answers of calls side by side were crossed [verifies tools.mcp.asking.held]', async () => {
     former = async ({ args, ask }) => {
