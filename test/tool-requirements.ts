@@ -39,6 +39,30 @@ export const toolRequirements = {
     promise: 4,
     behaviour: 'An MCP server that hangs, floods, lies or dies holds up no other call, grows no memory without bound and crashes nothing.',
   },
+  'tools.mcp.elicitation': {
+    promise: 3,
+    behaviour:
+      'A server that its definition lets ask puts a form or an address before a person in the midst of a call: policy decides, the answer fits the form, and the time of the call stands still.',
+  },
+  'tools.mcp.sampling': {
+    promise: 3,
+    behaviour:
+      'Where a definition names an agent, it answers when the server asks for a model: as a run of its own, under policy and the budget of the run.',
+  },
+  'tools.mcp.asking.held': {
+    promise: 3,
+    behaviour:
+      'A conversation of the former revision is held while somebody is asked, by one call alone; what ends the run ends it, and one that is lost has an unknown outcome.',
+  },
+  'tools.mcp.asking.killed': {
+    promise: 4,
+    behaviour:
+      'A kill while a person is asked costs a call of the later revision nothing; one of the former is begun anew or asked about, by its effects.',
+  },
+  'tools.mcp.asking.bounds': {
+    promise: 4,
+    behaviour: 'What a server asks is bounded in number, rounds and size, and refused outside of a call of a run.',
+  },
   'tools.mcp.programs': {
     promise: 4,
     behaviour:

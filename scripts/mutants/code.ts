@@ -49,9 +49,9 @@ export const codeMutants: readonly Mutant[] = [
   },
   {
     bug: 'code: code calls code',
-    file: `${server}/runs/steps/tool-plan.ts`,
-    replace: 'context.tools.filter(mayBeNested)',
-    by: 'context.tools',
+    file: `${server}/runs/steps/tool-start.ts`,
+    replace: 'tools.filter(mayBeNested)',
+    by: 'tools',
     tests: nestedTests,
   },
   {

@@ -15,6 +15,7 @@ import { isolationMutants } from './isolation.ts';
 import { killMutants } from './kill.ts';
 import { leakMutants } from './leak.ts';
 import { llmMutants } from './llm.ts';
+import { mcpAskingMutants } from './mcp-asking.ts';
 import { modelMutants } from './model.ts';
 import { permitMutants } from './permits.ts';
 import { pluginMutants } from './plugins.ts';
@@ -39,6 +40,7 @@ export const mutants = [
   ...clientToolMutants,
   ...rejoiningMutants,
   ...pluginMutants,
+  ...mcpAskingMutants,
   ...storageMutants,
   ...serviceMutants,
   ...wireMutants,

@@ -59,7 +59,7 @@ export {
 } from './ids.ts';
 export { AdminAction, DecisionRecord, PolicyAction, PolicyObligation, PolicyShortForm, SystemPart } from './policy.ts';
 export { Agent, AgentDefinition, type AgentMcpServer } from './resources/agents.ts';
-export { Approval, ApprovalAnswer } from './resources/approvals.ts';
+export { Approval, ApprovalAnswer, AskedForm, type FormField } from './resources/approvals.ts';
 export { Artifact } from './resources/artifacts.ts';
 export { BudgetRow, SetBudgetRequest } from './resources/budgets.ts';
 export {

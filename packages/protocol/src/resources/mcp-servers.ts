@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { effectsClass } from '../events.ts';
+import { Name } from './names.ts';
 
 /** No `_`: what stands before the first one in the name of a tool says whose tool it is. */
 export const McpServerName = z
@@ -95,6 +96,14 @@ export const McpServerDefinition = z
       .describe('What repeating a call does, by the name of the tool at the server; `once` where nothing is said'),
     trustHints: z.boolean().default(false).describe("Take the server's own word for it that a tool only reads or may be repeated"),
     timeoutMs: z.int().min(100).max(86_400_000).default(60_000).describe('Longest time of one call'),
+    elicitation: z
+      .boolean()
+      .optional()
+      .describe('Whether the server may ask people in the midst of a call: its questions are approvals. Not when left out'),
+    sampling: z
+      .strictObject({ agent: Name.describe('The agent that answers: one of the `subagents` of the agent that calls') })
+      .optional()
+      .describe('Who answers when the server asks for a model in the midst of a call. Nobody when left out'),
   })
   .meta({ id: 'McpServerDefinition' });
 export type McpServerDefinition = z.infer<typeof McpServerDefinition>;

@@ -91,7 +91,7 @@ export async function startAgentCore(options: AgentCoreOptions): Promise<AgentCo
     closers.push(() => watch.close()); // last of what is reached from outside: who watches sees it drain
     const bus = await openConfiguredBus(config, { logger, clock });
     closers.push(() => bus.close());
-    const mcp = openMcpServers({ version, config, store, clock, logger, metrics, own, closers });
+    const mcp = openMcpServers({ version, config, store, clock, logger, metrics, own, files, closers });
     const { service } = openTools({
       ...{
         given: options.tools ?? [],

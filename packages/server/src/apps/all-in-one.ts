@@ -339,7 +339,7 @@ function assemble({
   });
   closers.push(() => tracer.close(config.otlp.closeTimeoutMs));
   const { version } = options;
-  const mcp = openMcpServers({ version, config, store, clock, logger, metrics, own, closers });
+  const mcp = openMcpServers({ version, config, store, clock, logger, metrics, own, files, closers });
   // Workers connect here and sources are put here, wherever tools run.
   const opened = openTools({
     ...{

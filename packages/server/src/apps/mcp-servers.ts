@@ -1,11 +1,13 @@
+import { isTerminal, type RunId, type TenantId } from '@nexus-agent/protocol';
 import type { NexusConfig } from '#apps/config';
 import { type Clock, systemTimers } from '#core';
 import type { Store } from '#storage';
 import type { Logger, Metrics } from '#telemetry';
 import type { JailLimits, OwnListeners } from '#tools';
-import { createMcpServers, type McpServersOfNode } from '#tools/sources';
+import { createMcpServers, createProgramStates, type McpServersOfNode } from '#tools/sources';
 import { egressOptions } from './egress.ts';
 import { openJail } from './jail.ts';
+import type { OpenedFiles } from './session-files.ts';
 import { trafficOf } from './tool-counts.ts';
 
 /** A program that lives longer is started anew. */
@@ -29,11 +31,12 @@ interface McpServerParts {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly own: OwnListeners;
+  readonly files: Pick<OpenedFiles, 'blobs'>;
   readonly closers: (() => Promise<void> | void)[];
 }
 
 /** The MCP servers of all tenants, as this process reaches them. Closed by `closers`. */
-export function openMcpServers({ config, version, store, clock, logger, metrics, own, closers }: McpServerParts): McpServersOfNode {
+export function openMcpServers({ config, version, store, clock, logger, metrics, own, files, closers }: McpServerParts): McpServersOfNode {
   const { allowPrivate, ...settings } = config.mcpClient;
   const { jail, limits } = openJail(config);
   const servers = createMcpServers({
@@ -44,6 +47,11 @@ export function openMcpServers({ config, version, store, clock, logger, metrics,
     ...egressOptions(allowPrivate, 'mcpClient.allowPrivate'),
     isOwnListener: own.isOwn,
     traffic: trafficOf(metrics, 'mcp'),
+    states: createProgramStates(files.blobs),
+    async isRunOver(tenantId, runId) {
+      const run = await store.getRun(tenantId as TenantId, runId as RunId); // as the call was made with
+      return run === null || isTerminal(run.status);
+    },
     onNotice: ({ error, ...about }, message) => logger.warn({ ...about, ...(error === undefined ? {} : { err: error }) }, message),
   });
   closers.push(async () => {

@@ -5,6 +5,7 @@ import { NexusApiError, type NexusClient } from '@nexus-agent/sdk';
 import { visibleLine } from '#core/visible';
 import { showArguments } from './arguments.ts';
 import { type CliContext, parseJsonOption } from './context.ts';
+import { askForm } from './form-answer.ts';
 import type { CliIo } from './io.ts';
 
 /** Asks on the terminal; null when the input has ended or the person pressed Ctrl-C. */
@@ -52,9 +53,14 @@ export function createAsker(io: CliIo): { ask: Asker; close(): void } {
 export async function askApproval(context: CliContext, client: NexusClient, ask: Asker, approvalId: string): Promise<void> {
   const approval = await client.approvals.get(approvalId);
   if (approval.status !== 'pending') return;
-  const answer = await readAnswer(context, approval, ask);
-  if (answer === null) return context.note(`  left open: nexus approvals show ${approvalId}`);
+  const leave = () => context.note(`  left open: nexus approvals show ${approvalId}`);
   try {
+    if (approval.form !== undefined) {
+      if ((await askForm(context, client, approval.form, approvalId, ask)) === 'later') leave();
+      return;
+    }
+    const answer = await readAnswer(context, approval, ask);
+    if (answer === null) return leave();
     await client.approvals.answer(approvalId, answer);
   } catch (error) {
     if (!(error instanceof NexusApiError) || error.code !== 'conflict') throw error;

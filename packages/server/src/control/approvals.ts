@@ -1,9 +1,18 @@
-import { type Approval, type ApprovalAnswer, type ApprovalDecision, type ApprovalKind, dictionary, type Page } from '@nexus-agent/protocol';
+import {
+  type Approval,
+  type ApprovalAnswer,
+  type ApprovalDecision,
+  type ApprovalKind,
+  AskedForm,
+  dictionary,
+  type Page,
+} from '@nexus-agent/protocol';
 import { type CallEngine, denialMessage, recordDecision } from '#calls';
-import { NexusError, toTimestamp } from '#core';
+import { isObject, isTooDeep, NexusError, toTimestamp } from '#core';
 import type { Principal } from '#identity';
 import { type ApprovedCall, type Wake, whoStarted } from '#runs';
 import { type ApprovalRow, type DecisionRow, type PageRequest, viewPage } from '#storage';
+import { readFormAnswer } from '#tools';
 
 /** What waits, or waited, for a person. */
 export interface Approvals {
@@ -85,7 +94,7 @@ export function createApprovals({ engine, wake, checkApprovedCall }: ApprovalsDe
       // The clock of this process may just have been set; the run waits by that of the database.
       if (row.deadlineAt <= clock.now() && row.deadlineAt <= (await store.now()))
         throw new NexusError('conflict', `approval ${approvalId} was to be answered before its deadline; ${row.defaultDecision} stands`);
-      checkAnswer(row, answer);
+      const result = keptAnswer(row, answer);
       const role = row.role?.toLowerCase();
       if (role !== undefined && !principal.roles.includes(role) && !principal.roles.includes('owner')) throw lacksRole(principal, role);
       const permit = await mayDecide(principal, row, answer);
@@ -95,21 +104,21 @@ export function createApprovals({ engine, wake, checkApprovedCall }: ApprovalsDe
           by: principal.id,
           ...(answer.arguments === undefined ? {} : { arguments: answer.arguments }),
         });
-      const result = await store.answerApproval(principal.tenantId, approvalId, {
+      const given = await store.answerApproval(principal.tenantId, approvalId, {
         decision: answer.decision,
         answer: {
           ...(answer.arguments === undefined ? {} : { arguments: answer.arguments }),
-          ...(answer.result === undefined ? {} : { result: answer.result }),
+          ...(result === undefined ? {} : { result }),
           ...(answer.note === undefined ? {} : { note: answer.note }),
         },
         decidedBy: principal.id,
         at: clock.now(),
         permit,
       });
-      if (result.type === 'not_found') throw new NexusError('not_found', `there is no approval ${approvalId}`);
-      if (result.type === 'already') throw answered(result.approval);
+      if (given.type === 'not_found') throw new NexusError('not_found', `there is no approval ${approvalId}`);
+      if (given.type === 'already') throw answered(given.approval);
       wake({ tenantId: principal.tenantId, runId: row.runId });
-      return approvalView({ ...result.approval, kind: row.kind });
+      return approvalView({ ...given.approval, kind: row.kind });
     },
   };
 }
@@ -140,6 +149,43 @@ function lacksRole(principal: Principal, role: string): NexusError {
   );
 }
 
+/** What an MCP server asks. The input of what a model asks has no `server`. */
+function formOfQuestion({ kind, input }: Pick<Question, 'kind' | 'input'>): AskedForm | undefined {
+  const form = kind === 'question' ? AskedForm.safeParse(input).data : undefined;
+  return form?.fields === undefined && form?.url === undefined ? undefined : form;
+}
+
+/** What is kept of the answer. Throws `invalid_request` for one that does not fit the question. */
+function keptAnswer(row: Question, answer: ApprovalAnswer): string | undefined {
+  const form = formOfQuestion(row);
+  if (form === undefined || answer.decision !== 'answer') {
+    if (answer.content !== undefined) throw new NexusError('invalid_request', 'content: only the answer to a form has one');
+    checkAnswer(row, answer);
+    return answer.result;
+  }
+  if (answer.arguments !== undefined) throw new NexusError('invalid_request', 'arguments: only an approve may edit the arguments');
+  if (answer.content !== undefined && answer.result !== undefined)
+    throw new NexusError(
+      'invalid_request',
+      'result: a form is answered with `content`, or with the same as JSON in `result`, not with both',
+    );
+  const read = readFormAnswer(form, answer.content ?? contentIn(answer.result));
+  if (read.type === 'unfit') throw new NexusError('invalid_request', read.faults.slice(0, 20).join('; '));
+  return JSON.stringify(read.content);
+}
+
+/** For callers that know only of `result`. */
+function contentIn(result: string | undefined): Record<string, unknown> {
+  if (result === undefined || result === '') return {};
+  try {
+    const content: unknown = isTooDeep(result) ? null : JSON.parse(result);
+    if (isObject(content)) return content;
+  } catch {
+    // said below
+  }
+  throw new NexusError('invalid_request', 'result: the answer to a form is a JSON object of its fields');
+}
+
 function checkAnswer(row: Question, answer: ApprovalAnswer): void {
   const choices = choicesOf[row.kind];
   if (!choices.includes(answer.decision)) {
@@ -157,6 +203,7 @@ function checkAnswer(row: Question, answer: ApprovalAnswer): void {
 }
 
 function approvalView(row: Question): Approval {
+  const form = formOfQuestion(row);
   return {
     id: row.approvalId,
     runId: row.runId,
@@ -166,6 +213,7 @@ function approvalView(row: Question): Approval {
     toolName: row.toolName,
     arguments: row.answer?.arguments ?? row.input,
     ...(row.question === null ? {} : { question: row.question }),
+    ...(form === undefined ? {} : { form }),
     ...(row.role === null ? {} : { role: row.role }),
     choices: [...choicesOf[row.kind]],
     defaultDecision: row.defaultDecision,

@@ -1,7 +1,7 @@
 import { denialMessage, originOf } from '#calls';
 import { NexusError } from '#core';
 import { loadState } from '#runs/journal';
-import { type AgentSource, type Engine, judgeCall, originsOf, toolsOf } from '#runs/steps';
+import { type AgentSource, calledBy, type Engine, judgeCall, originsOf, toolsOf } from '#runs/steps';
 import type { ApprovalRow } from '#storage';
 
 /** What a person allows: the call as it was asked about, or with other arguments. */
@@ -28,7 +28,16 @@ export async function checkApprovedCall(
   const agentRow = await agents.get(tenantId, created.agent, created.agentVersion);
   const { definition } = agentRow;
   const place = { depth: created.parent?.depth ?? 0, maxDepth: engine.settings.maxDepth, clientTools: created.clientTools };
-  const tool = toolsOf(definition, await engine.tools.list(tenantId), place).find(({ name }) => name === call.name);
+  const tools = toolsOf(definition, await engine.tools.list(tenantId), place);
+  const parent = calls.find((candidate) => candidate.callId === call.parentCallId);
+  const offered =
+    parent === undefined
+      ? tools
+      : calledBy(
+          { tools },
+          tools.find(({ name }) => name === parent.name),
+        );
+  const tool = offered.find(({ name }) => name === call.name);
   if (tool === undefined) return;
   const charge = {
     ...{ tenantId, runId, sessionId, agent: definition.name, onBehalfOf: created.principal },

@@ -1,5 +1,5 @@
 import type { ClientCapabilities, ElicitRequestFormParams } from '@modelcontextprotocol/server';
-import type { Approval, ApprovalAnswer } from '@nexus-agent/protocol';
+import type { Approval, ApprovalAnswer, AskedForm, FormField } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import type { Principal } from '#identity';
 
@@ -31,6 +31,12 @@ export function questionOf(approval: Approval): ElicitRequestFormParams | null {
         properties: { note },
       });
     case 'question':
+      if (approval.form?.url !== undefined)
+        return ask(
+          `${question}\nOpen it yourself, in a browser, at ${approval.form.host}: ${approval.form.url}\nAccept lets it go on, decline does not.`,
+          { type: 'object', properties: {} },
+        );
+      if (approval.form !== undefined) return ask(question ?? approval.form.question, schemaOf(approval.form));
       return ask(question ?? `${tool} asks: ${text}`, {
         type: 'object',
         properties: { answer: { type: 'string', title: 'Answer', maxLength: 100_000 } },
@@ -48,6 +54,25 @@ export function questionOf(approval: Approval): ElicitRequestFormParams | null {
   }
 }
 
+type FormSchema = ElicitRequestFormParams['requestedSchema'];
+
+/** The form of another server, as a client of ours is asked to show it. */
+function schemaOf({ fields = [] }: AskedForm): FormSchema {
+  const properties = Object.fromEntries(fields.map((field) => [field.name, propertyOf(field)]));
+  return { type: 'object', properties, required: fields.filter(({ required }) => required).map(({ name }) => name) };
+}
+
+function propertyOf({ name: _name, required: _required, type, choices = [], ...field }: FormField): FormSchema['properties'][string] {
+  const options = choices.map(({ value, title = value }) => ({ const: value, title }));
+  const property =
+    type === 'choices'
+      ? { ...field, type: 'array', items: { anyOf: options } }
+      : type === 'choice'
+        ? { ...field, type: 'string', oneOf: options }
+        : { ...field, type: type === 'text' ? 'string' : type };
+  return property as FormSchema['properties'][string]; // each default is of its own type: it was held against its field
+}
+
 const answerSchemas = {
   tool_call: z.object({ note: z.string().max(2_000).optional() }),
   question: z.object({ answer: z.string().max(100_000) }),
@@ -61,7 +86,7 @@ interface Answered {
 }
 
 /** What the person said, as an answer to the approval; null where it is left as it is, which a form that is not filled in as asked is, too. */
-export function answerOf({ kind }: Pick<Approval, 'kind'>, { action, content = {} }: Answered): ApprovalAnswer | null {
+export function answerOf({ kind, form }: Pick<Approval, 'kind' | 'form'>, { action, content = {} }: Answered): ApprovalAnswer | null {
   if (action === 'cancel') return null;
   if (action === 'decline') return kind === 'unknown_outcome' ? null : { decision: 'deny' };
   switch (kind) {
@@ -70,6 +95,7 @@ export function answerOf({ kind }: Pick<Approval, 'kind'>, { action, content = {
       return data === undefined ? null : { decision: 'approve', ...(data.note ? { note: data.note } : {}) };
     }
     case 'question': {
+      if (form !== undefined) return { decision: 'answer', content: { ...content } };
       const { data } = answerSchemas.question.safeParse(content);
       return data === undefined ? null : { decision: 'answer', result: data.answer };
     }

@@ -1,8 +1,10 @@
 import type { Approval, ApprovalAnswer } from '@nexus-agent/protocol';
 import { Option } from 'commander';
+import { visible } from '#core/visible';
 import { showArguments } from '../arguments.ts';
 import { type CliContext, parseJsonOption, withClient } from '../context.ts';
 import { exitCodes, UsageError } from '../exit-codes.ts';
+import { formContent, formText } from '../form-answer.ts';
 import { brief, fields } from '../style.ts';
 import { type Registrar, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
@@ -34,7 +36,7 @@ export function approvalCommands({ program, action }: Registrar): void {
     .command('answer')
     .description('answer a question, or say what became of a call: --decision done, retry or fail')
     .argument('<approval>')
-    .argument('[text...]', 'the answer or result')
+    .argument('[text...]', 'the answer or result; of a form name=value for each field, or one JSON object')
     .addOption(
       new Option('--decision <decision>', 'for a call with unknown outcome').choices(['done', 'retry', 'fail', 'answer']).default('answer'),
     )
@@ -79,6 +81,8 @@ async function answer(context: CliContext, flags: Flags, id = '', ...words: stri
   const { decision = 'answer' } = flags;
   const result = words.join(' ');
   if (decision === 'answer' && result === '') throw new UsageError('say what the answer is: nexus approvals answer <approval> <text>');
+  const { form } = decision === 'answer' ? await withClient(context, (client) => client.approvals.get(id)) : {};
+  if (form !== undefined) return decide(context, id, { decision, content: formContent(form, words), ...noteOf(flags) });
   return decide(context, id, { decision, ...(result === '' ? {} : { result }), ...noteOf(flags) });
 }
 
@@ -112,5 +116,5 @@ function approvalText({ out }: CliContext, approval: Approval): string {
     ],
     out,
   );
-  return `${head}\n${showArguments(approval.arguments)}`;
+  return `${head}\n${approval.form === undefined ? showArguments(approval.arguments) : visible(formText(approval.form))}`;
 }

@@ -30,6 +30,8 @@ export function mcpServerCommands({ program, action }: Registrar): void {
     .option('--effects <tool=class>', 'none, idempotent or once, the default; may be repeated', collect(effect), {})
     .option('--trust-hints', 'take its word for which tools only read or may be repeated')
     .option('--timeout <ms>', 'longest time of one call', wholeNumber)
+    .option('--elicitation', 'let it ask people in the midst of a call: its questions are approvals')
+    .option('--sampling <agent>', 'the agent that answers when it asks for a model')
     .action(action(add));
   mcp
     .command('import')
@@ -64,6 +66,8 @@ interface AddFlags {
   readonly effects: Readonly<Record<string, EffectsClass>>;
   readonly trustHints?: boolean;
   readonly timeout?: number;
+  readonly elicitation?: boolean;
+  readonly sampling?: string;
 }
 
 async function list(context: CliContext, options: PageFlags): Promise<undefined> {
@@ -86,6 +90,8 @@ async function add(context: CliContext, flags: AddFlags, name = '', ...place: re
       ...(flags.trustHints === true ? { trustHints: true } : {}),
       ...(flags.timeout === undefined ? {} : { timeoutMs: flags.timeout }),
       effects: { ...flags.effects },
+      ...(flags.elicitation === true ? { elicitation: true } : {}),
+      ...(flags.sampling === undefined ? {} : { sampling: { agent: flags.sampling } }),
     }),
   );
   show(context, found);
@@ -156,6 +162,8 @@ function show(context: CliContext, found: McpServerInspection): void {
 
 function headOf({ name, state, definition, live }: McpServer & Pick<McpServerInspection, 'live'>): string {
   const lines = [`${name}: ${state}, at ${shownPlace({ definition })}`];
+  if (definition.elicitation === true) lines.push('it may ask people in the midst of a call');
+  if (definition.sampling !== undefined) lines.push(`when it asks for a model, the agent ${definition.sampling.agent} answers`);
   if (live !== null) {
     lines.push(`${live.server}, protocol ${live.protocolVersion}, tools ${live.fingerprint}`);
     if (live.prompts.length > 0) lines.push(brief(`prompts: ${live.prompts.join(', ')}`, 300));

@@ -297,7 +297,7 @@ function suspendTool(state: RunState, { callId, state: content, fuelUsed }: Jour
 function endNested(state: RunState, { callId, index, parentCallId }: ToolCallState, data: JournalData<'tool.completed'>): RunState {
   const { output, status } = data;
   const isError = status !== 'ok';
-  const next = setPhase(state, callId, { type: 'completed', output: '', isError });
+  const next = withoutNested(setPhase(state, callId, { type: 'completed', output: '', isError }), callId);
   return updateCall(next, parentCallId ?? '', (parent) =>
     parent.suspension === undefined
       ? parent

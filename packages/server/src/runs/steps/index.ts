@@ -29,4 +29,4 @@ export { decideRound, type Round, type Start } from './round.ts';
 export { collectSleepers } from './sleeping.ts';
 export { subagentOf } from './subagents.ts';
 export { proposeResult, type ToolEnd } from './tool-result.ts';
-export { type BegunTool, callingOf, grantedWallMs, type ToolStart } from './tool-start.ts';
+export { type BegunTool, calledBy, callingOf, grantedWallMs, type ToolStart } from './tool-start.ts';

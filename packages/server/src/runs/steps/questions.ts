@@ -1,6 +1,6 @@
 import type { ApprovalDecision, ApprovalKind, JournalData } from '@nexus-agent/protocol';
 import type { RecordedDecision } from '#calls';
-import { toTimestamp } from '#core';
+import { isObject, toTimestamp } from '#core';
 import type { RunState, ToolCallState } from '#runs/journal';
 import type { ApprovalRow } from '#storage';
 import type { RunContext } from './context.ts';
@@ -66,6 +66,7 @@ function questionText(kind: ApprovalKind, call: ToolCallState, input: unknown, w
   if (kind === 'tool_call') return `May ${call.name} run with exactly these arguments?`;
   if (kind === 'unknown_outcome')
     return `${call.name} was started and its worker was lost. Did it take effect? Answer done (with its result), retry or fail.${writes ? ' What it wrote to the files of the session is undone in any case.' : ''}`;
-  const question = typeof input === 'object' && input !== null && 'question' in input ? input.question : null;
-  return typeof question === 'string' ? question : 'The agent asks for an answer.';
+  const { question = null, server, tool } = isObject(input) ? input : {};
+  if (typeof question !== 'string') return 'The agent asks for an answer.';
+  return typeof server === 'string' ? `The MCP server ${server} asks, in a call of ${String(tool)}: ${question}` : question;
 }

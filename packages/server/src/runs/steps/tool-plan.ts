@@ -12,7 +12,7 @@ import { proposeQuestion } from './questions.ts';
 import { sleepOf } from './sleeping.ts';
 import { childRunId } from './subagents.ts';
 import { failure, proposeResult } from './tool-result.ts';
-import { mayBeNested, type ToolStart } from './tool-start.ts';
+import { calledBy, type ToolStart } from './tool-start.ts';
 
 export type ToolPlan =
   | { readonly type: 'start'; readonly start: ToolStart }
@@ -25,7 +25,8 @@ export type ToolPlan =
  * @param busy calls that go on beside it
  */
 export function planTool(engine: Engine, context: RunContext, state: RunState, call: ToolCallState, busy: CallIds): ToolPlan {
-  const offered = call.parentCallId === undefined ? context.tools : context.tools.filter(mayBeNested);
+  const parent = state.calls.find(({ callId }) => callId === call.parentCallId);
+  const offered = parent === undefined ? context.tools : calledBy(context, toolNamed(context, parent.name));
   const tool = offered.find((candidate) => candidate.name === call.name);
   if (tool === undefined) {
     const known = offered.map((candidate) => candidate.name).join(', ') || 'none';
@@ -40,6 +41,10 @@ export function planTool(engine: Engine, context: RunContext, state: RunState, c
     return written(proposeResult(state, call, failure('tool_input_invalid', message)));
   }
   return decideAndStart(engine, context, state, call, tool, call.attempt?.input ?? call.input, approvalOf(call), busy);
+}
+
+function toolNamed({ tools }: RunContext, name: string): ToolDescriptor | undefined {
+  return tools.find((tool) => tool.name === name);
 }
 
 function planDecided(

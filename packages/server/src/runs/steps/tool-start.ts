@@ -2,11 +2,13 @@ import type { NewEvent, RunId } from '@nexus-agent/protocol';
 import { type RecordedDecision, timeLeft } from '#calls';
 import type { LedgerOutcome, ReserveOperation } from '#ledger';
 import type { RunState, SuspensionState, ToolCallState } from '#runs/journal';
-import type { ToolDescriptor } from '#tools';
+import { askHuman, type ToolDescriptor } from '#tools';
 import { awaitedResult } from './client-calls.ts';
 import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
+import { formTool } from './form-tool.ts';
 import { merge, type Proposal, propose, settle } from './proposal.ts';
+import { subagentOf } from './subagents.ts';
 
 /** A tool call that policy allows and that is about to be reserved and started. */
 export interface ToolStart {
@@ -84,17 +86,24 @@ export function proposeToolStart(engine: Engine, context: RunContext, state: Run
   return reserved;
 }
 
-/** What a call can call: whatever cannot call others itself, and does not outlast what the call is kept for. */
-export function mayBeNested({ callsTools, kind }: ToolDescriptor): boolean {
+/** What code can call: whatever cannot call others itself, and does not outlast what the call is kept for. */
+function mayBeNested({ callsTools, kind }: ToolDescriptor): boolean {
   return callsTools !== true && kind !== 'timer';
+}
+
+/** What a call of a tool may have called in the midst of it. */
+export function calledBy({ tools }: Pick<RunContext, 'tools'>, parent: ToolDescriptor | undefined): readonly ToolDescriptor[] {
+  if (parent?.callsTools === true) return tools.filter(mayBeNested);
+  const asks = parent?.asks ?? [];
+  return asks.flatMap((name) => (name === askHuman ? [formTool] : tools.filter((tool) => tool.name === name && subagentOf(name) !== null)));
 }
 
 /** Beyond the time in which people must answer: until a run that failed is resumed, or another agent is done. */
 const keptLongerMs = 3 * 86_400_000;
 
 /** What a tool that calls others is told of them; nothing for any other tool. */
-export function callingOf({ tools, agent }: RunContext, tool: ToolDescriptor) {
-  if (tool.callsTools !== true) return {};
-  const offered = tools.filter(mayBeNested).map(({ name }) => name);
-  return { calling: { offered, waitMs: agent.approvalTimeoutMs + keptLongerMs } };
+export function callingOf(context: RunContext, tool: ToolDescriptor) {
+  if (tool.callsTools !== true && tool.asks === undefined) return {};
+  const offered = calledBy(context, tool).map(({ name }) => name);
+  return { calling: { offered, waitMs: context.agent.approvalTimeoutMs + keptLongerMs } };
 }

@@ -74,22 +74,8 @@ export function createToolCatalogue({ sources, onLeftOut }: CatalogueOptions): T
 }
 
 function descriptorOf(tool: Tool): ToolDescriptor {
-  const {
-    name,
-    description,
-    inputSchema,
-    outputSchema,
-    effects,
-    permissions,
-    timeoutMs,
-    maxCostMicroUsd,
-    callsTools,
-    rejoinable,
-    kind,
-    source,
-    serverMark,
-    tier,
-  } = tool;
+  const { name, description, inputSchema, outputSchema, effects, permissions, timeoutMs } = tool;
+  const { maxCostMicroUsd, callsTools, rejoinable, asks, kind, source, serverMark, tier } = tool;
   return describeTool({
     name,
     description,
@@ -101,6 +87,7 @@ function descriptorOf(tool: Tool): ToolDescriptor {
     ...(maxCostMicroUsd === undefined ? {} : { maxCostMicroUsd }),
     ...(callsTools === undefined ? {} : { callsTools }),
     ...(rejoinable === undefined ? {} : { rejoinable }),
+    ...(asks === undefined ? {} : { asks }),
     ...(kind === undefined ? {} : { kind }),
     ...(source === undefined ? {} : { source }),
     ...(serverMark === undefined ? {} : { serverMark }),

@@ -28,6 +28,7 @@ const AuthoredTool = z.strictObject({
   maxCostMicroUsd: expecting('a whole number of micro-USD, from 0', (value) => isWhole(value, 0, Number.MAX_SAFE_INTEGER)).optional(),
   callsTools: z.literal(true).optional(),
   rejoinable: z.literal(true).optional(),
+  asks: z.array(z.string().regex(/^(ask_human|agent_.+)$/, { error: 'expected ask_human or agent_<name>' })).optional(),
   kind: z.enum(['question', 'timer']).optional(),
   sharesFolder: z.literal(true).optional(),
   ofArtifacts: z.literal(true).optional(),

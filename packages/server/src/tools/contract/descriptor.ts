@@ -37,11 +37,19 @@ export interface ToolDescriptor {
    */
   readonly rejoinable?: true;
   /**
+   * What it may have done in the midst of a call, whatever else its agent is offered: `ask_human`, a person is asked in the words of the
+   * tool, and `agent_<name>`, an agent answers that the calling one may call. It ends `suspended` then.
+   */
+  readonly asks?: readonly string[];
+  /**
    * What the engine of runs does in place of executing the tool: `question`, a person is asked; `timer`, the run sleeps; `client`, whoever
    * started the run is to post the result.
    */
   readonly kind?: 'question' | 'timer' | 'client';
 }
+
+/** The tool by which people are asked. */
+export const askHuman = 'ask_human';
 
 /** Adds the version to everything else. */
 export function describeTool(content: Omit<ToolDescriptor, 'version'>): ToolDescriptor {

@@ -12,13 +12,15 @@ export {
   readDeclaredServers,
   serverMark,
 } from './declared-servers.ts';
-export { describeTool, type ToolDescriptor } from './descriptor.ts';
+export { askHuman, describeTool, type ToolDescriptor } from './descriptor.ts';
 export type { CallFiles, CallFolder, CallFolders, FilesOfCall, FolderRequest, KeptFiles, WriteCondition } from './files.ts';
+export { fieldFault, readFormAnswer } from './form-answers.ts';
 export type { McpAdministration } from './mcp-administration.ts';
 export type {
   AuthorizationAnswer,
   AuthorizationRequest,
   AuthorizationVerdict,
+  CallWanted,
   ResumedCall,
   Suspension,
   ToolCall,

@@ -20,7 +20,7 @@ export interface ToolCall {
   readonly input: unknown;
   readonly timeoutMs: number;
   readonly traceparent?: string;
-  /** For a tool that calls others: the names of those that it may call, and for how long it may have to wait for them. */
+  /** For a tool that calls others, or asks: the names of those that it may call, and for how long it may have to wait for them. */
   readonly calling?: { readonly offered: readonly string[]; readonly waitMs: number };
   /** Whether whoever reads the result can read artifacts, so that it is told how. */
   readonly readsArtifacts?: boolean;

@@ -136,9 +136,13 @@ function concludeOk(rules: OutcomeRules, call: ConcludedCall, result: ToolResult
 function concludeSuspended(rules: OutcomeRules, call: ConcludedCall, result: ToolResult & { type: 'suspended' }): Conclusion {
   const { tool, signal } = call;
   if (signal.aborted) return failed(interrupted(call));
-  if (tool.callsTools !== true || result.calls.length === 0)
+  const mayAsk = (name: string) => tool.callsTools === true || tool.asks?.includes(name) === true;
+  if (result.calls.length === 0 || !result.calls.every(({ name }) => mayAsk(name)))
     return fault(rules, call, new TypeError('it waits for calls that nobody makes'), `the tool ${tool.name} failed unexpectedly`);
-  return { ...result, printed: boundText(rules.secrets.inText(result.printed), rules.maxOutputChars) };
+  // What code hands to others has to stay as it is; what a stranger asks does not.
+  const shown = (input: string) => (tool.asks === undefined ? input : rules.secrets.inText(input));
+  const calls = result.calls.map((wanted) => ({ ...wanted, input: shown(wanted.input) }));
+  return { ...result, calls, printed: boundText(rules.secrets.inText(result.printed), rules.maxOutputChars) };
 }
 
 function interrupted({ tool, signal }: ConcludedCall): ErrorInfo {

@@ -62,13 +62,15 @@ const WireTool = z
     kind: z.enum(['question', 'timer']).optional(),
     callsTools: z.boolean().optional(),
     rejoinable: z.boolean().optional(),
+    asks: z.array(z.string()).optional(),
   })
   .transform(
-    ({ inputSchemaJson, outputSchemaJson, callsTools, rejoinable, ...tool }): ToolDescriptor =>
+    ({ inputSchemaJson, outputSchemaJson, callsTools, rejoinable, asks = [], ...tool }): ToolDescriptor =>
       present({
         ...tool,
         callsTools: callsTools === true ? true : undefined,
         rejoinable: rejoinable === true ? true : undefined,
+        asks: asks.length > 0 ? asks : undefined,
         inputSchema: inputSchemaJson,
         outputSchema: outputSchemaJson,
         effects: effects[tool.effects],
@@ -76,9 +78,10 @@ const WireTool = z
   );
 
 export function toolToWire({ inputSchema, outputSchema, ...tool }: ToolDescriptor): object {
-  const { name, version, description, permissions, timeoutMs, source, serverMark, tier, maxCostMicroUsd, kind, callsTools, rejoinable } = tool;
+  const { name, version, description, permissions, timeoutMs, source, serverMark, tier } = tool;
+  const { maxCostMicroUsd, kind, callsTools, rejoinable, asks } = tool;
   return present({
-    ...{ name, version, description, permissions, timeoutMs, source, serverMark, tier, maxCostMicroUsd, kind, callsTools, rejoinable },
+    ...{ name, version, description, permissions, timeoutMs, source, serverMark, tier, maxCostMicroUsd, kind, callsTools, rejoinable, asks },
     effects: `EFFECTS_${tool.effects.toUpperCase()}`,
     inputSchemaJson: asJson(inputSchema),
     outputSchemaJson: asJson(outputSchema),

@@ -1,10 +1,10 @@
 import { NexusError } from '#core';
-import type { Tool } from '#tools/contract';
+import { askHuman, type Tool } from '#tools/contract';
 
 /** `ask_human`: a question to a person. The engine makes the run wait for the answer; nothing is executed here. */
 export function createAskHumanTool(): Tool {
   return {
-    name: 'ask_human',
+    name: askHuman,
     description:
       'Asks a person and gives their answer. Use it when a decision or a fact is missing that only a person can give. The run waits for the answer.',
     inputSchema: {

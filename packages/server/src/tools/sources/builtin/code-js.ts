@@ -2,7 +2,7 @@ import { cutText, NexusError } from '#core';
 import { readingFiles, type Tool, type ToolContext, type ToolResult } from '#tools/contract';
 import type { ProgramResult, Sandbox } from '#tools/sandbox';
 import { parseWorkspacePath, type Workspaces } from '#tools/workspace';
-import type { ProgramStates } from './program-states.ts';
+import type { ProgramStates } from '../program-states.ts';
 
 const maxFilesBytes = 4 * 1024 * 1024;
 const maxLogsInError = 2_000;

@@ -2,6 +2,7 @@ import type { Clock, Timers } from '#core';
 import type { Tool } from '#tools/contract';
 import type { Sandbox } from '#tools/sandbox';
 import type { Workspaces } from '#tools/workspace';
+import type { ProgramStates } from '../program-states.ts';
 import { type ArtifactsOfSessions, createArtifactTools } from './artifacts/index.ts';
 import { createAskHumanTool } from './ask-human.ts';
 import { createCodeJsTool } from './code-js.ts';
@@ -10,11 +11,8 @@ import { createFileTextTool } from './files/file-text.ts';
 import { createFsTools } from './fs.ts';
 import { createHttpTools, type HttpFetchOptions } from './http-fetch.ts';
 import { createJailedCalls, type JailedToolsOptions } from './jailed-call.ts';
-import { createProgramStates, type ProgramStates } from './program-states.ts';
 import { createShellTool } from './shell.ts';
 import { createWaitTool } from './wait.ts';
-
-export { createProgramStates };
 
 export interface BuiltinToolsOptions {
   /** Owned by the caller, who closes it. */

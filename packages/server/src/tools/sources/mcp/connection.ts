@@ -1,5 +1,6 @@
 import type { Client, Transport } from '@modelcontextprotocol/client';
 import { cutText, isObject, NexusError, settlesWithin, type Timers } from '#core';
+import { capabilitiesOf, listenToServer, type Offers, type OnAsked } from './asked.ts';
 import { brokeOffCode } from './egress-fetch.ts';
 import { ListedTool } from './pins.ts';
 
@@ -16,6 +17,8 @@ export interface McpConnectionOptions {
   readonly maxTools: number;
   /** The server says that its tools are others now. */
   readonly onToolsChanged: () => void;
+  /** What it may ask of us in the midst of a call. */
+  readonly offers: Offers;
 }
 
 /** A conversation with one MCP server. */
@@ -28,7 +31,7 @@ export interface McpConnection {
   listTools(signal: AbortSignal): Promise<readonly ListedTool[]>;
   listPrompts(signal: AbortSignal): Promise<readonly { readonly name: string; readonly description: string }[]>;
   listResources(signal: AbortSignal): Promise<readonly { readonly uri: string; readonly name: string; readonly description: string }[]>;
-  callTool(tool: ListedTool, input: Readonly<Record<string, unknown>>, how: CallOptions): Promise<unknown>;
+  callTool(tool: ListedTool, input: Readonly<Record<string, unknown>>, how: ToolCallOptions): Promise<unknown>;
   readResource(uri: string, how: CallOptions): Promise<unknown>;
   getPrompt(name: string, input: Readonly<Record<string, string>>, how: CallOptions): Promise<unknown>;
   /** True once the other side has ended it. */
@@ -45,6 +48,13 @@ export interface CallOptions {
   readonly onProgress?: (text: string) => void;
 }
 
+export interface ToolCallOptions extends CallOptions {
+  /** Hears what the server asks in the midst of the call, and answers it. Null where nobody can be asked. */
+  readonly onAsked: OnAsked | null;
+  /** For a call that ended with the wish for more input: that, and what came with the wish. */
+  readonly again?: { readonly inputResponses: Readonly<Record<string, unknown>>; readonly requestState?: string };
+}
+
 const goodbyeMs = 1_000;
 /** As the SDK has it. */
 const endedCode = 'NOT_CONNECTED';
@@ -54,17 +64,18 @@ const maxNamed = 200;
 const maxListChars = 2_000_000;
 
 /**
- * Speaks to a server in whichever of the protocol's two ages it understands. Nothing that a server may ask of its client is offered: no
- * sampling, no elicitation, no roots. Schemas of the server are compiled by nobody here.
+ * Speaks to a server in whichever of the protocol's two ages it understands. What a server may ask of its client is offered as far as its
+ * definition says, and never roots. Schemas of the server are compiled by nobody here.
  */
 export async function connect(options: McpConnectionOptions, signal: AbortSignal): Promise<McpConnection> {
   const sdk = await import('@modelcontextprotocol/client'); // large, and most servers have none
-  const { timers, version, connectTimeoutMs, probeTimeoutMs, maxTools, onToolsChanged } = options;
+  const { timers, version, connectTimeoutMs, probeTimeoutMs, maxTools, onToolsChanged, offers } = options;
   const transport = options.transport(sdk);
   const client = new sdk.Client(
     { name: 'nexus-agent', version },
     {
-      capabilities: {},
+      capabilities: capabilitiesOf(offers),
+      inputRequired: { autoFulfill: false }, // people take longer than a request may
       versionNegotiation: { mode: 'auto', probe: { timeoutMs: probeTimeoutMs } },
       jsonSchemaValidator: { getValidator: () => (input) => ({ valid: true, data: input as never, errorMessage: undefined }) }, // we check results ourselves
       listChanged: { tools: { autoRefresh: false, debounceMs: 1_000, onChanged: onToolsChanged } },
@@ -75,6 +86,7 @@ export async function connect(options: McpConnectionOptions, signal: AbortSignal
   client.onclose = () => {
     hasEnded = true;
   };
+  const listener = listenToServer(client, offers, () => void client.close().catch(() => undefined)); // what it was asked ends with it
   /** Of what has ended before nothing is asked: so much is known. */
   const asks = () => {
     if (hasEnded) throw Object.assign(new Error('the conversation has ended'), { code: endedCode });
@@ -89,6 +101,7 @@ export async function connect(options: McpConnectionOptions, signal: AbortSignal
   }
   const { tools, resources, prompts } = client.getServerCapabilities() ?? {};
   const about = client.getServerVersion();
+  const isModern = client.getProtocolEra() === 'modern';
 
   /** Every page, up to a bound. */
   async function all<Item>(
@@ -157,10 +170,19 @@ export async function connect(options: McpConnectionOptions, signal: AbortSignal
             'resources',
           ),
     callTool: ({ name, inputSchema }, input, how) =>
-      answered(how, asks, (request) =>
-        client.callTool(
-          { name, arguments: { ...input } },
-          { ...request, toolDefinition: { name, inputSchema: { ...inputSchema, type: 'object' } } },
+      listener.during(how.onAsked, () =>
+        answered(how, asks, (request) =>
+          client.callTool(
+            {
+              ...{ name, arguments: { ...input } },
+              ...how.again,
+              ...(how.onAsked === null && isModern ? { _meta: { [sdk.CLIENT_CAPABILITIES_META_KEY]: {} } } : {}),
+            },
+            {
+              ...{ ...request, allowInputRequired: true },
+              toolDefinition: { name, inputSchema: { ...inputSchema, type: 'object' } },
+            },
+          ),
         ),
       ),
     readResource: (uri, how) => answered(how, asks, (request) => client.request({ method: 'resources/read', params: { uri } }, request)),
@@ -223,7 +245,8 @@ async function close(client: Client, transport: Transport, timers: Pick<Timers, 
   await client.close();
 }
 
-function tooMany(what: string): NexusError {
+/** A bound that a server does not keep to. */
+export function tooMany(what: string): NexusError {
   return new NexusError('limit_exceeded', `the MCP server ${what}`, { details: { limit: 'output' } });
 }
 
@@ -273,6 +296,8 @@ export function failureOf(error: unknown): McpFailure {
   // The program behind it has ended before this call.
   if (code === endedCode)
     return { error: new NexusError('tool_failed', 'the MCP server has ended', { cause: error }), outcome: 'unsent', stale: true };
+  if (code === 'UNSUPPORTED_RESULT_TYPE')
+    return { error: new NexusError('tool_failed', 'the MCP server asks for input where it may not'), outcome: 'refused', stale: false };
   if (code === 'REQUEST_TIMEOUT') return unknownFailure('the MCP server did not answer in time', error);
   if (code === 'INVALID_RESULT') return unknownFailure('the MCP server answered with something that is no result of this call', error);
   if (status !== undefined) return unknownFailure(`the MCP server failed (HTTP ${status})`, error);

@@ -16,6 +16,8 @@ export interface ConnectionKey {
   readonly tenantId: string;
   readonly name: string;
   readonly version: string;
+  /** Whoever uses it has it to themselves: there are as many as are used at a time. */
+  readonly isAlone?: boolean;
 }
 
 export interface McpConnections {
@@ -41,6 +43,8 @@ export interface McpConnections {
 
 interface Entry {
   readonly id: string;
+  /** The same for all connections with one server. */
+  readonly serverId: string;
   readonly tenantId: string;
   readonly opening: Promise<McpConnection>;
   readonly controller: AbortController;
@@ -62,6 +66,14 @@ interface Failing {
   readonly failures: number;
   readonly until: number;
   readonly error: unknown;
+}
+
+/** One for each conversation that nobody else takes part in. */
+function freePlace(serverId: string, entries: ReadonlyMap<string, Entry>): string {
+  for (let number = 0; ; number++) {
+    const id = number === 0 ? serverId : `${serverId} ${number}`;
+    if ((entries.get(id)?.users ?? 0) === 0) return id;
+  }
 }
 
 const firstPauseMs = 500;
@@ -131,8 +143,11 @@ export function createMcpConnections({
     });
   }
 
-  function openEntry(id: string, tenantId: string, opener: (signal: AbortSignal) => Promise<McpConnection>): Entry {
-    for (const failed of [failing.get(id), ending.get(id)]) {
+  function openEntry(
+    { id, serverId, tenantId }: Pick<Entry, 'id' | 'serverId' | 'tenantId'>,
+    opener: (signal: AbortSignal) => Promise<McpConnection>,
+  ): Entry {
+    for (const failed of [failing.get(serverId), ending.get(serverId)]) {
       const waitMs = (failed?.until ?? 0) - clock.monotonic();
       if (failed !== undefined && waitMs > 0) throw laterAgain(failed.error, waitMs);
     }
@@ -140,7 +155,7 @@ export function createMcpConnections({
     const controller = new AbortController();
     const opening = opener(controller.signal);
     const entry: Entry = {
-      ...{ id, tenantId, opening, controller, connection: undefined },
+      ...{ id, serverId, tenantId, opening, controller, connection: undefined },
       ...{ users: 0, isDropped: false, isShut: false, isCounted: false, usedAt: clock.monotonic(), cancelIdle: undefined },
     };
     entries.set(id, entry);
@@ -148,11 +163,11 @@ export function createMcpConnections({
     opening.then(
       (connection) => {
         entry.connection = connection;
-        failing.delete(id);
+        failing.delete(serverId);
       },
       (error: unknown) => {
-        const failures = (failing.get(id)?.failures ?? 0) + 1;
-        if (!controller.signal.aborted) failing.set(id, { failures, until: clock.monotonic() + pauseMs(failures), error });
+        const failures = (failing.get(serverId)?.failures ?? 0) + 1;
+        if (!controller.signal.aborted) failing.set(serverId, { failures, until: clock.monotonic() + pauseMs(failures), error });
         entry.isDropped = true;
         if (entries.get(id) === entry) entries.delete(id);
         open.delete(entry);
@@ -165,19 +180,20 @@ export function createMcpConnections({
   function countEnd(entry: Entry): void {
     if (entry.isCounted) return;
     entry.isCounted = true;
-    const failures = (ending.get(entry.id)?.failures ?? 0) + 1;
+    const failures = (ending.get(entry.serverId)?.failures ?? 0) + 1;
     const error = new NexusError('tool_failed', `the MCP server ended by itself ${failures} times without doing anything`);
-    ending.set(entry.id, { failures, until: failures < 2 ? 0 : clock.monotonic() + pauseMs(failures - 1), error });
+    ending.set(entry.serverId, { failures, until: failures < 2 ? 0 : clock.monotonic() + pauseMs(failures - 1), error });
     dropEntry(entry);
   }
 
   return {
-    async use({ tenantId, name, version }, opener, signal, work) {
+    async use(key, opener, signal, work) {
       if (isClosed) throw new NexusError('unavailable', 'the connections to MCP servers are closed');
       throwIfAborted(signal);
-      const id = idOf({ tenantId, name, version });
+      const serverId = idOf(key);
+      const id = key.isAlone === true ? freePlace(serverId, entries) : serverId;
       const known = entries.get(id);
-      const entry = known ?? openEntry(id, tenantId, opener);
+      const entry = known ?? openEntry({ id, serverId, tenantId: key.tenantId }, opener);
       entry.cancelIdle?.();
       entry.users += 1;
       try {
@@ -199,7 +215,7 @@ export function createMcpConnections({
     },
     keepOnly(tenantId, servers) {
       const kept = new Set(servers.map(({ name, version }) => idOf({ tenantId, name, version })));
-      for (const entry of [...open]) if (entry.tenantId === tenantId && !kept.has(entry.id)) dropEntry(entry);
+      for (const entry of [...open]) if (entry.tenantId === tenantId && !kept.has(entry.serverId)) dropEntry(entry);
     },
     forgive(tenantId, name) {
       const start = `${JSON.stringify([tenantId, name]).slice(0, -1)},`;

@@ -121,6 +121,8 @@ export function createPluginPrograms(options: PluginProgramsOptions): PluginProg
           },
           destination: { host: 'stdio', context: null, secrets: [] },
           drop: connections.drop,
+          asking: null,
+          mayBePlain: () => false,
           isAsApproved: () => true, // or the conversation would not have begun
           converse: (signal, work) =>
             connections.use(

@@ -10,10 +10,13 @@ export interface ProgramConnectionsOptions extends Pick<McpConnectionOptions, 'v
   readonly timers: Timers;
 }
 
+/** What of a conversation whoever opens it has a say in. */
+export type Hooks = Pick<McpConnectionOptions, 'onToolsChanged' | 'offers'>;
+
 type OpenProgram = (
   tenantId: string,
   transport: ProgramTransport,
-  onToolsChanged: () => void,
+  hooks: Hooks,
   signal: AbortSignal,
 ) => Promise<McpConnection>;
 
@@ -26,7 +29,7 @@ const maxRemembered = 10_000;
 interface ProgramStart {
   readonly tenantId: string;
   readonly transport: ProgramTransport;
-  readonly onToolsChanged: () => void;
+  readonly hooks: Hooks;
   readonly onIgnored: () => void;
   readonly isFormer: boolean;
 }
@@ -40,7 +43,7 @@ export function createProgramOpener(options: ProgramConnectionsOptions): OpenPro
   const former = new LRUCache<string, true>({ max: maxRemembered });
 
   async function start(
-    { tenantId, transport, onToolsChanged, onIgnored, isFormer }: ProgramStart,
+    { tenantId, transport, hooks, onIgnored, isFormer }: ProgramStart,
     signal: AbortSignal,
   ): Promise<McpConnection> {
     const opening = untilReleased(signal);
@@ -53,7 +56,7 @@ export function createProgramOpener(options: ProgramConnectionsOptions): OpenPro
             createStdioTransport({ ...options, process: program.process, deserialize: deserializeMessage, onIgnored }),
           probeTimeoutMs: Math.min(probeMs, connectTimeoutMs / 2),
           isFormer,
-          onToolsChanged,
+          ...hooks,
         },
         signal,
       );
@@ -67,10 +70,10 @@ export function createProgramOpener(options: ProgramConnectionsOptions): OpenPro
     }
   }
 
-  return async (tenantId, transport, onToolsChanged, signal) => {
+  return async (tenantId, transport, hooks, signal) => {
     const key = JSON.stringify([tenantId, transport]);
     const isFormer = former.has(key);
-    const how = { tenantId, transport, onToolsChanged, onIgnored: () => void former.set(key, true) };
+    const how = { tenantId, transport, hooks, onIgnored: () => void former.set(key, true) };
     try {
       return await start({ ...how, isFormer }, signal);
     } catch (error) {

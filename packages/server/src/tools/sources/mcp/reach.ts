@@ -4,9 +4,10 @@ import { NexusError, type Timers } from '#core';
 import { isSecretHeader } from '#tools/contract';
 import { createEgressAgent, createNameResolver, type EgressOptions, hostnameOf, portOf, requireAllowedUrl } from '#tools/net';
 import type { Jail, JailLimits } from '#tools/sandbox';
+import { offersOf } from './asked.ts';
 import { connect, type McpConnection } from './connection.ts';
 import { createEgressFetch } from './egress-fetch.ts';
-import { createProgramOpener } from './program-connections.ts';
+import { createProgramOpener, type Hooks } from './program-connections.ts';
 import { createPrograms, type ProgramSettings } from './programs.ts';
 
 /** A secret of the operator: it goes to these hosts only, and for these tenants. */
@@ -110,12 +111,7 @@ export function createReach(options: ReachOptions): Reach {
 
   const openProgram = createProgramOpener({ ...options, ...bounds, programs });
 
-  async function openHttp(
-    tenantId: string,
-    transport: HttpTransport,
-    onToolsChanged: () => void,
-    signal: AbortSignal,
-  ): Promise<McpConnection> {
+  async function openHttp(tenantId: string, transport: HttpTransport, hooks: Hooks, signal: AbortSignal): Promise<McpConnection> {
     const lifetime = new AbortController();
     const agent = createEgressAgent({
       resolve: (hostname, isGranted) => (isGranted ? names.ofOperator(hostname) : names.ofOutside(hostname, lifetime.signal)),
@@ -135,7 +131,7 @@ export function createReach(options: ReachOptions): Reach {
           ...options,
           transport: overHttp(new URL(transport.url), fetch, { 'user-agent': `nexus-agent/${options.version}`, ...headers }),
           probeTimeoutMs: connectTimeoutMs,
-          onToolsChanged,
+          ...hooks,
         },
         signal,
       );
@@ -171,9 +167,10 @@ export function createReach(options: ReachOptions): Reach {
       const within = AbortSignal.any([signal, late.signal]);
       try {
         const { transport } = definition;
+        const hooks = { onToolsChanged, offers: offersOf(definition) };
         return transport.type === 'stdio'
-          ? await openProgram(tenantId, transport, onToolsChanged, within)
-          : await openHttp(tenantId, transport, onToolsChanged, within);
+          ? await openProgram(tenantId, transport, hooks, within)
+          : await openHttp(tenantId, transport, hooks, within);
       } catch (error) {
         throw within.aborted && within.reason instanceof NexusError ? within.reason : error;
       } finally {

@@ -4,6 +4,10 @@ import type { ToolResult } from '#tools/contract';
 /** What the model reads of the result of a tool. Pictures and sounds are named, not shown. */
 export function mcpResult(answer: unknown): ToolResult {
   if (!isObject(answer)) return unreadable();
+  if (answer.resultType === 'input_required') {
+    const message = 'the MCP server asks for input in the midst of the call, and nobody can be asked here';
+    return { type: 'error', error: new NexusError('tool_failed', message).toInfo() };
+  }
   const parts = Array.isArray(answer.content) ? answer.content.map(partText) : [];
   const text = parts.join('\n');
   const { structuredContent } = answer;

@@ -1,16 +1,23 @@
 import { NexusError } from '#core';
 import { serverMark, type Tool, type ToolContext, type ToolResult } from '#tools/contract';
-import { type CallOptions, failureOf, type McpConnection } from './connection.ts';
+import { asksOf, offersOf } from './asked.ts';
+import { type AskingCallParts, callThatAsks } from './asking-call.ts';
+import { failureOf, type McpConnection, type ToolCallOptions } from './connection.ts';
 import type { KeptServer } from './content.ts';
+import type { TalkOptions } from './conversation.ts';
 import type { ListedTool } from './pins.ts';
 import type { Destination } from './reach.ts';
 import { mcpResult, promptText, resourceText } from './result-text.ts';
 import type { TakenTool } from './taken-tools.ts';
+import type { WantedRules } from './wanted.ts';
 
 /** A conversation for one call. */
 type Converse = <Result>(signal: AbortSignal, work: (connection: McpConnection, isFresh: boolean) => Promise<Result>) => Promise<Result>;
 
 export interface ServerToolOptions {
+  /** Null: it never may ask. */
+  readonly asking: AskingCallParts | null;
+  readonly mayBePlain: WantedRules['mayBePlain'];
   readonly server: KeptServer;
   readonly destination: Destination;
   readonly converse: Converse;
@@ -24,34 +31,47 @@ export interface ServerToolOptions {
 export function toolsOfServer(options: ServerToolOptions, taken: readonly TakenTool[]): Tool[] {
   const { server, isAsApproved } = options;
   const isProgram = server.definition.transport.type === 'stdio';
-  const tool = (content: Pick<Tool, 'name' | 'description' | 'inputSchema' | 'effects'>, ask: Ask): Tool => ({
+  const offers = offersOf(server.definition);
+  const asks = asksOf(offers);
+  const tool = (content: Pick<Tool, 'name' | 'description' | 'inputSchema' | 'effects' | 'asks'>, ask: Ask): Tool => ({
     ...content,
     source: `mcp:${server.name}`,
     serverMark: serverMark(server.definition),
     tier: isProgram ? 'T2' : 'remote',
     permissions: isProgram ? ['process.run'] : ['net.egress'],
     timeoutMs: server.definition.timeoutMs,
-    execute: (input, context) => call(options, content, (connection, how) => ask(connection, input, how), context),
+    async execute(input, context) {
+      if (context.resume !== undefined) throw mayAskNoMore(server.name, content);
+      await authorize(options.destination, context);
+      const how = { timeoutMs: server.definition.timeoutMs + slackMs, onProgress: context.onOutput, signal: context.signal };
+      return call(options, content, (connection) => ask(connection, input, { ...how, onAsked: null }), context.signal);
+    },
   });
   const reading = server.definition.trustHints ? 'none' : 'once';
-  const own = taken.map(({ name, effects, listed }) =>
-    tool(
-      {
-        name,
-        effects,
-        description: listed.description ?? listed.title ?? listed.annotations?.title ?? '',
-        inputSchema: listed.inputSchema,
+  const own = taken.map(({ name, effects, listed }): Tool => {
+    const description = listed.description ?? listed.title ?? listed.annotations?.title ?? '';
+    const content = { name, effects, description, inputSchema: listed.inputSchema, ...(asks.length === 0 ? {} : { asks }) };
+    const ask = (connection: McpConnection, input: Record<string, unknown>, how: ToolCallOptions) => {
+      if (isAsApproved(connection, listed)) return connection.callTool(listed, input, how);
+      const message = `the MCP server ${server.name} has changed ${name} since a person approved it; it must be approved again`;
+      throw new NexusError('conflict', message);
+    };
+    const plain = tool(content, async (connection, input, how) => mcpResult(await ask(connection, input, how)));
+    const { asking } = options;
+    if (asks.length === 0 || asking === null) return plain;
+    return {
+      ...plain,
+      async execute(input, context) {
+        const offered = context.calling?.offered ?? [];
+        if (offered.length === 0 && context.resume === undefined) return plain.execute(input, context); // nobody could be asked
+        await authorize(options.destination, context);
+        const rules = { server: server.name, tool: name, mayBePlain: options.mayBePlain, offers, offered };
+        const talk = ({ signal, ...how }: TalkOptions) =>
+          call(options, content, (connection) => ask(connection, input, { ...how, signal, timeoutMs: unboundedMs }), signal);
+        return callThatAsks(asking, { tool: content, rules, timeoutMs: server.definition.timeoutMs, talk }, context);
       },
-      async (connection, input, how) => {
-        if (!isAsApproved(connection, listed))
-          throw new NexusError(
-            'conflict',
-            `the MCP server ${server.name} has changed ${name} since a person approved it; it must be approved again`,
-          );
-        return mcpResult(await connection.callTool(listed, input, how));
-      },
-    ),
-  );
+    };
+  });
   const resources = [
     tool(
       {
@@ -103,17 +123,14 @@ export function toolsOfServer(options: ServerToolOptions, taken: readonly TakenT
 
 const nothing = { type: 'object', properties: {}, additionalProperties: false };
 
-type Ask = (connection: McpConnection, input: Record<string, unknown>, how: CallOptions) => Promise<ToolResult>;
+type Ask = (connection: McpConnection, input: Record<string, unknown>, how: ToolCallOptions) => Promise<ToolResult>;
 
-async function call(
-  { server, destination, converse, drop }: ServerToolOptions,
+async function call<Result>(
+  { converse, drop }: ServerToolOptions,
   { name, effects }: Pick<Tool, 'name' | 'effects'>,
-  ask: (connection: McpConnection, how: CallOptions) => Promise<ToolResult>,
-  context: ToolContext,
-): Promise<ToolResult> {
-  await authorize(destination, context);
-  const { signal } = context;
-  const how = { signal, timeoutMs: server.definition.timeoutMs + slackMs, onProgress: context.onOutput };
+  ask: (connection: McpConnection) => Promise<Result>,
+  signal: AbortSignal,
+): Promise<Result> {
   let isAsked = false;
   let mayRepeat = true;
   for (;;) {
@@ -122,7 +139,7 @@ async function call(
       return await converse(signal, async (connection, isFresh) => {
         try {
           isAsked = true;
-          return await ask(connection, how);
+          return await ask(connection);
         } catch (error) {
           // A server that was started anew knows nothing of a conversation, and says so before it does anything.
           const { stale } = failureOf(error);
@@ -147,8 +164,18 @@ async function call(
   }
 }
 
+/** Of a call that was suspended when its definition said otherwise: nothing of it is done again. */
+function mayAskNoMore(server: string, { name, effects }: Pick<Tool, 'name' | 'effects'>): NexusError {
+  const message = `the definition of the MCP server ${server} does not let it ask any more, so that the call of ${name} cannot go on`;
+  return effects === 'once'
+    ? new NexusError('tool_outcome_unknown', `${message}; whether it took effect is not known`, { details: { cause: 'conflict' } })
+    : new NexusError('conflict', message);
+}
+
 /** A call ends by its own time; this is for what would wait for ever. */
 const slackMs = 5_000;
+/** For a call that may wait for people: its own time is counted by whoever goes on with it. */
+const unboundedMs = 2 ** 31 - 1;
 /** Refusals of ours, before anything was sent. */
 const ours = new Set(['conflict', 'rate_limited', 'unavailable', 'policy_denied', 'invalid_request', 'address_not_allowed']);
 

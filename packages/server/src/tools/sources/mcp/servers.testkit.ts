@@ -1,6 +1,6 @@
 import type { McpServerDefinition, TenantId } from '@nexus-agent/protocol';
 import { McpServerDefinition as Definition } from '@nexus-agent/protocol';
-import { systemClock, systemTimers } from '#core';
+import { NexusError, sha256, systemClock, systemTimers } from '#core';
 import type { ToolSourceRow, ToolSourceStore } from '#storage';
 import { createJail, createToolService, type JailLimits, type ToolService } from '#tools';
 import { plainFolders } from '../../testing/index.ts';
@@ -20,6 +20,23 @@ export function createRows(): ToolSourceStore & { readonly rows: Map<string, Too
     listToolSources: async (tenantId, kind) => ({ items: of(tenantId).filter((row) => row.kind === kind), nextCursor: null }),
     toolSourceHeads: async (tenantId) => of(tenantId).map(({ kind, name, version }) => ({ kind, name, version })),
     deleteToolSource: async (tenantId, kind, name) => rows.delete(keyOf(tenantId, kind, name)),
+  };
+}
+
+/** What is kept of calls, in memory. */
+function inMemoryStates(): McpServersOptions['states'] {
+  const kept = new Map<string, Uint8Array>();
+  return {
+    async keep(_tenantId, state) {
+      const sha = sha256(Buffer.from(state).toString('latin1'));
+      kept.set(sha, state);
+      return { sha256: sha, bytes: state.byteLength };
+    },
+    async read(_tenantId, { sha256: sha }) {
+      const state = kept.get(sha);
+      if (state === undefined) throw new NexusError('not_found', 'it is gone');
+      return state;
+    },
   };
 }
 
@@ -48,6 +65,8 @@ export function startServers(options: Partial<McpServersOptions> & { readonly st
     jail: createJail({ clock: systemClock, timers: systemTimers }),
     jailLimits,
     stdio: { mode: 'jailed', tenants: [tenant], readOnly: [] },
+    states: inMemoryStates(),
+    isRunOver: async () => false,
     onNotice: (_about, message) => notices.push(message),
     ...options,
   });

@@ -1,8 +1,11 @@
 import { type Clock, NexusError, type Timers } from '#core';
 import type { ToolSourceStore } from '#storage';
 import type { McpAdministration, ToolSource } from '#tools/contract';
+import { hostnameOf, portOf } from '#tools/net';
+import type { ProgramStates } from '../program-states.ts';
 import { createMcpAdministration } from './administration.ts';
 import { createMcpConnections, type McpConnectionsOptions } from './connections.ts';
+import { createHeldCalls, type HeldCallsOptions } from './held-calls.ts';
 import { createReach, type ReachOptions } from './reach.ts';
 import { createRegister, type OnNotice } from './register.ts';
 import { createMcpSource } from './source.ts';
@@ -12,6 +15,9 @@ export interface McpServersOptions extends ReachOptions, McpConnectionsOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly onNotice: OnNotice;
+  /** What is kept of calls that wait for an answer to what their server asks. */
+  readonly states: ProgramStates;
+  readonly isRunOver: HeldCallsOptions['isRunOver'];
 }
 
 /** MCP servers as a source of tools, and what people do with them. */
@@ -28,7 +34,10 @@ export function createMcpServers(options: McpServersOptions): McpServersOfNode {
   const reach = createReach(options);
   const connections = createMcpConnections(options);
   const register = createRegister({ store, onNotice, onChange: (tenantId) => source.forget(tenantId) });
-  const source = createMcpSource({ ...options, register, reach, connections, closing });
+  const held = createHeldCalls(options);
+  const asking = { ...options, held };
+  const mayBePlain = (url: URL) => options.allowPrivate?.(hostnameOf(url), portOf(url)) === true;
+  const source = createMcpSource({ ...options, register, reach, connections, closing, asking, mayBePlain });
   return {
     source,
     administration: createMcpAdministration({
@@ -42,6 +51,7 @@ export function createMcpServers(options: McpServersOptions): McpServersOfNode {
     }),
     async close() {
       controller.abort(new NexusError('unavailable', 'the MCP servers are closed'));
+      held.close();
       await connections.close();
       await source.settled();
     },

@@ -2,6 +2,8 @@ import type { TenantId } from '@nexus-agent/protocol';
 import { LRUCache } from 'lru-cache';
 import { type Clock, canonicalJson, NexusError, sha256, type Timers } from '#core';
 import type { Tool, ToolSource } from '#tools/contract';
+import { asksOf, offersOf } from './asked.ts';
+import type { AskingCallParts } from './asking-call.ts';
 import type { McpConnection } from './connection.ts';
 import type { McpConnections } from './connections.ts';
 import type { KeptServer } from './content.ts';
@@ -17,6 +19,8 @@ export interface McpSourceOptions {
   readonly connections: McpConnections;
   readonly clock: Pick<Clock, 'monotonic'>;
   readonly timers: Pick<Timers, 'soon'>;
+  readonly asking: AskingCallParts;
+  readonly mayBePlain: (url: URL) => boolean;
   readonly onNotice: OnNotice;
   readonly closing: AbortSignal;
 }
@@ -52,7 +56,17 @@ interface TenantServers {
  * The tools of a tenant's servers, as they were approved: to list them nobody is asked. A server is connected to when something of it is
  * called, and then it is looked whether it still is what was approved.
  */
-export function createMcpSource({ register, reach, connections, clock, timers, onNotice, closing }: McpSourceOptions): McpSource {
+export function createMcpSource({
+  register,
+  reach,
+  connections,
+  clock,
+  timers,
+  asking,
+  mayBePlain,
+  onNotice,
+  closing,
+}: McpSourceOptions): McpSource {
   const tenants = new LRUCache<string, TenantServers>({ max: maxTenants });
   const loading = new Map<string, Promise<TenantServers>>();
   /** Hashes of what a server listed, over each connection. */
@@ -98,10 +112,11 @@ export function createMcpSource({ register, reach, connections, clock, timers, o
   function toolsOf(server: KeptServer): readonly Tool[] {
     if (server.pins === null) return [];
     const { tenantId, definition } = server;
-    const key = { tenantId, ...connectionOf(server) };
+    const isAlone = asksOf(offersOf(definition)).length > 0; // else nobody could tell in which call it asks
+    const key = { tenantId, ...connectionOf(server), isAlone };
     return toolsOfServer(
       {
-        server,
+        ...{ server, asking, mayBePlain },
         destination: reach.destinationOf(definition),
         drop: connections.drop,
         isAsApproved,
