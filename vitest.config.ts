@@ -23,7 +23,7 @@ const long = [
   'packages/server/src/apps/simulation/seed-threads.test.ts',
   'packages/server/src/cli/sim.test.ts',
   'packages/server/src/llm/faults.test.ts',
-  'packages/server/src/tools/sandbox/{jail,suspension,typescript}.test.ts',
+  'packages/server/src/tools/sandbox/{gvisor,jail,suspension,typescript}.test.ts',
   'packages/server/src/tools/sources/mcp/programs.test.ts',
   'test/conformance/{blobs,bus,mcp-server,storage,storage-outages}.test.ts',
   'test/e2e/{agent-core,broken-store,clocks,fuzz,known-faults-durable,mcp-programs,mcp-stdio,metrics,newcomer,nodes,outages,queues,streams,tool-worker-nodes,tool-workers}.test.ts',

@@ -190,6 +190,11 @@ export const toolRequirements = {
     behaviour:
       'A program in a jail sees and reaches nothing of the machine but programs to read and its own folder: no file, process, user, network, key or setting.',
   },
+  'tools.jail.kernel': {
+    promise: 4,
+    behaviour:
+      'With the driver gVisor a program has a kernel of its own inside the same jail: the same attacks fail, with the same limits, files, hosts and endings.',
+  },
   'tools.jail.limits': {
     promise: 4,
     behaviour:

@@ -58,6 +58,7 @@ export {
   type Defence,
   defences,
   type Jail,
+  type JailDriver,
   type JailEnd,
   type JailLimits,
   type Sandbox,

@@ -35,6 +35,7 @@ export interface JailedCalls {
    * also when a host that it asks for is refused: then nothing runs.
    */
   run(request: JailedRequest, context: ToolContext): Promise<JailedEnd>;
+  readonly tier: Jail['tier'];
   /** The longest that a call may take by its limits, waiting included. */
   readonly longestMs: number;
 }
@@ -53,6 +54,7 @@ export function createJailedCalls(options: JailedToolsOptions): JailedCalls {
   });
   const networks = createJailNetworks(options.network, { clock, timers });
   return {
+    tier: jail.tier,
     longestMs: maxWaitMs + limits.wallMs + aroundMs,
     async run({ network: wanted = [], ...request }, context) {
       const refusal = await jail.refusal();

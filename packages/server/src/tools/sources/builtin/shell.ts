@@ -49,7 +49,7 @@ export function createShellTool(calls: JailedCalls): Tool {
     },
     effects: 'once',
     source: 'built-in',
-    tier: 'T2',
+    tier: calls.tier,
     permissions: ['code.run', 'fs.read', 'fs.write', 'net.egress', 'process.run'],
     timeoutMs: calls.longestMs,
     async execute(input, context) {

@@ -1,5 +1,5 @@
 import { NexusError } from '#core';
-import type { Tool, ToolContext, ToolResult } from '#tools/contract';
+import type { Tool, ToolContext, ToolResult, ToolTier } from '#tools/contract';
 import { type CallOptions, failureOf, type McpConnection } from './connection.ts';
 import type { KeptServer } from './content.ts';
 import type { ListedTool } from './pins.ts';
@@ -16,6 +16,7 @@ export interface ServerToolOptions {
   readonly converse: Converse;
   /** The server has forgotten the conversation. */
   readonly drop: (connection: McpConnection) => void;
+  readonly tier: ToolTier;
   /** Whether the server still lists the tool as it was approved, by what it last listed over this connection. */
   readonly isAsApproved: (connection: McpConnection, tool: ListedTool) => boolean;
 }
@@ -27,7 +28,7 @@ export function toolsOfServer(options: ServerToolOptions, taken: readonly TakenT
   const tool = (content: Pick<Tool, 'name' | 'description' | 'inputSchema' | 'effects'>, ask: Ask): Tool => ({
     ...content,
     source: `mcp:${server.name}`,
-    tier: isProgram ? 'T2' : 'remote',
+    tier: options.tier,
     permissions: isProgram ? ['process.run'] : ['net.egress'],
     timeoutMs: server.definition.timeoutMs,
     execute: (input, context) => call(options, content, (connection, how) => ask(connection, input, how), context),

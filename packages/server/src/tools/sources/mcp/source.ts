@@ -95,6 +95,7 @@ export function createMcpSource({ register, reach, connections, clock, timers, o
       {
         server,
         destination: reach.destinationOf(definition),
+        tier: reach.tierOf(definition),
         drop: connections.drop,
         isAsApproved,
         converse: (signal, work) => connections.use(key, (during) => open(server, during), signal, work),
