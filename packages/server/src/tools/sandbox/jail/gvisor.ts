@@ -65,11 +65,13 @@ export interface GvisorProgram {
   readonly writable: readonly string[];
   /** Hard limits of each process, by the names of `prlimit`. */
   readonly each: readonly (readonly [name: string, value: number])[];
+  /** Then the network of the jail around is its own. */
+  readonly hasWayOut: boolean;
   readonly without: ReadonlySet<Defence>;
 }
 
 /** Its bundle: the files are those of the jail around. */
-export function gvisorConfig({ argv, env, cwd, tmpBytes, writable, each, without }: GvisorProgram): string {
+export function gvisorConfig({ argv, env, cwd, tmpBytes, writable, each, hasWayOut, without }: GvisorProgram): string {
   const has = (defence: Defence) => !without.has(defence);
   const tmpfs = (at: string, defence: Defence) => ({
     ...{ destination: at, type: 'tmpfs', source: 'tmpfs' },
@@ -94,7 +96,7 @@ export function gvisorConfig({ argv, env, cwd, tmpBytes, writable, each, without
       ...writable.map((at) => ({ destination: at, type: 'bind', source: at, options: ['rbind', 'rw', 'nosuid', 'nodev'] })),
     ],
     linux: {
-      namespaces: ['pid', 'mount', 'ipc', 'uts', 'network'].map((type) => ({ type })),
+      namespaces: ['pid', 'mount', 'ipc', 'uts', ...(hasWayOut ? [] : ['network'])].map((type) => ({ type })),
       ...(has('system-calls') ? { seccomp } : {}),
     },
   });

@@ -159,6 +159,7 @@ function bundleOf(request: JailRequest, binds: readonly Bind[], options: PlanOpt
     ...{ env: environmentOf(request), cwd: cwdOf(request), tmpBytes, without },
     writable: writable.map((bind) => bind.at),
     each: limitsOfEach(request, options),
+    hasWayOut: request.proxySocket !== undefined,
   });
 }
 
