@@ -6,6 +6,7 @@ import { controlMutants } from './control.ts';
 import { conversationMutants } from './conversations.ts';
 import { coreMutants } from './core.ts';
 import { dispatchMutants } from './dispatch.ts';
+import { edgeSecretMutants } from './edge-secrets.ts';
 import { edgeMutants } from './edges.ts';
 import { fileMutants } from './files.ts';
 import { isolationMutants } from './isolation.ts';
@@ -38,6 +39,7 @@ export const mutants = [
   ...dispatchMutants,
   ...edgeMutants,
   ...controlMutants,
+  ...edgeSecretMutants,
   ...fileMutants,
   ...budgetMutants,
   ...permitMutants,

@@ -28,6 +28,7 @@ export type { FinishedCall, ToolFault } from '#tools/execution';
 export { openSessionFiles, type SessionFiles } from '#tools/files';
 export {
   createOwnListeners,
+  type EdgeSecrets,
   type EgressObserver,
   type OwnListeners,
   type ProxyDefence,

@@ -2,7 +2,7 @@ import { type Clock, createShares, cutText, NexusError, type Timers, type WaitOb
 import type { ToolContext } from '#tools/contract';
 import type { Jail, JailEnd, JailLimits, JailRequest } from '#tools/sandbox';
 import { coveredFiles, lookAtFiles, requireWritten } from './jail-files.ts';
-import { createJailNetworks, type JailNetwork, type JailNetworkOptions, type NetworkUse } from './jail-network.ts';
+import { createJailNetworks, type JailNetwork, type JailNetworkOptions, type NetworkUse, type WantedHost } from './jail-network.ts';
 
 export interface JailedToolsOptions {
   /** Owned by the caller, who closes it. */
@@ -24,7 +24,7 @@ export interface JailedToolsOptions {
 
 export interface JailedRequest extends Pick<JailRequest, 'argv' | 'cwd' | 'stdin'> {
   /** Hosts that it asks for, see {@link createJailNetworks}. */
-  readonly network?: readonly string[];
+  readonly network?: readonly WantedHost[];
 }
 
 export type JailedEnd = Extract<JailEnd, { type: 'exited' }> & { readonly network?: NetworkUse };
