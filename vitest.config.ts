@@ -22,7 +22,7 @@ const long = [
   'packages/server/src/apps/simulation/seed-threads.test.ts',
   'packages/server/src/cli/sim.test.ts',
   'packages/server/src/llm/faults.test.ts',
-  'packages/server/src/tools/sandbox/{jail,suspension,typescript}.test.ts',
+  'packages/server/src/tools/sandbox/{gvisor,jail,suspension,typescript}.test.ts',
   'packages/server/src/tools/sources/builtin/files/pdf-text.test.ts',
   'packages/server/src/tools/sources/mcp/{plugin-programs,program-ends,programs}.test.ts',
   'test/chaos/{artifacts,asking,billing,boundaries,clocks,code,files,killed-calls,known-faults,lost-answers,outage,paid,questions,random,takeover,told-to-end-tools,told-to-end,waits,without-a-bus,worker-calls}.test.ts',

@@ -5,10 +5,10 @@
  *   npm run verify:containment            all attacks
  *   npm run verify:containment -- memory  those whose name has one of the words
  */
-import { defences, proxyDefences } from '../packages/server/src/tools/index.ts';
-import { attacksHere, attempt, setTarget, whyNoAttacks } from '../test/hostile/support/attacks.ts';
+import { defences, type JailDriver, proxyDefences } from '../packages/server/src/tools/index.ts';
+import { type Attack, attacksHere, attacksOnGvisor, attempt, ofGvisor, setTarget, whyNoAttacks } from '../test/hostile/support/attacks.ts';
 import { attemptCode, attemptModule, codeAttacks, codeDefences, moduleAttacks } from '../test/hostile/support/code-attacks.ts';
-import { attemptEgress, egressAttacks, setEgressTarget } from '../test/hostile/support/egress-attacks.ts';
+import { attemptEgress, type EgressAttack, egressAttacks, setEgressTarget } from '../test/hostile/support/egress-attacks.ts';
 
 const words = process.argv.slice(2);
 const isChosen = ({ name }: { readonly name: string }) => words.length === 0 || words.some((word) => name.includes(word));
@@ -27,8 +27,18 @@ for (const attack of moduleAttacks.filter(isChosen))
   await tryOne('T1', attack, 'what is not there, or fixed', (without) => attemptModule(attack, without));
 const reason = await whyNoAttacks();
 if (reason === null) {
-  await tryJails();
-  await tryEgress();
+  await tryJails('T2', 'bubblewrap', attacksHere);
+  await tryEgress('way out', 'bubblewrap', egressAttacks);
+  const missing = await whyNoAttacks('gvisor');
+  if (missing === null) {
+    await tryJails('T3', 'gvisor', attacksOnGvisor.map(ofGvisor));
+    // What the proxy refuses it refuses to everybody: here only what programs say themselves is tried.
+    await tryEgress(
+      'T3 out',
+      'gvisor',
+      egressAttacks.map((attack) => ({ ...attack, defences: [] })),
+    );
+  } else say(`verify:containment: T3 was not tried: ${missing}`);
   sayDefences();
 } else {
   say(`verify:containment: no jail was tried: ${reason}`);
@@ -37,29 +47,29 @@ if (reason === null) {
 // What an attack left open where its defence was away.
 process.exit(wrong.length > 0 ? 1 : 0);
 
-async function tryJails(): Promise<void> {
+async function tryJails(tier: string, driver: JailDriver, attacks: readonly Attack[]): Promise<void> {
   const target = await setTarget();
   try {
-    for (const attack of attacksHere.filter(isChosen)) {
+    for (const attack of attacks.filter(isChosen)) {
       await tryOne(
-        'T2',
+        tier,
         attack,
-        'the kernel',
-        async (without) => (await attempt(attack, target, without ? attack.defences : [])).succeeded,
+        driver === 'gvisor' ? 'a kernel of its own' : 'the kernel',
+        async (without) => (await attempt(attack, target, without ? attack.defences : [], driver)).succeeded,
       );
-      await attempt({ name: 'tidy', defences: [], shell: 'rm -f big* late' }, target);
+      await attempt({ name: 'tidy', defences: [], shell: 'rm -f big* late' }, target, [], driver);
     }
   } finally {
     await target.close();
   }
 }
 
-async function tryEgress(): Promise<void> {
+async function tryEgress(tier: string, driver: JailDriver, attacks: readonly EgressAttack[]): Promise<void> {
   const target = await setEgressTarget();
   try {
-    for (const attack of egressAttacks.filter(isChosen)) {
-      const tryIt = async (without: boolean) => (await attemptEgress(attack, target, without ? attack.defences : [])).succeeded;
-      await tryOne('way out', attack, 'how requests are read', tryIt);
+    for (const attack of attacks.filter(isChosen)) {
+      const tryIt = async (without: boolean) => (await attemptEgress(attack, target, without ? attack.defences : [], driver)).succeeded;
+      await tryOne(tier, attack, driver === 'gvisor' ? 'the proxy' : 'how requests are read', tryIt);
     }
   } finally {
     await target.close();

@@ -268,6 +268,11 @@ export const toolRequirements = {
     behaviour:
       'A program in a jail sees and reaches nothing of the machine but programs to read and its own folder: no file, process, user, network, key or setting.',
   },
+  'tools.jail.kernel': {
+    promise: 4,
+    behaviour:
+      'With the driver gVisor a program has a kernel of its own inside the same jail: the same attacks fail, with the same limits, files, hosts and endings.',
+  },
   'tools.jail.limits': {
     promise: 4,
     behaviour:
@@ -310,6 +315,21 @@ export const toolRequirements = {
   'tools.egress.limits': {
     promise: 4,
     behaviour: 'Connections, bytes, speed, heads, silence and time of the way out are bounded, and the server serves on.',
+  },
+  'tools.edge.decided': {
+    promise: 3,
+    behaviour:
+      'A secret goes along with a request where the operator granted it for that host and tenant and policy allows it, each time; else nothing is sent.',
+  },
+  'tools.edge.http': {
+    promise: 4,
+    behaviour:
+      'A secret that http_fetch or http_request names goes to its host over TLS only, to no other by a redirect, and comes back in no answer.',
+  },
+  'tools.edge.jail': {
+    promise: 4,
+    behaviour:
+      'A program calls a host with a secret that never enters its jail: whatever it and the host say, it reads it in no answer and sends it nowhere else.',
   },
   'tools.egress.gone': { promise: 4, behaviour: 'The way out ends with its call, also when the server is killed.' },
   'tools.jail.same': { promise: 4, behaviour: 'Jails hold alike whether the server is root or an ordinary user.' },

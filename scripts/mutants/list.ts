@@ -8,6 +8,7 @@ import { conversationMutants } from './conversations.ts';
 import { coreMutants } from './core.ts';
 import { dispatchMutants } from './dispatch.ts';
 import { documentMutants } from './documents.ts';
+import { edgeSecretMutants } from './edge-secrets.ts';
 import { edgeMutants } from './edges.ts';
 import { fileMutants } from './files.ts';
 import { httpToolMutants } from './http-tools.ts';
@@ -52,6 +53,7 @@ export const mutants = [
   ...documentMutants,
   ...edgeMutants,
   ...controlMutants,
+  ...edgeSecretMutants,
   ...fileMutants,
   ...budgetMutants,
   ...permitMutants,

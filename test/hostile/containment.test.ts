@@ -1,11 +1,39 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { attacksHere, attempt, setTarget, type Target, whyNoAttacks } from './support/attacks.ts';
+import { attacksHere, attacksOnGvisor, attempt, setTarget, type Target, whyNoAttacks } from './support/attacks.ts';
 
 const reason = await whyNoAttacks();
 if (reason !== null) describe('programs in jails', () => it.skip(`not run: ${reason}`));
 else describe('programs in jails', suite);
+
+const missing = await whyNoAttacks('gvisor');
+if (missing !== null) describe('programs in jails with gVisor', () => it.skip(`not run: ${missing}`));
+else describe('programs in jails with gVisor', suiteOfGvisor);
+
+function suiteOfGvisor() {
+  let target: Target;
+  beforeAll(async () => {
+    target = await setTarget();
+  });
+  afterAll(() => target.close());
+
+  it.each(attacksOnGvisor.map((attack) => ({ ...attack, toString: () => attack.name })))(
+    '$name, and do not succeed [verifies tools.jail.kernel tools.jail.same]',
+    async (attack) => {
+      const { succeeded, end } = await attempt(attack, target, [], 'gvisor');
+      expect(succeeded, `${Buffer.from(end.stdout).toString().slice(0, 500)} ${Buffer.from(end.stderr).toString().slice(0, 500)}`).toBe(
+        false,
+      );
+      if (end.type === 'stopped') expect(end.error.code).toBe('limit_exceeded');
+    },
+  );
+
+  it('are served again right after', async () => {
+    const honest = { name: 'honest', defences: [], shell: 'rm -f big* late; echo ESCAPED' };
+    expect((await attempt(honest, target, [], 'gvisor')).succeeded).toBe(true);
+  });
+}
 
 function suite() {
   let target: Target;

@@ -8,7 +8,14 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock, systemTimers } from '../../../packages/server/src/core/index.ts';
-import { createJail, type Defence, type JailEnd, type JailLimits } from '../../../packages/server/src/tools/index.ts';
+import {
+  createJail,
+  type Defence,
+  defences,
+  type JailDriver,
+  type JailEnd,
+  type JailLimits,
+} from '../../../packages/server/src/tools/index.ts';
 
 const mebibyte = 1024 * 1024;
 const isRoot = process.getuid?.() === 0;
@@ -22,9 +29,18 @@ export interface Attack {
   readonly limits?: Partial<JailLimits>;
   /** Where it makes no sense otherwise. */
   readonly onlyAs?: 'root';
+  readonly onlyOn?: JailDriver;
   readonly succeeded?: (end: JailEnd, target: Target) => boolean;
 }
 
+/** Those without which attacks succeed on gVisor too; what the others keep out its kernel keeps out as well. */
+const neededOnGvisor = new Set<Defence>(
+  defences.filter((each) => each.startsWith('limit-') || ['read-only', 'system-calls', 'tmp-size', 'shm-size'].includes(each)),
+);
+export const ofGvisor = (attack: Attack): Attack => {
+  const isNeeded = attack.defences.some((each) => neededOnGvisor.has(each)) && attack.name !== familiesName;
+  return { ...attack, defences: isNeeded ? attack.defences : [] };
+};
 /** What attacks are after on this machine. */
 export interface Target {
   readonly folder: string;
@@ -34,6 +50,8 @@ export interface Target {
 }
 
 const secretWord = 'word-of-the-host';
+/** gVisor has no other families. */
+const familiesName = 'opens a socket that no network namespace holds';
 const libc = 'import ctypes, os\nc = ctypes.CDLL(None, use_errno=True)\n';
 
 const attacks: readonly Attack[] = [
@@ -72,7 +90,7 @@ const attacks: readonly Attack[] = [
   { name: 'writes where it may only read', defences: ['read-only'], shell: 'echo ours > /data/theirs && echo ESCAPED' },
   { name: 'writes to programs', defences: [], shell: 'echo x > /usr/bin/true && echo ESCAPED; touch /usr/x && echo ESCAPED' },
   { name: 'fills the root of its file system', defences: ['root-read-only'], shell: 'echo x > /x && echo ESCAPED' },
-  { name: 'fills the folder of devices', defences: ['devices-read-only'], shell: 'echo x > /dev/x && echo ESCAPED' },
+  { name: 'fills the folder of devices', onlyOn: 'bubblewrap', defences: ['devices-read-only'], shell: 'echo x > /dev/x && echo ESCAPED' },
   {
     name: 'stays in the session of the server',
     defences: ['session'],
@@ -114,7 +132,7 @@ const attacks: readonly Attack[] = [
   },
   { name: 'traces', defences: ['system-calls'], python: `${libc}print("ESCAPED" if c.ptrace(0, 0, 0, 0) == 0 else ctypes.get_errno())` },
   {
-    name: 'opens a socket that no network namespace holds',
+    name: familiesName,
     defences: ['system-calls'],
     // Whichever this kernel has: those of hypervisors are not on every machine.
     python:
@@ -128,7 +146,28 @@ const attacks: readonly Attack[] = [
     python: 'import time\nwhile time.process_time() < 1.5: pass\nprint("ESCAPED")',
     limits: { cpuMs: 200 },
   },
-  { name: 'takes memory', defences: ['limit-memory'], python: 'x = bytearray(160 << 20)\nprint("ESCAPED")' },
+  { name: 'takes memory', onlyOn: 'bubblewrap', defences: ['limit-memory'], python: 'x = bytearray(160 << 20)\nprint("ESCAPED")' },
+  {
+    name: 'takes memory and holds it',
+    onlyOn: 'gvisor',
+    defences: ['limit-memory'],
+    python: 'import time\nx = bytearray(b"x") * (300 << 20); time.sleep(2)\nprint("ESCAPED")',
+  },
+  {
+    name: 'takes memory faster than anybody looks',
+    onlyOn: 'gvisor',
+    defences: ['limit-memory'],
+    // In one system call, which touches nothing.
+    python:
+      'import mmap\nx = [mmap.mmap(-1, 512 << 20, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS) for i in range(8)]\nfor each in x: each[-1] = 1\nprint("ESCAPED")',
+  },
+  {
+    name: 'fills the folder of devices, which is memory of its own kernel',
+    onlyOn: 'gvisor',
+    defences: ['limit-memory'],
+    shell:
+      'i=0; while test $i -lt 40; do i=$((i+1)); dd if=/dev/zero of=/dev/big$i bs=1M count=7 2>/dev/null || exit 1; done; sleep 1; echo ESCAPED',
+  },
   {
     name: 'takes memory with many processes',
     defences: ['limit-memory'],
@@ -196,9 +235,10 @@ export async function attempt(
   attack: Attack,
   target: Target,
   without: readonly Defence[] = [],
+  driver: JailDriver = 'bubblewrap',
 ): Promise<{ readonly succeeded: boolean; readonly end: JailEnd }> {
   const jail = createJail({
-    ...{ clock: systemClock, timers: systemTimers, without: new Set(without) },
+    ...{ clock: systemClock, timers: systemTimers, driver, without: new Set(without) },
     ...{ tmpBytes: 16 * mebibyte, folderLimit: { bytes: 24 * mebibyte, files: 500 } },
   });
   const argv = attack.shell === undefined ? ['/usr/bin/python3', '-c', attack.python ?? ''] : ['/bin/sh', '-c', attack.shell];
@@ -253,11 +293,16 @@ export async function setTarget(): Promise<Target> {
 }
 
 /** Why jails, and so attacks on them, cannot be tried here; null when they can. */
-export async function whyNoAttacks(): Promise<string | null> {
-  const jail = createJail({ clock: systemClock, timers: systemTimers });
+export async function whyNoAttacks(driver: JailDriver = 'bubblewrap'): Promise<string | null> {
+  const jail = createJail({ clock: systemClock, timers: systemTimers, driver });
   const refusal = await jail.refusal();
   if (refusal !== null) return refusal;
   return existsSync('/usr/bin/python3') ? null : 'the attacks are written in Python, and there is no /usr/bin/python3';
 }
 
-export const attacksHere = attacks.filter(({ onlyAs }) => onlyAs === undefined || isRoot);
+export const attacksHere = attacksOn('bubblewrap');
+export const attacksOnGvisor = attacksOn('gvisor');
+
+function attacksOn(driver: JailDriver): readonly Attack[] {
+  return attacks.filter(({ onlyAs, onlyOn = driver }) => onlyOn === driver && (onlyAs === undefined || isRoot));
+}

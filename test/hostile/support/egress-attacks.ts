@@ -8,7 +8,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock, systemTimers } from '../../../packages/server/src/core/index.ts';
-import { createJail, type Defence, type JailEnd, type ProxyDefence } from '../../../packages/server/src/tools/index.ts';
+import { createJail, type Defence, type JailDriver, type JailEnd, type ProxyDefence } from '../../../packages/server/src/tools/index.ts';
 import { type EgressGrant, type EgressRecord, openEgressProxy, type ProxyLimits } from '../../../packages/server/src/tools/net/index.ts';
 import { ordinaryLimits } from './attacks.ts';
 
@@ -261,6 +261,7 @@ export async function attemptEgress(
   attack: EgressAttack,
   target: EgressTarget,
   without: readonly EgressDefence[] = [],
+  driver: JailDriver = 'bubblewrap',
 ): Promise<{ readonly succeeded: boolean; readonly end: JailEnd; readonly records: readonly EgressRecord[] }> {
   const { ports } = target;
   const isWithout = (defence: EgressDefence) => without.includes(defence);
@@ -299,7 +300,7 @@ export async function attemptEgress(
     without: new Set(without.filter((defence): defence is ProxyDefence => !notOfProxy.has(defence))),
   });
   const jail = createJail({
-    ...{ clock: systemClock, timers: systemTimers },
+    ...{ clock: systemClock, timers: systemTimers, driver },
     ...(isWithout('network-apart') ? { without: new Set<Defence>(['network-apart']) } : {}),
   });
   target.hits.length = 0;

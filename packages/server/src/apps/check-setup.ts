@@ -179,7 +179,7 @@ async function checkJails(config: NexusConfig): Promise<Finding> {
   try {
     const refusal = await jail.refusal();
     if (refusal !== null) return { status: 'warn', detail: `shell and code_python are refused: ${refusal}` };
-    return { status: 'ok', detail: 'processes can be jailed' };
+    return { status: 'ok', detail: `processes can be jailed${jail.tier === 'T3' ? ', with gVisor as their kernel' : ''}` };
   } finally {
     await jail.close();
   }

@@ -4,10 +4,11 @@ import { createJail } from '#tools';
 
 /** Jails as the configuration has them, and what each program may take. Nothing is tried before the first one is wanted. */
 export function openJail({ sandbox, workspace }: NexusConfig) {
-  const { bubblewrap, user, readOnly, tmpBytes, maxJails, spareJails, maxQueued, maxWaitMs, network, ...limits } = sandbox.jail;
+  const { driver, bubblewrap, runsc, user, readOnly, tmpBytes, maxJails, spareJails, maxQueued, maxWaitMs, network, ...limits } =
+    sandbox.jail;
   const folderLimit = { bytes: workspace.maxBytes, files: workspace.maxNames };
   return {
-    jail: createJail({ clock: systemClock, timers: systemTimers, bubblewrap, user, readOnly, tmpBytes, folderLimit }),
+    jail: createJail({ clock: systemClock, timers: systemTimers, driver, bubblewrap, runsc, user, readOnly, tmpBytes, folderLimit }),
     limits,
     network,
     turns: { maxJails, spareJails, maxQueued, maxWaitMs },

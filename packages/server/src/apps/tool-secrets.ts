@@ -1,6 +1,7 @@
 import type { NexusConfig } from '#apps/config';
-import { matchesWildcard } from '#core';
+import { createSecretValues, matchesWildcard, NexusError } from '#core';
 import { operatorTenant } from '#policy';
+import type { EdgeSecrets } from '#tools';
 import type { ToolSecrets } from '#tools/sources';
 
 /**
@@ -24,4 +25,47 @@ export function createToolSecrets({ secrets, secretGrants }: Pick<NexusConfig, '
       return isGranted ? value : null;
     },
   };
+}
+
+/**
+ * What calls may name. Here a model says where it leads, so that each secret needs a grant, of the operator's tenant too. Throws for one that could not be
+ * sent in a header, or not be found again in an answer.
+ */
+export function createEdgeSecrets({ secrets, secretHeaders }: Pick<NexusConfig, 'secrets' | 'secretHeaders'>): EdgeSecrets {
+  const grants = secretHeaders.map(({ secret: name, hosts, header, form, tenants }) => {
+    const value = Object.hasOwn(secrets, name) ? secrets[name] : undefined;
+    if (value === undefined) throw wrong(`secretHeaders names ${name}, which secrets does not have`);
+    if (!/^[\x20-\x7e]+$/.test(value)) throw wrong(`the secret ${name} has characters that no header may have`);
+    if (ofConnections.test(header)) throw wrong(`secretHeaders: no secret can be sent in the header ${header}`);
+    const known = createSecretValues([value]);
+    if (known.inText(value) === value)
+      throw wrong(
+        `the secret ${name} is too short or too plain to be found in answers; secretHeaders takes 16 characters, or 8 that are no word`,
+      );
+    const secret = {
+      name,
+      header: header.toLowerCase(),
+      value: form.replace('{}', () => value),
+      clean: known.inText,
+      cleanStream: known.stream,
+    };
+    return { hosts: hosts.map((host) => host.toLowerCase()), tenants, secret };
+  });
+  return {
+    find(tenantId, name, { hostname, port }) {
+      const at = [`${hostname}:${port}`, ...(port === 443 ? [hostname] : [])];
+      const found = grants.find(
+        ({ hosts, tenants, secret }) =>
+          secret.name === name && tenants.includes(tenantId) && hosts.some((host) => at.some((each) => matchesWildcard(host, each))),
+      );
+      return found?.secret ?? null;
+    },
+  };
+}
+
+const ofConnections =
+  /^(host|connection|content-.*|transfer-encoding|upgrade|te|trailer|expect|keep-alive|accept-encoding|proxy-.*|x-nexus-.*|range)$/i;
+
+function wrong(message: string): NexusError {
+  return new NexusError('config_invalid', message);
 }

@@ -32,7 +32,7 @@ import { openJail } from './jail.ts';
 import { openPluginPrograms } from './plugin-programs.ts';
 import { fileStoreKind, type OpenedFiles } from './session-files.ts';
 import { countedCall, trafficOf, turnsOf } from './tool-counts.ts';
-import { createToolSecrets } from './tool-secrets.ts';
+import { createEdgeSecrets, createToolSecrets } from './tool-secrets.ts';
 
 export interface ToolParts {
   readonly config: NexusConfig;
@@ -79,6 +79,7 @@ export function openTools(parts: ToolParts): OpenedTools {
     ...egressOptions(config.httpFetch.allowPrivate),
     isOwnListener: own.isOwn,
   };
+  const secrets = createEdgeSecrets(config);
   const builtin = createBuiltinTools({
     sandbox,
     workspaces: files.workspaces,
@@ -86,10 +87,10 @@ export function openTools(parts: ToolParts): OpenedTools {
     timers: systemTimers,
     states: createProgramStates(files.blobs),
     artifacts: { store, blobs: files.blobs, maxOutputChars: config.tools.maxOutputChars },
-    http: { ...egress, observer: turnsOf(metrics, 'http_fetch'), traffic: trafficOf(metrics, 'http_fetch') },
+    http: { ...egress, secrets, observer: turnsOf(metrics, 'http_fetch'), traffic: trafficOf(metrics, 'http_fetch') },
     jailed: {
       ...{ jail, clock, timers: systemTimers, limits: jailLimits, observer: turnsOf(metrics, 'jail'), ...jailTurns },
-      network: { ...network, egress: { ...egress, traffic: trafficOf(metrics, 'jail') } },
+      network: { ...network, secrets, egress: { ...egress, traffic: trafficOf(metrics, 'jail') } },
     },
   });
   const http = createHttpApis({

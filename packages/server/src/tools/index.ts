@@ -35,6 +35,7 @@ export type { FinishedCall, ToolFault } from '#tools/execution';
 export { openOwnFolder, openSessionFiles, type SessionFiles } from '#tools/files';
 export {
   createOwnListeners,
+  type EdgeSecrets,
   type EgressObserver,
   type OwnListeners,
   type ProxyDefence,
@@ -78,6 +79,7 @@ export {
   type Defence,
   defences,
   type Jail,
+  type JailDriver,
   type JailEnd,
   type JailLimits,
   type Sandbox,

@@ -236,6 +236,36 @@ export const toolsConfig = {
       .default([]),
     'Which of `secrets` definitions of other tenants may name, and where each may be sent then.',
   ),
+  secretHeaders: setting(
+    z
+      .array(
+        z.strictObject({
+          secret: setting(z.string().min(1).max(100), 'Its name, in `secrets`.'),
+          hosts: setting(
+            z.array(z.string().min(1).max(260)).min(1).max(100),
+            'Where to: `api.example.com` for port 443, `*.example.com:8443` for another; also `localhost:8080`, the one place without TLS.',
+          ),
+          header: setting(
+            z
+              .string()
+              .regex(/^[A-Za-z][A-Za-z0-9-]{0,63}$/)
+              .default('authorization'),
+            'The header that it goes in.',
+          ),
+          form: setting(
+            z
+              .string()
+              .max(200)
+              .regex(/^[\x20-\x7e]*\{\}[\x20-\x7e]*$/, { error: 'expected a text with {} where the secret stands, such as Bearer {}' })
+              .default('Bearer {}'),
+            'What the header says, with `{}` for the secret.',
+          ),
+          tenants: setting(z.array(z.string().min(1)).min(1).default(['default']), 'Whose calls may name it.'),
+        }),
+      )
+      .default([]),
+    'Which of `secrets` calls of `http_fetch`, `http_request` and `shell` may name, for which hosts; policy is asked besides, for each (`secret.use`).',
+  ),
   sandbox: group({
     fuel: setting(
       z.int().min(1).max(10_000_000).default(5_000),

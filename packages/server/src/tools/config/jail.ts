@@ -23,8 +23,15 @@ const networkConfig = group({
 
 /** What jailed processes may take. */
 export const jailConfig = group({
+  driver: setting(
+    z.enum(['bubblewrap', 'gvisor']).default('bubblewrap'),
+    'What is the kernel of programs: with `bubblewrap` that of this machine (tier T2), with `gvisor` one of their own inside the same jail (T3), which takes some 200 ms more for each.',
+  ),
   bubblewrap: setting(z.string().regex(/^\//).optional(), 'Path of bubblewrap, which builds the jails.', {
     otherwise: '`bwrap` in `/usr/bin`, `/usr/local/bin` or `/bin`',
+  }),
+  runsc: setting(z.string().regex(/^\//).optional(), 'Path of `runsc`, which is gVisor, for the driver `gvisor`.', {
+    otherwise: '`runsc` in `/usr/bin` or `/usr/local/bin`',
   }),
   user: setting(
     z.int().min(1).max(4_294_967_293).default(65_534),

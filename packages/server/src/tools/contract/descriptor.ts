@@ -3,7 +3,7 @@ import { canonicalJson, type JsonSchema, sha256 } from '#core';
 
 /**
  * What a tool runs in: `host`, this process with our own code; `T0`, an interpreter in WebAssembly; `T1`, a WebAssembly module; `T2`, a
- * jailed process; `T3`, a machine of its own; `remote`, somebody else's process or server; `person`, nobody's.
+ * jailed process; `T3`, one with a kernel of its own; `remote`, somebody else's process or server; `person`, nobody's.
  */
 export type ToolTier = 'host' | 'T0' | 'T1' | 'T2' | 'T3' | 'remote' | 'person';
 

@@ -12,7 +12,7 @@ export {
   readDeclaredServers,
   serverMark,
 } from './declared-servers.ts';
-export { askHuman, describeTool, type ToolDescriptor } from './descriptor.ts';
+export { askHuman, describeTool, type ToolDescriptor, type ToolTier } from './descriptor.ts';
 export type { CallFiles, CallFolder, CallFolders, FilesOfCall, FolderRequest, KeptFiles, WriteCondition } from './files.ts';
 export { fieldFault, readFormAnswer } from './form-answers.ts';
 export type { McpAdministration } from './mcp-administration.ts';

@@ -1,5 +1,6 @@
 /** The door of the network: where requests of tools may go, and what of a page is worth reading. */
 export { type BoundedBody, decodeText, readBounded, redirectStatuses, reservedHeaders } from './answers.ts';
+export { type EdgeSecret, type EdgeSecrets, isThisMachine, noEdgeSecrets } from './edge-secrets.ts';
 export {
   createEgressAgent,
   type EgressObserver,

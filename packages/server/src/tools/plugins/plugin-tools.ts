@@ -115,6 +115,8 @@ function hostOf(context: ToolContext, { workspaces, fetchTool }: PluginToolParts
     },
     async fetch(request, signal) {
       if (fetchTool === null) throw new NexusError('unavailable', 'nothing can be fetched here', { retryable: false });
+      // What a person agreed to for a plugin says nothing of secrets.
+      if (Object.hasOwn(request as object, 'secret')) throw new NexusError('policy_denied', 'plugins name no secrets');
       const checked = checkArguments(schemas, fetchTool, request);
       if (checked.type === 'error') throw new NexusError(checked.error.code, checked.error.message);
       // Within the call of the plugin: its tenant, its session, its policy.

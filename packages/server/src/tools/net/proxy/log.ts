@@ -11,6 +11,8 @@ const maxRecords = 50;
 export interface LoggedConnection {
   to(target: ProxyTarget): void;
   connected(address: string): void;
+  /** A secret goes along. */
+  sends(secret: string): void;
   out(): Transform;
   in(): Transform;
   end(outcome: EgressRecord['outcome']): void;
@@ -30,12 +32,16 @@ export function createConnectionLog(meter: Meter, clock: Pick<Clock, 'monotonic'
     const seen = { sentBytes: 0, receivedBytes: 0 };
     let target: ProxyTarget | undefined;
     let address: string | undefined;
+    let secret: string | undefined;
     return {
       to: (known: ProxyTarget) => {
         target = known;
       },
       connected: (known: string) => {
         address = known;
+      },
+      sends: (name: string) => {
+        secret = name;
       },
       out: () => meter.measure('out', (bytes) => (seen.sentBytes += bytes), signal),
       in: () => meter.measure('in', (bytes) => (seen.receivedBytes += bytes), signal),
@@ -44,6 +50,7 @@ export function createConnectionLog(meter: Meter, clock: Pick<Clock, 'monotonic'
           ...{ kind, host: target?.hostname ?? '', port: target?.port ?? 0 },
           ...(kind === 'http' && target !== undefined ? { method: target.method } : {}),
           ...(address === undefined ? {} : { address }),
+          ...(secret === undefined ? {} : { secret }),
           ...{ ...seen, durationMs: Math.round(clock.monotonic() - startedAt), outcome },
         };
         if (records.length < maxRecords) records.push(record);

@@ -8,8 +8,9 @@ import { createEgressAgent, createEgressConnector, requireAllowedUrl } from '../
 import type { ConnectionLog } from './log.ts';
 import { limitReached } from './meter.ts';
 import { answerError, answerRefused, outcomeOf } from './refusals.ts';
-import { httpTarget, type ProxyTarget, tunnelTarget, whyNotGranted } from './target.ts';
+import { httpTarget, type ProxyTarget, secretGrantFor, tunnelTarget, whyNotGranted } from './target.ts';
 import type { EgressProxyOptions, ProxyDefence } from './types.ts';
+import { bodyWithoutSecret, headersWithoutSecret, requestWithSecret } from './with-secret.ts';
 
 /** What all requests of a program share. */
 export interface ServeEnvironment extends Pick<EgressProxyOptions, 'egress' | 'grants' | 'limits'> {
@@ -71,22 +72,36 @@ export async function serveHttp(environment: ServeEnvironment, request: Incoming
     const target = httpTarget(request.method ?? '', request.url ?? '', request.rawHeaders, without);
     connection.to(target);
     requireHeaders(request);
-    requireGranted(environment, target);
+    const granted = secretGrantFor(target, environment.grants);
+    if (granted === null) requireGranted(environment, target);
+    else {
+      requireAllowedUrl(granted.origin, egress);
+      connection.sends(granted.secret.name);
+    }
     agent = createEgressAgent({ ...egress, onConnected: connection.connected });
     const hasBody = request.headers['content-length'] !== undefined || request.headers['transfer-encoding'] !== undefined;
     const body = hasBody ? connection.out() : null;
     // A body that fails fails the request, which is waited for.
     const sending = body === null ? Promise.resolve() : pipeline(request, body).catch((error: Error) => void body.destroy(error));
+    const passed = passedHeaders(request.headers, request.headers.connection);
+    const plain = { origin: target.url.origin, path: `${target.url.pathname}${target.url.search}`, headers: passed };
+    const { origin, path, headers } = granted === null ? plain : requestWithSecret(granted, target, passed);
     const answer = await agent.request({
-      ...{ origin: target.url.origin, path: `${target.url.pathname}${target.url.search}`, body },
+      ...{ origin, path, body },
       method: target.method as Dispatcher.HttpMethod, // one of those that are passed on
-      headers: { ...passedHeaders(request.headers, request.headers.connection), 'x-nexus-fetch': '1', ...toldHost(environment, request) },
+      headers: { ...headers, 'x-nexus-fetch': '1', ...toldHost(environment, request) },
       ...{ signal, headersTimeout: limits.idleMs, bodyTimeout: limits.idleMs },
     });
     answer.body.on('error', () => undefined);
     response.shouldKeepAlive = false;
-    response.writeHead(answer.statusCode, passedHeaders(answer.headers, answer.headers.connection));
-    await pipeline(answer.body, connection.in(), response);
+    const told = passedHeaders(answer.headers, answer.headers.connection);
+    if (granted === null) {
+      response.writeHead(answer.statusCode, told);
+      await pipeline(answer.body, connection.in(), response);
+    } else {
+      response.writeHead(answer.statusCode, headersWithoutSecret(granted, answer.statusCode, told));
+      await pipeline(answer.body, connection.in(), bodyWithoutSecret(granted.secret), response);
+    }
     await sending;
     connection.end('ok');
   } catch (error) {

@@ -1,6 +1,6 @@
 import { NexusError } from '#core';
 import { hostnameOf, portOf } from '../egress.ts';
-import type { EgressGrant, ProxyDefence } from './types.ts';
+import type { EgressGrant, ProxyDefence, SecretGrant } from './types.ts';
 
 /** Where a request of a program leads, spelled one way: numbers of any kind are addresses, names are in small letters. */
 export interface ProxyTarget {
@@ -58,6 +58,13 @@ function checkedTarget(
   throw invalid(`the first line names ${hostname}:${port} and the Host header ${shown(host)}; they must be the same`);
 }
 
+/** What the target is sent on with, over TLS; null where it goes as it is. */
+export function secretGrantFor({ kind, hostname, port }: ProxyTarget, grants: readonly EgressGrant[]): SecretGrant | null {
+  if (kind !== 'http') return null;
+  const found = grants.find((grant) => grant.hostname === hostname && grant.port === port && grant.use === 'secret');
+  return found?.use === 'secret' ? found : null;
+}
+
 /** Null where it is granted, else a sentence that says what would be needed. */
 export function whyNotGranted(target: ProxyTarget, grants: readonly EgressGrant[], without: ReadonlySet<ProxyDefence>): string | null {
   const { kind, method, hostname, port } = target;
@@ -65,7 +72,7 @@ export function whyNotGranted(target: ProxyTarget, grants: readonly EgressGrant[
     (grant) => (grant.hostname === hostname || without.has('granted-hosts')) && (grant.port === port || without.has('granted-ports')),
   );
   const reads = kind === 'http' && readingMethods.has(method);
-  if (at.some(({ use }) => use === 'any' || reads || (kind === 'http' && without.has('granted-methods')))) return null;
+  if (at.some(({ use }) => use === 'any' || (use === 'read' && reads) || (kind === 'http' && without.has('granted-methods')))) return null;
   const anything = JSON.stringify(port === 443 ? hostname : authorityOf(hostname, port));
   const reading = JSON.stringify(`http://${port === 80 ? bracketed(hostname) : authorityOf(hostname, port)}`);
   const needed = reads ? `${reading} (to read) or ${anything} (for anything)` : anything;

@@ -1,4 +1,5 @@
 import type { Clock, Timers } from '#core';
+import type { EdgeSecret } from '../edge-secrets.ts';
 import type { EgressOptions } from '../egress.ts';
 
 /** What one jailed program may do through its proxy. */
@@ -22,13 +23,21 @@ export interface ProxyLimits {
 
 /**
  * Where a program may go, decided before it starts. `any`: a tunnel, or plain HTTP of any method, for what a tunnel carries nobody sees.
- * `read`: GET and HEAD of plain HTTP.
+ * `read`: GET and HEAD of plain HTTP. `secret`: what it says in plain HTTP is sent on over TLS, with a secret that it never sees.
  */
-export interface EgressGrant {
-  readonly use: 'any' | 'read';
-  readonly hostname: string;
-  readonly port: number;
-}
+export type EgressGrant =
+  | { readonly use: 'any' | 'read'; readonly hostname: string; readonly port: number }
+  | {
+      readonly use: 'secret';
+      readonly hostname: string;
+      /** Where the program calls it. */
+      readonly port: number;
+      /** Where it really is. */
+      readonly origin: URL;
+      readonly secret: EdgeSecret;
+    };
+
+export type SecretGrant = Extract<EgressGrant, { use: 'secret' }>;
 
 /** One connection that a program made, or tried to make. */
 export interface EgressRecord {
@@ -37,6 +46,8 @@ export interface EgressRecord {
   readonly port: number;
   /** Of plain HTTP. */
   readonly method?: string;
+  /** Name of the one that was sent along. */
+  readonly secret?: string;
   /** What it was connected to; left out when it was not. */
   readonly address?: string;
   readonly sentBytes: number;

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { setPriority } from 'node:os';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { settlesWithin, type Timers } from '#core';
-import { descriptors, type JailPlan, usersFile } from './plan.ts';
+import { descriptors, type JailPlan } from './plan.ts';
 import { childrenOf, isGone, processesWith, startTimeOf } from './watch.ts';
 
 /** Jailed programs are served after the server itself. */
@@ -37,8 +37,11 @@ export interface JailChild {
 }
 
 /** Starts what is planned. All that it hands over goes by descriptors that the program does not get. */
-export function startJailChild({ command, args, options, mark }: JailPlan, { timers, filter, env, waitsForAll }: ChildOptions): JailChild {
-  const stdio = Array.from({ length: 7 }, () => 'pipe' as const);
+export function startJailChild(
+  { command, args, options, users, bundle, mark }: JailPlan,
+  { timers, filter, env, waitsForAll }: ChildOptions,
+): JailChild {
+  const stdio = Array.from({ length: 8 }, () => 'pipe' as const);
   // In a session of its own: what a terminal sends to the server is not for it.
   const child = spawn(command, args, { env, stdio, detached: true, cwd: '/' });
   let status = '';
@@ -58,7 +61,8 @@ export function startJailChild({ command, args, options, mark }: JailPlan, { tim
   if (child.pid !== undefined) trySetPriority(child.pid);
   pipe(descriptors.arguments).end(options.map((option) => `${option}\0`).join(''));
   pipe(descriptors.filter).end(filter ?? '');
-  pipe(descriptors.users).end(usersFile);
+  pipe(descriptors.users).end(users);
+  pipe(descriptors.bundle).end(bundle);
 
   const told = new Promise((resolve) => pipe(descriptors.status).once('close', resolve));
 

@@ -6,17 +6,21 @@ import { limitExceeded } from '../limit-error.ts';
 import { startJailChild } from './child.ts';
 import { type FolderLimit, handOver, tidyFolder } from './folder.ts';
 import { createJailGuard } from './guard.ts';
+import { faultCode, faultWords, findRunsc, type GvisorKernel, kernelBytes, memoryFile, platforms } from './gvisor.ts';
 import { firstOutput, type JailOutput, lastErrors } from './output.ts';
 import { planJail } from './plan.ts';
 import { type JailRun, superviseRun } from './run.ts';
 import { systemCallFilter } from './seccomp.ts';
-import type { Defence, Jail, JailEnd, JailLimits, JailRequest } from './types.ts';
+import type { Defence, Jail, JailDriver, JailEnd, JailLimits, JailRequest } from './types.ts';
 
 export interface JailOptions {
   readonly clock: Pick<Clock, 'monotonic'>;
   readonly timers: Timers;
   /** An absolute path; where it usually lies when left out. */
   readonly bubblewrap?: string | undefined;
+  readonly driver?: JailDriver;
+  /** Of gVisor: an absolute path; where it usually lies when left out. */
+  readonly runsc?: string | undefined;
   /** Who jailed programs are for this machine where the server is root; nobody when left out. */
   readonly user?: number;
   /** Paths of this machine that all jails see, beside `/usr` and what belongs to it. */
@@ -39,13 +43,15 @@ const probeLimits: JailLimits = {
 
 /**
  * Jails of bubblewrap: namespaces of their own for all that there is, no user of this machine, no capability, no environment, no network,
- * a filter of system calls, and limits. There is nothing weaker: where the kernel forbids it, calls are refused.
+ * a filter of system calls, and limits; with gVisor a kernel of their own besides. There is nothing weaker: where it does not work, calls
+ * are refused.
  */
 export function createJail(options: JailOptions): Jail {
-  const { clock, timers, tmpBytes = 64 * mebibyte, without = new Set<Defence>() } = options;
+  const { clock, timers, driver = 'bubblewrap', tmpBytes = 64 * mebibyte, without = new Set<Defence>() } = options;
   const { folderLimit = { bytes: 1024 * mebibyte, files: 20_000 } } = options;
   const bubblewrap = options.bubblewrap ?? usualPlaces.find((place) => existsSync(place));
-  const filter = platform === 'linux' ? systemCallFilter(arch) : null;
+  const runsc = driver === 'gvisor' ? findRunsc(options.runsc) : undefined;
+  const filter = platform === 'linux' ? systemCallFilter(arch, driver === 'gvisor') : null;
   const isRoot = process.getuid?.() === 0;
   const user = isRoot ? { uid: options.user ?? nobody, gid: options.user ?? nobody } : undefined;
   const guard = createJailGuard(outerPath);
@@ -53,12 +59,15 @@ export function createJail(options: JailOptions): Jail {
   const running = new Set<JailRun>();
   const closing = new AbortController();
   let probed: Promise<string | null> | undefined;
+  /** The one that works, once it was tried. */
+  let kernel: GvisorKernel | undefined;
 
   function start(request: JailRequest, streams: readonly ('stdout' | 'stderr')[], output: JailOutput): JailRun {
     const plan = planJail(request, {
       ...{
         bubblewrap: bubblewrap ?? '',
         user,
+        kernel,
         mark: `${guard.mark}.${++jails}`,
         readOnly: (options.readOnly ?? []).filter((path) => existsSync(path)),
       },
@@ -66,7 +75,10 @@ export function createJail(options: JailOptions): Jail {
     });
     const env = without.has('environment') ? { ...process.env, PATH: outerPath } : { PATH: outerPath };
     const child = startJailChild(plan, { timers, filter, env, waitsForAll: !without.has('leftovers') });
-    const run = superviseRun(child, request, streams, output, { clock, timers, folderLimit, maxTmpFiles, without });
+    const run = superviseRun(child, request, streams, output, {
+      ...{ clock, timers, folderLimit, maxTmpFiles, without },
+      ...(kernel === undefined ? {} : { kernel: { bytes: kernelBytes, memoryFile, faultCode, faultWords } }),
+    });
     running.add(run);
     void run.ended.then(() => running.delete(run));
     return run;
@@ -114,10 +126,27 @@ export function createJail(options: JailOptions): Jail {
       return `bubblewrap is not installed${bubblewrap === undefined ? '' : ` at ${bubblewrap}`}: install it (apt-get install bubblewrap), or name it with sandbox.jail.bubblewrap`;
     if (filter === null) return `no filter of system calls is known for ${arch}; there is one for x64 and arm64`;
     await guarded();
-    const end = await start({ argv: ['/bin/sh', '-c', 'echo jailed'], limits: probeLimits }, bothStreams, firstOutput(10_000)).ended;
+    if (driver === 'bubblewrap') return (await tryOne()) ?? null;
+    if (runsc === undefined || !existsSync(runsc))
+      return `gVisor is not installed${runsc === undefined ? '' : ` at ${runsc}`}: install runsc (on Debian 12 the one of bookworm-backports: apt-get install -t bookworm-backports runsc), name it with sandbox.jail.runsc, or set sandbox.jail.driver to bubblewrap`;
+    let said: string | null = null;
+    for (const each of platforms) {
+      kernel = { runsc, platform: each };
+      const failed = await tryOne();
+      if (failed === null) return null;
+      said ??= failed;
+    }
+    return said;
+  }
+
+  /** What kept a jail from running something. */
+  async function tryOne(): Promise<string | null> {
+    const argv = ['/bin/sh', '-c', 'ls /usr >/tmp/seen && echo jailed'];
+    const end = await start({ argv, limits: probeLimits }, bothStreams, firstOutput(10_000)).ended;
     if (end.type === 'exited' && Buffer.from(end.stdout).toString('utf8') === 'jailed\n') return null;
     const said = end.type === 'stopped' ? end.error.message : Buffer.from(end.stderr).toString('utf8').trim().slice(-300);
-    return `a jail was tried and failed (${said}): ${isRoot ? asRoot : asUser}`;
+    const tried = kernel === undefined ? 'a jail' : `a jail with gVisor (${kernel.platform})`;
+    return `${tried} was tried and failed (${said}): ${kernel === undefined ? '' : asGvisor}${isRoot ? asRoot : asUser}`;
   }
 
   const refusal = () => {
@@ -126,6 +155,7 @@ export function createJail(options: JailOptions): Jail {
   };
 
   return {
+    tier: driver === 'gvisor' ? 'T3' : 'T2',
     refusal,
     claim,
     alive: () => running.size,
@@ -166,6 +196,7 @@ const bothStreams = ['stdout', 'stderr'] as const;
 const outerPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const asUser =
   'the kernel must let this user make user namespaces (sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces above 0; on Ubuntu an AppArmor profile for bwrap), and so must what limits its container';
+const asGvisor = 'runsc must be of 2024 or later and the server able to make jails without it: ';
 const asRoot = `root needs CAP_SYS_ADMIN to bind folders and CAP_SETUID to become another user, or run the server as an ordinary user; ${asUser}`;
 
 function unavailable(why: string): NexusError {

@@ -1,13 +1,15 @@
 import { lstatSync, readdirSync, readlinkSync } from 'node:fs';
 import { forwarding, proxyEnvironment, proxyPlaces } from './forwarder.ts';
+import { type GvisorKernel, gvisorCommand, gvisorConfig, gvisorPlaces, largestMemory } from './gvisor.ts';
 import type { Defence, JailRequest } from './types.ts';
 
 /** Where what a jail needs is handed to bubblewrap, by number of the descriptor. */
-export const descriptors = { arguments: 3, status: 4, filter: 5, users: 6 } as const;
+export const descriptors = { arguments: 3, status: 4, filter: 5, users: 6, bundle: 7 } as const;
 
 /** Who a program is inside. */
 const inside = { uid: 1000, gid: 1000, name: 'agent' };
-export const usersFile = `${inside.name}:x:${inside.uid}:${inside.gid}:agent:/tmp:/bin/sh\n`;
+/** gVisor knows no user but one, which is its root. */
+const usersFile = ({ uid, gid, name } = inside) => `${name}:x:${uid}:${gid}:agent:/tmp:/bin/sh\n`;
 
 /** What jails see of this machine, if it is there: programs, and what these need to start. */
 const systemPaths = ['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32'];
@@ -19,6 +21,8 @@ export interface PlanOptions {
   readonly bubblewrap: string;
   /** Who jailed programs are for this machine, where the server is root; undefined: as the server is. */
   readonly user: { readonly uid: number; readonly gid: number } | undefined;
+  /** The kernel of programs; undefined: that of this machine. */
+  readonly kernel: GvisorKernel | undefined;
   /** Stands in the command line, for those who look for it. */
   readonly mark: string;
   /** Further paths of this machine that all jails see. */
@@ -33,6 +37,9 @@ export interface JailPlan {
   readonly args: readonly string[];
   /** What bubblewrap reads besides. */
   readonly options: readonly string[];
+  /** What it is handed besides: its users, and what another kernel than that of this machine is told. */
+  readonly users: string;
+  readonly bundle: string;
   /** Stands in the command line of all that builds the jail. */
   readonly mark: string;
 }
@@ -49,7 +56,7 @@ interface Bind {
  * nothing of a jail is ever root for the kernel: root of the machine, even without any capability, may write settings of the kernel.
  */
 export function planJail(request: JailRequest, options: PlanOptions): JailPlan {
-  const { bubblewrap, user, mark, without } = options;
+  const { bubblewrap, user, kernel, mark, without } = options;
   const binds: Bind[] = [
     ...options.readOnly.map((each) => ({ path: each, at: each, writable: false })),
     ...(request.folder === undefined ? [] : [{ ...request.folder, at: '/workspace' }]),
@@ -61,13 +68,17 @@ export function planJail(request: JailRequest, options: PlanOptions): JailPlan {
           { path: request.proxySocket, at: proxyPlaces.socket, writable: false },
           { path: process.execPath, at: proxyPlaces.node, writable: false },
         ]),
+    ...(kernel === undefined ? [] : [{ path: kernel.runsc, at: gvisorPlaces.runsc, writable: false }]),
   ];
   const becomes = user !== undefined && !without.has('user') ? user : undefined;
   const place = becomes === undefined || binds.length === 0 ? undefined : stagingPlace(binds.map((bind) => bind.path));
   const sources = place === undefined ? binds : binds.map((bind, index) => ({ ...bind, path: `${place}/${index}` }));
   // What is read from the descriptor comes later and clears the environment.
-  const jailed = [bubblewrap, '--setenv', 'NEXUS_JAIL', mark, '--args', String(descriptors.arguments), '--', ...limited(request, without)];
-  const plan = { mark, options: bubblewrapOptions(request, sources, options) };
+  const jailed = [bubblewrap, '--setenv', 'NEXUS_JAIL', mark, '--args', String(descriptors.arguments), '--', ...limited(request, options)];
+  const plan = {
+    ...{ mark, options: bubblewrapOptions(request, sources, options), bundle: bundleOf(request, binds, options) },
+    users: kernel === undefined ? usersFile() : usersFile({ ...inside, uid: 0, gid: 0 }),
+  };
   if (becomes === undefined) return { ...plan, command: jailed[0] ?? '', args: jailed.slice(1) };
   const asUser = [
     'setpriv',
@@ -106,30 +117,54 @@ function prlimit(): string {
 }
 
 /** The hard limits of each process. They are set inside, where processes are counted for the jail alone. */
-function limited({ argv, limits, proxySocket }: JailRequest, without: ReadonlySet<Defence>): string[] {
+function limitsOfEach({ limits, proxySocket }: JailRequest, { kernel, without }: PlanOptions): (readonly [string, number])[] {
+  // What leads to the proxy runs beside another kernel, not on it.
+  const forwarders = proxySocket === undefined || kernel !== undefined ? 0 : forwarding.processes;
   const each: readonly (readonly [Defence, string, number])[] = [
-    ['limit-processes', 'nproc', limits.processes + (proxySocket === undefined ? 0 : forwarding.processes)],
+    ['limit-processes', 'nproc', limits.processes + forwarders],
     ['limit-files', 'nofile', limits.files],
     ['limit-file-size', 'fsize', limits.fileBytes],
     ['limit-memory', 'data', limits.memoryBytes],
     ['limit-cpu', 'cpu', Math.ceil(limits.cpuMs / 1_000) + 1],
   ];
-  const set = each
-    .filter(([defence]) => !without.has(defence))
-    .map(([, name, value]) => `--${name}=${Number.isFinite(value) ? Math.floor(value) : 'unlimited'}`);
+  return each.filter(([defence]) => !without.has(defence)).map(([, name, value]) => [name, value]);
+}
+
+/** What the jail executes: the program under its limits, or the kernel that sets these. */
+function limited(request: JailRequest, options: PlanOptions): string[] {
+  const { argv, proxySocket } = request;
+  const { kernel } = options;
+  const forwarded = proxySocket === undefined ? [] : forwarding.command;
+  if (kernel !== undefined) {
+    const memory = !options.without.has('limit-memory') ? [`--fsize=${largestMemory(request.limits, options.tmpBytes)}`] : [];
+    return [prlimit(), ...memory, '--core=0', '--', ...forwarded, ...gvisorCommand(kernel, request)];
+  }
+  const set = limitsOfEach(request, options).map(
+    ([name, value]) => `--${name}=${Number.isFinite(value) ? Math.floor(value) : 'unlimited'}`,
+  );
   if (proxySocket === undefined) return [prlimit(), ...set, '--core=0', '--', ...argv];
   // What forwards reserves memory that it never uses, and has its limit apart.
   const ofMemory = set.filter((each) => each.startsWith('--data='));
   const others = set.filter((each) => !ofMemory.includes(each));
-  return [prlimit(), ...others, '--core=0', '--', ...forwarding.command, prlimit(), ...ofMemory, '--core=0', '--', ...argv];
+  return [prlimit(), ...others, '--core=0', '--', ...forwarded, prlimit(), ...ofMemory, '--core=0', '--', ...argv];
 }
 
-function bubblewrapOptions(request: JailRequest, binds: readonly Bind[], options: PlanOptions): string[] {
-  const { without, tmpBytes } = options;
-  const has = (defence: Defence) => !without.has(defence);
-  const when = (defence: Defence, ...args: string[]) => (has(defence) ? args : []);
-  const tmp = (defence: Defence, at: string) => [...when(defence, '--size', String(tmpBytes)), '--perms', '1777', '--tmpfs', at];
-  const env = {
+function bundleOf(request: JailRequest, binds: readonly Bind[], options: PlanOptions): string {
+  if (options.kernel === undefined) return '';
+  const { tmpBytes, without } = options;
+  const writable = binds.filter((bind) => bind.writable || (without.has('read-only') && bind.at !== gvisorPlaces.runsc));
+  return gvisorConfig({
+    // What cannot be started is told as it is without another kernel.
+    argv: [prlimit(), '--core=0', '--', ...request.argv],
+    ...{ env: environmentOf(request), cwd: cwdOf(request), tmpBytes, without },
+    writable: writable.map((bind) => bind.at),
+    each: limitsOfEach(request, options),
+    hasWayOut: request.proxySocket !== undefined,
+  });
+}
+
+function environmentOf(request: JailRequest): Record<string, string> {
+  return {
     PATH: path,
     HOME: '/tmp',
     TMPDIR: '/tmp',
@@ -138,10 +173,24 @@ function bubblewrapOptions(request: JailRequest, binds: readonly Bind[], options
     ...proxyEnvironment(request),
     ...request.env,
   };
+}
+
+function cwdOf({ cwd, folder }: JailRequest): string {
+  return cwd ?? (folder === undefined ? '/tmp' : '/workspace');
+}
+
+function bubblewrapOptions(request: JailRequest, binds: readonly Bind[], options: PlanOptions): string[] {
+  const { kernel, without, tmpBytes } = options;
+  const has = (defence: Defence) => !without.has(defence);
+  const when = (defence: Defence, ...args: string[]) => (has(defence) ? args : []);
+  const tmp = (defence: Defence, at: string) => [...when(defence, '--size', String(tmpBytes)), '--perms', '1777', '--tmpfs', at];
+  // Another kernel is given what is for its program by itself.
+  const env = kernel === undefined ? environmentOf(request) : { PATH: path };
   return [
     ...['--unshare-user', '--unshare-uts', '--unshare-cgroup-try', '--cap-drop', 'ALL', '--hostname', 'jail'],
     ...['--uid', String(inside.uid), '--gid', String(inside.gid)],
-    ...when('nested-users', '--disable-userns'),
+    // Another kernel makes namespaces for its own processes; its programs cannot.
+    ...(kernel === undefined ? when('nested-users', '--disable-userns') : []),
     ...when('processes-apart', '--unshare-pid'),
     ...when('ipc-apart', '--unshare-ipc'),
     ...when('network-apart', '--unshare-net'),
@@ -156,8 +205,9 @@ function bubblewrapOptions(request: JailRequest, binds: readonly Bind[], options
     ...['--dev', '/dev', ...tmp('shm-size', '/dev/shm'), ...when('devices-read-only', '--remount-ro', '/dev')],
     ...tmp('tmp-size', '/tmp'),
     ...binds.flatMap(({ path: source, at, writable }) => [writable || !has('read-only') ? '--bind' : '--ro-bind', source, at]),
+    ...(kernel === undefined ? [] : ['--ro-bind-data', String(descriptors.bundle), gvisorPlaces.config]),
     ...when('root-read-only', '--remount-ro', '/'),
-    ...['--chdir', request.cwd ?? (request.folder === undefined ? '/tmp' : '/workspace')],
+    ...['--chdir', kernel === undefined ? cwdOf(request) : '/'],
     ...Object.entries(env).flatMap(([name, value]) => ['--setenv', name, value]),
     ...['--json-status-fd', String(descriptors.status)],
     ...(options.hasFilter && has('system-calls') ? ['--seccomp', String(descriptors.filter)] : []),

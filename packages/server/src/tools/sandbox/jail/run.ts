@@ -8,7 +8,7 @@ import { type FolderLimit, watchFolder } from './folder.ts';
 import { withForwarder } from './forwarder.ts';
 import type { JailOutput } from './output.ts';
 import type { Defence, JailEnd, JailRequest } from './types.ts';
-import { lookIntoJail } from './watch.ts';
+import { createSharedMemory, lookIntoJail } from './watch.ts';
 
 export interface RunOptions {
   readonly clock: Pick<Clock, 'monotonic'>;
@@ -16,6 +16,8 @@ export interface RunOptions {
   readonly folderLimit: FolderLimit;
   readonly maxTmpFiles: number;
   readonly without: ReadonlySet<Defence>;
+  /** A kernel of its own that the program has: what it takes itself, and how it says that it could not run. */
+  readonly kernel?: { readonly bytes: number; readonly memoryFile: string; readonly faultCode: number; readonly faultWords: RegExp };
 }
 
 export interface JailRun {
@@ -36,11 +38,13 @@ export function superviseRun(
   output: JailOutput,
   options: RunOptions,
 ): JailRun {
-  const { clock, timers, without } = options;
+  const { clock, timers, kernel, without } = options;
   const { onOutput } = request;
-  const limits = request.proxySocket === undefined ? request.limits : withForwarder(request.limits);
+  const forwarded = request.proxySocket === undefined ? request.limits : withForwarder(request.limits);
+  const limits = { ...forwarded, memoryBytes: forwarded.memoryBytes + (kernel?.bytes ?? 0) };
   const startedAt = clock.monotonic();
   const most = { cpuMs: 0, memoryBytes: 0 };
+  const shared = kernel === undefined ? undefined : createSharedMemory(kernel.memoryFile);
   let stopped: ErrorInfo | undefined;
   const over = new AbortController();
   const stop = (error: ErrorInfo) => {
@@ -63,7 +67,7 @@ export function superviseRun(
   async function look(hasOutgrown: () => Promise<boolean>): Promise<void> {
     const pid = child.firstPid();
     if (pid === undefined || without.has('processes-apart')) return;
-    const seen = await lookIntoJail(pid, limits.memoryBytes);
+    const seen = await lookIntoJail(pid, limits.memoryBytes, shared);
     if (seen === null) return;
     most.cpuMs = Math.max(most.cpuMs, seen.cpuMs);
     most.memoryBytes = Math.max(most.memoryBytes, seen.memoryBytes);
@@ -100,7 +104,8 @@ export function superviseRun(
     const { stdout, stderr } = output;
     const facts = { stdout, stderr, ...most, durationMs: clock.monotonic() - startedAt };
     const signal = exitCode === null ? null : signalOf(exitCode);
-    const error = stopped ?? (exitCode === null ? unstarted(fault, stderr) : endedByLimit(signal, most.cpuMs, limits));
+    const broke = exitCode === null || (exitCode === kernel?.faultCode && kernel.faultWords.test(Buffer.from(stderr).toString('utf8')));
+    const error = stopped ?? (broke ? unstarted(fault, stderr) : endedByLimit(signal, most.cpuMs, limits));
     if (error !== undefined) return { ...facts, type: 'stopped', error };
     return { ...facts, type: 'exited', exitCode: exitCode ?? 0, signal };
   }

@@ -71,8 +71,13 @@ export interface JailedProcess {
   kill(): void;
 }
 
+/** What is the kernel of jailed programs: that of this machine, or gVisor's, in the same jail. */
+export type JailDriver = 'bubblewrap' | 'gvisor';
+
 /** Processes of strangers on this machine, with nothing of it but what they are given. */
 export interface Jail {
+  /** What a program runs on: `T2`, the kernel of this machine; `T3`, one of its own. */
+  readonly tier: 'T2' | 'T3';
   /**
    * Null when this machine can jail, else a sentence that says why not and what would make it possible. Tried once, really: something is
    * run in a jail.

@@ -1,4 +1,4 @@
-import { readdir, readFile, stat, statfs } from 'node:fs/promises';
+import { readdir, readFile, readlink, stat, statfs } from 'node:fs/promises';
 
 /** What a jail holds at one moment. */
 export interface Look {
@@ -16,20 +16,22 @@ const ticksPerSecond = 100;
  *
  * @param firstPid the first process of the jail, by its number here
  * @param memoryBytes when they seem to have more, pages that several of them share are counted once, which takes longer
+ * @param shared a file in memory that several of them map, to be counted by itself
  */
-export async function lookIntoJail(firstPid: number, memoryBytes: number): Promise<Look | null> {
+export async function lookIntoJail(firstPid: number, memoryBytes: number, shared?: SharedMemory): Promise<Look | null> {
   const root = `/proc/${firstPid}/root`;
   try {
     // Before it has a root of its own, this is the /proc of the machine.
     if ((await stat(`${root}/proc`)).dev === (await stat('/proc')).dev) return null;
     const pids = (await readdir(`${root}/proc`)).filter((name) => /^[0-9]+$/.test(name));
-    let [cpuMs, seen] = [0, 0];
+    const ofFile = (await shared?.bytes(pids.map((pid) => `${root}/proc/${pid}`))) ?? null;
+    let [cpuMs, seen] = [0, ofFile ?? 0];
     for (const pid of pids) {
       cpuMs += cpuOf(await read(`${root}/proc/${pid}/stat`));
-      seen += sumOfSizes(await read(`${root}/proc/${pid}/status`), ['RssAnon', 'RssShmem']);
+      seen += sumOfSizes(await read(`${root}/proc/${pid}/status`), ofFile === null ? ['RssAnon', 'RssShmem'] : ['RssAnon']);
     }
     let counted = seen;
-    if (seen > memoryBytes) {
+    if (seen > memoryBytes && ofFile === null) {
       counted = 0;
       for (const pid of pids) counted += sumOfSizes(await read(`${root}/proc/${pid}/smaps_rollup`), ['Pss_Anon', 'Pss_Shmem']);
     }
@@ -38,6 +40,34 @@ export async function lookIntoJail(firstPid: number, memoryBytes: number): Promi
   } catch {
     return null;
   }
+}
+
+export interface SharedMemory {
+  /** Null while none of the processes has it open, or it cannot be looked at: then each process is counted with all that it maps. */
+  bytes(processes: readonly string[]): Promise<number | null>;
+}
+
+/** @param name of the file, as the process said that made it */
+export function createSharedMemory(name: string): SharedMemory {
+  let place: string | undefined;
+  const target = `/memfd:${name} (deleted)`;
+  const isIt = async (path: string) => (await readlink(path).catch(() => '')) === target;
+  async function find(processes: readonly string[]): Promise<string | undefined> {
+    for (const process of processes)
+      for (const descriptor of await readdir(`${process}/fd`).catch(() => []))
+        if (await isIt(`${process}/fd/${descriptor}`)) return `${process}/fd/${descriptor}`;
+    return undefined;
+  }
+  return {
+    async bytes(processes) {
+      if (place === undefined || !(await isIt(place))) place = await find(processes);
+      if (place === undefined) return null;
+      return stat(place).then(
+        ({ blocks }) => blocks * 512,
+        () => null,
+      );
+    },
+  };
 }
 
 /** Of a process that has just ended, nothing. */

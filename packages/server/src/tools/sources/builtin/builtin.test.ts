@@ -9,6 +9,7 @@ import { createBuiltinTools } from './index.ts';
 
 /** A machine that cannot jail. */
 const noJail: Jail = {
+  tier: 'T2',
   refusal: async () => 'bubblewrap is not installed',
   claim: async () => undefined,
   run: () => Promise.reject(new Error('it was run all the same')),

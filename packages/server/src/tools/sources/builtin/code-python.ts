@@ -83,7 +83,7 @@ export function createCodePythonTool(calls: JailedCalls): Tool {
     // It reaches nothing but its folder, where what it did counts only with its result: again is as good as once.
     effects: 'idempotent',
     source: 'built-in',
-    tier: 'T2',
+    tier: calls.tier,
     permissions: ['code.run', 'fs.read', 'fs.write', 'process.run'],
     timeoutMs: calls.longestMs,
     async execute(input, context) {

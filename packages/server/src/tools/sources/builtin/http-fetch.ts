@@ -6,9 +6,12 @@ import {
   createEgressAgent,
   createNameResolver,
   decodeText,
+  type EdgeSecret,
+  type EdgeSecrets,
   type EgressOptions,
   hostnameOf,
   htmlToMarkdown,
+  noEdgeSecrets,
   portOf,
   prettyJson,
   readBounded,
@@ -16,6 +19,7 @@ import {
   requireAllowedUrl,
   reservedHeaders,
 } from '#tools/net';
+import { edgeSecretFor, secretProperty } from './edge-secret.ts';
 
 export interface HttpFetchOptions extends Partial<EgressOptions> {
   readonly timers: Pick<Timers, 'soon' | 'after'>;
@@ -32,6 +36,8 @@ export interface HttpFetchOptions extends Partial<EgressOptions> {
   readonly maxBodyBytes?: number;
   /** Longest silence of a server, before and within its answer. */
   readonly idleTimeoutMs?: number;
+  /** What calls may name to be sent along. */
+  readonly secrets?: EdgeSecrets;
 }
 
 interface FetchInput {
@@ -40,6 +46,7 @@ interface FetchInput {
   readonly body?: string;
   readonly json?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
+  readonly secret?: string;
   readonly raw?: boolean;
 }
 
@@ -76,6 +83,7 @@ export function createHttpTools(options: HttpFetchOptions): readonly Tool[] {
           url: urlProperty,
           method: { enum: ['GET', 'HEAD'], description: 'GET when left out' },
           headers: headersProperty,
+          secret: secretProperty,
           raw: { type: 'boolean', description: 'HTML and JSON as they are' },
         },
         required: ['url'],
@@ -96,6 +104,7 @@ export function createHttpTools(options: HttpFetchOptions): readonly Tool[] {
           url: urlProperty,
           method: { enum: ['POST', 'PUT', 'PATCH', 'DELETE'] },
           headers: headersProperty,
+          secret: secretProperty,
           json: { description: 'Any JSON value, sent as application/json' },
           body: { type: 'string', maxLength: maxSentChars, description: 'A text to send instead; say its content-type in headers' },
           raw: { type: 'boolean', description: 'HTML and JSON as they are' },
@@ -186,9 +195,16 @@ async function fetchText(
   let content = bodyContent(request);
   let url = parseUrl(request.url);
   let headers = checkHeaders(request.headers ?? {});
+  let secret: EdgeSecret | null = null;
   for (let redirects = 0; ; redirects++) {
     requireAllowedUrl(url, options);
     await authorizeHop(url, method, context, options);
+    if (redirects === 0 && request.secret !== undefined) {
+      secret = await edgeSecretFor(options.secrets ?? noEdgeSecrets, request.secret, url, context);
+      requireOwnHeaders(headers, secret);
+      // It goes where redirects within the origin lead, and nowhere else: it is none of the plain ones.
+      headers[secret.header] = secret.value;
+    }
     const isReading = method === 'GET' || method === 'HEAD';
     if (!isReading) sending.began = true;
     const response = await agent.request({
@@ -217,6 +233,8 @@ async function fetchText(
       response.body.destroy();
       if (redirects >= maxRedirects)
         throw new NexusError('tool_failed', `more than ${maxRedirects} redirects; the last led to ${hostnameOf(url)}`);
+      if (secret !== null && secret.clean(location) !== location)
+        throw new NexusError('tool_failed', 'the server answered with an address that holds the secret it was sent; it is not followed');
       const next = parseUrl(location, url);
       const isElsewhere = next.origin !== url.origin;
       // What was meant for one server is sent to no other; and what was answered with another place to look is not sent again there.
@@ -230,9 +248,13 @@ async function fetchText(
       url = next;
       continue;
     }
+    if (secret !== null && statusCode === 206) {
+      response.body.destroy();
+      throw new NexusError('tool_failed', 'the server answered with a part, which was not asked for; with a secret sent it is not shown');
+    }
     const body = await readBounded(response, maxBodyBytes, context.signal);
     return describe({
-      ...{ url, method, response, body, raw: request.raw === true, maxChars: maxBodyBytes },
+      ...{ url, method, response, body, raw: request.raw === true, maxChars: maxBodyBytes, secret },
       ...{ signal: context.signal, timers: options.timers },
     });
   }
@@ -275,6 +297,15 @@ function checkHeaders(headers: Readonly<Record<string, string>>): Record<string,
   );
 }
 
+/** An answer in parts could give a secret away in pieces that are too small to be found. */
+const headersOfParts = ['range', 'if-range'];
+
+function requireOwnHeaders(headers: Readonly<Record<string, string>>, { name, header }: EdgeSecret): void {
+  const taken = [header, ...headersOfParts].find((each) => Object.hasOwn(headers, each));
+  if (taken !== undefined)
+    throw new NexusError('tool_input_invalid', `the header ${taken} cannot be set in a request with the secret ${name}; leave it out`);
+}
+
 interface Fetched {
   readonly url: URL;
   readonly method: string;
@@ -282,11 +313,19 @@ interface Fetched {
   readonly body: BoundedBody;
   readonly raw: boolean;
   readonly maxChars: number;
+  /** That was sent, and that the answer may repeat. */
+  readonly secret: EdgeSecret | null;
   readonly signal: AbortSignal;
   readonly timers: Pick<Timers, 'soon'>;
 }
 
-async function describe({ url, method, response, body, raw, maxChars, signal, timers }: Fetched): Promise<string> {
+/** Before pages are made readable, for marks could part it then, and after, for they could have hidden it. */
+async function describe(fetched: Fetched): Promise<string> {
+  const text = await describeAnswer(fetched);
+  return fetched.secret === null ? text : fetched.secret.clean(text);
+}
+
+async function describeAnswer({ url, method, response, body, raw, maxChars, secret, signal, timers }: Fetched): Promise<string> {
   const type = String(response.headers['content-type'] ?? '').slice(0, 200);
   const head = `${response.statusCode} ${url.href}${type === '' ? '' : ` (${type})`}`;
   if (method === 'HEAD') {
@@ -298,9 +337,16 @@ async function describe({ url, method, response, body, raw, maxChars, signal, ti
   if (type === '' ? body.bytes.includes(0) : !textTypes.test(type.toLowerCase())) {
     return `${head}\n\n[the body is no text: ${body.bytes.length}${body.complete ? '' : ' or more'} bytes]`;
   }
-  const text = decodeText(body.bytes, type);
+  const decoded = decodeText(body.bytes, type);
+  const text = secret === null ? decoded : withoutEcho(decoded, body.complete, secret);
   const shown = raw ? text : await readable(text, type, { maxChars, base: url.href, signal, timers });
   return `${head}\n\n${shown}${note}`;
+}
+
+/** Where a body was cut there may stand the beginning of what would have been found. */
+function withoutEcho(text: string, isWhole: boolean, secret: EdgeSecret): string {
+  if (isWhole) return secret.clean(text);
+  return secret.cleanStream().push(text);
 }
 
 async function readable(

@@ -6,21 +6,29 @@ import { type Clock, NexusError, type Timers } from '#core';
 import type { ToolContext } from '#tools/contract';
 import {
   createNameResolver,
+  type EdgeSecrets,
   type EgressGrant,
   type EgressOptions,
   type EgressRecord,
   hostnameOf,
+  noEdgeSecrets,
   openEgressProxy,
   type ProxyLimits,
   portOf,
   requireAllowedUrl,
 } from '#tools/net';
+import { edgeSecretFor } from './edge-secret.ts';
 
 export interface JailNetworkOptions extends ProxyLimits {
   /** Whether programs may ask for hosts at all. */
   readonly enabled: boolean;
   readonly egress: Partial<EgressOptions>;
+  /** What programs may name to be sent along. */
+  readonly secrets?: EdgeSecrets;
 }
+
+/** A host that a program asks for; with a secret, its requests to it are made over TLS by the server, which puts the secret in. */
+export type WantedHost = string | { readonly host: string; readonly secret: string };
 
 /** What a program did with its network, for whoever reads its result. */
 export interface NetworkUse {
@@ -42,7 +50,7 @@ export interface JailNetworks {
    * Asks policy about each host, before anything runs. Throws what refuses one. `host` and `host:port` are for anything, 443 when no port is
    * said; `http://host` is for reading by plain HTTP.
    */
-  decide(wanted: readonly string[], context: ToolContext): Promise<readonly EgressGrant[]>;
+  decide(wanted: readonly WantedHost[], context: ToolContext): Promise<readonly EgressGrant[]>;
   open(grants: readonly EgressGrant[], signal: AbortSignal): Promise<JailNetwork>;
 }
 
@@ -53,17 +61,40 @@ const strangeMs = 3_600_000;
 const maxSocketPath = 100;
 
 export function createJailNetworks(
-  { enabled, egress, ...limits }: JailNetworkOptions,
+  { enabled, egress, secrets = noEdgeSecrets, ...limits }: JailNetworkOptions,
   { clock, timers }: { readonly clock: Pick<Clock, 'monotonic'>; readonly timers: Timers },
 ): JailNetworks {
   const names = createNameResolver();
   const { allowPrivate = () => false } = egress;
+
+  async function secretGrant({ host, secret: name }: Exclude<WantedHost, string>, context: ToolContext): Promise<EgressGrant> {
+    const { grant, url } = parseWantedHost(host);
+    const { hostname, port } = grant;
+    const origin = new URL(url);
+    if (grant.use === 'any') origin.protocol = 'https:';
+    if (grant.use === 'any') origin.port = String(port);
+    requireAllowedUrl(origin, { allowPrivate });
+    const scheme = origin.protocol.slice(0, -1);
+    const verdict = await context.authorize({
+      action: 'net.egress',
+      resource: hostname,
+      context: { port, scheme, private: allowPrivate(hostname, port) },
+    });
+    if (!verdict.allowed) throw new NexusError(verdict.error.code, verdict.error.message, { details: verdict.error.details ?? {} });
+    const secret = await edgeSecretFor(secrets, name, origin, context);
+    return { use: 'secret', hostname, port: port === 443 ? 80 : port, origin, secret };
+  }
+
   return {
     async decide(wanted, context) {
       if (wanted.length > 0 && !enabled)
         throw new NexusError('policy_denied', 'programs reach no host here: whoever runs the server has sandbox.jail.network.enabled off');
       const grants: EgressGrant[] = [];
       for (const entry of wanted) {
+        if (typeof entry !== 'string') {
+          grants.push(await secretGrant(entry, context));
+          continue;
+        }
         const { grant, url } = parseWantedHost(entry);
         const { use, hostname, port } = grant;
         requireAllowedUrl(url, { allowPrivate });
@@ -76,6 +107,7 @@ export function createJailNetworks(
         if (!verdict.allowed) throw new NexusError(verdict.error.code, verdict.error.message, { details: verdict.error.details ?? {} });
         grants.push(grant);
       }
+      requireOneWay(grants);
       return grants;
     },
     async open(grants, signal) {
@@ -141,8 +173,20 @@ async function sweep(place: string): Promise<void> {
   }
 }
 
+/** A host that is called with a secret is called at that port in no other way. */
+function requireOneWay(grants: readonly EgressGrant[]): void {
+  for (const { use, hostname, port } of grants) {
+    if (use !== 'secret') continue;
+    if (grants.filter((grant) => grant.hostname === hostname && grant.port === port).length > 1)
+      throw new NexusError(
+        'tool_input_invalid',
+        `network: ${hostname} is named with a secret, and once more for plain HTTP to port ${port}; give one`,
+      );
+  }
+}
+
 /** Throws `tool_input_invalid`. */
-function parseWantedHost(entry: string): { readonly grant: EgressGrant; readonly url: URL } {
+function parseWantedHost(entry: string): { readonly grant: Exclude<EgressGrant, { use: 'secret' }>; readonly url: URL } {
   const [, scheme, authority = ''] = /^(http:\/\/)?([^\s/?#@\\*]+)\/?$/.exec(entry) ?? [];
   const url = authority === '' ? null : URL.parse(`http://${authority}/`);
   if (url === null || hostnameOf(url) === '')

@@ -2,7 +2,7 @@ import { type Clock, createShares, cutText, NexusError, type Timers, type WaitOb
 import type { ToolContext } from '#tools/contract';
 import type { Jail, JailEnd, JailLimits, JailRequest } from '#tools/sandbox';
 import { coveredFiles, lookAtFiles, requireWritten } from './jail-files.ts';
-import { createJailNetworks, type JailNetwork, type JailNetworkOptions, type NetworkUse } from './jail-network.ts';
+import { createJailNetworks, type JailNetwork, type JailNetworkOptions, type NetworkUse, type WantedHost } from './jail-network.ts';
 
 export interface JailedToolsOptions {
   /** Owned by the caller, who closes it. */
@@ -24,7 +24,7 @@ export interface JailedToolsOptions {
 
 export interface JailedRequest extends Pick<JailRequest, 'argv' | 'cwd' | 'stdin'> {
   /** Hosts that it asks for, see {@link createJailNetworks}. */
-  readonly network?: readonly string[];
+  readonly network?: readonly WantedHost[];
 }
 
 export type JailedEnd = Extract<JailEnd, { type: 'exited' }> & { readonly network?: NetworkUse };
@@ -35,6 +35,7 @@ export interface JailedCalls {
    * also when a host that it asks for is refused: then nothing runs.
    */
   run(request: JailedRequest, context: ToolContext): Promise<JailedEnd>;
+  readonly tier: Jail['tier'];
   /** The longest that a call may take by its limits, waiting included. */
   readonly longestMs: number;
   /** Of each process. */
@@ -55,6 +56,7 @@ export function createJailedCalls(options: JailedToolsOptions): JailedCalls {
   });
   const networks = createJailNetworks(options.network, { clock, timers });
   return {
+    tier: jail.tier,
     longestMs: maxWaitMs + limits.wallMs + aroundMs,
     memoryBytes: limits.memoryBytes,
     async run({ network: wanted = [], ...request }, context) {

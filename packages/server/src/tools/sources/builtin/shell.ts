@@ -1,6 +1,8 @@
 import { NexusError } from '#core';
 import type { Tool } from '#tools/contract';
 import { parseWorkspacePath } from '#tools/workspace';
+import { secretProperty } from './edge-secret.ts';
+import type { WantedHost } from './jail-network.ts';
 import { type JailedCalls, printedText } from './jailed-call.ts';
 
 interface ShellInput {
@@ -8,7 +10,7 @@ interface ShellInput {
   readonly argv?: readonly string[];
   readonly cwd?: string;
   readonly stdin?: string;
-  readonly network?: readonly string[];
+  readonly network?: readonly WantedHost[];
 }
 
 /** What a system takes as arguments of a program is bounded, also of one with many. */
@@ -38,18 +40,29 @@ export function createShellTool(calls: JailedCalls): Tool {
         stdin: { type: 'string', maxLength: 1_000_000, description: 'What the command reads' },
         network: {
           type: 'array',
-          items: { type: 'string', maxLength: 300 },
+          items: {
+            anyOf: [
+              { type: 'string', maxLength: 300 },
+              {
+                type: 'object',
+                properties: { host: { type: 'string', maxLength: 300 }, secret: secretProperty },
+                required: ['host', 'secret'],
+                additionalProperties: false,
+              },
+            ],
+          },
           maxItems: 20,
           description:
             'Hosts that the command reaches, each decided by policy before it starts: "pypi.org" for HTTPS, "example.com:8443" for another port, ' +
-            '"http://example.com" to read (GET, HEAD) by plain HTTP',
+            '"http://example.com" to read (GET, HEAD) by plain HTTP; { "host": "api.example.com", "secret": "NAME" } for one that the command calls as ' +
+            'http://api.example.com/ and that is then called by HTTPS with the secret in its header',
         },
       },
       additionalProperties: false,
     },
     effects: 'once',
     source: 'built-in',
-    tier: 'T2',
+    tier: calls.tier,
     permissions: ['code.run', 'fs.read', 'fs.write', 'net.egress', 'process.run'],
     timeoutMs: calls.longestMs,
     async execute(input, context) {

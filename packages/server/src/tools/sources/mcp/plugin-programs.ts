@@ -122,6 +122,7 @@ export function createPluginPrograms(options: PluginProgramsOptions): PluginProg
           destination: { host: 'stdio', context: null, secrets: [] },
           drop: connections.drop,
           asking: null,
+          tier: options.jail.tier,
           mayBePlain: () => false,
           isAsApproved: () => true, // or the conversation would not have begun
           converse: (signal, work) =>

@@ -1,7 +1,7 @@
 import type { Transport } from '@modelcontextprotocol/client';
 import type { McpServerDefinition } from '@nexus-agent/protocol';
 import { NexusError, type Timers } from '#core';
-import { isSecretHeader } from '#tools/contract';
+import { isSecretHeader, type ToolTier } from '#tools/contract';
 import { createEgressAgent, createNameResolver, type EgressOptions, hostnameOf, portOf, requireAllowedUrl } from '#tools/net';
 import type { Jail, JailLimits } from '#tools/sandbox';
 import { offersOf } from './asked.ts';
@@ -43,6 +43,8 @@ export interface Destination {
 
 export interface Reach {
   destinationOf(definition: McpServerDefinition): Destination;
+  /** What its tools run in. */
+  tierOf(definition: McpServerDefinition): ToolTier;
   /** Throws `invalid_request` for what could never be connected to, so that it is said when it is added. */
   check(tenantId: string, definition: McpServerDefinition): void;
   /** Connects. What it opens is closed with the connection, or at once when that fails. */
@@ -144,6 +146,7 @@ export function createReach(options: ReachOptions): Reach {
 
   return {
     check,
+    tierOf: ({ transport }) => (transport.type === 'stdio' ? options.jail.tier : 'remote'),
     destinationOf({ transport }) {
       if (transport.type === 'stdio') return { host: programHost, context: null, secrets: secretsIn(transport.env) };
       const url = new URL(transport.url);

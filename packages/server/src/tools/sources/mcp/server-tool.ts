@@ -1,5 +1,5 @@
 import { NexusError } from '#core';
-import { serverMark, type Tool, type ToolContext, type ToolResult } from '#tools/contract';
+import { serverMark, type Tool, type ToolContext, type ToolResult, type ToolTier } from '#tools/contract';
 import { asksOf, offersOf } from './asked.ts';
 import { type AskingCallParts, callThatAsks } from './asking-call.ts';
 import { failureOf, type McpConnection, type ToolCallOptions } from './connection.ts';
@@ -23,6 +23,7 @@ export interface ServerToolOptions {
   readonly converse: Converse;
   /** The server has forgotten the conversation. */
   readonly drop: (connection: McpConnection) => void;
+  readonly tier: ToolTier;
   /** Whether the server still lists the tool as it was approved, by what it last listed over this connection. */
   readonly isAsApproved: (connection: McpConnection, tool: ListedTool) => boolean;
 }
@@ -37,7 +38,7 @@ export function toolsOfServer(options: ServerToolOptions, taken: readonly TakenT
     ...content,
     source: `mcp:${server.name}`,
     serverMark: serverMark(server.definition),
-    tier: isProgram ? 'T2' : 'remote',
+    tier: options.tier,
     permissions: isProgram ? ['process.run'] : ['net.egress'],
     timeoutMs: server.definition.timeoutMs,
     async execute(input, context) {

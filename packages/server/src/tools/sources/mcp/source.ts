@@ -118,6 +118,7 @@ export function createMcpSource({
       {
         ...{ server, asking, mayBePlain },
         destination: reach.destinationOf(definition),
+        tier: reach.tierOf(definition),
         drop: connections.drop,
         isAsApproved,
         converse: (signal, work) => connections.use(key, (during) => open(server, during), signal, work),
