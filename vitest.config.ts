@@ -18,6 +18,7 @@ const heavy = [
   'packages/server/src/llm/faults.test.ts',
 ];
 const long = [
+  'test/conformance/mcp-client.test.ts',
   'packages/server/src/apps/demo/demo.test.ts',
   'test/chaos/{artifacts,billing,boundaries,clocks,code,files,killed-calls,known-faults,lost-answers,outage,paid,questions,random,takeover,told-to-end,told-to-end-tools,waits,without-a-bus}.test.ts',
   'packages/server/src/apps/simulation/seed-threads.test.ts',

@@ -74,8 +74,12 @@ export { SessionFile } from './resources/files.ts';
 export { HttpAuth, HttpBody, HttpTool, HttpToolSource, type HttpToolSourceInput, toolNameNear } from './resources/http-tools.ts';
 export { Key, KeyCreateRequest, KeyScope, Role } from './resources/keys.ts';
 export {
+  grantOf as mcpGrantOf,
   McpApproveRequest,
+  McpLogin,
+  McpLoginState,
   McpServer,
+  type McpServerAuth,
   McpServerDefinition,
   McpServerInspection,
   McpServerName,

@@ -6,6 +6,7 @@ import type { OwnListeners } from '#tools';
 import { createMcpServers, type McpServersOfNode } from '#tools/sources';
 import { egressOptions } from './egress.ts';
 import { openJail } from './jail.ts';
+import { tokenSeal } from './token-seal.ts';
 import { trafficOf } from './tool-counts.ts';
 
 /** A program that lives longer is started anew. */
@@ -26,12 +27,15 @@ interface McpServerParts {
 
 /** The MCP servers of all tenants, as this process reaches them. Closed by `closers`. */
 export function openMcpServers({ config, version, store, clock, logger, metrics, own, closers }: McpServerParts): McpServersOfNode {
-  const { allowPrivate, ...settings } = config.mcpClient;
+  const { allowPrivate, oauth, ...settings } = config.mcpClient;
   const { jail, limits } = openJail(config);
   const { memoryBytes, cpuMs, processes } = settings.stdio;
   const servers = createMcpServers({
     ...{ store, clock, timers: systemTimers, version },
     ...settings,
+    loginMs: oauth.loginMs,
+    publicUrl: oauth.publicUrl,
+    seal: tokenSeal(config),
     jail,
     jailLimits: { ...limits, wallMs: longestMs, memoryBytes, cpuMs, processes, outputBytes: stderrBytes },
     ...egressOptions(allowPrivate, 'mcpClient.allowPrivate'),

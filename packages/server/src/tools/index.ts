@@ -9,7 +9,9 @@ export {
   checkArguments,
   describeTool,
   type FilesOfCall,
+  type LoginAnswer,
   type McpAdministration,
+  type McpLogins,
   type ResumedCall,
   selectTools,
   type Tool,
@@ -21,6 +23,7 @@ export {
   type ToolResult,
   type ToolService,
   type ToolSource,
+  type WhoLogsIn,
   type WorkerDesk,
   withoutArtifact,
 } from '#tools/contract';

@@ -4,7 +4,7 @@ export { checkArguments, describeIssue, selectTools } from './arguments.ts';
 export { type ArtifactOfCall, artifactNote, artifactReader, cutNote, withoutArtifact } from './artifacts.ts';
 export { describeTool, type ToolDescriptor } from './descriptor.ts';
 export type { CallFiles, CallFolder, CallFolders, FilesOfCall, FolderRequest, KeptFiles, WriteCondition } from './files.ts';
-export type { McpAdministration } from './mcp-administration.ts';
+export type { LoginAnswer, McpAdministration, McpLogins, WhoLogsIn } from './mcp-administration.ts';
 export type {
   AuthorizationAnswer,
   AuthorizationRequest,

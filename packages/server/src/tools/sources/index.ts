@@ -3,6 +3,6 @@ export { createBuiltinTools, createProgramStates } from './builtin/index.ts';
 export { createFollowedSources, createSourceHeads } from './followed-sources.ts';
 export { createHttpApis, type ToolSecrets } from './http/index.ts';
 export { importOpenApi, type OpenApiImport, type OpenApiImportOptions } from './http/openapi/import-openapi.ts';
-export { createMcpServers, type McpServersOfNode } from './mcp/index.ts';
+export { createMcpServers, createSeal, type McpServersOfNode, type Seal } from './mcp/index.ts';
 export { createPluginSource } from './wasm/index.ts';
 export { createWorkers } from './worker/index.ts';

@@ -1,7 +1,7 @@
-import type { McpServer, McpServerInspection } from '@nexus-agent/protocol';
+import type { McpLoginState, McpServer, McpServerInspection } from '@nexus-agent/protocol';
 import { type Clock, NexusError, toTimestamp } from '#core';
 import type { ToolSourceStore } from '#storage';
-import type { McpAdministration } from '#tools/contract';
+import type { McpAdministration, McpLogins } from '#tools/contract';
 import { failureOf, type McpConnection } from './connection.ts';
 import { type KeptServer, type McpContent, serverFromRow, serverPlace } from './content.ts';
 import { isReserved } from './names.ts';
@@ -22,26 +22,30 @@ export function createMcpAdministration({
   reach,
   clock,
   closing,
+  logins,
 }: {
   readonly store: ToolSourceStore;
   readonly register: Register;
   readonly reach: Reach;
   readonly clock: Clock;
   readonly closing: AbortSignal;
+  readonly logins: McpLogins;
 }): McpAdministration {
+  const shown = async (server: KeptServer) => viewOf(server, await reach.oauth.stateOf(server));
+
   /** Asks the server over a connection of its own, which is closed again. */
-  async function look({ tenantId, definition }: KeptServer, signal: AbortSignal): Promise<Seen> {
+  async function look(server: KeptServer, signal: AbortSignal): Promise<Seen> {
     const during = AbortSignal.any([signal, closing]);
     let connection: McpConnection | undefined;
     try {
-      connection = await reach.open(tenantId, definition, () => undefined, during);
+      connection = await reach.open(server, () => undefined, during);
       const listed = await connection.listTools(during);
       const prompts = await connection.listPrompts(during);
       const resources = await connection.listResources(during);
-      const { server, protocolVersion, hasResources, hasPrompts } = connection;
+      const { server: name, protocolVersion, hasResources, hasPrompts } = connection;
       return {
         live: {
-          ...{ server, protocolVersion, fingerprint: fingerprintOf(listed) },
+          ...{ server: name, protocolVersion, fingerprint: fingerprintOf(listed) },
           prompts: prompts.map(({ name }) => name),
           resources: resources.map(({ uri }) => uri),
         },
@@ -63,7 +67,7 @@ export function createMcpAdministration({
         throw new NexusError('conflict', `the MCP server ${name} was put anew or removed meanwhile; inspect it again`);
       return { createdAt: now.createdAt, content: { ...contentOf(now), pins: [...listed], pending: [], offers } };
     });
-    return { ...viewOf(kept ?? server), live };
+    return { ...(await shown(kept ?? server)), live };
   }
 
   /** What a server that cannot be asked is answered with. */
@@ -77,23 +81,26 @@ export function createMcpAdministration({
       seen = await look(server, signal);
     } catch (error) {
       if (signal.aborted || closing.aborted || !(error instanceof NexusError)) throw error;
-      return { ...viewOf(server), live: null, fault: error.message };
+      return { ...(await shown(server)), live: null, fault: error.message };
     }
     return work(seen);
   }
 
   const inspectKept = (server: KeptServer, signal: AbortSignal) =>
-    orFault(server, signal, async ({ live, listed }) => ({ ...viewOf(await register.note(server, listed)), live }));
+    orFault(server, signal, async ({ live, listed }) => ({ ...(await shown(await register.note(server, listed))), live }));
 
   return {
+    logins,
     async list(tenantId, page) {
       const { items, nextCursor } = await store.listToolSources(tenantId, 'mcp', page);
-      return { data: items.map((row) => viewOf(serverFromRow(row))), nextCursor };
+      return { data: await Promise.all(items.map((row) => shown(serverFromRow(row)))), nextCursor };
     },
     async put(tenantId, name, definition, signal) {
       if (isReserved(name))
         throw new NexusError('invalid_request', `tools of the server itself have names with ${name}_; give the MCP server another name`);
       reach.check(tenantId, definition);
+      if (definition.auth !== undefined) await reach.oauth.requireKey();
+      const former = await register.find(tenantId, name).catch(() => null); // what cannot be read is put anew
       let isKnown = false;
       const kept = await register.change(tenantId, name, (before) => {
         isKnown = before !== null && serverPlace(before.definition) === serverPlace(definition) && before.pins !== null;
@@ -101,6 +108,7 @@ export function createMcpAdministration({
         return { createdAt: before?.createdAt ?? clock.now(), content: { ...content, definition } };
       });
       if (kept === null) throw new NexusError('internal', 'a server that was put is not there');
+      if (former !== null && reach.oauth.keyOf(former).place !== reach.oauth.keyOf(kept).place) await reach.oauth.forget(former);
       if (isKnown) return inspectKept(kept, signal);
       // What is seen first is approved: whoever adds a server means what it is now.
       return orFault(kept, signal, (seen) => approveAs(kept, seen));
@@ -113,17 +121,22 @@ export function createMcpAdministration({
         throw new NexusError('conflict', `the MCP server ${name} lists other tools than those of ${fingerprint}; inspect it again`);
       return approveAs(server, seen);
     },
-    remove: register.remove,
+    async remove(tenantId, name) {
+      const former = await register.find(tenantId, name).catch(() => null); // what cannot be read can be removed
+      await register.remove(tenantId, name);
+      if (former !== null) await reach.oauth.forget(former);
+    },
   };
 }
 
 const neverSeen: Omit<McpContent, 'definition'> = { pins: null, pending: [], offers: { resources: false, prompts: false } };
 
-function viewOf(server: KeptServer): McpServer {
+function viewOf(server: KeptServer, login: McpLoginState | undefined): McpServer {
   const { name, version, createdAt, definition, pins, pending } = server;
   return {
     ...{ name, version, createdAt: toTimestamp(createdAt), definition },
     state: pins === null ? 'unapproved' : pending.length > 0 ? 'changed' : 'ready',
     tools: [...judgeTools(server).tools],
+    ...(login === undefined ? {} : { login }),
   };
 }

@@ -141,7 +141,9 @@ export function createMcpConnections({
       (error: unknown) => {
         const failures = (failing.get(id)?.failures ?? 0) + 1;
         const pauseMs = Math.min(maxPauseMs, firstPauseMs * 2 ** Math.min(failures, 20));
-        if (!controller.signal.aborted) failing.set(id, { failures, until: clock.monotonic() + pauseMs, error });
+        // Whether somebody has logged in is known at once: nobody is asked for it.
+        const isKnown = error instanceof NexusError && error.code === 'login_required';
+        if (!controller.signal.aborted && !isKnown) failing.set(id, { failures, until: clock.monotonic() + pauseMs, error });
         entry.isDropped = true;
         if (entries.get(id) === entry) entries.delete(id);
         open.delete(entry);

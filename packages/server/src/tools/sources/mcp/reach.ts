@@ -1,10 +1,15 @@
-import type { Transport } from '@modelcontextprotocol/client';
+import type { AuthProvider, Transport } from '@modelcontextprotocol/client';
 import type { McpServerDefinition } from '@nexus-agent/protocol';
-import { NexusError, type Timers } from '#core';
+import { type Clock, NexusError, type Timers } from '#core';
+import type { McpGrantStore } from '#storage';
 import { createEgressAgent, createNameResolver, type EgressOptions, hostnameOf, portOf, requireAllowedUrl } from '#tools/net';
 import type { Jail, JailLimits } from '#tools/sandbox';
 import { connect, failureOf, type McpConnection } from './connection.ts';
+import type { KeptServer } from './content.ts';
 import { createEgressFetch } from './egress-fetch.ts';
+import { createHiddenTokens } from './hidden-tokens.ts';
+import { createOAuth, type OAuth } from './oauth.ts';
+import type { Seal } from './oauth-seal.ts';
 import { createPrograms, type ProgramSettings, type ProgramTransport, type StartedProgram } from './programs.ts';
 import { createStdioTransport } from './stdio-transport.ts';
 
@@ -18,6 +23,10 @@ export interface McpSecret {
 
 export interface ReachOptions extends Pick<EgressOptions, 'allowPrivate' | 'isOwnListener' | 'traffic'> {
   readonly timers: Timers;
+  readonly clock: Clock;
+  readonly store: McpGrantStore;
+  /** What tokens are sealed with. Throws `config_invalid` where there is no key. */
+  readonly seal: () => Promise<Seal>;
   readonly version: string;
   readonly secrets: readonly McpSecret[];
   /** What starts servers that are programs. */
@@ -36,15 +45,24 @@ export interface Destination {
   readonly host: string;
   /** Null for a program, which reaches nothing. */
   readonly context: Readonly<Record<string, unknown>> | null;
-  readonly secrets: readonly string[];
+  readonly secrets: readonly { readonly name: string; readonly host: string }[];
 }
 
 export interface Reach {
+  readonly oauth: OAuth;
   destinationOf(definition: McpServerDefinition): Destination;
   /** Throws `invalid_request` for what could never be connected to, so that it is said when it is added. */
   check(tenantId: string, definition: McpServerDefinition): void;
-  /** Connects. What it opens is closed with the connection, or at once when that fails. */
-  open(tenantId: string, definition: McpServerDefinition, onToolsChanged: () => void, signal: AbortSignal): Promise<McpConnection>;
+  /**
+   * Connects. What it opens is closed with the connection, or at once when that fails. Shows a token where the server has `auth`, or what it
+   * is given here.
+   */
+  open(
+    server: Pick<KeptServer, 'tenantId' | 'name' | 'definition'>,
+    onToolsChanged: () => void,
+    signal: AbortSignal,
+    provider?: AuthProvider,
+  ): Promise<McpConnection>;
 }
 
 /** These belong to the connection, or to the protocol. */
@@ -98,6 +116,7 @@ export function createReach(options: ReachOptions): Reach {
       throw error instanceof NexusError && error.code === 'tool_input_invalid' ? invalid(error.message) : error;
     }
     headersFor(tenantId, transport);
+    oauth.check({ tenantId: tenantId as KeptServer['tenantId'], definition });
   }
 
   const bounds = { maxBytes: options.maxResponseBytes, maxValues: options.maxResponseValues };
@@ -130,12 +149,7 @@ export function createReach(options: ReachOptions): Reach {
     }
   }
 
-  async function openHttp(
-    tenantId: string,
-    transport: HttpTransport,
-    onToolsChanged: () => void,
-    signal: AbortSignal,
-  ): Promise<McpConnection> {
+  function openEgress() {
     const lifetime = new AbortController();
     const agent = createEgressAgent({
       resolve: (hostname, isGranted) => (isGranted ? names.ofOperator(hostname) : names.ofOutside(hostname, lifetime.signal)),
@@ -147,38 +161,70 @@ export function createReach(options: ReachOptions): Reach {
       lifetime.abort();
       await agent.destroy();
     };
+    return { agent, end };
+  }
+
+  const oauth = createOAuth({
+    ...options,
+    allowPrivate,
+    timeoutMs: connectTimeoutMs,
+    secretFor(tenantId, name) {
+      const found = secrets.find((secret) => secret.name === name && secret.tenants.includes(tenantId));
+      return found ?? { value: '', hosts: [] };
+    },
+    openFetch() {
+      const { agent, end } = openEgress();
+      const few = { maxBytes: Math.min(maxDocumentBytes, bounds.maxBytes), maxValues: maxDocumentValues };
+      return { fetch: createEgressFetch({ agent, timers, answerTimeoutMs: connectTimeoutMs, ...few }), end };
+    },
+  });
+
+  async function openHttp(
+    server: Parameters<Reach['open']>[0],
+    transport: HttpTransport,
+    onToolsChanged: () => void,
+    signal: AbortSignal,
+    given: AuthProvider | undefined,
+  ): Promise<McpConnection> {
+    const hidden = createHiddenTokens();
+    const provider = given ?? oauth.providerFor(server, hidden.add);
+    const { agent, end } = openEgress();
     try {
-      const headers = headersFor(tenantId, transport);
-      const fetch = createEgressFetch({ agent, timers, answerTimeoutMs: options.answerTimeoutMs, ...bounds });
+      const headers = headersFor(server.tenantId, transport);
+      const plain = createEgressFetch({ agent, timers, answerTimeoutMs: options.answerTimeoutMs, ...bounds });
+      const fetch = provider === undefined ? plain : oauth.watch(server, plain);
       const connection = await connect(
         {
           ...options,
-          transport: overHttp(new URL(transport.url), fetch, { 'user-agent': `nexus-agent/${options.version}`, ...headers }),
+          transport: overHttp(new URL(transport.url), fetch, { 'user-agent': `nexus-agent/${options.version}`, ...headers }, provider),
           probeTimeoutMs: connectTimeoutMs,
           onToolsChanged,
         },
         signal,
       );
-      return { ...connection, close: () => connection.close().finally(end) };
+      return { ...hidden.within(connection), close: () => connection.close().finally(end) };
     } catch (error) {
       await end();
-      throw error;
+      throw hidden.inError(error);
     }
   }
 
   return {
+    oauth,
     check,
-    destinationOf({ transport }) {
-      if (transport.type === 'stdio') return { host: programHost, context: null, secrets: secretsIn(transport.env) };
+    destinationOf({ transport, auth }) {
+      const at = (names: readonly string[], host: string) => names.map((name) => ({ name, host }));
+      if (transport.type === 'stdio') return { host: programHost, context: null, secrets: at(secretsIn(transport.env), programHost) };
       const url = new URL(transport.url);
       const [host, port] = [hostnameOf(url), portOf(url)];
       return {
         host,
         context: { port, method: 'POST', scheme: url.protocol.slice(0, -1), private: allowPrivate?.(host, port) === true },
-        secrets: secretsIn(transport.headers),
+        secrets: [...at(secretsIn(transport.headers), host), ...at(secretsOf(auth), URL.parse(auth?.issuer ?? '')?.hostname ?? host)],
       };
     },
-    async open(tenantId, definition, onToolsChanged, signal) {
+    async open(server, onToolsChanged, signal, provider) {
+      const { tenantId, definition } = server;
       check(tenantId, definition);
       const late = new AbortController();
       const cancel = timers.after(connectTimeoutMs, () =>
@@ -193,7 +239,7 @@ export function createReach(options: ReachOptions): Reach {
         const { transport } = definition;
         return transport.type === 'stdio'
           ? await openProgram(tenantId, transport, onToolsChanged, within)
-          : await openHttp(tenantId, transport, onToolsChanged, within);
+          : await openHttp(server, transport, onToolsChanged, within, provider);
       } catch (error) {
         throw within.aborted && within.reason instanceof NexusError ? within.reason : error;
       } finally {
@@ -203,6 +249,9 @@ export function createReach(options: ReachOptions): Reach {
   };
 }
 
+/** Of a document of an authorization server. */
+const maxDocumentBytes = 256 * 1024;
+const maxDocumentValues = 5_000;
 /** What stands under `hosts` of a secret that programs may be given. */
 const programHost = 'stdio';
 /** How long a program may take to say whether it knows the later revision: those of the former one may stay silent. */
@@ -214,11 +263,21 @@ function secretsIn(values: Readonly<Record<string, string | { readonly secret: s
   return Object.values(values).flatMap((value) => (typeof value === 'string' ? [] : [value.secret]));
 }
 
-function overHttp(url: URL, fetch: ReturnType<typeof createEgressFetch>, headers: Readonly<Record<string, string>>) {
+function secretsOf(auth: McpServerDefinition['auth']): string[] {
+  return [auth?.clientSecret, auth?.privateKey].flatMap((each) => (each === undefined ? [] : [each.secret]));
+}
+
+function overHttp(
+  url: URL,
+  fetch: ReturnType<typeof createEgressFetch>,
+  headers: Readonly<Record<string, string>>,
+  authProvider: AuthProvider | undefined,
+) {
   return ({ StreamableHTTPClientTransport }: typeof import('@modelcontextprotocol/client')): Transport =>
     new StreamableHTTPClientTransport(url, {
       fetch,
       requestInit: { headers },
+      ...(authProvider === undefined ? {} : { authProvider }),
       reconnectionOptions: { initialReconnectionDelay: 500, maxReconnectionDelay: 10_000, reconnectionDelayGrowFactor: 2, maxRetries: 3 },
     }) as Transport; // its optional members are written in another way, no more
 }

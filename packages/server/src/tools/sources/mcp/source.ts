@@ -74,7 +74,7 @@ export function createMcpSource({ register, reach, connections, clock, timers, o
         .finally(() => background.delete(work));
       background.add(work);
     };
-    const opened = await reach.open(server.tenantId, server.definition, onToolsChanged, signal);
+    const opened = await reach.open(server, onToolsChanged, signal);
     try {
       await listOver(server, opened, signal);
     } catch (error) {
