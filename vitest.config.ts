@@ -18,7 +18,6 @@ const heavy = [
   'packages/server/src/llm/faults.test.ts',
 ];
 const long = [
-  'test/conformance/mcp-client.test.ts',
   'packages/server/src/apps/demo/demo.test.ts',
   'test/chaos/{artifacts,billing,boundaries,clocks,code,files,killed-calls,known-faults,lost-answers,outage,paid,questions,random,takeover,told-to-end,told-to-end-tools,waits,without-a-bus}.test.ts',
   'packages/server/src/apps/simulation/seed-threads.test.ts',
@@ -26,8 +25,8 @@ const long = [
   'packages/server/src/llm/faults.test.ts',
   'packages/server/src/tools/sandbox/{jail,suspension,typescript}.test.ts',
   'packages/server/src/tools/sources/mcp/programs.test.ts',
-  'test/conformance/{blobs,bus,mcp-server,storage,storage-outages}.test.ts',
-  'test/e2e/{agent-core,broken-store,clocks,fuzz,known-faults-durable,mcp-programs,mcp-stdio,metrics,newcomer,nodes,outages,queues,streams,tool-worker-nodes,tool-workers}.test.ts',
+  'test/conformance/{blobs,bus,mcp-client,mcp-server,storage,storage-outages}.test.ts',
+  'test/e2e/{agent-core,broken-store,clocks,fuzz,known-faults-durable,mcp-oauth-nodes,mcp-programs,mcp-stdio,metrics,newcomer,nodes,outages,queues,streams,tool-worker-nodes,tool-workers}.test.ts',
   'test/sim/{isolation,isolation-seeds,seeds}.test.ts',
 ];
 const hostile = ['test/hostile/**/*.test.ts', 'packages/server/src/**/hostile.test.ts'];
