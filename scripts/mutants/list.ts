@@ -12,6 +12,7 @@ import { isolationMutants } from './isolation.ts';
 import { killMutants } from './kill.ts';
 import { leakMutants } from './leak.ts';
 import { llmMutants } from './llm.ts';
+import { mcpOAuthMutants } from './mcp-oauth.ts';
 import { modelMutants } from './model.ts';
 import { permitMutants } from './permits.ts';
 import { providerMutants } from './provider.ts';
@@ -30,6 +31,7 @@ import { wireMutants } from './wire.ts';
 export const mutants = [
   ...coreMutants,
   ...clientToolMutants,
+  ...mcpOAuthMutants,
   ...storageMutants,
   ...serviceMutants,
   ...wireMutants,

@@ -3,7 +3,7 @@
  * program is the operator who adds the server, and the person who logs in. Ends with 0 where what it was to do came about.
  */
 import { McpServerDefinition, type TenantId } from '../../packages/protocol/src/index.ts';
-import { startServers, tenant } from '../../packages/server/src/tools/sources/mcp/servers.testkit.ts';
+import { startServers, tenant } from '../../packages/server/src/tools/sources/testing/index.ts';
 import { makeToolCall, readCall, said } from '../../packages/server/src/tools/testing/index.ts';
 
 const { MCP_CONFORMANCE_SCENARIO: scenario = '', MCP_CONFORMANCE_CONTEXT: context = '{}' } = process.env;

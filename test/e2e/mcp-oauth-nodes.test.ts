@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { browse, type Guarded, startGuarded } from '../../packages/server/src/tools/sources/mcp/guarded-server.testkit.ts';
+import { browse, type Guarded, startGuarded } from '../../packages/server/src/tools/sources/testing/index.ts';
 import { acquirePostgres } from '../support/postgres.ts';
 import { execute } from '../support/sql.ts';
 import { fillFolder, startNode } from './support/node-process.ts';

@@ -3,15 +3,18 @@ import type { AddressInfo } from 'node:net';
 import Provider from 'oidc-provider';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../packages/server/src/core/index.ts';
-import { callbackHost, never, oauth } from '../../packages/server/src/tools/sources/mcp/guarded-server.testkit.ts';
-import { type FakeMcpServer, startFakeMcpServer } from '../../packages/server/src/tools/sources/mcp/mcp-server.testkit.ts';
 import {
+  callbackHost,
   createRows,
   definitionOf,
+  type FakeMcpServer,
+  never,
+  oauth,
+  startFakeMcpServer,
   startServers,
   type TestServers,
   tenant,
-} from '../../packages/server/src/tools/sources/mcp/servers.testkit.ts';
+} from '../../packages/server/src/tools/sources/testing/index.ts';
 import { makeToolCall, readCall, said } from '../../packages/server/src/tools/testing/index.ts';
 
 /** A provider that others run: strict on PKCE, resources, redirects and clients, with refresh tokens that rotate. */

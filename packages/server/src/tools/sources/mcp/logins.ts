@@ -4,9 +4,10 @@ import { type Clock, NexusError, sha256, toTimestamp } from '#core';
 import type { LoginAnswer, McpLogins, WhoLogsIn } from '#tools/contract';
 import { failureOf } from './connection.ts';
 import type { KeptServer } from './content.ts';
-import { challengeOf, isOwn, noChallenge, type OAuth, scopeFor } from './oauth.ts';
+import type { OAuth } from './oauth.ts';
 import { beginAuthorization, type Challenge, clientMetadata, finishAuthorization, requireIssuer } from './oauth-client.ts';
 import type { Seal } from './oauth-seal.ts';
+import { challengeOf, isOwn, noChallenge, scopeFor } from './oauth-words.ts';
 import type { Reach } from './reach.ts';
 import type { Register } from './register.ts';
 

@@ -1,44 +1,24 @@
 import type { AuthProvider } from '@modelcontextprotocol/client';
-import { type McpLoginState, type McpServerAuth, mcpGrantOf } from '@nexus-agent/protocol';
-import { abortError, type Clock, canonicalJson, NexusError, settlesWithin, type Timers, toTimestamp } from '#core';
+import type { McpLoginState } from '@nexus-agent/protocol';
+import { type Clock, NexusError, type Timers, toTimestamp } from '#core';
 import type { McpGrantStore } from '#storage';
-import type { KeptServer } from './content.ts';
 import { type Fetch, Unreached } from './egress-fetch.ts';
-import {
-  type Challenge,
-  type ClientIdentity,
-  fetchOwnTokens,
-  type Registration,
-  refreshTokens,
-  revokeToken,
-  type Tokens,
-} from './oauth-client.ts';
-import { createOAuthFetch, type OAuthFetch } from './oauth-fetch.ts';
+import { type Registration, revokeToken, type Tokens } from './oauth-client.ts';
 import { createGrants, type Grant, type GrantKey, type Grants } from './oauth-grants.ts';
+import { createRenewal, isOver, keyOf } from './oauth-renewal.ts';
 import type { Seal } from './oauth-seal.ts';
+import { createTalk, type OAuthServer, type Talk, type TalkOptions } from './oauth-talk.ts';
+import { challengeOf, isOwn, joined, loginRequired, noChallenge, quoted } from './oauth-words.ts';
 
-/** A secret of the operator, and where it may go. */
-export interface OAuthSecret {
-  readonly value: string;
-  readonly hosts: readonly string[];
-}
-
-export interface OAuthOptions {
+export interface OAuthOptions extends TalkOptions {
   readonly store: McpGrantStore;
   readonly clock: Clock;
   readonly timers: Timers;
   /** Throws `config_invalid` where there is no key. */
   readonly seal: () => Promise<Seal>;
-  /** Throws `invalid_request` for one that the tenant does not have. */
-  readonly secretFor: (tenantId: string, name: string) => OAuthSecret;
-  /** Goes through our egress: bounded, no redirects. What it opens is closed by `end`. */
-  readonly openFetch: () => { readonly fetch: Fetch; end(): Promise<void> };
-  readonly allowPrivate: ((hostname: string, port: number) => boolean) | undefined;
-  /** Of one conversation with an authorization server. */
-  readonly timeoutMs: number;
 }
 
-type Server = Pick<KeptServer, 'tenantId' | 'name' | 'definition'>;
+type Server = OAuthServer;
 
 /** Tokens for MCP servers: kept, renewed, and shown to nobody but the server that they are for. */
 export interface OAuth {
@@ -54,109 +34,20 @@ export interface OAuth {
   stateOf(server: Server): Promise<McpLoginState | undefined>;
   /** Forgets what the server has granted, and tells the authorization server if that can be told at once. */
   forget(server: Server): Promise<void>;
-  /** A conversation with an authorization server, which ends in time. */
-  talk<Result>(
-    server: Server,
-    work: (
-      talk: { serverUrl: string; http: OAuthFetch; allowPrivate: OAuthOptions['allowPrivate'] },
-      identity: ClientIdentity,
-    ) => Promise<Result>,
-  ): Promise<Result>;
+  readonly talk: Talk;
   keyOf(server: Server): GrantKey;
   grantOf(server: Server, made: Registration, tokens: Tokens, since: number): Grant;
   close(): Promise<void>;
 }
 
-/** So long before its end a token is not used any more. */
-const earlyMs = 30_000;
 /** One that is refused younger than that is not asked for again: another one would be refused as well. */
 const freshMs = 10_000;
-const maxScopeChars = 2_000;
-const maxCloseMs = 5_000;
 
 export function createOAuth(options: OAuthOptions): OAuth {
-  const { clock, timers, secretFor, allowPrivate, timeoutMs } = options;
+  const { clock, secretFor, timeoutMs } = options;
   const grants = createGrants({ ...options, holdMs: 2 * timeoutMs });
-  const renewing = new Map<string, Promise<Grant>>();
-
-  const talk: OAuth['talk'] = async (server, work) => {
-    const { tenantId, name } = server;
-    const { auth, url } = partsOf(server);
-    const secret = auth.clientSecret ?? auth.privateKey;
-    const found = secret === undefined ? undefined : secretFor(tenantId, secret.secret);
-    const late = new AbortController();
-    const cancel = timers.after(timeoutMs, () =>
-      late.abort(
-        new NexusError('tool_failed', `the authorization server of the MCP server ${name} did not answer within ${timeoutMs} ms`, {
-          details: { reason: 'connection' },
-          retryable: true,
-        }),
-      ),
-    );
-    const { fetch, end } = options.openFetch();
-    try {
-      const http = createOAuthFetch({ fetch, allowPrivate, signal: late.signal, secretHosts: found?.hosts ?? null });
-      const talking = work(
-        { serverUrl: url, http, allowPrivate },
-        {
-          ...{ clientId: auth.clientId, issuer: auth.issuer },
-          clientSecret: auth.clientSecret === undefined ? undefined : found?.value,
-          privateKey: auth.privateKey === undefined ? undefined : { pem: found?.value ?? '', algorithm: auth.algorithm ?? 'RS256' },
-        },
-      );
-      return await orAborted(talking, late.signal);
-    } finally {
-      cancel();
-      await end();
-    }
-  };
-
-  const grantOf: OAuth['grantOf'] = (server, { discovery, client, resource }, tokens, since) => {
-    const { accessToken, refreshToken, scope, lifetimeMs } = tokens;
-    const now = clock.now();
-    return {
-      ...{ place: keyOf(server).place, since, discovery, client, resource, wantedScope: null },
-      tokens: { accessToken, refreshToken, scope, obtainedAt: now, expiresAt: lifetimeMs === null ? null : now + lifetimeMs },
-    };
-  };
-
-  /** One at a time for each server, whoever wants it; and it goes on when they leave: a token that was renewed must be kept. */
-  function renewed(server: Server, unfit: string | null, challenge: Challenge): Promise<Grant> {
-    const key = keyOf(server);
-    const id = JSON.stringify([key.tenantId, key.name, key.place]);
-    const running = renewing.get(id);
-    if (running !== undefined) return running;
-    const isNew = (grant: Grant | null) => grant?.tokens != null && grant.tokens.accessToken !== unfit && !isOver(grant);
-    const work = (grant: Grant | null) =>
-      isOwn(server) ? ownGrant(server, challenge) : grant === null ? Promise.reject(loginRequired(server)) : refreshedGrant(server, grant);
-    const begun = grants.renew(key, isNew, work, AbortSignal.timeout(3 * timeoutMs)).finally(() => renewing.delete(id));
-    renewing.set(id, begun);
-    return begun;
-  }
-
-  async function ownGrant(server: Server, challenge: Challenge): Promise<Grant> {
-    const scope = scopeFor(server, challenge.scope, null);
-    const { discovery, ...tokens } = await talk(server, (of, identity) => fetchOwnTokens(of, identity, challenge, scope));
-    const { clientId = '' } = partsOf(server).auth;
-    return grantOf(server, { discovery, client: { client_id: clientId }, resource: null }, tokens, clock.now());
-  }
-
-  async function refreshedGrant(server: Server, grant: Grant): Promise<Grant> {
-    const { tokens, discovery, client, resource, since } = grant;
-    if (tokens?.refreshToken == null || discovery === null || client === null) return { ...grant, tokens: null };
-    const { refreshToken, scope } = tokens;
-    try {
-      const made = await talk(server, (of, identity) => refreshTokens(of, { discovery, client, resource }, refreshToken, identity));
-      const kept = { ...made, refreshToken: made.refreshToken ?? refreshToken, scope: made.scope ?? scope };
-      return grantOf(server, { discovery, client, resource }, kept, since ?? clock.now());
-    } catch (error) {
-      if (error instanceof NexusError && error.details?.reason === 'login') return { ...grant, tokens: null };
-      throw error;
-    }
-  }
-
-  const isOver = ({ tokens }: Grant) =>
-    tokens?.expiresAt != null && tokens.expiresAt - Math.min(earlyMs, (tokens.expiresAt - tokens.obtainedAt) / 2) <= clock.now();
+  const talk = createTalk(options);
+  const { renewed, grantOf, close } = createRenewal({ ...options, grants, talk });
 
   /** Where nothing was sent yet, that is what is said of the call. */
   async function unsent<Result>(work: () => Promise<Result>): Promise<Result> {
@@ -175,7 +66,7 @@ export function createOAuth(options: OAuthOptions): OAuth {
       if (isOwn(server)) return undefined; // what the server says to that tells where to ask
       throw loginRequired(server, grant?.wantedScope);
     }
-    if (!isOver(grant)) return grant.tokens.accessToken;
+    if (!isOver(grant, clock.now())) return grant.tokens.accessToken;
     const next = await renewed(server, grant.tokens.accessToken, noChallenge);
     if (next.tokens === null) throw loginRequired(server, next.wantedScope);
     return next.tokens.accessToken;
@@ -245,7 +136,7 @@ export function createOAuth(options: OAuthOptions): OAuth {
         if (error instanceof NexusError && error.code === 'config_invalid') return null;
         throw error;
       });
-      if (grant?.tokens == null || (isOver(grant) && grant.tokens.refreshToken === null && !isOwn(server)))
+      if (grant?.tokens == null || (isOver(grant, clock.now()) && grant.tokens.refreshToken === null && !isOwn(server)))
         return { state: isOwn(server) ? 'active' : 'needed', since: null, until: null, scopes: grant?.wantedScope ?? null };
       const { expiresAt, refreshToken, scope } = grant.tokens;
       const isRenewed = refreshToken !== null || isOwn(server);
@@ -269,9 +160,7 @@ export function createOAuth(options: OAuthOptions): OAuth {
       // It is forgotten here in any case.
       await talk(server, (of, identity) => revokeToken(of, { discovery, client, resource }, token, identity)).catch(() => undefined);
     },
-    async close() {
-      await settlesWithin(timers, Promise.allSettled(renewing.values()), maxCloseMs);
-    },
+    close,
   };
 
   async function withMore(server: Server, scope: string): Promise<NexusError> {
@@ -280,74 +169,5 @@ export function createOAuth(options: OAuthOptions): OAuth {
     const wanted = joined(grant?.wantedScope ?? grant?.tokens?.scope ?? '', scope);
     if (grant !== null && wanted !== grant.wantedScope) await grants.put(key, { ...grant, wantedScope: wanted });
     return loginRequired(server, wanted, `the MCP server ${server.name} wants a login that permits more (${quoted(wanted)})`);
-  }
-}
-
-export const noChallenge: Challenge = { resourceMetadataUrl: null, scope: null };
-
-export async function challengeOf(response: Response): Promise<Challenge> {
-  const { extractWWWAuthenticateParams } = await import('@modelcontextprotocol/client');
-  const { resourceMetadataUrl, scope = null } = extractWWWAuthenticateParams(response);
-  return { resourceMetadataUrl: resourceMetadataUrl?.href ?? null, scope: scope === null ? null : joined('', scope) };
-}
-
-/** What is asked for: what the operator says, or else what the server has said that it needs. */
-export function scopeFor(server: Pick<KeptServer, 'definition'>, challenged: string | null, wanted: string | null): string | undefined {
-  const { scopes } = partsOf(server).auth;
-  const said = scopes === undefined ? joined(challenged ?? '', wanted ?? '') : scopes.join(' ');
-  return said === '' ? undefined : said;
-}
-
-/** Each once, of so many characters and no more. */
-function joined(...scopes: readonly string[]): string {
-  const all = [...new Set(scopes.flatMap((scope) => scope.split(' ')).filter((scope) => /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(scope)))];
-  let text = '';
-  for (const scope of all) {
-    if (text.length + scope.length >= maxScopeChars) break;
-    text = text === '' ? scope : `${text} ${scope}`;
-  }
-  return text;
-}
-
-function quoted(scope: string): string {
-  return JSON.stringify(scope.slice(0, 300));
-}
-
-/** Whether this server asks by itself. */
-export function isOwn({ definition: { auth } }: Pick<KeptServer, 'definition'>): boolean {
-  return auth !== undefined && mcpGrantOf(auth) === 'client_credentials';
-}
-
-export function loginRequired({ name }: Pick<KeptServer, 'name'>, scopes?: string | null, what?: string): NexusError {
-  return new NexusError(
-    'login_required',
-    `${what ?? `nobody is logged in to the MCP server ${name}, or the login has ended`}: a person has to log in with nexus mcp login ${name}`,
-    { details: { server: name, ...(scopes == null || scopes === '' ? {} : { scopes }) } },
-  );
-}
-
-function partsOf({ definition: { auth, transport } }: Pick<KeptServer, 'definition'>): {
-  readonly auth: McpServerAuth;
-  readonly url: string;
-} {
-  if (auth === undefined || transport.type !== 'http') throw new NexusError('internal', 'a server without auth is asked for a token');
-  return { auth, url: transport.url };
-}
-
-function keyOf({ tenantId, name, definition: { auth, transport } }: Server): GrantKey {
-  return { tenantId, name, place: canonicalJson([transport.type === 'http' ? transport.url : null, auth ?? null]) };
-}
-
-async function orAborted<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  let onAbort: () => void = () => undefined;
-  const aborted = new Promise<never>((_resolve, reject) => {
-    onAbort = () => reject(abortError(signal));
-    signal.addEventListener('abort', onAbort, { once: true });
-  });
-  work.catch(() => undefined); // one of the two is enough
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
   }
 }

@@ -1,10 +1,9 @@
 import { request } from 'node:http';
 import { createNexusClient } from '@nexus-agent/sdk';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { startTestPlatform, type TestPlatform } from '../../packages/server/src/apps/testing/index.ts';
-import { runCli } from '../../packages/server/src/cli/cli.testkit.ts';
-import { type Guarded, startGuarded } from '../../packages/server/src/tools/sources/mcp/guarded-server.testkit.ts';
-import { toolOf } from '../../packages/server/src/tools/sources/mcp/mcp-server.testkit.ts';
+import { startTestPlatform, type TestPlatform } from '#apps/testing';
+import { type Guarded, startGuarded, toolOf } from '#tools/sources/testing';
+import { runCli } from './cli.testkit.ts';
 
 let guarded: Guarded;
 let platform: TestPlatform;
