@@ -9,6 +9,7 @@ const [logins, grants, oauth, seal] = ['logins', 'oauth-grants', 'oauth', 'oauth
   string,
   string,
 ]; // four in, four out
+const renewal = `${mcp}/oauth-renewal.ts`;
 const [client, http, reach] = ['oauth-client', 'oauth-fetch', 'reach'].map((name) => `${mcp}/${name}.ts`) as [string, string, string];
 
 /** Of logins to MCP servers, and of their tokens. */
@@ -93,14 +94,14 @@ export const mcpOAuthMutants: readonly Mutant[] = [
   },
   {
     bug: 'oauth: a refresh token is lost where the answer has none',
-    file: oauth,
+    file: renewal,
     replace: 'refreshToken: made.refreshToken ?? refreshToken,',
     by: 'refreshToken: made.refreshToken,',
     tests: hostileTests,
   },
   {
     bug: 'oauth: a login is given up when its authorization server is away',
-    file: oauth,
+    file: renewal,
     replace: "if (error instanceof NexusError && error.details?.reason === 'login') return",
     by: 'if (error instanceof NexusError) return',
     tests,

@@ -1,12 +1,13 @@
 import { execFile } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { clientExceptions } from './mcp-exceptions.ts';
 
 const require = createRequire(import.meta.url);
 const suite = join(dirname(require.resolve('@modelcontextprotocol/conformance/package.json')), 'dist/index.js');
-const program = join(import.meta.dirname, 'mcp-client-program.ts');
+const program = fileURLToPath(new URL('./mcp-client-program.ts', import.meta.url));
 /** All scenarios run at once, each with a process. */
 const [scenarioMs, wholeMs] = [120_000, 280_000];
 

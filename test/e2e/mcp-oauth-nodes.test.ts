@@ -10,7 +10,7 @@ import { fillFolder, startNode } from './support/node-process.ts';
 const settings = (guarded: Guarded, key: string) =>
   `mcpClient:\n  allowPrivate: ["127.0.0.1:${guarded.mcp.port}", "127.0.0.1:${guarded.as.port}"]\n${key === '' ? '' : `  oauth:\n    key: "${key}"\n`}`;
 
-it('two processes on Postgres renew a token once, and one that dies at it leaves the login to the other [verifies tools.mcp.oauth.refresh, tools.mcp.oauth.sealed]', async (context) => {
+it('two processes on Postgres renew a token once, and one that dies at it leaves the login to the other [verifies tools.mcp.oauth.refresh] [verifies tools.mcp.oauth.sealed]', async (context) => {
   const postgres = await acquirePostgres();
   if ('reason' in postgres) return context.skip(postgres.reason);
   const guarded = await startGuarded();

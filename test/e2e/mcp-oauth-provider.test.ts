@@ -131,7 +131,7 @@ async function browseTo(address: string): Promise<URL> {
 const call = (of: TestServers) => readCall(of.service, makeToolCall({ toolName: 'docs_echo', input: { text: 'hi' } }));
 const later = (ms: number) => ({ ...systemClock, now: () => systemClock.now() + ms });
 
-it('a provider of others takes our registration, login, renewal and goodbye [verifies tools.mcp.oauth.login, tools.mcp.oauth.refresh]', async () => {
+it('a provider of others takes our registration, login, renewal and goodbye [verifies tools.mcp.oauth.login] [verifies tools.mcp.oauth.refresh]', async () => {
   servers = startServers({ store: store() });
   const { logins } = servers.administration;
   await servers.administration.put(tenant, 'docs', definitionOf(mcp.url, oauth()), never);

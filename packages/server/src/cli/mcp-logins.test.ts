@@ -37,7 +37,7 @@ function visit(url: string, headers: Record<string, string> = fromPage, method =
 const backOf = async (address: string) => (await fetch(address, { redirect: 'manual' })).headers.get('location') ?? '';
 
 describe('a person at a terminal and a browser', () => {
-  it('adds a server, logs in, approves, and has agents use it; nothing of the token is anywhere [verifies tools.mcp.oauth.login, tools.mcp.oauth.hidden]', async () => {
+  it('adds a server, logs in, approves, and has agents use it; nothing of the token is anywhere [verifies tools.mcp.oauth.login] [verifies tools.mcp.oauth.hidden]', async () => {
     const added = await nexus('mcp', 'add', 'docs', guarded.mcp.url, '--oauth');
     expect(added.out).toMatch(/needs login: nexus mcp login docs/);
     expect((await nexus('mcp', 'list')).out).toMatch(/docs +needs login/);

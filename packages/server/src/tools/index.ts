@@ -9,9 +9,7 @@ export {
   checkArguments,
   describeTool,
   type FilesOfCall,
-  type LoginAnswer,
   type McpAdministration,
-  type McpLogins,
   type ResumedCall,
   selectTools,
   type Tool,
@@ -23,7 +21,6 @@ export {
   type ToolResult,
   type ToolService,
   type ToolSource,
-  type WhoLogsIn,
   type WorkerDesk,
   withoutArtifact,
 } from '#tools/contract';

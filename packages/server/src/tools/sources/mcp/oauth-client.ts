@@ -119,10 +119,11 @@ export async function beginAuthorization(
   );
   const registered = fixed ?? client;
   const { address, discovery, codeVerifier, resource } = said;
-  if (address === undefined || discovery === undefined || registered === undefined) throw failed('it gives no address to log in at');
+  if (address === undefined || discovery === undefined || registered === undefined) throw unusable('it gives no address to log in at');
   requireSecure(address, talk.allowPrivate);
   const begun = { address: address.href, codeVerifier, discovery, client: withoutSecret(registered, identity), resource };
-  if (JSON.stringify(begun).length > maxKeptChars) throw failed(`it says more of itself than the ${maxKeptChars} characters that are kept`);
+  if (JSON.stringify(begun).length > maxKeptChars)
+    throw unusable(`it says more of itself than the ${maxKeptChars} characters that are kept`);
   return begun;
 }
 
@@ -280,14 +281,14 @@ function metadataOf({ authorizationServerMetadata: metadata }: OAuthDiscoverySta
 /** Without proof keys a stolen code is a token: who does not say that it knows them is not used. */
 function requireProofKeys({ authorizationServerMetadata: metadata }: OAuthDiscoveryState): void {
   if (metadata !== undefined && metadata.code_challenge_methods_supported?.includes('S256') !== true)
-    throw failed('it does not say that it takes PKCE with S256 (code_challenge_methods_supported)');
+    throw unusable('it does not say that it takes PKCE with S256 (code_challenge_methods_supported)');
 }
 
 function tokensFrom({ access_token, token_type, refresh_token, scope, expires_in }: OAuthTokens): Tokens {
-  if (token_type.toLowerCase() !== 'bearer') throw failed('it gives a token of another type than Bearer');
+  if (token_type.toLowerCase() !== 'bearer') throw unusable('it gives a token of another type than Bearer');
   const isPlain = (token: string) => token.length <= maxTokenChars && /^[\x21-\x7e]+$/.test(token);
   if (!isPlain(access_token) || (refresh_token !== undefined && !isPlain(refresh_token)))
-    throw failed(`it gives a token that is empty, has other than visible characters, or more than ${maxTokenChars}`);
+    throw unusable(`it gives a token that is empty, has other than visible characters, or more than ${maxTokenChars}`);
   const lasts = expires_in !== undefined && Number.isFinite(expires_in) && expires_in > 0 ? expires_in * 1_000 : null;
   return {
     accessToken: access_token,
@@ -325,31 +326,31 @@ const needsPerson = new Set(['invalid_grant', 'invalid_client', 'unauthorized_cl
 function explained(error: unknown): NexusError {
   for (let each = error, depth = 0; each instanceof Error && depth < 5; each = each.cause, depth++)
     if (each instanceof NexusError) return each;
-  if (!(error instanceof Error)) return failed('it failed');
+  if (!(error instanceof Error)) return unusable('it failed');
   const code = 'code' in error && typeof error.code === 'string' && /^[a-z_]{1,60}$/.test(error.code) ? error.code : null;
   const status = 'status' in error && typeof error.status === 'number' ? error.status : null;
   switch (error.name) {
     case 'IssuerMismatchError':
-      return failed('it says that it is another issuer than the one that was asked');
+      return unusable('it says that it is another issuer than the one that was asked');
     case 'AuthorizationServerMismatchError':
-      return failed('the MCP server names another authorization server than the one that our client belongs to');
+      return unusable('the MCP server names another authorization server than the one that our client belongs to');
     case 'InsecureTokenEndpointError':
-      return failed('its token endpoint is not https');
+      return unusable('its token endpoint is not https');
     case 'RegistrationRejectedError':
-      return failed(`it does not register us (HTTP ${status}); register a client there, and give its clientId in auth`);
+      return unusable(`it does not register us (HTTP ${status}); register a client there, and give its clientId in auth`);
     default:
   }
   if (code !== null)
     return new NexusError('tool_failed', `the authorization server of the MCP server answered ${code}`, {
-      details: { oauth: code, ...(needsPerson.has(code) ? { reason: 'login' } : {}) },
+      details: needsPerson.has(code) ? { reason: 'login' } : {},
     });
-  if (/does not match expected/.test(error.message)) return failed('the MCP server names a resource that is not itself');
+  if (/does not match expected/.test(error.message)) return unusable('the MCP server names a resource that is not itself');
   if (/dynamic client registration/i.test(error.message))
-    return failed('it registers nobody; register a client there, and give its clientId in auth');
-  if (/does not support/.test(error.message)) return failed('it does not know the flow of authorization that MCP asks for');
-  return failed('it answers with something that cannot be read, or not at all');
+    return unusable('it registers nobody; register a client there, and give its clientId in auth');
+  if (/does not support/.test(error.message)) return unusable('it does not know the flow of authorization that MCP asks for');
+  return unusable('it answers with something that cannot be read, or not at all');
 }
 
-function failed(message: string): NexusError {
+function unusable(message: string): NexusError {
   return new NexusError('tool_failed', `the authorization server of the MCP server cannot be used: ${message}`);
 }

@@ -136,7 +136,7 @@ describe('an authorization server', () => {
     await of.close();
   });
 
-  it('that repeats what it was sent is not repeated by us [verifies tools.mcp.oauth.hostile, tools.mcp.oauth.hidden]', async () => {
+  it('that repeats what it was sent is not repeated by us [verifies tools.mcp.oauth.hostile] [verifies tools.mcp.oauth.hidden]', async () => {
     const store = createRows();
     await servers.close();
     servers = await startLoggedIn(guarded, { store });

@@ -72,8 +72,9 @@ const reservedHeaders =
 const secretHeaders = /^(authorization|cookie|.*(api-?key|token|secret|password).*)$/i;
 
 export function createReach(options: ReachOptions): Reach {
-  const { timers, secrets, allowPrivate, isOwnListener, connectTimeoutMs, traffic } = options;
-  const names = createNameResolver();
+  const { timers, secrets, allowPrivate, connectTimeoutMs } = options;
+  const openEgress = createOpenEgress(options);
+  const oauth = oauthOver(options, openEgress);
   const granted = allowPrivate === undefined ? {} : { allowPrivate };
 
   const programs = createPrograms({
@@ -149,36 +150,6 @@ export function createReach(options: ReachOptions): Reach {
     }
   }
 
-  function openEgress() {
-    const lifetime = new AbortController();
-    const agent = createEgressAgent({
-      resolve: (hostname, isGranted) => (isGranted ? names.ofOperator(hostname) : names.ofOutside(hostname, lifetime.signal)),
-      ...granted,
-      ...(isOwnListener === undefined ? {} : { isOwnListener }),
-      ...{ connectTimeoutMs, traffic },
-    });
-    const end = async () => {
-      lifetime.abort();
-      await agent.destroy();
-    };
-    return { agent, end };
-  }
-
-  const oauth = createOAuth({
-    ...options,
-    allowPrivate,
-    timeoutMs: connectTimeoutMs,
-    secretFor(tenantId, name) {
-      const found = secrets.find((secret) => secret.name === name && secret.tenants.includes(tenantId));
-      return found ?? { value: '', hosts: [] };
-    },
-    openFetch() {
-      const { agent, end } = openEgress();
-      const few = { maxBytes: Math.min(maxDocumentBytes, bounds.maxBytes), maxValues: maxDocumentValues };
-      return { fetch: createEgressFetch({ agent, timers, answerTimeoutMs: connectTimeoutMs, ...few }), end };
-    },
-  });
-
   async function openHttp(
     server: Parameters<Reach['open']>[0],
     transport: HttpTransport,
@@ -220,7 +191,7 @@ export function createReach(options: ReachOptions): Reach {
       return {
         host,
         context: { port, method: 'POST', scheme: url.protocol.slice(0, -1), private: allowPrivate?.(host, port) === true },
-        secrets: [...at(secretsIn(transport.headers), host), ...at(secretsOf(auth), URL.parse(auth?.issuer ?? '')?.hostname ?? host)],
+        secrets: [...at(secretsIn(transport.headers), host), ...at(secretsOfAuth(auth), URL.parse(auth?.issuer ?? '')?.hostname ?? host)],
       };
     },
     async open(server, onToolsChanged, signal, provider) {
@@ -252,6 +223,47 @@ export function createReach(options: ReachOptions): Reach {
 /** Of a document of an authorization server. */
 const maxDocumentBytes = 256 * 1024;
 const maxDocumentValues = 5_000;
+type OpenEgress = () => { readonly agent: ReturnType<typeof createEgressAgent>; end(): Promise<void> };
+
+/** Opens a way out: one for each conversation, which ends with it. */
+function createOpenEgress({ allowPrivate, isOwnListener, connectTimeoutMs, traffic }: ReachOptions): OpenEgress {
+  const names = createNameResolver();
+  return () => {
+    const lifetime = new AbortController();
+    const agent = createEgressAgent({
+      resolve: (hostname, isGranted) => (isGranted ? names.ofOperator(hostname) : names.ofOutside(hostname, lifetime.signal)),
+      ...(allowPrivate === undefined ? {} : { allowPrivate }),
+      ...(isOwnListener === undefined ? {} : { isOwnListener }),
+      ...{ connectTimeoutMs, traffic },
+    });
+    return {
+      agent,
+      async end() {
+        lifetime.abort();
+        await agent.destroy();
+      },
+    };
+  };
+}
+
+function oauthOver(options: ReachOptions, openEgress: OpenEgress): OAuth {
+  const { timers, secrets, allowPrivate, connectTimeoutMs } = options;
+  return createOAuth({
+    ...options,
+    allowPrivate,
+    timeoutMs: connectTimeoutMs,
+    secretFor(tenantId, name) {
+      const found = secrets.find((secret) => secret.name === name && secret.tenants.includes(tenantId));
+      return found ?? { value: '', hosts: [] };
+    },
+    openFetch() {
+      const { agent, end } = openEgress();
+      const few = { maxBytes: Math.min(maxDocumentBytes, options.maxResponseBytes), maxValues: maxDocumentValues };
+      return { fetch: createEgressFetch({ agent, timers, answerTimeoutMs: connectTimeoutMs, ...few }), end };
+    },
+  });
+}
+
 /** What stands under `hosts` of a secret that programs may be given. */
 const programHost = 'stdio';
 /** How long a program may take to say whether it knows the later revision: those of the former one may stay silent. */
@@ -263,7 +275,7 @@ function secretsIn(values: Readonly<Record<string, string | { readonly secret: s
   return Object.values(values).flatMap((value) => (typeof value === 'string' ? [] : [value.secret]));
 }
 
-function secretsOf(auth: McpServerDefinition['auth']): string[] {
+function secretsOfAuth(auth: McpServerDefinition['auth']): string[] {
   return [auth?.clientSecret, auth?.privateKey].flatMap((each) => (each === undefined ? [] : [each.secret]));
 }
 
