@@ -30,6 +30,39 @@ export const toolRequirements = {
       'An MCP server is reached at public addresses or what the operator granted, never at this server itself, after policy permitted its host and each secret; a secret goes only to its hosts, for its tenants.',
   },
   'tools.mcp.tenants': { promise: 3, behaviour: 'Servers, tools and connections are a tenant’s own, and bounded in number.' },
+  'tools.mcp.oauth.login': {
+    promise: 3,
+    behaviour:
+      'A person logs in to an MCP server by the authorization of MCP, with PKCE: the state that comes back is of this server, tenant and person, and counts once and not for long. Until then, and when more is to be permitted, a call says `login_required`.',
+  },
+  'tools.mcp.oauth.own': {
+    promise: 3,
+    behaviour:
+      'With a secret or a key of the operator a token is asked for without a person; the secret goes to its hosts only, for its issuer.',
+  },
+  'tools.mcp.oauth.sealed': {
+    promise: 3,
+    behaviour:
+      'Tokens are in the database sealed for their tenant and server, and are nothing anywhere else, under another key or for another address; without a key they are refused.',
+  },
+  'tools.mcp.oauth.refresh': {
+    promise: 2,
+    behaviour:
+      'A token that ends is renewed once, however many calls and processes need it; one that cannot be renewed now is not given up.',
+  },
+  'tools.mcp.oauth.hidden': {
+    promise: 3,
+    behaviour: 'No token is in an answer of the API, a result, an error, a log or the journal, also where the MCP server repeats it.',
+  },
+  'tools.mcp.oauth.hostile': {
+    promise: 4,
+    behaviour:
+      'An authorization server that hangs, floods, redirects, names another issuer or resource, lies about tokens or refuses each ends a login or call with an error that says so, after a bounded number of requests.',
+  },
+  'mcp.client.conforms': {
+    promise: 3,
+    behaviour: 'What each frozen revision of MCP requires of a client passes whole in the official suite.',
+  },
   'tools.mcp.lost': {
     promise: 2,
     behaviour:

@@ -17,6 +17,7 @@ import { killMutants } from './kill.ts';
 import { leakMutants } from './leak.ts';
 import { llmMutants } from './llm.ts';
 import { mcpAskingMutants } from './mcp-asking.ts';
+import { mcpOAuthMutants } from './mcp-oauth.ts';
 import { modelMutants } from './model.ts';
 import { permitMutants } from './permits.ts';
 import { pluginMutants } from './plugins.ts';
@@ -42,6 +43,7 @@ export const mutants = [
   ...rejoiningMutants,
   ...pluginMutants,
   ...mcpAskingMutants,
+  ...mcpOAuthMutants,
   ...storageMutants,
   ...serviceMutants,
   ...wireMutants,

@@ -20,3 +20,24 @@ export const exceptions: Readonly<Record<'2025-11-25' | '2026-07-28', Readonly<R
       'pending in the suite itself; headers that repeat arguments are for proxies which route by them, and no decision here rests on a header',
   },
 };
+
+const asks = 'what a server may ask of its client (elicitation, input that is required) is not offered to it';
+const other = 'an extension that is not offered: a token is asked for by a person, or with a secret or key of the operator';
+
+/** The same for a client. Those that `asks` names are scored. */
+export const clientExceptions: Readonly<Record<'2025-11-25' | '2026-07-28', Readonly<Record<string, string>>>> = {
+  '2025-11-25': {
+    'elicitation-sep1034-client-defaults': asks,
+    'auth/enterprise-managed-authorization': other,
+    'auth/dpop': other,
+    'auth/dpop-nonce': other,
+    'auth/wif-jwt-bearer': other,
+  },
+  '2026-07-28': {
+    'sep-2322-client-request-state': asks,
+    'auth/enterprise-managed-authorization': other,
+    'auth/dpop': other,
+    'auth/dpop-nonce': other,
+    'auth/wif-jwt-bearer': other,
+  },
+};

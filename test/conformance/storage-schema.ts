@@ -35,6 +35,7 @@ export function describeSchema(name: StoreSubject['name']): void {
         { version: 15 },
         { version: 16 },
         { version: 17 },
+        { version: 18 },
       ]);
       const session = sessionRow(newTenant());
       const first = await openTestStore(location);

@@ -49,6 +49,33 @@ export function describeToolStore(open: () => Promise<Store>): void {
     });
   });
 
+  describe(`what MCP servers have granted ${verifies('tools.mcp.oauth.refresh')}`, () => {
+    it('is changed by whoever knows what it is, once, and does not come back when it was removed', async () => {
+      const tenantId = newTenant();
+      const row = (version: string, sealed = version) => ({
+        ...{ tenantId, server: 'docs', slot: 'grant' as const, version, sealed, heldUntil: null, updatedAt: 5 },
+      });
+      expect(await Promise.all([one.swapMcpGrant(row('a'), null), two.swapMcpGrant(row('b'), null)])).toEqual(
+        expect.arrayContaining([true, false]),
+      );
+      const first = (await one.getMcpGrant(tenantId, 'docs', 'grant'))?.version ?? '';
+      const raced = await Promise.all(
+        Array.from({ length: 8 }, (_, index) => (index % 2 === 0 ? one : two).swapMcpGrant({ ...row(`c${index}`), heldUntil: 9 }, first)),
+      );
+      expect(raced.filter((won) => won)).toHaveLength(1);
+      const held = await two.getMcpGrant(tenantId, 'docs', 'grant');
+      expect(held).toEqual({ ...row(`c${raced.indexOf(true)}`), heldUntil: 9 });
+      expect(await one.getMcpGrant(tenantId, 'docs', 'login')).toBeNull();
+      expect(await one.getMcpGrant(newTenant(), 'docs', 'grant')).toBeNull();
+      expect(await one.getMcpGrant(tenantId, 'docs\u0000', 'grant')).toBeNull();
+      expect(await one.deleteMcpGrant(tenantId, 'docs', 'grant', 'other')).toBe(false);
+      expect(await one.deleteMcpGrant(newTenant(), 'docs', 'grant')).toBe(false);
+      expect(await one.deleteMcpGrant(tenantId, 'docs', 'grant', held?.version)).toBe(true);
+      expect(await two.swapMcpGrant(row('z'), held?.version ?? '')).toBe(false);
+      expect(await two.getMcpGrant(tenantId, 'docs', 'grant')).toBeNull();
+    });
+  });
+
   describe(`calls for workers ${verifies('workers.queue')}`, () => {
     it('are there once for each key, however often they are offered', async () => {
       const tenantId = newTenant();

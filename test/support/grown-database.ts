@@ -136,6 +136,11 @@ function growth(runs: number, nowMs: number, largest: string): readonly string[]
         select ${tenantOf('i')}, 'art_' || i, ${id('ses', 'i')}, ${id('run', 'i')}, 'call_1', 'big', 'text/plain', 10, 10, 1, 1,
         'result-' || i, ${at('i * 10')}`,
     ),
+    series(
+      2_000,
+      `insert into mcp_grants (tenant_id, server, slot, version, sealed, held_until, updated_at)
+        select ${tenantOf('i')}, 'server-' || i, 'grant', 'v', 'sealed', null, ${at('i * 10')}`,
+    ),
     `insert into contents (tenant_id, sha256, bytes) select distinct tenant_id, sha256, bytes from files`,
     ...['sessions', 'idempotency_keys', 'contents'].map(
       (table) => `insert into tenant_counts (tenant_id, kind, amount)

@@ -261,6 +261,12 @@ async function visitTools(store: Store): Promise<void> {
   await pages((page) => store.listToolSources(huge, 'http', page));
   await store.toolSourceHeads(huge);
   await store.deleteToolSource(huge, 'http', 'a');
+  const grant = { tenantId: huge, server: 'a', slot: 'grant' as const, version: 'v', sealed: 's', heldUntil: null, updatedAt: 1 };
+  await store.swapMcpGrant(grant, null);
+  await store.swapMcpGrant({ ...grant, version: 'w' }, 'v');
+  await store.getMcpGrant(huge, 'a', 'grant');
+  await store.deleteMcpGrant(huge, 'a', 'grant', 'w');
+  await store.deleteMcpGrant(huge, 'a', 'grant');
   const held = { callKey: 'k', delivery: 1 };
   const worker = { tenantId: huge, workerId: 'w', pool: 'p' };
   await store.offerToolCall({

@@ -430,6 +430,14 @@ export const errorTable = dictionary({
     when: 'The tool failed several times in a row, each time by its own fault; the call did not begin. `tools.limits` says when that is so and for how long.',
     details: { retryAfterMs: 'when the next call is let through', failures: 'after how many failures in a row' },
   },
+  login_required: {
+    httpStatus: 403,
+    grpcStatus: 'FAILED_PRECONDITION',
+    retryable: false,
+    title: 'A person has to log in first',
+    when: 'A tool of an MCP server is called that nobody of the tenant has logged in to, or whose login has ended, was withdrawn or permits less.',
+    details: { server: 'the MCP server', scopes: 'what the login is to permit' },
+  },
   tool_outcome_unknown: {
     httpStatus: 409,
     grpcStatus: 'UNKNOWN',

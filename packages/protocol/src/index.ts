@@ -76,8 +76,12 @@ export { Key, KeyCreateRequest, KeyScope, Role } from './resources/keys.ts';
 export {
   DeclaredMcpServer,
   DeclaredMcpServers,
+  grantOf as mcpGrantOf,
   McpApproveRequest,
+  McpLogin,
+  McpLoginState,
   McpServer,
+  type McpServerAuth,
   McpServerDefinition,
   McpServerInspection,
   McpServerName,

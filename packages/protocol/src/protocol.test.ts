@@ -57,6 +57,7 @@ const pinnedErrors: Record<string, [httpStatus: number, grpcStatus: string, retr
   tool_failed: [502, 'UNKNOWN', false, 'The tool failed'],
   tool_timeout: [504, 'DEADLINE_EXCEEDED', false, 'The tool took too long'],
   tool_unavailable: [503, 'UNAVAILABLE', true, 'The tool is left alone for a while'],
+  login_required: [403, 'FAILED_PRECONDITION', false, 'A person has to log in first'],
   tool_outcome_unknown: [409, 'UNKNOWN', false, 'It is not known whether the tool took effect'],
   path_not_allowed: [403, 'PERMISSION_DENIED', false, 'The path is outside the workspace'],
   address_not_allowed: [403, 'PERMISSION_DENIED', false, 'The network address is not allowed'],

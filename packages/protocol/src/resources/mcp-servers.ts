@@ -46,6 +46,46 @@ const StdioTransport = z.strictObject({
     .describe('Files and folders of the machine that it may read, each within one of `mcpClient.stdio.readOnly`'),
 });
 
+const secret = () => z.strictObject({ secret: z.string().min(1).max(64) });
+const noSpaces = (max: number) =>
+  z.string().regex(new RegExp(`^[\\x21-\\x7e]{1,${max}}$`), { error: `expected at most ${max} visible characters` });
+
+/** How a tenant comes to a token of the server, by the authorization of MCP (OAuth 2.1). */
+const McpServerAuth = z
+  .strictObject({
+    type: z.literal('oauth'),
+    grant: z
+      .enum(['authorization_code', 'client_credentials'])
+      .optional()
+      .describe(
+        '`authorization_code`: a person logs in; `client_credentials`: this server asks by itself, which is meant where `clientSecret` or `privateKey` is given',
+      ),
+    clientId: noSpaces(2_000)
+      .optional()
+      .describe('As the authorization server knows us; left out, we register, or are known by our client metadata document'),
+    clientSecret: secret().optional().describe('A secret of `mcpClient.secrets`, whose `hosts` name the authorization server'),
+    privateKey: secret().optional().describe('A secret of `mcpClient.secrets` that is a key in PEM, for `private_key_jwt`'),
+    algorithm: z.enum(['RS256', 'PS256', 'ES256', 'EdDSA']).optional().describe('Of `privateKey`; `RS256` when left out'),
+    issuer: noSpaces(2_000).optional().describe('The authorization server that `clientId` belongs to; needed where there is a secret'),
+    scopes: z.array(noSpaces(200)).max(50).optional().describe('What is asked for; left out, what the MCP server says that it needs'),
+  })
+  .superRefine(({ grant, clientId, clientSecret, privateKey, issuer, algorithm }, context) => {
+    const wrong = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message });
+    const hasSecret = clientSecret !== undefined || privateKey !== undefined;
+    if (clientSecret !== undefined && privateKey !== undefined) wrong('privateKey', 'expected either clientSecret or privateKey');
+    if (hasSecret && clientId === undefined) wrong('clientId', 'expected the clientId that the secret belongs to');
+    if (hasSecret && issuer === undefined) wrong('issuer', 'expected the issuer that the secret is for, such as https://login.example.com');
+    if (grant === 'client_credentials' && !hasSecret) wrong('clientSecret', 'client_credentials needs clientSecret or privateKey');
+    if (grant === 'authorization_code' && privateKey !== undefined) wrong('privateKey', 'a privateKey is for client_credentials');
+    if (algorithm !== undefined && privateKey === undefined) wrong('algorithm', 'expected a privateKey beside it');
+  });
+export type McpServerAuth = z.infer<typeof McpServerAuth>;
+
+/** Who is asked for a token: a person, or this server by itself. */
+export function grantOf({ grant, clientSecret, privateKey }: McpServerAuth): 'authorization_code' | 'client_credentials' {
+  return grant ?? (clientSecret === undefined && privateKey === undefined ? 'authorization_code' : 'client_credentials');
+}
+
 /**
  * A server as other clients write it, beside what only this platform has. What of it cannot be kept is refused when the agent is stored, with the
  * reason; nothing of it grants a call.
@@ -63,6 +103,7 @@ export const DeclaredMcpServer = z
     readOnly: z.array(absolutePath()).max(20).optional().describe('What of the machine its program may read'),
     url: HttpTransport.shape.url.optional(),
     headers: z.record(z.string().max(100), HeaderValue).optional().describe('As `env`'),
+    auth: McpServerAuth.optional(),
     allow: z.array(z.string().min(1).max(100)).max(100).optional(),
     deny: z.array(z.string().min(1).max(100)).max(100).optional(),
     effects: z.record(z.string().min(1).max(200), effectsClass).optional(),
@@ -87,6 +128,7 @@ const patterns = () => z.array(z.string().min(1).max(100)).max(100);
 export const McpServerDefinition = z
   .strictObject({
     transport: z.discriminatedUnion('type', [HttpTransport, StdioTransport]),
+    auth: McpServerAuth.optional().describe('OAuth; without it the server is shown what `headers` say'),
     allow: patterns().default(['*']).describe('Tools that are taken, by their names at the server; * stands for any text'),
     deny: patterns().default([]).describe('Tools that are not taken, whatever `allow` says'),
     effects: z
@@ -104,6 +146,13 @@ export const McpServerDefinition = z
       .strictObject({ agent: Name.describe('The agent that answers: one of the `subagents` of the agent that calls') })
       .optional()
       .describe('Who answers when the server asks for a model in the midst of a call. Nobody when left out'),
+  })
+  .superRefine(({ auth, transport }, context) => {
+    if (auth === undefined) return;
+    const wrong = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message });
+    if (transport.type !== 'http') wrong(['auth'], 'a program has no OAuth; give it a secret in its env');
+    else if (Object.keys(transport.headers).some((name) => name.toLowerCase() === 'authorization'))
+      wrong(['transport', 'headers'], 'the header Authorization is what OAuth makes; leave out one of the two');
   })
   .meta({ id: 'McpServerDefinition' });
 export type McpServerDefinition = z.infer<typeof McpServerDefinition>;
@@ -126,6 +175,22 @@ const McpServerTool = z
   .meta({ id: 'McpServerTool' });
 export type McpServerTool = z.infer<typeof McpServerTool>;
 
+export const McpLoginState = z
+  .object({
+    state: z.enum(['needed', 'active']).describe('`needed`: its tools fail with `login_required` until a person logs in'),
+    since: z.string().nullable(),
+    until: z.string().nullable().describe('Null: until it is withdrawn, as it is renewed by itself'),
+    scopes: z.string().nullable().describe('What was granted, as the authorization server says'),
+  })
+  .meta({ id: 'McpLoginState' });
+export type McpLoginState = z.infer<typeof McpLoginState>;
+
+/** A login that was begun. */
+export const McpLogin = z
+  .object({ address: z.string().describe('What the person opens in a browser'), expiresAt: z.string() })
+  .meta({ id: 'McpLogin' });
+export type McpLogin = z.infer<typeof McpLogin>;
+
 export const McpServer = z
   .object({
     name: z.string(),
@@ -138,6 +203,7 @@ export const McpServer = z
     tools: z.array(McpServerTool),
     addedWith: z.string().optional().describe('The agent whose definition it was added with'),
     declaredBy: z.array(z.string()).optional().describe('In lists: agents whose current definitions declare a server of this name'),
+    login: McpLoginState.optional().describe('Of a server with `auth`'),
   })
   .meta({ id: 'McpServer' });
 export type McpServer = z.infer<typeof McpServer>;

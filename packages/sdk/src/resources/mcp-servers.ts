@@ -1,4 +1,4 @@
-import type { McpServer, McpServerDefinition, McpServerInspection, Page } from '@nexus-agent/protocol';
+import type { McpLogin, McpLoginState, McpServer, McpServerDefinition, McpServerInspection, Page } from '@nexus-agent/protocol';
 import { at, type CallOptions, type Calls, type PageOptions, paging } from '../calls.ts';
 
 const path = '/v1/mcp-servers';
@@ -22,6 +22,11 @@ export function mcpServers(calls: Calls) {
     /** Takes its tools as it lists them now; with a fingerprint of an inspection, only if they are still those. */
     approve: (name: string, request: { readonly fingerprint?: string } = {}, call?: CallOptions) =>
       calls.act<McpServerInspection>('POST', at(path, name, '/approve'), request, call),
+    /** Gives the address that a person opens in a browser to log in; {@link loginState} tells when it is done. */
+    login: (name: string, call?: CallOptions) => calls.act<McpLogin>('POST', at(path, name, '/login'), undefined, call),
+    loginState: (name: string, call?: CallOptions) => calls.get<McpLoginState>(at(path, name, '/login'), {}, call),
+    /** Forgets the login. */
+    logout: (name: string, call?: CallOptions) => calls.act<void>('POST', at(path, name, '/logout'), undefined, call),
     delete: (name: string, call?: CallOptions) => calls.act<void>('DELETE', at(path, name), undefined, call),
   };
 }

@@ -8,6 +8,7 @@ import { createMcpServers, createProgramStates, type McpServersOfNode } from '#t
 import { egressOptions } from './egress.ts';
 import { openJail } from './jail.ts';
 import type { OpenedFiles } from './session-files.ts';
+import { tokenSeal } from './token-seal.ts';
 import { trafficOf } from './tool-counts.ts';
 
 /** A program that lives longer is started anew. */
@@ -37,11 +38,14 @@ interface McpServerParts {
 
 /** The MCP servers of all tenants, as this process reaches them. Closed by `closers`. */
 export function openMcpServers({ config, version, store, clock, logger, metrics, own, files, closers }: McpServerParts): McpServersOfNode {
-  const { allowPrivate, ...settings } = config.mcpClient;
+  const { allowPrivate, oauth, ...settings } = config.mcpClient;
   const { jail, limits } = openJail(config);
   const servers = createMcpServers({
     ...{ store, clock, timers: systemTimers, version },
     ...settings,
+    loginMs: oauth.loginMs,
+    publicUrl: oauth.publicUrl,
+    seal: tokenSeal(config),
     jail,
     jailLimits: programLimits(limits, settings.stdio),
     ...egressOptions(allowPrivate, 'mcpClient.allowPrivate'),

@@ -32,7 +32,7 @@ interface PluginProgramParts {
 
 /** What runs plugins that are programs, as this process does. No program starts before it is called. Closed by `closers`. */
 export function openPluginPrograms({ config, version, clock, logger, closers }: PluginProgramParts): PluginPrograms {
-  const { allowPrivate: _allowPrivate, stdio, ...settings } = config.mcpClient;
+  const { allowPrivate: _allowPrivate, oauth: _oauth, stdio, ...settings } = config.mcpClient;
   const { jail, limits } = openJail(config);
   const root = join(config.dataDir, 'plugins');
   const open = () =>

@@ -1,12 +1,14 @@
-import type { ArtifactStore, TenantQuotas, ToolCallStore, ToolSourceStore } from '#storage/contract';
+import type { ArtifactStore, McpGrantStore, TenantQuotas, ToolCallStore, ToolSourceStore } from '#storage/contract';
 import type { Driver } from '#storage/program';
 import {
   cancelToolCall,
+  deleteMcpGrant,
   deleteToolSource,
   deleteToolWorker,
   endLostToolCall,
   endToolCall,
   getArtifact,
+  getMcpGrant,
   getToolSource,
   heldToolCalls,
   listArtifacts,
@@ -22,6 +24,7 @@ import {
   reopenToolCall,
   requeueToolCall,
   returnToolCall,
+  swapMcpGrant,
   takeToolCalls,
   toolCallStates,
   toolSourceHeads,
@@ -30,7 +33,10 @@ import {
 } from '#storage/tables';
 
 /** The part of the store that keeps where tools come from, the queue of their workers, and what of their results is kept. */
-export function toolStoreOn({ read, write }: Driver, quotas: TenantQuotas): ToolSourceStore & ToolCallStore & ArtifactStore {
+export function toolStoreOn(
+  { read, write }: Driver,
+  quotas: TenantQuotas,
+): ToolSourceStore & McpGrantStore & ToolCallStore & ArtifactStore {
   return {
     getArtifact: (tenantId, artifactId) => read(() => getArtifact(tenantId, artifactId)),
     listArtifacts: (tenantId, filter, page) => read(() => listArtifacts(tenantId, filter, page)),
@@ -40,6 +46,10 @@ export function toolStoreOn({ read, write }: Driver, quotas: TenantQuotas): Tool
     listToolSources: (tenantId, kind, page) => read(() => listToolSources(tenantId, kind, page)),
     toolSourceHeads: (tenantId) => read(() => toolSourceHeads(tenantId)),
     deleteToolSource: (tenantId, kind, name) => write(() => deleteToolSource(tenantId, kind, name)),
+
+    getMcpGrant: (tenantId, server, slot) => read(() => getMcpGrant(tenantId, server, slot)),
+    swapMcpGrant: (row, version) => write(() => swapMcpGrant(row, version)),
+    deleteMcpGrant: (tenantId, server, slot, version) => write(() => deleteMcpGrant(tenantId, server, slot, version)),
 
     offerToolCall: (row) => write(() => offerToolCall(row)),
     takeToolCalls: (of, options) => write(() => takeToolCalls(of, options)),

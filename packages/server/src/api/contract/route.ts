@@ -94,6 +94,8 @@ interface RouteParts<Body, Query> {
   readonly visitors?: z.ZodType;
   /** Without a key it starts something by GET, which a link or an image of any page could send: only for what is no browser. */
   readonly startsByGet?: boolean;
+  /** A page of another site may send a browser here, as an authorization server does: by a navigation, and nothing else. */
+  readonly fromSites?: boolean;
   readonly stream?: boolean;
   readonly responses: Readonly<Record<number, RouteResponse>>;
   handle(call: Call<Body, Query>): Promise<RouteAnswer>;

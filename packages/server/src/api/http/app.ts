@@ -13,6 +13,8 @@ declare module 'fastify' {
     /** Pattern of the path, for metrics. */
     route?: string;
     stream?: boolean;
+    /** A page of another site may send a browser here. */
+    fromSites?: boolean;
     /** Most values that the body may have. */
     maxValues?: number;
   }
@@ -30,7 +32,7 @@ export interface AppOptions extends Pick<ApiDependencies, 'ids' | 'clock' | 'met
    * Throws a `NexusError` for a request that is not let in, before its key or body is looked at; may set headers of the answer. What
    * comes back are the headers of an answer that is nothing else: a browser only asked whether it may send a request.
    */
-  readonly admit: (request: IncomingMessage, response: ServerResponse) => OutgoingHttpHeaders | null;
+  readonly admit: (request: IncomingMessage, response: ServerResponse, fromSites: boolean) => OutgoingHttpHeaders | null;
 }
 
 const requestIdPattern = /^[A-Za-z0-9_.:-]{1,100}$/;
@@ -113,7 +115,7 @@ function receive(app: FastifyInstance, { inFlight, clock, metrics, admit }: AppO
       refuseOtherThanOneHost(request.raw);
       refusePacked(request.raw);
       refuseExpectation(request.raw);
-      const permission = admit(request.raw, raw);
+      const permission = admit(request.raw, raw, request.routeOptions.config.fromSites === true);
       if (permission !== null) return void reply.code(204).headers(permission).send();
       done();
     } catch (error) {

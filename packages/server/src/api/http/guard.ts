@@ -15,8 +15,8 @@ export interface OriginRules {
 }
 
 export interface OriginRule {
-  /** Throws `origin_not_allowed` for what comes from a page that may not call this API. */
-  check(headers: IncomingHttpHeaders): void;
+  /** Throws `origin_not_allowed` for what comes from a page that may not call this API, or send a browser to it. */
+  check(headers: IncomingHttpHeaders, fromSites: boolean): void;
   /** Whether it may be the local operator who asks: a program, or a page of this machine or of an origin that may do so. */
   mayBeOperator(headers: IncomingHttpHeaders): boolean;
 }
@@ -40,7 +40,7 @@ export function createOriginRule(rules: OriginRules): OriginRule {
     const { origin } = headers;
     return origin === undefined || origins.has(origin) || origin === `http://${hostOf(headers)}` || origin === `https://${hostOf(headers)}`;
   };
-  const check = (headers: IncomingHttpHeaders) => {
+  const check = (headers: IncomingHttpHeaders, fromSites: boolean) => {
     const host = hostOf(headers);
     if (!hosts.has(host) && !hosts.has(host.replace(/:\d{1,5}$/, ''))) {
       throw new NexusError(
@@ -56,6 +56,8 @@ export function createOriginRule(rules: OriginRules): OriginRule {
         `web pages of ${quote(origin)} may not use this API; add the origin to cors.origins to permit it with a key`,
       );
     }
+    // The person sees where they are sent: in a window, not within another page.
+    if (fromSites && headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'document') return;
     const site = headers['sec-fetch-site'];
     if (site !== undefined && site !== 'same-origin' && site !== 'none') {
       throw new NexusError('origin_not_allowed', 'a web page of another origin may not use this API');

@@ -47,8 +47,8 @@ function register(
   app.route({
     method: route.method,
     url: urlOf(route.path),
-    exposeHeadRoute: route.method === 'GET' && route.stream !== true,
-    config: { route: route.path, stream: route.stream === true, maxValues: size.values },
+    exposeHeadRoute: hasHead(route),
+    config: { route: route.path, stream: route.stream === true, maxValues: size.values, fromSites: route.fromSites === true },
     bodyLimit: Math.min(size.bytes, bodyBytes),
     // Authentication comes before the body is read: a stranger cannot make the server parse.
     ...(route.scope === 'public'
@@ -172,10 +172,11 @@ function idempotencyKey(header: string | string[] | undefined): string | null {
 /** A known path under another method answers 405 and names those that work. */
 function refuseOtherMethods(app: FastifyInstance, routes: readonly Route[]): void {
   const paths = new Map<string, Set<string>>();
-  for (const { path, method, stream } of routes) {
+  for (const route of routes) {
+    const { path, method } = route;
     const methods = paths.get(path) ?? new Set();
     methods.add(method);
-    if (method === 'GET' && stream !== true) methods.add('HEAD');
+    if (hasHead(route)) methods.add('HEAD');
     paths.set(path, methods);
   }
   for (const [path, methods] of paths) {
@@ -191,6 +192,11 @@ function refuseOtherMethods(app: FastifyInstance, routes: readonly Route[]): voi
       handler: async () => undefined,
     });
   }
+}
+
+/** What a browser is sent to is done once: not by whoever looks whether something is there. */
+function hasHead({ method, stream, fromSites }: Route): boolean {
+  return method === 'GET' && stream !== true && fromSites !== true;
 }
 
 function urlOf(path: string): string {

@@ -88,9 +88,9 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
 
 /** Web pages are kept out of the local API, and at shutdown clients are sent elsewhere. */
 function createAdmission({ isStarting, isClosing }: HttpServerOptions, cors: Cors, rule: OriginRule | null) {
-  return (request: IncomingMessage, response: ServerResponse) => {
+  return (request: IncomingMessage, response: ServerResponse, fromSites: boolean) => {
     cors.mark(request, response);
-    rule?.check(request.headers);
+    rule?.check(request.headers, fromSites);
     const permission = cors.preflight(request);
     if (permission !== null || !(isStarting() || isClosing()) || /^\/(healthz|readyz)/.test(request.url ?? '')) return permission;
     if (!isClosing()) throw new NexusError('unavailable', 'the server is starting; try again in a moment');

@@ -1,4 +1,15 @@
-import { McpApproveRequest, McpServer, McpServerDefinition, McpServerInspection, McpServerName, page } from '@nexus-agent/protocol';
+import {
+  errorTable,
+  McpApproveRequest,
+  McpLogin,
+  McpLoginState,
+  McpServer,
+  McpServerDefinition,
+  McpServerInspection,
+  McpServerName,
+  page,
+} from '@nexus-agent/protocol';
+import { z } from 'zod';
 import { pageQuery, pageRequest, type Route, route } from '#api/contract';
 import { NexusError } from '#core';
 
@@ -88,5 +99,100 @@ export function mcpServerRoutes(): Route[] {
         return { status: 204 };
       },
     }),
+    ...loginRoutes(),
   ];
 }
+
+function loginRoutes(): Route[] {
+  return [
+    route({
+      method: 'GET',
+      path: '/v1/mcp-servers/{server}/login',
+      operationId: 'getMcpLogin',
+      summary: 'Show whether somebody is logged in to an MCP server, without asking it',
+      tag,
+      scope: 'admin',
+      asks: reads,
+      params: { server: 'name' },
+      responses: { 200: { description: 'What is known of the login', schema: McpLoginState } },
+      handle: async ({ services, principal, params }) => ({
+        status: 200,
+        body: await services.mcpServers.logins.state(principal.tenantId, params.server ?? ''),
+      }),
+    }),
+    route({
+      method: 'POST',
+      path: '/v1/mcp-servers/{server}/login',
+      operationId: 'loginMcpServer',
+      summary: 'Begin to log in to an MCP server: whoever opens the address in a browser gives their account to the tenant',
+      tag,
+      scope: 'admin',
+      asks: changes,
+      params: { server: 'name' },
+      responses: { 200: { description: 'The address to open, once', schema: McpLogin } },
+      handle: async ({ services, principal: { tenantId, id }, params, headers, signal }) => ({
+        status: 200,
+        body: await services.mcpServers.logins.begin(tenantId, params.server ?? '', { by: id, host: headers.host }, signal()),
+      }),
+    }),
+    route({
+      method: 'POST',
+      path: '/v1/mcp-servers/{server}/logout',
+      operationId: 'logoutMcpServer',
+      summary: 'Forget the login to an MCP server, and tell its authorization server',
+      tag,
+      scope: 'admin',
+      asks: changes,
+      params: { server: 'name' },
+      responses: { 204: { description: 'Forgotten' } },
+      async handle({ services, principal, params }) {
+        await services.mcpServers.logins.end(principal.tenantId, params.server ?? '');
+        return { status: 204 };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/mcp-logins/callback',
+      operationId: 'finishMcpLogin',
+      summary: 'Where an authorization server sends the browser back to',
+      tag,
+      scope: 'public',
+      fromSites: true,
+      query: callbackQuery,
+      responses: { 200: { description: 'What became of it, for the person', contentType: 'text/plain' } },
+      async handle({ services, query: { state, code, iss, error } }) {
+        const page = (status: number, text: string) => ({ status, text: `${text}\n`, contentType: 'text/plain; charset=utf-8' });
+        try {
+          const { server } = await services.mcpServers.logins.finish({ state, code, issuer: iss, error });
+          return page(200, `You are logged in to the MCP server ${server}. You can close this page.`);
+        } catch (failure) {
+          if (!(failure instanceof NexusError) || failure.code === 'internal') throw failure;
+          return page(errorTable[failure.code].httpStatus, failure.message);
+        }
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/mcp-logins/client.json',
+      operationId: 'getMcpClientDocument',
+      summary: 'What this server is as a client of MCP servers, for authorization servers that read client metadata documents',
+      tag,
+      scope: 'public',
+      responses: { 200: { description: 'The document', schema: z.record(z.string(), z.unknown()) } },
+      async handle({ services }) {
+        const document = services.mcpServers.logins.clientDocument();
+        if (document === null)
+          throw new NexusError('not_found', 'there is no client metadata document: mcpClient.oauth.publicUrl is not https');
+        return { status: 200, body: document };
+      },
+    }),
+  ];
+}
+
+/** An authorization server may say more. */
+const callbackQuery = z.object({
+  state: z.string().min(1).max(4_000),
+  code: z.string().min(1).max(4_000).optional(),
+  iss: z.string().max(2_000).optional(),
+  error: z.string().max(200).optional(),
+});

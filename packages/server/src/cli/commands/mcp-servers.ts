@@ -4,13 +4,13 @@ import { type CliContext, noSuchFile, withClient } from '../context.ts';
 import { brief, table } from '../style.ts';
 import { type Registrar, wholeNumber, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
+import { type AuthFlags, authOf, loginLine, mcpLoginCommands, withAuthFlags } from './mcp-logins.ts';
 
 /** `nexus mcp`: the MCP servers that tools come from. */
 export function mcpServerCommands({ program, action }: Registrar): void {
   const mcp = program.commands.find((command) => command.name() === 'mcp') ?? program.command('mcp').description('MCP servers');
   withPages(mcp.command('list').description('list the MCP servers that tools come from')).action(action(list));
-  mcp
-    .command('add')
+  withAuthFlags(mcp.command('add'))
     .description('add or change an MCP server; the tools that it lists now are approved')
     .argument('<name>', 'what its tools are called after')
     .argument('<place...>', 'where it speaks streamable HTTP; or after --, the program that the server starts in a jail, and its arguments')
@@ -52,9 +52,10 @@ export function mcpServerCommands({ program, action }: Registrar): void {
     .option('--fingerprint <fingerprint>', 'only if it still lists what an inspection showed')
     .action(action(approve));
   mcp.command('remove').description('remove a server').argument('<name>').action(action(remove));
+  mcpLoginCommands(mcp, { action });
 }
 
-interface AddFlags {
+interface AddFlags extends AuthFlags {
   readonly env: Readonly<Record<string, string>>;
   readonly envSecret: Readonly<Record<string, string>>;
   readonly readOnly: string[];
@@ -74,7 +75,7 @@ async function list(context: CliContext, options: PageFlags): Promise<undefined>
   const page = await withClient(context, (client) => client.mcpServers.list(pageFlags(options)));
   printPage(context, page, ['NAME', 'STATE', 'TOOLS', 'AGENTS', 'ADDRESS'], (server) => [
     server.name,
-    server.state,
+    server.login?.state === 'needed' ? 'needs login' : server.state,
     String(server.tools.filter(({ state }) => state === 'ready').length),
     brief(declarersOf(server), 40),
     brief(shownPlace(server), 80),
@@ -85,6 +86,7 @@ async function add(context: CliContext, flags: AddFlags, name = '', ...place: re
   const found = await withClient(context, (client) =>
     client.mcpServers.put(name, {
       transport: transportOf(flags, place.flat()),
+      ...authOf(flags),
       ...(flags.allow === undefined ? {} : { allow: flags.allow }),
       ...(flags.deny === undefined ? {} : { deny: flags.deny }),
       ...(flags.trustHints === true ? { trustHints: true } : {}),
@@ -160,10 +162,11 @@ function show(context: CliContext, found: McpServerInspection): void {
   if (found.state === 'unapproved') context.note(`it has no tools yet; when it can be reached: nexus mcp approve ${found.name}`);
 }
 
-function headOf({ name, state, definition, live }: McpServer & Pick<McpServerInspection, 'live'>): string {
+function headOf({ name, state, definition, live, login }: McpServer & Pick<McpServerInspection, 'live'>): string {
   const lines = [`${name}: ${state}, at ${shownPlace({ definition })}`];
   if (definition.elicitation === true) lines.push('it may ask people in the midst of a call');
   if (definition.sampling !== undefined) lines.push(`when it asks for a model, the agent ${definition.sampling.agent} answers`);
+  if (login !== undefined) lines.push(loginLine(name, login));
   if (live !== null) {
     lines.push(`${live.server}, protocol ${live.protocolVersion}, tools ${live.fingerprint}`);
     if (live.prompts.length > 0) lines.push(brief(`prompts: ${live.prompts.join(', ')}`, 300));

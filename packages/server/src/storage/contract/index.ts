@@ -16,6 +16,7 @@ export type {
 export type { FileChange, FileContent, FileRange, FileRow, FileStore, FilesCommit, FilesCopy, FileTree } from './files.ts';
 export type { IdentityStore, KeyRow, KeySecretRow, KeySecretsResult, MissingKeySecret } from './identity.ts';
 export type { BudgetFilter, LedgerStore, UsageQuery, UsageSum } from './ledger.ts';
+export type { McpGrantRow, McpGrantSlot, McpGrantStore } from './mcp-grants.ts';
 export type { BudgetUse, Measures, PoolState } from './measures.ts';
 export type { PageOf, PageRequest } from './pages.ts';
 export type { ClaimedRun, Queue, SignOfLife } from './queue.ts';

@@ -8,6 +8,7 @@ import type { DefinitionStore } from './definitions.ts';
 import type { FileStore } from './files.ts';
 import type { IdentityStore } from './identity.ts';
 import type { LedgerStore } from './ledger.ts';
+import type { McpGrantStore } from './mcp-grants.ts';
 import type { MeasureStore } from './measures.ts';
 import type { Queue } from './queue.ts';
 import type { RetentionStore } from './retention.ts';
@@ -35,6 +36,7 @@ export type Store = CommitStore &
   BlobTable &
   ContentTable &
   ToolSourceStore &
+  McpGrantStore &
   ToolCallStore &
   IdentityStore & {
     readonly dialect: 'sqlite' | 'postgres';

@@ -15,6 +15,7 @@ import { journalAsWritten } from './014-journal-as-written.ts';
 import { tools } from './015-tools.ts';
 import { artifactRows } from './016-artifacts.ts';
 import { questionIndexes } from './017-questions.ts';
+import { mcpGrantRows } from './018-mcp-grants.ts';
 import type { Migration } from './migration.ts';
 
 /** All of them, in order. */
@@ -36,4 +37,5 @@ export const migrations: readonly Migration[] = [
   tools,
   artifactRows,
   questionIndexes,
+  mcpGrantRows,
 ];

@@ -13,6 +13,7 @@ import { files, fileTrees, fileVersions } from './files.ts';
 import { keySecrets } from './key-secrets.ts';
 import { apiKeys } from './keys.ts';
 import { workers } from './leases.ts';
+import { mcpGrants } from './mcp-grants.ts';
 import { contents, tenantCounts } from './quotas.ts';
 import { ledgerEntries, reservations } from './reservations.ts';
 import { jobs } from './retention.ts';
@@ -77,6 +78,7 @@ export {
 export { listKeySecrets, missingKeySecret, putKey, settleKeySecrets } from './key-secrets.ts';
 export { getKey, listKeys, revokeKey } from './keys.ts';
 export { knownDead } from './leases.ts';
+export { deleteMcpGrant, getMcpGrant, swapMcpGrant } from './mcp-grants.ts';
 export { type Balance, countWork, inheritedBalances, sharedLimits } from './measures.ts';
 export { cancelRequest, claimRuns, hasClaimable, heartbeat, ownedRuns, requestCancel, requeueRun, retireWorker } from './queue.ts';
 export { type CountedKind, countUpTo, limitedScopes, lockCounts, lockKnownCounts, writeCounts } from './quotas.ts';
@@ -146,6 +148,7 @@ export const tables = [
   jobs,
   keySecrets,
   ledgerEntries,
+  mcpGrants,
   nodes,
   policyDecisions,
   removals,

@@ -356,6 +356,18 @@ export const toolsConfig = {
         .default([]),
       'What MCP servers are shown of us, by name.',
     ),
+    oauth: group({
+      key: setting(
+        z.string().min(32, { error: 'expected at least 32 characters' }).max(1_000).optional(),
+        'What tokens of MCP servers are sealed with in the database: the same for all processes. Left out, a process with the embedded database makes a key file in `dataDir`; with Postgres, servers with OAuth are refused.',
+        { secret: true },
+      ),
+      publicUrl: setting(
+        httpUrl().optional(),
+        'Where browsers of people reach this server, such as `https://nexus.example.com`: they come back there from a login. Left out, logins work on this machine only.',
+      ),
+      loginMs: setting(durationMs().min(1_000).max(3_600_000).default(600_000), 'How long a person may take to log in to an MCP server.'),
+    }),
     connectTimeoutMs: setting(
       durationMs().min(100).default(15_000),
       'Longest time that connecting to an MCP server and listing its tools take.',

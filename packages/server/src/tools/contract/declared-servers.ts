@@ -3,7 +3,7 @@ import { canonicalJson, explainIssues, isObject, NexusError, redactText, sha256,
 import type { ToolDescriptor } from './descriptor.ts';
 
 type Transport = McpServerDefinition['transport'];
-type Option = 'allow' | 'deny' | 'effects' | 'trustHints' | 'timeoutMs';
+type Option = 'auth' | 'allow' | 'deny' | 'effects' | 'trustHints' | 'timeoutMs';
 
 /** An MCP server as an agent's definition, or a file of another client, declares it. */
 export interface DeclaredServer {
@@ -24,7 +24,7 @@ export interface DeclaredServers {
   readonly notes: readonly string[];
 }
 
-const options = ['allow', 'deny', 'effects', 'trustHints', 'timeoutMs'] as const;
+const options = ['auth', 'allow', 'deny', 'effects', 'trustHints', 'timeoutMs'] as const;
 const grants = ['autoApprove', 'alwaysAllow'] as const;
 const secretVariable = /(api_?key|token|secret|password|credential)/i;
 /** `MAX_TOKENS` may be 4096. */
@@ -182,6 +182,7 @@ export function isAsDeclared({ definition, stated }: DeclaredServer, kept: McpSe
 }
 
 const statedParts = dictionary<Record<DeclaredServer['stated'][number], (definition: McpServerDefinition) => unknown>>({
+  auth: ({ auth = null }) => auth,
   allow: ({ allow }) => allow,
   deny: ({ deny }) => deny,
   effects: ({ effects }) => effects,

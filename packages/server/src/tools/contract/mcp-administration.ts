@@ -1,6 +1,8 @@
 import type {
   AgentMcpServer,
   McpApproveRequest,
+  McpLogin,
+  McpLoginState,
   McpServer,
   McpServerDefinition,
   McpServerInspection,
@@ -10,8 +12,42 @@ import type {
 import type { PageRequest } from '#storage';
 import type { DeclaredServer } from './declared-servers.ts';
 
+/** Who logs in. */
+export interface WhoLogsIn {
+  /** The principal. */
+  readonly by: string;
+  /** By which host and port they reach this server. */
+  readonly host: string | undefined;
+}
+
+/** What a browser brings back from an authorization server: all of it may be made up. */
+export interface LoginAnswer {
+  readonly state: string;
+  readonly code: string | undefined;
+  readonly issuer: string | undefined;
+  readonly error: string | undefined;
+}
+
+/** Logins of people to the MCP servers of a tenant. */
+export interface McpLogins {
+  /** Throws `not_found`, and `invalid_request` for a server that nobody logs in to. */
+  state(tenantId: TenantId, name: string): Promise<McpLoginState>;
+  /**
+   * Gives the address that the person opens, in the place of one that was given before. Throws `tool_failed` that
+   * says what is wrong there, and `config_invalid` where no browser could come back.
+   */
+  begin(tenantId: TenantId, name: string, who: WhoLogsIn, signal: AbortSignal): Promise<McpLogin>;
+  /** What we say of ourselves to authorization servers that read it; null where only this machine could. */
+  clientDocument(): Readonly<Record<string, unknown>> | null;
+  /** Ends a login, once. Throws `invalid_request` for what was not begun here. */
+  finish(answer: LoginAnswer): Promise<{ readonly server: string }>;
+  /** Forgets what was granted, and tells the authorization server. */
+  end(tenantId: TenantId, name: string): Promise<void>;
+}
+
 /** What people do with the MCP servers of a tenant. */
 export interface McpAdministration {
+  readonly logins: McpLogins;
   list(tenantId: TenantId, page: PageRequest): Promise<Page<McpServer>>;
   /**
    * Keeps a server, in the place of one of the same name. Its tools are approved as it lists them now, unless it is where it was. Throws

@@ -1,7 +1,7 @@
-import type { McpServer, McpServerInspection, TenantId } from '@nexus-agent/protocol';
+import type { McpLoginState, McpServer, McpServerInspection, TenantId } from '@nexus-agent/protocol';
 import { type Clock, NexusError, toTimestamp } from '#core';
 import type { ToolSourceStore } from '#storage';
-import type { McpAdministration } from '#tools/contract';
+import type { McpAdministration, McpLogins } from '#tools/contract';
 import { failureOf, type McpConnection } from './connection.ts';
 import { type KeptServer, type McpContent, serverFromRow, serverPlace } from './content.ts';
 import { createDeclaredAdditions, neverSeen, requireFreeName, standingOf, stateOfServer } from './declared.ts';
@@ -25,6 +25,7 @@ export function createMcpAdministration({
   onReached,
   clock,
   closing,
+  logins,
 }: {
   readonly store: ToolSourceStore;
   readonly register: Register;
@@ -34,21 +35,24 @@ export function createMcpAdministration({
   readonly onReached: (tenantId: TenantId, name: string) => void;
   readonly clock: Clock;
   readonly closing: AbortSignal;
+  readonly logins: McpLogins;
 }): McpAdministration {
+  const shown = async (server: KeptServer) => viewOf(server, await reach.oauth.stateOf(server));
+
   /** Asks the server over a connection of its own, which is closed again. */
-  async function look({ tenantId, name, definition }: KeptServer, signal: AbortSignal): Promise<Seen> {
+  async function look(server: KeptServer, signal: AbortSignal): Promise<Seen> {
     const during = AbortSignal.any([signal, closing]);
     let connection: McpConnection | undefined;
     try {
-      connection = await reach.open(tenantId, definition, () => undefined, during);
+      connection = await reach.open(server, () => undefined, during);
       const listed = await connection.listTools(during);
       const prompts = await connection.listPrompts(during);
       const resources = await connection.listResources(during);
-      const { server, protocolVersion, hasResources, hasPrompts } = connection;
-      onReached(tenantId, name);
+      const { server: name, protocolVersion, hasResources, hasPrompts } = connection;
+      onReached(server.tenantId, server.name);
       return {
         live: {
-          ...{ server, protocolVersion, fingerprint: fingerprintOf(listed) },
+          ...{ server: name, protocolVersion, fingerprint: fingerprintOf(listed) },
           prompts: prompts.map(({ name }) => name),
           resources: resources.map(({ uri }) => uri),
         },
@@ -73,7 +77,7 @@ export function createMcpAdministration({
         throw new NexusError('conflict', `the MCP server ${name} was put anew or removed meanwhile; inspect it again`);
       return { createdAt: now.createdAt, content: { ...contentOf(now), pins: [...listed], pending: [], offers } };
     });
-    return { ...viewOf(kept ?? server), live };
+    return { ...(await shown(kept ?? server)), live };
   }
 
   /** What a server that cannot be asked is answered with. */
@@ -87,24 +91,27 @@ export function createMcpAdministration({
       seen = await look(server, signal);
     } catch (error) {
       if (signal.aborted || closing.aborted || !(error instanceof NexusError)) throw error;
-      return { ...viewOf(server), live: null, fault: error.message };
+      return { ...(await shown(server)), live: null, fault: error.message };
     }
     return work(seen);
   }
 
   const inspectKept = (server: KeptServer, signal: AbortSignal) =>
-    orFault(server, signal, async ({ live, listed }) => ({ ...viewOf(await register.note(server, listed)), live }));
+    orFault(server, signal, async ({ live, listed }) => ({ ...(await shown(await register.note(server, listed))), live }));
 
   const additions = createDeclaredAdditions({ register, reach, clock });
 
   return {
+    logins,
     async list(tenantId, page) {
       const { items, nextCursor } = await store.listToolSources(tenantId, 'mcp', page);
-      return { data: items.map((row) => viewOf(serverFromRow(row))), nextCursor };
+      return { data: await Promise.all(items.map((row) => shown(serverFromRow(row)))), nextCursor };
     },
     async put(tenantId, name, definition, signal) {
       requireFreeName(name);
       reach.check(tenantId, definition);
+      if (definition.auth !== undefined) await reach.oauth.requireKey();
+      const former = await register.find(tenantId, name).catch(() => null); // what cannot be read is put anew
       let isKnown = false;
       const kept = await register.change(tenantId, name, (before) => {
         isKnown = before !== null && serverPlace(before.definition) === serverPlace(definition) && before.pins !== null;
@@ -112,17 +119,19 @@ export function createMcpAdministration({
         return { createdAt: before?.createdAt ?? clock.now(), content: { ...content, definition } };
       });
       if (kept === null) throw new NexusError('internal', 'a server that was put is not there');
+      if (former !== null && reach.oauth.keyOf(former).place !== reach.oauth.keyOf(kept).place) await reach.oauth.forget(former);
       if (isKnown) return inspectKept(kept, signal);
       // What is seen first is approved: whoever adds a server means what it is now.
       return orFault(kept, signal, (seen) => approveAs(kept, seen));
     },
     async ensure(tenantId, servers, agent, signal) {
       for (const server of servers) await additions.requirePossible(tenantId, server, agent);
+      if (servers.some(({ definition }) => definition.auth !== undefined)) await reach.oauth.requireKey();
       const kept: KeptServer[] = [];
       for (const server of servers) kept.push(await additions.add(tenantId, server, agent));
       return Promise.all(
         kept.map((each) =>
-          each.pins === null ? orFault(each, signal, (seen) => approveAs(each, seen)) : Promise.resolve({ ...viewOf(each), live: null }),
+          each.pins === null ? orFault(each, signal, (seen) => approveAs(each, seen)) : shown(each).then((view) => ({ ...view, live: null })),
         ),
       );
     },
@@ -138,16 +147,21 @@ export function createMcpAdministration({
         throw new NexusError('conflict', `the MCP server ${name} lists other tools than those of ${fingerprint}; inspect it again`);
       return approveAs(server, seen);
     },
-    remove: register.remove,
+    async remove(tenantId, name) {
+      const former = await register.find(tenantId, name).catch(() => null); // what cannot be read can be removed
+      await register.remove(tenantId, name);
+      if (former !== null) await reach.oauth.forget(former);
+    },
   };
 }
 
-function viewOf(server: KeptServer): McpServer {
+function viewOf(server: KeptServer, login: McpLoginState | undefined): McpServer {
   const { name, version, createdAt, definition, addedWith } = server;
   return {
     ...{ name, version, createdAt: toTimestamp(createdAt), definition },
     state: stateOfServer(server),
     tools: [...judgeTools(server).tools],
     ...(addedWith === undefined ? {} : { addedWith }),
+    ...(login === undefined ? {} : { login }),
   };
 }

@@ -167,7 +167,10 @@ export function createMcpConnections({
       },
       (error: unknown) => {
         const failures = (failing.get(serverId)?.failures ?? 0) + 1;
-        if (!controller.signal.aborted) failing.set(serverId, { failures, until: clock.monotonic() + pauseMs(failures), error });
+        // Whether somebody has logged in is known at once: nobody is asked for it.
+        const isKnown = error instanceof NexusError && error.code === 'login_required';
+        if (!controller.signal.aborted && !isKnown)
+          failing.set(serverId, { failures, until: clock.monotonic() + pauseMs(failures), error });
         entry.isDropped = true;
         if (entries.get(id) === entry) entries.delete(id);
         open.delete(entry);

@@ -3,7 +3,7 @@ import { isObject, NexusError, type Timers } from '#core';
 import { createSurvey, type SurveyLimits } from './survey.ts';
 
 /** Nothing of the request has reached the server. */
-class Unreached extends NexusError {
+export class Unreached extends NexusError {
   override readonly name = 'Unreached';
 }
 
@@ -23,7 +23,7 @@ export const brokeOffCode = -32_099;
 const bodiless = new Set([101, 103, 204, 205, 304]);
 const beforeSending = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT']);
 
-type Fetch = (url: string | URL, init?: RequestInit) => Promise<Response>;
+export type Fetch = (url: string | URL, init?: RequestInit) => Promise<Response>;
 
 /**
  * `fetch` as the MCP SDK calls it, by way of our egress: it follows no redirect, keeps no cookie, goes through no proxy, and what comes

@@ -13,6 +13,8 @@ export interface FakeMcpServer {
   readonly heard: { readonly method: string; readonly params: Record<string, unknown>; readonly headers: IncomingMessage['headers'] }[];
   tools: Record<string, unknown>[];
   answer: Answer;
+  /** What GET of a path is answered with. */
+  readonly documents: Map<string, (response: ServerResponse) => void>;
   /** Conversations that it knows; cleared, it has forgotten all of them. */
   readonly sessions: Set<string>;
   close(): Promise<void>;
@@ -27,11 +29,14 @@ export async function startFakeMcpServer(): Promise<FakeMcpServer> {
   const heard: FakeMcpServer['heard'] = [];
   const sessions = new Set<string>();
   let count = 0;
-  const kit = { heard, sessions, tools: [toolOf('echo')], answer: (() => undefined) as Answer };
+  const documents: FakeMcpServer['documents'] = new Map();
+  const kit = { heard, documents, sessions, tools: [toolOf('echo')], answer: (() => undefined) as Answer };
 
   const server = createServer(async (request, response) => {
     request.on('error', () => undefined);
     response.on('error', () => undefined);
+    const document = request.method === 'GET' ? documents.get(request.url ?? '') : undefined;
+    if (document !== undefined) return document(response);
     if (request.method !== 'POST') {
       response.writeHead(request.method === 'DELETE' ? 200 : 405).end();
       return;

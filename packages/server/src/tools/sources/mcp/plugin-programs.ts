@@ -15,8 +15,8 @@ import { createReach, type Reach, type ReachOptions } from './reach.ts';
 import { toolsOfServer } from './server-tool.ts';
 
 export interface PluginProgramsOptions
-  extends Omit<ReachOptions, 'secrets' | 'stdio' | 'isOwnListener' | 'traffic'>,
-    Omit<McpConnectionsOptions, 'timers'> {
+  extends Omit<ReachOptions, 'secrets' | 'stdio' | 'isOwnListener' | 'traffic' | 'store' | 'seal'>,
+    Omit<McpConnectionsOptions, 'timers' | 'clock'> {
   /** Whose plugins may be programs. */
   readonly tenants: readonly string[];
   /** Where plugins are unpacked: a folder of this process alone. Opened with the first one. */
@@ -42,6 +42,14 @@ export interface PluginPrograms {
   /** Ends all of them, and removes their files. */
   close(): Promise<void>;
 }
+
+/** Nobody logs in to a program. */
+const noLogins: Pick<ReachOptions, 'store' | 'seal'> = {
+  store: { getMcpGrant: async () => null, swapMcpGrant: async () => false, deleteMcpGrant: async () => false },
+  seal: async () => {
+    throw new NexusError('internal', 'a program has no login');
+  },
+};
 
 /** Fetch what they run; jails have no network. */
 const fetching = /(^|\/)(npx|bunx|uvx|pipx|pnpx|npm|yarn|pnpm)$/;
@@ -70,7 +78,7 @@ export function createPluginPrograms(options: PluginProgramsOptions): PluginProg
   /** What starts it: with these paths of the machine and no others, and without secrets. */
   function reachOf(server: PluginServer, readOnly: readonly string[]): Reach {
     const stdio = { mode: 'jailed', tenants, readOnly } as const;
-    return createReach({ ...options, secrets: [], stdio, jailLimits: within(jailLimits, server.limits) });
+    return createReach({ ...options, ...noLogins, secrets: [], stdio, jailLimits: within(jailLimits, server.limits) });
   }
 
   /** Starts the program. Its files are held until its conversation is closed. */
@@ -89,7 +97,7 @@ export function createPluginPrograms(options: PluginProgramsOptions): PluginProg
     };
     try {
       const definition = definitionOf(server, { command, cwd: unpacked.path, readOnly: granted });
-      const opened = await reach.open(tenantId, definition, onToolsChanged, signal);
+      const opened = await reach.open({ tenantId: tenantId as TenantId, name: manifest.name, definition }, onToolsChanged, signal);
       try {
         requireHonest(manifest, await opened.listTools(signal));
       } catch (error) {

@@ -1,12 +1,17 @@
-import type { Transport } from '@modelcontextprotocol/client';
+import type { AuthProvider, Transport } from '@modelcontextprotocol/client';
 import type { McpServerDefinition } from '@nexus-agent/protocol';
-import { NexusError, type Timers } from '#core';
+import { type Clock, NexusError, type Timers } from '#core';
+import type { McpGrantStore } from '#storage';
 import { isSecretHeader, type ToolTier } from '#tools/contract';
 import { createEgressAgent, createNameResolver, type EgressOptions, hostnameOf, portOf, requireAllowedUrl } from '#tools/net';
 import type { Jail, JailLimits } from '#tools/sandbox';
 import { offersOf } from './asked.ts';
 import { connect, type McpConnection } from './connection.ts';
+import type { KeptServer } from './content.ts';
 import { createEgressFetch } from './egress-fetch.ts';
+import { createHiddenTokens } from './hidden-tokens.ts';
+import { createOAuth, type OAuth } from './oauth.ts';
+import type { Seal } from './oauth-seal.ts';
 import { createProgramOpener, type Hooks } from './program-connections.ts';
 import { createPrograms, type ProgramSettings } from './programs.ts';
 
@@ -20,6 +25,10 @@ export interface McpSecret {
 
 export interface ReachOptions extends Pick<EgressOptions, 'allowPrivate' | 'isOwnListener' | 'traffic'> {
   readonly timers: Timers;
+  readonly clock: Clock;
+  readonly store: McpGrantStore;
+  /** What tokens are sealed with. Throws `config_invalid` where there is no key. */
+  readonly seal: () => Promise<Seal>;
   readonly version: string;
   readonly secrets: readonly McpSecret[];
   /** What starts servers that are programs. */
@@ -38,17 +47,26 @@ export interface Destination {
   readonly host: string;
   /** Null for a program, which reaches nothing. */
   readonly context: Readonly<Record<string, unknown>> | null;
-  readonly secrets: readonly string[];
+  readonly secrets: readonly { readonly name: string; readonly host: string }[];
 }
 
 export interface Reach {
+  readonly oauth: OAuth;
   destinationOf(definition: McpServerDefinition): Destination;
   /** What its tools run in. */
   tierOf(definition: McpServerDefinition): ToolTier;
   /** Throws `invalid_request` for what could never be connected to, so that it is said when it is added. */
   check(tenantId: string, definition: McpServerDefinition): void;
-  /** Connects. What it opens is closed with the connection, or at once when that fails. */
-  open(tenantId: string, definition: McpServerDefinition, onToolsChanged: () => void, signal: AbortSignal): Promise<McpConnection>;
+  /**
+   * Connects. What it opens is closed with the connection, or at once when that fails. Shows a token where the server has `auth`, or what it
+   * is given here.
+   */
+  open(
+    server: Pick<KeptServer, 'tenantId' | 'name' | 'definition'>,
+    onToolsChanged: () => void,
+    signal: AbortSignal,
+    provider?: AuthProvider,
+  ): Promise<McpConnection>;
 }
 
 /** These belong to the connection, or to the protocol. */
@@ -67,8 +85,9 @@ function requireReachable(url: URL, granted: Pick<EgressOptions, 'allowPrivate'>
 }
 
 export function createReach(options: ReachOptions): Reach {
-  const { timers, secrets, allowPrivate, isOwnListener, connectTimeoutMs, traffic } = options;
-  const names = createNameResolver();
+  const { timers, secrets, allowPrivate, connectTimeoutMs } = options;
+  const openEgress = createOpenEgress(options);
+  const oauth = oauthOver(options, openEgress);
   const granted = allowPrivate === undefined ? {} : { allowPrivate };
 
   const programs = createPrograms({
@@ -107,57 +126,60 @@ export function createReach(options: ReachOptions): Reach {
     if (url === null) throw invalid('the url is none; give one such as https://mcp.example.com/mcp');
     requireReachable(url, granted);
     headersFor(tenantId, transport);
+    oauth.check({ tenantId: tenantId as KeptServer['tenantId'], definition });
   }
 
   const bounds = { maxBytes: options.maxResponseBytes, maxValues: options.maxResponseValues };
 
   const openProgram = createProgramOpener({ ...options, ...bounds, programs });
 
-  async function openHttp(tenantId: string, transport: HttpTransport, hooks: Hooks, signal: AbortSignal): Promise<McpConnection> {
-    const lifetime = new AbortController();
-    const agent = createEgressAgent({
-      resolve: (hostname, isGranted) => (isGranted ? names.ofOperator(hostname) : names.ofOutside(hostname, lifetime.signal)),
-      ...granted,
-      ...(isOwnListener === undefined ? {} : { isOwnListener }),
-      ...{ connectTimeoutMs, traffic },
-    });
-    const end = async () => {
-      lifetime.abort();
-      await agent.destroy();
-    };
+  async function openHttp(
+    server: Parameters<Reach['open']>[0],
+    transport: HttpTransport,
+    hooks: Hooks,
+    signal: AbortSignal,
+    given: AuthProvider | undefined,
+  ): Promise<McpConnection> {
+    const hidden = createHiddenTokens();
+    const provider = given ?? oauth.providerFor(server, hidden.add);
+    const { agent, end } = openEgress();
     try {
-      const headers = headersFor(tenantId, transport);
-      const fetch = createEgressFetch({ agent, timers, answerTimeoutMs: options.answerTimeoutMs, ...bounds });
+      const headers = headersFor(server.tenantId, transport);
+      const plain = createEgressFetch({ agent, timers, answerTimeoutMs: options.answerTimeoutMs, ...bounds });
+      const fetch = provider === undefined ? plain : oauth.watch(server, plain);
       const connection = await connect(
         {
           ...options,
-          transport: overHttp(new URL(transport.url), fetch, { 'user-agent': `nexus-agent/${options.version}`, ...headers }),
+          transport: overHttp(new URL(transport.url), fetch, { 'user-agent': `nexus-agent/${options.version}`, ...headers }, provider),
           probeTimeoutMs: connectTimeoutMs,
           ...hooks,
         },
         signal,
       );
-      return { ...connection, close: () => connection.close().finally(end) };
+      return { ...hidden.within(connection), close: () => connection.close().finally(end) };
     } catch (error) {
       await end();
-      throw error;
+      throw hidden.inError(error);
     }
   }
 
   return {
+    oauth,
     check,
     tierOf: ({ transport }) => (transport.type === 'stdio' ? options.jail.tier : 'remote'),
-    destinationOf({ transport }) {
-      if (transport.type === 'stdio') return { host: programHost, context: null, secrets: secretsIn(transport.env) };
+    destinationOf({ transport, auth }) {
+      const at = (names: readonly string[], host: string) => names.map((name) => ({ name, host }));
+      if (transport.type === 'stdio') return { host: programHost, context: null, secrets: at(secretsIn(transport.env), programHost) };
       const url = new URL(transport.url);
       const [host, port] = [hostnameOf(url), portOf(url)];
       return {
         host,
         context: { port, method: 'POST', scheme: url.protocol.slice(0, -1), private: allowPrivate?.(host, port) === true },
-        secrets: secretsIn(transport.headers),
+        secrets: [...at(secretsIn(transport.headers), host), ...at(secretsOfAuth(auth), URL.parse(auth?.issuer ?? '')?.hostname ?? host)],
       };
     },
-    async open(tenantId, definition, onToolsChanged, signal) {
+    async open(server, onToolsChanged, signal, provider) {
+      const { tenantId, definition } = server;
       check(tenantId, definition);
       const late = new AbortController();
       const cancel = timers.after(connectTimeoutMs, () =>
@@ -172,8 +194,8 @@ export function createReach(options: ReachOptions): Reach {
         const { transport } = definition;
         const hooks = { onToolsChanged, offers: offersOf(definition) };
         return transport.type === 'stdio'
-          ? await openProgram(tenantId, transport, hooks, within)
-          : await openHttp(tenantId, transport, hooks, within);
+          ? await openProgram(server.tenantId, transport, hooks, within)
+          : await openHttp(server, transport, hooks, within, provider);
       } catch (error) {
         throw within.aborted && within.reason instanceof NexusError ? within.reason : error;
       } finally {
@@ -181,6 +203,50 @@ export function createReach(options: ReachOptions): Reach {
       }
     },
   };
+}
+
+/** Of a document of an authorization server. */
+const maxDocumentBytes = 256 * 1024;
+const maxDocumentValues = 5_000;
+type OpenEgress = () => { readonly agent: ReturnType<typeof createEgressAgent>; end(): Promise<void> };
+
+/** Opens a way out: one for each conversation, which ends with it. */
+function createOpenEgress({ allowPrivate, isOwnListener, connectTimeoutMs, traffic }: ReachOptions): OpenEgress {
+  const names = createNameResolver();
+  return () => {
+    const lifetime = new AbortController();
+    const agent = createEgressAgent({
+      resolve: (hostname, isGranted) => (isGranted ? names.ofOperator(hostname) : names.ofOutside(hostname, lifetime.signal)),
+      ...(allowPrivate === undefined ? {} : { allowPrivate }),
+      ...(isOwnListener === undefined ? {} : { isOwnListener }),
+      ...{ connectTimeoutMs, traffic },
+    });
+    return {
+      agent,
+      async end() {
+        lifetime.abort();
+        await agent.destroy();
+      },
+    };
+  };
+}
+
+function oauthOver(options: ReachOptions, openEgress: OpenEgress): OAuth {
+  const { timers, secrets, allowPrivate, connectTimeoutMs } = options;
+  return createOAuth({
+    ...options,
+    allowPrivate,
+    timeoutMs: connectTimeoutMs,
+    secretFor(tenantId, name) {
+      const found = secrets.find((secret) => secret.name === name && secret.tenants.includes(tenantId));
+      return found ?? { value: '', hosts: [] };
+    },
+    openFetch() {
+      const { agent, end } = openEgress();
+      const few = { maxBytes: Math.min(maxDocumentBytes, options.maxResponseBytes), maxValues: maxDocumentValues };
+      return { fetch: createEgressFetch({ agent, timers, answerTimeoutMs: connectTimeoutMs, ...few }), end };
+    },
+  });
 }
 
 /** What stands under `hosts` of a secret that programs may be given. */
@@ -191,11 +257,21 @@ function secretsIn(values: Readonly<Record<string, string | { readonly secret: s
   return Object.values(values).flatMap((value) => (typeof value === 'string' ? [] : [value.secret]));
 }
 
-function overHttp(url: URL, fetch: ReturnType<typeof createEgressFetch>, headers: Readonly<Record<string, string>>) {
+function secretsOfAuth(auth: McpServerDefinition['auth']): string[] {
+  return [auth?.clientSecret, auth?.privateKey].flatMap((each) => (each === undefined ? [] : [each.secret]));
+}
+
+function overHttp(
+  url: URL,
+  fetch: ReturnType<typeof createEgressFetch>,
+  headers: Readonly<Record<string, string>>,
+  authProvider: AuthProvider | undefined,
+) {
   return ({ StreamableHTTPClientTransport }: typeof import('@modelcontextprotocol/client')): Transport =>
     new StreamableHTTPClientTransport(url, {
       fetch,
       requestInit: { headers },
+      ...(authProvider === undefined ? {} : { authProvider }),
       reconnectionOptions: { initialReconnectionDelay: 500, maxReconnectionDelay: 10_000, reconnectionDelayGrowFactor: 2, maxRetries: 3 },
     }) as Transport; // its optional members are written in another way, no more
 }

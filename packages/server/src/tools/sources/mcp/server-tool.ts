@@ -178,7 +178,15 @@ const slackMs = 5_000;
 /** For a call that may wait for people: its own time is counted by whoever goes on with it. */
 const unboundedMs = 2 ** 31 - 1;
 /** Refusals of ours, before anything was sent. */
-const ours = new Set(['conflict', 'rate_limited', 'unavailable', 'policy_denied', 'invalid_request', 'address_not_allowed']);
+const ours = new Set([
+  'conflict',
+  'rate_limited',
+  'unavailable',
+  'policy_denied',
+  'invalid_request',
+  'address_not_allowed',
+  'login_required',
+]);
 
 function isOurs({ code }: NexusError): boolean {
   return ours.has(code);
@@ -187,7 +195,7 @@ function isOurs({ code }: NexusError): boolean {
 async function authorize({ host, context: about, secrets }: Destination, context: ToolContext): Promise<void> {
   const wanted = [
     ...(about === null ? [] : [{ action: 'net.egress', resource: host, context: about } as const]),
-    ...secrets.map((secret) => ({ action: 'secret.use', resource: secret, context: { host } }) as const),
+    ...secrets.map(({ name, host: to }) => ({ action: 'secret.use', resource: name, context: { host: to } }) as const),
   ] as const;
   for (const request of wanted) {
     const verdict = await context.authorize(request);

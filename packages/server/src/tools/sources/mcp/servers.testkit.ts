@@ -1,20 +1,35 @@
 import type { McpServerDefinition, TenantId } from '@nexus-agent/protocol';
 import { McpServerDefinition as Definition } from '@nexus-agent/protocol';
 import { NexusError, sha256, systemClock, systemTimers } from '#core';
-import type { ToolSourceRow, ToolSourceStore } from '#storage';
+import type { McpGrantRow, McpGrantStore, ToolSourceRow, ToolSourceStore } from '#storage';
 import { createJail, createToolService, type JailLimits, type ToolService } from '#tools';
 import { plainFolders } from '../../testing/index.ts';
 import { createMcpServers, type McpServersOfNode } from './index.ts';
+import { createSeal } from './oauth-seal.ts';
 import type { McpServersOptions } from './servers.ts';
 
 /** Rows in memory, as the store keeps them. */
-export function createRows(): ToolSourceStore & { readonly rows: Map<string, ToolSourceRow> } {
+export function createRows(): ToolSourceStore &
+  McpGrantStore & { readonly rows: Map<string, ToolSourceRow>; readonly grants: Map<string, McpGrantRow> } {
+  const grants = new Map<string, McpGrantRow>();
   const rows = new Map<string, ToolSourceRow>();
   const keyOf = (...parts: readonly string[]) => JSON.stringify(parts);
   const of = (tenantId: string) =>
     [...rows.values()].filter((row) => row.tenantId === tenantId).sort((one, other) => (one.name < other.name ? -1 : 1));
   return {
     rows,
+    grants,
+    getMcpGrant: async (...key) => structuredClone(grants.get(keyOf(...key)) ?? null),
+    async swapMcpGrant(row, version) {
+      const key = keyOf(row.tenantId, row.server, row.slot);
+      if ((grants.get(key)?.version ?? null) !== version) return false;
+      grants.set(key, structuredClone(row));
+      return true;
+    },
+    async deleteMcpGrant(tenantId, server, slot, version) {
+      const key = keyOf(tenantId, server, slot);
+      return (version === undefined || grants.get(key)?.version === version) && grants.delete(key);
+    },
     putToolSource: async (row) => void rows.set(keyOf(row.tenantId, row.kind, row.name), structuredClone(row)),
     getToolSource: async (tenantId, kind, name) => structuredClone(rows.get(keyOf(tenantId, kind, name)) ?? null),
     listToolSources: async (tenantId, kind) => ({ items: of(tenantId).filter((row) => row.kind === kind), nextCursor: null }),
@@ -42,6 +57,8 @@ function inMemoryStates(): McpServersOptions['states'] {
 
 export const tenant = 'ten_1' as TenantId;
 
+const testSeal = createSeal(Buffer.alloc(32, 7));
+
 const mebibyte = 1024 * 1024;
 const jailLimits: JailLimits = {
   ...{ wallMs: 600_000, cpuMs: 20_000, memoryBytes: 1024 * mebibyte, processes: 64, files: 256, fileBytes: mebibyte, outputBytes: 4_096 },
@@ -67,6 +84,9 @@ export function startServers(options: Partial<McpServersOptions> & { readonly st
     stdio: { mode: 'jailed', tenants: [tenant], readOnly: [] },
     states: inMemoryStates(),
     isRunOver: async () => false,
+    loginMs: 60_000,
+    publicUrl: undefined,
+    seal: async () => testSeal,
     onNotice: (_about, message) => notices.push(message),
     ...options,
   });

@@ -96,7 +96,7 @@ export function createMcpSource({
         .finally(() => background.delete(work));
       background.add(work);
     };
-    const opened = await reach.open(server.tenantId, server.definition, onToolsChanged, signal);
+    const opened = await reach.open(server, onToolsChanged, signal);
     try {
       await listOver(server, opened, signal);
     } catch (error) {

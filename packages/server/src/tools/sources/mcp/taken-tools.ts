@@ -2,6 +2,7 @@ import type { EffectsClass, McpServerDefinition, McpServerTool } from '@nexus-ag
 import { cutText, explainFaults, findSchemaFaults, matchesWildcard } from '#core';
 import type { KeptServer } from './content.ts';
 import { offeredName } from './names.ts';
+import { paramHeaderFault } from './param-headers.ts';
 import type { ListedTool } from './pins.ts';
 
 const maxDescriptionChars = 20_000;
@@ -75,7 +76,8 @@ function reasonAgainst({ name, description = '', inputSchema }: ListedTool): str
   if (JSON.stringify(inputSchema).length > maxSchemaChars) return `the schema of its arguments is longer than ${maxSchemaChars} characters`;
   if (inputSchema.type !== 'object') return 'the schema of its arguments is not that of an object';
   const faults = findSchemaFaults(inputSchema);
-  return faults.length === 0 ? null : cutText(`the schema of its arguments cannot be taken: ${explainFaults(faults, '')}`, 500);
+  if (faults.length === 0) return paramHeaderFault(inputSchema);
+  return cutText(`the schema of its arguments cannot be taken: ${explainFaults(faults, '')}`, 500);
 }
 
 function byName({ name: one }: ListedTool, { name: other }: ListedTool): number {
