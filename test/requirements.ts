@@ -1,4 +1,5 @@
 import { hostileRequirements, type Requirement } from './hostile-requirements.ts';
+import { mcpRequirements } from './mcp-requirements.ts';
 import { toolRequirements } from './tool-requirements.ts';
 
 /**
@@ -11,6 +12,7 @@ import { toolRequirements } from './tool-requirements.ts';
 
 export const requirements = {
   ...hostileRequirements,
+  ...mcpRequirements,
   ...toolRequirements,
   // Budgets
   'budget.race.exact': {

@@ -59,7 +59,7 @@ export const agentServerMutants: readonly Mutant[] = [
   },
   {
     bug: 'ends: a program that ends itself in each call is started by each',
-    file: `${mcp}/connections.ts`,
+    file: `${mcp}/recent-failures.ts`,
     replace: 'until: failures < 2 ? 0 :',
     by: 'until: failures < 200 ? 0 :',
     tests: endTests,
@@ -67,7 +67,7 @@ export const agentServerMutants: readonly Mutant[] = [
   {
     bug: 'ends: what a program did does not make up for its ends',
     file: `${mcp}/connections.ts`,
-    replace: '          ending.delete(id);\n',
+    replace: '          failures.worked(serverId);\n',
     by: '',
     tests: endTests,
   },

@@ -2,7 +2,8 @@
  * What the suite runs as the client: our MCP servers as a source of tools, with their connections, tokens and logins, over sockets. This
  * program is the operator who adds the server, and the person who logs in. Ends with 0 where what it was to do came about.
  */
-import { McpServerDefinition, type TenantId } from '../../packages/protocol/src/index.ts';
+import { type AskedForm, McpServerDefinition, type TenantId } from '../../packages/protocol/src/index.ts';
+import { type ResumedCall, readFormAnswer, type ToolCallEnd } from '../../packages/server/src/tools/index.ts';
 import { startServers, tenant } from '../../packages/server/src/tools/sources/testing/index.ts';
 import { makeToolCall, readCall, said } from '../../packages/server/src/tools/testing/index.ts';
 
@@ -35,7 +36,7 @@ async function issuerOf(): Promise<string> {
 }
 
 const auth = scenario.startsWith('auth/') ? { auth: { type: 'oauth', ...(await authOfScenario[scenario]?.()) } } : {};
-const definition = McpServerDefinition.parse({ transport: { type: 'http', url }, trustHints: true, ...auth });
+const definition = McpServerDefinition.parse({ transport: { type: 'http', url }, trustHints: true, elicitation: true, ...auth });
 const servers = startServers({
   ...{ connectTimeoutMs: 60_000, answerTimeoutMs: 60_000 }, // all scenarios run at once
   allowPrivate: (hostname) => hostname === 'localhost' || hostname === '127.0.0.1',
@@ -79,10 +80,27 @@ async function callTool(name: string, tool: string): Promise<void> {
   const listed = await service.list(tenant as TenantId);
   for (const input of inputsFor(tool, listed)) {
     const end = await patiently(
-      () => readCall(service, makeToolCall({ toolName: name, input })),
+      () => answered(name, input),
       (call) => call.type === 'failed' && call.error.code === 'login_required',
     );
     if (end.type === 'failed') process.stderr.write(`${name}: ${said(end)}\n`);
+  }
+}
+
+/** The person who is asked in the midst of it leaves all fields as they are. */
+async function answered(toolName: string, input: Record<string, unknown>): Promise<ToolCallEnd> {
+  const call = { toolName, input, calling: { offered: ['ask_human'], waitMs: 60_000 } };
+  const results: { readonly id: number; readonly isError: boolean; readonly output: string }[] = [];
+  for (let attempt = 1, resume: ResumedCall | undefined; ; attempt++) {
+    const end = await readCall(service, makeToolCall({ ...call, attempt, ...(resume === undefined ? {} : { resume }) }));
+    if (end.type !== 'suspended') return end;
+    for (const wanted of end.calls) {
+      const form = JSON.parse(wanted.input) as AskedForm;
+      const filled = readFormAnswer(form, {});
+      if (filled.type === 'unfit') throw new Error(filled.faults.join('; '));
+      results.push({ id: wanted.id, isError: false, output: JSON.stringify(filled.content) });
+    }
+    resume = { state: end.state, results };
   }
 }
 

@@ -21,20 +21,17 @@ export const exceptions: Readonly<Record<'2025-11-25' | '2026-07-28', Readonly<R
   },
 };
 
-const asks = 'what a server may ask of its client (elicitation, input that is required) is not offered to it';
 const other = 'an extension that is not offered: a token is asked for by a person, or with a secret or key of the operator';
 
-/** The same for a client. Those that `asks` names are scored. */
+/** The same for a client. */
 export const clientExceptions: Readonly<Record<'2025-11-25' | '2026-07-28', Readonly<Record<string, string>>>> = {
   '2025-11-25': {
-    'elicitation-sep1034-client-defaults': asks,
     'auth/enterprise-managed-authorization': other,
     'auth/dpop': other,
     'auth/dpop-nonce': other,
     'auth/wif-jwt-bearer': other,
   },
   '2026-07-28': {
-    'sep-2322-client-request-state': asks,
     'auth/enterprise-managed-authorization': other,
     'auth/dpop': other,
     'auth/dpop-nonce': other,

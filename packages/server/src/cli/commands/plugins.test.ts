@@ -54,7 +54,9 @@ it('tries a tool without a server', async () => {
     code: 0,
     out: expect.stringMatching(/"words": 2/),
   });
-  expect(await nexus('test', example, 'stats_of_file', '--input', '{"path":"text-stats.c"}', '--files', example)).toMatchObject({ code: 0 });
+  expect(await nexus('test', example, 'stats_of_file', '--input', '{"path":"text-stats.c"}', '--files', example)).toMatchObject({
+    code: 0,
+  });
   expect(await nexus('test', example, 'text_stats')).toMatchObject({ code: 1, err: expect.stringMatching(/there is no text/) });
   expect(await nexus('test', example, 'nope')).toMatchObject({ code: 2, err: expect.stringMatching(/has no tool nope/) });
   expect(await nexus('test', folder, 'nope')).toMatchObject({ code: 2, err: expect.stringMatching(/there is no plugin.yaml/) });

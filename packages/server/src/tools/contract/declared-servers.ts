@@ -109,7 +109,7 @@ function transportOf({ type, command, args = [], env = {}, cwd, readOnly, url, h
     const foreign = Object.entries(alien).find(([, value]) => value !== undefined)?.[0];
     if (foreign !== undefined) throw invalid(`${place}.${foreign} is for programs, and this server has a url`);
     requirePlain(url, `${place}.url`);
-    return { type: 'http', url, headers: valuesOf(headers, `${place}.headers`, (name) => isSecretHeader(name)) };
+    return { type: 'http', url, headers: namedValues(headers, `${place}.headers`, (name) => isSecretHeader(name)) };
   }
   if (Object.keys(headers).length > 0) throw invalid(`${place}.headers are for servers with a url; a program is given env`);
   for (const [index, arg] of args.entries()) requirePlain(arg, `${place}.args[${index}]`);
@@ -119,13 +119,13 @@ function transportOf({ type, command, args = [], env = {}, cwd, readOnly, url, h
     type: 'stdio',
     command,
     args,
-    env: valuesOf(env, `${place}.env`, holdsSecret),
+    env: namedValues(env, `${place}.env`, holdsSecret),
     ...(cwd === undefined ? {} : { cwd }),
     ...(readOnly === undefined ? {} : { readOnly }),
   };
 }
 
-function valuesOf(
+function namedValues(
   values: NonNullable<DeclaredMcpServer['env']>,
   place: string,
   isSecret: (name: string, value: string) => boolean,

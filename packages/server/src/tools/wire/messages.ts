@@ -81,7 +81,21 @@ export function toolToWire({ inputSchema, outputSchema, ...tool }: ToolDescripto
   const { name, version, description, permissions, timeoutMs, source, serverMark, tier } = tool;
   const { maxCostMicroUsd, kind, callsTools, rejoinable, asks } = tool;
   return present({
-    ...{ name, version, description, permissions, timeoutMs, source, serverMark, tier, maxCostMicroUsd, kind, callsTools, rejoinable, asks },
+    ...{
+      name,
+      version,
+      description,
+      permissions,
+      timeoutMs,
+      source,
+      serverMark,
+      tier,
+      maxCostMicroUsd,
+      kind,
+      callsTools,
+      rejoinable,
+      asks,
+    },
     effects: `EFFECTS_${tool.effects.toUpperCase()}`,
     inputSchemaJson: asJson(inputSchema),
     outputSchemaJson: asJson(outputSchema),

@@ -131,7 +131,9 @@ export function createMcpAdministration({
       for (const server of servers) kept.push(await additions.add(tenantId, server, agent));
       return Promise.all(
         kept.map((each) =>
-          each.pins === null ? orFault(each, signal, (seen) => approveAs(each, seen)) : shown(each).then((view) => ({ ...view, live: null })),
+          each.pins === null
+            ? orFault(each, signal, (seen) => approveAs(each, seen))
+            : shown(each).then((view) => ({ ...view, live: null })),
         ),
       );
     },

@@ -1,6 +1,6 @@
-import { LRUCache } from 'lru-cache';
 import { abortError, type Cancel, type Clock, NexusError, settlesWithin, type Timers, throwIfAborted } from '#core';
-import { failureOf, type McpConnection } from './connection.ts';
+import type { McpConnection } from './connection.ts';
+import { createRecentFailures } from './recent-failures.ts';
 
 export interface McpConnectionsOptions {
   readonly clock: Pick<Clock, 'monotonic'>;
@@ -62,12 +62,6 @@ function idOf({ tenantId, name, version }: ConnectionKey): string {
   return JSON.stringify([tenantId, name, version]);
 }
 
-interface Failing {
-  readonly failures: number;
-  readonly until: number;
-  readonly error: unknown;
-}
-
 /** One for each conversation that nobody else takes part in. */
 function freePlace(serverId: string, entries: ReadonlyMap<string, Entry>): string {
   for (let number = 0; ; number++) {
@@ -75,10 +69,6 @@ function freePlace(serverId: string, entries: ReadonlyMap<string, Entry>): strin
     if ((entries.get(id)?.users ?? 0) === 0) return id;
   }
 }
-
-const firstPauseMs = 500;
-const maxPauseMs = 60_000;
-const maxRemembered = 10_000;
 
 export function createMcpConnections({
   clock,
@@ -88,9 +78,7 @@ export function createMcpConnections({
   maxTenantConnections,
 }: McpConnectionsOptions): McpConnections {
   const entries = new Map<string, Entry>();
-  /** What could not be opened, and what ended itself since anything was last done over it. */
-  const failing = new LRUCache<string, Failing>({ max: maxRemembered });
-  const ending = new LRUCache<string, Failing>({ max: maxRemembered });
+  const failures = createRecentFailures(clock);
   /** All that are not closed yet, dropped ones too. */
   const open = new Set<Entry>();
   const closings = new Set<Promise<void>>();
@@ -147,10 +135,7 @@ export function createMcpConnections({
     { id, serverId, tenantId }: Pick<Entry, 'id' | 'serverId' | 'tenantId'>,
     opener: (signal: AbortSignal) => Promise<McpConnection>,
   ): Entry {
-    for (const failed of [failing.get(serverId), ending.get(serverId)]) {
-      const waitMs = (failed?.until ?? 0) - clock.monotonic();
-      if (failed !== undefined && waitMs > 0) throw laterAgain(failed.error, waitMs);
-    }
+    failures.requireDue(serverId);
     makeRoom(tenantId);
     const controller = new AbortController();
     const opening = opener(controller.signal);
@@ -163,14 +148,10 @@ export function createMcpConnections({
     opening.then(
       (connection) => {
         entry.connection = connection;
-        failing.delete(serverId);
+        failures.opened(serverId);
       },
       (error: unknown) => {
-        const failures = (failing.get(serverId)?.failures ?? 0) + 1;
-        // Whether somebody has logged in is known at once: nobody is asked for it.
-        const isKnown = error instanceof NexusError && error.code === 'login_required';
-        if (!controller.signal.aborted && !isKnown)
-          failing.set(serverId, { failures, until: clock.monotonic() + pauseMs(failures), error });
+        if (!controller.signal.aborted) failures.notOpened(serverId, error);
         entry.isDropped = true;
         if (entries.get(id) === entry) entries.delete(id);
         open.delete(entry);
@@ -179,13 +160,10 @@ export function createMcpConnections({
     return entry;
   }
 
-  /** The first end is anybody's bad luck: whoever calls next has a new one at once. */
   function countEnd(entry: Entry): void {
     if (entry.isCounted) return;
     entry.isCounted = true;
-    const failures = (ending.get(entry.serverId)?.failures ?? 0) + 1;
-    const error = new NexusError('tool_failed', `the MCP server ended by itself ${failures} times without doing anything`);
-    ending.set(entry.serverId, { failures, until: failures < 2 ? 0 : clock.monotonic() + pauseMs(failures - 1), error });
+    failures.endedItself(entry.serverId);
     dropEntry(entry);
   }
 
@@ -203,7 +181,7 @@ export function createMcpConnections({
         const connection = entry.connection ?? (await orAborted(entry.opening, signal));
         try {
           const result = await work(connection, known === undefined);
-          ending.delete(id);
+          failures.worked(serverId);
           return result;
         } catch (error) {
           if (connection.hasEnded()) countEnd(entry);
@@ -221,8 +199,7 @@ export function createMcpConnections({
       for (const entry of [...open]) if (entry.tenantId === tenantId && !kept.has(entry.serverId)) dropEntry(entry);
     },
     forgive(tenantId, name) {
-      const start = `${JSON.stringify([tenantId, name]).slice(0, -1)},`;
-      for (const remembered of [failing, ending]) for (const id of remembered.keys()) if (id.startsWith(start)) remembered.delete(id);
+      failures.forgive(`${JSON.stringify([tenantId, name]).slice(0, -1)},`);
     },
     async close() {
       isClosed = true;
@@ -237,20 +214,6 @@ export function createMcpConnections({
 }
 
 const maxCloseMs = 5_000;
-
-function pauseMs(failures: number): number {
-  return Math.min(maxPauseMs, firstPauseMs * 2 ** Math.min(failures, 20));
-}
-
-/** The same failure, with the time of the next try. */
-function laterAgain(error: unknown, waitMs: number): NexusError {
-  const { code, message, details } = failureOf(error).error;
-  const seconds = Math.ceil(waitMs / 1_000);
-  return new NexusError(code, `${message}; the MCP server is tried again in ${seconds} s`, {
-    details: { ...details, retryAfterMs: Math.ceil(waitMs) },
-    cause: error,
-  });
-}
 
 async function orAborted<Result>(work: Promise<Result>, signal: AbortSignal): Promise<Result> {
   let onAbort: () => void = () => undefined;

@@ -1,12 +1,12 @@
 import { type Clock, canonicalJson, NexusError, settlesWithin, type Timers } from '#core';
 import { type Challenge, fetchOwnTokens, type Registration, refreshTokens, type Tokens } from './oauth-client.ts';
 import type { Grant, GrantKey, Grants } from './oauth-grants.ts';
-import { lateAfter, type OAuthServer, partsOf, type Talk } from './oauth-talk.ts';
+import { lateAfter, type OAuthServer, type OAuthTalk, partsOf } from './oauth-talk.ts';
 import { isOwn, loginRequired, scopeFor } from './oauth-words.ts';
 
 export interface RenewalOptions {
   readonly grants: Grants;
-  readonly talk: Talk;
+  readonly talk: OAuthTalk;
   readonly clock: Pick<Clock, 'now'>;
   readonly timers: Timers;
   readonly timeoutMs: number;

@@ -13,7 +13,7 @@ export interface OAuthSecret {
   readonly hosts: readonly string[];
 }
 
-export interface TalkOptions {
+export interface OAuthTalkOptions {
   readonly timers: Pick<Timers, 'after'>;
   /** Gives nothing that may go anywhere for one that the tenant does not have. */
   readonly secretFor: (tenantId: TenantId, name: string) => OAuthSecret;
@@ -25,15 +25,15 @@ export interface TalkOptions {
 }
 
 /** A conversation with an authorization server, which ends in time. */
-export type Talk = <Result>(
+export type OAuthTalk = <Result>(
   server: OAuthServer,
   work: (
-    talk: { readonly serverUrl: string; readonly http: OAuthFetch; readonly allowPrivate: TalkOptions['allowPrivate'] },
+    talk: { readonly serverUrl: string; readonly http: OAuthFetch; readonly allowPrivate: OAuthTalkOptions['allowPrivate'] },
     identity: ClientIdentity,
   ) => Promise<Result>,
 ) => Promise<Result>;
 
-export function createTalk({ timers, secretFor, openFetch, allowPrivate, timeoutMs }: TalkOptions): Talk {
+export function createTalk({ timers, secretFor, openFetch, allowPrivate, timeoutMs }: OAuthTalkOptions): OAuthTalk {
   return async (server, work) => {
     const { tenantId, name } = server;
     const { auth, url } = partsOf(server);

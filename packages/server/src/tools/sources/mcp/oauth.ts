@@ -7,10 +7,10 @@ import { type Registration, revokeToken, type Tokens } from './oauth-client.ts';
 import { createGrants, type Grant, type GrantKey, type Grants } from './oauth-grants.ts';
 import { createRenewal, isOver, keyOf } from './oauth-renewal.ts';
 import type { Seal } from './oauth-seal.ts';
-import { createTalk, type OAuthServer, type Talk, type TalkOptions } from './oauth-talk.ts';
+import { createTalk, type OAuthServer, type OAuthTalk, type OAuthTalkOptions } from './oauth-talk.ts';
 import { challengeOf, isOwn, joined, loginRequired, noChallenge, quoted } from './oauth-words.ts';
 
-export interface OAuthOptions extends TalkOptions {
+export interface OAuthOptions extends OAuthTalkOptions {
   readonly store: McpGrantStore;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -34,7 +34,7 @@ export interface OAuth {
   stateOf(server: Server): Promise<McpLoginState | undefined>;
   /** Forgets what the server has granted, and tells the authorization server if that can be told at once. */
   forget(server: Server): Promise<void>;
-  readonly talk: Talk;
+  readonly talk: OAuthTalk;
   keyOf(server: Server): GrantKey;
   grantOf(server: Server, made: Registration, tokens: Tokens, since: number): Grant;
   close(): Promise<void>;

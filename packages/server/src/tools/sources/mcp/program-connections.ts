@@ -13,12 +13,7 @@ export interface ProgramConnectionsOptions extends Pick<McpConnectionOptions, 'v
 /** What of a conversation whoever opens it has a say in. */
 export type Hooks = Pick<McpConnectionOptions, 'onToolsChanged' | 'offers'>;
 
-type OpenProgram = (
-  tenantId: string,
-  transport: ProgramTransport,
-  hooks: Hooks,
-  signal: AbortSignal,
-) => Promise<McpConnection>;
+type OpenProgram = (tenantId: string, transport: ProgramTransport, hooks: Hooks, signal: AbortSignal) => Promise<McpConnection>;
 
 /** How long a program may take to say whether it knows the later revision: those of the former one may stay silent. */
 const probeMs = 5_000;
@@ -42,10 +37,7 @@ export function createProgramOpener(options: ProgramConnectionsOptions): OpenPro
   const { programs, timers, connectTimeoutMs } = options;
   const former = new LRUCache<string, true>({ max: maxRemembered });
 
-  async function start(
-    { tenantId, transport, hooks, onIgnored, isFormer }: ProgramStart,
-    signal: AbortSignal,
-  ): Promise<McpConnection> {
+  async function start({ tenantId, transport, hooks, onIgnored, isFormer }: ProgramStart, signal: AbortSignal): Promise<McpConnection> {
     const opening = untilReleased(signal);
     const program = await programs.start(tenantId, transport, opening.signal);
     try {
