@@ -46,6 +46,7 @@ export function createOAuthFetch({ fetch, allowPrivate, signal, secretHosts }: O
       if (refusal !== undefined) throw refusal;
     },
     fetch: async (target, init = {}) => {
+      if (refusal !== undefined) throw refusal; // nothing more is asked, or said, after that
       try {
         const url = new URL(target);
         check(url, init.method ?? 'GET');

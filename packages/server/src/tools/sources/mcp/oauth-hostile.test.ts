@@ -136,6 +136,22 @@ describe('an authorization server', () => {
     await of.close();
   });
 
+  it('that failed a moment ago is asked again by the next call, which waits for nobody [verifies tools.mcp.oauth.refresh]', async () => {
+    const store = createRows();
+    await servers.close();
+    servers = await startLoggedIn(guarded, { store });
+    const later = () => ({ ...systemClock, now: () => systemClock.now() + hour });
+    const [one, other] = [startServers({ store, clock: later() }), startServers({ store, clock: later() })];
+    at('/token', (response) => json(response, 503, {}));
+    expect((await call(one)).type).toBe('failed');
+    guarded.as.answer = () => undefined;
+    const startedAt = performance.now();
+    expect(said(await call(other))).toBe('called echo {"text":"hi"}');
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
+    await one.close();
+    await other.close();
+  });
+
   it('that repeats what it was sent is not repeated by us [verifies tools.mcp.oauth.hostile] [verifies tools.mcp.oauth.hidden]', async () => {
     const store = createRows();
     await servers.close();
@@ -172,6 +188,17 @@ describe('an MCP server', () => {
     await addGuarded(guarded, servers);
     await expect(begin(servers)).rejects.toThrow(/not https|not public|cannot be (read|used)/);
     expect(guarded.as.heard).toEqual([]);
+  });
+
+  it('whose own document cannot be taken is not taken for one that has none [verifies tools.mcp.oauth.hostile]', async () => {
+    const own = `http://127.0.0.1:${guarded.mcp.port}`;
+    guarded.mcp.documents.set(metadata, (response) => json(response, 200, { ...guarded.as.metadata, issuer: own }));
+    guarded.mcp.documents.set('/.well-known/oauth-protected-resource/mcp', (response) => {
+      response.writeHead(302, { location: 'http://169.254.169.254/' }).end();
+    });
+    await addGuarded(guarded, servers);
+    await expect(begin(servers)).rejects.toThrow(/redirect/);
+    expect(guarded.as.registrations).toEqual([]);
   });
 
   it('that refuses each token is asked a bounded number of times, and so is the authorization server [verifies tools.mcp.oauth.hostile]', async () => {

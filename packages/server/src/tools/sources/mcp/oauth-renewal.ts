@@ -68,7 +68,7 @@ export function createRenewal({ grants, talk, clock, timers, timeoutMs }: Renewa
     const { refreshToken, scope } = tokens;
     try {
       const made = await talk(server, (of, identity) => refreshTokens(of, { discovery, client, resource }, refreshToken, identity));
-      const kept = { ...made, refreshToken: made.refreshToken ?? refreshToken, scope: made.scope ?? scope };
+      const kept = { ...made, scope: made.scope ?? scope }; // a refresh token that is not made anew stays, which the SDK sees to
       return grantOf(server, { discovery, client, resource }, kept, since ?? clock.now());
     } catch (error) {
       if (error instanceof NexusError && error.details?.reason === 'login') return { ...grant, tokens: null };
