@@ -1,4 +1,5 @@
 import { createSecretValues } from '#core';
+import type { OnAsked } from './asked.ts';
 import type { McpConnection } from './connection.ts';
 
 /** Tokens that a server was shown over one connection. */
@@ -52,7 +53,13 @@ export function createHiddenTokens(): HiddenTokens {
         listTools: (signal) => clean(connection.listTools(signal)),
         listPrompts: (signal) => clean(connection.listPrompts(signal)),
         listResources: (signal) => clean(connection.listResources(signal)),
-        callTool: (tool, input, how) => clean(connection.callTool(tool, input, heard(how))),
+        callTool(tool, input, how) {
+          const { onAsked } = how;
+          // What it asks is shown to people and to models.
+          const asked: OnAsked | null =
+            onAsked === null ? null : (request) => onAsked({ ...request, params: secrets.inData(request.params) });
+          return clean(connection.callTool(tool, input, { ...heard(how), onAsked: asked }));
+        },
         readResource: (uri, how) => clean(connection.readResource(uri, heard(how))),
         getPrompt: (name, input, how) => clean(connection.getPrompt(name, input, heard(how))),
       };
