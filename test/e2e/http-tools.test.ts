@@ -214,8 +214,8 @@ it('is administered by those whom policy lets, and says so of a tool that others
     ['DELETE', path],
   ] as const)
     expect((await server.call(method, where, undefined, reader)).body.code).toBe('forbidden');
-  const taken = source({ tools: [{ name: 'fs_read', description: 'x', path: '/' }] });
-  expect((await server.call('PUT', path, taken)).body.warnings).toEqual([expect.stringMatching(/theirs are used: fs_read/)]);
+  const taken = source({ tools: [{ name: 'shell', description: 'x', path: '/' }] });
+  expect((await server.call('PUT', path, taken)).body.warnings).toEqual([expect.stringMatching(/theirs are used: shell/)]);
   expect((await server.call('PUT', path, source({ tools: [{ name: '查询', description: 'x', path: '/a' }] }))).body).toMatchObject({
     code: 'invalid_request',
     detail: expect.stringMatching(/for instance "get_a"/),

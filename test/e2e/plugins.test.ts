@@ -137,7 +137,8 @@ describe('a plugin', () => {
     expect(await refused({ text: says('1'), more: 'entry: nope' })).toMatch(/^400 .*no function "nope"/);
     expect(await refused({ text: '(module (memory 5000) (func (export "_start")))' })).toMatch(/^400 .*memory/);
     expect(await refused({ text: says('1'), more: 'outputSchema: { type: nonsense }' })).toMatch(/^400 .*outputSchema/);
-    expect(await refused({ text: says('1'), tool: 'fs_read' })).toMatch(/^409 .*of built-in/);
+    expect(await refused({ text: says('1'), tool: 'shell' })).toMatch(/^409 .*of built-in/);
+    expect(await refused({ text: says('1'), tool: 'fs_grep' })).toMatch(/^400 .*kept for tools of the server itself/);
     expect(await refused({ text: says('1'), tool: 'agent_x' })).toMatch(/^400 .*call agents/);
     expect(await refused({ text: says('1'), permissions: '[root]' })).toMatch(/^(400|422|500) .*permissions/);
     expect((await put({ package: 'no base64!' })).status).toBe(400);

@@ -73,6 +73,11 @@ it('takes servers from the file of an agent, or with it, and says how they stand
   await nexus('agents', 'delete', 'scribe');
   expect((await nexus('mcp', 'list')).out).toMatch(/diary +ready +1 +none now \(scribe\) +http/);
   await nexus('mcp', 'remove', 'diary');
+  const noScheme = await nexus('mcp', 'add', 'remote', 'remote.example/mcp');
+  expect([noScheme.code === 0, noScheme.err]).toEqual([
+    false,
+    expect.stringContaining('write https://remote.example/mcp, or -- before it'),
+  ]);
   const imported = await nexus('mcp', 'import', file);
   expect([imported.out, imported.err]).toEqual([
     expect.stringMatching(/^diary: ready/),

@@ -1,5 +1,6 @@
 import type { EffectsClass, McpServer, McpServerInspection, McpServerTool } from '@nexus-agent/protocol';
 import { InvalidArgumentError } from 'commander';
+import { NexusError } from '#core';
 import { type CliContext, noSuchFile, withClient } from '../context.ts';
 import { brief, table } from '../style.ts';
 import { type Registrar, wholeNumber, withPages } from './command.ts';
@@ -101,6 +102,8 @@ async function add(context: CliContext, flags: AddFlags, name = '', ...place: re
 
 function transportOf({ header, secret, env, envSecret, readOnly, cwd }: AddFlags, [first = '', ...args]: readonly string[]) {
   if (args.length === 0 && /^https?:/i.test(first)) return { type: 'http', url: first, headers: { ...header, ...named(secret) } } as const;
+  if (args.length === 0 && withoutScheme.test(first))
+    throw new NexusError('invalid_request', `${first} is no address: write https://${first}, or -- before it if it is a program`);
   return {
     type: 'stdio',
     command: first,
@@ -110,6 +113,9 @@ function transportOf({ header, secret, env, envSecret, readOnly, cwd }: AddFlags
     ...(cwd === undefined ? {} : { cwd }),
   } as const;
 }
+
+/** A host with dots, and a path of it. */
+const withoutScheme = /^[a-z0-9-]+(\.[a-z0-9-]+)+(:\d+)?\//i;
 
 function named(secrets: Readonly<Record<string, string>>): Record<string, { readonly secret: string }> {
   return Object.fromEntries(Object.entries(secrets).map(([name, secret]) => [name, { secret }]));

@@ -53,6 +53,7 @@ describe('a program as an MCP server', () => {
       { readOnly: [`${dirname(execPath)}/../../../../etc`] },
       /mcpClient\.stdio\.readOnly/,
     ],
+    ['with a path that only begins under /usr', {}, { readOnly: ['/usr/../etc/passwd'] }, /mcpClient\.stdio\.readOnly/],
     ['that would be fetched', {}, { command: 'npx', args: ['-y', 'some-server'] }, /no network: install the package/],
     ['with a secret in plain words', {}, { env: { API_KEY: 'abc' } }, /mcpClient\.secrets/],
     ['with what changes what is loaded', {}, { env: { LD_PRELOAD: '/opt/own.so' } }, /LD_PRELOAD changes what programs load/],
@@ -75,6 +76,17 @@ if (refusal !== null) describe('in a jail', () => it.skip(`not run: ${refusal}`)
 else describe('in a jail', inJail);
 
 function inJail() {
+  it('reads what lies under /usr, granted or not [verifies tools.mcp.programs]', async () => {
+    servers = make();
+    const added = await servers.administration.put(
+      tenant,
+      'fake',
+      programOf('well', { readOnly: [execPath, '/usr/bin/env', '/usr/share'] }),
+      never,
+    );
+    expect(added).toMatchObject({ state: 'ready' });
+  });
+
   const add = (how?: string) => (servers as TestServers).administration.put(tenant, 'fake', programOf(how), never);
 
   it('sees nothing of the machine but what it was granted, and no network [verifies tools.mcp.programs]', async () => {

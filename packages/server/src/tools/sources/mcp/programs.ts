@@ -45,6 +45,9 @@ const steersLoader = /^(LD_|GLIBC_TUNABLES$)/;
 /** They fetch what they run, and jails have no network. */
 const fetching = /(^|\/)(npx|bunx|uvx|pipx|pnpx)$/;
 
+/** What every program reads anyway. */
+const inEveryJail = '/usr/';
+
 /** MCP servers that are programs of this machine: each in a jail of its own, with no network and what it is granted to read. */
 export function createPrograms({ jail, settings, limits, timers, secretFor }: ProgramsOptions): Programs {
   function environmentOf(tenantId: string, { env }: ProgramTransport) {
@@ -66,12 +69,13 @@ export function createPrograms({ jail, settings, limits, timers, secretFor }: Pr
   /** Where each of them really lies: a link does not lead out of what is granted. */
   function grantedPaths({ readOnly }: ProgramTransport) {
     const roots = settings.readOnly.flatMap((root) => realPath(root) ?? []);
-    return readOnly.map((at) => {
+    return readOnly.flatMap((at) => {
       const path = realPath(at);
+      if (at.startsWith(inEveryJail) && path?.startsWith(inEveryJail) === true) return [];
       const isGranted = path !== null && roots.some((root) => path === root || path.startsWith(`${root === '/' ? '' : root}/`));
       if (!isGranted)
         throw invalid(`${at} is not there, or not within mcpClient.stdio.readOnly, which says what programs may be given to read`);
-      return { path, at };
+      return [{ path, at }];
     });
   }
 
