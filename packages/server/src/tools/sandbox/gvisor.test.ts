@@ -23,7 +23,8 @@ it('refuse a runsc that does not work, or only seems to [verifies tools.jail.ref
 
 const reason = await make({ driver: 'gvisor' }).refusal();
 
-describe.skipIf(reason !== null)('what went wrong elsewhere [verifies tools.jail.kernel]', () => {
+const notRun = reason === null ? '' : `, not run: ${reason}`;
+describe.skipIf(reason !== null)(`what went wrong elsewhere${notRun} [verifies tools.jail.kernel]`, () => {
   const jail = make({ driver: 'gvisor' });
   afterAll(() => jail.close());
   const small = { ...limits, memoryBytes: 96 * 1024 * 1024 };
