@@ -13,9 +13,9 @@ export function createFixtureSurface(sdk: Sdk): McpSurface {
   const elicited =
     (of: (args: Record<string, unknown>) => { message: string; requestedSchema: FormSchema }, verb: string): Work =>
     async (args, { context }) => {
-      const { action, content } = await context.mcpReq.elicitInput({ mode: 'form', ...of(args) } as Parameters<
-        typeof context.mcpReq.elicitInput
-      >[0]); // a form by its mode
+      const form = { mode: 'form', ...of(args) } as Parameters<typeof context.mcpReq.elicitInput>[0]; // by its mode
+      // On the stream of the call: the other one may not be open yet.
+      const { action, content } = await context.mcpReq.elicitInput(form, { relatedRequestId: context.mcpReq.id });
       return text(`${verb}: action=${action}, content=${JSON.stringify(content ?? {})}`);
     };
 
@@ -62,10 +62,8 @@ export function createFixtureSurface(sdk: Sdk): McpSurface {
       return text('done');
     },
     test_sampling: async ({ prompt }, { context }) => {
-      const { content } = await context.mcpReq.requestSampling({
-        messages: [{ role: 'user', content: { type: 'text', text: String(prompt) } }],
-        maxTokens: 100,
-      });
+      const asked = { messages: [{ role: 'user' as const, content: { type: 'text' as const, text: String(prompt) } }], maxTokens: 100 };
+      const { content } = await context.mcpReq.requestSampling(asked, { relatedRequestId: context.mcpReq.id });
       return text(`LLM response: ${JSON.stringify(content)}`);
     },
     test_elicitation: elicited(

@@ -106,3 +106,48 @@ it('leaves the run waiting when the client goes away while it is asked [verifies
   expect(await server.call('POST', `/v1/approvals/${waitingFor?.approvals?.[0]}`, { decision: 'approve' })).toMatchObject({ status: 200 });
   expect(await server.until(id, 'completed')).toMatchObject({ output: 'draft' });
 });
+
+describe('a client of 2025-11-25 that has no stream open but that of its call', () => {
+  /** Posts one message; gives the session and what comes on the stream, message by message. */
+  async function post(message: object, session?: string) {
+    const response = await fetch(`${server.app.url}/mcp`, {
+      method: 'POST',
+      headers: {
+        ...{ 'content-type': 'application/json', accept: 'application/json, text/event-stream', 'mcp-protocol-version': '2025-11-25' },
+        ...(session === undefined ? {} : { 'mcp-session-id': session }),
+      },
+      body: JSON.stringify({ jsonrpc: '2.0', ...message }),
+    });
+    return { session: response.headers.get('mcp-session-id') ?? '', messages: messagesIn(response) };
+  }
+
+  async function* messagesIn({ body }: Response): AsyncGenerator<{ id?: unknown; method?: string; params?: unknown; result?: unknown }> {
+    let text = '';
+    for await (const piece of body?.pipeThrough(new TextDecoderStream()) ?? []) {
+      text += piece;
+      const lines = text.split('\n');
+      text = lines.pop() ?? '';
+      for (const line of lines) if (line.startsWith('data: {')) yield JSON.parse(line.slice('data: '.length));
+    }
+  }
+
+  it.each([{ elicitation: {} }, { elicitation: { form: {} } }])(
+    'is asked on it, with %j [verifies mcp.server.waits.told]',
+    async (capabilities) => {
+      const params = { protocolVersion: '2025-11-25', capabilities, clientInfo: { name: 'raw', version: '1' } };
+      const { session, messages } = await post({ id: 1, method: 'initialize', params });
+      for await (const { id } of messages) expect(id).toBe(1);
+      await post({ method: 'notifications/initialized' }, session);
+      const call = await post({ id: 2, method: 'tools/call', params: callAsking }, session);
+      const said: unknown[] = [];
+      for await (const { id, method, result } of call.messages) {
+        if (method === 'elicitation/create') await post({ id, result: { action: 'accept', content: {} } }, session);
+        said.push(method ?? result);
+      }
+      expect(said).toEqual([
+        expect.stringMatching('elicitation/create'),
+        expect.objectContaining({ content: [{ type: 'text', text: 'draft' }] }),
+      ]);
+    },
+  );
+});

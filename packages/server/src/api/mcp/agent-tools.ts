@@ -164,7 +164,9 @@ export function createAgentTools({ services: { runs, approvals, keys }, sdk, que
   /** As it was before: within the call, which the client may cancel meanwhile. What is not answered is missing. */
   async function askedNow({ context, signal }: McpCall, forms: Forms): Promise<Record<string, unknown>> {
     const asked = Object.entries(forms).map(async ([id, form]) => {
-      const answer = await context.mcpReq.elicitInput(form, { signal, timeout: questionMs }).catch(() => null);
+      // On the stream of the call: a client need not have another one open.
+      const how = { signal, timeout: questionMs, relatedRequestId: context.mcpReq.id };
+      const answer = await context.mcpReq.elicitInput(form, how).catch(() => null);
       return [id, answer] as const;
     });
     return Object.fromEntries((await Promise.all(asked)).filter(([, answer]) => answer !== null));
