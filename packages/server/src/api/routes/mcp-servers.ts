@@ -1,5 +1,4 @@
 import {
-  errorTable,
   McpApproveRequest,
   McpLogin,
   McpLoginState,
@@ -161,14 +160,9 @@ function loginRoutes(): Route[] {
       query: callbackQuery,
       responses: { 200: { description: 'What became of it, for the person', contentType: 'text/plain' } },
       async handle({ services, query: { state, code, iss, error } }) {
-        const page = (status: number, text: string) => ({ status, text: `${text}\n`, contentType: 'text/plain; charset=utf-8' });
-        try {
-          const { server } = await services.mcpServers.logins.finish({ state, code, issuer: iss, error });
-          return page(200, `You are logged in to the MCP server ${server}. You can close this page.`);
-        } catch (failure) {
-          if (!(failure instanceof NexusError) || failure.code === 'internal') throw failure;
-          return page(errorTable[failure.code].httpStatus, failure.message);
-        }
+        const { server } = await services.mcpServers.logins.finish({ state, code, issuer: iss, error });
+        const text = `You are logged in to the MCP server ${server}. You can close this page.\n`;
+        return { status: 200, text, contentType: 'text/plain; charset=utf-8' };
       },
     }),
     route({

@@ -50,6 +50,14 @@ export function createLogins({ oauth, register, reach, seal, clock, loginMs, clo
     );
   }
 
+  /** Without a key nothing was sealed here: who brings a state from elsewhere is told no more than that. */
+  async function sealIfAny(): Promise<Seal | null> {
+    return seal().catch((error: unknown) => {
+      if (error instanceof NexusError && error.code === 'config_invalid') return null;
+      throw error;
+    });
+  }
+
   async function requireOurs(tenantId: TenantId, name: string): Promise<KeptServer> {
     const server = await register.require(tenantId, name);
     if (server.definition.auth === undefined)
@@ -117,7 +125,7 @@ export function createLogins({ oauth, register, reach, seal, clock, loginMs, clo
       return { address, expiresAt: toTimestamp(expiresAt) };
     },
     async finish({ state, code, issuer, error }: LoginAnswer) {
-      const text = (await seal()).open(state, purpose);
+      const text = (await sealIfAny())?.open(state, purpose) ?? null;
       if (text === null) throw notOurs();
       const { tenantId, name, nonce, by } = JSON.parse(text) as State; // sealed here
       const server = await requireOurs(tenantId, name);

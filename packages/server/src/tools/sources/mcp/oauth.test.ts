@@ -315,6 +315,9 @@ describe('what is kept', () => {
     servers = startServers({ seal: async () => Promise.reject(new NexusError('config_invalid', 'mcpClient.oauth.key is missing')) });
     await expect(addGuarded(guarded, servers)).rejects.toMatchObject({ code: 'config_invalid' });
     expect(servers.rows.size).toBe(0);
+    // Anybody may come to where browsers come back, and is told nothing of the configuration.
+    const made = { state: 'made up', code: 'x', issuer: undefined, error: undefined };
+    await expect(servers.administration.logins.finish(made)).rejects.toMatchObject({ code: 'invalid_request' });
   });
 
   it('is opened only as it was sealed [verifies tools.mcp.oauth.sealed]', () => {
