@@ -224,7 +224,12 @@ describe('a definition that differs', () => {
 
   it.each<[string, object, number, RegExp]>([
     ['a private address', { inside: { url: 'http://127.0.0.1:1/mcp' } }, 403, /mcpServers\.inside: .*not public/],
-    ['a name that is taken', { memory: { url: 'https://mcp.example.com/mcp' } }, 400, /mcpServers\.memory: .*are kept for tools of the server itself/],
+    [
+      'a name that is taken',
+      { memory: { url: 'https://mcp.example.com/mcp' } },
+      400,
+      /mcpServers\.memory: .*are kept for tools of the server itself/,
+    ],
     [
       'a path that is not granted',
       { reader: { command: 'node', readOnly: ['/etc'] } },
