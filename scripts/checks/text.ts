@@ -31,7 +31,6 @@ const patternRules: readonly PatternRule[] = [
   {
     rule: 'registry-host',
     files: /./,
-    except: /^packages\/server\/src\/cli\/npm-settings\.ts$/, // where npm itself goes when its user has said nothing
     pattern: /registry\.[a-z-]+\.(?:org|com|io|dev)\b|"resolved":\s*"https?:/g,
     message: 'the host of a package registry; each machine configures its own',
   },

@@ -220,6 +220,7 @@ describe('settings of npm', () => {
     expect(settings.authorizationFor(new URL('https://npm.me.example/other'))).toBeUndefined();
     expect(settings.authorizationFor(new URL('https://mine.example/deep/er'))).toBe('Basic dTpw');
     expect((await settingsOf({ npm_config_registry: 'https://env.example/' }, npmrc)).registryOf('words')).toBe('https://env.example/');
-    expect((await settingsOf()).registryOf('words')).toMatch(/^https:\/\/registry\.npmjs\.[a-z]+\/$/);
+    const nothingSaid = await settingsOf();
+    expect(() => nothingSaid.registryOf('words')).toThrow(/no registry is known: .*npm_config_registry=\$\(npm config get registry\)/);
   });
 });

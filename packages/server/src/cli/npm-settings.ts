@@ -1,13 +1,16 @@
+import { NexusError } from '#core';
 import type { CliIo } from './io.ts';
 
 /** Where packages come from, as the user has told npm. */
 export interface NpmSettings {
+  /** Throws `invalid_request` where nothing says so. */
   registryOf(name: string): string;
   /** What is presented to an address; undefined where the user configured nothing for it. */
   authorizationFor(url: URL): string | undefined;
 }
 
-const usual = 'https://registry.npmjs.org/';
+const unknownRegistry =
+  'no registry is known: neither npm_config_registry nor your .npmrc names one; try npm_config_registry=$(npm config get registry) nexus plugin install …';
 
 /**
  * Reads what npm reads of the user: `npm_config_registry`, then their `.npmrc`. One of the current folder is left alone: whoever made that
@@ -23,7 +26,8 @@ export async function readNpmSettings({ env, readFile }: Pick<CliIo, 'env' | 're
     registryOf(name) {
       const scope = name.startsWith('@') ? name.slice(0, name.indexOf('/')) : undefined;
       const scoped = scope === undefined ? undefined : values.get(`${scope}:registry`);
-      const found = scoped ?? fromEnvironment ?? values.get('registry') ?? usual;
+      const found = scoped ?? fromEnvironment ?? values.get('registry');
+      if (found === undefined) throw new NexusError('invalid_request', unknownRegistry);
       return found.endsWith('/') ? found : `${found}/`;
     },
     authorizationFor(url) {
