@@ -131,6 +131,20 @@ describe('a key that a tenant trusts', () => {
     expect(await run()).toMatchObject({ status: 'ok' });
   });
 
+  it('that signs in the place of another is the one that counts, also where the plugin is loaded [verifies plugins.keys]', async () => {
+    await trust(first, 'me');
+    await trust(second, 'you');
+    expect((await install({ key: first })).body).toMatchObject({ trust: 'trusted', signer: 'me' });
+    expect(await run()).toMatchObject({ status: 'ok' });
+    expect((await install({ key: second })).body).toMatchObject({ trust: 'trusted', signer: 'you' });
+    expect(await run()).toMatchObject({ status: 'ok' });
+    await keys('DELETE', undefined, `/${fingerprintOfKey(first.publicKey)}`);
+    expect(await run()).toMatchObject({ status: 'ok' });
+    await keys('DELETE', undefined, `/${fingerprintOfKey(second.publicKey)}`);
+    expect(await run()).toMatchObject({ status: 'error', error: { code: 'policy_denied' } });
+    await install({ key: first }, { allowUnsigned: true });
+  });
+
   it('is of its tenant, and added by who may administer [verifies plugins.keys]', async () => {
     await trust(first, 'me');
     const made = async (body: Record<string, unknown>) => ({
