@@ -24,13 +24,12 @@ def report(*reports):
             time.sleep(1)  # the server is away: what is done is told when it comes back
 
 def do(call):
-    of = {"callId": call["callId"], "delivery": call["delivery"]}
+    key = call["callId"]
     try:
-        ended = {"type": "completed", "output": {"words": len(call["input"]["text"].split())}}
-    except Exception as error:  # the model is told
-        ended = {"type": "failed", "message": str(error)}
-    report({**ended, **of})
-    held.pop(call["callId"], None)
+        ended = {"type": "completed", "callId": key, "output": {"words": len(call["input"]["text"].split())}}
+    except Exception as error: ended = {"type": "failed", "callId": key, "message": str(error)}  # the model is told
+    report({**ended, "delivery": held[key]})
+    del held[key]
 
 def heartbeat(seconds):
     while True:
@@ -49,9 +48,10 @@ while True:
                     threading.Thread(target=heartbeat, args=(message["heartbeatMs"] / 1000,), daemon=True).start()
                 worker_id = message["workerId"]
                 print("serving as", worker_id, flush=True)
-            elif message["type"] == "call" and message["callId"] not in held:
-                held[message["callId"]] = message["delivery"]
-                threading.Thread(target=do, args=(message,), daemon=True).start()
+            elif message["type"] == "call":
+                is_new = message["callId"] not in held
+                held[message["callId"]] = message["delivery"]  # given again: what is done counts as this one
+                if is_new: threading.Thread(target=do, args=(message,), daemon=True).start()
     except urllib.error.HTTPError as error:
         print("refused:", error.read().decode()[:2000], flush=True)
         if error.code < 500 and error.code != 429: raise SystemExit(1)

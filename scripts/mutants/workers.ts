@@ -10,6 +10,13 @@ const kept = ['test/conformance/storage.test.ts'];
 /** Of tools that processes of somebody's own serve. */
 export const workerMutants: readonly Mutant[] = [
   {
+    bug: 'worker: what is said of one delivery stops the next one of the call',
+    file: `${sdk}/running-calls.ts`,
+    replace: '    if (running?.delivery === delivery) running',
+    by: '    if (delivery > 0) running?',
+    tests: [`${sdk}/running-calls.test.ts`],
+  },
+  {
     bug: 'worker: an answer counts under any delivery',
     file: table,
     replace: ".where('delivery', '=', params.delivery)\n      .where('holder', '=', params.worker)",

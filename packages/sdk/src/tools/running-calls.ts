@@ -60,13 +60,13 @@ export class RunningCalls {
     });
   }
 
-  stop(callId: string, reason: string): void {
-    this.#running.get(callId)?.stop.abort(new Error(reason));
-  }
-
-  /** The server gave it to another: what it gives does not count. */
-  lose(callId: string): void {
-    this.stop(callId, 'the call was given to another worker');
+  /**
+   * Nobody wants this delivery any more, or the server gave the call to another worker: what it gives does not count. The call may have
+   * been given to this worker anew before that was said of the delivery before; that one goes on.
+   */
+  stop(callId: string, delivery: number, reason: string): void {
+    const running = this.#running.get(callId);
+    if (running?.delivery === delivery) running.stop.abort(new Error(reason));
   }
 
   /** Tells all to stop after `graceMs`, and resolves when all have ended. */

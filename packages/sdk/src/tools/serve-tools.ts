@@ -61,9 +61,9 @@ export function serveToolsOver(transport: Transport, tools: readonly DefinedTool
   const calls = new RunningCalls({ tools: byName, report: (report) => reports.put(report), onError });
 
   function hear({ calls: receipts }: WorkerReceipt): void {
-    for (const { callId, state } of receipts) {
-      if (state === 'cancelled') calls.stop(callId, 'the call was cancelled');
-      if (state === 'lost') calls.lose(callId);
+    for (const { callId, delivery, state } of receipts) {
+      if (state === 'cancelled') calls.stop(callId, delivery, 'the call was cancelled');
+      if (state === 'lost') calls.stop(callId, delivery, 'the call was given to another worker');
     }
   }
 
@@ -91,7 +91,7 @@ export function serveToolsOver(transport: Transport, tools: readonly DefinedTool
         else calls.take(message);
         return;
       case 'call.cancelled':
-        calls.stop(message.callId, message.reason);
+        calls.stop(message.callId, message.delivery, message.reason);
     }
   }
 
