@@ -1,6 +1,6 @@
 /** The door of the tools' contract: what callers see of tools, and what authors of tools write. */
 
-export { checkArguments, describeIssue, offeredTools, selectTools } from './arguments.ts';
+export { checkArguments, offeredTools, outputFault, selectTools } from './arguments.ts';
 export { type ArtifactOfCall, artifactNote, artifactReader, cutNote, withoutArtifact } from './artifacts.ts';
 export {
   type DeclaredServer,

@@ -1,6 +1,6 @@
 import { ErrorInfo } from '@nexus-agent/protocol';
 import { NexusError, type SchemaValidator, type SecretValues } from '#core';
-import { describeIssue, type Tool, type ToolCallEnd, type ToolResult } from '#tools/contract';
+import { outputFault, type Tool, type ToolCallEnd, type ToolResult } from '#tools/contract';
 import { boundError, boundText } from './bounds.ts';
 
 export interface ToolFault {
@@ -114,11 +114,11 @@ export function failed(error: ErrorInfo): Conclusion {
 function concludeOk(rules: OutcomeRules, call: ConcludedCall, result: ToolResult & { type: 'ok' }): Conclusion | LongResult {
   const { tool } = call;
   try {
-    const [issue] = tool.outputSchema === undefined ? [] : rules.schemas.check(tool.outputSchema, result.output);
-    if (issue !== undefined) {
-      const message = `the tool ${tool.name} gave an output that does not fit its own schema (${describeIssue(issue)})`;
+    const unfit = outputFault(rules.schemas, tool, result.output);
+    if (unfit !== null) {
+      const { path, expected } = unfit.issue;
       // The log learns where, not what was there: outputs are nobody's business but the model's.
-      return fault(rules, call, new TypeError(`at "${issue.path}" the output is not ${issue.expected}`), message);
+      return fault(rules, call, new TypeError(`at "${path}" the output is not ${expected}`), unfit.message);
     }
     const isText = typeof result.output === 'string';
     // No store and no provider takes half a character.
