@@ -2,6 +2,7 @@ import { ErrorInfo } from '@nexus-agent/protocol';
 import { NexusError, type SchemaValidator, type SecretValues } from '#core';
 import { outputFault, type Tool, type ToolCallEnd, type ToolResult } from '#tools/contract';
 import { boundError, boundText } from './bounds.ts';
+import { laidOut, type Section } from './laid-out.ts';
 
 export interface ToolFault {
   readonly toolName: string;
@@ -25,6 +26,8 @@ export type Conclusion =
 export interface LongResult {
   readonly type: 'long';
   readonly text: string;
+  /** What comes after it: long texts of the same result. */
+  readonly sections: readonly Section[];
   readonly mediaType: string;
   readonly costMicroUsd: number;
 }
@@ -124,8 +127,10 @@ function concludeOk(rules: OutcomeRules, call: ConcludedCall, result: ToolResult
     // No store and no provider takes half a character.
     const text = isText ? String(result.output).toWellFormed() : (JSON.stringify(result.output) ?? '');
     const costMicroUsd = costOf(tool, result);
-    if (call.keepsLong && text.length > rules.maxOutputChars)
-      return { type: 'long', text, mediaType: isText ? 'text/plain' : 'application/json', costMicroUsd };
+    if (call.keepsLong && text.length > rules.maxOutputChars) {
+      const long = isText ? { text, sections: [] } : laidOut(text);
+      return { type: 'long', ...long, mediaType: isText || long.sections.length > 0 ? 'text/plain' : 'application/json', costMicroUsd };
+    }
     return { type: 'completed', output: boundText(rules.secrets.inText(text), rules.maxOutputChars), costMicroUsd };
   } catch (error) {
     return fault(rules, call, error, `the output of the tool ${tool.name} cannot be sent as JSON`);
