@@ -382,6 +382,10 @@ export const requirements = {
   },
   'approval.deadline': { promise: 3, behaviour: 'An approval that nobody answers takes its default at its deadline.' },
 
+  'agents.vain': {
+    promise: 3,
+    behaviour: 'A tool that an agent is offered and that no policy can ever permit it is told where the definition is stored or loaded.',
+  },
   'agents.names': {
     promise: 3,
     behaviour:
