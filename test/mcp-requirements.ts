@@ -218,6 +218,10 @@ export const mcpRequirements = {
     behaviour:
       'A plugin that would take the place of another shows what it asks for beyond that; an older version, or one whose predecessor changed since, is refused.',
   },
+  'plugins.author': {
+    promise: 3,
+    behaviour: 'Who tries a plugin out before it is installed is told of wrong arguments and results as a server tells them.',
+  },
   'plugins.keys': {
     promise: 4,
     behaviour:

@@ -252,6 +252,11 @@ export const requirements = {
     promise: 2,
     behaviour: 'A server that is told to end while it starts does, with 0, and leaves no run to a lease that has to end.',
   },
+  'durability.drain.launcher': {
+    promise: 2,
+    behaviour:
+      'A server that runs as the child of its launcher drains and ends once the launcher is killed, and leaves the port and the database.',
+  },
   'durability.drain.migrating': {
     promise: 2,
     behaviour: 'On SIGTERM a process that waits to migrate, or migrates, ends at once and leaves the schema whole.',
@@ -377,6 +382,10 @@ export const requirements = {
   },
   'approval.deadline': { promise: 3, behaviour: 'An approval that nobody answers takes its default at its deadline.' },
 
+  'agents.vain': {
+    promise: 3,
+    behaviour: 'A tool that an agent is offered and that no policy can ever permit it is told where the definition is stored or loaded.',
+  },
   'agents.names': {
     promise: 3,
     behaviour:
@@ -499,6 +508,10 @@ export const requirements = {
     behaviour: 'A command that a server does not let in says what it showed, where that came from, and what would open the server.',
   },
   'cli.progress': { promise: 0, behaviour: 'What tools print while they run is shown line by line to who follows a run, up to a bound.' },
+  'cli.tools-run': {
+    promise: 3,
+    behaviour: 'nexus tools run tries a tool as an agent would be granted it, in a session of that agent that is closed after it.',
+  },
   'cli.exit-codes': { promise: 0, behaviour: 'Commands end with documented exit codes, and --json prints only JSON.' },
   'cli.config': { promise: 0, behaviour: 'Flags beat the environment, which beats the file; printing the result redacts secrets.' },
   'sdk.resume': { promise: 2, behaviour: 'The client resumes a stream by itself, without gap or duplicate.' },

@@ -375,6 +375,11 @@ export const toolRequirements = {
     behaviour:
       'A result that is too long for a prompt is kept as it was, without secrets and within bounds, and committed with its event; the model gets its beginning and is told how to read on.',
   },
+  'tools.artifacts.lines': {
+    promise: 0,
+    behaviour:
+      'Long texts within a result that is kept, such as what a command printed, are kept with their lines, and the note says where each is.',
+  },
   'tools.artifacts.read': {
     promise: 5,
     behaviour: 'Tools and the API give any part of what is kept, to its own session and its own tenant alone, and say where it ends.',

@@ -68,4 +68,18 @@ export const codeMutants: readonly Mutant[] = [
     by: 'ended: [...parent.suspension.ended, { id: index, isError, output }].sort((a, b) => a.id - b.id) }',
     tests: nestedTests,
   },
+  {
+    bug: 'code: a name that no tool has is no call',
+    file: `${server}/tools/sandbox/guest.ts`,
+    replace: ': unknownTool(name)),',
+    by: ': undefined),',
+    tests: suspensionTests,
+  },
+  {
+    bug: 'code: any text is taken for the name of a tool',
+    file: `${server}/tools/sandbox/guest.ts`,
+    replace: 'if (index >= 64 || !(name[index] in nameCharacters)) return noName;',
+    by: 'if (index >= 2 ** 30) return noName;',
+    tests: suspensionTests,
+  },
 ];

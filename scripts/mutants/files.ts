@@ -154,4 +154,18 @@ export const fileMutants: readonly Mutant[] = [
     by: '',
     tests: folderTests,
   },
+  {
+    bug: 'artifact: what a command printed is kept as one line',
+    file: `${server}/tools/execution/laid-out.ts`,
+    replace: '  if (json.length > maxChars)',
+    by: '  if (json.length > 0)',
+    tests: [`${server}/tools/execution/long-result.test.ts`],
+  },
+  {
+    bug: 'artifact: the lines of a long text are counted before its secrets are out',
+    file: `${server}/tools/execution/long-result.ts`,
+    replace: 'places.push({ name: clean, from, to: lines() });',
+    by: "places.push({ name: clean, from, to: from + text.split('\\n').length - 1 });",
+    tests: [`${server}/tools/execution/long-result.test.ts`],
+  },
 ];

@@ -107,4 +107,11 @@ export const httpToolMutants: readonly Mutant[] = [
     by: "      const isDeep = given.style === 'form';",
     tests: imported,
   },
+  {
+    bug: 'http tool: a file of a form is sent as text',
+    file: `${http}/openapi/arguments.ts`,
+    replace: "  return schema.format === 'binary' ||",
+    by: "  return schema.format === 'base64' ||",
+    tests: imported,
+  },
 ];

@@ -126,4 +126,18 @@ export const killMutants: readonly Mutant[] = [
     by: '{}',
     tests: ['packages/protocol/src/dictionary.test.ts'],
   },
+  {
+    bug: 'kill: a server outlives the launcher that it is the child of',
+    file: 'packages/server/bin/nexus.mjs',
+    replace: "launcher.on('close', () => process.kill(process.pid, 'SIGTERM'));",
+    by: "launcher.on('close', () => undefined);",
+    tests: ['test/chaos/told-to-end.test.ts'],
+  },
+  {
+    bug: 'who calls a tool that there is not is not told the nearest',
+    file: `${server}/core/unknown-tool.ts`,
+    replace: 'const near = closest(name.slice(0, maxNameChars), names);',
+    by: 'const near = names.find((each) => each === name) ?? null;',
+    tests: [`${server}/cli/newcomer.test.ts`],
+  },
 ];

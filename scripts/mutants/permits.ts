@@ -165,4 +165,18 @@ export const permitMutants: readonly Mutant[] = [
     by: "if (one !== undefined && other === '')",
     tests: [`${server}/policy/compile/contradictions.test.ts`],
   },
+  {
+    bug: 'ahead: what some arguments permit is told as never permitted',
+    file: `${server}/policy/engine/never.ts`,
+    replace: '  if (left.every(isSettled)) return denies();',
+    by: '  if (left.length > 0) return denies();',
+    tests: [`${server}/policy/engine/engine.test.ts`],
+  },
+  {
+    bug: 'ahead: what is offered in vain is not told',
+    file: `${server}/control/agents.ts`,
+    replace: ', ...notesOnGrants(row, known.tools, policy)]',
+    by: ']',
+    tests: ['test/e2e/administration.test.ts'],
+  },
 ];

@@ -113,4 +113,18 @@ export const pluginMutants: readonly Mutant[] = [
     by: "    authorizationFor(url) {\n      const any = [...values].find(([key]) => key.endsWith(':_authToken'));\n      if (any !== undefined) return 'Bearer '.concat(any[1]);\n",
     tests: npmTests,
   },
+  {
+    bug: 'plugin: a trial takes any arguments',
+    file: `${server}/cli/commands/plugin-test.ts`,
+    replace: "const result = checked.type === 'error' ? checked : await tool.execute(checked.input,",
+    by: "const result = await tool.execute(checked.type === 'error' ? {} : checked.input,",
+    tests: [`${server}/cli/commands/plugins.test.ts`],
+  },
+  {
+    bug: 'plugin: a trial takes any result',
+    file: `${server}/cli/commands/plugin-test.ts`,
+    replace: 'if (unfit !== null) return',
+    by: 'if (unfit === undefined) return',
+    tests: [`${server}/cli/commands/plugins.test.ts`],
+  },
 ];

@@ -26,10 +26,10 @@ afterEach(async () => {
 });
 
 /** `nexus serve` as somebody starts it, from its first moment on. */
-function serve(dataDir: string, { url }: DatabaseLocation, args: readonly string[] = []) {
+function serve(dataDir: string, { url }: DatabaseLocation, args: readonly string[] = [], node = '--conditions=nexus-source') {
   const config = join(dataDir, 'told.yaml');
   writeFileSync(config, `drainMs: ${drainMs}\n`);
-  const child = spawn(process.execPath, ['--conditions=nexus-source', program, ...args, 'serve', '--port', '0', '--data-dir', dataDir], {
+  const child = spawn(process.execPath, [node, program, ...args, 'serve', '--port', '0', '--data-dir', dataDir], {
     env: {
       PATH: process.env.PATH ?? '',
       NODE_COMPILE_CACHE: join(tmpdir(), 'nexus-nodes-compiled'),
@@ -55,6 +55,7 @@ function serve(dataDir: string, { url }: DatabaseLocation, args: readonly string
     url: () => until('the server to be ready', () => /ready at (\S+)/.exec(out)?.[1] ?? undefined),
     said: (what: string) => err.includes(what),
     terminate: () => void child.kill('SIGTERM'),
+    kill: () => void child.kill('SIGKILL'),
     log: () => err,
   };
 }
@@ -184,4 +185,26 @@ describe.each(['sqlite', 'postgres'] as const)('nexus serve on %s, told to end',
     expect(await store.listReservations(tenant, { state: 'open' })).toEqual([]);
     expect(await auditLedger(store, tenant)).toEqual([]);
   });
+});
+
+/** As on a Node that cannot replace a process by another: what serves is its child. */
+const withoutExecve = '--import=data:text/javascript,process.execve=undefined';
+
+it('what a launcher runs in its place ends in good order when the launcher is killed, and leaves port and data to the next [verifies durability.drain.launcher]', {
+  timeout: 60_000,
+}, async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'nexus-told-'));
+  closers.push(() => rmSync(dataDir, { recursive: true, force: true }));
+  const launched = serve(dataDir, { dataDir }, [], withoutExecve);
+  const url = await launched.url();
+  launched.kill();
+  const silent = await Promise.race([launched.ended, sleep(endsWithinMs, 'it serves on')]); // the child holds what it prints to, too
+  expect({ silent, log: launched.log() }).toMatchObject({ silent: 'SIGKILL', log: expect.stringMatching(/drain/) });
+  await expect(fetch(`${url}/v1/health`)).rejects.toThrow();
+  // One that nobody launched has nobody to follow.
+  const next = serve(dataDir, { dataDir });
+  await next.url();
+  await sleep(500);
+  next.terminate();
+  expect(await next.ended).toBe(0);
 });

@@ -265,8 +265,19 @@ describe("agents of one's own", () => {
       'tools[0]: there is no tool "fs_raed"; did you mean "fs_read"?',
       'subagents[0]: there is no agent "askin"; did you mean "asking"?',
     ]);
-    const right = await put({ tools: ['fs_read'], subagents: ['asking'] });
+    const right = await put({ tools: ['fs_read'], subagents: ['asking'], policy: { allow: ['fs_read'] } });
     expect([right.status, right.body.warnings]).toEqual([201, undefined]);
+  });
+
+  it('are stored with a warning where they are offered what no policy ever permits them [verifies agents.vain]', async () => {
+    const put = (body: object) => server.call('POST', '/v1/agents', { name: 'vain', models: ['sim/sim-large'], ...body });
+    expect((await put({ tools: ['fs_read', 'fs_write'], policy: { allow: ['fs_read'] } })).body.warnings).toEqual([
+      'tools[1]: no policy ever permits fs_write to this agent: each call will be denied; say allow: ["fs_write"] in its policy, or leave it out of tools',
+    ]);
+    expect((await put({ tools: ['fs_*'] })).body.warnings).toEqual([
+      expect.stringMatching(/^tools\[0\]: no policy ever permits the \d+ tools of fs_\*/),
+    ]);
+    expect((await put({ tools: ['fs_*'], policy: { allow: ['fs_read'] } })).body.warnings).toBeUndefined();
   });
 
   it('are what they are, whoever reads the list [verifies agents.own]', async () => {

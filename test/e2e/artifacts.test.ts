@@ -14,8 +14,11 @@ const given: Record<string, string> = {
 };
 const big = makeTool({
   name: 'big',
-  inputSchema: { type: 'object', properties: { what: { enum: Object.keys(given) } }, required: ['what'] },
-  execute: async ({ what }) => ({ type: 'ok', output: given[String(what)] ?? '' }),
+  inputSchema: { type: 'object', properties: { what: { enum: [...Object.keys(given), 'printed'] } }, required: ['what'] },
+  execute: async ({ what }) => ({
+    type: 'ok',
+    output: what === 'printed' ? { exitCode: 1, stderr: given.log } : (given[String(what)] ?? ''),
+  }),
   timeoutMs: 30_000,
 });
 
@@ -127,6 +130,15 @@ describe.each(databases)('artifacts on %s', (database) => {
     expect((await execute('artifact_list', sessionId, {})).output).toMatch(
       new RegExp(`^${id} of big, .*: 20000 lines, \\d+ characters, text/plain$`),
     );
+  });
+
+  it('what a command printed is read by its lines [verifies tools.artifacts.lines]', async () => {
+    const sessionId = await newSession();
+    const { id, data } = await make(sessionId, 'printed');
+    const [, from = '', to = ''] = /; stderr is in lines (\d+) to (\d+);/.exec(data.output) ?? [];
+    const line = async (number: number) =>
+      (await execute('artifact_read', sessionId, { id, lines: { from: number, to: number } })).output.split('\n')[0];
+    expect([await line(Number(from)), await line(Number(to))]).toEqual(['line 1: grüße fault', 'line 20000: grüße fault']);
   });
 
   it('a call outside a run keeps its result, too [verifies tools.artifacts.kept tools.artifacts.read]', async () => {

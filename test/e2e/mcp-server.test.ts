@@ -60,6 +60,8 @@ describe.each(revisions)('revision %s', (revision) => {
     expect(textOf(await client.callTool({ name: 'probe', arguments: { label: 7 } }))).toMatch(/^tool_input_invalid: .*label/);
     await expect(client.callTool({ name: 'constructor', arguments: {} })).rejects.toThrow(/there is no tool/);
     await expect(client.callTool({ name: 'agent_nobody', arguments: {} })).rejects.toThrow(/there is no tool/);
+    await expect(client.callTool({ name: 'prboe', arguments: {} })).rejects.toThrow(/did you mean "probe"\?; tools\/list gives: .*probe/);
+    await expect(client.callTool({ name: 'agent_workr', arguments: {} })).rejects.toThrow(/did you mean "agent_worker"/);
     const failed = await client.callTool({ name: 'agent_worker', arguments: { input: '' } });
     expect(failed).toMatchObject({ isError: true, _meta: { 'nexus-agent/error': { code: 'invalid_request' } } });
     await expect((await connect({ revision }, '?agent=nobody')).listTools()).rejects.toThrow(/nobody/);

@@ -9,10 +9,13 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import * as nodeModule from 'node:module';
+import { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
 const needed = [22, 19];
 const condition = '--conditions=nexus-source';
+/** Set for a child that runs in the place of this process: the descriptor that ends when this process does. */
+const launcherVariable = 'NEXUS_LAUNCHER_FD';
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
 
 const source = path('../src/cli/main.ts');
@@ -29,6 +32,7 @@ if (!newEnough(process.versions.node)) {
 }
 
 async function run() {
+  endWithLauncher();
   quietExperimentalWarnings();
   nodeModule.enableCompileCache?.();
   const { main } = await import(fromSource ? '../src/cli/main.ts' : '../dist/main.js');
@@ -65,7 +69,9 @@ function become(binary, args) {
     quietExperimentalWarnings();
     process.execve(binary, [binary, ...args], process.env);
   }
-  const child = spawn(binary, args, { stdio: 'inherit' });
+  const stdio = ['inherit', 'inherit', 'inherit', 'pipe'];
+  const child = spawn(binary, args, { stdio, env: { ...process.env, [launcherVariable]: '3' } });
+  child.stdio[3]?.on('error', () => undefined); // the child has ended, which is heard below
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
   const forward = (signal) => child.kill(signal);
   for (const signal of signals) process.on(signal, forward);
@@ -78,6 +84,21 @@ function become(binary, args) {
     if (signal) process.kill(process.pid, signal);
     else process.exitCode = code ?? 1;
   });
+}
+
+/** One that was started by another process in its place ends as told by SIGTERM when that one is gone, however it went. */
+function endWithLauncher() {
+  const descriptor = Number(process.env[launcherVariable]);
+  delete process.env[launcherVariable]; // children of this process are started by nobody else
+  if (!Number.isInteger(descriptor) || descriptor < 3) return;
+  try {
+    const launcher = new Socket({ fd: descriptor, readable: true, writable: false });
+    launcher.on('error', () => undefined);
+    launcher.on('close', () => process.kill(process.pid, 'SIGTERM'));
+    launcher.resume().unref();
+  } catch {
+    // Whoever set the variable by hand has no such descriptor: there is no process to follow.
+  }
 }
 
 /** `node:sqlite` and type stripping are used on purpose: their notices of being experimental say nothing to an operator. */

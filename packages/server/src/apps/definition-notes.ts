@@ -1,5 +1,13 @@
-import type { AgentDefinition } from '@nexus-agent/protocol';
-import { type AgentCatalog, type DefinitionsOrigin, notesOnAgent, notesOnMentions, notesOnModels, notesOnPolicies } from '#control';
+import type { AgentDefinition, TenantId } from '@nexus-agent/protocol';
+import {
+  type AgentCatalog,
+  type DefinitionsOrigin,
+  notesOnAgent,
+  notesOnGrants,
+  notesOnMentions,
+  notesOnModels,
+  notesOnPolicies,
+} from '#control';
 import { NexusError } from '#core';
 import type { ModelService } from '#llm';
 import { operatorTenant, type PolicyEngine } from '#policy';
@@ -20,6 +28,7 @@ interface AgentParts {
   readonly tools: Pick<ToolService, 'list'>;
   readonly llm: ModelService;
   readonly agentServers: Pick<FollowedAgentServers, 'follow'>;
+  readonly policy: Pick<PolicyEngine, 'allowsNothing'>;
 }
 
 interface PolicyParts {
@@ -43,14 +52,14 @@ export async function tellModels({ llm, defaultModels }: ModelsOfAll, logger: Lo
 
 /** What the folder of agents says, to be used when all of it is right. */
 export async function prepareAgents(
-  { catalog, tools, llm, agentServers }: AgentParts,
+  { catalog, tools, llm, agentServers, policy }: AgentParts,
   files: readonly DefinitionFile[],
   about: DefinitionsOrigin,
   logger: Logger,
 ): Promise<{ use(): void }> {
   const agents = await parseAgents(files, about.place);
   const prepared = catalog.prepareShared(agents, about);
-  await tellNotes(agents, tools, logger);
+  await tellNotes(agents, { tools, policy }, logger);
   void tellModelNotes(agents, llm, logger); // waits for the lists of servers, for which nothing else waits
   return {
     use() {
@@ -79,7 +88,11 @@ export async function preparePolicies(
 }
 
 /** Says what agents of files name that there is not: a misspelt tool is missed only by the first run that needs it. */
-async function tellNotes(agents: readonly AgentDefinition[], tools: Pick<ToolService, 'list'>, logger: Logger): Promise<void> {
+async function tellNotes(
+  agents: readonly AgentDefinition[],
+  { tools, policy }: Pick<AgentParts, 'tools' | 'policy'>,
+  logger: Logger,
+): Promise<void> {
   const offered = await listed(tools, 'default', logger);
   if (offered === null) return;
   const known = {
@@ -89,6 +102,9 @@ async function tellNotes(agents: readonly AgentDefinition[], tools: Pick<ToolSer
   for (const definition of agents) {
     const notes = notesOnAgent(definition, known);
     if (notes.length > 0) logger.warn({ agent: definition.name, notes }, 'an agent names what there is not');
+    const { name } = definition;
+    const vain = notesOnGrants({ name, tenantId: operatorTenant as TenantId, version: '', source: 'file', definition }, offered, policy);
+    if (vain.length > 0) logger.warn({ agent: name, notes: vain }, 'an agent is offered what it is never permitted');
   }
 }
 

@@ -1,6 +1,6 @@
 import type { AgentDefinition, ReservationId, ToolExecuteResult } from '@nexus-agent/protocol';
 import { inTurn, needsOf } from '#budget';
-import { NexusError } from '#core';
+import { NexusError, unknownTool } from '#core';
 import type { Commit } from '#storage';
 import { checkArguments, offeredTools, type ToolCallEnd, withoutArtifact } from '#tools';
 import { artifactRow, readsArtifacts, refusedArtifact } from './artifacts.ts';
@@ -35,10 +35,7 @@ export async function callToolDirectly(
   const tool = tools.find(({ name }) => name === request.name);
   if (tool === undefined) {
     const known = tools.map(({ name }) => name);
-    throw new NexusError(
-      'tool_not_found',
-      `there is no tool "${request.name}" that agent ${charge.agent} is offered; it is offered ${known.join(', ') || 'none'}`,
-    );
+    throw unknownTool(request.name, known, `agent ${charge.agent} is offered`);
   }
   if (tool.kind === 'question')
     throw new NexusError('invalid_request', `${tool.name} asks a person in the course of a run and cannot be called by itself`);

@@ -97,6 +97,22 @@ it('names the nearest of the simulated models, where one is stored and where one
   }
 });
 
+it('runs a tool as an agent would be granted it, in a session that is closed after it [verifies cli.tools-run]', async () => {
+  await platform.agent('held', { tools: ['fs_*'], policy: { allow: ['fs_list', 'fs_write'] } });
+  const run = (rest: string) => nexus(`tools run ${rest}`);
+  const ran = await run('fs_list --agent held --json');
+  expect(ran.code).toBe(0);
+  expect(JSON.parse(ran.out)).toMatchObject({ status: 'ok' });
+  const [, session = ''] = /ran in session (ses_\w+), which is closed/.exec(ran.err) ?? [];
+  expect(await platform.ask('GET', `/v1/sessions/${session}`)).toMatchObject({ agent: 'held', status: 'closed' });
+  expect(await run('fs_read --agent held --input {"path":"a"}')).toMatchObject({ code: 3, err: expect.stringMatching(/policy_denied/) });
+  expect((await run('fs_raed --agent held')).err).toMatch(
+    /there is no tool "fs_raed"; did you mean "fs_read"\?; agent held is offered: fs_/,
+  );
+  for (const none of ['fs_list', `fs_list --agent held --session ${session}`])
+    expect(await run(none)).toMatchObject({ code: 2, err: expect.stringMatching(/say either --agent/) });
+});
+
 it('says that a folder to save in is missing, and leaves nothing behind', async () => {
   const { writeFile } = processIo();
   await expect(writeFile(join(folder, 'none', 'a.txt'), [])).rejects.toMatchObject({

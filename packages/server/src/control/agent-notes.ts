@@ -1,8 +1,10 @@
 import type { AgentDefinition } from '@nexus-agent/protocol';
+import { originOf } from '#calls';
 import { closest, findMisspeltKeywords, matchesWildcard, NexusError } from '#core';
 import type { ModelService } from '#llm';
-import type { Mentions } from '#policy';
-import { isOfDeclaredServer, type ToolDescriptor } from '#tools';
+import type { Mentions, PolicyEngine } from '#policy';
+import type { AgentVersionRow } from '#storage';
+import { isOfDeclaredServer, selectTools, type ToolDescriptor } from '#tools';
 
 /** What there is on this node; another may have more. */
 export interface KnownNames {
@@ -24,6 +26,8 @@ export function notesOnAgent(definition: AgentDefinition, known: KnownNames): st
   return notes;
 }
 
+/** Of the tools that a pattern matches. */
+const maxAsked = 200;
 /** More are not told: each is compared with everything that is known. */
 const maxNotes = 50;
 
@@ -45,6 +49,39 @@ function* namesOf(definition: AgentDefinition, known: KnownNames): Generator<str
   }
   for (const { path, nearest } of findMisspeltKeywords(definition.outputSchema ?? true))
     yield `outputSchema.${path} is no keyword of JSON Schema and checks nothing; did you mean ${JSON.stringify(nearest)}?`;
+}
+
+/** Who would call, and by which policies. */
+export type OfAgent = Pick<AgentVersionRow, 'name' | 'tenantId' | 'version' | 'source' | 'definition'>;
+
+/**
+ * Tools that an agent is offered and that nothing permits it, whatever the call: a model would call them in vain. Of a pattern only where that is so of all
+ * that it matches, for a policy may well choose among them.
+ */
+export function notesOnGrants(agent: OfAgent, tools: readonly ToolDescriptor[], policy: Pick<PolicyEngine, 'allowsNothing'>): string[] {
+  const { definition } = agent;
+  const isVain = ({ name, effects, permissions }: Pick<ToolDescriptor, 'name' | 'effects' | 'permissions'>) =>
+    policy.allowsNothing({
+      principal: { type: 'Agent', id: agent.name, tenant: agent.tenantId, origin: originOf(agent), version: agent.version },
+      action: 'tool.execute',
+      resource: { type: 'Tool', id: name, attributes: { effects, permissions: [...permissions] } },
+      context: {},
+      ...(definition.policy === undefined ? {} : { agentPolicy: definition.policy }),
+    });
+  const notes = definition.tools.flatMap((pattern, index) => {
+    const all = selectTools(tools, [pattern]);
+    const matched = all.slice(0, maxAsked);
+    if (matched.length === 0 || !matched.every(isVain)) return [];
+    const what =
+      matched.length === 1
+        ? (matched[0]?.name ?? pattern)
+        : `${all.length > maxAsked ? `the first ${maxAsked} of ` : ''}the ${all.length} tools of ${pattern}`;
+    const line = `allow: [${JSON.stringify(pattern)}]`;
+    return [
+      `tools[${index}]: no policy ever permits ${what} to this agent: each call will be denied; say ${line} in its policy, or leave it out of tools`,
+    ];
+  });
+  return notes.length > maxNotes ? [...notes.slice(0, maxNotes), 'there are more tools that no policy permits'] : notes;
 }
 
 /** Models of a definition that no provider serves, each with its place and the nearest name. Waits for the lists of the providers. */

@@ -2,10 +2,11 @@ import type { Agent, AgentDefinition, Page } from '@nexus-agent/protocol';
 import { NexusError, toTimestamp } from '#core';
 import type { Principal } from '#identity';
 import type { ModelService } from '#llm';
+import type { PolicyEngine } from '#policy';
 import type { AgentVersionRow, PageRequest } from '#storage';
-import type { ToolService } from '#tools';
+import type { ToolDescriptor, ToolService } from '#tools';
 import type { AgentCatalog } from './agent-catalog.ts';
-import { type KnownNames, notesOnAgent, notesOnModels } from './agent-notes.ts';
+import { type KnownNames, notesOnAgent, notesOnGrants, notesOnModels } from './agent-notes.ts';
 import type { AgentServers } from './agent-servers.ts';
 
 /** Agents as people administer them. */
@@ -27,12 +28,20 @@ interface AgentParts {
   readonly servers: AgentServers;
   readonly tools: Pick<ToolService, 'list'>;
   readonly llm: Pick<ModelService, 'resolve' | 'list'>;
+  readonly policy: Pick<PolicyEngine, 'allowsNothing'>;
 }
 
-export function createAgents({ catalog, servers, tools, llm }: AgentParts): Agents {
-  async function knownTo({ tenantId }: Principal): Promise<KnownNames> {
+export function createAgents({ catalog, servers, tools, llm, policy }: AgentParts): Agents {
+  async function knownTo({ tenantId }: Principal): Promise<Pick<KnownNames, 'agents'> & { readonly tools: readonly ToolDescriptor[] }> {
     const [agents, known] = await Promise.all([catalog.names(tenantId), tools.list(tenantId)]);
-    return { agents, tools: known.map(({ name }) => name) };
+    return { agents, tools: known };
+  }
+
+  async function notesOf(principal: Principal, row: AgentVersionRow): Promise<readonly string[]> {
+    const known = await knownTo(principal).catch(unlisted);
+    if (known === null) return [unchecked];
+    const names = known.tools.map(({ name }) => name);
+    return [...notesOnAgent(row.definition, { ...known, tools: names }), ...notesOnGrants(row, known.tools, policy)];
   }
 
   async function agentView({ tenantId, name, version, createdAt, source, definition }: AgentVersionRow): Promise<Agent> {
@@ -51,8 +60,8 @@ export function createAgents({ catalog, servers, tools, llm }: AgentParts): Agen
       catalog.check(definition);
       const ofServers = await servers.ensure(principal, definition, signal);
       const row = await catalog.put(principal.tenantId, definition);
-      const [known, ofModels] = await Promise.all([knownTo(principal).catch(unlisted), notesOnModels(row.definition, llm)]);
-      const warnings = [...ofServers, ...ofModels, ...(known === null ? [unchecked] : notesOnAgent(row.definition, known))];
+      const [ofTools, ofModels] = await Promise.all([notesOf(principal, row), notesOnModels(row.definition, llm)]);
+      const warnings = [...ofServers, ...ofModels, ...ofTools];
       return { ...(await agentView(row)), ...(warnings.length === 0 ? {} : { warnings }) };
     },
   };

@@ -2,7 +2,7 @@
 export { type Administration, createAdministration } from './administration.ts';
 export { type AgentCatalog, createAgentCatalog } from './agent-catalog.ts';
 export { parseAgentFile, parseMcpServers } from './agent-file.ts';
-export { notesOnAgent, notesOnMentions, notesOnModels, notesOnPolicies } from './agent-notes.ts';
+export { notesOnAgent, notesOnGrants, notesOnMentions, notesOnModels, notesOnPolicies } from './agent-notes.ts';
 export { createAgentServers, createServersOfTenants } from './agent-servers.ts';
 export { type Agents, createAgents } from './agents.ts';
 export { type Approvals, createApprovals } from './approvals.ts';

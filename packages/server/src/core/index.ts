@@ -44,5 +44,6 @@ export { cutText, isBlank } from './text.ts';
 export { type Cancel, settlesWithin, sleepBy, systemTimers, type Timers } from './timers.ts';
 export { formatTraceparent, parseTraceparent, type SpanPlace } from './traceparent.ts';
 export { createTurnShare } from './turn-share.ts';
+export { unknownTool } from './unknown-tool.ts';
 export { explainIssues, parseRequest, summarise } from './validation.ts';
 export { matchesWildcard } from './wildcard.ts';

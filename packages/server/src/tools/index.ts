@@ -15,6 +15,7 @@ export {
   isOfDeclaredServer,
   type McpAdministration,
   offeredTools,
+  outputFault,
   type ResumedCall,
   readDeclaredServers,
   readFormAnswer,

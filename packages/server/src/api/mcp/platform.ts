@@ -1,7 +1,7 @@
 import type { Tool } from '@modelcontextprotocol/server';
-import type { Agent } from '@nexus-agent/protocol';
+import type { Agent, ToolInfo } from '@nexus-agent/protocol';
 import type { ApiServices } from '#api/contract';
-import { NexusError } from '#core';
+import { NexusError, unknownTool } from '#core';
 import { agentTool, createAgentTools } from './agent-tools.ts';
 import { callDirectly, directTool } from './direct-tools.ts';
 import { agentToolName, exposedName } from './names.ts';
@@ -50,6 +50,13 @@ export function createPlatformSurface({ services, version, agent, questionMs }: 
     }
   }
 
+  /** Names with its agents: most callers ask for one of them. */
+  async function unknown({ principal }: McpCaller, name: string, offered: readonly ToolInfo[]): Promise<NexusError> {
+    const tools = new Set(offered.map((each) => exposedName(each.name)));
+    const { data } = await services.agents.list(principal, { limit: agentsPerPage });
+    return unknownTool(name, [...tools, ...data.map((each) => agentToolName(each.name, tools))], 'tools/list gives');
+  }
+
   return {
     info: { name: 'nexus-agent', title: 'Nexus Agent', version },
     instructions,
@@ -70,11 +77,7 @@ export function createPlatformSurface({ services, version, agent, questionMs }: 
         const offered = await offeredTo(caller);
         const tool = offered.find((each) => exposedName(each.name) === name);
         const meant = tool === undefined ? await agentNamed(caller, name, new Set(offered.map((each) => exposedName(each.name)))) : null;
-        if (tool === undefined && meant === null)
-          throw new NexusError(
-            'tool_not_found',
-            `there is no tool ${JSON.stringify(name.slice(0, 100))}; tools/list gives those that there are`,
-          );
+        if (tool === undefined && meant === null) throw await unknown(caller, name, offered);
         try {
           if (meant !== null) return await agentTools.call(call, meant.name, args);
           return await callDirectly({ tools: services.tools, seats }, call, tool?.name ?? name, args);

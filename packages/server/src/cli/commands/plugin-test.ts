@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import type { ErrorInfo } from '@nexus-agent/protocol';
 import type { PluginPackage, Tool, ToolContext } from '#tools';
 import { type CliContext, loadConfig, parseJsonOption } from '../context.ts';
 import { exitCodeOf, exitCodes, UsageError } from '../exit-codes.ts';
@@ -11,7 +12,7 @@ interface TestFlags {
 
 /** Runs a tool of a plugin here, as a server would. */
 export async function tryTool(context: CliContext, { input, files }: TestFlags, folder = '', name = ''): Promise<number> {
-  const { checkPackage } = await import('#tools');
+  const [{ checkArguments, checkPackage, outputFault }, { createSchemaValidator }] = await Promise.all([import('#tools'), import('#core')]);
   const plugin = await checkPackage((await readPluginFolder(folder)).files);
   const trial = await (plugin.manifest.tier === 'T2' ? openProgram(context, plugin) : openModules(plugin));
   try {
@@ -20,17 +21,25 @@ export async function tryTool(context: CliContext, { input, files }: TestFlags, 
       throw new UsageError(
         `${plugin.manifest.name} has no tool ${name}; it has ${plugin.manifest.tools.map((one) => one.name).join(', ')}`,
       );
-    const result = await tool.execute(parseJsonOption(input, '--input'), localCall(context, files));
+    const schemas = createSchemaValidator();
+    const checked = checkArguments(schemas, tool, parseJsonOption(input, '--input'));
+    const result = checked.type === 'error' ? checked : await tool.execute(checked.input, localCall(context, files));
     if (result.type === 'ok') {
+      const unfit = outputFault(schemas, tool, result.output);
+      if (unfit !== null) return failed(context, { code: 'tool_failed', message: unfit.message });
       context.print(result.output, () => JSON.stringify(result.output, null, 2));
       return exitCodes.ok;
     }
     if (result.type === 'suspended') throw new TypeError('a plugin calls no tools');
-    context.note(`${context.err('red', 'error:')} ${result.error.message} (${result.error.code})`);
-    return exitCodeOf(result.error.code);
+    return failed(context, result.error);
   } finally {
     await trial.close();
   }
+}
+
+function failed(context: CliContext, { code, message }: Pick<ErrorInfo, 'code' | 'message'>): number {
+  context.note(`${context.err('red', 'error:')} ${message} (${code})`);
+  return exitCodeOf(code);
 }
 
 interface Trial {

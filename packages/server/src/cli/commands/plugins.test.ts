@@ -57,7 +57,21 @@ it('tries a tool without a server', async () => {
   expect(await nexus('test', example, 'stats_of_file', '--input', '{"path":"text-stats.c"}', '--files', example)).toMatchObject({
     code: 0,
   });
-  expect(await nexus('test', example, 'text_stats')).toMatchObject({ code: 1, err: expect.stringMatching(/there is no text/) });
+  expect(await nexus('test', example, 'text_stats')).toMatchObject({
+    ...{ code: 1, err: expect.stringMatching(/arguments of text_stats do not fit: .*text.*\(tool_input_invalid\)/) },
+  });
   expect(await nexus('test', example, 'nope')).toMatchObject({ code: 2, err: expect.stringMatching(/has no tool nope/) });
   expect(await nexus('test', folder, 'nope')).toMatchObject({ code: 2, err: expect.stringMatching(/there is no plugin.yaml/) });
+});
+
+it('tries a tool as a server runs it: its arguments and its output are held against its schemas [verifies plugins.author]', async () => {
+  const strict = join(folder, 'strict');
+  cpSync(fileURLToPath(new URL('../../../../../examples/plugins/text-stats', import.meta.url)), strict, { recursive: true });
+  const manifest = join(strict, 'plugin.yaml');
+  writeFileSync(manifest, readFileSync(manifest, 'utf8').replace('words: { type: integer }', 'words: { type: string }'));
+  const test = (input: object) => nexus('test', strict, 'text_stats', '--input', JSON.stringify(input));
+  expect(await test({ text: 'a', more: 1 })).toMatchObject({
+    ...{ out: '', err: expect.stringMatching(/arguments of text_stats do not fit: at "more"/) },
+  });
+  expect(await test({ text: 'a' })).toMatchObject({ out: '', err: expect.stringMatching(/does not fit its own schema.*words/) });
 });

@@ -1,5 +1,5 @@
 import { type CliContext, parseJsonOption, withClient } from '../context.ts';
-import { exitCodeOf, exitCodes } from '../exit-codes.ts';
+import { exitCodeOf, exitCodes, UsageError } from '../exit-codes.ts';
 import { brief } from '../style.ts';
 import { type Registrar, withPages } from './command.ts';
 import { type PageFlags, pageFlags, printPage } from './lists.ts';
@@ -15,9 +15,10 @@ export function toolCommands({ program, action }: Registrar): void {
   pools.command('remove').description('take the tools of a pool away').argument('<pool>').action(action(removePool));
   tool
     .command('run')
-    .description('run a tool under the policy and budget of a session')
+    .description('run a tool as an agent would: under the policy and budget of a session')
     .argument('<tool>')
-    .requiredOption('--session <session>', 'the session')
+    .option('--session <session>', 'the session; or give --agent')
+    .option('--agent <agent>', 'an agent, in a session that is made for this call and closed after it')
     .option('--input <json>', 'arguments', '{}')
     .action(action(execute));
   toolSourceCommands(tool, action);
@@ -35,9 +36,26 @@ async function list(context: CliContext): Promise<undefined> {
   ]);
 }
 
-async function execute(context: CliContext, options: { session: string; input: string }, name = ''): Promise<number> {
-  const input = parseJsonOption(options.input, '--input');
-  const result = await withClient(context, (client) => client.tools.execute(name, { sessionId: options.session, input }));
+interface RunFlags {
+  readonly session?: string;
+  readonly agent?: string;
+  readonly input: string;
+}
+
+async function execute(context: CliContext, { session, agent, input: json }: RunFlags, name = ''): Promise<number> {
+  const input = parseJsonOption(json, '--input');
+  if ((session === undefined) === (agent === undefined))
+    throw new UsageError('say either --agent, whose tools and policy count, or --session, for one that there is');
+  const result = await withClient(context, async (client) => {
+    if (agent === undefined) return client.tools.execute(name, { sessionId: session ?? '', input });
+    const { id } = await client.sessions.create({ agent });
+    try {
+      return await client.tools.execute(name, { sessionId: id, input });
+    } finally {
+      await client.sessions.close(id);
+      context.note(`ran in session ${id}, which is closed and keeps what the tool wrote`);
+    }
+  });
   context.print(result, () => result.output);
   if (result.status === 'ok') return exitCodes.ok;
   const code = result.error?.code ?? 'tool_failed';

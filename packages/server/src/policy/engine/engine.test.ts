@@ -1,4 +1,4 @@
-import { AdminAction } from '@nexus-agent/protocol';
+import { AdminAction, type PolicyShortForm } from '@nexus-agent/protocol';
 import { describe, expect, it } from 'vitest';
 import { createManualClock } from '#core/testing';
 import { createTestEngine, hostRequest, modelRequest, toolRequest, userRequest } from '#policy/testing';
@@ -345,5 +345,67 @@ describe('obligations', () => {
       reasons: ['operator:ops.cedar:0', 'agent:allow[0]'],
     });
     expect(engineWith(advice).decide(toolRequest('other', { agentPolicy }))).toMatchObject({ effect: 'deny', reasons: ['default-deny'] });
+  });
+});
+
+describe('what is never allowed, told ahead [verifies agents.vain]', () => {
+  const never = (text: string, agentPolicy?: PolicyShortForm, tool = 'pay') =>
+    createTestEngine({ sources: text === '' ? [] : [{ name: 'a.cedar', text }] }).allowsNothing({
+      ...toolRequest(tool, agentPolicy === undefined ? {} : { agentPolicy }),
+      resource: { type: 'Tool', id: tool, attributes: { effects: 'once', permissions: ['net.egress'] } },
+    });
+  const permitAll = 'permit (principal, action == Action::"tool.execute", resource);';
+
+  it.each<[string, string, PolicyShortForm | undefined, boolean]>([
+    ['nothing permits it', '', undefined, true],
+    ['the agent allows another', '', { allow: ['fs_*'] }, true],
+    ['the agent allows it', '', { allow: ['p*'] }, false],
+    ['a person may approve it', '', { approve: ['pay'] }, false],
+    ['the agent denies what it allows', '', { allow: ['*'], deny: ['pay'] }, true],
+    ['the operator forbids it', 'forbid (principal, action, resource == Tool::"pay");', { allow: ['pay'] }, true],
+    [
+      'the operator forbids what it is',
+      'forbid (principal, action, resource is Tool) when { resource has effects && resource.effects == "once" };',
+      { allow: ['pay'] },
+      true,
+    ],
+    [
+      'the operator forbids some arguments',
+      `${permitAll} forbid (principal, action, resource is Tool) when { context.arguments has x };`,
+      undefined,
+      false,
+    ],
+    [
+      'some arguments are permitted',
+      'permit (principal, action == Action::"tool.execute", resource) when { context.arguments has x };',
+      undefined,
+      false,
+    ],
+    [
+      'another kind of tool is permitted',
+      'permit (principal, action == Action::"tool.execute", resource) when { resource has effects && resource.effects == "none" };',
+      undefined,
+      true,
+    ],
+    [
+      'it is forbidden, and some arguments permitted',
+      'permit (principal, action == Action::"tool.execute", resource) when { context.arguments has x }; forbid (principal, action, resource == Tool::"pay");',
+      undefined,
+      true,
+    ],
+    [
+      'an advice alone speaks of it',
+      '@advice("a") @obligation("require_approval") permit (principal, action == Action::"tool.execute", resource);',
+      undefined,
+      true,
+    ],
+    [
+      'one version is permitted',
+      'permit (principal is Agent, action == Action::"tool.execute", resource) when { principal has version && principal.version == "agv_9" };',
+      undefined,
+      false,
+    ],
+  ])('%s', (_, text, agentPolicy, expected) => {
+    expect(never(text, agentPolicy)).toBe(expected);
   });
 });

@@ -26,6 +26,7 @@ import {
 } from '#policy/forms';
 import { createFormCache, createMemo, createSliceCache, maxMemoKeyChars } from './caches.ts';
 import { effectOf } from './effect.ts';
+import { allowsNothing } from './never.ts';
 import { createRemainders, type Remainders } from './remainder.ts';
 import { principalIdOf, projectRequest } from './request.ts';
 import { createSlice, type Slice } from './slice.ts';
@@ -122,7 +123,7 @@ export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
     return slice;
   }
 
-  function decideOrThrow(current: Generation, request: DecisionRequest): Decision {
+  function questionOf(current: Generation, request: DecisionRequest) {
     const { principal, action } = request;
     const resource = resourceFacts(request.resource, principal.tenant);
     const principalId = principalIdOf(principal);
@@ -142,6 +143,11 @@ export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
     );
     const slice = sliceFor(current, request, resource, sliceKey, texts);
     const projected = projectRequest(request, resource, slice.reads, current.compiled().argumentTypes, clock.now);
+    return { resource, sliceKey, slice, projected };
+  }
+
+  function decideOrThrow(current: Generation, request: DecisionRequest): Decision {
+    const { resource, sliceKey, slice, projected } = questionOf(current, request);
     const { call } = projected;
     const approved = request.context.approved;
     const memoKey =
@@ -173,6 +179,14 @@ export function createPolicyEngine(options: PolicyEngineOptions): PolicyEngine {
       return generation.version;
     },
     decide,
+    allowsNothing(request) {
+      try {
+        const { slice, projected } = questionOf(generation, request);
+        return allowsNothing(slice, projected.values, () => decide(request).effect === 'deny');
+      } catch {
+        return false; // what cannot be asked ahead is told by the decision
+      }
+    },
     speaksOf: (action) => generation.spokenOf().has(action),
     forbidsSomePath: () => generation.pathForbids().size > 0,
     isPathForbid: ({ effect, reasons }) => effect === 'deny' && reasons.some((id) => generation.pathForbids().has(id)),

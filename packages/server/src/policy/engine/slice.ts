@@ -33,7 +33,7 @@ export function createSlice(
   };
 }
 
-function isPlainConstraint(constraint: CompiledPolicy['bare']['principal'] | CompiledPolicy['bare']['resource']): boolean {
+export function isPlainConstraint(constraint: CompiledPolicy['bare']['principal'] | CompiledPolicy['bare']['resource']): boolean {
   return constraint.op === 'All' || constraint.op === '==' || (constraint.op === 'is' && constraint.in === undefined);
 }
 

@@ -18,6 +18,11 @@ export interface PolicyEngine {
   /** Never throws: an evaluation error is a denial that says so. */
   decide(request: DecisionRequest): Decision;
   /**
+   * Whether no such request can be allowed, whatever its arguments and its moment: for telling it ahead. False where that is not plain. The
+   * context of the request counts for nothing.
+   */
+  allowsNothing(request: DecisionRequest): boolean;
+  /**
    * Validates operator policies against the schema; throws `invalid_request` naming the policy and the place. What comes back puts them
    * in the place of the current ones, at once: each decision is by the ones or the others.
    */

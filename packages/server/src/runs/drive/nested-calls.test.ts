@@ -141,6 +141,7 @@ describe('calls that a call makes', () => {
       4: 'tool_not_found',
       5: 'ok',
     });
+    expect(JSON.parse(results.find(({ id }) => id === 2)?.output ?? '').error.message).toMatch(/^there is no tool "nothing".*are: .*fussy/);
     expect(ofType(await opened.journal(runId), 'policy.denied')).toHaveLength(1);
     expect(await opened.replays(runId)).toBe(true);
   });

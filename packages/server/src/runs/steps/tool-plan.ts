@@ -1,6 +1,6 @@
 import type { ErrorInfo, ReservationId } from '@nexus-agent/protocol';
 import { denialMessage, type RecordedDecision, reserveTool, timeLeft } from '#calls';
-import { toTimestamp } from '#core';
+import { toTimestamp, unknownTool } from '#core';
 import type { CallIds, RunState, ToolCallState } from '#runs/journal';
 import type { ToolDescriptor } from '#tools';
 import { chargeOpen } from './charging.ts';
@@ -29,8 +29,11 @@ export function planTool(engine: Engine, context: RunContext, state: RunState, c
   const offered = parent === undefined ? context.tools : calledBy(context, toolNamed(context, parent.name));
   const tool = offered.find((candidate) => candidate.name === call.name);
   if (tool === undefined) {
-    const known = offered.map((candidate) => candidate.name).join(', ') || 'none';
-    return written(proposeResult(state, call, failure('tool_not_found', `there is no tool "${call.name}"; the tools are: ${known}`)));
+    const { code, message } = unknownTool(
+      call.name,
+      offered.map(({ name }) => name),
+    );
+    return written(proposeResult(state, call, failure(code, message)));
   }
   if (call.phase.type === 'decided') return planDecided(engine, context, state, call, tool, busy);
   if (call.invalidInput !== null) {

@@ -44,6 +44,17 @@ export function checkArguments(
   return { type: 'error', error: new NexusError('tool_input_invalid', message, { details: { issues } }).toInfo() };
 }
 
-export function describeIssue(issue: SchemaIssue): string {
+/** What is wrong with what a tool gave, by its own schema; null where nothing is. */
+export function outputFault(
+  schemas: SchemaValidator,
+  { name, outputSchema }: { readonly name: string; readonly outputSchema?: Readonly<Record<string, unknown>> | undefined },
+  output: unknown,
+): { readonly issue: SchemaIssue; readonly message: string } | null {
+  const [issue] = outputSchema === undefined ? [] : schemas.check(outputSchema, output);
+  if (issue === undefined) return null;
+  return { issue, message: `the tool ${name} gave an output that does not fit its own schema (${describeIssue(issue)})` };
+}
+
+function describeIssue(issue: SchemaIssue): string {
   return `at "${issue.path === '' ? '(root)' : issue.path}" expected ${issue.expected}, found ${issue.actual}`;
 }

@@ -18,6 +18,13 @@ export interface ArtifactOfCall {
   readonly cut: { readonly shownChars: number; readonly noteChars: number; readonly totalChars: number };
 }
 
+/** Where one of the long texts of a result is, in lines of the artifact. */
+export interface SectionPlace {
+  readonly name: string;
+  readonly from: number;
+  readonly to: number;
+}
+
 /** What is said where a result was cut, and nothing else of it is kept. */
 export function cutNote(shownChars: number, totalChars: number): string {
   return `\n[output cut: the first ${shownChars} of ${totalChars} characters are shown; ask for a smaller part to see the rest]`;
@@ -27,6 +34,7 @@ export function cutNote(shownChars: number, totalChars: number): string {
 export function artifactNote(
   { artifactId, bytes, characters, lines, whole }: Omit<ArtifactOfCall, 'cut'>,
   { shownChars, totalChars }: Omit<ArtifactOfCall['cut'], 'noteChars'>,
+  places: readonly SectionPlace[],
   isReader: boolean,
 ): string {
   const all = `the first ${shownChars} of ${totalChars} characters are shown`;
@@ -36,7 +44,8 @@ export function artifactNote(
   const how = isReader
     ? `${artifactReader} with id ${artifactId} reads lines or characters of it, or finds lines`
     : `people can read it by the API, and you by asking for a smaller part`;
-  return `\n[output cut: ${all}; ${kept} as the artifact ${artifactId}; ${how}]`;
+  const where = places.map(({ name, from, to }) => `; ${name} is in lines ${from} to ${to}`).join('');
+  return `\n[output cut: ${all}; ${kept} as the artifact ${artifactId}${where}; ${how}]`;
 }
 
 /** The same end of a call where nothing is kept beside it: the result is cut, and says so. */

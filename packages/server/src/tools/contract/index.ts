@@ -1,7 +1,7 @@
 /** The door of the tools' contract: what callers see of tools, and what authors of tools write. */
 
-export { checkArguments, describeIssue, offeredTools, selectTools } from './arguments.ts';
-export { type ArtifactOfCall, artifactNote, artifactReader, cutNote, withoutArtifact } from './artifacts.ts';
+export { checkArguments, offeredTools, outputFault, selectTools } from './arguments.ts';
+export { type ArtifactOfCall, artifactNote, artifactReader, cutNote, type SectionPlace, withoutArtifact } from './artifacts.ts';
 export {
   type DeclaredServer,
   type DeclaredServers,

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
-import { expect, it } from 'vitest';
-import { createSecretValues, NexusError, noSecrets, systemTimers } from '#core';
+import { describe, expect, it } from 'vitest';
+import { createSecretValues, NexusError, noSecrets, parseExactJson, systemTimers } from '#core';
 import type { BlobStore } from '#storage';
 import { withoutArtifact } from '#tools';
 import { createTestToolService, makeTool, makeToolCall, readCall } from '../testing/index.ts';
@@ -30,7 +30,7 @@ const rulesOf = (put: BlobStore['put'], change: Partial<LongRules> = {}, maxByte
   ...change,
 });
 const keep = (rules: LongRules, text: string, note = '', signal = new AbortController().signal) =>
-  keepLong(rules, { tenantId: 'default', text, mediaType: 'text/plain' }, note, signal);
+  keepLong(rules, { tenantId: 'default', text, sections: [], mediaType: 'text/plain' }, note, signal);
 
 it('keeps any text up to its bound, whole characters and no secrets, and counts what it keeps [verifies tools.artifacts.kept]', async () => {
   const secrets = createSecretValues([secret]);
@@ -157,10 +157,60 @@ it('keeps what a tool gave, and nothing of a tool that reads artifacts [verifies
   const big = await readCall(service, makeToolCall({ toolName: 'big' }));
   expect(big).toMatchObject({
     type: 'completed',
-    artifact: { artifactId: 'art_1', mediaType: 'application/json', bytes: 2_011, whole: true },
+    artifact: { artifactId: 'art_1', mediaType: 'text/plain', bytes: 2_045, whole: true },
   });
   const reads = await readCall(service, makeToolCall({ toolName: 'reads' }));
   expect(reads).toMatchObject({ type: 'completed', output: expect.stringMatching(/ask for a smaller part/) });
   expect(reads).not.toHaveProperty('artifact');
   expect(kept).toHaveLength(1);
+});
+
+describe('a result with long texts in it', () => {
+  const keepValue = async (output: unknown, { maxBytes = 1_000_000, secrets = noSecrets } = {}) => {
+    const { kept, put } = createMemory();
+    const artifacts = { blobs: { put }, nextId: () => 'art_1', maxBytes };
+    const tool = makeTool({ name: 'big', execute: async () => ({ type: 'ok', output }) });
+    const service = createTestToolService([tool], { maxOutputChars: 4_000, artifacts, secrets });
+    const end = await readCall(service, makeToolCall({ toolName: 'big' }));
+    if (end.type !== 'completed') throw new Error(JSON.stringify(end));
+    const content = kept[0]?.toString('utf8') ?? '';
+    const linesOf = (name: string) => {
+      const [, from, to] = new RegExp(`; ${name} is in lines (\\d+) to (\\d+)`).exec(end.output) ?? [];
+      return content
+        .split('\n')
+        .slice(Number(from) - 1, Number(to))
+        .join('\n');
+    };
+    return { ...end, content, linesOf };
+  };
+  const pem = '-----BEGIN KEY-----\nAb9Cd8Ef7Gh6\nIj5Kl4Mn3Op2\n-----END KEY-----';
+  const stdout = Array.from({ length: 500 }, (_, index) => `"line" ${index}\tgrüße`).join('\n');
+  const stderr = `${'warning\n'.repeat(200)}end`;
+
+  it('is kept as text with real lines, and says in which lines each is [verifies tools.artifacts.lines]', async () => {
+    const secrets = createSecretValues([pem]);
+    const { output, content, artifact, linesOf } = await keepValue({ exitCode: 3, stdout: `${pem}\n${stdout}`, stderr }, { secrets });
+    expect(artifact).toMatchObject({ mediaType: 'text/plain', whole: true, lines: content.split('\n').length });
+    expect(linesOf('stdout')).toBe(`[redacted]\n${stdout}`);
+    expect(linesOf('stderr')).toBe(stderr);
+    expect(output).toMatch(/^\{\n "exitCode": 3,\n "stdout": "\[below, as stdout\]"/);
+  });
+
+  it('tells no lines that are not kept, and nothing of what is short [verifies tools.artifacts.lines]', async () => {
+    const cut = await keepValue({ exitCode: 3, stdout, stderr }, { maxBytes: 5_000 });
+    expect(cut.output).not.toMatch(/stderr is in/);
+    expect(stdout.startsWith(cut.linesOf('stdout'))).toBe(true);
+    const nested = await keepValue({ pages: [{ body: stdout, title: 'short\nstays' }] });
+    expect(nested.linesOf('pages.0.body')).toBe(stdout);
+    expect(nested.content).toContain('"title": "short\\nstays"');
+  });
+
+  it('without any is JSON still, with a line for each value, all digits and all names as they were [verifies tools.artifacts.lines]', async () => {
+    const rows = Array.from({ length: 300 }, (_, id) => ({ id, ['__proto__']: 'p' }));
+    const digits = parseExactJson('{"long":12345678901234567890123}');
+    const { content, artifact } = await keepValue({ rows, digits });
+    expect(artifact).toMatchObject({ mediaType: 'application/json', lines: 300 * 4 + 7 });
+    expect(JSON.parse(content).rows).toEqual(rows);
+    expect(content).toContain('"long": 12345678901234567890123');
+  });
 });

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { abortError, cutText, NexusError, type Timers } from '#core';
 import type { BlobStore } from '#storage';
-import { type ArtifactOfCall, artifactNote } from '#tools/contract';
+import { type ArtifactOfCall, artifactNote, type SectionPlace } from '#tools/contract';
 import { boundText, cutAt } from './bounds.ts';
 import type { LongResult, OutcomeRules } from './outcome.ts';
 
@@ -22,6 +22,9 @@ export interface LongRules extends Pick<OutcomeRules, 'maxOutputChars' | 'secret
   readonly onFault: (error: unknown) => void;
 }
 
+/** Of the long texts of a result; where less reaches the model the note has to be short. */
+const maxPlacesTold = 3;
+const tellsPlacesFrom = 2_000;
 /** So many characters are looked through before others have their turn. */
 const sliceChars = 64 * 1024;
 
@@ -33,15 +36,15 @@ const sliceChars = 64 * 1024;
  */
 export async function keepLong(
   rules: LongRules,
-  { tenantId, text, mediaType }: Pick<LongResult, 'text' | 'mediaType'> & { readonly tenantId: string },
+  { tenantId, text, sections, mediaType }: Pick<LongResult, 'text' | 'sections' | 'mediaType'> & { readonly tenantId: string },
   note: string,
   signal: AbortSignal,
 ): Promise<{ readonly output: string; readonly artifact?: ArtifactOfCall }> {
   const { artifacts, maxOutputChars: max } = rules;
   const tail = note === '' ? '' : cutText(`\n${note}`, Math.floor(max / 2));
-  const { head, pieces, ...kept } = await readLong(rules, text);
+  const { head, pieces, places, ...kept } = await readLong(rules, text, sections);
   if (kept.whole && kept.characters <= max) return { output: boundText(`${head}${tail}`, max) };
-  const totalChars = kept.whole ? kept.characters : text.length;
+  const totalChars = kept.whole ? kept.characters : sections.reduce((sum, each) => sum + each.text.length, text.length);
   const plain = () => ({ output: `${cutAt(head, totalChars, max - tail.length)}${tail}` });
   if (kept.characters <= max) return plain();
   const hash = createHash('sha256');
@@ -56,7 +59,8 @@ export async function keepLong(
     if (!(error instanceof NexusError)) rules.onFault(error);
     return plain();
   }
-  const noteOf = (shownChars: number) => artifactNote(about, { shownChars, totalChars }, rules.isReader);
+  const told = max < tellsPlacesFrom ? [] : places.slice(0, maxPlacesTold);
+  const noteOf = (shownChars: number) => artifactNote(about, { shownChars, totalChars }, told, rules.isReader);
   const shown = cutText(head, Math.max(0, max - tail.length - noteOf(max).length));
   const said = noteOf(shown.length);
   const cut = { shownChars: shown.length, noteChars: said.length, totalChars };
@@ -67,13 +71,19 @@ interface ReadText extends Pick<ArtifactOfCall, 'bytes' | 'characters' | 'lines'
   /** Its first characters, as many as may reach the model. */
   readonly head: string;
   readonly pieces: readonly Buffer[];
+  /** In which lines each section is. */
+  readonly places: readonly SectionPlace[];
 }
 
 /** The text without secrets, in UTF-8, up to what may be kept of one; others have their turn in between. */
-async function readLong({ secrets, maxOutputChars, timers, artifacts }: LongRules, text: string): Promise<ReadText> {
-  const stream = secrets.stream();
+async function readLong(
+  { secrets, maxOutputChars, timers, artifacts }: LongRules,
+  first: string,
+  sections: LongResult['sections'],
+): Promise<ReadText> {
   const pieces: Buffer[] = [];
-  let [head, carried] = ['', ''];
+  const places: SectionPlace[] = [];
+  let head = '';
   let [bytes, characters, breaks, endsInBreak, whole] = [0, 0, 0, true, true];
   const take = (clean: string) => {
     let piece: Buffer = Buffer.from(clean, 'utf8');
@@ -91,15 +101,29 @@ async function readLong({ secrets, maxOutputChars, timers, artifacts }: LongRule
     for (let at = kept.indexOf('\n'); at >= 0; at = kept.indexOf('\n', at + 1)) breaks += 1;
     endsInBreak = kept.endsWith('\n');
   };
-  for (let at = 0; at < text.length && whole; at += sliceChars) {
-    const clean = carried + stream.push(text.slice(at, at + sliceChars));
-    // Half of a pair waits for the other one: by itself it is no character.
-    carried = /[\ud800-\udbff]$/.test(clean) ? clean.slice(-1) : '';
-    take(carried === '' ? clean : clean.slice(0, -1));
-    await timers.soon();
+  const read = async (text: string) => {
+    const stream = secrets.stream();
+    let carried = '';
+    for (let at = 0; at < text.length && whole; at += sliceChars) {
+      const clean = carried + stream.push(text.slice(at, at + sliceChars));
+      // Half of a pair waits for the other one: by itself it is no character.
+      carried = /[\ud800-\udbff]$/.test(clean) ? clean.slice(-1) : '';
+      take(carried === '' ? clean : clean.slice(0, -1));
+      await timers.soon();
+    }
+    if (whole) take(carried + stream.end());
+  };
+  const lines = () => breaks + (endsInBreak ? 0 : 1);
+  await read(first);
+  for (const { name, text } of sections) {
+    if (!whole) break;
+    const clean = secrets.inText(name);
+    take(`${endsInBreak ? '' : '\n'}--- ${clean} ---\n`);
+    const from = breaks + 1;
+    if (whole) await read(text);
+    if (lines() >= from) places.push({ name: clean, from, to: lines() });
   }
-  if (whole) take(carried + stream.end());
-  return { head, pieces, bytes, characters, lines: breaks + (endsInBreak ? 0 : 1), whole };
+  return { head, pieces, places, bytes, characters, lines: lines(), whole };
 }
 
 /** At most so many bytes of a text in UTF-8, and no part of a character. */

@@ -1,7 +1,8 @@
 import { ErrorInfo } from '@nexus-agent/protocol';
 import { NexusError, type SchemaValidator, type SecretValues } from '#core';
-import { describeIssue, type Tool, type ToolCallEnd, type ToolResult } from '#tools/contract';
+import { outputFault, type Tool, type ToolCallEnd, type ToolResult } from '#tools/contract';
 import { boundError, boundText } from './bounds.ts';
+import { laidOut, type Section } from './laid-out.ts';
 
 export interface ToolFault {
   readonly toolName: string;
@@ -25,6 +26,8 @@ export type Conclusion =
 export interface LongResult {
   readonly type: 'long';
   readonly text: string;
+  /** What comes after it: long texts of the same result. */
+  readonly sections: readonly Section[];
   readonly mediaType: string;
   readonly costMicroUsd: number;
 }
@@ -114,18 +117,20 @@ export function failed(error: ErrorInfo): Conclusion {
 function concludeOk(rules: OutcomeRules, call: ConcludedCall, result: ToolResult & { type: 'ok' }): Conclusion | LongResult {
   const { tool } = call;
   try {
-    const [issue] = tool.outputSchema === undefined ? [] : rules.schemas.check(tool.outputSchema, result.output);
-    if (issue !== undefined) {
-      const message = `the tool ${tool.name} gave an output that does not fit its own schema (${describeIssue(issue)})`;
+    const unfit = outputFault(rules.schemas, tool, result.output);
+    if (unfit !== null) {
+      const { path, expected } = unfit.issue;
       // The log learns where, not what was there: outputs are nobody's business but the model's.
-      return fault(rules, call, new TypeError(`at "${issue.path}" the output is not ${issue.expected}`), message);
+      return fault(rules, call, new TypeError(`at "${path}" the output is not ${expected}`), unfit.message);
     }
     const isText = typeof result.output === 'string';
     // No store and no provider takes half a character.
     const text = isText ? String(result.output).toWellFormed() : (JSON.stringify(result.output) ?? '');
     const costMicroUsd = costOf(tool, result);
-    if (call.keepsLong && text.length > rules.maxOutputChars)
-      return { type: 'long', text, mediaType: isText ? 'text/plain' : 'application/json', costMicroUsd };
+    if (call.keepsLong && text.length > rules.maxOutputChars) {
+      const long = isText ? { text, sections: [] } : laidOut(text);
+      return { type: 'long', ...long, mediaType: isText || long.sections.length > 0 ? 'text/plain' : 'application/json', costMicroUsd };
+    }
     return { type: 'completed', output: boundText(rules.secrets.inText(text), rules.maxOutputChars), costMicroUsd };
   } catch (error) {
     return fault(rules, call, error, `the output of the tool ${tool.name} cannot be sent as JSON`);

@@ -1,4 +1,4 @@
-import { type Cancel, type Clock, NexusError, type Timers } from '#core';
+import { type Cancel, type Clock, NexusError, type Timers, unknownTool } from '#core';
 import type { CataloguedTool, TenantTools, ToolCatalogue } from '#tools/catalogue';
 import {
   type CallFolder,
@@ -139,7 +139,10 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     if (this.#state !== 'preparing') return;
     const { toolName, toolVersion, input } = this.#call;
     const found = tools.find(toolName);
-    if (found === undefined) return this.#refuse(unknownTool(toolName, tools));
+    if (found === undefined) {
+      const names = tools.descriptors.map(({ name }) => name);
+      return this.#refuse(unknownTool(toolName, names));
+    }
     this.#found = found;
     const { descriptor } = found;
     if (toolVersion !== undefined && toolVersion !== descriptor.version)
@@ -370,9 +373,4 @@ function whyStopped({ reason }: AbortSignal, toolName: string): NexusError {
 
 function needsFiles({ permissions, ofArtifacts }: Tool): boolean {
   return ofArtifacts !== true && permissions.some((permission) => permission.startsWith('fs.') || permission.startsWith('code.'));
-}
-
-function unknownTool(name: string, { descriptors }: TenantTools): NexusError {
-  const known = descriptors.map((descriptor) => descriptor.name).join(', ') || 'none';
-  return new NexusError('tool_not_found', `there is no tool "${name}"; the tools are: ${known}`);
 }

@@ -7,7 +7,7 @@ export const guestPrelude = `((print, report, call) => {
   'use strict';
   const { parse, stringify } = JSON;
   const { create, defineProperty, freeze } = Object;
-  const [TheMap, TheSet, TheError, TheSyntaxError, ThePromise, toText] = [Map, Set, Error, SyntaxError, Promise, String];
+  const [TheMap, TheSet, TheError, TheSyntaxError, ThePromise, TheProxy, toText] = [Map, Set, Error, SyntaxError, Promise, Proxy, String];
   const plain = (key, value) => {
     if (typeof value === 'bigint') return toText(value);
     if (value instanceof TheMap || value instanceof TheSet) return [...value];
@@ -56,6 +56,19 @@ export const guestPrelude = `((print, report, call) => {
       open[answer] = { resolve, reject };
       openCount += 1;
     });
+  // What the language itself asks of any object: tools of these names would be own properties.
+  const ofObjects = { __proto__: null, then: 1, toJSON: 1, constructor: 1, prototype: 1, toString: 1, toLocaleString: 1, valueOf: 1 };
+  for (const name of ['__proto__', 'hasOwnProperty', 'isPrototypeOf', 'propertyIsEnumerable']) defineProperty(ofObjects, name, { value: 1 });
+  const isOfObjects = (name) => typeof name !== 'string' || name in ofObjects;
+  const nameCharacters = create(null);
+  for (const character of 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-') nameCharacters[character] = 1;
+  const noName = async () => {
+    throw failure('tool_not_found', 'no tool has such a name; Object.keys(tools) has those that there are');
+  };
+  const unknownTool = (name) => {
+    for (let index = 0; index < name.length; index++) if (index >= 64 || !(name[index] in nameCharacters)) return noName;
+    return tool(name);
+  };
   const valueOf = (text) => {
     try {
       return parse(text);
@@ -73,7 +86,12 @@ export const guestPrelude = `((print, report, call) => {
       const tools = create(null);
       const all = parse(names);
       for (let index = 0; index < all.length; index++) defineProperty(tools, all[index], { value: tool(all[index]), enumerable: true });
-      defineProperty(globalThis, 'tools', { value: freeze(tools), writable: true, configurable: true, enumerable: true });
+      // A name that is none of them is a call, too: its answer says which there are.
+      const found = new TheProxy(freeze(tools), {
+        __proto__: null,
+        get: (_, name) => (name in tools ? tools[name] : isOfObjects(name) ? undefined : unknownTool(name)),
+      });
+      defineProperty(globalThis, 'tools', { value: found, writable: true, configurable: true, enumerable: true });
     },
     endCall(id, isError, text) {
       const { resolve, reject } = open[id];

@@ -144,11 +144,29 @@ describe('hostile code that calls tools [verifies code.hostile]', () => {
     ['arguments that throw', `await tools.echo({ get a() { throw new RangeError('mine') } }).catch((error) => error.message)`, 'mine'],
     ['a change of the tools', `'use strict'; try { tools.echo = 1 } catch (error) { error.name }`, 'TypeError'],
     ['the prototype of the tools', `Object.getPrototypeOf(tools)`, null],
-    ['a tool that there is not', `typeof tools.code_js + typeof tools.constructor + typeof tools.__proto__`, 'undefinedundefinedundefined'],
+    [
+      'what is no tool',
+      `typeof tools.constructor + typeof tools.__proto__ + typeof tools.toString + ('code_js' in tools)`,
+      'undefinedundefinedundefinedfalse',
+    ],
+    [
+      'a name that no tool has',
+      `await tools['x'.repeat(1e6)]().catch(({ code }) => code) + await tools['a\0']().catch(({ code }) => code)`,
+      'tool_not_foundtool_not_found',
+    ],
     ['tools of its own', `const tools = { echo: () => 5 }; tools.echo()`, 5],
     ['waiting for the tools', `typeof (await tools).echo`, 'function'],
   ])('%s', async (_, code, value) => {
     expect((await drive(code)).gave).toEqual(value);
+  });
+
+  it('is told of a tool that there is not by whoever knows which there are, in whatever thread [verifies code.denied]', async () => {
+    const answer: Answer = ({ name }) => failed('tool_not_found', `there is no tool "${name}"; did you mean "echo"?`);
+    const code = `await 0; try { await tools.ehco({}) } catch (error) { return [error.code, error.message] }`;
+    expect((await drive(code, answer, { elsewhere: true })).gave).toEqual([
+      'tool_not_found',
+      'there is no tool "ehco"; did you mean "echo"?',
+    ]);
   });
 
   it('changes nothing for the host by what it changes for itself', async () => {

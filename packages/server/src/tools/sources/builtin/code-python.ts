@@ -6,6 +6,8 @@ import { type JailedCalls, type JailedEnd, printedText } from './jailed-call.ts'
 
 const interpreters = ['/usr/local/bin/python3', '/usr/bin/python3'];
 const maxError = 4_000;
+/** Who knows `code_js` looks for its tools here, too. */
+const noTools = /NameError: name 'tools' is not defined/;
 
 /**
  * Reads the code and its input, evaluates the last expression and says its value behind the mark. What is wrong with the code is told
@@ -142,7 +144,8 @@ function pythonError({ exitCode, signal }: JailedEnd, { printed, stderr, fault, 
     case null: {
       const early = signal === null ? 'the code ended early' : `Python was ended by ${signal}`;
       const said = stderr.trim().slice(-maxError) || cutText(printed.trim(), maxError) || early;
-      return new NexusError('sandbox_code_error', `${said}\n[exit code ${exitCode}]`, { details });
+      const why = noTools.test(said) ? `${said}\n[no tools can be called from Python; code_js calls them, by await tools.name({…})]` : said;
+      return new NexusError('sandbox_code_error', `${why}\n[exit code ${exitCode}]`, { details });
     }
   }
 }

@@ -11,7 +11,9 @@ export function mcpResult(answer: unknown): ToolResult {
   const parts = Array.isArray(answer.content) ? answer.content.map(partText) : [];
   const text = parts.join('\n');
   const { structuredContent } = answer;
-  const output = text === '' && structuredContent !== undefined ? JSON.stringify(structuredContent) : text;
+  const isStructured = text === '' && structuredContent !== undefined;
+  if (isStructured && isObject(structuredContent) && answer.isError !== true) return { type: 'ok', output: structuredContent };
+  const output = isStructured ? JSON.stringify(structuredContent) : text;
   if (answer.isError !== true) return { type: 'ok', output };
   const message = output === '' ? 'the tool of the MCP server failed and says nothing more' : output;
   return { type: 'error', error: new NexusError('tool_failed', message).toInfo() };

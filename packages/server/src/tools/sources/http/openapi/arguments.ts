@@ -19,6 +19,7 @@ export interface OperationParts {
 
 /** Of an object in the query. */
 const maxMembers = 50;
+const uploadType = /^(multipart\/|application\/octet-stream\b|image\/|audio\/|video\/)/i;
 const jsonType = /^application\/(.*\+)?json\b/i;
 
 interface Parameter {
@@ -193,6 +194,8 @@ function bodyOfOperation(
     return undefined;
   }
   const [type, media] = chosen;
+  const uploads = contents.map(([other]) => other).filter((other) => uploadType.test(other));
+  if (uploads.length > 0) notes.push(`it is called with ${type}: what it takes as ${uploads.join(', ')}, such as files, is left out`);
   const schema = isObject(media) ? media.schema : undefined;
   if (/^text\//i.test(type)) return { type: 'text', argument: add('body', 'body', { type: 'string' }, isRequired), contentType: type };
   const kind = chosen === json ? 'json' : 'form';
@@ -203,10 +206,22 @@ function bodyOfOperation(
   };
   const members = membersOf(document, schema);
   if (members === null) return { ...about, argument: add('body', 'body', reader.read(schema ?? {}), isRequired) };
-  const fields = [...members.properties]
-    .filter(([, member]) => !(isObject(member) && member.readOnly === true))
+  const sent = [...members.properties].filter(([, member]) => !(isObject(member) && member.readOnly === true));
+  const files = sent.filter(([, member]) => isFile(document, member)).map(([name]) => name);
+  const needed = files.find((name) => isRequired && members.required.has(name));
+  if (needed !== undefined) throw new NotATool(`its field ${needed} is a file; tools send JSON, forms and text`);
+  notes.push(...files.map((name) => `${name} is left out: it is a file`));
+  const fields = sent
+    .filter(([name]) => !files.includes(name))
     .map(([name, member]) => [name, add(name, 'body', reader.read(member), isRequired && members.required.has(name))] as const);
   return { ...about, fields: Object.fromEntries(fields) };
+}
+
+/** The bytes of a file, or several of them. */
+function isFile(document: ApiDescription, given: unknown, depth = 0): boolean {
+  const schema = document.resolve(given);
+  if (!isObject(schema) || depth > 5) return false;
+  return schema.format === 'binary' || ([schema.type].flat().includes('array') && isFile(document, schema.items, depth + 1));
 }
 
 interface Members {

@@ -283,6 +283,33 @@ it('says what is left out, and why [verifies tools.openapi.import]', async () =>
   expect(notes).toEqual(['GET /soft: q is left out: it is an object whose members are not all known, or no plain values']);
 });
 
+it('imports what takes a file beside something else without the file, and says so [verifies tools.openapi.import]', async () => {
+  const file = { type: 'string', format: 'binary' };
+  const upload = { 'multipart/form-data': { schema: { type: 'object', properties: { file } } } };
+  const form = (properties: object, required: string[] = []) => ({
+    'application/x-www-form-urlencoded': { schema: { type: 'object', properties, required } },
+  });
+  const post = (content: object, required = true) => ({ post: { requestBody: { required, content } } });
+  const { source, leftOut, notes } = await load({
+    '/optional': post(upload, false),
+    '/either': post({ ...upload, 'application/json': { schema: { type: 'object', properties: { title: text } } } }),
+    '/parts': post(form({ title: text, pages: { type: 'array', items: file } }, ['title'])),
+    '/needed': post(form({ scan: file }, ['scan'])),
+    '/upload': post(upload),
+  });
+  expect(source.tools.map(({ name, body, inputSchema }) => [name, body?.type, Object.keys(inputSchema?.properties ?? {})])).toEqual([
+    ['pets_post_optional', undefined, []],
+    ['pets_post_either', 'json', ['title']],
+    ['pets_post_parts', 'form', ['title']],
+  ]);
+  expect(notes).toEqual([
+    'POST /optional: its body (multipart/form-data) is left out',
+    'POST /either: it is called with application/json: what it takes as multipart/form-data, such as files, is left out',
+    'POST /parts: pages is left out: it is a file',
+  ]);
+  expect(leftOut.map(({ operation }) => operation)).toEqual(['POST /needed', 'POST /upload']);
+});
+
 it('gives every tool a name that models take, once [verifies tools.openapi.import]', async () => {
   const { source } = await load({
     '/a': { get: { operationId: '查询天气' }, post: { operationId: 'a.b/c d' } },
