@@ -139,7 +139,7 @@ async function measureGrpc(service: ToolService): Promise<void> {
   });
   const remote = createRemoteTools({
     ...{ clock: systemClock, timers: systemTimers, address: `127.0.0.1:${server.port}`, token, connectTimeoutMs: 5_000 },
-    ...{ ...bounds, onTrouble: () => undefined },
+    ...{ ...bounds, onTrouble: () => undefined, onLost: () => undefined, onBack: () => undefined },
   });
   await measure('function, by gRPC', calls * 5, () => through(remote, 'lookup', {}));
   await remote.close();

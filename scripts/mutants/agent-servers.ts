@@ -4,6 +4,7 @@ const declared = `${server}/tools/contract/declared-servers.ts`;
 const readerTests = [`${server}/tools/contract/declared-servers.test.ts`];
 const agentTests = ['test/e2e/agent-mcp-servers.test.ts'];
 const mcp = `${server}/tools/sources/mcp`;
+const nodeTests = [`${mcp}/two-nodes.test.ts`];
 const endTests = [`${mcp}/program-ends.test.ts`];
 
 /** Of MCP servers that agents declare, and of programs that end. */
@@ -91,5 +92,26 @@ export const agentServerMutants: readonly Mutant[] = [
     replace: '    former.set(key, true);\n    return connection;',
     by: '    return connection;',
     tests: endTests,
+  },
+  {
+    bug: 'pins: another node that adds the server undoes what was approved',
+    file: `${mcp}/register.ts`,
+    replace: 'if (!(await store.putToolSource(row, kept?.version ?? null))) continue;',
+    by: 'await store.putToolSource(row);',
+    tests: nodeTests,
+  },
+  {
+    bug: 'pins: what another node saw first is approved in the place of what a person approved',
+    file: `${mcp}/administration.ts`,
+    replace: '      if (first && now.pins !== null) return null;\n',
+    by: '',
+    tests: nodeTests,
+  },
+  {
+    bug: 'pins: a source is put in the place of what nobody has read',
+    file: `${server}/storage/tables/tool-sources.ts`,
+    replace: '  if (before !== undefined && (known[0]?.version ?? null) !== before) return false;\n',
+    by: '',
+    tests: ['test/conformance/storage.test.ts'],
   },
 ];

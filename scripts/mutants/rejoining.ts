@@ -4,6 +4,9 @@ const tests = ['test/e2e/tool-workers.test.ts'];
 const purely = [`${server}/runs/steps/rejoining.test.ts`];
 const calling = [`${server}/calls/tool-call.test.ts`];
 const worker = `${server}/tools/sources/worker/worker-call.ts`;
+const rejoined = [`${server}/tools/execution/rejoined-call.test.ts`];
+const besideCore = ['test/e2e/agent-core-workers.test.ts'];
+const running = `${server}/tools/execution/running-call.ts`;
 const found = `${server}/runs/steps/rejoining.ts`;
 
 /** Of calls that go on without the process that began them. */
@@ -84,5 +87,54 @@ export const rejoiningMutants: readonly Mutant[] = [
     replace: 'isLost(each) && !goesOn.has(each.callId)',
     by: 'isLost(each)',
     tests,
+  },
+  {
+    bug: 'rejoin: a call for a worker is lost with an agent core elsewhere',
+    file: `${server}/apps/remote-tools.ts`,
+    replace: 'return found?.rejoinable === true && ',
+    by: 'return found?.rejoinable === undefined && ',
+    tests: besideCore,
+  },
+  {
+    bug: 'rejoin: what goes on elsewhere takes its turn again',
+    file: running,
+    replace: '    if (rejoins === true) return this.#proceed(found.tool, input);\n',
+    by: '',
+    tests: rejoined,
+  },
+  {
+    bug: 'rejoin: what goes on elsewhere is checked by the schema of today',
+    file: running,
+    replace: '    if (this.#call.rejoins === true) return this.#enter(found, input as Record<string, unknown>);\n',
+    by: '',
+    tests: rejoined,
+  },
+  {
+    bug: 'rejoin: a cancel that comes before the call is back stops nobody',
+    file: running,
+    replace: "return this.#call.rejoins === true && code !== 'lease_lost';",
+    by: "return this.#call.rejoins === true && code === 'internal';",
+    tests: rejoined,
+  },
+  {
+    bug: 'rejoin: a call that was not put into the database for a moment has failed, and is done all the same',
+    file: worker,
+    replace: "error.code !== 'storage_unavailable') throw error;",
+    by: "error.code !== 'internal') throw error;",
+    tests,
+  },
+  {
+    bug: 'rejoin: a process that ends waits for what goes on without it',
+    file: `${server}/runs/drive/effects.ts`,
+    replace: 'return this.#rejoinable.get(callId)?.isFound !== true;',
+    by: 'return this.#rejoinable.get(callId)?.isFound !== null;',
+    tests: ['test/chaos/worker-calls.test.ts'],
+  },
+  {
+    bug: 'rejoin: a process that gives a run back has its worker stopped',
+    file: `${server}/runs/drive/executor.ts`,
+    replace: "new NexusError('lease_lost', 'another worker takes the run over')",
+    by: "new NexusError('cancelled', 'another worker takes the run over')",
+    tests: ['test/chaos/worker-calls.test.ts'],
   },
 ];

@@ -147,4 +147,11 @@ export const wireMutants: readonly Mutant[] = [
     by: '',
     tests: ['test/e2e/agent-core-watch.test.ts'],
   },
+  {
+    bug: 'an agent core is lost without a word',
+    file: `${server}/tools/wire/remote-call.ts`,
+    replace: "    this.#connection.lost(toolName, this.#connection.effectsOf(this.#call) === 'once' ? 'unknown' : 'failed', how);\n",
+    by: '',
+    tests: ['test/e2e/agent-core-workers.test.ts'],
+  },
 ];

@@ -43,7 +43,7 @@ async function endedOnce(cluster: Cluster, id: string, output: string) {
   expect(await auditBooks(cluster)).toEqual([]);
 }
 
-onEachDatabase('a worker whose run loses its process', { agents: [clerk] }, (use) => {
+onEachDatabase('a worker whose run loses its process', { agents: [clerk], drainMs: 60_000 }, (use) => {
   for (const when of ['after', 'before'])
     it(`goes on, and its answer counts when it comes ${when} another process has the run [verifies workers.restart]`, async (context) => {
       const cluster = use(context);
@@ -63,6 +63,21 @@ onEachDatabase('a worker whose run loses its process', { agents: [clerk] }, (use
       expect(call.signal.aborted).toBe(false);
       expect(held).toHaveLength(1);
     }, 60_000);
+
+  it('is not waited for by a process that is told to end [verifies workers.restart]', async (context) => {
+    const cluster = use(context);
+    const { driver, id, call, held } = await begin(cluster, context);
+    const toldAt = performance.now();
+    driver.signal('SIGTERM');
+    expect(await driver.ended).toBe(0);
+    expect(performance.now() - toldAt).toBeLessThan(20_000); // it may take 60 s
+    await cluster.start({ runs: steadyLease });
+    await until('the run to be taken up', async () => (await journalOf(cluster, id)).some(({ type }) => type === 'run.resumed'), 30_000);
+    call.done('paid');
+    await endedOnce(cluster, id, 'paid');
+    expect(call.signal.aborted).toBe(false);
+    expect(held).toHaveLength(1);
+  }, 90_000);
 
   it('is not told to stop by the process that stood still meanwhile [verifies workers.restart]', async (context) => {
     const cluster = use(context);

@@ -49,6 +49,22 @@ export function describeToolStore(open: () => Promise<Store>): void {
     });
   });
 
+  it(`are put in the place of what whoever puts them has read, once ${verifies('tools.mcp.pins')}`, async () => {
+    const tenantId = newTenant();
+    const row = (version: string) => ({ tenantId, kind: 'mcp' as const, name: 'files', version, content: { version }, createdAt: 5 });
+    const won = async (before: string | null, names: string) => {
+      const all = [...names].map((name, index) => (index % 2 === 0 ? one : two).putToolSource(row(name), before));
+      return (await Promise.all(all)).filter((isPut) => isPut).length;
+    };
+    expect(await won(null, 'abcd')).toBe(1);
+    const first = (await one.getToolSource(tenantId, 'mcp', 'files'))?.version ?? '';
+    expect(await won(first, 'efgh')).toBe(1);
+    expect(await won(first, 'xyz')).toBe(0);
+    expect('efgh').toContain((await one.getToolSource(tenantId, 'mcp', 'files'))?.version);
+    await one.deleteToolSource(tenantId, 'mcp', 'files');
+    expect(await won('e', 'x')).toBe(0);
+  });
+
   describe(`what MCP servers have granted ${verifies('tools.mcp.oauth.refresh')}`, () => {
     it('is changed by whoever knows what it is, once, and does not come back when it was removed', async () => {
       const tenantId = newTenant();

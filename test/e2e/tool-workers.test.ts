@@ -6,6 +6,7 @@ import { createNexusClient, type DefinedTool, defineTool, type ServeToolsOptions
 import { afterEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { startTestPlatform, type TestPlatform } from '../../packages/server/src/apps/testing/index.ts';
+import { NexusError } from '../../packages/server/src/core/index.ts';
 import { openTestStore } from '../support/stores.ts';
 
 const open: (() => Promise<unknown>)[] = [];
@@ -200,6 +201,50 @@ describe('a worker that is lost', () => {
     const { data } = await clientOf(nexus).approvals.list({ status: 'pending' });
     expect(data).toMatchObject([{ kind: 'unknown_outcome', toolName: 'held' }]);
     expect(held.calls).toHaveLength(0);
+  });
+});
+
+describe('a database that is away for a moment', () => {
+  const away = new NexusError('storage_unavailable', 'the database is away; try again');
+
+  it.each(['before', 'after'] as const)(
+    'has a call done once, also where it is lost %s the call is put there [verifies workers.queue]',
+    async (when) => {
+      const nexus = await platform();
+      const held = heldTool('once');
+      await nexus.agent('clerk');
+      await serve(nexus, [held.tool]);
+      const heal = nexus.faults.fail(
+        'offerToolCall',
+        when === 'before'
+          ? away
+          : async (put) => {
+              await put();
+              throw away;
+            },
+      );
+      const runId = await nexus.start({ agent: 'clerk', input: call('held') });
+      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      heal();
+      (await held.taken(1)).done('paid');
+      expect((await nexus.until(runId, 'completed')).output).toBe('paid');
+      expect(held.calls).toHaveLength(1);
+    },
+  );
+
+  it('tells the worker to stop once it is back [verifies workers.cancel]', async () => {
+    const nexus = await platform();
+    const held = heldTool('once');
+    await serve(nexus, [held.tool]);
+    await nexus.agent('clerk');
+    const runId = await nexus.start({ agent: 'clerk', input: call('held') });
+    const { signal } = await held.taken(1);
+    const heal = nexus.faults.fail('cancelToolCall', away);
+    await nexus.ask('POST', `/v1/runs/${runId}/cancel`, {});
+    await nexus.until(runId, 'cancelled');
+    expect(signal.aborted).toBe(false);
+    heal();
+    await expect.poll(() => signal.aborted, { timeout: 5_000 }).toBe(true);
   });
 });
 

@@ -357,10 +357,10 @@ function assemble({
       known,
       own,
       closers,
+      remote,
     },
   });
-  const { desk, plugins } = opened;
-  const tools = remote ?? opened.service;
+  const { desk, plugins, service: tools } = opened;
   metrics.observeNames({ models: () => models.llm.list(), tools: () => tools.list('default') }, [
     ...models.defaultModels,
     ...Object.keys(config.prices),

@@ -3,7 +3,7 @@ import { isLoopbackHost } from '#api';
 import type { NexusConfig } from '#apps/config';
 import { type Clock, NexusError, type SecretValues, systemTimers } from '#core';
 import type { Logger } from '#telemetry';
-import type { Tool, ToolService } from '#tools';
+import type { Tool, ToolCall, ToolService } from '#tools';
 import { keepAgentCoreToken } from './agent-core-token.ts';
 
 export interface RemoteToolParts {
@@ -44,6 +44,8 @@ export async function openRemoteTools({ config, clock, logger, known, given }: R
     ...(token === undefined ? {} : { token }),
     ...(isSecure ? { tls: defined({ ca, cert, key, serverName: tls.serverName }) } : {}),
     onTrouble: (error, message) => logger.warn({ err: error }, message),
+    onLost: (loss, message) => logger.warn(loss, message),
+    onBack: (about, message) => logger.info(about, message),
   });
 }
 
@@ -66,4 +68,23 @@ export async function readPem(setting: string, path: string | undefined): Promis
   if (!content.includes('-----BEGIN '))
     throw new NexusError('config_invalid', `${setting}: ${path} is no PEM, which begins with -----BEGIN`);
   return content;
+}
+
+/**
+ * The tools of an agent core in another process, but for the calls that go on outside of it (`rejoinable`): those lie in the database that both
+ * have, so they are made here, where the run is, and neither that process nor the way to it is anything that they could be lost with.
+ */
+export function withCallsHere(remote: ToolService, here: ToolService): ToolService {
+  async function placeOf({ tenantId, toolName, toolVersion, rejoins }: ToolCall): Promise<ToolService> {
+    // A list that cannot be had says nothing: the agent core may know more.
+    const tools = await here.list(tenantId).catch(() => []);
+    const found = tools.find(({ name }) => name === toolName);
+    return found?.rejoinable === true && (rejoins === true || found.version === toolVersion) ? here : remote;
+  }
+  return {
+    ...remote,
+    async *execute(call, options) {
+      yield* (await placeOf(call)).execute(call, options);
+    },
+  };
 }

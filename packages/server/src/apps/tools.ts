@@ -30,6 +30,7 @@ import {
 import { egressOptions } from './egress.ts';
 import { openJail } from './jail.ts';
 import { openPluginPrograms } from './plugin-programs.ts';
+import { withCallsHere } from './remote-tools.ts';
 import { fileStoreKind, type OpenedFiles } from './session-files.ts';
 import { countedCall, trafficOf, turnsOf } from './tool-counts.ts';
 import { createEdgeSecrets, createToolSecrets } from './tool-secrets.ts';
@@ -51,6 +52,8 @@ export interface ToolParts {
   readonly known: SecretValues;
   readonly own: OwnListeners;
   readonly closers: (() => Promise<void> | void)[];
+  /** The agent core of another process, where tools run. */
+  readonly remote?: ToolService | undefined;
 }
 
 export interface OpenedTools {
@@ -69,7 +72,7 @@ export interface OpenedTools {
 
 /** The agent core of this process: where tools come from, what they run in, and the service over them. Closed by `closers`. */
 export function openTools(parts: ToolParts): OpenedTools {
-  const { config, version, given, sources, clock, ids, store, bus, logger, metrics, files, known, own, closers } = parts;
+  const { config, version, given, sources, clock, ids, store, bus, logger, metrics, files, known, own, closers, remote } = parts;
   const sandbox = createSandbox({ clock, timers: systemTimers, observer: turnsOf(metrics, 'sandbox'), ...sandboxOptions(config) });
   closers.push(() => sandbox.close());
   const { jail, limits: jailLimits, turns: jailTurns, network } = openJail(config);
@@ -122,14 +125,14 @@ export function openTools(parts: ToolParts): OpenedTools {
   const workers = createWorkers({
     ...{ store, clock, ids, bus, heads, timers: systemTimers, settings: ofWorkers, nodeId: ids.next<string>('worker') },
     onError: (error) => logger.warn({ err: error }, 'what is kept of tool workers could not be read or written; it is tried again'),
+    onLost: (about, message) => logger.warn(about, message),
   });
   closers.push(() => workers.desk.close());
   const ofHttp = createFollowedSources<Tool>({
     ...{ kind: 'http', heads, store },
     build: (row) => http.build(row).catch((error: unknown) => withoutTools(logger, row, error)),
   });
-  const service = createToolService({
-    sources: [createFixedSource(given, builtin), workers.source, { tools: ofHttp }, plugins, ...sources],
+  const settings = {
     clock,
     timers: systemTimers,
     folders: files.folders,
@@ -137,16 +140,22 @@ export function openTools(parts: ToolParts): OpenedTools {
     ...limits,
     ...keepingOf(config, files, () => ids.next<string>('artifact')),
     turns: turnsOf(metrics, 'tools'),
-    onEnd(call) {
+    onEnd: (call: Parameters<typeof countedCall>[0]) => {
       const counted = countedCall(call);
       if (counted !== null) metrics.toolExecuted(counted);
     },
+    onFault: (fault: object) => logger.error({ ...fault }, 'a tool failed inside'),
+  };
+  const service = createToolService({
+    ...settings,
+    sources: [createFixedSource(given, builtin), workers.source, { tools: ofHttp }, plugins, ...sources],
     onLeftOut: (tenantId, faults) => logger.warn({ tenantId, faults: faults.slice(0, 20) }, 'tools were left out of the list of a tenant'),
-    onFault: (fault) => logger.error({ ...fault }, 'a tool failed inside'),
   });
   closers.push(() => service.close());
+  const toWorkers = remote === undefined ? undefined : createToolService({ ...settings, sources: [workers.source] });
+  if (toWorkers !== undefined) closers.push(() => toWorkers.close());
   return {
-    service,
+    service: remote === undefined || toWorkers === undefined ? service : withCallsHere(remote, toWorkers),
     desk: workers.desk,
     kinds: { http: rulesOfHttp(http) },
     onSourcesChanged: heads.changed,

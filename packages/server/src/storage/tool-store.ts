@@ -41,7 +41,7 @@ export function toolStoreOn(
     getArtifact: (tenantId, artifactId) => read(() => getArtifact(tenantId, artifactId)),
     listArtifacts: (tenantId, filter, page) => read(() => listArtifacts(tenantId, filter, page)),
 
-    putToolSource: (row) => write(() => putToolSource(row, quotas)),
+    putToolSource: (row, before) => write(() => putToolSource(row, before, quotas)),
     getToolSource: (tenantId, kind, name) => read(() => getToolSource(tenantId, kind, name)),
     listToolSources: (tenantId, kind, page) => read(() => listToolSources(tenantId, kind, page)),
     toolSourceHeads: (tenantId) => read(() => toolSourceHeads(tenantId)),

@@ -4,15 +4,15 @@ export interface StoreFaults {
   /** The store as the platform sees it. */
   wrap(store: Store): Store;
   /**
-   * From now on calls of this method fail, or do what the function says; the first `after` of them work. The returned
+   * From now on calls of this method fail, or do what the function says, which may do the work as well; the first `after` of them work. The returned
    * function ends it.
    */
-  fail(method: keyof Store, fault: Error | (() => Promise<never>), options?: { readonly after?: number }): () => void;
+  fail(method: keyof Store, fault: Error | ((work: () => unknown) => Promise<never>), options?: { readonly after?: number }): () => void;
 }
 
 /** A real store that fails where a test says. */
 export function createStoreFaults(): StoreFaults {
-  const faults = new Map<string | symbol, { left: number; readonly answer: () => Promise<never> }>();
+  const faults = new Map<string | symbol, { left: number; readonly answer: (work: () => unknown) => Promise<never> }>();
   return {
     wrap: (store) =>
       new Proxy(store, {
@@ -21,8 +21,9 @@ export function createStoreFaults(): StoreFaults {
           if (typeof member !== 'function') return member;
           return (...values: unknown[]): unknown => {
             const fault = faults.get(name);
-            if (fault !== undefined && fault.left-- <= 0) return fault.answer();
-            return Reflect.apply(member, target, values);
+            const work = () => Reflect.apply(member, target, values) as unknown;
+            if (fault !== undefined && fault.left-- <= 0) return fault.answer(work);
+            return work();
           };
         },
       }),

@@ -24,6 +24,9 @@ import type { RunSpans } from './spans.ts';
 import type { Stopping } from './stopping.ts';
 import { type TimeUsed, WallTime } from './wall-time.ts';
 
+/** A call that is not found yet, as it has just begun, is looked for again after so long. */
+const findAgainMs = 250;
+
 interface EndOfTool {
   readonly durationMs: number;
   readonly isUnknown: boolean;
@@ -56,6 +59,9 @@ export interface EffectsOptions {
 export class Effects {
   readonly #options: EffectsOptions;
   readonly #running = new Map<string, Promise<void>>();
+  /** Keys of those of them that can be found again, and whether each was found: then it goes on without this process. */
+  readonly #rejoinable = new Map<string, { readonly key: string; isFound: boolean }>();
+  #looking: Promise<void> | null = null;
   readonly #wall = new WallTime();
   /** How model calls hear that nobody is left to grant them another attempt. */
   #unanswered: Set<(error: NexusError) => void> | null = null;
@@ -67,6 +73,30 @@ export class Effects {
   /** The calls that are being executed. */
   get inFlight(): CallIds {
     return this.#running;
+  }
+
+  /** Whether it is lost with this process: whoever takes the run over does not find it again. */
+  isBound(callId: string): boolean {
+    return this.#rejoinable.get(callId)?.isFound !== true;
+  }
+
+  /** Looks which calls go on without this process, until all that can are known to, or the loop has ended. Tells of each time that it found some. */
+  findUnbound(onFound: () => void): void {
+    this.#looking ??= this.#find(onFound);
+  }
+
+  async #find(onFound: () => void): Promise<void> {
+    const { engine, context, stopping } = this.#options;
+    while (!stopping.signal.aborted) {
+      const open = [...this.#rejoinable.values()].filter(({ isFound }) => !isFound);
+      if (open.length === 0) return;
+      const keys = open.map(({ key }) => key);
+      const states = await engine.store.toolCallStates(context.tenantId, keys).catch(() => []); // it is asked again, and they are waited for meanwhile
+      const known = new Set(states.map(({ callKey }) => callKey));
+      for (const call of open) call.isFound = known.has(call.key);
+      if (known.size > 0) onFound();
+      await engine.timers.sleep(findAgainMs, stopping.signal).catch(() => undefined);
+    }
   }
 
   /** Begins what was announced in the journal. `seq` and `step` are those of the state that announced it. */
@@ -117,7 +147,8 @@ export class Effects {
   async settle(maxMs: number): Promise<void> {
     for (const reject of this.#unanswered ?? []) reject(new NexusError('lease_lost', 'this process does not drive the run any more'));
     this.#unanswered = null;
-    if (this.#running.size > 0) await settlesWithin(this.#options.engine.timers, Promise.all(this.#running.values()), maxMs);
+    const open = [...this.#running.values(), ...(this.#looking === null ? [] : [this.#looking])];
+    if (open.length > 0) await settlesWithin(this.#options.engine.timers, Promise.all(open), maxMs);
   }
 
   #launch(callId: string, effect: () => Promise<Report>): void {
@@ -130,6 +161,7 @@ export class Effects {
       })
       .then((report) => {
         this.#running.delete(callId);
+        this.#rejoinable.delete(callId);
         mailbox.put(report);
       });
     this.#running.set(callId, ended);
@@ -172,6 +204,7 @@ export class Effects {
     const { engine, context, channel, spans, stopping } = this.#options;
     const { tool, input, attempt, idempotencyKey, resume } = start;
     const { callId } = start.call;
+    if (tool.rejoinable === true) this.#rejoinable.set(callId, { key: idempotencyKey, isFound: false });
     this.#launch(callId, async () => {
       const span = spans.tool(start);
       const { filesOf } = context;

@@ -47,7 +47,7 @@ export interface Executor {
   nextRun(): RunId | null;
   /** Stops the model's request and the tools, and ends the run as cancelled. */
   cancel(reason: string): void;
-  /** Lets what is in flight finish, starts nothing new, and gives the run back to the queue. */
+  /** Lets what is in flight finish that would be lost with this process, starts nothing new, and gives the run back to the queue. */
   drain(): void;
   /** Gives up at once what `drain` would have waited for: its outcome stays unknown to this process. */
   abandon(): void;
@@ -120,8 +120,9 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
   let opening: typeof first | null = first;
 
   /** Effects are under way that will report back, or have some time left to do so. */
-  function working(calls: CallIds = inFlight): boolean {
-    return calls.size > 0 && (stopping.leftMs() ?? 1) > 0;
+  function working(calls: Pick<CallIds, 'keys'> = inFlight): boolean {
+    const isGivingBack = stopping.why?.type === 'drain';
+    return [...calls.keys()].some((callId) => !isGivingBack || effects.isBound(callId)) && (stopping.leftMs() ?? 1) > 0;
   }
 
   function begin(start: Start, outcome: LedgerOutcome | undefined): void {
@@ -212,7 +213,8 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
     } finally {
       cancelDeadline?.();
       place.close();
-      if (end === 'lost' || end === 'broken') stopping.abort(new NexusError('lease_lost', 'another worker took the run over'));
+      if (end === 'lost' || end === 'broken' || end === 'handed_over')
+        stopping.abort(new NexusError('lease_lost', 'another worker takes the run over'));
       await effects.settle(settings.stopGraceMs);
       channel.close();
       spans.close(writer.state);
@@ -226,7 +228,10 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
     done: run(),
     nextRun: () => writer.next,
     cancel: (reason) => stopping.request({ type: 'cancel', reason }),
-    drain: () => stopping.request({ type: 'drain' }),
+    drain() {
+      stopping.request({ type: 'drain' });
+      effects.findUnbound(() => mailbox.ring());
+    },
     abandon() {
       abandoned = true;
       stopping.abort(new NexusError('unavailable', 'this process is shutting down'));

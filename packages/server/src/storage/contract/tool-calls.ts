@@ -37,7 +37,7 @@ export interface WorkerCallRow {
   readonly expiresAt: number;
 }
 
-export type WorkerCallState = Pick<WorkerCallRow, 'callKey' | 'status' | 'answer' | 'delivery' | 'leaseUntil' | 'cancelled'>;
+export type WorkerCallState = Pick<WorkerCallRow, 'callKey' | 'status' | 'answer' | 'holder' | 'delivery' | 'leaseUntil' | 'cancelled'>;
 
 export interface HeldCall {
   readonly callKey: string;

@@ -21,8 +21,12 @@ export type ToolSourceHead = Pick<ToolSourceRow, 'kind' | 'name' | 'version'>;
 
 /** Where the tools of tenants come from. */
 export interface ToolSourceStore {
-  /** In the place of one of the same kind and name. Throws `quota_exceeded` for one too many. */
-  putToolSource(row: ToolSourceRow): Promise<void>;
+  /**
+   * In the place of one of the same kind and name. Throws `quota_exceeded` for one too many.
+   *
+   * @param before the version that has to be there, null for none: where it is another by now nothing is put, and false comes back
+   */
+  putToolSource(row: ToolSourceRow, before?: string | null): Promise<boolean>;
   getToolSource(tenantId: TenantId, kind: ToolSourceKind, name: string): Promise<ToolSourceRow | null>;
   /** By name; fewer on a page where they are long. */
   listToolSources(tenantId: TenantId, kind: ToolSourceKind, page: PageRequest): Promise<PageOf<ToolSourceRow>>;

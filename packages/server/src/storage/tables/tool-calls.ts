@@ -191,7 +191,7 @@ export function* cancelToolCall(tenant: string, callKey: string, answer: unknown
 }
 
 export function* toolCallStates(tenant: string, keys: readonly string[]): Program<readonly WorkerCallState[]> {
-  const rows = yield* selectMany(toolCalls, ['call_key', 'status', 'answer', 'delivery', 'lease_until', 'cancelled'], {
+  const rows = yield* selectMany(toolCalls, ['call_key', 'status', 'answer', 'holder', 'delivery', 'lease_until', 'cancelled'], {
     tenantId: tenant,
     key: 'call_key',
     keys,
@@ -202,6 +202,7 @@ export function* toolCallStates(tenant: string, keys: readonly string[]): Progra
     callKey: row.call_key,
     status: row.status as WorkerCallState['status'],
     answer: parseNullable(row.answer),
+    holder: row.holder,
     delivery: row.delivery,
     leaseUntil: row.lease_until,
     cancelled: row.cancelled !== 0,

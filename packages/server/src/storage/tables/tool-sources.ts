@@ -46,15 +46,17 @@ function sourceFromRow(row: Row<typeof toolSources>): ToolSourceRow {
   };
 }
 
-export function* putToolSource(source: ToolSourceRow, quotas: TenantQuotas): Program<void> {
+export function* putToolSource(source: ToolSourceRow, before: string | null | undefined, quotas: TenantQuotas): Program<boolean> {
   const { tenantId, kind, version, createdAt } = source;
   const name = storable(source.name, 'name');
   yield* lockCounts(tenantId, ['toolSources']);
   const known = yield* run(oneSource, { tenant: tenantId, kind, name });
+  if (before !== undefined && (known[0]?.version ?? null) !== before) return false;
   if (known.length === 0) requireQuota(quotas, 'toolSources', yield* countUpTo(tenantId, 'toolSources', quotas.toolSources));
   yield* write(sql`insert into tool_sources (tenant_id, kind, name, version, content, created_at)
     values (${tenantId}, ${kind}, ${name}, ${version}, ${json(source.content)}, ${createdAt})
     on conflict (tenant_id, kind, name) do update set version = excluded.version, content = excluded.content, created_at = excluded.created_at`);
+  return true;
 }
 
 const oneSource = statement('tool_source', ({ db }, params: { tenant: string; kind: string; name: string }) =>

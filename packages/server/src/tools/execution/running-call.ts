@@ -118,7 +118,8 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     this.#state = 'preparing';
     const closed = refusal();
     if (closed !== undefined) return this.#refuse(closed);
-    if (this.#outerSignal.aborted)
+    const isStopped = this.#outerSignal.aborted;
+    if (isStopped && !this.#isWanted(whyStopped(this.#outerSignal, toolName)))
       return this.#refuse(new NexusError('cancelled', `the call of ${toolName} was cancelled before it began`));
     running.add(this);
     this.#outerSignal.addEventListener('abort', this.#onOuterAbort, { once: true });
@@ -127,6 +128,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     this.#cancelTimer = timers.after(limitMs, () =>
       this.#stop(new NexusError('tool_timeout', `the tool ${toolName} did not finish within ${limitMs} ms`)),
     );
+    if (isStopped) this.#onOuterAbort();
     const tools = catalogue.peek(tenantId);
     if (tools !== undefined) return this.#prepare(tools);
     catalogue.load(tenantId).then(
@@ -150,14 +152,17 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
         new NexusError('conflict', `the tool ${toolName} has changed since this call was made; read its description again`),
       );
     const checked = checkArguments(this.#environment.schemas, descriptor, input);
-    if (checked.type === 'error') return this.#end(failed(checked.error));
-    this.#enter(found, checked.input);
+    if (checked.type === 'ok') return this.#enter(found, checked.input);
+    // What began by an earlier version was checked by that one.
+    if (this.#call.rejoins === true) return this.#enter(found, input as Record<string, unknown>);
+    this.#end(failed(checked.error));
   }
 
-  /** It takes its turn among the calls of its tool. What does not get one has not begun. */
+  /** It takes its turn among the calls of its tool. What does not get one has not begun; what has begun elsewhere needs none. */
   #enter(found: CataloguedTool, input: Record<string, unknown>) {
-    const { tenantId, sessionId, runId } = this.#call;
+    const { tenantId, sessionId, runId, rejoins } = this.#call;
     const { signal } = this.#controller;
+    if (rejoins === true) return this.#proceed(found.tool, input);
     const entered = this.#environment.gates.enter(found, { tenantId, sessionId, runId }, signal);
     if (!(entered instanceof Promise)) return this.#entered(found.tool, input, entered);
     this.#state = 'waiting';
@@ -180,6 +185,10 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     if (passed instanceof NexusError) return this.#refuse(passed);
     this.#pass = passed;
     this.#waitedMs += passed.waitedMs;
+    this.#proceed(tool, input);
+  }
+
+  #proceed(tool: Tool, input: Record<string, unknown>) {
     if (!needsFiles(tool)) return this.#invoke(tool, input);
     const { tenantId, sessionId, filesOf } = this.#call;
     const request = {
@@ -259,14 +268,20 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   #stop(reason: NexusError) {
     if (this.#state === 'ended' || this.#controller.signal.aborted) return;
     if (this.#state === 'waiting') return this.#abort(reason); // the queue says what it waited for
-    if (this.#state !== 'calling' && this.#state !== 'keeping') return this.#refuse(reason);
+    if (this.#state !== 'calling' && this.#state !== 'keeping' && !this.#isWanted(reason)) return this.#refuse(reason);
     this.#cancelTimer?.();
     this.#cancelTimer = this.#environment.timers.after(this.#environment.graceMs, () => {
       // An answer that came in time is not kept from its files by what it took to come, but by what they take.
       if (this.#state === 'keeping') this.#keeping?.abort(reason);
-      else this.#conclude({ type: 'silent' });
+      else if (this.#state === 'calling') this.#conclude({ type: 'silent' });
+      else this.#refuse(reason);
     });
     this.#abort(reason);
+  }
+
+  /** One that began elsewhere goes on there until it is told to stop, which its tool alone can do. */
+  #isWanted({ code }: NexusError): boolean {
+    return this.#call.rejoins === true && code !== 'lease_lost';
   }
 
   #abort(reason: NexusError): void {

@@ -3,6 +3,7 @@ import type { MethodDefinition } from '@grpc/proto-loader';
 import type { EffectsClass } from '@nexus-agent/protocol';
 import { abortError, type Clock, createCountedCache, NexusError, type Timers } from '#core';
 import type { ToolCall, ToolDescriptor, ToolService } from '#tools/contract';
+import { createCoreLosses, type LossOptions } from './core-losses.ts';
 import { loadDefinition } from './definition.ts';
 import { answerToWire, CancelResponse, callToWire, ListToolsResponse } from './messages.ts';
 import { type CallConnection, RemoteCall, refusalByPeer } from './remote-call.ts';
@@ -31,6 +32,9 @@ export interface RemoteToolsOptions {
   readonly keepaliveMs: number;
   /** Hears why the tools could not be listed, when what was known before is given instead. */
   readonly onTrouble: (error: unknown, message: string) => void;
+  /** Hears that the agent core is lost and what becomes of its calls, and that it is there again. */
+  readonly onLost: LossOptions['onLost'];
+  readonly onBack: LossOptions['onBack'];
 }
 
 /** A list is asked for again after so long. */
@@ -55,6 +59,7 @@ export function createRemoteTools(options: RemoteToolsOptions): ToolService {
   const known = createCountedCache<string, KnownTools>(maxTenants);
   const asking = new Map<string, Promise<readonly ToolDescriptor[]>>();
   const running = new Set<RemoteCall>();
+  const losses = createCoreLosses({ ...options, client });
   let closed: Promise<void> | undefined;
 
   function metadataOf(traceparent?: string): Metadata {
@@ -76,8 +81,17 @@ export function createRemoteTools(options: RemoteToolsOptions): ToolService {
   }
 
   const connection: CallConnection = {
-    ...{ clock, timers, address, running },
-    ready: (signal, maxMs = connectTimeoutMs) => ready(client, maxMs, address, signal),
+    ...{ clock, timers, address, running, lost: losses.lost },
+    ready: (signal, maxMs = connectTimeoutMs) =>
+      ready(client, maxMs, address, signal).catch((error: unknown) => {
+        const isAway = error instanceof NexusError && error.code === 'unavailable' && !signal.aborted;
+        if (isAway && losses.isNews())
+          onTrouble(
+            error,
+            'the agent core cannot be reached: until it is there its tools are those that it listed last, and calls of them fail without having begun',
+          );
+        throw error;
+      }),
     open(call) {
       const { path, requestSerialize, responseDeserialize } = service.Execute;
       const request = serialized(call, requestSerialize, maxMessageBytes);
@@ -111,7 +125,7 @@ export function createRemoteTools(options: RemoteToolsOptions): ToolService {
           : new NexusError('unavailable', `the list of tools of ${address} cannot be read`, { cause: error });
       if (!passes(listed) || last === undefined) throw listed;
       // An agent core that is away has not lost its tools.
-      onTrouble(listed, 'the agent core could not be asked for its tools, and what it said last is taken');
+      if (!losses.isAway()) onTrouble(listed, 'the agent core could not be asked for its tools, and what it said last is taken');
       known.set(tenantId, { ...last, atMs: clock.monotonic() });
       return last.tools;
     }
@@ -146,6 +160,7 @@ export function createRemoteTools(options: RemoteToolsOptions): ToolService {
       closed ??= (async () => {
         for (const call of running) call.cancel();
         await Promise.all([...running].map((call) => call.ended()));
+        losses.close();
         client.close();
       })();
       return closed;

@@ -20,7 +20,12 @@ export interface CallConnection {
   /** What may happen when the call is made again; `once` where nobody knows. */
   effectsOf(call: ToolCall): EffectsClass;
   readonly running: Set<RemoteCall>;
+  /** Hears of each call whose connection was lost, and what becomes of it. */
+  lost(toolName: string, next: NextOfLost, error: Error): void;
 }
+
+/** What becomes of a call that lost its agent core: a person is asked, the model is told to try again, or code is computed on by whichever is there next. */
+export type NextOfLost = 'unknown' | 'failed' | 'sentAgain';
 
 type Read = IteratorResult<ToolPart, undefined>;
 const done: Read = { value: undefined, done: true };
@@ -29,6 +34,7 @@ const done: Read = { value: undefined, done: true };
 const stoppingMs = 10_000;
 /** A call whose cancelling overtook it is cancelled again so often. */
 const askAgainMs = 50;
+const unaskedMs = 250;
 /** Code whose agent core is lost is computed again so often: a program that ends its process must not do so for ever. */
 const maxSentAgain = 2;
 
@@ -97,8 +103,10 @@ export class RemoteCall implements AsyncIterableIterator<ToolPart, undefined> {
     this.#stopping.abort(new NexusError('cancelled', `the call of ${this.#call.toolName} was cancelled`));
     if (this.#state === 'connecting') this.#refuse(this.#stopping.signal.reason);
     if (this.#state !== 'open') return;
+    // Whoever takes the run over may come back to it: it is not told to stop.
+    if (isLeft(this.#signal)) return void this.#stream?.cancel();
     this.#giveUp = this.#connection.timers.after(stoppingMs, () => this.#stream?.cancel());
-    this.#askToStop().catch(() => this.#stream?.cancel()); // leaving the stream stops the tool, too, but nobody hears what came of it
+    void this.#askToStop();
   }
 
   /** The call fails before the agent core has heard of it, this time. */
@@ -159,8 +167,10 @@ export class RemoteCall implements AsyncIterableIterator<ToolPart, undefined> {
   async #askToStop(): Promise<void> {
     const { timers } = this.#connection;
     while (this.#state === 'open' && this.#end === undefined) {
-      if (await this.#connection.cancel(this.#call)) return;
-      await timers.sleep(askAgainMs);
+      const isHeard = await this.#connection.cancel(this.#call).catch(() => undefined);
+      if (isHeard === true) return;
+      // One that cannot be asked for a moment is asked again, until the call is given up.
+      await timers.sleep(isHeard === undefined ? unaskedMs : askAgainMs);
     }
   }
 
@@ -192,6 +202,7 @@ export class RemoteCall implements AsyncIterableIterator<ToolPart, undefined> {
     if (!isCode || !isLost || this.#left || this.#stopping.signal.aborted) return false;
     if (this.#sentAgain >= maxSentAgain || this.#tookMs() >= timeoutMs) return false;
     this.#sentAgain += 1;
+    this.#connection.lost(this.#call.toolName, 'sentAgain', how);
     this.#state = 'connecting';
     this.#connect();
     return true;
@@ -239,12 +250,14 @@ export class RemoteCall implements AsyncIterableIterator<ToolPart, undefined> {
         return this.#refused(refusalByPeer(address, how).toInfo());
       case status.CANCELLED:
         if (this.#stopping.signal.aborted) return this.#lost('cancelled', `the call of ${toolName} was cancelled`);
-        return this.#lost('unavailable', `the connection to ${address} was lost while ${toolName} ran`);
+        break;
       case status.DEADLINE_EXCEEDED:
         return this.#lost('tool_timeout', `${address} did not end the call of ${toolName} in its time`);
       default:
-        return this.#lost('unavailable', `the connection to ${address} was lost while ${toolName} ran`);
+        break;
     }
+    this.#connection.lost(toolName, this.#connection.effectsOf(this.#call) === 'once' ? 'unknown' : 'failed', how);
+    return this.#lost('unavailable', `the connection to ${address} was lost while ${toolName} ran`);
   }
 
   #refused(error: ErrorInfo): ToolCallEnd {
@@ -263,6 +276,11 @@ export class RemoteCall implements AsyncIterableIterator<ToolPart, undefined> {
   #tookMs(): number {
     return Math.max(0, this.#connection.clock.monotonic() - this.#startedMs);
   }
+}
+
+/** The process gives the run up, and does not end it. */
+function isLeft({ aborted, reason }: AbortSignal): boolean {
+  return aborted && reason instanceof NexusError && (reason.code === 'lease_lost' || reason.code === 'unavailable');
 }
 
 /** What is said where the connection, or the process behind it, is gone. */

@@ -134,7 +134,9 @@ it('gives the tools that it knows while the agent core is away, and says that it
   relay.cut();
   await systemTimers.sleep(1_050); // a list is taken as it is for a second
   expect(await remote.list('ten_1')).toBe(known);
-  expect(remote.troubles).toEqual(['the agent core could not be asked for its tools, and what it said last is taken']);
+  expect(remote.troubles).toEqual([
+    'the agent core cannot be reached: until it is there its tools are those that it listed last, and calls of them fail without having begun',
+  ]);
   await expect(remote.list('ten_2')).rejects.toMatchObject({ code: 'unavailable', retryable: true });
   relay.mend();
   await until('the list to be had again', () => true);

@@ -70,14 +70,17 @@ export function createMcpAdministration({
     }
   }
 
-  async function approveAs(server: KeptServer, { live, listed, offers }: Seen): Promise<McpServerInspection> {
+  /** @param first Whether it was only looked at for the first time: what a person has approved by now stands. */
+  async function approveAs(server: KeptServer, { live, listed, offers }: Seen, first: boolean): Promise<McpServerInspection> {
     const { tenantId, name, definition } = server;
     const kept = await register.change(tenantId, name, (now) => {
       if (now === null || serverPlace(now.definition) !== serverPlace(definition))
         throw new NexusError('conflict', `the MCP server ${name} was put anew or removed meanwhile; inspect it again`);
+      if (first && now.pins !== null) return null;
       return { createdAt: now.createdAt, content: { ...contentOf(now), pins: [...listed], pending: [], offers } };
     });
-    return { ...(await shown(kept ?? server)), live };
+    const noted = first ? await register.note(kept ?? server, listed) : kept;
+    return { ...(await shown(noted ?? server)), live };
   }
 
   /** What a server that cannot be asked is answered with. */
@@ -122,7 +125,7 @@ export function createMcpAdministration({
       if (former !== null && reach.oauth.keyOf(former).place !== reach.oauth.keyOf(kept).place) await reach.oauth.forget(former);
       if (isKnown) return inspectKept(kept, signal);
       // What is seen first is approved: whoever adds a server means what it is now.
-      return orFault(kept, signal, (seen) => approveAs(kept, seen));
+      return orFault(kept, signal, (seen) => approveAs(kept, seen, true));
     },
     async ensure(tenantId, servers, agent, signal) {
       for (const server of servers) await additions.requirePossible(tenantId, server, agent);
@@ -132,7 +135,7 @@ export function createMcpAdministration({
       return Promise.all(
         kept.map((each) =>
           each.pins === null
-            ? orFault(each, signal, (seen) => approveAs(each, seen))
+            ? orFault(each, signal, (seen) => approveAs(each, seen, true))
             : shown(each).then((view) => ({ ...view, live: null })),
         ),
       );
@@ -147,7 +150,7 @@ export function createMcpAdministration({
       const seen = await look(server, signal);
       if (fingerprint !== undefined && seen.live.fingerprint !== fingerprint)
         throw new NexusError('conflict', `the MCP server ${name} lists other tools than those of ${fingerprint}; inspect it again`);
-      return approveAs(server, seen);
+      return approveAs(server, seen, false);
     },
     async remove(tenantId, name) {
       const former = await register.find(tenantId, name).catch(() => null); // what cannot be read can be removed

@@ -13,7 +13,7 @@ export interface Register {
   /** Throws `not_found`. */
   require(tenantId: TenantId, name: string): Promise<KeptServer>;
   heads(tenantId: TenantId): Promise<readonly ToolSourceHead[]>;
-  /** Changes one by what it is now, one change after another in this process. The work gives null to leave it as it is. */
+  /** Changes one by what it is now, whichever process changes it meanwhile: the work is asked again then. It gives null to leave it as it is. */
   change(
     tenantId: TenantId,
     name: string,
@@ -30,6 +30,9 @@ export interface RegisterOptions {
   /** Hears of each change that is made here. */
   readonly onChange: (tenantId: string) => void;
 }
+
+/** Each round that somebody else won changed the server: more of them than this are no accident. */
+const maxRounds = 20;
 
 export function createRegister({ store, onNotice, onChange }: RegisterOptions): Register {
   const writing = new Map<string, Promise<unknown>>();
@@ -52,13 +55,17 @@ export function createRegister({ store, onNotice, onChange }: RegisterOptions): 
 
   const change: Register['change'] = (tenantId, name, work) =>
     inTurn(JSON.stringify([tenantId, name]), async () => {
-      const now = await find(tenantId, name);
-      const next = work(now);
-      if (next === null) return now;
-      const row = rowOf({ tenantId, name, createdAt: next.createdAt }, next.content);
-      await store.putToolSource(row);
-      onChange(tenantId);
-      return serverFromRow(row);
+      for (let round = 0; round < maxRounds; round += 1) {
+        const kept = await store.getToolSource(tenantId, 'mcp', name);
+        const now = kept === null ? null : serverFromRow(kept);
+        const next = work(now);
+        if (next === null) return now;
+        const row = rowOf({ tenantId, name, createdAt: next.createdAt }, next.content);
+        if (!(await store.putToolSource(row, kept?.version ?? null))) continue;
+        onChange(tenantId);
+        return serverFromRow(row);
+      }
+      throw new NexusError('conflict', `the MCP server ${name} is being changed elsewhere; try again`);
     });
 
   return {

@@ -30,7 +30,12 @@ export function createRows(): ToolSourceStore &
       const key = keyOf(tenantId, server, slot);
       return (version === undefined || grants.get(key)?.version === version) && grants.delete(key);
     },
-    putToolSource: async (row) => void rows.set(keyOf(row.tenantId, row.kind, row.name), structuredClone(row)),
+    async putToolSource(row, before) {
+      const key = keyOf(row.tenantId, row.kind, row.name);
+      if (before !== undefined && (rows.get(key)?.version ?? null) !== before) return false;
+      rows.set(key, structuredClone(row));
+      return true;
+    },
     getToolSource: async (tenantId, kind, name) => structuredClone(rows.get(keyOf(tenantId, kind, name)) ?? null),
     listToolSources: async (tenantId, kind) => ({ items: of(tenantId).filter((row) => row.kind === kind), nextCursor: null }),
     toolSourceHeads: async (tenantId) => of(tenantId).map(({ kind, name, version }) => ({ kind, name, version })),

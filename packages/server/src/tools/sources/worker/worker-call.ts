@@ -14,6 +14,19 @@ export interface CallerParts {
   readonly news: News;
   readonly waiting: WaitingCalls;
   readonly onError: (error: unknown) => void;
+  /** Hears of a worker that was lost with a call, and what becomes of that, for people to read. */
+  readonly onLost: (about: LostWorker, message: string) => void;
+}
+
+export interface LostWorker {
+  readonly tenantId: string;
+  readonly pool: string;
+  readonly workerId: string | null;
+  readonly tool: string;
+  readonly runId: string;
+  readonly callKey: string;
+  /** How many workers had it. */
+  readonly delivery: number;
 }
 
 /** The tool of a call, and the pool that serves it. */
@@ -34,6 +47,10 @@ const keepMs = 86_400_000;
 const returnMs = 15_000;
 /** How long an answer is waited for after the call was given up: whoever called waits no longer than its grace. */
 const afterStopMs = 60_000;
+/** A database that is away is tried again so often. */
+const tryAgainMs = 1_000;
+/** So long it is tried to tell a worker that nobody waits for it. */
+const tellStopMs = 600_000;
 
 /**
  * Has a worker do the call, and gives what it answers. The call is in the database before a worker hears of it, under its idempotency
@@ -92,7 +109,7 @@ class WorkerCall {
       this.#stop();
     };
     try {
-      await this.#offer();
+      await this.#whenever(() => this.#offer(), signal);
       if (signal.aborted) onAbort();
       else signal.addEventListener('abort', onAbort, { once: true });
       return await this.#settled.promise;
@@ -100,6 +117,20 @@ class WorkerCall {
       leave();
       giveUp?.();
       signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  /** Does it once the database can. An offer that nobody heard of may have been taken: it is made again, under the same key. Left when the signal fires. */
+  async #whenever(work: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!(error instanceof NexusError) || error.code !== 'storage_unavailable') throw error;
+        this.#parts.onError(error);
+        await this.#parts.timers.sleep(tryAgainMs, signal).catch(() => undefined);
+        if (signal.aborted) return;
+      }
     }
   }
 
@@ -209,6 +240,7 @@ class WorkerCall {
     const { effects, pool, hash, tool } = this.#target;
     if (effects !== 'once' && state.delivery < maxDeliveries && !this.#stopped) {
       if (!(await store.requeueToolCall(this.#tenantId, state, now))) return;
+      this.#tellLoss(state, 'the call is given to the next worker that has room');
       this.#queuedAt = this.#parts.clock.now();
       news.queues.publish({ tenantId: this.#tenantId, queue: queueOf(pool, hash) });
       return;
@@ -227,11 +259,19 @@ class WorkerCall {
             retryable: false,
             details: { reason: 'connection' },
           };
-    if (await store.endLostToolCall(this.#tenantId, state, now, { type: 'void', error })) this.#settled.resolve({ type: 'error', error });
+    if (!(await store.endLostToolCall(this.#tenantId, state, now, { type: 'void', error }))) return;
+    this.#tellLoss(state, effects === 'once' ? 'whether it took effect is put to a person' : 'the call fails');
+    this.#settled.resolve({ type: 'error', error });
+  }
+
+  #tellLoss({ holder, delivery }: WorkerCallState, next: string): void {
+    const { pool, tool } = this.#target;
+    const about = { tenantId: this.#tenantId, pool, workerId: holder, tool, runId: this.#context.runId, callKey: this.#callKey, delivery };
+    this.#parts.onLost(about, `a tool worker was not heard of for its lease, with a call under way: ${next}`);
   }
 
   #stop(): void {
-    const { store, news, onError } = this.#parts;
+    const { store, news, timers, onError } = this.#parts;
     const reason =
       this.#context.signal.reason instanceof NexusError ? this.#context.signal.reason : new NexusError('cancelled', 'cancelled');
     // Nothing was done, which `cancelled` would leave open for a tool that may take effect once.
@@ -247,8 +287,11 @@ class WorkerCall {
       const answer: WorkerAnswer = { type: 'void', error };
       if ((await store.cancelToolCall(this.#tenantId, this.#callKey, answer)) !== 'gone')
         news.calls.publish({ type: 'cancelled', tenantId: this.#tenantId, callKey: this.#callKey, reason: reason.message });
+      else if (!this.#isOffered) this.#settled.resolve({ type: 'error', error });
     };
-    stopping().catch(onError);
+    const giveUp = new AbortController();
+    const cancelTimer = timers.after(tellStopMs, () => giveUp.abort());
+    this.#whenever(stopping, giveUp.signal).catch(onError).finally(cancelTimer);
   }
 
   #fail(code: ErrorInfo['code'], message: string): void {

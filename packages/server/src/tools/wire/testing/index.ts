@@ -72,6 +72,8 @@ export function callTools(port: number, settings: ClientSettings = {}): ToolServ
     ...{ clock: systemClock, timers: systemTimers, address: `127.0.0.1:${port}`, token: testToken },
     ...{ connectTimeoutMs: 5_000, maxMessageBytes: 1_000_000, keepaliveMs: 10_000 },
     onTrouble: (_error, message) => troubles.push(message),
+    onLost: (_loss, message) => troubles.push(message),
+    onBack: (_about, message) => troubles.push(message),
     ...settings,
   });
   return { ...remote, troubles };
