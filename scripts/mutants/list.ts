@@ -19,6 +19,7 @@ import { llmMutants } from './llm.ts';
 import { mcpAskingMutants } from './mcp-asking.ts';
 import { mcpOAuthMutants } from './mcp-oauth.ts';
 import { modelMutants } from './model.ts';
+import { moduleMutants } from './modules.ts';
 import { permitMutants } from './permits.ts';
 import { pluginMutants } from './plugins.ts';
 import { providerMutants } from './provider.ts';
@@ -42,6 +43,7 @@ export const mutants = [
   ...clientToolMutants,
   ...rejoiningMutants,
   ...pluginMutants,
+  ...moduleMutants,
   ...mcpAskingMutants,
   ...mcpOAuthMutants,
   ...storageMutants,
