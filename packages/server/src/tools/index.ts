@@ -42,6 +42,7 @@ export {
   proxyDefences,
 } from '#tools/net';
 export {
+  bytesOfRow,
   checkPackage,
   createPluginKeys,
   createPluginTools,
@@ -53,6 +54,7 @@ export {
   keyOfRowName,
   manifestName,
   maxPackageBytes,
+  maxTenantPluginBytes,
   openPackage,
   type PackedFiles,
   type PluginKeys,
