@@ -13,6 +13,7 @@ import { edgeMutants } from './edges.ts';
 import { fileMutants } from './files.ts';
 import { httpToolMutants } from './http-tools.ts';
 import { isolationMutants } from './isolation.ts';
+import { jailMutants } from './jails.ts';
 import { killMutants } from './kill.ts';
 import { leakMutants } from './leak.ts';
 import { llmMutants } from './llm.ts';
@@ -44,6 +45,7 @@ export const mutants = [
   ...rejoiningMutants,
   ...pluginMutants,
   ...moduleMutants,
+  ...jailMutants,
   ...mcpAskingMutants,
   ...mcpOAuthMutants,
   ...storageMutants,
