@@ -13,12 +13,14 @@ import { edgeMutants } from './edges.ts';
 import { fileMutants } from './files.ts';
 import { httpToolMutants } from './http-tools.ts';
 import { isolationMutants } from './isolation.ts';
+import { jailMutants } from './jails.ts';
 import { killMutants } from './kill.ts';
 import { leakMutants } from './leak.ts';
 import { llmMutants } from './llm.ts';
 import { mcpAskingMutants } from './mcp-asking.ts';
 import { mcpOAuthMutants } from './mcp-oauth.ts';
 import { modelMutants } from './model.ts';
+import { moduleMutants } from './modules.ts';
 import { permitMutants } from './permits.ts';
 import { pluginMutants } from './plugins.ts';
 import { providerMutants } from './provider.ts';
@@ -42,6 +44,8 @@ export const mutants = [
   ...clientToolMutants,
   ...rejoiningMutants,
   ...pluginMutants,
+  ...moduleMutants,
+  ...jailMutants,
   ...mcpAskingMutants,
   ...mcpOAuthMutants,
   ...storageMutants,

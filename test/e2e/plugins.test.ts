@@ -2,10 +2,19 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import createWabt from 'wabt';
-import { checkPackage, createSigningKey, packTarball, sha256OfBytes, signManifest } from '../../packages/server/src/tools/index.ts';
-import { startTestServer, type TestServer } from './support/server.ts';
+import {
+  checkPackage,
+  createSigningKey,
+  maxTenantPluginBytes,
+  packTarball,
+  sha256OfBytes,
+  signManifest,
+  versionOfRow,
+} from '../../packages/server/src/tools/index.ts';
+import { startTestServer, type TestServer, tenant } from './support/server.ts';
 
 const wabt = createWabt();
 const signer = createSigningKey();
@@ -123,6 +132,20 @@ describe('a plugin', () => {
     expect((await server.call('GET', '/v1/plugins', undefined, other)).body.data).toEqual([]);
     const plain = (await server.call('POST', '/v1/keys', { name: 'k', scopes: ['runs'] })).body.secret;
     expect((await put({ package: 'AAAA' }, { authorization: `Bearer ${plain}` })).status).toBe(403);
+    await server.call('DELETE', '/v1/plugins/probe');
+  });
+
+  it('has room beside the others of its tenant, or is not taken [verifies plugins.install]', async () => {
+    const { store } = server.app;
+    const bytes = maxTenantPluginBytes - 50;
+    const row = { tenantId: tenant, kind: 'plugin', name: 'large', content: {}, createdAt: 1 } as const;
+    await store.putToolSource({ ...row, version: versionOfRow('0', { isTrusted: false, signedBy: null, bytes }) });
+    expect(await install({ text: says('1') })).toMatchObject({
+      status: 409,
+      body: { code: 'quota_exceeded', detail: expect.stringMatching(/the others have 134217678, and this one \d+: remove some/) },
+    });
+    await store.deleteToolSource(row.tenantId, 'plugin', 'large');
+    expect(await install({ text: says('1') })).toMatchObject({ status: 200 });
     await server.call('DELETE', '/v1/plugins/probe');
   });
 

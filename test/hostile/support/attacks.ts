@@ -175,6 +175,39 @@ const attacks: readonly Attack[] = [
       'import os, time\nfor i in range(3):\n  if os.fork() == 0:\n    x = bytearray(50 << 20); time.sleep(2); os._exit(0)\ny = bytearray(50 << 20); time.sleep(2)\nprint("ESCAPED")',
   },
   {
+    name: 'takes memory that it shares and does not look at',
+    onlyOn: 'bubblewrap',
+    defences: ['limit-memory'],
+    python:
+      'import mmap, time\nxs = [mmap.mmap(-1, 40 << 20) for i in range(6)]\nfor m in xs:\n  for at in range(0, 40 << 20, 4096): m[at] = 1\n  m.madvise(mmap.MADV_DONTNEED)\ntime.sleep(0.5)\nassert xs[0][0] == 1\nprint("ESCAPED")',
+  },
+  {
+    name: 'takes memory that belongs to children which are gone',
+    onlyOn: 'bubblewrap',
+    defences: ['limit-memory'],
+    python:
+      'import mmap, os, time\nm = mmap.mmap(-1, 240 << 20)\nfor i in range(6):\n  if os.fork() == 0:\n    for at in range(i * (40 << 20), (i + 1) * (40 << 20), 4096): m[at] = 1\n    os._exit(0)\n  os.wait()\ntime.sleep(0.5)\nprint("ESCAPED")',
+  },
+  {
+    name: 'keeps memory in files without a name',
+    onlyOn: 'bubblewrap',
+    defences: ['system-calls'],
+    python:
+      'import os, time\nfor i in range(30):\n  f = os.memfd_create("x")\n  for j in range(7): os.write(f, b"x" * (1 << 20))\ntime.sleep(0.5)\nprint("ESCAPED")',
+  },
+  {
+    name: 'keeps memory that System V shares and nobody maps',
+    onlyOn: 'bubblewrap',
+    defences: ['system-calls'],
+    python: `${libc}import time\nc.shmat.restype = ctypes.c_void_p\nfor i in range(6):\n  at = c.shmat(c.shmget(0, 40 << 20, 0o1600), None, 0)\n  assert at != ctypes.c_void_p(-1).value\n  ctypes.memset(at, 1, 40 << 20); c.shmdt(ctypes.c_void_p(at))\ntime.sleep(0.5)\nprint("ESCAPED")`,
+  },
+  {
+    name: 'keeps memory in messages of System V',
+    onlyOn: 'bubblewrap',
+    defences: ['system-calls'],
+    python: `${libc}message = ctypes.create_string_buffer(bytes([1]) + bytes(8199))\nfor i in range(1000):\n  queue = c.msgget(0, 0o600)\n  assert queue >= 0\n  assert c.msgsnd(queue, message, 8000, 0o4000) == 0\nprint("ESCAPED")`,
+  },
+  {
     name: 'forks on and on',
     defences: ['limit-processes'],
     python: 'import os, time\nfor i in range(60):\n  if os.fork() == 0:\n    time.sleep(1); os._exit(0)\nprint("ESCAPED")',

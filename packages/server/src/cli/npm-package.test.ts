@@ -174,6 +174,8 @@ describe('a package of npm', () => {
     expect(await wrong()).toMatch(/is http:\/\/10\.0\.0\.1, and packages are fetched over https only/);
     answers['/a'] = go('file:///etc/passwd');
     expect(await wrong()).toMatch(/over https only/);
+    publish({ tarball: 'http://127.evil.example/x' });
+    expect(await wrong()).toMatch(/is http:\/\/127\.evil\.example, and packages are fetched over https only/);
     publish({ tarball: 'ftp://127.0.0.1/x' });
     expect(await wrong()).toMatch(/over https only/);
     publish({ tarball: 'nonsense' });

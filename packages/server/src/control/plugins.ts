@@ -2,12 +2,14 @@ import type { Page, Plugin, PluginInstallRequest } from '@nexus-agent/protocol';
 import { compare, valid } from 'semver';
 import { type Clock, NexusError, toTimestamp } from '#core';
 import type { Principal } from '#identity';
-import { type PageRequest, type ToolSourceRow, type ToolSourceStore, viewPage } from '#storage';
+import { type PageRequest, type ToolSourceHead, type ToolSourceRow, type ToolSourceStore, viewPage } from '#storage';
 import {
+  bytesOfRow,
   createPluginKeys,
   digestOfRow,
   fromInstalled,
   type InstalledPlugin,
+  maxTenantPluginBytes,
   openPackage,
   type PluginKeys,
   type PluginPackage,
@@ -25,7 +27,7 @@ export interface Plugins {
   /**
    * Shows a plugin, or with its digest accepted installs it, in the place of another version. Throws `invalid_request` and
    * `config_invalid` for what is not as it says, `policy_denied` where nobody trusted has signed it, its key was revoked or the tenant may
-   * have no programs, and `conflict` where the digest is another than was shown, something else was installed meanwhile, or a newer version is.
+   * have no programs, `quota_exceeded` where there is no room for it, and `conflict` where the digest is another than was shown, something else was installed meanwhile, or a newer version is.
    */
   install(principal: Principal, request: PluginInstallRequest, signal: AbortSignal): Promise<Plugin>;
   /** Throws `not_found`. Calls that run end as they began. */
@@ -90,10 +92,12 @@ export function createPlugins(parts: PluginsParts): PluginServices {
           `this plugin is ${digest}, which is not the one that was accepted; look at it again and accept that`,
         );
       requireTaken(request, { name: manifest.name, version: manifest.version, signedBy, trust, before, replaces });
+      const bytes = unpackedBytes(plugin);
+      requireRoom(await store.toolSourceHeads(tenantId), manifest.name, bytes);
       const createdAt = clock.now();
       await store.putToolSource({
         ...{ tenantId, kind: 'plugin', name: manifest.name, createdAt },
-        version: versionOfRow(digest, { isTrusted, signedBy }),
+        version: versionOfRow(digest, { isTrusted, signedBy, bytes }),
         content: toInstalled(plugin, isTrusted),
       });
       onChange(tenantId);
@@ -130,6 +134,17 @@ function requireTaken(request: PluginInstallRequest, { name, version, signedBy, 
       'conflict',
       `${name} ${replaces.version} is installed, and ${version} is older: an old version may have faults that were mended; allow the downgrade (--allow-downgrade) if you want it`,
     );
+}
+
+/** Throws `quota_exceeded` where the plugins of the tenant would have more than a process holds for it. */
+function requireRoom(heads: readonly ToolSourceHead[], name: string, bytes: number): void {
+  const others = heads.filter((head) => head.kind === 'plugin' && head.name !== name);
+  const used = others.reduce((sum, { version }) => sum + bytesOfRow(version), 0);
+  if (used + bytes <= maxTenantPluginBytes) return;
+  throw new NexusError(
+    'quota_exceeded',
+    `the plugins of the tenant may have ${maxTenantPluginBytes} bytes together; the others have ${used}, and this one ${bytes}: remove some`,
+  );
 }
 
 function untrusted(signedBy: string | null): string {

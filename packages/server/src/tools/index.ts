@@ -43,6 +43,7 @@ export {
   proxyDefences,
 } from '#tools/net';
 export {
+  bytesOfRow,
   checkPackage,
   createPluginKeys,
   createPluginTools,
@@ -54,6 +55,7 @@ export {
   keyOfRowName,
   manifestName,
   maxPackageBytes,
+  maxTenantPluginBytes,
   openPackage,
   type PackedFiles,
   type PluginKeys,

@@ -1,6 +1,14 @@
 /** The door of plugins: what one is, whose it is, and what tools it gives. */
 
-export { digestOfRow, fromInstalled, type InstalledPlugin, toInstalled, versionOfRow } from './installed.ts';
+export {
+  bytesOfRow,
+  digestOfRow,
+  fromInstalled,
+  type InstalledPlugin,
+  maxTenantPluginBytes,
+  toInstalled,
+  versionOfRow,
+} from './installed.ts';
 export { manifestName, type PluginManifest, type PluginServer, parseManifest, signatureName } from './manifest.ts';
 export { checkPackage, maxPackageBytes, openPackage, type PluginPackage, sha256OfBytes } from './package.ts';
 export { createPluginTools, type PluginToolParts } from './plugin-tools.ts';

@@ -21,12 +21,23 @@ export interface InstalledPlugin {
   readonly bytes: number;
 }
 
-/** The version of its row: another one too when the same plugin was taken for another reason, or for the signature of another. */
+/** What the plugins of a tenant have together: each process that serves it holds all of them. */
+export const maxTenantPluginBytes = 128 * 1024 * 1024;
+
+/**
+ * The version of its row: another one too when the same plugin was taken for another reason, or for the signature of another. With its
+ * size, so that those of a tenant are known without reading them.
+ */
 export function versionOfRow(
   digest: string,
-  { isTrusted, signedBy }: { readonly isTrusted: boolean; readonly signedBy: string | null },
+  { isTrusted, signedBy, bytes }: { readonly isTrusted: boolean; readonly signedBy: string | null; readonly bytes: number },
 ): string {
-  return `${digest}:${isTrusted ? 'trusted' : 'accepted'}:${signedBy ?? ''}`;
+  return `${digest}:${isTrusted ? 'trusted' : 'accepted'}:${bytes}:${signedBy ?? ''}`;
+}
+
+/** 0 for a row of before that does not say it. */
+export function bytesOfRow(version: string): number {
+  return Number(/^[^:]*:[^:]*:(\d+):/.exec(version)?.[1] ?? 0);
 }
 
 export function digestOfRow(version: string): string {

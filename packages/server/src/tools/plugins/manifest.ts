@@ -112,9 +112,25 @@ export type PluginManifest = z.infer<typeof PluginManifest>;
 export type PluginToolManifest = PluginManifest['tools'][number];
 
 const maxShown = 10;
+const maxManifestChars = 512 * 1024;
+/** Each of them may become a thing in memory some hundred times its size. */
+const maxManifestTokens = 40_000;
+
+/** Throws `config_invalid` for a text that would hold everybody up while it is read. */
+async function requireReadable(text: string): Promise<void> {
+  const tooLong = (what: string) => new NexusError('config_invalid', `${manifestName} has more than ${what}; make it smaller`);
+  if (text.length > maxManifestChars) throw tooLong(`${maxManifestChars} characters`);
+  const { Lexer } = await import('yaml');
+  let tokens = 0;
+  for (const _token of new Lexer().lex(text)) {
+    tokens += 1;
+    if (tokens > maxManifestTokens) throw tooLong(`${maxManifestTokens} words and signs`);
+  }
+}
 
 /** Reads a manifest. Throws `config_invalid` that says all that is wrong with it. */
 export async function parseManifest(text: string): Promise<PluginManifest> {
+  await requireReadable(text);
   const { tree } = await parseConfigFile(manifestName, text);
   const parsed = PluginManifest.safeParse(tree);
   if (!parsed.success) {

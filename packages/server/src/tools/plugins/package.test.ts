@@ -230,6 +230,25 @@ describe('what went wrong elsewhere', () => {
       expect(why(() => unpackTarball(tar('x', type, 'x'), max))).toMatch(/is no plain file/);
   });
 
+  it('a package of nothing but folders and notes is not read to its end [verifies plugins.package]', () => {
+    const one = gunzipSync(tar('d/', '5')).subarray(0, 512);
+    const many = gzipSync(Buffer.concat(Array.from({ length: 3_000 }, () => one)));
+    expect(why(() => unpackTarball(many, { maxBytes: 16_000_000 }))).toMatch(/more than 2000 entries/);
+  });
+
+  // One of 30 KB, packed, took the process all of its memory.
+  it.each([
+    ['numbers', 'a: ['.concat('1,'.repeat(200_000), ']')],
+    ['brackets', 'a: '.concat('['.repeat(100_000))],
+    ['keys', Array.from({ length: 40_000 }, (_, index) => `k${index}: 1`).join('\n')],
+    ['notes', '#\n'.repeat(100_000)],
+    ['text', 'description: '.concat('x'.repeat(1_000_000))],
+  ])('a manifest of nothing but %s is given up before it is read [verifies plugins.package]', async (_what, text) => {
+    const started = process.threadCpuUsage();
+    expect(await wrong(filesOf(text))).toMatch(/^config_invalid: plugin\.yaml has more than/);
+    expect(process.threadCpuUsage(started).user / 1_000).toBeLessThan(500);
+  });
+
   it('a hundred thousand files are not looked at [verifies plugins.package]', () => {
     const one = gunzipSync(tar('f', '0', '')).subarray(0, 512);
     const many = gzipSync(Buffer.concat(Array.from({ length: 100_000 }, () => one)));
@@ -268,6 +287,19 @@ describe('a signature', () => {
       signed(manifestOf(), JSON.stringify({ publicKey: '', signature: '' })),
     ])
       expect(await wrong(changed)).toMatch(/^invalid_request: the signature of the plugin does not hold/);
+  });
+
+  // That of the neutral point would hold for everything, where a library takes it for a key.
+  it('is of nobody, where anybody could make it [verifies plugins.signed]', async () => {
+    const neutral = Buffer.alloc(32);
+    neutral[0] = 1;
+    const signature = JSON.stringify({
+      publicKey: neutral.toString('base64'),
+      signature: Buffer.concat([neutral, Buffer.alloc(32)]).toString('base64'),
+    });
+    expect(await wrong(filesOf(manifestOf(), { 'plugin.sig': bytes(signature) }))).toMatch(
+      /^invalid_request: the signature .* does not hold/,
+    );
   });
 
   it('takes Ed25519 keys only', async () => {

@@ -5,6 +5,8 @@ export type PackedFiles = ReadonlyMap<string, Uint8Array>;
 
 const blockBytes = 512;
 const maxFiles = 200;
+/** With folders, and notes about what follows. */
+const maxEntries = 2_000;
 const typeAt = 156;
 
 function invalid(message: string): NexusError {
@@ -54,7 +56,8 @@ export function unpackTarball(packed: Uint8Array, { maxBytes }: { readonly maxBy
     throw invalid('it is no gzip file; give a .tgz as npm pack makes it');
   }
   const files = new Map<string, Uint8Array>();
-  for (let at = 0; at + blockBytes <= tar.length; ) {
+  for (let at = 0, entries = 0; at + blockBytes <= tar.length; entries++) {
+    if (entries > maxEntries) throw invalid(`it has more than ${maxEntries} entries`);
     const block = tar.subarray(at, at + blockBytes);
     at += blockBytes;
     if (isEmpty(block)) break;

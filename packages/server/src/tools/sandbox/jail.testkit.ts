@@ -143,6 +143,19 @@ function suite(driver: JailDriver) {
       expect(await python(many, { limits: small })).toMatchObject({ type: 'stopped', error: { details: { limit: 'memory' } } });
     });
 
+    it('of memory that no process has: what is shared counts as a whole, and what nobody would map is refused', async () => {
+      const small = { ...limits, memoryBytes: 96 * mebibyte };
+      const shares =
+        'import mmap, time\nxs = [mmap.mmap(-1, 40 << 20) for i in range(4)]\nfor m in xs:\n  for at in range(0, 40 << 20, 4096): m[at] = 1\n';
+      const unseen = `${shares}  m.madvise(mmap.MADV_DONTNEED)\ntime.sleep(5)`;
+      expect(await python(unseen, { limits: small })).toMatchObject({ type: 'stopped', error: { details: { limit: 'memory' } } });
+      if (isGvisor) return; // all of it is memory of its kernel, which counts
+      expect(told(await python('import os\nos.memfd_create("x")'))).toMatch(/PermissionError/);
+      const ofSystemV =
+        'import ctypes\nc = ctypes.CDLL(None)\nprint(c.shmget(0, 4096, 0o1600), c.semget(0, 1, 0o1600), c.msgget(0, 0o600))';
+      expect(told(await python(ofSystemV))).toBe('-1 -1 -1\n|');
+    });
+
     it('of processes, threads and open files: more are refused', async () => {
       expect(told(await sh('for i in $(seq 100); do sleep 5 & done; wait', {}))).toMatch(/fork/i);
       const threads = 'import threading, time\nfor i in range(100): threading.Thread(target=time.sleep, args=(2,), daemon=True).start()';

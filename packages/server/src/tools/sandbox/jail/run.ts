@@ -8,7 +8,7 @@ import { type FolderLimit, watchFolder } from './folder.ts';
 import { withForwarder } from './forwarder.ts';
 import type { JailOutput } from './output.ts';
 import type { Defence, JailEnd, JailRequest } from './types.ts';
-import { createSharedMemory, lookIntoJail } from './watch.ts';
+import { createSharedMappings, createSharedMemory, lookIntoJail } from './watch.ts';
 
 export interface RunOptions {
   readonly clock: Pick<Clock, 'monotonic'>;
@@ -44,7 +44,7 @@ export function superviseRun(
   const limits = { ...forwarded, memoryBytes: forwarded.memoryBytes + (kernel?.bytes ?? 0) };
   const startedAt = clock.monotonic();
   const most = { cpuMs: 0, memoryBytes: 0 };
-  const shared = kernel === undefined ? undefined : createSharedMemory(kernel.memoryFile);
+  const shared = kernel === undefined ? createSharedMappings() : createSharedMemory(kernel.memoryFile);
   let stopped: ErrorInfo | undefined;
   const over = new AbortController();
   const stop = (error: ErrorInfo) => {

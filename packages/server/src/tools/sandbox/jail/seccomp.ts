@@ -13,7 +13,7 @@ interface Machine {
   readonly socket: number;
   readonly ioctl: number;
   readonly denied: readonly number[];
-  /** Of these, what builds a sandbox within: tracing, mounts, changing the root. */
+  /** Of these, what builds a sandbox within: tracing, mounts, changing the root, a file in memory. */
   readonly building: readonly number[];
 }
 
@@ -21,8 +21,8 @@ interface Machine {
 const everywhere = [
   // open_tree, move_mount, fsopen, fsconfig, fsmount, fspick, mount_setattr
   428, 429, 430, 431, 432, 433, 442,
-  // io_uring_setup, io_uring_enter, io_uring_register, pidfd_getfd
-  425, 426, 427, 438,
+  // io_uring_setup, io_uring_enter, io_uring_register, pidfd_getfd, memfd_secret
+  425, 426, 427, 438, 447,
 ];
 const clone3 = 435;
 
@@ -44,8 +44,10 @@ const machines: Readonly<Record<string, Machine>> = {
       167, 168, 103, 163, 179, 164, 227, 305, 170, 171,
       // iopl, ioperm, modify_ldt, lookup_dcookie, vhangup, nfsservctl
       172, 173, 154, 212, 153, 180,
+      // memfd_create, shmget, semget, msgget
+      319, 29, 64, 68,
     ],
-    building: [101, 310, 311, 165, 166, 155, 161, 272],
+    building: [101, 310, 311, 165, 166, 155, 161, 272, 319],
   },
   arm64: {
     id: 0xc00000b7,
@@ -54,9 +56,9 @@ const machines: Readonly<Record<string, Machine>> = {
     ioctl: 29,
     denied: [
       217, 218, 219, 117, 270, 271, 272, 40, 39, 41, 51, 97, 268, 264, 265, 280, 241, 282, 105, 273, 106, 104, 294, 142, 224, 225, 116, 89,
-      60, 170, 112, 266, 161, 162, 18, 58, 42,
+      60, 170, 112, 266, 161, 162, 18, 58, 42, 279, 194, 190, 186,
     ],
-    building: [117, 270, 271, 40, 39, 41, 51, 97],
+    building: [117, 270, 271, 40, 39, 41, 51, 97, 279],
   },
 };
 

@@ -16,25 +16,33 @@ const ticksPerSecond = 100;
  *
  * @param firstPid the first process of the jail, by its number here
  * @param memoryBytes when they seem to have more, pages that several of them share are counted once, which takes longer
- * @param shared a file in memory that several of them map, to be counted by itself
+ * @param counts a file in memory that several of them map, to be counted by itself; or else what they share
  */
-export async function lookIntoJail(firstPid: number, memoryBytes: number, shared?: SharedMemory): Promise<Look | null> {
+export async function lookIntoJail(firstPid: number, memoryBytes: number, counts: SharedMemory | SharedMappings): Promise<Look | null> {
   const root = `/proc/${firstPid}/root`;
   try {
     // Before it has a root of its own, this is the /proc of the machine.
     if ((await stat(`${root}/proc`)).dev === (await stat('/proc')).dev) return null;
     const pids = (await readdir(`${root}/proc`)).filter((name) => /^[0-9]+$/.test(name));
-    const ofFile = (await shared?.bytes(pids.map((pid) => `${root}/proc/${pid}`))) ?? null;
-    let [cpuMs, seen] = [0, ofFile ?? 0];
-    for (const pid of pids) {
-      cpuMs += cpuOf(await read(`${root}/proc/${pid}/stat`));
-      seen += sumOfSizes(await read(`${root}/proc/${pid}/status`), ofFile === null ? ['RssAnon', 'RssShmem'] : ['RssAnon']);
+    const processes = pids.map((pid) => `${root}/proc/${pid}`);
+    const ofFile = counts.type === 'file' ? await counts.bytes(processes) : null;
+    let [cpuMs, anonymous, common] = [0, 0, 0];
+    for (const process of processes) {
+      cpuMs += cpuOf(await read(`${process}/stat`));
+      const status = await read(`${process}/status`);
+      anonymous += sumOfSizes(status, ['RssAnon']);
+      common += sumOfSizes(status, ['RssShmem']);
     }
-    let counted = seen;
-    if (seen > memoryBytes && ofFile === null) {
-      counted = 0;
-      for (const pid of pids) counted += sumOfSizes(await read(`${root}/proc/${pid}/smaps_rollup`), ['Pss_Anon', 'Pss_Shmem']);
+    const mapped = counts.type === 'mappings' ? await counts.bytes(processes) : 0;
+    if (anonymous + common > memoryBytes && ofFile === null) {
+      [anonymous, common] = [0, 0];
+      for (const process of processes) {
+        const rollup = await read(`${process}/smaps_rollup`);
+        anonymous += sumOfSizes(rollup, ['Pss_Anon']);
+        common += sumOfSizes(rollup, ['Pss_Shmem']);
+      }
     }
+    const counted = anonymous + (ofFile ?? Math.max(common, mapped));
     const [tmp, shm] = [await statfs(`${root}/tmp`), await statfs(`${root}/dev/shm`)];
     return { cpuMs, memoryBytes: counted, tmpFiles: tmp.files - tmp.ffree + (shm.files - shm.ffree) };
   } catch {
@@ -43,6 +51,7 @@ export async function lookIntoJail(firstPid: number, memoryBytes: number, shared
 }
 
 export interface SharedMemory {
+  readonly type: 'file';
   /** Null while none of the processes has it open, or it cannot be looked at: then each process is counted with all that it maps. */
   bytes(processes: readonly string[]): Promise<number | null>;
 }
@@ -59,6 +68,7 @@ export function createSharedMemory(name: string): SharedMemory {
     return undefined;
   }
   return {
+    type: 'file',
     async bytes(processes) {
       if (place === undefined || !(await isIt(place))) place = await find(processes);
       if (place === undefined) return null;
@@ -66,6 +76,35 @@ export function createSharedMemory(name: string): SharedMemory {
         ({ blocks }) => blocks * 512,
         () => null,
       );
+    },
+  };
+}
+
+export interface SharedMappings {
+  readonly type: 'mappings';
+  bytes(processes: readonly string[]): Promise<number>;
+}
+
+/** Anonymous memory that processes share, with its place in it. */
+const sharedMapping = /^([0-9a-f]+)-([0-9a-f]+) ...s ([0-9a-f]+) \S+ (\d+) +\/dev\/zero \(deleted\)$/gm;
+
+/**
+ * How large the memory is that processes share without a name. It counts as a whole: what one of them wrote stays there when it is gone, or
+ * no longer looks at it, and belongs to none. What of it was seen once counts for as long as a part of it is mapped.
+ */
+export function createSharedMappings(): SharedMappings {
+  let known = new Map<string, number>();
+  return {
+    type: 'mappings',
+    async bytes(processes) {
+      const found = new Map<string, number>();
+      for (const process of processes)
+        for (const [, from = '', to = '', offset = '', inode = ''] of (await read(`${process}/maps`)).matchAll(sharedMapping)) {
+          const end = Number.parseInt(to, 16) - Number.parseInt(from, 16) + Number.parseInt(offset, 16);
+          found.set(inode, Math.max(end, found.get(inode) ?? known.get(inode) ?? 0));
+        }
+      known = found;
+      return [...found.values()].reduce((sum, each) => sum + each, 0);
     },
   };
 }

@@ -1,4 +1,5 @@
 import { BinaryReader, BinaryWriter, ModuleRefused, readSections, type Section, writeSections } from './binary.ts';
+import { readInstruction, readValueType } from './instructions.ts';
 import { meterCode } from './meter.ts';
 
 export interface Confinement {
@@ -21,12 +22,13 @@ export class MemoryRefused extends Error {}
 /** Names under which the module gives what is ours; it may not use them itself. */
 export const ownExports = { fuel: 'nexus:fuel', refused: 'nexus:refused', start: 'nexus:start' } as const;
 
-const ids = { import: 2, table: 4, memory: 5, global: 6, export: 7, start: 8, code: 10 } as const;
+const ids = { type: 1, import: 2, table: 4, memory: 5, global: 6, export: 7, start: 8, code: 10 } as const;
 /** The order in which sections stand. */
 const order = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 10, 11];
 const maxTables = 8;
 const maxFunctionImports = 1_000;
 const maxExports = 10_000;
+const functionType = 0x60;
 const i32 = 0x7f;
 const i64 = 0x7e;
 
@@ -42,13 +44,14 @@ export function confineModule(binary: Uint8Array, confinement: Confinement): Con
     if (sections.has(id)) throw new ModuleRefused(`it has two sections ${id}`);
     sections.set(id, body);
   }
+  readSection(sections.get(ids.type), readFunctionType);
   const imports = readImports(sections.get(ids.import), confinement);
   if (imports.body !== null) sections.set(ids.import, imports.body);
   const ownMemories = rewrite(sections, ids.memory, (reader, writer) => limitMemory(reader, writer, confinement));
   if (ownMemories + (imports.pages === null ? 0 : 1) > 1) throw new ModuleRefused('it has more than one memory');
   const tables = rewrite(sections, ids.table, (reader, writer) => limitTable(reader, writer, confinement));
   if (tables > maxTables) throw new ModuleRefused(`it has more than ${maxTables} tables`);
-  const globals = imports.globals + limitCount(sections.get(ids.global));
+  const globals = imports.globals + readSection(sections.get(ids.global), readGlobal);
   const own = { fuel: globals, refused: globals + 1, scratch: globals + 2 };
   sections.set(ids.global, addGlobals(sections.get(ids.global), confinement.fuel));
   const start = sections.get(ids.start);
@@ -66,8 +69,29 @@ export function confineModule(binary: Uint8Array, confinement: Confinement): Con
   return { bytes: writeSections(ordered), importedPages: imports.pages };
 }
 
-function limitCount(body: Uint8Array | undefined): number {
-  return body === undefined ? 0 : new BinaryReader(body).number();
+/** Reads a list of things to its end: what is added behind it must be what the engine finds there. Gives their number. */
+function readSection(body: Uint8Array | undefined, each: (reader: BinaryReader) => void): number {
+  if (body === undefined) return 0;
+  const reader = new BinaryReader(body);
+  const count = reader.number();
+  for (let index = 0; index < count; index++) each(reader);
+  if (!reader.done) throw new ModuleRefused('a section has more in it than it says');
+  return count;
+}
+
+/** Of the kinds of types only that of functions: the others take memory that nobody counts. */
+function readFunctionType(reader: BinaryReader): void {
+  if (reader.byte() !== functionType) throw new ModuleRefused('it has a type that is none of a function, which is not taken');
+  for (const _part of ['parameters', 'results']) for (let values = reader.number(); values > 0; values--) readValueType(reader);
+}
+
+function readGlobal(reader: BinaryReader): void {
+  readValueType(reader);
+  reader.byte();
+  for (let kind = readInstruction(reader); kind !== 'end'; kind = readInstruction(reader)) {
+    if (kind === 'global') reader.skipNumber();
+    else if (kind !== 'plain') throw new ModuleRefused('it has a global that is more than a value');
+  }
 }
 
 /** Writes a list of things anew, one by one. Gives their number. */
@@ -147,10 +171,14 @@ function readLimits(reader: BinaryReader, what: string): { readonly minimum: num
 }
 
 function addGlobals(body: Uint8Array | undefined, fuel: number): Uint8Array {
-  const writer = new BinaryWriter().number(limitCount(body) + 3).raw(afterCount(body));
+  const writer = new BinaryWriter().number(countOf(body) + 3).raw(afterCount(body));
   writer.byte(i64).byte(1).byte(0x42).signed(BigInt(fuel)).byte(0x0b);
   for (let index = 0; index < 2; index++) writer.raw([i32, 1, 0x41, 0, 0x0b]);
   return writer.view();
+}
+
+function countOf(body: Uint8Array | undefined): number {
+  return body === undefined ? 0 : new BinaryReader(body).number();
 }
 
 function afterCount(body: Uint8Array | undefined): Uint8Array {
@@ -167,17 +195,15 @@ interface OwnIndices {
 }
 
 function addExports(body: Uint8Array | undefined, { fuel, refused, start }: OwnIndices): Uint8Array {
-  const count = limitCount(body);
-  if (count > maxExports) throw new ModuleRefused(`it exports more than ${maxExports} things`);
-  const reader = new BinaryReader(afterCount(body));
-  for (let index = 0; index < count; index++) {
+  if (countOf(body) > maxExports) throw new ModuleRefused(`it exports more than ${maxExports} things`);
+  const count = readSection(body, (reader) => {
     const name = reader.name();
     if (name.startsWith('nexus:'))
       throw new ModuleRefused(`it exports ${JSON.stringify(name.slice(0, 100))}; names with nexus: are not its own`);
     const kind = reader.byte();
     const target = reader.number();
     if (kind === 3 && target >= fuel) throw new ModuleRefused('it exports a global that it does not have');
-  }
+  });
   const writer = new BinaryWriter().number(count + (start === null ? 2 : 3)).raw(afterCount(body));
   writer.name(ownExports.fuel).byte(3).number(fuel);
   writer.name(ownExports.refused).byte(3).number(refused);

@@ -28,6 +28,11 @@ export class GuestExit extends Error {
   }
 }
 
+/** What the engine throws where there is no stack for one more call. */
+export function isStackSpent(error: unknown): boolean {
+  return error instanceof RangeError && error.message.includes('call stack');
+}
+
 /** Numbers of a module come signed. */
 export const unsigned = (value: number) => value >>> 0;
 
@@ -83,9 +88,10 @@ export class ByteSink {
     this.length = Math.max(this.length, end);
   }
 
-  /** Shorter it loses its end, longer it gets zeros. */
+  /** Shorter it loses its end, and the room that this took; longer it gets zeros. */
   resize(length: number): void {
     if (length > this.#bytes.length) this.write(length, new Uint8Array());
+    if (length < this.#bytes.length / 4) this.#bytes = this.#bytes.slice(0, Math.max(length, 256));
     if (length < this.length) this.#bytes.fill(0, length, this.length);
     this.length = length;
   }

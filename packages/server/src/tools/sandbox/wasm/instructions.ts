@@ -1,5 +1,26 @@
 import { type BinaryReader, ModuleRefused } from './binary.ts';
 
+/** Numbers, vectors, and references to functions and to what is outside. Of one byte each, as no others are. */
+const valueTypes: ReadonlySet<number> = new Set([0x7f, 0x7e, 0x7d, 0x7c, 0x7b, 0x70, 0x6f]);
+const noValue = 0x40;
+
+/** Past the type of a value. One that is not known here may be longer than it seems: what follows would be read otherwise by the engine. */
+export function readValueType(reader: BinaryReader): void {
+  const type = reader.byte();
+  if (!valueTypes.has(type)) throw new ModuleRefused(`it has values of a type 0x${type.toString(16)}, which is not taken`);
+}
+
+/** Past what a block takes and gives: nothing, one value, or the number of a type, which is a signed one. */
+function readBlockType(reader: BinaryReader): void {
+  const first = reader.bytes[reader.at] ?? 0;
+  if (first === noValue) reader.skip(1);
+  else if (first > noValue && first < 0x80) readValueType(reader);
+  else {
+    reader.skipNumber();
+    if (((reader.bytes[reader.at - 1] ?? 0) & 0x40) !== 0) throw new ModuleRefused('it has a block of a type that is not taken');
+  }
+}
+
 /** Kinds of instruction that matter to whoever counts. `bulk`: its work is the number on top of the stack. */
 export type InstructionKind = 'plain' | 'block' | 'loop' | 'end' | 'global' | 'grow' | 'bulk' | 'bulk-grow';
 
@@ -42,10 +63,10 @@ export function readInstruction(reader: BinaryReader): InstructionKind {
       return 'end';
     case 0x02: // block
     case 0x04: // if
-      reader.skipNumber();
+      readBlockType(reader);
       return 'block';
     case 0x03:
-      reader.skipNumber();
+      readBlockType(reader);
       return 'loop';
     case 0x0c: // br
     case 0x0d: // br_if
@@ -59,9 +80,11 @@ export function readInstruction(reader: BinaryReader): InstructionKind {
     case 0x3f: // memory.size
     case 0x41: // i32.const
     case 0x42: // i64.const
-    case 0xd0: // ref.null
     case 0xd2: // ref.func
       reader.skipNumber();
+      return 'plain';
+    case 0xd0: // ref.null
+      readValueType(reader);
       return 'plain';
     case 0x23: // global.get
     case 0x24: // global.set
@@ -77,7 +100,7 @@ export function readInstruction(reader: BinaryReader): InstructionKind {
       skipNumbers(reader, 2);
       return 'plain';
     case 0x1c: // select with types
-      skipNumbers(reader, reader.number());
+      for (let types = reader.number(); types > 0; types--) readValueType(reader);
       return 'plain';
     case 0x43: // f32.const
       reader.skip(4);

@@ -1,5 +1,5 @@
 import { BinaryReader, BinaryWriter, ModuleRefused } from './binary.ts';
-import { readInstruction } from './instructions.ts';
+import { readInstruction, readValueType } from './instructions.ts';
 
 /** Globals of ours, which lie behind those of the module so that it cannot name them. */
 export interface MeterGlobals {
@@ -88,7 +88,7 @@ function skipLocals(reader: BinaryReader): void {
   let total = 0;
   for (let groups = reader.number(); groups > 0; groups--) {
     total += reader.number();
-    reader.skipNumber();
+    readValueType(reader);
     if (total > maxLocals) throw new ModuleRefused(`a function in it has more than ${maxLocals} locals`);
   }
 }

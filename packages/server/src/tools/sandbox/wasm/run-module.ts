@@ -3,7 +3,7 @@ import { limitExceeded, type SandboxLimit } from '../limit-error.ts';
 import { ModuleRefused } from './binary.ts';
 import { confineModule, MemoryRefused, ownExports } from './confine.ts';
 import { FileTable } from './descriptors.ts';
-import { ByteSink, GuestExit, GuestMemory } from './guest-memory.ts';
+import { ByteSink, GuestExit, GuestMemory, isStackSpent } from './guest-memory.ts';
 import type { CompiledModule, HostAnswer, HostQuestion, WasmEnd, WasmJob, WasmLimits } from './messages.ts';
 import { createNexusCalls, grantFor } from './nexus-calls.ts';
 import { createWasi, type WasiWorld } from './wasi.ts';
@@ -117,8 +117,7 @@ class ModuleRun {
         'memory',
         `the module wanted more than the ${limits.memoryBytes} bytes of memory, or the table entries, that it may have`,
       );
-    if (error instanceof RangeError && /call stack/.test(error.message))
-      return limitExceeded('stack', 'the module called itself too deeply');
+    if (isStackSpent(error)) return limitExceeded('stack', 'the module called itself too deeply');
     if (error instanceof GuestExit) return codeError(`the module ended with code ${error.code}${this.#printed()}`);
     const why = error instanceof Error ? error.message.slice(0, 200) : 'it failed';
     return codeError(`the module trapped: ${why}${this.#printed()}`);

@@ -1,5 +1,5 @@
 import { randomFillSync } from 'node:crypto';
-import { errno, GuestExit, type GuestMemory, unsigned } from './guest-memory.ts';
+import { errno, GuestExit, type GuestMemory, isStackSpent, unsigned } from './guest-memory.ts';
 import type { WasmGrants } from './messages.ts';
 import type { WasiFunction } from './wasi-files.ts';
 
@@ -94,13 +94,16 @@ export function createWasi(memory: GuestMemory, world: WasiWorld, files: Record<
   );
 }
 
-/** A pointer that leads out of the memory is the module's fault, and it is told so. */
+/**
+ * A pointer that leads out of the memory is the module's fault, and it is told so. A stack that ran out under the host is no such thing: what
+ * was being done is half done, and the module ends.
+ */
 export function guarded(action: WasiFunction, fault: number = errno.fault): WasiFunction {
   return (...values) => {
     try {
       return action(...values);
     } catch (error) {
-      if (error instanceof RangeError) return fault;
+      if (error instanceof RangeError && !isStackSpent(error)) return fault;
       throw error;
     }
   };

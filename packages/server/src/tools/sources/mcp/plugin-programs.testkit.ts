@@ -149,7 +149,7 @@ files: { server.js: ${sha256OfBytes(text)} }
         tenantId,
         kind: 'plugin',
         name,
-        version: versionOfRow(opened.digest, { isTrusted, signedBy }),
+        version: versionOfRow(opened.digest, { isTrusted, signedBy, bytes: 0 }),
         content,
         createdAt: 1,
       });

@@ -11,6 +11,7 @@ import {
   digestOfRow,
   fromInstalled,
   type InstalledPlugin,
+  maxTenantPluginBytes,
   type PluginKeys,
   type PluginToolParts,
   pluginKeyKind,
@@ -54,7 +55,8 @@ interface LoadedTenant {
   readonly keysMark: string;
 }
 
-const maxKeptBytes = 128 * 1024 * 1024;
+/** Of all tenants; those of one fit in any case. */
+const maxKeptBytes = 2 * maxTenantPluginBytes;
 const Changed = z.object({ tenantId: z.string() });
 
 /**
@@ -117,8 +119,15 @@ export function createPluginSource(options: PluginSourceOptions): PluginSource {
     let loaded = known;
     if (!isSame) {
       const plugins: LoadedPlugin[] = [];
+      let held = 0;
       for (const { name, version } of heads) {
-        plugins.push(known.plugins.find((plugin) => fits(plugin, name, version)) ?? (await load(tenantId, name, version)));
+        const found = known.plugins.find((plugin) => plugin.plugin !== null && fits(plugin, name, version));
+        const next = found ?? (await load(tenantId, name, version));
+        const hasRoom = held + next.bytes <= maxTenantPluginBytes;
+        if (!hasRoom)
+          onFault({ tenantId, plugin: name, why: `the plugins of the tenant have more than ${maxTenantPluginBytes} bytes; remove some` });
+        plugins.push(hasRoom ? next : { ...next, tools: [], bytes: 0, plugin: null });
+        held += hasRoom ? next.bytes : 0;
       }
       loaded = { ...loaded, plugins, tools: plugins.flatMap(({ tools }) => tools) };
     }
