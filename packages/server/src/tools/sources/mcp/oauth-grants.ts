@@ -33,6 +33,9 @@ export interface PendingLogin {
   readonly nonce: string;
   readonly by: string;
   readonly expiresAt: number;
+  /** Where the person logs in, and what they type before they are sent there. */
+  readonly address: string;
+  readonly code: string;
   readonly redirectUrl: string;
   readonly codeVerifier: string;
   readonly discovery: OAuthDiscoveryState;
@@ -64,6 +67,8 @@ export interface Grants {
     signal: AbortSignal,
   ): Promise<Grant>;
   put(key: GrantKey, grant: Grant): Promise<void>;
+  /** Notes something of what is there, and takes nothing away from who renews it: where that takes long, it is not noted. */
+  note(key: GrantKey, noted: (grant: Grant) => Grant): Promise<void>;
   remove(key: Pick<GrantKey, 'tenantId' | 'name'>): Promise<void>;
   begin(key: GrantKey, login: PendingLogin): Promise<void>;
   pending(key: Pick<GrantKey, 'tenantId' | 'name'>): Promise<{ readonly login: PendingLogin; readonly version: string } | null>;
@@ -152,6 +157,16 @@ export function createGrants({ store, seal, clock, timers, holdMs }: GrantsOptio
         if (await store.swapMcpGrant(await rowOf(tenantId, name, 'grant', grant), before?.version ?? null)) return;
       }
       throw new NexusError('conflict', `the login to the MCP server ${name} is changed all the time; try again`);
+    },
+    async note({ tenantId, name, place }, noted) {
+      for (let looks = 0; looks < maxSwaps; looks++) {
+        const found = await read(tenantId, name, 'grant');
+        const grant = ofPlace(found?.content, place);
+        if (grant === null || found === null) return;
+        const isHeld = found.row.heldUntil !== null && found.row.heldUntil > clock.now();
+        if (!isHeld && (await store.swapMcpGrant(await rowOf(tenantId, name, 'grant', noted(grant)), found.row.version))) return;
+        await timers.sleep(lookMs);
+      }
     },
     async remove({ tenantId, name }) {
       await store.deleteMcpGrant(tenantId, name, 'grant');
