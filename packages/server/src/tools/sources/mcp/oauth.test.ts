@@ -180,8 +180,8 @@ describe('what a browser brings back', () => {
   it('says why it is no login, in words of ours [verifies tools.mcp.oauth.login]', async () => {
     servers = startServers();
     await addGuarded(guarded, servers);
-    const { state } = await browse((await begin(servers)).address);
-    const refused = finish({ state, code: undefined, issuer: guarded.as.url, error: 'access_denied' });
+    const answer = await browse((await begin(servers)).address);
+    const refused = finish({ ...answer, code: undefined, error: 'access_denied' });
     await expect(refused).rejects.toThrow(/answered access_denied/);
   });
 });
@@ -316,7 +316,7 @@ describe('what is kept', () => {
     await expect(addGuarded(guarded, servers)).rejects.toMatchObject({ code: 'config_invalid' });
     expect(servers.rows.size).toBe(0);
     // Anybody may come to where browsers come back, and is told nothing of the configuration.
-    const made = { state: 'made up', code: 'x', issuer: undefined, error: undefined };
+    const made = { state: 'made up', code: 'x', issuer: undefined, error: undefined, cookies: undefined };
     await expect(servers.administration.logins.finish(made)).rejects.toMatchObject({ code: 'invalid_request' });
   });
 
