@@ -136,7 +136,7 @@ export async function finishAuthorization(
 ): Promise<Tokens> {
   const { exchangeAuthorization } = await load();
   const { discovery, client, codeVerifier, redirectUrl, resource } = login;
-  const as = { addClientAuthentication: await authenticationOf(withSecret(client, identity)) };
+  const as = await shownAs(withSecret(client, identity));
   const tokens = await spoken(http, () =>
     exchangeAuthorization(discovery.authorizationServerUrl, {
       ...{ ...metadataOf(discovery), ...as },
@@ -174,7 +174,7 @@ export async function refreshTokens(
   identity: ClientIdentity,
 ): Promise<Tokens> {
   const { refreshAuthorization } = await load();
-  const as = { addClientAuthentication: await authenticationOf(withSecret(client, identity)) };
+  const as = await shownAs(withSecret(client, identity));
   let status = 0;
   const fetchFn: OAuthFetch['fetch'] = async (target, init) => {
     const response = await http.fetch(target, init);
@@ -297,6 +297,10 @@ async function authenticationOf(client: StoredOAuthClientInformation): Promise<A
     params.set('client_id', id);
     if (method === 'client_secret_post' && secret !== undefined) params.set('client_secret', secret);
   };
+}
+
+async function shownAs(clientInformation: StoredOAuthClientInformation) {
+  return { clientInformation, addClientAuthentication: await authenticationOf(clientInformation) };
 }
 
 /** Who registers without a word of it is given `client_secret_basic`, which not all take. */

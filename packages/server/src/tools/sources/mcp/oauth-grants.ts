@@ -83,12 +83,14 @@ export interface GrantsOptions {
   readonly timers: Pick<Timers, 'sleep'>;
   /** How long a process may be at it before another one takes its place: longer than it takes at most. */
   readonly holdMs: number;
+  /** How long others wait for it. */
+  readonly patienceMs: number;
 }
 
 const lookMs = 100;
 const maxSwaps = 20;
 
-export function createGrants({ store, seal, clock, timers, holdMs }: GrantsOptions): Grants {
+export function createGrants({ store, seal, clock, timers, holdMs, patienceMs }: GrantsOptions): Grants {
   const purposeOf = (tenantId: string, name: string, slot: McpGrantSlot) => [tenantId, name, slot];
 
   async function read(tenantId: TenantId, name: string, slot: McpGrantSlot): Promise<{ row: McpGrantRow; content: unknown } | null> {
@@ -118,7 +120,7 @@ export function createGrants({ store, seal, clock, timers, holdMs }: GrantsOptio
     isNew: (grant: Grant | null) => boolean,
     signal: AbortSignal,
   ): Promise<Held | Grant> {
-    for (;;) {
+    for (let waitedMs = 0; ; waitedMs += lookMs) {
       signal.throwIfAborted();
       const found = await read(tenantId, name, 'grant');
       const grant = ofPlace(found?.content, place);
@@ -127,6 +129,13 @@ export function createGrants({ store, seal, clock, timers, holdMs }: GrantsOptio
         if (grant !== null && isNew(grant)) return grant;
         const held = await rowOf(tenantId, name, 'grant', grant, clock.now() + holdMs);
         if (await store.swapMcpGrant(held, found?.row.version ?? null)) return { grant, version: held.version };
+      } else if (waitedMs >= patienceMs) {
+        const seconds = Math.ceil((heldUntil - clock.now()) / 1_000);
+        throw new NexusError(
+          'tool_failed',
+          `the token of the MCP server ${name} is being renewed by another process, or one that ended meanwhile; in ${seconds} s at most it is tried again`,
+          { details: { reason: 'connection' }, retryable: true },
+        );
       }
       await timers.sleep(lookMs, signal);
     }

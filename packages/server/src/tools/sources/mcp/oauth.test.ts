@@ -273,6 +273,19 @@ describe('a token', () => {
   });
 });
 
+describe('a token that another process is at for long', () => {
+  it('is not waited for until nobody knows any more what is waited for [verifies tools.mcp.oauth.refresh]', async () => {
+    const store = createRows();
+    servers = await startLoggedIn(guarded, { store });
+    const [key = '', row] = [...store.grants][0] ?? [];
+    if (row === undefined) throw new Error('nothing is kept');
+    store.grants.set(key, { ...row, version: 'held', heldUntil: systemClock.now() + hour + 60_000 });
+    const of = startServers({ store, clock: later(hour), connectTimeoutMs: 1_000 });
+    expect(said(await call('docs_echo', of))).toMatch(/being renewed by another process, or one that ended meanwhile; in \d+ s at most/);
+    await of.close();
+  });
+});
+
 describe('what is kept', () => {
   it('can be read by nobody else, for nobody else [verifies tools.mcp.oauth.sealed]', async () => {
     const store = createRows();

@@ -46,7 +46,7 @@ const freshMs = 10_000;
 
 export function createOAuth(options: OAuthOptions): OAuth {
   const { clock, secretFor, timeoutMs } = options;
-  const grants = createGrants({ ...options, holdMs: 2 * timeoutMs });
+  const grants = createGrants({ ...options, holdMs: 2 * timeoutMs, patienceMs: 0.7 * timeoutMs }); // before the conversation is given up for silence
   const talk = createTalk(options);
   const { renewed, grantOf, close } = createRenewal({ ...options, grants, talk });
 
