@@ -27,7 +27,7 @@ const long = [
   'packages/server/src/tools/sources/mcp/{plugin-programs,program-ends,programs}.test.ts',
   'test/chaos/{artifacts,asking,billing,boundaries,clocks,code,files,killed-calls,known-faults,lost-answers,outage,paid,questions,random,takeover,told-to-end-tools,told-to-end,waits,without-a-bus,worker-calls}.test.ts',
   'test/conformance/{blobs,bus,docs-types,mcp-client,mcp-server,storage-outages,storage}.test.ts',
-  'test/e2e/{agent-core-clients,agent-core-code,agent-core-watch,agent-core-workers,agent-core,broken-store,clocks,fuzz,known-faults-durable,mcp-oauth-nodes,mcp-programs,mcp-stdio,metrics,newcomer,nodes,outages,plugin-programs,queues,streams,tool-worker-faults,tool-worker-nodes,tool-workers}.test.ts',
+  'test/e2e/{agent-core,agent-core-clients,agent-core-code,agent-core-watch,agent-core-workers,broken-store,clocks,fuzz,known-faults-durable,mcp-oauth-killed,mcp-oauth-nodes,mcp-programs,mcp-stdio,metrics,newcomer,nodes,outages,plugin-programs,queues,streams,tool-worker-faults,tool-worker-nodes,tool-workers}.test.ts',
   'test/sim/{isolation-seeds,isolation,seeds}.test.ts',
 ];
 const hostile = ['test/hostile/**/*.test.ts', 'packages/server/src/**/hostile.test.ts'];

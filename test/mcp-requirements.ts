@@ -29,6 +29,11 @@ export const mcpRequirements = {
     behaviour:
       'A person logs in to an MCP server by the authorization of MCP, with PKCE: the state that comes back is of this server, tenant and person, and counts once and not for long. Until then, and when more is to be permitted, a call says `login_required`.',
   },
+  'tools.mcp.oauth.browser': {
+    promise: 3,
+    behaviour:
+      'A login counts in the browser that it was begun in only: there a page says who wants the account and for what, and takes the code that only who began it was shown. A link that somebody sends, with or without the code, binds no account.',
+  },
   'tools.mcp.oauth.own': {
     promise: 3,
     behaviour:

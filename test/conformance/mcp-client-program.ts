@@ -4,7 +4,7 @@
  */
 import { type AskedForm, McpServerDefinition, type TenantId } from '../../packages/protocol/src/index.ts';
 import { type ResumedCall, readFormAnswer, type ToolCallEnd } from '../../packages/server/src/tools/index.ts';
-import { startServers, tenant } from '../../packages/server/src/tools/sources/testing/index.ts';
+import { openLogin, startServers, tenant } from '../../packages/server/src/tools/sources/testing/index.ts';
 import { makeToolCall, readCall, said } from '../../packages/server/src/tools/testing/index.ts';
 
 const { MCP_CONFORMANCE_SCENARIO: scenario = '', MCP_CONFORMANCE_CONTEXT: context = '{}' } = process.env;
@@ -49,12 +49,16 @@ const signal = AbortSignal.timeout(100_000);
 
 /** What the browser of the person does: it goes where it is sent, and comes back. */
 async function login(): Promise<void> {
-  const { address } = await administration.logins.begin(tenant, 'conf', { by: 'person', host: callback.host }, signal);
+  const { logins } = administration;
+  const { address, cookies } = await openLogin(
+    logins.open,
+    await logins.begin(tenant, 'conf', { by: 'person', host: callback.host }, signal),
+  );
   const answer = await fetch(address, { redirect: 'manual' });
   const back = new URL(answer.headers.get('location') ?? '', address);
   if (back.origin !== callback.origin) throw new Error(`the person was sent to ${back.origin}, with HTTP ${answer.status}`);
   const get = (name: string) => back.searchParams.get(name) ?? undefined;
-  await administration.logins.finish({ state: get('state') ?? '', code: get('code'), issuer: get('iss'), error: get('error') });
+  await logins.finish({ state: get('state') ?? '', code: get('code'), issuer: get('iss'), error: get('error'), cookies });
 }
 
 /** Does it, and logs in as often as a person has the patience to. */

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { browse, type Guarded, startGuarded } from '../../packages/server/src/tools/sources/testing/index.ts';
+import { browse, type Guarded, openLoginAt, startGuarded } from '../../packages/server/src/tools/sources/testing/index.ts';
 import { acquirePostgres } from '../support/postgres.ts';
 import { execute } from '../support/sql.ts';
 import { fillFolder, startNode } from './support/node-process.ts';
@@ -37,10 +37,10 @@ it('two processes on Postgres renew a token once, and one that dies at it leaves
 
     guarded.as.tokenAnswer = { expires_in: 6 };
     await a.call('PUT', path, definition);
-    const { address } = (await a.call('POST', `${path}/login`)).body;
+    const { address, cookies } = await openLoginAt((await a.call('POST', `${path}/login`)).body);
     const { back } = await browse(address);
     // The browser may come back to any process.
-    expect((await fetch(back.href.replace(back.origin, b.url))).status).toBe(200);
+    expect((await fetch(back.href.replace(back.origin, b.url), { headers: { cookie: cookies } })).status).toBe(200);
     const rows = JSON.stringify(await execute({ url: postgres.url }, 'select * from mcp_grants'));
     for (const token of [...guarded.as.access.keys(), ...guarded.as.refresh.keys()]) expect(rows).not.toContain(token);
     expect((await keyless.call('GET', `${path}/login`)).body).toMatchObject({ state: 'needed' });

@@ -10,6 +10,7 @@ import {
   type FakeMcpServer,
   never,
   oauth,
+  openLogin,
   startFakeMcpServer,
   startServers,
   type TestServers,
@@ -135,12 +136,12 @@ it('a provider of others takes our registration, login, renewal and goodbye [ver
   servers = startServers({ store: store() });
   const { logins } = servers.administration;
   await servers.administration.put(tenant, 'docs', definitionOf(mcp.url, oauth()), never);
-  const { address } = await logins.begin(tenant, 'docs', { by: 'key_1', host: callbackHost }, never);
+  const { address, cookies } = await openLogin(logins.open, await logins.begin(tenant, 'docs', { by: 'key_1', host: callbackHost }, never));
   const back = (await browseTo(address)).searchParams;
   const get = (name: string) => back.get(name) ?? undefined;
-  expect(await logins.finish({ state: get('state') ?? '', code: get('code'), issuer: get('iss'), error: get('error') })).toEqual({
-    server: 'docs',
-  });
+  const answer = { state: get('state') ?? '', code: get('code'), issuer: get('iss'), error: get('error') };
+  await expect(logins.finish({ ...answer, cookies: undefined })).rejects.toThrow(/not begun in this browser/);
+  expect(await logins.finish({ ...answer, cookies })).toEqual({ server: 'docs' });
   await servers.administration.approve(tenant, 'docs', {}, never);
   expect(said(await call(servers))).toBe('called echo {"text":"hi"}');
   for (const ms of [100_000, 200_000, 300_000]) {

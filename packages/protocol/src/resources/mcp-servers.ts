@@ -187,7 +187,11 @@ export type McpLoginState = z.infer<typeof McpLoginState>;
 
 /** A login that was begun. */
 export const McpLogin = z
-  .object({ address: z.string().describe('What the person opens in a browser'), expiresAt: z.string() })
+  .object({
+    address: z.string().describe('What the person opens in a browser'),
+    code: z.string().describe('What they type there: only who began the login has it'),
+    expiresAt: z.string(),
+  })
   .meta({ id: 'McpLogin' });
 export type McpLogin = z.infer<typeof McpLogin>;
 

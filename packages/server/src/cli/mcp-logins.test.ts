@@ -2,7 +2,7 @@ import { request } from 'node:http';
 import { createNexusClient } from '@nexus-agent/sdk';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startTestPlatform, type TestPlatform } from '#apps/testing';
-import { type Guarded, startGuarded, toolOf } from '#tools/sources/testing';
+import { type Guarded, openLoginAt, startGuarded, toolOf } from '#tools/sources/testing';
 import { runCli } from './cli.testkit.ts';
 
 let guarded: Guarded;
@@ -35,21 +35,26 @@ function visit(url: string, headers: Record<string, string> = fromPage, method =
   });
 }
 const backOf = async (address: string) => (await fetch(address, { redirect: 'manual' })).headers.get('location') ?? '';
+/** Opens it, types the code, and comes back with what the browser holds. */
+async function comeBack(begun: { readonly address: string; readonly code: string }): Promise<[string, Record<string, string>]> {
+  const { address, cookies } = await openLoginAt(begun);
+  return [await backOf(address), { ...fromPage, cookie: cookies }];
+}
 
 describe('a person at a terminal and a browser', () => {
   it('adds a server, logs in, approves, and has agents use it; nothing of the token is anywhere [verifies tools.mcp.oauth.login] [verifies tools.mcp.oauth.hidden]', async () => {
     const added = await nexus('mcp', 'add', 'docs', guarded.mcp.url, '--oauth');
     expect(added.out).toMatch(/needs login: nexus mcp login docs/);
     expect((await nexus('mcp', 'list')).out).toMatch(/docs +needs login/);
-    const address = (await nexus('mcp', 'login', 'docs', '--no-wait')).out.trim();
-    const back = await backOf(address);
+    const [address = '', code = ''] = (await nexus('mcp', 'login', 'docs', '--no-wait')).out.trim().split('\ncode: ');
+    const [back, headers] = await comeBack({ address, code });
     expect(back.startsWith(`${platform.url}/v1/mcp-logins/callback?`)).toBe(true);
-    const answer = await visit(back);
+    const answer = await visit(back, headers);
     expect([answer.status, answer.headers['content-type'], answer.headers['cache-control']]).toEqual([
       ...[200, expect.stringContaining('text/plain'), 'no-store'],
     ]);
     expect(answer.text).toBe('You are logged in to the MCP server docs. You can close this page.\n');
-    expect((await visit(back)).status).toBe(400);
+    expect((await visit(back, headers)).status).toBe(400);
     expect((await nexus('mcp', 'approve', 'docs')).out).toMatch(/^docs: ready, .*\nlogged in, for read\n/);
 
     await platform.agent('reader', { tools: ['docs_*'], policy: { allow: ['docs_*', 'net:127.0.0.1'] } });
@@ -81,7 +86,7 @@ describe('a person at a terminal and a browser', () => {
     for (let looks = 0; guarded.as.registrations.length === before && looks < 100; looks++)
       await new Promise((resolve) => setTimeout(resolve, 50));
     const client = createNexusClient({ baseUrl: platform.url });
-    expect((await visit(await backOf((await client.mcpServers.login('docs')).address))).status).toBe(200);
+    expect((await visit(...(await comeBack(await client.mcpServers.login('docs'))))).status).toBe(200);
     expect((await waiting).out).toMatch(/^logged in, for read\n/);
     const late = await nexus('mcp', 'login', 'docs', '--timeout', '1');
     expect([late.code === 0, late.err]).toEqual([false, expect.stringMatching(/nobody has logged in/)]);
@@ -89,6 +94,23 @@ describe('a person at a terminal and a browser', () => {
 });
 
 describe('the way back of a browser', () => {
+  it('is that of who began the login: whoever was sent the address of the authorization server gives nothing away [verifies tools.mcp.oauth.browser]', async () => {
+    await nexus('mcp', 'add', 'docs', guarded.mcp.url, '--oauth');
+    const client = createNexusClient({ baseUrl: platform.url });
+    const begun = await client.mcpServers.login('docs');
+    expect((await visit(begun.address)).headers['content-type']).toMatch(/^text\/html/); // from a message, or another page
+    const { address, cookies } = await openLoginAt(begun); // an attacker's browser; the victim is sent the rest
+    const back = await backOf(address);
+    const victim = await visit(back);
+    expect([victim.status, victim.text]).toEqual([400, expect.stringMatching(/not begun in this browser/)]);
+    expect(await client.mcpServers.loginState('docs')).toMatchObject({ state: 'needed' });
+    const link = new URL(begun.address);
+    link.searchParams.set('code', begun.code); // all that an attacker knows, in a link
+    expect((await visit(link.href)).status).toBe(200); // the page, which says who wants the account
+    expect((await visit(link.href, { ...fromPage, 'sec-fetch-dest': 'iframe' })).status).toBe(403);
+    expect((await visit(back, { ...fromPage, cookie: cookies })).status).toBe(200);
+  });
+
   it('is open to navigations of other sites, and nothing else of theirs is [verifies tools.mcp.oauth.login]', async () => {
     const status = async (headers: Record<string, string>, path = '/v1/mcp-logins/callback?state=x', method = 'GET') =>
       (await visit(`${platform.url}${path}`, headers, method)).status;

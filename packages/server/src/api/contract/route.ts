@@ -25,7 +25,7 @@ export interface Call<Body, Query> {
 export type RouteAnswer =
   /** `text` is sent as it is, `body` as JSON. */
   | { readonly status: number; readonly body: unknown; readonly replayed?: boolean }
-  | { readonly status: number; readonly text: string; readonly contentType: string }
+  | { readonly status: number; readonly text: string; readonly contentType: string; readonly headers?: Readonly<Record<string, string>> }
   | { readonly status: 204; readonly headers?: Readonly<Record<string, string>> }
   /** The route writes to the response itself; it resolves when the response has ended. */
   | { readonly stream: (response: ServerResponse) => Promise<void> };

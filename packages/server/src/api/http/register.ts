@@ -124,7 +124,12 @@ function send(answer: RouteAnswer, reply: FastifyReply, { logger, secrets }: Pic
     });
     return reply;
   }
-  if ('text' in answer) return reply.code(answer.status).header('content-type', answer.contentType).send(answer.text);
+  if ('text' in answer)
+    return reply
+      .code(answer.status)
+      .headers(answer.headers ?? {})
+      .header('content-type', answer.contentType)
+      .send(answer.text);
   if (!('body' in answer))
     return reply
       .code(204)

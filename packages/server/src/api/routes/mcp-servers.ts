@@ -128,7 +128,7 @@ function loginRoutes(): Route[] {
       scope: 'admin',
       asks: changes,
       params: { server: 'name' },
-      responses: { 200: { description: 'The address to open, once', schema: McpLogin } },
+      responses: { 200: { description: 'The address to open, and the code that is typed there', schema: McpLogin } },
       handle: async ({ services, principal: { tenantId, id }, params, headers, signal }) => ({
         status: 200,
         body: await services.mcpServers.logins.begin(tenantId, params.server ?? '', { by: id, host: headers.host }, signal()),
@@ -151,6 +151,26 @@ function loginRoutes(): Route[] {
     }),
     route({
       method: 'GET',
+      path: '/v1/mcp-logins/start',
+      operationId: 'openMcpLogin',
+      summary: 'The page that a login begins with: it says who wants the account, and takes the code that they were shown',
+      tag,
+      scope: 'public',
+      fromSites: true,
+      query: startQuery,
+      responses: {
+        200: { description: 'The page', contentType: 'text/html' },
+        303: { description: 'To the authorization server' },
+      },
+      async handle({ services, query: { login, page, code }, headers: { cookie } }) {
+        const { headers, ...opened } = await services.mcpServers.logins.open({ login, page, code, cookies: cookie });
+        return opened.type === 'page'
+          ? { status: 200, text: opened.html, contentType: 'text/html; charset=utf-8', headers }
+          : { status: 303, text: '', contentType: 'text/plain; charset=utf-8', headers: { ...headers, location: opened.location } };
+      },
+    }),
+    route({
+      method: 'GET',
       path: '/v1/mcp-logins/callback',
       operationId: 'finishMcpLogin',
       summary: 'Where an authorization server sends the browser back to',
@@ -159,8 +179,8 @@ function loginRoutes(): Route[] {
       fromSites: true,
       query: callbackQuery,
       responses: { 200: { description: 'What became of it, for the person', contentType: 'text/plain' } },
-      async handle({ services, query: { state, code, iss, error } }) {
-        const { server } = await services.mcpServers.logins.finish({ state, code, issuer: iss, error });
+      async handle({ services, query: { state, code, iss, error }, headers: { cookie } }) {
+        const { server } = await services.mcpServers.logins.finish({ state, code, issuer: iss, error, cookies: cookie });
         const text = `You are logged in to the MCP server ${server}. You can close this page.\n`;
         return { status: 200, text, contentType: 'text/plain; charset=utf-8' };
       },
@@ -182,6 +202,12 @@ function loginRoutes(): Route[] {
     }),
   ];
 }
+
+const startQuery = z.object({
+  login: z.string().min(1).max(4_000),
+  page: z.string().max(100).optional(),
+  code: z.string().max(40).optional(),
+});
 
 /** An authorization server may say more. */
 const callbackQuery = z.object({

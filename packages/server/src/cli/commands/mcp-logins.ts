@@ -27,9 +27,11 @@ interface LoginFlags {
 async function login(context: CliContext, { wait, timeout }: LoginFlags, name = ''): Promise<undefined> {
   await withClient(context, async (client) => {
     const before = await client.mcpServers.loginState(name);
-    const { address, expiresAt } = await client.mcpServers.login(name);
-    if (!wait) return context.print({ address, expiresAt }, () => address);
-    context.note(`Open this address in a browser, before ${expiresAt}; it is for you alone:\n\n${address}\n`);
+    const { address, code, expiresAt } = await client.mcpServers.login(name);
+    if (!wait) return context.print({ address, code, expiresAt }, () => `${address}\ncode: ${code}`);
+    context.note(
+      `Open this address in a browser, before ${expiresAt}, and type the code ${code} there. Both are for you alone:\n\n${address}\n`,
+    );
     const until = performance.now() + timeout;
     for (let now = before; ; now = await client.mcpServers.loginState(name)) {
       if (now.state === 'active' && now.since !== before.since)

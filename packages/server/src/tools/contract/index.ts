@@ -15,7 +15,7 @@ export {
 export { askHuman, describeTool, type ToolDescriptor, type ToolTier } from './descriptor.ts';
 export type { CallFiles, CallFolder, CallFolders, FilesOfCall, FolderRequest, KeptFiles, WriteCondition } from './files.ts';
 export { fieldFault, readFormAnswer } from './form-answers.ts';
-export type { LoginAnswer, McpAdministration, McpLogins, WhoLogsIn } from './mcp-administration.ts';
+export type { LoginAnswer, LoginOpened, LoginStep, McpAdministration, McpLogins, WhoLogsIn } from './mcp-administration.ts';
 export type {
   AuthorizationAnswer,
   AuthorizationRequest,

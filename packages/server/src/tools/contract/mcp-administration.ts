@@ -26,20 +26,42 @@ export interface LoginAnswer {
   readonly code: string | undefined;
   readonly issuer: string | undefined;
   readonly error: string | undefined;
+  /** What the browser holds, as its header says it. */
+  readonly cookies: string | undefined;
 }
+
+/** What a browser comes with before it is sent to log in: all of it may be made up. */
+export interface LoginStep {
+  readonly login: string;
+  /** Of the page that was shown. */
+  readonly page: string | undefined;
+  /** What the person typed. */
+  readonly code: string | undefined;
+  readonly cookies: string | undefined;
+}
+
+export type LoginOpened = { readonly headers: Readonly<Record<string, string>> } & (
+  | { readonly type: 'page'; readonly html: string }
+  | { readonly type: 'sent'; readonly location: string }
+);
 
 /** Logins of people to the MCP servers of a tenant. */
 export interface McpLogins {
   /** Throws `not_found`, and `invalid_request` for a server that nobody logs in to. */
   state(tenantId: TenantId, name: string): Promise<McpLoginState>;
   /**
-   * Gives the address that the person opens, in the place of one that was given before. Throws `tool_failed` that
+   * Gives the address that the person opens and the code that they type there, in the place of one that was given before. Throws `tool_failed` that
    * says what is wrong there, and `config_invalid` where no browser could come back.
    */
   begin(tenantId: TenantId, name: string, who: WhoLogsIn, signal: AbortSignal): Promise<McpLogin>;
+  /**
+   * Shows who wants the account of the person, and sends the browser to the authorization server once the code was typed into that page.
+   * Throws `invalid_request` for what was not begun here.
+   */
+  open(step: LoginStep): Promise<LoginOpened>;
   /** What we say of ourselves to authorization servers that read it; null where only this machine could. */
   clientDocument(): Readonly<Record<string, unknown>> | null;
-  /** Ends a login, once. Throws `invalid_request` for what was not begun here. */
+  /** Ends a login, once, in the browser that it was begun in. Throws `invalid_request` for what was not begun here, or there. */
   finish(answer: LoginAnswer): Promise<{ readonly server: string }>;
   /** Forgets what was granted, and tells the authorization server. */
   end(tenantId: TenantId, name: string): Promise<void>;

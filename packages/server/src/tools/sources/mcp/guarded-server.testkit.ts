@@ -1,4 +1,6 @@
 import type { ServerResponse } from 'node:http';
+import type { McpLogin } from '@nexus-agent/protocol';
+import type { LoginOpened, LoginStep } from '#tools/contract';
 import { type FakeMcpServer, send, startFakeMcpServer } from './mcp-server.testkit.ts';
 import { type FakeAuthorizationServer, json, startFakeAuthorizationServer } from './oauth-server.testkit.ts';
 import { definitionOf, startServers, type TestServers, tenant } from './servers.testkit.ts';
@@ -55,16 +57,53 @@ export async function startGuarded(): Promise<Guarded> {
 
 export const oauth = (auth = {}) => ({ auth: { type: 'oauth' as const, ...auth } });
 
+/** What the browser of a person holds, by where it was sent. */
+const held = new Map<string, string>();
+
 /** What a browser brings back from the address, without bringing it. */
 export async function browse(address: string) {
   const answer = await fetch(address, { redirect: 'manual' });
   const back = new URL(answer.headers.get('location') ?? '', address);
   const get = (name: string) => back.searchParams.get(name) ?? undefined;
-  return { back, state: get('state') ?? '', code: get('code'), issuer: get('iss'), error: get('error') };
+  return { back, state: get('state') ?? '', code: get('code'), issuer: get('iss'), error: get('error'), cookies: held.get(address) };
 }
 
-export const begin = (servers: TestServers, who = tenant, name = 'docs') =>
-  servers.administration.logins.begin(who, name, { by: 'key_1', host: callbackHost }, never);
+type Opens = (step: LoginStep) => Promise<LoginOpened>;
+
+/** The browser of a person opens the page that a login begins with, types the code, and is sent on. */
+export async function openLogin(
+  open: Opens,
+  { address, code }: Pick<McpLogin, 'address' | 'code'>,
+): Promise<{ address: string; cookies: string }> {
+  const login = new URL(address).searchParams.get('login') ?? '';
+  const shown = await open({ login, page: undefined, code: undefined, cookies: undefined });
+  const page = (shown.type === 'page' ? /name="page" value="([^"]*)"/.exec(shown.html)?.[1] : undefined) ?? '';
+  const jar = (headers: Readonly<Record<string, string>>) => headers['set-cookie']?.split(';')[0] ?? '';
+  const sent = await open({ login, page, code, cookies: jar(shown.headers) });
+  if (sent.type !== 'sent') throw new Error(`the browser is not sent on: ${sent.html}`);
+  held.set(sent.location, jar(sent.headers));
+  return { address: sent.location, cookies: jar(sent.headers) };
+}
+
+/** The same over HTTP. */
+export function openLoginAt(begun: Pick<McpLogin, 'address' | 'code'>): Promise<{ address: string; cookies: string }> {
+  const open: Opens = async ({ cookies = '', ...step }) => {
+    const url = new URL(begun.address);
+    for (const [name, value] of Object.entries(step)) if (value !== undefined) url.searchParams.set(name, value);
+    const answer = await fetch(url, { redirect: 'manual', headers: { cookie: cookies } });
+    const headers = Object.fromEntries(answer.headers);
+    const location = answer.headers.get('location');
+    return location === null ? { type: 'page', html: await answer.text(), headers } : { type: 'sent', location, headers };
+  };
+  return openLogin(open, begun);
+}
+
+/** Begun, and opened by who began it. */
+export async function begin(servers: TestServers, who = tenant, name = 'docs') {
+  const { logins } = servers.administration;
+  const begun = await logins.begin(who, name, { by: 'key_1', host: callbackHost }, never);
+  return { ...begun, ...(await openLogin(logins.open, begun)) };
+}
 
 export async function login(servers: TestServers): Promise<void> {
   const { address } = await begin(servers);

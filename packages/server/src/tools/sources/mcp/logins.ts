@@ -1,13 +1,18 @@
-import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
+import type { OAuthClientInformationFull } from '@modelcontextprotocol/client';
 import type { McpLogin, McpLoginState, TenantId } from '@nexus-agent/protocol';
 import { type Clock, NexusError, sha256, toTimestamp } from '#core';
-import type { LoginAnswer, McpLogins, WhoLogsIn } from '#tools/contract';
+import type { LoginAnswer, LoginOpened, LoginStep, McpLogins, WhoLogsIn } from '#tools/contract';
 import { failureOf } from './connection.ts';
 import type { KeptServer } from './content.ts';
+import { createLoginCookies, isLoginCode, isSame, makeLoginCode } from './login-browser.ts';
+import { loginPageHeaders, renderLoginPage } from './login-page.ts';
 import type { OAuth } from './oauth.ts';
-import { beginAuthorization, type Challenge, clientMetadata, finishAuthorization, requireIssuer } from './oauth-client.ts';
+import { type Challenge, challengeOf, noChallenge } from './oauth-challenge.ts';
+import { beginAuthorization, clientMetadata, finishAuthorization, requireIssuer } from './oauth-client.ts';
+import type { Grant, PendingLogin } from './oauth-grants.ts';
 import type { Seal } from './oauth-seal.ts';
-import { challengeOf, isOwn, noChallenge, scopeFor } from './oauth-words.ts';
+import { isOwn, scopeFor } from './oauth-words.ts';
 import type { Reach } from './reach.ts';
 import type { Register } from './register.ts';
 
@@ -24,12 +29,13 @@ export interface LoginsOptions {
   readonly publicUrl: string | undefined;
 }
 
-/** Where browsers come back, and where our client metadata document lies. */
-const [callbackPath, documentPath] = ['/v1/mcp-logins/callback', '/v1/mcp-logins/client.json'];
+/** Where a person begins, where browsers come back, and where our client metadata document lies. */
+const [startPath, callbackPath, documentPath] = ['/v1/mcp-logins/start', '/v1/mcp-logins/callback', '/v1/mcp-logins/client.json'];
 
-const purpose = ['state of a login'];
+/** What a login is known by: in the address that the person opens, in what the browser brings back, and in the browser itself. */
+const [ticketPurpose, statePurpose, browserPurpose] = [['ticket of a login'], ['state of a login'], ['browser of a login']];
 
-/** What the browser brings back, sealed: nobody else can make one, and it says whose login it is. */
+/** Sealed: nobody else can make one, and it says whose login it is. */
 interface State {
   readonly tenantId: TenantId;
   readonly name: string;
@@ -39,11 +45,12 @@ interface State {
 
 export function createLogins({ oauth, register, reach, seal, clock, loginMs, closing, publicUrl }: LoginsOptions): McpLogins {
   const at = (path: string, base: string) => `${base.replace(/\/+$/, '')}${path}`;
+  const cookies = createLoginCookies(publicUrl?.startsWith('https:') === true, loginMs);
   const documentUrl = publicUrl !== undefined && new URL(publicUrl).protocol === 'https:' ? at(documentPath, publicUrl) : null;
 
-  function callbackFor(host: string | undefined): string {
-    if (publicUrl !== undefined) return at(callbackPath, publicUrl);
-    if (host !== undefined && /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})$/.test(host)) return at(callbackPath, `http://${host}`);
+  function baseFor(host: string | undefined): string {
+    if (publicUrl !== undefined) return publicUrl;
+    if (host !== undefined && /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})$/.test(host)) return `http://${host}`;
     throw new NexusError(
       'config_invalid',
       'mcpClient.oauth.publicUrl is missing: a browser that comes back from a login needs to know where this server is, such as https://nexus.example.com; on this machine, log in while nexus serve runs',
@@ -73,7 +80,7 @@ export function createLogins({ oauth, register, reach, seal, clock, loginMs, clo
     const nobody = {
       token: async () => undefined,
       onUnauthorized: async ({ response }: { response: Response }) => {
-        challenge = await challengeOf(response);
+        challenge = challengeOf(response);
         throw new NexusError('login_required', 'it wants a token');
       },
     };
@@ -91,6 +98,36 @@ export function createLogins({ oauth, register, reach, seal, clock, loginMs, clo
     return challenge ?? noChallenge;
   }
 
+  /** The login that somebody comes with, if it is one that was begun and is not over. Throws for anything else. */
+  async function pendingOf(given: string, purpose: readonly string[]) {
+    const text = (await sealIfAny())?.open(given, purpose) ?? null;
+    if (text === null) throw notOurs();
+    const known = JSON.parse(text) as State; // sealed here
+    const server = await requireOurs(known.tenantId, known.name);
+    const key = oauth.keyOf(server);
+    const found = await oauth.grants.pending(key);
+    if (found === null) throw notOurs();
+    const { login, version } = found;
+    if (!isSame(sha256(known.nonce), login.nonce) || login.by !== known.by || login.place !== key.place) throw notOurs();
+    return { known, server, key, login, version, text };
+  }
+
+  /** Whether a browser is the one in which the login was begun. */
+  async function isBegunIn(cookieHeader: string | undefined, { nonce }: State): Promise<boolean> {
+    const held = cookies.loginIn(cookieHeader, nonce);
+    const text = held === null ? null : ((await sealIfAny())?.open(held, browserPurpose) ?? null);
+    return text !== null && isSame((JSON.parse(text) as State).nonce, nonce); // sealed here
+  }
+
+  /** As whom we are known from before, where that still counts. Of a login that nobody came back from it may be why. */
+  function knownClient(grant: Grant | null, before: PendingLogin | null, callback: string): Grant['client'] {
+    const client = grant?.client ?? null;
+    if (client === null || before?.client.client_id === client.client_id) return null;
+    const { redirect_uris: backs, client_secret_expires_at: end } = client as Partial<OAuthClientInformationFull>; // as it answered us
+    const isFor = backs === undefined ? client.client_id === documentUrl : backs.includes(callback);
+    return isFor && (end === undefined || end === 0 || end * 1_000 > clock.now()) ? client : null;
+  }
+
   return {
     async state(tenantId, name) {
       return oauth.stateOf(await requireOurs(tenantId, name)) as Promise<McpLoginState>; // it has auth
@@ -100,41 +137,68 @@ export function createLogins({ oauth, register, reach, seal, clock, loginMs, clo
         ? null
         : { client_id: documentUrl, token_endpoint_auth_method: 'none', ...clientMetadata(at(callbackPath, publicUrl)) },
     async begin(tenantId, name, { by, host }: WhoLogsIn, signal): Promise<McpLogin> {
-      const callback = callbackFor(host);
+      const base = baseFor(host);
+      const callback = at(callbackPath, base);
       const server = await requireOurs(tenantId, name);
       const sealed = await seal();
       const during = AbortSignal.any([signal, closing]);
       const key = oauth.keyOf(server);
       const grant = await oauth.grants.find(key);
+      const before = await oauth.grants.pending(key);
       const challenge = await challengeBy(server, during);
       const nonce = randomBytes(32).toString('base64url');
-      const state: State = { tenantId, name, nonce, by };
+      const state = JSON.stringify({ tenantId, name, nonce, by } satisfies State);
       const { address, codeVerifier, discovery, client, resource } = await oauth.talk(server, (talk, identity) =>
         beginAuthorization(talk, {
           ...{ identity, challenge, metadataUrl: documentUrl, redirectUrl: callback },
           scope: scopeFor(server, challenge.scope, grant?.wantedScope ?? null),
-          known: grant?.client ?? null,
-          state: sealed.seal(JSON.stringify(state), purpose),
+          known: knownClient(grant, before?.login ?? null, callback),
+          state: sealed.seal(state, statePurpose),
         }),
       );
       during.throwIfAborted();
-      const expiresAt = clock.now() + loginMs;
+      const [expiresAt, code] = [clock.now() + loginMs, makeLoginCode()];
       await oauth.grants.begin(key, {
         ...{ place: key.place, nonce: sha256(nonce), by, expiresAt, redirectUrl: callback, codeVerifier, discovery, client, resource },
+        ...{ address, code },
       });
-      return { address, expiresAt: toTimestamp(expiresAt) };
+      const start = new URL(at(startPath, base));
+      start.searchParams.set('login', sealed.seal(state, ticketPurpose));
+      return { address: start.href, code, expiresAt: toTimestamp(expiresAt) };
     },
-    async finish({ state, code, issuer, error }: LoginAnswer) {
-      const text = (await sealIfAny())?.open(state, purpose) ?? null;
-      if (text === null) throw notOurs();
-      const { tenantId, name, nonce, by } = JSON.parse(text) as State; // sealed here
-      const server = await requireOurs(tenantId, name);
-      const key = oauth.keyOf(server);
-      const found = await oauth.grants.pending(key);
-      if (found === null) throw notOurs();
-      const { login, version } = found;
-      const [given, kept] = [Buffer.from(sha256(nonce)), Buffer.from(login.nonce)];
-      if (given.length !== kept.length || !timingSafeEqual(given, kept) || login.by !== by || login.place !== key.place) throw notOurs();
+    async open({ login: ticket, page, code, cookies: held }: LoginStep): Promise<LoginOpened> {
+      const { known, server, login, text } = await pendingOf(ticket, ticketPurpose);
+      if (login.expiresAt <= clock.now()) throw notOurs();
+      const shownBefore = cookies.pageIn(held);
+      // Another site can send a browser here with all that its owner knows, but not with the page that this browser was shown.
+      const isFromPage = page !== undefined && page !== '' && shownBefore !== null && isSame(page, shownBefore);
+      if (isFromPage && code !== undefined && isLoginCode(code, login.code)) {
+        const browser = (await seal()).seal(text, browserPurpose);
+        return {
+          type: 'sent',
+          location: login.address,
+          headers: { ...loginPageHeaders, 'set-cookie': cookies.login(known.nonce, browser) },
+        };
+      }
+      const next = randomBytes(32).toString('base64url');
+      const shown = {
+        ...{ server: server.name, tenant: known.tenantId, by: known.by, scopes: new URL(login.address).searchParams.get('scope') },
+        ...{ usedAt: reach.destinationOf(server.definition).host, loginAt: new URL(login.address).host },
+      };
+      return {
+        type: 'page',
+        html: renderLoginPage(shown, { login: ticket, page: next }, isFromPage && code !== undefined),
+        headers: { ...loginPageHeaders, 'set-cookie': cookies.page(next) },
+      };
+    },
+    async finish({ state, code, issuer, error, cookies: held }: LoginAnswer) {
+      const { known, server, key, login, version } = await pendingOf(state, statePurpose);
+      const { tenantId, name } = known;
+      if (!(await isBegunIn(held, known)))
+        throw new NexusError(
+          'invalid_request',
+          'this login was not begun in this browser, so nobody is logged in: open the address that nexus mcp login printed in the browser that you log in with; if somebody sent you here, they may want to act in your name',
+        );
       // Whatever comes of it: once.
       if (!(await oauth.grants.take(key, version)) || login.expiresAt <= clock.now()) throw notOurs();
       await requireIssuer(login, issuer);
@@ -142,7 +206,14 @@ export function createLogins({ oauth, register, reach, seal, clock, loginMs, clo
         const said = error !== undefined && /^[a-z_]{1,60}$/.test(error) ? error : 'no code';
         throw new NexusError('invalid_request', `the authorization server answered ${said}: nobody is logged in to the MCP server ${name}`);
       }
-      const tokens = await oauth.talk(server, (talk, identity) => finishAuthorization(talk, login, { code, issuer }, identity));
+      const tokens = await oauth
+        .talk(server, (talk, identity) => finishAuthorization(talk, login, { code, issuer }, identity))
+        .catch(async (failure: unknown) => {
+          // We are not known there any more: the next login makes us known anew.
+          if (failure instanceof NexusError && failure.details?.reason === 'client')
+            await oauth.grants.note(key, (grant) => ({ ...grant, client: null }));
+          throw failure;
+        });
       await oauth.grants.put(key, oauth.grantOf(server, login, tokens, clock.now()));
       // It may have been removed meanwhile: then nothing is kept.
       const still = await register.find(tenantId, name);

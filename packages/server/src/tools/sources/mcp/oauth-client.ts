@@ -1,12 +1,13 @@
-import type { OAuthClientProvider, OAuthDiscoveryState, OAuthTokens, StoredOAuthClientInformation } from '@modelcontextprotocol/client';
+import type {
+  AddClientAuthentication,
+  OAuthClientProvider,
+  OAuthDiscoveryState,
+  OAuthTokens,
+  StoredOAuthClientInformation,
+} from '@modelcontextprotocol/client';
 import { NexusError } from '#core';
+import type { Challenge } from './oauth-challenge.ts';
 import { type OAuthFetch, requireSecure } from './oauth-fetch.ts';
-
-/** What the server says that it needs, when it refuses a request. */
-export interface Challenge {
-  readonly resourceMetadataUrl: string | null;
-  readonly scope: string | null;
-}
 
 /** A token, and for what it was given. */
 export interface Tokens {
@@ -72,15 +73,14 @@ export async function beginAuthorization(
 ): Promise<BegunLogin> {
   const { auth } = await load();
   let client: StoredOAuthClientInformation | undefined = known ?? undefined;
-  const said: { discovery?: OAuthDiscoveryState; address?: URL; codeVerifier: string; resource: string | null } = {
-    codeVerifier: '',
-    resource: null,
-  };
+  let discovery = await spoken(talk.http, () => discovered(talk, challenge));
+  requireProofKeys(discovery);
+  const said: { address?: URL; codeVerifier: string; resource: string | null } = { codeVerifier: '', resource: null };
   const fixed = fixedClient(identity);
   const provider: OAuthClientProvider = {
     redirectUrl: ours.redirectUrl,
     ...(ours.metadataUrl === null ? {} : { clientMetadataUrl: ours.metadataUrl }),
-    clientMetadata: clientMetadata(ours.redirectUrl),
+    clientMetadata: { ...clientMetadata(ours.redirectUrl), ...authMethodFor(discovery) },
     state: () => ours.state,
     clientInformation: () => fixed ?? client,
     ...(fixed === undefined
@@ -99,10 +99,10 @@ export async function beginAuthorization(
       said.codeVerifier = verifier;
     },
     codeVerifier: () => said.codeVerifier,
-    discoveryState: () => undefined,
+    discoveryState: () => discovery,
     saveDiscoveryState: (state) => {
       requireProofKeys(state);
-      said.discovery = state;
+      discovery = state;
     },
     saveResourceUrl: (url) => {
       said.resource = url;
@@ -112,14 +112,14 @@ export async function beginAuthorization(
     auth(provider, {
       serverUrl: talk.serverUrl,
       fetchFn: talk.http.fetch,
-      forceReauthorization: true,
+      ...{ forceReauthorization: true, skipIssuerMetadataValidation: true }, // which {@link discovered} has seen to
       ...(scope === undefined ? {} : { scope }),
-      ...(challenge.resourceMetadataUrl === null ? {} : { resourceMetadataUrl: new URL(challenge.resourceMetadataUrl) }),
+      ...metadataUrlOf(challenge),
     }),
   );
   const registered = fixed ?? client;
-  const { address, discovery, codeVerifier, resource } = said;
-  if (address === undefined || discovery === undefined || registered === undefined) throw unusable('it gives no address to log in at');
+  const { address, codeVerifier, resource } = said;
+  if (address === undefined || registered === undefined) throw unusable('it gives no address to log in at');
   requireSecure(address, talk.allowPrivate);
   const begun = { address: address.href, codeVerifier, discovery, client: withoutSecret(registered, identity), resource };
   if (JSON.stringify(begun).length > maxKeptChars)
@@ -136,10 +136,10 @@ export async function finishAuthorization(
 ): Promise<Tokens> {
   const { exchangeAuthorization } = await load();
   const { discovery, client, codeVerifier, redirectUrl, resource } = login;
+  const as = await shownAs(withSecret(client, identity));
   const tokens = await spoken(http, () =>
     exchangeAuthorization(discovery.authorizationServerUrl, {
-      ...metadataOf(discovery),
-      clientInformation: withSecret(client, identity),
+      ...{ ...metadataOf(discovery), ...as },
       authorizationCode: answer.code,
       ...(answer.issuer === undefined ? {} : { iss: answer.issuer }),
       codeVerifier,
@@ -174,16 +174,28 @@ export async function refreshTokens(
   identity: ClientIdentity,
 ): Promise<Tokens> {
   const { refreshAuthorization } = await load();
-  const tokens = await spoken(http, () =>
-    refreshAuthorization(discovery.authorizationServerUrl, {
-      ...metadataOf(discovery),
-      clientInformation: withSecret(client, identity),
-      refreshToken,
-      ...(resource === null ? {} : { resource }),
-      fetchFn: http.fetch,
-    }),
-  );
-  return tokensFrom(tokens);
+  const as = await shownAs(withSecret(client, identity));
+  let status = 0;
+  const fetchFn: OAuthFetch['fetch'] = async (target, init) => {
+    const response = await http.fetch(target, init);
+    ({ status } = response);
+    return response;
+  };
+  try {
+    const tokens = await spoken(http, () =>
+      refreshAuthorization(discovery.authorizationServerUrl, {
+        ...{ ...metadataOf(discovery), ...as, refreshToken, fetchFn },
+        ...(resource === null ? {} : { resource }),
+      }),
+    );
+    return tokensFrom(tokens);
+  } catch (error) {
+    // Not all say `invalid_grant` to a token that has ended: some say anything else, in any form.
+    const isNo = status === 400 || status === 401 || (status === 200 && error instanceof NexusError && error.details?.error !== undefined);
+    if (!isNo || !(error instanceof NexusError) || error.details?.reason !== undefined || passing.has(String(error.details?.error)))
+      throw error;
+    throw new NexusError(error.code, error.message, { details: { ...error.details, reason: 'refused' }, cause: error });
+  }
 }
 
 /** A token for this server itself. */
@@ -199,11 +211,12 @@ export async function fetchOwnTokens(
     privateKey === undefined
       ? new sdk.ClientCredentialsProvider({ ...about, clientSecret: clientSecret ?? '' })
       : new sdk.PrivateKeyJwtProvider({ ...about, privateKey: privateKey.pem, algorithm: privateKey.algorithm });
-  return spoken(http, async () => {
-    const found = await sdk.discoverOAuthServerInfo(serverUrl, {
-      fetchFn: http.fetch,
-      ...(challenge.resourceMetadataUrl === null ? {} : { resourceMetadataUrl: new URL(challenge.resourceMetadataUrl) }),
+  if (privateKey === undefined)
+    Object.assign(provider, {
+      addClientAuthentication: await authenticationOf({ client_id: clientId, client_secret: clientSecret ?? '' }),
     });
+  return spoken(http, async () => {
+    const found = await discovered({ serverUrl, http }, challenge);
     http.throwIfRefused(); // before a secret goes anywhere
     await sdk.selectResourceURL(serverUrl, provider, found.resourceMetadata); // throws for that of another server
     const tokens = await sdk.fetchToken(provider, found.authorizationServerUrl, {
@@ -226,20 +239,75 @@ export async function revokeToken(
   const { authorizationServerMetadata: metadata } = discovery;
   const endpoint: unknown = metadata !== undefined && 'revocation_endpoint' in metadata ? metadata.revocation_endpoint : undefined;
   if (typeof endpoint !== 'string') return;
-  const { client_id, client_secret } = withSecret(client, identity);
-  const isBasic = client_secret !== undefined && metadata?.token_endpoint_auth_methods_supported?.includes('client_secret_post') !== true;
-  const pair = `${encodeURIComponent(client_id)}:${encodeURIComponent(client_secret ?? '')}`;
-  await http.fetch(endpoint, {
-    method: 'POST',
-    headers: {
-      'content-type': 'application/x-www-form-urlencoded',
-      ...(isBasic ? { authorization: `Basic ${Buffer.from(pair).toString('base64')}` } : {}),
+  const headers = new Headers({ 'content-type': 'application/x-www-form-urlencoded' });
+  const body = new URLSearchParams({ token: token.value, token_type_hint: token.hint });
+  const authenticate = await authenticationOf(withSecret(client, identity));
+  await authenticate(headers, body, endpoint, metadata);
+  await http.fetch(endpoint, { method: 'POST', headers, body });
+}
+
+/** What the MCP server and its authorization server say of themselves. */
+async function discovered({ serverUrl, http }: Pick<Talk, 'serverUrl' | 'http'>, challenge: Challenge): Promise<OAuthDiscoveryState> {
+  const { discoverOAuthServerInfo } = await load();
+  let isPage = false;
+  const found = await discoverOAuthServerInfo(serverUrl, {
+    async fetchFn(target, init) {
+      const response = await http.fetch(target, init);
+      if (!response.ok || isJson(await response.clone().text())) return response;
+      // A page for people, which some servers answer any address with, is no document; there may be one elsewhere.
+      isPage ||= !String(target).includes('/oauth-protected-resource');
+      return new Response('', { status: 404 });
     },
-    body: new URLSearchParams({
-      ...{ token: token.value, token_type_hint: token.hint, client_id },
-      ...(client_secret === undefined || isBasic ? {} : { client_secret }),
-    }),
+    skipIssuerMetadataValidation: true,
+    ...metadataUrlOf(challenge),
   });
+  if (isPage && found.authorizationServerMetadata === undefined) throw unusable('what it says of itself cannot be read');
+  const bare = (issuer: string) => issuer.replace(/\/$/, '');
+  const { authorizationServerMetadata: metadata, authorizationServerUrl: asked } = found;
+  // Whether there is a slash at the end is written in both ways, and both have the same document.
+  if (metadata !== undefined && bare(metadata.issuer) !== bare(asked))
+    throw unusable('it says that it is another issuer than the one that was asked');
+  return found;
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function metadataUrlOf({ resourceMetadataUrl: url }: Challenge) {
+  return url === null ? {} : { resourceMetadataUrl: new URL(url) };
+}
+
+/** How a client shows who it is. The SDK leaves out the encoding of RFC 6749 (2.3.1), without which some secrets are others. */
+async function authenticationOf(client: StoredOAuthClientInformation): Promise<AddClientAuthentication> {
+  const { selectClientAuthMethod } = await load();
+  const { client_id: id, client_secret: secret } = client;
+  return (headers, params, _endpoint, metadata) => {
+    const method = selectClientAuthMethod(client, metadata?.token_endpoint_auth_methods_supported ?? []);
+    if (method === 'client_secret_basic' && secret !== undefined) {
+      const pair = `${encodeURIComponent(id)}:${encodeURIComponent(secret)}`;
+      headers.set('authorization', `Basic ${Buffer.from(pair).toString('base64')}`);
+      return;
+    }
+    params.set('client_id', id);
+    if (method === 'client_secret_post' && secret !== undefined) params.set('client_secret', secret);
+  };
+}
+
+async function shownAs(clientInformation: StoredOAuthClientInformation) {
+  return { clientInformation, addClientAuthentication: await authenticationOf(clientInformation) };
+}
+
+/** Who registers without a word of it is given `client_secret_basic`, which not all take. */
+function authMethodFor({ authorizationServerMetadata: metadata }: OAuthDiscoveryState): { token_endpoint_auth_method?: string } {
+  const methods = metadata?.token_endpoint_auth_methods_supported ?? ['client_secret_basic'];
+  const method = ['client_secret_basic', 'none', 'client_secret_post'].find((each) => methods.includes(each));
+  return method === undefined || method === 'client_secret_basic' ? {} : { token_endpoint_auth_method: method };
 }
 
 const clientName = 'Nexus Agent';
@@ -319,8 +387,15 @@ async function spoken<Result>(http: OAuthFetch, work: () => Promise<Result>): Pr
   return result;
 }
 
-/** What the authorization server says no to for good: only a person can help. */
-const needsPerson = new Set(['invalid_grant', 'invalid_client', 'unauthorized_client']);
+/** What the authorization server says no to for good: only a person can help, with `client` by logging in as one that it does not know yet. */
+const forGood = new Map([
+  ['invalid_grant', 'login'],
+  ['invalid_client', 'client'],
+  ['unauthorized_client', 'client'],
+]);
+
+/** What passes. */
+const passing = new Set(['temporarily_unavailable', 'slow_down']);
 
 /** In our own words: what comes from there may hold what it was sent. Told apart by form. */
 function explained(error: unknown): NexusError {
@@ -342,7 +417,7 @@ function explained(error: unknown): NexusError {
   }
   if (code !== null)
     return new NexusError('tool_failed', `the authorization server of the MCP server answered ${code}`, {
-      details: needsPerson.has(code) ? { reason: 'login' } : {},
+      details: { error: code, ...(forGood.has(code) ? { reason: forGood.get(code) } : {}) },
     });
   if (/does not match expected/.test(error.message)) return unusable('the MCP server names a resource that is not itself');
   if (/dynamic client registration/i.test(error.message))

@@ -1,4 +1,4 @@
-import { NexusError } from '#core';
+import { isObject, NexusError } from '#core';
 import { hostnameOf, portOf, requireAllowedUrl } from '#tools/net';
 import type { Fetch } from './egress-fetch.ts';
 
@@ -62,13 +62,32 @@ export function createOAuthFetch({ fetch, allowPrivate, signal, secretHosts }: O
         const text = await response.text();
         const headers = new Headers([...response.headers].filter(([, value]) => value.length <= maxHeaderChars));
         const { status } = response;
-        return new Response(status === 204 || status === 205 || status === 304 ? null : text, { status, headers });
+        if (status === 204 || status === 205 || status === 304) return new Response(null, { status, headers });
+        return meant(text, { status, headers });
       } catch (error) {
         refusal ??= signal.aborted ? signal.reason : error;
         throw error;
       }
     },
   };
+}
+
+/**
+ * What an answer means. A member that is null or empty is not there, nor is a time that is no number: the tokens beside it may be the only
+ * ones that are left.
+ */
+function meant(text: string, init: { readonly status: number; readonly headers: Headers }): Response {
+  if (init.status !== 200 && init.status !== 201) return new Response(text, init);
+  let said: unknown;
+  try {
+    said = JSON.parse(text);
+  } catch {
+    return new Response(text, init);
+  }
+  if (!isObject(said)) return new Response(text, init);
+  const isSaid = ([name, value]: [string, unknown]) =>
+    value !== null && value !== '' && (name !== 'expires_in' || Number.isFinite(Number(value)));
+  return new Response(JSON.stringify(Object.fromEntries(Object.entries(said).filter(isSaid))), init);
 }
 
 /** Throws for what would be sent in the open, or to where nothing may go. */

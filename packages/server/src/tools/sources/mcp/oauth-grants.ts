@@ -33,6 +33,9 @@ export interface PendingLogin {
   readonly nonce: string;
   readonly by: string;
   readonly expiresAt: number;
+  /** Where the person logs in, and what they type before they are sent there. */
+  readonly address: string;
+  readonly code: string;
   readonly redirectUrl: string;
   readonly codeVerifier: string;
   readonly discovery: OAuthDiscoveryState;
@@ -64,6 +67,8 @@ export interface Grants {
     signal: AbortSignal,
   ): Promise<Grant>;
   put(key: GrantKey, grant: Grant): Promise<void>;
+  /** Notes something of what is there, and takes nothing away from who renews it: where that takes long, it is not noted. */
+  note(key: GrantKey, noted: (grant: Grant) => Grant): Promise<void>;
   remove(key: Pick<GrantKey, 'tenantId' | 'name'>): Promise<void>;
   begin(key: GrantKey, login: PendingLogin): Promise<void>;
   pending(key: Pick<GrantKey, 'tenantId' | 'name'>): Promise<{ readonly login: PendingLogin; readonly version: string } | null>;
@@ -78,12 +83,14 @@ export interface GrantsOptions {
   readonly timers: Pick<Timers, 'sleep'>;
   /** How long a process may be at it before another one takes its place: longer than it takes at most. */
   readonly holdMs: number;
+  /** How long others wait for it. */
+  readonly patienceMs: number;
 }
 
 const lookMs = 100;
 const maxSwaps = 20;
 
-export function createGrants({ store, seal, clock, timers, holdMs }: GrantsOptions): Grants {
+export function createGrants({ store, seal, clock, timers, holdMs, patienceMs }: GrantsOptions): Grants {
   const purposeOf = (tenantId: string, name: string, slot: McpGrantSlot) => [tenantId, name, slot];
 
   async function read(tenantId: TenantId, name: string, slot: McpGrantSlot): Promise<{ row: McpGrantRow; content: unknown } | null> {
@@ -113,7 +120,7 @@ export function createGrants({ store, seal, clock, timers, holdMs }: GrantsOptio
     isNew: (grant: Grant | null) => boolean,
     signal: AbortSignal,
   ): Promise<Held | Grant> {
-    for (;;) {
+    for (let waitedMs = 0; ; waitedMs += lookMs) {
       signal.throwIfAborted();
       const found = await read(tenantId, name, 'grant');
       const grant = ofPlace(found?.content, place);
@@ -122,6 +129,13 @@ export function createGrants({ store, seal, clock, timers, holdMs }: GrantsOptio
         if (grant !== null && isNew(grant)) return grant;
         const held = await rowOf(tenantId, name, 'grant', grant, clock.now() + holdMs);
         if (await store.swapMcpGrant(held, found?.row.version ?? null)) return { grant, version: held.version };
+      } else if (waitedMs >= patienceMs) {
+        const seconds = Math.ceil((heldUntil - clock.now()) / 1_000);
+        throw new NexusError(
+          'tool_failed',
+          `the token of the MCP server ${name} is being renewed by another process, or one that ended meanwhile; in ${seconds} s at most it is tried again`,
+          { details: { reason: 'connection' }, retryable: true },
+        );
       }
       await timers.sleep(lookMs, signal);
     }
@@ -152,6 +166,16 @@ export function createGrants({ store, seal, clock, timers, holdMs }: GrantsOptio
         if (await store.swapMcpGrant(await rowOf(tenantId, name, 'grant', grant), before?.version ?? null)) return;
       }
       throw new NexusError('conflict', `the login to the MCP server ${name} is changed all the time; try again`);
+    },
+    async note({ tenantId, name, place }, noted) {
+      for (let looks = 0; looks < maxSwaps; looks++) {
+        const found = await read(tenantId, name, 'grant');
+        const grant = ofPlace(found?.content, place);
+        if (grant === null || found === null) return;
+        const isHeld = found.row.heldUntil !== null && found.row.heldUntil > clock.now();
+        if (!isHeld && (await store.swapMcpGrant(await rowOf(tenantId, name, 'grant', noted(grant)), found.row.version))) return;
+        await timers.sleep(lookMs);
+      }
     },
     async remove({ tenantId, name }) {
       await store.deleteMcpGrant(tenantId, name, 'grant');

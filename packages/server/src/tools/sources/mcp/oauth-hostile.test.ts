@@ -88,7 +88,7 @@ describe('an authorization server', () => {
   it.each<[string, Record<string, unknown>, RegExp]>([
     ['of a strange type', { token_type: 'mac' }, /another type than Bearer/],
     ['with a line break', { access_token: 'a\r\nX-Evil: 1' }, /visible characters/],
-    ['that is empty', { access_token: '' }, /visible characters/],
+    ['that is empty', { access_token: '' }, /cannot be read/],
     ['that is endless', { access_token: 'x'.repeat(20_000) }, /visible characters/],
     ['that is no text', { access_token: { a: 1 } }, /cannot be read/],
   ])('that gives a token %s gives none [verifies tools.mcp.oauth.hostile]', async (_what, lie, message) => {

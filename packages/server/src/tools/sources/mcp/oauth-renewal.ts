@@ -1,5 +1,6 @@
 import { type Clock, canonicalJson, NexusError, settlesWithin, type Timers } from '#core';
-import { type Challenge, fetchOwnTokens, type Registration, refreshTokens, type Tokens } from './oauth-client.ts';
+import type { Challenge } from './oauth-challenge.ts';
+import { fetchOwnTokens, type Registration, refreshTokens, type Tokens } from './oauth-client.ts';
 import type { Grant, GrantKey, Grants } from './oauth-grants.ts';
 import { lateAfter, type OAuthServer, type OAuthTalk, partsOf } from './oauth-talk.ts';
 import { isOwn, loginRequired, scopeFor } from './oauth-words.ts';
@@ -69,10 +70,17 @@ export function createRenewal({ grants, talk, clock, timers, timeoutMs }: Renewa
     try {
       const made = await talk(server, (of, identity) => refreshTokens(of, { discovery, client, resource }, refreshToken, identity));
       const kept = { ...made, scope: made.scope ?? scope }; // a refresh token that is not made anew stays, which the SDK sees to
-      return grantOf(server, { discovery, client, resource }, kept, since ?? clock.now());
+      return { ...grantOf(server, { discovery, client, resource }, kept, since ?? clock.now()), wantedScope: grant.wantedScope };
     } catch (error) {
-      if (error instanceof NexusError && error.details?.reason === 'login') return { ...grant, tokens: null };
-      throw error;
+      if (!(error instanceof NexusError)) throw error;
+      const { code, message, details, retryable } = error;
+      if (details?.reason === 'login') return { ...grant, tokens: null };
+      if (details?.reason === 'client') return { ...grant, tokens: null, client: null };
+      // It may have meant something else: the token stays, and is tried again.
+      if (details?.reason === 'refused')
+        throw loginRequired(server, grant.wantedScope, `the login to the MCP server ${server.name} cannot be renewed (${message})`);
+      const hint = `${message}; if that goes on, log in anew with nexus mcp login ${server.name}`;
+      throw new NexusError(code, hint, { ...(details === undefined ? {} : { details }), retryable, cause: error });
     }
   }
 

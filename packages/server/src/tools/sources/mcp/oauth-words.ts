@@ -1,16 +1,7 @@
 import { mcpGrantOf } from '@nexus-agent/protocol';
 import { NexusError } from '#core';
 import type { KeptServer } from './content.ts';
-import type { Challenge } from './oauth-client.ts';
 import { partsOf } from './oauth-talk.ts';
-
-export const noChallenge: Challenge = { resourceMetadataUrl: null, scope: null };
-
-export async function challengeOf(response: Response): Promise<Challenge> {
-  const { extractWWWAuthenticateParams } = await import('@modelcontextprotocol/client');
-  const { resourceMetadataUrl, scope = null } = extractWWWAuthenticateParams(response);
-  return { resourceMetadataUrl: resourceMetadataUrl?.href ?? null, scope: scope === null ? null : joined('', scope) };
-}
 
 /** What is asked for: what the operator says, or else what the server has said that it needs. */
 export function scopeFor(server: Pick<KeptServer, 'definition'>, challenged: string | null, wanted: string | null): string | undefined {

@@ -180,8 +180,8 @@ describe('what a browser brings back', () => {
   it('says why it is no login, in words of ours [verifies tools.mcp.oauth.login]', async () => {
     servers = startServers();
     await addGuarded(guarded, servers);
-    const { state } = await browse((await begin(servers)).address);
-    const refused = finish({ state, code: undefined, issuer: guarded.as.url, error: 'access_denied' });
+    const answer = await browse((await begin(servers)).address);
+    const refused = finish({ ...answer, code: undefined, error: 'access_denied' });
     await expect(refused).rejects.toThrow(/answered access_denied/);
   });
 });
@@ -273,6 +273,19 @@ describe('a token', () => {
   });
 });
 
+describe('a token that another process is at for long', () => {
+  it('is not waited for until nobody knows any more what is waited for [verifies tools.mcp.oauth.refresh]', async () => {
+    const store = createRows();
+    servers = await startLoggedIn(guarded, { store });
+    const [key = '', row] = [...store.grants][0] ?? [];
+    if (row === undefined) throw new Error('nothing is kept');
+    store.grants.set(key, { ...row, version: 'held', heldUntil: systemClock.now() + hour + 60_000 });
+    const of = startServers({ store, clock: later(hour), connectTimeoutMs: 1_000 });
+    expect(said(await call('docs_echo', of))).toMatch(/being renewed by another process, or one that ended meanwhile; in \d+ s at most/);
+    await of.close();
+  });
+});
+
 describe('what is kept', () => {
   it('can be read by nobody else, for nobody else [verifies tools.mcp.oauth.sealed]', async () => {
     const store = createRows();
@@ -316,7 +329,7 @@ describe('what is kept', () => {
     await expect(addGuarded(guarded, servers)).rejects.toMatchObject({ code: 'config_invalid' });
     expect(servers.rows.size).toBe(0);
     // Anybody may come to where browsers come back, and is told nothing of the configuration.
-    const made = { state: 'made up', code: 'x', issuer: undefined, error: undefined };
+    const made = { state: 'made up', code: 'x', issuer: undefined, error: undefined, cookies: undefined };
     await expect(servers.administration.logins.finish(made)).rejects.toMatchObject({ code: 'invalid_request' });
   });
 

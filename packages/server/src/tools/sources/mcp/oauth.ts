@@ -3,12 +3,13 @@ import type { McpLoginState } from '@nexus-agent/protocol';
 import { type Clock, NexusError, type Timers, toTimestamp } from '#core';
 import type { McpGrantStore } from '#storage';
 import { type Fetch, Unreached } from './egress-fetch.ts';
+import { challengeOf, noChallenge } from './oauth-challenge.ts';
 import { type Registration, revokeToken, type Tokens } from './oauth-client.ts';
 import { createGrants, type Grant, type GrantKey, type Grants } from './oauth-grants.ts';
 import { createRenewal, isOver, keyOf } from './oauth-renewal.ts';
 import type { Seal } from './oauth-seal.ts';
 import { createTalk, type OAuthServer, type OAuthTalk, type OAuthTalkOptions } from './oauth-talk.ts';
-import { challengeOf, isOwn, joined, loginRequired, noChallenge, quoted } from './oauth-words.ts';
+import { isOwn, joined, loginRequired, quoted } from './oauth-words.ts';
 
 export interface OAuthOptions extends OAuthTalkOptions {
   readonly store: McpGrantStore;
@@ -45,7 +46,7 @@ const freshMs = 10_000;
 
 export function createOAuth(options: OAuthOptions): OAuth {
   const { clock, secretFor, timeoutMs } = options;
-  const grants = createGrants({ ...options, holdMs: 2 * timeoutMs });
+  const grants = createGrants({ ...options, holdMs: 2 * timeoutMs, patienceMs: 0.7 * timeoutMs }); // before the conversation is given up for silence
   const talk = createTalk(options);
   const { renewed, grantOf, close } = createRenewal({ ...options, grants, talk });
 
@@ -105,21 +106,23 @@ export function createOAuth(options: OAuthOptions): OAuth {
             const refused = sent ?? null;
             const grant = await grants.find(keyOf(server));
             const age = grant?.tokens == null ? Number.POSITIVE_INFINITY : clock.now() - grant.tokens.obtainedAt;
-            if (grant?.tokens?.accessToken === refused && age < freshMs) {
+            // Of a process whose clock is ahead it may be from the future.
+            if (grant?.tokens?.accessToken === refused && age >= 0 && age < freshMs) {
               const what = `the MCP server ${server.name} refuses the token that was just issued for it`;
               throw isOwn(server) ? new NexusError('tool_failed', what, { details: { status: 401 } }) : loginRequired(server, null, what);
             }
-            const next = await renewed(server, refused, await challengeOf(response));
+            const next = await renewed(server, refused, challengeOf(response));
             if (next.tokens === null) throw loginRequired(server, next.wantedScope);
           }),
       };
     },
     watch: (server, fetch) => async (target, init) => {
       const response = await fetch(target, init);
-      if (response.status !== 403) return response;
-      const { extractWWWAuthenticateParams } = await import('@modelcontextprotocol/client');
-      const { error, scope = '' } = extractWWWAuthenticateParams(response);
+      const sent = /^Bearer (.+)$/i.exec(new Headers(init?.headers).get('authorization') ?? '')?.[1];
+      if (sent === undefined || (response.status !== 403 && response.status !== 401)) return response;
+      const { error, scope: said } = challengeOf(response);
       if (error !== 'insufficient_scope') return response;
+      const scope = joined(said ?? '');
       await response.body?.cancel();
       if (isOwn(server))
         throw new Unreached(
@@ -127,7 +130,7 @@ export function createOAuth(options: OAuthOptions): OAuth {
           `the MCP server ${server.name} wants a token that permits more (${quoted(scope)}); name it in auth.scopes, if it is meant`,
           { details: { status: 403 } },
         );
-      throw await withMore(server, scope);
+      throw await withMore(server, scope, sent);
     },
     async stateOf(server) {
       if (server.definition.auth === undefined) return undefined;
@@ -163,11 +166,18 @@ export function createOAuth(options: OAuthOptions): OAuth {
     close,
   };
 
-  async function withMore(server: Server, scope: string): Promise<NexusError> {
+  async function withMore(server: Server, scope: string, sent: string): Promise<NexusError> {
     const key = keyOf(server);
     const grant = await grants.find(key);
+    const permitted = grant?.tokens?.accessToken === sent ? (grant.tokens.scope?.split(' ') ?? []) : [];
+    if (scope !== '' && scope.split(' ').every((each) => permitted.includes(each)))
+      return new Unreached(
+        'tool_failed',
+        `the MCP server ${server.name} says that its token does not permit ${quoted(scope)}, which it was given for: another login would not change that; ask whoever runs the server`,
+        { details: { status: 403 } },
+      );
     const wanted = joined(grant?.wantedScope ?? grant?.tokens?.scope ?? '', scope);
-    if (grant !== null && wanted !== grant.wantedScope) await grants.put(key, { ...grant, wantedScope: wanted });
+    if (grant !== null && wanted !== grant.wantedScope) await grants.note(key, (now) => ({ ...now, wantedScope: wanted }));
     return loginRequired(server, wanted, `the MCP server ${server.name} wants a login that permits more (${quoted(wanted)})`);
   }
 }
