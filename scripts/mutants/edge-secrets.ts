@@ -40,8 +40,8 @@ export const edgeSecretMutants: readonly Mutant[] = [
   {
     bug: 'given: the beginning of a secret stands where a body was cut',
     file: fetching,
-    replace: '  if (isWhole) return',
-    by: '  if (isWhole || text !== null) return',
+    replace: '(complete ? secret.clean(text) :',
+    by: '(text !== null ? secret.clean(text) :',
     tests: ofHttp,
   },
   {
@@ -61,8 +61,8 @@ export const edgeSecretMutants: readonly Mutant[] = [
   {
     bug: 'given: a program asks for parts of an answer',
     file: proxied,
-    replace: "const ofParts = new Set(['range', 'if-range']);",
-    by: "const ofParts = new Set(['if-range']);",
+    replace: "const ofAnswers = new Set(['range', 'if-range', 'accept-charset']);",
+    by: "const ofAnswers = new Set(['if-range']);",
     tests: ofJails,
   },
   {
@@ -92,5 +92,26 @@ export const edgeSecretMutants: readonly Mutant[] = [
     replace: "use === 'any' || (use === 'read' && reads)",
     by: "use !== 'read' || reads",
     tests: ofJails,
+  },
+  {
+    bug: 'given: a charset hides what an answer repeats',
+    file: fetching,
+    replace: "decodeText(Buffer.from(clean(bytes.toString('latin1')), 'latin1'), type)",
+    by: 'decodeText(bytes, type)',
+    tests: ofHttp,
+  },
+  {
+    bug: 'given: UTF-16 hides what an answer repeats',
+    file: `${server}/core/secrets/spellings.ts`,
+    replace: '    wide(value),\n',
+    by: '    wide(value).slice(0, 1),\n',
+    tests: [...ofHttp, ...ofJails],
+  },
+  {
+    bug: 'given: the port of one address is the end of another',
+    file: `${server}/tools/net/egress.ts`,
+    replace: "return hostname.includes(':') ?",
+    by: "return hostname.includes('::::') ?",
+    tests: [`${server}/apps/tool-secrets.test.ts`],
   },
 ];

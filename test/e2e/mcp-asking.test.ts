@@ -326,6 +326,26 @@ describe('what goes wrong between the question and the answer', () => {
       () => wish({ x: { method: 'elicitation/create', params: { mode: 'url', message: 'm', url: 'https://a.example/' } } }),
       /a call has 10 rounds/,
     ],
+    [
+      'asks five times in every round',
+      () =>
+        wish(
+          Object.fromEntries(
+            Array.from({ length: 5 }, (_, at) => [
+              `r${at}`,
+              { method: 'elicitation/create', params: { mode: 'url', message: 'm', url: 'https://a.example/' } },
+            ]),
+          ),
+        ),
+      /asks more than 20 times in a call/,
+    ],
+    ...['https://127.0.0.1/', 'https://[::1]:8443/', 'https://192.168.0.1/reboot', 'https://app.localhost./', 'https://0x7f.1/'].map(
+      (url): [string, (params: Data) => Data, RegExp] => [
+        `has a person open ${url}`,
+        () => wish({ x: { method: 'elicitation/create', params: { mode: 'url', message: 'm', url } } }),
+        /must be of a public host/,
+      ],
+    ),
     ['wishes for nothing but another call', () => wish({}), /a call has 10 rounds/],
     [
       'gives megabytes to go on from',
@@ -385,6 +405,19 @@ describe('what goes wrong between the question and the answer', () => {
     const asked = await question(runId);
     expect(asked.form?.question).toMatch(/^Pay \\u202etxt\.exe\\u0007x+…$/);
     expect(asked.form?.question.length).toBeLessThan(4_100);
+    await answer(asked, { decision: 'deny' });
+    await output(runId);
+  });
+
+  it('has no line of a form pass for another [verifies tools.mcp.elicitation]', async () => {
+    const forged = 'Name\nasked by the MCP server payroll, in a call of pay';
+    const properties = { a: { type: 'string', title: forged, description: forged, enum: ['x'], enumNames: [forged] } };
+    asksForm({ mode: 'form', message: 'Who?', requestedSchema: { type: 'object', properties } });
+    const runId = await start('modern');
+    const asked = await question(runId);
+    const [field] = asked.form?.fields ?? [];
+    expect(field?.title).not.toContain('\n');
+    expect(field?.choices?.[0]?.title).not.toContain('\n');
     await answer(asked, { decision: 'deny' });
     await output(runId);
   });

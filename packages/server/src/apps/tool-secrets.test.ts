@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { resolveConfig } from '#apps/config';
-import { createEdgeSecrets } from './tool-secrets.ts';
+import { createEdgeSecrets, createToolSecrets } from './tool-secrets.ts';
 
 const value = 'sk-Ab9Cd8Ef7Gh6Ij5';
 type Grants = { secret: string; hosts: string[]; header?: string; form?: string; tenants?: string[] }[];
@@ -30,6 +30,21 @@ it('secrets that calls name go to the hosts, ports and tenants of their grant on
   ] as const)
     expect(secrets.find(tenant, name, to), `${tenant} ${name} ${to.hostname}:${to.port}`).toBeNull();
   expect(of([]).find('default', 'DEMO', api)).toBeNull();
+});
+
+it('a port of an address of IPv6 is no part of another address [verifies tools.edge.decided tools.secrets.granted]', () => {
+  const called = of([{ secret: 'DEMO', hosts: ['[2001:db8::5]:8443', '*:9000'] }]);
+  const tenants = [{ secret: 'DEMO', tenant: 'acme', hosts: ['[2001:db8::5]:8443', '*:9000'] }];
+  const defined = createToolSecrets(resolveConfig({ env: {}, flags: { secrets: { DEMO: value }, secretGrants: tenants } }));
+  for (const find of [called.find.bind(null, 'default', 'DEMO'), defined.find.bind(null, 'acme', 'DEMO')]) {
+    expect(find({ hostname: '2001:db8::5', port: 8443 })).not.toBeNull();
+    for (const hostname of ['2001:db8::5:8443', '2001:db8::9000']) expect(find({ hostname, port: 443 }), hostname).toBeNull();
+  }
+  for (const hosts of [['2001:db8::5:8443'], ['::1']]) {
+    expect(() => of([{ secret: 'DEMO', hosts }])).toThrow(/in brackets/);
+    const config = resolveConfig({ env: {}, flags: { secrets: {}, secretGrants: [{ secret: 'DEMO', tenant: 'acme', hosts }] } });
+    expect(() => createToolSecrets(config)).toThrow(/in brackets/);
+  }
 });
 
 it('a secret with signs that mean something in a replacement goes as it is', () => {

@@ -1,7 +1,7 @@
 import type { NexusConfig } from '#apps/config';
 import { createSecretValues, matchesWildcard, NexusError } from '#core';
 import { operatorTenant } from '#policy';
-import type { EdgeSecrets } from '#tools';
+import { type EdgeSecrets, hostInUrl } from '#tools';
 import type { ToolSecrets } from '#tools/sources';
 
 /**
@@ -10,6 +10,7 @@ import type { ToolSecrets } from '#tools/sources';
  */
 export function createToolSecrets({ secrets, secretGrants }: Pick<NexusConfig, 'secrets' | 'secretGrants'>): ToolSecrets {
   const values = new Map(Object.entries(secrets));
+  for (const { hosts } of secretGrants) requireBrackets('secretGrants', hosts);
   return {
     find(tenantId, name, { hostname, port }) {
       const value = values.get(name) ?? null;
@@ -19,7 +20,7 @@ export function createToolSecrets({ secrets, secretGrants }: Pick<NexusConfig, '
           grant.tenant === tenantId &&
           grant.secret === name &&
           grant.hosts.some((host) =>
-            [hostname, `${hostname}:${port}`].some((each) => matchesWildcard(host.toLowerCase(), each.toLowerCase())),
+            [hostInUrl(hostname), `${hostInUrl(hostname)}:${port}`].some((each) => matchesWildcard(host.toLowerCase(), each.toLowerCase())),
           ),
       );
       return isGranted ? value : null;
@@ -36,6 +37,7 @@ export function createEdgeSecrets({ secrets, secretHeaders }: Pick<NexusConfig, 
     const value = Object.hasOwn(secrets, name) ? secrets[name] : undefined;
     if (value === undefined) throw wrong(`secretHeaders names ${name}, which secrets does not have`);
     if (!/^[\x20-\x7e]+$/.test(value)) throw wrong(`the secret ${name} has characters that no header may have`);
+    requireBrackets('secretHeaders', hosts);
     if (ofConnections.test(header)) throw wrong(`secretHeaders: no secret can be sent in the header ${header}`);
     const known = createSecretValues([value]);
     if (known.inText(value) === value)
@@ -53,10 +55,11 @@ export function createEdgeSecrets({ secrets, secretHeaders }: Pick<NexusConfig, 
   });
   return {
     find(tenantId, name, { hostname, port }) {
-      const at = [`${hostname}:${port}`, ...(port === 443 ? [hostname] : [])];
+      const host = hostInUrl(hostname);
+      const at = [`${host}:${port}`, ...(port === 443 ? [host] : [])];
       const found = grants.find(
         ({ hosts, tenants, secret }) =>
-          secret.name === name && tenants.includes(tenantId) && hosts.some((host) => at.some((each) => matchesWildcard(host, each))),
+          secret.name === name && tenants.includes(tenantId) && hosts.some((pattern) => at.some((each) => matchesWildcard(pattern, each))),
       );
       return found?.secret ?? null;
     },
@@ -65,6 +68,12 @@ export function createEdgeSecrets({ secrets, secretHeaders }: Pick<NexusConfig, 
 
 const ofConnections =
   /^(host|connection|content-.*|transfer-encoding|upgrade|te|trailer|expect|keep-alive|accept-encoding|proxy-.*|x-nexus-.*|range)$/i;
+
+/** Without them `2001:db8::5:8443` would be an address of its own as well as a port of another. */
+function requireBrackets(setting: string, hosts: readonly string[]): void {
+  const bare = hosts.find((host) => /^[^[]*:.*:/.test(host));
+  if (bare !== undefined) throw wrong(`${setting}: write the address in ${bare} in brackets, such as [2001:db8::5]:8443`);
+}
 
 function wrong(message: string): NexusError {
   return new NexusError('config_invalid', message);

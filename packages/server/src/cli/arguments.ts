@@ -7,7 +7,14 @@ const longBlank = /(?:[^\S\n]|\\[ntr]){24,}/gu;
  */
 export function showArguments(value: unknown): string {
   // The indent of JSON is no blank of theirs.
-  return JSON.stringify(value, null, 2).replace(/^( *)(.*)$/gm, (_, indent: string, line: string) => {
-    return indent + line.replace(longBlank, (blanks) => ` [${blanks.replace(/\\./g, ' ').length} blanks] `);
-  });
+  return JSON.stringify(value, null, 2).replace(/^( *)(.*)$/gm, (_, indent: string, line: string) => indent + withoutLongBlanks(line));
+}
+
+function withoutLongBlanks(line: string): string {
+  return line.replace(longBlank, (blanks) => ` [${blanks.replace(/\\./g, ' ').length} blanks] `);
+}
+
+/** All that a person is asked, such that nothing of it is out of sight. */
+export function showQuestion(text: string): string {
+  return withoutLongBlanks(text.replace(/\n(?:[^\S\n]*\n){2,}/g, '\n\n'));
 }

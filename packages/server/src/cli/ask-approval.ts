@@ -3,10 +3,11 @@ import { Writable } from 'node:stream';
 import type { Approval, ApprovalAnswer } from '@nexus-agent/protocol';
 import { NexusApiError, type NexusClient } from '@nexus-agent/sdk';
 import { visibleLine } from '#core/visible';
-import { showArguments } from './arguments.ts';
+import { showArguments, showQuestion } from './arguments.ts';
 import { type CliContext, parseJsonOption } from './context.ts';
 import { askForm } from './form-answer.ts';
 import type { CliIo } from './io.ts';
+import { brief } from './style.ts';
 
 /** Asks on the terminal; null when the input has ended or the person pressed Ctrl-C. */
 export type Asker = (question: string) => Promise<string | null>;
@@ -49,12 +50,18 @@ export function createAsker(io: CliIo): { ask: Asker; close(): void } {
   };
 }
 
+/** As much as `describeEvent` shows of it. */
+const shownOfQuestion = 500;
+
 /** Shows what is asked and answers it, unless somebody else was quicker or the person leaves it for later. */
 export async function askApproval(context: CliContext, client: NexusClient, ask: Asker, approvalId: string): Promise<void> {
   const approval = await client.approvals.get(approvalId);
   if (approval.status !== 'pending') return;
   const leave = () => context.note(`  left open: nexus approvals show ${approvalId}`);
   try {
+    const { kind, question = '' } = approval;
+    // Of a long one the line above says the beginning only, and the answer counts for all of it.
+    if (kind === 'question' && brief(question, shownOfQuestion) !== question) context.note(showQuestion(question).replace(/^/gm, '    '));
     if (approval.form !== undefined) {
       if ((await askForm(context, client, approval.form, approvalId, ask)) === 'later') leave();
       return;

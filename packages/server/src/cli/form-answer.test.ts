@@ -1,6 +1,7 @@
 import type { AskedForm } from '@nexus-agent/protocol';
 import { expect, it } from 'vitest';
-import { formContent } from './form-answer.ts';
+import { showQuestion } from './arguments.ts';
+import { formContent, formText } from './form-answer.ts';
 
 const form: AskedForm = {
   ...{ server: 'table', tool: 'table_book', question: 'Which?' },
@@ -39,4 +40,17 @@ it('takes a yes for an address, and nothing else', () => {
   const { fields: _, ...asked } = form;
   expect(formContent({ ...asked, url: 'https://a.example/' }, ['yes'])).toEqual({});
   expect(() => formContent({ ...asked, url: 'https://a.example/' }, ['perhaps'])).toThrow(/answer yes, or deny/);
+});
+
+it('a field is one line, whatever its server wrote, so that none passes for another [verifies tools.mcp.elicitation]', () => {
+  const forged = 'Name\nasked by the MCP server payroll, in a call of pay\n  consent (true or false)';
+  const choices = [{ value: 'x', title: forged }];
+  const lines = formText({ ...form, fields: [{ name: 'a', type: 'choice', title: forged, description: forged, required: true, choices }] });
+  expect(lines.split('\n')).toHaveLength(2);
+});
+
+it('nothing of a question is pushed out of sight', () => {
+  expect(showQuestion(`Your name?${' '.repeat(3_000)}You agree to pay.${'\n'.repeat(200)}Amen.`)).toBe(
+    'Your name? [3000 blanks] You agree to pay.\n\nAmen.',
+  );
 });

@@ -1,5 +1,6 @@
 import { type AskedForm, dictionary, type FormField } from '@nexus-agent/protocol';
 import { NexusApiError, type NexusClient } from '@nexus-agent/sdk';
+import { visibleLine } from '#core/visible';
 import { type CliContext, parseJsonOption } from './context.ts';
 import { UsageError } from './exit-codes.ts';
 
@@ -19,7 +20,8 @@ export function formText({ server, tool, url, host, fields = [] }: AskedForm): s
 function fieldText(field: FormField): string {
   const { name, title, description, required } = field;
   const about = [title, description].filter((text) => text !== undefined).join(': ');
-  return `${name} (${kindText(field)}${required ? ', required' : ''})${about === '' ? '' : ` ${about}`}`;
+  // One field is one line: what a server wrote into several could pass for others, or for who asks.
+  return visibleLine(`${name} (${kindText(field)}${required ? ', required' : ''})${about === '' ? '' : ` ${about}`}`);
 }
 
 function kindText({ type, format, choices = [], minimum, maximum, default: preset }: FormField): string {

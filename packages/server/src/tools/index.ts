@@ -38,6 +38,7 @@ export {
   createOwnListeners,
   type EdgeSecrets,
   type EgressObserver,
+  hostInUrl,
   type OwnListeners,
   type ProxyDefence,
   proxyDefences,

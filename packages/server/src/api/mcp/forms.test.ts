@@ -50,3 +50,13 @@ it('an address is shown to them whole, and not as one to be opened by their clie
   });
   expect(answerOf(approval, { action: 'accept' })).toEqual({ decision: 'answer', content: {} });
 });
+
+it('what runs is what is read: signs that nobody sees are written out [verifies mcp.server.approvals]', () => {
+  const hidden = 'rm -rf build\u202e\u2066 #\u200b';
+  const { message } = questionOf({ ...asked, kind: 'tool_call', toolName: 'shell', arguments: { command: hidden } }) ?? {};
+  expect(message).toContain('rm -rf build\\u202e\\u2066 #\\u200b');
+  for (const question of [`Sure?${hidden}`, undefined])
+    expect(questionOf({ ...asked, arguments: { hidden }, ...(question === undefined ? {} : { question }) })?.message).not.toMatch(
+      /[\u202e\u2066\u200b]/,
+    );
+});

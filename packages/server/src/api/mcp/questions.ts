@@ -1,6 +1,7 @@
 import type { ClientCapabilities, ElicitRequestFormParams } from '@modelcontextprotocol/server';
 import type { Approval, ApprovalAnswer, AskedForm, FormField } from '@nexus-agent/protocol';
 import { z } from 'zod';
+import { visible } from '#core/visible';
 import type { Principal } from '#identity';
 
 /** Longer arguments are not shown in a form: who approves sees all of what will run, or answers elsewhere. */
@@ -21,7 +22,8 @@ export function questionOf(approval: Approval): ElicitRequestFormParams | null {
   const note = { type: 'string' as const, title: 'Note', description: 'Why, for the record', maxLength: 2_000 };
   const ask = (message: string, requestedSchema: ElicitRequestFormParams['requestedSchema']) => ({
     mode: 'form' as const,
-    message: `${message}\nRun ${approval.runId}, approval ${approval.id}, until ${approval.deadlineAt} (then: ${approval.defaultDecision}).`,
+    // Of a model, or of a stranger: what runs is what is read, whatever the client does with signs that nobody sees.
+    message: `${visible(message)}\nRun ${approval.runId}, approval ${approval.id}, until ${approval.deadlineAt} (then: ${approval.defaultDecision}).`,
     requestedSchema,
   });
   switch (approval.kind) {

@@ -25,6 +25,7 @@ export function spellingsOf(value: string): ReadonlySet<string> {
     html(value, { '"': '&#34;', "'": '&#x27;' }),
     html(value, { '"': '&quot;', "'": '&#x27;', '/': '&#x2F;' }),
     value.replaceAll('=', '=3D'),
+    wide(value),
     bytes.toString('hex'),
     bytes.toString('hex').toUpperCase(),
     ...base64s(bytes),
@@ -56,6 +57,11 @@ function unicodeEscape(sign: string): string {
 
 function ascii(json: string): string {
   return json.replace(/[\u0080-\uffff]/g, unicodeEscape);
+}
+
+/** The bytes of UTF-16, either way round, as they are read by who takes each for a sign. */
+function wide(value: string): string {
+  return Buffer.from(value, 'utf16le').toString('latin1').slice(0, -1);
 }
 
 function html(value: string, signs: Readonly<Record<string, string>>): string {

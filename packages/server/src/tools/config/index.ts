@@ -230,7 +230,10 @@ export const toolsConfig = {
         z.strictObject({
           secret: setting(z.string().min(1).max(100), 'Its name.'),
           tenant: setting(z.string().min(1).max(100), 'Whose definitions may name it.'),
-          hosts: setting(z.array(z.string().min(1).max(260)).min(1).max(100), 'Where to, as `api.example.com` or `*.example.com:8443`.'),
+          hosts: setting(
+            z.array(z.string().min(1).max(260)).min(1).max(100),
+            'Where to, as `api.example.com`, `*.example.com:8443` or `[2001:db8::5]:8443`.',
+          ),
         }),
       )
       .default([]),
@@ -243,7 +246,7 @@ export const toolsConfig = {
           secret: setting(z.string().min(1).max(100), 'Its name, in `secrets`.'),
           hosts: setting(
             z.array(z.string().min(1).max(260)).min(1).max(100),
-            'Where to: `api.example.com` for port 443, `*.example.com:8443` for another; also `localhost:8080`, the one place without TLS.',
+            'Where to: `api.example.com` for port 443, `*.example.com:8443` or `[2001:db8::5]:8443` for another; also `localhost:8080`, the one place without TLS.',
           ),
           header: setting(
             z

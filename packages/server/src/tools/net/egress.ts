@@ -60,6 +60,11 @@ export function hostnameOf(url: URL): string {
   return url.hostname.replace(/^\[(.*)\]$/, '$1').replace(/\.+$/, '');
 }
 
+/** As it stands before a port: an address of IPv6 in brackets. */
+export function hostInUrl(hostname: string): string {
+  return hostname.includes(':') ? `[${hostname}]` : hostname;
+}
+
 export function portOf(url: URL): number {
   return url.port === '' ? (url.protocol === 'https:' ? 443 : 80) : Number(url.port);
 }

@@ -1,10 +1,12 @@
 /** The door of the network: where requests of tools may go, and what of a page is worth reading. */
+export { isPublicAddress } from './addresses.ts';
 export { type BoundedBody, decodeText, readBounded, redirectStatuses, reservedHeaders } from './answers.ts';
 export { type EdgeSecret, type EdgeSecrets, isThisMachine, noEdgeSecrets } from './edge-secrets.ts';
 export {
   createEgressAgent,
   type EgressObserver,
   type EgressOptions,
+  hostInUrl,
   hostnameOf,
   portOf,
   type ResolvedAddress,

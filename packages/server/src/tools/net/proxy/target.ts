@@ -1,5 +1,5 @@
 import { NexusError } from '#core';
-import { hostnameOf, portOf } from '../egress.ts';
+import { hostInUrl, hostnameOf, portOf } from '../egress.ts';
 import type { EgressGrant, ProxyDefence, SecretGrant } from './types.ts';
 
 /** Where a request of a program leads, spelled one way: numbers of any kind are addresses, names are in small letters. */
@@ -74,18 +74,14 @@ export function whyNotGranted(target: ProxyTarget, grants: readonly EgressGrant[
   const reads = kind === 'http' && readingMethods.has(method);
   if (at.some(({ use }) => use === 'any' || (use === 'read' && reads) || (kind === 'http' && without.has('granted-methods')))) return null;
   const anything = JSON.stringify(port === 443 ? hostname : authorityOf(hostname, port));
-  const reading = JSON.stringify(`http://${port === 80 ? bracketed(hostname) : authorityOf(hostname, port)}`);
+  const reading = JSON.stringify(`http://${port === 80 ? hostInUrl(hostname) : authorityOf(hostname, port)}`);
   const needed = reads ? `${reading} (to read) or ${anything} (for anything)` : anything;
   const what = kind === 'tunnel' ? `a tunnel to ${authorityOf(hostname, port)}` : `${method} to ${authorityOf(hostname, port)}`;
   return `${what} is not granted to this call: its argument "network" would have to name ${needed}, and policy to allow it`;
 }
 
 function authorityOf(hostname: string, port: number): string {
-  return `${bracketed(hostname)}:${port}`;
-}
-
-function bracketed(hostname: string): string {
-  return hostname.includes(':') ? `[${hostname}]` : hostname;
+  return `${hostInUrl(hostname)}:${port}`;
 }
 
 function invalid(message: string): NexusError {

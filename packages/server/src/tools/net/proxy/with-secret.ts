@@ -1,7 +1,7 @@
 import { Transform } from 'node:stream';
 import { NexusError } from '#core';
 import type { EdgeSecret } from '../edge-secrets.ts';
-import { hostnameOf } from '../egress.ts';
+import { hostInUrl, hostnameOf } from '../egress.ts';
 import type { ProxyTarget } from './target.ts';
 import type { SecretGrant } from './types.ts';
 
@@ -9,12 +9,12 @@ type Headers = Readonly<Record<string, string[]>>;
 
 /** The program shows nobody who it is: the server sees one caller, which is the secret's. */
 const ofCaller = new Set(['authorization', 'cookie', 'proxy-authorization']);
-/** An answer in parts could give away a secret in pieces that are too small to be found. */
-const ofParts = new Set(['range', 'if-range']);
+/** An answer in parts could give away a secret in pieces that are too small to be found, one in other signs of text in signs that are not looked for. */
+const ofAnswers = new Set(['range', 'if-range', 'accept-charset']);
 
 /** What is sent in place of a program's request: over TLS, with the secret, and such that the answer can be looked through. */
 export function requestWithSecret({ origin, secret }: SecretGrant, { url }: ProxyTarget, headers: Headers) {
-  const sent = Object.entries(headers).filter(([name]) => !ofCaller.has(name) && name !== secret.header && !ofParts.has(name));
+  const sent = Object.entries(headers).filter(([name]) => !ofCaller.has(name) && name !== secret.header && !ofAnswers.has(name));
   return {
     ...{ origin: origin.origin, path: `${url.pathname}${url.search}` },
     headers: { ...Object.fromEntries(sent), [secret.header]: [secret.value], 'accept-encoding': ['identity'] },
@@ -38,7 +38,7 @@ export function headersWithoutSecret({ secret, origin, port }: SecretGrant, stat
 function reachable(value: string, name: string, origin: URL, port: number): string {
   const url = name === 'location' ? URL.parse(value) : null;
   if (url === null || url.origin !== origin.origin) return value;
-  return `http://${hostnameOf(url).includes(':') ? `[${hostnameOf(url)}]` : hostnameOf(url)}${port === 80 ? '' : `:${port}`}${url.pathname}${url.search}${url.hash}`;
+  return `http://${hostInUrl(hostnameOf(url))}${port === 80 ? '' : `:${port}`}${url.pathname}${url.search}${url.hash}`;
 }
 
 function unreadable(how: string): NexusError {

@@ -297,11 +297,11 @@ function checkHeaders(headers: Readonly<Record<string, string>>): Record<string,
   );
 }
 
-/** An answer in parts could give a secret away in pieces that are too small to be found. */
-const headersOfParts = ['range', 'if-range'];
+/** An answer in parts could give a secret away in pieces that are too small to be found, one in other signs of text in signs that are not looked for. */
+const headersOfAnswers = ['range', 'if-range', 'accept-charset'];
 
 function requireOwnHeaders(headers: Readonly<Record<string, string>>, { name, header }: EdgeSecret): void {
-  const taken = [header, ...headersOfParts].find((each) => Object.hasOwn(headers, each));
+  const taken = [header, ...headersOfAnswers].find((each) => Object.hasOwn(headers, each));
   if (taken !== undefined)
     throw new NexusError('tool_input_invalid', `the header ${taken} cannot be set in a request with the secret ${name}; leave it out`);
 }
@@ -337,16 +337,18 @@ async function describeAnswer({ url, method, response, body, raw, maxChars, secr
   if (type === '' ? body.bytes.includes(0) : !textTypes.test(type.toLowerCase())) {
     return `${head}\n\n[the body is no text: ${body.bytes.length}${body.complete ? '' : ' or more'} bytes]`;
   }
-  const decoded = decodeText(body.bytes, type);
-  const text = secret === null ? decoded : withoutEcho(decoded, body.complete, secret);
+  const text = secret === null ? decodeText(body.bytes, type) : withoutEcho(body, type, secret);
   const shown = raw ? text : await readable(text, type, { maxChars, base: url.href, signal, timers });
   return `${head}\n\n${shown}${note}`;
 }
 
-/** Where a body was cut there may stand the beginning of what would have been found. */
-function withoutEcho(text: string, isWhole: boolean, secret: EdgeSecret): string {
-  if (isWhole) return secret.clean(text);
-  return secret.cleanStream().push(text);
+/**
+ * As bytes, for a charset that is none of theirs turns them into signs from which they can be told, and as text. Where a body was cut there
+ * may stand the beginning of what would have been found.
+ */
+function withoutEcho({ bytes, complete }: BoundedBody, type: string, secret: EdgeSecret): string {
+  const clean = (text: string) => (complete ? secret.clean(text) : secret.cleanStream().push(text));
+  return clean(decodeText(Buffer.from(clean(bytes.toString('latin1')), 'latin1'), type));
 }
 
 async function readable(

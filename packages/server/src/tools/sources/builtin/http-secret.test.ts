@@ -130,6 +130,14 @@ describe('what went wrong elsewhere: an answer gave it away', () => {
       'compressed, though that was not asked for',
       (value) => ({ headers: { 'content-type': 'text/plain', 'content-encoding': 'gzip' }, body: gzipSync(value) }),
     ],
+    [
+      'in bytes that its charset turns into other signs',
+      (value) => ({ headers: { 'content-type': 'text/plain; charset=utf-16le' }, body: `${'x'.repeat(10)}${value}` }),
+    ],
+    [
+      'in UTF-16 that is said to be none',
+      (value) => ({ headers: { 'content-type': 'text/plain' }, body: Buffer.from(`you sent ${value}`, 'utf16le') }),
+    ],
     ['in its content type', (value) => ({ headers: { 'content-type': `text/plain; x=${value}` }, body: 'x' })],
     ['as one part of it', (value) => ({ status: 206, headers: { 'content-type': 'text/plain' }, body: value.slice(0, 8) })],
     ['where it was cut', (value) => ({ headers: { 'content-type': 'text/plain' }, body: `${'x'.repeat(1_990)}${value}` })],
@@ -140,6 +148,7 @@ describe('what went wrong elsewhere: an answer gave it away', () => {
     };
     const text = await call({ url: at('/'), secret: 'DEMO' }, { maxBodyBytes: 2_000 });
     expect(text).not.toContain(secretValue);
-    expect(text).not.toContain(secretValue.slice(0, 8));
+    const signs = text + Buffer.from(text, 'utf16le').toString('latin1') + text.replaceAll('\0', '');
+    expect(signs).not.toContain(secretValue.slice(0, 8));
   });
 });

@@ -129,6 +129,16 @@ describe('what went wrong elsewhere: a program got the secret out', () => {
       expect(answer).not.toContain(spelling);
   });
 
+  it('by an echo in UTF-16, which is not asked for on its behalf [verifies tools.edge.jail]', async () => {
+    echo.answer = (request, response) => {
+      const said = Buffer.from(`you sent ${request.headers.authorization}`, 'utf16le');
+      response.end(Buffer.concat([said, Buffer.from(said).swap16()]));
+    };
+    const answer = await say(get('/', 'Accept-Charset: utf-16\r\n'));
+    expect(echo.heard[0]).not.toContain('utf-16');
+    expect(answer.replaceAll('\0', '')).not.toContain(secretValue.slice(0, 8));
+  });
+
   it.each(Array.from({ length: secretValue.length - 1 }, (_, index) => index + 1))(
     'by an echo in pieces, cut after %d signs, and after each one [verifies tools.edge.jail]',
     async (cut) => {

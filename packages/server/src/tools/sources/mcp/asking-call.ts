@@ -3,7 +3,7 @@ import { type Clock, isObject, NexusError, type Timers } from '#core';
 import type { ResumedCall, Tool, ToolContext, ToolResult } from '#tools/contract';
 import type { ProgramStates } from '../program-states.ts';
 import { tooMany } from './connection.ts';
-import { Conversation, type Talk, type TalkOptions } from './conversation.ts';
+import { Conversation, maxRequests, type Talk, type TalkOptions } from './conversation.ts';
 import type { HeldCalls } from './held-calls.ts';
 import { mcpResult } from './result-text.ts';
 import { type AnswerToServer, answerTo, type RequestedCall, WantedAnswer, type WantedRules, wantedOf } from './wanted.ts';
@@ -138,7 +138,8 @@ class AskingAttempt {
   async #hold(conversation: Conversation, wanted: readonly RequestedCall[]): Promise<ToolResult | null> {
     const { held } = this.#parts;
     const { tenantId, calling } = this.#context;
-    if (!held.hasRoom(tenantId) || this.#rounds >= maxRounds) {
+    const place = this.#rounds >= maxRounds ? null : held.reserve(tenantId);
+    if (place === null) {
       const message = this.#rounds >= maxRounds ? `a call may ask in ${maxRounds} rounds` : 'too many calls wait for people here';
       conversation.answer(wanted.map(() => ({ type: 'refusal', message })));
       return null;
@@ -150,16 +151,19 @@ class AskingAttempt {
         wanted.map((each, index) => [String(index), each]),
       );
       this.#context.signal.throwIfAborted();
-      held.hold(this.#context, conversation, calling?.waitMs ?? 0);
+      place.hold(this.#context, conversation, calling?.waitMs ?? 0);
       return suspended;
     } catch (error) {
       conversation.abort(new NexusError('cancelled', 'the call could not wait'));
       throw error;
+    } finally {
+      place.giveBack();
     }
   }
 
   async #suspendForAgain({ asked, requestState }: Wish): Promise<ToolResult> {
     const { rules } = this.#call;
+    if (this.#nextId - 1 + asked.length > maxRequests) throw tooMany(`asks more than ${maxRequests} times in a call`);
     const wanted = asked.map(([key, request]) => {
       try {
         return [key, wantedOf(request, rules)] as const;

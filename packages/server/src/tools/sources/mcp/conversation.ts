@@ -23,7 +23,7 @@ interface Request {
 }
 
 /** Of one call: so many in all, and so many that wait at a time. */
-const maxRequests = 20;
+export const maxRequests = 20;
 const maxAtOnce = 5;
 /** What is asked at the same time is put to people at the same time. */
 const gatherMs = 20;

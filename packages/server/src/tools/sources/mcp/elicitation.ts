@@ -1,8 +1,10 @@
+import { isIP } from 'node:net';
 import type { AskedForm, FormField } from '@nexus-agent/protocol';
 import { z } from 'zod';
 import { cutText, isObject, NexusError } from '#core';
 import { visible, visibleLine } from '#core/visible';
 import { fieldFault } from '#tools/contract';
+import { hostnameOf, isPublicAddress } from '#tools/net';
 
 const maxFields = 20;
 const maxFormChars = 50_000;
@@ -27,21 +29,21 @@ const Params = z.union([
 export interface WhoAsks {
   readonly server: string;
   readonly tool: string;
-  /** Whether an address without https may be opened: it is one that the operator has granted. */
-  readonly mayBePlain: (url: URL) => boolean;
+  /** Whether the operator has granted the address: then it may be private, and without https. */
+  readonly isGranted: (url: URL) => boolean;
 }
 
 /**
  * What a person is shown of a request for elicitation: without what nobody sees, cut to what a person reads, and of a form that is flat.
  * Throws `tool_failed` that says to the server what of it cannot be shown.
  */
-export function formOf(params: unknown, { server, tool, mayBePlain }: WhoAsks): AskedForm {
+export function formOf(params: unknown, { server, tool, isGranted }: WhoAsks): AskedForm {
   const read = Params.safeParse(params);
   if (!read.success) throw refused(`the elicitation is none: ${read.error.issues[0]?.path.join('.') ?? ''} cannot be read`);
   const { data } = read;
   const question = clean(data.message, maxMessageChars);
   const about = { server, tool, question: question === '' ? 'It asks without a word.' : question };
-  if (data.mode === 'url') return { ...about, ...addressIn(data.url, mayBePlain) };
+  if (data.mode === 'url') return { ...about, ...addressIn(data.url, isGranted) };
   const { properties, required = [] } = data.requestedSchema;
   const entries = Object.entries(properties);
   if (entries.length > maxFields) throw refused(`a form may have ${maxFields} fields`);
@@ -51,13 +53,19 @@ export function formOf(params: unknown, { server, tool, mayBePlain }: WhoAsks): 
   return form;
 }
 
-function addressIn(text: string, mayBePlain: (url: URL) => boolean): Pick<AskedForm, 'url' | 'host'> {
+function addressIn(text: string, isGranted: (url: URL) => boolean): Pick<AskedForm, 'url' | 'host'> {
   const url = text.length > maxUrlChars ? null : URL.parse(text);
   if (url === null) throw refused(`the url cannot be read, or has more than ${maxUrlChars} characters`);
   if (url.username !== '' || url.password !== '') throw refused('the url may hold no user or password');
-  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && mayBePlain(url))) throw refused('the url must begin with https:');
+  if (url.protocol !== 'https:' && !(url.protocol === 'http:' && isGranted(url))) throw refused('the url must begin with https:');
+  // What is near the person who opens it, such as a router, takes the call of their browser for their own.
+  if (isNear(hostnameOf(url)) && !isGranted(url)) throw refused('the url must be of a public host');
   // As browsers read it: what looks like another address is written out.
   return { url: url.href, host: url.host };
+}
+
+function isNear(hostname: string): boolean {
+  return /(^|\.)localhost$/.test(hostname) || (isIP(hostname) !== 0 && !isPublicAddress(hostname));
 }
 
 function fieldOf(name: string, schema: Readonly<Record<string, unknown>>, required: boolean): FormField {
@@ -131,7 +139,8 @@ function isShown(value: unknown): value is NonNullable<FormField['default']> {
 }
 
 function textField<Key extends 'title' | 'description'>(key: Key, value: unknown): { readonly [Name in Key]?: string } {
-  const text = typeof value === 'string' ? clean(value, key === 'title' ? 200 : 1_000) : '';
+  // A title that ended its line could pass for another field, or for a word of ours.
+  const text = typeof value !== 'string' ? '' : key === 'title' ? visibleLine(clean(value, 200)) : clean(value, 1_000);
   return text === '' ? {} : ({ [key]: text } as { readonly [Name in Key]?: string }); // the key that was given
 }
 

@@ -13,11 +13,18 @@ interface CallKey {
   readonly callId: string;
 }
 
-/** Calls that are under way at servers of the former revision while a person is asked: the process holds them, and its end ends them. */
-export interface HeldCalls {
-  hasRoom(tenantId: string): boolean;
+/** Room for one conversation, before it is known whether it will wait. */
+interface HeldPlace {
   /** Until it is taken, its run has ended or so much time has passed. */
   hold(key: CallKey, conversation: Conversation, forMs: number): void;
+  /** It is not needed. After it was used this does nothing. */
+  giveBack(): void;
+}
+
+/** Calls that are under way at servers of the former revision while a person is asked: the process holds them, and its end ends them. */
+export interface HeldCalls {
+  /** A place for one more, which counts from now on; null where there is none. */
+  reserve(tenantId: string): HeldPlace | null;
   /** Undefined: this process does not hold it any more, or another one did. */
   take(key: CallKey): Conversation | undefined;
   close(): void;
@@ -30,6 +37,8 @@ const lookMs = 5_000;
 
 export function createHeldCalls({ timers, isRunOver }: HeldCallsOptions): HeldCalls {
   const held = new Map<string, { readonly key: CallKey; readonly conversation: Conversation; readonly cancel: Cancel }>();
+  /** Places that nothing is held in yet: many calls ask at the same moment. */
+  const promised = new Set<Pick<CallKey, 'tenantId'>>();
   let cancelLook: Cancel | null = null;
   let isLooking = false;
   let isClosed = false;
@@ -62,17 +71,25 @@ export function createHeldCalls({ timers, isRunOver }: HeldCallsOptions): HeldCa
   }
 
   return {
-    hasRoom(tenantId) {
-      const own = [...held.values()].filter(({ key }) => key.tenantId === tenantId).length;
-      return !isClosed && own < maxOfTenant && held.size < maxInAll;
-    },
-    hold(key, conversation, forMs) {
-      const id = idOfCall(key);
-      end(id, new NexusError('conflict', 'the call was begun anew'));
-      const late = new NexusError('tool_timeout', 'the MCP server waited too long for an answer');
-      const cancel = timers.after(Math.min(forMs, longestMs), () => end(id, late));
-      held.set(id, { key, conversation, cancel });
-      lookOften();
+    reserve(tenantId) {
+      const used = [...promised, ...[...held.values()].map(({ key }) => key)];
+      const own = used.filter((each) => each.tenantId === tenantId).length;
+      if (isClosed || own >= maxOfTenant || used.length >= maxInAll) return null;
+      const place = { tenantId };
+      promised.add(place);
+      return {
+        giveBack: () => void promised.delete(place),
+        hold(key, conversation, forMs) {
+          promised.delete(place);
+          if (isClosed) return conversation.abort(closed());
+          const id = idOfCall(key);
+          end(id, new NexusError('conflict', 'the call was begun anew'));
+          const late = new NexusError('tool_timeout', 'the MCP server waited too long for an answer');
+          const cancel = timers.after(Math.min(forMs, longestMs), () => end(id, late));
+          held.set(id, { key, conversation, cancel });
+          lookOften();
+        },
+      };
     },
     take(key) {
       const id = idOfCall(key);
@@ -84,9 +101,13 @@ export function createHeldCalls({ timers, isRunOver }: HeldCallsOptions): HeldCa
     close() {
       isClosed = true;
       cancelLook?.();
-      for (const id of [...held.keys()]) end(id, new NexusError('unavailable', 'the MCP servers are closed'));
+      for (const id of [...held.keys()]) end(id, closed());
     },
   };
+}
+
+function closed(): NexusError {
+  return new NexusError('unavailable', 'the MCP servers are closed');
 }
 
 function idOfCall({ tenantId, runId, callId }: CallKey): string {

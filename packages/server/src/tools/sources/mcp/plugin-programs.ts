@@ -131,7 +131,7 @@ export function createPluginPrograms(options: PluginProgramsOptions): PluginProg
           drop: connections.drop,
           asking: null,
           tier: options.jail.tier,
-          mayBePlain: () => false,
+          isGranted: () => false,
           isAsApproved: () => true, // or the conversation would not have begun
           converse: (signal, work) =>
             connections.use(

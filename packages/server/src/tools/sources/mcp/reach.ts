@@ -125,8 +125,18 @@ export function createReach(options: ReachOptions): Reach {
     const url = URL.parse(transport.url);
     if (url === null) throw invalid('the url is none; give one such as https://mcp.example.com/mcp');
     requireReachable(url, granted);
+    requireUnread(url, definition);
     headersFor(tenantId, transport);
     oauth.check({ tenantId: tenantId as KeptServer['tenantId'], definition });
+  }
+
+  /** Plain HTTP can be read on the way, but where the operator says that the way is their own. */
+  function requireUnread(url: URL, { transport, auth }: McpServerDefinition): void {
+    const shows = auth !== undefined || (transport.type === 'http' && secretsIn(transport.headers).length > 0);
+    if (!shows || url.protocol === 'https:' || allowPrivate?.(hostnameOf(url), portOf(url)) === true) return;
+    throw invalid(
+      `${url.origin} is not https: a secret or a login is shown to no server that others can read, but where mcpClient.allowPrivate names it`,
+    );
   }
 
   const bounds = { maxBytes: options.maxResponseBytes, maxValues: options.maxResponseValues };

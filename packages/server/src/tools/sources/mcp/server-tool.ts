@@ -17,7 +17,7 @@ type Converse = <Result>(signal: AbortSignal, work: (connection: McpConnection, 
 export interface ServerToolOptions {
   /** Null: it never may ask. */
   readonly asking: AskingCallParts | null;
-  readonly mayBePlain: WantedRules['mayBePlain'];
+  readonly isGranted: WantedRules['isGranted'];
   readonly server: KeptServer;
   readonly destination: Destination;
   readonly converse: Converse;
@@ -66,7 +66,7 @@ export function toolsOfServer(options: ServerToolOptions, taken: readonly TakenT
         const offered = context.calling?.offered ?? [];
         if (offered.length === 0 && context.resume === undefined) return plain.execute(input, context); // nobody could be asked
         await authorize(options.destination, context);
-        const rules = { server: server.name, tool: name, mayBePlain: options.mayBePlain, offers, offered };
+        const rules = { server: server.name, tool: name, isGranted: options.isGranted, offers, offered };
         const talk = ({ signal, ...how }: TalkOptions) =>
           call(options, content, (connection) => ask(connection, input, { ...how, signal, timeoutMs: unboundedMs }), signal);
         return callThatAsks(asking, { tool: content, rules, timeoutMs: server.definition.timeoutMs, talk }, context);

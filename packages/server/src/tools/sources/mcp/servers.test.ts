@@ -75,6 +75,18 @@ describe('a server that was added', () => {
     expect(server.heard).toEqual([]);
   });
 
+  it('is shown no secret and no login where others can read them [verifies tools.mcp.reach]', async () => {
+    await servers.close();
+    servers = startServers({ secrets: [{ name: 'KEY', value: 'v', hosts: ['mcp.example.com'], tenants: [tenant] }] });
+    const transport = (url: string, headers = {}) => ({ type: 'http' as const, url, headers });
+    for (const definition of [
+      { transport: transport('http://mcp.example.com:8080/mcp', { Authorization: { secret: 'KEY' } }) },
+      { transport: transport('http://mcp.example.com/mcp'), auth: { type: 'oauth' as const } },
+    ])
+      await expect(add(definition)).rejects.toThrow(/is not https/);
+    expect(servers.rows.size).toBe(0);
+  });
+
   it.each([
     'http://10.0.0.1/mcp',
     'http://169.254.169.254/mcp',

@@ -41,8 +41,8 @@ export function createMcpServers(options: McpServersOptions): McpServersOfNode {
   const register = createRegister({ store, onNotice, onChange: (tenantId) => source.forget(tenantId) });
   const held = createHeldCalls(options);
   const asking = { ...options, held };
-  const mayBePlain = (url: URL) => options.allowPrivate?.(hostnameOf(url), portOf(url)) === true;
-  const source = createMcpSource({ ...options, register, reach, connections, closing, asking, mayBePlain });
+  const isGranted = (url: URL) => options.allowPrivate?.(hostnameOf(url), portOf(url)) === true;
+  const source = createMcpSource({ ...options, register, reach, connections, closing, asking, isGranted });
   const logins = createLogins({ ...options, oauth: reach.oauth, register, reach, closing });
   return {
     source,

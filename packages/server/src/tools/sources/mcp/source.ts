@@ -20,7 +20,7 @@ export interface McpSourceOptions {
   readonly clock: Pick<Clock, 'monotonic'>;
   readonly timers: Pick<Timers, 'soon'>;
   readonly asking: AskingCallParts;
-  readonly mayBePlain: (url: URL) => boolean;
+  readonly isGranted: (url: URL) => boolean;
   readonly onNotice: OnNotice;
   readonly closing: AbortSignal;
 }
@@ -63,7 +63,7 @@ export function createMcpSource({
   clock,
   timers,
   asking,
-  mayBePlain,
+  isGranted,
   onNotice,
   closing,
 }: McpSourceOptions): McpSource {
@@ -116,7 +116,7 @@ export function createMcpSource({
     const key = { tenantId, ...connectionOf(server), isAlone };
     return toolsOfServer(
       {
-        ...{ server, asking, mayBePlain },
+        ...{ server, asking, isGranted },
         destination: reach.destinationOf(definition),
         tier: reach.tierOf(definition),
         drop: connections.drop,
