@@ -268,6 +268,16 @@ export const toolRequirements = {
     behaviour:
       'A call has one result: the same may be given again, another is refused, the first of several at once counts; a failure is told to the model; what is no result changes nothing.',
   },
+  'client-tools.output': {
+    promise: 2,
+    behaviour:
+      'A result of a client that does not fit the schema which its tool was declared with is refused with the place, and the call waits on.',
+  },
+  'client-tools.long': {
+    promise: 2,
+    behaviour:
+      'A result of a client that is too long for a prompt is kept as an artifact, or cut where there is no room, as that of any tool.',
+  },
   'client-tools.bounded': {
     promise: 3,
     behaviour: 'A call waits no longer than its time, and not beyond the end of its run; a result that comes later is refused.',

@@ -8,7 +8,7 @@ const probe = createProbe();
 let server: TestServer;
 
 beforeAll(async () => {
-  server = await startTestServer({ tools: probe.tools });
+  server = await startTestServer({ tools: probe.tools, config: { tools: { artifacts: { maxCount: 1 } } } });
   const allow = ['probe', 'pick_file', 'beep', 'code_js'];
   await server.agent('editor', { tools: ['probe', 'code_js'], policy: { allow }, maxParallelTools: 4 });
   await server.agent('careful', { policy: { approve: ['pick_file'] } });
@@ -79,6 +79,81 @@ it('works beside other calls, several at once, and from inside of code [verifies
   expect((await server.until(nested, 'completed')).output).toContain('from code: deep.ts');
 });
 
+describe('a result of a tool with a schema for it', () => {
+  const outputSchema = { type: 'object', properties: { file: { type: 'string' }, line: { type: 'integer' } }, required: ['file'] };
+  const clientTools = [{ ...pickFile, outputSchema }];
+
+  it('that does not fit is refused with the place, and the call waits for one that does [verifies client-tools.output]', async () => {
+    const { runId, put } = await waiting({ clientTools });
+    for (const [output, where] of [
+      ['{"file":"a","line":"7"}', 'output.line'],
+      ['{"line":7}', 'output.file'],
+      ['main.ts', 'output'],
+      ['{"file":', 'output'],
+    ] as const)
+      expect(await put({ output })).toMatchObject({
+        status: 400,
+        body: {
+          code: 'invalid_request',
+          detail: expect.stringMatching(/pick_file gave an output.*waits on/),
+          details: { issues: [{ path: where }] },
+        },
+      });
+    expect((await server.call('GET', `/v1/runs/${runId}/tool-results`)).body.data).toHaveLength(1);
+    expect((await put({ output: '{"file":"a.ts","line":7}' })).status).toBe(200);
+    expect((await server.until(runId, 'completed')).output).toContain('a.ts');
+    expect((await put({ output: '{"file":"a.ts","line":7}' })).status).toBe(200);
+    expect((await put({ output: 'main.ts' })).status).toBe(409);
+    const failed = await waiting({ clientTools });
+    expect((await failed.put({ error: 'closed' })).status).toBe(200);
+    await server.until(failed.runId, 'completed');
+  });
+
+  it('may be a text as it is [verifies client-tools.output]', async () => {
+    for (const output of ['7', 'seven', '"seven"']) {
+      const { runId, put } = await waiting({ clientTools: [{ ...pickFile, outputSchema: { type: 'string' } }] });
+      expect((await put({ output })).status).toBe(200);
+      await server.until(runId, 'completed');
+    }
+  });
+});
+
+describe('a result that is too long for a prompt', () => {
+  const log = Array.from({ length: 20_000 }, (_, index) => `line ${index + 1}`).join('\n');
+
+  it('is kept as an artifact, once, however often it comes [verifies client-tools.long]', async () => {
+    const { runId, callId, put } = await waiting();
+    const answers = await Promise.all([put({ output: log }), put({ output: log })]);
+    expect(answers.map(({ status }) => status)).toEqual([200, 200]);
+    expect((await put({ output: `${log}!` })).status).toBe(409);
+    await server.until(runId, 'completed');
+    expect((await put({ output: log })).status).toBe(200);
+    const { data } = one(await server.events(runId), 'tool.completed');
+    expect(data).toMatchObject({ callId, givenBy: expect.any(String), artifact: { lines: 20_000, mediaType: 'text/plain', whole: true } });
+    expect(data.output.length).toBeLessThanOrEqual(50_000);
+    expect(data.output).toMatch(/people can read it by the API/);
+    expect((await server.call('GET', `/v1/artifacts/${data.artifact?.id}/content`)).body).toBe(log);
+    expect((await server.call('GET', `/v1/artifacts?runId=${runId}`)).body.data).toMatchObject([{ callId, tool: 'pick_file' }]);
+  });
+
+  it('is cut where the session has no room for it, and the run goes on [verifies client-tools.long]', async () => {
+    const runId = await server.start({ agent: 'editor', input: `[[sim tools=beep(),beep()]] [[sim say="done"]]`, clientTools: [beep] });
+    const calls = (await server.until(runId, 'waiting')).waitingFor?.clientCalls ?? [];
+    await Promise.all(
+      calls.map((callId, index) => server.call('PUT', `/v1/runs/${runId}/tool-results/${callId}`, { output: `${index}${log}` })),
+    );
+    await server.until(runId, 'completed');
+    const ends = all(await server.events(runId), 'tool.completed').map(({ data }) => [
+      data.artifact !== undefined,
+      data.output.length > 40_000,
+    ]);
+    expect(ends.sort()).toEqual([
+      [false, true],
+      [true, true],
+    ]);
+  });
+});
+
 describe('a result', () => {
   it('may come again as it was, and not as another one [verifies client-tools.results]', async () => {
     const { runId, put } = await waiting();
@@ -118,7 +193,7 @@ describe('a result', () => {
     ['both', { output: 'a', error: 'b' }],
     ['no text', { output: { a: 1 } }],
     ['an error without words', { error: '' }],
-    ['too long', { output: 'x'.repeat(100_001) }],
+    ['too long', { output: 'x'.repeat(4_000_001) }],
   ])('that is %s is refused, and the call still waits [verifies client-tools.results]', async (_, body) => {
     const { runId, put } = await waiting();
     expect(await put(body)).toMatchObject({ status: 400, body: { code: 'invalid_request' } });
@@ -219,6 +294,7 @@ describe('tools that could not be called are refused when the run is started', (
     ['a name in Chinese', [{ ...beep, name: '选择文件' }], /clientTools\[0\]\.name: expected 1 to 64/],
     ['no schema', [{ ...beep, inputSchema: { type: 'objekt' } }], /clientTools\[0\]\.inputSchema/],
     ['a schema that kills', [{ ...beep, inputSchema: { type: 'object', $async: true } }], /clientTools\[0\]\.inputSchema/],
+    ['a schema of its results that is none', [{ ...beep, outputSchema: { type: 'objekt' } }], /clientTools\[0\]\.outputSchema/],
     ['a schema of no object', [{ ...beep, inputSchema: { type: 'string' } }], /inputSchema\.type: expected "object"/],
     ['a time without end', [{ ...beep, timeoutMs: 86_400_001 }], /timeoutMs/],
     ['too many', Array.from({ length: 33 }, (_, index) => ({ ...beep, name: `beep_${index}` })), /clientTools/],
@@ -453,12 +529,13 @@ describe('the SDK', () => {
     ['an error without words', () => Promise.reject(new Error('')), 'it failed'],
     ['an error whose message is none', () => Promise.reject(Object.assign(new Error('x'), { message: { a: 1 } })), 'object'],
     ['a result that is no JSON', () => ({ n: 1n }), 'BigInt'],
-    ['a result that is too long', () => 'x'.repeat(100_001), '100000 are taken'],
+    ['a result that is too long', () => 'x'.repeat(4_000_001), '4000000 are taken'],
+    ['a result with too many bytes', () => '文'.repeat(1_500_000), 'payload_too_large|bytes'],
   ])('tells the model of %s [verifies client-tools.sdk]', async (_, execute, said) => {
     const client = createNexusClient({ baseUrl: server.app.url });
     const tool = defineTool({ name: 'beep', description: '', input: { type: 'object' }, execute });
     const run = await runWithTools(client, { agent: 'editor', input: `[[sim tools=beep()]] ${say}` }, [tool]);
-    expect(run).toMatchObject({ status: 'completed', output: expect.stringContaining(said) });
+    expect(run).toMatchObject({ status: 'completed', output: expect.stringMatching(said) });
   });
 
   it('gives what it has begun to a run that failed and may go on [verifies client-tools.sdk]', async () => {
@@ -480,6 +557,17 @@ describe('the SDK', () => {
     const run = await executeClientTools(client, failed.id, [slow, broken]);
     expect(run).toMatchObject({ status: 'completed', output: expect.stringContaining('slow.ts') });
     expect(done).toBe(1);
+  });
+
+  it('tells the model of a result that does not fit its schema [verifies client-tools.sdk client-tools.output]', async () => {
+    const output = { type: 'object', properties: { n: { type: 'integer' } }, required: ['n'] };
+    const client = createNexusClient({ baseUrl: server.app.url });
+    const run = (n: unknown) => {
+      const tool = defineTool({ name: 'beep', description: '', input: { type: 'object' }, output, execute: () => ({ n }) });
+      return runWithTools(client, { agent: 'editor', input: `[[sim tools=beep()]] ${say}` }, [tool]);
+    };
+    expect(await run(7)).toMatchObject({ status: 'completed', output: expect.stringContaining('{"n":7}') });
+    expect(await run('7')).toMatchObject({ status: 'completed', output: expect.stringMatching(/does not fit its own schema/) });
   });
 
   it('refuses what no client tool has [verifies client-tools.sdk]', async () => {

@@ -27,6 +27,7 @@ export const ClientTool = z
     name: ToolName,
     description: z.string().max(4_000).describe('For the model: what it does, and when to use it'),
     inputSchema: AnyObject.optional().describe('JSON Schema of the arguments, of type object; default: any object'),
+    outputSchema: AnyObject.optional().describe('JSON Schema of what its result is: as JSON, or as text; another one is refused'),
     timeoutMs: z.int().min(1_000).max(86_400_000).optional().describe('How long the run waits for a result; default 600,000'),
   })
   .meta({ id: 'ClientTool' });

@@ -97,7 +97,7 @@ export type Run = z.infer<typeof Run>;
 
 /** The result of a call of a client tool: what the model reads, or why it failed. */
 export const ClientToolResult = z
-  .union([z.strictObject({ output: z.string().max(100_000) }), z.strictObject({ error: z.string().min(1).max(4_000) })])
+  .union([z.strictObject({ output: z.string().max(4_000_000) }), z.strictObject({ error: z.string().min(1).max(4_000) })])
   .meta({ id: 'ClientToolResult' });
 export type ClientToolResult = z.infer<typeof ClientToolResult>;
 

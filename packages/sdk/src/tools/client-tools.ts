@@ -15,8 +15,9 @@ export interface ClientToolsOptions {
 /**
  * Starts a run and executes these tools here, in this program, whenever the model calls them; resolves with the run as it ended.
  *
- * Throws a `TypeError` for a tool that has an `output` schema or `maxCostMicroUsd`, which are for tools that are served (`effects` and
- * `permissions` are as well: policy knows a client tool as such), and whatever the start of the run or its stream throws. A tool that throws is told to the model as a failure.
+ * Throws a `TypeError` for a tool that has `maxCostMicroUsd`, which is for tools that are served (`effects` and
+ * `permissions` are as well: policy knows a client tool as such), and whatever the start of the run or its stream throws. A tool that throws is told to the model as a failure,
+ * and so is a result that does not fit the `output` schema of its tool, or is too long.
  */
 export async function runWithTools(
   client: NexusClient,
@@ -69,12 +70,22 @@ async function execute(
     const over = setTimeout(() => stop.abort(new Error(`the time of ${call.name} is over`)), timeLeft(call));
     try {
       const result = await unlessStopped(resultOf(byName.get(call.name), call, { runId, sessionId, signal: stop.signal }), stop.signal);
-      if (result !== null) await client.runs.giveResult(runId, call.callId, result, left);
+      if (result !== null) await give(call, result);
     } catch (error) {
       // Its time was over, or another program of the same run was faster.
       if (!(error instanceof NexusApiError && error.code === 'conflict')) throw error;
     } finally {
       clearTimeout(over);
+    }
+  }
+
+  /** What the server refuses of it is told in its place: the run would wait for a better one. */
+  async function give({ callId }: ClientCall, result: ClientToolResult): Promise<void> {
+    try {
+      await client.runs.giveResult(runId, callId, result, left);
+    } catch (error) {
+      if (!('output' in result && error instanceof NexusApiError && refusals.has(error.code))) throw error;
+      await client.runs.giveResult(runId, callId, { error: saidBy(error) }, left);
     }
   }
 
@@ -112,14 +123,15 @@ async function execute(
 
 function declaration({ declared }: DefinedTool): ClientTool {
   const { name, description, inputSchema, timeoutMs, outputSchema, maxCostMicroUsd } = declared;
-  if (outputSchema !== undefined || maxCostMicroUsd !== undefined)
-    throw new TypeError(`${name}: output and maxCostMicroUsd are for tools that are served; a client tool has none`);
-  return { name, description, inputSchema, timeoutMs: Math.max(minTimeoutMs, timeoutMs) };
+  if (maxCostMicroUsd !== undefined) throw new TypeError(`${name}: maxCostMicroUsd is for tools that are served; a client tool has none`);
+  const output = outputSchema === undefined ? {} : { outputSchema };
+  return { name, description, inputSchema, ...output, timeoutMs: Math.max(minTimeoutMs, timeoutMs) };
 }
 
 const ended: ReadonlySet<Run['status']> = new Set(['completed', 'failed', 'cancelled']);
 const minTimeoutMs = 1_000;
-const maxOutputChars = 100_000;
+const maxOutputChars = 4_000_000;
+const refusals: ReadonlySet<string> = new Set(['invalid_request', 'payload_too_large']);
 const maxErrorChars = 4_000;
 
 async function resultOf(

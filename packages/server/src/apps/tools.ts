@@ -170,7 +170,11 @@ export function openTools(parts: ToolParts): OpenedTools {
 }
 
 /** What is kept of results that are too long: no more than where it is kept takes. */
-function keepingOf(config: NexusConfig, { blobs }: OpenedFiles, nextId: () => string) {
+export function keepingOf(
+  config: NexusConfig,
+  { blobs }: Pick<OpenedFiles, 'blobs'>,
+  nextId: () => string,
+): { readonly artifacts?: { readonly blobs: OpenedFiles['blobs']; readonly nextId: () => string; readonly maxBytes: number } } {
   const { artifacts, files } = config.tools;
   const maxBytes = fileStoreKind(config) === 'database' ? Math.min(artifacts.maxBytes, files.database.maxBlobBytes) : artifacts.maxBytes;
   return maxBytes === 0 ? {} : { artifacts: { blobs, nextId, maxBytes } };

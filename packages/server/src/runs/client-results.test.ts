@@ -1,8 +1,8 @@
 import type { ClientToolResult } from '@nexus-agent/protocol';
 import { describe, expect, it } from 'vitest';
-import { createSecretValues, NexusError } from '#core';
+import { createSchemaValidator, createSecretValues, NexusError } from '#core';
 import type { Principal } from '#identity';
-import type { Engine } from '#runs/steps';
+import type { AgentSource, Engine } from '#runs/steps';
 import type { ApprovalRow } from '#storage';
 import { giveClientResult } from './client-results.ts';
 
@@ -12,25 +12,35 @@ const pending = { kind: 'client_result', status: 'pending', callId: 'call_1', de
  * Gives a result where the row is read as `read`, and what is written finds `found` (null: nobody was faster). Answers what was written, whether the
  * run was woken, and the code of a refusal.
  */
-async function give(result: ClientToolResult, { read = {}, found = null as object | null, now = 0, storeNow = 0 } = {}) {
+async function give(
+  result: ClientToolResult,
+  { read = {}, found = null as object | null, now = 0, storeNow = 0, clientTools = [] as object[] } = {},
+) {
   const seen = { written: null as unknown, woken: false, code: '' };
   const store = {
     getRun: async () => ({ runId: 'run_1' }),
     getApproval: async () => ({ ...pending, ...read }) as unknown as ApprovalRow,
     now: async () => storeNow,
+    readEvents: async () => [{ type: 'run.created', data: JSON.stringify({ agent: 'a', agentVersion: 'v', clientTools }) }],
     async answerApproval(_tenant: string, _id: string, answer: { answer: unknown }) {
       if (found !== null) return { type: 'already', approval: { ...pending, ...found } };
       seen.written = answer.answer;
       return { type: 'decided', approval: pending };
     },
   };
-  const engine = { store, clock: { now: () => now }, secrets: createSecretValues(['hunter2!']) } as unknown as Engine;
+  const engine = {
+    store,
+    clock: { now: () => now },
+    secrets: createSecretValues(['hunter2!']),
+    schemas: createSchemaValidator(),
+  } as unknown as Engine;
+  const agents = { get: async () => ({ definition: { tools: [] } }) } as unknown as AgentSource;
   const wake = () => {
     seen.woken = true;
   };
   try {
     await giveClientResult(
-      { engine, wake },
+      { engine, agents, wake },
       { tenantId: 'acme', id: 'tab' } as unknown as Principal,
       { runId: 'run_1', callId: 'call_1' },
       result,

@@ -158,7 +158,7 @@ export function createRuns(dependencies: RunsDependencies): Runs {
     },
     clientCalls: (principal, runId) => clientCalls(engine, principal, runId),
     async giveResult(principal, call, result) {
-      await giveClientResult({ engine, wake }, principal, call, result);
+      await giveClientResult({ engine, agents: dependencies.agents, wake }, principal, call, result);
       return viewOfRun(engine, await runRow(store, principal, call.runId));
     },
     replay: async (principal, runId) => replayRun(store, principal.tenantId, await runRow(store, principal, runId)),

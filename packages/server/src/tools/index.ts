@@ -32,7 +32,7 @@ export {
   type WorkerDesk,
   withoutArtifact,
 } from '#tools/contract';
-export type { FinishedCall, ToolFault } from '#tools/execution';
+export { createLongTexts, type FinishedCall, type LongTexts, type ToolFault } from '#tools/execution';
 export { openOwnFolder, openSessionFiles, type SessionFiles } from '#tools/files';
 export {
   createOwnListeners,

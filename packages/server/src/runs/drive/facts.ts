@@ -29,10 +29,11 @@ export async function collectFacts(
   input: FactsInput,
   reports: readonly Report[],
 ): Promise<{ readonly facts: Proposal[]; readonly attempts: readonly AttemptReport[] }> {
-  const { engine, context, state, inFlight, stopping } = input;
+  const { engine, context, state, stopping } = input;
   const facts: Proposal[] = [];
   const attempts: AttemptReport[] = [];
   let poked = false;
+  const refused = new Set<string>();
   for (const report of reports) {
     switch (report.type) {
       case 'model':
@@ -52,20 +53,24 @@ export async function collectFacts(
         break;
       case 'poke':
         poked = true;
+        for (const artifactId of report.refused ?? []) refused.add(artifactId);
         break;
     }
   }
-  if (poked) facts.push(...(await newsFromOutside(engine, context, state, inFlight)));
+  if (poked) facts.push(...(await newsFromOutside(input, refused)));
   return { facts, attempts };
 }
 
 /** Answers of people, ends of sub-agents, results of clients, and times that have come that the run may wait for. */
-async function newsFromOutside(engine: Engine, context: RunContext, state: RunState, inFlight: CallIds): Promise<readonly Proposal[]> {
+async function newsFromOutside(
+  { engine, context, state, inFlight }: FactsInput,
+  refused: ReadonlySet<string>,
+): Promise<readonly Proposal[]> {
   return [
     await collectApprovals(engine, context, state),
     await collectChildren(engine, context, state, inFlight),
     await collectSleepers(engine, state),
-    await collectClientResults(engine, context, state),
+    await collectClientResults(engine, context, state, refused),
   ];
 }
 

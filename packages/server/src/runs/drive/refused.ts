@@ -26,6 +26,11 @@ function withResultCut(error: unknown, reports: readonly Report[]): readonly Rep
   if (artifactId === null) return null;
   let found = false;
   const others = reports.map((report): Report => {
+    // It may be of what a client gave, which is looked up anew.
+    if (report.type === 'poke' && !found && report.refused?.has(artifactId) !== true) {
+      found = true;
+      return { type: 'poke', refused: new Set([...(report.refused ?? []), artifactId]) };
+    }
     if (report.type !== 'tool' || report.end.type !== 'completed' || report.end.artifact?.artifactId !== artifactId) return report;
     found = true;
     return { ...report, end: withoutArtifact(report.end) };

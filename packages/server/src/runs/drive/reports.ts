@@ -17,7 +17,8 @@ export type Report =
   | { readonly type: 'tool'; readonly start: BegunTool; readonly used: TimeUsed; readonly end: ToolCallEnd }
   /** A sub-agent that cannot begin, for instance because its agent is gone: a result for the model. */
   | { readonly type: 'childless'; readonly callId: string; readonly error: ErrorInfo }
-  | { readonly type: 'poke' }
+  /** `refused`: artifacts of what came from outside, for which there is no room. */
+  | { readonly type: 'poke'; readonly refused?: ReadonlySet<string> }
   | AttemptReport;
 
 export interface AttemptReport {

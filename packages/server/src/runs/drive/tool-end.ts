@@ -3,6 +3,7 @@ import { artifactRow, toolAmounts } from '#calls';
 import { isTooDeep } from '#core';
 import { nestedCallId, type RunState } from '#runs/journal';
 import {
+  artifactInEvent,
   type BegunTool,
   type Engine,
   merge,
@@ -15,7 +16,7 @@ import {
   settle,
   type ToolEnd,
 } from '#runs/steps';
-import type { ArtifactOfCall, FilesOfCall, ToolCallEnd } from '#tools';
+import type { FilesOfCall, ToolCallEnd } from '#tools';
 import type { TimeUsed } from './wall-time.ts';
 
 /** Journals what a tool gave and settles it. A `once` tool that was cut off may have taken effect: a person is asked. */
@@ -97,10 +98,6 @@ function journalled(end: Exclude<ToolCallEnd, { type: 'suspended' }>): ToolEnd {
     };
   }
   return { ...end, type: end.error.code === 'cancelled' ? 'cancelled' : 'error' };
-}
-
-function artifactInEvent({ artifactId: id, cut: _cut, ...kept }: ArtifactOfCall) {
-  return { id, ...kept };
 }
 
 function filesInEvent({ treeId, version, changes }: FilesOfCall) {

@@ -22,7 +22,7 @@ export async function checkClientTools(
   const ownPatterns = definition.tools.filter((pattern) => pattern !== '*');
   const faults: string[] = [];
   const placeOf = new Map<string, number>();
-  for (const [index, { name, inputSchema }] of clientTools.entries()) {
+  for (const [index, { name, inputSchema, outputSchema }] of clientTools.entries()) {
     const place = `clientTools[${index}]`;
     const other = placeOf.get(name);
     const reserved = reservedName(name);
@@ -32,10 +32,12 @@ export async function checkClientTools(
       faults.push(`${place}.name: the definition of the agent names ${name} as a tool of the server; take another name`);
     else if (taken.has(name)) faults.push(`${place}.name: there is a tool ${name} already; take another name`);
     else if (reserved !== null) faults.push(`${place}.name: ${reserved} than ${name}`);
-    if (inputSchema === undefined) continue;
-    const wrong = findSchemaFaults(inputSchema);
-    if (wrong.length > 0) faults.push(`${place}.inputSchema: is no JSON Schema that is taken: ${explainFaults(wrong, 'inputSchema')}`);
-    else if (inputSchema.type !== 'object') faults.push(`${place}.inputSchema.type: expected "object", for arguments have names`);
+    for (const [field, schema] of Object.entries({ inputSchema, outputSchema })) {
+      const wrong = schema === undefined ? [] : findSchemaFaults(schema);
+      if (wrong.length > 0) faults.push(`${place}.${field}: is no JSON Schema that is taken: ${explainFaults(wrong, field)}`);
+    }
+    if (inputSchema !== undefined && inputSchema.type !== 'object')
+      faults.push(`${place}.inputSchema.type: expected "object", for arguments have names`);
   }
   const chars = JSON.stringify(clientTools).length;
   if (chars > maxChars) faults.push(`clientTools: expected at most ${maxChars} characters in all, got ${chars}; each prompt has them`);

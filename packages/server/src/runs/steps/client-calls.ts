@@ -1,11 +1,13 @@
-import type { ClientTool, RunId, TenantId } from '@nexus-agent/protocol';
+import type { ClientTool, RunId } from '@nexus-agent/protocol';
+import { artifactRow } from '#calls';
 import { derivedId, toTimestamp } from '#core';
 import type { RunState, ToolCallState } from '#runs/journal';
 import type { ApprovalRow } from '#storage';
-import { describeTool, type ToolDescriptor } from '#tools';
+import { type ArtifactOfCall, describeTool, type ToolDescriptor, withoutArtifact } from '#tools';
+import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
 import { merge, type Proposal, propose } from './proposal.ts';
-import { failure, proposeResult } from './tool-result.ts';
+import { artifactInEvent, failure, proposeResult } from './tool-result.ts';
 
 const defaultTimeoutMs = 600_000;
 
@@ -61,29 +63,54 @@ export function awaitsClient({ phase }: ToolCallState): boolean {
   return phase.type === 'asleep' && phase.awaits === 'client';
 }
 
-/** What clients have posted, and the calls whose time is over by the clock of the store. */
+/** What is kept beside the result that a client gave. */
+export function keptOf({ answer }: Pick<ApprovalRow, 'answer'>): ArtifactOfCall | undefined {
+  return answer?.artifact as ArtifactOfCall | undefined; // as it was written beside the result
+}
+
+/**
+ * What clients have posted, and the calls whose time is over by the clock of the store.
+ *
+ * @param refused artifacts for which there is no room: those results are cut
+ */
 export async function collectClientResults(
   engine: Engine,
-  { tenantId, runId }: { readonly tenantId: TenantId; readonly runId: RunId },
+  { charge, tenantId, runId }: Pick<RunContext, 'charge' | 'tenantId' | 'runId'>,
   state: RunState,
+  refused: ReadonlySet<string> = new Set(),
 ): Promise<Proposal> {
   const waiting = state.calls.filter(awaitsClient);
   if (waiting.length === 0) return merge([]);
   const now = await engine.store.now();
   const proposals = waiting.map(async (call) => {
     const row = await engine.store.getApproval(tenantId, clientResultId(runId, call.callId));
-    return ended(state, call, row, now);
+    return ended(charge, state, call, row, now, refused);
   });
   return merge(await Promise.all(proposals));
 }
 
-function ended(state: RunState, call: ToolCallState, row: ApprovalRow | null, now: number): Proposal {
+function ended(
+  charge: RunContext['charge'],
+  state: RunState,
+  call: ToolCallState,
+  row: ApprovalRow | null,
+  now: number,
+  refused: ReadonlySet<string>,
+): Proposal {
   if (call.phase.type !== 'asleep') return propose({});
   if (row !== null && row.decision !== null) {
     const { decidedBy, decision, answer } = row;
-    const end =
-      decision === 'answer' ? { type: 'ok' as const, output: answer?.result ?? '' } : failure('tool_failed', answer?.note ?? 'it failed');
-    return proposeResult(state, call, { ...end, ...(decidedBy === null ? {} : { givenBy: decidedBy }) });
+    const by = decidedBy === null ? {} : { givenBy: decidedBy };
+    if (decision !== 'answer') return proposeResult(state, call, { ...failure('tool_failed', answer?.note ?? 'it failed'), ...by });
+    const artifact = keptOf(row);
+    const output = answer?.result ?? '';
+    if (artifact === undefined) return proposeResult(state, call, { type: 'ok', output, ...by });
+    if (refused.has(artifact.artifactId))
+      return proposeResult(state, call, { type: 'ok', ...withoutArtifact({ output, artifact }), ...by });
+    return merge([
+      proposeResult(state, call, { type: 'ok', output, artifact: artifactInEvent(artifact), ...by }),
+      propose({ artifacts: [artifactRow(charge, { callId: call.callId, tool: call.name }, artifact)] }),
+    ]);
   }
   if (Date.parse(call.phase.until) > now) return propose({});
   const late = failure(

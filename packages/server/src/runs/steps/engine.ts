@@ -1,6 +1,7 @@
 import type { CallEngine, CallSettings } from '#calls';
 import type { SecretValues } from '#core';
 import type { StreamHub } from '#runs/stream';
+import type { LongTexts } from '#tools';
 import type { CompactionSettings } from './compaction.ts';
 
 /** Limits and intervals of the engine; every one has a default in the configuration. */
@@ -27,6 +28,8 @@ export interface Engine extends CallEngine {
   readonly hub: StreamHub;
   /** What no journal may hold. */
   readonly secrets: SecretValues;
+  /** Left out: what clients give is told as it is. */
+  readonly longTexts?: LongTexts;
   readonly workerId: string;
   readonly settings: EngineSettings;
 }

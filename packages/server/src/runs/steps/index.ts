@@ -5,7 +5,7 @@
  * granted everything (`assumedEvents`); when it does not, nothing of the round is written as one, and `drive` writes each part by itself.
  */
 export { chargeAllOpen } from './charging.ts';
-export { awaitsClient, clientResultId, collectClientResults } from './client-calls.ts';
+export { awaitsClient, clientResultId, collectClientResults, keptOf } from './client-calls.ts';
 export { type AgentSource, createRunContext, type RunContext } from './context.ts';
 export { budgetStop, faultOfOutputSchema, type Stop, stoppedEvents, withEnding } from './endings.ts';
 export type { Engine } from './engine.ts';
@@ -28,5 +28,5 @@ export { type RejoinedTool, rejoinedTools } from './rejoining.ts';
 export { decideRound, type Round, type Start } from './round.ts';
 export { collectSleepers } from './sleeping.ts';
 export { subagentOf } from './subagents.ts';
-export { proposeResult, type ToolEnd } from './tool-result.ts';
+export { artifactInEvent, proposeResult, type ToolEnd } from './tool-result.ts';
 export { type BegunTool, calledBy, callingOf, grantedWallMs, type ToolStart } from './tool-start.ts';

@@ -1,5 +1,6 @@
 import type { ErrorInfo, JournalData } from '@nexus-agent/protocol';
 import { changedArguments, type RunState, type ToolCallState } from '#runs/journal';
+import type { ArtifactOfCall } from '#tools';
 import { type Proposal, propose } from './proposal.ts';
 
 /** How a call ends, as the model is told. */
@@ -21,6 +22,10 @@ export type ToolEnd =
       readonly waitedMs?: number;
       readonly givenBy?: string;
     };
+
+export function artifactInEvent({ artifactId: id, cut: _cut, ...kept }: ArtifactOfCall) {
+  return { id, ...kept };
+}
 
 export function failure(code: ErrorInfo['code'], message: string): ToolEnd {
   return { type: 'error', error: { code, message, retryable: false } };

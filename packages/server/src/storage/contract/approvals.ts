@@ -18,7 +18,13 @@ export interface ApprovalRow {
   readonly defaultDecision: ApprovalDecision;
   readonly deadlineAt: number;
   readonly decision: ApprovalDecision | null;
-  readonly answer: { readonly arguments?: unknown; readonly result?: string; readonly note?: string } | null;
+  readonly answer: {
+    readonly arguments?: unknown;
+    readonly result?: string;
+    readonly note?: string;
+    /** Of what a client gave: what is kept of it beside the result, as the tools know it. */
+    readonly artifact?: unknown;
+  } | null;
   readonly decidedBy: string | null;
   readonly decidedAt: number | null;
   readonly createdAt: number;

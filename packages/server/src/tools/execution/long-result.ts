@@ -67,6 +67,31 @@ export async function keepLong(
   return { output: `${shown}${said}${tail}`, artifact: { ...about, cut } };
 }
 
+/** Keeps texts that others than this service's tools gave, in the same way. */
+export interface LongTexts {
+  /** What the model reads of a text, without secrets, and what is kept of one that is too long. */
+  keep(
+    given: { readonly tenantId: string; readonly text: string; readonly isReader: boolean },
+    signal: AbortSignal,
+  ): Promise<{ readonly output: string; readonly artifact?: ArtifactOfCall }>;
+}
+
+export interface LongTextsOptions extends Omit<LongRules, 'isReader' | 'artifacts'> {
+  /** Undefined: what is too long is cut. */
+  readonly artifacts: ArtifactKeeping | undefined;
+}
+
+export function createLongTexts({ artifacts, ...rules }: LongTextsOptions): LongTexts {
+  return {
+    async keep({ tenantId, text: given, isReader }, signal) {
+      const text = given.toWellFormed();
+      if (artifacts === undefined || text.length <= rules.maxOutputChars)
+        return { output: boundText(rules.secrets.inText(text), rules.maxOutputChars) };
+      return keepLong({ ...rules, artifacts, isReader }, { tenantId, text, sections: [], mediaType: 'text/plain' }, '', signal);
+    },
+  };
+}
+
 interface ReadText extends Pick<ArtifactOfCall, 'bytes' | 'characters' | 'lines' | 'whole'> {
   /** Its first characters, as many as may reach the model. */
   readonly head: string;
