@@ -128,7 +128,7 @@ export const rejoiningMutants: readonly Mutant[] = [
     file: `${server}/runs/drive/effects.ts`,
     replace: 'return this.#rejoinable.get(callId)?.isFound !== true;',
     by: 'return this.#rejoinable.get(callId)?.isFound !== null;',
-    tests: ['test/chaos/worker-calls.test.ts'],
+    tests: [`${server}/runs/drive/executor.test.ts`],
   },
   {
     bug: 'rejoin: a process that gives a run back has its worker stopped',

@@ -154,4 +154,11 @@ export const wireMutants: readonly Mutant[] = [
     by: '',
     tests: ['test/e2e/agent-core-workers.test.ts'],
   },
+  {
+    bug: 'whoever asks for tools waits for an agent core that stands still',
+    file: `${server}/tools/wire/client.ts`,
+    replace: 'if (last === undefined) return asked;',
+    by: 'if (last !== null) return asked;',
+    tests: remoteTests,
+  },
 ];

@@ -69,6 +69,21 @@ it.each(ends)(
   60_000,
 );
 
+it('knows tools of workers that came while the agent core was away [verifies tools.wire.list]', async () => {
+  const { core, server, held } = await begin();
+  await core.kill();
+  const late = defineTool({
+    ...{ name: 'settle', description: 'Pays in another way.', input: { type: 'object' } },
+    execute: () => 'paid in another way',
+  });
+  const worker = serveTools(createNexusClient({ baseUrl: server.app.url }), [late], { name: 'payers' });
+  closers.push(() => worker.close({ graceMs: 0 }));
+  await worker.ready;
+  const { run } = await server.finish({ agent: 'clerk', input: '[[sim tools=settle()]] [[sim say="{{result}}"]]' });
+  expect(run.output).toBe('paid in another way');
+  expect(held).toHaveLength(1);
+}, 60_000);
+
 it('tells the worker to stop although the agent core is lost [verifies workers.cancel]', async () => {
   const { core, server, runId, call } = await begin();
   await core.kill();
@@ -87,7 +102,7 @@ it('says in one line that the agent core is lost and what becomes of its calls, 
   const lost = () => lines.filter(({ message }) => message.startsWith('the agent core is lost'));
   await expect.poll(() => lost().length, { timeout: 10_000 }).toBe(1);
   expect(lost()[0]).toMatchObject({
-    message: expect.stringMatching(/2 calls .* 1 may have taken effect, and a person is asked; 1 can be tried again/),
+    message: expect.stringMatching(/under way there \(2\): 1 may have taken effect, and a person is asked; 1 can be tried again/),
     fields: { calls: 2, unknown: 1, failed: 1, tools: expect.arrayContaining(['pay', 'look']) },
   });
 }, 60_000);

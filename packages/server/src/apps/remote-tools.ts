@@ -3,7 +3,7 @@ import { isLoopbackHost } from '#api';
 import type { NexusConfig } from '#apps/config';
 import { type Clock, NexusError, type SecretValues, systemTimers } from '#core';
 import type { Logger } from '#telemetry';
-import type { Tool, ToolCall, ToolService } from '#tools';
+import type { Tool, ToolCall, ToolDescriptor, ToolService } from '#tools';
 import { keepAgentCoreToken } from './agent-core-token.ts';
 
 export interface RemoteToolParts {
@@ -43,7 +43,7 @@ export async function openRemoteTools({ config, clock, logger, known, given }: R
     ...{ connectTimeoutMs: settings.connectTimeoutMs, maxMessageBytes: settings.maxMessageBytes, keepaliveMs: settings.keepaliveMs },
     ...(token === undefined ? {} : { token }),
     ...(isSecure ? { tls: defined({ ca, cert, key, serverName: tls.serverName }) } : {}),
-    onTrouble: (error, message) => logger.warn({ err: error }, message),
+    onTrouble: (error, message) => logger.warn({ address, why: error instanceof Error ? error.message : String(error) }, message),
     onLost: (loss, message) => logger.warn(loss, message),
     onBack: (about, message) => logger.info(about, message),
   });
@@ -72,9 +72,26 @@ export async function readPem(setting: string, path: string | undefined): Promis
 
 /**
  * The tools of an agent core in another process, but for the calls that go on outside of it (`rejoinable`): those lie in the database that both
- * have, so they are made here, where the run is, and neither that process nor the way to it is anything that they could be lost with.
+ * have, so they are made here, where the run is, and neither that process nor the way to it is anything that they could be lost with. What an
+ * agent core that is away listed last is not all of them: those of the database are told as they are here.
  */
 export function withCallsHere(remote: ToolService, here: ToolService): ToolService {
+  const merged = new WeakMap<object, { readonly own: object; readonly all: readonly ToolDescriptor[] }>();
+
+  async function list(tenantId: string): Promise<readonly ToolDescriptor[]> {
+    const [listed, own] = await Promise.all([remote.list(tenantId), here.list(tenantId)]);
+    const before = merged.get(listed);
+    if (before?.own === own) return before.all;
+    const ownOf = new Map(own.map((tool) => [tool.name, tool]));
+    const names = new Set(listed.map(({ name }) => name));
+    const all = [
+      ...listed.map((tool) => (tool.rejoinable === true ? (ownOf.get(tool.name) ?? tool) : tool)),
+      ...own.filter(({ name }) => !names.has(name)),
+    ];
+    merged.set(listed, { own, all });
+    return all;
+  }
+
   async function placeOf({ tenantId, toolName, toolVersion, rejoins }: ToolCall): Promise<ToolService> {
     // A list that cannot be had says nothing: the agent core may know more.
     const tools = await here.list(tenantId).catch(() => []);
@@ -83,6 +100,7 @@ export function withCallsHere(remote: ToolService, here: ToolService): ToolServi
   }
   return {
     ...remote,
+    list,
     async *execute(call, options) {
       yield* (await placeOf(call)).execute(call, options);
     },

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { completed, openTestRuns, principal, type TestRuns, type TestRunsOptions } from '#runs/testing';
+import type { Tool } from '#tools';
 import { makeTool } from '#tools/testing';
 
 let runs: TestRuns | undefined;
@@ -228,4 +229,49 @@ describe('a run whose tenant has no room for its questions', () => {
     await until(async () => (await row(runId)).status !== 'running');
     expect(await row(runId)).toMatchObject({ status: 'failed', resumable: true, error: { code: 'quota_exceeded' } });
   });
+});
+
+it('gives a run back without waiting for a call that is found elsewhere, and waits for all others [verifies workers.restart]', async () => {
+  let isKept = false;
+  const heard: unknown[] = [];
+  const held = (name: string, change: Partial<Tool>) =>
+    makeTool({
+      ...{ name, timeoutMs: 600_000, effects: 'once', ...change },
+      execute: (_input, { signal }) =>
+        new Promise((resolve) => {
+          signal.addEventListener('abort', () => {
+            heard.push(signal.reason.code);
+            resolve({ type: 'error', error: { code: 'lease_lost', message: 'another goes on', retryable: false } });
+          });
+        }),
+    });
+  for (const name of ['held', 'going']) {
+    const opened = await open({
+      tools: [held('held', {}), held('going', { rejoinable: true })],
+      async *attempt() {
+        yield completed({ name });
+      },
+      wrap: () => ({
+        toolCallStates: async (_tenantId, [callKey = '']) =>
+          isKept ? [{ callKey, status: 'held', answer: null, holder: 'w', delivery: 1, leaseUntil: 1, cancelled: false }] : [],
+      }),
+    });
+    isKept = false;
+    const runId = await opened.start({});
+    await opened.until(async () => (await opened.types(runId)).includes('tool.started'));
+    let isDrained = false;
+    const drained = opened.drain(15_000).then(() => {
+      isDrained = true;
+    });
+    await opened.time.advance(4_000); // it is not found yet
+    expect(isDrained).toBe(false);
+    isKept = true;
+    await opened.time.advance(2_000);
+    expect(isDrained).toBe(name === 'going');
+    await opened.until(() => isDrained);
+    await drained;
+    expect(await opened.row(runId)).toMatchObject({ status: 'queued' });
+    await opened.close();
+  }
+  expect(heard).toEqual(['lease_lost', 'lease_lost']);
 });

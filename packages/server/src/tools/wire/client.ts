@@ -1,7 +1,7 @@
 import { ChannelCredentials, Client, connectivityState, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import type { MethodDefinition } from '@grpc/proto-loader';
 import type { EffectsClass } from '@nexus-agent/protocol';
-import { abortError, type Clock, createCountedCache, NexusError, type Timers } from '#core';
+import { abortError, type Clock, createCountedCache, NexusError, settlesWithin, type Timers } from '#core';
 import type { ToolCall, ToolDescriptor, ToolService } from '#tools/contract';
 import { createCoreLosses, type LossOptions } from './core-losses.ts';
 import { loadDefinition } from './definition.ts';
@@ -141,7 +141,9 @@ export function createRemoteTools(options: RemoteToolsOptions): ToolService {
         asked = ask(tenantId).finally(() => asking.delete(tenantId));
         asking.set(tenantId, asked);
       }
-      return asked;
+      if (last === undefined) return asked;
+      // One that stands still is not waited for either: what it says later is there for the next who asks.
+      return (await settlesWithin(timers, asked, knownWaitMs)) ? asked : last.tools;
     },
     execute(call, { signal }) {
       if (closed === undefined) return new RemoteCall(connection, call, signal);

@@ -14,7 +14,7 @@ export interface CoreLoss {
   /** Some of their names. */
   readonly tools: readonly string[];
   /** How the connection broke. */
-  readonly err: Error;
+  readonly why: string;
 }
 
 export interface LossOptions {
@@ -33,14 +33,14 @@ const maxNames = 10;
 
 /** Says once that the agent core is lost and what becomes of its calls, and once that it is there again. */
 export function createCoreLosses({ clock, timers, address, client, onLost, onBack }: LossOptions) {
-  let gathered: { readonly counts: Record<NextOfLost, number>; readonly tools: Set<string>; readonly err: Error } | null = null;
+  let gathered: { readonly counts: Record<NextOfLost, number>; readonly tools: Set<string>; readonly why: string } | null = null;
   let lostAt: number | null = null;
   let isWatching = false;
   let isClosed = false;
 
   function tell(): void {
     if (gathered === null) return;
-    const { counts, tools, err } = gathered;
+    const { counts, tools, why } = gathered;
     gathered = null;
     const calls = counts.unknown + counts.failed + counts.sentAgain;
     const next = [
@@ -49,8 +49,8 @@ export function createCoreLosses({ clock, timers, address, client, onLost, onBac
       ...(counts.sentAgain > 0 ? [`${counts.sentAgain} of code are sent again`] : []),
     ].join('; ');
     onLost(
-      { address, calls, ...counts, tools: [...tools], err },
-      `the agent core is lost, or the way to it, with ${calls} calls under way: ${next}`,
+      { address, calls, ...counts, tools: [...tools], why },
+      `the agent core is lost, or the way to it; of the calls under way there (${calls}): ${next}`,
     );
     watch();
   }
@@ -71,7 +71,7 @@ export function createCoreLosses({ clock, timers, address, client, onLost, onBac
   return {
     lost(toolName: string, next: NextOfLost, err: Error): void {
       if (gathered === null) {
-        gathered = { counts: { unknown: 0, failed: 0, sentAgain: 0 }, tools: new Set(), err };
+        gathered = { counts: { unknown: 0, failed: 0, sentAgain: 0 }, tools: new Set(), why: err.message };
         timers.after(gatherMs, tell);
       }
       gathered.counts[next] += 1;

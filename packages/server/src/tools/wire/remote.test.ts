@@ -134,6 +134,7 @@ it('gives the tools that it knows while the agent core is away, and says that it
   relay.cut();
   await systemTimers.sleep(1_050); // a list is taken as it is for a second
   expect(await remote.list('ten_1')).toBe(known);
+  await until('it to be told', () => remote.troubles.length > 0);
   expect(remote.troubles).toEqual([
     'the agent core cannot be reached: until it is there its tools are those that it listed last, and calls of them fail without having begun',
   ]);
@@ -141,6 +142,16 @@ it('gives the tools that it knows while the agent core is away, and says that it
   relay.mend();
   await until('the list to be had again', () => true);
   expect(await remote.list('ten_1')).toBe(known);
+});
+
+it('does not wait for an agent core that stands still with a list that it knows [verifies tools.wire.list]', async () => {
+  const { remote, relay } = await open([makeTool()]);
+  const known = await remote.list('ten_1');
+  relay.freeze();
+  await systemTimers.sleep(1_050);
+  const askedAt = performance.now();
+  expect(await remote.list('ten_1')).toBe(known);
+  expect(performance.now() - askedAt).toBeLessThan(3_000); // of the 10 s that an answer may take
 });
 
 it('refuses calls beyond its limit before they begin, and takes them again [verifies tools.wire.shedding]', async () => {
