@@ -29,6 +29,13 @@ export const jailMutants: readonly Mutant[] = [
     tests: jailTests,
   },
   {
+    bug: 'jail: the environment of a program is that of what sets its limits',
+    file: `${jail}/plan.ts`,
+    replace: '...carriedEnvironment(request, options.mark) }',
+    by: '...carriedEnvironment(request, options.mark), ...request.env }',
+    tests: jailTests,
+  },
+  {
     bug: 'gvisor: where it is missing, programs run in a weaker jail',
     file: `${jail}/jail.ts`,
     replace: '      return `gVisor is not installed',

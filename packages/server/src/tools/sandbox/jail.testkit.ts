@@ -70,6 +70,14 @@ function suite(driver: JailDriver) {
     expect(told(end)).not.toContain('SECRET');
   });
 
+  it('start with their limits, whatever a loader is told in their environment [verifies tools.jail.limits]', async () => {
+    // The loader says what it starts: before, it was what sets the limits, into which a program could have code loaded.
+    const env = { LD_DEBUG: 'files', n: '1', PATH: '/usr/bin:/bin', EMPTY: '', UID: '7' };
+    const end = told(await sh('echo "$n|$EMPTY|$PATH"; env | grep -c NEXUS', { env }));
+    expect(end).toMatch(/^1\|\|\/usr\/bin:\/bin\n0\n/);
+    if (!isGvisor) expect(end).not.toMatch(/(program|init): \S*prlimit/);
+  });
+
   it('are of no user of this machine, with no right, and have a folder that stays with the server', async () => {
     const end = await sh(
       'id -u; grep -E "^(CapEff|CapBnd|NoNewPrivs|Seccomp):" /proc/self/status; cat a.txt; echo new > b.txt; mkdir -p c; echo x > c/d',

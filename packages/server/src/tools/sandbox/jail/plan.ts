@@ -132,9 +132,10 @@ function limitsOfEach({ limits, proxySocket }: JailRequest, { kernel, without }:
 
 /** What the jail executes: the program under its limits, or the kernel that sets these. */
 function limited(request: JailRequest, options: PlanOptions): string[] {
-  const { argv, proxySocket } = request;
+  const { proxySocket } = request;
   const { kernel } = options;
   const forwarded = proxySocket === undefined ? [] : forwarding.command;
+  const argv = [...withEnvironment(request, options.mark), ...request.argv];
   if (kernel !== undefined) {
     const memory = !options.without.has('limit-memory') ? [`--fsize=${largestMemory(request.limits, options.tmpBytes)}`] : [];
     return [prlimit(), ...memory, '--core=0', '--', ...forwarded, ...gvisorCommand(kernel, request)];
@@ -149,6 +150,30 @@ function limited(request: JailRequest, options: PlanOptions): string[] {
   return [prlimit(), ...others, '--core=0', '--', ...forwarded, prlimit(), ...ofMemory, '--core=0', '--', ...argv];
 }
 
+/**
+ * What gives a program the environment that it is to have, when its limits are set: before, its variables would be those of what sets them,
+ * and a loader obeys some (`LD_PRELOAD`), so that code of the program would run without a limit. They come under names that nobody knows.
+ */
+function withEnvironment({ env = {} }: JailRequest, mark: string): string[] {
+  const count = Object.keys(env).length;
+  return count === 0 ? [] : ['/bin/sh', '-c', setEnvironment, 'jail', carriedName(mark), String(count)];
+}
+
+const carriedName = (mark: string) => `NEXUS_${mark.replace(/[^A-Za-z0-9]/g, '_')}_`;
+
+const setEnvironment = `
+nexus_name=$1; nexus_left=$2; shift 2
+while test "$nexus_left" -gt 0; do
+  nexus_left=$((nexus_left - 1))
+  eval "nexus_value=\\$$nexus_name$nexus_left; unset $nexus_name$nexus_left"
+  command export "$nexus_value"
+done
+unset nexus_name nexus_left nexus_value; exec "$@"`;
+
+function carriedEnvironment({ env = {} }: JailRequest, mark: string): Record<string, string> {
+  return Object.fromEntries(Object.entries(env).map(([name, value], index) => [`${carriedName(mark)}${index}`, `${name}=${value}`]));
+}
+
 function bundleOf(request: JailRequest, binds: readonly Bind[], options: PlanOptions): string {
   if (options.kernel === undefined) return '';
   const { tmpBytes, without } = options;
@@ -156,7 +181,7 @@ function bundleOf(request: JailRequest, binds: readonly Bind[], options: PlanOpt
   return gvisorConfig({
     // What cannot be started is told as it is without another kernel.
     argv: [prlimit(), '--core=0', '--', ...request.argv],
-    ...{ env: environmentOf(request), cwd: cwdOf(request), tmpBytes, without },
+    ...{ env: { ...environmentOf(request), ...request.env }, cwd: cwdOf(request), tmpBytes, without },
     writable: writable.map((bind) => bind.at),
     each: limitsOfEach(request, options),
     hasWayOut: request.proxySocket !== undefined,
@@ -171,7 +196,6 @@ function environmentOf(request: JailRequest): Record<string, string> {
     LANG: 'C.UTF-8',
     USER: inside.name,
     ...proxyEnvironment(request),
-    ...request.env,
   };
 }
 
@@ -185,7 +209,7 @@ function bubblewrapOptions(request: JailRequest, binds: readonly Bind[], options
   const when = (defence: Defence, ...args: string[]) => (has(defence) ? args : []);
   const tmp = (defence: Defence, at: string) => [...when(defence, '--size', String(tmpBytes)), '--perms', '1777', '--tmpfs', at];
   // Another kernel is given what is for its program by itself.
-  const env = kernel === undefined ? environmentOf(request) : { PATH: path };
+  const env = kernel === undefined ? { ...environmentOf(request), ...carriedEnvironment(request, options.mark) } : { PATH: path };
   return [
     ...['--unshare-user', '--unshare-uts', '--unshare-cgroup-try', '--cap-drop', 'ALL', '--hostname', 'jail'],
     ...['--uid', String(inside.uid), '--gid', String(inside.gid)],
