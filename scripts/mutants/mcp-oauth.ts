@@ -180,8 +180,8 @@ export const mcpOAuthMutants: readonly Mutant[] = [
   {
     bug: 'oauth: the page of a login is that of who asked for it in their own words',
     file: `${mcp}/login-page.ts`,
-    replace: 'return text.replace(/[&<>"\']/g, (character) => `&#${character.charCodeAt(0)};`);',
-    by: 'return text;',
+    replace: 'return text.replace(/[&<>',
+    by: 'return text || text.replace(/[&<>',
     tests: browserTests,
   },
   {
@@ -229,8 +229,8 @@ export const mcpOAuthMutants: readonly Mutant[] = [
   {
     bug: 'oauth: a secret is shown in its own letters',
     file: client,
-    replace: 'encodeURIComponent(id)}:${encodeURIComponent(secret)}',
-    by: 'encodeURIComponent(id)}:${secret}',
+    replace: 'encodeURIComponent(secret)',
+    by: 'secret',
     tests: knownFaults,
   },
   {

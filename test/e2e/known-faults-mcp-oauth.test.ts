@@ -75,7 +75,7 @@ function at(answers: Readonly<Record<string, (response: ServerResponse) => void>
   };
 }
 
-const refusals = () => guarded.as.tokenRequests.filter(({ body }) => body.grant_type === 'refresh_token').length;
+const renewals = () => guarded.as.tokenRequests.filter(({ body }) => body.grant_type === 'refresh_token').length;
 
 describe('a challenge', () => {
   it.each([
@@ -105,18 +105,22 @@ describe('a challenge', () => {
     expect(new URL(await begin()).searchParams.get('scope')).toBe('special');
   });
 
-  it('that names two documents names none: the one that every client would look for is taken [verifies tools.mcp.oauth.login]', async () => {
-    const own = `http://127.0.0.1:${guarded.mcp.port}/.well-known/oauth-protected-resource`;
-    guarded.mcp.answer = (_message, response) => {
-      response.writeHead(401, {
-        'www-authenticate': `Bearer resource_metadata="${own}", error="invalid_token", resource_metadata="${own}/mcp"`,
-      });
-      response.end();
-      return true;
-    };
-    await add();
-    expect(new URL(await begin()).origin).toBe(guarded.as.url);
-  });
+  it.each([
+    ['/mcp', ''],
+    ['', '/mcp'],
+  ])(
+    'that names two documents names none: the one that every client looks for is taken (%j, %j) [verifies tools.mcp.oauth.login]',
+    async (one, other) => {
+      const own = `http://127.0.0.1:${guarded.mcp.port}/.well-known/oauth-protected-resource`;
+      const challenge = `Bearer resource_metadata="${own}${one}", error="invalid_token", resource_metadata="${own}${other}"`;
+      guarded.mcp.answer = (_message, response) => {
+        response.writeHead(401, { 'www-authenticate': challenge }).end();
+        return true;
+      };
+      await add();
+      expect(new URL(await begin()).origin).toBe(guarded.as.url);
+    },
+  );
 });
 
 describe('documents', () => {
@@ -285,7 +289,7 @@ describe('a renewal', () => {
     await loggedIn();
     guarded.as.tokenAnswer = answer;
     expect(said(await call(open({}, hour)))).toBe(works);
-    expect(refusals()).toBe(1);
+    expect(renewals()).toBe(1);
   });
 
   it.each<[string, (response: ServerResponse) => void, boolean]>([
@@ -315,8 +319,9 @@ describe('a renewal', () => {
     await loggedIn();
     guarded.needed = ['write'];
     expect(await call()).toMatchObject({ error: { code: 'login_required', details: { scopes: 'read write' } } });
+    guarded.needed = [];
     await call(open({}, hour));
-    expect(refusals()).toBe(1);
+    expect(renewals()).toBe(1);
     expect(new URL(await begin()).searchParams.get('scope')?.split(' ').sort()).toEqual(['read', 'write']);
   });
 
@@ -324,7 +329,7 @@ describe('a renewal', () => {
     await loggedIn();
     guarded.as.tokenDelayMs = 700;
     const renewing = call(open({}, hour));
-    await vi.waitFor(() => expect(refusals()).toBe(1));
+    await vi.waitFor(() => expect(renewals()).toBe(1));
     guarded.needed = ['write'];
     expect(await call()).toMatchObject({ error: { code: 'login_required' } }); // the token of before still counts
     guarded.needed = [];
@@ -354,7 +359,7 @@ describe('a call that is refused', () => {
     await loggedIn();
     refuseCalls(401, 'Bearer error="insufficient_scope", scope="write"');
     expect(await call()).toMatchObject({ error: { code: 'login_required', details: { scopes: 'read write' } } });
-    expect(refusals()).toBe(0);
+    expect(renewals()).toBe(0);
   });
 
   it('for what its token does permit asks nobody to log in again and again [verifies tools.mcp.oauth.hostile]', async () => {

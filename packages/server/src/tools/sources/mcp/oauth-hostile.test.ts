@@ -192,12 +192,17 @@ describe('an MCP server', () => {
 
   it('whose own document cannot be taken is not taken for one that has none [verifies tools.mcp.oauth.hostile]', async () => {
     const own = `http://127.0.0.1:${guarded.mcp.port}`;
-    guarded.mcp.documents.set(metadata, (response) => json(response, 200, { ...guarded.as.metadata, issuer: own }));
+    let asked = 0;
+    guarded.mcp.documents.set(metadata, (response) => {
+      asked += 1;
+      json(response, 200, { ...guarded.as.metadata, issuer: own });
+    });
     guarded.mcp.documents.set('/.well-known/oauth-protected-resource/mcp', (response) => {
       response.writeHead(302, { location: 'http://169.254.169.254/' }).end();
     });
     await addGuarded(guarded, servers);
     await expect(begin(servers)).rejects.toThrow(/redirect/);
+    expect(asked).toBe(0);
     expect(guarded.as.registrations).toEqual([]);
   });
 
@@ -316,6 +321,15 @@ describe('what went wrong elsewhere', () => {
     const of = startServers({ store, secrets: owner(), clock: { ...systemClock, now: () => systemClock.now() + 61_000 } });
     expect(said(await call(of))).toBe('called echo {"text":"hi"}');
     await of.close();
+  });
+
+  it('an authorization server that has a page for people where its document should be is shown no secret [verifies tools.mcp.oauth.own]', async () => {
+    await servers.close();
+    servers = startServers({ secrets: owner() });
+    at(metadata, (response) => void response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html>'));
+    const { fault } = await addGuarded(guarded, servers, { clientId: 'app', clientSecret: { secret: 'APP' }, issuer: guarded.as.url });
+    expect(fault).toMatch(/cannot be read/);
+    expect(guarded.as.tokenRequests).toEqual([]);
   });
 
   it('a server without documents is logged in to at its own address, as servers of earlier revisions have it [verifies tools.mcp.oauth.login]', async () => {
