@@ -124,6 +124,7 @@ export function createReach(options: ReachOptions): Reach {
     }
     const url = URL.parse(transport.url);
     if (url === null) throw invalid('the url is none; give one such as https://mcp.example.com/mcp');
+    if (hostnameOf(url) === programHost) throw invalid(`${programHost} is how secrets name programs, and no host`);
     requireReachable(url, granted);
     requireUnread(url, definition);
     headersFor(tenantId, transport);
@@ -249,7 +250,7 @@ function oauthOver(options: ReachOptions, openEgress: OpenEgress): OAuth {
     timeoutMs: connectTimeoutMs,
     secretFor(tenantId, name) {
       const found = secrets.find((secret) => secret.name === name && secret.tenants.includes(tenantId));
-      return found ?? { value: '', hosts: [] };
+      return found === undefined ? { value: '', hosts: [] } : { ...found, hosts: found.hosts.filter((host) => host !== programHost) };
     },
     openFetch() {
       const { agent, end } = openEgress();
