@@ -161,7 +161,13 @@ export function createReach(options: ReachOptions): Reach {
       const connection = await connect(
         {
           ...options,
-          transport: overHttp(new URL(transport.url), fetch, { 'user-agent': `nexus-agent/${options.version}`, ...headers }, provider),
+          transport: overHttp(
+            new URL(transport.url),
+            fetch,
+            { 'user-agent': `nexus-agent/${options.version}`, ...headers },
+            provider,
+            options,
+          ),
           probeTimeoutMs: connectTimeoutMs,
           ...hooks,
         },
@@ -277,6 +283,7 @@ function overHttp(
   fetch: ReturnType<typeof createEgressFetch>,
   headers: Readonly<Record<string, string>>,
   authProvider: AuthProvider | undefined,
+  time: Pick<ReachOptions, 'clock' | 'timers'>,
 ) {
   return ({ StreamableHTTPClientTransport }: typeof import('@modelcontextprotocol/client')): Transport =>
     new StreamableHTTPClientTransport(url, {
@@ -284,7 +291,22 @@ function overHttp(
       requestInit: { headers },
       ...(authProvider === undefined ? {} : { authProvider }),
       reconnectionOptions: { initialReconnectionDelay: 500, maxReconnectionDelay: 10_000, reconnectionDelayGrowFactor: 2, maxRetries: 3 },
+      reconnectionScheduler: paced(time),
     }) as Transport; // its optional members are written in another way, no more
+}
+
+/** So many streams are taken up again at once, and then one a second: when, says the server, and each could end at once. */
+const reconnectionsAtOnce = 10;
+const reconnectionMs = 1_000;
+const longestPauseMs = 3_600_000;
+
+function paced({ clock, timers }: Pick<ReachOptions, 'clock' | 'timers'>) {
+  let paidUntil = Number.NEGATIVE_INFINITY;
+  return (reconnect: () => void, delayMs: number) => {
+    const now = clock.monotonic();
+    paidUntil = Math.max(paidUntil, now - reconnectionsAtOnce * reconnectionMs) + reconnectionMs;
+    return timers.after(Math.max(Math.min(delayMs, longestPauseMs), paidUntil - now), reconnect);
+  };
 }
 
 function invalid(message: string): NexusError {
