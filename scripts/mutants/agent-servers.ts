@@ -114,4 +114,18 @@ export const agentServerMutants: readonly Mutant[] = [
     by: '',
     tests: ['test/conformance/storage.test.ts'],
   },
+  {
+    bug: 'declared: what a server may ask is nobody’s statement',
+    file: `${server}/tools/contract/declared-servers.ts`,
+    replace: 'elicitation: ({ elicitation = false }) => elicitation,',
+    by: 'elicitation: () => false,',
+    tests: [`${server}/tools/contract/declared-servers.test.ts`],
+  },
+  {
+    bug: 'declared: a host has the name by which secrets are granted to programs',
+    file: `${server}/tools/sources/mcp/reach.ts`,
+    replace: 'if (hostnameOf(url) === programHost)',
+    by: 'if (hostnameOf(url) === String(undefined))',
+    tests: [`${server}/tools/sources/mcp/servers.test.ts`],
+  },
 ];

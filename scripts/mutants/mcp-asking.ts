@@ -145,4 +145,18 @@ export const mcpAskingMutants: readonly Mutant[] = [
     by: "if (!shows || url.protocol !== '' ||",
     tests: [`${mcp}/servers.test.ts`],
   },
+  {
+    bug: 'servers: what a server asks beside a call is answered without a bound',
+    file: `${mcp}/replies.ts`,
+    replace: 'if (!isFlood && (',
+    by: 'if (isFlood && (',
+    tests: [`${mcp}/floods.test.ts`],
+  },
+  {
+    bug: 'servers: a server says how often its streams are taken up again',
+    file: `${mcp}/reach.ts`,
+    replace: 'Math.max(Math.min(delayMs, longestPauseMs), paidUntil - now)',
+    by: 'Math.min(delayMs, longestPauseMs)',
+    tests: [`${mcp}/floods.test.ts`],
+  },
 ];

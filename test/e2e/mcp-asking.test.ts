@@ -199,6 +199,24 @@ describe.each(['former', 'modern'] as const)('a server of the %s revision', (nam
   });
 });
 
+it('asks as the agent that declares it says, and no other agent of a server that may not [verifies tools.mcp.declared tools.mcp.elicitation]', async () => {
+  asksForm();
+  const declare = (name: string, more: Data) =>
+    platform.agent(name, {
+      mcpServers: { stated: { url: asker.url('modern'), ...more } },
+      policy: { allow: ['*', 'net:127.0.0.1'] },
+    } as never);
+  await declare('stating', { elicitation: true, sampling: { agent: 'helper' } });
+  const call = (agent: string) => platform.start({ agent, input: '[[sim tools=stated_book()]] [[sim say="{{result}}"]]' });
+  const runId = await call('stating');
+  const asked = await question(runId);
+  expect(asked.form).toMatchObject({ server: 'stated', tool: 'stated_book' });
+  await answer(asked, { decision: 'deny' });
+  expect(await output(runId)).toBe('heard {"action":"decline"}');
+  await expect(declare('denying', { elicitation: false })).rejects.toThrow(/is not the MCP server stated that there is/);
+  await expect(declare('wrong', { sampling: { agent: 'helper', tools: ['*'] } })).rejects.toThrow(/invalid_request/);
+});
+
 describe('what goes wrong between the question and the answer', () => {
   it('does nothing again of a call whose server may not ask any more', async () => {
     for (const name of ['former', 'modern'] as const) {
@@ -518,6 +536,17 @@ describe('what went wrong elsewhere', () => {
     await expect(answer(asked, { decision: 'answer', result: '{"guests":1e999}' })).rejects.toThrow(/guests: expected a number/);
     await answer(asked, { decision: 'answer', content: {} });
     expect(await output(runId)).toBe('heard {"action":"accept","content":{}}');
+  });
+
+  it('a server that wants an address opened first had its words taken for ours, or crashed what read them', async () => {
+    const address = { mode: 'url', message: 'Open', url: 'javascript:alert(1)', elicitationId: 'a' };
+    for (const data of [undefined, { elicitations: null }, { elicitations: Array.from({ length: 1_000 }, () => address) }]) {
+      former = async ({ id, send }) => {
+        send({ id, error: { code: -32_042, message: 'Open https://evil.example/', ...(data === undefined ? {} : { data }) } });
+        return 'late';
+      };
+      expect(await output(await start('former'))).toMatch(/"tool_failed","message":"the MCP server answered: Open/);
+    }
   });
 
   it('a form that refers to other schemas was shown as plain text', async () => {

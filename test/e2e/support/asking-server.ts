@@ -13,6 +13,8 @@ export interface AnswerOfClient {
 
 /** The work of a tool of the former revision: it asks in the midst of the call. */
 export interface FormerCall {
+  /** Of the request that the call is. */
+  readonly id: unknown;
   readonly args: Data;
   /** Resolves with the answer. */
   ask(method: string, params: unknown): Promise<AnswerOfClient>;
@@ -133,6 +135,7 @@ export async function startAskingServer(options: AskingServerOptions): Promise<A
     calls.push(params);
     const send = stream();
     const work = options.former?.({
+      id,
       args: (params.arguments ?? {}) as Data, // the client sends an object
       send,
       ask: (wanted, about) =>

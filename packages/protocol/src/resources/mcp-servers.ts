@@ -86,6 +86,18 @@ export function grantOf({ grant, clientSecret, privateKey }: McpServerAuth): 'au
   return grant ?? (clientSecret === undefined && privateKey === undefined ? 'authorization_code' : 'client_credentials');
 }
 
+/** What a server may ask in the midst of a call. */
+const mayAsk = {
+  elicitation: z
+    .boolean()
+    .optional()
+    .describe('Whether the server may ask people in the midst of a call: its questions are approvals. Not when left out'),
+  sampling: z
+    .strictObject({ agent: Name.describe('The agent that answers: one of the `subagents` of the agent that calls') })
+    .optional()
+    .describe('Who answers when the server asks for a model in the midst of a call. Nobody when left out'),
+};
+
 /**
  * A server as other clients write it, beside what only this platform has. What of it cannot be kept is refused when the agent is stored, with the
  * reason; nothing of it grants a call.
@@ -109,6 +121,7 @@ export const DeclaredMcpServer = z
     effects: z.record(z.string().min(1).max(200), effectsClass).optional(),
     trustHints: z.boolean().optional(),
     timeoutMs: z.int().min(100).max(86_400_000).optional(),
+    ...mayAsk,
     disabled: z.boolean().optional().describe('It is not added, and nothing of it is offered'),
     description: z.string().max(2_000).optional().describe('For people'),
     timeout: z.number().optional().describe('Refused, as clients do not agree on its unit: `timeoutMs`'),
@@ -138,14 +151,7 @@ export const McpServerDefinition = z
       .describe('What repeating a call does, by the name of the tool at the server; `once` where nothing is said'),
     trustHints: z.boolean().default(false).describe("Take the server's own word for it that a tool only reads or may be repeated"),
     timeoutMs: z.int().min(100).max(86_400_000).default(60_000).describe('Longest time of one call'),
-    elicitation: z
-      .boolean()
-      .optional()
-      .describe('Whether the server may ask people in the midst of a call: its questions are approvals. Not when left out'),
-    sampling: z
-      .strictObject({ agent: Name.describe('The agent that answers: one of the `subagents` of the agent that calls') })
-      .optional()
-      .describe('Who answers when the server asks for a model in the midst of a call. Nobody when left out'),
+    ...mayAsk,
   })
   .superRefine(({ auth, transport }, context) => {
     if (auth === undefined) return;

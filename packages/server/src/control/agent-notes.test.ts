@@ -24,6 +24,17 @@ it.each<[object, string[]]>([
     { policy: { allow: ['agent_writer'] } },
     ['policy.allow[0]: there is no tool "agent_writer"; known are fs_read, fs_write, http_fetch, and a client may bring it'],
   ],
+  [
+    {
+      subagents: ['writer'],
+      mcpServers: {
+        a: { command: 'x', elicitation: true, sampling: { agent: 'writer' } },
+        b: { command: 'x', sampling: { agent: 'chat' } },
+        c: { command: 'x', sampling: { agent: 'chat' }, disabled: true },
+      },
+    },
+    ['mcpServers.b.sampling: nobody answers, as the agent "chat" is none of the subagents'],
+  ],
   [{ policy: { allow: ['model:sim-large', 'model:sim/*'] } }, []],
   [
     { policy: { allow: ['model:gpt-9'] } },

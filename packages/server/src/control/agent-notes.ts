@@ -4,7 +4,7 @@ import { closest, findMisspeltKeywords, matchesWildcard, NexusError } from '#cor
 import type { ModelService } from '#llm';
 import type { Mentions, PolicyEngine } from '#policy';
 import type { AgentVersionRow } from '#storage';
-import { isOfDeclaredServer, selectTools, type ToolDescriptor } from '#tools';
+import { isOfDeclaredServer, readDeclaredServers, selectTools, type ToolDescriptor } from '#tools';
 
 /** What there is on this node; another may have more. */
 export interface KnownNames {
@@ -39,6 +39,11 @@ function* namesOf(definition: AgentDefinition, known: KnownNames): Generator<str
   for (const [index, pattern] of definition.tools.entries())
     if (!isOfServer(pattern)) yield missing(`tools[${index}]`, 'tool', pattern, known.tools);
   for (const [index, name] of definition.subagents.entries()) yield missing(`subagents[${index}]`, 'agent', name, known.agents);
+  for (const { place, isDisabled, definition: server } of readDeclaredServers(definition.mcpServers).servers) {
+    const agent = isDisabled ? undefined : server.sampling?.agent;
+    if (agent !== undefined && !definition.subagents.includes(agent))
+      yield `${place}.sampling: nobody answers, as the agent "${agent}" is none of the subagents`;
+  }
   for (const list of ['allow', 'approve', 'deny'] as const) {
     for (const [index, entry] of (definition.policy?.[list] ?? []).entries()) {
       const place = `policy.${list}[${index}]`;

@@ -118,7 +118,10 @@ describe('a declared server and the one that the tenant has', () => {
 
   it('are the same where all that is declared is so, whatever the operator has beside it [verifies tools.mcp.declared.same]', () => {
     expect(isAsDeclared(declared({}), kept())).toBe(true);
-    expect(isAsDeclared(declared({}), kept({ deny: ['x'], trustHints: true, timeoutMs: 500 }, { readOnly: ['/opt'] }))).toBe(true);
+    expect(
+      isAsDeclared(declared({}), kept({ deny: ['x'], trustHints: true, timeoutMs: 500, elicitation: true }, { readOnly: ['/opt'] })),
+    ).toBe(true);
+    expect(isAsDeclared(declared({ elicitation: false }), kept())).toBe(true);
   });
 
   it.each<[string, object, ReturnType<typeof kept>]>([
@@ -128,6 +131,9 @@ describe('a declared server and the one that the tenant has', () => {
     ['more tools', { allow: ['*'] }, kept({ allow: ['read_*'] })],
     ['other effects', { effects: { pay: 'idempotent' } }, kept()],
     ['trusted hints', { trustHints: true }, kept()],
+    ['another right to ask people', { elicitation: true }, kept()],
+    ['no right to ask people', { elicitation: false }, kept({ elicitation: true })],
+    ['another who answers', { sampling: { agent: 'a' } }, kept({ sampling: { agent: 'b' } })],
     ['more to read', { readOnly: ['/opt', '/etc'] }, kept({}, { readOnly: ['/opt'] })],
   ])('are not with %s [verifies tools.mcp.declared.same]', (_what, more, server) => {
     expect(isAsDeclared(declared(more), server)).toBe(false);

@@ -3,7 +3,7 @@ import { canonicalJson, explainIssues, isObject, NexusError, redactText, sha256,
 import type { ToolDescriptor } from './descriptor.ts';
 
 type Transport = McpServerDefinition['transport'];
-type Option = 'auth' | 'allow' | 'deny' | 'effects' | 'trustHints' | 'timeoutMs';
+type Option = (typeof options)[number];
 
 /** An MCP server as an agent's definition, or a file of another client, declares it. */
 export interface DeclaredServer {
@@ -24,7 +24,7 @@ export interface DeclaredServers {
   readonly notes: readonly string[];
 }
 
-const options = ['auth', 'allow', 'deny', 'effects', 'trustHints', 'timeoutMs'] as const;
+const options = ['auth', 'allow', 'deny', 'effects', 'trustHints', 'timeoutMs', 'elicitation', 'sampling'] as const;
 const grants = ['autoApprove', 'alwaysAllow'] as const;
 const secretVariable = /(api_?key|token|secret|password|credential)/i;
 /** `MAX_TOKENS` may be 4096. */
@@ -188,6 +188,8 @@ const statedParts = dictionary<Record<DeclaredServer['stated'][number], (definit
   effects: ({ effects }) => effects,
   trustHints: ({ trustHints }) => trustHints,
   timeoutMs: ({ timeoutMs }) => timeoutMs,
+  elicitation: ({ elicitation = false }) => elicitation,
+  sampling: ({ sampling = null }) => sampling,
   readOnly: ({ transport }) => (transport.type === 'stdio' ? transport.readOnly : []),
 });
 

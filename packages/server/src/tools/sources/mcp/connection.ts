@@ -3,6 +3,7 @@ import { cutText, isObject, NexusError, settlesWithin, type Timers } from '#core
 import { capabilitiesOf, listenToServer, type Offers, type OnAsked } from './asked.ts';
 import { brokeOffCode } from './egress-fetch.ts';
 import { ListedTool } from './pins.ts';
+import { withBoundedReplies } from './replies.ts';
 
 export interface McpConnectionOptions {
   /** What messages go over: it bounds what comes back, and goes where it may only. */
@@ -70,7 +71,8 @@ const maxListChars = 2_000_000;
 export async function connect(options: McpConnectionOptions, signal: AbortSignal): Promise<McpConnection> {
   const sdk = await import('@modelcontextprotocol/client'); // large, and most servers have none
   const { timers, version, connectTimeoutMs, probeTimeoutMs, maxTools, onToolsChanged, offers } = options;
-  const transport = options.transport(sdk);
+  const giveUp = () => void client.close().catch(() => undefined); // what it was asked ends with it
+  const transport = withBoundedReplies(options.transport(sdk), timers, giveUp);
   const client = new sdk.Client(
     { name: 'nexus-agent', version },
     {
@@ -86,7 +88,7 @@ export async function connect(options: McpConnectionOptions, signal: AbortSignal
   client.onclose = () => {
     hasEnded = true;
   };
-  const listener = listenToServer(client, offers, () => void client.close().catch(() => undefined)); // what it was asked ends with it
+  const listener = listenToServer(client, offers, giveUp);
   /** Of what has ended before nothing is asked: so much is known. */
   const asks = () => {
     if (hasEnded) throw Object.assign(new Error('the conversation has ended'), { code: endedCode });

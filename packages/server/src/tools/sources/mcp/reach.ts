@@ -124,6 +124,7 @@ export function createReach(options: ReachOptions): Reach {
     }
     const url = URL.parse(transport.url);
     if (url === null) throw invalid('the url is none; give one such as https://mcp.example.com/mcp');
+    if (hostnameOf(url) === programHost) throw invalid(`${programHost} is how secrets name programs, and no host`);
     requireReachable(url, granted);
     requireUnread(url, definition);
     headersFor(tenantId, transport);
@@ -160,7 +161,13 @@ export function createReach(options: ReachOptions): Reach {
       const connection = await connect(
         {
           ...options,
-          transport: overHttp(new URL(transport.url), fetch, { 'user-agent': `nexus-agent/${options.version}`, ...headers }, provider),
+          transport: overHttp(
+            new URL(transport.url),
+            fetch,
+            { 'user-agent': `nexus-agent/${options.version}`, ...headers },
+            provider,
+            options,
+          ),
           probeTimeoutMs: connectTimeoutMs,
           ...hooks,
         },
@@ -249,7 +256,7 @@ function oauthOver(options: ReachOptions, openEgress: OpenEgress): OAuth {
     timeoutMs: connectTimeoutMs,
     secretFor(tenantId, name) {
       const found = secrets.find((secret) => secret.name === name && secret.tenants.includes(tenantId));
-      return found ?? { value: '', hosts: [] };
+      return found === undefined ? { value: '', hosts: [] } : { ...found, hosts: found.hosts.filter((host) => host !== programHost) };
     },
     openFetch() {
       const { agent, end } = openEgress();
@@ -276,6 +283,7 @@ function overHttp(
   fetch: ReturnType<typeof createEgressFetch>,
   headers: Readonly<Record<string, string>>,
   authProvider: AuthProvider | undefined,
+  time: Pick<ReachOptions, 'clock' | 'timers'>,
 ) {
   return ({ StreamableHTTPClientTransport }: typeof import('@modelcontextprotocol/client')): Transport =>
     new StreamableHTTPClientTransport(url, {
@@ -283,7 +291,22 @@ function overHttp(
       requestInit: { headers },
       ...(authProvider === undefined ? {} : { authProvider }),
       reconnectionOptions: { initialReconnectionDelay: 500, maxReconnectionDelay: 10_000, reconnectionDelayGrowFactor: 2, maxRetries: 3 },
+      reconnectionScheduler: paced(time),
     }) as Transport; // its optional members are written in another way, no more
+}
+
+/** So many streams are taken up again at once, and then one a second: when, says the server, and each could end at once. */
+const reconnectionsAtOnce = 10;
+const reconnectionMs = 1_000;
+const longestPauseMs = 3_600_000;
+
+function paced({ clock, timers }: Pick<ReachOptions, 'clock' | 'timers'>) {
+  let paidUntil = Number.NEGATIVE_INFINITY;
+  return (reconnect: () => void, delayMs: number) => {
+    const now = clock.monotonic();
+    paidUntil = Math.max(paidUntil, now - reconnectionsAtOnce * reconnectionMs) + reconnectionMs;
+    return timers.after(Math.max(Math.min(delayMs, longestPauseMs), paidUntil - now), reconnect);
+  };
 }
 
 function invalid(message: string): NexusError {

@@ -92,6 +92,8 @@ describe('a server that was added', () => {
     'http://169.254.169.254/mcp',
     'http://[::1]/mcp',
     'http://user:pw@example.com/',
+    'https://stdio/mcp',
+    'https://STDIO./mcp',
     'file:///etc/passwd',
     'nonsense',
   ])('is refused at %s [verifies tools.mcp.reach]', async (url) => {
