@@ -11,6 +11,7 @@ const [logins, grants, oauth, seal] = ['logins', 'oauth-grants', 'oauth', 'oauth
   string,
   string,
 ]; // four in, four out
+const begun = `${mcp}/begun-logins.ts`;
 const renewal = `${mcp}/oauth-renewal.ts`;
 const [client, http, reach] = ['oauth-client', 'oauth-fetch', 'reach'].map((name) => `${mcp}/${name}.ts`) as [string, string, string];
 
@@ -18,8 +19,8 @@ const [client, http, reach] = ['oauth-client', 'oauth-fetch', 'reach'].map((name
 export const mcpOAuthMutants: readonly Mutant[] = [
   {
     bug: 'oauth: any login that was begun is ended by any state of this server',
-    file: logins,
-    replace: 'if (!isSame(sha256(known.nonce), login.nonce) || login.by !== known.by || login.place !== key.place) throw notOurs();',
+    file: begun,
+    replace: 'if (!isSameText(sha256(known.nonce), login.nonce) || login.by !== known.by || login.place !== key.place) throw notOurs();',
     by: 'if (login.by !== known.by || login.place !== key.place) throw notOurs();',
     tests,
   },
@@ -158,15 +159,15 @@ export const mcpOAuthMutants: readonly Mutant[] = [
   },
   {
     bug: 'oauth: what a browser holds of one login counts for each',
-    file: logins,
-    replace: 'return text !== null && isSame((JSON.parse(text) as State).nonce, nonce); // sealed here',
+    file: begun,
+    replace: 'return text !== null && isSameText((JSON.parse(text) as LoginState).nonce, nonce); // sealed here',
     by: 'return text !== null;',
     tests: browserTests,
   },
   {
     bug: 'oauth: a link begins a login, without the page that says what it is',
     file: logins,
-    replace: "const isFromPage = page !== undefined && page !== '' && shownBefore !== null && isSame(page, shownBefore);",
+    replace: "const isFromPage = page !== undefined && page !== '' && shownBefore !== null && isSameText(page, shownBefore);",
     by: "const isFromPage = page !== 'none' && shownBefore !== 'none';",
     tests: browserTests,
   },
@@ -257,7 +258,7 @@ export const mcpOAuthMutants: readonly Mutant[] = [
   {
     bug: 'oauth: a secret that has ended is shown on',
     file: logins,
-    replace: 'end * 1_000 > clock.now()) ? client : null;',
+    replace: 'end * 1_000 > nowMs) ? client : null;',
     by: 'end > 0) ? client : null;',
     tests: knownFaults,
   },

@@ -305,12 +305,14 @@ describe('a renewal', () => {
     ['404, as if it had moved', (response) => void response.writeHead(404).end(), false],
     ['429', (response) => json(response, 429, {}), false],
     ['502 with a page', (response) => html(response, 502), false],
+    ['a redirect', (response) => void response.writeHead(307, { location: `${guarded.as.url}/elsewhere` }).end(), false],
   ])('that is answered with %s says how to log in, and costs no login [verifies tools.mcp.oauth.refresh]', async (_what, answer, isNo) => {
     await loggedIn();
     at({ '/token': answer });
     const of = open({}, hour);
     const message = expect.stringMatching(/nexus mcp login docs/);
     expect(await call(of)).toMatchObject({ error: { code: isNo ? 'login_required' : 'tool_failed', message } });
+    expect(guarded.as.heard).not.toContain('/elsewhere');
     at({});
     expect(said(await call(open({}, hour)))).toBe(works);
   });

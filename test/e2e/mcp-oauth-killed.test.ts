@@ -79,6 +79,7 @@ class Killed {
 
 it.for(['the embedded database', 'Postgres'])(
   'a server that is killed while it renews a token loses no login that can be kept, and asks for another one where it cannot, with %s [verifies tools.mcp.oauth.refresh]',
+  { timeout: 120_000 },
   async (database, context) => {
     const postgres = database === 'Postgres' ? await acquirePostgres() : null;
     if (postgres !== null && 'reason' in postgres) return context.skip(postgres.reason);
@@ -121,5 +122,4 @@ it.for(['the embedded database', 'Postgres'])(
       await postgres?.close();
     }
   },
-  120_000,
 );

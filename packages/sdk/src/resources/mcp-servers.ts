@@ -22,7 +22,7 @@ export function mcpServers(calls: Calls) {
     /** Takes its tools as it lists them now; with a fingerprint of an inspection, only if they are still those. */
     approve: (name: string, request: { readonly fingerprint?: string } = {}, call?: CallOptions) =>
       calls.act<McpServerInspection>('POST', at(path, name, '/approve'), request, call),
-    /** Gives the address that a person opens in a browser to log in; {@link loginState} tells when it is done. */
+    /** Gives the address that a person opens in a browser to log in, and the code that they type there; {@link loginState} tells when it is done. */
     login: (name: string, call?: CallOptions) => calls.act<McpLogin>('POST', at(path, name, '/login'), undefined, call),
     loginState: (name: string, call?: CallOptions) => calls.get<McpLoginState>(at(path, name, '/login'), {}, call),
     /** Forgets the login. */

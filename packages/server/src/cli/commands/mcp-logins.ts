@@ -11,9 +11,9 @@ const lookMs = 1_000;
 export function mcpLoginCommands(mcp: Command, { action }: Pick<Registrar, 'action'>): void {
   mcp
     .command('login')
-    .description('log in to an MCP server: open the address that is printed in a browser')
+    .description('log in to an MCP server: open the address that is printed in a browser, and type the code there')
     .argument('<name>')
-    .option('--no-wait', 'print the address, and do not wait until it is done')
+    .option('--no-wait', 'print the address and the code, and do not wait until it is done')
     .option('--timeout <ms>', 'how long to wait', wholeNumber, 600_000)
     .action(action(login));
   mcp.command('logout').description('forget the login to an MCP server').argument('<name>').action(action(logout));

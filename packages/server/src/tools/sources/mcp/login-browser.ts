@@ -45,9 +45,9 @@ export function makeLoginCode(): string {
 /** However it was typed. */
 export function isLoginCode(typed: string, code: string): boolean {
   const plain = (text: string) => text.toUpperCase().replace(/[^0-9A-Z]/g, '');
-  return isSame(plain(typed), plain(code));
+  return isSameText(plain(typed), plain(code));
 }
 
-export function isSame(one: string, other: string): boolean {
+export function isSameText(one: string, other: string): boolean {
   return timingSafeEqual(Buffer.from(sha256(one)), Buffer.from(sha256(other)));
 }

@@ -1,18 +1,19 @@
 import { randomBytes } from 'node:crypto';
 import type { OAuthClientInformationFull } from '@modelcontextprotocol/client';
-import type { McpLogin, McpLoginState, TenantId } from '@nexus-agent/protocol';
+import type { McpLogin, McpLoginState } from '@nexus-agent/protocol';
 import { type Clock, NexusError, sha256, toTimestamp } from '#core';
 import type { LoginAnswer, LoginOpened, LoginStep, McpLogins, WhoLogsIn } from '#tools/contract';
+import { browserPurpose, createBegunLogins, type LoginState, notOurs, statePurpose, ticketPurpose } from './begun-logins.ts';
 import { failureOf } from './connection.ts';
 import type { KeptServer } from './content.ts';
-import { createLoginCookies, isLoginCode, isSame, makeLoginCode } from './login-browser.ts';
+import { createLoginCookies, isLoginCode, isSameText, makeLoginCode } from './login-browser.ts';
 import { loginPageHeaders, renderLoginPage } from './login-page.ts';
 import type { OAuth } from './oauth.ts';
 import { type Challenge, challengeOf, noChallenge } from './oauth-challenge.ts';
 import { beginAuthorization, clientMetadata, finishAuthorization, requireIssuer } from './oauth-client.ts';
 import type { Grant, PendingLogin } from './oauth-grants.ts';
 import type { Seal } from './oauth-seal.ts';
-import { isOwn, scopeFor } from './oauth-words.ts';
+import { scopeFor } from './oauth-words.ts';
 import type { Reach } from './reach.ts';
 import type { Register } from './register.ts';
 
@@ -32,20 +33,10 @@ export interface LoginsOptions {
 /** Where a person begins, where browsers come back, and where our client metadata document lies. */
 const [startPath, callbackPath, documentPath] = ['/v1/mcp-logins/start', '/v1/mcp-logins/callback', '/v1/mcp-logins/client.json'];
 
-/** What a login is known by: in the address that the person opens, in what the browser brings back, and in the browser itself. */
-const [ticketPurpose, statePurpose, browserPurpose] = [['ticket of a login'], ['state of a login'], ['browser of a login']];
-
-/** Sealed: nobody else can make one, and it says whose login it is. */
-interface State {
-  readonly tenantId: TenantId;
-  readonly name: string;
-  readonly nonce: string;
-  readonly by: string;
-}
-
 export function createLogins({ oauth, register, reach, seal, clock, loginMs, closing, publicUrl }: LoginsOptions): McpLogins {
   const at = (path: string, base: string) => `${base.replace(/\/+$/, '')}${path}`;
   const cookies = createLoginCookies(publicUrl?.startsWith('https:') === true, loginMs);
+  const { requireOurs, pendingOf, isBegunIn } = createBegunLogins({ oauth, register, seal, cookies });
   const documentUrl = publicUrl !== undefined && new URL(publicUrl).protocol === 'https:' ? at(documentPath, publicUrl) : null;
 
   function baseFor(host: string | undefined): string {
@@ -55,23 +46,6 @@ export function createLogins({ oauth, register, reach, seal, clock, loginMs, clo
       'config_invalid',
       'mcpClient.oauth.publicUrl is missing: a browser that comes back from a login needs to know where this server is, such as https://nexus.example.com; on this machine, log in while nexus serve runs',
     );
-  }
-
-  /** Without a key nothing was sealed here: who brings a state from elsewhere is told no more than that. */
-  async function sealIfAny(): Promise<Seal | null> {
-    return seal().catch((error: unknown) => {
-      if (error instanceof NexusError && error.code === 'config_invalid') return null;
-      throw error;
-    });
-  }
-
-  async function requireOurs(tenantId: TenantId, name: string): Promise<KeptServer> {
-    const server = await register.require(tenantId, name);
-    if (server.definition.auth === undefined)
-      throw new NexusError('invalid_request', `the MCP server ${name} has no auth; put it with auth: { type: "oauth" } first`);
-    if (isOwn(server))
-      throw new NexusError('invalid_request', `nobody logs in to the MCP server ${name}: this server asks for its tokens by itself`);
-    return server;
   }
 
   /** What the server says to whoever brings no token. */
@@ -98,34 +72,13 @@ export function createLogins({ oauth, register, reach, seal, clock, loginMs, clo
     return challenge ?? noChallenge;
   }
 
-  /** The login that somebody comes with, if it is one that was begun and is not over. Throws for anything else. */
-  async function pendingOf(given: string, purpose: readonly string[]) {
-    const text = (await sealIfAny())?.open(given, purpose) ?? null;
-    if (text === null) throw notOurs();
-    const known = JSON.parse(text) as State; // sealed here
-    const server = await requireOurs(known.tenantId, known.name);
-    const key = oauth.keyOf(server);
-    const found = await oauth.grants.pending(key);
-    if (found === null) throw notOurs();
-    const { login, version } = found;
-    if (!isSame(sha256(known.nonce), login.nonce) || login.by !== known.by || login.place !== key.place) throw notOurs();
-    return { known, server, key, login, version, text };
-  }
-
-  /** Whether a browser is the one in which the login was begun. */
-  async function isBegunIn(cookieHeader: string | undefined, { nonce }: State): Promise<boolean> {
-    const held = cookies.loginIn(cookieHeader, nonce);
-    const text = held === null ? null : ((await sealIfAny())?.open(held, browserPurpose) ?? null);
-    return text !== null && isSame((JSON.parse(text) as State).nonce, nonce); // sealed here
-  }
-
   /** As whom we are known from before, where that still counts. Of a login that nobody came back from it may be why. */
-  function knownClient(grant: Grant | null, before: PendingLogin | null, callback: string): Grant['client'] {
+  function knownClient(grant: Grant | null, before: PendingLogin | null, callback: string, nowMs: number): Grant['client'] {
     const client = grant?.client ?? null;
     if (client === null || before?.client.client_id === client.client_id) return null;
     const { redirect_uris: backs, client_secret_expires_at: end } = client as Partial<OAuthClientInformationFull>; // as it answered us
     const isFor = backs === undefined ? client.client_id === documentUrl : backs.includes(callback);
-    return isFor && (end === undefined || end === 0 || end * 1_000 > clock.now()) ? client : null;
+    return isFor && (end === undefined || end === 0 || end * 1_000 > nowMs) ? client : null;
   }
 
   return {
@@ -147,12 +100,12 @@ export function createLogins({ oauth, register, reach, seal, clock, loginMs, clo
       const before = await oauth.grants.pending(key);
       const challenge = await challengeBy(server, during);
       const nonce = randomBytes(32).toString('base64url');
-      const state = JSON.stringify({ tenantId, name, nonce, by } satisfies State);
+      const state = JSON.stringify({ tenantId, name, nonce, by } satisfies LoginState);
       const { address, codeVerifier, discovery, client, resource } = await oauth.talk(server, (talk, identity) =>
         beginAuthorization(talk, {
           ...{ identity, challenge, metadataUrl: documentUrl, redirectUrl: callback },
           scope: scopeFor(server, challenge.scope, grant?.wantedScope ?? null),
-          known: knownClient(grant, before?.login ?? null, callback),
+          known: knownClient(grant, before?.login ?? null, callback, clock.now()),
           state: sealed.seal(state, statePurpose),
         }),
       );
@@ -171,7 +124,7 @@ export function createLogins({ oauth, register, reach, seal, clock, loginMs, clo
       if (login.expiresAt <= clock.now()) throw notOurs();
       const shownBefore = cookies.pageIn(held);
       // Another site can send a browser here with all that its owner knows, but not with the page that this browser was shown.
-      const isFromPage = page !== undefined && page !== '' && shownBefore !== null && isSame(page, shownBefore);
+      const isFromPage = page !== undefined && page !== '' && shownBefore !== null && isSameText(page, shownBefore);
       if (isFromPage && code !== undefined && isLoginCode(code, login.code)) {
         const browser = (await seal()).seal(text, browserPurpose);
         return {
@@ -227,11 +180,4 @@ export function createLogins({ oauth, register, reach, seal, clock, loginMs, clo
       await oauth.forget(await requireOurs(tenantId, name));
     },
   };
-}
-
-function notOurs(): NexusError {
-  return new NexusError(
-    'invalid_request',
-    'this is no login that was begun here, or it was used, took too long, or another one was begun after it; begin again with nexus mcp login',
-  );
 }

@@ -190,11 +190,9 @@ export async function refreshTokens(
     );
     return tokensFrom(tokens);
   } catch (error) {
-    // Not all say `invalid_grant` to a token that has ended: some say anything else, in any form.
-    const isNo = status === 400 || status === 401 || (status === 200 && error instanceof NexusError && error.details?.error !== undefined);
-    if (!isNo || !(error instanceof NexusError) || error.details?.reason !== undefined || passing.has(String(error.details?.error)))
-      throw error;
-    throw new NexusError(error.code, error.message, { details: { ...error.details, reason: 'refused' }, cause: error });
+    // Not all say `invalid_grant` of a token that has ended: some say anything else, in any form.
+    if (!(error instanceof NexusError) || error.details?.reason !== 'said' || ![200, 400, 401].includes(status)) throw error;
+    throw new NexusError(error.code, error.message, { details: { reason: 'refused' }, cause: error });
   }
 }
 
@@ -417,7 +415,7 @@ function explained(error: unknown): NexusError {
   }
   if (code !== null)
     return new NexusError('tool_failed', `the authorization server of the MCP server answered ${code}`, {
-      details: { error: code, ...(forGood.has(code) ? { reason: forGood.get(code) } : {}) },
+      details: { reason: forGood.get(code) ?? (passing.has(code) ? 'passing' : 'said') },
     });
   if (/does not match expected/.test(error.message)) return unusable('the MCP server names a resource that is not itself');
   if (/dynamic client registration/i.test(error.message))
