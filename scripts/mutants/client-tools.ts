@@ -11,8 +11,8 @@ export const clientToolMutants: readonly Mutant[] = [
   {
     bug: 'client: another result for the same call is taken for the same',
     file: results,
-    replace: '  if (row.decision !== decision || row.answer?.result !== answer.result || row.answer?.note !== answer.note)',
-    by: '  if (row.decision !== decision)',
+    replace: 'hasTexts(row, answer) :',
+    by: 'row.answer !== null :',
     tests,
   },
   {
@@ -27,7 +27,7 @@ export const clientToolMutants: readonly Mutant[] = [
     file: results,
     replace: '  if (row.decision === null) throw over(row);',
     by: '  if (row.decision === null) return;',
-    tests,
+    tests: resultTests,
   },
   {
     bug: 'client: the run does not hear of a result',
@@ -39,8 +39,8 @@ export const clientToolMutants: readonly Mutant[] = [
   {
     bug: 'client: a failure is told as a result',
     file: calls,
-    replace: "decision === 'answer' ? {",
-    by: "decision !== 'approve' ? {",
+    replace: "if (decision !== 'answer') return",
+    by: "if (decision === 'approve') return",
     tests,
   },
   {
@@ -118,6 +118,34 @@ export const clientToolMutants: readonly Mutant[] = [
     file: 'packages/sdk/src/tools/client-tools.ts',
     replace: '      if (running.has(call.callId)) continue;\n',
     by: '',
+    tests,
+  },
+  {
+    bug: 'client result: the wrong shape is taken',
+    file: results,
+    replace: "if (tool?.outputSchema === undefined || !('output' in result)) return;",
+    by: "if (tool?.outputSchema !== undefined || !('output' in result)) return;",
+    tests,
+  },
+  {
+    bug: 'client result: what is kept of a long one is not committed',
+    file: calls,
+    replace: '      propose({ artifacts: [artifactRow(charge, { callId: call.callId, tool: call.name }, artifact)] }),\n',
+    by: '',
+    tests,
+  },
+  {
+    bug: 'client result: a run stays where there is no room for it',
+    file: `${server}/runs/drive/refused.ts`,
+    replace: "if (report.type === 'poke' && !found &&",
+    by: "if (report.type === 'poke' && found &&",
+    tests,
+  },
+  {
+    bug: 'client result: another long one is taken for the same',
+    file: results,
+    replace: 'keptOf(row)?.sha256 === answer.artifact.sha256',
+    by: 'keptOf(row) !== undefined',
     tests,
   },
 ];

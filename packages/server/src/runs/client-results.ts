@@ -89,7 +89,7 @@ function noneThere(error: unknown): null {
 function requireFit({ schemas }: Engine, { toolName, callId }: ApprovalRow, { clientTools }: OfRun, result: ClientToolResult): void {
   const tool = clientTools.find(({ name }) => name === toolName);
   if (tool?.outputSchema === undefined || !('output' in result)) return;
-  const value = readValue(result.output);
+  const value = jsonOrText(result.output);
   const fault = outputFault(schemas, tool, value);
   if (fault === null || (value !== result.output && outputFault(schemas, tool, result.output) === null)) return;
   const { path, expected, actual } = fault.issue;
@@ -98,7 +98,7 @@ function requireFit({ schemas }: Engine, { toolName, callId }: ApprovalRow, { cl
   });
 }
 
-function readValue(text: string): unknown {
+function jsonOrText(text: string): unknown {
   try {
     return parseExactJson(text);
   } catch {
