@@ -45,7 +45,7 @@ it('keeps a result that is too long, with the run that drives it [verifies tools
   const sessionId = await server.session({ agent: 'worker' });
   const { events } = await server.finish({ sessionId, input: `[[sim tools=code_js(code="'x'.repeat(5000)")]] [[sim say="done"]]` });
   const data = events.find((event) => event.type === 'tool.completed')?.data;
-  expect(data).toMatchObject({ status: 'ok', artifact: { mediaType: 'application/json', whole: true } });
+  expect(data).toMatchObject({ status: 'ok', artifact: { mediaType: 'text/plain', whole: true } });
   const id = data?.artifact?.id ?? '';
   expect(data?.output).toContain(`artifact_read with id ${id}`);
   expect((await server.call('GET', `/v1/artifacts/${id}/content`)).body).toContain('x'.repeat(5_000));

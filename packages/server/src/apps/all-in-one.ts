@@ -42,7 +42,7 @@ import { createOrchestrator, createStreamHub, type Orchestrator } from '#runs';
 import { createSharedClock, type Store } from '#storage';
 import { openStore } from '#storage/drivers';
 import { createLogger, createMetrics, createTracer, type Logger } from '#telemetry';
-import { createLongTexts, createOwnListeners, type OwnListeners, type Tool, type ToolService } from '#tools';
+import { createOwnListeners, type OwnListeners, type Tool, type ToolService } from '#tools';
 import { agentFolder } from './agent-folder.ts';
 import { followAgentServers } from './agent-servers.ts';
 import { trustAuthorities } from './authorities.ts';
@@ -72,7 +72,7 @@ import {
 import { proxyFor } from './proxy.ts';
 import { openRemoteTools } from './remote-tools.ts';
 import { type OpenedFiles, openFiles } from './session-files.ts';
-import { keepingOf, openTools } from './tools.ts';
+import { openLongTexts, openTools } from './tools.ts';
 import { startWarmUp, type WarmUpStep } from './warm-up.ts';
 
 export interface AllInOneOptions {
@@ -405,11 +405,7 @@ function assemble({
     tracer,
     metrics,
     admission,
-    longTexts: createLongTexts({
-      ...{ maxOutputChars: config.tools.maxOutputChars, secrets: known, timers: systemTimers },
-      artifacts: keepingOf(config, files, () => ids.next<string>('artifact')).artifacts,
-      onFault: (error) => logger.error({ err: error }, 'what a client gave could not be kept'),
-    }),
+    longTexts: openLongTexts({ config, files, ids, known, logger }),
     workerId,
     settings: config.runs,
   };

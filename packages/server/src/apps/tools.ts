@@ -7,9 +7,11 @@ import type { Store, ToolSourceKind, ToolSourceRow } from '#storage';
 import type { Logger, Metrics } from '#telemetry';
 import {
   createFixedSource,
+  createLongTexts,
   createSandbox,
   createToolService,
   createWasmSandbox,
+  type LongTexts,
   type OwnListeners,
   type PluginPackage,
   type Tool,
@@ -169,8 +171,23 @@ export function openTools(parts: ToolParts): OpenedTools {
   };
 }
 
+/** Keeps what clients give as the results of tools are kept. */
+export function openLongTexts({
+  config,
+  files,
+  ids,
+  known,
+  logger,
+}: Pick<ToolParts, 'config' | 'files' | 'ids' | 'known' | 'logger'>): LongTexts {
+  return createLongTexts({
+    ...{ maxOutputChars: config.tools.maxOutputChars, secrets: known, timers: systemTimers },
+    artifacts: keepingOf(config, files, () => ids.next<string>('artifact')).artifacts,
+    onFault: (error) => logger.error({ err: error }, 'what a client gave could not be kept'),
+  });
+}
+
 /** What is kept of results that are too long: no more than where it is kept takes. */
-export function keepingOf(
+function keepingOf(
   config: NexusConfig,
   { blobs }: Pick<OpenedFiles, 'blobs'>,
   nextId: () => string,

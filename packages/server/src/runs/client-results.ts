@@ -8,9 +8,6 @@ import type { ApprovalRow, RunRow } from '#storage';
 import { type ArtifactOfCall, artifactReader, outputFault, selectTools } from '#tools';
 import { runRow } from './lookup.ts';
 
-/** A store that says nothing does not hold whoever posts: then the result is cut. */
-const maxKeepingMs = 20_000;
-
 /** What a client posts, as it is kept. */
 interface Given {
   readonly decision: 'answer' | 'fail';
@@ -75,14 +72,14 @@ async function aboutRun({ store }: Engine, agents: AgentSource, { tenantId, runI
   const [first] = (await store.readEvents(tenantId, runId, { after: 0, limit: 1 })).map(toJournalEvent);
   if (first?.type !== 'run.created') throw new NexusError('internal', `the journal of ${runId} does not begin with the run`);
   const { agent, agentVersion, clientTools = [] } = first.data;
-  const known = await agents.get(tenantId, agent, agentVersion).catch(noneThere);
-  return { clientTools, isReader: selectTools([{ name: artifactReader }], known?.definition.tools ?? []).length > 0 };
-}
-
-/** Of a run that has ended the agent may be gone. */
-function noneThere(error: unknown): null {
-  if (error instanceof NexusError && error.code === 'not_found') return null;
-  throw error;
+  const offered = await agents.get(tenantId, agent, agentVersion).then(
+    ({ definition }) => definition.tools,
+    (error: unknown) => {
+      if (error instanceof NexusError && error.code === 'not_found') return []; // of a run that has ended it may be gone
+      throw error;
+    },
+  );
+  return { clientTools, isReader: selectTools([{ name: artifactReader }], offered).length > 0 };
 }
 
 /** The output is a value as JSON, or a text as it is: one of them has to fit. */
@@ -109,7 +106,7 @@ function jsonOrText(text: string): unknown {
 async function keptResult({ secrets, longTexts }: Engine, tenantId: string, { isReader }: OfRun, result: ClientToolResult): Promise<Given> {
   if (!('output' in result)) return secrets.inData({ decision: 'fail', answer: { note: result.error } });
   if (longTexts === undefined) return secrets.inData({ decision: 'answer', answer: { result: result.output } });
-  const { output, artifact } = await longTexts.keep({ tenantId, text: result.output, isReader }, AbortSignal.timeout(maxKeepingMs));
+  const { output, artifact } = await longTexts.keep({ tenantId, text: result.output, isReader });
   return { decision: 'answer', answer: { result: output, ...(artifact === undefined ? {} : { artifact }) } };
 }
 

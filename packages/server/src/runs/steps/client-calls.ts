@@ -1,10 +1,9 @@
-import type { ClientTool, RunId } from '@nexus-agent/protocol';
-import { artifactRow } from '#calls';
+import type { ClientTool, RunId, TenantId } from '@nexus-agent/protocol';
+import { artifactRow, type ChargeContext } from '#calls';
 import { derivedId, toTimestamp } from '#core';
 import type { RunState, ToolCallState } from '#runs/journal';
 import type { ApprovalRow } from '#storage';
 import { type ArtifactOfCall, describeTool, type ToolDescriptor, withoutArtifact } from '#tools';
-import type { RunContext } from './context.ts';
 import type { Engine } from './engine.ts';
 import { merge, type Proposal, propose } from './proposal.ts';
 import { artifactInEvent, failure, proposeResult } from './tool-result.ts';
@@ -75,7 +74,7 @@ export function keptOf({ answer }: Pick<ApprovalRow, 'answer'>): ArtifactOfCall 
  */
 export async function collectClientResults(
   engine: Engine,
-  { charge, tenantId, runId }: Pick<RunContext, 'charge' | 'tenantId' | 'runId'>,
+  { charge, tenantId, runId }: { readonly charge: ChargeContext; readonly tenantId: TenantId; readonly runId: RunId },
   state: RunState,
   refused: ReadonlySet<string> = new Set(),
 ): Promise<Proposal> {
@@ -90,7 +89,7 @@ export async function collectClientResults(
 }
 
 function ended(
-  charge: RunContext['charge'],
+  charge: ChargeContext,
   state: RunState,
   call: ToolCallState,
   row: ApprovalRow | null,

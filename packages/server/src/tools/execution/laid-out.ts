@@ -5,10 +5,10 @@ export interface LaidOut {
   /** JSON with a line for each value. */
   readonly text: string;
   /** The long texts in it, each as it is. */
-  readonly sections: readonly Section[];
+  readonly sections: readonly LongText[];
 }
 
-export interface Section {
+export interface LongText {
   /** Where it was in the value: `stdout`, `pages.0.body`. */
   readonly name: string;
   readonly text: string;
@@ -22,7 +22,7 @@ const maxSections = 20;
 const maxValues = 20_000;
 const maxNameChars = 40;
 
-interface Found extends Section {
+interface Found extends LongText {
   readonly holder: object;
   readonly key: string;
 }

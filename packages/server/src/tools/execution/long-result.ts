@@ -70,24 +70,40 @@ export async function keepLong(
 /** Keeps texts that others than this service's tools gave, in the same way. */
 export interface LongTexts {
   /** What the model reads of a text, without secrets, and what is kept of one that is too long. */
-  keep(
-    given: { readonly tenantId: string; readonly text: string; readonly isReader: boolean },
-    signal: AbortSignal,
-  ): Promise<{ readonly output: string; readonly artifact?: ArtifactOfCall }>;
+  keep(given: {
+    readonly tenantId: string;
+    readonly text: string;
+    readonly isReader: boolean;
+  }): Promise<{ readonly output: string; readonly artifact?: ArtifactOfCall }>;
 }
 
-export interface LongTextsOptions extends Omit<LongRules, 'isReader' | 'artifacts'> {
+/** A store that says nothing holds nobody up for longer: then the text is cut. */
+const maxKeepingMs = 20_000;
+
+export interface LongTextsOptions extends Omit<LongRules, 'isReader' | 'artifacts' | 'timers'> {
+  readonly timers: Pick<Timers, 'soon' | 'after'>;
   /** Undefined: what is too long is cut. */
   readonly artifacts: ArtifactKeeping | undefined;
 }
 
 export function createLongTexts({ artifacts, ...rules }: LongTextsOptions): LongTexts {
   return {
-    async keep({ tenantId, text: given, isReader }, signal) {
+    async keep({ tenantId, text: given, isReader }) {
       const text = given.toWellFormed();
       if (artifacts === undefined || text.length <= rules.maxOutputChars)
         return { output: boundText(rules.secrets.inText(text), rules.maxOutputChars) };
-      return keepLong({ ...rules, artifacts, isReader }, { tenantId, text, sections: [], mediaType: 'text/plain' }, '', signal);
+      const stop = new AbortController();
+      const cancel = rules.timers.after(maxKeepingMs, () => stop.abort());
+      try {
+        return await keepLong(
+          { ...rules, artifacts, isReader },
+          { tenantId, text, sections: [], mediaType: 'text/plain' },
+          '',
+          stop.signal,
+        );
+      } finally {
+        cancel();
+      }
     },
   };
 }

@@ -2,7 +2,7 @@ import { ErrorInfo } from '@nexus-agent/protocol';
 import { NexusError, type SchemaValidator, type SecretValues } from '#core';
 import { outputFault, type Tool, type ToolCallEnd, type ToolResult } from '#tools/contract';
 import { boundError, boundText } from './bounds.ts';
-import { laidOut, type Section } from './laid-out.ts';
+import { type LongText, laidOut } from './laid-out.ts';
 
 export interface ToolFault {
   readonly toolName: string;
@@ -27,7 +27,7 @@ export interface LongResult {
   readonly type: 'long';
   readonly text: string;
   /** What comes after it: long texts of the same result. */
-  readonly sections: readonly Section[];
+  readonly sections: readonly LongText[];
   readonly mediaType: string;
   readonly costMicroUsd: number;
 }
