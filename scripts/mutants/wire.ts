@@ -161,4 +161,18 @@ export const wireMutants: readonly Mutant[] = [
     by: 'if (last !== null) return asked;',
     tests: remoteTests,
   },
+  {
+    bug: 'why an agent core cannot be reached is told to nobody',
+    file: `${server}/tools/wire/client.ts`,
+    replace: '{ cause: new Error(reason, { cause: error }) }',
+    by: '{ cause: error }',
+    tests: remoteTests,
+  },
+  {
+    bug: 'a wrong token is told to nobody before a run fails',
+    file: `${server}/tools/wire/client.ts`,
+    replace: 'if (!listed.retryable && !isRefused) onTrouble(',
+    by: 'if (listed.retryable && !isRefused) onTrouble(',
+    tests: remoteTests,
+  },
 ];

@@ -106,6 +106,18 @@ it('ends a call whose connection is lost by the effects of its tool, and connect
   }
 });
 
+it('says why nobody can be reached, and once that the token is wrong [verifies tools.wire.list]', async () => {
+  const nobody = callTools(1, { connectTimeoutMs: 300 });
+  await expect(nobody.list('ten_1')).rejects.toMatchObject({ cause: { message: expect.stringContaining('ECONNREFUSED') } });
+  await nobody.close();
+  const stranger = { tls: { ...clientTls, ca: strangerTls.cert as Buffer }, token: undefined, connectTimeoutMs: 300 };
+  const { remote } = await open([makeTool()], { server: { tls: serverTls, token: undefined }, client: stranger });
+  await expect(remote.list('ten_1')).rejects.toMatchObject({ cause: { message: expect.stringContaining('certificate') } });
+  const wrong = await open([makeTool()], { client: { token: 'another' } });
+  for (const tenant of ['ten_1', 'ten_2']) await expect(wrong.remote.list(tenant)).rejects.toMatchObject({ code: 'unavailable' });
+  expect(wrong.remote.troubles).toEqual([expect.stringContaining('takes nothing from here')]);
+});
+
 it('takes a tool that nobody listed for one that may not be repeated [verifies tools.wire.lost]', async () => {
   const { tool } = working({ effects: 'none' });
   const { remote, relay } = await open([tool]);
