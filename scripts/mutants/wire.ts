@@ -171,8 +171,8 @@ export const wireMutants: readonly Mutant[] = [
   {
     bug: 'a wrong token is told to nobody before a run fails',
     file: `${server}/tools/wire/client.ts`,
-    replace: 'if (!listed.retryable && !isRefused) onTrouble(',
-    by: 'if (listed.retryable && !isRefused) onTrouble(',
+    replace: 'if (!listed.retryable && !isRefused)',
+    by: 'if (listed.retryable && !isRefused)',
     tests: remoteTests,
   },
 ];
