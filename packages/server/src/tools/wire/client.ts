@@ -210,7 +210,7 @@ async function ready(client: Client, maxMs: number, address: string, signal: Abo
     client.waitForReady(Date.now() + maxMs, (error) => {
       signal.removeEventListener('abort', leave);
       if (error === undefined) return resolve();
-      void reasonOf(client).then((reason) =>
+      void reasonOfSilence(client).then((reason) =>
         reject(
           new NexusError('unavailable', `the agent core at ${address} cannot be reached`, { cause: new Error(reason, { cause: error }) }),
         ),
@@ -220,7 +220,7 @@ async function ready(client: Client, maxMs: number, address: string, signal: Abo
 }
 
 /** Why there is no connection, for people: a port that nobody listens on, a name that nobody knows, a certificate. Only a request is told. */
-function reasonOf(client: Client): Promise<string> {
+function reasonOfSilence(client: Client): Promise<string> {
   const nothing = () => Buffer.alloc(0);
   return new Promise((resolve) => {
     try {
