@@ -150,7 +150,7 @@ export const wireMutants: readonly Mutant[] = [
   {
     bug: 'an agent core is lost without a word',
     file: `${server}/tools/wire/remote-call.ts`,
-    replace: "    this.#connection.lost(toolName, this.#connection.effectsOf(this.#call) === 'once' ? 'unknown' : 'failed', how);\n",
+    replace: "    this.#connection.lost(toolName, this.#isOnce() ? 'unknown' : 'failed', how);\n",
     by: '',
     tests: ['test/e2e/agent-core-workers.test.ts'],
   },
