@@ -175,4 +175,11 @@ export const wireMutants: readonly Mutant[] = [
     by: 'if (listed.retryable && !isRefused)',
     tests: remoteTests,
   },
+  {
+    bug: 'a process that leaves a run to another has its calls at the agent core stopped',
+    file: `${server}/tools/wire/remote-call.ts`,
+    replace: 'if (isLeft(this.#signal)) return',
+    by: 'if (!this.#signal.aborted) return',
+    tests: remoteTests,
+  },
 ];

@@ -1,5 +1,5 @@
 import { afterEach, expect, it } from 'vitest';
-import { systemTimers } from '#core';
+import { NexusError, systemTimers } from '#core';
 import type { Tool, ToolPart, ToolService } from '#tools';
 import { createTestToolService, makeTool, makeToolCall, readCall } from '../testing/index.ts';
 import { callTools, clientTls, serverTls, serveTools, startRelay, strangerTls, testToken } from './testing/index.ts';
@@ -103,6 +103,28 @@ it('ends a call whose connection is lost by the effects of its tool, and connect
     relay.mend();
     expect(await readCall(remote, makeToolCall({ toolName: 'other' }))).toMatchObject({ type: 'completed' });
     expect(seen.calls).toBe(1);
+  }
+});
+
+it('leaves a call that another process goes on with, and stops one that was cancelled [verifies tools.wire.cancel workers.restart]', async () => {
+  for (const code of ['lease_lost', 'cancelled'] as const) {
+    const told: unknown[] = [];
+    const tool = makeTool({
+      execute: (_input, { signal, onOutput }) =>
+        new Promise((resolve) => {
+          onOutput('working');
+          signal.addEventListener('abort', () => {
+            told.push(signal.reason.code);
+            resolve({ type: 'ok', output: 'stopped' });
+          });
+        }),
+    });
+    const { remote } = await open([tool]);
+    const controller = new AbortController();
+    const abort = () => controller.abort(new NexusError(code, 'for a test'));
+    const end = await readCall(remote, makeToolCall(), { signal: controller.signal, onPart: ({ type }) => type === 'output' && abort() });
+    await until('the tool to hear of it', () => told.length === 1);
+    expect([told, end.type]).toEqual([[code], code === 'cancelled' ? 'completed' : 'failed']);
   }
 });
 
