@@ -112,8 +112,8 @@ export const rejoiningMutants: readonly Mutant[] = [
   {
     bug: 'rejoin: a cancel that comes before the call is back stops nobody',
     file: running,
-    replace: "return this.#call.rejoins === true && code !== 'lease_lost';",
-    by: "return this.#call.rejoins === true && code === 'internal';",
+    replace: "return rejoins === true && code !== 'lease_lost';",
+    by: "return rejoins === true && code === 'internal';",
     tests: rejoined,
   },
   {
@@ -126,8 +126,8 @@ export const rejoiningMutants: readonly Mutant[] = [
   {
     bug: 'rejoin: a process that ends waits for what goes on without it',
     file: `${server}/runs/drive/effects.ts`,
-    replace: 'return this.#rejoinable.get(callId)?.isFound !== true;',
-    by: 'return this.#rejoinable.get(callId)?.isFound !== null;',
+    replace: 'this.#rejoinable.get(callId)?.isFound !== true',
+    by: 'this.#rejoinable.get(callId)?.isFound !== null',
     tests: [`${server}/runs/drive/executor.test.ts`],
   },
   {

@@ -63,8 +63,8 @@ export const serviceMutants: readonly Mutant[] = [
   {
     bug: 'a tool that was told to stop may take for ever',
     file: `${server}/tools/execution/running-call.ts`,
-    replace: "else this.#conclude({ type: 'silent' });",
-    by: '',
+    replace: "else if (this.#state === 'calling') this.#conclude({ type: 'silent' });",
+    by: "else if (this.#state === 'calling') return;",
     tests: executionTests,
   },
   {

@@ -150,7 +150,7 @@ export const wireMutants: readonly Mutant[] = [
   {
     bug: 'an agent core is lost without a word',
     file: `${server}/tools/wire/remote-call.ts`,
-    replace: "    this.#connection.lost(toolName, this.#connection.effectsOf(this.#call) === 'once' ? 'unknown' : 'failed', how);\n",
+    replace: "    this.#connection.lost(toolName, this.#isOnce() ? 'unknown' : 'failed', how);\n",
     by: '',
     tests: ['test/e2e/agent-core-workers.test.ts'],
   },
@@ -159,6 +159,27 @@ export const wireMutants: readonly Mutant[] = [
     file: `${server}/tools/wire/client.ts`,
     replace: 'if (last === undefined) return asked;',
     by: 'if (last !== null) return asked;',
+    tests: remoteTests,
+  },
+  {
+    bug: 'why an agent core cannot be reached is told to nobody',
+    file: `${server}/tools/wire/client.ts`,
+    replace: '{ cause: new Error(reason, { cause: error }) }',
+    by: '{ cause: error }',
+    tests: remoteTests,
+  },
+  {
+    bug: 'a wrong token is told to nobody before a run fails',
+    file: `${server}/tools/wire/client.ts`,
+    replace: 'if (!listed.retryable && !isRefused)',
+    by: 'if (listed.retryable && !isRefused)',
+    tests: remoteTests,
+  },
+  {
+    bug: 'a process that leaves a run to another has its calls at the agent core stopped',
+    file: `${server}/tools/wire/remote-call.ts`,
+    replace: 'if (isLeft(this.#signal)) return',
+    by: 'if (!this.#signal.aborted) return',
     tests: remoteTests,
   },
 ];

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { isLoopbackHost } from '#api';
 import type { NexusConfig } from '#apps/config';
 import { type Clock, NexusError, type SecretValues, systemTimers } from '#core';
+import { operatorTenant } from '#policy';
 import type { Logger } from '#telemetry';
 import type { Tool, ToolCall, ToolDescriptor, ToolService } from '#tools';
 import { keepAgentCoreToken } from './agent-core-token.ts';
@@ -38,15 +39,24 @@ export async function openRemoteTools({ config, clock, logger, known, given }: R
   if (!isLocal && !isSecure)
     logger.warn({ address }, 'the agent core is reached without TLS: what tools are given and give can be read on the way');
   const { createRemoteTools } = await import('#tools/wire');
-  return createRemoteTools({
+  const service = createRemoteTools({
     ...{ clock, timers: systemTimers, address },
     ...{ connectTimeoutMs: settings.connectTimeoutMs, maxMessageBytes: settings.maxMessageBytes, keepaliveMs: settings.keepaliveMs },
     ...(token === undefined ? {} : { token }),
     ...(isSecure ? { tls: defined({ ca, cert, key, serverName: tls.serverName }) } : {}),
-    onTrouble: (error, message) => logger.warn({ address, why: error instanceof Error ? error.message : String(error) }, message),
+    onTrouble: (error, message) => logger.warn({ address, why: whyOf(error) }, message),
     onLost: (loss, message) => logger.warn(loss, message),
     onBack: (about, message) => logger.info(about, message),
   });
+  // So that the log says at the start, and not with the first run, that it cannot be used. Nobody waits for it.
+  void service.list(operatorTenant).catch(() => undefined);
+  return service;
+}
+
+/** In a line. */
+function whyOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error && error.cause.message !== '' ? `${error.message}: ${error.cause.message}` : error.message;
 }
 
 /** Without what is undefined. */

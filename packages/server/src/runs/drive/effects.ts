@@ -14,6 +14,7 @@ import {
   type RunModelAttempt,
   rejoinedTools,
   type Start,
+  type Stop,
   type ToolStart,
 } from '#runs/steps';
 import type { LocalChannel } from '#runs/stream';
@@ -75,14 +76,16 @@ export class Effects {
     return this.#running;
   }
 
-  /** Whether it is lost with this process: whoever takes the run over does not find it again. */
-  isBound(callId: string): boolean {
-    return this.#rejoinable.get(callId)?.isFound !== true;
+  /** Whether any of them is lost with this process where it gives the run back: whoever takes that over does not find it again. */
+  areBound(calls: CallIds, stop: Stop | null): boolean {
+    return [...calls.keys()].some((callId) => stop?.type !== 'drain' || this.#rejoinable.get(callId)?.isFound !== true);
   }
 
-  /** Looks which calls go on without this process, until all that can are known to, or the loop has ended. Tells of each time that it found some. */
-  findUnbound(onFound: () => void): void {
-    this.#looking ??= this.#find(onFound);
+  /** Has the run given back once nothing is under way but what goes on without this process, which it finds out meanwhile. */
+  giveBack(): void {
+    const { stopping, mailbox } = this.#options;
+    stopping.request({ type: 'drain' });
+    this.#looking ??= this.#find(() => mailbox.ring());
   }
 
   async #find(onFound: () => void): Promise<void> {

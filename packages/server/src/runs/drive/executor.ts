@@ -120,9 +120,8 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
   let opening: typeof first | null = first;
 
   /** Effects are under way that will report back, or have some time left to do so. */
-  function working(calls: Pick<CallIds, 'keys'> = inFlight): boolean {
-    const isGivingBack = stopping.why?.type === 'drain';
-    return [...calls.keys()].some((callId) => !isGivingBack || effects.isBound(callId)) && (stopping.leftMs() ?? 1) > 0;
+  function working(calls: CallIds = inFlight): boolean {
+    return effects.areBound(calls, stopping.why) && (stopping.leftMs() ?? 1) > 0;
   }
 
   function begin(start: Start, outcome: LedgerOutcome | undefined): void {
@@ -213,8 +212,7 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
     } finally {
       cancelDeadline?.();
       place.close();
-      if (end === 'lost' || end === 'broken' || end === 'handed_over')
-        stopping.abort(new NexusError('lease_lost', 'another worker takes the run over'));
+      if (end !== 'ended' && end !== 'waiting') stopping.abort(new NexusError('lease_lost', 'another worker takes the run over'));
       await effects.settle(settings.stopGraceMs);
       channel.close();
       spans.close(writer.state);
@@ -228,10 +226,7 @@ export function startExecutor({ opening: first, state: stateAtFirst, ...options 
     done: run(),
     nextRun: () => writer.next,
     cancel: (reason) => stopping.request({ type: 'cancel', reason }),
-    drain() {
-      stopping.request({ type: 'drain' });
-      effects.findUnbound(() => mailbox.ring());
-    },
+    drain: () => effects.giveBack(),
     abandon() {
       abandoned = true;
       stopping.abort(new NexusError('unavailable', 'this process is shutting down'));

@@ -119,7 +119,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     const closed = refusal();
     if (closed !== undefined) return this.#refuse(closed);
     const isStopped = this.#outerSignal.aborted;
-    if (isStopped && !this.#isWanted(whyStopped(this.#outerSignal, toolName)))
+    if (isStopped && !mustBeTold(this.#call, whyStopped(this.#outerSignal, toolName)))
       return this.#refuse(new NexusError('cancelled', `the call of ${toolName} was cancelled before it began`));
     running.add(this);
     this.#outerSignal.addEventListener('abort', this.#onOuterAbort, { once: true });
@@ -268,7 +268,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
   #stop(reason: NexusError) {
     if (this.#state === 'ended' || this.#controller.signal.aborted) return;
     if (this.#state === 'waiting') return this.#abort(reason); // the queue says what it waited for
-    if (this.#state !== 'calling' && this.#state !== 'keeping' && !this.#isWanted(reason)) return this.#refuse(reason);
+    if (this.#state !== 'calling' && this.#state !== 'keeping' && !mustBeTold(this.#call, reason)) return this.#refuse(reason);
     this.#cancelTimer?.();
     this.#cancelTimer = this.#environment.timers.after(this.#environment.graceMs, () => {
       // An answer that came in time is not kept from its files by what it took to come, but by what they take.
@@ -277,11 +277,6 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
       else this.#refuse(reason);
     });
     this.#abort(reason);
-  }
-
-  /** One that began elsewhere goes on there until it is told to stop, which its tool alone can do. */
-  #isWanted({ code }: NexusError): boolean {
-    return this.#call.rejoins === true && code !== 'lease_lost';
   }
 
   #abort(reason: NexusError): void {
@@ -384,6 +379,11 @@ function whyStopped({ reason }: AbortSignal, toolName: string): NexusError {
   const isLeft = reason instanceof NexusError && (reason.code === 'lease_lost' || reason.code === 'unavailable');
   if (isLeft) return new NexusError('lease_lost', reason.message, { cause: reason });
   return new NexusError('cancelled', `the call of ${toolName} was cancelled`);
+}
+
+/** One that began elsewhere goes on there until it is told to stop, which its tool alone can do. */
+function mustBeTold({ rejoins }: ToolCall, { code }: NexusError): boolean {
+  return rejoins === true && code !== 'lease_lost';
 }
 
 function needsFiles({ permissions, ofArtifacts }: Tool): boolean {

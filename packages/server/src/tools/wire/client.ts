@@ -41,6 +41,8 @@ export interface RemoteToolsOptions {
 const listMs = 1_000;
 const knownWaitMs = 500;
 const unaryMs = 10_000;
+/** How long whoever could not connect waits to learn why. */
+const reasonMs = 500;
 /** The agent core ends a call by its own clock: only one that does not, by then, is given up here. */
 const overtimeMs = 30_000;
 const maxTenants = 1_000;
@@ -60,6 +62,7 @@ export function createRemoteTools(options: RemoteToolsOptions): ToolService {
   const asking = new Map<string, Promise<readonly ToolDescriptor[]>>();
   const running = new Set<RemoteCall>();
   const losses = createCoreLosses({ ...options, client });
+  let isRefused = false;
   let closed: Promise<void> | undefined;
 
   function metadataOf(traceparent?: string): Metadata {
@@ -117,15 +120,21 @@ export function createRemoteTools(options: RemoteToolsOptions): ToolService {
       // The same list until something changes.
       const entry = { tools: last?.json === json ? last.tools : tools, json, atMs: clock.monotonic() };
       known.set(tenantId, entry);
+      isRefused = false;
       return entry.tools;
     } catch (error) {
       const listed =
         error instanceof NexusError
           ? error
           : new NexusError('unavailable', `the list of tools of ${address} cannot be read`, { cause: error });
+      // Nothing else would say so before a run fails.
+      if (!listed.retryable && !isRefused)
+        onTrouble(listed, 'the agent core takes nothing from here: runs fail until tools.remote is mended');
+      isRefused ||= !listed.retryable;
       if (!passes(listed) || last === undefined) throw listed;
       // An agent core that is away has not lost its tools.
-      if (!losses.isAway()) onTrouble(listed, 'the agent core could not be asked for its tools, and what it said last is taken');
+      if (!losses.isAway() && !isRefused)
+        onTrouble(listed, 'the agent core could not be asked for its tools, and what it said last is taken');
       known.set(tenantId, { ...last, atMs: clock.monotonic() });
       return last.tools;
     }
@@ -200,9 +209,30 @@ async function ready(client: Client, maxMs: number, address: string, signal: Abo
     signal.addEventListener('abort', leave, { once: true });
     client.waitForReady(Date.now() + maxMs, (error) => {
       signal.removeEventListener('abort', leave);
-      if (error === undefined) resolve();
-      else reject(new NexusError('unavailable', `the agent core at ${address} cannot be reached`, { cause: error }));
+      if (error === undefined) return resolve();
+      void reasonOfSilence(client).then((reason) =>
+        reject(
+          new NexusError('unavailable', `the agent core at ${address} cannot be reached`, { cause: new Error(reason, { cause: error }) }),
+        ),
+      );
     });
+  });
+}
+
+/** Why there is no connection, for people: a port that nobody listens on, a name that nobody knows, a certificate. Only a request is told. */
+function reasonOfSilence(client: Client): Promise<string> {
+  const nothing = () => Buffer.alloc(0);
+  return new Promise((resolve) => {
+    try {
+      const path = '/grpc.health.v1.Health/Check';
+      client.makeUnaryRequest(path, nothing, nothing, null, { deadline: Date.now() + reasonMs }, (error) => {
+        resolve(
+          error?.details.replace(/^No connection established\. Last error: (.*?)\s*(\. Resolution note: .*)?$/s, '$1') ?? 'it answers now',
+        );
+      });
+    } catch (error) {
+      resolve(String(error));
+    }
   });
 }
 

@@ -256,7 +256,7 @@ export class RemoteCall implements AsyncIterableIterator<ToolPart, undefined> {
       default:
         break;
     }
-    this.#connection.lost(toolName, this.#connection.effectsOf(this.#call) === 'once' ? 'unknown' : 'failed', how);
+    this.#connection.lost(toolName, this.#isOnce() ? 'unknown' : 'failed', how);
     return this.#lost('unavailable', `the connection to ${address} was lost while ${toolName} ran`);
   }
 
@@ -266,11 +266,14 @@ export class RemoteCall implements AsyncIterableIterator<ToolPart, undefined> {
 
   /** The tool may have been called, and nobody says what came of it. */
   #lost(code: 'unavailable' | 'cancelled' | 'tool_timeout' | 'tool_failed', message: string): ToolCallEnd {
-    const isOnce = this.#connection.effectsOf(this.#call) === 'once';
-    const error = isOnce
+    const error = this.#isOnce()
       ? new NexusError('tool_outcome_unknown', `${message}; whether it took effect is not known`, { details: { cause: code } })
       : new NexusError(code, message);
     return { type: 'failed', error: error.toInfo(), began: true, durationMs: this.#tookMs() };
+  }
+
+  #isOnce(): boolean {
+    return this.#connection.effectsOf(this.#call) === 'once';
   }
 
   #tookMs(): number {

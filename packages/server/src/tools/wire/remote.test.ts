@@ -1,5 +1,5 @@
 import { afterEach, expect, it } from 'vitest';
-import { systemTimers } from '#core';
+import { NexusError, systemTimers } from '#core';
 import type { Tool, ToolPart, ToolService } from '#tools';
 import { createTestToolService, makeTool, makeToolCall, readCall } from '../testing/index.ts';
 import { callTools, clientTls, serverTls, serveTools, startRelay, strangerTls, testToken } from './testing/index.ts';
@@ -104,6 +104,40 @@ it('ends a call whose connection is lost by the effects of its tool, and connect
     expect(await readCall(remote, makeToolCall({ toolName: 'other' }))).toMatchObject({ type: 'completed' });
     expect(seen.calls).toBe(1);
   }
+});
+
+it('leaves a call that another process goes on with, and stops one that was cancelled [verifies tools.wire.cancel workers.restart]', async () => {
+  for (const code of ['lease_lost', 'cancelled'] as const) {
+    const told: unknown[] = [];
+    const tool = makeTool({
+      execute: (_input, { signal, onOutput }) =>
+        new Promise((resolve) => {
+          onOutput('working');
+          signal.addEventListener('abort', () => {
+            told.push(signal.reason.code);
+            resolve({ type: 'ok', output: 'stopped' });
+          });
+        }),
+    });
+    const { remote } = await open([tool]);
+    const controller = new AbortController();
+    const abort = () => controller.abort(new NexusError(code, 'for a test'));
+    const end = await readCall(remote, makeToolCall(), { signal: controller.signal, onPart: ({ type }) => type === 'output' && abort() });
+    await until('the tool to hear of it', () => told.length === 1);
+    expect([told, end.type]).toEqual([[code], code === 'cancelled' ? 'completed' : 'failed']);
+  }
+});
+
+it('says why nobody can be reached, and once that the token is wrong [verifies tools.wire.list]', async () => {
+  const nobody = callTools(1, { connectTimeoutMs: 300 });
+  await expect(nobody.list('ten_1')).rejects.toMatchObject({ cause: { message: expect.stringContaining('ECONNREFUSED') } });
+  await nobody.close();
+  const stranger = { tls: { ...clientTls, ca: strangerTls.cert as Buffer }, token: undefined, connectTimeoutMs: 300 };
+  const { remote } = await open([makeTool()], { server: { tls: serverTls, token: undefined }, client: stranger });
+  await expect(remote.list('ten_1')).rejects.toMatchObject({ cause: { message: expect.stringContaining('certificate') } });
+  const wrong = await open([makeTool()], { client: { token: 'another' } });
+  for (const tenant of ['ten_1', 'ten_2']) await expect(wrong.remote.list(tenant)).rejects.toMatchObject({ code: 'unavailable' });
+  expect(wrong.remote.troubles).toEqual([expect.stringContaining('takes nothing from here')]);
 });
 
 it('takes a tool that nobody listed for one that may not be repeated [verifies tools.wire.lost]', async () => {
