@@ -142,6 +142,13 @@ export const pluginMutants: readonly Mutant[] = [
     tests: [`${server}/tools/sources/wasm/room.test.ts`],
   },
   {
+    bug: 'plugin: a person is shown the beginning of what models are told',
+    file: `${server}/cli/commands/plugins.ts`,
+    replace: 'const maxToldChars = 40_000;',
+    by: 'const maxToldChars = 80;',
+    tests: ['test/e2e/plugin-programs.test.ts'],
+  },
+  {
     bug: 'plugin: a host whose name begins as addresses of this machine do is one',
     file: npm,
     replace: '/^127(\\.\\d{1,3}){3}$/',
