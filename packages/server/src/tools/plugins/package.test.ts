@@ -283,6 +283,7 @@ describe('a signature', () => {
       signed(manifestOf().replace('1.0.0', '1.0.1')),
       signed(manifestOf(), text.replace(publicKey, createSigningKey().publicKey)),
       signed(manifestOf(), '{}'),
+      signed(manifestOf(), `${text}${' '.repeat(10_000)}`),
       signed(manifestOf(), 'no JSON'),
       signed(manifestOf(), JSON.stringify({ publicKey: '', signature: '' })),
     ])
