@@ -156,6 +156,20 @@ export const pluginMutants: readonly Mutant[] = [
     tests: npmTests,
   },
   {
+    bug: 'configuration: an alias of what it lies in is followed without end',
+    file: `${server}/core/settings/file.ts`,
+    replace: '    JSON.stringify(value);\n',
+    by: '',
+    tests: [`${server}/core/settings/file.test.ts`],
+  },
+  {
+    bug: 'plugin: a manifest is nested as deep as it likes',
+    file: `${server}/tools/plugins/manifest.ts`,
+    replace: '  if (isTooDeep(JSON.stringify(tree))) throw',
+    by: '  if (false) throw',
+    tests: [`${server}/tools/plugins/package.test.ts`],
+  },
+  {
     bug: 'configuration: the same key twice is taken for one',
     file: `${server}/core/settings/file.ts`,
     replace: '        if (known.has(key.value)) throw',
