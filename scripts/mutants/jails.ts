@@ -15,6 +15,13 @@ export const jailMutants: readonly Mutant[] = [
     tests: jailTests,
   },
   {
+    bug: 'jail: what the kernel keeps to find pages is free',
+    file: `${jail}/watch.ts`,
+    replace: 'const counted = anonymous + tables + (',
+    by: 'const counted = anonymous + (',
+    tests: jailTests,
+  },
+  {
     bug: 'jail: files in memory without a name are free',
     file: `${jail}/seccomp.ts`,
     replace: '      319, 29, 64, 68,',

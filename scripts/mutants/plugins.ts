@@ -156,11 +156,32 @@ export const pluginMutants: readonly Mutant[] = [
     tests: [`${server}/tools/sources/wasm/room.test.ts`],
   },
   {
+    bug: 'plugin: a person is shown the beginning of what models are told',
+    file: `${server}/cli/commands/plugins.ts`,
+    replace: 'const maxToldChars = 40_000;',
+    by: 'const maxToldChars = 80;',
+    tests: ['test/e2e/plugin-programs.test.ts'],
+  },
+  {
     bug: 'plugin: a host whose name begins as addresses of this machine do is one',
     file: npm,
     replace: '/^127(\\.\\d{1,3}){3}$/',
     by: '/^127\\./',
     tests: npmTests,
+  },
+  {
+    bug: 'configuration: an alias of what it lies in is followed without end',
+    file: `${server}/core/settings/file.ts`,
+    replace: '    JSON.stringify(value);\n',
+    by: '',
+    tests: [`${server}/core/settings/file.test.ts`],
+  },
+  {
+    bug: 'plugin: a manifest is nested as deep as it likes',
+    file: `${server}/tools/plugins/manifest.ts`,
+    replace: '  if (isTooDeep(JSON.stringify(tree))) throw',
+    by: '  if (false) throw',
+    tests: [`${server}/tools/plugins/package.test.ts`],
   },
   {
     bug: 'configuration: the same key twice is taken for one',

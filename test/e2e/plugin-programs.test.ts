@@ -75,7 +75,8 @@ function suite() {
     expect(installed).toMatchObject({ code: 0, out: 'dates-mcp 1.0.0 is installed\n' });
     expect(installed.err).toMatch(/T2, 4 KiB, signed by a trusted key \(The author\)/);
     expect(installed.err).toMatch(/runs node server\.js \S+ in a jail without network/);
-    expect(installed.err).toMatch(/days_between \(effects: none\) uses process\.run/);
+    // To its end, as models are told it.
+    expect(installed.err).toMatch(/days_between \(effects: none\) uses process\.run: Counts the days .* without the last one\.\n/);
     expect((await nexus('plugin', 'list')).out).toMatch(
       /dates-mcp +1\.0\.0 +T2 +trusted +The author +4 KiB +days_between add_workdays +process\.run/,
     );

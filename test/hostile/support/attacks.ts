@@ -189,6 +189,13 @@ const attacks: readonly Attack[] = [
       'import mmap, os, time\nm = mmap.mmap(-1, 240 << 20)\nfor i in range(6):\n  if os.fork() == 0:\n    for at in range(i * (40 << 20), (i + 1) * (40 << 20), 4096): m[at] = 1\n    os._exit(0)\n  os.wait()\ntime.sleep(0.5)\nprint("ESCAPED")',
   },
   {
+    name: 'takes memory of the kernel with pages that lie far apart',
+    onlyOn: 'bubblewrap',
+    defences: ['limit-memory'],
+    python:
+      'import mmap, time\nm = mmap.mmap(-1, 1 << 37, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, prot=mmap.PROT_READ)\nfor at in range(0, 1 << 37, 2 << 20): m[at]\ntime.sleep(0.5)\nprint("ESCAPED")',
+  },
+  {
     name: 'keeps memory in files without a name',
     onlyOn: 'bubblewrap',
     defences: ['system-calls'],

@@ -93,7 +93,7 @@ export function createPlugins(parts: PluginsParts): PluginServices {
         );
       requireTaken(request, { name: manifest.name, version: manifest.version, signedBy, trust, before, replaces });
       const bytes = unpackedBytes(plugin);
-      requireRoom(await store.toolSourceHeads(tenantId), manifest.name, bytes);
+      requireBytesLeft(await store.toolSourceHeads(tenantId), manifest.name, bytes);
       const createdAt = clock.now();
       await store.putToolSource({
         ...{ tenantId, kind: 'plugin', name: manifest.name, createdAt },
@@ -137,7 +137,7 @@ function requireTaken(request: PluginInstallRequest, { name, version, signedBy, 
 }
 
 /** Throws `quota_exceeded` where the plugins of the tenant would have more than a process holds for it. */
-function requireRoom(heads: readonly ToolSourceHead[], name: string, bytes: number): void {
+function requireBytesLeft(heads: readonly ToolSourceHead[], name: string, bytes: number): void {
   const others = heads.filter((head) => head.kind === 'plugin' && head.name !== name);
   const used = others.reduce((sum, { version }) => sum + bytesOfRow(version), 0);
   if (used + bytes <= maxTenantPluginBytes) return;

@@ -82,11 +82,14 @@ async function isAccepted(context: CliContext): Promise<boolean> {
   }
 }
 
+/** All of it, with what is unseen written out: it is what models are told, and what somebody hides stands at its end. */
+const maxToldChars = 40_000;
+
 function describe(plugin: Plugin): string {
   const { name, version, tier, program, tools, replaces } = plugin;
   const lines = tools.map(({ name: tool, effects, permissions, description }) => {
     const asks = permissions.length === 0 ? 'nothing but its arguments' : permissions.join(', ');
-    return `  ${brief(tool, 64)} (effects: ${effects}) uses ${asks}: ${brief(description, 80)}`;
+    return `  ${brief(tool, 64)} (effects: ${effects}) uses ${asks}: ${brief(description, maxToldChars)}`;
   });
   const runs = program === null ? [] : [`  runs ${brief([program.command, ...program.args].join(' '), 100)} in a jail without network`];
   const about = `${name} ${brief(version, 64)}, ${tier}, ${shownSize(plugin)}, ${signatureOf(plugin)}, ${plugin.digest.slice(0, 12)}`;
@@ -100,7 +103,7 @@ function differences({ version, isNewer, changes }: NonNullable<Plugin['replaces
 }
 
 function changed({ tool, what, before, after, asksMore }: PluginChange): string {
-  const value = (text: string | null) => (text === null || text === '' ? 'nothing' : brief(text, 80));
+  const value = (text: string | null) => (text === null || text === '' ? 'nothing' : brief(text, maxToldChars));
   const about =
     tool === null ? what : what === 'added' || what === 'removed' ? `${what} ${brief(tool, 64)}` : `${brief(tool, 64)}: ${what}`;
   return `  ${asksMore ? '!' : '~'} ${about}: ${value(before)} -> ${value(after)}`;

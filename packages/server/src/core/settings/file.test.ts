@@ -7,6 +7,11 @@ const why = (text: string) =>
     ({ code, message }) => `${code}: ${message}`,
   );
 
+it('an alias of what it lies in is refused, as it has no end', async () => {
+  expect(await why('a: &a { b: *a }\n')).toMatch(/^config_invalid: a\.yaml is not valid YAML: an alias \(\*\)/);
+  expect(await why('a: &a { b: 1 }\nc: *a\n')).toBe('{"a":{"b":1},"c":{"b":1}}');
+});
+
 it('a key that stands twice is found wherever it is, and among as many as there may be', async () => {
   expect(await why('a: 1\nb: { c: 1, d: 2, "c": 3 }\n')).toBe(
     'config_invalid: a.yaml is not valid YAML: the same key twice at line 2, column 18',

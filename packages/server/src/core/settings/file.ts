@@ -39,9 +39,11 @@ export async function parseConfigFile(path: string, text: string): Promise<Confi
   let value: unknown;
   try {
     value = document.toJS({ maxAliasCount: 50 });
+    JSON.stringify(value);
   } catch (error) {
-    // Aliases are followed only here: one of nothing, or too many of one another.
-    throw error instanceof ReferenceError ? invalid('an alias (*) names nothing before it, or aliases hold one another too often') : error;
+    // Aliases are followed only here: one of nothing, too many of one another, or what holds itself and so has no end.
+    if (!(error instanceof ReferenceError || error instanceof TypeError)) throw error;
+    throw invalid('an alias (*) names nothing before it or what it lies in, or aliases hold one another too often');
   }
   if (value === null || value === undefined) return { path, tree: {} };
   if (!isObject(value)) throw new NexusError('config_invalid', `${path} must hold a mapping of keys to values, such as port: 8080`);

@@ -1,6 +1,6 @@
 import { dictionary, ToolInfo } from '@nexus-agent/protocol';
 import { z } from 'zod';
-import { explainIssues, NexusError, parseConfigFile } from '#core';
+import { explainIssues, isTooDeep, NexusError, parseConfigFile } from '#core';
 
 /** The file of a plugin that says what it is. */
 export const manifestName = 'plugin.yaml';
@@ -132,6 +132,7 @@ async function requireReadable(text: string): Promise<void> {
 export async function parseManifest(text: string): Promise<PluginManifest> {
   await requireReadable(text);
   const { tree } = await parseConfigFile(manifestName, text);
+  if (isTooDeep(JSON.stringify(tree))) throw new NexusError('config_invalid', `${manifestName} is nested too deeply; make it flatter`);
   const parsed = PluginManifest.safeParse(tree);
   if (!parsed.success) {
     const issues = explainIssues(parsed.error, PluginManifest, tree).slice(0, maxShown);

@@ -249,6 +249,15 @@ describe('what went wrong elsewhere', () => {
     expect(process.threadCpuUsage(started).user / 1_000).toBeLessThan(500);
   });
 
+  it.each([
+    ['brackets that are open', `a: ${'['.repeat(30_000)}`],
+    ['a schema within schemas', manifestOf().replace('{ type: object }', `${'{ a: '.repeat(300)}1${' }'.repeat(300)}`)],
+    ['a list of itself', 'a: &a [*a]\n'],
+    ['lists of lists', 'a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\n'],
+  ])('a manifest of %s is refused with the reason [verifies plugins.package]', async (_what, text) => {
+    expect(await wrong(filesOf(text))).toMatch(/^config_invalid: plugin\.yaml (is not valid YAML|is nested too deeply)/);
+  });
+
   it('a hundred thousand files are not looked at [verifies plugins.package]', () => {
     const one = gunzipSync(tar('f', '0', '')).subarray(0, 512);
     const many = gzipSync(Buffer.concat(Array.from({ length: 100_000 }, () => one)));
@@ -283,6 +292,7 @@ describe('a signature', () => {
       signed(manifestOf().replace('1.0.0', '1.0.1')),
       signed(manifestOf(), text.replace(publicKey, createSigningKey().publicKey)),
       signed(manifestOf(), '{}'),
+      signed(manifestOf(), `${text}${' '.repeat(10_000)}`),
       signed(manifestOf(), 'no JSON'),
       signed(manifestOf(), JSON.stringify({ publicKey: '', signature: '' })),
     ])

@@ -7,6 +7,7 @@ import type { PluginManifest } from './manifest.ts';
 const Signature = z.strictObject({ publicKey: z.string().max(100), signature: z.string().max(200) });
 type Signature = z.infer<typeof Signature>;
 
+const maxSignatureChars = 2_000;
 const publicKeyText = /^[A-Za-z0-9+/]{43}=$/;
 /** What stands before the 32 bytes of an Ed25519 key in its usual form. */
 const keyPrefix = Buffer.from('302a300506032b6570032100', 'hex');
@@ -54,6 +55,7 @@ export function signManifest(manifest: PluginManifest, privateKey: string): { re
 export function verifySignature(manifest: PluginManifest, text: string): string {
   const broken = () =>
     new NexusError('invalid_request', 'the signature of the plugin does not hold: something was changed after it was signed');
+  if (text.length > maxSignatureChars) throw broken();
   let parsed: ReturnType<typeof Signature.safeParse>;
   try {
     parsed = Signature.safeParse(JSON.parse(text));

@@ -158,6 +158,10 @@ function suite(driver: JailDriver) {
       const unseen = `${shares}  m.madvise(mmap.MADV_DONTNEED)\ntime.sleep(5)`;
       expect(await python(unseen, { limits: small })).toMatchObject({ type: 'stopped', error: { details: { limit: 'memory' } } });
       if (isGvisor) return; // all of it is memory of its kernel, which counts
+      const sparse =
+        'import mmap, time\nm = mmap.mmap(-1, 1 << 37, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, prot=mmap.PROT_READ)\n';
+      const tables = `${sparse}for at in range(0, 1 << 37, 2 << 20): m[at]\ntime.sleep(5)`;
+      expect(await python(tables, { limits: small })).toMatchObject({ type: 'stopped', error: { details: { limit: 'memory' } } });
       expect(told(await python('import os\nos.memfd_create("x")'))).toMatch(/PermissionError/);
       const ofSystemV =
         'import ctypes\nc = ctypes.CDLL(None)\nprint(c.shmget(0, 4096, 0o1600), c.semget(0, 1, 0o1600), c.msgget(0, 0o600))';

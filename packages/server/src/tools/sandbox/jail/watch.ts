@@ -26,15 +26,17 @@ export async function lookIntoJail(firstPid: number, memoryBytes: number, counts
     const pids = (await readdir(`${root}/proc`)).filter((name) => /^[0-9]+$/.test(name));
     const processes = pids.map((pid) => `${root}/proc/${pid}`);
     const ofFile = counts.type === 'file' ? await counts.bytes(processes) : null;
-    let [cpuMs, anonymous, common] = [0, 0, 0];
+    // What the kernel keeps to find pages is much where few of them lie far from one another.
+    let [cpuMs, anonymous, common, tables] = [0, 0, 0, 0];
     for (const process of processes) {
       cpuMs += cpuOf(await read(`${process}/stat`));
       const status = await read(`${process}/status`);
       anonymous += sumOfSizes(status, ['RssAnon']);
       common += sumOfSizes(status, ['RssShmem']);
+      tables += sumOfSizes(status, ['VmPTE']);
     }
     const mapped = counts.type === 'mappings' ? await counts.bytes(processes) : 0;
-    if (anonymous + common > memoryBytes && ofFile === null) {
+    if (anonymous + common + tables > memoryBytes && ofFile === null) {
       [anonymous, common] = [0, 0];
       for (const process of processes) {
         const rollup = await read(`${process}/smaps_rollup`);
@@ -42,7 +44,7 @@ export async function lookIntoJail(firstPid: number, memoryBytes: number, counts
         common += sumOfSizes(rollup, ['Pss_Shmem']);
       }
     }
-    const counted = anonymous + (ofFile ?? Math.max(common, mapped));
+    const counted = anonymous + tables + (ofFile ?? Math.max(common, mapped));
     const [tmp, shm] = [await statfs(`${root}/tmp`), await statfs(`${root}/dev/shm`)];
     return { cpuMs, memoryBytes: counted, tmpFiles: tmp.files - tmp.ffree + (shm.files - shm.ffree) };
   } catch {

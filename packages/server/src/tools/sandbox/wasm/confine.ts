@@ -171,13 +171,13 @@ function readLimits(reader: BinaryReader, what: string): { readonly minimum: num
 }
 
 function addGlobals(body: Uint8Array | undefined, fuel: number): Uint8Array {
-  const writer = new BinaryWriter().number(countOf(body) + 3).raw(afterCount(body));
+  const writer = new BinaryWriter().number(thingsIn(body) + 3).raw(afterCount(body));
   writer.byte(i64).byte(1).byte(0x42).signed(BigInt(fuel)).byte(0x0b);
   for (let index = 0; index < 2; index++) writer.raw([i32, 1, 0x41, 0, 0x0b]);
   return writer.view();
 }
 
-function countOf(body: Uint8Array | undefined): number {
+function thingsIn(body: Uint8Array | undefined): number {
   return body === undefined ? 0 : new BinaryReader(body).number();
 }
 
@@ -195,7 +195,7 @@ interface OwnIndices {
 }
 
 function addExports(body: Uint8Array | undefined, { fuel, refused, start }: OwnIndices): Uint8Array {
-  if (countOf(body) > maxExports) throw new ModuleRefused(`it exports more than ${maxExports} things`);
+  if (thingsIn(body) > maxExports) throw new ModuleRefused(`it exports more than ${maxExports} things`);
   const count = readSection(body, (reader) => {
     const name = reader.name();
     if (name.startsWith('nexus:'))

@@ -41,7 +41,9 @@ async function parseText(given: string): Promise<unknown> {
   }
   try {
     const { parse } = await import('yaml');
-    return parse(text, { maxAliasCount: 100, merge: true });
+    const value: unknown = parse(text, { maxAliasCount: 100, merge: true });
+    JSON.stringify(value); // what holds itself by an alias has no end
+    return value;
   } catch (error) {
     throw unreadable(error);
   }

@@ -335,6 +335,7 @@ describe('a document is refused that', () => {
     ['is of another version', '{"openapi":"4.0.0"}', /no OpenAPI 3\.0 or 3\.1: openapi is "4\.0\.0"/],
     ['is no document', '[1]', /holds no object/],
     ['is broken', '{"openapi":', /neither JSON nor YAML/],
+    ['holds itself by an alias', 'openapi: 3.0.0\npaths: &a { /a: { get: { parameters: [*a] } } }\n', /neither JSON nor YAML/],
     ['has no operations', document({}), /no operations/],
     [
       'has too many',
