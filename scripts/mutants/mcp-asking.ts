@@ -159,4 +159,11 @@ export const mcpAskingMutants: readonly Mutant[] = [
     by: 'Math.min(delayMs, longestPauseMs)',
     tests: [`${mcp}/floods.test.ts`],
   },
+  {
+    bug: 'asking: a person answers a question of which they read the beginning',
+    file: `${server}/cli/ask-approval.ts`,
+    replace: "if (kind === 'question' && brief(",
+    by: "if (kind === 'unknown_outcome' && brief(",
+    tests: [`${server}/cli/visible-output.test.ts`],
+  },
 ];
