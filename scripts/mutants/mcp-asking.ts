@@ -166,4 +166,11 @@ export const mcpAskingMutants: readonly Mutant[] = [
     by: "if (kind === 'unknown_outcome' && brief(",
     tests: [`${server}/cli/visible-output.test.ts`],
   },
+  {
+    bug: 'servers: a server has its tools listed as often as it says that they have changed',
+    file: `${mcp}/source.ts`,
+    replace: 'if (notices > maxNotices)',
+    by: 'if (notices < 0)',
+    tests: [`${mcp}/servers.test.ts`],
+  },
 ];
