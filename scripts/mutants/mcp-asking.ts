@@ -173,4 +173,11 @@ export const mcpAskingMutants: readonly Mutant[] = [
     by: 'if (notices < 0)',
     tests: [`${mcp}/servers.test.ts`],
   },
+  {
+    bug: 'asking: what a server asked is kept after its call is over',
+    file: `${mcp}/conversation.ts`,
+    replace: '[...this.#told, ...this.#heard]) answer(',
+    by: '[...this.#told].slice(9)) answer(',
+    tests: [`${mcp}/held-calls.test.ts`],
+  },
 ];
