@@ -159,4 +159,25 @@ export const mcpAskingMutants: readonly Mutant[] = [
     by: 'Math.min(delayMs, longestPauseMs)',
     tests: [`${mcp}/floods.test.ts`],
   },
+  {
+    bug: 'asking: a person answers a question of which they read the beginning',
+    file: `${server}/cli/ask-approval.ts`,
+    replace: "if (kind === 'question' && brief(",
+    by: "if (kind === 'unknown_outcome' && brief(",
+    tests: [`${server}/cli/visible-output.test.ts`],
+  },
+  {
+    bug: 'servers: a server has its tools listed as often as it says that they have changed',
+    file: `${mcp}/source.ts`,
+    replace: 'if (notices > maxNotices)',
+    by: 'if (notices < 0)',
+    tests: [`${mcp}/servers.test.ts`],
+  },
+  {
+    bug: 'asking: what a server asked is kept after its call is over',
+    file: `${mcp}/conversation.ts`,
+    replace: '[...this.#told, ...this.#heard]) answer(',
+    by: '[...this.#told].slice(9)) answer(',
+    tests: [`${mcp}/held-calls.test.ts`],
+  },
 ];

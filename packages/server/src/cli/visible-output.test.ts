@@ -93,3 +93,14 @@ it('makes codes of its own styles only, and keeps a row of a table a row [verifi
   expect(print(`\u001b[31m${style('bold', '\u001b[2J')}`)).toBe('\\u001b[31m\u001b[1m\\u001b[2J\u001b[22m');
   expect(table(['A', 'B'], [['x\nFORGED  y', 'z']], (_, text) => text).split('\n')).toHaveLength(2);
 });
+
+it('a long question is shown to its end before it is answered, and a short one once', async () => {
+  const ask = (question: string) =>
+    runCli(['chat', '--agent', 'plain'], {
+      env: { NEXUS_URL: platform.url },
+      typed: [`[[sim tools=ask_human(question=${JSON.stringify(question)})]] [[sim say="{{result}}"]]`, 'fine'],
+    });
+  const whole = /^ {4}Your name\?.*agree to pay\.$/m;
+  expect((await ask(`Your name?${' x'.repeat(600)} And you agree to pay.`)).err).toMatch(whole);
+  expect((await ask('Your name? And you agree to pay.')).err).not.toMatch(whole);
+});

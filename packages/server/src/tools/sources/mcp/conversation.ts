@@ -120,6 +120,8 @@ export class Conversation {
 
   #end(outcome: { readonly result: unknown } | { readonly error: unknown }): void {
     this.#outcome = outcome;
+    // A server that did not wait is told, or what it asked would be kept for as long as the connection lasts.
+    for (const { answer } of [...this.#told, ...this.#heard]) answer({ type: 'refusal', message: 'the call is over' });
     this.#wake();
   }
 

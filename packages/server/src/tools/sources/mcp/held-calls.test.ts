@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { createManualTime } from '#core/testing';
 import type { ToolContext, ToolResult } from '#tools/contract';
 import { callThatAsks } from './asking-call.ts';
-import type { TalkOptions } from './conversation.ts';
+import { Conversation, type TalkOptions } from './conversation.ts';
 import { createHeldCalls } from './held-calls.ts';
 
 const dayMs = 86_400_000;
@@ -73,4 +73,31 @@ it('a process holds 200 conversations of all tenants, none for longer than a day
   conversations.close();
   expect(aborted).toHaveLength(201);
   expect(told(await many('tenant-1', 1))).toHaveLength(1);
+});
+
+it('a server that answers without waiting is told of all that it asked that the call is over [verifies tools.mcp.asking.bounds]', async () => {
+  const { timers, advance } = createManualTime();
+  const heard: string[] = [];
+  let finish: () => void = () => undefined;
+  const talk = async ({ onAsked }: TalkOptions) => {
+    const ask = () =>
+      onAsked({ method: 'elicitation/create', params: { message: 'm', requestedSchema: { type: 'object', properties: {} } } }).catch(
+        ({ message }: Error) => heard.push(message),
+      );
+    void ask();
+    await timers.sleep(100);
+    void ask();
+    await new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+  };
+  const offers = { elicitation: true, sampling: null };
+  const rules = { server: 's', tool: 's_t', isGranted: () => false, offers, offered: ['ask_human'] };
+  const conversation = new Conversation(timers, rules, talk);
+  const next = conversation.next(new AbortController().signal);
+  await advance(200);
+  expect(await next).toMatchObject({ type: 'asked', wanted: [{}] });
+  finish();
+  await advance(10);
+  expect(heard).toEqual(['the call is over', 'the call is over']);
 });

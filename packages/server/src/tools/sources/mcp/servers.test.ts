@@ -229,6 +229,29 @@ describe('what was approved', () => {
     expect(await servers.administration.list(tenant, { limit: 10 })).toMatchObject({ data: [{ state: 'changed' }] });
   });
 
+  it('is looked at again a few times over a connection, however often the server says that its tools have changed [verifies tools.mcp.pins tools.mcp.hostile]', async () => {
+    await add();
+    server.answer = ({ method, id }, response) => {
+      if (method !== 'tools/call') return undefined;
+      const say = stream(response);
+      const every = setInterval(() => say({ jsonrpc: '2.0', method: 'notifications/tools/list_changed' }), 1_100);
+      setTimeout(() => {
+        clearInterval(every);
+        say({ jsonrpc: '2.0', id, result: { content: [{ type: 'text', text: 'done' }] } });
+        response.end();
+      }, 8_000);
+      return true;
+    };
+    const heard = (method: string) => server.heard.filter((each) => each.method === method).length;
+    const before = heard('tools/list');
+    expect(said(await call('fake_echo'))).toBe('done');
+    expect(heard('tools/list') - before).toBe(4);
+    server.answer = () => undefined;
+    const connected = heard('initialize');
+    expect(said(await call('fake_echo'))).toContain('called echo');
+    expect(heard('initialize') - connected).toBe(1);
+  }, 15_000);
+
   it('stays when only its policy is changed, and is asked for anew at another address', async () => {
     await add();
     server.tools = [toolOf('echo', { description: 'other' })];

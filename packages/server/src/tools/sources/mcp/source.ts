@@ -37,6 +37,8 @@ export interface McpSource extends ToolSource {
 /** How long a process goes by what it knows of a tenant's servers. */
 const freshMs = 1_000;
 const maxTenants = 10_000;
+/** A list is large, and it is the server who says when it is looked at: after so many looks whoever calls next has a connection of their own. */
+const maxNotices = 3;
 
 /** A server, and the tools that it gives. */
 export interface ServerOfTenant {
@@ -84,7 +86,13 @@ export function createMcpSource({
     const relist = singly(async () => {
       if (connection !== undefined) await listOver(server, connection, closing);
     });
+    let notices = 0;
     const onToolsChanged = () => {
+      notices += 1;
+      if (notices > maxNotices) {
+        if (connection !== undefined) connections.drop(connection);
+        return;
+      }
       const work = relist()
         .catch((error: unknown) => {
           if (closing.aborted) return;
