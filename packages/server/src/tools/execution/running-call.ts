@@ -141,10 +141,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     if (this.#state !== 'preparing') return;
     const { toolName, toolVersion, input } = this.#call;
     const found = tools.find(toolName);
-    if (found === undefined) {
-      const names = tools.descriptors.map(({ name }) => name);
-      return this.#refuse(unknownTool(toolName, names));
-    }
+    if (found === undefined) return this.#refuse(unknownTool(toolName, tools.descriptors.map(({ name }) => name)));
     this.#found = found;
     const { descriptor } = found;
     if (toolVersion !== undefined && toolVersion !== descriptor.version)
