@@ -141,7 +141,7 @@ export class RunningCall implements AsyncIterableIterator<ToolPart, undefined> {
     if (this.#state !== 'preparing') return;
     const { toolName, toolVersion, input } = this.#call;
     const found = tools.find(toolName);
-    if (found === undefined) return this.#refuse(unknownTool(toolName, tools.descriptors.map(({ name }) => name)));
+    if (found === undefined) return this.#refuse(unknownTool(toolName, listedNames(tools)));
     this.#found = found;
     const { descriptor } = found;
     if (toolVersion !== undefined && toolVersion !== descriptor.version)
@@ -369,6 +369,10 @@ async function keptResult(
   const rules = { ...environment, artifacts, isReader, onFault: (error: unknown) => onFault?.({ toolName, callId, error }) };
   const kept = await keepLong(rules, { ...conclusion, tenantId }, note, signal);
   return { type: 'completed', costMicroUsd: conclusion.costMicroUsd, ...kept, ...ofFiles };
+}
+
+function listedNames({ descriptors }: TenantTools): string[] {
+  return descriptors.map(({ name }) => name);
 }
 
 /** A process that gives a run up leaves calls that go on elsewhere to who takes it over: they are not told to stop. */
