@@ -149,7 +149,7 @@ it('records a decision before every effect, on every path [verifies policy.every
   await server.agent('narrow', { tools: ['probe'] });
   const narrow = await server.session({ agent: 'narrow' });
   expect(await server.call('POST', '/v1/tools/fs_list/execute', { sessionId: narrow, input: {} })).toMatchObject({
-    body: { code: 'tool_not_found', detail: expect.stringContaining('agent narrow is offered; it is offered probe') },
+    body: { code: 'tool_not_found', detail: expect.stringContaining('agent narrow is offered: probe') },
   });
   const direct = await server.call('POST', '/v1/tools/http_fetch/execute', { sessionId: session, input: { url: hop } });
   expect(direct.body).toMatchObject({ status: 'ok', output: expect.stringContaining('the page') });
