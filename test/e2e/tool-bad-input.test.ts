@@ -55,7 +55,7 @@ it('says which tools there are where one is not, and what is wrong with argument
     code: 'not_found',
     detail: 'there is no tool "查询"; names have 1 to 100 of the characters A-Z a-z 0-9 _ . -',
   });
-  expect((await execute('nope')).body).toMatchObject({ code: 'tool_not_found', detail: expect.stringMatching(/offered .*fs_list/) });
+  expect((await execute('nope')).body).toMatchObject({ code: 'tool_not_found', detail: expect.stringMatching(/offered: .*fs_list/) });
   const wrong = (await execute('fs_list', { path: 7 })).body;
   expect(JSON.stringify(wrong)).toMatch(/tool_input_invalid.*path/);
 });
