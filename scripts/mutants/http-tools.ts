@@ -112,6 +112,6 @@ export const httpToolMutants: readonly Mutant[] = [
     file: `${http}/openapi/arguments.ts`,
     replace: "  return schema.format === 'binary' ||",
     by: "  return schema.format === 'base64' ||",
-    tests: imported,
+    tests: [`${http}/openapi/import-openapi.test.ts`],
   },
 ];
