@@ -2,6 +2,7 @@ import { fork } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { AgentDefinition } from '@nexus-agent/protocol';
@@ -55,6 +56,8 @@ export interface Cluster {
       readonly databaseUrl?: string;
     },
   ): Promise<WorkerProcess>;
+  /** SIGSTOP between two writes: a process that stands still within one keeps the file of SQLite locked for everybody. */
+  pause(worker: Pick<WorkerProcess, 'signal'>): Promise<void>;
   /** The data folder of the process that was started last. */
   dataDir(): string;
   /** Addresses of the processes that run now. */
@@ -138,6 +141,16 @@ export async function openCluster(
       workers.add(worker);
       return worker;
     },
+    async pause(worker) {
+      for (let attempt = 0; attempt < 50; attempt++) {
+        worker.signal('SIGSTOP');
+        await sleep(20); // the signal has arrived
+        if (postgres !== undefined || canWrite(join(dataDir, 'nexus.db'))) return;
+        worker.signal('SIGCONT');
+        await sleep(30 * Math.random());
+      }
+      throw new Error('the process was never paused between two writes');
+    },
     async clear() {
       await Promise.all([...workers].map((worker) => worker.kill()));
     },
@@ -150,6 +163,18 @@ export async function openCluster(
       rmSync(dataDir, { recursive: true, force: true });
     },
   };
+}
+
+function canWrite(file: string): boolean {
+  const database = new DatabaseSync(file, { timeout: 500 });
+  try {
+    database.exec('BEGIN IMMEDIATE; ROLLBACK');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    database.close();
+  }
 }
 
 async function startWorker(options: WorkerProcessOptions): Promise<WorkerProcess> {

@@ -169,7 +169,7 @@ onEachDatabase('files of a process that is killed', {}, (use) => {
     const run = await start(paused.url, sessionId, task('tool:b:written'));
     await until('holding the run', () => paused.held.size === 1);
     const other = await cluster.start({ runs: steadyLease });
-    paused.signal('SIGSTOP');
+    await cluster.pause(paused);
     expect(await completed(cluster, run)).toContain('second\nb\n');
     paused.signal('SIGCONT');
     paused.release();

@@ -83,7 +83,7 @@ onEachDatabase('a process that is paused for longer than its lease', {}, (use) =
     );
     await Promise.race([following, until('holding every run', () => paused.held.size === points.length)]);
     const runIds = [...paused.held.keys()];
-    paused.signal('SIGSTOP');
+    await cluster.pause(paused);
     await until('the other process to finish them', async () => {
       const rows = await Promise.all(runIds.map((runId) => runOf(cluster, runId)));
       return rows.every((row) => row?.status === 'completed');
@@ -128,9 +128,9 @@ onEachDatabase('a process that is paused for longer than its lease', {}, (use) =
     );
     await Promise.race([following, until('holding every run', () => paused.held.size === points.length)]);
     const runIds = [...paused.held.keys()];
-    paused.signal('SIGSTOP');
+    await cluster.pause(paused);
     const next = await cluster.start({ holds: 'resumed', runs: steadyLease });
-    await until('the next owner to hold every run', () => next.held.size === points.length);
+    await until('the next owner to hold every run', () => runIds.every((runId) => next.held.has(runId)));
     const before = await Promise.all(runIds.map((runId) => journalOf(cluster, runId)));
     paused.signal('SIGCONT');
     paused.release();

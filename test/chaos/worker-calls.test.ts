@@ -82,7 +82,7 @@ onEachDatabase('a worker whose run loses its process', { agents: [clerk], drainM
   it('is not told to stop by the process that stood still meanwhile [verifies workers.restart]', async (context) => {
     const cluster = use(context);
     const { driver, id, call, held } = await begin(cluster, context);
-    driver.signal('SIGSTOP');
+    await cluster.pause(driver);
     await cluster.start({ runs: steadyLease });
     await until('the run to be taken up', async () => (await journalOf(cluster, id)).some(({ type }) => type === 'run.resumed'), 30_000);
     driver.signal('SIGCONT');
