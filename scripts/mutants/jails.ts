@@ -8,6 +8,13 @@ const gvisorTests = [`${server}/tools/sandbox/gvisor.test.ts`];
 /** Of jails, and of gVisor as the kernel of what runs in them. */
 export const jailMutants: readonly Mutant[] = [
   {
+    bug: 'jail: where a look takes long, nobody looks for long',
+    file: `${jail}/run.ts`,
+    replace: 'Math.min(Math.max(lookEveryMs, 4 * lookMs), longestPauseMs)',
+    by: 'Math.max(lookEveryMs, 4 * lookMs)',
+    tests: [`${jail}/run.test.ts`],
+  },
+  {
     bug: 'jail: memory that processes share and do not look at is free',
     file: `${jail}/watch.ts`,
     replace: 'Math.max(common, mapped)',

@@ -27,8 +27,15 @@ export interface JailRun {
 }
 
 const lookEveryMs = 50;
+/** What takes memory is seen in time on a busy machine too, where a look takes long. */
+const longestPauseMs = 250;
 /** Once nothing of it runs, what it said before is read without waiting. */
 const drainMs = 2_000;
+
+/** Looking takes a small part of the time where there is much to see, up to the longest pause. */
+export function pauseAfter(lookMs: number): number {
+  return Math.min(Math.max(lookEveryMs, 4 * lookMs), longestPauseMs);
+}
 
 /** Holds what was started to its limits, up to its end. */
 export function superviseRun(
@@ -88,9 +95,7 @@ export function superviseRun(
     while (!over.signal.aborted) {
       const before = clock.monotonic();
       await look(hasOutgrown);
-      // Looking takes a small part of the time, however much there is to see.
-      const pause = Math.max(lookEveryMs, 4 * (clock.monotonic() - before));
-      await timers.sleep(pause, over.signal).catch(() => undefined);
+      await timers.sleep(pauseAfter(clock.monotonic() - before), over.signal).catch(() => undefined);
     }
   }
 
