@@ -219,6 +219,11 @@ async function ready(client: Client, maxMs: number, address: string, signal: Abo
   });
 }
 
+/** Who refuses a certificate, or is spoken to in the wrong way, says no word of it that people would understand. */
+const closings = /^Failed to connect\b|SSL routines|ECONNRESET|EPIPE|before secure TLS/;
+const closedAtOnce =
+  'it closes each connection at once: one of the two has TLS and the other has none (tools.remote.tls, grpc.tls), or it does not take the certificate of this process (tools.remote.tls.cert, grpc.tls.clientCa)';
+
 /** Why there is no connection, for people: a port that nobody listens on, a name that nobody knows, a certificate. Only a request is told. */
 function reasonOfSilence(client: Client): Promise<string> {
   const nothing = () => Buffer.alloc(0);
@@ -226,9 +231,8 @@ function reasonOfSilence(client: Client): Promise<string> {
     try {
       const path = '/grpc.health.v1.Health/Check';
       client.makeUnaryRequest(path, nothing, nothing, null, { deadline: Date.now() + reasonMs }, (error) => {
-        resolve(
-          error?.details.replace(/^No connection established\. Last error: (.*?)\s*(\. Resolution note: .*)?$/s, '$1') ?? 'it answers now',
-        );
+        const said = error?.details.replace(/^No connection established\. Last error: (.*?)\s*(\. Resolution note: .*)?$/s, '$1');
+        resolve(said === undefined ? 'it answers now' : closings.test(said) ? closedAtOnce : said);
       });
     } catch (error) {
       resolve(String(error));

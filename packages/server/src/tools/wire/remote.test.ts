@@ -83,6 +83,7 @@ it('lets nobody in without a certificate of its authority [verifies tools.wire.a
   for (const tls of [undefined, { ...(ca && { ca }), ...(serverName && { serverName }) }, strangerTls]) {
     const { remote } = await open([makeTool()], { server, client: { tls, token: undefined, connectTimeoutMs: 300 } });
     expect(await readCall(remote, makeToolCall())).toMatchObject({ type: 'failed', began: false, error: { code: 'unavailable' } });
+    await expect(remote.list('ten_1')).rejects.toMatchObject({ cause: { message: expect.stringContaining('grpc.tls.clientCa') } });
   }
   const { remote } = await open([makeTool()], { server, client: { tls: clientTls, token: undefined } });
   expect(await readCall(remote, makeToolCall())).toMatchObject({ type: 'completed' });
