@@ -122,7 +122,8 @@ describe('the definitions', () => {
   });
 });
 
-describe('what all nodes share', () => {
+// Each of them starts servers and checks the setup again and again, which a busy machine takes its time for.
+describe('what all nodes share', { timeout: 90_000 }, () => {
   const policy = 'forbid (principal, action == Action::"tool.execute", resource == Tool::"nothing");';
   const put = async (text: string) => {
     await mkdir(join(dataDir, 'policies'), { recursive: true });

@@ -16,17 +16,18 @@ export interface JailGuard {
   close(): void;
 }
 
-/** Looks at each process, since one that is being built may make another meanwhile; ends after some looks that found nothing. */
+/**
+ * Looks at each process, since one that is being built may make another meanwhile; ends after some looks that found nothing. One search for all of
+ * them, which has the mark from its input and not in its own command line: many servers may end at once.
+ */
 const program = `
 echo ready
 cat >/dev/null
 looks=0; quiet=0
 while test $quiet -lt 5 && test $looks -lt 200; do
   quiet=$((quiet + 1)); looks=$((looks + 1))
-  for each in /proc/[0-9]*/cmdline; do
-    case $(tr '\\0' ' ' <"$each") in
-      *"$NEXUS_JAILS"*) pid=\${each#/proc/}; kill -KILL "\${pid%/cmdline}" && quiet=0 ;;
-    esac
+  for each in $(echo "$NEXUS_JAILS" | grep -lsF -f - /proc/[0-9]*/cmdline); do
+    pid=\${each#/proc/}; kill -KILL "\${pid%/cmdline}" && quiet=0
   done
   sleep 0.1
 done 2>/dev/null`;
