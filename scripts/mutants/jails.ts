@@ -9,10 +9,10 @@ const gvisorTests = [`${server}/tools/sandbox/gvisor.test.ts`];
 export const jailMutants: readonly Mutant[] = [
   {
     bug: 'jail: where a look takes long, nobody looks for long',
-    file: `${jail}/run.ts`,
+    file: `${jail}/watch.ts`,
     replace: 'Math.min(Math.max(lookEveryMs, 4 * lookMs), longestPauseMs)',
     by: 'Math.max(lookEveryMs, 4 * lookMs)',
-    tests: [`${jail}/run.test.ts`],
+    tests: [`${jail}/watch.test.ts`],
   },
   {
     bug: 'jail: memory that processes share and do not look at is free',

@@ -147,7 +147,7 @@ export async function openCluster(
         await sleep(20); // the signal has arrived
         if (postgres !== undefined || canWrite(join(dataDir, 'nexus.db'))) return;
         worker.signal('SIGCONT');
-        await sleep(30 * Math.random());
+        await sleep(3 + 7 * (attempt % 5)); // out of step with its heartbeat
       }
       throw new Error('the process was never paused between two writes');
     },

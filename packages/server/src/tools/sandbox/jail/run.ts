@@ -8,7 +8,7 @@ import { type FolderLimit, watchFolder } from './folder.ts';
 import { withForwarder } from './forwarder.ts';
 import type { JailOutput } from './output.ts';
 import type { Defence, JailEnd, JailRequest } from './types.ts';
-import { createSharedMappings, createSharedMemory, lookIntoJail } from './watch.ts';
+import { createSharedMappings, createSharedMemory, lookIntoJail, pauseAfter } from './watch.ts';
 
 export interface RunOptions {
   readonly clock: Pick<Clock, 'monotonic'>;
@@ -26,16 +26,8 @@ export interface JailRun {
   stop(error: ErrorInfo): void;
 }
 
-const lookEveryMs = 50;
-/** What takes memory is seen in time on a busy machine too, where a look takes long. */
-const longestPauseMs = 250;
 /** Once nothing of it runs, what it said before is read without waiting. */
 const drainMs = 2_000;
-
-/** Looking takes a small part of the time where there is much to see, up to the longest pause. */
-export function pauseAfter(lookMs: number): number {
-  return Math.min(Math.max(lookEveryMs, 4 * lookMs), longestPauseMs);
-}
 
 /** Holds what was started to its limits, up to its end. */
 export function superviseRun(

@@ -11,6 +11,15 @@ export interface Look {
 /** Processes are counted in these, whatever the kernel uses inside. */
 const ticksPerSecond = 100;
 
+const lookEveryMs = 50;
+/** What takes memory is seen in time on a busy machine too, where a look takes long. */
+const longestPauseMs = 250;
+
+/** Looking takes a small part of the time where there is much to see, up to the longest pause. */
+export function pauseAfter(lookMs: number): number {
+  return Math.min(Math.max(lookEveryMs, 4 * lookMs), longestPauseMs);
+}
+
 /**
  * Looks at all processes of a jail through its own `/proc`, which shows no others. Null while it is being built, and when it is gone.
  *
