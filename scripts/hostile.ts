@@ -14,13 +14,13 @@ import { copyTree } from './gates/copy.ts';
 const ordinary = 65_534;
 const timeoutMs = 1_200_000;
 /**
- * It makes no difference to them who runs the server: what web pages, clients and providers send over the network, what tenants share by
- * our own counts, and programs that end their own process. What files, folders, jails and the kernel have a say in is tried as both.
+ * It makes no difference to them who runs the server: what web pages, clients and providers send over the network, and programs that
+ * end their own process. What files, folders, jails and the kernel have a say in is tried as both.
  */
 const sameForAll = [
   'packages/server/src/llm/hostile.test.ts',
   'packages/server/src/tools/wire/hostile.test.ts',
-  ...['browser', 'code', 'fuzz', 'huge', 'kill', 'learned', 'provider', 'requests', 'shares', 'stall', 'steer', 'words'].map(
+  ...['browser', 'code', 'fuzz', 'huge', 'kill', 'learned', 'provider', 'requests', 'steer', 'words'].map(
     (name) => `test/hostile/${name}.test.ts`,
   ),
 ];

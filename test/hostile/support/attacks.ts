@@ -163,7 +163,7 @@ const attacks: readonly Attack[] = [
     name: 'takes memory and holds it',
     onlyOn: 'gvisor',
     defences: ['limit-memory'],
-    python: 'import time\nx = bytearray(b"x") * (300 << 20); time.sleep(4)\nprint("ESCAPED")',
+    python: 'import time\nx = bytearray(b"x") * (300 << 20); time.sleep(2)\nprint("ESCAPED")',
   },
   {
     name: 'takes memory faster than anybody looks',
@@ -178,47 +178,47 @@ const attacks: readonly Attack[] = [
     onlyOn: 'gvisor',
     defences: ['limit-memory'],
     shell:
-      'i=0; while test $i -lt 40; do i=$((i+1)); dd if=/dev/zero of=/dev/big$i bs=1M count=7 2>/dev/null || exit 1; done; sleep 4; echo ESCAPED',
+      'i=0; while test $i -lt 40; do i=$((i+1)); dd if=/dev/zero of=/dev/big$i bs=1M count=7 2>/dev/null || exit 1; done; sleep 1; echo ESCAPED',
   },
   {
     name: 'takes memory with many processes',
     defences: ['limit-memory'],
     python:
-      'import os, time\nfor i in range(3):\n  if os.fork() == 0:\n    x = bytearray(50 << 20); time.sleep(4); os._exit(0)\ny = bytearray(50 << 20); time.sleep(4)\nprint("ESCAPED")',
+      'import os, time\nfor i in range(3):\n  if os.fork() == 0:\n    x = bytearray(50 << 20); time.sleep(2); os._exit(0)\ny = bytearray(50 << 20); time.sleep(2)\nprint("ESCAPED")',
   },
   {
     name: 'takes memory that it shares and does not look at',
     onlyOn: 'bubblewrap',
     defences: ['limit-memory'],
     python:
-      'import mmap, time\nxs = [mmap.mmap(-1, 40 << 20) for i in range(6)]\nfor m in xs:\n  for at in range(0, 40 << 20, 4096): m[at] = 1\n  m.madvise(mmap.MADV_DONTNEED)\ntime.sleep(4)\nassert xs[0][0] == 1\nprint("ESCAPED")',
+      'import mmap, time\nxs = [mmap.mmap(-1, 40 << 20) for i in range(6)]\nfor m in xs:\n  for at in range(0, 40 << 20, 4096): m[at] = 1\n  m.madvise(mmap.MADV_DONTNEED)\ntime.sleep(0.5)\nassert xs[0][0] == 1\nprint("ESCAPED")',
   },
   {
     name: 'takes memory that belongs to children which are gone',
     onlyOn: 'bubblewrap',
     defences: ['limit-memory'],
     python:
-      'import mmap, os, time\nm = mmap.mmap(-1, 240 << 20)\nfor i in range(6):\n  if os.fork() == 0:\n    for at in range(i * (40 << 20), (i + 1) * (40 << 20), 4096): m[at] = 1\n    os._exit(0)\n  os.wait()\ntime.sleep(4)\nprint("ESCAPED")',
+      'import mmap, os, time\nm = mmap.mmap(-1, 240 << 20)\nfor i in range(6):\n  if os.fork() == 0:\n    for at in range(i * (40 << 20), (i + 1) * (40 << 20), 4096): m[at] = 1\n    os._exit(0)\n  os.wait()\ntime.sleep(0.5)\nprint("ESCAPED")',
   },
   {
     name: 'takes memory of the kernel with pages that lie far apart',
     onlyOn: 'bubblewrap',
     defences: ['limit-memory'],
     python:
-      'import mmap, time\nm = mmap.mmap(-1, 1 << 37, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, prot=mmap.PROT_READ)\nfor at in range(0, 1 << 37, 2 << 20): m[at]\ntime.sleep(4)\nprint("ESCAPED")',
+      'import mmap, time\nm = mmap.mmap(-1, 1 << 37, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, prot=mmap.PROT_READ)\nfor at in range(0, 1 << 37, 2 << 20): m[at]\ntime.sleep(0.5)\nprint("ESCAPED")',
   },
   {
     name: 'keeps memory in files without a name',
     onlyOn: 'bubblewrap',
     defences: ['system-calls'],
     python:
-      'import os, time\nfor i in range(30):\n  f = os.memfd_create("x")\n  for j in range(7): os.write(f, b"x" * (1 << 20))\ntime.sleep(4)\nprint("ESCAPED")',
+      'import os, time\nfor i in range(30):\n  f = os.memfd_create("x")\n  for j in range(7): os.write(f, b"x" * (1 << 20))\ntime.sleep(0.5)\nprint("ESCAPED")',
   },
   {
     name: 'keeps memory that System V shares and nobody maps',
     onlyOn: 'bubblewrap',
     defences: ['system-calls'],
-    python: `${libc}import time\nc.shmat.restype = ctypes.c_void_p\nfor i in range(6):\n  at = c.shmat(c.shmget(0, 40 << 20, 0o1600), None, 0)\n  assert at != ctypes.c_void_p(-1).value\n  ctypes.memset(at, 1, 40 << 20); c.shmdt(ctypes.c_void_p(at))\ntime.sleep(4)\nprint("ESCAPED")`,
+    python: `${libc}import time\nc.shmat.restype = ctypes.c_void_p\nfor i in range(6):\n  at = c.shmat(c.shmget(0, 40 << 20, 0o1600), None, 0)\n  assert at != ctypes.c_void_p(-1).value\n  ctypes.memset(at, 1, 40 << 20); c.shmdt(ctypes.c_void_p(at))\ntime.sleep(0.5)\nprint("ESCAPED")`,
   },
   {
     name: 'keeps memory in messages of System V',
@@ -246,7 +246,7 @@ const attacks: readonly Attack[] = [
   {
     name: 'fills its folder',
     defences: ['limit-disk'],
-    shell: 'for i in 1 2 3 4 5 6 7 8; do dd if=/dev/zero of=big$i bs=65536 count=80 2>/dev/null; done; sleep 4; echo ESCAPED',
+    shell: 'for i in 1 2 3 4 5 6 7 8; do dd if=/dev/zero of=big$i bs=65536 count=80 2>/dev/null; done; sleep 1; echo ESCAPED',
   },
   {
     name: 'fills /tmp',
